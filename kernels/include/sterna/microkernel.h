@@ -1,0 +1,139 @@
+// Signatures of the hot kernels, one implementation per ISA. Plain C structs: an ISA unit includes this file,
+// <cstdint>, <cstddef>, its intrinsics and its own pack.h, and nothing else (rule K4).
+//
+// A is `T*` with T = uint8_t when the ISA's activation type is kU8, int8_t when kS8; both travel as uint8_t*.
+// Row pointers may be read up to 63 bytes past K (see program.h); C is written exactly.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+
+// The epilogue of ConvQ8Attrs (program.h), per output channel. Arrays are indexed by absolute output channel and padded,
+// by the packer, to a multiple of 64 entries.
+struct RequantQ8 {
+  const float* scale;
+  const float* scale_neg;   // nullptr: none
+  int32_t mid_zp, mid_lo, mid_hi;
+  const uint8_t* table;     // nullptr: none; 256 entries indexed by the stored byte
+  const uint8_t* residual;  // nullptr: none; row i at residual + i * residual_stride
+  size_t residual_stride;
+  int32_t res_zp, y_zp, y_lo, y_hi;
+  float mid_mul, res_mul;
+};
+
+// gemm_q8: y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k]),  i < m, o in [n_begin, n_end)
+struct GemmQ8Args {
+  size_t m, n, k;
+  const uint8_t* a;
+  size_t a_stride;     // bytes
+  const void* packed;  // by this kernel's pack function; holds the weights, and bias - a_zp * sum(w)
+  uint8_t* y;
+  size_t y_stride;     // bytes
+  RequantQ8 requant;
+  void* scratch;       // at least scratch_bytes(args), 64-byte aligned
+};
+struct GemmQ8Kernel {
+  const char* name;  // "gemm_q8/avx512vnni"
+  size_t (*packed_bytes)(size_t n, size_t k);
+  // w: row-major [n][k], in [-127, 127]. bias may be nullptr. false: this kernel cannot be exact for these weights.
+  bool (*pack)(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed);
+  size_t (*scratch_bytes)(size_t m, size_t n, size_t k);
+  void (*run)(const GemmQ8Args* args);
+};
+
+// dwconv_q8: one output row of a depthwise convolution, multiplier 1.
+struct DwConvQ8Args {
+  size_t channels, kernel_h, kernel_w, stride_w, dilation_w;
+  size_t x_width, y_width;
+  int32_t pad_left;
+  const uint8_t* const* rows;  // kernel_h pointers to pixel 0 of an input row; a row outside the image points to `zero`-filled pixels
+  size_t x_stride;             // bytes between pixels
+  const uint8_t* zero_pixel;   // `channels` (+ slack) bytes of x_zp, for columns outside the image
+  const void* packed;
+  uint8_t* y;
+  size_t y_stride;
+  RequantQ8 requant;           // residual: pixel i at residual + i * residual_stride
+  void* scratch;
+};
+struct DwConvQ8Kernel {
+  const char* name;
+  size_t (*packed_bytes)(size_t channels, size_t kernel_h, size_t kernel_w);
+  // w: [kernel_h][kernel_w][channels]
+  bool (*pack)(size_t channels, size_t kernel_h, size_t kernel_w, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed);
+  size_t (*scratch_bytes)(size_t channels, size_t kernel_h, size_t kernel_w, size_t x_width, size_t y_width);
+  void (*run)(const DwConvQ8Args* args);
+};
+
+// Float twins. act(): slope != nullptr is PRelu, else clamp to [lo, hi] (-inf, inf: none).
+struct EpilogueF32 {
+  const float* bias;   // nullptr: none
+  const float* slope;  // nullptr: none
+  float lo, hi;
+  const float* residual;
+  size_t residual_stride;  // floats
+  int32_t residual_first;
+};
+struct GemmF32Args {
+  size_t m, n, k;
+  const float* a;
+  size_t a_stride;  // floats
+  const void* packed;
+  float* y;
+  size_t y_stride;  // floats
+  EpilogueF32 epilogue;
+  void* scratch;
+};
+struct GemmF32Kernel {
+  const char* name;
+  size_t (*packed_bytes)(size_t n, size_t k);
+  void (*pack)(size_t n, size_t k, const float* w, void* packed);  // w: [n][k]
+  size_t (*scratch_bytes)(size_t m, size_t n, size_t k);
+  void (*run)(const GemmF32Args* args);
+};
+struct DwConvF32Args {
+  size_t channels, kernel_h, kernel_w, stride_w, dilation_w;
+  size_t x_width, y_width;
+  int32_t pad_left;
+  const float* const* rows;
+  size_t x_stride;
+  const float* zero_pixel;
+  const float* w;  // [kernel_h][kernel_w][channels]
+  float* y;
+  size_t y_stride;
+  EpilogueF32 epilogue;
+};
+struct DwConvF32Kernel {
+  const char* name;
+  void (*run)(const DwConvF32Args* args);
+};
+
+// Vector kernels over `n` contiguous elements.
+struct VectorKernels {
+  const char* name;
+  void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);
+  // BinaryQ8Attrs add (sign = +1) or sub (-1)
+  void (*add_q8)(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi, float a_mul, float b_mul);
+  void (*quantize)(size_t n, const float* x, uint8_t* y, float scale, int32_t zp);
+  void (*dequantize)(size_t n, const uint8_t* x, float* y, float scale, int32_t zp);
+  void (*max_q8)(size_t n, const uint8_t* a, uint8_t* y);                    // y = max(y, a): one tap of a max pool
+  void (*sum_q8)(size_t n, const uint8_t* a, int32_t* acc);                  // acc += a: one tap of an average pool
+  void (*add_f32)(size_t n, const float* a, const float* b, float* y);
+  void (*mul_f32)(size_t n, const float* a, const float* b, float* y);
+  void (*clamp_f32)(size_t n, const float* x, float* y, float lo, float hi);
+  void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // |error| <= 2 ulp-ish, stated in the unit
+  void (*exp_f32)(size_t n, const float* x, float* y);
+};
+
+// Everything one ISA offers. A null member means: use ref's.
+struct IsaKernels {
+  const char* isa;
+  uint8_t activation;  // DType wanted for 8-bit activations
+  const GemmQ8Kernel* gemm_q8;
+  const DwConvQ8Kernel* dwconv_q8;
+  const GemmF32Kernel* gemm_f32;
+  const DwConvF32Kernel* dwconv_f32;
+  const VectorKernels* vector;
+};
+
+}  // namespace sterna

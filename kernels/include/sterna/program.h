@@ -1,0 +1,194 @@
+// The wire format of a compiled program: what runtime/lower writes and kernels/engine executes.
+//
+// All integers are little-endian, all records 4-byte aligned, sections 64-byte aligned:
+//
+//   ProgramHeader | TensorRecord[tensor_count] | ops (variable length) | inputs, outputs (u32 tensor ids) | constants
+//
+// A program is untrusted input: the loader checks every offset, count, shape and overlap before it allocates.
+// Layout is row-major in the order of `dims`. Feature maps are NHWC; `pixel_stride` is the distance, in elements, between
+// successive indices of the second-to-last axis (= dims[rank-1] when dense). Feature maps of 8-bit type have a pixel
+// stride that is a multiple of 16, or they are a channel slice of a tensor that has one (a concatenation that costs no copy).
+// Kernels may READ up to 63 bytes past the last channel of a pixel (the arena has that much slack; the values never
+// influence a result), and WRITE only the channels that exist.
+//
+// Activations of 8 bits are all kU8 or all kS8 in one program (ProgramHeader::activation): the planner picks what the
+// CPU's kernels want; zero-points differ by 128, nothing else does. Weights are always kS8, in [-127, 127].
+#pragma once
+#include <cstdint>
+
+namespace sterna {
+
+constexpr uint32_t kProgramMagic = 0x4e525453;  // "STRN"
+constexpr uint32_t kProgramVersion = 1;
+constexpr int kMaxRank = 6;
+constexpr uint32_t kAbsent = 0xffffffffu;  // an optional input that is not there
+
+enum class DType : uint8_t { kF32 = 0, kU8 = 1, kS8 = 2, kS32 = 3 };
+
+enum class Location : uint8_t { kArena = 0, kConst = 1 };
+
+struct ProgramHeader {  // 64 bytes
+  uint32_t magic, version;
+  uint32_t activation;  // DType of 8-bit activations: kU8 or kS8
+  uint32_t tensor_count, op_count, input_count, output_count;
+  uint32_t ops_bytes;
+  uint64_t arena_bytes;   // planned by the compiler; excludes engine scratch and packed weights
+  uint64_t const_offset;  // from the start of the file
+  uint64_t const_bytes;
+  uint64_t total_bytes;
+};
+
+struct TensorRecord {  // 48 bytes
+  uint8_t dtype, rank, location, reserved;
+  uint32_t dims[kMaxRank];  // unused entries are 1
+  uint32_t pixel_stride;    // elements
+  uint64_t offset;          // bytes, in the arena or in the constants
+  uint64_t reserved2;
+};
+
+struct OpRecord {  // followed by u32 tensor ids (inputs, then outputs), then attr_bytes of attributes
+  uint16_t opcode, input_count, output_count, attr_bytes;
+};
+
+enum class OpCode : uint16_t {
+  // 8-bit                                      inputs -> outputs
+  kConvQ8 = 1,      // x, w, bias?, scale, scale_neg?, table?, residual? -> y            ConvQ8Attrs
+  kBinaryQ8 = 2,    // a, b -> y, numpy broadcasting                                     BinaryQ8Attrs
+  kLutQ8 = 3,       // x, table u8/s8[256 or C*256] -> y: unary chains, requantization   (no attributes)
+  kPoolQ8 = 4,      // x -> y                                                            PoolAttrs
+  kResizeQ8 = 5,    // x -> y (same scale and zero-point)                                ResizeAttrs
+  // 8-bit <-> float
+  kQuantize = 6,    // x f32 -> y                                                        QuantizeAttrs
+  kDequantize = 7,  // x -> y f32                                                        QuantizeAttrs
+  kNormalizeU8 = 8, // x u8 pixels, mul f32[C], add f32[C] -> y f32 = x * mul + add       (no attributes)
+  // float
+  kConvF32 = 16,    // x, w, bias?, slope?, residual? -> y                               ConvF32Attrs
+  kMatMulF32 = 17,  // a [..,M,K], b [..,K,N], bias? -> y, batch broadcasting            MatMulAttrs
+  kBinaryF32 = 18,  // a, b -> y, numpy broadcasting                                     BinaryF32Attrs
+  kUnaryF32 = 19,   // x -> y                                                            UnaryAttrs
+  kPoolF32 = 20,    // x -> y                                                            PoolAttrs
+  kResizeF32 = 21,  // x -> y                                                            ResizeAttrs
+  kReduceF32 = 22,  // x -> y                                                            ReduceAttrs
+  kSoftmaxF32 = 23, // x -> y                                                            SoftmaxAttrs
+  // data movement, any type
+  kCopy = 32,       // x -> y: strided slice to strided slice                            CopyAttrs
+  kTranspose = 33,  // x -> y                                                            TransposeAttrs
+  kPad = 34,        // x -> y                                                            PadAttrs
+  kGather = 35,     // x, indices s32 -> y                                               GatherAttrs
+};
+
+// y = clamp(unary(x * w + bias)). Weights OHWI: [O, KH, KW, I / group]; group == I == O is a depthwise convolution.
+// A fully connected layer is a convolution of 1x1 over a [1, 1, M, K] view.
+struct ConvGeometry {
+  int32_t stride_h, stride_w;
+  int32_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t dilation_h, dilation_w;
+  int32_t group;
+};
+
+// Quantized convolution, rounding half to even (R), all scale arithmetic in float, never contracted to fma:
+//   acc = bias[o] + sum (x - x_zp) * w                                      exact, 32 bits (bias: s32, scale x_scale * w_scale)
+//   m   = acc < 0 && scale_neg ? scale_neg[o] : scale[o]                    (scale_neg: PRelu and LeakyRelu; may be negative)
+//   q   = R(min(max(float(acc) * m, mid_lo - mid_zp), mid_hi - mid_zp)) + mid_zp
+//   q   = table ? table[q] : q                                              (index: q as u8, or q + 128 when signed)
+//   no residual: y = q
+//   residual:    y = R(min(max(float(q - mid_zp) * mid_mul + float(r - res_zp) * res_mul, y_lo - y_zp), y_hi - y_zp)) + y_zp
+// so a fused residual addition gives exactly the bits of the two separate operations.
+struct ConvQ8Attrs {
+  ConvGeometry geometry;
+  int32_t x_zp;
+  int32_t mid_zp, mid_lo, mid_hi;
+  int32_t res_zp, y_zp, y_lo, y_hi;
+  float mid_mul, res_mul;  // mid_scale / y_scale, res_scale / y_scale
+};
+
+enum class UnaryKind : int32_t {
+  kIdentity = 0, kRelu = 1, kClip = 2 /* [alpha, beta] */, kSigmoid = 3, kTanh = 4, kExp = 5, kLog = 6, kSqrt = 7,
+  kAbs = 8, kNeg = 9, kLeakyRelu = 10 /* alpha */, kElu = 11 /* alpha */, kHardSigmoid = 12 /* alpha, beta */,
+  kHardSwish = 13, kGelu = 14, kErf = 15, kSoftplus = 16, kMish = 17, kReciprocal = 18, kFloor = 19, kCeil = 20,
+  kRound = 21, kSin = 22, kCos = 23, kSilu = 24, kSign = 25,
+};
+
+// y = act(conv + bias [+ residual, when residual_first]) [+ residual, when not]; act: slope given = PRelu, else `unary`.
+struct ConvF32Attrs {
+  ConvGeometry geometry;
+  int32_t unary;  // UnaryKind
+  float alpha, beta;
+  int32_t residual_first;
+};
+
+enum class BinaryKind : int32_t { kAdd = 0, kSub = 1, kMul = 2, kDiv = 3, kMin = 4, kMax = 5, kPow = 6, kPRelu = 7 };
+
+// add, sub: y = R(clamp((a - a_zp) * a_mul +- (b - b_zp) * b_mul)) + y_zp;  mul: y = R(clamp((a - a_zp) * (b - b_zp) * a_mul)) + y_zp
+struct BinaryQ8Attrs {
+  int32_t kind;
+  int32_t a_zp, b_zp, y_zp, y_lo, y_hi;
+  float a_mul, b_mul;
+};
+struct BinaryF32Attrs {
+  int32_t kind;
+  int32_t unary;  // applied to the result
+  float alpha, beta;
+};
+struct UnaryAttrs {
+  int32_t kind;
+  float alpha, beta;
+};
+
+// average, 8 bits: y = R(clamp(float(sum (x - x_zp)) * mul / count)) + y_zp, mul = x_scale / y_scale; max needs x_zp == y_zp, mul == 1.
+struct PoolAttrs {
+  int32_t kind;  // 0 max, 1 average
+  int32_t kernel_h, kernel_w, stride_h, stride_w;
+  int32_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t dilation_h, dilation_w;
+  int32_t count_include_pad;
+  int32_t x_zp, y_zp, y_lo, y_hi;
+  float mul;
+};
+
+struct ResizeAttrs {
+  int32_t mode;         // 0 nearest, 1 linear
+  int32_t coordinates;  // ONNX coordinate_transformation_mode: 0 half_pixel, 1 asymmetric, 2 align_corners, 3 pytorch_half_pixel
+  int32_t nearest;      // ONNX nearest_mode: 0 round_prefer_floor, 1 round_prefer_ceil, 2 floor, 3 ceil
+  float scale_h, scale_w;  // output / input
+  int32_t zp;              // of x and y, 8 bits
+};
+
+// quantize: y = clamp(R(x / scale) + zp)   dequantize: y = (x - zp) * scale
+struct QuantizeAttrs {
+  float scale;
+  int32_t zp;
+};
+
+struct MatMulAttrs {
+  int32_t transpose_a, transpose_b;
+  float alpha;
+};
+struct ReduceAttrs {
+  int32_t kind;       // 0 mean, 1 sum, 2 max, 3 min, 4 l2, 5 sum of squares, 6 product
+  int32_t axes_mask;  // bit i: axis i of x is reduced; y has the same rank, with ones
+};
+struct SoftmaxAttrs {
+  int32_t axis;
+  int32_t log;  // 1: log-softmax
+};
+struct CopyAttrs {  // y[y_start + i * y_step] = x[x_start + i * x_step], i < extent, per axis; x and y have the same rank
+  int32_t extent[kMaxRank];
+  int32_t x_start[kMaxRank], x_step[kMaxRank];  // a step may be negative
+  int32_t y_start[kMaxRank], y_step[kMaxRank];
+};
+struct TransposeAttrs {
+  int32_t perm[kMaxRank];
+};
+struct PadAttrs {
+  int32_t mode;  // 0 constant, 1 reflect, 2 edge
+  int32_t before[kMaxRank];
+  float value;   // the fill, converted to the tensor's type
+};
+struct GatherAttrs {
+  int32_t axis;
+};
+
+static_assert(sizeof(ProgramHeader) == 64 && sizeof(TensorRecord) == 48 && sizeof(OpRecord) == 8, "wire format");
+
+}  // namespace sterna
