@@ -1,0 +1,32 @@
+/**
+ * Base of every error that Sterna throws on purpose. `code` is stable and documented; nobody branches on message text.
+ * Each folder keeps one table of its codes (`kernels/errors.ts`, `runtime/errors.ts`, `agent/errors.ts`, `deploy/errors.ts`).
+ */
+export class SternaError<Code extends string = string> extends Error {
+  readonly code: Code;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: Code, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+}
+
+/** Codes of the native core and its binding, with what each means. */
+export const kernelErrorCodes = {
+  E_NATIVE_MISSING: 'the native addon was not found; the message lists every path tried and the command that builds it',
+  E_PROGRAM_MALFORMED: 'bytes are not a well-formed program',
+  E_PROGRAM_VERSION: 'the program was written for another format version',
+  E_PROGRAM_OP: 'an op or attribute combination that no built kernel handles',
+  E_PROGRAM_SHAPE: 'the tensors of an op do not fit together',
+  E_PROGRAM_LIMIT: 'the program exceeds a memory or count limit',
+  E_ISA: 'the requested instruction set is not built in or not offered by this CPU',
+  E_OUT_OF_MEMORY: 'memory for the arena or the packed weights could not be allocated',
+  E_ARGUMENT: 'an argument of a native call has the wrong type, size or state',
+} as const;
+
+export type KernelErrorCode = keyof typeof kernelErrorCodes;
+
+export class KernelError extends SternaError<KernelErrorCode> {}

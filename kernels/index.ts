@@ -1,0 +1,3 @@
+/** The native core as TypeScript sees it. See kernels/README.md. */
+export { SternaError, KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
+export * from './native.js';

@@ -1,0 +1,77 @@
+import { loadAddon } from './load.js';
+
+/** Instruction-set variants of the kernels, slowest first. `ref` is the portable executable specification. */
+export type Isa = 'ref' | 'sse41' | 'avx2' | 'avx512vnni' | 'neon' | 'neondot';
+
+/** Why an ISA is or is not used on this CPU. */
+export interface IsaStatus {
+  isa: Isa;
+  built: boolean;
+  runnable: boolean;
+  /** Human-readable: "selected", "CPU lacks avx512_vnni", "masked by STERNA_ISA", ... */
+  reason: string;
+}
+
+export interface CpuDescription {
+  arch: string;
+  model: string;
+  features: string[];
+  isas: IsaStatus[];
+  /** The ISA a program is loaded for unless asked otherwise. */
+  selected: Isa;
+  /** Type of 8-bit activations that the selected ISA's kernels take. */
+  activation: 'uint8' | 'int8';
+}
+
+export interface LoadOptions {
+  /** Threads that share an op's output rows, 1 by default. Results are bit-identical for every count. */
+  threads?: number;
+  /** Use this variant instead of the best one; it must be built and runnable. */
+  isa?: Isa;
+  /** Upper bound for arena + packed weights + scratch, bytes. Default 1 GiB. */
+  memoryLimitBytes?: number;
+}
+
+export interface OpProfile {
+  /** Index of the op in the program. */
+  op: number;
+  opcode: number;
+  /** The kernel that ran it, e.g. `gemm_q8/avx512vnni`. */
+  kernel: string;
+  /** Wall time of the last profiled run, milliseconds. */
+  ms: number;
+}
+
+/** A loaded program. Runs one inference at a time, on its own thread; concurrent `run` calls queue in order. */
+export interface NativeProgram {
+  readonly isa: Isa;
+  readonly threads: number;
+  readonly arenaBytes: number;
+  readonly scratchBytes: number;
+  readonly packedBytes: number;
+  /** Kernel chosen for each op, by index. */
+  readonly kernels: readonly string[];
+  /**
+   * Dense row-major inputs and outputs in program order; each view's byte length must match exactly.
+   * Outputs are written in place. The views must not be transferred or changed until the promise settles.
+   * @throws KernelError E_ARGUMENT
+   */
+  run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<void>;
+  /** As `run`, and times every op. */
+  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<OpProfile[]>;
+  /** Waits for a running inference, then frees all memory. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** CPU features, the variants and which one is used. `STERNA_ISA` (comma list of allowed ISAs) may only remove. */
+export function describeCpu(): CpuDescription {
+  return loadAddon().describeCpu();
+}
+
+/**
+ * Validates a program, packs its weights for the ISA and allocates everything it will ever need.
+ * @throws KernelError E_PROGRAM_*, E_ISA, E_OUT_OF_MEMORY
+ */
+export function loadProgram(bytes: Uint8Array, options: LoadOptions = {}): NativeProgram {
+  return loadAddon().loadProgram(bytes, options);
+}

@@ -1,0 +1,24 @@
+import { SternaError } from '../kernels/errors.js';
+
+/** Codes of model import, planning, sessions, pipelines and packages, with what each means. */
+export const runtimeErrorCodes = {
+  E_MODEL_MALFORMED: 'bytes are not a valid ONNX model (truncated, not protobuf, dangling names, cyclic graph)',
+  E_MODEL_LIMIT: 'the model exceeds a size, depth, count or memory limit',
+  E_MODEL_OP: 'an operator or attribute that this runtime does not support; details name node, op and attribute',
+  E_MODEL_SHAPE: 'a shape cannot be inferred or does not fit; details name the node',
+  E_MODEL_VALUE: 'NaN or infinity in weights, or a quantization parameter out of range; details name the node',
+  E_INPUT: 'a feed is missing, unknown, or has the wrong type or shape',
+  E_ENGINE_MISSING: 'the requested engine is not installed',
+  E_QUANTIZE: 'calibration or quantization is impossible with the data given',
+  E_PACKAGE: 'a package is malformed: tar, manifest, hash or file missing',
+  E_PACKAGE_VERSION: 'a package needs a newer runtime',
+  E_MEDIA: 'an image, video or camera cannot be opened or decoded',
+  E_FFMPEG_MISSING: 'ffmpeg is needed for this input and was not found',
+  E_GALLERY: 'an enrolment, listing or deletion in the gallery is impossible',
+} as const;
+
+export type RuntimeErrorCode = keyof typeof runtimeErrorCodes;
+
+export class RuntimeError extends SternaError<RuntimeErrorCode> {}
+
+export { SternaError };

@@ -1,0 +1,21 @@
+/** One picture: 8-bit RGB, row-major HWC, no padding between rows. */
+export interface Image {
+  width: number;
+  height: number;
+  /** width * height * 3 bytes. */
+  data: Uint8Array;
+}
+
+/** A picture on its way through a pipeline. */
+export interface Frame extends Image {
+  /** Position in the stream, from 0, counting dropped frames too. */
+  sequence: number;
+  /** When the source was scheduled to deliver it: monotonic milliseconds (`performance.now()`). */
+  capturedMs: number;
+}
+
+/** A source of frames: files, video, camera, replay. Iterating starts it; breaking out or aborting stops it. */
+export interface FrameSource extends AsyncIterable<Frame> {
+  /** Frames that the consumer was too slow for (live sources drop the oldest; files never drop). */
+  readonly dropped: number;
+}
