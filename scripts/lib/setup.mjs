@@ -1,0 +1,106 @@
+// All the set-up of a checkout: lock-file install, native build, TypeScript build. Each step leaves a stamp of what it
+// was made from, so that a second run skips what is done.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findProgram, requireNode, requireTools } from './host.mjs';
+
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const at = (...parts) => join(root, ...parts);
+
+export const log = (line) => process.stderr.write(`sterna: ${line}\n`);
+
+function run(command, args, options = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
+  if (result.error) throw new Error(`${command} did not start: ${result.error.message}`);
+  if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} failed with exit code ${result.status ?? result.signal}`);
+}
+
+function* filesBelow(folder, keep) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      if (entry.name !== 'node_modules') yield* filesBelow(path, keep);
+    } else if (keep.test(entry.name)) {
+      yield path;
+    }
+  }
+}
+
+/** Fingerprint of files by path, size and modification time: cheap, and enough to see an edit or a pull. */
+function fingerprint(folders, keep, extra = []) {
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify([process.version, process.platform, process.arch, ...extra]));
+  const paths = folders.flatMap((folder) => (statSync(at(folder)).isDirectory() ? [...filesBelow(at(folder), keep)] : [at(folder)]));
+  for (const path of paths.sort()) {
+    const { size, mtimeMs } = statSync(path);
+    hash.update(`${relative(root, path)}\0${size}\0${mtimeMs}\n`);
+  }
+  return hash.digest('hex');
+}
+
+/** Runs `work` unless the stamp says that it was done for the same inputs and `product` is there. */
+function step(name, { stamp, product, inputs, work }) {
+  const wanted = inputs();
+  if (existsSync(product) && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  const started = Date.now();
+  log(`${name} ...`);
+  work();
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, inputs());
+  log(`${name}: done in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+}
+
+function installPackages() {
+  step('npm packages', {
+    stamp: at('node_modules', '.sterna-stamp'),
+    product: at('node_modules', 'typescript', 'package.json'),
+    inputs: () => createHash('sha256')
+      .update(readFileSync(at('package-lock.json'))).update(process.versions.modules).update(process.arch).digest('hex'),
+    work() {
+      // onnxruntime-node's install script would download GPU libraries; the CPU library is inside the package.
+      const env = { ...process.env, npm_config_onnxruntime_node_install: 'skip', ONNXRUNTIME_NODE_INSTALL: 'skip' };
+      run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], { env, shell: process.platform === 'win32' });
+    },
+  });
+}
+
+/** Configures (when needed) and builds a native tree; returns its folder. */
+export function buildNative(name, cmakeArguments = [], targets = []) {
+  const folder = at('build', name);
+  const generator = findProgram('ninja') ? ['-G', 'Ninja'] : ['-G', 'Unix Makefiles'];
+  if (!existsSync(join(folder, 'CMakeCache.txt'))) run('cmake', ['-S', at('kernels'), '-B', folder, ...generator, ...cmakeArguments]);
+  run('cmake', ['--build', folder, '--parallel', String(availableParallelism()), ...targets.flatMap((target) => ['--target', target])]);
+  return folder;
+}
+
+function buildKernels() {
+  const folder = at('build', 'native-release');
+  step('native kernels', {
+    stamp: join(folder, '.sterna-stamp'),
+    product: join(folder, 'sterna.node'),
+    inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/),
+    work: () => buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release']),
+  });
+}
+
+function buildTypeScript() {
+  step('TypeScript', {
+    stamp: at('dist', '.sterna-stamp'),
+    product: at('dist', 'deploy', 'cli', 'main.js'),
+    inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json'], /\.ts$/),
+    work: () => run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', at('tsconfig.json')]),
+  });
+}
+
+/** Everything that `npm start`, `npm test` and `npx sterna` need. Throws an Error that says what to install. */
+export function ensureSetup() {
+  requireNode(20);
+  requireTools(['g++', 'make', 'cmake'], log);
+  installPackages();
+  buildKernels();
+  buildTypeScript();
+}

@@ -1,0 +1,92 @@
+// `npm test`: everything that proves the project on this machine. What cannot run here is skipped by name and counted.
+// `npm test -- PATTERN ...` runs only the matching TypeScript tests.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { findProgram } from './lib/host.mjs';
+import { buildNative, ensureSetup, log, root } from './lib/setup.mjs';
+
+const bin = (name) => join(root, 'node_modules', ...name);
+const results = []; // {suite, passed, failed, skipped}
+
+const record = (suite, passed, failed, skipped = 0) => results.push({ suite, passed, failed, skipped });
+
+/** Runs a command that is one check: it passes or fails as a whole. */
+function check(suite, command, args) {
+  log(`${suite} ...`);
+  const ok = spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status === 0;
+  record(suite, ok ? 1 : 0, ok ? 0 : 1);
+}
+
+function skip(suite, reason) {
+  log(`${suite}: SKIPPED, ${reason}`);
+  record(`${suite} (skipped: ${reason})`, 0, 0, 1);
+}
+
+/** Runs a native test program, whose last words are "N passed, N failed, N skipped". */
+function nativeTests(suite, command, args) {
+  log(`${suite} ...`);
+  const { status, stdout } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 });
+  process.stdout.write(stdout ?? '');
+  const counts = [...(stdout ?? '').matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)];
+  let [passed, failed, skipped] = [0, 0, 0];
+  for (const [, p, f, s] of counts) {
+    passed += Number(p);
+    failed += Number(f);
+    skipped += Number(s ?? 0);
+  }
+  if ((status !== 0 && failed === 0) || passed === 0) failed += 1; // it died, or ran nothing
+  record(suite, passed, failed, skipped);
+}
+
+function hostKernels() {
+  const folder = buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release']);
+  nativeTests('kernels on this CPU', join(folder, 'sterna_kernel_tests'), []);
+  check('symbols of the ISA objects', 'bash', ['kernels/tools/check-isa-symbols.sh', folder]);
+}
+
+function armKernels() {
+  const suite = 'kernels on aarch64 under qemu';
+  const missing = ['aarch64-linux-gnu-g++', 'qemu-aarch64'].filter((name) => !findProgram(name));
+  if (missing.length > 0) return skip(suite, `${missing.join(', ')} not found; Debian: apt-get install g++-aarch64-linux-gnu qemu-user`);
+  nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh']);
+}
+
+function typeScriptTests(patterns) {
+  log('TypeScript tests ...');
+  const report = join(root, 'build', 'vitest.json');
+  mkdirSync(join(root, 'build'), { recursive: true });
+  rmSync(report, { force: true });
+  const args = [bin(['vitest', 'vitest.mjs']), 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...patterns];
+  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  if (!existsSync(report)) return record('TypeScript tests', 0, 1);
+  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  const failed = numFailedTests === 0 && (status !== 0 || numFailedTestSuites > 0) ? Math.max(1, numFailedTestSuites) : numFailedTests;
+  record('TypeScript tests', numPassedTests, failed, numPendingTests + numTodoTests);
+}
+
+function summary() {
+  const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+  process.stdout.write('\n');
+  for (const { suite, passed, failed, skipped } of results) {
+    process.stdout.write(`  ${failed > 0 ? 'FAIL' : passed > 0 ? 'ok  ' : 'skip'}  ${suite}: ${passed} passed, ${failed} failed, ${skipped} skipped.\n`);
+  }
+  process.stdout.write(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
+  if (sum('failed') > 0 || sum('passed') === 0) process.exitCode = 1;
+}
+
+try {
+  const patterns = process.argv.slice(2);
+  ensureSetup();
+  if (patterns.length === 0) {
+    check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']);
+    check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']);
+    hostKernels();
+    armKernels();
+  }
+  typeScriptTests(patterns);
+  summary();
+} catch (error) {
+  log(error.message);
+  process.exitCode = 1;
+}
