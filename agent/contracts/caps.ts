@@ -1,0 +1,49 @@
+/** `caps`, up, retained: what this device is and can do. */
+import { z } from 'zod';
+import { bootId, bytes, count, epochMs, schemaVersion, shortText } from './codec.js';
+
+/** `measured`: a sensor of the thing itself. `estimated`: derived from sensors of parts. `modelled`: calculated from work done. */
+export const quality = z.enum(['measured', 'estimated', 'modelled']);
+export type Quality = z.infer<typeof quality>;
+
+export const energySource = z.object({
+  /** rapl, ina3221, battery, rpi5_pmic, cpu_model */
+  source: shortText,
+  /** What is measured: package-0, VDD_IN, ... Scopes may overlap and are never added. */
+  scope: shortText,
+  quality,
+});
+
+export const capsSchema = z.object({
+  schema_version: schemaVersion,
+  boot_id: bootId,
+  time_ms: epochMs,
+  clock_synchronised: z.boolean(),
+  version: shortText,
+  machine: z.object({
+    arch: shortText,
+    os: shortText,
+    kernel: shortText,
+    model: shortText,
+    cpu: shortText,
+    cores: count,
+    memory_bytes: bytes,
+  }),
+  /** Null when the native kernels are not installed. */
+  compute: z.object({
+    isa: shortText,
+    isas: z.array(z.object({ isa: shortText, built: z.boolean(), runnable: z.boolean(), reason: shortText })).max(32),
+    features: z.array(shortText).max(256),
+  }).nullable(),
+  slots: count,
+  energy: z.array(energySource).max(32),
+  thermal_zones: z.array(shortText).max(64),
+  commands: z.array(shortText).max(64),
+  limits: z.object({
+    package_bytes: bytes,
+    block_bytes: bytes,
+    window: count,
+    outbox_bytes: bytes,
+  }),
+});
+export type Caps = z.infer<typeof capsSchema>;

@@ -1,0 +1,30 @@
+/** `cmd/{name}`, down, and `res/{id}`, up. Correlation is in the payload, so that MQTT 3.1.1 is enough. */
+import { z } from 'zod';
+import { bootId, epochMs, id, longText, schemaVersion, shortText } from './codec.js';
+
+export const commandNames = ['rebirth', 'self-test', 'bench', 'rollback', 'log-tail'] as const;
+export type CommandName = (typeof commandNames)[number];
+
+export const commandSchema = z.object({
+  schema_version: schemaVersion,
+  /** The same id again is answered again with the same result, and not executed again. */
+  id,
+  /** Past this time it is refused. Absent: it does not expire. */
+  expires_ms: epochMs.optional(),
+  args: z.record(z.string().max(64), z.unknown()).default({}),
+});
+export type Command = z.infer<typeof commandSchema>;
+
+export const responseSchema = z.object({
+  schema_version: schemaVersion,
+  id,
+  command: shortText,
+  boot_id: bootId,
+  time_ms: epochMs,
+  ok: z.boolean(),
+  /** Of the error, when not ok. */
+  code: shortText.optional(),
+  message: longText.optional(),
+  result: z.record(z.string(), z.unknown()).optional(),
+});
+export type Response = z.infer<typeof responseSchema>;

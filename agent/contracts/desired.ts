@@ -1,0 +1,31 @@
+/** `desired`, down, retained: what this device should run. The whole of it each time, not a delta. */
+import { z } from 'zod';
+import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
+import { count, epochMs, packageRef, schemaVersion } from './codec.js';
+
+/** What may be changed from afar; a field that is absent keeps the value of the device's own configuration. */
+export const settingsSchema = z.object({
+  telemetry_interval_ms: z.number().int().min(1000).max(3_600_000).optional(),
+  /** Frames a second that the pipeline takes. */
+  fps: z.number().positive().max(240).optional(),
+  /** Smallest cosine similarity that counts as the same person. */
+  match_threshold: z.number().min(-1).max(1).optional(),
+  /** Smallest detection score. */
+  detect_threshold: z.number().min(0).max(1).optional(),
+});
+export type Settings = z.infer<typeof settingsSchema>;
+
+export const desiredSchema = z.object({
+  schema_version: schemaVersion,
+  /** Monotone: a smaller one than the last seen is ignored (a replay), the same one again changes nothing. */
+  generation: count,
+  /** Null: keep what is there. */
+  package: packageRef.extend({
+    size_bytes: z.number().int().positive(),
+    block_bytes: z.number().int().min(MIN_BLOCK_BYTES).max(MAX_BLOCK_BYTES),
+  }).nullable(),
+  settings: settingsSchema.default({}),
+  time_ms: epochMs.optional(),
+});
+export type Desired = z.infer<typeof desiredSchema>;
+export type DesiredPackage = NonNullable<Desired['package']>;

@@ -1,0 +1,15 @@
+import { SternaError } from '../../kernels/errors.js';
+
+/** Codes of the wire contracts, thrown by encoders and decoders at both ends. */
+export const contractErrorCodes = {
+  E_ID: 'a fleet, device, command or event name has characters or a length that the topic tree does not allow',
+  E_TOPIC: 'a topic is not one of this protocol, or exceeds its limits',
+  E_PAYLOAD: 'a payload is not UTF-8 JSON, or does not have the shape of its schema; details name the field',
+  E_PAYLOAD_SIZE: 'a payload is larger than the protocol allows',
+  E_PAYLOAD_VERSION: 'a payload has a schema version that this software does not know',
+  E_BLOCK: 'a block of a package is malformed: header, length or checksum',
+} as const;
+
+export type ContractErrorCode = keyof typeof contractErrorCodes;
+
+export class ContractError extends SternaError<ContractErrorCode> {}

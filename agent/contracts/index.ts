@@ -1,0 +1,44 @@
+/** The wire contracts: everything that the two ends of the broker share. */
+import { z } from 'zod';
+import { capsSchema } from './caps.js';
+import { commandSchema, responseSchema } from './command.js';
+import { desiredSchema } from './desired.js';
+import { eventSchema } from './event.js';
+import { otaGetSchema } from './ota-get.js';
+import { reportedSchema } from './reported.js';
+import { statusSchema } from './status.js';
+import { telemetrySchema } from './telemetry.js';
+
+export * from './block.js';
+export * from './caps.js';
+export { decodePayload, encodePayload, SCHEMA_VERSION, type PackageRef } from './codec.js';
+export * from './command.js';
+export * from './crc32c.js';
+export * from './desired.js';
+export * from './errors.js';
+export * from './event.js';
+export * from './histogram.js';
+export * from './ota-get.js';
+export * from './reported.js';
+export * from './status.js';
+export * from './telemetry.js';
+export * from './topics.js';
+
+/** Every JSON payload by the name of its topic. */
+export const payloadSchemas = {
+  status: statusSchema,
+  caps: capsSchema,
+  desired: desiredSchema,
+  reported: reportedSchema,
+  telemetry: telemetrySchema,
+  event: eventSchema,
+  cmd: commandSchema,
+  res: responseSchema,
+  ota_get: otaGetSchema,
+} as const;
+export type PayloadName = keyof typeof payloadSchemas;
+
+/** JSON Schema (2020-12) of a payload, as a sender must write it. */
+export function jsonSchema(name: PayloadName): Record<string, unknown> {
+  return { title: `sterna/v1 ${name}`, ...z.toJSONSchema(payloadSchemas[name], { io: 'input' }) };
+}

@@ -1,0 +1,38 @@
+/** `reported`, up, retained: what this device runs, and how the last deployment went. It can never cause a transition. */
+import { z } from 'zod';
+import { bootId, codedError, count, epochMs, packageRef, schemaVersion } from './codec.js';
+import { settingsSchema } from './desired.js';
+
+export const otaStateName = z.enum([
+  'idle', 'checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed', 'rejected', 'rolled_back',
+]);
+export type OtaStateName = z.infer<typeof otaStateName>;
+
+const slot = packageRef.extend({ since_ms: epochMs });
+
+export const reportedSchema = z.object({
+  schema_version: schemaVersion,
+  boot_id: bootId,
+  time_ms: epochMs,
+  clock_synchronised: z.boolean(),
+  /** Largest generation seen; null before the first. */
+  generation_seen: count.nullable(),
+  /** Largest generation whose package is running (or that asked for none). */
+  generation_applied: count.nullable(),
+  ota: z.object({
+    state: otaStateName,
+    /** The candidate of the deployment under way or of the last one. */
+    package: packageRef.nullable(),
+    blocks_done: count,
+    blocks_total: count,
+    /** Why it was rejected or rolled back. */
+    error: codedError.nullable(),
+  }),
+  slots: z.object({ active: slot.nullable(), previous: slot.nullable() }),
+  /** Still within the time in which crashes lead back to the previous package. */
+  probation: z.boolean(),
+  settings: settingsSchema,
+  /** Latest fault of any part. */
+  last_error: codedError.extend({ time_ms: epochMs }).nullable(),
+});
+export type Reported = z.infer<typeof reportedSchema>;

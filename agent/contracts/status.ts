@@ -1,0 +1,22 @@
+/** `status`, up, retained, and the will. */
+import { z } from 'zod';
+import { bootId, count, epochMs, schemaVersion, shortText } from './codec.js';
+
+export const statusSchema = z.object({
+  schema_version: schemaVersion,
+  /** `stopped`: it said goodbye. `offline`: the broker says so for it (the will). */
+  state: z.enum(['online', 'stopped', 'offline']),
+  boot_id: bootId,
+  /** Grows with every connection, across restarts. The will carries the number of the connection that it belongs to. */
+  birth_seq: count,
+  /** Of the agent. */
+  version: shortText,
+  time_ms: epochMs,
+  clock_synchronised: z.boolean(),
+});
+export type Status = z.infer<typeof statusSchema>;
+
+/** A late will must not end a newer connection: false when `next` is older than what the consumer knows. */
+export function supersedes(next: Status, known: Status | null): boolean {
+  return known === null || next.birth_seq >= known.birth_seq;
+}

@@ -1,0 +1,167 @@
+/** `telemetry`, up: one window of time. QoS 0 when live, 1 when it waited in the outbox (`backfill`). */
+import { z } from 'zod';
+import { quality } from './caps.js';
+import { bootId, bytes, count, epochMs, milliseconds, schemaVersion, shortText } from './codec.js';
+import { histogramSchema, mergeHistograms, quantile, type HistogramData } from './histogram.js';
+
+/** Cold: the first frames of a pipeline. Motion: it stopped at the motion gate. They are never mixed into `warm`. */
+export const frameKind = z.enum(['warm', 'cold', 'motion']);
+export type FrameKind = z.infer<typeof frameKind>;
+
+const stageSeries = z.object({ stage: shortText, kind: frameKind, latency_ms: histogramSchema });
+
+/**
+ * From the scheduled capture to the result. `raw`: of the frames that were processed. `corrected`: with the frames that
+ * would have waited behind a slow one (coordinated omission), as HdrHistogram's recordCorrectedValue does.
+ */
+const endToEndSeries = z.object({ clock: z.enum(['raw', 'corrected']), kind: frameKind, latency_ms: histogramSchema });
+
+const jitter = z.object({
+  /** RFC 3550 section 6.4.1, inter-arrival jitter of completions against scheduled captures, monotonic clock. */
+  rfc3550_ms: milliseconds,
+  /** Packet-delay variation, RFC 5481: latency minus the window's minimum; null without a frame. */
+  pdv_p50_ms: milliseconds.nullable(),
+  pdv_p99_ms: milliseconds.nullable(),
+  deadline_ms: milliseconds,
+  deadlines_missed: count,
+  deadlines: count,
+});
+
+const energy = z.object({
+  sources: z.array(z.object({
+    source: shortText,
+    scope: shortText,
+    quality,
+    /** Within this window. */
+    joules: z.number().nonnegative(),
+    /** Since the agent started. */
+    joules_total: z.number().nonnegative(),
+  })).max(32),
+  /** Of the best source, divided by frames that ran a model; net is what exceeds the idle power measured before. Null when unknown. */
+  inference: z.object({
+    source: shortText,
+    scope: shortText,
+    quality,
+    gross_joules: z.number().nonnegative(),
+    net_joules: z.number().nonnegative().nullable(),
+  }).nullable(),
+});
+
+const thermal = z.object({
+  zones: z.array(z.object({
+    zone: shortText,
+    celsius: z.number(),
+    /** Highest of the window. */
+    celsius_max: z.number(),
+    /** The lowest passive, hot or critical trip point. */
+    trip_celsius: z.number().nullable(),
+  })).max(64),
+  cooling: z.array(z.object({ device: shortText, state: count, state_max: count })).max(64),
+  /** Frequency cap below the hardware's maximum, or a passive trip point reached. */
+  throttled: z.boolean(),
+  throttled_since_boot: z.boolean(),
+  cpus: z.array(z.object({ policy: shortText, current_hertz: z.number().nonnegative(), cap_hertz: z.number().nonnegative(), max_hertz: z.number().nonnegative() })).max(64),
+});
+
+const memory = z.object({
+  rss_bytes: bytes,
+  rss_peak_bytes: bytes,
+  heap_bytes: bytes,
+  pipeline_bytes: bytes,
+  system_available_bytes: bytes.nullable(),
+});
+
+export const telemetrySchema = z.object({
+  schema_version: schemaVersion,
+  boot_id: bootId,
+  /** Of this window; of the last of them when windows were merged. Gaps mean loss. */
+  seq: count,
+  /** Of the first of the merged windows; equal to `seq` for one. */
+  first_seq: count,
+  backfill: z.boolean(),
+  start_ms: epochMs,
+  end_ms: epochMs,
+  clock_synchronised: z.boolean(),
+  /** Null while no package runs. */
+  model: z.object({ name: shortText, version: shortText }).nullable(),
+  stages: z.array(stageSeries).max(128),
+  end_to_end: z.array(endToEndSeries).max(16),
+  jitter,
+  energy,
+  thermal,
+  memory,
+  /** Totals since the agent started, by Prometheus-style name (`frames_total`, `frames_dropped_by_swap_total`, ...). */
+  counters: z.record(z.string().regex(/^[a-z][a-z0-9_]*(\{[a-z0-9_=",.-]*\})?$/).max(128), z.number().nonnegative()),
+});
+export type TelemetryWindow = z.infer<typeof telemetrySchema>;
+export type EnergyReport = z.infer<typeof energy>;
+export type ThermalReport = z.infer<typeof thermal>;
+export type MemoryReport = z.infer<typeof memory>;
+export type JitterReport = z.infer<typeof jitter>;
+
+/** Whether two windows may become one: same life of the agent, same model, and next to each other. */
+export function mergeable(a: TelemetryWindow, b: TelemetryWindow): boolean {
+  return a.boot_id === b.boot_id && a.seq < b.first_seq && a.model?.name === b.model?.name && a.model?.version === b.model?.version;
+}
+
+/** Windows `a` then `b` as one. Histograms add up exactly; gauges keep the newest or the extreme; totals the newest. */
+export function mergeWindows(a: TelemetryWindow, b: TelemetryWindow): TelemetryWindow {
+  const endToEnd = mergeSeries(a.end_to_end, b.end_to_end, (s) => `${s.clock}/${s.kind}`);
+  return {
+    ...b,
+    first_seq: a.first_seq,
+    backfill: a.backfill || b.backfill,
+    start_ms: a.start_ms,
+    clock_synchronised: a.clock_synchronised && b.clock_synchronised,
+    stages: mergeSeries(a.stages, b.stages, (s) => `${s.stage}/${s.kind}`),
+    end_to_end: endToEnd,
+    jitter: {
+      rfc3550_ms: b.jitter.rfc3550_ms,
+      ...delayVariation(endToEnd.filter((s) => s.clock === 'raw').map((s) => s.latency_ms)),
+      deadline_ms: b.jitter.deadline_ms,
+      deadlines_missed: a.jitter.deadlines_missed + b.jitter.deadlines_missed,
+      deadlines: a.jitter.deadlines + b.jitter.deadlines,
+    },
+    energy: mergeEnergy(a.energy, b.energy),
+    thermal: mergeThermal(a.thermal, b.thermal),
+    memory: { ...b.memory, rss_peak_bytes: Math.max(a.memory.rss_peak_bytes, b.memory.rss_peak_bytes) },
+  };
+}
+
+/** RFC 5481's variation from a latency histogram: quantile minus minimum, so merged windows give the merged answer. */
+export function delayVariation(histograms: readonly HistogramData[]): { pdv_p50_ms: number | null; pdv_p99_ms: number | null } {
+  const all = histograms.reduce<HistogramData | null>((sum, h) => (sum === null ? h : mergeHistograms(sum, h)), null);
+  const above = (q: number): number | null => {
+    const value = all === null ? null : quantile(all, q);
+    return all === null || value === null ? null : Math.max(0, value - all.min);
+  };
+  return { pdv_p50_ms: above(0.5), pdv_p99_ms: above(0.99) };
+}
+
+function mergeSeries<S extends { latency_ms: HistogramData }>(a: readonly S[], b: readonly S[], keyOf: (s: S) => string): S[] {
+  const merged = new Map(a.map((s) => [keyOf(s), s]));
+  for (const series of b) {
+    const key = keyOf(series);
+    const known = merged.get(key);
+    merged.set(key, known === undefined ? series : { ...series, latency_ms: mergeHistograms(known.latency_ms, series.latency_ms) });
+  }
+  return [...merged.values()];
+}
+
+function mergeEnergy(a: EnergyReport, b: EnergyReport): EnergyReport {
+  const earlier = new Map(a.sources.map((s) => [`${s.source}/${s.scope}`, s.joules]));
+  return {
+    sources: b.sources.map((s) => ({ ...s, joules: s.joules + (earlier.get(`${s.source}/${s.scope}`) ?? 0) })),
+    inference: b.inference ?? a.inference,
+  };
+}
+
+function mergeThermal(a: ThermalReport, b: ThermalReport): ThermalReport {
+  const earlier = new Map(a.zones.map((z) => [z.zone, z.celsius_max]));
+  return {
+    ...b,
+    zones: b.zones.map((z) => ({ ...z, celsius_max: Math.max(z.celsius_max, earlier.get(z.zone) ?? z.celsius_max) })),
+    throttled: a.throttled || b.throttled,
+    throttled_since_boot: a.throttled_since_boot || b.throttled_since_boot,
+  };
+}

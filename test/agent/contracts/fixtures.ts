@@ -1,0 +1,38 @@
+import { Histogram, type Desired, type Status, type TelemetryWindow } from '../../../agent/contracts/index.js';
+
+export const BOOT = 'boot-0000-1111';
+
+export function histogram(...values: number[]): ReturnType<Histogram['toData']> {
+  const h = new Histogram();
+  for (const v of values) h.record(v);
+  return h.toData();
+}
+
+export function telemetryWindow(seq: number, over: Partial<TelemetryWindow> = {}): TelemetryWindow {
+  return {
+    schema_version: 1, boot_id: BOOT, seq, first_seq: seq, backfill: false,
+    start_ms: 1_000_000 + seq * 1000, end_ms: 1_001_000 + seq * 1000, clock_synchronised: true,
+    model: { name: 'faces', version: '1.0.0' },
+    stages: [{ stage: 'detect', kind: 'warm', latency_ms: histogram(1, 2, 3 + seq) }],
+    end_to_end: [{ clock: 'raw', kind: 'warm', latency_ms: histogram(10 + seq, 20) }],
+    jitter: { rfc3550_ms: 0.5, pdv_p50_ms: 1, pdv_p99_ms: 2, deadline_ms: 100, deadlines_missed: 1, deadlines: 3 },
+    energy: { sources: [{ source: 'rapl', scope: 'package-0', quality: 'measured', joules: 2, joules_total: 2 * (seq + 1) }], inference: null },
+    thermal: {
+      zones: [{ zone: 'cpu', celsius: 50, celsius_max: 50 + seq, trip_celsius: 95 }], cooling: [], throttled: seq === 0, throttled_since_boot: true, cpus: [],
+    },
+    memory: { rss_bytes: 1000, rss_peak_bytes: 2000 - seq, heap_bytes: 10, pipeline_bytes: 10, system_available_bytes: null },
+    counters: { frames_total: 3 * (seq + 1) },
+    ...over,
+  };
+}
+
+export function status(over: Partial<Status> = {}): Status {
+  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1, clock_synchronised: false, ...over };
+}
+
+export function desired(over: Partial<Desired> = {}): Desired {
+  return {
+    schema_version: 1, generation: 1, settings: {},
+    package: { name: 'faces', version: '1.0.0', digest: 'ab'.repeat(32), size_bytes: 1000, block_bytes: 256 }, ...over,
+  };
+}

@@ -1,0 +1,53 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { bucketIndex, Histogram, histogramSchema, mergeHistograms, quantile, type HistogramData } from '../../../agent/contracts/index.js';
+
+const value = fc.double({ min: 0, max: 1e6, noNaN: true });
+
+function histogramOf(values: readonly number[]): HistogramData {
+  const histogram = new Histogram();
+  for (const v of values) histogram.record(v);
+  return histogram.toData();
+}
+
+describe('exponential histograms', () => {
+  it('put powers of two at the upper end of their bucket, as OTLP demands', () => {
+    expect([0.5, 1, 2, 4].map(bucketIndex)).toEqual([-33, -1, 31, 63]);
+    expect(bucketIndex(1.0001)).toBe(0);
+  });
+
+  it('merge exactly: merge(h(a), h(b)) = h(a ++ b)', () => {
+    fc.assert(fc.property(fc.array(value), fc.array(value), (a, b) => {
+      const merged = mergeHistograms(histogramOf(a), histogramOf(b));
+      const whole = histogramOf([...a, ...b]);
+      expect({ ...merged, sum: 0 }).toEqual({ ...whole, sum: 0 });
+      expect(merged.sum).toBeCloseTo(whole.sum, 3);
+    }));
+  });
+
+  it('give quantiles within 1.1 % of the nearest-rank value', () => {
+    fc.assert(fc.property(fc.array(fc.double({ min: 1e-3, max: 1e6, noNaN: true }), { minLength: 1 }), fc.double({ min: 0, max: 1, noNaN: true }), (values, q) => {
+      const sorted = [...values].sort((x, y) => x - y);
+      const exact = sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? 0;
+      const estimate = quantile(histogramOf(values), q) ?? NaN;
+      expect(Math.abs(estimate - exact)).toBeLessThanOrEqual(exact * 0.011);
+    }));
+  });
+
+  it('survive JSON and the schema, whatever was recorded', () => {
+    fc.assert(fc.property(fc.array(fc.oneof(value, fc.constantFrom(0, 1e-9, 1e300))), (values) => {
+      const data = histogramOf(values);
+      expect(histogramSchema.parse(JSON.parse(JSON.stringify(data)))).toEqual(data);
+    }));
+  });
+
+  it('refuse a count that is not the sum of the buckets', () => {
+    expect(histogramSchema.safeParse({ ...histogramOf([1, 2]), count: 3 }).success).toBe(false);
+  });
+
+  it('have no quantile when empty, and refuse negative values', () => {
+    expect(quantile(histogramOf([]), 0.5)).toBeNull();
+    expect(() => new Histogram().record(-1)).toThrow(RangeError);
+    expect(() => new Histogram().record(NaN)).toThrow(RangeError);
+  });
+});
