@@ -1,0 +1,183 @@
+import { createHash } from 'node:crypto';
+import { open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { z } from 'zod';
+import { RuntimeError } from '../errors.js';
+import { compareVersions, runtimeVersion } from '../version.js';
+import { archiveLimits, readArchive, writeArchive } from './archive.js';
+import type { ArchiveEntry } from './archive.js';
+import { manifestInputSchema, manifestSchema, packagePath, referencedPaths } from './manifest.js';
+import type { ManifestInput, PackageManifest } from './manifest.js';
+
+export const manifestPath = 'manifest.json';
+
+/** A JSON manifest of 128 files with 64 golden vectors stays far below this. */
+const maxManifestBytes = 1 << 20;
+
+/** An opened package: every file's hash is checked. The bytes stay in memory as long as this object does. */
+export interface ModelPackage {
+  readonly manifest: PackageManifest;
+  /** Of the whole archive, lower-case hexadecimal. */
+  readonly sha256: string;
+  /** Size of the archive. */
+  readonly bytes: number;
+  /** @throws RuntimeError E_PACKAGE when the package has no such file */
+  file(path: string): Uint8Array;
+}
+
+/** A package as bytes, with its hash: what a publisher sends. */
+export interface WrittenPackage {
+  manifest: PackageManifest;
+  bytes: Uint8Array;
+  sha256: string;
+}
+
+/**
+ * Builds a package from a manifest and its files. The order is fixed (manifest, then paths sorted by code unit), so equal
+ * content gives equal bytes.
+ * @throws RuntimeError E_PACKAGE when the manifest is invalid, names a file that is not given, or a file is not named
+ */
+export async function buildPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): Promise<WrittenPackage> {
+  const stated = validate(manifestInputSchema, input, 'The manifest is invalid');
+  const paths = Object.keys(files).sort();
+  for (const path of paths) {
+    if (!packagePath.safeParse(path).success) throw problem(`Expected a relative path but received "${path}"`);
+  }
+  const named = new Set(referencedPaths(stated));
+  const missing = [...named].filter((path) => !paths.includes(path));
+  if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which was not given`);
+  const entries = paths.map((path) => ({ path, data: files[path] ?? new Uint8Array(0) }));
+  const manifest: PackageManifest = {
+    ...stated,
+    files: entries.map(({ path, data }) => ({ path, bytes: data.length, sha256: digest(data) })),
+  };
+  const head = { path: manifestPath, data: Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`) };
+  const bytes = await writeArchive([head, ...entries]);
+  return { manifest, bytes, sha256: digest(bytes) };
+}
+
+/** `buildPackage`, written atomically to a file. */
+export async function writePackage(
+  input: ManifestInput, files: Readonly<Record<string, Uint8Array>>, outPath: string,
+): Promise<WrittenPackage> {
+  const written = await buildPackage(input, files);
+  await writeAtomically(outPath, written.bytes);
+  return written;
+}
+
+/**
+ * Opens a package and checks it completely: archive form, manifest, and the hash of every file.
+ * @throws RuntimeError E_PACKAGE naming the problem, E_PACKAGE_VERSION when it needs a newer runtime
+ */
+export async function openPackage(source: string | Uint8Array): Promise<ModelPackage> {
+  const bytes = typeof source === 'string' ? await readBounded(source) : source;
+  const entries = await readArchive(bytes);
+  const manifest = parseManifest(entries[0]);
+  const files = checkFiles(manifest, entries.slice(1));
+  return {
+    manifest,
+    sha256: digest(bytes),
+    bytes: bytes.length,
+    file(path) {
+      const data = files.get(path);
+      if (data === undefined) throw problem(`Package ${manifest.name} ${manifest.version} has no file "${path}"`);
+      return data;
+    },
+  };
+}
+
+function parseManifest(entry: ArchiveEntry | undefined): PackageManifest {
+  if (entry?.path !== manifestPath) throw problem(`Expected ${manifestPath} as the first file but received ${entry?.path ?? 'none'}`);
+  if (entry.data.length > maxManifestBytes) throw problem(`Expected ${manifestPath} of at most ${maxManifestBytes} bytes but received ${entry.data.length}`);
+  let json: unknown;
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(entry.data));
+  } catch (cause) {
+    throw new RuntimeError('E_PACKAGE', `${manifestPath} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+  refuseNewer(json);
+  return validate(manifestSchema, json, `${manifestPath} is invalid`);
+}
+
+/** Comes before the full validation: a newer package may use fields and kinds that this runtime cannot validate. */
+function refuseNewer(json: unknown): void {
+  if (typeof json !== 'object' || json === null) return;
+  const schema = 'schema_version' in json ? json.schema_version : undefined;
+  const minimum = 'minimum_runtime' in json ? json.minimum_runtime : undefined;
+  if (typeof schema === 'number' && schema > 1) {
+    throw new RuntimeError('E_PACKAGE_VERSION', `The package has schema version ${schema}; this runtime (${runtimeVersion}) reads 1. Update Sterna.`);
+  }
+  if (typeof minimum === 'string' && /^\d+\.\d+\.\d+$/.test(minimum) && compareVersions(minimum, runtimeVersion) > 0) {
+    throw new RuntimeError('E_PACKAGE_VERSION', `The package needs runtime ${minimum}; this is ${runtimeVersion}. Update Sterna.`);
+  }
+}
+
+function checkFiles(manifest: PackageManifest, entries: readonly ArchiveEntry[]): Map<string, Uint8Array> {
+  const listed = manifest.files.map((file) => file.path).join('\n');
+  const found = entries.map((entry) => entry.path).join('\n');
+  if (listed !== found) {
+    throw problem('The files in the archive are not those in the manifest', { listed: listed.split('\n'), found: found.split('\n') });
+  }
+  const files = new Map<string, Uint8Array>();
+  manifest.files.forEach((file, index) => {
+    const data = entries[index]?.data ?? new Uint8Array(0);
+    if (data.length !== file.bytes) throw problem(`Expected ${file.bytes} bytes for ${file.path} but received ${data.length}`);
+    const actual = digest(data);
+    if (actual !== file.sha256) throw problem(`Expected SHA-256 ${file.sha256} for ${file.path} but received ${actual}`);
+    if (files.has(file.path)) throw problem(`The file ${file.path} appears twice`);
+    files.set(file.path, data);
+  });
+  const missing = referencedPaths(manifest).filter((path) => !files.has(path));
+  if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which is not in the package`);
+  return files;
+}
+
+function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
+  throw problem(`${what}: ${issues.slice(0, 5).join('; ')}`, { issues });
+}
+
+async function readBounded(path: string): Promise<Uint8Array> {
+  try {
+    const { size } = await stat(path);
+    if (size > archiveLimits.bytes) throw problem(`Expected at most ${archiveLimits.bytes} bytes but ${path} has ${size}`);
+    return await readFile(path);
+  } catch (cause) {
+    if (cause instanceof RuntimeError) throw cause;
+    throw new RuntimeError('E_PACKAGE', `The package ${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/** Write, fsync, rename, fsync the folder: after a power cut there is the old file or the new one, never half of one. */
+async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = await open(temporary, 'w');
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function digest(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex');
+}
+
+function problem(message: string, details: Record<string, unknown> = {}): RuntimeError {
+  return new RuntimeError('E_PACKAGE', message, { details });
+}
