@@ -1,0 +1,150 @@
+import { performance } from 'node:perf_hooks';
+import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { RuntimeError } from '../errors.js';
+import type { Session, SessionOptions, SessionStats } from '../session-types.js';
+import type { DataType, Tensor, TensorInfo } from '../tensor.js';
+import { orderFeeds, pixelLayout, pixelsToFloats, type PixelLayout } from './feeds.js';
+
+type OnnxRuntime = typeof import('onnxruntime-node');
+
+const installCommand = 'npm install --onnxruntime-node-install=skip onnxruntime-node';
+
+async function loadOnnxRuntime(): Promise<OnnxRuntime> {
+  try {
+    return await import('onnxruntime-node');
+  } catch (cause) {
+    throw new RuntimeError('E_ENGINE_MISSING', `The engine "onnxruntime" needs the optional package onnxruntime-node; install it with: ${installCommand}`, {
+      cause,
+      details: { engine: 'onnxruntime', install: installCommand },
+    });
+  }
+}
+
+const tensorTypes: readonly string[] = ['float32', 'uint8', 'int8', 'int32', 'int64'] satisfies readonly DataType[];
+const isDataType = (type: string): type is DataType => tensorTypes.includes(type);
+
+/** onnxruntime reports an unnamed symbolic dimension as an empty string. */
+function resolveDims(shape: readonly (number | string)[], symbols: Readonly<Record<string, number>>): number[] {
+  return shape.map((dim) => (typeof dim === 'number' ? dim : (symbols[dim] ?? 1)));
+}
+
+function describeValues(values: readonly InferenceSession.ValueMetadata[], symbols: Readonly<Record<string, number>>): TensorInfo[] {
+  return values.map((value) => {
+    const type = value.isTensor ? value.type : 'no tensor';
+    if (!value.isTensor || !isDataType(type)) {
+      throw new RuntimeError('E_MODEL_OP', `Expected ${tensorTypes.join(', ')} for the type of "${value.name}" but received ${type}`, {
+        details: { value: value.name, type },
+      });
+    }
+    return { name: value.name, type, dims: resolveDims(value.shape, symbols) };
+  });
+}
+
+/** onnxruntime gives its errors no code of their own, only a status name inside the message. */
+function modelError(cause: unknown): RuntimeError {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  const unsupported = /NOT_IMPLEMENTED|not a registered function\/op|Could not find an implementation/i.test(message);
+  return new RuntimeError(unsupported ? 'E_MODEL_OP' : 'E_MODEL_MALFORMED', `onnxruntime refuses the model: ${message}`, { cause });
+}
+
+class OnnxRuntimeSession implements Session {
+  readonly inputs: readonly TensorInfo[];
+  readonly #modelInputs: readonly TensorInfo[];
+  readonly #pixels = new Map<string, PixelLayout>();
+  #closed: Promise<void> | undefined;
+  readonly #runtime: OnnxRuntime;
+  readonly #session: InferenceSession;
+
+  constructor(
+    runtime: OnnxRuntime,
+    session: InferenceSession,
+    options: SessionOptions,
+    readonly outputs: readonly TensorInfo[],
+    readonly stats: SessionStats,
+  ) {
+    this.#runtime = runtime;
+    this.#session = session;
+    this.#modelInputs = describeValues(session.inputMetadata, options.symbols ?? {});
+    for (const name of Object.keys(options.pixels ?? {})) {
+      if (this.#modelInputs.some((info) => info.name === name)) continue;
+      throw new RuntimeError('E_INPUT', `Expected the name of an input for "pixels" but received "${name}"`, { details: { input: name } });
+    }
+    this.inputs = this.#modelInputs.map((info) => {
+      const pixels = options.pixels?.[info.name];
+      if (pixels === undefined) return info;
+      const layout = pixelLayout(info, pixels);
+      this.#pixels.set(info.name, layout);
+      return { name: info.name, type: 'uint8', dims: [1, layout.height, layout.width, layout.channels] };
+    });
+  }
+
+  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    if (this.#closed !== undefined) throw new RuntimeError('E_INPUT', 'The session is closed');
+    const ordered = orderFeeds(this.inputs, feeds);
+    const given: Record<string, OrtTensor> = {};
+    ordered.forEach((feed, index) => {
+      const info = this.#modelInputs[index];
+      if (info !== undefined) given[info.name] = this.#toOrt(info, feed);
+    });
+    let results: InferenceSession.OnnxValueMapType;
+    try {
+      results = await this.#session.run(given);
+    } catch (cause) {
+      throw new RuntimeError('E_MODEL_SHAPE', `onnxruntime failed to run the model: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    }
+    return Object.fromEntries(this.outputs.map((info) => [info.name, fromOrt(info, results[info.name])]));
+  }
+
+  #toOrt(info: TensorInfo, feed: Tensor): OrtTensor {
+    const layout = this.#pixels.get(info.name);
+    const data = layout !== undefined && feed.data instanceof Uint8Array ? pixelsToFloats(layout, feed.data) : feed.data;
+    return new this.#runtime.Tensor(info.type, data, [...info.dims]);
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#session.release();
+    return this.#closed;
+  }
+}
+
+function fromOrt(info: TensorInfo, value: OrtTensor | undefined): Tensor {
+  const data = value?.data;
+  if (
+    value !== undefined &&
+    (data instanceof Float32Array || data instanceof Uint8Array || data instanceof Int8Array || data instanceof Int32Array || data instanceof BigInt64Array)
+  ) {
+    return { type: info.type, dims: value.dims, data };
+  }
+  throw new RuntimeError('E_MODEL_OP', `onnxruntime returned no usable tensor for output "${info.name}"`, { details: { value: info.name } });
+}
+
+/**
+ * Opens an ONNX model with onnxruntime-node: the second engine, for models with an operator that the native one lacks, and the
+ * oracle of the tests. Its `run` blocks the event loop (the binding calls into the library synchronously).
+ * @throws RuntimeError E_ENGINE_MISSING, E_MODEL_MALFORMED, E_MODEL_OP, E_INPUT (`pixels` that do not fit an input)
+ */
+export async function openOnnxRuntime(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const runtime = await loadOnnxRuntime();
+  const threads = options.threads ?? 1;
+  const started = performance.now();
+  let session: InferenceSession;
+  try {
+    session = await runtime.InferenceSession.create(bytes, {
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      graphOptimizationLevel: 'all',
+      executionMode: 'sequential',
+      logSeverityLevel: 3, // errors only: the warnings are about the exporter's style, hundreds of lines for some models
+    });
+  } catch (cause) {
+    throw modelError(cause);
+  }
+  try {
+    const loadMs = performance.now() - started;
+    const outputs = describeValues(session.outputMetadata, options.symbols ?? {});
+    return new OnnxRuntimeSession(runtime, session, options, outputs, { engine: 'onnxruntime', threads, loadMs });
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
+}
