@@ -2,27 +2,29 @@
 // <cstdint>, <cstddef>, its intrinsics and its own pack.h, and nothing else (rule K4).
 //
 // A is `T*` with T = uint8_t when the ISA's activation type is kU8, int8_t when kS8; both travel as uint8_t*.
-// Row pointers may be read up to 63 bytes past K (see program.h); C is written exactly.
+// Rows of A, residual rows and zero_pixel may be read up to 63 bytes past their end (see program.h; what is there may be
+// anything, NaN included); outputs are written exactly, and need not be aligned. `packed` and `scratch` are 64-byte aligned and
+// their sizes are rounded up to 64. m, n, y_width may be 0; k, channels and the kernel's sides may not. `a` and `y` never overlap.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 namespace sterna {
 
-// The epilogue of ConvQ8Attrs (program.h), per output channel. Arrays are indexed by absolute output channel and padded,
-// by the packer, to a multiple of 64 entries.
+// The epilogue of ConvQ8Attrs (program.h), per output channel. The arrays hold finite numbers, need not be aligned, and are
+// readable up to the next multiple of 64 entries.
 struct RequantQ8 {
   const float* scale;
   const float* scale_neg;   // nullptr: none
   int32_t mid_zp, mid_lo, mid_hi;
-  const uint8_t* table;     // nullptr: none; 256 entries indexed by the stored byte
+  const uint8_t* table;     // nullptr: none; 256 entries indexed by the stored byte (the engine reorders signed tables)
   const uint8_t* residual;  // nullptr: none; row i at residual + i * residual_stride
   size_t residual_stride;
   int32_t res_zp, y_zp, y_lo, y_hi;
   float mid_mul, res_mul;
 };
 
-// gemm_q8: y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k]),  i < m, o in [n_begin, n_end)
+// gemm_q8: y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k]),  i < m, o < n
 struct GemmQ8Args {
   size_t m, n, k;
   const uint8_t* a;
@@ -47,7 +49,7 @@ struct DwConvQ8Args {
   size_t channels, kernel_h, kernel_w, stride_w, dilation_w;
   size_t x_width, y_width;
   int32_t pad_left;
-  const uint8_t* const* rows;  // kernel_h pointers to pixel 0 of an input row; a row outside the image points to `zero`-filled pixels
+  const uint8_t* const* rows;  // kernel_h pointers to pixel 0 of an input row; a row outside the image is x_width pixels of x_zp
   size_t x_stride;             // bytes between pixels
   const uint8_t* zero_pixel;   // `channels` (+ slack) bytes of x_zp, for columns outside the image
   const void* packed;
@@ -108,10 +110,10 @@ struct DwConvF32Kernel {
   void (*run)(const DwConvF32Args* args);
 };
 
-// Vector kernels over `n` contiguous elements.
+// Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
 struct VectorKernels {
   const char* name;
-  void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);
+  void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);  // table: indexed by the stored byte
   // BinaryQ8Attrs add (sign = +1) or sub (-1)
   void (*add_q8)(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi, float a_mul, float b_mul);
   void (*quantize)(size_t n, const float* x, uint8_t* y, float scale, int32_t zp);

@@ -1,0 +1,15 @@
+# build/<preset>/sterna.node: the only target that knows Node-API. Headers come from npm, so that nothing is downloaded here.
+set(STERNA_NODE_MODULES ${CMAKE_CURRENT_SOURCE_DIR}/../node_modules CACHE PATH "Where node-api-headers and node-addon-api are")
+if(NOT EXISTS ${STERNA_NODE_MODULES}/node-api-headers/include/node_api.h OR NOT EXISTS ${STERNA_NODE_MODULES}/node-addon-api/napi.h)
+  message(FATAL_ERROR "node-api-headers or node-addon-api is not in ${STERNA_NODE_MODULES}: run `npm ci`, or configure with -DSTERNA_NODE=OFF")
+endif()
+
+file(GLOB STERNA_NODE_SOURCES CONFIGURE_DEPENDS node/*.cpp)
+add_library(sterna_node MODULE ${STERNA_NODE_SOURCES})
+set_target_properties(sterna_node PROPERTIES PREFIX "" OUTPUT_NAME sterna SUFFIX .node)
+target_include_directories(sterna_node SYSTEM PRIVATE ${STERNA_NODE_MODULES}/node-api-headers/include ${STERNA_NODE_MODULES}/node-addon-api)
+target_compile_definitions(sterna_node PRIVATE NAPI_VERSION=8 NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS NAPI_DISABLE_CPP_EXCEPTIONS BUILDING_NODE_EXTENSION)
+target_link_libraries(sterna_node PRIVATE sterna_core)
+if(APPLE)
+  target_link_options(sterna_node PRIVATE -undefined dynamic_lookup)
+endif()

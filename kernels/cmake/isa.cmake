@@ -1,0 +1,38 @@
+# THE table of instruction sets: what they are built with, and what a CPU must offer to run them.
+#
+# Rows are ordered from slowest to fastest within an architecture; dispatch takes the last runnable one, and a kernel that
+# an ISA does not have is taken from the nearest row above it. FEATURES are the names that src/cpu_*.cpp reports.
+# ACTIVATION is the 8-bit type that the ISA's kernels take (include/sterna/program.h).
+
+set(STERNA_ISAS "")
+
+function(sterna_isa name)
+  cmake_parse_arguments(ROW "" "ARCH;ACTIVATION" "FLAGS;FEATURES" ${ARGN})
+  list(APPEND STERNA_ISAS ${name})
+  set(STERNA_ISAS ${STERNA_ISAS} PARENT_SCOPE)
+  set(STERNA_ISA_${name}_ARCH ${ROW_ARCH} PARENT_SCOPE)
+  set(STERNA_ISA_${name}_ACTIVATION ${ROW_ACTIVATION} PARENT_SCOPE)
+  set(STERNA_ISA_${name}_FLAGS ${ROW_FLAGS} PARENT_SCOPE)
+  set(STERNA_ISA_${name}_FEATURES ${ROW_FEATURES} PARENT_SCOPE)
+endfunction()
+
+sterna_isa(ref ARCH any ACTIVATION u8)
+
+sterna_isa(sse41 ARCH x86_64 ACTIVATION u8
+  FLAGS -msse4.1
+  FEATURES sse4_1)
+
+sterna_isa(avx2 ARCH x86_64 ACTIVATION u8
+  FLAGS -mavx2 -mfma
+  FEATURES avx2 fma)
+
+sterna_isa(avx512vnni ARCH x86_64 ACTIVATION u8
+  FLAGS -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+  FEATURES avx2 fma avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_vbmi)
+
+sterna_isa(neon ARCH aarch64 ACTIVATION s8
+  FEATURES asimd)
+
+sterna_isa(neondot ARCH aarch64 ACTIVATION s8
+  FLAGS -march=armv8.2-a+dotprod
+  FEATURES asimd asimddp)

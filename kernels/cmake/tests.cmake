@@ -1,0 +1,24 @@
+# sterna_kernel_tests runs every test/kernels/*_test.cpp; every test/kernels/*_bench.cpp is an executable of its own.
+# CMAKE_CROSSCOMPILING_EMULATOR (preset aarch64) makes ctest run them under qemu.
+set(STERNA_TEST_DIR ${CMAKE_CURRENT_SOURCE_DIR}/../test/kernels)
+
+file(GLOB STERNA_TEST_SOURCES CONFIGURE_DEPENDS ${STERNA_TEST_DIR}/*_test.cpp ${STERNA_TEST_DIR}/harness.cpp)
+add_executable(sterna_kernel_tests ${STERNA_TEST_SOURCES})
+target_include_directories(sterna_kernel_tests PRIVATE ${STERNA_TEST_DIR})
+target_link_libraries(sterna_kernel_tests PRIVATE sterna_core)
+add_test(NAME sterna_kernel_tests COMMAND sterna_kernel_tests)
+
+file(GLOB STERNA_BENCH_SOURCES CONFIGURE_DEPENDS ${STERNA_TEST_DIR}/*_bench.cpp)
+foreach(source ${STERNA_BENCH_SOURCES})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${STERNA_TEST_DIR})
+  target_link_libraries(${name} PRIVATE sterna_core)
+endforeach()
+
+# Each ISA object exports exactly its declared symbols (rule K4).
+foreach(isa ${STERNA_BUILT_ISAS})
+  add_test(NAME isa_symbols_${isa}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tools/check-isa-symbols.sh ${CMAKE_NM} ${isa} $<TARGET_OBJECTS:sterna_isa_${isa}>
+    COMMAND_EXPAND_LISTS)
+endforeach()

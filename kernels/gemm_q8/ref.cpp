@@ -1,0 +1,58 @@
+// gemm_q8/ref: the executable specification of the quantized GEMM, and the fallback on every CPU.
+//
+//   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        i < m, o < n; exact in 32 bits
+//
+// Packed layout: int32 corrected bias[n] = bias[o] - a_zp * sum_k w[o][k], then the weights as they come, int8 [n][k].
+#include "sterna/requant.h"
+
+namespace sterna {
+namespace {
+
+size_t PackedBytes(size_t n, size_t k) { return n * sizeof(int32_t) + n * k; }
+
+bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
+  int32_t* corrected = static_cast<int32_t*>(packed);
+  int8_t* weights = reinterpret_cast<int8_t*>(corrected + n);
+  for (size_t o = 0; o < n; ++o) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < k; ++i) {
+      sum += w[o * k + i];
+      weights[o * k + i] = w[o * k + i];
+    }
+    const uint32_t b = bias != nullptr ? static_cast<uint32_t>(bias[o]) : 0;
+    corrected[o] = static_cast<int32_t>(b - static_cast<uint32_t>(a_zp * sum));
+  }
+  return true;
+}
+
+size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
+
+template <typename T>
+void Run(const GemmQ8Args* args) {
+  const int32_t* bias = static_cast<const int32_t*>(args->packed);
+  const int8_t* weights = reinterpret_cast<const int8_t*>(bias + args->n);
+  const RequantQ8& r = args->requant;
+  for (size_t i = 0; i < args->m; ++i) {
+    const T* a = reinterpret_cast<const T*>(args->a + i * args->a_stride);
+    const T* residual = reinterpret_cast<const T*>(r.residual != nullptr ? r.residual + i * r.residual_stride : nullptr);
+    T* y = reinterpret_cast<T*>(args->y + i * args->y_stride);
+    for (size_t o = 0; o < args->n; ++o) {
+      const int8_t* w = weights + o * args->k;
+      int32_t acc = 0;
+      for (size_t p = 0; p < args->k; ++p) acc += static_cast<int32_t>(a[p]) * w[p];
+      acc = static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(bias[o]));
+      y[o] = RequantizeQ8<T>(r, acc, o, residual != nullptr ? residual[o] : T{0});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sterna
+
+extern "C" {
+extern const sterna::GemmQ8Kernel sterna_gemm_q8_ref_u8, sterna_gemm_q8_ref_s8;
+const sterna::GemmQ8Kernel sterna_gemm_q8_ref_u8 = {"gemm_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
+                                                    sterna::Run<uint8_t>};
+const sterna::GemmQ8Kernel sterna_gemm_q8_ref_s8 = {"gemm_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
+                                                    sterna::Run<int8_t>};
+}

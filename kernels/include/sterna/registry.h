@@ -1,0 +1,55 @@
+// Which kernels this build has, which of them this CPU runs, and which ones a program gets (rule K5).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sterna/isa_tables.h"
+#include "sterna/program.h"
+#include "sterna/status.h"
+
+namespace sterna {
+
+struct CpuInfo {
+  const char* arch;  // "x86_64", "aarch64" or "other"
+  std::string model;
+  std::vector<std::string> features;  // those that cmake/isa.cmake names, and that CPU and operating system offer
+};
+
+// Asked once, then remembered.
+const CpuInfo& DetectCpu();
+
+struct IsaStatus {
+  const char* isa;
+  bool built;
+  bool runnable;       // built, offered by CPU and operating system, and not masked by STERNA_ISA
+  std::string reason;  // "selected", "CPU lacks avx512_vnni", "masked by STERNA_ISA", ...
+};
+
+// One entry for each row of kIsaRows, in its order. The environment variable STERNA_ISA, a comma-separated list of the ISAs
+// that are allowed, may only remove; ref always stays.
+std::vector<IsaStatus> DescribeIsas();
+
+// The kernels that a program uses: no member is null.
+struct KernelSet {
+  const char* isa;
+  DType activation;
+  const GemmQ8Kernel* gemm_q8;
+  const DwConvQ8Kernel* dwconv_q8;
+  const GemmF32Kernel* gemm_f32;
+  const DwConvF32Kernel* dwconv_f32;
+  const VectorKernels* vector;
+};
+
+// Takes the best runnable ISA, or `isa` when that is not null. A family that it lacks, or has only for the other activation
+// type, comes from the next slower runnable ISA, at last from ref.
+Status SelectKernels(const char* isa, DType activation, KernelSet* kernels);
+
+// The reference kernels for one activation type.
+KernelSet RefKernels(DType activation);
+
+// The name and the activation type of the ISA that SelectKernels takes by default.
+const IsaRow& BestIsa();
+
+}  // namespace sterna

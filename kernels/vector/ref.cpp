@@ -1,0 +1,85 @@
+// vector/ref: the executable specification of the element-wise kernels. sigmoid and exp are the C library's.
+#include <math.h>
+
+#include "sterna/requant.h"
+
+namespace sterna {
+namespace {
+
+template <typename T>
+constexpr int32_t kLowest = T(-1) < T(0) ? -128 : 0;
+template <typename T>
+constexpr int32_t kHighest = T(-1) < T(0) ? 127 : 255;
+
+void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = table[x[i]];
+}
+
+template <typename T>
+void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi,
+         float a_mul, float b_mul) {
+  for (size_t i = 0; i < n; ++i) {
+    const float av = static_cast<float>(static_cast<T>(a[i]) - a_zp) * a_mul;
+    const float bv = static_cast<float>(static_cast<T>(b[i]) - b_zp) * b_mul;
+    y[i] = static_cast<uint8_t>(RoundClamped(av + bv, y_lo, y_hi, y_zp));
+  }
+}
+
+template <typename T>
+void Quantize(size_t n, const float* x, uint8_t* y, float scale, int32_t zp) {
+  for (size_t i = 0; i < n; ++i) y[i] = static_cast<uint8_t>(RoundClamped(x[i] / scale, kLowest<T>, kHighest<T>, zp));
+}
+
+template <typename T>
+void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
+  for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(static_cast<T>(x[i]) - zp) * scale;
+}
+
+template <typename T>
+void Max(size_t n, const uint8_t* a, uint8_t* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = static_cast<T>(a[i]) > static_cast<T>(y[i]) ? a[i] : y[i];
+}
+
+template <typename T>
+void Sum(size_t n, const uint8_t* a, int32_t* acc) {
+  for (size_t i = 0; i < n; ++i) acc[i] += static_cast<T>(a[i]);
+}
+
+void AddF32(size_t n, const float* a, const float* b, float* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = a[i] + b[i];
+}
+
+void MulF32(size_t n, const float* a, const float* b, float* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = a[i] * b[i];
+}
+
+void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
+  for (size_t i = 0; i < n; ++i) y[i] = ClampFloat(x[i], lo, hi);
+}
+
+// 1 / (1 + exp(-x)), written so that exp never overflows.
+void SigmoidF32(size_t n, const float* x, float* y) {
+  for (size_t i = 0; i < n; ++i) {
+    const float e = expf(-__builtin_fabsf(x[i]));
+    y[i] = (x[i] < 0.0f ? e : 1.0f) / (1.0f + e);
+  }
+}
+
+void ExpF32(size_t n, const float* x, float* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = expf(x[i]);
+}
+
+}  // namespace
+}  // namespace sterna
+
+extern "C" {
+extern const sterna::VectorKernels sterna_vector_ref_u8, sterna_vector_ref_s8;
+const sterna::VectorKernels sterna_vector_ref_u8 = {
+    "vector/ref",         sterna::Lut,          sterna::Add<uint8_t>, sterna::Quantize<uint8_t>, sterna::Dequantize<uint8_t>,
+    sterna::Max<uint8_t>, sterna::Sum<uint8_t>, sterna::AddF32,       sterna::MulF32,            sterna::ClampF32,
+    sterna::SigmoidF32,   sterna::ExpF32};
+const sterna::VectorKernels sterna_vector_ref_s8 = {
+    "vector/ref",        sterna::Lut,         sterna::Add<int8_t>, sterna::Quantize<int8_t>, sterna::Dequantize<int8_t>,
+    sterna::Max<int8_t>, sterna::Sum<int8_t>, sterna::AddF32,      sterna::MulF32,           sterna::ClampF32,
+    sterna::SigmoidF32,  sterna::ExpF32};
+}

@@ -1,0 +1,115 @@
+// Every runnable dwconv_q8 against ref: bit-equal for every input.
+#include "kernel_cases.h"
+
+namespace sterna_test {
+namespace {
+
+using sterna::DwConvQ8Args;
+using sterna::DwConvQ8Kernel;
+
+struct Case {
+  size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
+  int32_t pad_left, pad_right;
+  int options;
+  Fill x_fill, w_fill;
+};
+
+// Columns of output, or 0 when the kernel does not fit.
+size_t OutputWidth(const Case& c) {
+  const long span = static_cast<long>(c.x_width) + c.pad_left + c.pad_right - static_cast<long>(c.dilation * (c.kernel_w - 1)) - 1;
+  return span < 0 ? 0 : static_cast<size_t>(span) / c.stride + 1;
+}
+
+void RunInto(const DwConvQ8Kernel& kernel, DwConvQ8Args args, const int8_t* w, const int32_t* bias, int32_t x_zp, uint8_t* y) {
+  Guarded packed(RoundUp(kernel.packed_bytes(args.channels, args.kernel_h, args.kernel_w), 64));
+  if (!kernel.pack(args.channels, args.kernel_h, args.kernel_w, w, bias, x_zp, packed.data())) {
+    Fail(__FILE__, __LINE__, std::string(kernel.name) + " refused the weights");
+    return;
+  }
+  Guarded scratch(RoundUp(kernel.scratch_bytes(args.channels, args.kernel_h, args.kernel_w, args.x_width, args.y_width), 64));
+  args.packed = packed.data();
+  args.scratch = scratch.data();
+  args.y = y;
+  kernel.run(&args);
+}
+
+void Compare(const DwConvQ8Kernel& kernel, const DwConvQ8Kernel& ref, DType type, const Case& c, Random& random) {
+  const size_t x_stride = RoundUp(c.channels, 16) + (c.options & 1 ? 16 : 0), y_stride = c.channels + 5, y_width = OutputWidth(c);
+  const int32_t x_zp = random.Int(Lowest(type), Lowest(type) + 255);
+  // One image row each, in memory of its own; the last tap row points to padding, as at the lower border.
+  std::vector<std::unique_ptr<Guarded>> memory;
+  std::vector<const uint8_t*> rows;
+  for (size_t kh = 0; kh < c.kernel_h; ++kh) {
+    memory.push_back(std::make_unique<Guarded>((c.x_width - 1) * x_stride + c.channels, 63));
+    const bool padding = kh + 1 == c.kernel_h && (c.options & 2) != 0;
+    for (size_t i = 0; i < memory.back()->size(); ++i) {
+      memory.back()->data()[i] = padding ? static_cast<uint8_t>(x_zp) : Activation(random, type, c.x_fill);
+    }
+    rows.push_back(memory.back()->data());
+  }
+  Guarded zero(c.channels, 63), w(c.kernel_h * c.kernel_w * c.channels), bias(c.channels * 4);
+  std::memset(zero.data(), x_zp, c.channels);
+  for (size_t i = 0; i < w.size(); ++i) w.as<int8_t>()[i] = Weight(random, c.w_fill);
+  for (size_t o = 0; o < c.channels; ++o) bias.as<int32_t>()[o] = random.Int(-20000, 20000);
+  RandomRequant requant(random, type, c.options, y_width, c.channels, 30000.0f);
+
+  DwConvQ8Args args{};
+  args.channels = c.channels, args.kernel_h = c.kernel_h, args.kernel_w = c.kernel_w;
+  args.stride_w = c.stride, args.dilation_w = c.dilation;
+  args.x_width = c.x_width, args.y_width = y_width, args.pad_left = c.pad_left;
+  args.rows = rows.data(), args.x_stride = x_stride, args.zero_pixel = zero.data(), args.y_stride = y_stride;
+  args.requant = requant.requant;
+  const size_t y_bytes = y_width == 0 ? 0 : (y_width - 1) * y_stride + c.channels;
+  Guarded expected(y_bytes), actual(y_bytes);
+  const int32_t* b = (c.options & 8) != 0 ? nullptr : bias.as<int32_t>();
+  RunInto(ref, args, w.as<int8_t>(), b, x_zp, expected.data());
+  RunInto(kernel, args, w.as<int8_t>(), b, x_zp, actual.data());
+  const long at = FirstDifference(expected.data(), actual.data(), y_bytes);
+  EXPECT_MSG(at < 0, Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu pads=%d,%d options=%d: byte %ld is %d instead of %d", kernel.name,
+                            c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.pad_left, c.pad_right, c.options, at,
+                            actual.data()[at], expected.data()[at]));
+}
+
+void TestShapes(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const DwConvQ8Kernel& ref = *sterna::RefKernels(type).dwconv_q8;
+  Random random(3);
+  int options = 0;
+  const size_t kernels[][2] = {{3, 3}, {5, 5}, {1, 1}, {1, 3}, {3, 1}, {7, 7}, {2, 2}};
+  for (const auto& kernel : kernels) {
+    for (size_t channels : {1, 3, 8, 15, 16, 17, 31, 32, 33, 48, 67}) {
+      for (size_t width : {1, 2, 3, 4, 5, 7, 8, 12, 19}) {
+        for (size_t stride : {1, 2, 3}) {
+          for (size_t dilation : {1, 2}) {
+            const int32_t pad = static_cast<int32_t>(kernel[1] / 2 * dilation);
+            const Case c{channels, kernel[0], kernel[1], stride, dilation, width, pad, options % 3 == 0 ? pad + 1 : pad,
+                         options & 63, Fill::kRandom, Fill::kRandom};
+            Compare(*isa.dwconv_q8, ref, type, c, random);
+            options += 11;
+          }
+        }
+      }
+    }
+  }
+}
+
+void TestExtremes(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const DwConvQ8Kernel& ref = *sterna::RefKernels(type).dwconv_q8;
+  Random random(4);
+  for (Fill x_fill : {Fill::kLow, Fill::kHigh, Fill::kExtremes, Fill::kRandom}) {
+    for (Fill w_fill : {Fill::kLow, Fill::kHigh, Fill::kExtremes, Fill::kRandom}) {
+      for (int options = 0; options < 32; ++options) {
+        Compare(*isa.dwconv_q8, ref, type, {40, 3, 3, 1 + static_cast<size_t>(options & 1), 1, 11, 1, 1, options, x_fill, w_fill}, random);
+        Compare(*isa.dwconv_q8, ref, type, {20, 5, 5, 1, 1, 9, 0, 0, options, x_fill, w_fill}, random);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+STERNA_TEST(dwconv_q8_is_bit_equal_to_ref_for_all_shapes) { ForEachIsa("dwconv_q8", &sterna::IsaKernels::dwconv_q8, TestShapes); }
+STERNA_TEST(dwconv_q8_is_bit_equal_to_ref_at_the_extremes) { ForEachIsa("dwconv_q8", &sterna::IsaKernels::dwconv_q8, TestExtremes); }
+
+}  // namespace sterna_test

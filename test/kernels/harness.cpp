@@ -1,0 +1,91 @@
+#include "harness.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+namespace sterna_test {
+namespace {
+
+struct Test {
+  const char* name;
+  TestFunction function;
+};
+
+constexpr int kShownFailures = 5;
+
+std::vector<Test>& Tests() {
+  static std::vector<Test> tests;
+  return tests;
+}
+
+struct State {
+  int failures = 0;
+  std::string skip_reason;
+  std::vector<std::string> ledger;
+};
+
+State& Current() {
+  static State state;
+  return state;
+}
+
+}  // namespace
+
+Registration::Registration(const char* name, TestFunction function) { Tests().push_back({name, function}); }
+
+void Fail(const char* file, int line, const std::string& message) {
+  if (++Current().failures <= kShownFailures) std::printf("  %s:%d: %s\n", file, line, message.c_str());
+}
+
+void Skip(const std::string& reason) { Current().skip_reason = reason; }
+
+void Ledger(const std::string& kernel, const std::string& state) { Current().ledger.push_back(kernel + ": " + state); }
+
+const char* HowItRuns() { return std::getenv("STERNA_EMULATED") != nullptr ? "emulated" : "native"; }
+
+Guarded::Guarded(size_t bytes, size_t slack) : bytes_(bytes) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t body = (bytes + slack + page - 1) / page * page;
+  map_bytes_ = body + 2 * page;
+  map_ = static_cast<uint8_t*>(mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (map_ == MAP_FAILED || mprotect(map_, page, PROT_NONE) != 0 || mprotect(map_ + page + body, page, PROT_NONE) != 0) {
+    std::perror("mmap");
+    std::abort();
+  }
+  data_ = map_ + page + body - bytes - slack;
+  std::memset(data_, 0xa5, bytes + slack);
+}
+
+Guarded::~Guarded() { munmap(map_, map_bytes_); }
+
+}  // namespace sterna_test
+
+// Usage: sterna_kernel_tests [part of a test's name]
+int main(int argc, char** argv) {
+  using namespace sterna_test;
+  int passed = 0, failed = 0, skipped = 0;
+  for (const Test& test : Tests()) {
+    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
+    Current().failures = 0;
+    Current().skip_reason.clear();
+    test.function();
+    if (Current().failures > 0) {
+      ++failed;
+      std::printf("FAIL %s (%d failures)\n", test.name, Current().failures);
+    } else if (!Current().skip_reason.empty()) {
+      ++skipped;
+      std::printf("skip %s: %s\n", test.name, Current().skip_reason.c_str());
+    } else {
+      ++passed;
+      std::printf("ok   %s\n", test.name);
+    }
+    std::fflush(stdout);
+  }
+  for (const std::string& line : Current().ledger) std::printf("ledger %s\n", line.c_str());
+  std::printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+  return failed == 0 && passed > 0 ? 0 : 1;
+}
