@@ -12,6 +12,8 @@ export interface Frame extends Image {
   sequence: number;
   /** When the source was scheduled to deliver it: monotonic milliseconds (`performance.now()`). */
   capturedMs: number;
+  /** Time to decode it, when that happened in this process (pictures; ffmpeg decodes video in its own). */
+  decodeMs?: number;
 }
 
 /** A source of frames: files, video, camera, replay. Iterating starts it; breaking out or aborting stops it. */

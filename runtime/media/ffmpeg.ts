@@ -1,0 +1,217 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcessByStdio } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { RuntimeError } from '../errors.js';
+import type { Image } from '../frame.js';
+import { PpmReader } from './ppm.js';
+
+/** Lines of ffmpeg's log that are kept for an error message. */
+const keptLogLines = 40;
+/** A process that ignores SIGTERM (blocked in a driver) is killed after this. */
+const killAfterMs = 1000;
+
+/**
+ * Path of ffmpeg: `STERNA_FFMPEG`, else the first in PATH, else npm's `@ffmpeg-installer/ffmpeg` where it is installed.
+ * @throws RuntimeError E_FFMPEG_MISSING
+ */
+export function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): string {
+  const stated = environment.STERNA_FFMPEG;
+  if (stated !== undefined && stated !== '') {
+    if (isExecutable(stated)) return stated;
+    throw missing(`STERNA_FFMPEG is "${stated}", which is not an executable file.`);
+  }
+  const name = process.platform === 'win32' ? 'ffmpeg.exe' : 'ffmpeg';
+  for (const folder of (environment.PATH ?? '').split(delimiter)) {
+    if (folder !== '' && isExecutable(join(folder, name))) return join(folder, name);
+  }
+  return installedByNpm() ?? fail(missing('ffmpeg is not in PATH.'));
+}
+
+/** What to read and how; `input` are the arguments up to and including `-i`. */
+export interface FfmpegInput {
+  input: readonly string[];
+  /** For messages; credentials are removed from it. */
+  name: string;
+  /** Resample to this rate. */
+  fps?: number | undefined;
+  /** Scale down so that neither side is longer. */
+  maxSide?: number | undefined;
+  /** Files: stop at the first damaged packet. Cameras conceal it and go on. */
+  strict: boolean;
+  /** Give up when no picture comes for so long. */
+  stallMs?: number | undefined;
+}
+
+export interface DecodedImage extends Image {
+  /** Frame rate that ffmpeg states for its output, when it does. */
+  fps: number | undefined;
+}
+
+/**
+ * Pictures of a video, decoded by an ffmpeg process, as fast as they are taken. The process ends with the iteration.
+ * PPM rather than raw video on the pipe: each picture states its own size, so nothing has to be probed beforehand.
+ * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
+ */
+export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal): AsyncGenerator<DecodedImage, void, undefined> {
+  if (signal.aborted) return;
+  const child = spawn(findFfmpeg(), argumentsFor(source), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = exitOf(child);
+  const log = new Log(child.stderr);
+  const stop = (): void => terminate(child);
+  signal.addEventListener('abort', stop, { once: true });
+  const watchdog = new Watchdog(source.stallMs, stop);
+  let count = 0;
+  try {
+    const reader = new PpmReader();
+    for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
+      if (signal.aborted) return;
+      for (const image of reader.push(chunk)) {
+        count++;
+        watchdog.pause();
+        yield { ...image, fps: log.outputFps };
+        watchdog.feed();
+      }
+    }
+    const { code, error } = await ended;
+    if (signal.aborted) return;
+    if (error !== undefined) throw missing(`${findFfmpeg()} does not start: ${error.message}.`, error);
+    if (watchdog.fired) throw unreadable(source, `no picture for ${source.stallMs ?? 0} ms`, log);
+    if (code !== 0 || reader.pending) throw unreadable(source, log.lastLine(source) ?? `ffmpeg ended with code ${code}`, log);
+    if (count === 0) throw unreadable(source, 'it has no video frames', log);
+  } finally {
+    watchdog.pause();
+    signal.removeEventListener('abort', stop);
+    terminate(child);
+    await ended;
+  }
+}
+
+function argumentsFor({ input, fps, maxSide, strict }: FfmpegInput): string[] {
+  const filters: string[] = [];
+  if (fps !== undefined) filters.push(`fps=${fps}`);
+  if (maxSide !== undefined) {
+    filters.push(`scale=w='min(iw,${maxSide})':h='min(ih,${maxSide})':force_original_aspect_ratio=decrease`);
+  }
+  return [
+    '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : []),
+    ...input, '-map', '0:v:0', '-an', '-sn', '-dn', ...(filters.length > 0 ? ['-vf', filters.join(',')] : []),
+    '-f', 'image2pipe', '-c:v', 'ppm', '-pix_fmt', 'rgb24', 'pipe:1',
+  ];
+}
+
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
+function exitOf(child: Child): Promise<{ code: number | null; error?: Error }> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ code: null, error }));
+    child.once('close', (code) => resolve({ code }));
+  });
+}
+
+function terminate(child: Child): void {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+  timer.unref();
+  child.once('exit', () => clearTimeout(timer));
+}
+
+/** Calls `act` when it was not fed for `ms`; does nothing without `ms`. Time between a picture and the next request does not count. */
+class Watchdog {
+  readonly #ms: number | undefined;
+  readonly #act: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  fired = false;
+
+  constructor(ms: number | undefined, act: () => void) {
+    this.#ms = ms;
+    this.#act = act;
+    this.feed();
+  }
+
+  feed(): void {
+    this.pause();
+    if (this.#ms === undefined) return;
+    this.#timer = setTimeout(() => {
+      this.fired = true;
+      this.#act();
+    }, this.#ms);
+  }
+
+  pause(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+/** The tail of ffmpeg's log, and the frame rate of the output found in it. */
+class Log {
+  readonly #lines: string[] = [];
+  #rest = '';
+  #inOutput = false;
+  outputFps: number | undefined;
+
+  constructor(stream: Readable) {
+    stream.setEncoding('utf8');
+    stream.on('data', (text: string) => this.#push(text));
+  }
+
+  /** The last line that says something, without credentials. */
+  lastLine({ name }: FfmpegInput): string | undefined {
+    const line = [...this.#lines, this.#rest].map((text) => text.trim()).filter((text) => text !== '').at(-1);
+    return line === undefined ? undefined : withoutCredentials(line.replaceAll(name, withoutCredentials(name)));
+  }
+
+  #push(text: string): void {
+    const lines = (this.#rest + text).split(/[\r\n]+/);
+    // A line without an end is bounded too: the log of a hostile file must not fill the memory.
+    this.#rest = (lines.pop() ?? '').slice(-4096);
+    for (const line of lines) {
+      if (line.startsWith('Output #')) this.#inOutput = true;
+      const fps = this.#inOutput ? /, ([\d.]+) fps/.exec(line)?.[1] : undefined;
+      if (fps !== undefined && Number(fps) > 0) this.outputFps = Number(fps);
+      this.#lines.push(line);
+    }
+    this.#lines.splice(0, Math.max(0, this.#lines.length - keptLogLines));
+  }
+}
+
+/** `rtsp://user:secret@host` becomes `rtsp://***@host`. */
+export function withoutCredentials(text: string): string {
+  return text.replace(/(\w+:\/\/)[^\s/@]*:[^\s/@]*@/g, '$1***@');
+}
+
+function unreadable(source: FfmpegInput, reason: string, log: Log): RuntimeError {
+  const name = withoutCredentials(source.name);
+  return new RuntimeError('E_MEDIA', `${name} cannot be decoded: ${reason}`, { details: { source: name, log: log.lastLine(source) } });
+}
+
+function missing(reason: string, cause?: unknown): RuntimeError {
+  const remedy = 'Install it (Debian: apt-get install ffmpeg; elsewhere: npm install @ffmpeg-installer/ffmpeg) or set STERNA_FFMPEG to its path.';
+  return new RuntimeError('E_FFMPEG_MISSING', `Video and cameras need ffmpeg. ${reason} ${remedy}`, cause === undefined ? {} : { cause });
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function installedByNpm(): string | undefined {
+  try {
+    const installed: unknown = createRequire(import.meta.url)('@ffmpeg-installer/ffmpeg');
+    if (typeof installed === 'object' && installed !== null && 'path' in installed && typeof installed.path === 'string') return installed.path;
+    return undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function fail(error: Error): never {
+  throw error;
+}

@@ -1,0 +1,62 @@
+import { readFile } from 'node:fs/promises';
+import sharp from 'sharp';
+import { RuntimeError } from '../errors.js';
+import type { Image } from '../frame.js';
+import { decodeVideo } from './ffmpeg.js';
+
+// A device decodes one picture at a time and none twice: libvips's cache and threads would only cost memory.
+sharp.cache(false);
+sharp.concurrency(1);
+
+/** A still picture of more pixels is refused: 3 bytes each, it would not fit beside a model on a small device. */
+const maxPixels = 40_000_000;
+
+/** Extensions that count as still pictures. sharp reads all but BMP, which ffmpeg does. */
+export const imageExtensions: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.png', '.webp', '.bmp']);
+
+/**
+ * Decodes a JPEG, PNG or WebP picture to RGB, upright (EXIF), transparency dropped.
+ * @throws RuntimeError E_MEDIA when it is truncated, corrupt, too large or of another format
+ */
+export async function decodeImage(bytes: Uint8Array, name = 'The picture'): Promise<Image> {
+  try {
+    const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'warning' })
+      .autoOrient().toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    if (info.channels !== 3) throw new Error(`Expected 3 channels but received ${info.channels}`);
+    return { width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
+  } catch (cause) {
+    throw unreadable(name, cause);
+  }
+}
+
+/** `decodeImage` of a file; BMP needs ffmpeg. */
+export async function readImage(path: string, signal: AbortSignal = new AbortController().signal): Promise<Image> {
+  if (path.toLowerCase().endsWith('.bmp')) return readWithFfmpeg(path, signal);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+  return decodeImage(bytes, path);
+}
+
+/** Encodes a picture for people to look at; `maxWidth` scales it down. */
+export async function encodeJpeg(image: Image, options: { quality?: number; maxWidth?: number } = {}): Promise<Uint8Array> {
+  const { width, height, data } = image;
+  let pipeline = sharp(data, { raw: { width, height, channels: 3 } });
+  if (options.maxWidth !== undefined && options.maxWidth < width) pipeline = pipeline.resize({ width: options.maxWidth });
+  return pipeline.jpeg({ quality: options.quality ?? 80 }).toBuffer();
+}
+
+async function readWithFfmpeg(path: string, signal: AbortSignal): Promise<Image> {
+  for await (const { width, height, data } of decodeVideo({ input: ['-i', `file:${path}`], name: path, strict: true }, signal)) {
+    return { width, height, data };
+  }
+  throw unreadable(path, new Error('it has no picture'));
+}
+
+function unreadable(name: string, cause: unknown): RuntimeError {
+  const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+  return new RuntimeError('E_MEDIA', `${name} cannot be decoded: ${reason}`, { cause });
+}

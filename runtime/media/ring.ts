@@ -1,0 +1,40 @@
+/** The newest few items between a producer that cannot wait and a consumer that may be slow: the oldest is dropped. */
+export class DropOldestRing<T> {
+  readonly #capacity: number;
+  readonly #items: T[] = [];
+  #wake: (() => void) | undefined;
+  #closed = false;
+  #error: unknown;
+  dropped = 0;
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  push(item: T): void {
+    if (this.#items.length === this.#capacity) {
+      this.#items.shift();
+      this.dropped++;
+    }
+    this.#items.push(item);
+    this.#wake?.();
+  }
+
+  /** No more items; `next` gives what is left, then throws `error` or ends. */
+  close(error?: unknown): void {
+    this.#closed = true;
+    this.#error = error;
+    this.#wake?.();
+  }
+
+  /** Waits for an item; undefined at the end. One consumer only. */
+  async next(): Promise<T | undefined> {
+    while (this.#items.length === 0 && !this.#closed) {
+      await new Promise<void>((resolve) => { this.#wake = resolve; });
+    }
+    this.#wake = undefined;
+    const item = this.#items.shift();
+    if (item === undefined && this.#error !== undefined) throw this.#error;
+    return item;
+  }
+}
