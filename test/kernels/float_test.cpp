@@ -1,0 +1,182 @@
+// Every runnable gemm_f32 and dwconv_f32 against double precision: |error| <= (K + 4) * eps * (sum of magnitudes), for every order
+// of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+#include <cmath>
+#include <limits>
+
+#include "kernel_cases.h"
+
+namespace sterna_test {
+namespace {
+
+using sterna::DwConvF32Args;
+using sterna::EpilogueF32;
+using sterna::GemmF32Args;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
+
+void FillRandom(const Guarded& memory, Random& random) {
+  for (size_t i = 0; i < memory.size() / 4; ++i) memory.as<float>()[i] = random.Float(-1.0f, 1.0f);
+}
+
+// Whatever lies in the slack must not matter, NaN least of all.
+void FillSlackWithNan(const Guarded& memory) { std::memset(memory.data() + memory.size(), 0xff, 63); }
+
+// `options`: bit 0 bias, bit 1 slope, bit 2 residual, bit 3 residual first, bit 4 relu, bit 5 clamp to [0, 6] * 0.1.
+struct RandomEpilogue {
+  EpilogueF32 epilogue{};
+  Guarded bias, slope, residual;
+
+  RandomEpilogue(Random& random, int options, size_t rows, size_t channels)
+      : bias(channels * 4), slope(channels * 4), residual(rows * (channels + 3) * 4, 63) {
+    FillRandom(bias, random), FillRandom(slope, random), FillRandom(residual, random);
+    FillSlackWithNan(residual);
+    epilogue.bias = (options & 1) != 0 ? bias.as<float>() : nullptr;
+    epilogue.slope = (options & 2) != 0 ? slope.as<float>() : nullptr;
+    epilogue.residual = (options & 4) != 0 ? residual.as<float>() : nullptr;
+    epilogue.residual_stride = channels + 3;
+    epilogue.residual_first = (options & 8) != 0;
+    epilogue.lo = (options & 48) != 0 ? 0.0f : -kInfinity;
+    epilogue.hi = (options & 32) != 0 ? 0.6f : kInfinity;
+  }
+};
+
+double Activate(const EpilogueF32& e, double v, size_t o) {
+  if (e.slope != nullptr) return v < 0 ? v * static_cast<double>(e.slope[o]) : v;
+  return std::min(std::max(v, static_cast<double>(e.lo)), static_cast<double>(e.hi));
+}
+
+double Finish(const EpilogueF32& e, double acc, size_t row, size_t o) {
+  const double v = acc + (e.bias != nullptr ? static_cast<double>(e.bias[o]) : 0.0);
+  if (e.residual == nullptr) return Activate(e, v, o);
+  const double r = static_cast<double>(e.residual[row * e.residual_stride + o]);
+  return e.residual_first ? Activate(e, v + r, o) : Activate(e, v, o) + r;
+}
+
+void CheckGemm(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k, int options, Random& random) {
+  const size_t a_stride = k + 5, y_stride = n + 3;
+  Guarded a(m == 0 ? 0 : ((m - 1) * a_stride + k) * 4, 63), w(n * k * 4), y(m == 0 ? 0 : ((m - 1) * y_stride + n) * 4);
+  FillRandom(a, random), FillRandom(w, random), FillSlackWithNan(a);
+  for (size_t i = 0; m > 0 && i < m - 1; ++i) std::memset(a.as<float>() + i * a_stride + k, 0xff, 5 * 4);
+  RandomEpilogue epilogue(random, options, m, n);
+  Guarded packed(RoundUp(kernel.packed_bytes(n, k), 64)), scratch(RoundUp(kernel.scratch_bytes(m, n, k), 64));
+  kernel.pack(n, k, w.as<float>(), packed.data());
+  const GemmF32Args args{m, n, k, a.as<float>(), a_stride, packed.data(), y.as<float>(), y_stride, epilogue.epilogue, scratch.data()};
+  kernel.run(&args);
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t o = 0; o < n; ++o) {
+      double sum = 0, magnitude = 2;
+      for (size_t p = 0; p < k; ++p) {
+        const double term = static_cast<double>(a.as<float>()[i * a_stride + p]) * static_cast<double>(w.as<float>()[o * k + p]);
+        sum += term, magnitude += std::fabs(term);
+      }
+      const double expected = Finish(epilogue.epilogue, sum, i, o), actual = static_cast<double>(y.as<float>()[i * y_stride + o]);
+      EXPECT_MSG(std::fabs(expected - actual) <= static_cast<double>(k + 4) * kEpsilon * magnitude,
+                 Format("%s m=%zu n=%zu k=%zu options=%d: y[%zu][%zu] is %g instead of %g", kernel.name, m, n, k, options, i, o, actual, expected));
+    }
+    if (i + 1 == m) break;
+    uint8_t gap[12];
+    std::memset(gap, 0xa5, sizeof(gap));
+    EXPECT_MSG(std::memcmp(y.as<float>() + i * y_stride + n, gap, sizeof(gap)) == 0, Format("%s wrote past row %zu", kernel.name, i));
+  }
+}
+
+void TestGemm(const sterna::IsaKernels& isa) {
+  Random random(5);
+  int options = 0;
+  for (size_t m : {0, 1, 2, 3, 5, 6, 7, 8, 9, 13, 17}) {
+    for (size_t n : {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 48, 49, 70}) {
+      for (size_t k : {1, 2, 3, 4, 7, 8, 9, 16, 31, 64, 129}) {
+        CheckGemm(*isa.gemm_f32, m, n, k, options & 63, random);
+        options += 11;
+      }
+    }
+  }
+  for (int all = 0; all < 64; ++all) CheckGemm(*isa.gemm_f32, 11, 37, 500, all, random);
+}
+
+struct DwCase {
+  size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
+  int32_t pad;
+  int options;
+};
+
+size_t OutputWidth(const DwCase& c) {
+  const long span = static_cast<long>(c.x_width) + 2 * c.pad - static_cast<long>(c.dilation * (c.kernel_w - 1)) - 1;
+  return span < 0 ? 0 : static_cast<size_t>(span) / c.stride + 1;
+}
+
+struct DwInput {
+  std::vector<std::unique_ptr<Guarded>> memory;
+  std::vector<const float*> rows;
+};
+
+void CheckDwOutput(const char* name, const DwCase& c, const DwConvF32Args& args, const DwInput& input) {
+  for (size_t j = 0; j < args.y_width; ++j) {
+    for (size_t ch = 0; ch < c.channels; ++ch) {
+      double sum = 0, magnitude = 2;
+      for (size_t t = 0; t < c.kernel_h * c.kernel_w; ++t) {
+        const long x = static_cast<long>(j * c.stride + t % c.kernel_w * c.dilation) - c.pad;
+        if (x < 0 || x >= static_cast<long>(c.x_width)) continue;
+        const double value = static_cast<double>(input.rows[t / c.kernel_w][static_cast<size_t>(x) * args.x_stride + ch]);
+        const double term = value * static_cast<double>(args.w[t * c.channels + ch]);
+        sum += term, magnitude += std::fabs(term);
+      }
+      const double expected = Finish(args.epilogue, sum, j, ch), actual = static_cast<double>(args.y[j * args.y_stride + ch]);
+      EXPECT_MSG(std::fabs(expected - actual) <= static_cast<double>(c.kernel_h * c.kernel_w + 4) * kEpsilon * magnitude,
+                 Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu options=%d: y[%zu][%zu] is %g instead of %g", name, c.channels,
+                        c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.options, j, ch, actual, expected));
+    }
+  }
+}
+
+void CheckDw(const sterna::DwConvF32Kernel& kernel, const DwCase& c, Random& random) {
+  const size_t x_stride = c.channels + 3, y_stride = c.channels + 1, y_width = OutputWidth(c);
+  DwInput input;
+  for (size_t kh = 0; kh < c.kernel_h; ++kh) {
+    input.memory.push_back(std::make_unique<Guarded>(((c.x_width - 1) * x_stride + c.channels) * 4, 63));
+    FillRandom(*input.memory.back(), random), FillSlackWithNan(*input.memory.back());
+    input.rows.push_back(input.memory.back()->as<float>());
+  }
+  Guarded zero(c.channels * 4, 63), w(c.kernel_h * c.kernel_w * c.channels * 4);
+  Guarded y(y_width == 0 ? 0 : ((y_width - 1) * y_stride + c.channels) * 4);
+  std::memset(zero.data(), 0, zero.size());
+  FillRandom(w, random);
+  RandomEpilogue epilogue(random, c.options, y_width, c.channels);
+  const DwConvF32Args args{c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, y_width, c.pad, input.rows.data(),
+                           x_stride, zero.as<float>(), w.as<float>(), y.as<float>(), y_stride, epilogue.epilogue};
+  kernel.run(&args);
+  CheckDwOutput(kernel.name, c, args, input);
+}
+
+void TestDw(const sterna::IsaKernels& isa) {
+  Random random(6);
+  int options = 0;
+  const size_t kernels[][2] = {{3, 3}, {5, 5}, {1, 1}, {1, 3}, {3, 1}, {7, 7}};
+  for (const auto& kernel : kernels) {
+    for (size_t channels : {1, 3, 4, 7, 8, 9, 15, 16, 17, 33, 50}) {
+      for (size_t width : {1, 2, 3, 4, 5, 8, 13}) {
+        for (size_t stride : {1, 2}) {
+          for (size_t dilation : {1, 2}) {
+            CheckDw(*isa.dwconv_f32, {channels, kernel[0], kernel[1], stride, dilation, width, static_cast<int32_t>(kernel[1] / 2 * dilation), options & 63},
+                    random);
+            options += 11;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+STERNA_TEST(gemm_f32_is_within_its_bound) {
+  ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestGemm);
+  TestGemm(sterna::kIsaRows[0].kernels);
+}
+STERNA_TEST(dwconv_f32_is_within_its_bound) {
+  ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDw);
+  TestDw(sterna::kIsaRows[0].kernels);
+}
+
+}  // namespace sterna_test

@@ -1,0 +1,123 @@
+// Every runnable table of vector kernels against ref: integer results bit-equal, floats within their bound.
+#include <cmath>
+#include <limits>
+
+#include "kernel_cases.h"
+
+namespace sterna_test {
+namespace {
+
+using sterna::VectorKernels;
+
+constexpr size_t kSizes[] = {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 500};
+
+void ExpectSame(const char* name, const char* what, size_t n, const Guarded& expected, const Guarded& actual) {
+  const long at = FirstDifference(expected.data(), actual.data(), expected.size());
+  EXPECT_MSG(at < 0, Format("%s %s n=%zu: byte %ld is %d instead of %d", name, what, n, at, actual.data()[at], expected.data()[at]));
+}
+
+void FillActivations(const Guarded& memory, DType type, Random& random) {
+  for (size_t i = 0; i < memory.size(); ++i) memory.data()[i] = Activation(random, type, i % 5 == 0 ? Fill::kExtremes : Fill::kRandom);
+}
+
+void CheckBytes(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
+  Guarded a(n), b(n), table(256), expected(n), actual(n), expected_sum(n * 4), actual_sum(n * 4);
+  FillActivations(a, type, random), FillActivations(b, type, random), FillActivations(table, type, random);
+  ref.lut_q8(n, a.data(), table.data(), expected.data());
+  kernel.lut_q8(n, a.data(), table.data(), actual.data());
+  ExpectSame(kernel.name, "lut_q8", n, expected, actual);
+  std::memcpy(expected.data(), b.data(), n), std::memcpy(actual.data(), b.data(), n);
+  ref.max_q8(n, a.data(), expected.data());
+  kernel.max_q8(n, a.data(), actual.data());
+  ExpectSame(kernel.name, "max_q8", n, expected, actual);
+  for (size_t i = 0; i < n; ++i) expected_sum.as<int32_t>()[i] = actual_sum.as<int32_t>()[i] = random.Int(-1000000, 1000000);
+  ref.sum_q8(n, a.data(), expected_sum.as<int32_t>());
+  kernel.sum_q8(n, a.data(), actual_sum.as<int32_t>());
+  ExpectSame(kernel.name, "sum_q8", n, expected_sum, actual_sum);
+}
+
+void CheckAdd(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
+  Guarded a(n), b(n), expected(n), actual(n);
+  FillActivations(a, type, random), FillActivations(b, type, random);
+  const int32_t lo = Lowest(type), hi = lo + 255;
+  const int32_t a_zp = random.Int(lo, hi), b_zp = random.Int(lo, hi), y_zp = random.Int(lo, hi);
+  const int32_t y_lo = random.Int(0, 1) != 0 ? lo : random.Int(lo, hi), y_hi = random.Int(y_lo, hi);
+  const bool ties = random.Int(0, 1) != 0;
+  const float a_mul = ties ? 0.5f : random.Float(0.01f, 2.0f), b_mul = ties ? -0.25f : random.Float(-2.0f, 2.0f);
+  ref.add_q8(n, a.data(), b.data(), expected.data(), a_zp, b_zp, y_zp, y_lo, y_hi, a_mul, b_mul);
+  kernel.add_q8(n, a.data(), b.data(), actual.data(), a_zp, b_zp, y_zp, y_lo, y_hi, a_mul, b_mul);
+  ExpectSame(kernel.name, "add_q8", n, expected, actual);
+}
+
+void CheckQuantize(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
+  Guarded x(n * 4), expected(n), actual(n), expected_f32(n * 4), actual_f32(n * 4);
+  const float specials[] = {0.0f, -0.0f, 0.5f, -0.5f, 1.5f, 2.5f, 1e30f, -1e30f, std::numeric_limits<float>::infinity(),
+                            -std::numeric_limits<float>::infinity(), 127.5f, -128.5f, 1e-40f, std::numeric_limits<float>::quiet_NaN()};
+  for (size_t i = 0; i < n; ++i) x.as<float>()[i] = random.Int(0, 2) == 0 ? specials[random.Int(0, 13)] : random.Float(-200.0f, 200.0f);
+  const float scale = random.Int(0, 1) != 0 ? 1.0f : random.Float(0.001f, 2.0f);
+  const int32_t zp = random.Int(Lowest(type), Lowest(type) + 255);
+  ref.quantize(n, x.as<float>(), expected.data(), scale, zp);
+  kernel.quantize(n, x.as<float>(), actual.data(), scale, zp);
+  ExpectSame(kernel.name, "quantize", n, expected, actual);
+  FillActivations(expected, type, random);
+  ref.dequantize(n, expected.data(), expected_f32.as<float>(), scale, zp);
+  kernel.dequantize(n, expected.data(), actual_f32.as<float>(), scale, zp);
+  ExpectSame(kernel.name, "dequantize", n, expected_f32, actual_f32);
+}
+
+void CheckExactFloats(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+  Guarded a(n * 4), b(n * 4), expected(n * 4), actual(n * 4);
+  for (size_t i = 0; i < n; ++i) a.as<float>()[i] = random.Float(-3.0f, 3.0f), b.as<float>()[i] = random.Float(-3.0f, 3.0f);
+  ref.add_f32(n, a.as<float>(), b.as<float>(), expected.as<float>());
+  kernel.add_f32(n, a.as<float>(), b.as<float>(), actual.as<float>());
+  ExpectSame(kernel.name, "add_f32", n, expected, actual);
+  ref.mul_f32(n, a.as<float>(), b.as<float>(), expected.as<float>());
+  kernel.mul_f32(n, a.as<float>(), b.as<float>(), actual.as<float>());
+  ExpectSame(kernel.name, "mul_f32", n, expected, actual);
+  ref.clamp_f32(n, a.as<float>(), expected.as<float>(), -1.0f, 2.0f);
+  kernel.clamp_f32(n, a.as<float>(), actual.as<float>(), -1.0f, 2.0f);
+  ExpectSame(kernel.name, "clamp_f32", n, expected, actual);
+}
+
+using UnaryKernel = void (*)(size_t, const float*, float*);
+
+// 8 ulp of the result, or 1e-37 absolute where it is denormal.
+void CheckTranscendental(const char* name, UnaryKernel run, double (*exact)(double), size_t n, Random& random) {
+  Guarded x(n * 4), y(n * 4);
+  const float specials[] = {0.0f, -0.0f, 88.0f, -87.0f, -104.0f, 20.0f, -1000.0f, 1e-20f};
+  for (size_t i = 0; i < n; ++i) x.as<float>()[i] = random.Int(0, 3) == 0 ? specials[random.Int(0, 7)] : random.Float(-80.0f, 80.0f);
+  run(n, x.as<float>(), y.as<float>());
+  for (size_t i = 0; i < n; ++i) {
+    const double expected = exact(static_cast<double>(x.as<float>()[i])), actual = static_cast<double>(y.as<float>()[i]);
+    const double bound = 8 * 1.2e-7 * std::fabs(expected) + 1e-37;
+    EXPECT_MSG(std::fabs(expected - actual) <= bound, Format("%s n=%zu: f(%g) is %g instead of %g", name, n, static_cast<double>(x.as<float>()[i]), actual, expected));
+  }
+}
+
+double ExactSigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+double ExactExp(double x) { return std::exp(x); }
+
+void TestAll(const VectorKernels& kernel, DType type) {
+  const VectorKernels& ref = *sterna::RefKernels(type).vector;
+  Random random(7);
+  for (size_t n : kSizes) {
+    for (int repeat = 0; repeat < 4; ++repeat) {
+      CheckBytes(kernel, ref, type, n, random);
+      CheckAdd(kernel, ref, type, n, random);
+      CheckQuantize(kernel, ref, type, n, random);
+      CheckExactFloats(kernel, ref, n, random);
+      CheckTranscendental("sigmoid_f32", kernel.sigmoid_f32, ExactSigmoid, n, random);
+      CheckTranscendental("exp_f32", kernel.exp_f32, ExactExp, n, random);
+    }
+  }
+}
+
+}  // namespace
+
+STERNA_TEST(vector_kernels_equal_ref) {
+  ForEachIsa("vector", &sterna::IsaKernels::vector, [](const sterna::IsaKernels& isa) { TestAll(*isa.vector, static_cast<DType>(isa.activation)); });
+  TestAll(sterna_vector_ref_u8, DType::kU8);
+  TestAll(sterna_vector_ref_s8, DType::kS8);
+}
+
+}  // namespace sterna_test
