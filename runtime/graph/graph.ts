@@ -1,0 +1,153 @@
+import { RuntimeError } from '../errors.js';
+import type { Attributes } from './attributes.js';
+import type { TensorValue, ValueType } from './tensor-value.js';
+
+/** One operation. Nodes are immutable: a pass replaces them. */
+export interface Node {
+  readonly name: string;
+  readonly op: string;
+  /** '' marks an optional input that is absent. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Attributes;
+}
+
+/**
+ * A computation in single-assignment form. Values are names; each is a graph input, a constant, or the output of one node.
+ * Graphs are immutable: passes are pure functions from graph to graph (see GraphEditor).
+ */
+export interface Graph {
+  readonly name: string;
+  /** Version of the ai.onnx operator set that the nodes follow. */
+  readonly opset: number;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** In topological order. */
+  readonly nodes: readonly Node[];
+  readonly constants: ReadonlyMap<string, TensorValue>;
+  /** Types of the inputs, and after shape inference of every value. */
+  readonly types: ReadonlyMap<string, ValueType>;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** Type of a value of an inferred graph. */
+export function typeOf(graph: Graph, value: string): ValueType {
+  const constant = graph.constants.get(value);
+  if (constant !== undefined) return { dtype: constant.dtype, shape: constant.dims };
+  const type = graph.types.get(value);
+  if (type === undefined) throw new RuntimeError('E_MODEL_SHAPE', `The type of value '${value}' is not known`);
+  return type;
+}
+
+export const isConstant = (graph: Graph, value: string): boolean => graph.constants.has(value);
+
+/** Which node makes each value. */
+export function producersOf(nodes: readonly Node[]): Map<string, Node> {
+  const producers = new Map<string, Node>();
+  for (const node of nodes) for (const output of node.outputs) if (output !== '') producers.set(output, node);
+  return producers;
+}
+
+/** Which nodes read each value; a node that reads it twice is listed once. */
+export function consumersOf(nodes: readonly Node[]): Map<string, Node[]> {
+  const consumers = new Map<string, Node[]>();
+  for (const node of nodes) {
+    for (const input of new Set(node.inputs)) {
+      if (input === '') continue;
+      const list = consumers.get(input);
+      if (list === undefined) consumers.set(input, [node]);
+      else list.push(node);
+    }
+  }
+  return consumers;
+}
+
+/**
+ * Nodes ordered so that each comes after the makers of its inputs; otherwise the given order is kept.
+ * @throws RuntimeError E_MODEL_MALFORMED: a cycle, a value that nobody makes, or one made twice
+ */
+export function sortNodes(nodes: readonly Node[], given: Iterable<string>): Node[] {
+  const known = new Set(given);
+  const producers = new Map<string, Node>();
+  for (const node of nodes) {
+    for (const output of node.outputs) {
+      if (output === '') continue;
+      if (known.has(output) || producers.has(output)) {
+        throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`, { details: { node: node.name } });
+      }
+      producers.set(output, node);
+    }
+  }
+  const sorted: Node[] = [];
+  const state = new Map<Node, 'open' | 'done'>();
+  for (const start of nodes) visit(start, { known, producers, state, sorted });
+  return sorted;
+}
+
+interface Visit {
+  known: ReadonlySet<string>;
+  producers: ReadonlyMap<string, Node>;
+  state: Map<Node, 'open' | 'done'>;
+  sorted: Node[];
+}
+
+/** Depth-first with an explicit stack: a hostile chain of nodes must not exhaust the call stack. */
+function visit(start: Node, { known, producers, state, sorted }: Visit): void {
+  const stack: { node: Node; next: number }[] = [{ node: start, next: 0 }];
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    const { node } = top;
+    if (state.get(node) === 'done') {
+      stack.pop();
+      continue;
+    }
+    state.set(node, 'open');
+    const input = node.inputs[top.next++];
+    if (input === undefined) {
+      state.set(node, 'done');
+      sorted.push(node);
+      stack.pop();
+      continue;
+    }
+    if (input === '' || known.has(input)) continue;
+    const producer = producers.get(input);
+    if (producer === undefined) {
+      throw new RuntimeError('E_MODEL_MALFORMED', `Node '${node.name}' reads '${input}', which nothing makes`, { details: { node: node.name, input } });
+    }
+    if (state.get(producer) === 'open') {
+      throw new RuntimeError('E_MODEL_MALFORMED', `Node '${node.name}' is part of a cycle through '${input}'`, { details: { node: node.name, input } });
+    }
+    if (state.get(producer) === undefined) stack.push({ node: producer, next: 0 });
+  }
+}
+
+/** Without nodes and constants that no output depends on. Inputs stay: they are the model's interface. */
+export function removeDead(graph: Graph): Graph {
+  const live = new Set(graph.outputs);
+  const nodes: Node[] = [];
+  for (const node of [...graph.nodes].reverse()) {
+    if (!node.outputs.some((output) => live.has(output))) continue;
+    nodes.push(node);
+    for (const input of node.inputs) live.add(input);
+  }
+  nodes.reverse();
+  const made = new Set([...graph.inputs, ...nodes.flatMap((node) => node.outputs)]);
+  return {
+    ...graph,
+    nodes,
+    constants: new Map([...graph.constants].filter(([name]) => live.has(name))),
+    types: new Map([...graph.types].filter(([name]) => made.has(name) || live.has(name))),
+  };
+}
+
+/** A copy that shares nothing mutable with the original but the constants' element arrays. */
+export function cloneGraph(graph: Graph): Graph {
+  return {
+    ...graph,
+    inputs: [...graph.inputs],
+    outputs: [...graph.outputs],
+    nodes: graph.nodes.map((node) => ({ ...node, inputs: [...node.inputs], outputs: [...node.outputs], attributes: new Map(node.attributes) })),
+    constants: new Map(graph.constants),
+    types: new Map(graph.types),
+    metadata: new Map(graph.metadata),
+  };
+}

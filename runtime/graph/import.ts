@@ -1,0 +1,86 @@
+import { RuntimeError } from '../errors.js';
+import type { OnnxGraph, OnnxModel, OnnxValueInfo } from '../onnx/types.js';
+import { unsupported } from './attributes.js';
+import { removeDead, sortNodes, type Graph, type Node } from './graph.js';
+import type { TensorValue, ValueType } from './tensor-value.js';
+
+/** Range of ai.onnx operator sets whose semantics are implemented. */
+export const oldestOpset = 7;
+export const newestOpset = 21;
+
+export interface ImportOptions {
+  /** Values of symbolic dimensions by `dim_param`; those not listed, and those without a name, become 1. */
+  symbols?: Readonly<Record<string, number>>;
+}
+
+function opsetOf(model: OnnxModel): number {
+  const opset = model.opsets.get('');
+  if (opset === undefined) throw new RuntimeError('E_MODEL_MALFORMED', 'The model imports no ai.onnx operator set');
+  if (opset < oldestOpset || opset > newestOpset) {
+    throw new RuntimeError('E_MODEL_OP', `Expected ai.onnx operator set ${oldestOpset}..${newestOpset} but received ${opset}; convert the model`, { details: { opset } });
+  }
+  return opset;
+}
+
+function resolveType(info: OnnxValueInfo, symbols: Readonly<Record<string, number>>): ValueType {
+  if (info.dtype === undefined || info.dims === undefined) {
+    throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank`, { details: { input: info.name } });
+  }
+  const shape = info.dims.map((dim) => {
+    if (typeof dim === 'number') return dim;
+    const size = dim === undefined ? 1 : (symbols[dim] ?? 1);
+    if (!Number.isInteger(size) || size < 1) throw new RuntimeError('E_MODEL_SHAPE', `Symbol '${dim}': expected a size of at least 1 but received ${size}`);
+    return size;
+  });
+  return { dtype: info.dtype, shape };
+}
+
+/** Nodes without Constant, whose values join the constants. */
+function splitConstants(graph: OnnxGraph): { nodes: Node[]; constants: Map<string, TensorValue> } {
+  const constants = new Map(graph.initializers);
+  const nodes: Node[] = [];
+  for (const node of graph.nodes) {
+    // The contrib operators that a QDQ model may hold have the semantics of their namesakes.
+    const quantization = node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear';
+    if (node.domain !== '' && !(node.domain === 'com.microsoft' && (quantization || node.op === 'Gelu'))) {
+      throw unsupported(node, `operators of domain '${node.domain}' are not supported`);
+    }
+    const value = node.op === 'Constant' ? node.attributes.get('value') : undefined;
+    const output = node.outputs[0] ?? '';
+    if (value?.type === 'tensor') {
+      if (constants.has(output)) throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`);
+      constants.set(output, value.value);
+    } else nodes.push({ name: node.name, op: node.op, inputs: node.inputs, outputs: node.outputs, attributes: node.attributes });
+  }
+  return { nodes, constants };
+}
+
+/**
+ * The graph of a model: sorted, without dead nodes, symbolic dimensions of the inputs resolved.
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED
+ */
+export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
+  const { nodes, constants } = splitConstants(model.graph);
+  // Old files list initializers among the inputs.
+  const inputs = model.graph.inputs.filter((info) => !constants.has(info.name));
+  const types = new Map(inputs.map((info) => [info.name, resolveType(info, options.symbols ?? {})]));
+  if (types.size !== inputs.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two inputs of the model have the same name');
+  const outputs = model.graph.outputs.map((info) => info.name);
+  if (outputs.length === 0) throw new RuntimeError('E_MODEL_MALFORMED', 'The model has no output');
+  if (new Set(outputs).size !== outputs.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two outputs of the model have the same name');
+  const given = [...types.keys(), ...constants.keys()];
+  const sorted = sortNodes(nodes, given);
+  const made = new Set([...given, ...sorted.flatMap((node) => node.outputs)]);
+  const missing = outputs.find((output) => !made.has(output));
+  if (missing !== undefined) throw new RuntimeError('E_MODEL_MALFORMED', `Output '${missing}' is made by no node`, { details: { output: missing } });
+  return removeDead({
+    name: model.graph.name,
+    opset: opsetOf(model),
+    inputs: inputs.map((info) => info.name),
+    outputs,
+    nodes: sorted,
+    constants,
+    types,
+    metadata: model.metadata,
+  });
+}

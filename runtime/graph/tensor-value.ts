@@ -1,0 +1,96 @@
+import { RuntimeError } from '../errors.js';
+
+/**
+ * Element types inside a graph. `bool` is stored as bytes 0 and 1; `int4` and `uint4` hold one value an element
+ * (they are packed two to a byte on the wire only). Half and double precision become float32 on import.
+ */
+export type DType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool' | 'int4' | 'uint4';
+
+export type TensorArray = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
+
+export type Shape = readonly number[];
+
+/** A constant: dense, row-major. */
+export interface TensorValue {
+  readonly dtype: DType;
+  readonly dims: Shape;
+  readonly data: TensorArray;
+}
+
+/** What shape inference knows of a value. */
+export interface ValueType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+export const isFloat = (dtype: DType): boolean => dtype === 'float32';
+export const isByte = (dtype: DType): boolean => dtype === 'uint8' || dtype === 'int8';
+
+/** Number of elements. */
+export function elementCount(shape: Shape): number {
+  let count = 1;
+  for (const dim of shape) count *= dim;
+  return count;
+}
+
+/** Row-major strides, in elements. */
+export function stridesOf(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length).fill(1);
+  for (let i = shape.length - 2; i >= 0; i--) strides[i] = (strides[i + 1] ?? 1) * (shape[i + 1] ?? 1);
+  return strides;
+}
+
+export function sameShape(a: Shape, b: Shape): boolean {
+  return a.length === b.length && a.every((dim, i) => dim === b[i]);
+}
+
+/** An array of zeros of the element type. */
+export function allocate(dtype: DType, count: number): TensorArray {
+  switch (dtype) {
+    case 'float32': return new Float32Array(count);
+    case 'int8': case 'int4': return new Int8Array(count);
+    case 'uint8': case 'bool': case 'uint4': return new Uint8Array(count);
+    case 'int32': return new Int32Array(count);
+    case 'int64': return new BigInt64Array(count);
+  }
+}
+
+/** The elements as numbers; int64 beyond 2^53 loses precision (indices and shapes never get there). */
+export function toNumbers(tensor: TensorValue): Float32Array | Uint8Array | Int8Array | Int32Array | Float64Array {
+  return tensor.data instanceof BigInt64Array ? Float64Array.from(tensor.data, Number) : tensor.data;
+}
+
+const int64Limit = 2 ** 63;
+
+/** Numbers to int64, saturating. */
+export function toInt64(value: number): bigint {
+  if (value >= int64Limit) return 2n ** 63n - 1n;
+  return value <= -int64Limit ? -(2n ** 63n) : BigInt(Math.trunc(value));
+}
+
+/** A tensor of `dtype` from numbers; integers wrap as two's complement, float32 rounds. */
+export function fromNumbers(dtype: DType, dims: Shape, numbers: ArrayLike<number>): TensorValue {
+  const count = elementCount(dims);
+  if (numbers.length !== count) {
+    throw new RuntimeError('E_MODEL_SHAPE', `Expected ${count} elements for shape [${dims.join(', ')}] but received ${numbers.length}`);
+  }
+  const data = allocate(dtype, count);
+  if (data instanceof BigInt64Array) {
+    for (let i = 0; i < count; i++) data[i] = toInt64(numbers[i] ?? 0);
+  } else {
+    for (let i = 0; i < count; i++) data[i] = numbers[i] ?? 0;
+  }
+  return { dtype, dims: [...dims], data };
+}
+
+export const scalar = (dtype: DType, value: number): TensorValue => fromNumbers(dtype, [], [value]);
+export const int64s = (values: readonly number[]): TensorValue => fromNumbers('int64', [values.length], values);
+export const float32s = (values: ArrayLike<number>): TensorValue => fromNumbers('float32', [values.length], values);
+
+/** The same elements under another shape. */
+export function reshaped(tensor: TensorValue, dims: Shape): TensorValue {
+  if (elementCount(dims) !== elementCount(tensor.dims)) {
+    throw new RuntimeError('E_MODEL_SHAPE', `Expected a shape of ${elementCount(tensor.dims)} elements but received [${dims.join(', ')}]`);
+  }
+  return { dtype: tensor.dtype, dims: [...dims], data: tensor.data };
+}

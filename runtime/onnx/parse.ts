@@ -1,0 +1,163 @@
+import { RuntimeError } from '../errors.js';
+import type { Attribute } from '../graph/attributes.js';
+import type { TensorValue } from '../graph/tensor-value.js';
+import { attributeTypes, ModelProto, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './schema.js';
+import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
+import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
+
+const decoder = new TextDecoder();
+const number = (value: WireInt64 | undefined): number => (value === undefined ? 0 : int64ToNumber(value));
+
+const malformed = (problem: string, details: Record<string, unknown> = {}, cause?: unknown) =>
+  new RuntimeError('E_MODEL_MALFORMED', problem, { details, cause });
+
+function atMost(what: string, limit: number, received: number): void {
+  if (received > limit) throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${limit} ${what} but received ${received}`);
+}
+
+function decode(bytes: Uint8Array): WireModel {
+  try {
+    return ModelProto.decode(bytes) as WireModel;
+  } catch (cause) {
+    throw malformed(`The bytes are not an ONNX model: ${cause instanceof Error ? cause.message : String(cause)}`, {}, cause);
+  }
+}
+
+/** The type of an attribute; files older than IR version 3 leave it out, so it follows from what is there. */
+function typeOf(attribute: WireAttribute): number {
+  if (attribute.type !== undefined && attribute.type !== 0) return attribute.type;
+  const own = (key: keyof WireAttribute) => Object.hasOwn(attribute, key);
+  if (own('f')) return attributeTypes.float;
+  if (own('i')) return attributeTypes.int;
+  if (own('s')) return attributeTypes.string;
+  if (own('t')) return attributeTypes.tensor;
+  if (own('g')) return attributeTypes.graph;
+  if ((attribute.floats ?? []).length > 0) return attributeTypes.floats;
+  return (attribute.strings ?? []).length > 0 ? attributeTypes.strings : attributeTypes.ints;
+}
+
+/** Undefined: a kind of attribute (sparse tensor, type) that no supported operator has. */
+function readAttribute(attribute: WireAttribute, limits: ModelLimits): Attribute | undefined {
+  switch (typeOf(attribute)) {
+    case attributeTypes.float: return { type: 'float', value: attribute.f ?? 0 };
+    case attributeTypes.int: return { type: 'int', value: number(attribute.i) };
+    case attributeTypes.string: return { type: 'string', value: decoder.decode(attribute.s) };
+    case attributeTypes.floats: return { type: 'floats', value: attribute.floats ?? [] };
+    case attributeTypes.ints: return { type: 'ints', value: (attribute.ints ?? []).map(int64ToNumber) };
+    case attributeTypes.strings: return { type: 'strings', value: (attribute.strings ?? []).map((s) => decoder.decode(s)) };
+    case attributeTypes.tensor: {
+      if (!attribute.t) throw malformed(`Attribute '${attribute.name ?? ''}' is a tensor without a value`);
+      return { type: 'tensor', value: readTensor(attribute.t, limits) };
+    }
+    case attributeTypes.graph: {
+      if (!attribute.g) throw malformed(`Attribute '${attribute.name ?? ''}' is a graph without a value`);
+      return { type: 'graph', value: readGraph(attribute.g, limits) };
+    }
+    default: return undefined;
+  }
+}
+
+function readNode(node: WireNode, index: number, limits: ModelLimits): OnnxNode {
+  const op = node.opType ?? '';
+  // Names are optional in ONNX, and errors must be able to name the node.
+  const name = node.name || node.output?.[0] || `${op}_${index}`;
+  if (op === '') throw malformed(`Node '${name}' has no operator`, { node: name });
+  const wire = node.attribute ?? [];
+  atMost(`attributes of node '${name}'`, limits.attributesPerNode, wire.length);
+  atMost(`inputs of node '${name}'`, limits.operandsPerNode, node.input?.length ?? 0);
+  atMost(`outputs of node '${name}'`, limits.operandsPerNode, node.output?.length ?? 0);
+  const attributes = new Map<string, Attribute>();
+  for (const attribute of wire) {
+    const read = readAttribute(attribute, limits);
+    if (read !== undefined) attributes.set(attribute.name ?? '', read);
+  }
+  const domain = node.domain === 'ai.onnx' ? '' : (node.domain ?? '');
+  return { name, op, domain, inputs: node.input ?? [], outputs: node.output ?? [], attributes };
+}
+
+function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo {
+  const name = info.name ?? '';
+  if (name === '') throw malformed('An input, output or value has no name');
+  const tensor = info.type?.tensorType;
+  const dtype = tensor ? dtypeOfWire(tensor.elemType ?? 0) : undefined;
+  const wire = tensor?.shape?.dim;
+  const hasShape = tensor?.shape !== undefined && tensor.shape !== null;
+  const dims = (wire ?? []).map((dim): OnnxDimension => {
+    if (Object.hasOwn(dim, 'dimValue') && dim.dimValue !== undefined) {
+      const size = int64ToNumber(dim.dimValue);
+      // Some exporters write -1 or 0 where they mean "unknown".
+      return size > 0 ? size : undefined;
+    }
+    return dim.dimParam || undefined;
+  });
+  atMost(`dimensions of '${name}'`, limits.rank, dims.length);
+  return { name, ...(dtype === undefined ? {} : { dtype }), ...(hasShape ? { dims } : {}) };
+}
+
+function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {
+  const nodes = graph.node ?? [];
+  const tensors = graph.initializer ?? [];
+  atMost('nodes', limits.nodes, nodes.length);
+  atMost('initializers', limits.initializers, tensors.length);
+  if ((graph.sparseInitializer ?? []).length > 0) {
+    throw new RuntimeError('E_MODEL_OP', 'Sparse initializers are not supported; save the model with dense weights', { details: { attribute: 'sparse_initializer' } });
+  }
+  const initializers = new Map<string, TensorValue>();
+  for (const tensor of tensors) {
+    if (!tensor.name) throw malformed('An initializer has no name');
+    if (initializers.has(tensor.name)) throw malformed(`Two initializers are named '${tensor.name}'`, { initializer: tensor.name });
+    initializers.set(tensor.name, readTensor(tensor, limits));
+  }
+  return {
+    name: graph.name ?? '',
+    nodes: nodes.map((node, i) => readNode(node, i, limits)),
+    initializers,
+    inputs: (graph.input ?? []).map((info) => readValueInfo(info, limits)),
+    outputs: (graph.output ?? []).map((info) => readValueInfo(info, limits)),
+    valueInfo: (graph.valueInfo ?? []).filter((info) => info.name).map((info) => readValueInfo(info, limits)),
+  };
+}
+
+/** Operators whose constant operands may rightly be infinite: bounds and fills. */
+const boundOps = new Set(['Clip', 'Min', 'Max', 'Pad', 'Where']);
+
+/** Weights must be finite: one NaN makes every answer of a network meaningless, silently. */
+function checkValues(graph: OnnxGraph): void {
+  const users = new Map<string, OnnxNode[]>();
+  for (const node of graph.nodes) for (const input of node.inputs) users.set(input, [...(users.get(input) ?? []), node]);
+  for (const [name, tensor] of graph.initializers) {
+    if (!(tensor.data instanceof Float32Array)) continue;
+    const bad = tensor.data.findIndex((value) => !Number.isFinite(value));
+    if (bad < 0) continue;
+    const consumers = users.get(name) ?? [];
+    const value = tensor.data[bad];
+    if (!Number.isNaN(value) && consumers.length > 0 && consumers.every((node) => boundOps.has(node.op))) continue;
+    const node = consumers[0]?.name ?? '(unused)';
+    throw new RuntimeError('E_MODEL_VALUE', `Initializer '${name}' of node '${node}': element ${bad} is ${value}; expected finite weights`, {
+      details: { initializer: name, node, element: bad },
+    });
+  }
+}
+
+/**
+ * Reads an ONNX model. The bytes are untrusted: counts, sizes and nesting are bounded, every tensor's data must fit its shape.
+ * @throws RuntimeError E_MODEL_MALFORMED, E_MODEL_LIMIT, E_MODEL_OP (external or sparse data), E_MODEL_VALUE
+ */
+export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {}): OnnxModel {
+  const bounds = { ...defaultLimits, ...limits };
+  atMost('bytes of model file', bounds.fileBytes, bytes.length);
+  const wire = decode(bytes);
+  if (!wire.graph) throw malformed('The bytes are not an ONNX model: there is no graph');
+  const opsets = new Map<string, number>();
+  for (const { domain, version } of wire.opsetImport ?? []) opsets.set(domain === 'ai.onnx' ? '' : (domain ?? ''), number(version));
+  const graph = readGraph(wire.graph, bounds);
+  checkValues(graph);
+  return {
+    irVersion: number(wire.irVersion),
+    producerName: wire.producerName ?? '',
+    producerVersion: wire.producerVersion ?? '',
+    opsets,
+    metadata: new Map((wire.metadataProps ?? []).map(({ key, value }) => [key ?? '', value ?? ''])),
+    graph,
+  };
+}

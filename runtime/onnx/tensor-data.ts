@@ -1,0 +1,152 @@
+import { RuntimeError } from '../errors.js';
+import { allocate, elementCount, type DType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import type { WireInt64, WireTensor } from './schema.js';
+import type { ModelLimits } from './types.js';
+
+/** TensorProto.DataType by number, for the types that exist in a graph. float16 and double become float32. */
+const dtypes: Readonly<Record<number, DType>> = {
+  1: 'float32', 2: 'uint8', 3: 'int8', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 21: 'uint4', 22: 'int4',
+};
+const names: Readonly<Record<number, string>> = {
+  0: 'undefined', 4: 'uint16', 5: 'int16', 8: 'string', 12: 'uint32', 13: 'uint64', 14: 'complex64', 15: 'complex128',
+  16: 'bfloat16', 17: 'float8e4m3fn', 18: 'float8e4m3fnuz', 19: 'float8e5m2', 20: 'float8e5m2fnuz',
+};
+const float16 = 10;
+const double = 11;
+
+const wireTypes: Readonly<Record<DType, number>> = {
+  float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, uint4: 21, int4: 22,
+};
+
+/** The graph's type for a TensorProto.DataType, undefined when there is none. */
+export const dtypeOfWire = (dataType: number): DType | undefined => dtypes[dataType];
+export const wireOfDtype = (dtype: DType): number => wireTypes[dtype];
+export const nameOfWireType = (dataType: number): string => dtypes[dataType] ?? names[dataType] ?? String(dataType);
+
+/** int64 from the wire as a number. */
+export const int64ToNumber = (value: WireInt64): number => (typeof value === 'number' ? value : value.toNumber());
+
+function int64ToBigInt(value: WireInt64): bigint {
+  if (typeof value === 'number') return BigInt(value);
+  return (BigInt(value.high) << 32n) | BigInt(value.low >>> 0);
+}
+
+/** IEEE 754 binary16 to a number. */
+export function float16ToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** Checked dimensions of a stored tensor. */
+function dimsOf(tensor: WireTensor, limits: ModelLimits): number[] {
+  const dims = (tensor.dims ?? []).map(int64ToNumber);
+  const name = tensor.name ?? '';
+  if (dims.length > limits.rank) {
+    throw new RuntimeError('E_MODEL_LIMIT', `Tensor '${name}': expected at most ${limits.rank} dimensions but received ${dims.length}`, { details: { initializer: name } });
+  }
+  let count = 1;
+  for (const dim of dims) {
+    if (!Number.isSafeInteger(dim) || dim < 0) {
+      throw new RuntimeError('E_MODEL_MALFORMED', `Tensor '${name}': dimension ${dim} is not a size`, { details: { initializer: name } });
+    }
+    count *= dim;
+    if (count > limits.tensorElements) {
+      throw new RuntimeError('E_MODEL_LIMIT', `Tensor '${name}' of shape [${dims.join(', ')}] exceeds ${limits.tensorElements} elements`, { details: { initializer: name } });
+    }
+  }
+  return dims;
+}
+
+function lengthError(name: string, expected: number, received: number, unit: string): RuntimeError {
+  return new RuntimeError('E_MODEL_MALFORMED', `Tensor '${name}': expected ${expected} ${unit} but received ${received}`, { details: { initializer: name } });
+}
+
+/** Bytes an element takes in raw_data, as a fraction for the 4-bit types. */
+function rawElementBytes(dataType: number): number {
+  switch (dataType) {
+    case 7: case double: return 8;
+    case 1: case 6: return 4;
+    case float16: return 2;
+    case 21: case 22: return 0.5;
+    default: return 1;
+  }
+}
+
+/** Low nibble first. */
+function unpackNibbles(bytes: ArrayLike<number>, signed: boolean, out: TensorArray): void {
+  if (out instanceof BigInt64Array) return;
+  for (let i = 0; i < out.length; i++) {
+    const nibble = ((bytes[i >> 1] ?? 0) >> ((i & 1) * 4)) & 15;
+    out[i] = signed && nibble > 7 ? nibble - 16 : nibble;
+  }
+}
+
+function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string): TensorArray {
+  const expected = Math.ceil(count * rawElementBytes(dataType));
+  if (raw.length !== expected) throw lengthError(name, expected, raw.length, 'bytes of raw data');
+  const dtype = dtypes[dataType] ?? 'uint8';
+  const out = allocate(dtype, count);
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));
+  else if (dataType === double) for (let i = 0; i < count; i++) out[i] = view.getFloat64(8 * i, true);
+  else if (dtype === 'int4' || dtype === 'uint4') unpackNibbles(raw, dtype === 'int4', out);
+  else new Uint8Array(out.buffer).set(raw); // the hosts Sterna runs on are little-endian, as the wire is
+  return out;
+}
+
+function fromTyped(tensor: WireTensor, dataType: number, count: number, name: string): TensorArray {
+  const out = allocate(dtypes[dataType] ?? 'uint8', count);
+  if (out instanceof BigInt64Array) {
+    const values = tensor.int64Data ?? [];
+    if (values.length !== count) throw lengthError(name, count, values.length, 'elements');
+    values.forEach((value, i) => (out[i] = int64ToBigInt(value)));
+    return out;
+  }
+  const values = (dataType === 1 ? tensor.floatData : dataType === double ? tensor.doubleData : tensor.int32Data) ?? [];
+  const four = dataType === 21 || dataType === 22;
+  const expected = four ? Math.ceil(count / 2) : count;
+  if (values.length !== expected) throw lengthError(name, expected, values.length, 'elements');
+  if (four) unpackNibbles(values, dataType === 22, out);
+  else for (let i = 0; i < count; i++) out[i] = dataType === float16 ? float16ToNumber(values[i] ?? 0) : (values[i] ?? 0);
+  return out;
+}
+
+/**
+ * A TensorProto as a constant.
+ * @throws RuntimeError E_MODEL_OP (external data, unsupported type), E_MODEL_LIMIT, E_MODEL_MALFORMED
+ */
+export function readTensor(tensor: WireTensor, limits: ModelLimits): TensorValue {
+  const name = tensor.name ?? '';
+  const dataType = tensor.dataType ?? 0;
+  if (tensor.dataLocation === 1 || (tensor.externalData ?? []).length > 0) {
+    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}' keeps its data in another file; save the model with its weights inside`, {
+      details: { initializer: name, attribute: 'external_data' },
+    });
+  }
+  const dtype = dtypes[dataType];
+  if (dtype === undefined) {
+    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}': element type ${nameOfWireType(dataType)} is not supported`, { details: { initializer: name } });
+  }
+  const dims = dimsOf(tensor, limits);
+  const count = elementCount(dims);
+  const raw = tensor.rawData;
+  const data = raw !== undefined && raw.length > 0 ? fromRaw(raw, dataType, count, name) : fromTyped(tensor, dataType, count, name);
+  return { dtype, dims, data };
+}
+
+function packNibbles(data: TensorArray): Uint8Array {
+  const out = new Uint8Array(Math.ceil(data.length / 2));
+  data.forEach((value, i) => (out[i >> 1] = (out[i >> 1] ?? 0) | ((Number(value) & 15) << ((i & 1) * 4))));
+  return out;
+}
+
+/** A constant as a TensorProto with raw_data. */
+export function writeTensor(name: string, tensor: TensorValue): WireTensor {
+  const { data, dtype } = tensor;
+  const rawData = dtype === 'int4' || dtype === 'uint4' ? packNibbles(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return { name, dims: [...tensor.dims], dataType: wireTypes[dtype], rawData };
+}

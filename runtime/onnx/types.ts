@@ -1,0 +1,66 @@
+import type { Attribute } from '../graph/attributes.js';
+import type { DType, TensorValue } from '../graph/tensor-value.js';
+
+/** A dimension: a size, the name of a symbolic size, or nothing known. */
+export type OnnxDimension = number | string | undefined;
+
+export interface OnnxValueInfo {
+  name: string;
+  /** Undefined for values that are not tensors, or of an element type that Sterna does not compute with. */
+  dtype?: DType;
+  /** Undefined when not even the rank is known. */
+  dims?: readonly OnnxDimension[];
+}
+
+export interface OnnxNode {
+  name: string;
+  op: string;
+  /** '' is ai.onnx. */
+  domain: string;
+  /** '' marks an optional input that is absent. */
+  inputs: readonly string[];
+  outputs: readonly string[];
+  attributes: ReadonlyMap<string, Attribute>;
+}
+
+export interface OnnxGraph {
+  name: string;
+  nodes: readonly OnnxNode[];
+  initializers: ReadonlyMap<string, TensorValue>;
+  inputs: readonly OnnxValueInfo[];
+  outputs: readonly OnnxValueInfo[];
+  valueInfo: readonly OnnxValueInfo[];
+}
+
+export interface OnnxModel {
+  irVersion: number;
+  producerName: string;
+  producerVersion: string;
+  /** Version by domain; '' is ai.onnx. */
+  opsets: ReadonlyMap<string, number>;
+  metadata: ReadonlyMap<string, string>;
+  graph: OnnxGraph;
+}
+
+/** Bounds on what an untrusted model may ask for. */
+export interface ModelLimits {
+  fileBytes: number;
+  nodes: number;
+  initializers: number;
+  attributesPerNode: number;
+  /** Inputs or outputs of one node. */
+  operandsPerNode: number;
+  /** Elements of one tensor, stored or computed. */
+  tensorElements: number;
+  rank: number;
+}
+
+export const defaultLimits: ModelLimits = {
+  fileBytes: 512 * 1024 * 1024,
+  nodes: 20_000,
+  initializers: 50_000,
+  attributesPerNode: 64,
+  operandsPerNode: 1024,
+  tensorElements: 2 ** 28,
+  rank: 8,
+};
