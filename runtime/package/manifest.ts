@@ -24,10 +24,11 @@ export const packageFile = z.object({
 });
 
 /**
- * How a model wants its picture: resized to width x height, `value = (pixel - mean[c]) / std[c]`, channels in this order.
+ * How a model wants its picture in its input `tensor`: resized to width x height, `value = (pixel - mean[c]) / std[c]`, channels in this order.
  * One mean and std for `grey`, three otherwise.
  */
 export const pixelContract = z.object({
+  tensor: z.string().min(1).max(256),
   width: positiveInteger.max(4096),
   height: positiveInteger.max(4096),
   channels: z.enum(['rgb', 'bgr', 'grey']),
@@ -72,7 +73,7 @@ export const landmarkStage = z.object({
   model: packagePath,
   input: pixelContract,
   points: z.literal(68),
-  /** Side of the crop as a multiple of the box's longer side, and the shift of its centre as a share of the box. */
+  /** Side of the crop as a multiple of the box's shorter side, and the shift of its centre as a share of the box. */
   crop: z.object({ scale: z.number().positive().max(4), shift_x: z.number().min(-1).max(1), shift_y: z.number().min(-1).max(1) }),
 });
 

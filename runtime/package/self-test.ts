@@ -1,0 +1,119 @@
+import { RuntimeError } from '../errors.js';
+import { openStages } from '../pipeline/create.js';
+import type { EngineOptions, ModelStage } from '../pipeline/model-stage.js';
+import { cosineSimilarity } from '../vision/embedding.js';
+import type { GoldenVector } from './manifest.js';
+import type { ModelPackage } from './package.js';
+
+export interface SelfTestOptions extends EngineOptions {
+  /** Timed rounds over all golden vectors, after one that warms up. Default 20. */
+  rounds?: number;
+}
+
+export interface GoldenResult {
+  stage: string;
+  output: string;
+  cosine: number;
+  /** Largest absolute difference. */
+  maxAbs: number;
+  passed: boolean;
+}
+
+export interface SelfTestReport {
+  passed: boolean;
+  /** What did not pass, for people. */
+  failures: string[];
+  golden: GoldenResult[];
+  worstCosine: number;
+  worstMaxAbs: number;
+  /** Of one pass through all stages: the sum over the stages of each one's percentile. */
+  p50Ms: number;
+  p99Ms: number;
+  memoryBytes: number;
+}
+
+/**
+ * Runs a package's golden vectors on this CPU: are the outputs those of the machine that packed it, and do latency and
+ * memory keep to the budget?
+ * @throws RuntimeError E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
+ */
+export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
+  const { rounds = 20, ...engine } = options;
+  const stages = await openStages(modelPackage, engine);
+  try {
+    const { manifest } = modelPackage;
+    const golden: GoldenResult[] = [];
+    const times = new Map<string, number[]>();
+    for (const vector of manifest.golden) {
+      const stage = stages[vector.stage];
+      golden.push(...await compare(modelPackage, stage, vector));
+      const samples = times.get(vector.stage) ?? [];
+      times.set(vector.stage, samples);
+      for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
+    }
+    const memoryBytes = Object.values(stages).reduce((sum: number, stage: ModelStage) => sum + stage.memoryBytes, 0);
+    const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
+    return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes });
+  } finally {
+    await Promise.all(Object.values(stages).map((stage: ModelStage) => stage.session.close()));
+  }
+}
+
+function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golden' | 'p50Ms' | 'p99Ms' | 'memoryBytes'>): SelfTestReport {
+  const { golden, p99Ms, memoryBytes } = measured;
+  const failures = golden.filter((result) => !result.passed)
+    .map(({ stage, output, cosine, maxAbs }) => `${stage} ${output}: cosine ${cosine.toFixed(5)}, largest error ${maxAbs.toPrecision(3)}`);
+  const { ram_bytes: ramBytes, p99_ms: budgetMs } = manifest.budget;
+  if (p99Ms > budgetMs) failures.push(`p99 ${p99Ms.toFixed(1)} ms is over the budget of ${budgetMs} ms`);
+  if (memoryBytes > ramBytes) failures.push(`memory ${memoryBytes} bytes is over the budget of ${ramBytes} bytes`);
+  return {
+    ...measured, failures, passed: failures.length === 0,
+    worstCosine: golden.reduce((worst, { cosine }) => Math.min(worst, cosine), 1),
+    worstMaxAbs: golden.reduce((worst, { maxAbs }) => Math.max(worst, maxAbs), 0),
+  };
+}
+
+async function compare(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<GoldenResult[]> {
+  draw(modelPackage, stage, vector);
+  const outputs = await stage.run();
+  return vector.outputs.map(({ name, file }) => {
+    const actual = outputs[name]?.data;
+    const bytes = modelPackage.file(file);
+    if (!(actual instanceof Float32Array) || bytes.length !== actual.length * 4) {
+      throw new RuntimeError('E_PACKAGE', `Expected ${file} to hold output ${name} of the ${vector.stage} but it has ${bytes.length} bytes`);
+    }
+    const expected = floatsOf(bytes);
+    const cosine = cosineSimilarity(expected, actual);
+    const maxAbs = actual.reduce((worst, value, i) => Math.max(worst, Math.abs(value - (expected[i] ?? 0))), 0);
+    // Written so that NaN fails.
+    return { stage: vector.stage, output: name, cosine, maxAbs, passed: cosine >= vector.min_cosine && maxAbs <= vector.max_abs };
+  });
+}
+
+async function timeRun(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<number> {
+  draw(modelPackage, stage, vector);
+  const started = performance.now();
+  await stage.run();
+  return performance.now() - started;
+}
+
+/** `run` may reorder the canvas's channels, so the recorded pixels are RGB and are drawn anew each time. */
+function draw(modelPackage: ModelPackage, { canvas }: ModelStage, { input, stage }: GoldenVector): void {
+  const pixels = modelPackage.file(input);
+  if (pixels.length !== canvas.data.length) {
+    throw new RuntimeError('E_PACKAGE', `Expected ${canvas.data.length} bytes of pixels for the ${stage} in ${input} but it has ${pixels.length}`);
+  }
+  canvas.data.set(pixels);
+}
+
+/** Float32, little-endian, wherever it lies in the archive. */
+export function floatsOf(bytes: Uint8Array): Float32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Float32Array.from({ length: bytes.length >> 2 }, (_, i) => view.getFloat32(i * 4, true));
+}
+
+/** Nearest-rank percentile; 0 of nothing. */
+function percentile(samples: readonly number[], share: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
+}

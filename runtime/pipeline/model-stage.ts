@@ -1,0 +1,62 @@
+import { RuntimeError } from '../errors.js';
+import type { PixelContract } from '../package/manifest.js';
+import { createSession } from '../session.js';
+import type { Session, SessionOptions } from '../session-types.js';
+import type { Tensor } from '../tensor.js';
+import type { Canvas } from '../vision/pixels.js';
+
+/** Engine settings that apply to every stage of a pipeline. */
+export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'isa'>;
+
+/** A model with one picture as its input, and the canvas that the picture is drawn on. */
+export class ModelStage {
+  readonly session: Session;
+  readonly contract: PixelContract;
+  /** What `run` reads: RGB or grey. A BGR model gets its channels swapped in place by `run`. */
+  readonly canvas: Canvas;
+  readonly #feeds: Readonly<Record<string, Tensor>>;
+
+  constructor(session: Session, contract: PixelContract) {
+    const { width, height, tensor } = contract;
+    const channels = contract.channels === 'grey' ? 1 : 3;
+    this.session = session;
+    this.contract = contract;
+    this.canvas = { width, height, channels, data: new Uint8Array(width * height * channels) };
+    this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, channels], data: this.canvas.data } };
+  }
+
+  async run(): Promise<Record<string, Tensor>> {
+    if (this.contract.channels === 'bgr') swapRedAndBlue(this.canvas.data);
+    return this.session.run(this.#feeds);
+  }
+
+  /** Memory that the engine states for this model, bytes; 0 when it states none. */
+  get memoryBytes(): number {
+    return (this.session.stats.arenaBytes ?? 0) + (this.session.stats.packedBytes ?? 0);
+  }
+}
+
+/**
+ * Opens a model that is fed 8-bit pixels as its contract says.
+ * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture
+ */
+export async function openModelStage(name: string, model: Uint8Array, contract: PixelContract, options: EngineOptions = {}): Promise<ModelStage> {
+  const { tensor, mean, std, width, height } = contract;
+  const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } } });
+  const expected = [1, height, width, contract.channels === 'grey' ? 1 : 3];
+  const [input, ...others] = session.inputs;
+  if (input?.name === tensor && others.length === 0 && input.dims.length === 4 && expected.every((dim, axis) => dim === input.dims[axis])) {
+    return new ModelStage(session, contract);
+  }
+  await session.close();
+  const received = session.inputs.map((info) => `${info.name} [${info.dims.join(', ')}]`).join(', ');
+  throw new RuntimeError('E_MODEL_SHAPE', `Expected one input ${tensor} [${expected.join(', ')}] for the ${name} but received ${received}`);
+}
+
+function swapRedAndBlue(pixels: Uint8Array): void {
+  for (let i = 0; i + 2 < pixels.length; i += 3) {
+    const red = pixels[i] ?? 0;
+    pixels[i] = pixels[i + 2] ?? 0;
+    pixels[i + 2] = red;
+  }
+}

@@ -1,0 +1,34 @@
+import type { StageTime } from './types.js';
+
+/** Adds up the wall time of a frame's stages; a stage that runs once a face is one entry, the sum of all faces. */
+export class StageClock {
+  readonly #times = new Map<string, number>();
+  readonly #started = performance.now();
+
+  add(stage: string, ms: number): void {
+    this.#times.set(stage, (this.#times.get(stage) ?? 0) + ms);
+  }
+
+  measure<T>(stage: string, work: () => T): T {
+    const started = performance.now();
+    const result = work();
+    this.add(stage, performance.now() - started);
+    return result;
+  }
+
+  async measureAsync<T>(stage: string, work: () => Promise<T>): Promise<T> {
+    const started = performance.now();
+    const result = await work();
+    this.add(stage, performance.now() - started);
+    return result;
+  }
+
+  /** In the order in which the stages first ran. */
+  get stages(): StageTime[] {
+    return [...this.#times].map(([stage, ms]) => ({ stage, ms }));
+  }
+
+  get totalMs(): number {
+    return performance.now() - this.#started;
+  }
+}
