@@ -1,0 +1,134 @@
+import {
+  mergeable, mergeHistograms, mergeWindows, quantile, type EnergyReport, type HistogramData, type MemoryReport, type TelemetryWindow, type ThermalReport,
+} from '../../agent/contracts/index.js';
+
+/** A latency distribution, ready to be shown. Milliseconds. */
+export interface LatencyView {
+  count: number;
+  p50_ms: number;
+  p99_ms: number;
+  max_ms: number;
+}
+
+export interface StageView extends LatencyView {
+  stage: string;
+  kind: string;
+}
+
+/** One or several telemetry windows in figures that a page can print. */
+export interface TelemetryView {
+  start_ms: number;
+  end_ms: number;
+  boot_id: string;
+  seq: number;
+  model: { name: string; version: string } | null;
+  /** In the order of the pipeline, as the device lists them. */
+  stages: StageView[];
+  /** Frames that ran in full, by clock; null without one. */
+  raw: LatencyView | null;
+  corrected: LatencyView | null;
+  frames_per_second: number | null;
+  jitter: TelemetryWindow['jitter'];
+  energy: EnergyReport;
+  /** Watts of each source over the window. */
+  power_watts: { source: string; scope: string; quality: string; watts: number }[];
+  thermal: ThermalReport;
+  memory: MemoryReport;
+  counters: Record<string, number>;
+  /** Frames by how far they went, of this span: every `frames_total{...}`-like exit counter of the device. */
+  exits: Record<string, number>;
+}
+
+/**
+ * The newest windows that are one life of one model, at most `spanMs` long, merged. Histograms add exactly, so the p99 is
+ * that of the whole span and not a mean of p99s. Null when there is none.
+ */
+export function recentWindow(windows: readonly TelemetryWindow[], spanMs: number): TelemetryWindow | null {
+  const last = windows.at(-1);
+  if (last === undefined) return null;
+  let merged = last;
+  for (let i = windows.length - 2; i >= 0; i--) {
+    const earlier = windows[i];
+    if (earlier === undefined || last.end_ms - earlier.start_ms > spanMs || !mergeable(earlier, merged)) break;
+    merged = mergeWindows(earlier, merged);
+  }
+  return merged;
+}
+
+export function telemetryView(window: TelemetryWindow): TelemetryView {
+  const seconds = (window.end_ms - window.start_ms) / 1000;
+  const raw = allKinds(window, 'raw');
+  return {
+    start_ms: window.start_ms,
+    end_ms: window.end_ms,
+    boot_id: window.boot_id,
+    seq: window.seq,
+    model: window.model,
+    stages: window.stages.flatMap(({ stage, kind, latency_ms }) => {
+      const latency = latencyView(latency_ms);
+      return latency === null ? [] : [{ stage, kind, ...latency }];
+    }),
+    raw: ofKind(window, 'raw', 'warm'),
+    corrected: ofKind(window, 'corrected', 'warm'),
+    frames_per_second: raw === null || seconds <= 0 ? null : raw.count / seconds,
+    jitter: window.jitter,
+    energy: window.energy,
+    power_watts: seconds <= 0 ? [] : window.energy.sources.map(({ source, scope, quality, joules }) => ({ source, scope, quality, watts: joules / seconds })),
+    thermal: window.thermal,
+    memory: window.memory,
+    counters: window.counters,
+    exits: exitCounts(window),
+  };
+}
+
+function ofKind(window: TelemetryWindow, clock: 'raw' | 'corrected', kind: string): LatencyView | null {
+  const series = window.end_to_end.find((s) => s.clock === clock && s.kind === kind);
+  return series === undefined ? null : latencyView(series.latency_ms);
+}
+
+function allKinds(window: TelemetryWindow, clock: 'raw' | 'corrected'): HistogramData | null {
+  return window.end_to_end.filter((s) => s.clock === clock).map((s) => s.latency_ms)
+    .reduce<HistogramData | null>((sum, h) => (sum === null ? h : mergeHistograms(sum, h)), null);
+}
+
+/** How many frames of this span ended how: the raw end-to-end series count them. */
+function exitCounts(window: TelemetryWindow): Record<string, number> {
+  const exits: Record<string, number> = {};
+  for (const { clock, kind, latency_ms } of window.end_to_end) {
+    if (clock === 'raw') exits[kind] = (exits[kind] ?? 0) + latency_ms.count;
+  }
+  return exits;
+}
+
+function latencyView(histogram: HistogramData): LatencyView | null {
+  const p50 = quantile(histogram, 0.5);
+  const p99 = quantile(histogram, 0.99);
+  return p50 === null || p99 === null ? null : { count: histogram.count, p50_ms: p50, p99_ms: p99, max_ms: histogram.max };
+}
+
+/** One point of each of the page's charts. */
+export interface HistoryPoint {
+  end_ms: number;
+  p50_ms: number | null;
+  p99_ms: number | null;
+  fps: number | null;
+  rfc3550_ms: number;
+  rss_bytes: number;
+  celsius: number | null;
+  watts: number | null;
+}
+
+export function historyPoint(window: TelemetryWindow): HistoryPoint {
+  const view = telemetryView(window);
+  const zones = window.thermal.zones;
+  return {
+    end_ms: window.end_ms,
+    p50_ms: view.raw?.p50_ms ?? null,
+    p99_ms: view.raw?.p99_ms ?? null,
+    fps: view.frames_per_second,
+    rfc3550_ms: window.jitter.rfc3550_ms,
+    rss_bytes: window.memory.rss_bytes,
+    celsius: zones.length === 0 ? null : Math.max(...zones.map((z) => z.celsius)),
+    watts: view.power_watts[0]?.watts ?? null,
+  };
+}
