@@ -1,0 +1,40 @@
+// Sixteen floats in a zmm, for the float kernels that avx2 and avx512vnni share.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+
+namespace sterna {
+namespace {
+
+struct Vec512 {
+  using Reg = __m512;
+  using Mask = __mmask16;
+  static constexpr size_t kLanes = 16;
+
+  // Tiles of gemm_f32, by vectors: 12 x 16, 12 x 32, 8 x 48 and 6 x 64. The wider three keep 24 accumulators, beside 2..4
+  // vectors of weights and a broadcast, of 32 registers; 8 would hide the latency of an fma.
+  static constexpr int kGemmVectors = 4;
+  static constexpr int kGemmRows[] = {12, 12, 8, 6};
+
+  // The first `n` lanes; all, when n is larger.
+  static inline Mask MakeMask(size_t n) { return n >= 16 ? Mask{0xffff} : static_cast<Mask>((1u << n) - 1); }
+
+  static inline Reg Set(float x) { return _mm512_set1_ps(x); }
+  static inline Reg Load(const float* p) { return _mm512_loadu_ps(p); }
+  static inline Reg LoadPart(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+  static inline void Store(float* p, Reg x) { _mm512_storeu_ps(p, x); }
+  static inline void StorePart(float* p, Mask mask, Reg x) { _mm512_mask_storeu_ps(p, mask, x); }
+  static inline Reg Add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static inline Reg Mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+  static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static inline Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+  static inline Reg Max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  // x < 0 ? x * slope : x
+  static inline Reg NegativeTimes(Reg x, Reg slope) {
+    return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), x, slope);
+  }
+};
+
+}  // namespace
+}  // namespace sterna
