@@ -50,12 +50,12 @@ const emptyRoom = [
 const martinColumns = { x: 130, width: 400 } as const;
 
 /**
- * Head and shoulders within those columns, as a soft mask of one frame: two ellipses, `grow` times as large. The core of the
+ * Head and shoulders within those columns, as a soft mask of one frame: three ellipses, `grow` times as large. The core of the
  * matte has no holes where skin happens to look like the wall, and nothing far from the man belongs to it.
  */
 function silhouette(grow: number): string {
   const ellipse = (cx: number, cy: number, rx: number, ry: number): string => `hypot((X-${cx})/${rx * grow},(Y-${cy})/${ry * grow})`;
-  const inside = `min(${ellipse(187, 248, 70, 100)},${ellipse(195, 510, 172, 118)})`;
+  const inside = [ellipse(187, 252, 72, 106), ellipse(187, 380, 44, 84), ellipse(193, 518, 205, 122)].reduce((a, b) => `min(${a},${b})`);
   return `color=black:s=${martinColumns.width}x${height}:d=1,format=gray,geq=lum='255*clip((1.06-${inside})*8,0,1)'`;
 }
 
