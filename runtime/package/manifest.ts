@@ -87,7 +87,7 @@ export const embedderStage = z.object({
   dimensions: positiveInteger.max(4096),
 });
 
-/** The pixel gate before the detector; see `runtime/vision/motion.ts`. */
+/** The pixel gate before the detector; cells are 8 x 8 pixels of the frame. */
 export const motionGate = z.object({
   enabled: z.boolean(),
   /** Change of a cell's mean grey level that counts as motion, 0..255. */
@@ -104,10 +104,13 @@ export const facePipeline = z.object({
   kind: z.literal('face-recognition'),
   motion: motionGate,
   detector: detectorStage,
-  landmarks: landmarkStage,
+  /** Null when the detector's decoder gives the five points (`yunet`). */
+  landmarks: landmarkStage.nullable(),
   embedder: embedderStage,
   /** Cosine similarity at or above which a face counts as an enrolled person. */
   match_threshold: z.number().min(-1).max(1),
+}).refine(({ landmarks, detector }) => landmarks !== null || detector.decoder.type === 'yunet', {
+  path: ['landmarks'], message: 'Expected a landmark model: this detector gives boxes only',
 });
 
 export const pipelineSettings = z.discriminatedUnion('kind', [facePipeline]);
@@ -172,5 +175,6 @@ export type GoldenVector = z.output<typeof goldenVector>;
 export function referencedPaths(manifest: z.output<typeof manifestInputSchema>): string[] {
   const { detector, landmarks, embedder } = manifest.pipeline;
   const golden = manifest.golden.flatMap((vector) => [vector.input, ...vector.outputs.map((output) => output.file)]);
-  return [...new Set([detector.model, landmarks.model, embedder.model, ...golden])];
+  const models = [detector.model, ...(landmarks === null ? [] : [landmarks.model]), embedder.model];
+  return [...new Set([...models, ...golden])];
 }

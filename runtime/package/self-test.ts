@@ -1,6 +1,9 @@
 import { RuntimeError } from '../errors.js';
-import { openStages } from '../pipeline/create.js';
+import { FacePipeline } from '../pipeline/face-pipeline.js';
 import type { EngineOptions, ModelStage } from '../pipeline/model-stage.js';
+import { openStages, stageList } from '../pipeline/stages.js';
+import type { FaceStages } from '../pipeline/stages.js';
+import type { Pipeline } from '../pipeline/types.js';
 import { cosineSimilarity } from '../vision/embedding.js';
 import type { GoldenVector } from './manifest.js';
 import type { ModelPackage } from './package.js';
@@ -8,6 +11,8 @@ import type { ModelPackage } from './package.js';
 export interface SelfTestOptions extends EngineOptions {
   /** Timed rounds over all golden vectors, after one that warms up. Default 20. */
   rounds?: number;
+  /** Test the models of this open pipeline of the package instead of opening them a second time. */
+  pipeline?: Pipeline;
 }
 
 export interface GoldenResult {
@@ -38,25 +43,30 @@ export interface SelfTestReport {
  * @throws RuntimeError E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
  */
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
-  const { rounds = 20, ...engine } = options;
+  const { rounds = 20, pipeline, ...engine } = options;
+  if (pipeline instanceof FacePipeline) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
   const stages = await openStages(modelPackage, engine);
   try {
-    const { manifest } = modelPackage;
-    const golden: GoldenResult[] = [];
-    const times = new Map<string, number[]>();
-    for (const vector of manifest.golden) {
-      const stage = stages[vector.stage];
-      golden.push(...await compare(modelPackage, stage, vector));
-      const samples = times.get(vector.stage) ?? [];
-      times.set(vector.stage, samples);
-      for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
-    }
-    const memoryBytes = Object.values(stages).reduce((sum: number, stage: ModelStage) => sum + stage.memoryBytes, 0);
-    const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
-    return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes });
+    return await testStages(modelPackage, stages, rounds);
   } finally {
-    await Promise.all(Object.values(stages).map((stage: ModelStage) => stage.session.close()));
+    await Promise.all(stageList(stages).map((stage) => stage.session.close()));
   }
+}
+
+async function testStages(modelPackage: ModelPackage, stages: FaceStages, rounds: number): Promise<SelfTestReport> {
+  const golden: GoldenResult[] = [];
+  const times = new Map<string, number[]>();
+  for (const vector of modelPackage.manifest.golden) {
+    const stage = stages[vector.stage];
+    if (stage === undefined) throw new RuntimeError('E_PACKAGE', `The package has golden vectors for the ${vector.stage}, which it lacks`);
+    golden.push(...await compare(modelPackage, stage, vector));
+    const samples = times.get(vector.stage) ?? [];
+    times.set(vector.stage, samples);
+    for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
+  }
+  const memoryBytes = stageList(stages).reduce((sum, stage) => sum + stage.memoryBytes, 0);
+  const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
+  return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes });
 }
 
 function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golden' | 'p50Ms' | 'p99Ms' | 'memoryBytes'>): SelfTestReport {
@@ -97,7 +107,6 @@ async function timeRun(modelPackage: ModelPackage, stage: ModelStage, vector: Go
   return performance.now() - started;
 }
 
-/** `run` may reorder the canvas's channels, so the recorded pixels are RGB and are drawn anew each time. */
 function draw(modelPackage: ModelPackage, { canvas }: ModelStage, { input, stage }: GoldenVector): void {
   const pixels = modelPackage.file(input);
   if (pixels.length !== canvas.data.length) {

@@ -1,8 +1,9 @@
+import type { FacePipelineSettings } from '../package/manifest.js';
 import type { ModelPackage } from '../package/package.js';
-import { referencePixels } from '../vision/pixels-reference.js';
+import { nativePixels } from '../vision/pixels.js';
 import { FacePipeline } from './face-pipeline.js';
-import { openModelStage } from './model-stage.js';
-import type { EngineOptions, ModelStage } from './model-stage.js';
+import type { EngineOptions } from './model-stage.js';
+import { openStages } from './stages.js';
 import type { Gallery, Pipeline } from './types.js';
 
 export interface PipelineOptions extends EngineOptions {
@@ -10,33 +11,10 @@ export interface PipelineOptions extends EngineOptions {
   gallery?: Gallery;
   /** False switches the package's motion gate off: every frame runs in full. */
   motionGate?: boolean;
-}
-
-/** The models of a face package, opened. */
-export interface FaceStages {
-  detector: ModelStage;
-  landmarks: ModelStage;
-  embedder: ModelStage;
-}
-
-/**
- * Opens all models of a package, or none.
- * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
- */
-export async function openStages({ manifest, file }: Pick<ModelPackage, 'manifest' | 'file'>, options: EngineOptions = {}): Promise<FaceStages> {
-  const opened: ModelStage[] = [];
-  const open = async (name: 'detector' | 'landmarks' | 'embedder'): Promise<ModelStage> => {
-    const { model, input } = manifest.pipeline[name];
-    const stage = await openModelStage(name, file(model), input, options);
-    opened.push(stage);
-    return stage;
-  };
-  try {
-    return { detector: await open('detector'), landmarks: await open('landmarks'), embedder: await open('embedder') };
-  } catch (error) {
-    await Promise.all(opened.map((stage) => stage.session.close()));
-    throw error;
-  }
+  /** Instead of the package's own match threshold, a cosine. */
+  matchThreshold?: number;
+  /** Instead of the package's own detector threshold, 0..1. */
+  detectThreshold?: number;
 }
 
 /**
@@ -44,9 +22,19 @@ export async function openStages({ manifest, file }: Pick<ModelPackage, 'manifes
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
-  const { gallery, motionGate, ...engine } = options;
-  const stages = await openStages(modelPackage, engine);
+  const { gallery, engine, threads, isa } = options;
+  const stages = await openStages(modelPackage, {
+    ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }),
+  });
   const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
-  const settings = motionGate === false ? { ...pipeline, motion: { ...pipeline.motion, enabled: false } } : pipeline;
-  return new FacePipeline({ name, version, embeddingSpaceId, settings, ...stages, pixels: referencePixels, gallery });
+  return new FacePipeline({ name, version, embeddingSpaceId, settings: override(pipeline, options), stages, pixels: nativePixels, gallery });
+}
+
+function override(settings: FacePipelineSettings, { motionGate, matchThreshold, detectThreshold }: PipelineOptions): FacePipelineSettings {
+  return {
+    ...settings,
+    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    match_threshold: matchThreshold ?? settings.match_threshold,
+    detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
+  };
 }

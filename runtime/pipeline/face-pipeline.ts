@@ -2,16 +2,17 @@ import { RuntimeError } from '../errors.js';
 import type { Frame, Image } from '../frame.js';
 import type { FacePipelineSettings } from '../package/manifest.js';
 import { arcfaceTemplate, invertAffine, similarityTransform } from '../vision/align.js';
-import { decodeCorners, decodeYunet, fitFrame } from '../vision/boxes.js';
+import { decodeCorners, decodeYunet } from '../vision/boxes.js';
 import type { Candidates, FitTransform } from '../vision/boxes.js';
 import { normalise } from '../vision/embedding.js';
 import { fivePoints } from '../vision/landmarks.js';
-import { MotionDetector, MotionGate } from '../vision/motion.js';
+import { MotionGate } from '../vision/motion.js';
 import { suppress } from '../vision/nms.js';
-import type { Canvas, PixelOps } from '../vision/pixels.js';
+import type { PixelOps } from '../vision/pixels.js';
 import type { Tensor } from '../tensor.js';
-import type { ModelStage } from './model-stage.js';
 import { StageClock } from './stage-clock.js';
+import { stageList } from './stages.js';
+import type { FaceStages } from './stages.js';
 import type { Detection, Gallery, Identity, Pipeline, PipelineResult } from './types.js';
 
 /** What a face pipeline is made of; `createPipeline` builds it from a package, a test from fakes. */
@@ -20,16 +21,11 @@ export interface FacePipelineParts {
   version: string;
   embeddingSpaceId: string | null;
   settings: FacePipelineSettings;
-  detector: ModelStage;
-  landmarks: ModelStage;
-  embedder: ModelStage;
+  stages: FaceStages;
   pixels: PixelOps;
   /** Without one, faces are found and aligned but not embedded. */
   gallery: Gallery | undefined;
 }
-
-/** Width and height of a motion cell in pixels of the frame. */
-const cellPixels = 8;
 
 interface Face {
   detection: Detection;
@@ -44,8 +40,7 @@ export class FacePipeline implements Pipeline {
   readonly embeddingSpaceId: string | null;
   readonly #parts: FacePipelineParts;
   readonly #gate: MotionGate;
-  readonly #motion = new MotionDetector();
-  #grid: Canvas = { width: 0, height: 0, channels: 1, data: new Uint8Array(0) };
+  readonly #motion: ReturnType<PixelOps['motionGrid']>;
   /** The canvases of the stages are shared, so frames and enrolments take turns. */
   #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -56,11 +51,11 @@ export class FacePipeline implements Pipeline {
     this.embeddingSpaceId = parts.embeddingSpaceId;
     this.#parts = parts;
     this.#gate = new MotionGate(parts.settings.motion);
+    this.#motion = parts.pixels.motionGrid();
   }
 
   get memoryBytes(): number {
-    const { detector, landmarks, embedder } = this.#parts;
-    return detector.memoryBytes + landmarks.memoryBytes + embedder.memoryBytes;
+    return stageList(this.#parts.stages).reduce((sum, stage) => sum + stage.memoryBytes, 0);
   }
 
   process(frame: Frame): Promise<PipelineResult> {
@@ -79,12 +74,16 @@ export class FacePipeline implements Pipeline {
     });
   }
 
+  /** Lends the models, between two frames: for a self-test that needs no second copy of them. */
+  withStages<T>(work: (stages: FaceStages) => Promise<T>): Promise<T> {
+    return this.#exclusively(() => work(this.#parts.stages));
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await this.#turn;
-    const { detector, landmarks, embedder } = this.#parts;
-    await Promise.all([detector, landmarks, embedder].map((stage) => stage.session.close()));
+    await Promise.all(stageList(this.#parts.stages).map((stage) => stage.session.close()));
   }
 
   #exclusively<T>(work: () => Promise<T>): Promise<T> {
@@ -102,7 +101,10 @@ export class FacePipeline implements Pipeline {
       return { sequence: frame.sequence, capturedMs: frame.capturedMs, detections, exit, stages: [...decode, ...stages], totalMs };
     };
     if (this.#gate.enabled) {
-      const moved = clock.measure('motion', () => this.#gate.decide(this.#changedCells(frame), frame.capturedMs));
+      const moved = clock.measure('motion', () => {
+        const changedCells = this.#motion.update(frame, this.#parts.settings.motion.cell_threshold);
+        return this.#gate.decide(changedCells, frame.capturedMs);
+      });
       if (!moved) return finish([], 'motion');
     }
     const faces = await this.#findFaces(frame, clock);
@@ -112,26 +114,9 @@ export class FacePipeline implements Pipeline {
     return finish(detections, 'none');
   }
 
-  #changedCells(frame: Image): number {
-    const width = Math.max(1, Math.round(frame.width / cellPixels));
-    const height = Math.max(1, Math.round(frame.height / cellPixels));
-    if (this.#grid.width !== width || this.#grid.height !== height) {
-      this.#grid = { width, height, channels: 1, data: new Uint8Array(width * height) };
-    }
-    this.#parts.pixels.resize(frame, { x: 0, y: 0, width: frame.width, height: frame.height }, this.#grid);
-    return this.#motion.update(this.#grid.data, this.#parts.settings.motion.cell_threshold);
-  }
-
   async #findFaces(image: Image, clock: StageClock): Promise<Face[]> {
-    const { detector, settings } = this.#parts;
-    const fit = fitFrame(image, detector.canvas, settings.detector.fit);
-    clock.measure('letterbox', () => {
-      const region = {
-        x: -fit.offsetX * fit.scaleX, y: -fit.offsetY * fit.scaleY,
-        width: detector.canvas.width * fit.scaleX, height: detector.canvas.height * fit.scaleY,
-      };
-      this.#parts.pixels.resize(image, region, detector.canvas);
-    });
+    const { stages: { detector }, pixels, settings } = this.#parts;
+    const fit = clock.measure('letterbox', () => pixels.fit(image, detector.canvas, settings.detector.fit));
     const outputs = await clock.measureAsync('detect', () => detector.run());
     const candidates = clock.measure('decode_boxes', () => this.#decode(outputs, fit));
     const kept = clock.measure('nms', () => suppress(candidates.boxes, candidates.scores, {
@@ -140,25 +125,31 @@ export class FacePipeline implements Pipeline {
     const faces: Face[] = [];
     for (const index of kept) {
       const detection = toDetection(candidates, index, settings.detector.label);
-      const points = await clock.measureAsync('landmarks', () => this.#landmarks(image, detection));
+      const points = candidates.points?.slice(index * 10, index * 10 + 10)
+        ?? await clock.measureAsync('landmarks', () => this.#landmarks(image, detection));
       faces.push({ detection: { ...detection, landmarks: pairs(points) }, points });
     }
     return faces;
   }
 
   #decode(outputs: Record<string, Tensor>, fit: FitTransform): Candidates {
-    const { detector: { canvas }, settings: { detector: { decoder, score_threshold: threshold } } } = this.#parts;
+    const { stages: { detector: { canvas } }, settings } = this.#parts;
+    const { decoder, score_threshold: threshold } = settings.detector;
     if (decoder.type === 'yunet') return decodeYunet(outputs, decoder.strides, canvas, fit, threshold);
     const heads = { scores: output(outputs, decoder.scores), boxes: output(outputs, decoder.boxes), class: decoder.class };
     return decodeCorners(heads, canvas, fit, threshold);
   }
 
   async #landmarks(image: Image, { box: [x, y, width, height] }: Detection): Promise<Float32Array> {
-    const { landmarks, settings: { landmarks: { crop, points } } } = this.#parts;
+    const { stages: { landmarks }, settings } = this.#parts;
+    if (landmarks === undefined || settings.landmarks === null) {
+      throw new RuntimeError('E_PACKAGE', 'The package has no landmark model and its detector gives boxes only');
+    }
+    const { crop, points } = settings.landmarks;
     const side = Math.min(width, height) * crop.scale;
     const left = x + width * (0.5 + crop.shift_x) - side / 2;
     const top = y + height * (0.5 + crop.shift_y) - side / 2;
-    this.#parts.pixels.resize(image, { x: left, y: top, width: side, height: side }, landmarks.canvas);
+    this.#parts.pixels.crop(image, { x: left, y: top, width: side, height: side }, landmarks.canvas);
     const shares = onlyOutput(await landmarks.run(), points * 2, 'landmarks');
     return fivePoints(shares.map((share, i) => (i % 2 === 0 ? left : top) + share * side));
   }
@@ -179,7 +170,7 @@ export class FacePipeline implements Pipeline {
 
   /** Null when the landmarks are degenerate or the model gives no direction. */
   async #embed(image: Image, { points }: Face, clock: StageClock): Promise<Float32Array | null> {
-    const { embedder, pixels, settings } = this.#parts;
+    const { stages: { embedder }, pixels, settings } = this.#parts;
     const aligned = clock.measure('align', () => {
       const toCanvas = similarityTransform(points, arcfaceTemplate);
       const toImage = toCanvas === null ? null : invertAffine(toCanvas);

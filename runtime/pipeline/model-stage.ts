@@ -12,9 +12,12 @@ export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'isa'>;
 export class ModelStage {
   readonly session: Session;
   readonly contract: PixelContract;
-  /** What `run` reads: RGB or grey. A BGR model gets its channels swapped in place by `run`. */
+  /** What `run` reads: RGB or grey. A BGR model gets a copy with swapped channels. */
   readonly canvas: Canvas;
+  readonly #feed: Uint8Array;
   readonly #feeds: Readonly<Record<string, Tensor>>;
+  /** Sees every run: the pixels as the model got them (its own channel order) and the outputs, both only for the time of the call. */
+  onRun: ((pixels: Uint8Array, outputs: Readonly<Record<string, Tensor>>) => void) | undefined;
 
   constructor(session: Session, contract: PixelContract) {
     const { width, height, tensor } = contract;
@@ -22,12 +25,16 @@ export class ModelStage {
     this.session = session;
     this.contract = contract;
     this.canvas = { width, height, channels, data: new Uint8Array(width * height * channels) };
-    this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, channels], data: this.canvas.data } };
+    this.#feed = contract.channels === 'bgr' ? new Uint8Array(this.canvas.data.length) : this.canvas.data;
+    this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, channels], data: this.#feed } };
   }
 
+  /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
-    if (this.contract.channels === 'bgr') swapRedAndBlue(this.canvas.data);
-    return this.session.run(this.#feeds);
+    if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
+    const outputs = await this.session.run(this.#feeds);
+    this.onRun?.(this.#feed, outputs);
+    return outputs;
   }
 
   /** Memory that the engine states for this model, bytes; 0 when it states none. */
@@ -53,10 +60,10 @@ export async function openModelStage(name: string, model: Uint8Array, contract: 
   throw new RuntimeError('E_MODEL_SHAPE', `Expected one input ${tensor} [${expected.join(', ')}] for the ${name} but received ${received}`);
 }
 
-function swapRedAndBlue(pixels: Uint8Array): void {
-  for (let i = 0; i + 2 < pixels.length; i += 3) {
-    const red = pixels[i] ?? 0;
-    pixels[i] = pixels[i + 2] ?? 0;
-    pixels[i + 2] = red;
+function copySwapped(from: Uint8Array, to: Uint8Array): void {
+  for (let i = 0; i < from.length; i += 3) {
+    to[i] = from[i + 2] ?? 0;
+    to[i + 1] = from[i + 1] ?? 0;
+    to[i + 2] = from[i] ?? 0;
   }
 }

@@ -19,17 +19,6 @@ export interface FitTransform {
   offsetY: number;
 }
 
-/** Where a frame lies in a model's input. `stretch` fills it; `letterbox` keeps the aspect ratio, centred. */
-export function fitFrame(
-  frame: { width: number; height: number }, input: { width: number; height: number }, fit: 'stretch' | 'letterbox',
-): FitTransform {
-  const scaleX = frame.width / input.width;
-  const scaleY = frame.height / input.height;
-  if (fit === 'stretch') return { scaleX, scaleY, offsetX: 0, offsetY: 0 };
-  const scale = Math.max(scaleX, scaleY);
-  return { scaleX: scale, scaleY: scale, offsetX: (input.width - frame.width / scale) / 2, offsetY: (input.height - frame.height / scale) / 2 };
-}
-
 export interface CornerHeads {
   /** [1, N, classes], 0..1. */
   scores: Tensor;

@@ -1,26 +1,37 @@
+import { cropResize, letterbox, MotionGrid, stretch, warpAffine } from '../../kernels/image.js';
+import type { Canvas, Region } from '../../kernels/image.js';
 import type { Image } from '../frame.js';
 import type { Affine } from './align.js';
+import type { FitTransform } from './boxes.js';
 
-/** A picture for a model: 8 bits, HWC, one grey or three colour channels. Reused from frame to frame. */
-export interface Canvas {
-  width: number;
-  height: number;
-  channels: 1 | 3;
-  data: Uint8Array;
-}
+export type { Canvas, Region };
 
-/** A rectangle in pixels of a picture; may be fractional and reach beyond the borders. */
-export interface Region {
-  x: number;
-  y: number;
-  width: number;
-  height: number;
-}
+/** How a picture of another aspect ratio is brought to a model's input: distorted, or padded with black. */
+export type Fit = 'stretch' | 'letterbox';
 
-/** The pixel work of a pipeline. What lies outside a picture reads as black. A grey canvas gets luma (ITU-R BT.601). */
+/** The pixel work of a pipeline. What lies outside a picture reads as black; a grey canvas gets luma (ITU-R BT.601). */
 export interface PixelOps {
-  /** Resamples the region to fill the canvas; each output pixel averages what it covers. */
-  resize(image: Image, region: Region, canvas: Canvas): void;
+  /** Draws the whole picture on the canvas; the result maps canvas pixels back to the picture. */
+  fit(image: Image, canvas: Canvas, fit: Fit): FitTransform;
+  /** Resamples the region to fill the canvas. */
+  crop(image: Image, region: Region, canvas: Canvas): void;
   /** canvas(x, y) = image(map(x, y)), bilinear, between pixel centres. */
   warp(image: Image, canvasToImage: Affine, canvas: Canvas): void;
+  /** Counts the cells of a coarse grey picture that left a slowly learned background. */
+  motionGrid(): { update(image: Image, threshold: number): number };
 }
+
+/** The native kernels. */
+export const nativePixels: PixelOps = {
+  fit(image, canvas, fit) {
+    if (fit === 'stretch') {
+      stretch(image, canvas);
+      return { scaleX: image.width / canvas.width, scaleY: image.height / canvas.height, offsetX: 0, offsetY: 0 };
+    }
+    const { scale, dx, dy } = letterbox(image, canvas);
+    return { scaleX: 1 / scale, scaleY: 1 / scale, offsetX: dx, offsetY: dy };
+  },
+  crop: (image, region, canvas) => cropResize(image, region, canvas),
+  warp: warpAffine,
+  motionGrid: () => new MotionGrid(),
+};

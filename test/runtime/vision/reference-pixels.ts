@@ -1,10 +1,24 @@
-import type { Image } from '../frame.js';
-import type { Affine } from './align.js';
-import type { Canvas, PixelOps, Region } from './pixels.js';
+import type { Image } from '../../../runtime/frame.js';
+import type { Affine } from '../../../runtime/vision/align.js';
+import type { FitTransform } from '../../../runtime/vision/boxes.js';
+import type { Canvas, Fit, PixelOps, Region } from '../../../runtime/vision/pixels.js';
 
-/** Plain TypeScript pixel operations: the specification of the native ones. */
+/** Plain TypeScript pixel operations, for tests that need no addon. */
 export const referencePixels: PixelOps = {
-  resize(image: Image, region: Region, canvas: Canvas): void {
+  fit(image: Image, canvas: Canvas, fit: Fit): FitTransform {
+    const scaleX = image.width / canvas.width;
+    const scaleY = image.height / canvas.height;
+    const scale = Math.max(scaleX, scaleY);
+    const result = fit === 'stretch'
+      ? { scaleX, scaleY, offsetX: 0, offsetY: 0 }
+      : { scaleX: scale, scaleY: scale, offsetX: Math.floor((canvas.width - image.width / scale) / 2), offsetY: Math.floor((canvas.height - image.height / scale) / 2) };
+    referencePixels.crop(image, {
+      x: -result.offsetX * result.scaleX, y: -result.offsetY * result.scaleY, width: canvas.width * result.scaleX, height: canvas.height * result.scaleY,
+    }, canvas);
+    return result;
+  },
+
+  crop(image: Image, region: Region, canvas: Canvas): void {
     const stepX = region.width / canvas.width;
     const stepY = region.height / canvas.height;
     const samples = { x: Math.max(1, Math.ceil(stepX)), y: Math.max(1, Math.ceil(stepY)) };
@@ -30,6 +44,20 @@ export const referencePixels: PixelOps = {
         store(canvas, x, y, sum, 1);
       }
     }
+  },
+
+  /** Cells of 8 x 8 pixels, without the brightness compensation of the native grid. */
+  motionGrid() {
+    let background: Uint8Array | undefined;
+    return {
+      update(image: Image, threshold: number): number {
+        const cells: Canvas = { width: image.width >> 3, height: image.height >> 3, channels: 1, data: new Uint8Array((image.width >> 3) * (image.height >> 3)) };
+        referencePixels.crop(image, { x: 0, y: 0, width: cells.width * 8, height: cells.height * 8 }, cells);
+        const before = background;
+        background = cells.data;
+        return before === undefined ? cells.data.length : cells.data.filter((level, i) => Math.abs(level - (before[i] ?? 0)) > threshold).length;
+      },
+    };
   },
 };
 

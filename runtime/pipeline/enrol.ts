@@ -1,0 +1,104 @@
+import { RuntimeError } from '../errors.js';
+import type { Image } from '../frame.js';
+import { cosineSimilarity } from '../vision/embedding.js';
+import type { Detection, Gallery, Person, Pipeline } from './types.js';
+
+export interface EnrolmentOptions {
+  /** Detector score that a face needs. Default 0.8. */
+  minScore?: number;
+  /** Longer side of the face, pixels. Default 48: below, the aligned crop is mostly interpolation. */
+  minFacePx?: number;
+  /** Samples to keep, the most different ones. Default 12. */
+  maxSamples?: number;
+  /** A sample this close to one that is kept adds nothing. Default 0.95. */
+  duplicateCosine?: number;
+  /** Samples must agree with the rest at least this much on average, else they show somebody else. Default 0.3. */
+  agreementCosine?: number;
+}
+
+export type SkipReason = 'no face' | 'several faces' | 'unsure' | 'too small' | 'somebody else';
+
+export interface Enrolment {
+  person: Person;
+  pictures: number;
+  /** Number of pictures that were not used, by reason; duplicates are usable and not counted. */
+  skipped: Partial<Record<SkipReason, number>>;
+}
+
+const defaults = { minScore: 0.8, minFacePx: 48, maxSamples: 12, duplicateCosine: 0.95, agreementCosine: 0.3 } as const;
+
+/** A second face of more than this share of the first one's area makes it unclear who is meant. */
+const rivalArea = 0.5;
+
+/**
+ * Enrols a person from pictures: checks each picture, drops those that disagree with the others, and keeps the few
+ * samples that differ most (views from several sides are worth more than many alike).
+ * @throws RuntimeError E_GALLERY when no picture is usable, with the reasons
+ */
+export async function enrolPictures(
+  pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>, options: EnrolmentOptions = {},
+): Promise<Enrolment> {
+  const settings = { ...defaults, ...options };
+  const space = pipeline.embeddingSpaceId;
+  if (space === null) throw new RuntimeError('E_GALLERY', `The pipeline ${pipeline.name} ${pipeline.version} embeds nothing, so nobody can be enrolled`);
+  const skipped: Partial<Record<SkipReason, number>> = {};
+  const skip = (reason: SkipReason): void => { skipped[reason] = (skipped[reason] ?? 0) + 1; };
+  const samples: Float32Array[] = [];
+  let count = 0;
+  for await (const picture of pictures) {
+    count++;
+    const faces = await pipeline.embed(picture);
+    const reason = unusable(faces.map((face) => face.detection), settings);
+    const embedding = faces[0]?.embedding;
+    if (reason !== null || embedding === undefined) skip(reason ?? 'no face');
+    else samples.push(embedding);
+  }
+  const agreeing = samples.filter((sample) => agrees(sample, samples, settings.agreementCosine));
+  for (let i = agreeing.length; i < samples.length; i++) skip('somebody else');
+  if (agreeing.length === 0) {
+    const reasons = Object.entries(skipped).map(([reason, times]) => `${reason} (${times})`).join(', ') || 'no pictures given';
+    throw new RuntimeError('E_GALLERY', `No picture of ${name} is usable: ${reasons}`, { details: { name, pictures: count, skipped } });
+  }
+  return { person: gallery.enrol(name, selectDiverse(agreeing, settings), space), pictures: count, skipped };
+}
+
+/** Why a picture with these faces, largest first, cannot be used; null when it can. */
+function unusable([largest, rival]: readonly Detection[], { minScore, minFacePx }: Required<EnrolmentOptions>): SkipReason | null {
+  if (largest === undefined) return 'no face';
+  if (rival !== undefined && areaOf(rival) > areaOf(largest) * rivalArea) return 'several faces';
+  if (largest.score < minScore) return 'unsure';
+  return Math.max(largest.box[2], largest.box[3]) < minFacePx ? 'too small' : null;
+}
+
+/** One or two samples cannot be judged: they agree. */
+function agrees(sample: Float32Array, samples: readonly Float32Array[], threshold: number): boolean {
+  if (samples.length < 3) return true;
+  const sum = samples.reduce((total, other) => total + (other === sample ? 0 : cosineSimilarity(sample, other)), 0);
+  return sum / (samples.length - 1) >= threshold;
+}
+
+/**
+ * Farthest-point selection: starts with the most typical sample, then always takes the one that is least like those taken,
+ * until there are enough or the rest are near-duplicates.
+ */
+export function selectDiverse(samples: readonly Float32Array[], options: { maxSamples: number; duplicateCosine: number }): Float32Array[] {
+  const nearest = samples.map(() => -Infinity);
+  const taken: Float32Array[] = [];
+  let next = indexOfSmallest(samples.map((sample) => -samples.reduce((sum, other) => sum + cosineSimilarity(sample, other), 0)));
+  while (taken.length < Math.min(options.maxSamples, samples.length)) {
+    const sample = samples[next];
+    if (sample === undefined || (nearest[next] ?? 1) >= options.duplicateCosine) break;
+    taken.push(sample);
+    samples.forEach((other, i) => { nearest[i] = Math.max(nearest[i] ?? 0, other === sample ? 1 : cosineSimilarity(other, sample)); });
+    next = indexOfSmallest(nearest);
+  }
+  return taken;
+}
+
+function indexOfSmallest(values: readonly number[]): number {
+  return values.reduce((best, value, i) => (value < (values[best] ?? Infinity) ? i : best), 0);
+}
+
+function areaOf({ box: [, , width, height] }: Detection): number {
+  return width * height;
+}

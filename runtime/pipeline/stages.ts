@@ -1,0 +1,40 @@
+import type { PixelContract } from '../package/manifest.js';
+import type { ModelPackage } from '../package/package.js';
+import { openModelStage } from './model-stage.js';
+import type { EngineOptions, ModelStage } from './model-stage.js';
+
+/** The models of a face package, opened. */
+export interface FaceStages {
+  detector: ModelStage;
+  /** Absent when the detector finds the points itself. */
+  landmarks?: ModelStage;
+  embedder: ModelStage;
+}
+
+export function stageList({ detector, landmarks, embedder }: FaceStages): ModelStage[] {
+  return landmarks === undefined ? [detector, embedder] : [detector, landmarks, embedder];
+}
+
+/**
+ * Opens all models of a package, or none.
+ * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
+ */
+export async function openStages({ manifest, file }: Pick<ModelPackage, 'manifest' | 'file'>, options: EngineOptions = {}): Promise<FaceStages> {
+  const opened: ModelStage[] = [];
+  const open = async (name: string, { model, input }: { model: string; input: PixelContract }): Promise<ModelStage> => {
+    const stage = await openModelStage(name, file(model), input, options);
+    opened.push(stage);
+    return stage;
+  };
+  try {
+    const { detector, landmarks, embedder } = manifest.pipeline;
+    return {
+      detector: await open('detector', detector),
+      ...(landmarks === null ? {} : { landmarks: await open('landmarks', landmarks) }),
+      embedder: await open('embedder', embedder),
+    };
+  } catch (error) {
+    await Promise.all(opened.map((stage) => stage.session.close()));
+    throw error;
+  }
+}
