@@ -1,0 +1,27 @@
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { DeployError } from '../errors.js';
+
+const reason = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
+/** A whole file. @throws DeployError E_FILE */
+export async function readInputFile(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new DeployError('E_FILE', `${path} cannot be read: ${reason(cause)}`, { cause, details: { path } });
+  }
+}
+
+/** Writes a result beside its place and renames it, so that a half-written file never bears the name. @throws DeployError E_OUTPUT */
+export async function writeOutputFile(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}.part`;
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(temporary, bytes);
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${reason(cause)}`, { cause, details: { path } });
+  }
+}

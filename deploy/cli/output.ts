@@ -1,0 +1,95 @@
+import { CommanderError, type Command } from 'commander';
+import { SternaError } from '../../kernels/errors.js';
+import { DeployError } from '../errors.js';
+
+/** What `sterna` exits with. Documented in --help and in deploy/README.md; scripts depend on it. */
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  input: 3,
+  missing: 4,
+} as const;
+
+export const exitCodeHelp = `
+Exit codes:
+  0  done
+  1  failed; the message names an error code
+  2  the command line makes no sense
+  3  an input was not found or is invalid (model, package, image, configuration)
+  4  something is missing on this machine (engine, native library, ffmpeg, instruction set)
+
+With --json, stdout carries JSON only, logs go to stderr, and a failure is {"error": {"code", "message", "details"}}.`;
+
+const exitCodeOf: Readonly<Record<string, number>> = {
+  E_USAGE: exitCodes.usage,
+  E_FILE: exitCodes.input,
+  E_INPUT: exitCodes.input,
+  E_MODEL_MALFORMED: exitCodes.input,
+  E_MODEL_LIMIT: exitCodes.input,
+  E_MODEL_OP: exitCodes.input,
+  E_MODEL_SHAPE: exitCodes.input,
+  E_MODEL_VALUE: exitCodes.input,
+  E_QUANTIZE: exitCodes.input,
+  E_PACKAGE: exitCodes.input,
+  E_PACKAGE_VERSION: exitCodes.input,
+  E_MEDIA: exitCodes.input,
+  E_CONFIG: exitCodes.input,
+  E_ENGINE_MISSING: exitCodes.missing,
+  E_FFMPEG_MISSING: exitCodes.missing,
+  E_NATIVE_MISSING: exitCodes.missing,
+  E_ISA: exitCodes.missing,
+};
+
+/** What a finished command has to say: `json` with --json, else `text`. */
+export interface Report {
+  json: Readonly<Record<string, unknown>>;
+  text: string;
+}
+
+const wantsJson = (command: Command): boolean => command.optsWithGlobals<{ json?: boolean }>().json === true;
+
+function write(command: Command, stream: 'writeOut' | 'writeErr', line: string): void {
+  command.configureOutput()[stream]?.(`${line}\n`);
+}
+
+/** A line for people, on stderr, so that stdout stays parseable. */
+export function log(command: Command, line: string): void {
+  write(command, 'writeErr', line);
+}
+
+/** A result in the middle of a command that streams: one JSON object a line with --json, else the text. */
+export function emit(command: Command, { json, text }: Report): void {
+  write(command, 'writeOut', wantsJson(command) ? JSON.stringify(json) : text);
+}
+
+/**
+ * Wraps a command's handler into a commander action that prints its report.
+ * @example program.command('inspect <file>').action(reporting(async (command, file: string) => ({ json, text })))
+ */
+export function reporting<A extends unknown[]>(handler: (command: Command, ...values: A) => Promise<Report>): (...values: [...A, Command]) => Promise<void> {
+  return async (...values) => {
+    const command = values[values.length - 1] as Command;
+    emit(command, await handler(command, ...(values.slice(0, -1) as A)));
+  };
+}
+
+function toSternaError(error: unknown): SternaError {
+  if (error instanceof SternaError) return error;
+  if (error instanceof CommanderError) return new DeployError('E_USAGE', error.message.replace(/^error: /, ''), { cause: error });
+  return new DeployError('E_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** Prints a failure the way that was asked for and returns the exit code. */
+export function reportFailure(program: Command, thrown: unknown, json: boolean): number {
+  // commander ends --help and --version, which it has printed, by throwing too.
+  if (thrown instanceof CommanderError && thrown.exitCode === 0) return exitCodes.ok;
+  const error = toSternaError(thrown);
+  if (json) {
+    write(program, 'writeOut', JSON.stringify({ error: { code: error.code, message: error.message, details: error.details } }));
+  } else if (!(thrown instanceof CommanderError)) {
+    write(program, 'writeErr', `sterna: ${error.code}: ${error.message}`);
+  }
+  if (error.code === 'E_INTERNAL' && error.cause instanceof Error) write(program, 'writeErr', error.cause.stack ?? '');
+  return exitCodeOf[error.code] ?? exitCodes.failed;
+}

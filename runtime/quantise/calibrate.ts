@@ -1,0 +1,138 @@
+import { RuntimeError, SternaError } from '../errors.js';
+import { graphToOnnx } from '../graph/export.js';
+import { typeOf, type Graph } from '../graph/graph.js';
+import { serializeModel } from '../onnx/serialize.js';
+import { createSession, type EngineName, type Session } from '../session.js';
+import type { Tensor } from '../tensor.js';
+import { Histogram } from './histogram.js';
+
+export type Feeds = Readonly<Record<string, Tensor>>;
+
+/** Mean of each channel (axis 1 of feature maps, the last axis of matrices) over all samples. */
+class ChannelMeans {
+  readonly #sums: Float64Array;
+  readonly #inner: number;
+  #perChannel = 0;
+
+  constructor(shape: readonly number[]) {
+    const axis = shape.length > 2 ? 1 : shape.length - 1;
+    this.#sums = new Float64Array(shape[axis] ?? 1);
+    this.#inner = shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
+  }
+
+  add(values: Float32Array): void {
+    const channels = this.#sums.length;
+    for (let start = 0, channel = 0; start < values.length; start += this.#inner, channel = (channel + 1) % channels) {
+      let sum = 0;
+      for (let i = start; i < start + this.#inner; i++) sum += values[i] ?? 0;
+      this.#sums[channel] = (this.#sums[channel] ?? 0) + sum;
+    }
+    this.#perChannel += values.length / channels;
+  }
+
+  result(): Float32Array {
+    return Float32Array.from(this.#sums, (sum) => sum / Math.max(1, this.#perChannel));
+  }
+}
+
+export interface CalibrationStatistics {
+  histograms: ReadonlyMap<string, Histogram>;
+  channelMeans: ReadonlyMap<string, Float32Array>;
+  samples: number;
+  /** Some of the samples, evenly spread, to measure the quantized model with. */
+  kept: readonly Feeds[];
+}
+
+/**
+ * Keeps at most `limit` items of a stream of unknown length, evenly spread: whenever twice as many have gathered, every other
+ * one is dropped and from then on only every second is taken.
+ */
+export class SpreadSample<T> {
+  #items: T[] = [];
+  #stride = 1;
+  #seen = 0;
+
+  constructor(private readonly limit: number) {}
+
+  add(item: T): void {
+    if (this.#seen++ % this.#stride !== 0) return;
+    this.#items.push(item);
+    if (this.#items.length < 2 * this.limit) return;
+    this.#items = this.#items.filter((_, index) => index % 2 === 0);
+    this.#stride *= 2;
+  }
+
+  result(): T[] {
+    const count = Math.min(this.limit, this.#items.length);
+    return Array.from({ length: count }, (_, i) => this.#items[Math.floor((i * this.#items.length) / count)]).filter((item) => item !== undefined);
+  }
+}
+
+/** A session of the graph whose outputs are, besides its own, `values`. */
+export async function openObserved(graph: Graph, values: Iterable<string>, engine: EngineName | undefined): Promise<Session> {
+  const extra = [...values].filter((value) => !graph.inputs.includes(value) && !graph.outputs.includes(value) && !graph.constants.has(value));
+  const bytes = serializeModel(graphToOnnx({ ...graph, outputs: [...graph.outputs, ...new Set(extra)] }));
+  if (engine !== undefined) return createSession(bytes, { engine });
+  try {
+    return await createSession(bytes, { engine: 'onnxruntime' });
+  } catch (error) {
+    if (error instanceof SternaError && error.code === 'E_ENGINE_MISSING') return createSession(bytes, { engine: 'native' });
+    throw error;
+  }
+}
+
+function observe(histogram: Histogram, value: string, tensor: Tensor | undefined, sample: number): Float32Array | undefined {
+  if (!(tensor?.data instanceof Float32Array)) return undefined;
+  if (!histogram.add(tensor.data)) {
+    throw new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: value '${value}' is NaN or infinite; leave the sample out, or exclude the layer that makes it`, {
+      details: { value, sample },
+    });
+  }
+  return tensor.data;
+}
+
+async function runSample(session: Session, feeds: Feeds, sample: number): Promise<Record<string, Tensor>> {
+  try {
+    return await session.run(feeds);
+  } catch (cause) {
+    if (!(cause instanceof SternaError)) throw cause;
+    throw new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: ${cause.message}`, { cause, details: { sample, ...cause.details } });
+  }
+}
+
+/**
+ * Runs the float graph over all samples and gathers statistics of `values`, in memory that does not grow with the samples.
+ * @throws RuntimeError E_QUANTIZE: no sample, a feed that does not fit, NaN or infinity, an input that is always zero
+ */
+export async function calibrate(
+  session: Session,
+  graph: Graph,
+  values: ReadonlySet<string>,
+  meansOf: ReadonlySet<string>,
+  samples: AsyncIterable<Feeds> | Iterable<Feeds>,
+  keep: number,
+): Promise<CalibrationStatistics> {
+  const histograms = new Map([...values].map((value) => [value, new Histogram()]));
+  const means = new Map([...meansOf].map((value) => [value, new ChannelMeans(typeOf(graph, value).shape)]));
+  const kept = new SpreadSample<Feeds>(keep);
+  let count = 0;
+  for await (const feeds of samples) {
+    const results = await runSample(session, feeds, count);
+    for (const [value, histogram] of histograms) {
+      const data = observe(histogram, value, feeds[value] ?? results[value], count);
+      if (data !== undefined) means.get(value)?.add(data);
+    }
+    kept.add(feeds);
+    count++;
+  }
+  if (count === 0) throw new RuntimeError('E_QUANTIZE', 'Expected at least one calibration sample but received none');
+  for (const input of graph.inputs) {
+    const histogram = histograms.get(input);
+    if (histogram !== undefined && histogram.min === 0 && histogram.max === 0) {
+      throw new RuntimeError('E_QUANTIZE', `All ${count} calibration samples are zero for input '${input}'; expected data like that the model will see`, {
+        details: { value: input },
+      });
+    }
+  }
+  return { histograms, channelMeans: new Map([...means].map(([value, sums]) => [value, sums.result()])), samples: count, kept: kept.result() };
+}

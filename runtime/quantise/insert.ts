@@ -1,0 +1,110 @@
+import { float32s, fromNumbers, scalar, type TensorValue } from '../graph/tensor-value.js';
+import { int } from '../graph/attributes.js';
+import { GraphEditor } from '../graph/editor.js';
+import type { Graph } from '../graph/graph.js';
+import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
+import type { AffineParameters } from './range.js';
+import { channelMagnitudes, meanShift, quantiseBias, quantiseWeights, weightScales } from './weights.js';
+
+export interface QuantisedGraph {
+  graph: Graph;
+  /** What carries the dequantized form of a float value of the original graph, where it is 8-bit now. */
+  names: ReadonlyMap<string, string>;
+}
+
+/** What the weights need to know besides themselves. */
+export interface WeightContext {
+  parameters: ReadonlyMap<string, AffineParameters>;
+  /** Mean of each channel of a weighted layer's input, by value; without an entry the bias is not corrected. */
+  channelMeans: ReadonlyMap<string, Float32Array>;
+}
+
+const asFloats = (tensor: TensorValue): Float32Array => (tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data, Number));
+
+/** DequantizeLinear of a per-channel constant; returns the name of its float output. */
+function dequantiseConstant(editor: GraphEditor, base: string, stored: TensorValue, scales: Float32Array, axis: number): string {
+  const value = editor.addConstant(`${base}_quantized`, stored);
+  const scale = editor.addConstant(`${base}_scale`, float32s(scales));
+  const zero = editor.addConstant(`${base}_zero_point`, fromNumbers(stored.dtype, [scales.length], new Float32Array(scales.length)));
+  return editor.insert(
+    { name: `${base}_DequantizeLinear`, op: 'DequantizeLinear', inputs: [value, scale, zero], attributes: { axis: int(axis) } },
+    { dtype: 'float32', shape: stored.dims },
+  );
+}
+
+/** Replaces weights and bias of a layer by dequantized 8-bit and 32-bit constants. */
+function quantiseOperands(editor: GraphEditor, graph: Graph, layer: Layer, { parameters, channelMeans }: WeightContext): void {
+  const operands = weightOperands(graph, layer.node);
+  const weights = operands === undefined ? undefined : graph.constants.get(operands.weights);
+  const [input = '', , ...rest] = layer.node.inputs;
+  const inputScale = parameters.get(input)?.scale;
+  const node = editor.producer(layer.node.outputs[0]);
+  if (operands === undefined || weights === undefined || inputScale === undefined || node === undefined) return;
+  const stored = operands.bias === undefined ? undefined : graph.constants.get(operands.bias);
+  const bias = stored === undefined ? undefined : Float32Array.from(asFloats(stored));
+  const scales = weightScales(channelMagnitudes(weights, operands.axis), bias, inputScale);
+  const quantised = quantiseWeights(weights, operands.axis, scales);
+  const inputs = [node.inputs[0] ?? '', dequantiseConstant(editor, operands.weights, quantised.weights, scales, operands.axis)];
+  const means = channelMeans.get(input);
+  const corrected = correctBias(layer, bias, means === undefined || operands.axis !== 0 ? undefined : meanShift(weights, quantised, means, operands.group));
+  if (corrected !== undefined) {
+    const { bias: integers, scales: biasScales } = quantiseBias(corrected, inputScale, scales);
+    const tensor: TensorValue = { dtype: 'int32', dims: [integers.length], data: integers };
+    inputs.push(dequantiseConstant(editor, operands.bias ?? `${layer.output}_bias`, tensor, biasScales, 0));
+  }
+  editor.replace(node, { inputs: [...inputs, ...rest.slice(1)] });
+}
+
+/** MatMul has no bias operand to correct. */
+function correctBias(layer: Layer, bias: Float32Array | undefined, shift: Float32Array | undefined): Float32Array | undefined {
+  if (shift === undefined || layer.node.op === 'MatMul') return bias;
+  return shift.map((value, channel) => (bias?.[channel] ?? 0) - value);
+}
+
+/** QuantizeLinear and DequantizeLinear behind a value; returns what carries the dequantized form. */
+function quantiseValue(editor: GraphEditor, value: string, parameters: AffineParameters, readers: ReadonlySet<string> | 'all'): string {
+  const scale = editor.addConstant(`${value}_scale`, scalar('float32', parameters.scale));
+  const zero = editor.addConstant(`${value}_zero_point`, scalar('uint8', parameters.zeroPoint));
+  const { shape } = editor.type(value);
+  let source = value;
+  const maker = editor.producer(value);
+  const keepsName = readers === 'all' && editor.isOutput(value) && maker !== undefined;
+  if (keepsName) {
+    // An output of the model keeps its name: its maker writes to another one.
+    source = editor.fresh(`${value}_float`);
+    editor.setType(source, { dtype: 'float32', shape });
+    editor.replace(maker, { outputs: maker.outputs.map((output) => (output === value ? source : output)) });
+  }
+  const consumers = keepsName ? [] : editor.consumers(value);
+  const stored = editor.insert({ name: `${value}_QuantizeLinear`, op: 'QuantizeLinear', inputs: [source, scale, zero] }, { dtype: 'uint8', shape });
+  const spec = { name: `${value}_DequantizeLinear`, op: 'DequantizeLinear', inputs: [stored, scale, zero] };
+  if (keepsName) {
+    editor.add({ ...spec, outputs: [value] });
+    return value;
+  }
+  const restored = editor.insert(spec, { dtype: 'float32', shape });
+  for (const consumer of consumers) {
+    if (readers !== 'all' && !readers.has(consumer.outputs[0] ?? '')) continue;
+    editor.replace(consumer, { inputs: consumer.inputs.map((input) => (input === value ? restored : input)) });
+  }
+  return restored;
+}
+
+/**
+ * The plan carried out: a graph with QuantizeLinear / DequantizeLinear pairs (QDQ), which computes in floating point what an
+ * 8-bit engine computes in integers.
+ * @param graph operator set 13 or later (per-channel DequantizeLinear)
+ */
+export function insertQuantisation(graph: Graph, plan: QuantisationPlan, context: WeightContext): QuantisedGraph {
+  const editor = new GraphEditor(graph);
+  for (const layer of plan.layers) if (layer.kind === 'weighted') quantiseOperands(editor, graph, layer, context);
+  const made = new Set(plan.layers.map((layer) => layer.output));
+  // Nodes are replaced while values are rewritten; their first output identifies them throughout.
+  const readers = new Set(plan.layers.map((layer) => layer.node.outputs[0] ?? ''));
+  const names = new Map<string, string>();
+  for (const value of plan.values) {
+    const parameters = context.parameters.get(value);
+    if (parameters !== undefined) names.set(value, quantiseValue(editor, value, parameters, made.has(value) ? 'all' : readers));
+  }
+  return { graph: editor.finish(), names };
+}

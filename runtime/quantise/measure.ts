@@ -1,0 +1,73 @@
+import type { Session } from '../session.js';
+import type { Tensor } from '../tensor.js';
+import type { Feeds } from './calibrate.js';
+import { cosineOf } from './difference.js';
+
+/** Energy of a value and of the error that quantization made in it. */
+interface Noise {
+  signal: number;
+  noise: number;
+}
+
+function addNoise(total: Noise, expected: Tensor | undefined, actual: Tensor | undefined): void {
+  if (expected === undefined || actual === undefined) return;
+  for (let i = 0; i < expected.data.length; i++) {
+    const e = Number(expected.data[i]);
+    const difference = Number(actual.data[i]) - e;
+    total.signal += e * e;
+    total.noise += difference * difference;
+  }
+}
+
+/** Signal-to-quantization-noise ratio in dB; null when there is no noise, or no signal. */
+export function sqnrDb({ signal, noise }: { signal: number; noise: number }): number | null {
+  return noise === 0 || signal === 0 ? null : 10 * Math.log10(signal / noise);
+}
+
+function cosine(a: Tensor | undefined, b: Tensor | undefined): number {
+  if (a === undefined || b === undefined) return NaN;
+  let dot = 0;
+  let squaresA = 0;
+  let squaresB = 0;
+  for (let i = 0; i < a.data.length; i++) {
+    const x = Number(a.data[i]);
+    const y = Number(b.data[i]);
+    dot += x * y;
+    squaresA += x * x;
+    squaresB += y * y;
+  }
+  return cosineOf(dot, squaresA, squaresB);
+}
+
+export interface Fidelity {
+  /** By value of the float graph. */
+  sqnr: ReadonlyMap<string, number | null>;
+  /** Mean over samples and outputs of the cosine between quantized and float output. */
+  outputCosine: number;
+}
+
+/**
+ * Runs float and quantized model side by side and measures, at every value, how much of the signal quantization leaves.
+ * The error at a layer includes what the layers before it made.
+ * @param names what carries each value in the quantized model
+ */
+export async function measureFidelity(
+  float: Session,
+  quantised: Session,
+  names: ReadonlyMap<string, string>,
+  outputs: readonly string[],
+  samples: readonly Feeds[],
+): Promise<Fidelity> {
+  const totals = new Map([...names.keys()].map((value): [string, Noise] => [value, { signal: 0, noise: 0 }]));
+  const cosines: number[] = [];
+  for (const feeds of samples) {
+    const expected = await float.run(feeds);
+    const actual = await quantised.run(feeds);
+    for (const [value, total] of totals) addNoise(total, expected[value] ?? feeds[value], actual[names.get(value) ?? value]);
+    for (const output of outputs) cosines.push(cosine(expected[output], actual[output]));
+  }
+  return {
+    sqnr: new Map([...totals].map(([value, total]) => [value, sqnrDb(total)])),
+    outputCosine: cosines.reduce((sum, value) => sum + value, 0) / cosines.length,
+  };
+}

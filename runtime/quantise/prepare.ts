@@ -1,0 +1,30 @@
+import { RuntimeError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
+import { graphFromOnnx } from '../graph/import.js';
+import { parseModel } from '../onnx/parse.js';
+import type { OnnxModel } from '../onnx/types.js';
+import type { DataType, TensorInfo } from '../tensor.js';
+import { raiseOpset } from './raise-opset.js';
+
+const tensorTypes: readonly DataType[] = ['float32', 'uint8', 'int8', 'int32', 'int64'];
+
+/**
+ * Inputs of a model, symbolic dimensions resolved.
+ * @throws RuntimeError E_MODEL_*
+ */
+export function modelInputs(bytes: Uint8Array, symbols: Readonly<Record<string, number>> = {}): TensorInfo[] {
+  const graph = graphFromOnnx(parseModel(bytes), { symbols });
+  return graph.inputs.map((name) => {
+    const type = graph.types.get(name);
+    const dtype = tensorTypes.find((candidate) => candidate === type?.dtype);
+    if (type === undefined || dtype === undefined) {
+      throw new RuntimeError('E_MODEL_OP', `Expected ${tensorTypes.join(', ')} for the type of input "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
+    }
+    return { name, type: dtype, dims: type.shape };
+  });
+}
+
+/** The graph as quantization wants it. */
+export function prepareGraph(model: OnnxModel, symbols: Readonly<Record<string, number>>): Graph {
+  return raiseOpset(graphFromOnnx(model, { symbols }));
+}

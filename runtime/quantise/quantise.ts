@@ -1,0 +1,164 @@
+import { RuntimeError } from '../errors.js';
+import { graphToOnnx } from '../graph/export.js';
+import { typeOf, type Graph } from '../graph/graph.js';
+import { parseModel } from '../onnx/parse.js';
+import { serializeModel } from '../onnx/serialize.js';
+import type { EngineName } from '../session.js';
+import { calibrate, openObserved, type CalibrationStatistics, type Feeds } from './calibrate.js';
+import { insertQuantisation } from './insert.js';
+import { measureFidelity, type Fidelity } from './measure.js';
+import { chooseParameters } from './parameters.js';
+import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
+import { prepareGraph } from './prepare.js';
+import { calibrationMethods, type CalibrationMethod } from './range.js';
+
+export interface QuantiseOptions {
+  /** How activation ranges are chosen; default `mse`. */
+  method?: CalibrationMethod;
+  /** For method `percentile`; default 99.99. */
+  percentile?: number;
+  /** Names of ONNX nodes that stay float32. */
+  exclude?: readonly string[];
+  /** Adds to each bias what rounding the weights takes from the mean of the output; default true. */
+  biasCorrection?: boolean;
+  /** Engine for calibration; by default onnxruntime if it is installed, else native. */
+  engine?: EngineName;
+  /** Values of symbolic dimensions. */
+  symbols?: Readonly<Record<string, number>>;
+  /** Samples that the report is measured on; default 8. */
+  measuredSamples?: number;
+}
+
+export interface LayerReport {
+  /** Name of the ONNX node. */
+  name: string;
+  /** Operators that run as one kernel, e.g. `Conv+PRelu`. */
+  op: string;
+  /** Signal-to-quantization-noise ratio at the layer's output, all earlier layers being quantized too; null: no error. */
+  sqnr_db: number | null;
+  format: 'int8' | 'float32';
+}
+
+export interface QuantiseWarning {
+  /** dead_value: always zero during calibration. no_layer: nothing could be quantized. */
+  kind: 'dead_value' | 'no_layer';
+  message: string;
+}
+
+export interface QuantiseReport {
+  input_bytes: number;
+  output_bytes: number;
+  method: CalibrationMethod;
+  engine: EngineName;
+  calibration_samples: number;
+  layers: LayerReport[];
+  /** Mean cosine between the quantized and the float outputs over the measured samples. */
+  output_cosine: number;
+  warnings: QuantiseWarning[];
+}
+
+export interface QuantiseResult {
+  /** QDQ ONNX: runs here, and on any runtime that takes operator set 13. */
+  model: Uint8Array;
+  report: QuantiseReport;
+}
+
+function checkOptions({ method, percentile, measuredSamples }: QuantiseOptions): void {
+  const refuse = (expected: string, received: unknown): never => {
+    throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
+  };
+  if (method !== undefined && !calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
+  if (percentile !== undefined && !(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
+  if (measuredSamples !== undefined && !(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
+}
+
+function checkExclusions(graph: Graph, exclude: readonly string[]): void {
+  const names = new Set(graph.nodes.map((node) => node.name));
+  const unknown = exclude.find((name) => !names.has(name));
+  if (unknown !== undefined) {
+    throw new RuntimeError('E_QUANTIZE', `Expected the name of a node to exclude but the model has no '${unknown}' (after folding); \`sterna inspect\` lists them`, { details: { node: unknown } });
+  }
+}
+
+function warningsFor(plan: QuantisationPlan, { histograms }: CalibrationStatistics): QuantiseWarning[] {
+  const warnings: QuantiseWarning[] = [];
+  if (!plan.layers.some((layer) => layer.kind === 'weighted')) {
+    warnings.push({ kind: 'no_layer', message: 'No layer with constant weights was found: nothing is quantized' });
+  }
+  for (const layer of plan.layers) {
+    const histogram = histograms.get(layer.output);
+    if (histogram === undefined || histogram.min !== 0 || histogram.max !== 0) continue;
+    warnings.push({ kind: 'dead_value', message: `The output of ${layer.op} '${layer.name}' was zero for every calibration sample; it will stay zero` });
+  }
+  return warnings;
+}
+
+/** Activations whose channel means the bias correction of their readers needs. */
+const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
+  new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
+
+function layerReports(graph: Graph, plan: QuantisationPlan, fidelity: Fidelity): LayerReport[] {
+  const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
+  const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
+  const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => ({
+    name: layer.name,
+    op: layer.op,
+    sqnr_db: fidelity.sqnr.get(layer.output) ?? null,
+    format,
+    position: position(layer),
+  });
+  return [...plan.layers.map(report('int8')), ...plan.floatLayers.map(report('float32'))]
+    .sort((a, b) => a.position - b.position)
+    .map(({ position: _, ...layer }) => layer);
+}
+
+/**
+ * Post-training quantization of a float32 ONNX model to 8 bits: per-channel symmetric weights in [-127, 127], per-tensor
+ * unsigned activations with an exact zero, 32-bit biases, written as QDQ ONNX (Jacob et al., arXiv 1712.05877; Nagel et al.,
+ * arXiv 2106.08295).
+ * @param calibration feeds like those that the model will see (a few dozen are enough); each must keep its buffers to itself
+ * @throws RuntimeError E_MODEL_* for a model that cannot be read, E_QUANTIZE for data or options that do not serve
+ */
+export async function quantiseModel(
+  bytes: Uint8Array,
+  calibration: AsyncIterable<Feeds> | Iterable<Feeds>,
+  options: QuantiseOptions = {},
+): Promise<QuantiseResult> {
+  checkOptions(options);
+  const { method = 'mse', percentile = 99.99, exclude = [], biasCorrection = true, measuredSamples = 8 } = options;
+  const graph = prepareGraph(parseModel(bytes), options.symbols ?? {});
+  checkExclusions(graph, exclude);
+  const plan = planQuantisation(graph, new Set(exclude));
+  const observed = [...plan.values, ...floatOutputs(graph, plan)];
+  const float = await openObserved(graph, observed, options.engine);
+  try {
+    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), calibration, measuredSamples);
+    const parameters = chooseParameters(plan, statistics.histograms, { method, percentile });
+    const { graph: qdq, names } = insertQuantisation(graph, plan, { parameters, channelMeans: statistics.channelMeans });
+    const model = serializeModel(graphToOnnx(qdq));
+    const carriers = new Map(observed.map((value) => [value, names.get(value) ?? value]));
+    const quantised = await openObserved(qdq, carriers.values(), options.engine);
+    try {
+      const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, statistics.kept);
+      const report: QuantiseReport = {
+        input_bytes: bytes.length,
+        output_bytes: model.length,
+        method,
+        engine: float.stats.engine,
+        calibration_samples: statistics.samples,
+        layers: layerReports(graph, plan, fidelity),
+        output_cosine: fidelity.outputCosine,
+        warnings: warningsFor(plan, statistics),
+      };
+      return { model, report };
+    } finally {
+      await quantised.close();
+    }
+  } finally {
+    await float.close();
+  }
+}
+
+/** Float results of layers that are not quantized, to be measured too. */
+const floatOutputs = (graph: Graph, plan: QuantisationPlan): string[] =>
+  plan.floatLayers.map((layer) => layer.output).filter((value) => value !== '' && typeOf(graph, value).dtype === 'float32');
