@@ -1,0 +1,72 @@
+import { misshapen } from '../graph/attributes.js';
+import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import { checkedType } from '../ops/op.js';
+import { operatorOf } from '../ops/registry.js';
+
+/** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
+const shapeArithmeticElements = 4096;
+
+/** Types of a node's outputs. `constants` are its inputs' values where known. */
+export function inferNode(graph: Graph, node: Node, types: ReadonlyMap<string, ValueType>, known: ReadonlyMap<string, TensorValue>): ValueType[] {
+  const inputs = node.inputs.map((name) => {
+    if (name === '') return undefined;
+    const constant = known.get(name) ?? graph.constants.get(name);
+    return constant === undefined ? (types.get(name) ?? typeOf(graph, name)) : { dtype: constant.dtype, shape: constant.dims };
+  });
+  const constants = node.inputs.map((name) => known.get(name) ?? graph.constants.get(name));
+  const outputs = operatorOf(node).infer({ node, opset: graph.opset, inputs, constants });
+  if (outputs.length < node.outputs.filter((output) => output !== '').length) {
+    throw misshapen(node, `Expected at most ${outputs.length} outputs but found ${node.outputs.length}`);
+  }
+  return outputs.map((type) => checkedType(node, type));
+}
+
+/** Evaluates a node whose inputs are all known. */
+export function evaluateNode(graph: Graph, node: Node, inputs: readonly (TensorValue | undefined)[], outputs: readonly ValueType[]): TensorValue[] {
+  return operatorOf(node).evaluate({ node, opset: graph.opset, inputs, outputs });
+}
+
+/**
+ * What a node computes, when that is known without running the model: its inputs are constants, or it asks only for the
+ * shape of its input. Undefined otherwise.
+ */
+export function knownOutputs(graph: Graph, node: Node, types: ReadonlyMap<string, ValueType>, known: ReadonlyMap<string, TensorValue>, outputs: readonly ValueType[]): TensorValue[] | undefined {
+  const onlyShape = node.op === 'Shape' || node.op === 'Size';
+  const inputs: (TensorValue | undefined)[] = [];
+  for (const name of node.inputs) {
+    if (name === '') {
+      inputs.push(undefined);
+      continue;
+    }
+    const value = known.get(name) ?? graph.constants.get(name) ?? (onlyShape ? placeholder(types.get(name)) : undefined);
+    if (value === undefined) return undefined;
+    inputs.push(value);
+  }
+  return evaluateNode(graph, node, inputs, outputs);
+}
+
+/** A tensor that has a shape and no elements, for operators that look at nothing else. */
+function placeholder(type: ValueType | undefined): TensorValue | undefined {
+  return type === undefined ? undefined : { dtype: 'uint8', dims: type.shape, data: new Uint8Array(0) };
+}
+
+/**
+ * The graph with the type of every value. Shapes that the model computes (Shape, Gather, Concat, Reshape ...) are followed.
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE
+ */
+export function inferShapes(graph: Graph): Graph {
+  const types = new Map<string, ValueType>(graph.inputs.map((name) => [name, typeOf(graph, name)]));
+  const known = new Map<string, TensorValue>();
+  for (const node of graph.nodes) {
+    const outputs = inferNode(graph, node, types, known);
+    node.outputs.forEach((name, i) => {
+      const type = outputs[i];
+      if (name !== '' && type !== undefined) types.set(name, type);
+    });
+    if (outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) > shapeArithmeticElements) continue;
+    if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') continue;
+    knownOutputs(graph, node, types, known, outputs)?.forEach((value, i) => known.set(node.outputs[i] ?? '', value));
+  }
+  return { ...graph, types };
+}

@@ -1,0 +1,175 @@
+import { floatAttribute, int, intAttribute, ints, misshapen, requiredInts, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { elementCount, fromNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { transposeValue } from './movement.js';
+import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
+import { windowOf, type Window } from './spatial.js';
+import { applyUnary, identity, isUnaryKind, type Unary } from './unary-functions.js';
+
+/** A window and its groups: ConvGeometry of program.h, and the output size that follows. */
+export interface ConvGeometry extends Window {
+  readonly group: number;
+}
+
+/** Geometry of an ONNX Conv. x: [N, C, spatial...], w: [O, C / group, kernel...]. */
+export function convGeometry(node: Node, x: Shape, w: Shape): ConvGeometry {
+  const group = intAttribute(node, 'group', 1);
+  if (x.length < 3 || w.length !== x.length) throw misshapen(node, `input of rank ${x.length} and weights of rank ${w.length}`);
+  if (group < 1 || (x[1] ?? 0) !== (w[1] ?? 0) * group || (w[0] ?? 0) % group !== 0) {
+    throw misshapen(node, `${x[1]} channels, ${group} groups and weights [${w.join(', ')}] do not fit`);
+  }
+  return { ...windowOf(node, x.slice(2), w.slice(2)), group };
+}
+
+/** Attributes of NhwcConv and ConvQ8 for a geometry. */
+export function geometryAttributes(geometry: ConvGeometry): Record<string, Attribute> {
+  return {
+    strides: ints(geometry.strides),
+    pads: ints(geometry.pads),
+    dilations: ints(geometry.dilations),
+    group: int(geometry.group),
+  };
+}
+
+/** Whatever is not [N, H, W, C] is a list of pixels: a fully connected layer is a 1x1 convolution of [1, 1, M, K]. */
+export function asPixels(shape: Shape): readonly [number, number, number, number] {
+  const [n = 1, h = 1, w = 1, c = 1] = shape;
+  return shape.length === 4 ? [n, h, w, c] : [1, 1, elementCount(shape.slice(0, -1)), shape.at(-1) ?? 1];
+}
+
+/** Shape of the result of NhwcConv and ConvQ8. */
+export function nhwcConvShape(node: Node, x: Shape, w: Shape): number[] {
+  const outputs = w[0] ?? 1;
+  const geometry = nhwcGeometry(node, x, w);
+  if (x.length === 4) return [x[0] ?? 1, ...geometry.output, outputs];
+  if (w[1] !== 1 || w[2] !== 1 || geometry.group !== 1 || w[3] !== x.at(-1)) throw misshapen(node, `weights [${w.join(', ')}] for [${x.join(', ')}]`);
+  return [...x.slice(0, -1), outputs];
+}
+
+/** Geometry of NhwcConv and ConvQ8. x: [N, H, W, C] or, for a fully connected layer, [.., K]; w: [O, KH, KW, C / group]. */
+export function nhwcGeometry(node: Node, x: Shape, w: Shape): ConvGeometry {
+  const [, height, width] = asPixels(x);
+  const [, kernelHeight = 1, kernelWidth = 1] = w;
+  const [top = 0, left = 0, bottom = 0, right = 0] = requiredInts(node, 'pads');
+  const strides = requiredInts(node, 'strides');
+  const dilations = requiredInts(node, 'dilations');
+  const size = (input: number, kernel: number, axis: number, pads: number) =>
+    Math.floor((input + pads - (kernel - 1) * (dilations[axis] ?? 1) - 1) / (strides[axis] ?? 1)) + 1;
+  return {
+    kernel: [kernelHeight, kernelWidth],
+    strides: [strides[0] ?? 1, strides[1] ?? 1],
+    dilations: [dilations[0] ?? 1, dilations[1] ?? 1],
+    pads: [top, left, bottom, right],
+    output: [size(height, kernelHeight, 0, top + bottom), size(width, kernelWidth, 1, left + right)],
+    group: intAttribute(node, 'group', 1),
+  };
+}
+
+/**
+ * Sums of products, [N, OH, OW, O]: sum (x - zeroPoint) * w, where pixels outside the image add nothing.
+ * x: [N, H, W, C], w: [O, KH, KW, C / group].
+ */
+export function convolve(x: TensorValue, w: TensorValue, geometry: ConvGeometry, zeroPoint = 0): Float64Array {
+  const [batch, height, width, channels] = asPixels(x.dims);
+  const [outputs = 1, kernelHeight = 1, kernelWidth = 1, depth = 1] = w.dims;
+  const [outHeight, outWidth] = geometry.output;
+  const input = Float64Array.from(toNumbers(x), (value) => value - zeroPoint);
+  const weights = toNumbers(w);
+  const perGroup = outputs / geometry.group;
+  const sums = new Float64Array(batch * outHeight * outWidth * outputs);
+  let at = 0;
+  for (let n = 0; n < batch; n++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      for (let ox = 0; ox < outWidth; ox++, at += outputs) {
+        for (let ky = 0; ky < kernelHeight; ky++) {
+          const y = oy * geometry.strides[0] - geometry.pads[0] + ky * geometry.dilations[0];
+          if (y < 0 || y >= height) continue;
+          for (let kx = 0; kx < kernelWidth; kx++) {
+            const column = ox * geometry.strides[1] - geometry.pads[1] + kx * geometry.dilations[1];
+            if (column < 0 || column >= width) continue;
+            const pixel = ((n * height + y) * width + column) * channels;
+            for (let o = 0; o < outputs; o++) {
+              const from = pixel + Math.floor(o / perGroup) * depth;
+              const tap = ((o * kernelHeight + ky) * kernelWidth + kx) * depth;
+              let sum = 0;
+              for (let c = 0; c < depth; c++) sum += (input[from + c] ?? 0) * (weights[tap + c] ?? 0);
+              sums[at + o] = (sums[at + o] ?? 0) + sum;
+            }
+          }
+        }
+      }
+    }
+  }
+  return sums;
+}
+
+/** [N, C, W] as [N, C, 1, W]. */
+const withHeight = (value: TensorValue): TensorValue =>
+  value.dims.length === 3 ? reshaped(value, [value.dims[0] ?? 1, value.dims[1] ?? 1, 1, value.dims[2] ?? 1]) : value;
+
+const conv: OpDefinition = {
+  infer(context) {
+    const x = expectType(context, 0, ['float32']);
+    const w = inputType(context, 1);
+    const geometry = convGeometry(context.node, x.shape, w.shape);
+    const spatial = x.shape.length === 3 ? [geometry.output[1]] : geometry.output;
+    return [{ dtype: x.dtype, shape: [x.shape[0] ?? 1, w.shape[0] ?? 1, ...spatial] }];
+  },
+  evaluate(context) {
+    const [x, w] = [inputValue(context, 0), inputValue(context, 1)];
+    const geometry = convGeometry(context.node, x.dims, w.dims);
+    const sums = convolve(transposeValue(withHeight(x), [0, 2, 3, 1]), transposeValue(withHeight(w), [0, 2, 3, 1]), geometry);
+    const outputs = w.dims[0] ?? 1;
+    const bias = context.inputs[2] === undefined ? undefined : toNumbers(context.inputs[2]);
+    const biased = bias === undefined ? sums : sums.map((sum, i) => sum + (bias[i % outputs] ?? 0));
+    const nhwc = fromNumbers('float32', [x.dims[0] ?? 1, ...geometry.output, outputs], biased);
+    return [reshaped(transposeValue(nhwc, [0, 3, 1, 2]), outputType(context).shape)];
+  },
+};
+
+/** The function fused into a node: attributes `unary`, `alpha`, `beta`. */
+export function fusedUnary(node: Node): Unary {
+  const kind = stringAttribute(node, 'unary', 'identity');
+  if (!isUnaryKind(kind)) throw unsupported(node, `unknown function ${kind}`, 'unary');
+  return kind === 'identity' ? identity : { kind, alpha: floatAttribute(node, 'alpha', 0), beta: floatAttribute(node, 'beta', 0) };
+}
+
+export function unaryAttributes({ kind, alpha, beta }: Unary): Record<string, Attribute> {
+  return { unary: { type: 'string', value: kind }, alpha: { type: 'float', value: alpha }, beta: { type: 'float', value: beta } };
+}
+
+/** Operands of NhwcConv by position. */
+export const convOperands = { x: 0, weights: 1, bias: 2, slope: 3, residual: 4 } as const;
+
+function epilogue(context: EvaluateContext, sums: Float64Array, outputs: number): Float64Array {
+  const values = (index: number) => (context.inputs[index] === undefined ? undefined : toNumbers(context.inputs[index]));
+  const [bias, slope, residual] = [values(2), values(3), values(4)];
+  const unary = fusedUnary(context.node);
+  const first = intAttribute(context.node, 'residual_first', 0) === 1;
+  return sums.map((sum, i) => {
+    const o = i % outputs;
+    const added = residual?.[i] ?? 0;
+    const v = sum + (bias?.[o] ?? 0) + (first ? added : 0);
+    const activated = slope === undefined ? applyUnary(unary, v) : v < 0 ? v * (slope[o] ?? 0) : v;
+    return first ? activated : activated + added;
+  });
+}
+
+/**
+ * kConvF32 of program.h. x [N, H, W, C] or [.., K], w [O, KH, KW, C / group], bias? [O], slope? [O], residual? [N, OH, OW, O].
+ * A fused PRelu has a slope for each channel; otherwise `unary`.
+ */
+const nhwcConv: OpDefinition = {
+  infer(context) {
+    const x = expectType(context, 0, ['float32']);
+    const w = inputType(context, 1);
+    return [{ dtype: 'float32', shape: nhwcConvShape(context.node, x.shape, w.shape) }];
+  },
+  evaluate(context) {
+    const [x, w] = [inputValue(context, 0), inputValue(context, 1)];
+    const sums = convolve(x, w, nhwcGeometry(context.node, x.dims, w.dims));
+    return [fromNumbers('float32', outputType(context).shape, epilogue(context, sums, w.dims[0] ?? 1))];
+  },
+};
+
+export const convolutionOps: OpTable = { Conv: conv, NhwcConv: nhwcConv };

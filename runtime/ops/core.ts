@@ -1,0 +1,99 @@
+import { float, floatAttribute, int, intAttribute, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { elementCount, fromNumbers, reshaped, toNumbers, type Shape } from '../graph/tensor-value.js';
+import { fusedUnary, unaryAttributes } from './convolution.js';
+import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
+import { softmaxValue } from './normalization.js';
+import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
+import { applyUnary, type Unary } from './unary-functions.js';
+
+// The core operators: what canonicalisation makes of the many forms of ONNX. Everything they do is in their attributes,
+// and means the same in every operator set, so that the later passes have one form of each thing to look at.
+
+export type AttributeRecord = Record<string, Attribute>;
+
+/** y = unary(x) */
+export const unaryAttribute = (unary: Unary): AttributeRecord => unaryAttributes(unary);
+
+const unary: OpDefinition = {
+  infer: (context) => [inputType(context, 0)],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const fn = fusedUnary(context.node);
+    return [fromNumbers(x.dtype, x.dims, Float64Array.from(toNumbers(x), (value) => applyUnary(fn, value)))];
+  },
+};
+
+/** The same elements, `shape` */
+export const viewAttributes = (shape: Shape): AttributeRecord => ({ shape: ints(shape) });
+
+const view: OpDefinition = {
+  infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: requiredInts(context.node, 'shape') }],
+  evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
+};
+
+/** x[starts + i * steps], i < extent */
+export const sliceAttributes = (range: SliceRange): AttributeRecord => ({
+  starts: ints(range.starts), steps: ints(range.steps), extent: ints(range.extent),
+});
+export const coreSlice = (node: Node): SliceRange => ({
+  starts: requiredInts(node, 'starts'), steps: requiredInts(node, 'steps'), extent: requiredInts(node, 'extent'),
+});
+
+const stridedSlice: OpDefinition = {
+  infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: coreSlice(context.node).extent }],
+  evaluate: (context) => [sliceValue(inputValue(context, 0), coreSlice(context.node))],
+};
+
+export const padAttributes = ({ mode, before, after }: Padding, fill: number): AttributeRecord => ({
+  mode: string(mode), before: ints(before), after: ints(after), fill: float(fill),
+});
+export const corePadding = (node: Node): Padding => ({
+  mode: oneOf(node, 'mode', padModes, 'constant'), before: requiredInts(node, 'before'), after: requiredInts(node, 'after'),
+});
+
+const padNd: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    return [{ dtype, shape: paddedShape(shape, corePadding(context.node)) }];
+  },
+  evaluate: (context) => [padValue(inputValue(context, 0), corePadding(context.node), floatAttribute(context.node, 'fill', 0))],
+};
+
+/** Reduces `axes`, which stay as ones. */
+export const reduceAttributes = (kind: ReduceKind, axes: readonly number[]): AttributeRecord => ({ kind: string(kind), axes: ints(axes) });
+export const coreReduceKind = (node: Node): ReduceKind => oneOf(node, 'kind', allReduceKinds, 'mean');
+
+const reduce: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    return [{ dtype, shape: reducedShape(shape, requiredInts(context.node, 'axes'), true) }];
+  },
+  evaluate: (context) => [reduceValue(inputValue(context, 0), coreReduceKind(context.node), requiredInts(context.node, 'axes'))],
+};
+
+/** Softmax or log-softmax along one axis. */
+export const softmaxAttributes = (axis: number, log: boolean): AttributeRecord => ({ axis: int(axis), log: int(log ? 1 : 0) });
+
+const axisSoftmax: OpDefinition = {
+  infer: (context) => [inputType(context, 0)],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const axis = requiredInt(context.node, 'axis');
+    return [softmaxValue(x, { size: x.dims[axis] ?? 1, inner: elementCount(x.dims.slice(axis + 1)) }, intAttribute(context.node, 'log', 0) === 1)];
+  },
+};
+
+/** Repeats along axes of size 1 until the result has `shape`. */
+const broadcastTo: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    return [{ dtype, shape: broadcast(context.node, shape, requiredInts(context.node, 'shape')) }];
+  },
+  evaluate: (context) => [broadcastValue(inputValue(context, 0), outputType(context).shape)],
+};
+
+export const coreOps: OpTable = {
+  Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
+};

@@ -1,0 +1,110 @@
+import { misshapen, unsupported } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { elementCount, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+
+export interface InferContext {
+  readonly node: Node;
+  /** Version of ai.onnx. */
+  readonly opset: number;
+  /** By position; undefined where an optional input is absent. */
+  readonly inputs: readonly (ValueType | undefined)[];
+  /** Values of the inputs that are known before the model runs. */
+  readonly constants: readonly (TensorValue | undefined)[];
+}
+
+export interface EvaluateContext {
+  readonly node: Node;
+  readonly opset: number;
+  readonly inputs: readonly (TensorValue | undefined)[];
+  /** What `infer` gave for these inputs. */
+  readonly outputs: readonly ValueType[];
+}
+
+/**
+ * One operator: the types of its outputs, and its reference evaluation, plain and slow, which constant folding uses and
+ * the tests of the passes compare with.
+ */
+export interface OpDefinition {
+  infer(context: InferContext): ValueType[];
+  evaluate(context: EvaluateContext): TensorValue[];
+}
+
+export type OpTable = Readonly<Record<string, OpDefinition>>;
+
+/** Bounds the elements of any value: shapes follow from untrusted attributes. */
+const maximumElements = 2 ** 28;
+
+export function checkedType(node: Node, type: ValueType): ValueType {
+  if (type.shape.some((dim) => !Number.isSafeInteger(dim) || dim < 0)) {
+    throw misshapen(node, `the result would have shape [${type.shape.join(', ')}]`);
+  }
+  if (elementCount(type.shape) > maximumElements) {
+    throw misshapen(node, `the result of shape [${type.shape.join(', ')}] exceeds ${maximumElements} elements`);
+  }
+  return type;
+}
+
+/** The type of an input that must be there. */
+export function inputType(context: InferContext, index: number): ValueType {
+  const type = context.inputs[index];
+  if (type === undefined) throw misshapen(context.node, `Expected input ${index} but received none`);
+  return type;
+}
+
+export function inputValue(context: EvaluateContext, index: number): TensorValue {
+  const value = context.inputs[index];
+  if (value === undefined) throw misshapen(context.node, `Expected input ${index} but received none`);
+  return value;
+}
+
+/** The value of an input on which the shape of the result depends; undefined when the input is absent. */
+export function constantInput(context: InferContext, index: number, what: string): TensorValue | undefined {
+  const constant = context.constants[index];
+  if (constant === undefined && context.inputs[index] !== undefined) {
+    throw unsupported(context.node, `input ${index} (${what}) must be a constant`, what);
+  }
+  return constant;
+}
+
+/** As `constantInput`, in whole numbers. */
+export function constantInts(context: InferContext, index: number, what: string): number[] | undefined {
+  const constant = constantInput(context, index, what);
+  return constant === undefined ? undefined : Array.from(constant.data, Number);
+}
+
+export function outputType(context: EvaluateContext, index = 0): ValueType {
+  const type = context.outputs[index];
+  if (type === undefined) throw misshapen(context.node, `Expected output ${index} but found none`);
+  return type;
+}
+
+export const sameAsInput = (context: InferContext): ValueType[] => [inputType(context, 0)];
+
+/** Refuses element types that an operator is not implemented for. */
+export function expectType(context: InferContext, index: number, allowed: readonly DType[]): ValueType {
+  const type = inputType(context, index);
+  if (!allowed.includes(type.dtype)) {
+    throw unsupported(context.node, `input ${index}: expected ${allowed.join(' or ')} but received ${type.dtype}`);
+  }
+  return type;
+}
+
+/** A possibly negative axis as an index. */
+export function normalizeAxis(node: Node, axis: number, rank: number): number {
+  const index = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(index) || index < 0 || index >= rank) throw misshapen(node, `axis ${axis} is outside rank ${rank}`);
+  return index;
+}
+
+/** Numpy broadcasting of two shapes. */
+export function broadcast(node: Node, a: Shape, b: Shape): number[] {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const left = a[a.length - rank + i] ?? 1;
+    const right = b[b.length - rank + i] ?? 1;
+    if (left !== right && left !== 1 && right !== 1) {
+      throw misshapen(node, `shapes [${a.join(', ')}] and [${b.join(', ')}] do not broadcast`);
+    }
+    return left === 1 ? right : left;
+  });
+}

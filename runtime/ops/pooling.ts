@@ -1,0 +1,108 @@
+import { int, intAttribute, ints, misshapen, oneOf, requiredInts, string, unsupported, type Attribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { fromNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { transposeValue } from './movement.js';
+import { inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { windowOf, type Window } from './spatial.js';
+
+export interface Pool extends Window {
+  readonly kind: 'max' | 'average';
+  readonly includePad: boolean;
+}
+
+/** The pool of an ONNX MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool over x [N, C, spatial...]. */
+export function poolOf(node: Node, x: Shape): Pool {
+  const spatial = x.slice(2);
+  const kind = node.op.endsWith('MaxPool') ? 'max' : 'average';
+  const kernel = node.op.startsWith('Global') ? spatial : requiredInts(node, 'kernel_shape');
+  if (node.outputs.length > 1 && node.outputs[1] !== '') throw unsupported(node, 'the indices of a pool are not available', 'storage_order');
+  return { ...windowOf(node, spatial, kernel), kind, includePad: intAttribute(node, 'count_include_pad', 0) === 1 };
+}
+
+/** Attributes of NhwcPool and PoolQ8. */
+export function poolAttributes(pool: Pool): Record<string, Attribute> {
+  return {
+    kind: string(pool.kind),
+    kernel: ints(pool.kernel),
+    strides: ints(pool.strides),
+    pads: ints(pool.pads),
+    dilations: ints(pool.dilations),
+    count_include_pad: int(pool.includePad ? 1 : 0),
+  };
+}
+
+/** The pool of NhwcPool or PoolQ8 over x [N, H, W, C]. */
+export function nhwcPool(node: Node, x: Shape): Pool {
+  const two = (name: string): [number, number] => {
+    const [a = 1, b = 1] = requiredInts(node, name);
+    return [a, b];
+  };
+  const [kernel, strides, dilations] = [two('kernel'), two('strides'), two('dilations')];
+  const [top = 0, left = 0, bottom = 0, right = 0] = requiredInts(node, 'pads');
+  const size = (axis: 0 | 1, pads: number) =>
+    Math.floor(((x[axis + 1] ?? 1) + pads - (kernel[axis] - 1) * dilations[axis] - 1) / strides[axis]) + 1;
+  const kind = oneOf(node, 'kind', ['max', 'average'], 'max');
+  const output: [number, number] = [size(0, top + bottom), size(1, left + right)];
+  if (output.some((n) => n < 1)) throw misshapen(node, 'the kernel does not fit the input');
+  const includePad = intAttribute(node, 'count_include_pad', 0) === 1;
+  return { kind, kernel, strides, dilations, pads: [top, left, bottom, right], output, includePad };
+}
+
+/** Sum (average) or maximum of each window, and how many elements it divides by. x: [N, H, W, C], less `zeroPoint`. */
+export function poolWindows(x: TensorValue, pool: Pool, zeroPoint = 0): { values: Float64Array; counts: Float64Array } {
+  const [batch = 1, height = 1, width = 1, channels = 1] = x.dims;
+  const data = toNumbers(x);
+  const [outHeight, outWidth] = pool.output;
+  const values = new Float64Array(batch * outHeight * outWidth * channels);
+  const counts = new Float64Array(values.length);
+  let at = 0;
+  for (let n = 0; n < batch; n++) for (let oy = 0; oy < outHeight; oy++) for (let ox = 0; ox < outWidth; ox++) for (let c = 0; c < channels; c++, at++) {
+    let value = pool.kind === 'max' ? -Infinity : 0;
+    let count = 0;
+    for (let ky = 0; ky < pool.kernel[0]; ky++) for (let kx = 0; kx < pool.kernel[1]; kx++) {
+      const y = oy * pool.strides[0] - pool.pads[0] + ky * pool.dilations[0];
+      const column = ox * pool.strides[1] - pool.pads[1] + kx * pool.dilations[1];
+      if (y < 0 || y >= height || column < 0 || column >= width) continue;
+      const element = (data[((n * height + y) * width + column) * channels + c] ?? 0) - zeroPoint;
+      value = pool.kind === 'max' ? Math.max(value, element) : value + element;
+      count++;
+    }
+    values[at] = value;
+    counts[at] = pool.includePad ? pool.kernel[0] * pool.kernel[1] : count;
+  }
+  return { values, counts };
+}
+
+function pooled(x: TensorValue, pool: Pool): TensorValue {
+  const { values, counts } = poolWindows(x, pool);
+  const result = pool.kind === 'max' ? values : values.map((sum, i) => sum / (counts[i] ?? 1));
+  return fromNumbers(x.dtype, [x.dims[0] ?? 1, ...pool.output, x.dims[3] ?? 1], result);
+}
+
+const pool: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    const { output } = poolOf(context.node, shape);
+    return [{ dtype, shape: [shape[0] ?? 1, shape[1] ?? 1, ...(shape.length === 3 ? [output[1]] : output)] }];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const [n = 1, c = 1] = x.dims;
+    const flat = x.dims.length === 3 ? reshaped(x, [n, c, 1, x.dims[2] ?? 1]) : x;
+    const nhwc = pooled(transposeValue(flat, [0, 2, 3, 1]), poolOf(context.node, x.dims));
+    return [reshaped(transposeValue(nhwc, [0, 3, 1, 2]), outputType(context).shape)];
+  },
+};
+
+const nhwc: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    return [{ dtype, shape: [shape[0] ?? 1, ...nhwcPool(context.node, shape).output, shape[3] ?? 1] }];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    return [pooled(x, nhwcPool(context.node, x.dims))];
+  },
+};
+
+export const poolingOps: OpTable = { MaxPool: pool, AveragePool: pool, GlobalMaxPool: pool, GlobalAveragePool: pool, NhwcPool: nhwc };

@@ -1,0 +1,60 @@
+import { intAttribute, intsAttribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { elementCount, fromNumbers, reshaped, stridesOf, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { stridedOffsets } from './indexing.js';
+import { constantInts, inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+
+export const reduceKinds = {
+  ReduceMean: 'mean', ReduceSum: 'sum', ReduceMax: 'max', ReduceMin: 'min', ReduceL2: 'l2', ReduceSumSquare: 'sum_square', ReduceProd: 'product',
+} as const;
+export type ReduceKind = (typeof reduceKinds)[keyof typeof reduceKinds];
+export const allReduceKinds: readonly ReduceKind[] = Object.values(reduceKinds);
+
+/** The axes a reduction removes; an attribute at first, an input since operator set 13 (sum) or 18. */
+export function reducedAxes(node: Node, rank: number, given: readonly number[] | undefined): number[] {
+  const axes = intsAttribute(node, 'axes') ?? given ?? [];
+  if (axes.length > 0) return [...new Set(axes.map((axis) => normalizeAxis(node, axis, rank)))].sort((a, b) => a - b);
+  return intAttribute(node, 'noop_with_empty_axes', 0) === 1 ? [] : Array.from({ length: rank }, (_, i) => i);
+}
+
+export function reducedShape(shape: Shape, axes: readonly number[], keep: boolean): number[] {
+  if (keep) return shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+  return shape.filter((_, i) => !axes.includes(i));
+}
+
+const folds: Readonly<Record<ReduceKind, { start: number; step: (sum: number, x: number) => number; end: (sum: number, count: number) => number }>> = {
+  mean: { start: 0, step: (sum, x) => sum + x, end: (sum, count) => sum / count },
+  sum: { start: 0, step: (sum, x) => sum + x, end: (sum) => sum },
+  max: { start: -Infinity, step: Math.max, end: (sum) => sum },
+  min: { start: Infinity, step: Math.min, end: (sum) => sum },
+  l2: { start: 0, step: (sum, x) => sum + x * x, end: Math.sqrt },
+  sum_square: { start: 0, step: (sum, x) => sum + x * x, end: (sum) => sum },
+  product: { start: 1, step: (sum, x) => sum * x, end: (sum) => sum },
+};
+
+const reduction = (kind: ReduceKind): OpDefinition => ({
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    const axes = reducedAxes(context.node, shape.length, constantInts(context, 1, 'axes'));
+    return [{ dtype, shape: reducedShape(shape, axes, intAttribute(context.node, 'keepdims', 1) === 1) }];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const given = context.inputs[1] === undefined ? undefined : Array.from(context.inputs[1].data, Number);
+    return [reshaped(reduceValue(x, kind, reducedAxes(context.node, x.dims.length, given)), outputType(context).shape)];
+  },
+});
+
+/** Reduces along `axes`, which stay as ones. */
+export function reduceValue(x: TensorValue, kind: ReduceKind, axes: readonly number[]): TensorValue {
+  const kept = reducedShape(x.dims, axes, true);
+  const strides = stridesOf(kept);
+  const offsets = stridedOffsets(x.dims, x.dims.map((_, i) => (axes.includes(i) ? 0 : (strides[i] ?? 0))));
+  const { start, step, end } = folds[kind];
+  const sums = new Float64Array(elementCount(kept)).fill(start);
+  toNumbers(x).forEach((value, i) => (sums[offsets[i] ?? 0] = step(sums[offsets[i] ?? 0] ?? 0, value)));
+  const count = elementCount(x.dims) / Math.max(1, sums.length);
+  return fromNumbers(x.dtype, kept, sums.map((sum) => end(sum, count)));
+}
+
+export const reductionOps: OpTable = Object.fromEntries(Object.entries(reduceKinds).map(([op, kind]) => [op, reduction(kind)]));

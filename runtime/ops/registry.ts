@@ -1,0 +1,31 @@
+import { unsupported } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { binaryOps } from './binary.js';
+import { convolutionOps } from './convolution.js';
+import { coreOps } from './core.js';
+import { linearOps } from './linear.js';
+import { movementOps } from './movement.js';
+import { normalizationOps } from './normalization.js';
+import type { OpDefinition, OpTable } from './op.js';
+import { poolingOps } from './pooling.js';
+import { quantizationOps } from './quantization.js';
+import { quantizedOps } from './quantized.js';
+import { reductionOps } from './reduction.js';
+import { resizeOps } from './resize.js';
+import { shapeOps } from './shape.js';
+import { unaryOps } from './unary.js';
+
+const table: OpTable = {
+  ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
+  ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
+};
+
+/** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */
+export const operatorNames: readonly string[] = Object.keys(table).sort();
+
+/** @throws RuntimeError E_MODEL_OP */
+export function operatorOf(node: Node): OpDefinition {
+  const definition = Object.hasOwn(table, node.op) ? table[node.op] : undefined;
+  if (definition === undefined) throw unsupported(node, 'this operator is not supported');
+  return definition;
+}

@@ -1,0 +1,179 @@
+import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { transposeValue } from './movement.js';
+import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+
+export const resizeModes = ['nearest', 'linear'] as const;
+export const coordinateModes = ['half_pixel', 'asymmetric', 'align_corners', 'pytorch_half_pixel'] as const;
+export const nearestModes = ['round_prefer_floor', 'round_prefer_ceil', 'floor', 'ceil'] as const;
+
+/** A resize of the two spatial axes. */
+export interface Resize {
+  readonly mode: (typeof resizeModes)[number];
+  readonly coordinates: (typeof coordinateModes)[number];
+  readonly nearest: (typeof nearestModes)[number];
+  /** Output size over input size, as the model states it. */
+  readonly scales: readonly [number, number];
+  readonly output: readonly [number, number];
+  /** Whether the channels are the last axis already (spatial axes 1 and 2), else 2 and 3. */
+  readonly channelsLast: boolean;
+}
+
+type Values = (index: number) => TensorValue | undefined;
+
+/** Scales and output size along every axis, from wherever this operator set keeps them. */
+function scalesAndSizes(node: Node, shape: Shape, values: Values): { scales: number[]; sizes: number[] } {
+  const old = node.op === 'Upsample' || node.inputs.length === 2;
+  const list = (index: number) => {
+    const value = values(index);
+    if (value === undefined && (node.inputs[index] ?? '') !== '') throw unsupported(node, `input ${index} must be a constant`, 'scales');
+    return value === undefined || value.data.length === 0 ? undefined : Array.from(value.data, Number);
+  };
+  const axes = (intsAttribute(node, 'axes') ?? shape.map((_, i) => i)).map((axis) => normalizeAxis(node, axis, shape.length));
+  const spread = (given: readonly number[], neutral: readonly number[]) => {
+    if (given.length !== axes.length) throw misshapen(node, `Expected ${axes.length} scales or sizes but received ${given.length}`);
+    const all = [...neutral];
+    axes.forEach((axis, i) => (all[axis] = given[i] ?? 1));
+    return all;
+  };
+  const scales = floatsAttribute(node, 'scales') ?? list(old ? 1 : 2);
+  if (scales !== undefined) {
+    const all = spread(scales, shape.map(() => 1));
+    return { scales: all, sizes: shape.map((dim, i) => Math.floor(dim * (all[i] ?? 1))) };
+  }
+  const sizes = list(3);
+  if (sizes === undefined) throw misshapen(node, 'Expected scales or sizes but received none');
+  const all = spread(sizes, shape);
+  return { sizes: all, scales: all.map((size, i) => size / (shape[i] ?? 1)) };
+}
+
+/** The resize of an ONNX Resize or Upsample. */
+export function resizeOf(node: Node, opset: number, shape: Shape, values: Values): Resize {
+  const { scales, sizes } = scalesAndSizes(node, shape, values);
+  const legacy = node.op === 'Upsample' || opset < 11;
+  const mode = oneOf(node, 'mode', resizeModes, 'nearest');
+  if (intAttribute(node, 'antialias', 0) !== 0) throw unsupported(node, 'antialiasing', 'antialias');
+  if (stringAttribute(node, 'keep_aspect_ratio_policy', 'stretch') !== 'stretch') throw unsupported(node, 'Expected stretch', 'keep_aspect_ratio_policy');
+  const fixed = (axis: number) => sizes[axis] === shape[axis] && scales[axis] === 1;
+  if (shape.length !== 4 || !fixed(0) || !(fixed(1) || fixed(3))) {
+    throw unsupported(node, `only the two spatial axes of a rank-4 tensor can be resized, not [${shape.join(', ')}] to [${sizes.join(', ')}]`, 'scales');
+  }
+  const channelsLast = !fixed(1);
+  const [h, w] = channelsLast ? [1, 2] : [2, 3];
+  return {
+    mode,
+    coordinates: legacy ? 'asymmetric' : oneOf(node, 'coordinate_transformation_mode', coordinateModes, 'half_pixel'),
+    nearest: legacy ? 'floor' : oneOf(node, 'nearest_mode', nearestModes, 'round_prefer_floor'),
+    scales: [scales[h ?? 2] ?? 1, scales[w ?? 3] ?? 1],
+    output: [sizes[h ?? 2] ?? 1, sizes[w ?? 3] ?? 1],
+    channelsLast,
+  };
+}
+
+/** Attributes of NhwcResize and ResizeQ8. */
+export function resizeAttributes(resize: Resize): Record<string, Attribute> {
+  return {
+    mode: string(resize.mode),
+    coordinates: string(resize.coordinates),
+    nearest: string(resize.nearest),
+    scale_h: float(resize.scales[0]),
+    scale_w: float(resize.scales[1]),
+    height: int(resize.output[0]),
+    width: int(resize.output[1]),
+  };
+}
+
+/** The resize of NhwcResize or ResizeQ8. */
+export function nhwcResize(node: Node): Resize {
+  return {
+    mode: oneOf(node, 'mode', resizeModes, 'nearest'),
+    coordinates: oneOf(node, 'coordinates', coordinateModes, 'half_pixel'),
+    nearest: oneOf(node, 'nearest', nearestModes, 'round_prefer_floor'),
+    scales: [floatAttribute(node, 'scale_h', 1), floatAttribute(node, 'scale_w', 1)],
+    output: [intAttribute(node, 'height', 1), intAttribute(node, 'width', 1)],
+    channelsLast: true,
+  };
+}
+
+/** Position in the input that output index `o` looks at (ONNX, Resize, coordinate_transformation_mode). */
+function sourceCoordinate(o: number, resize: Resize, axis: 0 | 1, input: number): number {
+  const scale = resize.scales[axis];
+  const output = resize.output[axis];
+  switch (resize.coordinates) {
+    case 'asymmetric': return o / scale;
+    case 'align_corners': return output === 1 ? 0 : (o * (input - 1)) / (output - 1);
+    case 'pytorch_half_pixel': return output > 1 ? (o + 0.5) / scale - 0.5 : 0;
+    case 'half_pixel': return (o + 0.5) / scale - 0.5;
+  }
+}
+
+function nearestIndex(x: number, resize: Resize, input: number): number {
+  const rounded = {
+    round_prefer_floor: () => Math.ceil(x - 0.5),
+    round_prefer_ceil: () => Math.floor(x + 0.5),
+    floor: () => Math.floor(x),
+    ceil: () => Math.ceil(x),
+  }[resize.nearest]();
+  return Math.min(Math.max(rounded, 0), input - 1);
+}
+
+/** The two inputs that an output lies between, and the weight of the second; nearest has all weight on the first. */
+function taps(resize: Resize, axis: 0 | 1, input: number): { low: number; high: number; weight: number }[] {
+  return Array.from({ length: resize.output[axis] }, (_, o) => {
+    const x = sourceCoordinate(o, resize, axis, input);
+    if (resize.mode === 'nearest') {
+      const at = nearestIndex(x, resize, input);
+      return { low: at, high: at, weight: 0 };
+    }
+    const inside = Math.min(Math.max(x, 0), input - 1);
+    const low = Math.floor(inside);
+    return { low, high: Math.min(low + 1, input - 1), weight: inside - low };
+  });
+}
+
+/** Interpolated values [N, OH, OW, C] of x [N, H, W, C]. */
+export function interpolate(x: TensorValue, resize: Resize): Float64Array {
+  const [batch = 1, height = 1, width = 1, channels = 1] = x.dims;
+  const data = toNumbers(x);
+  const rows = taps(resize, 0, height);
+  const columns = taps(resize, 1, width);
+  const out = new Float64Array(batch * rows.length * columns.length * channels);
+  let at = 0;
+  for (let n = 0; n < batch; n++) for (const row of rows) for (const column of columns) for (let c = 0; c < channels; c++) {
+    const pixel = (y: number, x0: number) => data[((n * height + y) * width + x0) * channels + c] ?? 0;
+    const top = pixel(row.low, column.low) * (1 - column.weight) + pixel(row.low, column.high) * column.weight;
+    const bottom = pixel(row.high, column.low) * (1 - column.weight) + pixel(row.high, column.high) * column.weight;
+    out[at++] = top * (1 - row.weight) + bottom * row.weight;
+  }
+  return out;
+}
+
+function resized(x: TensorValue, resize: Resize): TensorValue {
+  return fromNumbers(x.dtype, [x.dims[0] ?? 1, ...resize.output, x.dims[3] ?? 1], interpolate(x, resize));
+}
+
+const resize: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    const { output, channelsLast } = resizeOf(context.node, context.opset, shape, (i) => context.constants[i]);
+    const [n = 1] = shape;
+    return [{ dtype, shape: channelsLast ? [n, ...output, shape[3] ?? 1] : [n, shape[1] ?? 1, ...output] }];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const spec = resizeOf(context.node, context.opset, x.dims, (i) => context.inputs[i]);
+    if (spec.channelsLast) return [resized(x, spec)];
+    return [transposeValue(resized(transposeValue(x, [0, 2, 3, 1]), spec), [0, 3, 1, 2])];
+  },
+};
+
+const nhwc: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    return [{ dtype, shape: [shape[0] ?? 1, ...nhwcResize(context.node).output, shape[3] ?? 1] }];
+  },
+  evaluate: (context) => [{ ...resized(inputValue(context, 0), nhwcResize(context.node)), dims: outputType(context).shape }],
+};
+
+export const resizeOps: OpTable = { Resize: resize, Upsample: resize, NhwcResize: nhwc };

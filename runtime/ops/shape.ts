@@ -1,0 +1,168 @@
+import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
+import { elementCount, fromNumbers, int64s, reshaped, scalar, toNumbers, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
+import { constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, type InferContext, type OpDefinition, type OpTable } from './op.js';
+
+/** Operators that only give the same elements another shape. */
+const reshaping = (shape: (context: InferContext) => number[]): OpDefinition => ({
+  infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: shape(context) }],
+  evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
+});
+
+function reshapeShape(context: InferContext): number[] {
+  const { shape } = inputType(context, 0);
+  const wanted = constantInts(context, 1, 'shape');
+  if (wanted === undefined) throw misshapen(context.node, 'Expected a shape but received none');
+  const keepZero = intAttribute(context.node, 'allowzero', 0) === 1;
+  const dims = wanted.map((dim, i) => (dim === 0 && !keepZero ? (shape[i] ?? 0) : dim));
+  const open = dims.indexOf(-1);
+  if (open >= 0) {
+    const rest = elementCount(dims.filter((_, i) => i !== open));
+    dims[open] = rest === 0 ? 0 : elementCount(shape) / rest;
+  }
+  if (dims.some((dim) => !Number.isInteger(dim) || dim < 0) || elementCount(dims) !== elementCount(shape)) {
+    throw misshapen(context.node, `[${shape.join(', ')}] cannot become [${wanted.join(', ')}]`);
+  }
+  return dims;
+}
+
+function flattenShape(context: InferContext): number[] {
+  const { shape } = inputType(context, 0);
+  const given = intAttribute(context.node, 'axis', 1);
+  const axis = given < 0 ? given + shape.length : given;
+  if (axis < 0 || axis > shape.length) throw misshapen(context.node, `axis ${given} is outside rank ${shape.length}`);
+  return [elementCount(shape.slice(0, axis)), elementCount(shape.slice(axis))];
+}
+
+/** Axes are an attribute before operator set 13, an input since. */
+const axesOf = (context: InferContext): readonly number[] | undefined => intsAttribute(context.node, 'axes') ?? constantInts(context, 1, 'axes');
+
+function squeezeShape(context: InferContext): number[] {
+  const { shape } = inputType(context, 0);
+  const axes = axesOf(context)?.map((axis) => normalizeAxis(context.node, axis, shape.length));
+  if (axes?.some((axis) => shape[axis] !== 1)) throw misshapen(context.node, `axes ${axes.join(', ')} of [${shape.join(', ')}] are not all 1`);
+  return shape.filter((dim, i) => (axes === undefined ? dim !== 1 : !axes.includes(i)));
+}
+
+function unsqueezeShape(context: InferContext): number[] {
+  const { shape } = inputType(context, 0);
+  const given = axesOf(context);
+  if (given === undefined) throw misshapen(context.node, 'Expected axes but received none');
+  const rank = shape.length + given.length;
+  const axes = new Set(given.map((axis) => normalizeAxis(context.node, axis, rank)));
+  if (axes.size !== given.length) throw misshapen(context.node, `axes ${given.join(', ')} repeat`);
+  const rest = [...shape];
+  return Array.from({ length: rank }, (_, i) => (axes.has(i) ? 1 : (rest.shift() ?? 1)));
+}
+
+const shapeOp: OpDefinition = {
+  infer(context) {
+    return [{ dtype: 'int64', shape: [shapeRange(context, inputType(context, 0).shape).length] }];
+  },
+  evaluate: (context) => [int64s(shapeRange(context, inputValue(context, 0).dims))],
+};
+
+/** The part of a shape that Shape returns; both the inference and the folding of the operator use it. */
+export function shapeRange({ node }: { node: InferContext['node'] }, shape: readonly number[]): readonly number[] {
+  const end = hasAttribute(node, 'end') ? intAttribute(node, 'end', 0) : shape.length;
+  return shape.slice(intAttribute(node, 'start', 0), end);
+}
+
+const sizeOp: OpDefinition = {
+  infer: () => [{ dtype: 'int64', shape: [] }],
+  evaluate: (context) => [scalar('int64', elementCount(inputValue(context, 0).dims))],
+};
+
+/** The forms of Constant that import leaves in place (a tensor `value` becomes a constant there). */
+const constantOp: OpDefinition = {
+  infer: (context) => [typeOf(constantValue(context))],
+  evaluate: (context) => [constantValue(context)],
+};
+const typeOf = (value: TensorValue) => ({ dtype: value.dtype, shape: value.dims });
+
+function constantValue({ node }: { node: InferContext['node'] }): TensorValue {
+  const tensor = tensorAttribute(node, 'value');
+  if (tensor !== undefined) return tensor;
+  if (hasAttribute(node, 'value_int')) return scalar('int64', intAttribute(node, 'value_int', 0));
+  if (hasAttribute(node, 'value_float')) return scalar('float32', floatAttribute(node, 'value_float', 0));
+  const ints = intsAttribute(node, 'value_ints');
+  if (ints !== undefined) return int64s(ints);
+  const floats = floatsAttribute(node, 'value_floats');
+  if (floats !== undefined) return fromNumbers('float32', [floats.length], floats);
+  throw unsupported(node, 'Expected a tensor, integers or floats', [...node.attributes.keys()][0] ?? 'value');
+}
+
+const constantOfShape: OpDefinition = {
+  infer(context) {
+    const shape = constantInts(context, 0, 'shape');
+    if (shape === undefined) throw misshapen(context.node, 'Expected a shape but received none');
+    return [{ dtype: tensorAttribute(context.node, 'value')?.dtype ?? 'float32', shape }];
+  },
+  evaluate(context) {
+    const { dtype, shape } = outputType(context);
+    const value = Number(tensorAttribute(context.node, 'value')?.data[0] ?? 0);
+    return [fromNumbers(dtype, shape, new Float64Array(elementCount(shape)).fill(value))];
+  },
+};
+
+const range: OpDefinition = {
+  infer(context) {
+    const [start, limit, delta] = [0, 1, 2].map((i) => constantInts(context, i, ['start', 'limit', 'delta'][i] ?? '')?.[0] ?? NaN);
+    const count = Math.max(0, Math.ceil(((limit ?? NaN) - (start ?? NaN)) / (delta ?? NaN)));
+    return [{ dtype: inputType(context, 0).dtype, shape: [count] }];
+  },
+  evaluate(context) {
+    const { dtype, shape } = outputType(context);
+    const start = Number(inputValue(context, 0).data[0]);
+    const delta = Number(inputValue(context, 2).data[0]);
+    return [fromNumbers(dtype, shape, Float64Array.from({ length: shape[0] ?? 0 }, (_, i) => start + i * delta))];
+  },
+};
+
+function castTarget(node: InferContext['node']): DType {
+  const to = requiredInt(node, 'to');
+  const dtype = dtypeOfWire(to);
+  if (dtype === undefined) throw unsupported(node, `type ${nameOfWireType(to)}`, 'to');
+  return dtype;
+}
+
+const cast: OpDefinition = {
+  infer: (context) => [{ dtype: castTarget(context.node), shape: inputType(context, 0).shape }],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const dtype = castTarget(context.node);
+    const convert = dtype === 'bool' ? (v: number) => (v === 0 ? 0 : 1) : dtype === 'float32' ? (v: number) => v : Math.trunc;
+    return [fromNumbers(dtype, x.dims, Float64Array.from(toNumbers(x), convert))];
+  },
+};
+
+const passThrough: OpDefinition = { infer: sameAsInput, evaluate: (context) => [inputValue(context, 0)] };
+
+/** Inference mode: the data passes, and the mask is all true. */
+const dropout: OpDefinition = {
+  infer(context) {
+    if (constantInts(context, 2, 'training_mode')?.[0] === 1) throw unsupported(context.node, 'training mode', 'training_mode');
+    const x = inputType(context, 0);
+    return context.node.outputs.length > 1 ? [x, { dtype: 'bool', shape: x.shape }] : [x];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const mask = fromNumbers('bool', x.dims, new Uint8Array(elementCount(x.dims)).fill(1));
+    return context.node.outputs.length > 1 ? [x, mask] : [x];
+  },
+};
+
+export const shapeOps: OpTable = {
+  Reshape: reshaping(reshapeShape),
+  Flatten: reshaping(flattenShape),
+  Squeeze: reshaping(squeezeShape),
+  Unsqueeze: reshaping(unsqueezeShape),
+  Shape: shapeOp,
+  Size: sizeOp,
+  Constant: constantOp,
+  ConstantOfShape: constantOfShape,
+  Range: range,
+  Cast: cast,
+  Identity: passThrough,
+  Dropout: dropout,
+};

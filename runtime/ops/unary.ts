@@ -1,0 +1,80 @@
+import { floatAttribute, oneOf, unsupported } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { fromNumbers, toNumbers, type TensorValue } from '../graph/tensor-value.js';
+import { expectType, inputValue, type OpDefinition, type OpTable } from './op.js';
+import { applyUnary, type Unary, type UnaryKind } from './unary-functions.js';
+
+type Constants = (index: number) => TensorValue | undefined;
+type Reader = (node: Node, constants: Constants) => Unary;
+
+const plain = (kind: UnaryKind): Reader => () => ({ kind, alpha: 0, beta: 0 });
+const withAlpha = (kind: UnaryKind, alpha: number, beta = 0): Reader => (node) => ({
+  kind,
+  alpha: floatAttribute(node, 'alpha', alpha),
+  beta: floatAttribute(node, 'beta', beta),
+});
+
+/** Bounds are attributes before operator set 11, inputs since; absent ones do not bind. */
+function readClip(node: Node, constants: Constants): Unary {
+  const bound = (index: number, name: string, fallback: number): number => {
+    if (node.inputs[index] === undefined || node.inputs[index] === '') return floatAttribute(node, name, fallback);
+    const value = constants(index)?.data[0];
+    if (value === undefined) throw unsupported(node, 'the bound must be a constant', name);
+    return Number(value);
+  };
+  return { kind: 'clip', alpha: bound(1, 'min', -Infinity), beta: bound(2, 'max', Infinity) };
+}
+
+function readGelu(node: Node): Unary {
+  oneOf(node, 'approximate', ['none'], 'none');
+  return { kind: 'gelu', alpha: 0, beta: 0 };
+}
+
+const readers: Readonly<Record<string, Reader>> = {
+  Relu: plain('relu'),
+  Clip: readClip,
+  Sigmoid: plain('sigmoid'),
+  Tanh: plain('tanh'),
+  Exp: plain('exp'),
+  Log: plain('log'),
+  Sqrt: plain('sqrt'),
+  Abs: plain('abs'),
+  Neg: plain('neg'),
+  LeakyRelu: withAlpha('leaky_relu', 0.01),
+  Elu: withAlpha('elu', 1),
+  HardSigmoid: withAlpha('hard_sigmoid', 0.2, 0.5),
+  HardSwish: plain('hard_swish'),
+  Gelu: readGelu,
+  Erf: plain('erf'),
+  Softplus: plain('softplus'),
+  Mish: plain('mish'),
+  Reciprocal: plain('reciprocal'),
+  Floor: plain('floor'),
+  Ceil: plain('ceil'),
+  Round: plain('round'),
+  Sin: plain('sin'),
+  Cos: plain('cos'),
+  Sign: plain('sign'),
+  // Made by the pass fuse-silu; ONNX has no such operator.
+  Silu: plain('silu'),
+};
+
+/** The function of a unary node, undefined when the node is none. @throws RuntimeError E_MODEL_OP: bounds not constant */
+export function unaryOf(node: Node, constants: Constants): Unary | undefined {
+  return Object.hasOwn(readers, node.op) ? readers[node.op]?.(node, constants) : undefined;
+}
+
+/** Operators that also exist for integers, where shape arithmetic uses them. */
+const integral = new Set(['Relu', 'Clip', 'Abs', 'Neg', 'Sign']);
+
+const definition: OpDefinition = {
+  infer: (context) => [expectType(context, 0, integral.has(context.node.op) ? ['float32', 'int64', 'int32', 'int8', 'uint8'] : ['float32'])],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const unary = unaryOf(context.node, (index) => context.inputs[index]);
+    if (unary === undefined) throw unsupported(context.node, 'not a unary function');
+    return [fromNumbers(x.dtype, x.dims, Float64Array.from(toNumbers(x), (value) => applyUnary(unary, value)))];
+  },
+};
+
+export const unaryOps: OpTable = Object.fromEntries(Object.keys(readers).map((op) => [op, definition]));
