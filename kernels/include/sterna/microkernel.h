@@ -67,7 +67,8 @@ struct DwConvQ8Kernel {
   void (*run)(const DwConvQ8Args* args);
 };
 
-// Float twins. act(): slope != nullptr is PRelu, else clamp to [lo, hi] (-inf, inf: none).
+// Float twins. What is computed for an element depends on its row of A, its column of W and the epilogue alone, bit for bit: not on m,
+// n, or its place in them (so that threads may divide the work in any way). act(): slope != nullptr is PRelu, else clamp to [lo, hi] (-inf, inf: none).
 struct EpilogueF32 {
   const float* bias;   // nullptr: none
   const float* slope;  // nullptr: none
@@ -111,6 +112,7 @@ struct DwConvF32Kernel {
 };
 
 // Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
+// The result for an element does not depend on n or on its place, bit for bit.
 struct VectorKernels {
   const char* name;
   void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);  // table: indexed by the stored byte

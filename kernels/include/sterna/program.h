@@ -4,12 +4,22 @@
 //
 //   ProgramHeader | TensorRecord[tensor_count] | ops (variable length) | inputs, outputs (u32 tensor ids) | constants
 //
+// Each section starts at the first multiple of 64 after the one before; the constants start at ProgramHeader::const_offset, any
+// multiple of 64 from there on. The outputs follow the inputs directly. attr_bytes is exactly the size of the op's attributes.
+//
 // A program is untrusted input: the loader checks every offset, count, shape and overlap before it allocates.
 // Layout is row-major in the order of `dims`. Feature maps are NHWC; `pixel_stride` is the distance, in elements, between
 // successive indices of the second-to-last axis (= dims[rank-1] when dense). Feature maps of 8-bit type have a pixel
 // stride that is a multiple of 16, or they are a channel slice of a tensor that has one (a concatenation that costs no copy).
 // Kernels may READ up to 63 bytes past the last channel of a pixel (the arena has that much slack; the values never
-// influence a result), and WRITE only the channels that exist.
+// influence a result), and WRITE only the channels that exist. Exception: an image of up to 4 channels is better dense
+// (pixel_stride == channels): a convolution then gathers a whole row of taps as one span.
+//
+// Higher axes are dense over pixels: index [n][h][w][c] is at ((n * H + h) * W + w) * pixel_stride + c. Tensors of rank 0 and 1 have
+// pixel_stride == their number of elements. No dimension is 0. Offsets are multiples of the element size (multiples of 64 are fastest).
+// Outputs of ops, and inputs of the program, are in the arena. Weights, bias, scales and tables of ConvQ8, ConvF32 and LutQ8 are
+// constants. The output of an op must not overlap its inputs, except that element-wise ops (BinaryQ8, LutQ8, BinaryF32, UnaryF32)
+// may write onto an input of the same type, shape and stride.
 //
 // Activations of 8 bits are all kU8 or all kS8 in one program (ProgramHeader::activation): the planner picks what the
 // CPU's kernels want; zero-points differ by 128, nothing else does. Weights are always kS8, in [-127, 127].

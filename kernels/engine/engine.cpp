@@ -1,0 +1,117 @@
+#include "engine/engine.h"
+
+#include <chrono>
+
+namespace sterna {
+namespace {
+
+// Copies between a dense tensor outside and one in the arena, whose pixels may be padded.
+void CopyIn(const uint8_t* dense, const Tensor& t, uint8_t* data) {
+  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
+  if (t.dense()) {
+    std::memcpy(data, dense, static_cast<size_t>(t.bytes()));
+    return;
+  }
+  for (int64_t i = 0; i < t.pixels(); ++i, dense += pixel, data += stride) std::memcpy(data, dense, pixel);
+}
+
+void CopyOut(const uint8_t* data, const Tensor& t, uint8_t* dense) {
+  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
+  if (t.dense()) {
+    std::memcpy(dense, data, static_cast<size_t>(t.bytes()));
+    return;
+  }
+  for (int64_t i = 0; i < t.pixels(); ++i, dense += pixel, data += stride) std::memcpy(dense, data, pixel);
+}
+
+double Milliseconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+}  // namespace
+
+Status Engine::Load(const uint8_t* bytes, size_t size, const LoadOptions& options, std::unique_ptr<Engine>* engine) {
+  if (options.threads < 1 || options.threads > kMaxThreads) return Status::Error(StatusCode::kInvalidArgument, "threads must be between 1 and 64");
+  std::unique_ptr<uint8_t, void (*)(void*)> aligned(nullptr, std::free);
+  if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
+    aligned.reset(static_cast<uint8_t*>(std::malloc(size)));
+    if (aligned == nullptr) return Status::Error(StatusCode::kOutOfMemory, "memory for the program could not be allocated");
+    std::memcpy(aligned.get(), bytes, size);
+    bytes = aligned.get();
+  }
+  Program program;
+  Status status = ParseProgram(bytes, size, options.memory_limit, &program);
+  std::unique_ptr<Engine> loaded(new Engine(options));
+  if (status.ok()) status = SelectKernels(options.isa, program.activation, &loaded->kernels_);
+  if (status.ok()) status = loaded->Prepare(program);
+  if (status.ok()) *engine = std::move(loaded);
+  return status;
+}
+
+Status Engine::Prepare(const Program& program) {
+  uint8_t* arena;
+  Status status = memory_.Allocate(program.arena_bytes, &arena);
+  arena_bytes_ = memory_.used();
+  std::vector<uint8_t*> retained(program.tensors.size(), nullptr);
+  for (size_t i = 0; status.ok() && i < program.ops.size(); ++i) {
+    const OpContext context(program, program.ops[i], kernels_, threads_, &memory_, arena, &retained);
+    DriverPtr driver;
+    status = PrepareOp(context, program.ops[i], &driver);
+    status.op = static_cast<int32_t>(i);
+    drivers_.push_back(std::move(driver));
+    opcodes_.push_back(program.ops[i].code);
+  }
+  if (!status.ok()) return status;
+  status = BindPorts(program, retained, arena);
+  if (status.ok()) status = AllocateScratch();
+  if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, &drivers_, &scratch_);
+  return status;
+}
+
+Status Engine::BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena) {
+  for (uint32_t id : program.inputs) inputs_.push_back({program.tensors[id], arena + program.tensors[id].offset});
+  for (uint32_t id : program.outputs) {
+    const Tensor& t = program.tensors[id];
+    uint8_t* data = t.location == Location::kArena ? arena + t.offset : retained[id];
+    if (data == nullptr) {  // a constant that no op reads
+      const uint64_t bytes = static_cast<uint64_t>(t.extent()) * SizeOf(t.dtype);
+      const Status status = memory_.Allocate(bytes, &data);
+      if (!status.ok()) return status;
+      std::memcpy(data, program.constants + t.offset, static_cast<size_t>(bytes));
+    }
+    outputs_.push_back({t, data});
+  }
+  return Status::Ok();
+}
+
+Status Engine::AllocateScratch() {
+  size_t bytes = 0;
+  for (const DriverPtr& driver : drivers_) bytes = std::max(bytes, driver->scratch_bytes());
+  const uint64_t before = memory_.used();
+  for (int i = 0; i < threads_; ++i) {
+    uint8_t* block;
+    const Status status = memory_.Allocate(bytes, &block);
+    if (!status.ok()) return status;
+    scratch_.push_back(block);
+  }
+  scratch_bytes_ = memory_.used() - before;
+  return Status::Ok();
+}
+
+Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms) {
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = 0; i < inputs_.size(); ++i) CopyIn(inputs[i], inputs_[i].tensor, inputs_[i].data);
+  if (pool_ != nullptr) pool_->BeginInference();
+  Status status = Status::Ok();
+  for (size_t i = 0; status.ok() && i < drivers_.size(); ++i) {
+    const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
+    OpDriver& driver = *drivers_[i];
+    if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(i));
+    else driver.Run(0, driver.units(), scratch_[0]);
+    if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
+    if (!driver.Succeeded()) status = Status::Error(StatusCode::kInvalidArgument, "an index is out of range", static_cast<int32_t>(i));
+  }
+  if (pool_ != nullptr) pool_->EndInference();
+  for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
+  return status;
+}
+
+}  // namespace sterna

@@ -1,0 +1,66 @@
+// A loaded program: validated, its weights packed for one ISA, all its memory allocated. Knows nothing of Node.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "engine/op.h"
+#include "engine/thread_pool.h"
+
+namespace sterna {
+
+struct LoadOptions {
+  int threads = 1;            // 1..kMaxThreads
+  const char* isa = nullptr;  // null: the best one
+  uint64_t memory_limit = uint64_t{1} << 30;  // bytes of arena, packed weights and scratch
+};
+constexpr int kMaxThreads = 64;
+
+class Engine {
+ public:
+  // `bytes` are needed during the call only, in any alignment. On success *engine is set.
+  static Status Load(const uint8_t* bytes, size_t size, const LoadOptions& options, std::unique_ptr<Engine>* engine);
+
+  // Dense row-major inputs and outputs, in program order, of exactly the bytes that InputBytes and OutputBytes say. One call at
+  // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds.
+  Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr);
+
+  size_t input_count() const { return inputs_.size(); }
+  size_t output_count() const { return outputs_.size(); }
+  uint64_t InputBytes(size_t i) const { return inputs_[i].tensor.bytes(); }
+  uint64_t OutputBytes(size_t i) const { return outputs_[i].tensor.bytes(); }
+
+  const char* isa() const { return kernels_.isa; }
+  int threads() const { return threads_; }
+  uint64_t arena_bytes() const { return arena_bytes_; }
+  uint64_t scratch_bytes() const { return scratch_bytes_; }
+  uint64_t packed_bytes() const { return memory_.used() - arena_bytes_ - scratch_bytes_; }
+  uint64_t memory_bytes() const { return memory_.used(); }
+
+  size_t op_count() const { return drivers_.size(); }
+  OpCode opcode(size_t op) const { return opcodes_[op]; }
+  const char* kernel(size_t op) const { return drivers_[op]->kernel(); }
+
+ private:
+  // A tensor that enters or leaves.
+  struct Port {
+    Tensor tensor;
+    uint8_t* data;
+  };
+
+  explicit Engine(const LoadOptions& options) : threads_(options.threads), memory_(options.memory_limit) {}
+  Status Prepare(const Program& program);
+  Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
+  Status AllocateScratch();
+
+  int threads_;
+  KernelSet kernels_;
+  Memory memory_;
+  uint64_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  std::vector<Port> inputs_, outputs_;
+  std::vector<OpCode> opcodes_;
+  std::vector<DriverPtr> drivers_;
+  std::vector<uint8_t*> scratch_;     // one block for each thread
+  std::unique_ptr<ThreadPool> pool_;  // last: its threads use all the rest
+};
+
+}  // namespace sterna

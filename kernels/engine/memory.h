@@ -1,0 +1,38 @@
+// Memory that a loaded program owns: 64-byte aligned blocks, allocated at load and never after, within one limit.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "sterna/status.h"
+
+namespace sterna {
+
+constexpr size_t kAlignment = 64;
+// Readable bytes after every block: kernels may read 63 past the end of a row (include/sterna/program.h).
+constexpr size_t kSlack = 64;
+
+inline uint64_t RoundUp(uint64_t v, uint64_t to) { return (v + to - 1) / to * to; }
+
+class Memory {
+ public:
+  explicit Memory(uint64_t limit) : limit_(limit) {}
+
+  // Zeroed, 64-byte aligned, with kSlack readable bytes after the end. `bytes` may be 0.
+  Status Allocate(uint64_t bytes, uint8_t** block);
+
+  // Bytes allocated, slack included.
+  uint64_t used() const { return used_; }
+
+ private:
+  struct Free {
+    void operator()(uint8_t* p) const { std::free(p); }
+  };
+  uint64_t limit_;
+  uint64_t used_ = 0;
+  std::vector<std::unique_ptr<uint8_t, Free>> blocks_;
+};
+
+}  // namespace sterna

@@ -1,0 +1,130 @@
+// How the engine sees an op: prepared once at load, then run on ranges of its output.
+//
+// prepare (at load)  checks tensors and attributes, packs weights, allocates what the op keeps, and binds every pointer;
+// run (begin, end)   computes the units [begin, end) of the output, on any thread, writing nothing else and allocating nothing.
+//
+// A unit is the smallest piece of output that is worth handing to a thread: an output pixel, an output row, a block of channels, a
+// segment of a long vector. What a unit computes never depends on the range it came in, so that any division among threads gives
+// the same bits.
+#pragma once
+#include <cstring>
+#include <memory>
+
+#include "engine/memory.h"
+#include "engine/program.h"
+#include "sterna/registry.h"
+
+namespace sterna {
+
+class OpDriver {
+ public:
+  virtual ~OpDriver() = default;
+  // `scratch`: scratch_bytes() bytes, 64-byte aligned, of this thread alone.
+  virtual void Run(int64_t begin, int64_t end, uint8_t* scratch) = 0;
+  // False after a run that met data it cannot work on (an index out of range).
+  virtual bool Succeeded() { return true; }
+
+  int64_t units() const { return units_; }
+  // Ranges are best multiples of this many units (the height of a GEMM tile).
+  int64_t granularity() const { return granularity_; }
+  // Rough cost of the whole op in nanoseconds on a slow core: whether to wake threads for it.
+  int64_t cost() const { return cost_; }
+  size_t scratch_bytes() const { return scratch_bytes_; }
+  const char* kernel() const { return kernel_; }
+
+ protected:
+  int64_t units_ = 1;
+  int64_t granularity_ = 1;
+  int64_t cost_ = 0;
+  size_t scratch_bytes_ = 0;
+  const char* kernel_ = "";
+};
+
+// What an op's prepare function works with.
+class OpContext {
+ public:
+  OpContext(const Program& program, const OpView& op, const KernelSet& kernels, int threads, Memory* memory, uint8_t* arena,
+            std::vector<uint8_t*>* retained)
+      : program_(program), op_(op), kernels_(kernels), threads_(threads), memory_(memory), arena_(arena), retained_(retained) {}
+
+  const KernelSet& kernels() const { return kernels_; }
+  int threads() const { return threads_; }
+  DType activation() const { return program_.activation; }
+  // Lowest and highest value of the program's 8-bit activations.
+  int32_t lowest() const { return activation() == DType::kU8 ? 0 : -128; }
+  int32_t highest() const { return lowest() + 255; }
+
+  uint32_t input_count() const { return op_.input_count; }
+  // Null when the input is absent.
+  const Tensor* Input(uint32_t i) const {
+    if (i >= op_.input_count || op_.inputs[i] == kAbsent) return nullptr;
+    return &program_.tensors[op_.inputs[i]];
+  }
+  const Tensor& Output(uint32_t i = 0) const { return program_.tensors[op_.outputs[i]]; }
+
+  // The op's attributes; the op table has checked the size.
+  template <typename T>
+  const T& Attrs() const { return *reinterpret_cast<const T*>(op_.attrs); }
+
+  // Where the elements are at run time, as bytes. A constant is copied into the program's memory on first use.
+  Status InputData(uint32_t i, const uint8_t** data) const;
+  uint8_t* OutputData(uint32_t i = 0) const { return arena_ + Output(i).offset; }
+
+  // The bytes of a constant, valid during load only: for what is packed or copied. Null when the input is absent or not constant.
+  const uint8_t* Constant(uint32_t i) const {
+    const Tensor* t = Input(i);
+    return t != nullptr && t->location == Location::kConst ? program_.constants + t->offset : nullptr;
+  }
+
+  Status Allocate(uint64_t bytes, uint8_t** block) const { return memory_->Allocate(bytes, block); }
+
+ private:
+  const Program& program_;
+  const OpView& op_;
+  const KernelSet& kernels_;
+  int threads_;
+  Memory* memory_;
+  uint8_t* arena_;
+  std::vector<uint8_t*>* retained_;  // by tensor id; null: not copied yet
+};
+
+using DriverPtr = std::unique_ptr<OpDriver>;
+using PrepareFunction = Status (*)(const OpContext& context, DriverPtr* driver);
+
+struct OpTraits {
+  OpCode code;
+  uint16_t min_inputs, max_inputs;  // one output always
+  uint16_t required;                // the first `required` inputs must be present
+  uint16_t attr_bytes;
+  PrepareFunction prepare;
+};
+
+// Checks the op against its row of the table and prepares it.
+Status PrepareOp(const OpContext& context, const OpView& op, DriverPtr* driver);
+
+inline Status Unsupported(const char* message) { return Status::Error(StatusCode::kUnsupportedOp, message); }
+inline Status Mismatch(const char* message) { return Status::Error(StatusCode::kShapeMismatch, message); }
+
+// One prepare function for each opcode; ops/<op>.cpp.
+Status PrepareConvQ8(const OpContext& context, DriverPtr* driver);
+Status PrepareConvF32(const OpContext& context, DriverPtr* driver);
+Status PrepareBinaryQ8(const OpContext& context, DriverPtr* driver);
+Status PrepareLutQ8(const OpContext& context, DriverPtr* driver);
+Status PreparePoolQ8(const OpContext& context, DriverPtr* driver);
+Status PreparePoolF32(const OpContext& context, DriverPtr* driver);
+Status PrepareResizeQ8(const OpContext& context, DriverPtr* driver);
+Status PrepareResizeF32(const OpContext& context, DriverPtr* driver);
+Status PrepareQuantize(const OpContext& context, DriverPtr* driver);
+Status PrepareDequantize(const OpContext& context, DriverPtr* driver);
+Status PrepareNormalizeU8(const OpContext& context, DriverPtr* driver);
+Status PrepareMatMulF32(const OpContext& context, DriverPtr* driver);
+Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver);
+Status PrepareUnaryF32(const OpContext& context, DriverPtr* driver);
+Status PrepareReduceF32(const OpContext& context, DriverPtr* driver);
+Status PrepareSoftmaxF32(const OpContext& context, DriverPtr* driver);
+Status PrepareCopy(const OpContext& context, DriverPtr* driver);
+Status PrepareTranspose(const OpContext& context, DriverPtr* driver);
+Status PreparePad(const OpContext& context, DriverPtr* driver);
+Status PrepareGather(const OpContext& context, DriverPtr* driver);
+
+}  // namespace sterna

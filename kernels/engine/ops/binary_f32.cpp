@@ -1,0 +1,100 @@
+// BinaryF32: arithmetic of two float tensors with numpy broadcasting, and a unary function of the result.
+#include <cmath>
+
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+#include "engine/ops/unary.h"
+
+namespace sterna {
+namespace {
+
+// a and b advance by their steps, 0 or 1 mostly.
+using Segment = void (*)(int64_t n, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y);
+
+float Add(float a, float b) { return a + b; }
+float Sub(float a, float b) { return a - b; }
+float Mul(float a, float b) { return a * b; }
+float Div(float a, float b) { return a / b; }
+float Min(float a, float b) { return a < b ? a : b; }
+float Max(float a, float b) { return a > b ? a : b; }
+float Pow(float a, float b) { return b == 2.0f ? a * a : std::pow(a, b); }
+float PRelu(float a, float b) { return a < 0.0f ? a * b : a; }
+
+template <float (*f)(float, float)>
+void Each(int64_t n, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y) {
+  // Constant steps let the compiler vectorize the common cases.
+  if (a_step == 1 && b_step == 1) {
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
+  } else if (a_step == 1 && b_step == 0) {
+    const float constant = *b;
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], constant);
+  } else if (a_step == 0 && b_step == 1) {
+    const float constant = *a;
+    for (int64_t i = 0; i < n; ++i) y[i] = f(constant, b[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * a_step], b[i * b_step]);
+  }
+}
+
+struct Row {
+  BinaryKind kind;
+  Segment run;
+};
+constexpr Row kFunctions[] = {
+    {BinaryKind::kAdd, Each<Add>}, {BinaryKind::kSub, Each<Sub>}, {BinaryKind::kMul, Each<Mul>}, {BinaryKind::kDiv, Each<Div>},
+    {BinaryKind::kMin, Each<Min>}, {BinaryKind::kMax, Each<Max>}, {BinaryKind::kPow, Each<Pow>}, {BinaryKind::kPRelu, Each<PRelu>},
+};
+
+Segment Find(int32_t kind) {
+  for (const Row& row : kFunctions) {
+    if (row.kind == static_cast<BinaryKind>(kind)) return row.run;
+  }
+  return nullptr;
+}
+
+class BinaryF32 final : public OpDriver {
+ public:
+  BinaryF32(const LoopNest<3>& nest, Segment run, const UnaryFunction& unary, const uint8_t* a, const uint8_t* b, uint8_t* y)
+      : nest_(nest), run_(run), unary_(unary), a_(reinterpret_cast<const float*>(a)), b_(reinterpret_cast<const float*>(b)),
+        y_(reinterpret_cast<float*>(y)) {
+    units_ = nest_.units();
+    cost_ = units_ * nest_.inner() / nest_.segments() / 2;
+    kernel_ = "binary_f32";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) {
+      float* y = y_ + at[2];
+      run_(n, a_ + at[0], nest_.inner_stride(0), b_ + at[1], nest_.inner_stride(1), y);
+      if (unary_.body != nullptr) unary_.Apply(static_cast<size_t>(n), y, y);
+    });
+  }
+
+ private:
+  LoopNest<3> nest_;
+  Segment run_;
+  UnaryFunction unary_;  // body null: none
+  const float *a_, *b_;
+  float* y_;
+};
+
+}  // namespace
+
+Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver) {
+  const BinaryF32Attrs& attrs = context.Attrs<BinaryF32Attrs>();
+  const Tensor &a = *context.Input(0), &b = *context.Input(1), &y = context.Output();
+  if (a.dtype != DType::kF32 || b.dtype != DType::kF32 || y.dtype != DType::kF32) return Mismatch("a float binary op has the wrong types");
+  const Segment run = Find(attrs.kind);
+  if (run == nullptr) return Unsupported("unknown binary function");
+  LoopNest<3> nest;
+  if (!BinaryNest(a, b, y, &nest)) return Mismatch("the shapes of a binary op do not broadcast");
+  UnaryFunction unary;
+  Status status = Status::Ok();
+  if (attrs.unary != static_cast<int32_t>(UnaryKind::kIdentity)) status = MakeUnary(context.kernels(), attrs.unary, attrs.alpha, attrs.beta, &unary);
+  const uint8_t *a_data = nullptr, *b_data = nullptr;
+  if (status.ok()) status = context.InputData(0, &a_data);
+  if (status.ok()) status = context.InputData(1, &b_data);
+  if (status.ok()) driver->reset(new BinaryF32(nest, run, unary, a_data, b_data, context.OutputData()));
+  return status;
+}
+
+}  // namespace sterna

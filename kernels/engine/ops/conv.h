@@ -1,0 +1,244 @@
+// What quantized and float convolutions share: geometry, im2col, and the drivers. A driver is a template over `Gemm`, which knows
+// how to compute a block of output pixels from rows of A:
+//
+//   Gemm::Element                                               uint8_t or float
+//   void Run(pixel, count, panel, a, a_stride, scratch) const   output pixels [pixel, pixel + count), channels of one panel
+//   size_t ScratchBytes(pixels) const
+//   int64_t panels() const
+//
+// A panel is a range of output channels with packed weights of its own: a group of a grouped convolution, or one thread's share of
+// a fully connected layer.
+#pragma once
+#include <algorithm>
+#include <cstring>
+
+#include "engine/op.h"
+
+namespace sterna {
+
+struct ConvShape {
+  int64_t n, h, w, c;       // input
+  int64_t oh, ow, o;        // output
+  int64_t kh, kw, cg;       // kernel; input channels of a group
+  ConvGeometry g;
+
+  int64_t k() const { return kh * kw * cg; }
+  int64_t og() const { return o / g.group; }
+  int64_t pixels() const { return n * oh * ow; }
+  int64_t macs() const { return pixels() * o * k(); }
+  bool depthwise() const { return g.group > 1 && g.group == c && g.group == o; }
+  bool pointwise() const {
+    return kh == 1 && kw == 1 && g.group == 1 && g.pad_top == 0 && g.pad_left == 0 && g.pad_bottom == 0 && g.pad_right == 0;
+  }
+  bool direct() const { return pointwise() && g.stride_h == 1 && g.stride_w == 1; }
+};
+
+// x [N,H,W,C], w [O,KH,KW,C/group] dense, y [N,OH,OW,O].
+Status CheckConv(const Tensor& x, const Tensor& w, const Tensor& y, const ConvGeometry& geometry, ConvShape* shape);
+
+// Whether `t`, if there is one, is a dense constant vector of this type and length.
+Status CheckVector(const OpContext& context, uint32_t input, DType type, int64_t length);
+
+constexpr int64_t kGemmRows = 8;  // tallest GEMM tile of any ISA: ranges of pixels are best multiples of it
+
+// Copies n bytes in pieces of 16: may read and write up to 15 bytes more, which the next copy or the slack takes.
+inline void CopySpan(uint8_t* to, const uint8_t* from, size_t n) {
+  for (size_t i = 0; i < n; i += 16) std::memcpy(to + i, from + i, 16);
+}
+
+// Rows of A for a block of output pixels: the kernel_h x kernel_w x C/group values under each, in the order of the weights.
+template <typename T>
+class Im2Col {
+ public:
+  Im2Col(const ConvShape& shape, const Tensor& x, const uint8_t* data, T fill)
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), fill_(fill) {}
+
+  // Elements from one row to the next.
+  size_t row_stride() const { return RoundUp(static_cast<uint64_t>(s_.k()), 16 / sizeof(T)); }
+  size_t BlockBytes(int64_t pixels) const { return RoundUp(static_cast<uint64_t>(pixels) * row_stride() * sizeof(T), 64) + kSlack; }
+
+  // Pixels of a block: the rows fit L1 while the weights do too; large weights are read once a block, so the block fills L2.
+  int64_t BlockPixels() const {
+    const int64_t row = static_cast<int64_t>(row_stride() * sizeof(T));
+    const int64_t weights = s_.og() * s_.k() * static_cast<int64_t>(sizeof(T));
+    const int64_t budget = weights <= 128 * 1024 ? 24 * 1024 : 192 * 1024;
+    const int64_t pixels = std::max(budget / row / kGemmRows * kGemmRows, kGemmRows);
+    return std::min(pixels, s_.pixels());
+  }
+
+  // `channel`: the first input channel of the group.
+  void Gather(int64_t pixel, int64_t count, int64_t channel, T* out) const {
+    int64_t ox = pixel % s_.ow, oy = pixel / s_.ow % s_.oh, n = pixel / (s_.ow * s_.oh);
+    for (int64_t i = 0; i < count; ++i, out += row_stride()) {
+      GatherPixel(n, oy, ox, channel, out);
+      if (++ox < s_.ow) continue;
+      ox = 0;
+      if (++oy < s_.oh) continue;
+      oy = 0;
+      ++n;
+    }
+  }
+
+ private:
+  void GatherPixel(int64_t n, int64_t oy, int64_t ox, int64_t channel, T* out) const {
+    const int64_t y0 = oy * s_.g.stride_h - s_.g.pad_top, x0 = ox * s_.g.stride_w - s_.g.pad_left;
+    const int64_t row_taps = s_.kw * s_.cg;
+    // Taps [first, last) of a row are inside the image.
+    const int64_t dilation = s_.g.dilation_w;
+    const int64_t first = std::min(x0 >= 0 ? 0 : (-x0 + dilation - 1) / dilation, s_.kw);
+    const int64_t last = std::max(x0 >= s_.w ? 0 : std::min((s_.w - 1 - x0) / dilation + 1, s_.kw), first);
+    for (int64_t ky = 0; ky < s_.kh; ++ky, out += row_taps) {
+      const int64_t iy = y0 + ky * s_.g.dilation_h;
+      if (iy < 0 || iy >= s_.h) {
+        std::fill_n(out, row_taps, fill_);
+        continue;
+      }
+      const T* from = x_ + ((n * s_.h + iy) * s_.w + x0 + first * dilation) * stride_ + channel;
+      if (first > 0) std::fill_n(out, first * s_.cg, fill_);
+      CopyTaps(out + first * s_.cg, from, last - first);
+      if (last < s_.kw) std::fill_n(out + last * s_.cg, (s_.kw - last) * s_.cg, fill_);
+    }
+  }
+
+  void CopyTaps(T* to, const T* from, int64_t taps) const {
+    const size_t bytes = static_cast<size_t>(s_.cg) * sizeof(T);
+    if (s_.g.dilation_w == 1 && stride_ == s_.cg) return Copy(to, from, static_cast<size_t>(taps) * bytes);
+    for (int64_t t = 0; t < taps; ++t) Copy(to + t * s_.cg, from + t * s_.g.dilation_w * stride_, bytes);
+  }
+
+  static void Copy(T* to, const T* from, size_t bytes) {
+    CopySpan(reinterpret_cast<uint8_t*>(to), reinterpret_cast<const uint8_t*>(from), bytes);
+  }
+
+  ConvShape s_;
+  const T* x_;
+  int64_t stride_;
+  T fill_;
+};
+
+inline int64_t ConvCost(const ConvShape& s) { return s.macs() / 32; }
+
+// 1x1, stride 1: the feature map is the matrix. Units: pixels.
+template <typename Gemm>
+class DirectConv final : public OpDriver {
+ public:
+  DirectConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
+      : x_(reinterpret_cast<const typename Gemm::Element*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+    units_ = shape.pixels();
+    granularity_ = kGemmRows;
+    cost_ = ConvCost(shape);
+    scratch_bytes_ = gemm_.ScratchBytes(units_);
+    kernel_ = gemm_.name();
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    gemm_.Run(begin, end - begin, 0, x_ + begin * stride_, static_cast<size_t>(stride_), scratch);
+  }
+
+ private:
+  const typename Gemm::Element* x_;
+  int64_t stride_;
+  Gemm gemm_;
+};
+
+// 1x1, stride 1, too few pixels to share: units are panels of output channels.
+template <typename Gemm>
+class PanelConv final : public OpDriver {
+ public:
+  PanelConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
+      : x_(reinterpret_cast<const typename Gemm::Element*>(data)), stride_(x.pixel_stride), pixels_(shape.pixels()), gemm_(std::move(gemm)) {
+    units_ = gemm_.panels();
+    cost_ = ConvCost(shape);
+    scratch_bytes_ = gemm_.ScratchBytes(pixels_);
+    kernel_ = gemm_.name();
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    for (int64_t panel = begin; panel < end; ++panel) gemm_.Run(0, pixels_, panel, x_, static_cast<size_t>(stride_), scratch);
+  }
+
+ private:
+  const typename Gemm::Element* x_;
+  int64_t stride_, pixels_;
+  Gemm gemm_;
+};
+
+// 1x1 with a stride: one GEMM a row, whose rows of A are `stride` pixels apart. Units: output rows.
+template <typename Gemm>
+class StridedConv final : public OpDriver {
+ public:
+  StridedConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
+      : s_(shape), x_(reinterpret_cast<const typename Gemm::Element*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+    units_ = s_.n * s_.oh;
+    cost_ = ConvCost(s_);
+    scratch_bytes_ = gemm_.ScratchBytes(s_.ow);
+    kernel_ = gemm_.name();
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t input_row = row / s_.oh * s_.h + row % s_.oh * s_.g.stride_h;
+      gemm_.Run(row * s_.ow, s_.ow, 0, x_ + input_row * s_.w * stride_, static_cast<size_t>(s_.g.stride_w * stride_), scratch);
+    }
+  }
+
+ private:
+  ConvShape s_;
+  const typename Gemm::Element* x_;
+  int64_t stride_;
+  Gemm gemm_;
+};
+
+// Everything else: gather a block of rows of A, then multiply. Units: output pixels.
+template <typename Gemm>
+class GatheredConv final : public OpDriver {
+ public:
+  using T = typename Gemm::Element;
+
+  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(im2col), gemm_(std::move(gemm)) {
+    units_ = s_.pixels();
+    granularity_ = kGemmRows;
+    block_ = im2col_.BlockPixels();
+    cost_ = ConvCost(s_);
+    scratch_bytes_ = im2col_.BlockBytes(block_) + gemm_.ScratchBytes(block_);
+    kernel_ = gemm_.name();
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    T* rows = reinterpret_cast<T*>(scratch);
+    uint8_t* gemm_scratch = scratch + im2col_.BlockBytes(block_);
+    for (int64_t pixel = begin; pixel < end; pixel += block_) {
+      const int64_t count = std::min(block_, end - pixel);
+      for (int64_t group = 0; group < s_.g.group; ++group) {
+        im2col_.Gather(pixel, count, group * s_.cg, rows);
+        gemm_.Run(pixel, count, group, rows, im2col_.row_stride(), gemm_scratch);
+      }
+    }
+  }
+
+ private:
+  ConvShape s_;
+  Im2Col<T> im2col_;
+  Gemm gemm_;
+  int64_t block_;
+};
+
+// The channel ranges that get packed weights of their own: groups, or shares of a layer with few pixels.
+struct PanelPlan {
+  int64_t panels, width;  // every panel but the last has `width` channels
+};
+inline PanelPlan PlanPanels(const ConvShape& s, int threads) {
+  if (s.g.group > 1) return {s.g.group, s.og()};
+  const bool few_pixels = s.pixels() < kGemmRows * threads;
+  if (!s.direct() || !few_pixels || threads == 1) return {1, s.o};
+  // 192 is a multiple of every ISA's panel width (16, 32, 48, 64).
+  const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>((s.o + threads - 1) / threads), 192));
+  return {(s.o + width - 1) / width, width};
+}
+
+// The driver that fits the shape; depthwise convolutions have drivers of their own.
+template <typename Gemm>
+DriverPtr MakeConvDriver(const ConvShape& s, const Tensor& x, const uint8_t* data, typename Gemm::Element fill, Gemm gemm) {
+  if (s.direct() && gemm.panels() > 1) return DriverPtr(new PanelConv<Gemm>(s, x, data, std::move(gemm)));
+  if (s.direct()) return DriverPtr(new DirectConv<Gemm>(s, x, data, std::move(gemm)));
+  if (s.pointwise()) return DriverPtr(new StridedConv<Gemm>(s, x, data, std::move(gemm)));
+  return DriverPtr(new GatheredConv<Gemm>(s, Im2Col<typename Gemm::Element>(s, x, data, fill), std::move(gemm)));
+}
+
+}  // namespace sterna

@@ -1,0 +1,215 @@
+// ConvF32: checks the attributes, packs the weights for the chosen kernel, and picks the driver.
+#include <cmath>
+#include <limits>
+
+#include "engine/ops/conv.h"
+#include "engine/ops/depthwise.h"
+#include "engine/ops/unary.h"
+
+namespace sterna {
+namespace {
+
+enum Input : uint32_t { kX, kW, kBias, kSlope, kResidual };
+
+// Where a convolution writes, and what it adds. Activations beyond a clamp or PRelu are applied to the finished block.
+struct Target {
+  float* y;
+  size_t y_stride;
+  EpilogueF32 epilogue;
+  bool finish;  // `unary`, then the late residual, are applied after the kernel
+  UnaryFunction unary;
+  const float* late_residual;
+  size_t late_residual_stride;
+
+  EpilogueF32 At(int64_t pixel, int64_t channel) const {
+    EpilogueF32 e = epilogue;
+    if (e.bias != nullptr) e.bias += channel;
+    if (e.slope != nullptr) e.slope += channel;
+    if (e.residual != nullptr) e.residual += static_cast<size_t>(pixel) * e.residual_stride + static_cast<size_t>(channel);
+    return e;
+  }
+  float* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
+
+  void Finish(int64_t pixel, int64_t count, int64_t channel, size_t width) const {
+    if (!finish) return;
+    for (int64_t p = pixel; p < pixel + count; ++p) {
+      float* row = OutputAt(p, channel);
+      unary.Apply(width, row, row);
+      if (late_residual == nullptr) continue;
+      const float* residual = late_residual + static_cast<size_t>(p) * late_residual_stride + channel;
+      for (size_t i = 0; i < width; ++i) row[i] += residual[i];
+    }
+  }
+};
+
+class GemmF32 {
+ public:
+  using Element = float;
+
+  GemmF32(const GemmF32Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
+      : kernel_(kernel), n_(s.o), k_(static_cast<size_t>(s.k())), plan_(plan), target_(target) {}
+
+  void Run(int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
+    const int64_t channel = panel * plan_.width;
+    const GemmF32Args args{static_cast<size_t>(count),
+                           Width(panel),
+                           k_,
+                           a,
+                           a_stride,
+                           packed_[static_cast<size_t>(panel)],
+                           target_.OutputAt(pixel, channel),
+                           target_.y_stride,
+                           target_.At(pixel, channel),
+                           scratch};
+    kernel_->run(&args);
+    target_.Finish(pixel, count, channel, args.n);
+  }
+  size_t ScratchBytes(int64_t pixels) const {
+    return RoundUp(kernel_->scratch_bytes(static_cast<size_t>(pixels), static_cast<size_t>(plan_.width), k_), 64);
+  }
+  int64_t panels() const { return plan_.panels; }
+  const char* name() const { return kernel_->name; }
+
+  Status Pack(const OpContext& context, const float* w) {
+    for (int64_t panel = 0; panel < plan_.panels; ++panel) {
+      uint8_t* block;
+      const Status status = context.Allocate(kernel_->packed_bytes(Width(panel), k_), &block);
+      if (!status.ok()) return status;
+      kernel_->pack(Width(panel), k_, w + panel * plan_.width * static_cast<int64_t>(k_), block);
+      packed_.push_back(block);
+    }
+    return Status::Ok();
+  }
+
+ private:
+  size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
+
+  const GemmF32Kernel* kernel_;
+  int64_t n_;
+  size_t k_;
+  PanelPlan plan_;
+  Target target_;
+  std::vector<const uint8_t*> packed_;
+};
+
+class DwF32 {
+ public:
+  using Element = float;
+
+  DwF32(const DwConvF32Kernel* kernel, const float* w, const Target& target) : kernel_(kernel), w_(w), target_(target) {}
+
+  void Run(const ConvShape& s, const float* const* rows, int64_t row, const float* zero_pixel, size_t x_stride, uint8_t*) const {
+    DwConvF32Args args;
+    args.channels = static_cast<size_t>(s.c);
+    args.kernel_h = static_cast<size_t>(s.kh), args.kernel_w = static_cast<size_t>(s.kw);
+    args.stride_w = static_cast<size_t>(s.g.stride_w), args.dilation_w = static_cast<size_t>(s.g.dilation_w);
+    args.x_width = static_cast<size_t>(s.w), args.y_width = static_cast<size_t>(s.ow);
+    args.pad_left = s.g.pad_left;
+    args.rows = rows, args.x_stride = x_stride, args.zero_pixel = zero_pixel, args.w = w_;
+    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
+    args.epilogue = target_.At(row * s.ow, 0);
+    kernel_->run(&args);
+    target_.Finish(row * s.ow, s.ow, 0, args.channels);
+  }
+  size_t ScratchBytes(const ConvShape&) const { return 0; }
+  const char* name() const { return kernel_->name; }
+
+ private:
+  const DwConvF32Kernel* kernel_;
+  const float* w_;
+  Target target_;
+};
+
+Status CheckTensors(const OpContext& context, const ConvShape& s) {
+  const Tensor &x = *context.Input(kX), &w = *context.Input(kW), &y = context.Output();
+  if (x.dtype != DType::kF32 || y.dtype != DType::kF32 || w.dtype != DType::kF32) return Mismatch("a float convolution has the wrong types");
+  Status status = CheckVector(context, kBias, DType::kF32, s.o);
+  if (status.ok()) status = CheckVector(context, kSlope, DType::kF32, s.o);
+  const Tensor* residual = context.Input(kResidual);
+  if (!status.ok() || residual == nullptr) return status;
+  return residual->dtype == DType::kF32 && SameShape(*residual, y) ? Status::Ok() : Mismatch("a residual does not have its convolution's type and shape");
+}
+
+// The activation as the kernels' epilogue, or as a function to apply afterwards.
+Status MakeActivation(const OpContext& context, const ConvF32Attrs& a, int64_t channels, Target* target) {
+  EpilogueF32& e = target->epilogue;
+  const UnaryKind kind = static_cast<UnaryKind>(a.unary);
+  e.lo = -std::numeric_limits<float>::infinity();
+  e.hi = std::numeric_limits<float>::infinity();
+  target->finish = false;
+  if (e.slope != nullptr || kind == UnaryKind::kIdentity) return Status::Ok();
+  if (kind == UnaryKind::kRelu || kind == UnaryKind::kClip) {
+    e.lo = kind == UnaryKind::kRelu ? 0.0f : a.alpha;
+    if (kind == UnaryKind::kClip) e.hi = a.beta;
+    return Status::Ok();
+  }
+  if (kind == UnaryKind::kLeakyRelu) {
+    uint8_t* slope;
+    const Status status = context.Allocate(static_cast<uint64_t>(channels) * 4 + 64 * 4, &slope);
+    if (!status.ok()) return status;
+    std::fill_n(reinterpret_cast<float*>(slope), channels, a.alpha);
+    e.slope = reinterpret_cast<const float*>(slope);
+    return status;
+  }
+  target->finish = true;
+  if (!a.residual_first) {
+    target->late_residual = e.residual;
+    target->late_residual_stride = e.residual_stride;
+    e.residual = nullptr;
+  }
+  return MakeUnary(context.kernels(), a.unary, a.alpha, a.beta, &target->unary);
+}
+
+Status CopyVector(const OpContext& context, uint32_t input, const float** out) {
+  const uint8_t* data = nullptr;
+  const Status status = context.Input(input) != nullptr ? context.InputData(input, &data) : Status::Ok();
+  *out = reinterpret_cast<const float*>(data);
+  return status;
+}
+
+Status MakeTarget(const OpContext& context, const ConvF32Attrs& a, int64_t channels, Target* target) {
+  *target = {};
+  EpilogueF32& e = target->epilogue;
+  Status status = CopyVector(context, kBias, &e.bias);
+  if (status.ok()) status = CopyVector(context, kSlope, &e.slope);
+  if (status.ok()) status = CopyVector(context, kResidual, &e.residual);
+  if (!status.ok()) return status;
+  if (e.residual != nullptr) e.residual_stride = static_cast<size_t>(context.Input(kResidual)->pixel_stride);
+  e.residual_first = a.residual_first != 0;
+  target->y = reinterpret_cast<float*>(context.OutputData());
+  target->y_stride = static_cast<size_t>(context.Output().pixel_stride);
+  return MakeActivation(context, a, channels, target);
+}
+
+Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+  uint8_t* w;
+  Status status = context.Allocate(static_cast<uint64_t>(s.c * s.k()) * 4, &w);
+  const float* zero_row = nullptr;
+  if (status.ok()) status = MakeZeroRow(context, s, *context.Input(kX), 0.0f, &zero_row);
+  if (!status.ok()) return status;
+  TransposeDepthwise(s, reinterpret_cast<const float*>(context.Constant(kW)), reinterpret_cast<float*>(w));
+  const DwF32 dw(context.kernels().dwconv_f32, reinterpret_cast<const float*>(w), target);
+  driver->reset(new DepthwiseConv<DwF32>(s, *context.Input(kX), x, zero_row, dw));
+  return status;
+}
+
+}  // namespace
+
+Status PrepareConvF32(const OpContext& context, DriverPtr* driver) {
+  const ConvF32Attrs& attrs = context.Attrs<ConvF32Attrs>();
+  ConvShape shape;
+  Status status = CheckConv(*context.Input(kX), *context.Input(kW), context.Output(), attrs.geometry, &shape);
+  if (status.ok()) status = CheckTensors(context, shape);
+  Target target;
+  if (status.ok()) status = MakeTarget(context, attrs, shape.o, &target);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(kX, &x);
+  if (!status.ok()) return status;
+  if (shape.depthwise() && shape.kh <= kMaxDepthwiseRows) return PrepareDepthwise(context, shape, target, x, driver);
+  GemmF32 gemm(context.kernels().gemm_f32, shape, PlanPanels(shape, context.threads()), target);
+  status = gemm.Pack(context, reinterpret_cast<const float*>(context.Constant(kW)));
+  if (status.ok()) *driver = MakeConvDriver(shape, *context.Input(kX), x, 0.0f, std::move(gemm));
+  return status;
+}
+
+}  // namespace sterna

@@ -1,0 +1,242 @@
+// ConvQ8: checks the attributes, packs the weights for the chosen kernel, and picks the driver.
+#include <cmath>
+
+#include "engine/ops/conv.h"
+#include "engine/ops/depthwise.h"
+#include "engine/ops/table.h"
+
+namespace sterna {
+namespace {
+
+// Longest sum of products u8 * s8 that is exact in 32 bits, with room for the bias: 66000 * 255 * 127 < 2^31.
+constexpr int64_t kMaxDepth = 66000;
+
+enum Input : uint32_t { kX, kW, kBias, kScale, kScaleNeg, kTable, kResidual };
+
+// Where a convolution writes, and what it adds.
+struct Target {
+  uint8_t* y;
+  size_t y_stride;
+  RequantQ8 requant;
+
+  // The epilogue of output pixels from `pixel` on, channels from `channel` on.
+  RequantQ8 At(int64_t pixel, int64_t channel) const {
+    RequantQ8 r = requant;
+    r.scale += channel;
+    if (r.scale_neg != nullptr) r.scale_neg += channel;
+    if (r.residual != nullptr) r.residual += static_cast<size_t>(pixel) * r.residual_stride + static_cast<size_t>(channel);
+    return r;
+  }
+  uint8_t* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
+};
+
+class GemmQ8 {
+ public:
+  using Element = uint8_t;
+
+  GemmQ8(const GemmQ8Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
+      : kernel_(kernel), n_(s.o), k_(static_cast<size_t>(s.k())), plan_(plan), target_(target) {}
+
+  void Run(int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
+    const int64_t channel = panel * plan_.width;
+    const GemmQ8Args args{static_cast<size_t>(count),
+                          Width(panel),
+                          k_,
+                          a,
+                          a_stride,
+                          packed_[static_cast<size_t>(panel)],
+                          target_.OutputAt(pixel, channel),
+                          target_.y_stride,
+                          target_.At(pixel, channel),
+                          scratch};
+    kernel_->run(&args);
+  }
+  size_t ScratchBytes(int64_t pixels) const {
+    return RoundUp(kernel_->scratch_bytes(static_cast<size_t>(pixels), static_cast<size_t>(plan_.width), k_), 64);
+  }
+  int64_t panels() const { return plan_.panels; }
+  const char* name() const { return kernel_->name; }
+  size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
+
+  // False when the kernel cannot be exact for these weights.
+  Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, int32_t x_zp, bool* exact) {
+    *exact = true;
+    for (int64_t panel = 0; panel < plan_.panels && *exact; ++panel) {
+      const int64_t channel = panel * plan_.width;
+      uint8_t* block;
+      const Status status = context.Allocate(kernel_->packed_bytes(Width(panel), k_), &block);
+      if (!status.ok()) return status;
+      *exact = kernel_->pack(Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, x_zp, block);
+      packed_.push_back(block);
+    }
+    return Status::Ok();
+  }
+
+ private:
+  const GemmQ8Kernel* kernel_;
+  int64_t n_;
+  size_t k_;
+  PanelPlan plan_;
+  Target target_;
+  std::vector<const uint8_t*> packed_;
+};
+
+class DwQ8 {
+ public:
+  using Element = uint8_t;
+
+  DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const Target& target) : kernel_(kernel), packed_(packed), target_(target) {}
+
+  void Run(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+    DwConvQ8Args args;
+    args.channels = static_cast<size_t>(s.c);
+    args.kernel_h = static_cast<size_t>(s.kh), args.kernel_w = static_cast<size_t>(s.kw);
+    args.stride_w = static_cast<size_t>(s.g.stride_w), args.dilation_w = static_cast<size_t>(s.g.dilation_w);
+    args.x_width = static_cast<size_t>(s.w), args.y_width = static_cast<size_t>(s.ow);
+    args.pad_left = s.g.pad_left;
+    args.rows = rows, args.x_stride = x_stride, args.zero_pixel = zero_pixel;
+    args.packed = packed_;
+    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
+    args.requant = target_.At(row * s.ow, 0);
+    args.scratch = scratch;
+    kernel_->run(&args);
+  }
+  size_t ScratchBytes(const ConvShape& s) const {
+    return kernel_->scratch_bytes(static_cast<size_t>(s.c), static_cast<size_t>(s.kh), static_cast<size_t>(s.kw), static_cast<size_t>(s.w),
+                                  static_cast<size_t>(s.ow));
+  }
+  const char* name() const { return kernel_->name; }
+
+ private:
+  const DwConvQ8Kernel* kernel_;
+  const uint8_t* packed_;
+  Target target_;
+};
+
+Status CheckAttrs(const OpContext& context, const ConvQ8Attrs& a, bool residual) {
+  const int32_t lo = context.lowest(), hi = context.highest();
+  const auto in = [&](int32_t v) { return v >= lo && v <= hi; };
+  if (!in(a.x_zp) || !in(a.mid_zp) || !in(a.mid_lo) || !in(a.mid_hi) || a.mid_lo > a.mid_hi) {
+    return Unsupported("a zero-point or clamp is outside the activation type");
+  }
+  if (!residual) return Status::Ok();
+  if (!in(a.res_zp) || !in(a.y_zp) || !in(a.y_lo) || !in(a.y_hi) || a.y_lo > a.y_hi) return Unsupported("a zero-point or clamp is outside the activation type");
+  return std::isfinite(a.mid_mul) && std::isfinite(a.res_mul) ? Status::Ok() : Unsupported("a scale is not finite");
+}
+
+Status CheckTensors(const OpContext& context, const ConvShape& s) {
+  const Tensor &x = *context.Input(kX), &w = *context.Input(kW), &y = context.Output();
+  if (x.dtype != context.activation() || y.dtype != context.activation() || w.dtype != DType::kS8) return Mismatch("a quantized convolution has the wrong types");
+  if (s.k() > kMaxDepth) return Unsupported("a convolution sums more products than fit 32 bits");
+  if (context.Input(kScale) == nullptr) return Mismatch("a quantized convolution needs its scale");
+  Status status = CheckVector(context, kBias, DType::kS32, s.o);
+  if (status.ok()) status = CheckVector(context, kScale, DType::kF32, s.o);
+  if (status.ok()) status = CheckVector(context, kScaleNeg, DType::kF32, s.o);
+  if (status.ok()) status = CheckVector(context, kTable, context.activation(), 256);
+  const Tensor* residual = context.Input(kResidual);
+  if (!status.ok() || residual == nullptr) return status;
+  return residual->dtype == context.activation() && SameShape(*residual, y) ? Status::Ok() : Mismatch("a residual does not have its convolution's type and shape");
+}
+
+// A copy that is readable 64 entries past the last channel, whatever channel a kernel starts from.
+Status CopyScale(const OpContext& context, uint32_t input, int64_t channels, const float** out) {
+  const float* from = reinterpret_cast<const float*>(context.Constant(input));
+  *out = nullptr;
+  if (from == nullptr) return Status::Ok();
+  for (int64_t i = 0; i < channels; ++i) {
+    if (!std::isfinite(from[i])) return Unsupported("a scale is not finite");
+  }
+  uint8_t* block;
+  const Status status = context.Allocate(RoundUp(static_cast<uint64_t>(channels), 64) * 4 + 64 * 4, &block);
+  if (!status.ok()) return status;
+  std::memcpy(block, from, static_cast<size_t>(channels) * 4);
+  *out = reinterpret_cast<const float*>(block);
+  return status;
+}
+
+Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channels, Target* target) {
+  RequantQ8& r = target->requant;
+  r = {};
+  Status status = CopyScale(context, kScale, channels, &r.scale);
+  if (status.ok()) status = CopyScale(context, kScaleNeg, channels, &r.scale_neg);
+  if (status.ok() && context.Input(kTable) != nullptr) {
+    uint8_t* table;
+    status = context.Allocate(256, &table);
+    if (!status.ok()) return status;
+    CopyTable(context.activation(), context.Constant(kTable), 256, table);
+    r.table = table;
+  }
+  if (status.ok() && context.Input(kResidual) != nullptr) {
+    r.residual_stride = static_cast<size_t>(context.Input(kResidual)->pixel_stride);
+    status = context.InputData(kResidual, &r.residual);
+  }
+  r.mid_zp = a.mid_zp, r.mid_lo = a.mid_lo, r.mid_hi = a.mid_hi;
+  r.res_zp = a.res_zp, r.y_zp = a.y_zp, r.y_lo = a.y_lo, r.y_hi = a.y_hi;
+  r.mid_mul = a.mid_mul, r.res_mul = a.res_mul;
+  target->y = context.OutputData();
+  target->y_stride = static_cast<size_t>(context.Output().pixel_stride);
+  return status;
+}
+
+// The kernels to try, best first. Only ref takes a weight of -128 (include/sterna/microkernel.h).
+template <typename Kernel>
+std::vector<const Kernel*> Candidates(const OpContext& context, const Kernel* KernelSet::*member) {
+  const Tensor& w = *context.Input(kW);
+  const Kernel* ref = RefKernels(context.activation()).*member;
+  const bool full_range = std::memchr(context.Constant(kW), 0x80, static_cast<size_t>(w.elements)) != nullptr;
+  return full_range ? std::vector<const Kernel*>{ref} : std::vector<const Kernel*>{context.kernels().*member, ref};
+}
+
+Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+  std::vector<int8_t> w(static_cast<size_t>(s.c * s.k()));
+  TransposeDepthwise(s, reinterpret_cast<const int8_t*>(context.Constant(kW)), w.data());
+  const int32_t x_zp = context.Attrs<ConvQ8Attrs>().x_zp;
+  const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
+  const size_t c = static_cast<size_t>(s.c), kh = static_cast<size_t>(s.kh), kw = static_cast<size_t>(s.kw);
+  const uint8_t* zero_row = nullptr;
+  Status status = MakeZeroRow(context, s, *context.Input(kX), static_cast<uint8_t>(x_zp), &zero_row);
+  for (const DwConvQ8Kernel* kernel : Candidates(context, &KernelSet::dwconv_q8)) {
+    uint8_t* packed;
+    if (status.ok()) status = context.Allocate(kernel->packed_bytes(c, kh, kw), &packed);
+    if (!status.ok()) return status;
+    if (!kernel->pack(c, kh, kw, w.data(), bias, x_zp, packed)) continue;
+    driver->reset(new DepthwiseConv<DwQ8>(s, *context.Input(kX), x, zero_row, DwQ8(kernel, packed, target)));
+    return status;
+  }
+  return Unsupported("no kernel is exact for these weights");
+}
+
+Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+  const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
+  const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
+  const int32_t x_zp = context.Attrs<ConvQ8Attrs>().x_zp;
+  for (const GemmQ8Kernel* kernel : Candidates(context, &KernelSet::gemm_q8)) {
+    GemmQ8 gemm(kernel, s, PlanPanels(s, context.threads()), target);
+    bool exact;
+    const Status status = gemm.Pack(context, w, bias, x_zp, &exact);
+    if (!status.ok()) return status;
+    if (!exact) continue;
+    *driver = MakeConvDriver(s, *context.Input(kX), x, static_cast<uint8_t>(x_zp), std::move(gemm));
+    return status;
+  }
+  return Unsupported("no kernel is exact for these weights");
+}
+
+}  // namespace
+
+Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
+  const ConvQ8Attrs& attrs = context.Attrs<ConvQ8Attrs>();
+  ConvShape shape;
+  Status status = CheckConv(*context.Input(kX), *context.Input(kW), context.Output(), attrs.geometry, &shape);
+  if (status.ok()) status = CheckAttrs(context, attrs, context.Input(kResidual) != nullptr);
+  if (status.ok()) status = CheckTensors(context, shape);
+  Target target;
+  if (status.ok()) status = MakeTarget(context, attrs, shape.o, &target);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(kX, &x);
+  if (!status.ok()) return status;
+  const bool depthwise = shape.depthwise() && shape.kh <= kMaxDepthwiseRows;
+  return depthwise ? PrepareDepthwise(context, shape, target, x, driver) : PrepareGemm(context, shape, target, x, driver);
+}
+
+}  // namespace sterna

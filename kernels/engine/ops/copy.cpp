@@ -1,0 +1,192 @@
+// Copy, Transpose, Pad and Gather: data movement, for elements of 1 or 4 bytes.
+#include <cmath>
+
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+
+namespace sterna {
+namespace {
+
+// n elements from x to y, steps in elements.
+template <typename T>
+void CopyLine(int64_t n, const T* x, int64_t x_step, T* y, int64_t y_step) {
+  if (x_step == 1 && y_step == 1) {
+    std::memcpy(y, x, static_cast<size_t>(n) * sizeof(T));
+  } else if (y_step == 1) {
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i * x_step];
+  } else {
+    for (int64_t i = 0; i < n; ++i) y[i * y_step] = x[i * x_step];
+  }
+}
+
+// Units: segments of the nest.
+template <typename T>
+class StridedCopy final : public OpDriver {
+ public:
+  StridedCopy(const LoopNest<2>& nest, const uint8_t* x, uint8_t* y, int64_t elements, const char* name)
+      : nest_(nest), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+    units_ = nest_.units();
+    cost_ = elements * static_cast<int64_t>(sizeof(T)) / 8;
+    kernel_ = name;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    const int64_t x_step = nest_.inner_stride(0), y_step = nest_.inner_stride(1);
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { CopyLine(n, x_ + at[0], x_step, y_ + at[1], y_step); });
+  }
+
+ private:
+  LoopNest<2> nest_;
+  const T* x_;
+  T* y_;
+};
+
+// A transposition whose innermost axes differ: `nest` walks the other axes; a block of the last two is copied at a time, along x's
+// contiguous axis (`rows` of y) and y's (`columns`). Units: positions of the nest times blocks of rows.
+template <typename T>
+class BlockTranspose final : public OpDriver {
+ public:
+  static constexpr int64_t kBlock = 32;
+
+  struct Plane {
+    int64_t rows, y_row_stride;     // x is contiguous along this axis
+    int64_t columns, x_column_stride;  // y is contiguous along this one
+  };
+
+  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const uint8_t* x, uint8_t* y, int64_t elements)
+      : nest_(nest), p_(plane), blocks_((plane.rows + kBlock - 1) / kBlock), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+    for_each_inner_ = nest_.inner();
+    units_ = nest_.units() / nest_.segments() * for_each_inner_ * blocks_;
+    cost_ = elements;
+    kernel_ = "transpose";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t position = unit / blocks_, first = unit % blocks_ * kBlock;
+      int64_t x = 0, y = 0;
+      Position(position, &x, &y);
+      Block(x_ + x + first, y_ + y + first * p_.y_row_stride, std::min(kBlock, p_.rows - first));
+    }
+  }
+
+ private:
+  void Position(int64_t position, int64_t* x, int64_t* y) const {
+    const int64_t inner = nest_.inner(), within = position % inner, segment = within / LoopNest<2>::kSegment;
+    const int64_t unit = position / inner * nest_.segments() + segment;
+    nest_.ForEach(unit, unit + 1, [&](const int64_t(&at)[2], int64_t) {
+      *x = at[0] + within % LoopNest<2>::kSegment * nest_.inner_stride(0);
+      *y = at[1] + within % LoopNest<2>::kSegment * nest_.inner_stride(1);
+    });
+  }
+  void Block(const T* x, T* y, int64_t rows) const {
+    if (p_.columns == 3) return BlockOf3(x, y, rows);
+    for (int64_t c0 = 0; c0 < p_.columns; c0 += kBlock) {
+      const int64_t columns = std::min(kBlock, p_.columns - c0);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns; ++c) y[r * p_.y_row_stride + c0 + c] = x[(c0 + c) * p_.x_column_stride + r];
+      }
+    }
+  }
+  // Planar to interleaved colours, the most common transposition of all.
+  void BlockOf3(const T* x, T* y, int64_t rows) const {
+    const T *x1 = x + p_.x_column_stride, *x2 = x1 + p_.x_column_stride;
+    for (int64_t r = 0; r < rows; ++r, y += p_.y_row_stride) y[0] = x[r], y[1] = x1[r], y[2] = x2[r];
+  }
+
+  LoopNest<2> nest_;
+  Plane p_;
+  int64_t blocks_, for_each_inner_;
+  const T* x_;
+  T* y_;
+};
+
+Status CheckCopy(const Tensor& x, const Tensor& y, const CopyAttrs& a) {
+  if (x.dtype != y.dtype || x.rank != y.rank) return Mismatch("a copy needs tensors of one type and rank");
+  const auto inside = [](int64_t start, int64_t step, int64_t extent, int64_t size) {
+    const int64_t last = start + step * (extent - 1);
+    return start >= 0 && start < size && last >= 0 && last < size;
+  };
+  for (int axis = 0; axis < x.rank; ++axis) {
+    if (a.extent[axis] < 1 || a.y_step[axis] < 1) return Mismatch("a copy has an empty extent or an output step below 1");
+    if (!inside(a.x_start[axis], a.x_step[axis], a.extent[axis], x.dims[axis]) || !inside(a.y_start[axis], a.y_step[axis], a.extent[axis], y.dims[axis])) {
+      return Mismatch("a copy reaches outside its tensors");
+    }
+  }
+  return Status::Ok();
+}
+
+// The axis along which consecutive indices are neighbours in memory, or -1.
+int ContiguousAxis(const int64_t* dims, const int64_t* strides, int rank) {
+  for (int axis = rank - 1; axis >= 0; --axis) {
+    if (dims[axis] > 1) return strides[axis] == 1 ? axis : -1;
+  }
+  return -1;
+}
+
+// `xs`: the strides of x in the order of y's axes.
+template <typename T>
+DriverPtr MakeTranspose(const Tensor& y, const int64_t* xs, const int64_t* ys, const uint8_t* x_data, uint8_t* y_data) {
+  const int y_axis = ContiguousAxis(y.dims, ys, y.rank);
+  int x_axis = -1;
+  for (int axis = 0; axis < y.rank; ++axis) {
+    if (y.dims[axis] > 1 && xs[axis] == 1) x_axis = axis;
+  }
+  LoopNest<2> nest;
+  const bool blocks = y_axis >= 0 && x_axis >= 0 && x_axis != y_axis;
+  for (int axis = 0; axis < y.rank; ++axis) {
+    if (!blocks || (axis != y_axis && axis != x_axis)) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
+  }
+  if (!blocks) return DriverPtr(new StridedCopy<T>(nest, x_data, y_data, y.elements, "transpose"));
+  return DriverPtr(new BlockTranspose<T>(nest, {y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]}, x_data, y_data, y.elements));
+}
+
+}  // namespace
+
+Status PrepareCopy(const OpContext& context, DriverPtr* driver) {
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  const CopyAttrs& a = context.Attrs<CopyAttrs>();
+  Status status = CheckCopy(x, y, a);
+  const uint8_t* x_data = nullptr;
+  if (status.ok()) status = context.InputData(0, &x_data);
+  if (!status.ok()) return status;
+  int64_t xs[kMaxRank], ys[kMaxRank], x_start = 0, y_start = 0, elements = 1;
+  StridesOf(x, xs);
+  StridesOf(y, ys);
+  LoopNest<2> nest;
+  for (int axis = 0; axis < x.rank; ++axis) {
+    x_start += a.x_start[axis] * xs[axis];
+    y_start += a.y_start[axis] * ys[axis];
+    elements *= a.extent[axis];
+    nest.AddAxis(a.extent[axis], {a.x_step[axis] * xs[axis], a.y_step[axis] * ys[axis]});
+  }
+  const int64_t size = static_cast<int64_t>(SizeOf(x.dtype));
+  const uint8_t* from = x_data + x_start * size;
+  uint8_t* to = context.OutputData() + y_start * size;
+  if (size == 1) driver->reset(new StridedCopy<uint8_t>(nest, from, to, elements, "copy"));
+  else driver->reset(new StridedCopy<float>(nest, from, to, elements, "copy"));
+  return status;
+}
+
+Status PrepareTranspose(const OpContext& context, DriverPtr* driver) {
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  const TransposeAttrs& a = context.Attrs<TransposeAttrs>();
+  if (x.dtype != y.dtype || x.rank != y.rank) return Mismatch("a transposition needs tensors of one type and rank");
+  int64_t own[kMaxRank], xs[kMaxRank], ys[kMaxRank];
+  StridesOf(x, own);
+  StridesOf(y, ys);
+  unsigned seen = 0;
+  for (int axis = 0; axis < y.rank; ++axis) {
+    const int32_t from = a.perm[axis];
+    if (from < 0 || from >= x.rank || (seen >> from & 1) != 0) return Mismatch("the axes of a transposition are not a permutation");
+    seen |= 1u << from;
+    if (y.dims[axis] != x.dims[from]) return Mismatch("a transposition's output does not follow from its axes");
+    xs[axis] = own[from];
+  }
+  const uint8_t* data;
+  const Status status = context.InputData(0, &data);
+  if (!status.ok()) return status;
+  if (SizeOf(x.dtype) == 1) *driver = MakeTranspose<uint8_t>(y, xs, ys, data, context.OutputData());
+  else *driver = MakeTranspose<float>(y, xs, ys, data, context.OutputData());
+  return status;
+}
+
+}  // namespace sterna

@@ -1,0 +1,67 @@
+// Depthwise convolutions, row by row. A driver is a template over `Dw`, which computes one output row from pointers to input rows:
+//
+//   Dw::Element                              uint8_t or float
+//   void Run(shape, rows, row, zero_pixel, x_stride, scratch) const
+#pragma once
+#include "engine/ops/conv.h"
+
+namespace sterna {
+
+constexpr int64_t kMaxDepthwiseRows = 32;  // taller kernels take the path of grouped convolutions
+
+// Units: output rows.
+template <typename Dw>
+class DepthwiseConv final : public OpDriver {
+ public:
+  using T = typename Dw::Element;
+
+  // `zero_row`: one input row of padding.
+  DepthwiseConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, const T* zero_row, Dw dw)
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), zero_row_(zero_row), dw_(std::move(dw)) {
+    units_ = s_.n * s_.oh;
+    cost_ = ConvCost(s_);
+    scratch_bytes_ = dw_.ScratchBytes(s_);
+    kernel_ = dw_.name();
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    const T* rows[kMaxDepthwiseRows];
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t n = row / s_.oh, y0 = row % s_.oh * s_.g.stride_h - s_.g.pad_top;
+      for (int64_t ky = 0; ky < s_.kh; ++ky) {
+        const int64_t iy = y0 + ky * s_.g.dilation_h;
+        rows[ky] = iy < 0 || iy >= s_.h ? zero_row_ : x_ + (n * s_.h + iy) * s_.w * stride_;
+      }
+      dw_.Run(s_, rows, row, zero_row_, static_cast<size_t>(stride_), scratch);
+    }
+  }
+
+ private:
+  ConvShape s_;
+  const T* x_;
+  int64_t stride_;
+  const T* zero_row_;
+  Dw dw_;
+};
+
+// Weights [C, KH, KW, 1] as kernels want them: [KH, KW, C].
+template <typename T>
+void TransposeDepthwise(const ConvShape& s, const T* w, T* out) {
+  const int64_t taps = s.kh * s.kw;
+  for (int64_t c = 0; c < s.c; ++c) {
+    for (int64_t t = 0; t < taps; ++t) out[t * s.c + c] = w[c * taps + t];
+  }
+}
+
+// One input row of `fill`.
+template <typename T>
+Status MakeZeroRow(const OpContext& context, const ConvShape& s, const Tensor& x, T fill, const T** row) {
+  const int64_t elements = s.w * x.pixel_stride;
+  uint8_t* block;
+  const Status status = context.Allocate(static_cast<uint64_t>(elements) * sizeof(T), &block);
+  if (!status.ok()) return status;
+  std::fill_n(reinterpret_cast<T*>(block), elements, fill);
+  *row = reinterpret_cast<const T*>(block);
+  return status;
+}
+
+}  // namespace sterna

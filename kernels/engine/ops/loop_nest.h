@@ -1,0 +1,120 @@
+// N operands walked together over a common index space: the skeleton of every element-wise and data-moving op.
+//
+// Axes are merged wherever all operands allow it, so that dense tensors become one long axis. The unit of work is a segment of at
+// most kSegment elements of the innermost axis.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "engine/program.h"
+
+namespace sterna {
+
+template <int N>
+class LoopNest {
+ public:
+  static constexpr int64_t kSegment = 4096;
+
+  // Adds the next axis, outermost first. Strides in elements; 0 repeats, negative walks backwards.
+  void AddAxis(int64_t dim, const int64_t (&strides)[N]) {
+    if (dim == 1) return;
+    if (rank_ > 0 && Merges(dim, strides)) {
+      dims_[rank_ - 1] *= dim;
+    } else {
+      dims_[rank_++] = dim;
+    }
+    for (int i = 0; i < N; ++i) strides_[i][rank_ - 1] = strides[i];
+  }
+
+  int64_t inner() const { return rank_ == 0 ? 1 : dims_[rank_ - 1]; }
+  // Distance between neighbours on the innermost axis; 1 when there is no axis.
+  int64_t inner_stride(int operand) const { return rank_ == 0 ? 1 : strides_[operand][rank_ - 1]; }
+  int64_t segments() const { return (inner() + kSegment - 1) / kSegment; }
+  int64_t units() const {
+    int64_t outer = 1;
+    for (int axis = 0; axis + 1 < rank_; ++axis) outer *= dims_[axis];
+    return outer * segments();
+  }
+
+  // body(const int64_t (&offsets)[N], int64_t count): offsets, in elements, of the first of `count` elements.
+  template <typename Body>
+  void ForEach(int64_t begin, int64_t end, Body body) const {
+    int64_t index[kMaxRank] = {}, base[N] = {};
+    const int64_t segments = this->segments(), inner = this->inner();
+    Seek(begin / segments, index, base);
+    int64_t segment = begin % segments;
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t start = segment * kSegment;
+      int64_t offsets[N];
+      for (int i = 0; i < N; ++i) offsets[i] = base[i] + start * inner_stride(i);
+      body(offsets, std::min(kSegment, inner - start));
+      if (++segment < segments) continue;
+      segment = 0;
+      Advance(index, base);
+    }
+  }
+
+ private:
+  bool Merges(int64_t dim, const int64_t (&strides)[N]) const {
+    for (int i = 0; i < N; ++i) {
+      if (strides_[i][rank_ - 1] != dim * strides[i]) return false;
+    }
+    return true;
+  }
+
+  void Seek(int64_t outer, int64_t (&index)[kMaxRank], int64_t (&base)[N]) const {
+    for (int axis = rank_ - 2; axis >= 0; --axis) {
+      index[axis] = outer % dims_[axis];
+      outer /= dims_[axis];
+      for (int i = 0; i < N; ++i) base[i] += index[axis] * strides_[i][axis];
+    }
+  }
+
+  void Advance(int64_t (&index)[kMaxRank], int64_t (&base)[N]) const {
+    for (int axis = rank_ - 2; axis >= 0; --axis) {
+      for (int i = 0; i < N; ++i) base[i] += strides_[i][axis];
+      if (++index[axis] < dims_[axis]) return;
+      index[axis] = 0;
+      for (int i = 0; i < N; ++i) base[i] -= dims_[axis] * strides_[i][axis];
+    }
+  }
+
+  int rank_ = 0;
+  int64_t dims_[kMaxRank] = {};
+  int64_t strides_[N][kMaxRank] = {};
+};
+
+// Strides with which `t` is read under the index of `y` (numpy broadcasting). False when the shapes do not broadcast.
+inline bool BroadcastStrides(const Tensor& t, const Tensor& y, int64_t (&strides)[kMaxRank]) {
+  if (t.rank > y.rank) return false;
+  int64_t own[kMaxRank];
+  StridesOf(t, own);
+  const int shift = y.rank - t.rank;
+  for (int axis = 0; axis < y.rank; ++axis) {
+    const int64_t dim = axis < shift ? 1 : t.dims[axis - shift];
+    if (dim != 1 && dim != y.dims[axis]) return false;
+    strides[axis] = dim == 1 ? 0 : own[axis - shift];
+  }
+  return true;
+}
+
+// The nest of y = f(x), x and y of the same shape.
+inline LoopNest<2> UnaryNest(const Tensor& x, const Tensor& y) {
+  int64_t xs[kMaxRank], ys[kMaxRank];
+  StridesOf(x, xs);
+  StridesOf(y, ys);
+  LoopNest<2> nest;
+  for (int axis = 0; axis < y.rank; ++axis) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
+  return nest;
+}
+
+// The nest of y = f(a, b) with broadcasting. False when the shapes do not fit.
+inline bool BinaryNest(const Tensor& a, const Tensor& b, const Tensor& y, LoopNest<3>* nest) {
+  int64_t as[kMaxRank], bs[kMaxRank], ys[kMaxRank];
+  if (!BroadcastStrides(a, y, as) || !BroadcastStrides(b, y, bs)) return false;
+  StridesOf(y, ys);
+  for (int axis = 0; axis < y.rank; ++axis) nest->AddAxis(y.dims[axis], {as[axis], bs[axis], ys[axis]});
+  return true;
+}
+
+}  // namespace sterna

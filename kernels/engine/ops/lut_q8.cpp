@@ -1,0 +1,76 @@
+// LutQ8: any function of one 8-bit value, as a table for the whole tensor or for each channel.
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+#include "engine/ops/table.h"
+
+namespace sterna {
+namespace {
+
+class LutQ8 final : public OpDriver {
+ public:
+  LutQ8(const LoopNest<2>& nest, const OpContext& context, const uint8_t* x, const uint8_t* table)
+      : nest_(nest), lut_(context.kernels().vector->lut_q8), x_(x), y_(context.OutputData()), table_(table) {
+    units_ = nest_.units();
+    cost_ = context.Output().elements / 4;
+    kernel_ = context.kernels().vector->name;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { lut_(static_cast<size_t>(n), x_ + at[0], table_, y_ + at[1]); });
+  }
+
+ private:
+  LoopNest<2> nest_;
+  void (*lut_)(size_t, const uint8_t*, const uint8_t*, uint8_t*);
+  const uint8_t* x_;
+  uint8_t* y_;
+  const uint8_t* table_;
+};
+
+// A table for each channel. Units: pixels.
+class ChannelLutQ8 final : public OpDriver {
+ public:
+  ChannelLutQ8(const OpContext& context, const uint8_t* x, const uint8_t* tables)
+      : channels_(context.Output().channels()), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x),
+        y_(context.OutputData()), tables_(tables) {
+    units_ = context.Output().pixels();
+    granularity_ = 16;
+    cost_ = context.Output().elements;
+    kernel_ = "lut_q8";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const uint8_t* x = x_ + pixel * x_stride_;
+      uint8_t* y = y_ + pixel * y_stride_;
+      for (int64_t c = 0; c < channels_; ++c) y[c] = tables_[c * 256 + x[c]];
+    }
+  }
+
+ private:
+  int64_t channels_, x_stride_, y_stride_;
+  const uint8_t* x_;
+  uint8_t* y_;
+  const uint8_t* tables_;
+};
+
+}  // namespace
+
+Status PrepareLutQ8(const OpContext& context, DriverPtr* driver) {
+  const Tensor &x = *context.Input(0), &table = *context.Input(1), &y = context.Output();
+  if (x.dtype != context.activation() || y.dtype != context.activation() || table.dtype != context.activation() || !SameShape(x, y)) {
+    return Mismatch("a table lookup needs 8-bit tensors of one shape");
+  }
+  if (table.location != Location::kConst) return Unsupported("a lookup table must be constant");
+  const bool single = table.elements == 256;
+  if (!table.dense() || (!single && table.elements != y.channels() * 256)) return Mismatch("a lookup table needs 256 entries, or 256 for each channel");
+  const uint8_t* data;
+  Status status = context.InputData(0, &data);
+  uint8_t* copy = nullptr;
+  if (status.ok()) status = context.Allocate(static_cast<uint64_t>(table.elements), &copy);
+  if (!status.ok()) return status;
+  CopyTable(context.activation(), context.Constant(1), table.elements, copy);
+  if (single) driver->reset(new LutQ8(UnaryNest(x, y), context, data, copy));
+  else driver->reset(new ChannelLutQ8(context, data, copy));
+  return status;
+}
+
+}  // namespace sterna

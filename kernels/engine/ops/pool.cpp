@@ -1,0 +1,219 @@
+// PoolQ8 and PoolF32: maximum and average, over feature maps [N,H,W,C].
+#include <cmath>
+#include <limits>
+
+#include "engine/op.h"
+#include "sterna/requant.h"
+
+namespace sterna {
+namespace {
+
+struct PoolShape {
+  int64_t n, h, w, c, oh, ow;
+  PoolAttrs a;
+
+  bool average() const { return a.kind == 1; }
+};
+
+// The taps of one output position along one axis that lie in the image: input indices first, first + dilation, ... (count of them),
+// and how many lie in the image or its padding (ONNX counts those when count_include_pad is set).
+struct Taps {
+  int64_t first, count, padded;
+};
+Taps TapsOf(int64_t out, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad_before, int64_t pad_after) {
+  const int64_t start = out * stride - pad_before;
+  const int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
+  const int64_t below = start >= size ? 0 : (size - 1 - start) / dilation + 1;
+  const int64_t below_padded = start >= size + pad_after ? 0 : (size + pad_after - 1 - start) / dilation + 1;
+  const int64_t last = std::min(kernel, below);
+  return {start + skipped * dilation, std::max<int64_t>(last - skipped, 0), std::min(kernel, below_padded)};
+}
+
+bool SideOk(int32_t v, int32_t lo) { return v >= lo && v <= (1 << 16); }
+
+// Any output size that the padded image can hold, so that floor and ceil mode both pass.
+bool SizeOk(int64_t out, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pads) {
+  const int64_t room = size + pads - dilation * (kernel - 1) - 1;
+  return room >= 0 ? out <= (room + stride - 1) / stride + 1 : out <= 1;
+}
+
+Status CheckPool(const OpContext& context, DType type, PoolShape* shape) {
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  const PoolAttrs& a = context.Attrs<PoolAttrs>();
+  if (x.dtype != type || y.dtype != type || x.rank != 4 || y.rank != 4) return Mismatch("pooling needs feature maps of one type and rank 4");
+  if (a.kind != 0 && a.kind != 1) return Unsupported("unknown kind of pooling");
+  for (int32_t v : {a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w}) {
+    if (!SideOk(v, 1)) return Unsupported("a kernel, stride or dilation of pooling is out of range");
+  }
+  for (int32_t v : {a.pad_top, a.pad_left, a.pad_bottom, a.pad_right}) {
+    if (!SideOk(v, 0)) return Unsupported("a pad of pooling is out of range");
+  }
+  *shape = {x.dims[0], x.dims[1], x.dims[2], x.dims[3], y.dims[1], y.dims[2], a};
+  if (y.dims[0] != x.dims[0] || y.dims[3] != x.dims[3]) return Mismatch("pooling keeps batch and channels");
+  const bool fits = SizeOk(shape->oh, shape->h, a.kernel_h, a.stride_h, a.dilation_h, int64_t{a.pad_top} + a.pad_bottom) &&
+                    SizeOk(shape->ow, shape->w, a.kernel_w, a.stride_w, a.dilation_w, int64_t{a.pad_left} + a.pad_right);
+  return fits ? Status::Ok() : Mismatch("pooling's output size does not follow from its input");
+}
+
+// Walks the windows of output rows; `Body` is called for each output pixel with its window. Units: output rows.
+class PoolDriver : public OpDriver {
+ protected:
+  struct Window {
+    int64_t n, y, x;   // output position
+    Taps rows, columns;
+    int64_t divisor() const { return include_pad ? rows.padded * columns.padded : rows.count * columns.count; }
+    bool include_pad;
+  };
+
+  explicit PoolDriver(const PoolShape& shape) : s_(shape) {
+    units_ = s_.n * s_.oh;
+    const int64_t taps = int64_t{std::min<int64_t>(s_.a.kernel_h, s_.h)} * std::min<int64_t>(s_.a.kernel_w, s_.w);
+    cost_ = units_ * s_.ow * s_.c * taps / 16;
+  }
+
+  template <typename Body>
+  void ForEachWindow(int64_t begin, int64_t end, Body body) const {
+    const PoolAttrs& a = s_.a;
+    for (int64_t row = begin; row < end; ++row) {
+      const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
+      for (int64_t x = 0; x < s_.ow; ++x) {
+        const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
+        body(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0});
+      }
+    }
+  }
+
+  // tap(element offset / stride of the input pixel) for each tap in the image.
+  template <typename Tap>
+  void ForEachTap(const Window& w, Tap tap) const {
+    for (int64_t i = 0; i < w.rows.count; ++i) {
+      const int64_t row = (w.n * s_.h + w.rows.first + i * s_.a.dilation_h) * s_.w + w.columns.first;
+      for (int64_t j = 0; j < w.columns.count; ++j) tap(row + j * s_.a.dilation_w);
+    }
+  }
+  int64_t OutputPixel(const Window& w) const { return (w.n * s_.oh + w.y) * s_.ow + w.x; }
+
+  PoolShape s_;
+};
+
+class PoolQ8 final : public PoolDriver {
+ public:
+  PoolQ8(const OpContext& context, const PoolShape& shape, const uint8_t* x)
+      : PoolDriver(shape), vector_(context.kernels().vector), lowest_(static_cast<uint8_t>(context.lowest())),
+        x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x), y_(context.OutputData()) {
+    scratch_bytes_ = static_cast<size_t>(s_.c) * sizeof(int32_t);
+    kernel_ = vector_->name;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    int32_t* acc = reinterpret_cast<int32_t*>(scratch);
+    ForEachWindow(begin, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
+  }
+
+ private:
+  void Max(const Window& w) {
+    uint8_t* y = y_ + OutputPixel(w) * y_stride_;
+    const size_t c = static_cast<size_t>(s_.c);
+    bool first = true;
+    ForEachTap(w, [&](int64_t pixel) {
+      const uint8_t* x = x_ + pixel * x_stride_;
+      if (first) std::memcpy(y, x, c);
+      else vector_->max_q8(c, x, y);
+      first = false;
+    });
+    if (first) std::memset(y, lowest_, c);
+  }
+
+  void Average(const Window& w, int32_t* acc) {
+    const size_t c = static_cast<size_t>(s_.c);
+    std::memset(acc, 0, c * sizeof(int32_t));
+    ForEachTap(w, [&](int64_t pixel) { vector_->sum_q8(c, x_ + pixel * x_stride_, acc); });
+    // Padding counts as real zeros, which is x_zp in every byte: it adds nothing to sum(x - x_zp).
+    const int32_t zero = static_cast<int32_t>(w.rows.count * w.columns.count) * s_.a.x_zp;
+    const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
+    uint8_t* y = y_ + OutputPixel(w) * y_stride_;
+    for (size_t i = 0; i < c; ++i) {
+      const float v = static_cast<float>(acc[i] - zero) * s_.a.mul / divisor;
+      y[i] = static_cast<uint8_t>(RoundClamped(v, s_.a.y_lo, s_.a.y_hi, s_.a.y_zp));
+    }
+  }
+
+  const VectorKernels* vector_;
+  uint8_t lowest_;
+  int64_t x_stride_, y_stride_;
+  const uint8_t* x_;
+  uint8_t* y_;
+};
+
+class PoolF32 final : public PoolDriver {
+ public:
+  PoolF32(const OpContext& context, const PoolShape& shape, const uint8_t* x)
+      : PoolDriver(shape), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
+        x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+    kernel_ = "pool_f32";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    ForEachWindow(begin, end, [&](const Window& w) { s_.average() ? Average(w) : Max(w); });
+  }
+
+ private:
+  void Max(const Window& w) {
+    float* y = y_ + OutputPixel(w) * y_stride_;
+    const int64_t c = s_.c;
+    std::fill_n(y, c, -std::numeric_limits<float>::infinity());
+    ForEachTap(w, [&](int64_t pixel) {
+      const float* x = x_ + pixel * x_stride_;
+      for (int64_t i = 0; i < c; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
+    });
+  }
+
+  void Average(const Window& w) {
+    float* y = y_ + OutputPixel(w) * y_stride_;
+    const int64_t c = s_.c;
+    std::fill_n(y, c, 0.0f);
+    ForEachTap(w, [&](int64_t pixel) {
+      const float* x = x_ + pixel * x_stride_;
+      for (int64_t i = 0; i < c; ++i) y[i] += x[i];
+    });
+    const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
+    for (int64_t i = 0; i < c; ++i) y[i] /= divisor;
+  }
+
+  int64_t x_stride_, y_stride_;
+  const float* x_;
+  float* y_;
+};
+
+Status CheckQ8(const OpContext& context, const PoolShape& s) {
+  const PoolAttrs& a = s.a;
+  for (int32_t v : {a.x_zp, a.y_zp, a.y_lo, a.y_hi}) {
+    if (v < context.lowest() || v > context.highest()) return Unsupported("a zero-point or clamp is outside the activation type");
+  }
+  if (a.y_lo > a.y_hi || !std::isfinite(a.mul)) return Unsupported("a clamp is empty or a scale is not finite");
+  if (!s.average() && (a.x_zp != a.y_zp || a.mul != 1.0f)) return Unsupported("maximum pooling keeps scale and zero-point");
+  // 255 * taps must fit 32 bits.
+  if (s.average() && std::min<int64_t>(a.kernel_h, s.h) * std::min<int64_t>(a.kernel_w, s.w) > (1 << 22)) return Unsupported("a pooling window is too large");
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status PreparePoolQ8(const OpContext& context, DriverPtr* driver) {
+  PoolShape shape;
+  Status status = CheckPool(context, context.activation(), &shape);
+  if (status.ok()) status = CheckQ8(context, shape);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(0, &x);
+  if (status.ok()) driver->reset(new PoolQ8(context, shape, x));
+  return status;
+}
+
+Status PreparePoolF32(const OpContext& context, DriverPtr* driver) {
+  PoolShape shape;
+  Status status = CheckPool(context, DType::kF32, &shape);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(0, &x);
+  if (status.ok()) driver->reset(new PoolF32(context, shape, x));
+  return status;
+}
+
+}  // namespace sterna

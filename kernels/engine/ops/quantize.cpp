@@ -1,0 +1,143 @@
+// Quantize, Dequantize, NormalizeU8: between 8 bits and float.
+#include <cmath>
+
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+
+namespace sterna {
+namespace {
+
+// Quantizes or dequantizes; From and To are float and uint8_t, or the other way round.
+template <typename From, typename To>
+class Requantize final : public OpDriver {
+ public:
+  using Kernel = void (*)(size_t n, const From* x, To* y, float scale, int32_t zp);
+
+  Requantize(const OpContext& context, Kernel kernel, const uint8_t* x)
+      : nest_(UnaryNest(*context.Input(0), context.Output())), run_(kernel), attrs_(context.Attrs<QuantizeAttrs>()),
+        x_(reinterpret_cast<const From*>(x)), y_(reinterpret_cast<To*>(context.OutputData())) {
+    units_ = nest_.units();
+    cost_ = context.Output().elements;
+    kernel_ = context.kernels().vector->name;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { run_(static_cast<size_t>(n), x_ + at[0], y_ + at[1], attrs_.scale, attrs_.zp); });
+  }
+
+ private:
+  LoopNest<2> nest_;
+  Kernel run_;
+  QuantizeAttrs attrs_;
+  const From* x_;
+  To* y_;
+};
+
+// Quantizes a dense image of few channels into padded pixels: one kernel call for a block of pixels, then they are spread out.
+// Units: pixels.
+class QuantizePixels final : public OpDriver {
+ public:
+  static constexpr int64_t kBlock = 1024;
+  static constexpr int64_t kMaxChannels = 16;
+
+  QuantizePixels(const OpContext& context, const uint8_t* x)
+      : quantize_(context.kernels().vector->quantize), attrs_(context.Attrs<QuantizeAttrs>()), channels_(context.Output().channels()),
+        stride_(context.Output().pixel_stride), x_(reinterpret_cast<const float*>(x)), y_(context.OutputData()) {
+    units_ = context.Output().pixels();
+    granularity_ = kBlock;
+    cost_ = context.Output().elements;
+    scratch_bytes_ = static_cast<size_t>(kBlock * channels_);
+    kernel_ = context.kernels().vector->name;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    for (int64_t pixel = begin; pixel < end; pixel += kBlock) {
+      const int64_t count = std::min(kBlock, end - pixel);
+      quantize_(static_cast<size_t>(count * channels_), x_ + pixel * channels_, scratch, attrs_.scale, attrs_.zp);
+      uint8_t* y = y_ + pixel * stride_;
+      const uint8_t* from = scratch;
+      for (int64_t i = 0; i < count; ++i, y += stride_, from += channels_) {
+        for (int64_t c = 0; c < channels_; ++c) y[c] = from[c];
+      }
+    }
+  }
+
+ private:
+  void (*quantize_)(size_t, const float*, uint8_t*, float, int32_t);
+  QuantizeAttrs attrs_;
+  int64_t channels_, stride_;
+  const float* x_;
+  uint8_t* y_;
+};
+
+Status CheckQuantize(const OpContext& context, DType x_type, DType y_type) {
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  const QuantizeAttrs& attrs = context.Attrs<QuantizeAttrs>();
+  if (x.dtype != x_type || y.dtype != y_type || !SameShape(x, y)) return Mismatch("quantize and dequantize need an 8-bit and a float tensor of one shape");
+  if (!std::isfinite(attrs.scale) || attrs.scale <= 0.0f) return Unsupported("a quantization scale is not a positive number");
+  const bool in_range = attrs.zp >= context.lowest() && attrs.zp <= context.highest();
+  return in_range ? Status::Ok() : Unsupported("a zero-point is outside the activation type");
+}
+
+// Units: pixels.
+class NormalizeU8 final : public OpDriver {
+ public:
+  NormalizeU8(const OpContext& context, const uint8_t* x, const uint8_t* mul, const uint8_t* add)
+      : channels_(context.Output().channels()), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x),
+        mul_(reinterpret_cast<const float*>(mul)), add_(reinterpret_cast<const float*>(add)), y_(reinterpret_cast<float*>(context.OutputData())) {
+    units_ = context.Output().pixels();
+    granularity_ = 64;
+    cost_ = context.Output().elements;
+    kernel_ = "normalize_u8";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const uint8_t* x = x_ + pixel * x_stride_;
+      float* y = y_ + pixel * y_stride_;
+      for (int64_t c = 0; c < channels_; ++c) y[c] = static_cast<float>(x[c]) * mul_[c] + add_[c];
+    }
+  }
+
+ private:
+  int64_t channels_, x_stride_, y_stride_;
+  const uint8_t* x_;
+  const float *mul_, *add_;
+  float* y_;
+};
+
+}  // namespace
+
+Status PrepareQuantize(const OpContext& context, DriverPtr* driver) {
+  Status status = CheckQuantize(context, DType::kF32, context.activation());
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(0, &x);
+  if (!status.ok()) return status;
+  const Tensor& y = context.Output();
+  const bool spread = context.Input(0)->dense() && !y.dense() && y.channels() <= QuantizePixels::kMaxChannels;
+  if (spread) driver->reset(new QuantizePixels(context, x));
+  else driver->reset(new Requantize<float, uint8_t>(context, context.kernels().vector->quantize, x));
+  return status;
+}
+
+Status PrepareDequantize(const OpContext& context, DriverPtr* driver) {
+  Status status = CheckQuantize(context, context.activation(), DType::kF32);
+  const uint8_t* x = nullptr;
+  if (status.ok()) status = context.InputData(0, &x);
+  if (status.ok()) driver->reset(new Requantize<uint8_t, float>(context, context.kernels().vector->dequantize, x));
+  return status;
+}
+
+Status PrepareNormalizeU8(const OpContext& context, DriverPtr* driver) {
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  if (x.dtype != DType::kU8 || y.dtype != DType::kF32 || !SameShape(x, y)) return Mismatch("normalization needs u8 pixels and floats of one shape");
+  for (uint32_t i : {1u, 2u}) {
+    const Tensor& t = *context.Input(i);
+    if (t.dtype != DType::kF32 || t.elements != y.channels() || !t.dense()) return Mismatch("normalization needs a factor and a term for each channel");
+  }
+  const uint8_t *data = nullptr, *mul = nullptr, *add = nullptr;
+  Status status = context.InputData(0, &data);
+  if (status.ok()) status = context.InputData(1, &mul);
+  if (status.ok()) status = context.InputData(2, &add);
+  if (status.ok()) driver->reset(new NormalizeU8(context, data, mul, add));
+  return status;
+}
+
+}  // namespace sterna

@@ -1,0 +1,223 @@
+// ReduceF32 and SoftmaxF32.
+#include <cmath>
+#include <limits>
+
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+
+namespace sterna {
+namespace {
+
+enum class ReduceKind : int32_t { kMean = 0, kSum = 1, kMax = 2, kMin = 3, kL2 = 4, kSumSquare = 5, kProduct = 6 };
+
+float Initial(ReduceKind kind) {
+  switch (kind) {
+    case ReduceKind::kMax: return -std::numeric_limits<float>::infinity();
+    case ReduceKind::kMin: return std::numeric_limits<float>::infinity();
+    case ReduceKind::kProduct: return 1.0f;
+    default: return 0.0f;
+  }
+}
+
+template <ReduceKind kind>
+float Combine(float acc, float v) {
+  if constexpr (kind == ReduceKind::kMax) return v > acc ? v : acc;
+  if constexpr (kind == ReduceKind::kMin) return v < acc ? v : acc;
+  if constexpr (kind == ReduceKind::kProduct) return acc * v;
+  if constexpr (kind == ReduceKind::kSumSquare) return acc + v * v;
+  return acc + v;
+}
+
+// The partial results of two halves.
+template <ReduceKind kind>
+float Merge(float a, float b) {
+  return Combine<kind == ReduceKind::kSumSquare ? ReduceKind::kSum : kind>(a, b);
+}
+
+// Eight running results: vectorizes, and errs less than one.
+template <ReduceKind kind>
+float ReduceRow(float acc, const float* x, int64_t n) {
+  constexpr int kLanes = 8;
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, Initial(kind));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int j = 0; j < kLanes; ++j) lanes[j] = Combine<kind>(lanes[j], x[i + j]);
+  }
+  for (; i < n; ++i) lanes[i % kLanes] = Combine<kind>(lanes[i % kLanes], x[i]);
+  for (float lane : lanes) acc = Merge<kind>(acc, lane);
+  return acc;
+}
+
+template <ReduceKind kind>
+void AccumulateRow(float* acc, const float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) acc[i] = Combine<kind>(acc[i], x[i]);
+}
+
+// The inner loops of one kind. L2 sums squares, mean sums; the end differs.
+struct Functions {
+  float (*reduce)(float acc, const float* x, int64_t n);
+  void (*accumulate)(float* acc, const float* x, int64_t n);
+};
+Functions FunctionsOf(ReduceKind kind) {
+  switch (kind) {
+    case ReduceKind::kMax: return {ReduceRow<ReduceKind::kMax>, AccumulateRow<ReduceKind::kMax>};
+    case ReduceKind::kMin: return {ReduceRow<ReduceKind::kMin>, AccumulateRow<ReduceKind::kMin>};
+    case ReduceKind::kProduct: return {ReduceRow<ReduceKind::kProduct>, AccumulateRow<ReduceKind::kProduct>};
+    case ReduceKind::kL2:
+    case ReduceKind::kSumSquare: return {ReduceRow<ReduceKind::kSumSquare>, AccumulateRow<ReduceKind::kSumSquare>};
+    default: return {ReduceRow<ReduceKind::kSum>, AccumulateRow<ReduceKind::kSum>};
+  }
+}
+
+// `kept` walks y (operands: x, y) down to the last axis; `reduced` walks what one element of y sums up. When the last axis is
+// kept, a unit is a row of y that is accumulated as a vector; otherwise it is one element.
+class ReduceF32 final : public OpDriver {
+ public:
+  ReduceF32(const OpContext& context, ReduceKind kind, const uint8_t* x)
+      : kind_(kind), f_(FunctionsOf(kind)), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+    const Tensor &in = *context.Input(0), &out = context.Output();
+    int64_t xs[kMaxRank], ys[kMaxRank];
+    StridesOf(in, xs);
+    StridesOf(out, ys);
+    const int last = in.rank - 1;
+    vector_ = in.rank > 0 && in.dims[last] > 1 && out.dims[last] == in.dims[last];
+    row_ = vector_ ? in.dims[last] : 1;
+    for (int axis = 0; axis < in.rank; ++axis) {
+      if (out.dims[axis] != in.dims[axis]) reduced_.AddAxis(in.dims[axis], {xs[axis]});
+      else if (!(vector_ && axis == last)) AddKept(in.dims[axis], xs[axis], ys[axis]);
+    }
+    count_ = static_cast<float>(in.elements / out.elements);
+    units_ = out.elements / row_;
+    cost_ = in.elements / 2;
+    kernel_ = "reduce_f32";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    for (int64_t unit = begin; unit < end; ++unit) {
+      int64_t rest = unit, x = 0, y = 0;
+      for (int axis = kept_rank_ - 1; axis >= 0; --axis) {
+        const int64_t index = rest % kept_[axis].dim;
+        rest /= kept_[axis].dim;
+        x += index * kept_[axis].x_stride, y += index * kept_[axis].y_stride;
+      }
+      if (vector_) ReduceToVector(x_ + x, y_ + y);
+      else y_[y] = Finish(ReduceToScalar(x_ + x));
+    }
+  }
+
+ private:
+  struct Axis {
+    int64_t dim, x_stride, y_stride;
+  };
+  void AddKept(int64_t dim, int64_t x_stride, int64_t y_stride) { kept_[kept_rank_++] = {dim, x_stride, y_stride}; }
+
+  float ReduceToScalar(const float* x) const {
+    float acc = Initial(kind_);
+    const int64_t step = reduced_.inner_stride(0);
+    reduced_.ForEach(0, reduced_.units(), [&](const int64_t(&at)[1], int64_t n) {
+      if (step == 1) acc = f_.reduce(acc, x + at[0], n);
+      else for (int64_t i = 0; i < n; ++i) acc = f_.reduce(acc, x + at[0] + i * step, 1);
+    });
+    return acc;
+  }
+  void ReduceToVector(const float* x, float* y) const {
+    std::fill_n(y, row_, Initial(kind_));
+    const int64_t step = reduced_.inner_stride(0);
+    reduced_.ForEach(0, reduced_.units(), [&](const int64_t(&at)[1], int64_t n) {
+      for (int64_t i = 0; i < n; ++i) f_.accumulate(y, x + at[0] + i * step, row_);
+    });
+    for (int64_t i = 0; i < row_; ++i) y[i] = Finish(y[i]);
+  }
+  float Finish(float acc) const {
+    if (kind_ == ReduceKind::kMean) return acc / count_;
+    return kind_ == ReduceKind::kL2 ? std::sqrt(acc) : acc;
+  }
+
+  ReduceKind kind_;
+  Functions f_;
+  const float* x_;
+  float* y_;
+  bool vector_;
+  int64_t row_;
+  float count_;
+  int kept_rank_ = 0;
+  Axis kept_[kMaxRank];
+  LoopNest<1> reduced_;
+};
+
+// Units: vectors along the axis.
+class SoftmaxF32 final : public OpDriver {
+ public:
+  SoftmaxF32(const OpContext& context, int axis, bool log, const uint8_t* x)
+      : exp_(context.kernels().vector->exp_f32), log_(log), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+    const Tensor &in = *context.Input(0), &out = context.Output();
+    int64_t xs[kMaxRank], ys[kMaxRank];
+    StridesOf(in, xs);
+    StridesOf(out, ys);
+    n_ = in.dims[axis];
+    x_step_ = xs[axis], y_step_ = ys[axis];
+    for (int i = 0; i < in.rank; ++i) {
+      if (i != axis) kept_.AddAxis(in.dims[i], {xs[i], ys[i]});
+    }
+    units_ = kept_.units();
+    cost_ = in.elements * 2;
+    scratch_bytes_ = static_cast<size_t>(n_) * 2 * sizeof(float);
+    kernel_ = "softmax_f32";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    float* row = reinterpret_cast<float*>(scratch);
+    kept_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t count) {
+      for (int64_t i = 0; i < count; ++i) One(x_ + at[0] + i * kept_.inner_stride(0), y_ + at[1] + i * kept_.inner_stride(1), row);
+    });
+  }
+
+ private:
+  void One(const float* x, float* y, float* row) const {
+    float* exps = row + n_;
+    for (int64_t i = 0; i < n_; ++i) row[i] = x[i * x_step_];
+    float highest = row[0];
+    for (int64_t i = 1; i < n_; ++i) highest = row[i] > highest ? row[i] : highest;
+    for (int64_t i = 0; i < n_; ++i) row[i] -= highest;
+    exp_(static_cast<size_t>(n_), row, exps);
+    const float sum = ReduceRow<ReduceKind::kSum>(0.0f, exps, n_);
+    const float log_sum = log_ ? std::log(sum) : 0.0f, factor = 1.0f / sum;
+    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log_ ? row[i] - log_sum : exps[i] * factor;
+  }
+
+  void (*exp_)(size_t, const float*, float*);
+  bool log_;
+  const float* x_;
+  float* y_;
+  int64_t n_, x_step_, y_step_;
+  LoopNest<2> kept_;
+};
+
+}  // namespace
+
+Status PrepareReduceF32(const OpContext& context, DriverPtr* driver) {
+  const ReduceAttrs& attrs = context.Attrs<ReduceAttrs>();
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  if (x.dtype != DType::kF32 || y.dtype != DType::kF32 || x.rank != y.rank) return Mismatch("a reduction needs floats of one rank");
+  if (attrs.kind < 0 || attrs.kind > static_cast<int32_t>(ReduceKind::kProduct)) return Unsupported("unknown kind of reduction");
+  for (int axis = 0; axis < x.rank; ++axis) {
+    const int64_t expected = (attrs.axes_mask >> axis) & 1 ? 1 : x.dims[axis];
+    if (y.dims[axis] != expected) return Mismatch("a reduction's output does not follow from its axes");
+  }
+  const uint8_t* data;
+  const Status status = context.InputData(0, &data);
+  if (status.ok()) driver->reset(new ReduceF32(context, static_cast<ReduceKind>(attrs.kind), data));
+  return status;
+}
+
+Status PrepareSoftmaxF32(const OpContext& context, DriverPtr* driver) {
+  const SoftmaxAttrs& attrs = context.Attrs<SoftmaxAttrs>();
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  if (x.dtype != DType::kF32 || y.dtype != DType::kF32 || !SameShape(x, y)) return Mismatch("softmax needs floats of one shape");
+  if (attrs.axis < 0 || attrs.axis >= x.rank) return Unsupported("the axis of softmax is out of range");
+  const uint8_t* data;
+  const Status status = context.InputData(0, &data);
+  if (status.ok()) driver->reset(new SoftmaxF32(context, attrs.axis, attrs.log != 0, data));
+  return status;
+}
+
+}  // namespace sterna

@@ -1,0 +1,125 @@
+// UnaryF32, and the functions that other ops apply to their results.
+#include <cmath>
+#include <limits>
+
+#include "engine/op.h"
+#include "engine/ops/loop_nest.h"
+#include "engine/ops/unary.h"
+
+namespace sterna {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Calls f(x) for each element.
+template <float (*f)(float x, float alpha, float beta)>
+void Each(const UnaryFunction& u, size_t n, const float* x, float* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = f(x[i], u.alpha, u.beta);
+}
+
+void Identity(const UnaryFunction&, size_t n, const float* x, float* y) {
+  if (x != y) std::memmove(y, x, n * sizeof(float));
+}
+void Relu(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->clamp_f32(n, x, y, 0.0f, kInfinity); }
+void Clip(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->clamp_f32(n, x, y, u.alpha, u.beta); }
+void Sigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->sigmoid_f32(n, x, y); }
+void Exp(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->exp_f32(n, x, y); }
+
+// x * sigmoid(x), in pieces that fit L1.
+void Silu(const UnaryFunction& u, size_t n, const float* x, float* y) {
+  float s[256];
+  for (size_t i = 0; i < n; i += 256) {
+    const size_t count = n - i < 256 ? n - i : 256;
+    u.vector->sigmoid_f32(count, x + i, s);
+    u.vector->mul_f32(count, x + i, s, y + i);
+  }
+}
+
+float Tanh(float x, float, float) { return std::tanh(x); }
+float Log(float x, float, float) { return std::log(x); }
+float Sqrt(float x, float, float) { return std::sqrt(x); }
+float Abs(float x, float, float) { return std::fabs(x); }
+float Neg(float x, float, float) { return -x; }
+float LeakyRelu(float x, float alpha, float) { return x < 0.0f ? alpha * x : x; }
+float Elu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x) : x; }
+float HardSigmoid(float x, float alpha, float beta) { return std::fmin(std::fmax(alpha * x + beta, 0.0f), 1.0f); }
+float HardSwish(float x, float, float) {
+  const float s = x * (1.0f / 6.0f) + 0.5f;
+  return x * (s < 0.0f ? 0.0f : s > 1.0f ? 1.0f : s);
+}
+float Gelu(float x, float, float) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
+float Erf(float x, float, float) { return std::erf(x); }
+float Softplus(float x, float, float) { return std::fmax(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
+float Mish(float x, float alpha, float beta) { return x * std::tanh(Softplus(x, alpha, beta)); }
+float Reciprocal(float x, float, float) { return 1.0f / x; }
+float Floor(float x, float, float) { return std::floor(x); }
+float Ceil(float x, float, float) { return std::ceil(x); }
+float Round(float x, float, float) { return std::nearbyint(x); }
+float Sin(float x, float, float) { return std::sin(x); }
+float Cos(float x, float, float) { return std::cos(x); }
+float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f; }
+
+struct Row {
+  UnaryKind kind;
+  UnaryFunction::Body body;
+};
+constexpr Row kFunctions[] = {
+    {UnaryKind::kIdentity, Identity},     {UnaryKind::kRelu, Relu},
+    {UnaryKind::kClip, Clip},             {UnaryKind::kSigmoid, Sigmoid},
+    {UnaryKind::kTanh, Each<Tanh>},       {UnaryKind::kExp, Exp},
+    {UnaryKind::kLog, Each<Log>},         {UnaryKind::kSqrt, Each<Sqrt>},
+    {UnaryKind::kAbs, Each<Abs>},         {UnaryKind::kNeg, Each<Neg>},
+    {UnaryKind::kLeakyRelu, Each<LeakyRelu>}, {UnaryKind::kElu, Each<Elu>},
+    {UnaryKind::kHardSigmoid, Each<HardSigmoid>}, {UnaryKind::kHardSwish, Each<HardSwish>},
+    {UnaryKind::kGelu, Each<Gelu>},       {UnaryKind::kErf, Each<Erf>},
+    {UnaryKind::kSoftplus, Each<Softplus>}, {UnaryKind::kMish, Each<Mish>},
+    {UnaryKind::kReciprocal, Each<Reciprocal>}, {UnaryKind::kFloor, Each<Floor>},
+    {UnaryKind::kCeil, Each<Ceil>},       {UnaryKind::kRound, Each<Round>},
+    {UnaryKind::kSin, Each<Sin>},         {UnaryKind::kCos, Each<Cos>},
+    {UnaryKind::kSilu, Silu},             {UnaryKind::kSign, Each<Sign>},
+};
+
+class UnaryF32 final : public OpDriver {
+ public:
+  UnaryF32(const LoopNest<2>& nest, const UnaryFunction& f, const float* x, float* y, int64_t elements) : nest_(nest), f_(f), x_(x), y_(y) {
+    units_ = nest_.units();
+    cost_ = elements * 2;
+    kernel_ = "unary_f32";
+  }
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { f_.Apply(static_cast<size_t>(n), x_ + at[0], y_ + at[1]); });
+  }
+
+ private:
+  LoopNest<2> nest_;
+  UnaryFunction f_;
+  const float* x_;
+  float* y_;
+};
+
+}  // namespace
+
+Status MakeUnary(const KernelSet& kernels, int32_t kind, float alpha, float beta, UnaryFunction* unary) {
+  for (const Row& row : kFunctions) {
+    if (row.kind != static_cast<UnaryKind>(kind)) continue;
+    *unary = {row.body, alpha, beta, kernels.vector};
+    return Status::Ok();
+  }
+  return Unsupported("unknown unary function");
+}
+
+Status PrepareUnaryF32(const OpContext& context, DriverPtr* driver) {
+  const UnaryAttrs& attrs = context.Attrs<UnaryAttrs>();
+  const Tensor &x = *context.Input(0), &y = context.Output();
+  if (x.dtype != DType::kF32 || y.dtype != DType::kF32 || !SameShape(x, y)) return Mismatch("a unary op needs floats of one shape");
+  UnaryFunction f;
+  Status status = MakeUnary(context.kernels(), attrs.kind, attrs.alpha, attrs.beta, &f);
+  const uint8_t* data = nullptr;
+  if (status.ok()) status = context.InputData(0, &data);
+  if (!status.ok()) return status;
+  const LoopNest<2> nest = UnaryNest(x, y);
+  driver->reset(new UnaryF32(nest, f, reinterpret_cast<const float*>(data), reinterpret_cast<float*>(context.OutputData()), y.elements));
+  return status;
+}
+
+}  // namespace sterna
