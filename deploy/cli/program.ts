@@ -4,12 +4,16 @@ import { exitCodeHelp, reportFailure } from './output.js';
 import { register as registerBench } from './commands/bench.js';
 import { register as registerCompare } from './commands/compare.js';
 import { register as registerCompress } from './commands/compress.js';
+import { register as registerPackage } from './commands/package.js';
+import { register as registerRun } from './commands/run.js';
 
 /** One line a command, in the order of --help. */
 const commands: readonly ((program: Command) => void)[] = [
   registerCompress,
   registerBench,
   registerCompare,
+  registerRun,
+  registerPackage,
 ];
 
 /** Where the command line writes; a test captures it. */

@@ -1,0 +1,96 @@
+import type { Command } from 'commander';
+import { openSource } from '../../../runtime/media/source.js';
+import { openPackage } from '../../../runtime/package/package.js';
+import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
+import type { EngineName } from '../../../runtime/session-types.js';
+import { DeployError } from '../../errors.js';
+import { buildFacePackage, type FacePackageOptions } from '../../package/face-package.js';
+import type { FaceModels } from '../../package/settings.js';
+import { readInputFile, writeOutputFile } from '../files.js';
+import { engineOption, integer } from '../options.js';
+import { reporting } from '../output.js';
+import { formatBytes } from '../table.js';
+
+interface PackageOptions {
+  detector: string;
+  landmarks?: string;
+  embedder: string;
+  name: string;
+  packageVersion: string;
+  releaseCounter: number;
+  embeddingSpace?: string;
+  settings?: string;
+  golden?: string;
+  ramBudget?: number;
+  p99Budget?: number;
+  engine: EngineName;
+  output: string;
+}
+
+async function readModels({ detector, landmarks, embedder }: PackageOptions): Promise<FaceModels> {
+  return {
+    detector: await readInputFile(detector),
+    ...(landmarks === undefined ? {} : { landmarks: await readInputFile(landmarks) }),
+    embedder: await readInputFile(embedder),
+  };
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const bytes = await readInputFile(path);
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (cause) {
+    throw new DeployError('E_USAGE', `${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+async function packageOptions(options: PackageOptions): Promise<FacePackageOptions> {
+  const { name, packageVersion, releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
+  return {
+    name, version: packageVersion, releaseCounter, engine: { engine },
+    ...(embeddingSpace === undefined ? {} : { embeddingSpaceId: embeddingSpace }),
+    ...(settings === undefined ? {} : { overrides: await readJson(settings) }),
+    ...(golden === undefined ? {} : { goldenPictures: openSource(golden, { fps: 1 }) }),
+    budget: { ...(ramBudget === undefined ? {} : { ram_bytes: ramBudget }), ...(p99Budget === undefined ? {} : { p99_ms: p99Budget }) },
+  };
+}
+
+function describeTest({ passed, failures, worstCosine, p50Ms, p99Ms, memoryBytes }: SelfTestReport): string {
+  const verdict = passed ? 'passed' : `FAILED: ${failures.join('; ')}`;
+  return `self-test ${verdict} (worst cosine ${worstCosine.toFixed(5)}, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${formatBytes(memoryBytes)} of memory)`;
+}
+
+export function register(program: Command): void {
+  program
+    .command('package')
+    .summary('pack models into a .sterna package')
+    .description('Packs the models of a face pipeline with their settings and golden vectors, recorded by running them here, and tests the result on this CPU.')
+    .requiredOption('--detector <onnx>', 'face detector: decoded boxes and scores, or YuNet')
+    .option('--landmarks <onnx>', '68 landmarks; not needed with YuNet')
+    .requiredOption('--embedder <onnx>', 'face embedder, 112 x 112')
+    .requiredOption('--name <name>', 'lower-case letters, digits and "-"')
+    .requiredOption('--package-version <semver>', 'such as 1.2.0')
+    .option('--release-counter <n>', 'grows with every release; devices refuse to go back', integer(0), 0)
+    .option('--embedding-space <id>', 'keep it when only the quantization of the embedder changes; default: made of its hash')
+    .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
+    .option('--golden <source>', 'pictures or a video with faces to record golden vectors from (they become part of the package); default: a generated pattern')
+    .option('--ram-budget <bytes>', 'a device refuses the package when the models need more', integer(1))
+    .option('--p99-budget <ms>', 'a device refuses the package when it is slower', Number)
+    .addOption(engineOption('--engine <engine>', 'what records the golden vectors').default('native'))
+    .requiredOption('-o, --output <out.sterna>', 'where the package goes')
+    .action(reporting(async (_self, options: PackageOptions) => {
+      const { manifest, bytes, sha256 } = await buildFacePackage(await readModels(options), await packageOptions(options));
+      await writeOutputFile(options.output, bytes);
+      const test = await selfTest(await openPackage(bytes), { engine: options.engine });
+      const json = {
+        output: options.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
+        files: manifest.files, embedding_space_id: manifest.embedding_space_id,
+        self_test: { passed: test.passed, failures: test.failures, worst_cosine: test.worstCosine, worst_max_abs: test.worstMaxAbs, p50_ms: test.p50Ms, p99_ms: test.p99Ms, memory_bytes: test.memoryBytes },
+      };
+      const text = [
+        `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${options.output}`,
+        `sha256 ${sha256}`, describeTest(test),
+      ].join('\n');
+      return { json, text };
+    }));
+}

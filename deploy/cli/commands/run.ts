@@ -1,0 +1,117 @@
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { Isa } from '../../../kernels/native.js';
+import { openSource } from '../../../runtime/media/source.js';
+import { createPipeline } from '../../../runtime/pipeline/create.js';
+import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
+import { openGallery } from '../../../runtime/pipeline/gallery.js';
+import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
+import type { EngineName } from '../../../runtime/session-types.js';
+import { openPipelineOrPackage } from '../../run/open.js';
+import { runFrames, type RunSummary } from '../../run/run.js';
+import { engineOption, integer } from '../options.js';
+import { emit, log, reporting } from '../output.js';
+import { formatTable } from '../table.js';
+
+interface Enrol {
+  name: string;
+  source: string;
+}
+
+interface RunOptions {
+  input: string;
+  limit?: number;
+  gallery: string;
+  enrol: Enrol[];
+  engine: EngineName;
+  threads: number;
+  isa?: Isa;
+  motion: boolean;
+  realtime: boolean;
+  loop: boolean;
+  fps?: number;
+  events: boolean;
+}
+
+const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avx512vnni', 'neon', 'neondot'];
+
+/** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
+const enrolmentFps = 1;
+
+function enrolArgument(text: string, previous: Enrol[]): Enrol[] {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=PICTURE but received ${text}`);
+  return [...previous, { name: text.slice(0, at), source: text.slice(at + 1) }];
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError(`Expected a positive number but received ${text}`);
+  return value;
+}
+
+async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, people: readonly Enrol[], signal: AbortSignal): Promise<void> {
+  for (const { name, source } of people) {
+    const { person, pictures, skipped } = await enrolPictures(pipeline, gallery, name, openSource(source, { signal, fps: enrolmentFps }));
+    const reasons = Object.entries(skipped).map(([reason, count]) => `, ${count} skipped: ${reason}`).join('');
+    log(self, `sterna: enrolled ${name}: ${person.samples} samples from ${pictures} pictures${reasons}`);
+  }
+}
+
+function summaryText({ frames, dropped, faces, recognised, exits, total, stages }: RunSummary): string {
+  const rows = [...stages, { stage: 'total', ...total }]
+    .map(({ stage, count, p50_ms, p99_ms, max_ms }) => [stage, String(count), p50_ms.toFixed(3), p99_ms.toFixed(3), max_ms.toFixed(3)]);
+  const people = Object.entries(recognised).map(([name, count]) => `${name} in ${count}`).join(', ') || 'nobody';
+  return [
+    formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
+    '',
+    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${faces} faces; recognised: ${people}`,
+  ].join('\n');
+}
+
+export function register(program: Command): void {
+  program
+    .command('run')
+    .summary('run a pipeline over pictures, a video or a camera')
+    .description('Runs a package (.sterna), or a pipeline (.json that names model files), over a source. Prints one JSON line for each frame, then a summary line, on stdout; a table of the summary on stderr.')
+    .argument('<pipeline-or-package>', 'a .sterna package, or a .json with detector, landmarks, embedder, settings')
+    .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
+    .option('--limit <n>', 'stop after n frames', integer(1))
+    .option('--gallery <file>', 'database of enrolled people', ':memory:')
+    .option('--enrol <name=picture>', 'enrol a person first, from a picture, a folder or a video; may be repeated', enrolArgument, [])
+    .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
+    .option('--threads <n>', 'threads of the engine', integer(1), 1)
+    .addOption(new Option('--isa <isa>', 'kernel variant of the native engine; the best by default').choices(isas))
+    .option('--no-motion', 'run every frame in full, whatever moves')
+    .option('--realtime', 'play files at their own rate and drop frames like a camera', false)
+    .option('--loop', 'start again at the end', false)
+    .option('--fps <n>', 'frames per second', positive)
+    .option('--events', 'print frames with a face only', false)
+    .action(reporting(async (self, path: string, options: RunOptions) => {
+      const stop = new AbortController();
+      const interrupt = (): void => stop.abort();
+      process.once('SIGINT', interrupt);
+      process.once('SIGTERM', interrupt);
+      const gallery = openGallery(options.gallery);
+      let pipeline: Pipeline | undefined;
+      try {
+        const { engine, threads, isa, motion, realtime, loop, fps, limit, events } = options;
+        const modelPackage = await openPipelineOrPackage(path, engine);
+        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, motionGate: motion, ...(isa === undefined ? {} : { isa }) });
+        await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
+        const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
+        const summary = await runFrames(pipeline, source, {
+          limit,
+          onFrame: (line) => {
+            if (!events || line.detections.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
+          },
+        });
+        if (self.optsWithGlobals<{ json?: boolean }>().json !== true) log(self, summaryText(summary));
+        return { json: { ...summary }, text: JSON.stringify(summary) };
+      } finally {
+        process.off('SIGINT', interrupt);
+        process.off('SIGTERM', interrupt);
+        await pipeline?.close();
+        gallery.close();
+      }
+    }));
+}

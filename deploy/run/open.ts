@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, extname, resolve } from 'node:path';
+import { z } from 'zod';
+import { openPackage } from '../../runtime/package/package.js';
+import type { ModelPackage } from '../../runtime/package/package.js';
+import type { EngineName } from '../../runtime/session-types.js';
+import { DeployError } from '../errors.js';
+import { buildFacePackage } from '../package/face-package.js';
+
+/** A pipeline that is not packed yet: model files beside a JSON file, to try them out. */
+const pipelineFile = z.object({
+  detector: z.string(),
+  landmarks: z.string().optional(),
+  embedder: z.string(),
+  embedding_space_id: z.string().min(1).optional(),
+  /** As the manifest's `pipeline`; replaces defaults field by field. */
+  settings: z.record(z.string(), z.unknown()).optional(),
+});
+
+/**
+ * Opens a `.sterna` package, or a `.json` file that names the models of a pipeline (paths relative to it).
+ * @throws RuntimeError E_PACKAGE, DeployError E_FILE, E_USAGE
+ */
+export async function openPipelineOrPackage(path: string, engine?: EngineName): Promise<ModelPackage> {
+  if (extname(path).toLowerCase() !== '.json') return openPackage(path);
+  const { detector, landmarks, embedder, embedding_space_id, settings } = parse(path, await read(path));
+  const at = (file: string): Promise<Buffer> => read(resolve(dirname(path), file));
+  const models = { detector: await at(detector), ...(landmarks === undefined ? {} : { landmarks: await at(landmarks) }), embedder: await at(embedder) };
+  const { bytes } = await buildFacePackage(models, {
+    name: 'unpacked', version: '0.0.0', overrides: settings,
+    ...(engine === undefined ? {} : { engine: { engine } }),
+    ...(embedding_space_id === undefined ? {} : { embeddingSpaceId: embedding_space_id }),
+  });
+  return openPackage(bytes);
+}
+
+function parse(path: string, bytes: Buffer): z.output<typeof pipelineFile> {
+  let json: unknown;
+  try {
+    json = JSON.parse(bytes.toString('utf8'));
+  } catch (cause) {
+    throw new DeployError('E_USAGE', `${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+  const result = pipelineFile.safeParse(json);
+  if (result.success) return result.data;
+  const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
+  throw new DeployError('E_USAGE', `${path} is not a pipeline: ${issues.join('; ')}`);
+}
+
+async function read(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new DeployError('E_FILE', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
+  }
+}

@@ -1,0 +1,109 @@
+import { Histogram, quantile } from '../../agent/contracts/histogram.js';
+import type { FrameSource } from '../../runtime/frame.js';
+import type { Pipeline, PipelineResult } from '../../runtime/pipeline/types.js';
+
+export interface StageSummary {
+  stage: string;
+  count: number;
+  p50_ms: number;
+  p99_ms: number;
+  max_ms: number;
+}
+
+export interface RunSummary {
+  type: 'summary';
+  pipeline: string;
+  version: string;
+  frames: number;
+  dropped: number;
+  exits: Record<string, number>;
+  faces: number;
+  /** Number of frames in which each person was recognised. */
+  recognised: Record<string, number>;
+  memory_bytes: number;
+  /** All stages together. */
+  total: Omit<StageSummary, 'stage'>;
+  stages: StageSummary[];
+}
+
+/** One frame as a line of output. */
+export interface FrameLine {
+  type: 'frame';
+  sequence: number;
+  exit: string;
+  total_ms: number;
+  detections: { box: number[]; score: number; label: string; name?: string | null; similarity?: number }[];
+  stages_ms: Record<string, number>;
+}
+
+/** Runs a pipeline over a source until its end, the limit, or the abort of the source. */
+export async function runFrames(
+  pipeline: Pipeline, source: FrameSource, options: { limit?: number | undefined; onFrame: (line: FrameLine) => void },
+): Promise<RunSummary> {
+  const tally = new Tally();
+  const limit = options.limit ?? Infinity;
+  if (limit > 0) {
+    for await (const frame of source) {
+      const result = await pipeline.process(frame);
+      tally.add(result);
+      options.onFrame(toLine(result));
+      if (tally.frames >= limit) break;
+    }
+  }
+  return tally.summary(pipeline, source.dropped);
+}
+
+class Tally {
+  frames = 0;
+  #faces = 0;
+  readonly #exits = new Map<string, number>();
+  readonly #recognised = new Map<string, number>();
+  readonly #total = new Histogram();
+  readonly #stages = new Map<string, Histogram>();
+
+  add(result: PipelineResult): void {
+    this.frames++;
+    this.#faces += result.detections.length;
+    this.#exits.set(result.exit, (this.#exits.get(result.exit) ?? 0) + 1);
+    const names = new Set(result.detections.flatMap((detection) => detection.identity?.name ?? []));
+    for (const name of names) this.#recognised.set(name, (this.#recognised.get(name) ?? 0) + 1);
+    this.#total.record(result.totalMs);
+    for (const { stage, ms } of result.stages) {
+      const histogram = this.#stages.get(stage) ?? new Histogram();
+      this.#stages.set(stage, histogram);
+      histogram.record(ms);
+    }
+  }
+
+  summary(pipeline: Pipeline, dropped: number): RunSummary {
+    return {
+      type: 'summary', pipeline: pipeline.name, version: pipeline.version, frames: this.frames, dropped,
+      exits: Object.fromEntries(this.#exits), faces: this.#faces, recognised: Object.fromEntries(this.#recognised),
+      memory_bytes: pipeline.memoryBytes, total: summarise(this.#total),
+      stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarise(histogram) })),
+    };
+  }
+}
+
+function summarise(histogram: Histogram): Omit<StageSummary, 'stage'> {
+  const data = histogram.toData();
+  const at = (share: number): number => round(quantile(data, share) ?? 0);
+  return { count: data.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };
+}
+
+function toLine({ sequence, exit, totalMs, detections, stages }: PipelineResult): FrameLine {
+  return {
+    type: 'frame', sequence, exit, total_ms: round(totalMs),
+    detections: detections.map(({ box, score, label, identity }) => ({
+      box: box.map((value) => Math.round(value * 10) / 10), score: round(score), label,
+      ...(identity === undefined ? {} : { name: identity?.name ?? null }),
+      ...(identity === undefined || identity === null ? {} : { similarity: round(identity.similarity) }),
+    })),
+    stages_ms: Object.fromEntries(stages.map(({ stage, ms }) => [stage, round(ms)])),
+  };
+}
+
+/** Microseconds are the last digit that means something. */
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
