@@ -8,8 +8,8 @@
 
 namespace sterna {
 
-static inline size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
-static inline size_t RoundUp(size_t a, size_t b) { return CeilDiv(a, b) * b; }
+static constexpr inline size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
+static constexpr inline size_t RoundUp(size_t a, size_t b) { return CeilDiv(a, b) * b; }
 
 // `count` things in `parts` parts: the first `longer` parts hold size + 1, the others size.
 struct Cut {

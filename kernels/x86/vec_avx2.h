@@ -44,6 +44,31 @@ struct Vec256 {
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   static inline Reg Max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
+  static inline Reg Div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+  // c - a * b
+  static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm256_fnmadd_ps(a, b, c); }
+  static inline Reg Round(Reg x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // x * 2^n for an integral n in [-160, 160], rounded once: |x| is in [0.5, 2), so the first product is exact.
+  static inline Reg TimesPowerOfTwo(Reg x, Reg n) {
+    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    return Mul(Mul(x, PowerOfTwo(half)), PowerOfTwo(_mm256_sub_epi32(whole, half)));
+  }
+  static inline Reg PowerOfTwo(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  static inline Reg MinusAbs(Reg x) { return _mm256_or_ps(x, Set(-0.0f)); }
+  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
+    return _mm256_blendv_ps(otherwise, if_negative, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+  }
+  static inline Reg FromBytes(const uint8_t* p, int32_t zp) {
+    const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(v, _mm256_set1_epi32(zp)));
+  }
+  static inline void AddBytesTo(const uint8_t* p, int32_t* acc) {
+    const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    __m256i* sum = reinterpret_cast<__m256i*>(acc);
+    _mm256_storeu_si256(sum, _mm256_add_epi32(_mm256_loadu_si256(sum), v));
+  }
   // x < 0 ? x * slope : x. The comparison, not the sign bit, decides: -0.0 stays.
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace sterna {
 namespace {
@@ -30,6 +31,24 @@ struct Vec512 {
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
   static inline Reg Max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  static inline Reg Div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+  // c - a * b
+  static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm512_fnmadd_ps(a, b, c); }
+  static inline Reg Round(Reg x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // x * 2^n for an integral n in [-160, 160], rounded once.
+  static inline Reg TimesPowerOfTwo(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
+  static inline Reg MinusAbs(Reg x) { return _mm512_or_ps(x, Set(-0.0f)); }
+  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), otherwise, if_negative);
+  }
+  static inline Reg FromBytes(const uint8_t* p, int32_t zp) {
+    const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(v, _mm512_set1_epi32(zp)));
+  }
+  static inline void AddBytesTo(const uint8_t* p, int32_t* acc) {
+    const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    _mm512_storeu_si512(acc, _mm512_add_epi32(_mm512_loadu_si512(acc), v));
+  }
   // x < 0 ? x * slope : x
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), x, slope);

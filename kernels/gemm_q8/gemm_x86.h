@@ -1,0 +1,194 @@
+// The quantized GEMM of gemm_q8/avx2 and gemm_q8/avx512vnni, over a vector type V (x86/q8_*.h) and its tile sizes.
+//
+//   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        bit-equal to ref for all inputs
+//
+// A tile keeps rows x vectors accumulators in registers; a step loads `vectors` vectors of weights and broadcasts four bytes
+// of each row of A. All loops over the tile are unrolled by templates, or the compiler would spill it. A panel of weights
+// stays in L1 or L2 while a block of rows streams past.
+// Preconditions: rows of A may be read up to 3 bytes past k; packed by Pack; scale arrays padded to 64 entries; scratch of
+// ScratchBytes when V widens the activations.
+#pragma once
+#include "../x86/requant_x86.h"
+#include "pack_x86.h"
+
+namespace sterna {
+namespace {
+
+template <typename V>
+struct GemmQ8 {
+  using Int = typename V::Int;
+  static constexpr size_t kLanes = V::kLanes;
+  static constexpr size_t kBlockBytes = 32 * 1024;  // of A: shares L1 with a strip of a panel, and L2 with a panel
+  static constexpr size_t kMinBlockRows = 48;
+
+  static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, V::kDepth}; }
+  static size_t PackedBytes(size_t n, size_t k) { return PackedQ8Bytes(ShapeOf(n, k)); }
+
+  static bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
+    PackQ8(ShapeOf(n, k), w, bias, a_zp, packed);
+    return true;
+  }
+
+  static size_t BlockRows(size_t k) {
+    const size_t fitting = kBlockBytes / (k + 1);
+    return fitting > kMinBlockRows ? fitting : kMinBlockRows;
+  }
+
+  // Of a row of widened activations: whole vectors are widened.
+  static size_t WideStride(size_t k) { return RoundUp(k, 16) * sizeof(int16_t); }
+
+  static size_t ScratchBytes(size_t m, size_t, size_t k) {
+    const size_t rows = m < BlockRows(k) ? m : BlockRows(k);
+    return V::kWidens ? rows * WideStride(k) : 0;
+  }
+
+  struct Job {
+    Requant<V> requant;
+    size_t steps;  // ceil(k / depth)
+    size_t a_stride, y_stride;
+  };
+
+  // Rows of one panel.
+  struct Place {
+    const int8_t* w;
+    const int32_t* bias;
+    size_t channel;         // the first
+    typename V::Mask mask;  // channels that exist
+    const uint8_t* a;
+    uint8_t* y;
+    const uint8_t* residual;
+  };
+
+  // A narrowed register holds four vectors: of one row (and one idle, when a row has three), of two rows or of four.
+  template <int kVectors>
+  static constexpr int kParts = kVectors >= 3 ? 1 : 4 / kVectors;
+
+  // Which vector of a row, and which row of its group, is at position i of a narrowed register.
+  template <int kVectors>
+  static constexpr int VectorAt(int i) { return kVectors == 3 && i == 3 ? 2 : i % kVectors; }
+  template <int kVectors>
+  static constexpr int RowAt(int i) { return kVectors >= 3 ? 0 : i / kVectors; }
+
+  // PRelu, tables, residuals and large scales: out of line, from accumulators in memory.
+  template <int kVectors>
+  static __attribute__((noinline)) void FinishTile(const Job& job, const Place& at, const Int* acc, size_t rows) {
+    constexpr size_t kStep = kParts<kVectors>;
+    const Requant<V>& r = job.requant;
+    for (size_t row = 0; row < rows; row += kStep) {
+      typename V::Float x[4];
+      for (int i = 0; i < 4; ++i) {
+        const size_t v = VectorAt<kVectors>(i), from = row + RowAt<kVectors>(i), o = at.channel + v * kLanes;
+        x[i] = V::ScaleSigned(acc[(from < rows ? from : row) * kVectors + v], V::LoadFloat(r.scale + o), V::LoadFloat(r.scale_neg + o));
+      }
+      Int q = V::InVectorOrder(V::Narrow(r.mid, x[0], x[1], x[2], x[3])), residual = q;
+      if (r.residual != nullptr) {
+        residual = V::template LoadParts<kStep>(rows - row, at.mask, at.residual + row * r.residual_stride, r.residual_stride);
+      }
+      q = FinishBytes<V>(r, q, residual);
+      V::template StoreParts<kStep>(q, rows - row, at.mask, at.y + row * job.y_stride, job.y_stride);
+    }
+  }
+
+  // The common epilogue: a scale for each channel, all below one, so that |acc * scale| < 2^31.
+  template <int kRows, int kVectors>
+  static inline __attribute__((always_inline)) void NarrowTile(const Job& job, const Place& at, const Int (&acc)[kRows * kVectors]) {
+    constexpr int kStep = kParts<kVectors>;
+    typename V::Float scale[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) scale[v] = V::LoadFloat(job.requant.scale + at.channel + v * kLanes);
+#pragma GCC unroll 12
+    for (int row = 0; row < kRows; row += kStep) {
+      typename V::Float x[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const int v = VectorAt<kVectors>(i), from = row + RowAt<kVectors>(i);
+        x[i] = V::Scale(acc[(from < kRows ? from : row) * kVectors + v], scale[v]);
+      }
+      const Int q = V::InVectorOrder(V::NarrowSmall(job.requant.mid, x[0], x[1], x[2], x[3]));
+      V::template StoreParts<kStep>(q, kRows - row, at.mask, at.y + row * job.y_stride, job.y_stride);
+    }
+  }
+
+  template <int kRows, int kVectors>
+  static __attribute__((noinline)) void Tile(const Job& job, const Place& at) {
+    Int acc[kRows * kVectors];
+#pragma GCC unroll 24
+    for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(at.bias + i % kVectors * kLanes);
+    const uint8_t* a = at.a;
+    const int8_t* w = at.w;
+    const size_t stride = job.a_stride;
+    for (size_t step = job.steps; step != 0; --step, a += 4, w += kVectors * V::kWeightBytes) {
+      Int weights[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadWeights(w + v * V::kWeightBytes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kRows; ++i) {
+        const Int four = V::BroadcastFour(a + i * stride);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) acc[i * kVectors + v] = V::Dot(acc[i * kVectors + v], four, weights[v]);
+      }
+    }
+    if (job.requant.plain) return NarrowTile<kRows, kVectors>(job, at, acc);
+    Int spilled[kRows * kVectors];
+#pragma GCC unroll 24
+    for (int i = 0; i < kRows * kVectors; ++i) spilled[i] = acc[i];
+    FinishTile<kVectors>(job, at, spilled, kRows);
+  }
+
+  template <int kVectors, int kRows = V::kGemmRows[kVectors - 1]>
+  static void RunTile(const Job& job, const Place& at, size_t rows) {
+    if (rows == kRows) return Tile<kRows, kVectors>(job, at);
+    if constexpr (kRows > 1) RunTile<kVectors, kRows - 1>(job, at, rows);
+  }
+
+  template <int kVectors = V::kGemmVectors>
+  static void RunPanel(const Job& job, Place at, size_t vectors, size_t rows) {
+    if constexpr (kVectors > 1) {
+      if (vectors < kVectors) return RunPanel<kVectors - 1>(job, at, vectors, rows);
+    }
+    const Cut tiles = CutEvenly(rows, V::kGemmRows[kVectors - 1]);
+    for (size_t tile = 0; tile < tiles.parts; ++tile) {
+      const size_t count = PartSize(tiles, tile);
+      RunTile<kVectors>(job, at, count);
+      at.a += count * job.a_stride;
+      at.y += count * job.y_stride;
+      if (at.residual != nullptr) at.residual += count * job.requant.residual_stride;
+    }
+  }
+
+  // Every panel, for rows [first, first + rows), which start at `a`.
+  static void RunBlock(const GemmQ8Args* args, const Job& job, const uint8_t* a, size_t first, size_t rows) {
+    const int32_t* bias = static_cast<const int32_t*>(args->packed);
+    const int8_t* w = reinterpret_cast<const int8_t*>(bias + RoundUp(args->n, kLanes));
+    const uint8_t* residual = job.requant.residual;
+    if (residual != nullptr) residual += first * job.requant.residual_stride;
+    uint8_t* y = args->y + first * args->y_stride;
+    const Cut panels = CutEvenly(CeilDiv(args->n, kLanes), V::kGemmVectors);
+    size_t channel = 0;
+    for (size_t panel = 0; panel < panels.parts; ++panel) {
+      const size_t vectors = PartSize(panels, panel), left = args->n - channel, width = vectors * kLanes;
+      const typename V::Mask mask = V::MakeMask(left < width ? left : width);
+      RunPanel(job, {w, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
+      w += vectors * V::kWeightBytes * job.steps;
+      channel += width;
+    }
+  }
+
+  static void Run(const GemmQ8Args* args) {
+    Job job = {MakeRequant<V>(args->requant), CeilDiv(args->k, V::kDepth), args->a_stride, args->y_stride};
+    for (size_t o = 0; o < args->n; o += kLanes) job.requant.plain &= V::AllBelowOne(V::LoadFloat(args->requant.scale + o));
+    if constexpr (V::kWidens) job.a_stride = WideStride(args->k);
+    const Cut blocks = CutEvenly(args->m, BlockRows(args->k));
+    size_t first = 0;
+    for (size_t block = 0; block < blocks.parts; ++block) {
+      const size_t rows = PartSize(blocks, block);
+      const uint8_t* a = args->a + first * args->a_stride;
+      if constexpr (V::kWidens) a = V::WidenRows(a, args->a_stride, rows, args->k, args->scratch, job.a_stride);
+      RunBlock(args, job, a, first, rows);
+      first += rows;
+    }
+  }
+};
+
+}  // namespace
+}  // namespace sterna

@@ -1,0 +1,132 @@
+// Element-wise kernels over a byte vector Q (x86/q8_*.h) and a float vector F (x86/vec_*.h).
+//
+// The 8-bit kernels and those of one float operation equal ref bit for bit. exp: |error| <= 2 ulp, 0 and inf beyond the range
+// of float, denormal results included; sigmoid: <= 3 ulp. NaN gives NaN. Both are limited by arithmetic, the rest by memory.
+// Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
+#pragma once
+#include "../x86/requant_x86.h"
+
+namespace sterna {
+namespace {
+
+template <typename Q, typename F>
+struct Vector {
+  using Int = typename Q::Int;
+  using Reg = typename F::Reg;
+  static constexpr size_t kBytes = Q::kBytes, kLanes = F::kLanes;
+
+  // y[i] = op(a[i], b[i]), a register at a time.
+  template <typename Op>
+  static inline __attribute__((always_inline)) void MapBytes(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, Op op) {
+    size_t i = 0;
+    for (; i + kBytes <= n; i += kBytes) Q::StoreInt(y + i, op(Q::LoadInt(a + i), Q::LoadInt(b + i)));
+    if (i == n) return;
+    const typename Q::Mask mask = Q::MakeMask(n - i);
+    const Int last = op(Q::template LoadParts<1>(1, mask, a + i, 0), Q::template LoadParts<1>(1, mask, b + i, 0));
+    Q::template StoreParts<1>(last, 1, mask, y + i, 0);
+  }
+
+  template <typename Op>
+  static inline __attribute__((always_inline)) void MapFloats(size_t n, const float* a, const float* b, float* y, Op op) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::Store(y + i, op(F::Load(a + i), F::Load(b + i)));
+    if (i == n) return;
+    const typename F::Mask mask = F::MakeMask(n - i);
+    F::StorePart(y + i, mask, op(F::LoadPart(a + i, mask), F::LoadPart(b + i, mask)));
+  }
+
+  static void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
+    MapBytes(n, x, x, y, [table](Int v, Int) { return Q::Lookup(table, v); });
+  }
+
+  static void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo,
+                  int32_t y_hi, float a_mul, float b_mul) {
+    const typename Q::Weigher weigh_a = Q::MakeWeigher(a_zp, a_mul), weigh_b = Q::MakeWeigher(b_zp, b_mul);
+    const typename Q::Narrower out = Q::MakeNarrower(y_lo, y_hi, y_zp);
+    MapBytes(n, a, b, y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
+  }
+
+  static inline Int QuantizeBlock(const float* x, Reg scale, const typename Q::Narrower& out) {
+    return Q::InVectorOrder(Q::Narrow(out, F::Div(F::Load(x), scale), F::Div(F::Load(x + kLanes), scale),
+                                      F::Div(F::Load(x + 2 * kLanes), scale), F::Div(F::Load(x + 3 * kLanes), scale)));
+  }
+
+  static void Quantize(size_t n, const float* x, uint8_t* y, float scale, int32_t zp) {
+    const typename Q::Narrower out = Q::MakeNarrower(0, 255, zp);
+    const Reg divisor = F::Set(scale);
+    size_t i = 0;
+    for (; i + kBytes <= n; i += kBytes) Q::StoreInt(y + i, QuantizeBlock(x + i, divisor, out));
+    if (i == n) return;
+    float last[kBytes] = {};
+    for (size_t l = 0; l < n - i; ++l) last[l] = x[i + l];
+    Q::template StoreParts<1>(QuantizeBlock(last, divisor, out), 1, Q::MakeMask(n - i), y + i, 0);
+  }
+
+  static void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
+    const Reg factor = F::Set(scale);
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::Store(y + i, F::Mul(F::FromBytes(x + i, zp), factor));
+    if (i == n) return;
+    uint8_t last[kLanes] = {};
+    for (size_t l = 0; l < n - i; ++l) last[l] = x[i + l];
+    F::StorePart(y + i, F::MakeMask(n - i), F::Mul(F::FromBytes(last, zp), factor));
+  }
+
+  static void Max(size_t n, const uint8_t* a, uint8_t* y) {
+    MapBytes(n, a, y, y, [](Int av, Int yv) { return Q::MaxU8(av, yv); });
+  }
+
+  static void Sum(size_t n, const uint8_t* a, int32_t* acc) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::AddBytesTo(a + i, acc + i);
+    for (; i < n; ++i) acc[i] += a[i];
+  }
+
+  static void AddF32(size_t n, const float* a, const float* b, float* y) {
+    MapFloats(n, a, b, y, [](Reg av, Reg bv) { return F::Add(av, bv); });
+  }
+
+  static void MulF32(size_t n, const float* a, const float* b, float* y) {
+    MapFloats(n, a, b, y, [](Reg av, Reg bv) { return F::Mul(av, bv); });
+  }
+
+  static void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
+    const Reg low = F::Set(lo), high = F::Set(hi);
+    MapFloats(n, x, x, y, [low, high](Reg v, Reg) { return F::Min(F::Max(v, low), high); });
+  }
+
+  // e^x = 2^n * e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is taken in two parts, so that n * the first is exact;
+  // e^r is 1 + r + r^2 * p(r), the polynomial of Cephes' expf. The bounds are beyond overflow to inf and underflow to 0;
+  // max and min return their second operand for NaN.
+  static inline Reg Exp(Reg x) {
+    x = F::Min(F::Set(90.0f), F::Max(F::Set(-105.0f), x));
+    const Reg n = F::Round(F::Mul(x, F::Set(1.44269504f)));
+    const Reg r = F::NegFma(n, F::Set(-2.12194440e-4f), F::NegFma(n, F::Set(0.693359375f), x));
+    Reg p = F::Set(1.9875691500e-4f);
+    p = F::Fma(p, r, F::Set(1.3981999507e-3f));
+    p = F::Fma(p, r, F::Set(8.3334519073e-3f));
+    p = F::Fma(p, r, F::Set(4.1665795894e-2f));
+    p = F::Fma(p, r, F::Set(1.6666665459e-1f));
+    p = F::Fma(p, r, F::Set(5.0000001201e-1f));
+    return F::TimesPowerOfTwo(F::Add(F::Fma(F::Mul(r, r), p, r), F::Set(1.0f)), n);
+  }
+
+  static void ExpF32(size_t n, const float* x, float* y) {
+    MapFloats(n, x, x, y, [](Reg v, Reg) { return Exp(v); });
+  }
+
+  // 1 / (1 + e^-x), written with e^-|x| so that nothing overflows or cancels.
+  static void SigmoidF32(size_t n, const float* x, float* y) {
+    MapFloats(n, x, x, y, [](Reg v, Reg) {
+      const Reg e = Exp(F::MinusAbs(v)), one = F::Set(1.0f);
+      return F::Div(F::SelectNegative(v, e, one), F::Add(one, e));
+    });
+  }
+
+  static constexpr VectorKernels Kernels(const char* name) {
+    return {name, Lut, Add, Quantize, Dequantize, Max, Sum, AddF32, MulF32, ClampF32, SigmoidF32, ExpF32};
+  }
+};
+
+}  // namespace
+}  // namespace sterna

@@ -1,0 +1,182 @@
+// 8-bit arithmetic in ymm registers, for the kernels that avx2 and avx512vnni share: see q8_avx512.h, whose interface this is.
+//
+// Dot products must be exact for all u8 x s8: vpmaddubsw saturates its 16-bit sums (255 * 127 * 2 > 32767), so both operands
+// are widened to 16 bits and multiplied by vpmaddwd. Both need two multiplies for 32 products (vpmaddubsw is followed by a
+// vpmaddwd with ones), so exactness costs no multiply port: measured peaks are 95 against 130 GMAC/s, because of the
+// additions. Activations are widened once per block of rows, weights as they are loaded.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+namespace {
+
+struct Q8Vec256 {
+  using Int = __m256i;
+  using Float = __m256;
+  using Mask = size_t;  // a number of bytes
+  static constexpr size_t kLanes = 8, kBytes = 32;
+  static constexpr size_t kDepth = 2;
+  static constexpr bool kWidens = true;
+  static constexpr size_t kWeightBytes = 16;
+  using DwWeight = int16_t;
+
+  // Tiles of gemm_q8, by vectors: 12 x 8 and 6 x 16. Twelve accumulators, two vectors of weights, a broadcast and a product
+  // fill the 16 registers.
+  static constexpr int kGemmVectors = 2;
+  static constexpr int kGemmRows[] = {12, 6};
+
+  static inline Int LoadInt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static inline void StoreInt(void* p, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+  static inline Float LoadFloat(const float* p) { return _mm256_loadu_ps(p); }
+  static inline Int LoadWeights(const int8_t* p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static inline Int BroadcastFour(const uint8_t* p) {
+    int32_t v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return _mm256_set1_epi32(v);
+  }
+  static inline Int Dot(Int acc, Int activations, Int weights) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(activations, weights));
+  }
+
+  // `rows` rows of k bytes, to 16 bits. Reads up to 15 bytes past the last k.
+  static const uint8_t* WidenRows(const uint8_t* a, size_t a_stride, size_t rows, size_t k, void* wide, size_t wide_stride) {
+    uint8_t* out = static_cast<uint8_t*>(wide);
+    for (size_t i = 0; i < rows; ++i, a += a_stride, out += wide_stride) {
+      for (size_t p = 0; p < k; p += 16) {
+        StoreInt(out + 2 * p, _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + p))));
+      }
+    }
+    return static_cast<const uint8_t*>(wide);
+  }
+
+  struct Narrower {
+    Float hi;
+    Int zp, lo, hi_u8;
+  };
+  static inline Narrower MakeNarrower(int32_t lo, int32_t hi, int32_t zp) {
+    return {_mm256_set1_ps(static_cast<float>(hi - zp)), _mm256_set1_epi16(static_cast<int16_t>(zp)),
+            _mm256_set1_epi8(static_cast<int8_t>(lo)), _mm256_set1_epi8(static_cast<int8_t>(hi))};
+  }
+  static inline Int RoundBelow(Float hi, Float x) { return _mm256_cvtps_epi32(_mm256_min_ps(hi, x)); }
+  static inline Int Narrow(const Narrower& n, Float x0, Float x1, Float x2, Float x3) {
+    const Int a = _mm256_packs_epi32(RoundBelow(n.hi, x0), RoundBelow(n.hi, x1));
+    const Int b = _mm256_packs_epi32(RoundBelow(n.hi, x2), RoundBelow(n.hi, x3));
+    return _mm256_max_epu8(_mm256_packus_epi16(_mm256_adds_epi16(a, n.zp), _mm256_adds_epi16(b, n.zp)), n.lo);
+  }
+  static inline Int NarrowSmall(const Narrower& n, Float x0, Float x1, Float x2, Float x3) {
+    const Int a = _mm256_packs_epi32(_mm256_cvtps_epi32(x0), _mm256_cvtps_epi32(x1));
+    const Int b = _mm256_packs_epi32(_mm256_cvtps_epi32(x2), _mm256_cvtps_epi32(x3));
+    const Int q = _mm256_packus_epi16(_mm256_adds_epi16(a, n.zp), _mm256_adds_epi16(b, n.zp));
+    return _mm256_min_epu8(_mm256_max_epu8(q, n.lo), n.hi_u8);
+  }
+  static inline bool AllBelowOne(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(1.0f), _CMP_LT_OQ)) == 0xff; }
+  static inline Int InVectorOrder(Int bytes) {
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  }
+
+  static inline Float Scale(Int acc, Float scale) { return _mm256_mul_ps(_mm256_cvtepi32_ps(acc), scale); }
+  static inline Float ScaleSigned(Int acc, Float scale, Float scale_neg) {
+    return Scale(acc, _mm256_blendv_ps(scale, scale_neg, _mm256_castsi256_ps(acc)));
+  }
+
+  // Sixteen vpshufb would take longer than 32 loads.
+  static inline Int Lookup(const uint8_t* table, Int index) {
+    alignas(32) uint8_t bytes[kBytes];
+    StoreInt(bytes, index);
+    for (size_t i = 0; i < kBytes; ++i) bytes[i] = table[bytes[i]];
+    return LoadInt(bytes);
+  }
+
+  struct Weigher {
+    Int zp;
+    Float mul;
+  };
+  static inline Weigher MakeWeigher(int32_t zp, float mul) { return {_mm256_set1_epi32(zp), _mm256_set1_ps(mul)}; }
+  static inline Float Weigh(const Weigher& w, Int value) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(value, w.zp)), w.mul);
+  }
+
+  static inline Int UnpackLow8(Int a, Int b) { return _mm256_unpacklo_epi8(a, b); }
+  static inline Int UnpackHigh8(Int a, Int b) { return _mm256_unpackhi_epi8(a, b); }
+  static inline Int UnpackLow16(Int a, Int b) { return _mm256_unpacklo_epi16(a, b); }
+  static inline Int UnpackHigh16(Int a, Int b) { return _mm256_unpackhi_epi16(a, b); }
+  static inline Float Add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static inline Int MaxU8(Int a, Int b) { return _mm256_max_epu8(a, b); }
+  static inline Int Zero() { return _mm256_setzero_si256(); }
+
+  static inline Mask MakeMask(size_t n) { return n < kBytes ? n : kBytes; }
+
+  template <int kParts>
+  static inline void StoreParts(Int bytes, size_t count, Mask mask, uint8_t* p, size_t stride) {
+    constexpr size_t kPart = kBytes / kParts;
+    if (mask < kPart) return StorePartly(bytes, kPart, count, mask, p, stride);
+    const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
+    if constexpr (kParts == 1) {
+      StoreInt(p, bytes);
+    } else if constexpr (kParts == 2) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), low);
+      if (count > 1) _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), high);
+    } else {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
+      if (count > 1) _mm_storel_epi64(reinterpret_cast<__m128i*>(p + stride), _mm_srli_si128(low, 8));
+      if (count > 2) _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * stride), high);
+      if (count > 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 3 * stride), _mm_srli_si128(high, 8));
+    }
+  }
+  static __attribute__((noinline)) void StorePartly(Int bytes, size_t part, size_t count, Mask mask, uint8_t* p, size_t stride) {
+    alignas(32) uint8_t copy[kBytes];
+    StoreInt(copy, bytes);
+    for (size_t i = 0; i < count && i * part < kBytes; ++i) {
+      for (size_t b = 0; b < mask; ++b) p[i * stride + b] = copy[i * part + b];
+    }
+  }
+
+  template <int kParts>
+  static inline Int LoadParts(size_t count, Mask mask, const uint8_t* p, size_t stride) {
+    constexpr size_t kPart = kBytes / kParts;
+    alignas(32) uint8_t copy[kBytes] = {};
+    for (size_t i = 0; i < count && i < kParts; ++i) {
+      if (mask < kPart) {
+        for (size_t b = 0; b < mask; ++b) copy[i * kPart + b] = p[i * stride + b];
+      } else {
+        __builtin_memcpy(copy + i * kPart, p + i * stride, kPart);
+      }
+    }
+    return LoadInt(copy);
+  }
+
+  template <int kParts>
+  static inline Int Gather(const uint8_t* const (&p)[4]) {
+    static_assert(kParts <= 2, "a lane is 128 bits");
+    if constexpr (kParts == 1) return LoadInt(p[0]);
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[0]));
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[1])), 1);
+  }
+
+  struct Quad {
+    Int v[4];
+  };
+
+  static inline Quad LoadChannels(const float* p, size_t lanes) {
+    const size_t next = lanes > 1 ? 16 : 0;
+    const Int a0 = LoadInt(p), a1 = LoadInt(p + 8), b0 = LoadInt(p + next), b1 = LoadInt(p + next + 8);
+    return {{_mm256_permute2x128_si256(a0, b0, 0x20), _mm256_permute2x128_si256(a0, b0, 0x31),
+             _mm256_permute2x128_si256(a1, b1, 0x20), _mm256_permute2x128_si256(a1, b1, 0x31)}};
+  }
+
+  static inline Float AsFloat(Int x) { return _mm256_castsi256_ps(x); }
+
+  // Two rows of a column, widened to 16 bits and interleaved by channel.
+  static inline Quad Interleave(Int r0, Int r1) {
+    const Int low = UnpackLow8(r0, r1), high = UnpackHigh8(r0, r1), zero = Zero();
+    return {{UnpackLow8(low, zero), UnpackHigh8(low, zero), UnpackLow8(high, zero), UnpackHigh8(high, zero)}};
+  }
+};
+
+}  // namespace
+}  // namespace sterna
