@@ -1,0 +1,110 @@
+/** `/metrics`: Prometheus text format. Names and units follow the conventions: base units, `_total` for counters. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { TelemetryWindow } from '../contracts/index.js';
+import type { ProcessedFrame } from '../inference/loop.js';
+import { counterNames, type CounterName, type Counters } from '../telemetry/counters.js';
+import { kindOf } from '../telemetry/recorder.js';
+
+/** Half a millisecond to 8 s, doubling: the classic buckets; the exact histograms go over MQTT. */
+const BUCKETS_SECONDS = Array.from({ length: 15 }, (_, i) => 0.0005 * 2 ** i);
+
+export interface MetricsSources {
+  counters: Counters;
+  refresh: () => void;
+  window: () => TelemetryWindow | null;
+  info: () => { version: string; model: string; model_version: string };
+  outbox: () => { bytes: number; messages: number; dropped: ReadonlyMap<string, number> };
+  connected: () => boolean;
+}
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #stages: Histogram<'stage' | 'kind'>;
+  readonly #endToEnd: Histogram<'kind'>;
+
+  constructor(sources: MetricsSources) {
+    const registers = [this.#registry];
+    this.#stages = new Histogram({
+      name: 'sterna_stage_latency_seconds', help: 'Wall time of a stage of a frame', labelNames: ['stage', 'kind'], buckets: BUCKETS_SECONDS, registers,
+    });
+    this.#endToEnd = new Histogram({
+      name: 'sterna_frame_latency_seconds', help: 'From the scheduled capture of a frame to its result', labelNames: ['kind'], buckets: BUCKETS_SECONDS, registers,
+    });
+    this.#registerCounters(sources);
+    this.#registerGauges(sources);
+  }
+
+  observe(processed: ProcessedFrame): void {
+    const kind = kindOf(processed);
+    for (const { stage, ms } of processed.result.stages) this.#stages.observe({ stage, kind }, ms / 1000);
+    this.#endToEnd.observe({ kind }, Math.max(0, processed.doneMs - processed.frame.capturedMs) / 1000);
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  #registerCounters({ counters, refresh, outbox, window }: MetricsSources): void {
+    const registers = [this.#registry];
+    for (const [name, help] of Object.entries(counterNames)) {
+      new Counter({
+        name: `sterna_${name}`, help, registers,
+        collect() { refresh(); this.reset(); this.inc(counters.get(name as CounterName)); },
+      });
+    }
+    new Counter({
+      name: 'sterna_outbox_dropped_total', help: 'Messages lost, by class and reason', labelNames: ['class', 'reason'], registers,
+      collect() {
+        this.reset();
+        for (const [key, n] of outbox().dropped) {
+          const [messageClass = '', reason = ''] = key.split('/');
+          this.inc({ class: messageClass, reason }, n);
+        }
+      },
+    });
+    new Counter({
+      name: 'sterna_energy_joules_total', help: 'Energy used; overlapping scopes must not be added', labelNames: ['source', 'scope', 'quality'], registers,
+      collect() {
+        this.reset();
+        for (const { source, scope, quality, joules_total } of window()?.energy.sources ?? []) this.inc({ source, scope, quality }, joules_total);
+      },
+    });
+  }
+
+  #registerGauges({ window, info, outbox, connected }: MetricsSources): void {
+    const gauge = (name: string, help: string, value: () => number | null | undefined): void => {
+      new Gauge({
+        name, help, registers: [this.#registry],
+        collect() {
+          const now = value();
+          if (now == null) this.reset();
+          else this.set(now);
+        },
+      });
+    };
+    gauge('sterna_frame_jitter_rfc3550_seconds', 'Inter-arrival jitter of results, RFC 3550', () => seconds(window()?.jitter.rfc3550_ms));
+    gauge('sterna_frame_pdv_p99_seconds', 'Delay variation over the minimum, p99 of the last window, RFC 5481', () => seconds(window()?.jitter.pdv_p99_ms));
+    gauge('sterna_inference_energy_joules', 'Energy of a frame that ran a model, gross, last window', () => window()?.energy.inference?.gross_joules);
+    gauge('sterna_process_resident_bytes', 'Resident memory of the daemon', () => process.memoryUsage.rss());
+    gauge('sterna_pipeline_bytes', 'Memory of the sessions of the running package', () => window()?.memory.pipeline_bytes);
+    gauge('sterna_outbox_bytes', 'Stored messages', () => outbox().bytes);
+    gauge('sterna_outbox_messages', 'Stored messages', () => outbox().messages);
+    gauge('sterna_mqtt_connected', '1 while connected to the broker', () => (connected() ? 1 : 0));
+    gauge('sterna_throttled', '1 while the processor is slowed down because of heat', () => (window()?.thermal.throttled === true ? 1 : 0));
+    new Gauge({
+      name: 'sterna_temperature_celsius', help: 'Temperature of a zone', labelNames: ['zone'], registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const { zone, celsius } of window()?.thermal.zones ?? []) this.set({ zone }, celsius);
+      },
+    });
+    new Gauge({
+      name: 'sterna_info', help: 'Versions, as labels', labelNames: ['version', 'model', 'model_version'], registers: [this.#registry],
+      collect() { this.reset(); this.set(info(), 1); },
+    });
+  }
+}
+
+function seconds(ms: number | null | undefined): number | null {
+  return ms == null ? null : ms / 1000;
+}

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+import type { CommandName } from '../contracts/index.js';
+import { AgentError } from '../errors.js';
+import type { PipelineSlot } from '../inference/pipeline-slot.js';
+import { passGate, type GateReport } from '../ota/gate.js';
+import type { OtaManager } from '../ota/manager.js';
+import type { Log } from '../platform/log.js';
+import type { Reporter } from '../report/reporter.js';
+import type { CommandAction } from './handler.js';
+
+export interface ActionParts {
+  slot: PipelineSlot;
+  ota: Pick<OtaManager, 'rollback' | 'state'>;
+  reporter: Pick<Reporter, 'rebirth'>;
+  log: Pick<Log, 'tail'>;
+}
+
+/** A message has room for 128 KiB; this leaves some for the rest. */
+const TAIL_CHARACTERS = 32 * 1024;
+const tailArgs = z.object({ lines: z.number().int().min(1).max(200).default(50) });
+
+/** What each command does; what they return is the `result` of the answer. */
+export function commandActions(parts: ActionParts): Record<CommandName, CommandAction> {
+  return {
+    rebirth: async () => {
+      await parts.reporter.rebirth();
+      return {};
+    },
+    'self-test': async () => {
+      const { report, digest } = await test(parts.slot);
+      const active = parts.ota.state.active;
+      passGate(active?.digest === digest ? active : { ...report, digest, size_bytes: 0 }, report);
+      return summary(report);
+    },
+    bench: async () => summary((await test(parts.slot)).report),
+    rollback: async () => {
+      await parts.ota.rollback();
+      return { active: parts.ota.state.active };
+    },
+    'log-tail': (args) => {
+      const parsed = tailArgs.safeParse(args);
+      if (!parsed.success) throw new AgentError('E_COMMAND', 'Expected lines to be a whole number from 1 to 200');
+      return { lines: newest(parts.log.tail(parsed.data.lines)) };
+    },
+  };
+}
+
+/** Runs between frames: the pipeline's own turns keep the two apart. */
+async function test(slot: PipelineSlot): Promise<{ report: GateReport; digest: string }> {
+  const tested = await slot.use(async (running) => ({ report: await running.model.selfTest(), digest: running.slot.digest }));
+  if (tested === null) throw new AgentError('E_NO_MODEL', 'No package is active yet');
+  return tested;
+}
+
+function summary(report: GateReport): Record<string, unknown> {
+  const { name, version, memory_bytes, p50_ms, p99_ms, budget, golden } = report;
+  return { name, version, memory_bytes, p50_ms, p99_ms, budget, golden: golden.length, golden_failed: golden.filter((v) => !v.passed).length };
+}
+
+function newest(lines: readonly string[]): string[] {
+  const kept: string[] = [];
+  let size = 0;
+  for (const line of [...lines].reverse()) {
+    size += line.length;
+    if (size > TAIL_CHARACTERS) break;
+    kept.unshift(line);
+  }
+  return kept;
+}

@@ -1,0 +1,88 @@
+/** `cmd/{name}`: decoded, refused when expired, executed once for each id, answered in `res/{id}`. */
+import {
+  commandNames, commandSchema, decodePayload, encodePayload, responseSchema, type Command, type CommandName, type Response,
+} from '../contracts/index.js';
+import { AgentError, toCodedError } from '../errors.js';
+import type { Journal } from '../ota/journal.js';
+import type { Clock } from '../platform/clock.js';
+
+export type CommandAction = (args: Readonly<Record<string, unknown>>) => Promise<Record<string, unknown>> | Record<string, unknown>;
+
+export interface CommandParts {
+  journal: Pick<Journal, 'response' | 'saveResponse'>;
+  clock: Clock;
+  bootId: string;
+  actions: Record<CommandName, CommandAction>;
+  /** Sends an answer; must not throw. */
+  answer: (id: string, payload: Buffer) => void;
+  onExecuted: () => void;
+}
+
+const MAX_PENDING = 16;
+
+export class CommandHandler {
+  readonly #parts: CommandParts;
+  /** One after another: two self-tests at once would measure each other. */
+  #chain: Promise<void> = Promise.resolve();
+  readonly #pending = new Set<string>();
+
+  constructor(parts: CommandParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws ContractError for a payload that is no command, AgentError E_COMMAND when too many wait; returns at once otherwise */
+  receive(name: string, payload: Uint8Array): void {
+    const command = decodePayload(commandSchema, payload);
+    if (this.#pending.has(command.id)) return;
+    if (this.#pending.size >= MAX_PENDING) throw new AgentError('E_COMMAND', `More than ${MAX_PENDING} commands wait; command ${command.id} was not taken`);
+    this.#pending.add(command.id);
+    this.#chain = this.#chain.then(() => this.#handle(name, command)).finally(() => this.#pending.delete(command.id));
+  }
+
+  /** Resolves when everything received so far is answered. */
+  idle(): Promise<void> {
+    return this.#chain;
+  }
+
+  async #handle(name: string, command: Command): Promise<void> {
+    const { journal, clock } = this.#parts;
+    const known = responseSchema.safeParse(attempt(() => journal.response(command.id)));
+    if (known.success) return this.#send(known.data);
+    const response = await this.#execute(name, command);
+    // An answer that cannot be remembered is still an answer; a repeated id would then run again.
+    attempt(() => journal.saveResponse(command.id, response, clock.nowMs()));
+    this.#send(response);
+  }
+
+  async #execute(name: string, command: Command): Promise<Response> {
+    const { clock, bootId, actions } = this.#parts;
+    const base = { schema_version: 1 as const, id: command.id, command: name, boot_id: bootId };
+    try {
+      if (command.expires_ms !== undefined && clock.nowMs() > command.expires_ms) {
+        throw new AgentError('E_COMMAND', `Command ${command.id} expired ${Math.round(clock.nowMs() - command.expires_ms)} ms ago by this device's clock`);
+      }
+      const known = commandNames.find((candidate) => candidate === name);
+      if (known === undefined) throw new AgentError('E_COMMAND', `Expected one of ${commandNames.join(', ')} but received ${JSON.stringify(name)}`);
+      const result = await actions[known](command.args);
+      this.#parts.onExecuted();
+      return { ...base, time_ms: clock.nowMs(), ok: true, result };
+    } catch (error) {
+      const { code, message } = toCodedError(error);
+      return { ...base, time_ms: clock.nowMs(), ok: false, code, message: message.slice(0, 4096) };
+    }
+  }
+
+  #send(response: Response): void {
+    const payload = attempt(() => encodePayload(responseSchema, response))
+      ?? encodePayload(responseSchema, { ...response, ok: false, code: 'E_COMMAND', message: 'The result is too large for a message', result: {} });
+    this.#parts.answer(response.id, payload);
+  }
+}
+
+function attempt<T>(work: () => T): T | null {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,138 @@
+import { hostname } from 'node:os';
+import { validate as isCron } from 'node-cron';
+import { z } from 'zod';
+import { DEFAULT_BLOCK_BYTES, ID_PATTERN } from '../contracts/index.js';
+
+/** A host name as a device id: what the topic tree does not allow becomes "-". */
+export function defaultDeviceId(host = hostname()): string {
+  const id = host.replace(/[^A-Za-z0-9_.-]/g, '-').replace(/^[^A-Za-z0-9]+/, '').slice(0, 64);
+  return id === '' ? 'device' : id;
+}
+
+const MiB = 1024 * 1024;
+const positiveMs = z.number().int().positive();
+const idText = z.string().regex(ID_PATTERN, 'expected 1 to 64 letters, digits, "_", "." or "-", a letter or digit first');
+const filePath = z.string().min(1);
+
+const tls = z.strictObject({
+  /** PEM file of the authority that signed the broker's certificate; the system's authorities when absent. */
+  ca: filePath.optional(),
+  /** PEM files of this device's own certificate and key, for mutual TLS: both or none. */
+  cert: filePath.optional(),
+  key: filePath.optional(),
+}).refine((t) => (t.cert === undefined) === (t.key === undefined), { message: 'expected both cert and key, or neither' });
+
+const brokerUrl = z.string().regex(/^(mqtts?|wss?|tcp|ssl):\/\/[^/\s]+/, 'expected mqtt://host[:port], mqtts://..., ws://... or wss://...');
+
+const broker = z.strictObject({
+  /** Null or absent: run without a broker. */
+  url: brokerUrl.nullable().default(null),
+  username: z.string().optional(),
+  /** File that holds the password, read again at every attempt. */
+  password_file: filePath.optional(),
+  /** auto: MQTT 5, and 3.1.1 where the broker does not speak it. */
+  protocol: z.enum(['auto', '5', '3.1.1']).default('auto'),
+  keepalive_s: z.number().int().min(5).max(1200).default(30),
+  tls: tls.optional(),
+});
+
+const camera = z.strictObject({
+  /** A folder of pictures, a picture, a video, rtsp://... or /dev/videoN. Null or absent: no camera. */
+  input: z.string().min(1).nullable().default(null),
+  /** Frames a second; default: the source's own. */
+  fps: z.number().positive().max(240).optional(),
+  /** Files: begin again at the end. */
+  loop: z.boolean().default(false),
+  /** Files: play at their own pace, as a camera would. */
+  realtime: z.boolean().default(true),
+  /** Scale frames down so that neither side is longer, pixels. */
+  max_side: z.number().int().min(64).max(8192).optional(),
+  /** Open the camera again when no frame came for so long. */
+  stall_ms: positiveMs.default(15_000),
+});
+
+const pipeline = z.strictObject({
+  engine: z.enum(['native', 'onnxruntime']).default('native'),
+  threads: z.number().int().min(1).max(64).default(1),
+  /** Overrides the package's own thresholds. */
+  match_threshold: z.number().min(-1).max(1).optional(),
+  detect_threshold: z.number().min(0).max(1).optional(),
+  /** A frame whose result comes later than this after its scheduled capture has missed its deadline. */
+  deadline_ms: positiveMs.default(250),
+  /** A package to start with when no package is active: "sterna agent --package". */
+  package: filePath.optional(),
+});
+
+const presence = z.strictObject({
+  /** Frames in a row (give or take one) that a person must be seen in before "appeared". */
+  appear_frames: z.number().int().min(1).max(100).default(3),
+  /** The same for a face that is nobody's; higher, because a known face may be missed once. */
+  unknown_frames: z.number().int().min(1).max(100).default(6),
+  /** Out of sight for so long means "left". */
+  leave_ms: positiveMs.default(2000),
+});
+
+const api = z.strictObject({
+  enabled: z.boolean().default(true),
+  /** Anything but a loopback address opens the API, which has no passwords, to the network. */
+  host: z.string().min(1).default('127.0.0.1'),
+  /** 0: any free port. */
+  port: z.number().int().min(0).max(65_535).default(8481),
+  /** Origins of web pages that may call the API, e.g. http://127.0.0.1:8480. */
+  allowed_origins: z.array(z.string().regex(/^https?:\/\/[^/\s]+$/, 'expected an origin such as http://127.0.0.1:8480')).default([]),
+});
+
+const telemetry = z.strictObject({ interval_ms: z.number().int().min(1000).max(3_600_000).default(10_000) });
+
+const outbox = z.strictObject({
+  max_bytes: z.number().int().min(MiB).default(16 * MiB),
+  /** Messages a second that catch up after an outage. */
+  backfill_per_s: z.number().positive().max(100).default(10),
+});
+
+const ota = z.strictObject({
+  max_package_bytes: z.number().int().positive().default(256 * MiB),
+  block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
+  /** Blocks asked for and not yet here. */
+  window: z.number().int().min(1).max(16).default(4),
+  /** Ask again when no block came for so long; only counts while connected. */
+  stall_ms: positiveMs.default(10_000),
+  /** Give up after so many stalls without a block in between. */
+  max_stalls: z.number().int().min(1).max(1000).default(6),
+  warm_timeout_ms: positiveMs.default(120_000),
+  /** Crashes or failures so soon after a switch lead back to the previous package. */
+  probation_ms: positiveMs.default(300_000),
+  max_crashes: z.number().int().min(1).max(100).default(3),
+});
+
+const energy = z.strictObject({
+  /** Watts of one busy core, for machines without an energy sensor: then joules are modelled from CPU time. */
+  watts_per_core: z.number().positive().max(100).default(2.5),
+});
+
+const cron = z.string().refine(isCron, 'expected five cron fields such as "17 3 * * *"');
+const schedule = z.strictObject({
+  /** Golden vectors on the running package. */
+  self_test: cron.default('17 3 * * *'),
+  /** Expiry and space of the outbox. */
+  retention: cron.default('*/15 * * * *'),
+});
+
+export const configSchema = z.strictObject({
+  device_id: idText.default(() => defaultDeviceId()),
+  fleet: idText.default('default'),
+  /** Journal, packages, outbox and gallery. Default: systemd's STATE_DIRECTORY, else .sterna/device here. */
+  state_dir: filePath,
+  log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  broker: broker.prefault({}),
+  camera: camera.prefault({}),
+  pipeline: pipeline.prefault({}),
+  presence: presence.prefault({}),
+  api: api.prefault({}),
+  telemetry: telemetry.prefault({}),
+  outbox: outbox.prefault({}),
+  ota: ota.prefault({}),
+  energy: energy.prefault({}),
+  schedule: schedule.prefault({}),
+});
+export type Config = z.output<typeof configSchema>;

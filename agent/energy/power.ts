@@ -1,0 +1,79 @@
+/** Meters of watts, integrated over time: INA3221 and friends (hwmon), batteries, the PMIC of a Raspberry Pi 5. */
+import type { Quality } from '../contracts/index.js';
+import type { HostFiles } from '../platform/host-files.js';
+import type { EnergyMeter } from './types.js';
+
+/** A gap longer than this says nothing about the power in between. */
+const LONGEST_GAP_MS = 60_000;
+
+/** Trapezoids between readings. */
+export function integratingMeter(id: { source: string; scope: string; quality: Quality }, watts: () => Promise<number | null>): EnergyMeter {
+  let last: { watts: number; atMs: number } | null = null;
+  return {
+    ...id,
+    sample: async (nowMs) => {
+      const now = await watts();
+      if (now === null) return null;
+      const gapMs = last === null ? 0 : nowMs - last.atMs;
+      const joules = last === null || gapMs > LONGEST_GAP_MS ? 0 : ((last.watts + now) / 2) * (gapMs / 1000);
+      last = { watts: now, atMs: nowMs };
+      return Math.max(0, joules);
+    },
+  };
+}
+
+/**
+ * INA219, INA226, INA3221 ... as the kernel's hwmon gives them (Documentation/hwmon/ina3221.rst): inN_input in millivolts,
+ * currN_input in milliamperes, rails named by inN_label; or powerN_input in microwatts.
+ */
+export async function findInaMeters(files: HostFiles): Promise<EnergyMeter[]> {
+  const meters: EnergyMeter[] = [];
+  for (const chip of await files.list('sys/class/hwmon')) {
+    const folder = `sys/class/hwmon/${chip}`;
+    const name = await files.text(`${folder}/name`);
+    if (name === null || !/^ina\d/.test(name)) continue;
+    const entries = await files.list(folder);
+    for (const entry of entries) {
+      const channel = /^curr(\d+)_input$/.exec(entry)?.[1];
+      if (channel === undefined || !entries.includes(`in${channel}_input`)) continue;
+      const scope = (await files.text(`${folder}/in${channel}_label`)) ?? `${chip}.${channel}`;
+      meters.push(integratingMeter({ source: name, scope, quality: 'measured' }, async () => product(
+        await files.number(`${folder}/in${channel}_input`), await files.number(`${folder}/curr${channel}_input`), 1e-6,
+      )));
+    }
+  }
+  return meters;
+}
+
+/** Discharging batteries (kernel Documentation/ABI/testing/sysfs-class-power): power_now in microwatts, or volts times amperes. */
+export async function findBatteries(files: HostFiles): Promise<EnergyMeter[]> {
+  const meters: EnergyMeter[] = [];
+  for (const name of await files.list('sys/class/power_supply')) {
+    const folder = `sys/class/power_supply/${name}`;
+    if ((await files.text(`${folder}/type`)) !== 'Battery') continue;
+    meters.push(integratingMeter({ source: 'battery', scope: name, quality: 'measured' }, async () => {
+      if ((await files.text(`${folder}/status`)) !== 'Discharging') return null;
+      const power = await files.number(`${folder}/power_now`);
+      if (power !== null) return Math.abs(power) / 1e6;
+      return product(await files.number(`${folder}/voltage_now`), await files.number(`${folder}/current_now`), 1e-12);
+    }));
+  }
+  return meters;
+}
+
+/** Output of `vcgencmd pmic_read_adc` to watts: the sum over rails, calibrated to the whole board by its users; null when it is none. */
+export function pmicWatts(output: string): number | null {
+  const volts = new Map<string, number>();
+  const amperes = new Map<string, number>();
+  for (const [, rail = '', kind, value] of output.matchAll(/^\s*(\w+)_([AV])\s+(?:current|volt)\(\d+\)=([\d.]+)[AV]\s*$/gm)) {
+    (kind === 'V' ? volts : amperes).set(rail, Number(value));
+  }
+  let sum = 0;
+  for (const [rail, current] of amperes) sum += current * (volts.get(rail) ?? 0);
+  // Linear fit against a wall meter; the rails leave out USB and the 5 V loads.
+  return sum === 0 ? null : 1.1451 * sum + 0.5879;
+}
+
+function product(a: number | null, b: number | null, scale: number): number | null {
+  return a === null || b === null ? null : Math.abs(a * b) * scale;
+}

@@ -1,0 +1,55 @@
+import { SternaError } from '../kernels/errors.js';
+
+/** Codes of the daemon, with what each means. They appear in `reported`, in fault events, in the log and in the local API. */
+export const agentErrorCodes = {
+  E_CONFIG: 'the configuration is invalid; the message lists each key with what was expected and received',
+  E_STATE_LOCKED: 'another daemon uses this state folder',
+  E_STATE: 'the state folder cannot be created, read or written',
+  E_STATE_CORRUPT: 'a database in the state folder was damaged; it was moved aside and a new one begun',
+  E_DISK_FULL: 'no space is left for a package or a database',
+  E_BROKER_AWAY: 'the broker cannot be reached, or the connection broke',
+  E_BROKER_REFUSED: 'the broker refused the connection: credentials, client id or authorisation',
+  E_BROKER_PROTOCOL: 'the broker speaks no MQTT version that is allowed here',
+  E_OTA_SIZE: 'a package is larger than declared or allowed, or a block has the wrong length',
+  E_OTA_STALL: 'no block arrived for too long, again and again',
+  E_OTA_UNAVAILABLE: 'the other end has no package of the wanted digest',
+  E_OTA_BLOCK: 'too many blocks arrived damaged',
+  E_OTA_HASH: 'the SHA-256 of the whole package is not the wanted one',
+  E_OTA_PACKAGE: 'the package cannot be opened, or is not the one that was announced',
+  E_OTA_GATE_ACCURACY: 'the golden vectors came out wrong on this device',
+  E_OTA_GATE_LATENCY: 'the p99 of the self-test exceeds the budget of the manifest',
+  E_OTA_GATE_MEMORY: 'the pipeline needs more memory than the budget of the manifest',
+  E_OTA_GATE_TIMEOUT: 'opening and testing the package took too long',
+  E_OTA_GATE_CRASH: 'the process died while it opened or tested the package',
+  E_OTA_PROBATION: 'the new package kept crashing or failing after the switch',
+  E_OTA_SUPERSEDED: 'a newer generation arrived before the installation was done',
+  E_OTA_ROLLBACK: 'rolled back on request',
+  E_OTA_NO_PREVIOUS: 'there is no previous package to go back to',
+  E_ACTIVE_UNUSABLE: 'the active package is missing, damaged or cannot be opened any more',
+  E_CAMERA_LOST: 'the camera or stream ended or cannot be opened; it is tried again',
+  E_PIPELINE: 'the pipeline failed on a frame',
+  E_GALLERY_SPACE: 'enrolled people belong to another embedder than the running one; they must be enrolled again',
+  E_NO_MODEL: 'no package is active yet',
+  E_NO_FRAME: 'no frame has arrived yet',
+  E_NO_FACE: 'no face was found in the picture',
+  E_COMMAND: 'a command is unknown, expired or has wrong arguments',
+  E_REQUEST: 'a request to the local API is malformed, too large or from a place that may not ask',
+  E_INTERNAL: 'a defect in the daemon; please report it with the log',
+} as const;
+
+export type AgentErrorCode = keyof typeof agentErrorCodes;
+
+export class AgentError extends SternaError<AgentErrorCode> {}
+
+export { SternaError };
+
+export interface CodedError {
+  code: string;
+  message: string;
+}
+
+/** Anything that was thrown, as code and message. Errors without a code are our defects. */
+export function toCodedError(error: unknown): CodedError {
+  if (error instanceof SternaError) return { code: error.code, message: error.message };
+  return { code: 'E_INTERNAL', message: error instanceof Error ? error.message : String(error) };
+}

@@ -1,0 +1,200 @@
+/**
+ * Camera to results: opens the source, takes its frames through the running pipeline, and opens it again when it is lost.
+ * Lives without a camera, without a package, and through a pipeline that fails.
+ */
+import type { Frame, FrameSource } from '../../runtime/frame.js';
+import type { PipelineResult } from '../../runtime/pipeline/types.js';
+import { toCodedError, type CodedError } from '../errors.js';
+import { nextBackoff } from '../mqtt/backoff.js';
+import type { Clock } from '../platform/clock.js';
+import type { PipelineSlot, Running } from './pipeline-slot.js';
+
+export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
+
+/** What one frame was, for telemetry, events and the page. */
+export interface ProcessedFrame {
+  frame: Frame;
+  result: PipelineResult;
+  running: Running;
+  /** Monotonic, when the result was there. */
+  doneMs: number;
+  /** Frames that the source dropped since the last processed one. */
+  droppedBefore: number;
+  /** Of those, frames lost between the last result of one pipeline and the first frame of the next. */
+  droppedBySwap: number;
+}
+
+export interface LoopHandlers {
+  onFrame(processed: ProcessedFrame): void;
+  /** No package: the frame was only looked at. */
+  onIdleFrame(frame: Frame): void;
+  onPipelineError(running: Running, error: CodedError): void;
+  onCamera(state: CameraState, error: CodedError | null): void;
+}
+
+export interface LoopOptions {
+  input: string | null;
+  /** Live sources (cameras, streams) never end by themselves: an end is a loss. */
+  live: boolean;
+  open: (signal: AbortSignal) => FrameSource;
+  random?: () => number;
+  backoff?: { baseMs: number; capMs: number };
+}
+
+const REOPEN_BASE_MS = 500;
+const REOPEN_CAP_MS = 30_000;
+
+export class InferenceLoop {
+  readonly #slot: PipelineSlot;
+  readonly #clock: Clock;
+  readonly #options: LoopOptions;
+  readonly #handlers: LoopHandlers;
+  #stop = new AbortController();
+  #reopen: AbortController | null = null;
+  #done: Promise<void> | null = null;
+  #latest: { frame: Frame; result: PipelineResult | null } | null = null;
+  #camera: CameraState = 'none';
+  #busySinceMs: number | null = null;
+  #swapping: { running: Running | null; dropped: number } = { running: null, dropped: 0 };
+  #frames = 0;
+
+  constructor(slot: PipelineSlot, clock: Clock, options: LoopOptions, handlers: LoopHandlers) {
+    this.#slot = slot;
+    this.#clock = clock;
+    this.#options = options;
+    this.#handlers = handlers;
+  }
+
+  /** The newest frame with its result (null while no package runs). */
+  get latest(): { frame: Frame; result: PipelineResult | null } | null {
+    return this.#latest;
+  }
+
+  get camera(): CameraState {
+    return this.#camera;
+  }
+
+  /** Frames taken from the source. */
+  get frames(): number {
+    return this.#frames;
+  }
+
+  /** Since when the pipeline works on the present frame, monotonic; null when it waits. What the watchdog looks at. */
+  get busySinceMs(): number | null {
+    return this.#busySinceMs;
+  }
+
+  start(): void {
+    if (this.#done !== null || this.#options.input === null) return;
+    this.#stop = new AbortController();
+    this.#done = this.#run(this.#stop.signal);
+  }
+
+  /** Ends after the present frame. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#done;
+    this.#done = null;
+  }
+
+  /** Opens the source again, with settings that have changed. */
+  restartSource(): void {
+    this.#reopen?.abort();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    let backoffMs = 0;
+    while (!signal.aborted) {
+      const reopen = new AbortController();
+      this.#reopen = reopen;
+      const before = this.#frames;
+      const error = await this.#consume(AbortSignal.any([signal, reopen.signal]));
+      if (signal.aborted) break;
+      if (reopen.signal.aborted) continue;
+      if (error === null && !this.#options.live) {
+        this.#setCamera('ended', null);
+        await aborted(AbortSignal.any([signal, reopen.signal]));
+        continue;
+      }
+      this.#setCamera('lost', error ?? { code: 'E_CAMERA_LOST', message: 'The stream ended' });
+      if (this.#frames > before) backoffMs = 0;
+      const { baseMs, capMs } = this.#options.backoff ?? { baseMs: REOPEN_BASE_MS, capMs: REOPEN_CAP_MS };
+      backoffMs = nextBackoff(backoffMs, (this.#options.random ?? Math.random)(), baseMs, capMs);
+      await sleep(backoffMs, AbortSignal.any([signal, reopen.signal]));
+    }
+    this.#setCamera('none', null);
+  }
+
+  /** One life of the source. @returns why it ended; null for an orderly end */
+  async #consume(signal: AbortSignal): Promise<CodedError | null> {
+    this.#setCamera('opening', null);
+    try {
+      const source = this.#options.open(signal);
+      this.#swapping = { running: this.#slot.running, dropped: 0 };
+      let droppedBefore = 0;
+      for await (const frame of source) {
+        if (this.#camera !== 'running') this.#setCamera('running', null);
+        this.#frames += 1;
+        await this.#take(frame, source, source.dropped - droppedBefore);
+        droppedBefore = source.dropped;
+        if (signal.aborted) return null;
+      }
+      return null;
+    } catch (error) {
+      return signal.aborted ? null : toCodedError(error);
+    }
+  }
+
+  async #take(frame: Frame, source: FrameSource, droppedBefore: number): Promise<void> {
+    const droppedAtStart = source.dropped;
+    this.#busySinceMs = this.#clock.monotonicMs();
+    try {
+      const used = await this.#slot.use(async (running) => {
+        const droppedBySwap = running === this.#swapping.running || this.#swapping.running === null ? 0 : droppedAtStart - this.#swapping.dropped;
+        await this.#process(frame, running, { droppedBefore, droppedBySwap });
+        this.#swapping = { running, dropped: source.dropped };
+        return true;
+      });
+      if (used === null) {
+        this.#latest = { frame, result: null };
+        this.#handlers.onIdleFrame(frame);
+      }
+    } finally {
+      this.#busySinceMs = null;
+    }
+  }
+
+  async #process(frame: Frame, running: Running, drops: { droppedBefore: number; droppedBySwap: number }): Promise<void> {
+    let result: PipelineResult;
+    try {
+      result = await running.model.pipeline.process(frame);
+    } catch (error) {
+      this.#handlers.onPipelineError(running, toCodedError(error));
+      return;
+    }
+    running.frames += 1;
+    this.#latest = { frame, result };
+    this.#handlers.onFrame({ frame, result, running, doneMs: this.#clock.monotonicMs(), ...drops });
+  }
+
+  #setCamera(state: CameraState, error: CodedError | null): void {
+    if (state === this.#camera) return;
+    this.#camera = state;
+    this.#handlers.onCamera(state, error);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    if (signal.aborted) { clearTimeout(timer); resolve(); }
+    signal.addEventListener('abort', () => { clearTimeout(timer); resolve(); }, { once: true });
+  });
+}

@@ -1,0 +1,131 @@
+/** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
+import type { LiveFrame } from '../api/app.js';
+import type { Metrics } from '../api/metrics.js';
+import type { RecognitionEvent } from '../contracts/index.js';
+import type { CodedError } from '../errors.js';
+import type { Faults } from '../events/faults.js';
+import type { EventSink } from '../events/sink.js';
+import { epochOf, type Clock } from '../platform/clock.js';
+import type { Counters } from '../telemetry/counters.js';
+import type { Recorder } from '../telemetry/recorder.js';
+import type { ProcessedFrame } from './loop.js';
+import type { Running } from './pipeline-slot.js';
+import { emptyPresence, leaveAll, presentPeople, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
+
+/** So many failed frames in a row are a broken pipeline, not a bad frame. */
+const FAILURES_TO_FAULT = 10;
+
+export interface ObserverParts {
+  recorder: Recorder;
+  metrics: Metrics;
+  counters: Counters;
+  events: EventSink;
+  faults: Faults;
+  clock: Clock;
+  presence: PresenceOptions;
+  /** The running package fails frame after frame. */
+  onFailing: (running: Running, error: CodedError) => void;
+}
+
+export class FrameObserver {
+  readonly #parts: ObserverParts;
+  readonly #listeners = new Set<(frame: LiveFrame) => void>();
+  #presence: PresenceState = emptyPresence;
+  #last: ProcessedFrame | null = null;
+  #failures = 0;
+
+  constructor(parts: ObserverParts) {
+    this.#parts = parts;
+  }
+
+  get people(): { person_id: number | null; name: string | null; since_ms: number }[] {
+    return presentPeople(this.#presence).map(({ identity, sinceMs }) => ({
+      person_id: identity?.personId ?? null, name: identity?.name ?? null, since_ms: epochOf(this.#parts.clock, sinceMs),
+    }));
+  }
+
+  listen(listener: (frame: LiveFrame) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  frame(processed: ProcessedFrame): void {
+    const { recorder, metrics, counters, faults, presence } = this.#parts;
+    recorder.record(processed, this.#interval(processed));
+    metrics.observe(processed);
+    counters.add('frames_processed_total');
+    if (processed.result.exit === 'motion') counters.add('frames_motion_exit_total');
+    counters.add('frames_dropped_total', processed.droppedBefore);
+    counters.add('frames_dropped_by_swap_total', processed.droppedBySwap);
+    counters.add('detections_total', processed.result.detections.length);
+    if (this.#failures > 0) faults.clear('pipeline', 'E_PIPELINE');
+    this.#failures = 0;
+    this.#last = processed;
+    const step = stepPresence(this.#presence, processed.result, presence);
+    this.#presence = step.state;
+    for (const event of step.events) this.#emit(event, processed);
+    if (this.#listeners.size > 0) this.#show(processed);
+  }
+
+  failed(running: Running, error: CodedError): void {
+    this.#parts.counters.add('frames_failed_total');
+    this.#failures += 1;
+    if (this.#failures !== FAILURES_TO_FAULT) return;
+    this.#parts.faults.raise('pipeline', { code: 'E_PIPELINE', message: `The pipeline failed on ${this.#failures} frames in a row: ${error.code}: ${error.message}` });
+    this.#parts.onFailing(running, error);
+  }
+
+  /** The camera went away. */
+  cameraGone(): void {
+    const last = this.#last;
+    if (last !== null) for (const event of leaveAll(this.#presence)) this.#emit(event, last);
+    this.#presence = emptyPresence;
+    this.#last = null;
+  }
+
+  /** Of the source's own time-table, from two neighbouring frames. */
+  #interval(processed: ProcessedFrame): number | null {
+    const last = this.#last;
+    if (last === null || processed.frame.sequence <= last.frame.sequence) return null;
+    const interval = (processed.frame.capturedMs - last.frame.capturedMs) / (processed.frame.sequence - last.frame.sequence);
+    return interval > 0 ? interval : null;
+  }
+
+  #emit(event: PresenceEvent, processed: ProcessedFrame): void {
+    const { clock, events, counters } = this.#parts;
+    const { frame, result, running } = processed;
+    const [x, y, width, height] = event.detection.box;
+    const stages: RecognitionEvent['stages_ms'] = {};
+    for (const { stage, ms } of result.stages) stages[stage] = (stages[stage] ?? 0) + Math.max(0, ms);
+    counters.add('recognitions_total');
+    events.emit({
+      type: 'recognition',
+      action: event.action,
+      person: event.identity === null ? null : { person_id: event.identity.personId, name: event.identity.name.slice(0, 256), similarity: event.identity.similarity },
+      box: [x, y, width, height],
+      score: event.detection.score,
+      frame: { sequence: frame.sequence, captured_ms: epochOf(clock, frame.capturedMs) },
+      ...(event.visibleMs === undefined ? {} : { visible_ms: Math.max(0, event.visibleMs) }),
+      stages_ms: stages,
+      total_ms: result.totalMs,
+      latency_ms: Math.max(0, processed.doneMs - frame.capturedMs),
+      model: { name: running.slot.name, version: running.slot.version },
+    });
+  }
+
+  #show({ frame, result, doneMs }: ProcessedFrame): void {
+    const live: LiveFrame = {
+      sequence: frame.sequence,
+      captured_ms: epochOf(this.#parts.clock, frame.capturedMs),
+      width: frame.width,
+      height: frame.height,
+      exit: result.exit,
+      total_ms: result.totalMs,
+      latency_ms: Math.max(0, doneMs - frame.capturedMs),
+      detections: result.detections.map(({ box, score, identity }) => ({
+        box, score, person: identity == null ? null : { person_id: identity.personId, name: identity.name, similarity: identity.similarity },
+      })),
+    };
+    for (const listener of this.#listeners) listener(live);
+  }
+}

@@ -1,0 +1,41 @@
+/** What the daemon needs of the runtime, and no more: `runtime-port.ts` binds it, tests bring their own. */
+import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
+import type { Enrolment } from '../../runtime/pipeline/index.js';
+import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
+import type { GateReport } from '../ota/gate.js';
+
+/** Changes to what the package says; absent fields keep its values. */
+export interface PipelineOverrides {
+  match_threshold?: number;
+  detect_threshold?: number;
+}
+
+/** A package opened on this device. */
+export interface Model {
+  readonly pipeline: Pipeline;
+  /** Golden vectors, warm-up and timed runs. It does not touch the gallery and emits nothing. */
+  selfTest(): Promise<GateReport>;
+}
+
+export interface SourceRequest {
+  input: string;
+  fps: number | undefined;
+  loop: boolean;
+  realtime: boolean;
+  maxSide: number | undefined;
+  stallMs: number;
+  signal: AbortSignal;
+}
+
+export interface RuntimePort {
+  /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...: then nothing stays open */
+  openModel(path: string, gallery: Gallery, overrides: PipelineOverrides): Promise<Model>;
+  openGallery(path: string): Gallery;
+  /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
+  enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: readonly Image[]): Promise<Enrolment>;
+  openSource(request: SourceRequest): FrameSource;
+  decodeImage(bytes: Uint8Array): Promise<Image>;
+  encodeJpeg(image: Image): Promise<Uint8Array>;
+}
+
+export type { Frame, FrameSource, Gallery, Image, Pipeline };

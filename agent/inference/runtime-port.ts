@@ -1,0 +1,55 @@
+import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
+import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
+import { createPipeline, enrolPictures, openGallery } from '../../runtime/pipeline/index.js';
+import type { Config } from '../config/schema.js';
+import type { GateReport } from '../ota/gate.js';
+import type { Model, PipelineOverrides, RuntimePort } from './ports.js';
+
+/** The runtime of this repository. */
+export function runtimePort(config: Pick<Config['pipeline'], 'engine' | 'threads'>): RuntimePort {
+  const engine = { engine: config.engine, threads: config.threads };
+  return {
+    openModel: async (path, gallery, overrides): Promise<Model> => {
+      const modelPackage = await openPackage(path);
+      const pipeline = await createPipeline(withOverrides(modelPackage, overrides), { ...engine, gallery });
+      return {
+        pipeline,
+        // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
+        selfTest: async () => {
+          const stored = await openPackage(path);
+          return toGateReport(stored, await selfTest(stored, { ...engine, pipeline }));
+        },
+      };
+    },
+    openGallery,
+    enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
+    openSource: (request) => openSource(request.input, {
+      loop: request.loop, realtime: request.realtime, stallMs: request.stallMs, signal: request.signal,
+      ...(request.fps === undefined ? {} : { fps: request.fps }),
+      ...(request.maxSide === undefined ? {} : { maxSide: request.maxSide }),
+    }),
+    decodeImage: (bytes) => decodeImage(bytes),
+    encodeJpeg: (image) => encodeJpeg(image),
+  };
+}
+
+function withOverrides(modelPackage: ModelPackage, overrides: PipelineOverrides): ModelPackage {
+  const { pipeline } = modelPackage.manifest;
+  const detector = { ...pipeline.detector, score_threshold: overrides.detect_threshold ?? pipeline.detector.score_threshold };
+  const manifest = { ...modelPackage.manifest, pipeline: { ...pipeline, detector, match_threshold: overrides.match_threshold ?? pipeline.match_threshold } };
+  return { sha256: modelPackage.sha256, bytes: modelPackage.bytes, file: (path) => modelPackage.file(path), manifest };
+}
+
+function toGateReport({ manifest }: ModelPackage, report: SelfTestReport): GateReport {
+  return {
+    name: manifest.name,
+    version: manifest.version,
+    memory_bytes: report.memoryBytes,
+    golden: report.golden.map(({ stage, output, cosine, maxAbs, passed }) => ({
+      name: `${stage}/${output}`, passed, detail: `cosine ${cosine.toFixed(5)}, largest error ${maxAbs.toPrecision(3)}`,
+    })),
+    p50_ms: report.golden.length === 0 ? null : report.p50Ms,
+    p99_ms: report.golden.length === 0 ? null : report.p99Ms,
+    budget: manifest.budget,
+  };
+}

@@ -1,0 +1,236 @@
+/**
+ * The connection to the broker, over MQTT.js with its own reconnecting and queueing switched off (a fixed second for a
+ * whole fleet, unbounded memory): every attempt is a new client, the back-off is ours, and what must not be lost is in the
+ * outbox. MQTT 5 where the broker speaks it, else 3.1.1.
+ */
+import { readFileSync } from 'node:fs';
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import type { Config } from '../config/schema.js';
+import { MAX_MESSAGE_BYTES } from '../contracts/index.js';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import type { Log } from '../platform/log.js';
+import { nextBackoff } from './backoff.js';
+import { classifyFailure, type ProtocolVersion } from './classify.js';
+import { InFlight } from './in-flight.js';
+
+export interface LinkHandlers {
+  /** A new connection is about to be tried: its number, which will and birth carry. */
+  nextBirth(): number;
+  /** Payload of `status` for that number. */
+  status(state: 'online' | 'stopped' | 'offline', birthSeq: number): Buffer;
+  /** Subscribed, and the birth is out. */
+  onConnected(protocol: ProtocolVersion): void;
+  onDisconnected(error: CodedError): void;
+  /** An attempt failed, or a connection ended: it will be tried again. */
+  onFailed(error: CodedError): void;
+  /** Must return at once: MQTT.js acknowledges when it does, and late acknowledgements starve its keep-alive. */
+  onMessage(topic: string, payload: Buffer, retained: boolean): void;
+}
+
+export interface LinkOptions {
+  broker: Config['broker'] & { url: string };
+  clientId: string;
+  statusTopic: string;
+  subscriptions: string[];
+  random?: () => number;
+  /** Shorter ones are for tests. */
+  backoff?: { baseMs: number; capMs: number };
+}
+
+export type LinkState = 'stopped' | 'connecting' | 'connected' | 'waiting';
+
+const CONNECT_TIMEOUT_MS = 15_000;
+const GOODBYE_TIMEOUT_MS = 2000;
+/** A connection that lasted so long was a good one: the next back-off begins at the base again. */
+const GOOD_CONNECTION_MS = 30_000;
+export const MAX_IN_FLIGHT = 16;
+
+export class MqttLink {
+  readonly #options: LinkOptions;
+  readonly #handlers: LinkHandlers;
+  readonly #log: Log;
+  readonly #inFlight = new InFlight();
+  #client: MqttClient | null = null;
+  #state: LinkState = 'stopped';
+  #protocol: ProtocolVersion;
+  #backoffMs = 0;
+  #birthSeq = 0;
+  #connectedAtMs = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #lastError: CodedError | null = null;
+  #reconnects = 0;
+
+  constructor(options: LinkOptions, handlers: LinkHandlers, log: Log) {
+    this.#options = options;
+    this.#handlers = handlers;
+    this.#log = log;
+    this.#protocol = options.broker.protocol === '3.1.1' ? 4 : 5;
+  }
+
+  get state(): LinkState { return this.#state; }
+  get connected(): boolean { return this.#state === 'connected'; }
+  get protocol(): ProtocolVersion { return this.#protocol; }
+  get lastError(): CodedError | null { return this.#lastError; }
+  /** Connections after the first. */
+  get reconnects(): number { return this.#reconnects; }
+  get inFlight(): number { return this.#inFlight.size; }
+
+  start(): void {
+    if (this.#state === 'stopped') this.#attempt();
+  }
+
+  /** Says goodbye (`stopped`) when connected, and closes. Idempotent. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#timer);
+    const client = this.#client;
+    if (client !== null && this.connected) {
+      const goodbye = this.publish(this.#options.statusTopic, this.#handlers.status('stopped', this.#birthSeq), { qos: 1, retain: true });
+      await Promise.race([goodbye, delay(GOODBYE_TIMEOUT_MS)]).catch(() => undefined);
+    }
+    this.#state = 'stopped';
+    this.#client = null;
+    this.#inFlight.failAll(new AgentError('E_BROKER_AWAY', 'The link was stopped'));
+    if (client !== null) await Promise.race([client.endAsync(), delay(GOODBYE_TIMEOUT_MS)]).catch(() => undefined);
+    client?.stream?.destroy();
+  }
+
+  /**
+   * QoS 1: resolves with the broker's acknowledgement. QoS 0: resolves when a later packet was acknowledged, which on one
+   * TCP connection proves that this one arrived.
+   * @throws AgentError E_BROKER_AWAY when the connection ends first, E_BROKER_REFUSED when the broker rejects the message
+   */
+  publish(topic: string, payload: Buffer, options: { qos: 0 | 1; retain?: boolean }): Promise<void> {
+    const client = this.#client;
+    if (client === null || !client.connected) return Promise.reject(new AgentError('E_BROKER_AWAY', 'Not connected'));
+    const sent = this.#inFlight.add(options.qos);
+    client.publish(topic, payload, { qos: options.qos, retain: options.retain ?? false }, (error) => {
+      if (client !== this.#client) return; // of a connection that is over: failed already
+      if (error !== undefined && error !== null) this.#inFlight.fail(sent.order, publishError(error));
+      else if (options.qos === 1) this.#inFlight.acknowledge(sent.order);
+    });
+    return sent.promise;
+  }
+
+  #attempt(): void {
+    this.#state = 'connecting';
+    try {
+      this.#birthSeq = this.#handlers.nextBirth();
+      this.#client = this.#connect();
+    } catch (error) {
+      // A certificate that cannot be read, a journal on a full disk: no reason to die, the next attempt may find it mended.
+      this.#retry(toCodedError(error), false);
+    }
+  }
+
+  #connect(): MqttClient {
+    const { broker } = this.#options;
+    const client = connect(broker.url, this.#clientOptions());
+    let reached = false;
+    let failure: unknown = null;
+    let over = false;
+    const end = (error: unknown): void => {
+      failure ??= error;
+      if (over || client !== this.#client) return;
+      over = true;
+      const classified = classifyFailure({ error: failure, reached, protocol: this.#protocol });
+      const wasConnected = this.#state === 'connected';
+      this.#client = null;
+      this.#inFlight.failAll(new AgentError('E_BROKER_AWAY', classified.message));
+      client.end(true);
+      if (wasConnected) this.#lost({ code: classified.code, message: classified.message });
+      else this.#retry({ code: classified.code, message: classified.message }, classified.otherProtocol);
+    };
+    client.once('connect', () => void this.#welcome(client).catch(end));
+    client.on('packetsend', (packet) => {
+      reached = true; // MQTT.js writes CONNECT when the transport is there
+      if (packet.cmd === 'pingreq') this.#inFlight.mark();
+    });
+    client.on('packetreceive', (packet) => { if (packet.cmd === 'pingresp') this.#inFlight.confirmMark(); });
+    client.on('message', (topic, payload, packet) => this.#handlers.onMessage(topic, payload, packet.retain));
+    client.on('error', (error) => { end(error); });
+    client.on('disconnect', (packet) => { failure ??= Object.assign(new Error('the broker ended the connection'), { code: packet.reasonCode ?? 0 }); });
+    client.on('close', () => end(null));
+    return client;
+  }
+
+  #clientOptions(): IClientOptions {
+    const { broker, clientId, statusTopic } = this.#options;
+    const password = broker.password_file === undefined ? undefined : readFileSync(broker.password_file, 'utf8').trimEnd();
+    const tls = broker.tls;
+    return {
+      clientId,
+      protocolVersion: this.#protocol,
+      clean: true,
+      keepalive: broker.keepalive_s,
+      reschedulePings: false, // pings prove that earlier QoS 0 messages arrived
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      reconnectPeriod: 0,
+      resubscribe: false,
+      queueQoSZero: false,
+      will: { topic: statusTopic, payload: this.#handlers.status('offline', this.#birthSeq), qos: 1, retain: true },
+      ...(this.#protocol === 5 ? { properties: { receiveMaximum: 2 * MAX_IN_FLIGHT, maximumPacketSize: MAX_MESSAGE_BYTES + 1024 } } : {}),
+      ...(broker.username === undefined ? {} : { username: broker.username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls?.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
+      ...(tls?.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
+      ...(tls?.key === undefined ? {} : { key: readFileSync(tls.key) }),
+    };
+  }
+
+  /** Subscribe, then the birth: whoever sees `online` may send. */
+  async #welcome(client: MqttClient): Promise<void> {
+    try {
+      await client.subscribeAsync(this.#options.subscriptions, { qos: 1 });
+    } catch (cause) {
+      throw Object.assign(new Error(`subscribing failed: ${cause instanceof Error ? cause.message : String(cause)}`), { code: 0x87 });
+    }
+    if (client !== this.#client) return;
+    await this.publish(this.#options.statusTopic, this.#handlers.status('online', this.#birthSeq), { qos: 1, retain: true });
+    if (client !== this.#client) return;
+    if (this.#connectedAtMs > 0) this.#reconnects += 1;
+    this.#state = 'connected';
+    this.#connectedAtMs = performance.now();
+    this.#lastError = null;
+    this.#log.info('connected to the broker', { protocol: this.#protocol, birth_seq: this.#birthSeq });
+    this.#handlers.onConnected(this.#protocol);
+  }
+
+  #lost(error: CodedError): void {
+    if (performance.now() - this.#connectedAtMs >= GOOD_CONNECTION_MS) this.#backoffMs = 0;
+    this.#handlers.onDisconnected(error);
+    this.#retry(error, false);
+  }
+
+  #retry(error: CodedError, otherProtocol: boolean): void {
+    if (this.#state === 'stopped') return;
+    this.#lastError = error;
+    this.#state = 'waiting';
+    if (!(otherProtocol && this.#options.broker.protocol === 'auto')) this.#handlers.onFailed(error);
+    const auto = this.#options.broker.protocol === 'auto';
+    if (otherProtocol && auto) {
+      this.#protocol = this.#protocol === 5 ? 4 : 5;
+      if (this.#protocol === 4) return this.#later(0, error); // at once, once: coming back to 5 waits like any other failure
+    }
+    const { baseMs, capMs } = this.#options.backoff ?? { baseMs: undefined, capMs: undefined };
+    this.#backoffMs = nextBackoff(this.#backoffMs, (this.#options.random ?? Math.random)(), baseMs, capMs);
+    // A broker that was merely away may be a newer one when it comes back.
+    if (auto && this.#protocol === 4 && error.code === 'E_BROKER_AWAY' && this.#connectedAtMs === 0) this.#protocol = 5;
+    this.#later(this.#backoffMs, error);
+  }
+
+  #later(delayMs: number, error: CodedError): void {
+    this.#log.warn('not connected to the broker', { ...error, retry_ms: Math.round(delayMs) });
+    this.#timer = setTimeout(() => { if (this.#state === 'waiting') this.#attempt(); }, delayMs);
+  }
+}
+
+function publishError(error: Error): AgentError {
+  const code = 'code' in error && typeof error.code === 'number' ? error.code : 0;
+  return code >= 0x80
+    ? new AgentError('E_BROKER_REFUSED', `The broker refused a message: ${error.message}`, { cause: error })
+    : new AgentError('E_BROKER_AWAY', error.message, { cause: error });
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => { setTimeout(resolve, ms).unref(); });
+}

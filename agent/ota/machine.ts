@@ -1,0 +1,329 @@
+/**
+ * The deployment state machine, pure: (state, event) -> {state, effects}. The shell (`manager.ts`) writes the new state in
+ * one synchronous transaction and only then starts the effects; an effect answers with an event. So power may fail
+ * anywhere: the journal says what had been decided, and `booted` starts that step again. Every effect is idempotent.
+ *
+ *   idle > checking > downloading > verifying > staged > warming > shadow > committed | rejected | rolled_back
+ *
+ * Rules from other people's accidents (PEERS section 4): a status report has no power here; a failed deployment never
+ * blocks the next; a rejected generation is not tried for ever; progress never goes backwards; the running package
+ * changes only by `committed` and `rolled_back`.
+ */
+import type { CodedError } from '../errors.js';
+import type { OtaStateName } from '../contracts/index.js';
+
+export interface PackageId {
+  name: string;
+  version: string;
+  /** SHA-256, hex: the package's address in the store. */
+  digest: string;
+  size_bytes: number;
+}
+
+export interface Candidate extends PackageId {
+  generation: number;
+  block_bytes: number;
+}
+
+export interface Slot extends PackageId {
+  since_ms: number;
+}
+
+export interface OtaState {
+  phase: OtaStateName;
+  /** Of the deployment under way, or of the last one. */
+  candidate: Candidate | null;
+  /** Why the last one was rejected or rolled back. */
+  error: CodedError | null;
+  generation_seen: number | null;
+  generation_applied: number | null;
+  active: Slot | null;
+  previous: Slot | null;
+  /** While set, crashes and failures of the active package lead back. */
+  probation: { digest: string; until_ms: number; crashes: number } | null;
+  /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
+  tries: number;
+  /** How often warming was begun: a package that kills the process while it is tested must not be tested for ever. */
+  warm_attempts: number;
+}
+
+/** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
+export type OtaEvent =
+  | { type: 'desired'; generation: number; package: Omit<Candidate, 'generation'> | null }
+  /** From this device itself (`pipeline.package`), when nothing is active: has no generation of its own. */
+  | { type: 'install'; package: Omit<Candidate, 'generation'> }
+  | { type: 'checked'; generation: number; present: boolean }
+  | { type: 'downloaded'; generation: number }
+  | { type: 'verified'; generation: number }
+  | { type: 'warming'; generation: number }
+  | { type: 'warmed'; generation: number }
+  | { type: 'shadowed'; generation: number; now_ms: number }
+  | { type: 'failed'; generation: number; error: CodedError }
+  | { type: 'booted'; crashed: boolean; now_ms: number }
+  | { type: 'time'; now_ms: number }
+  | { type: 'active_failed'; digest: string; error: CodedError; now_ms: number }
+  | { type: 'rollback'; now_ms: number };
+
+export type OtaEffect =
+  | { type: 'check'; candidate: Candidate }
+  | { type: 'download'; candidate: Candidate }
+  | { type: 'verify'; candidate: Candidate }
+  | { type: 'warm'; candidate: Candidate }
+  | { type: 'shadow'; candidate: Candidate }
+  /** The pointer is moved in the journal already; put the warmed pipeline in place of the running one. */
+  | { type: 'switch'; candidate: Candidate; previous: Slot | null }
+  /** Open this slot and run it (at start, after a roll-back); null: run without a package. */
+  | { type: 'activate'; slot: Slot | null }
+  /** Stop the work on a candidate, and close its pipeline. */
+  | { type: 'cancel'; generation: number }
+  /** Delete files that are no slot's; `keep_partial`: a download worth going on with. */
+  | { type: 'collect'; keep: string[]; keep_partial: string | null }
+  | { type: 'announce'; action: 'activated' | 'rejected' | 'rolled_back'; package: PackageId; previous: PackageId | null; error: CodedError | null };
+
+export interface OtaLimits {
+  max_tries: number;
+  max_warm_attempts: number;
+  max_crashes: number;
+  probation_ms: number;
+}
+
+export interface OtaStep {
+  state: OtaState;
+  effects: OtaEffect[];
+}
+
+export const initialOtaState: OtaState = {
+  phase: 'idle', candidate: null, error: null, generation_seen: null, generation_applied: null,
+  active: null, previous: null, probation: null, tries: 0, warm_attempts: 0,
+};
+
+/** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
+const PASSING_CODES: ReadonlySet<string> = new Set([
+  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_OTA_GATE_TIMEOUT',
+  'E_NATIVE_MISSING', 'E_ENGINE_MISSING', 'E_OUT_OF_MEMORY',
+]);
+const BUSY: ReadonlySet<OtaStateName> = new Set(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow']);
+
+export function isBusy(state: OtaState): boolean {
+  return BUSY.has(state.phase);
+}
+
+const stay = (state: OtaState): OtaStep => ({ state, effects: [] });
+
+/** Never throws; an event that makes no sense in this state changes nothing. */
+export function stepOta(state: OtaState, event: OtaEvent, limits: OtaLimits): OtaStep {
+  switch (event.type) {
+    case 'desired': return onDesired(state, event, limits);
+    case 'install':
+      if (state.active !== null || isBusy(state)) return stay(state);
+      return begin({ ...state, tries: 0 }, { ...event.package, generation: state.generation_seen ?? 0 }, []);
+    case 'booted': return onBooted(state, event, limits);
+    case 'time': return onTime(state, event.now_ms);
+    case 'active_failed': return onActiveFailed(state, event);
+    case 'rollback': return onRollback(state, event.now_ms);
+    default: return onAnswer(state, event, limits);
+  }
+}
+
+function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }>, limits: OtaLimits): OtaStep {
+  const seen = state.generation_seen;
+  if (seen !== null && event.generation < seen) return stay(state);
+  if (seen === event.generation) return retryPassing(state, limits);
+  const next: OtaState = { ...state, generation_seen: event.generation };
+  if (event.package === null) return withdraw(next, event.generation);
+  const candidate: Candidate = { ...event.package, generation: event.generation };
+  if (isBusy(state) && state.candidate?.digest === candidate.digest && state.candidate.size_bytes === candidate.size_bytes) {
+    return adopt(next, candidate);
+  }
+  const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+  if (state.active?.digest === candidate.digest) {
+    return { state: { ...settled(next, 'committed'), candidate, generation_applied: event.generation }, effects: [...effects, collectFor(next, null)] };
+  }
+  return begin({ ...next, tries: 0 }, candidate, effects);
+}
+
+/** Nothing is wanted: an installation under way ends, the running package stays. */
+function withdraw(state: OtaState, generation: number): OtaStep {
+  const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+  return { state: { ...settled(state, 'idle'), candidate: null, generation_applied: generation }, effects: [...effects, collectFor(state, null)] };
+}
+
+/** A new generation wants what is being installed already: go on, and answer for the new one. Work is begun again where its answer would carry the old number. */
+function adopt(state: OtaState, candidate: Candidate): OtaStep {
+  const old = state.candidate?.generation ?? candidate.generation;
+  return begin(state, candidate, [{ type: 'cancel', generation: old }]);
+}
+
+function begin(state: OtaState, candidate: Candidate, before: OtaEffect[]): OtaStep {
+  const next: OtaState = { ...state, phase: 'checking', candidate, error: null, warm_attempts: 0 };
+  return { state: next, effects: [...before, { type: 'check', candidate }] };
+}
+
+function retryPassing(state: OtaState, limits: OtaLimits): OtaStep {
+  const { candidate, error } = state;
+  if (state.phase !== 'rejected' || candidate === null || error === null) return stay(state);
+  if (candidate.generation !== state.generation_seen || !PASSING_CODES.has(error.code) || state.tries + 1 >= limits.max_tries) return stay(state);
+  return begin({ ...state, tries: state.tries + 1 }, candidate, []);
+}
+
+type Answer = Extract<OtaEvent, { type: 'checked' | 'downloaded' | 'verified' | 'warming' | 'warmed' | 'shadowed' | 'failed' }>;
+
+function onAnswer(state: OtaState, event: Answer, limits: OtaLimits): OtaStep {
+  const { candidate } = state;
+  if (candidate === null || !isBusy(state) || event.generation !== candidate.generation) return stay(state);
+  switch (event.type) {
+    case 'failed': return reject(state, candidate, event.error);
+    case 'checked':
+      if (state.phase !== 'checking') return stay(state);
+      return event.present ? go(state, 'verifying', { type: 'verify', candidate }) : go(state, 'downloading', { type: 'download', candidate });
+    case 'downloaded': return state.phase === 'downloading' ? go(state, 'verifying', { type: 'verify', candidate }) : stay(state);
+    case 'verified': return state.phase === 'verifying' ? go(state, 'staged', { type: 'warm', candidate }) : stay(state);
+    case 'warming': return beginWarming(state);
+    case 'warmed': return state.phase === 'warming' ? go(state, 'shadow', { type: 'shadow', candidate }) : stay(state);
+    case 'shadowed': return state.phase === 'shadow' ? commit(state, candidate, event.now_ms, limits) : stay(state);
+  }
+}
+
+function go(state: OtaState, phase: OtaStateName, effect: OtaEffect): OtaStep {
+  return { state: { ...state, phase }, effects: [effect] };
+}
+
+/**
+ * Staged > warming is a transition of its own, journalled before the package is opened: if the process dies while it tests
+ * the package, the next start knows that it tried. A warmed pipeline lives in memory only, so a start that finds
+ * `warming` or `shadow` comes through here again.
+ */
+function beginWarming(state: OtaState): OtaStep {
+  if (state.phase !== 'staged' && state.phase !== 'warming' && state.phase !== 'shadow') return stay(state);
+  return stay({ ...state, phase: 'warming', warm_attempts: state.warm_attempts + 1 });
+}
+
+function commit(state: OtaState, candidate: Candidate, nowMs: number, limits: OtaLimits): OtaStep {
+  const active = slotOf(candidate, nowMs);
+  const previous = state.active;
+  const next: OtaState = {
+    ...settled(state, 'committed'),
+    active,
+    previous: previous?.digest === active.digest ? state.previous : previous,
+    generation_applied: candidate.generation,
+    probation: { digest: active.digest, until_ms: nowMs + limits.probation_ms, crashes: 0 },
+  };
+  return {
+    state: next,
+    effects: [
+      { type: 'switch', candidate, previous },
+      { type: 'announce', action: 'activated', package: idOf(active), previous: previous === null ? null : idOf(previous), error: null },
+      collectFor(next, null),
+    ],
+  };
+}
+
+function reject(state: OtaState, candidate: Candidate, error: CodedError): OtaStep {
+  const next: OtaState = { ...settled(state, 'rejected'), candidate, error };
+  const keepPartial = PASSING_CODES.has(error.code) ? candidate.digest : null;
+  return {
+    state: next,
+    effects: [
+      { type: 'cancel', generation: candidate.generation },
+      { type: 'announce', action: 'rejected', package: idOf(candidate), previous: state.active === null ? null : idOf(state.active), error },
+      collectFor(next, keepPartial),
+    ],
+  };
+}
+
+/** A state at rest. */
+function settled(state: OtaState, phase: 'idle' | 'committed' | 'rejected' | 'rolled_back'): OtaState {
+  return { ...state, phase, error: null, warm_attempts: 0 };
+}
+
+function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
+  const { probation, active } = state;
+  if (event.crashed && probation !== null && event.now_ms < probation.until_ms && active?.digest === probation.digest) {
+    const crashes = probation.crashes + 1;
+    if (crashes >= limits.max_crashes) {
+      const error = { code: 'E_OTA_PROBATION', message: `The daemon ended unexpectedly ${crashes} times within the probation of ${active.name} ${active.version}` };
+      const back = rollBack(state, error, event.now_ms);
+      return { state: back.state, effects: [...back.effects, ...resume(back.state, limits).effects] };
+    }
+    return withActive(resume({ ...state, probation: { ...probation, crashes } }, limits));
+  }
+  return withActive(resume(state, limits));
+}
+
+function withActive(step: OtaStep): OtaStep {
+  return { state: step.state, effects: [{ type: 'activate', slot: step.state.active }, ...step.effects] };
+}
+
+/** Begin the journalled step again. */
+function resume(state: OtaState, limits: OtaLimits): OtaStep {
+  const { candidate } = state;
+  if (candidate === null || !isBusy(state)) return { state, effects: [collectFor(state, null)] };
+  const dies = (state.phase === 'warming' || state.phase === 'shadow') && state.warm_attempts >= limits.max_warm_attempts;
+  if (dies) {
+    return reject(state, candidate, { code: 'E_OTA_GATE_CRASH', message: `The process died ${state.warm_attempts} times while it tested ${candidate.name} ${candidate.version}` });
+  }
+  switch (state.phase) {
+    case 'checking': return { state, effects: [{ type: 'check', candidate }] };
+    case 'downloading': return { state, effects: [{ type: 'download', candidate }] };
+    case 'verifying': return { state, effects: [{ type: 'verify', candidate }] };
+    default: return { state, effects: [{ type: 'warm', candidate }] };
+  }
+}
+
+function onTime(state: OtaState, nowMs: number): OtaStep {
+  const { probation } = state;
+  return probation === null || nowMs < probation.until_ms ? stay(state) : stay({ ...state, probation: null });
+}
+
+/** The running package cannot be opened, or keeps failing: go back at once, whatever the probation. */
+function onActiveFailed(state: OtaState, event: Extract<OtaEvent, { type: 'active_failed' }>): OtaStep {
+  if (state.active?.digest !== event.digest) return stay(state);
+  return rollBack(state, event.error, event.now_ms);
+}
+
+function onRollback(state: OtaState, nowMs: number): OtaStep {
+  if (state.previous === null) return stay(state);
+  const abandon: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+  const back = rollBack({ ...state, phase: 'idle' }, { code: 'E_OTA_ROLLBACK', message: 'Rolled back on request' }, nowMs);
+  return { state: back.state, effects: [...abandon, ...back.effects] };
+}
+
+/**
+ * The previous package becomes the active one, or none does. An installation under way goes on: it may be the cure.
+ * What was left is no slot any more, so that a later failure cannot lead back to it.
+ */
+function rollBack(state: OtaState, error: CodedError, nowMs: number): OtaStep {
+  const failed = state.active;
+  if (failed === null) return stay(state);
+  const back = state.previous === null ? null : { ...state.previous, since_ms: nowMs };
+  const busy = isBusy(state);
+  const next: OtaState = {
+    ...state,
+    ...(busy ? {} : { phase: 'rolled_back', error, candidate: state.candidate?.digest === failed.digest ? state.candidate : null }),
+    generation_applied: null,
+    active: back,
+    previous: null,
+    probation: null,
+  };
+  return {
+    state: next,
+    effects: [
+      { type: 'activate', slot: back },
+      { type: 'announce', action: 'rolled_back', package: idOf(failed), previous: back === null ? null : idOf(back), error },
+      ...(busy ? [] : [collectFor(next, null)]),
+    ],
+  };
+}
+
+function collectFor(state: OtaState, keepPartial: string | null): OtaEffect {
+  const keep = [state.active, state.previous, isBusy(state) ? state.candidate : null].flatMap((p) => (p === null ? [] : [p.digest]));
+  return { type: 'collect', keep: [...new Set(keep)], keep_partial: keepPartial };
+}
+
+function idOf(p: PackageId): PackageId {
+  return { name: p.name, version: p.version, digest: p.digest, size_bytes: p.size_bytes };
+}
+
+function slotOf(candidate: Candidate, nowMs: number): Slot {
+  return { ...idOf(candidate), since_ms: nowMs };
+}

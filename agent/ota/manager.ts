@@ -1,0 +1,381 @@
+/**
+ * The shell around the deployment machine: one event at a time, journal first, effects after. Effects that take long
+ * (download, hash, warming) run beside and answer with events; effects on the running pipeline run in order, in one chain.
+ */
+import { DEFAULT_BLOCK_BYTES, type DesiredPackage } from '../contracts/index.js';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import type { Model } from '../inference/ports.js';
+import type { Clock } from '../platform/clock.js';
+import type { Log } from '../platform/log.js';
+import { Download, type BlockLink, type DownloadOptions } from './download.js';
+import { passGate } from './gate.js';
+import type { Journal } from './journal.js';
+import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type Slot } from './machine.js';
+import type { PackageStore } from './store.js';
+
+/** The running pipeline, as the manager moves it. */
+export interface ModelHost {
+  open(path: string): Promise<Model>;
+  /** Puts a model (or none) in place between two frames, then closes the old one. */
+  switchTo(model: Model | null, slot: Slot | null): Promise<void>;
+}
+
+export interface OtaOptions extends DownloadOptions {
+  maxPackageBytes: number;
+  warmTimeoutMs: number;
+  limits: OtaLimits;
+}
+
+export type Announcement = Extract<OtaEffect, { type: 'announce' }>;
+
+export interface OtaParts {
+  journal: Journal;
+  store: PackageStore;
+  host: ModelHost;
+  link: BlockLink;
+  clock: Clock;
+  log: Log;
+  /** The state or the progress changed. */
+  onChange: () => void;
+  onAnnounce: (announcement: Announcement) => void;
+  /** Trouble that is not a rejected package: a journal that cannot be written, a slot that cannot be opened. */
+  onFault: (error: CodedError) => void;
+}
+
+const JOURNAL_RETRY_MS = 5000;
+const TIME_EVENT_MS = 5000;
+
+export class OtaManager {
+  readonly #parts: OtaParts;
+  readonly #options: OtaOptions;
+  #state: OtaState = initialOtaState;
+  #queue: { event: OtaEvent; done: () => void }[] = [];
+  #running = false;
+  /** Work on the candidate, by generation; aborted when it is overtaken. */
+  #work: { generation: number; abort: AbortController; finished: Promise<void> } | null = null;
+  #retired = new Set<Promise<void>>();
+  #download: Download | null = null;
+  #warmed: { generation: number; model: Model } | null = null;
+  /** Effects on the running pipeline and on the store, in order. */
+  #chain: Promise<void> = Promise.resolve();
+  #retry: NodeJS.Timeout | undefined;
+  #tick: NodeJS.Timeout | undefined;
+  #progress = { done: 0, total: 0 };
+
+  constructor(parts: OtaParts, options: OtaOptions) {
+    this.#parts = parts;
+    this.#options = options;
+  }
+
+  get state(): OtaState {
+    return this.#state;
+  }
+
+  get progress(): { done: number; total: number } {
+    return this.#progress;
+  }
+
+  /** Goes on where the journal says, and opens the active package. Resolves when that one runs (or cannot). */
+  async start(): Promise<void> {
+    await this.#parts.store.open();
+    this.#state = this.#parts.journal.load();
+    const crashed = this.#parts.journal.markRunning();
+    this.#running = true;
+    await this.dispatch({ type: 'booted', crashed, now_ms: this.#parts.clock.nowMs() });
+    this.#tick = setInterval(() => {
+      if (this.#queue.length === 0) void this.dispatch({ type: 'time', now_ms: this.#parts.clock.nowMs() });
+    }, TIME_EVENT_MS);
+    this.#tick.unref();
+    await this.#settled();
+  }
+
+  /** Ends all work; what was downloaded is kept. The running pipeline is the caller's to close. */
+  async stop(): Promise<void> {
+    if (!this.#running) return;
+    this.#running = false;
+    clearInterval(this.#tick);
+    clearTimeout(this.#retry);
+    for (const { done } of this.#queue.splice(0)) done();
+    this.#retireWork();
+    await Promise.all(this.#retired);
+    await this.#settled();
+    await this.#dropWarmed();
+    this.#parts.journal.markStopped();
+  }
+
+  desire(generation: number, wanted: DesiredPackage | null): void {
+    void this.dispatch({ type: 'desired', generation, package: wanted });
+  }
+
+  /** A package from this device itself, when there is none yet: through the same gate. @throws AgentError E_OTA_PACKAGE */
+  async install(path: string): Promise<void> {
+    if (this.#state.active !== null || isBusy(this.#state)) return;
+    const { digest, sizeBytes } = await this.#parts.store.import(path);
+    const model = await this.#open(digest);
+    const { name, version } = model.pipeline;
+    await model.pipeline.close();
+    await this.dispatch({ type: 'install', package: { name, version, digest, size_bytes: sizeBytes, block_bytes: DEFAULT_BLOCK_BYTES } });
+  }
+
+  receiveBlock(digest8: string, index: number, message: Uint8Array): void {
+    if (this.#download?.candidate.digest.startsWith(digest8) === true) this.#download.receive(message, index);
+  }
+
+  /** The link is back: requests that were on the way are lost. */
+  connected(): void {
+    this.#download?.resume();
+  }
+
+  /** The running package keeps failing. Within its probation that leads back; later it is only a fault. */
+  activeFailing(digest: string, error: CodedError): void {
+    if (this.#state.probation?.digest !== digest) return;
+    void this.dispatch({ type: 'active_failed', digest, error: { code: 'E_OTA_PROBATION', message: error.message }, now_ms: this.#parts.clock.nowMs() });
+  }
+
+  /** @throws AgentError E_OTA_NO_PREVIOUS */
+  async rollback(): Promise<void> {
+    if (this.#state.previous === null) throw new AgentError('E_OTA_NO_PREVIOUS', 'There is no previous package to go back to');
+    await this.dispatch({ type: 'rollback', now_ms: this.#parts.clock.nowMs() });
+    await this.#settled();
+  }
+
+  /** Opens the active package again, with new overrides. */
+  reload(): void {
+    this.#enqueue(async () => {
+      const slot = this.#state.active;
+      if (slot === null) return;
+      await this.#parts.host.switchTo(await this.#parts.host.open(this.#parts.store.path(slot.digest)), slot);
+    });
+  }
+
+  /** Resolves when the event has been journalled and its effects have been started. */
+  dispatch(event: OtaEvent): Promise<void> {
+    if (!this.#running) return Promise.resolve();
+    return new Promise((done) => {
+      this.#queue.push({ event, done });
+      if (this.#queue.length === 1) this.#drain();
+    });
+  }
+
+  #drain(): void {
+    for (let next = this.#queue[0]; next !== undefined && this.#running; next = this.#queue[0]) {
+      const { state, effects } = stepOta(this.#state, next.event, this.#options.limits);
+      if (!this.#save(state, next.event)) return;
+      this.#state = state;
+      for (const effect of effects) this.#start(effect);
+      this.#queue.shift();
+      next.done();
+    }
+  }
+
+  /** A full disk stops decisions, not the device: the event waits and is tried again. */
+  #save(state: OtaState, event: OtaEvent): boolean {
+    if (state === this.#state) return true;
+    try {
+      this.#parts.journal.save(state, event.type, this.#parts.clock.nowMs());
+      this.#parts.log.info('deployment', { phase: state.phase, event: event.type, version: state.candidate?.version, code: state.error?.code });
+      queueMicrotask(() => this.#parts.onChange());
+      return true;
+    } catch (error) {
+      this.#parts.onFault(toCodedError(error));
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(() => this.#drain(), JOURNAL_RETRY_MS);
+      return false;
+    }
+  }
+
+  #start(effect: OtaEffect): void {
+    switch (effect.type) {
+      case 'check': return this.#perform(effect.candidate, () => this.#check(effect.candidate));
+      case 'download': return this.#perform(effect.candidate, (signal) => this.#fetch(effect.candidate, signal));
+      case 'verify': return this.#perform(effect.candidate, (signal) => this.#verify(effect.candidate, signal));
+      case 'warm': return this.#perform(effect.candidate, (signal) => this.#warm(effect.candidate, signal));
+      // Running a candidate beside the active one, without acting on it, has its place here; until it measures something it passes.
+      case 'shadow': return void this.dispatch({ type: 'shadowed', generation: effect.candidate.generation, now_ms: this.#parts.clock.nowMs() });
+      case 'switch': return this.#enqueue(() => this.#switch(effect.candidate));
+      case 'activate': return this.#enqueue(() => this.#activate(effect.slot));
+      case 'cancel': return this.#cancel(effect.generation);
+      case 'collect': return this.#enqueue(() => this.#collect(effect.keep, effect.keep_partial));
+      case 'announce': return this.#enqueue(() => { this.#parts.onAnnounce(effect); return Promise.resolve(); });
+    }
+  }
+
+  /** Work on a candidate; it answers with an event, and a failure is an event too. */
+  #perform(candidate: Candidate, work: (signal: AbortSignal) => Promise<OtaEvent>): void {
+    this.#retireWork();
+    const abort = new AbortController();
+    const { generation } = candidate;
+    const run = async (): Promise<void> => {
+      await Promise.all(this.#retired); // two downloads of one digest must not share a file
+      try {
+        if (!abort.signal.aborted) await this.#answer(await work(abort.signal), abort.signal);
+      } catch (error) {
+        await this.#answer({ type: 'failed', generation, error: failure(error) }, abort.signal);
+      }
+    };
+    this.#work = { generation, abort, finished: run() };
+  }
+
+  async #answer(event: OtaEvent, signal: AbortSignal): Promise<void> {
+    // Not awaited by the work itself: the event may start the next work, which waits for this one.
+    if (!signal.aborted) void this.dispatch(event);
+    await Promise.resolve();
+  }
+
+  #retireWork(): void {
+    const work = this.#work;
+    if (work === null) return;
+    this.#work = null;
+    work.abort.abort(new AgentError('E_OTA_SUPERSEDED', 'The work on this package ended before it was done'));
+    const finished = work.finished.finally(() => this.#retired.delete(finished));
+    this.#retired.add(finished);
+  }
+
+  #cancel(generation: number): void {
+    if (this.#work?.generation === generation) this.#retireWork();
+    this.#enqueue(() => this.#dropWarmed(generation));
+  }
+
+  async #check(candidate: Candidate): Promise<OtaEvent> {
+    const { maxPackageBytes } = this.#options;
+    if (candidate.size_bytes > maxPackageBytes) {
+      throw new AgentError('E_OTA_SIZE', `Expected a package of at most ${maxPackageBytes} bytes but ${candidate.size_bytes} are declared`);
+    }
+    const present = await this.#parts.store.has(candidate.digest, candidate.size_bytes);
+    if (!present) await this.#parts.store.requireSpace(candidate.size_bytes);
+    return { type: 'checked', generation: candidate.generation, present };
+  }
+
+  async #fetch(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    const { store, journal, link } = this.#parts;
+    const onProgress = (done: number, total: number): void => {
+      this.#progress = { done, total };
+      this.#parts.onChange();
+    };
+    const download = await Download.open(candidate, { store, journal, link, onProgress }, this.#options);
+    this.#download = download;
+    try {
+      await download.run(signal);
+    } finally {
+      this.#download = null;
+    }
+    return { type: 'downloaded', generation: candidate.generation };
+  }
+
+  async #verify(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    await this.#parts.store.verify(candidate.digest, candidate.size_bytes, signal);
+    return { type: 'verified', generation: candidate.generation };
+  }
+
+  async #warm(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    const { generation } = candidate;
+    await this.dispatch({ type: 'warming', generation });
+    signal.throwIfAborted();
+    const model = await withTimeout(this.#openAndTest(candidate), this.#options.warmTimeoutMs, signal);
+    await this.#dropWarmed();
+    this.#warmed = { generation, model };
+    return { type: 'warmed', generation };
+  }
+
+  async #openAndTest(candidate: Candidate): Promise<Model> {
+    const model = await this.#open(candidate.digest);
+    try {
+      passGate(candidate, await model.selfTest());
+      return model;
+    } catch (error) {
+      await model.pipeline.close();
+      throw error;
+    }
+  }
+
+  async #open(digest: string): Promise<Model> {
+    try {
+      return await this.#parts.host.open(this.#parts.store.path(digest));
+    } catch (cause) {
+      const { code, message } = toCodedError(cause);
+      if (!blamesPackage(code)) throw cause;
+      throw new AgentError('E_OTA_PACKAGE', `The package cannot be opened: ${code}: ${message}`, { cause });
+    }
+  }
+
+  async #switch(candidate: Candidate): Promise<void> {
+    const warmed = this.#warmed;
+    if (warmed === null || warmed.generation !== candidate.generation) return this.#activate(this.#state.active);
+    this.#warmed = null;
+    await this.#parts.host.switchTo(warmed.model, this.#state.active);
+  }
+
+  /** A slot was accepted before; its file is hashed again all the same, flash forgets. */
+  async #activate(slot: Slot | null): Promise<void> {
+    if (slot === null) return this.#parts.host.switchTo(null, null);
+    try {
+      await this.#parts.store.verify(slot.digest, slot.size_bytes);
+      await this.#parts.host.switchTo(await this.#open(slot.digest), slot);
+    } catch (cause) {
+      const { code, message } = failure(cause);
+      // A missing addon or a full memory is no reason to give up an accepted package: it would take the previous one as well.
+      if (!blamesPackage(code)) return this.#parts.onFault({ code, message });
+      const error = { code: 'E_ACTIVE_UNUSABLE', message: `${slot.name} ${slot.version} cannot run: ${message}` };
+      this.#parts.onFault(error);
+      void this.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: this.#parts.clock.nowMs() });
+    }
+  }
+
+  async #collect(keep: string[], keepPartial: string | null): Promise<void> {
+    // A candidate may have begun since the effect was decided; it is collected when it comes to rest.
+    if (isBusy(this.#state)) return;
+    this.#parts.journal.forgetProgressExcept(keepPartial);
+    await this.#parts.store.collect(keep, keepPartial);
+  }
+
+  async #dropWarmed(generation?: number): Promise<void> {
+    const warmed = this.#warmed;
+    if (warmed === null || (generation !== undefined && warmed.generation !== generation)) return;
+    this.#warmed = null;
+    await warmed.model.pipeline.close();
+  }
+
+  /** Resolves when the chain is empty, also of what its links added. */
+  async #settled(): Promise<void> {
+    for (let seen: Promise<void> | null = null; seen !== this.#chain;) {
+      seen = this.#chain;
+      await seen;
+    }
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#chain = this.#chain.then(work).catch((error: unknown) => this.#parts.onFault(toCodedError(error)));
+  }
+}
+
+/** Codes that mean "this package is bad" rather than "this machine is". */
+function blamesPackage(code: string): boolean {
+  return /^E_(OTA|PACKAGE|MODEL|PROGRAM|INPUT)/.test(code);
+}
+
+/** Errors of the runtime and the system, as a rejection names them. */
+function failure(error: unknown): CodedError {
+  if (error instanceof AgentError) return toCodedError(error);
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) return { code: 'E_DISK_FULL', message: error.message };
+  if (error instanceof Error && 'syscall' in error) return { code: 'E_STATE', message: error.message };
+  return toCodedError(error);
+}
+
+/** The model, or an error after the time or the abort; a model that comes too late is closed. */
+async function withTimeout(opening: Promise<Model>, timeoutMs: number, signal: AbortSignal): Promise<Model> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  void opening.then((model) => (late ? model.pipeline.close() : undefined)).catch(() => undefined);
+  const end = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new AgentError('E_OTA_GATE_TIMEOUT', `Opening and testing the package took longer than ${timeoutMs} ms`)), timeoutMs);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+  try {
+    return await Promise.race([opening, end]);
+  } catch (error) {
+    late = true;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}

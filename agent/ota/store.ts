@@ -1,0 +1,136 @@
+/** Package files by content: `packages/{digest}.sterna`, and `{digest}.part` while one is downloaded. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AgentError, toCodedError } from '../errors.js';
+import { syncFolder } from '../platform/atomic-file.js';
+import { faultPoint } from '../platform/fault.js';
+
+/** Left free for the databases and the log. */
+const SPARE_BYTES = 8 * 1024 * 1024;
+
+export class PackageStore {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async open(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+  }
+
+  path(digest: string): string {
+    return join(this.#folder, `${digest}.sterna`);
+  }
+
+  partialPath(digest: string): string {
+    return join(this.#folder, `${digest}.part`);
+  }
+
+  /** Whether the complete file is there, by name and size. */
+  async has(digest: string, sizeBytes: number): Promise<boolean> {
+    return (await sizeOf(this.path(digest))) === sizeBytes;
+  }
+
+  async hasPartial(digest: string): Promise<boolean> {
+    return (await sizeOf(this.partialPath(digest))) !== null;
+  }
+
+  /** @throws AgentError E_DISK_FULL when a package of that size would not fit */
+  async requireSpace(sizeBytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#folder);
+    const free = bavail * bsize;
+    if (free < sizeBytes + SPARE_BYTES) {
+      throw new AgentError('E_DISK_FULL', `Expected ${sizeBytes + SPARE_BYTES} free bytes for a package in ${this.#folder} but ${free} are left`);
+    }
+  }
+
+  async openPartial(digest: string): Promise<FileHandle> {
+    const path = this.partialPath(digest);
+    return open(path, (await sizeOf(path)) === null ? 'w+' : 'r+', 0o600);
+  }
+
+  /**
+   * Hashes the file, whole or partial, and gives it its final name when it is right. Idempotent.
+   * @throws AgentError E_OTA_SIZE, E_OTA_HASH: then the file is deleted, it can never become right; E_OTA_PACKAGE when there is none
+   */
+  async verify(digest: string, sizeBytes: number, signal?: AbortSignal): Promise<void> {
+    const final = this.path(digest);
+    const path = (await sizeOf(final)) === null ? this.partialPath(digest) : final;
+    const size = await sizeOf(path);
+    if (size === null) throw new AgentError('E_OTA_PACKAGE', `The file of package ${digest} is missing`);
+    const actual = size === sizeBytes ? await sha256(path, signal) : null;
+    if (actual !== digest) {
+      await rm(path, { force: true });
+      if (actual === null) throw new AgentError('E_OTA_SIZE', `Expected a package of ${sizeBytes} bytes but received ${size}`);
+      throw new AgentError('E_OTA_HASH', `Expected SHA-256 ${digest} but received ${actual}`);
+    }
+    if (path === final) return;
+    await syncFile(path);
+    faultPoint('store.before.rename');
+    await rename(path, final);
+    await syncFolder(this.#folder);
+  }
+
+  /** Copies a package from elsewhere on this device. @returns its digest and size @throws AgentError E_OTA_PACKAGE */
+  async import(path: string): Promise<{ digest: string; sizeBytes: number }> {
+    try {
+      const digest = await sha256(path);
+      const sizeBytes = (await stat(path)).size;
+      if (!(await this.has(digest, sizeBytes))) {
+        const source = await open(path, 'r');
+        try {
+          const target = await open(this.partialPath(digest), 'w', 0o600);
+          for await (const piece of source.createReadStream({ autoClose: false })) await target.write(piece);
+          await target.close();
+        } finally {
+          await source.close();
+        }
+        await this.verify(digest, sizeBytes);
+      }
+      return { digest, sizeBytes };
+    } catch (cause) {
+      throw new AgentError('E_OTA_PACKAGE', `The package ${path} cannot be installed: ${toCodedError(cause).message}`, { cause });
+    }
+  }
+
+  /** Deletes every file that is not named. A file that will not go is left for the next time. */
+  async collect(keep: readonly string[], keepPartial: string | null): Promise<void> {
+    const wanted = new Set(keep.map((digest) => `${digest}.sterna`));
+    if (keepPartial !== null) wanted.add(`${keepPartial}.part`);
+    for (const name of await readdir(this.#folder)) {
+      if (!wanted.has(name)) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
+    }
+  }
+
+  async deletePartial(digest: string): Promise<void> {
+    await rm(this.partialPath(digest), { force: true });
+  }
+}
+
+async function sizeOf(path: string): Promise<number | null> {
+  try {
+    const found = await stat(path);
+    return found.isFile() ? found.size : null;
+  } catch {
+    return null;
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function sha256(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  const stream = createReadStream(path, signal === undefined ? {} : { signal });
+  for await (const piece of stream) hash.update(piece as Buffer);
+  return hash.digest('hex');
+}

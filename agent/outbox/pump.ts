@@ -1,0 +1,135 @@
+/** From the outbox to the link: live messages at once, what waited at a limited rate, flagged, at most 16 on the way. */
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import type { Clock } from '../platform/clock.js';
+import type { Outbox, OutboxMessage } from './outbox.js';
+import { takeToken, type Bucket } from './policy.js';
+
+export interface PumpLink {
+  readonly connected: boolean;
+  publish(topic: string, payload: Buffer, options: { qos: 0 | 1 }): Promise<void>;
+}
+
+export interface PumpOptions {
+  /** `sterna/v1/{fleet}/{device}`. */
+  prefix: string;
+  backfillPerSecond: number;
+  maxInFlight: number;
+  onFault: (error: CodedError) => void;
+}
+
+const POLL_MS = 250;
+
+export class OutboxPump {
+  readonly #outbox: Outbox;
+  readonly #link: PumpLink;
+  readonly #clock: Clock;
+  readonly #options: PumpOptions;
+  readonly #onWay = new Set<number>();
+  /** QoS 0 messages wait long for their proof; they do not take the places of the others. */
+  #quiet = 0;
+  #bucket: Bucket = { tokens: 1, atMs: 0 };
+  /** Delivered, but the disk was too full to delete them. */
+  readonly #delivered = new Set<number>();
+  /** Messages above this id were stored during the present connection. */
+  #backlogId = Number.MAX_SAFE_INTEGER;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(outbox: Outbox, link: PumpLink, clock: Clock, options: PumpOptions) {
+    this.#outbox = outbox;
+    this.#link = link;
+    this.#clock = clock;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => this.kick(), POLL_MS);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Messages stored from now on are live, those before are backfill. */
+  connected(): void {
+    this.#guard(() => { this.#backlogId = this.#outbox.lastId(); });
+    this.kick();
+  }
+
+  /** Send what may be sent. Cheap when there is nothing, and never throws. */
+  kick(): void {
+    if (this.#link.connected) this.#guard(() => this.#sendSome());
+  }
+
+  #sendSome(): void {
+    for (const id of this.#delivered) this.#forget(id);
+    const room = (): number => this.#options.maxInFlight - (this.#onWay.size - this.#quiet);
+    for (const message of this.#outbox.next(room(), this.#busy(), { newerThan: this.#backlogId })) this.#send(message, false);
+    for (const message of this.#outbox.next(room(), this.#busy(), { upTo: this.#backlogId })) {
+      const { taken, bucket } = takeToken(this.#bucket, this.#clock.monotonicMs(), this.#options.backfillPerSecond);
+      this.#bucket = bucket;
+      if (!taken) return;
+      this.#send(message, true);
+    }
+  }
+
+  #busy(): ReadonlySet<number> {
+    return this.#delivered.size === 0 ? this.#onWay : new Set([...this.#onWay, ...this.#delivered]);
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.onFault(toCodedError(error));
+    }
+  }
+
+  #forget(id: number): void {
+    this.#delivered.add(id);
+    this.#outbox.remove(id);
+    this.#delivered.delete(id);
+  }
+
+  /** Resolves when everything that was on the way is settled, or after the time. */
+  async drain(timeoutMs: number): Promise<void> {
+    const end = this.#clock.monotonicMs() + timeoutMs;
+    while (this.#link.connected && this.#clock.monotonicMs() < end && this.#pending() > 0) {
+      this.kick();
+      await new Promise((resolve) => { setTimeout(resolve, 20); });
+    }
+  }
+
+  /** Live messages that are not delivered; QoS 0 ones need no waiting for, they stay stored if they failed. */
+  #pending(): number {
+    const live = this.#outbox.next(this.#options.maxInFlight, this.#delivered, { newerThan: this.#backlogId });
+    return live.filter((m) => !this.#onWay.has(m.id) || m.topic !== 'telemetry').length;
+  }
+
+  #send(message: OutboxMessage, backfill: boolean): void {
+    const payload = backfill ? flagBackfill(message.payload) : message.payload;
+    if (payload === null) return this.#outbox.drop(message, 'malformed');
+    const quiet = message.topic === 'telemetry' && !backfill;
+    this.#onWay.add(message.id);
+    if (quiet) this.#quiet += 1;
+    void this.#link.publish(`${this.#options.prefix}/${message.topic}`, payload, { qos: quiet ? 0 : 1 }).then(
+      () => this.#guard(() => this.#forget(message.id)),
+      // Anything but a refusal: it stays, and goes out again.
+      (error: unknown) => { if (error instanceof AgentError && error.code === 'E_BROKER_REFUSED') this.#guard(() => this.#outbox.drop(message, 'refused')); },
+    ).finally(() => {
+      this.#onWay.delete(message.id);
+      if (quiet) this.#quiet -= 1;
+    });
+  }
+}
+
+/** Sets `backfill` in a JSON payload; null for one that is no JSON object. */
+function flagBackfill(payload: Buffer): Buffer | null {
+  try {
+    const value: unknown = JSON.parse(payload.toString('utf8'));
+    return typeof value === 'object' && value !== null ? Buffer.from(JSON.stringify({ ...value, backfill: true })) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,74 @@
+/** SQLite as the daemon uses it: pragmas in one place, and SQLite's codes turned into ours. */
+import { renameSync, existsSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import { AgentError } from '../errors.js';
+
+export type Sqlite = Database.Database;
+
+export interface DatabaseOptions {
+  /** `full`: a committed transaction survives a power cut. `normal`: the last ones may be lost, the file stays sound. */
+  durability: 'full' | 'normal';
+  /** Upper bound of the file, bytes; beyond it writes fail with E_DISK_FULL. */
+  maxBytes?: number;
+}
+
+/** @throws AgentError E_STATE, E_STATE_CORRUPT, E_DISK_FULL, E_STATE_LOCKED */
+export function openDatabase(path: string, options: DatabaseOptions): Sqlite {
+  return translateSqlite(`open ${path}`, () => {
+    const db = new Database(path, { timeout: 2000 });
+    try {
+      db.pragma('auto_vacuum = INCREMENTAL'); // only takes effect before the first table
+      db.pragma('journal_mode = WAL');
+      db.pragma(`synchronous = ${options.durability.toUpperCase()}`);
+      db.pragma('journal_size_limit = 1048576');
+      if (options.maxBytes !== undefined) {
+        const pageBytes = Number(db.pragma('page_size', { simple: true }));
+        db.pragma(`max_page_count = ${Math.max(16, Math.ceil(options.maxBytes / pageBytes))}`);
+      }
+      const verdict = db.pragma('quick_check(1)', { simple: true });
+      if (verdict !== 'ok') throw new AgentError('E_STATE_CORRUPT', `Database ${path} is damaged: ${String(verdict)}`);
+      return db;
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  });
+}
+
+/**
+ * As `openDatabase`, and a damaged file is moved aside (`.corrupt`, one generation) and begun anew. What was in it is lost,
+ * so this is for data that comes back: outbox, journal (the retained `desired` and the content-addressed store restore it).
+ */
+export function openOrRenew(path: string, options: DatabaseOptions, onRenewed: (error: AgentError) => void): Sqlite {
+  try {
+    return openDatabase(path, options);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== 'E_STATE_CORRUPT') throw error;
+    for (const suffix of ['', '-wal', '-shm']) {
+      if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${path}${suffix}.corrupt`);
+    }
+    onRenewed(error);
+    return openDatabase(path, options);
+  }
+}
+
+/** Runs `work` and turns SQLite's errors into coded ones. */
+export function translateSqlite<T>(what: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (cause instanceof AgentError) throw cause;
+    const code = codeOf(cause);
+    if (code === null) throw cause;
+    throw new AgentError(code, `Cannot ${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_CORRUPT' | 'E_STATE_LOCKED' | 'E_STATE' | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  const code = String(error.code);
+  if (code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'SQLITE_IOERR_WRITE') return 'E_DISK_FULL';
+  if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return 'E_STATE_CORRUPT';
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'E_STATE_LOCKED';
+  return code.startsWith('SQLITE_') || code.startsWith('E') ? 'E_STATE' : null;
+}

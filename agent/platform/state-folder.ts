@@ -1,0 +1,34 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { AgentError } from '../errors.js';
+import { translateSqlite } from './database.js';
+
+export interface StateFolder {
+  readonly path: string;
+  release(): void;
+}
+
+/**
+ * Takes a state folder for this process. The lock is an open exclusive transaction on an empty database: the kernel drops
+ * it (POSIX record lock) however the process ends, so no stale lock can ever keep a device from starting.
+ * @throws AgentError E_STATE_LOCKED, E_STATE
+ */
+export function takeStateFolder(path: string): StateFolder {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new AgentError('E_STATE', `Cannot create the state folder ${path}; check state_dir and its owner`, { cause });
+  }
+  const db = translateSqlite(`open ${join(path, 'lock.db')}`, () => new Database(join(path, 'lock.db'), { timeout: 0 }));
+  try {
+    db.exec('BEGIN EXCLUSIVE');
+  } catch (cause) {
+    db.close();
+    if (cause instanceof Error && 'code' in cause && cause.code === 'SQLITE_BUSY') {
+      throw new AgentError('E_STATE_LOCKED', `The state folder ${path} is used by another sternad; stop that one, or set another state_dir`, { cause });
+    }
+    throw new AgentError('E_STATE', `Cannot lock the state folder ${path}`, { cause });
+  }
+  return { path, release: () => db.close() };
+}

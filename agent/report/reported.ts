@@ -1,0 +1,42 @@
+import type { Reported, Settings } from '../contracts/index.js';
+import { blockCount } from '../contracts/index.js';
+import type { CodedError } from '../errors.js';
+import type { OtaState } from '../ota/machine.js';
+
+export interface ReportedParts {
+  bootId: string;
+  timeMs: number;
+  clockSynchronised: boolean;
+  ota: OtaState;
+  progress: { done: number; total: number };
+  settings: Settings;
+  lastError: (CodedError & { time_ms: number }) | null;
+}
+
+/** What the fleet sees of the journal. */
+export function buildReported(parts: ReportedParts): Reported {
+  const { ota } = parts;
+  const candidate = ota.candidate;
+  const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
+  const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
+  const arrived = partial ? Math.min(parts.progress.done, total) : total;
+  return {
+    schema_version: 1,
+    boot_id: parts.bootId,
+    time_ms: parts.timeMs,
+    clock_synchronised: parts.clockSynchronised,
+    generation_seen: ota.generation_seen,
+    generation_applied: ota.generation_applied,
+    ota: {
+      state: ota.phase,
+      package: candidate === null ? null : { name: candidate.name, version: candidate.version, digest: candidate.digest, size_bytes: candidate.size_bytes },
+      blocks_done: arrived,
+      blocks_total: total,
+      error: ota.error === null ? null : { code: ota.error.code.slice(0, 256), message: ota.error.message.slice(0, 4096) },
+    },
+    slots: { active: ota.active, previous: ota.previous },
+    probation: ota.probation !== null,
+    settings: parts.settings,
+    last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },
+  };
+}

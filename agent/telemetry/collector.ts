@@ -1,0 +1,115 @@
+/** Makes a window every interval: from the recorder, the meters and the counters, into the outbox and to the local API. */
+import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
+import type { EnergyMonitor } from '../energy/monitor.js';
+import { toCodedError } from '../errors.js';
+import type { Outbox } from '../outbox/outbox.js';
+import type { Clock } from '../platform/clock.js';
+import type { HostFiles } from '../platform/host-files.js';
+import type { Log } from '../platform/log.js';
+import type { ThermalMonitor } from '../thermal/thermal.js';
+import type { Counters } from './counters.js';
+import { readMemory } from './memory.js';
+import type { Recorder } from './recorder.js';
+
+export interface CollectorParts {
+  recorder: Recorder;
+  energy: EnergyMonitor;
+  thermal: ThermalMonitor;
+  counters: Counters;
+  outbox: Outbox;
+  files: HostFiles;
+  clock: Clock;
+  log: Log;
+  bootId: string;
+  /** The running package, and the memory of its sessions. */
+  model: () => { name: string; version: string; memoryBytes: number } | null;
+  /** Just before counters are read: totals that others keep are copied. */
+  refresh: () => void;
+}
+
+export class TelemetryCollector {
+  readonly #parts: CollectorParts;
+  #timer: NodeJS.Timeout | undefined;
+  #intervalMs: number;
+  #seq = 0;
+  #startMs: number;
+  #latest: TelemetryWindow | null = null;
+  #busy: Promise<void> = Promise.resolve();
+  readonly #listeners = new Set<(window: TelemetryWindow) => void>();
+
+  constructor(parts: CollectorParts, intervalMs: number) {
+    this.#parts = parts;
+    this.#intervalMs = intervalMs;
+    this.#startMs = parts.clock.nowMs();
+  }
+
+  get latest(): TelemetryWindow | null {
+    return this.#latest;
+  }
+
+  listen(listener: (window: TelemetryWindow) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  start(): void {
+    this.#parts.energy.start();
+    this.#arm();
+  }
+
+  setInterval(intervalMs: number): void {
+    if (intervalMs === this.#intervalMs) return;
+    this.#intervalMs = intervalMs;
+    if (this.#timer !== undefined) this.#arm();
+  }
+
+  /** Ends the last window as well. */
+  async stop(): Promise<void> {
+    if (this.#timer === undefined) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    await this.close();
+    await this.#parts.energy.stop();
+  }
+
+  /**
+   * Ends the present window now (also where one package takes another's place: their latencies must not mix), and puts it
+   * into the outbox. Calls queue; a failure is logged and costs that window.
+   */
+  close(): Promise<void> {
+    this.#busy = this.#busy.then(() => this.#close()).catch((error: unknown) => {
+      this.#parts.log.error('a telemetry window was lost', { ...toCodedError(error) });
+    });
+    return this.#busy;
+  }
+
+  #arm(): void {
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => void this.close(), this.#intervalMs);
+    this.#timer.unref();
+  }
+
+  async #close(): Promise<void> {
+    const { recorder, energy, thermal, counters, outbox, files, clock, bootId } = this.#parts;
+    const model = this.#parts.model();
+    const { stages, end_to_end, jitter, modelFrames } = recorder.close();
+    const startMs = this.#startMs;
+    const endMs = clock.nowMs();
+    this.#startMs = endMs;
+    this.#parts.refresh();
+    const window: TelemetryWindow = {
+      schema_version: 1, boot_id: bootId, seq: this.#seq, first_seq: this.#seq, backfill: false,
+      start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronised: clock.synchronised(),
+      model: model === null ? null : { name: model.name, version: model.version },
+      stages, end_to_end, jitter,
+      energy: await energy.close(modelFrames),
+      thermal: await thermal.close(),
+      memory: await readMemory(files, model?.memoryBytes ?? 0),
+      counters: counters.toRecord(),
+    };
+    this.#seq += 1;
+    this.#latest = window;
+    for (const listener of this.#listeners) listener(window);
+    outbox.put({ class: 'summary', topic: 'telemetry', payload: encodePayload(telemetrySchema, window) }, endMs);
+  }
+}

@@ -1,0 +1,47 @@
+/** Totals since the start, by Prometheus-style name. The same numbers go into telemetry and to `/metrics`. */
+export const counterNames = {
+  frames_total: 'frames taken from the camera',
+  frames_processed_total: 'frames that a pipeline processed',
+  frames_motion_exit_total: 'frames that stopped at the motion gate',
+  frames_without_model_total: 'frames that came while no package was active',
+  frames_failed_total: 'frames on which the pipeline failed',
+  frames_dropped_total: 'frames that the source dropped because the pipeline was busy',
+  frames_dropped_by_swap_total: 'frames lost because one package took the place of another',
+  model_swaps_total: 'exchanges of the running package',
+  detections_total: 'faces found',
+  recognitions_total: 'recognition events',
+  faults_total: 'faults raised',
+  commands_total: 'commands executed',
+  messages_refused_total: 'messages from the broker that were malformed',
+  ota_requests_total: 'requests for blocks of packages',
+  camera_reopened_total: 'times the camera was opened again',
+  mqtt_reconnects_total: 'connections to the broker after the first',
+  outbox_merged_total: 'telemetry windows merged in the outbox',
+} as const;
+
+export type CounterName = keyof typeof counterNames;
+
+export class Counters {
+  readonly #values = new Map<string, number>();
+
+  constructor() {
+    for (const name of Object.keys(counterNames)) this.#values.set(name, 0);
+  }
+
+  add(name: CounterName, n = 1): void {
+    this.#values.set(name, this.get(name) + n);
+  }
+
+  /** For totals that somebody else keeps. */
+  set(name: CounterName, value: number): void {
+    this.#values.set(name, value);
+  }
+
+  get(name: CounterName): number {
+    return this.#values.get(name) ?? 0;
+  }
+
+  toRecord(): Record<string, number> {
+    return Object.fromEntries(this.#values);
+  }
+}

@@ -1,0 +1,16 @@
+import type { MemoryReport } from '../contracts/index.js';
+import type { HostFiles } from '../platform/host-files.js';
+
+/** Memory of this process and what the machine has left. */
+export async function readMemory(files: HostFiles, pipelineBytes: number): Promise<MemoryReport> {
+  const { rss, heapUsed } = process.memoryUsage();
+  const info = (await files.text('proc/meminfo')) ?? '';
+  const available = /^MemAvailable:\s+(\d+) kB$/m.exec(info)?.[1];
+  return {
+    rss_bytes: rss,
+    rss_peak_bytes: process.resourceUsage().maxRSS * 1024,
+    heap_bytes: heapUsed,
+    pipeline_bytes: pipelineBytes,
+    system_available_bytes: available === undefined ? null : Number(available) * 1024,
+  };
+}

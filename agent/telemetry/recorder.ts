@@ -1,0 +1,86 @@
+/** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
+import { delayVariation, Histogram, type FrameKind, type JitterReport, type TelemetryWindow } from '../contracts/index.js';
+import type { ProcessedFrame } from '../inference/loop.js';
+import { initialJitter, stepJitter } from './jitter.js';
+
+/** A pipeline's first frames: caches, page faults and frequency are not what they will be. */
+export const COLD_FRAMES = 5;
+/** Most frames that one gap may stand for: after a suspend the clock has no frames to tell of. */
+const MAX_CORRECTED_FRAMES = 1000;
+
+type Series = Pick<TelemetryWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
+
+export function kindOf(processed: ProcessedFrame): FrameKind {
+  if (processed.result.exit === 'motion') return 'motion';
+  return processed.running.frames <= COLD_FRAMES ? 'cold' : 'warm';
+}
+
+export class Recorder {
+  readonly #deadlineMs: number;
+  #stages = new Map<string, Histogram>();
+  #raw = new Map<FrameKind, Histogram>();
+  #corrected = new Map<FrameKind, Histogram>();
+  #jitter = initialJitter;
+  #missed = 0;
+  #frames = 0;
+  #modelFrames = 0;
+
+  constructor(deadlineMs: number) {
+    this.#deadlineMs = deadlineMs;
+  }
+
+  /** @param intervalMs the source's frame interval, null when unknown */
+  record(processed: ProcessedFrame, intervalMs: number | null): void {
+    const kind = kindOf(processed);
+    const latencyMs = Math.max(0, processed.doneMs - processed.frame.capturedMs);
+    for (const { stage, ms } of processed.result.stages) at(this.#stages, `${stage}/${kind}`).record(Math.max(0, ms));
+    at(this.#raw, kind).record(latencyMs);
+    const corrected = at(this.#corrected, kind);
+    corrected.record(latencyMs);
+    if (intervalMs !== null) {
+      // Each dropped frame would have waited for this result: it was due k intervals before this one.
+      const missing = Math.min(processed.droppedBefore, MAX_CORRECTED_FRAMES);
+      for (let k = 1; k <= missing; k++) corrected.record(latencyMs + k * intervalMs);
+    }
+    this.#jitter = stepJitter(this.#jitter, processed.frame.capturedMs, processed.doneMs);
+    this.#frames += 1;
+    if (kind !== 'motion') this.#modelFrames += 1;
+    if (latencyMs > this.#deadlineMs) this.#missed += 1;
+  }
+
+  /** Ends the window and begins the next. */
+  close(): Series {
+    const endToEnd = [...this.#series(this.#raw, 'raw'), ...this.#series(this.#corrected, 'corrected')];
+    const stages = [...this.#stages].map(([key, histogram]) => {
+      const [stage = '', kind] = key.split('/');
+      return { stage, kind: kind as FrameKind, latency_ms: histogram.toData() };
+    });
+    const jitter: JitterReport = {
+      rfc3550_ms: this.#jitter.jitterMs,
+      ...delayVariation(endToEnd.filter((s) => s.clock === 'raw').map((s) => s.latency_ms)),
+      deadline_ms: this.#deadlineMs,
+      deadlines_missed: this.#missed,
+      deadlines: this.#frames,
+    };
+    const modelFrames = this.#modelFrames;
+    this.#stages = new Map();
+    this.#raw = new Map();
+    this.#corrected = new Map();
+    this.#missed = 0;
+    this.#frames = 0;
+    this.#modelFrames = 0;
+    return { stages, end_to_end: endToEnd, jitter, modelFrames };
+  }
+
+  #series(histograms: ReadonlyMap<FrameKind, Histogram>, clock: 'raw' | 'corrected'): TelemetryWindow['end_to_end'] {
+    return [...histograms].map(([kind, histogram]) => ({ clock, kind, latency_ms: histogram.toData() }));
+  }
+}
+
+function at<K>(histograms: Map<K, Histogram>, key: K): Histogram {
+  const known = histograms.get(key);
+  if (known !== undefined) return known;
+  const histogram = new Histogram();
+  histograms.set(key, histogram);
+  return histogram;
+}

@@ -1,0 +1,189 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep } from '../../../agent/ota/machine.js';
+
+const limits: OtaLimits = { max_tries: 3, max_warm_attempts: 2, max_crashes: 3, probation_ms: 1000 };
+const pkg = (letter: string): { name: string; version: string; digest: string; size_bytes: number; block_bytes: number } => ({ name: 'faces', version: `1.0.${letter.charCodeAt(0)}`, digest: letter.repeat(64), size_bytes: 1000, block_bytes: 256 });
+const desired = (generation: number, letter: string | null): OtaEvent => ({ type: 'desired', generation, package: letter === null ? null : pkg(letter) });
+const failed = (generation: number, code: string): OtaEvent => ({ type: 'failed', generation, error: { code, message: code } });
+
+function run(state: OtaState, ...events: OtaEvent[]): OtaStep {
+  return events.reduce<OtaStep>((step, event) => stepOta(step.state, event, limits), { state, effects: [] });
+}
+
+/** Everything that an installation needs to succeed. */
+function install(generation: number, letter: string): OtaEvent[] {
+  return [
+    desired(generation, letter), { type: 'checked', generation, present: false }, { type: 'downloaded', generation }, { type: 'verified', generation },
+    { type: 'warming', generation }, { type: 'warmed', generation }, { type: 'shadowed', generation, now_ms: 100 },
+  ];
+}
+
+const withA = run(initialOtaState, ...install(1, 'a')).state;
+const withAB = run(withA, ...install(2, 'b')).state;
+
+describe('the deployment machine', () => {
+  it('goes through its states in order', () => {
+    const phases = install(1, 'a').map((_, i, events) => run(initialOtaState, ...events.slice(0, i + 1)).state.phase);
+    expect(phases).toEqual(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed']);
+    expect(withA).toMatchObject({ active: { digest: pkg('a').digest }, previous: null, generation_seen: 1, generation_applied: 1, probation: { crashes: 0 } });
+  });
+
+  it('keeps the old package as the previous one', () => {
+    expect(withAB).toMatchObject({ active: { digest: pkg('b').digest }, previous: { digest: pkg('a').digest } });
+  });
+
+  it('does not download what is in the store', () => {
+    expect(run(initialOtaState, desired(1, 'a'), { type: 'checked', generation: 1, present: true }).effects).toMatchObject([{ type: 'verify' }]);
+  });
+
+  it('ignores older generations and repeats', () => {
+    expect(run(withAB, desired(1, 'a')).state).toBe(withAB);
+    expect(run(withAB, desired(2, 'b')).state).toBe(withAB);
+  });
+
+  it('takes a generation that wants the running package without any work', () => {
+    const { state, effects } = run(withAB, desired(3, 'b'));
+    expect(state).toMatchObject({ phase: 'committed', generation_applied: 3 });
+    expect(effects.map((e) => e.type)).toEqual(['collect']);
+  });
+
+  it('rejects without touching the running package, and says why', () => {
+    const { state, effects } = run(withA, desired(2, 'b'), failed(2, 'E_OTA_HASH'));
+    expect(state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_HASH' }, active: withA.active });
+    expect(effects).toMatchObject([{ type: 'cancel', generation: 2 }, { type: 'announce', action: 'rejected' }, { type: 'collect', keep: [pkg('a').digest], keep_partial: null }]);
+  });
+
+  it('never lets a failed deployment block the next one', () => {
+    expect(run(withA, desired(2, 'b'), failed(2, 'E_OTA_GATE_ACCURACY'), ...install(3, 'c')).state).toMatchObject({ phase: 'committed', active: { digest: pkg('c').digest } });
+  });
+
+  it('does not try a bad generation again', () => {
+    const rejected = run(withA, desired(2, 'b'), failed(2, 'E_OTA_HASH')).state;
+    expect(run(rejected, desired(2, 'b')).state).toBe(rejected);
+  });
+
+  it('tries a generation again that met a passing trouble, but not for ever, and keeps what was downloaded', () => {
+    const stall = (state: OtaState): OtaStep => run(state, desired(2, 'b'), failed(2, 'E_OTA_STALL'));
+    const first = stall(withA);
+    expect(first.effects).toContainEqual({ type: 'collect', keep: [pkg('a').digest], keep_partial: pkg('b').digest });
+    const third = stall(stall(first.state).state).state;
+    expect(third).toMatchObject({ phase: 'rejected', tries: 2 });
+    expect(run(third, desired(2, 'b')).state).toBe(third);
+  });
+
+  it('drops the work that a newer generation overtakes, and ignores its late answers', () => {
+    const { state, effects } = run(withA, desired(2, 'b'), desired(3, 'c'));
+    expect(effects).toMatchObject([{ type: 'cancel', generation: 2 }, { type: 'check', candidate: { digest: pkg('c').digest } }]);
+    expect(run(state, { type: 'checked', generation: 2, present: true }, failed(2, 'E_OTA_STALL')).state).toBe(state);
+  });
+
+  it('ends an installation when nothing is wanted any more', () => {
+    expect(run(withA, desired(2, 'b'), desired(3, null)).state).toMatchObject({ phase: 'idle', candidate: null, active: withA.active });
+  });
+
+  it('begins the journalled step again at the start', () => {
+    const events = install(2, 'b');
+    const resumed = events.slice(0, 6).map((_, i) => run(withA, ...events.slice(0, i + 1), { type: 'booted', crashed: false, now_ms: 0 }).effects.map((e) => e.type));
+    expect(resumed).toEqual([['activate', 'check'], ['activate', 'download'], ['activate', 'verify'], ['activate', 'warm'], ['activate', 'warm'], ['activate', 'warm']]);
+  });
+
+  it('gives a package up that kills the process while it is tested', () => {
+    const warming = run(withA, ...install(2, 'b').slice(0, 5)).state;
+    const again = run(warming, { type: 'booted', crashed: true, now_ms: 0 }, { type: 'warming', generation: 2 }).state;
+    expect(run(again, { type: 'booted', crashed: true, now_ms: 0 }).state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_CRASH' }, active: withA.active });
+  });
+
+  it('goes back after three crashes within the probation', () => {
+    const crash: OtaEvent = { type: 'booted', crashed: true, now_ms: 500 };
+    expect(run(withAB, crash, crash).state).toMatchObject({ active: { digest: pkg('b').digest }, probation: { crashes: 2 } });
+    const { state, effects } = run(withAB, crash, crash, crash);
+    expect(state).toMatchObject({ phase: 'rolled_back', active: { digest: pkg('a').digest }, previous: null, probation: null, error: { code: 'E_OTA_PROBATION' } });
+    expect(effects[0]).toMatchObject({ type: 'activate', slot: { digest: pkg('a').digest } });
+    expect(run(state, desired(2, 'b')).state).toBe(state);
+  });
+
+  it('does not count crashes after the probation', () => {
+    const crash: OtaEvent = { type: 'booted', crashed: true, now_ms: 5000 };
+    expect(run(withAB, crash, crash, crash, crash).state.active?.digest).toBe(pkg('b').digest);
+    expect(run(withAB, { type: 'time', now_ms: 1200 }).state.probation).toBeNull();
+  });
+
+  it('lives without any package when the first one fails', () => {
+    const { state } = run(withA, { type: 'active_failed', digest: pkg('a').digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 });
+    expect(state).toMatchObject({ active: null, phase: 'rolled_back' });
+    expect(run(state, ...install(2, 'b')).state.active?.digest).toBe(pkg('b').digest);
+  });
+
+  it('lets an installation go on when the active package fails meanwhile', () => {
+    const { state } = run(withAB, ...install(3, 'c').slice(0, 3), { type: 'active_failed', digest: pkg('b').digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 });
+    expect(state).toMatchObject({ phase: 'verifying', active: { digest: pkg('a').digest } });
+    expect(run(state, ...install(3, 'c').slice(3)).state.active?.digest).toBe(pkg('c').digest);
+  });
+
+  it('rolls back on request, and only when there is something to go back to', () => {
+    expect(run(withAB, { type: 'rollback', now_ms: 1 }).state).toMatchObject({ phase: 'rolled_back', active: { digest: pkg('a').digest }, previous: null });
+    expect(run(withA, { type: 'rollback', now_ms: 1 }).state).toBe(withA);
+  });
+});
+
+const generation = fc.integer({ min: 1, max: 4 });
+const letter = fc.constantFrom('a', 'b', 'c');
+const eventArbitrary: fc.Arbitrary<OtaEvent> = fc.oneof(
+  fc.tuple(generation, fc.option(letter)).map(([g, l]) => desired(g, l)),
+  letter.map((l): OtaEvent => ({ type: 'install', package: pkg(l) })),
+  fc.tuple(generation, fc.boolean()).map(([g, present]): OtaEvent => ({ type: 'checked', generation: g, present })),
+  fc.tuple(generation, fc.constantFrom('downloaded' as const, 'verified' as const, 'warming' as const, 'warmed' as const)).map(([g, type]): OtaEvent => ({ type, generation: g })),
+  fc.tuple(generation, fc.nat(3000)).map(([g, now]): OtaEvent => ({ type: 'shadowed', generation: g, now_ms: now })),
+  fc.tuple(generation, fc.constantFrom('E_OTA_STALL', 'E_OTA_HASH', 'E_DISK_FULL')).map(([g, code]) => failed(g, code)),
+  fc.tuple(fc.boolean(), fc.nat(3000)).map(([crashed, now]): OtaEvent => ({ type: 'booted', crashed, now_ms: now })),
+  fc.nat(3000).map((now): OtaEvent => ({ type: 'time', now_ms: now })),
+  letter.map((l): OtaEvent => ({ type: 'active_failed', digest: pkg(l).digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 })),
+  fc.nat(3000).map((now): OtaEvent => ({ type: 'rollback', now_ms: now })),
+);
+
+describe('after any sequence of events', () => {
+  it('the active package is one that passed every step, and the slots are distinct', () => {
+    fc.assert(fc.property(fc.array(eventArbitrary, { maxLength: 60 }), (events) => {
+      let state = initialOtaState;
+      const accepted = new Set<string>();
+      for (const event of events) {
+        const { state: next, effects } = stepOta(state, event, limits);
+        if (next.phase === 'committed' && event.type === 'shadowed' && next !== state) {
+          expect(state.phase).toBe('shadow');
+          accepted.add(next.active?.digest ?? '');
+        }
+        if (next.active !== null) expect(accepted).toContain(next.active.digest);
+        if (next.previous !== null) expect(next.previous.digest).not.toBe(next.active?.digest);
+        if (isBusy(next)) expect(next.candidate).not.toBeNull();
+        expect(next.generation_seen ?? 0).toBeGreaterThanOrEqual(state.generation_seen ?? 0);
+        // The running pipeline changes exactly when the journalled pointer does (or at a start).
+        const moved = next.active?.digest !== state.active?.digest;
+        const effect = effects.some((e) => e.type === 'switch' || e.type === 'activate');
+        if (moved) expect(effect).toBe(true);
+        for (const e of effects) {
+          if (e.type !== 'collect') continue;
+          for (const slot of [next.active, next.previous]) if (slot !== null) expect(e.keep).toContain(slot.digest);
+        }
+        state = next;
+      }
+    }), { numRuns: 500 });
+  });
+
+  it('a later good deployment succeeds', () => {
+    fc.assert(fc.property(fc.array(eventArbitrary, { maxLength: 60 }), (events) => {
+      const { state } = run(initialOtaState, ...events);
+      expect(run(state, ...install(9, 'd')).state).toMatchObject({ phase: 'committed', active: { digest: pkg('d').digest }, generation_applied: 9 });
+    }));
+  });
+
+  it('every number of restarts comes to rest or goes on with the same candidate', () => {
+    fc.assert(fc.property(fc.array(eventArbitrary, { maxLength: 40 }), (events) => {
+      const { state } = run(initialOtaState, ...events);
+      const booted = run(state, { type: 'booted', crashed: false, now_ms: 10_000 }).state;
+      expect(booted.active).toEqual(state.active);
+      if (isBusy(booted)) expect(booted.candidate).toEqual(state.candidate);
+      expect(run(booted, { type: 'booted', crashed: false, now_ms: 10_000 }).state).toEqual(booted);
+    }));
+  });
+});

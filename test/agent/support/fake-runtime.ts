@@ -1,0 +1,146 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
+import { RuntimeError } from '../../../runtime/errors.js';
+import type { Detection, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
+import type { Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/inference/ports.js';
+
+/** What a fake package says about itself; the rest of the file is padding. */
+export interface FakePackage {
+  name: string;
+  version: string;
+  golden?: boolean;
+  memory?: number;
+  p99?: number;
+  space?: string;
+  /** The self-test kills this process, as a bad native program would. */
+  kills?: boolean;
+  /** Every frame fails. */
+  fails?: boolean;
+  /** Opening it never ends. */
+  hangs?: boolean;
+  padding?: number;
+}
+
+export function packageBytes(fake: FakePackage): Buffer {
+  const head = Buffer.from(`${JSON.stringify(fake)}\n`);
+  const padding = Buffer.alloc(fake.padding ?? 1000);
+  for (let i = 0; i < padding.length; i++) padding[i] = (i * 31) & 0xff;
+  return Buffer.concat([head, padding]);
+}
+
+export class FakeRuntime implements RuntimePort {
+  /** Pipelines that are open now. */
+  open = 0;
+  opened: { version: string; overrides: PipelineOverrides }[] = [];
+  detections: Detection[] = [];
+  processMs = 0;
+  frameMs = 5;
+  sourceError: Error | null = null;
+  /** Frames until the source ends; null: it goes on. */
+  frames: number | null = null;
+  readonly gallery = new FakeGallery();
+
+  async openModel(path: string, _gallery: Gallery, overrides: PipelineOverrides): Promise<Model> {
+    const text = readFileSync(path, 'utf8').split('\n')[0] ?? '';
+    if (!text.startsWith('{')) throw new RuntimeError('E_PACKAGE', 'not a package');
+    const fake = JSON.parse(text) as FakePackage;
+    if (fake.hangs === true) await sleep(60_000, undefined, { ref: false });
+    this.open += 1;
+    this.opened.push({ version: fake.version, overrides });
+    const pipeline = this.#pipeline(fake);
+    return {
+      pipeline,
+      selfTest: () => {
+        if (fake.kills === true) process.kill(process.pid, 'SIGKILL');
+        return Promise.resolve({
+          name: fake.name, version: fake.version, memory_bytes: fake.memory ?? 1000, p50_ms: 1, p99_ms: fake.p99 ?? 1,
+          golden: [{ name: 'detector/out', passed: fake.golden !== false, detail: 'cosine 0.5' }], budget: { ram_bytes: 10_000, p99_ms: 10 },
+        });
+      },
+    };
+  }
+
+  #pipeline(fake: FakePackage): Pipeline {
+    let closed = false;
+    return {
+      name: fake.name, version: fake.version, embeddingSpaceId: fake.space ?? 'space-1', memoryBytes: fake.memory ?? 1000,
+      process: async (frame: Frame): Promise<PipelineResult> => {
+        if (closed) throw new Error('used after close');
+        await sleep(this.processMs);
+        if (closed) throw new Error('closed while it worked');
+        if (fake.fails === true) throw new RuntimeError('E_INPUT', 'a frame that it does not like');
+        return { sequence: frame.sequence, capturedMs: frame.capturedMs, detections: this.detections, exit: 'none', stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
+      },
+      embed: () => Promise.resolve([]),
+      close: () => {
+        if (!closed) this.open -= 1;
+        closed = true;
+        return Promise.resolve();
+      },
+    };
+  }
+
+  openGallery(): Gallery {
+    return this.gallery;
+  }
+
+  enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: readonly Image[]): ReturnType<RuntimePort['enrol']> {
+    const person = gallery.enrol(name, pictures.map(() => new Float32Array(4)), pipeline.embeddingSpaceId ?? '');
+    return Promise.resolve({ person, pictures: pictures.length, skipped: {} });
+  }
+
+  openSource(request: SourceRequest): FrameSource {
+    const error = this.sourceError;
+    if (error !== null) throw error;
+    const frames = this.frames;
+    const frameMs = this.frameMs;
+    return {
+      dropped: 0,
+      async *[Symbol.asyncIterator]() {
+        for (let sequence = 0; (frames === null || sequence < frames) && !request.signal.aborted; sequence++) {
+          yield { sequence, capturedMs: performance.now(), width: 2, height: 2, data: new Uint8Array(12) };
+          await sleep(frameMs, undefined, { signal: request.signal }).catch(() => undefined);
+        }
+      },
+    };
+  }
+
+  decodeImage(bytes: Uint8Array): Promise<Image> {
+    if (bytes[0] !== 0xff) return Promise.reject(new RuntimeError('E_MEDIA', 'not a picture'));
+    return Promise.resolve({ width: 1, height: 1, data: new Uint8Array(3) });
+  }
+
+  encodeJpeg(): Promise<Uint8Array> {
+    return Promise.resolve(Uint8Array.of(0xff, 0xd8));
+  }
+}
+
+export class FakeGallery implements Gallery {
+  people: Person[] = [];
+  closed = false;
+
+  enrol(name: string, embeddings: readonly Float32Array[], embeddingSpaceId: string): Person {
+    const person = { id: this.people.length + 1, name, samples: embeddings.length, embeddingSpaceId, createdMs: 1 };
+    this.people.push(person);
+    return person;
+  }
+
+  list(): Person[] {
+    return this.people;
+  }
+
+  remove(id: number): boolean {
+    const before = this.people.length;
+    this.people = this.people.filter((person) => person.id !== id);
+    return this.people.length < before;
+  }
+
+  match(): null {
+    return null;
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
