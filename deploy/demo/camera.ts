@@ -39,7 +39,8 @@ const { width, height, fps } = cameraFormat;
  * stretched down (a corner between two plain walls, so it has no detail to lose). Nothing in it is drawn.
  */
 const emptyRoom = [
-  "trim=0:2.9,tmix=frames=60,select='eq(n,62)',setpts=0,split[mean][source]",
+  // The last frame is the mean over 60 in every ffmpeg: old ones give only full means, new ones begin with partial ones.
+  'trim=0:2.9,tmix=frames=60,reverse,trim=end_frame=1,setpts=0,split[mean][source]',
   '[source]crop=228:118:108:4,scale=228:296:flags=bicubic[wall]',
   "color=black:s=228x296:d=1,format=gray,geq=lum='255*clip(min(X,W-1-X)/24,0,1)'[edge]",
   '[wall][edge]alphamerge[strip]',

@@ -1,0 +1,93 @@
+import { Hono, type Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { DeviceAddress } from '../../agent/contracts/index.js';
+import { addressOf } from './fleet-api.js';
+
+/** Base address of a device's local API (no slash at the end), or null when it cannot be reached from here. */
+export type DeviceGateway = (address: DeviceAddress) => string | null;
+
+/** What of a device's local API the page may use: anything else is not there. */
+const ROUTES: readonly { method: string; path: RegExp }[] = [
+  { method: 'GET', path: /^(status|snapshot\.jpg|events|gallery)$/ },
+  { method: 'POST', path: /^gallery$/ },
+  { method: 'DELETE', path: /^gallery\/\d{1,15}$/ },
+];
+const MAX_BODY_BYTES = 12 * 2 ** 20;
+/** Until the first byte: a device that hangs must not hang the page. */
+const HEADERS_TIMEOUT_MS = 8000;
+const PASSED_HEADERS = ['content-type', 'cache-control', 'x-frame-sequence', 'x-frame-result'] as const;
+
+/**
+ * `.../{fleet}/{device}/local/...`: the local API of a device, where it can be reached. Faces and pictures never travel
+ * over the broker; they go from the device to the page directly, through here.
+ */
+export function deviceProxy(gateway: DeviceGateway): Hono {
+  const proxy = new Hono();
+  proxy.use('/:fleet/:device/local/*', bodyLimit({ maxSize: MAX_BODY_BYTES }));
+  proxy.all('/:fleet/:device/local/:path{.+}', async (context) => {
+    const address = addressOf(context);
+    const base = address === null ? null : gateway(address);
+    if (base === null) return failure(context, 404, 'E_DEVICE_API', 'The local API of this device cannot be reached from here');
+    const { method } = context.req;
+    const path = context.req.param('path');
+    if (!ROUTES.some((route) => route.method === method && route.path.test(path))) return failure(context, 404, 'E_NOT_FOUND', `Nothing at ${method} ${path}`);
+    if (method !== 'GET' && !sameOrigin(context)) return failure(context, 403, 'E_ORIGIN', 'Only this page may change what a device knows');
+    return forward(context, `${base}/api/${path}${new URL(context.req.url).search}`);
+  });
+  return proxy;
+}
+
+/** A browser says where a request comes from; a script without a browser says nothing, and could do as it likes anyway. */
+function sameOrigin(context: Context): boolean {
+  const origin = context.req.header('origin');
+  return origin === undefined || origin === `http://${context.req.header('host') ?? ''}`;
+}
+
+async function forward(context: Context, url: string): Promise<Response> {
+  const headersIn = new AbortController();
+  const timer = setTimeout(() => headersIn.abort(new Error(`no answer within ${HEADERS_TIMEOUT_MS} ms`)), HEADERS_TIMEOUT_MS);
+  const { method } = context.req;
+  const contentType = context.req.header('content-type');
+  try {
+    const answer = await fetch(url, {
+      method,
+      signal: AbortSignal.any([headersIn.signal, context.req.raw.signal]),
+      ...(contentType === undefined ? {} : { headers: { 'content-type': contentType } }),
+      ...(method === 'POST' ? { body: await context.req.arrayBuffer() } : {}),
+    });
+    const headers = new Headers();
+    for (const name of PASSED_HEADERS) {
+      const value = answer.headers.get(name);
+      if (value !== null) headers.set(name, value);
+    }
+    const stream = answer.headers.get('content-type')?.startsWith('text/event-stream') === true;
+    return new Response(stream ? untilEither(answer.body) : await answer.arrayBuffer(), { status: answer.status, headers });
+  } catch (error) {
+    return failure(context, 502, 'E_DEVICE_API', `The device does not answer: ${reasonOf(error)}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The stream, ending where the page or the device goes away: neither is an error of this server. */
+function untilEither(body: ReadableStream<Uint8Array> | null): ReadableStream<Uint8Array> | null {
+  const reader = body?.getReader();
+  if (reader === undefined) return null;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const next = await reader.read().catch(() => null);
+      if (next === null || next.done) controller.close();
+      else controller.enqueue(next.value);
+    },
+    cancel: (reason) => reader.cancel(reason).catch(() => undefined),
+  });
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}
+
+function failure(context: Context, status: 403 | 404 | 502, code: string, message: string): Response {
+  return context.json({ error: { code, message } }, status);
+}

@@ -1,0 +1,80 @@
+import { Hono, type Context } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import { ID_PATTERN, type DeviceAddress } from '../../agent/contracts/index.js';
+import type { Collector } from '../collector/collector.js';
+import type { CollectorStore, DeviceRecord } from '../collector/store.js';
+import { historyPoint, recentWindow, telemetryView } from '../collector/view.js';
+import type { DeviceGateway } from './device-proxy.js';
+import type { EventStreams } from './event-streams.js';
+
+export interface FleetApiOptions {
+  collector: Collector;
+  store: CollectorStore;
+  streams: EventStreams;
+  gateway?: DeviceGateway;
+}
+
+/** Quantiles on the page are those of the last minute: enough frames for a p99, recent enough to see a change. */
+const RECENT_MS = 60_000;
+const HISTORY_WINDOWS = 180;
+const EVENTS = 60;
+
+/**
+ * What the page reads: `GET fleet` (all devices in short), `GET devices/{fleet}/{device}` (everything about one), and
+ * `GET stream` (server-sent events that say what changed).
+ */
+export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions): Hono {
+  const api = new Hono();
+  const deviceOf = (context: Context): DeviceRecord | null => {
+    const address = addressOf(context);
+    return address === null ? null : store.device(address);
+  };
+  api.get('/fleet', (context) => context.json({
+    now_ms: Date.now(),
+    broker_connected: collector.connected,
+    collector: collector.stats,
+    devices: store.devices().map(({ fleet, device, seenMs, status, reported }) => ({
+      fleet, device, seen_ms: seenMs, state: status?.state ?? 'unknown', package: reported?.slots.active ?? null,
+    })),
+  }));
+  api.get('/devices/:fleet/:device', (context) => {
+    const record = deviceOf(context);
+    if (record === null) return context.json({ error: { code: 'E_NOT_FOUND', message: 'No such device has been heard' } }, 404);
+    const windows = store.windows(record, HISTORY_WINDOWS);
+    const last = windows.at(-1);
+    const recent = recentWindow(windows, RECENT_MS);
+    return context.json({
+      now_ms: Date.now(),
+      fleet: record.fleet,
+      device: record.device,
+      seen_ms: record.seenMs,
+      status: record.status,
+      caps: record.caps,
+      reported: record.reported,
+      latest: last === undefined ? null : telemetryView(last),
+      recent: recent === null ? null : telemetryView(recent),
+      history: windows.map(historyPoint),
+      events: store.events(record, EVENTS),
+      local: gateway?.(record) != null,
+    });
+  });
+  api.get('/stream', (context) => {
+    const subscription = streams.subscribe();
+    if (subscription === null) return context.json({ error: { code: 'E_BUSY', message: 'Too many pages are open' } }, 503);
+    return streamSSE(context, async (stream) => {
+      stream.onAbort(() => streams.unsubscribe(subscription));
+      try {
+        for await (const message of subscription) await stream.writeSSE(message);
+      } finally {
+        streams.unsubscribe(subscription);
+      }
+    });
+  });
+  return api;
+}
+
+export function addressOf(context: Context): DeviceAddress | null {
+  const fleet = context.req.param('fleet') ?? '';
+  const device = context.req.param('device') ?? '';
+  return ID_PATTERN.test(fleet) && ID_PATTERN.test(device) ? { fleet, device } : null;
+}

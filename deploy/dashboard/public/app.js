@@ -1,0 +1,113 @@
+import { devicePath, getJson, listen } from './api.js';
+import { Charts } from './charts.js';
+import { byId, fill, h, setText } from './dom.js';
+import { count, duration } from './format.js';
+import { LiveView } from './live.js';
+import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, renderStages, renderTiles, renderTiming } from './panels.js';
+import { PeopleView } from './people.js';
+
+/** Bursts of messages become one reload. */
+const SETTLE_MS = 150;
+/** Ages on the page grow without any message. */
+const REFRESH_MS = 5000;
+
+const live = new LiveView();
+const people = new PeopleView();
+const charts = new Charts();
+let fleet = { devices: [] };
+let selected = null;
+let timer = null;
+
+const keyOf = ({ fleet: name, device }) => `${name}/${device}`;
+
+async function loadFleet() {
+  fleet = await getJson('/api/fleet');
+  const picker = byId('device');
+  fill(picker, fleet.devices.map((device) => h('option', { value: keyOf(device) }, keyOf(device))));
+  picker.parentElement.hidden = fleet.devices.length < 2;
+  if (selected === null && fleet.devices.length > 0) selected = wanted();
+  if (selected !== null) picker.value = keyOf(selected);
+  const { messages, malformed } = fleet.collector;
+  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${malformed > 0 ? `, ${count(malformed)} refused` : ''} · broker ${fleet.broker_connected ? 'connected' : 'away'}`);
+}
+
+/** The device in the address (#fleet/device), else the first that is online. */
+function wanted() {
+  const named = decodeURIComponent(location.hash.slice(1));
+  return fleet.devices.find((device) => keyOf(device) === named) ?? fleet.devices.find(({ state }) => state === 'online') ?? fleet.devices[0];
+}
+
+async function load() {
+  try {
+    await loadFleet();
+    if (selected === null) return showNothing();
+    render(await getJson(devicePath(selected)));
+    banner(fleet.broker_connected ? null : 'The broker is away: what you see is the last that was heard.');
+  } catch (error) {
+    banner(`The fleet side does not answer (${error.message}). Trying again…`);
+  }
+}
+
+function showNothing() {
+  banner('No device has been heard yet. It appears here as soon as it connects to the broker.');
+  live.show(null, 'No device yet');
+}
+
+function banner(text) {
+  const element = byId('banner');
+  element.hidden = text === null;
+  setText('banner', text ?? '');
+}
+
+function render(view) {
+  const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
+  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device: it cannot be reached from here' : `The device is ${view.status?.state ?? 'not heard yet'}`);
+  renderPills(view);
+  renderTiles(view);
+  renderStages(view);
+  renderTiming(view);
+  renderEnergy(view);
+  renderMachine(view);
+  renderModel(view);
+  renderEvents(view.events);
+  charts.show(view.history, chartNotes(view));
+  byId('main').classList.toggle('away', view.status?.state !== 'online');
+  if (keyOf(view) !== people.key || (address === null) !== people.away) {
+    people.key = keyOf(view);
+    people.away = address === null;
+    void people.show(address);
+  }
+}
+
+function chartNotes({ latest, history }) {
+  const span = history.length < 2 ? '' : `last ${duration(history.at(-1).end_ms - history[0].end_ms)}`;
+  const source = latest?.power_watts[0];
+  return {
+    'chart-latency': `capture to result, ${span}`,
+    'chart-jitter': 'inter-arrival, RFC 3550',
+    'chart-power': source ? `${source.source} ${source.scope}, ${source.quality}` : 'no source on this machine',
+    'chart-memory': 'resident set of the agent',
+  };
+}
+
+function soon() {
+  timer ??= setTimeout(() => {
+    timer = null;
+    void load();
+  }, SETTLE_MS);
+}
+
+function ifShown(address) {
+  if (selected === null || keyOf(address) === keyOf(selected)) soon();
+}
+
+byId('device').addEventListener('change', (event) => {
+  selected = fleet.devices.find((device) => keyOf(device) === event.target.value) ?? selected;
+  history.replaceState(null, '', `#${encodeURIComponent(keyOf(selected))}`);
+  live.stop();
+  void load();
+});
+listen('/api/stream', { device: ifShown, telemetry: ifShown, event: ifShown }, (open) => { if (open) soon(); });
+setInterval(soon, REFRESH_MS);
+document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') soon(); });
+void load();

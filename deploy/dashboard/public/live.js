@@ -1,0 +1,136 @@
+import { listen, localPath, request } from './api.js';
+import { byId, fill, h, setText } from './dom.js';
+import { ms, percent } from './format.js';
+
+/** Time between two pictures: fluent enough to follow a face, cheap enough for a small device. */
+const PICTURE_INTERVAL_MS = 120;
+const RETRY_MS = 1500;
+/** Results kept to find the one that belongs to a picture. */
+const KEPT_RESULTS = 32;
+/** A result older than this is not drawn over a newer picture. */
+const STALE_MS = 1500;
+
+const EXITS = { none: 'ran in full', motion: 'nothing moved: stopped at the motion gate' };
+
+/** The live picture with boxes and names, of one device at a time. */
+export class LiveView {
+  #address = null;
+  #events = null;
+  #results = [];
+  #arrivals = [];
+  #generation = 0;
+
+  /** `address` null: no picture can be had. */
+  show(address, reason) {
+    if (this.#address !== null && address !== null && this.#address.fleet === address.fleet && this.#address.device === address.device) return;
+    this.stop();
+    this.#address = address;
+    this.#empty(address === null ? reason : 'Waiting for the camera…');
+    if (address === null) return;
+    this.#events = listen(localPath(address, 'events?frames=1'), { frame: (frame) => this.#note(frame) });
+    void this.#poll(++this.#generation);
+  }
+
+  stop() {
+    this.#generation += 1;
+    this.#events?.close();
+    this.#events = null;
+    this.#results = [];
+    this.#arrivals = [];
+    this.#address = null;
+  }
+
+  #note(frame) {
+    const now = performance.now();
+    this.#results.push({ frame, at: now });
+    if (this.#results.length > KEPT_RESULTS) this.#results.shift();
+    this.#arrivals.push(now);
+    while (this.#arrivals.length > 0 && now - this.#arrivals[0] > 3000) this.#arrivals.shift();
+  }
+
+  async #poll(generation) {
+    while (generation === this.#generation) {
+      const started = performance.now();
+      if (document.visibilityState === 'visible') {
+        try {
+          const answer = await request(localPath(this.#address, 'snapshot.jpg'));
+          const sequence = answer.headers.get('x-frame-sequence');
+          const bitmap = await createImageBitmap(await answer.blob());
+          if (generation !== this.#generation) return;
+          this.#draw(bitmap, this.#resultOf(sequence));
+          bitmap.close();
+        } catch (error) {
+          if (generation !== this.#generation) return;
+          this.#empty(error.code === 'E_NO_FRAME' ? 'The camera has not delivered a picture yet' : `No picture: ${error.message}`);
+          await pause(RETRY_MS);
+        }
+      }
+      await pause(Math.max(20, PICTURE_INTERVAL_MS - (performance.now() - started)));
+    }
+  }
+
+  /** The result of that very frame where the device says which one it is, else the newest. */
+  #resultOf(sequence) {
+    const exact = sequence === null ? undefined : this.#results.findLast(({ frame }) => frame.sequence === Number(sequence));
+    const result = exact ?? this.#results.at(-1);
+    return result !== undefined && performance.now() - result.at < STALE_MS ? result.frame : null;
+  }
+
+  #draw(bitmap, frame) {
+    const canvas = byId('picture');
+    const scale = Math.min(2, Math.max(1, 1280 / bitmap.width));
+    const [width, height] = [Math.round(bitmap.width * scale), Math.round(bitmap.height * scale)];
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext('2d');
+    context.drawImage(bitmap, 0, 0, width, height);
+    byId('live-empty').hidden = true;
+    canvas.hidden = false;
+    const faces = frame?.detections ?? [];
+    for (const face of faces) drawFace(context, face, scale * (bitmap.width / (frame.width || bitmap.width)));
+    this.#describe(frame, faces, bitmap);
+  }
+
+  #describe(frame, faces, bitmap) {
+    const seconds = (this.#arrivals.at(-1) - this.#arrivals[0]) / 1000;
+    const fps = this.#arrivals.length > 2 && seconds > 0 ? `${((this.#arrivals.length - 1) / seconds).toFixed(1)} frames/s · ` : '';
+    setText('live-note', frame === null ? `${bitmap.width} × ${bitmap.height} · no results yet` : `${bitmap.width} × ${bitmap.height} · ${fps}${EXITS[frame.exit] ?? frame.exit} in ${ms(frame.total_ms)}`);
+    const labels = faces.map((face) => h('li', { class: face.person === null ? 'face unknown' : 'face known' },
+      h('strong', {}, face.person?.name ?? 'Unknown'),
+      h('span', {}, face.person === null ? `face ${percent(face.score)}` : `similarity ${face.person.similarity.toFixed(2)}`)));
+    fill('faces', labels.length > 0 ? labels : h('li', { class: 'face none' }, 'Nobody in the picture'));
+    byId('picture').setAttribute('aria-label', `Live picture: ${faces.map((face) => face.person?.name ?? 'an unknown face').join(', ') || 'nobody in it'}`);
+  }
+
+  #empty(text) {
+    byId('live-empty').hidden = false;
+    byId('picture').hidden = true;
+    setText('live-empty', text);
+    setText('live-note', '');
+    fill('faces');
+  }
+}
+
+function drawFace(context, { box, person, score }, scale) {
+  const [x, y, width, height] = box.map((value) => value * scale);
+  const colour = person === null ? '#fbbf24' : '#34d399';
+  const size = Math.max(15, Math.round(context.canvas.width / 46));
+  context.lineWidth = Math.max(2, context.canvas.width / 320);
+  context.strokeStyle = colour;
+  context.beginPath();
+  context.roundRect(x, y, width, height, size * 0.5);
+  context.stroke();
+  const text = person === null ? `Unknown · ${percent(score)}` : `${person.name} · ${person.similarity.toFixed(2)}`;
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  const labelWidth = context.measureText(text).width + size;
+  const labelX = Math.min(Math.max(0, x), context.canvas.width - labelWidth);
+  const labelY = y > size * 2 ? y - size * 1.9 : y + height + size * 0.3;
+  context.fillStyle = colour;
+  context.beginPath();
+  context.roundRect(labelX, labelY, labelWidth, size * 1.6, size * 0.4);
+  context.fill();
+  context.fillStyle = '#04130d';
+  context.textBaseline = 'middle';
+  context.fillText(text, labelX + size * 0.5, labelY + size * 0.84);
+}
+
+const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });

@@ -1,0 +1,168 @@
+import { byId, facts, fill, h, qualityTag, setText } from './dom.js';
+import { bytes, celsius, count, duration, hertz, joules, ms, number, percent, shortDigest, time } from './format.js';
+
+const STATES = { online: 'online', offline: 'offline', stopped: 'stopped', unknown: 'not heard yet' };
+const OTA_STEPS = ['downloading', 'verifying', 'staged', 'warming', 'committed'];
+const KINDS = { warm: ['Full pipeline', '--series-1'], motion: ['Stopped at the motion gate', '--series-3'], cold: ['Cold start', '--series-2'] };
+
+/** State of the device and of its model, in the header. */
+export function renderPills(view) {
+  const state = view.status?.state ?? 'unknown';
+  const since = state === 'online' ? '' : ` since ${time(view.seen_ms)} (${duration(view.now_ms - view.seen_ms)})`;
+  const active = view.reported?.slots.active;
+  const ota = view.reported?.ota;
+  const busy = ota !== undefined && OTA_STEPS.slice(0, -1).includes(ota.state);
+  fill('pills',
+    h('span', { class: `pill pill-${state}` }, h('i', { class: 'dot' }), `${STATES[state] ?? state}${since}`),
+    active ? h('span', { class: 'pill' }, `${active.name} ${active.version}`) : h('span', { class: 'pill' }, 'no model yet'),
+    busy ? h('span', { class: 'pill pill-busy' }, `${ota.state} ${progressText(ota)}`) : null,
+    view.latest?.thermal.throttled ? h('span', { class: 'pill pill-offline' }, 'throttled') : null);
+}
+
+export function renderTiles({ recent, latest }) {
+  const zone = hottest(latest);
+  const inference = recent?.energy.inference;
+  const [energy, energyUnit] = joules(inference?.gross_joules);
+  const tiles = [
+    ['Latency p50', number(recent?.raw?.p50_ms), 'ms', 'capture to result'],
+    ['Latency p99', number(recent?.raw?.p99_ms), 'ms', 'capture to result'],
+    ['Frames', number(recent?.frames_per_second), '/s', 'with and without a model run'],
+    ['Energy an inference', energy, energyUnit, inference ? [`${inference.source} `, qualityTag(inference.quality)] : 'no source'],
+    ['Temperature', zone ? zone.celsius.toFixed(1) : '–', zone ? '°C' : '', zone ? `${zone.zone}, measured` : 'no sensor on this machine'],
+    ['Memory', latest ? number(latest.memory.rss_bytes / 1e6) : '–', latest ? 'MB' : '', 'resident set of the agent'],
+  ];
+  fill('tiles', tiles.map(([label, value, unit, detail]) => h('div', { class: 'tile' },
+    h('p', { class: 'tile-label' }, label), h('p', { class: 'tile-value' }, value, unit ? h('span', { class: 'unit' }, unit) : null), h('p', { class: 'tile-detail' }, detail))));
+}
+
+function hottest(latest) {
+  return (latest?.thermal.zones ?? []).reduce((best, zone) => (best === null || zone.celsius > best.celsius ? zone : best), null);
+}
+
+export function renderStages({ recent }) {
+  const body = byId('stages').tBodies[0];
+  const stages = (recent?.stages ?? []).filter((stage) => stage.kind === 'warm');
+  const rows = stages.length > 0 ? stages : (recent?.stages ?? []);
+  const largest = Math.max(1e-6, ...rows.map((stage) => stage.p99_ms));
+  setText('stages-note', recent ? `last ${duration(recent.end_ms - recent.start_ms)}: ${rows === stages ? 'frames that ran in full' : 'all frames'}` : '');
+  fill(body, rows.length === 0
+    ? h('tr', {}, h('td', { colspan: '6', class: 'empty' }, 'No frames yet.'))
+    : rows.map((stage) => stageRow(stage, largest)));
+  renderExits(recent);
+}
+
+function stageRow(stage, largest) {
+  const width = (value) => `${Math.max(0.5, (value / largest) * 100)}%`;
+  return h('tr', {},
+    h('th', { scope: 'row' }, stage.stage.replace(/_/g, ' ')),
+    h('td', { class: 'num' }, ms(stage.p50_ms)), h('td', { class: 'num' }, ms(stage.p99_ms)),
+    h('td', { class: 'num max' }, ms(stage.max_ms)), h('td', { class: 'num' }, count(stage.count)),
+    h('td', { class: 'bar-col', 'aria-hidden': 'true' }, h('span', { class: 'bar' },
+      h('span', { class: 'bar-p99', style: { width: width(stage.p99_ms) } }), h('span', { class: 'bar-p50', style: { width: width(stage.p50_ms) } }))));
+}
+
+/** How many frames went how far. */
+function renderExits(recent) {
+  const entries = Object.entries(recent?.exits ?? {}).filter(([, n]) => n > 0);
+  const total = entries.reduce((sum, [, n]) => sum + n, 0);
+  if (total === 0) return fill('exits');
+  fill('exits',
+    h('div', { class: 'stack', 'aria-hidden': 'true' }, entries.map(([kind, n]) => h('span', { style: { 'flex-grow': String(n), background: `var(${KINDS[kind]?.[1] ?? '--muted'})` } }))),
+    h('ul', { class: 'legend' }, entries.map(([kind, n]) => h('li', {},
+      h('i', { class: 'dot', style: { background: `var(${KINDS[kind]?.[1] ?? '--muted'})` } }), `${KINDS[kind]?.[0] ?? kind} `, h('strong', {}, percent(n / total)), h('span', { class: 'muted' }, ` ${count(n)}`)))));
+}
+
+export function renderTiming({ recent }) {
+  const jitter = recent?.jitter;
+  setText('timing-note', recent ? `last ${duration(recent.end_ms - recent.start_ms)}` : '');
+  if (!jitter) return facts('timing', [['State', 'no telemetry yet']]);
+  const missed = jitter.deadlines === 0 ? 'no frames' : `${count(jitter.deadlines_missed)} of ${count(jitter.deadlines)}`;
+  facts('timing', [
+    ['Jitter, RFC 3550', ms(jitter.rfc3550_ms)],
+    ['Delay variation p50, RFC 5481', ms(jitter.pdv_p50_ms)],
+    ['Delay variation p99, RFC 5481', ms(jitter.pdv_p99_ms)],
+    [`Deadlines of ${ms(jitter.deadline_ms)} missed`, missed],
+    ['p99 with waiting frames', h('span', { title: 'Corrected for coordinated omission: frames that would have waited behind a slow one count as well' }, ms(recent.corrected?.p99_ms))],
+    ['Frames lost by model switches', count(recent.counters.frames_dropped_by_swap_total ?? 0)],
+  ]);
+}
+
+export function renderEnergy({ recent, latest, caps }) {
+  if (!recent || !latest) return facts('energy', [['State', 'no telemetry yet']]);
+  const { inference } = recent.energy;
+  const perInference = (value) => joules(value).join(' ').trim();
+  facts('energy', [
+    ['An inference, gross', inference ? perInference(inference.gross_joules) : '–', ' ', inference ? qualityTag(inference.quality) : null],
+    ['An inference, net of idle', inference?.net_joules != null ? perInference(inference.net_joules) : 'unknown'],
+    ...recent.power_watts.map(({ source, scope, quality, watts }) => [`${source} ${scope}`, `${number(watts)} W `, qualityTag(quality)]),
+    recent.power_watts.length === 0 ? ['Sources', caps?.energy.length ? 'no reading yet' : 'none on this machine'] : null,
+    ...latest.thermal.zones.map((zone) => [zone.zone, celsius(zone.celsius), h('span', { class: 'muted' }, zone.trip_celsius === null ? ` max ${celsius(zone.celsius_max)}` : ` of ${celsius(zone.trip_celsius)}`)]),
+    latest.thermal.zones.length === 0 ? ['Temperature', 'no sensor on this machine'] : null,
+    ['Throttled', latest.thermal.throttled ? 'now' : latest.thermal.throttled_since_boot ? 'not now, but since boot' : 'no'],
+  ]);
+}
+
+export function renderMachine({ caps, status, latest, fleet, device }) {
+  const compute = caps?.compute;
+  facts('machine', [
+    ['Name', `${fleet} / ${device}`],
+    caps ? ['CPU', caps.machine.cpu, h('span', { class: 'muted' }, ` ${caps.machine.cores} cores, ${caps.machine.arch}`)] : null,
+    caps ? ['System', `${caps.machine.os} ${caps.machine.kernel}`] : null,
+    caps ? ['Kernels', compute ? `${compute.isa} ` : 'native kernels not installed', compute ? h('span', { class: 'muted' }, compute.isas.filter((i) => i.built && i.runnable).map((i) => i.isa).join(', ')) : null] : null,
+    ...(latest?.thermal.cpus.slice(0, 1) ?? []).map((cpu) => ['Clock', `${hertz(cpu.current_hertz)} of ${hertz(cpu.max_hertz)}`]),
+    latest ? ['Memory', `${bytes(latest.memory.rss_bytes)} resident, peak ${bytes(latest.memory.rss_peak_bytes)}`] : null,
+    latest ? ['of which pipeline', bytes(latest.memory.pipeline_bytes)] : null,
+    status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronised ? 'synchronised' : 'not synchronised'}`)] : null,
+  ]);
+}
+
+export function renderModel({ reported, now_ms: now }) {
+  if (!reported) return fill('ota', h('p', { class: 'empty' }, 'The device has not reported yet.'));
+  const { ota, slots } = reported;
+  setText('model-note', reported.generation_seen === reported.generation_applied ? 'as desired' : ota.state.replace('_', ' '));
+  const failed = ota.state === 'rejected' || ota.state === 'rolled_back';
+  const reached = OTA_STEPS.indexOf(ota.state);
+  fill('ota',
+    h('ol', { class: 'steps', 'aria-label': `Update state: ${ota.state}` }, OTA_STEPS.map((step, i) => h('li', {
+      class: failed ? 'step' : i < reached || ota.state === 'committed' ? 'step done' : i === reached ? 'step now' : 'step',
+      'aria-current': i === reached ? 'step' : null,
+    }, step))),
+    ota.blocks_total > 0 && !failed ? h('div', { class: 'progress-row' },
+      h('progress', { max: ota.blocks_total, value: ota.blocks_done, 'aria-label': 'Blocks received' }), h('span', { class: 'muted' }, progressText(ota))) : null,
+    failed ? h('p', { class: 'message bad' }, `${ota.state.replace('_', ' ')}: ${ota.error?.code ?? ''} ${ota.error?.message ?? ''}`) : null,
+    h('dl', { class: 'facts' }, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
+      reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'a crash now leads back to the previous one')) : null));
+}
+
+function slotRow(label, slot, now) {
+  return h('div', {}, h('dt', {}, label), slot
+    ? h('dd', {}, h('strong', {}, `${slot.name} ${slot.version}`), h('span', { class: 'muted' }, ` ${bytes(slot.size_bytes)}, for ${duration(now - slot.since_ms)}, `), h('code', { title: slot.digest }, shortDigest(slot.digest)))
+    : h('dd', {}, 'none'));
+}
+
+const progressText = (ota) => (ota.blocks_total > 0 ? `${ota.blocks_done} of ${ota.blocks_total} blocks` : '');
+
+export function renderEvents(events) {
+  setText('events-note', events.length === 0 ? '' : `${events.length} kept`);
+  fill('events', events.length === 0 ? h('li', { class: 'empty' }, 'Nothing has happened yet.') : events.map(eventRow));
+}
+
+function eventRow(event) {
+  const { kind, title, detail } = describeEvent(event);
+  return h('li', { class: `event event-${kind}` },
+    h('time', { datetime: new Date(event.time_ms).toISOString() }, time(event.time_ms)),
+    h('span', { class: 'event-title' }, title), h('span', { class: 'muted' }, `${detail}${event.backfill ? ' · delivered late' : ''}`));
+}
+
+function describeEvent(event) {
+  switch (event.type) {
+    case 'recognition': {
+      const name = event.person?.name ?? 'Somebody unknown';
+      if (event.action === 'left') return { kind: 'left', title: `${name} left`, detail: event.visible_ms === undefined ? '' : `after ${duration(event.visible_ms)}` };
+      return { kind: event.person ? 'known' : 'unknown', title: `${name} appeared`, detail: `${event.person ? `similarity ${event.person.similarity.toFixed(2)} · ` : ''}${ms(event.latency_ms)} after capture` };
+    }
+    case 'model': return { kind: event.action === 'activated' ? 'model' : 'fault', title: `${event.package.name} ${event.package.version} ${event.action.replace('_', ' ')}`, detail: event.error ? `${event.error.code}: ${event.error.message}` : `${event.frames_dropped_by_swap} frames lost by the switch` };
+    case 'fault': return { kind: event.cleared ? 'left' : 'fault', title: event.cleared ? `${event.component} recovered` : `${event.component} ${event.severity}`, detail: `${event.error.code}: ${event.error.message}` };
+    default: return { kind: 'left', title: event.type, detail: '' };
+  }
+}

@@ -1,0 +1,127 @@
+import { readFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { getRequestListener } from '@hono/node-server';
+import { Hono } from 'hono';
+import { secureHeaders } from 'hono/secure-headers';
+import type { Collector } from '../collector/collector.js';
+import type { CollectorStore } from '../collector/store.js';
+import { projectFolder } from '../demo/folder.js';
+import { DeployError } from '../errors.js';
+import { fleetApi } from './fleet-api.js';
+import { deviceProxy, type DeviceGateway } from './device-proxy.js';
+import { EventStreams } from './event-streams.js';
+
+export interface DashboardOptions {
+  /** 0 takes any free port. */
+  port: number;
+  collector: Collector;
+  store: CollectorStore;
+  /** Where the local API of a device can be reached from here; null when it cannot. */
+  gateway?: DeviceGateway;
+}
+
+/** The files of the page: name in the URL, and type. Nothing else is served. */
+const PAGE_FILES: Readonly<Record<string, string>> = {
+  'index.html': 'text/html; charset=utf-8',
+  'style.css': 'text/css; charset=utf-8',
+  'icon.svg': 'image/svg+xml',
+  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'format', 'live', 'panels', 'people', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
+};
+
+/**
+ * The page and its API on loopback. Everything that the page loads comes from here, and a strict Content-Security-Policy
+ * says so. Requests under another host name are refused: a web page elsewhere must not read a camera through DNS tricks.
+ */
+export class Dashboard {
+  readonly #options: DashboardOptions;
+  readonly #streams: EventStreams;
+  #server: Server | null = null;
+
+  constructor(options: DashboardOptions) {
+    this.#options = options;
+    this.#streams = new EventStreams(options.collector);
+  }
+
+  get port(): number {
+    const address = this.#server?.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** @throws DeployError E_PORT_BUSY */
+  async start(): Promise<void> {
+    if (this.#server !== null) return;
+    const app = await this.#routes();
+    const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+    await listen(server, this.#options.port);
+    this.#server = server;
+    this.#streams.start();
+  }
+
+  async stop(): Promise<void> {
+    const server = this.#server;
+    if (server === null) return;
+    this.#server = null;
+    this.#streams.stop();
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeAllConnections();
+    await closed;
+  }
+
+  async #routes(): Promise<Hono> {
+    const { collector, store, gateway } = this.#options;
+    const app = new Hono();
+    app.use(async (context, next) => {
+      const host = context.req.header('host') ?? '';
+      if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(host)) return context.json({ error: { code: 'E_HOST', message: `Expected a loopback host name but received ${JSON.stringify(host)}` } }, 403);
+      return next();
+    });
+    app.use(secureHeaders({
+      contentSecurityPolicy: {
+        defaultSrc: ["'none'"], scriptSrc: ["'self'"], styleSrc: ["'self'"], imgSrc: ["'self'", 'blob:', 'data:'], connectSrc: ["'self'"],
+        baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"],
+      },
+      referrerPolicy: 'no-referrer',
+      xFrameOptions: 'DENY',
+      strictTransportSecurity: false,
+    }));
+    for (const [path, file] of await pageFiles()) {
+      app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
+    }
+    app.route('/api', fleetApi({ collector, store, streams: this.#streams, ...(gateway === undefined ? {} : { gateway }) }));
+    if (gateway !== undefined) app.route('/api/devices', deviceProxy(gateway));
+    app.notFound((context) => context.json({ error: { code: 'E_NOT_FOUND', message: `Nothing at ${context.req.path}` } }, 404));
+    app.onError((error, context) => context.json({ error: { code: 'E_INTERNAL', message: error.message } }, 500));
+    return app;
+  }
+}
+
+/** Everything static is read once: a page of a few files, and no path of a request ever reaches the file system. */
+async function pageFiles(): Promise<Map<string, { type: string; data: Buffer }>> {
+  const folder = join(projectFolder(import.meta.url), 'deploy', 'dashboard', 'public');
+  const files = new Map<string, { type: string; data: Buffer }>();
+  for (const [name, type] of Object.entries(PAGE_FILES)) files.set(`/${name}`, { type, data: await readFile(join(folder, name)) });
+  const index = files.get('/index.html');
+  if (index !== undefined) files.set('/', index);
+  const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.min.css');
+  files.set('/vendor/uPlot.min.css', { type: 'text/css; charset=utf-8', data: await readFile(uplot) });
+  files.set('/vendor/uPlot.esm.js', { type: 'text/javascript; charset=utf-8', data: await readFile(uplot.replace('uPlot.min.css', 'uPlot.esm.js')) });
+  return files;
+}
+
+async function listen(server: Server, port: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const busy = cause.code === 'EADDRINUSE';
+      reject(new DeployError('E_PORT_BUSY', busy
+        ? `Port ${port} on 127.0.0.1 is used by another program. Stop it, or choose another port: --port ${port + 1}`
+        : `Cannot listen on 127.0.0.1:${port}: ${cause.message}. Choose another port with --port`, { cause, details: { port } }));
+    });
+    server.listen(port, '127.0.0.1', resolve);
+  });
+}
