@@ -31,9 +31,11 @@ sterna_isa(avx512vnni ARCH x86_64 ACTIVATION u8
   FLAGS -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -Wno-uninitialized -Wno-maybe-uninitialized
   FEATURES avx2 fma avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_vbmi)
 
+# The tiles fill the 32 vector registers: scheduling before register allocation would spill them. The pass after it stays on.
 sterna_isa(neon ARCH aarch64 ACTIVATION s8
+  FLAGS -fno-schedule-insns
   FEATURES asimd)
 
 sterna_isa(neondot ARCH aarch64 ACTIVATION s8
-  FLAGS -march=armv8.2-a+dotprod
+  FLAGS -march=armv8.2-a+dotprod -fno-schedule-insns
   FEATURES asimd asimddp)

@@ -1,0 +1,84 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
+import type { CpuDescription, LoadOptions, NativeProgram } from './native.js';
+
+/** What the addon exports; `kernels/image` and `kernels/systemd.ts` state their own share. */
+export interface Addon {
+  setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
+  describeCpu(): CpuDescription;
+  loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
+  notifySystemd(message: string): boolean;
+}
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded on first use. Tried in this order: the path in `STERNA_ADDON`; `kernels/prebuilt/<platform>-<arch>/sterna.node`;
+ * `build/native-release/sterna.node`.
+ * @throws KernelError E_NATIVE_MISSING with every path tried and the remedy
+ */
+export function loadAddon(): Addon {
+  if (loaded === undefined) {
+    loaded = requireFirst(candidatePaths());
+    loaded.setErrorFactory(makeError);
+  }
+  return loaded;
+}
+
+/** Where the addon may be, best first. */
+export function candidatePaths(): string[] {
+  const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
+  const override = process.env['STERNA_ADDON'];
+  return [
+    ...(override ? [override] : []),
+    join(root, 'kernels', 'prebuilt', `${process.platform}-${process.arch}`, 'sterna.node'),
+    join(root, 'build', 'native-release', 'sterna.node'),
+  ];
+}
+
+/** The nearest folder above whose package.json is ours: the sources are one level below it, the compiled files two. */
+function packageRoot(from: string): string {
+  for (let folder = from; ; folder = dirname(folder)) {
+    if (isOurPackage(join(folder, 'package.json'))) return folder;
+    if (dirname(folder) === folder) throw new KernelError('E_NATIVE_MISSING', `Expected a package.json named "sterna" above ${from} but found none`);
+  }
+}
+
+function isOurPackage(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const manifest: unknown = JSON.parse(readFileSync(path, 'utf8'));
+  return typeof manifest === 'object' && manifest !== null && 'name' in manifest && manifest.name === 'sterna';
+}
+
+function requireFirst(paths: readonly string[]): Addon {
+  const require = createRequire(import.meta.url);
+  const failures: string[] = [];
+  let cause: unknown;
+  for (const path of paths) {
+    if (!existsSync(path)) {
+      failures.push(`  ${path}: no such file`);
+      continue;
+    }
+    try {
+      return require(path) as Addon;
+    } catch (error) {
+      cause = error;
+      failures.push(`  ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const message = `The native addon was not found. Tried:\n${failures.join('\n')}\nBuild it with \`npm run build\`.`;
+  throw new KernelError('E_NATIVE_MISSING', message, { cause, details: { paths } });
+}
+
+/** Called by the addon, so that what it throws is a KernelError too. `op` is -1 when no op is to blame. */
+function makeError(code: string, message: string, op: number): KernelError {
+  return new KernelError(isKernelErrorCode(code) ? code : 'E_ARGUMENT', message, op < 0 ? {} : { details: { op } });
+}
+
+function isKernelErrorCode(code: string): code is KernelErrorCode {
+  return Object.hasOwn(kernelErrorCodes, code);
+}

@@ -1,0 +1,39 @@
+// describeCpu(): kernels/native.ts, CpuDescription.
+#include "node/register.h"
+#include "sterna/registry.h"
+
+namespace sterna_node {
+namespace {
+
+Napi::Object DescribeIsa(Napi::Env env, const sterna::IsaStatus& status) {
+  Napi::Object isa = Napi::Object::New(env);
+  isa.Set("isa", status.isa);
+  isa.Set("built", status.built);
+  isa.Set("runnable", status.runnable);
+  isa.Set("reason", status.reason);
+  return isa;
+}
+
+Napi::Value DescribeCpu(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const sterna::CpuInfo& cpu = sterna::DetectCpu();
+  Napi::Array features = Napi::Array::New(env);
+  for (const std::string& feature : cpu.features) features.Set(features.Length(), feature);
+  Napi::Array isas = Napi::Array::New(env);
+  for (const sterna::IsaStatus& status : sterna::DescribeIsas()) isas.Set(isas.Length(), DescribeIsa(env, status));
+  const sterna::IsaKernels& best = sterna::BestIsa().kernels;
+  Napi::Object description = Napi::Object::New(env);
+  description.Set("arch", cpu.arch);
+  description.Set("model", cpu.model);
+  description.Set("features", features);
+  description.Set("isas", isas);
+  description.Set("selected", best.isa);
+  description.Set("activation", best.activation == static_cast<uint8_t>(sterna::DType::kS8) ? "int8" : "uint8");
+  return description;
+}
+
+}  // namespace
+
+void RegisterCpu(Napi::Env env, Napi::Object exports) { exports.Set("describeCpu", Napi::Function::New(env, DescribeCpu, "describeCpu")); }
+
+}  // namespace sterna_node

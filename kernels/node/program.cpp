@@ -1,0 +1,247 @@
+// loadProgram(bytes, options) -> NativeProgram (kernels/native.ts).
+//
+// Lifetimes. The wrapped object owns a Runner and a thread-safe function. A pending job holds a reference to the program's object and
+// to every view, and refs the thread-safe function, so neither the collector nor the end of the event loop can pull them away.
+// When the environment goes (a worker thread ends, the process exits), a cleanup hook stops the runner first.
+#include <napi.h>
+
+#include <cmath>
+
+#include "node/errors.h"
+#include "node/register.h"
+#include "node/runner.h"
+#include "node/views.h"
+
+namespace sterna_node {
+namespace {
+
+using sterna::Engine;
+
+struct JsJob final : Job {
+  JsJob(Napi::Env env, Napi::Object program) : deferred(Napi::Promise::Deferred::New(env)) { held.push_back(Napi::Persistent(program)); }
+  Napi::Promise::Deferred deferred;
+  std::vector<Napi::ObjectReference> held;  // the program's object, and the views
+};
+
+class NativeProgram;
+void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job);
+using DoneFunction = Napi::TypedThreadSafeFunction<NativeProgram, JsJob, OnDone>;
+
+class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "NativeProgram",
+                       {InstanceMethod<&NativeProgram::Run>("run"), InstanceMethod<&NativeProgram::Profile>("profile"),
+                        InstanceMethod<&NativeProgram::Close>("close")});
+  }
+
+  // Called by loadProgram only, with the engine as an External.
+  explicit NativeProgram(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeProgram>(info), env_(info.Env()) {
+    if (!info[0].IsExternal()) {
+      ThrowArgument(env_, "Programs are made by loadProgram");
+      return;
+    }
+    std::unique_ptr<Engine> engine(info[0].As<Napi::External<Engine>>().Data());
+    Describe(info.This().As<Napi::Object>(), *engine);
+    done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
+    done_.Unref(env_);
+    runner_ = std::make_unique<Runner>(std::move(engine), &NativeProgram::Finished, this);
+    if (!runner_->Start()) {
+      runner_.reset();
+      done_.Release();
+      ThrowError(env_, "E_OUT_OF_MEMORY", "a thread for the program could not be started");
+      return;
+    }
+    Napi::MemoryManagement::AdjustExternalMemory(env_, external_bytes_);
+    napi_add_env_cleanup_hook(env_, &NativeProgram::Cleanup, this);
+    hooked_ = true;
+  }
+  ~NativeProgram() override { Free(); }
+
+  // On the JavaScript thread, after a job.
+  void Settle(JsJob* job) {
+    const Napi::HandleScope scope(env_);
+    const std::unique_ptr<JsJob> owned(job);
+    if (!job->status.ok()) job->deferred.Reject(MakeError(env_, CodeOf(job->status), MessageOf(job->status), job->status.op));
+    else job->deferred.Resolve(job->timed ? Timings(*job) : env_.Undefined());
+    if (--pending_ > 0) return;
+    done_.Unref(env_);
+    if (closing_ != nullptr) FinishClosing();
+  }
+
+ private:
+  static void Finished(void* context, Job* job) {
+    // Fails only when the environment is going down, and the job with it.
+    (void)static_cast<NativeProgram*>(context)->done_.NonBlockingCall(static_cast<JsJob*>(job));
+  }
+  static void Cleanup(void* program) { static_cast<NativeProgram*>(program)->runner_.reset(); }
+
+  void Describe(Napi::Object self, const Engine& engine) {
+    for (size_t i = 0; i < engine.input_count(); ++i) input_bytes_.push_back(engine.InputBytes(i));
+    for (size_t i = 0; i < engine.output_count(); ++i) output_bytes_.push_back(engine.OutputBytes(i));
+    Napi::Array kernels = Napi::Array::New(env_, engine.op_count());
+    for (uint32_t i = 0; i < engine.op_count(); ++i) {
+      kernels.Set(i, engine.kernel(i));
+      opcodes_.push_back(static_cast<uint32_t>(engine.opcode(i)));
+      kernel_names_.push_back(engine.kernel(i));
+    }
+    external_bytes_ = static_cast<int64_t>(engine.memory_bytes());
+    const auto number = [&](uint64_t v) { return Napi::Number::New(env_, static_cast<double>(v)); };
+    const napi_property_attributes fixed = napi_enumerable;
+    self.DefineProperties({Napi::PropertyDescriptor::Value("isa", Napi::String::New(env_, engine.isa()), fixed),
+                           Napi::PropertyDescriptor::Value("threads", number(static_cast<uint64_t>(engine.threads())), fixed),
+                           Napi::PropertyDescriptor::Value("arenaBytes", number(engine.arena_bytes()), fixed),
+                           Napi::PropertyDescriptor::Value("scratchBytes", number(engine.scratch_bytes()), fixed),
+                           Napi::PropertyDescriptor::Value("packedBytes", number(engine.packed_bytes()), fixed),
+                           Napi::PropertyDescriptor::Value("kernels", kernels, fixed)});
+  }
+
+  // The views of one side into the job. False with an exception pending.
+  bool Collect(const Napi::Value& list, const char* side, const std::vector<uint64_t>& expected, JsJob* job, std::vector<uint8_t*>* out) {
+    if (!list.IsArray() || list.As<Napi::Array>().Length() != expected.size()) {
+      const std::string received = list.IsArray() ? std::to_string(list.As<Napi::Array>().Length()) : "no array";
+      ThrowArgument(env_, "Expected an array of " + std::to_string(expected.size()) + " views for the " + side + "s but received " + received);
+      return false;
+    }
+    for (uint32_t i = 0; i < expected.size(); ++i) {
+      const Napi::Value view = list.As<Napi::Array>().Get(i);
+      const std::optional<Bytes> bytes = BytesOf(view);
+      if (!bytes || bytes->size != expected[i]) {
+        const std::string received = bytes ? std::to_string(bytes->size) + " bytes" : "no view, or a detached one";
+        ThrowArgument(env_, "Expected a view of " + std::to_string(expected[i]) + " bytes for " + side + " " + std::to_string(i) + " but received " + received);
+        return false;
+      }
+      job->held.push_back(Napi::Persistent(view.As<Napi::Object>()));
+      out->push_back(bytes->data);
+    }
+    return true;
+  }
+
+  Napi::Value Start(const Napi::CallbackInfo& info, bool timed) {
+    if (runner_ == nullptr || closing_ != nullptr) {
+      ThrowArgument(env_, "Expected an open program but it was closed");
+      return env_.Undefined();
+    }
+    auto job = std::make_unique<JsJob>(env_, info.This().As<Napi::Object>());
+    std::vector<uint8_t*> inputs;
+    if (!Collect(info[0], "input", input_bytes_, job.get(), &inputs) || !Collect(info[1], "output", output_bytes_, job.get(), &job->outputs)) {
+      return env_.Undefined();
+    }
+    job->inputs.assign(inputs.begin(), inputs.end());
+    job->timed = timed;
+    const Napi::Promise promise = job->deferred.Promise();
+    if (pending_++ == 0) done_.Ref(env_);
+    runner_->Submit(job.release());
+    return promise;
+  }
+  Napi::Value Run(const Napi::CallbackInfo& info) { return Start(info, false); }
+  Napi::Value Profile(const Napi::CallbackInfo& info) { return Start(info, true); }
+
+  Napi::Value Close(const Napi::CallbackInfo&) {
+    if (closed_.IsEmpty()) {
+      closing_ = std::make_unique<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env_));
+      closed_ = Napi::Persistent(closing_->Promise().As<Napi::Object>());
+      if (pending_ == 0) FinishClosing();
+    }
+    return closed_.Value();
+  }
+  void FinishClosing() {
+    Free();
+    closing_->Resolve(env_.Undefined());
+    closing_.reset();
+  }
+
+  // Joins the thread; nothing is pending, or the environment is going down.
+  void Free() {
+    runner_.reset();
+    if (!hooked_) return;
+    hooked_ = false;
+    napi_remove_env_cleanup_hook(env_, &NativeProgram::Cleanup, this);
+    Napi::MemoryManagement::AdjustExternalMemory(env_, -external_bytes_);
+    done_.Release();
+  }
+
+  Napi::Value Timings(const JsJob& job) const {
+    Napi::Array all = Napi::Array::New(env_, job.op_ms.size());
+    for (uint32_t i = 0; i < job.op_ms.size(); ++i) {
+      Napi::Object op = Napi::Object::New(env_);
+      op.Set("op", i);
+      op.Set("opcode", opcodes_[i]);
+      op.Set("kernel", kernel_names_[i]);
+      op.Set("ms", job.op_ms[i]);
+      all.Set(i, op);
+    }
+    return all;
+  }
+
+  Napi::Env env_;
+  std::unique_ptr<Runner> runner_;  // null: closed
+  DoneFunction done_;
+  bool hooked_ = false;
+  int pending_ = 0;
+  std::unique_ptr<Napi::Promise::Deferred> closing_;
+  Napi::ObjectReference closed_;
+  int64_t external_bytes_ = 0;
+  std::vector<uint64_t> input_bytes_, output_bytes_;
+  std::vector<uint32_t> opcodes_;
+  std::vector<std::string> kernel_names_;
+};
+
+void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job) {
+  // Without an environment there is nobody to tell, and no way to release the references: they end with it.
+  if (static_cast<napi_env>(env) != nullptr) program->Settle(job);
+}
+
+// Reads an optional integer; false with an exception pending.
+bool ReadNumber(Napi::Object options, const char* name, double lowest, double highest, double* value) {
+  const Napi::Value v = options.Get(name);
+  if (v.IsUndefined()) return true;
+  const double number = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : std::nan("");
+  if (std::floor(number) == number && number >= lowest && number <= highest) {
+    *value = number;
+    return true;
+  }
+  ThrowArgument(options.Env(), std::string("Expected an integer between ") + std::to_string(static_cast<int64_t>(lowest)) + " and " +
+                                   std::to_string(static_cast<int64_t>(highest)) + " for " + name + " but received " + v.ToString().Utf8Value());
+  return false;
+}
+
+Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::optional<Bytes> bytes = BytesOf(info[0]);
+  if (!bytes) {
+    ThrowArgument(env, "Expected a Uint8Array for the program but received something else, or a detached one");
+    return env.Undefined();
+  }
+  const Napi::Object given = info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
+  sterna::LoadOptions options;
+  double threads = 1, limit = static_cast<double>(options.memory_limit);
+  if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, 9007199254740991.0, &limit)) return env.Undefined();
+  options.threads = static_cast<int>(threads);
+  options.memory_limit = static_cast<uint64_t>(limit);
+  const Napi::Value isa = given.Get("isa");
+  const std::string isa_name = isa.IsUndefined() ? "" : isa.ToString().Utf8Value();
+  if (!isa.IsUndefined()) options.isa = isa_name.c_str();
+
+  std::unique_ptr<Engine> engine;
+  const sterna::Status status = Engine::Load(bytes->data, bytes->size, options, &engine);
+  if (!status.ok()) {
+    const bool wrong_isa = status.code == sterna::StatusCode::kUnsupportedIsa;
+    ThrowError(env, CodeOf(status), MessageOf(status) + (wrong_isa ? ": " + isa_name : ""), status.op);
+    return env.Undefined();
+  }
+  const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
+  return constructor.New({Napi::External<Engine>::New(env, engine.release())});
+}
+
+}  // namespace
+
+void RegisterProgram(Napi::Env env, Napi::Object exports) {
+  // Freed with the function that holds it.
+  auto* constructor = new Napi::FunctionReference(Napi::Persistent(NativeProgram::Define(env)));
+  Napi::Function load = Napi::Function::New(env, LoadProgram, "loadProgram", constructor);
+  load.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor);
+  exports.Set("loadProgram", load);
+}
+
+}  // namespace sterna_node

@@ -1,0 +1,13 @@
+// Each node/<x>.cpp adds its functions to the addon's exports through one function declared here; addon.cpp calls them all.
+#pragma once
+#include <napi.h>
+
+namespace sterna_node {
+
+void RegisterErrors(Napi::Env env, Napi::Object exports);   // setErrorFactory(factory)
+void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu()
+void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram(bytes, options)
+void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
+void RegisterImage(Napi::Env env, Napi::Object exports);
+
+}  // namespace sterna_node

@@ -1,0 +1,53 @@
+#include "node/runner.h"
+
+namespace sterna_node {
+
+Runner::Runner(std::unique_ptr<sterna::Engine> engine, Done done, void* context) : engine_(std::move(engine)), done_(done), context_(context) {}
+
+Runner::~Runner() { Stop(); }
+
+bool Runner::Start() {
+  started_ = pthread_create(&thread_, nullptr, &Runner::Main, this) == 0;
+  return started_;
+}
+
+void Runner::Submit(Job* job) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  jobs_.push_back(job);
+  wake_.notify_one();
+}
+
+void Runner::Stop() {
+  if (started_) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+      wake_.notify_one();
+    }
+    pthread_join(thread_, nullptr);
+    started_ = false;
+  }
+  engine_.reset();
+}
+
+void* Runner::Main(void* runner) {
+  static_cast<Runner*>(runner)->Work();
+  return nullptr;
+}
+
+void Runner::Work() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stop_ || !jobs_.empty(); });
+    if (stop_) return;
+    Job* job = jobs_.front();
+    jobs_.pop_front();
+    lock.unlock();
+    if (job->timed) job->op_ms.resize(engine_->op_count());
+    job->status = engine_->Run(job->inputs.data(), job->outputs.data(), job->timed ? job->op_ms.data() : nullptr);
+    done_(context_, job);
+    lock.lock();
+  }
+}
+
+}  // namespace sterna_node

@@ -1,0 +1,58 @@
+// The thread on which a program's inferences run, one at a time, in the order they were asked for. Knows nothing of Node.
+#pragma once
+#include <pthread.h>
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace sterna_node {
+
+// One inference. Whoever submits it keeps the bytes alive until it is done.
+struct Job {
+  virtual ~Job() = default;
+  std::vector<const uint8_t*> inputs;
+  std::vector<uint8_t*> outputs;
+  bool timed = false;
+  std::vector<double> op_ms;  // by op, when timed
+  sterna::Status status;
+};
+
+class Runner {
+ public:
+  // Called on the runner's thread when a job is done; must not block.
+  using Done = void (*)(void* context, Job* job);
+
+  Runner(std::unique_ptr<sterna::Engine> engine, Done done, void* context);
+  // As Stop.
+  ~Runner();
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  // False when the system has no thread for us.
+  bool Start();
+  // The job stays the caller's; `done` gets it back.
+  void Submit(Job* job);
+  // Finishes the running job, gives back no others, and frees the engine. Idempotent.
+  void Stop();
+
+ private:
+  static void* Main(void* runner);
+  void Work();
+
+  std::unique_ptr<sterna::Engine> engine_;
+  Done done_;
+  void* context_;
+  pthread_t thread_{};
+  bool started_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Job*> jobs_;
+  bool stop_ = false;
+};
+
+}  // namespace sterna_node
