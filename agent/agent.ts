@@ -264,7 +264,7 @@ export class Agent {
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => faults.raise('ota', error),
     }, {
-      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, warmTimeoutMs: ota.warm_timeout_ms,
+      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, warmTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
     });
   }

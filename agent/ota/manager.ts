@@ -23,6 +23,8 @@ export interface ModelHost {
 export interface OtaOptions extends DownloadOptions {
   maxPackageBytes: number;
   warmTimeoutMs: number;
+  /** Between attempts to write the journal on a full disk. */
+  journalRetryMs: number;
   limits: OtaLimits;
 }
 
@@ -42,7 +44,6 @@ export interface OtaParts {
   onFault: (error: CodedError) => void;
 }
 
-const JOURNAL_RETRY_MS = 5000;
 const TIME_EVENT_MS = 5000;
 
 export class OtaManager {
@@ -179,7 +180,7 @@ export class OtaManager {
     } catch (error) {
       this.#parts.onFault(toCodedError(error));
       clearTimeout(this.#retry);
-      this.#retry = setTimeout(() => this.#drain(), JOURNAL_RETRY_MS);
+      this.#retry = setTimeout(() => this.#drain(), this.#options.journalRetryMs);
       return false;
     }
   }

@@ -1,0 +1,323 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { digest8, encodeBlock, type OtaGet } from '../../../agent/contracts/index.js';
+import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
+import type { Model } from '../../../agent/inference/ports.js';
+import { Journal } from '../../../agent/ota/journal.js';
+import type { Slot } from '../../../agent/ota/machine.js';
+import { OtaManager, type Announcement, type OtaOptions } from '../../../agent/ota/manager.js';
+import { PackageStore } from '../../../agent/ota/store.js';
+import { systemClock } from '../../../agent/platform/clock.js';
+import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';
+import { FakeRuntime, packageBytes, type FakePackage } from '../support/fake-runtime.js';
+import { answerRequest } from '../support/publisher.js';
+import { desiredPackage, quietLog, temporaryFolder, until } from '../support/tools.js';
+
+const options: OtaOptions = {
+  window: 4, stallMs: 60, maxStalls: 3, maxPackageBytes: 1_000_000, warmTimeoutMs: 5000, journalRetryMs: 20,
+  limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: 3, probation_ms: 60_000 },
+};
+
+/** How the other end answers a request; by default as it should. */
+type Answer = (request: OtaGet, send: (index: number, message: Buffer) => void) => void;
+
+class Bench {
+  readonly folder: string;
+  readonly runtime = new FakeRuntime();
+  readonly slot = new PipelineSlot();
+  readonly db: Sqlite;
+  readonly journal: Journal;
+  readonly manager: OtaManager;
+  readonly announcements: Announcement[] = [];
+  readonly faults: string[] = [];
+  readonly requests: OtaGet[] = [];
+  answer: Answer;
+  connected = true;
+
+  constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}) {
+    this.folder = folder;
+    this.answer = honest(packages);
+    this.db = openDatabase(join(folder, 'state.db'), { durability: 'full' });
+    this.journal = new Journal(this.db);
+    this.manager = new OtaManager({
+      journal: this.journal, store: new PackageStore(join(folder, 'packages')), clock: systemClock(), log: quietLog,
+      host: {
+        open: (path): Promise<Model> => this.runtime.openModel(path, this.runtime.gallery, {}),
+        switchTo: (model: Model | null, slot: Slot | null) => this.slot.exchange(model, slot),
+      },
+      link: {
+        isConnected: () => this.connected,
+        request: (request) => {
+          this.requests.push(request);
+          this.answer(request, (index, message) => setImmediate(() => this.manager.receiveBlock(digest8(request.digest), index, message)));
+        },
+      },
+      onChange: () => undefined,
+      onAnnounce: (announcement) => this.announcements.push(announcement),
+      onFault: (error) => this.faults.push(error.code),
+    }, { ...options, ...over });
+    benches.push(this);
+  }
+
+  async settle(generation: number): Promise<void> {
+    await until(`generation ${generation} at rest`, () => {
+      const { phase, generation_seen } = this.manager.state;
+      return generation_seen === generation && ['idle', 'committed', 'rejected', 'rolled_back'].includes(phase);
+    });
+    await until('announced', () => this.announcements.length > 0);
+  }
+
+  async end(): Promise<void> {
+    await this.manager.stop();
+    await this.slot.exchange(null, null);
+    if (this.db.open) this.db.close();
+  }
+}
+
+const benches: Bench[] = [];
+afterEach(async () => { for (const bench of benches.splice(0)) await bench.end(); });
+
+function honest(packages: readonly Buffer[]): Answer {
+  const byDigest = new Map(packages.map((bytes) => [createHash('sha256').update(bytes).digest('hex'), bytes]));
+  return (request, send) => {
+    const bytes = byDigest.get(request.digest);
+    if (bytes !== undefined) for (const { index, message } of answerRequest(request, bytes)) send(index, message);
+  };
+}
+
+const one: FakePackage = { name: 'faces', version: '1.0.0', padding: 5000 };
+const two: FakePackage = { name: 'faces', version: '2.0.0', padding: 7000 };
+const [oneBytes, twoBytes] = [packageBytes(one), packageBytes(two)];
+
+async function deployed(...fakes: FakePackage[]): Promise<Bench> {
+  const bench = new Bench(temporaryFolder(), fakes.map(packageBytes));
+  await bench.manager.start();
+  for (const [i, fake] of fakes.entries()) {
+    bench.announcements.length = 0;
+    bench.manager.desire(i + 1, desiredPackage(fake, packageBytes(fake)));
+    await bench.settle(i + 1);
+  }
+  return bench;
+}
+
+describe('a deployment', () => {
+  it('arrives in blocks, is verified, tested, and takes the place of the old package', async () => {
+    const bench = await deployed(one, two);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' }, previous: { version: '1.0.0' } });
+    expect(bench.slot.running?.slot.version).toBe('2.0.0');
+    expect(bench.runtime.open).toBe(1);
+    expect(readdirSync(join(bench.folder, 'packages')).sort()).toEqual([desiredPackage(one, oneBytes).digest, desiredPackage(two, twoBytes).digest].map((d) => `${d}.sterna`).sort());
+    expect(bench.journal.transitions().map((t) => t.phase)).toEqual([...PHASES, ...PHASES]);
+  });
+
+  it('asks for at most a window of blocks', async () => {
+    const bench = await deployed(one);
+    for (const request of bench.requests) expect(request.window).toBeLessThanOrEqual(options.window);
+    expect(bench.requests.length).toBeGreaterThan(2);
+  });
+
+  it('survives lost, damaged, repeated and unasked blocks', async () => {
+    const bench = new Bench(temporaryFolder(), []);
+    let n = 0;
+    bench.answer = (request, send) => {
+      for (const { index, message } of answerRequest(request, oneBytes)) {
+        n += 1;
+        if (n % 5 === 0) continue;
+        if (n % 7 === 0) message.writeUInt8(message.readUInt8(20) ^ 1, 20);
+        send(index, message);
+        if (n % 3 === 0) send(index, message);
+      }
+      send(3, Buffer.from('hostile'));
+    };
+    await bench.manager.start();
+    bench.manager.desire(1, desiredPackage(one, oneBytes));
+    await bench.settle(1);
+    expect(bench.manager.state.phase).toBe('committed');
+  });
+});
+
+const PHASES = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed'];
+
+describe('a bad deployment leaves the running package, with a code', () => {
+  const cases: { title: string; code: string; fake?: Partial<FakePackage>; answer?: Answer; over?: Partial<OtaOptions>; size?: number }[] = [
+    { title: 'golden vectors fail', code: 'E_OTA_GATE_ACCURACY', fake: { golden: false } },
+    { title: 'too much memory', code: 'E_OTA_GATE_MEMORY', fake: { memory: 20_000 } },
+    { title: 'too slow', code: 'E_OTA_GATE_LATENCY', fake: { p99: 99 } },
+    { title: 'opening never ends', code: 'E_OTA_GATE_TIMEOUT', fake: { hangs: true }, over: { warmTimeoutMs: 50 } },
+    { title: 'larger than allowed', code: 'E_OTA_SIZE', fake: { padding: 9000 }, over: { maxPackageBytes: 8000 } },
+    { title: 'nobody answers', code: 'E_OTA_STALL', answer: () => undefined },
+    { title: 'the other end has none', code: 'E_OTA_UNAVAILABLE', answer: (_, send) => send(0, encodeBlock({ index: 0, last: true, unavailable: true, payload: new Uint8Array(0) })) },
+    { title: 'endless data', code: 'E_OTA_SIZE', answer: (request, send) => send(request.first_block, encodeBlock({ index: request.first_block, last: false, payload: new Uint8Array(257) })) },
+    { title: 'wrong content', code: 'E_OTA_HASH', answer: (request, send) => { for (const { index, message } of answerRequest(request, Buffer.alloc(packageBytes(bad({})).length))) send(index, message); } },
+    { title: 'only damaged blocks', code: 'E_OTA_BLOCK', over: { maxStalls: 1000, stallMs: 5 }, answer: (request, send) => { for (let i = 0; i < 8; i++) send(request.first_block, Buffer.alloc(64)); } },
+  ];
+  function bad(fake: Partial<FakePackage>): FakePackage {
+    return { name: 'faces', version: '3.0.0', padding: 6000, ...fake };
+  }
+
+  it.each(cases)('$title: $code', async ({ code, fake, answer, over }) => {
+    const folder = temporaryFolder();
+    const wanted = bad(fake ?? {});
+    const bytes = packageBytes(wanted);
+    const bench = new Bench(folder, [oneBytes, bytes], over);
+    await bench.manager.start();
+    bench.manager.desire(1, desiredPackage(one, oneBytes));
+    await bench.settle(1);
+    bench.announcements.length = 0;
+    if (answer !== undefined) bench.answer = answer;
+    bench.manager.desire(2, desiredPackage(wanted, bytes));
+    await bench.settle(2);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code }, active: { version: '1.0.0' } });
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    // And the next one is not blocked.
+    bench.answer = honest([twoBytes]);
+    bench.announcements.length = 0;
+    bench.manager.desire(3, desiredPackage(two, twoBytes));
+    await bench.settle(3);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
+    await until('only the running pipeline is open', () => bench.runtime.open === 1);
+  });
+
+  it('a file that is another package than announced: E_OTA_PACKAGE', async () => {
+    const bench = new Bench(temporaryFolder(), [oneBytes]);
+    await bench.manager.start();
+    bench.manager.desire(1, { ...desiredPackage(one, oneBytes), version: '9.9.9' });
+    await bench.settle(1);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' }, active: null });
+  });
+
+  it('bytes that are no package: E_OTA_PACKAGE', async () => {
+    const bytes = Buffer.alloc(3000, 1);
+    const bench = new Bench(temporaryFolder(), [bytes]);
+    await bench.manager.start();
+    bench.manager.desire(1, desiredPackage(one, bytes));
+    await bench.settle(1);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' } });
+    await until('deleted', () => readdirSync(join(bench.folder, 'packages')).length === 0);
+  });
+});
+
+describe('a restart', () => {
+  it('goes on with the blocks that are on the disk', async () => {
+    const folder = temporaryFolder();
+    const first = new Bench(folder, []);
+    const big: FakePackage = { name: 'faces', version: '4.0.0', padding: 20_000 };
+    const bytes = packageBytes(big);
+    first.answer = (request, send) => { for (const { index, message } of answerRequest(request, bytes)) if (index < 40) send(index, message); };
+    await first.manager.start();
+    first.manager.desire(1, desiredPackage(big, bytes));
+    await until('40 blocks', () => first.requests.some((r) => r.first_block >= 40));
+    await first.end();
+    const second = new Bench(folder, [bytes]);
+    await second.manager.start();
+    await second.settle(1);
+    expect(second.manager.state.phase).toBe('committed');
+    expect(Math.min(...second.requests.map((r) => r.first_block))).toBe(40);
+  });
+
+  it('runs the active package again, and falls back when its file is damaged', async () => {
+    const first = await deployed(one, two);
+    await first.end();
+    const again = new Bench(first.folder, []);
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('2.0.0');
+    await again.end();
+    writeFileSync(join(first.folder, 'packages', `${desiredPackage(two, twoBytes).digest}.sterna`), 'rotten');
+    const fallen = new Bench(first.folder, []);
+    await fallen.manager.start();
+    expect(fallen.slot.running?.slot.version).toBe('1.0.0');
+    expect(fallen.manager.state).toMatchObject({ phase: 'rolled_back', error: { code: 'E_ACTIVE_UNUSABLE' } });
+    expect(fallen.faults).toEqual(['E_ACTIVE_UNUSABLE']);
+  });
+
+  it('does not give a package up because the machine lacks something', async () => {
+    const first = await deployed(one);
+    await first.end();
+    const again = new Bench(first.folder, []);
+    again.runtime.openModel = () => Promise.reject(Object.assign(new Error('no addon'), { code: 'ENOENT' }));
+    await again.manager.start();
+    expect(again.manager.state.active?.version).toBe('1.0.0');
+    expect(again.slot.running).toBeNull();
+    expect(again.faults).toHaveLength(1);
+  });
+
+  it('begins a download anew when the partial file is gone', async () => {
+    const folder = temporaryFolder();
+    const wanted = desiredPackage(one, oneBytes);
+    const bench = new Bench(folder, [oneBytes]);
+    bench.journal.saveProgress({ digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, bitmap: Buffer.from([255, 255, 255]) });
+    await bench.manager.start();
+    bench.manager.desire(1, wanted);
+    await bench.settle(1);
+    expect(bench.manager.state.phase).toBe('committed');
+    expect(bench.requests[0]?.first_block).toBe(0);
+  });
+
+  it('rejects, and fetches again, a partial file that was cut', async () => {
+    const folder = temporaryFolder();
+    const wanted = desiredPackage(one, oneBytes);
+    const bench = new Bench(folder, [oneBytes]);
+    await bench.manager.start();
+    const part = join(folder, 'packages', `${wanted.digest}.part`);
+    writeFileSync(part, oneBytes);
+    truncateSync(part, 300);
+    bench.journal.saveProgress({ digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, bitmap: Buffer.from([255, 255, 255]) });
+    bench.manager.desire(1, wanted);
+    await bench.settle(1);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_SIZE' } });
+    bench.manager.desire(2, wanted);
+    await until('committed', () => bench.manager.state.phase === 'committed');
+    expect(existsSync(part)).toBe(false);
+  });
+});
+
+describe('roll-back', () => {
+  it('on request, and refused when there is nothing to go back to', async () => {
+    const bench = await deployed(one, two);
+    await bench.manager.rollback();
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    await expect(bench.manager.rollback()).rejects.toMatchObject({ code: 'E_OTA_NO_PREVIOUS' });
+  });
+
+  it('when the package fails within its probation', async () => {
+    const bench = await deployed(one, two);
+    bench.manager.activeFailing(desiredPackage(two, twoBytes).digest, { code: 'E_PIPELINE', message: 'fails' });
+    await until('back', () => bench.slot.running?.slot.version === '1.0.0');
+    expect(bench.manager.state.error?.code).toBe('E_OTA_PROBATION');
+  });
+});
+
+describe('a full disk', () => {
+  it('stops decisions, says so, and goes on when there is space', async () => {
+    const bench = await deployed(one);
+    bench.db.exec('CREATE TABLE filler (x BLOB)');
+    bench.db.pragma(`max_page_count = ${Number(bench.db.pragma('page_count', { simple: true }))}`);
+    expect(() => { for (;;) bench.db.prepare('INSERT INTO filler VALUES (zeroblob(64))').run(); }).toThrow(/full/);
+    bench.answer = honest([twoBytes]);
+    // The state grows with the name, so the journal needs a page that is not there.
+    bench.manager.desire(2, { ...desiredPackage(two, twoBytes), name: 'x'.repeat(8000) });
+    expect(bench.faults).toEqual(['E_DISK_FULL']);
+    expect(bench.manager.state.phase).toBe('committed');
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    bench.db.pragma('max_page_count = 100000');
+    await bench.settle(2);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' } });
+  });
+});
+
+describe('a package of the device itself', () => {
+  it('is installed when there is none, through the same gate', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'factory.sterna');
+    writeFileSync(path, oneBytes);
+    const bench = new Bench(folder, []);
+    await bench.manager.start();
+    await bench.manager.install(path);
+    await until('committed', () => bench.manager.state.phase === 'committed');
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    expect(bench.manager.state.generation_seen).toBeNull();
+    await expect(bench.manager.install('/nowhere')).resolves.toBeUndefined();
+  });
+});
