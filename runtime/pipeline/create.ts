@@ -23,10 +23,10 @@ export interface PipelineOptions extends EngineOptions {
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
   const { gallery, engine, threads, isa } = options;
-  const stages = await openStages(modelPackage, {
+  const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
+  const stages = await openStages(pipeline, (path) => modelPackage.file(path), {
     ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }),
   });
-  const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
   return new FacePipeline({ name, version, embeddingSpaceId, settings: override(pipeline, options), stages, pixels: nativePixels, gallery });
 }
 

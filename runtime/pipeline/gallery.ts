@@ -47,8 +47,9 @@ export function openGallery(path: string): Gallery {
 
 class SqliteGallery implements Gallery {
   readonly #database: Database.Database;
-  /** By space; rebuilt after a change. */
+  /** By space; rebuilt after a change, also by another process. */
   readonly #indexes = new Map<string, Index>();
+  #dataVersion: unknown;
 
   constructor(database: Database.Database) {
     this.#database = database;
@@ -90,6 +91,7 @@ class SqliteGallery implements Gallery {
   }
 
   match(embedding: Float32Array, embeddingSpaceId: string): Identity | null {
+    this.#forgetStaleIndexes();
     const index = this.#indexes.get(embeddingSpaceId) ?? this.#load(embeddingSpaceId);
     if (index.people.length === 0) return null;
     checkEmbedding(embedding, index.dimensions);
@@ -99,6 +101,13 @@ class SqliteGallery implements Gallery {
   close(): void {
     this.#indexes.clear();
     this.#database.close();
+  }
+
+  /** SQLite counts changes that other connections commit; asking takes microseconds. */
+  #forgetStaleIndexes(): void {
+    const version: unknown = this.#database.pragma('data_version', { simple: true });
+    if (version !== this.#dataVersion) this.#indexes.clear();
+    this.#dataVersion = version;
   }
 
   #person(name: string, space: string): Person {

@@ -1,5 +1,4 @@
-import type { PixelContract } from '../package/manifest.js';
-import type { ModelPackage } from '../package/package.js';
+import type { FacePipelineSettings, PixelContract } from '../package/manifest.js';
 import { openModelStage } from './model-stage.js';
 import type { EngineOptions, ModelStage } from './model-stage.js';
 
@@ -16,10 +15,12 @@ export function stageList({ detector, landmarks, embedder }: FaceStages): ModelS
 }
 
 /**
- * Opens all models of a package, or none.
+ * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
-export async function openStages({ manifest, file }: Pick<ModelPackage, 'manifest' | 'file'>, options: EngineOptions = {}): Promise<FaceStages> {
+export async function openStages(
+  { detector, landmarks, embedder }: FacePipelineSettings, file: (path: string) => Uint8Array, options: EngineOptions = {},
+): Promise<FaceStages> {
   const opened: ModelStage[] = [];
   const open = async (name: string, { model, input }: { model: string; input: PixelContract }): Promise<ModelStage> => {
     const stage = await openModelStage(name, file(model), input, options);
@@ -27,7 +28,6 @@ export async function openStages({ manifest, file }: Pick<ModelPackage, 'manifes
     return stage;
   };
   try {
-    const { detector, landmarks, embedder } = manifest.pipeline;
     return {
       detector: await open('detector', detector),
       ...(landmarks === null ? {} : { landmarks: await open('landmarks', landmarks) }),

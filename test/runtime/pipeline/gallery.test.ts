@@ -1,0 +1,92 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openGallery } from '../../../runtime/pipeline/gallery.js';
+import { normalise } from '../../../runtime/vision/embedding.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const unit = (...values: number[]): Float32Array => normalise(Float32Array.from(values)) ?? new Float32Array(0);
+const refused = (pattern: RegExp) => expect.objectContaining({ code: 'E_GALLERY', message: expect.stringMatching(pattern) as string }) as Error;
+
+describe('gallery', () => {
+  it('matches the nearest sample of anybody', () => {
+    const gallery = openGallery(':memory:');
+    const anna = gallery.enrol('Anna', [unit(1, 0, 0), unit(0, 1, 0)], 's');
+    gallery.enrol('Ben', [unit(0, 0, 1)], 's');
+    expect(gallery.match(unit(0.1, 0.9, 0), 's')).toMatchObject({ personId: anna.id, name: 'Anna' });
+    expect(gallery.match(unit(0, 0, 1), 's')).toMatchObject({ name: 'Ben', similarity: 1 });
+    expect(gallery.match(unit(-1, -1, -1), 's')?.similarity).toBeLessThan(0);
+    gallery.close();
+  });
+
+  it('never compares different spaces', () => {
+    const gallery = openGallery(':memory:');
+    gallery.enrol('Anna', [unit(1, 0)], 'old');
+    expect(gallery.match(unit(1, 0), 'new')).toBeNull();
+    gallery.enrol('Anna', [unit(1, 0, 0)], 'new');
+    expect(gallery.list().map(({ name, embeddingSpaceId }) => [name, embeddingSpaceId])).toEqual([['Anna', 'old'], ['Anna', 'new']]);
+    gallery.close();
+  });
+
+  it('adds samples to a known person', () => {
+    const gallery = openGallery(':memory:');
+    const first = gallery.enrol('Anna', [unit(1, 0)], 's');
+    const second = gallery.enrol(' Anna ', [unit(0, 1)], 's');
+    expect(second).toMatchObject({ id: first.id, samples: 2 });
+    expect(gallery.match(unit(0, 1), 's')?.similarity).toBe(1);
+    gallery.close();
+  });
+
+  it('forgets a removed person with all samples, and says when there was none', () => {
+    const gallery = openGallery(':memory:');
+    const anna = gallery.enrol('Anna', [unit(1, 0)], 's');
+    expect(gallery.match(unit(1, 0), 's')).not.toBeNull();
+    expect(gallery.remove(anna.id)).toBe(true);
+    expect(gallery.remove(anna.id)).toBe(false);
+    expect(gallery.match(unit(1, 0), 's')).toBeNull();
+    expect(gallery.list()).toEqual([]);
+    gallery.close();
+  });
+
+  it('keeps everything in its file, and sees what another process changed', () => {
+    const path = join(folder, 'people.db');
+    const gallery = openGallery(path);
+    gallery.enrol('Anna', [unit(1, 0)], 's');
+    expect(gallery.match(unit(0, 1), 's')?.name).toBe('Anna');
+    const other = openGallery(path);
+    expect(other.list()).toHaveLength(1);
+    other.enrol('Ben', [unit(0, 1)], 's');
+    expect(gallery.match(unit(0, 1), 's')?.name).toBe('Ben');
+    other.close();
+    gallery.close();
+  });
+
+  it('refuses bad names and embeddings, and then has enrolled nothing', () => {
+    const gallery = openGallery(':memory:');
+    expect(() => gallery.enrol('  ', [unit(1, 0)], 's')).toThrow(refused(/1 to 128 characters/));
+    expect(() => gallery.enrol('Anna', [], 's')).toThrow(refused(/at least one embedding/));
+    expect(() => gallery.enrol('Anna', [Float32Array.from([1, 1])], 's')).toThrow(refused(/L2-normalised/));
+    expect(() => gallery.enrol('Anna', [Float32Array.from([NaN, 1])], 's')).toThrow(refused(/L2-normalised/));
+    expect(() => gallery.enrol('Anna', [unit(1, 0), unit(1, 0, 0)], 's')).toThrow(refused(/2 values/));
+    expect(() => gallery.enrol('Anna', new Array<Float32Array>(65).fill(unit(1, 0)), 's')).toThrow(refused(/at most 64/));
+    expect(gallery.list()).toEqual([]);
+    gallery.enrol('Anna', [unit(1, 0)], 's');
+    expect(() => gallery.enrol('Ben', [unit(1, 0, 0)], 's')).toThrow(refused(/Expected an embedding of 2 values but received 3/));
+    expect(() => gallery.match(unit(1, 0, 0), 's')).toThrow(refused(/2 values/));
+    gallery.close();
+  });
+
+  it('refuses a file that is no database, and one of a newer version', () => {
+    writeFileSync(join(folder, 'text.db'), 'x'.repeat(5000));
+    expect(() => openGallery(join(folder, 'text.db'))).toThrow(refused(/text\.db/));
+    expect(() => openGallery(join(folder, 'no', 'folder.db'))).toThrow(refused(/folder\.db/));
+    const newer = new Database(join(folder, 'newer.db'));
+    newer.pragma('user_version = 9');
+    newer.close();
+    expect(() => openGallery(join(folder, 'newer.db'))).toThrow(refused(/version 9/));
+  });
+});
