@@ -1,6 +1,7 @@
 import { float, floatAttribute, int, intAttribute, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, reshaped, toNumbers, type Shape } from '../graph/tensor-value.js';
+import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { softmaxValue } from './normalization.js';
@@ -94,6 +95,28 @@ const broadcastTo: OpDefinition = {
   evaluate: (context) => [broadcastValue(inputValue(context, 0), outputType(context).shape)],
 };
 
+/** kBinaryF32: y = unary(kind(a, b)), numpy broadcasting. */
+export const binaryKinds = ['add', 'sub', 'mul', 'div', 'min', 'max', 'pow', 'prelu'] as const;
+export type BinaryKind = (typeof binaryKinds)[number];
+
+const binaryFunctions: Readonly<Record<BinaryKind, (a: number, b: number) => number>> = {
+  add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b,
+  min: Math.min, max: Math.max, pow: (a, b) => a ** b, prelu: (a, b) => (a < 0 ? a * b : a),
+};
+
+export const coreBinaryKind = (node: Node): BinaryKind => oneOf(node, 'kind', binaryKinds, 'add');
+
+const binaryF32: OpDefinition = {
+  infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
+  evaluate(context) {
+    const type = outputType(context);
+    const fn = binaryFunctions[coreBinaryKind(context.node)];
+    const after = fusedUnary(context.node);
+    return [zip(inputValue(context, 0), inputValue(context, 1), type, (a, b) => applyUnary(after, fn(a, b)))];
+  },
+};
+
 export const coreOps: OpTable = {
+  BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
 };

@@ -1,0 +1,96 @@
+import { int, intAttribute, ints, unsupported } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import { toNumbers } from '../../graph/tensor-value.js';
+import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
+import { paddingOf, padValueAttribute, permutationOf, sliceRange, splitSizes } from '../../ops/movement.js';
+import { normalizeAxis } from '../../ops/op.js';
+import type { Rewriter } from '../rewriter.js';
+import { constantInts, type Canonical } from './types.js';
+
+const first = (node: Node): string => node.inputs[0] ?? '';
+const shapeOf = (editor: Rewriter, value: string): readonly number[] => editor.type(value).shape;
+
+/** Every operator whose result is its first input under another shape. */
+const view: Canonical = (editor, node) => {
+  editor.substitute(node, { op: 'View', inputs: [first(node)], attributes: viewAttributes(shapeOf(editor, node.outputs[0] ?? '')) });
+};
+
+const transpose: Canonical = (editor, node) => {
+  const perm = permutationOf(node, shapeOf(editor, first(node)).length);
+  editor.substitute(node, { op: 'Transpose', inputs: [first(node)], attributes: { perm: ints(perm) } });
+};
+
+const slice: Canonical = (editor, node) => {
+  const range = sliceRange(node, shapeOf(editor, first(node)), (index, what) => constantInts(editor, node, index, what));
+  editor.substitute(node, { op: 'StridedSlice', inputs: [first(node)], attributes: sliceAttributes(range) });
+};
+
+const split: Canonical = (editor, node) => {
+  const shape = shapeOf(editor, first(node));
+  const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), shape.length);
+  const sizes = splitSizes(node, shape[axis] ?? 0, constantInts(editor, node, 1, 'split'));
+  editor.remove(node);
+  let start = 0;
+  sizes.forEach((size, i) => {
+    const range = {
+      starts: shape.map((_, a) => (a === axis ? start : 0)),
+      steps: shape.map(() => 1),
+      extent: shape.map((dim, a) => (a === axis ? size : dim)),
+    };
+    start += size;
+    const output = node.outputs[i] ?? '';
+    if (output !== '') editor.emitTo(output, { name: `${node.name}.${i}`, op: 'StridedSlice', inputs: [first(node)], attributes: sliceAttributes(range) });
+  });
+};
+
+const pad: Canonical = (editor, node) => {
+  const padding = paddingOf(node, shapeOf(editor, first(node)).length, (index, what) => constantInts(editor, node, index, what));
+  if ([...padding.before, ...padding.after].some((n) => n < 0)) throw unsupported(node, 'negative padding', 'pads');
+  const fill = editor.constant(node.inputs[2])?.data[0] ?? padValueAttribute(node);
+  editor.substitute(node, { op: 'PadNd', inputs: [first(node)], attributes: padAttributes(padding, Number(fill)) });
+};
+
+const expand: Canonical = (editor, node) => {
+  const shape = shapeOf(editor, node.outputs[0] ?? '');
+  const rank = shapeOf(editor, first(node)).length;
+  const full = shape.map((_, i) => (i < shape.length - rank ? 1 : (shapeOf(editor, first(node))[i - shape.length + rank] ?? 1)));
+  const raised = rank === shape.length ? first(node) : editor.emit({ name: node.name, op: 'View', inputs: [first(node)], attributes: viewAttributes(full) });
+  editor.substitute(node, { op: 'BroadcastTo', inputs: [raised], attributes: { shape: ints(shape) } });
+};
+
+/** Repetition of an axis of size d: [.., 1, d, ..] broadcast to [.., r, d, ..]. */
+const tile: Canonical = (editor, node) => {
+  const shape = shapeOf(editor, first(node));
+  const output = shapeOf(editor, node.outputs[0] ?? '');
+  const repeats = output.map((dim, i) => dim / (shape[i] ?? 1));
+  const split = shape.flatMap((dim, i) => (repeats[i] === 1 ? [dim] : [1, dim]));
+  const target = shape.flatMap((dim, i) => (repeats[i] === 1 ? [dim] : [repeats[i] ?? 1, dim]));
+  const apart = editor.emit({ name: node.name, op: 'View', inputs: [first(node)], attributes: viewAttributes(split) });
+  const repeated = editor.emit({ name: node.name, op: 'BroadcastTo', inputs: [apart], attributes: { shape: ints(target) } });
+  editor.substitute(node, { op: 'View', inputs: [repeated], attributes: viewAttributes(output) });
+};
+
+/** Indices become whole, non-negative int32 where they are constant, as the engine reads them. */
+const gather: Canonical = (editor, node) => {
+  const shape = shapeOf(editor, first(node));
+  const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), shape.length);
+  const indices = editor.constant(node.inputs[1]);
+  if (indices === undefined) {
+    editor.replace(node, { attributes: { axis: int(axis) } });
+    return;
+  }
+  const size = shape[axis] ?? 0;
+  const whole = Int32Array.from(toNumbers(indices), (index) => (index < 0 ? index + size : index));
+  const name = editor.addConstant(`${node.name}.indices`, { dtype: 'int32', dims: indices.dims, data: whole });
+  editor.substitute(node, { op: 'Gather', inputs: [first(node), name], attributes: { axis: int(axis) } });
+};
+
+const concat: Canonical = (editor, node) => {
+  const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), shapeOf(editor, first(node)).length);
+  editor.replace(node, { attributes: { axis: int(axis) } });
+};
+
+export const canonicalMovement: Readonly<Record<string, Canonical>> = {
+  Reshape: view, Flatten: view, Squeeze: view, Unsqueeze: view, Identity: view, Dropout: view,
+  Transpose: transpose, Slice: slice, Split: split, Pad: pad, Expand: expand, Tile: tile, Gather: gather, Concat: concat,
+};

@@ -1,0 +1,61 @@
+import { ints } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import { nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
+import { viewAttributes, type AttributeRecord } from '../../ops/core.js';
+import { convGeometry, geometryAttributes } from '../../ops/convolution.js';
+import { poolAttributes, poolOf } from '../../ops/pooling.js';
+import { resizeAttributes, resizeOf } from '../../ops/resize.js';
+import type { Rewriter } from '../rewriter.js';
+import type { Canonical } from './types.js';
+import { relayWeights } from './weights.js';
+
+/** [N, C, H, W] or [N, C, W] as [N, H, W, C]. */
+function toChannelsLast(editor: Rewriter, node: Node, value: string): string {
+  const { shape } = editor.type(value);
+  if (shape.length === 4) return editor.emit({ name: `${node.name}.nhwc`, op: 'Transpose', inputs: [value], attributes: { perm: ints(nchwToNhwc) } });
+  const [n = 1, c = 1, w = 1] = shape;
+  const last = editor.emit({ name: `${node.name}.nwc`, op: 'Transpose', inputs: [value], attributes: { perm: ints([0, 2, 1]) } });
+  return editor.emit({ name: `${node.name}.nhwc`, op: 'View', inputs: [last], attributes: viewAttributes([n, 1, w, c]) });
+}
+
+/** Puts a channels-last operator in the place of `node`, transposed back. */
+function fromChannelsLast(editor: Rewriter, node: Node, op: string, inputs: readonly string[], attributes: AttributeRecord): void {
+  const { shape } = editor.type(node.outputs[0] ?? '');
+  editor.remove(node);
+  const result = editor.emit({ name: node.name, op, inputs, attributes });
+  if (shape.length === 4) {
+    editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.nchw`, op: 'Transpose', inputs: [result], attributes: { perm: ints(nhwcToNchw) } });
+    return;
+  }
+  const [n = 1, c = 1, w = 1] = shape;
+  const flat = editor.emit({ name: `${node.name}.nwc`, op: 'View', inputs: [result], attributes: viewAttributes([n, w, c]) });
+  editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.ncw`, op: 'Transpose', inputs: [flat], attributes: { perm: ints([0, 2, 1]) } });
+}
+
+const conv: Canonical = (editor, node) => {
+  const [x = '', w = '', bias = ''] = node.inputs;
+  const weights = editor.type(w).shape;
+  const geometry = convGeometry(node, editor.type(x).shape, weights);
+  const [o = 1, i = 1, ...kernel] = weights;
+  const [height, width] = kernel.length === 1 ? [1, kernel[0] ?? 1] : [kernel[0] ?? 1, kernel[1] ?? 1];
+  const ohwi = relayWeights(editor, node, 1, { view: [o, i, height, width], perm: nchwToNhwc, shape: [o, height, width, i], outputAxis: 0 });
+  const input = toChannelsLast(editor, node, x);
+  fromChannelsLast(editor, node, 'NhwcConv', bias === '' ? [input, ohwi] : [input, ohwi, bias], geometryAttributes(geometry));
+};
+
+const pool: Canonical = (editor, node) => {
+  const x = node.inputs[0] ?? '';
+  const attributes = poolAttributes(poolOf(node, editor.type(x).shape));
+  fromChannelsLast(editor, node, 'NhwcPool', [toChannelsLast(editor, node, x)], attributes);
+};
+
+const resize: Canonical = (editor, node) => {
+  const x = node.inputs[0] ?? '';
+  const spec = resizeOf(node, editor.opset, editor.type(x).shape, (index) => editor.constant(node.inputs[index]));
+  if (spec.channelsLast) editor.substitute(node, { op: 'NhwcResize', inputs: [x], attributes: resizeAttributes(spec) });
+  else fromChannelsLast(editor, node, 'NhwcResize', [toChannelsLast(editor, node, x)], resizeAttributes(spec));
+};
+
+export const canonicalSpatial: Readonly<Record<string, Canonical>> = {
+  Conv: conv, MaxPool: pool, AveragePool: pool, GlobalMaxPool: pool, GlobalAveragePool: pool, Resize: resize, Upsample: resize,
+};

@@ -1,0 +1,54 @@
+import type { Graph, Node } from '../../graph/graph.js';
+import { unaryOf } from '../../ops/unary.js';
+import { unaryAttribute } from '../../ops/core.js';
+import { canonicalLinear } from '../canonical/linear.js';
+import { canonicalMovement } from '../canonical/movement.js';
+import { canonicalReduction } from '../canonical/reduction.js';
+import { canonicalSpatial } from '../canonical/spatial.js';
+import type { Canonical } from '../canonical/types.js';
+import { Rewriter } from '../rewriter.js';
+
+const unary: Canonical = (editor, node) => {
+  const fn = unaryOf(node, (index) => editor.constant(node.inputs[index]));
+  if (fn === undefined) return;
+  editor.substitute(node, { op: 'Unary', inputs: [node.inputs[0] ?? ''], attributes: unaryAttribute(fn) });
+};
+
+/** Min, Max and Sum of many operands, in pairs. */
+const variadic: Canonical = (editor, node) => {
+  const op = node.op === 'Sum' ? 'Add' : node.op;
+  const [first = '', ...rest] = node.inputs;
+  const last = rest.pop();
+  if (last === undefined || (rest.length === 0 && op === node.op)) return;
+  const left = rest.reduce((sum, input) => editor.emit({ name: node.name, op, inputs: [sum, input] }), first);
+  editor.substitute(node, { op, inputs: [left, last] });
+};
+
+const unaryNames = [
+  'Relu', 'Clip', 'Sigmoid', 'Tanh', 'Exp', 'Log', 'Sqrt', 'Abs', 'Neg', 'LeakyRelu', 'Elu', 'HardSigmoid', 'HardSwish', 'Gelu',
+  'Erf', 'Softplus', 'Mish', 'Reciprocal', 'Floor', 'Ceil', 'Round', 'Sin', 'Cos', 'Sign',
+];
+
+const table: Readonly<Record<string, Canonical>> = {
+  ...Object.fromEntries(unaryNames.map((op) => [op, unary])),
+  Sum: variadic, Min: variadic, Max: variadic,
+  ...canonicalMovement,
+  ...canonicalSpatial,
+  ...canonicalLinear,
+  ...canonicalReduction,
+};
+
+/**
+ * Rewrites the many forms of ONNX operators into the core operators (ops/core.ts), and spatial operators into their
+ * channels-last form between transposes. Needs an inferred graph with folded constants; nodes that are core already, or that
+ * have no other form, stay.
+ * @throws RuntimeError E_MODEL_OP: a form that the engine has no operator for
+ */
+export function canonicalise(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    const current: Node | undefined = editor.has(node) ? node : undefined;
+    if (current !== undefined && Object.hasOwn(table, node.op)) table[node.op]?.(editor, current);
+  }
+  return editor.finish();
+}

@@ -1,0 +1,24 @@
+import { GraphEditor } from '../../graph/editor.js';
+import type { Graph } from '../../graph/graph.js';
+import { fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { batchNormAffine } from '../../ops/normalization.js';
+
+/** BatchNormalization that nothing could absorb, as a multiplication and an addition. */
+export function decomposeBatchNorm(graph: Graph): Graph {
+  const editor = new GraphEditor(graph);
+  for (const node of graph.nodes) {
+    if (node.op !== 'BatchNormalization') continue;
+    const parameters = node.inputs.slice(1, 5).map((name) => editor.constant(name));
+    if (!parameters.every((value): value is TensorValue => value !== undefined)) continue;
+    const affine = batchNormAffine(node, parameters.map(toNumbers));
+    const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
+    const type = editor.type(input);
+    const dims = [affine.mul.length, ...type.shape.slice(2).map(() => 1)];
+    const mul = editor.addConstant(`${node.name}.mul`, fromNumbers('float32', dims, affine.mul));
+    const add = editor.addConstant(`${node.name}.add`, fromNumbers('float32', dims, affine.add));
+    editor.remove(node);
+    const scaledValue = editor.insert({ name: `${node.name}.scaled`, op: 'Mul', inputs: [input, mul] }, type);
+    editor.add({ name: node.name, op: 'Add', inputs: [scaledValue, add], outputs: [output] });
+  }
+  return editor.finish();
+}

@@ -1,0 +1,55 @@
+import type { Graph } from '../../graph/graph.js';
+import { planConv } from '../quantized/conv.js';
+import { planBinary, planPixels, planRequantize, planTable } from '../quantized/elementwise.js';
+import { planMove, planPool, planResize } from '../quantized/movement.js';
+import { tensorQuantization } from '../quantized/parameters.js';
+import type { Planner } from '../quantized/plan.js';
+import { Rewriter } from '../rewriter.js';
+
+/** Ways to compute a quantized tensor in integers, the most specific first. */
+const planners: readonly Planner[] = [planRequantize, planConv, planBinary, planPool, planResize, planPixels, planTable];
+
+/** Values through which a movement of data is followed back; a bound on the recursion. */
+const maximumDepth = 32;
+
+function plannerAtDepth(depth: number): Planner {
+  return (editor, value, q) => {
+    for (const planner of planners) {
+      const build = planner(editor, value, q);
+      if (build !== undefined) return build;
+    }
+    return depth === 0 ? undefined : planMove(editor, value, q, plannerAtDepth(depth - 1));
+  };
+}
+
+/**
+ * Recognises DequantizeLinear -> operator -> [activation] -> QuantizeLinear, and computes the operator on the integers. What
+ * has no integer form stays float, between the DequantizeLinear and QuantizeLinear that the model has around it.
+ */
+export function foldQuantization(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  const plan = plannerAtDepth(maximumDepth);
+  for (const node of graph.nodes) {
+    const value = node.inputs[0] ?? '';
+    if (node.op !== 'QuantizeLinear' || !editor.has(node)) continue;
+    // Computing it here and as float for another reader would do the work twice.
+    if (editor.soleConsumer(value) !== node && editor.producer(value)?.op !== 'DequantizeLinear') continue;
+    const q = tensorQuantization(editor, node);
+    const build = q === undefined ? undefined : plan(editor, value, q);
+    if (build === undefined) continue;
+    replaceOutput(editor, node.outputs[0] ?? '', build);
+  }
+  return editor.finish();
+}
+
+/** Lets `build` make the value that the QuantizeLinear made. */
+function replaceOutput(editor: Rewriter, output: string, build: () => string): void {
+  const old = editor.producer(output);
+  const made = build();
+  if (old !== undefined) editor.remove(old);
+  const maker = editor.producer(made);
+  // A value that others read too (or an input of the graph) keeps its name; the output becomes a view of it.
+  const shared = maker === undefined || maker.outputs[0] !== made || editor.consumers(made).length > 0 || editor.isOutput(made);
+  if (shared) editor.emitTo(output, { name: output, op: 'View', inputs: [made], attributes: { shape: { type: 'ints', value: editor.type(made).shape } } });
+  else editor.replace(maker, { outputs: [output] });
+}

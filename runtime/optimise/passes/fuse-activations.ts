@@ -1,0 +1,71 @@
+import { hasAttribute } from '../../graph/attributes.js';
+import type { Graph, Node } from '../../graph/graph.js';
+import { fromNumbers, sameShape, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { convOperands, fusedUnary, unaryAttributes } from '../../ops/convolution.js';
+import { Rewriter } from '../rewriter.js';
+
+const present = (node: Node, operand: number): boolean => (node.inputs[operand] ?? '') !== '';
+
+/** Sets an operand by position, absent ones before it filled in. */
+function withOperand(inputs: readonly string[], index: number, value: string): string[] {
+  return Array.from({ length: Math.max(inputs.length, index + 1) }, (_, i) => (i === index ? value : (inputs[i] ?? '')));
+}
+
+/** A convolution takes over its only reader: the reader's output, its name, and what it did. */
+function absorb(editor: Rewriter, conv: Node, reader: Node, inputs: readonly string[], attributes: Node['attributes']): void {
+  editor.remove(reader);
+  editor.replace(conv, { name: reader.name, inputs, outputs: reader.outputs, attributes });
+}
+
+function perChannelSlope(editor: Rewriter, node: Node, channels: number): TensorValue | undefined {
+  const slope = editor.constant(node.inputs[1]);
+  if (slope === undefined || (slope.data.length !== 1 && !(slope.data.length === channels && slope.dims.at(-1) === channels))) return undefined;
+  const numbers = toNumbers(slope);
+  return fromNumbers('float32', [channels], Float64Array.from({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0));
+}
+
+/** Whether the convolution has no function yet; the residual, when there is one, must then come before it. */
+const hasNoActivation = (node: Node): boolean => !hasAttribute(node, 'unary') && !present(node, convOperands.slope);
+
+function fuseActivation(editor: Rewriter, conv: Node, reader: Node): boolean {
+  if (!hasNoActivation(conv)) return false;
+  const attributes = new Map(conv.attributes);
+  if (present(conv, convOperands.residual)) attributes.set('residual_first', { type: 'int', value: 1 });
+  if (reader.op === 'Unary') {
+    for (const [name, value] of Object.entries(unaryAttributes(fusedUnary(reader)))) attributes.set(name, value);
+    absorb(editor, conv, reader, conv.inputs, attributes);
+    return true;
+  }
+  if (reader.op !== 'PRelu' || reader.inputs[0] !== conv.outputs[0]) return false;
+  const slope = perChannelSlope(editor, reader, editor.type(conv.outputs[0] ?? '').shape.at(-1) ?? 1);
+  if (slope === undefined) return false;
+  absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.slope, editor.addConstant(`${reader.name}.slope`, slope)), attributes);
+  return true;
+}
+
+function fuseResidual(editor: Rewriter, conv: Node, reader: Node): boolean {
+  if (reader.op !== 'Add' || present(conv, convOperands.residual)) return false;
+  const output = conv.outputs[0] ?? '';
+  const other = reader.inputs.find((input) => input !== output);
+  if (other === undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) return false;
+  absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.residual, other), conv.attributes);
+  return true;
+}
+
+/**
+ * Lets convolutions compute what follows them: an activation, a residual addition, or an addition and then an activation.
+ * Of two convolutions that are added, the later takes the sum.
+ */
+export function fuseActivations(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  for (const start of [...graph.nodes].reverse()) {
+    if (start.op !== 'NhwcConv') continue;
+    let conv = editor.producer(start.outputs[0]);
+    while (conv?.op === 'NhwcConv') {
+      const reader = editor.soleConsumer(conv.outputs[0] ?? '');
+      if (reader === undefined || !(fuseActivation(editor, conv, reader) || fuseResidual(editor, conv, reader))) break;
+      conv = editor.producer(reader.outputs[0]);
+    }
+  }
+  return editor.finish();
+}

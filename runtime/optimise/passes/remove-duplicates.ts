@@ -1,0 +1,23 @@
+import { GraphEditor } from '../../graph/editor.js';
+import type { Graph, Node } from '../../graph/graph.js';
+
+/** Operators worth comparing: cheap to tell apart and often made twice by layout changes and exporters. */
+const compared = new Set(['Transpose', 'View', 'QuantizeLinear', 'DequantizeLinear', 'StridedSlice', 'LutQ8', 'Unary']);
+
+const keyOf = (node: Node): string => JSON.stringify([node.op, node.inputs, [...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1))]);
+
+/** Nodes that compute the same from the same inputs become one. */
+export function removeDuplicates(graph: Graph): Graph {
+  const editor = new GraphEditor(graph);
+  const seen = new Map<string, string>();
+  for (const original of graph.nodes) {
+    const output = original.outputs[0] ?? '';
+    const node = editor.producer(output);
+    if (node === undefined || !compared.has(node.op) || editor.isOutput(output)) continue;
+    const key = keyOf(node);
+    const twin = seen.get(key);
+    if (twin === undefined) seen.set(key, output);
+    else if (editor.redirect(output, twin)) editor.remove(node);
+  }
+  return editor.finish();
+}

@@ -1,0 +1,115 @@
+import { int, intAttribute, ints, requiredInt, requiredInts, type Attribute } from '../../graph/attributes.js';
+import type { Graph, Node } from '../../graph/graph.js';
+import { compose, inverse, isIdentityPermutation, keepsOrder, type Permutation } from '../../graph/permutation.js';
+import { elementCount, reshaped, type Shape } from '../../graph/tensor-value.js';
+import { viewAttributes } from '../../ops/core.js';
+import { transposeValue } from '../../ops/movement.js';
+import { Rewriter } from '../rewriter.js';
+
+/** How an operator that works on transposed data must be told so: attributes of the same operator on the data before. */
+type Remap = (node: Node, perm: Permutation) => Readonly<Record<string, Attribute>>;
+
+const unchanged: Remap = (node) => Object.fromEntries(node.attributes);
+const axis = (name: string): Remap => (node, perm) => ({ ...Object.fromEntries(node.attributes), [name]: int(perm[requiredInt(node, name)] ?? 0) });
+
+/** Values by axis of the result, as values by axis of the data before. */
+function perAxis(values: readonly number[], perm: Permutation): number[] {
+  const result = new Array<number>(values.length).fill(0);
+  perm.forEach((from, i) => (result[from] = values[i] ?? 0));
+  return result;
+}
+const lists = (...names: string[]): Remap => (node, perm) => ({
+  ...Object.fromEntries(node.attributes),
+  ...Object.fromEntries(names.map((name) => [name, ints(perAxis(requiredInts(node, name), perm))])),
+});
+
+const quantization: Remap = (node, perm) => ({ axis: int(perm[intAttribute(node, 'axis', 1)] ?? 0) });
+
+/** Operators that a transpose passes through, and which of their operands it concerns. */
+const rules: Readonly<Record<string, { operands: 'first' | 'all'; remap: Remap }>> = {
+  Unary: { operands: 'first', remap: unchanged },
+  Cast: { operands: 'first', remap: unchanged },
+  QuantizeLinear: { operands: 'first', remap: quantization },
+  DequantizeLinear: { operands: 'first', remap: quantization },
+  AxisSoftmax: { operands: 'first', remap: axis('axis') },
+  Reduce: { operands: 'first', remap: (node, perm) => ({ ...Object.fromEntries(node.attributes), axes: ints(requiredInts(node, 'axes').map((a) => perm[a] ?? 0)) }) },
+  StridedSlice: { operands: 'first', remap: lists('starts', 'steps', 'extent') },
+  PadNd: { operands: 'first', remap: lists('before', 'after') },
+  BroadcastTo: { operands: 'first', remap: lists('shape') },
+  Concat: { operands: 'all', remap: axis('axis') },
+  ...Object.fromEntries(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Min', 'Max', 'PRelu'].map((op) => [op, { operands: 'all' as const, remap: unchanged }])),
+};
+
+const permOf = (node: Node): readonly number[] => requiredInts(node, 'perm');
+
+/** The permutation that most operands have been through, if undoing it on the others costs less than it saves. */
+function commonPermutation(editor: Rewriter, values: readonly string[], rank: number): readonly number[] | undefined {
+  const data = values.filter((value) => editor.constant(value) === undefined);
+  const found = data.map((value) => editor.producer(value)).find((producer) => producer?.op === 'Transpose');
+  if (found === undefined) return undefined;
+  const perm = permOf(found);
+  if (perm.length !== rank) return undefined;
+  let saved = 0;
+  let spent = 0;
+  for (const value of data) {
+    const producer = editor.producer(value);
+    if (producer?.op === 'Transpose' && permOf(producer).join() === perm.join()) saved++;
+    else if (!keepsOrder(inverse(perm), raised(editor.type(value).shape, rank))) spent++;
+  }
+  return saved > spent ? perm : undefined;
+}
+
+/** A shape with leading ones up to `rank`. */
+const raised = (shape: Shape, rank: number): number[] => [...new Array<number>(rank - shape.length).fill(1), ...shape];
+
+/** The value before `perm`: the input of its Transpose, else the value put through the inverse. */
+function before(editor: Rewriter, value: string, perm: Permutation): string {
+  const producer = editor.producer(value);
+  if (producer?.op === 'Transpose' && permOf(producer).join() === perm.join()) return producer.inputs[0] ?? '';
+  const shape = raised(editor.type(value).shape, perm.length);
+  const constant = editor.constant(value);
+  if (constant !== undefined) {
+    return elementCount(shape) === 1 ? value : editor.addConstant(value, transposeValue(reshaped(constant, shape), inverse(perm)));
+  }
+  const full = shape.length === editor.type(value).shape.length ? value : editor.emit({ name: value, op: 'View', inputs: [value], attributes: viewAttributes(shape) });
+  return editor.emit({ name: value, op: 'Transpose', inputs: [full], attributes: { perm: ints(inverse(perm)) } });
+}
+
+function sink(editor: Rewriter, node: Node): void {
+  const rule = rules[node.op];
+  if (rule === undefined || node.outputs.length !== 1) return;
+  const output = node.outputs[0] ?? '';
+  const rank = editor.type(output).shape.length;
+  const operands = rule.operands === 'first' ? node.inputs.slice(0, 1) : node.inputs;
+  const perm = commonPermutation(editor, operands, rank);
+  if (perm === undefined) return;
+  editor.remove(node);
+  const inputs = [...operands.map((value) => before(editor, value, perm)), ...node.inputs.slice(operands.length)];
+  const result = editor.emit({ name: node.name, op: node.op, inputs, attributes: rule.remap(node, perm) });
+  editor.emitTo(output, { name: `${node.name}.t`, op: 'Transpose', inputs: [result], attributes: { perm: ints(perm) } });
+}
+
+/** Transpose of a transpose: one, or none. */
+function merge(editor: Rewriter, node: Node): void {
+  const producer = editor.producer(node.inputs[0]);
+  if (producer?.op !== 'Transpose') return;
+  const perm = compose(permOf(producer), permOf(node));
+  const inputs = [producer.inputs[0] ?? ''];
+  // Types of values stay, so an identity becomes a View and remove-identities takes it out.
+  if (isIdentityPermutation(perm)) editor.substitute(node, { op: 'View', inputs, attributes: viewAttributes(editor.type(inputs[0] ?? '').shape) });
+  else editor.substitute(node, { op: 'Transpose', inputs, attributes: { perm: ints(perm) } });
+}
+
+/**
+ * Moves transposes towards the outputs, through operators that can work on the data as it was before, until they meet and
+ * cancel. With the channels-last form of convolutions this leaves transposes only where a model's interface needs them.
+ */
+export function sinkTransposes(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    if (!editor.has(node)) continue;
+    if (node.op === 'Transpose') merge(editor, node);
+    else sink(editor, node);
+  }
+  return editor.finish();
+}

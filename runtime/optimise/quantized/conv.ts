@@ -1,0 +1,127 @@
+import { float, int, intAttribute, type Attribute } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { fusedUnary } from '../../ops/convolution.js';
+import { quantizationOf, rangeOf } from '../../ops/quantization.js';
+import type { Rewriter } from '../rewriter.js';
+import { quantizedBounds, quantizedSource, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
+import type { Planner } from './plan.js';
+
+/** Convolution and what follows it before the result is quantized. */
+interface Chain {
+  readonly conv: Node;
+  readonly low: number;
+  readonly high: number;
+  /** Factor of negative sums for each output channel (PRelu, LeakyRelu). */
+  readonly slope: Float64Array | undefined;
+}
+
+/** Walks from the value to be quantized up to its convolution; every link must have no other reader. */
+function chainOf(editor: Rewriter, value: string): Chain | undefined {
+  const node = editor.producer(value);
+  if (node?.op === 'NhwcConv') return { conv: node, low: -Infinity, high: Infinity, slope: undefined };
+  const input = node?.inputs[0] ?? '';
+  const conv = editor.producer(input);
+  if (node === undefined || conv?.op !== 'NhwcConv' || editor.soleConsumer(input) !== node) return undefined;
+  const channels = editor.type(input).shape.at(-1) ?? 1;
+  if (node.op === 'PRelu') {
+    const slope = editor.constant(node.inputs[1]);
+    const perChannel = slope !== undefined && (slope.data.length === 1 || (slope.data.length === channels && slope.dims.at(-1) === channels));
+    if (!perChannel) return undefined;
+    const numbers = toNumbers(slope);
+    return { conv, low: -Infinity, high: Infinity, slope: Float64Array.from({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0) };
+  }
+  if (node.op !== 'Unary') return undefined;
+  const { kind, alpha, beta } = fusedUnary(node);
+  switch (kind) {
+    case 'relu': return { conv, low: 0, high: Infinity, slope: undefined };
+    case 'clip': return { conv, low: alpha, high: beta, slope: undefined };
+    case 'leaky_relu': return { conv, low: -Infinity, high: Infinity, slope: new Float64Array(channels).fill(alpha) };
+    default: return undefined;
+  }
+}
+
+interface Weights {
+  readonly values: TensorValue;
+  /** One for each output channel. */
+  readonly scales: Float32Array;
+}
+
+/** Weights as s8 in [-127, 127] around 0; undefined when they are not of that kind. */
+function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
+  const node = editor.producer(name);
+  const stored = editor.constant(node?.inputs[0]);
+  const scale = editor.constant(node?.inputs[1]);
+  if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
+  const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
+  if (q.scales.length > 1 && q.axis !== 0) return undefined;
+  const outputs = stored.dims[0] ?? 1;
+  const inner = elementCount(stored.dims) / outputs;
+  const zeroPoint = (i: number) => q.zeroPoints[q.zeroPoints.length === 1 ? 0 : Math.floor(i / inner)] ?? 0;
+  const centred = Float64Array.from(toNumbers(stored), (w, i) => w - zeroPoint(i));
+  if (centred.some((w) => w < -127 || w > 127)) return undefined;
+  const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
+  return { values: fromNumbers('int8', stored.dims, centred), scales };
+}
+
+/** Bias in steps of x_scale * w_scale, or undefined when it is not constant or does not fit 32 bits. */
+function integerBias(editor: Rewriter, name: string, steps: Float32Array): TensorValue | undefined {
+  const constant = editor.constant(name);
+  const bias = constant === undefined ? dequantizedConstant(editor, name) : Float64Array.from(toNumbers(constant));
+  if (bias?.length !== steps.length) return undefined;
+  const values = bias.map((b, o) => Math.round(b / (steps[o] ?? 1)));
+  const [low, high] = rangeOf('int32');
+  return values.every((b) => b >= low && b <= high) ? fromNumbers('int32', [steps.length], values) : undefined;
+}
+
+/** In double precision: a 32-bit integer times a scale does not fit a float32. */
+function dequantizedConstant(editor: Rewriter, name: string): Float64Array | undefined {
+  const node = editor.producer(name);
+  const stored = editor.constant(node?.inputs[0]);
+  const scale = editor.constant(node?.inputs[1]);
+  if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
+  const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
+  const at = (i: number) => (q.scales.length === 1 ? 0 : i);
+  return Float64Array.from(toNumbers(stored), (b, i) => (b - (q.zeroPoints[at(i)] ?? 0)) * (q.scales[at(i)] ?? 1));
+}
+
+/** Attributes that place the result: without a residual only the `mid` ones count. */
+function resultAttributes(x: QuantizedValue, q: TensorQuantization, [low, high]: readonly [number, number]): Record<string, Attribute> {
+  return {
+    y_type: yType(q),
+    x_zp: int(x.q.zeroPoint),
+    mid_zp: int(q.zeroPoint), mid_lo: int(low), mid_hi: int(high),
+    res_zp: int(0), y_zp: int(q.zeroPoint), y_lo: int(low), y_hi: int(high),
+    mid_mul: float(1), res_mul: float(1),
+  };
+}
+
+/** Convolution of quantized data by quantized weights, with its activation. */
+export const planConv: Planner = (editor, value, q) => {
+  const chain = chainOf(editor, value);
+  if (chain === undefined) return undefined;
+  const { conv, slope } = chain;
+  const x = quantizedSource(editor, conv.inputs[0] ?? '');
+  const weights = symmetricWeights(editor, conv.inputs[1] ?? '');
+  if (x === undefined || weights === undefined) return undefined;
+  const steps = weights.scales.map((scale) => Math.fround(x.q.scale * scale));
+  const biasName = conv.inputs[2] ?? '';
+  const bias = biasName === '' ? undefined : integerBias(editor, biasName, steps);
+  if (biasName !== '' && bias === undefined) return undefined;
+  // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
+  const scale = steps.map((step) => Math.fround(step / q.scale));
+  return () => {
+    const name = editor.producer(value)?.name ?? conv.name;
+    const inputs = [
+      x.value,
+      editor.addConstant(`${conv.inputs[1]}.s8`, weights.values),
+      bias === undefined ? '' : editor.addConstant(`${name}.bias`, bias),
+      editor.addConstant(`${name}.scale`, float32s(scale)),
+      ...(slope === undefined ? [] : [editor.addConstant(`${name}.scale_neg`, float32s(scale.map((s, o) => s * (slope[o] ?? 0))))]),
+    ];
+    const bounds = quantizedBounds(q, chain.low, chain.high);
+    const geometry = Object.fromEntries(['strides', 'pads', 'dilations'].map((key) => [key, conv.attributes.get(key) ?? int(0)]));
+    const attributes = { ...geometry, group: int(intAttribute(conv, 'group', 1)), ...resultAttributes(x, q, bounds) };
+    return editor.emit({ name, op: 'ConvQ8', inputs, attributes });
+  };
+};

@@ -1,0 +1,235 @@
+import { intAttribute } from '../graph/attributes.js';
+import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { elementCount, isByte, sameShape, type Shape } from '../graph/tensor-value.js';
+import { coreSlice } from '../ops/core.js';
+import { layOut } from './arena.js';
+import { liveness, union, type Interval } from './liveness.js';
+
+/** Where a value lives. */
+export interface Placement {
+  /** Bytes from the start of the arena. */
+  readonly offset: number;
+  /** Elements between successive indices of the second-to-last axis. */
+  readonly pixelStride: number;
+}
+
+export interface StoragePlan {
+  /** Every value that is not a constant. */
+  readonly placements: ReadonlyMap<string, Placement>;
+  readonly arenaBytes: number;
+  /** Nodes that need no operation: their output is memory that is written already. */
+  readonly elided: ReadonlySet<Node>;
+  /** For each Concat, which of its inputs are written in place by whoever makes them. */
+  readonly inPlaceInputs: ReadonlyMap<Node, ReadonlySet<number>>;
+}
+
+/** Pixels of 8-bit feature maps start at multiples of this many bytes (program.h). */
+const bytePixelAlignment = 16;
+
+const elementBytes = (dtype: string): number => (dtype === 'uint8' || dtype === 'int8' ? 1 : 4);
+const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
+const pixels = (shape: Shape): number => elementCount(shape) / Math.max(1, lastDim(shape));
+
+/**
+ * Values that share their memory from the first element to the last (a tensor and its views). A group may lie inside
+ * another: a part of a concatenation, or of what is sliced.
+ */
+interface Group {
+  members: string[];
+  life: Interval;
+  /** Its members differ in their last axis, or an operator demands it: no gaps between pixels. */
+  dense: boolean;
+  parent?: { group: Group; offset: number; stride: number };
+  children: Group[];
+}
+
+class StoragePlanner {
+  private readonly groups = new Map<string, Group>();
+  private readonly elided = new Set<Node>();
+  private readonly inPlace = new Map<Node, Set<number>>();
+
+  constructor(private readonly graph: Graph) {
+    for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
+  }
+
+  plan(): StoragePlan {
+    this.demandDense();
+    for (const node of this.graph.nodes) if (node.op === 'View') this.joinView(node);
+    for (const node of [...this.graph.nodes].reverse()) if (node.op === 'Concat') this.placeParts(node);
+    for (const node of this.graph.nodes) if (node.op === 'StridedSlice') this.placeSlice(node);
+    this.graph.nodes.forEach((node, step) => this.reuseInput(node, step));
+    return this.assign();
+  }
+
+  private shape(value: string): Shape {
+    return typeOf(this.graph, value).shape;
+  }
+  private bytes(value: string): number {
+    return elementBytes(typeOf(this.graph, value).dtype);
+  }
+  private group(value: string): Group | undefined {
+    return this.groups.get(value);
+  }
+
+  /** A gather reads and writes dense tensors. */
+  private demandDense(): void {
+    for (const node of this.graph.nodes) {
+      if (node.op !== 'Gather') continue;
+      for (const value of [...node.inputs, ...node.outputs]) {
+        const group = this.group(value);
+        if (group !== undefined) group.dense = true;
+      }
+    }
+  }
+
+  /** Whether a group's pixels may be without gaps: feature maps of bytes that a kernel slides over want theirs aligned. */
+  private mayBeDense(group: Group): boolean {
+    return group.members.every((value) => {
+      if (!isByte(typeOf(this.graph, value).dtype) || lastDim(this.shape(value)) % bytePixelAlignment === 0) return true;
+      return !this.graph.nodes.some((node) => ['ConvQ8', 'PoolQ8', 'ResizeQ8'].includes(node.op) && node.inputs[0] === value);
+    });
+  }
+
+  private joinView(node: Node): void {
+    const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
+    const [x, y] = [this.group(input), this.group(output)];
+    if (x === undefined || y === undefined || x === y) return;
+    const reshapes = lastDim(this.shape(input)) !== lastDim(this.shape(output));
+    const dense = x.dense || y.dense || reshapes;
+    const joined: Group = { members: [...x.members, ...y.members], life: union(x.life, y.life), dense, children: [] };
+    if (dense && !this.mayBeDense(joined)) return;
+    for (const member of joined.members) this.groups.set(member, joined);
+    this.elided.add(node);
+  }
+
+  /** Elements between the pixels of a value. */
+  private strideOf(value: string): number {
+    const group = this.group(value);
+    const last = lastDim(this.shape(value));
+    if (group === undefined || group.dense) return last;
+    if (group.parent !== undefined) return group.parent.stride;
+    if (!isByte(typeOf(this.graph, value).dtype) || pixels(this.shape(value)) === 1) return last;
+    return Math.ceil(last / bytePixelAlignment) * bytePixelAlignment;
+  }
+
+  /** Where part [start, start + size) of an axis of `whole` lies in it, undefined when that is not one run of pixels. */
+  private partOf(whole: string, axis: number, start: number): { offset: number; channels: boolean } | undefined {
+    const shape = this.shape(whole);
+    const stride = this.strideOf(whole);
+    if (axis === shape.length - 1) return { offset: start, channels: true };
+    if (elementCount(shape.slice(0, axis)) !== 1) return undefined;
+    return { offset: start * pixels(shape.slice(axis + 1)) * stride, channels: false };
+  }
+
+  /** Puts a group inside another; false when their strides do not agree. */
+  private nest(child: Group, whole: string, part: string, at: { offset: number; channels: boolean }): boolean {
+    const parent = this.group(whole);
+    if (parent === undefined || parent === child || child.parent !== undefined || this.contains(child, parent)) return false;
+    const stride = this.strideOf(whole);
+    const alone = pixels(this.shape(part)) === 1;
+    const dense = stride === lastDim(this.shape(part)) || alone;
+    if (child.dense && !dense) return false;
+    if (!dense && child.members.some((member) => lastDim(this.shape(member)) !== lastDim(this.shape(part)))) return false;
+    // Children of a group were placed by its stride, which must not change any more.
+    if (child.children.length > 0 && !child.dense && this.strideOf(part) !== stride) return false;
+    child.parent = { group: parent, offset: at.offset, stride };
+    parent.children.push(child);
+    return true;
+  }
+
+  private contains(outer: Group, inner: Group): boolean {
+    for (let at: Group | undefined = inner; at !== undefined; at = at.parent?.group) if (at === outer) return true;
+    return false;
+  }
+
+  private placeParts(node: Node): void {
+    const whole = node.outputs[0] ?? '';
+    const axis = intAttribute(node, 'axis', 0);
+    const placed = new Set<number>();
+    const seen = new Set<string>();
+    let start = 0;
+    node.inputs.forEach((part, i) => {
+      const at = this.partOf(whole, axis, start);
+      start += this.shape(part)[axis] ?? 0;
+      const child = this.group(part);
+      if (at === undefined || child === undefined || seen.has(part)) return;
+      seen.add(part);
+      if (this.nest(child, whole, part, at)) placed.add(i);
+    });
+    this.inPlace.set(node, placed);
+    if (placed.size === node.inputs.length) this.elided.add(node);
+  }
+
+  private placeSlice(node: Node): void {
+    const [whole = '', part = ''] = [node.inputs[0], node.outputs[0]];
+    const { starts, steps, extent } = coreSlice(node);
+    const shape = this.shape(whole);
+    const cut = extent.flatMap((size, axis) => (size === shape[axis] ? [] : [axis]));
+    const [axis] = cut;
+    if (axis === undefined || cut.length > 1 || steps.some((step) => step !== 1)) return;
+    const at = this.partOf(whole, axis, starts[axis] ?? 0);
+    const child = this.group(part);
+    if (at === undefined || child === undefined || child.children.length > 0) return;
+    if (this.nest(child, whole, part, at)) this.elided.add(node);
+  }
+
+  private rootOf(group: Group): Group {
+    let root = group;
+    while (root.parent !== undefined) root = root.parent.group;
+    return root;
+  }
+
+  private lifeOf(group: Group): Interval {
+    return group.children.reduce((life, child) => union(life, this.lifeOf(child)), group.life);
+  }
+
+  /** Elementwise float operators may overwrite an operand that nobody reads afterwards. */
+  private reuseInput(node: Node, step: number): void {
+    if (node.op !== 'Unary' && node.op !== 'BinaryF32') return;
+    const output = node.outputs[0] ?? '';
+    const y = this.group(output);
+    if (y === undefined || y.parent !== undefined) return;
+    for (const input of node.inputs) {
+      const x = this.group(input);
+      if (x === undefined || x === y || x.parent !== undefined) continue;
+      const alike = sameShape(this.shape(input), this.shape(output)) && this.strideOf(input) === this.strideOf(output);
+      if (!alike || this.lifeOf(x).last !== step || this.lifeOf(y).first !== step) continue;
+      y.parent = { group: x, offset: 0, stride: this.strideOf(output) };
+      x.children.push(y);
+      return;
+    }
+  }
+
+  private groupBytes(group: Group): number {
+    return Math.max(...group.members.map((value) => {
+      const shape = this.shape(value);
+      return ((pixels(shape) - 1) * this.strideOf(value) + lastDim(shape)) * this.bytes(value);
+    }));
+  }
+
+  private assign(): StoragePlan {
+    const roots = [...new Set([...this.groups.values()].map((group) => this.rootOf(group)))];
+    const blocks = roots.map((root) => ({ bytes: this.groupBytes(root), life: this.lifeOf(root) }));
+    const { offsets, bytes } = layOut(blocks);
+    const base = new Map(roots.map((root, i) => [root, offsets[i] ?? 0]));
+    const placements = new Map<string, Placement>();
+    for (const [value, group] of this.groups) {
+      let elements = 0;
+      let at = group;
+      while (at.parent !== undefined) {
+        elements += at.parent.offset;
+        at = at.parent.group;
+      }
+      placements.set(value, { offset: (base.get(at) ?? 0) + elements * this.bytes(value), pixelStride: this.strideOf(value) });
+    }
+    return { placements, arenaBytes: bytes, elided: this.elided, inPlaceInputs: this.inPlace };
+  }
+}
+
+/**
+ * Plans the memory of a graph of core operators: views and slices are aliases, parts of a concatenation are written where
+ * they end up, elementwise operators work in place, and the rest shares one arena by lifetime.
+ */
+export function planStorage(graph: Graph): StoragePlan {
+  return new StoragePlanner(graph).plan();
+}
