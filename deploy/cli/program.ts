@@ -6,6 +6,9 @@ import { register as registerCompare } from './commands/compare.js';
 import { register as registerCompress } from './commands/compress.js';
 import { register as registerPackage } from './commands/package.js';
 import { register as registerRun } from './commands/run.js';
+import { register as registerPublish } from './commands/publish.js';
+import { register as registerAgent } from './commands/agent.js';
+import { register as registerUp } from './commands/up.js';
 
 /** One line a command, in the order of --help. */
 const commands: readonly ((program: Command) => void)[] = [
@@ -14,6 +17,9 @@ const commands: readonly ((program: Command) => void)[] = [
   registerCompare,
   registerRun,
   registerPackage,
+  registerPublish,
+  registerAgent,
+  registerUp,
 ];
 
 /** Where the command line writes; a test captures it. */

