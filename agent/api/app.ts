@@ -57,7 +57,7 @@ export function createApp(parts: ApiParts): Hono {
     if (!allowedOrigin(c.req.header('origin'), host, options)) return refuse(c, 403, 'Expected no Origin, this API itself, or one of api.allowed_origins');
     await next();
   });
-  app.use('*', cors({ exposeHeaders: ['x-sterna-sequence'], origin: (origin) => (parts.guard().allowedOrigins.includes(origin) ? origin : null) }));
+  app.use('*', cors({ exposeHeaders: ['x-frame-sequence'], origin: (origin) => (parts.guard().allowedOrigins.includes(origin) ? origin : null) }));
   app.use('*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => refuse(c, 413, `Expected a body of at most ${MAX_BODY_BYTES} bytes`) }));
   app.onError((error, c) => c.json({ error: toCodedError(error) }, statusOf(error)));
   app.notFound((c) => refuse(c, 404, `There is no ${c.req.method} ${c.req.path}`));
@@ -78,7 +78,7 @@ export function createApp(parts: ApiParts): Hono {
     const frame = parts.latestFrame();
     if (frame === null) throw new AgentError('E_NO_FRAME', 'No frame has arrived yet');
     const jpeg = await parts.runtime.encodeJpeg(frame);
-    return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'cache-control': 'no-store', 'x-sterna-sequence': String(frame.sequence) });
+    return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'cache-control': 'no-store', 'x-frame-sequence': String(frame.sequence) });
   });
   addGallery(app, parts);
   return app;

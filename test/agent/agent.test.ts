@@ -1,0 +1,229 @@
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { deviceTopic } from '../../agent/contracts/index.js';
+import { parseConfig, startAgent, type Agent, type Config } from '../../agent/main.js';
+import { aedesBroker, freePort, mosquittoBroker, mosquittoMissing, proxy, type TestBroker } from './support/brokers.js';
+import { FakeRuntime, packageBytes, type FakePackage } from './support/fake-runtime.js';
+import { FleetSide } from './support/fleet-side.js';
+import { desiredPackage, quietLog, temporaryFolder, until } from './support/tools.js';
+
+const address = { fleet: 'test', device: 'door' };
+const one: FakePackage = { name: 'faces', version: '1.0.0', padding: 5000 };
+const two: FakePackage = { name: 'faces', version: '2.0.0', padding: 9000 };
+const packages = new Map([one, two].map((fake) => [desiredPackage(fake, packageBytes(fake)).digest, packageBytes(fake)]));
+const wanted = (fake: FakePackage): ReturnType<typeof desiredPackage> => desiredPackage(fake, packageBytes(fake));
+
+function config(over: { url: string | null; state?: string; broker?: Record<string, unknown>; telemetryMs?: number }): Config {
+  return parseConfig({
+    device_id: address.device, fleet: address.fleet, state_dir: over.state ?? temporaryFolder(),
+    broker: { url: over.url, ...over.broker }, camera: { input: '/camera', loop: true }, api: { port: 0 },
+    telemetry: { interval_ms: over.telemetryMs ?? 1000 }, ota: { stall_ms: 200 },
+  });
+}
+
+async function start(settings: Config, runtime = new FakeRuntime()): Promise<{ agent: Agent; runtime: FakeRuntime }> {
+  const agent = await startAgent(settings, { runtime, log: quietLog, env: {}, backoff: { baseMs: 20, capMs: 100 } });
+  onTestFinished(() => agent.stop());
+  return { agent, runtime };
+}
+
+const connected = (agent: Agent): boolean => {
+  const { broker } = agent.status();
+  return typeof broker === 'object' && broker !== null && 'state' in broker && broker.state === 'connected';
+};
+
+describe.each([
+  { name: 'aedes (MQTT 3.1.1)', open: () => aedesBroker(), skip: false, protocol: '3.1.1' },
+  { name: mosquittoMissing ? 'mosquitto (skipped: it is not installed)' : 'mosquitto (MQTT 5)', open: () => mosquittoBroker(), skip: mosquittoMissing, protocol: '5' },
+])('a device with $name', ({ open, skip, protocol }) => {
+  it.skipIf(skip)('receives a package, runs it, reports, and says goodbye', async () => {
+    const broker = await open();
+    const fleet = await FleetSide.connect(broker.url, address);
+    fleet.packages = packages;
+    const { agent, runtime } = await start(config({ url: broker.url }));
+    await until('online', () => fleet.statuses.at(-1)?.state === 'online');
+    expect(agent.status()['broker']).toMatchObject({ state: 'connected', protocol });
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
+    await fleet.untilReported('version 1', (r) => r.slots.active?.version === '1.0.0' && r.ota.state === 'committed');
+    await fleet.desire({ generation: 2, settings: { telemetry_interval_ms: 1000, match_threshold: 0.6 }, package: wanted(two) });
+    await fleet.untilReported('version 2', (r) => r.slots.active?.version === '2.0.0' && r.slots.previous?.version === '1.0.0' && r.generation_applied === 2);
+    expect(runtime.opened.at(-1)?.overrides).toEqual({ match_threshold: 0.6 });
+    await until('telemetry of version 2', () => fleet.telemetry.some((t) => t.model?.version === '2.0.0' && (t.counters['frames_processed_total'] ?? 0) > 10));
+    // Twice: the new threshold opens version 1 again at once, version 2 comes when it is there.
+    expect(fleet.telemetry.at(-1)?.counters).toMatchObject({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, model_swaps_total: 2 });
+    expect(fleet.events.filter((e) => e.type === 'model').map((e) => [e.action, e.package.version])).toEqual([['activated', '1.0.0'], ['activated', '2.0.0']]);
+    await agent.stop();
+    await until('stopped', () => fleet.statuses.at(-1)?.state === 'stopped');
+    expect([...fleet.kinds].sort()).toEqual(['caps', 'event', 'ota_get', 'reported', 'status', 'telemetry']);
+    expect(runtime.open).toBe(0);
+    expect(runtime.gallery.closed).toBe(true);
+  });
+
+  it.skipIf(skip)('loses its connection in the middle of a download and goes on', async () => {
+    const broker = await open();
+    const through = await proxy(broker.port);
+    const fleet = await FleetSide.connect(broker.url, address);
+    fleet.packages = packages;
+    fleet.budget = 10;
+    const { agent } = await start(config({ url: through.url }));
+    await until('online', () => fleet.statuses.at(-1)?.state === 'online');
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(two) });
+    await until('10 blocks', () => fleet.budget === 0);
+    through.dropAll();
+    await until('the will', () => fleet.statuses.some((s) => s.state === 'offline'));
+    fleet.budget = Infinity;
+    await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
+    const births = fleet.statuses.filter((s) => s.state === 'online').map((s) => s.birth_seq);
+    expect(births).toEqual([...births].sort((a, b) => a - b));
+    expect(new Set(births).size).toBeGreaterThanOrEqual(2);
+    await agent.stop();
+  });
+});
+
+describe('a broker that is away', () => {
+  it('costs nothing: the device runs, and what happened meanwhile arrives later, flagged', async () => {
+    const port = await freePort();
+    const { agent, runtime } = await start(config({ url: `mqtt://127.0.0.1:${port}` }));
+    runtime.detections = [{ box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
+    await until('two windows', () => { const { outbox } = agent.status(); return typeof outbox === 'object' && outbox !== null && 'messages' in outbox && Number(outbox.messages) >= 2; });
+    const broker = await aedesBroker(port);
+    const fleet = await FleetSide.connect(broker.url, address);
+    await until('backfill', () => fleet.telemetry.filter((t) => t.backfill).length >= 2);
+    expect(fleet.telemetry.filter((t) => t.backfill).map((t) => t.seq).slice(0, 2)).toEqual([0, 1]);
+    await until('live', () => fleet.telemetry.some((t) => !t.backfill));
+  });
+
+  it('that refuses the password is a fault with a code, and the right password ends it', async () => {
+    if (mosquittoMissing) return expect(mosquittoMissing).toBe(true);
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'users'), 'door:secret\n', { mode: 0o600 });
+    await new Promise<void>((resolve) => spawn('mosquitto_passwd', ['-U', join(folder, 'users')]).once('exit', () => resolve()));
+    const broker = await mosquittoBroker([`password_file ${join(folder, 'users')}`, 'allow_anonymous false', 'user root']);
+    writeFileSync(join(folder, 'password'), 'wrong\n');
+    const { agent } = await start(config({ url: broker.url, broker: { username: 'door', password_file: join(folder, 'password') } }));
+    await until('refused', () => JSON.stringify(agent.status()['faults']).includes('E_BROKER_REFUSED'));
+    writeFileSync(join(folder, 'password'), 'secret\n');
+    await until('connected', () => connected(agent));
+    expect(JSON.stringify(agent.status()['faults'])).not.toContain('E_BROKER_REFUSED');
+  });
+});
+
+describe('commands', () => {
+  async function device(): Promise<{ fleet: FleetSide; broker: TestBroker; agent: Agent }> {
+    const broker = await aedesBroker();
+    const fleet = await FleetSide.connect(broker.url, address);
+    fleet.packages = packages;
+    const { agent } = await start(config({ url: broker.url }));
+    await until('online', () => fleet.statuses.at(-1)?.state === 'online');
+    return { fleet, broker, agent };
+  }
+
+  it('are answered once for each id, and refused when unknown, expired, or impossible', async () => {
+    const { fleet } = await device();
+    expect(await fleet.command('self-test', 'a1')).toMatchObject({ ok: false, code: 'E_NO_MODEL' });
+    expect(await fleet.command('rollback', 'a2')).toMatchObject({ ok: false, code: 'E_OTA_NO_PREVIOUS' });
+    expect(await fleet.command('fly', 'a3')).toMatchObject({ ok: false, code: 'E_COMMAND' });
+    expect(await fleet.command('rebirth', 'a4', {}, 1)).toMatchObject({ ok: false, code: 'E_COMMAND' });
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
+    await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
+    const first = await fleet.command('bench', 'b1');
+    expect(first).toMatchObject({ ok: true, result: { p99_ms: 1, golden: 1, golden_failed: 0 } });
+    expect(await fleet.command('bench', 'b1')).toEqual(first);
+    expect(await fleet.command('self-test', 'b2')).toMatchObject({ ok: true });
+    expect(await fleet.command('log-tail', 'b3', { lines: 3 })).toMatchObject({ ok: true });
+    expect(await fleet.command('log-tail', 'b4', { lines: -3 })).toMatchObject({ ok: false, code: 'E_COMMAND' });
+    const reports = fleet.reported.length;
+    expect(await fleet.command('rebirth', 'b5')).toMatchObject({ ok: true });
+    expect(fleet.reported.length).toBeGreaterThan(reports);
+  });
+
+  it('and everything else from the broker may be hostile', async () => {
+    const { fleet, agent } = await device();
+    const send = (kind: 'desired', payload: Buffer): Promise<unknown> => fleet.client.publishAsync(deviceTopic(address, { kind }), payload, { qos: 1 });
+    await send('desired', Buffer.from('not json'));
+    await send('desired', Buffer.from(JSON.stringify({ schema_version: 7, generation: 1 })));
+    await send('desired', Buffer.from(JSON.stringify({ schema_version: 1, generation: 1, package: { digest: '../../etc/passwd' } })));
+    await send('desired', Buffer.alloc(0));
+    await fleet.client.publishAsync(`sterna/v1/test/door/ota/block/00000000/7`, Buffer.from('junk'), { qos: 1 });
+    await fleet.client.publishAsync(`sterna/v1/test/door/cmd/self-test`, Buffer.from('{'), { qos: 1 });
+    await fleet.client.publishAsync(`sterna/v1/test/door/cmd/rollback`, Buffer.from('{"schema_version":1,"id":"x"}'), { qos: 1, retain: true });
+    await until('faults', () => fleet.events.some((e) => e.type === 'fault' && e.error.code === 'E_PAYLOAD_VERSION'));
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
+    await fleet.untilReported('committed all the same', (r) => r.ota.state === 'committed');
+    expect(JSON.stringify(agent.status()['counters'])).toContain('"messages_refused_total":4');
+  });
+});
+
+describe('presence and faults', () => {
+  it('become events', async () => {
+    const broker = await aedesBroker();
+    const fleet = await FleetSide.connect(broker.url, address);
+    fleet.packages = packages;
+    const { runtime } = await start(config({ url: broker.url }));
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
+    await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
+    runtime.detections = [{ box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
+    await until('appeared', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'appeared'));
+    runtime.detections = [];
+    await until('left', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'left'));
+    expect(fleet.events.filter((e) => e.type === 'recognition').map((e) => [e.action, e.person?.name, e.model.version])).toEqual([['appeared', 'Ann', '1.0.0'], ['left', 'Ann', '1.0.0']]);
+  });
+
+  it('a camera that cannot be opened is tried again', async () => {
+    const runtime = new FakeRuntime();
+    runtime.sourceError = new Error('no such device');
+    const { agent } = await start(config({ url: null }), runtime);
+    await until('lost', () => JSON.stringify(agent.status()['faults']).includes('E_CAMERA_LOST'));
+    runtime.sourceError = null;
+    await until('running', () => JSON.stringify(agent.status()['camera']).includes('"running"'));
+    expect(agent.status()['faults']).toEqual([]);
+  });
+
+  it('a package that fails on every frame in its probation is rolled back', async () => {
+    const broker = await aedesBroker();
+    const bad: FakePackage = { ...two, version: '3.0.0', fails: true };
+    const fleet = await FleetSide.connect(broker.url, address);
+    fleet.packages = new Map([...packages, [wanted(bad).digest, packageBytes(bad)]]);
+    await start(config({ url: broker.url }));
+    await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
+    await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
+    await fleet.desire({ generation: 2, settings: {}, package: wanted(bad) });
+    await fleet.untilReported('rolled back', (r) => r.ota.state === 'rolled_back' && r.slots.active?.version === '1.0.0' && r.ota.error?.code === 'E_OTA_PROBATION');
+  });
+});
+
+describe('the state folder', () => {
+  it('serves one daemon at a time', async () => {
+    const state = temporaryFolder();
+    const { agent } = await start(config({ url: null, state }));
+    await expect(startAgent(config({ url: null, state }), { runtime: new FakeRuntime(), log: quietLog })).rejects.toMatchObject({ code: 'E_STATE_LOCKED' });
+    await agent.stop();
+    await start(config({ url: null, state }));
+  });
+
+  it('with damaged databases is begun anew, and that is said', async () => {
+    const state = temporaryFolder();
+    for (const name of ['state.db', 'outbox.db']) writeFileSync(join(state, name), 'this was a database once, before the power went');
+    const { agent } = await start(config({ url: null, state }));
+    expect(agent.status()['faults']).toMatchObject([{ error: { code: 'E_STATE_CORRUPT' } }]);
+  });
+
+  it('cannot be a file', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    await expect(startAgent(config({ url: null, state: file }), { runtime: new FakeRuntime(), log: quietLog })).rejects.toMatchObject({ code: 'E_STATE' });
+  });
+});
+
+describe('an address that is taken', () => {
+  it('is a configuration error, and nothing stays open', async () => {
+    const { agent } = await start(config({ url: null }));
+    const port = Number(new URL(agent.apiUrl ?? '').port);
+    const state = temporaryFolder();
+    const taken = { ...config({ url: null, state }), api: { enabled: true, host: '127.0.0.1', port, allowed_origins: [] } };
+    await expect(startAgent(taken, { runtime: new FakeRuntime(), log: quietLog })).rejects.toMatchObject({ code: 'E_CONFIG' });
+    await start(config({ url: null, state }));
+  });
+});
