@@ -1,0 +1,121 @@
+/**
+ * Does the face pipeline recognise the right people, with int8 detector and embedder on our own kernels? On real footage of two people:
+ * whoever is enrolled from one clip must be recognised in the other clip of the same person and never in a clip of somebody else.
+ *
+ * `STERNA_RECOGNITION_EVERY=1 npx vitest run test/e2e/recognition.test.ts` looks at every frame (minutes); without it a sample.
+ */
+import { existsSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compressFaceModels } from '../../deploy/package/compress-face.js';
+import { buildFacePackage } from '../../deploy/package/face-package.js';
+import type { FaceModels } from '../../deploy/package/settings.js';
+import type { Frame } from '../../runtime/frame.js';
+import { openPackage, selfTest } from '../../runtime/package/index.js';
+import type { ModelPackage } from '../../runtime/package/index.js';
+import type { FacePipeline } from '../../runtime/pipeline/face-pipeline.js';
+import type { EngineName } from '../../runtime/session-types.js';
+import { cosineSimilarity } from '../../runtime/vision/embedding.js';
+import { clips, faceModels, frames, galleryOf, missingForRecognition, openPipeline, Panel, photoEmbeddings, photos, recognise } from './recognition.js';
+import type { Recognition } from './recognition.js';
+
+const every = Number(process.env.STERNA_RECOGNITION_EVERY ?? 24);
+const engine: EngineName = process.env.STERNA_RECOGNITION_ENGINE === 'onnxruntime' ? 'onnxruntime' : 'native';
+const space = 'fr-feature-1';
+const minutes = 60_000;
+
+/** franck.mp4 is the only clip of its person: its first fifth serves enrolment and calibration, the rest is for the test. */
+const franckEnrolment = 960;
+
+async function* calibrationFrames(): AsyncGenerator<Frame, void, undefined> {
+  yield* frames(clips.franck ?? '', { every: 60, end: franckEnrolment });
+  yield* frames(clips.cap12 ?? '', { every: 60 });
+}
+
+async function pack(models: FaceModels): Promise<ModelPackage> {
+  const { bytes } = await buildFacePackage(models, { name: 'faces', version: '1.0.0', embeddingSpaceId: space, engine: { engine } });
+  return openPackage(bytes);
+}
+
+const missing = missingForRecognition();
+
+describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' : ` (skipped: ${missing})`}`, () => {
+  let float: FacePipeline;
+  let int8: FacePipeline;
+  let int8Package: ModelPackage;
+  let panel: Panel;
+  let threshold: number;
+  const inClip: Partial<Record<keyof typeof clips, Recognition>> = {};
+
+  beforeAll(async () => {
+    const models = faceModels();
+    if (models === undefined) throw new Error('the models disappeared');
+    const compressed = await compressFaceModels(models, calibrationFrames(), { record: { engine }, quantise: { engine } });
+    int8Package = await pack(compressed.models);
+    float = await openPipeline(await pack(models), undefined, engine);
+    const enroller = await openPipeline(int8Package, undefined, engine);
+    panel = new Panel({
+      franck: await galleryOf(enroller, 'franck', frames(clips.franck ?? '', { every: 120, end: franckEnrolment })),
+      cap: await galleryOf(enroller, 'cap', frames(clips.cap12 ?? '', { every: 160 })),
+    });
+    await enroller.close();
+    int8 = await openPipeline(int8Package, panel, engine);
+    threshold = int8Package.manifest.pipeline.match_threshold;
+    inClip.cap13 = await recognise(int8, panel, threshold, frames(clips.cap13 ?? '', { every }));
+    inClip.cap12 = await recognise(int8, panel, threshold, frames(clips.cap12 ?? '', { every, first: 7 }));
+    inClip.franck = await recognise(int8, panel, threshold, frames(clips.franck ?? '', { every, first: franckEnrolment }));
+    console.log(JSON.stringify({ every, engine, threshold, ...inClip }));
+  }, 20 * minutes);
+
+  afterAll(async () => {
+    await int8.close();
+    await float.close();
+    panel.close();
+  });
+
+  it('recognises the man of cap12 in at least 99 % of the frames of cap13', () => {
+    expect((inClip.cap13?.people.cap?.recognised ?? 0) / (inClip.cap13?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
+  });
+
+  it('never takes the man of franck for the man of cap12', () => {
+    expect(inClip.franck?.people.cap?.recognised).toBe(0);
+  });
+
+  it('recognises the man of franck in at least 99 % of the frames that he was not enrolled from', () => {
+    expect((inClip.franck?.people.franck?.recognised ?? 0) / (inClip.franck?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
+  });
+
+  it('never takes the man of cap12 and cap13 for the man of franck', () => {
+    expect(inClip.cap12?.people.franck?.recognised).toBe(0);
+    expect(inClip.cap13?.people.franck?.recognised).toBe(0);
+  });
+
+  it('keeps the embeddings of the float model: mean cosine of at least 0.99', async () => {
+    const cosines: number[] = [];
+    for await (const frame of frames(clips.cap13 ?? '', { every: 40, first: 11 })) cosines.push(...await compareEmbeddings(float, int8, frame));
+    for await (const frame of frames(clips.franck ?? '', { every: 200, first: franckEnrolment })) cosines.push(...await compareEmbeddings(float, int8, frame));
+    const mean = cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
+    console.log(JSON.stringify({ embeddings: cosines.length, meanCosineInt8Float: mean, lowest: Math.min(...cosines) }));
+    expect(mean).toBeGreaterThanOrEqual(0.99);
+  }, minutes);
+
+  it('passes its own golden vectors', async () => {
+    const report = await selfTest(int8Package, { engine, rounds: 3 });
+    expect(report.failures).toEqual([]);
+  }, minutes);
+
+  it.skipIf(!existsSync(photos))(`tells the people of the sample photos apart${existsSync(photos) ? '' : ' (skipped: no sample photos)'}`, async () => {
+    const faces = await photoEmbeddings(int8);
+    const pairs = faces.flatMap((a, i) => faces.slice(i + 1).map((b) => ({ same: a.person === b.person, cosine: cosineSimilarity(a.embedding, b.embedding) })));
+    const same = pairs.filter((pair) => pair.same).map((pair) => pair.cosine);
+    const different = pairs.filter((pair) => !pair.same).map((pair) => pair.cosine);
+    console.log(JSON.stringify({ photos: faces.length, lowestSame: Math.min(...same), highestDifferent: Math.max(...different) }));
+    expect(Math.min(...same)).toBeGreaterThan(Math.max(...different));
+  }, minutes);
+});
+
+/** Cosine of the embeddings that both pipelines make of the frame's largest face, found and aligned by each itself. */
+async function compareEmbeddings(float: FacePipeline, int8: FacePipeline, frame: Frame): Promise<number[]> {
+  const [a] = await float.embed(frame);
+  const [b] = await int8.embed(frame);
+  return a === undefined || b === undefined ? [] : [cosineSimilarity(a.embedding, b.embedding)];
+}
