@@ -1,0 +1,299 @@
+// How fast every runnable kernel is on the layers of MobileNetV2-224, and what share of the CPU's measured peak that is.
+//
+//   kernels_bench [family]            e.g. kernels_bench gemm_q8; all families without an argument
+//
+// Prints JSON lines: first one a peak (independent multiply-adds on registers, nothing else), then one a kernel and shape.
+// The kernels of a shape take turns, and the fastest of their runs counts: other processes can only slow one down.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness.h"
+#include "sterna/registry.h"
+
+namespace {
+
+using sterna_test::Random;
+
+constexpr int kRounds = 25;
+constexpr double kSecondsPerRun = 0.0004;  // long enough for the clock, short enough to fit between two interruptions
+
+double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+template <typename Run>
+double SecondsOf(Run run) {
+  const double start = Now();
+  int runs = 0;
+  do run(), ++runs;
+  while (Now() - start < kSecondsPerRun);
+  return (Now() - start) / runs;
+}
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+using Memory = std::unique_ptr<uint8_t, Free>;
+
+// Aligned to 64 bytes, with the slack that kernels may read, filled with small values that are valid as floats too.
+Memory Allocate(size_t bytes) {
+  const size_t size = (bytes + 64 + 63) / 64 * 64;
+  Memory memory(static_cast<uint8_t*>(std::aligned_alloc(64, size)));
+  Random random(1);
+  for (size_t i = 0; i < size; ++i) memory.get()[i] = static_cast<uint8_t>(random.Int(0, 63));
+  return memory;
+}
+
+const float* Scales(size_t n, std::vector<float>* memory) {
+  memory->assign(n + 64, 0.0004f);
+  return memory->data();
+}
+
+// ---- peaks -----------------------------------------------------------------------------------------------------------------
+
+struct Peaks {
+  double int8 = 0, f32 = 0;  // 1e9 multiply-adds a second; 0: unknown
+};
+
+#if defined(__x86_64__)
+#define STERNA_OP(op, a, b, acc) op " %%" a ", %%" b ", %%" acc "\n"
+#define STERNA_ROW(op, r)                                                                                             \
+  STERNA_OP(op, r "14", r "15", r "0") STERNA_OP(op, r "14", r "15", r "1") STERNA_OP(op, r "14", r "15", r "2")      \
+  STERNA_OP(op, r "14", r "15", r "3") STERNA_OP(op, r "14", r "15", r "4") STERNA_OP(op, r "14", r "15", r "5")      \
+  STERNA_OP(op, r "14", r "15", r "6") STERNA_OP(op, r "14", r "15", r "7") STERNA_OP(op, r "14", r "15", r "8")      \
+  STERNA_OP(op, r "14", r "15", r "9") STERNA_OP(op, r "14", r "15", r "10") STERNA_OP(op, r "14", r "15", r "11")
+#define STERNA_PAIR(multiply, add, r, i) STERNA_OP(multiply, r "14", r "15", r "12") STERNA_OP(add, r "12", r #i, r #i)
+#define STERNA_PAIRS(multiply, add, r)                                                                       \
+  STERNA_PAIR(multiply, add, r, 0) STERNA_PAIR(multiply, add, r, 1) STERNA_PAIR(multiply, add, r, 2)         \
+  STERNA_PAIR(multiply, add, r, 3) STERNA_PAIR(multiply, add, r, 4) STERNA_PAIR(multiply, add, r, 5)         \
+  STERNA_PAIR(multiply, add, r, 6) STERNA_PAIR(multiply, add, r, 7) STERNA_PAIR(multiply, add, r, 8)         \
+  STERNA_PAIR(multiply, add, r, 9) STERNA_PAIR(multiply, add, r, 10) STERNA_PAIR(multiply, add, r, 11)
+
+// Twelve independent accumulators, 400 times over, with operands that are zero.
+#define STERNA_PEAK(name, code)                                                                                        \
+  void name() {                                                                                                        \
+    for (int i = 0; i < 100; ++i) {                                                                                    \
+      asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n" code code code code            \
+                   : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",      \
+                     "xmm11", "xmm12", "xmm14", "xmm15");                                                              \
+    }                                                                                                                  \
+    asm volatile("vzeroupper");                                                                                        \
+  }
+STERNA_PEAK(DotZmm, STERNA_ROW("vpdpbusd", "zmm"))
+STERNA_PEAK(FmaZmm, STERNA_ROW("vfmadd231ps", "zmm"))
+STERNA_PEAK(FmaYmm, STERNA_ROW("vfmadd231ps", "ymm"))
+STERNA_PEAK(MaddWordsYmm, STERNA_PAIRS("vpmaddwd", "vpaddd", "ymm"))
+
+double PeakOf(void (*run)(), double products) {
+  double best = 1;
+  for (int round = 0; round < 50; ++round) {
+    const double seconds = SecondsOf(run);
+    best = seconds < best ? seconds : best;
+  }
+  return 4800 * products / best * 1e-9;
+}
+
+Peaks MeasurePeaks(const char* isa) {
+  if (std::strcmp(isa, "avx512vnni") == 0) return {PeakOf(DotZmm, 64), PeakOf(FmaZmm, 16)};
+  if (std::strcmp(isa, "avx2") == 0) return {PeakOf(MaddWordsYmm, 16), PeakOf(FmaYmm, 8)};
+  return {};
+}
+#else
+Peaks MeasurePeaks(const char*) { return {}; }
+#endif
+
+// ---- shapes ----------------------------------------------------------------------------------------------------------------
+
+struct GemmShape {
+  const char* layer;
+  size_t m, n, k;
+  bool residual;
+};
+constexpr GemmShape kGemms[] = {
+    {"stem", 12544, 32, 27, false},     {"project 112", 12544, 16, 32, false}, {"expand 112", 12544, 96, 16, false},
+    {"project 56", 3136, 24, 96, false}, {"expand 56", 3136, 144, 24, false},   {"project 56 + x", 3136, 24, 144, true},
+    {"project 28", 784, 32, 144, false}, {"expand 28", 784, 192, 32, false},    {"project 28 + x", 784, 32, 192, true},
+    {"project 14", 196, 64, 192, false}, {"expand 14", 196, 384, 64, false},    {"project 14 + x", 196, 64, 384, true},
+    {"project 14 96", 196, 96, 384, false}, {"expand 14 96", 196, 576, 96, false}, {"project 14 96 + x", 196, 96, 576, true},
+    {"project 7", 49, 160, 576, false},  {"expand 7", 49, 960, 160, false},     {"project 7 + x", 49, 160, 960, true},
+    {"project 7 320", 49, 320, 960, false}, {"head", 49, 1280, 320, false},     {"classifier", 1, 1000, 1280, false},
+};
+
+struct DwShape {
+  size_t channels, width, stride, kernel;
+};
+constexpr DwShape kDepthwise[] = {{32, 112, 1, 3}, {96, 112, 2, 3}, {144, 56, 1, 3}, {144, 56, 2, 3}, {192, 28, 1, 3},
+                                  {192, 28, 2, 3}, {384, 14, 1, 3}, {576, 14, 1, 3}, {576, 14, 2, 3}, {960, 7, 1, 3},
+                                  {240, 28, 1, 5}, {672, 14, 1, 5}};
+
+// ---- measuring -------------------------------------------------------------------------------------------------------------
+
+struct Contender {
+  sterna::KernelSet kernels;
+  Peaks peaks;
+};
+
+// run(kernels) returns the seconds of one run of its kernel.
+template <typename Run>
+void Compare(const std::vector<Contender>& contenders, const std::string& shape, double macs, bool is_float,
+             const char* (*name)(const sterna::KernelSet&), Run run) {
+  std::vector<double> best(contenders.size(), std::numeric_limits<double>::infinity());
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < contenders.size(); ++i) {
+      const double seconds = run(contenders[i].kernels);
+      best[i] = seconds < best[i] ? seconds : best[i];
+    }
+  }
+  for (size_t i = 0; i < contenders.size(); ++i) {
+    const double speed = macs / best[i] * 1e-9, peak = is_float ? contenders[i].peaks.f32 : contenders[i].peaks.int8;
+    std::printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.2f, \"gmac_s\": %.1f, \"share_of_peak\": ", name(contenders[i].kernels),
+                shape.c_str(), best[i] * 1e6, speed);
+    peak > 0 ? std::printf("%.3f}\n", speed / peak) : std::printf("null}\n");
+  }
+  std::fflush(stdout);
+}
+
+std::string Name(const GemmShape& s) {
+  return std::string(s.layer) + " " + std::to_string(s.m) + "x" + std::to_string(s.n) + "x" + std::to_string(s.k);
+}
+std::string Name(const DwShape& s) {
+  return std::to_string(s.channels) + " channels, width " + std::to_string(s.width) + ", " + std::to_string(s.kernel) + "x" +
+         std::to_string(s.kernel) + " / " + std::to_string(s.stride);
+}
+
+double RunGemmQ8(const sterna::GemmQ8Kernel& kernel, const GemmShape& s) {
+  const Memory a = Allocate(s.m * s.k), w = Allocate(s.n * s.k), y = Allocate(s.m * s.n), residual = Allocate(s.m * s.n);
+  const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
+  kernel.pack(s.n, s.k, reinterpret_cast<const int8_t*>(w.get()), nullptr, 7, packed.get());
+  std::vector<float> scales;
+  const sterna::RequantQ8 requant = {Scales(s.n, &scales), nullptr, 3, 0, 255, nullptr, s.residual ? residual.get() : nullptr, s.n,
+                                     5, 7, 0, 255, 0.5f, 0.5f};
+  const sterna::GemmQ8Args args = {s.m, s.n, s.k, a.get(), s.k, packed.get(), y.get(), s.n, requant, scratch.get()};
+  return SecondsOf([&] { kernel.run(&args); });
+}
+
+double RunGemmF32(const sterna::GemmF32Kernel& kernel, const GemmShape& s) {
+  const Memory a = Allocate(s.m * s.k * 4), w = Allocate(s.n * s.k * 4), y = Allocate(s.m * s.n * 4), r = Allocate(s.m * s.n * 4);
+  const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
+  kernel.pack(s.n, s.k, reinterpret_cast<const float*>(w.get()), packed.get());
+  std::vector<float> bias;
+  const sterna::EpilogueF32 epilogue = {Scales(s.n, &bias), nullptr, 0.0f, 6.0f,
+                                        s.residual ? reinterpret_cast<const float*>(r.get()) : nullptr, s.n, 0};
+  const sterna::GemmF32Args args = {s.m, s.n, s.k, reinterpret_cast<const float*>(a.get()), s.k, packed.get(),
+                                    reinterpret_cast<float*>(y.get()), s.n, epilogue, scratch.get()};
+  return SecondsOf([&] { kernel.run(&args); });
+}
+
+// The rows of a whole square picture, zero rows above and below. T: uint8_t or float.
+template <typename T, typename Row>
+void ForEachRow(const DwShape& s, const T* x, const T* zeros, Row row) {
+  const size_t pad = s.kernel / 2;
+  for (size_t y = 0; y * s.stride < s.width; ++y) {
+    const T* rows[8];
+    for (size_t i = 0; i < s.kernel; ++i) {
+      const size_t at = y * s.stride + i;
+      rows[i] = at < pad || at - pad >= s.width ? zeros : x + (at - pad) * s.width * s.channels;
+    }
+    row(y, rows);
+  }
+}
+
+double RunDwQ8(const sterna::DwConvQ8Kernel& kernel, const DwShape& s) {
+  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width;
+  const Memory x = Allocate(pixels * s.channels), y = Allocate(out * out * s.channels), zeros = Allocate(s.width * s.channels);
+  const Memory w = Allocate(s.kernel * s.kernel * s.channels);
+  const Memory packed = Allocate(kernel.packed_bytes(s.channels, s.kernel, s.kernel));
+  const Memory scratch = Allocate(kernel.scratch_bytes(s.channels, s.kernel, s.kernel, s.width, out));
+  kernel.pack(s.channels, s.kernel, s.kernel, reinterpret_cast<const int8_t*>(w.get()), nullptr, 7, packed.get());
+  std::vector<float> scales;
+  const sterna::RequantQ8 requant = {Scales(s.channels, &scales), nullptr, 3, 0, 255, nullptr, nullptr, 0, 5, 7, 0, 255, 0.5f, 0.5f};
+  return SecondsOf([&] {
+    ForEachRow(s, x.get(), zeros.get(), [&](size_t row, const uint8_t* const* rows) {
+      const sterna::DwConvQ8Args args = {s.channels, s.kernel, s.kernel, s.stride, 1, s.width, out, static_cast<int32_t>(s.kernel / 2),
+                                         rows, s.channels, zeros.get(), packed.get(), y.get() + row * out * s.channels, s.channels,
+                                         requant, scratch.get()};
+      kernel.run(&args);
+    });
+  });
+}
+
+double RunDwF32(const sterna::DwConvF32Kernel& kernel, const DwShape& s) {
+  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width;
+  const Memory x = Allocate(pixels * s.channels * 4), y = Allocate(out * out * s.channels * 4), zeros = Allocate(s.width * s.channels * 4);
+  const Memory w = Allocate(s.kernel * s.kernel * s.channels * 4);
+  std::vector<float> bias;
+  const sterna::EpilogueF32 epilogue = {Scales(s.channels, &bias), nullptr, 0.0f, 6.0f, nullptr, 0, 0};
+  const float* zero = reinterpret_cast<const float*>(zeros.get());
+  return SecondsOf([&] {
+    ForEachRow(s, reinterpret_cast<const float*>(x.get()), zero, [&](size_t row, const float* const* rows) {
+      const sterna::DwConvF32Args args = {s.channels, s.kernel, s.kernel, s.stride, 1, s.width, out, static_cast<int32_t>(s.kernel / 2),
+                                          rows, s.channels, zero, reinterpret_cast<const float*>(w.get()),
+                                          reinterpret_cast<float*>(y.get()) + row * out * s.channels, s.channels, epilogue};
+      kernel.run(&args);
+    });
+  });
+}
+
+void BenchGemms(const std::vector<Contender>& contenders, bool q8, bool f32) {
+  using sterna::KernelSet;
+  for (const GemmShape& s : kGemms) {
+    const double macs = static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
+    if (q8) {
+      Compare(contenders, Name(s), macs, false, [](const KernelSet& k) { return k.gemm_q8->name; },
+              [&](const KernelSet& k) { return RunGemmQ8(*k.gemm_q8, s); });
+    }
+    if (f32) {
+      Compare(contenders, Name(s), macs, true, [](const KernelSet& k) { return k.gemm_f32->name; },
+              [&](const KernelSet& k) { return RunGemmF32(*k.gemm_f32, s); });
+    }
+  }
+}
+
+void BenchDepthwise(const std::vector<Contender>& contenders, bool q8, bool f32) {
+  using sterna::KernelSet;
+  for (const DwShape& s : kDepthwise) {
+    const size_t out = (s.width + s.stride - 1) / s.stride;
+    const double macs = static_cast<double>(out * out * s.channels * s.kernel * s.kernel);
+    if (q8) {
+      Compare(contenders, Name(s), macs, false, [](const KernelSet& k) { return k.dwconv_q8->name; },
+              [&](const KernelSet& k) { return RunDwQ8(*k.dwconv_q8, s); });
+    }
+    if (f32) {
+      Compare(contenders, Name(s), macs, true, [](const KernelSet& k) { return k.dwconv_f32->name; },
+              [&](const KernelSet& k) { return RunDwF32(*k.dwconv_f32, s); });
+    }
+  }
+}
+
+// Every runnable ISA but ref, which would take minutes.
+std::vector<Contender> FindContenders() {
+  std::vector<Contender> contenders;
+  for (const sterna::IsaStatus& status : sterna::DescribeIsas()) {
+    if (!status.runnable || std::strcmp(status.isa, "ref") == 0) continue;
+    for (size_t i = 0; i < sterna::kIsaRowCount; ++i) {
+      const sterna::IsaRow& row = sterna::kIsaRows[i];
+      Contender c = {{}, MeasurePeaks(status.isa)};
+      if (std::strcmp(row.kernels.isa, status.isa) != 0) continue;
+      if (!sterna::SelectKernels(status.isa, static_cast<sterna::DType>(row.kernels.activation), &c.kernels).ok()) continue;
+      std::printf("{\"isa\": \"%s\", \"cpu\": \"%s\", \"peak_int8_gmac_s\": %.1f, \"peak_f32_gmac_s\": %.1f}\n", status.isa,
+                  sterna::DetectCpu().model.c_str(), c.peaks.int8, c.peaks.f32);
+      contenders.push_back(c);
+    }
+  }
+  return contenders;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string family = argc > 1 ? argv[1] : "";
+  const auto wanted = [&](const char* name) { return family.empty() || family == name; };
+  const std::vector<Contender> contenders = FindContenders();
+  BenchGemms(contenders, wanted("gemm_q8"), wanted("gemm_f32"));
+  BenchDepthwise(contenders, wanted("dwconv_q8"), wanted("dwconv_f32"));
+  return 0;
+}
