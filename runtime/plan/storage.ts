@@ -97,7 +97,11 @@ class StoragePlanner {
     const reshapes = lastDim(this.shape(input)) !== lastDim(this.shape(output));
     const dense = x.dense || y.dense || reshapes;
     const joined: Group = { members: [...x.members, ...y.members], life: union(x.life, y.life), dense, children: [] };
-    if (dense && !this.mayBeDense(joined)) return;
+    if (dense && !this.mayBeDense(joined)) {
+      // The elements are copied, without gaps on the far side: a copy cannot regroup pixels that have gaps.
+      y.dense ||= reshapes;
+      return;
+    }
     for (const member of joined.members) this.groups.set(member, joined);
     this.elided.add(node);
   }
@@ -194,10 +198,18 @@ class StoragePlanner {
       if (x === undefined || x === y || x.parent !== undefined) continue;
       const alike = sameShape(this.shape(input), this.shape(output)) && this.strideOf(input) === this.strideOf(output);
       if (!alike || this.lifeOf(x).last !== step || this.lifeOf(y).first !== step) continue;
+      // Another operand that is a part of the same memory would be overwritten before it is read.
+      const entangled = node.inputs.some((other) => other !== input && this.sharesMemory(other, x));
+      if (entangled) continue;
       y.parent = { group: x, offset: 0, stride: this.strideOf(output) };
       x.children.push(y);
       return;
     }
+  }
+
+  private sharesMemory(value: string, root: Group): boolean {
+    const group = this.group(value);
+    return group !== undefined && this.rootOf(group) === root;
   }
 
   private groupBytes(group: Group): number {

@@ -1,0 +1,144 @@
+import { describeCpu, KernelError, loadProgram, type Isa, type NativeProgram } from '../../kernels/index.js';
+import { RuntimeError } from '../errors.js';
+import { elementCount } from '../graph/tensor-value.js';
+import { compile, type CompiledProgram, type ProgramPort } from '../lower/compile.js';
+import { flipBytes } from '../lower/context.js';
+import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
+import type { DataType, Tensor, TensorData } from '../tensor.js';
+
+const arrays: { readonly [T in DataType]: (count: number) => TensorData } = {
+  float32: (count) => new Float32Array(count),
+  uint8: (count) => new Uint8Array(count),
+  int8: (count) => new Int8Array(count),
+  int32: (count) => new Int32Array(count),
+  int64: (count) => new BigInt64Array(count),
+};
+
+const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** What the program is given for a feed: int64 as int32, bytes in the program's own sign. */
+function toProgram(port: ProgramPort, data: TensorData): ArrayBufferView {
+  if (port.flip) return flipBytes(asBytes(data));
+  if (!(data instanceof BigInt64Array)) return data;
+  return Int32Array.from(data, (value) => {
+    const narrow = Number(BigInt.asIntN(32, value));
+    if (BigInt(narrow) !== value) throw new RuntimeError('E_INPUT', `Input '${port.name}': expected indices of 32 bits but received ${value}`, { details: { input: port.name } });
+    return narrow;
+  });
+}
+
+function checkFeeds(inputs: readonly ProgramPort[], feeds: Readonly<Record<string, Tensor>>): ArrayBufferView[] {
+  const unknown = Object.keys(feeds).find((name) => !inputs.some((input) => input.name === name));
+  if (unknown !== undefined) {
+    throw new RuntimeError('E_INPUT', `Expected feeds for ${inputs.map(({ name }) => `'${name}'`).join(', ')} but received '${unknown}'`, { details: { input: unknown } });
+  }
+  return inputs.map((port) => {
+    const { name, type, dims } = port;
+    const feed = feeds[name];
+    const wanted = `${type} [${dims.join(', ')}]`;
+    if (feed === undefined) throw new RuntimeError('E_INPUT', `Input '${name}': expected ${wanted} but received nothing`, { details: { input: name } });
+    const fits = feed.type === type && feed.dims.length === dims.length && dims.every((dim, i) => dim === feed.dims[i]);
+    if (!fits) {
+      throw new RuntimeError('E_INPUT', `Input '${name}': expected ${wanted} but received ${feed.type} [${feed.dims.join(', ')}]`, { details: { input: name } });
+    }
+    const count = elementCount(dims);
+    if (feed.data.length !== count || feed.data.constructor !== arrays[type](0).constructor) {
+      throw new RuntimeError('E_INPUT', `Input '${name}': expected ${count} elements of ${type} but received ${feed.data.length} in a ${feed.data.constructor.name}`, { details: { input: name } });
+    }
+    return toProgram(port, feed.data);
+  });
+}
+
+/** A buffer for the program to write an output into, and the tensor it becomes. */
+interface OutputSlot {
+  readonly view: ArrayBufferView;
+  finish(): Tensor;
+}
+
+function outputSlot({ type, dims, flip }: ProgramPort): OutputSlot {
+  const count = elementCount(dims);
+  if (type === 'int64') {
+    const narrow = new Int32Array(count);
+    return { view: narrow, finish: () => ({ type, dims, data: BigInt64Array.from(narrow, BigInt) }) };
+  }
+  const data = arrays[type](count);
+  return {
+    view: data,
+    finish() {
+      if (flip) asBytes(data).set(flipBytes(asBytes(data)));
+      return { type, dims, data };
+    },
+  };
+}
+
+class NativeSession implements Session {
+  readonly stats: SessionStats;
+
+  constructor(private readonly program: CompiledProgram, private readonly native: NativeProgram, loadMs: number) {
+    this.stats = { engine: 'native', isa: native.isa, threads: native.threads, loadMs, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
+  }
+  get inputs() {
+    return this.program.inputs.map(({ name, type, dims }) => ({ name, type, dims }));
+  }
+  get outputs() {
+    return this.program.outputs.map(({ name, type, dims }) => ({ name, type, dims }));
+  }
+
+  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    const slots = this.program.outputs.map(outputSlot);
+    await this.native.run(checkFeeds(this.program.inputs, feeds), slots.map(({ view }) => view));
+    return Object.fromEntries(slots.map((slot, i) => [this.program.outputs[i]?.name ?? '', slot.finish()]));
+  }
+
+  async profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
+    const slots = this.program.outputs.map(outputSlot);
+    const ops = await this.native.profile(checkFeeds(this.program.inputs, feeds), slots.map(({ view }) => view));
+    return ops.map(({ op, kernel, ms }) => {
+      const named = this.program.opNames[op];
+      return { name: named?.name ?? '', op: named?.op ?? '', kernel, ms, macs: named?.macs ?? 0 };
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.native.close();
+  }
+}
+
+/** The type of 8-bit activations for a kernel variant: dot products of Arm want int8, those of x86 uint8. */
+function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
+  const cpu = describeCpu();
+  if (isa === undefined || isa === cpu.selected || isa === 'ref') return cpu.activation;
+  return isa === 'neon' || isa === 'neondot' ? 'int8' : 'uint8';
+}
+
+/**
+ * Compiles a model for this CPU and loads it into the native engine.
+ * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
+ */
+export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const start = performance.now();
+  const { isa, pixels, symbols, threads, memoryLimitBytes } = options;
+  const program = compile(bytes, {
+    activation: activationFor(isa),
+    ...(pixels === undefined ? {} : { pixels }),
+    ...(symbols === undefined ? {} : { symbols }),
+  });
+  const native = load(program, {
+    ...(isa === undefined ? {} : { isa }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
+  });
+  return new NativeSession(program, native, performance.now() - start);
+}
+
+/** Loads a program; an op that the engine refuses is named as the model names it. */
+function load(program: CompiledProgram, options: Parameters<typeof loadProgram>[1]): NativeProgram {
+  try {
+    return loadProgram(program.bytes, options);
+  } catch (error) {
+    const op = error instanceof KernelError ? error.details['op'] : undefined;
+    const named = typeof op === 'number' ? program.opNames[op] : undefined;
+    if (!(error instanceof KernelError) || named === undefined) throw error;
+    throw new RuntimeError('E_MODEL_OP', `${named.op} '${named.name}': ${error.message}`, { cause: error, details: { node: named.name, op: named.op } });
+  }
+}

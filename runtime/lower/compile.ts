@@ -1,0 +1,98 @@
+import { unsupported } from '../graph/attributes.js';
+import type { Graph } from '../graph/graph.js';
+import { consumersOf, typeOf } from '../graph/graph.js';
+import { graphFromOnnx } from '../graph/import.js';
+import { isByte, type DType } from '../graph/tensor-value.js';
+import { parseModel } from '../onnx/parse.js';
+import { optimise } from '../optimise/optimise.js';
+import { insertPixelInputs } from '../optimise/passes/insert-pixel-input.js';
+import { planStorage } from '../plan/storage.js';
+import type { PixelInput } from '../session-types.js';
+import type { TensorInfo } from '../tensor.js';
+import { inferShapes } from '../infer/infer.js';
+import { LoweringContext, type InputHandling, type Lowering, type OpName } from './context.js';
+import { convolutionLowerings } from './ops/convolution.js';
+import { elementwiseLowerings } from './ops/elementwise.js';
+import { movementLowerings } from './ops/movement.js';
+import { spatialLowerings } from './ops/spatial.js';
+import { ProgramWriter } from './writer.js';
+
+export interface CompileOptions {
+  /** Type of 8-bit activations that the CPU's kernels want (`describeCpu().activation`). Default uint8. */
+  activation?: 'uint8' | 'int8';
+  /** Image inputs that are fed as raw pixels, by input name. */
+  pixels?: Readonly<Record<string, PixelInput>>;
+  /** Values of symbolic dimensions. */
+  symbols?: Readonly<Record<string, number>>;
+}
+
+/** An input or output of a program, and how its bytes differ from the model's. */
+export interface ProgramPort extends TensorInfo {
+  /** The program has the other 8-bit type: the top bit of every byte is turned on the way in or out. */
+  readonly flip: boolean;
+}
+
+export interface CompiledProgram {
+  readonly bytes: Uint8Array;
+  readonly activation: 'uint8' | 'int8';
+  readonly inputs: readonly ProgramPort[];
+  readonly outputs: readonly ProgramPort[];
+  /** What each op of the program is, by index. */
+  readonly opNames: readonly OpName[];
+  readonly arenaBytes: number;
+  /** The graph that was lowered. */
+  readonly graph: Graph;
+}
+
+const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings };
+
+/** Operators of the graph that the engine can run; the others must have been folded or rewritten before. */
+export const loweredOperators: readonly string[] = Object.keys(lowerings).sort();
+
+function handlingOf(graph: Graph, input: string, activation: 'uint8' | 'int8'): InputHandling {
+  const { dtype } = typeOf(graph, input);
+  const readers = consumersOf(graph.nodes).get(input) ?? [];
+  if (dtype === 'uint8' && readers.length > 0 && readers.every((node) => node.op === 'NormalizeU8')) return 'pixels';
+  if (!isByte(dtype) || dtype === activation) return 'same';
+  const tables = readers.length > 0 && readers.every((node) => node.op === 'LutQ8') && !graph.outputs.includes(input);
+  return tables ? 'table' : 'flip';
+}
+
+/** The type as the Session interface has it. */
+function portType(name: string, dtype: DType): TensorInfo['type'] {
+  if (dtype === 'bool' || dtype === 'int4' || dtype === 'uint4') {
+    throw unsupported({ name, op: 'interface', attributes: new Map() }, `element type ${dtype} cannot cross the interface of a model`);
+  }
+  return dtype;
+}
+
+/** An optimised graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
+export function lower(graph: Graph, activation: 'uint8' | 'int8'): CompiledProgram {
+  const plan = planStorage(graph);
+  const writer = new ProgramWriter(activation);
+  const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
+  const context = new LoweringContext(graph, activation, plan, writer, handling);
+  for (const node of graph.nodes) {
+    if (plan.elided.has(node)) continue;
+    const lowering = Object.hasOwn(lowerings, node.op) ? lowerings[node.op] : undefined;
+    if (lowering === undefined) throw unsupported(node, 'the engine cannot compute this operator while the model runs');
+    lowering(context, node);
+  }
+  const port = (name: string, flip: boolean): ProgramPort => {
+    const { dtype, shape } = typeOf(graph, name);
+    return { name, type: portType(name, dtype), dims: shape, flip };
+  };
+  const inputs = graph.inputs.map((name) => port(name, handling.get(name) === 'flip'));
+  const outputs = graph.outputs.map((name) => port(name, isByte(typeOf(graph, name).dtype) && typeOf(graph, name).dtype !== activation));
+  const bytes = writer.finish(graph.inputs.map((name) => context.tensor(name)), graph.outputs.map((name) => context.tensor(name)), plan.arenaBytes);
+  return { bytes, activation, inputs, outputs, opNames: context.names, arenaBytes: plan.arenaBytes, graph };
+}
+
+/**
+ * An ONNX model, or its graph, as a program for the engine.
+ * @throws RuntimeError E_MODEL_*, E_INPUT (pixels that do not fit an input)
+ */
+export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {} }: CompileOptions = {}): CompiledProgram {
+  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model), { symbols }) : model;
+  return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation);
+}

@@ -1,0 +1,142 @@
+import { unsupported } from '../graph/attributes.js';
+import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { elementCount, isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { asPixels } from '../ops/convolution.js';
+import { rangeOf } from '../ops/quantization.js';
+import type { StoragePlan } from '../plan/storage.js';
+import type { AttributesOf, OpCode, WireDType } from './program-format.js';
+import type { ProgramWriter } from './writer.js';
+
+/** What an op of the program stands for in the model. */
+export interface OpName {
+  /** Name of the ONNX node; of the last one where several were fused. */
+  readonly name: string;
+  /** Operator of the graph that was lowered, e.g. ConvQ8. */
+  readonly op: string;
+  /** Multiplications with accumulation in one inference. */
+  readonly macs: number;
+  /** Format of the arithmetic. */
+  readonly format: 'int8' | 'float32' | 'none';
+}
+
+/**
+ * How the bytes of an 8-bit input reach the program: `pixels` stay uint8 (NormalizeU8 reads them); `table`: as they are,
+ * the lookup tables that read them allow for the sign; `flip`: moved by 128 before they are fed; `same`: they are the
+ * program's activation type already.
+ */
+export type InputHandling = 'pixels' | 'table' | 'flip' | 'same';
+
+const bytesOf = (data: TensorValue['data']): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+/** Moves bytes between uint8 and int8: the same number lies 128 steps away, which is the top bit. */
+export function flipBytes(bytes: Uint8Array): Uint8Array {
+  const flipped = new Uint8Array(bytes.length);
+  for (let i = 0; i < bytes.length; i++) flipped[i] = (bytes[i] ?? 0) ^ 0x80;
+  return flipped;
+}
+
+/** Everything a lowering works with: the graph, where values live, and the program being written. */
+export class LoweringContext {
+  readonly names: OpName[] = [];
+  private readonly ids = new Map<string, number>();
+  private readonly stored = new Map<string, Uint8Array>();
+
+  constructor(
+    readonly graph: Graph,
+    readonly activation: 'uint8' | 'int8',
+    readonly plan: StoragePlan,
+    readonly writer: ProgramWriter,
+    private readonly ports: ReadonlyMap<string, InputHandling>,
+  ) {}
+
+  /** Whether an input's bytes arrive as the model has them although the program's activations have the other sign. */
+  arrivesUnflipped(value: string): boolean {
+    return this.ports.get(value) === 'table';
+  }
+
+  shape(value: string): Shape {
+    return typeOf(this.graph, value).shape;
+  }
+  dtype(value: string): DType {
+    return typeOf(this.graph, value).dtype;
+  }
+  constant(value: string | undefined): TensorValue | undefined {
+    return value === undefined ? undefined : this.graph.constants.get(value);
+  }
+
+  /** How far stored activations of `value` are from the model's own numbers. */
+  shift(value: string): number {
+    const dtype = this.dtype(value);
+    return isByte(dtype) ? rangeOf(this.activation)[0] - rangeOf(dtype)[0] : 0;
+  }
+  /** A zero-point or bound of `value`, as stored. */
+  stored8(value: string, q: number): number {
+    return q + this.shift(value);
+  }
+
+  /** The element type of a value in the program. int64 becomes int32: indices are all that is left of it. */
+  wireType(value: string): WireDType {
+    const dtype = this.dtype(value);
+    if (this.ports.get(value) === 'pixels') return 'uint8';
+    if (isByte(dtype)) return this.activation;
+    if (dtype === 'float32' || dtype === 'int32') return dtype;
+    if (dtype === 'int64') return 'int32';
+    throw unsupported({ name: value, op: 'value', attributes: new Map() }, `element type ${dtype} cannot be computed with while the model runs`);
+  }
+
+  private constantBytes(value: string, tensor: TensorValue): Uint8Array {
+    const known = this.stored.get(value);
+    if (known !== undefined) return known;
+    let bytes = bytesOf(tensor.data);
+    if (tensor.dtype === 'int64') bytes = bytesOf(Int32Array.from(tensor.data, Number));
+    else if (isByte(tensor.dtype) && this.shift(value) !== 0) bytes = flipBytes(bytes);
+    this.stored.set(value, bytes);
+    return bytes;
+  }
+
+  /** The program's tensor for a value, seen under `dims` when given (the same pixels in another arrangement). */
+  tensor(value: string, dims: Shape = this.shape(value)): number {
+    const key = `${value}\n${dims.join()}`;
+    const known = this.ids.get(key);
+    if (known !== undefined) return known;
+    const constant = this.constant(value);
+    const placement = this.plan.placements.get(value);
+    const id = this.writer.tensor(
+      constant === undefined
+        ? { dtype: this.wireType(value), dims, pixelStride: placement?.pixelStride ?? dims.at(-1) ?? 1, memory: placement?.offset ?? 0 }
+        : { dtype: this.wireType(value), dims, memory: this.constantBytes(value, constant) },
+    );
+    this.ids.set(key, id);
+    return id;
+  }
+  optional(value: string | undefined): number | undefined {
+    return value === undefined || value === '' ? undefined : this.tensor(value);
+  }
+
+  /** A value whose memory has no gaps, under any shape of as many elements. */
+  dense(value: string, dims: Shape): number {
+    return this.writer.tensor({ dtype: this.wireType(value), dims, memory: this.plan.placements.get(value)?.offset ?? 0 });
+  }
+
+  /** [N, H, W, C], whatever the rank. */
+  pixels(value: string): number {
+    return this.tensor(value, [...asPixels(this.shape(value))]);
+  }
+
+  /** A constant that the graph does not have: weights and tables are never moved by 128. */
+  raw(dtype: WireDType, dims: Shape, data: TensorValue['data']): number {
+    return this.writer.tensor({ dtype, dims, memory: bytesOf(data) });
+  }
+
+  emit<C extends OpCode>(node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0): void {
+    this.writer.op(code, inputs, output, attributes);
+    const format = code.endsWith('Q8') ? 'int8' : code.endsWith('F32') ? 'float32' : 'none';
+    this.names.push({ name: node.name, op: node.op, macs, format });
+  }
+
+  elements(value: string): number {
+    return elementCount(this.shape(value));
+  }
+}
+
+export type Lowering = (context: LoweringContext, node: Node) => void;

@@ -1,0 +1,70 @@
+import { floatAttribute, intAttribute, requiredInt, requiredInts } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import type { Shape } from '../../graph/tensor-value.js';
+import { corePadding, coreSlice } from '../../ops/core.js';
+import type { Lowering, LoweringContext } from '../context.js';
+import { padCodes } from '../program-format.js';
+
+const zeros = (shape: Shape): number[] => shape.map(() => 0);
+const ones = (shape: Shape): number[] => shape.map(() => 1);
+
+/** Copies all of `x` to `y` at `start`. */
+function copyInto(context: LoweringContext, node: Node, x: number, y: number, shape: Shape, start: readonly number[] = zeros(shape)): void {
+  context.emit(node, 'Copy', [x], y, { extent: shape, x_start: zeros(shape), x_step: ones(shape), y_start: start, y_step: ones(shape) });
+}
+
+/** A view that storage could not alias: the elements are copied without gaps, seen under the input's shape. */
+const view: Lowering = (context, node) => {
+  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const shape = context.shape(x);
+  if (context.shape(y).at(-1) === shape.at(-1)) copyInto(context, node, context.tensor(x), context.tensor(y, shape), shape);
+  else copyInto(context, node, context.tensor(x), context.dense(y, shape), shape);
+};
+
+const transpose: Lowering = (context, node) => {
+  context.emit(node, 'Transpose', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), { perm: requiredInts(node, 'perm') });
+};
+
+const slice: Lowering = (context, node) => {
+  const { starts, steps, extent } = coreSlice(node);
+  const attributes = { extent, x_start: starts, x_step: steps, y_start: zeros(extent), y_step: ones(extent) };
+  context.emit(node, 'Copy', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), attributes);
+};
+
+/** The parts that are not written in place already. */
+const concat: Lowering = (context, node) => {
+  const y = node.outputs[0] ?? '';
+  const axis = intAttribute(node, 'axis', 0);
+  const inPlace = context.plan.inPlaceInputs.get(node);
+  let start = 0;
+  node.inputs.forEach((part, i) => {
+    const shape = context.shape(part);
+    if (inPlace?.has(i) !== true) copyInto(context, node, context.tensor(part), context.tensor(y), shape, shape.map((_, a) => (a === axis ? start : 0)));
+    start += shape[axis] ?? 0;
+  });
+};
+
+/** A step of 0 reads the same element again. */
+const broadcastTo: Lowering = (context, node) => {
+  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const [from, to] = [context.shape(x), context.shape(y)];
+  const attributes = { extent: to, x_start: zeros(to), x_step: to.map((_, i) => (from[i] === 1 ? 0 : 1)), y_start: zeros(to), y_step: ones(to) };
+  context.emit(node, 'Copy', [context.tensor(x)], context.tensor(y), attributes);
+};
+
+const pad: Lowering = (context, node) => {
+  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { mode, before } = corePadding(node);
+  const value = context.stored8(x, floatAttribute(node, 'fill', 0));
+  context.emit(node, 'Pad', [context.tensor(x)], context.tensor(y), { mode: padCodes[mode], before, value });
+};
+
+const gather: Lowering = (context, node) => {
+  const [x = '', indices = ''] = node.inputs;
+  context.emit(node, 'Gather', [context.tensor(x), context.tensor(indices)], context.tensor(node.outputs[0] ?? ''), { axis: requiredInt(node, 'axis') });
+};
+
+export const movementLowerings: Readonly<Record<string, Lowering>> = {
+  View: view, Transpose: transpose, StridedSlice: slice, Concat: concat, BroadcastTo: broadcastTo, PadNd: pad, Gather: gather,
+};
+

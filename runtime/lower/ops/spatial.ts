@@ -1,0 +1,52 @@
+import { floatAttribute, requiredInt } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import { nhwcPool } from '../../ops/pooling.js';
+import { coordinateModes, nearestModes, nhwcResize, resizeModes } from '../../ops/resize.js';
+import type { Lowering, LoweringContext } from '../context.js';
+import { poolCodes } from '../program-format.js';
+
+function poolFields(context: LoweringContext, node: Node) {
+  const pool = nhwcPool(node, context.shape(node.inputs[0] ?? ''));
+  return {
+    kind: poolCodes[pool.kind],
+    kernel_h: pool.kernel[0], kernel_w: pool.kernel[1],
+    stride_h: pool.strides[0], stride_w: pool.strides[1],
+    pad_top: pool.pads[0], pad_left: pool.pads[1], pad_bottom: pool.pads[2], pad_right: pool.pads[3],
+    dilation_h: pool.dilations[0], dilation_w: pool.dilations[1],
+    count_include_pad: pool.includePad ? 1 : 0,
+  };
+}
+
+const poolF32: Lowering = (context, node) => {
+  const fields = { ...poolFields(context, node), x_zp: 0, y_zp: 0, y_lo: 0, y_hi: 0, mul: 1 };
+  context.emit(node, 'PoolF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), fields);
+};
+
+const poolQ8: Lowering = (context, node) => {
+  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const at = (value: string, name: string) => context.stored8(value, requiredInt(node, name));
+  context.emit(node, 'PoolQ8', [context.tensor(x)], context.tensor(y), {
+    ...poolFields(context, node),
+    x_zp: at(x, 'x_zp'), y_zp: at(y, 'y_zp'), y_lo: at(y, 'y_lo'), y_hi: at(y, 'y_hi'), mul: floatAttribute(node, 'mul', 1),
+  });
+};
+
+function resizeFields(node: Node) {
+  const resize = nhwcResize(node);
+  return {
+    mode: resizeModes.indexOf(resize.mode), coordinates: coordinateModes.indexOf(resize.coordinates), nearest: nearestModes.indexOf(resize.nearest),
+    scale_h: resize.scales[0], scale_w: resize.scales[1],
+  };
+}
+
+const resizeF32: Lowering = (context, node) => {
+  context.emit(node, 'ResizeF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), { ...resizeFields(node), zp: 0 });
+};
+
+const resizeQ8: Lowering = (context, node) => {
+  const x = node.inputs[0] ?? '';
+  const zp = context.stored8(x, requiredInt(node, 'zp'));
+  context.emit(node, 'ResizeQ8', [context.tensor(x)], context.tensor(node.outputs[0] ?? ''), { ...resizeFields(node), zp });
+};
+
+export const spatialLowerings: Readonly<Record<string, Lowering>> = { NhwcPool: poolF32, PoolQ8: poolQ8, NhwcResize: resizeF32, ResizeQ8: resizeQ8 };

@@ -1,0 +1,102 @@
+/**
+ * The wire format of a program, field by field as kernels/include/sterna/program.h declares it. This table and that header
+ * change together.
+ */
+export const programMagic = 0x4e525453; // "STRN"
+export const programVersion = 1;
+export const maximumRank = 6;
+export const absent = 0xffffffff;
+
+export const wireDType = { float32: 0, uint8: 1, int8: 2, int32: 3 } as const;
+export type WireDType = keyof typeof wireDType;
+
+export const location = { arena: 0, constant: 1 } as const;
+
+export const headerBytes = 64;
+export const tensorBytes = 48;
+export const opHeaderBytes = 8;
+export const sectionAlignment = 64;
+
+export const opCodes = {
+  ConvQ8: 1, BinaryQ8: 2, LutQ8: 3, PoolQ8: 4, ResizeQ8: 5,
+  Quantize: 6, Dequantize: 7, NormalizeU8: 8,
+  ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
+  Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
+} as const;
+export type OpCode = keyof typeof opCodes;
+
+/** UnaryKind, by the names of ops/unary-functions.ts. */
+export const unaryCodes = {
+  identity: 0, relu: 1, clip: 2, sigmoid: 3, tanh: 4, exp: 5, log: 6, sqrt: 7, abs: 8, neg: 9, leaky_relu: 10, elu: 11,
+  hard_sigmoid: 12, hard_swish: 13, gelu: 14, erf: 15, softplus: 16, mish: 17, reciprocal: 18, floor: 19, ceil: 20, round: 21,
+  sin: 22, cos: 23, silu: 24, sign: 25,
+} as const;
+export const binaryCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, prelu: 7 } as const;
+export const poolCodes = { max: 0, average: 1 } as const;
+export const reduceCodes = { mean: 0, sum: 1, max: 2, min: 3, l2: 4, sum_square: 5, product: 6 } as const;
+export const padCodes = { constant: 0, reflect: 1, edge: 2 } as const;
+
+type FieldType = 'i32' | 'f32' | 'axes';
+
+/** Fields in order; `axes` is one i32 for each of maximumRank axes. */
+const convGeometry = {
+  stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32', pad_right: 'i32', dilation_h: 'i32',
+  dilation_w: 'i32', group: 'i32',
+} as const;
+const quantize = { scale: 'f32', zp: 'i32' } as const;
+const pool = {
+  kind: 'i32', kernel_h: 'i32', kernel_w: 'i32', stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32',
+  pad_right: 'i32', dilation_h: 'i32', dilation_w: 'i32', count_include_pad: 'i32', x_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32',
+  mul: 'f32',
+} as const;
+const resize = { mode: 'i32', coordinates: 'i32', nearest: 'i32', scale_h: 'f32', scale_w: 'f32', zp: 'i32' } as const;
+
+export const attributeFields = {
+  ConvQ8: {
+    ...convGeometry, x_zp: 'i32', mid_zp: 'i32', mid_lo: 'i32', mid_hi: 'i32', res_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32',
+    mid_mul: 'f32', res_mul: 'f32',
+  },
+  BinaryQ8: { kind: 'i32', a_zp: 'i32', b_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32', a_mul: 'f32', b_mul: 'f32' },
+  LutQ8: {},
+  PoolQ8: pool,
+  ResizeQ8: resize,
+  Quantize: quantize,
+  Dequantize: quantize,
+  NormalizeU8: {},
+  ConvF32: { ...convGeometry, unary: 'i32', alpha: 'f32', beta: 'f32', residual_first: 'i32' },
+  MatMulF32: { transpose_a: 'i32', transpose_b: 'i32', alpha: 'f32' },
+  BinaryF32: { kind: 'i32', unary: 'i32', alpha: 'f32', beta: 'f32' },
+  UnaryF32: { kind: 'i32', alpha: 'f32', beta: 'f32' },
+  PoolF32: pool,
+  ResizeF32: resize,
+  ReduceF32: { kind: 'i32', axes_mask: 'i32' },
+  SoftmaxF32: { axis: 'i32', log: 'i32' },
+  Copy: { extent: 'axes', x_start: 'axes', x_step: 'axes', y_start: 'axes', y_step: 'axes' },
+  Transpose: { perm: 'axes' },
+  Pad: { mode: 'i32', before: 'axes', value: 'f32' },
+  Gather: { axis: 'i32' },
+} as const satisfies Record<OpCode, Record<string, FieldType>>;
+
+type FieldValue<T> = T extends 'axes' ? readonly number[] : number;
+
+/** The attributes of an op, by field. */
+export type AttributesOf<C extends OpCode> = { readonly [K in keyof (typeof attributeFields)[C]]: FieldValue<(typeof attributeFields)[C][K]> };
+
+const fieldBytes = (type: FieldType): number => (type === 'axes' ? 4 * maximumRank : 4);
+
+/** An op's attributes as the engine reads them. Axes beyond a tensor's rank are 0. */
+export function encodeAttributes<C extends OpCode>(code: C, values: AttributesOf<C>): Uint8Array {
+  const fields: readonly (readonly [string, FieldType])[] = Object.entries(attributeFields[code]);
+  const given: ReadonlyMap<string, number | readonly number[]> = new Map(Object.entries(values));
+  const bytes = new Uint8Array(fields.reduce((sum, [, type]) => sum + fieldBytes(type), 0));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const [name, type] of fields) {
+    const value = given.get(name) ?? 0;
+    const list = typeof value === 'number' ? [value] : value;
+    if (type === 'f32') view.setFloat32(at, list[0] ?? 0, true);
+    else for (let i = 0; i < fieldBytes(type) / 4; i++) view.setInt32(at + 4 * i, list[i] ?? 0, true);
+    at += fieldBytes(type);
+  }
+  return bytes;
+}
