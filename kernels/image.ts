@@ -40,9 +40,11 @@ export interface Placement {
 /** What lies outside a picture: black, or its border pixels repeated. */
 export type Border = 'black' | 'edge';
 
-/** Scales are limited so that tables of weights stay small: a canvas pixel may average at most this many pixels a side. */
-const maxShrink = 1024;
 const maxSide = 1 << 16;
+/** Bounds the tables of weights. */
+const maxRegion = 1 << 18;
+/** How far from the picture a region may start. */
+const maxStart = 1e6;
 
 /**
  * Resamples a region of `src` to fill `dst`. Each axis averages ceil(scale) equally spaced bilinear samples a canvas pixel, so
@@ -53,11 +55,9 @@ export function cropResize(src: ImageView, region: Region, dst: Canvas, border: 
   const stride = checkImage(src);
   checkCanvas(dst);
   const { x, y, width, height } = region;
-  if (![x, y, width, height].every(Number.isFinite) || !(width > 0) || !(height > 0) || Math.max(Math.abs(x), Math.abs(y)) > 1e6) {
-    throw expected('a region of finite, positive size', 'region', JSON.stringify(region));
-  }
-  if (width > dst.width * maxShrink || height > dst.height * maxShrink) {
-    throw expected(`a region of at most ${String(maxShrink)} pixels for each pixel of the canvas`, 'region', `${String(width)} x ${String(height)}`);
+  const bounded = (start: number, length: number): boolean => Math.abs(start) <= maxStart && length > 0 && length <= maxRegion;
+  if (!bounded(x, width) || !bounded(y, height)) {
+    throw expected(`a start within ${String(maxStart)} and sides of up to ${String(maxRegion)}, above 0,`, 'region', JSON.stringify(region));
   }
   const area = { left: 0, top: 0, width: dst.width, height: dst.height };
   loadAddon().image.resize(src.data, src.width, src.height, stride, x, y, width, height, dst.data, dst.width, dst.channels, area, border === 'edge');
@@ -81,7 +81,6 @@ export function letterbox(src: ImageView, dst: Canvas, options: { padColour?: re
     throw expected('three integers of 0..255', 'padColour', JSON.stringify(pad));
   }
   const scale = Math.min(dst.width / src.width, dst.height / src.height);
-  if (scale * maxShrink < 1) throw expected(`a canvas of at least 1/${String(maxShrink)} of the picture's sides`, 'dst', `${String(dst.width)} x ${String(dst.height)}`);
   const width = Math.min(dst.width, Math.max(1, Math.round(src.width * scale)));
   const height = Math.min(dst.height, Math.max(1, Math.round(src.height * scale)));
   const area = { left: (dst.width - width) >> 1, top: (dst.height - height) >> 1, width, height };

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
+import type { ImageAddon } from './image.js';
 import type { CpuDescription, LoadOptions, NativeProgram } from './native.js';
 
 /** What the addon exports; `kernels/image` and `kernels/systemd.ts` state their own share. */
@@ -12,6 +13,7 @@ export interface Addon {
   describeCpu(): CpuDescription;
   loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
   notifySystemd(message: string): boolean;
+  readonly image: ImageAddon;
 }
 
 let loaded: Addon | undefined;

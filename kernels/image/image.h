@@ -1,0 +1,44 @@
+// Pixel kernels for the front of a vision pipeline: 8-bit RGB in, 8-bit RGB or luma (ITU-R BT.601) out. Portable C++ that compilers
+// vectorise; arithmetic is in float and rounds half to even, the same bits on every CPU. Callers check sizes (kernels/image.ts, and
+// for memory safety node/image.cpp): the functions here trust them. Nothing outside the pictures is read or written.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+
+// RGB, HWC, rows `stride` bytes apart.
+struct ImageRef {
+  const uint8_t* data;
+  size_t width, height, stride;
+};
+
+// A rectangle of a picture to be drawn: rows `stride` bytes apart, 1 or 3 channels.
+struct CanvasRef {
+  uint8_t* data;
+  size_t width, height, stride, channels;
+};
+
+// In pixels of a picture; may be fractional and reach beyond the borders.
+struct RegionF {
+  double x, y, width, height;
+};
+
+// What lies outside a picture.
+enum class Border { kBlack, kEdge };
+
+// Draws the region onto the canvas. Each axis averages ceil(region / canvas) equally spaced bilinear samples a canvas pixel: bilinear
+// with half-pixel centres when enlarging, an area average when shrinking.
+void ResizeImage(const ImageRef& src, const RegionF& region, Border border, const CanvasRef& dst);
+
+// dst(x, y) = src(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5]) between pixel centres, bilinear, black outside.
+void WarpAffine(const ImageRef& src, const double m[6], const CanvasRef& dst);
+
+// Mean luma of each factor x factor cell, factor 1..16; floor(width / factor) * floor(height / factor) cells, row-major.
+void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells);
+
+// Counts the cells that differ from the background by more than `threshold`, once the mean difference of all cells (a lamp, the
+// camera's exposure) is taken out; then background += (cell - background) * rate.
+size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate);
+
+}  // namespace sterna

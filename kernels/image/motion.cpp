@@ -1,0 +1,50 @@
+// GreyCells and UpdateBackground: what a motion gate computes of a frame.
+#include <cmath>
+#include <vector>
+
+#include "image/rows.h"
+
+namespace sterna {
+namespace {
+
+// Sums of `rows` rows, byte by byte: at most 16 * 255 fit 16 bits.
+void SumRows(const uint8_t* src, size_t stride, size_t rows, size_t n, uint16_t* sums) {
+  for (size_t i = 0; i < n; ++i) sums[i] = src[i];
+  for (size_t r = 1; r < rows; ++r) {
+    const uint8_t* row = src + r * stride;
+    for (size_t i = 0; i < n; ++i) sums[i] = static_cast<uint16_t>(sums[i] + row[i]);
+  }
+}
+
+}  // namespace
+
+void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells) {
+  const size_t columns = src.width / factor, rows = src.height / factor;
+  const float share = 1.0f / static_cast<float>(factor * factor);
+  std::vector<uint16_t> sums(columns * factor * 3);
+  for (size_t y = 0; y < rows; ++y) {
+    SumRows(src.data + y * factor * src.stride, src.stride, factor, sums.size(), sums.data());
+    const uint16_t* sum = sums.data();
+    for (size_t x = 0; x < columns; ++x) {
+      uint32_t r = 0, g = 0, b = 0;
+      for (size_t i = 0; i < factor; ++i, sum += 3) r += sum[0], g += sum[1], b += sum[2];
+      *cells++ = RoundToByte(Luma(static_cast<float>(r), static_cast<float>(g), static_cast<float>(b)) * share);
+    }
+  }
+}
+
+size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate) {
+  if (n == 0) return 0;
+  double total = 0.0;
+  for (size_t i = 0; i < n; ++i) total += static_cast<double>(static_cast<float>(cells[i]) - background[i]);
+  const float shift = static_cast<float>(total / static_cast<double>(n));
+  size_t changed = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const float difference = static_cast<float>(cells[i]) - background[i];
+    changed += std::fabs(difference - shift) > threshold ? 1 : 0;
+    background[i] += difference * rate;
+  }
+  return changed;
+}
+
+}  // namespace sterna

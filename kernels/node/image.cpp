@@ -1,0 +1,114 @@
+// The pixel kernels, as the object `image` of the addon. kernels/image.ts has checked every argument and says what was wrong; here
+// only what memory safety needs is checked again.
+#include "image/image.h"
+#include "node/errors.h"
+#include "node/register.h"
+#include "node/views.h"
+
+namespace sterna_node {
+namespace {
+
+constexpr size_t kMaxSide = 1u << 16;
+constexpr double kMaxRegion = 1u << 18;  // bounds the tables of weights
+
+size_t SizeAt(const Napi::CallbackInfo& info, size_t i) {
+  const int64_t value = info[i].IsNumber() ? info[i].As<Napi::Number>().Int64Value() : -1;
+  return value >= 0 ? static_cast<size_t>(value) : SIZE_MAX;
+}
+
+double NumberAt(const Napi::CallbackInfo& info, size_t i) { return info[i].IsNumber() ? info[i].As<Napi::Number>().DoubleValue() : 0.0; }
+
+bool SidesOk(size_t width, size_t height) { return width >= 1 && height >= 1 && width <= kMaxSide && height <= kMaxSide; }
+
+// Arguments 0..3: data, width, height, stride.
+bool ReadImage(const Napi::CallbackInfo& info, sterna::ImageRef* image) {
+  const std::optional<Bytes> bytes = BytesOf(info[0]);
+  const size_t width = SizeAt(info, 1), height = SizeAt(info, 2), stride = SizeAt(info, 3);
+  if (!bytes || !SidesOk(width, height) || stride < width * 3 || stride > INT32_MAX) return false;
+  if (bytes->size < (height - 1) * stride + width * 3) return false;
+  *image = {bytes->data, width, height, stride};
+  return true;
+}
+
+// The rectangle { left, top, width, height } of a canvas `canvas_width` pixels wide.
+bool ReadArea(const Bytes& bytes, size_t canvas_width, size_t channels, const Napi::Value& value, sterna::CanvasRef* canvas) {
+  if (!value.IsObject() || (channels != 1 && channels != 3) || canvas_width < 1 || canvas_width > kMaxSide) return false;
+  size_t sides[4];
+  const char* names[4] = {"left", "top", "width", "height"};
+  for (int i = 0; i < 4; ++i) {
+    const Napi::Value side = value.As<Napi::Object>().Get(names[i]);
+    const int64_t number = side.IsNumber() ? side.As<Napi::Number>().Int64Value() : -1;
+    if (number < 0 || number > static_cast<int64_t>(kMaxSide)) return false;
+    sides[i] = static_cast<size_t>(number);
+  }
+  const size_t left = sides[0], top = sides[1], width = sides[2], height = sides[3];
+  if (!SidesOk(width, height) || left + width > canvas_width || (top + height) * canvas_width * channels > bytes.size) return false;
+  *canvas = {bytes.data + (top * canvas_width + left) * channels, width, height, canvas_width * channels, channels};
+  return true;
+}
+
+Napi::Value Refuse(const Napi::Env& env) {
+  ThrowArgument(env, "Expected pictures as large as they say but received other arguments");
+  return env.Undefined();
+}
+
+// (src, width, height, stride, x, y, regionWidth, regionHeight, dst, dstWidth, channels, area, edge)
+Napi::Value Resize(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  sterna::ImageRef src;
+  sterna::CanvasRef dst;
+  const std::optional<Bytes> bytes = BytesOf(info[8]);
+  if (!ReadImage(info, &src) || !bytes || !ReadArea(*bytes, SizeAt(info, 9), SizeAt(info, 10), info[11], &dst)) return Refuse(env);
+  const sterna::RegionF region{NumberAt(info, 4), NumberAt(info, 5), NumberAt(info, 6), NumberAt(info, 7)};
+  const auto bounded = [](double start, double length) { return start >= -1e6 && start <= 1e6 && length > 0 && length <= kMaxRegion; };
+  if (!bounded(region.x, region.width) || !bounded(region.y, region.height)) return Refuse(env);
+  ResizeImage(src, region, info[12].ToBoolean() ? sterna::Border::kEdge : sterna::Border::kBlack, dst);
+  return env.Undefined();
+}
+
+// (src, width, height, stride, matrix, dst, dstWidth, dstHeight, channels)
+Napi::Value Warp(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  sterna::ImageRef src;
+  const std::optional<Bytes> matrix = BytesOf(info[4]), bytes = BytesOf(info[5]);
+  const size_t width = SizeAt(info, 6), height = SizeAt(info, 7), channels = SizeAt(info, 8);
+  if (!ReadImage(info, &src) || !matrix || matrix->size != 6 * sizeof(double) || !bytes) return Refuse(env);
+  if (!SidesOk(width, height) || (channels != 1 && channels != 3) || bytes->size < width * height * channels) return Refuse(env);
+  sterna::WarpAffine(src, reinterpret_cast<const double*>(matrix->data), {bytes->data, width, height, width * channels, channels});
+  return env.Undefined();
+}
+
+// (src, width, height, stride, factor, cells)
+Napi::Value GreyCells(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  sterna::ImageRef src;
+  const size_t factor = SizeAt(info, 4);
+  const std::optional<Bytes> cells = BytesOf(info[5]);
+  if (!ReadImage(info, &src) || factor < 1 || factor > 16 || !cells) return Refuse(env);
+  if (cells->size < (src.width / factor) * (src.height / factor)) return Refuse(env);
+  sterna::GreyCells(src, factor, cells->data);
+  return env.Undefined();
+}
+
+// (cells, background, threshold, rate)
+Napi::Value UpdateBackground(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::optional<Bytes> cells = BytesOf(info[0]), background = BytesOf(info[1]);
+  if (!cells || !background || background->size != cells->size * sizeof(float)) return Refuse(env);
+  const size_t changed = sterna::UpdateBackground(cells->data, reinterpret_cast<float*>(background->data), cells->size,
+                                                  static_cast<float>(NumberAt(info, 2)), static_cast<float>(NumberAt(info, 3)));
+  return Napi::Number::New(env, static_cast<double>(changed));
+}
+
+}  // namespace
+
+void RegisterImage(Napi::Env env, Napi::Object exports) {
+  Napi::Object image = Napi::Object::New(env);
+  image.Set("resize", Napi::Function::New(env, Resize, "resize"));
+  image.Set("warp", Napi::Function::New(env, Warp, "warp"));
+  image.Set("greyCells", Napi::Function::New(env, GreyCells, "greyCells"));
+  image.Set("updateBackground", Napi::Function::New(env, UpdateBackground, "updateBackground"));
+  exports.Set("image", image);
+}
+
+}  // namespace sterna_node
