@@ -77,37 +77,34 @@ export async function buildFacePackage(models: FaceModels, options: FacePackageO
 async function recordGolden(models: FaceModels, settings: FacePipelineSettings, { goldenPictures, engine, pixels }: FacePackageOptions): Promise<StageRun[]> {
   const options = { ...engine, ...(pixels === undefined ? {} : { pixels }) };
   if (goldenPictures === undefined) return recordPattern(models, settings, options);
-  const runs = await recordPictures(models, settings, firstOf(goldenPictures), options);
+  const enough = (runs: readonly StageRun[]): boolean => runs.filter((run) => run.stage === 'embedder').length >= vectorsOf.embedder;
+  const runs = await recordPictures(models, settings, goldenPictures, { ...options, enough });
   if (runs.some((run) => run.stage === 'embedder')) return runs;
   throw new DeployError('E_USAGE', 'No face was found in the pictures for golden vectors; give clear ones, or none');
 }
 
-/** A clear face is expected early; a whole video would only take time. */
-async function* firstOf(pictures: AsyncIterable<Image> | Iterable<Image>): AsyncGenerator<Image, void, undefined> {
-  let count = 0;
-  for await (const picture of pictures) {
-    yield picture;
-    if (++count === 8) return;
-  }
+interface Golden {
+  vectors: ManifestInput['golden'];
+  files: Record<string, Uint8Array>;
 }
 
-function goldenVectors(runs: readonly StageRun[]): { vectors: ManifestInput['golden']; files: Record<string, Uint8Array> } {
-  const vectors: ManifestInput['golden'] = [];
-  const files: Record<string, Uint8Array> = {};
+function goldenVectors(runs: readonly StageRun[]): Golden {
+  const golden: Golden = { vectors: [], files: {} };
   for (const stage of ['detector', 'landmarks', 'embedder'] as const) {
-    runs.filter((run) => run.stage === stage).slice(0, vectorsOf[stage]).forEach((run, index) => {
-      const input = `golden/${stage}-${index}.u8`;
-      files[input] = run.canvas;
-      const outputs = Object.entries(run.outputs).map(([name, { data }], k) => {
-        const file = `golden/${stage}-${index}-${k}.f32`;
-        files[file] = bytesOf(Float32Array.from(data, Number));
-        return { name, file, largest: Float32Array.from(data, Number).reduce((most, value) => Math.max(most, Math.abs(value)), 0) };
-      });
-      const largest = Math.max(...outputs.map((output) => output.largest));
-      vectors.push({ stage, input, outputs: outputs.map(({ name, file }) => ({ name, file })), min_cosine: minCosine, max_abs: Math.max(largest * maxError, 1e-6) });
-    });
+    runs.filter((run) => run.stage === stage).slice(0, vectorsOf[stage]).forEach((run, index) => addVector(golden, run, `golden/${stage}-${index}`));
   }
-  return { vectors, files };
+  return golden;
+}
+
+function addVector({ vectors, files }: Golden, { stage, canvas, outputs }: StageRun, stem: string): void {
+  const recorded = Object.entries(outputs).map(([name, { data }], k) => ({ name, file: `${stem}-${k}.f32`, values: Float32Array.from(data, Number) }));
+  const largest = recorded.reduce((most, { values }) => values.reduce((known, value) => Math.max(known, Math.abs(value)), most), 0);
+  files[`${stem}.u8`] = canvas;
+  for (const { file, values } of recorded) files[file] = bytesOf(values);
+  vectors.push({
+    stage, input: `${stem}.u8`, outputs: recorded.map(({ name, file }) => ({ name, file })),
+    min_cosine: minCosine, max_abs: Math.max(largest * maxError, 1e-6),
+  });
 }
 
 /** Little-endian, whatever the machine. */

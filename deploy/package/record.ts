@@ -29,13 +29,18 @@ export type RecordOptions = EngineOptions & { pixels?: PixelOps };
 
 /**
  * Runs pictures through the face pipeline and records what every model was fed and answered: the inputs are what it must be
- * calibrated with, the pairs are golden vectors.
+ * calibrated with, the pairs are golden vectors. Stops at the end, or when there are `enough` runs.
  */
 export async function recordPictures(
-  models: FaceModels, settings: FacePipelineSettings, pictures: AsyncIterable<Image> | Iterable<Image>, options: RecordOptions = {},
+  models: FaceModels, settings: FacePipelineSettings, pictures: AsyncIterable<Image> | Iterable<Image>,
+  options: RecordOptions & { enough?: (runs: readonly StageRun[]) => boolean } = {},
 ): Promise<StageRun[]> {
-  return recording(models, settings, options, async (pipeline) => {
-    for await (const picture of pictures) await pipeline.embed(picture);
+  const { enough = () => false, ...rest } = options;
+  return recording(models, settings, rest, async (pipeline, runs) => {
+    for await (const picture of pictures) {
+      await pipeline.embed(picture);
+      if (enough(runs)) return;
+    }
   });
 }
 
@@ -50,7 +55,7 @@ export async function recordPattern(models: FaceModels, settings: FacePipelineSe
 }
 
 async function recording(
-  models: FaceModels, settings: FacePipelineSettings, options: RecordOptions, work: (pipeline: FacePipeline) => Promise<void>,
+  models: FaceModels, settings: FacePipelineSettings, options: RecordOptions, work: (pipeline: FacePipeline, runs: readonly StageRun[]) => Promise<void>,
 ): Promise<StageRun[]> {
   const { pixels = nativePixels, ...engine } = options;
   const stages = await openStages(settings, (path) => modelAt(models, path), engine);
@@ -60,7 +65,7 @@ async function recording(
   observe('embedder', stages.embedder, runs);
   const pipeline = new FacePipeline({ name: 'recorder', version: '0.0.0', embeddingSpaceId: null, settings, stages, pixels, gallery: undefined });
   try {
-    await work(pipeline);
+    await work(pipeline, runs);
   } finally {
     await pipeline.close();
   }
