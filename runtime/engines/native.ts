@@ -3,6 +3,7 @@ import { RuntimeError } from '../errors.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { compile, type CompiledProgram, type ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/context.js';
+import { orderFeeds } from './feeds.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import type { DataType, Tensor, TensorData } from '../tensor.js';
 
@@ -17,35 +18,13 @@ const arrays: { readonly [T in DataType]: (count: number) => TensorData } = {
 const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** What the program is given for a feed: int64 as int32, bytes in the program's own sign. */
-function toProgram(port: ProgramPort, data: TensorData): ArrayBufferView {
-  if (port.flip) return flipBytes(asBytes(data));
+function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBufferView {
+  if (port?.flip === true) return flipBytes(asBytes(data));
   if (!(data instanceof BigInt64Array)) return data;
   return Int32Array.from(data, (value) => {
     const narrow = Number(BigInt.asIntN(32, value));
-    if (BigInt(narrow) !== value) throw new RuntimeError('E_INPUT', `Input '${port.name}': expected indices of 32 bits but received ${value}`, { details: { input: port.name } });
+    if (BigInt(narrow) !== value) throw new RuntimeError('E_INPUT', `Input '${port?.name}': expected indices of 32 bits but received ${value}`, { details: { input: port?.name } });
     return narrow;
-  });
-}
-
-function checkFeeds(inputs: readonly ProgramPort[], feeds: Readonly<Record<string, Tensor>>): ArrayBufferView[] {
-  const unknown = Object.keys(feeds).find((name) => !inputs.some((input) => input.name === name));
-  if (unknown !== undefined) {
-    throw new RuntimeError('E_INPUT', `Expected feeds for ${inputs.map(({ name }) => `'${name}'`).join(', ')} but received '${unknown}'`, { details: { input: unknown } });
-  }
-  return inputs.map((port) => {
-    const { name, type, dims } = port;
-    const feed = feeds[name];
-    const wanted = `${type} [${dims.join(', ')}]`;
-    if (feed === undefined) throw new RuntimeError('E_INPUT', `Input '${name}': expected ${wanted} but received nothing`, { details: { input: name } });
-    const fits = feed.type === type && feed.dims.length === dims.length && dims.every((dim, i) => dim === feed.dims[i]);
-    if (!fits) {
-      throw new RuntimeError('E_INPUT', `Input '${name}': expected ${wanted} but received ${feed.type} [${feed.dims.join(', ')}]`, { details: { input: name } });
-    }
-    const count = elementCount(dims);
-    if (feed.data.length !== count || feed.data.constructor !== arrays[type](0).constructor) {
-      throw new RuntimeError('E_INPUT', `Input '${name}': expected ${count} elements of ${type} but received ${feed.data.length} in a ${feed.data.constructor.name}`, { details: { input: name } });
-    }
-    return toProgram(port, feed.data);
   });
 }
 
@@ -84,15 +63,19 @@ class NativeSession implements Session {
     return this.program.outputs.map(({ name, type, dims }) => ({ name, type, dims }));
   }
 
+  private feeds(feeds: Readonly<Record<string, Tensor>>): ArrayBufferView[] {
+    return orderFeeds(this.inputs, feeds).map((feed, i) => toProgram(this.program.inputs[i], feed.data));
+  }
+
   async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const slots = this.program.outputs.map(outputSlot);
-    await this.native.run(checkFeeds(this.program.inputs, feeds), slots.map(({ view }) => view));
+    await this.native.run(this.feeds(feeds), slots.map(({ view }) => view));
     return Object.fromEntries(slots.map((slot, i) => [this.program.outputs[i]?.name ?? '', slot.finish()]));
   }
 
   async profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
     const slots = this.program.outputs.map(outputSlot);
-    const ops = await this.native.profile(checkFeeds(this.program.inputs, feeds), slots.map(({ view }) => view));
+    const ops = await this.native.profile(this.feeds(feeds), slots.map(({ view }) => view));
     return ops.map(({ op, kernel, ms }) => {
       const named = this.program.opNames[op];
       return { name: named?.name ?? '', op: named?.op ?? '', kernel, ms, macs: named?.macs ?? 0 };

@@ -60,6 +60,13 @@ export function toNumbers(tensor: TensorValue): Float32Array | Uint8Array | Int8
   return tensor.data instanceof BigInt64Array ? Float64Array.from(tensor.data, Number) : tensor.data;
 }
 
+/** One number for each of the source. A plain loop: the `from` of typed arrays goes through an iterator, 30 times slower. */
+export function mapNumbers(source: ArrayLike<number>, fn: (value: number, index: number) => number): Float64Array {
+  const out = new Float64Array(source.length);
+  for (let i = 0; i < out.length; i++) out[i] = fn(source[i] ?? 0, i);
+  return out;
+}
+
 const int64Limit = 2 ** 63;
 
 /** Numbers to int64, saturating. */

@@ -1,5 +1,5 @@
 import { intAttribute, unsupported } from '../graph/attributes.js';
-import { fromNumbers, toNumbers, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { broadcastOffsets } from './indexing.js';
 import { broadcast, inputType, inputValue, outputType, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
@@ -81,7 +81,7 @@ const where: OpDefinition = {
       return { data: toNumbers(tensor), at: broadcastOffsets(tensor.dims, shape) };
     });
     if (condition === undefined || x === undefined || y === undefined) return [];
-    const out = Float64Array.from(condition.at, (offset, i) => {
+    const out = mapNumbers(condition.at, (offset, i) => {
       const source = condition.data[offset] ? x : y;
       return source.data[source.at[i] ?? 0] ?? 0;
     });
@@ -93,7 +93,7 @@ const not: OpDefinition = {
   infer: (context) => [{ dtype: 'bool', shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);
-    return [fromNumbers('bool', x.dims, Float64Array.from(toNumbers(x), (value) => (value ? 0 : 1)))];
+    return [fromNumbers('bool', x.dims, mapNumbers(toNumbers(x), (value) => (value ? 0 : 1)))];
   },
 };
 

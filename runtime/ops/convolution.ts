@@ -1,6 +1,6 @@
 import { floatAttribute, int, intAttribute, ints, misshapen, requiredInts, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
 import { windowOf, type Window } from './spatial.js';
@@ -73,7 +73,7 @@ export function convolve(x: TensorValue, w: TensorValue, geometry: ConvGeometry,
   const [batch, height, width, channels] = asPixels(x.dims);
   const [outputs = 1, kernelHeight = 1, kernelWidth = 1, depth = 1] = w.dims;
   const [outHeight, outWidth] = geometry.output;
-  const input = Float64Array.from(toNumbers(x), (value) => value - zeroPoint);
+  const input = mapNumbers(toNumbers(x), (value) => value - zeroPoint);
   const weights = toNumbers(w);
   const perGroup = outputs / geometry.group;
   const sums = new Float64Array(batch * outHeight * outWidth * outputs);

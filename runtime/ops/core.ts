@@ -1,6 +1,6 @@
 import { float, floatAttribute, int, intAttribute, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, reshaped, toNumbers, type Shape } from '../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
@@ -22,7 +22,7 @@ const unary: OpDefinition = {
   evaluate(context) {
     const x = inputValue(context, 0);
     const fn = fusedUnary(context.node);
-    return [fromNumbers(x.dtype, x.dims, Float64Array.from(toNumbers(x), (value) => applyUnary(fn, value)))];
+    return [fromNumbers(x.dtype, x.dims, mapNumbers(toNumbers(x), (value) => applyUnary(fn, value)))];
   },
 };
 

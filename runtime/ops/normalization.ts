@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { expectType, inputValue, normalizeAxis, type OpDefinition, type OpTable } from './op.js';
 
 /** Factor and summand of each channel: y = x * mul + add. */
@@ -13,7 +13,7 @@ export interface ChannelAffine {
 export function batchNormAffine(node: Node, values: readonly ArrayLike<number>[]): ChannelAffine {
   const [scale = [], bias = [], mean = [], variance = []] = values;
   const epsilon = floatAttribute(node, 'epsilon', 1e-5);
-  const mul = Float64Array.from({ length: scale.length }, (_, c) => (scale[c] ?? 0) / Math.sqrt((variance[c] ?? 0) + epsilon));
+  const mul = mapNumbers({ length: scale.length }, (_, c) => (scale[c] ?? 0) / Math.sqrt((variance[c] ?? 0) + epsilon));
   return { mul, add: mul.map((factor, c) => (bias[c] ?? 0) - (mean[c] ?? 0) * factor) };
 }
 
@@ -28,7 +28,7 @@ const batchNorm: OpDefinition = {
     const { mul, add } = batchNormAffine(context.node, [1, 2, 3, 4].map((i) => toNumbers(inputValue(context, i))));
     const inner = elementCount(x.dims.slice(2));
     const channels = x.dims[1] ?? 1;
-    return [fromNumbers('float32', x.dims, Float64Array.from(toNumbers(x), (value, i) => {
+    return [fromNumbers('float32', x.dims, mapNumbers(toNumbers(x), (value, i) => {
       const c = Math.floor(i / inner) % channels;
       return value * (mul[c] ?? 0) + (add[c] ?? 0);
     }))];

@@ -1,7 +1,7 @@
 import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
-import { elementCount, fromNumbers, toNumbers, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { type DType, elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
 import { roundHalfEven } from './unary-functions.js';
 
@@ -66,7 +66,7 @@ const quantize: OpDefinition = {
     const q = quantizationOf(context.node, x.dims.length, inputValue(context, 1), context.inputs[2], dtype);
     const index = scaleIndex(context.node, x.dims, q);
     const range = rangeOf(dtype);
-    return [fromNumbers(dtype, x.dims, Float64Array.from(toNumbers(x), (value, i) => quantizeNumber(value, q.scales[index(i)] ?? 1, q.zeroPoints[index(i)] ?? 0, range)))];
+    return [fromNumbers(dtype, x.dims, mapNumbers(toNumbers(x), (value, i) => quantizeNumber(value, q.scales[index(i)] ?? 1, q.zeroPoints[index(i)] ?? 0, range)))];
   },
 };
 
@@ -80,7 +80,7 @@ const dequantize: OpDefinition = {
     const x = inputValue(context, 0);
     const q = quantizationOf(context.node, x.dims.length, inputValue(context, 1), context.inputs[2], x.dtype);
     const index = scaleIndex(context.node, x.dims, q);
-    return [fromNumbers('float32', x.dims, Float64Array.from(toNumbers(x), (value, i) => (value - (q.zeroPoints[index(i)] ?? 0)) * (q.scales[index(i)] ?? 1)))];
+    return [fromNumbers('float32', x.dims, mapNumbers(toNumbers(x), (value, i) => (value - (q.zeroPoints[index(i)] ?? 0)) * (q.scales[index(i)] ?? 1)))];
   },
 };
 

@@ -1,5 +1,5 @@
 import { floatAttribute, oneOf, requiredInt, unsupported } from '../graph/attributes.js';
-import { fromNumbers, toNumbers, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { convolve, nhwcConvShape, nhwcGeometry } from './convolution.js';
 import { broadcastOffsets } from './indexing.js';
 import { broadcast, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
@@ -79,7 +79,7 @@ const binaryQ8: OpDefinition = {
     const [aZp, bZp, yZp, yLo, yHi] = [at('a_zp'), at('b_zp'), at('y_zp'), at('y_lo'), at('y_hi')];
     const [aMul, bMul] = [Math.fround(floatAttribute(node, 'a_mul', 1)), Math.fround(floatAttribute(node, 'b_mul', 1))];
     const kind = oneOf(node, 'kind', ['add', 'sub', 'mul'], 'add');
-    const out = Float64Array.from(leftAt, (offset, i) => {
+    const out = mapNumbers(leftAt, (offset, i) => {
       const p = (left[offset] ?? 0) - aZp;
       const q = (right[rightAt[i] ?? 0] ?? 0) - bZp;
       const sign = kind === 'sub' ? -1 : 1;
@@ -100,7 +100,7 @@ const lutQ8: OpDefinition = {
       throw unsupported(context.node, `a table of ${table.data.length} entries for [${x.dims.join(', ')}]`);
     }
     const entries = toNumbers(table);
-    const values = Float64Array.from(toNumbers(x), (q, i) => entries[(i % channels) * 256 + tableIndex(q, x.dtype)] ?? 0);
+    const values = mapNumbers(toNumbers(x), (q, i) => entries[(i % channels) * 256 + tableIndex(q, x.dtype)] ?? 0);
     return [fromNumbers(table.dtype, x.dims, values)];
   },
 };
@@ -144,7 +144,7 @@ const normalizeU8: OpDefinition = {
   evaluate(context) {
     const x = inputValue(context, 0);
     const [mul, add] = [toNumbers(inputValue(context, 1)), toNumbers(inputValue(context, 2))];
-    const values: Float64Array = Float64Array.from(toNumbers(x), (pixel, i) => Math.fround(pixel * (mul[i % mul.length] ?? 0)) + (add[i % add.length] ?? 0));
+    const values: Float64Array = mapNumbers(toNumbers(x), (pixel, i) => Math.fround(pixel * (mul[i % mul.length] ?? 0)) + (add[i % add.length] ?? 0));
     const result: TensorValue = fromNumbers('float32', x.dims, values);
     return [result];
   },

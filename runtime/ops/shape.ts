@@ -1,5 +1,5 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
-import { elementCount, fromNumbers, int64s, reshaped, scalar, toNumbers, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { type DType, elementCount, fromNumbers, int64s, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
 import { constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
@@ -115,7 +115,7 @@ const range: OpDefinition = {
     const { dtype, shape } = outputType(context);
     const start = Number(inputValue(context, 0).data[0]);
     const delta = Number(inputValue(context, 2).data[0]);
-    return [fromNumbers(dtype, shape, Float64Array.from({ length: shape[0] ?? 0 }, (_, i) => start + i * delta))];
+    return [fromNumbers(dtype, shape, mapNumbers({ length: shape[0] ?? 0 }, (_, i) => start + i * delta))];
   },
 };
 
@@ -132,7 +132,7 @@ const cast: OpDefinition = {
     const x = inputValue(context, 0);
     const dtype = castTarget(context.node);
     const convert = dtype === 'bool' ? (v: number) => (v === 0 ? 0 : 1) : dtype === 'float32' ? (v: number) => v : Math.trunc;
-    return [fromNumbers(dtype, x.dims, Float64Array.from(toNumbers(x), convert))];
+    return [fromNumbers(dtype, x.dims, mapNumbers(toNumbers(x), convert))];
   },
 };
 

@@ -1,6 +1,6 @@
 import { floatAttribute, oneOf, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { fromNumbers, toNumbers, type TensorValue } from '../graph/tensor-value.js';
+import { fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { expectType, inputValue, type OpDefinition, type OpTable } from './op.js';
 import { applyUnary, type Unary, type UnaryKind } from './unary-functions.js';
 
@@ -73,7 +73,7 @@ const definition: OpDefinition = {
     const x = inputValue(context, 0);
     const unary = unaryOf(context.node, (index) => context.inputs[index]);
     if (unary === undefined) throw unsupported(context.node, 'not a unary function');
-    return [fromNumbers(x.dtype, x.dims, Float64Array.from(toNumbers(x), (value) => applyUnary(unary, value)))];
+    return [fromNumbers(x.dtype, x.dims, mapNumbers(toNumbers(x), (value) => applyUnary(unary, value)))];
   },
 };
 

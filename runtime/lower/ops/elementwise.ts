@@ -1,6 +1,6 @@
 import { floatAttribute, intAttribute, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { elementCount, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { coreBinaryKind, coreReduceKind } from '../../ops/core.js';
 import { matMulShape } from '../../ops/linear.js';
@@ -41,7 +41,7 @@ const lutQ8: Lowering = (context, node) => {
 
 /** A table for bytes whose sign is not the program's: the halves of the range change places. */
 function swapHalves(context: LoweringContext, name: string, table: TensorValue): number {
-  const stored = fromNumbers(context.activation, table.dims, Float64Array.from(toNumbers(table), (entry) => context.stored8(name, entry)));
+  const stored = fromNumbers(context.activation, table.dims, mapNumbers(toNumbers(table), (entry) => context.stored8(name, entry)));
   const swapped = gatherElements(stored, Int32Array.from({ length: stored.data.length }, (_, i) => i ^ 128), stored.dims);
   return context.raw(context.activation, swapped.dims, swapped.data);
 }

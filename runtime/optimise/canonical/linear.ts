@@ -1,6 +1,6 @@
 import { ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { elementCount, fromNumbers, reshaped, scalar } from '../../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, reshaped, scalar } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
 import { viewAttributes } from '../../ops/core.js';
 import { gemmOf } from '../../ops/linear.js';
@@ -29,7 +29,7 @@ function columnBias(editor: Rewriter, node: Node, value: string, columns: number
   if (constant === undefined) return beta === 1 && editor.type(value).shape.length === 1 && editor.type(value).shape[0] === columns ? value : undefined;
   const count = elementCount(constant.dims);
   if (count !== 1 && !(count === columns && constant.dims.at(-1) === columns)) return undefined;
-  const data = Float64Array.from({ length: columns }, (_, i) => beta * Number(constant.data[count === 1 ? 0 : i] ?? 0));
+  const data = mapNumbers({ length: columns }, (_, i) => beta * Number(constant.data[count === 1 ? 0 : i] ?? 0));
   return editor.addConstant(`${node.name}.bias`, fromNumbers('float32', [columns], data));
 }
 

@@ -1,7 +1,7 @@
 import { floatAttribute, intAttribute } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
-import { elementCount, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { batchNormAffine } from '../../ops/normalization.js';
 
 /** Where the output channels of a layer are, in its weights and in its result. */
@@ -47,7 +47,7 @@ function perChannel(value: TensorValue, shape: readonly number[], channelAxis: n
   const varies = value.dims.some((dim, i) => dim !== 1 && i + lead !== channelAxis);
   if (varies) return undefined;
   const numbers = toNumbers(value);
-  return Float64Array.from({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0);
+  return mapNumbers({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0);
 }
 
 interface Affine {
@@ -81,14 +81,14 @@ function affineOf(editor: GraphEditor, node: Node, layerValue: string, channelAx
 
 function scaled(weights: TensorValue, axis: number, mul: Float64Array): TensorValue {
   const inner = elementCount(weights.dims.slice(axis + 1));
-  const data = Float64Array.from(toNumbers(weights), (w, i) => w * (mul[Math.floor(i / inner) % mul.length] ?? 1));
+  const data = mapNumbers(toNumbers(weights), (w, i) => w * (mul[Math.floor(i / inner) % mul.length] ?? 1));
   return fromNumbers(weights.dtype, weights.dims, data);
 }
 
 function foldInto(editor: GraphEditor, layer: Layer, consumer: Node, { mul, add }: Affine): void {
   const channels = layer.weights.dims[layer.weightAxis] ?? 1;
   const old = layer.bias === undefined ? new Float64Array(channels) : toNumbers(layer.bias);
-  const bias = Float64Array.from({ length: channels }, (_, c) => (old[c] ?? 0) * (mul?.[c] ?? 1) + (add?.[c] ?? 0));
+  const bias = mapNumbers({ length: channels }, (_, c) => (old[c] ?? 0) * (mul?.[c] ?? 1) + (add?.[c] ?? 0));
   const { node } = layer;
   const weights = mul === undefined ? (node.inputs[1] ?? '') : editor.addConstant(`${node.inputs[1]}.scaled`, scaled(layer.weights, layer.weightAxis, mul));
   const biasName = editor.addConstant(`${node.name}.bias`, fromNumbers('float32', [channels], bias));

@@ -1,6 +1,6 @@
 import { hasAttribute } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
-import { fromNumbers, sameShape, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { fromNumbers, mapNumbers, sameShape, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { convOperands, fusedUnary, unaryAttributes } from '../../ops/convolution.js';
 import { Rewriter } from '../rewriter.js';
 
@@ -21,7 +21,7 @@ function perChannelSlope(editor: Rewriter, node: Node, channels: number): Tensor
   const slope = editor.constant(node.inputs[1]);
   if (slope === undefined || (slope.data.length !== 1 && !(slope.data.length === channels && slope.dims.at(-1) === channels))) return undefined;
   const numbers = toNumbers(slope);
-  return fromNumbers('float32', [channels], Float64Array.from({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0));
+  return fromNumbers('float32', [channels], mapNumbers({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0));
 }
 
 /** Whether the convolution has no function yet; the residual, when there is one, must then come before it. */

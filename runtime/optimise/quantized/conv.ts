@@ -1,6 +1,6 @@
 import { float, int, intAttribute, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { quantizationOf, rangeOf } from '../../ops/quantization.js';
 import type { Rewriter } from '../rewriter.js';
@@ -29,7 +29,7 @@ function chainOf(editor: Rewriter, value: string): Chain | undefined {
     const perChannel = slope !== undefined && (slope.data.length === 1 || (slope.data.length === channels && slope.dims.at(-1) === channels));
     if (!perChannel) return undefined;
     const numbers = toNumbers(slope);
-    return { conv, low: -Infinity, high: Infinity, slope: Float64Array.from({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0) };
+    return { conv, low: -Infinity, high: Infinity, slope: mapNumbers({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0) };
   }
   if (node.op !== 'Unary') return undefined;
   const { kind, alpha, beta } = fusedUnary(node);
@@ -58,7 +58,7 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const outputs = stored.dims[0] ?? 1;
   const inner = elementCount(stored.dims) / outputs;
   const zeroPoint = (i: number) => q.zeroPoints[q.zeroPoints.length === 1 ? 0 : Math.floor(i / inner)] ?? 0;
-  const centred = Float64Array.from(toNumbers(stored), (w, i) => w - zeroPoint(i));
+  const centred = mapNumbers(toNumbers(stored), (w, i) => w - zeroPoint(i));
   if (centred.some((w) => w < -127 || w > 127)) return undefined;
   const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
   return { values: fromNumbers('int8', stored.dims, centred), scales };
@@ -82,7 +82,7 @@ function dequantizedConstant(editor: Rewriter, name: string): Float64Array | und
   if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
   const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
   const at = (i: number) => (q.scales.length === 1 ? 0 : i);
-  return Float64Array.from(toNumbers(stored), (b, i) => (b - (q.zeroPoints[at(i)] ?? 0)) * (q.scales[at(i)] ?? 1));
+  return mapNumbers(toNumbers(stored), (b, i) => (b - (q.zeroPoints[at(i)] ?? 0)) * (q.scales[at(i)] ?? 1));
 }
 
 /** Attributes that place the result: without a residual only the `mid` ones count. */

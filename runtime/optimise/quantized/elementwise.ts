@@ -1,6 +1,6 @@
 import { float, int, string, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { fromNumbers, reshaped, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { operatorOf } from '../../ops/registry.js';
 import type { Rewriter } from '../rewriter.js';
@@ -84,7 +84,7 @@ function elementwiseChain(editor: Rewriter, value: string): ElementwiseChain | u
 function tabulate(editor: Rewriter, { source, nodes, channels }: ElementwiseChain): Float64Array {
   const inputs = dequantizedValues(source.q);
   const dims = [256, channels];
-  let x: TensorValue = fromNumbers('float32', dims, Float64Array.from({ length: 256 * channels }, (_, i) => inputs[Math.floor(i / channels)] ?? 0));
+  let x: TensorValue = fromNumbers('float32', dims, mapNumbers({ length: 256 * channels }, (_, i) => inputs[Math.floor(i / channels)] ?? 0));
   for (const { node, variable } of nodes) {
     const operands = node.inputs.map((input, i) => {
       if (i === variable) return x;
@@ -104,7 +104,7 @@ export const planTable: Planner = (editor, value, q) => {
   return () => {
     const values = tabulate(editor, chain);
     const { channels } = chain;
-    const table = Float64Array.from({ length: 256 * channels }, (_, i) => quantizeOne(values[(i % 256) * channels + Math.floor(i / 256)] ?? 0, q));
+    const table = mapNumbers({ length: 256 * channels }, (_, i) => quantizeOne(values[(i % 256) * channels + Math.floor(i / 256)] ?? 0, q));
     return emitTable(editor, chain.source.value, fromNumbers(q.dtype, [table.length], table), editor.producer(value)?.name ?? value);
   };
 };
@@ -116,7 +116,7 @@ export function emitTable(editor: Rewriter, source: string, table: TensorValue, 
 /** The same numbers in another quantization. */
 export function requantize(editor: Rewriter, x: QuantizedValue, q: TensorQuantization, name: string): string {
   if (sameQuantization(x.q, q)) return x.value;
-  const table = fromNumbers(q.dtype, [256], Float64Array.from(dequantizedValues(x.q), (v) => quantizeOne(v, q)));
+  const table = fromNumbers(q.dtype, [256], mapNumbers(dequantizedValues(x.q), (v) => quantizeOne(v, q)));
   return emitTable(editor, x.value, table, `${name}.requantized`);
 }
 
@@ -132,7 +132,7 @@ export const planPixels: Planner = (editor, value, q) => {
   const [mul, add] = [editor.constant(node?.inputs[1]), editor.constant(node?.inputs[2])];
   if (node?.op !== 'NormalizeU8' || mul === undefined || add === undefined) return undefined;
   const [factors, summands] = [toNumbers(mul), toNumbers(add)];
-  const table = Float64Array.from({ length: 256 * factors.length }, (_, i) => {
+  const table = mapNumbers({ length: 256 * factors.length }, (_, i) => {
     const c = Math.floor(i / 256);
     return quantizeOne(Math.fround(Math.fround((i % 256) * (factors[c] ?? 0)) + (summands[c] ?? 0)), q);
   });
