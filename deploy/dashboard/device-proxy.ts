@@ -23,7 +23,7 @@ const PASSED_HEADERS = ['content-type', 'cache-control', 'x-frame-sequence', 'x-
  */
 export function deviceProxy(gateway: DeviceGateway): Hono {
   const proxy = new Hono();
-  proxy.use('/:fleet/:device/local/*', bodyLimit({ maxSize: MAX_BODY_BYTES }));
+  proxy.post('/:fleet/:device/local/*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => failure(context, 413, 'E_DEVICE_API', `Expected at most ${MAX_BODY_BYTES} bytes`) }));
   proxy.all('/:fleet/:device/local/:path{.+}', async (context) => {
     const address = addressOf(context);
     const base = address === null ? null : gateway(address);
@@ -88,6 +88,6 @@ function reasonOf(error: unknown): string {
   return error.cause instanceof Error ? error.cause.message : error.message;
 }
 
-function failure(context: Context, status: 403 | 404 | 502, code: string, message: string): Response {
+function failure(context: Context, status: 403 | 404 | 413 | 502, code: string, message: string): Response {
   return context.json({ error: { code, message } }, status);
 }

@@ -123,14 +123,15 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   /**
    * States that `device` should run `held` (null: keep what is there) with `settings`. Returns the generation: larger than
-   * any that this device has seen, and by the clock, so that it grows across publishers as well.
+   * any that is known of this device, and by the clock (milliseconds), so that it grows across publishers, too: a publisher
+   * that has just connected cannot know when it has heard all that the broker retains.
    * @throws DeployError E_PUBLISH when the broker does not take it
    */
   async publish(device: string, held: HeldPackage | null, settings: Settings = {}): Promise<number> {
     const client = this.#connected();
     if (held !== null) this.hold(held);
     const known = Math.max(this.#generations.get(device) ?? 0, this.#reported.get(device)?.generation_seen ?? 0);
-    const generation = Math.max(known + 1, Math.floor(Date.now() / 1000));
+    const generation = Math.max(known + 1, Date.now());
     const address = { fleet: this.#options.fleet, device };
     const payload = encodePayload(desiredSchema, {
       schema_version: SCHEMA_VERSION,

@@ -1,0 +1,282 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import sharp from 'sharp';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Collector } from '../../deploy/collector/collector.js';
+import { CollectorStore } from '../../deploy/collector/store.js';
+import { Dashboard } from '../../deploy/dashboard/server.js';
+import { caps, DOOR, json, listenOn, recognition, reported, status, telemetry, topic } from './fixtures.js';
+
+const CHROMIUM = process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium';
+const CHROMIUM_ARGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+const HOSTILE = '<img src=x onerror="document.title=1">';
+
+/** The local API of a device, as far as the page uses it; it counts and answers, nothing more. */
+class FakeDevice {
+  people = [{ person_id: 1, name: 'Ada', samples: 5 }, { person_id: 2, name: HOSTILE, samples: 1 }];
+  requests: string[] = [];
+  jpeg = Buffer.alloc(0);
+  readonly server: Server = createServer((request, response) => void this.#answer(request.method ?? '', request.url ?? '', request, response));
+
+  async #answer(method: string, url: string, body: AsyncIterable<Buffer>, response: ServerResponse): Promise<void> {
+    if (!url.startsWith('/api/snapshot')) this.requests.push(`${method} ${url}`);
+    const chunks: Buffer[] = [];
+    if (method === 'POST') for await (const chunk of body) chunks.push(chunk);
+    const send = (value: unknown, code = 200): void => { response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(value)); };
+    if (url === '/api/snapshot.jpg') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
+    else if (url === '/api/events?frames=1') this.#stream(response);
+    else if (method === 'DELETE') { this.people = this.people.filter((p) => !url.endsWith(`/${p.person_id}`)); send({ removed: 1 }); }
+    else if (method === 'POST') {
+      const { name } = JSON.parse(Buffer.concat(chunks).toString()) as { name: string };
+      if (name === 'Nobody') return send({ error: { code: 'E_NO_FACE', message: 'No face was found in the picture' } }, 422);
+      this.people.push({ person_id: 9, name, samples: 1 });
+      send({}, 201);
+    } else send({ people: this.people });
+  }
+
+  #stream(response: ServerResponse): void {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const frame = {
+      sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14,
+      detections: [{ box: [100, 60, 80, 100], score: 0.99, person: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { box: [10, 20, 40, 40], score: 0.81, person: null }],
+    };
+    const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame)}\n\n`), 50);
+    response.once('close', () => clearInterval(timer));
+  }
+}
+
+const device = new FakeDevice();
+let store: CollectorStore;
+let collector: Collector;
+let dashboard: Dashboard;
+let deviceUrl: string | null;
+
+beforeAll(async () => {
+  device.jpeg = await sharp({ create: { width: 320, height: 240, channels: 3, background: '#335577' } }).jpeg().toBuffer();
+  deviceUrl = `http://127.0.0.1:${await listenOn(device.server)}`;
+  store = new CollectorStore(':memory:');
+  collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
+  dashboard = new Dashboard({ port: 0, collector, store, gateway: ({ device: name }) => (name === DOOR.device ? deviceUrl : null) });
+  await dashboard.start();
+  const now = Date.now();
+  receive('status', status());
+  receive('caps', caps());
+  receive('reported', reported());
+  for (let i = 1; i <= 30; i++) receive('telemetry', telemetry(i, now - (30 - i) * 5000));
+  receive('event/recognition', recognition('e1', now - 4000, { person: { person_id: 2, name: HOSTILE, similarity: 0.5 } }));
+  receive('event/recognition', recognition('e2', now - 2000));
+});
+afterAll(async () => {
+  await dashboard.stop();
+  device.server.closeAllConnections();
+  device.server.close();
+  store.close();
+});
+
+const receive = (suffix: string, value: unknown): void => collector.receive(topic(suffix), json(value), Date.now());
+
+describe('the server of the page', () => {
+  it('serves the page and its library with a policy that allows only itself', async () => {
+    for (const path of ['/', '/app.js', '/style.css', '/vendor/uPlot.esm.js', '/vendor/uPlot.min.css', '/icon.svg']) {
+      const answer = await fetch(`${dashboard.url}${path}`);
+      expect(answer.status, path).toBe(200);
+      expect(answer.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
+      expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
+    }
+    expect(await (await fetch(dashboard.url)).text()).not.toMatch(/https?:\/\/(?!www\.w3\.org)|style=|onclick=/);
+  });
+
+  it('has nothing else, and nothing outside', async () => {
+    for (const path of ['/server.js', '/../server.ts', '/%2e%2e/package.json', '/public/', '/api/nothing', '/vendor/../app.ts']) {
+      expect((await fetch(`${dashboard.url}${path}`)).status, path).toBe(404);
+    }
+  });
+
+  it('answers loopback names only', async () => {
+    // fetch does not let a caller choose the Host header.
+    const answer = await new Promise<string>((resolve) => {
+      const socket = connect(dashboard.port, '127.0.0.1', () => socket.write('GET /api/fleet HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n'));
+      let text = '';
+      socket.on('data', (chunk) => { text += chunk.toString(); }).once('close', () => resolve(text));
+    });
+    expect(answer).toMatch(/^HTTP\/1\.1 403 /);
+  });
+
+  it('lets only its own page change a device, and only what is listed', async () => {
+    const local = `${dashboard.url}/api/devices/demo/door-1/local`;
+    const evil = { origin: 'http://evil.example' };
+    expect((await fetch(`${local}/gallery/1`, { method: 'DELETE', headers: evil })).status).toBe(403);
+    expect((await fetch(`${local}/../status`)).status).toBe(404);
+    expect((await fetch(`${local}/metrics`)).status).toBe(404);
+    expect((await fetch(`${local}/gallery`, { method: 'PUT', body: '{}' })).status).toBe(404);
+    expect((await fetch(`${dashboard.url}/api/devices/demo/other/local/gallery`)).status).toBe(404);
+    expect((await fetch(`${local}/gallery`)).status).toBe(200);
+    expect(device.requests).toEqual(['GET /api/gallery']);
+  });
+
+  it('says which device does not answer', async () => {
+    const url = deviceUrl;
+    deviceUrl = 'http://127.0.0.1:1';
+    const answer = await fetch(`${dashboard.url}/api/devices/demo/door-1/local/gallery`);
+    deviceUrl = url;
+    expect(answer.status).toBe(502);
+    expect(await answer.json()).toMatchObject({ error: { code: 'E_DEVICE_API' } });
+  });
+
+  it('tells its readers what changed', async () => {
+    const answer = await fetch(`${dashboard.url}/api/stream`);
+    const reader = answer.body?.getReader();
+    receive('event/recognition', recognition('e3', Date.now()));
+    const { value } = await (reader?.read() ?? Promise.reject(new Error('no body')));
+    expect(new TextDecoder().decode(value)).toMatch(/^event: event\ndata: \{"fleet":"demo","device":"door-1","event":\{/);
+    await reader?.cancel();
+  });
+
+  it('names the port that is taken, and the option', async () => {
+    const second = new Dashboard({ port: dashboard.port, collector, store });
+    await expect(second.start()).rejects.toMatchObject({ code: 'E_PORT_BUSY', message: expect.stringContaining('--port') as string });
+  });
+});
+
+describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without ${CHROMIUM})`, () => {
+  let browser: Browser;
+  const problems: string[] = [];
+  const pages: Page[] = [];
+  beforeAll(async () => { browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS }); }, 60_000);
+  afterAll(() => browser.close());
+  afterEach(async () => {
+    for (const page of pages.splice(0)) await page.close();
+    expect(problems.splice(0)).toEqual([]);
+  });
+
+  async function open(options: BrowserContextOptions = { viewport: { width: 1440, height: 900 } }): Promise<Page> {
+    const page = await browser.newPage(options);
+    pages.push(page);
+    page.on('console', (message) => { if (message.type() !== 'info' && message.type() !== 'log') problems.push(`${message.type()}: ${message.text()}`); });
+    page.on('pageerror', (error) => problems.push(error.message));
+    page.on('request', (request) => { if (!request.url().startsWith(dashboard.url) && !request.url().startsWith('blob:')) problems.push(`request to ${request.url()}`); });
+    await page.goto(dashboard.url);
+    await page.waitForSelector('#tiles .tile');
+    return page;
+  }
+
+  /** For people to look at; STERNA_SCREENSHOTS names the folder. */
+  async function picture(page: Page, name: string): Promise<void> {
+    const folder = process.env.STERNA_SCREENSHOTS;
+    if (folder === undefined) return;
+    mkdirSync(folder, { recursive: true });
+    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  }
+
+  it('shows state, figures with their quality, stages, exits, model and machine', async () => {
+    const page = await open();
+    const text = async (selector: string): Promise<string> => page.locator(selector).innerText();
+    expect(await text('#pills')).toMatch(/online[\s\S]*faces 1\.0\.0/);
+    expect(await text('#tiles')).toMatch(/Latency p99\s*\d+\.\d\s*ms/);
+    expect(await text('#tiles')).toMatch(/31\.0\s*mJ\s*cpu_model modelled/);
+    expect(await text('#tiles')).toMatch(/51\.5\s*°C/);
+    expect(await page.locator('#stages tbody tr').count()).toBe(10);
+    expect(await text('#stages')).toMatch(/embed\s+\d\.\d\d ms\s+\d\.\d\d ms/);
+    expect(await text('#exits')).toMatch(/Full pipeline\s*53 %[\s\S]*Stopped at the motion gate\s*47 %/);
+    expect(await text('#timing')).toMatch(/Jitter, RFC 3550[\s\S]*Deadlines of 250 ms missed\s*12 of 900/);
+    expect(await text('#energy')).toMatch(/modelled/);
+    expect(await text('#ota')).toMatch(/49 of 49 blocks[\s\S]*Running\s*faces 1\.0\.0[\s\S]*Previous\s*faces 0\.9\.0/);
+    expect(await text('#machine')).toMatch(/avx512vnni/);
+    expect(await page.locator('.chart canvas').count()).toBe(4);
+    await picture(page, 'desktop');
+  });
+
+  it('draws the live picture with its boxes and names', async () => {
+    const page = await open();
+    await page.waitForSelector('#faces .face.known');
+    expect(await page.locator('#faces').innerText()).toMatch(/Ada\s*similarity 0\.78[\s\S]*Unknown\s*face 81 %/);
+    expect(await page.locator('#live-note').innerText()).toMatch(/320 × 240.*ran in full in 9\.40 ms/);
+    // The upper edge of the known face's box is drawn in its colour: green well above the picture's own 0x55.
+    const green = await page.evaluate<number>(`(() => {
+      const canvas = document.querySelector('#picture');
+      const scale = canvas.width / 320;
+      return canvas.getContext('2d').getImageData(Math.round(140 * scale), Math.round(60 * scale), 1, 1).data[1];
+    })()`);
+    expect(green).toBeGreaterThan(0x90);
+  });
+
+  it('shows what a device sends as text, never as markup', async () => {
+    const page = await open();
+    await page.waitForSelector('#people .person');
+    expect(await page.locator('#events').innerText()).toContain(`${HOSTILE} appeared`);
+    expect(await page.locator('#people').innerText()).toContain(HOSTILE);
+    expect(await page.locator('#events img, #people img').count()).toBe(0);
+    expect(await page.title()).toBe('Sterna');
+  });
+
+  it('enrols from the live picture, says why it cannot, and deletes after asking', async () => {
+    const page = await open();
+    await page.fill('#enrol-name', 'Grace');
+    await page.click('#enrol button');
+    await page.waitForSelector('.message.good');
+    expect(await page.locator('#people').innerText()).toContain('Grace');
+    await page.fill('#enrol-name', 'Nobody');
+    await page.click('#enrol button');
+    await page.waitForSelector('.message.bad');
+    expect(await page.locator('#people-message').innerText()).toBe('No face was found in the picture');
+    // The browser itself reports the refused request; nothing else may be reported.
+    expect(problems.splice(0)).toEqual([expect.stringMatching(/422/)]);
+    await page.click('button[aria-label="Delete Grace"]');
+    expect(await page.locator('#people').innerText()).toContain('Grace');
+    await page.click('#people .danger');
+    await expect.poll(() => page.locator('#people').innerText()).not.toContain('Grace');
+    expect(device.requests).toContain('DELETE /api/gallery/9');
+  });
+
+  it('follows what happens, and says since when a device is away', async () => {
+    const page = await open();
+    receive('event/recognition', recognition('live', Date.now(), { person: { person_id: 3, name: 'Lin', similarity: 0.66 } }));
+    await expect.poll(() => page.locator('#events li').first().innerText()).toContain('Lin appeared');
+    receive('reported', reported({ generation_seen: 9, ota: { state: 'downloading', package: null, blocks_done: 7, blocks_total: 50, error: null } }));
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('downloading 7 of 50 blocks');
+    receive('reported', reported({ generation_seen: 9, ota: { state: 'rejected', package: null, blocks_done: 50, blocks_total: 50, error: { code: 'E_DIGEST', message: 'the hash is wrong' } } }));
+    await expect.poll(() => page.locator('#ota').innerText()).toContain('E_DIGEST the hash is wrong');
+    receive('status', status({ state: 'offline' }));
+    await expect.poll(() => page.locator('#pills').innerText()).toMatch(/offline since \d\d:\d\d:\d\d/);
+    expect(await page.locator('#stage').innerText()).toContain('The device is offline');
+    await picture(page, 'offline');
+    receive('status', status({ birth_seq: 4 }));
+    receive('reported', reported());
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('online');
+  });
+
+  it('switches between dark and light, and keeps the choice', async () => {
+    const page = await open({ colorScheme: 'dark', viewport: { width: 1440, height: 900 } });
+    const background = (): Promise<string> => page.evaluate('getComputedStyle(document.body).backgroundColor');
+    const dark = await background();
+    await page.click('#theme');
+    const light = await background();
+    expect(light).not.toBe(dark);
+    await page.reload();
+    expect(await background()).toBe(light);
+    await picture(page, 'light');
+  });
+
+  it('fits a phone without scrolling sideways', async () => {
+    const page = await open({ viewport: { width: 360, height: 780 }, deviceScaleFactor: 2, isMobile: true });
+    await page.waitForSelector('#people .person');
+    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
+    await picture(page, 'phone');
+  });
+
+  it('names every control and every picture', async () => {
+    const page = await open();
+    const unnamed = await page.evaluate<string[]>(`[...document.querySelectorAll('button, input, select, canvas[role=img], img')]
+      .filter((element) => {
+        const label = element.getAttribute('aria-label') ?? element.textContent ?? '';
+        const labelled = element.id !== '' && document.querySelector('label[for="' + element.id + '"]') !== null;
+        return label.trim() === '' && !labelled && element.getAttribute('alt') === null;
+      }).map((element) => element.outerHTML)`);
+    expect(unnamed).toEqual([]);
+  });
+});
