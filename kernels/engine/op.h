@@ -96,6 +96,7 @@ struct OpTraits {
   uint16_t min_inputs, max_inputs;  // one output always
   uint16_t required;                // the first `required` inputs must be present
   uint16_t attr_bytes;
+  bool in_place;                    // the output may lie exactly on an input of the same type, shape and stride
   PrepareFunction prepare;
 };
 

@@ -47,11 +47,21 @@ inline void CopySpan(uint8_t* to, const uint8_t* from, size_t n) {
 }
 
 // Rows of A for a block of output pixels: the kernel_h x kernel_w x C/group values under each, in the order of the weights.
+//
+// Output pixels are taken in runs along an output row. Where all taps of a run's pixels lie inside the image's width, a row of taps is
+// one copy when the pixels are dense, else one copy a tap; rows above and below the image are read from a row of padding.
 template <typename T>
 class Im2Col {
  public:
   Im2Col(const ConvShape& shape, const Tensor& x, const uint8_t* data, T fill)
-      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), fill_(fill) {}
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride) {
+    contiguous_ = s_.g.dilation_w == 1 && stride_ == s_.cg;
+    // Output columns [inner_begin_, inner_end_) have all their taps inside the width.
+    inner_begin_ = std::min<int64_t>((s_.g.pad_left + s_.g.stride_w - 1) / s_.g.stride_w, s_.ow);
+    const int64_t last_start = s_.w - (s_.kw - 1) * s_.g.dilation_w - 1 + s_.g.pad_left;
+    inner_end_ = last_start < 0 ? inner_begin_ : std::clamp<int64_t>(last_start / s_.g.stride_w + 1, inner_begin_, s_.ow);
+    padding_.assign(static_cast<size_t>(s_.kw * s_.cg) + 16, fill);
+  }
 
   // Elements from one row to the next.
   size_t row_stride() const { return RoundUp(static_cast<uint64_t>(s_.k()), 16 / sizeof(T)); }
@@ -68,52 +78,60 @@ class Im2Col {
 
   // `channel`: the first input channel of the group.
   void Gather(int64_t pixel, int64_t count, int64_t channel, T* out) const {
-    int64_t ox = pixel % s_.ow, oy = pixel / s_.ow % s_.oh, n = pixel / (s_.ow * s_.oh);
-    for (int64_t i = 0; i < count; ++i, out += row_stride()) {
-      GatherPixel(n, oy, ox, channel, out);
-      if (++ox < s_.ow) continue;
-      ox = 0;
-      if (++oy < s_.oh) continue;
-      oy = 0;
-      ++n;
+    while (count > 0) {
+      const int64_t ox = pixel % s_.ow, oy = pixel / s_.ow % s_.oh, n = pixel / (s_.ow * s_.oh);
+      const int64_t run = std::min(count, s_.ow - ox);
+      GatherRun(n, oy, ox, ox + run, channel, out);
+      pixel += run, count -= run, out += static_cast<size_t>(run) * row_stride();
     }
   }
 
  private:
-  void GatherPixel(int64_t n, int64_t oy, int64_t ox, int64_t channel, T* out) const {
-    const int64_t y0 = oy * s_.g.stride_h - s_.g.pad_top, x0 = ox * s_.g.stride_w - s_.g.pad_left;
-    const int64_t row_taps = s_.kw * s_.cg;
-    // Taps [first, last) of a row are inside the image.
-    const int64_t dilation = s_.g.dilation_w;
-    const int64_t first = std::min(x0 >= 0 ? 0 : (-x0 + dilation - 1) / dilation, s_.kw);
-    const int64_t last = std::max(x0 >= s_.w ? 0 : std::min((s_.w - 1 - x0) / dilation + 1, s_.kw), first);
-    for (int64_t ky = 0; ky < s_.kh; ++ky, out += row_taps) {
-      const int64_t iy = y0 + ky * s_.g.dilation_h;
-      if (iy < 0 || iy >= s_.h) {
-        std::fill_n(out, row_taps, fill_);
-        continue;
+  // Output columns [begin, end) of one output row.
+  void GatherRun(int64_t n, int64_t oy, int64_t begin, int64_t end, int64_t channel, T* out) const {
+    const int64_t y0 = oy * s_.g.stride_h - s_.g.pad_top;
+    for (int64_t ox = begin; ox < end; ++ox, out += row_stride()) {
+      const int64_t x0 = ox * s_.g.stride_w - s_.g.pad_left;
+      const bool inside = ox >= inner_begin_ && ox < inner_end_;
+      T* to = out;
+      for (int64_t ky = 0; ky < s_.kh; ++ky, to += s_.kw * s_.cg) {
+        const int64_t iy = y0 + ky * s_.g.dilation_h;
+        if (iy < 0 || iy >= s_.h) {
+          Copy(to, padding_.data(), s_.kw * s_.cg);
+          continue;
+        }
+        const T* row = x_ + (n * s_.h + iy) * s_.w * stride_ + channel;
+        if (inside) CopyTaps(to, row + x0 * stride_, s_.kw);
+        else CopyClipped(to, row, x0);
       }
-      const T* from = x_ + ((n * s_.h + iy) * s_.w + x0 + first * dilation) * stride_ + channel;
-      if (first > 0) std::fill_n(out, first * s_.cg, fill_);
-      CopyTaps(out + first * s_.cg, from, last - first);
-      if (last < s_.kw) std::fill_n(out + last * s_.cg, (s_.kw - last) * s_.cg, fill_);
     }
   }
 
-  void CopyTaps(T* to, const T* from, int64_t taps) const {
-    const size_t bytes = static_cast<size_t>(s_.cg) * sizeof(T);
-    if (s_.g.dilation_w == 1 && stride_ == s_.cg) return Copy(to, from, static_cast<size_t>(taps) * bytes);
-    for (int64_t t = 0; t < taps; ++t) Copy(to + t * s_.cg, from + t * s_.g.dilation_w * stride_, bytes);
+  // A row of taps that may stick out of the image to the left and to the right.
+  void CopyClipped(T* to, const T* row, int64_t x0) const {
+    const int64_t dilation = s_.g.dilation_w;
+    const int64_t first = std::min(x0 >= 0 ? 0 : (-x0 + dilation - 1) / dilation, s_.kw);
+    const int64_t last = std::max(x0 >= s_.w ? 0 : std::min((s_.w - 1 - x0) / dilation + 1, s_.kw), first);
+    Copy(to, padding_.data(), first * s_.cg);
+    CopyTaps(to + first * s_.cg, row + (x0 + first * dilation) * stride_, last - first);
+    Copy(to + last * s_.cg, padding_.data(), (s_.kw - last) * s_.cg);
   }
 
-  static void Copy(T* to, const T* from, size_t bytes) {
-    CopySpan(reinterpret_cast<uint8_t*>(to), reinterpret_cast<const uint8_t*>(from), bytes);
+  void CopyTaps(T* to, const T* from, int64_t taps) const {
+    if (contiguous_) return Copy(to, from, taps * s_.cg);
+    for (int64_t t = 0; t < taps; ++t) Copy(to + t * s_.cg, from + t * s_.g.dilation_w * stride_, s_.cg);
+  }
+
+  static void Copy(T* to, const T* from, int64_t elements) {
+    CopySpan(reinterpret_cast<uint8_t*>(to), reinterpret_cast<const uint8_t*>(from), static_cast<size_t>(elements) * sizeof(T));
   }
 
   ConvShape s_;
   const T* x_;
   int64_t stride_;
-  T fill_;
+  bool contiguous_;
+  int64_t inner_begin_, inner_end_;
+  std::vector<T> padding_;  // a row of taps, and 16 elements that a copy may read beyond
 };
 
 inline int64_t ConvCost(const ConvShape& s) { return s.macs() / 32; }
@@ -192,7 +210,7 @@ class GatheredConv final : public OpDriver {
  public:
   using T = typename Gemm::Element;
 
-  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(im2col), gemm_(std::move(gemm)) {
+  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(std::move(im2col)), gemm_(std::move(gemm)) {
     units_ = s_.pixels();
     granularity_ = kGemmRows;
     block_ = im2col_.BlockPixels();

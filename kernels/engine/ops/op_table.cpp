@@ -1,4 +1,4 @@
-// The table of ops: how many inputs each takes, the size of its attributes, and who prepares it.
+// The table of ops: how many inputs each takes, the size of its attributes, whether it may work in place, and who prepares it.
 #include <cmath>
 
 #include "engine/op.h"
@@ -7,26 +7,26 @@ namespace sterna {
 namespace {
 
 constexpr OpTraits kOps[] = {
-    {OpCode::kConvQ8, 4, 7, 2, sizeof(ConvQ8Attrs), PrepareConvQ8},
-    {OpCode::kBinaryQ8, 2, 2, 2, sizeof(BinaryQ8Attrs), PrepareBinaryQ8},
-    {OpCode::kLutQ8, 2, 2, 2, 0, PrepareLutQ8},
-    {OpCode::kPoolQ8, 1, 1, 1, sizeof(PoolAttrs), PreparePoolQ8},
-    {OpCode::kResizeQ8, 1, 1, 1, sizeof(ResizeAttrs), PrepareResizeQ8},
-    {OpCode::kQuantize, 1, 1, 1, sizeof(QuantizeAttrs), PrepareQuantize},
-    {OpCode::kDequantize, 1, 1, 1, sizeof(QuantizeAttrs), PrepareDequantize},
-    {OpCode::kNormalizeU8, 3, 3, 3, 0, PrepareNormalizeU8},
-    {OpCode::kConvF32, 2, 5, 2, sizeof(ConvF32Attrs), PrepareConvF32},
-    {OpCode::kMatMulF32, 2, 3, 2, sizeof(MatMulAttrs), PrepareMatMulF32},
-    {OpCode::kBinaryF32, 2, 2, 2, sizeof(BinaryF32Attrs), PrepareBinaryF32},
-    {OpCode::kUnaryF32, 1, 1, 1, sizeof(UnaryAttrs), PrepareUnaryF32},
-    {OpCode::kPoolF32, 1, 1, 1, sizeof(PoolAttrs), PreparePoolF32},
-    {OpCode::kResizeF32, 1, 1, 1, sizeof(ResizeAttrs), PrepareResizeF32},
-    {OpCode::kReduceF32, 1, 1, 1, sizeof(ReduceAttrs), PrepareReduceF32},
-    {OpCode::kSoftmaxF32, 1, 1, 1, sizeof(SoftmaxAttrs), PrepareSoftmaxF32},
-    {OpCode::kCopy, 1, 1, 1, sizeof(CopyAttrs), PrepareCopy},
-    {OpCode::kTranspose, 1, 1, 1, sizeof(TransposeAttrs), PrepareTranspose},
-    {OpCode::kPad, 1, 1, 1, sizeof(PadAttrs), PreparePad},
-    {OpCode::kGather, 2, 2, 2, sizeof(GatherAttrs), PrepareGather},
+    {OpCode::kConvQ8, 4, 7, 2, sizeof(ConvQ8Attrs), false, PrepareConvQ8},
+    {OpCode::kBinaryQ8, 2, 2, 2, sizeof(BinaryQ8Attrs), true, PrepareBinaryQ8},
+    {OpCode::kLutQ8, 2, 2, 2, 0, true, PrepareLutQ8},
+    {OpCode::kPoolQ8, 1, 1, 1, sizeof(PoolAttrs), false, PreparePoolQ8},
+    {OpCode::kResizeQ8, 1, 1, 1, sizeof(ResizeAttrs), false, PrepareResizeQ8},
+    {OpCode::kQuantize, 1, 1, 1, sizeof(QuantizeAttrs), false, PrepareQuantize},
+    {OpCode::kDequantize, 1, 1, 1, sizeof(QuantizeAttrs), false, PrepareDequantize},
+    {OpCode::kNormalizeU8, 3, 3, 3, 0, false, PrepareNormalizeU8},
+    {OpCode::kConvF32, 2, 5, 2, sizeof(ConvF32Attrs), false, PrepareConvF32},
+    {OpCode::kMatMulF32, 2, 3, 2, sizeof(MatMulAttrs), false, PrepareMatMulF32},
+    {OpCode::kBinaryF32, 2, 2, 2, sizeof(BinaryF32Attrs), true, PrepareBinaryF32},
+    {OpCode::kUnaryF32, 1, 1, 1, sizeof(UnaryAttrs), true, PrepareUnaryF32},
+    {OpCode::kPoolF32, 1, 1, 1, sizeof(PoolAttrs), false, PreparePoolF32},
+    {OpCode::kResizeF32, 1, 1, 1, sizeof(ResizeAttrs), false, PrepareResizeF32},
+    {OpCode::kReduceF32, 1, 1, 1, sizeof(ReduceAttrs), false, PrepareReduceF32},
+    {OpCode::kSoftmaxF32, 1, 1, 1, sizeof(SoftmaxAttrs), false, PrepareSoftmaxF32},
+    {OpCode::kCopy, 1, 1, 1, sizeof(CopyAttrs), false, PrepareCopy},
+    {OpCode::kTranspose, 1, 1, 1, sizeof(TransposeAttrs), false, PrepareTranspose},
+    {OpCode::kPad, 1, 1, 1, sizeof(PadAttrs), false, PreparePad},
+    {OpCode::kGather, 2, 2, 2, sizeof(GatherAttrs), false, PrepareGather},
 };
 
 const OpTraits* Find(OpCode code) {
@@ -34,6 +34,33 @@ const OpTraits* Find(OpCode code) {
     if (traits.code == code) return &traits;
   }
   return nullptr;
+}
+
+// Whether two tensors in the arena share a byte. Slices of the channels of one feature map do not, though they interleave.
+bool Overlap(const Tensor& a, const Tensor& b) {
+  const uint64_t a_size = SizeOf(a.dtype), b_size = SizeOf(b.dtype);
+  const uint64_t a_end = a.offset + static_cast<uint64_t>(a.extent()) * a_size, b_end = b.offset + static_cast<uint64_t>(b.extent()) * b_size;
+  if (a.offset >= b_end || b.offset >= a_end) return false;
+  const uint64_t stride = static_cast<uint64_t>(a.pixel_stride) * a_size;
+  if (stride != static_cast<uint64_t>(b.pixel_stride) * b_size) return true;
+  const uint64_t a_first = a.offset % stride, a_last = a_first + static_cast<uint64_t>(a.channels()) * a_size;
+  const uint64_t b_first = b.offset % stride, b_last = b_first + static_cast<uint64_t>(b.channels()) * b_size;
+  return a_last > stride || b_last > stride || !(a_first >= b_last || b_first >= a_last);
+}
+
+bool SamePlace(const Tensor& a, const Tensor& b) {
+  return a.offset == b.offset && a.dtype == b.dtype && a.pixel_stride == b.pixel_stride && SameShape(a, b);
+}
+
+// Every driver relies on reading its inputs unharmed.
+Status CheckAliasing(const OpContext& context, bool in_place) {
+  const Tensor& y = context.Output();
+  for (uint32_t i = 0; i < context.input_count(); ++i) {
+    const Tensor* x = context.Input(i);
+    if (x == nullptr || x->location != Location::kArena || !Overlap(*x, y)) continue;
+    if (!in_place || !SamePlace(*x, y)) return Status::Error(StatusCode::kMalformedProgram, "the output of an op overlaps its input");
+  }
+  return Status::Ok();
 }
 
 }  // namespace
@@ -47,7 +74,8 @@ Status PrepareOp(const OpContext& context, const OpView& op, DriverPtr* driver) 
   for (uint32_t i = 0; i < traits->required; ++i) {
     if (context.Input(i) == nullptr) return Mismatch("a required input is absent");
   }
-  return traits->prepare(context, driver);
+  const Status status = CheckAliasing(context, traits->in_place);
+  return status.ok() ? traits->prepare(context, driver) : status;
 }
 
 Status OpContext::InputData(uint32_t i, const uint8_t** data) const {
