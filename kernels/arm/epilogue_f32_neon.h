@@ -1,0 +1,63 @@
+// The float epilogue (EpilogueF32, microkernel.h) on 4 channels at a time.
+#pragma once
+#include <arm_neon.h>
+
+#include "sterna/microkernel.h"
+
+namespace sterna {
+
+// For 4 channels from `o` on, of which `count` exist.
+struct EpilogueF32Neon {
+  float32x4_t bias, slope, lo, hi;
+  const float* residual;
+  size_t residual_stride, count;
+  bool has_slope, residual_first;
+};
+
+// The first `count` of 4 floats; zeros stand for the others.
+static inline float32x4_t LoadSomeF32(const float* p, size_t count) {
+  if (count >= 4) return vld1q_f32(p);
+  float32x4_t v = vld1q_lane_f32(p, vdupq_n_f32(0.0f), 0);
+  if (count > 1) v = vld1q_lane_f32(p + 1, v, 1);
+  return count > 2 ? vld1q_lane_f32(p + 2, v, 2) : v;
+}
+
+static inline void StoreSomeF32(float* p, float32x4_t v, size_t count) {
+  if (count >= 4) return vst1q_f32(p, v);
+  vst1q_lane_f32(p, v, 0);
+  if (count > 1) vst1q_lane_f32(p + 1, v, 1);
+  if (count > 2) vst1q_lane_f32(p + 2, v, 2);
+}
+
+static inline EpilogueF32Neon MakeEpilogueF32Neon(const EpilogueF32& e, size_t o, size_t count) {
+  const float32x4_t zero = vdupq_n_f32(0.0f);
+  return {e.bias != nullptr ? LoadSomeF32(e.bias + o, count) : zero,
+          e.slope != nullptr ? LoadSomeF32(e.slope + o, count) : zero,
+          vdupq_n_f32(e.lo),
+          vdupq_n_f32(e.hi),
+          e.residual != nullptr ? e.residual + o : nullptr,
+          e.residual_stride,
+          count,
+          e.slope != nullptr,
+          e.residual_first != 0};
+}
+
+// fmaxnm takes the number when the other operand is NaN: NaN becomes lo, as in ref.
+static inline float32x4_t ActivateF32Neon(const EpilogueF32Neon& e, float32x4_t v) {
+  if (e.has_slope) return vbslq_f32(vcltzq_f32(v), vmulq_f32(v, e.slope), v);
+  return vminnmq_f32(vmaxnmq_f32(v, e.lo), e.hi);
+}
+
+// Finishes one vector of output row (or pixel) `row` and stores it to `y`.
+static inline void FinishF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size_t row, float* y) {
+  float32x4_t v = vaddq_f32(acc, e.bias);
+  if (e.residual == nullptr) {
+    v = ActivateF32Neon(e, v);
+  } else {
+    const float32x4_t residual = LoadSomeF32(e.residual + row * e.residual_stride, e.count);
+    v = e.residual_first ? ActivateF32Neon(e, vaddq_f32(v, residual)) : vaddq_f32(ActivateF32Neon(e, v), residual);
+  }
+  StoreSomeF32(y, v, e.count);
+}
+
+}  // namespace sterna
