@@ -3,8 +3,8 @@
 //   y[j][c] = epilogue(sum_{kh, kw} x[kh][j * stride - pad_left + kw * dilation][c] * w[kh][kw][c])
 //                                                       |error| <= (kernel_h * kernel_w + 2) * eps * sum |x * w|
 //
-// Outputs whose taps all lie inside the row are done kPixels at a time, one vector of channels each, so that a load of
-// weights serves kPixels fma and as many chains hide the latency; outputs at the borders are done alone.
+// Outputs whose taps all lie inside the row are done 8, 4, 2 or 1 at a time: a load of weights serves them all, and as many
+// chains of fma hide the latency. Outputs at the borders are done alone. Channels are the inner loop: memory is read in order.
 // Reads and writes exactly `channels` floats of a pixel.
 #pragma once
 #include "../x86/panels.h"
@@ -16,7 +16,6 @@ namespace {
 template <typename V>
 struct DwConvF32 {
   static constexpr size_t kLanes = V::kLanes;
-  static constexpr int kPixels = 8;
 
   struct Column {  // one vector of channels
     const DwConvF32Args* args;
@@ -50,7 +49,7 @@ struct DwConvF32 {
   }
 
   // Outputs j .. j + kPixels - 1, all of whose taps are inside; kWhole: so is the vector of channels.
-  template <bool kWhole>
+  template <int kPixels, bool kWhole>
   static void Inside(const Column& c, size_t j) {
     const DwConvF32Args& a = *c.args;
     typename V::Reg acc[kPixels];
@@ -101,16 +100,26 @@ struct DwConvF32 {
     return {static_cast<size_t>(first), static_cast<size_t>(last)};
   }
 
+  template <int kPixels>
+  static void InsideAll(const DwConvF32Args* args, size_t j) {
+    size_t channel = 0;
+    for (; channel + kLanes <= args->channels; channel += kLanes) Inside<kPixels, true>(MakeColumn(args, channel), j);
+    if (channel < args->channels) Inside<kPixels, false>(MakeColumn(args, channel), j);
+  }
+
+  static void BorderAll(const DwConvF32Args* args, size_t j) {
+    for (size_t channel = 0; channel < args->channels; channel += kLanes) Border(MakeColumn(args, channel), j);
+  }
+
   static void Run(const DwConvF32Args* args) {
     const Interior in = FindInterior(*args);
-    for (size_t channel = 0; channel < args->channels; channel += kLanes) {
-      const Column c = MakeColumn(args, channel);
-      size_t j = 0;
-      while (j < in.first) Border(c, j++);
-      const bool whole = channel + kLanes <= args->channels;
-      for (; j + kPixels <= in.last; j += kPixels) whole ? Inside<true>(c, j) : Inside<false>(c, j);
-      while (j < args->y_width) Border(c, j++);
-    }
+    size_t j = 0;
+    while (j < in.first) BorderAll(args, j++);
+    for (; j + 8 <= in.last; j += 8) InsideAll<8>(args, j);
+    if (j + 4 <= in.last) InsideAll<4>(args, j), j += 4;
+    if (j + 2 <= in.last) InsideAll<2>(args, j), j += 2;
+    if (j < in.last) InsideAll<1>(args, j), j += 1;
+    while (j < args->y_width) BorderAll(args, j++);
   }
 };
 

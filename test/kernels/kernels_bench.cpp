@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -34,24 +35,24 @@ double SecondsOf(Run run) {
   return (Now() - start) / runs;
 }
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-using Memory = std::unique_ptr<uint8_t, Free>;
+using Memory = std::shared_ptr<uint8_t>;
 
 // Aligned to 64 bytes, with the slack that kernels may read, filled with small values that are valid as floats too.
 Memory Allocate(size_t bytes) {
   const size_t size = (bytes + 64 + 63) / 64 * 64;
-  Memory memory(static_cast<uint8_t*>(std::aligned_alloc(64, size)));
+  const Memory memory(static_cast<uint8_t*>(std::aligned_alloc(64, size)), std::free);
   Random random(1);
   for (size_t i = 0; i < size; ++i) memory.get()[i] = static_cast<uint8_t>(random.Int(0, 63));
   return memory;
 }
 
-const float* Scales(size_t n, std::vector<float>* memory) {
-  memory->assign(n + 64, 0.0004f);
-  return memory->data();
+Memory Scales(size_t n) {
+  const Memory memory = Allocate((n + 64) * sizeof(float));
+  for (size_t i = 0; i < n + 64; ++i) reinterpret_cast<float*>(memory.get())[i] = 0.0004f;
+  return memory;
 }
+
+const float* Floats(const Memory& memory) { return reinterpret_cast<const float*>(memory.get()); }
 
 // ---- peaks -----------------------------------------------------------------------------------------------------------------
 
@@ -137,14 +138,16 @@ struct Contender {
   Peaks peaks;
 };
 
-// run(kernels) returns the seconds of one run of its kernel.
-template <typename Run>
+// prepare(kernels) returns a function that runs its kernel once, on memory of its own.
+template <typename Prepare>
 void Compare(const std::vector<Contender>& contenders, const std::string& shape, double macs, bool is_float,
-             const char* (*name)(const sterna::KernelSet&), Run run) {
+             const char* (*name)(const sterna::KernelSet&), Prepare prepare) {
   std::vector<double> best(contenders.size(), std::numeric_limits<double>::infinity());
+  std::vector<std::function<void()>> runs;
+  for (const Contender& contender : contenders) runs.push_back(prepare(contender.kernels));
   for (int round = 0; round < kRounds; ++round) {
     for (size_t i = 0; i < contenders.size(); ++i) {
-      const double seconds = run(contenders[i].kernels);
+      const double seconds = SecondsOf(runs[i]);
       best[i] = seconds < best[i] ? seconds : best[i];
     }
   }
@@ -165,27 +168,30 @@ std::string Name(const DwShape& s) {
          std::to_string(s.kernel) + " / " + std::to_string(s.stride);
 }
 
-double RunGemmQ8(const sterna::GemmQ8Kernel& kernel, const GemmShape& s) {
+std::function<void()> PrepareGemmQ8(const sterna::GemmQ8Kernel& kernel, const GemmShape& s) {
   const Memory a = Allocate(s.m * s.k), w = Allocate(s.n * s.k), y = Allocate(s.m * s.n), residual = Allocate(s.m * s.n);
   const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
+  const Memory scales = Scales(s.n);
   kernel.pack(s.n, s.k, reinterpret_cast<const int8_t*>(w.get()), nullptr, 7, packed.get());
-  std::vector<float> scales;
-  const sterna::RequantQ8 requant = {Scales(s.n, &scales), nullptr, 3, 0, 255, nullptr, s.residual ? residual.get() : nullptr, s.n,
-                                     5, 7, 0, 255, 0.5f, 0.5f};
-  const sterna::GemmQ8Args args = {s.m, s.n, s.k, a.get(), s.k, packed.get(), y.get(), s.n, requant, scratch.get()};
-  return SecondsOf([&] { kernel.run(&args); });
+  return [=, &kernel] {
+    const sterna::RequantQ8 requant = {Floats(scales), nullptr, 3, 0, 255, nullptr, s.residual ? residual.get() : nullptr, s.n, 5, 7, 0,
+                                       255, 0.5f, 0.5f};
+    const sterna::GemmQ8Args args = {s.m, s.n, s.k, a.get(), s.k, packed.get(), y.get(), s.n, requant, scratch.get()};
+    kernel.run(&args);
+  };
 }
 
-double RunGemmF32(const sterna::GemmF32Kernel& kernel, const GemmShape& s) {
-  const Memory a = Allocate(s.m * s.k * 4), w = Allocate(s.n * s.k * 4), y = Allocate(s.m * s.n * 4), r = Allocate(s.m * s.n * 4);
+std::function<void()> PrepareGemmF32(const sterna::GemmF32Kernel& kernel, const GemmShape& s) {
+  const Memory a = Allocate(s.m * s.k * 4), w = Allocate(s.n * s.k * 4), y = Allocate(s.m * s.n * 4), residual = Allocate(s.m * s.n * 4);
   const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
-  kernel.pack(s.n, s.k, reinterpret_cast<const float*>(w.get()), packed.get());
-  std::vector<float> bias;
-  const sterna::EpilogueF32 epilogue = {Scales(s.n, &bias), nullptr, 0.0f, 6.0f,
-                                        s.residual ? reinterpret_cast<const float*>(r.get()) : nullptr, s.n, 0};
-  const sterna::GemmF32Args args = {s.m, s.n, s.k, reinterpret_cast<const float*>(a.get()), s.k, packed.get(),
-                                    reinterpret_cast<float*>(y.get()), s.n, epilogue, scratch.get()};
-  return SecondsOf([&] { kernel.run(&args); });
+  const Memory bias = Scales(s.n);
+  kernel.pack(s.n, s.k, Floats(w), packed.get());
+  return [=, &kernel] {
+    const sterna::EpilogueF32 epilogue = {Floats(bias), nullptr, 0.0f, 6.0f, s.residual ? Floats(residual) : nullptr, s.n, 0};
+    float* out = reinterpret_cast<float*>(y.get());
+    const sterna::GemmF32Args args = {s.m, s.n, s.k, Floats(a), s.k, packed.get(), out, s.n, epilogue, scratch.get()};
+    kernel.run(&args);
+  };
 }
 
 // The rows of a whole square picture, zero rows above and below. T: uint8_t or float.
@@ -202,40 +208,35 @@ void ForEachRow(const DwShape& s, const T* x, const T* zeros, Row row) {
   }
 }
 
-double RunDwQ8(const sterna::DwConvQ8Kernel& kernel, const DwShape& s) {
-  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width;
-  const Memory x = Allocate(pixels * s.channels), y = Allocate(out * out * s.channels), zeros = Allocate(s.width * s.channels);
-  const Memory w = Allocate(s.kernel * s.kernel * s.channels);
-  const Memory packed = Allocate(kernel.packed_bytes(s.channels, s.kernel, s.kernel));
-  const Memory scratch = Allocate(kernel.scratch_bytes(s.channels, s.kernel, s.kernel, s.width, out));
-  kernel.pack(s.channels, s.kernel, s.kernel, reinterpret_cast<const int8_t*>(w.get()), nullptr, 7, packed.get());
-  std::vector<float> scales;
-  const sterna::RequantQ8 requant = {Scales(s.channels, &scales), nullptr, 3, 0, 255, nullptr, nullptr, 0, 5, 7, 0, 255, 0.5f, 0.5f};
-  return SecondsOf([&] {
-    ForEachRow(s, x.get(), zeros.get(), [&](size_t row, const uint8_t* const* rows) {
-      const sterna::DwConvQ8Args args = {s.channels, s.kernel, s.kernel, s.stride, 1, s.width, out, static_cast<int32_t>(s.kernel / 2),
-                                         rows, s.channels, zeros.get(), packed.get(), y.get() + row * out * s.channels, s.channels,
-                                         requant, scratch.get()};
+std::function<void()> PrepareDwQ8(const sterna::DwConvQ8Kernel& kernel, const DwShape& s) {
+  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width, c = s.channels, k = s.kernel;
+  const Memory x = Allocate(pixels * c), y = Allocate(out * out * c), zeros = Allocate(s.width * c), w = Allocate(k * k * c);
+  const Memory packed = Allocate(kernel.packed_bytes(c, k, k)), scratch = Allocate(kernel.scratch_bytes(c, k, k, s.width, out));
+  const Memory scales = Scales(c);
+  kernel.pack(c, k, k, reinterpret_cast<const int8_t*>(w.get()), nullptr, 7, packed.get());
+  return [=, &kernel] {
+    const sterna::RequantQ8 requant = {Floats(scales), nullptr, 3, 0, 255, nullptr, nullptr, 0, 5, 7, 0, 255, 0.5f, 0.5f};
+    ForEachRow<uint8_t>(s, x.get(), zeros.get(), [&](size_t row, const uint8_t* const* rows) {
+      const sterna::DwConvQ8Args args = {c, k, k, s.stride, 1, s.width, out, static_cast<int32_t>(k / 2), rows, c, zeros.get(),
+                                         packed.get(), y.get() + row * out * c, c, requant, scratch.get()};
       kernel.run(&args);
     });
-  });
+  };
 }
 
-double RunDwF32(const sterna::DwConvF32Kernel& kernel, const DwShape& s) {
-  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width;
-  const Memory x = Allocate(pixels * s.channels * 4), y = Allocate(out * out * s.channels * 4), zeros = Allocate(s.width * s.channels * 4);
-  const Memory w = Allocate(s.kernel * s.kernel * s.channels * 4);
-  std::vector<float> bias;
-  const sterna::EpilogueF32 epilogue = {Scales(s.channels, &bias), nullptr, 0.0f, 6.0f, nullptr, 0, 0};
-  const float* zero = reinterpret_cast<const float*>(zeros.get());
-  return SecondsOf([&] {
-    ForEachRow(s, reinterpret_cast<const float*>(x.get()), zero, [&](size_t row, const float* const* rows) {
-      const sterna::DwConvF32Args args = {s.channels, s.kernel, s.kernel, s.stride, 1, s.width, out, static_cast<int32_t>(s.kernel / 2),
-                                          rows, s.channels, zero, reinterpret_cast<const float*>(w.get()),
-                                          reinterpret_cast<float*>(y.get()) + row * out * s.channels, s.channels, epilogue};
+std::function<void()> PrepareDwF32(const sterna::DwConvF32Kernel& kernel, const DwShape& s) {
+  const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width, c = s.channels, k = s.kernel;
+  const Memory x = Allocate(pixels * c * 4), y = Allocate(out * out * c * 4), zeros = Allocate(s.width * c * 4), w = Allocate(k * k * c * 4);
+  const Memory bias = Scales(c);
+  return [=, &kernel] {
+    const sterna::EpilogueF32 epilogue = {Floats(bias), nullptr, 0.0f, 6.0f, nullptr, 0, 0};
+    ForEachRow<float>(s, Floats(x), Floats(zeros), [&](size_t row, const float* const* rows) {
+      float* to = reinterpret_cast<float*>(y.get()) + row * out * c;
+      const sterna::DwConvF32Args args = {c, k, k, s.stride, 1, s.width, out, static_cast<int32_t>(k / 2), rows, c, Floats(zeros), Floats(w),
+                                          to, c, epilogue};
       kernel.run(&args);
     });
-  });
+  };
 }
 
 void BenchGemms(const std::vector<Contender>& contenders, bool q8, bool f32) {
@@ -244,11 +245,11 @@ void BenchGemms(const std::vector<Contender>& contenders, bool q8, bool f32) {
     const double macs = static_cast<double>(s.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
     if (q8) {
       Compare(contenders, Name(s), macs, false, [](const KernelSet& k) { return k.gemm_q8->name; },
-              [&](const KernelSet& k) { return RunGemmQ8(*k.gemm_q8, s); });
+              [&](const KernelSet& k) { return PrepareGemmQ8(*k.gemm_q8, s); });
     }
     if (f32) {
       Compare(contenders, Name(s), macs, true, [](const KernelSet& k) { return k.gemm_f32->name; },
-              [&](const KernelSet& k) { return RunGemmF32(*k.gemm_f32, s); });
+              [&](const KernelSet& k) { return PrepareGemmF32(*k.gemm_f32, s); });
     }
   }
 }
@@ -260,11 +261,11 @@ void BenchDepthwise(const std::vector<Contender>& contenders, bool q8, bool f32)
     const double macs = static_cast<double>(out * out * s.channels * s.kernel * s.kernel);
     if (q8) {
       Compare(contenders, Name(s), macs, false, [](const KernelSet& k) { return k.dwconv_q8->name; },
-              [&](const KernelSet& k) { return RunDwQ8(*k.dwconv_q8, s); });
+              [&](const KernelSet& k) { return PrepareDwQ8(*k.dwconv_q8, s); });
     }
     if (f32) {
       Compare(contenders, Name(s), macs, true, [](const KernelSet& k) { return k.dwconv_f32->name; },
-              [&](const KernelSet& k) { return RunDwF32(*k.dwconv_f32, s); });
+              [&](const KernelSet& k) { return PrepareDwF32(*k.dwconv_f32, s); });
     }
   }
 }
