@@ -45,7 +45,7 @@ export interface SelfTestReport {
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
   const { rounds = 20, pipeline, ...engine } = options;
   if (pipeline instanceof FacePipeline) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
-  const stages = await openStages(modelPackage, engine);
+  const stages = await openStages(modelPackage.manifest.pipeline, (path) => modelPackage.file(path), engine);
   try {
     return await testStages(modelPackage, stages, rounds);
   } finally {
