@@ -53,7 +53,7 @@ function outputSlot({ type, dims, flip }: ProgramPort): OutputSlot {
 class NativeSession implements Session {
   readonly stats: SessionStats;
 
-  constructor(private readonly program: CompiledProgram, private readonly native: NativeProgram, loadMs: number) {
+  constructor(private readonly program: Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames'>, private readonly native: NativeProgram, loadMs: number) {
     this.stats = { engine: 'native', isa: native.isa, threads: native.threads, loadMs, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
   }
   get inputs() {
@@ -88,10 +88,22 @@ class NativeSession implements Session {
 }
 
 /** The type of 8-bit activations for a kernel variant: dot products of Arm want int8, those of x86 uint8. */
-function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
+export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
   const cpu = describeCpu();
   if (isa === undefined || isa === cpu.selected || isa === 'ref') return cpu.activation;
   return isa === 'neon' || isa === 'neondot' ? 'int8' : 'uint8';
+}
+
+/** Runs `action`; an op of the program that the engine refuses is named as the model names it. */
+export function nameOp<T>(program: CompiledProgram, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    const op = error instanceof KernelError ? error.details['op'] : undefined;
+    const named = typeof op === 'number' ? program.opNames[op] : undefined;
+    if (!(error instanceof KernelError) || named === undefined) throw error;
+    throw new RuntimeError('E_MODEL_OP', `${named.op} '${named.name}': ${error.message}`, { cause: error, details: { node: named.name, op: named.op } });
+  }
 }
 
 /**
@@ -106,22 +118,14 @@ export async function openNative(bytes: Uint8Array, options: SessionOptions = {}
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
   });
-  const native = load(program, {
-    ...(isa === undefined ? {} : { isa }),
-    ...(threads === undefined ? {} : { threads }),
-    ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
-  });
-  return new NativeSession(program, native, performance.now() - start);
-}
-
-/** Loads a program; an op that the engine refuses is named as the model names it. */
-function load(program: CompiledProgram, options: Parameters<typeof loadProgram>[1]): NativeProgram {
-  try {
-    return loadProgram(program.bytes, options);
-  } catch (error) {
-    const op = error instanceof KernelError ? error.details['op'] : undefined;
-    const named = typeof op === 'number' ? program.opNames[op] : undefined;
-    if (!(error instanceof KernelError) || named === undefined) throw error;
-    throw new RuntimeError('E_MODEL_OP', `${named.op} '${named.name}': ${error.message}`, { cause: error, details: { node: named.name, op: named.op } });
-  }
+  const native = nameOp(program, () =>
+    loadProgram(program.bytes, {
+      ...(isa === undefined ? {} : { isa }),
+      ...(threads === undefined ? {} : { threads }),
+      ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
+    }),
+  );
+  // The session must not keep the program's bytes and the graph's constants in memory.
+  const { inputs, outputs, opNames } = program;
+  return new NativeSession({ inputs, outputs, opNames }, native, performance.now() - start);
 }

@@ -1,6 +1,6 @@
 import { unsupported } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
-import { elementCount, isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
 import type { StoragePlan } from '../plan/storage.js';
@@ -15,8 +15,12 @@ export interface OpName {
   readonly op: string;
   /** Multiplications with accumulation in one inference. */
   readonly macs: number;
-  /** Format of the arithmetic. */
+  /** Format of the arithmetic; `none` moves data. */
   readonly format: 'int8' | 'float32' | 'none';
+  readonly inputShape: Shape;
+  readonly outputShape: Shape;
+  /** Elements of the constants that the op reads: weights, biases, scales, tables. */
+  readonly parameters: number;
 }
 
 /**
@@ -131,11 +135,10 @@ export class LoweringContext {
   emit<C extends OpCode>(node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0): void {
     this.writer.op(code, inputs, output, attributes);
     const format = code.endsWith('Q8') ? 'int8' : code.endsWith('F32') ? 'float32' : 'none';
-    this.names.push({ name: node.name, op: node.op, macs, format });
-  }
-
-  elements(value: string): number {
-    return elementCount(this.shape(value));
+    let parameters = 0;
+    for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
+    const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters });
   }
 }
 

@@ -1,0 +1,14 @@
+/** The runtime as applications see it. See runtime/README.md. */
+export { RuntimeError, runtimeErrorCodes, SternaError, type RuntimeErrorCode } from './errors.js';
+export { runtimeVersion, compareVersions } from './version.js';
+export type { DataType, Tensor, TensorData, TensorInfo } from './tensor.js';
+export type { Frame, FrameSource, Image } from './frame.js';
+export { createSession } from './session.js';
+export type { EngineName, LayerProfile, PixelInput, Session, SessionOptions, SessionStats } from './session.js';
+export { inspectModel } from './inspect.js';
+export type { InspectedLayer, InspectOptions, ModelInspection } from './inspect.js';
+export { compile } from './lower/compile.js';
+export type { CompiledProgram, CompileOptions, ProgramPort } from './lower/compile.js';
+export * from './media/index.js';
+export * from './pipeline/index.js';
+export * from './package/index.js';
