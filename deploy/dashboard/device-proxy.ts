@@ -15,7 +15,7 @@ const ROUTES: readonly { method: string; path: RegExp }[] = [
 const MAX_BODY_BYTES = 12 * 2 ** 20;
 /** Until the first byte: a device that hangs must not hang the page. */
 const HEADERS_TIMEOUT_MS = 8000;
-const PASSED_HEADERS = ['content-type', 'cache-control', 'x-frame-sequence', 'x-frame-result'] as const;
+const PASSED_HEADERS = ['content-type', 'cache-control', 'x-frame-sequence'] as const;
 
 /**
  * `.../{fleet}/{device}/local/...`: the local API of a device, where it can be reached. Faces and pictures never travel

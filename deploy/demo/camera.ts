@@ -27,8 +27,8 @@ export const demoPeople: Readonly<Record<DemoPerson, { name: string; clip: strin
 /** One round of the replay: empty for two thirds of the time. It loops. */
 export const timeline = { lengthS: 48, visitS: 8, walkS: 0.7 } as const;
 const visits: readonly Visit[] = [
-  { who: 'martin', startS: 3, clipStartS: 9 },
-  { who: 'franck', startS: 25, clipStartS: 28 },
+  { who: 'martin', startS: 10, clipStartS: 9 },
+  { who: 'franck', startS: 30, clipStartS: 28 },
 ];
 
 const { width, height, fps } = cameraFormat;

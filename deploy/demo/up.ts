@@ -82,6 +82,12 @@ interface FleetSide {
   dashboard: Dashboard;
 }
 
+interface Replay {
+  video: string;
+  /** Pictures by name of the person. */
+  people: Record<string, string[]>;
+}
+
 class Up {
   readonly #options: UpOptions;
   readonly #stack: StopStack;
@@ -101,14 +107,14 @@ class Up {
     const fleet = await this.#step('fleet side', () => this.#startFleet(state), (f) => `broker ${f.broker.url}, page ${f.dashboard.url}`);
     const camera = await this.#fetch();
     const pack = await this.#model(camera);
-    const source = input ?? await this.#step('door camera', () => doorCamera(camera), () => `${timeline.lengthS} s at ${cameraFormat.fps} frames/s, loops`);
-    const device = await this.#startDevice(state, fleet, { source, ffmpeg: camera.ffmpeg });
-    const visits = new Visits(input === undefined ? Object.values(demoPeople).map(({ name }) => name) : []);
+    const replay = input === undefined ? await this.#replay(camera) : null;
+    const device = await this.#startDevice(state, fleet, { source: input ?? replay?.video ?? '', ffmpeg: camera.ffmpeg });
+    const visits = new Visits(replay === null ? [] : Object.keys(replay.people));
     fleet.collector.on('event', (_address, event) => visits.note(event));
     const started = performance.now();
     const outcome = await this.#deploy(fleet, pack);
     const transferMs = performance.now() - started;
-    if (input === undefined) await this.#step('people', () => this.#enrol(device, camera), (names) => `${names.join(' and ')} enrolled`);
+    if (replay !== null) await this.#step('people', () => enrolMissing(device, replay.people), (names) => `${names.join(' and ')} enrolled`);
     onReady?.(fleet.dashboard.url);
     if (!once) {
       await aborted(this.#signal);
@@ -198,6 +204,15 @@ class Up {
       `${formatBytes(summary.float_bytes)} -> ${formatBytes(summary.int8_bytes)}, package ${summary.name} ${summary.version} ${formatBytes(summary.package_bytes)}${cached ? ', cached' : ''}`);
   }
 
+  /** The door camera and the pictures to enrol its visitors from, made before the device runs: it shall not wait for them. */
+  async #replay(camera: CameraOptions): Promise<Replay> {
+    return this.#step('door camera', async () => {
+      const people: Record<string, string[]> = {};
+      for (const who of Object.keys(demoPeople) as DemoPerson[]) people[demoPeople[who].name] = await enrolmentPictures(who, camera);
+      return { video: await doorCamera(camera), people };
+    }, () => `replay of ${timeline.lengthS} s at ${cameraFormat.fps} frames/s, loops`);
+  }
+
   async #startDevice(state: string, fleet: FleetSide, { source, ffmpeg }: { source: string; ffmpeg: string }): Promise<DeviceProcess> {
     const device = new DeviceProcess({
       folder: join(state, 'device'), fleet: FLEET, device: DEVICE, brokerUrl: fleet.broker.url, input: source, engine: this.#options.engine, ffmpeg,
@@ -222,16 +237,15 @@ class Up {
       return outcome;
     }, ({ reported }) => `${reported.ota.blocks_total} blocks over MQTT, hash verified, self-test passed, ${reported.ota.state}`);
   }
+}
 
-  /** Those who are enrolled already, from an earlier run, stay as they are. */
-  async #enrol(device: DeviceProcess, camera: CameraOptions): Promise<string[]> {
-    const known = new Set((await device.client.people()).map(({ name }) => name));
-    for (const who of Object.keys(demoPeople) as DemoPerson[]) {
-      const { name } = demoPeople[who];
-      if (!known.has(name)) await device.client.enrol(name, await enrolmentPictures(who, camera));
-    }
-    return Object.values(demoPeople).map(({ name }) => name);
+/** Those who are enrolled already, from an earlier run, stay as they are. */
+async function enrolMissing({ client }: DeviceProcess, people: Replay['people']): Promise<string[]> {
+  const known = new Set((await client.people()).map(({ name }) => name));
+  for (const [name, pictures] of Object.entries(people)) {
+    if (!known.has(name)) await client.enrol(name, pictures);
   }
+  return Object.keys(people);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
