@@ -1,5 +1,6 @@
 // Every runnable gemm_f32 and dwconv_f32 against double precision: |error| <= (K + 4) * eps * (sum of magnitudes), for every order
 // of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -95,6 +96,43 @@ void TestGemm(const sterna::IsaKernels& isa) {
   for (int all = 0; all < 64; ++all) CheckGemm(*isa.gemm_f32, 11, 37, 500, all, random);
 }
 
+// Bits of y must not depend on how rows and columns are divided among calls: threads divide them in any way.
+void CheckDivision(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k, Random& random) {
+  Guarded a(m * k * 4, 63), w(n * k * 4), whole(m * n * 4), parts(m * n * 4);
+  FillRandom(a, random), FillRandom(w, random), FillSlackWithNan(a);
+  RandomEpilogue epilogue(random, 1 + 4 + 16, m, n);
+  const auto run = [&](size_t row, size_t rows, size_t column, size_t columns, const Guarded& y) {
+    Guarded packed(RoundUp(kernel.packed_bytes(columns, k), 64)), scratch(RoundUp(kernel.scratch_bytes(rows, columns, k), 64));
+    kernel.pack(columns, k, w.as<float>() + column * k, packed.data());
+    EpilogueF32 e = epilogue.epilogue;
+    e.bias += column, e.residual += row * e.residual_stride + column;
+    const GemmF32Args args{rows, columns, k, a.as<float>() + row * k, k, packed.data(), y.as<float>() + row * n + column, n, e, scratch.data()};
+    kernel.run(&args);
+  };
+  run(0, m, 0, n, whole);
+  for (size_t row = 0; row < m;) {
+    const size_t rows = std::min<size_t>(static_cast<size_t>(random.Int(1, 9)), m - row);
+    run(row, rows, 0, n, parts);
+    row += rows;
+  }
+  EXPECT_MSG(FirstDifference(whole.data(), parts.data(), whole.size()) < 0, Format("%s m=%zu n=%zu k=%zu: bits depend on the division of rows", kernel.name, m, n, k));
+  for (size_t column = 0; column < n;) {
+    const size_t columns = std::min<size_t>(static_cast<size_t>(random.Int(1, 70)), n - column);
+    run(0, m, column, columns, parts);
+    column += columns;
+  }
+  EXPECT_MSG(FirstDifference(whole.data(), parts.data(), whole.size()) < 0, Format("%s m=%zu n=%zu k=%zu: bits depend on the division of columns", kernel.name, m, n, k));
+}
+
+void TestDivision(const sterna::IsaKernels& isa) {
+  Random random(8);
+  for (size_t m : {1, 5, 8, 23}) {
+    for (size_t n : {1, 16, 50, 130}) {
+      for (size_t k : {1, 7, 64, 201}) CheckDivision(*isa.gemm_f32, m, n, k, random);
+    }
+  }
+}
+
 struct DwCase {
   size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
   int32_t pad;
@@ -173,6 +211,10 @@ void TestDw(const sterna::IsaKernels& isa) {
 STERNA_TEST(gemm_f32_is_within_its_bound) {
   ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestGemm);
   TestGemm(sterna::kIsaRows[0].kernels);
+}
+STERNA_TEST(gemm_f32_does_not_depend_on_how_the_work_is_divided) {
+  ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestDivision);
+  TestDivision(sterna::kIsaRows[0].kernels);
 }
 STERNA_TEST(dwconv_f32_is_within_its_bound) {
   ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDw);

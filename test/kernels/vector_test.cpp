@@ -94,6 +94,29 @@ void CheckTranscendental(const char* name, UnaryKernel run, double (*exact)(doub
   }
 }
 
+// In place, and element by element: neither may change a bit.
+void CheckPlaces(const char* name, UnaryKernel run, size_t n, Random& random) {
+  Guarded x(n * 4), whole(n * 4), single(n * 4);
+  for (size_t i = 0; i < n; ++i) x.as<float>()[i] = random.Float(-20.0f, 20.0f);
+  run(n, x.as<float>(), whole.as<float>());
+  for (size_t i = 0; i < n; ++i) run(1, x.as<float>() + i, single.as<float>() + i);
+  ExpectSame(name, "one by one", n, whole, single);
+  run(n, x.as<float>(), x.as<float>());
+  ExpectSame(name, "in place", n, whole, x);
+}
+
+void CheckBytesInPlace(const VectorKernels& kernel, DType type, size_t n, Random& random) {
+  Guarded a(n), b(n), table(256), expected(n);
+  FillActivations(a, type, random), FillActivations(b, type, random), FillActivations(table, type, random);
+  const int32_t zp = Lowest(type) + 100, lo = Lowest(type), hi = lo + 255;
+  kernel.add_q8(n, a.data(), b.data(), expected.data(), zp, zp, zp, lo, hi, 0.7f, 0.9f);
+  kernel.add_q8(n, a.data(), b.data(), a.data(), zp, zp, zp, lo, hi, 0.7f, 0.9f);
+  ExpectSame(kernel.name, "add_q8 onto a", n, expected, a);
+  kernel.lut_q8(n, b.data(), table.data(), expected.data());
+  kernel.lut_q8(n, b.data(), table.data(), b.data());
+  ExpectSame(kernel.name, "lut_q8 in place", n, expected, b);
+}
+
 double ExactSigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double ExactExp(double x) { return std::exp(x); }
 
@@ -108,6 +131,9 @@ void TestAll(const VectorKernels& kernel, DType type) {
       CheckExactFloats(kernel, ref, n, random);
       CheckTranscendental("sigmoid_f32", kernel.sigmoid_f32, ExactSigmoid, n, random);
       CheckTranscendental("exp_f32", kernel.exp_f32, ExactExp, n, random);
+      CheckPlaces("sigmoid_f32", kernel.sigmoid_f32, n, random);
+      CheckPlaces("exp_f32", kernel.exp_f32, n, random);
+      CheckBytesInPlace(kernel, type, n, random);
     }
   }
 }
