@@ -39,7 +39,7 @@ export function parseConfig(input: unknown, options: { env?: NodeJS.ProcessEnv; 
   const env = options.env ?? {};
   const base = options.base ?? process.cwd();
   if (!isTree(input)) throw configError([`expected a mapping of keys but received ${describe(input)}`]);
-  const tree = structuredClone(input);
+  const tree = withoutNulls(input);
   const problems = applyEnvironment(tree, env);
   if (tree['state_dir'] === undefined) tree['state_dir'] = env['STATE_DIRECTORY']?.split(':')[0] ?? '.sterna/device';
   for (const path of PATH_KEYS) resolvePath(tree, path, base);
@@ -108,6 +108,12 @@ function fromText(text: string, type: string): unknown {
     case 'array': return text.split(',').map((item) => item.trim()).filter((item) => item !== '');
     default: return text;
   }
+}
+
+/** `broker:` with nothing but comments below it is null in YAML, and means: all defaults. */
+function withoutNulls(tree: Tree): Tree {
+  const entries = Object.entries(tree).filter(([, value]) => value !== null);
+  return Object.fromEntries(entries.map(([key, value]) => [key, isTree(value) ? withoutNulls(value) : structuredClone(value)]));
 }
 
 function resolvePath(tree: Tree, path: readonly string[], base: string): void {

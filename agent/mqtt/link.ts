@@ -137,6 +137,7 @@ export class MqttLink {
       this.#client = null;
       this.#inFlight.failAll(new AgentError('E_BROKER_AWAY', classified.message));
       client.end(true);
+      client.stream?.destroy(); // a half-closed socket would stay: MQTT.js ends what it believes to be connected
       if (wasConnected) this.#lost({ code: classified.code, message: classified.message });
       else this.#retry({ code: classified.code, message: classified.message }, classified.otherProtocol);
     };

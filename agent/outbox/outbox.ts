@@ -184,20 +184,24 @@ export class Outbox {
   }
 
   /**
-   * One pass over the stored windows: neighbours of the smallest span become one, so resolution goes evenly and the file
-   * halves. @returns false when nothing could be merged
+   * One pass over the stored windows: the neighbours that make the shortest window become one, everywhere, so that
+   * resolution goes evenly. @returns false when nothing can be merged
    */
   #mergeOnce(): boolean {
     const rows = this.#db.prepare<[number], Row & { bytes: number }>('SELECT id, class, topic, payload, bytes, created_ms FROM message WHERE class = ? ORDER BY id').all(rankOf('summary'));
     const windows = rows.map((row) => ({ row, window: parseWindow(row.payload) }));
-    const span = (w: TelemetryWindow): number => w.seq - w.first_seq;
-    const smallest = Math.min(...windows.map(({ window }) => (window === null ? Infinity : span(window))));
+    const cost = (i: number): number => {
+      const [a, b] = [windows[i]?.window, windows[i + 1]?.window];
+      return a != null && b != null && mergeable(a, b) ? b.seq - a.first_seq : Infinity;
+    };
+    const shortest = windows.reduce((least, _, i) => Math.min(least, cost(i)), Infinity);
+    if (shortest === Infinity) return false;
     let merged = 0;
     let saved = 0;
     this.#db.transaction(() => {
       for (let i = 0; i + 1 < windows.length; i++) {
         const [a, b] = [windows[i], windows[i + 1]];
-        if (a?.window == null || b?.window == null || span(a.window) > smallest || !mergeable(a.window, b.window)) continue;
+        if (a?.window == null || b?.window == null || cost(i) > shortest) continue;
         const whole = Buffer.from(JSON.stringify(mergeWindows(a.window, b.window)));
         const bytes = whole.byteLength + b.row.topic.length + ROW_BYTES;
         this.#db.prepare('UPDATE message SET payload = ?, bytes = ? WHERE id = ?').run(whole, bytes, b.row.id);
@@ -209,7 +213,7 @@ export class Outbox {
     }).immediate();
     this.#account(rankOf('summary'), -saved);
     this.#merged += merged;
-    return merged > 0;
+    return true;
   }
 
   #keepInMemory(message: OutboxMessage): void {

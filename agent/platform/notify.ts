@@ -10,18 +10,20 @@ export interface ServiceManager {
   readonly watchdogMs: number | null;
 }
 
-/** Loaded only under systemd: elsewhere the addon need not even be built. */
-const SENDER_MODULE: string = new URL('../../kernels/systemd.js', import.meta.url).href;
-
 type Send = (state: string) => boolean;
 
-/** Speaks to systemd through the native addon; does nothing outside systemd or without the addon. */
+/** Speaks to systemd through the native addon; does nothing outside systemd, and gives up once without the addon. */
 export async function systemdServiceManager(env: NodeJS.ProcessEnv, log: Log): Promise<ServiceManager> {
-  const send = env['NOTIFY_SOCKET'] === undefined ? null : await loadSender(log);
+  let send: Send | null = env['NOTIFY_SOCKET'] === undefined ? null : await loadSender();
   const watchdogUs = Number(env['WATCHDOG_USEC']);
   const watched = send !== null && watchdogUs > 0 && (env['WATCHDOG_PID'] === undefined || Number(env['WATCHDOG_PID']) === process.pid);
   const tell = (state: string): void => {
-    if (send !== null && !send(state)) log.warn('systemd did not take a notification', { state });
+    try {
+      if (send !== null && !send(state)) log.warn('systemd did not take a notification', { state });
+    } catch (error) {
+      send = null;
+      log.warn('systemd cannot be notified without the native addon: build it, or set Type=simple', { error: String(error) });
+    }
   };
   return {
     ready: (status) => tell(`READY=1\nSTATUS=${status}`),
@@ -32,16 +34,8 @@ export async function systemdServiceManager(env: NodeJS.ProcessEnv, log: Log): P
   };
 }
 
-async function loadSender(log: Log): Promise<Send | null> {
-  try {
-    const addon: unknown = await import(SENDER_MODULE);
-    if (typeof addon === 'object' && addon !== null && 'notifySystemd' in addon && typeof addon.notifySystemd === 'function') {
-      const { notifySystemd } = addon;
-      return (state) => notifySystemd(state) === true;
-    }
-    throw new Error(`${SENDER_MODULE} has no notifySystemd`);
-  } catch (error) {
-    log.warn('started by systemd, but the native addon cannot notify it: set Type=simple or build the addon', { error: String(error) });
-    return null;
-  }
+/** Loaded only under systemd: elsewhere the addon need not even be built. */
+async function loadSender(): Promise<Send> {
+  const { notifySystemd } = await import('../../kernels/systemd.js');
+  return notifySystemd;
 }

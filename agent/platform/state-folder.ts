@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AgentError } from '../errors.js';
@@ -20,15 +20,26 @@ export function takeStateFolder(path: string): StateFolder {
   } catch (cause) {
     throw new AgentError('E_STATE', `Cannot create the state folder ${path}; check state_dir and its owner`, { cause });
   }
-  const db = translateSqlite(`open ${join(path, 'lock.db')}`, () => new Database(join(path, 'lock.db'), { timeout: 0 }));
+  const db = lock(join(path, 'lock.db'), path);
+  return { path, release: () => db.close() };
+}
+
+function lock(file: string, folder: string, retry = true): Database.Database {
+  const db = translateSqlite(`open ${file}`, () => new Database(file, { timeout: 0 }));
   try {
     db.exec('BEGIN EXCLUSIVE');
+    return db;
   } catch (cause) {
     db.close();
-    if (cause instanceof Error && 'code' in cause && cause.code === 'SQLITE_BUSY') {
-      throw new AgentError('E_STATE_LOCKED', `The state folder ${path} is used by another sternad; stop that one, or set another state_dir`, { cause });
+    const code = cause instanceof Error && 'code' in cause ? cause.code : null;
+    if (code === 'SQLITE_BUSY') {
+      throw new AgentError('E_STATE_LOCKED', `The state folder ${folder} is used by another sternad; stop that one, or set another state_dir`, { cause });
     }
-    throw new AgentError('E_STATE', `Cannot lock the state folder ${path}`, { cause });
+    if (code === 'SQLITE_NOTADB' && retry) {
+      // Nothing is ever written to it, so what is in there came from a damaged file system.
+      rmSync(file);
+      return lock(file, folder, false);
+    }
+    throw new AgentError('E_STATE', `Cannot lock the state folder ${folder}`, { cause });
   }
-  return { path, release: () => db.close() };
 }

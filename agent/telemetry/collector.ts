@@ -27,9 +27,13 @@ export interface CollectorParts {
   refresh: () => void;
 }
 
+/** Temperatures move slowly; their peaks are still sampled within a window. */
+const PEAK_SAMPLE_MS = 2000;
+
 export class TelemetryCollector {
   readonly #parts: CollectorParts;
   #timer: NodeJS.Timeout | undefined;
+  #peaks: NodeJS.Timeout | undefined;
   #intervalMs: number;
   #seq = 0;
   #startMs: number;
@@ -54,6 +58,8 @@ export class TelemetryCollector {
 
   start(): void {
     this.#parts.energy.start();
+    this.#peaks ??= setInterval(() => void this.#parts.thermal.sample(), PEAK_SAMPLE_MS);
+    this.#peaks.unref();
     this.#arm();
   }
 
@@ -67,6 +73,7 @@ export class TelemetryCollector {
   async stop(): Promise<void> {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
+    clearInterval(this.#peaks);
     this.#timer = undefined;
     await this.close();
     await this.#parts.energy.stop();

@@ -41,9 +41,9 @@ export async function aedesBroker(port = 0): Promise<TestBroker> {
 
 export const mosquittoMissing = spawnSync('mosquitto', ['-h']).error !== undefined;
 
-/** A real Mosquitto on a free loopback port. */
-export async function mosquittoBroker(extra: readonly string[] = []): Promise<TestBroker> {
-  const port = await freePort();
+/** A real Mosquitto on a loopback port, any free one by default. */
+export async function mosquittoBroker(extra: readonly string[] = [], wantedPort = 0): Promise<TestBroker> {
+  const port = wantedPort === 0 ? await freePort() : wantedPort;
   const config = join(temporaryFolder(), 'mosquitto.conf');
   writeFileSync(config, [`listener ${port} 127.0.0.1`, ...(extra.length === 0 ? ['allow_anonymous true'] : extra), ''].join('\n'));
   const child = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });

@@ -1,0 +1,120 @@
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parse } from 'yaml';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { configKeys, loadConfig, parseConfig } from '../../../agent/config/load.js';
+import { defaultDeviceId } from '../../../agent/config/schema.js';
+import { LiveSettings } from '../../../agent/config/settings.js';
+import { AgentError } from '../../../agent/errors.js';
+import { temporaryFolder } from '../support/tools.js';
+
+function problems(input: unknown, env: NodeJS.ProcessEnv = {}): string[] {
+  try {
+    parseConfig(input, { env });
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    expect(error.code).toBe('E_CONFIG');
+    return error.details['problems'] as string[];
+  }
+  throw new Error('expected E_CONFIG');
+}
+
+describe('the configuration', () => {
+  it('has a default for everything', () => {
+    const config = parseConfig({}, { base: '/base' });
+    expect(config).toMatchObject({
+      fleet: 'default', state_dir: '/base/.sterna/device', broker: { url: null, protocol: 'auto' }, api: { host: '127.0.0.1', port: 8481 }, camera: { input: null, loop: false },
+      telemetry: { interval_ms: 10_000 }, pipeline: { engine: 'native', threads: 1 },
+    });
+  });
+
+  it('takes systemd\'s folder for its state', () => {
+    expect(parseConfig({}, { env: { STATE_DIRECTORY: '/var/lib/sterna:/other' } }).state_dir).toBe('/var/lib/sterna');
+  });
+
+  it('lists every wrong key with what was expected and received', () => {
+    expect(problems({
+      device_id: 'a/b', broker: { url: 'http://x', keepalive_s: '30', protokol: '5', tls: { cert: 'c.pem' } }, api: { port: 70_000 }, camera: { fps: -1 }, telemetry: 5, colour: 'red',
+      pipeline: { engine: 'gpu' }, schedule: { self_test: 'sometimes' },
+    }).sort()).toEqual([
+      'api.port: expected at most 65535 but received 70000',
+      'broker.keepalive_s: expected number but received "30"',
+      'broker.protokol: expected no such key (misspelt, or at the wrong level?)',
+      'broker.tls: expected both cert and key, or neither but received {"cert":"' + resolve('c.pem') + '"}',
+      'broker.url: expected mqtt://host[:port], mqtts://..., ws://... or wss://... but received "http://x"',
+      'camera.fps: expected at least 0 but received -1',
+      'colour: expected no such key (misspelt, or at the wrong level?)',
+      'device_id: expected 1 to 64 letters, digits, "_", "." or "-", a letter or digit first but received "a/b"',
+      'pipeline.engine: expected one of native, onnxruntime but received "gpu"',
+      'schedule.self_test: expected five cron fields such as "17 3 * * *" but received "sometimes"',
+      'telemetry: expected object but received 5',
+    ]);
+  });
+
+  it('lets the environment override any key, with the key\'s own type', () => {
+    const config = parseConfig({ api: { port: 1 }, broker: { url: 'mqtt://a' } }, {
+      env: { STERNA_API_PORT: '9000', STERNA_BROKER_URL: 'mqtts://b:8883', STERNA_CAMERA_LOOP: 'true', STERNA_API_ALLOWED_ORIGINS: 'http://a, http://b', STERNA_ISA: 'avx2' },
+    });
+    expect(config).toMatchObject({ api: { port: 9000, allowed_origins: ['http://a', 'http://b'] }, broker: { url: 'mqtts://b:8883' }, camera: { loop: true } });
+    expect(problems({}, { STERNA_API_PORT: 'many', STERNA_CAMERA_LOOP: 'perhaps' })).toEqual([
+      'camera.loop: expected boolean but received "perhaps" (from STERNA_CAMERA_LOOP)', 'api.port: expected integer but received "many" (from STERNA_API_PORT)',
+    ]);
+    expect(configKeys().map(({ path }) => path.join('.'))).toContain('broker.tls.ca');
+  });
+
+  it('resolves paths against the file', () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'sterna.yaml'), 'state_dir: state\nbroker: {url: "mqtt://x", password_file: secret}\ncamera: {input: "rtsp://user:pw@cam/1"}\n');
+    expect(loadConfig({ path: join(folder, 'sterna.yaml'), env: {} })).toMatchObject({
+      state_dir: join(folder, 'state'), broker: { password_file: join(folder, 'secret') }, camera: { input: 'rtsp://user:pw@cam/1' },
+    });
+  });
+
+  it.each([
+    ['a: [', /not YAML at line 1/],
+    ['- 1\n- 2\n', /expected a mapping of keys but received \[1,2\]/],
+    ['a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c]\n', /./],
+  ])('refuses %j', (text, message) => {
+    const path = join(temporaryFolder(), 'sterna.yaml');
+    writeFileSync(path, text);
+    expect(() => loadConfig({ path, env: {} })).toThrow(expect.objectContaining({ code: 'E_CONFIG', message: expect.stringMatching(message) as unknown }));
+  });
+
+  it('names a file that is not there', () => {
+    expect(() => loadConfig({ path: '/nowhere/sterna.yaml', env: {} })).toThrow(/Cannot read the configuration \/nowhere\/sterna.yaml/);
+  });
+
+  it('an empty file is all defaults', () => {
+    const path = join(temporaryFolder(), 'sterna.yaml');
+    writeFileSync(path, '# nothing\n');
+    expect(loadConfig({ path, env: {} }).fleet).toBe('default');
+  });
+
+  it('the example documents every key, and is valid', () => {
+    const text = readFileSync(resolve(import.meta.dirname, '../../../systemd/sterna.yaml'), 'utf8');
+    expect(parseConfig(parse(text), { base: '/etc/sterna' }).telemetry).toEqual({ interval_ms: 10_000 });
+    // With every comment that shows a key taken away, it is still valid.
+    const uncommented = text.split('\n').map((line) => line.replace(/^(\s*)# ?(\s*[a-z_]+: )/, '$1$2')).join('\n');
+    expect(parseConfig(parse(uncommented), { base: '/etc/sterna' })).toMatchObject({ api: { port: 8481 }, broker: { tls: { ca: '/etc/sterna/ca.pem' } }, ota: { window: 4 } });
+    for (const { path } of configKeys()) expect(text, `${path.join('.')} is missing`).toMatch(new RegExp(`^\\s*#?\\s*${path.at(-1) ?? ''}:`, 'm'));
+  });
+
+  it('makes a device id of any host name', () => {
+    expect([defaultDeviceId('door-1.local'), defaultDeviceId('..éa b'), defaultDeviceId('!!!'), defaultDeviceId('x'.repeat(99)).length]).toEqual(['door-1.local', 'a-b', 'device', 64]);
+  });
+});
+
+describe('settings from afar', () => {
+  it('go over the file\'s, are kept, and hold even when they cannot be written', () => {
+    const stored: unknown[] = [];
+    const journal = { settings: () => ({}), saveSettings: (s: unknown): void => { stored.push(s); if (stored.length > 1) throw new AgentError('E_DISK_FULL', 'full'); } };
+    const settings = new LiveSettings(parseConfig({ pipeline: { match_threshold: 0.3 } }), journal);
+    expect(settings.overrides).toEqual({ match_threshold: 0.3 });
+    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: true });
+    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: false });
+    expect(stored).toHaveLength(1);
+    expect(() => settings.apply({ fps: 5, telemetry_interval_ms: 2000 })).toThrow('full');
+    expect([settings.fps, settings.telemetryIntervalMs, settings.overrides]).toEqual([5, 2000, { match_threshold: 0.3 }]);
+  });
+});

@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { InferenceLoop, type CameraState, type ProcessedFrame } from '../../../agent/inference/loop.js';
+import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
+import type { Model } from '../../../agent/inference/ports.js';
+import { isLive, visibleInput } from '../../../agent/inference/source.js';
+import type { Slot } from '../../../agent/ota/machine.js';
+import { systemClock } from '../../../agent/platform/clock.js';
+import type { Frame, FrameSource } from '../../../runtime/frame.js';
+import { until } from '../support/tools.js';
+
+/** A model that notes what happens to it. */
+function model(version: string, options: { ms?: number; fails?: boolean } = {}): { model: Model; slot: Slot; log: string[] } {
+  const log: string[] = [];
+  let open = true;
+  return {
+    log,
+    slot: { name: 'm', version, digest: version.repeat(8), size_bytes: 1, since_ms: 0 },
+    model: {
+      selfTest: () => Promise.reject(new Error('not here')),
+      pipeline: {
+        name: 'm', version, embeddingSpaceId: null, memoryBytes: 0, embed: () => Promise.resolve([]),
+        process: async (frame) => {
+          if (!open) throw new Error('used after close');
+          await sleep(options.ms ?? 1);
+          if (!open) throw new Error('closed during a frame');
+          if (options.fails === true) throw new Error('bad frame');
+          log.push(`frame ${frame.sequence}`);
+          return { sequence: frame.sequence, capturedMs: frame.capturedMs, detections: [], exit: 'none', stages: [], totalMs: 1 };
+        },
+        close: () => { open = false; log.push('closed'); return Promise.resolve(); },
+      },
+    },
+  };
+}
+
+interface Script {
+  frames: number;
+  /** Dropped before frame n, added up. */
+  dropped?: (sequence: number) => number;
+  error?: Error;
+  ms?: number;
+}
+
+function source(script: Script, signal: AbortSignal): FrameSource {
+  const state = { dropped: 0 };
+  return {
+    get dropped() { return state.dropped; },
+    async *[Symbol.asyncIterator](): AsyncGenerator<Frame> {
+      for (let sequence = 0; sequence < script.frames && !signal.aborted; sequence++) {
+        state.dropped = script.dropped?.(sequence) ?? 0;
+        yield { sequence, capturedMs: performance.now(), width: 1, height: 1, data: new Uint8Array(3) };
+        await sleep(script.ms ?? 1);
+      }
+      if (script.error !== undefined) throw script.error;
+    },
+  };
+}
+
+function bench(scripts: Script[], live = false): { loop: InferenceLoop; slot: PipelineSlot; frames: ProcessedFrame[]; cameras: CameraState[]; idle: number[]; errors: string[]; opened: { n: number } } {
+  const slot = new PipelineSlot();
+  const frames: ProcessedFrame[] = [];
+  const cameras: CameraState[] = [];
+  const idle: number[] = [];
+  const errors: string[] = [];
+  const opened = { n: 0 };
+  const loop = new InferenceLoop(slot, systemClock(), {
+    input: 'x', live, backoff: { baseMs: 5, capMs: 10 },
+    open: (signal) => source(scripts[Math.min(opened.n++, scripts.length - 1)] ?? { frames: 0 }, signal),
+  }, {
+    onFrame: (f) => frames.push(f), onIdleFrame: (f) => idle.push(f.sequence), onPipelineError: (_, e) => errors.push(e.message),
+    onCamera: (state) => cameras.push(state),
+  });
+  onTestFinished(() => loop.stop());
+  return { loop, slot, frames, cameras, idle, errors, opened };
+}
+
+describe('the inference loop', () => {
+  it('exchanges pipelines between two frames, and loses none', async () => {
+    const { loop, slot, frames, errors } = bench([{ frames: 400 }]);
+    const models = ['1', '2', '3', '4'].map((v) => model(v));
+    const first = models[0];
+    if (first === undefined) throw new Error('no model');
+    await slot.exchange(first.model, first.slot);
+    loop.start();
+    for (const next of models.slice(1)) {
+      const before = frames.length;
+      await until('some frames', () => frames.length > before + 5);
+      await slot.exchange(next.model, next.slot);
+    }
+    await until('the end', () => loop.camera === 'ended');
+    expect(errors).toEqual([]);
+    expect(frames.map((f) => f.frame.sequence)).toEqual(Array.from({ length: 400 }, (_, i) => i));
+    expect(frames.every((f) => f.droppedBySwap === 0)).toBe(true);
+    expect(slot.swaps).toBe(3);
+    for (const m of models.slice(0, 3)) expect(m.log.at(-1)).toBe('closed');
+    expect(models[3]?.log).not.toContain('closed');
+  });
+
+  it('closes the old pipeline only when its frame is done', async () => {
+    const slot = new PipelineSlot();
+    const slow = model('1', { ms: 50 });
+    const fast = model('2');
+    await slot.exchange(slow.model, slow.slot);
+    const frame: Frame = { sequence: 0, capturedMs: 0, width: 1, height: 1, data: new Uint8Array(3) };
+    const work = slot.use((r) => r.model.pipeline.process(frame));
+    await slot.exchange(fast.model, fast.slot);
+    await expect(work).resolves.toMatchObject({ sequence: 0 });
+    expect(slow.log).toEqual(['frame 0', 'closed']);
+    expect(await new PipelineSlot().use(() => Promise.resolve(1))).toBeNull();
+  });
+
+  it('counts what the source dropped, and what the exchange would have cost', async () => {
+    const { loop, slot, frames } = bench([{ frames: 20, ms: 5, dropped: (n) => (n < 10 ? 0 : 3) }]);
+    const [a, b] = [model('1'), model('2')];
+    await slot.exchange(a.model, a.slot);
+    loop.start();
+    await until('half', () => frames.length >= 5);
+    await slot.exchange(b.model, b.slot);
+    await until('the end', () => loop.camera === 'ended');
+    expect(frames.reduce((sum, f) => sum + f.droppedBefore, 0)).toBe(3);
+    expect(frames.reduce((sum, f) => sum + f.droppedBySwap, 0)).toBe(0);
+  });
+
+  it('runs without a package, and shows what the camera sees', async () => {
+    const { loop, idle } = bench([{ frames: 5 }]);
+    loop.start();
+    await until('the end', () => loop.camera === 'ended');
+    expect(idle).toEqual([0, 1, 2, 3, 4]);
+    expect(loop.latest).toMatchObject({ frame: { sequence: 4 }, result: null });
+  });
+
+  it('goes on after a frame on which the pipeline fails', async () => {
+    const { loop, slot, errors } = bench([{ frames: 3 }]);
+    const bad = model('1', { fails: true });
+    await slot.exchange(bad.model, bad.slot);
+    loop.start();
+    await until('the end', () => loop.camera === 'ended');
+    expect(errors).toEqual(['bad frame', 'bad frame', 'bad frame']);
+    expect(loop.busySinceMs).toBeNull();
+  });
+
+  it('opens a camera again that failed, or whose stream ended', async () => {
+    const { loop, cameras, opened } = bench([{ frames: 2, error: new Error('unplugged') }, { frames: 1 }, { frames: 1e9 }], true);
+    loop.start();
+    await until('third try', () => opened.n === 3 && loop.camera === 'running');
+    expect(cameras).toEqual(['opening', 'running', 'lost', 'opening', 'running', 'lost', 'opening', 'running']);
+  });
+
+  it('stops while it waits for a lost camera, and starts again', async () => {
+    const { loop, opened } = bench([{ frames: 0, error: new Error('no camera') }], true);
+    loop.start();
+    await until('lost', () => loop.camera === 'lost');
+    await loop.stop();
+    await loop.stop();
+    expect(loop.camera).toBe('none');
+    const before = opened.n;
+    loop.start();
+    await until('tried again', () => opened.n > before);
+  });
+
+  it('takes new settings by opening the source again', async () => {
+    const { loop, opened } = bench([{ frames: 1 }]);
+    loop.start();
+    await until('ended', () => loop.camera === 'ended');
+    loop.restartSource();
+    await until('again', () => opened.n === 2);
+  });
+});
+
+describe('inputs', () => {
+  it('are live or not, and show no password', () => {
+    expect(['rtsp://cam/1', '/dev/video0', '/x/film.mp4', 'dir'].map(isLive)).toEqual([true, true, false, false]);
+    expect(visibleInput('rtsp://me:secret@cam/1')).toBe('rtsp://***@cam/1');
+    expect(visibleInput(null)).toBeNull();
+  });
+});

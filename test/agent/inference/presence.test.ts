@@ -1,0 +1,73 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { emptyPresence, leaveAll, presentPeople, stepPresence, type PresenceEvent, type PresenceState } from '../../../agent/inference/presence.js';
+import type { Detection, PipelineResult } from '../../../runtime/pipeline/types.js';
+
+const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
+const face = (id: number | null | undefined, similarity = 0.7): Detection => ({
+  box: [0, 0, 10, 10], score: 0.9, label: 'face', ...(id === undefined ? {} : { identity: id === null ? null : { personId: id, name: `p${id}`, similarity } }),
+});
+const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'none'): PipelineResult => ({ sequence: ms, capturedMs: ms, detections, exit, stages: [], totalMs: 1 });
+
+function play(frames: readonly PipelineResult[]): { state: PresenceState; events: PresenceEvent[] } {
+  return frames.reduce<{ state: PresenceState; events: PresenceEvent[] }>((so, f) => {
+    const { state, events } = stepPresence(so.state, f, options);
+    return { state, events: [...so.events, ...events] };
+  }, { state: emptyPresence, events: [] });
+}
+
+const told = (events: readonly PresenceEvent[]): string[] => events.map((e) => `${e.identity?.name ?? 'unknown'} ${e.action}`);
+const every100 = (n: number, detections: Detection[], from = 0, exit: PipelineResult['exit'] = 'none'): PipelineResult[] => Array.from({ length: n }, (_, i) => frame(from + i * 100, detections, exit));
+
+describe('presence', () => {
+  it('says once that somebody appeared, and once that they left', () => {
+    const { events } = play([...every100(20, [face(1)]), ...every100(20, [], 2000)]);
+    expect(told(events)).toEqual(['p1 appeared', 'p1 left']);
+    expect(events[1]?.visibleMs).toBe(1900);
+  });
+
+  it('ignores a flicker, and tolerates one miss', () => {
+    expect(told(play([...every100(2, [face(1)]), ...every100(9, [], 200)]).events)).toEqual([]);
+    expect(told(play([frame(0, [face(1)]), frame(100, []), frame(200, [face(1)]), frame(300, [face(1)])]).events)).toEqual(['p1 appeared']);
+    expect(told(play([frame(0, [face(1)]), frame(100, []), frame(200, []), frame(300, [face(1)]), frame(400, [face(1)])]).events)).toEqual([]);
+  });
+
+  it('waits longer before it calls somebody a stranger', () => {
+    expect(told(play(every100(4, [face(null)])).events)).toEqual([]);
+    expect(told(play(every100(5, [face(null)])).events)).toEqual(['unknown appeared']);
+  });
+
+  it('knows several people at a time', () => {
+    expect(told(play(every100(4, [face(1), face(2)])).events).sort()).toEqual(['p1 appeared', 'p2 appeared']);
+  });
+
+  it('does not let people leave while nothing moves', () => {
+    const { state, events } = play([...every100(5, [face(1)]), ...every100(50, [], 500, 'motion')]);
+    expect(told(events)).toEqual(['p1 appeared']);
+    expect(presentPeople(state)).toHaveLength(1);
+    expect(leaveAll(state).map((e) => e.action)).toEqual(['left']);
+  });
+
+  it('counts no face that was not embedded', () => {
+    expect(play(every100(20, [face(undefined)])).events).toEqual([]);
+  });
+
+  it('keeps the best sight', () => {
+    const { events } = play([frame(0, [face(1, 0.5)]), frame(100, [face(1, 0.9)]), frame(200, [face(1, 0.6)])]);
+    expect(events[0]?.identity?.similarity).toBe(0.9);
+  });
+
+  it('appeared and left alternate for each person, whatever happens', () => {
+    const anyFace = fc.constantFrom(face(1), face(2), face(null), face(undefined));
+    const anyFrame = fc.record({ gap: fc.integer({ min: 1, max: 1500 }), faces: fc.array(anyFace, { maxLength: 3 }), motion: fc.boolean() });
+    fc.assert(fc.property(fc.array(anyFrame, { maxLength: 80 }), (frames) => {
+      let now = 0;
+      const { events, state } = play(frames.map(({ gap, faces, motion }) => frame((now += gap), motion ? [] : faces, motion ? 'motion' : 'none')));
+      for (const name of ['p1', 'p2', 'unknown']) {
+        const actions = [...events, ...leaveAll(state)].filter((e) => (e.identity?.name ?? 'unknown') === name).map((e) => e.action);
+        expect(actions).toEqual(actions.map((_, i) => (i % 2 === 0 ? 'appeared' : 'left')));
+        expect(actions.length % 2).toBe(0);
+      }
+    }));
+  });
+});

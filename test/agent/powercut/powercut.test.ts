@@ -1,0 +1,104 @@
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { build } from 'vite';
+import { packageBytes } from '../support/fake-runtime.js';
+import { temporaryFolder } from '../support/tools.js';
+
+interface Outcome {
+  atStart: string | null;
+  running: string | null;
+  phase: string;
+  code: string | null;
+  previous: string | null;
+  first: number | null;
+  files: number;
+}
+
+const root = resolve(import.meta.dirname, '../../..');
+const script = resolve(root, 'build/test-powercut/device.mjs');
+
+/** Node runs no TypeScript: the device is bundled once, with all but native dependencies, so that it starts fast. */
+beforeAll(async () => {
+  await build({
+    root, logLevel: 'error', configFile: false,
+    ssr: { noExternal: true, external: ['better-sqlite3', 'sharp'] },
+    build: {
+      ssr: resolve(import.meta.dirname, 'device.ts'), outDir: 'build/test-powercut', emptyOutDir: false, target: 'node20',
+      rollupOptions: { output: { entryFileNames: 'device.mjs' } },
+    },
+  });
+}, 60_000);
+
+/** Runs the device. @returns what it says, or null when it was killed */
+function run(folder: string, generation: number, offer: string, fault = ''): Promise<Outcome | null> {
+  return new Promise((done, fail) => {
+    const child = spawn(process.execPath, [script, folder, String(generation), offer], { env: { ...process.env, STERNA_FAULT: fault }, stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (piece: Buffer) => { out += piece.toString(); });
+    child.stderr.on('data', (piece: Buffer) => { err += piece.toString(); });
+    child.once('close', (code, signal) => {
+      if (signal === 'SIGKILL') done(null);
+      else if (code === 0) done(JSON.parse(out) as Outcome);
+      else fail(new Error(`the device ended with ${code}: ${err}`));
+    });
+  });
+}
+
+/** A folder of a device that runs version 1, and what it may be offered. */
+function prepare(fresh = false): string {
+  const folder = temporaryFolder();
+  if (!fresh) cpSync(installed, folder, { recursive: true });
+  writeFileSync(join(folder, 'one'), packageBytes({ name: 'faces', version: '1.0.0', padding: 3000 }));
+  writeFileSync(join(folder, 'two'), packageBytes({ name: 'faces', version: '2.0.0', padding: 20_000 }));
+  writeFileSync(join(folder, 'killer'), packageBytes({ name: 'faces', version: '6.6.6', padding: 3000, kills: true }));
+  return folder;
+}
+
+let installed = '';
+beforeAll(async () => {
+  installed = mkdtempSync(join(tmpdir(), 'sterna-powercut-'));
+  writeFileSync(join(installed, 'one'), packageBytes({ name: 'faces', version: '1.0.0', padding: 3000 }));
+  expect(await run(installed, 1, 'one')).toMatchObject({ running: '1.0.0', phase: 'committed' });
+}, 60_000);
+afterAll(() => rmSync(installed, { recursive: true, force: true }));
+
+const phases = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed'];
+const faults = [
+  ...phases.flatMap((phase) => [`journal.before.${phase}`, `journal.after.${phase}`]),
+  'download.written:1', 'download.written:20', 'download.progress:1', 'download.progress:3', 'store.before.rename',
+];
+
+describe('when the power fails', () => {
+  it.each(faults)('at %s, the device comes back on a verified package and finishes the deployment', async (fault) => {
+    const folder = prepare();
+    expect(await run(folder, 2, 'two', fault), `${fault} was not reached`).toBeNull();
+    const back = await run(folder, 2, 'two');
+    expect(back?.atStart).toBe(fault === 'journal.after.committed' ? '2.0.0' : '1.0.0');
+    expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0', files: 2 });
+  });
+
+  it('progress never goes backwards', async () => {
+    const folder = prepare();
+    expect(await run(folder, 2, 'two', 'download.progress:2')).toBeNull();
+    const back = await run(folder, 2, 'two');
+    expect(back?.first).toBe(32);
+  });
+
+  it('in the first deployment of all, the device starts without a package and takes the next try', async () => {
+    const folder = prepare(true);
+    expect(await run(folder, 1, 'one', 'journal.after.warming')).toBeNull();
+    expect(await run(folder, 1, 'one')).toMatchObject({ atStart: 'none', running: '1.0.0' });
+  });
+
+  it('a package that kills the process while it is tested is given up after two tries', async () => {
+    const folder = prepare();
+    expect(await run(folder, 2, 'killer')).toBeNull();
+    expect(await run(folder, 2, 'killer')).toBeNull();
+    expect(await run(folder, 2, 'killer')).toMatchObject({ atStart: '1.0.0', running: '1.0.0', phase: 'rejected', code: 'E_OTA_GATE_CRASH' });
+    expect(existsSync(join(folder, 'state.db'))).toBe(true);
+  });
+});
