@@ -35,6 +35,62 @@ class ChannelMeans {
   }
 }
 
+/** Largest magnitude of each channel (axis 1) over all samples. */
+class ChannelMagnitudes {
+  readonly result: Float32Array;
+  readonly #inner: number;
+
+  constructor(shape: readonly number[]) {
+    this.result = new Float32Array(shape[1] ?? 1);
+    this.#inner = shape.slice(2).reduce((product, dim) => product * dim, 1);
+  }
+
+  add(values: Float32Array): void {
+    const channels = this.result.length;
+    for (let start = 0, channel = 0; start < values.length; start += this.#inner, channel = (channel + 1) % channels) {
+      let magnitude = this.result[channel] ?? 0;
+      for (let i = start; i < start + this.#inner; i++) {
+        const value = Math.abs(values[i] ?? 0);
+        if (value > magnitude) magnitude = value;
+      }
+      this.result[channel] = magnitude;
+    }
+  }
+}
+
+/** Largest magnitude of each channel of `values` over the samples. @throws RuntimeError E_QUANTIZE */
+export async function channelMagnitudes(session: Session, graph: Graph, values: readonly string[], samples: readonly Feeds[]): Promise<Map<string, Float32Array>> {
+  const magnitudes = new Map(values.map((value) => [value, new ChannelMagnitudes(typeOf(graph, value).shape)]));
+  for (const [index, feeds] of samples.entries()) {
+    const results = await runSample(session, feeds, index);
+    for (const [value, statistic] of magnitudes) {
+      const data = results[value]?.data;
+      if (data instanceof Float32Array) statistic.add(data);
+    }
+  }
+  return new Map([...magnitudes].map(([value, statistic]) => [value, statistic.result]));
+}
+
+/** A stream taken apart: its first items, and all of them again. */
+export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: number): Promise<{ first: T[]; all: AsyncIterable<T> }> {
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const first: T[] = [];
+  while (first.length < count) {
+    const { done, value } = await iterator.next();
+    if (done === true) break;
+    first.push(value);
+  }
+  async function* all(): AsyncGenerator<T> {
+    try {
+      yield* first;
+      for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  }
+  return { first, all: all() };
+}
+
 export interface CalibrationStatistics {
   histograms: ReadonlyMap<string, Histogram>;
   channelMeans: ReadonlyMap<string, Float32Array>;

@@ -1,23 +1,7 @@
 import { Histogram } from './histogram.js';
 import type { Layer, QuantisationPlan } from './plan.js';
 import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod, type Range } from './range.js';
-
-/** Sets of values that must have the same parameters. */
-class SharedScales {
-  readonly #parents = new Map<string, string>();
-
-  root(value: string): string {
-    let root = value;
-    for (let parent = this.#parents.get(root); parent !== undefined; parent = this.#parents.get(root)) root = parent;
-    return root;
-  }
-
-  join(a: string, b: string): void {
-    const from = this.root(a);
-    const to = this.root(b);
-    if (from !== to) this.#parents.set(from, to);
-  }
-}
+import { SharedGroups } from './shared-groups.js';
 
 /**
  * An operand of a concatenation whose range is this many times narrower than the whole keeps its own scale: the
@@ -60,19 +44,18 @@ export function chooseParameters(
     cache.set(value, range);
     return range;
   };
-  const shared = new SharedScales();
+  const shared = new SharedGroups();
   const moved = new Set<string>();
   for (const layer of plan.layers) {
     if (layer.kind !== 'pass') continue;
     moved.add(layer.output);
     for (const input of tiedOperands(layer, rangeOf)) shared.join(input, layer.output);
   }
-  // What a moving layer puts out was counted where it was made.
-  const sources = groupBy([...plan.values].filter((value) => !moved.has(value)), (value) => shared.root(value));
-  const members = groupBy([...plan.values], (value) => shared.root(value));
   const parameters = new Map<string, AffineParameters>();
-  for (const [root, values] of members) {
-    const chosen = parametersOfSet(sources.get(root) ?? values, plan, histograms, choice);
+  for (const values of shared.partition(plan.values)) {
+    // What a moving layer puts out was counted where it was made.
+    const sources = values.filter((value) => !moved.has(value));
+    const chosen = parametersOfSet(sources.length > 0 ? sources : values, plan, histograms, choice);
     for (const value of values) parameters.set(value, chosen);
   }
   return parameters;
@@ -95,14 +78,4 @@ function parametersOfSet(
   }
   const seen = chooseRange(merged, choice.method, choice.percentile);
   return affineParameters([seen, ...fixed.map(gridRange)].reduce(union));
-}
-
-function groupBy(values: readonly string[], key: (value: string) => string): Map<string, string[]> {
-  const groups = new Map<string, string[]>();
-  for (const value of values) {
-    const group = groups.get(key(value));
-    if (group === undefined) groups.set(key(value), [value]);
-    else group.push(value);
-  }
-  return groups;
 }

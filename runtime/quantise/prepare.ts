@@ -3,6 +3,7 @@ import type { Graph } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { parseModel } from '../onnx/parse.js';
 import type { OnnxModel } from '../onnx/types.js';
+import { simplifyOnnx } from '../optimise/optimise.js';
 import type { DataType, TensorInfo } from '../tensor.js';
 import { raiseOpset } from './raise-opset.js';
 
@@ -24,7 +25,18 @@ export function modelInputs(bytes: Uint8Array, symbols: Readonly<Record<string, 
   });
 }
 
-/** The graph as quantization wants it. */
+/**
+ * The float graph that quantization starts from: shapes inferred, constants and batch normalisation folded, in an operator
+ * set that can express per-channel scales.
+ * @throws RuntimeError E_MODEL_*; E_QUANTIZE for a model whose activations are quantized already
+ */
 export function prepareGraph(model: OnnxModel, symbols: Readonly<Record<string, number>>): Graph {
-  return raiseOpset(graphFromOnnx(model, { symbols }));
+  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, { symbols })));
+  const quantised = graph.nodes.find((node) => node.op === 'QuantizeLinear');
+  if (quantised !== undefined) {
+    throw new RuntimeError('E_QUANTIZE', `The model is quantized already (node '${quantised.name}'); expected the float32 model that it was made from`, {
+      details: { node: quantised.name },
+    });
+  }
+  return graph;
 }

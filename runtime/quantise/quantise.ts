@@ -4,16 +4,18 @@ import { typeOf, type Graph } from '../graph/graph.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
 import type { EngineName } from '../session.js';
-import { calibrate, openObserved, type CalibrationStatistics, type Feeds } from './calibrate.js';
+import { calibrate, channelMagnitudes, openObserved, peek, type CalibrationStatistics, type Feeds } from './calibrate.js';
+import { equaliseChannels, findChannelGroups } from './equalise.js';
+import { collectLevels, pixelParameters } from './input-grid.js';
 import { insertQuantisation } from './insert.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { chooseParameters } from './parameters.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
-import { calibrationMethods, type CalibrationMethod } from './range.js';
+import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
 
 export interface QuantiseOptions {
-  /** How activation ranges are chosen; default `mse`. */
+  /** How activation ranges are chosen; default `minmax`. */
   method?: CalibrationMethod;
   /** For method `percentile`; default 99.99. */
   percentile?: number;
@@ -21,6 +23,8 @@ export interface QuantiseOptions {
   exclude?: readonly string[];
   /** Adds to each bias what rounding the weights takes from the mean of the output; default true. */
   biasCorrection?: boolean;
+  /** Rescales channels between layers so that one scale fits all of a tensor; default true. */
+  equalise?: boolean;
   /** Engine for calibration; by default onnxruntime if it is installed, else native. */
   engine?: EngineName;
   /** Values of symbolic dimensions. */
@@ -125,15 +129,18 @@ export async function quantiseModel(
   options: QuantiseOptions = {},
 ): Promise<QuantiseResult> {
   checkOptions(options);
-  const { method = 'mse', percentile = 99.99, exclude = [], biasCorrection = true, measuredSamples = 8 } = options;
-  const graph = prepareGraph(parseModel(bytes), options.symbols ?? {});
-  checkExclusions(graph, exclude);
+  const { method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, measuredSamples = 8 } = options;
+  const imported = prepareGraph(parseModel(bytes), options.symbols ?? {});
+  checkExclusions(imported, exclude);
+  const { first, all } = await peek(calibration, equalisationSamples);
+  const graph = options.equalise === false ? imported : await equalised(imported, new Set(exclude), first, options.engine);
   const plan = planQuantisation(graph, new Set(exclude));
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, options.engine);
   try {
-    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), calibration, measuredSamples);
-    const parameters = chooseParameters(plan, statistics.histograms, { method, percentile });
+    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), all, measuredSamples);
+    const pixels = pixelInputs(graph, plan, first);
+    const parameters = chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, { method, percentile });
     const { graph: qdq, names } = insertQuantisation(graph, plan, { parameters, channelMeans: statistics.channelMeans });
     const model = serializeModel(graphToOnnx(qdq));
     const carriers = new Map(observed.map((value) => [value, names.get(value) ?? value]));
@@ -157,6 +164,37 @@ export async function quantiseModel(
   } finally {
     await float.close();
   }
+}
+
+/** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
+const equalisationSamples = 16;
+
+async function equalised(graph: Graph, exclude: ReadonlySet<string>, samples: readonly Feeds[], engine: EngineName | undefined): Promise<Graph> {
+  const groups = findChannelGroups(graph, planQuantisation(graph, exclude));
+  if (groups.length === 0 || samples.length === 0) return graph;
+  const values = groups.flatMap((group) => group.values);
+  const session = await openObserved(graph, values, engine);
+  try {
+    return equaliseChannels(graph, groups, await channelMagnitudes(session, graph, values, samples));
+  } finally {
+    await session.close();
+  }
+}
+
+/** Parameters of the inputs that are fed with pixels, judged by some samples. */
+function pixelInputs(graph: Graph, plan: QuantisationPlan, samples: readonly Feeds[]): Map<string, AffineParameters> {
+  const found = new Map<string, AffineParameters>();
+  for (const input of graph.inputs) {
+    if (!plan.values.has(input)) continue;
+    const seen = new Set<number>();
+    const few = samples.every((feeds) => {
+      const data = feeds[input]?.data;
+      return data instanceof Float32Array && collectLevels(seen, data);
+    });
+    const parameters = few ? pixelParameters(seen) : undefined;
+    if (parameters !== undefined) found.set(input, parameters);
+  }
+  return found;
 }
 
 /** Float results of layers that are not quantized, to be measured too. */

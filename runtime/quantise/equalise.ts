@@ -1,0 +1,177 @@
+import { GraphEditor } from '../graph/editor.js';
+import { consumersOf, typeOf, type Graph, type Node } from '../graph/graph.js';
+import type { TensorValue } from '../graph/tensor-value.js';
+import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
+import { SharedGroups } from './shared-groups.js';
+
+/**
+ * Values whose channels can be rescaled together without changing what the network computes: convolutions write them, and
+ * only convolutions read them. Between the two may be operators that commute with a positive factor per channel.
+ */
+export interface ChannelGroup {
+  values: readonly string[];
+  makers: readonly Layer[];
+  readers: readonly Layer[];
+}
+
+/** f(s x) = s f(x) for s > 0. Clip is not among them: a bound would have to move with the channel. */
+const homogeneous: ReadonlySet<string> = new Set(['Conv', 'Conv+Relu', 'Conv+PRelu', 'Conv+LeakyRelu']);
+/** Linear or homogeneous in all their operands at once, channel by channel. */
+const channelwise: ReadonlySet<string> = new Set(['Add', 'Add+Relu', 'Sub', 'Sub+Relu', 'MaxPool', 'AveragePool', 'GlobalAveragePool', 'Resize', 'Relu', 'LeakyRelu']);
+
+const isConvolution = (layer: Layer): boolean => layer.kind === 'weighted' && layer.node.op === 'Conv';
+
+/** A layer that passes channels on; operands of an addition must not broadcast. */
+function passesChannels(graph: Graph, layer: Layer): boolean {
+  if (!channelwise.has(layer.op)) return false;
+  const channels = (value: string): number | undefined => typeOf(graph, value).shape[1];
+  const rank = typeOf(graph, layer.output).shape.length;
+  return layer.inputs.every((input) => typeOf(graph, input).shape.length === rank && channels(input) === channels(layer.output));
+}
+
+/** The groups of a plan, in no particular order. */
+export function findChannelGroups(graph: Graph, plan: QuantisationPlan): ChannelGroup[] {
+  const layers = new Map(plan.layers.map((layer) => [layer.node.outputs[0] ?? '', layer]));
+  const makers = new Map(plan.layers.map((layer) => [layer.output, layer]));
+  const passing = new Set(plan.layers.filter((layer) => passesChannels(graph, layer)));
+  const groups = new SharedGroups();
+  for (const layer of passing) for (const input of layer.inputs) groups.join(input, layer.output);
+  const consumers = consumersOf(graph.nodes);
+  const found: ChannelGroup[] = [];
+  for (const values of groups.partition(plan.values)) {
+    const made = values.map((value) => makers.get(value));
+    const read = values.flatMap((value) => (consumers.get(value) ?? []).map((node: Node) => layers.get(node.outputs[0] ?? '')));
+    const writers = made.filter((layer) => layer !== undefined && !passing.has(layer));
+    const readers = [...new Set(read.filter((layer) => layer !== undefined && !passing.has(layer)))];
+    const closed =
+      values.every((value) => !graph.outputs.includes(value)) &&
+      made.every((layer) => layer !== undefined && (passing.has(layer) || (isConvolution(layer) && homogeneous.has(layer.op)))) &&
+      read.every((layer) => layer !== undefined && (passing.has(layer) || isConvolution(layer)));
+    if (closed) found.push({ values, makers: writers.filter(isLayer), readers: readers.filter(isLayer) });
+  }
+  return found;
+}
+
+const isLayer = (layer: Layer | undefined): layer is Layer => layer !== undefined;
+
+interface ConvolutionWeights {
+  dims: readonly number[];
+  data: Float32Array;
+  group: number;
+}
+
+function weightsOf(graph: Graph, layer: Layer): ConvolutionWeights | undefined {
+  const operands = weightOperands(graph, layer.node);
+  const tensor = operands === undefined ? undefined : graph.constants.get(operands.weights);
+  if (operands === undefined || !(tensor?.data instanceof Float32Array)) return undefined;
+  return { dims: tensor.dims, data: tensor.data, group: operands.group };
+}
+
+/** Calls `visit` with every weight and the input channel that it multiplies. */
+function forEachWeight({ dims, data, group }: ConvolutionWeights, visit: (index: number, output: number, input: number) => void): void {
+  const [outputs = 1, inputsPerGroup = 1] = dims;
+  const taps = data.length / (outputs * inputsPerGroup);
+  const outputsPerGroup = outputs / group;
+  let index = 0;
+  for (let output = 0; output < outputs; output++) {
+    const first = Math.floor(output / outputsPerGroup) * inputsPerGroup;
+    for (let i = 0; i < inputsPerGroup; i++) for (let tap = 0; tap < taps; tap++) visit(index++, output, first + i);
+  }
+}
+
+const isDepthwise = ({ dims, group }: ConvolutionWeights): boolean => group > 1 && dims[1] === 1;
+
+/**
+ * How much the weights of each input channel use of their output channels' ranges, 0..1: a channel whose weights are small
+ * everywhere can be scaled up in the weights (and down in the activation) at no cost.
+ */
+function weightShares(weights: ConvolutionWeights, channels: number): Float32Array {
+  const rows = new Float32Array(weights.dims[0] ?? 1);
+  forEachWeight(weights, (index, output) => (rows[output] = Math.max(rows[output] ?? 0, Math.abs(weights.data[index] ?? 0))));
+  const shares = new Float32Array(channels);
+  forEachWeight(weights, (index, output, input) => {
+    const row = rows[output] ?? 0;
+    if (row > 0) shares[input] = Math.max(shares[input] ?? 0, Math.abs(weights.data[index] ?? 0) / row);
+  });
+  return shares;
+}
+
+/** Factors beyond this only amplify what calibration happened not to see. */
+const largestFactor = 32;
+
+/** Divides a group's channels so that they use the common range alike. */
+function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<string, Float32Array>, migration: number): Float32Array | undefined {
+  const channels = typeOf(graph, group.values[0] ?? '').shape[1] ?? 0;
+  const activation = new Float32Array(channels);
+  for (const value of group.values) {
+    const seen = magnitudes.get(value);
+    const whole = Math.max(...(seen ?? []));
+    if (seen === undefined || seen.length !== channels || !(whole > 0)) return undefined;
+    seen.forEach((magnitude, c) => (activation[c] = Math.max(activation[c] ?? 0, magnitude / whole)));
+  }
+  const weights = group.readers.map((reader) => weightsOf(graph, reader));
+  const dense = weights.filter((w) => w !== undefined && !isDepthwise(w));
+  const shares = new Float32Array(channels);
+  for (const w of dense) if (w !== undefined) weightShares(w, channels).forEach((share, c) => (shares[c] = Math.max(shares[c] ?? 0, share)));
+  // A depthwise reader has a scale of its own for every channel: it takes any factor without loss.
+  const exponent = dense.length === 0 ? 1 : migration;
+  const raw = activation.map((a, c) => Math.max(a, 1e-6) ** exponent / Math.max(shares[c] ?? 0, 1e-6) ** (dense.length === 0 ? 0 : 1 - exponent));
+  // Only ratios matter. The widest channel sets the level: an average would be dragged down by dead channels.
+  const level = Math.max(...raw);
+  return raw.map((value) => Math.max(1 / largestFactor, value / level));
+}
+
+function scaleReader(editor: GraphEditor, graph: Graph, node: Node, layer: Layer, factors: Float32Array): Node {
+  const current = currentWeights(editor, graph, node, layer);
+  if (current === undefined) return node;
+  const data = Float32Array.from(current.data);
+  forEachWeight(current, (index, _output, input) => (data[index] = (data[index] ?? 0) * (factors[input] ?? 1)));
+  return replaceOperand(editor, node, 1, { dtype: 'float32', dims: current.dims, data });
+}
+
+function scaleMaker(editor: GraphEditor, graph: Graph, node: Node, layer: Layer, factors: Float32Array): Node {
+  const current = currentWeights(editor, graph, node, layer);
+  if (current === undefined) return node;
+  const data = Float32Array.from(current.data);
+  forEachWeight(current, (index, output) => (data[index] = (data[index] ?? 0) / (factors[output] ?? 1)));
+  const scaled = replaceOperand(editor, node, 1, { dtype: 'float32', dims: current.dims, data });
+  const bias = editor.constant(node.inputs[2]);
+  if (!(bias?.data instanceof Float32Array)) return scaled;
+  return replaceOperand(editor, scaled, 2, { ...bias, data: bias.data.map((value, c) => value / (factors[c] ?? 1)) });
+}
+
+function currentWeights(editor: GraphEditor, graph: Graph, node: Node, layer: Layer): ConvolutionWeights | undefined {
+  const tensor = editor.constant(node.inputs[1]);
+  const group = weightOperands(graph, layer.node)?.group;
+  return tensor?.data instanceof Float32Array && group !== undefined ? { dims: tensor.dims, data: tensor.data, group } : undefined;
+}
+
+function replaceOperand(editor: GraphEditor, node: Node, position: number, value: TensorValue): Node {
+  const name = editor.addConstant(`${node.inputs[position] ?? node.name}_equalised`, value);
+  return editor.replace(node, { inputs: node.inputs.map((input, i) => (i === position ? name : input)) });
+}
+
+/**
+ * Rescales channels so that those of one tensor have like ranges and its single 8-bit scale fits them all: cross-layer
+ * equalization (Nagel et al., arXiv 1906.04721, section 4.1), with the ranges of activations taken from data and shared
+ * with the weights as in SmoothQuant (Xiao et al., arXiv 2211.10438, equation 4). The function of the network is unchanged
+ * but for rounding.
+ * @param magnitudes largest magnitude of each channel (axis 1) of the groups' values
+ * @param migration 0..1: how much of the imbalance of activations moves into the weights of dense convolutions
+ */
+export function equaliseChannels(graph: Graph, groups: readonly ChannelGroup[], magnitudes: ReadonlyMap<string, Float32Array>, migration = 0.5): Graph {
+  const editor = new GraphEditor(graph);
+  for (const group of groups) {
+    const factors = factorsFor(graph, group, magnitudes, migration);
+    if (factors === undefined) continue;
+    for (const layer of group.makers) {
+      const node = editor.producer(layer.node.outputs[0]);
+      if (node !== undefined) scaleMaker(editor, graph, node, layer, factors);
+    }
+    for (const layer of group.readers) {
+      const node = editor.producer(layer.node.outputs[0]);
+      if (node !== undefined) scaleReader(editor, graph, node, layer, factors);
+    }
+  }
+  return editor.finish();
+}
