@@ -4,6 +4,7 @@ import { exitCodeHelp, reportFailure } from './output.js';
 import { register as registerBench } from './commands/bench.js';
 import { register as registerCompare } from './commands/compare.js';
 import { register as registerCompress } from './commands/compress.js';
+import { register as registerInspect } from './commands/inspect.js';
 import { register as registerPackage } from './commands/package.js';
 import { register as registerRun } from './commands/run.js';
 import { register as registerPublish } from './commands/publish.js';
@@ -13,6 +14,7 @@ import { register as registerUp } from './commands/up.js';
 /** One line a command, in the order of --help. */
 const commands: readonly ((program: Command) => void)[] = [
   registerCompress,
+  registerInspect,
   registerBench,
   registerCompare,
   registerRun,

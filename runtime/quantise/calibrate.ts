@@ -158,6 +158,7 @@ async function runSample(session: Session, feeds: Feeds, sample: number): Promis
 
 /**
  * Runs the float graph over all samples and gathers statistics of `values`, in memory that does not grow with the samples.
+ * @param keep number of samples to keep; `keepsBins` whether the method needs more than the extremes
  * @throws RuntimeError E_QUANTIZE: no sample, a feed that does not fit, NaN or infinity, an input that is always zero
  */
 export async function calibrate(
@@ -166,9 +167,9 @@ export async function calibrate(
   values: ReadonlySet<string>,
   meansOf: ReadonlySet<string>,
   samples: AsyncIterable<Feeds> | Iterable<Feeds>,
-  keep: number,
+  { keep, keepsBins }: { keep: number; keepsBins: boolean },
 ): Promise<CalibrationStatistics> {
-  const histograms = new Map([...values].map((value) => [value, new Histogram()]));
+  const histograms = new Map([...values].map((value) => [value, new Histogram(keepsBins)]));
   const means = new Map([...meansOf].map((value) => [value, new ChannelMeans(typeOf(graph, value).shape)]));
   const kept = new SpreadSample<Feeds>(keep);
   let count = 0;

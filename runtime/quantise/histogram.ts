@@ -16,6 +16,9 @@ export class Histogram {
   #max = -Infinity;
   #count = 0;
 
+  /** @param keepsBins false: only count, smallest and largest value are kept, which is much faster */
+  constructor(private readonly keepsBins = true) {}
+
   get count(): number {
     return this.#count;
   }
@@ -35,7 +38,8 @@ export class Histogram {
     let min = this.#min;
     let max = this.#max;
     let sum = 0;
-    for (const value of values) {
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i] ?? 0;
       if (value < min) min = value;
       if (value > max) max = value;
       sum += Math.abs(value);
@@ -46,6 +50,7 @@ export class Histogram {
     this.#min = min;
     this.#max = max;
     this.#count += values.length;
+    if (!this.keepsBins) return true;
     this.#grow(Math.max(-min, max));
     if (this.#binWidth > 0) this.#fill(values);
     else this.#zeros += values.length;
@@ -56,9 +61,11 @@ export class Histogram {
     const scale = 1 / this.#binWidth;
     const positive = this.#positive;
     const negative = this.#negative;
-    for (const value of values) {
+    let zeros = 0;
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i] ?? 0;
       if (value === 0) {
-        this.#zeros++;
+        zeros++;
       } else if (value > 0) {
         const bin = Math.min(Math.floor(value * scale), binsPerSide - 1);
         positive[bin] = (positive[bin] ?? 0) + 1;
@@ -67,6 +74,7 @@ export class Histogram {
         negative[bin] = (negative[bin] ?? 0) + 1;
       }
     }
+    this.#zeros += zeros;
   }
 
   /** Makes magnitudes up to `magnitude` fit. */
@@ -83,12 +91,13 @@ export class Histogram {
     this.#binWidth = width;
   }
 
-  /** Adds everything that `other` has seen. */
+  /** Adds everything that `other` has seen. Both keep bins, or neither does. */
   merge(other: Histogram): void {
     if (other.#count === 0) return;
     this.#min = Math.min(this.#min, other.#min);
     this.#max = Math.max(this.#max, other.#max);
     this.#count += other.#count;
+    if (!this.keepsBins) return;
     this.#grow(Math.max(-other.#min, other.#max));
     for (const { value, count } of other.bins()) {
       if (value === 0) {

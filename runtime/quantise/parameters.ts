@@ -71,7 +71,7 @@ function parametersOfSet(
   const [first] = fixed;
   const same = first !== undefined && fixed.every(({ scale, zeroPoint }) => scale === first.scale && zeroPoint === first.zeroPoint);
   if (same && fixed.length === sources.length) return first;
-  const merged = new Histogram();
+  const merged = new Histogram(choice.method !== 'minmax');
   for (const value of sources) {
     const histogram = histograms.get(value);
     if (histogram !== undefined && !plan.fixed.has(value)) merged.merge(histogram);

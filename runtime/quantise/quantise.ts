@@ -138,7 +138,10 @@ export async function quantiseModel(
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, options.engine);
   try {
-    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), all, measuredSamples);
+    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), all, {
+      keep: measuredSamples,
+      keepsBins: method !== 'minmax',
+    });
     const pixels = pixelInputs(graph, plan, first);
     const parameters = chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, { method, percentile });
     const { graph: qdq, names } = insertQuantisation(graph, plan, { parameters, channelMeans: statistics.channelMeans });

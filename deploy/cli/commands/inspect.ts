@@ -1,0 +1,61 @@
+import type { Command } from 'commander';
+import { describeCpu } from '../../../kernels/index.js';
+import { openPackage } from '../../../runtime/package/index.js';
+import { inspectModel, inspectPackage, type ModelInspection, type PackageInspection } from '../../compress/inspect.js';
+import { readInputFile } from '../files.js';
+import { reporting, type Report } from '../output.js';
+import { formatBytes, formatCount, formatTable } from '../table.js';
+
+const shape = (dims: readonly number[]): string => (dims.length === 0 ? 'scalar' : dims.join('x'));
+const right = (title: string) => ({ title, align: 'right' as const });
+
+function modelText(model: ModelInspection): string {
+  const rows = model.layers.map((layer) => [
+    layer.name, layer.op, layer.format === 'none' ? '-' : layer.format, layer.kernel, shape(layer.input_shape), shape(layer.output_shape),
+    layer.macs === 0 ? '-' : formatCount(layer.macs), layer.parameters === 0 ? '-' : formatCount(layer.parameters),
+  ]);
+  const columns = [{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'kernel' }, { title: 'input' }, { title: 'output' }, right('MACs'), right('parameters')];
+  const ports = (title: string, list: ModelInspection['inputs']): string[] => list.map(({ name, type, dims }) => `${title} ${name}: ${type} ${shape(dims)}`);
+  return [
+    `${formatBytes(model.bytes)}, operator set ${model.opset}${model.producer === '' ? '' : `, from ${model.producer}`}`,
+    ...ports('input', model.inputs),
+    ...ports('output', model.outputs),
+    '',
+    formatTable(columns, rows),
+    '',
+    `${formatCount(model.macs)} MACs, ${formatCount(model.parameters)} parameters, activations ${formatBytes(model.arena_bytes)}, packed weights ${formatBytes(model.packed_bytes)} on ${model.isa}`,
+  ].join('\n');
+}
+
+function packageText(found: PackageInspection): string {
+  const head = `${found.name} ${found.version} (release ${found.release_counter}), needs runtime ${found.minimum_runtime}\nsha256 ${found.sha256}`;
+  return [head, ...Object.entries(found.models).map(([path, model]) => `${path}: ${modelText(model)}`)].join('\n\n');
+}
+
+/** Instruction sets and why each is or is not used. */
+function cpuReport(): { json: Record<string, unknown>; text: string } {
+  const { model, selected, isas } = describeCpu();
+  const json = { cpu: model, isa: selected, isas: isas.map(({ isa, reason }) => ({ isa, reason })) };
+  return { json, text: `${model}: ${isas.map(({ isa, reason }) => `${isa} (${reason})`).join(', ')}` };
+}
+
+async function inspect(path: string): Promise<Report> {
+  const bytes = await readInputFile(path);
+  const cpu = cpuReport();
+  // The extension decides: a broken package should be reported as a package, not as a model.
+  if (path.endsWith('.sterna')) {
+    const found = await inspectPackage(await openPackage(bytes));
+    return { json: { file: path, kind: 'package', ...cpu.json, ...found }, text: `${packageText(found)}\n\n${cpu.text}` };
+  }
+  const found = await inspectModel(bytes);
+  return { json: { file: path, kind: 'model', ...cpu.json, ...found }, text: `${modelText(found)}\n\n${cpu.text}` };
+}
+
+export function register(program: Command): void {
+  program
+    .command('inspect')
+    .summary('show what a model or package consists of and how this machine runs it')
+    .description('Shows layers, shapes, MACs, parameters, number formats, memory, and the kernel that each layer will use on this CPU.')
+    .argument('<file>', 'an ONNX model or a .sterna package')
+    .action(reporting((_command: Command, path: string) => inspect(path)));
+}
