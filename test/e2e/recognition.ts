@@ -47,11 +47,11 @@ export function missingForRecognition(): string {
   return reasons.join(', ');
 }
 
-/** Every n-th frame from `first` on, up to `end`. */
-export async function* frames(path: string, { every = 1, first = 0, end = Infinity } = {}): AsyncGenerator<Frame, void, undefined> {
-  for await (const frame of openSource(path)) {
-    if (frame.sequence >= end) return;
-    if (frame.sequence >= first && (frame.sequence - first) % every === 0) yield frame;
+/** Frames between two moments of a clip, at a rate that ffmpeg thins it to. */
+export async function* frames(path: string, { fps, fromS = 0, toS = Infinity }: { fps: number; fromS?: number; toS?: number }): AsyncGenerator<Frame, void, undefined> {
+  for await (const frame of openSource(path, { fps })) {
+    if (frame.sequence >= toS * fps) return;
+    if (frame.sequence >= fromS * fps) yield frame;
   }
 }
 
