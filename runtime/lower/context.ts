@@ -1,6 +1,6 @@
 import { unsupported } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
-import { isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
 import type { StoragePlan } from '../plan/storage.js';
@@ -120,6 +120,17 @@ export class LoweringContext {
   /** A value whose memory has no gaps, under any shape of as many elements. */
   dense(value: string, dims: Shape): number {
     return this.writer.tensor({ dtype: this.wireType(value), dims, memory: this.plan.placements.get(value)?.offset ?? 0 });
+  }
+
+  /** Elements [start, start + dims[axis]) of an axis as a tensor of its own; undefined when they are not one run of pixels. */
+  part(value: string, axis: number, start: number, dims: Shape): number | undefined {
+    const whole = this.shape(value);
+    const { offset = 0, pixelStride = 1 } = this.plan.placements.get(value) ?? {};
+    const last = axis === whole.length - 1;
+    if (!last && elementCount(whole.slice(0, axis)) !== 1) return undefined;
+    const elements = last ? start : start * elementCount(whole.slice(axis + 1, -1)) * pixelStride;
+    const dtype = this.wireType(value);
+    return this.writer.tensor({ dtype, dims, pixelStride: elementCount(dims) === dims.at(-1) ? (dims.at(-1) ?? 1) : pixelStride, memory: offset + elements * (isByte(this.dtype(value)) ? 1 : 4) });
   }
 
   /** [N, H, W, C], whatever the rank. */

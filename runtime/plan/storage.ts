@@ -23,8 +23,11 @@ export interface StoragePlan {
   readonly inPlaceInputs: ReadonlyMap<Node, ReadonlySet<number>>;
 }
 
-/** Pixels of 8-bit feature maps start at multiples of this many bytes (program.h). */
+/** Pixels of 8-bit feature maps start at multiples of this many bytes, except images of a few channels (program.h). */
 const bytePixelAlignment = 16;
+const denseImageChannels = 4;
+
+const inPlaceOperators = new Set(['Unary', 'BinaryF32', 'BinaryQ8', 'LutQ8']);
 
 const elementBytes = (dtype: string): number => (dtype === 'uint8' || dtype === 'int8' ? 1 : 4);
 const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
@@ -110,9 +113,9 @@ class StoragePlanner {
   private strideOf(value: string): number {
     const group = this.group(value);
     const last = lastDim(this.shape(value));
-    if (group === undefined || group.dense) return last;
+    if (group === undefined || group.dense || pixels(this.shape(value)) === 1) return last;
     if (group.parent !== undefined) return group.parent.stride;
-    if (!isByte(typeOf(this.graph, value).dtype) || pixels(this.shape(value)) === 1) return last;
+    if (!isByte(typeOf(this.graph, value).dtype) || last <= denseImageChannels) return last;
     return Math.ceil(last / bytePixelAlignment) * bytePixelAlignment;
   }
 
@@ -187,16 +190,16 @@ class StoragePlanner {
     return group.children.reduce((life, child) => union(life, this.lifeOf(child)), group.life);
   }
 
-  /** Elementwise float operators may overwrite an operand that nobody reads afterwards. */
+  /** Elementwise operators may overwrite an operand that nobody reads afterwards. */
   private reuseInput(node: Node, step: number): void {
-    if (node.op !== 'Unary' && node.op !== 'BinaryF32') return;
+    if (!inPlaceOperators.has(node.op)) return;
     const output = node.outputs[0] ?? '';
     const y = this.group(output);
     if (y === undefined || y.parent !== undefined) return;
     for (const input of node.inputs) {
       const x = this.group(input);
       if (x === undefined || x === y || x.parent !== undefined) continue;
-      const alike = sameShape(this.shape(input), this.shape(output)) && this.strideOf(input) === this.strideOf(output);
+      const alike = sameShape(this.shape(input), this.shape(output)) && this.strideOf(input) === this.strideOf(output) && this.bytes(input) === this.bytes(output);
       if (!alike || this.lifeOf(x).last !== step || this.lifeOf(y).first !== step) continue;
       // Another operand that is a part of the same memory would be overwritten before it is read.
       const entangled = node.inputs.some((other) => other !== input && this.sharesMemory(other, x));

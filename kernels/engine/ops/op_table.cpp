@@ -43,9 +43,10 @@ bool Overlap(const Tensor& a, const Tensor& b) {
   if (a.offset >= b_end || b.offset >= a_end) return false;
   const uint64_t stride = static_cast<uint64_t>(a.pixel_stride) * a_size;
   if (stride != static_cast<uint64_t>(b.pixel_stride) * b_size) return true;
-  const uint64_t a_first = a.offset % stride, a_last = a_first + static_cast<uint64_t>(a.channels()) * a_size;
-  const uint64_t b_first = b.offset % stride, b_last = b_first + static_cast<uint64_t>(b.channels()) * b_size;
-  return a_last > stride || b_last > stride || !(a_first >= b_last || b_first >= a_last);
+  // Where b's channels start within a's pixel: the pixels themselves may start anywhere.
+  const uint64_t behind = b.offset >= a.offset ? (b.offset - a.offset) % stride : (stride - (a.offset - b.offset) % stride) % stride;
+  const uint64_t a_pixel = static_cast<uint64_t>(a.channels()) * a_size, b_pixel = static_cast<uint64_t>(b.channels()) * b_size;
+  return behind < a_pixel || behind + b_pixel > stride;
 }
 
 bool SamePlace(const Tensor& a, const Tensor& b) {

@@ -39,7 +39,12 @@ const concat: Lowering = (context, node) => {
   let start = 0;
   node.inputs.forEach((part, i) => {
     const shape = context.shape(part);
-    if (inPlace?.has(i) !== true) copyInto(context, node, context.tensor(part), context.tensor(y), shape, shape.map((_, a) => (a === axis ? start : 0)));
+    if (inPlace?.has(i) !== true) {
+      // Into a tensor of the part alone where there can be one: other parts, in place already, may be what is copied.
+      const target = context.part(y, axis, start, shape);
+      if (target !== undefined) copyInto(context, node, context.tensor(part), target, shape);
+      else copyInto(context, node, context.tensor(part), context.tensor(y), shape, shape.map((_, a) => (a === axis ? start : 0)));
+    }
     start += shape[axis] ?? 0;
   });
 };

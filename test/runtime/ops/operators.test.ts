@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { openNative } from '../../../runtime/engines/native.js';
+import { graphFromOnnx } from '../../../runtime/graph/import.js';
+import type { Graph } from '../../../runtime/graph/graph.js';
+import { inferShapes } from '../../../runtime/infer/infer.js';
+import { interpret } from '../../../runtime/infer/interpret.js';
+import { optimise } from '../../../runtime/optimise/optimise.js';
+import { parseModel } from '../../../runtime/onnx/parse.js';
+import { modelBytes } from '../support/models.js';
+import { nativeMissing } from '../support/native.js';
+import { asTensor, difference, oracle, oracleMissing } from '../support/oracle.js';
+import { cases, type Case } from './cases.js';
+
+/** Single precision sums differ by their order; values here are of order 1 and sums short. */
+const tolerance = 1e-5;
+
+type Outputs = Record<string, { dims: readonly number[]; data: ArrayLike<number | bigint> }>;
+
+function expectClose(got: Outputs, wanted: Awaited<ReturnType<typeof oracle>>): void {
+  for (const [name, want] of Object.entries(wanted)) {
+    expect(got[name]?.dims, `dims of ${name}`).toEqual([...want.dims]);
+    const { maximum, range } = difference(got[name]?.data ?? [], want.data);
+    expect(maximum, name).toBeLessThanOrEqual(tolerance * Math.max(1, range));
+  }
+}
+
+const imported = ({ spec }: Case): Graph => inferShapes(graphFromOnnx(parseModel(modelBytes(spec))));
+const evaluated = (graph: Graph, { feeds }: Case): Outputs => Object.fromEntries(interpret(graph, new Map(Object.entries(feeds))));
+
+describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
+  it.each(cases)('$name: the reference', async (example) => {
+    expectClose(evaluated(imported(example), example), await oracle(modelBytes(example.spec), example.feeds, false));
+  });
+
+  it.each(cases)('$name: optimised', async (example) => {
+    expectClose(evaluated(optimise(imported(example)), example), await oracle(modelBytes(example.spec), example.feeds, false));
+  });
+
+  describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissing === undefined ? '' : ` (${nativeMissing})`}`, () => {
+    it.each(cases)('$name', async (example) => {
+      const session = await openNative(modelBytes(example.spec));
+      const got = await session.run(Object.fromEntries(Object.entries(example.feeds).map(([name, value]) => [name, asTensor(value)])));
+      await session.close();
+      expectClose(got, await oracle(modelBytes(example.spec), example.feeds, false));
+    });
+  });
+});

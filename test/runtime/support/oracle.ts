@@ -1,0 +1,52 @@
+import { createRequire } from 'node:module';
+import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
+import type { Tensor } from '../../../runtime/tensor.js';
+
+type OnnxRuntime = typeof import('onnxruntime-node');
+
+function load(): OnnxRuntime | undefined {
+  try {
+    return createRequire(import.meta.url)('onnxruntime-node') as OnnxRuntime;
+  } catch {
+    return undefined;
+  }
+}
+
+const onnxruntime = load();
+
+/** Why tests against onnxruntime are skipped, for their titles; undefined when they run. */
+export const oracleMissing = onnxruntime === undefined ? 'onnxruntime-node is not installed' : undefined;
+
+/** A tensor of the graph as one of the Session interface. */
+export function asTensor({ dtype, dims, data }: TensorValue): Tensor {
+  if (dtype === 'bool' || dtype === 'int4' || dtype === 'uint4') throw new TypeError(`Expected a type of the Session interface but received ${dtype}`);
+  return { type: dtype, dims, data };
+}
+
+/** Runs a model with onnxruntime: every output, as numbers. */
+export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimise = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
+  if (onnxruntime === undefined) throw new Error('onnxruntime-node is not installed');
+  const ort = onnxruntime;
+  const session = await ort.InferenceSession.create(bytes, {
+    graphOptimizationLevel: optimise ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
+  });
+  const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(dtype === 'bool' ? 'bool' : asTensor({ dtype, data, dims }).type, data, [...dims])]));
+  const results = await session.run(inputs);
+  const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, { dims: tensor.dims, data: Float64Array.from(tensor.data as ArrayLike<number>, Number) }]));
+  await session.release();
+  return outputs;
+}
+
+/** Largest difference, and the range of what was wanted. */
+export function difference(got: ArrayLike<number | bigint>, wanted: ArrayLike<number>): { maximum: number; range: number } {
+  let maximum = got.length === wanted.length ? 0 : Infinity;
+  let [low, high] = [Infinity, -Infinity];
+  for (let i = 0; i < wanted.length; i++) {
+    const want = wanted[i] ?? 0;
+    const delta = Math.abs(Number(got[i]) - want);
+    if (!(delta <= maximum)) maximum = Number.isNaN(delta) && Number.isNaN(want) ? maximum : delta;
+    low = Math.min(low, want);
+    high = Math.max(high, want);
+  }
+  return { maximum, range: wanted.length === 0 ? 0 : high - low };
+}
