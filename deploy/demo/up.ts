@@ -30,6 +30,8 @@ export interface UpOptions {
   /** The user's own source instead of the replayed door camera. */
   input?: string;
   engine: EngineName;
+  /** Folder of the device's and the collector's state. Default: kept in the checkout, or with `once` a temporary one. */
+  state?: string;
   /** Ends it, at any step. */
   signal: AbortSignal;
   /** One line a step. */
@@ -155,8 +157,9 @@ class Up {
 
   /** Kept between runs, so that people stay enrolled; `once` begins afresh. */
   async #stateFolder(): Promise<string> {
-    if (!this.#options.once) {
-      const folder = join(projectFolder(), '.sterna', 'demo');
+    const { once, state } = this.#options;
+    if (!once || state !== undefined) {
+      const folder = resolve(state ?? join(projectFolder(), '.sterna', 'demo'));
       await mkdir(folder, { recursive: true });
       return folder;
     }

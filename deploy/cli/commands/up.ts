@@ -10,6 +10,7 @@ interface UpCommandOptions {
   once: boolean;
   input?: string;
   engine: EngineName;
+  state?: string;
 }
 
 export function register(program: Command): void {
@@ -20,15 +21,16 @@ export function register(program: Command): void {
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--once', 'end after one visit of each person, and print a summary', false)
     .option('--input <source>', 'your own source: a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
+    .option('--state <folder>', "where the device's state is kept; default .sterna/demo, with --once a temporary folder")
     .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
-    .action(async ({ port, once, input, engine }: UpCommandOptions, self: Command) => {
+    .action(async ({ port, once, input, engine, state }: UpCommandOptions, self: Command) => {
       const stop = new AbortController();
       // The second Ctrl-C does not wait.
       const interrupt = (): void => { if (stop.signal.aborted) process.exit(130); else stop.abort(new Interrupted()); };
       process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
       try {
         const summary = await runUp({
-          port, once, engine, signal: stop.signal, ...(input === undefined ? {} : { input }),
+          port, once, engine, signal: stop.signal, ...(input === undefined ? {} : { input }), ...(state === undefined ? {} : { state }),
           log: (line) => log(self, line),
           onReady: (url) => log(self, `\nSterna is up: ${url}${once ? '' : '   (Ctrl-C stops everything)'}\n`),
         });

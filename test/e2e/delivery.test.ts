@@ -1,0 +1,157 @@
+/**
+ * From the publisher to a running model, with everything real in between: the daemon with its runtime and kernels, the
+ * publisher, the collector, and two brokers. The models are tiny: the detector finds a face in the middle of every picture,
+ * the embedder tells colours apart.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { MIN_BLOCK_BYTES, type Event, type Reported } from '../../agent/contracts/index.js';
+import { parseConfig, startAgent, type Agent } from '../../agent/main.js';
+import { EmbeddedBroker } from '../../deploy/broker/broker.js';
+import { Collector } from '../../deploy/collector/collector.js';
+import { CollectorStore } from '../../deploy/collector/store.js';
+import { DeviceClient } from '../../deploy/demo/device-client.js';
+import { buildFacePackage } from '../../deploy/package/face-package.js';
+import type { HeldPackage } from '../../deploy/publish/packages.js';
+import { Publisher } from '../../deploy/publish/publisher.js';
+import { mosquittoBroker, mosquittoMissing } from '../agent/support/brokers.js';
+import { quietLog, temporaryFolder, until } from '../agent/support/tools.js';
+import { tinyModels } from '../deploy/package/tiny-models.js';
+
+const DOOR = { fleet: 'demo', device: 'door-1' };
+const packages: Record<'1.0.0' | '2.0.0', HeldPackage> = { '1.0.0': empty(), '2.0.0': empty() };
+
+function empty(): HeldPackage {
+  return { name: '', version: '', digest: '', bytes: new Uint8Array(0) };
+}
+
+beforeAll(async () => {
+  for (const version of ['1.0.0', '2.0.0'] as const) {
+    const { manifest, bytes, sha256 } = await buildFacePackage(tinyModels(), {
+      name: 'faces', version, releaseCounter: Number(version[0]), embeddingSpaceId: 'colours', overrides: { motion: { enabled: false }, match_threshold: 0.9 },
+    });
+    packages[version] = { name: manifest.name, version, digest: sha256, bytes };
+  }
+}, 60_000);
+
+interface RunningBroker {
+  url: string;
+  /** Falls over and comes back at the same address. */
+  restart: () => Promise<void>;
+}
+
+async function embedded(): Promise<RunningBroker> {
+  let broker = new EmbeddedBroker();
+  await broker.start();
+  const { port, url } = broker;
+  onTestFinished(() => broker.stop());
+  return {
+    url,
+    restart: async () => {
+      await broker.stop();
+      broker = new EmbeddedBroker({ port });
+      await broker.start();
+    },
+  };
+}
+
+async function mosquitto(): Promise<RunningBroker> {
+  let broker = await mosquittoBroker();
+  const { port, url } = broker;
+  return { url, restart: async () => { await broker.stop(); broker = await mosquittoBroker([], port); } };
+}
+
+interface Bench {
+  broker: RunningBroker;
+  agent: Agent;
+  device: DeviceClient;
+  publisher: Publisher;
+  store: CollectorStore;
+  events: Event[];
+}
+
+async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSecond?: number; blockBytes?: number } = {}): Promise<Bench> {
+  const broker = await open();
+  const store = new CollectorStore(':memory:');
+  onTestFinished(() => store.close());
+  const collector = new Collector({ url: broker.url, fleet: DOOR.fleet }, store);
+  const events: Event[] = [];
+  collector.on('event', (_address, event) => events.push(event));
+  await collector.start();
+  onTestFinished(() => collector.stop());
+  const publisher = new Publisher({ url: broker.url, fleet: DOOR.fleet, ...options });
+  await publisher.start();
+  onTestFinished(() => publisher.stop());
+  const agent = await startAgent(parseConfig({
+    device_id: DOOR.device, fleet: DOOR.fleet, state_dir: temporaryFolder(), broker: { url: broker.url },
+    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500 },
+  }), { log: quietLog, env: {}, backoff: { baseMs: 50, capMs: 200 } });
+  onTestFinished(() => agent.stop());
+  return { broker, agent, device: new DeviceClient(agent.apiUrl ?? ''), publisher, store, events };
+}
+
+/** A camera that sees red. */
+async function pictures(): Promise<string> {
+  const folder = join(temporaryFolder(), 'pictures');
+  mkdirSync(folder);
+  for (const [name, background] of [['1', '#c81e28'], ['2', '#c01c26']] as const) {
+    await sharp({ create: { width: 160, height: 120, channels: 3, background } }).png().toFile(join(folder, `${name}.png`));
+  }
+  return folder;
+}
+
+async function deploy({ publisher }: Bench, pack: HeldPackage): Promise<{ state: string; reported: Reported }> {
+  const generation = await publisher.publish(DOOR.device, pack);
+  return publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 40_000 });
+}
+
+const frames = (agent: Agent): number => {
+  const { counters } = agent.status();
+  return typeof counters === 'object' && counters !== null && 'frames_processed_total' in counters ? Number(counters.frames_processed_total) : 0;
+};
+
+describe.each([
+  { name: 'the embedded broker', open: embedded, skip: false },
+  { name: mosquittoMissing ? 'Mosquitto (skipped: it is not installed)' : 'Mosquitto', open: mosquitto, skip: mosquittoMissing },
+])('a package on its way through $name', ({ open, skip }) => {
+  it.skipIf(skip)('arrives, is tested, runs, recognises, and is replaced by a newer one that still knows its people', async () => {
+    const b = await bench(open);
+    expect(await deploy(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
+    await b.device.enrol('Red', [join(await pictures(), '1.png')]);
+    await until('Red is recognised', () => b.events.some((event) => event.type === 'recognition' && event.action === 'appeared' && event.person?.name === 'Red'), 30_000);
+    expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });
+    expect((await b.device.people()).map(({ name }) => name)).toEqual(['Red']);
+    await until('telemetry of version 2', () => b.store.windows(DOOR, 100).some((window) => window.model?.version === '2.0.0' && window.stages.some(({ stage }) => stage === 'embed')), 30_000);
+    expect(b.store.device(DOOR)).toMatchObject({ status: { state: 'online' }, reported: { slots: { active: { version: '2.0.0' } } } });
+    await b.agent.stop();
+    await until('goodbye', () => b.store.device(DOOR)?.status?.state === 'stopped');
+  }, 120_000);
+
+  it.skipIf(skip)('is refused when its bytes are not those of its hash, and the old model goes on', async () => {
+    const b = await bench(open);
+    await deploy(b, packages['1.0.0']);
+    const bytes = packages['2.0.0'].bytes.slice();
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
+    const outcome = await deploy(b, { ...packages['2.0.0'], bytes });
+    expect(outcome).toMatchObject({ state: 'rejected', reported: { ota: { error: { code: 'E_OTA_HASH' } }, slots: { active: { version: '1.0.0' } } } });
+    const before = frames(b.agent);
+    await until('the old model goes on', () => frames(b.agent) > before + 5);
+    // A failed deployment does not block the next.
+    expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' } } } });
+  }, 120_000);
+
+  it.skipIf(skip)('arrives although the broker falls over in the middle, and what was there is not sent again', async () => {
+    const b = await bench(open, { blockBytes: MIN_BLOCK_BYTES, blocksPerSecond: 150 });
+    const pack = packages['1.0.0'];
+    const total = Math.ceil(pack.bytes.length / MIN_BLOCK_BYTES);
+    const generation = await b.publisher.publish(DOOR.device, pack);
+    await until('a third has arrived', () => (b.publisher.reported(DOOR.device)?.ota.blocks_done ?? 0) > total / 3, 60_000);
+    await b.broker.restart();
+    // A broker without persistence has forgotten it; a device that begins again would ask. This one has its journal.
+    const outcome = await b.publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 60_000 });
+    expect(outcome).toMatchObject({ state: 'committed', reported: { slots: { active: { digest: pack.digest } } } });
+    expect(b.publisher.stats.blocksSent).toBeLessThan(total * 1.5);
+  }, 120_000);
+});
