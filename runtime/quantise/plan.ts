@@ -141,11 +141,11 @@ function findLayers(graph: Graph, exclude: ReadonlySet<string>): Candidates {
 }
 
 /**
- * Values that 8-bit kernels can read without a conversion made for them: outputs of layers all of whose inputs are such
- * values, and whatever a weighted layer has quantized anyway.
+ * Values that 8-bit kernels can read without a conversion made for them: the inputs of the model, outputs of layers all of
+ * whose inputs are such values, and whatever a weighted layer has quantized anyway.
  */
-function availableValues(layers: readonly Layer[]): Set<string> {
-  const available = new Set<string>();
+function availableValues(graph: Graph, layers: readonly Layer[]): Set<string> {
+  const available = new Set<string>(graph.inputs.filter((input) => typeOf(graph, input).dtype === 'float32'));
   for (const layer of layers) if (layer.kind === 'weighted') for (const input of layer.inputs) available.add(input);
   for (const layer of layers) {
     if (layer.kind === 'weighted' || layer.inputs.every((input) => available.has(input))) available.add(layer.output);
@@ -162,7 +162,7 @@ function availableValues(layers: readonly Layer[]): Set<string> {
  */
 export function planQuantisation(graph: Graph, exclude: ReadonlySet<string> = new Set()): QuantisationPlan {
   const { layers, others } = findLayers(graph, exclude);
-  const available = availableValues(layers);
+  const available = availableValues(graph, layers);
   const feasible = (layer: Layer): boolean => layer.kind === 'weighted' || layer.inputs.every((input) => available.has(input));
   const wanted = new Set<string>();
   const chosen = new Set<Layer>();

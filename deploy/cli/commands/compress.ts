@@ -41,7 +41,7 @@ export function register(program: Command): void {
     .addOption(new Option('--format <format>', 'number format').choices(['int8']).default('int8'))
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')
     .option('--samples <n>', 'calibrate on at most n of them, evenly spread', integer(1), 128)
-    .addOption(new Option('--method <method>', 'how activation ranges are chosen').choices(calibrationMethods).default('mse'))
+    .addOption(new Option('--method <method>', 'how activation ranges are chosen').choices(calibrationMethods).default('minmax'))
     .option('--percentile <p>', 'for --method percentile: share of values kept, in percent', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .option('--no-bias-correction', 'leave the biases as they are')
