@@ -37,10 +37,10 @@ export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, T
   return outputs;
 }
 
-/** Largest difference, and the range of what was wanted. */
+/** Largest difference, and the range of what was wanted together with 0. */
 export function difference(got: ArrayLike<number | bigint>, wanted: ArrayLike<number>): { maximum: number; range: number } {
   let maximum = got.length === wanted.length ? 0 : Infinity;
-  let [low, high] = [Infinity, -Infinity];
+  let [low, high] = [0, 0];
   for (let i = 0; i < wanted.length; i++) {
     const want = wanted[i] ?? 0;
     const delta = Math.abs(Number(got[i]) - want);
@@ -48,5 +48,5 @@ export function difference(got: ArrayLike<number | bigint>, wanted: ArrayLike<nu
     low = Math.min(low, want);
     high = Math.max(high, want);
   }
-  return { maximum, range: wanted.length === 0 ? 0 : high - low };
+  return { maximum, range: high - low };
 }
