@@ -12,6 +12,11 @@ export interface Frame extends Image {
   sequence: number;
   /** When the source was scheduled to deliver it: monotonic milliseconds (`performance.now()`). */
   capturedMs: number;
+  /**
+   * Position in the source's own time, for files and folders: what happens in a recording must not depend on how fast it is
+   * read. Absent for cameras, whose time is `capturedMs`.
+   */
+  mediaMs?: number;
   /** Time to decode it, when that happened in this process (pictures; ffmpeg decodes video in its own). */
   decodeMs?: number;
 }

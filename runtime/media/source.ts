@@ -128,7 +128,8 @@ class PulledSource implements FrameSource {
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void, undefined> {
     let sequence = 0;
     for await (const image of this.#decoder(this.#signal)) {
-      yield toFrame(image, sequence++, performance.now());
+      yield toFrame(image, sequence, { capturedMs: performance.now(), mediaMs: (sequence * 1000) / image.fps });
+      sequence++;
       if (this.#signal.aborted) return;
     }
   }
@@ -177,14 +178,15 @@ class LiveSource implements FrameSource {
       const now = performance.now();
       started ??= now;
       // A camera's picture was due when it came; a played file has a time-table, and being late for it is latency.
-      const due = this.#camera ? now : started + (sequence * 1000) / image.fps;
+      const mediaMs = (sequence * 1000) / image.fps;
+      const due = this.#camera ? now : started + mediaMs;
       if (due > now) await sleep(due - now, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) return;
-      ring.push(toFrame(image, sequence++, due));
+      ring.push(toFrame(image, sequence++, { capturedMs: due, ...(this.#camera ? {} : { mediaMs }) }));
     }
   }
 }
 
-function toFrame({ width, height, data, decodeMs }: Decoded, sequence: number, capturedMs: number): Frame {
-  return { width, height, data, sequence, capturedMs, ...(decodeMs === undefined ? {} : { decodeMs }) };
+function toFrame({ width, height, data, decodeMs }: Decoded, sequence: number, times: Pick<Frame, 'capturedMs' | 'mediaMs'>): Frame {
+  return { width, height, data, sequence, ...times, ...(decodeMs === undefined ? {} : { decodeMs }) };
 }

@@ -95,6 +95,7 @@ export class FacePipeline implements Pipeline {
 
   async #process(frame: Frame): Promise<PipelineResult> {
     const clock = new StageClock();
+    const nowMs = frame.mediaMs ?? frame.capturedMs;
     const finish = (detections: Detection[], exit: PipelineResult['exit']): PipelineResult => {
       const { totalMs, stages } = clock;
       const decode = frame.decodeMs === undefined ? [] : [{ stage: 'decode', ms: frame.decodeMs }];
@@ -103,12 +104,12 @@ export class FacePipeline implements Pipeline {
     if (this.#gate.enabled) {
       const moved = clock.measure('motion', () => {
         const changedCells = this.#motion.update(frame, this.#parts.settings.motion.cell_threshold);
-        return this.#gate.decide(changedCells, frame.capturedMs);
+        return this.#gate.decide(changedCells, nowMs);
       });
       if (!moved) return finish([], 'motion');
     }
     const faces = await this.#findFaces(frame, clock);
-    if (faces.length > 0) this.#gate.sawFace(frame.capturedMs);
+    if (faces.length > 0) this.#gate.sawFace(nowMs);
     const detections: Detection[] = [];
     for (const face of faces) detections.push(await this.#identify(frame, face, clock));
     return finish(detections, 'none');

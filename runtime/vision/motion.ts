@@ -1,4 +1,4 @@
-/** When the detector may rest. Times are the frames' own capture times, milliseconds. */
+/** When the detector may rest. Times are those of the frames, milliseconds. */
 export interface MotionGateSettings {
   enabled: boolean;
   min_cells: number;

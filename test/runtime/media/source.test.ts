@@ -35,6 +35,7 @@ describe('pictures', () => {
     const frames = await collect(openSource(at('photos')));
     expect(frames.map((frame) => frame.data[0])).toEqual([10, 20, 100]);
     expect(frames.map((frame) => frame.sequence)).toEqual([0, 1, 2]);
+    expect(frames.map((frame) => frame.mediaMs)).toEqual([0, 200, 400]);
     expect(frames.every((frame) => frame.width === 8 && frame.height === 6 && frame.data.length === 144 && (frame.decodeMs ?? -1) > 0)).toBe(true);
     expect(frames.every((frame, i) => i === 0 || frame.capturedMs >= (frames[i - 1]?.capturedMs ?? Infinity))).toBe(true);
   });
@@ -125,7 +126,7 @@ describe.skipIf(ffmpeg === null)(`video${ffmpeg === null ? ' (skipped: ffmpeg is
     const frames: number[] = [];
     const source = openSource(at('clip.mp4'));
     for await (const frame of source) {
-      expect(frame).toMatchObject({ width: 64, height: 48 });
+      expect(frame).toMatchObject({ width: 64, height: 48, mediaMs: frame.sequence * 100 });
       frames.push(frame.sequence);
       if (frames.length < 4) await new Promise((resolve) => setTimeout(resolve, 20));
     }

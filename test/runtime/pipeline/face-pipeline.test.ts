@@ -86,6 +86,14 @@ describe('FacePipeline', () => {
     expect((await at(2400, 200)).exit).toBe('motion');
   });
 
+  it('goes by the time of a recording, not by how fast it is read', async () => {
+    const { pipeline } = setUp({ faces: [] });
+    const at = (mediaMs: number) => pipeline.process({ ...frameOf([50, 50, 50], { capturedMs: 7 }), mediaMs });
+    expect((await at(0)).exit).toBe('none');
+    expect((await at(100)).exit).toBe('none');
+    expect((await at(101)).exit).toBe('motion');
+  });
+
   it('reports the decode time of its source', async () => {
     const { pipeline } = setUp({ faces: [] });
     const { stages } = await pipeline.process({ ...frameOf([1, 1, 1]), decodeMs: 4.5 });
