@@ -83,7 +83,7 @@ function buildKernels() {
     stamp: join(folder, '.sterna-stamp'),
     product: join(folder, 'sterna.node'),
     inputs: () => fingerprint(['kernels'], /\.(cpp|h|cmake|txt|json)$/),
-    work: () => buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release']),
+    work: () => buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release'], ['sterna_node']),
   });
 }
 
