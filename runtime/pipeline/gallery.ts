@@ -49,10 +49,13 @@ class SqliteGallery implements Gallery {
   readonly #database: Database.Database;
   /** By space; rebuilt after a change, also by another process. */
   readonly #indexes = new Map<string, Index>();
+  /** Changes whenever another connection commits; prepared once, because it runs for every face. */
+  readonly #askDataVersion: Database.Statement<[], unknown>;
   #dataVersion: unknown;
 
   constructor(database: Database.Database) {
     this.#database = database;
+    this.#askDataVersion = database.prepare<[], unknown>('PRAGMA data_version').pluck();
   }
 
   enrol(name: string, embeddings: readonly Float32Array[], embeddingSpaceId: string): Person {
@@ -103,9 +106,8 @@ class SqliteGallery implements Gallery {
     this.#database.close();
   }
 
-  /** SQLite counts changes that other connections commit; asking takes microseconds. */
   #forgetStaleIndexes(): void {
-    const version: unknown = this.#database.pragma('data_version', { simple: true });
+    const version = this.#askDataVersion.get();
     if (version !== this.#dataVersion) this.#indexes.clear();
     this.#dataVersion = version;
   }
