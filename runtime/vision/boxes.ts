@@ -43,15 +43,30 @@ export function decodeCorners(heads: CornerHeads, input: { width: number; height
   }
   const selected = select(total, (i) => scores[i * classes + heads.class] ?? 0, threshold);
   const result: Candidates = { count: selected.length, boxes: new Float32Array(selected.length * 4), scores: new Float32Array(selected.length) };
-  for (let k = 0; k < selected.length; k++) {
-    const i = selected[k] ?? 0;
+  selected.forEach((i, k) => {
     result.scores[k] = scores[i * classes + heads.class] ?? 0;
     for (let side = 0; side < 4; side += 2) {
       result.boxes[k * 4 + side] = ((corners[i * 4 + side] ?? 0) * input.width - fit.offsetX) * fit.scaleX;
       result.boxes[k * 4 + side + 1] = ((corners[i * 4 + side + 1] ?? 0) * input.height - fit.offsetY) * fit.scaleY;
     }
-  }
-  return result;
+  });
+  return withoutUnsound(result);
+}
+
+/** No picture is larger; beyond it, crops would lose their meaning (and float32 its pixels). */
+const maxCoordinate = 1e5;
+
+/** Drops boxes without area, with NaN, or far outside any picture: later stages crop them. */
+function withoutUnsound(candidates: Candidates): Candidates {
+  const { boxes, scores, points } = candidates;
+  const sound = Array.from(scores.keys()).filter((k) => {
+    const [x1 = NaN, y1 = NaN, x2 = NaN, y2 = NaN] = boxes.subarray(k * 4, k * 4 + 4);
+    return x2 > x1 && y2 > y1 && Math.max(-x1, -y1, x2, y2) <= maxCoordinate;
+  });
+  if (sound.length === candidates.count) return candidates;
+  const pick = (values: Float32Array, width: number): Float32Array =>
+    Float32Array.from(sound.flatMap((k) => [...values.subarray(k * width, k * width + width)]));
+  return { count: sound.length, boxes: pick(boxes, 4), scores: pick(scores, 1), ...(points === undefined ? {} : { points: pick(points, 10) }) };
 }
 
 /**
@@ -70,7 +85,7 @@ export function decodeYunet(
   for (const level of levels) {
     for (const cell of level.cells) decodeYunetCell(level, cell, fit, result, k++);
   }
-  return result;
+  return withoutUnsound(result);
 }
 
 interface YunetLevel {

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
 import { findFfmpeg, withoutCredentials } from '../../../runtime/media/ffmpeg.js';
 import { decodeImage, encodeJpeg, openSource } from '../../../runtime/media/index.js';
@@ -112,6 +112,62 @@ describe('findFfmpeg', () => {
   it('never shows credentials of a stream', () => {
     expect(withoutCredentials('rtsp://admin:p4ss@10.0.0.9:554/live failed')).toBe('rtsp://***@10.0.0.9:554/live failed');
     expect(withoutCredentials('rtsp://10.0.0.9/live')).toBe('rtsp://10.0.0.9/live');
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('cameras, with a stand-in for ffmpeg', () => {
+  const frame = "printf 'P6\\n1 1\\n255\\nabc'";
+  /** Any character device is taken for a camera. */
+  const device = '/dev/null';
+  const before = process.env.STERNA_FFMPEG;
+  afterEach(() => {
+    if (before === undefined) delete process.env.STERNA_FFMPEG;
+    else process.env.STERNA_FFMPEG = before;
+  });
+
+  function standIn(script: string): void {
+    writeFileSync(at('stand-in'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    process.env.STERNA_FFMPEG = at('stand-in');
+  }
+
+  it('gives up when no picture comes for too long, after delivering what came', async () => {
+    standIn(`${frame}; exec sleep 60`);
+    const frames: Frame[] = [];
+    const reading = (async () => { for await (const one of openSource(device, { stallMs: 200 })) frames.push(one); })();
+    await expect(reading).rejects.toMatchObject({ code: 'E_MEDIA', message: '/dev/null cannot be decoded: no picture for 200 ms' });
+    expect(frames).toHaveLength(1);
+    expect(frames[0]).not.toHaveProperty('mediaMs');
+  });
+
+  it('ends a process that does not want to', async () => {
+    standIn(`trap '' TERM; ${frame}; while :; do :; done`);
+    for await (const one of openSource(device)) {
+      expect([...one.data]).toEqual([97, 98, 99]);
+      break;
+    }
+  });
+
+  it('keeps the newest pictures for a slow consumer', async () => {
+    standIn(`for i in 1 2 3 4 5 6 7 8 9; do ${frame}; done`);
+    const source = openSource(device);
+    const sequences: number[] = [];
+    for await (const one of source) {
+      sequences.push(one.sequence);
+      if (sequences.length === 1) await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    expect(sequences.slice(-2)).toEqual([7, 8]);
+    expect(sequences.length + source.dropped).toBe(9);
+  });
+
+  it('reports a camera that breaks off in the middle of a picture, with the last line of the log', async () => {
+    standIn("printf 'P6\\n2 2\\n255\\nab'; echo 'first line' >&2; echo 'device unplugged' >&2; exit 0");
+    await expect(collect(openSource(device))).rejects.toMatchObject({ code: 'E_MEDIA', message: '/dev/null cannot be decoded: device unplugged' });
+  });
+
+  it('reports an ffmpeg that does not start', async () => {
+    writeFileSync(at('stand-in'), 'no program', { mode: 0o755 });
+    process.env.STERNA_FFMPEG = at('stand-in');
+    await expect(collect(openSource(device))).rejects.toMatchObject({ code: expect.stringMatching(/^E_(FFMPEG_MISSING|MEDIA)$/) as string });
   });
 });
 

@@ -30,6 +30,15 @@ describe('decodeCorners', () => {
     expect(decodeCorners({ ...heads, scores: tensor([1, 3, 2], new Array<number>(6).fill(NaN)) }, input, identity, 0).count).toBe(0);
   });
 
+  it('drops boxes without area, with NaN, or far outside', () => {
+    const rows = [[0.5, 0.5, 0.25, 0.75], [0.5, 0.5, 0.5, 0.75], [NaN, 0, 1, 1], [0, 0, Infinity, 1], [0, -1e6, 1, 1], [0, 0, 0.5, 1]];
+    const scores = tensor([1, 6, 2], rows.flatMap((_, i) => [0, 0.5 + i / 16]));
+    const kept = decodeCorners({ scores, boxes: tensor([1, 6, 4], rows.flat()), class: 1 }, input, identity, 0.5);
+    expect(kept.count).toBe(1);
+    expect([...kept.boxes]).toEqual([0, 0, 160, 240]);
+    expect([...kept.scores]).toEqual([0.8125]);
+  });
+
   it('refuses outputs that do not fit together', () => {
     expect(() => decodeCorners({ ...heads, boxes: tensor([1, 2, 4], new Array<number>(8).fill(0)) }, input, identity, 0.5)).toThrow(/E_MODEL_SHAPE|Expected scores/);
     expect(() => decodeCorners({ ...heads, class: 2 }, input, identity, 0.5)).toThrow(/C > 2/);
@@ -60,6 +69,13 @@ describe('decodeYunet', () => {
   it('maps to the frame', () => {
     const { points } = decodeYunet(outputs(), [8], size, { scaleX: 3, scaleY: 2, offsetX: 8, offsetY: 4 }, 0.5);
     expect([...(points ?? [])].slice(0, 4)).toEqual([0, 8, 24, 8]);
+  });
+
+  it('drops a box whose size overflows, with its points', () => {
+    const { bbox_8, ...rest } = outputs();
+    const data = Float32Array.from(bbox_8?.data ?? [], Number);
+    data[14] = 1000;
+    expect(decodeYunet({ ...rest, bbox_8: tensor([1, 4, 4], data) }, [8], size, identity, 0.5)).toMatchObject({ count: 0, points: new Float32Array(0) });
   });
 
   it('names a head that is missing or has another size', () => {
