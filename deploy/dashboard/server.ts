@@ -57,7 +57,8 @@ export class Dashboard {
   async start(): Promise<void> {
     if (this.#server !== null) return;
     const app = await this.#routes();
-    const server = createServer(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+    const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
+    const server = createServer((request, response) => void listener(request, response));
     await listen(server, this.#options.port);
     this.#server = server;
     this.#streams.start();
