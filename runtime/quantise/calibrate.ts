@@ -66,13 +66,22 @@ export async function channelMagnitudes(session: Session, graph: Graph, values: 
     for (const [value, statistic] of magnitudes) {
       const data = results[value]?.data;
       if (data instanceof Float32Array) statistic.add(data);
+      if (!statistic.result.every(Number.isFinite)) throw notFinite(value, index);
     }
   }
   return new Map([...magnitudes].map(([value, statistic]) => [value, statistic.result]));
 }
 
-/** A stream taken apart: its first items, and all of them again. */
-export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: number): Promise<{ first: T[]; all: AsyncIterable<T> }> {
+/** A stream of which the first items were read ahead. */
+export interface Peeked<T> {
+  first: readonly T[];
+  /** All items, the first included; to be iterated once. */
+  all: AsyncIterable<T>;
+  /** Tells the source that no more is wanted; needed only when `all` was not iterated to its end. */
+  close(): Promise<void>;
+}
+
+export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: number): Promise<Peeked<T>> {
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const first: T[] = [];
   while (first.length < count) {
@@ -81,14 +90,10 @@ export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: numb
     first.push(value);
   }
   async function* all(): AsyncGenerator<T> {
-    try {
-      yield* first;
-      for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
-    } finally {
-      await iterator.return?.();
-    }
+    yield* first;
+    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
   }
-  return { first, all: all() };
+  return { first, all: all(), close: async () => void (await iterator.return?.()) };
 }
 
 export interface CalibrationStatistics {
@@ -139,13 +144,14 @@ export async function openObserved(graph: Graph, values: Iterable<string>, engin
 
 function observe(histogram: Histogram, value: string, tensor: Tensor | undefined, sample: number): Float32Array | undefined {
   if (!(tensor?.data instanceof Float32Array)) return undefined;
-  if (!histogram.add(tensor.data)) {
-    throw new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: value '${value}' is NaN or infinite; leave the sample out, or exclude the layer that makes it`, {
-      details: { value, sample },
-    });
-  }
+  if (!histogram.add(tensor.data)) throw notFinite(value, sample);
   return tensor.data;
 }
+
+const notFinite = (value: string, sample: number): RuntimeError =>
+  new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: value '${value}' is NaN or infinite; leave the sample out, or exclude the layer that makes it`, {
+    details: { value, sample },
+  });
 
 async function runSample(session: Session, feeds: Feeds, sample: number): Promise<Record<string, Tensor>> {
   try {

@@ -4,7 +4,7 @@ import { typeOf, type Graph } from '../graph/graph.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
 import type { EngineName } from '../session.js';
-import { calibrate, channelMagnitudes, openObserved, peek, type CalibrationStatistics, type Feeds } from './calibrate.js';
+import { calibrate, channelMagnitudes, openObserved, peek, type CalibrationStatistics, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
 import { insertQuantisation } from './insert.js';
@@ -67,18 +67,32 @@ export interface QuantiseResult {
   report: QuantiseReport;
 }
 
-function checkOptions({ method, percentile, measuredSamples }: QuantiseOptions): void {
+/** The options with their defaults. */
+interface Settings {
+  method: CalibrationMethod;
+  percentile: number;
+  exclude: ReadonlySet<string>;
+  biasCorrection: boolean;
+  equalise: boolean;
+  engine: EngineName | undefined;
+  symbols: Readonly<Record<string, number>>;
+  measuredSamples: number;
+}
+
+function settle(options: QuantiseOptions): Settings {
+  const { method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
-  if (method !== undefined && !calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
-  if (percentile !== undefined && !(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
-  if (measuredSamples !== undefined && !(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
+  if (!calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
+  if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
+  if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
+  return { method, percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
 }
 
-function checkExclusions(graph: Graph, exclude: readonly string[]): void {
+function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
   const names = new Set(graph.nodes.map((node) => node.name));
-  const unknown = exclude.find((name) => !names.has(name));
+  const unknown = [...exclude].find((name) => !names.has(name));
   if (unknown !== undefined) {
     throw new RuntimeError('E_QUANTIZE', `Expected the name of a node to exclude but the model has no '${unknown}' (after folding); \`sterna inspect\` lists them`, { details: { node: unknown } });
   }
@@ -128,30 +142,42 @@ export async function quantiseModel(
   calibration: AsyncIterable<Feeds> | Iterable<Feeds>,
   options: QuantiseOptions = {},
 ): Promise<QuantiseResult> {
-  checkOptions(options);
-  const { method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, measuredSamples = 8 } = options;
-  const imported = prepareGraph(parseModel(bytes), options.symbols ?? {});
-  checkExclusions(imported, exclude);
-  const { first, all } = await peek(calibration, equalisationSamples);
-  const graph = options.equalise === false ? imported : await equalised(imported, new Set(exclude), first, options.engine);
-  const plan = planQuantisation(graph, new Set(exclude));
-  const observed = [...plan.values, ...floatOutputs(graph, plan)];
-  const float = await openObserved(graph, observed, options.engine);
+  const settings = settle(options);
+  const imported = prepareGraph(parseModel(bytes), settings.symbols);
+  checkExclusions(imported, settings.exclude);
+  const samples = await peek(calibration, equalisationSamples);
   try {
-    const statistics = await calibrate(float, graph, plan.values, biasCorrection ? inputsOfWeighted(plan) : new Set(), all, {
-      keep: measuredSamples,
-      keepsBins: method !== 'minmax',
-    });
-    const pixels = pixelInputs(graph, plan, first);
-    const parameters = chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, { method, percentile });
+    const graph = settings.equalise ? await equalised(imported, settings, samples.first) : imported;
+    const { report, ...rest } = await quantiseGraph(graph, settings, samples);
+    return { ...rest, report: { input_bytes: bytes.length, ...report } };
+  } finally {
+    await samples.close();
+  }
+}
+
+interface GraphResult {
+  model: Uint8Array;
+  report: Omit<QuantiseReport, 'input_bytes'>;
+}
+
+async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>): Promise<GraphResult> {
+  const { method, engine } = settings;
+  const plan = planQuantisation(graph, settings.exclude);
+  const observed = [...plan.values, ...floatOutputs(graph, plan)];
+  const float = await openObserved(graph, observed, engine);
+  try {
+    const means = settings.biasCorrection ? inputsOfWeighted(plan) : new Set<string>();
+    const statistics = await calibrate(float, graph, plan.values, means, samples.all, { keep: settings.measuredSamples, keepsBins: method !== 'minmax' });
+    const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
+    const parameters = chooseParameters({ ...plan, fixed }, statistics.histograms, settings);
     const { graph: qdq, names } = insertQuantisation(graph, plan, { parameters, channelMeans: statistics.channelMeans });
     const model = serializeModel(graphToOnnx(qdq));
     const carriers = new Map(observed.map((value) => [value, names.get(value) ?? value]));
-    const quantised = await openObserved(qdq, carriers.values(), options.engine);
-    try {
-      const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, statistics.kept);
-      const report: QuantiseReport = {
-        input_bytes: bytes.length,
+    const quantised = await openObserved(qdq, carriers.values(), engine);
+    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, statistics.kept).finally(() => quantised.close());
+    return {
+      model,
+      report: {
         output_bytes: model.length,
         method,
         engine: float.stats.engine,
@@ -159,11 +185,8 @@ export async function quantiseModel(
         layers: layerReports(graph, plan, fidelity),
         output_cosine: fidelity.outputCosine,
         warnings: warningsFor(plan, statistics),
-      };
-      return { model, report };
-    } finally {
-      await quantised.close();
-    }
+      },
+    };
   } finally {
     await float.close();
   }
@@ -172,7 +195,7 @@ export async function quantiseModel(
 /** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
 const equalisationSamples = 16;
 
-async function equalised(graph: Graph, exclude: ReadonlySet<string>, samples: readonly Feeds[], engine: EngineName | undefined): Promise<Graph> {
+async function equalised(graph: Graph, { exclude, engine }: Settings, samples: readonly Feeds[]): Promise<Graph> {
   const groups = findChannelGroups(graph, planQuantisation(graph, exclude));
   if (groups.length === 0 || samples.length === 0) return graph;
   const values = groups.flatMap((group) => group.values);

@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
+import { parseModel } from '../../../runtime/onnx/parse.js';
+import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/quantise.js';
+import { outputSteps } from '../../../runtime/quantise/output-steps.js';
+import { createSession } from '../../../runtime/session.js';
+import type { Tensor } from '../../../runtime/tensor.js';
+import { modelBytes, node, type ModelSpec } from '../support/models.js';
+import { oracleMissing } from '../support/oracle.js';
+import { feedsFor, residualNet } from './networks.js';
+
+const native: QuantiseOptions = { engine: 'native' };
+const residual = modelBytes(residualNet());
+
+describe('quantiseModel', () => {
+  it.each(['minmax', 'percentile', 'mse'] as const)('quantizes by %s, and says what it cost', async (method) => {
+    const { model, report } = await quantiseModel(residual, feedsFor(12), { ...native, method });
+    expect(report).toMatchObject({ input_bytes: residual.length, output_bytes: model.length, method, engine: 'native', calibration_samples: 12, warnings: [] });
+    expect(report.output_cosine).toBeGreaterThan(0.999);
+    expect(report.layers.map(({ op, format }) => `${op} ${format}`)).toEqual([
+      'Conv+PRelu int8', 'Conv+Relu int8', 'Conv int8', 'Conv int8', 'Add+Relu int8', 'GlobalAveragePool int8', 'Reshape int8', 'Gemm int8', 'Softmax float32',
+    ]);
+    for (const { name, sqnr_db } of report.layers) expect(sqnr_db, name).toBeGreaterThan(25);
+  });
+
+  it('writes 8-bit weights, 32-bit biases and 8-bit activations', async () => {
+    const { model } = await quantiseModel(residual, feedsFor(4), native);
+    const { graph, opsets } = parseModel(model);
+    expect(opsets.get('')).toBeGreaterThanOrEqual(13);
+    const stored = graph.nodes.filter(({ op }) => op === 'DequantizeLinear').map(({ inputs }) => graph.initializers.get(inputs[0] ?? '')?.dtype ?? 'activation');
+    expect(stored.filter((type) => type === 'int8')).toHaveLength(5);
+    expect(stored.filter((type) => type === 'int32')).toHaveLength(5); // c4 had no bias: the correction gave it one
+    expect(stored.filter((type) => type === 'activation')).toHaveLength(9);
+  });
+
+  it('gives the same bytes for the same data', async () => {
+    const [first, second] = await Promise.all([quantiseModel(residual, feedsFor(4), native), quantiseModel(residual, feedsFor(4), native)]);
+    expect(first.model).toEqual(second.model);
+  });
+
+  it('takes a stream, and closes it when it fails', async () => {
+    let closed = false;
+    async function* stream() {
+      try {
+        for (const feeds of feedsFor(20)) yield feeds;
+        yield { x: { type: 'float32', dims: [1, 3, 8, 8], data: new Float32Array(192).fill(NaN) } } satisfies Record<string, Tensor>;
+      } finally {
+        closed = true;
+      }
+    }
+    await expect(quantiseModel(residual, stream(), native)).rejects.toMatchObject({ code: 'E_QUANTIZE', details: { value: 'x', sample: 20 } });
+    expect(closed).toBe(true);
+  });
+
+  it('keeps excluded nodes in floating point', async () => {
+    const { report } = await quantiseModel(residual, feedsFor(4), { ...native, exclude: ['c2'] });
+    expect(report.layers.find(({ name }) => name === 'c2')).toMatchObject({ format: 'float32' });
+  });
+
+  it('needs an output that is quantized to keep its name', async () => {
+    const spec = { ...residualNet(), outputs: ['a2', 'logits'] };
+    const { model } = await quantiseModel(modelBytes(spec), feedsFor(4), native);
+    const session = await createSession(model);
+    expect(session.outputs.map(({ name }) => name)).toEqual(['a2', 'logits']);
+    await session.close();
+    expect([...outputSteps(model).keys()].sort()).toEqual(['a2', 'logits']);
+  });
+
+  it('survives a dead channel and names a dead layer', async () => {
+    const spec = residualNet();
+    const dead = { ...spec, constants: { ...spec.constants, w3: fromNumbers('float32', [8, 8, 1, 1], new Float32Array(64)), b3: fromNumbers('float32', [8], new Float32Array(8)) } };
+    const { model, report } = await quantiseModel(modelBytes(dead), feedsFor(4), native);
+    expect(report.warnings).toMatchObject([{ kind: 'dead_value', message: expect.stringContaining("'c3'") as string }]);
+    expect(report.output_cosine).toBeGreaterThan(0.999);
+    const session = await createSession(model);
+    const result = await session.run(feedsFor(1)[0] ?? {});
+    expect([...(result['y']?.data ?? [])].every((value) => Number.isFinite(Number(value)))).toBe(true);
+    await session.close();
+  });
+
+  it('says when there is nothing to quantize', async () => {
+    const spec: ModelSpec = { inputs: { x: [1, 4] }, nodes: [node('Exp', ['x'], ['y'])], outputs: ['y'] };
+    const { report } = await quantiseModel(modelBytes(spec), feedsFor(2, [1, 4]), native);
+    expect(report.warnings).toMatchObject([{ kind: 'no_layer' }]);
+  });
+});
+
+describe('quantiseModel refuses', () => {
+  const refused = (feeds: Record<string, Tensor>[], options: QuantiseOptions = {}) => expect(quantiseModel(residual, feeds, { ...native, ...options })).rejects;
+  const constant = (value: number, dims: number[] = [1, 3, 8, 8]): Record<string, Tensor>[] => [{ x: { type: 'float32', dims, data: new Float32Array(dims.reduce((a, b) => a * b, 1)).fill(value) } }];
+
+  it('no data', () => refused([]).toMatchObject({ code: 'E_QUANTIZE', message: expect.stringContaining('received none') as string }));
+  it('data of another shape, naming the sample', () => refused(constant(1, [1, 3, 4, 4])).toMatchObject({ code: 'E_QUANTIZE', details: { sample: 0, input: 'x' } }));
+  it('data that is all zero', () => refused(constant(0)).toMatchObject({ code: 'E_QUANTIZE', details: { value: 'x' } }));
+  it('NaN', () => refused([...feedsFor(1), ...constant(NaN)]).toMatchObject({ code: 'E_QUANTIZE', details: { value: 'x', sample: 1 } }));
+  it('infinity that the network makes', () => refused(constant(3e38)).toMatchObject({ code: 'E_QUANTIZE' }));
+  it('a node to exclude that is not there', () => refused(feedsFor(1), { exclude: ['nobody'] }).toMatchObject({ code: 'E_QUANTIZE', details: { node: 'nobody' } }));
+  it('a percentile that makes no sense', () => refused(feedsFor(1), { method: 'percentile', percentile: 12 }).toMatchObject({ code: 'E_QUANTIZE' }));
+
+  it('a model that is quantized already', async () => {
+    const { model } = await quantiseModel(residual, feedsFor(2), native);
+    await expect(quantiseModel(model, feedsFor(2), native)).rejects.toMatchObject({ code: 'E_QUANTIZE', message: expect.stringContaining('quantized already') as string });
+  });
+
+  it('bytes that are no model', async () => {
+    await expect(quantiseModel(new Uint8Array([1, 2, 3]), feedsFor(1), native)).rejects.toMatchObject({ code: 'E_MODEL_MALFORMED' });
+  });
+});
+
+describe.skipIf(oracleMissing !== undefined)(`quantized models on both engines${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
+  it('agree to one step', async () => {
+    const { model } = await quantiseModel(modelBytes({ ...residualNet(), outputs: ['logits'] }), feedsFor(8));
+    const step = outputSteps(model).get('logits') ?? NaN;
+    const [ours, theirs] = await Promise.all([createSession(model), createSession(model, { engine: 'onnxruntime' })]);
+    for (const feeds of feedsFor(6)) {
+      const a = (await ours.run(feeds))['logits']?.data ?? [];
+      const b = (await theirs.run(feeds))['logits']?.data ?? [];
+      expect(a.length).toBe(5);
+      a.forEach((value, i) => expect(Math.abs(Number(value) - Number(b[i]))).toBeLessThanOrEqual(1.001 * step));
+    }
+    await ours.close();
+    await theirs.close();
+  });
+
+  it('calibrate alike on either', async () => {
+    const feeds = feedsFor(6);
+    const [a, b] = await Promise.all([quantiseModel(residual, feeds, native), quantiseModel(residual, feeds, { engine: 'onnxruntime' })]);
+    expect(a.report.output_cosine).toBeCloseTo(b.report.output_cosine, 4);
+  });
+});
