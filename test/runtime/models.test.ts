@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { openNative } from '../../runtime/engines/native.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
-import { randomTensor } from './support/models.js';
+import { parseModel } from '../../runtime/onnx/parse.js';
+import type { OnnxModel } from '../../runtime/onnx/types.js';
+import { model, node, randomTensor } from './support/models.js';
 import { nativeMissing } from './support/native.js';
 import { asTensor, difference, oracle, oracleMissing } from './support/oracle.js';
 
@@ -13,14 +15,26 @@ const folder = join(process.env['STERNA_SHARED'] ?? fileURLToPath(new URL('../..
 const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.onnx')) : [];
 const reason = nativeMissing ?? oracleMissing ?? (files.length === 0 ? `no models in ${folder}` : undefined);
 
-/** Step of the last quantization of models whose result is quantized. */
-const outputSteps: Readonly<Record<string, number>> = { 'mobilenet_v2_224_random_qdq.onnx': 0.5 };
+/** What one step of an output is, when the output is dequantized last. */
+function stepOf({ graph }: OnnxModel, output: string): number | undefined {
+  const last = graph.nodes.find((node) => node.outputs.includes(output));
+  const scale = last?.op === 'DequantizeLinear' ? graph.initializers.get(last.inputs[1] ?? '')?.data[0] : undefined;
+  return scale === undefined ? undefined : Number(scale);
+}
+
 /** Models that take raw pixel values. */
 const rawPixels = new Set(['yunet_n_320_320.onnx']);
+
+it('quantized outputs are told from float ones', () => {
+  const scale = { dtype: 'float32', dims: [], data: Float32Array.of(0.5) } as const;
+  const quantized = model({ inputs: {}, constants: { s: scale }, nodes: [node('DequantizeLinear', ['q', 's'], ['y']), node('Relu', ['y'], ['z'])], outputs: ['y', 'z'] });
+  expect([stepOf(quantized, 'y'), stepOf(quantized, 'z')]).toEqual([0.5, undefined]);
+});
 
 describe.skipIf(reason !== undefined)(`whole models in the native engine against onnxruntime${reason === undefined ? '' : ` (${reason})`}`, () => {
   it.each(files)('%s', { timeout: 120_000 }, async (file) => {
     const bytes = await readFile(join(folder, file));
+    const parsed = parseModel(bytes);
     const session = await openNative(bytes);
     const [low, high] = rawPixels.has(file) ? [0, 255] : [-1, 1];
     const feeds: Record<string, TensorValue> = Object.fromEntries(session.inputs.map(({ name, dims }, i) => [name, randomTensor(dims, i + 1, low, high)]));
@@ -28,7 +42,7 @@ describe.skipIf(reason !== undefined)(`whole models in the native engine against
     await session.close();
     for (const [name, want] of Object.entries(await oracle(bytes, feeds))) {
       const data = Array.from(got[name]?.data ?? [], Number);
-      const step = outputSteps[file];
+      const step = stepOf(parsed, name);
       if (step === undefined) {
         const { maximum, range } = difference(data, want.data);
         expect(maximum / range, name).toBeLessThanOrEqual(1e-4);

@@ -1,4 +1,4 @@
-import { fromNumbers, scalar, type DType, type TensorValue } from '../../../runtime/graph/tensor-value.js';
+import { fromNumbers, mapNumbers, scalar, toNumbers, type DType, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import type { OnnxNode } from '../../../runtime/onnx/types.js';
 import { floats, ints64, node, randomInts, randomTensor } from '../support/models.js';
 import type { Case } from './cases.js';
@@ -30,7 +30,7 @@ class QdqBuilder {
     this.constants[`${name}.s`] = scales;
     this.constants[`${name}.z`] = fromNumbers('int8', [outputs], new Float64Array(outputs));
     this.constants[`${name}.b`] = randomInts('int32', [outputs], 23, -3000, 3000);
-    this.constants[`${name}.bs`] = fromNumbers('float32', [outputs], Float64Array.from(scales.data, (s) => Math.fround(Number(s) * Math.fround(inputScale))));
+    this.constants[`${name}.bs`] = fromNumbers('float32', [outputs], mapNumbers(toNumbers(scales), (s) => Math.fround(s * Math.fround(inputScale))));
     this.constants[`${name}.bz`] = fromNumbers('int32', [outputs], new Float64Array(outputs));
     this.nodes.push(
       node('DequantizeLinear', [`${name}.w`, `${name}.s`, `${name}.z`], [`${name}.wd`], { axis }),
