@@ -56,7 +56,8 @@ function isOurPackage(path: string): boolean {
   return typeof manifest === 'object' && manifest !== null && 'name' in manifest && manifest.name === 'sterna';
 }
 
-function requireFirst(paths: readonly string[]): Addon {
+/** The first of `paths` that is there and loads. @throws KernelError E_NATIVE_MISSING */
+export function requireFirst(paths: readonly string[]): Addon {
   const require = createRequire(import.meta.url);
   const failures: string[] = [];
   let cause: unknown;
