@@ -21,7 +21,7 @@ export async function writeOutputFile(path: string, bytes: Uint8Array): Promise<
     await writeFile(temporary, bytes);
     await rename(temporary, path);
   } catch (cause) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => undefined); // the write failed; why is what matters
     throw new DeployError('E_OUTPUT', `${path} cannot be written: ${reason(cause)}`, { cause, details: { path } });
   }
 }

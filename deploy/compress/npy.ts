@@ -43,7 +43,7 @@ export function parseNpy(bytes: Uint8Array, name: string): Tensor {
   if (shape === undefined) return refuse('its header has no shape');
   const dims = shape.split(',').map((dim) => dim.trim()).filter((dim) => dim !== '').map(Number);
   const count = dims.reduce((product, dim) => product * dim, 1);
-  const data = bytes.slice(start + length);
+  const data = new Uint8Array(bytes.subarray(start + length)); // a copy: the elements must be aligned, and a Buffer is a view of a pool
   if (data.length !== count * element.bytes) return refuse(`expected ${count * element.bytes} bytes for shape [${dims.join(', ')}] but received ${data.length}`);
   return { type: element.type, dims, data: typedArray(element.type, data.buffer) };
 }

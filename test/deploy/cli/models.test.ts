@@ -1,0 +1,164 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { percentile } from '../../../deploy/compress/bench.js';
+import { sumByOp } from '../../../deploy/cli/commands/bench.js';
+import { modelBytes } from '../../runtime/support/models.js';
+import { oracleMissing } from '../../runtime/support/oracle.js';
+import { residualNet } from '../../runtime/quantise/networks.js';
+import { captureCli } from './capture.js';
+
+let folder = '';
+let float = '';
+let int8 = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sterna-cli-'));
+  float = join(folder, 'float.onnx');
+  int8 = join(folder, 'out', 'int8.onnx');
+  await writeFile(float, modelBytes({ ...residualNet(), outputs: ['logits'] }));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function json(argv: string[]): Promise<Record<string, unknown>> {
+  const { code, out, err } = await captureCli([...argv, '--json']);
+  expect(code, out + err).toBe(0);
+  expect(out.trim().split('\n')).toHaveLength(1);
+  return JSON.parse(out) as Record<string, unknown>;
+}
+
+describe('sterna compress', () => {
+  it('writes the model and reports every layer', async () => {
+    const report = await json(['compress', float, '-o', int8, '--format', 'int8', '--calibrate', 'random:8', '--engine', 'native']);
+    expect(report).toMatchObject({ input_bytes: (await readFile(float)).length, output_bytes: (await readFile(int8)).length, method: 'minmax', calibration_samples: 8 });
+    expect(report['output_cosine']).toBeGreaterThan(0.999);
+    const layers = report['layers'] as Record<string, unknown>[];
+    expect(layers[0]).toEqual({ name: 'c1', op: 'Conv+PRelu', sqnr_db: expect.any(Number) as number, format: 'int8' });
+  });
+
+  it('prints a table, and warnings on stderr', async () => {
+    const { code, out, err } = await captureCli(['compress', float, '-o', int8, '--calibrate', 'random:4', '--method', 'mse', '--engine', 'native']);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/layer +op +format +SQNR dB/);
+    expect(out).toMatch(/c1 +Conv\+PRelu +int8 +\d\d\.\d/);
+    expect(out).toContain('calibrated on 4 samples (mse)');
+  });
+
+  it.each([
+    ['a calibration folder that is not there', (): string[] => ['compress', float, '-o', int8, '--calibrate', join(folder, 'nowhere')], 3, 'E_FILE'],
+    ['a model that is none', (): string[] => ['compress', join(folder, 'junk.onnx'), '-o', int8, '--calibrate', 'random:1'], 3, 'E_MODEL_MALFORMED'],
+    ['no samples', (): string[] => ['compress', float, '-o', int8, '--calibrate', 'random:0'], 3, 'E_QUANTIZE'],
+    ['a result that cannot be written', (): string[] => ['compress', float, '-o', join(float, 'x.onnx'), '--calibrate', 'random:1', '--engine', 'native'], 1, 'E_OUTPUT'],
+    ['an unknown method', (): string[] => ['compress', float, '-o', int8, '--calibrate', 'random:1', '--method', 'guess'], 2, 'E_USAGE'],
+  ])('fails on %s', async (_, argv, code, error) => {
+    await writeFile(join(folder, 'junk.onnx'), 'junk');
+    const result = await captureCli([...argv(), '--json']);
+    expect(result.code).toBe(code);
+    expect(JSON.parse(result.out)).toMatchObject({ error: { code: error } });
+  });
+
+  it('leaves nothing half-written behind', () => {
+    expect(existsSync(`${int8}.${process.pid}.part`)).toBe(false);
+  });
+});
+
+describe('sterna inspect', () => {
+  it('tells layers, kernels and memory of both formats', async () => {
+    const before = await json(['inspect', float]);
+    const after = await json(['inspect', int8]);
+    const formats = (report: Record<string, unknown>) => new Set((report['layers'] as { format: string }[]).map(({ format }) => format));
+    expect(formats(before).has('int8')).toBe(false);
+    expect(formats(after).has('int8')).toBe(true);
+    expect(after).toMatchObject({ kind: 'model', inputs: [{ name: 'x', type: 'float32', dims: [1, 3, 8, 8] }], outputs: [{ name: 'logits' }], isa: expect.any(String) as string });
+    // 3x3x3x8 + 3x3x8 + 8x8 + 8x8 products for each of 64 pixels, and 8 x 5.
+    expect(before['macs']).toBe(64 * (216 + 72 + 64 + 64) + 40);
+    expect(after['macs']).toBe(before['macs']);
+    expect(after['arena_bytes']).toBeLessThan(Number(before['arena_bytes']));
+    for (const layer of after['layers'] as { kernel: string }[]) expect(layer.kernel).not.toBe('');
+  });
+
+  it('prints a table', async () => {
+    const { code, out } = await captureCli(['inspect', int8]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/layer +op +format +kernel +input +output +MACs +parameters/);
+  });
+
+  it('takes a broken package for a package', async () => {
+    await writeFile(join(folder, 'broken.sterna'), 'not a tar');
+    expect(JSON.parse((await captureCli(['inspect', join(folder, 'broken.sterna'), '--json'])).out)).toMatchObject({ error: { code: 'E_PACKAGE' } });
+  });
+});
+
+describe('sterna bench', () => {
+  it('times native alone, and layer by layer', async () => {
+    const report = await json(['bench', int8, '--engine', 'native', '--runs', '3', '--profile']);
+    expect(report).toMatchObject({ model: int8, threads: 1, speedup_p50: null, speedup_min: null });
+    expect(Object.keys(report)).toEqual(expect.arrayContaining(['model', 'threads', 'cpu', 'isa', 'engines']));
+    const { native } = report['engines'] as Record<string, Record<string, number>>;
+    expect(Object.keys(native ?? {})).toEqual(['min_ms', 'p50_ms', 'p99_ms', 'load_ms', 'arena_bytes']);
+    expect(native?.['min_ms']).toBeGreaterThan(0);
+    expect(native?.['p50_ms']).toBeGreaterThanOrEqual(native?.['min_ms'] ?? NaN);
+    expect((report['profile'] as unknown[]).length).toBeGreaterThan(0);
+  });
+
+  it('sets instruction sets against each other', async () => {
+    const report = await json(['bench', int8, '--engine', 'native', '--runs', '2', '--isa', 'ref,ref']);
+    expect(Object.keys(report['engines'] as object)).toEqual(['native:ref']);
+    expect(report['isa']).toBe('ref,ref');
+  });
+
+  it('refuses an instruction set that this machine lacks', async () => {
+    const other = process.arch === 'arm64' ? 'avx2' : 'neon';
+    const { code, out } = await captureCli(['bench', int8, '--engine', 'native', '--runs', '1', '--isa', other, '--json']);
+    expect(code).toBe(4);
+    expect(JSON.parse(out)).toMatchObject({ error: { code: 'E_ISA' } });
+  });
+});
+
+describe.skipIf(oracleMissing !== undefined)(`sterna bench and compare against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
+  it('benches both and divides', async () => {
+    const report = await json(['bench', int8, '--runs', '3']);
+    const { native, onnxruntime } = report['engines'] as Record<string, Record<string, number>>;
+    expect(onnxruntime?.['arena_bytes']).toBeNull();
+    expect(report['speedup_p50']).toBeCloseTo((onnxruntime?.['p50_ms'] ?? NaN) / (native?.['p50_ms'] ?? NaN), 9);
+  });
+
+  it('compares a quantized model in steps', async () => {
+    const report = await json(['compare', int8, '--engine', 'native', '--against', 'onnxruntime', '--inputs', 'random:6']);
+    expect(report).toMatchObject({ cases: 6, outputs: [{ name: 'logits', max_abs: expect.any(Number) as number, cosine: expect.any(Number) as number }] });
+    const [output] = report['outputs'] as Record<string, number>[];
+    expect(output?.['max_steps']).toBeLessThanOrEqual(1);
+    expect(output?.['share_within_1_step']).toBe(1);
+  });
+
+  it('compares float32 without steps', async () => {
+    const report = await json(['compare', float, '--inputs', 'random:2']);
+    expect(report['outputs']).toMatchObject([{ max_steps: null, share_within_1_step: null }]);
+    const [output] = report['outputs'] as Record<string, number>[];
+    expect(output?.['max_abs']).toBeLessThan(1e-4 * (output?.['range'] ?? 0));
+  });
+
+  it('compares with another model', async () => {
+    const { code, out } = await captureCli(['compare', int8, '--reference', float, '--inputs', 'random:2']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/output +max abs +range +max steps +within 1 step +cosine/);
+    expect(out).toContain('2 cases');
+  });
+});
+
+describe('percentile', () => {
+  it.each([[[5], 99, 5], [[1, 2, 3, 4], 50, 2], [[1, 2, 3, 4], 99, 4], [[1, 2, 3, 4], 0, 1]])('of %j at %d is %d', (values, percent, expected) => {
+    expect(percentile(values, percent)).toBe(expected);
+  });
+});
+
+describe('sumByOp', () => {
+  it('adds layers of one operator and kernel, the slowest first', () => {
+    const layer = (op: string, ms: number) => ({ name: 'n', op, kernel: 'k', ms, macs: 10 });
+    expect(sumByOp([layer('A', 1), layer('B', 5), layer('A', 2)])).toEqual([
+      { op: 'B', kernel: 'k', layers: 1, ms: 5, macs: 10 },
+      { op: 'A', kernel: 'k', layers: 2, ms: 3, macs: 20 },
+    ]);
+  });
+});
