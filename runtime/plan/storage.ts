@@ -88,7 +88,8 @@ class StoragePlanner {
   /** Whether a group's pixels may be without gaps: feature maps of bytes that a kernel slides over want theirs aligned. */
   private mayBeDense(group: Group): boolean {
     return group.members.every((value) => {
-      if (!isByte(typeOf(this.graph, value).dtype) || lastDim(this.shape(value)) % bytePixelAlignment === 0) return true;
+      const last = lastDim(this.shape(value));
+      if (!isByte(typeOf(this.graph, value).dtype) || last % bytePixelAlignment === 0 || last <= denseImageChannels) return true;
       return !this.graph.nodes.some((node) => ['ConvQ8', 'PoolQ8', 'ResizeQ8'].includes(node.op) && node.inputs[0] === value);
     });
   }
@@ -152,6 +153,7 @@ class StoragePlanner {
   private placeParts(node: Node): void {
     const whole = node.outputs[0] ?? '';
     const axis = intAttribute(node, 'axis', 0);
+    this.closeGaps(node, axis);
     const placed = new Set<number>();
     const seen = new Set<string>();
     let start = 0;
@@ -165,6 +167,14 @@ class StoragePlanner {
     });
     this.inPlace.set(node, placed);
     if (placed.size === node.inputs.length) this.elided.add(node);
+  }
+
+  /** A concatenation of rows that come without gaps has none either, if nobody needs them. */
+  private closeGaps(node: Node, axis: number): void {
+    const whole = this.group(node.outputs[0] ?? '');
+    const rows = axis < this.shape(node.outputs[0] ?? '').length - 1;
+    const gapless = node.inputs.some((part) => this.group(part)?.dense === true);
+    if (whole !== undefined && rows && gapless && whole.parent === undefined && whole.children.length === 0 && this.mayBeDense(whole)) whole.dense = true;
   }
 
   private placeSlice(node: Node): void {
