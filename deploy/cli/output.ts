@@ -47,6 +47,16 @@ export interface Report {
   text: string;
 }
 
+/** Ends a command with an exit code of its own; whoever throws it has said everything already. */
+export class Exit extends Error {
+  readonly code: number;
+
+  constructor(code: number) {
+    super(`exit code ${code}`);
+    this.code = code;
+  }
+}
+
 const wantsJson = (command: Command): boolean => command.optsWithGlobals<{ json?: boolean }>().json === true;
 
 function write(command: Command, stream: 'writeOut' | 'writeErr', line: string): void {
@@ -84,6 +94,7 @@ function toSternaError(error: unknown): SternaError {
 export function reportFailure(program: Command, thrown: unknown, json: boolean): number {
   // commander ends --help and --version, which it has printed, by throwing too.
   if (thrown instanceof CommanderError && thrown.exitCode === 0) return exitCodes.ok;
+  if (thrown instanceof Exit) return thrown.code;
   const error = toSternaError(thrown);
   if (json) {
     write(program, 'writeOut', JSON.stringify({ error: { code: error.code, message: error.message, details: error.details } }));

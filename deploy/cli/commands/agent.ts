@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { Exit } from '../output.js';
 
 export function register(program: Command): void {
   program
@@ -8,6 +9,7 @@ export function register(program: Command): void {
     .option('--config <file>', 'sterna.yaml; without one, defaults and environment')
     .action(async ({ config }: { config?: string }) => {
       const { runDaemon } = await import('../../../agent/main.js');
-      process.exitCode = await runDaemon(config === undefined ? [] : ['--config', config]);
+      const code = await runDaemon(config === undefined ? [] : ['--config', config]);
+      if (code !== 0) throw new Exit(code);
     });
 }

@@ -69,9 +69,11 @@ async function publish(self: Command, path: string, options: PublishOptions): Pr
       if (!options.wait) return { device, generation, state: 'asked', error: null };
       return resultOf(generation, await publisher.outcome(device, held.digest, generation, { timeoutMs: options.timeout * 1000, signal: stop.signal }));
     }));
-    if (results.some(({ error }) => error !== null)) process.exitCode = 1;
+    const json = { name: held.name, version: held.version, sha256: held.digest, bytes: held.bytes.byteLength, devices: results, sent: { ...publisher.stats } };
+    const refused = results.filter(({ error }) => error !== null);
+    if (refused.length > 0) throw new DeployError('E_DEVICE_REJECTED', refused.map(resultText).join('; '), { details: json });
     return {
-      json: { name: held.name, version: held.version, sha256: held.digest, bytes: held.bytes.byteLength, devices: results, sent: publisher.stats },
+      json,
       text: [`${held.name} ${held.version}, ${formatBytes(held.bytes.byteLength)}, ${held.digest}`, ...results.map(resultText)].join('\n'),
     };
   } finally {

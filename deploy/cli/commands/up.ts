@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .action(async ({ port, once, input, engine, state }: UpCommandOptions, self: Command) => {
       const stop = new AbortController();
       // The second Ctrl-C does not wait.
-      const interrupt = (): void => { if (stop.signal.aborted) process.exit(130); else stop.abort(new Interrupted()); };
+      const interrupt = (): void => { if (stop.signal.aborted) process.exit(130); else stop.abort(); };
       process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
       try {
         const summary = await runUp({
@@ -37,12 +37,11 @@ export function register(program: Command): void {
         if (summary !== null) emit(self, { json: { ...summary }, text: summaryText(summary) });
         else log(self, 'stopped');
       } catch (error) {
-        if (!(error instanceof Interrupted)) throw error;
+        // Whatever a step said when it was interrupted: that is what was asked for.
+        if (!stop.signal.aborted) throw error;
         log(self, 'stopped');
       } finally {
         process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
       }
     });
 }
-
-class Interrupted extends Error {}

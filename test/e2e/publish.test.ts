@@ -1,0 +1,71 @@
+/** `sterna publish` against a real daemon with tiny models. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { parseConfig, startAgent } from '../../agent/main.js';
+import { EmbeddedBroker } from '../../deploy/broker/broker.js';
+import { runCli } from '../../deploy/cli/program.js';
+import { buildFacePackage } from '../../deploy/package/face-package.js';
+import { quietLog, temporaryFolder } from '../agent/support/tools.js';
+import { tinyModels } from '../deploy/package/tiny-models.js';
+
+let bytes: Uint8Array;
+/** The same models with a budget that no device keeps. */
+let impossible: Uint8Array;
+beforeAll(async () => {
+  ({ bytes } = await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0' }));
+  ({ bytes: impossible } = await buildFacePackage(tinyModels(), { name: 'faces', version: '2.0.0', releaseCounter: 1, budget: { ram_bytes: 1 } }));
+}, 60_000);
+
+async function sterna(...args: string[]): Promise<{ code: number; json: unknown; log: string }> {
+  let [out, log] = ['', ''];
+  const code = await runCli(args, { out: (text) => { out += text; }, err: (text) => { log += text; } });
+  return { code, json: out === '' ? null : JSON.parse(out), log };
+}
+
+async function fleet(): Promise<{ url: string; path: string; bad: string }> {
+  const broker = new EmbeddedBroker();
+  await broker.start();
+  onTestFinished(() => broker.stop());
+  const folder = temporaryFolder();
+  const agent = await startAgent(parseConfig({ device_id: 'door-1', fleet: 'demo', state_dir: join(folder, 'state'), broker: { url: broker.url }, api: { port: 0 } }), { log: quietLog, env: {} });
+  onTestFinished(() => agent.stop());
+  const [path, bad] = [join(folder, 'faces.sterna'), join(folder, 'bad.sterna')];
+  writeFileSync(path, bytes);
+  writeFileSync(bad, impossible);
+  return { url: broker.url, path, bad };
+}
+
+describe('sterna publish', () => {
+  it('serves a device until it has committed, finds the devices of a fleet, and states without waiting', async () => {
+    const { url, path } = await fleet();
+    const one = await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--wait', '--timeout', '60', '--json');
+    expect(one).toMatchObject({ code: 0, json: { name: 'faces', version: '1.0.0', bytes: bytes.length, devices: [{ device: 'door-1', state: 'committed', error: null }], sent: { malformedPayloads: 0 } } });
+    expect(one.log).toMatch(/door-1: asked to run faces 1\.0\.0/);
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--all', '--wait', '--timeout', '60', '--json')).toMatchObject({ code: 0, json: { devices: [{ device: 'door-1', state: 'committed' }] } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'other', '--json')).toMatchObject({ code: 0, json: { devices: [{ device: 'other', state: 'asked' }] } });
+  }, 120_000);
+
+  it('exits with 1 and the code of the device that refuses the package', async () => {
+    const { url, bad } = await fleet();
+    const result = await sterna('publish', bad, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--wait', '--timeout', '60', '--json');
+    expect(result).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_REJECTED', message: expect.stringContaining('E_OTA_GATE_MEMORY') as string, details: { devices: [{ state: 'rejected' }] } } } });
+  }, 120_000);
+
+  it('says what is wrong with the command line, the package, the broker, the fleet', async () => {
+    const { url, path } = await fleet();
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--json')).toMatchObject({ code: 2, json: { error: { code: 'E_USAGE' } } });
+    expect(await sterna('publish', `${path}.not`, '--broker', url, '--fleet', 'demo', '--all', '--json')).toMatchObject({ code: 3, json: { error: { code: 'E_PACKAGE' } } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'nobody', '--all', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_PUBLISH' } } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'absent', '--wait', '--timeout', '1', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_TIMEOUT' } } });
+    expect(await sterna('publish', path, '--broker', 'mqtt://127.0.0.1:1', '--fleet', 'demo', '--all', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_BROKER_CONNECT' } } });
+  }, 120_000);
+});
+
+describe('sterna agent', () => {
+  it("ends with the daemon's own exit code", async () => {
+    const path = join(temporaryFolder(), 'sterna.yaml');
+    writeFileSync(path, 'broker: {url: carrier-pigeon}\n');
+    expect((await sterna('agent', '--config', path)).code).toBe(78);
+  });
+});
