@@ -1,4 +1,4 @@
-import type { Graph, Node } from '../../graph/graph.js';
+import type { Graph } from '../../graph/graph.js';
 import { unaryOf } from '../../ops/unary.js';
 import { unaryAttribute } from '../../ops/core.js';
 import { canonicalLinear } from '../canonical/linear.js';
@@ -38,6 +38,9 @@ const table: Readonly<Record<string, Canonical>> = {
   ...canonicalReduction,
 };
 
+/** ONNX operators that have a core form. */
+export const canonicalOperators: readonly string[] = Object.keys(table);
+
 /**
  * Rewrites the many forms of ONNX operators into the core operators (ops/core.ts), and spatial operators into their
  * channels-last form between transposes. Needs an inferred graph with folded constants; nodes that are core already, or that
@@ -47,8 +50,7 @@ const table: Readonly<Record<string, Canonical>> = {
 export function canonicalise(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
-    const current: Node | undefined = editor.has(node) ? node : undefined;
-    if (current !== undefined && Object.hasOwn(table, node.op)) table[node.op]?.(editor, current);
+    if (editor.has(node) && Object.hasOwn(table, node.op)) table[node.op]?.(editor, node);
   }
   return editor.finish();
 }

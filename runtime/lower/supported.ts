@@ -1,0 +1,23 @@
+import { canonicalOperators } from '../optimise/passes/canonicalise.js';
+import { binaryKinds, coreOps } from '../ops/core.js';
+import { quantizedOps } from '../ops/quantized.js';
+import { operatorNames } from '../ops/registry.js';
+import { loweredOperators } from './compile.js';
+
+export interface SupportedOperators {
+  /** ONNX operators that the engine computes while a model runs. */
+  readonly run: readonly string[];
+  /** ONNX operators that must be known when the model is compiled: shape arithmetic, masks, ranges. */
+  readonly folded: readonly string[];
+}
+
+/** Operators of ours, which ONNX has no name for. */
+const isOurs = (op: string): boolean => op.startsWith('Nhwc') || op === 'Silu' || Object.hasOwn(coreOps, op) || Object.hasOwn(quantizedOps, op);
+
+/** What ONNX models may consist of. README.md lists it, and a test keeps the list equal to this. */
+export function supportedOperators(): SupportedOperators {
+  const arithmetic = operatorNames.filter((op) => binaryKinds.some((kind) => kind === op.toLowerCase()));
+  const runs = new Set([...canonicalOperators, ...loweredOperators, ...arithmetic, 'BatchNormalization']);
+  const onnx = operatorNames.filter((op) => !isOurs(op));
+  return { run: onnx.filter((op) => runs.has(op)), folded: onnx.filter((op) => !runs.has(op)) };
+}
