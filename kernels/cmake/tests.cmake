@@ -16,6 +16,10 @@ foreach(source ${STERNA_BENCH_SOURCES})
   target_link_libraries(${name} PRIVATE sterna_core)
 endforeach()
 
+# Runs a serialized program without Node: tools/run_program.cpp.
+add_executable(sterna_run_program tools/run_program.cpp)
+target_link_libraries(sterna_run_program PRIVATE sterna_core)
+
 # Each ISA object exports exactly its declared symbols (rule K4).
 foreach(isa ${STERNA_BUILT_ISAS})
   add_test(NAME isa_symbols_${isa}

@@ -8,7 +8,7 @@
 #pragma once
 #include <arm_neon.h>
 
-#include "../arm/requant_neon.h"
+#include "../arm/tile_neon.h"
 
 namespace sterna {
 
@@ -50,9 +50,9 @@ static inline const int8_t* PixelDw(const DwConvQ8Args* args, const uint8_t* row
   return reinterpret_cast<const int8_t*>(outside ? args->zero_pixel : row + static_cast<size_t>(x) * args->x_stride);
 }
 
-// Requantizes and stores channels [c, c + 16) of output pixel j.
-static inline __attribute__((always_inline)) void FinishDw(const DwConvQ8Args* args, const RequantNeon& requant, const int32x4_t acc[4], size_t j, size_t c) {
-  StoreBytesNeon(args->y + j * args->y_stride + c, RequantizeNeon(requant, acc, j, c), args->channels - c);
+// Where channels [c, c + 16) of output pixel j go.
+static inline __attribute__((always_inline)) TargetNeon TargetDw(const DwConvQ8Args* args, size_t j, size_t c) {
+  return {args->y + j * args->y_stride + c, args->y_stride, j, c, args->channels - c};
 }
 
 // All channels of output pixel j. `taps`: room for kernel_h * kernel_w pointers; w: as PackTapsDw lays them out.
@@ -65,19 +65,19 @@ static inline void GeneralPixelDw(const DwConvQ8Args* args, const RequantNeon& r
   }
   const int32_t* bias = static_cast<const int32_t*>(args->packed);
   for (size_t c = 0; c < args->channels; c += kBlockDw) {
-    int32x4_t acc[4];
-    for (int i = 0; i < 4; ++i) acc[i] = vld1q_s32(bias + c + 4 * i);
+    int32x4_t acc[1][4];
+    for (int i = 0; i < 4; ++i) acc[0][i] = vld1q_s32(bias + c + 4 * i);
     for (t = 0; t + 2 <= count; t += 2, w += 2 * kBlockDw) {
       const int8x16_t x0 = vld1q_s8(taps[t] + c), x1 = vld1q_s8(taps[t + 1] + c), w0 = vld1q_s8(w), w1 = vld1q_s8(w + kBlockDw);
-      AddWideDw(acc, vmlal_s8(vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vget_low_s8(x1), vget_low_s8(w1)),
+      AddWideDw(acc[0], vmlal_s8(vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vget_low_s8(x1), vget_low_s8(w1)),
                 vmlal_high_s8(vmull_high_s8(x0, w0), x1, w1));
     }
     if (t < count) {
       const int8x16_t x0 = vld1q_s8(taps[t] + c), w0 = vld1q_s8(w);
-      AddWideDw(acc, vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vmull_high_s8(x0, w0));
+      AddWideDw(acc[0], vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vmull_high_s8(x0, w0));
       w += kBlockDw;
     }
-    FinishDw(args, requant, acc, j, c);
+    FinishRowsNeon<1>(requant, acc, TargetDw(args, j, c), FinishOf(args->requant, args->channels - c, 16));
   }
 }
 

@@ -47,56 +47,66 @@ inline __attribute__((always_inline)) void Multiply3x3(int32x4_t (&acc)[P][4], c
   }
 }
 
-struct Row3x3 {
-  const DwConvQ8Args* args;
-  const RequantNeon* requant;
-  size_t begin, end;  // output pixels whose taps are all inside
+// Output pixels whose taps are all inside the image, for 3x3 of stride 1 or 2; none for other kernels.
+struct Interior {
+  size_t begin, end;
 };
 
-template <int P, int S>
-inline __attribute__((always_inline)) void Pixels3x3(const Row3x3& row, size_t c, size_t j, const int8x16_t (&w)[9]) {
-  const DwConvQ8Args* args = row.args;
-  const size_t offset = (j * S - static_cast<size_t>(args->pad_left)) * args->x_stride + c;
+Interior InteriorOf(const DwConvQ8Args* args) {
+  const bool fits = args->kernel_h == 3 && args->kernel_w == 3 && args->dilation_w == 1 && args->stride_w <= 2 && args->pad_left >= 0;
+  const size_t pad = static_cast<size_t>(args->pad_left), stride = args->stride_w;
+  if (!fits || args->x_width + pad < 3) return {0, 0};
+  const size_t begin = (pad + stride - 1) / stride, end = (args->x_width + pad - 3) / stride + 1;
+  if (begin >= args->y_width || begin >= end) return {0, 0};
+  return {begin, end < args->y_width ? end : args->y_width};
+}
+
+// Where a block of 16 channels is along the row.
+struct Cursor {
   const int8_t* x[3];
-  for (int kh = 0; kh < 3; ++kh) x[kh] = reinterpret_cast<const int8_t*>(args->rows[kh]) + offset;
-  const int32_t* bias = static_cast<const int32_t*>(args->packed) + c;
+  size_t x_stride;
+  const int32_t* bias;
+  TargetNeon to;
+  FinishNeon finish;
+};
+
+// The next P output pixels.
+template <int P, int S>
+inline __attribute__((always_inline)) void Pixels3x3(const RequantNeon& requant, const int8x16_t (&w)[9], Cursor* at) {
   int32x4_t acc[P][4];
   for (int p = 0; p < P; ++p) {
-    for (int i = 0; i < 4; ++i) acc[p][i] = vld1q_s32(bias + 4 * i);
+    for (int i = 0; i < 4; ++i) acc[p][i] = vld1q_s32(at->bias + 4 * i);
   }
-  Multiply3x3<P, S>(acc, x, args->x_stride, w);
-  for (size_t p = 0; p < P; ++p) FinishDw(args, *row.requant, acc[p], j + p, c);
+  Multiply3x3<P, S>(acc, at->x, at->x_stride, w);
+  FinishRowsNeon<P>(requant, acc, at->to, at->finish);
+  for (const int8_t*& x : at->x) x += P * S * at->x_stride;
+  at->to.y += P * at->to.y_stride;
+  at->to.row += P;
 }
 
 template <int S>
-void Interior3x3(const Row3x3& row, const int8_t* weights) {
-  for (size_t c = 0; c < row.args->channels; c += kBlockDw, weights += 9 * kBlockDw) {
+void Interior3x3(const DwConvQ8Args* args, const RequantNeon& requant, const Interior& interior, const int8_t* weights) {
+  const size_t first = (interior.begin * S - static_cast<size_t>(args->pad_left)) * args->x_stride;
+  for (size_t c = 0; c < args->channels; c += kBlockDw, weights += 9 * kBlockDw) {
     int8x16_t w[9];
     for (int t = 0; t < 9; ++t) w[t] = vld1q_s8(weights + static_cast<size_t>(t) * kBlockDw);
-    size_t j = row.begin;
-    for (; j + 2 <= row.end; j += 2) Pixels3x3<2, S>(row, c, j, w);
-    if (j < row.end) Pixels3x3<1, S>(row, c, j, w);
+    const auto row = [&](int kh) { return reinterpret_cast<const int8_t*>(args->rows[kh]) + first + c; };
+    Cursor at{{row(0), row(1), row(2)}, args->x_stride, static_cast<const int32_t*>(args->packed) + c, TargetDw(args, interior.begin, c),
+              FinishOf(args->requant, args->channels - c, 16)};
+    size_t count = interior.end - interior.begin;
+    for (; count >= 2; count -= 2) Pixels3x3<2, S>(requant, w, &at);
+    if (count > 0) Pixels3x3<1, S>(requant, w, &at);
   }
-}
-
-// The output pixels that need no pointers: empty for kernels other than 3x3 of stride 1 or 2.
-Row3x3 InteriorDw(const DwConvQ8Args* args, const RequantNeon* requant) {
-  const bool fits = args->kernel_h == 3 && args->kernel_w == 3 && args->dilation_w == 1 && args->stride_w <= 2 && args->pad_left >= 0;
-  const size_t pad = static_cast<size_t>(args->pad_left), stride = args->stride_w;
-  if (!fits || args->x_width + pad < 3) return {args, requant, 0, 0};
-  const size_t begin = (pad + stride - 1) / stride, end = (args->x_width + pad - 3) / stride + 1;
-  if (begin >= args->y_width || begin >= end) return {args, requant, 0, 0};
-  return {args, requant, begin, end < args->y_width ? end : args->y_width};
 }
 
 void Run(const DwConvQ8Args* args) {
   const RequantNeon requant = MakeRequantNeon(args->requant);
   const int8_t* w = static_cast<const int8_t*>(args->packed) + BiasBytesDw(args->channels);
   const int8_t** taps = static_cast<const int8_t**>(args->scratch);
-  const Row3x3 row = InteriorDw(args, &requant);
-  for (size_t j = 0; j < row.begin; ++j) GeneralPixelDw(args, requant, w, j, taps);
-  if (row.begin < row.end) args->stride_w == 1 ? Interior3x3<1>(row, w) : Interior3x3<2>(row, w);
-  for (size_t j = row.end; j < args->y_width; ++j) GeneralPixelDw(args, requant, w, j, taps);
+  const Interior interior = InteriorOf(args);
+  for (size_t j = 0; j < interior.begin; ++j) GeneralPixelDw(args, requant, w, j, taps);
+  if (interior.begin < interior.end) args->stride_w == 1 ? Interior3x3<1>(args, requant, interior, w) : Interior3x3<2>(args, requant, interior, w);
+  for (size_t j = interior.end; j < args->y_width; ++j) GeneralPixelDw(args, requant, w, j, taps);
 }
 
 }  // namespace

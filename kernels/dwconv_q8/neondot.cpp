@@ -54,81 +54,118 @@ struct Column {
   int8x16_t v[4];
 };
 
-// The three rows at channel c; `x`: the column's index, which may lie outside the image.
-inline __attribute__((always_inline)) Column LoadColumn(const DwConvQ8Args* args, int64_t x, size_t c) {
-  const bool outside = x < 0 || x >= static_cast<int64_t>(args->x_width);
-  const size_t offset = static_cast<size_t>(x) * args->x_stride;
-  int8x16_t r[3];
-  for (int kh = 0; kh < 3; ++kh) r[kh] = vld1q_s8(reinterpret_cast<const int8_t*>(outside ? args->zero_pixel : args->rows[kh] + offset) + c);
-  const int16x8_t top0 = vreinterpretq_s16_s8(vzip1q_s8(r[0], r[1])), top1 = vreinterpretq_s16_s8(vzip2q_s8(r[0], r[1]));
-  const int16x8_t end0 = vreinterpretq_s16_s8(vzip1q_s8(r[2], r[2])), end1 = vreinterpretq_s16_s8(vzip2q_s8(r[2], r[2]));
+// Walks along the three rows, at one block of channels. Outside the image it reads zero_pixel.
+struct Columns {
+  const int8_t *row0, *row1, *row2, *zero;
+  size_t x, x_width;       // x counts from -pad_left, modulo 2^64: outside is x >= x_width on either side
+  size_t offset, x_stride;  // offset = x * x_stride, modulo 2^64
+};
+
+inline Columns MakeColumns(const DwConvQ8Args* args, size_t c) {
+  const auto at = [c](const uint8_t* p) { return reinterpret_cast<const int8_t*>(p + c); };
+  const size_t x = size_t{0} - static_cast<size_t>(static_cast<int64_t>(args->pad_left));
+  return {at(args->rows[0]), at(args->rows[1]), at(args->rows[2]), at(args->zero_pixel), x, args->x_width, x * args->x_stride, args->x_stride};
+}
+
+inline __attribute__((always_inline)) Column ReadColumn(const Columns& from) {
+  int8x16_t r0, r1, r2;
+  if (__builtin_expect(from.x < from.x_width, 1)) {
+    r0 = vld1q_s8(from.row0 + from.offset), r1 = vld1q_s8(from.row1 + from.offset), r2 = vld1q_s8(from.row2 + from.offset);
+  } else {
+    r0 = r1 = r2 = vld1q_s8(from.zero);
+  }
+  const int16x8_t top0 = vreinterpretq_s16_s8(vzip1q_s8(r0, r1)), top1 = vreinterpretq_s16_s8(vzip2q_s8(r0, r1));
+  const int16x8_t end0 = vreinterpretq_s16_s8(vzip1q_s8(r2, r2)), end1 = vreinterpretq_s16_s8(vzip2q_s8(r2, r2));
   return {{vreinterpretq_s8_s16(vzip1q_s16(top0, end0)), vreinterpretq_s8_s16(vzip2q_s16(top0, end0)),
            vreinterpretq_s8_s16(vzip1q_s16(top1, end1)), vreinterpretq_s8_s16(vzip2q_s16(top1, end1))}};
 }
 
-inline __attribute__((always_inline)) void LoadBias(const DwConvQ8Args* args, size_t c, int32x4_t (&acc)[4]) {
-  for (int i = 0; i < 4; ++i) acc[i] = vld1q_s32(static_cast<const int32_t*>(args->packed) + c + 4 * i);
+inline __attribute__((always_inline)) void Move(Columns* columns, size_t by) {
+  columns->x += by;
+  columns->offset += by * columns->x_stride;
 }
 
-inline __attribute__((always_inline)) void MultiplyColumn(int32x4_t (&acc)[4], const Column& x, const int8x16_t (&tap)[4]) {
-  for (int i = 0; i < 4; ++i) acc[i] = vdotq_s32(acc[i], x.v[i], tap[i]);
+inline __attribute__((always_inline)) void MultiplyColumn(int32x4_t (&acc)[1][4], const Column& x, const int8x16_t (&tap)[4]) {
+  for (int i = 0; i < 4; ++i) acc[0][i] = vdotq_s32(acc[0][i], x.v[i], tap[i]);
 }
 
-// What does not change along a row, for one block of channels.
+// What does not change along a row, for one block of 16 channels; `to` moves.
 struct Block {
-  const DwConvQ8Args* args;
   const RequantNeon* requant;
-  size_t c;
+  const int32_t* bias;
+  TargetNeon to;
+  FinishNeon finish;
 };
 
-// Stride 1. Input column t (counted from the first pixel's left tap) is tap 2 of pixel t - 2, tap 1 of t - 1 and tap 0 of t.
-inline __attribute__((always_inline)) bool StepStride1(const Block& block, const Weights& w, size_t t, int32x4_t (&oldest)[4], int32x4_t (&middle)[4],
-                                                       int32x4_t (&newest)[4]) {
-  const Column x = LoadColumn(block.args, static_cast<int64_t>(t) - block.args->pad_left, block.c);
-  LoadBias(block.args, block.c, newest);
+inline __attribute__((always_inline)) void LoadBias(const Block& block, int32x4_t (&acc)[1][4]) {
+  for (int i = 0; i < 4; ++i) acc[0][i] = vld1q_s32(block.bias + 4 * i);
+}
+
+inline __attribute__((always_inline)) void Finish(Block* block, const int32x4_t (&acc)[1][4]) {
+  FinishRowsNeon<1>(*block->requant, acc, block->to, block->finish);
+  block->to.y += block->to.y_stride;
+  ++block->to.row;
+}
+
+// Stride 1. An input column is tap 2 of the oldest of three pixels, tap 1 of the middle one and tap 0 of the newest.
+inline __attribute__((always_inline)) void StepStride1(Columns* columns, const Block& block, const Weights& w, int32x4_t (&oldest)[1][4],
+                                                       int32x4_t (&middle)[1][4], int32x4_t (&newest)[1][4]) {
+  const Column x = ReadColumn(*columns);
+  Move(columns, 1);
+  LoadBias(block, newest);
   MultiplyColumn(oldest, x, w.tap[2]);
   MultiplyColumn(middle, x, w.tap[1]);
   MultiplyColumn(newest, x, w.tap[0]);
-  if (t < 2) return true;
-  FinishDw(block.args, *block.requant, oldest, t - 2, block.c);
-  return t - 1 < block.args->y_width;
 }
 
-void RowStride1(const Block& block, const Weights& w) {
-  int32x4_t a[4], b[4], c[4];
-  LoadBias(block.args, block.c, a);
-  LoadBias(block.args, block.c, b);
-  for (size_t t = 0;; t += 3) {
-    if (!StepStride1(block, w, t, a, b, c)) return;
-    if (!StepStride1(block, w, t + 1, b, c, a)) return;
-    if (!StepStride1(block, w, t + 2, c, a, b)) return;
+void RowStride1(Columns columns, Block block, const Weights& w, size_t y_width) {
+  int32x4_t a[1][4], b[1][4], c[1][4];
+  LoadBias(block, a);
+  LoadBias(block, b);
+  // The first two columns finish nothing: whatever they add to the two pixels before the row is dropped.
+  StepStride1(&columns, block, w, a, b, c);
+  StepStride1(&columns, block, w, b, c, a);
+  for (size_t left = y_width;;) {
+    StepStride1(&columns, block, w, c, a, b);
+    Finish(&block, c);
+    if (--left == 0) return;
+    StepStride1(&columns, block, w, a, b, c);
+    Finish(&block, a);
+    if (--left == 0) return;
+    StepStride1(&columns, block, w, b, c, a);
+    Finish(&block, b);
+    if (--left == 0) return;
   }
 }
 
 // Stride 2: the right column of a pixel is the left one of the next.
-void RowStride2(const Block& block, const Weights& w) {
-  int64_t x = -static_cast<int64_t>(block.args->pad_left);
-  Column left = LoadColumn(block.args, x, block.c);
-  for (size_t j = 0; j < block.args->y_width; ++j, x += 2) {
-    int32x4_t acc[4];
-    LoadBias(block.args, block.c, acc);
+void RowStride2(Columns columns, Block block, const Weights& w, size_t y_width) {
+  Column left = ReadColumn(columns);
+  for (size_t j = 0; j < y_width; ++j) {
+    int32x4_t acc[1][4];
+    LoadBias(block, acc);
     MultiplyColumn(acc, left, w.tap[0]);
-    MultiplyColumn(acc, LoadColumn(block.args, x + 1, block.c), w.tap[1]);
-    left = LoadColumn(block.args, x + 2, block.c);
+    Move(&columns, 1);
+    MultiplyColumn(acc, ReadColumn(columns), w.tap[1]);
+    Move(&columns, 1);
+    left = ReadColumn(columns);
     MultiplyColumn(acc, left, w.tap[2]);
-    FinishDw(block.args, *block.requant, acc, j, block.c);
+    Finish(&block, acc);
   }
 }
 
 // Any stride and dilation.
-void RowStrided(const Block& block, const Weights& w) {
-  const int64_t dilation = static_cast<int64_t>(block.args->dilation_w);
-  for (size_t j = 0; j < block.args->y_width; ++j) {
-    const int64_t x = static_cast<int64_t>(j * block.args->stride_w) - block.args->pad_left;
-    int32x4_t acc[4];
-    LoadBias(block.args, block.c, acc);
-    for (int kw = 0; kw < 3; ++kw) MultiplyColumn(acc, LoadColumn(block.args, x + kw * dilation, block.c), w.tap[kw]);
-    FinishDw(block.args, *block.requant, acc, j, block.c);
+void RowStrided(Columns columns, Block block, const Weights& w, const DwConvQ8Args* args) {
+  for (size_t j = 0; j < args->y_width; ++j) {
+    Columns tap = columns;
+    int32x4_t acc[1][4];
+    LoadBias(block, acc);
+    for (int kw = 0; kw < 3; ++kw) {
+      MultiplyColumn(acc, ReadColumn(tap), w.tap[kw]);
+      Move(&tap, args->dilation_w);
+    }
+    Finish(&block, acc);
+    Move(&columns, args->stride_w);
   }
 }
 
@@ -136,13 +173,14 @@ void Row3x3(const DwConvQ8Args* args, const RequantNeon& requant, const int8_t* 
   for (size_t c = 0; c < args->channels; c += kBlockDw, packed += 3 * kColumnBytes) {
     Weights w;
     for (int i = 0; i < 12; ++i) w.tap[i / 4][i % 4] = vld1q_s8(packed + 16 * i);
-    const Block block{args, &requant, c};
+    const Columns columns = MakeColumns(args, c);
+    const Block block{&requant, static_cast<const int32_t*>(args->packed) + c, TargetDw(args, 0, c), FinishOf(args->requant, args->channels - c, 16)};
     if (args->dilation_w == 1 && args->stride_w == 1) {
-      RowStride1(block, w);
+      RowStride1(columns, block, w, args->y_width);
     } else if (args->dilation_w == 1 && args->stride_w == 2) {
-      RowStride2(block, w);
+      RowStride2(columns, block, w, args->y_width);
     } else {
-      RowStrided(block, w);
+      RowStrided(columns, block, w, args);
     }
   }
 }

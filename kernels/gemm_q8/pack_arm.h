@@ -1,7 +1,7 @@
-// The packed weights of gemm_q8/neon and gemm_q8/neondot: panels of 16 channels; the last one holds 8 when that is enough.
+// The packed weights of gemm_q8/neon and gemm_q8/neondot, in panels of 8, 16 or (neon) 24 or 32 channels; only the last is ever padded.
 //
 //   int32 bias[round_up(n, 8)]                                  bias[o] - a_zp * sum_k w[o][k], modulo 2^32
-//   panel 0: int8 [round_up(k, 4) / depth][channels][depth]     what one step of the inner loop reads is contiguous
+//   panel 0: int8 [round_up(k, 4) / 4][channels / 8][4 / depth][8 channels][depth]
 //   panel 1: ...
 //
 // `depth` consecutive k of a channel share a lane: 4 for sdot, 2 for smull with sadalp. Channels past n and depths past k are
@@ -12,12 +12,14 @@
 
 namespace sterna {
 
-constexpr size_t kPanelArm = 16;
-
 static inline size_t RoundUpArm(size_t v, size_t to) { return (v + to - 1) / to * to; }
 
-// Channels of the panel that starts at channel `first`, padding included.
-static inline size_t PanelWidthArm(size_t n, size_t first) { return n - first <= 8 ? 8 : kPanelArm; }
+// Channels of the panel that starts at channel `first`, padding included; `most`: 16 or 32. Narrow panels use the multipliers
+// less well, so 40 channels left are 24 and 16, not 32 and 8.
+static inline size_t PanelWidthArm(size_t n, size_t first, size_t most) {
+  const size_t left = RoundUpArm(n - first, 8);
+  return left < most ? left : most == 32 && left == 40 ? 24 : most;
+}
 
 // Where panel 0 starts: a multiple of 64 bytes.
 static inline size_t PanelsOffsetArm(size_t n) { return RoundUpArm(n * sizeof(int32_t), 64); }
@@ -34,14 +36,21 @@ static inline void PackBiasArm(size_t n, size_t k, const int8_t* w, const int32_
   }
 }
 
-static inline void PackPanelsArm(size_t n, size_t k, size_t depth, const int8_t* w, int8_t* out) {
+// 4 k from `p` on of the 8 channels from `unit` on.
+static inline void PackUnitArm(size_t n, size_t k, size_t depth, const int8_t* w, size_t unit, size_t p, int8_t* out) {
+  for (size_t q = p; q < p + 4; q += depth) {
+    for (size_t o = unit; o < unit + 8; ++o) {
+      for (size_t d = q; d < q + depth; ++d) *out++ = o < n && d < k ? w[o * k + d] : int8_t{0};
+    }
+  }
+}
+
+static inline void PackPanelsArm(size_t n, size_t k, size_t depth, size_t most, const int8_t* w, int8_t* out) {
   const size_t padded_k = RoundUpArm(k, 4);
-  for (size_t first = 0; first < n; first += kPanelArm) {
-    const size_t end = first + PanelWidthArm(n, first);
-    for (size_t p = 0; p < padded_k; p += depth) {
-      for (size_t o = first; o < end; ++o) {
-        for (size_t d = p; d < p + depth; ++d) *out++ = o < n && d < k ? w[o * k + d] : int8_t{0};
-      }
+  for (size_t first = 0, end = 0; first < n; first = end) {
+    end = first + PanelWidthArm(n, first, most);
+    for (size_t p = 0; p < padded_k; p += 4) {
+      for (size_t unit = first; unit < end; unit += 8, out += 32) PackUnitArm(n, k, depth, w, unit, p, out);
     }
   }
 }

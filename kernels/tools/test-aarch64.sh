@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Cross-builds the core for 64-bit Arm and runs its tests under qemu-user: as a Cortex-A72 (ARMv8.0: NEON, and no dot product, so the
+# ledger must say that neondot did not run) and as a Cortex-A76 (ARMv8.2: both). Emulation proves results, never speed.
+# Debian packages: g++-aarch64-linux-gnu qemu-user ninja-build.
+#
+# Usage: test-aarch64.sh [CPU ...]
+set -euo pipefail
+kernels=$(cd "$(dirname "$0")/.." && pwd)
+build=$kernels/../build/aarch64
+cpus=("$@")
+[[ ${#cpus[@]} -gt 0 ]] || cpus=(cortex-a72 cortex-a76)
+
+generator=()
+command -v ninja > /dev/null && generator=(-G Ninja)
+cmake -S "$kernels" -B "$build" "${generator[@]}" --toolchain "$kernels/cmake/aarch64.cmake" -DCMAKE_BUILD_TYPE=Release -DSTERNA_NODE=OFF > "$build.log" 2>&1 ||
+  { cat "$build.log" >&2; exit 1; }
+cmake --build "$build" -j "$(nproc)" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
+
+status=0
+for isa in neon neondot; do
+  mapfile -t objects < <(find "$build/CMakeFiles/sterna_isa_$isa.dir" -name "$isa.cpp.o")
+  "$kernels/tools/check-isa-symbols.sh" aarch64-linux-gnu-nm "$isa" "${objects[@]}" || status=1
+done
+for cpu in "${cpus[@]}"; do
+  echo "== $cpu"
+  STERNA_EMULATED=1 qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu "$cpu" "$build/sterna_kernel_tests" | tee "$build/$cpu.txt" || status=1
+done
+
+# The ledger: a kernel that this CPU offers and that did not run is a failure, not a skip.
+expect() { grep -q "^ledger $2: $3" "$build/$1.txt" || { echo "$1: expected $2 to be \"$3\"" >&2; status=1; }; }
+for cpu in "${cpus[@]}"; do
+  for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector; do expect "$cpu" "$family/neon" emulated; done
+  for family in gemm_q8 dwconv_q8; do
+    case $cpu in
+      cortex-a53 | cortex-a72) expect "$cpu" "$family/neondot" "not run: CPU or operating system lacks asimddp" ;;
+      *) expect "$cpu" "$family/neondot" emulated ;;
+    esac
+  done
+done
+exit $status
