@@ -1,6 +1,6 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
-import type { TensorValue } from '../../graph/tensor-value.js';
+import { elementCount, type TensorValue, type ValueType } from '../../graph/tensor-value.js';
 import { inferNode, knownOutputs } from '../../infer/infer.js';
 
 export interface FoldOptions {
@@ -11,13 +11,14 @@ export interface FoldOptions {
   keepDequantize?: boolean;
 }
 
-/** Folding must not blow a small model up: a result may be larger than what it is made of only up to this size. */
-const alwaysFolded = 65_536;
+/** Elements that a result may have however small its operands are: folding must not blow a small (or hostile) model up. */
+const alwaysFolded = 16_384;
 
-function worthwhile(node: Node, inputs: readonly (TensorValue | undefined)[], results: readonly TensorValue[]): boolean {
-  const before = inputs.reduce((sum, value) => sum + (value?.data.byteLength ?? 0), 0);
-  const after = results.reduce((sum, value) => sum + value.data.byteLength, 0);
-  return node.op === 'DequantizeLinear' || after <= Math.max(alwaysFolded, 2 * before);
+/** Decided from the types alone, before anything is computed. */
+function worthwhile(graph: Graph, node: Node, known: ReadonlyMap<string, TensorValue>, results: readonly ValueType[]): boolean {
+  const before = node.inputs.reduce((sum, name) => sum + ((known.get(name) ?? graph.constants.get(name))?.data.length ?? 0), 0);
+  const after = results.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return after <= Math.max(alwaysFolded, 2 * before);
 }
 
 /** Evaluates every node whose inputs are constants, shape arithmetic included. Needs and keeps an inferred graph. */
@@ -29,8 +30,8 @@ export function foldConstants(graph: Graph, { keepDequantize = true }: FoldOptio
     const isShape = node.op === 'Shape' || node.op === 'Size';
     if (!isShape && !node.inputs.every((name) => name === '' || known.has(name) || graph.constants.has(name))) continue;
     const types = inferNode(graph, node, graph.types, known);
-    const results = knownOutputs(graph, node, graph.types, known, types);
-    if (results === undefined || !worthwhile(node, node.inputs.map((name) => known.get(name) ?? graph.constants.get(name)), results)) continue;
+    const results = worthwhile(graph, node, known, types) ? knownOutputs(graph, node, graph.types, known, types) : undefined;
+    if (results === undefined) continue;
     editor.remove(node);
     node.outputs.forEach((name, i) => {
       const value = results[i];

@@ -192,6 +192,11 @@ describe('passes', () => {
     expectSameOutputs(before, after, new Map([['x', randomTensor(x, 99)]]));
   });
 
+  it('foldConstants does not blow a small model up', () => {
+    const huge = load(spec([node('ConstantOfShape', ['to'], ['k']), node('ReduceSum', ['k'], ['s'], { keepdims: 0 }), node('Add', ['x', 's'], ['y'])], ['y'], { to: ints64(2 ** 14, 2 ** 13) }));
+    expect(count(foldConstants(huge))).toEqual({ ConstantOfShape: 1, ReduceSum: 1, Add: 1 });
+  });
+
   it('change nothing when there is nothing to do', () => {
     const done = optimise(load(spec([node('Conv', ['x', 'w', 'b'], ['y'])], ['y'], weights)));
     for (const pass of [foldConstants, removeIdentities, foldAffine, sinkTransposes, simplifyViews, removeDuplicates, fuseActivations]) expect(pass(done)).toBe(done);
