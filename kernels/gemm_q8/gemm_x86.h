@@ -110,7 +110,7 @@ struct GemmQ8 {
   }
 
   template <int kRows, int kVectors>
-  static __attribute__((noinline)) void Tile(const Job& job, const Place& at) {
+  static inline __attribute__((always_inline)) void Tile(const Job& job, const Place& at) {
     Int acc[kRows * kVectors];
 #pragma GCC unroll 24
     for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(at.bias + i % kVectors * kLanes);
@@ -135,10 +135,21 @@ struct GemmQ8 {
     FinishTile<kVectors>(job, at, spilled, kRows);
   }
 
+  // `tiles` tiles, one below the other; `at` ends below them.
+  template <int kRows, int kVectors>
+  static __attribute__((noinline)) void Column(const Job& job, Place& at, size_t tiles) {
+    for (; tiles != 0; --tiles) {
+      Tile<kRows, kVectors>(job, at);
+      at.a += kRows * job.a_stride;
+      at.y += kRows * job.y_stride;
+      if (at.residual != nullptr) at.residual += kRows * job.requant.residual_stride;
+    }
+  }
+
   template <int kVectors, int kRows = V::kGemmRows[kVectors - 1]>
-  static void RunTile(const Job& job, const Place& at, size_t rows) {
-    if (rows == kRows) return Tile<kRows, kVectors>(job, at);
-    if constexpr (kRows > 1) RunTile<kVectors, kRows - 1>(job, at, rows);
+  static void RunColumn(const Job& job, Place& at, size_t rows, size_t tiles) {
+    if (rows == kRows) return Column<kRows, kVectors>(job, at, tiles);
+    if constexpr (kRows > 1) RunColumn<kVectors, kRows - 1>(job, at, rows, tiles);
   }
 
   template <int kVectors = V::kGemmVectors>
@@ -147,13 +158,8 @@ struct GemmQ8 {
       if (vectors < kVectors) return RunPanel<kVectors - 1>(job, at, vectors, rows);
     }
     const Cut tiles = CutEvenly(rows, V::kGemmRows[kVectors - 1]);
-    for (size_t tile = 0; tile < tiles.parts; ++tile) {
-      const size_t count = PartSize(tiles, tile);
-      RunTile<kVectors>(job, at, count);
-      at.a += count * job.a_stride;
-      at.y += count * job.y_stride;
-      if (at.residual != nullptr) at.residual += count * job.requant.residual_stride;
-    }
+    RunColumn<kVectors>(job, at, tiles.size + 1, tiles.longer);
+    RunColumn<kVectors>(job, at, tiles.size, tiles.parts - tiles.longer);
   }
 
   // Every panel, for rows [first, first + rows), which start at `a`.
@@ -163,14 +169,12 @@ struct GemmQ8 {
     const uint8_t* residual = job.requant.residual;
     if (residual != nullptr) residual += first * job.requant.residual_stride;
     uint8_t* y = args->y + first * args->y_stride;
-    const Cut panels = CutEvenly(CeilDiv(args->n, kLanes), V::kGemmVectors);
-    size_t channel = 0;
-    for (size_t panel = 0; panel < panels.parts; ++panel) {
-      const size_t vectors = PartSize(panels, panel), left = args->n - channel, width = vectors * kLanes;
-      const typename V::Mask mask = V::MakeMask(left < width ? left : width);
+    for (size_t channel = 0; channel < args->n; channel += V::kGemmVectors * kLanes) {
+      const size_t left = args->n - channel, most = V::kGemmVectors;
+      const size_t vectors = CeilDiv(left, kLanes) < most ? CeilDiv(left, kLanes) : most;
+      const typename V::Mask mask = V::MakeMask(left < vectors * kLanes ? left : vectors * kLanes);
       RunPanel(job, {w, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
       w += vectors * V::kWeightBytes * job.steps;
-      channel += width;
     }
   }
 

@@ -2,7 +2,7 @@
 //
 //   int32 bias[round_up(n, lanes)]                          bias[o] - a_zp * sum_k w[o][k], modulo 2^32
 //   panel 0: int8 [ceil(k / depth)][channels][depth]        what one step of the inner loop reads is contiguous
-//   panel 1: ...                                            panels: x86/panels.h
+//   panel 1: ...                                            max_vectors * lanes wide, the last narrower
 //
 // `depth` consecutive k of a channel share a lane: 4 for vpdpbusd, 2 for vpmaddwd. Channels past n and depths past k are
 // zero, so the bytes that a kernel reads past the end of a row of A add nothing.
@@ -36,16 +36,14 @@ static inline void PackQ8(const PackQ8Shape& s, const int8_t* w, const int32_t* 
   int32_t* corrected = static_cast<int32_t*>(packed);
   PackBiasQ8(s, w, bias, a_zp, corrected);
   int8_t* out = reinterpret_cast<int8_t*>(corrected + RoundUp(s.n, s.lanes));
-  const Cut panels = CutEvenly(CeilDiv(s.n, s.lanes), s.max_vectors);
-  size_t first = 0;
-  for (size_t panel = 0; panel < panels.parts; ++panel) {
-    const size_t end = first + PartSize(panels, panel) * s.lanes;
+  const size_t width = s.max_vectors * s.lanes, channels = RoundUp(s.n, s.lanes);
+  for (size_t first = 0; first < channels; first += width) {
+    const size_t end = first + width < channels ? first + width : channels;
     for (size_t p = 0; p < s.k; p += s.depth) {
       for (size_t o = first; o < end; ++o) {
         for (size_t d = p; d < p + s.depth; ++d) *out++ = o < s.n && d < s.k ? w[o * s.k + d] : int8_t{0};
       }
     }
-    first = end;
   }
 }
 

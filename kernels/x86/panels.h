@@ -1,8 +1,10 @@
 // How the x86 GEMMs cut their output channels and rows into register tiles.
 //
-// The n channels are cut into panels of at most `max_vectors` vectors of `lanes` channels, and the m rows into tiles, both as
-// equal as possible: a narrow leftover has too few accumulators to hide the latency of a multiply-add, and would run at a
-// fraction of the peak. 49 rows become seven tiles of 7, not six of 8 and one of 1.
+// The n channels are cut into panels of at most `max_vectors` vectors of `lanes` channels, and the m rows into tiles. Rows are
+// cut as evenly as possible: a low leftover has too few accumulators to hide the latency of a multiply-add, and would run at
+// a fraction of the peak; 49 rows become seven tiles of 7, not six of 8 and one of 1. So are the panels of floats. Quantized
+// panels are as wide as possible, because a wide row needs fewer instructions to narrow and store; a leftover is narrow, but
+// its tiles are high.
 #pragma once
 #include <cstddef>
 
