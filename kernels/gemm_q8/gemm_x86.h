@@ -73,12 +73,19 @@ struct GemmQ8 {
   template <int kVectors>
   static __attribute__((noinline)) void FinishTile(const Job& job, const Place& at, const Int* acc, size_t rows) {
     constexpr size_t kStep = kParts<kVectors>;
-    const Requant<V>& r = job.requant;
-    for (size_t row = 0; row < rows; row += kStep) {
+    const Requant<V> r = job.requant;
+    typename V::Float scale[kVectors], scale_neg[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      scale[v] = V::LoadFloat(r.scale + at.channel + v * kLanes);
+      scale_neg[v] = V::LoadFloat(r.scale_neg + at.channel + v * kLanes);
+    }
+    for (size_t row = 0; row < rows; row += kStep, acc += kStep * kVectors) {
       typename V::Float x[4];
+#pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const size_t v = VectorAt<kVectors>(i), from = row + RowAt<kVectors>(i), o = at.channel + v * kLanes;
-        x[i] = V::ScaleSigned(acc[(from < rows ? from : row) * kVectors + v], V::LoadFloat(r.scale + o), V::LoadFloat(r.scale_neg + o));
+        const int v = VectorAt<kVectors>(i);
+        x[i] = V::ScaleSigned(acc[RowAt<kVectors>(i) * kVectors + v], scale[v], scale_neg[v]);
       }
       Int q = V::InVectorOrder(V::Narrow(r.mid, x[0], x[1], x[2], x[3])), residual = q;
       if (r.residual != nullptr) {
@@ -129,9 +136,11 @@ struct GemmQ8 {
       }
     }
     if (job.requant.plain) return NarrowTile<kRows, kVectors>(job, at, acc);
-    Int spilled[kRows * kVectors];
+    // Whole groups: a row that does not exist repeats one that does.
+    constexpr int kGroupRows = RoundUp(kRows, kParts<kVectors>);
+    Int spilled[kGroupRows * kVectors];
 #pragma GCC unroll 24
-    for (int i = 0; i < kRows * kVectors; ++i) spilled[i] = acc[i];
+    for (int i = 0; i < kGroupRows * kVectors; ++i) spilled[i] = acc[i < kRows * kVectors ? i : i % kVectors];
     FinishTile<kVectors>(job, at, spilled, kRows);
   }
 
