@@ -1,7 +1,8 @@
 import { describeCpu, KernelError, loadProgram, type Isa, type NativeProgram } from '../../kernels/index.js';
 import { RuntimeError } from '../errors.js';
 import { elementCount } from '../graph/tensor-value.js';
-import { compile, type CompiledProgram, type ProgramPort } from '../lower/compile.js';
+import { compileApart } from '../lower/compile-apart.js';
+import type { CompiledProgram, ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/context.js';
 import { orderFeeds } from './feeds.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
@@ -95,7 +96,7 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 }
 
 /** Runs `action`; an op of the program that the engine refuses is named as the model names it. */
-export function nameOp<T>(program: CompiledProgram, action: () => T): T {
+export function nameOp<T>(program: Pick<CompiledProgram, 'opNames'>, action: () => T): T {
   try {
     return action();
   } catch (error) {
@@ -113,7 +114,7 @@ export function nameOp<T>(program: CompiledProgram, action: () => T): T {
 export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const start = performance.now();
   const { isa, pixels, symbols, threads, memoryLimitBytes } = options;
-  const program = compile(bytes, {
+  const program = await compileApart(bytes, {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
@@ -125,7 +126,7 @@ export async function openNative(bytes: Uint8Array, options: SessionOptions = {}
       ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
     }),
   );
-  // The session must not keep the program's bytes and the graph's constants in memory.
+  // The session must not keep the program's bytes in memory.
   const { inputs, outputs, opNames } = program;
   return new NativeSession({ inputs, outputs, opNames }, native, performance.now() - start);
 }

@@ -1,0 +1,54 @@
+import { Worker } from 'node:worker_threads';
+import { KernelError, kernelErrorCodes, type KernelErrorCode } from '../../kernels/index.js';
+import { RuntimeError, runtimeErrorCodes, SternaError, type RuntimeErrorCode } from '../errors.js';
+import { compile, type CompiledProgram, type CompileOptions } from './compile.js';
+
+/** A program without the graph that it came from, so that nothing keeps the graph's constants in memory. */
+export type CompiledModel = Omit<CompiledProgram, 'graph'>;
+
+/** What the worker thread answers. Errors lose their class on the way, so they travel as their parts. */
+export type CompileAnswer =
+  | { readonly model: CompiledModel }
+  | { readonly error: { readonly code: string | undefined; readonly message: string; readonly details: Readonly<Record<string, unknown>> } };
+
+/** The answer to a request: a program, or what is wrong with the model. */
+export function answer(bytes: Uint8Array, options: CompileOptions): CompileAnswer {
+  try {
+    const { graph: _graph, ...model } = compile(bytes, options);
+    return { model };
+  } catch (error) {
+    if (error instanceof SternaError) return { error: { code: error.code, message: error.message, details: error.details } };
+    return { error: { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} } };
+  }
+}
+
+const isRuntimeCode = (code: string): code is RuntimeErrorCode => Object.hasOwn(runtimeErrorCodes, code);
+const isKernelCode = (code: string): code is KernelErrorCode => Object.hasOwn(kernelErrorCodes, code);
+
+function unwrap(reply: CompileAnswer): CompiledModel {
+  if ('model' in reply) return reply.model;
+  const { code, message, details } = reply.error;
+  if (code !== undefined && isRuntimeCode(code)) throw new RuntimeError(code, message, { details });
+  if (code !== undefined && isKernelCode(code)) throw new KernelError(code, message, { details });
+  throw new Error(message);
+}
+
+// Sources that a test runner transforms on the fly have no compiled file that a thread could start from.
+const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.js', import.meta.url) : undefined;
+
+/**
+ * Compiles a model on a thread of its own, so that frames keep flowing while the next model is prepared; what compiling
+ * needed in memory goes back when the thread ends.
+ * @throws RuntimeError as `compile`
+ */
+export async function compileApart(bytes: Uint8Array, options: CompileOptions): Promise<CompiledModel> {
+  if (workerFile === undefined) return unwrap(answer(bytes, options));
+  const worker = new Worker(workerFile, { workerData: { bytes, options } });
+  const reply = await new Promise<CompileAnswer>((resolve, reject) => {
+    worker.once('message', resolve);
+    worker.once('error', reject);
+    worker.once('exit', (code) => reject(new RuntimeError('E_MODEL_LIMIT', `The thread that compiles the model ended with code ${code} before it answered`)));
+  });
+  await worker.terminate();
+  return unwrap(reply);
+}
