@@ -20,8 +20,10 @@ void FillRandom(const Guarded& memory, Random& random) {
   for (size_t i = 0; i < memory.size() / 4; ++i) memory.as<float>()[i] = random.Float(-1.0f, 1.0f);
 }
 
+constexpr size_t kFloatSlack = 60;  // the 63 bytes that kernels may read past a row, in whole floats
+
 // Whatever lies in the slack must not matter, NaN least of all.
-void FillSlackWithNan(const Guarded& memory) { std::memset(memory.data() + memory.size(), 0xff, 63); }
+void FillSlackWithNan(const Guarded& memory) { std::memset(memory.data() + memory.size(), 0xff, kFloatSlack); }
 
 // `options`: bit 0 bias, bit 1 slope, bit 2 residual, bit 3 residual first, bit 4 relu, bit 5 clamp to [0, 6] * 0.1.
 struct RandomEpilogue {
@@ -29,7 +31,7 @@ struct RandomEpilogue {
   Guarded bias, slope, residual;
 
   RandomEpilogue(Random& random, int options, size_t rows, size_t channels)
-      : bias(channels * 4), slope(channels * 4), residual(rows * (channels + 3) * 4, 63) {
+      : bias(channels * 4), slope(channels * 4), residual(rows * (channels + 3) * 4, kFloatSlack) {
     FillRandom(bias, random), FillRandom(slope, random), FillRandom(residual, random);
     FillSlackWithNan(residual);
     epilogue.bias = (options & 1) != 0 ? bias.as<float>() : nullptr;
@@ -56,7 +58,7 @@ double Finish(const EpilogueF32& e, double acc, size_t row, size_t o) {
 
 void CheckGemm(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k, int options, Random& random) {
   const size_t a_stride = k + 5, y_stride = n + 3;
-  Guarded a(m == 0 ? 0 : ((m - 1) * a_stride + k) * 4, 63), w(n * k * 4), y(m == 0 ? 0 : ((m - 1) * y_stride + n) * 4);
+  Guarded a(m == 0 ? 0 : ((m - 1) * a_stride + k) * 4, kFloatSlack), w(n * k * 4), y(m == 0 ? 0 : ((m - 1) * y_stride + n) * 4);
   FillRandom(a, random), FillRandom(w, random), FillSlackWithNan(a);
   for (size_t i = 0; m > 0 && i < m - 1; ++i) std::memset(a.as<float>() + i * a_stride + k, 0xff, 5 * 4);
   RandomEpilogue epilogue(random, options, m, n);
@@ -98,7 +100,7 @@ void TestGemm(const sterna::IsaKernels& isa) {
 
 // Bits of y must not depend on how rows and columns are divided among calls: threads divide them in any way.
 void CheckDivision(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k, Random& random) {
-  Guarded a(m * k * 4, 63), w(n * k * 4), whole(m * n * 4), parts(m * n * 4);
+  Guarded a(m * k * 4, kFloatSlack), w(n * k * 4), whole(m * n * 4), parts(m * n * 4);
   FillRandom(a, random), FillRandom(w, random), FillSlackWithNan(a);
   RandomEpilogue epilogue(random, 1 + 4 + 16, m, n);
   const auto run = [&](size_t row, size_t rows, size_t column, size_t columns, const Guarded& y) {
@@ -172,11 +174,11 @@ void CheckDw(const sterna::DwConvF32Kernel& kernel, const DwCase& c, Random& ran
   const size_t x_stride = c.channels + 3, y_stride = c.channels + 1, y_width = OutputWidth(c);
   DwInput input;
   for (size_t kh = 0; kh < c.kernel_h; ++kh) {
-    input.memory.push_back(std::make_unique<Guarded>(((c.x_width - 1) * x_stride + c.channels) * 4, 63));
+    input.memory.push_back(std::make_unique<Guarded>(((c.x_width - 1) * x_stride + c.channels) * 4, kFloatSlack));
     FillRandom(*input.memory.back(), random), FillSlackWithNan(*input.memory.back());
     input.rows.push_back(input.memory.back()->as<float>());
   }
-  Guarded zero(c.channels * 4, 63), w(c.kernel_h * c.kernel_w * c.channels * 4);
+  Guarded zero(c.channels * 4, kFloatSlack), w(c.kernel_h * c.kernel_w * c.channels * 4);
   Guarded y(y_width == 0 ? 0 : ((y_width - 1) * y_stride + c.channels) * 4);
   std::memset(zero.data(), 0, zero.size());
   FillRandom(w, random);

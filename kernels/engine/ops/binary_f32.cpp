@@ -8,8 +8,11 @@
 namespace sterna {
 namespace {
 
-// a and b advance by their steps, 0 or 1 mostly.
-using Segment = void (*)(int64_t n, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y);
+// The operands advance by their steps: a and b by 0 or 1 mostly, y by 1.
+struct Steps {
+  int64_t a, b, y;
+};
+using Segment = void (*)(int64_t n, const float* a, const float* b, float* y, const Steps& steps);
 
 float Add(float a, float b) { return a + b; }
 float Sub(float a, float b) { return a - b; }
@@ -21,18 +24,18 @@ float Pow(float a, float b) { return b == 2.0f ? a * a : std::pow(a, b); }
 float PRelu(float a, float b) { return a < 0.0f ? a * b : a; }
 
 template <float (*f)(float, float)>
-void Each(int64_t n, const float* a, int64_t a_step, const float* b, int64_t b_step, float* y) {
+void Each(int64_t n, const float* a, const float* b, float* y, const Steps& s) {
   // Constant steps let the compiler vectorize the common cases.
-  if (a_step == 1 && b_step == 1) {
+  if (s.a == 1 && s.b == 1 && s.y == 1) {
     for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
-  } else if (a_step == 1 && b_step == 0) {
+  } else if (s.a == 1 && s.b == 0 && s.y == 1) {
     const float constant = *b;
     for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], constant);
-  } else if (a_step == 0 && b_step == 1) {
+  } else if (s.a == 0 && s.b == 1 && s.y == 1) {
     const float constant = *a;
     for (int64_t i = 0; i < n; ++i) y[i] = f(constant, b[i]);
   } else {
-    for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * a_step], b[i * b_step]);
+    for (int64_t i = 0; i < n; ++i) y[i * s.y] = f(a[i * s.a], b[i * s.b]);
   }
 }
 
@@ -52,29 +55,44 @@ Segment Find(int32_t kind) {
   return nullptr;
 }
 
+// A last axis below this is not worth a call for each of its lines.
+constexpr int64_t kShortAxis = 8;
+
 class BinaryF32 final : public OpDriver {
  public:
-  BinaryF32(const LoopNest<3>& nest, Segment run, const UnaryFunction& unary, const uint8_t* a, const uint8_t* b, uint8_t* y)
+  BinaryF32(const LoopNest<3>& nest, Segment run, const UnaryFunction& unary, const uint8_t* a, const uint8_t* b, uint8_t* y, const Tensor& output)
       : nest_(nest), run_(run), unary_(unary), a_(reinterpret_cast<const float*>(a)), b_(reinterpret_cast<const float*>(b)),
         y_(reinterpret_cast<float*>(y)) {
-    units_ = nest_.units();
-    cost_ = units_ * nest_.inner() / nest_.segments() / 2;
+    // A unary function needs contiguous results: where the last axis is short, it is applied to all of y in the end, as one unit.
+    const bool split = unary_.body == nullptr || nest_.inner() >= kShortAxis || !output.dense();
+    whole_ = split ? 0 : output.elements;
+    if (unary_.body == nullptr || whole_ > 0) nest_.PreferLongInner();
+    units_ = whole_ > 0 ? 1 : nest_.units();
+    cost_ = nest_.units() * nest_.inner() / nest_.segments() / 2;
     kernel_ = "binary_f32";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
-    nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) {
-      float* y = y_ + at[2];
-      run_(n, a_ + at[0], nest_.inner_stride(0), b_ + at[1], nest_.inner_stride(1), y);
-      if (unary_.body != nullptr) unary_.Apply(static_cast<size_t>(n), y, y);
-    });
+    if (whole_ == 0) return Segments(begin, end, unary_.body != nullptr);
+    Segments(0, nest_.units(), false);
+    unary_.Apply(static_cast<size_t>(whole_), y_, y_);
   }
 
  private:
+  void Segments(int64_t begin, int64_t end, bool with_unary) {
+    const Steps steps{nest_.inner_stride(0), nest_.inner_stride(1), nest_.inner_stride(2)};
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) {
+      float* y = y_ + at[2];
+      run_(n, a_ + at[0], b_ + at[1], y, steps);
+      if (with_unary) unary_.Apply(static_cast<size_t>(n), y, y);
+    });
+  }
+
   LoopNest<3> nest_;
   Segment run_;
   UnaryFunction unary_;  // body null: none
   const float *a_, *b_;
   float* y_;
+  int64_t whole_;  // elements of y, when it is one unit
 };
 
 }  // namespace
@@ -93,7 +111,7 @@ Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver) {
   const uint8_t *a_data = nullptr, *b_data = nullptr;
   if (status.ok()) status = context.InputData(0, &a_data);
   if (status.ok()) status = context.InputData(1, &b_data);
-  if (status.ok()) driver->reset(new BinaryF32(nest, run, unary, a_data, b_data, context.OutputData()));
+  if (status.ok()) driver->reset(new BinaryF32(nest, run, unary, a_data, b_data, context.OutputData(), y));
   return status;
 }
 

@@ -25,6 +25,7 @@ class StridedCopy final : public OpDriver {
  public:
   StridedCopy(const LoopNest<2>& nest, const uint8_t* x, uint8_t* y, int64_t elements, const char* name)
       : nest_(nest), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+    if (nest_.inner_stride(0) != 1 || nest_.inner_stride(1) != 1) nest_.PreferLongInner();
     units_ = nest_.units();
     cost_ = elements * static_cast<int64_t>(sizeof(T)) / 8;
     kernel_ = name;

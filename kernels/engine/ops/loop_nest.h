@@ -5,6 +5,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "engine/program.h"
 
@@ -24,6 +25,14 @@ class LoopNest {
       dims_[rank_++] = dim;
     }
     for (int i = 0; i < N; ++i) strides_[i][rank_ - 1] = strides[i];
+  }
+
+  // Makes a long axis the innermost one where the last axis is too short to be worth a loop. For bodies that take any strides.
+  void PreferLongInner() {
+    constexpr int64_t kShort = 8;
+    if (rank_ < 2 || dims_[rank_ - 1] >= kShort || dims_[rank_ - 2] <= dims_[rank_ - 1]) return;
+    std::swap(dims_[rank_ - 1], dims_[rank_ - 2]);
+    for (int i = 0; i < N; ++i) std::swap(strides_[i][rank_ - 1], strides_[i][rank_ - 2]);
   }
 
   int64_t inner() const { return rank_ == 0 ? 1 : dims_[rank_ - 1]; }

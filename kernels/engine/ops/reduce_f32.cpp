@@ -159,29 +159,40 @@ class SoftmaxF32 final : public OpDriver {
     for (int i = 0; i < in.rank; ++i) {
       if (i != axis) kept_.AddAxis(in.dims[i], {xs[i], ys[i]});
     }
+    rows_ = std::max<int64_t>(kBlock / n_, 1);
     units_ = kept_.units();
     cost_ = in.elements * 2;
-    scratch_bytes_ = static_cast<size_t>(n_) * 2 * sizeof(float);
+    scratch_bytes_ = static_cast<size_t>(rows_ * n_) * 2 * sizeof(float);
     kernel_ = "softmax_f32";
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
-    float* row = reinterpret_cast<float*>(scratch);
+    float* shifted = reinterpret_cast<float*>(scratch);
+    const int64_t x_step = kept_.inner_stride(0), y_step = kept_.inner_stride(1);
     kept_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t count) {
-      for (int64_t i = 0; i < count; ++i) One(x_ + at[0] + i * kept_.inner_stride(0), y_ + at[1] + i * kept_.inner_stride(1), row);
+      for (int64_t i = 0; i < count; i += rows_) Block(x_ + at[0] + i * x_step, x_step, y_ + at[1] + i * y_step, y_step, std::min(rows_, count - i), shifted);
     });
   }
 
  private:
-  void One(const float* x, float* y, float* row) const {
-    float* exps = row + n_;
-    for (int64_t i = 0; i < n_; ++i) row[i] = x[i * x_step_];
-    float highest = row[0];
-    for (int64_t i = 1; i < n_; ++i) highest = row[i] > highest ? row[i] : highest;
-    for (int64_t i = 0; i < n_; ++i) row[i] -= highest;
-    exp_(static_cast<size_t>(n_), row, exps);
+  static constexpr int64_t kBlock = 1024;  // elements that go through exp at once: short vectors share a call
+
+  // `rows` vectors, x_row and y_row apart.
+  void Block(const float* x, int64_t x_row, float* y, int64_t y_row, int64_t rows, float* shifted) const {
+    float* exps = shifted + rows_ * n_;
+    for (int64_t r = 0; r < rows; ++r) Shift(x + r * x_row, shifted + r * n_);
+    exp_(static_cast<size_t>(rows * n_), shifted, exps);
+    for (int64_t r = 0; r < rows; ++r) Normalize(shifted + r * n_, exps + r * n_, y + r * y_row);
+  }
+  // x - max(x): exp cannot overflow then.
+  void Shift(const float* x, float* out) const {
+    float highest = x[0];
+    for (int64_t i = 1; i < n_; ++i) highest = x[i * x_step_] > highest ? x[i * x_step_] : highest;
+    for (int64_t i = 0; i < n_; ++i) out[i] = x[i * x_step_] - highest;
+  }
+  void Normalize(const float* shifted, const float* exps, float* y) const {
     const float sum = ReduceRow<ReduceKind::kSum>(0.0f, exps, n_);
     const float log_sum = log_ ? std::log(sum) : 0.0f, factor = 1.0f / sum;
-    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log_ ? row[i] - log_sum : exps[i] * factor;
+    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log_ ? shifted[i] - log_sum : exps[i] * factor;
   }
 
   void (*exp_)(size_t, const float*, float*);
@@ -189,6 +200,7 @@ class SoftmaxF32 final : public OpDriver {
   const float* x_;
   float* y_;
   int64_t n_, x_step_, y_step_;
+  int64_t rows_;  // vectors in a block
   LoopNest<2> kept_;
 };
 
