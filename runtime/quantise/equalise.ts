@@ -99,7 +99,7 @@ function weightShares(weights: ConvolutionWeights, channels: number): Float32Arr
 /** Factors beyond this only amplify what calibration happened not to see. */
 const largestFactor = 32;
 
-/** Divides a group's channels so that they use the common range alike. */
+/** What to divide a group's channels by so that they use the common range more alike. */
 function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<string, Float32Array>, migration: number): Float32Array | undefined {
   const channels = typeOf(graph, group.values[0] ?? '').shape[1] ?? 0;
   const activation = new Float32Array(channels);
@@ -114,8 +114,8 @@ function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<s
   const shares = new Float32Array(channels);
   for (const w of dense) if (w !== undefined) weightShares(w, channels).forEach((share, c) => (shares[c] = Math.max(shares[c] ?? 0, share)));
   // A depthwise reader has a scale of its own for every channel: it takes any factor without loss.
-  const exponent = dense.length === 0 ? 1 : migration;
-  const raw = activation.map((a, c) => Math.max(a, 1e-6) ** exponent / Math.max(shares[c] ?? 0, 1e-6) ** (dense.length === 0 ? 0 : 1 - exponent));
+  const cost = (c: number): number => (dense.length === 0 ? 1 : Math.max(shares[c] ?? 0, 1e-6));
+  const raw = activation.map((a, c) => Math.max(a, 1e-6) ** migration / cost(c) ** (1 - migration));
   // Only ratios matter. The widest channel sets the level: an average would be dragged down by dead channels.
   const level = Math.max(...raw);
   return raw.map((value) => Math.max(1 / largestFactor, value / level));
@@ -157,7 +157,8 @@ function replaceOperand(editor: GraphEditor, node: Node, position: number, value
  * with the weights as in SmoothQuant (Xiao et al., arXiv 2211.10438, equation 4). The function of the network is unchanged
  * but for rounding.
  * @param magnitudes largest magnitude of each channel (axis 1) of the groups' values
- * @param migration 0..1: how much of the imbalance of activations moves into the weights of dense convolutions
+ * @param migration 0..1: how much of the imbalance of activations is taken away. All of it would leave a channel no room above
+ * what calibration saw; half keeps the narrow ones, which are the most, well inside the common range.
  */
 export function equaliseChannels(graph: Graph, groups: readonly ChannelGroup[], magnitudes: ReadonlyMap<string, Float32Array>, migration = 0.5): Graph {
   const editor = new GraphEditor(graph);

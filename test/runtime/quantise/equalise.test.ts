@@ -63,18 +63,16 @@ describe('equaliseChannels', () => {
     }
   });
 
-  it('gives the channels before a depthwise convolution one range', () => {
+  it.each([[1, [8, 8, 8]], [0.5, [8 ** 0.5, 32 ** 0.5, 8]]])('narrows the ratios of ranges before a depthwise convolution, by the power 1 - %d', (migration, reaches) => {
     const graph = graphOf({
       inputs: { x: [1, 1, 2, 2] },
       constants: { w: randomTensor([3, 1, 1, 1], 1, 1, 1), d: randomTensor([3, 1, 1, 1], 2) },
       nodes: [node('Conv', ['x', 'w'], ['a']), node('Conv', ['a', 'd'], ['y'], { group: 3 })],
       outputs: ['y'],
     });
-    const scaled = equaliseChannels(graph, groupsOf(graph), new Map([['a', Float32Array.of(1, 4, 8)]]));
+    const scaled = equaliseChannels(graph, groupsOf(graph), new Map([['a', Float32Array.of(1, 4, 8)]]), migration);
     const [first] = scaled.nodes;
     const weights = scaled.constants.get(first?.inputs[1] ?? '')?.data ?? [];
-    const reach = [1, 4, 8].map((magnitude, c) => magnitude * Number(weights[c]));
-    expect(reach[0]).toBeCloseTo(reach[1] ?? NaN, 4);
-    expect(reach[1]).toBeCloseTo(reach[2] ?? NaN, 4);
+    [1, 4, 8].forEach((magnitude, c) => expect(magnitude * Number(weights[c])).toBeCloseTo(reaches[c] ?? NaN, 4));
   });
 });

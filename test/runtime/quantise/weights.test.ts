@@ -44,8 +44,8 @@ describe('meanShift', () => {
     const weights = fromNumbers('float32', [2, 2, 1, 1], [1, 0.3, -0.7, 1]);
     const scales = weightScales(channelMagnitudes(weights, 0), undefined, 1);
     const quantised = quantiseWeights(weights, 0, scales);
-    const restored = Array.from(quantised.weights.data, (q, i) => Number(q) * (scales[i >> 1] ?? 0));
-    const means = [2, -3];
+    const restored = [...quantised.weights.data].map((q, i) => Number(q) * (scales[i >> 1] ?? 0));
+    const means: number[] = [2, -3];
     const shift = meanShift(weights, quantised, Float32Array.from(means), 1);
     for (const o of [0, 1]) {
       const expected = means.reduce((sum, mean, i) => sum + ((restored[2 * o + i] ?? 0) - Number(weights.data[2 * o + i])) * mean, 0);
