@@ -7,12 +7,13 @@ import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js
 import type { ImageAddon } from './image.js';
 import type { CpuDescription, LoadOptions, NativeProgram } from './native.js';
 
-/** What the addon exports; `kernels/image` and `kernels/systemd.ts` state their own share. */
+/** What the addon exports; `kernels/image` states its own share. */
 export interface Addon {
   setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
   describeCpu(): CpuDescription;
   loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
   notifySystemd(message: string): boolean;
+  frugalMemory(): boolean;
   readonly image: ImageAddon;
 }
 

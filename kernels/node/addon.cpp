@@ -10,9 +10,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterCpu(env, exports);
   RegisterProgram(env, exports);
   RegisterSystemd(env, exports);
-#if defined(STERNA_NODE_IMAGE)
+  RegisterMemory(env, exports);
   RegisterImage(env, exports);
-#endif
   return exports;
 }
 

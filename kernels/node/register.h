@@ -8,6 +8,7 @@ void RegisterErrors(Napi::Env env, Napi::Object exports);   // setErrorFactory(f
 void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu()
 void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram(bytes, options)
 void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
+void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()
 void RegisterImage(Napi::Env env, Napi::Object exports);
 
 }  // namespace sterna_node

@@ -1,0 +1,29 @@
+// frugalMemory(): tells the C allocator to give memory back rather than to keep it.
+#include "node/errors.h"
+#include "node/register.h"
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+namespace sterna_node {
+namespace {
+
+Napi::Value FrugalMemory(const Napi::CallbackInfo& info) {
+#if defined(__GLIBC__)
+  // One arena: glibc makes one a thread, and each keeps what its peak needed. Fixed thresholds: glibc raises them to the
+  // largest block ever freed (a camera frame), after which frames live, and leave holes, in the heap for good.
+  constexpr int kThresholdBytes = 128 * 1024;
+  const bool done = mallopt(M_ARENA_MAX, 1) == 1 && mallopt(M_MMAP_THRESHOLD, kThresholdBytes) == 1 && mallopt(M_TRIM_THRESHOLD, kThresholdBytes) == 1;
+  if (done) malloc_trim(0);
+  return Napi::Boolean::New(info.Env(), done);
+#else
+  return Napi::Boolean::New(info.Env(), false);
+#endif
+}
+
+}  // namespace
+
+void RegisterMemory(Napi::Env env, Napi::Object exports) { exports.Set("frugalMemory", Napi::Function::New(env, FrugalMemory, "frugalMemory")); }
+
+}  // namespace sterna_node
