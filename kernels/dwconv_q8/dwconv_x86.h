@@ -59,17 +59,17 @@ struct DwConvQ8 {
     int64_t pad_left;
     const uint8_t* bias;
     const uint8_t* w;
-    Quad scale, scale_neg;
     uint8_t* y;
-    size_t y_stride, y_width, segment;  // segment: outputs in each
+    size_t y_stride, y_width;
+    size_t segment, whole;   // outputs of a segment, and those of the last one
     typename V::Mask mask;              // channels of a segment that exist
   };
 
-  // What the paths seldom need.
   struct Job {
     const DwConvQ8Args* args;
     const Requant<V>* requant;
-    size_t channel;  // the block's first
+    size_t channel;         // the block's first
+    Quad scale, scale_neg;  // of its channels, in the order of the vectors; scale_neg only where it is used
   };
 
   static inline Quad LoadQuad(const void* p) {
@@ -85,28 +85,30 @@ struct DwConvQ8 {
     for (int j = 0; j < 4; ++j) acc.v[j] = V::Dot(acc.v[j], column.v[j], w.v[j]);
   }
 
-  static inline const uint8_t* Pixel(const Block& b, const uint8_t* row, int64_t x) {
-    const bool inside = static_cast<uint64_t>(x) < b.x_width;
-    return inside ? row + static_cast<size_t>(x) * b.x_stride : b.zero;
-  }
-
-  // The channels of column `c` of each segment, in one input row.
-  template <int kSegments>
-  static inline __attribute__((always_inline)) Int LoadPixels(const Block& b, const uint8_t* row, int64_t c) {
-    const uint8_t* pixels[4] = {};
-    const int64_t x = c - b.pad_left, step = static_cast<int64_t>(b.segment_step);
-#pragma GCC unroll 4
-    for (int s = 0; s < kSegments; ++s) pixels[s] = Pixel(b, row, x + s * step);
-    return V::template Gather<kSegments>(pixels);
-  }
-
-  template <int kSegments>
+  // Column `c` of each segment: kRows rows that exist, of one group.
+  template <int kSegments, int kRows>
   static inline __attribute__((always_inline)) Quad LoadColumn(const Block& b, const uint8_t* const* rows, int64_t c) {
-    const Int r0 = LoadPixels<kSegments>(b, rows[0], c), r1 = LoadPixels<kSegments>(b, rows[1], c);
+    size_t offset[kSegments];
+    bool inside[kSegments];
+#pragma GCC unroll 4
+    for (int s = 0; s < kSegments; ++s) {
+      const int64_t x = c - b.pad_left + s * static_cast<int64_t>(b.segment_step);
+      inside[s] = static_cast<uint64_t>(x) < b.x_width;
+      offset[s] = static_cast<size_t>(x) * b.x_stride;
+    }
+    Int r[kDepth];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      const uint8_t* pixels[4] = {};
+#pragma GCC unroll 4
+      for (int s = 0; s < kSegments; ++s) pixels[s] = inside[s] ? rows[i] + offset[s] : b.zero;
+      r[i] = V::template Gather<kSegments>(pixels);
+    }
+    // The weights of rows past the last are zero.
     if constexpr (kDepth == 2) {
-      return V::Interleave(r0, r1);
+      return V::Interleave(r[0], r[kRows - 1]);
     } else {
-      return V::Interleave(r0, r1, LoadPixels<kSegments>(b, rows[2], c), LoadPixels<kSegments>(b, rows[3], c));
+      return V::Interleave(r[0], r[1], r[2], r[kRows - 1]);
     }
   }
 
@@ -123,27 +125,32 @@ struct DwConvQ8 {
     V::template StoreParts<kSegments>(q, count, b.mask, b.y + j * b.y_stride, b.segment * b.y_stride);
   }
 
+  // The common epilogue's operands: registers are short, so the scales stay where they are.
+  struct Plain {
+    typename V::Narrower mid;
+    const Quad& scale;
+  };
+
   template <int kSegments, Epilogue kEpilogue>
   struct Paths {
-    static inline __attribute__((always_inline)) void Emit(const Job& job, const Block& b, const typename V::Narrower& mid, size_t j,
+    static inline __attribute__((always_inline)) void Emit(const Job& job, const Block& b, const Plain& plain, size_t j,
                                                            const Quad& acc) {
       typename V::Float x[4];
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
-        const typename V::Float scale = V::AsFloat(b.scale.v[i]);
+        const typename V::Float scale = V::AsFloat(plain.scale.v[i]);
         x[i] = kEpilogue == Epilogue::kPlain ? V::Scale(acc.v[i], scale)
-                                             : V::ScaleSigned(acc.v[i], scale, V::AsFloat(b.scale_neg.v[i]));
+                                             : V::ScaleSigned(acc.v[i], scale, V::AsFloat(job.scale_neg.v[i]));
       }
-      const Int q = kEpilogue == Epilogue::kPlain ? V::NarrowSmall(mid, x[0], x[1], x[2], x[3])
-                                                : V::Narrow(mid, x[0], x[1], x[2], x[3]);
+      const Int q = kEpilogue == Epilogue::kPlain ? V::NarrowSmall(plain.mid, x[0], x[1], x[2], x[3])
+                                                : V::Narrow(plain.mid, x[0], x[1], x[2], x[3]);
       if constexpr (kEpilogue == Epilogue::kFull) {
         FinishPixels<kSegments>(job, b, j, q);
-      } else if constexpr (kSegments == 1) {
-        V::template StoreParts<1>(q, 1, b.mask, b.y + j * b.y_stride, 0);
       } else {
-        size_t count = 1;
-        for (size_t next = j + b.segment; next < b.y_width && count < kSegments; next += b.segment) ++count;
-        V::template StoreParts<kSegments>(q, count, b.mask, b.y + j * b.y_stride, b.segment * b.y_stride);
+        // All but the last few outputs exist in every segment; `count` is then a constant.
+        const size_t step = b.segment * b.y_stride;
+        if (j < b.whole) return V::template StoreParts<kSegments>(q, kSegments, b.mask, b.y + j * b.y_stride, step);
+        V::template StoreParts<kSegments>(q, CeilDiv(b.y_width - j, b.segment), b.mask, b.y + j * b.y_stride, step);
       }
     }
 
@@ -152,8 +159,9 @@ struct DwConvQ8 {
       Quad column[kSmallGroups];
 
       inline __attribute__((always_inline)) Taps(const Block& b, size_t c) {
-#pragma GCC unroll 2
-        for (size_t g = 0; g < kSmallGroups; ++g) column[g] = LoadColumn<kSegments>(b, b.rows + g * kDepth, static_cast<int64_t>(c));
+        const int64_t at = static_cast<int64_t>(c);
+        column[0] = LoadColumn<kSegments, kDepth < 3 ? kDepth : 3>(b, b.rows, at);
+        if constexpr (kSmallGroups == 2) column[1] = LoadColumn<kSegments, 1>(b, b.rows + kDepth, at);
       }
       inline __attribute__((always_inline)) void AddTo(Quad& acc, const Block& b, size_t t) const {
 #pragma GCC unroll 2
@@ -162,19 +170,19 @@ struct DwConvQ8 {
     };
 
     // The last column of output j, whose accumulator is `done`; then that starts anew, for output j + 3.
-    static inline __attribute__((always_inline)) void Advance(const Job& job, const Block& b, const typename V::Narrower& mid,
-                                                              size_t j, Quad& done, Quad& middle, Quad& fresh) {
+    static inline __attribute__((always_inline)) void Advance(const Job& job, const Block& b, const Plain& plain, size_t j,
+                                                              Quad& done, Quad& middle, Quad& fresh) {
       const Taps taps(b, j + 2);
       taps.AddTo(done, b, 2);
       taps.AddTo(middle, b, 1);
       taps.AddTo(fresh, b, 0);
-      Emit(job, b, mid, j, done);
+      Emit(job, b, plain, j, done);
       done = LoadQuad(b.bias);
     }
 
     static void Stride1(const Job& job, const Block& block) {
       const Block b = block;
-      const typename V::Narrower mid = job.requant->mid;
+      const Plain plain = {job.requant->mid, job.scale};
       Quad p = LoadQuad(b.bias), q = p, r = p;
       const Taps first(b, 0), second(b, 1);
       first.AddTo(p, b, 0);
@@ -182,17 +190,17 @@ struct DwConvQ8 {
       second.AddTo(q, b, 0);
       size_t j = 0;
       for (; j + 3 <= b.segment; j += 3) {
-        Advance(job, b, mid, j, p, q, r);
-        Advance(job, b, mid, j + 1, q, r, p);
-        Advance(job, b, mid, j + 2, r, p, q);
+        Advance(job, b, plain, j, p, q, r);
+        Advance(job, b, plain, j + 1, q, r, p);
+        Advance(job, b, plain, j + 2, r, p, q);
       }
-      if (j < b.segment) Advance(job, b, mid, j, p, q, r);
-      if (j + 1 < b.segment) Advance(job, b, mid, j + 1, q, r, p);
+      if (j < b.segment) Advance(job, b, plain, j, p, q, r);
+      if (j + 1 < b.segment) Advance(job, b, plain, j + 1, q, r, p);
     }
 
     static void Stride2(const Job& job, const Block& block) {
       const Block b = block;
-      const typename V::Narrower mid = job.requant->mid;
+      const Plain plain = {job.requant->mid, job.scale};
       Taps left(b, 0);
       for (size_t j = 0; j < b.segment; ++j) {
         Quad acc = LoadQuad(b.bias);
@@ -200,7 +208,7 @@ struct DwConvQ8 {
         Taps(b, 2 * j + 1).AddTo(acc, b, 1);
         left = Taps(b, 2 * j + 2);
         left.AddTo(acc, b, 2);
-        Emit(job, b, mid, j, acc);
+        Emit(job, b, plain, j, acc);
       }
     }
 
@@ -232,7 +240,7 @@ struct DwConvQ8 {
         uint8_t* out = store.bytes + group * store.capacity * kQuadBytes;
         for (size_t i = 0; i < columns; ++i, out += kQuadBytes) {
           const size_t c = store.shared ? i : i / a.kernel_w * a.stride_w + i % a.kernel_w * a.dilation_w;
-          const Quad column = LoadColumn<kSegments>(b, rows, static_cast<int64_t>(j0 * a.stride_w + c));
+          const Quad column = LoadColumn<kSegments, kDepth>(b, rows, static_cast<int64_t>(j0 * a.stride_w + c));
           for (size_t v = 0; v < 4; ++v) V::StoreInt(out + v * kBlock, column.v[v]);
         }
       }
@@ -252,16 +260,17 @@ struct DwConvQ8 {
 
     static void General(const Job& job, const Block& b) {
       const Store store = MakeStore(*job.args);
+      const Plain plain = {job.requant->mid, job.scale};
       for (size_t j = 0; j < b.segment; j += store.outputs) {
         const size_t left = b.segment - j, count = left < store.outputs ? left : store.outputs;
         FillColumns(job, b, store, j, count);
-        for (size_t i = 0; i < count; ++i) Emit(job, b, job.requant->mid, j + i, Accumulate(*job.args, b, store, i));
+        for (size_t i = 0; i < count; ++i) Emit(job, b, plain, j + i, Accumulate(*job.args, b, store, i));
       }
     }
 
     static void Run(const Job& job, const Block& b) {
       const DwConvQ8Args& a = *job.args;
-      const bool small = a.kernel_w == 3 && CeilDiv(a.kernel_h, kDepth) == kSmallGroups && a.dilation_w == 1;
+      const bool small = a.kernel_w == 3 && a.kernel_h <= 3 && CeilDiv(a.kernel_h, kDepth) == kSmallGroups && a.dilation_w == 1;
       if (small && a.stride_w == 1) return Stride1(job, b);
       if (small && a.stride_w == 2) return Stride2(job, b);
       General(job, b);
@@ -269,11 +278,14 @@ struct DwConvQ8 {
   };
 
   template <int kSegments>
-  static void RunBlock(const Job& job, const Block& b) {
-    if (job.requant->table != nullptr || job.requant->residual != nullptr) return Paths<kSegments, Epilogue::kFull>::Run(job, b);
+  static void RunBlock(Job& job, const Block& b) {
+    constexpr size_t kSegmentLanes = kBlock / 16 / kSegments;
+    job.scale = V::LoadChannels(job.requant->scale + job.channel, kSegmentLanes);
     bool plain = job.requant->plain;
-    for (const Int scale : b.scale.v) plain &= V::AllBelowOne(V::AsFloat(scale));
+    for (const Int scale : job.scale.v) plain &= V::AllBelowOne(V::AsFloat(scale));
     if (plain) return Paths<kSegments, Epilogue::kPlain>::Run(job, b);
+    job.scale_neg = V::LoadChannels(job.requant->scale_neg + job.channel, kSegmentLanes);
+    if (job.requant->table != nullptr || job.requant->residual != nullptr) return Paths<kSegments, Epilogue::kFull>::Run(job, b);
     Paths<kSegments, Epilogue::kSigned>::Run(job, b);
   }
 
@@ -296,11 +308,10 @@ struct DwConvQ8 {
     b.pad_left = a.pad_left;
     b.bias = packed;
     b.w = packed + kBlock * sizeof(int32_t);
-    b.scale = V::LoadChannels(job.requant->scale + job.channel, kBlock / 16 / segments);
-    b.scale_neg = V::LoadChannels(job.requant->scale_neg + job.channel, kBlock / 16 / segments);
     b.y = a.y + job.channel;
     b.y_stride = a.y_stride;
     b.y_width = a.y_width;
+    b.whole = a.y_width > (segments - 1) * b.segment ? a.y_width - (segments - 1) * b.segment : 0;
     b.mask = V::MakeMask(a.channels - job.channel);
     return b;
   }
@@ -309,8 +320,11 @@ struct DwConvQ8 {
     const DwShape s = ShapeOf(args->channels, args->kernel_h, args->kernel_w);
     const Requant<V> requant = MakeRequant<V>(args->requant);
     const uint8_t* packed = static_cast<const uint8_t*>(args->packed);
+    Job job;
+    job.args = args;
+    job.requant = &requant;
     for (size_t block = 0; block < DwBlocks(s); ++block, packed += PackedDwBlockBytes<Weight>(s)) {
-      const Job job = {args, &requant, block * kBlock};
+      job.channel = block * kBlock;
       const size_t segments = DwSegments(s, block);
       const Block b = MakeBlock(job, packed, segments);
       if (segments == 1) RunBlock<1>(job, b);
