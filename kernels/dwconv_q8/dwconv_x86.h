@@ -246,25 +246,47 @@ struct DwConvQ8 {
       }
     }
 
-    static Quad Accumulate(const DwConvQ8Args& a, const Block& b, const Store& store, size_t i) {
-      Quad acc = LoadQuad(b.bias);
+    // kOutputs outputs from number `i` of the store on: they share the loads of weights.
+    template <int kOutputs>
+    static inline __attribute__((always_inline)) void Accumulate(const DwConvQ8Args& a, const Block& b, const Store& store, size_t i,
+                                                                 Quad (&acc)[kOutputs]) {
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputs; ++o) acc[o] = LoadQuad(b.bias);
+      const size_t taps = a.kernel_w, tap_step = store.tap_step * kQuadBytes, output_step = store.output_step * kQuadBytes;
       const uint8_t* w = b.w;
       for (size_t group = 0; group < CeilDiv(a.kernel_h, kDepth); ++group) {
         const uint8_t* column = store.bytes + (group * store.capacity + i * store.output_step) * kQuadBytes;
-        for (size_t t = 0; t < a.kernel_w; ++t, w += kTapBytes, column += store.tap_step * kQuadBytes) {
-          MulAdd(acc, LoadQuad(column), LoadQuad(w));
+        for (size_t t = 0; t < taps; ++t, w += kTapBytes, column += tap_step) {
+#pragma GCC unroll 4
+          for (int j = 0; j < 4; ++j) {
+            const Int weights = V::LoadInt(w + j * kBlock);
+#pragma GCC unroll 4
+            for (int o = 0; o < kOutputs; ++o) {
+              acc[o].v[j] = V::Dot(acc[o].v[j], V::LoadInt(column + static_cast<size_t>(o) * output_step + j * kBlock), weights);
+            }
+          }
         }
       }
-      return acc;
+    }
+
+    template <int kOutputs>
+    static void EmitStored(const Job& job, const Block& b, const Store& store, size_t j0, size_t i) {
+      const Plain plain = {job.requant->mid, job.scale};
+      Quad acc[kOutputs];
+      Accumulate<kOutputs>(*job.args, b, store, i, acc);
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputs; ++o) Emit(job, b, plain, j0 + i + static_cast<size_t>(o), acc[o]);
     }
 
     static void General(const Job& job, const Block& b) {
+      constexpr int kAtOnce = V::kDwOutputs;
       const Store store = MakeStore(*job.args);
-      const Plain plain = {job.requant->mid, job.scale};
       for (size_t j = 0; j < b.segment; j += store.outputs) {
         const size_t left = b.segment - j, count = left < store.outputs ? left : store.outputs;
         FillColumns(job, b, store, j, count);
-        for (size_t i = 0; i < count; ++i) Emit(job, b, plain, j + i, Accumulate(*job.args, b, store, i));
+        size_t i = 0;
+        for (; i + kAtOnce <= count; i += kAtOnce) EmitStored<kAtOnce>(job, b, store, j, i);
+        for (; i < count; ++i) EmitStored<1>(job, b, store, j, i);
       }
     }
 

@@ -22,6 +22,7 @@ struct Q8Vec256 {
   static constexpr bool kWidens = true;
   static constexpr size_t kWeightBytes = 16;
   using DwWeight = int16_t;
+  static constexpr int kDwOutputs = 2;  // outputs that share weights in the general path: 8 accumulators
 
   // Tiles of gemm_q8, by vectors: 12 x 8 and 6 x 16. Twelve accumulators, two vectors of weights, a broadcast and a product
   // fill the 16 registers.
