@@ -12,3 +12,5 @@ export type { CompiledProgram, CompileOptions, ProgramPort } from './lower/compi
 export * from './media/index.js';
 export * from './pipeline/index.js';
 export * from './package/index.js';
+export { quantiseModel } from './quantise/quantise.js';
+export type { LayerReport, QuantiseOptions, QuantiseReport, QuantiseResult, QuantiseWarning } from './quantise/quantise.js';

@@ -1,28 +1,23 @@
 import { Command } from 'commander';
 import { runtimeVersion } from '../../runtime/version.js';
-import { exitCodeHelp, reportFailure } from './output.js';
-import { register as registerBench } from './commands/bench.js';
-import { register as registerCompare } from './commands/compare.js';
-import { register as registerCompress } from './commands/compress.js';
-import { register as registerInspect } from './commands/inspect.js';
-import { register as registerPackage } from './commands/package.js';
-import { register as registerRun } from './commands/run.js';
-import { register as registerPublish } from './commands/publish.js';
-import { register as registerAgent } from './commands/agent.js';
-import { register as registerUp } from './commands/up.js';
+import { exitCodeHelp, exitCodes, reportFailure } from './output.js';
 
-/** One line a command, in the order of --help. */
-const commands: readonly ((program: Command) => void)[] = [
-  registerCompress,
-  registerInspect,
-  registerBench,
-  registerCompare,
-  registerRun,
-  registerPackage,
-  registerPublish,
-  registerAgent,
-  registerUp,
-];
+interface CommandModule {
+  register(program: Command): void;
+}
+
+/** One line a command, in the order of --help. Loaded on demand: most need much that the others do not. */
+const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
+  compress: () => import('./commands/compress.js'),
+  inspect: () => import('./commands/inspect.js'),
+  bench: () => import('./commands/bench.js'),
+  compare: () => import('./commands/compare.js'),
+  run: () => import('./commands/run.js'),
+  package: () => import('./commands/package.js'),
+  publish: () => import('./commands/publish.js'),
+  agent: () => import('./commands/agent.js'),
+  up: () => import('./commands/up.js'),
+};
 
 /** Where the command line writes; a test captures it. */
 export interface CliIo {
@@ -30,8 +25,15 @@ export interface CliIo {
   err(text: string): void;
 }
 
-export function buildProgram(io: CliIo): Command {
-  const program = new Command('sterna')
+/** Registers the command that a command line names; all of them when it names none: for help, and to say what there is. */
+async function registerCommands(program: Command, argv: readonly string[]): Promise<void> {
+  const name = argv.find((word) => !word.startsWith('-'));
+  const named = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
+  for (const load of named === undefined ? Object.values(commands) : [named]) (await load()).register(program);
+}
+
+function emptyProgram(io: CliIo): Command {
+  return new Command('sterna')
     .description('Compress models, run them on our own int8 kernels, and operate a fleet of devices that do.')
     .version(runtimeVersion)
     .option('--json', 'print one JSON object on stdout instead of text')
@@ -39,19 +41,16 @@ export function buildProgram(io: CliIo): Command {
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
     .exitOverride()
     .addHelpText('after', exitCodeHelp);
-  for (const register of commands) register(program);
-  return program;
 }
 
 /** Runs one command line (without node and script) and returns the exit code; never throws, never exits. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
-  const json = argv.includes('--json');
-  // With --json a usage error is the JSON object alone.
-  const program = buildProgram(io);
+  const program = emptyProgram(io);
   try {
+    await registerCommands(program, argv);
     await program.parseAsync(argv, { from: 'user' });
-    return 0;
+    return exitCodes.ok;
   } catch (error) {
-    return reportFailure(program, error, json);
+    return reportFailure(program, error, argv.includes('--json'));
   }
 }

@@ -25,7 +25,7 @@ function reportText(report: QuantiseReport, output: string): string {
   return [
     formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }], rows),
     '',
-    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${(report.input_bytes / report.output_bytes).toFixed(1)} times smaller), calibrated on ${report.calibration_samples} samples (${report.method})`,
+    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method})`,
     `mean cosine between int8 and float32 outputs: ${report.output_cosine.toFixed(5)}`,
     `written to ${output}`,
   ].join('\n');

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { describeCpu } from '../../../kernels/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
-import { inspectModel, inspectPackage, type ModelInspection, type PackageInspection } from '../../compress/inspect.js';
+import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
 import { readInputFile } from '../files.js';
 import { reporting, type Report } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
@@ -9,13 +9,13 @@ import { formatBytes, formatCount, formatTable } from '../table.js';
 const shape = (dims: readonly number[]): string => (dims.length === 0 ? 'scalar' : dims.join('x'));
 const right = (title: string) => ({ title, align: 'right' as const });
 
-function modelText(model: ModelInspection): string {
+function modelText(model: ModelReport): string {
   const rows = model.layers.map((layer) => [
     layer.name, layer.op, layer.format === 'none' ? '-' : layer.format, layer.kernel, shape(layer.input_shape), shape(layer.output_shape),
     layer.macs === 0 ? '-' : formatCount(layer.macs), layer.parameters === 0 ? '-' : formatCount(layer.parameters),
   ]);
   const columns = [{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'kernel' }, { title: 'input' }, { title: 'output' }, right('MACs'), right('parameters')];
-  const ports = (title: string, list: ModelInspection['inputs']): string[] => list.map(({ name, type, dims }) => `${title} ${name}: ${type} ${shape(dims)}`);
+  const ports = (title: string, list: ModelReport['inputs']): string[] => list.map(({ name, type, dims }) => `${title} ${name}: ${type} ${shape(dims)}`);
   return [
     `${formatBytes(model.bytes)}, operator set ${model.opset}${model.producer === '' ? '' : `, from ${model.producer}`}`,
     ...ports('input', model.inputs),
@@ -27,7 +27,7 @@ function modelText(model: ModelInspection): string {
   ].join('\n');
 }
 
-function packageText(found: PackageInspection): string {
+function packageText(found: PackageReport): string {
   const head = `${found.name} ${found.version} (release ${found.release_counter}), needs runtime ${found.minimum_runtime}\nsha256 ${found.sha256}`;
   return [head, ...Object.entries(found.models).map(([path, model]) => `${path}: ${modelText(model)}`)].join('\n\n');
 }
@@ -44,10 +44,10 @@ async function inspect(path: string): Promise<Report> {
   const cpu = cpuReport();
   // The extension decides: a broken package should be reported as a package, not as a model.
   if (path.endsWith('.sterna')) {
-    const found = await inspectPackage(await openPackage(bytes));
+    const found = await reportPackage(await openPackage(bytes));
     return { json: { file: path, kind: 'package', ...cpu.json, ...found }, text: `${packageText(found)}\n\n${cpu.text}` };
   }
-  const found = await inspectModel(bytes);
+  const found = await reportModel(bytes);
   return { json: { file: path, kind: 'model', ...cpu.json, ...found }, text: `${modelText(found)}\n\n${cpu.text}` };
 }
 
