@@ -8,6 +8,7 @@ import { loadConfig } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { toCodedError } from './errors.js';
 import type { AgentDeps } from './foundation.js';
+import { useLittleMemory } from './platform/frugal.js';
 
 export { Agent } from './agent.js';
 export { loadConfig, parseConfig } from './config/load.js';
@@ -27,6 +28,7 @@ const EXIT_FAILURE = 1;
 
 /** Runs until SIGTERM or SIGINT. @returns the exit code */
 export async function runDaemon(args: readonly string[]): Promise<number> {
+  useLittleMemory();
   let stop = (): void => undefined;
   const stopped = new Promise<void>((resolve) => { stop = resolve; });
   process.once('SIGTERM', stop);

@@ -1,0 +1,18 @@
+import { setFlagsFromString } from 'node:v8';
+import { frugalMemory } from '../../kernels/memory.js';
+
+/**
+ * Small memory before a little speed: for the daemon's own process, not for programs that embed it. Call it first.
+ * Measured with the face package at 15 frames a second, resident: 178 MB without, 130 MB with V8's flags, 114 MB with both.
+ */
+export function useLittleMemory(): void {
+  // The young generation stays at its first megabyte. Frames are external to it, and are freed when it is collected; a
+  // larger one is collected so rarely that dozens of dead frames wait.
+  setFlagsFromString('--semi-space-growth-factor=1');
+  setFlagsFromString('--optimize-for-size');
+  try {
+    frugalMemory();
+  } catch {
+    // Without the addon there is nothing to run either; whoever needs it says so.
+  }
+}
