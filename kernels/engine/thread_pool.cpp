@@ -9,18 +9,18 @@ namespace {
 
 // An op cheaper than this, in OpDriver::cost units, runs faster on one thread than handed over.
 constexpr int64_t kMinimumSharedCost = 8000;
-// Chunks for each thread: enough that a thread that starts late or is preempted does not hold up the others.
+// Chunks for each thread: enough that one that starts late or is preempted does not hold up the others.
 constexpr int64_t kChunksPerThread = 2;
 constexpr int kSpinsBeforeYield = 2000;  // about 50 us of pause instructions
 constexpr int kSpinsBeforePark = 2100;
 
-// word_: generation in bits 40..63, op in bits 20..39, next chunk in bits 0..19.
-constexpr int kOpShift = 20, kGenerationShift = 40;
-constexpr uint64_t kFieldMask = (1u << 20) - 1;
-constexpr int64_t kMaxChunks = 1 << 16;
+// word_: generation in bits 42..63, op in bits 24..41, claimed chunks in bits 0..23.
+constexpr int kOpShift = 24, kGenerationShift = 42;
+constexpr int64_t kMaxChunks = kOpShift;
+static_assert(kMaxOps <= 1u << (kGenerationShift - kOpShift), "an op's index must fit its field");
 
-uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>((word >> kOpShift) & kFieldMask); }
-int64_t ChunkOf(uint64_t word) { return static_cast<int64_t>(word & kFieldMask); }
+uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>((word >> kOpShift) & (kMaxOps - 1)); }
+bool Claimed(uint64_t word, int64_t chunk) { return ((word >> chunk) & 1) != 0; }
 
 void Pause() {
 #if defined(__x86_64__)
@@ -32,7 +32,7 @@ void Pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch) : ops_(ops), scratch_(scratch) {
+ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch) : threads_(threads), ops_(ops), scratch_(scratch) {
   for (const DriverPtr& op : *ops) {
     const int64_t wanted = op->cost() < kMinimumSharedCost ? 1 : std::min<int64_t>(threads * kChunksPerThread, kMaxChunks);
     const int64_t granules = (op->units() + op->granularity() - 1) / op->granularity();
@@ -86,21 +86,26 @@ void ThreadPool::RunOp(uint32_t index) {
   }
 }
 
-// On success *word is the state before the claim: its op and chunk are the caller's.
-bool ThreadPool::ClaimChunk(uint64_t* word) const {
-  *word = word_.load(std::memory_order_acquire);
-  while (ChunkOf(*word) < ChunksOf(OpOf(*word))) {
-    if (word_.compare_exchange_weak(*word, *word + 1, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
+// Claims a chunk of the op that runs now, the thread's own ones first. On success *index and *chunk are the caller's.
+bool ThreadPool::ClaimChunk(int thread, uint32_t* index, int64_t* chunk) {
+  uint64_t word = word_.load(std::memory_order_acquire);
+  for (;;) {
+    *index = OpOf(word);
+    const int64_t chunks = chunks_[*index], first = chunks * thread / threads_;
+    int64_t i = 0;
+    while (i < chunks && Claimed(word, (first + i) % chunks)) ++i;
+    if (i == chunks) return false;
+    *chunk = (first + i) % chunks;
+    if (word_.compare_exchange_weak(word, word | uint64_t{1} << *chunk, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
   }
-  return false;
 }
 
 void ThreadPool::RunChunks(int thread) {
-  uint64_t word;
-  while (ClaimChunk(&word)) {
-    const uint32_t index = OpOf(word);
+  uint32_t index;
+  int64_t chunk;
+  while (ClaimChunk(thread, &index, &chunk)) {
     OpDriver& op = *(*ops_)[index];
-    const int64_t begin = ChunkOf(word) * chunk_units_[index];
+    const int64_t begin = chunk * chunk_units_[index];
     op.Run(begin, std::min(begin + chunk_units_[index], op.units()), (*scratch_)[static_cast<size_t>(thread)]);
     done_.fetch_add(1, std::memory_order_release);
   }

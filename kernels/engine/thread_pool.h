@@ -2,8 +2,9 @@
 //
 // An inference is a chain of some hundred ops of 10 us to 1 ms each, so handing an op over must cost well below a microsecond:
 // workers spin between the ops of an inference, and park when it is over. All hand-over goes through one 64-bit word, {generation,
-// op, next chunk}: claiming a chunk is one compare-and-swap on it, so a worker that wakes late can only claim a chunk of the op that
-// runs now, never of one that is over. What a chunk covers depends on the op alone.
+// op, claimed chunks}: claiming a chunk is one compare-and-swap on it, so a worker that wakes late can only claim a chunk of the op that
+// runs now, never of one that is over. A thread claims the same share of every op first, whose input it has mostly computed itself
+// (its L2 cache holds it), and then what others have not begun.
 #pragma once
 #include <pthread.h>
 
@@ -40,16 +41,16 @@ class ThreadPool {
   static void* Main(void* worker);
   void Work(int thread);
   void RunChunks(int thread);
-  bool ClaimChunk(uint64_t* word) const;
+  bool ClaimChunk(int thread, uint32_t* index, int64_t* chunk);
   void Park(uint64_t seen);
-  int64_t ChunksOf(uint32_t index) const { return chunks_[index]; }
 
+  int threads_;
   const std::vector<DriverPtr>* ops_;
   const std::vector<uint8_t*>* scratch_;
   std::vector<int64_t> chunks_;       // by op; 1: not worth sharing
   std::vector<int64_t> chunk_units_;  // by op
 
-  alignas(64) mutable std::atomic<uint64_t> word_{0};
+  alignas(64) std::atomic<uint64_t> word_{0};
   alignas(64) std::atomic<int64_t> done_{0};
   alignas(64) std::atomic<bool> active_{false};
   std::atomic<int> parked_{0};

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -43,7 +44,11 @@ void Fail(const char* file, int line, const std::string& message) {
 
 void Skip(const std::string& reason) { Current().skip_reason = reason; }
 
-void Ledger(const std::string& kernel, const std::string& state) { Current().ledger.push_back(kernel + ": " + state); }
+void Ledger(const std::string& kernel, const std::string& state) {
+  std::vector<std::string>& ledger = Current().ledger;
+  const std::string line = kernel + ": " + state;
+  if (std::find(ledger.begin(), ledger.end(), line) == ledger.end()) ledger.push_back(line);
+}
 
 const char* HowItRuns() { return std::getenv("STERNA_EMULATED") != nullptr ? "emulated" : "native"; }
 
