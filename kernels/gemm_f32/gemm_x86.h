@@ -12,7 +12,8 @@
 namespace sterna {
 namespace {
 
-constexpr size_t kBlockBytes = 64 * 1024;  // of A: rows that every panel passes over before the next block
+constexpr size_t kBlockBytes = 128 * 1024;  // of rows of A and y, which every panel passes over before the next block
+constexpr size_t kMinBlockRows = 64;         // a block reads all weights: it must be worth it
 
 template <typename V>
 struct GemmF32 {
@@ -148,8 +149,8 @@ struct GemmF32 {
   }
 
   static void Run(const GemmF32Args* args) {
-    const size_t fitting = kBlockBytes / (args->k * sizeof(float) + 1);
-    const Cut blocks = CutEvenly(args->m, fitting > 48 ? fitting : 48);
+    const size_t fitting = kBlockBytes / ((args->k + args->n) * sizeof(float) + 1);
+    const Cut blocks = CutEvenly(args->m, fitting > kMinBlockRows ? fitting : kMinBlockRows);
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {
       RunBlock(args, first, PartSize(blocks, block));

@@ -18,8 +18,8 @@ template <typename V>
 struct GemmQ8 {
   using Int = typename V::Int;
   static constexpr size_t kLanes = V::kLanes;
-  static constexpr size_t kBlockBytes = 32 * 1024;  // of A: shares L1 with a strip of a panel, and L2 with a panel
-  static constexpr size_t kMinBlockRows = 48;
+  static constexpr size_t kBlockBytes = 64 * 1024;  // of rows of A and y, which every panel passes over before the next block
+  static constexpr size_t kMinBlockRows = 64;       // a block reads all weights: it must be worth it
 
   static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, V::kDepth}; }
   static size_t PackedBytes(size_t n, size_t k) { return PackedQ8Bytes(ShapeOf(n, k)); }
@@ -29,16 +29,16 @@ struct GemmQ8 {
     return true;
   }
 
-  static size_t BlockRows(size_t k) {
-    const size_t fitting = kBlockBytes / (k + 1);
+  static size_t BlockRows(size_t n, size_t k) {
+    const size_t fitting = kBlockBytes / (n + k + 1);
     return fitting > kMinBlockRows ? fitting : kMinBlockRows;
   }
 
   // Of a row of widened activations: whole vectors are widened.
   static size_t WideStride(size_t k) { return RoundUp(k, 16) * sizeof(int16_t); }
 
-  static size_t ScratchBytes(size_t m, size_t, size_t k) {
-    const size_t rows = m < BlockRows(k) ? m : BlockRows(k);
+  static size_t ScratchBytes(size_t m, size_t n, size_t k) {
+    const size_t rows = m < BlockRows(n, k) ? m : BlockRows(n, k);
     return V::kWidens ? rows * WideStride(k) : 0;
   }
 
@@ -85,7 +85,8 @@ struct GemmQ8 {
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const int v = VectorAt<kVectors>(i);
-        x[i] = V::ScaleSigned(acc[RowAt<kVectors>(i) * kVectors + v], scale[v], scale_neg[v]);
+        const Int value = acc[RowAt<kVectors>(i) * kVectors + v];
+        x[i] = r.is_signed ? V::ScaleSigned(value, scale[v], scale_neg[v]) : V::Scale(value, scale[v]);
       }
       Int q = V::InVectorOrder(V::Narrow(r.mid, x[0], x[1], x[2], x[3])), residual = q;
       if (r.residual != nullptr) {
@@ -191,7 +192,7 @@ struct GemmQ8 {
     Job job = {MakeRequant<V>(args->requant), CeilDiv(args->k, V::kDepth), args->a_stride, args->y_stride};
     for (size_t o = 0; o < args->n; o += kLanes) job.requant.plain &= V::AllBelowOne(V::LoadFloat(args->requant.scale + o));
     if constexpr (V::kWidens) job.a_stride = WideStride(args->k);
-    const Cut blocks = CutEvenly(args->m, BlockRows(args->k));
+    const Cut blocks = CutEvenly(args->m, BlockRows(args->n, args->k));
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {
       const size_t rows = PartSize(blocks, block);

@@ -94,13 +94,17 @@ struct Q8Vec256 {
   }
 
   struct Weigher {
-    Int zp;
+    Float base;  // 2^23 + zp
     Float mul;
   };
-  static inline Weigher MakeWeigher(int32_t zp, float mul) { return {_mm256_set1_epi32(zp), _mm256_set1_ps(mul)}; }
-  static inline Float Weigh(const Weigher& w, Int value) {
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(value, w.zp)), w.mul);
+  static inline Weigher MakeWeigher(int32_t zp, float mul) {
+    return {_mm256_set1_ps(8388608.0f + static_cast<float>(zp)), _mm256_set1_ps(mul)};
   }
+  static inline Float Weigh(const Weigher& w, Int value) {
+    return _mm256_mul_ps(_mm256_sub_ps(AsFloat(value), w.base), w.mul);
+  }
+  // A byte unpacked to 16 bits, then with this, is the float 2^23 + byte.
+  static inline Int FloatBits() { return _mm256_set1_epi16(0x4b00); }
 
   static inline Int UnpackLow8(Int a, Int b) { return _mm256_unpacklo_epi8(a, b); }
   static inline Int UnpackHigh8(Int a, Int b) { return _mm256_unpackhi_epi8(a, b); }

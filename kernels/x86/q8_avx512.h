@@ -85,13 +85,17 @@ struct Q8Vec512 {
 
   // One operand of an addition: (byte - zp) * mul. The product is never contracted with the sum (-ffp-contract=off).
   struct Weigher {
-    Int zp;  // 32-bit
+    Float base;  // 2^23 + zp
     Float mul;
   };
-  static inline Weigher MakeWeigher(int32_t zp, float mul) { return {_mm512_set1_epi32(zp), _mm512_set1_ps(mul)}; }
-  static inline Float Weigh(const Weigher& w, Int value) {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(value, w.zp)), w.mul);
+  static inline Weigher MakeWeigher(int32_t zp, float mul) {
+    return {_mm512_set1_ps(8388608.0f + static_cast<float>(zp)), _mm512_set1_ps(mul)};
   }
+  static inline Float Weigh(const Weigher& w, Int value) {
+    return _mm512_mul_ps(_mm512_sub_ps(AsFloat(value), w.base), w.mul);
+  }
+  // A byte unpacked to 16 bits, then with this, is the float 2^23 + byte.
+  static inline Int FloatBits() { return _mm512_set1_epi16(0x4b00); }
 
   static inline Int UnpackLow8(Int a, Int b) { return _mm512_unpacklo_epi8(a, b); }
   static inline Int UnpackHigh8(Int a, Int b) { return _mm512_unpackhi_epi8(a, b); }

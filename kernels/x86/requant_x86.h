@@ -12,7 +12,8 @@ struct Requant {
   const float *scale, *scale_neg;  // scale_neg is scale when there is none
   const uint8_t *table, *residual;
   size_t residual_stride;
-  bool plain;  // scale and narrow, nothing else
+  bool is_signed;  // scale_neg differs from scale
+  bool plain;      // scale and narrow, nothing else
 };
 
 template <typename V>
@@ -26,6 +27,7 @@ Requant<V> MakeRequant(const RequantQ8& r) {
           r.table,
           r.residual,
           r.residual_stride,
+          r.scale_neg != nullptr,
           r.scale_neg == nullptr && r.table == nullptr && r.residual == nullptr};
 }
 
@@ -34,13 +36,13 @@ template <typename V>
 inline typename V::Int AddBytes(const typename V::Weigher& wa, const typename V::Weigher& wb, const typename V::Narrower& out,
                                 typename V::Int a, typename V::Int b) {
   using Int = typename V::Int;
-  const Int zero = V::Zero();
+  const Int zero = V::Zero(), bits = V::FloatBits();
   const Int a_low = V::UnpackLow8(a, zero), a_high = V::UnpackHigh8(a, zero);
   const Int b_low = V::UnpackLow8(b, zero), b_high = V::UnpackHigh8(b, zero);
-  return V::Narrow(out, V::Add(V::Weigh(wa, V::UnpackLow16(a_low, zero)), V::Weigh(wb, V::UnpackLow16(b_low, zero))),
-                   V::Add(V::Weigh(wa, V::UnpackHigh16(a_low, zero)), V::Weigh(wb, V::UnpackHigh16(b_low, zero))),
-                   V::Add(V::Weigh(wa, V::UnpackLow16(a_high, zero)), V::Weigh(wb, V::UnpackLow16(b_high, zero))),
-                   V::Add(V::Weigh(wa, V::UnpackHigh16(a_high, zero)), V::Weigh(wb, V::UnpackHigh16(b_high, zero))));
+  return V::Narrow(out, V::Add(V::Weigh(wa, V::UnpackLow16(a_low, bits)), V::Weigh(wb, V::UnpackLow16(b_low, bits))),
+                   V::Add(V::Weigh(wa, V::UnpackHigh16(a_low, bits)), V::Weigh(wb, V::UnpackHigh16(b_low, bits))),
+                   V::Add(V::Weigh(wa, V::UnpackLow16(a_high, bits)), V::Weigh(wb, V::UnpackLow16(b_high, bits))),
+                   V::Add(V::Weigh(wa, V::UnpackHigh16(a_high, bits)), V::Weigh(wb, V::UnpackHigh16(b_high, bits))));
 }
 
 // Table and residual, after narrowing; q and residual in the same order.
