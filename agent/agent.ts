@@ -20,6 +20,7 @@ import { PipelineSlot } from './inference/pipeline-slot.js';
 import { isLive, visibleInput } from './inference/source.js';
 import { Downlink } from './mqtt/downlink.js';
 import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
+import { isBusy } from './ota/machine.js';
 import { OtaManager, type Announcement } from './ota/manager.js';
 import { PackageStore } from './ota/store.js';
 import { OutboxPump } from './outbox/pump.js';
@@ -83,6 +84,7 @@ export class Agent {
     this.#collector = new TelemetryCollector({
       recorder, energy: this.#energy, thermal: this.#thermal, counters: f.counters, outbox: f.outbox, files: f.files, clock: f.clock, log: f.log,
       bootId: f.bootId, model: () => this.#runningModel(), refresh: () => this.#refreshCounters(),
+      idle: () => this.#slot.running !== null && !isBusy(this.#ota.state),
     }, this.#settings.telemetryIntervalMs);
     this.#loop = this.#createLoop(deps);
     this.#reporter = this.#createReporter();

@@ -40,7 +40,7 @@ export class EnergyMonitor {
   #timer: NodeJS.Timeout | undefined;
   #sampling: Promise<void> = Promise.resolve();
   #windowStartMs: number;
-  /** Of the best source, from the last window without an inference. */
+  /** Of the best source, from the last window in which nothing was to be done. */
   #idleWatts: number | null = null;
 
   constructor(meters: readonly EnergyMeter[], clock: Clock) {
@@ -76,8 +76,8 @@ export class EnergyMonitor {
     return this.#sampling;
   }
 
-  /** Ends the window. @param inferences frames that ran a model in it */
-  async close(inferences: number): Promise<EnergyReport> {
+  /** Ends the window. @param inferences frames that ran a model in it @param idle a window without any tells the idle power */
+  async close(inferences: number, idle: boolean): Promise<EnergyReport> {
     await this.sample();
     const nowMs = this.#clock.monotonicMs();
     const seconds = Math.max(1e-3, (nowMs - this.#windowStartMs) / 1000);
@@ -86,14 +86,15 @@ export class EnergyMonitor {
       source: meter.source, scope: meter.scope, quality: meter.quality, joules: window, joules_total: total,
     }));
     for (const account of this.#accounts) account.window = 0;
-    return { sources, inference: this.#perInference(sources, inferences, seconds) };
+    return { sources, inference: this.#perInference(sources, { inferences, idle, seconds }) };
   }
 
-  #perInference(sources: EnergyReport['sources'], inferences: number, seconds: number): EnergyReport['inference'] {
+  #perInference(sources: EnergyReport['sources'], window: { inferences: number; idle: boolean; seconds: number }): EnergyReport['inference'] {
+    const { inferences, idle, seconds } = window;
     const best = bestSource(sources);
     if (best === null) return null;
     if (inferences === 0) {
-      this.#idleWatts = best.joules / seconds;
+      if (idle) this.#idleWatts = best.joules / seconds;
       return null;
     }
     const net = this.#idleWatts === null ? null : Math.max(0, best.joules - this.#idleWatts * seconds) / inferences;

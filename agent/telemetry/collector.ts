@@ -23,6 +23,8 @@ export interface CollectorParts {
   bootId: string;
   /** The running package, and the memory of its sessions. */
   model: () => { name: string; version: string; memoryBytes: number } | null;
+  /** A package runs and no deployment is under way: a window without an inference then shows the idle power. */
+  idle: () => boolean;
   /** Just before counters are read: totals that others keep are copied. */
   refresh: () => void;
 }
@@ -109,7 +111,7 @@ export class TelemetryCollector {
       start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronised: clock.synchronised(),
       model: model === null ? null : { name: model.name, version: model.version },
       stages, end_to_end, jitter,
-      energy: await energy.close(modelFrames),
+      energy: await energy.close(modelFrames, this.#parts.idle()),
       thermal: await thermal.close(),
       memory: await readMemory(files, model?.memoryBytes ?? 0),
       counters: counters.toRecord(),

@@ -20,10 +20,10 @@ describe('RAPL', () => {
   it('counts across the wrap, each scope by itself', async () => {
     const { files, set } = machine(rapl);
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
-    await monitor.close(0);
+    await monitor.close(0, true);
     set('sys/class/powercap/intel-rapl:0/energy_uj', 2_000_000);
     set('sys/class/powercap/intel-rapl:0:0/energy_uj', 1_500_000);
-    const { sources, inference } = await monitor.close(3);
+    const { sources, inference } = await monitor.close(3, true);
     expect(sources).toEqual([
       { source: 'rapl', scope: 'package-0', quality: 'measured', joules: 3, joules_total: 3 },
       { source: 'rapl', scope: 'core', quality: 'measured', joules: 1.5, joules_total: 1.5 },
@@ -48,13 +48,15 @@ describe('sensors of power', () => {
       'sys/class/hwmon/hwmon0/name': 'nvme', 'sys/class/hwmon/hwmon0/temp1_input': 40_000,
     });
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
-    await monitor.close(0);
+    await monitor.close(0, true);
     time.ms = 1000;
     set('sys/class/hwmon/hwmon3/curr1_input', 2000);
-    const first = await monitor.close(0);
+    const first = await monitor.close(0, true);
     expect(first.sources.map((s) => [s.scope, s.joules])).toEqual([['VDD_IN', 7.5], ['VDD_CPU', 0.5]]);
     time.ms = 2000;
-    const second = await monitor.close(10);
+    expect((await monitor.close(0, false)).inference).toBeNull();
+    time.ms = 3000;
+    const second = await monitor.close(10, true);
     expect(second.inference).toEqual({ source: 'ina3221', scope: 'VDD_IN', quality: 'measured', gross_joules: 1, net_joules: 0.25 });
   });
 
@@ -62,12 +64,12 @@ describe('sensors of power', () => {
     time.ms = 0;
     const { files, set } = machine({ 'sys/class/power_supply/BAT0/type': 'Battery', 'sys/class/power_supply/BAT0/status': 'Discharging', 'sys/class/power_supply/BAT0/voltage_now': 8_000_000, 'sys/class/power_supply/BAT0/current_now': -500_000, 'sys/class/power_supply/AC/type': 'Mains' });
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
-    await monitor.close(0);
+    await monitor.close(0, true);
     time.ms = 1000;
-    expect((await monitor.close(0)).sources).toEqual([{ source: 'battery', scope: 'BAT0', quality: 'measured', joules: 4, joules_total: 4 }]);
+    expect((await monitor.close(0, true)).sources).toEqual([{ source: 'battery', scope: 'BAT0', quality: 'measured', joules: 4, joules_total: 4 }]);
     set('sys/class/power_supply/BAT0/status', 'Charging');
     time.ms = 2000;
-    expect((await monitor.close(0)).sources[0]?.joules).toBe(0);
+    expect((await monitor.close(0, true)).sources[0]?.joules).toBe(0);
   });
 
   it('the PMIC of a Raspberry Pi 5 is an estimate', async () => {
@@ -84,7 +86,7 @@ describe('sensors of power', () => {
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
     await monitor.sample();
     time.ms = 3_600_000;
-    expect((await monitor.close(0)).sources[0]?.joules).toBe(0);
+    expect((await monitor.close(0, true)).sources[0]?.joules).toBe(0);
   });
 });
 

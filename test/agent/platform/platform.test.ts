@@ -7,6 +7,7 @@ import { openDatabase, openOrRenew } from '../../../agent/platform/database.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { systemdServiceManager } from '../../../agent/platform/notify.js';
 import { startSchedule } from '../../../agent/platform/schedule.js';
+import { useLittleMemory } from '../../../agent/platform/frugal.js';
 import { takeStateFolder } from '../../../agent/platform/state-folder.js';
 import { machine } from '../support/machine.js';
 import { quietLog, temporaryFolder, until } from '../support/tools.js';
@@ -132,5 +133,11 @@ describe('the schedule', () => {
     await until('two runs', () => runs >= 2);
     await schedule.stop();
     expect(errors).toHaveLength(1);
+  });
+});
+
+describe('little memory', () => {
+  it('is asked for with the addon or without', () => {
+    expect(() => useLittleMemory()).not.toThrow();
   });
 });
