@@ -60,7 +60,7 @@ class Im2Col {
     inner_begin_ = std::min<int64_t>((s_.g.pad_left + s_.g.stride_w - 1) / s_.g.stride_w, s_.ow);
     const int64_t last_start = s_.w - (s_.kw - 1) * s_.g.dilation_w - 1 + s_.g.pad_left;
     inner_end_ = last_start < 0 ? inner_begin_ : std::clamp<int64_t>(last_start / s_.g.stride_w + 1, inner_begin_, s_.ow);
-    padding_.assign(static_cast<size_t>(s_.kw * s_.cg) + 16, fill);
+    padding_.assign(static_cast<size_t>(s_.kw * s_.cg) + 48, fill);
   }
 
   // Elements from one row to the next.
@@ -123,8 +123,9 @@ class Im2Col {
       if (row == nullptr) rows[ky] = {padding_.data(), 0};
       else rows[ky] = {row + (begin * s_.g.stride_w - s_.g.pad_left) * stride_, s_.g.stride_w * stride_};
     }
-    const bool short_rows = s_.kh == 3 && static_cast<size_t>(s_.kw * s_.cg) * sizeof(T) <= 16;
-    if (short_rows) CopyShortRows(rows, end - begin, out);
+    const size_t bytes = static_cast<size_t>(s_.kw * s_.cg) * sizeof(T);
+    if (s_.kh == 3 && bytes <= 16) CopyThreeRows<1>(rows, end - begin, out);
+    else if (s_.kh == 3 && bytes <= 48) CopyThreeRows<3>(rows, end - begin, out);
     else CopyRows(rows, end - begin, out);
     return out + static_cast<size_t>(end - begin) * row_stride();
   }
@@ -143,15 +144,16 @@ class Im2Col {
     }
   }
 
-  // Three rows of at most 16 bytes: the first layer of most networks, which would else spend its time here.
-  void CopyShortRows(const TapRow* rows, int64_t pixels, T* out) const {
+  // Three rows of at most kPieces * 16 bytes: the first layer of most networks, which would else spend its time here.
+  template <int kPieces>
+  void CopyThreeRows(const TapRow* rows, int64_t pixels, T* out) const {
     const TapRow r0 = rows[0], r1 = rows[1], r2 = rows[2];
     const int64_t span = s_.kw * s_.cg;
     const size_t row = row_stride();
     for (int64_t i = 0; i < pixels; ++i, out += row) {
-      std::memcpy(out, r0.from + i * r0.step, 16);
-      std::memcpy(out + span, r1.from + i * r1.step, 16);
-      std::memcpy(out + 2 * span, r2.from + i * r2.step, 16);
+      std::memcpy(out, r0.from + i * r0.step, kPieces * 16);
+      std::memcpy(out + span, r1.from + i * r1.step, kPieces * 16);
+      std::memcpy(out + 2 * span, r2.from + i * r2.step, kPieces * 16);
     }
   }
 
@@ -179,7 +181,7 @@ class Im2Col {
   int64_t stride_;
   bool contiguous_;
   int64_t inner_begin_, inner_end_;
-  std::vector<T> padding_;  // a row of taps, and 16 elements that a copy may read beyond
+  std::vector<T> padding_;  // a row of taps, and 48 elements that a copy may read beyond
 };
 
 inline int64_t ConvCost(const ConvShape& s) { return s.macs() / 32; }
