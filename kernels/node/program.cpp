@@ -74,7 +74,13 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     // Fails only when the environment is going down, and the job with it.
     (void)static_cast<NativeProgram*>(context)->done_.NonBlockingCall(static_cast<JsJob*>(job));
   }
-  static void Cleanup(void* program) { static_cast<NativeProgram*>(program)->runner_.reset(); }
+  // The environment goes down: its buffers must not be written any more, and later is too late to release the function.
+  static void Cleanup(void* data) {
+    NativeProgram* program = static_cast<NativeProgram*>(data);
+    program->runner_.reset();
+    program->hooked_ = false;
+    program->done_.Release();
+  }
 
   void Describe(Napi::Object self, const Engine& engine) {
     for (size_t i = 0; i < engine.input_count(); ++i) input_bytes_.push_back(engine.InputBytes(i));
@@ -151,7 +157,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     closing_.reset();
   }
 
-  // Joins the thread; nothing is pending, or the environment is going down.
+  // Joins the thread; nothing is pending. Does nothing after Cleanup.
   void Free() {
     runner_.reset();
     if (!hooked_) return;

@@ -229,6 +229,9 @@ describe('closing', () => {
     const { workerData, parentPort } = require('node:worker_threads');
     const [addon, file, state] = workerData ?? JSON.parse(process.argv[1]);
     const program = require(addon).loadProgram(require('node:fs').readFileSync(file), { threads: 2, isa: 'ref' });
+    if (state === 'abandoned') {
+      for (let i = 0; i < 12; ++i) void require(addon).loadProgram(require('node:fs').readFileSync(file)).run([new Uint8Array(65536)], [new Uint8Array(65536)]);
+    }
     const run = () => program.run([new Uint8Array(65536)], [new Uint8Array(65536)]);
     run().then(() => {
       parentPort?.postMessage('ran');
@@ -237,11 +240,11 @@ describe('closing', () => {
     });`;
   const argument = (state: string): string[] => [addon, programFile, state];
 
-  it.each(['idle', 'running'])('lets the process end with a program still open: %s', async (state) => {
+  it.each(['idle', 'running', 'abandoned'])('lets the process end with a program still open: %s', async (state) => {
     await expect(promisify(execFile)(process.execPath, ['-e', script, JSON.stringify(argument(state))], { timeout: 20_000 })).resolves.toBeDefined();
   });
 
-  it.each(['idle', 'running'])('lets a worker thread end or be terminated: %s', async (state) => {
+  it.each(['idle', 'running', 'abandoned'])('lets a worker thread end or be terminated: %s', async (state) => {
     const worker = new Worker(script, { eval: true, workerData: argument(state) });
     const exit = once(worker, 'exit');
     expect(await once(worker, 'message')).toEqual(['ran']);
