@@ -21,7 +21,7 @@ static inline void LoadPairNeon(const int8_t* b, int8x16_t* first, int8x16_t* se
 // Accumulators that start from the bias. For every row anew: loads in pairs cost the multipliers nothing, moves do.
 template <int N>
 static inline __attribute__((always_inline)) void LoadBiasNeon(const int32_t* bias, int32x4_t (&acc)[N]) {
-  __asm__("" : "+r"(bias));  // else GCC loads once and moves
+  __asm__ volatile("" : "+r"(bias));  // else GCC loads once and moves
   for (int i = 0; i < N; i += 2) {
     int32x4_t v0 = vld1q_s32(bias + 4 * i), v1 = vld1q_s32(bias + 4 * i + 4);
     __asm__("" : "+w"(v0), "+w"(v1));
@@ -91,6 +91,7 @@ static __attribute__((noinline)) void StoreSomeNeon(int8_t* y, int8x16_t v, size
 // Where a block of channels goes: at output row `row` and channel `o`; `width` channels exist.
 struct TargetNeon {
   uint8_t* y;
+  const float* scale;  // of its first channel
   size_t y_stride, row, o, width;
 };
 
@@ -122,7 +123,10 @@ static inline __attribute__((always_inline)) void FinishRowsPlainNeon(const Requ
   const NarrowNeon mid = r.mid;  // a copy that the stores below cannot change
   float32x4_t s[N];
 #pragma GCC unroll 8
-  for (int n = 0; n < N; ++n) s[n] = vld1q_f32(r.scale + to.o + 4 * n);
+  for (int n = 0; n < N; n += 2) {
+    s[n] = vld1q_f32(to.scale + 4 * n), s[n + 1] = vld1q_f32(to.scale + 4 * n + 4);
+    __asm__("" : "+w"(s[n]), "+w"(s[n + 1]));
+  }
   int8_t* y = reinterpret_cast<int8_t*>(to.y);
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i, y += to.y_stride) {
@@ -151,7 +155,8 @@ static inline __attribute__((always_inline)) void FinishRowsNeon(const RequantNe
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) copy[i][n] = acc[i][n];
   }
-  FinishRowsFullNeon<N>(r, copy, M, to);
+  const TargetNeon target = to;  // a copy, so that the caller's stays in registers
+  FinishRowsFullNeon<N>(r, copy, M, target);
 }
 
 }  // namespace sterna

@@ -52,7 +52,7 @@ static inline const int8_t* PixelDw(const DwConvQ8Args* args, const uint8_t* row
 
 // Where channels [c, c + 16) of output pixel j go.
 static inline __attribute__((always_inline)) TargetNeon TargetDw(const DwConvQ8Args* args, size_t j, size_t c) {
-  return {args->y + j * args->y_stride + c, args->y_stride, j, c, args->channels - c};
+  return {args->y + j * args->y_stride + c, args->requant.scale + c, args->y_stride, j, c, args->channels - c};
 }
 
 // All channels of output pixel j. `taps`: room for kernel_h * kernel_w pointers; w: as PackTapsDw lays them out.

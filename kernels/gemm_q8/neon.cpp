@@ -5,9 +5,10 @@
 // Tile 2 rows x 32 channels: 16 accumulators + 2 of A (16 k each) + 4 broadcasts + 2 of B + products. Two consecutive k of a channel
 // are neighbours in B, and a pair of A is broadcast: smull and smlal sum two products in 16 bits, safe because |w| <= 127 (2 * 128 * 127
 // = 32512), and sadalp adds neighbours into 32 bits. Per 4 k: 4 dup, 32 smull and smlal, 16 sadalp and 4 paired loads of B for 256
-// products, with loads of A and loop control 0.225 instructions a MAC (2 x 24: 0.233, 4 x 16: 0.245, 4 x 8: 0.275: the last panels). The
-// alternative, k along the lanes of every accumulator, saves the broadcasts and pays for them with 12 addp in each tile of 16 outputs:
-// worse below K = 130, where MobileNets have most of their outputs.
+// products, with loads of A and loop control 0.225 instructions a MAC; counted 0.230 as GCC 12 compiles it (2 x 24: 0.243, 3 x 16: 0.243,
+// 4 x 8: 0.275: the last panels). llvm-mca estimates 8.0 MAC a cycle on Cortex-A72, its multiplier's peak, and 2.8 on Cortex-A53. The
+// alternative, k along the lanes of every accumulator, saves the broadcasts and pays for them with 12 addp in each tile of 16
+// outputs: worse below K = 130, where MobileNets have most of their outputs.
 #include <arm_neon.h>
 
 #include "../arm/tile_neon.h"
@@ -21,7 +22,7 @@ constexpr size_t kChannels = 32;           // of the widest panel
 constexpr size_t kBlockBytes = 16 * 1024;  // rows of A that stay in half an L1 while every panel passes by
 
 // Rows of a tile of 8 * V channels.
-constexpr size_t RowsOf(int V) { return V >= 3 ? 2 : 4; }
+constexpr int RowsOf(int V) { return V >= 3 ? 2 : V == 2 ? 3 : 4; }
 
 // 8 * V channels of 4 consecutive k, whose A bytes are lanes 4 * I.. of a[].
 template <int M, int V, int I>
@@ -34,11 +35,16 @@ inline __attribute__((always_inline)) void MultiplyGroup(int32x4_t (&acc)[M][2 *
   for (int v = 0; v < V; ++v) {
     int8x16_t b0, b1;
     LoadPairNeon(b + 32 * v, &b0, &b1);
-    for (int r = 0; r < M; ++r) {
-      const int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(b0), vget_low_s8(a0[r])), vget_low_s8(b1), vget_low_s8(a1[r]));
-      acc[r][2 * v] = vpadalq_s16(acc[r][2 * v], low);
-      const int16x8_t high = vmlal_high_s8(vmull_high_s8(b0, a0[r]), b1, a1[r]);
-      acc[r][2 * v + 1] = vpadalq_s16(acc[r][2 * v + 1], high);
+    // Two rows at a time are four chains, which an in-order core needs to stay busy.
+    for (int r = 0; r < M; r += 2) {
+      const int chains = r + 1 < M ? 2 : 1;
+      int16x8_t low[2], high[2];
+      for (int i = 0; i < chains; ++i) low[i] = vmull_s8(vget_low_s8(b0), vget_low_s8(a0[r + i])), high[i] = vmull_high_s8(b0, a0[r + i]);
+      for (int i = 0; i < chains; ++i) low[i] = vmlal_s8(low[i], vget_low_s8(b1), vget_low_s8(a1[r + i])), high[i] = vmlal_high_s8(high[i], b1, a1[r + i]);
+      for (int i = 0; i < chains; ++i) {
+        acc[r + i][2 * v] = vpadalq_s16(acc[r + i][2 * v], low[i]);
+        acc[r + i][2 * v + 1] = vpadalq_s16(acc[r + i][2 * v + 1], high[i]);
+      }
     }
   }
 }
@@ -65,6 +71,7 @@ inline __attribute__((always_inline)) void Multiply(int32x4_t (&acc)[M][2 * V], 
 struct Panel {
   const int8_t* b;
   const int32_t* bias;
+  const float* scale;
   size_t o, width;  // channels that exist
   FinishNeon finish;
 };
@@ -75,7 +82,7 @@ inline __attribute__((always_inline)) void Tile(const GemmQ8Args* args, const Re
   int32x4_t acc[M][2 * V];
   for (int r = 0; r < M; ++r) LoadBiasNeon(panel.bias, acc[r]);
   Multiply<M, V>(acc, reinterpret_cast<const int8_t*>(args->a) + row * args->a_stride, args->a_stride, panel.b, args->k);
-  FinishRowsNeon<M>(requant, acc, {args->y + row * args->y_stride + panel.o, args->y_stride, row, panel.o, panel.width},
+  FinishRowsNeon<M>(requant, acc, {args->y + row * args->y_stride + panel.o, panel.scale, args->y_stride, row, panel.o, panel.width},
                  panel.finish);
 }
 
@@ -85,21 +92,23 @@ __attribute__((noinline)) size_t Tiles(const GemmQ8Args* args, const RequantNeon
   return row;
 }
 
-// `count` tiles of `height` rows, 1..4; returns the row after them.
+// `count` tiles of `height` rows, 1..RowsOf(V); returns the row after them.
 template <int V>
 size_t TilesOf(size_t height, const GemmQ8Args* args, const RequantNeon& requant, const Panel& panel, size_t row, size_t count) {
+  constexpr int kMost = RowsOf(V);
   switch (height) {
-    case 4: return Tiles<RowsOf(V), V>(args, requant, panel, row, count);
-    case 3: return Tiles<RowsOf(V) - 1, V>(args, requant, panel, row, count);
+    case 4: return Tiles<kMost, V>(args, requant, panel, row, count);
+    case 3: return Tiles<(kMost < 3 ? kMost : 3), V>(args, requant, panel, row, count);
     case 2: return Tiles<2, V>(args, requant, panel, row, count);
     default: return Tiles<1, V>(args, requant, panel, row, count);
   }
 }
 
-// Tiles as equal in height as possible: 9 rows become 3, 3 and 3, not 4, 4 and 1.
+// Tiles as equal in height as possible: 7 rows become 3, 2 and 2, not 3, 3 and 1.
 template <int V>
 void Rows(const GemmQ8Args* args, const RequantNeon& requant, const Panel& panel, size_t row, size_t end) {
-  const size_t rows = end - row, tiles = (rows + RowsOf(V) - 1) / RowsOf(V), height = rows / tiles, taller = rows % tiles;
+  constexpr size_t kMost = RowsOf(V);
+  const size_t rows = end - row, tiles = (rows + kMost - 1) / kMost, height = rows / tiles, taller = rows % tiles;
   row = TilesOf<V>(height + 1, args, requant, panel, row, taller);
   TilesOf<V>(height, args, requant, panel, row, tiles - taller);
 }
@@ -117,13 +126,13 @@ size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 void Run(const GemmQ8Args* args) {
   const RequantNeon requant = MakeRequantNeon(args->requant);
   const int8_t* panels = static_cast<const int8_t*>(args->packed) + PanelsOffsetArm(args->n);
-  const size_t block = RoundUpArm(kBlockBytes / args->k + 1, 4), depth = RoundUpArm(args->k, 4);
+  const size_t block = RoundUpArm(kBlockBytes / args->k + 1, 12), depth = RoundUpArm(args->k, 4);
   for (size_t row = 0; row < args->m; row += block) {
     const size_t end = row + block < args->m ? row + block : args->m;
     for (size_t o = 0, width = 0; o < args->n; o += width) {
       width = PanelWidthArm(args->n, o, kChannels);
       const size_t exist = args->n - o < width ? args->n - o : width;
-      const Panel panel{panels + o * depth, static_cast<const int32_t*>(args->packed) + o, o, exist, FinishOf(args->requant, exist, width)};
+      const Panel panel{panels + o * depth, static_cast<const int32_t*>(args->packed) + o, args->requant.scale + o, o, exist, FinishOf(args->requant, exist, width)};
       switch (width) {
         case 8: Rows<1>(args, requant, panel, row, end); break;
         case 16: Rows<2>(args, requant, panel, row, end); break;
