@@ -8,6 +8,7 @@
 namespace sterna {
 namespace {
 
+constexpr int64_t kMaxAxis = 1 << 24;  // the maps of longer ones would take more memory than is accounted for
 constexpr int32_t kFill = -1;  // an index of y that comes from no index of x
 
 // Units: lines of y along its last axis.
@@ -138,7 +139,7 @@ Status PreparePad(const OpContext& context, DriverPtr* driver) {
   if (a.mode < 0 || a.mode > 2) return Unsupported("unknown mode of padding");
   std::vector<std::vector<int32_t>> maps(static_cast<size_t>(y.rank));
   for (int axis = 0; axis < y.rank; ++axis) {
-    if (y.dims[axis] > (1 << 28) || x.dims[axis] > (1 << 28)) return Unsupported("an axis is too long to pad");
+    if (y.dims[axis] > kMaxAxis || x.dims[axis] > kMaxAxis) return Unsupported("an axis is too long to pad");
     for (int64_t i = 0; i < y.dims[axis]; ++i) maps[static_cast<size_t>(axis)].push_back(PadIndex(i - a.before[axis], x.dims[axis], a.mode));
   }
   const uint8_t* data;

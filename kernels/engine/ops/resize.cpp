@@ -51,6 +51,8 @@ Source SourceOf(const ResizeAttrs& a, int64_t out, int64_t in_size, int64_t out_
   return {low, ClampIndex(static_cast<float>(low) + 1.0f, in_size), clamped - static_cast<float>(low)};
 }
 
+constexpr int64_t kMaxSide = 1 << 20;  // coordinates stay exact in float, and the tables small
+
 struct ResizeShape {
   int64_t n, h, w, c, oh, ow;
 };
@@ -62,7 +64,9 @@ Status CheckResize(const OpContext& context, DType type, ResizeShape* s) {
   if (x.dims[0] != y.dims[0] || x.dims[3] != y.dims[3]) return Mismatch("resizing keeps batch and channels");
   if (a.mode < 0 || a.mode > 1 || a.coordinates < 0 || a.coordinates > 3 || a.nearest < 0 || a.nearest > 3) return Unsupported("unknown mode of resizing");
   if (!std::isfinite(a.scale_h) || !std::isfinite(a.scale_w) || a.scale_h <= 0.0f || a.scale_w <= 0.0f) return Unsupported("a scale of resizing is not a positive number");
-  if (x.dims[1] > (1 << 24) || x.dims[2] > (1 << 24)) return Unsupported("an image side is too long to resize");
+  for (int64_t side : {x.dims[1], x.dims[2], y.dims[1], y.dims[2]}) {
+    if (side > kMaxSide) return Unsupported("an image side is too long to resize");
+  }
   *s = {x.dims[0], x.dims[1], x.dims[2], x.dims[3], y.dims[1], y.dims[2]};
   return Status::Ok();
 }
