@@ -1,12 +1,19 @@
 import { readFile } from 'node:fs/promises';
-import sharp from 'sharp';
+import type { Sharp, SharpInput, SharpOptions } from 'sharp';
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
 import { decodeVideo } from './ffmpeg.js';
 
-// A device decodes one picture at a time and none twice: libvips's cache and threads would only cost memory.
-sharp.cache(false);
-sharp.concurrency(1);
+/**
+ * libvips takes about 10 MB that a device with a camera needs only when somebody looks at or sends a picture, so it is loaded then.
+ * A device decodes one picture at a time and none twice: its cache and threads would only cost memory.
+ */
+async function openSharp(input: SharpInput, options: SharpOptions): Promise<Sharp> {
+  const { default: sharp } = await import('sharp');
+  sharp.cache(false);
+  sharp.concurrency(1);
+  return sharp(input, options);
+}
 
 /** A still picture of more pixels is refused: 3 bytes each, it would not fit beside a model on a small device. */
 const maxPixels = 40_000_000;
@@ -20,7 +27,8 @@ export const imageExtensions: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.
  */
 export async function decodeImage(bytes: Uint8Array, name = 'The picture'): Promise<Image> {
   try {
-    const { data, info } = await sharp(bytes, { limitInputPixels: maxPixels, failOn: 'warning' })
+    const picture = await openSharp(bytes, { limitInputPixels: maxPixels, failOn: 'warning' });
+    const { data, info } = await picture
       .autoOrient().toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`Expected 3 channels but received ${info.channels}`);
     return { width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
@@ -44,7 +52,7 @@ export async function readImage(path: string, signal: AbortSignal = new AbortCon
 /** Encodes a picture for people to look at; `maxWidth` scales it down. */
 export async function encodeJpeg(image: Image, options: { quality?: number; maxWidth?: number } = {}): Promise<Uint8Array> {
   const { width, height, data } = image;
-  let pipeline = sharp(data, { raw: { width, height, channels: 3 } });
+  let pipeline = await openSharp(data, { raw: { width, height, channels: 3 } });
   if (options.maxWidth !== undefined && options.maxWidth < width) pipeline = pipeline.resize({ width: options.maxWidth });
   return pipeline.jpeg({ quality: options.quality ?? 80 }).toBuffer();
 }
