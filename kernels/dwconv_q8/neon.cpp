@@ -4,8 +4,8 @@
 //
 // 3x3 of stride 1 or 2: 16 channels at a time, whose 9 weight vectors stay in registers along the row; two output pixels share the
 // columns that both read (12 loads instead of 18 at stride 1). Taps are summed in pairs in 16 bits: a pixel takes 18 smull/smlal
-// and 20 saddw for 144 products, with everything 71 instructions (counted). Registers: 9 weights, 8 accumulators, 4 pairs in 16 bits, the rest for pixels. Pixels at the
-// borders, and every other kernel, go by pointers (general_neon.h).
+// and 20 saddw for 144 products; counted with everything, 71 instructions. Registers: 9 weights, 8 accumulators, 4 pairs in 16 bits, the
+// rest for pixels. Pixels at the borders, and every other kernel, go by pointers (general_neon.h).
 #include <arm_neon.h>
 
 #include "general_neon.h"
