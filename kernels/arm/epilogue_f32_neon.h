@@ -12,6 +12,7 @@ struct EpilogueF32Neon {
   const float* residual;
   size_t residual_stride, count;
   bool has_slope, residual_first;
+  bool plain;  // bias, clamp and a whole store, nothing else
 };
 
 // The first `count` of 4 floats; zeros stand for the others.
@@ -39,7 +40,8 @@ static inline EpilogueF32Neon MakeEpilogueF32Neon(const EpilogueF32& e, size_t o
           e.residual_stride,
           count,
           e.slope != nullptr,
-          e.residual_first != 0};
+          e.residual_first != 0,
+          e.slope == nullptr && e.residual == nullptr && count >= 4};
 }
 
 // fmaxnm takes the number when the other operand is NaN: NaN becomes lo, as in ref.
@@ -48,8 +50,8 @@ static inline float32x4_t ActivateF32Neon(const EpilogueF32Neon& e, float32x4_t 
   return vminnmq_f32(vmaxnmq_f32(v, e.lo), e.hi);
 }
 
-// Finishes one vector of output row (or pixel) `row` and stores it to `y`.
-static inline void FinishF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size_t row, float* y) {
+// One vector of output row (or pixel) `row`, with all options.
+static __attribute__((noinline)) void FinishFullF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size_t row, float* y) {
   float32x4_t v = vaddq_f32(acc, e.bias);
   if (e.residual == nullptr) {
     v = ActivateF32Neon(e, v);
@@ -58,6 +60,12 @@ static inline void FinishF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size
     v = e.residual_first ? ActivateF32Neon(e, vaddq_f32(v, residual)) : vaddq_f32(ActivateF32Neon(e, v), residual);
   }
   StoreSomeF32(y, v, e.count);
+}
+
+// Finishes and stores it. Only the common case is inlined, so that it keeps its accumulators in registers.
+static inline __attribute__((always_inline)) void FinishF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size_t row, float* y) {
+  if (!e.plain) return FinishFullF32Neon(e, acc, row, y);
+  vst1q_f32(y, vminnmq_f32(vmaxnmq_f32(vaddq_f32(acc, e.bias), e.lo), e.hi));
 }
 
 }  // namespace sterna

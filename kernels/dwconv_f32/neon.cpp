@@ -13,24 +13,28 @@
 namespace sterna {
 namespace {
 
-// The pixel of `row` under tap `kw` of output pixel j, at channel c.
-inline const float* PixelUnder(const DwConvF32Args* args, const float* row, size_t j, size_t kw, size_t c) {
-  const int64_t x = static_cast<int64_t>(j * args->stride_w + kw * args->dilation_w) - args->pad_left;
-  const bool outside = x < 0 || x >= static_cast<int64_t>(args->x_width);
-  return (outside ? args->zero_pixel : row + static_cast<size_t>(x) * args->x_stride) + c;
-}
-
-// Channels [c, c + epilogue.count) of output pixel j, any kernel.
-void AnyPixel(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, size_t j, size_t c) {
+// Channels [c, c + epilogue.count) of output pixel j, any kernel. kWhole: there are 4.
+template <bool kWhole>
+inline __attribute__((always_inline)) void AnyPixel(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, size_t j, size_t c) {
+  const int64_t left = static_cast<int64_t>(j * args->stride_w) - args->pad_left, dilation = static_cast<int64_t>(args->dilation_w);
   const float* w = args->w + c;
   float32x4_t acc = vdupq_n_f32(0.0f);
   for (size_t kh = 0; kh < args->kernel_h; ++kh) {
-    for (size_t kw = 0; kw < args->kernel_w; ++kw, w += args->channels) {
+    const float* row = args->rows[kh] + c;
+    int64_t x = left;
+    for (size_t kw = 0; kw < args->kernel_w; ++kw, x += dilation, w += args->channels) {
+      const bool outside = static_cast<uint64_t>(x) >= args->x_width;  // on either side
+      const float* pixel = outside ? args->zero_pixel + c : row + static_cast<size_t>(x) * args->x_stride;
       // Lanes past the last channel may hold NaN; they are not stored.
-      acc = vfmaq_f32(acc, vld1q_f32(PixelUnder(args, args->rows[kh], j, kw, c)), LoadSomeF32(w, epilogue.count));
+      acc = vfmaq_f32(acc, vld1q_f32(pixel), kWhole ? vld1q_f32(w) : LoadSomeF32(w, epilogue.count));
     }
   }
   FinishF32Neon(epilogue, acc, j, args->y + j * args->y_stride + c);
+}
+
+// Output pixels [begin, end).
+void AnyPixels(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, size_t begin, size_t end, size_t c) {
+  for (size_t j = begin; j < end; ++j) epilogue.count >= 4 ? AnyPixel<true>(args, epilogue, j, c) : AnyPixel<false>(args, epilogue, j, c);
 }
 
 // P neighbouring output pixels of a 3x3 kernel with stride S. `x`: the three rows, at the first pixel's left column.
@@ -45,14 +49,22 @@ inline __attribute__((always_inline)) void Multiply3x3(float32x4_t (&acc)[P], co
   }
 }
 
+// Where a block of 4 channels is along the row.
+struct Cursor {
+  const float *x0, *x1, *x2;
+  float* y;
+  size_t j;
+};
+
 template <int P, int S>
-inline __attribute__((always_inline)) void Pixels3x3(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, size_t j, size_t c,
-                                                     const float32x4_t (&w)[9]) {
-  const size_t offset = (j * S - static_cast<size_t>(args->pad_left)) * args->x_stride + c;
-  const float* const x[3] = {args->rows[0] + offset, args->rows[1] + offset, args->rows[2] + offset};
+inline __attribute__((always_inline)) void Pixels3x3(const EpilogueF32Neon& epilogue, size_t x_stride, size_t y_stride, const float32x4_t (&w)[9],
+                                                     Cursor* at) {
   float32x4_t acc[P];
-  Multiply3x3<P, S>(acc, x, args->x_stride, w);
-  for (size_t p = 0; p < P; ++p) FinishF32Neon(epilogue, acc[p], j + p, args->y + (j + p) * args->y_stride + c);
+  Multiply3x3<P, S>(acc, {at->x0, at->x1, at->x2}, x_stride, w);
+  for (size_t p = 0; p < P; ++p) FinishF32Neon(epilogue, acc[p], at->j + p, at->y + p * y_stride);
+  at->x0 += P * S * x_stride, at->x1 += P * S * x_stride, at->x2 += P * S * x_stride;
+  at->y += P * y_stride;
+  at->j += P;
 }
 
 // Output pixels that no tap of leaves the image: [begin, end).
@@ -73,18 +85,21 @@ template <int S>
 void Interior3x3(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, const Interior& interior, size_t c) {
   float32x4_t w[9];
   for (size_t t = 0; t < 9; ++t) w[t] = LoadSomeF32(args->w + t * args->channels + c, epilogue.count);
-  size_t j = interior.begin;
-  for (; j + 2 <= interior.end; j += 2) Pixels3x3<2, S>(args, epilogue, j, c, w);
-  if (j < interior.end) Pixels3x3<1, S>(args, epilogue, j, c, w);
+  const size_t x_stride = args->x_stride, y_stride = args->y_stride;
+  const size_t offset = (interior.begin * S - static_cast<size_t>(args->pad_left)) * x_stride + c;
+  Cursor at{args->rows[0] + offset, args->rows[1] + offset, args->rows[2] + offset, args->y + interior.begin * y_stride + c, interior.begin};
+  size_t count = interior.end - interior.begin;
+  for (; count >= 2; count -= 2) Pixels3x3<2, S>(epilogue, x_stride, y_stride, w, &at);
+  if (count > 0) Pixels3x3<1, S>(epilogue, x_stride, y_stride, w, &at);
 }
 
 void Run(const DwConvF32Args* args) {
   const Interior interior = InteriorOf(args);
   for (size_t c = 0; c < args->channels; c += 4) {
     const EpilogueF32Neon epilogue = MakeEpilogueF32Neon(args->epilogue, c, args->channels - c);
-    for (size_t j = 0; j < interior.begin; ++j) AnyPixel(args, epilogue, j, c);
+    AnyPixels(args, epilogue, 0, interior.begin, c);
     if (interior.begin < interior.end) args->stride_w == 1 ? Interior3x3<1>(args, epilogue, interior, c) : Interior3x3<2>(args, epilogue, interior, c);
-    for (size_t j = interior.end; j < args->y_width; ++j) AnyPixel(args, epilogue, j, c);
+    AnyPixels(args, epilogue, interior.end, args->y_width, c);
   }
 }
 
