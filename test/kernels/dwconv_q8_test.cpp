@@ -12,6 +12,7 @@ struct Case {
   int32_t pad_left, pad_right;
   int options;
   Fill x_fill, w_fill;
+  float typical = 30000.0f;  // magnitude of a sum, from which the scales follow
 };
 
 // Columns of output, or 0 when the kernel does not fit.
@@ -51,7 +52,7 @@ void Compare(const DwConvQ8Kernel& kernel, const DwConvQ8Kernel& ref, DType type
   std::memset(zero.data(), x_zp, c.channels);
   for (size_t i = 0; i < w.size(); ++i) w.as<int8_t>()[i] = Weight(random, c.w_fill);
   for (size_t o = 0; o < c.channels; ++o) bias.as<int32_t>()[o] = random.Int(-20000, 20000);
-  RandomRequant requant(random, type, c.options, y_width, c.channels, 30000.0f);
+  RandomRequant requant(random, type, c.options, y_width, c.channels, c.typical);
 
   DwConvQ8Args args{};
   args.channels = c.channels, args.kernel_h = c.kernel_h, args.kernel_w = c.kernel_w;
@@ -93,6 +94,29 @@ void TestShapes(const sterna::IsaKernels& isa) {
   }
 }
 
+// Blocks of channels and what is left of them; rows and kernels longer than what a kernel keeps at a time; scales of 1 and more.
+void TestBlocks(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const DwConvQ8Kernel& ref = *sterna::RefKernels(type).dwconv_q8;
+  Random random(8);
+  int options = 0;
+  const auto check = [&](Case c) {
+    c.options = options & 63, options += 11;
+    Compare(*isa.dwconv_q8, ref, type, c, random);
+  };
+  for (size_t channels : {63, 64, 65, 79, 96, 97, 112, 127, 144}) {
+    for (size_t stride : {1, 2}) {
+      for (size_t width = 6; width < 30; ++width) check({channels, 3, 3, stride, 1, width, 1, 1, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 4, 3, stride, 1, 150, 1, 1, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 5, 5, stride, 1, 150, 2, 2, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 2, 75, stride, 1, 160, 3, 0, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 3, 9, stride, 40, 400, 0, 9, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 3, 3, stride, 1, 9, 1, 1, 0, Fill::kExtremes, Fill::kExtremes, 50.0f});
+      check({channels, 3, 3, stride, 1, 9, 1, 1, 0, Fill::kExtremes, Fill::kExtremes, 1e-28f});
+    }
+  }
+}
+
 void TestExtremes(const sterna::IsaKernels& isa) {
   const DType type = static_cast<DType>(isa.activation);
   const DwConvQ8Kernel& ref = *sterna::RefKernels(type).dwconv_q8;
@@ -110,6 +134,7 @@ void TestExtremes(const sterna::IsaKernels& isa) {
 }  // namespace
 
 STERNA_TEST(dwconv_q8_is_bit_equal_to_ref_for_all_shapes) { ForEachIsa("dwconv_q8", &sterna::IsaKernels::dwconv_q8, TestShapes); }
+STERNA_TEST(dwconv_q8_is_bit_equal_to_ref_across_blocks) { ForEachIsa("dwconv_q8", &sterna::IsaKernels::dwconv_q8, TestBlocks); }
 STERNA_TEST(dwconv_q8_is_bit_equal_to_ref_at_the_extremes) { ForEachIsa("dwconv_q8", &sterna::IsaKernels::dwconv_q8, TestExtremes); }
 
 }  // namespace sterna_test

@@ -96,6 +96,11 @@ void TestGemm(const sterna::IsaKernels& isa) {
     }
   }
   for (int all = 0; all < 64; ++all) CheckGemm(*isa.gemm_f32, 11, 37, 500, all, random);
+  // Around every ISA's tiles, and matrices that kernels cut into blocks of rows.
+  for (size_t n : {12, 24, 32, 40, 63, 64, 65, 80, 129}) {
+    for (size_t m = 1; m <= 27; ++m, options += 11) CheckGemm(*isa.gemm_f32, m, n, 9, options & 63, random);
+  }
+  CheckGemm(*isa.gemm_f32, 203, 70, 300, 5, random);
 }
 
 // Bits of y must not depend on how rows and columns are divided among calls: threads divide them in any way.
@@ -206,6 +211,10 @@ void TestDw(const sterna::IsaKernels& isa) {
       }
     }
   }
+  // More than one group of outputs at each width of the rest, a larger stride, and a kernel too large for a table of pointers.
+  for (size_t width = 14; width < 26; ++width, options += 11) CheckDw(*isa.dwconv_f32, {35, 3, 3, 1, 1, width, 1, options & 63}, random);
+  CheckDw(*isa.dwconv_f32, {35, 3, 3, 3, 1, 40, 1, 5}, random);
+  CheckDw(*isa.dwconv_f32, {35, 11, 11, 1, 3, 45, 15, 2}, random);
 }
 
 }  // namespace

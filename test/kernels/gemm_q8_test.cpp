@@ -12,6 +12,7 @@ struct Case {
   int options;
   Fill a_fill, w_fill;
   bool bias;
+  float typical = 0.0f;  // magnitude of a sum, from which the scales follow; 0: estimated
 };
 
 // Runs `kernel` into y, which has m rows of y_stride bytes and ends right after the last element.
@@ -38,7 +39,7 @@ void Compare(const GemmQ8Kernel& kernel, const GemmQ8Kernel& ref, DType type, co
   const int32_t zps[] = {Lowest(type), Lowest(type) + 128, Lowest(type) + 255, random.Int(Lowest(type), Lowest(type) + 255)};
   const int32_t a_zp = zps[random.Int(0, 3)];
   const float typical = c.w_fill == Fill::kRandom && c.a_fill == Fill::kRandom ? 6000.0f * __builtin_sqrtf(static_cast<float>(c.k)) : 10000.0f * static_cast<float>(c.k);
-  RandomRequant requant(random, type, c.options, c.m, c.n, typical);
+  RandomRequant requant(random, type, c.options, c.m, c.n, c.typical != 0.0f ? c.typical : typical);
 
   GemmQ8Args args{};
   args.m = c.m, args.n = c.n, args.k = c.k;
@@ -70,6 +71,33 @@ void TestShapes(const sterna::IsaKernels& isa) {
   }
 }
 
+// Heights and widths around those of every ISA's tiles, and matrices that kernels cut into blocks of rows.
+void TestTiles(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
+  Random random(8);
+  int options = 0;
+  for (size_t n : {12, 16, 28, 32, 40, 48, 56, 63, 64, 65, 79, 80, 96, 127, 128, 129, 195}) {
+    for (size_t m = 1; m <= 27; ++m, options += 11) {
+      Compare(*isa.gemm_q8, ref, type, {m, n, 9, options & 63, Fill::kRandom, Fill::kRandom, true}, random);
+    }
+  }
+  for (int all = 0; all < 8; ++all) Compare(*isa.gemm_q8, ref, type, {203, 130, 1001, all, Fill::kRandom, Fill::kRandom, true}, random);
+  Compare(*isa.gemm_q8, ref, type, {1500, 17, 40, 0, Fill::kRandom, Fill::kRandom, true}, random);
+}
+
+// Scales of 1 and more: products beyond 2^31, which no conversion to an integer holds, must saturate.
+void TestLargeScales(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
+  Random random(9);
+  for (float typical : {100.0f, 50.0f, 1e-4f, 1e-28f}) {
+    for (int options = 0; options < 32; ++options) {
+      Compare(*isa.gemm_q8, ref, type, {9, 70, 300, options, Fill::kExtremes, Fill::kExtremes, true, typical}, random);
+    }
+  }
+}
+
 void TestExtremes(const sterna::IsaKernels& isa) {
   const DType type = static_cast<DType>(isa.activation);
   const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
@@ -88,6 +116,8 @@ void TestExtremes(const sterna::IsaKernels& isa) {
 }  // namespace
 
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_for_all_shapes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestShapes); }
+STERNA_TEST(gemm_q8_is_bit_equal_to_ref_around_the_tiles) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestTiles); }
+STERNA_TEST(gemm_q8_saturates_like_ref_at_large_scales) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestLargeScales); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_at_the_extremes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestExtremes); }
 
 // Ref itself, against sums written out by hand.
