@@ -42,7 +42,10 @@ export interface OpProfile {
   ms: number;
 }
 
-/** A loaded program. Runs one inference at a time, on its own thread; concurrent `run` calls queue in order. */
+/**
+ * A loaded program. Runs one inference at a time, on its own thread; concurrent `run` calls queue in order. One whose last inference
+ * took less than half a millisecond, and that nothing else waits for, runs within the call: handing it over would take longer.
+ */
 export interface NativeProgram {
   readonly isa: Isa;
   readonly threads: number;

@@ -1,5 +1,7 @@
 #include "node/runner.h"
 
+#include <chrono>
+
 namespace sterna_node {
 
 Runner::Runner(std::unique_ptr<sterna::Engine> engine, Done done, void* context) : engine_(std::move(engine)), done_(done), context_(context) {}
@@ -15,6 +17,19 @@ void Runner::Submit(Job* job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   jobs_.push_back(job);
   wake_.notify_one();
+}
+
+bool Runner::RunIfShort(Job* job) {
+  if (last_ms_ >= kShortMs) return false;
+  Execute(job);
+  return true;
+}
+
+void Runner::Execute(Job* job) {
+  const auto start = std::chrono::steady_clock::now();
+  if (job->timed) job->op_ms.resize(engine_->op_count());
+  job->status = engine_->Run(job->inputs.data(), job->outputs.data(), job->timed ? job->op_ms.data() : nullptr);
+  last_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
 void Runner::Stop() {
@@ -43,8 +58,7 @@ void Runner::Work() {
     Job* job = jobs_.front();
     jobs_.pop_front();
     lock.unlock();
-    if (job->timed) job->op_ms.resize(engine_->op_count());
-    job->status = engine_->Run(job->inputs.data(), job->outputs.data(), job->timed ? job->op_ms.data() : nullptr);
+    Execute(job);
     done_(context_, job);
     lock.lock();
   }
