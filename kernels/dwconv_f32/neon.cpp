@@ -9,6 +9,7 @@
 #include <arm_neon.h>
 
 #include "../arm/epilogue_f32_neon.h"
+#include "../arm/interior_neon.h"
 
 namespace sterna {
 namespace {
@@ -67,22 +68,8 @@ inline __attribute__((always_inline)) void Pixels3x3(const EpilogueF32Neon& epil
   at->j += P;
 }
 
-// Output pixels that no tap of leaves the image: [begin, end).
-struct Interior {
-  size_t begin, end;
-};
-
-Interior InteriorOf(const DwConvF32Args* args) {
-  const bool fits = args->kernel_h == 3 && args->kernel_w == 3 && args->dilation_w == 1 && args->stride_w <= 2 && args->pad_left >= 0;
-  const size_t pad = static_cast<size_t>(args->pad_left), stride = args->stride_w;
-  if (!fits || args->x_width + pad < 3) return {0, 0};
-  const size_t begin = (pad + stride - 1) / stride, end = (args->x_width + pad - 3) / stride + 1;
-  if (begin >= args->y_width || begin >= end) return {0, 0};
-  return {begin, end < args->y_width ? end : args->y_width};
-}
-
 template <int S>
-void Interior3x3(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, const Interior& interior, size_t c) {
+void Interior3x3(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, const InteriorNeon& interior, size_t c) {
   float32x4_t w[9];
   for (size_t t = 0; t < 9; ++t) w[t] = LoadSomeF32(args->w + t * args->channels + c, epilogue.count);
   const size_t x_stride = args->x_stride, y_stride = args->y_stride;
@@ -94,7 +81,7 @@ void Interior3x3(const DwConvF32Args* args, const EpilogueF32Neon& epilogue, con
 }
 
 void Run(const DwConvF32Args* args) {
-  const Interior interior = InteriorOf(args);
+  const InteriorNeon interior = InteriorOf(args);
   for (size_t c = 0; c < args->channels; c += 4) {
     const EpilogueF32Neon epilogue = MakeEpilogueF32Neon(args->epilogue, c, args->channels - c);
     AnyPixels(args, epilogue, 0, interior.begin, c);

@@ -8,6 +8,7 @@
 // rest for pixels. Pixels at the borders, and every other kernel, go by pointers (general_neon.h).
 #include <arm_neon.h>
 
+#include "../arm/interior_neon.h"
 #include "general_neon.h"
 
 namespace sterna {
@@ -47,20 +48,6 @@ inline __attribute__((always_inline)) void Multiply3x3(int32x4_t (&acc)[P][4], c
   }
 }
 
-// Output pixels whose taps are all inside the image, for 3x3 of stride 1 or 2; none for other kernels.
-struct Interior {
-  size_t begin, end;
-};
-
-Interior InteriorOf(const DwConvQ8Args* args) {
-  const bool fits = args->kernel_h == 3 && args->kernel_w == 3 && args->dilation_w == 1 && args->stride_w <= 2 && args->pad_left >= 0;
-  const size_t pad = static_cast<size_t>(args->pad_left), stride = args->stride_w;
-  if (!fits || args->x_width + pad < 3) return {0, 0};
-  const size_t begin = (pad + stride - 1) / stride, end = (args->x_width + pad - 3) / stride + 1;
-  if (begin >= args->y_width || begin >= end) return {0, 0};
-  return {begin, end < args->y_width ? end : args->y_width};
-}
-
 // Where a block of 16 channels is along the row.
 struct Cursor {
   const int8_t* x[3];
@@ -85,7 +72,7 @@ inline __attribute__((always_inline)) void Pixels3x3(const RequantNeon& requant,
 }
 
 template <int S>
-void Interior3x3(const DwConvQ8Args* args, const RequantNeon& requant, const Interior& interior, const int8_t* weights) {
+void Interior3x3(const DwConvQ8Args* args, const RequantNeon& requant, const InteriorNeon& interior, const int8_t* weights) {
   const size_t first = (interior.begin * S - static_cast<size_t>(args->pad_left)) * args->x_stride;
   for (size_t c = 0; c < args->channels; c += kBlockDw, weights += 9 * kBlockDw) {
     int8x16_t w[9];
@@ -103,7 +90,7 @@ void Run(const DwConvQ8Args* args) {
   const RequantNeon requant = MakeRequantNeon(args->requant);
   const int8_t* w = static_cast<const int8_t*>(args->packed) + BiasBytesDw(args->channels);
   const int8_t** taps = static_cast<const int8_t**>(args->scratch);
-  const Interior interior = InteriorOf(args);
+  const InteriorNeon interior = InteriorOf(args);
   for (size_t j = 0; j < interior.begin; ++j) GeneralPixelDw(args, requant, w, j, taps);
   if (interior.begin < interior.end) args->stride_w == 1 ? Interior3x3<1>(args, requant, interior, w) : Interior3x3<2>(args, requant, interior, w);
   for (size_t j = interior.end; j < args->y_width; ++j) GeneralPixelDw(args, requant, w, j, taps);

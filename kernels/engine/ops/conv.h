@@ -186,6 +186,41 @@ class Im2Col {
 
 inline int64_t ConvCost(const ConvShape& s) { return s.macs() / 32; }
 
+// The channel ranges that get packed weights of their own: groups, or shares of a layer with few pixels.
+struct PanelPlan {
+  int64_t panels, width;  // every panel but the last has `width` channels
+};
+inline PanelPlan PlanPanels(const ConvShape& s, int threads) {
+  if (s.g.group > 1) return {s.g.group, s.og()};
+  const bool few_pixels = s.pixels() < kGemmRows * threads;
+  if (!s.direct() || !few_pixels || threads == 1) return {1, s.o};
+  // 192 is a multiple of every ISA's panel width (16, 32, 48, 64).
+  const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>((s.o + threads - 1) / threads), 192));
+  return {(s.o + width - 1) / width, width};
+}
+
+// What the Gemms of both types have in common: a kernel, and its packed weights panel by panel.
+template <typename Kernel>
+class PanelGemm {
+ public:
+  PanelGemm(const Kernel* kernel, const ConvShape& s, const PanelPlan& plan) : kernel_(kernel), n_(s.o), k_(static_cast<size_t>(s.k())), plan_(plan) {}
+
+  size_t ScratchBytes(int64_t pixels) const {
+    return RoundUp(kernel_->scratch_bytes(static_cast<size_t>(pixels), static_cast<size_t>(plan_.width), k_), 64);
+  }
+  int64_t panels() const { return plan_.panels; }
+  const char* name() const { return kernel_->name; }
+
+ protected:
+  size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
+
+  const Kernel* kernel_;
+  int64_t n_;
+  size_t k_;
+  PanelPlan plan_;
+  std::vector<const uint8_t*> packed_;
+};
+
 // 1x1, stride 1: the feature map is the matrix. Units: pixels.
 template <typename Gemm>
 class DirectConv final : public OpDriver {
@@ -286,19 +321,6 @@ class GatheredConv final : public OpDriver {
   Gemm gemm_;
   int64_t block_;
 };
-
-// The channel ranges that get packed weights of their own: groups, or shares of a layer with few pixels.
-struct PanelPlan {
-  int64_t panels, width;  // every panel but the last has `width` channels
-};
-inline PanelPlan PlanPanels(const ConvShape& s, int threads) {
-  if (s.g.group > 1) return {s.g.group, s.og()};
-  const bool few_pixels = s.pixels() < kGemmRows * threads;
-  if (!s.direct() || !few_pixels || threads == 1) return {1, s.o};
-  // 192 is a multiple of every ISA's panel width (16, 32, 48, 64).
-  const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>((s.o + threads - 1) / threads), 192));
-  return {(s.o + width - 1) / width, width};
-}
 
 // The driver that fits the shape; depthwise convolutions have drivers of their own.
 template <typename Gemm>

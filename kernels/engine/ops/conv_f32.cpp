@@ -42,12 +42,12 @@ struct Target {
   }
 };
 
-class GemmF32 {
+class GemmF32 : public PanelGemm<GemmF32Kernel> {
  public:
   using Element = float;
 
   GemmF32(const GemmF32Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
-      : kernel_(kernel), n_(s.o), k_(static_cast<size_t>(s.k())), plan_(plan), target_(target) {}
+      : PanelGemm(kernel, s, plan), target_(target) {}
 
   void Run(int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
@@ -64,11 +64,6 @@ class GemmF32 {
     kernel_->run(&args);
     target_.Finish(pixel, count, channel, args.n);
   }
-  size_t ScratchBytes(int64_t pixels) const {
-    return RoundUp(kernel_->scratch_bytes(static_cast<size_t>(pixels), static_cast<size_t>(plan_.width), k_), 64);
-  }
-  int64_t panels() const { return plan_.panels; }
-  const char* name() const { return kernel_->name; }
 
   Status Pack(const OpContext& context, const float* w) {
     for (int64_t panel = 0; panel < plan_.panels; ++panel) {
@@ -82,14 +77,7 @@ class GemmF32 {
   }
 
  private:
-  size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
-
-  const GemmF32Kernel* kernel_;
-  int64_t n_;
-  size_t k_;
-  PanelPlan plan_;
   Target target_;
-  std::vector<const uint8_t*> packed_;
 };
 
 class DwF32 {
@@ -99,13 +87,8 @@ class DwF32 {
   DwF32(const DwConvF32Kernel* kernel, const float* w, const Target& target) : kernel_(kernel), w_(w), target_(target) {}
 
   void Run(const ConvShape& s, const float* const* rows, int64_t row, const float* zero_pixel, size_t x_stride, uint8_t*) const {
-    DwConvF32Args args;
-    args.channels = static_cast<size_t>(s.c);
-    args.kernel_h = static_cast<size_t>(s.kh), args.kernel_w = static_cast<size_t>(s.kw);
-    args.stride_w = static_cast<size_t>(s.g.stride_w), args.dilation_w = static_cast<size_t>(s.g.dilation_w);
-    args.x_width = static_cast<size_t>(s.w), args.y_width = static_cast<size_t>(s.ow);
-    args.pad_left = s.g.pad_left;
-    args.rows = rows, args.x_stride = x_stride, args.zero_pixel = zero_pixel, args.w = w_;
+    DwConvF32Args args = DwArgs<DwConvF32Args>(s, rows, zero_pixel, x_stride);
+    args.w = w_;
     args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
     args.epilogue = target_.At(row * s.ow, 0);
     kernel_->run(&args);

@@ -30,12 +30,12 @@ struct Target {
   uint8_t* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
 };
 
-class GemmQ8 {
+class GemmQ8 : public PanelGemm<GemmQ8Kernel> {
  public:
   using Element = uint8_t;
 
   GemmQ8(const GemmQ8Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
-      : kernel_(kernel), n_(s.o), k_(static_cast<size_t>(s.k())), plan_(plan), target_(target) {}
+      : PanelGemm(kernel, s, plan), target_(target) {}
 
   void Run(int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
@@ -51,12 +51,6 @@ class GemmQ8 {
                           scratch};
     kernel_->run(&args);
   }
-  size_t ScratchBytes(int64_t pixels) const {
-    return RoundUp(kernel_->scratch_bytes(static_cast<size_t>(pixels), static_cast<size_t>(plan_.width), k_), 64);
-  }
-  int64_t panels() const { return plan_.panels; }
-  const char* name() const { return kernel_->name; }
-  size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
 
   // False when the kernel cannot be exact for these weights.
   Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, int32_t x_zp, bool* exact) {
@@ -73,12 +67,7 @@ class GemmQ8 {
   }
 
  private:
-  const GemmQ8Kernel* kernel_;
-  int64_t n_;
-  size_t k_;
-  PanelPlan plan_;
   Target target_;
-  std::vector<const uint8_t*> packed_;
 };
 
 class DwQ8 {
@@ -88,13 +77,7 @@ class DwQ8 {
   DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const Target& target) : kernel_(kernel), packed_(packed), target_(target) {}
 
   void Run(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
-    DwConvQ8Args args;
-    args.channels = static_cast<size_t>(s.c);
-    args.kernel_h = static_cast<size_t>(s.kh), args.kernel_w = static_cast<size_t>(s.kw);
-    args.stride_w = static_cast<size_t>(s.g.stride_w), args.dilation_w = static_cast<size_t>(s.g.dilation_w);
-    args.x_width = static_cast<size_t>(s.w), args.y_width = static_cast<size_t>(s.ow);
-    args.pad_left = s.g.pad_left;
-    args.rows = rows, args.x_stride = x_stride, args.zero_pixel = zero_pixel;
+    DwConvQ8Args args = DwArgs<DwConvQ8Args>(s, rows, zero_pixel, x_stride);
     args.packed = packed_;
     args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
     args.requant = target_.At(row * s.ow, 0);

@@ -9,6 +9,19 @@ namespace sterna {
 
 constexpr int64_t kMaxDepthwiseRows = 32;  // taller kernels take the path of grouped convolutions
 
+// The arguments of a kernel that say where it reads; the caller adds weights, target and epilogue.
+template <typename Args>
+Args DwArgs(const ConvShape& s, decltype(Args::rows) rows, decltype(Args::zero_pixel) zero_pixel, size_t x_stride) {
+  Args args{};
+  args.channels = static_cast<size_t>(s.c);
+  args.kernel_h = static_cast<size_t>(s.kh), args.kernel_w = static_cast<size_t>(s.kw);
+  args.stride_w = static_cast<size_t>(s.g.stride_w), args.dilation_w = static_cast<size_t>(s.g.dilation_w);
+  args.x_width = static_cast<size_t>(s.w), args.y_width = static_cast<size_t>(s.ow);
+  args.pad_left = s.g.pad_left;
+  args.rows = rows, args.x_stride = x_stride, args.zero_pixel = zero_pixel;
+  return args;
+}
+
 // Units: output rows.
 template <typename Dw>
 class DepthwiseConv final : public OpDriver {
