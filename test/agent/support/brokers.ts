@@ -2,8 +2,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { Aedes } from 'aedes';
 import { onTestFinished } from 'vitest';
+import { EmbeddedBroker } from '../../../deploy/broker/broker.js';
 import { temporaryFolder, until } from './tools.js';
 
 export interface TestBroker {
@@ -14,29 +14,14 @@ export interface TestBroker {
   stop(): Promise<void>;
 }
 
-/** aedes, MQTT 3.1.1 only. */
+/** The embedded broker: aedes, MQTT 3.1.1 only. */
 export async function aedesBroker(port = 0): Promise<TestBroker> {
-  const aedes = await Aedes.createBroker();
-  aedes.on('clientError', () => undefined);
-  aedes.on('connectionError', () => undefined);
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    aedes.handle(socket);
-  });
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
-  const bound = (server.address() as AddressInfo).port;
-  let stopped = false;
-  const stop = async (): Promise<void> => {
-    if (stopped) return;
-    stopped = true;
-    for (const socket of sockets) socket.destroy();
-    await new Promise<void>((resolve) => aedes.close(() => resolve()));
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  };
+  const broker = new EmbeddedBroker({ port });
+  await broker.start();
+  const { port: bound, url } = broker;
+  const stop = (): Promise<void> => broker.stop();
   onTestFinished(stop);
-  return { port: bound, url: `mqtt://127.0.0.1:${bound}`, dropAll: () => { for (const socket of sockets) socket.destroy(); }, stop };
+  return { port: bound, url, dropAll: () => broker.dropConnections(), stop };
 }
 
 export const mosquittoMissing = spawnSync('mosquitto', ['-h']).error !== undefined;

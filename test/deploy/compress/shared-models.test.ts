@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readSamples } from '../../../deploy/compress/samples.js';
 import { calibrationFeeds, recordPictures } from '../../../deploy/package/record.js';
@@ -15,11 +14,11 @@ import { createSession } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { cosineSimilarity } from '../../../runtime/vision/embedding.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
+import { sharedFile } from '../../support/shared.js';
 
-const shared = process.env['STERNA_SHARED'] ?? fileURLToPath(new URL('../../../../shared', import.meta.url));
-const available = existsSync(join(shared, 'models/fr_feature.onnx')) && existsSync(join(shared, 'samples/faces'));
+const available = existsSync(sharedFile('models/fr_feature.onnx')) && existsSync(sharedFile('samples/faces'));
 const numbers = (tensor: Tensor | undefined): number[] => Array.from(tensor?.data ?? [], Number);
-const modelFile = (name: string): Promise<Uint8Array> => readFile(join(shared, 'models', name));
+const modelFile = (name: string): Promise<Uint8Array> => readFile(sharedFile('models', name));
 
 describe.skipIf(!available)('face models in int8 (needs shared/models and shared/samples)', () => {
   let models: FaceModels;
@@ -29,7 +28,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
   beforeAll(async () => {
     models = { detector: await modelFile('fr_detect.onnx'), landmarks: await modelFile('fr_landmark.onnx'), embedder: await modelFile('fr_feature.onnx') };
     settings = await faceSettings(models);
-    const folder = join(shared, 'samples/faces');
+    const folder = sharedFile('samples/faces');
     const names = (await readdir(folder)).filter((name) => /\.(jpe?g|png)$/.test(name)).sort();
     const pictures = await Promise.all(names.map((name) => readImage(join(folder, name))));
     // Half to calibrate on, half to measure with.
@@ -76,9 +75,9 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
 
   it.skipIf(oracleMissing !== undefined)(`run on both engines to the same bit${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async () => {
     const bytes = await modelFile('vww_96_float.onnx');
-    const { model } = await quantiseModel(bytes, readSamples(join(shared, 'samples/images'), modelInputs(bytes), 8));
+    const { model } = await quantiseModel(bytes, readSamples(sharedFile('samples/images'), modelInputs(bytes), 8));
     const [ours, theirs] = [await createSession(model), await createSession(model, { engine: 'onnxruntime' })];
-    for await (const feed of readSamples(join(shared, 'samples/images'), modelInputs(bytes), 4)) {
+    for await (const feed of readSamples(sharedFile('samples/images'), modelInputs(bytes), 4)) {
       const a = Object.values(await ours.run(feed))[0]?.data ?? [];
       const b = Object.values(await theirs.run(feed))[0]?.data ?? [];
       a.forEach((value, i) => expect(Math.abs(Number(value) - Number(b[i]))).toBeLessThan(1e-5));
