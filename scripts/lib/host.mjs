@@ -17,7 +17,6 @@ const TOOLS = {
   'g++': { debian: 'g++', other: 'install a C++17 compiler (Fedora: dnf install gcc-c++; macOS: xcode-select --install)' },
   make: { debian: 'make', other: 'install GNU make' },
   cmake: { debian: 'cmake', other: 'install CMake >= 3.20 (https://cmake.org/download)' },
-  python3: { debian: 'python3', other: 'install Python 3 (node-gyp needs it where a package has no prebuilt binary)' },
   ffmpeg: { debian: 'ffmpeg', other: 'install ffmpeg (https://ffmpeg.org/download.html)' },
 };
 
