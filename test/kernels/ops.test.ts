@@ -129,6 +129,21 @@ describe.each(isas)('8-bit ops on %s', (isa) => {
     expect(back).toEqual(Array.from(b, (v) => f32((v - 121) * f32(0.013))));
   });
 
+  it('walks pixels of one channel that lie apart', async () => {
+    const dims = [3, 5, 1];
+    const apart = { dims, stride: 4 };
+    const [a, b, table] = [bytes(15), bytes(15), bytes(256)];
+    const x = floats(15, -2, 2);
+    expect(await runOp(isa, { op: 'lutQ8', inputs: [{ type: 'u8', ...apart, data: a }, { type: 'u8', dims: [256], data: table, constant: true }], output: { type: 'u8', ...apart } })).toEqual(Array.from(a, (v) => table[v]));
+    const sums = Array.from(a, (v, i) => requantize(f32(f32(v * f32(0.5)) + f32((b[i] ?? 0) * f32(0.5))), 0, 255, 0));
+    const addends: OpCase['inputs'] = [{ type: 'u8', ...apart, data: a }, { type: 'u8', dims, data: b }];
+    expect(await runOp(isa, { op: 'binaryQ8', inputs: addends, attributes: [0, 0, 0, 0, 0, 255, f(0.5), f(0.5)], output: { type: 'u8', ...apart } })).toEqual(sums);
+    const rectified = Array.from(x, (v) => Math.max(v, 0));
+    expect(await runOp(isa, { op: 'unaryF32', inputs: [{ type: 'f32', ...apart, data: x }], attributes: [1, f(0), f(0)], output: { type: 'f32', ...apart } })).toEqual(rectified);
+    const doubled = await runOp(isa, { op: 'binaryF32', inputs: [{ type: 'f32', ...apart, data: x }, { type: 'f32', dims, data: x }], attributes: [0, 1, f(0), f(0)], output: { type: 'f32', ...apart } });
+    expect(doubled).toEqual(rectified.map((v) => 2 * v));
+  });
+
   it('normalizes pixels', async () => {
     const x = bytes(5 * 6 * 3);
     const mul = Float32Array.of(0.01, 0.02, 0.03);

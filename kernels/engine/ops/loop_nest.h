@@ -27,6 +27,14 @@ class LoopNest {
     for (int i = 0; i < N; ++i) strides_[i][rank_ - 1] = strides[i];
   }
 
+  // Lets `operand` end in an axis of stride 1, of one element if need be: for bodies that walk it without a step. Pixels of one
+  // channel that lie apart need that.
+  void EndContiguous(int operand) {
+    if (rank_ == 0 || strides_[operand][rank_ - 1] == 1) return;
+    dims_[rank_++] = 1;
+    for (int i = 0; i < N; ++i) strides_[i][rank_ - 1] = 1;
+  }
+
   // Makes a long axis the innermost one where the last axis is too short to be worth a loop. For bodies that take any strides.
   void PreferLongInner() {
     constexpr int64_t kShort = 8;
@@ -107,22 +115,25 @@ inline bool BroadcastStrides(const Tensor& t, const Tensor& y, int64_t (&strides
   return true;
 }
 
-// The nest of y = f(x), x and y of the same shape.
+// The nest of y = f(x), x and y of the same shape; both contiguous on the innermost axis.
 inline LoopNest<2> UnaryNest(const Tensor& x, const Tensor& y) {
   int64_t xs[kMaxRank], ys[kMaxRank];
   StridesOf(x, xs);
   StridesOf(y, ys);
   LoopNest<2> nest;
   for (int axis = 0; axis < y.rank; ++axis) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
+  nest.EndContiguous(0);
+  nest.EndContiguous(1);
   return nest;
 }
 
-// The nest of y = f(a, b) with broadcasting. False when the shapes do not fit.
+// The nest of y = f(a, b) with broadcasting, y contiguous on the innermost axis. False when the shapes do not fit.
 inline bool BinaryNest(const Tensor& a, const Tensor& b, const Tensor& y, LoopNest<3>* nest) {
   int64_t as[kMaxRank], bs[kMaxRank], ys[kMaxRank];
   if (!BroadcastStrides(a, y, as) || !BroadcastStrides(b, y, bs)) return false;
   StridesOf(y, ys);
   for (int axis = 0; axis < y.rank; ++axis) nest->AddAxis(y.dims[axis], {as[axis], bs[axis], ys[axis]});
+  nest->EndContiguous(2);
   return true;
 }
 

@@ -120,7 +120,7 @@ describe.skipIf(nativeMissing !== undefined)(`a native session${skipped}`, () =>
           expect(maximum, name).toBeLessThanOrEqual(1e-5 * Math.max(1, range));
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 500 },
     );
   });
 });
