@@ -12,8 +12,9 @@ namespace {
 Napi::Value FrugalMemory(const Napi::CallbackInfo& info) {
 #if defined(__GLIBC__)
   // One arena: glibc makes one a thread, and each keeps what its peak needed. Fixed thresholds: glibc raises them to the
-  // largest block ever freed (a camera frame), after which frames live, and leave holes, in the heap for good.
-  constexpr int kThresholdBytes = 128 * 1024;
+  // largest block ever freed (a camera frame), after which frames live, and leave holes, in the heap for good. Below the
+  // 64 KiB that Node reads from a pipe at a time: those blocks wait for the garbage collector, between others that stay.
+  constexpr int kThresholdBytes = 32 * 1024;
   const bool done = mallopt(M_ARENA_MAX, 1) == 1 && mallopt(M_MMAP_THRESHOLD, kThresholdBytes) == 1 && mallopt(M_TRIM_THRESHOLD, kThresholdBytes) == 1;
   if (done) malloc_trim(0);
   return Napi::Boolean::New(info.Env(), done);
