@@ -44,6 +44,7 @@ describe.each([
     fleet.packages = packages;
     const { agent, runtime } = await start(config({ url: broker.url }));
     await until('online', () => fleet.statuses.at(-1)?.state === 'online');
+    await until('the birth is acknowledged', () => connected(agent)); // others may see it before the device knows that it arrived
     expect(agent.status()['broker']).toMatchObject({ state: 'connected', protocol });
     await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
     await fleet.untilReported('version 1', (r) => r.slots.active?.version === '1.0.0' && r.ota.state === 'committed');
