@@ -4,7 +4,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     setupFiles: ['test/support/property-seed.ts'],
-    testTimeout: 30_000,
+    // Bounds for what hangs, not expectations: machines that test are slow and shared.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // Two cores: native threads and child processes share them with the workers.
     maxWorkers: 2,
   },
