@@ -3,7 +3,7 @@
 //   y[j][c] = epilogue(bias[c] + sum_{kh, kw} (x[kh][j * stride - pad_left + kw * dilation][c] - x_zp) * w[kh][kw][c])
 //                                                                                  bit-equal to ref for all inputs
 //
-// A column is V::kDepth input rows of one register of channels, unpacked into [channel][row] in four vectors: one dot
+// A column is V::kDwDepth input rows of one register of channels, unpacked into [channel][row] in four vectors: one dot
 // product a vector multiplies a whole column of the kernel. Three paths:
 //   3 x 3, stride 1: three outputs are in flight; a column adds to all, completes one and starts one.
 //   3 x 3, stride 2: the last column of an output is the first of the next.
@@ -23,7 +23,7 @@ struct DwConvQ8 {
   using Int = typename V::Int;
   using Quad = typename V::Quad;
   using Weight = typename V::DwWeight;
-  static constexpr size_t kDepth = V::kDepth, kBlock = V::kBytes;
+  static constexpr size_t kDepth = V::kDwDepth, kBlock = V::kBytes;
   static constexpr size_t kQuadBytes = sizeof(Quad);                   // of a column, or of accumulators
   static constexpr size_t kTapBytes = kBlock * kDepth * sizeof(Weight);  // the weights of one column of the kernel
   static constexpr size_t kSmallGroups = CeilDiv(3, kDepth);
@@ -82,7 +82,7 @@ struct DwConvQ8 {
 
   static inline __attribute__((always_inline)) void MulAdd(Quad& acc, const Quad& column, const Quad& w) {
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) acc.v[j] = V::Dot(acc.v[j], column.v[j], w.v[j]);
+    for (int j = 0; j < 4; ++j) acc.v[j] = V::DwDot(acc.v[j], column.v[j], w.v[j]);
   }
 
   // Column `c` of each segment: kRows rows that exist, of one group.
@@ -262,7 +262,7 @@ struct DwConvQ8 {
             const Int weights = V::LoadInt(w + j * kBlock);
 #pragma GCC unroll 4
             for (int o = 0; o < kOutputs; ++o) {
-              acc[o].v[j] = V::Dot(acc[o].v[j], V::LoadInt(column + static_cast<size_t>(o) * output_step + j * kBlock), weights);
+              acc[o].v[j] = V::DwDot(acc[o].v[j], V::LoadInt(column + static_cast<size_t>(o) * output_step + j * kBlock), weights);
             }
           }
         }
@@ -350,7 +350,9 @@ struct DwConvQ8 {
       const size_t segments = DwSegments(s, block);
       const Block b = MakeBlock(job, packed, segments);
       if (segments == 1) RunBlock<1>(job, b);
-      if (segments == 2) RunBlock<2>(job, b);
+      if constexpr (kBlock / 16 >= 2) {
+        if (segments == 2) RunBlock<2>(job, b);
+      }
       if constexpr (kBlock / 16 >= 4) {
         if (segments == 4) RunBlock<4>(job, b);
       }

@@ -1,9 +1,10 @@
-// gemm_q8/avx2: the quantized GEMM of gemm_x86.h on vpmaddwd, exact for all inputs (x86/q8_avx2.h says why not vpmaddubsw).
+// gemm_q8/avx2: the quantized GEMM of gemm_x86.h on vpmaddubsw, exact for all inputs (x86/q8_avx2.h says how).
 //
-// Registers (6 x 16 tile): 12 accumulators, 2 vectors of weights (widened as they are loaded), 1 broadcast of two activations
-// (widened once a block of rows, in scratch), 1 product: 16 of 16.
-// Measured (kernels_bench, layers of MobileNetV2-224, Zen 5, peak of vpmaddwd + vpaddd 95 GMAC/s): 0.85..0.97 of the peak for
-// depths from 64 on, 0.67..0.80 below; 78 GMAC/s over all of them.
+// Registers (4 x 16 tile): 8 accumulators, 2 vectors of weights, 2 of complements, ones, 1 broadcast of four activations, 1
+// product: 15 of 16. 32 products take an xor, two multiplies and a sum; a step of the tile has 8 loads beside 32 of these.
+// Weights are packed in 8 bits, and a panel gets its complements in scratch once a block of rows.
+// Measured (layers of MobileNetV2-224, Zen 5, peak of vpmaddubsw + vpmaddwd + vpaddd 118 GMAC/s): 0.82..0.91 of the peak for
+// depths from 64 on, 0.61..0.75 below; 91 GMAC/s over all of them. Products widened to 16 bits (vpmaddwd) made 80.
 #include "../x86/q8_avx2.h"
 #include "gemm_x86.h"
 

@@ -1,12 +1,12 @@
-// The quantized GEMM of gemm_q8/avx2 and gemm_q8/avx512vnni, over a vector type V (x86/q8_*.h) and its tile sizes.
+// The quantized GEMM of the x86 instruction sets, over a vector type V (x86/q8_*.h) and its tile sizes.
 //
 //   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        bit-equal to ref for all inputs
 //
 // A tile keeps rows x vectors accumulators in registers; a step loads `vectors` vectors of weights and broadcasts four bytes
 // of each row of A. All loops over the tile are unrolled by templates, or the compiler would spill it. A panel of weights
-// stays in L1 or L2 while a block of rows streams past.
+// stays in L1 or L2 while a block of rows streams past; where Dot needs complements, scratch holds it with them.
 // Preconditions: rows of A may be read up to 3 bytes past k; packed by Pack; scale arrays padded to 64 entries; scratch of
-// ScratchBytes when V widens the activations.
+// ScratchBytes.
 #pragma once
 #include "../x86/requant_x86.h"
 #include "pack_x86.h"
@@ -21,7 +21,7 @@ struct GemmQ8 {
   static constexpr size_t kBlockBytes = 64 * 1024;  // of rows of A and y, which every panel passes over before the next block
   static constexpr size_t kMinBlockRows = 64;       // a block reads all weights: it must be worth it
 
-  static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, V::kDepth}; }
+  static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, V::kComplements}; }
   static size_t PackedBytes(size_t n, size_t k) { return PackedQ8Bytes(ShapeOf(n, k)); }
 
   static bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
@@ -34,17 +34,15 @@ struct GemmQ8 {
     return fitting > kMinBlockRows ? fitting : kMinBlockRows;
   }
 
-  // Of a row of widened activations: whole vectors are widened.
-  static size_t WideStride(size_t k) { return RoundUp(k, 16) * sizeof(int16_t); }
-
-  static size_t ScratchBytes(size_t m, size_t n, size_t k) {
-    const size_t rows = m < BlockRows(n, k) ? m : BlockRows(n, k);
-    return V::kWidens ? rows * WideStride(k) : 0;
+  // One panel with its complements.
+  static size_t ScratchBytes(size_t, size_t n, size_t k) {
+    const size_t vectors = CeilDiv(n, kLanes), most = V::kGemmVectors;
+    return V::kComplements ? (vectors < most ? vectors : most) * V::kWeightBytes * CeilDiv(k, kGemmDepth) : 0;
   }
 
   struct Job {
     Requant<V> requant;
-    size_t steps;  // ceil(k / depth)
+    size_t steps;  // ceil(k / 4)
     size_t a_stride, y_stride;
   };
 
@@ -126,7 +124,7 @@ struct GemmQ8 {
     const int8_t* w = at.w;
     const size_t stride = job.a_stride;
     for (size_t step = job.steps; step != 0; --step, a += 4, w += kVectors * V::kWeightBytes) {
-      Int weights[kVectors];
+      typename V::Weights weights[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadWeights(w + v * V::kWeightBytes);
 #pragma GCC unroll 12
@@ -183,21 +181,24 @@ struct GemmQ8 {
       const size_t left = args->n - channel, most = V::kGemmVectors;
       const size_t vectors = CeilDiv(left, kLanes) < most ? CeilDiv(left, kLanes) : most;
       const typename V::Mask mask = V::MakeMask(left < vectors * kLanes ? left : vectors * kLanes);
-      RunPanel(job, {w, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
-      w += vectors * V::kWeightBytes * job.steps;
+      const int8_t* panel = w;
+      if constexpr (V::kComplements) {
+        V::ExpandWeights(w, vectors * job.steps, static_cast<int8_t*>(args->scratch));
+        panel = static_cast<const int8_t*>(args->scratch);
+      }
+      RunPanel(job, {panel, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
+      w += vectors * V::kBytes * job.steps;
     }
   }
 
   static void Run(const GemmQ8Args* args) {
-    Job job = {MakeRequant<V>(args->requant), CeilDiv(args->k, V::kDepth), args->a_stride, args->y_stride};
+    Job job = {MakeRequant<V>(args->requant), CeilDiv(args->k, kGemmDepth), args->a_stride, args->y_stride};
     for (size_t o = 0; o < args->n; o += kLanes) job.requant.plain &= V::AllBelowOne(V::LoadFloat(args->requant.scale + o));
-    if constexpr (V::kWidens) job.a_stride = WideStride(args->k);
     const Cut blocks = CutEvenly(args->m, BlockRows(args->n, args->k));
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {
       const size_t rows = PartSize(blocks, block);
       const uint8_t* a = args->a + first * args->a_stride;
-      if constexpr (V::kWidens) a = V::WidenRows(a, args->a_stride, rows, args->k, args->scratch, job.a_stride);
       RunBlock(args, job, a, first, rows);
       first += rows;
     }

@@ -1,9 +1,10 @@
-// 8-bit arithmetic in ymm registers, for the kernels that avx2 and avx512vnni share: see q8_avx512.h, whose interface this is.
+// 8-bit arithmetic in ymm registers, for the kernels that the x86 instruction sets share: see q8_avx512.h, whose interface this is.
 //
-// Dot products must be exact for all u8 x s8: vpmaddubsw saturates its 16-bit sums (255 * 127 * 2 > 32767), so both operands
-// are widened to 16 bits and multiplied by vpmaddwd. Both need two multiplies for 32 products (vpmaddubsw is followed by a
-// vpmaddwd with ones), so exactness costs no multiply port: measured peaks are 95 against 130 GMAC/s, because of the
-// additions. Activations are widened once per block of rows, weights as they are loaded.
+// Dot is exact for all u8 x s8, on an instruction that saturates: vpmaddubsw sums two products in 16 bits, and 2 * 255 * 127
+// does not fit. Two products of opposite sign always do: 255 * 127 = 32385. So even depths multiply by |w| and odd ones by
+// -|w|, and where that changes the sign of a weight, the activation a is complemented: w * a = 255 * w + (-w) * (255 - a).
+// The complement is an xor, the constants are in the bias (gemm_q8/pack_x86.h), and vpmaddwd with ones widens the pairs. Two
+// multiplies for 32 products, as vpmaddubsw alone would need, on CPUs that start two a cycle and have ports left for the rest.
 #pragma once
 #include <immintrin.h>
 
@@ -18,41 +19,49 @@ struct Q8Vec256 {
   using Float = __m256;
   using Mask = size_t;  // a number of bytes
   static constexpr size_t kLanes = 8, kBytes = 32;
-  static constexpr size_t kDepth = 2;
-  static constexpr bool kWidens = true;
-  static constexpr size_t kWeightBytes = 16;
+  static constexpr bool kComplements = true;
+  static constexpr size_t kWeightBytes = 64;
+  static constexpr size_t kDwDepth = 2;
   using DwWeight = int16_t;
   static constexpr int kDwOutputs = 2;  // outputs that share weights in the general path: 8 accumulators
 
-  // Tiles of gemm_q8, by vectors: 12 x 8 and 6 x 16. Twelve accumulators, two vectors of weights, a broadcast and a product
-  // fill the 16 registers.
+  // Tiles of gemm_q8, by vectors: 12 x 8 and 4 x 16. Eight accumulators, two vectors of weights and two of complements, a
+  // broadcast, two products and ones fill 15 of 16 registers. A sum takes a cycle, so few accumulators suffice.
   static constexpr int kGemmVectors = 2;
-  static constexpr int kGemmRows[] = {12, 6};
+  static constexpr int kGemmRows[] = {12, 4};
 
   static inline Int LoadInt(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static inline void StoreInt(void* p, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
   static inline Float LoadFloat(const float* p) { return _mm256_loadu_ps(p); }
-  static inline Int LoadWeights(const int8_t* p) {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
   static inline Int BroadcastFour(const uint8_t* p) {
     int32_t v;
     __builtin_memcpy(&v, p, sizeof v);
     return _mm256_set1_epi32(v);
   }
-  static inline Int Dot(Int acc, Int activations, Int weights) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(activations, weights));
+
+  // Of 8 channels: all ones where activations are complemented, and the weights that then apply.
+  struct Weights {
+    Int complement, signed_magnitude;
+  };
+  static inline Weights LoadWeights(const int8_t* p) { return {LoadInt(p), LoadInt(p + kBytes)}; }
+  static inline Int Dot(Int acc, Int activations, const Weights& w) {
+    const Int pairs = _mm256_maddubs_epi16(_mm256_xor_si256(activations, w.complement), w.signed_magnitude);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 
-  // `rows` rows of k bytes, to 16 bits. Reads up to 15 bytes past the last k.
-  static const uint8_t* WidenRows(const uint8_t* a, size_t a_stride, size_t rows, size_t k, void* wide, size_t wide_stride) {
-    uint8_t* out = static_cast<uint8_t*>(wide);
-    for (size_t i = 0; i < rows; ++i, a += a_stride, out += wide_stride) {
-      for (size_t p = 0; p < k; p += 16) {
-        StoreInt(out + 2 * p, _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + p))));
-      }
+  // `vectors` registers of packed weights, as LoadWeights wants them.
+  static void ExpandWeights(const int8_t* w, size_t vectors, int8_t* out) {
+    const Int alternating = _mm256_set1_epi16(static_cast<int16_t>(0xff01));  // 1, -1, 1, ...
+    for (; vectors != 0; --vectors, w += kBytes, out += kWeightBytes) {
+      const Int weights = _mm256_sign_epi8(LoadInt(w), alternating);
+      StoreInt(out, _mm256_cmpgt_epi8(Zero(), weights));
+      StoreInt(out + kBytes, _mm256_sign_epi8(_mm256_abs_epi8(weights), alternating));
     }
-    return static_cast<const uint8_t*>(wide);
+  }
+
+  // Two 16-bit products a lane.
+  static inline Int DwDot(Int acc, Int column, Int weights) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(column, weights));
   }
 
   struct Narrower {
@@ -144,13 +153,23 @@ struct Q8Vec256 {
   template <int kParts>
   static inline Int LoadParts(size_t count, Mask mask, const uint8_t* p, size_t stride) {
     constexpr size_t kPart = kBytes / kParts;
+    if (mask < kPart) return LoadPartly(kPart, count < kParts ? count : kParts, mask, p, stride);
+    if constexpr (kParts == 1) {
+      return LoadInt(p);
+    } else if constexpr (kParts == 2) {
+      return _mm256_set_m128i(LoadHalf(p + (count > 1 ? stride : 0)), LoadHalf(p));
+    } else {
+      const __m128i low = _mm_unpacklo_epi64(LoadQuarter(p), LoadQuarter(p + (count > 1 ? stride : 0)));
+      const __m128i high = _mm_unpacklo_epi64(LoadQuarter(p + (count > 2 ? 2 * stride : 0)), LoadQuarter(p + (count > 3 ? 3 * stride : 0)));
+      return _mm256_set_m128i(high, low);
+    }
+  }
+  static inline __m128i LoadHalf(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static inline __m128i LoadQuarter(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+  static __attribute__((noinline)) Int LoadPartly(size_t part, size_t count, Mask mask, const uint8_t* p, size_t stride) {
     alignas(32) uint8_t copy[kBytes] = {};
-    for (size_t i = 0; i < count && i < kParts; ++i) {
-      if (mask < kPart) {
-        for (size_t b = 0; b < mask; ++b) copy[i * kPart + b] = p[i * stride + b];
-      } else {
-        __builtin_memcpy(copy + i * kPart, p + i * stride, kPart);
-      }
+    for (size_t i = 0; i < count; ++i) {
+      for (size_t b = 0; b < mask; ++b) copy[i * part + b] = p[i * stride + b];
     }
     return LoadInt(copy);
   }
@@ -159,8 +178,7 @@ struct Q8Vec256 {
   static inline Int Gather(const uint8_t* const (&p)[4]) {
     static_assert(kParts <= 2, "a lane is 128 bits");
     if constexpr (kParts == 1) return LoadInt(p[0]);
-    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[0]));
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p[1])), 1);
+    return _mm256_set_m128i(LoadHalf(p[1]), LoadHalf(p[0]));
   }
 
   struct Quad {

@@ -1,5 +1,5 @@
-// 8-bit arithmetic in zmm registers, for the kernels that avx2 and avx512vnni share: dot products and the quantized epilogue
-// (RequantQ8, microkernel.h), bit-equal to sterna/requant.h.
+// 8-bit arithmetic in zmm registers, for the kernels that the x86 instruction sets share: dot products and the quantized
+// epilogue (RequantQ8, microkernel.h), bit-equal to sterna/requant.h.
 //
 // Bounds and zero-points are integers, so clamping to hi before rounding and to lo after it gives the same result as both
 // before; min(x, hi) also keeps vcvtps2dq in range from above, and from below it returns INT_MIN, which every later
@@ -19,11 +19,11 @@ struct Q8Vec512 {
   using Float = __m512;
   using Mask = __mmask64;  // of bytes
   static constexpr size_t kLanes = 16, kBytes = 64;
-  static constexpr size_t kDepth = 4;           // products that one lane of Dot sums
-  static constexpr bool kWidens = false;        // activations are multiplied as they are
+  static constexpr bool kComplements = false;   // Dot multiplies activations and weights as they are: see q8_avx2.h
   static constexpr size_t kWeightBytes = 64;    // that LoadWeights reads
+  static constexpr size_t kDwDepth = 4;         // products that one lane of DwDot sums
   using DwWeight = int8_t;
-  static constexpr int kDwOutputs = 4;       // outputs that share weights in the general path: 16 accumulators
+  static constexpr int kDwOutputs = 4;          // outputs that share weights in the general path: 16 accumulators
 
   // Tiles of gemm_q8, by vectors: 12 x 16, 12 x 32, 8 x 48 and 6 x 64. The wider three keep 24 accumulators, beside 2..4
   // vectors of weights and a broadcast, of 32 registers; their 10..14 loads hide behind 24 vpdpbusd.
@@ -33,13 +33,16 @@ struct Q8Vec512 {
   static inline Int LoadInt(const void* p) { return _mm512_loadu_si512(p); }
   static inline void StoreInt(void* p, Int x) { _mm512_storeu_si512(p, x); }
   static inline Float LoadFloat(const float* p) { return _mm512_loadu_ps(p); }
-  static inline Int LoadWeights(const int8_t* p) { return _mm512_loadu_si512(p); }
+  using Weights = Int;
+  static inline Weights LoadWeights(const int8_t* p) { return _mm512_loadu_si512(p); }
   static inline Int BroadcastFour(const uint8_t* p) {
     int32_t v;
     __builtin_memcpy(&v, p, sizeof v);
     return _mm512_set1_epi32(v);
   }
-  static inline Int Dot(Int acc, Int activations, Int weights) { return _mm512_dpbusd_epi32(acc, activations, weights); }
+  // Each lane adds four products to its sum.
+  static inline Int Dot(Int acc, Int activations, Weights weights) { return _mm512_dpbusd_epi32(acc, activations, weights); }
+  static inline Int DwDot(Int acc, Int column, Int weights) { return _mm512_dpbusd_epi32(acc, column, weights); }
 
   // R(clamp(x)) + zp, clamped to [lo, hi] within [0, 255].
   struct Narrower {
