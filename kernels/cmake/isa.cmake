@@ -26,6 +26,11 @@ sterna_isa(avx2 ARCH x86_64 ACTIVATION u8
   FLAGS -mavx2 -mfma
   FEATURES avx2 fma)
 
+# vpdpbusd in the encoding of CPUs that may lack AVX-512 (Alder Lake and later, Zen 5). Float kernels come from avx2.
+sterna_isa(avxvnni ARCH x86_64 ACTIVATION u8
+  FLAGS -mavx2 -mfma -mavxvnni
+  FEATURES avx2 fma avx_vnni)
+
 # gcc 12's own AVX-512 headers read "undefined" registers in a way that its uninitialized-variable warnings report.
 sterna_isa(avx512vnni ARCH x86_64 ACTIVATION u8
   FLAGS -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi -Wno-uninitialized -Wno-maybe-uninitialized

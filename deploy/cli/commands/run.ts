@@ -32,7 +32,7 @@ interface RunOptions {
   events: boolean;
 }
 
-const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avx512vnni', 'neon', 'neondot'];
+const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot'];
 
 /** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
 const enrolmentFps = 1;
