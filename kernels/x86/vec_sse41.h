@@ -1,0 +1,86 @@
+// Four floats in an xmm, for the float kernels that the x86 instruction sets share. There is no fma: a product is rounded
+// before it is added.
+#pragma once
+#include <smmintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sterna {
+namespace {
+
+struct Vec128 {
+  using Reg = __m128;
+  using Mask = size_t;  // a number of lanes
+  static constexpr size_t kLanes = 4;
+
+  // Tiles of gemm_f32, by vectors: 12 x 4 and 6 x 8. Twelve accumulators, two vectors of weights, a broadcast and a product
+  // fill the 16 registers.
+  static constexpr int kGemmVectors = 2;
+  static constexpr int kGemmRows[] = {12, 6};
+
+  // The first `n` lanes; all, when n is larger.
+  static inline Mask MakeMask(size_t n) { return n < kLanes ? n : kLanes; }
+
+  static inline Reg Set(float x) { return _mm_set1_ps(x); }
+  static inline Reg Load(const float* p) { return _mm_loadu_ps(p); }
+  // Keeps a loaded value in its register: gcc would else load it again for each use, and loads are what is short.
+  static inline void Pin(Reg& x) { asm("" : "+x"(x)); }
+  static inline Reg LoadTwo(const float* p) { return _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+  static inline Reg LoadPart(const float* p, Mask mask) {
+    switch (mask) {
+      case 0: return _mm_setzero_ps();
+      case 1: return _mm_load_ss(p);
+      case 2: return LoadTwo(p);
+      case 3: return _mm_movelh_ps(LoadTwo(p), _mm_load_ss(p + 2));
+      default: return Load(p);
+    }
+  }
+  static inline void Store(float* p, Reg x) { _mm_storeu_ps(p, x); }
+  static inline void StorePart(float* p, Mask mask, Reg x) {
+    if (mask == kLanes) return Store(p, x);
+    if (mask >= 2) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_castps_si128(x));
+    if (mask == 1) _mm_store_ss(p, x);
+    if (mask == 3) _mm_store_ss(p + 2, _mm_movehl_ps(x, x));
+  }
+  static inline Reg Add(Reg a, Reg b) { return _mm_add_ps(a, b); }
+  static inline Reg Mul(Reg a, Reg b) { return _mm_mul_ps(a, b); }
+  static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+  static inline Reg Min(Reg a, Reg b) { return _mm_min_ps(a, b); }
+  static inline Reg Max(Reg a, Reg b) { return _mm_max_ps(a, b); }
+  static inline Reg Div(Reg a, Reg b) { return _mm_div_ps(a, b); }
+  // c - a * b
+  static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
+  static inline Reg Round(Reg x) { return _mm_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // x * 2^n for an integral n in [-160, 160], rounded once: |x| is in [0.5, 2), so the first product is exact.
+  static inline Reg TimesPowerOfTwo(Reg x, Reg n) {
+    const __m128i whole = _mm_cvtps_epi32(n), half = _mm_srai_epi32(whole, 1);
+    return Mul(Mul(x, PowerOfTwo(half)), PowerOfTwo(_mm_sub_epi32(whole, half)));
+  }
+  static inline Reg PowerOfTwo(__m128i n) {
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(n, _mm_set1_epi32(127)), 23));
+  }
+  static inline Reg MinusAbs(Reg x) { return _mm_or_ps(x, Set(-0.0f)); }
+  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
+    return _mm_blendv_ps(otherwise, if_negative, _mm_cmplt_ps(x, _mm_setzero_ps()));
+  }
+  static inline __m128i LoadBytes(const uint8_t* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(four));
+  }
+  static inline Reg FromBytes(const uint8_t* p, int32_t zp) {
+    return _mm_cvtepi32_ps(_mm_sub_epi32(LoadBytes(p), _mm_set1_epi32(zp)));
+  }
+  static inline void AddBytesTo(const uint8_t* p, int32_t* acc) {
+    __m128i* sum = reinterpret_cast<__m128i*>(acc);
+    _mm_storeu_si128(sum, _mm_add_epi32(_mm_loadu_si128(sum), LoadBytes(p)));
+  }
+  // x < 0 ? x * slope : x. The comparison, not the sign bit, decides: -0.0 stays.
+  static inline Reg NegativeTimes(Reg x, Reg slope) {
+    return _mm_blendv_ps(x, _mm_mul_ps(x, slope), _mm_cmplt_ps(x, _mm_setzero_ps()));
+  }
+};
+
+}  // namespace
+}  // namespace sterna
