@@ -26,3 +26,19 @@ foreach(isa ${STERNA_BUILT_ISAS})
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tools/check-isa-symbols.sh ${CMAKE_NM} ${isa} $<TARGET_OBJECTS:sterna_isa_${isa}>
     COMMAND_EXPAND_LISTS)
 endforeach()
+
+# What any x86-64 CPU runs, and what one with SSE4.1 does, holds no AVX instruction. Both checks must refuse an object that is bad.
+if(STERNA_ARCH STREQUAL x86_64)
+  set(STERNA_TOOLS ${CMAKE_CURRENT_SOURCE_DIR}/tools)
+  add_test(NAME isa_baseline
+    COMMAND ${STERNA_TOOLS}/check-no-avx.sh ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:sterna_core> $<TARGET_OBJECTS:sterna_isa_sse41>
+    COMMAND_EXPAND_LISTS)
+  add_library(sterna_avx_leak OBJECT ${STERNA_TEST_DIR}/fixtures/avx_leak.cpp)
+  target_compile_options(sterna_avx_leak PRIVATE -mavx2)
+  add_test(NAME isa_baseline_refuses_avx
+    COMMAND ${STERNA_TOOLS}/check-no-avx.sh ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:sterna_avx_leak>)
+  add_test(NAME isa_symbols_refuse_weak_ones
+    COMMAND ${STERNA_TOOLS}/check-isa-symbols.sh ${CMAKE_NM} avx2 $<TARGET_OBJECTS:sterna_avx_leak>)
+  set_tests_properties(isa_baseline_refuses_avx PROPERTIES PASS_REGULAR_EXPRESSION "expected no AVX instruction but it has:.*v[a-z]")
+  set_tests_properties(isa_symbols_refuse_weak_ones PROPERTIES PASS_REGULAR_EXPRESSION "expected exactly the symbol.*_Z8ScaleAll[^ ]* W")
+endif()
