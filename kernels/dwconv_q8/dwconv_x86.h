@@ -4,9 +4,10 @@
 //                                                                                  bit-equal to ref for all inputs
 //
 // A column is V::kDwDepth input rows of one register of channels, unpacked into [channel][row] in four vectors: one dot
-// product a vector multiplies a whole column of the kernel. Three paths:
+// product a vector multiplies a whole column of the kernel. The paths:
 //   3 x 3, stride 1: three outputs are in flight; a column adds to all, completes one and starts one.
 //   3 x 3, stride 2: the last column of an output is the first of the next.
+//   both, where V::kDwReloads because there are 16 registers: V::kDwOutputs outputs at a time; the next ones load again.
 //   all others (any height, width, stride, dilation): columns go to scratch, and outputs read them from there.
 // Preconditions: pixels may be read up to 63 bytes past the last channel; packed by Pack; scratch of ScratchBytes.
 #pragma once
@@ -212,6 +213,42 @@ struct DwConvQ8 {
       }
     }
 
+    // Adds the kernel's column c of one group of rows to every output over it.
+    template <int kStride, int kOutputs, int kGroup, int kRows>
+    static inline __attribute__((always_inline)) void AddSmall(const Block& b, size_t j, int c, Quad (&acc)[kOutputs]) {
+      const Quad column = LoadColumn<kSegments, kRows>(b, b.rows + kGroup * kDepth, static_cast<int64_t>(j * kStride) + c);
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputs; ++o) {
+        const int t = c - o * kStride;
+        if (t >= 0 && t < 3) MulAdd(acc[o], column, LoadQuad(b.w + static_cast<size_t>(kGroup * 3 + t) * kTapBytes));
+      }
+      // gcc would else keep the weights of an output for the next one, on the stack.
+      asm volatile("" : : : "memory");
+    }
+
+    template <int kStride, int kOutputs>
+    static inline __attribute__((always_inline)) void EmitSmall(const Job& job, const Block& b, const Plain& plain, size_t j) {
+      Quad acc[kOutputs];
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputs; ++o) acc[o] = LoadQuad(b.bias);
+#pragma GCC unroll 5
+      for (int c = 0; c < (kOutputs - 1) * kStride + 3; ++c) {
+        AddSmall<kStride, kOutputs, 0, kDepth < 3 ? kDepth : 3>(b, j, c, acc);
+        if constexpr (kSmallGroups == 2) AddSmall<kStride, kOutputs, 1, 1>(b, j, c, acc);
+      }
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputs; ++o) Emit(job, b, plain, j + static_cast<size_t>(o), acc[o]);
+    }
+
+    template <int kStride>
+    static void Reloading(const Job& job, const Block& block) {
+      const Block b = block;
+      const Plain plain = {job.requant->mid, job.scale};
+      size_t j = 0;
+      for (; j + V::kDwOutputs <= b.segment; j += V::kDwOutputs) EmitSmall<kStride, V::kDwOutputs>(job, b, plain, j);
+      for (; j < b.segment; ++j) EmitSmall<kStride, 1>(job, b, plain, j);
+    }
+
     // Where the general path keeps columns; steps in columns.
     struct Store {
       uint8_t* bytes;
@@ -293,9 +330,12 @@ struct DwConvQ8 {
     static void Run(const Job& job, const Block& b) {
       const DwConvQ8Args& a = *job.args;
       const bool small = a.kernel_w == 3 && a.kernel_h <= 3 && CeilDiv(a.kernel_h, kDepth) == kSmallGroups && a.dilation_w == 1;
-      if (small && a.stride_w == 1) return Stride1(job, b);
-      if (small && a.stride_w == 2) return Stride2(job, b);
-      General(job, b);
+      if (!small || a.stride_w > 2) return General(job, b);
+      if constexpr (V::kDwReloads) {
+        a.stride_w == 1 ? Reloading<1>(job, b) : Reloading<2>(job, b);
+      } else {
+        a.stride_w == 1 ? Stride1(job, b) : Stride2(job, b);
+      }
     }
   };
 

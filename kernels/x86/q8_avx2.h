@@ -23,7 +23,8 @@ struct Q8Vec256 {
   static constexpr size_t kWeightBytes = 64;
   static constexpr size_t kDwDepth = 2;
   using DwWeight = int16_t;
-  static constexpr int kDwOutputs = 2;  // outputs that share weights in the general path: 8 accumulators
+  static constexpr bool kDwReloads = true;
+  static constexpr int kDwOutputs = 2;  // outputs at a time: 8 accumulators
 
   // Tiles of gemm_q8, by vectors: 12 x 8 and 4 x 16. Eight accumulators, two vectors of weights and two of complements, a
   // broadcast, two products and ones fill 15 of 16 registers. A sum takes a cycle, so few accumulators suffice.

@@ -23,6 +23,7 @@ struct Q8Vec512 {
   static constexpr size_t kWeightBytes = 64;    // that LoadWeights reads
   static constexpr size_t kDwDepth = 4;         // products that one lane of DwDot sums
   using DwWeight = int8_t;
+  static constexpr bool kDwReloads = false;     // columns stay in registers
   static constexpr int kDwOutputs = 4;          // outputs that share weights in the general path: 16 accumulators
 
   // Tiles of gemm_q8, by vectors: 12 x 16, 12 x 32, 8 x 48 and 6 x 64. The wider three keep 24 accumulators, beside 2..4

@@ -18,7 +18,8 @@ struct Q8Vec128 {
   static constexpr size_t kWeightBytes = 32;
   static constexpr size_t kDwDepth = 2;
   using DwWeight = int16_t;
-  static constexpr int kDwOutputs = 2;  // outputs that share weights in the general path: 8 accumulators
+  static constexpr bool kDwReloads = true;
+  static constexpr int kDwOutputs = 2;  // outputs at a time: 8 accumulators
 
   // Tiles of gemm_q8, by vectors: 12 x 4 and 4 x 8, as in q8_avx2.h; instructions that overwrite an operand need one copy more.
   static constexpr int kGemmVectors = 2;
