@@ -45,6 +45,13 @@ function hostKernels() {
   check('symbols and instructions of the ISA objects', 'ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error', '-R', '^isa_']);
 }
 
+function oldKernels() {
+  const suite = 'kernels on a CPU without AVX under qemu';
+  if (process.arch !== 'x64') return skip(suite, 'this is no x86-64');
+  if (!findProgram('qemu-x86_64')) return skip(suite, 'qemu-x86_64 not found; Debian: apt-get install qemu-user');
+  nativeTests(suite, 'bash', ['kernels/tools/test-x86-cpus.sh', join(root, 'build', 'native-release')]);
+}
+
 function armKernels() {
   const suite = 'kernels on aarch64 under qemu';
   const missing = ['aarch64-linux-gnu-g++', 'qemu-aarch64'].filter((name) => !findProgram(name));
@@ -94,6 +101,7 @@ try {
     check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']);
     check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']);
     hostKernels();
+    oldKernels();
     armKernels();
     await fetchAssets();
   }
