@@ -1,4 +1,4 @@
-// The packed weights of dwconv_q8/avx2 and dwconv_q8/avx512vnni.
+// The packed weights of dwconv_q8 on x86.
 //
 // Channels are cut into blocks of one register of bytes, `lanes` 128-bit lanes of 16 channels. A last block of a half or a
 // quarter of that works on 2 or 4 segments of the output row at once, one after another in the lanes, so that no lane is

@@ -1,6 +1,7 @@
-// The float GEMM of gemm_f32/avx2 and gemm_f32/avx512vnni, over a vector type V (x86/vec_*.h) and its tile sizes.
+// The float GEMM of the x86 instruction sets, over a vector type V (x86/vec_*.h) and its tile sizes.
 //
-//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        |error| <= (k + 2) * eps * sum |a * w|: one fma a term, in order of k
+//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        |error| <= (k + 2) * eps * sum |a * w|: one fma a term, in order of k;
+//                                                      sse41 rounds the product too, within the same bound
 //
 // A tile keeps rows x vectors accumulators in registers; a step of k loads `vectors` vectors of weights and broadcasts one
 // element of A for each row. All loops over the tile are unrolled by templates, or the compiler would spill it.

@@ -1,4 +1,4 @@
-// Eight floats in a ymm, for the float kernels that avx2 and avx512vnni share.
+// Eight floats in a ymm, for the float kernels that the x86 instruction sets share.
 #pragma once
 #include <immintrin.h>
 

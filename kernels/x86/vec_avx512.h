@@ -1,4 +1,4 @@
-// Sixteen floats in a zmm, for the float kernels that avx2 and avx512vnni share.
+// Sixteen floats in a zmm, for the float kernels that the x86 instruction sets share.
 #pragma once
 #include <immintrin.h>
 

@@ -37,12 +37,20 @@ double SecondsOf(Run run) {
 
 using Memory = std::shared_ptr<uint8_t>;
 
-// Aligned to 64 bytes, with the slack that kernels may read, filled with small values that are valid as floats too.
+// Aligned to 64 bytes, with the slack that kernels may read, filled with small values.
 Memory Allocate(size_t bytes) {
   const size_t size = (bytes + 64 + 63) / 64 * 64;
   const Memory memory(static_cast<uint8_t*>(std::aligned_alloc(64, size)), std::free);
   Random random(1);
   for (size_t i = 0; i < size; ++i) memory.get()[i] = static_cast<uint8_t>(random.Int(0, 63));
+  return memory;
+}
+
+// Floats whose products are no denormal numbers, which are slow to multiply unless it is by fma.
+Memory AllocateFloats(size_t count) {
+  const Memory memory = Allocate(count * sizeof(float));
+  Random random(2);
+  for (size_t i = 0; i < count; ++i) reinterpret_cast<float*>(memory.get())[i] = random.Float(-1.0f, 1.0f);
   return memory;
 }
 
@@ -192,7 +200,8 @@ std::function<void()> PrepareGemmQ8(const sterna::GemmQ8Kernel& kernel, const Ge
 }
 
 std::function<void()> PrepareGemmF32(const sterna::GemmF32Kernel& kernel, const GemmShape& s) {
-  const Memory a = Allocate(s.m * s.k * 4), w = Allocate(s.n * s.k * 4), y = Allocate(s.m * s.n * 4), residual = Allocate(s.m * s.n * 4);
+  const Memory a = AllocateFloats(s.m * s.k), w = AllocateFloats(s.n * s.k), y = AllocateFloats(s.m * s.n);
+  const Memory residual = AllocateFloats(s.m * s.n);
   const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
   const Memory bias = Scales(s.n);
   kernel.pack(s.n, s.k, Floats(w), packed.get());
@@ -236,7 +245,8 @@ std::function<void()> PrepareDwQ8(const sterna::DwConvQ8Kernel& kernel, const Dw
 
 std::function<void()> PrepareDwF32(const sterna::DwConvF32Kernel& kernel, const DwShape& s) {
   const size_t out = (s.width + s.stride - 1) / s.stride, pixels = s.width * s.width, c = s.channels, k = s.kernel;
-  const Memory x = Allocate(pixels * c * 4), y = Allocate(out * out * c * 4), zeros = Allocate(s.width * c * 4), w = Allocate(k * k * c * 4);
+  const Memory x = AllocateFloats(pixels * c), y = AllocateFloats(out * out * c), zeros = AllocateFloats(s.width * c);
+  const Memory w = AllocateFloats(k * k * c);
   const Memory bias = Scales(c);
   return [=, &kernel] {
     const sterna::EpilogueF32 epilogue = {Floats(bias), nullptr, 0.0f, 6.0f, nullptr, 0, 0};
