@@ -22,6 +22,7 @@ export const kernelErrorCodes = {
   E_PROGRAM_OP: 'an op or attribute combination that no built kernel handles',
   E_PROGRAM_SHAPE: 'the tensors of an op do not fit together',
   E_PROGRAM_LIMIT: 'the program exceeds a memory or count limit',
+  E_PROGRAM_FILE: "a program's file is shorter than stated, cannot be read, or is not what its checksum says",
   E_ISA: 'the requested instruction set is not built in or not offered by this CPU',
   E_OUT_OF_MEMORY: 'memory for the arena or the packed weights could not be allocated',
   E_ARGUMENT: 'an argument of a native call has the wrong type, size or state',

@@ -1,23 +1,26 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
 import type { ImageAddon } from './image.js';
-import type { CpuDescription, LoadOptions, NativeProgram } from './native.js';
+import type { CpuDescription, LoadOptions, NativeProgram, ProgramFile } from './native.js';
 
 /** What the addon exports; `kernels/image` states its own share. */
 export interface Addon {
   setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
   describeCpu(): CpuDescription;
   loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
+  loadProgramFile(place: ProgramFile, options: LoadOptions): NativeProgram;
+  packProgram(bytes: Uint8Array, options: LoadOptions): Uint8Array;
+  checksumOf(bytes: Uint8Array): bigint;
   notifySystemd(message: string): boolean;
   frugalMemory(): boolean;
   readonly image: ImageAddon;
 }
 
-let loaded: Addon | undefined;
+let loaded: { addon: Addon; path: string } | undefined;
 
 /**
  * The addon, loaded on first use. Tried in this order: the path in `STERNA_ADDON`; `kernels/prebuilt/<platform>-<arch>/sterna.node`;
@@ -27,9 +30,19 @@ let loaded: Addon | undefined;
 export function loadAddon(): Addon {
   if (loaded === undefined) {
     loaded = requireFirst(candidatePaths());
-    loaded.setErrorFactory(makeError);
+    loaded.addon.setErrorFactory(makeError);
   }
-  return loaded;
+  return loaded.addon;
+}
+
+/**
+ * Size and time of the addon's file: another build, another text. What depends on how kernels pack weights is only good with this one.
+ * @throws KernelError E_NATIVE_MISSING
+ */
+export function addonBuild(): string {
+  loadAddon();
+  const { size, mtimeMs } = statSync(loaded?.path ?? '');
+  return `${size} ${mtimeMs}`;
 }
 
 /** Where the addon may be, best first. */
@@ -58,7 +71,7 @@ function isOurPackage(path: string): boolean {
 }
 
 /** The first of `paths` that is there and loads. @throws KernelError E_NATIVE_MISSING */
-export function requireFirst(paths: readonly string[]): Addon {
+export function requireFirst(paths: readonly string[]): { addon: Addon; path: string } {
   const require = createRequire(import.meta.url);
   const failures: string[] = [];
   let cause: unknown;
@@ -68,7 +81,7 @@ export function requireFirst(paths: readonly string[]): Addon {
       continue;
     }
     try {
-      return require(path) as Addon;
+      return { addon: require(path) as Addon, path };
     } catch (error) {
       cause = error;
       failures.push(`  ${path}: ${error instanceof Error ? error.message : String(error)}`);

@@ -78,3 +78,37 @@ export function describeCpu(): CpuDescription {
 export function loadProgram(bytes: Uint8Array, options: LoadOptions = {}): NativeProgram {
   return loadAddon().loadProgram(bytes, options);
 }
+
+/** Where in an open file a program is. */
+export interface ProgramFile {
+  /** A descriptor open for reading; the program does not need it after the call. */
+  fd: number;
+  /** Of its first byte. With a multiple of 64, packed weights are used where they are; otherwise they are copied. */
+  offset: number;
+  bytes: number;
+  /** Of these bytes: `checksumOf`. */
+  checksum: bigint;
+}
+
+/**
+ * As `loadProgram`, from a file that stays mapped until the program is closed. Reads it once to check it. The file must not be written
+ * to or truncated in the meantime; renaming another one over it, or unlinking it, is fine.
+ * @throws KernelError E_PROGRAM_FILE when the file is too short, unreadable or not what the checksum says; else as `loadProgram`
+ */
+export function loadProgramFile(place: ProgramFile, options: LoadOptions = {}): NativeProgram {
+  return loadAddon().loadProgramFile(place, options);
+}
+
+/**
+ * The same program with its weights packed for the kernels that `options` select: it loads in a fraction of the time, with the same
+ * `isa` and `threads` only.
+ * @throws KernelError as `loadProgram`
+ */
+export function packProgram(bytes: Uint8Array, options: LoadOptions = {}): Uint8Array {
+  return loadAddon().packProgram(bytes, options);
+}
+
+/** XXH64 of some bytes: tells damaged files, not forged ones. @throws KernelError E_ARGUMENT */
+export function checksumOf(bytes: Uint8Array): bigint {
+  return loadAddon().checksumOf(bytes);
+}

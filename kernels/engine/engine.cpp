@@ -29,7 +29,6 @@ double Milliseconds(std::chrono::steady_clock::duration d) { return std::chrono:
 }  // namespace
 
 Status Engine::Load(const uint8_t* bytes, size_t size, const LoadOptions& options, std::unique_ptr<Engine>* engine) {
-  if (options.threads < 1 || options.threads > kMaxThreads) return Status::Error(StatusCode::kInvalidArgument, "threads must be between 1 and 64");
   std::unique_ptr<uint8_t, void (*)(void*)> aligned(nullptr, std::free);
   if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
     aligned.reset(static_cast<uint8_t*>(std::malloc(size)));
@@ -37,13 +36,28 @@ Status Engine::Load(const uint8_t* bytes, size_t size, const LoadOptions& option
     std::memcpy(aligned.get(), bytes, size);
     bytes = aligned.get();
   }
-  Program program;
-  Status status = ParseProgram(bytes, size, options.memory_limit, &program);
   std::unique_ptr<Engine> loaded(new Engine(options));
-  if (status.ok()) status = SelectKernels(options.isa, program.activation, &loaded->kernels_);
-  if (status.ok()) status = loaded->Prepare(program);
+  const Status status = loaded->LoadAligned(bytes, size, options);
   if (status.ok()) *engine = std::move(loaded);
   return status;
+}
+
+Status Engine::Load(std::unique_ptr<MappedFile> file, const LoadOptions& options, std::unique_ptr<Engine>* engine) {
+  if (reinterpret_cast<uintptr_t>(file->data()) % kAlignment != 0) return Load(file->data(), file->size(), options, engine);
+  std::unique_ptr<Engine> loaded(new Engine(options));
+  loaded->packed_.in_place = true;
+  loaded->file_ = std::move(file);
+  const Status status = loaded->LoadAligned(loaded->file_->data(), loaded->file_->size(), options);
+  if (status.ok()) *engine = std::move(loaded);
+  return status;
+}
+
+Status Engine::LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options) {
+  if (options.threads < 1 || options.threads > kMaxThreads) return Status::Error(StatusCode::kInvalidArgument, "threads must be between 1 and 64");
+  Program program;
+  Status status = ParseProgram(bytes, size, options.memory_limit, &program);
+  if (status.ok()) status = SelectKernels(options.isa, program.activation, &kernels_);
+  return status.ok() ? Prepare(program) : status;
 }
 
 Status Engine::Prepare(const Program& program) {
@@ -52,7 +66,8 @@ Status Engine::Prepare(const Program& program) {
   arena_bytes_ = memory_.used();
   std::vector<uint8_t*> retained(program.tensors.size(), nullptr);
   for (size_t i = 0; status.ok() && i < program.ops.size(); ++i) {
-    const OpContext context(program, program.ops[i], kernels_, threads_, &memory_, arena, &retained);
+    packed_.op = static_cast<uint32_t>(i);
+    const OpContext context(program, program.ops[i], kernels_, threads_, &memory_, arena, &retained, &packed_);
     DriverPtr driver;
     status = PrepareOp(context, program.ops[i], &driver);
     status.op = static_cast<int32_t>(i);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/mapped_file.h"
 #include "engine/op.h"
 #include "engine/thread_pool.h"
 
@@ -19,6 +20,8 @@ class Engine {
  public:
   // `bytes` are needed during the call only, in any alignment. On success *engine is set.
   static Status Load(const uint8_t* bytes, size_t size, const LoadOptions& options, std::unique_ptr<Engine>* engine);
+  // As above, from a file that stays mapped as long as the engine: weights that are packed already are used where they are.
+  static Status Load(std::unique_ptr<MappedFile> file, const LoadOptions& options, std::unique_ptr<Engine>* engine);
 
   // Dense row-major inputs and outputs, in program order, of exactly the bytes that InputBytes and OutputBytes say. One call at
   // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds.
@@ -36,6 +39,9 @@ class Engine {
   uint64_t packed_bytes() const { return memory_.used() - arena_bytes_ - scratch_bytes_; }
   uint64_t memory_bytes() const { return memory_.used(); }
 
+  // Every weight in packed form, by op.
+  const std::vector<PackedStore::Entry>& packed() const { return packed_.entries; }
+
   size_t op_count() const { return drivers_.size(); }
   OpCode opcode(size_t op) const { return opcodes_[op]; }
   const char* kernel(size_t op) const { return drivers_[op]->kernel(); }
@@ -48,13 +54,17 @@ class Engine {
   };
 
   explicit Engine(const LoadOptions& options) : threads_(options.threads), memory_(options.memory_limit) {}
+  // `bytes` are aligned to 8.
+  Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);
   Status Prepare(const Program& program);
   Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
   Status AllocateScratch();
 
   int threads_;
   KernelSet kernels_;
+  std::unique_ptr<MappedFile> file_;  // null: loaded from memory
   Memory memory_;
+  PackedStore packed_;
   uint64_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Port> inputs_, outputs_;
   std::vector<OpCode> opcodes_;

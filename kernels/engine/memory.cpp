@@ -42,4 +42,10 @@ Status Memory::Allocate(uint64_t bytes, uint8_t** block) {
   return Status::Ok();
 }
 
+Status Memory::Adopt(uint64_t bytes) {
+  if (bytes > limit_ - used_) return Status::Error(StatusCode::kLimitExceeded, "the program needs more memory than its limit");
+  used_ += bytes;
+  return Status::Ok();
+}
+
 }  // namespace sterna

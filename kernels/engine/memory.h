@@ -26,7 +26,10 @@ class Memory {
   // Zeroed, 64-byte aligned, with kSlack readable bytes after the end. `bytes` may be 0.
   Status Allocate(uint64_t bytes, uint8_t** block);
 
-  // Bytes allocated, slack included.
+  // Counts bytes that the program uses where they are, in a mapped file.
+  Status Adopt(uint64_t bytes);
+
+  // Bytes allocated, slack included, and adopted.
   uint64_t used() const { return used_; }
 
  private:

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "engine/memory.h"
+#include "engine/packed.h"
 #include "engine/program.h"
 #include "sterna/registry.h"
 
@@ -44,8 +45,8 @@ class OpDriver {
 class OpContext {
  public:
   OpContext(const Program& program, const OpView& op, const KernelSet& kernels, int threads, Memory* memory, uint8_t* arena,
-            std::vector<uint8_t*>* retained)
-      : program_(program), op_(op), kernels_(kernels), threads_(threads), memory_(memory), arena_(arena), retained_(retained) {}
+            std::vector<uint8_t*>* retained, PackedStore* packed)
+      : program_(program), op_(op), kernels_(kernels), threads_(threads), memory_(memory), arena_(arena), retained_(retained), packed_(packed) {}
 
   const KernelSet& kernels() const { return kernels_; }
   int threads() const { return threads_; }
@@ -76,9 +77,30 @@ class OpContext {
     return t != nullptr && t->location == Location::kConst ? program_.constants + t->offset : nullptr;
   }
 
+  // The record of weights that the program brings packed; null when it brings them plain.
+  const PackedRecord* Packed(uint32_t i) const {
+    const Tensor* t = Input(i);
+    return t != nullptr && t->location == Location::kPacked ? reinterpret_cast<const PackedRecord*>(program_.constants + t->offset) : nullptr;
+  }
+
+  // The weights of input `i` in packed form, valid as long as the program: as the program brings them, or as `pack(block)` writes them
+  // to a block of form.bytes. `pack` returns false when its kernel cannot be exact for them; then *block is null.
+  template <typename Pack>
+  Status PackedWeights(uint32_t i, const PackedForm& form, Pack pack, const uint8_t** block) const {
+    if (Packed(i) != nullptr) return TakePacked(i, form, block);
+    uint8_t* fresh;
+    const Status status = Allocate(form.bytes, &fresh);
+    const bool exact = status.ok() && pack(fresh);
+    *block = exact ? fresh : nullptr;
+    if (exact) packed_->entries.push_back({packed_->op, i, form, fresh});
+    return status;
+  }
+
   Status Allocate(uint64_t bytes, uint8_t** block) const { return memory_->Allocate(bytes, block); }
 
  private:
+  Status TakePacked(uint32_t i, const PackedForm& form, const uint8_t** block) const;
+
   const Program& program_;
   const OpView& op_;
   const KernelSet& kernels_;
@@ -86,6 +108,7 @@ class OpContext {
   Memory* memory_;
   uint8_t* arena_;
   std::vector<uint8_t*>* retained_;  // by tensor id; null: not copied yet
+  PackedStore* packed_;
 };
 
 using DriverPtr = std::unique_ptr<OpDriver>;

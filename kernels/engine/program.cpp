@@ -50,9 +50,21 @@ Status LayOut(const uint8_t* bytes, size_t size, uint64_t memory_limit, Layout* 
   return Status::Ok();
 }
 
-Status ReadTensor(const TensorRecord& r, const ProgramHeader& h, Tensor* t) {
+// Packed weights are what their record says, not what the tensor's shape says.
+Status CheckPacked(const Tensor& t, const ProgramHeader& h, const uint8_t* constants) {
+  if (!t.dense()) return Malformed("packed weights are not dense");
+  if (t.offset % kAlignment != 0) return Malformed("packed weights are not aligned");
+  if (t.offset > h.const_bytes || h.const_bytes - t.offset < sizeof(PackedRecord) + kSlack) return Malformed("a record of packed weights reaches beyond the constants");
+  PackedRecord record;
+  std::memcpy(&record, constants + t.offset, sizeof(record));
+  if (std::memchr(record.kernel, 0, sizeof(record.kernel)) == nullptr) return Malformed("the kernel of packed weights has no end");
+  if (record.bytes > h.const_bytes - t.offset - sizeof(record) - kSlack) return Malformed("packed weights reach beyond the constants");
+  return Status::Ok();
+}
+
+Status ReadTensor(const TensorRecord& r, const ProgramHeader& h, const uint8_t* constants, Tensor* t) {
   if (r.dtype > static_cast<uint8_t>(DType::kS32)) return Malformed("a tensor has an unknown element type");
-  if (r.location > static_cast<uint8_t>(Location::kConst)) return Malformed("a tensor has an unknown location");
+  if (r.location > static_cast<uint8_t>(Location::kPacked)) return Malformed("a tensor has an unknown location");
   if (r.rank > kMaxRank) return Malformed("a tensor's rank is beyond the maximum");
   t->dtype = static_cast<DType>(r.dtype);
   t->location = static_cast<Location>(r.location);
@@ -70,6 +82,7 @@ Status ReadTensor(const TensorRecord& r, const ProgramHeader& h, Tensor* t) {
   // pixels <= 2^34 and pixel_stride < 2^32: the product fits 2^66, so it is bounded before it is taken.
   if (t->pixels() > static_cast<int64_t>(kMaxElements) / t->pixel_stride + 1) return Status::Error(StatusCode::kLimitExceeded, "a tensor is too large");
   t->offset = r.offset;
+  if (t->location == Location::kPacked) return CheckPacked(*t, h, constants);
   const uint64_t space = t->location == Location::kConst ? h.const_bytes : h.arena_bytes;
   const uint64_t bytes = static_cast<uint64_t>(t->extent()) * SizeOf(t->dtype);
   if (t->offset % SizeOf(t->dtype) != 0) return Malformed("a tensor is not aligned to its element size");
@@ -134,6 +147,9 @@ Status ReadInterface(const Layout& layout, Program* program) {
   for (uint32_t id : program->inputs) {
     if (program->tensors[id].location != Location::kArena) return Malformed("an input of the program is a constant");
   }
+  for (uint32_t id : program->outputs) {
+    if (program->tensors[id].location == Location::kPacked) return Malformed("an output of the program is packed weights");
+  }
   return Status::Ok();
 }
 
@@ -158,7 +174,7 @@ Status ParseProgram(const uint8_t* bytes, size_t size, uint64_t memory_limit, Pr
   program->constants = bytes + layout.header.const_offset;
   program->tensors.resize(layout.header.tensor_count);
   for (uint32_t i = 0; i < layout.header.tensor_count; ++i) {
-    status = ReadTensor(layout.tensors[i], layout.header, &program->tensors[i]);
+    status = ReadTensor(layout.tensors[i], layout.header, program->constants, &program->tensors[i]);
     if (!status.ok()) return status;
   }
   status = ReadOps(layout, program);

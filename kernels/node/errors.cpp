@@ -49,6 +49,7 @@ const char* CodeOf(const sterna::Status& status) {
     case StatusCode::kUnsupportedIsa: return "E_ISA";
     case StatusCode::kOutOfMemory: return "E_OUT_OF_MEMORY";
     case StatusCode::kInvalidArgument: return "E_ARGUMENT";
+    case StatusCode::kDamagedFile: return "E_PROGRAM_FILE";
     case StatusCode::kMalformedProgram:
     case StatusCode::kOk: break;
   }

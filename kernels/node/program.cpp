@@ -1,4 +1,4 @@
-// loadProgram(bytes, options) -> NativeProgram (kernels/native.ts).
+// loadProgram(bytes, options) -> NativeProgram, and what programs in files need (kernels/native.ts).
 //
 // Lifetimes. The wrapped object owns a Runner and a thread-safe function. A pending job holds a reference to the program's object and
 // to every view, and refs the thread-safe function, so neither the collector nor the end of the event loop can pull them away.
@@ -7,15 +7,20 @@
 
 #include <cmath>
 
+#include "engine/pack_program.h"
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/runner.h"
 #include "node/views.h"
+#include "sterna/checksum.h"
 
 namespace sterna_node {
 namespace {
 
 using sterna::Engine;
+
+constexpr double kLargestInteger = 9007199254740991.0;  // Number.MAX_SAFE_INTEGER
+constexpr double kLargestDescriptor = 2147483647.0;
 
 struct JsJob final : Job {
   JsJob(Napi::Env env, Napi::Object program) : deferred(Napi::Promise::Deferred::New(env)) { held.push_back(Napi::Persistent(program)); }
@@ -220,42 +225,116 @@ bool ReadNumber(Napi::Object options, const char* name, double lowest, double hi
   return false;
 }
 
-Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const std::optional<Bytes> bytes = BytesOf(info[0]);
-  if (!bytes) {
-    ThrowArgument(env, "Expected a Uint8Array for the program but received something else, or a detached one");
-    return env.Undefined();
-  }
-  const Napi::Object given = info[1].IsObject() ? info[1].As<Napi::Object>() : Napi::Object::New(env);
+// What JavaScript gives as LoadOptions. `isa` owns the name that the options point to.
+struct GivenOptions {
   sterna::LoadOptions options;
+  std::string isa;
+};
+
+// False with an exception pending.
+bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
+  const Napi::Object given = value.IsObject() ? value.As<Napi::Object>() : Napi::Object::New(env);
+  sterna::LoadOptions& options = read->options;
   double threads = 1, limit = static_cast<double>(options.memory_limit);
-  if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, 9007199254740991.0, &limit)) return env.Undefined();
+  if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, kLargestInteger, &limit)) return false;
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
   const Napi::Value isa = given.Get("isa");
-  const std::string isa_name = isa.IsUndefined() ? "" : isa.ToString().Utf8Value();
-  if (!isa.IsUndefined()) options.isa = isa_name.c_str();
+  if (isa.IsUndefined()) return true;
+  read->isa = isa.ToString().Utf8Value();
+  options.isa = read->isa.c_str();
+  return true;
+}
 
+Napi::Value ThrowStatus(Napi::Env env, const sterna::Status& status, const GivenOptions& given) {
+  const bool wrong_isa = status.code == sterna::StatusCode::kUnsupportedIsa;
+  ThrowError(env, CodeOf(status), MessageOf(status) + (wrong_isa ? ": " + given.isa : ""), status.op);
+  return env.Undefined();
+}
+
+Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine) {
+  const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
+  return constructor.New({Napi::External<Engine>::New(info.Env(), engine.release())});
+}
+
+// The bytes of a program given as the first argument; nothing with an exception pending.
+std::optional<Bytes> ProgramBytes(const Napi::CallbackInfo& info) {
+  const std::optional<Bytes> bytes = BytesOf(info[0]);
+  if (!bytes) ThrowArgument(info.Env(), "Expected a Uint8Array for the program but received something else, or a detached one");
+  return bytes;
+}
+
+Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::optional<Bytes> bytes = ProgramBytes(info);
+  GivenOptions given;
+  if (!bytes || !ReadOptions(env, info[1], &given)) return env.Undefined();
   std::unique_ptr<Engine> engine;
-  const sterna::Status status = Engine::Load(bytes->data, bytes->size, options, &engine);
-  if (!status.ok()) {
-    const bool wrong_isa = status.code == sterna::StatusCode::kUnsupportedIsa;
-    ThrowError(env, CodeOf(status), MessageOf(status) + (wrong_isa ? ": " + isa_name : ""), status.op);
+  const sterna::Status status = Engine::Load(bytes->data, bytes->size, given.options, &engine);
+  return status.ok() ? Wrap(info, std::move(engine)) : ThrowStatus(env, status, given);
+}
+
+// loadProgramFile({fd, offset, bytes, checksum}, options) -> NativeProgram
+Napi::Value LoadProgramFile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Napi::Object place = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env);
+  double fd = -1, offset = 0, size = 0;
+  GivenOptions given;
+  if (!ReadNumber(place, "fd", 0, kLargestDescriptor, &fd) || !ReadNumber(place, "offset", 0, kLargestInteger, &offset) ||
+      !ReadNumber(place, "bytes", 0, kLargestInteger, &size) || !ReadOptions(env, info[1], &given)) {
     return env.Undefined();
   }
-  const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
-  return constructor.New({Napi::External<Engine>::New(env, engine.release())});
+  const Napi::Value checksum = place.Get("checksum");
+  if (!checksum.IsBigInt()) {
+    ThrowArgument(env, "Expected a bigint for checksum but received " + checksum.ToString().Utf8Value());
+    return env.Undefined();
+  }
+  bool lossless;
+  const sterna::FileRange range{static_cast<int>(fd), static_cast<uint64_t>(offset), static_cast<uint64_t>(size), checksum.As<Napi::BigInt>().Uint64Value(&lossless)};
+  std::unique_ptr<sterna::MappedFile> file;
+  std::unique_ptr<Engine> engine;
+  sterna::Status status = sterna::MappedFile::Open(range, &file);
+  if (status.ok()) status = Engine::Load(std::move(file), given.options, &engine);
+  return status.ok() ? Wrap(info, std::move(engine)) : ThrowStatus(env, status, given);
+}
+
+// packProgram(bytes, options) -> Uint8Array
+Napi::Value PackProgram(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::optional<Bytes> bytes = ProgramBytes(info);
+  GivenOptions given;
+  if (!bytes || !ReadOptions(env, info[1], &given)) return env.Undefined();
+  std::vector<uint8_t> packed;
+  const sterna::Status status = sterna::PackProgram(bytes->data, bytes->size, given.options, &packed);
+  if (!status.ok()) return ThrowStatus(env, status, given);
+  return Napi::Buffer<uint8_t>::Copy(env, packed.data(), packed.size());
+}
+
+// checksumOf(bytes) -> bigint
+Napi::Value ChecksumOf(const Napi::CallbackInfo& info) {
+  const std::optional<Bytes> bytes = ProgramBytes(info);
+  if (!bytes) return info.Env().Undefined();
+  sterna::Checksum checksum;
+  checksum.Add(bytes->data, bytes->size);
+  return Napi::BigInt::New(info.Env(), checksum.Finish());
+}
+
+// A function that makes programs; it keeps their class alive.
+void SetLoader(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*load)(const Napi::CallbackInfo&), Napi::Function program) {
+  auto* constructor = new Napi::FunctionReference(Napi::Persistent(program));  // freed with the function that holds it
+  Napi::Function function = Napi::Function::New(env, load, name, constructor);
+  function.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor);
+  exports.Set(name, function);
 }
 
 }  // namespace
 
 void RegisterProgram(Napi::Env env, Napi::Object exports) {
-  // Freed with the function that holds it.
-  auto* constructor = new Napi::FunctionReference(Napi::Persistent(NativeProgram::Define(env)));
-  Napi::Function load = Napi::Function::New(env, LoadProgram, "loadProgram", constructor);
-  load.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor);
-  exports.Set("loadProgram", load);
+  const Napi::Function program = NativeProgram::Define(env);
+  SetLoader(env, exports, "loadProgram", LoadProgram, program);
+  SetLoader(env, exports, "loadProgramFile", LoadProgramFile, program);
+  exports.Set("packProgram", Napi::Function::New(env, PackProgram, "packProgram"));
+  exports.Set("checksumOf", Napi::Function::New(env, ChecksumOf, "checksumOf"));
 }
 
 }  // namespace sterna_node

@@ -213,6 +213,24 @@ class PanelGemm {
 
  protected:
   size_t Width(int64_t panel) const { return static_cast<size_t>(std::min(plan_.width, n_ - panel * plan_.width)); }
+  size_t PanelBytes(int64_t panel) const { return RoundUp(kernel_->packed_bytes(Width(panel), k_), 64); }
+
+  // Weights of `input`, panel by panel: as the program brings them, or as `pack(panel, block)` writes them. False in *exact when
+  // the kernel cannot be exact for them.
+  template <typename Pack>
+  Status PackPanels(const OpContext& context, uint32_t input, Pack pack, bool* exact) {
+    PackedForm form{kernel_->name, plan_.width, 0};
+    for (int64_t panel = 0; panel < plan_.panels; ++panel) form.bytes += PanelBytes(panel);
+    const uint8_t* at;
+    const Status status = context.PackedWeights(input, form, [&](uint8_t* block) {
+      bool fits = true;
+      for (int64_t panel = 0; panel < plan_.panels && fits; block += PanelBytes(panel++)) fits = pack(panel, block);
+      return fits;
+    }, &at);
+    *exact = status.ok() && at != nullptr;
+    for (int64_t panel = 0; panel < plan_.panels && *exact; at += PanelBytes(panel++)) packed_.push_back(at);
+    return status;
+  }
 
   const Kernel* kernel_;
   int64_t n_;

@@ -65,15 +65,13 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
     target_.Finish(pixel, count, channel, args.n);
   }
 
+  // `w` is null when the program brings the weights packed.
   Status Pack(const OpContext& context, const float* w) {
-    for (int64_t panel = 0; panel < plan_.panels; ++panel) {
-      uint8_t* block;
-      const Status status = context.Allocate(kernel_->packed_bytes(Width(panel), k_), &block);
-      if (!status.ok()) return status;
+    bool exact;  // float kernels take any weights
+    return PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
       kernel_->pack(Width(panel), k_, w + panel * plan_.width * static_cast<int64_t>(k_), block);
-      packed_.push_back(block);
-    }
-    return Status::Ok();
+      return true;
+    }, &exact);
   }
 
  private:
@@ -188,7 +186,10 @@ Status PrepareConvF32(const OpContext& context, DriverPtr* driver) {
   const uint8_t* x = nullptr;
   if (status.ok()) status = context.InputData(kX, &x);
   if (!status.ok()) return status;
-  if (shape.depthwise() && shape.kh <= kMaxDepthwiseRows) return PrepareDepthwise(context, shape, target, x, driver);
+  if (shape.depthwise() && shape.kh <= kMaxDepthwiseRows) {
+    if (context.Packed(kW) != nullptr) return Unsupported("a depthwise convolution of floats takes plain weights");
+    return PrepareDepthwise(context, shape, target, x, driver);
+  }
   GemmF32 gemm(context.kernels().gemm_f32, shape, PlanPanels(shape, context.threads()), target);
   status = gemm.Pack(context, reinterpret_cast<const float*>(context.Constant(kW)));
   if (status.ok()) *driver = MakeConvDriver(shape, *context.Input(kX), x, 0.0f, std::move(gemm));

@@ -52,18 +52,12 @@ class GemmQ8 : public PanelGemm<GemmQ8Kernel> {
     kernel_->run(&args);
   }
 
-  // False when the kernel cannot be exact for these weights.
+  // `w` is null when the program brings the weights packed. False in *exact when the kernel cannot be exact for these weights.
   Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, int32_t x_zp, bool* exact) {
-    *exact = true;
-    for (int64_t panel = 0; panel < plan_.panels && *exact; ++panel) {
+    return PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
       const int64_t channel = panel * plan_.width;
-      uint8_t* block;
-      const Status status = context.Allocate(kernel_->packed_bytes(Width(panel), k_), &block);
-      if (!status.ok()) return status;
-      *exact = kernel_->pack(Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, x_zp, block);
-      packed_.push_back(block);
-    }
-    return Status::Ok();
+      return kernel_->pack(Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, x_zp, block);
+    }, exact);
   }
 
  private:
@@ -163,28 +157,33 @@ Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channe
   return status;
 }
 
-// The kernels to try, best first. Only ref takes a weight of -128 (include/sterna/microkernel.h).
+// The kernels to try, best first: the one that packed the weights, else those that can. Only ref takes a weight of -128
+// (include/sterna/microkernel.h).
 template <typename Kernel>
 std::vector<const Kernel*> Candidates(const OpContext& context, const Kernel* KernelSet::*member) {
   const Tensor& w = *context.Input(kW);
-  const Kernel* ref = RefKernels(context.activation()).*member;
+  const Kernel *best = context.kernels().*member, *ref = RefKernels(context.activation()).*member;
+  if (context.Packed(kW) != nullptr) return {std::strcmp(context.Packed(kW)->kernel, ref->name) == 0 ? ref : best};
   const bool full_range = std::memchr(context.Constant(kW), 0x80, static_cast<size_t>(w.elements)) != nullptr;
-  return full_range ? std::vector<const Kernel*>{ref} : std::vector<const Kernel*>{context.kernels().*member, ref};
+  return full_range ? std::vector<const Kernel*>{ref} : std::vector<const Kernel*>{best, ref};
 }
 
 Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
-  std::vector<int8_t> w(static_cast<size_t>(s.c * s.k()));
-  TransposeDepthwise(s, reinterpret_cast<const int8_t*>(context.Constant(kW)), w.data());
   const int32_t x_zp = context.Attrs<ConvQ8Attrs>().x_zp;
   const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
   const size_t c = static_cast<size_t>(s.c), kh = static_cast<size_t>(s.kh), kw = static_cast<size_t>(s.kw);
   const uint8_t* zero_row = nullptr;
   Status status = MakeZeroRow(context, s, *context.Input(kX), static_cast<uint8_t>(x_zp), &zero_row);
   for (const DwConvQ8Kernel* kernel : Candidates(context, &KernelSet::dwconv_q8)) {
-    uint8_t* packed;
-    if (status.ok()) status = context.Allocate(kernel->packed_bytes(c, kh, kw), &packed);
+    const uint8_t* packed = nullptr;
+    const PackedForm form{kernel->name, s.c, RoundUp(kernel->packed_bytes(c, kh, kw), 64)};
+    if (status.ok()) status = context.PackedWeights(kW, form, [&](uint8_t* block) {
+      std::vector<int8_t> w(static_cast<size_t>(s.c * s.k()));
+      TransposeDepthwise(s, reinterpret_cast<const int8_t*>(context.Constant(kW)), w.data());
+      return kernel->pack(c, kh, kw, w.data(), bias, x_zp, block);
+    }, &packed);
     if (!status.ok()) return status;
-    if (!kernel->pack(c, kh, kw, w.data(), bias, x_zp, packed)) continue;
+    if (packed == nullptr) continue;
     driver->reset(new DepthwiseConv<DwQ8>(s, *context.Input(kX), x, zero_row, DwQ8(kernel, packed, target)));
     return status;
   }

@@ -53,6 +53,16 @@ bool SamePlace(const Tensor& a, const Tensor& b) {
   return a.offset == b.offset && a.dtype == b.dtype && a.pixel_stride == b.pixel_stride && SameShape(a, b);
 }
 
+bool TakesPacked(OpCode code, uint32_t input) { return input == 1 && (code == OpCode::kConvQ8 || code == OpCode::kConvF32); }
+
+// Whatever reads elements must not be given packed weights.
+Status CheckPacked(const OpContext& context, OpCode code) {
+  for (uint32_t i = 0; i < context.input_count(); ++i) {
+    if (context.Packed(i) != nullptr && !TakesPacked(code, i)) return Status::Error(StatusCode::kMalformedProgram, "an op reads weights that are packed");
+  }
+  return Status::Ok();
+}
+
 // Every driver relies on reading its inputs unharmed.
 Status CheckAliasing(const OpContext& context, bool in_place) {
   const Tensor& y = context.Output();
@@ -75,7 +85,8 @@ Status PrepareOp(const OpContext& context, const OpView& op, DriverPtr* driver) 
   for (uint32_t i = 0; i < traits->required; ++i) {
     if (context.Input(i) == nullptr) return Mismatch("a required input is absent");
   }
-  const Status status = CheckAliasing(context, traits->in_place);
+  Status status = CheckPacked(context, op.code);
+  if (status.ok()) status = CheckAliasing(context, traits->in_place);
   return status.ok() ? traits->prepare(context, driver) : status;
 }
 
@@ -94,6 +105,26 @@ Status OpContext::InputData(uint32_t i, const uint8_t** data) const {
   }
   *data = copy;
   return Status::Ok();
+}
+
+Status OpContext::TakePacked(uint32_t i, const PackedForm& form, const uint8_t** block) const {
+  const PackedRecord& record = *Packed(i);
+  const bool same = std::strcmp(record.kernel, form.kernel) == 0 && record.panel_width == form.panel_width && record.bytes == form.bytes;
+  if (!same) return Status::Error(StatusCode::kMalformedProgram, "weights are packed for another kernel or another number of threads");
+  const uint8_t* data = reinterpret_cast<const uint8_t*>(&record + 1);
+  Status status;
+  if (packed_->in_place) {
+    status = memory_->Adopt(form.bytes);
+  } else {
+    uint8_t* copy;
+    status = memory_->Allocate(form.bytes, &copy);
+    if (!status.ok()) return status;
+    std::memcpy(copy, data, static_cast<size_t>(form.bytes));
+    data = copy;
+  }
+  if (status.ok()) packed_->entries.push_back({packed_->op, i, form, data});
+  *block = data;
+  return status;
 }
 
 }  // namespace sterna

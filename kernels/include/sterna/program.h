@@ -35,7 +35,7 @@ constexpr uint32_t kAbsent = 0xffffffffu;  // an optional input that is not ther
 
 enum class DType : uint8_t { kF32 = 0, kU8 = 1, kS8 = 2, kS32 = 3 };
 
-enum class Location : uint8_t { kArena = 0, kConst = 1 };
+enum class Location : uint8_t { kArena = 0, kConst = 1, kPacked = 2 /* constants, as one kernel packed them: PackedRecord */ };
 
 struct ProgramHeader {  // 64 bytes
   uint32_t magic, version;
@@ -54,6 +54,16 @@ struct TensorRecord {  // 48 bytes
   uint32_t pixel_stride;    // elements
   uint64_t offset;          // bytes, in the arena or in the constants
   uint64_t reserved2;
+};
+
+// Weights of ConvQ8 and ConvF32 may come as the kernel packed them (engine/pack_program.h); such a program is for that kernel alone. The
+// tensor keeps the type and shape of the weights, is dense, and its offset, a multiple of 64, leads to this record; the packed bytes
+// follow it, panel by panel, each panel from a multiple of 64 on, and 64 readable bytes follow them.
+struct PackedRecord {  // 64 bytes
+  char kernel[48];       // "gemm_q8/avx512vnni", filled up with zeros
+  uint32_t panel_width;  // output channels of each panel but the last
+  uint32_t reserved;
+  uint64_t bytes;        // of the panels, each rounded up to 64
 };
 
 struct OpRecord {  // followed by u32 tensor ids (inputs, then outputs), then attr_bytes of attributes
@@ -199,6 +209,6 @@ struct GatherAttrs {
   int32_t axis;
 };
 
-static_assert(sizeof(ProgramHeader) == 64 && sizeof(TensorRecord) == 48 && sizeof(OpRecord) == 8, "wire format");
+static_assert(sizeof(ProgramHeader) == 64 && sizeof(TensorRecord) == 48 && sizeof(OpRecord) == 8 && sizeof(PackedRecord) == 64, "wire format");
 
 }  // namespace sterna

@@ -14,6 +14,7 @@ enum class StatusCode : uint8_t {
   kUnsupportedIsa,      // requested ISA not built in, or not offered by this CPU
   kOutOfMemory,
   kInvalidArgument,
+  kDamagedFile,         // a program's file is shorter than stated, cannot be read, or is not what its checksum says
 };
 
 // `op` is the index of the offending op, or -1. `message` is a static string.
