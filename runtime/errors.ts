@@ -8,6 +8,8 @@ export const runtimeErrorCodes = {
   E_MODEL_SHAPE: 'a shape cannot be inferred or does not fit; details name the node',
   E_MODEL_VALUE: 'NaN or infinity in weights, or a quantization parameter out of range; details name the node',
   E_INPUT: 'a feed is missing, unknown, or has the wrong type or shape',
+  E_CACHE_DAMAGED: 'a cached program was damaged and is compiled again: a warning, never thrown',
+  E_CACHE_UNUSABLE: 'cached programs cannot be read or kept: a warning, never thrown',
   E_ENGINE_MISSING: 'the requested engine is not installed',
   E_QUANTIZE: 'calibration or quantization is impossible with the data given',
   E_PACKAGE: 'a package is malformed: tar, manifest, hash or file missing',

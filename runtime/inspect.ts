@@ -1,8 +1,9 @@
 import { loadProgram, type Isa } from '../kernels/index.js';
-import { activationFor, nameOp } from './engines/native.js';
+import { activationFor } from './engines/native.js';
 import { graphFromOnnx } from './graph/import.js';
 import type { Shape } from './graph/tensor-value.js';
 import { compile } from './lower/compile.js';
+import { nameOp } from './lower/name-op.js';
 import { parseModel } from './onnx/parse.js';
 import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';

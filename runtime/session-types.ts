@@ -1,4 +1,5 @@
 import type { Isa } from '../kernels/index.js';
+import type { RuntimeError } from './errors.js';
 import type { Tensor, TensorInfo } from './tensor.js';
 
 export type EngineName = 'native' | 'onnxruntime';
@@ -11,6 +12,16 @@ export type EngineName = 'native' | 'onnxruntime';
 export interface PixelInput {
   mean: readonly number[];
   std: readonly number[];
+}
+
+/** Where compiled programs are kept: a model that was opened before, with the same options, then loads in milliseconds. */
+export interface ProgramCache {
+  /** Made when it is not there. Several processes may share it. Nobody but them should be able to write to it. */
+  dir: string;
+  /** Upper bound of all files in it, bytes; those not used for longest are removed. Default 256 MiB. */
+  maxBytes?: number;
+  /** Told of a damaged program, which is compiled again (E_CACHE_DAMAGED), and of a folder that cannot be used (E_CACHE_UNUSABLE). */
+  onWarning?: (warning: RuntimeError) => void;
 }
 
 export interface SessionOptions {
@@ -26,6 +37,10 @@ export interface SessionOptions {
   symbols?: Readonly<Record<string, number>>;
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */
   memoryLimitBytes?: number;
+  /** Native engine: compiled programs are kept here. Default: none are. */
+  cache?: ProgramCache;
+  /** SHA-256 of the model, lower-case hexadecimal, for who knows it already; looking a program up then takes no hashing. */
+  modelSha256?: string;
 }
 
 export interface SessionStats {
@@ -33,6 +48,8 @@ export interface SessionStats {
   isa?: Isa;
   threads: number;
   loadMs: number;
+  /** Native engine with a cache: whether the program came from there. */
+  cached?: boolean;
   arenaBytes?: number;
   packedBytes?: number;
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Session, SessionOptions } from './session-types.js';
 
-export type { Session, SessionOptions, SessionStats, EngineName, PixelInput, LayerProfile } from './session-types.js';
+export type { Session, SessionOptions, SessionStats, EngineName, PixelInput, ProgramCache, LayerProfile } from './session-types.js';
 
 /**
  * Opens an ONNX model (bytes or a path).

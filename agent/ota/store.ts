@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError, toCodedError } from '../errors.js';
-import { syncFolder } from '../platform/atomic-file.js';
+import { syncFolder } from '../../runtime/atomic-file.js';
 import { faultPoint } from '../platform/fault.js';
 
 /** Left free for the databases and the log. */

@@ -1,9 +1,11 @@
-import { describeCpu, KernelError, loadProgram, type Isa, type NativeProgram } from '../../kernels/index.js';
+import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/index.js';
+import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
-import type { CompiledProgram, ProgramPort } from '../lower/compile.js';
+import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/context.js';
+import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import type { DataType, Tensor, TensorData } from '../tensor.js';
@@ -54,8 +56,8 @@ function outputSlot({ type, dims, flip }: ProgramPort): OutputSlot {
 class NativeSession implements Session {
   readonly stats: SessionStats;
 
-  constructor(private readonly program: Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames'>, private readonly native: NativeProgram, loadMs: number) {
-    this.stats = { engine: 'native', isa: native.isa, threads: native.threads, loadMs, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
+  constructor(private readonly program: Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames'>, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
+    this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
   }
   get inputs() {
     return this.program.inputs.map(({ name, type, dims }) => ({ name, type, dims }));
@@ -95,38 +97,30 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
   return isa === 'neon' || isa === 'neondot' ? 'int8' : 'uint8';
 }
 
-/** Runs `action`; an op of the program that the engine refuses is named as the model names it. */
-export function nameOp<T>(program: Pick<CompiledProgram, 'opNames'>, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    const op = error instanceof KernelError ? error.details['op'] : undefined;
-    const named = typeof op === 'number' ? program.opNames[op] : undefined;
-    if (!(error instanceof KernelError) || named === undefined) throw error;
-    throw new RuntimeError('E_MODEL_OP', `${named.op} '${named.name}': ${error.message}`, { cause: error, details: { node: named.name, op: named.op } });
-  }
-}
-
 /**
- * Compiles a model for this CPU and loads it into the native engine.
+ * Compiles a model for this CPU, or takes its program from the cache, and loads it into the native engine.
  * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
  */
 export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const start = performance.now();
-  const { isa, pixels, symbols, threads, memoryLimitBytes } = options;
-  const program = await compileApart(bytes, {
+  const { isa, pixels, symbols, threads, memoryLimitBytes, cache, modelSha256 } = options;
+  const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
-  });
-  const native = nameOp(program, () =>
-    loadProgram(program.bytes, {
-      ...(isa === undefined ? {} : { isa }),
-      ...(threads === undefined ? {} : { threads }),
-      ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
-    }),
-  );
+  };
+  const load: LoadOptions = {
+    ...(isa === undefined ? {} : { isa }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
+  };
+  if (cache !== undefined) {
+    const { description, native, cached } = await loadThroughCache({ model: bytes, sha256: modelSha256, compile: compileOptions, load, cache });
+    return new NativeSession(description, native, { loadMs: performance.now() - start, cached });
+  }
+  const program = await compileApart(bytes, compileOptions);
+  const native = nameOp(program, () => loadProgram(program.bytes, load));
   // The session must not keep the program's bytes in memory.
   const { inputs, outputs, opNames } = program;
-  return new NativeSession({ inputs, outputs, opNames }, native, performance.now() - start);
+  return new NativeSession({ inputs, outputs, opNames }, native, { loadMs: performance.now() - start });
 }

@@ -1,10 +1,18 @@
 import { Worker } from 'node:worker_threads';
-import { KernelError, kernelErrorCodes, type KernelErrorCode } from '../../kernels/index.js';
+import { KernelError, kernelErrorCodes, packProgram, type KernelErrorCode, type LoadOptions } from '../../kernels/index.js';
 import { RuntimeError, runtimeErrorCodes, SternaError, type RuntimeErrorCode } from '../errors.js';
 import { compile, type CompiledProgram, type CompileOptions } from './compile.js';
 
 /** A program without the graph that it came from, so that nothing keeps the graph's constants in memory. */
-export type CompiledModel = Omit<CompiledProgram, 'graph'>;
+export interface CompiledModel extends Omit<CompiledProgram, 'graph'> {
+  /** Its weights are packed as `ApartOptions` say. */
+  readonly packed: boolean;
+}
+
+export interface ApartOptions extends CompileOptions {
+  /** Packs the weights for these kernels and threads too. A program that they do not take is given back plain: loading it says why. */
+  pack?: LoadOptions;
+}
 
 /** What the worker thread answers. Errors lose their class on the way, so they travel as their parts. */
 export type CompileAnswer =
@@ -12,13 +20,23 @@ export type CompileAnswer =
   | { readonly error: { readonly code: string | undefined; readonly message: string; readonly details: Readonly<Record<string, unknown>> } };
 
 /** The answer to a request: a program, or what is wrong with the model. */
-export function answer(bytes: Uint8Array, options: CompileOptions): CompileAnswer {
+export function answer(bytes: Uint8Array, { pack, ...options }: ApartOptions): CompileAnswer {
   try {
     const { graph: _graph, ...model } = compile(bytes, options);
-    return { model };
+    const packed = pack === undefined ? undefined : packedBytes(model.bytes, pack);
+    return { model: { ...model, bytes: packed ?? model.bytes, packed: packed !== undefined } };
   } catch (error) {
     if (error instanceof SternaError) return { error: { code: error.code, message: error.message, details: error.details } };
     return { error: { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} } };
+  }
+}
+
+function packedBytes(program: Uint8Array, pack: LoadOptions): Uint8Array | undefined {
+  try {
+    return packProgram(program, pack);
+  } catch (error) {
+    if (error instanceof KernelError) return undefined;
+    throw error;
   }
 }
 
@@ -41,7 +59,7 @@ const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.j
  * needed in memory goes back when the thread ends.
  * @throws RuntimeError as `compile`
  */
-export async function compileApart(bytes: Uint8Array, options: CompileOptions): Promise<CompiledModel> {
+export async function compileApart(bytes: Uint8Array, options: ApartOptions): Promise<CompiledModel> {
   if (workerFile === undefined) return unwrap(answer(bytes, options));
   const worker = new Worker(workerFile, { workerData: { bytes, options } });
   const reply = await new Promise<CompileAnswer>((resolve, reject) => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
+import { writeFileAtomic } from '../atomic-file.js';
 import { RuntimeError } from '../errors.js';
 import { compareVersions, runtimeVersion } from '../version.js';
 import { archiveLimits, readArchive, writeArchive } from './archive.js';
@@ -61,7 +61,7 @@ export async function writePackage(
   input: ManifestInput, files: Readonly<Record<string, Uint8Array>>, outPath: string,
 ): Promise<WrittenPackage> {
   const written = await buildPackage(input, files);
-  await writeAtomically(outPath, written.bytes);
+  await writeFileAtomic(outPath, written.bytes, 0o666);
   return written;
 }
 
@@ -147,30 +147,6 @@ async function readBounded(path: string): Promise<Uint8Array> {
   } catch (cause) {
     if (cause instanceof RuntimeError) throw cause;
     throw new RuntimeError('E_PACKAGE', `The package ${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
-}
-
-/** Write, fsync, rename, fsync the folder: after a power cut there is the old file or the new one, never half of one. */
-async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  try {
-    const file = await open(temporary, 'w');
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { writeFileAtomic } from '../../../agent/platform/atomic-file.js';
 import { epochOf, systemClock, type Clock } from '../../../agent/platform/clock.js';
 import { openDatabase, openOrRenew } from '../../../agent/platform/database.js';
 import { createLog } from '../../../agent/platform/log.js';
@@ -11,18 +10,6 @@ import { useLittleMemory } from '../../../agent/platform/frugal.js';
 import { takeStateFolder } from '../../../agent/platform/state-folder.js';
 import { machine } from '../support/machine.js';
 import { quietLog, temporaryFolder, until } from '../support/tools.js';
-
-describe('an atomic write', () => {
-  it('replaces the file, and leaves the old one when it fails', async () => {
-    const path = join(temporaryFolder(), 'file');
-    await writeFileAtomic(path, 'one');
-    await writeFileAtomic(path, Buffer.from('two'));
-    expect(readFileSync(path, 'utf8')).toBe('two');
-    mkdirSync(`${path}.tmp`);
-    await expect(writeFileAtomic(path, 'three')).rejects.toThrow();
-    expect(readFileSync(path, 'utf8')).toBe('two');
-  });
-});
 
 describe('the state folder', () => {
   it('has one owner, and is free when that one lets go', () => {
