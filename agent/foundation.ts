@@ -51,9 +51,9 @@ const FILE_OVERHEAD = 1.5;
 export function layFoundation(config: Config, deps: AgentDeps): Foundation {
   const clock = deps.clock ?? systemClock();
   const log = deps.log ?? createLog(config.log_level);
-  const runtime = deps.runtime ?? runtimePort(config.pipeline);
   const counters = new Counters();
   const faults = new Faults(clock, log, counters);
+  const runtime = deps.runtime ?? runtimePort(config, (warning) => faults.raise('pipeline', warning, 'warning'));
   const closers: (() => void)[] = [];
   const close = (): void => { for (const closer of closers.splice(0).reverse()) closer(); };
   try {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { dirname, isAbsolute, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { AgentError } from '../errors.js';
@@ -7,7 +7,7 @@ import { configSchema, type Config } from './schema.js';
 
 /** Keys whose relative paths are relative to the configuration file (or to the working folder without one). */
 const PATH_KEYS: readonly (readonly string[])[] = [
-  ['state_dir'], ['broker', 'password_file'], ['broker', 'tls', 'ca'], ['broker', 'tls', 'cert'], ['broker', 'tls', 'key'],
+  ['state_dir'], ['cache_dir'], ['broker', 'password_file'], ['broker', 'tls', 'ca'], ['broker', 'tls', 'cert'], ['broker', 'tls', 'key'],
   ['camera', 'input'], ['pipeline', 'package'],
 ];
 const LARGEST_CONFIG_BYTES = 1024 * 1024;
@@ -43,11 +43,15 @@ export function parseConfig(input: unknown, options: { env?: NodeJS.ProcessEnv; 
   const problems = applyEnvironment(tree, env);
   if (tree['state_dir'] === undefined) tree['state_dir'] = env['STATE_DIRECTORY']?.split(':')[0] ?? '.sterna/device';
   for (const path of PATH_KEYS) resolvePath(tree, path, base);
+  if (tree['cache_dir'] === undefined) tree['cache_dir'] = env['CACHE_DIRECTORY']?.split(':')[0] ?? cacheIn(tree['state_dir']);
   const result = configSchema.safeParse(tree);
   if (!result.success) problems.push(...result.error.issues.flatMap((issue) => issueLines(issue, tree)));
   if (problems.length > 0 || !result.success) throw configError(problems);
   return result.data;
 }
+
+/** Of a state folder that is no path the schema will complain. */
+const cacheIn = (stateDir: unknown): unknown => (typeof stateDir === 'string' ? join(stateDir, 'cache') : stateDir);
 
 function readTree(path: string): unknown {
   let text: string;

@@ -123,6 +123,10 @@ export const configSchema = z.strictObject({
   fleet: idText.default('default'),
   /** Journal, packages, outbox and gallery. Default: systemd's STATE_DIRECTORY, else .sterna/device here. */
   state_dir: filePath,
+  /** Compiled programs, which may be deleted at any time. Default: systemd's CACHE_DIRECTORY, else `cache` in the state folder. */
+  cache_dir: filePath,
+  /** Upper bound of all files in it; 0 keeps none. */
+  cache_max_bytes: z.number().int().min(0).default(128 * MiB),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   broker: broker.prefault({}),
   camera: camera.prefault({}),

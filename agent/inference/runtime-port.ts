@@ -1,13 +1,16 @@
 import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
 import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
 import { createPipeline, enrolPictures, openGallery } from '../../runtime/pipeline/index.js';
+import type { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
+import { toCodedError, type CodedError } from '../errors.js';
 import type { GateReport } from '../ota/gate.js';
 import type { Model, PipelineOverrides, RuntimePort } from './ports.js';
 
-/** The runtime of this repository. */
-export function runtimePort(config: Pick<Config['pipeline'], 'engine' | 'threads'>): RuntimePort {
-  const engine = { engine: config.engine, threads: config.threads };
+/** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
+export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>, onWarning: (warning: CodedError) => void): RuntimePort {
+  const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
+  const engine = { engine: pipeline.engine, threads: pipeline.threads, ...(cache_max_bytes === 0 ? {} : { cache }) };
   return {
     openModel: async (path, gallery, overrides): Promise<Model> => {
       const modelPackage = await openPackage(path);

@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor.js';
 import type { Canvas } from '../vision/pixels.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
-export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'isa'>;
+export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'isa' | 'cache'>;
 
 /** A model with one picture as its input, and the canvas that the picture is drawn on. */
 export class ModelStage {
@@ -47,7 +47,7 @@ export class ModelStage {
  * Opens a model that is fed 8-bit pixels as its contract says.
  * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture
  */
-export async function openModelStage(name: string, model: Uint8Array, contract: PixelContract, options: EngineOptions = {}): Promise<ModelStage> {
+export async function openModelStage(name: string, model: Uint8Array, contract: PixelContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256'> = {}): Promise<ModelStage> {
   const { tensor, mean, std, width, height } = contract;
   const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } } });
   const expected = [1, height, width, contract.channels === 'grey' ? 1 : 3];

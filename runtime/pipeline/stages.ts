@@ -14,16 +14,22 @@ export function stageList({ detector, landmarks, embedder }: FaceStages): ModelS
   return landmarks === undefined ? [detector, embedder] : [detector, landmarks, embedder];
 }
 
+export interface StageOptions extends EngineOptions {
+  /** SHA-256 of the bytes of a path, where it is known: a cache then need not hash them. */
+  sha256Of?: (path: string) => string | undefined;
+}
+
 /**
  * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
 export async function openStages(
-  { detector, landmarks, embedder }: FacePipelineSettings, file: (path: string) => Uint8Array, options: EngineOptions = {},
+  { detector, landmarks, embedder }: FacePipelineSettings, file: (path: string) => Uint8Array, { sha256Of, ...options }: StageOptions = {},
 ): Promise<FaceStages> {
   const opened: ModelStage[] = [];
   const open = async (name: string, { model, input }: { model: string; input: PixelContract }): Promise<ModelStage> => {
-    const stage = await openModelStage(name, file(model), input, options);
+    const modelSha256 = sha256Of?.(model);
+    const stage = await openModelStage(name, file(model), input, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }) });
     opened.push(stage);
     return stage;
   };

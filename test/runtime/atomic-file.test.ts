@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
-import { temporaryFolder } from './support/folder.js';
+import { temporaryFolder } from '../support/folder.js';
 
 describe('an atomic write', () => {
   it('replaces the file, whole or in parts, for its owner alone', async () => {

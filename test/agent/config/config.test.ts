@@ -29,8 +29,11 @@ describe('the configuration', () => {
     });
   });
 
-  it('takes systemd\'s folder for its state', () => {
-    expect(parseConfig({}, { env: { STATE_DIRECTORY: '/var/lib/sterna:/other' } }).state_dir).toBe('/var/lib/sterna');
+  it('takes systemd\'s folders for its state and its cache', () => {
+    const env = { STATE_DIRECTORY: '/var/lib/sterna:/other' };
+    expect(parseConfig({}, { env })).toMatchObject({ state_dir: '/var/lib/sterna', cache_dir: '/var/lib/sterna/cache' });
+    expect(parseConfig({}, { env: { ...env, CACHE_DIRECTORY: '/var/cache/sterna:/other' } }).cache_dir).toBe('/var/cache/sterna');
+    expect(parseConfig({ cache_dir: 'mine' }, { base: '/base', env }).cache_dir).toBe('/base/mine');
   });
 
   it('lists every wrong key with what was expected and received', () => {

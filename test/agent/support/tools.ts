@@ -1,18 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
 import type { DesiredPackage } from '../../../agent/contracts/index.js';
 import { createLog, type Log } from '../../../agent/platform/log.js';
 import type { FakePackage } from './fake-runtime.js';
 
-/** Gone when the test is done. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sterna-test-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
+export { temporaryFolder } from '../../support/folder.js';
 
 export const quietLog: Log = createLog('debug', () => undefined);
 

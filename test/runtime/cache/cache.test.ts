@@ -9,7 +9,7 @@ import { openNative } from '../../../runtime/engines/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import type { SessionOptions } from '../../../runtime/session-types.js';
 import { floats, modelBytes, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
-import { temporaryFolder } from '../support/folder.js';
+import { temporaryFolder } from '../../support/folder.js';
 import { nativeMissing } from '../support/native.js';
 import { asTensor } from '../support/oracle.js';
 

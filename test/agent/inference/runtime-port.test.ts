@@ -1,0 +1,52 @@
+import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../../../agent/config/load.js';
+import { runtimePort } from '../../../agent/inference/runtime-port.js';
+import { buildFacePackage } from '../../../deploy/package/face-package.js';
+import { tinyModels } from '../../deploy/package/tiny-models.js';
+import { nativeMissing } from '../../runtime/support/native.js';
+import { temporaryFolder } from '../support/tools.js';
+
+const skipped = nativeMissing === undefined ? '' : ` (${nativeMissing})`;
+
+describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it${skipped}`, () => {
+  it('keeps compiled programs in the cache folder, and raises a warning when one is damaged', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'faces.sterna');
+    writeFileSync(path, (await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0', embeddingSpaceId: 'colours' })).bytes);
+    const config = parseConfig({ state_dir: join(folder, 'state') });
+    const warnings: string[] = [];
+    const runtime = runtimePort(config, ({ code }) => warnings.push(code));
+    const gallery = runtime.openGallery(':memory:');
+    const check = async () => {
+      const model = await runtime.openModel(path, gallery, {});
+      const { golden } = await model.selfTest();
+      await model.pipeline.close();
+      return golden.length > 0 && golden.every(({ passed }) => passed);
+    };
+    expect(await check()).toBe(true);
+    const programs = readdirSync(config.cache_dir);
+    expect(programs).toHaveLength(3); // detector, landmarks, embedder
+    expect(await check()).toBe(true);
+    expect(readdirSync(config.cache_dir)).toEqual(programs);
+    expect(warnings).toEqual([]);
+    truncateSync(join(config.cache_dir, programs[1] ?? ''), 100);
+    expect(await check()).toBe(true);
+    expect(warnings).toEqual(['E_CACHE_DAMAGED']);
+    expect(await check()).toBe(true);
+    expect(warnings).toHaveLength(1);
+    gallery.close();
+  });
+
+  it('keeps none when the bound is 0', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'faces.sterna');
+    writeFileSync(path, (await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0' })).bytes);
+    const runtime = runtimePort(parseConfig({ state_dir: join(folder, 'state'), cache_max_bytes: 0 }), () => undefined);
+    const gallery = runtime.openGallery(':memory:');
+    await (await runtime.openModel(path, gallery, {})).pipeline.close();
+    expect(readdirSync(folder)).toEqual(['faces.sterna']);
+    gallery.close();
+  });
+});
