@@ -4,7 +4,7 @@ import { RuntimeError } from '../errors.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
-import { flipBytes } from '../lower/context.js';
+import { flipBytes } from '../lower/flip-bytes.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
-import { KernelError, kernelErrorCodes, packProgram, type KernelErrorCode, type LoadOptions } from '../../kernels/index.js';
-import { RuntimeError, runtimeErrorCodes, SternaError, type RuntimeErrorCode } from '../errors.js';
-import { compile, type CompiledProgram, type CompileOptions } from './compile.js';
+import { KernelError, kernelErrorCodes, type KernelErrorCode, type LoadOptions } from '../../kernels/index.js';
+import { RuntimeError, runtimeErrorCodes, type RuntimeErrorCode } from '../errors.js';
+import type { CompiledProgram, CompileOptions } from './compile.js';
 
 /** A program without the graph that it came from, so that nothing keeps the graph's constants in memory. */
 export interface CompiledModel extends Omit<CompiledProgram, 'graph'> {
@@ -18,27 +18,6 @@ export interface ApartOptions extends CompileOptions {
 export type CompileAnswer =
   | { readonly model: CompiledModel }
   | { readonly error: { readonly code: string | undefined; readonly message: string; readonly details: Readonly<Record<string, unknown>> } };
-
-/** The answer to a request: a program, or what is wrong with the model. */
-export function answer(bytes: Uint8Array, { pack, ...options }: ApartOptions): CompileAnswer {
-  try {
-    const { graph: _graph, ...model } = compile(bytes, options);
-    const packed = pack === undefined ? undefined : packedBytes(model.bytes, pack);
-    return { model: { ...model, bytes: packed ?? model.bytes, packed: packed !== undefined } };
-  } catch (error) {
-    if (error instanceof SternaError) return { error: { code: error.code, message: error.message, details: error.details } };
-    return { error: { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} } };
-  }
-}
-
-function packedBytes(program: Uint8Array, pack: LoadOptions): Uint8Array | undefined {
-  try {
-    return packProgram(program, pack);
-  } catch (error) {
-    if (error instanceof KernelError) return undefined;
-    throw error;
-  }
-}
 
 const isRuntimeCode = (code: string): code is RuntimeErrorCode => Object.hasOwn(runtimeErrorCodes, code);
 const isKernelCode = (code: string): code is KernelErrorCode => Object.hasOwn(kernelErrorCodes, code);
@@ -60,7 +39,8 @@ const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.j
  * @throws RuntimeError as `compile`
  */
 export async function compileApart(bytes: Uint8Array, options: ApartOptions): Promise<CompiledModel> {
-  if (workerFile === undefined) return unwrap(answer(bytes, options));
+  // The compiler itself is loaded on that thread only: a program from the cache needs none of it.
+  if (workerFile === undefined) return unwrap((await import('./compile-answer.js')).answer(bytes, options));
   const worker = new Worker(workerFile, { workerData: { bytes, options } });
   const reply = await new Promise<CompileAnswer>((resolve, reject) => {
     worker.once('message', resolve);

@@ -4,6 +4,7 @@ import { elementCount, isByte, type DType, type Shape, type TensorValue } from '
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
 import type { StoragePlan } from '../plan/storage.js';
+import { flipBytes } from './flip-bytes.js';
 import type { AttributesOf, OpCode, WireDType } from './program-format.js';
 import type { ProgramWriter } from './writer.js';
 
@@ -31,13 +32,6 @@ export interface OpName {
 export type InputHandling = 'pixels' | 'table' | 'flip' | 'same';
 
 const bytesOf = (data: TensorValue['data']): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-
-/** Moves bytes between uint8 and int8: the same number lies 128 steps away, which is the top bit. */
-export function flipBytes(bytes: Uint8Array): Uint8Array {
-  const flipped = new Uint8Array(bytes.length);
-  for (let i = 0; i < bytes.length; i++) flipped[i] = (bytes[i] ?? 0) ^ 0x80;
-  return flipped;
-}
 
 /** Everything a lowering works with: the graph, where values live, and the program being written. */
 export class LoweringContext {

@@ -1,9 +1,10 @@
 import { RuntimeError } from '../errors.js';
 import type { Attribute } from '../graph/attributes.js';
 import type { TensorValue } from '../graph/tensor-value.js';
-import { attributeTypes, ModelProto, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './schema.js';
+import { attributeTypes, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
 import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
 import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
+import { readMessage } from './wire-reader.js';
 
 const decoder = new TextDecoder();
 const number = (value: WireInt64 | undefined): number => (value === undefined ? 0 : int64ToNumber(value));
@@ -17,7 +18,7 @@ function atMost(what: string, limit: number, received: number): void {
 
 function decode(bytes: Uint8Array): WireModel {
   try {
-    return ModelProto.decode(bytes) as WireModel;
+    return readMessage('ModelProto', bytes);
   } catch (cause) {
     throw malformed(`The bytes are not an ONNX model: ${cause instanceof Error ? cause.message : String(cause)}`, {}, cause);
   }

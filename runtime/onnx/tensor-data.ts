@@ -1,6 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import { allocate, elementCount, type DType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
-import type { WireInt64, WireTensor } from './schema.js';
+import type { WireInt64, WireTensor } from './messages.js';
 import type { ModelLimits } from './types.js';
 
 /** TensorProto.DataType by number, for the types that exist in a graph. float16 and double become float32. */
@@ -89,6 +89,9 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   const expected = Math.ceil(count * rawElementBytes(dataType));
   if (raw.length !== expected) throw lengthError(name, expected, raw.length, 'bytes of raw data');
   const dtype = dtypes[dataType] ?? 'uint8';
+  // Bytes stay where they are, in the file: most of a quantized model is that.
+  if (dtype === 'int8') return new Int8Array(raw.buffer, raw.byteOffset, count);
+  if (dtype === 'uint8' || dtype === 'bool') return raw;
   const out = allocate(dtype, count);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));

@@ -8,10 +8,12 @@ export function stridedOffsets(extent: Shape, steps: readonly number[], start = 
   const count = elementCount(extent);
   const offsets = new Int32Array(count);
   const index = new Array<number>(extent.length).fill(0);
+  const inner = extent.at(-1) ?? 1;
+  const step = steps.at(-1) ?? 0;
   let offset = start;
-  for (let i = 0; i < count; i++) {
-    offsets[i] = offset;
-    for (let axis = extent.length - 1; axis >= 0; axis--) {
+  for (let row = 0; row < count; row += inner) {
+    for (let i = 0; i < inner; i++) offsets[row + i] = offset + i * step;
+    for (let axis = extent.length - 2; axis >= 0; axis--) {
       const next = (index[axis] ?? 0) + 1;
       offset += steps[axis] ?? 0;
       if (next < (extent[axis] ?? 1)) {

@@ -1,5 +1,6 @@
 import { int, intAttribute, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { keepsOrder } from '../../graph/permutation.js';
 import { reshaped, type Shape, type TensorValue } from '../../graph/tensor-value.js';
 import { transposeValue } from '../../ops/movement.js';
 import { normalizeAxis } from '../../ops/op.js';
@@ -15,8 +16,9 @@ export interface WeightLayout {
   readonly outputAxis: number;
 }
 
-function relaid(value: TensorValue, { view, perm, shape }: WeightLayout): TensorValue {
-  return reshaped(transposeValue(view === undefined ? value : reshaped(value, view), perm), shape);
+/** 1x1 and depthwise weights only move axes of one element: most of a network keeps the elements as they are. */
+function relaid(value: TensorValue, { view = value.dims, perm, shape }: WeightLayout): TensorValue {
+  return reshaped(keepsOrder(perm, view) ? value : transposeValue(reshaped(value, view), perm), shape);
 }
 
 /**

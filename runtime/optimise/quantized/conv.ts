@@ -56,11 +56,15 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
   if (q.scales.length > 1 && q.axis !== 0) return undefined;
   const outputs = stored.dims[0] ?? 1;
+  const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
+  // As every quantizer writes them: nothing to convert.
+  if (stored.dtype === 'int8' && stored.data instanceof Int8Array && q.zeroPoints.every((zeroPoint) => zeroPoint === 0)) {
+    return stored.data.includes(-128) ? undefined : { values: stored, scales };
+  }
   const inner = elementCount(stored.dims) / outputs;
   const zeroPoint = (i: number) => q.zeroPoints[q.zeroPoints.length === 1 ? 0 : Math.floor(i / inner)] ?? 0;
   const centred = mapNumbers(toNumbers(stored), (w, i) => w - zeroPoint(i));
   if (centred.some((w) => w < -127 || w > 127)) return undefined;
-  const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
   return { values: fromNumbers('int8', stored.dims, centred), scales };
 }
 

@@ -1,0 +1,25 @@
+import { KernelError, packProgram, type LoadOptions } from '../../kernels/index.js';
+import { SternaError } from '../errors.js';
+import type { ApartOptions, CompileAnswer } from './compile-apart.js';
+import { compile } from './compile.js';
+
+/** The answer to a request: a program, or what is wrong with the model. */
+export function answer(bytes: Uint8Array, { pack, ...options }: ApartOptions): CompileAnswer {
+  try {
+    const { graph: _graph, ...model } = compile(bytes, options);
+    const packed = pack === undefined ? undefined : packedBytes(model.bytes, pack);
+    return { model: { ...model, bytes: packed ?? model.bytes, packed: packed !== undefined } };
+  } catch (error) {
+    if (error instanceof SternaError) return { error: { code: error.code, message: error.message, details: error.details } };
+    return { error: { code: undefined, message: error instanceof Error ? (error.stack ?? error.message) : String(error), details: {} } };
+  }
+}
+
+function packedBytes(program: Uint8Array, pack: LoadOptions): Uint8Array | undefined {
+  try {
+    return packProgram(program, pack);
+  } catch (error) {
+    if (error instanceof KernelError) return undefined;
+    throw error;
+  }
+}
