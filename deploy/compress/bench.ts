@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Isa } from '../../kernels/native.js';
 import { createSession, type EngineName, type LayerProfile, type Session } from '../../runtime/session.js';
+import { cachedLoadMs } from './cold-start.js';
 import { randomFeeds } from './random.js';
 import type { Feeds } from './samples.js';
 
@@ -16,7 +17,10 @@ export interface EngineTimes {
   min_ms: number;
   p50_ms: number;
   p99_ms: number;
+  /** Compiled anew. */
   load_ms: number;
+  /** From the cache of compiled programs; null where the engine has none. */
+  load_cached_ms: number | null;
   /** Null where the engine does not say. */
   arena_bytes: number | null;
 }
@@ -46,15 +50,17 @@ interface Entry {
   contender: Contender;
   session: Session;
   times: number[];
+  loadCachedMs: number | null;
 }
 
-function summarise({ session, times }: Entry): EngineTimes {
+function summarise({ session, times, loadCachedMs }: Entry): EngineTimes {
   const sorted = [...times].sort((a, b) => a - b);
   return {
     min_ms: sorted[0] ?? NaN,
     p50_ms: percentile(sorted, 50),
     p99_ms: percentile(sorted, 99),
     load_ms: session.stats.loadMs,
+    load_cached_ms: loadCachedMs,
     arena_bytes: session.stats.arenaBytes ?? null,
   };
 }
@@ -70,12 +76,9 @@ export async function benchModel(model: Uint8Array, contenders: readonly Contend
   const entries: Entry[] = [];
   try {
     for (const contender of contenders) {
-      const session = await createSession(model, {
-        engine: contender.engine,
-        threads: options.threads,
-        ...(contender.isa === undefined ? {} : { isa: contender.isa }),
-      });
-      entries.push({ contender, session, times: [] });
+      const engine = { threads: options.threads, ...(contender.isa === undefined ? {} : { isa: contender.isa }) };
+      const session = await createSession(model, { engine: contender.engine, ...engine });
+      entries.push({ contender, session, times: [], loadCachedMs: contender.engine === 'native' ? await cachedLoadMs(model, engine) : null });
     }
     await measure(entries, options.runs);
     return result(entries, options);

@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Isa } from '../../../kernels/native.js';
+import type { RuntimeError } from '../../../runtime/errors.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
@@ -30,6 +31,7 @@ interface RunOptions {
   loop: boolean;
   fps?: number;
   events: boolean;
+  cache?: string;
 }
 
 const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot'];
@@ -85,6 +87,7 @@ export function register(program: Command): void {
     .option('--realtime', 'play files at their own rate and drop frames like a camera', false)
     .option('--loop', 'start again at the end', false)
     .option('--fps <n>', 'frames per second', positive)
+    .option('--cache <folder>', 'keep compiled models there: the next start takes milliseconds')
     .option('--events', 'print frames with a face only', false)
     .action(reporting(async (self, path: string, options: RunOptions) => {
       const stop = new AbortController();
@@ -94,9 +97,10 @@ export function register(program: Command): void {
       const gallery = openGallery(options.gallery);
       let pipeline: Pipeline | undefined;
       try {
-        const { engine, threads, isa, motion, realtime, loop, fps, limit, events } = options;
+        const { engine, threads, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
+        const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
         const modelPackage = await openPipelineOrPackage(path, engine);
-        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, motionGate: motion, ...(isa === undefined ? {} : { isa }) });
+        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
         const summary = await runFrames(pipeline, source, {

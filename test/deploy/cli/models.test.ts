@@ -96,7 +96,8 @@ describe('sterna bench', () => {
     expect(report).toMatchObject({ model: int8, threads: 1, speedup_p50: null, speedup_min: null });
     expect(Object.keys(report)).toEqual(expect.arrayContaining(['model', 'threads', 'cpu', 'isa', 'engines']));
     const { native } = report['engines'] as Record<string, Record<string, number>>;
-    expect(Object.keys(native ?? {})).toEqual(['min_ms', 'p50_ms', 'p99_ms', 'load_ms', 'arena_bytes']);
+    expect(Object.keys(native ?? {})).toEqual(['min_ms', 'p50_ms', 'p99_ms', 'load_ms', 'load_cached_ms', 'arena_bytes']);
+    expect(native?.['load_cached_ms']).toBeGreaterThan(0);
     expect(native?.['min_ms']).toBeGreaterThan(0);
     expect(native?.['p50_ms']).toBeGreaterThanOrEqual(native?.['min_ms'] ?? NaN);
     expect((report['profile'] as unknown[]).length).toBeGreaterThan(0);
@@ -121,6 +122,7 @@ describe.skipIf(oracleMissing !== undefined)(`sterna bench and compare against o
     const report = await json(['bench', int8, '--runs', '3']);
     const { native, onnxruntime } = report['engines'] as Record<string, Record<string, number>>;
     expect(onnxruntime?.['arena_bytes']).toBeNull();
+    expect(onnxruntime?.['load_cached_ms']).toBeNull();
     expect(report['speedup_p50']).toBeCloseTo((onnxruntime?.['p50_ms'] ?? NaN) / (native?.['p50_ms'] ?? NaN), 9);
   });
 
