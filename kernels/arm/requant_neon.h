@@ -2,7 +2,8 @@
 //
 // Bounds and zero-points are integers and rounding is monotonic, so clamping after rounding gives the same bits as clamping
 // before it: fcvtns (half to even) and every narrowing saturate, and [lo, hi] lies within int8. 22 instructions for 16 elements:
-// 4 scvtf, 4 fmul, 4 fcvtns, 4 sqxtn to 16 bits, 2 sqadd of the zero-point, 2 sqxtn to 8, smax, smin.
+// 4 scvtf, 4 fmul, 4 fcvtns, 4 sqxtn to 16 bits, 2 sqadd of the zero-point, 2 sqxtn to 8, smax, smin. Where no sum of a layer can leave
+// 16 bits, 16 do: 4 scvtf, 4 fmul, 4 fadd, 2 uzp1, 2 sqxtn (BoundedWords).
 #pragma once
 #include <arm_neon.h>
 
@@ -14,26 +15,31 @@ namespace sterna {
 struct NarrowNeon {
   int16x8_t zp;
   int8x16_t lo, hi;
+  float32x4_t magic;  // 1.5 * 2^23 + zp
 };
 
 static inline NarrowNeon MakeNarrowNeon(int32_t lo, int32_t hi, int32_t zp) {
-  return {vdupq_n_s16(static_cast<int16_t>(zp)), vdupq_n_s8(static_cast<int8_t>(lo)), vdupq_n_s8(static_cast<int8_t>(hi))};
+  return {vdupq_n_s16(static_cast<int16_t>(zp)), vdupq_n_s8(static_cast<int8_t>(lo)), vdupq_n_s8(static_cast<int8_t>(hi)),
+          vdupq_n_f32(12582912.0f + static_cast<float>(zp))};
 }
 
-// R(x) + zp, saturated to int8: for 8 and for 16 elements.
-static inline __attribute__((always_inline)) int8x8_t SaturateToS8(const NarrowNeon& n, float32x4_t x0, float32x4_t x1) {
-  const int16x8_t words = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(x0)), vcvtnq_s32_f32(x1));
-  return vqmovn_s16(vqaddq_s16(words, n.zp));
+// Largest |x| that BoundedWords takes: with the zero-point added, and x itself rounded, it stays within 16 bits.
+constexpr float kBoundNeon = 32000.0f;
+
+// R(x) + zp for |x| <= kBoundNeon and an even zp. The sum lies in [2^23, 2^24), where floats are the integers, so the addition rounds
+// half to even; its low 16 bits are the result, since 2^22 is a multiple of 2^16. An odd zp would turn the ties.
+static inline __attribute__((always_inline)) int16x8_t BoundedWords(const NarrowNeon& n, float32x4_t x0, float32x4_t x1) {
+  return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(x0, n.magic)), vreinterpretq_s16_f32(vaddq_f32(x1, n.magic)));
 }
 
-static inline __attribute__((always_inline)) int8x16_t SaturateToS8(const NarrowNeon& n, float32x4_t x0, float32x4_t x1, float32x4_t x2,
-                                                                    float32x4_t x3) {
-  const int16x8_t high = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(x2)), vcvtnq_s32_f32(x3));
-  return vqmovn_high_s16(SaturateToS8(n, x0, x1), vqaddq_s16(high, n.zp));
+// R(x) + zp, saturated to 16 bits.
+static inline __attribute__((always_inline)) int16x8_t SaturatedWords(const NarrowNeon& n, float32x4_t x0, float32x4_t x1) {
+  return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(x0)), vcvtnq_s32_f32(x1)), n.zp);
 }
 
 static inline int8x16_t NarrowToS8(const NarrowNeon& n, const float32x4_t x[4]) {
-  return vminq_s8(vmaxq_s8(SaturateToS8(n, x[0], x[1], x[2], x[3]), n.lo), n.hi);
+  const int8x16_t bytes = vqmovn_high_s16(vqmovn_s16(SaturatedWords(n, x[0], x[1])), SaturatedWords(n, x[2], x[3]));
+  return vminq_s8(vmaxq_s8(bytes, n.lo), n.hi);
 }
 
 // 16 lookups in a table of 256 bytes.
@@ -56,12 +62,14 @@ struct WeighNeon {
 
 static inline WeighNeon MakeWeighNeon(int32_t zp, float mul) { return {vdup_n_s8(static_cast<int8_t>(zp)), vdupq_n_f32(mul)}; }
 
+static inline __attribute__((always_inline)) float32x4x2_t WeighHalf(const WeighNeon& w, int8x8_t bytes) {
+  const int16x8_t words = vsubl_s8(bytes, w.zp);
+  return {{vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(words))), w.mul), vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(words)), w.mul)}};
+}
+
 static inline void WeighBytes(const WeighNeon& w, int8x16_t bytes, float32x4_t y[4]) {
-  const int16x8_t low = vsubl_s8(vget_low_s8(bytes), w.zp), high = vsubl_s8(vget_high_s8(bytes), w.zp);
-  y[0] = vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), w.mul);
-  y[1] = vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(low)), w.mul);
-  y[2] = vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), w.mul);
-  y[3] = vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(high)), w.mul);
+  const float32x4x2_t low = WeighHalf(w, vget_low_s8(bytes)), high = WeighHalf(w, vget_high_s8(bytes));
+  y[0] = low.val[0], y[1] = low.val[1], y[2] = high.val[0], y[3] = high.val[1];
 }
 
 // out((a - a_zp) * a_mul + (b - b_zp) * b_mul)

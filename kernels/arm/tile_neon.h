@@ -11,21 +11,25 @@ static inline int8x16_t LoadRowNeon(const int8_t* a) {
   return v;
 }
 
-// 32 bytes of B with one ldp: the empty asm keeps the two loads together.
-static inline void LoadPairNeon(const int8_t* b, int8x16_t* first, int8x16_t* second) {
-  int8x16_t v0 = vld1q_s8(b), v1 = vld1q_s8(b + 16);
-  __asm__("" : "+w"(v0), "+w"(v1));
-  *first = v0, *second = v1;
+// 64 or 32 bytes of B in one instruction, which moves `b` on: for vld1q_s8_x4 GCC emits an addition.
+static inline __attribute__((always_inline)) int8x16x4_t LoadFourNeon(const int8_t*& b) {
+  int8x16x4_t v;
+  __asm__("ld1 {%S0.16b - %V0.16b}, [%1], #64" : "=w"(v), "+r"(b) : "m"(*reinterpret_cast<const int8_t(*)[64]>(b)));
+  return v;
 }
 
-// Accumulators that start from the bias. For every row anew: loads in pairs cost the multipliers nothing, moves do.
+static inline __attribute__((always_inline)) int8x16x2_t LoadTwoNeon(const int8_t*& b) {
+  int8x16x2_t v;
+  __asm__("ld1 {%S0.16b - %T0.16b}, [%1], #32" : "=w"(v), "+r"(b) : "m"(*reinterpret_cast<const int8_t(*)[32]>(b)));
+  return v;
+}
+
+// The bias of 4 * N channels as a row of accumulators. For every row anew: loads in pairs cost the multipliers nothing, moves do.
 template <int N>
-static inline __attribute__((always_inline)) void LoadBiasNeon(const int32_t* bias, int32x4_t (&acc)[N]) {
-  __asm__ volatile("" : "+r"(bias));  // else GCC loads once and moves
+static inline __attribute__((always_inline)) void LoadBiasNeon(const int32_t*& bias, int32x4_t (&acc)[N]) {
+  __asm__ volatile("" : "+r"(bias));  // else GCC loads once and moves; the same variable, so that there is nothing to move here either
   for (int i = 0; i < N; i += 2) {
-    int32x4_t v0 = vld1q_s32(bias + 4 * i), v1 = vld1q_s32(bias + 4 * i + 4);
-    __asm__("" : "+w"(v0), "+w"(v1));
-    acc[i] = v0, acc[i + 1] = v1;
+    acc[i] = vld1q_s32(bias + 4 * i), acc[i + 1] = vld1q_s32(bias + 4 * i + 4);
   }
 }
 
@@ -33,6 +37,7 @@ static inline __attribute__((always_inline)) void LoadBiasNeon(const int32_t* bi
 struct RequantNeon {
   NarrowNeon mid, out;
   WeighNeon weigh_mid, weigh_res;
+  float32x4_t mid_lo, mid_hi;  // without the zero-point
   const float *scale, *scale_neg;
   const uint8_t *table, *residual;
   size_t residual_stride;
@@ -43,6 +48,8 @@ static inline RequantNeon MakeRequantNeon(const RequantQ8& r) {
           MakeNarrowNeon(r.y_lo, r.y_hi, r.y_zp),
           MakeWeighNeon(r.mid_zp, r.mid_mul),
           MakeWeighNeon(r.res_zp, r.res_mul),
+          vdupq_n_f32(static_cast<float>(r.mid_lo - r.mid_zp)),
+          vdupq_n_f32(static_cast<float>(r.mid_hi - r.mid_zp)),
           r.scale,
           r.scale_neg,
           r.table,
@@ -50,13 +57,23 @@ static inline RequantNeon MakeRequantNeon(const RequantQ8& r) {
           r.residual_stride};
 }
 
-// How a block of channels ends, cheapest first. kSaturate: the bounds are int8's own, so narrowing does all the clamping.
-enum class FinishNeon : uint8_t { kSaturate, kClamp, kGeneral };
+// How a block of channels ends, cheapest first. Where the bounds are int8's own, narrowing does all the clamping; kBounded: and no sum
+// leaves 16 bits when scaled. kResidual: an addition and nothing else.
+enum class FinishNeon : uint8_t { kBounded, kSaturate, kClamp, kResidual, kGeneral };
 
-// For a block of `width` channels that the kernel computes `computed` of.
-static inline FinishNeon FinishOf(const RequantQ8& r, size_t width, size_t computed) {
-  if (r.scale_neg != nullptr || r.table != nullptr || r.residual != nullptr || width < computed) return FinishNeon::kGeneral;
-  return r.mid_lo == -128 && r.mid_hi == 127 ? FinishNeon::kSaturate : FinishNeon::kClamp;
+// Whether every |sum * scale| of `channels`, a multiple of 4, is within kBoundNeon. reach[c]: no |sum| of channel c is larger.
+static inline bool IsBoundedNeon(const float* reach, const float* scale, size_t channels) {
+  float32x4_t most = vdupq_n_f32(0.0f);
+  for (size_t c = 0; c < channels; c += 4) most = vmaxq_f32(most, vabsq_f32(vmulq_f32(vld1q_f32(reach + c), vld1q_f32(scale + c))));
+  return vmaxvq_f32(most) <= kBoundNeon;
+}
+
+// For the block of `computed` channels from `o` on, of which `width` exist. `reach`: of its first channel; nullptr: not worth the look.
+static inline FinishNeon FinishOf(const RequantQ8& r, size_t o, size_t width, size_t computed, const float* reach) {
+  if (r.scale_neg != nullptr || r.table != nullptr || width < computed) return FinishNeon::kGeneral;
+  if (r.residual != nullptr) return FinishNeon::kResidual;
+  if (r.mid_lo != -128 || r.mid_hi != 127) return FinishNeon::kClamp;
+  return reach != nullptr && r.mid_zp % 2 == 0 && IsBoundedNeon(reach, r.scale + o, computed) ? FinishNeon::kBounded : FinishNeon::kSaturate;
 }
 
 // The whole epilogue of 16 channels from `o` on, in row `row` of the residual.
@@ -117,38 +134,89 @@ static __attribute__((noinline)) void FinishRowsFullNeon(const RequantNeon& r, c
 
 static inline __attribute__((always_inline)) float32x4_t ScaleNeon(int32x4_t acc, float32x4_t scale) { return vmulq_f32(vcvtq_f32_s32(acc), scale); }
 
-// M rows of 4 * N channels, all of which exist, without options.
-template <int M, int N, bool kClamp>
-static inline __attribute__((always_inline)) void FinishRowsPlainNeon(const RequantNeon& r, const int32x4_t (&acc)[M][N], const TargetNeon& to) {
-  const NarrowNeon mid = r.mid;  // a copy that the stores below cannot change
-  float32x4_t s[N];
+// Scales of 4 * N channels.
+template <int N>
+static inline __attribute__((always_inline)) void LoadScalesNeon(const float* scale, float32x4_t (&s)[N]) {
 #pragma GCC unroll 8
   for (int n = 0; n < N; n += 2) {
-    s[n] = vld1q_f32(to.scale + 4 * n), s[n + 1] = vld1q_f32(to.scale + 4 * n + 4);
+    s[n] = vld1q_f32(scale + 4 * n), s[n + 1] = vld1q_f32(scale + 4 * n + 4);
     __asm__("" : "+w"(s[n]), "+w"(s[n + 1]));
   }
+}
+
+// 8 results in 16 bits, from block `n` of a row on.
+template <FinishNeon kFinish, int N>
+static inline __attribute__((always_inline)) int16x8_t WordsNeon(const NarrowNeon& mid, const int32x4_t (&acc)[N], const float32x4_t (&s)[N], int n) {
+  const float32x4_t x0 = ScaleNeon(acc[n], s[n]), x1 = ScaleNeon(acc[n + 1], s[n + 1]);
+  return kFinish == FinishNeon::kBounded ? BoundedWords(mid, x0, x1) : SaturatedWords(mid, x0, x1);
+}
+
+// M rows of 4 * N channels, all of which exist, without options.
+template <FinishNeon kFinish, int M, int N>
+static inline __attribute__((always_inline)) void FinishRowsPlainNeon(const RequantNeon& r, const int32x4_t (&acc)[M][N], const TargetNeon& to) {
+  const NarrowNeon mid = r.mid;  // a copy that the stores below cannot change
+  constexpr bool kClamp = kFinish == FinishNeon::kClamp;
+  float32x4_t s[N];
+  LoadScalesNeon(to.scale, s);
   int8_t* y = reinterpret_cast<int8_t*>(to.y);
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i, y += to.y_stride) {
 #pragma GCC unroll 2
     for (int n = 0; n + 4 <= N; n += 4) {
-      const int8x16_t v = SaturateToS8(mid, ScaleNeon(acc[i][n], s[n]), ScaleNeon(acc[i][n + 1], s[n + 1]), ScaleNeon(acc[i][n + 2], s[n + 2]),
-                                       ScaleNeon(acc[i][n + 3], s[n + 3]));
+      const int8x16_t v = vqmovn_high_s16(vqmovn_s16(WordsNeon<kFinish>(mid, acc[i], s, n)), WordsNeon<kFinish>(mid, acc[i], s, n + 2));
       vst1q_s8(y + 4 * n, kClamp ? vminq_s8(vmaxq_s8(v, mid.lo), mid.hi) : v);
     }
     if (N % 4 != 0) {
-      const int8x8_t v = SaturateToS8(mid, ScaleNeon(acc[i][N - 2], s[N - 2]), ScaleNeon(acc[i][N - 1], s[N - 1]));
+      const int8x8_t v = vqmovn_s16(WordsNeon<kFinish>(mid, acc[i], s, N - 2));
       vst1_s8(y + 4 * (N - 2), kClamp ? vmin_s8(vmax_s8(v, vget_low_s8(mid.lo)), vget_low_s8(mid.hi)) : v);
     }
   }
 }
 
-// Requantizes and stores M rows of 4 * N channels, N = 2, 4 or 6. The common cases stay in registers; the others go through memory.
+// (clamp(R(acc * scale) + zp) - zp) * mul, clamped without the zero-point: it comes and goes.
+static inline __attribute__((always_inline)) float32x4_t WeighSumNeon(const RequantNeon& r, int32x4_t acc, float32x4_t scale) {
+  return vmulq_f32(vminq_f32(vmaxq_f32(vrndnq_f32(ScaleNeon(acc, scale)), r.mid_lo), r.mid_hi), r.weigh_mid.mul);
+}
+
+// The sums of 8 channels, from block `n` of a row on, with their residual; in 16 bits.
+template <int N>
+static inline __attribute__((always_inline)) int16x8_t AddWordsNeon(const RequantNeon& r, const int32x4_t (&acc)[N], const float32x4_t (&s)[N], int n,
+                                                                    int8x8_t residual) {
+  const float32x4x2_t x = WeighHalf(r.weigh_res, residual);
+  return SaturatedWords(r.out, vaddq_f32(WeighSumNeon(r, acc[n], s[n]), x.val[0]), vaddq_f32(WeighSumNeon(r, acc[n + 1], s[n + 1]), x.val[1]));
+}
+
+// M rows of 4 * N channels, all of which exist, with a residual.
+template <int M, int N>
+static inline __attribute__((always_inline)) void FinishRowsResidualNeon(const RequantNeon& requant, const int32x4_t (&acc)[M][N], const TargetNeon& to) {
+  const RequantNeon r = requant;  // a copy that the stores below cannot change
+  float32x4_t s[N];
+  LoadScalesNeon(to.scale, s);
+  int8_t* y = reinterpret_cast<int8_t*>(to.y);
+  const int8_t* residual = reinterpret_cast<const int8_t*>(r.residual + to.row * r.residual_stride + to.o);
+#pragma GCC unroll 8
+  for (int i = 0; i < M; ++i, y += to.y_stride, residual += r.residual_stride) {
+#pragma GCC unroll 2
+    for (int n = 0; n + 4 <= N; n += 4) {
+      const int8x16_t v = vld1q_s8(residual + 4 * n);
+      const int16x8_t low = AddWordsNeon(r, acc[i], s, n, vget_low_s8(v)), high = AddWordsNeon(r, acc[i], s, n + 2, vget_high_s8(v));
+      vst1q_s8(y + 4 * n, vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), r.out.lo), r.out.hi));
+    }
+    if (N % 4 != 0) {
+      const int8x8_t v = vqmovn_s16(AddWordsNeon(r, acc[i], s, N - 2, vld1_s8(residual + 4 * (N - 2))));
+      vst1_s8(y + 4 * (N - 2), vmin_s8(vmax_s8(v, vget_low_s8(r.out.lo)), vget_low_s8(r.out.hi)));
+    }
+  }
+}
+
+// Requantizes and stores M rows of 4 * N channels, N = 2, 4, 6 or 8. The common cases stay in registers; the others go through memory.
 template <int M, int N>
 static inline __attribute__((always_inline)) void FinishRowsNeon(const RequantNeon& r, const int32x4_t (&acc)[M][N], const TargetNeon& to,
                                                                 FinishNeon finish) {
-  if (__builtin_expect(finish == FinishNeon::kSaturate, 1)) return FinishRowsPlainNeon<M, N, false>(r, acc, to);
-  if (finish == FinishNeon::kClamp) return FinishRowsPlainNeon<M, N, true>(r, acc, to);
+  if (__builtin_expect(finish == FinishNeon::kBounded, 1)) return FinishRowsPlainNeon<FinishNeon::kBounded>(r, acc, to);
+  if (finish == FinishNeon::kSaturate) return FinishRowsPlainNeon<FinishNeon::kSaturate>(r, acc, to);
+  if (finish == FinishNeon::kClamp) return FinishRowsPlainNeon<FinishNeon::kClamp>(r, acc, to);
+  if (finish == FinishNeon::kResidual) return FinishRowsResidualNeon(r, acc, to);
   int32x4_t copy[M][N];
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) {

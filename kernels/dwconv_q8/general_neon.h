@@ -1,13 +1,13 @@
 // What dwconv_q8/neon and dwconv_q8/neondot share: an output pixel of any kernel size, by pointers to the pixels under its taps.
 //
-// Packed weights, for blocks of 16 channels (the last one padded with zeros):
-//   int32 bias[blocks * 16]              bias[c] - x_zp * sum of w[.][.][c], modulo 2^32
-//   int8  w[blocks][taps][16]
+// Packed weights: bias and reach (arm/bias_neon.h), then for blocks of 16 channels (the last one padded with zeros)
+// int8 w[blocks][taps][16].
 //
 // Two taps are summed in 16 bits (|w| <= 127, so 2 * 128 * 127 = 32512 fits), then added into 32.
 #pragma once
 #include <arm_neon.h>
 
+#include "../arm/bias_neon.h"
 #include "../arm/tile_neon.h"
 
 namespace sterna {
@@ -16,16 +16,11 @@ constexpr size_t kBlockDw = 16;
 
 static inline size_t BlocksDw(size_t channels) { return (channels + kBlockDw - 1) / kBlockDw; }
 
-// Bytes of the bias, which is where the weights start: a multiple of 64.
-static inline size_t BiasBytesDw(size_t channels) { return BlocksDw(channels) * kBlockDw * sizeof(int32_t); }
+// Where the weights start: a multiple of 64 bytes.
+static inline size_t TapsOffsetDw(size_t channels) { return 2 * BiasBytesArm(channels); }
 
-static inline void PackBiasDw(size_t channels, size_t taps, const int8_t* w, const int32_t* bias, int32_t x_zp, int32_t* out) {
-  for (size_t c = 0; c < BlocksDw(channels) * kBlockDw; ++c) {
-    uint32_t sum = 0;
-    for (size_t t = 0; c < channels && t < taps; ++t) sum += static_cast<uint32_t>(static_cast<int32_t>(w[t * channels + c]));
-    const uint32_t b = c < channels && bias != nullptr ? static_cast<uint32_t>(bias[c]) : 0;
-    out[c] = static_cast<int32_t>(b - static_cast<uint32_t>(x_zp) * sum);
-  }
+static inline void PackBiasDw(size_t channels, size_t taps, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed) {
+  PackBiasArm(channels, w, 1, channels, taps, bias, x_zp, packed);
 }
 
 static inline void PackTapsDw(size_t channels, size_t taps, const int8_t* w, int8_t* out) {
@@ -48,6 +43,12 @@ static inline __attribute__((always_inline)) void AddWideDw(int32x4_t acc[4], in
 static inline const int8_t* PixelDw(const DwConvQ8Args* args, const uint8_t* row, int64_t x) {
   const bool outside = x < 0 || x >= static_cast<int64_t>(args->x_width);
   return reinterpret_cast<const int8_t*>(outside ? args->zero_pixel : row + static_cast<size_t>(x) * args->x_stride);
+}
+
+// How channels [c, c + 16) end.
+static inline FinishNeon FinishOfDw(const DwConvQ8Args* args, size_t c) {
+  const float* reach = reinterpret_cast<const float*>(static_cast<const uint8_t*>(args->packed) + BiasBytesArm(args->channels));
+  return FinishOf(args->requant, c, args->channels - c, kBlockDw, reach + c);
 }
 
 // Where channels [c, c + 16) of output pixel j go.
@@ -77,7 +78,7 @@ static inline void GeneralPixelDw(const DwConvQ8Args* args, const RequantNeon& r
       AddWideDw(acc[0], vmull_s8(vget_low_s8(x0), vget_low_s8(w0)), vmull_high_s8(x0, w0));
       w += kBlockDw;
     }
-    FinishRowsNeon<1>(requant, acc, TargetDw(args, j, c), FinishOf(args->requant, args->channels - c, 16));
+    FinishRowsNeon<1>(requant, acc, TargetDw(args, j, c), FinishOf(args->requant, c, args->channels - c, kBlockDw, nullptr));
   }
 }
 

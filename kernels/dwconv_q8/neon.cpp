@@ -15,13 +15,13 @@ namespace sterna {
 namespace {
 
 size_t PackedBytes(size_t channels, size_t kernel_h, size_t kernel_w) {
-  return BiasBytesDw(channels) + BlocksDw(channels) * kBlockDw * kernel_h * kernel_w;
+  return TapsOffsetDw(channels) + BlocksDw(channels) * kBlockDw * kernel_h * kernel_w;
 }
 
 bool Pack(size_t channels, size_t kernel_h, size_t kernel_w, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed) {
   const size_t taps = kernel_h * kernel_w;
-  PackBiasDw(channels, taps, w, bias, x_zp, static_cast<int32_t*>(packed));
-  PackTapsDw(channels, taps, w, static_cast<int8_t*>(packed) + BiasBytesDw(channels));
+  PackBiasDw(channels, taps, w, bias, x_zp, packed);
+  PackTapsDw(channels, taps, w, static_cast<int8_t*>(packed) + TapsOffsetDw(channels));
   return true;
 }
 
@@ -79,7 +79,7 @@ void Interior3x3(const DwConvQ8Args* args, const RequantNeon& requant, const Int
     for (int t = 0; t < 9; ++t) w[t] = vld1q_s8(weights + static_cast<size_t>(t) * kBlockDw);
     const auto row = [&](int kh) { return reinterpret_cast<const int8_t*>(args->rows[kh]) + first + c; };
     Cursor at{{row(0), row(1), row(2)}, args->x_stride, static_cast<const int32_t*>(args->packed) + c, TargetDw(args, interior.begin, c),
-              FinishOf(args->requant, args->channels - c, 16)};
+              FinishOfDw(args, c)};
     size_t count = interior.end - interior.begin;
     for (; count >= 2; count -= 2) Pixels3x3<2, S>(requant, w, &at);
     if (count > 0) Pixels3x3<1, S>(requant, w, &at);
@@ -88,7 +88,7 @@ void Interior3x3(const DwConvQ8Args* args, const RequantNeon& requant, const Int
 
 void Run(const DwConvQ8Args* args) {
   const RequantNeon requant = MakeRequantNeon(args->requant);
-  const int8_t* w = static_cast<const int8_t*>(args->packed) + BiasBytesDw(args->channels);
+  const int8_t* w = static_cast<const int8_t*>(args->packed) + TapsOffsetDw(args->channels);
   const int8_t** taps = static_cast<const int8_t**>(args->scratch);
   const InteriorNeon interior = InteriorOf(args);
   for (size_t j = 0; j < interior.begin; ++j) GeneralPixelDw(args, requant, w, j, taps);

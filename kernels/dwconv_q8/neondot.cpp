@@ -4,12 +4,12 @@
 //
 // 3x3: the three rows of an input column are interleaved to [channel][row 0, 1, 2, 2] (8 zips for 16 channels; the fourth weight is
 // 0), and one sdot per 4 channels multiplies a whole tap column. At stride 1 a column serves the three output pixels above it, whose
-// accumulators rotate: 8 zips + 12 sdot + 3 loads a pixel for 144 products, where smull and saddw need 38 + 6. At stride 2 a
-// column serves one or two pixels. Counted with the epilogue, per 16 channels of a pixel: 63 instructions at stride 1, 78 at stride 2.
-// Registers: 12 of weights, 12 accumulators, 3 of pixels, 4 of zips. Other kernels go by pointers (general_neon.h), with weights
-// packed as there.
+// accumulators rotate, and two output rows share the columns of four input rows (RunTwo); at stride 2 a column serves one or two
+// pixels. Counted with the epilogue, per 16 channels of a pixel: 46 instructions for two rows at stride 1, where smull and saddw need 66;
+// 81 at stride 2. Registers of one row: 12 of weights, 12 accumulators, 3 of pixels, 4 of zips. Other kernels go by pointers
+// (general_neon.h), with weights packed as there.
 //
-// Packed 3x3 weights: bias as in general_neon.h, then int8 [blocks of 16 channels][tap column][16 channels][row 0, 1, 2, 0].
+// Packed 3x3 weights: bias and reach as in arm/bias_neon.h, then int8 [blocks of 16 channels][tap column][16 channels][row 0, 1, 2, 0].
 #include <arm_neon.h>
 
 #include "general_neon.h"
@@ -23,7 +23,7 @@ bool Is3x3(size_t kernel_h, size_t kernel_w) { return kernel_h == 3 && kernel_w 
 
 size_t PackedBytes(size_t channels, size_t kernel_h, size_t kernel_w) {
   const size_t taps = Is3x3(kernel_h, kernel_w) ? 12 : kernel_h * kernel_w;
-  return BiasBytesDw(channels) + BlocksDw(channels) * kBlockDw * taps;
+  return TapsOffsetDw(channels) + BlocksDw(channels) * kBlockDw * taps;
 }
 
 void PackColumns(size_t channels, const int8_t* w, int8_t* out) {
@@ -38,8 +38,8 @@ void PackColumns(size_t channels, const int8_t* w, int8_t* out) {
 
 bool Pack(size_t channels, size_t kernel_h, size_t kernel_w, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed) {
   const size_t taps = kernel_h * kernel_w;
-  PackBiasDw(channels, taps, w, bias, x_zp, static_cast<int32_t*>(packed));
-  int8_t* out = static_cast<int8_t*>(packed) + BiasBytesDw(channels);
+  PackBiasDw(channels, taps, w, bias, x_zp, packed);
+  int8_t* out = static_cast<int8_t*>(packed) + TapsOffsetDw(channels);
   Is3x3(kernel_h, kernel_w) ? PackColumns(channels, w, out) : PackTapsDw(channels, taps, w, out);
   return true;
 }
@@ -170,27 +170,30 @@ void RowStrided(Columns columns, Block block, const Weights& w, const DwConvQ8Ar
   }
 }
 
-void Row3x3(const DwConvQ8Args* args, const RequantNeon& requant, const int8_t* packed) {
-  for (size_t c = 0; c < args->channels; c += kBlockDw, packed += 3 * kColumnBytes) {
-    Weights w;
-    for (int i = 0; i < 12; ++i) w.tap[i / 4][i % 4] = vld1q_s8(packed + 16 * i);
-    const Columns columns = MakeColumns(args, c);
-    const Block block{&requant, static_cast<const int32_t*>(args->packed) + c, TargetDw(args, 0, c), FinishOf(args->requant, args->channels - c, 16)};
-    if (args->dilation_w == 1 && args->stride_w == 1) {
-      RowStride1(columns, block, w, args->y_width);
-    } else if (args->dilation_w == 1 && args->stride_w == 2) {
-      RowStride2(columns, block, w, args->y_width);
-    } else {
-      RowStrided(columns, block, w, args);
-    }
+// One output row of the 16 channels from `c` on.
+__attribute__((noinline)) void Block3x3(const DwConvQ8Args* args, const RequantNeon& requant, size_t c) {
+  const int8_t* packed = static_cast<const int8_t*>(args->packed) + TapsOffsetDw(args->channels) + c / kBlockDw * 3 * kColumnBytes;
+  Weights w;
+  for (int i = 0; i < 12; ++i) w.tap[i / 4][i % 4] = vld1q_s8(packed + 16 * i);
+  const Columns columns = MakeColumns(args, c);
+  const Block block{&requant, static_cast<const int32_t*>(args->packed) + c, TargetDw(args, 0, c), FinishOfDw(args, c)};
+  if (args->dilation_w == 1 && args->stride_w == 1) {
+    RowStride1(columns, block, w, args->y_width);
+  } else if (args->dilation_w == 1 && args->stride_w == 2) {
+    RowStride2(columns, block, w, args->y_width);
+  } else {
+    RowStrided(columns, block, w, args);
   }
 }
 
 void Run(const DwConvQ8Args* args) {
   if (args->y_width == 0) return;
   const RequantNeon requant = MakeRequantNeon(args->requant);
-  const int8_t* w = static_cast<const int8_t*>(args->packed) + BiasBytesDw(args->channels);
-  if (Is3x3(args->kernel_h, args->kernel_w)) return Row3x3(args, requant, w);
+  if (Is3x3(args->kernel_h, args->kernel_w)) {
+    for (size_t c = 0; c < args->channels; c += kBlockDw) Block3x3(args, requant, c);
+    return;
+  }
+  const int8_t* w = static_cast<const int8_t*>(args->packed) + TapsOffsetDw(args->channels);
   for (size_t j = 0; j < args->y_width; ++j) GeneralPixelDw(args, requant, w, j, static_cast<const int8_t**>(args->scratch));
 }
 

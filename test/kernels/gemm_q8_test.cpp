@@ -98,6 +98,21 @@ void TestLargeScales(const sterna::IsaKernels& isa) {
   }
 }
 
+// The largest sums there are, scaled to either side of what 16 bits hold: some kernels take a shorter way where nothing can leave them.
+void TestBounds(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
+  Random random(10);
+  const float largest = 128.0f * 127.0f * 300.0f;
+  for (Fill a_fill : {Fill::kLow, Fill::kHigh}) {
+    for (Fill w_fill : {Fill::kLow, Fill::kHigh}) {
+      for (float results : {2000.0f, 15000.0f, 25000.0f, 31000.0f, 32000.0f, 32600.0f, 33000.0f, 60000.0f}) {
+        for (int options : {0, 16, 32, 48}) Compare(*isa.gemm_q8, ref, type, {7, 48, 300, options, a_fill, w_fill, true, 100.0f * largest / results}, random);
+      }
+    }
+  }
+}
+
 void TestExtremes(const sterna::IsaKernels& isa) {
   const DType type = static_cast<DType>(isa.activation);
   const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
@@ -117,6 +132,7 @@ void TestExtremes(const sterna::IsaKernels& isa) {
 
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_for_all_shapes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestShapes); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_around_the_tiles) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestTiles); }
+STERNA_TEST(gemm_q8_is_bit_equal_to_ref_where_results_leave_16_bits) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestBounds); }
 STERNA_TEST(gemm_q8_saturates_like_ref_at_large_scales) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestLargeScales); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_at_the_extremes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestExtremes); }
 
