@@ -197,10 +197,167 @@ void Run(const DwConvQ8Args* args) {
   for (size_t j = 0; j < args->y_width; ++j) GeneralPixelDw(args, requant, w, j, static_cast<const int8_t**>(args->scratch));
 }
 
+
+// Two output rows at stride 1 read four input rows. Interleaved to [channel][row 0, 1, 2, 3], a column serves both: the lower row's
+// weights are [0, w0, w1, w2]. 8 channels at a time, so that the accumulators of three pixels of both rows, and both rows' weights, stay
+// in registers: 12 + 12, 4 of pixels, 3 of the epilogue. Per column, 16 outputs: 4 loads, 4 zips, 12 sdot.
+using Accumulators = int32x4_t[2][2];  // [row][4 channels]
+
+// Input columns that follow each other in memory, or (step 0) that are all zero_pixel.
+struct Stretch {
+  const uint8_t* rows[4];
+  size_t step, columns;
+};
+
+// All the columns of a row: the left padding, the image, the right padding.
+struct Stretches {
+  Stretch part[3];
+};
+
+Stretches StretchesOf(const DwConvQ8Args* upper, const DwConvQ8Args* lower) {
+  const int64_t total = static_cast<int64_t>(upper->y_width) + 2, pad = upper->pad_left, width = static_cast<int64_t>(upper->x_width);
+  const auto within = [total](int64_t v) { return v < 0 ? 0 : v < total ? v : total; };
+  const int64_t begin = within(pad), end = within(pad + width);  // of the image, in columns
+  const uint8_t* zero = upper->zero_pixel;
+  const size_t skipped = pad < 0 ? static_cast<size_t>(-pad) * upper->x_stride : 0;
+  const auto row = [&](const uint8_t* p) { return p + skipped; };
+  const auto count = [](int64_t v) { return static_cast<size_t>(v < 0 ? 0 : v); };
+  return {{{{zero, zero, zero, zero}, 0, count(begin)},
+           {{row(upper->rows[0]), row(upper->rows[1]), row(upper->rows[2]), row(lower->rows[2])}, upper->x_stride, count(end - begin)},
+           {{zero, zero, zero, zero}, 0, count(total - (end < begin ? begin : end))}}};
+}
+
+// Where 8 channels are along the rows.
+struct Walk {
+  const Stretches* stretches;
+  size_t c;
+  const int8_t *row0, *row1, *row2, *row3;
+  size_t offset, step, left;  // left: columns of this stretch
+  int next;                   // stretch
+
+  // Goes on to the next stretch that has columns; false at the end of the row.
+  inline __attribute__((always_inline)) bool Turn() {
+    while (next < 3 && stretches->part[next].columns == 0) ++next;
+    if (next == 3) return false;
+    const Stretch& s = stretches->part[next++];
+    const auto at = [this](const uint8_t* p) { return reinterpret_cast<const int8_t*>(p) + c; };
+    row0 = at(s.rows[0]), row1 = at(s.rows[1]), row2 = at(s.rows[2]), row3 = at(s.rows[3]);
+    offset = 0, step = s.step, left = s.columns;
+    return true;
+  }
+  inline __attribute__((always_inline)) bool Advance() {
+    offset += step;
+    return __builtin_expect(--left != 0, 1) || Turn();
+  }
+};
+
+struct PairWeights {
+  int8x16_t upper[3][2], lower[3][2];  // [tap column][4 channels]
+};
+
+inline __attribute__((always_inline)) void LoadPairWeights(const int8_t* packed, PairWeights* w) {
+  for (int kw = 0; kw < 3; ++kw) {
+    for (int i = 0; i < 2; ++i) {
+      w->upper[kw][i] = vld1q_s8(packed + kColumnBytes * kw + 16 * i);
+      w->lower[kw][i] = vreinterpretq_s8_u32(vshlq_n_u32(vreinterpretq_u32_s8(w->upper[kw][i]), 8));
+    }
+  }
+}
+
+// As StepStride1, for both rows.
+inline __attribute__((always_inline)) void StepPair(const Walk& at, const int32_t*& bias, const PairWeights& w, Accumulators& oldest,
+                                                    Accumulators& middle, Accumulators& newest) {
+  const int8x16_t r0 = vld1q_s8(at.row0 + at.offset), r1 = vld1q_s8(at.row1 + at.offset), r2 = vld1q_s8(at.row2 + at.offset),
+                  r3 = vld1q_s8(at.row3 + at.offset);
+  const int16x8_t top = vreinterpretq_s16_s8(vzip1q_s8(r0, r1)), end = vreinterpretq_s16_s8(vzip1q_s8(r2, r3));
+  const int8x16_t column[2] = {vreinterpretq_s8_s16(vzip1q_s16(top, end)), vreinterpretq_s8_s16(vzip2q_s16(top, end))};
+  LoadBiasNeon(bias, newest[0]);
+  LoadBiasNeon(bias, newest[1]);
+  for (int i = 0; i < 2; ++i) {
+    oldest[0][i] = vdotq_s32(oldest[0][i], column[i], w.upper[2][i]), oldest[1][i] = vdotq_s32(oldest[1][i], column[i], w.lower[2][i]);
+    middle[0][i] = vdotq_s32(middle[0][i], column[i], w.upper[1][i]), middle[1][i] = vdotq_s32(middle[1][i], column[i], w.lower[1][i]);
+    newest[0][i] = vdotq_s32(newest[0][i], column[i], w.upper[0][i]), newest[1][i] = vdotq_s32(newest[1][i], column[i], w.lower[0][i]);
+  }
+}
+
+// Where a pixel of both rows goes.
+struct PairTarget {
+  int8_t *upper, *lower;
+  size_t offset, y_stride;
+};
+
+template <FinishNeon kFinish>
+inline __attribute__((always_inline)) void FinishPair(const NarrowNeon& mid, const float32x4_t (&scale)[2], const Accumulators& acc, PairTarget* to) {
+  for (int r = 0; r < 2; ++r) {
+    int8x8_t v = vqmovn_s16(WordsNeon<kFinish>(mid, acc[r], scale, 0));
+    if (kFinish == FinishNeon::kClamp) v = vmin_s8(vmax_s8(v, vget_low_s8(mid.lo)), vget_low_s8(mid.hi));
+    vst1_s8((r == 0 ? to->upper : to->lower) + to->offset, v);
+  }
+  to->offset += to->y_stride;
+}
+
+// 8 channels of both rows.
+template <FinishNeon kFinish>
+__attribute__((noinline)) void RowPair(Walk at, const RequantNeon& requant, const int32_t* bias, const float* scales, const int8_t* packed, PairTarget to) {
+  const NarrowNeon mid = requant.mid;
+  PairWeights w;
+  LoadPairWeights(packed, &w);
+  float32x4_t scale[2];
+  LoadScalesNeon(scales, scale);
+  Accumulators x, y, z;
+  for (int r = 0; r < 2; ++r) LoadBiasNeon(bias, x[r]), LoadBiasNeon(bias, y[r]);
+  at.Turn();
+  // The first two columns finish nothing.
+  StepPair(at, bias, w, x, y, z);
+  at.Advance();
+  StepPair(at, bias, w, y, z, x);
+  at.Advance();
+  for (;;) {
+    StepPair(at, bias, w, z, x, y);
+    FinishPair<kFinish>(mid, scale, z, &to);
+    if (!at.Advance()) return;
+    StepPair(at, bias, w, x, y, z);
+    FinishPair<kFinish>(mid, scale, x, &to);
+    if (!at.Advance()) return;
+    StepPair(at, bias, w, y, z, x);
+    FinishPair<kFinish>(mid, scale, y, &to);
+    if (!at.Advance()) return;
+  }
+}
+
+// 16 channels of both rows, from `c` on.
+template <FinishNeon kFinish>
+void BlockPair(const DwConvQ8Args* upper, const DwConvQ8Args* lower, const RequantNeon& requant, const Stretches& stretches, size_t c) {
+  const int8_t* packed = static_cast<const int8_t*>(upper->packed) + TapsOffsetDw(upper->channels) + c / kBlockDw * 3 * kColumnBytes;
+  for (size_t half = c; half < c + kBlockDw; half += 8, packed += 32) {
+    const Walk walk{&stretches, half, nullptr, nullptr, nullptr, nullptr, 0, 0, 0, 0};
+    const auto target = [half](const DwConvQ8Args* args) { return reinterpret_cast<int8_t*>(args->y + half); };
+    RowPair<kFinish>(walk, requant, static_cast<const int32_t*>(upper->packed) + half, upper->requant.scale + half, packed,
+                     {target(upper), target(lower), 0, upper->y_stride});
+  }
+}
+
+void RunTwo(const DwConvQ8Args* upper, const DwConvQ8Args* lower) {
+  const bool shared = Is3x3(upper->kernel_h, upper->kernel_w) && upper->stride_w == 1 && upper->dilation_w == 1 && upper->y_width > 0 &&
+                      upper->rows[1] == lower->rows[0] && upper->rows[2] == lower->rows[1];
+  if (!shared) return Run(upper), Run(lower);
+  const RequantNeon requant = MakeRequantNeon(upper->requant), below = MakeRequantNeon(lower->requant);
+  const Stretches stretches = StretchesOf(upper, lower);
+  for (size_t c = 0; c < upper->channels; c += kBlockDw) {
+    switch (FinishOfDw(upper, c)) {
+      case FinishNeon::kBounded: BlockPair<FinishNeon::kBounded>(upper, lower, requant, stretches, c); break;
+      case FinishNeon::kSaturate: BlockPair<FinishNeon::kSaturate>(upper, lower, requant, stretches, c); break;
+      case FinishNeon::kClamp: BlockPair<FinishNeon::kClamp>(upper, lower, requant, stretches, c); break;
+      default: Block3x3(upper, requant, c), Block3x3(lower, below, c); break;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sterna
 
 extern "C" {
 extern const sterna::DwConvQ8Kernel sterna_dwconv_q8_neondot;
-const sterna::DwConvQ8Kernel sterna_dwconv_q8_neondot = {"dwconv_q8/neondot", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes, sterna::Run};
+const sterna::DwConvQ8Kernel sterna_dwconv_q8_neondot = {"dwconv_q8/neondot", sterna::PackedBytes,  sterna::Pack,
+                                                         sterna::ScratchBytes, sterna::Run, sterna::RunTwo};
 }

@@ -21,9 +21,60 @@ size_t OutputWidth(const Case& c) {
   return span < 0 ? 0 : static_cast<size_t>(span) / c.stride + 1;
 }
 
-void RunInto(const DwConvQ8Kernel& kernel, DwConvQ8Args args, const int8_t* w, const int32_t* bias, int32_t x_zp, uint8_t* y) {
+// The operands of kernel_h + stride input rows, so of two output rows.
+struct Operands {
+  std::vector<std::unique_ptr<Guarded>> memory;  // one image row each
+  std::vector<const uint8_t*> rows;
+  Guarded zero, w, bias;
+  RandomRequant requant;
+  DwConvQ8Args args{};  // of the upper row
+  int32_t x_zp;
+  bool has_bias;
+
+  Operands(DType type, const Case& c, Random& random)
+      : zero(c.channels, 63),
+        w(c.kernel_h * c.kernel_w * c.channels),
+        bias(c.channels * 4),
+        requant(random, type, c.options, 2 * OutputWidth(c), c.channels, c.typical),
+        x_zp(random.Int(Lowest(type), Lowest(type) + 255)),
+        has_bias((c.options & 8) == 0) {
+    const size_t x_stride = RoundUp(c.channels, 16) + (c.options & 1 ? 16 : 0);
+    for (size_t i = 0; i < c.kernel_h + c.stride; ++i) {
+      memory.push_back(std::make_unique<Guarded>((c.x_width - 1) * x_stride + c.channels, 63));
+      // The last tap row of the upper row points to padding, as at the lower border.
+      const bool padding = i + 1 == c.kernel_h && (c.options & 2) != 0;
+      for (size_t j = 0; j < memory.back()->size(); ++j) {
+        memory.back()->data()[j] = padding ? static_cast<uint8_t>(x_zp) : Activation(random, type, c.x_fill);
+      }
+      rows.push_back(memory.back()->data());
+    }
+    std::memset(zero.data(), x_zp, c.channels);
+    for (size_t i = 0; i < w.size(); ++i) w.as<int8_t>()[i] = Weight(random, c.w_fill);
+    for (size_t o = 0; o < c.channels; ++o) bias.as<int32_t>()[o] = random.Int(-20000, 20000);
+    args.channels = c.channels, args.kernel_h = c.kernel_h, args.kernel_w = c.kernel_w;
+    args.stride_w = c.stride, args.dilation_w = c.dilation;
+    args.x_width = c.x_width, args.y_width = OutputWidth(c), args.pad_left = c.pad_left;
+    args.rows = rows.data(), args.x_stride = x_stride, args.zero_pixel = zero.data(), args.y_stride = c.channels + 5;
+    args.requant = requant.requant;
+  }
+
+  // The row below, which reads `stride` rows further down.
+  DwConvQ8Args Lower(size_t stride) const {
+    DwConvQ8Args lower = args;
+    lower.rows += stride;
+    lower.y += args.y_width * args.y_stride;
+    if (lower.requant.residual != nullptr) lower.requant.residual += args.y_width * args.requant.residual_stride;
+    return lower;
+  }
+  size_t OutputBytes(size_t lines) const { return args.y_width == 0 ? 0 : (lines * args.y_width - 1) * args.y_stride + args.channels; }
+};
+
+// One output row into y, or with `two` both.
+void RunInto(const DwConvQ8Kernel& kernel, Operands& operands, const Case& c, bool two, uint8_t* y) {
+  DwConvQ8Args& args = operands.args;
   Guarded packed(RoundUp(kernel.packed_bytes(args.channels, args.kernel_h, args.kernel_w), 64));
-  if (!kernel.pack(args.channels, args.kernel_h, args.kernel_w, w, bias, x_zp, packed.data())) {
+  const int32_t* bias = operands.has_bias ? operands.bias.as<int32_t>() : nullptr;
+  if (!kernel.pack(args.channels, args.kernel_h, args.kernel_w, operands.w.as<int8_t>(), bias, operands.x_zp, packed.data())) {
     Fail(__FILE__, __LINE__, std::string(kernel.name) + " refused the weights");
     return;
   }
@@ -31,44 +82,25 @@ void RunInto(const DwConvQ8Kernel& kernel, DwConvQ8Args args, const int8_t* w, c
   args.packed = packed.data();
   args.scratch = scratch.data();
   args.y = y;
+  const DwConvQ8Args lower = operands.Lower(c.stride);
+  if (two && kernel.run_two != nullptr) return kernel.run_two(&args, &lower);
   kernel.run(&args);
+  if (two) kernel.run(&lower);
 }
 
 void Compare(const DwConvQ8Kernel& kernel, const DwConvQ8Kernel& ref, DType type, const Case& c, Random& random) {
-  const size_t x_stride = RoundUp(c.channels, 16) + (c.options & 1 ? 16 : 0), y_stride = c.channels + 5, y_width = OutputWidth(c);
-  const int32_t x_zp = random.Int(Lowest(type), Lowest(type) + 255);
-  // One image row each, in memory of its own; the last tap row points to padding, as at the lower border.
-  std::vector<std::unique_ptr<Guarded>> memory;
-  std::vector<const uint8_t*> rows;
-  for (size_t kh = 0; kh < c.kernel_h; ++kh) {
-    memory.push_back(std::make_unique<Guarded>((c.x_width - 1) * x_stride + c.channels, 63));
-    const bool padding = kh + 1 == c.kernel_h && (c.options & 2) != 0;
-    for (size_t i = 0; i < memory.back()->size(); ++i) {
-      memory.back()->data()[i] = padding ? static_cast<uint8_t>(x_zp) : Activation(random, type, c.x_fill);
-    }
-    rows.push_back(memory.back()->data());
+  Operands operands(type, c, random);
+  for (const bool two : {false, true}) {
+    if (two && kernel.run_two == nullptr) continue;
+    const size_t y_bytes = operands.OutputBytes(two ? 2 : 1);
+    Guarded expected(y_bytes), actual(y_bytes);
+    RunInto(ref, operands, c, two, expected.data());
+    RunInto(kernel, operands, c, two, actual.data());
+    const long at = FirstDifference(expected.data(), actual.data(), y_bytes);
+    EXPECT_MSG(at < 0, Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu pads=%d,%d options=%d rows=%d: byte %ld is %d instead of %d",
+                              kernel.name, c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.pad_left, c.pad_right, c.options,
+                              two ? 2 : 1, at, actual.data()[at], expected.data()[at]));
   }
-  Guarded zero(c.channels, 63), w(c.kernel_h * c.kernel_w * c.channels), bias(c.channels * 4);
-  std::memset(zero.data(), x_zp, c.channels);
-  for (size_t i = 0; i < w.size(); ++i) w.as<int8_t>()[i] = Weight(random, c.w_fill);
-  for (size_t o = 0; o < c.channels; ++o) bias.as<int32_t>()[o] = random.Int(-20000, 20000);
-  RandomRequant requant(random, type, c.options, y_width, c.channels, c.typical);
-
-  DwConvQ8Args args{};
-  args.channels = c.channels, args.kernel_h = c.kernel_h, args.kernel_w = c.kernel_w;
-  args.stride_w = c.stride, args.dilation_w = c.dilation;
-  args.x_width = c.x_width, args.y_width = y_width, args.pad_left = c.pad_left;
-  args.rows = rows.data(), args.x_stride = x_stride, args.zero_pixel = zero.data(), args.y_stride = y_stride;
-  args.requant = requant.requant;
-  const size_t y_bytes = y_width == 0 ? 0 : (y_width - 1) * y_stride + c.channels;
-  Guarded expected(y_bytes), actual(y_bytes);
-  const int32_t* b = (c.options & 8) != 0 ? nullptr : bias.as<int32_t>();
-  RunInto(ref, args, w.as<int8_t>(), b, x_zp, expected.data());
-  RunInto(kernel, args, w.as<int8_t>(), b, x_zp, actual.data());
-  const long at = FirstDifference(expected.data(), actual.data(), y_bytes);
-  EXPECT_MSG(at < 0, Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu pads=%d,%d options=%d: byte %ld is %d instead of %d", kernel.name,
-                            c.channels, c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.pad_left, c.pad_right, c.options, at,
-                            actual.data()[at], expected.data()[at]));
 }
 
 void TestShapes(const sterna::IsaKernels& isa) {
@@ -113,6 +145,9 @@ void TestBlocks(const sterna::IsaKernels& isa) {
       check({channels, 3, 9, stride, 40, 400, 0, 9, 0, Fill::kRandom, Fill::kRandom});
       check({channels, 3, 3, stride, 1, 9, 1, 1, 0, Fill::kExtremes, Fill::kExtremes, 50.0f});
       check({channels, 3, 3, stride, 1, 9, 1, 1, 0, Fill::kExtremes, Fill::kExtremes, 1e-28f});
+      // Padding wider than the kernel, and columns of the image that no tap reads.
+      check({channels, 3, 3, stride, 1, 6, 5, 4, 0, Fill::kRandom, Fill::kRandom});
+      check({channels, 3, 3, stride, 1, 9, -3, -2, 0, Fill::kRandom, Fill::kRandom});
     }
   }
 }

@@ -81,6 +81,7 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
 class DwF32 {
  public:
   using Element = float;
+  static constexpr bool kTwoRows = false;
 
   DwF32(const DwConvF32Kernel* kernel, const float* w, const Target& target) : kernel_(kernel), w_(w), target_(target) {}
 

@@ -67,16 +67,20 @@ class GemmQ8 : public PanelGemm<GemmQ8Kernel> {
 class DwQ8 {
  public:
   using Element = uint8_t;
+  static constexpr bool kTwoRows = true;
 
   DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const Target& target) : kernel_(kernel), packed_(packed), target_(target) {}
 
   void Run(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
-    DwConvQ8Args args = DwArgs<DwConvQ8Args>(s, rows, zero_pixel, x_stride);
-    args.packed = packed_;
-    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
-    args.requant = target_.At(row * s.ow, 0);
-    args.scratch = scratch;
+    const DwConvQ8Args args = Args(s, rows, row, zero_pixel, x_stride, scratch);
     kernel_->run(&args);
+  }
+  void RunTwo(const ConvShape& s, const uint8_t* const* upper, const uint8_t* const* lower, int64_t row, const uint8_t* zero_pixel, size_t x_stride,
+              uint8_t* scratch) const {
+    const DwConvQ8Args first = Args(s, upper, row, zero_pixel, x_stride, scratch), second = Args(s, lower, row + 1, zero_pixel, x_stride, scratch);
+    if (kernel_->run_two != nullptr) return kernel_->run_two(&first, &second);
+    kernel_->run(&first);
+    kernel_->run(&second);
   }
   size_t ScratchBytes(const ConvShape& s) const {
     return kernel_->scratch_bytes(static_cast<size_t>(s.c), static_cast<size_t>(s.kh), static_cast<size_t>(s.kw), static_cast<size_t>(s.w),
@@ -85,6 +89,15 @@ class DwQ8 {
   const char* name() const { return kernel_->name; }
 
  private:
+  DwConvQ8Args Args(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+    DwConvQ8Args args = DwArgs<DwConvQ8Args>(s, rows, zero_pixel, x_stride);
+    args.packed = packed_;
+    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
+    args.requant = target_.At(row * s.ow, 0);
+    args.scratch = scratch;
+    return args;
+  }
+
   const DwConvQ8Kernel* kernel_;
   const uint8_t* packed_;
   Target target_;

@@ -2,6 +2,8 @@
 //
 //   Dw::Element                              uint8_t or float
 //   void Run(shape, rows, row, zero_pixel, x_stride, scratch) const
+//   static constexpr bool kTwoRows           whether it has RunTwo
+//   void RunTwo(shape, upper, lower, row, zero_pixel, x_stride, scratch) const      output rows `row` and row + 1
 #pragma once
 #include "engine/ops/conv.h"
 
@@ -32,23 +34,38 @@ class DepthwiseConv final : public OpDriver {
   DepthwiseConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, const T* zero_row, Dw dw)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), zero_row_(zero_row), dw_(std::move(dw)) {
     units_ = s_.n * s_.oh;
+    granularity_ = Dw::kTwoRows ? 2 : 1;
     cost_ = ConvCost(s_);
     scratch_bytes_ = dw_.ScratchBytes(s_);
     kernel_ = dw_.name();
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     const T* rows[kMaxDepthwiseRows];
-    for (int64_t row = begin; row < end; ++row) {
-      const int64_t n = row / s_.oh, y0 = row % s_.oh * s_.g.stride_h - s_.g.pad_top;
-      for (int64_t ky = 0; ky < s_.kh; ++ky) {
-        const int64_t iy = y0 + ky * s_.g.dilation_h;
-        rows[ky] = iy < 0 || iy >= s_.h ? zero_row_ : x_ + (n * s_.h + iy) * s_.w * stride_;
+    int64_t row = begin;
+    if constexpr (Dw::kTwoRows) {
+      const T* next[kMaxDepthwiseRows];
+      for (; row + 2 <= end; row += 2) {
+        FindRows(row, rows);
+        FindRows(row + 1, next);
+        dw_.RunTwo(s_, rows, next, row, zero_row_, static_cast<size_t>(stride_), scratch);
       }
+    }
+    for (; row < end; ++row) {
+      FindRows(row, rows);
       dw_.Run(s_, rows, row, zero_row_, static_cast<size_t>(stride_), scratch);
     }
   }
 
  private:
+  // The input rows under the taps of an output row.
+  void FindRows(int64_t row, const T** rows) const {
+    const int64_t n = row / s_.oh, y0 = row % s_.oh * s_.g.stride_h - s_.g.pad_top;
+    for (int64_t ky = 0; ky < s_.kh; ++ky) {
+      const int64_t iy = y0 + ky * s_.g.dilation_h;
+      rows[ky] = iy < 0 || iy >= s_.h ? zero_row_ : x_ + (n * s_.h + iy) * s_.w * stride_;
+    }
+  }
+
   ConvShape s_;
   const T* x_;
   int64_t stride_;

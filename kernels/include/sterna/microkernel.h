@@ -65,6 +65,8 @@ struct DwConvQ8Kernel {
   bool (*pack)(size_t channels, size_t kernel_h, size_t kernel_w, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed);
   size_t (*scratch_bytes)(size_t channels, size_t kernel_h, size_t kernel_w, size_t x_width, size_t y_width);
   void (*run)(const DwConvQ8Args* args);
+  // Two output rows of one convolution, faster than run() twice where they read the same input rows; nullptr: no such thing.
+  void (*run_two)(const DwConvQ8Args* upper, const DwConvQ8Args* lower) = nullptr;
 };
 
 // Float twins. What is computed for an element depends on its row of A, its column of W and the epilogue alone, bit for bit: not on m,
