@@ -1,7 +1,7 @@
 import { loadAddon } from './load.js';
 
 /** Instruction-set variants of the kernels, slowest first. `ref` is the portable executable specification. */
-export type Isa = 'ref' | 'sse41' | 'avx2' | 'avxvnni' | 'avx512vnni' | 'neon' | 'neondot';
+export type Isa = 'ref' | 'sse41' | 'avx2' | 'avxvnni' | 'avx512vnni' | 'neon' | 'neondot' | 'neoni8mm';
 
 /** Why an ISA is or is not used on this CPU. */
 export interface IsaStatus {

@@ -20,7 +20,7 @@ const listOf = <T extends string>(allowed: readonly T[]) => (text: string): T[] 
 };
 
 const engines: readonly EngineName[] = ['native', 'onnxruntime'];
-const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot'];
+const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'];
 
 export const engineList = listOf(engines);
 export const isaList = listOf(isas);

@@ -44,3 +44,8 @@ sterna_isa(neon ARCH aarch64 ACTIVATION s8
 sterna_isa(neondot ARCH aarch64 ACTIVATION s8
   FLAGS -march=armv8.2-a+dotprod -fno-schedule-insns
   FEATURES asimd asimddp)
+
+# Matrices of 8-bit integers: optional from ARMv8.2 on, mandatory from ARMv8.6 on.
+sterna_isa(neoni8mm ARCH aarch64 ACTIVATION s8
+  FLAGS -march=armv8.2-a+dotprod+i8mm -fno-schedule-insns
+  FEATURES asimd asimddp i8mm)

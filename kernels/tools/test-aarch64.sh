@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Cross-builds the core for 64-bit Arm and runs its tests under qemu-user: as a Cortex-A72 (ARMv8.0: NEON, and no dot product, so the
-# ledger must say that neondot did not run) and as a Cortex-A76 (ARMv8.2: both). Emulation proves results, never speed.
+# ledger must say that neondot did not run), as a Cortex-A76 (ARMv8.2: both) and as `max` (8-bit matrices too). Emulation proves results,
+# never speed.
 # Debian packages: g++-aarch64-linux-gnu qemu-user ninja-build.
 #
 # Usage: test-aarch64.sh [CPU ...]
@@ -8,7 +9,7 @@ set -euo pipefail
 kernels=$(cd "$(dirname "$0")/.." && pwd)
 build=$kernels/../build/aarch64
 cpus=("$@")
-[[ ${#cpus[@]} -gt 0 ]] || cpus=(cortex-a72 cortex-a76)
+[[ ${#cpus[@]} -gt 0 ]] || cpus=(cortex-a72 cortex-a76 max)
 
 generator=()
 command -v ninja > /dev/null && generator=(-G Ninja)
@@ -17,7 +18,7 @@ cmake -S "$kernels" -B "$build" "${generator[@]}" --toolchain "$kernels/cmake/aa
 cmake --build "$build" -j "$(nproc)" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 
 status=0
-for isa in neon neondot; do
+for isa in neon neondot neoni8mm; do
   mapfile -t objects < <(find "$build/CMakeFiles/sterna_isa_$isa.dir" -name "$isa.cpp.o")
   "$kernels/tools/check-isa-symbols.sh" aarch64-linux-gnu-nm "$isa" "${objects[@]}" || status=1
 done
@@ -36,5 +37,10 @@ for cpu in "${cpus[@]}"; do
       *) expect "$cpu" "$family/neondot" emulated ;;
     esac
   done
+  case $cpu in
+    cortex-a53 | cortex-a72) expect "$cpu" gemm_q8/neoni8mm "not run: CPU or operating system lacks asimddp, i8mm" ;;
+    cortex-a76 | neoverse-n1) expect "$cpu" gemm_q8/neoni8mm "not run: CPU or operating system lacks i8mm" ;;
+    *) expect "$cpu" gemm_q8/neoni8mm emulated ;;
+  esac
 done
 exit $status

@@ -34,7 +34,7 @@ interface RunOptions {
   cache?: string;
 }
 
-const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot'];
+const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'];
 
 /** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
 const enrolmentFps = 1;
