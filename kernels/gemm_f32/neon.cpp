@@ -2,10 +2,9 @@
 //
 //   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])     one chain of fused multiply-adds in order of k: |error| <= k * eps * sum |a * w|
 //
-// Tile 5 rows x 16 channels: 20 accumulators + 5 of A (4 k each) + 2 of B = 27 registers. fmla by element multiplies one k of one row
-// with 4 channels. Per 4 k: 80 fmla, 5 loads of A, 8 paired loads of B and 4 of loop control for 320 products = 0.30 instructions a
-// MAC, of which 0.25 are fmla; counted 0.32 as GCC 12 compiles it. The last k % 4 broadcast A one element
-// at a time: what lies past a row of A may be NaN.
+// Tile 5 rows x 16 channels: 20 accumulators + 5 of A (4 k each) + 4 of B = 29 registers. fmla by element multiplies one k of one row
+// with 4 channels. Per 4 k: 80 fmla, 5 loads of A, 4 ld1 of four registers of B and 3 of loop control for 320 products = 0.2875
+// instructions a MAC, of which 0.25 are fmla. The last k % 4 broadcast A one element at a time: what lies past a row of A may be NaN.
 //
 // Packed layout: panels of 16 channels, then at most one of 8 or 4, each float [k][channels]; channels past n are zero.
 #include <arm_neon.h>
@@ -45,34 +44,51 @@ void Pack(size_t n, size_t k, const float* w, void* packed) {
 
 size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 
-// Adds row p of the panel, multiplied with lane I of each row of A.
+// V vectors of a row of the panel in one instruction, which moves `b` on: for vld1q_f32_x4 GCC emits an addition.
+template <int V>
+inline __attribute__((always_inline)) auto LoadRow(const float*& b) {
+  if constexpr (V == 4) {
+    float32x4x4_t v;
+    __asm__("ld1 {%S0.4s - %V0.4s}, [%1], #64" : "=w"(v), "+r"(b) : "m"(*reinterpret_cast<const float(*)[16]>(b)));
+    return v;
+  } else if constexpr (V == 2) {
+    float32x4x2_t v;
+    __asm__("ld1 {%S0.4s - %T0.4s}, [%1], #32" : "=w"(v), "+r"(b) : "m"(*reinterpret_cast<const float(*)[8]>(b)));
+    return v;
+  } else {
+    struct {
+      float32x4_t val[1];
+    } v = {{vld1q_f32(b)}};
+    b += 4;
+    return v;
+  }
+}
+
+// Adds the next row of the panel, multiplied with lane I of each row of A.
 template <int M, int V, int I>
-inline __attribute__((always_inline)) void MultiplyLane(float32x4_t (&acc)[M][V], const float32x4_t (&a)[M], const float* b) {
-  for (int v = 0; v < V; v += 2) {
-    float32x4_t b0 = vld1q_f32(b + 4 * v), b1 = v + 1 < V ? vld1q_f32(b + 4 * v + 4) : b0;
-    __asm__("" : "+w"(b0), "+w"(b1));  // keeps the two loads together: one ldp
-    for (int r = 0; r < M; ++r) acc[r][v] = vfmaq_laneq_f32(acc[r][v], b0, a[r], I);
-    for (int r = 0; v + 1 < V && r < M; ++r) acc[r][v + 1] = vfmaq_laneq_f32(acc[r][v + 1], b1, a[r], I);
+inline __attribute__((always_inline)) void MultiplyLane(float32x4_t (&acc)[M][V], const float32x4_t (&a)[M], const float*& b) {
+  const auto row = LoadRow<V>(b);
+  for (int v = 0; v < V; ++v) {
+    for (int r = 0; r < M; ++r) acc[r][v] = vfmaq_laneq_f32(acc[r][v], row.val[v], a[r], I);
   }
 }
 
 template <int M, int V>
 inline __attribute__((always_inline)) void Multiply(float32x4_t (&acc)[M][V], const float* a, size_t a_stride, const float* b, size_t k) {
-  constexpr size_t kRow = 4 * V;
   float32x4_t rows[M];
-  size_t p = 0;
-  for (; p + 4 <= k; p += 4, b += 4 * kRow) {
+  const float *const whole = a + k / 4 * 4, *const end = a + k;
+  for (; a != whole; a += 4) {
     for (int r = 0; r < M; ++r) {
-      rows[r] = vld1q_f32(a + r * a_stride + p);
+      rows[r] = vld1q_f32(a + r * a_stride);
       __asm__("" : "+w"(rows[r]));  // else GCC loads every lane on its own
     }
     MultiplyLane<M, V, 0>(acc, rows, b);
-    MultiplyLane<M, V, 1>(acc, rows, b + kRow);
-    MultiplyLane<M, V, 2>(acc, rows, b + 2 * kRow);
-    MultiplyLane<M, V, 3>(acc, rows, b + 3 * kRow);
+    MultiplyLane<M, V, 1>(acc, rows, b);
+    MultiplyLane<M, V, 2>(acc, rows, b);
+    MultiplyLane<M, V, 3>(acc, rows, b);
   }
-  for (; p < k; ++p, b += kRow) {
-    for (int r = 0; r < M; ++r) rows[r] = vld1q_dup_f32(a + r * a_stride + p);
+  for (; a != end; ++a) {
+    for (int r = 0; r < M; ++r) rows[r] = vld1q_dup_f32(a + r * a_stride);
     MultiplyLane<M, V, 0>(acc, rows, b);
   }
 }
