@@ -1,7 +1,8 @@
 import { loadAddon } from './load.js';
 
 /** Instruction-set variants of the kernels, slowest first. `ref` is the portable executable specification. */
-export type Isa = 'ref' | 'sse41' | 'avx2' | 'avxvnni' | 'avx512vnni' | 'neon' | 'neondot' | 'neoni8mm';
+export const isas = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'] as const;
+export type Isa = (typeof isas)[number];
 
 /** Why an ISA is or is not used on this CPU. */
 export interface IsaStatus {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import type { Isa } from '../../kernels/native.js';
+import { isas } from '../../kernels/native.js';
 import { defaultPictureOptions, type PictureOptions } from '../compress/samples.js';
 import type { EngineName } from '../../runtime/session-types.js';
 
@@ -20,7 +20,6 @@ const listOf = <T extends string>(allowed: readonly T[]) => (text: string): T[] 
 };
 
 const engines: readonly EngineName[] = ['native', 'onnxruntime'];
-const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'];
 
 export const engineList = listOf(engines);
 export const isaList = listOf(isas);

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import type { Isa } from '../../../kernels/native.js';
+import { isas, type Isa } from '../../../kernels/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
@@ -34,7 +34,6 @@ interface RunOptions {
   cache?: string;
 }
 
-const isas: readonly Isa[] = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'];
 
 /** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
 const enrolmentFps = 1;
