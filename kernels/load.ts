@@ -5,12 +5,13 @@ import { fileURLToPath } from 'node:url';
 
 import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
 import type { ImageAddon } from './image.js';
-import type { CpuDescription, LoadOptions, NativeProgram, ProgramFile } from './native.js';
+import type { CpuDescription, Isa, LoadOptions, NativeProgram, PeakRate, ProgramFile } from './native.js';
 
 /** What the addon exports; `kernels/image` states its own share. */
 export interface Addon {
   setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
   describeCpu(): CpuDescription;
+  measurePeaks(isa: Isa): PeakRate[];
   loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
   loadProgramFile(place: ProgramFile, options: LoadOptions): NativeProgram;
   packProgram(bytes: Uint8Array, options: LoadOptions): Uint8Array;

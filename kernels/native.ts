@@ -24,6 +24,14 @@ export interface CpuDescription {
   activation: 'uint8' | 'int8';
 }
 
+/** How fast one instruction (or the few that make one multiply-add) multiplies what is in registers already. */
+export interface PeakRate {
+  /** `vpdpbusd zmm`, `vpmaddwd + vpaddd ymm`, ... */
+  instruction: string;
+  format: 'int8' | 'float32';
+  macsPerSecond: number;
+}
+
 export interface LoadOptions {
   /** Threads that share an op's output rows, 1 by default. Results are bit-identical for every count. */
   threads?: number;
@@ -70,6 +78,15 @@ export interface NativeProgram {
 /** CPU features, the variants and which one is used. `STERNA_ISA` (comma list of allowed ISAs) may only remove. */
 export function describeCpu(): CpuDescription {
   return loadAddon().describeCpu();
+}
+
+/**
+ * Measures the peaks of an instruction set: one thread, the fastest of many short bursts. Blocks the caller for some 20 ms for
+ * each instruction. Empty for `ref`.
+ * @throws KernelError E_ISA
+ */
+export function measurePeaks(isa: Isa): PeakRate[] {
+  return loadAddon().measurePeaks(isa);
 }
 
 /**

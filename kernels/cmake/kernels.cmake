@@ -4,12 +4,13 @@
 # file is not there yet has a null entry: the registry then falls back to the row above.
 
 # family -> C++ type of its descriptor and the member of IsaKernels that points to it
-set(STERNA_FAMILIES gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector)
+set(STERNA_FAMILIES gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector peak)
 set(STERNA_TYPE_gemm_q8 GemmQ8Kernel)
 set(STERNA_TYPE_dwconv_q8 DwConvQ8Kernel)
 set(STERNA_TYPE_gemm_f32 GemmF32Kernel)
 set(STERNA_TYPE_dwconv_f32 DwConvF32Kernel)
 set(STERNA_TYPE_vector VectorKernels)
+set(STERNA_TYPE_peak PeakKernel)
 
 set(STERNA_DTYPE_u8 "static_cast<uint8_t>(DType::kU8)")
 set(STERNA_DTYPE_s8 "static_cast<uint8_t>(DType::kS8)")
@@ -21,7 +22,8 @@ function(sterna_add_isa isa)
   set(units "")
   foreach(family ${STERNA_FAMILIES})
     file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${family}/${isa}.cpp)
-    if(unit AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$")
+    # peak, the last family, computes nothing: alone it makes no ISA.
+    if(unit AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$" AND (units OR NOT family STREQUAL peak))
       list(APPEND units ${unit})
       string(APPEND declarations "extern const sterna::${STERNA_TYPE_${family}} sterna_${family}_${isa};\n")
       string(APPEND members ", &sterna_${family}_${isa}")

@@ -1,5 +1,7 @@
-// describeCpu(): kernels/native.ts, CpuDescription.
+// describeCpu() and measurePeaks(isa): kernels/native.ts, CpuDescription and PeakRate.
+#include "node/errors.h"
 #include "node/register.h"
+#include "sterna/peak.h"
 #include "sterna/registry.h"
 
 namespace sterna_node {
@@ -32,8 +34,31 @@ Napi::Value DescribeCpu(const Napi::CallbackInfo& info) {
   return description;
 }
 
+Napi::Value MeasurePeaks(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string isa = info[0].ToString().Utf8Value();
+  std::vector<sterna::PeakRate> rates;
+  const sterna::Status status = sterna::MeasurePeaks(isa.c_str(), &rates);
+  if (!status.ok()) {
+    ThrowError(env, CodeOf(status), MessageOf(status) + ": " + isa);
+    return env.Undefined();
+  }
+  Napi::Array all = Napi::Array::New(env, rates.size());
+  for (uint32_t i = 0; i < rates.size(); ++i) {
+    Napi::Object rate = Napi::Object::New(env);
+    rate.Set("instruction", rates[i].instruction);
+    rate.Set("format", rates[i].is_float ? "float32" : "int8");
+    rate.Set("macsPerSecond", rates[i].macs_per_second);
+    all.Set(i, rate);
+  }
+  return all;
+}
+
 }  // namespace
 
-void RegisterCpu(Napi::Env env, Napi::Object exports) { exports.Set("describeCpu", Napi::Function::New(env, DescribeCpu, "describeCpu")); }
+void RegisterCpu(Napi::Env env, Napi::Object exports) {
+  exports.Set("describeCpu", Napi::Function::New(env, DescribeCpu, "describeCpu"));
+  exports.Set("measurePeaks", Napi::Function::New(env, MeasurePeaks, "measurePeaks"));
+}
 
 }  // namespace sterna_node

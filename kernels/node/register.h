@@ -5,7 +5,7 @@
 namespace sterna_node {
 
 void RegisterErrors(Napi::Env env, Napi::Object exports);   // setErrorFactory(factory)
-void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu()
+void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu(), measurePeaks(isa)
 void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram, loadProgramFile, packProgram, checksumOf
 void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
 void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()

@@ -31,6 +31,7 @@ done
 expect() { grep -q "^ledger $2: $3" "$build/$1.txt" || { echo "$1: expected $2 to be \"$3\"" >&2; status=1; }; }
 for cpu in "${cpus[@]}"; do
   for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector; do expect "$cpu" "$family/neon" emulated; done
+  expect "$cpu" peak/neon emulated
   for family in gemm_q8 dwconv_q8; do
     case $cpu in
       cortex-a53 | cortex-a72) expect "$cpu" "$family/neondot" "not run: CPU or operating system lacks asimddp" ;;

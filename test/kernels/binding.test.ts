@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
-import { describeCpu, KernelError, loadProgram, type NativeProgram } from '../../kernels/index.js';
+import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram } from '../../kernels/index.js';
 import { candidatePaths, requireFirst } from '../../kernels/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
@@ -164,6 +164,23 @@ describe('arguments', () => {
     expect(await codeOf(() => program.run([Int32Array.of(3)], [result]))).toBe('E_ARGUMENT');
     await program.run([Int32Array.of(-1)], [result]);
     expect(result[0]).toBe(3);
+  });
+});
+
+describe('measurePeaks', () => {
+  it('times the instructions of an instruction set, and knows none of the reference', () => {
+    const { selected } = describeCpu();
+    for (const { instruction, format, macsPerSecond } of measurePeaks(selected)) {
+      expect(instruction).not.toBe('');
+      expect(['int8', 'float32']).toContain(format);
+      expect(macsPerSecond).toBeGreaterThan(0);
+    }
+    if (selected !== 'ref') expect(new Set(measurePeaks(selected).map(({ format }) => format))).toEqual(new Set(['int8', 'float32']));
+    expect(measurePeaks('ref')).toEqual([]);
+  });
+
+  it('refuses one that does not run here', async () => {
+    expect(await codeOf(() => measurePeaks(process.arch === 'arm64' ? 'avx2' : 'neon'))).toBe('E_ISA');
   });
 });
 

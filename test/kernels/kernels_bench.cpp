@@ -4,6 +4,7 @@
 //
 // Prints JSON lines: first one a peak (independent multiply-adds on registers, nothing else), then one a kernel and shape.
 // The kernels of a shape take turns, and the fastest of their runs counts: other processes can only slow one down.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "harness.h"
+#include "sterna/peak.h"
 #include "sterna/registry.h"
 
 namespace {
@@ -68,62 +70,16 @@ struct Peaks {
   double int8 = 0, f32 = 0;  // 1e9 multiply-adds a second; 0: unknown
 };
 
-#if defined(__x86_64__)
-#define STERNA_OP(op, a, b, acc) op " %%" a ", %%" b ", %%" acc "\n"
-#define STERNA_ROW(op, r)                                                                                             \
-  STERNA_OP(op, r "14", r "15", r "0") STERNA_OP(op, r "14", r "15", r "1") STERNA_OP(op, r "14", r "15", r "2")      \
-  STERNA_OP(op, r "14", r "15", r "3") STERNA_OP(op, r "14", r "15", r "4") STERNA_OP(op, r "14", r "15", r "5")      \
-  STERNA_OP(op, r "14", r "15", r "6") STERNA_OP(op, r "14", r "15", r "7") STERNA_OP(op, r "14", r "15", r "8")      \
-  STERNA_OP(op, r "14", r "15", r "9") STERNA_OP(op, r "14", r "15", r "10") STERNA_OP(op, r "14", r "15", r "11")
-#define STERNA_FOUR(code, i, j, k, l) code(i) code(j) code(k) code(l)
-#define STERNA_TWELVE(code) STERNA_FOUR(code, "0", "1", "2", "3") STERNA_FOUR(code, "4", "5", "6", "7") STERNA_FOUR(code, "8", "9", "10", "11")
-// 8 bits without a dot product: vpmaddubsw, vpmaddwd, vpaddd; and the same, and floats, in SSE, which overwrites an operand.
-#define STERNA_MADD_YMM(i)                                                                      \
-  STERNA_OP("vpmaddubsw", "ymm14", "ymm15", "ymm12") STERNA_OP("vpmaddwd", "ymm14", "ymm12", "ymm12") \
-  STERNA_OP("vpaddd", "ymm12", "ymm" i, "ymm" i)
-#define STERNA_MADD_XMM(i) "movdqa %%xmm14, %%xmm12\npmaddubsw %%xmm15, %%xmm12\npmaddwd %%xmm15, %%xmm12\npaddd %%xmm12, %%xmm" i "\n"
-#define STERNA_MULADD_XMM(i) "movaps %%xmm14, %%xmm12\nmulps %%xmm15, %%xmm12\naddps %%xmm12, %%xmm" i "\n"
-
-// Twelve independent accumulators, 400 times over, with operands that are zero.
-#define STERNA_LOOP(name, before, code, after)                                                                         \
-  void name() {                                                                                                        \
-    for (int i = 0; i < 100; ++i) {                                                                                    \
-      asm volatile(before code code code code                                                                          \
-                   : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",      \
-                     "xmm11", "xmm12", "xmm14", "xmm15");                                                              \
-    }                                                                                                                  \
-    asm volatile(after);                                                                                               \
-  }
-#define STERNA_PEAK(name, code) \
-  STERNA_LOOP(name, "vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n", code, "vzeroupper")
-#define STERNA_PEAK_SSE(name, code) STERNA_LOOP(name, "pxor %%xmm14, %%xmm14\npxor %%xmm15, %%xmm15\n", code, "")
-STERNA_PEAK(DotZmm, STERNA_ROW("vpdpbusd", "zmm"))
-STERNA_PEAK(DotYmm, STERNA_ROW("%{vex%} vpdpbusd", "ymm"))
-STERNA_PEAK(FmaZmm, STERNA_ROW("vfmadd231ps", "zmm"))
-STERNA_PEAK(FmaYmm, STERNA_ROW("vfmadd231ps", "ymm"))
-STERNA_PEAK(MaddYmm, STERNA_TWELVE(STERNA_MADD_YMM))
-STERNA_PEAK_SSE(MaddXmm, STERNA_TWELVE(STERNA_MADD_XMM))
-STERNA_PEAK_SSE(MulAddXmm, STERNA_TWELVE(STERNA_MULADD_XMM))
-
-double PeakOf(void (*run)(), double products) {
-  double best = 1;
-  for (int round = 0; round < 50; ++round) {
-    const double seconds = SecondsOf(run);
-    best = seconds < best ? seconds : best;
-  }
-  return 4800 * products / best * 1e-9;
-}
-
 Peaks MeasurePeaks(const char* isa) {
-  if (std::strcmp(isa, "avx512vnni") == 0) return {PeakOf(DotZmm, 64), PeakOf(FmaZmm, 16)};
-  if (std::strcmp(isa, "avxvnni") == 0) return {PeakOf(DotYmm, 32), PeakOf(FmaYmm, 8)};
-  if (std::strcmp(isa, "avx2") == 0) return {PeakOf(MaddYmm, 32), PeakOf(FmaYmm, 8)};
-  if (std::strcmp(isa, "sse41") == 0) return {PeakOf(MaddXmm, 16), PeakOf(MulAddXmm, 4)};
-  return {};
+  std::vector<sterna::PeakRate> rates;
+  Peaks peaks;
+  if (!sterna::MeasurePeaks(isa, &rates).ok()) return peaks;
+  for (const sterna::PeakRate& rate : rates) {
+    double& peak = rate.is_float ? peaks.f32 : peaks.int8;
+    peak = std::max(peak, rate.macs_per_second * 1e-9);
+  }
+  return peaks;
 }
-#else
-Peaks MeasurePeaks(const char*) { return {}; }
-#endif
 
 // ---- shapes ----------------------------------------------------------------------------------------------------------------
 

@@ -131,7 +131,20 @@ struct VectorKernels {
   void (*exp_f32)(size_t n, const float* x, float* y);
 };
 
-// Everything one ISA offers. A null member means: use ref's.
+// peak: no kernel of any op, but how fast the ISA's instructions multiply what is in registers already, for benches (sterna/peak.h).
+struct PeakLoop {
+  const char* instruction;  // "vpdpbusd zmm"; "vpmaddwd + vpaddd ymm" where it takes several
+  bool is_float;            // multiplies float32; else 8-bit integers
+  uint32_t macs;            // multiply-adds of one call of run
+  void (*run)();
+};
+struct PeakKernel {
+  const char* name;  // "peak/avx512vnni"
+  const PeakLoop* loops;
+  size_t count;
+};
+
+// Everything one ISA offers. A null member means: use ref's; no peak is known.
 struct IsaKernels {
   const char* isa;
   uint8_t activation;  // DType wanted for 8-bit activations
@@ -140,6 +153,7 @@ struct IsaKernels {
   const GemmF32Kernel* gemm_f32;
   const DwConvF32Kernel* dwconv_f32;
   const VectorKernels* vector;
+  const PeakKernel* peak;
 };
 
 }  // namespace sterna

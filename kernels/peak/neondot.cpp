@@ -1,0 +1,17 @@
+// peak/neondot: how fast NEON with dot product multiplies registers (loop_arm.h).
+#include "loop_arm.h"
+#include "sterna/microkernel.h"
+
+namespace {
+
+STERNA_PEAK_LOOP(Dot, STERNA_TWELVE(STERNA_SDOT))
+STERNA_PEAK_LOOP(Fma, STERNA_TWELVE(STERNA_FMLA))
+
+const sterna::PeakLoop kLoops[] = {{"sdot 4s", false, 16 * STERNA_PEAK_STEPS, Dot}, {"fmla 4s", true, 4 * STERNA_PEAK_STEPS, Fma}};
+
+}  // namespace
+
+extern "C" {
+extern const sterna::PeakKernel sterna_peak_neondot;
+const sterna::PeakKernel sterna_peak_neondot = {"peak/neondot", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+}

@@ -1,0 +1,17 @@
+// peak/neoni8mm: how fast NEON with matrix multiplication multiplies registers (loop_arm.h).
+#include "loop_arm.h"
+#include "sterna/microkernel.h"
+
+namespace {
+
+STERNA_PEAK_LOOP(MatMul, STERNA_TWELVE(STERNA_SMMLA))
+STERNA_PEAK_LOOP(Fma, STERNA_TWELVE(STERNA_FMLA))
+
+const sterna::PeakLoop kLoops[] = {{"smmla 4s", false, 32 * STERNA_PEAK_STEPS, MatMul}, {"fmla 4s", true, 4 * STERNA_PEAK_STEPS, Fma}};
+
+}  // namespace
+
+extern "C" {
+extern const sterna::PeakKernel sterna_peak_neoni8mm;
+const sterna::PeakKernel sterna_peak_neoni8mm = {"peak/neoni8mm", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+}
