@@ -61,6 +61,11 @@ export interface LayerProfile {
   kernel: string;
   ms: number;
   macs: number;
+  /** Format of the arithmetic; `none` moves data. */
+  format: 'int8' | 'float32' | 'none';
+  /** Bytes of the tensors that the op reads (weights included) and writes, each once. */
+  bytesRead: number;
+  bytesWritten: number;
 }
 
 /** A model ready to run. `run` calls queue in order; the event loop never blocks. */

@@ -1,9 +1,9 @@
 import { performance } from 'node:perf_hooks';
 import type { Isa } from '../../kernels/native.js';
 import { createSession, type EngineName, type LayerProfile, type Session } from '../../runtime/session.js';
-import { cachedLoadMs } from './cold-start.js';
-import { randomFeeds } from './random.js';
-import type { Feeds } from './samples.js';
+import { randomFeeds } from '../compress/random.js';
+import type { Feeds } from '../compress/samples.js';
+import { percentile } from './statistics.js';
 
 /** Who takes part in a bench: an engine, on one instruction set if asked. */
 export interface Contender {
@@ -17,10 +17,7 @@ export interface EngineTimes {
   min_ms: number;
   p50_ms: number;
   p99_ms: number;
-  /** Compiled anew. */
   load_ms: number;
-  /** From the cache of compiled programs; null where the engine has none. */
-  load_cached_ms: number | null;
   /** Null where the engine does not say. */
   arena_bytes: number | null;
 }
@@ -34,70 +31,80 @@ export interface BenchResult {
   speedup_min: number | null;
 }
 
-/** Nearest-rank percentile of ascending values. */
-export function percentile(sorted: readonly number[], percent: number): number {
-  const rank = Math.max(1, Math.ceil((percent / 100) * sorted.length));
-  return sorted[rank - 1] ?? NaN;
-}
-
 async function timedRun(session: Session, feeds: Feeds): Promise<number> {
   const started = performance.now();
   await session.run(feeds);
   return performance.now() - started;
 }
 
-interface Entry {
-  contender: Contender;
-  session: Session;
-  times: number[];
-  loadCachedMs: number | null;
+/** A loaded contender and what it has needed so far, milliseconds a run. */
+export interface Entry {
+  readonly session: Session;
+  readonly feeds: Feeds;
+  readonly times: number[];
 }
 
-function summarise({ session, times, loadCachedMs }: Entry): EngineTimes {
+/** Loads a model for a contender; the same random feeds for every engine. @throws as `createSession` */
+export async function openEntry(model: Uint8Array, { engine, isa }: Pick<Contender, 'engine' | 'isa'>, threads: number): Promise<Entry> {
+  const session = await createSession(model, { engine, threads, ...(isa === undefined ? {} : { isa }) });
+  return { session, feeds: randomFeeds(session.inputs, 0), times: [] };
+}
+
+export function summarise({ session, times }: Entry): EngineTimes {
   const sorted = [...times].sort((a, b) => a - b);
   return {
     min_ms: sorted[0] ?? NaN,
     p50_ms: percentile(sorted, 50),
     p99_ms: percentile(sorted, 99),
     load_ms: session.stats.loadMs,
-    load_cached_ms: loadCachedMs,
     arena_bytes: session.stats.arenaBytes ?? null,
   };
 }
 
 const warmUpRuns = 5;
 
+/** How long entries take turns: for `milliseconds`, but at least and at most so many rounds. */
+export interface Rounds {
+  least: number;
+  most: number;
+  milliseconds: number;
+}
+
 /**
- * Times one model on several engines, run by run in turn, so that a change of clock frequency or a noisy neighbour meets all
- * of them alike. Every engine gets the same random feeds. Sessions are closed in the end.
+ * Entries take turns, so that a change of clock frequency or a noisy neighbour meets all of them alike. A turn is a run that does not
+ * count and one that does: the first finds the caches, and perhaps a core, as whoever came before has left them.
+ * @returns the number of timed runs of each
+ */
+export async function takeTurns(entries: readonly Entry[], { least, most, milliseconds }: Rounds): Promise<number> {
+  for (const { session, feeds } of entries) for (let run = 0; run < warmUpRuns; run++) await session.run(feeds);
+  const started = performance.now();
+  let rounds = 0;
+  while (rounds < least || (rounds < most && performance.now() - started < milliseconds)) {
+    for (const { session, feeds, times } of entries) {
+      await session.run(feeds);
+      times.push(await timedRun(session, feeds));
+    }
+    rounds++;
+  }
+  return rounds;
+}
+
+/**
+ * Times one model on several engines in turn. Sessions are closed in the end.
  * @throws RuntimeError, KernelError of whichever engine cannot run the model
  */
-export async function benchModel(model: Uint8Array, contenders: readonly Contender[], options: { threads: number; runs: number }): Promise<BenchResult> {
-  const entries: Entry[] = [];
+export async function benchModel(model: Uint8Array, contenders: readonly Contender[], { threads, runs }: { threads: number; runs: number }): Promise<BenchResult> {
+  const entries: (Entry & { contender: Contender })[] = [];
   try {
-    for (const contender of contenders) {
-      const engine = { threads: options.threads, ...(contender.isa === undefined ? {} : { isa: contender.isa }) };
-      const session = await createSession(model, { engine: contender.engine, ...engine });
-      entries.push({ contender, session, times: [], loadCachedMs: contender.engine === 'native' ? await cachedLoadMs(model, engine) : null });
-    }
-    await measure(entries, options.runs);
-    return result(entries, options);
+    for (const contender of contenders) entries.push({ contender, ...(await openEntry(model, contender, threads)) });
+    await takeTurns(entries, { least: runs, most: runs, milliseconds: 0 });
+    return result(entries, { threads, runs });
   } finally {
     for (const { session } of entries) await session.close();
   }
 }
 
-async function measure(entries: readonly Entry[], runs: number): Promise<void> {
-  const feeds = entries.map(({ session }) => randomFeeds(session.inputs, 0));
-  for (let run = -warmUpRuns; run < runs; run++) {
-    for (const [index, entry] of entries.entries()) {
-      const ms = await timedRun(entry.session, feeds[index] ?? {});
-      if (run >= 0) entry.times.push(ms);
-    }
-  }
-}
-
-function result(entries: readonly Entry[], { threads, runs }: { threads: number; runs: number }): BenchResult {
+function result(entries: readonly (Entry & { contender: Contender })[], { threads, runs }: { threads: number; runs: number }): BenchResult {
   const engines = Object.fromEntries(entries.map((entry) => [entry.contender.label, summarise(entry)]));
   const timesOf = (engine: EngineName): EngineTimes | undefined => {
     const entry = entries.find(({ contender }) => contender.engine === engine);
@@ -117,23 +124,29 @@ function result(entries: readonly Entry[], { threads, runs }: { threads: number;
 
 const profiledRuns = 20;
 
+/** Layers of a profiled model, and the instruction set that ran them. */
+export interface ModelProfile {
+  isa: Isa | undefined;
+  layers: LayerProfile[];
+}
+
 /**
  * Time of each layer on the native engine: for each the median of several runs.
  * @throws RuntimeError, KernelError when native cannot run the model
  */
-export async function profileModel(model: Uint8Array, options: { threads: number; isa: Isa | undefined }): Promise<LayerProfile[]> {
-  const session = await createSession(model, { engine: 'native', threads: options.threads, ...(options.isa === undefined ? {} : { isa: options.isa }) });
+export async function profileModel(model: Uint8Array, { threads, isa }: { threads: number; isa: Isa | undefined }): Promise<ModelProfile> {
+  const { session, feeds } = await openEntry(model, { engine: 'native', ...(isa === undefined ? {} : { isa }) }, threads);
   try {
-    const feeds = randomFeeds(session.inputs, 0);
     const runs: LayerProfile[][] = [];
     for (let run = -warmUpRuns; run < profiledRuns; run++) {
       const layers = (await session.profile?.(feeds)) ?? [];
       if (run >= 0) runs.push(layers);
     }
-    return (runs[0] ?? []).map((layer, index) => {
-      const times = runs.map((layers) => layers[index]?.ms ?? NaN).sort((a, b) => a - b);
+    const layers = (runs[0] ?? []).map((layer, index) => {
+      const times = runs.map((all) => all[index]?.ms ?? NaN).sort((a, b) => a - b);
       return { ...layer, ms: percentile(times, 50) };
     });
+    return { isa: session.stats.isa, layers };
   } finally {
     await session.close();
   }

@@ -1,8 +1,8 @@
 import { elementCount } from '../../runtime/engines/feeds.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 
-/** Small deterministic generator (Marsaglia's xorshift32): the same case number gives the same feeds on every machine. */
-function uniform(seed: number): () => number {
+/** Small deterministic generator of numbers in [0, 1) (Marsaglia's xorshift32): the same seed gives the same numbers on every machine. */
+export function uniform(seed: number): () => number {
   // Spread neighbouring seeds apart; the state must not be zero.
   let state = (Math.imul(seed + 1, 0x9e3779b1) ^ 0x85ebca6b) | 1;
   return () => {

@@ -80,8 +80,8 @@ class NativeSession implements Session {
     const slots = this.program.outputs.map(outputSlot);
     const ops = await this.native.profile(this.feeds(feeds), slots.map(({ view }) => view));
     return ops.map(({ op, kernel, ms }) => {
-      const named = this.program.opNames[op];
-      return { name: named?.name ?? '', op: named?.op ?? '', kernel, ms, macs: named?.macs ?? 0 };
+      const { name = '', op: operator = '', macs = 0, format = 'none', bytesRead = 0, bytesWritten = 0 } = this.program.opNames[op] ?? {};
+      return { name, op: operator, kernel, ms, macs, format, bytesRead, bytesWritten };
     });
   }
 

@@ -20,6 +20,16 @@ async function loadOnnxRuntime(): Promise<OnnxRuntime> {
   }
 }
 
+/** Version of the library; undefined where it is not installed. */
+export async function onnxRuntimeVersion(): Promise<string | undefined> {
+  try {
+    return (await loadOnnxRuntime()).env.versions.node;
+  } catch (error) {
+    if (error instanceof RuntimeError) return undefined;
+    throw error;
+  }
+}
+
 const tensorTypes: readonly string[] = ['float32', 'uint8', 'int8', 'int32', 'int64'] satisfies readonly DataType[];
 const isDataType = (type: string): type is DataType => tensorTypes.includes(type);
 
@@ -134,6 +144,8 @@ export async function openOnnxRuntime(bytes: Uint8Array, options: SessionOptions
       interOpNumThreads: 1,
       graphOptimizationLevel: 'all',
       executionMode: 'sequential',
+      // Its threads spin while it runs, and would go on for milliseconds afterwards, on a core that another session then lacks.
+      extra: { session: { force_spinning_stop: '1' } },
       logSeverityLevel: 3, // errors only: the warnings are about the exporter's style, hundreds of lines for some models
     });
   } catch (cause) {

@@ -22,6 +22,9 @@ export interface OpName {
   readonly outputShape: Shape;
   /** Elements of the constants that the op reads: weights, biases, scales, tables. */
   readonly parameters: number;
+  /** Bytes of the tensors that it reads, constants included, each once: what a cache of unlimited size would have to load. */
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
 }
 
 /**
@@ -143,7 +146,16 @@ export class LoweringContext {
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
-    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters });
+    const bytes = this.traffic(code, inputs, output);
+    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, ...bytes });
+  }
+
+  /** Slices and gathers take of their input what they write. */
+  private traffic(code: OpCode, inputs: readonly (number | undefined)[], output: number): Pick<OpName, 'bytesRead' | 'bytesWritten'> {
+    const bytesWritten = this.writer.elementBytes(output);
+    if (code === 'Copy' || code === 'Gather') return { bytesRead: bytesWritten, bytesWritten };
+    const read = new Set(inputs.filter((id) => id !== undefined));
+    return { bytesRead: [...read].reduce((sum, id) => sum + this.writer.elementBytes(id), 0), bytesWritten };
   }
 }
 

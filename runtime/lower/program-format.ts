@@ -9,6 +9,8 @@ export const absent = 0xffffffff;
 
 export const wireDType = { float32: 0, uint8: 1, int8: 2, int32: 3 } as const;
 export type WireDType = keyof typeof wireDType;
+/** Bytes of an element. */
+export const wireBytes = { float32: 4, uint8: 1, int8: 1, int32: 4 } as const satisfies Record<WireDType, number>;
 
 export const location = { arena: 0, constant: 1 } as const;
 

@@ -1,7 +1,7 @@
 import { RuntimeError } from '../errors.js';
-import type { Shape } from '../graph/tensor-value.js';
+import { elementCount, type Shape } from '../graph/tensor-value.js';
 import {
-  absent, encodeAttributes, headerBytes, location, maximumRank, opCodes, opHeaderBytes, programMagic, programVersion, sectionAlignment, tensorBytes, wireDType,
+  absent, encodeAttributes, headerBytes, location, maximumRank, opCodes, opHeaderBytes, programMagic, programVersion, sectionAlignment, tensorBytes, wireBytes, wireDType,
   type AttributesOf, type OpCode, type WireDType,
 } from './program-format.js';
 
@@ -53,6 +53,12 @@ export class ProgramWriter {
     while (ids.at(-1) === absent) ids.pop();
     this.ops.push({ code, inputs: ids, output, attributes: encodeAttributes(code, attributes) });
     return this.ops.length - 1;
+  }
+
+  /** Bytes of a tensor's elements, without the gaps between pixels. */
+  elementBytes(id: number): number {
+    const tensor = this.tensors[id];
+    return tensor === undefined ? 0 : elementCount(tensor.dims) * wireBytes[tensor.dtype];
   }
 
   get opCount(): number {

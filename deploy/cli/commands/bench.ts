@@ -4,8 +4,10 @@ import type { Command } from 'commander';
 import { describeCpu, type Isa } from '../../../kernels/native.js';
 import { SternaError } from '../../../kernels/errors.js';
 import { openOnnxRuntime } from '../../../runtime/engines/onnxruntime.js';
-import type { EngineName, LayerProfile } from '../../../runtime/session-types.js';
-import { benchModel, profileModel, type BenchResult, type Contender } from '../../compress/bench.js';
+import type { EngineName } from '../../../runtime/session-types.js';
+import { benchModel, profileModel, type BenchResult, type Contender } from '../../bench/measure.js';
+import { PeakMeter, type PeakRow } from '../../bench/peaks.js';
+import { layerRows, sumByOp, type CostRow, type LayerRow, type OpRow } from '../../bench/profile.js';
 import { readInputFile } from '../files.js';
 import { engineList, integer, isaList } from '../options.js';
 import { log, reporting } from '../output.js';
@@ -17,6 +19,7 @@ interface BenchOptions {
   runs: number;
   isa?: Isa[];
   profile?: boolean;
+  layers?: boolean;
 }
 
 /** Both engines unless asked otherwise; without onnxruntime-node installed, native alone. */
@@ -59,31 +62,41 @@ function timesText({ engines, speedup_p50, speedup_min }: BenchResult): string {
   return `${table}\n\nnative is ${speedup_p50.toFixed(2)} times as fast as onnxruntime by the median (${speedup_min.toFixed(2)} by the minimum)`;
 }
 
-interface OpTimes {
-  op: string;
-  kernel: string;
-  layers: number;
-  ms: number;
-  macs: number;
+/** What --profile adds to the JSON. */
+interface ProfileReport {
+  /** Peaks of the instruction set that was profiled. */
+  peaks: PeakRow[];
+  profile: OpRow[];
+  layers: LayerRow[];
 }
 
-/** Layers summed by operator and kernel, the slowest first. */
-export function sumByOp(layers: readonly LayerProfile[]): OpTimes[] {
-  const groups = new Map<string, OpTimes>();
-  for (const { op, kernel, ms, macs } of layers) {
-    const key = `${op} ${kernel}`;
-    const group = groups.get(key) ?? { op, kernel, layers: 0, ms: 0, macs: 0 };
-    groups.set(key, { op, kernel, layers: group.layers + 1, ms: group.ms + ms, macs: group.macs + macs });
-  }
-  return [...groups.values()].sort((a, b) => b.ms - a.ms);
+async function profileReport(model: Uint8Array, { threads, isa }: BenchOptions): Promise<ProfileReport> {
+  const { isa: ran, layers } = await profileModel(model, { threads, isa: isa?.[0] });
+  const meter = new PeakMeter();
+  if (ran !== undefined) meter.sample([ran]);
+  const against = { peak: ran === undefined ? { int8: null, float32: null } : meter.peak(ran), threads };
+  return { peaks: meter.rows(), profile: sumByOp(layers, against), layers: layerRows(layers, against) };
 }
 
-function profileText(groups: readonly OpTimes[]): string {
-  const total = groups.reduce((sum, { ms }) => sum + ms, 0);
-  const rows = groups.map(({ op, kernel, layers, ms, macs }) => [
-    op, kernel, String(layers), ms.toFixed(3), `${((100 * ms) / total).toFixed(1)} %`, formatCount(macs), macs === 0 ? '-' : (macs / ms / 1e6).toFixed(1),
-  ]);
-  return formatTable([{ title: 'op' }, { title: 'kernel' }, right('layers'), right('ms'), right('share'), right('MACs'), right('GMAC/s')], rows);
+const costColumns = [right('ms'), right('time'), right('MACs'), right('GMAC/s'), right('of peak'), right('read'), right('written')];
+
+function costCells({ ms, macs, gmac_s, share_of_peak, bytes_read, bytes_written }: CostRow, totalMs: number): string[] {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  return [
+    ms.toFixed(3), percent(ms / totalMs), macs === 0 ? '-' : formatCount(macs), gmac_s === null ? '-' : gmac_s.toFixed(1),
+    share_of_peak === null ? '-' : percent(share_of_peak), formatBytes(bytes_read), formatBytes(bytes_written),
+  ];
+}
+
+function profileText({ peaks, profile, layers }: ProfileReport, everyLayer: boolean): string {
+  const total = profile.reduce((sum, { ms }) => sum + ms, 0);
+  const byOp = formatTable(
+    [{ title: 'op' }, { title: 'kernel' }, right('layers'), ...costColumns],
+    profile.map((row) => [row.op, row.kernel, String(row.layers), ...costCells(row, total)]),
+  );
+  const byLayer = formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'kernel' }, ...costColumns], layers.map((row) => [row.name, row.op, row.kernel, ...costCells(row, total)]));
+  const measured = peaks.map(({ instruction, gmac_s }) => `${instruction} ${gmac_s.toFixed(1)}`).join(', ');
+  return [byOp, ...(everyLayer ? [byLayer] : []), ...(measured === '' ? [] : [`peak of 1 thread, GMAC/s: ${measured}`])].join('\n\n');
 }
 
 export function register(program: Command): void {
@@ -96,19 +109,20 @@ export function register(program: Command): void {
     .option('--threads <n>', 'threads of each engine', integer(1), 1)
     .option('--runs <n>', 'timed runs of each engine', integer(1), 100)
     .option('--isa <list>', 'comma list of instruction sets for native, each timed by itself', isaList)
-    .option('--profile', 'time every layer of native too, and sum by operator')
+    .option('--profile', 'time every layer of native too (with --isa, of the first), and sum by operator')
+    .option('--layers', '--profile, and a line for each layer')
     .action(
       reporting(async (self: Command, path: string, options: BenchOptions) => {
         const model = await readInputFile(path);
         const engines = await chooseEngines(self, model, options.engine);
         const cpu = describeMachine(engines);
         const result = await benchModel(model, contendersFor(engines, options.isa), options);
-        const profile = options.profile === true ? sumByOp(await profileModel(model, { threads: options.threads, isa: options.isa?.[0] })) : undefined;
+        const profile = options.profile === true || options.layers === true ? await profileReport(model, options) : undefined;
         const isa = options.isa?.join(',') ?? cpu.isa;
         const heading = `${basename(path)} on ${cpu.model}, ${isa === null ? '' : `${isa}, `}${options.threads} thread(s), ${options.runs} runs`;
         return {
-          json: { model: path, cpu: cpu.model, isa, ...result, ...(profile === undefined ? {} : { profile }) },
-          text: [heading, '', timesText(result), ...(profile === undefined ? [] : ['', profileText(profile)])].join('\n'),
+          json: { model: path, cpu: cpu.model, isa, ...result, ...profile },
+          text: [heading, '', timesText(result), ...(profile === undefined ? [] : ['', profileText(profile, options.layers === true)])].join('\n'),
         };
       }),
     );

@@ -3,8 +3,6 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { percentile } from '../../../deploy/compress/bench.js';
-import { sumByOp } from '../../../deploy/cli/commands/bench.js';
 import { modelBytes } from '../../runtime/support/models.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
 import { residualNet } from '../../runtime/quantise/networks.js';
@@ -92,7 +90,7 @@ describe('sterna inspect', () => {
 
 describe('sterna bench', () => {
   it('times native alone, and layer by layer', async () => {
-    const report = await json(['bench', int8, '--engine', 'native', '--runs', '3', '--profile']);
+    const report = await json(['bench', int8, '--engine', 'native', '--runs', '3', '--profile', '--isa', 'ref']);
     expect(report).toMatchObject({ model: int8, threads: 1, speedup_p50: null, speedup_min: null });
     expect(Object.keys(report)).toEqual(expect.arrayContaining(['model', 'threads', 'cpu', 'isa', 'engines']));
     const { native } = report['engines'] as Record<string, Record<string, number>>;
@@ -100,7 +98,25 @@ describe('sterna bench', () => {
     expect(native?.['load_cached_ms']).toBeGreaterThan(0);
     expect(native?.['min_ms']).toBeGreaterThan(0);
     expect(native?.['p50_ms']).toBeGreaterThanOrEqual(native?.['min_ms'] ?? NaN);
-    expect((report['profile'] as unknown[]).length).toBeGreaterThan(0);
+    const [profile, layers] = [report['profile'], report['layers']] as [Record<string, number>[], Record<string, number>[]];
+    const keys = ['op', 'kernel', 'format', 'ms', 'macs', 'gmac_s', 'share_of_peak', 'bytes_read', 'bytes_written'];
+    expect(Object.keys(profile[0] ?? {})).toEqual(['layers', ...keys]);
+    expect(Object.keys(layers[0] ?? {})).toEqual(['name', ...keys]);
+    for (const field of ['macs', 'bytes_read', 'bytes_written']) {
+      const sum = (rows: Record<string, number>[]): number => rows.reduce((total, row) => total + (row[field] ?? NaN), 0);
+      expect(sum(profile)).toBe(sum(layers));
+    }
+    expect(layers.filter(({ macs = 0 }) => macs > 0).every(({ gmac_s, share_of_peak }) => (gmac_s ?? 0) > 0 && share_of_peak === null)).toBe(true);
+  });
+
+  it('prints a table by op, and one by layer on request', async () => {
+    const header = 'ms +time +MACs +GMAC/s +of peak +read +written';
+    const brief = await captureCli(['bench', int8, '--engine', 'native', '--runs', '1', '--profile']);
+    expect(brief.out).toMatch(new RegExp(`op +kernel +layers +${header}`));
+    expect(brief.out).not.toMatch(/layer +op +kernel/);
+    const long = await captureCli(['bench', int8, '--engine', 'native', '--runs', '1', '--layers']);
+    expect(long.out).toMatch(new RegExp(`layer +op +kernel +${header}`));
+    expect(long.out).toMatch(/^sum_quantized|^c1|^sum/m);
   });
 
   it('sets instruction sets against each other', async () => {
@@ -146,21 +162,5 @@ describe.skipIf(oracleMissing !== undefined)(`sterna bench and compare against o
     expect(code).toBe(0);
     expect(out).toMatch(/output +max abs +range +max steps +within 1 step +cosine/);
     expect(out).toContain('2 cases');
-  });
-});
-
-describe('percentile', () => {
-  it.each([[[5], 99, 5], [[1, 2, 3, 4], 50, 2], [[1, 2, 3, 4], 99, 4], [[1, 2, 3, 4], 0, 1]])('of %j at %d is %d', (values, percent, expected) => {
-    expect(percentile(values, percent)).toBe(expected);
-  });
-});
-
-describe('sumByOp', () => {
-  it('adds layers of one operator and kernel, the slowest first', () => {
-    const layer = (op: string, ms: number) => ({ name: 'n', op, kernel: 'k', ms, macs: 10 });
-    expect(sumByOp([layer('A', 1), layer('B', 5), layer('A', 2)])).toEqual([
-      { op: 'B', kernel: 'k', layers: 1, ms: 5, macs: 10 },
-      { op: 'A', kernel: 'k', layers: 2, ms: 3, macs: 20 },
-    ]);
   });
 });

@@ -57,7 +57,8 @@ describe.skipIf(nativeMissing !== undefined)(`a native session${skipped}`, () =>
     const session = await openNative(modelBytes(net));
     const layers = await session.profile?.({ x: feed([1, 3, 8, 6], 1) });
     const conv = layers?.find(({ name }) => name === 'relu');
-    expect(conv).toMatchObject({ op: 'NhwcConv', macs: 8 * 8 * 6 * 27 });
+    // Reads 3 x 8 x 6 values, 8 x 27 weights and 8 biases of 4 bytes; writes 8 x 8 x 6.
+    expect(conv).toMatchObject({ op: 'NhwcConv', macs: 8 * 8 * 6 * 27, format: 'float32', bytesRead: 4 * (144 + 216 + 8), bytesWritten: 4 * 384 });
     expect(conv?.kernel).toMatch(/_f32/);
     expect(layers?.at(-1)?.name).toBe('y');
     await session.close();
