@@ -17,6 +17,7 @@ export const deployErrorCodes = {
   E_ASSET: 'a fetched file is not the pinned one, or the cache cannot be written',
   E_FFMPEG: 'ffmpeg is missing and cannot be fetched, or failed on a file',
   E_AGENT: 'the agent process did not start, or ended on its own',
+  E_BENCH: 'a bench could not measure what it was asked to, or its report or table cannot be read',
   E_DEMO: 'a step of `sterna up` did not reach its goal in time',
   E_INTERNAL: 'a defect of Sterna itself; the stack trace is on stderr',
 } as const;

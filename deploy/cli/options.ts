@@ -10,6 +10,16 @@ export const integer = (least: number) => (text: string): number => {
   return value;
 };
 
+/** Parser of a comma list of integers of at least `least`, in ascending order. */
+export const integerList = (least: number) => (text: string): number[] => [...new Set(text.split(',').map(integer(least)))].sort((a, b) => a - b);
+
+/** Parser of a number above zero. */
+export function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError(`Expected a number above 0 but received ${text}`);
+  return value;
+}
+
 /** Parser of a comma list whose every member is one of `allowed`. */
 const listOf = <T extends string>(allowed: readonly T[]) => (text: string): T[] => {
   return text.split(',').map((item) => {

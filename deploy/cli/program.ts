@@ -11,6 +11,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   compress: () => import('./commands/compress.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
+  'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),
   run: () => import('./commands/run.js'),
   package: () => import('./commands/package.js'),

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { DeployError } from '../errors.js';
 
 /** SHA-256 of a file, lower-case hex; null when there is none. */
@@ -15,6 +15,13 @@ export async function sha256OfFile(path: string): Promise<string | null> {
 
 export function sha256(data: Uint8Array | string): string {
   return createHash('sha256').update(data).digest('hex');
+}
+
+/** Hash of the files of a folder whose names `keep` matches: names and contents. */
+export async function hashFolder(folder: string, keep: RegExp): Promise<string> {
+  const names = (await readdir(folder)).filter((name) => keep.test(name)).sort();
+  const hashes = await Promise.all(names.map(async (name) => `${name} ${sha256(await readFile(join(folder, name)))}`));
+  return sha256(hashes.join('\n'));
 }
 
 /** A name beside `path` that no other process uses. */

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -8,7 +8,7 @@ import { runtimeVersion } from '../../runtime/version.js';
 import { compressFaceModels } from '../package/compress-face.js';
 import { buildFacePackage } from '../package/face-package.js';
 import type { FaceModels } from '../package/settings.js';
-import { sha256, writeCached } from './files.js';
+import { hashFolder, sha256, writeCached } from './files.js';
 import { faceModels } from './pins.js';
 
 /** The demonstration's package, and what compression made of its models. */
@@ -100,10 +100,4 @@ async function recipe({ calibration, engine }: DemoPackageOptions): Promise<stri
   const here = dirname(fileURLToPath(import.meta.url));
   const code = await Promise.all(['../package', '../../runtime/quantise', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
   return sha256([runtimeVersion, engine, faceModels.integrity, await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
-}
-
-async function hashFolder(folder: string, keep: RegExp): Promise<string> {
-  const names = (await readdir(folder)).filter((name) => keep.test(name)).sort();
-  const hashes = await Promise.all(names.map(async (name) => `${name} ${sha256(await readFile(join(folder, name)))}`));
-  return sha256(hashes.join('\n'));
 }

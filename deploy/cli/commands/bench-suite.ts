@@ -1,0 +1,134 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { describeCpu, type Isa } from '../../../kernels/native.js';
+import { onnxRuntimeVersion } from '../../../runtime/engines/onnxruntime.js';
+import { runtimeVersion } from '../../../runtime/version.js';
+import { measureFootprint } from '../../bench/footprint.js';
+import { listModels, prepareModel, type BenchModel, type ModelOptions } from '../../bench/models.js';
+import { PeakMeter } from '../../bench/peaks.js';
+import { benchMarkdown, replaceBench } from '../../bench/readme.js';
+import { reportSchema, reportVersion, type BenchReport } from '../../bench/report.js';
+import { runSuite, type SuiteOptions } from '../../bench/suite.js';
+import { projectFolder } from '../../demo/folder.js';
+import { DeployError } from '../../errors.js';
+import { readInputFile, writeOutputFile } from '../files.js';
+import { integerList, isaList, positive } from '../options.js';
+import { log, reporting } from '../output.js';
+
+interface SuiteCommand {
+  models?: string;
+  generated: boolean;
+  filter: string;
+  isa?: Isa[];
+  threads?: number[];
+  seconds?: number;
+  quick?: boolean;
+  from?: string;
+  output: string;
+  /** A file; false: --no-readme. */
+  readme?: string | false;
+}
+
+/** Every instruction set that runs here but the reference, the one that native chooses first. */
+function fastIsas(): Isa[] {
+  const { isas, selected } = describeCpu();
+  const runnable = isas.filter(({ isa, runnable }) => runnable && isa !== 'ref' && isa !== selected).map(({ isa }) => isa);
+  return [selected, ...runnable.reverse()];
+}
+
+function suiteOptions({ isa, threads, seconds, quick = false }: SuiteCommand, withOnnxRuntime: boolean): SuiteOptions {
+  return {
+    isas: isa ?? (quick ? fastIsas().slice(0, 1) : fastIsas()),
+    threads: threads ?? (quick ? [1] : [1, 2]),
+    engines: withOnnxRuntime ? ['native', 'onnxruntime'] : ['native'],
+    rounds: { least: quick ? 2 : 8, most: 400, milliseconds: 1000 * (seconds ?? (quick ? 0.3 : 5)) },
+  };
+}
+
+async function* prepared(list: readonly Pick<BenchModel, 'name' | 'source'>[], options: ModelOptions): AsyncGenerator<BenchModel> {
+  for (const model of list) yield await prepareModel(model, options);
+}
+
+async function measure(self: Command, options: SuiteCommand): Promise<BenchReport> {
+  const beside = join(projectFolder(), '..', 'shared', 'models');
+  const folder = options.models ?? (existsSync(beside) ? beside : undefined);
+  const sources: ModelOptions = { folder, generated: options.generated, filter: options.filter, cache: join(projectFolder(), '.cache', 'bench') };
+  const list = await listModels(sources);
+  if (list.length === 0) throw new DeployError('E_BENCH', `Expected at least one model${options.filter === '' ? '' : ` whose name contains "${options.filter}"`} but found none`);
+  const onnxruntime = await onnxRuntimeVersion();
+  if (onnxruntime === undefined) log(self, 'sterna: onnxruntime-node is not installed: native is measured alone');
+  const suite = suiteOptions(options, onnxruntime !== undefined);
+  const cpu = describeCpu();
+  const [before = 0] = loadavg();
+  const result = await runSuite(prepared(list, sources), suite, {
+    peaks: new PeakMeter(),
+    log: (line) => log(self, `sterna: ${line}`),
+    ...(options.quick === true ? {} : { footprint: measureFootprint }),
+  });
+  const [after = 0] = loadavg();
+  return {
+    schema_version: reportVersion,
+    date: new Date().toISOString(),
+    versions: { sterna: runtimeVersion, onnxruntime: onnxruntime ?? null, node: process.versions.node },
+    cpu: { model: cpu.model || (cpus()[0]?.model ?? 'unknown'), arch: cpu.arch, cores: availableParallelism() },
+    load_average: { before, after },
+    selected_isa: suite.isas[0] ?? cpu.selected,
+    isas: [...suite.isas],
+    threads: [...suite.threads],
+    ...result,
+  };
+}
+
+/** A report of an earlier run. @throws DeployError E_FILE, E_BENCH */
+async function readReport(path: string): Promise<BenchReport> {
+  const text = new TextDecoder().decode(await readInputFile(path));
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new DeployError('E_BENCH', `Expected the report of a bench but ${path} is not JSON`, { cause });
+  }
+  const parsed = reportSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new DeployError('E_BENCH', `Expected the report of a bench, version ${reportVersion}, but in ${path} ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`, { cause: parsed.error });
+}
+
+/** Where the table goes: a quick run's figures are too rough for a document unless it is named. */
+const readmeOf = ({ readme, quick }: SuiteCommand): string | undefined => {
+  if (readme === false) return undefined;
+  return readme ?? (quick === true ? undefined : join(projectFolder(), 'README.md'));
+};
+
+export function register(program: Command): void {
+  program
+    .command('bench-suite')
+    .summary('time many models in all forms, and write the table of README (npm run bench)')
+    .description(
+      'Times every ONNX file of a folder and nets of our own, as float32 and as int8 (quantized by ourselves), on Sterna and onnxruntime. All contenders of a model take turns in one process. Writes a JSON report and the table between the bench markers of README.',
+    )
+    .option('--models <dir>', 'folder of ONNX files (default: ../shared/models beside the checkout, if it is there)')
+    .option('--no-generated', 'without the generated nets')
+    .option('--filter <text>', 'only models whose name contains it', '')
+    .option('--isa <list>', 'instruction sets of native; the first runs with every number of threads (default: all that run here)', isaList)
+    .option('--threads <list>', 'numbers of threads (default: 1,2)', integerList(1))
+    .option('--seconds <n>', 'how long the contenders of one model take turns (default: 5)', positive)
+    .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory, README untouched unless named')
+    .option('--from <report>', 'measure nothing: write the table from the report of an earlier run')
+    .option('--output <file>', 'the JSON report', 'build/bench.json')
+    .option('--readme <file>', 'document with the bench markers (default: README.md of the checkout)')
+    .option('--no-readme', 'leave the document alone')
+    .action(
+      reporting(async (self: Command, options: SuiteCommand) => {
+        const report = options.from === undefined ? await measure(self, options) : await readReport(options.from);
+        if (options.from === undefined) await writeOutputFile(options.output, new TextEncoder().encode(`${JSON.stringify(report, null, 1)}\n`));
+        const text = benchMarkdown(report);
+        const readme = readmeOf(options);
+        if (readme !== undefined) await writeOutputFile(readme, new TextEncoder().encode(replaceBench(await readFile(readme, 'utf8'), text)));
+        return { json: report, text };
+      }),
+    );
+}
