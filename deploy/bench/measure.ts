@@ -17,6 +17,8 @@ export interface EngineTimes {
   min_ms: number;
   p50_ms: number;
   p99_ms: number;
+  /** Median CPU time of a run, all threads of the process: with 1 thread, what a busy machine cannot stretch. */
+  cpu_ms: number;
   load_ms: number;
   /** Null where the engine does not say. */
   arena_bytes: number | null;
@@ -31,31 +33,38 @@ export interface BenchResult {
   speedup_min: number | null;
 }
 
-async function timedRun(session: Session, feeds: Feeds): Promise<number> {
-  const started = performance.now();
-  await session.run(feeds);
-  return performance.now() - started;
-}
-
-/** A loaded contender and what it has needed so far, milliseconds a run. */
+/** A loaded contender and what its runs have needed so far, milliseconds each. */
 export interface Entry {
   readonly session: Session;
   readonly feeds: Feeds;
-  readonly times: number[];
+  readonly wall: number[];
+  readonly cpu: number[];
+}
+
+async function timedRun({ session, feeds, wall, cpu }: Entry): Promise<void> {
+  const cpuBefore = process.cpuUsage();
+  const started = performance.now();
+  await session.run(feeds);
+  wall.push(performance.now() - started);
+  const { user, system } = process.cpuUsage(cpuBefore);
+  cpu.push((user + system) / 1000);
 }
 
 /** Loads a model for a contender; the same random feeds for every engine. @throws as `createSession` */
 export async function openEntry(model: Uint8Array, { engine, isa }: Pick<Contender, 'engine' | 'isa'>, threads: number): Promise<Entry> {
   const session = await createSession(model, { engine, threads, ...(isa === undefined ? {} : { isa }) });
-  return { session, feeds: randomFeeds(session.inputs, 0), times: [] };
+  return { session, feeds: randomFeeds(session.inputs, 0), wall: [], cpu: [] };
 }
 
-export function summarise({ session, times }: Entry): EngineTimes {
-  const sorted = [...times].sort((a, b) => a - b);
+const ascending = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
+
+export function summarise({ session, wall, cpu }: Entry): EngineTimes {
+  const sorted = ascending(wall);
   return {
     min_ms: sorted[0] ?? NaN,
     p50_ms: percentile(sorted, 50),
     p99_ms: percentile(sorted, 99),
+    cpu_ms: percentile(ascending(cpu), 50),
     load_ms: session.stats.loadMs,
     arena_bytes: session.stats.arenaBytes ?? null,
   };
@@ -80,9 +89,9 @@ export async function takeTurns(entries: readonly Entry[], { least, most, millis
   const started = performance.now();
   let rounds = 0;
   while (rounds < least || (rounds < most && performance.now() - started < milliseconds)) {
-    for (const { session, feeds, times } of entries) {
-      await session.run(feeds);
-      times.push(await timedRun(session, feeds));
+    for (const entry of entries) {
+      await entry.session.run(entry.feeds);
+      await timedRun(entry);
     }
     rounds++;
   }
@@ -143,8 +152,7 @@ export async function profileModel(model: Uint8Array, { threads, isa }: { thread
       if (run >= 0) runs.push(layers);
     }
     const layers = (runs[0] ?? []).map((layer, index) => {
-      const times = runs.map((all) => all[index]?.ms ?? NaN).sort((a, b) => a - b);
-      return { ...layer, ms: percentile(times, 50) };
+      return { ...layer, ms: percentile(ascending(runs.map((all) => all[index]?.ms ?? NaN)), 50) };
     });
     return { isa: session.stats.isa, layers };
   } finally {

@@ -41,9 +41,9 @@ const megabytes = (bytes: number | null | undefined): string => (bytes === null 
 
 function summaryTable({ summary }: BenchReport): string {
   const rows = summary.map((row) => [
-    comparisonTitles[row.comparison], row.isa, String(row.threads), String(row.models), ratioText(row.geometric_mean_p50), ratioText(row.geometric_mean_min), `${ratioText(row.worst.ratio_p50)} (${row.worst.model})`,
+    comparisonTitles[row.comparison], row.isa, String(row.threads), String(row.models), ratioText(row.geometric_mean_p50), ratioText(row.geometric_mean_min), ratioText(row.geometric_mean_cpu ?? undefined), `${ratioText(row.worst.ratio_p50)} (${row.worst.model})`,
   ]);
-  return markdownTable(['Sterna against', 'instruction set', 'threads', 'models', 'geometric mean', '... of minima', 'worst'], rows);
+  return markdownTable(['Sterna against', 'instruction set', 'threads', 'models', 'geometric mean', '... of minima', '... of CPU time', 'worst'], rows);
 }
 
 const pair = (own: string, other: string): string => (own === '' && other === '' ? '' : `${own} / ${other === '' ? '-' : other}`);

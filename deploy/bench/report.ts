@@ -16,6 +16,8 @@ const timesSchema = z.object({
   min_ms: z.number(),
   p50_ms: z.number(),
   p99_ms: z.number(),
+  /** Median CPU time of a run, all threads of the process. */
+  cpu_ms: z.number(),
   /** From bytes to a session, in the process of the bench (warm code). */
   load_ms: z.number(),
   arena_bytes: z.number().nullable(),
@@ -72,6 +74,8 @@ const summarySchema = z.object({
   /** onnxruntime / native, so above 1 native is faster. */
   geometric_mean_p50: z.number(),
   geometric_mean_min: z.number(),
+  /** Of CPU time; null with more than 1 thread, where spinning counts as work. */
+  geometric_mean_cpu: z.number().nullable(),
   worst: z.object({ model: z.string(), ratio_p50: z.number() }),
 });
 export type SummaryRow = z.infer<typeof summarySchema>;
@@ -103,8 +107,10 @@ export function timesOf({ times }: Pick<ModelReport, 'times'>, { engine, format,
   return times.find((row) => row.engine === engine && row.format === format && row.threads === threads && (isa === undefined || row.isa === isa));
 }
 
+export type Figure = 'p50_ms' | 'min_ms' | 'cpu_ms';
+
 /** onnxruntime / native by the given figure; undefined unless both ran. */
-export function ratioOf(model: Pick<ModelReport, 'times'>, comparison: Comparison, { isa, threads }: { isa: string; threads: number }, figure: 'p50_ms' | 'min_ms' = 'p50_ms'): number | undefined {
+export function ratioOf(model: Pick<ModelReport, 'times'>, comparison: Comparison, { isa, threads }: { isa: string; threads: number }, figure: Figure = 'p50_ms'): number | undefined {
   const [own, other] = comparisons[comparison];
   const native = timesOf(model, { engine: 'native', format: own, threads, isa });
   const onnxruntime = timesOf(model, { engine: 'onnxruntime', format: other, threads });
@@ -117,8 +123,8 @@ export function summariseModels(models: readonly ModelReport[], isas: readonly s
   return comparisonSchema.options.flatMap((comparison) =>
     keys.flatMap((key): SummaryRow[] => {
       const ratios = models.flatMap((model) => {
-        const [p50, min] = [ratioOf(model, comparison, key), ratioOf(model, comparison, key, 'min_ms')];
-        return p50 === undefined || min === undefined ? [] : [{ model: model.name, ratio_p50: p50, min }];
+        const by = (figure: Figure): number => ratioOf(model, comparison, key, figure) ?? NaN;
+        return Number.isNaN(by('p50_ms')) ? [] : [{ model: model.name, ratio_p50: by('p50_ms'), min: by('min_ms'), cpu: by('cpu_ms') }];
       });
       const worst = leastBy(ratios, ({ ratio_p50 }) => ratio_p50);
       if (worst === undefined) return [];
@@ -128,6 +134,7 @@ export function summariseModels(models: readonly ModelReport[], isas: readonly s
         models: ratios.length,
         geometric_mean_p50: geometricMean(ratios.map(({ ratio_p50 }) => ratio_p50)),
         geometric_mean_min: geometricMean(ratios.map(({ min }) => min)),
+        geometric_mean_cpu: key.threads === 1 ? geometricMean(ratios.map(({ cpu }) => cpu)) : null,
         worst: { model: worst.model, ratio_p50: worst.ratio_p50 },
       }];
     }),

@@ -54,10 +54,10 @@ const right = (title: string) => ({ title, align: 'right' as const });
 function timesText({ engines, speedup_p50, speedup_min }: BenchResult): string {
   const rows = Object.entries(engines).map(([label, times]) => [
     label,
-    ...[times.min_ms, times.p50_ms, times.p99_ms, times.load_ms, times.load_cached_ms].map((ms) => ms?.toFixed(3) ?? '-'),
+    ...[times.min_ms, times.p50_ms, times.p99_ms, times.cpu_ms, times.load_ms, times.load_cached_ms].map((ms) => ms?.toFixed(3) ?? '-'),
     times.arena_bytes === null ? '-' : formatBytes(times.arena_bytes),
   ]);
-  const table = formatTable([{ title: 'engine' }, right('min ms'), right('p50 ms'), right('p99 ms'), right('load ms'), right('cached ms'), right('arena')], rows);
+  const table = formatTable([{ title: 'engine' }, right('min ms'), right('p50 ms'), right('p99 ms'), right('cpu ms'), right('load ms'), right('cached ms'), right('arena')], rows);
   if (speedup_p50 === null || speedup_min === null) return table;
   return `${table}\n\nnative is ${speedup_p50.toFixed(2)} times as fast as onnxruntime by the median (${speedup_min.toFixed(2)} by the minimum)`;
 }

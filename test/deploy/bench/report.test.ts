@@ -4,7 +4,7 @@ import { benchMarkdown, replaceBench } from '../../../deploy/bench/readme.js';
 import { reportSchema, summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
 
 const times = (engine: Times['engine'], format: Times['format'], p50_ms: number, threads = 1, isa: string | null = engine === 'native' ? 'fast' : null): Times =>
-  ({ engine, isa, format, threads, min_ms: p50_ms / 2, p50_ms, p99_ms: 2 * p50_ms, load_ms: 3, arena_bytes: engine === 'native' ? 123_456 : null, gmac_s: 10, share_of_peak: engine === 'native' ? 0.5 : null });
+  ({ engine, isa, format, threads, min_ms: p50_ms / 2, p50_ms, p99_ms: 2 * p50_ms, cpu_ms: p50_ms ** 2, load_ms: 3, arena_bytes: engine === 'native' ? 123_456 : null, gmac_s: 10, share_of_peak: engine === 'native' ? 0.5 : null });
 
 const footprint = (engine: Footprint['engine'], rss_bytes: number): Footprint => ({ engine, format: 'int8', rss_bytes, rss_before_bytes: 1, load_ms: 7 });
 
@@ -43,6 +43,8 @@ describe('summariseModels', () => {
     expect(row('int8_vs_int8', 'fast', 1)?.geometric_mean_p50).toBeCloseTo(1, 12);
     expect(row('int8_vs_float32', 'fast', 1)).toMatchObject({ models: 1, worst: { model: 'won', ratio_p50: 4 } });
     expect(row('float32_vs_float32', 'fast', 1)?.geometric_mean_p50).toBeCloseTo(2, 12);
+    expect(row('int8_vs_float32', 'fast', 1)?.geometric_mean_cpu).toBeCloseTo(16, 12);
+    expect(row('int8_vs_int8', 'fast', 2)?.geometric_mean_cpu).toBeNull();
     expect(row('int8_vs_int8', 'slow', 1)?.worst).toEqual({ model: 'lost', ratio_p50: 0.25 });
   });
 
@@ -72,8 +74,8 @@ describe('benchMarkdown', () => {
   });
 
   it('shows means, and prints in bold where Sterna loses', () => {
-    expect(row('int8, onnxruntime on the same int8 file | fast | 1')).toBe('| int8, onnxruntime on the same int8 file | fast | 1 | 2 | 1.00 | 1.00 | **0.50** (lost) |');
-    expect(row('int8, onnxruntime on the float32 original | fast | 1')).toContain('| 1 | 4.00 | 4.00 | 4.00 (won) |');
+    expect(row('int8, onnxruntime on the same int8 file | fast | 1')).toBe('| int8, onnxruntime on the same int8 file | fast | 1 | 2 | 1.00 | 1.00 | 1.00 | **0.50** (lost) |');
+    expect(row('int8, onnxruntime on the float32 original | fast | 1')).toContain('| 1 | 4.00 | 4.00 | 16.00 | 4.00 (won) |');
   });
 
   it('has a row for each model, the worst first', () => {
