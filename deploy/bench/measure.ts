@@ -3,6 +3,7 @@ import type { Isa } from '../../kernels/native.js';
 import { createSession, type EngineName, type LayerProfile, type Session } from '../../runtime/session.js';
 import { randomFeeds } from '../compress/random.js';
 import type { Feeds } from '../compress/samples.js';
+import { cachedLoadMs } from './cold-start.js';
 import { percentile } from './statistics.js';
 
 /** Who takes part in a bench: an engine, on one instruction set if asked. */
@@ -19,15 +20,19 @@ export interface EngineTimes {
   p99_ms: number;
   /** Median CPU time of a run, all threads of the process: with 1 thread, what a busy machine cannot stretch. */
   cpu_ms: number;
+  /** Compiled anew. */
   load_ms: number;
   /** Null where the engine does not say. */
   arena_bytes: number | null;
 }
 
+/** Beside the times of runs, milliseconds to load from the cache of compiled programs; null where the engine has none. */
+export type BenchedEngine = EngineTimes & { load_cached_ms: number | null };
+
 export interface BenchResult {
   threads: number;
   runs: number;
-  engines: Record<string, EngineTimes>;
+  engines: Record<string, BenchedEngine>;
   /** onnxruntime / native, so above 1 native is faster; null unless both took part. */
   speedup_p50: number | null;
   speedup_min: number | null;
@@ -103,9 +108,12 @@ export async function takeTurns(entries: readonly Entry[], { least, most, millis
  * @throws RuntimeError, KernelError of whichever engine cannot run the model
  */
 export async function benchModel(model: Uint8Array, contenders: readonly Contender[], { threads, runs }: { threads: number; runs: number }): Promise<BenchResult> {
-  const entries: (Entry & { contender: Contender })[] = [];
+  const entries: BenchEntry[] = [];
   try {
-    for (const contender of contenders) entries.push({ contender, ...(await openEntry(model, contender, threads)) });
+    for (const { label, ...contender } of contenders) {
+      const loadCachedMs = contender.engine === 'native' ? await cachedLoadMs(model, { threads, ...contender }) : null;
+      entries.push({ label, engine: contender.engine, loadCachedMs, ...(await openEntry(model, contender, threads)) });
+    }
     await takeTurns(entries, { least: runs, most: runs, milliseconds: 0 });
     return result(entries, { threads, runs });
   } finally {
@@ -113,11 +121,17 @@ export async function benchModel(model: Uint8Array, contenders: readonly Contend
   }
 }
 
-function result(entries: readonly (Entry & { contender: Contender })[], { threads, runs }: { threads: number; runs: number }): BenchResult {
-  const engines = Object.fromEntries(entries.map((entry) => [entry.contender.label, summarise(entry)]));
+interface BenchEntry extends Entry {
+  label: string;
+  engine: EngineName;
+  loadCachedMs: number | null;
+}
+
+function result(entries: readonly BenchEntry[], { threads, runs }: { threads: number; runs: number }): BenchResult {
+  const engines = Object.fromEntries(entries.map((entry) => [entry.label, { ...summarise(entry), load_cached_ms: entry.loadCachedMs }]));
   const timesOf = (engine: EngineName): EngineTimes | undefined => {
-    const entry = entries.find(({ contender }) => contender.engine === engine);
-    return entry === undefined ? undefined : engines[entry.contender.label];
+    const entry = entries.find((candidate) => candidate.engine === engine);
+    return entry === undefined ? undefined : engines[entry.label];
   };
   const native = timesOf('native');
   const other = timesOf('onnxruntime');
