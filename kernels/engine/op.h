@@ -150,5 +150,6 @@ Status PrepareCopy(const OpContext& context, DriverPtr* driver);
 Status PrepareTranspose(const OpContext& context, DriverPtr* driver);
 Status PreparePad(const OpContext& context, DriverPtr* driver);
 Status PrepareGather(const OpContext& context, DriverPtr* driver);
+Status PrepareRecurrentF32(const OpContext& context, DriverPtr* driver);
 
 }  // namespace sterna

@@ -81,6 +81,14 @@ export function floatsAttribute(node: Attributed, name: string): readonly number
   throw wrongType(node, name, 'floats', attribute);
 }
 
+export function stringsAttribute(node: Attributed, name: string): readonly string[] | undefined {
+  const attribute = node.attributes.get(name);
+  if (attribute === undefined) return undefined;
+  if (attribute.type === 'strings') return attribute.value;
+  if (isEmptyList(attribute)) return [];
+  throw wrongType(node, name, 'strings', attribute);
+}
+
 export function tensorAttribute(node: Attributed, name: string): TensorValue | undefined {
   const attribute = node.attributes.get(name);
   if (attribute === undefined) return undefined;
@@ -109,5 +117,7 @@ export function oneOf<T extends string>(node: Attributed, name: string, allowed:
 
 export const int = (value: number): Attribute => ({ type: 'int', value });
 export const ints = (value: readonly number[]): Attribute => ({ type: 'ints', value });
+export const floats = (value: readonly number[]): Attribute => ({ type: 'floats', value });
+export const strings = (value: readonly string[]): Attribute => ({ type: 'strings', value });
 export const float = (value: number): Attribute => ({ type: 'float', value });
 export const string = (value: string): Attribute => ({ type: 'string', value });

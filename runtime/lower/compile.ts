@@ -14,6 +14,7 @@ import { LoweringContext, type InputHandling, type Lowering, type OpName } from 
 import { convolutionLowerings } from './ops/convolution.js';
 import { elementwiseLowerings } from './ops/elementwise.js';
 import { movementLowerings } from './ops/movement.js';
+import { recurrentLowerings } from './ops/recurrent.js';
 import { spatialLowerings } from './ops/spatial.js';
 import { ProgramWriter } from './writer.js';
 
@@ -44,7 +45,7 @@ export interface CompiledProgram {
   readonly graph: Graph;
 }
 
-const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings };
+const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings, ...recurrentLowerings };
 
 /** Operators of the graph that the engine can run; the others must have been folded or rewritten before. */
 export const loweredOperators: readonly string[] = Object.keys(lowerings).sort();

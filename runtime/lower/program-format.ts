@@ -24,6 +24,7 @@ export const opCodes = {
   Quantize: 6, Dequantize: 7, NormalizeU8: 8,
   ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
   Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
+  RecurrentF32: 60,
 } as const;
 export type OpCode = keyof typeof opCodes;
 
@@ -32,15 +33,18 @@ export const unaryCodes = {
   identity: 0, relu: 1, clip: 2, sigmoid: 3, tanh: 4, exp: 5, log: 6, sqrt: 7, abs: 8, neg: 9, leaky_relu: 10, elu: 11,
   hard_sigmoid: 12, hard_swish: 13, gelu: 14, erf: 15, softplus: 16, mish: 17, reciprocal: 18, floor: 19, ceil: 20, round: 21,
   sin: 22, cos: 23, silu: 24, sign: 25,
+  selu: 60, celu: 61, thresholded_relu: 62, softsign: 63, shrink: 64, tan: 65, asin: 66, acos: 67, atan: 68, sinh: 69, cosh: 70, asinh: 71,
+  acosh: 72, atanh: 73, gelu_tanh: 74, affine: 75, scaled_tanh: 76,
 } as const;
 export const binaryCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, prelu: 7 } as const;
 export const poolCodes = { max: 0, average: 1 } as const;
 export const reduceCodes = { mean: 0, sum: 1, max: 2, min: 3, l2: 4, sum_square: 5, product: 6 } as const;
+export const softmaxCodes = { soft: 0, log: 1, hard: 2 } as const;
 export const padCodes = { constant: 0, reflect: 1, edge: 2 } as const;
 
-type FieldType = 'i32' | 'f32' | 'axes';
+type FieldType = 'i32' | 'f32' | 'axes' | 'floats';
 
-/** Fields in order; `axes` is one i32 for each of maximumRank axes. */
+/** Fields in order; `axes` is one i32 for each of maximumRank axes, `floats` as many f32. */
 const convGeometry = {
   stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32', pad_right: 'i32', dilation_h: 'i32',
   dilation_w: 'i32', group: 'i32',
@@ -72,19 +76,22 @@ export const attributeFields = {
   PoolF32: pool,
   ResizeF32: resize,
   ReduceF32: { kind: 'i32', axes_mask: 'i32' },
-  SoftmaxF32: { axis: 'i32', log: 'i32' },
+  SoftmaxF32: { axis: 'i32', mode: 'i32' },
   Copy: { extent: 'axes', x_start: 'axes', x_step: 'axes', y_start: 'axes', y_step: 'axes' },
   Transpose: { perm: 'axes' },
   Pad: { mode: 'i32', before: 'axes', value: 'f32' },
   Gather: { axis: 'i32' },
+  RecurrentF32: {
+    kind: 'i32', reverse_mask: 'i32', linear_before_reset: 'i32', input_forget: 'i32', clip: 'f32', functions: 'axes', alphas: 'floats', betas: 'floats',
+  },
 } as const satisfies Record<OpCode, Record<string, FieldType>>;
 
-type FieldValue<T> = T extends 'axes' ? readonly number[] : number;
+type FieldValue<T> = T extends 'axes' | 'floats' ? readonly number[] : number;
 
 /** The attributes of an op, by field. */
 export type AttributesOf<C extends OpCode> = { readonly [K in keyof (typeof attributeFields)[C]]: FieldValue<(typeof attributeFields)[C][K]> };
 
-const fieldBytes = (type: FieldType): number => (type === 'axes' ? 4 * maximumRank : 4);
+const fieldBytes = (type: FieldType): number => (type === 'axes' || type === 'floats' ? 4 * maximumRank : 4);
 
 /** An op's attributes as the engine reads them. Axes beyond a tensor's rank are 0. */
 export function encodeAttributes<C extends OpCode>(code: C, values: AttributesOf<C>): Uint8Array {
@@ -96,8 +103,10 @@ export function encodeAttributes<C extends OpCode>(code: C, values: AttributesOf
   for (const [name, type] of fields) {
     const value = given.get(name) ?? 0;
     const list = typeof value === 'number' ? [value] : value;
-    if (type === 'f32') view.setFloat32(at, list[0] ?? 0, true);
-    else for (let i = 0; i < fieldBytes(type) / 4; i++) view.setInt32(at + 4 * i, list[i] ?? 0, true);
+    for (let i = 0; i < fieldBytes(type) / 4; i++) {
+      if (type === 'f32' || type === 'floats') view.setFloat32(at + 4 * i, list[i] ?? 0, true);
+      else view.setInt32(at + 4 * i, list[i] ?? 0, true);
+    }
     at += fieldBytes(type);
   }
   return bytes;

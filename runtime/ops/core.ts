@@ -1,10 +1,12 @@
-import { float, floatAttribute, int, intAttribute, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
+import { float, floatAttribute, int, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
-import { softmaxValue } from './normalization.js';
+import { interleaveOps } from './transposed-convolution.js';
+import { recurrenceOps } from './recurrent.js';
+import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
 import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
 import { applyUnary, type Unary } from './unary-functions.js';
@@ -74,15 +76,16 @@ const reduce: OpDefinition = {
   evaluate: (context) => [reduceValue(inputValue(context, 0), coreReduceKind(context.node), requiredInts(context.node, 'axes'))],
 };
 
-/** Softmax or log-softmax along one axis. */
-export const softmaxAttributes = (axis: number, log: boolean): AttributeRecord => ({ axis: int(axis), log: int(log ? 1 : 0) });
+/** Softmax, log-softmax or hardmax along one axis. */
+export const softmaxAttributes = (axis: number, mode: SoftmaxMode): AttributeRecord => ({ axis: int(axis), mode: string(mode) });
+export const coreSoftmaxMode = (node: Node): SoftmaxMode => oneOf(node, 'mode', softmaxModes, 'soft');
 
 const axisSoftmax: OpDefinition = {
   infer: (context) => [inputType(context, 0)],
   evaluate(context) {
     const x = inputValue(context, 0);
     const axis = requiredInt(context.node, 'axis');
-    return [softmaxValue(x, { size: x.dims[axis] ?? 1, inner: elementCount(x.dims.slice(axis + 1)) }, intAttribute(context.node, 'log', 0) === 1)];
+    return [softmaxValue(x, { size: x.dims[axis] ?? 1, inner: elementCount(x.dims.slice(axis + 1)) }, coreSoftmaxMode(context.node))];
   },
 };
 
@@ -119,4 +122,5 @@ const binaryF32: OpDefinition = {
 export const coreOps: OpTable = {
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
+  ...recurrenceOps, ...interleaveOps,
 };

@@ -45,31 +45,40 @@ export function softmaxGroups(node: Node, opset: number, shape: Shape): { size: 
   return { size: shape[axis] ?? 1, inner: elementCount(shape.slice(axis + 1)) };
 }
 
-const softmax = (log: boolean): OpDefinition => ({
+/** What is made of the elements that are normalised together; `hard` is 1 at the first maximum and 0 elsewhere. */
+export const softmaxModes = ['soft', 'log', 'hard'] as const;
+export type SoftmaxMode = (typeof softmaxModes)[number];
+
+const softmax = (mode: SoftmaxMode): OpDefinition => ({
   infer: (context) => [expectType(context, 0, ['float32'])],
   evaluate(context) {
     const x = inputValue(context, 0);
-    return [softmaxValue(x, softmaxGroups(context.node, context.opset, x.dims), log)];
+    return [softmaxValue(x, softmaxGroups(context.node, context.opset, x.dims), mode)];
   },
 });
 
-export function softmaxValue(x: TensorValue, { size, inner }: { size: number; inner: number }, log: boolean): TensorValue {
+export function softmaxValue(x: TensorValue, { size, inner }: { size: number; inner: number }, mode: SoftmaxMode): TensorValue {
   const out = Float64Array.from(toNumbers(x));
   for (let start = 0; start < out.length; start += size * inner) {
-    for (let i = 0; i < inner; i++) normalise(out, { start: start + i, size, step: inner, log });
+    for (let i = 0; i < inner; i++) normalise(out, { start: start + i, size, step: inner, mode });
   }
   return fromNumbers('float32', x.dims, out);
 }
 
-function normalise(data: Float64Array, { start, size, step, log }: { start: number; size: number; step: number; log: boolean }): void {
-  let max = -Infinity;
-  for (let i = 0; i < size; i++) max = Math.max(max, data[start + i * step] ?? 0);
+function normalise(data: Float64Array, { start, size, step, mode }: { start: number; size: number; step: number; mode: SoftmaxMode }): void {
+  let at = 0;
+  for (let i = 1; i < size; i++) if ((data[start + i * step] ?? 0) > (data[start + at * step] ?? 0)) at = i;
+  const max = data[start + at * step] ?? 0;
+  if (mode === 'hard') {
+    for (let i = 0; i < size; i++) data[start + i * step] = i === at ? 1 : 0;
+    return;
+  }
   let sum = 0;
   for (let i = 0; i < size; i++) sum += Math.exp((data[start + i * step] ?? 0) - max);
   for (let i = 0; i < size; i++) {
     const x = (data[start + i * step] ?? 0) - max;
-    data[start + i * step] = log ? x - Math.log(sum) : Math.exp(x) / sum;
+    data[start + i * step] = mode === 'log' ? x - Math.log(sum) : Math.exp(x) / sum;
   }
 }
 
-export const normalizationOps: OpTable = { BatchNormalization: batchNorm, Softmax: softmax(false), LogSoftmax: softmax(true) };
+export const normalizationOps: OpTable = { BatchNormalization: batchNorm, Softmax: softmax('soft'), LogSoftmax: softmax('log'), Hardmax: softmax('hard') };

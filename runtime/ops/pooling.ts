@@ -1,11 +1,12 @@
-import { int, intAttribute, ints, misshapen, oneOf, requiredInts, string, unsupported, type Attribute } from '../graph/attributes.js';
+import { int, intAttribute, ints, intsAttribute, misshapen, oneOf, requiredInts, string, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { fromNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { fromNumbers, mapNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
-import { windowOf, type Window } from './spatial.js';
+import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { windowOf, type HangingWindow } from './spatial.js';
+import { normExponent } from './standardization.js';
 
-export interface Pool extends Window {
+export interface Pool extends HangingWindow {
   readonly kind: 'max' | 'average';
   readonly includePad: boolean;
 }
@@ -26,6 +27,7 @@ export function poolAttributes(pool: Pool): Record<string, Attribute> {
     kernel: ints(pool.kernel),
     strides: ints(pool.strides),
     pads: ints(pool.pads),
+    hang: ints(pool.hang),
     dilations: ints(pool.dilations),
     count_include_pad: int(pool.includePad ? 1 : 0),
   };
@@ -39,13 +41,14 @@ export function nhwcPool(node: Node, x: Shape): Pool {
   };
   const [kernel, strides, dilations] = [two('kernel'), two('strides'), two('dilations')];
   const [top = 0, left = 0, bottom = 0, right = 0] = requiredInts(node, 'pads');
+  const [below = 0, beside = 0] = intsAttribute(node, 'hang') ?? [];
   const size = (axis: 0 | 1, pads: number) =>
     Math.floor(((x[axis + 1] ?? 1) + pads - (kernel[axis] - 1) * dilations[axis] - 1) / strides[axis]) + 1;
   const kind = oneOf(node, 'kind', ['max', 'average'], 'max');
-  const output: [number, number] = [size(0, top + bottom), size(1, left + right)];
+  const output: [number, number] = [size(0, top + bottom + below), size(1, left + right + beside)];
   if (output.some((n) => n < 1)) throw misshapen(node, 'the kernel does not fit the input');
   const includePad = intAttribute(node, 'count_include_pad', 0) === 1;
-  return { kind, kernel, strides, dilations, pads: [top, left, bottom, right], output, includePad };
+  return { kind, kernel, strides, dilations, pads: [top, left, bottom, right], hang: [below, beside], output, includePad };
 }
 
 /** Sum (average) or maximum of each window, and how many elements it divides by. x: [N, H, W, C], less `zeroPoint`. */
@@ -53,22 +56,25 @@ export function poolWindows(x: TensorValue, pool: Pool, zeroPoint = 0): { values
   const [batch = 1, height = 1, width = 1, channels = 1] = x.dims;
   const data = toNumbers(x);
   const [outHeight, outWidth] = pool.output;
+  const [bottom, right] = [height + pool.pads[2], width + pool.pads[3]];
   const values = new Float64Array(batch * outHeight * outWidth * channels);
   const counts = new Float64Array(values.length);
   let at = 0;
   for (let n = 0; n < batch; n++) for (let oy = 0; oy < outHeight; oy++) for (let ox = 0; ox < outWidth; ox++) for (let c = 0; c < channels; c++, at++) {
     let value = pool.kind === 'max' ? -Infinity : 0;
     let count = 0;
+    let padded = 0;
     for (let ky = 0; ky < pool.kernel[0]; ky++) for (let kx = 0; kx < pool.kernel[1]; kx++) {
       const y = oy * pool.strides[0] - pool.pads[0] + ky * pool.dilations[0];
       const column = ox * pool.strides[1] - pool.pads[1] + kx * pool.dilations[1];
+      if (y < bottom && column < right) padded++;
       if (y < 0 || y >= height || column < 0 || column >= width) continue;
       const element = (data[((n * height + y) * width + column) * channels + c] ?? 0) - zeroPoint;
       value = pool.kind === 'max' ? Math.max(value, element) : value + element;
       count++;
     }
     values[at] = value;
-    counts[at] = pool.includePad ? pool.kernel[0] * pool.kernel[1] : count;
+    counts[at] = pool.includePad ? padded : count;
   }
   return { values, counts };
 }
@@ -105,4 +111,26 @@ const nhwc: OpDefinition = {
   },
 };
 
-export const poolingOps: OpTable = { MaxPool: pool, AveragePool: pool, GlobalMaxPool: pool, GlobalAveragePool: pool, NhwcPool: nhwc };
+/** The p-norm of each window. */
+const lpPool: OpDefinition = {
+  infer(context) {
+    expectType(context, 0, ['float32']);
+    normExponent(context.node, (p) => p >= 1);
+    return pool.infer(context);
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const p = normExponent(context.node, (exponent) => exponent >= 1);
+    const [n = 1, c = 1] = x.dims;
+    const powers = fromNumbers('float32', x.dims.length === 3 ? [n, c, 1, x.dims[2] ?? 1] : x.dims, mapNumbers(toNumbers(x), (value) => Math.abs(value) ** p));
+    const spec = poolOf(context.node, x.dims);
+    const { values } = poolWindows(transposeValue(powers, [0, 2, 3, 1]), spec);
+    const nhwc = fromNumbers('float32', [n, ...spec.output, c], values.map((sum) => sum ** (1 / p)));
+    return [reshaped(transposeValue(nhwc, [0, 3, 1, 2]), outputType(context).shape)];
+  },
+};
+
+export const poolingOps: OpTable = {
+  LpPool: lpPool,
+  MaxPool: pool, AveragePool: pool, GlobalMaxPool: pool, GlobalAveragePool: pool, NhwcPool: nhwc,
+};

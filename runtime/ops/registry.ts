@@ -10,14 +10,18 @@ import type { OpDefinition, OpTable } from './op.js';
 import { poolingOps } from './pooling.js';
 import { quantizationOps } from './quantization.js';
 import { quantizedOps } from './quantized.js';
+import { recurrentOps } from './recurrent.js';
 import { reductionOps } from './reduction.js';
 import { resizeOps } from './resize.js';
 import { shapeOps } from './shape.js';
+import { standardizationOps } from './standardization.js';
+import { transposedConvolutionOps } from './transposed-convolution.js';
 import { unaryOps } from './unary.js';
 
 const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
+  ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps,
 };
 
 /** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */

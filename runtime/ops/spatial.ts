@@ -11,15 +11,21 @@ export interface Window {
   readonly output: readonly [number, number];
 }
 
-const autoPads = ['NOTSET', 'VALID', 'SAME_UPPER', 'SAME_LOWER'] as const;
+/** A window whose last positions may reach beyond the padding (ceil_mode), where nothing is counted. */
+export interface HangingWindow extends Window {
+  /** bottom, right */
+  readonly hang: readonly [number, number];
+}
+
+export const autoPads = ['NOTSET', 'VALID', 'SAME_UPPER', 'SAME_LOWER'] as const;
 
 /** One entry for each spatial axis, the missing H of a one-dimensional operator filled in. */
-function pair(node: Node, name: string, rank: number, values: readonly number[], fill: number): [number, number] {
+export function pair(node: Node, name: string, rank: number, values: readonly number[], fill: number): [number, number] {
   if (values.length !== rank) throw unsupported(node, `Expected ${rank} values but received ${values.length}`, name);
   return rank === 1 ? [fill, values[0] ?? fill] : [values[0] ?? fill, values[1] ?? fill];
 }
 
-function positive(node: Node, name: string, values: readonly number[]): void {
+export function positive(node: Node, name: string, values: readonly number[]): void {
   if (values.some((value) => !Number.isInteger(value) || value < 1)) {
     throw unsupported(node, `Expected positive values but received ${values.join(', ')}`, name);
   }
@@ -50,7 +56,7 @@ function outputSize(axis: Axis, before: number, after: number, ceil: boolean): n
  * @param spatial sizes of the spatial axes, one or two
  * @param kernel sizes of the kernel along them
  */
-export function windowOf(node: Node, spatial: readonly number[], kernel: readonly number[]): Window {
+export function windowOf(node: Node, spatial: readonly number[], kernel: readonly number[]): HangingWindow {
   const rank = spatial.length;
   if (rank < 1 || rank > 2) throw unsupported(node, `Expected 1 or 2 spatial dimensions but received ${rank}`);
   const ones = spatial.map(() => 1);
@@ -68,14 +74,9 @@ export function windowOf(node: Node, spatial: readonly number[], kernel: readonl
   const pads = paddingFor(node, rank, vertical, horizontal);
   const output: [number, number] = [outputSize(vertical, pads[0], pads[2], ceil), outputSize(horizontal, pads[1], pads[3], ceil)];
   if (output.some((n) => n < 1)) throw misshapen(node, `a kernel of ${size.join('x')} does not fit an input of ${input.join('x')}`);
-  // What hangs over the end counts as padding, so that users of a window need not know of ceil_mode.
-  const hang = (axis: Axis, out: number, before: number, after: number) => Math.max(after, (out - 1) * axis.stride + effective(axis) - axis.input - before);
-  const bottom = ceil ? hang(vertical, output[0], pads[0], pads[2]) : pads[2];
-  const right = ceil ? hang(horizontal, output[1], pads[1], pads[3]) : pads[3];
-  if ((bottom > pads[2] || right > pads[3]) && intAttribute(node, 'count_include_pad', 0) === 1) {
-    throw unsupported(node, 'ceil_mode together with count_include_pad', 'ceil_mode');
-  }
-  return { kernel: size, strides, dilations, pads: [pads[0], pads[1], bottom, right], output };
+  const beyond = (axis: Axis, out: number, before: number, after: number) => Math.max(0, (out - 1) * axis.stride + effective(axis) - axis.input - before - after);
+  const hang: [number, number] = ceil ? [beyond(vertical, output[0], pads[0], pads[2]), beyond(horizontal, output[1], pads[1], pads[3])] : [0, 0];
+  return { kernel: size, strides, dilations, pads, output, hang };
 }
 
 function paddingFor(node: Node, rank: number, vertical: Axis, horizontal: Axis): [number, number, number, number] {

@@ -2,7 +2,9 @@
 export type UnaryKind =
   | 'identity' | 'relu' | 'clip' | 'sigmoid' | 'tanh' | 'exp' | 'log' | 'sqrt' | 'abs' | 'neg' | 'leaky_relu' | 'elu'
   | 'hard_sigmoid' | 'hard_swish' | 'gelu' | 'erf' | 'softplus' | 'mish' | 'reciprocal' | 'floor' | 'ceil' | 'round'
-  | 'sin' | 'cos' | 'silu' | 'sign';
+  | 'sin' | 'cos' | 'silu' | 'sign'
+  | 'selu' | 'celu' | 'thresholded_relu' | 'softsign' | 'shrink' | 'tan' | 'asin' | 'acos' | 'atan' | 'sinh' | 'cosh' | 'asinh' | 'acosh'
+  | 'atanh' | 'gelu_tanh' | 'affine' | 'scaled_tanh';
 
 export interface Unary {
   readonly kind: UnaryKind;
@@ -69,6 +71,23 @@ const functions: Readonly<Record<UnaryKind, (x: number, alpha: number, beta: num
   cos: Math.cos,
   silu: (x) => x * sigmoid(x),
   sign: Math.sign,
+  selu: (x, alpha, gamma) => gamma * (x > 0 ? x : alpha * Math.expm1(x)),
+  celu: (x, alpha) => (x < 0 ? alpha * Math.expm1(x / alpha) : x),
+  thresholded_relu: (x, alpha) => (x > alpha ? x : 0),
+  softsign: (x) => x / (1 + Math.abs(x)),
+  shrink: (x, bias, lambda) => (x < -lambda ? x + bias : x > lambda ? x - bias : 0),
+  tan: Math.tan,
+  asin: Math.asin,
+  acos: Math.acos,
+  atan: Math.atan,
+  sinh: Math.sinh,
+  cosh: Math.cosh,
+  asinh: Math.asinh,
+  acosh: Math.acosh,
+  atanh: Math.atanh,
+  gelu_tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  affine: (x, alpha, beta) => alpha * x + beta,
+  scaled_tanh: (x, alpha, beta) => alpha * Math.tanh(beta * x),
 };
 
 export function applyUnary({ kind, alpha, beta }: Unary, x: number): number {

@@ -26,8 +26,22 @@ function readClip(node: Node, constants: Constants): Unary {
 }
 
 function readGelu(node: Node): Unary {
-  oneOf(node, 'approximate', ['none'], 'none');
-  return { kind: 'gelu', alpha: 0, beta: 0 };
+  const approximate = oneOf(node, 'approximate', ['none', 'tanh'], 'none');
+  return { kind: approximate === 'tanh' ? 'gelu_tanh' : 'gelu', alpha: 0, beta: 0 };
+}
+
+const readSelu: Reader = (node) => ({
+  kind: 'selu',
+  alpha: floatAttribute(node, 'alpha', 1.6732632423543772),
+  beta: floatAttribute(node, 'gamma', 1.0507009873554805),
+});
+
+const readShrink: Reader = (node) => ({ kind: 'shrink', alpha: floatAttribute(node, 'bias', 0), beta: floatAttribute(node, 'lambd', 0.5) });
+
+function readCelu(node: Node): Unary {
+  const alpha = floatAttribute(node, 'alpha', 1);
+  if (alpha === 0) throw unsupported(node, 'Expected a number other than 0', 'alpha');
+  return { kind: 'celu', alpha, beta: 0 };
 }
 
 const readers: Readonly<Record<string, Reader>> = {
@@ -55,6 +69,20 @@ const readers: Readonly<Record<string, Reader>> = {
   Sin: plain('sin'),
   Cos: plain('cos'),
   Sign: plain('sign'),
+  Selu: readSelu,
+  Celu: readCelu,
+  ThresholdedRelu: withAlpha('thresholded_relu', 1),
+  Softsign: plain('softsign'),
+  Shrink: readShrink,
+  Tan: plain('tan'),
+  Asin: plain('asin'),
+  Acos: plain('acos'),
+  Atan: plain('atan'),
+  Sinh: plain('sinh'),
+  Cosh: plain('cosh'),
+  Asinh: plain('asinh'),
+  Acosh: plain('acosh'),
+  Atanh: plain('atanh'),
   // Made by the pass fuse-silu; ONNX has no such operator.
   Silu: plain('silu'),
 };

@@ -27,6 +27,7 @@ constexpr OpTraits kOps[] = {
     {OpCode::kTranspose, 1, 1, 1, sizeof(TransposeAttrs), false, PrepareTranspose},
     {OpCode::kPad, 1, 1, 1, sizeof(PadAttrs), false, PreparePad},
     {OpCode::kGather, 2, 2, 2, sizeof(GatherAttrs), false, PrepareGather},
+    {OpCode::kRecurrentF32, 2, 7, 2, sizeof(RecurrentAttrs), false, PrepareRecurrentF32},
 };
 
 const OpTraits* Find(OpCode code) {

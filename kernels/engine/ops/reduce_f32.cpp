@@ -145,11 +145,13 @@ class ReduceF32 final : public OpDriver {
   LoopNest<1> reduced_;
 };
 
+enum class SoftmaxMode : int32_t { kSoft = 0, kLog = 1, kHard = 2 };
+
 // Units: vectors along the axis.
 class SoftmaxF32 final : public OpDriver {
  public:
-  SoftmaxF32(const OpContext& context, int axis, bool log, const uint8_t* x)
-      : exp_(context.kernels().vector->exp_f32), log_(log), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+  SoftmaxF32(const OpContext& context, int axis, SoftmaxMode mode, const uint8_t* x)
+      : exp_(context.kernels().vector->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     const Tensor &in = *context.Input(0), &out = context.Output();
     int64_t xs[kMaxRank], ys[kMaxRank];
     StridesOf(in, xs);
@@ -180,6 +182,10 @@ class SoftmaxF32 final : public OpDriver {
   void Block(const float* x, int64_t x_row, float* y, int64_t y_row, int64_t rows, float* shifted) const {
     float* exps = shifted + rows_ * n_;
     for (int64_t r = 0; r < rows; ++r) Shift(x + r * x_row, shifted + r * n_);
+    if (mode_ == SoftmaxMode::kHard) {
+      for (int64_t r = 0; r < rows; ++r) MarkFirst(shifted + r * n_, y + r * y_row);
+      return;
+    }
     exp_(static_cast<size_t>(rows * n_), shifted, exps);
     for (int64_t r = 0; r < rows; ++r) Normalize(shifted + r * n_, exps + r * n_, y + r * y_row);
   }
@@ -189,14 +195,20 @@ class SoftmaxF32 final : public OpDriver {
     for (int64_t i = 1; i < n_; ++i) highest = x[i * x_step_] > highest ? x[i * x_step_] : highest;
     for (int64_t i = 0; i < n_; ++i) out[i] = x[i * x_step_] - highest;
   }
+  void MarkFirst(const float* shifted, float* y) const {
+    int64_t first = 0;
+    while (first + 1 < n_ && shifted[first] < 0.0f) ++first;
+    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = i == first ? 1.0f : 0.0f;
+  }
   void Normalize(const float* shifted, const float* exps, float* y) const {
+    const bool log = mode_ == SoftmaxMode::kLog;
     const float sum = ReduceRow<ReduceKind::kSum>(0.0f, exps, n_);
-    const float log_sum = log_ ? std::log(sum) : 0.0f, factor = 1.0f / sum;
-    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log_ ? shifted[i] - log_sum : exps[i] * factor;
+    const float log_sum = log ? std::log(sum) : 0.0f, factor = 1.0f / sum;
+    for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log ? shifted[i] - log_sum : exps[i] * factor;
   }
 
   void (*exp_)(size_t, const float*, float*);
-  bool log_;
+  SoftmaxMode mode_;
   const float* x_;
   float* y_;
   int64_t n_, x_step_, y_step_;
@@ -226,9 +238,10 @@ Status PrepareSoftmaxF32(const OpContext& context, DriverPtr* driver) {
   const Tensor &x = *context.Input(0), &y = context.Output();
   if (x.dtype != DType::kF32 || y.dtype != DType::kF32 || !SameShape(x, y)) return Mismatch("softmax needs floats of one shape");
   if (attrs.axis < 0 || attrs.axis >= x.rank) return Unsupported("the axis of softmax is out of range");
+  if (attrs.mode < 0 || attrs.mode > static_cast<int32_t>(SoftmaxMode::kHard)) return Unsupported("unknown mode of softmax");
   const uint8_t* data;
   const Status status = context.InputData(0, &data);
-  if (status.ok()) driver->reset(new SoftmaxF32(context, attrs.axis, attrs.log != 0, data));
+  if (status.ok()) driver->reset(new SoftmaxF32(context, attrs.axis, static_cast<SoftmaxMode>(attrs.mode), data));
   return status;
 }
 

@@ -58,6 +58,23 @@ float Round(float x, float, float) { return std::nearbyint(x); }
 float Sin(float x, float, float) { return std::sin(x); }
 float Cos(float x, float, float) { return std::cos(x); }
 float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f; }
+float Selu(float x, float alpha, float gamma) { return gamma * (x > 0.0f ? x : alpha * std::expm1(x)); }
+float Celu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x / alpha) : x; }
+float ThresholdedRelu(float x, float alpha, float) { return x > alpha ? x : 0.0f; }
+float Softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
+float Shrink(float x, float bias, float lambda) { return x < -lambda ? x + bias : x > lambda ? x - bias : 0.0f; }
+float Tan(float x, float, float) { return std::tan(x); }
+float Asin(float x, float, float) { return std::asin(x); }
+float Acos(float x, float, float) { return std::acos(x); }
+float Atan(float x, float, float) { return std::atan(x); }
+float Sinh(float x, float, float) { return std::sinh(x); }
+float Cosh(float x, float, float) { return std::cosh(x); }
+float Asinh(float x, float, float) { return std::asinh(x); }
+float Acosh(float x, float, float) { return std::acosh(x); }
+float Atanh(float x, float, float) { return std::atanh(x); }
+float GeluTanh(float x, float, float) { return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); }
+float Affine(float x, float alpha, float beta) { return alpha * x + beta; }
+float ScaledTanh(float x, float alpha, float beta) { return alpha * std::tanh(beta * x); }
 
 struct Row {
   UnaryKind kind;
@@ -77,6 +94,15 @@ constexpr Row kFunctions[] = {
     {UnaryKind::kCeil, Each<Ceil>},       {UnaryKind::kRound, Each<Round>},
     {UnaryKind::kSin, Each<Sin>},         {UnaryKind::kCos, Each<Cos>},
     {UnaryKind::kSilu, Silu},             {UnaryKind::kSign, Each<Sign>},
+    {UnaryKind::kSelu, Each<Selu>},       {UnaryKind::kCelu, Each<Celu>},
+    {UnaryKind::kThresholdedRelu, Each<ThresholdedRelu>}, {UnaryKind::kSoftsign, Each<Softsign>},
+    {UnaryKind::kShrink, Each<Shrink>},   {UnaryKind::kTan, Each<Tan>},
+    {UnaryKind::kAsin, Each<Asin>},       {UnaryKind::kAcos, Each<Acos>},
+    {UnaryKind::kAtan, Each<Atan>},       {UnaryKind::kSinh, Each<Sinh>},
+    {UnaryKind::kCosh, Each<Cosh>},       {UnaryKind::kAsinh, Each<Asinh>},
+    {UnaryKind::kAcosh, Each<Acosh>},     {UnaryKind::kAtanh, Each<Atanh>},
+    {UnaryKind::kGeluTanh, Each<GeluTanh>}, {UnaryKind::kAffine, Each<Affine>},
+    {UnaryKind::kScaledTanh, Each<ScaledTanh>},
 };
 
 class UnaryF32 final : public OpDriver {

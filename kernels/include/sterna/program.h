@@ -95,6 +95,8 @@ enum class OpCode : uint16_t {
   kTranspose = 33,  // x -> y                                                            TransposeAttrs
   kPad = 34,        // x -> y                                                            PadAttrs
   kGather = 35,     // x, indices s32 -> y                                               GatherAttrs
+  // float
+  kRecurrentF32 = 60, // gates, r, new_bias?, h0?, c0?, peephole?, lengths? -> y          RecurrentAttrs
 };
 
 // y = clamp(unary(x * w + bias)). Weights OHWI: [O, KH, KW, I / group]; group == I == O is a depthwise convolution.
@@ -127,6 +129,9 @@ enum class UnaryKind : int32_t {
   kAbs = 8, kNeg = 9, kLeakyRelu = 10 /* alpha */, kElu = 11 /* alpha */, kHardSigmoid = 12 /* alpha, beta */,
   kHardSwish = 13, kGelu = 14, kErf = 15, kSoftplus = 16, kMish = 17, kReciprocal = 18, kFloor = 19, kCeil = 20,
   kRound = 21, kSin = 22, kCos = 23, kSilu = 24, kSign = 25,
+  kSelu = 60 /* alpha, gamma */, kCelu = 61 /* alpha */, kThresholdedRelu = 62 /* alpha */, kSoftsign = 63, kShrink = 64 /* bias, lambda */,
+  kTan = 65, kAsin = 66, kAcos = 67, kAtan = 68, kSinh = 69, kCosh = 70, kAsinh = 71, kAcosh = 72, kAtanh = 73,
+  kGeluTanh = 74 /* by tanh */, kAffine = 75 /* alpha x + beta */, kScaledTanh = 76 /* alpha tanh(beta x) */,
 };
 
 // y = act(conv + bias [+ residual, when residual_first]) [+ residual, when not]; act: slope given = PRelu, else `unary`.
@@ -190,7 +195,7 @@ struct ReduceAttrs {
 };
 struct SoftmaxAttrs {
   int32_t axis;
-  int32_t log;  // 1: log-softmax
+  int32_t mode;  // 0 softmax, 1 log-softmax, 2 hardmax: 1 at the first maximum, 0 elsewhere
 };
 struct CopyAttrs {  // y[y_start + i * y_step] = x[x_start + i * x_step], i < extent, per axis; x and y have the same rank
   int32_t extent[kMaxRank];
@@ -207,6 +212,20 @@ struct PadAttrs {
 };
 struct GatherAttrs {
   int32_t axis;
+};
+
+// The recurrent part of ONNX RNN, GRU and LSTM, gates in the order of those. T steps, batch B, D directions, H units, G gates (1, 3, 4):
+//   gates [T, B, D*G*H]  the input's share of every gate, biases included       r [D, G*H, H]  constant, dense
+//   new_bias [D, H]      of GRU's H R with linear_before_reset                   h0, c0 [D, B, H]  0 when absent
+//   peephole [D, 3*H]    LSTM: i, o, f                                           lengths s32 [B]  T when absent; y is 0 after them
+//   y [T + S, D, B, H]   the hidden state of every step; then, if S >= 1, the last hidden state, and if S == 2 the last cell state
+struct RecurrentAttrs {
+  int32_t kind;          // 0 RNN, 1 GRU, 2 LSTM
+  int32_t reverse_mask;  // bit d: direction d runs backwards
+  int32_t linear_before_reset, input_forget;
+  float clip;                   // bound of what goes into the functions; infinite: none
+  int32_t functions[kMaxRank];  // UnaryKind of f, g, h for each direction
+  float alphas[kMaxRank], betas[kMaxRank];
 };
 
 static_assert(sizeof(ProgramHeader) == 64 && sizeof(TensorRecord) == 48 && sizeof(OpRecord) == 8 && sizeof(PackedRecord) == 64, "wire format");

@@ -1,12 +1,12 @@
-import { floatAttribute, intAttribute, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
+import { floatAttribute, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { coreBinaryKind, coreReduceKind } from '../../ops/core.js';
+import { coreBinaryKind, coreReduceKind, coreSoftmaxMode } from '../../ops/core.js';
 import { matMulShape } from '../../ops/linear.js';
 import { gatherElements } from '../../ops/movement.js';
 import type { Lowering, LoweringContext } from '../context.js';
-import { binaryCodes, reduceCodes, unaryCodes } from '../program-format.js';
+import { binaryCodes, reduceCodes, softmaxCodes, unaryCodes } from '../program-format.js';
 
 const unaryF32: Lowering = (context, node) => {
   const { kind, alpha, beta } = fusedUnary(node);
@@ -83,7 +83,7 @@ const reduce: Lowering = (context, node) => {
 };
 
 const softmax: Lowering = (context, node) => {
-  const attributes = { axis: requiredInt(node, 'axis'), log: intAttribute(node, 'log', 0) };
+  const attributes = { axis: requiredInt(node, 'axis'), mode: softmaxCodes[coreSoftmaxMode(node)] };
   context.emit(node, 'SoftmaxF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), attributes);
 };
 

@@ -2,6 +2,7 @@ import { floatAttribute, intAttribute, requiredInt, requiredInts } from '../../g
 import type { Node } from '../../graph/graph.js';
 import type { Shape } from '../../graph/tensor-value.js';
 import { corePadding, coreSlice } from '../../ops/core.js';
+import { coreInterleave } from '../../ops/transposed-convolution.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { padCodes } from '../program-format.js';
 
@@ -69,7 +70,29 @@ const gather: Lowering = (context, node) => {
   context.emit(node, 'Gather', [context.tensor(x), context.tensor(indices)], context.tensor(node.outputs[0] ?? ''), { axis: requiredInt(node, 'axis') });
 };
 
+/** Each phase is a group of channels that goes to every stride-th pixel of every stride-th row. */
+const interleave: Lowering = (context, node) => {
+  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { strides, skips } = coreInterleave(node);
+  const [batch = 1, height = 1, width = 1, channels = 1] = context.shape(y);
+  const along = (axis: 0 | 1, phase: number, size: number) => {
+    const from = Math.max(0, Math.ceil((skips[axis] - phase) / strides[axis]));
+    const to = from * strides[axis] + phase - skips[axis];
+    return { from, to, count: Math.floor((size - 1 - to) / strides[axis]) + 1 };
+  };
+  for (let phase = 0; phase < strides[0] * strides[1]; phase++) {
+    const rows = along(0, Math.floor(phase / strides[1]), height);
+    const columns = along(1, phase % strides[1], width);
+    if (rows.count < 1 || columns.count < 1) continue;
+    context.emit(node, 'Copy', [context.tensor(x)], context.tensor(y), {
+      extent: [batch, rows.count, columns.count, channels],
+      x_start: [0, rows.from, columns.from, phase * channels], x_step: [1, 1, 1, 1],
+      y_start: [0, rows.to, columns.to, 0], y_step: [1, strides[0], strides[1], 1],
+    });
+  }
+};
+
 export const movementLowerings: Readonly<Record<string, Lowering>> = {
-  View: view, Transpose: transpose, StridedSlice: slice, Concat: concat, BroadcastTo: broadcastTo, PadNd: pad, Gather: gather,
+  View: view, Transpose: transpose, StridedSlice: slice, Concat: concat, BroadcastTo: broadcastTo, PadNd: pad, Gather: gather, Interleave: interleave,
 };
 

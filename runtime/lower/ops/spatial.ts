@@ -1,6 +1,8 @@
 import { floatAttribute, requiredInt } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { isByte } from '../../graph/tensor-value.js';
 import { nhwcPool } from '../../ops/pooling.js';
+import { rangeOf } from '../../ops/quantization.js';
 import { coordinateModes, nearestModes, nhwcResize, resizeModes } from '../../ops/resize.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { poolCodes } from '../program-format.js';
@@ -17,7 +19,15 @@ function poolFields(context: LoweringContext, node: Node) {
   };
 }
 
+/** Bytes that no scale is known of have a maximum all the same. */
+function poolBytes(context: LoweringContext, node: Node): void {
+  const [lowest, highest] = rangeOf(context.activation);
+  const fields = { ...poolFields(context, node), x_zp: lowest, y_zp: lowest, y_lo: lowest, y_hi: highest, mul: 1 };
+  context.emit(node, 'PoolQ8', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), fields);
+}
+
 const poolF32: Lowering = (context, node) => {
+  if (isByte(context.dtype(node.inputs[0] ?? ''))) return poolBytes(context, node);
   const fields = { ...poolFields(context, node), x_zp: 0, y_zp: 0, y_lo: 0, y_hi: 0, mul: 1 };
   context.emit(node, 'PoolF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), fields);
 };

@@ -9,7 +9,7 @@ import type { Canonical } from './types.js';
 import { relayWeights } from './weights.js';
 
 /** A fully connected layer is a 1x1 convolution over a list of pixels. */
-const pointwise = geometryAttributes({ kernel: [1, 1], strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0], output: [1, 1], group: 1 });
+export const pointwise = geometryAttributes({ kernel: [1, 1], strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0], output: [1, 1], group: 1 });
 
 /** Whether an operand is a constant, or a constant that is dequantized. */
 function isWeight(editor: Rewriter, value: string): boolean {

@@ -4,13 +4,15 @@ import { nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
 import { viewAttributes, type AttributeRecord } from '../../ops/core.js';
 import { convGeometry, geometryAttributes } from '../../ops/convolution.js';
 import { poolAttributes, poolOf } from '../../ops/pooling.js';
+import { normExponent } from '../../ops/standardization.js';
 import { resizeAttributes, resizeOf } from '../../ops/resize.js';
 import type { Rewriter } from '../rewriter.js';
 import type { Canonical } from './types.js';
+import { Arithmetic } from './normalization.js';
 import { relayWeights } from './weights.js';
 
 /** [N, C, H, W] or [N, C, W] as [N, H, W, C]. */
-function toChannelsLast(editor: Rewriter, node: Node, value: string): string {
+export function toChannelsLast(editor: Rewriter, node: Node, value: string): string {
   const { shape } = editor.type(value);
   if (shape.length === 4) return editor.emit({ name: `${node.name}.nhwc`, op: 'Transpose', inputs: [value], attributes: { perm: ints(nchwToNhwc) } });
   const [n = 1, c = 1, w = 1] = shape;
@@ -19,7 +21,7 @@ function toChannelsLast(editor: Rewriter, node: Node, value: string): string {
 }
 
 /** Puts a channels-last operator in the place of `node`, transposed back. */
-function fromChannelsLast(editor: Rewriter, node: Node, op: string, inputs: readonly string[], attributes: AttributeRecord): void {
+export function fromChannelsLast(editor: Rewriter, node: Node, op: string, inputs: readonly string[], attributes: AttributeRecord): void {
   const { shape } = editor.type(node.outputs[0] ?? '');
   editor.remove(node);
   const result = editor.emit({ name: node.name, op, inputs, attributes });
@@ -49,6 +51,19 @@ const pool: Canonical = (editor, node) => {
   fromChannelsLast(editor, node, 'NhwcPool', [toChannelsLast(editor, node, x)], attributes);
 };
 
+/** The mean over all of a window, padding included, times its size is the sum. What hangs over is padding here. */
+const lpPool: Canonical = (editor, node) => {
+  const x = node.inputs[0] ?? '';
+  const p = normExponent(node, (exponent) => exponent >= 1);
+  const spec = poolOf(node, editor.type(x).shape);
+  const [top, left, bottom, right] = spec.pads;
+  const attributes = poolAttributes({ ...spec, includePad: true, pads: [top, left, bottom + spec.hang[0], right + spec.hang[1]], hang: [0, 0] });
+  const math = new Arithmetic(editor, node.name);
+  const means = editor.emit({ name: node.name, op: 'NhwcPool', inputs: [toChannelsLast(editor, node, math.power(x, p))], attributes });
+  const sums = math.binary('Mul', means, math.number(spec.kernel[0] * spec.kernel[1]));
+  fromChannelsLast(editor, node, 'View', [math.root(sums, p)], viewAttributes(editor.type(sums).shape));
+};
+
 const resize: Canonical = (editor, node) => {
   const x = node.inputs[0] ?? '';
   const spec = resizeOf(node, editor.opset, editor.type(x).shape, (index) => editor.constant(node.inputs[index]));
@@ -57,5 +72,5 @@ const resize: Canonical = (editor, node) => {
 };
 
 export const canonicalSpatial: Readonly<Record<string, Canonical>> = {
-  Conv: conv, MaxPool: pool, AveragePool: pool, GlobalMaxPool: pool, GlobalAveragePool: pool, Resize: resize, Upsample: resize,
+  Conv: conv, MaxPool: pool, AveragePool: pool, LpPool: lpPool, GlobalMaxPool: pool, GlobalAveragePool: pool, Resize: resize, Upsample: resize,
 };

@@ -3,8 +3,11 @@ import { unaryOf } from '../../ops/unary.js';
 import { unaryAttribute } from '../../ops/core.js';
 import { canonicalLinear } from '../canonical/linear.js';
 import { canonicalMovement } from '../canonical/movement.js';
+import { canonicalNormalization } from '../canonical/normalization.js';
+import { canonicalRecurrent } from '../canonical/recurrent.js';
 import { canonicalReduction } from '../canonical/reduction.js';
 import { canonicalSpatial } from '../canonical/spatial.js';
+import { convTranspose } from '../canonical/transposed-convolution.js';
 import type { Canonical } from '../canonical/types.js';
 import { Rewriter } from '../rewriter.js';
 
@@ -27,6 +30,7 @@ const variadic: Canonical = (editor, node) => {
 const unaryNames = [
   'Relu', 'Clip', 'Sigmoid', 'Tanh', 'Exp', 'Log', 'Sqrt', 'Abs', 'Neg', 'LeakyRelu', 'Elu', 'HardSigmoid', 'HardSwish', 'Gelu',
   'Erf', 'Softplus', 'Mish', 'Reciprocal', 'Floor', 'Ceil', 'Round', 'Sin', 'Cos', 'Sign',
+  'Selu', 'Celu', 'ThresholdedRelu', 'Softsign', 'Shrink', 'Tan', 'Asin', 'Acos', 'Atan', 'Sinh', 'Cosh', 'Asinh', 'Acosh', 'Atanh',
 ];
 
 const table: Readonly<Record<string, Canonical>> = {
@@ -36,6 +40,9 @@ const table: Readonly<Record<string, Canonical>> = {
   ...canonicalSpatial,
   ...canonicalLinear,
   ...canonicalReduction,
+  ...canonicalNormalization,
+  ...canonicalRecurrent,
+  ConvTranspose: convTranspose,
 };
 
 /** ONNX operators that have a core form. */

@@ -9,6 +9,7 @@ const shapeOnly = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'View',
 
 function isIdentity(editor: GraphEditor, node: Node): boolean {
   const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
+  if (input === '' || output === '') return false;
   const [from, to] = [editor.type(input), editor.type(output)];
   const same = from.dtype === to.dtype && sameShape(from.shape, to.shape);
   switch (node.op) {
@@ -17,6 +18,7 @@ function isIdentity(editor: GraphEditor, node: Node): boolean {
     case 'Transpose': return same && isIdentityPermutation(intsAttribute(node, 'perm') ?? []);
     case 'Concat': case 'Sum': case 'Min': case 'Max': return node.inputs.length === 1 && same;
     case 'StridedSlice': return same && (intsAttribute(node, 'steps') ?? []).every((step) => step === 1);
+    case 'Interleave': return same && (intsAttribute(node, 'strides') ?? []).every((stride) => stride === 1) && (intsAttribute(node, 'skips') ?? []).every((skip) => skip === 0);
     case 'Reduce': return same && (intsAttribute(node, 'axes') ?? []).length === 0;
     case 'Split': return node.outputs.length === 1 && intAttribute(node, 'axis', 0) >= 0 && same;
     default: return shapeOnly.has(node.op) && same;

@@ -9,7 +9,7 @@ import type { Build, Planner } from './plan.js';
 
 /** Operators that only move elements, with how many of their inputs are data. */
 const moves: Readonly<Record<string, 'first' | 'all'>> = {
-  View: 'first', Transpose: 'first', StridedSlice: 'first', BroadcastTo: 'first', Gather: 'first', PadNd: 'first', Concat: 'all',
+  View: 'first', Transpose: 'first', StridedSlice: 'first', BroadcastTo: 'first', Gather: 'first', PadNd: 'first', Interleave: 'first', Concat: 'all',
 };
 
 const record = (node: Node): Record<string, Attribute> => Object.fromEntries(node.attributes);
@@ -49,7 +49,7 @@ export const planPool: Planner = (editor, value, q) => {
     const { shape } = editor.type(x.value);
     const mean = stringAttribute(node, 'kind', '') === 'mean' && shape.length === 4 && (intsAttribute(node, 'axes') ?? []).join() === '1,2';
     const kernel: [number, number] = [shape[1] ?? 1, shape[2] ?? 1];
-    const global = { kind: 'average', kernel, strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0], output: [1, 1], includePad: false } as const;
+    const global = { kind: 'average', kernel, strides: [1, 1], dilations: [1, 1], pads: [0, 0, 0, 0], hang: [0, 0], output: [1, 1], includePad: false } as const;
     return mean ? planAverage(editor, node, poolAttributes(global), x, q) : undefined;
   }
   if (node.op !== 'NhwcPool') return undefined;

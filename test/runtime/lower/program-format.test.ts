@@ -14,7 +14,8 @@ function membersOf(name: string): [string, string][] {
     if (type.endsWith('Geometry')) return membersOf(type);
     return rest.join('').split(',').map((member): [string, string] => {
       const [, base = '', array] = /^(\w+)(\[.*)?$/.exec(member) ?? [];
-      return [base, array === undefined ? (type === 'float' ? 'f32' : 'i32') : 'axes'];
+      const float = type === 'float';
+      return [base, array === undefined ? (float ? 'f32' : 'i32') : float ? 'floats' : 'axes'];
     });
   });
 }
@@ -28,7 +29,7 @@ function enumeratorsOf(name: string): Record<string, number> {
 const structs: Readonly<Record<string, string>> = {
   ConvQ8: 'ConvQ8Attrs', BinaryQ8: 'BinaryQ8Attrs', PoolQ8: 'PoolAttrs', PoolF32: 'PoolAttrs', ResizeQ8: 'ResizeAttrs', ResizeF32: 'ResizeAttrs', Quantize: 'QuantizeAttrs',
   Dequantize: 'QuantizeAttrs', ConvF32: 'ConvF32Attrs', MatMulF32: 'MatMulAttrs', BinaryF32: 'BinaryF32Attrs', UnaryF32: 'UnaryAttrs', ReduceF32: 'ReduceAttrs', SoftmaxF32: 'SoftmaxAttrs',
-  Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs',
+  Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs', RecurrentF32: 'RecurrentAttrs',
 };
 
 describe('the wire format agrees with program.h', () => {

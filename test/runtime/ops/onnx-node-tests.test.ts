@@ -18,7 +18,7 @@ const known = new Set(operatorNames);
 /** Beyond what Sterna takes, each for a reason that the supported-operator list states. */
 const outOfScope = [
   /_(u?int16|uint32|uint64|BFLOAT16|STRING)(_|$)/i, // element types
-  /_3d_/, /sequence/, /_opt$/, // rank, containers
+  /_3d_/, /convtranspose_3d/, /sequence/, /_opt$/, // rank, containers
   /training/, /argmax/, // training mode, indices of a pool
   /cubic/, /tf_half_pixel/, /tf_crop/, // interpolations
   /resize_downsample_scales_linear_align_corners/, // the expected output follows the length scaled, not rounded down

@@ -9,7 +9,10 @@ import { parseModel } from '../../../runtime/onnx/parse.js';
 import { modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
 import { asTensor, difference, oracle, oracleMissing } from '../support/oracle.js';
-import { cases, type Case } from './cases.js';
+import { cases as plainCases, type Case } from './cases.js';
+import { layerCases } from './layer-cases.js';
+
+const cases: readonly Case[] = [...plainCases, ...layerCases];
 
 /** Single precision sums differ by their order; values here are of order 1 and sums short. */
 const tolerance = 1e-5;

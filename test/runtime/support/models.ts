@@ -64,4 +64,5 @@ export function randomInts(dtype: DType, dims: readonly number[], seed: number, 
 }
 
 export const floats = (dims: readonly number[], ...values: number[]): TensorValue => fromNumbers('float32', dims, values);
+export const fromInts = (dtype: DType, values: readonly number[]): TensorValue => fromNumbers(dtype, [values.length], values);
 export const ints64 = (...values: number[]): TensorValue => fromNumbers('int64', [values.length], values);

@@ -1,0 +1,163 @@
+import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
+import { floats, fromInts, node, randomTensor, type ModelSpec } from '../support/models.js';
+import type { Case } from './cases.js';
+
+type Attributes = Parameters<typeof node>[3];
+
+interface Options {
+  readonly dims?: readonly number[];
+  readonly opset?: number;
+  /** Constants, in order; '' names an operand that is absent. */
+  readonly operands?: readonly (readonly [string, TensorValue])[];
+  readonly attributes?: Attributes;
+  readonly outputs?: readonly string[];
+  readonly low?: number;
+  readonly high?: number;
+}
+
+const image = [1, 4, 7, 6] as const;
+
+/** One node over one float input 'x'; an operand without a name is absent. */
+function layer(name: string, op: string, { dims = image, opset = 17, operands = [], attributes, outputs = ['y'], low = -2, high = 2 }: Options = {}): Case {
+  const spec: ModelSpec = {
+    opset, inputs: { x: dims }, constants: Object.fromEntries(operands.filter(([operand]) => operand !== '')),
+    nodes: [node(op, ['x', ...operands.map(([operand]) => operand)], outputs, attributes)], outputs: outputs.filter((output) => output !== ''),
+  };
+  return { name, spec, feeds: { x: randomTensor(dims, 7, low, high) } };
+}
+
+const absent: readonly [string, TensorValue] = ['', floats([0])];
+
+const functions: Case[] = [
+  ...['Selu', 'Celu', 'ThresholdedRelu', 'Softsign', 'Shrink', 'Tan', 'Atan', 'Sinh', 'Cosh', 'Asinh'].map((op) => layer(op, op, { high: 1.5, low: -1.5 })),
+  ...['Asin', 'Acos', 'Atanh'].map((op) => layer(op, op, { low: -0.95, high: 0.95 })),
+  layer('Acosh', 'Acosh', { low: 1.1, high: 4 }),
+  layer('Selu with alpha and gamma', 'Selu', { attributes: { alpha: { float: 1.2 }, gamma: { float: 0.8 } } }),
+  layer('Celu with alpha', 'Celu', { attributes: { alpha: { float: 0.6 } } }),
+  layer('ThresholdedRelu with alpha', 'ThresholdedRelu', { attributes: { alpha: { float: 0.4 } } }),
+  layer('Shrink with bias', 'Shrink', { attributes: { bias: { float: 0.3 }, lambd: { float: 0.9 } } }),
+  layer('Gelu by tanh', 'Gelu', { opset: 20, attributes: { approximate: 'tanh' } }),
+  layer('Hardmax', 'Hardmax'),
+  layer('Hardmax over channels', 'Hardmax', { attributes: { axis: 1 } }),
+  layer('Hardmax before operator set 13', 'Hardmax', { opset: 11, attributes: { axis: 2 } }),
+];
+
+const pools: Case[] = [
+  layer('LpPool', 'LpPool', { opset: 18, attributes: { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1] } }),
+  layer('LpPool of p = 1', 'LpPool', { opset: 18, attributes: { kernel_shape: [2, 2], p: 1 } }),
+  layer('LpPool of p = 3, one-dimensional', 'LpPool', { opset: 18, dims: [2, 3, 9], attributes: { kernel_shape: [3], strides: [2], p: 3 } }),
+  layer('GlobalLpPool', 'GlobalLpPool'),
+  layer('GlobalLpPool of p = 3', 'GlobalLpPool', { attributes: { p: 3 } }),
+  layer('MaxPool, ceil_mode, pads and dilation', 'MaxPool', { attributes: { kernel_shape: [3, 2], strides: [2, 2], pads: [1, 0, 0, 1], dilations: [1, 2], ceil_mode: 1 } }),
+  layer('MaxPool, SAME_UPPER', 'MaxPool', { attributes: { kernel_shape: [2, 3], strides: [2, 2], auto_pad: 'SAME_UPPER' } }),
+  layer('AveragePool, SAME_LOWER', 'AveragePool', { attributes: { kernel_shape: [2, 3], strides: [2, 2], auto_pad: 'SAME_LOWER' } }),
+  layer('AveragePool, ceil_mode', 'AveragePool', { opset: 19, attributes: { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 0, 0], ceil_mode: 1 } }),
+  layer('AveragePool, ceil_mode with pads counted', 'AveragePool', { opset: 19, attributes: { kernel_shape: [3, 3], strides: [2, 3], pads: [1, 1, 1, 1], ceil_mode: 1, count_include_pad: 1 } }),
+  layer('AveragePool, dilated', 'AveragePool', { opset: 19, attributes: { kernel_shape: [2, 2], dilations: [2, 3] } }),
+];
+
+const channels = (...names: string[]): [string, TensorValue][] => names.map((name, i) => [name, randomTensor([4], 20 + i, 0.4, 1.6)]);
+
+const normalizations: Case[] = [
+  layer('InstanceNormalization', 'InstanceNormalization', { operands: channels('scale', 'bias'), attributes: { epsilon: { float: 0.01 } } }),
+  layer('InstanceNormalization, one-dimensional', 'InstanceNormalization', { dims: [2, 4, 11], operands: channels('scale', 'bias') }),
+  layer('LayerNormalization', 'LayerNormalization', { operands: [['scale', randomTensor([6], 3)], ['bias', randomTensor([6], 4)]] }),
+  layer('LayerNormalization without a bias', 'LayerNormalization', { dims: [3, 5, 8], operands: [['scale', randomTensor([8], 3)]], attributes: { epsilon: { float: 0.1 } } }),
+  layer('LayerNormalization from axis 1, with statistics', 'LayerNormalization', {
+    dims: [3, 5, 8], operands: [['scale', randomTensor([5, 8], 3)], ['bias', randomTensor([5, 8], 4)]], attributes: { axis: 1 }, outputs: ['y', 'mean', 'inverse'],
+  }),
+  layer('GroupNormalization by group', 'GroupNormalization', {
+    opset: 18, operands: [['scale', randomTensor([2], 3)], ['bias', randomTensor([2], 4)]], attributes: { num_groups: 2 },
+  }),
+  layer('GroupNormalization by channel', 'GroupNormalization', { opset: 21, operands: channels('scale', 'bias'), attributes: { num_groups: 2 } }),
+  layer('MeanVarianceNormalization', 'MeanVarianceNormalization'),
+  layer('MeanVarianceNormalization over two axes', 'MeanVarianceNormalization', { attributes: { axes: [1, 3] } }),
+  layer('LpNormalization', 'LpNormalization', { attributes: { axis: 1 } }),
+  layer('LpNormalization of p = 1', 'LpNormalization', { attributes: { p: 1 } }),
+  layer('LRN', 'LRN', { dims: [1, 9, 4, 5], attributes: { size: 5, alpha: { float: 0.3 }, beta: { float: 0.6 }, bias: { float: 1.5 } } }),
+];
+
+function transposed(name: string, x: readonly number[], w: readonly number[], attributes: Attributes = {}, group = 1): Case {
+  const operands: [string, TensorValue][] = [['w', randomTensor(w, 11)], ['b', randomTensor([(w[1] ?? 1) * group], 12)]];
+  return layer(`ConvTranspose ${name}`, 'ConvTranspose', { dims: x, operands, attributes: { ...attributes, group } });
+}
+
+const transposedConvolutions: Case[] = [
+  transposed('2x2, stride 2', [1, 3, 5, 4], [3, 6, 2, 2], { strides: [2, 2] }),
+  transposed('4x4, stride 2, padded', [2, 3, 5, 4], [3, 5, 4, 4], { strides: [2, 2], pads: [1, 1, 1, 1] }),
+  transposed('3x3, stride 2, output_padding', [1, 3, 5, 4], [3, 4, 3, 3], { strides: [2, 2], pads: [1, 1, 1, 1], output_padding: [1, 1] }),
+  transposed('3x5, uneven strides and pads', [1, 2, 6, 5], [2, 3, 3, 5], { strides: [3, 2], pads: [0, 2, 1, 1] }),
+  transposed('stride beyond the kernel', [1, 2, 4, 3], [2, 3, 2, 1], { strides: [3, 2] }),
+  transposed('stride 1', [1, 3, 5, 4], [3, 4, 3, 3], { pads: [1, 1, 1, 1] }),
+  transposed('stride 1, pads beyond the kernel', [1, 3, 7, 6], [3, 4, 2, 2], { pads: [2, 2, 1, 1] }),
+  transposed('dilated', [1, 3, 5, 4], [3, 2, 3, 2], { dilations: [2, 3], pads: [1, 0, 0, 1] }),
+  transposed('dilated and strided', [1, 3, 5, 4], [3, 2, 3, 2], { strides: [2, 3], dilations: [3, 2] }),
+  transposed('grouped', [1, 6, 4, 5], [6, 2, 3, 3], { strides: [2, 2], pads: [1, 1, 0, 0] }, 3),
+  transposed('depthwise', [1, 5, 4, 5], [5, 1, 4, 4], { strides: [2, 2], pads: [1, 1, 1, 1] }, 5),
+  transposed('with output_shape', [1, 2, 5, 4], [2, 3, 3, 3], { strides: [2, 2], output_shape: [10, 8] }),
+  transposed('SAME_UPPER', [1, 2, 5, 4], [2, 3, 4, 3], { strides: [2, 2], auto_pad: 'SAME_UPPER' }),
+  transposed('SAME_LOWER', [1, 2, 5, 4], [2, 3, 4, 3], { strides: [2, 2], auto_pad: 'SAME_LOWER' }),
+  transposed('one-dimensional', [1, 3, 9], [3, 4, 5], { strides: [3], pads: [1, 2] }),
+  {
+    name: 'ConvTranspose between convolutions',
+    spec: {
+      inputs: { x: [1, 3, 6, 5] }, opset: 13,
+      constants: { a: randomTensor([8, 3, 3, 3], 1, -0.4, 0.4), b: randomTensor([8, 4, 2, 2], 2, -0.4, 0.4), c: randomTensor([2, 4, 1, 1], 3) },
+      nodes: [
+        node('Conv', ['x', 'a'], ['p'], { pads: [1, 1, 1, 1] }), node('Relu', ['p'], ['q']), node('ConvTranspose', ['q', 'b'], ['r'], { strides: [2, 2] }),
+        node('Relu', ['r'], ['s']), node('Conv', ['s', 'c'], ['y']),
+      ],
+      outputs: ['y'],
+    },
+    feeds: { x: randomTensor([1, 3, 6, 5], 4) },
+  },
+];
+
+interface RecurrentOptions {
+  readonly steps?: number;
+  readonly batch?: number;
+  readonly attributes?: Attributes;
+  readonly outputs?: readonly string[];
+  /** Which of lengths, h0, c0, P there are. */
+  readonly with?: readonly ('bias' | 'lengths' | 'hidden' | 'cell' | 'peephole')[];
+}
+
+const gates: Readonly<Record<string, number>> = { RNN: 1, GRU: 3, LSTM: 4 };
+
+/** 5 inputs, 7 units: neither fills a vector. */
+function recurrent(name: string, op: string, { steps = 4, batch = 3, attributes = {}, outputs = ['y'], with: given = ['bias'] }: RecurrentOptions = {}): Case {
+  const [inputs, units] = [5, 7];
+  const d = attributes['direction'] === 'bidirectional' ? 2 : 1;
+  const width = (gates[op] ?? 1) * units;
+  const optional = (what: (typeof given)[number], tensor: TensorValue): readonly [string, TensorValue] => (given.includes(what) ? [what, tensor] : absent);
+  const state = attributes['layout'] === 1 ? [batch, d, units] : [d, batch, units];
+  const operands = [
+    ['w', randomTensor([d, width, inputs], 31, -0.6, 0.6)], ['r', randomTensor([d, width, units], 32, -0.6, 0.6)],
+    optional('bias', randomTensor([d, 2 * width], 33, -0.5, 0.5)), optional('lengths', fromInts('int32', Array.from({ length: batch }, (_, i) => steps - (i % steps)))),
+    optional('hidden', randomTensor(state, 34)), ...(op === 'LSTM' ? [optional('cell', randomTensor(state, 35)), optional('peephole', randomTensor([d, 3 * units], 36, -0.5, 0.5))] : []),
+  ] as const;
+  return layer(`${op} ${name}`, op, { opset: 14, dims: attributes['layout'] === 1 ? [batch, steps, inputs] : [steps, batch, inputs], operands, attributes: { ...attributes, hidden_size: units }, outputs });
+}
+
+const states: Readonly<Record<string, readonly string[]>> = { RNN: ['y', 'h'], GRU: ['y', 'h'], LSTM: ['y', 'h', 'c'] };
+const allStates: Readonly<Record<string, RecurrentOptions['with']>> = { RNN: ['bias', 'hidden'], GRU: ['bias', 'hidden'], LSTM: ['bias', 'hidden', 'cell'] };
+
+const recurrents: Case[] = [
+  ...['RNN', 'GRU', 'LSTM'].flatMap((op) => [
+    recurrent('forward', op),
+    recurrent('of one step without a bias, last states only', op, { steps: 1, batch: 1, with: [], outputs: ['', ...(states[op]?.slice(1) ?? [])] }),
+    recurrent('reverse, with states', op, { attributes: { direction: 'reverse' }, with: allStates[op] ?? [], outputs: states[op] ?? [] }),
+    recurrent('bidirectional, with states', op, { attributes: { direction: 'bidirectional' }, with: allStates[op] ?? [], outputs: states[op] ?? [] }),
+    recurrent('with lengths', op, { batch: 5, attributes: { direction: 'bidirectional' }, with: [...(allStates[op] ?? []), 'lengths'], outputs: states[op] ?? [] }),
+    recurrent('clipped', op, { attributes: { clip: { float: 0.3 } } }),
+  ]),
+  recurrent('with peepholes', 'LSTM', { with: ['bias', 'hidden', 'cell', 'peephole'], outputs: ['y', 'h', 'c'] }),
+  recurrent('with input_forget', 'LSTM', { attributes: { input_forget: 1 } }),
+  recurrent('with other functions', 'LSTM', {
+    attributes: { activations: { type: 'strings', value: ['HardSigmoid', 'Softsign', 'LeakyRelu'] }, activation_alpha: { type: 'floats', value: [0.3, 0.05] }, activation_beta: { type: 'floats', value: [0.4] } },
+  }),
+  recurrent('with linear_before_reset', 'GRU', { attributes: { linear_before_reset: 1, direction: 'bidirectional' }, with: ['bias', 'hidden'], outputs: ['y', 'h'] }),
+  recurrent('of Relu', 'RNN', { attributes: { activations: { type: 'strings', value: ['Relu'] } } }),
+];
+
+export const layerCases: readonly Case[] = [...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];
