@@ -4,6 +4,7 @@ import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers 
 import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
+import { integerCoreOps } from './integer.js';
 import { interleaveOps } from './transposed-convolution.js';
 import { recurrenceOps } from './recurrent.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
@@ -122,5 +123,5 @@ const binaryF32: OpDefinition = {
 export const coreOps: OpTable = {
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
-  ...recurrenceOps, ...interleaveOps,
+  ...recurrenceOps, ...interleaveOps, ...integerCoreOps,
 };

@@ -3,6 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { binaryOps } from './binary.js';
 import { convolutionOps } from './convolution.js';
 import { coreOps } from './core.js';
+import { integerOps } from './integer.js';
 import { linearOps } from './linear.js';
 import { movementOps } from './movement.js';
 import { normalizationOps } from './normalization.js';
@@ -21,7 +22,7 @@ import { unaryOps } from './unary.js';
 const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
-  ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps,
+  ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps,
 };
 
 /** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */

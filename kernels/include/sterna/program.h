@@ -97,6 +97,8 @@ enum class OpCode : uint16_t {
   kGather = 35,     // x, indices s32 -> y                                               GatherAttrs
   // float
   kRecurrentF32 = 60, // gates, r, new_bias?, h0?, c0?, peephole?, lengths? -> y          RecurrentAttrs
+  // 8 bits (a: or whole numbers of at most 255 as f32), sums of 32 bits
+  kMatMulS32 = 61,  // a [..,M,K], b [..,K,N], a_zp?, b_zp [1 or N] -> y s32 = (a - a_zp) (b - b_zp)   (no attributes)
 };
 
 // y = clamp(unary(x * w + bias)). Weights OHWI: [O, KH, KW, I / group]; group == I == O is a depthwise convolution.

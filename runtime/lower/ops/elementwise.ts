@@ -76,6 +76,14 @@ const matMul: Lowering = (context, node) => {
   context.emit(node, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(node.outputs[0] ?? ''), attributes, macs);
 };
 
+/** Absent operands keep their place: a float `a` has no zero-point. */
+const matMulS32: Lowering = (context, node) => {
+  const y = node.outputs[0] ?? '';
+  const operands = [0, 1, 2, 3].map((index) => context.optional(node.inputs[index]));
+  const macs = elementCount(context.shape(y)) * (context.shape(node.inputs[0] ?? '').at(-1) ?? 1);
+  context.emit(node, 'MatMulS32', operands, context.tensor(y), {}, macs);
+};
+
 const reduce: Lowering = (context, node) => {
   const mask = requiredInts(node, 'axes').reduce((bits, axis) => bits | (1 << axis), 0);
   const attributes = { kind: reduceCodes[coreReduceKind(node)], axes_mask: mask };
@@ -89,6 +97,6 @@ const softmax: Lowering = (context, node) => {
 
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
-  NormalizeU8: normalizeU8, MatMul: matMul, Reduce: reduce, AxisSoftmax: softmax,
+  NormalizeU8: normalizeU8, MatMul: matMul, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
 };
 

@@ -59,7 +59,7 @@ const gemm: Canonical = (editor, node) => {
   editor.substitute(node, { op: 'Add', inputs: [product, times(editor, node, c, beta)] });
 };
 
-const matMul: Canonical = (editor, node) => {
+export const matMul: Canonical = (editor, node) => {
   const [a = '', b = ''] = node.inputs;
   const [left, right] = [editor.type(a).shape, editor.type(b).shape];
   if (left.length < 2 || right.length < 2) {

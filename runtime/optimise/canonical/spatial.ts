@@ -34,7 +34,7 @@ export function fromChannelsLast(editor: Rewriter, node: Node, op: string, input
   editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.ncw`, op: 'Transpose', inputs: [flat], attributes: { perm: ints([0, 2, 1]) } });
 }
 
-const conv: Canonical = (editor, node) => {
+export const conv: Canonical = (editor, node) => {
   const [x = '', w = '', bias = ''] = node.inputs;
   const weights = editor.type(w).shape;
   const geometry = convGeometry(node, editor.type(x).shape, weights);

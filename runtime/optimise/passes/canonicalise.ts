@@ -1,6 +1,7 @@
 import type { Graph } from '../../graph/graph.js';
 import { unaryOf } from '../../ops/unary.js';
 import { unaryAttribute } from '../../ops/core.js';
+import { canonicalInteger } from '../canonical/integer.js';
 import { canonicalLinear } from '../canonical/linear.js';
 import { canonicalMovement } from '../canonical/movement.js';
 import { canonicalNormalization } from '../canonical/normalization.js';
@@ -42,6 +43,7 @@ const table: Readonly<Record<string, Canonical>> = {
   ...canonicalReduction,
   ...canonicalNormalization,
   ...canonicalRecurrent,
+  ...canonicalInteger,
   ConvTranspose: convTranspose,
 };
 

@@ -1,0 +1,183 @@
+import { int, unsupported } from '../../graph/attributes.js';
+import type { Node } from '../../graph/graph.js';
+import { elementCount, float32s, fromNumbers, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
+import { convGeometry, type ConvGeometry } from '../../ops/convolution.js';
+import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
+import { qlinearConvOperands, qlinearMatMulOperands, smallestScale } from '../../ops/integer.js';
+import { transposeValue } from '../../ops/movement.js';
+import type { Rewriter } from '../rewriter.js';
+import { matMul } from './linear.js';
+import { Arithmetic } from './normalization.js';
+import { conv, fromChannelsLast, toChannelsLast } from './spatial.js';
+import type { Canonical } from './types.js';
+
+const operand = (node: Node, index: number): string => node.inputs[index] ?? '';
+
+function dequantize(editor: Rewriter, node: Node, [x, scale, zero]: readonly [string, string, string], axis = 0): string {
+  return editor.emit({ name: node.name, op: 'DequantizeLinear', inputs: zero === '' ? [x, scale] : [x, scale, zero], attributes: { axis: int(axis) } });
+}
+
+/** One scale for each output channel, or one for all: as DequantizeLinear has them. */
+function vectorOrScalar(editor: Rewriter, value: string): string {
+  const constant = editor.constant(value);
+  if (constant === undefined || constant.dims.length === 1) return value;
+  return editor.addConstant(value, reshaped(constant, constant.data.length === 1 ? [] : [constant.data.length]));
+}
+
+/** The bias of QLinearConv: whole steps of x_scale * w_scale. */
+function dequantizedBias(editor: Rewriter, node: Node): string {
+  const at = qlinearConvOperands;
+  const [xScale, wScale, bias] = [at.xScale, at.wScale, at.bias].map((index) => editor.constant(operand(node, index)));
+  if (xScale === undefined || wScale === undefined || bias === undefined) throw unsupported(node, 'scales and bias must be constants', 'B');
+  const steps = mapNumbers(toNumbers(wScale), (scale) => Math.fround(scale * Number(xScale.data[0])));
+  const scale = editor.addConstant(`${node.name}.bias_scale`, steps.length === 1 ? scalar('float32', steps[0] ?? 1) : float32s(steps));
+  return dequantize(editor, node, [operand(node, at.bias), scale, '']);
+}
+
+/** As if the model had DequantizeLinear, Conv and QuantizeLinear, which later passes compute in integers. */
+const qlinearConv: Canonical = (editor, node) => {
+  const at = qlinearConvOperands;
+  const [w, wScale, wZero] = [at.w, at.wScale, at.wZero].map((index) => operand(node, index));
+  const x = dequantize(editor, node, [operand(node, at.x), operand(node, at.xScale), operand(node, at.xZero)]);
+  const weights = dequantize(editor, node, [w ?? '', vectorOrScalar(editor, wScale ?? ''), vectorOrScalar(editor, wZero ?? '')]);
+  const bias = operand(node, at.bias) === '' ? [] : [dequantizedBias(editor, node)];
+  editor.remove(node);
+  const result = editor.emit({ name: node.name, op: 'Conv', inputs: [x, weights, ...bias], attributes: Object.fromEntries(node.attributes) });
+  editor.emitTo(node.outputs[0] ?? '', { name: node.name, op: 'QuantizeLinear', inputs: [result, operand(node, at.yScale), operand(node, at.yZero)] });
+  const emitted = editor.producer(result);
+  if (emitted !== undefined) conv(editor, emitted);
+};
+
+/** A product with constants as QLinearConv; else the product of whole numbers, which is exact, is scaled. */
+const qlinearMatMul: Canonical = (editor, node) => {
+  const at = qlinearMatMulOperands;
+  const output = node.outputs[0] ?? '';
+  const value = (index: number) => operand(node, index);
+  const fixed = editor.constant(value(at.b)) !== undefined;
+  const one = fixed ? '' : editor.addConstant(`${node.name}.one`, scalar('float32', 1));
+  const columns = editor.type(value(at.b)).shape.length - 1;
+  const a = dequantize(editor, node, [value(at.a), fixed ? value(at.aScale) : one, value(at.aZero)]);
+  const b = dequantize(editor, node, [value(at.b), fixed ? vectorOrScalar(editor, value(at.bScale)) : one, vectorOrScalar(editor, value(at.bZero))], columns);
+  editor.remove(node);
+  const product = editor.emit({ name: node.name, op: 'MatMul', inputs: [a, b] });
+  const scaled = fixed ? product : editor.emit({ name: node.name, op: 'Mul', inputs: [product, productScale(editor, node)] });
+  editor.emitTo(output, { name: node.name, op: 'QuantizeLinear', inputs: [scaled, fixed ? value(at.yScale) : one, value(at.yZero)] });
+  const emitted = editor.producer(product);
+  if (emitted !== undefined) matMul(editor, emitted);
+};
+
+/** a_scale * b_scale / y_scale, for the product or each of its columns. */
+function productScale(editor: Rewriter, node: Node): string {
+  const at = qlinearMatMulOperands;
+  const [aScale, bScale, yScale] = [at.aScale, at.bScale, at.yScale].map((index) => editor.constant(operand(node, index)));
+  if (aScale === undefined || bScale === undefined || yScale === undefined) throw unsupported(node, 'the scales must be constants', 'scale');
+  const factors = mapNumbers(toNumbers(bScale), (scale) => Math.fround(Math.fround(Number(aScale.data[0]) * scale) / Number(yScale.data[0])));
+  return editor.addConstant(`${node.name}.scale`, fromNumbers('float32', bScale.dims, factors));
+}
+
+/** A zero-point, or 0 in the type of what it belongs to: the engine moves both alike. */
+function zeroOf(editor: Rewriter, node: Node, value: string, zero: string): string {
+  return zero === '' ? editor.addConstant(`${node.name}.zero`, scalar(editor.type(value).dtype, 0)) : vectorOrScalar(editor, zero);
+}
+
+const matMulInteger: Canonical = (editor, node) => {
+  const [a = '', b = '', aZero = '', bZero = ''] = node.inputs;
+  if (aZero !== '' && elementCount(editor.type(aZero).shape) !== 1) throw unsupported(node, 'Expected one zero-point of A but received one for each row', 'a_zero_point');
+  const raise = (value: string, column: boolean): string => {
+    const { shape } = editor.type(value);
+    if (shape.length !== 1) return value;
+    return new Arithmetic(editor, node.name).view(value, column ? [shape[0] ?? 1, 1] : [1, shape[0] ?? 1]);
+  };
+  const inputs = [raise(a, false), raise(b, true), zeroOf(editor, node, a, aZero), zeroOf(editor, node, b, bZero)];
+  const { shape } = editor.type(node.outputs[0] ?? '');
+  editor.remove(node);
+  const product = editor.emit({ name: node.name, op: 'MatMulS32', inputs });
+  editor.emitTo(node.outputs[0] ?? '', { name: node.name, op: 'View', inputs: [product], attributes: viewAttributes(shape) });
+};
+
+/** Slices that an unfolded ConvInteger may consist of; beyond it is no edge network's layer. */
+const maximumSlices = 1024;
+
+/** x - zero in float32: whole numbers, and 0 is what padding adds. */
+function centredData(editor: Rewriter, node: Node): string {
+  const [x = '', , zero = ''] = node.inputs;
+  const one = editor.addConstant(`${node.name}.one`, scalar('float32', 1));
+  if (zero === '' || editor.constant(zero) !== undefined) return dequantize(editor, node, [x, one, zero]);
+  const shape = editor.type(x).shape.map(() => 1);
+  const offset = new Arithmetic(editor, node.name).view(dequantize(editor, node, [zero, one, '']), shape);
+  return editor.emit({ name: node.name, op: 'Sub', inputs: [dequantize(editor, node, [x, one, '']), offset] });
+}
+
+/** The values under every output pixel, [N, OH, OW, KH * KW * C / group], of one group's channels. */
+function unfolded(editor: Rewriter, node: Node, padded: string, geometry: ConvGeometry, group: number): string {
+  const [batch = 1, , , channels = 1] = editor.type(padded).shape;
+  const depth = channels / geometry.group;
+  const slices = Array.from({ length: geometry.kernel[0] * geometry.kernel[1] }, (_, tap) => {
+    const [ky, kx] = [Math.floor(tap / geometry.kernel[1]), tap % geometry.kernel[1]];
+    const range = {
+      starts: [0, ky * geometry.dilations[0], kx * geometry.dilations[1], group * depth], steps: [1, ...geometry.strides, 1], extent: [batch, ...geometry.output, depth],
+    };
+    return editor.emit({ name: node.name, op: 'StridedSlice', inputs: [padded], attributes: sliceAttributes(range) });
+  });
+  const [first = ''] = slices;
+  return slices.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: slices, attributes: { axis: int(3) } });
+}
+
+/** Weights [O, C / group, KH, KW] of a group as a matrix [KH * KW * C / group, O / group]. */
+function groupMatrix(w: TensorValue, { group }: ConvGeometry, index: number): TensorValue {
+  const [outputs = 1, depth = 1, kh = 1, kw = 1] = w.dims.length === 3 ? [w.dims[0] ?? 1, w.dims[1] ?? 1, 1, w.dims[2] ?? 1] : w.dims;
+  const size = w.data.length / group;
+  const part = fromNumbers(w.dtype, [outputs / group, depth, kh, kw], toNumbers(w).subarray(index * size, (index + 1) * size));
+  return reshaped(transposeValue(part, [2, 3, 1, 0]), [kh * kw * depth, outputs / group]);
+}
+
+/** A convolution of bytes into 32 bits: the values under each output pixel side by side, times the weights as a matrix. */
+const convInteger: Canonical = (editor, node) => {
+  const [x = '', w = '', , wZero = ''] = node.inputs;
+  const weights = editor.constant(w);
+  if (weights === undefined) throw unsupported(node, 'the weights must be constants', 'w');
+  const geometry = convGeometry(node, editor.type(x).shape, weights.dims);
+  if (geometry.group * geometry.kernel[0] * geometry.kernel[1] > maximumSlices) throw unsupported(node, `${geometry.group} groups of ${geometry.kernel.join('x')}`, 'group');
+  const zeros = editor.constant(wZero);
+  if (wZero !== '' && zeros === undefined) throw unsupported(node, 'the zero-point of the weights must be a constant', 'w_zero_point');
+  const data = toChannelsLast(editor, node, centredData(editor, node));
+  const [top, left, bottom, right] = geometry.pads;
+  const padding = { mode: 'constant', before: [0, top, left, 0], after: [0, bottom, right, 0] } as const;
+  const padded = geometry.pads.every((pad) => pad === 0) ? data : editor.emit({ name: node.name, op: 'PadNd', inputs: [data], attributes: padAttributes(padding, 0) });
+  const perGroup = (weights.dims[0] ?? 1) / geometry.group;
+  const parts = Array.from({ length: geometry.group }, (_, group) => {
+    const matrix = editor.addConstant(`${w}.matrix`, groupMatrix(weights, geometry, group));
+    const all = zeros === undefined ? [0] : Array.from(toNumbers(zeros));
+    const own = all.length === 1 ? all : all.slice(group * perGroup, (group + 1) * perGroup);
+    const zero = editor.addConstant(`${node.name}.zero`, fromNumbers(weights.dtype, own.length === 1 ? [] : [own.length], own));
+    return editor.emit({ name: node.name, op: 'MatMulS32', inputs: [unfolded(editor, node, padded, geometry, group), matrix, '', zero] });
+  });
+  const [first = ''] = parts;
+  const sums = parts.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: parts, attributes: { axis: int(3) } });
+  fromChannelsLast(editor, node, 'View', [sums], viewAttributes(editor.type(sums).shape));
+};
+
+/** The range with 0, a scale and a zero-point from it, and the data in them; bytes are made by quantizing with a scale of 1. */
+const dynamicQuantize: Canonical = (editor, node) => {
+  const x = operand(node, 0);
+  const [y = '', scaleOutput = '', zeroOutput = ''] = node.outputs;
+  const { shape } = editor.type(x);
+  const math = new Arithmetic(editor, node.name);
+  const axes = shape.map((_, axis) => axis);
+  const low = math.unary('clip', math.reduce('min', x, axes), -Infinity, 0);
+  const high = math.unary('clip', math.reduce('max', x, axes), 0, Infinity);
+  const scale = math.unary('clip', math.binary('Div', math.binary('Sub', high, low), math.number(255)), smallestScale, Infinity);
+  const zero = math.unary('round', math.unary('clip', math.binary('Div', math.unary('neg', low), scale), 0, 255));
+  const steps = math.binary('Add', math.unary('round', math.binary('Div', x, scale)), zero);
+  const one = math.number(1);
+  const zeroPoint = editor.addConstant(`${node.name}.zero`, scalar('uint8', 0));
+  editor.remove(node);
+  const bytes = (value: string, output: string) => editor.emitTo(output, { name: output, op: 'QuantizeLinear', inputs: [value, one, zeroPoint] });
+  if (y !== '') bytes(steps, y);
+  if (scaleOutput !== '') editor.emitTo(scaleOutput, { name: scaleOutput, op: 'View', inputs: [scale], attributes: viewAttributes([]) });
+  if (zeroOutput !== '') bytes(math.view(zero, []), zeroOutput);
+};
+
+export const canonicalInteger: Readonly<Record<string, Canonical>> = {
+  QLinearConv: qlinearConv, QLinearMatMul: qlinearMatMul, MatMulInteger: matMulInteger, ConvInteger: convInteger, DynamicQuantizeLinear: dynamicQuantize,
+};
