@@ -151,6 +151,7 @@ Status PrepareTranspose(const OpContext& context, DriverPtr* driver);
 Status PreparePad(const OpContext& context, DriverPtr* driver);
 Status PrepareGather(const OpContext& context, DriverPtr* driver);
 Status PrepareRecurrentF32(const OpContext& context, DriverPtr* driver);
+Status PrepareResampleF32(const OpContext& context, DriverPtr* driver);
 Status PrepareMatMulS32(const OpContext& context, DriverPtr* driver);
 
 }  // namespace sterna

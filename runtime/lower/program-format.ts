@@ -24,7 +24,7 @@ export const opCodes = {
   Quantize: 6, Dequantize: 7, NormalizeU8: 8,
   ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
   Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
-  RecurrentF32: 60, MatMulS32: 61,
+  RecurrentF32: 60, MatMulS32: 61, ResampleF32: 62,
 } as const;
 export type OpCode = keyof typeof opCodes;
 
@@ -85,6 +85,7 @@ export const attributeFields = {
     kind: 'i32', reverse_mask: 'i32', linear_before_reset: 'i32', input_forget: 'i32', clip: 'f32', functions: 'axes', alphas: 'floats', betas: 'floats',
   },
   MatMulS32: {},
+  ResampleF32: { axis: 'i32' },
 } as const satisfies Record<OpCode, Record<string, FieldType>>;
 
 type FieldValue<T> = T extends 'axes' | 'floats' ? readonly number[] : number;

@@ -5,6 +5,7 @@ import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { integerCoreOps } from './integer.js';
+import { resampleOps } from './resample.js';
 import { interleaveOps } from './transposed-convolution.js';
 import { recurrenceOps } from './recurrent.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
@@ -123,5 +124,5 @@ const binaryF32: OpDefinition = {
 export const coreOps: OpTable = {
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
-  ...recurrenceOps, ...interleaveOps, ...integerCoreOps,
+  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleOps,
 };

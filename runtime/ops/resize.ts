@@ -2,7 +2,8 @@ import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribut
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { resampled, resamplingOf } from './resample.js';
 
 export const resizeModes = ['nearest', 'linear'] as const;
 export const coordinateModes = ['half_pixel', 'asymmetric', 'align_corners', 'pytorch_half_pixel'] as const;
@@ -20,10 +21,20 @@ export interface Resize {
   readonly channelsLast: boolean;
 }
 
-type Values = (index: number) => TensorValue | undefined;
+export type Values = (index: number) => TensorValue | undefined;
+
+/**
+ * With align_corners, what a length of 2.4 pixels means is not agreed on: the ONNX reference divides by it, onnxruntime by the
+ * 2 pixels that there are.
+ */
+function refuseFractions(node: Node, shape: Shape, scales: readonly number[]): void {
+  if (stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') !== 'align_corners') return;
+  const axis = shape.findIndex((dim, i) => Math.abs(dim * (scales[i] ?? 1) - Math.round(dim * (scales[i] ?? 1))) > 1e-3);
+  if (axis >= 0) throw unsupported(node, `align_corners with a length of ${(shape[axis] ?? 1) * (scales[axis] ?? 1)} on axis ${axis}; give sizes`, 'coordinate_transformation_mode');
+}
 
 /** Scales and output size along every axis, from wherever this operator set keeps them. */
-function scalesAndSizes(node: Node, shape: Shape, values: Values): { scales: number[]; sizes: number[] } {
+export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scales: number[]; sizes: number[]; axes: number[] } {
   const old = node.op === 'Upsample' || node.inputs.length === 2;
   const list = (index: number) => {
     const value = values(index);
@@ -40,25 +51,33 @@ function scalesAndSizes(node: Node, shape: Shape, values: Values): { scales: num
   const scales = floatsAttribute(node, 'scales') ?? list(old ? 1 : 2);
   if (scales !== undefined) {
     const all = spread(scales, shape.map(() => 1));
-    return { scales: all, sizes: shape.map((dim, i) => Math.floor(dim * (all[i] ?? 1))) };
+    refuseFractions(node, shape, all);
+    return { scales: all, sizes: shape.map((dim, i) => Math.floor(dim * (all[i] ?? 1))), axes };
   }
   const sizes = list(3);
   if (sizes === undefined) throw misshapen(node, 'Expected scales or sizes but received none');
   const all = spread(sizes, shape);
-  return { sizes: all, scales: all.map((size, i) => size / (shape[i] ?? 1)) };
+  const policy = oneOf(node, 'keep_aspect_ratio_policy', ['stretch', 'not_larger', 'not_smaller'], 'stretch');
+  const ratios = axes.map((axis) => (all[axis] ?? 1) / (shape[axis] ?? 1));
+  if (policy === 'stretch') return { sizes: all, scales: all.map((size, i) => size / (shape[i] ?? 1)), axes };
+  const ratio = policy === 'not_larger' ? Math.min(...ratios) : Math.max(...ratios);
+  return {
+    sizes: shape.map((dim, i) => (axes.includes(i) ? Math.floor(dim * ratio + 0.5) : dim)), scales: shape.map((_, i) => (axes.includes(i) ? ratio : 1)), axes,
+  };
 }
 
-/** The resize of an ONNX Resize or Upsample. */
-export function resizeOf(node: Node, opset: number, shape: Shape, values: Values): Resize {
+/**
+ * The resize of an ONNX Resize or Upsample, when it is that of the two spatial axes of a rank-4 tensor, to the nearest or
+ * linear; undefined for the other forms, which `resamplingOf` has tables for.
+ */
+export function resizeOf(node: Node, opset: number, shape: Shape, values: Values): Resize | undefined {
   const { scales, sizes } = scalesAndSizes(node, shape, values);
   const legacy = node.op === 'Upsample' || opset < 11;
-  const mode = oneOf(node, 'mode', resizeModes, 'nearest');
-  if (intAttribute(node, 'antialias', 0) !== 0) throw unsupported(node, 'antialiasing', 'antialias');
-  if (stringAttribute(node, 'keep_aspect_ratio_policy', 'stretch') !== 'stretch') throw unsupported(node, 'Expected stretch', 'keep_aspect_ratio_policy');
+  const mode = resizeModes.find((known) => known === stringAttribute(node, 'mode', 'nearest'));
+  const special = !legacy && !coordinateModes.some((known) => known === stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel'));
+  const weighted = intAttribute(node, 'antialias', 0) !== 0 || (intAttribute(node, 'exclude_outside', 0) !== 0 && mode !== 'nearest');
   const fixed = (axis: number) => sizes[axis] === shape[axis] && scales[axis] === 1;
-  if (shape.length !== 4 || !fixed(0) || !(fixed(1) || fixed(3))) {
-    throw unsupported(node, `only the two spatial axes of a rank-4 tensor can be resized, not [${shape.join(', ')}] to [${sizes.join(', ')}]`, 'scales');
-  }
+  if (mode === undefined || special || weighted || shape.length !== 4 || !fixed(0) || !(fixed(1) || fixed(3))) return undefined;
   const channelsLast = !fixed(1);
   const [h, w] = channelsLast ? [1, 2] : [2, 3];
   return {
@@ -97,7 +116,7 @@ export function nhwcResize(node: Node): Resize {
 }
 
 /** Position in the input that output index `o` looks at (ONNX, Resize, coordinate_transformation_mode). */
-function sourceCoordinate(o: number, resize: Resize, axis: 0 | 1, input: number): number {
+export function sourceCoordinate(o: number, resize: Resize, axis: 0 | 1, input: number): number {
   const scale = resize.scales[axis];
   const output = resize.output[axis];
   switch (resize.coordinates) {
@@ -108,7 +127,7 @@ function sourceCoordinate(o: number, resize: Resize, axis: 0 | 1, input: number)
   }
 }
 
-function nearestIndex(x: number, resize: Resize, input: number): number {
+export function nearestIndex(x: number, resize: Resize, input: number): number {
   const rounded = {
     round_prefer_floor: () => Math.ceil(x - 0.5),
     round_prefer_ceil: () => Math.floor(x + 0.5),
@@ -156,13 +175,20 @@ function resized(x: TensorValue, resize: Resize): TensorValue {
 const resize: OpDefinition = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
-    const { output, channelsLast } = resizeOf(context.node, context.opset, shape, (i) => context.constants[i]);
+    const values: Values = (i) => context.constants[i];
+    const plain = resizeOf(context.node, context.opset, shape, values);
+    if (plain === undefined) {
+      const sizes = new Map(resamplingOf(context.node, context.opset, shape, values).tables.map(({ axis, size }) => [axis, size]));
+      return [{ dtype: expectType(context, 0, ['float32']).dtype, shape: shape.map((dim, axis) => sizes.get(axis) ?? dim) }];
+    }
+    const { output, channelsLast } = plain;
     const [n = 1] = shape;
     return [{ dtype, shape: channelsLast ? [n, ...output, shape[3] ?? 1] : [n, shape[1] ?? 1, ...output] }];
   },
   evaluate(context) {
     const x = inputValue(context, 0);
     const spec = resizeOf(context.node, context.opset, x.dims, (i) => context.inputs[i]);
+    if (spec === undefined) return [resampled(x, resamplingOf(context.node, context.opset, x.dims, (i) => context.inputs[i]))];
     if (spec.channelsLast) return [resized(x, spec)];
     return [transposeValue(resized(transposeValue(x, [0, 2, 3, 1]), spec), [0, 3, 1, 2])];
   },

@@ -28,6 +28,7 @@ constexpr OpTraits kOps[] = {
     {OpCode::kPad, 1, 1, 1, sizeof(PadAttrs), false, PreparePad},
     {OpCode::kGather, 2, 2, 2, sizeof(GatherAttrs), false, PrepareGather},
     {OpCode::kRecurrentF32, 2, 7, 2, sizeof(RecurrentAttrs), false, PrepareRecurrentF32},
+    {OpCode::kResampleF32, 3, 3, 3, sizeof(ResampleAttrs), false, PrepareResampleF32},
     {OpCode::kMatMulS32, 4, 4, 2, 0, false, PrepareMatMulS32},
 };
 

@@ -97,6 +97,7 @@ enum class OpCode : uint16_t {
   kGather = 35,     // x, indices s32 -> y                                               GatherAttrs
   // float
   kRecurrentF32 = 60, // gates, r, new_bias?, h0?, c0?, peephole?, lengths? -> y          RecurrentAttrs
+  kResampleF32 = 62,  // x, indices s32 [out, taps], weights f32 [out, taps] -> y          ResampleAttrs
   // 8 bits (a: or whole numbers of at most 255 as f32), sums of 32 bits
   kMatMulS32 = 61,  // a [..,M,K], b [..,K,N], a_zp?, b_zp [1 or N] -> y s32 = (a - a_zp) (b - b_zp)   (no attributes)
 };
@@ -228,6 +229,10 @@ struct RecurrentAttrs {
   float clip;                   // bound of what goes into the functions; infinite: none
   int32_t functions[kMaxRank];  // UnaryKind of f, g, h for each direction
   float alphas[kMaxRank], betas[kMaxRank];
+};
+
+struct ResampleAttrs {  // y[.., o, ..] = sum over t of weights[o][t] * x[.., indices[o][t], ..]; the tables are constants
+  int32_t axis;
 };
 
 static_assert(sizeof(ProgramHeader) == 64 && sizeof(TensorRecord) == 48 && sizeof(OpRecord) == 8 && sizeof(PackedRecord) == 64, "wire format");

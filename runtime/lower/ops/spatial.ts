@@ -59,4 +59,9 @@ const resizeQ8: Lowering = (context, node) => {
   context.emit(node, 'ResizeQ8', [context.tensor(x)], context.tensor(node.outputs[0] ?? ''), { ...resizeFields(node), zp });
 };
 
-export const spatialLowerings: Readonly<Record<string, Lowering>> = { NhwcPool: poolF32, PoolQ8: poolQ8, NhwcResize: resizeF32, ResizeQ8: resizeQ8 };
+const resample: Lowering = (context, node) => {
+  const operands = [0, 1, 2].map((index) => context.tensor(node.inputs[index] ?? ''));
+  context.emit(node, 'ResampleF32', operands, context.tensor(node.outputs[0] ?? ''), { axis: requiredInt(node, 'axis') });
+};
+
+export const spatialLowerings: Readonly<Record<string, Lowering>> = { NhwcPool: poolF32, PoolQ8: poolQ8, NhwcResize: resizeF32, ResizeQ8: resizeQ8, ResampleAxis: resample };

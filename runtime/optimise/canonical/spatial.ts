@@ -1,10 +1,11 @@
-import { ints } from '../../graph/attributes.js';
+import { int, ints } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
+import { inverse, nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
 import { viewAttributes, type AttributeRecord } from '../../ops/core.js';
 import { convGeometry, geometryAttributes } from '../../ops/convolution.js';
 import { poolAttributes, poolOf } from '../../ops/pooling.js';
 import { normExponent } from '../../ops/standardization.js';
+import { resamplingOf } from '../../ops/resample.js';
 import { resizeAttributes, resizeOf } from '../../ops/resize.js';
 import type { Rewriter } from '../rewriter.js';
 import type { Canonical } from './types.js';
@@ -64,9 +65,30 @@ const lpPool: Canonical = (editor, node) => {
   fromChannelsLast(editor, node, 'View', [math.root(sums, p)], viewAttributes(editor.type(sums).shape));
 };
 
+/** Axis by axis, by tables; channels last where the channels stay, so that what is summed up lies together. */
+const resample: Canonical = (editor, node) => {
+  const x = node.inputs[0] ?? '';
+  const { shape } = editor.type(x);
+  const { tables, outside } = resamplingOf(node, editor.opset, shape, (index) => editor.constant(node.inputs[index]));
+  const math = new Arithmetic(editor, node.name);
+  const last = shape.length > 2 && tables.every(({ axis }) => axis > 1);
+  const perm = [0, ...shape.slice(2).map((_, i) => i + 2), 1];
+  const data = last ? math.transpose(x, perm) : x;
+  const shifted = outside === 0 ? data : math.binary('Sub', data, math.number(outside));
+  const y = tables.reduce((value, { axis, size, taps, indices, weights }) => {
+    const dims = [size, taps];
+    const inputs = [value, editor.addConstant(`${node.name}.indices`, { dtype: 'int32', dims, data: indices }), editor.addConstant(`${node.name}.weights`, { dtype: 'float32', dims, data: weights })];
+    return editor.emit({ name: node.name, op: 'ResampleAxis', inputs, attributes: { axis: int(last ? axis - 1 : axis) } });
+  }, shifted);
+  const filled = outside === 0 ? y : math.binary('Add', y, math.number(outside));
+  if (last) editor.substitute(node, { op: 'Transpose', inputs: [filled], attributes: { perm: ints(inverse(perm)) } });
+  else editor.substitute(node, { op: 'View', inputs: [filled], attributes: viewAttributes(editor.type(filled).shape) });
+};
+
 const resize: Canonical = (editor, node) => {
   const x = node.inputs[0] ?? '';
   const spec = resizeOf(node, editor.opset, editor.type(x).shape, (index) => editor.constant(node.inputs[index]));
+  if (spec === undefined) return resample(editor, node);
   if (spec.channelsLast) editor.substitute(node, { op: 'NhwcResize', inputs: [x], attributes: resizeAttributes(spec) });
   else fromChannelsLast(editor, node, 'NhwcResize', [toChannelsLast(editor, node, x)], resizeAttributes(spec));
 };

@@ -29,7 +29,7 @@ function enumeratorsOf(name: string): Record<string, number> {
 const structs: Readonly<Record<string, string>> = {
   ConvQ8: 'ConvQ8Attrs', BinaryQ8: 'BinaryQ8Attrs', PoolQ8: 'PoolAttrs', PoolF32: 'PoolAttrs', ResizeQ8: 'ResizeAttrs', ResizeF32: 'ResizeAttrs', Quantize: 'QuantizeAttrs',
   Dequantize: 'QuantizeAttrs', ConvF32: 'ConvF32Attrs', MatMulF32: 'MatMulAttrs', BinaryF32: 'BinaryF32Attrs', UnaryF32: 'UnaryAttrs', ReduceF32: 'ReduceAttrs', SoftmaxF32: 'SoftmaxAttrs',
-  Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs', RecurrentF32: 'RecurrentAttrs',
+  Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs', RecurrentF32: 'RecurrentAttrs', ResampleF32: 'ResampleAttrs',
 };
 
 describe('the wire format agrees with program.h', () => {

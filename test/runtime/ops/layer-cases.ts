@@ -1,5 +1,5 @@
-import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
-import { floats, fromInts, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { fromNumbers, type DType, type TensorValue } from '../../../runtime/graph/tensor-value.js';
+import { floats, fromInts, ints64, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
 import type { Case } from './cases.js';
 
 type Attributes = Parameters<typeof node>[3];
@@ -160,4 +160,86 @@ const recurrents: Case[] = [
   recurrent('of Relu', 'RNN', { attributes: { activations: { type: 'strings', value: ['Relu'] } } }),
 ];
 
-export const layerCases: readonly Case[] = [...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];
+const resizeOpset = 19;
+
+/** `factors`: scales by axis; `roi` as tf_crop_and_resize wants it. */
+function resize(name: string, factors: readonly number[], attributes: Attributes, { dims = image, roi = [] }: { dims?: readonly number[]; roi?: readonly number[] } = {}): Case {
+  const scales = ['scales', floats([factors.length], ...factors)] as const;
+  const operands = roi.length === 0 ? [absent, scales] : [['roi', floats([roi.length], ...roi)] as const, scales];
+  return layer(`Resize ${name}`, 'Resize', { dims, opset: resizeOpset, operands, attributes });
+}
+
+const sized = (name: string, sizes: readonly number[], attributes: Attributes): Case =>
+  layer(`Resize ${name}`, 'Resize', { opset: resizeOpset, operands: [absent, absent, ['sizes', ints64(...sizes)]], attributes });
+
+const resizes: Case[] = [
+  resize('cubic', [1, 1, 1.7, 2.5], { mode: 'cubic' }),
+  resize('cubic, shrinking, of another coefficient', [1, 1, 0.6, 0.5], { mode: 'cubic', cubic_coeff_a: { float: -0.5 } }),
+  resize('cubic, align_corners', [1, 1, 2, 2], { mode: 'cubic', coordinate_transformation_mode: 'align_corners' }),
+  resize('cubic, asymmetric, without what is outside', [1, 1, 1.5, 2], { mode: 'cubic', coordinate_transformation_mode: 'asymmetric', exclude_outside: 1 }),
+  resize('linear, antialiased', [1, 1, 0.5, 0.4], { mode: 'linear', antialias: 1 }),
+  resize('cubic, antialiased', [1, 1, 0.6, 0.4], { mode: 'cubic', antialias: 1 }),
+  resize('linear, antialiased, growing', [1, 1, 1.5, 2], { mode: 'linear', antialias: 1 }),
+  resize('linear, half_pixel_symmetric', [1, 1, 0.6, 1.4], { mode: 'linear', coordinate_transformation_mode: 'half_pixel_symmetric' }),
+  resize('linear, one-dimensional', [1, 1, 2.5], { mode: 'linear' }, { dims: [2, 3, 8] }),
+  resize('linear over channels too', [1, 2, 1.5, 1], { mode: 'linear' }, { dims: [1, 3, 4, 5] }),
+  resize('to a crop', [1, 1, 1.5, 0.8], { mode: 'linear', coordinate_transformation_mode: 'tf_crop_and_resize', extrapolation_value: { float: 4 } }, { roi: [0, 0, 0.2, -0.3, 1, 1, 0.9, 1.2] }),
+  sized('to sizes, not larger', [7, 12], { mode: 'linear', axes: [2, 3], keep_aspect_ratio_policy: 'not_larger' }),
+  sized('to sizes, not smaller', [9, 9], { mode: 'nearest', axes: [2, 3], keep_aspect_ratio_policy: 'not_smaller' }),
+];
+
+/** Bytes 'x' in, and further operands: constants, or inputs where they are `live`. */
+function integers(name: string, op: string, x: TensorValue, operands: readonly (readonly [string, TensorValue])[], options: { attributes?: Attributes; live?: readonly string[]; type?: DType } = {}): Case {
+  const { attributes, live = [], type = 'int32' } = options;
+  const inputs = [['x', x] as const, ...operands.filter(([operand]) => live.includes(operand))];
+  return {
+    name,
+    spec: {
+      opset: 13, inputs: Object.fromEntries(inputs.map(([input, { dims }]) => [input, dims])), types: Object.fromEntries(inputs.map(([input, { dtype }]) => [input, dtype])),
+      constants: Object.fromEntries(operands.filter(([operand]) => !live.includes(operand))),
+      nodes: [node(op, ['x', ...operands.map(([operand]) => operand)], ['y'], attributes)], outputs: ['y'], outputTypes: { y: type },
+    },
+    feeds: Object.fromEntries(inputs),
+  };
+}
+
+const bytesOf = (dtype: DType, dims: readonly number[], seed: number): TensorValue => (dtype === 'uint8' ? randomInts(dtype, dims, seed, 0, 255) : randomInts(dtype, dims, seed, -127, 127));
+const zero = (dtype: DType, value: number): TensorValue => fromNumbers(dtype, [], [value]);
+
+function qlinearConv(name: string, dtype: DType, x: readonly number[], w: readonly number[], attributes: Attributes = {}): Case {
+  const outputs = w[0] ?? 1;
+  const operands = [
+    ['xs', floats([], 0.02)], ['xz', zero(dtype, 3)], ['w', bytesOf('int8', w, 2)], ['ws', randomTensor([outputs], 3, 0.004, 0.01)], ['wz', fromNumbers('int8', [outputs], new Array<number>(outputs).fill(0))],
+    ['ys', floats([], 0.09)], ['yz', zero(dtype, 9)], ['b', randomInts('int32', [outputs], 4, -3000, 3000)],
+  ] as const;
+  return integers(`QLinearConv ${name}`, 'QLinearConv', bytesOf(dtype, x, 1), operands, { attributes, type: dtype });
+}
+
+function dynamic(name: string, low: number, high: number): Case {
+  const example = layer(name, 'DynamicQuantizeLinear', { outputs: ['y', 'scale', 'zero'], low, high });
+  return { ...example, spec: { ...example.spec, outputTypes: { y: 'uint8', zero: 'uint8' } } };
+}
+
+const matMulScales = [['as', floats([], 0.02)], ['az', zero('uint8', 110)]] as const;
+
+const integerCases: Case[] = [
+  qlinearConv('of uint8', 'uint8', [1, 5, 7, 6], [8, 5, 3, 3], { pads: [1, 1, 1, 1] }),
+  qlinearConv('of int8, grouped and strided', 'int8', [1, 6, 7, 6], [4, 3, 3, 3], { strides: [2, 2], group: 2 }),
+  qlinearConv('one-dimensional', 'uint8', [1, 4, 12], [6, 4, 5]),
+  integers('QLinearMatMul by a constant', 'QLinearMatMul', bytesOf('uint8', [3, 20], 1), [
+    ...matMulScales, ['b', bytesOf('int8', [20, 6], 2)], ['bs', floats([], 0.008)], ['bz', zero('int8', 0)], ['ys', floats([], 0.05)], ['yz', zero('uint8', 120)],
+  ], { type: 'uint8' }),
+  integers('QLinearMatMul of two inputs', 'QLinearMatMul', bytesOf('uint8', [2, 3, 20], 1), [
+    ...matMulScales, ['b', bytesOf('uint8', [2, 20, 6], 2)], ['bs', floats([], 0.008)], ['bz', zero('uint8', 130)], ['ys', floats([], 0.07)], ['yz', zero('uint8', 120)],
+  ], { live: ['b'], type: 'uint8' }),
+  integers('MatMulInteger by a constant, more than a block deep', 'MatMulInteger', bytesOf('uint8', [5, 600], 1), [['b', bytesOf('int8', [600, 7], 2)], ['az', zero('uint8', 117)]]),
+  integers('MatMulInteger, a zero-point for each column', 'MatMulInteger', bytesOf('uint8', [2, 3, 9], 1), [['b', bytesOf('uint8', [9, 4], 2)], ['az', zero('uint8', 3)], ['bz', randomInts('uint8', [4], 3, 100, 140)]]),
+  integers('MatMulInteger of three inputs', 'MatMulInteger', bytesOf('uint8', [2, 33, 300], 1), [['b', bytesOf('uint8', [2, 300, 5], 2)], ['az', zero('uint8', 200)]], { live: ['b', 'az'] }),
+  integers('ConvInteger', 'ConvInteger', bytesOf('uint8', [1, 3, 7, 6], 1), [['w', bytesOf('uint8', [4, 3, 3, 3], 2)], ['xz', zero('uint8', 99)]], { attributes: { pads: [1, 1, 1, 1], strides: [2, 1] } }),
+  integers('ConvInteger, its zero-point an input, grouped', 'ConvInteger', bytesOf('uint8', [1, 4, 6, 6], 1), [['w', bytesOf('uint8', [6, 2, 2, 3], 2)], ['xz', zero('uint8', 99)]], { attributes: { pads: [0, 1, 0, 1], group: 2 }, live: ['xz'] }),
+  integers('MaxPool of bytes', 'MaxPool', bytesOf('uint8', [1, 3, 7, 6], 1), [], { attributes: { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }, type: 'uint8' }),
+  dynamic('DynamicQuantizeLinear', -3, 1),
+  dynamic('DynamicQuantizeLinear of positive numbers', 0.5, 3),
+];
+
+export const layerCases: readonly Case[] = [...resizes, ...integerCases, ...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];

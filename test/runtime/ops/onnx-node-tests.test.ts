@@ -20,8 +20,7 @@ const outOfScope = [
   /_(u?int16|uint32|uint64|BFLOAT16|STRING)(_|$)/i, // element types
   /_3d_/, /convtranspose_3d/, /sequence/, /_opt$/, // rank, containers
   /training/, /argmax/, // training mode, indices of a pool
-  /cubic/, /tf_half_pixel/, /tf_crop/, // interpolations
-  /resize_downsample_scales_linear_align_corners/, // the expected output follows the length scaled, not rounded down
+  /resize_downsample_scales_(linear|cubic)_align_corners/, // the expected output follows the length scaled, not rounded down
 ];
 
 function load(folder: string): OnnxModel | undefined {

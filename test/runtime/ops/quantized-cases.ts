@@ -39,6 +39,13 @@ class QdqBuilder {
     return [`${name}.wd`, `${name}.bd`];
   }
 
+  /** Weights of one scale, without a bias. */
+  weight(name: string, dims: readonly number[]): string {
+    Object.assign(this.constants, { [`${name}.w`]: randomInts('int8', dims, 24, -127, 127), [`${name}.s`]: floats([], 0.006) });
+    this.nodes.push(node('DequantizeLinear', [`${name}.w`, `${name}.s`], [`${name}.wd`]));
+    return `${name}.wd`;
+  }
+
   add(op: string, inputs: readonly string[], output: string, attributes?: Parameters<typeof node>[3]): string {
     this.nodes.push(node(op, inputs, [output], attributes));
     return output;
@@ -100,6 +107,20 @@ const recipes: readonly Recipe[] = [
   { name: 'Conv and PRelu', dims: image, op: 'ConvQ8', build: conv([16, 8, 1, 1], {}, (q, y) => q.add('PRelu', [y, q.constant('slope', randomTensor([16, 1, 1], 5))], 'p')) },
   { name: 'Conv and LeakyRelu', dims: image, op: 'ConvQ8', build: conv([16, 8, 1, 1], {}, (q, y) => q.add('LeakyRelu', [y], 'l', { alpha: { float: 0.1 } })) },
   { name: 'Conv and a table', dims: image, op: 'ConvQ8', build: conv([16, 8, 1, 1], {}, (q, y) => q.add('Sigmoid', [q.fake(y, outputScale)], 's')) },
+  {
+    name: 'ConvTranspose', dims: image, op: 'ConvQ8',
+    build(q, x) {
+      const [w, b] = q.weights('up', [8, 6, 4, 4], inputScale, 1);
+      return q.fake(q.add('ConvTranspose', [x, w, b], 'y', { strides: [2, 2], pads: [1, 1, 1, 1] }), outputScale, 3);
+    },
+  },
+  {
+    name: 'ConvTranspose and Relu, grouped', dims: image, op: 'ConvQ8',
+    build(q, x) {
+      const w = q.weight('up', [8, 3, 3, 3]);
+      return q.fake(q.add('Relu', [q.add('ConvTranspose', [x, w], 'y', { strides: [2, 2], group: 2 })], 'r'), outputScale, 3);
+    },
+  },
   { name: 'Conv, one-dimensional', dims: [1, 8, 30], op: 'ConvQ8', build: conv([12, 8, 5], { pads: [2, 2] }) },
   {
     name: 'Conv and a residual', dims: image, op: 'ConvQ8',
