@@ -76,7 +76,8 @@ const qlinearConv: OpDefinition = {
     const [x, w] = [inputValue(context, at.x), inputValue(context, at.w)];
     const sums = convSums(context, centred(x, optional(context, at.xZero, 0, 0)), centred(w, optional(context, at.wZero, 0, w.dims.length)));
     const { shape } = outputType(context);
-    const bias = context.inputs[at.bias] === undefined ? undefined : toNumbers(context.inputs[at.bias]);
+    const given = context.inputs[at.bias];
+    const bias = given === undefined ? undefined : toNumbers(given);
     const inner = elementCount(shape.slice(2));
     const biased = sums.map((sum, i) => sum + (bias?.[Math.floor(i / inner) % bias.length] ?? 0));
     return [requantized(context, biased, along(inputValue(context, at.wScale), 1, shape.length), { y: at.yScale, yZero: at.yZero, x: at.xScale })];

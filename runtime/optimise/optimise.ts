@@ -10,6 +10,7 @@ import { fuseActivations } from './passes/fuse-activations.js';
 import { fuseBinary } from './passes/fuse-binary.js';
 import { fuseQuantized } from './passes/fuse-quantized.js';
 import { fuseSilu } from './passes/fuse-silu.js';
+import { hoistFunctions } from './passes/hoist-functions.js';
 import { hoistTransposes } from './passes/hoist-transposes.js';
 import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
@@ -56,7 +57,7 @@ export function toChannelsLast(graph: Graph): Graph {
  */
 export function optimise(graph: Graph): Graph {
   const core = toChannelsLast(simplifyOnnx(graph));
-  const quantized = untilStable(sequence(core, [fuseSilu, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
+  const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
   return sequence(float, [fuseQuantized, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
 }

@@ -13,6 +13,7 @@ import { foldConstants } from '../../../runtime/optimise/passes/fold-constants.j
 import { foldWeightDequantize } from '../../../runtime/optimise/passes/fold-weight-dequantize.js';
 import { fuseActivations } from '../../../runtime/optimise/passes/fuse-activations.js';
 import { fuseBinary } from '../../../runtime/optimise/passes/fuse-binary.js';
+import { hoistFunctions } from '../../../runtime/optimise/passes/hoist-functions.js';
 import { fuseSilu } from '../../../runtime/optimise/passes/fuse-silu.js';
 import { removeDuplicates } from '../../../runtime/optimise/passes/remove-duplicates.js';
 import { removeIdentities } from '../../../runtime/optimise/passes/remove-identities.js';
@@ -164,6 +165,13 @@ const rows: readonly Row[] = [
     name: 'fuseSilu', prepare: canonical, pass: fuseSilu,
     spec: spec([node('Sigmoid', ['x'], ['s']), node('Mul', ['x', 's'], ['m']), node('HardSigmoid', ['m'], ['h'], { alpha: { float: 1 / 6 }, beta: { float: 0.5 } }), node('Mul', ['h', 'm'], ['y'])], ['y']),
     ops: { Unary: 2 },
+  },
+  {
+    name: 'hoistFunctions: before the phases of transposed convolutions are interleaved', prepare: layout, pass: (g) => fuseActivations(hoistFunctions(removeIdentities(g))),
+    spec: spec([
+      node('ConvTranspose', ['x', 'w'], ['c'], { strides: [2, 2] }), node('Relu', ['c'], ['r']), node('ConvTranspose', ['r', 'v'], ['d'], { strides: [1, 2], group: 2 }), node('Tanh', ['d'], ['y']),
+    ], ['y'], { w: randomTensor([3, 4, 2, 2], 1), v: randomTensor([4, 3, 1, 3], 2, -0.4, 0.4) }),
+    ops: { Transpose: 2, NhwcConv: 3, Concat: 1, Interleave: 2 },
   },
   {
     name: 'fuseActivations: activation, residual, and activation after it', prepare: layout, pass: (g) => fuseActivations(removeIdentities(g)),

@@ -1,0 +1,33 @@
+import type { Graph, Node } from '../../graph/graph.js';
+import { Rewriter } from '../rewriter.js';
+
+/** The convolutions that make the phases of an Interleave, when nobody else reads them: one, or the parts of a concatenation. */
+function phasesOf(editor: Rewriter, interleave: Node): { parts: readonly string[]; concat: Node | undefined } | undefined {
+  const input = interleave.inputs[0] ?? '';
+  const maker = editor.producer(input);
+  if (editor.soleConsumer(input) !== interleave) return undefined;
+  if (maker?.op === 'NhwcConv') return { parts: [input], concat: undefined };
+  if (maker?.op !== 'Concat') return undefined;
+  const own = maker.inputs.every((part) => editor.producer(part)?.op === 'NhwcConv' && editor.soleConsumer(part) === maker);
+  return own ? { parts: maker.inputs, concat: maker } : undefined;
+}
+
+/** Moves the function that follows a transposed convolution before its Interleave, where the convolutions can compute it. */
+export function hoistFunctions(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    const interleave = node.op === 'Unary' ? editor.producer(node.inputs[0]) : undefined;
+    if (interleave?.op !== 'Interleave' || editor.soleConsumer(node.inputs[0] ?? '') !== node) continue;
+    const phases = phasesOf(editor, interleave);
+    if (phases === undefined) continue;
+    const attributes = Object.fromEntries(node.attributes);
+    editor.remove(node);
+    editor.remove(interleave);
+    const parts = phases.parts.map((part) => editor.emit({ name: node.name, op: 'Unary', inputs: [part], attributes }));
+    const { concat } = phases;
+    if (concat !== undefined) editor.remove(concat);
+    const all = concat === undefined ? (parts[0] ?? '') : editor.emit({ name: concat.name, op: 'Concat', inputs: parts, attributes: Object.fromEntries(concat.attributes) });
+    editor.emitTo(node.outputs[0] ?? '', { name: interleave.name, op: 'Interleave', inputs: [all], attributes: Object.fromEntries(interleave.attributes) });
+  }
+  return editor.finish();
+}
