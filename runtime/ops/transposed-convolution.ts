@@ -107,16 +107,15 @@ const convTranspose: OpDefinition = {
 
 /**
  * Output pixels of one phase: those whose position in the uncut output is phase + stride * q. They are a plain convolution
- * of x, all phases with the same window: q looks at x[q], x[q - dilation], .. (`taps` of them).
+ * of x: q looks at x[q], x[q - dilation], .. (as many as the phase has taps).
  */
 export interface PhaseAxis {
   readonly stride: number;
-  readonly taps: number;
+  /** Taps of each phase, at least one. They do not increase. */
+  readonly taps: readonly number[];
   readonly dilation: number;
-  /** First and last q, and the padding of x that they need. */
+  /** The first q, and the padding of x that the last one needs. */
   readonly first: number;
-  readonly last: number;
-  readonly before: number;
   readonly after: number;
   /** Pixels cut off before the first output pixel, counted from that of phase 0 of the first q. */
   readonly skip: number;
@@ -126,34 +125,39 @@ export interface PhaseAxis {
 export function phaseAxis(window: TransposedWindow, axis: 0 | 1, input: number): PhaseAxis {
   const [kernel, stride, begin, output] = [window.kernel[axis], window.strides[axis], window.begins[axis], window.output[axis]];
   const dilation = stride === 1 ? window.dilations[axis] : 1;
-  const taps = stride === 1 ? kernel : Math.ceil(((kernel - 1) * window.dilations[axis] + 1) / stride);
-  const reach = (taps - 1) * dilation;
-  const first = Math.min(Math.floor(begin / stride), reach);
+  const extent = (kernel - 1) * window.dilations[axis] + 1;
+  const taps = stride === 1 ? [kernel] : Array.from({ length: stride }, (_, phase) => Math.max(1, Math.ceil((extent - phase) / stride)));
+  // No phase may look back less than the first q needs: padding is not negative.
+  const first = Math.min(Math.floor(begin / stride), ((taps.at(-1) ?? 1) - 1) * dilation);
   const last = Math.max(Math.floor((begin + output - 1) / stride), input - 1);
-  return { stride, taps, dilation, first, last, before: reach - first, after: last - input + 1, skip: begin - first * stride };
+  return { stride, taps, dilation, first, after: last - input + 1, skip: begin - first * stride };
 }
 
+/** The padding of x before the first q of a phase of so many taps. */
+export const paddingBefore = ({ dilation, first }: PhaseAxis, taps: number): number => (taps - 1) * dilation - first;
+
 /** The tap of the kernel that tap `t` of a phase is, undefined where there is none. */
-function kernelTap(window: TransposedWindow, axis: 0 | 1, { stride, taps }: PhaseAxis, phase: number, t: number): number | undefined {
+function kernelTap(window: TransposedWindow, axis: 0 | 1, taps: number, phase: number, t: number): number | undefined {
   const back = taps - 1 - t;
+  const stride = window.strides[axis];
   if (stride === 1) return back;
   const at = phase + stride * back;
   const dilation = window.dilations[axis];
   return at % dilation === 0 && at / dilation < window.kernel[axis] ? at / dilation : undefined;
 }
 
-/** Weights [phases * M, TH, TW, C / group] of the given phases from w [C, M / group, KH, KW]; `fill` where a phase has no tap. */
-export function phaseWeights(w: TensorValue, window: TransposedWindow, axes: readonly [PhaseAxis, PhaseAxis], phases: readonly (readonly [number, number])[], fill: number): TensorValue {
+/** Weights [phases * M, TH, TW, C / group] of some phases, seen with `taps`, from w [C, M / group, KH, KW]; `fill` where a phase has no tap. */
+export function phaseWeights(w: TensorValue, window: TransposedWindow, taps: readonly [number, number], phases: readonly (readonly [number, number])[], fill: number): TensorValue {
   const [channels = 1, perGroup = 1] = w.dims;
   const outputs = perGroup * window.group;
   const depth = channels / window.group;
-  const dims = [phases.length * outputs, axes[0].taps, axes[1].taps, depth];
+  const dims = [phases.length * outputs, ...taps, depth];
   const [kernelHeight, kernelWidth] = window.kernel;
   const data = allocate(w.dtype, elementCount(dims));
   const weights = toNumbers(w);
   let at = 0;
-  for (const [phaseY, phaseX] of phases) for (let o = 0; o < outputs; o++) for (let ty = 0; ty < axes[0].taps; ty++) for (let tx = 0; tx < axes[1].taps; tx++) {
-    const [ky, kx] = [kernelTap(window, 0, axes[0], phaseY, ty), kernelTap(window, 1, axes[1], phaseX, tx)];
+  for (const [phaseY, phaseX] of phases) for (let o = 0; o < outputs; o++) for (let ty = 0; ty < taps[0]; ty++) for (let tx = 0; tx < taps[1]; tx++) {
+    const [ky, kx] = [kernelTap(window, 0, taps[0], phaseY, ty), kernelTap(window, 1, taps[1], phaseX, tx)];
     for (let c = 0; c < depth; c++) {
       const from = (((Math.floor(o / perGroup) * depth + c) * perGroup + (o % perGroup)) * kernelHeight + (ky ?? 0)) * kernelWidth + (kx ?? 0);
       data[at++] = ky === undefined || kx === undefined ? fill : (weights[from] ?? 0);

@@ -44,6 +44,12 @@ class Net {
     return y;
   }
   int32_t Zp() const { return Lowest(type_) + 128; }
+  DType type() const { return type_; }
+  std::vector<float> Floats(size_t n) {
+    std::vector<float> values(n);
+    for (float& v : values) v = random_.Float(-0.5f, 0.5f);
+    return values;
+  }
 
   ProgramBuilder b;
 
@@ -53,6 +59,26 @@ class Net {
 };
 
 constexpr ConvGeometry Geometry(int32_t stride, int32_t pad, int32_t group) { return {stride, stride, pad, pad, pad, pad, 1, 1, group}; }
+
+// Integer sums of a feature map, and an LSTM over a constant sequence whose states are resampled to [1, 1, 4, kChannels].
+uint32_t AddSequence(Net& net, uint32_t pooled) {
+  constexpr uint32_t kSteps = 4, kBatch = 2, kHidden = 5, kTaps = 2, kSums = 7;
+  ProgramBuilder& b = net.b;
+  const uint32_t zero = b.Constant(net.type(), {1}, std::vector<uint8_t>{100}), sums = b.Tensor(DType::kS32, {1, kSide / 2, kSide / 2, kSums});
+  b.Op(OpCode::kMatMulS32, {pooled, b.Constant(net.type(), {kChannels, kSums}, std::vector<uint8_t>(kChannels * kSums, 0x9c)), zero, zero}, sums);
+  const uint32_t gates = b.Constant(DType::kF32, {kSteps, kBatch, 2 * 4 * kHidden}, net.Floats(kSteps * kBatch * 8 * kHidden));
+  const uint32_t recurrence = b.Constant(DType::kF32, {2, 4 * kHidden, kHidden}, net.Floats(8 * kHidden * kHidden));
+  const uint32_t lengths = b.Constant(DType::kS32, {kBatch}, std::vector<int32_t>{4, 2}), states = b.Tensor(DType::kF32, {kSteps + 2, 2, kBatch, kHidden}, 8);
+  b.Op(OpCode::kRecurrentF32, {gates, recurrence, sterna::kAbsent, sterna::kAbsent, sterna::kAbsent, sterna::kAbsent, lengths}, states,
+       sterna::RecurrentAttrs{2, 2, 0, 0, 3.0f, {3, 4, 4, 3, 4, 4}, {}, {}});
+  const uint32_t wide = b.Tensor(DType::kF32, {kSteps + 2, 2, kBatch, kChannels}), taken = b.Tensor(DType::kF32, {1, 1, kSteps, kChannels});
+  const uint32_t indices = b.Constant(DType::kS32, {kChannels, kTaps}, std::vector<int32_t>(kChannels * kTaps, 3));
+  b.Op(OpCode::kResampleF32, {states, indices, b.Constant(DType::kF32, {kChannels, kTaps}, net.Floats(kChannels * kTaps))}, wide, sterna::ResampleAttrs{3});
+  const uint32_t turned = b.Tensor(DType::kF32, {2, kBatch, kSteps + 2, kChannels});
+  b.Op(OpCode::kTranspose, {wide}, turned, sterna::TransposeAttrs{{1, 2, 0, 3, 0, 0}});
+  b.Op(OpCode::kCopy, {turned}, taken, sterna::CopyAttrs{{1, 1, kSteps, kChannels, 0, 0}, {1, 0, 2, 0, 0, 0}, {1, 1, 1, 1, 0, 0}, {}, {1, 1, 1, 1, 0, 0}});
+  return taken;
+}
 
 // Input: f32 image. Outputs: an 8-bit feature map, and floats.
 std::vector<uint8_t> BuildNet(DType type) {
@@ -83,7 +109,9 @@ std::vector<uint8_t> BuildNet(DType type) {
   b.Op(OpCode::kPad, {rows}, padded, sterna::PadAttrs{1, {0, 3, 0, 0, 0, 0}, 0.0f});
   b.Op(OpCode::kGather, {padded, b.Constant(DType::kS32, {4}, std::vector<int32_t>{0, 5, -1, 8})}, four, sterna::GatherAttrs{1});
   b.Op(OpCode::kTranspose, {four}, turned, sterna::TransposeAttrs{{0, 2, 1, 3, 0, 0}});
-  b.Op(OpCode::kMatMulF32, {b.Constant(DType::kF32, {1, 1, 4, 4}, std::vector<float>(16, 0.5f)), turned}, out_f32, sterna::MatMulAttrs{0, 0, 1.5f});
+  const uint32_t product = b.Tensor(DType::kF32, {1, 1, 4, kChannels});
+  b.Op(OpCode::kMatMulF32, {b.Constant(DType::kF32, {1, 1, 4, 4}, std::vector<float>(16, 0.5f)), turned}, product, sterna::MatMulAttrs{0, 0, 1.5f});
+  b.Op(OpCode::kBinaryF32, {product, AddSequence(net, pooled)}, out_f32, sterna::BinaryF32Attrs{0, 0, 0, 0});
   return b.Build();
 }
 

@@ -3,7 +3,7 @@ import type { Node } from '../../graph/graph.js';
 import { fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
 import { normalizeAxis } from '../../ops/op.js';
-import { interleaveAttributes, phaseAxis, phaseWeights, transposedWindowOf, type PhaseAxis, type TransposedWindow } from '../../ops/transposed-convolution.js';
+import { interleaveAttributes, paddingBefore, phaseAxis, phaseWeights, transposedWindowOf, type PhaseAxis, type TransposedWindow } from '../../ops/transposed-convolution.js';
 import type { Rewriter } from '../rewriter.js';
 import { fromChannelsLast, toChannelsLast } from './spatial.js';
 import type { Canonical } from './types.js';
@@ -45,19 +45,30 @@ interface Plan {
   readonly outputs: number;
 }
 
-/** The weights of some phases, quantized where the model's are: with one scale, or one for each output channel. */
-function weightsOf(editor: Rewriter, node: Node, { window, axes, outputs }: Plan, phases: readonly Phase[]): string {
+/** What one convolution makes: some phases, all with the window of the first, which has the most taps. */
+interface Part {
+  readonly phases: readonly Phase[];
+  readonly taps: readonly [number, number];
+}
+
+function partOf({ axes: [vertical, horizontal] }: Plan, phases: readonly Phase[]): Part {
+  const [row = 0, column = 0] = phases[0] ?? [];
+  return { phases, taps: [vertical.taps[row] ?? 1, horizontal.taps[column] ?? 1] };
+}
+
+/** The weights of a part, quantized where the model's are: with one scale, or one for each output channel. */
+function weightsOf(editor: Rewriter, node: Node, { window, outputs }: Plan, { phases, taps }: Part): string {
   const name = node.inputs[1] ?? '';
   const flat = (w: TensorValue) => (w.dims.length === 3 ? reshaped(w, [w.dims[0] ?? 1, w.dims[1] ?? 1, 1, w.dims[2] ?? 1]) : w);
   const constant = editor.constant(name);
-  if (constant !== undefined) return editor.addConstant(`${name}.phases`, phaseWeights(flat(constant), window, axes, phases, 0));
+  if (constant !== undefined) return editor.addConstant(`${name}.phases`, phaseWeights(flat(constant), window, taps, phases, 0));
   const quantized = quantizedConstant(editor, name);
   if (quantized === undefined) throw unsupported(node, 'the weights must be constants', 'W');
   const zeros = quantized.zeroPoints === undefined ? [0] : Array.from(toNumbers(quantized.zeroPoints));
   const perTensor = quantized.scales.data.length === 1;
   const axis = perTensor ? 1 : normalizeAxis(quantized.node, intAttribute(quantized.node, 'axis', 1), quantized.stored.dims.length);
   if (axis !== 1 || zeros.some((zero) => zero !== zeros[0])) throw unsupported(quantized.node, 'Expected one scale for each output channel (axis 1) and one zero-point', 'axis');
-  return dequantized(editor, quantized, phaseWeights(flat(quantized.stored), window, axes, phases, zeros[0] ?? 0), phases.length * outputs);
+  return dequantized(editor, quantized, phaseWeights(flat(quantized.stored), window, taps, phases, zeros[0] ?? 0), phases.length * outputs);
 }
 
 function biasOf(editor: Rewriter, node: Node, channels: number): string {
@@ -70,22 +81,33 @@ function biasOf(editor: Rewriter, node: Node, channels: number): string {
   return dequantized(editor, quantized, repeated(quantized.stored, channels), channels);
 }
 
-/** The convolution that makes some phases, as groups of channels. */
-function phaseConvolution(editor: Rewriter, node: Node, input: string, plan: Plan, phases: readonly Phase[]): string {
+/** The convolution that makes a part, its phases as groups of channels. */
+function phaseConvolution(editor: Rewriter, node: Node, input: string, plan: Plan, part: Part): string {
   const { window, axes: [vertical, horizontal] } = plan;
   const attributes = geometryAttributes({
-    kernel: [vertical.taps, horizontal.taps], strides: [1, 1], dilations: [vertical.dilation, horizontal.dilation],
-    pads: [vertical.before, horizontal.before, vertical.after, horizontal.after], output: [1, 1], group: window.group,
+    kernel: part.taps, strides: [1, 1], dilations: [vertical.dilation, horizontal.dilation],
+    pads: [paddingBefore(vertical, part.taps[0]), paddingBefore(horizontal, part.taps[1]), vertical.after, horizontal.after], output: [1, 1], group: window.group,
   });
-  const bias = biasOf(editor, node, phases.length * plan.outputs);
-  const inputs = [input, weightsOf(editor, node, plan, phases), ...(bias === '' ? [] : [bias])];
+  const bias = biasOf(editor, node, part.phases.length * plan.outputs);
+  const inputs = [input, weightsOf(editor, node, plan, part), ...(bias === '' ? [] : [bias])];
   return editor.emit({ name: node.name, op: 'NhwcConv', inputs, attributes });
+}
+
+/** How much more than its own taps a phase may have in a window common to all; beyond, each phase is a convolution of its own. */
+const maximumWaste = 1.25;
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+/** Whether one convolution makes all phases. Groups keep their channels together, so a grouped one cannot. */
+function isCommon({ window, axes: [vertical, horizontal] }: Plan): boolean {
+  const common = window.strides[0] * window.strides[1] * (vertical.taps[0] ?? 1) * (horizontal.taps[0] ?? 1);
+  return window.group === 1 && common <= maximumWaste * sum(vertical.taps) * sum(horizontal.taps);
 }
 
 /**
  * ConvTranspose without multiplying by the zeros between input pixels: the output pixels of each phase of the stride are a
- * convolution of their own, all with the same window, so that one convolution makes all phases as groups of channels, and
- * they are interleaved. Groups keep their channels together, so a grouped one takes a convolution a phase.
+ * plain convolution, and the phases are interleaved. Where they have about the same taps, one convolution makes all of
+ * them as groups of channels.
  */
 export const convTranspose: Canonical = (editor, node) => {
   const [x = '', w = ''] = node.inputs;
@@ -97,7 +119,7 @@ export const convTranspose: Canonical = (editor, node) => {
   const plan: Plan = { window, axes, outputs: (weights[1] ?? 1) * window.group };
   const [rows, columns] = window.strides;
   const phases = Array.from({ length: rows * columns }, (_, i): Phase => [Math.floor(i / columns), i % columns]);
-  const parts = window.group === 1 ? [phaseConvolution(editor, node, input, plan, phases)] : phases.map((phase) => phaseConvolution(editor, node, input, plan, [phase]));
+  const parts = (isCommon(plan) ? [phases] : phases.map((phase) => [phase])).map((some) => phaseConvolution(editor, node, input, plan, partOf(plan, some)));
   const [first = ''] = parts;
   const all = parts.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: parts, attributes: { axis: int(3) } });
   fromChannelsLast(editor, node, 'Interleave', [all], interleaveAttributes({ strides: window.strides, skips: [axes[0].skip, axes[1].skip], output: window.output }));
