@@ -45,7 +45,7 @@ function newForm(graph: Graph, node: Node): NewForm | undefined {
       return { operands: [optionalInts(node, 'axes')], drop: ['axes'] };
     case 'Split':
       return { operands: [optionalInts(node, 'split')], drop: ['split'] };
-    case 'Softmax': case 'LogSoftmax':
+    case 'Softmax': case 'LogSoftmax': case 'Hardmax':
       return softmaxForm(graph, node);
     case 'Slice': {
       if (old >= 10) return undefined;

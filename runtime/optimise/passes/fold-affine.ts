@@ -25,6 +25,10 @@ function layerOf(editor: GraphEditor, value: string): Layer | undefined {
   if (weights === undefined || weights.dtype !== 'float32' || (biasName !== '' && bias === undefined)) return undefined;
   switch (node.op) {
     case 'Conv': return { node, weights, bias, weightAxis: 0, channelAxis: 1 };
+    case 'ConvTranspose': {
+      // With groups, axis 1 of the weights runs over the channels of one group only.
+      return intAttribute(node, 'group', 1) === 1 ? { node, weights, bias, weightAxis: 1, channelAxis: 1 } : undefined;
+    }
     case 'NhwcConv': {
       const plain = node.inputs.slice(3).every((input) => input === '') && !node.attributes.has('unary');
       return plain ? { node, weights, bias, weightAxis: 0, channelAxis: rank - 1 } : undefined;

@@ -222,7 +222,7 @@ function dynamic(name: string, low: number, high: number): Case {
 
 const matMulScales = [['as', floats([], 0.02)], ['az', zero('uint8', 110)]] as const;
 
-const integerCases: Case[] = [
+export const integerCases: readonly Case[] = [
   qlinearConv('of uint8', 'uint8', [1, 5, 7, 6], [8, 5, 3, 3], { pads: [1, 1, 1, 1] }),
   qlinearConv('of int8, grouped and strided', 'int8', [1, 6, 7, 6], [4, 3, 3, 3], { strides: [2, 2], group: 2 }),
   qlinearConv('one-dimensional', 'uint8', [1, 4, 12], [6, 4, 5]),

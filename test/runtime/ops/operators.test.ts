@@ -1,16 +1,20 @@
 import { describe, expect, it } from 'vitest';
+import { loadProgram } from '../../../kernels/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import type { Graph } from '../../../runtime/graph/graph.js';
+import { allocate, elementCount, type TensorArray } from '../../../runtime/graph/tensor-value.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
+import { compile } from '../../../runtime/lower/compile.js';
+import { flipBytes } from '../../../runtime/lower/context.js';
 import { optimise } from '../../../runtime/optimise/optimise.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
-import { modelBytes } from '../support/models.js';
+import { floats, modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
 import { asTensor, difference, oracle, oracleMissing } from '../support/oracle.js';
 import { cases as plainCases, type Case } from './cases.js';
-import { layerCases } from './layer-cases.js';
+import { integerCases, layerCases } from './layer-cases.js';
 
 const cases: readonly Case[] = [...plainCases, ...layerCases];
 
@@ -30,6 +34,24 @@ function expectClose(got: Outputs, wanted: Awaited<ReturnType<typeof oracle>>): 
 const imported = ({ spec }: Case): Graph => inferShapes(graphFromOnnx(parseModel(modelBytes(spec))));
 const evaluated = (graph: Graph, { feeds }: Case): Outputs => Object.fromEntries(interpret(graph, new Map(Object.entries(feeds))));
 
+/** Runs a case with the reference kernels and 8-bit activations of either sign, as the engines of other CPUs have them. */
+async function runAs(activation: 'uint8' | 'int8', { spec, feeds }: Case): Promise<Outputs> {
+  const program = compile(modelBytes(spec), { activation });
+  const loaded = loadProgram(program.bytes, { isa: 'ref' });
+  const bytesOf = (data: TensorArray) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const outputs = program.outputs.map(({ type, dims }) => allocate(type === 'int64' ? 'int32' : type, elementCount(dims)));
+  await loaded.run(program.inputs.map(({ name, flip }) => {
+    const { data } = feeds[name] ?? floats([0]);
+    return flip ? flipBytes(bytesOf(data)) : data;
+  }), outputs);
+  await loaded.close();
+  return Object.fromEntries(program.outputs.map(({ name, dims, flip }, i) => {
+    const data = outputs[i] ?? new Uint8Array(0);
+    if (flip) bytesOf(data).set(flipBytes(bytesOf(data)));
+    return [name, { dims, data: data instanceof BigInt64Array ? Array.from(data) : data }];
+  }));
+}
+
 describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
   it.each(cases)('$name: the reference', async (example) => {
     expectClose(evaluated(imported(example), example), await oracle(modelBytes(example.spec), example.feeds, false));
@@ -45,6 +67,12 @@ describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${ora
       const got = await session.run(Object.fromEntries(Object.entries(example.feeds).map(([name, value]) => [name, asTensor(value)])));
       await session.close();
       expectClose(got, await oracle(modelBytes(example.spec), example.feeds, false));
+    });
+
+    describe.each(['uint8', 'int8'] as const)('integers with %s activations', (activation) => {
+      it.each(integerCases)('$name', async (example) => {
+        expectClose(await runAs(activation, example), await oracle(modelBytes(example.spec), example.feeds, false));
+      });
     });
   });
 });

@@ -117,6 +117,14 @@ const rows: readonly Row[] = [
     ops: { Flatten: 1, Gemm: 1 },
   },
   {
+    name: 'foldAffine works on ConvTranspose, but for groups', pass: foldAffine,
+    spec: spec([
+      node('ConvTranspose', ['x', 'v'], ['c'], { strides: [2, 2] }), node('BatchNormalization', ['c', 'scale', 'shift', 'mean', 'variance'], ['n']), node('ConvTranspose', ['x', 'u'], ['d'], { group: 3 }),
+      node('Mul', ['d', 'k'], ['m']), node('Concat', ['n', 'r'], ['y'], { axis: 1 }), node('Pad', ['m', 'p'], ['r']),
+    ], ['y'], { ...batchNorm, v: randomTensor([3, 6, 2, 2], 1), u: randomTensor([3, 2, 1, 1], 2), k: randomTensor([6, 1, 1], 3), p: ints64(0, 0, 0, 0, 0, 0, 4, 5) }),
+    ops: { ConvTranspose: 2, Mul: 1, Pad: 1, Concat: 1 },
+  },
+  {
     name: 'decomposeBatchNorm', pass: decomposeBatchNorm,
     spec: spec([node('BatchNormalization', ['x', 'scale', 'shift', 'mean', 'variance'], ['y'])], ['y'], Object.fromEntries(['scale', 'shift', 'mean', 'variance'].map((name, i) => [name, randomTensor([3], i, 0.3, 1)]))),
     ops: { Mul: 1, Add: 1 },
