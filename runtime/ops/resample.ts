@@ -65,7 +65,16 @@ function position(sampling: Sampling, mode: string, o: number, [scale, input, ou
 
 const allCoordinateModes = [...coordinateModes, 'half_pixel_symmetric', 'tf_half_pixel_for_nn', 'tf_crop_and_resize'] as const;
 
+/** Entries of a table: 64 MiB. */
+const maximumEntries = 2 ** 24;
+
+function checkEntries({ node, reach, antialias, resize: { output: [size], scales: [scale] } }: Sampling): void {
+  const taps = antialias ? 2 * Math.ceil(reach / Math.min(scale, 1)) : 2 * reach;
+  if (!(size * taps <= maximumEntries)) throw unsupported(node, `a table of ${taps} elements for each of ${size}`, 'scales');
+}
+
 function axisTable(sampling: Sampling, mode: string, axis: number, input: number, roi: readonly [number, number]): AxisTable {
+  checkEntries(sampling);
   const { resize } = sampling;
   const [size, scale] = [resize.output[0], resize.scales[0]];
   const rows = Array.from({ length: size }, (_, o) => {
@@ -75,7 +84,6 @@ function axisTable(sampling: Sampling, mode: string, axis: number, input: number
     return tapsAround(x, scale, input, sampling);
   });
   const taps = Math.max(...rows.map((row) => row.length));
-  if (size * taps > 2 ** 24) throw unsupported(sampling.node, `${taps} elements for each of ${size}`, 'antialias');
   const at = (o: number, t: number) => rows[o]?.[t] ?? { index: 0, weight: 0 };
   return {
     axis, size, taps,

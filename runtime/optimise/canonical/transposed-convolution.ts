@@ -1,6 +1,6 @@
 import { int, intAttribute, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
 import { normalizeAxis } from '../../ops/op.js';
 import { interleaveAttributes, paddingBefore, phaseAxis, phaseWeights, transposedWindowOf, type PhaseAxis, type TransposedWindow } from '../../ops/transposed-convolution.js';
@@ -93,6 +93,19 @@ function phaseConvolution(editor: Rewriter, node: Node, input: string, plan: Pla
   return editor.emit({ name: node.name, op: 'NhwcConv', inputs, attributes });
 }
 
+/** Phases, and weights of all of them, beyond which a model is no network for a device but a mistake. */
+const maximumPhases = 1024;
+const maximumWeights = 2 ** 26;
+
+function checkSize(node: Node, { strides, kernel, dilations }: TransposedWindow, weights: number): void {
+  const phases = strides[0] * strides[1];
+  if (phases > maximumPhases) throw unsupported(node, `Expected at most ${maximumPhases} phases but received strides ${strides.join('x')}`, 'strides');
+  // The taps of all phases together are those of the kernel, with the gaps of the dilation filled in, rounded up to whole strides.
+  const taps = ([0, 1] as const).map((axis) => (strides[axis] === 1 ? kernel[axis] : (kernel[axis] - 1) * dilations[axis] + strides[axis]));
+  const spread = ((taps[0] ?? 1) * (taps[1] ?? 1)) / (kernel[0] * kernel[1]);
+  if (weights * spread > maximumWeights) throw unsupported(node, `${weights * spread} weights when dilated`, 'dilations');
+}
+
 /** How much more than its own taps a phase may have in a window common to all; beyond, each phase is a convolution of its own. */
 const maximumWaste = 1.25;
 
@@ -113,6 +126,7 @@ export const convTranspose: Canonical = (editor, node) => {
   const [x = '', w = ''] = node.inputs;
   const weights = editor.type(w).shape;
   const window = transposedWindowOf(node, editor.type(x).shape, weights);
+  checkSize(node, window, elementCount(weights));
   const input = toChannelsLast(editor, node, x);
   const [, height = 1, width = 1] = editor.type(input).shape;
   const axes = [phaseAxis(window, 0, height), phaseAxis(window, 1, width)] as const;
