@@ -29,6 +29,12 @@ void Memory::Free::operator()(uint8_t* p) const {
   else std::free(p);
 }
 
+Status Memory::Reserve(uint64_t bytes) {
+  if (bytes > limit_ - used_) return Status::Error(StatusCode::kLimitExceeded, "the program needs more memory than its limit");
+  used_ += bytes;
+  return Status::Ok();
+}
+
 Status Memory::Allocate(uint64_t bytes, uint8_t** block) {
   if (bytes > limit_) return Status::Error(StatusCode::kLimitExceeded, "the program needs more memory than its limit");
   const bool map = bytes >= kMappedFrom;
@@ -39,12 +45,6 @@ Status Memory::Allocate(uint64_t bytes, uint8_t** block) {
   blocks_.emplace_back(p, Free{map ? total : 0});
   used_ += total;
   *block = p;
-  return Status::Ok();
-}
-
-Status Memory::Adopt(uint64_t bytes) {
-  if (bytes > limit_ - used_) return Status::Error(StatusCode::kLimitExceeded, "the program needs more memory than its limit");
-  used_ += bytes;
   return Status::Ok();
 }
 

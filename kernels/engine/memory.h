@@ -26,10 +26,10 @@ class Memory {
   // Zeroed, 64-byte aligned, with kSlack readable bytes after the end. `bytes` may be 0.
   Status Allocate(uint64_t bytes, uint8_t** block);
 
-  // Counts bytes that the program uses where they are, in a mapped file.
-  Status Adopt(uint64_t bytes);
+  // Counts bytes that are elsewhere against the limit: of a mapped file, or of tables, of which a few bytes of program may ask for many.
+  Status Reserve(uint64_t bytes);
 
-  // Bytes allocated, slack included, and adopted.
+  // Bytes allocated, slack included, and reserved.
   uint64_t used() const { return used_; }
 
  private:

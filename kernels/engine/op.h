@@ -97,6 +97,7 @@ class OpContext {
   }
 
   Status Allocate(uint64_t bytes, uint8_t** block) const { return memory_->Allocate(bytes, block); }
+  Status Reserve(uint64_t bytes) const { return memory_->Reserve(bytes); }
 
  private:
   Status TakePacked(uint32_t i, const PackedForm& form, const uint8_t** block) const;

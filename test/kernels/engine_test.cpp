@@ -224,6 +224,28 @@ STERNA_TEST(a_program_with_flipped_bytes_is_refused_or_runs) {
   EXPECT_MSG(loaded > 100, "too few mutations load for this test to say much");
 }
 
+// Tables that ops keep beside their tensors count too: an op of 60 bytes may ask for megabytes of them.
+STERNA_TEST(tables_of_ops_count_against_the_memory_limit) {
+  constexpr uint32_t kLong = 1 << 15;
+  const auto program = [](int pads, int resizes) {
+    ProgramBuilder b(DType::kU8);
+    const uint32_t x = b.Input(DType::kU8, {1, kLong, 1, 1}), y = b.Output(DType::kU8, {1, kLong, 1, 1});
+    for (int i = 0; i < pads; ++i) b.Op(OpCode::kPad, {x}, y, sterna::PadAttrs{0, {}, 0.0f});
+    for (int i = 0; i < resizes; ++i) b.Op(OpCode::kResizeQ8, {x}, y, sterna::ResizeAttrs{0, 1, 2, 1.0f, 1.0f, 0});
+    return b.Build();
+  };
+  const auto code = [](const std::vector<uint8_t>& bytes) {
+    std::unique_ptr<Engine> engine;
+    sterna::LoadOptions options;
+    options.memory_limit = 4u << 20;
+    return Engine::Load(bytes.data(), bytes.size(), options, &engine).code;
+  };
+  EXPECT(code(program(1, 0)) == StatusCode::kOk);
+  EXPECT(code(program(0, 1)) == StatusCode::kOk);
+  EXPECT(code(program(100, 0)) == StatusCode::kLimitExceeded);
+  EXPECT(code(program(0, 100)) == StatusCode::kLimitExceeded);
+}
+
 STERNA_TEST(limits_and_versions_have_their_own_status) {
   const std::vector<uint8_t> program = BuildNet(DType::kU8);
   std::unique_ptr<Engine> engine;

@@ -117,7 +117,7 @@ Status OpContext::TakePacked(uint32_t i, const PackedForm& form, const uint8_t**
   const uint8_t* data = reinterpret_cast<const uint8_t*>(&record + 1);
   Status status;
   if (packed_->in_place) {
-    status = memory_->Adopt(form.bytes);
+    status = memory_->Reserve(form.bytes);
   } else {
     uint8_t* copy;
     status = memory_->Allocate(form.bytes, &copy);

@@ -8,7 +8,7 @@
 namespace sterna {
 namespace {
 
-constexpr int64_t kMaxAxis = 1 << 24;  // the maps of longer ones would take more memory than is accounted for
+constexpr int64_t kMaxAxis = 1 << 24;  // indices of longer ones, and of all that is padded to them, might not fit 32 bits
 constexpr int32_t kFill = -1;  // an index of y that comes from no index of x
 
 // Units: lines of y along its last axis.
@@ -140,6 +140,9 @@ Status PreparePad(const OpContext& context, DriverPtr* driver) {
   std::vector<std::vector<int32_t>> maps(static_cast<size_t>(y.rank));
   for (int axis = 0; axis < y.rank; ++axis) {
     if (y.dims[axis] > kMaxAxis || x.dims[axis] > kMaxAxis) return Unsupported("an axis is too long to pad");
+    const Status reserved = context.Reserve(static_cast<uint64_t>(y.dims[axis]) * sizeof(int32_t));
+    if (!reserved.ok()) return reserved;
+    maps[static_cast<size_t>(axis)].reserve(static_cast<size_t>(y.dims[axis]));
     for (int64_t i = 0; i < y.dims[axis]; ++i) maps[static_cast<size_t>(axis)].push_back(PadIndex(i - a.before[axis], x.dims[axis], a.mode));
   }
   const uint8_t* data;

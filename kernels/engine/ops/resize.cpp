@@ -68,7 +68,7 @@ Status CheckResize(const OpContext& context, DType type, ResizeShape* s) {
     if (side > kMaxSide) return Unsupported("an image side is too long to resize");
   }
   *s = {x.dims[0], x.dims[1], x.dims[2], x.dims[3], y.dims[1], y.dims[2]};
-  return Status::Ok();
+  return context.Reserve(static_cast<uint64_t>(s->oh + s->ow) * sizeof(Source));
 }
 
 inline float Finish(float v, float) { return v; }
@@ -84,6 +84,7 @@ class Resize final : public OpDriver {
       : s_(s), copy_(context.Attrs<ResizeAttrs>().mode == 0), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
         x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(context.OutputData())) {
     const ResizeAttrs& a = context.Attrs<ResizeAttrs>();
+    rows_.reserve(static_cast<size_t>(s_.oh)), columns_.reserve(static_cast<size_t>(s_.ow));
     for (int64_t i = 0; i < s_.oh; ++i) rows_.push_back(SourceOf(a, i, s_.h, s_.oh, a.scale_h));
     for (int64_t i = 0; i < s_.ow; ++i) columns_.push_back(SourceOf(a, i, s_.w, s_.ow, a.scale_w));
     units_ = s_.n * s_.oh;
