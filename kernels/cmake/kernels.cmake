@@ -23,7 +23,7 @@ function(sterna_add_isa isa)
   foreach(family ${STERNA_FAMILIES})
     file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${family}/${isa}.cpp)
     # peak, the last family, computes nothing: alone it makes no ISA.
-    if(unit AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$" AND (units OR NOT family STREQUAL peak))
+    if(unit AND STERNA_ISA_UNITS AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$" AND (units OR NOT family STREQUAL peak))
       list(APPEND units ${unit})
       string(APPEND declarations "extern const sterna::${STERNA_TYPE_${family}} sterna_${family}_${isa};\n")
       string(APPEND members ", &sterna_${family}_${isa}")

@@ -1,0 +1,103 @@
+// The seeds of both fuzzers are made by us: `STERNA_UPDATE_CORPUS=1 npx vitest run test/fuzz/corpus.test.ts` writes them anew, always the same.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { loadProgram } from '../../kernels/index.js';
+import { compile } from '../../runtime/lower/compile.js';
+import { opCodes } from '../../runtime/lower/program-format.js';
+import { parseModel } from '../../runtime/onnx/parse.js';
+import { cases } from '../runtime/ops/cases.js';
+import { quantizedCases } from '../runtime/ops/quantized-cases.js';
+import { modelBytes, node } from '../runtime/support/models.js';
+import { nativeMissing } from '../runtime/support/native.js';
+
+const programs = fileURLToPath(new URL('corpus/programs', import.meta.url));
+const models = fileURLToPath(new URL('corpus/onnx', import.meta.url));
+const update = process.env['STERNA_UPDATE_CORPUS'] === '1';
+const remedy = 'write it with STERNA_UPDATE_CORPUS=1 npx vitest run test/fuzz/corpus.test.ts, from cases that use it';
+
+type Seeds = Map<string, Uint8Array>;
+
+/** Of all that carry a name, the smallest stays. */
+function offer(seeds: Seeds, name: string, bytes: Uint8Array): void {
+  const known = seeds.get(name);
+  if (known === undefined || bytes.length < known.length) seeds.set(name, bytes);
+}
+
+/** The opcodes of a well-formed program (kernels/include/sterna/program.h). */
+function opcodesOf(bytes: Uint8Array): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const [tensors, ops] = [view.getUint32(12, true), view.getUint32(16, true)];
+  const found: number[] = [];
+  let at = Math.ceil((64 + 48 * tensors) / 64) * 64;
+  for (let i = 0; i < ops; i++) {
+    const [opcode, inputs, outputs, attributes] = [0, 2, 4, 6].map((field) => view.getUint16(at + field, true));
+    found.push(opcode ?? 0);
+    at += 8 + 4 * ((inputs ?? 0) + (outputs ?? 0)) + (attributes ?? 0);
+  }
+  return found;
+}
+
+/** A picture into floats: the one op that no other case compiles to. */
+const picture = {
+  inputs: { x: [1, 3, 6, 6] }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'],
+};
+
+function programSeeds(): Seeds {
+  const seeds: Seeds = new Map();
+  const names = new Map(Object.entries(opCodes).map(([name, code]): [number, string] => [code, name]));
+  const add = (bytes: Uint8Array, activation: string) => {
+    for (const opcode of opcodesOf(bytes)) offer(seeds, `${names.get(opcode)}-${activation}.bin`, bytes);
+  };
+  for (const activation of ['uint8', 'int8'] as const) {
+    for (const { spec } of [...cases, ...quantizedCases]) add(compile(modelBytes(spec), { activation }).bytes, activation);
+    add(compile(modelBytes(picture), { activation, pixels: { x: { mean: [127, 127, 127], std: [128, 128, 128] } } }).bytes, activation);
+  }
+  return seeds;
+}
+
+function modelSeeds(): Seeds {
+  const seeds: Seeds = new Map();
+  for (const { spec } of cases) for (const { op } of spec.nodes) offer(seeds, `${op}.onnx`, modelBytes(spec));
+  for (const { spec, op } of quantizedCases) offer(seeds, `quantized-${op}.onnx`, modelBytes(spec));
+  return seeds;
+}
+
+function write(folder: string, seeds: Seeds): void {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  for (const [name, bytes] of seeds) writeFileSync(join(folder, name), bytes);
+}
+
+const committed = (folder: string): [string, Uint8Array][] => readdirSync(folder).sort().map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]);
+
+describe('the corpus of the fuzzers', () => {
+  beforeAll(() => {
+    if (!update) return;
+    write(programs, programSeeds());
+    write(models, modelSeeds());
+  }, 300_000);
+
+  it('has a program for every opcode', () => {
+    const seen = new Set(committed(programs).flatMap(([, bytes]) => opcodesOf(bytes)));
+    const missing = Object.entries(opCodes).filter(([, code]) => !seen.has(code)).map(([name]) => name);
+    expect(missing, remedy).toEqual([]);
+  });
+
+  it.skipIf(nativeMissing !== undefined)(`has programs that load${nativeMissing === undefined ? '' : ` (skipped: ${nativeMissing})`}`, async () => {
+    for (const [name, bytes] of committed(programs)) {
+      expect(() => loadProgram(bytes), `${name}: ${remedy}`).not.toThrow();
+      await loadProgram(bytes).close();
+    }
+  });
+
+  it('has a model for every operator of the cases, and all of them compile', () => {
+    const seen = new Set<string>();
+    for (const [name, bytes] of committed(models)) {
+      for (const { op } of parseModel(bytes).graph.nodes) seen.add(op);
+      expect(() => compile(bytes), name).not.toThrow();
+    }
+    expect([...new Set(cases.flatMap(({ spec }) => spec.nodes.map(({ op }) => op)))].filter((op) => !seen.has(op)), remedy).toEqual([]);
+  });
+});
