@@ -4,6 +4,7 @@ export { runtimeVersion, compareVersions } from './version.js';
 export type { DataType, Tensor, TensorData, TensorInfo } from './tensor.js';
 export type { Frame, FrameSource, Image } from './frame.js';
 export { createSession } from './session.js';
+export { defaultLimits, type ModelLimits } from './onnx/types.js';
 export type { EngineName, LayerProfile, PixelInput, ProgramCache, Session, SessionOptions, SessionStats } from './session.js';
 export { inspectModel } from './inspect.js';
 export type { InspectedLayer, InspectOptions, ModelInspection } from './inspect.js';

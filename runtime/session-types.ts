@@ -1,5 +1,6 @@
 import type { Isa } from '../kernels/index.js';
 import type { RuntimeError } from './errors.js';
+import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';
 
 export type EngineName = 'native' | 'onnxruntime';
@@ -41,6 +42,8 @@ export interface SessionOptions {
   cache?: ProgramCache;
   /** SHA-256 of the model, lower-case hexadecimal, for who knows it already; looking a program up then takes no hashing. */
   modelSha256?: string;
+  /** Native engine: bounds on what the model may ask for; see `defaultLimits` for those not given. */
+  limits?: Partial<ModelLimits>;
 }
 
 export interface SessionStats {

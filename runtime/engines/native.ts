@@ -103,11 +103,12 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
  */
 export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
   const start = performance.now();
-  const { isa, pixels, symbols, threads, memoryLimitBytes, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, threads, memoryLimitBytes, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
+    ...(limits === undefined ? {} : { limits }),
   };
   const load: LoadOptions = {
     ...(isa === undefined ? {} : { isa }),

@@ -1,5 +1,6 @@
 import type { Attribute } from './attributes.js';
-import { removeDead, sortNodes, typeOf, type Graph, type Node } from './graph.js';
+import { RuntimeError } from '../errors.js';
+import { constantElements, limitsOf, removeDead, sortNodes, typeOf, type Graph, type GraphLimits, type Node } from './graph.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
 
 export interface NodeSpec {
@@ -20,15 +21,17 @@ export class GraphEditor {
   private readonly types: Map<string, ValueType>;
   private readonly producers = new Map<string, Node>();
   private readonly users = new Map<string, Set<Node>>();
-  private readonly outputs: string[];
+  private readonly outputs: ReadonlySet<string>;
   private readonly names: Set<string>;
+  private elements: number;
   private changed = false;
 
   constructor(private readonly graph: Graph) {
     this.nodes = new Set(graph.nodes);
     this.constants = new Map(graph.constants);
+    this.elements = constantElements(graph.constants);
     this.types = new Map(graph.types);
-    this.outputs = [...graph.outputs];
+    this.outputs = new Set(graph.outputs);
     this.names = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.types.keys()]);
     for (const node of graph.nodes) this.index(node);
   }
@@ -60,6 +63,13 @@ export class GraphEditor {
   get inputs(): readonly string[] {
     return this.graph.inputs;
   }
+  get limits(): GraphLimits {
+    return limitsOf(this.graph);
+  }
+  /** Elements that further constants may have. */
+  get constantRoom(): number {
+    return this.limits.constantElements - this.elements;
+  }
   producer(value: string | undefined): Node | undefined {
     return value === undefined ? undefined : this.producers.get(value);
   }
@@ -70,7 +80,7 @@ export class GraphEditor {
     return value === undefined ? undefined : this.constants.get(value);
   }
   isOutput(value: string): boolean {
-    return this.outputs.includes(value);
+    return this.outputs.has(value);
   }
   type(value: string): ValueType {
     const constant = this.constants.get(value);
@@ -93,18 +103,27 @@ export class GraphEditor {
     return name;
   }
 
+  /** @throws RuntimeError E_MODEL_LIMIT */
   addConstant(base: string, value: TensorValue): string {
     const name = this.fresh(base);
-    this.constants.set(name, value);
-    this.changed = true;
+    this.setConstant(name, value);
     return name;
   }
 
-  /** Replaces a node's output by a constant. */
+  /** Nothing is subtracted for constants that a pass no longer needs: they are in memory until it ends. */
+  private setConstant(name: string, value: TensorValue): void {
+    if (value.data.length > this.constantRoom) {
+      throw new RuntimeError('E_MODEL_LIMIT', `Constant '${name}': compiling makes more than ${this.limits.constantElements} elements of the model's constants`, { details: { constant: name } });
+    }
+    this.elements += value.data.length;
+    this.constants.set(name, value);
+    this.changed = true;
+  }
+
+  /** Replaces a node's output by a constant. @throws RuntimeError E_MODEL_LIMIT */
   fold(output: string, value: TensorValue): void {
     this.producers.delete(output);
-    this.constants.set(output, value);
-    this.changed = true;
+    this.setConstant(output, value);
   }
 
   setType(value: string, type: ValueType): void {
@@ -173,7 +192,7 @@ export class GraphEditor {
     const live = [...this.nodes].filter((node) => node.outputs.some((output) => this.producers.get(output) === node));
     const edited: Graph = {
       ...this.graph,
-      outputs: this.outputs,
+      outputs: this.graph.outputs,
       nodes: sortNodes(live, given),
       constants: this.constants,
       types: this.types,

@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { defaultLimits, type ModelLimits } from '../onnx/types.js';
 import type { Attributes } from './attributes.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
 
@@ -28,6 +29,19 @@ export interface Graph {
   /** Types of the inputs, and after shape inference of every value. */
   readonly types: ReadonlyMap<string, ValueType>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Bounds on what inference and passes may compute; absent: the defaults. */
+  readonly limits?: GraphLimits;
+}
+
+export type GraphLimits = Pick<ModelLimits, 'tensorElements' | 'rank' | 'constantElements' | 'foldSteps'>;
+
+export const limitsOf = (graph: Graph): GraphLimits => graph.limits ?? defaultLimits;
+
+/** Elements of all constants. */
+export function constantElements(constants: ReadonlyMap<string, TensorValue>): number {
+  let sum = 0;
+  for (const { data } of constants.values()) sum += data.length;
+  return sum;
 }
 
 /** Type of a value of an inferred graph. */

@@ -1,7 +1,8 @@
 import { RuntimeError } from '../errors.js';
 import type { OnnxGraph, OnnxModel, OnnxValueInfo } from '../onnx/types.js';
 import { unsupported } from './attributes.js';
-import { removeDead, sortNodes, type Graph, type Node } from './graph.js';
+import { defaultLimits, type ModelLimits } from '../onnx/types.js';
+import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
 
 /** Range of ai.onnx operator sets whose semantics are implemented. */
@@ -11,6 +12,20 @@ export const newestOpset = 21;
 export interface ImportOptions {
   /** Values of symbolic dimensions by `dim_param`; those not listed, and those without a name, become 1. */
   symbols?: Readonly<Record<string, number>>;
+  /** Those of `parseModel`. */
+  limits?: Partial<ModelLimits>;
+}
+
+/** Limits that follow from the size of what the model stores: folding never needs to be stopped for a model that is large itself. */
+function limitsFor(constants: ReadonlyMap<string, TensorValue>, limits: Partial<ModelLimits>): GraphLimits {
+  const bounds = { ...defaultLimits, ...limits };
+  const stored = constantElements(constants);
+  return {
+    tensorElements: bounds.tensorElements,
+    rank: bounds.rank,
+    constantElements: Math.max(bounds.constantElements, 8 * stored),
+    foldSteps: Math.max(bounds.foldSteps, 16 * stored),
+  };
 }
 
 function opsetOf(model: OnnxModel): number {
@@ -82,5 +97,6 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
     constants,
     types,
     metadata: model.metadata,
+    limits: limitsFor(constants, options.limits ?? {}),
   });
 }

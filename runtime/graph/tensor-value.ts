@@ -33,6 +33,13 @@ export function elementCount(shape: Shape): number {
   return count;
 }
 
+/** Number of elements with axes of size 0 counted as 1: what bounds a loop over the other axes. */
+export function volume(shape: Shape): number {
+  let count = 1;
+  for (const dim of shape) count *= Math.max(dim, 1);
+  return count;
+}
+
 /** Row-major strides, in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length).fill(1);
@@ -69,8 +76,9 @@ export function mapNumbers(source: ArrayLike<number>, fn: (value: number, index:
 
 const int64Limit = 2 ** 63;
 
-/** Numbers to int64, saturating. */
+/** Numbers to int64, saturating; NaN becomes 0. */
 export function toInt64(value: number): bigint {
+  if (Number.isNaN(value)) return 0n;
   if (value >= int64Limit) return 2n ** 63n - 1n;
   return value <= -int64Limit ? -(2n ** 63n) : BigInt(Math.trunc(value));
 }

@@ -1,8 +1,8 @@
 import { misshapen } from '../graph/attributes.js';
-import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { constantElements, limitsOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 import { checkedType } from '../ops/op.js';
-import { operatorOf } from '../ops/registry.js';
+import { operatorOf, stepsOf } from '../ops/registry.js';
 
 /** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
 const shapeArithmeticElements = 4096;
@@ -19,7 +19,7 @@ export function inferNode(graph: Graph, node: Node, types: ReadonlyMap<string, V
   if (outputs.length < node.outputs.filter((output) => output !== '').length) {
     throw misshapen(node, `Expected at most ${outputs.length} outputs but found ${node.outputs.length}`);
   }
-  return outputs.map((type) => checkedType(node, type));
+  return outputs.map((type) => checkedType(node, type, limitsOf(graph)));
 }
 
 /** Evaluates a node whose inputs are all known. */
@@ -27,11 +27,40 @@ export function evaluateNode(graph: Graph, node: Node, inputs: readonly (TensorV
   return operatorOf(node).evaluate({ node, opset: graph.opset, inputs, outputs });
 }
 
+/** What one pass may still compute of constants. */
+export interface FoldBudget {
+  elements: number;
+  steps: number;
+}
+
+export function foldBudget(graph: Graph): FoldBudget {
+  const { constantElements: elements, foldSteps } = limitsOf(graph);
+  return { elements: elements - constantElements(graph.constants), steps: foldSteps };
+}
+
+/** Takes a node's evaluation out of the budget; false when it is too much. */
+function spend(budget: FoldBudget, node: Node, inputs: readonly (TensorValue | undefined)[], outputs: readonly ValueType[]): boolean {
+  const shapes = outputs.map(({ shape }) => shape);
+  const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
+  const steps = stepsOf(node, inputs.map((input) => input?.dims ?? []), shapes);
+  if (elements > budget.elements || steps > budget.steps) return false;
+  budget.elements -= elements;
+  budget.steps -= steps;
+  return true;
+}
+
+/** What is known before a node is evaluated: types, values, and how much may be computed. */
+export interface Knowledge {
+  readonly types: ReadonlyMap<string, ValueType>;
+  readonly known: ReadonlyMap<string, TensorValue>;
+  readonly budget: FoldBudget;
+}
+
 /**
  * What a node computes, when that is known without running the model: its inputs are constants, or it asks only for the
- * shape of its input. Undefined otherwise.
+ * shape of its input. Undefined otherwise, and when it would take more than is left of the budget.
  */
-export function knownOutputs(graph: Graph, node: Node, types: ReadonlyMap<string, ValueType>, known: ReadonlyMap<string, TensorValue>, outputs: readonly ValueType[]): TensorValue[] | undefined {
+export function knownOutputs(graph: Graph, node: Node, { types, known, budget }: Knowledge, outputs: readonly ValueType[]): TensorValue[] | undefined {
   const onlyShape = node.op === 'Shape' || node.op === 'Size';
   const inputs: (TensorValue | undefined)[] = [];
   for (const name of node.inputs) {
@@ -43,7 +72,7 @@ export function knownOutputs(graph: Graph, node: Node, types: ReadonlyMap<string
     if (value === undefined) return undefined;
     inputs.push(value);
   }
-  return evaluateNode(graph, node, inputs, outputs);
+  return spend(budget, node, inputs, outputs) ? evaluateNode(graph, node, inputs, outputs) : undefined;
 }
 
 /** A tensor that has a shape and no elements, for operators that look at nothing else. */
@@ -58,6 +87,7 @@ function placeholder(type: ValueType | undefined): TensorValue | undefined {
 export function inferShapes(graph: Graph): Graph {
   const types = new Map<string, ValueType>(graph.inputs.map((name) => [name, typeOf(graph, name)]));
   const known = new Map<string, TensorValue>();
+  const budget = foldBudget(graph);
   for (const node of graph.nodes) {
     const outputs = inferNode(graph, node, types, known);
     node.outputs.forEach((name, i) => {
@@ -66,7 +96,7 @@ export function inferShapes(graph: Graph): Graph {
     });
     if (outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) > shapeArithmeticElements) continue;
     if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') continue;
-    knownOutputs(graph, node, types, known, outputs)?.forEach((value, i) => known.set(node.outputs[i] ?? '', value));
+    knownOutputs(graph, node, { types, known, budget }, outputs)?.forEach((value, i) => known.set(node.outputs[i] ?? '', value));
   }
   return { ...graph, types };
 }

@@ -44,7 +44,9 @@ export async function compileApart(bytes: Uint8Array, options: ApartOptions): Pr
   const worker = new Worker(workerFile, { workerData: { bytes, options } });
   const reply = await new Promise<CompileAnswer>((resolve, reject) => {
     worker.once('message', resolve);
-    worker.once('error', reject);
+    worker.once('error', (error: Error & { code?: string }) => reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY'
+      ? new RuntimeError('E_MODEL_LIMIT', 'Compiling the model needs more memory than a thread may have', { cause: error })
+      : error));
     worker.once('exit', (code) => reject(new RuntimeError('E_MODEL_LIMIT', `The thread that compiles the model ended with code ${code} before it answered`)));
   });
   await worker.terminate();

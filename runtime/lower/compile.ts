@@ -4,6 +4,7 @@ import { consumersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { isByte, type DType } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
+import type { ModelLimits } from '../onnx/types.js';
 import { optimise } from '../optimise/optimise.js';
 import { insertPixelInputs } from '../optimise/passes/insert-pixel-input.js';
 import { planStorage } from '../plan/storage.js';
@@ -25,6 +26,8 @@ export interface CompileOptions {
   pixels?: Readonly<Record<string, PixelInput>>;
   /** Values of symbolic dimensions. */
   symbols?: Readonly<Record<string, number>>;
+  /** Bounds on what the model may ask for; those not given have their defaults. */
+  limits?: Partial<ModelLimits>;
 }
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -93,7 +96,7 @@ export function lower(graph: Graph, activation: 'uint8' | 'int8'): CompiledProgr
  * An ONNX model, or its graph, as a program for the engine.
  * @throws RuntimeError E_MODEL_*, E_INPUT (pixels that do not fit an input)
  */
-export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {} }: CompileOptions = {}): CompiledProgram {
-  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model), { symbols }) : model;
+export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {} }: CompileOptions = {}): CompiledProgram {
+  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits }) : model;
   return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation);
 }

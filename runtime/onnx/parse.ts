@@ -16,10 +16,11 @@ function atMost(what: string, limit: number, received: number): void {
   if (received > limit) throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${limit} ${what} but received ${received}`);
 }
 
-function decode(bytes: Uint8Array): WireModel {
+function decode(bytes: Uint8Array, limits: ModelLimits): WireModel {
   try {
-    return readMessage('ModelProto', bytes);
+    return readMessage('ModelProto', bytes, limits.fields);
   } catch (cause) {
+    if (cause instanceof RuntimeError) throw cause;
     throw malformed(`The bytes are not an ONNX model: ${cause instanceof Error ? cause.message : String(cause)}`, {}, cause);
   }
 }
@@ -100,6 +101,7 @@ function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {
   const tensors = graph.initializer ?? [];
   atMost('nodes', limits.nodes, nodes.length);
   atMost('initializers', limits.initializers, tensors.length);
+  for (const list of [graph.input, graph.output, graph.valueInfo]) atMost('inputs, outputs or values', limits.values, list?.length ?? 0);
   if ((graph.sparseInitializer ?? []).length > 0) {
     throw new RuntimeError('E_MODEL_OP', 'Sparse initializers are not supported; save the model with dense weights', { details: { attribute: 'sparse_initializer' } });
   }
@@ -147,7 +149,7 @@ function checkValues(graph: OnnxGraph): void {
 export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {}): OnnxModel {
   const bounds = { ...defaultLimits, ...limits };
   atMost('bytes of model file', bounds.fileBytes, bytes.length);
-  const wire = decode(bytes);
+  const wire = decode(bytes, bounds);
   if (!wire.graph) throw malformed('The bytes are not an ONNX model: there is no graph');
   const opsets = new Map<string, number>();
   for (const { domain, version } of wire.opsetImport ?? []) opsets.set(domain === 'ai.onnx' ? '' : (domain ?? ''), number(version));

@@ -1,4 +1,4 @@
-/** The messages as protobufjs has them: for writing. Reading is wire-reader.ts, which loads in a fraction of the time. */
+/** The messages as protobufjs has them, with its reflection: for writing. Reading is wire-reader.ts, which loads in a fraction of the time. */
 import protobuf from 'protobufjs/light.js';
 import { messages } from './messages.js';
 

@@ -53,7 +53,7 @@ function dimsOf(tensor: WireTensor, limits: ModelLimits): number[] {
     if (!Number.isSafeInteger(dim) || dim < 0) {
       throw new RuntimeError('E_MODEL_MALFORMED', `Tensor '${name}': dimension ${dim} is not a size`, { details: { initializer: name } });
     }
-    count *= dim;
+    count *= Math.max(dim, 1);
     if (count > limits.tensorElements) {
       throw new RuntimeError('E_MODEL_LIMIT', `Tensor '${name}' of shape [${dims.join(', ')}] exceeds ${limits.tensorElements} elements`, { details: { initializer: name } });
     }

@@ -45,22 +45,37 @@ export interface OnnxModel {
 /** Bounds on what an untrusted model may ask for. */
 export interface ModelLimits {
   fileBytes: number;
+  /** Protobuf fields of the file, counted before it is decoded; the elements of lists of integers count too. */
+  fields: number;
   nodes: number;
   initializers: number;
+  /** Inputs, outputs or described values of a graph. */
+  values: number;
   attributesPerNode: number;
   /** Inputs or outputs of one node. */
   operandsPerNode: number;
-  /** Elements of one tensor, stored or computed. */
+  /** Elements of one tensor, stored or computed. An axis of size 0 counts as 1. */
   tensorElements: number;
   rank: number;
+  /**
+   * Elements of all constants together, those included that compiling makes of them. At least eight times what the file stores:
+   * every weight may be wanted in another layout, and once more in float.
+   */
+  constantElements: number;
+  /** Steps of evaluating constants in one pass. At least sixteen for each stored element; what is left over waits for the next pass. */
+  foldSteps: number;
 }
 
 export const defaultLimits: ModelLimits = {
   fileBytes: 512 * 1024 * 1024,
+  fields: 2 ** 22,
   nodes: 20_000,
   initializers: 50_000,
+  values: 100_000,
   attributesPerNode: 64,
   operandsPerNode: 1024,
   tensorElements: 2 ** 28,
   rank: 8,
+  constantElements: 2 ** 25,
+  foldSteps: 2 ** 27,
 };

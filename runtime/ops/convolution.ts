@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
-import { windowOf, type Window } from './spatial.js';
+import { tapsInside, windowOf, type Window } from './spatial.js';
 import { applyUnary, identity, isUnaryKind, type Unary } from './unary-functions.js';
 
 /** A window and its groups: ConvGeometry of program.h, and the output size that follows. */
@@ -80,13 +80,15 @@ export function convolve(x: TensorValue, w: TensorValue, geometry: ConvGeometry,
   let at = 0;
   for (let n = 0; n < batch; n++) {
     for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * geometry.strides[0] - geometry.pads[0];
+      const [firstRow, lastRow] = tapsInside(top, height, kernelHeight, geometry.dilations[0]);
       for (let ox = 0; ox < outWidth; ox++, at += outputs) {
-        for (let ky = 0; ky < kernelHeight; ky++) {
-          const y = oy * geometry.strides[0] - geometry.pads[0] + ky * geometry.dilations[0];
-          if (y < 0 || y >= height) continue;
-          for (let kx = 0; kx < kernelWidth; kx++) {
-            const column = ox * geometry.strides[1] - geometry.pads[1] + kx * geometry.dilations[1];
-            if (column < 0 || column >= width) continue;
+        const left = ox * geometry.strides[1] - geometry.pads[1];
+        const [firstColumn, lastColumn] = tapsInside(left, width, kernelWidth, geometry.dilations[1]);
+        for (let ky = firstRow; ky < lastRow; ky++) {
+          const y = top + ky * geometry.dilations[0];
+          for (let kx = firstColumn; kx < lastColumn; kx++) {
+            const column = left + kx * geometry.dilations[1];
             const pixel = ((n * height + y) * width + column) * channels;
             for (let o = 0; o < outputs; o++) {
               const from = pixel + Math.floor(o / perGroup) * depth;

@@ -1,6 +1,6 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, oneOf, floatAttribute, requiredInt, type Attributed } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { allocate, elementCount, stridesOf, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
 import { broadcast, constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
@@ -140,6 +140,7 @@ const intsOf = (context: EvaluateContext, index: number): number[] | undefined =
 export function splitSizes(node: Node, size: number, given: readonly number[] | undefined): number[] {
   const sizes = given ?? intsAttribute(node, 'split');
   const count = hasAttribute(node, 'num_outputs') ? intAttribute(node, 'num_outputs', 1) : node.outputs.length;
+  if (sizes === undefined && count !== node.outputs.length) throw misshapen(node, `${count} parts for ${node.outputs.length} outputs`);
   const part = Math.ceil(size / count);
   const parts = sizes === undefined ? Array.from({ length: count }, (_, i) => Math.min(part, size - i * part)) : [...sizes];
   const total = parts.reduce((sum, n) => sum + n, 0);
@@ -275,7 +276,7 @@ export function padValue(x: TensorValue, padding: Padding, fill: number): Tensor
       if (at < 0) inside = false;
       offset += at * (strides[axis] ?? 1);
     }
-    data[i] = inside ? (x.data[offset] ?? 0) : data instanceof BigInt64Array ? BigInt(fill) : fill;
+    data[i] = inside ? (x.data[offset] ?? 0) : data instanceof BigInt64Array ? toInt64(fill) : fill;
   }
   return { dtype: x.dtype, dims: shape, data };
 }

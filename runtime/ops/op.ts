@@ -1,6 +1,7 @@
+import { RuntimeError } from '../errors.js';
 import { misshapen, unsupported } from '../graph/attributes.js';
-import type { Node } from '../graph/graph.js';
-import { elementCount, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import type { GraphLimits, Node } from '../graph/graph.js';
+import { volume, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 
 export interface InferContext {
   readonly node: Node;
@@ -31,16 +32,17 @@ export interface OpDefinition {
 
 export type OpTable = Readonly<Record<string, OpDefinition>>;
 
-/** Bounds the elements of any value: shapes follow from untrusted attributes. */
-const maximumElements = 2 ** 28;
+function beyond(node: Node, what: string, limit: string): RuntimeError {
+  return new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': ${what} exceeds ${limit}`, { details: { node: node.name, op: node.op } });
+}
 
-export function checkedType(node: Node, type: ValueType): ValueType {
+/** Bounds the rank and the elements of any value: shapes follow from untrusted attributes. @throws RuntimeError E_MODEL_SHAPE, E_MODEL_LIMIT */
+export function checkedType(node: Node, type: ValueType, { rank, tensorElements }: Pick<GraphLimits, 'rank' | 'tensorElements'>): ValueType {
+  if (type.shape.length > rank) throw beyond(node, `a result of ${type.shape.length} dimensions`, `rank ${rank}`);
   if (type.shape.some((dim) => !Number.isSafeInteger(dim) || dim < 0)) {
     throw misshapen(node, `the result would have shape [${type.shape.join(', ')}]`);
   }
-  if (elementCount(type.shape) > maximumElements) {
-    throw misshapen(node, `the result of shape [${type.shape.join(', ')}] exceeds ${maximumElements} elements`);
-  }
+  if (volume(type.shape) > tensorElements) throw beyond(node, `the result of shape [${type.shape.join(', ')}]`, `${tensorElements} elements`);
   return type;
 }
 
@@ -66,9 +68,13 @@ export function constantInput(context: InferContext, index: number, what: string
   return constant;
 }
 
+/** More than any list of axes, sizes, pads or parts has. */
+const longestList = 4096;
+
 /** As `constantInput`, in whole numbers. */
 export function constantInts(context: InferContext, index: number, what: string): number[] | undefined {
   const constant = constantInput(context, index, what);
+  if (constant !== undefined && constant.data.length > longestList) throw beyond(context.node, `input ${index} (${what})`, `${longestList} numbers`);
   return constant === undefined ? undefined : Array.from(constant.data, Number);
 }
 

@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { fromNumbers, mapNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
-import { windowOf, type HangingWindow } from './spatial.js';
+import { tapsInside, windowOf, type HangingWindow } from './spatial.js';
 import { normExponent } from './standardization.js';
 
 export interface Pool extends HangingWindow {
@@ -63,18 +63,19 @@ export function poolWindows(x: TensorValue, pool: Pool, zeroPoint = 0): { values
   for (let n = 0; n < batch; n++) for (let oy = 0; oy < outHeight; oy++) for (let ox = 0; ox < outWidth; ox++) for (let c = 0; c < channels; c++, at++) {
     let value = pool.kind === 'max' ? -Infinity : 0;
     let count = 0;
-    let padded = 0;
-    for (let ky = 0; ky < pool.kernel[0]; ky++) for (let kx = 0; kx < pool.kernel[1]; kx++) {
-      const y = oy * pool.strides[0] - pool.pads[0] + ky * pool.dilations[0];
-      const column = ox * pool.strides[1] - pool.pads[1] + kx * pool.dilations[1];
-      if (y < bottom && column < right) padded++;
-      if (y < 0 || y >= height || column < 0 || column >= width) continue;
+    const [top, left] = [oy * pool.strides[0] - pool.pads[0], ox * pool.strides[1] - pool.pads[1]];
+    const [firstRow, lastRow] = tapsInside(top, height, pool.kernel[0], pool.dilations[0]);
+    const [firstColumn, lastColumn] = tapsInside(left, width, pool.kernel[1], pool.dilations[1]);
+    for (let ky = firstRow; ky < lastRow; ky++) for (let kx = firstColumn; kx < lastColumn; kx++) {
+      const y = top + ky * pool.dilations[0];
+      const column = left + kx * pool.dilations[1];
       const element = (data[((n * height + y) * width + column) * channels + c] ?? 0) - zeroPoint;
       value = pool.kind === 'max' ? Math.max(value, element) : value + element;
       count++;
     }
     values[at] = value;
-    counts[at] = pool.includePad ? padded : count;
+    // Padding counts, what hangs beyond it does not.
+    counts[at] = pool.includePad ? tapsInside(top, bottom, pool.kernel[0], pool.dilations[0])[1] * tapsInside(left, right, pool.kernel[1], pool.dilations[1])[1] : count;
   }
   return { values, counts };
 }

@@ -79,6 +79,11 @@ export function windowOf(node: Node, spatial: readonly number[], kernel: readonl
   return { kernel: size, strides, dilations, pads, output, hang };
 }
 
+/** The taps [first, last) of a window from `start` on that lie inside an axis of `size`: a kernel may be far larger than the image. */
+export function tapsInside(start: number, size: number, kernel: number, dilation: number): [number, number] {
+  return [Math.max(0, Math.ceil(-start / dilation)), Math.min(kernel, Math.floor((size - 1 - start) / dilation) + 1)];
+}
+
 function paddingFor(node: Node, rank: number, vertical: Axis, horizontal: Axis): [number, number, number, number] {
   const auto = oneOf(node, 'auto_pad', autoPads, 'NOTSET');
   if (auto === 'VALID') return [0, 0, 0, 0];

@@ -17,7 +17,7 @@ export class Rewriter extends GraphEditor {
   private typesOf(node: Node): ValueType[] {
     const inputs = node.inputs.map((name) => (name === '' ? undefined : this.type(name)));
     const constants = node.inputs.map((name) => this.constant(name));
-    return operatorOf(node).infer({ node, opset: this.opset, inputs, constants }).map((type) => checkedType(node, type));
+    return operatorOf(node).infer({ node, opset: this.opset, inputs, constants }).map((type) => checkedType(node, type, this.limits));
   }
 
   /** Adds a node that makes a new value, and returns the value's name. */

@@ -50,8 +50,11 @@ class StoragePlanner {
   private readonly groups = new Map<string, Group>();
   private readonly elided = new Set<Node>();
   private readonly inPlace = new Map<Node, Set<number>>();
+  /** Values that a kernel slides over. */
+  private readonly slidOver: ReadonlySet<string>;
 
   constructor(private readonly graph: Graph) {
+    this.slidOver = new Set(graph.nodes.filter(({ op }) => ['ConvQ8', 'PoolQ8', 'ResizeQ8'].includes(op)).map(({ inputs }) => inputs[0] ?? ''));
     for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
   }
 
@@ -90,7 +93,7 @@ class StoragePlanner {
     return group.members.every((value) => {
       const last = lastDim(this.shape(value));
       if (!isByte(typeOf(this.graph, value).dtype) || last % bytePixelAlignment === 0 || last <= denseImageChannels) return true;
-      return !this.graph.nodes.some((node) => ['ConvQ8', 'PoolQ8', 'ResizeQ8'].includes(node.op) && node.inputs[0] === value);
+      return !this.slidOver.has(value);
     });
   }
 

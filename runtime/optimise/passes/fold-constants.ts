@@ -1,7 +1,7 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { elementCount, type TensorValue, type ValueType } from '../../graph/tensor-value.js';
-import { inferNode, knownOutputs } from '../../infer/infer.js';
+import { foldBudget, inferNode, knownOutputs } from '../../infer/infer.js';
 
 export interface FoldOptions {
   /**
@@ -25,12 +25,13 @@ function worthwhile(graph: Graph, node: Node, known: ReadonlyMap<string, TensorV
 export function foldConstants(graph: Graph, { keepDequantize = true }: FoldOptions = {}): Graph {
   const editor = new GraphEditor(graph);
   const known = new Map<string, TensorValue>();
+  const budget = foldBudget(graph);
   for (const node of graph.nodes) {
     if (keepDequantize && node.op === 'DequantizeLinear') continue;
     const isShape = node.op === 'Shape' || node.op === 'Size';
     if (!isShape && !node.inputs.every((name) => name === '' || known.has(name) || graph.constants.has(name))) continue;
     const types = inferNode(graph, node, graph.types, known);
-    const results = worthwhile(graph, node, known, types) ? knownOutputs(graph, node, graph.types, known, types) : undefined;
+    const results = worthwhile(graph, node, known, types) ? knownOutputs(graph, node, { types: graph.types, known, budget }, types) : undefined;
     if (results === undefined) continue;
     editor.remove(node);
     node.outputs.forEach((name, i) => {

