@@ -1,13 +1,14 @@
 // `npm test`: everything that proves the project on this machine. What cannot run here is skipped by name and counted.
 // `npm test -- PATTERN ...` runs only the matching TypeScript tests.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from './lib/host.mjs';
 import { buildNative, ensureSetup, log, root } from './lib/setup.mjs';
 
 const bin = (name) => join(root, 'node_modules', ...name);
 const results = []; // {suite, passed, failed, skipped}
+const kernelOutputs = []; // files: what the kernel tests printed, for the ledger
 
 const record = (suite, passed, failed, skipped = 0) => results.push({ suite, passed, failed, skipped });
 
@@ -28,6 +29,7 @@ function nativeTests(suite, command, args) {
   log(`${suite} ...`);
   const { status, stdout } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 });
   process.stdout.write(stdout ?? '');
+  keepOutput(suite, stdout ?? '');
   const counts = [...(stdout ?? '').matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)];
   let [passed, failed, skipped] = [0, 0, 0];
   for (const [, p, f, s] of counts) {
@@ -37,6 +39,13 @@ function nativeTests(suite, command, args) {
   }
   if ((status !== 0 && failed === 0) || passed === 0) failed += 1; // it died, or ran nothing
   record(suite, passed, failed, skipped);
+}
+
+function keepOutput(suite, output) {
+  const file = join(root, 'build', `${suite.replace(/\W+/g, '-')}.txt`);
+  mkdirSync(join(root, 'build'), { recursive: true });
+  writeFileSync(file, output);
+  kernelOutputs.push(file);
 }
 
 function hostKernels() {
@@ -57,6 +66,48 @@ function armKernels() {
   const missing = ['aarch64-linux-gnu-g++', 'qemu-aarch64'].filter((name) => !findProgram(name));
   if (missing.length > 0) return skip(suite, `${missing.join(', ')} not found; Debian: apt-get install g++-aarch64-linux-gnu qemu-user`);
   nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh']);
+}
+
+/** Every kernel that was built has run, here or emulated. */
+function ledger() {
+  const files = [...kernelOutputs];
+  nativeTests('execution ledger of the kernels', process.execPath, [join(root, 'scripts', 'check-ledger.mjs'), ...files]);
+}
+
+/** Whether a compiler can link an empty program with these sanitizers, or with a fuzzer's main function. */
+function links(compiler, sanitizers, source) {
+  const { status } = spawnSync(compiler, ['-x', 'c++', '-', `-fsanitize=${sanitizers}`, '-o', '/dev/null'], { input: source, stdio: ['pipe', 'ignore', 'ignore'] });
+  return status === 0;
+}
+
+function sanitizedKernels() {
+  const suite = 'kernels under AddressSanitizer and UndefinedBehaviorSanitizer';
+  const compiler = process.env.CXX ?? 'c++';
+  if (!links(compiler, 'address,undefined', 'int main() {}')) return skip(suite, `${compiler} has no sanitizer runtime; Debian: apt-get install libasan8 libubsan1`);
+  const options = ['-DCMAKE_BUILD_TYPE=RelWithDebInfo', '-DSTERNA_SANITIZE=address,undefined', '-DSTERNA_NODE=OFF'];
+  const folder = buildNative('native-sanitize', options, ['sterna_kernel_tests']);
+  nativeTests(suite, join(folder, 'sterna_kernel_tests'), []);
+}
+
+/** Inputs that the program loader's fuzzer tries: about 20 s. The same ones every time. */
+const fuzzRuns = 12_000;
+
+function fuzzedLoader() {
+  const suite = `program loader, ${fuzzRuns} fuzzed programs`;
+  const names = ['clang++', ...Array.from({ length: 12 }, (_, i) => `clang++-${25 - i}`)].filter(findProgram);
+  const target = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }';
+  const compiler = names.find((name) => links(name, 'fuzzer,address,undefined', target));
+  if (compiler === undefined) return skip(suite, 'no clang with libFuzzer found; Debian: apt-get install clang libclang-rt-14-dev');
+  const options = [`-DCMAKE_CXX_COMPILER=${compiler}`, '-DCMAKE_BUILD_TYPE=RelWithDebInfo', '-DSTERNA_SANITIZE=fuzzer-no-link,address,undefined',
+    '-DSTERNA_NODE=OFF', '-DSTERNA_ISA_UNITS=OFF', '-DSTERNA_FUZZ=ON'];
+  const folder = buildNative('native-fuzz', options, ['program_fuzz']);
+  const found = join(folder, 'found');
+  rmSync(found, { recursive: true, force: true });
+  mkdirSync(found);
+  check(suite, join(folder, 'program_fuzz'), [
+    `-runs=${fuzzRuns}`, '-seed=1', '-max_len=16384', '-timeout=60', '-rss_limit_mb=1024', '-malloc_limit_mb=64', '-verbosity=0',
+    `-artifact_prefix=${folder}/`, found, join(root, 'test', 'fuzz', 'corpus', 'programs'),
+  ]);
 }
 
 /** The models and clips that the recognition and end-to-end tests use; without npm they skip by name. */
@@ -103,6 +154,9 @@ try {
     hostKernels();
     oldKernels();
     armKernels();
+    ledger();
+    sanitizedKernels();
+    fuzzedLoader();
     await fetchAssets();
   }
   typeScriptTests(patterns);

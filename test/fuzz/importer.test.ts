@@ -13,7 +13,7 @@ import { Coverage } from './coverage.js';
 import { mutateModel, type Chooser } from './mutate-model.js';
 
 const corpusFolder = fileURLToPath(new URL('corpus/onnx', import.meta.url));
-const runs = Number(process.env['STERNA_FUZZ_RUNS'] ?? 1500);
+const runs = Number(process.env['STERNA_FUZZ_RUNS'] ?? 800);
 const seed = Number(process.env['STERNA_FUZZ_SEED'] ?? 1);
 
 /** Inputs between two looks at the coverage. */

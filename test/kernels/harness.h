@@ -20,6 +20,8 @@ void Fail(const char* file, int line, const std::string& message);
 void Skip(const std::string& reason);
 // One line of the execution ledger: a kernel, and "native", "emulated" or "not run", with the reason.
 void Ledger(const std::string& kernel, const std::string& state);
+// Enters every kernel of the table that is not in the ledger yet as not run.
+void LedgerOfTheRest();
 // "native", or "emulated" when the environment variable STERNA_EMULATED is set (scripts set it for qemu).
 const char* HowItRuns();
 
