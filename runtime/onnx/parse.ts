@@ -7,6 +7,8 @@ import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxGraph, ty
 import { readMessage } from './wire-reader.js';
 
 const decoder = new TextDecoder();
+/** protobufjs has an empty array for bytes that are absent. */
+const text = (bytes: ArrayLike<number> | undefined): string => decoder.decode(Uint8Array.from(bytes ?? []));
 const number = (value: WireInt64 | undefined): number => (value === undefined ? 0 : int64ToNumber(value));
 
 const malformed = (problem: string, details: Record<string, unknown> = {}, cause?: unknown) =>
@@ -43,10 +45,10 @@ function readAttribute(attribute: WireAttribute, limits: ModelLimits): Attribute
   switch (typeOf(attribute)) {
     case attributeTypes.float: return { type: 'float', value: attribute.f ?? 0 };
     case attributeTypes.int: return { type: 'int', value: number(attribute.i) };
-    case attributeTypes.string: return { type: 'string', value: decoder.decode(attribute.s) };
+    case attributeTypes.string: return { type: 'string', value: text(attribute.s) };
     case attributeTypes.floats: return { type: 'floats', value: attribute.floats ?? [] };
     case attributeTypes.ints: return { type: 'ints', value: (attribute.ints ?? []).map(int64ToNumber) };
-    case attributeTypes.strings: return { type: 'strings', value: (attribute.strings ?? []).map((s) => decoder.decode(s)) };
+    case attributeTypes.strings: return { type: 'strings', value: (attribute.strings ?? []).map(text) };
     case attributeTypes.tensor: {
       if (!attribute.t) throw malformed(`Attribute '${attribute.name ?? ''}' is a tensor without a value`);
       return { type: 'tensor', value: readTensor(attribute.t, limits) };

@@ -4,7 +4,10 @@ import type { Graph, Node } from '../../graph/graph.js';
 /** Operators worth comparing: cheap to tell apart and often made twice by layout changes and exporters. */
 const compared = new Set(['Transpose', 'View', 'QuantizeLinear', 'DequantizeLinear', 'StridedSlice', 'LutQ8', 'Unary']);
 
-const keyOf = (node: Node): string => JSON.stringify([node.op, node.inputs, [...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1))]);
+/** JSON has no int64, and makes one thing of NaN and both infinities. */
+const told = (_: string, value: unknown): unknown => (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? `${value} ${typeof value}` : value);
+
+const keyOf = (node: Node): string => JSON.stringify([node.op, node.inputs, [...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1))], told);
 
 /** Nodes that compute the same from the same inputs become one. */
 export function removeDuplicates(graph: Graph): Graph {

@@ -172,6 +172,17 @@ describe('a hostile model', () => {
     await bounded(() => expect(codeOf(() => loadProgram(bytes))).toBe('E_PROGRAM_LIMIT'));
   });
 
+  // Found by test/fuzz.
+  it.each([
+    ['a string without bytes', wire({ input: [{ name: 'x', type: { tensorType: { elemType: 1, shape: { dim: [{ dimValue: 4 }] } } } }], node: [{ opType: 'Relu', input: ['x'], output: ['y'], attribute: [{ name: 'mode', type: 3 }] }] })],
+    ['int64 in an attribute that is not read', modelBytes({
+      ...one('Transpose', {}, { perm: [0, 1, 3, 2], axes: { type: 'tensor', value: ints64(1) } }), outputs: ['z'],
+      nodes: [...one('Transpose', {}, { perm: [0, 1, 3, 2], axes: { type: 'tensor', value: ints64(1) } }).nodes, node('Sigmoid', ['y'], ['z'])],
+    })],
+  ])('with %s compiles', (_, bytes) => {
+    expect(codeOf(() => compile(bytes))).toBe('compiled');
+  });
+
   it('whose layers share weights may not multiply them', () => {
     const bytes = modelBytes(fan(100, [1, 64, 2, 2], (from, to) => [node('Conv', [from, 'w'], [to])], { w: randomTensor([64, 64, 1, 1], 1) }));
     expect(codeOf(() => compile(bytes))).toBe('compiled');
