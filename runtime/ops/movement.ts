@@ -2,7 +2,7 @@ import { hasAttribute, intAttribute, intsAttribute, misshapen, oneOf, floatAttri
 import type { Node } from '../graph/graph.js';
 import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
-import { broadcast, constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
 /** out[i] = in[offsets[i]]. */
 export function gatherElements(source: TensorValue, offsets: Int32Array, dims: Shape): TensorValue {
@@ -172,7 +172,7 @@ const gather: OpDefinition = {
   infer(context) {
     const x = inputType(context, 0);
     const axis = normalizeAxis(context.node, intAttribute(context.node, 'axis', 0), x.shape.length);
-    return [{ dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...inputType(context, 1).shape, ...x.shape.slice(axis + 1)] }];
+    return [{ dtype: x.dtype, shape: [...x.shape.slice(0, axis), ...expectType(context, 1, ['int64', 'int32']).shape, ...x.shape.slice(axis + 1)] }];
   },
   evaluate(context) {
     const x = inputValue(context, 0);

@@ -24,8 +24,8 @@ const maximumGrowthMb = 1024;
 const limits = { tensorElements: 2 ** 22, constantElements: 2 ** 20, foldSteps: 2 ** 22 };
 const memoryLimitBytes = 2 ** 24;
 
-/** A program that the compiler wrote is well-formed, so the engine may refuse it for its size or its ops, not for its form. */
-const engineCodes: ReadonlySet<string> = new Set(['E_PROGRAM_LIMIT', 'E_PROGRAM_OP', 'E_OUT_OF_MEMORY']);
+/** A program that the compiler wrote is well-formed: the engine may refuse its size, its ops and their operands, not its form. */
+const engineCodes: ReadonlySet<string> = new Set(['E_PROGRAM_LIMIT', 'E_PROGRAM_OP', 'E_PROGRAM_SHAPE', 'E_OUT_OF_MEMORY']);
 
 /** What is wrong with how these bytes are received; undefined when they load or are refused as they should be. */
 async function complaint(bytes: Uint8Array): Promise<string | undefined> {
