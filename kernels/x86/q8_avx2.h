@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "q8_bytes.h"
+
 namespace sterna {
 namespace {
 
@@ -95,11 +97,10 @@ struct Q8Vec256 {
     return Scale(acc, _mm256_blendv_ps(scale, scale_neg, _mm256_castsi256_ps(acc)));
   }
 
-  // Sixteen vpshufb would take longer than 32 loads.
   static inline Int Lookup(const uint8_t* table, Int index) {
     alignas(32) uint8_t bytes[kBytes];
     StoreInt(bytes, index);
-    for (size_t i = 0; i < kBytes; ++i) bytes[i] = table[bytes[i]];
+    LookupBytes(table, bytes, kBytes);
     return LoadInt(bytes);
   }
 
@@ -129,7 +130,7 @@ struct Q8Vec256 {
   template <int kParts>
   static inline void StoreParts(Int bytes, size_t count, Mask mask, uint8_t* p, size_t stride) {
     constexpr size_t kPart = kBytes / kParts;
-    if (mask < kPart) return StorePartly(bytes, kPart, count, mask, p, stride);
+    if (mask < kPart) return StorePartly(bytes, kPart, count < kParts ? count : kParts, mask, p, stride);
     const __m128i low = _mm256_castsi256_si128(bytes), high = _mm256_extracti128_si256(bytes, 1);
     if constexpr (kParts == 1) {
       StoreInt(p, bytes);
@@ -143,12 +144,10 @@ struct Q8Vec256 {
       if (count > 3) _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 3 * stride), _mm_srli_si128(high, 8));
     }
   }
-  static __attribute__((noinline)) void StorePartly(Int bytes, size_t part, size_t count, Mask mask, uint8_t* p, size_t stride) {
+  static inline void StorePartly(Int bytes, size_t part, size_t count, Mask mask, uint8_t* p, size_t stride) {
     alignas(32) uint8_t copy[kBytes];
     StoreInt(copy, bytes);
-    for (size_t i = 0; i < count && i * part < kBytes; ++i) {
-      for (size_t b = 0; b < mask; ++b) p[i * stride + b] = copy[i * part + b];
-    }
+    ScatterBytes(copy, part, count, mask, p, stride);
   }
 
   template <int kParts>
@@ -167,11 +166,9 @@ struct Q8Vec256 {
   }
   static inline __m128i LoadHalf(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static inline __m128i LoadQuarter(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
-  static __attribute__((noinline)) Int LoadPartly(size_t part, size_t count, Mask mask, const uint8_t* p, size_t stride) {
+  static inline Int LoadPartly(size_t part, size_t count, Mask mask, const uint8_t* p, size_t stride) {
     alignas(32) uint8_t copy[kBytes] = {};
-    for (size_t i = 0; i < count; ++i) {
-      for (size_t b = 0; b < mask; ++b) copy[i * part + b] = p[i * stride + b];
-    }
+    GatherBytes(copy, part, count, mask, p, stride);
     return LoadInt(copy);
   }
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "q8_bytes.h"
+
 namespace sterna {
 namespace {
 
@@ -87,7 +89,7 @@ struct Q8Vec128 {
   static inline Int Lookup(const uint8_t* table, Int index) {
     alignas(16) uint8_t bytes[kBytes];
     StoreInt(bytes, index);
-    for (size_t i = 0; i < kBytes; ++i) bytes[i] = table[bytes[i]];
+    LookupBytes(table, bytes, kBytes);
     return LoadInt(bytes);
   }
 
@@ -115,7 +117,7 @@ struct Q8Vec128 {
   template <int kParts>
   static inline void StoreParts(Int bytes, size_t count, Mask mask, uint8_t* p, size_t stride) {
     constexpr size_t kPart = kBytes / kParts;
-    if (mask < kPart) return StorePartly(bytes, kPart, count, mask, p, stride);
+    if (mask < kPart) return StorePartly(bytes, kPart, count < kParts ? count : kParts, mask, p, stride);
     if constexpr (kParts == 1) {
       StoreInt(p, bytes);
     } else if constexpr (kParts == 2) {
@@ -129,12 +131,10 @@ struct Q8Vec128 {
     }
   }
   static inline void StoreFour(uint8_t* p, int32_t four) { __builtin_memcpy(p, &four, sizeof four); }
-  static __attribute__((noinline)) void StorePartly(Int bytes, size_t part, size_t count, Mask mask, uint8_t* p, size_t stride) {
+  static inline void StorePartly(Int bytes, size_t part, size_t count, Mask mask, uint8_t* p, size_t stride) {
     alignas(16) uint8_t copy[kBytes];
     StoreInt(copy, bytes);
-    for (size_t i = 0; i < count && i * part < kBytes; ++i) {
-      for (size_t b = 0; b < mask; ++b) p[i * stride + b] = copy[i * part + b];
-    }
+    ScatterBytes(copy, part, count, mask, p, stride);
   }
 
   template <int kParts>
@@ -151,11 +151,9 @@ struct Q8Vec128 {
     }
   }
   static inline Int LoadHalf(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
-  static __attribute__((noinline)) Int LoadPartly(size_t part, size_t count, Mask mask, const uint8_t* p, size_t stride) {
+  static inline Int LoadPartly(size_t part, size_t count, Mask mask, const uint8_t* p, size_t stride) {
     alignas(16) uint8_t copy[kBytes] = {};
-    for (size_t i = 0; i < count; ++i) {
-      for (size_t b = 0; b < mask; ++b) copy[i * part + b] = p[i * stride + b];
-    }
+    GatherBytes(copy, part, count, mask, p, stride);
     return LoadInt(copy);
   }
 
