@@ -3,7 +3,8 @@
 # and no AVX, so that an instruction too new anywhere on the way is a SIGILL. One test a family, and whole programs: the others
 # prove arithmetic, natively. Emulation proves results, never speed. Debian package: qemu-user.
 #
-# Usage: test-x86-cpus.sh BUILD [CPU ...]        e.g. test-x86-cpus.sh build/native-release Nehalem Haswell
+# Usage: test-x86-cpus.sh BUILD [CPU ...]        CPUs without AVX, e.g. Nehalem Westmere. (As a Haswell, qemu 7.2 faults on the lanes
+# that vmaskmov leaves out, beside a guard page.)
 set -euo pipefail
 build=$1
 shift
@@ -26,10 +27,7 @@ expect() { grep -q "^ledger $2: $3" "$build/$1.txt" || { echo "$1: expected $2 t
 for cpu in "${cpus[@]}"; do
   for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector; do
     expect "$cpu" "$family/sse41" emulated
-    case $cpu in
-      Nehalem) expect "$cpu" "$family/avx2" "not run: CPU or operating system lacks avx2, fma" ;;
-      *) expect "$cpu" "$family/avx2" emulated ;;
-    esac
+    expect "$cpu" "$family/avx2" "not run: CPU or operating system lacks avx2, fma"
   done
 done
 exit $status
