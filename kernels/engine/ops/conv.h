@@ -219,8 +219,7 @@ class PanelGemm {
   // the kernel cannot be exact for them.
   template <typename Pack>
   Status PackPanels(const OpContext& context, uint32_t input, Pack pack, bool* exact) {
-    PackedForm form{kernel_->name, plan_.width, 0};
-    for (int64_t panel = 0; panel < plan_.panels; ++panel) form.bytes += PanelBytes(panel);
+    const PackedForm form{kernel_->name, plan_.width, static_cast<uint64_t>(plan_.panels - 1) * PanelBytes(0) + PanelBytes(plan_.panels - 1)};
     const uint8_t* at;
     const Status status = context.PackedWeights(input, form, [&](uint8_t* block) {
       bool fits = true;
