@@ -3,14 +3,14 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
-import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { integerCoreOps } from './integer.js';
-import { resampleOps } from './resample.js';
-import { interleaveOps } from './transposed-convolution.js';
-import { recurrenceOps } from './recurrent.js';
+import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
 import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { recurrenceOps } from './recurrent.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
+import { resampleCoreOps } from './resample.js';
+import { interleaveOps } from './transposed-convolution.js';
 import { applyUnary, type Unary } from './unary-functions.js';
 
 // The core operators: what canonicalisation makes of the many forms of ONNX. Everything they do is in their attributes,
@@ -124,5 +124,5 @@ const binaryF32: OpDefinition = {
 export const coreOps: OpTable = {
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
-  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleOps,
+  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleCoreOps,
 };

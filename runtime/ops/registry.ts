@@ -14,6 +14,7 @@ import { quantizationOps } from './quantization.js';
 import { quantizedOps } from './quantized.js';
 import { recurrentOps } from './recurrent.js';
 import { reductionOps } from './reduction.js';
+import { resampleOps } from './resample.js';
 import { resizeOps } from './resize.js';
 import { shapeOps } from './shape.js';
 import { standardizationOps } from './standardization.js';
@@ -23,7 +24,7 @@ import { unaryOps } from './unary.js';
 const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
-  ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps,
+  ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps, ...resampleOps,
 };
 
 /** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */

@@ -1,8 +1,9 @@
 import { floatAttribute, intAttribute, misshapen, oneOf, requiredInt, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
-import { coordinateModes, nearestIndex, nearestModes, resizeModes, scalesAndSizes, sourceCoordinate, type Resize, type Values } from './resize.js';
+import { transposeValue } from './movement.js';
+import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { coordinateModes, nearestIndex, nearestModes, resized, resizeModes, resizeOf, scalesAndSizes, sourceCoordinate, type Resize, type Values } from './resize.js';
 
 /** How one axis is resized: every output index is a weighted sum of `taps` input indices. */
 export interface AxisTable {
@@ -140,6 +141,28 @@ export function resampled(x: TensorValue, { tables, outside }: Resampling): Tens
   return outside === 0 ? y : fromNumbers(y.dtype, y.dims, Array.from(toNumbers(y), (value) => value + outside));
 }
 
+const resize: OpDefinition = {
+  infer(context) {
+    const { dtype, shape } = inputType(context, 0);
+    const values: Values = (i) => context.constants[i];
+    const plain = resizeOf(context.node, context.opset, shape, values);
+    if (plain === undefined) {
+      const sizes = new Map(resamplingOf(context.node, context.opset, shape, values).tables.map(({ axis, size }) => [axis, size]));
+      return [{ dtype: expectType(context, 0, ['float32']).dtype, shape: shape.map((dim, axis) => sizes.get(axis) ?? dim) }];
+    }
+    const { output, channelsLast } = plain;
+    const [n = 1] = shape;
+    return [{ dtype, shape: channelsLast ? [n, ...output, shape[3] ?? 1] : [n, shape[1] ?? 1, ...output] }];
+  },
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const spec = resizeOf(context.node, context.opset, x.dims, (i) => context.inputs[i]);
+    if (spec === undefined) return [resampled(x, resamplingOf(context.node, context.opset, x.dims, (i) => context.inputs[i]))];
+    if (spec.channelsLast) return [resized(x, spec)];
+    return [transposeValue(resized(transposeValue(x, [0, 2, 3, 1]), spec), [0, 3, 1, 2])];
+  },
+};
+
 /** The core operator, ResampleF32 of program.h: x, indices int32 [size, taps], weights float32 [size, taps]. */
 const resample: OpDefinition = {
   infer(context) {
@@ -156,4 +179,5 @@ const resample: OpDefinition = {
   },
 };
 
-export const resampleOps: OpTable = { ResampleAxis: resample };
+export const resampleOps: OpTable = { Resize: resize, Upsample: resize };
+export const resampleCoreOps: OpTable = { ResampleAxis: resample };

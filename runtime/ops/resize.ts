@@ -1,9 +1,7 @@
 import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
-import { transposeValue } from './movement.js';
-import { expectType, inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
-import { resampled, resamplingOf } from './resample.js';
+import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
 
 export const resizeModes = ['nearest', 'linear'] as const;
 export const coordinateModes = ['half_pixel', 'asymmetric', 'align_corners', 'pytorch_half_pixel'] as const;
@@ -168,31 +166,9 @@ export function interpolate(x: TensorValue, resize: Resize): Float64Array {
   return out;
 }
 
-function resized(x: TensorValue, resize: Resize): TensorValue {
+export function resized(x: TensorValue, resize: Resize): TensorValue {
   return fromNumbers(x.dtype, [x.dims[0] ?? 1, ...resize.output, x.dims[3] ?? 1], interpolate(x, resize));
 }
-
-const resize: OpDefinition = {
-  infer(context) {
-    const { dtype, shape } = inputType(context, 0);
-    const values: Values = (i) => context.constants[i];
-    const plain = resizeOf(context.node, context.opset, shape, values);
-    if (plain === undefined) {
-      const sizes = new Map(resamplingOf(context.node, context.opset, shape, values).tables.map(({ axis, size }) => [axis, size]));
-      return [{ dtype: expectType(context, 0, ['float32']).dtype, shape: shape.map((dim, axis) => sizes.get(axis) ?? dim) }];
-    }
-    const { output, channelsLast } = plain;
-    const [n = 1] = shape;
-    return [{ dtype, shape: channelsLast ? [n, ...output, shape[3] ?? 1] : [n, shape[1] ?? 1, ...output] }];
-  },
-  evaluate(context) {
-    const x = inputValue(context, 0);
-    const spec = resizeOf(context.node, context.opset, x.dims, (i) => context.inputs[i]);
-    if (spec === undefined) return [resampled(x, resamplingOf(context.node, context.opset, x.dims, (i) => context.inputs[i]))];
-    if (spec.channelsLast) return [resized(x, spec)];
-    return [transposeValue(resized(transposeValue(x, [0, 2, 3, 1]), spec), [0, 3, 1, 2])];
-  },
-};
 
 const nhwc: OpDefinition = {
   infer(context) {
@@ -202,4 +178,4 @@ const nhwc: OpDefinition = {
   evaluate: (context) => [{ ...resized(inputValue(context, 0), nhwcResize(context.node)), dims: outputType(context).shape }],
 };
 
-export const resizeOps: OpTable = { Resize: resize, Upsample: resize, NhwcResize: nhwc };
+export const resizeOps: OpTable = { NhwcResize: nhwc };
