@@ -1,5 +1,9 @@
-/** Element types that cross the Session boundary, by ONNX name. */
-export type DataType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64';
+import { RuntimeError } from './errors.js';
+import type { TensorValue } from './graph/tensor-value.js';
+
+/** Element types that cross the Session boundary, by ONNX name. `bool` is a Uint8Array of zeros and ones. */
+export const dataTypes = ['float32', 'uint8', 'int8', 'int32', 'int64', 'bool'] as const;
+export type DataType = (typeof dataTypes)[number];
 
 export type TensorData = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
 
@@ -15,4 +19,11 @@ export interface TensorInfo {
   name: string;
   type: DataType;
   dims: readonly number[];
+}
+
+/** A tensor of a graph as one of the Session interface. @throws RuntimeError E_INPUT: a type that does not cross it */
+export function asTensor({ dtype, dims, data }: TensorValue): Tensor {
+  const type = dataTypes.find((name) => name === dtype);
+  if (type === undefined) throw new RuntimeError('E_INPUT', `Expected one of ${dataTypes.join(', ')} but received ${dtype}`);
+  return { type, dims, data };
 }

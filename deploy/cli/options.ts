@@ -34,6 +34,8 @@ const engines: readonly EngineName[] = ['native', 'onnxruntime'];
 export const engineList = listOf(engines);
 export const isaList = listOf(isas);
 
+export const isaOption = new Option('--isa <isa>', 'instruction set').choices(isas);
+
 export const engineOption = (flags: string, description: string): Option => new Option(flags, description).choices(engines);
 
 const numbers = (text: string): number[] => {

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   bench: () => import('./commands/bench.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),
+  conformance: () => import('./commands/conformance.js'),
   run: () => import('./commands/run.js'),
   package: () => import('./commands/package.js'),
   publish: () => import('./commands/publish.js'),

@@ -5,6 +5,7 @@ import type { Tensor } from '../../runtime/tensor.js';
 const npyTypes: Readonly<Record<string, { type: Tensor['type']; bytes: number }>> = {
   '<f4': { type: 'float32', bytes: 4 },
   '|u1': { type: 'uint8', bytes: 1 },
+  '|b1': { type: 'bool', bytes: 1 },
   '|i1': { type: 'int8', bytes: 1 },
   '<i4': { type: 'int32', bytes: 4 },
   '<i8': { type: 'int64', bytes: 8 },
@@ -13,7 +14,7 @@ const npyTypes: Readonly<Record<string, { type: Tensor['type']; bytes: number }>
 function typedArray(type: Tensor['type'], buffer: ArrayBuffer): Tensor['data'] {
   switch (type) {
     case 'float32': return new Float32Array(buffer);
-    case 'uint8': return new Uint8Array(buffer);
+    case 'uint8': case 'bool': return new Uint8Array(buffer);
     case 'int8': return new Int8Array(buffer);
     case 'int32': return new Int32Array(buffer);
     case 'int64': return new BigInt64Array(buffer);

@@ -20,6 +20,7 @@ function randomTensor(info: TensorInfo, next: () => number): Tensor {
     case 'float32': return { type, dims, data: Float32Array.from({ length: count }, () => 2 * next() - 1) };
     case 'uint8': return { type, dims, data: Uint8Array.from({ length: count }, () => 256 * next()) };
     case 'int8': return { type, dims, data: Int8Array.from({ length: count }, () => 256 * next() - 128) };
+    case 'bool': return { type, dims, data: Uint8Array.from({ length: count }, () => 2 * next()) };
     // Integers are indices or counts more often than not: 0 and 1 are in range of nearly everything.
     case 'int32': return { type, dims, data: Int32Array.from({ length: count }, () => 2 * next()) };
     case 'int64': return { type, dims, data: BigInt64Array.from({ length: count }, () => BigInt(Math.floor(2 * next()))) };

@@ -10,6 +10,7 @@ const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>>
   int8: Int8Array,
   int32: Int32Array,
   int64: BigInt64Array,
+  bool: Uint8Array,
 };
 
 const show = (tensor: { type: string; dims: readonly number[] }): string => `${tensor.type}[${tensor.dims.join(', ')}]`;

@@ -16,6 +16,7 @@ const arrays: { readonly [T in DataType]: (count: number) => TensorData } = {
   int8: (count) => new Int8Array(count),
   int32: (count) => new Int32Array(count),
   int64: (count) => new BigInt64Array(count),
+  bool: (count) => new Uint8Array(count),
 };
 
 const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { RuntimeError } from '../errors.js';
 import type { Session, SessionOptions, SessionStats } from '../session-types.js';
-import type { DataType, Tensor, TensorInfo } from '../tensor.js';
+import { dataTypes, type DataType, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds, pixelLayout, pixelsToFloats, type PixelLayout } from './feeds.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
@@ -30,7 +30,7 @@ export async function onnxRuntimeVersion(): Promise<string | undefined> {
   }
 }
 
-const tensorTypes: readonly string[] = ['float32', 'uint8', 'int8', 'int32', 'int64'] satisfies readonly DataType[];
+const tensorTypes: readonly string[] = dataTypes;
 const isDataType = (type: string): type is DataType => tensorTypes.includes(type);
 
 /** onnxruntime reports an unnamed symbolic dimension as an empty string. */

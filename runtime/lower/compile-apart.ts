@@ -33,14 +33,17 @@ function unwrap(reply: CompileAnswer): CompiledModel {
 // Sources that a test runner transforms on the fly have no compiled file that a thread could start from.
 const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.js', import.meta.url) : undefined;
 
+/** Models of up to this many bytes hold no weights to speak of: starting a thread takes far longer than compiling them. */
+const compiledInPlace = 16_384;
+
 /**
  * Compiles a model on a thread of its own, so that frames keep flowing while the next model is prepared; what compiling
- * needed in memory goes back when the thread ends.
+ * needed in memory goes back when the thread ends. Tiny models are compiled in place.
  * @throws RuntimeError as `compile`
  */
 export async function compileApart(bytes: Uint8Array, options: ApartOptions): Promise<CompiledModel> {
-  // The compiler itself is loaded on that thread only: a program from the cache needs none of it.
-  if (workerFile === undefined) return unwrap((await import('./compile-answer.js')).answer(bytes, options));
+  // The compiler is loaded here or on that thread, when it is needed: a program from the cache needs none of it.
+  if (workerFile === undefined || bytes.length <= compiledInPlace) return unwrap((await import('./compile-answer.js')).answer(bytes, options));
   const worker = new Worker(workerFile, { workerData: { bytes, options } });
   const reply = await new Promise<CompileAnswer>((resolve, reject) => {
     worker.once('message', resolve);

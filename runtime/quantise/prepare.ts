@@ -4,10 +4,8 @@ import { graphFromOnnx } from '../graph/import.js';
 import { parseModel } from '../onnx/parse.js';
 import type { OnnxModel } from '../onnx/types.js';
 import { simplifyOnnx } from '../optimise/optimise.js';
-import type { DataType, TensorInfo } from '../tensor.js';
+import { dataTypes, type TensorInfo } from '../tensor.js';
 import { raiseOpset } from './raise-opset.js';
-
-const tensorTypes: readonly DataType[] = ['float32', 'uint8', 'int8', 'int32', 'int64'];
 
 /**
  * Inputs of a model, symbolic dimensions resolved.
@@ -17,9 +15,9 @@ export function modelInputs(bytes: Uint8Array, symbols: Readonly<Record<string, 
   const graph = graphFromOnnx(parseModel(bytes), { symbols });
   return graph.inputs.map((name) => {
     const type = graph.types.get(name);
-    const dtype = tensorTypes.find((candidate) => candidate === type?.dtype);
+    const dtype = dataTypes.find((candidate) => candidate === type?.dtype);
     if (type === undefined || dtype === undefined) {
-      throw new RuntimeError('E_MODEL_OP', `Expected ${tensorTypes.join(', ')} for the type of input "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
+      throw new RuntimeError('E_MODEL_OP', `Expected ${dataTypes.join(', ')} for the type of input "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
     }
     return { name, type: dtype, dims: type.shape };
   });

@@ -6,10 +6,11 @@ import { openNative } from '../../runtime/engines/native.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
+import { asTensor } from '../../runtime/tensor.js';
 import { sharedFile } from '../support/shared.js';
 import { model, node, randomTensor } from './support/models.js';
 import { nativeMissing } from './support/native.js';
-import { asTensor, difference, oracle, oracleMissing } from './support/oracle.js';
+import { difference, oracle, oracleMissing } from './support/oracle.js';
 
 const folder = sharedFile('models');
 const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.onnx')) : [];

@@ -8,10 +8,10 @@ import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { inspectModel } from '../../../runtime/inspect.js';
 import { compile } from '../../../runtime/lower/compile.js';
-import type { Tensor } from '../../../runtime/tensor.js';
+import { asTensor, type Tensor } from '../../../runtime/tensor.js';
 import { floats, model, modelBytes, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
-import { asTensor, difference } from '../support/oracle.js';
+import { difference } from '../support/oracle.js';
 import { randomModels } from '../support/random-graphs.js';
 
 const skipped = nativeMissing === undefined ? '' : ` (${nativeMissing})`;

@@ -10,9 +10,10 @@ import { compile } from '../../../runtime/lower/compile.js';
 import { flipBytes } from '../../../runtime/lower/flip-bytes.js';
 import { optimise } from '../../../runtime/optimise/optimise.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
+import { asTensor } from '../../../runtime/tensor.js';
 import { floats, modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
-import { asTensor, difference, oracle, oracleMissing } from '../support/oracle.js';
+import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { cases as plainCases, type Case } from './cases.js';
 import { integerCases, layerCases } from './layer-cases.js';
 

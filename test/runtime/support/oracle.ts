@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
-import type { Tensor } from '../../../runtime/tensor.js';
+import { asTensor } from '../../../runtime/tensor.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
 
@@ -17,12 +17,6 @@ const onnxruntime = load();
 /** Why tests against onnxruntime are skipped, for their titles; undefined when they run. */
 export const oracleMissing = onnxruntime === undefined ? 'onnxruntime-node is not installed' : undefined;
 
-/** A tensor of the graph as one of the Session interface. */
-export function asTensor({ dtype, dims, data }: TensorValue): Tensor {
-  if (dtype === 'bool' || dtype === 'int4' || dtype === 'uint4') throw new TypeError(`Expected a type of the Session interface but received ${dtype}`);
-  return { type: dtype, dims, data };
-}
-
 /** Runs a model with onnxruntime: every output, as numbers. */
 export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimise = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
   if (onnxruntime === undefined) throw new Error('onnxruntime-node is not installed');
@@ -30,7 +24,7 @@ export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, T
   const session = await ort.InferenceSession.create(bytes, {
     graphOptimizationLevel: optimise ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
   });
-  const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(dtype === 'bool' ? 'bool' : asTensor({ dtype, data, dims }).type, data, [...dims])]));
+  const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(asTensor({ dtype, data, dims }).type, data, [...dims])]));
   const results = await session.run(inputs);
   const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, { dims: tensor.dims, data: Float64Array.from(tensor.data as ArrayLike<number>, Number) }]));
   await session.release();

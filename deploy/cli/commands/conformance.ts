@@ -1,0 +1,75 @@
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import type { Isa } from '../../../kernels/native.js';
+import { nodeTestsFolder, readNodeTests } from '../../conformance/node-tests.js';
+import { documented, withTable } from '../../conformance/document.js';
+import { runNodeTests, type NodeTestResult } from '../../conformance/run.js';
+import { countOutcomes, share, tabulate, total, type OperatorRow } from '../../conformance/table.js';
+import { DeployError } from '../../errors.js';
+import { writeOutputFile } from '../files.js';
+import { isaOption } from '../options.js';
+import { emit, Exit, exitCodes, reporting, type Report } from '../output.js';
+import { formatTable } from '../table.js';
+
+interface ConformanceOptions {
+  tests: string;
+  isa?: Isa;
+  write?: string;
+  check?: string;
+}
+
+const right = (title: string) => ({ title, align: 'right' as const });
+
+function operatorTable(rows: readonly OperatorRow[]): string {
+  const cells = rows.map(({ operator, passed, wrong, refused, refusals }) => {
+    const codes = Object.entries(refusals).map(([code, names]) => `${code} x ${names.length}`).join(', ');
+    return [operator, String(passed), String(wrong), String(refused), codes];
+  });
+  return formatTable([{ title: 'operator' }, right('passed'), right('wrong'), right('refused'), { title: 'codes' }], cells);
+}
+
+function reportOf(results: readonly NodeTestResult[]): Report {
+  const counting = results.filter(({ counts }) => counts);
+  const [bar, all] = [countOutcomes(counting), countOutcomes(results)];
+  const wrong = results.filter(({ outcome }) => outcome === 'wrong').map(({ name, message }) => `wrong: ${name}: ${message}`);
+  const summary = [
+    `all: ${all.passed} of ${total(all)} passed, ${all.wrong} wrong, ${all.refused} refused`,
+    `listed operators and types: ${bar.passed} of ${total(bar)} passed (${share(bar)}), ${bar.wrong} wrong, ${bar.refused} refused`,
+  ];
+  return {
+    json: { all, listed: bar, operators: tabulate(results), tests: results },
+    text: [operatorTable(tabulate(results)), '', ...wrong, ...summary].join('\n'),
+  };
+}
+
+async function documentText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new DeployError('E_FILE', `${path} cannot be read`, { cause, details: { path } });
+  }
+}
+
+export function register(program: Command): void {
+  program
+    .command('conformance')
+    .summary('run the ONNX project\'s node tests on this CPU')
+    .description('Compiles, loads and runs each node test of the ONNX project with every input fed at run time, and counts passed, wrong and refused by operator.')
+    .option('--tests <folder>', 'folder of the node tests', nodeTestsFolder)
+    .addOption(isaOption)
+    .option('--write <file.md>', 'put the table between the markers of a document')
+    .option('--check <file.md>', 'fail when the table of a document is another one')
+    .action(
+      reporting(async (self: Command, { tests, isa, write, check }: ConformanceOptions) => {
+        const results = await runNodeTests(readNodeTests(tests), isa === undefined ? {} : { isa });
+        if (write !== undefined) await writeOutputFile(write, new TextEncoder().encode(withTable(await documentText(write), results)));
+        if (check !== undefined && !documented(await documentText(check), results)) {
+          throw new DeployError('E_OUTPUT', `The table in ${check} is not what this run gives; renew it with --write ${check}`, { details: { path: check } });
+        }
+        const report = reportOf(results);
+        if (countOutcomes(results).wrong === 0) return report;
+        emit(self, report);
+        throw new Exit(exitCodes.failed);
+      }),
+    );
+}
