@@ -11,7 +11,7 @@ import type { SessionOptions } from '../../../runtime/session-types.js';
 import { floats, modelBytes, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
 import { temporaryFolder } from '../../support/folder.js';
 import { nativeMissing } from '../support/native.js';
-import { asTensor } from '../support/oracle.js';
+import { asTensor } from '../../../runtime/tensor.js';
 
 const skipped = nativeMissing === undefined ? '' : ` (${nativeMissing})`;
 
