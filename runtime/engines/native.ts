@@ -1,12 +1,13 @@
 import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/index.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
-import { elementCount } from '../graph/tensor-value.js';
+import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
+import { decidingInputs, SpecialisingSession } from './specialising.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import type { DataType, Tensor, TensorData } from '../tensor.js';
 
@@ -95,14 +96,11 @@ class NativeSession implements Session {
 export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
   const cpu = describeCpu();
   if (isa === undefined || isa === cpu.selected || isa === 'ref') return cpu.activation;
-  return isa === 'neon' || isa === 'neondot' ? 'int8' : 'uint8';
+  return isa.startsWith('neon') ? 'int8' : 'uint8';
 }
 
-/**
- * Compiles a model for this CPU, or takes its program from the cache, and loads it into the native engine.
- * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
- */
-export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+/** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
+async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
   const { isa, pixels, symbols, threads, memoryLimitBytes, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
@@ -116,13 +114,27 @@ export async function openNative(bytes: Uint8Array, options: SessionOptions = {}
     ...(threads === undefined ? {} : { threads }),
     ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
   };
-  if (cache !== undefined) {
+  if (cache !== undefined && Object.keys(fixed).length === 0) {
     const { description, native, cached } = await loadThroughCache({ model: bytes, sha256: modelSha256, compile: compileOptions, load, cache });
     return new NativeSession(description, native, { loadMs: performance.now() - start, cached });
   }
-  const program = await compileApart(bytes, compileOptions);
+  const program = await compileApart(bytes, { ...compileOptions, fixed });
   const native = nameOp(program, () => loadProgram(program.bytes, load));
   // The session must not keep the program's bytes in memory.
   const { inputs, outputs, opNames } = program;
   return new NativeSession({ inputs, outputs, opNames }, native, { loadMs: performance.now() - start });
+}
+
+/**
+ * Compiles a model for this CPU and loads it into the native engine. A model with inputs that decide shapes, or that an
+ * operator must know beforehand, is compiled when it is run, once for each of their values (`specialising.ts`).
+ * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
+ */
+export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  try {
+    return await openProgram(bytes, options);
+  } catch (error) {
+    if (decidingInputs(error) === undefined || options.pixels !== undefined) throw error;
+    return new SpecialisingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
+  }
 }

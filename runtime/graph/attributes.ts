@@ -30,6 +30,12 @@ export function unsupported(node: Attributed, problem: string, attribute?: strin
   });
 }
 
+/** E_MODEL_OP for an operand that must be known when the model is compiled; `details.operand` is the value. */
+export function notConstant(node: Attributed & { readonly inputs: readonly string[] }, index: number, what: string): RuntimeError {
+  const { message, details } = unsupported(node, `input ${index} (${what}) must be a constant`, what);
+  return new RuntimeError('E_MODEL_OP', message, { details: { ...details, operand: node.inputs[index] } });
+}
+
 /** E_MODEL_SHAPE that names node and op. */
 export function misshapen(node: Attributed, problem: string): RuntimeError {
   return new RuntimeError('E_MODEL_SHAPE', `${node.op} '${node.name}': ${problem}`, { details: { node: node.name, op: node.op } });

@@ -62,6 +62,14 @@ export function producersOf(nodes: readonly Node[]): Map<string, Node> {
   return producers;
 }
 
+/** Inputs of the graph that a value is computed from, in the order of the graph; the value itself when it is one. */
+export function inputsBehind(graph: Graph, value: string): string[] {
+  const producers = producersOf(graph.nodes);
+  const seen = new Set([value]);
+  for (const name of seen) for (const input of producers.get(name)?.inputs ?? []) seen.add(input); // the set grows under way
+  return graph.inputs.filter((input) => seen.has(input));
+}
+
 /** Which nodes read each value; a node that reads it twice is listed once. */
 export function consumersOf(nodes: readonly Node[]): Map<string, Node[]> {
   const consumers = new Map<string, Node[]>();

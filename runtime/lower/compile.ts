@@ -1,8 +1,9 @@
+import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
 import type { Graph } from '../graph/graph.js';
-import { consumersOf, typeOf } from '../graph/graph.js';
+import { consumersOf, inputsBehind, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
-import { isByte, type DType } from '../graph/tensor-value.js';
+import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
 import { optimise } from '../optimise/optimise.js';
@@ -28,6 +29,8 @@ export interface CompileOptions {
   symbols?: Readonly<Record<string, number>>;
   /** Bounds on what the model may ask for; those not given have their defaults. */
   limits?: Partial<ModelLimits>;
+  /** Values of inputs that become constants of the program, which then has no such input. */
+  fixed?: Readonly<Record<string, TensorValue>>;
 }
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -92,11 +95,23 @@ export function lower(graph: Graph, activation: 'uint8' | 'int8'): CompiledProgr
   return { bytes, activation, inputs, outputs, opNames: context.names, arenaBytes: plan.arenaBytes, graph };
 }
 
+/** Lets a refusal for want of a constant say which inputs of the model it would follow from: `details.inputs`. */
+function namingInputs(error: unknown, graph: Graph): unknown {
+  const operand = error instanceof RuntimeError ? error.details['operand'] : undefined;
+  if (!(error instanceof RuntimeError) || typeof operand !== 'string') return error;
+  const inputs = inputsBehind(graph, operand);
+  return inputs.length === 0 ? error : new RuntimeError(error.code, `${error.message}, but it depends on the inputs ${inputs.join(', ')}`, { cause: error, details: { ...error.details, inputs } });
+}
+
 /**
  * An ONNX model, or its graph, as a program for the engine.
  * @throws RuntimeError E_MODEL_*, E_INPUT (pixels that do not fit an input)
  */
-export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {} }: CompileOptions = {}): CompiledProgram {
-  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits }) : model;
-  return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation);
+export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {} }: CompileOptions = {}): CompiledProgram {
+  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits, fixed }) : model;
+  try {
+    return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation);
+  } catch (error) {
+    throw namingInputs(error, graph);
+  }
 }

@@ -1,5 +1,5 @@
 import { RuntimeError } from '../errors.js';
-import { misshapen, unsupported } from '../graph/attributes.js';
+import { misshapen, notConstant, unsupported } from '../graph/attributes.js';
 import type { GraphLimits, Node } from '../graph/graph.js';
 import { volume, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 
@@ -63,7 +63,7 @@ export function inputValue(context: EvaluateContext, index: number): TensorValue
 export function constantInput(context: InferContext, index: number, what: string): TensorValue | undefined {
   const constant = context.constants[index];
   if (constant === undefined && context.inputs[index] !== undefined) {
-    throw unsupported(context.node, `input ${index} (${what}) must be a constant`, what);
+    throw notConstant(context.node, index, what);
   }
   return constant;
 }

@@ -1,4 +1,4 @@
-import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
+import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, notConstant, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
@@ -36,7 +36,7 @@ export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scal
   const old = node.op === 'Upsample' || node.inputs.length === 2;
   const list = (index: number) => {
     const value = values(index);
-    if (value === undefined && (node.inputs[index] ?? '') !== '') throw unsupported(node, `input ${index} must be a constant`, 'scales');
+    if (value === undefined && (node.inputs[index] ?? '') !== '') throw notConstant(node, index, 'scales');
     return value === undefined || value.data.length === 0 ? undefined : Array.from(value.data, Number);
   };
   const axes = (intsAttribute(node, 'axes') ?? shape.map((_, i) => i)).map((axis) => normalizeAxis(node, axis, shape.length));
@@ -77,6 +77,11 @@ export function resizeOf(node: Node, opset: number, shape: Shape, values: Values
   const fixed = (axis: number) => sizes[axis] === shape[axis] && scales[axis] === 1;
   if (mode === undefined || special || weighted || shape.length !== 4 || !fixed(0) || !(fixed(1) || fixed(3))) return undefined;
   const channelsLast = !fixed(1);
+  // With the corners aligned, ONNX means the length before it is rounded down, and onnxruntime the one after.
+  const fractional = sizes.some((size, axis) => Math.abs((scales[axis] ?? 1) * (shape[axis] ?? 1) - size) > 1e-3);
+  if (fractional && stringAttribute(node, 'coordinate_transformation_mode', '') === 'align_corners') {
+    throw unsupported(node, `scales [${scales.join(', ')}] of [${shape.join(', ')}] give no whole sizes`, 'scales');
+  }
   const [h, w] = channelsLast ? [1, 2] : [2, 3];
   return {
     mode,

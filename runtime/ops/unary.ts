@@ -1,4 +1,4 @@
-import { floatAttribute, oneOf, unsupported } from '../graph/attributes.js';
+import { floatAttribute, notConstant, oneOf, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { expectType, inputValue, type OpDefinition, type OpTable } from './op.js';
@@ -19,7 +19,7 @@ function readClip(node: Node, constants: Constants): Unary {
   const bound = (index: number, name: string, fallback: number): number => {
     if (node.inputs[index] === undefined || node.inputs[index] === '') return floatAttribute(node, name, fallback);
     const value = constants(index)?.data[0];
-    if (value === undefined) throw unsupported(node, 'the bound must be a constant', name);
+    if (value === undefined) throw notConstant(node, index, name);
     return Number(value);
   };
   return { kind: 'clip', alpha: bound(1, 'min', -Infinity), beta: bound(2, 'max', Infinity) };

@@ -1,4 +1,4 @@
-import { unsupported } from '../../graph/attributes.js';
+import { notConstant } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import type { Rewriter } from '../rewriter.js';
 
@@ -10,6 +10,6 @@ export function constantInts(editor: Rewriter, node: Node, index: number, what: 
   const name = node.inputs[index] ?? '';
   if (name === '') return undefined;
   const value = editor.constant(name);
-  if (value === undefined) throw unsupported(node, `input ${index} (${what}) must be a constant`, what);
+  if (value === undefined) throw notConstant(node, index, what);
   return Array.from(value.data, Number);
 }

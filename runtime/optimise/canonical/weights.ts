@@ -1,4 +1,4 @@
-import { int, intAttribute, unsupported } from '../../graph/attributes.js';
+import { int, intAttribute, notConstant, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { keepsOrder } from '../../graph/permutation.js';
 import { reshaped, type Shape, type TensorValue } from '../../graph/tensor-value.js';
@@ -34,7 +34,7 @@ export function relayWeights(editor: Rewriter, node: Node, index: number, layout
   const stored = editor.constant(dequantize?.inputs[0]);
   const scales = editor.constant(dequantize?.inputs[1]);
   if (dequantize?.op !== 'DequantizeLinear' || stored === undefined || scales === undefined) {
-    throw unsupported(node, 'the weights must be constants', 'W');
+    throw notConstant(node, index, 'weights');
   }
   const perTensor = scales.data.length === 1;
   const axis = perTensor ? 0 : normalizeAxis(dequantize, intAttribute(dequantize, 'axis', 1), stored.dims.length);

@@ -1,7 +1,10 @@
+import { notConstant } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph } from '../../graph/graph.js';
-import { fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { fromNumbers, toNumbers } from '../../graph/tensor-value.js';
 import { batchNormAffine } from '../../ops/normalization.js';
+
+const parameterNames = ['scale', 'B', 'input_mean', 'input_var'];
 
 /** BatchNormalization that nothing could absorb, as a multiplication and an addition. */
 export function decomposeBatchNorm(graph: Graph): Graph {
@@ -9,8 +12,9 @@ export function decomposeBatchNorm(graph: Graph): Graph {
   for (const node of graph.nodes) {
     if (node.op !== 'BatchNormalization') continue;
     const parameters = node.inputs.slice(1, 5).map((name) => editor.constant(name));
-    if (!parameters.every((value): value is TensorValue => value !== undefined)) continue;
-    const affine = batchNormAffine(node, parameters.map(toNumbers));
+    const open = parameters.indexOf(undefined);
+    if (open >= 0) throw notConstant(node, open + 1, parameterNames[open] ?? '');
+    const affine = batchNormAffine(node, parameters.flatMap((value) => (value === undefined ? [] : [toNumbers(value)])));
     const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
     const type = editor.type(input);
     const dims = [affine.mul.length, ...type.shape.slice(2).map(() => 1)];

@@ -45,8 +45,15 @@ describe('importing', () => {
     expect(() => graphFromOnnx(model(spec))).toThrow(expect.objectContaining({ code: 'E_MODEL_MALFORMED' }));
   });
 
-  it.each([6, 22])('refuses operator set %i', (opset) => {
+  it.each([6, 22])('refuses operator set %i for operators that changed', (opset) => {
     expect(() => graphFromOnnx(model({ ...chain, opset }))).toThrow(expect.objectContaining({ code: 'E_MODEL_OP' }));
+  });
+
+  it('reads an older operator set by the rules of 7 when nothing has changed since', () => {
+    const elu = { ...chain, nodes: [node('Elu', ['x'], ['y'])] };
+    expect(graphFromOnnx(model({ ...elu, opset: 6 })).opset).toBe(7);
+    expect(() => graphFromOnnx(model({ ...elu, opset: 5 }))).toThrow(expect.objectContaining({ details: { opset: 5, op: 'Elu' } }));
+    expect(() => graphFromOnnx(model({ ...elu, opset: 0 }))).toThrow(expect.objectContaining({ code: 'E_MODEL_OP' }));
   });
 
   it('names node, operator and attribute of what is not supported', () => {

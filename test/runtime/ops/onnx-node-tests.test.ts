@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { graphFromOnnx, newestOpset, oldestOpset } from '../../../runtime/graph/import.js';
+import { graphFromOnnx } from '../../../runtime/graph/import.js';
+import { newestOpset, oldestOpset } from '../../../runtime/graph/opsets.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
