@@ -122,7 +122,7 @@ Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double
     if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(i));
     else driver.Run(0, driver.units(), scratch_[0]);
     if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
-    if (!driver.Succeeded()) status = Status::Error(StatusCode::kInvalidArgument, "an index is out of range", static_cast<int32_t>(i));
+    if (!driver.Succeeded()) status = Status::Error(StatusCode::kInvalidArgument, driver.problem(), static_cast<int32_t>(i));
   }
   if (pool_ != nullptr) pool_->EndInference();
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);

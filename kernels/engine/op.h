@@ -24,6 +24,8 @@ class OpDriver {
   virtual void Run(int64_t begin, int64_t end, uint8_t* scratch) = 0;
   // False after a run that met data it cannot work on (an index out of range).
   virtual bool Succeeded() { return true; }
+  // What such a run met.
+  virtual const char* problem() const { return "an index is out of range"; }
 
   int64_t units() const { return units_; }
   // Ranges are best multiples of this many units (the height of a GEMM tile).
@@ -151,6 +153,18 @@ Status PrepareCopy(const OpContext& context, DriverPtr* driver);
 Status PrepareTranspose(const OpContext& context, DriverPtr* driver);
 Status PreparePad(const OpContext& context, DriverPtr* driver);
 Status PrepareGather(const OpContext& context, DriverPtr* driver);
+Status PrepareCast(const OpContext& context, DriverPtr* driver);
+Status PrepareCompare(const OpContext& context, DriverPtr* driver);
+Status PrepareLogic(const OpContext& context, DriverPtr* driver);
+Status PrepareSelect(const OpContext& context, DriverPtr* driver);
+Status PrepareBinaryS32(const OpContext& context, DriverPtr* driver);
+Status PrepareReduceS32(const OpContext& context, DriverPtr* driver);
+Status PrepareGatherElements(const OpContext& context, DriverPtr* driver);
+Status PrepareGatherNd(const OpContext& context, DriverPtr* driver);
+Status PrepareArgReduce(const OpContext& context, DriverPtr* driver);
+Status PrepareTopK(const OpContext& context, DriverPtr* driver);
+Status PrepareNonMaxSuppression(const OpContext& context, DriverPtr* driver);
+Status PrepareCumSum(const OpContext& context, DriverPtr* driver);
 Status PrepareRecurrentF32(const OpContext& context, DriverPtr* driver);
 Status PrepareResampleF32(const OpContext& context, DriverPtr* driver);
 Status PrepareMatMulS32(const OpContext& context, DriverPtr* driver);

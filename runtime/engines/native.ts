@@ -25,6 +25,7 @@ const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, da
 /** What the program is given for a feed: int64 as int32, bytes in the program's own sign. */
 function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBufferView {
   if (port?.flip === true) return flipBytes(asBytes(data));
+  if (port?.type === 'bool' && asBytes(data).some((byte) => byte > 1)) throw new RuntimeError('E_INPUT', `Input '${port.name}': expected booleans of 0 and 1`, { details: { input: port.name } });
   if (!(data instanceof BigInt64Array)) return data;
   return Int32Array.from(data, (value) => {
     const narrow = Number(BigInt.asIntN(32, value));
@@ -39,11 +40,25 @@ interface OutputSlot {
   finish(): Tensor;
 }
 
-function outputSlot({ type, dims, flip }: ProgramPort): OutputSlot {
+/** The rows [n, columns] before the first of -1. */
+function rowsBeforePadding(data: Int32Array, columns: number): number {
+  for (let row = 0; row * columns < data.length; row++) if (data[row * columns] === -1) return row;
+  return data.length / columns;
+}
+
+function outputSlot({ type, dims, flip, padded }: ProgramPort): OutputSlot {
   const count = elementCount(dims);
   if (type === 'int64') {
     const narrow = new Int32Array(count);
-    return { view: narrow, finish: () => ({ type, dims, data: BigInt64Array.from(narrow, BigInt) }) };
+    return {
+      view: narrow,
+      finish() {
+        if (!padded) return { type, dims, data: BigInt64Array.from(narrow, BigInt) };
+        const columns = elementCount(dims.slice(1));
+        const rows = rowsBeforePadding(narrow, columns);
+        return { type, dims: [rows, ...dims.slice(1)], data: BigInt64Array.from(narrow.subarray(0, rows * columns), BigInt) };
+      },
+    };
   }
   const data = arrays[type](count);
   return {

@@ -26,6 +26,9 @@ export interface ValueType {
 export const isFloat = (dtype: DType): boolean => dtype === 'float32';
 export const isByte = (dtype: DType): boolean => dtype === 'uint8' || dtype === 'int8';
 
+/** Bytes of an element in a program: int64 is narrowed to 32 bits there. */
+export const programBytes = (dtype: DType): number => (isByte(dtype) || dtype === 'bool' ? 1 : 4);
+
 /** Number of elements. */
 export function elementCount(shape: Shape): number {
   let count = 1;

@@ -1,7 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
 import type { Graph } from '../graph/graph.js';
-import { consumersOf, inputsBehind, typeOf } from '../graph/graph.js';
+import { consumersOf, inputsBehind, producersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
@@ -18,6 +18,7 @@ import { elementwiseLowerings } from './ops/elementwise.js';
 import { movementLowerings } from './ops/movement.js';
 import { recurrentLowerings } from './ops/recurrent.js';
 import { spatialLowerings } from './ops/spatial.js';
+import { wholeLowerings } from './ops/whole.js';
 import { ProgramWriter } from './writer.js';
 
 export interface CompileOptions {
@@ -37,6 +38,8 @@ export interface CompileOptions {
 export interface ProgramPort extends TensorInfo {
   /** The program has the other 8-bit type: the top bit of every byte is turned on the way in or out. */
   readonly flip: boolean;
+  /** Rows after the last one are -1 throughout, and no part of the output: how many there are is known only after a run. */
+  readonly padded: boolean;
 }
 
 export interface CompiledProgram {
@@ -51,7 +54,7 @@ export interface CompiledProgram {
   readonly graph: Graph;
 }
 
-const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings, ...recurrentLowerings };
+const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings, ...recurrentLowerings, ...wholeLowerings };
 
 /** Operators of the graph that the engine can run; the others must have been folded or rewritten before. */
 export const loweredOperators: readonly string[] = Object.keys(lowerings).sort();
@@ -85,9 +88,10 @@ export function lower(graph: Graph, activation: 'uint8' | 'int8'): CompiledProgr
     if (lowering === undefined) throw unsupported(node, 'the engine cannot compute this operator while the model runs');
     lowering(context, node);
   }
+  const producers = producersOf(graph.nodes);
   const port = (name: string, flip: boolean): ProgramPort => {
     const { dtype, shape } = typeOf(graph, name);
-    return { name, type: portType(name, dtype), dims: shape, flip };
+    return { name, type: portType(name, dtype), dims: shape, flip, padded: producers.get(name)?.op === 'SelectBoxes' };
   };
   const inputs = graph.inputs.map((name) => port(name, handling.get(name) === 'flip'));
   const outputs = graph.outputs.map((name) => port(name, isByte(typeOf(graph, name).dtype) && typeOf(graph, name).dtype !== activation));

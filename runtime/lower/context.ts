@@ -1,6 +1,7 @@
+import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
-import { elementCount, isByte, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, isByte, programBytes, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
 import type { StoragePlan } from '../plan/storage.js';
@@ -35,6 +36,13 @@ export interface OpName {
 export type InputHandling = 'pixels' | 'table' | 'flip' | 'same';
 
 const bytesOf = (data: TensorValue['data']): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+
+function narrowed(value: string, data: BigInt64Array): Int32Array {
+  return Int32Array.from(data, (element) => {
+    if (BigInt.asIntN(32, element) !== element) throw new RuntimeError('E_MODEL_VALUE', `Constant '${value}': expected whole numbers of 32 bits but received ${element}`, { details: { initializer: value } });
+    return Number(element);
+  });
+}
 
 /** Everything a lowering works with: the graph, where values live, and the program being written. */
 export class LoweringContext {
@@ -75,13 +83,14 @@ export class LoweringContext {
     return q + this.shift(value);
   }
 
-  /** The element type of a value in the program. int64 becomes int32: indices are all that is left of it. */
+  /** The element type of a value in the program. int64 becomes int32, and what does not fit is an error; bool is bytes of 0 and 1. */
   wireType(value: string): WireDType {
     const dtype = this.dtype(value);
     if (this.ports.get(value) === 'pixels') return 'uint8';
     if (isByte(dtype)) return this.activation;
     if (dtype === 'float32' || dtype === 'int32') return dtype;
     if (dtype === 'int64') return 'int32';
+    if (dtype === 'bool') return 'uint8';
     throw unsupported({ name: value, op: 'value', attributes: new Map() }, `element type ${dtype} cannot be computed with while the model runs`);
   }
 
@@ -89,7 +98,7 @@ export class LoweringContext {
     const known = this.stored.get(value);
     if (known !== undefined) return known;
     let bytes = bytesOf(tensor.data);
-    if (tensor.dtype === 'int64') bytes = bytesOf(Int32Array.from(tensor.data, Number));
+    if (tensor.data instanceof BigInt64Array) bytes = bytesOf(narrowed(value, tensor.data));
     else if (isByte(tensor.dtype) && this.shift(value) !== 0) bytes = flipBytes(bytes);
     this.stored.set(value, bytes);
     return bytes;
@@ -127,7 +136,7 @@ export class LoweringContext {
     if (!last && elementCount(whole.slice(0, axis)) !== 1) return undefined;
     const elements = last ? start : start * elementCount(whole.slice(axis + 1, -1)) * pixelStride;
     const dtype = this.wireType(value);
-    return this.writer.tensor({ dtype, dims, pixelStride: elementCount(dims) === dims.at(-1) ? (dims.at(-1) ?? 1) : pixelStride, memory: offset + elements * (isByte(this.dtype(value)) ? 1 : 4) });
+    return this.writer.tensor({ dtype, dims, pixelStride: elementCount(dims) === dims.at(-1) ? (dims.at(-1) ?? 1) : pixelStride, memory: offset + elements * programBytes(this.dtype(value)) });
   }
 
   /** [N, H, W, C], whatever the rank. */

@@ -24,6 +24,7 @@ export const opCodes = {
   Quantize: 6, Dequantize: 7, NormalizeU8: 8,
   ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
   Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
+  Cast: 40, Compare: 41, Logic: 42, Select: 43, BinaryS32: 44, ReduceS32: 45, GatherElements: 46, GatherNd: 47, ArgReduce: 48, TopK: 49, NonMaxSuppression: 50, CumSum: 51,
   RecurrentF32: 60, MatMulS32: 61, ResampleF32: 62,
 } as const;
 export type OpCode = keyof typeof opCodes;
@@ -36,7 +37,10 @@ export const unaryCodes = {
   selu: 60, celu: 61, thresholded_relu: 62, softsign: 63, shrink: 64, tan: 65, asin: 66, acos: 67, atan: 68, sinh: 69, cosh: 70, asinh: 71,
   acosh: 72, atanh: 73, gelu_tanh: 74, affine: 75, scaled_tanh: 76,
 } as const;
-export const binaryCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, prelu: 7 } as const;
+export const binaryCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, prelu: 7, mod: 8 } as const;
+export const integerCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, mod: 7, fmod: 8 } as const;
+export const compareCodes = { equal: 0, less: 1, less_or_equal: 2 } as const;
+export const logicCodes = { and: 0, or: 1, xor: 2 } as const;
 export const poolCodes = { max: 0, average: 1 } as const;
 export const reduceCodes = { mean: 0, sum: 1, max: 2, min: 3, l2: 4, sum_square: 5, product: 6 } as const;
 export const softmaxCodes = { soft: 0, log: 1, hard: 2 } as const;
@@ -81,6 +85,18 @@ export const attributeFields = {
   Transpose: { perm: 'axes' },
   Pad: { mode: 'i32', before: 'axes', value: 'f32' },
   Gather: { axis: 'i32' },
+  Cast: { x_zp: 'i32', y_zp: 'i32', to_bool: 'i32', checked: 'i32' },
+  Compare: { kind: 'i32' },
+  Logic: { kind: 'i32' },
+  Select: {},
+  BinaryS32: { kind: 'i32', checked: 'i32' },
+  ReduceS32: { kind: 'i32', axis: 'i32', checked: 'i32' },
+  GatherElements: { axis: 'i32' },
+  GatherNd: { batch_dims: 'i32' },
+  ArgReduce: { axis: 'i32', smallest: 'i32', last: 'i32' },
+  TopK: { axis: 'i32', smallest: 'i32' },
+  NonMaxSuppression: { center: 'i32', limit: 'i32', iou: 'f32', score: 'f32' },
+  CumSum: { axis: 'i32', exclusive: 'i32', reverse: 'i32', checked: 'i32' },
   RecurrentF32: {
     kind: 'i32', reverse_mask: 'i32', linear_before_reset: 'i32', input_forget: 'i32', clip: 'f32', functions: 'axes', alphas: 'floats', betas: 'floats',
   },

@@ -1,7 +1,7 @@
 import { intAttribute, unsupported } from '../graph/attributes.js';
 import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { broadcastOffsets } from './indexing.js';
-import { broadcast, inputType, inputValue, outputType, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, expectType, inputType, inputValue, outputType, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
 type Fn = (a: number, b: number) => number;
 
@@ -55,9 +55,21 @@ const variadic = (fn: Fn): OpDefinition => ({
   },
 });
 
+const sum = variadic((a, b) => a + b);
+const mean: OpDefinition = {
+  infer: (context) => [{ ...expectType(context, 0, ['float32']), shape: sum.infer(context)[0]?.shape ?? [] }],
+  evaluate(context) {
+    return sum.evaluate(context).map((total) => fromNumbers(total.dtype, total.dims, mapNumbers(toNumbers(total), (value) => value / context.inputs.length)));
+  },
+};
+
 /** The sign follows the divisor, with `fmod` the dividend. */
 const modulo: OpDefinition = {
-  infer: inferArithmetic,
+  infer(context) {
+    const [type] = inferArithmetic(context);
+    if (type?.dtype === 'float32' && intAttribute(context.node, 'fmod', 0) !== 1) throw unsupported(context.node, 'floats need the value 1', 'fmod');
+    return type === undefined ? [] : [type];
+  },
   evaluate(context) {
     const fn: Fn = intAttribute(context.node, 'fmod', 0) === 1 ? (a, b) => a % b : (a, b) => (b === 0 ? 0 : ((a % b) + b) % b);
     return [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), fn)];
@@ -72,6 +84,7 @@ const comparison = (fn: (a: number, b: number) => boolean): OpDefinition => ({
 const where: OpDefinition = {
   infer(context) {
     const [condition, x, y] = [inputType(context, 0), inputType(context, 1), inputType(context, 2)];
+    if (x.dtype !== y.dtype) throw unsupported(context.node, `operands of types ${x.dtype} and ${y.dtype}`);
     return [{ dtype: x.dtype, shape: broadcast(context.node, condition.shape, broadcast(context.node, x.shape, y.shape)) }];
   },
   evaluate(context) {
@@ -107,7 +120,8 @@ export const binaryOps: OpTable = {
   PRelu: arithmetic((x, slope) => (x < 0 ? x * slope : x)),
   Min: variadic(Math.min),
   Max: variadic(Math.max),
-  Sum: variadic((a, b) => a + b),
+  Sum: sum,
+  Mean: mean,
   Equal: comparison((a, b) => a === b),
   Less: comparison((a, b) => a < b),
   Greater: comparison((a, b) => a > b),
@@ -115,6 +129,7 @@ export const binaryOps: OpTable = {
   GreaterOrEqual: comparison((a, b) => a >= b),
   And: comparison((a, b) => a !== 0 && b !== 0),
   Or: comparison((a, b) => a !== 0 || b !== 0),
+  Xor: comparison((a, b) => (a !== 0) !== (b !== 0)),
   Where: where,
   Not: not,
 };

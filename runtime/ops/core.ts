@@ -10,7 +10,9 @@ import { broadcast, inputType, inputValue, outputType, type OpDefinition, type O
 import { recurrenceOps } from './recurrent.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
 import { resampleCoreOps } from './resample.js';
+import { selectBoxes } from './suppression.js';
 import { interleaveOps } from './transposed-convolution.js';
+import { wholeOps } from './whole.js';
 import { applyUnary, type Unary } from './unary-functions.js';
 
 // The core operators: what canonicalisation makes of the many forms of ONNX. Everything they do is in their attributes,
@@ -101,12 +103,12 @@ const broadcastTo: OpDefinition = {
 };
 
 /** kBinaryF32: y = unary(kind(a, b)), numpy broadcasting. */
-export const binaryKinds = ['add', 'sub', 'mul', 'div', 'min', 'max', 'pow', 'prelu'] as const;
+export const binaryKinds = ['add', 'sub', 'mul', 'div', 'min', 'max', 'pow', 'prelu', 'mod'] as const;
 export type BinaryKind = (typeof binaryKinds)[number];
 
 const binaryFunctions: Readonly<Record<BinaryKind, (a: number, b: number) => number>> = {
   add: (a, b) => a + b, sub: (a, b) => a - b, mul: (a, b) => a * b, div: (a, b) => a / b,
-  min: Math.min, max: Math.max, pow: (a, b) => a ** b, prelu: (a, b) => (a < 0 ? a * b : a),
+  min: Math.min, max: Math.max, pow: (a, b) => a ** b, prelu: (a, b) => (a < 0 ? a * b : a), mod: (a, b) => a % b,
 };
 
 export const coreBinaryKind = (node: Node): BinaryKind => oneOf(node, 'kind', binaryKinds, 'add');
@@ -122,6 +124,7 @@ const binaryF32: OpDefinition = {
 };
 
 export const coreOps: OpTable = {
+  ...wholeOps, SelectBoxes: selectBoxes,
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
   ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleCoreOps,

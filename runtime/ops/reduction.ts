@@ -7,6 +7,9 @@ import { constantInts, inputType, inputValue, normalizeAxis, outputType, type Op
 export const reduceKinds = {
   ReduceMean: 'mean', ReduceSum: 'sum', ReduceMax: 'max', ReduceMin: 'min', ReduceL2: 'l2', ReduceSumSquare: 'sum_square', ReduceProd: 'product',
 } as const;
+/** Reductions that the core operators express through the others. */
+export const composedKinds = { ReduceL1: 'l1', ReduceLogSum: 'log_sum', ReduceLogSumExp: 'log_sum_exp' } as const;
+export type ComposedKind = (typeof composedKinds)[keyof typeof composedKinds];
 export type ReduceKind = (typeof reduceKinds)[keyof typeof reduceKinds];
 export const allReduceKinds: readonly ReduceKind[] = Object.values(reduceKinds);
 
@@ -22,17 +25,23 @@ export function reducedShape(shape: Shape, axes: readonly number[], keep: boolea
   return shape.filter((_, i) => !axes.includes(i));
 }
 
-const folds: Readonly<Record<ReduceKind, { start: number; step: (sum: number, x: number) => number; end: (sum: number, count: number) => number }>> = {
+/** log(exp(a) + exp(b)), of which neither need be finite. */
+const logAddExp = (a: number, b: number): number => (a === -Infinity ? b : Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))));
+
+const folds: Readonly<Record<ReduceKind | ComposedKind, { start: number; step: (sum: number, x: number) => number; end: (sum: number, count: number) => number }>> = {
   mean: { start: 0, step: (sum, x) => sum + x, end: (sum, count) => sum / count },
   sum: { start: 0, step: (sum, x) => sum + x, end: (sum) => sum },
   max: { start: -Infinity, step: Math.max, end: (sum) => sum },
   min: { start: Infinity, step: Math.min, end: (sum) => sum },
   l2: { start: 0, step: (sum, x) => sum + x * x, end: Math.sqrt },
   sum_square: { start: 0, step: (sum, x) => sum + x * x, end: (sum) => sum },
+  l1: { start: 0, step: (sum, x) => sum + Math.abs(x), end: (sum) => sum },
+  log_sum: { start: 0, step: (sum, x) => sum + x, end: Math.log },
+  log_sum_exp: { start: -Infinity, step: logAddExp, end: (sum) => sum },
   product: { start: 1, step: (sum, x) => sum * x, end: (sum) => sum },
 };
 
-const reduction = (kind: ReduceKind): OpDefinition => ({
+const reduction = (kind: ReduceKind | ComposedKind): OpDefinition => ({
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const axes = reducedAxes(context.node, shape.length, constantInts(context, 1, 'axes'));
@@ -46,7 +55,7 @@ const reduction = (kind: ReduceKind): OpDefinition => ({
 });
 
 /** Reduces along `axes`, which stay as ones. */
-export function reduceValue(x: TensorValue, kind: ReduceKind, axes: readonly number[]): TensorValue {
+export function reduceValue(x: TensorValue, kind: ReduceKind | ComposedKind, axes: readonly number[]): TensorValue {
   const kept = reducedShape(x.dims, axes, true);
   const strides = stridesOf(kept);
   const offsets = stridedOffsets(x.dims, x.dims.map((_, i) => (axes.includes(i) ? 0 : (strides[i] ?? 0))));
@@ -57,4 +66,4 @@ export function reduceValue(x: TensorValue, kind: ReduceKind, axes: readonly num
   return fromNumbers(x.dtype, kept, sums.map((sum) => end(sum, count)));
 }
 
-export const reductionOps: OpTable = Object.fromEntries(Object.entries(reduceKinds).map(([op, kind]) => [op, reduction(kind)]));
+export const reductionOps: OpTable = Object.fromEntries(Object.entries({ ...reduceKinds, ...composedKinds }).map(([op, kind]) => [op, reduction(kind)]));

@@ -17,7 +17,10 @@ import { reductionOps } from './reduction.js';
 import { resampleOps } from './resample.js';
 import { resizeOps } from './resize.js';
 import { shapeOps } from './shape.js';
+import { selectionOps } from './selection.js';
+import { spaceOps } from './space.js';
 import { standardizationOps } from './standardization.js';
+import { suppressionOps } from './suppression.js';
 import { transposedConvolutionOps } from './transposed-convolution.js';
 import { unaryOps } from './unary.js';
 
@@ -25,6 +28,7 @@ const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
   ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps, ...resampleOps,
+  ...selectionOps, ...suppressionOps, ...spaceOps,
 };
 
 /** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */

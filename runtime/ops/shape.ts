@@ -143,11 +143,11 @@ const dropout: OpDefinition = {
   infer(context) {
     if (constantInts(context, 2, 'training_mode')?.[0] === 1) throw unsupported(context.node, 'training mode', 'training_mode');
     const x = inputType(context, 0);
-    return context.node.outputs.length > 1 ? [x, { dtype: 'bool', shape: x.shape }] : [x];
+    return context.node.outputs.length > 1 ? [x, { dtype: context.opset < 10 ? x.dtype : 'bool', shape: x.shape }] : [x];
   },
   evaluate(context) {
     const x = inputValue(context, 0);
-    const mask = fromNumbers('bool', x.dims, new Uint8Array(elementCount(x.dims)).fill(1));
+    const mask = fromNumbers(context.outputs[1]?.dtype ?? 'bool', x.dims, new Uint8Array(elementCount(x.dims)).fill(1));
     return context.node.outputs.length > 1 ? [x, mask] : [x];
   },
 };

@@ -1,6 +1,6 @@
 import { intAttribute } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
-import { elementCount, isByte, sameShape, type Shape } from '../graph/tensor-value.js';
+import { elementCount, isByte, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { layOut } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
@@ -29,7 +29,8 @@ const denseImageChannels = 4;
 
 const inPlaceOperators = new Set(['Unary', 'BinaryF32', 'BinaryQ8', 'LutQ8']);
 
-const elementBytes = (dtype: string): number => (dtype === 'uint8' || dtype === 'int8' ? 1 : 4);
+const denseOperators = new Set(['Gather', 'GatherND', 'SelectBoxes']);
+
 const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
 const pixels = (shape: Shape): number => elementCount(shape) / Math.max(1, lastDim(shape));
 
@@ -71,16 +72,16 @@ class StoragePlanner {
     return typeOf(this.graph, value).shape;
   }
   private bytes(value: string): number {
-    return elementBytes(typeOf(this.graph, value).dtype);
+    return programBytes(typeOf(this.graph, value).dtype);
   }
   private group(value: string): Group | undefined {
     return this.groups.get(value);
   }
 
-  /** A gather reads and writes dense tensors. */
+  /** Some operators read and write dense tensors. */
   private demandDense(): void {
     for (const node of this.graph.nodes) {
-      if (node.op !== 'Gather') continue;
+      if (!denseOperators.has(node.op)) continue;
       for (const value of [...node.inputs, ...node.outputs]) {
         const group = this.group(value);
         if (group !== undefined) group.dense = true;

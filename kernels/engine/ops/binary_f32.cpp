@@ -21,6 +21,7 @@ float Div(float a, float b) { return a / b; }
 float Min(float a, float b) { return a < b ? a : b; }
 float Max(float a, float b) { return a > b ? a : b; }
 float Pow(float a, float b) { return b == 2.0f ? a * a : std::pow(a, b); }
+float Mod(float a, float b) { return std::fmod(a, b); }
 float PRelu(float a, float b) { return a < 0.0f ? a * b : a; }
 
 template <float (*f)(float, float)>
@@ -46,6 +47,7 @@ struct Row {
 constexpr Row kFunctions[] = {
     {BinaryKind::kAdd, Each<Add>}, {BinaryKind::kSub, Each<Sub>}, {BinaryKind::kMul, Each<Mul>}, {BinaryKind::kDiv, Each<Div>},
     {BinaryKind::kMin, Each<Min>}, {BinaryKind::kMax, Each<Max>}, {BinaryKind::kPow, Each<Pow>}, {BinaryKind::kPRelu, Each<PRelu>},
+    {BinaryKind::kMod, Each<Mod>},
 };
 
 Segment Find(int32_t kind) {

@@ -95,6 +95,19 @@ enum class OpCode : uint16_t {
   kTranspose = 33,  // x -> y                                                            TransposeAttrs
   kPad = 34,        // x -> y                                                            PadAttrs
   kGather = 35,     // x, indices s32 -> y                                               GatherAttrs
+  // whole numbers, booleans and indices
+  kCast = 40,            // x -> y                                                       CastAttrs
+  kCompare = 41,         // a, b of f32 or s32 -> y u8, numpy broadcasting               CompareAttrs
+  kLogic = 42,           // a, b u8 -> y u8, numpy broadcasting                          LogicAttrs
+  kSelect = 43,          // c u8, a, b -> y = c ? a : b, numpy broadcasting              (no attributes)
+  kBinaryS32 = 44,       // a, b -> y, numpy broadcasting                                BinaryS32Attrs
+  kReduceS32 = 45,       // x -> y, one axis, which stays as 1                           ReduceS32Attrs
+  kGatherElements = 46,  // x, indices s32 -> y                                          GatherAttrs
+  kGatherNd = 47,        // x, indices s32 -> y, all dense                               GatherNdAttrs
+  kArgReduce = 48,       // x of f32 or s32 -> y s32, the axis stays as 1                ArgReduceAttrs
+  kTopK = 49,            // x of f32 or s32 -> y s32, the indices                        TopKAttrs
+  kNonMaxSuppression = 50,  // boxes [B,N,4], scores [B,C,N], all dense -> y s32 [rows,3]  NonMaxSuppressionAttrs
+  kCumSum = 51,          // x of f32 or s32 -> y                                         CumSumAttrs
   // float
   kRecurrentF32 = 60, // gates, r, new_bias?, h0?, c0?, peephole?, lengths? -> y          RecurrentAttrs
   kResampleF32 = 62,  // x, indices s32 [out, taps], weights f32 [out, taps] -> y          ResampleAttrs
@@ -145,7 +158,7 @@ struct ConvF32Attrs {
   int32_t residual_first;
 };
 
-enum class BinaryKind : int32_t { kAdd = 0, kSub = 1, kMul = 2, kDiv = 3, kMin = 4, kMax = 5, kPow = 6, kPRelu = 7 };
+enum class BinaryKind : int32_t { kAdd = 0, kSub = 1, kMul = 2, kDiv = 3, kMin = 4, kMax = 5, kPow = 6, kPRelu = 7, kMod = 8 /* C's fmod */ };
 
 // add, sub: y = R(clamp((a - a_zp) * a_mul +- (b - b_zp) * b_mul)) + y_zp;  mul: y = R(clamp((a - a_zp) * (b - b_zp) * a_mul)) + y_zp
 struct BinaryQ8Attrs {
@@ -215,6 +228,55 @@ struct PadAttrs {
 };
 struct GatherAttrs {
   int32_t axis;
+};
+
+// Whole numbers of 32 and of 64 bits are s32: what leaves 32 bits is an error of the run where `checked` is 1 (64 bits in the model), and
+// wraps where it is 0. Booleans are u8 of 0 and 1 in every program; any other byte counts as true.
+
+// y = x as a number of y's type. 8-bit activations hold number + zp. To 8 bits: modulo 256. Floats are truncated towards zero and saturate to 32
+// bits (NaN: 0), or end the run with an error where `checked` is 1.
+struct CastAttrs {
+  int32_t x_zp, y_zp;
+  int32_t to_bool;  // 1: y = x != 0
+  int32_t checked;
+};
+struct CompareAttrs {
+  int32_t kind;  // 0 equal, 1 less, 2 less or equal
+};
+struct LogicAttrs {
+  int32_t kind;  // 0 and, 1 or, 2 xor
+};
+// Divisions are towards zero; mod has the sign of the divisor, fmod that of the dividend. A division by zero ends the run with an error.
+enum class IntegerKind : int32_t { kAdd = 0, kSub = 1, kMul = 2, kDiv = 3, kMin = 4, kMax = 5, kPow = 6, kMod = 7, kFmod = 8 };
+struct BinaryS32Attrs {
+  int32_t kind;  // IntegerKind
+  int32_t checked;
+};
+struct ReduceS32Attrs {
+  int32_t kind;  // IntegerKind: add, mul, min or max
+  int32_t axis, checked;
+};
+struct GatherNdAttrs {
+  int32_t batch_dims;
+};
+// Order of numbers: by value, NaN above all; -0 equals 0. Of equal ones the first counts (ArgReduce: the last, when asked for).
+struct ArgReduceAttrs {
+  int32_t axis;
+  int32_t smallest, last;
+};
+struct TopKAttrs {  // y.dims[axis] is k
+  int32_t axis, smallest;
+};
+// Greedy suppression for each image and class. Rows of y are [image, class, box], highest score first; after the last one, rows of -1.
+struct NonMaxSuppressionAttrs {
+  int32_t center;  // 0: boxes are two corners [y, x, y, x]; 1: [x, y, width, height], x and y of the centre
+  int32_t limit;   // boxes of a class at most
+  float iou;       // boxes that overlap a better one by more than this are dropped
+  float score;     // so are those that do not score more than this
+};
+struct CumSumAttrs {
+  int32_t axis, exclusive, reverse;
+  int32_t checked;
 };
 
 // The recurrent part of ONNX RNN, GRU and LSTM, gates in the order of those. T steps, batch B, D directions, H units, G gates (1, 3, 4):

@@ -91,6 +91,6 @@ const concat: Canonical = (editor, node) => {
 };
 
 export const canonicalMovement: Readonly<Record<string, Canonical>> = {
-  Reshape: view, Flatten: view, Squeeze: view, Unsqueeze: view, Identity: view, Dropout: view,
+  Reshape: view, Flatten: view, Squeeze: view, Unsqueeze: view, Identity: view,
   Transpose: transpose, Slice: slice, Split: split, Pad: pad, Expand: expand, Tile: tile, Gather: gather, Concat: concat,
 };

@@ -1,24 +1,46 @@
 import { intAttribute } from '../../graph/attributes.js';
 import { elementCount } from '../../graph/tensor-value.js';
-import { reduceAttributes, softmaxAttributes, viewAttributes } from '../../ops/core.js';
+import type { Node } from '../../graph/graph.js';
+import { reduceAttributes, softmaxAttributes, unaryAttribute, viewAttributes } from '../../ops/core.js';
 import type { SoftmaxMode } from '../../ops/normalization.js';
 import { normalizeAxis } from '../../ops/op.js';
-import { reducedAxes, reducedShape, reduceKinds, type ReduceKind } from '../../ops/reduction.js';
+import { composedKinds, reducedAxes, reducedShape, reduceKinds, type ComposedKind, type ReduceKind } from '../../ops/reduction.js';
+import type { UnaryKind } from '../../ops/unary-functions.js';
+import type { Rewriter } from '../rewriter.js';
 import { constantInts, type Canonical } from './types.js';
+import { become, reduceIntegers } from './whole.js';
 
-const reduce = (kind: ReduceKind): Canonical => (editor, node) => {
-  const x = node.inputs[0] ?? '';
-  const { shape } = editor.type(x);
+type Body = (editor: Rewriter, node: Node, axes: readonly number[]) => string;
+
+const unaryOf = (editor: Rewriter, node: Node, kind: UnaryKind, x: string, alpha = 0, beta = 0): string =>
+  editor.emit({ name: node.name, op: 'Unary', inputs: [x], attributes: unaryAttribute({ kind, alpha, beta }) });
+
+/** One of the engine's own reductions of floats, the axes kept as ones. */
+const plain = (kind: ReduceKind): Body => (editor, node, axes) =>
+  editor.emit({ name: node.name, op: 'Reduce', inputs: [node.inputs[0] ?? ''], attributes: reduceAttributes(kind, axes) });
+
+const sumOf = (editor: Rewriter, node: Node, x: string, axes: readonly number[]): string =>
+  editor.emit({ name: node.name, op: 'Reduce', inputs: [x], attributes: reduceAttributes('sum', axes) });
+
+const largestFloat = 3.4028234663852886e38;
+
+/** The others through them. The exponents are relative to the largest, which must be a number to subtract. */
+const composed: Readonly<Record<ComposedKind, Body>> = {
+  l1: (editor, node, axes) => sumOf(editor, node, unaryOf(editor, node, 'abs', node.inputs[0] ?? ''), axes),
+  log_sum: (editor, node, axes) => unaryOf(editor, node, 'log', sumOf(editor, node, node.inputs[0] ?? '', axes)),
+  log_sum_exp(editor, node, axes) {
+    const largest = unaryOf(editor, node, 'clip', plain('max')(editor, node, axes), -largestFloat, largestFloat);
+    const relative = editor.emit({ name: node.name, op: 'Sub', inputs: [node.inputs[0] ?? '', largest] });
+    const logarithm = unaryOf(editor, node, 'log', sumOf(editor, node, unaryOf(editor, node, 'exp', relative), axes));
+    return editor.emit({ name: node.name, op: 'Add', inputs: [logarithm, largest] });
+  },
+};
+
+const reduce = (body: Body): Canonical => (editor, node) => {
+  const { dtype, shape } = editor.type(node.inputs[0] ?? '');
   const axes = reducedAxes(node, shape.length, constantInts(editor, node, 1, 'axes'));
-  const attributes = reduceAttributes(kind, axes);
-  const result = editor.type(node.outputs[0] ?? '').shape;
-  if (intAttribute(node, 'keepdims', 1) === 1) {
-    editor.substitute(node, { op: 'Reduce', inputs: [x], attributes });
-    return;
-  }
-  editor.remove(node);
-  const kept = editor.emit({ name: node.name, op: 'Reduce', inputs: [x], attributes });
-  editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.squeezed`, op: 'View', inputs: [kept], attributes: viewAttributes(result) });
+  if (dtype !== 'float32') reduceIntegers(editor, node, axes);
+  else become(editor, node, body(editor, node, axes));
 };
 
 const modes: Readonly<Record<string, SoftmaxMode>> = { Softmax: 'soft', LogSoftmax: 'log', Hardmax: 'hard' };
@@ -41,6 +63,7 @@ const softmax: Canonical = (editor, node) => {
 };
 
 export const canonicalReduction: Readonly<Record<string, Canonical>> = {
-  ...Object.fromEntries(Object.entries(reduceKinds).map(([op, kind]) => [op, reduce(kind)])),
+  ...Object.fromEntries(Object.entries(reduceKinds).map(([op, kind]) => [op, reduce(plain(kind))])),
+  ...Object.fromEntries(Object.entries(composedKinds).map(([op, kind]) => [op, reduce(composed[kind])])),
   Softmax: softmax, LogSoftmax: softmax, Hardmax: softmax,
 };

@@ -7,25 +7,18 @@ import { canonicalMovement } from '../canonical/movement.js';
 import { canonicalNormalization } from '../canonical/normalization.js';
 import { canonicalRecurrent } from '../canonical/recurrent.js';
 import { canonicalReduction } from '../canonical/reduction.js';
+import { canonicalSelection } from '../canonical/selection.js';
 import { canonicalSpatial } from '../canonical/spatial.js';
 import { convTranspose } from '../canonical/transposed-convolution.js';
 import type { Canonical } from '../canonical/types.js';
+import { canonicalIntegerUnary, canonicalWhole } from '../canonical/whole.js';
 import { Rewriter } from '../rewriter.js';
 
 const unary: Canonical = (editor, node) => {
+  if (canonicalIntegerUnary(editor, node)) return;
   const fn = unaryOf(node, (index) => editor.constant(node.inputs[index]));
   if (fn === undefined) return;
   editor.substitute(node, { op: 'Unary', inputs: [node.inputs[0] ?? ''], attributes: unaryAttribute(fn) });
-};
-
-/** Min, Max and Sum of many operands, in pairs. */
-const variadic: Canonical = (editor, node) => {
-  const op = node.op === 'Sum' ? 'Add' : node.op;
-  const [first = '', ...rest] = node.inputs;
-  const last = rest.pop();
-  if (last === undefined || (rest.length === 0 && op === node.op)) return;
-  const left = rest.reduce((sum, input) => editor.emit({ name: node.name, op, inputs: [sum, input] }), first);
-  editor.substitute(node, { op, inputs: [left, last] });
 };
 
 const unaryNames = [
@@ -36,11 +29,12 @@ const unaryNames = [
 
 const table: Readonly<Record<string, Canonical>> = {
   ...Object.fromEntries(unaryNames.map((op) => [op, unary])),
-  Sum: variadic, Min: variadic, Max: variadic,
+  ...canonicalWhole,
   ...canonicalMovement,
   ...canonicalSpatial,
   ...canonicalLinear,
   ...canonicalReduction,
+  ...canonicalSelection,
   ...canonicalNormalization,
   ...canonicalRecurrent,
   ...canonicalInteger,

@@ -98,10 +98,10 @@ describe.skipIf(nativeMissing !== undefined)(`a native session${skipped}`, () =>
   });
 
   it('names the node that cannot run', async () => {
-    const dynamic: ModelSpec = { inputs: { x: [1, 2, 4, 4], w: [3, 2, 1, 1] }, nodes: [node('Conv', ['x', 'w'], ['y'])], outputs: ['y'] };
-    await expect(openNative(modelBytes(dynamic))).rejects.toThrow(expect.objectContaining({ code: 'E_MODEL_OP', details: { node: 'y', op: 'Conv', attribute: 'W' } }));
-    const compared: ModelSpec = { inputs: { a: [2], b: [2] }, nodes: [node('Equal', ['a', 'b'], ['e']), node('Cast', ['e'], ['y'], { to: 1 })], outputs: ['y'] };
-    await expect(openNative(modelBytes(compared))).rejects.toThrow(expect.objectContaining({ code: 'E_MODEL_OP', details: expect.objectContaining({ node: 'e', op: 'Equal' }) as unknown }));
+    const unknown: ModelSpec = { inputs: { x: [2] }, nodes: [node('NonZero', ['x'], ['y'])], outputs: ['y'] };
+    await expect(openNative(modelBytes(unknown))).rejects.toThrow(expect.objectContaining({ code: 'E_MODEL_OP', details: { node: 'y', op: 'NonZero' } }));
+    const pooled: ModelSpec = { inputs: { x: [1, 2, 4, 4, 4] }, nodes: [node('MaxPool', ['x'], ['y'], { kernel_shape: [2, 2, 2] })], outputs: ['y'] };
+    await expect(openNative(modelBytes(pooled))).rejects.toThrow(expect.objectContaining({ code: 'E_MODEL_OP', details: expect.objectContaining({ node: 'y', op: 'MaxPool' }) as unknown }));
   });
 
   it('keeps to its memory limit', async () => {

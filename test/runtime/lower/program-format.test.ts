@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { attributeFields, binaryCodes, encodeAttributes, maximumRank, opCodes, programMagic, programVersion, unaryCodes, wireDType } from '../../../runtime/lower/program-format.js';
+import { attributeFields, binaryCodes, encodeAttributes, integerCodes, maximumRank, opCodes, programMagic, programVersion, unaryCodes, wireDType } from '../../../runtime/lower/program-format.js';
 
 const header = readFileSync(new URL('../../../kernels/include/sterna/program.h', import.meta.url), 'utf8').replace(/\/\*.*?\*\//g, '').replace(/\/\/.*$/gm, '');
 
@@ -30,6 +30,8 @@ const structs: Readonly<Record<string, string>> = {
   ConvQ8: 'ConvQ8Attrs', BinaryQ8: 'BinaryQ8Attrs', PoolQ8: 'PoolAttrs', PoolF32: 'PoolAttrs', ResizeQ8: 'ResizeAttrs', ResizeF32: 'ResizeAttrs', Quantize: 'QuantizeAttrs',
   Dequantize: 'QuantizeAttrs', ConvF32: 'ConvF32Attrs', MatMulF32: 'MatMulAttrs', BinaryF32: 'BinaryF32Attrs', UnaryF32: 'UnaryAttrs', ReduceF32: 'ReduceAttrs', SoftmaxF32: 'SoftmaxAttrs',
   Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs', RecurrentF32: 'RecurrentAttrs', ResampleF32: 'ResampleAttrs',
+  Cast: 'CastAttrs', Compare: 'CompareAttrs', Logic: 'LogicAttrs', BinaryS32: 'BinaryS32Attrs', ReduceS32: 'ReduceS32Attrs', GatherElements: 'GatherAttrs', GatherNd: 'GatherNdAttrs',
+  ArgReduce: 'ArgReduceAttrs', TopK: 'TopKAttrs', NonMaxSuppression: 'NonMaxSuppressionAttrs', CumSum: 'CumSumAttrs',
 };
 
 describe('the wire format agrees with program.h', () => {
@@ -45,6 +47,7 @@ describe('the wire format agrees with program.h', () => {
   it('functions', () => {
     const camel = (codes: Readonly<Record<string, number>>) => Object.fromEntries(Object.entries(codes).map(([name, value]) => [name.split('_').map((part) => part.charAt(0).toUpperCase() + part.slice(1)).join(''), value]));
     expect(camel(unaryCodes)).toEqual(enumeratorsOf('UnaryKind'));
+    expect(camel(integerCodes)).toEqual(enumeratorsOf('IntegerKind'));
     expect({ ...camel(binaryCodes), PRelu: binaryCodes.prelu, Prelu: undefined }).toEqual({ ...enumeratorsOf('BinaryKind'), Prelu: undefined });
   });
 
