@@ -26,7 +26,14 @@ export interface SpecialisedSession extends Session {
 /** Compiles the model with these inputs as constants. */
 export type Specialise = (fixed: Readonly<Record<string, TensorValue>>) => Promise<SpecialisedSession>;
 
-function portsOf(bytes: Uint8Array, { symbols }: SessionOptions): { inputs: TensorInfo[]; outputs: TensorInfo[] } {
+interface Ports {
+  readonly inputs: TensorInfo[];
+  readonly outputs: TensorInfo[];
+  /** Inputs with sizes that the file leaves open. */
+  readonly open: ReadonlySet<string>;
+}
+
+function portsOf(bytes: Uint8Array, { symbols }: SessionOptions): Ports {
   const model = parseModel(bytes);
   const graph = graphFromOnnx(model, symbols === undefined ? {} : { symbols });
   const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
@@ -36,13 +43,14 @@ function portsOf(bytes: Uint8Array, { symbols }: SessionOptions): { inputs: Tens
   };
   return {
     inputs: graph.inputs.map((name) => info(name, graph.types.get(name)?.dtype, graph.types.get(name)?.shape ?? [])),
+    open: new Set(model.graph.inputs.filter(({ dims }) => dims?.some((dim) => typeof dim !== 'number')).map(({ name }) => name)),
     outputs: model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
   };
 }
 
 function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {
   const hash = createHash('sha256');
-  for (const [name, { data }] of fixed) hash.update(`${name}\0${data.byteLength}\0`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  for (const [name, { dims, data }] of fixed) hash.update(`${name}\0${dims.join()}\0${data.byteLength}\0`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return hash.digest('base64');
 }
 
@@ -53,7 +61,8 @@ function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {
  */
 export class SpecialisingSession implements Session {
   readonly inputs: readonly TensorInfo[];
-  private declared: readonly TensorInfo[];
+  private readonly declared: readonly TensorInfo[];
+  private readonly open: ReadonlySet<string>;
   private readonly fixed = new Set<string>();
   private readonly programs = new Map<string, SpecialisedSession>();
   private latest: SpecialisedSession | undefined;
@@ -62,8 +71,9 @@ export class SpecialisingSession implements Session {
   private closed = false;
 
   constructor(bytes: Uint8Array, private readonly options: SessionOptions, private readonly specialise: Specialise) {
-    const { inputs, outputs } = portsOf(bytes, options);
+    const { inputs, outputs, open } = portsOf(bytes, options);
     this.inputs = inputs;
+    this.open = open;
     this.declared = outputs;
   }
 
@@ -109,7 +119,7 @@ export class SpecialisingSession implements Session {
   }
 
   private async programFor(feeds: Readonly<Record<string, Tensor>>): Promise<SpecialisedSession> {
-    orderFeeds(this.inputs, feeds);
+    orderFeeds(this.inputs.map((info) => this.sized(info, feeds[info.name])), feeds);
     const fixed = this.inputs.flatMap(({ name }) => (this.fixed.has(name) && feeds[name] !== undefined ? [[name, feeds[name]] as const] : []));
     const key = keyOf(fixed);
     const session = this.programs.get(key) ?? (await this.compiled(fixed));
@@ -123,6 +133,11 @@ export class SpecialisingSession implements Session {
     }
     this.latest = session;
     return session;
+  }
+
+  /** An input that is compiled in may have any sizes where the file leaves them open: a list of axes may be empty. */
+  private sized(info: TensorInfo, feed: Tensor | undefined): TensorInfo {
+    return this.open.has(info.name) && feed?.dims.length === info.dims.length ? { ...info, dims: feed.dims } : info;
   }
 
   /** Undefined: the compiler asked for further inputs, which are fixed from now on. */

@@ -1,7 +1,7 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
 import { type DType, elementCount, fromNumbers, int64s, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
-import { constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
 /** Operators that only give the same elements another shape. */
 const reshaping = (shape: (context: InferContext) => number[]): OpDefinition => ({
@@ -138,10 +138,11 @@ const cast: OpDefinition = {
 
 const passThrough: OpDefinition = { infer: sameAsInput, evaluate: (context) => [inputValue(context, 0)] };
 
-/** Inference mode: the data passes, and the mask is all true. */
+/** Inference mode, or training that drops nothing: the data passes, and the mask is all true. */
 const dropout: OpDefinition = {
   infer(context) {
-    if (constantInts(context, 2, 'training_mode')?.[0] === 1) throw unsupported(context.node, 'training mode', 'training_mode');
+    const training = constantInts(context, 2, 'training_mode')?.[0] === 1;
+    if (training && constantInput(context, 1, 'ratio')?.data[0] !== 0) throw unsupported(context.node, 'training mode', 'training_mode');
     const x = inputType(context, 0);
     return context.node.outputs.length > 1 ? [x, { dtype: context.opset < 10 ? x.dtype : 'bool', shape: x.shape }] : [x];
   },

@@ -2,6 +2,7 @@ import type { Graph } from '../graph/graph.js';
 import { inferShapes } from '../infer/infer.js';
 import { canonicalise } from './passes/canonicalise.js';
 import { decomposeBatchNorm } from './passes/decompose-batch-norm.js';
+import { decomposeQuantization } from './passes/decompose-quantization.js';
 import { foldAffine } from './passes/fold-affine.js';
 import { foldConstants } from './passes/fold-constants.js';
 import { foldQuantization } from './passes/fold-quantization.js';
@@ -59,5 +60,5 @@ export function optimise(graph: Graph): Graph {
   const core = toChannelsLast(simplifyOnnx(graph));
   const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
-  return sequence(float, [fuseQuantized, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
+  return sequence(float, [fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
 }

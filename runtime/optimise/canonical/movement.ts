@@ -1,6 +1,7 @@
 import { int, intAttribute, ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { toNumbers } from '../../graph/tensor-value.js';
+import { elementCount, toNumbers } from '../../graph/tensor-value.js';
+import { maximumRank } from '../../lower/program-format.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
 import { paddingOf, padValueAttribute, permutationOf, sliceRange, splitSizes } from '../../ops/movement.js';
 import { normalizeAxis } from '../../ops/op.js';
@@ -58,10 +59,28 @@ const expand: Canonical = (editor, node) => {
   editor.substitute(node, { op: 'BroadcastTo', inputs: [raised], attributes: { shape: ints(shape) } });
 };
 
-/** Repetition of an axis of size d: [.., 1, d, ..] broadcast to [.., r, d, ..]. */
+/** Each repeated axis as the middle of three. */
+function tileAxes(editor: Rewriter, node: Node, shape: readonly number[], output: readonly number[]): void {
+  const dims = [...shape];
+  const tiled = shape.reduce((value, dim, axis) => {
+    const repeats = (output[axis] ?? 1) / dim;
+    if (repeats === 1) return value;
+    const [outer, inner] = [elementCount(dims.slice(0, axis)), elementCount(dims.slice(axis))];
+    dims[axis] = output[axis] ?? 1;
+    const apart = editor.emit({ name: node.name, op: 'View', inputs: [value], attributes: viewAttributes([outer, 1, inner]) });
+    return editor.emit({ name: node.name, op: 'BroadcastTo', inputs: [apart], attributes: { shape: ints([outer, repeats, inner]) } });
+  }, first(node));
+  editor.substitute(node, { op: 'View', inputs: [tiled], attributes: viewAttributes(output) });
+}
+
+/** Repetition of an axis of size d: [.., 1, d, ..] broadcast to [.., r, d, ..]. Axis by axis where that is beyond the rank of a program. */
 const tile: Canonical = (editor, node) => {
   const shape = shapeOf(editor, first(node));
   const output = shapeOf(editor, node.outputs[0] ?? '');
+  if (shape.length + output.filter((dim, i) => dim !== shape[i]).length > maximumRank) {
+    tileAxes(editor, node, shape, output);
+    return;
+  }
   const repeats = output.map((dim, i) => dim / (shape[i] ?? 1));
   const split = shape.flatMap((dim, i) => (repeats[i] === 1 ? [dim] : [1, dim]));
   const target = shape.flatMap((dim, i) => (repeats[i] === 1 ? [dim] : [repeats[i] ?? 1, dim]));

@@ -36,6 +36,8 @@ const rules: Readonly<Record<string, { operands: 'first' | 'all'; remap: Remap }
   StridedSlice: { operands: 'first', remap: lists('starts', 'steps', 'extent') },
   PadNd: { operands: 'first', remap: lists('before', 'after') },
   BroadcastTo: { operands: 'first', remap: lists('shape') },
+  ...Object.fromEntries(['ArgReduce', 'TopKIndices', 'ReduceS32', 'RunningSum'].map((op) => [op, { operands: 'first' as const, remap: axis('axis') }])),
+  ...Object.fromEntries(['BinaryS32', 'Compare', 'Logic', 'Where'].map((op) => [op, { operands: 'all' as const, remap: unchanged }])),
   Concat: { operands: 'all', remap: axis('axis') },
   ...Object.fromEntries(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Min', 'Max', 'PRelu'].map((op) => [op, { operands: 'all' as const, remap: unchanged }])),
 };

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { documented, withTable } from '../../../deploy/conformance/document.js';
 import { nodeTestsFolder, readNodeTests } from '../../../deploy/conformance/node-tests.js';
 import { difference, runNodeTests, type NodeTestResult } from '../../../deploy/conformance/run.js';
-import { countOutcomes, markdown, share, tabulate } from '../../../deploy/conformance/table.js';
+import { countOutcomes, markdown, share, tabulate, total } from '../../../deploy/conformance/table.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { TensorProto } from '../../../runtime/onnx/schema.js';
 import { writeTensor } from '../../../runtime/onnx/tensor-data.js';
@@ -88,13 +88,17 @@ describe.skipIf(nativeMissing !== undefined)(`running node tests${nativeMissing 
   });
 });
 
+/** Of the tests of listed operators on listed types. */
+const leastShare = 0.85;
+
 const missing = nativeMissing ?? (existsSync(nodeTestsFolder) ? undefined : `${nodeTestsFolder} is missing: apt-get install libonnx-testdata`);
 
 describe.skipIf(missing !== undefined)(`the ONNX project's node tests in the engine${missing === undefined ? '' : ` (${missing})`}`, () => {
   it('are never answered wrongly, and the documented table is true', { timeout: 120_000 }, async () => {
     const ran = await runNodeTests(readNodeTests());
     expect(ran.filter(({ outcome }) => outcome === 'wrong')).toEqual([]);
-    expect(countOutcomes(ran).passed).toBeGreaterThan(200);
+    const bar = countOutcomes(ran.filter(({ counts }) => counts));
+    expect(bar.passed / total(bar), share(bar)).toBeGreaterThanOrEqual(leastShare);
     const document = readFileSync(new URL('../../../runtime/CONFORMANCE.md', import.meta.url), 'utf8');
     expect(documented(document, ran), 'renew it with: npm run conformance -- --write runtime/CONFORMANCE.md').toBe(true);
   });

@@ -188,7 +188,22 @@ const graphs: Case[] = [
   },
 ];
 
+const scales = floats([3], 0.02, 0.05, 0.011);
+const quantizations: Case[] = (['uint8', 'int8'] as const).flatMap((dtype) => {
+  const zeros = fromNumbers(dtype, [3], dtype === 'uint8' ? [128, 0, 200] : [0, -100, 90]);
+  return [
+    fed(`QuantizeLinear to ${dtype} by channel`, 'QuantizeLinear', { x: randomTensor([2, 3, 4, 5], 1, -3, 3) }, dtype, { constants: { scales, zeros } }),
+    fed(`DequantizeLinear of ${dtype} by channel`, 'DequantizeLinear', { x: ints(dtype, [2, 3, 4, 5], 1, dtype === 'uint8' ? 0 : -128, dtype === 'uint8' ? 255 : 127) }, 'float32', { constants: { scales, zeros } }),
+    fed(`QuantizeLinear to ${dtype} with parameters that are fed`, 'QuantizeLinear', { x: randomTensor([2, 30], 1, -3, 3), s: floats([], 0.013), z: fromNumbers(dtype, [], [7]) }, dtype),
+  ];
+});
+
+const further: Case[] = [
+  fed('DequantizeLinear of int32', 'DequantizeLinear', { x: ints('int32', shape, 1, -5000, 5000) }, 'float32', { constants: { scale: floats([], 0.02) } }),
+  fed('Tile of four axes', 'Tile', { x: randomTensor([2, 3, 1, 2], 1) }, 'float32', { constants: { repeats: ints64(2, 3, 4, 2) } }),
+];
+
 /** Whole numbers, booleans, and the operators that select by them. */
 export const wholeCases: readonly Case[] = [
-  ...arithmetic, ...ofFloats, ...comparisons, ...logic, ...casts, ...gathers, ...extremes, ...rankings, ...suppressions, ...rearrangements, ...reductions, ...graphs,
+  ...arithmetic, ...ofFloats, ...comparisons, ...logic, ...casts, ...gathers, ...extremes, ...rankings, ...suppressions, ...rearrangements, ...reductions, ...quantizations, ...further, ...graphs,
 ];

@@ -8,6 +8,7 @@ import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-val
 import { optimise, simplifyOnnx, toChannelsLast, type Pass } from '../../../runtime/optimise/optimise.js';
 import { canonicalise } from '../../../runtime/optimise/passes/canonicalise.js';
 import { decomposeBatchNorm } from '../../../runtime/optimise/passes/decompose-batch-norm.js';
+import { decomposeQuantization } from '../../../runtime/optimise/passes/decompose-quantization.js';
 import { foldAffine } from '../../../runtime/optimise/passes/fold-affine.js';
 import { foldConstants } from '../../../runtime/optimise/passes/fold-constants.js';
 import { foldWeightDequantize } from '../../../runtime/optimise/passes/fold-weight-dequantize.js';
@@ -192,6 +193,21 @@ const rows: readonly Row[] = [
     name: 'fuseActivations keeps what others read', prepare: layout, pass: (g) => fuseActivations(removeIdentities(g)),
     spec: spec([node('Conv', ['x', 'w', 'b'], ['c']), node('Relu', ['c'], ['r']), node('Neg', ['c'], ['n']), node('Add', ['r', 'n'], ['y'])], ['y'], weights),
     ops: { Transpose: 2, NhwcConv: 1, Unary: 2, Add: 1 },
+  },
+  {
+    name: 'decomposeQuantization: a scale for each channel', pass: decomposeQuantization,
+    spec: spec([node('QuantizeLinear', ['x', 's'], ['q']), node('DequantizeLinear', ['q', 's'], ['y'])], ['y'], { s: floats([3], 0.02, 0.5, 0.1) }),
+    ops: { Div: 1, Unary: 2, Cast: 2, View: 1, Mul: 1 },
+  },
+  {
+    name: 'decomposeQuantization leaves what the engine has an op for', pass: decomposeQuantization,
+    spec: spec([node('QuantizeLinear', ['x', 's'], ['q']), node('DequantizeLinear', ['q', 's'], ['y'])], ['y'], { s: floats([], 0.02) }),
+    ops: { QuantizeLinear: 1, DequantizeLinear: 1 },
+  },
+  {
+    name: 'sinkTransposes: through a mask and a choice by it', prepare: canonical, pass: (g) => removeIdentities(sinkTransposes(removeIdentities(g))),
+    spec: spec([node('Conv', ['x', 'w', 'b'], ['c']), node('Greater', ['c', 'k'], ['m']), node('Where', ['m', 'c', 'k'], ['d']), node('Conv', ['d', 'v'], ['y'])], ['y'], { ...weights, k: floats([], 0.1), v: randomTensor([2, 6, 1, 1], 3) }),
+    ops: { Transpose: 2, NhwcConv: 2, Compare: 1, Where: 1 },
   },
   {
     name: 'fuseBinary', prepare: canonical, pass: fuseBinary,
