@@ -10,6 +10,7 @@ import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-val
 import { TensorProto } from '../../../runtime/onnx/schema.js';
 import { writeTensor } from '../../../runtime/onnx/tensor-data.js';
 import { asTensor } from '../../../runtime/tensor.js';
+import { captureCli } from '../cli/capture.js';
 import { floats, modelBytes, node, type ModelSpec } from '../../runtime/support/models.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 
@@ -81,6 +82,29 @@ describe.skipIf(nativeMissing !== undefined)(`running node tests${nativeMissing 
       ['test_right_expanded', 'Relu', 'passed', undefined],
       ['test_wrong', 'Relu', 'wrong', undefined],
     ]);
+  });
+
+  it('does not pass what was compared with nothing', async () => {
+    const folder = join(root, 'empty');
+    mkdirSync(join(folder, 'test_empty', 'test_data_set_0'), { recursive: true });
+    writeFileSync(join(folder, 'test_empty', 'model.onnx'), modelBytes({ inputs: {}, constants: { c: floats([1], 2) }, nodes: [node('Neg', ['c'], ['y'])], outputs: ['y'] }));
+    expect(await runNodeTests(readNodeTests(folder))).toMatchObject([{ outcome: 'wrong', message: 'the test expects no output' }]);
+    rmSync(folder, { recursive: true });
+  });
+
+  it('as a command: 1 when something is wrong, 0 when not, and a document is renewed or compared', { timeout: 60_000 }, async () => {
+    const wrong = await captureCli(['conformance', '--tests', root, '--json']);
+    expect(wrong.code).toBe(1);
+    expect(JSON.parse(wrong.out)).toMatchObject({ all: { passed: 2, wrong: 1, refused: 1 }, listed: { passed: 2, wrong: 1, refused: 0 } });
+    rmSync(join(root, 'test_wrong'), { recursive: true });
+    const text = await captureCli(['conformance', '--tests', root]);
+    expect([text.code, text.out]).toEqual([0, expect.stringMatching(/Relu +2 +0 +0[^]*NoSuchOperator|NoSuchOperator +0 +0 +1 +E_MODEL_OP x 1[^]*Relu +2 +0 +0/)]);
+    const document = join(root, 'table.md');
+    writeFileSync(document, 'text\n<!-- conformance: generated -->\n\n<!-- /conformance -->\n');
+    expect((await captureCli(['conformance', '--tests', root, '--check', document])).code).toBe(1);
+    expect((await captureCli(['conformance', '--tests', root, '--write', document])).code).toBe(0);
+    expect((await captureCli(['conformance', '--tests', root, '--check', document])).code).toBe(0);
+    expect((await captureCli(['conformance', '--tests', join(root, 'nowhere')])).code).toBe(3);
   });
 
   it('says where the tests come from when they are missing', () => {
