@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { loadProgram } from '../../../kernels/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { compile } from '../../../runtime/lower/compile.js';
+import { flipBytes } from '../../../runtime/lower/context.js';
 import { asTensor, type Tensor } from '../../../runtime/tensor.js';
 import { floats, ints64, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
@@ -65,6 +67,24 @@ describe.skipIf(nativeMissing !== undefined)(`whole numbers and booleans at the 
       const [a, b] = dtype === 'uint8' ? [[250, 200], [10, 54]] : [[127, -1], [3, -1]];
       expect((await run(spec, { a: fromNumbers(dtype, [2], a), b: fromNumbers(dtype, [2], b) })).y?.data).toEqual(expected);
     }
+  });
+
+  it.each(['uint8', 'int8'] as const)('bytes mean the same in a program of %s, and booleans stay as they are', async (activation) => {
+    const bytes = Uint8Array.of(0, 99, 100, 101, 200, 255);
+    const spec: ModelSpec = {
+      inputs: { x: [6] }, types: { x: 'uint8' }, constants: { k: fromNumbers('uint8', [], [100]) }, outputs: ['mask', 'sum', 'float'], outputTypes: { mask: 'bool', sum: 'uint8' },
+      nodes: [node('Greater', ['x', 'k'], ['mask']), node('Where', ['mask', 'x', 'k'], ['w']), node('Add', ['w', 'x'], ['sum']), node('Cast', ['sum'], ['float'], { to: 1 })],
+    };
+    const program = compile(modelBytes(spec), { activation });
+    expect(program.inputs.map(({ flip }) => flip)).toEqual([activation === 'int8']);
+    const native = loadProgram(program.bytes, { isa: 'ref' });
+    const [mask, sums, numbers] = [new Uint8Array(6), new Uint8Array(6), new Float32Array(6)];
+    await native.run([activation === 'int8' ? flipBytes(bytes) : bytes], [mask, sums, numbers]);
+    await native.close();
+    const expected = bytes.map((value) => Math.max(value, 100) + value);
+    expect(mask).toEqual(Uint8Array.of(0, 0, 0, 1, 1, 1));
+    expect(activation === 'int8' ? flipBytes(sums) : sums).toEqual(expected);
+    expect(numbers).toEqual(Float32Array.from(expected));
   });
 
   it('booleans are zeros and ones', async () => {
