@@ -3,7 +3,7 @@ import { loadProgram } from '../../../kernels/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { compile } from '../../../runtime/lower/compile.js';
-import { flipBytes } from '../../../runtime/lower/context.js';
+import { flipBytes } from '../../../runtime/lower/flip-bytes.js';
 import { asTensor, type Tensor } from '../../../runtime/tensor.js';
 import { floats, ints64, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
