@@ -1,4 +1,4 @@
-import { floatAttribute, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
+import { floatAttribute, notConstant, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
@@ -51,6 +51,7 @@ function quantizeFields(context: LoweringContext, node: Node, quantized: string)
   const scale = context.constant(node.inputs[1]);
   const zeroPoint = context.constant(node.inputs[2]);
   if (scale?.data.length !== 1) throw unsupported(node, 'Expected one scale for the whole tensor', 'axis');
+  if (zeroPoint === undefined && (node.inputs[2] ?? '') !== '') throw notConstant(node, 2, 'zero_point');
   return { scale: Number(scale.data[0]), zp: context.stored8(quantized, Number(zeroPoint?.data[0] ?? 0)) };
 }
 

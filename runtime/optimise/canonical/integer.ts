@@ -9,9 +9,7 @@ import type { Rewriter } from '../rewriter.js';
 import { matMul } from './linear.js';
 import { Arithmetic } from './normalization.js';
 import { conv, fromChannelsLast, toChannelsLast } from './spatial.js';
-import type { Canonical } from './types.js';
-
-const operand = (node: Node, index: number): string => node.inputs[index] ?? '';
+import { operand, requiredConstant, type Canonical } from './types.js';
 
 function dequantize(editor: Rewriter, node: Node, [x, scale, zero]: readonly [string, string, string], axis = 0): string {
   return editor.emit({ name: node.name, op: 'DequantizeLinear', inputs: zero === '' ? [x, scale] : [x, scale, zero], attributes: { axis: int(axis) } });
@@ -27,16 +25,25 @@ function vectorOrScalar(editor: Rewriter, value: string): string {
 /** The bias of QLinearConv: whole steps of x_scale * w_scale. */
 function dequantizedBias(editor: Rewriter, node: Node): string {
   const at = qlinearConvOperands;
-  const [xScale, wScale, bias] = [at.xScale, at.wScale, at.bias].map((index) => editor.constant(operand(node, index)));
-  if (xScale === undefined || wScale === undefined || bias === undefined) throw unsupported(node, 'scales and bias must be constants', 'B');
+  const [xScale, wScale] = [requiredConstant(editor, node, at.xScale, 'x_scale'), requiredConstant(editor, node, at.wScale, 'w_scale')];
+  requiredConstant(editor, node, at.bias, 'B');
   const steps = mapNumbers(toNumbers(wScale), (scale) => Math.fround(scale * Number(xScale.data[0])));
   const scale = editor.addConstant(`${node.name}.bias_scale`, steps.length === 1 ? scalar('float32', steps[0] ?? 1) : float32s(steps));
   return dequantize(editor, node, [operand(node, at.bias), scale, '']);
 }
 
+/** Scales and zero-points of the QLinear operators are known when the model is compiled. @throws RuntimeError E_MODEL_OP */
+function requireParameters(editor: Rewriter, node: Node, operands: Readonly<Record<string, number>>): void {
+  for (const [name, index] of Object.entries(operands)) {
+    if (/Scale|Zero/.test(name) && operand(node, index) !== '') requiredConstant(editor, node, index, name);
+  }
+}
+
 /** As if the model had DequantizeLinear, Conv and QuantizeLinear, which later passes compute in integers. */
 const qlinearConv: Canonical = (editor, node) => {
   const at = qlinearConvOperands;
+  requireParameters(editor, node, at);
+  requiredConstant(editor, node, at.w, 'w');
   const [w, wScale, wZero] = [at.w, at.wScale, at.wZero].map((index) => operand(node, index));
   const x = dequantize(editor, node, [operand(node, at.x), operand(node, at.xScale), operand(node, at.xZero)]);
   const weights = dequantize(editor, node, [w ?? '', vectorOrScalar(editor, wScale ?? ''), vectorOrScalar(editor, wZero ?? '')]);
@@ -51,6 +58,7 @@ const qlinearConv: Canonical = (editor, node) => {
 /** A product with constants as QLinearConv; else the product of whole numbers, which is exact, is scaled. */
 const qlinearMatMul: Canonical = (editor, node) => {
   const at = qlinearMatMulOperands;
+  requireParameters(editor, node, at);
   const output = node.outputs[0] ?? '';
   const value = (index: number) => operand(node, index);
   const fixed = editor.constant(value(at.b)) !== undefined;
@@ -69,8 +77,8 @@ const qlinearMatMul: Canonical = (editor, node) => {
 /** a_scale * b_scale / y_scale, for the product or each of its columns. */
 function productScale(editor: Rewriter, node: Node): string {
   const at = qlinearMatMulOperands;
-  const [aScale, bScale, yScale] = [at.aScale, at.bScale, at.yScale].map((index) => editor.constant(operand(node, index)));
-  if (aScale === undefined || bScale === undefined || yScale === undefined) throw unsupported(node, 'the scales must be constants', 'scale');
+  const constant = (index: number, name: string) => requiredConstant(editor, node, index, name);
+  const [aScale, bScale, yScale] = [constant(at.aScale, 'a_scale'), constant(at.bScale, 'b_scale'), constant(at.yScale, 'y_scale')];
   const factors = mapNumbers(toNumbers(bScale), (scale) => Math.fround(Math.fround(Number(aScale.data[0]) * scale) / Number(yScale.data[0])));
   return editor.addConstant(`${node.name}.scale`, fromNumbers('float32', bScale.dims, factors));
 }
@@ -134,12 +142,10 @@ function groupMatrix(w: TensorValue, { group }: ConvGeometry, index: number): Te
 /** A convolution of bytes into 32 bits: the values under each output pixel side by side, times the weights as a matrix. */
 const convInteger: Canonical = (editor, node) => {
   const [x = '', w = '', , wZero = ''] = node.inputs;
-  const weights = editor.constant(w);
-  if (weights === undefined) throw unsupported(node, 'the weights must be constants', 'w');
+  const weights = requiredConstant(editor, node, 1, 'w');
   const geometry = convGeometry(node, editor.type(x).shape, weights.dims);
   if (geometry.group * geometry.kernel[0] * geometry.kernel[1] > maximumSlices) throw unsupported(node, `${geometry.group} groups of ${geometry.kernel.join('x')}`, 'group');
-  const zeros = editor.constant(wZero);
-  if (wZero !== '' && zeros === undefined) throw unsupported(node, 'the zero-point of the weights must be a constant', 'w_zero_point');
+  const zeros = wZero === '' ? undefined : requiredConstant(editor, node, 3, 'w_zero_point');
   const data = toChannelsLast(editor, node, centredData(editor, node));
   const [top, left, bottom, right] = geometry.pads;
   const padding = { mode: 'constant', before: [0, top, left, 0], after: [0, bottom, right, 0] } as const;

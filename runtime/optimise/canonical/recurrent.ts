@@ -5,10 +5,8 @@ import { sliceAttributes, viewAttributes } from '../../ops/core.js';
 import { gateCounts, recurrenceAttributes, recurrentOf, recurrentOperands, splitBias, type Recurrent } from '../../ops/recurrent.js';
 import type { Rewriter } from '../rewriter.js';
 import { pointwise } from './linear.js';
-import type { Canonical } from './types.js';
+import { operand, requiredConstant, type Canonical } from './types.js';
 import { relayWeights } from './weights.js';
-
-const operand = (node: Node, index: number): string => node.inputs[index] ?? '';
 
 function swapped(editor: Rewriter, node: Node, value: string, { batchFirst }: Recurrent): string {
   if (value === '' || !batchFirst) return value;
@@ -18,10 +16,8 @@ function swapped(editor: Rewriter, node: Node, value: string, { batchFirst }: Re
 /** B as constants: one bias for each gate, and what GRU adds before it resets. */
 function biases(editor: Rewriter, node: Node, r: Recurrent): { gates: string; fresh: string } {
   const name = operand(node, recurrentOperands.bias);
-  const constant = editor.constant(name);
   if (name === '') return { gates: '', fresh: '' };
-  if (constant === undefined) throw unsupported(node, 'the bias must be a constant', 'B');
-  const { gates, fresh } = splitBias(r, toNumbers(constant));
+  const { gates, fresh } = splitBias(r, toNumbers(requiredConstant(editor, node, recurrentOperands.bias, 'B')));
   return {
     gates: editor.addConstant(`${name}.gates`, float32s(gates)),
     fresh: fresh === undefined ? '' : editor.addConstant(`${name}.fresh`, fromNumbers('float32', [r.reverse.length, r.hidden], fresh)),
@@ -65,6 +61,7 @@ function giveSteps(editor: Rewriter, output: string, result: string, steps: numb
 const recurrent: Canonical = (editor, node) => {
   const r = recurrentOf(node);
   const at = recurrentOperands;
+  requiredConstant(editor, node, at.recurrence, 'R');
   const [y = '', hiddenOutput = '', cellOutput = ''] = node.outputs;
   const x = swapped(editor, node, operand(node, at.x), r);
   const [steps = 1, , depth = 1] = editor.type(x).shape;

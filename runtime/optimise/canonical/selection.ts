@@ -1,4 +1,4 @@
-import { int, intAttribute, ints, notConstant } from '../../graph/attributes.js';
+import { int, intAttribute, ints } from '../../graph/attributes.js';
 import { elementCount, fromNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { viewAttributes } from '../../ops/core.js';
 import { normalizeAxis } from '../../ops/op.js';
@@ -6,7 +6,7 @@ import { cumSumOf, topKOf } from '../../ops/selection.js';
 import { rearrangementOf } from '../../ops/space.js';
 import { suppressionAttributes, suppressionOf } from '../../ops/suppression.js';
 import { argReduceAttributes, runningSumAttributes, topKAttributes } from '../../ops/whole.js';
-import { constantInts, type Canonical } from './types.js';
+import { constantInts, operand, requiredConstant, type Canonical } from './types.js';
 import { become, widened } from './whole.js';
 
 /** The axis counted from the front, whatever the model says. */
@@ -35,11 +35,7 @@ const topK: Canonical = (editor, node) => {
 
 const nonMaxSuppression: Canonical = (editor, node) => {
   const [boxes = '', scores = ''] = node.inputs;
-  const value = (index: number, what: string): TensorValue | undefined => {
-    const constant = editor.constant(node.inputs[index]);
-    if (constant === undefined && (node.inputs[index] ?? '') !== '') throw notConstant(node, index, what);
-    return constant;
-  };
+  const value = (index: number, what: string): TensorValue | undefined => (operand(node, index) === '' ? undefined : requiredConstant(editor, node, index, what));
   const attributes = suppressionAttributes(suppressionOf(node, editor.type(boxes).shape[1] ?? 0, value));
   editor.substitute(node, { op: 'SelectBoxes', inputs: [boxes, scores], attributes });
 };

@@ -1,4 +1,4 @@
-import { int, intAttribute, unsupported } from '../../graph/attributes.js';
+import { int, intAttribute, notConstant, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
@@ -63,7 +63,7 @@ function weightsOf(editor: Rewriter, node: Node, { window, outputs }: Plan, { ph
   const constant = editor.constant(name);
   if (constant !== undefined) return editor.addConstant(`${name}.phases`, phaseWeights(flat(constant), window, taps, phases, 0));
   const quantized = quantizedConstant(editor, name);
-  if (quantized === undefined) throw unsupported(node, 'the weights must be constants', 'W');
+  if (quantized === undefined) throw notConstant(node, 1, 'W');
   const zeros = quantized.zeroPoints === undefined ? [0] : Array.from(toNumbers(quantized.zeroPoints));
   const perTensor = quantized.scales.data.length === 1;
   const axis = perTensor ? 1 : normalizeAxis(quantized.node, intAttribute(quantized.node, 'axis', 1), quantized.stored.dims.length);
@@ -77,7 +77,7 @@ function biasOf(editor: Rewriter, node: Node, channels: number): string {
   const constant = editor.constant(name);
   if (constant !== undefined) return editor.addConstant(`${name}.phases`, repeated(constant, channels));
   const quantized = quantizedConstant(editor, name);
-  if (quantized === undefined) throw unsupported(node, 'the bias must be a constant', 'B');
+  if (quantized === undefined) throw notConstant(node, 2, 'B');
   return dequantized(editor, quantized, repeated(quantized.stored, channels), channels);
 }
 

@@ -113,7 +113,7 @@ describe.skipIf(nativeMissing !== undefined)(`running node tests${nativeMissing 
 });
 
 /** Of the tests of listed operators on listed types. */
-const leastShare = 0.85;
+const leastShare = 0.95;
 
 const missing = nativeMissing ?? (existsSync(nodeTestsFolder) ? undefined : `${nodeTestsFolder} is missing: apt-get install libonnx-testdata`);
 
