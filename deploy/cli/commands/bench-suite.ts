@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -27,7 +26,7 @@ interface SuiteCommand {
   seconds?: number;
   quick?: boolean;
   from?: string;
-  output: string;
+  output?: string;
   /** A file; false: --no-readme. */
   readme?: string | false;
 }
@@ -97,6 +96,11 @@ async function readReport(path: string): Promise<BenchReport> {
   throw new DeployError('E_BENCH', `Expected the report of a bench, version ${reportVersion}, but in ${path} ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`, { cause: parsed.error });
 }
 
+const encoder = new TextEncoder();
+
+/** A document with a new table. @throws DeployError E_FILE, E_BENCH */
+const withTable = async (path: string, table: string): Promise<Uint8Array> => encoder.encode(replaceBench(new TextDecoder().decode(await readInputFile(path)), table));
+
 /** Where the table goes: a quick run's figures are too rough for a document unless it is named. */
 const readmeOf = ({ readme, quick }: SuiteCommand): string | undefined => {
   if (readme === false) return undefined;
@@ -118,16 +122,18 @@ export function register(program: Command): void {
     .option('--seconds <n>', 'how long the contenders of one model take turns (default: 5)', positive)
     .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory, README untouched unless named')
     .option('--from <report>', 'measure nothing: write the table from the report of an earlier run')
-    .option('--output <file>', 'the JSON report', 'build/bench.json')
+    .option('--output <file>', 'the JSON report (default: build/bench.json of the checkout)')
     .option('--readme <file>', 'document with the bench markers (default: README.md of the checkout)')
     .option('--no-readme', 'leave the document alone')
     .action(
       reporting(async (self: Command, options: SuiteCommand) => {
-        const report = options.from === undefined ? await measure(self, options) : await readReport(options.from);
-        if (options.from === undefined) await writeOutputFile(options.output, new TextEncoder().encode(`${JSON.stringify(report, null, 1)}\n`));
-        const text = benchMarkdown(report);
         const readme = readmeOf(options);
-        if (readme !== undefined) await writeOutputFile(readme, new TextEncoder().encode(replaceBench(await readFile(readme, 'utf8'), text)));
+        if (readme !== undefined) await withTable(readme, ''); // a document that cannot take the table is better known before minutes of measuring
+        const report = options.from === undefined ? await measure(self, options) : await readReport(options.from);
+        const output = options.output ?? join(projectFolder(), 'build', 'bench.json');
+        if (options.from === undefined) await writeOutputFile(output, encoder.encode(`${JSON.stringify(report, null, 1)}\n`));
+        const text = benchMarkdown(report);
+        if (readme !== undefined) await writeOutputFile(readme, await withTable(readme, text));
         return { json: report, text };
       }),
     );

@@ -155,6 +155,8 @@ describe.skipIf(nativeMissing !== undefined)(`sterna bench-suite${nativeMissing 
   it.each([
     ['a folder that is not there', ['--models', '/nowhere'], 3, 'E_FILE'],
     ['a filter that nothing passes', ['--filter', 'no such model'], 1, 'E_BENCH'],
+    ['a document that is not there', ['--readme', '/nowhere/README.md'], 3, 'E_FILE'],
+    ['a document without markers', ['--readme', '/dev/null'], 1, 'E_BENCH'],
     ['a report that is none', ['--from', '/dev/null'], 1, 'E_BENCH'],
     ['seconds that are none', ['--seconds', '0'], 2, 'E_USAGE'],
   ])('refuses %s', async (_, argv, code, error) => {
