@@ -89,10 +89,10 @@ function scalingLines({ models, threads, selected_isa: isa }: BenchReport): stri
 }
 
 /** Conditions of the run. */
-function headline({ date, versions, cpu, selected_isa, load_average: load }: BenchReport): string {
+function headline({ date, versions, cpu, selected_isa, models }: BenchReport): string {
   const other = versions.onnxruntime === null ? 'no onnxruntime' : `onnxruntime ${versions.onnxruntime}`;
-  const shared = load.after > cpu.cores ? ` The machine was shared: load average ${load.before.toFixed(1)} before and ${load.after.toFixed(1)} after, on ${cpu.cores} cores.` : '';
-  return `${date.slice(0, 10)}, ${cpu.model} (${cpu.arch}, ${cpu.cores} cores), Sterna ${versions.sterna} on ${selected_isa}, ${other}, Node ${versions.node}.${shared}`;
+  const others = models.reduce((sum, model) => sum + model.others_cores, 0) / Math.max(1, models.length);
+  return `${date.slice(0, 10)}, ${cpu.model} (${cpu.arch}, ${cpu.cores} cores), Sterna ${versions.sterna} on ${selected_isa}, ${other}, Node ${versions.node}. Other processes kept ${others.toFixed(2)} cores busy meanwhile.`;
 }
 
 /** What README shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */

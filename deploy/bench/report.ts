@@ -51,6 +51,8 @@ const modelSchema = z.object({
   bytes: z.partialRecord(formatSchema, z.number()),
   /** Timed runs of each contender. */
   rounds: z.number(),
+  /** Cores that other processes kept busy meanwhile, on average: what waits are due to. */
+  others_cores: z.number(),
   times: z.array(timesSchema),
   footprints: z.array(footprintSchema),
   failures: z.array(failureSchema),
@@ -88,8 +90,6 @@ export const reportSchema = z.object({
   seconds: z.number(),
   versions: z.object({ sterna: z.string(), onnxruntime: z.string().nullable(), node: z.string() }),
   cpu: z.object({ model: z.string(), arch: z.string(), cores: z.number() }),
-  /** One-minute load average before and after: above the number of busy threads, others took part. */
-  load_average: z.object({ before: z.number(), after: z.number() }),
   /** The one that native chooses by itself. */
   selected_isa: z.string(),
   isas: z.array(z.string()),

@@ -6,6 +6,7 @@ import type { EngineName } from '../../runtime/session-types.js';
 import type { FootprintAnswer } from './footprint.js';
 import { openEntry, summarise, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
 import { asFailure, type BenchFailure, type BenchModel, type ModelFormat } from './models.js';
+import { coresOfOthers, sampleCpu } from './neighbours.js';
 import { gmacPerSecond, shareOfPeak, type PeakMeter } from './peaks.js';
 import { summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from './report.js';
 
@@ -121,9 +122,11 @@ async function measureModel(model: BenchModel, options: SuiteOptions, { footprin
   if (options.engines.includes('native')) peaks.sample(options.isas);
   const running = await open(lanesOf(entriesOf(formats).map(([format]) => format), options), files, failures);
   try {
+    const before = sampleCpu();
     const rounds = running.length === 0 ? 0 : await takeTurns(running.map(({ entry }) => entry), options.rounds);
+    const others_cores = coresOfOthers(before, sampleCpu());
     const macs = await macsOf(files);
-    return { report: { name, source, macs, bytes, rounds, footprints: await footprintsOf(model, options, footprint), failures }, running };
+    return { report: { name, source, macs, bytes, rounds, others_cores, footprints: await footprintsOf(model, options, footprint), failures }, running };
   } finally {
     for (const { entry } of running) await entry.session.close();
   }

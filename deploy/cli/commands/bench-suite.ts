@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg } from 'node:os';
+import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { describeCpu, type Isa } from '../../../kernels/native.js';
@@ -61,19 +61,16 @@ async function measure(self: Command, options: SuiteCommand): Promise<BenchRepor
   if (onnxruntime === undefined) log(self, 'sterna: onnxruntime-node is not installed: native is measured alone');
   const suite = suiteOptions(options, onnxruntime !== undefined);
   const cpu = describeCpu();
-  const [before = 0] = loadavg();
   const result = await runSuite(prepared(list, sources), suite, {
     peaks: new PeakMeter(),
     log: (line) => log(self, `sterna: ${line}`),
     ...(options.quick === true ? {} : { footprint: measureFootprint }),
   });
-  const [after = 0] = loadavg();
   return {
     schema_version: reportVersion,
     date: new Date().toISOString(),
     versions: { sterna: runtimeVersion, onnxruntime: onnxruntime ?? null, node: process.versions.node },
     cpu: { model: cpu.model || (cpus()[0]?.model ?? 'unknown'), arch: cpu.arch, cores: availableParallelism() },
-    load_average: { before, after },
     selected_isa: suite.isas[0] ?? cpu.selected,
     isas: [...suite.isas],
     threads: [...suite.threads],

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { coresOfOthers, sampleCpu } from '../../../deploy/bench/neighbours.js';
 import { gmacPerSecond, PeakMeter, shareOfPeak } from '../../../deploy/bench/peaks.js';
 import { layerRows, sumByOp } from '../../../deploy/bench/profile.js';
 import { geometricMean, leastBy, percentile } from '../../../deploy/bench/statistics.js';
@@ -59,6 +60,22 @@ describe('shareOfPeak', () => {
     expect(shareOfPeak(50, 100, 2)).toBe(0.25);
     expect([shareOfPeak(null, 100, 1), shareOfPeak(50, null, 1)]).toEqual([null, null]);
     expect([gmacPerSecond(3e6, 2), gmacPerSecond(0, 2)]).toEqual([1.5, null]);
+  });
+});
+
+describe('coresOfOthers', () => {
+  it('takes our own CPU time off that of the machine', () => {
+    const at = (machineMs: number, ownMs: number, atMs: number) => ({ machineMs, ownMs, atMs });
+    expect(coresOfOthers(at(1000, 100, 0), at(4000, 1100, 1000))).toBe(2);
+    expect(coresOfOthers(at(1000, 100, 0), at(1990, 1100, 1000))).toBe(0);
+  });
+
+  it('samples grow', () => {
+    const before = sampleCpu();
+    const after = sampleCpu();
+    expect(after.machineMs).toBeGreaterThanOrEqual(before.machineMs);
+    expect(after.ownMs).toBeGreaterThanOrEqual(before.ownMs);
+    expect(after.atMs).toBeGreaterThanOrEqual(before.atMs);
   });
 });
 

@@ -9,7 +9,7 @@ const times = (engine: Times['engine'], format: Times['format'], p50_ms: number,
 const footprint = (engine: Footprint['engine'], rss_bytes: number): Footprint => ({ engine, format: 'int8', rss_bytes, rss_before_bytes: 1, load_ms: 7 });
 
 const model = (name: string, rows: Times[], rest: Partial<ModelReport> = {}): ModelReport =>
-  ({ name, source: 'file', macs: 2e6, bytes: { int8: 1, float32: 4 }, rounds: 5, times: rows, footprints: [], failures: [], ...rest });
+  ({ name, source: 'file', macs: 2e6, bytes: { int8: 1, float32: 4 }, rounds: 5, others_cores: 0.25, times: rows, footprints: [], failures: [], ...rest });
 
 /** `won` is twice as fast, four times against float32; `lost` is half as fast, and has no float32 form. */
 const models: ModelReport[] = [
@@ -26,7 +26,6 @@ const report: BenchReport = {
   seconds: 12,
   versions: { sterna: '1.2.3', onnxruntime: '9.9.9', node: '22.0.0' },
   cpu: { model: 'Some CPU', arch: 'x86_64', cores: 2 },
-  load_average: { before: 0.5, after: 1.5 },
   selected_isa: 'fast',
   isas: ['fast', 'slow'],
   threads: [1, 2],
@@ -67,9 +66,7 @@ describe('benchMarkdown', () => {
   const row = (start: string) => text.split('\n').find((line) => line.startsWith(`| ${start}`)) ?? '';
 
   it('names the conditions', () => {
-    expect(text).toContain('2026-01-02, Some CPU (x86_64, 2 cores), Sterna 1.2.3 on fast, onnxruntime 9.9.9, Node 22.0.0.');
-    expect(text).not.toContain('shared');
-    expect(benchMarkdown({ ...report, load_average: { before: 1, after: 7.25 } })).toContain('load average 1.0 before and 7.3 after, on 2 cores');
+    expect(text).toContain('2026-01-02, Some CPU (x86_64, 2 cores), Sterna 1.2.3 on fast, onnxruntime 9.9.9, Node 22.0.0. Other processes kept 0.25 cores busy meanwhile.');
     expect(benchMarkdown({ ...report, versions: { ...report.versions, onnxruntime: null } })).toContain('no onnxruntime');
   });
 
