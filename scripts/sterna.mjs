@@ -1,13 +1,5 @@
 #!/usr/bin/env node
-// The `sterna` command in a checkout: sets up what is missing (messages on stderr), then runs the compiled CLI.
-import { ensureSetup, log } from './lib/setup.mjs';
+// The `sterna` command in a checkout.
+import { runCli } from './lib/cli.mjs';
 
-let ready = false;
-try {
-  ensureSetup();
-  ready = true;
-} catch (error) {
-  log(error.message);
-  process.exitCode = 1;
-}
-if (ready) await import('../dist/deploy/cli/main.js');
+await runCli();
