@@ -33,9 +33,9 @@ interface Ports {
   readonly open: ReadonlySet<string>;
 }
 
-function portsOf(bytes: Uint8Array, { symbols }: SessionOptions): Ports {
-  const model = parseModel(bytes);
-  const graph = graphFromOnnx(model, symbols === undefined ? {} : { symbols });
+function portsOf(bytes: Uint8Array, { symbols = {}, limits = {} }: SessionOptions): Ports {
+  const model = parseModel(bytes, limits);
+  const graph = graphFromOnnx(model, { symbols, limits });
   const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
     const type = dataTypes.find((candidate) => candidate === dtype);
     if (type === undefined) throw new RuntimeError('E_MODEL_OP', `'${name}': element type ${dtype ?? 'unknown'} cannot cross the interface of a model`, { details: { value: name } });

@@ -1,7 +1,6 @@
 import { RuntimeError } from '../errors.js';
-import type { OnnxGraph, OnnxModel, OnnxValueInfo } from '../onnx/types.js';
+import { defaultLimits, type ModelLimits, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from '../onnx/types.js';
 import { unsupported } from './attributes.js';
-import { defaultLimits, type ModelLimits } from '../onnx/types.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
 import { readableOpset } from './opsets.js';
 import type { TensorValue, ValueType } from './tensor-value.js';

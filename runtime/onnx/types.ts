@@ -45,7 +45,7 @@ export interface OnnxModel {
 /** Bounds on what an untrusted model may ask for. */
 export interface ModelLimits {
   fileBytes: number;
-  /** Protobuf fields of the file, counted before it is decoded; the elements of lists of integers count too. */
+  /** Protobuf fields of the file, counted while they are read; the elements of packed lists count too, 64 as one unless they are int64. */
   fields: number;
   nodes: number;
   initializers: number;
