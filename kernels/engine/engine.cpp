@@ -65,9 +65,10 @@ Status Engine::Prepare(const Program& program) {
   Status status = memory_.Allocate(program.arena_bytes, &arena);
   arena_bytes_ = memory_.used();
   std::vector<uint8_t*> retained(program.tensors.size(), nullptr);
+  const std::vector<ByteSet> values = FollowValues(program);
   for (size_t i = 0; status.ok() && i < program.ops.size(); ++i) {
     packed_.op = static_cast<uint32_t>(i);
-    const OpContext context(program, program.ops[i], kernels_, threads_, &memory_, arena, &retained, &packed_);
+    const OpContext context(program, program.ops[i], kernels_, threads_, &memory_, arena, &retained, &packed_, values);
     DriverPtr driver;
     status = PrepareOp(context, program.ops[i], &driver);
     status.op = static_cast<int32_t>(i);

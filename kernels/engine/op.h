@@ -13,6 +13,7 @@
 #include "engine/memory.h"
 #include "engine/packed.h"
 #include "engine/program.h"
+#include "engine/value_sets.h"
 #include "sterna/registry.h"
 
 namespace sterna {
@@ -47,8 +48,8 @@ class OpDriver {
 class OpContext {
  public:
   OpContext(const Program& program, const OpView& op, const KernelSet& kernels, int threads, Memory* memory, uint8_t* arena,
-            std::vector<uint8_t*>* retained, PackedStore* packed)
-      : program_(program), op_(op), kernels_(kernels), threads_(threads), memory_(memory), arena_(arena), retained_(retained), packed_(packed) {}
+            std::vector<uint8_t*>* retained, PackedStore* packed, const std::vector<ByteSet>& values)
+      : program_(program), op_(op), kernels_(kernels), threads_(threads), memory_(memory), arena_(arena), retained_(retained), packed_(packed), values_(values) {}
 
   const KernelSet& kernels() const { return kernels_; }
   int threads() const { return threads_; }
@@ -64,6 +65,9 @@ class OpContext {
     return &program_.tensors[op_.inputs[i]];
   }
   const Tensor& Output(uint32_t i = 0) const { return program_.tensors[op_.outputs[i]]; }
+
+  // The bytes that 8-bit input `i`, which is present, can hold.
+  const ByteSet& Values(uint32_t i) const { return values_[op_.inputs[i]]; }
 
   // The op's attributes; the op table has checked the size.
   template <typename T>
@@ -112,6 +116,7 @@ class OpContext {
   uint8_t* arena_;
   std::vector<uint8_t*>* retained_;  // by tensor id; null: not copied yet
   PackedStore* packed_;
+  const std::vector<ByteSet>& values_;  // by tensor id
 };
 
 using DriverPtr = std::unique_ptr<OpDriver>;

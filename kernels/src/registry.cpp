@@ -65,6 +65,12 @@ void Overlay(const IsaKernels& row, KernelSet* set) {
     if (row.gemm_q8 != nullptr) set->gemm_q8 = row.gemm_q8;
     if (row.dwconv_q8 != nullptr) set->dwconv_q8 = row.dwconv_q8;
     if (row.vector != nullptr) set->vector = row.vector;
+    if (row.gemm_w46 != nullptr) set->gemm_w46 = row.gemm_w46;
+    if (row.gemm_u4u4 != nullptr) set->gemm_u4u4 = row.gemm_u4u4;
+    if (row.gemm_bnn != nullptr) set->gemm_bnn = row.gemm_bnn;
+    if (row.gemm_tbn != nullptr) set->gemm_tbn = row.gemm_tbn;
+    if (row.gemm_tnn != nullptr) set->gemm_tnn = row.gemm_tnn;
+    if (row.bit_planes != nullptr) set->bit_planes = row.bit_planes;
   }
   if (row.gemm_f32 != nullptr) set->gemm_f32 = row.gemm_f32;
   if (row.dwconv_f32 != nullptr) set->dwconv_f32 = row.dwconv_f32;
@@ -93,8 +99,17 @@ KernelSet RefKernels(DType activation) {
           is_signed ? &sterna_dwconv_q8_ref_s8 : &sterna_dwconv_q8_ref_u8,
           &sterna_gemm_f32_ref,
           &sterna_dwconv_f32_ref,
-          is_signed ? &sterna_vector_ref_s8 : &sterna_vector_ref_u8};
+          is_signed ? &sterna_vector_ref_s8 : &sterna_vector_ref_u8,
+          is_signed ? &sterna_gemm_w46_ref_s8 : &sterna_gemm_w46_ref_u8,
+          is_signed ? &sterna_gemm_u4u4_ref_s8 : &sterna_gemm_u4u4_ref_u8,
+          is_signed ? &sterna_gemm_bnn_ref_s8 : &sterna_gemm_bnn_ref_u8,
+          is_signed ? &sterna_gemm_tbn_ref_s8 : &sterna_gemm_tbn_ref_u8,
+          is_signed ? &sterna_gemm_tnn_ref_s8 : &sterna_gemm_tnn_ref_u8,
+          is_signed ? &sterna_bit_planes_ref_s8 : &sterna_bit_planes_ref_u8,
+          ""};
 }
+
+bool KernelSet::Wins(const char* family) const { return std::strcmp(isa, "ref") != 0 && !Contains(Split(beaten, ' '), family); }
 
 Status SelectKernels(const char* isa, DType activation, KernelSet* kernels) {
   size_t chosen = kIsaRowCount;
@@ -108,6 +123,7 @@ Status SelectKernels(const char* isa, DType activation, KernelSet* kernels) {
     if (StatusOf(kIsaRows[i]).runnable) Overlay(kIsaRows[i].kernels, kernels);
   }
   kernels->isa = kIsaRows[chosen].kernels.isa;
+  kernels->beaten = kIsaRows[chosen].beaten;
   return Status::Ok();
 }
 

@@ -12,6 +12,10 @@ extern const sterna::DwConvQ8Kernel sterna_dwconv_q8_ref_u8, sterna_dwconv_q8_re
 extern const sterna::GemmF32Kernel sterna_gemm_f32_ref;
 extern const sterna::DwConvF32Kernel sterna_dwconv_f32_ref;
 extern const sterna::VectorKernels sterna_vector_ref_u8, sterna_vector_ref_s8;
+extern const sterna::GemmNarrowKernel sterna_gemm_w46_ref_u8, sterna_gemm_w46_ref_s8, sterna_gemm_u4u4_ref_u8, sterna_gemm_u4u4_ref_s8;
+extern const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8, sterna_gemm_bnn_ref_s8, sterna_gemm_tbn_ref_u8, sterna_gemm_tbn_ref_s8, sterna_gemm_tnn_ref_u8,
+    sterna_gemm_tnn_ref_s8;
+extern const sterna::BitPlaneKernels sterna_bit_planes_ref_u8, sterna_bit_planes_ref_s8;
 }
 
 namespace sterna {
@@ -21,6 +25,7 @@ struct IsaRow {
   bool built;            // at least one unit was compiled for this target
   const char* arch;      // "x86_64", "aarch64", or "any"
   const char* features;  // required CPU features, separated by one space; the names of src/cpu_*.cpp
+  const char* beaten;    // families of fewer bits that its gemm_q8 outruns, separated by one space
 };
 
 // Slowest first within an architecture; row 0 is ref.

@@ -40,6 +40,13 @@ struct KernelSet {
   const GemmF32Kernel* gemm_f32;
   const DwConvF32Kernel* dwconv_f32;
   const VectorKernels* vector;
+  const GemmNarrowKernel *gemm_w46, *gemm_u4u4;
+  const GemmBitsKernel *gemm_bnn, *gemm_tbn, *gemm_tnn;
+  const BitPlaneKernels* bit_planes;
+  const char* beaten;  // IsaRow::beaten of the ISA
+
+  // Whether a family of fewer bits ("gemm_w46") is faster than 8 bits on this ISA. On ref nothing is.
+  bool Wins(const char* family) const;
 };
 
 // Takes the best runnable ISA, or `isa` when that is not null. A family that it lacks, or has only for the other activation

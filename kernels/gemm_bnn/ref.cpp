@@ -1,0 +1,28 @@
+// gemm_bnn/ref: the executable specification of the binary GEMM, a and w in {-1, 1}: bits that differ count -1, others +1.
+//
+//   y[i][o] = epilogue(bias[o] + row_bias[i][o] + depth - 2 popcount(a[i] ^ w[o]))
+#include "ref_bits.h"
+
+namespace sterna {
+namespace {
+
+size_t PackedBytes(size_t n, size_t words) { return PlaneBytes(n, words, 1); }
+
+template <typename T>
+void Run(const GemmBitsArgs* args) {
+  const size_t words = args->words;
+  RunBits<T>(args, false, [words](const uint32_t* a, const uint32_t*, const uint32_t* w, const uint32_t*, int32_t depth) {
+    int32_t sum = depth;
+    for (size_t p = 0; p < words; ++p) sum -= 2 * CountBits(a[p] ^ w[p]);
+    return sum;
+  });
+}
+
+}  // namespace
+}  // namespace sterna
+
+extern "C" {
+extern const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8, sterna_gemm_bnn_ref_s8;
+const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8 = {"gemm_bnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<uint8_t>};
+const sterna::GemmBitsKernel sterna_gemm_bnn_ref_s8 = {"gemm_bnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<int8_t>};
+}
