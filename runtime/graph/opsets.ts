@@ -1,8 +1,8 @@
 import { RuntimeError } from '../errors.js';
 
-/** Range of ai.onnx operator sets whose semantics are implemented. */
+/** Range of ai.onnx operator sets whose semantics are implemented. 22 to 25 added element types (2 bits in 25) and new operators only. */
 export const oldestOpset = 7;
-export const newestOpset = 21;
+export const newestOpset = 25;
 
 const unchangedSince = (version: number, ...operators: string[]): [string, number][] => operators.map((op) => [op, version]);
 

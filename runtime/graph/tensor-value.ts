@@ -1,10 +1,10 @@
 import { RuntimeError } from '../errors.js';
 
 /**
- * Element types inside a graph. `bool` is stored as bytes 0 and 1; `int4` and `uint4` hold one value an element
- * (they are packed two to a byte on the wire only). Half and double precision become float32 on import.
+ * Element types inside a graph. `bool` is stored as bytes 0 and 1; types of 4 and 2 bits hold one value an element
+ * (they are packed on the wire only). Half and double precision become float32 on import.
  */
-export type DType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool' | 'int4' | 'uint4';
+export type DType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool' | 'int4' | 'uint4' | 'int2' | 'uint2';
 
 export type TensorArray = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
 
@@ -25,6 +25,9 @@ export interface ValueType {
 
 export const isFloat = (dtype: DType): boolean => dtype === 'float32';
 export const isByte = (dtype: DType): boolean => dtype === 'uint8' || dtype === 'int8';
+
+/** Bits of an element of the types that share bytes on the wire; 8 for all others. */
+export const subByteBits = (dtype: DType): 2 | 4 | 8 => (dtype === 'int4' || dtype === 'uint4' ? 4 : dtype === 'int2' || dtype === 'uint2' ? 2 : 8);
 
 /** Bytes of an element in a program: int64 is narrowed to 32 bits there. */
 export const programBytes = (dtype: DType): number => (isByte(dtype) || dtype === 'bool' ? 1 : 4);
@@ -58,8 +61,8 @@ export function sameShape(a: Shape, b: Shape): boolean {
 export function allocate(dtype: DType, count: number): TensorArray {
   switch (dtype) {
     case 'float32': return new Float32Array(count);
-    case 'int8': case 'int4': return new Int8Array(count);
-    case 'uint8': case 'bool': case 'uint4': return new Uint8Array(count);
+    case 'int8': case 'int4': case 'int2': return new Int8Array(count);
+    case 'uint8': case 'bool': case 'uint4': case 'uint2': return new Uint8Array(count);
     case 'int32': return new Int32Array(count);
     case 'int64': return new BigInt64Array(count);
   }

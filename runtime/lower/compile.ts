@@ -70,7 +70,7 @@ function handlingOf(graph: Graph, input: string, activation: 'uint8' | 'int8'): 
 
 /** The type as the Session interface has it. */
 function portType(name: string, dtype: DType): TensorInfo['type'] {
-  if (dtype === 'int4' || dtype === 'uint4') {
+  if (dtype === 'int4' || dtype === 'uint4' || dtype === 'int2' || dtype === 'uint2') {
     throw unsupported({ name, op: 'interface', attributes: new Map() }, `element type ${dtype} cannot cross the interface of a model`);
   }
   return dtype;

@@ -1,21 +1,23 @@
 import { RuntimeError } from '../errors.js';
-import { allocate, elementCount, type DType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { allocate, elementCount, subByteBits, type DType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import type { WireInt64, WireTensor } from './messages.js';
 import type { ModelLimits } from './types.js';
 
 /** TensorProto.DataType by number, for the types that exist in a graph. float16 and double become float32. */
 const dtypes: Readonly<Record<number, DType>> = {
   1: 'float32', 2: 'uint8', 3: 'int8', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 21: 'uint4', 22: 'int4',
+  25: 'uint2', 26: 'int2',
 };
 const names: Readonly<Record<number, string>> = {
   0: 'undefined', 4: 'uint16', 5: 'int16', 8: 'string', 12: 'uint32', 13: 'uint64', 14: 'complex64', 15: 'complex128',
   16: 'bfloat16', 17: 'float8e4m3fn', 18: 'float8e4m3fnuz', 19: 'float8e5m2', 20: 'float8e5m2fnuz',
+  23: 'float4e2m1', 24: 'float8e8m0',
 };
 const float16 = 10;
 const double = 11;
 
 const wireTypes: Readonly<Record<DType, number>> = {
-  float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, uint4: 21, int4: 22,
+  float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, uint4: 21, int4: 22, uint2: 25, int2: 26,
 };
 
 /** The graph's type for a TensorProto.DataType, undefined when there is none. */
@@ -65,23 +67,25 @@ function lengthError(name: string, expected: number, received: number, unit: str
   return new RuntimeError('E_MODEL_MALFORMED', `Tensor '${name}': expected ${expected} ${unit} but received ${received}`, { details: { initializer: name } });
 }
 
-/** Bytes an element takes in raw_data, as a fraction for the 4-bit types. */
+/** Bytes an element takes in raw_data, as a fraction for the types of less. */
 function rawElementBytes(dataType: number): number {
   switch (dataType) {
     case 7: case double: return 8;
     case 1: case 6: return 4;
     case float16: return 2;
-    case 21: case 22: return 0.5;
-    default: return 1;
+    default: return subByteBits(dtypes[dataType] ?? 'uint8') / 8;
   }
 }
 
-/** Low nibble first. */
-function unpackNibbles(bytes: ArrayLike<number>, signed: boolean, out: TensorArray): void {
+/** Elements of 4 or 2 bits, the lowest bits of a byte first. */
+function unpackBits(bytes: ArrayLike<number>, dtype: DType, out: TensorArray): void {
   if (out instanceof BigInt64Array) return;
+  const bits = subByteBits(dtype);
+  const [perByte, mask] = [8 / bits, (1 << bits) - 1];
+  const signed = dtype === 'int4' || dtype === 'int2';
   for (let i = 0; i < out.length; i++) {
-    const nibble = ((bytes[i >> 1] ?? 0) >> ((i & 1) * 4)) & 15;
-    out[i] = signed && nibble > 7 ? nibble - 16 : nibble;
+    const value = ((bytes[Math.floor(i / perByte)] ?? 0) >> ((i % perByte) * bits)) & mask;
+    out[i] = signed && value > mask >> 1 ? value - mask - 1 : value;
   }
 }
 
@@ -96,13 +100,14 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));
   else if (dataType === double) for (let i = 0; i < count; i++) out[i] = view.getFloat64(8 * i, true);
-  else if (dtype === 'int4' || dtype === 'uint4') unpackNibbles(raw, dtype === 'int4', out);
+  else if (subByteBits(dtype) < 8) unpackBits(raw, dtype, out);
   else new Uint8Array(out.buffer).set(raw); // the hosts Sterna runs on are little-endian, as the wire is
   return out;
 }
 
 function fromTyped(tensor: WireTensor, dataType: number, count: number, name: string): TensorArray {
-  const out = allocate(dtypes[dataType] ?? 'uint8', count);
+  const dtype = dtypes[dataType] ?? 'uint8';
+  const out = allocate(dtype, count);
   if (out instanceof BigInt64Array) {
     const values = tensor.int64Data ?? [];
     if (values.length !== count) throw lengthError(name, count, values.length, 'elements');
@@ -110,10 +115,10 @@ function fromTyped(tensor: WireTensor, dataType: number, count: number, name: st
     return out;
   }
   const values = (dataType === 1 ? tensor.floatData : dataType === double ? tensor.doubleData : tensor.int32Data) ?? [];
-  const four = dataType === 21 || dataType === 22;
-  const expected = four ? Math.ceil(count / 2) : count;
+  const bits = subByteBits(dtype);
+  const expected = Math.ceil((count * bits) / 8);
   if (values.length !== expected) throw lengthError(name, expected, values.length, 'elements');
-  if (four) unpackNibbles(values, dataType === 22, out);
+  if (bits < 8) unpackBits(values, dtype, out);
   else for (let i = 0; i < count; i++) out[i] = dataType === float16 ? float16ToNumber(values[i] ?? 0) : (values[i] ?? 0);
   return out;
 }
@@ -141,15 +146,20 @@ export function readTensor(tensor: WireTensor, limits: ModelLimits): TensorValue
   return { dtype, dims, data };
 }
 
-function packNibbles(data: TensorArray): Uint8Array {
-  const out = new Uint8Array(Math.ceil(data.length / 2));
-  data.forEach((value, i) => (out[i >> 1] = (out[i >> 1] ?? 0) | ((Number(value) & 15) << ((i & 1) * 4))));
+function packBits(data: TensorArray, bits: number): Uint8Array {
+  const [perByte, mask] = [8 / bits, (1 << bits) - 1];
+  const out = new Uint8Array(Math.ceil(data.length / perByte));
+  data.forEach((value, i) => {
+    const at = Math.floor(i / perByte);
+    out[at] = (out[at] ?? 0) | ((Number(value) & mask) << ((i % perByte) * bits));
+  });
   return out;
 }
 
 /** A constant as a TensorProto with raw_data. */
 export function writeTensor(name: string, tensor: TensorValue): WireTensor {
   const { data, dtype } = tensor;
-  const rawData = dtype === 'int4' || dtype === 'uint4' ? packNibbles(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const bits = subByteBits(dtype);
+  const rawData = bits < 8 ? packBits(data, bits) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return { name, dims: [...tensor.dims], dataType: wireTypes[dtype], rawData };
 }

@@ -1,12 +1,13 @@
 import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
-import { type DType, elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { type DType, elementCount, fromNumbers, mapNumbers, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
 import { roundHalfEven } from './unary-functions.js';
 
 const ranges: Partial<Record<DType, readonly [number, number]>> = {
-  uint8: [0, 255], int8: [-128, 127], uint4: [0, 15], int4: [-8, 7], int32: [-(2 ** 31), 2 ** 31 - 1],
+  uint8: [0, 255], int8: [-128, 127], uint4: [0, 15], int4: [-8, 7], uint2: [0, 3], int2: [-2, 1], int32: [-(2 ** 31), 2 ** 31 - 1],
 };
 
 /** Smallest and largest value of a quantized type. */
@@ -16,18 +17,19 @@ export function rangeOf(dtype: DType): readonly [number, number] {
   return range;
 }
 
-/** Scale and zero-point of a QuantizeLinear or DequantizeLinear; one of each, or one for every index of `axis`. */
+/** Scale and zero-point of a QuantizeLinear or DequantizeLinear; one of each, one for every index of `axis`, or one for every block along it. */
 export interface Quantization {
   readonly dtype: DType;
   readonly scales: Float32Array;
   readonly zeroPoints: Int32Array;
   /** Meaningful only when there are several scales. */
   readonly axis: number;
+  /** Blocked quantization: how many elements along `axis` share a scale, and the shape of the scales. */
+  readonly blocks?: { readonly size: number; readonly dims: Shape };
 }
 
 /** @throws RuntimeError E_MODEL_VALUE: a scale that is not a positive number */
 export function quantizationOf(node: Node, rank: number, scale: TensorValue, zeroPoint: TensorValue | undefined, dtype: DType): Quantization {
-  if (intAttribute(node, 'block_size', 0) !== 0) throw unsupported(node, 'blocked quantization', 'block_size');
   const scales = Float32Array.from(toNumbers(scale));
   const bad = scales.find((value) => !(Number.isFinite(value) && value > 0));
   if (bad !== undefined || scales.length === 0) {
@@ -35,12 +37,27 @@ export function quantizationOf(node: Node, rank: number, scale: TensorValue, zer
   }
   const zeroPoints = Int32Array.from(zeroPoint === undefined ? scales.map(() => 0) : toNumbers(zeroPoint));
   if (zeroPoints.length !== scales.length) throw misshapen(node, `${scales.length} scales and ${zeroPoints.length} zero-points`);
-  const axis = scales.length === 1 ? 0 : normalizeAxis(node, intAttribute(node, 'axis', 1), rank);
-  return { dtype, scales, zeroPoints, axis };
+  const size = intAttribute(node, 'block_size', 0);
+  const axis = scales.length === 1 && size === 0 ? 0 : normalizeAxis(node, intAttribute(node, 'axis', 1), rank);
+  return { dtype, scales, zeroPoints, axis, ...(size === 0 ? {} : { blocks: { size, dims: scale.dims } }) };
+}
+
+/** The same for blocks: scales have the shape of the tensor but for `axis`, which is as long as there are blocks. */
+function blockIndex(node: Node, dims: Shape, axis: number, blocks: { size: number; dims: Shape }): (i: number) => number {
+  const wanted = dims.map((dim, i) => (i === axis ? Math.ceil(dim / blocks.size) : dim));
+  if (blocks.size < 1 || !sameShape(wanted, blocks.dims)) {
+    throw misshapen(node, `scales of shape [${blocks.dims.join(', ')}] for blocks of ${blocks.size} along axis ${axis} of [${dims.join(', ')}]`);
+  }
+  const [inner, length, count] = [elementCount(dims.slice(axis + 1)), dims[axis] ?? 1, wanted[axis] ?? 1];
+  return (i) => {
+    const [at, row] = [i % inner, Math.floor(i / inner)];
+    return (Math.floor(row / length) * count + Math.floor((row % length) / blocks.size)) * inner + at;
+  };
 }
 
 /** For each element of a tensor, which scale it has. */
-function scaleIndex(node: Node, dims: readonly number[], { scales, axis }: Quantization): (i: number) => number {
+function scaleIndex(node: Node, dims: readonly number[], { scales, axis, blocks }: Quantization): (i: number) => number {
+  if (blocks !== undefined) return blockIndex(node, dims, axis, blocks);
   if (scales.length === 1) return () => 0;
   if (dims[axis] !== scales.length) throw misshapen(node, `${scales.length} scales for axis ${axis} of [${dims.join(', ')}]`);
   const inner = elementCount(dims.slice(axis + 1));
@@ -55,7 +72,9 @@ export function quantizeNumber(x: number, scale: number, zeroPoint: number, [low
 const quantize: OpDefinition = {
   infer(context) {
     const x = inputType(context, 0);
-    const dtype = context.inputs[2]?.dtype ?? 'uint8';
+    const declared = intAttribute(context.node, 'output_dtype', 0);
+    const dtype = context.inputs[2]?.dtype ?? (declared === 0 ? 'uint8' : dtypeOfWire(declared));
+    if (dtype === undefined) throw unsupported(context.node, `element type ${nameOfWireType(declared)}`, 'output_dtype');
     if (x.dtype !== 'float32') throw unsupported(context.node, `input 0: expected float32 but received ${x.dtype}`);
     rangeOf(dtype);
     return [{ dtype, shape: x.shape }];

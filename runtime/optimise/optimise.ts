@@ -17,6 +17,7 @@ import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
 import { simplifyViews } from './passes/simplify-views.js';
 import { sinkTransposes } from './passes/sink-transposes.js';
+import { widenQuantizedTypes } from './passes/widen-quantized-types.js';
 
 export type Pass = (graph: Graph) => Graph;
 
@@ -37,12 +38,12 @@ export function untilStable(graph: Graph, passes: readonly Pass[]): Graph {
 }
 
 /**
- * Simplifications that keep a graph of ONNX operators: constants and shape arithmetic folded, identities removed, weights
+ * Simplifications that keep a graph of ONNX operators: codes of 4 and 2 bits as bytes, constants and shape arithmetic folded, identities removed, weights
  * that only their size made 8-bit back to float, batch normalisation and per-channel factors inside the convolutions. What the
  * quantiser starts from.
  */
 export function simplifyOnnx(graph: Graph): Graph {
-  return untilStable(inferShapes(graph), [foldConstants, removeIdentities, foldWeightDequantize, foldAffine]);
+  return untilStable(widenQuantizedTypes(inferShapes(graph)), [foldConstants, removeIdentities, foldWeightDequantize, foldAffine]);
 }
 
 /** Channels-last core operators, with no transposes but those that the model's interface needs. */

@@ -1,8 +1,9 @@
-import type { Graph } from '../../graph/graph.js';
+import type { Graph, Node } from '../../graph/graph.js';
+import { fusedUnary } from '../../ops/convolution.js';
 import { planConv } from '../quantized/conv.js';
 import { planBinary, planPixels, planRequantize, planTable } from '../quantized/elementwise.js';
 import { planMove, planPool, planResize } from '../quantized/movement.js';
-import { tensorQuantization } from '../quantized/parameters.js';
+import { quantizedBounds, tensorQuantization, type TensorQuantization } from '../quantized/parameters.js';
 import type { Planner } from '../quantized/plan.js';
 import { Rewriter } from '../rewriter.js';
 
@@ -22,20 +23,35 @@ function plannerAtDepth(depth: number): Planner {
   };
 }
 
+/** Whether computing `value` for `reader` alone does no work twice. */
+const readBy = (editor: Rewriter, value: string, reader: Node): boolean =>
+  editor.soleConsumer(value) === reader || editor.producer(value)?.op === 'DequantizeLinear';
+
+/** What a QuantizeLinear makes 8-bit: its input, or what the clips before it read, whose bounds become those of the codes. */
+function quantizedResult(editor: Rewriter, node: Node, q: TensorQuantization): { value: string; q: TensorQuantization } {
+  let value = node.inputs[0] ?? '';
+  for (let clip = editor.producer(value); clip?.op === 'Unary'; clip = editor.producer(value)) {
+    const { kind, alpha, beta } = fusedUnary(clip);
+    if (kind !== 'clip' || !readBy(editor, clip.inputs[0] ?? '', clip)) break;
+    value = clip.inputs[0] ?? '';
+    q = { ...q, bounds: quantizedBounds(q, alpha, beta) };
+  }
+  return { value, q };
+}
+
 /**
- * Recognises DequantizeLinear -> operator -> [activation] -> QuantizeLinear, and computes the operator on the integers. What
+ * Recognises DequantizeLinear -> operator -> [activation] -> [clip] -> QuantizeLinear, and computes the operator on the integers. What
  * has no integer form stays float, between the DequantizeLinear and QuantizeLinear that the model has around it.
  */
 export function foldQuantization(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   const plan = plannerAtDepth(maximumDepth);
   for (const node of graph.nodes) {
-    const value = node.inputs[0] ?? '';
-    if (node.op !== 'QuantizeLinear' || !editor.has(node)) continue;
-    // Computing it here and as float for another reader would do the work twice.
-    if (editor.soleConsumer(value) !== node && editor.producer(value)?.op !== 'DequantizeLinear') continue;
+    if (node.op !== 'QuantizeLinear' || !editor.has(node) || !readBy(editor, node.inputs[0] ?? '', node)) continue;
     const q = tensorQuantization(editor, node);
-    const build = q === undefined ? undefined : plan(editor, value, q);
+    if (q === undefined) continue;
+    const result = quantizedResult(editor, node, q);
+    const build = plan(editor, result.value, result.q);
     if (build === undefined) continue;
     replaceOutput(editor, node.outputs[0] ?? '', build);
   }

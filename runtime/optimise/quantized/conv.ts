@@ -54,7 +54,7 @@ function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
   const scale = editor.constant(node?.inputs[1]);
   if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
   const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
-  if (q.scales.length > 1 && q.axis !== 0) return undefined;
+  if (q.blocks !== undefined || (q.scales.length > 1 && q.axis !== 0)) return undefined;
   const outputs = stored.dims[0] ?? 1;
   const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
   // As every quantizer writes them: nothing to convert.

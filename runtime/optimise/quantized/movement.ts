@@ -1,7 +1,6 @@
 import { float, floatAttribute, int, intsAttribute, stringAttribute, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { poolAttributes } from '../../ops/pooling.js';
-import { rangeOf } from '../../ops/quantization.js';
 import type { Rewriter } from '../rewriter.js';
 import { requantize } from './elementwise.js';
 import { quantizedSource, quantizeOne, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
@@ -30,7 +29,7 @@ export function planMove(editor: Rewriter, value: string, q: TensorQuantization,
 }
 
 function poolQ8Attributes(x: TensorQuantization, y: TensorQuantization, mul: number): Record<string, Attribute> {
-  const [low, high] = rangeOf(y.dtype);
+  const [low, high] = y.bounds;
   return { y_type: yType(y), x_zp: int(x.zeroPoint), y_zp: int(y.zeroPoint), y_lo: int(low), y_hi: int(high), mul: float(mul) };
 }
 

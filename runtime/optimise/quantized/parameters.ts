@@ -9,6 +9,8 @@ export interface TensorQuantization {
   readonly dtype: DType;
   readonly scale: number;
   readonly zeroPoint: number;
+  /** Codes below and above are clamped to these: those of the type, or fewer where the model clips before it quantizes. */
+  readonly bounds: readonly [number, number];
 }
 
 /** A quantized value: its name in the graph, and what its bytes mean. */
@@ -18,7 +20,7 @@ export interface QuantizedValue {
 }
 
 export const sameQuantization = (a: TensorQuantization, b: TensorQuantization): boolean =>
-  a.dtype === b.dtype && a.scale === b.scale && a.zeroPoint === b.zeroPoint;
+  a.dtype === b.dtype && a.scale === b.scale && a.zeroPoint === b.zeroPoint && a.bounds.join() === b.bounds.join();
 
 /** Parameters of a QuantizeLinear or DequantizeLinear, undefined unless they are constant, per tensor, and of 8 bits. */
 export function tensorQuantization(editor: GraphEditor, node: Node): TensorQuantization | undefined {
@@ -30,7 +32,7 @@ export function tensorQuantization(editor: GraphEditor, node: Node): TensorQuant
   if (scale === undefined || scale.data.length !== 1 || (zeroName !== '' && zeroPoint === undefined) || !isByte(dtype)) return undefined;
   if (intAttribute(node, 'block_size', 0) !== 0) return undefined;
   const { scales, zeroPoints } = quantizationOf(node, shape.length, scale, zeroPoint, dtype);
-  return { dtype, scale: scales[0] ?? 1, zeroPoint: zeroPoints[0] ?? 0 };
+  return { dtype, scale: scales[0] ?? 1, zeroPoint: zeroPoints[0] ?? 0, bounds: rangeOf(dtype) };
 }
 
 /** The quantized data behind a float value: that of the DequantizeLinear that makes it. */
@@ -41,7 +43,7 @@ export function quantizedSource(editor: GraphEditor, value: string): QuantizedVa
   return q === undefined ? undefined : { value: node.inputs[0] ?? '', q };
 }
 
-export const quantizeOne = (x: number, { scale, zeroPoint, dtype }: TensorQuantization): number => quantizeNumber(x, scale, zeroPoint, rangeOf(dtype));
+export const quantizeOne = (x: number, { scale, zeroPoint, bounds }: TensorQuantization): number => quantizeNumber(x, scale, zeroPoint, bounds);
 
 /** Bounds in quantized steps of a result that is clamped to [low, high] before it is rounded. */
 export function quantizedBounds(q: TensorQuantization, low: number, high: number): readonly [number, number] {

@@ -94,6 +94,8 @@ describe('initializers', () => {
     ['int64, raw', { dims: [1], dataType: 7, rawData: new Uint8Array(BigInt64Array.of(-(2n ** 62n)).buffer) }, 'int64', [-(2n ** 62n)]],
     ['int4, raw', { dims: [3], dataType: 22, rawData: Uint8Array.of(0xf7, 0x08) }, 'int4', [7, -1, -8]],
     ['uint4, typed', { dims: [3], dataType: 21, int32Data: [0xf7, 0x08] }, 'uint4', [7, 15, 8]],
+    ['int2, raw', { dims: [5], dataType: 26, rawData: Uint8Array.of(0b10_11_00_01, 0b01) }, 'int2', [1, 0, -1, -2, 1]],
+    ['uint2, typed', { dims: [3], dataType: 25, int32Data: [0b11_01_10] }, 'uint2', [2, 1, 3]],
     ['a scalar', { dims: [], dataType: 1, floatData: [3] }, 'float32', [3]],
     ['nothing', { dims: [0], dataType: 1 }, 'float32', []],
   ] satisfies [string, WireTensor, string, (number | bigint)[]][])('%s', (_, tensor, dtype, values) => {
@@ -102,8 +104,8 @@ describe('initializers', () => {
     expect([...(value?.data ?? [])]).toEqual(values);
   });
 
-  it('of four bits are packed again', () => {
-    const value = fromNumbers('int4', [3], [7, -1, -8]);
+  it.each([['int4', [7, -1, -8]], ['uint4', [0, 15, 9]], ['int2', [1, -1, -2, 0, 1]], ['uint2', [3, 0, 2, 1, 3]]] as const)('of type %s are packed again', (dtype, numbers) => {
+    const value = fromNumbers(dtype, [numbers.length], numbers);
     const bytes = modelBytes({ ...small, constants: { ...small.constants, w4: value }, nodes: [...small.nodes, node('DequantizeLinear', ['w4', 'b'], ['z'])] });
     expect(parseModel(bytes).graph.initializers.get('w4')).toEqual(value);
   });

@@ -242,4 +242,21 @@ export const integerCases: readonly Case[] = [
   dynamic('DynamicQuantizeLinear of positive numbers', 0.5, 3),
 ];
 
-export const layerCases: readonly Case[] = [...resizes, ...integerCases, ...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];
+/** x [4, 70] by int4 weights [70, 6] with a scale for every 32 along K (the last block shorter), as weight-only quantizers write them. */
+function blockedWeights(name: string, zeroPoints: boolean): Case {
+  const constants = {
+    w: randomInts('int4', [70, 6], 3, -8, 7), s: randomTensor([3, 6], 4, 0.01, 0.2),
+    ...(zeroPoints ? { z: randomInts('int4', [3, 6], 5, -3, 3) } : {}),
+  };
+  return {
+    name,
+    spec: {
+      opset: 21, inputs: { x: [4, 70] }, constants, outputs: ['y'],
+      nodes: [node('DequantizeLinear', ['w', 's', ...(zeroPoints ? ['z'] : [])], ['wd'], { axis: 0, block_size: 32 }), node('MatMul', ['x', 'wd'], ['y'])],
+    },
+    feeds: { x: randomTensor([4, 70], 7) },
+  };
+}
+const blocked: Case[] = [blockedWeights('MatMul by int4 in blocks', false), blockedWeights('MatMul by int4 in blocks, with zero-points', true)];
+
+export const layerCases: readonly Case[] = [...blocked, ...resizes, ...integerCases, ...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];

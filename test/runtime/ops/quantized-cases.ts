@@ -39,6 +39,31 @@ class QdqBuilder {
     return [`${name}.wd`, `${name}.bd`];
   }
 
+  /** Clips to codes [low, high] above the type's lowest, then `fake`. */
+  clipped(value: string, scale: number, levels: number): string {
+    const zero = Math.floor(levels / 2);
+    const bounds = [-zero, levels - 1 - zero].map((code, i) => this.constant(`${value}.bound${i}`, floats([], code * scale)));
+    return this.fake(this.add('Clip', [value, ...bounds], `${value}.clip`), scale, zero - 128);
+  }
+
+  /** value -> QuantizeLinear -> DequantizeLinear of a type of fewer bits, its zero-point in the middle. */
+  narrow(value: string, scale: number, dtype: DType): string {
+    Object.assign(this.constants, { [`${value}.scale`]: floats([], scale), [`${value}.zero`]: scalar(dtype, dtype === 'uint4' ? 8 : dtype === 'uint2' ? 2 : 0) });
+    const parameters = [`${value}.scale`, `${value}.zero`];
+    this.nodes.push(node('QuantizeLinear', [value, ...parameters], [`${value}.q`]), node('DequantizeLinear', [`${value}.q`, ...parameters], [`${value}.dq`]));
+    return `${value}.dq`;
+  }
+
+  /** Weights in [-largest, largest] of any type, a scale for each output channel, no bias. */
+  fewWeights(name: string, dims: readonly number[], dtype: DType, largest: number): string {
+    const outputs = dims[0] ?? 1;
+    this.constants[`${name}.w`] = randomInts(dtype, dims, 22, -largest, largest);
+    this.constants[`${name}.s`] = randomTensor([outputs], 21, 0.04, 0.1);
+    this.constants[`${name}.z`] = fromNumbers(dtype, [outputs], new Float64Array(outputs));
+    this.nodes.push(node('DequantizeLinear', [`${name}.w`, `${name}.s`, `${name}.z`], [`${name}.wd`], { axis: 0 }));
+    return `${name}.wd`;
+  }
+
   /** Weights of one scale, without a bias. */
   weight(name: string, dims: readonly number[]): string {
     Object.assign(this.constants, { [`${name}.w`]: randomInts('int8', dims, 24, -127, 127), [`${name}.s`]: floats([], 0.006) });
@@ -56,10 +81,10 @@ class QdqBuilder {
     return name;
   }
 
-  case(name: string, dims: readonly number[], output: string): Case {
+  case(name: string, dims: readonly number[], output: string, opset: number): Case {
     return {
       name: `${name}, ${this.activation}`,
-      spec: { opset: 13, inputs: { x: dims }, constants: this.constants, nodes: this.nodes, outputs: [output] },
+      spec: { opset, inputs: { x: dims }, constants: this.constants, nodes: this.nodes, outputs: [output] },
       feeds: { x: randomTensor(dims, 31, -2, 2) },
     };
   }
@@ -76,6 +101,8 @@ interface Recipe {
   readonly build: Build;
   /** Operator that must do the work in the optimised graph. */
   readonly op: string;
+  /** Default 13. */
+  readonly opset?: number;
 }
 
 const inputScale = 0.02;
@@ -173,6 +200,36 @@ const recipes: readonly Recipe[] = [
   },
   { name: 'Reshape and Transpose', dims: image, op: 'Transpose', build: (q, x) => q.fake(q.add('Transpose', [q.add('Reshape', [x, q.constant('s', ints64(1, 4, 2, 63))], 'r')], 'y', { perm: [0, 3, 1, 2] }), outputScale) },
   { name: 'Pad', dims: image, op: 'PadNd', build: (q, x) => q.fake(q.add('Pad', [x, q.constant('p', ints64(0, 0, 1, 1, 0, 0, 1, 2))], 'y'), outputScale) },
+  {
+    name: 'Conv of 29 codes by weights of 19', dims: image, op: 'ConvQ8',
+    build: (q, x) => q.clipped(q.add('Conv', [q.clipped(featureMap(q, x), 0.1, 29), q.fewWeights('conv', [16, 16, 3, 3], 'int8', 9)], 'y'), outputScale, 29),
+  },
+  {
+    name: 'Conv, PRelu and a clip', dims: image, op: 'ConvQ8',
+    build: conv([16, 8, 1, 1], {}, (q, y) => {
+      const p = q.add('PRelu', [y, q.constant('slope', randomTensor([16, 1, 1], 5))], 'p');
+      return q.add('Clip', [p, q.constant('low', floats([], -0.4)), q.constant('high', floats([], 0.9))], 'c');
+    }),
+  },
+  {
+    name: 'Conv, Relu and two clips', dims: image, op: 'ConvQ8',
+    build: conv([16, 8, 1, 1], {}, (q, y) => {
+      const six = q.add('Clip', [q.add('Relu', [y], 'r'), '', q.constant('six', floats([], 6))], 'c6');
+      return q.add('Clip', [six, q.constant('low', floats([], 0.2)), q.constant('high', floats([], 0.9))], 'c');
+    }),
+  },
+  ...['AveragePool', 'MaxPool'].map((op): Recipe => ({
+    name: `${op} and a clip`, dims: image, op: 'PoolQ8', build: (q, x) => q.clipped(q.add(op, [featureMap(q, x)], 'y', { kernel_shape: [3, 3] }), outputScale, 29),
+  })),
+  { name: 'Add and a clip', dims: image, op: 'BinaryQ8', build: (q, x) => q.clipped(q.add('Add', [x, q.fake(q.add('Neg', [x], 'n'), 0.03)], 'y'), outputScale, 29) },
+  ...(['int4', 'int2'] as const).map((dtype): Recipe => ({
+    name: `Conv with ${dtype} weights`, dims: image, op: 'ConvQ8', opset: dtype === 'int2' ? 25 : 21,
+    build: (q, x) => q.fake(q.add('Conv', [x, q.fewWeights('conv', [16, 8, 3, 3], dtype, dtype === 'int2' ? 1 : 7)], 'y', { pads: [1, 1, 1, 1] }), outputScale),
+  })),
+  ...(['uint4', 'int4'] as const).map((dtype): Recipe => ({
+    name: `Conv of ${dtype} by int4`, dims: image, op: 'ConvQ8', opset: 21,
+    build: (q, x) => q.fake(q.add('Conv', [q.narrow(featureMap(q, x), 0.2, dtype), q.fewWeights('conv', [16, 16, 3, 3], 'int4', 7)], 'y'), outputScale),
+  })),
   { name: 'Softmax, in float', dims: [2, 10], op: 'AxisSoftmax', build: (q, x) => q.fake(q.add('Softmax', [x], 'y', { axis: -1 }), outputScale, -100) },
 ];
 
@@ -180,9 +237,9 @@ export interface QuantizedCase extends Case {
   readonly op: string;
 }
 
-export const quantizedCases: readonly QuantizedCase[] = recipes.flatMap(({ name, dims, build, op }) =>
+export const quantizedCases: readonly QuantizedCase[] = recipes.flatMap(({ name, dims, build, op, opset = 13 }) =>
   (['uint8', 'int8'] as const).map((activation): QuantizedCase => {
     const q = new QdqBuilder(activation);
-    return { ...q.case(name, dims, build(q, q.fake('x', inputScale, 11))), op };
+    return { ...q.case(name, dims, build(q, q.fake('x', inputScale, 11)), opset), op };
   }),
 );

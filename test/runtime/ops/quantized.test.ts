@@ -51,7 +51,8 @@ describe('quantized operators', () => {
 describe.skipIf(oracleMissing !== undefined)(`quantized operators against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
   it.each(quantizedCases)('$name: optimised', async (example) => {
     const got = interpret(optimise(imported(example)), new Map(Object.entries(example.feeds)));
-    const wanted = onlyOutput(await oracle(modelBytes(example.spec), example.feeds));
+    // Its optimiser makes a QLinearConv of weights of two bits, which its own checks then refuse.
+    const wanted = onlyOutput(await oracle(modelBytes(example.spec), example.feeds, example.spec.opset !== 25));
     expectWithinSteps(onlyOutput(got).data, wanted.data);
   });
 });
