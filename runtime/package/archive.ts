@@ -7,7 +7,7 @@ export interface ArchiveEntry {
   data: Uint8Array;
 }
 
-/** Hostile archives are refused before they cost memory: an archive never expands, so its own size bounds everything. */
+/** Hostile archives are refused before they cost memory. `bytes` bounds the archive, and what its files are when inflated. */
 export const archiveLimits = { bytes: 256 * 2 ** 20, entries: 129 } as const;
 
 /** The one form an archive may have: ustar, regular files, mode 0644, owner 0, time 0. Equal content gives equal bytes. */

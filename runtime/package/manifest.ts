@@ -21,6 +21,8 @@ export const packageFile = z.object({
   path: packagePath,
   bytes: z.number().int().nonnegative(),
   sha256,
+  /** The file is in the archive as this many bytes of DEFLATE (RFC 1951); absent: as it is. */
+  deflated_bytes: z.number().int().positive().optional(),
 });
 
 /**

@@ -6,8 +6,9 @@ import { RuntimeError } from '../errors.js';
 import { compareVersions, runtimeVersion } from '../version.js';
 import { archiveLimits, readArchive, writeArchive } from './archive.js';
 import type { ArchiveEntry } from './archive.js';
+import { deflate, inflate } from './deflate.js';
 import { manifestInputSchema, manifestSchema, packagePath, referencedPaths } from './manifest.js';
-import type { ManifestInput, PackageManifest } from './manifest.js';
+import type { ManifestInput, PackageFile, PackageManifest } from './manifest.js';
 
 export const manifestPath = 'manifest.json';
 
@@ -34,7 +35,7 @@ export interface WrittenPackage {
 
 /**
  * Builds a package from a manifest and its files. The order is fixed (manifest, then paths sorted by code unit), so equal
- * content gives equal bytes.
+ * content gives equal bytes, as far as zlib does: another version of Node may deflate to other bytes of the same content.
  * @throws RuntimeError E_PACKAGE when the manifest is invalid, names a file that is not given, or a file is not named
  */
 export async function buildPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): Promise<WrittenPackage> {
@@ -46,14 +47,18 @@ export async function buildPackage(input: ManifestInput, files: Readonly<Record<
   const named = new Set(referencedPaths(stated));
   const missing = [...named].filter((path) => !paths.includes(path));
   if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which was not given`);
-  const entries = paths.map((path) => ({ path, data: files[path] ?? new Uint8Array(0) }));
-  const manifest: PackageManifest = {
-    ...stated,
-    files: entries.map(({ path, data }) => ({ path, bytes: data.length, sha256: digest(data) })),
-  };
+  const stored = paths.map((path) => storedFile(path, files[path] ?? new Uint8Array(0)));
+  const manifest: PackageManifest = { ...stated, files: stored.map(({ file }) => file) };
   const head = { path: manifestPath, data: Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`) };
-  const bytes = await writeArchive([head, ...entries]);
+  const bytes = await writeArchive([head, ...stored.map(({ file, data }) => ({ path: file.path, data }))]);
   return { manifest, bytes, sha256: digest(bytes) };
+}
+
+/** A file's line in the manifest, and what the archive holds of it. */
+function storedFile(path: string, data: Uint8Array): { file: PackageFile; data: Uint8Array } {
+  const deflated = deflate(data);
+  const file = { path, bytes: data.length, sha256: digest(data) };
+  return deflated === undefined ? { file, data } : { file: { ...file, deflated_bytes: deflated.length }, data: deflated };
 }
 
 /** `buildPackage`, written atomically to a file. */
@@ -118,10 +123,11 @@ function checkFiles(manifest: PackageManifest, entries: readonly ArchiveEntry[])
   if (listed !== found) {
     throw problem('The files in the archive are not those in the manifest', { listed: listed.split('\n'), found: found.split('\n') });
   }
+  const unpacked = manifest.files.reduce((total, { bytes }) => total + bytes, 0);
+  if (unpacked > archiveLimits.bytes) throw problem(`Expected files of at most ${archiveLimits.bytes} bytes in all but the manifest states ${unpacked}`);
   const files = new Map<string, Uint8Array>();
   manifest.files.forEach((file, index) => {
-    const data = entries[index]?.data ?? new Uint8Array(0);
-    if (data.length !== file.bytes) throw problem(`Expected ${file.bytes} bytes for ${file.path} but received ${data.length}`);
+    const data = fileContent(file, entries[index]?.data ?? new Uint8Array(0));
     const actual = digest(data);
     if (actual !== file.sha256) throw problem(`Expected SHA-256 ${file.sha256} for ${file.path} but received ${actual}`);
     if (files.has(file.path)) throw problem(`The file ${file.path} appears twice`);
@@ -130,6 +136,15 @@ function checkFiles(manifest: PackageManifest, entries: readonly ArchiveEntry[])
   const missing = referencedPaths(manifest).filter((path) => !files.has(path));
   if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which is not in the package`);
   return files;
+}
+
+/** A file as it was packed, of exactly the stated length: a hostile stream costs no more than that. */
+function fileContent({ path, bytes, deflated_bytes: deflated }: PackageFile, stored: Uint8Array): Uint8Array {
+  const length = deflated ?? bytes;
+  if (stored.length !== length) throw problem(`Expected ${length} bytes for ${path} but received ${stored.length}`);
+  const data = deflated === undefined ? stored : inflate(stored, bytes);
+  if (data === undefined) throw problem(`Expected ${bytes} bytes from the DEFLATE stream of ${path} but it is damaged or has another length`);
+  return data;
 }
 
 function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.output<Schema> {

@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { packTar } from 'modern-tar';
 import { afterAll, describe, expect, it } from 'vitest';
 import { RuntimeError } from '../../../runtime/errors.js';
-import { writeArchive } from '../../../runtime/package/archive.js';
+import { archiveLimits, writeArchive } from '../../../runtime/package/archive.js';
+import { deflate } from '../../../runtime/package/deflate.js';
 import { buildPackage, openPackage, writePackage } from '../../../runtime/package/package.js';
 import { settings } from '../pipeline/fakes.js';
 import { files, manifest } from './manifest-fixture.js';
@@ -65,6 +66,45 @@ describe('buildPackage', () => {
     await expect(writePackage(manifest, files, join(folder, 'no', 'folder.sterna'))).rejects.toThrow(/ENOENT/);
     expect(readdirSync(folder)).toEqual(['door.sterna']);
     expect((await openPackage(path)).sha256).toBe(built.sha256);
+  });
+});
+
+describe('a file that deflates', () => {
+  const weights = Buffer.from(Int8Array.from({ length: 20_000 }, (_, i) => ((i * 7919) % 19) - 9).buffer);
+  const large = { ...files, 'models/embedder.onnx': weights };
+  const path = 'models/embedder.onnx';
+
+  /** The package with another stream for the weights, and other statements about it. */
+  async function withStream(change: (stream: Uint8Array) => Uint8Array, stated: Record<string, number> = {}): Promise<Uint8Array> {
+    const { manifest: whole } = await buildPackage(manifest, large);
+    const stream = change(deflate(weights) ?? weights);
+    const changed = { ...whole, files: whole.files.map((file) => (file.path === path ? { ...file, deflated_bytes: stream.length, ...stated } : file)) };
+    const contents = changed.files.map((file) => ({ path: file.path, data: file.path === path ? stream : (files[file.path] ?? new Uint8Array(0)) }));
+    return writeArchive([{ path: 'manifest.json', data: Buffer.from(JSON.stringify(changed)) }, ...contents]);
+  }
+
+  it('takes little more than the entropy of its codes, and comes back as it was', async () => {
+    const written = await buildPackage(manifest, large);
+    const line = written.manifest.files.find((file) => file.path === path);
+    expect(line).toMatchObject({ bytes: weights.length });
+    expect(line?.deflated_bytes).toBeLessThan((weights.length * Math.log2(19) * 1.05) / 8);
+    expect(Buffer.from((await openPackage(written.bytes)).file(path)).equals(weights)).toBe(true);
+    expect(written.manifest.files.filter((file) => file.deflated_bytes !== undefined)).toHaveLength(1);
+  });
+
+  it.each([
+    ['a stream that stops early', (s: Uint8Array) => s.subarray(0, s.length - 9), {}],
+    ['bytes after its end', (s: Uint8Array) => Buffer.concat([s, Buffer.from('more')]), {}],
+    ['more bytes than stated', (s: Uint8Array) => s, { bytes: 100 }],
+    ['fewer bytes than stated', (s: Uint8Array) => s, { bytes: 30_000 }],
+    ['a length that is not the entry\'s', (s: Uint8Array) => s, { deflated_bytes: 5 }],
+    ['noise', (s: Uint8Array) => s.map((byte) => byte ^ 0x55), {}],
+  ])('is refused with %s', async (_, change, stated) => {
+    await expect(openPackage(await withStream(change, stated))).rejects.toThrow(refused(/models\/embedder\.onnx/));
+  });
+
+  it('is refused when all files together would be too large, before anything is inflated', async () => {
+    await expect(openPackage(await withStream((s) => s, { bytes: archiveLimits.bytes }))).rejects.toThrow(refused(/in all/));
   });
 });
 
