@@ -17,7 +17,7 @@
 //
 // Higher axes are dense over pixels: index [n][h][w][c] is at ((n * H + h) * W + w) * pixel_stride + c. Tensors of rank 0 and 1 have
 // pixel_stride == their number of elements. No dimension is 0. Offsets are multiples of the element size (multiples of 64 are fastest).
-// Outputs of ops, and inputs of the program, are in the arena. Weights, bias, scales and tables of ConvQ8, ConvF32 and LutQ8 are
+// Outputs of ops, and inputs of the program, are in the arena. Weights, bias, scales and tables of ConvQ8, ConvQ8F32, ConvF32 and LutQ8 are
 // constants. The output of an op must not overlap its inputs, except that element-wise ops (BinaryQ8, LutQ8, BinaryF32, UnaryF32)
 // may write onto an input of the same type, shape and stride.
 //
@@ -56,7 +56,7 @@ struct TensorRecord {  // 48 bytes
   uint64_t reserved2;
 };
 
-// Weights of ConvQ8 and ConvF32 may come as the kernel packed them (engine/pack_program.h); such a program is for that kernel alone. The
+// Weights of ConvQ8, ConvQ8F32 and ConvF32 may come as the kernel packed them (engine/pack_program.h); such a program is for that kernel alone. The
 // tensor keeps the type and shape of the weights, is dense, and its offset, a multiple of 64, leads to this record; the packed bytes
 // follow it, panel by panel, each panel from a multiple of 64 on, and 64 readable bytes follow them.
 struct PackedRecord {  // 64 bytes
@@ -81,6 +81,8 @@ enum class OpCode : uint16_t {
   kQuantize = 6,    // x f32 -> y                                                        QuantizeAttrs
   kDequantize = 7,  // x -> y f32                                                        QuantizeAttrs
   kNormalizeU8 = 8, // x u8 pixels, mul f32[C], add f32[C] -> y f32 = x * mul + add       (no attributes)
+  kThreshold = 9,   // x f32, lower f32[1 or C], upper f32[1 or C] -> y                  ThresholdAttrs
+  kConvQ8F32 = 10,  // x, w, scale f32[O], bias f32[O]? -> y f32                         ConvQ8F32Attrs
   // float
   kConvF32 = 16,    // x, w, bias?, slope?, residual? -> y                               ConvF32Attrs
   kMatMulF32 = 17,  // a [..,M,K], b [..,K,N], bias? -> y, batch broadcasting            MatMulAttrs
@@ -138,6 +140,19 @@ struct ConvQ8Attrs {
   int32_t mid_zp, mid_lo, mid_hi;
   int32_t res_zp, y_zp, y_lo, y_hi;
   float mid_mul, res_mul;  // mid_scale / y_scale, res_scale / y_scale
+};
+
+// Ternary or binary convolution between float layers: y = float(sum (x - x_zp) * w) * scale[o] + bias[o], rounded after each operation.
+// Padding is x_zp, which counts 0. Every x - x_zp that the ops before can write, and every weight, is -1, 0 or 1.
+struct ConvQ8F32Attrs {
+  ConvGeometry geometry;
+  int32_t x_zp;
+};
+
+// y = zp + (x >= upper ? 1 : x >= lower ? 0 : -1), so NaN gives -1. Constants, lower <= upper; ONNX Sign is lower 0 and upper the least
+// positive number, but for NaN; a binarisation has lower == upper.
+struct ThresholdAttrs {
+  int32_t zp;
 };
 
 enum class UnaryKind : int32_t {
