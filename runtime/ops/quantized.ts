@@ -64,6 +64,33 @@ const convQ8: OpDefinition = {
   },
 };
 
+/** kConvQ8F32: x, w s8 of -1, 0 and 1 [O, KH, KW, C / group], scale f32, bias? f32; x - x_zp is -1, 0 or 1 too. */
+const convQ8F32: OpDefinition = {
+  infer(context) {
+    const [x, w] = [inputType(context, 0), inputType(context, 1)];
+    return [{ dtype: 'float32', shape: nhwcConvShape(context.node, x.shape, w.shape) }];
+  },
+  evaluate(context) {
+    const [x, w, scale] = [inputValue(context, 0), inputValue(context, 1), toNumbers(inputValue(context, 2))];
+    const sums = convolve(x, w, nhwcGeometry(context.node, x.dims, w.dims), requiredInt(context.node, 'x_zp'));
+    const bias = context.inputs[3] === undefined ? undefined : toNumbers(context.inputs[3]);
+    const o = (i: number) => i % (w.dims[0] ?? 1);
+    return [fromNumbers('float32', outputType(context).shape, sums.map((sum, i) => Math.fround(sum * (scale[o(i)] ?? 0)) + (bias?.[o(i)] ?? 0)))];
+  },
+};
+
+/** kThreshold: x f32, lower and upper f32, one number or one for each channel (the last axis). */
+const threshold: OpDefinition = {
+  infer: (context) => [{ dtype: quantizedOutput(context.node), shape: inputType(context, 0).shape }],
+  evaluate(context) {
+    const x = inputValue(context, 0);
+    const [lower, upper] = [toNumbers(inputValue(context, 1)), toNumbers(inputValue(context, 2))];
+    const zeroPoint = requiredInt(context.node, 'y_zp');
+    const code = (value: number, i: number) => (value >= (upper[i % upper.length] ?? 0) ? 1 : value >= (lower[i % lower.length] ?? 0) ? 0 : -1);
+    return [fromNumbers(outputType(context).dtype, x.dims, mapNumbers(toNumbers(x), (value, i) => zeroPoint + code(value, i)))];
+  },
+};
+
 const quantizedOutput = (node: EvaluateContext['node']): DType => oneOf(node, 'y_type', ['uint8', 'int8'], 'uint8');
 
 /** kBinaryQ8: add, sub, mul with numpy broadcasting. */
@@ -151,5 +178,5 @@ const normalizeU8: OpDefinition = {
 };
 
 export const quantizedOps: OpTable = {
-  ConvQ8: convQ8, BinaryQ8: binaryQ8, LutQ8: lutQ8, PoolQ8: poolQ8, ResizeQ8: resizeQ8, NormalizeU8: normalizeU8,
+  ConvQ8: convQ8, ConvQ8F32: convQ8F32, Threshold: threshold, BinaryQ8: binaryQ8, LutQ8: lutQ8, PoolQ8: poolQ8, ResizeQ8: resizeQ8, NormalizeU8: normalizeU8,
 };

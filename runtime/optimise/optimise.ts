@@ -13,6 +13,7 @@ import { fuseQuantized } from './passes/fuse-quantized.js';
 import { fuseSilu } from './passes/fuse-silu.js';
 import { hoistFunctions } from './passes/hoist-functions.js';
 import { hoistTransposes } from './passes/hoist-transposes.js';
+import { recogniseTernary } from './passes/recognise-ternary.js';
 import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
 import { simplifyViews } from './passes/simplify-views.js';
@@ -61,5 +62,5 @@ export function optimise(graph: Graph): Graph {
   const core = toChannelsLast(simplifyOnnx(graph));
   const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
-  return sequence(float, [fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
+  return sequence(float, [recogniseTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
 }

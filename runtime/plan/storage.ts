@@ -55,7 +55,7 @@ class StoragePlanner {
   private readonly slidOver: ReadonlySet<string>;
 
   constructor(private readonly graph: Graph) {
-    this.slidOver = new Set(graph.nodes.filter(({ op }) => ['ConvQ8', 'PoolQ8', 'ResizeQ8'].includes(op)).map(({ inputs }) => inputs[0] ?? ''));
+    this.slidOver = new Set(graph.nodes.filter(({ op }) => ['ConvQ8', 'ConvQ8F32', 'PoolQ8', 'ResizeQ8'].includes(op)).map(({ inputs }) => inputs[0] ?? ''));
     for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
   }
 

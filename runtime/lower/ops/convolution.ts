@@ -64,4 +64,17 @@ const convQ8: Lowering = (context, node) => {
   );
 };
 
-export const convolutionLowerings: Readonly<Record<string, Lowering>> = { NhwcConv: convF32, ConvQ8: convQ8 };
+const convQ8F32: Lowering = (context, node) => {
+  const [x = '', weights = '', scale = '', bias = ''] = node.inputs;
+  const output = node.outputs[0] ?? '';
+  const w = context.constant(weights);
+  context.emit(
+    node, 'ConvQ8F32',
+    [context.pixels(x), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.tensor(scale), context.optional(bias)],
+    context.pixels(output),
+    { ...geometryFields(geometryOf(context, node)), x_zp: context.stored8(x, requiredInt(node, 'x_zp')) },
+    convMacs(context.shape(output), context.shape(weights)),
+  );
+};
+
+export const convolutionLowerings: Readonly<Record<string, Lowering>> = { NhwcConv: convF32, ConvQ8: convQ8, ConvQ8F32: convQ8F32 };

@@ -55,6 +55,12 @@ function quantizeFields(context: LoweringContext, node: Node, quantized: string)
   return { scale: Number(scale.data[0]), zp: context.stored8(quantized, Number(zeroPoint?.data[0] ?? 0)) };
 }
 
+const threshold: Lowering = (context, node) => {
+  const [x = '', lower = '', upper = ''] = node.inputs;
+  const y = node.outputs[0] ?? '';
+  context.emit(node, 'Threshold', [context.tensor(x), context.tensor(lower), context.tensor(upper)], context.tensor(y), { zp: context.stored8(y, requiredInt(node, 'y_zp')) });
+};
+
 const quantize: Lowering = (context, node) => {
   const y = node.outputs[0] ?? '';
   context.emit(node, 'Quantize', [context.tensor(node.inputs[0] ?? '')], context.tensor(y), quantizeFields(context, node, y));
@@ -98,6 +104,6 @@ const softmax: Lowering = (context, node) => {
 
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
-  NormalizeU8: normalizeU8, MatMul: matMul, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
+  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
 };
 
