@@ -30,8 +30,8 @@ function unwrap(reply: CompileAnswer): CompiledModel {
   throw new Error(message);
 }
 
-// Sources that a test runner transforms on the fly have no compiled file that a thread could start from.
-const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.js', import.meta.url) : undefined;
+// scripts/bundle-worker.mjs makes it of compile-worker.js. Sources that a test runner transforms on the fly have no such file.
+const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.bundle.js', import.meta.url) : undefined;
 
 /** Models of up to this many bytes hold no weights to speak of: starting a thread takes far longer than compiling them. */
 const compiledInPlace = 16_384;

@@ -90,9 +90,12 @@ function buildKernels() {
 function buildTypeScript() {
   step('TypeScript', {
     stamp: at('dist', '.sterna-stamp'),
-    product: at('dist', 'deploy', 'cli', 'main.js'),
-    inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json'], /\.ts$/),
-    work: () => run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', at('tsconfig.json')]),
+    product: at('dist', 'runtime', 'lower', 'compile-worker.bundle.js'),
+    inputs: () => fingerprint(['kernels', 'runtime', 'agent', 'deploy', 'tsconfig.json', 'package-lock.json', 'scripts/bundle-worker.mjs'], /\.ts$/),
+    work() {
+      run(process.execPath, [at('node_modules', 'typescript', 'bin', 'tsc'), '-p', at('tsconfig.json')]);
+      run(process.execPath, [at('scripts', 'bundle-worker.mjs')]);
+    },
   });
 }
 
