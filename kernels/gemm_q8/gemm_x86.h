@@ -1,10 +1,11 @@
-// The quantized GEMM of the x86 instruction sets, over a vector type V (x86/q8_*.h) and its tile sizes.
+// The quantized GEMM of the x86 instruction sets, over a vector type V (x86/q8_*.h) with its tile sizes, and a way S to sum products: DotSums here,
+// those of few codes in gemm_w46/gemm_x86.h.
 //
 //   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        bit-equal to ref for all inputs
 //
 // A tile keeps rows x vectors accumulators in registers; a step loads `vectors` vectors of weights and broadcasts four bytes
 // of each row of A. All loops over the tile are unrolled by templates, or the compiler would spill it. A panel of weights
-// stays in L1 or L2 while a block of rows streams past; where Dot needs complements, scratch holds it with them.
+// stays in L1 or L2 while a block of rows streams past; where S reads weights in another form than they are packed in, scratch holds it.
 // Preconditions: rows of A may be read up to 3 bytes past k; packed by Pack; scale arrays padded to 64 entries; scratch of
 // ScratchBytes.
 #pragma once
@@ -14,15 +15,46 @@
 namespace sterna {
 namespace {
 
+// Sums of 32 bits by V::Dot, which is exact for all activations and weights.
 template <typename V>
+struct DotSums {
+  static constexpr size_t kHeaderBytes = 0;                   // before the bias
+  static constexpr size_t kPackedBytes = V::kBytes;           // of a vector of weights, as they are packed
+  static constexpr size_t kWeightBytes = V::kWeightBytes;     // and as Add reads them: after Expand, if kExpands
+  static constexpr bool kComplements = V::kComplements;       // x86/q8_avx2.h
+  static constexpr bool kExpands = V::kComplements;
+  static void Expand(const int8_t* w, size_t vectors, int8_t* out) { V::ExpandWeights(w, vectors, out); }
+
+  static DotSums Of(const void*) { return {}; }
+
+  // acc[row][vector] += the products of `steps` times four activations of each row.
+  template <int kRows, int kVectors>
+  inline __attribute__((always_inline)) void Add(typename V::Int (&acc)[kRows * kVectors], const uint8_t* a, size_t stride, const int8_t* w, size_t steps) const {
+    for (; steps != 0; --steps, a += 4, w += kVectors * kWeightBytes) {
+      typename V::Weights weights[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadWeights(w + v * kWeightBytes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kRows; ++i) {
+        const typename V::Int four = V::BroadcastFour(a + i * stride);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) acc[i * kVectors + v] = V::Dot(acc[i * kVectors + v], four, weights[v]);
+      }
+    }
+  }
+};
+
+template <typename V, typename S = DotSums<V>>
 struct GemmQ8 {
   using Int = typename V::Int;
   static constexpr size_t kLanes = V::kLanes;
   static constexpr size_t kBlockBytes = 64 * 1024;  // of rows of A and y, which every panel passes over before the next block
   static constexpr size_t kMinBlockRows = 64;       // a block reads all weights: it must be worth it
 
-  static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, V::kComplements}; }
-  static size_t PackedBytes(size_t n, size_t k) { return PackedQ8Bytes(ShapeOf(n, k)); }
+  static PackQ8Shape ShapeOf(size_t n, size_t k) { return {n, k, kLanes, V::kGemmVectors, S::kComplements}; }
+  static size_t PackedBytes(size_t n, size_t k) {
+    return S::kHeaderBytes + CeilDiv(n, kLanes) * (kLanes * sizeof(int32_t) + CeilDiv(k, kGemmDepth) * S::kPackedBytes);
+  }
 
   static bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
     PackQ8(ShapeOf(n, k), w, bias, a_zp, packed);
@@ -34,14 +66,15 @@ struct GemmQ8 {
     return fitting > kMinBlockRows ? fitting : kMinBlockRows;
   }
 
-  // One panel with its complements.
+  // One panel, expanded.
   static size_t ScratchBytes(size_t, size_t n, size_t k) {
     const size_t vectors = CeilDiv(n, kLanes), most = V::kGemmVectors;
-    return V::kComplements ? (vectors < most ? vectors : most) * V::kWeightBytes * CeilDiv(k, kGemmDepth) : 0;
+    return S::kExpands ? (vectors < most ? vectors : most) * S::kWeightBytes * CeilDiv(k, kGemmDepth) : 0;
   }
 
   struct Job {
     Requant<V> requant;
+    S sums;
     size_t steps;  // ceil(k / 4)
     size_t a_stride, y_stride;
   };
@@ -120,20 +153,7 @@ struct GemmQ8 {
     Int acc[kRows * kVectors];
 #pragma GCC unroll 24
     for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(at.bias + i % kVectors * kLanes);
-    const uint8_t* a = at.a;
-    const int8_t* w = at.w;
-    const size_t stride = job.a_stride;
-    for (size_t step = job.steps; step != 0; --step, a += 4, w += kVectors * V::kWeightBytes) {
-      typename V::Weights weights[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadWeights(w + v * V::kWeightBytes);
-#pragma GCC unroll 12
-      for (int i = 0; i < kRows; ++i) {
-        const Int four = V::BroadcastFour(a + i * stride);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) acc[i * kVectors + v] = V::Dot(acc[i * kVectors + v], four, weights[v]);
-      }
-    }
+    job.sums.template Add<kRows, kVectors>(acc, at.a, job.a_stride, at.w, job.steps);
     if (job.requant.plain) return NarrowTile<kRows, kVectors>(job, at, acc);
     // Whole groups: a row that does not exist repeats one that does.
     constexpr int kGroupRows = RoundUp(kRows, kParts<kVectors>);
@@ -172,7 +192,7 @@ struct GemmQ8 {
 
   // Every panel, for rows [first, first + rows), which start at `a`.
   static void RunBlock(const GemmQ8Args* args, const Job& job, const uint8_t* a, size_t first, size_t rows) {
-    const int32_t* bias = static_cast<const int32_t*>(args->packed);
+    const int32_t* bias = reinterpret_cast<const int32_t*>(static_cast<const uint8_t*>(args->packed) + S::kHeaderBytes);
     const int8_t* w = reinterpret_cast<const int8_t*>(bias + RoundUp(args->n, kLanes));
     const uint8_t* residual = job.requant.residual;
     if (residual != nullptr) residual += first * job.requant.residual_stride;
@@ -182,17 +202,17 @@ struct GemmQ8 {
       const size_t vectors = CeilDiv(left, kLanes) < most ? CeilDiv(left, kLanes) : most;
       const typename V::Mask mask = V::MakeMask(left < vectors * kLanes ? left : vectors * kLanes);
       const int8_t* panel = w;
-      if constexpr (V::kComplements) {
-        V::ExpandWeights(w, vectors * job.steps, static_cast<int8_t*>(args->scratch));
+      if constexpr (S::kExpands) {
+        S::Expand(w, vectors * job.steps, static_cast<int8_t*>(args->scratch));
         panel = static_cast<const int8_t*>(args->scratch);
       }
       RunPanel(job, {panel, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
-      w += vectors * V::kBytes * job.steps;
+      w += vectors * S::kPackedBytes * job.steps;
     }
   }
 
   static void Run(const GemmQ8Args* args) {
-    Job job = {MakeRequant<V>(args->requant), CeilDiv(args->k, kGemmDepth), args->a_stride, args->y_stride};
+    Job job = {MakeRequant<V>(args->requant), S::Of(args->packed), CeilDiv(args->k, kGemmDepth), args->a_stride, args->y_stride};
     for (size_t o = 0; o < args->n; o += kLanes) job.requant.plain &= V::AllBelowOne(V::LoadFloat(args->requant.scale + o));
     const Cut blocks = CutEvenly(args->m, BlockRows(args->n, args->k));
     size_t first = 0;

@@ -26,10 +26,6 @@ struct PackQ8Shape {
 // Whether a kernel that complements does so with the activations that meet this weight.
 static inline bool IsComplemented(size_t depth, int32_t weight) { return depth % 2 == 0 ? weight < 0 : weight > 0; }
 
-static inline size_t PackedQ8Bytes(const PackQ8Shape& s) {
-  return RoundUp(s.n, s.lanes) * (sizeof(int32_t) + RoundUp(s.k, kGemmDepth));
-}
-
 static inline void PackBiasQ8(const PackQ8Shape& s, const int8_t* w, const int32_t* bias, int32_t a_zp, int32_t* out) {
   for (size_t o = 0; o < RoundUp(s.n, s.lanes); ++o) {
     uint32_t sum = 0, complemented = 0;
@@ -43,19 +39,25 @@ static inline void PackBiasQ8(const PackQ8Shape& s, const int8_t* w, const int32
   }
 }
 
-static inline void PackQ8(const PackQ8Shape& s, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
-  int32_t* corrected = static_cast<int32_t*>(packed);
-  PackBiasQ8(s, w, bias, a_zp, corrected);
-  int8_t* out = reinterpret_cast<int8_t*>(corrected + RoundUp(s.n, s.lanes));
+// write(weight) for each packed weight in turn.
+template <typename Write>
+static inline void ForEachPacked(const PackQ8Shape& s, const int8_t* w, Write write) {
   const size_t width = s.max_vectors * s.lanes, channels = RoundUp(s.n, s.lanes);
   for (size_t first = 0; first < channels; first += width) {
     const size_t end = first + width < channels ? first + width : channels;
     for (size_t p = 0; p < s.k; p += kGemmDepth) {
       for (size_t o = first; o < end; ++o) {
-        for (size_t d = p; d < p + kGemmDepth; ++d) *out++ = o < s.n && d < s.k ? w[o * s.k + d] : int8_t{0};
+        for (size_t d = p; d < p + kGemmDepth; ++d) write(o < s.n && d < s.k ? w[o * s.k + d] : int8_t{0});
       }
     }
   }
+}
+
+static inline void PackQ8(const PackQ8Shape& s, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
+  int32_t* corrected = static_cast<int32_t*>(packed);
+  PackBiasQ8(s, w, bias, a_zp, corrected);
+  int8_t* out = reinterpret_cast<int8_t*>(corrected + RoundUp(s.n, s.lanes));
+  ForEachPacked(s, w, [&out](int8_t weight) { *out++ = weight; });
 }
 
 }  // namespace sterna
