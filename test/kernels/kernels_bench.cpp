@@ -5,64 +5,20 @@
 // Prints JSON lines: first one a peak (independent multiply-adds on registers, nothing else), then one a kernel and shape.
 // The kernels of a shape take turns, and the fastest of their runs counts: other processes can only slow one down.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "harness.h"
+#include "bench_support.h"
 #include "sterna/peak.h"
 #include "sterna/registry.h"
 
 namespace {
 
-using sterna_test::Random;
-
-constexpr int kRounds = 25;
-constexpr double kSecondsPerRun = 0.0004;  // long enough for the clock, short enough to fit between two interruptions
-
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-template <typename Run>
-double SecondsOf(Run run) {
-  const double start = Now();
-  int runs = 0;
-  do run(), ++runs;
-  while (Now() - start < kSecondsPerRun);
-  return (Now() - start) / runs;
-}
-
-using Memory = std::shared_ptr<uint8_t>;
-
-// Aligned to 64 bytes, with the slack that kernels may read, filled with small values.
-Memory Allocate(size_t bytes) {
-  const size_t size = (bytes + 64 + 63) / 64 * 64;
-  const Memory memory(static_cast<uint8_t*>(std::aligned_alloc(64, size)), std::free);
-  Random random(1);
-  for (size_t i = 0; i < size; ++i) memory.get()[i] = static_cast<uint8_t>(random.Int(0, 63));
-  return memory;
-}
-
-// Floats whose products are no denormal numbers, which are slow to multiply unless it is by fma.
-Memory AllocateFloats(size_t count) {
-  const Memory memory = Allocate(count * sizeof(float));
-  Random random(2);
-  for (size_t i = 0; i < count; ++i) reinterpret_cast<float*>(memory.get())[i] = random.Float(-1.0f, 1.0f);
-  return memory;
-}
-
-Memory Scales(size_t n) {
-  const Memory memory = Allocate((n + 64) * sizeof(float));
-  for (size_t i = 0; i < n + 64; ++i) reinterpret_cast<float*>(memory.get())[i] = 0.0004f;
-  return memory;
-}
-
-const float* Floats(const Memory& memory) { return reinterpret_cast<const float*>(memory.get()); }
+using namespace sterna_bench;
 
 // ---- peaks -----------------------------------------------------------------------------------------------------------------
 
