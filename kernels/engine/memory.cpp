@@ -25,7 +25,7 @@ uint8_t* TakeFromHeap(size_t bytes) {
 }  // namespace
 
 void Memory::Free::operator()(uint8_t* p) const {
-  if (mapped > 0) munmap(p, mapped);
+  if (mapped) munmap(p, bytes);
   else std::free(p);
 }
 
@@ -42,10 +42,15 @@ Status Memory::Allocate(uint64_t bytes, uint8_t** block) {
   if (total > limit_ - used_) return Status::Error(StatusCode::kLimitExceeded, "the program needs more memory than its limit");
   uint8_t* p = map ? Map(total) : TakeFromHeap(total);
   if (p == nullptr) return Status::Error(StatusCode::kOutOfMemory, "memory for the arena or the weights could not be allocated");
-  blocks_.emplace_back(p, Free{map ? total : 0});
+  blocks_.emplace_back(p, Free{total, map});
   used_ += total;
   *block = p;
   return Status::Ok();
+}
+
+void Memory::DiscardLast() {
+  used_ -= blocks_.back().get_deleter().bytes;
+  blocks_.pop_back();
 }
 
 }  // namespace sterna

@@ -26,6 +26,9 @@ class Memory {
   // Zeroed, 64-byte aligned, with kSlack readable bytes after the end. `bytes` may be 0.
   Status Allocate(uint64_t bytes, uint8_t** block);
 
+  // Gives back the block that was allocated last.
+  void DiscardLast();
+
   // Counts bytes that are elsewhere against the limit: of a mapped file, or of tables, of which a few bytes of program may ask for many.
   Status Reserve(uint64_t bytes);
 
@@ -34,7 +37,8 @@ class Memory {
 
  private:
   struct Free {
-    size_t mapped;  // bytes, or 0 when the block is from the heap
+    size_t bytes;
+    bool mapped;  // else from the heap
     void operator()(uint8_t* p) const;
   };
   uint64_t limit_;

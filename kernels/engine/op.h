@@ -98,6 +98,7 @@ class OpContext {
     const Status status = Allocate(form.bytes, &fresh);
     const bool exact = status.ok() && pack(fresh);
     *block = exact ? fresh : nullptr;
+    if (status.ok() && !exact) memory_->DiscardLast();
     if (exact) packed_->entries.push_back({packed_->op, i, form, fresh});
     return status;
   }

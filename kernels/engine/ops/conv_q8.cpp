@@ -30,12 +30,28 @@ struct Target {
   uint8_t* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
 };
 
-class GemmQ8 : public PanelGemm<GemmQ8Kernel> {
+// What the rows of A hold: values in [lo, hi], of which zp stands for zero.
+struct Codes {
+  int32_t zp, lo, hi;
+};
+
+bool PackWith(const GemmQ8Kernel& kernel, size_t n, size_t k, const int8_t* w, const int32_t* bias, const Codes& a, void* packed) {
+  return kernel.pack(n, k, w, bias, a.zp, packed);
+}
+bool PackWith(const GemmNarrowKernel& kernel, size_t n, size_t k, const int8_t* w, const int32_t* bias, const Codes& a, void* packed) {
+  return kernel.pack(n, k, w, bias, a.zp, a.lo, a.hi, packed);
+}
+
+// Kernel: GemmQ8Kernel, or GemmNarrowKernel for inputs of few codes.
+template <typename Kernel>
+class GemmQ8 : public PanelGemm<Kernel> {
+  using Base = PanelGemm<Kernel>;
+  using Base::k_, Base::kernel_, Base::packed_, Base::plan_, Base::Width;
+
  public:
   using Element = uint8_t;
 
-  GemmQ8(const GemmQ8Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
-      : PanelGemm(kernel, s, plan), target_(target) {}
+  GemmQ8(const Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target) : Base(kernel, s, plan), target_(target) {}
 
   void Run(int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
@@ -53,10 +69,10 @@ class GemmQ8 : public PanelGemm<GemmQ8Kernel> {
   }
 
   // `w` is null when the program brings the weights packed. False in *exact when the kernel cannot be exact for these weights.
-  Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, int32_t x_zp, bool* exact) {
-    return PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
+  Status Pack(const OpContext& context, const int8_t* w, const int32_t* bias, const Codes& codes, bool* exact) {
+    return Base::PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
       const int64_t channel = panel * plan_.width;
-      return kernel_->pack(Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, x_zp, block);
+      return PackWith(*kernel_, Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, codes, block);
     }, exact);
   }
 
@@ -203,20 +219,57 @@ Status PrepareDepthwise(const OpContext& context, const ConvShape& s, const Targ
   return Unsupported("no kernel is exact for these weights");
 }
 
-Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+// The values that reach the product: those of the input, and what stands for zero around it.
+Codes CodesOf(const OpContext& context, const ConvShape& s) {
+  const int32_t zp = context.Attrs<ConvQ8Attrs>().x_zp;
+  const ByteSet& values = context.Values(kX);
+  const Codes inside{zp, values.Lowest(context.activation()), values.Highest(context.activation())};
+  const bool padded = s.g.pad_top > 0 || s.g.pad_left > 0 || s.g.pad_bottom > 0 || s.g.pad_right > 0;
+  return padded ? Codes{zp, std::min(inside.lo, zp), std::max(inside.hi, zp)} : inside;
+}
+
+// The kernels of few codes to try, best first: gemm_w46 takes whatever gemm_u4u4 does, and is as fast or faster (DECISIONS.md).
+std::vector<const GemmNarrowKernel*> NarrowCandidates(const OpContext& context, const Codes& codes) {
+  struct Family {
+    const char* name;
+    const GemmNarrowKernel* KernelSet::*member;
+  };
+  constexpr Family kFamilies[] = {{"gemm_w46", &KernelSet::gemm_w46}, {"gemm_u4u4", &KernelSet::gemm_u4u4}};
+  constexpr int32_t kMostCodes = 128;  // of a level pair of 4.6 bits, rounded up: spares layers of 8 bits the attempt
+  std::vector<const GemmNarrowKernel*> kernels;
+  if (codes.hi - codes.lo >= kMostCodes) return kernels;
+  const PackedRecord* packed = context.Packed(kW);
+  for (const Family& family : kFamilies) {
+    const GemmNarrowKernel* kernel = context.kernels().*family.member;
+    const bool own = kernel != RefKernels(context.activation()).*family.member;
+    if (packed != nullptr ? std::strcmp(packed->kernel, kernel->name) == 0 : own && context.kernels().Wins(family.name)) kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+// Makes a driver for the first kernel that is exact for the weights; where none is, *driver stays empty.
+template <typename Kernel>
+Status TryGemms(const OpContext& context, const std::vector<const Kernel*>& kernels, const ConvShape& s, const Codes& codes, const Target& target, const uint8_t* x,
+                DriverPtr* driver) {
   const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
   const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
-  const int32_t x_zp = context.Attrs<ConvQ8Attrs>().x_zp;
-  for (const GemmQ8Kernel* kernel : Candidates(context, &KernelSet::gemm_q8)) {
-    GemmQ8 gemm(kernel, s, PlanPanels(s, context.threads()), target);
+  for (const Kernel* kernel : kernels) {
+    GemmQ8<Kernel> gemm(kernel, s, PlanPanels(s, context.threads()), target);
     bool exact;
-    const Status status = gemm.Pack(context, w, bias, x_zp, &exact);
+    const Status status = gemm.Pack(context, w, bias, codes, &exact);
     if (!status.ok()) return status;
     if (!exact) continue;
-    *driver = MakeConvDriver(s, *context.Input(kX), x, static_cast<uint8_t>(x_zp), std::move(gemm));
+    *driver = MakeConvDriver(s, *context.Input(kX), x, static_cast<uint8_t>(codes.zp), std::move(gemm));
     return status;
   }
-  return Unsupported("no kernel is exact for these weights");
+  return Status::Ok();
+}
+
+Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& target, const uint8_t* x, DriverPtr* driver) {
+  const Codes codes = CodesOf(context, s);
+  Status status = TryGemms(context, NarrowCandidates(context, codes), s, codes, target, x, driver);
+  if (status.ok() && *driver == nullptr) status = TryGemms(context, Candidates(context, &KernelSet::gemm_q8), s, codes, target, x, driver);
+  return status.ok() && *driver == nullptr ? Unsupported("no kernel is exact for these weights") : status;
 }
 
 }  // namespace
