@@ -9,7 +9,7 @@
 // Preconditions: rows of A may be read up to 3 bytes past k; packed by Pack; scale arrays padded to 64 entries; scratch of
 // ScratchBytes.
 #pragma once
-#include "../x86/requant_x86.h"
+#include "../x86/tile_q8_x86.h"
 #include "pack_x86.h"
 
 namespace sterna {
@@ -47,6 +47,7 @@ struct DotSums {
 template <typename V, typename S = DotSums<V>>
 struct GemmQ8 {
   using Int = typename V::Int;
+  using Finish = TileQ8<V>;
   static constexpr size_t kLanes = V::kLanes;
   static constexpr size_t kBlockBytes = 64 * 1024;  // of rows of A and y, which every panel passes over before the next block
   static constexpr size_t kMinBlockRows = 64;       // a block reads all weights: it must be worth it
@@ -72,81 +73,18 @@ struct GemmQ8 {
     return S::kExpands ? (vectors < most ? vectors : most) * S::kWeightBytes * CeilDiv(k, kGemmDepth) : 0;
   }
 
-  struct Job {
-    Requant<V> requant;
+  struct Job : Finish::Output {
     S sums;
     size_t steps;  // ceil(k / 4)
-    size_t a_stride, y_stride;
+    size_t a_stride;
   };
 
   // Rows of one panel.
-  struct Place {
+  struct Place : Finish::Place {
     const int8_t* w;
     const int32_t* bias;
-    size_t channel;         // the first
-    typename V::Mask mask;  // channels that exist
     const uint8_t* a;
-    uint8_t* y;
-    const uint8_t* residual;
   };
-
-  // A narrowed register holds four vectors: of one row (and one idle, when a row has three), of two rows or of four.
-  template <int kVectors>
-  static constexpr int kParts = kVectors >= 3 ? 1 : 4 / kVectors;
-
-  // Which vector of a row, and which row of its group, is at position i of a narrowed register.
-  template <int kVectors>
-  static constexpr int VectorAt(int i) { return kVectors == 3 && i == 3 ? 2 : i % kVectors; }
-  template <int kVectors>
-  static constexpr int RowAt(int i) { return kVectors >= 3 ? 0 : i / kVectors; }
-
-  // PRelu, tables, residuals and large scales: out of line, from accumulators in memory.
-  template <int kVectors>
-  static __attribute__((noinline)) void FinishTile(const Job& job, const Place& at, const Int* acc, size_t rows) {
-    constexpr size_t kStep = kParts<kVectors>;
-    const Requant<V> r = job.requant;
-    typename V::Float scale[kVectors], scale_neg[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      scale[v] = V::LoadFloat(r.scale + at.channel + v * kLanes);
-      scale_neg[v] = V::LoadFloat(r.scale_neg + at.channel + v * kLanes);
-    }
-    for (size_t row = 0; row < rows; row += kStep, acc += kStep * kVectors) {
-      typename V::Float x[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const int v = VectorAt<kVectors>(i);
-        const Int value = acc[RowAt<kVectors>(i) * kVectors + v];
-        x[i] = r.is_signed ? V::ScaleSigned(value, scale[v], scale_neg[v]) : V::Scale(value, scale[v]);
-      }
-      Int q = V::InVectorOrder(V::Narrow(r.mid, x[0], x[1], x[2], x[3])), residual = q;
-      if (r.residual != nullptr) {
-        residual = V::template LoadParts<kStep>(rows - row, at.mask, at.residual + row * r.residual_stride, r.residual_stride);
-      }
-      q = FinishBytes<V>(r, q, residual);
-      V::template StoreParts<kStep>(q, rows - row, at.mask, at.y + row * job.y_stride, job.y_stride);
-    }
-  }
-
-  // The common epilogue: a scale for each channel, all below one, so that |acc * scale| < 2^31.
-  template <int kRows, int kVectors>
-  static inline __attribute__((always_inline)) void NarrowTile(const Job& job, const Place& at, const Int (&acc)[kRows * kVectors]) {
-    constexpr int kStep = kParts<kVectors>;
-    typename V::Float scale[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) scale[v] = V::LoadFloat(job.requant.scale + at.channel + v * kLanes);
-#pragma GCC unroll 12
-    for (int row = 0; row < kRows; row += kStep) {
-      typename V::Float x[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        const int v = VectorAt<kVectors>(i), from = row + RowAt<kVectors>(i);
-        x[i] = V::Scale(acc[(from < kRows ? from : row) * kVectors + v], scale[v]);
-      }
-      const Int q = V::InVectorOrder(V::NarrowSmall(job.requant.mid, x[0], x[1], x[2], x[3]));
-      V::template StoreParts<kStep>(q, kRows - row, at.mask, at.y + row * job.y_stride, job.y_stride);
-    }
-  }
 
   template <int kRows, int kVectors>
   static inline __attribute__((always_inline)) void Tile(const Job& job, const Place& at) {
@@ -154,13 +92,7 @@ struct GemmQ8 {
 #pragma GCC unroll 24
     for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(at.bias + i % kVectors * kLanes);
     job.sums.template Add<kRows, kVectors>(acc, at.a, job.a_stride, at.w, job.steps);
-    if (job.requant.plain) return NarrowTile<kRows, kVectors>(job, at, acc);
-    // Whole groups: a row that does not exist repeats one that does.
-    constexpr int kGroupRows = RoundUp(kRows, kParts<kVectors>);
-    Int spilled[kGroupRows * kVectors];
-#pragma GCC unroll 24
-    for (int i = 0; i < kGroupRows * kVectors; ++i) spilled[i] = acc[i < kRows * kVectors ? i : i % kVectors];
-    FinishTile<kVectors>(job, at, spilled, kRows);
+    Finish::template FinishTile<kRows, kVectors>(job, at, acc);
   }
 
   // `tiles` tiles, one below the other; `at` ends below them.
@@ -206,14 +138,13 @@ struct GemmQ8 {
         S::Expand(w, vectors * job.steps, static_cast<int8_t*>(args->scratch));
         panel = static_cast<const int8_t*>(args->scratch);
       }
-      RunPanel(job, {panel, bias + channel, channel, mask, a, y + channel, residual != nullptr ? residual + channel : nullptr}, vectors, rows);
+      RunPanel(job, {{channel, mask, y + channel, residual != nullptr ? residual + channel : nullptr}, panel, bias + channel, a}, vectors, rows);
       w += vectors * S::kPackedBytes * job.steps;
     }
   }
 
   static void Run(const GemmQ8Args* args) {
-    Job job = {MakeRequant<V>(args->requant), S::Of(args->packed), CeilDiv(args->k, kGemmDepth), args->a_stride, args->y_stride};
-    for (size_t o = 0; o < args->n; o += kLanes) job.requant.plain &= V::AllBelowOne(V::LoadFloat(args->requant.scale + o));
+    const Job job = {Finish::MakeOutput(args->requant, args->n, args->y_stride), S::Of(args->packed), CeilDiv(args->k, kGemmDepth), args->a_stride};
     const Cut blocks = CutEvenly(args->m, BlockRows(args->n, args->k));
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {

@@ -1,6 +1,7 @@
 // How fast every runnable kernel is on the layers of MobileNetV2-224, and what share of the CPU's measured peak that is.
 //
 //   kernels_bench [family]            e.g. kernels_bench gemm_q8; all families without an argument
+//   kernels_bench bits                binary and ternary products as multiples of the same ISA's gemm_q8
 //
 // Prints JSON lines: first one a peak (independent multiply-adds on registers, nothing else), then one a kernel and shape.
 // The kernels of a shape take turns, and the fastest of their runs counts: other processes can only slow one down.
@@ -202,6 +203,48 @@ void BenchDepthwise(const std::vector<Contender>& contenders, bool q8, bool f32)
   }
 }
 
+std::function<void()> PrepareGemmBits(const sterna::GemmBitsKernel& kernel, const GemmShape& s, bool ternary_a, bool ternary_w) {
+  const size_t words = s.k / 32;
+  const Memory sign = Allocate(s.m * words * 4), mask = Allocate(s.m * words * 4), w = Allocate(s.n * words * 4), y = Allocate(s.m * s.n);
+  const Memory packed = Allocate(kernel.packed_bytes(s.n, words)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, words)), scales = Scales(s.n);
+  const auto planes = [](const Memory& memory) { return reinterpret_cast<const uint32_t*>(memory.get()); };
+  kernel.pack(s.n, words, s.k, planes(w), ternary_w ? planes(w) : nullptr, nullptr, packed.get());
+  return [=, &kernel] {
+    const sterna::RequantQ8 requant = {Floats(scales), nullptr, 3, 0, 255, nullptr, nullptr, s.n, 5, 7, 0, 255, 0.5f, 0.5f};
+    const sterna::GemmBitsArgs args = {s.m, s.n, words, planes(sign), ternary_a ? planes(mask) : nullptr, words, packed.get(), nullptr, nullptr, 0, y.get(), s.n, requant, scratch.get()};
+    kernel.run(&args);
+  };
+}
+
+// Each family against gemm_q8, in turns: the ratio of the fastest runs, and the median of the ratios of neighbours.
+void BenchBits(const std::vector<Contender>& contenders) {
+  for (const Contender& c : contenders) {
+    for (size_t m : {192, 784, 3136}) {
+      for (size_t n : {96, 192, 384}) {
+        for (size_t k : {256, 576, 1152}) {
+          const GemmShape s = {"bits", m, n, k, false};
+          const sterna::GemmBitsKernel* kernels[] = {c.kernels.gemm_bnn, c.kernels.gemm_tbn, c.kernels.gemm_tnn};
+          const std::function<void()> runs[] = {PrepareGemmQ8(*c.kernels.gemm_q8, s), PrepareGemmBits(*kernels[0], s, false, false),
+                                                PrepareGemmBits(*kernels[1], s, true, false), PrepareGemmBits(*kernels[2], s, true, true)};
+          double best[4] = {1e9, 1e9, 1e9, 1e9};
+          std::vector<double> ratios[4];
+          for (int round = 0; round < kRounds; ++round) {
+            double seconds[4];
+            for (int i = 0; i < 4; ++i) seconds[i] = SecondsOf(runs[i]), best[i] = std::min(best[i], seconds[i]), ratios[i].push_back(seconds[0] / seconds[i]);
+          }
+          const double macs = static_cast<double>(m * n * k);
+          for (int i = 1; i < 4; ++i) {
+            std::nth_element(ratios[i].begin(), ratios[i].begin() + kRounds / 2, ratios[i].end());
+            std::printf("{\"kernel\": \"%s\", \"shape\": \"%zux%zux%zu\", \"gmac_s\": %.0f, \"q8_gmac_s\": %.0f, \"times_q8\": %.2f, \"median\": %.2f}\n", kernels[i - 1]->name,
+                        m, n, k, macs / best[i] * 1e-9, macs / best[0] * 1e-9, best[0] / best[i], ratios[i][kRounds / 2]);
+          }
+          std::fflush(stdout);
+        }
+      }
+    }
+  }
+}
+
 // Every runnable ISA but ref, which would take minutes.
 std::vector<Contender> FindContenders() {
   std::vector<Contender> contenders;
@@ -228,5 +271,6 @@ int main(int argc, char** argv) {
   const std::vector<Contender> contenders = FindContenders();
   BenchGemms(contenders, wanted("gemm_q8"), wanted("gemm_f32"));
   BenchDepthwise(contenders, wanted("dwconv_q8"), wanted("dwconv_f32"));
+  if (wanted("bits")) BenchBits(contenders);
   return 0;
 }

@@ -1,0 +1,11 @@
+#include "../x86/bits_avx512.h"
+#include "../x86/gemm_popcount.h"
+
+namespace {
+using Gemm = sterna::GemmBits<sterna::PopcountCore<sterna::BitsVec512, sterna::Bits::kTernary>>;
+}  // namespace
+
+extern "C" {
+extern const sterna::GemmBitsKernel sterna_gemm_tnn_avx512vnni;
+const sterna::GemmBitsKernel sterna_gemm_tnn_avx512vnni = {"gemm_tnn/avx512vnni", Gemm::PackedBytes, Gemm::Pack, Gemm::ScratchBytes, Gemm::Run};
+}
