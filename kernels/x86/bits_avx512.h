@@ -10,14 +10,18 @@ struct BitsVec512 : Q8Vec512 {
   static inline Int AddInt(Int a, Int b) { return _mm512_add_epi32(a, b); }
   static inline Int SubInt(Int a, Int b) { return _mm512_sub_epi32(a, b); }
 
+  // Ends what belongs to one sum before the next begins: gcc would else compute the counts of a whole tile first, and spill the sums.
+  static inline void Settle(Int& sum) { asm volatile("" : "+v"(sum)); }
+
   // A word in every lane.
   static inline Int Broadcast(const uint32_t* p) { return _mm512_set1_epi32(static_cast<int32_t>(*p)); }
   static inline Int CountDiffering(Int a, Int w) { return _mm512_popcnt_epi32(_mm512_xor_si512(a, w)); }
-  // Only where the mask is set. vpternlogd overwrites its first operand: a fresh copy of the mask is loaded, because loads are free where
-  // three instructions for each count fill the ports, and a move is not.
+  // Only where the mask is set. vpternlogd overwrites an operand, and a copy in a register would be a fourth instruction where three fill
+  // the ports: the mask is loaded afresh for each count, which the compiler would not do.
   static inline Int CountDiffering(const uint32_t* mask, Int a, Int w) {
-    asm("" : "+r"(mask));  // the compiler would else load it once and copy it
-    return _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(Broadcast(mask), a, w, 0x60));
+    Int fresh;
+    asm volatile("vpbroadcastd %1, %0" : "=v"(fresh) : "m"(*mask));
+    return _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(fresh, a, w, 0x60));
   }
 };
 

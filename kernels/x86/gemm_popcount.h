@@ -43,6 +43,7 @@ struct PopcountCore {
         for (int v = 0; v < kVectors * kPlanes; ++v) {
           Int& count = acc[i * kVectors + v / kPlanes];
           count = V::AddInt(count, kBits == Bits::kBinary ? V::CountDiffering(a, weights[v]) : V::CountDiffering(mask + i * stride, a, weights[v]));
+          V::Settle(count);
         }
       }
     }
