@@ -1,6 +1,7 @@
 #include "engine/thread_pool.h"
 
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 
@@ -9,18 +10,39 @@ namespace {
 
 // An op cheaper than this, in OpDriver::cost units, runs faster on one thread than handed over.
 constexpr int64_t kMinimumSharedCost = 8000;
-// Chunks for each thread: enough that one that starts late or is preempted does not hold up the others.
-constexpr int64_t kChunksPerThread = 2;
-constexpr int kSpinsBeforeYield = 2000;  // about 50 us of pause instructions
-constexpr int kSpinsBeforePark = 2100;
+// Chunks of a share: enough that others can take over from a thread that starts late or is preempted.
+constexpr int64_t kChunksPerShare = 2;
 
-// word_: generation in bits 42..63, op in bits 24..41, claimed chunks in bits 0..23.
-constexpr int kOpShift = 24, kGenerationShift = 42;
-constexpr int64_t kMaxChunks = kOpShift;
-static_assert(kMaxOps <= 1u << (kGenerationShift - kOpShift), "an op's index must fit its field");
+constexpr int kSpinsBeforeYield = 2000;        // about 50 us of pause instructions
+constexpr int kSpinsBeforePark = 2100;         // between inferences
+constexpr int kSpinsBeforeParkInside = 4000;   // within one: about a millisecond of an op that is not shared
+constexpr int kSpinsBeforeSleep = 2500;        // waiting for a worker that was preempted
+constexpr timespec kSleep{0, 50'000};
 
-uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>((word >> kOpShift) & (kMaxOps - 1)); }
-bool Claimed(uint64_t word, int64_t chunk) { return ((word >> chunk) & 1) != 0; }
+// All words: generation in bits 25..63; word_: threads in bits 18..24, op in bits 0..17; shares: chunks in bits 0..24.
+constexpr int kThreadsShift = 18, kGenerationShift = 25;
+constexpr uint64_t kOneGeneration = uint64_t{1} << kGenerationShift, kBelowGeneration = kOneGeneration - 1;
+static_assert(kMaxOps <= 1u << kThreadsShift, "an op's index must fit its field");
+
+uint64_t GenerationOf(uint64_t word) { return word & ~kBelowGeneration; }
+uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>(word & (kMaxOps - 1)); }
+int ThreadsOf(uint64_t word) { return static_cast<int>((word & kBelowGeneration) >> kThreadsShift); }
+// Generations wrap around.
+bool IsNewer(uint64_t a, uint64_t b) { return static_cast<int64_t>(GenerationOf(a) - GenerationOf(b)) > 0; }
+
+// A share of an op: granules [begin, end), taken in `chunks` pieces that differ by one granule at most.
+struct ShareRange {
+  int64_t begin, end, chunks;
+
+  ShareRange(const OpDriver& op, int share, int threads) {
+    const int64_t granules = (op.units() + op.granularity() - 1) / op.granularity();
+    begin = granules * share / threads, end = granules * (share + 1) / threads;
+    chunks = std::min(kChunksPerShare, end - begin);
+  }
+  int64_t FirstUnit(const OpDriver& op, int64_t chunk) const {
+    return std::min((begin + (end - begin) * chunk / chunks) * op.granularity(), op.units());
+  }
+};
 
 void Pause() {
 #if defined(__x86_64__)
@@ -32,14 +54,8 @@ void Pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch) : threads_(threads), ops_(ops), scratch_(scratch) {
-  for (const DriverPtr& op : *ops) {
-    const int64_t wanted = op->cost() < kMinimumSharedCost ? 1 : std::min<int64_t>(threads * kChunksPerThread, kMaxChunks);
-    const int64_t granules = (op->units() + op->granularity() - 1) / op->granularity();
-    const int64_t each = (granules + wanted - 1) / wanted * op->granularity();
-    chunk_units_.push_back(each);
-    chunks_.push_back((op->units() + each - 1) / each);
-  }
+ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch)
+    : threads_(threads), ops_(ops), scratch_(scratch), shares_(static_cast<size_t>(threads)) {
   workers_.reserve(static_cast<size_t>(threads));
   for (int i = 1; i < threads; ++i) {
     workers_.push_back({this, i, {}});
@@ -64,51 +80,75 @@ ThreadPool::~ThreadPool() {
   for (const Worker& worker : workers_) pthread_join(worker.handle, nullptr);
 }
 
-void ThreadPool::BeginInference() { active_.store(true); }
+// Wakes the workers while the caller is still at what comes before the first op that is shared.
+void ThreadPool::BeginInference() {
+  active_.store(true);
+  Publish(0, 0);
+}
 void ThreadPool::EndInference() { active_.store(false); }
 
+void ThreadPool::Publish(uint64_t op, int threads) {
+  const uint64_t generation = GenerationOf(word_.load(std::memory_order_relaxed)) + kOneGeneration;
+  word_.store(generation | static_cast<uint64_t>(threads) << kThreadsShift | op);  // seq_cst: ordered before the look at parked_
+  if (parked_.load() == 0) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  wake_.notify_all();
+}
+
 void ThreadPool::RunOp(uint32_t index) {
-  if (chunks_[index] == 1) {
-    (*ops_)[index]->Run(0, (*ops_)[index]->units(), (*scratch_)[0]);
+  OpDriver& op = *(*ops_)[index];
+  if (op.cost() < kMinimumSharedCost || op.units() <= op.granularity()) {
+    op.Run(0, op.units(), (*scratch_)[0]);
     return;
   }
-  const uint64_t generation = (word_.load(std::memory_order_relaxed) >> kGenerationShift) + 1;
-  done_.store(0, std::memory_order_relaxed);
-  word_.store(generation << kGenerationShift | uint64_t{index} << kOpShift);  // seq_cst: ordered before the look at parked_
-  if (parked_.load() > 0) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    wake_.notify_all();
-  }
-  RunChunks(0);
-  for (int spins = 0; done_.load(std::memory_order_acquire) < chunks_[index]; ++spins) {
+  Publish(index, threads_);
+  const uint64_t word = word_.load(std::memory_order_relaxed);
+  RunChunks(0, word);
+  for (int spins = 0; !Done(word); ++spins) {
     if (spins < kSpinsBeforeYield) Pause();
-    else sched_yield();
+    else if (spins < kSpinsBeforeSleep) sched_yield();
+    else nanosleep(&kSleep, nullptr);
   }
 }
 
-// Claims a chunk of the op that runs now, the thread's own ones first. On success *index and *chunk are the caller's.
-bool ThreadPool::ClaimChunk(int thread, uint32_t* index, int64_t* chunk) {
-  uint64_t word = word_.load(std::memory_order_acquire);
-  for (;;) {
-    *index = OpOf(word);
-    const int64_t chunks = chunks_[*index], first = chunks * thread / threads_;
-    int64_t i = 0;
-    while (i < chunks && Claimed(word, (first + i) % chunks)) ++i;
-    if (i == chunks) return false;
-    *chunk = (first + i) % chunks;
-    if (word_.compare_exchange_weak(word, word | uint64_t{1} << *chunk, std::memory_order_acq_rel, std::memory_order_acquire)) return true;
+// Runs chunks of the op of `word`, the thread's own ones first, until all are claimed.
+void ThreadPool::RunChunks(int thread, uint64_t word) {
+  OpDriver& op = *(*ops_)[OpOf(word)];
+  const int threads = ThreadsOf(word);
+  uint64_t done = GenerationOf(word);
+  for (int i = 0; i < threads; ++i) {
+    const int share = (thread + i) % threads;
+    const ShareRange range(op, share, threads);
+    for (int64_t chunk; Claim(share, word, range.chunks, &chunk);) {
+      op.Run(range.FirstUnit(op, chunk), range.FirstUnit(op, chunk + 1), (*scratch_)[static_cast<size_t>(thread)]);
+      shares_[static_cast<size_t>(thread)].done.store(++done, std::memory_order_release);
+    }
   }
 }
 
-void ThreadPool::RunChunks(int thread) {
-  uint32_t index;
-  int64_t chunk;
-  while (ClaimChunk(thread, &index, &chunk)) {
-    OpDriver& op = *(*ops_)[index];
-    const int64_t begin = chunk * chunk_units_[index];
-    op.Run(begin, std::min(begin + chunk_units_[index], op.units()), (*scratch_)[static_cast<size_t>(thread)]);
-    done_.fetch_add(1, std::memory_order_release);
+// Claims the next chunk of a share. On success *chunk is the caller's. What orders memory is word_ and the counts of chunks done.
+bool ThreadPool::Claim(int share, uint64_t word, int64_t chunks, int64_t* chunk) {
+  std::atomic<uint64_t>& claimed = shares_[static_cast<size_t>(share)].claimed;
+  const uint64_t generation = GenerationOf(word);
+  for (uint64_t seen = claimed.load(std::memory_order_relaxed);;) {
+    if (IsNewer(seen, word)) return false;
+    const uint64_t next = GenerationOf(seen) == generation ? seen : generation;
+    *chunk = static_cast<int64_t>(next - generation);
+    if (*chunk == chunks) return false;
+    if (claimed.compare_exchange_weak(seen, next + 1, std::memory_order_relaxed)) return true;
   }
+}
+
+bool ThreadPool::Done(uint64_t word) const {
+  const OpDriver& op = *(*ops_)[OpOf(word)];
+  const int threads = ThreadsOf(word);
+  int64_t missing = 0;
+  for (int i = 0; i < threads; ++i) {
+    missing += ShareRange(op, i, threads).chunks;
+    const uint64_t done = shares_[static_cast<size_t>(i)].done.load(std::memory_order_acquire);
+    if (GenerationOf(done) == GenerationOf(word)) missing -= static_cast<int64_t>(done & kBelowGeneration);
+  }
+  return missing == 0;
 }
 
 void ThreadPool::Work(int thread) {
@@ -116,15 +156,15 @@ void ThreadPool::Work(int thread) {
   int spins = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     const uint64_t now = word_.load(std::memory_order_acquire);
-    if (now >> kGenerationShift != seen >> kGenerationShift) {
-      RunChunks(thread);
+    if (now != seen) {
+      if (thread < ThreadsOf(now)) RunChunks(thread, now);
       seen = now;
       spins = 0;
       continue;
     }
     if (++spins < kSpinsBeforeYield) {
       Pause();
-    } else if (active_.load(std::memory_order_relaxed) || spins < kSpinsBeforePark) {
+    } else if (spins < (active_.load(std::memory_order_relaxed) ? kSpinsBeforeParkInside : kSpinsBeforePark)) {
       sched_yield();
     } else {
       Park(seen);
@@ -136,7 +176,7 @@ void ThreadPool::Work(int thread) {
 void ThreadPool::Park(uint64_t seen) {
   std::unique_lock<std::mutex> lock(mutex_);
   parked_.fetch_add(1);  // seq_cst, before the look at word_: either the caller sees us parked, or we see its op
-  wake_.wait(lock, [&] { return stop_.load() || word_.load() >> kGenerationShift != seen >> kGenerationShift; });
+  wake_.wait(lock, [&] { return stop_.load() || word_.load() != seen; });
   parked_.fetch_sub(1);
 }
 

@@ -1,10 +1,14 @@
 // Threads that share the units of one op at a time.
 //
-// An inference is a chain of some hundred ops of 10 us to 1 ms each, so handing an op over must cost well below a microsecond:
-// workers spin between the ops of an inference, and park when it is over. All hand-over goes through one 64-bit word, {generation,
-// op, claimed chunks}: claiming a chunk is one compare-and-swap on it, so a worker that wakes late can only claim a chunk of the op that
-// runs now, never of one that is over. A thread claims the same share of every op first, whose input it has mostly computed itself
-// (its L2 cache holds it), and then what others have not begun.
+// An inference is a chain of some hundred ops of 5 us to 1 ms each, so handing an op over must cost well below a microsecond:
+// workers spin between the ops of an inference, and park when it is over. A line that two cores write costs up to half a
+// microsecond each time (cores of different clusters or dies), so that each line has one writer as a rule: the caller publishes an op in
+// one word, each thread counts what it has claimed and what it has done in lines of its own, and others write there only to take
+// over what a thread has not begun. A thread's share of every op is the same part of it, whose input it has mostly computed
+// itself (its L2 cache holds it).
+//
+// An op ends when all its chunks are done, hence claimed, so a worker that wakes late finds nothing to claim in it: all words carry
+// the op's generation, and a newer one in a share means that the op is over.
 #pragma once
 #include <pthread.h>
 
@@ -38,20 +42,25 @@ class ThreadPool {
     int thread;
     pthread_t handle;
   };
+  // What one thread has claimed and done: generation and number of chunks.
+  struct Share {
+    alignas(64) std::atomic<uint64_t> claimed{0};
+    alignas(64) std::atomic<uint64_t> done{0};
+  };
   static void* Main(void* worker);
   void Work(int thread);
-  void RunChunks(int thread);
-  bool ClaimChunk(int thread, uint32_t* index, int64_t* chunk);
+  void Publish(uint64_t op, int threads);
+  void RunChunks(int thread, uint64_t word);
+  bool Claim(int share, uint64_t word, int64_t chunks, int64_t* chunk);
+  bool Done(uint64_t word) const;
   void Park(uint64_t seen);
 
   int threads_;
   const std::vector<DriverPtr>* ops_;
   const std::vector<uint8_t*>* scratch_;
-  std::vector<int64_t> chunks_;       // by op; 1: not worth sharing
-  std::vector<int64_t> chunk_units_;  // by op
+  std::vector<Share> shares_;  // by thread
 
-  alignas(64) std::atomic<uint64_t> word_{0};
-  alignas(64) std::atomic<int64_t> done_{0};
+  alignas(64) std::atomic<uint64_t> word_{0};  // the op that runs, and who shares it
   alignas(64) std::atomic<bool> active_{false};
   std::atomic<int> parked_{0};
   std::atomic<bool> stop_{false};

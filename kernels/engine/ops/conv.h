@@ -184,7 +184,8 @@ class Im2Col {
   std::vector<T> padding_;  // a row of taps, and 48 elements that a copy may read beyond
 };
 
-inline int64_t ConvCost(const ConvShape& s) { return s.macs() / 32; }
+// Depthwise products share no loads.
+inline int64_t ConvCost(const ConvShape& s) { return s.macs() / (s.depthwise() ? 8 : 32); }
 
 // The channel ranges that get packed weights of their own: groups, or shares of a layer with few pixels.
 struct PanelPlan {

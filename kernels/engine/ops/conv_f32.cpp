@@ -94,6 +94,7 @@ class DwF32 {
     target_.Finish(row * s.ow, s.ow, 0, args.channels);
   }
   size_t ScratchBytes(const ConvShape&) const { return 0; }
+  int64_t rows_at_once() const { return 1; }
   const char* name() const { return kernel_->name; }
 
  private:

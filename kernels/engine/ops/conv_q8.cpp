@@ -102,6 +102,7 @@ class DwQ8 {
     return kernel_->scratch_bytes(static_cast<size_t>(s.c), static_cast<size_t>(s.kh), static_cast<size_t>(s.kw), static_cast<size_t>(s.w),
                                   static_cast<size_t>(s.ow));
   }
+  int64_t rows_at_once() const { return kernel_->run_two != nullptr ? 2 : 1; }
   const char* name() const { return kernel_->name; }
 
  private:

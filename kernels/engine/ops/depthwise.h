@@ -3,6 +3,7 @@
 //   Dw::Element                              uint8_t or float
 //   void Run(shape, rows, row, zero_pixel, x_stride, scratch) const
 //   static constexpr bool kTwoRows           whether it has RunTwo
+//   int64_t rows_at_once() const             2 where RunTwo is faster than Run twice, else 1
 //   void RunTwo(shape, upper, lower, row, zero_pixel, x_stride, scratch) const      output rows `row` and row + 1
 #pragma once
 #include "engine/ops/conv.h"
@@ -34,7 +35,7 @@ class DepthwiseConv final : public OpDriver {
   DepthwiseConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, const T* zero_row, Dw dw)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), zero_row_(zero_row), dw_(std::move(dw)) {
     units_ = s_.n * s_.oh;
-    granularity_ = Dw::kTwoRows ? 2 : 1;
+    granularity_ = dw_.rows_at_once();
     cost_ = ConvCost(s_);
     scratch_bytes_ = dw_.ScratchBytes(s_);
     kernel_ = dw_.name();
