@@ -113,21 +113,29 @@ Status Engine::AllocateScratch() {
 }
 
 Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms) {
-  using Clock = std::chrono::steady_clock;
+  int helpers = budget_.Enter(threads_ - 1);
+  if (pool_ != nullptr) pool_->BeginInference(1 + helpers);
   for (size_t i = 0; i < inputs_.size(); ++i) CopyIn(inputs[i], inputs_[i].tensor, inputs_[i].data);
-  if (pool_ != nullptr) pool_->BeginInference();
-  Status status = Status::Ok();
-  for (size_t i = 0; status.ok() && i < drivers_.size(); ++i) {
-    const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
-    OpDriver& driver = *drivers_[i];
-    if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(i));
-    else driver.Run(0, driver.units(), scratch_[0]);
-    if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
-    if (!driver.Succeeded()) status = Status::Error(StatusCode::kInvalidArgument, driver.problem(), static_cast<int32_t>(i));
-  }
+  const Status status = RunOps(&helpers, op_ms);
   if (pool_ != nullptr) pool_->EndInference();
+  budget_.Leave(helpers);
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
   return status;
+}
+
+// With *helpers of the pool's workers, or fewer when other programs begin meanwhile.
+Status Engine::RunOps(int* helpers, double* op_ms) {
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = 0; i < drivers_.size(); ++i) {
+    const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
+    OpDriver& driver = *drivers_[i];
+    *helpers = budget_.Keep(*helpers);
+    if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(i), 1 + *helpers);
+    else driver.Run(0, driver.units(), scratch_[0]);
+    if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
+    if (!driver.Succeeded()) return Status::Error(StatusCode::kInvalidArgument, driver.problem(), static_cast<int32_t>(i));
+  }
+  return Status::Ok();
 }
 
 }  // namespace sterna

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/core_budget.h"
 #include "engine/mapped_file.h"
 #include "engine/op.h"
 #include "engine/thread_pool.h"
@@ -10,9 +11,10 @@
 namespace sterna {
 
 struct LoadOptions {
-  int threads = 1;            // 1..kMaxThreads
+  int threads = 1;            // 1..kMaxThreads; of which those compute at a time that have a core
   const char* isa = nullptr;  // null: the best one
   uint64_t memory_limit = uint64_t{1} << 30;  // bytes of arena, packed weights and scratch
+  CoreBudget* budget = nullptr;               // null: the process's; else outlives the engine
 };
 constexpr int kMaxThreads = 64;
 
@@ -53,14 +55,17 @@ class Engine {
     uint8_t* data;
   };
 
-  explicit Engine(const LoadOptions& options) : threads_(options.threads), memory_(options.memory_limit) {}
+  explicit Engine(const LoadOptions& options)
+      : threads_(options.threads), budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of({})), memory_(options.memory_limit) {}
   // `bytes` are aligned to 8.
   Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);
   Status Prepare(const Program& program);
   Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
   Status AllocateScratch();
+  Status RunOps(int* helpers, double* op_ms);
 
   int threads_;
+  CoreBudget& budget_;
   KernelSet kernels_;
   std::unique_ptr<MappedFile> file_;  // null: loaded from memory
   Memory memory_;

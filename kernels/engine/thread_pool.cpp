@@ -19,13 +19,14 @@ constexpr int kSpinsBeforeParkInside = 4000;   // within one: about a millisecon
 constexpr int kSpinsBeforeSleep = 2500;        // waiting for a worker that was preempted
 constexpr timespec kSleep{0, 50'000};
 
-// All words: generation in bits 25..63; word_: threads in bits 18..24, op in bits 0..17; shares: chunks in bits 0..24.
-constexpr int kThreadsShift = 18, kGenerationShift = 25;
+// All words: generation in bits 26..63; word_: threads in bits 19..25, op in bits 0..18; shares: chunks in bits 0..25.
+constexpr int kThreadsShift = 19, kGenerationShift = 26;
 constexpr uint64_t kOneGeneration = uint64_t{1} << kGenerationShift, kBelowGeneration = kOneGeneration - 1;
-static_assert(kMaxOps <= 1u << kThreadsShift, "an op's index must fit its field");
+constexpr uint64_t kNoOp = (uint64_t{1} << kThreadsShift) - 1;  // only wakes
+static_assert(kMaxOps <= kNoOp, "an op's index must fit its field");
 
 uint64_t GenerationOf(uint64_t word) { return word & ~kBelowGeneration; }
-uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>(word & (kMaxOps - 1)); }
+uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>(word & kNoOp); }
 int ThreadsOf(uint64_t word) { return static_cast<int>((word & kBelowGeneration) >> kThreadsShift); }
 // Generations wrap around.
 bool IsNewer(uint64_t a, uint64_t b) { return static_cast<int64_t>(GenerationOf(a) - GenerationOf(b)) > 0; }
@@ -55,7 +56,7 @@ void Pause() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch)
-    : threads_(threads), ops_(ops), scratch_(scratch), shares_(static_cast<size_t>(threads)) {
+    : ops_(ops), scratch_(scratch), shares_(static_cast<size_t>(threads)) {
   workers_.reserve(static_cast<size_t>(threads));
   for (int i = 1; i < threads; ++i) {
     workers_.push_back({this, i, {}});
@@ -81,27 +82,28 @@ ThreadPool::~ThreadPool() {
 }
 
 // Wakes the workers while the caller is still at what comes before the first op that is shared.
-void ThreadPool::BeginInference() {
+void ThreadPool::BeginInference(int threads) {
+  if (threads == 1) return;
   active_.store(true);
-  Publish(0, 0);
+  Publish(kNoOp, threads);
 }
 void ThreadPool::EndInference() { active_.store(false); }
 
 void ThreadPool::Publish(uint64_t op, int threads) {
   const uint64_t generation = GenerationOf(word_.load(std::memory_order_relaxed)) + kOneGeneration;
   word_.store(generation | static_cast<uint64_t>(threads) << kThreadsShift | op);  // seq_cst: ordered before the look at parked_
-  if (parked_.load() == 0) return;
+  if ((parked_.load() & ((uint64_t{2} << (threads - 1)) - 1)) == 0) return;
   const std::lock_guard<std::mutex> lock(mutex_);
   wake_.notify_all();
 }
 
-void ThreadPool::RunOp(uint32_t index) {
+void ThreadPool::RunOp(uint32_t index, int threads) {
   OpDriver& op = *(*ops_)[index];
-  if (op.cost() < kMinimumSharedCost || op.units() <= op.granularity()) {
+  if (threads == 1 || op.cost() < kMinimumSharedCost || op.units() <= op.granularity()) {
     op.Run(0, op.units(), (*scratch_)[0]);
     return;
   }
-  Publish(index, threads_);
+  Publish(index, threads);
   const uint64_t word = word_.load(std::memory_order_relaxed);
   RunChunks(0, word);
   for (int spins = 0; !Done(word); ++spins) {
@@ -156,28 +158,32 @@ void ThreadPool::Work(int thread) {
   int spins = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     const uint64_t now = word_.load(std::memory_order_acquire);
-    if (now != seen) {
-      if (thread < ThreadsOf(now)) RunChunks(thread, now);
+    if (now != seen && thread < ThreadsOf(now)) {
+      if (OpOf(now) != kNoOp) RunChunks(thread, now);
       seen = now;
       spins = 0;
       continue;
     }
     if (++spins < kSpinsBeforeYield) {
       Pause();
-    } else if (spins < (active_.load(std::memory_order_relaxed) ? kSpinsBeforeParkInside : kSpinsBeforePark)) {
+    } else if (now == seen && spins < (active_.load(std::memory_order_relaxed) ? kSpinsBeforeParkInside : kSpinsBeforePark)) {
       sched_yield();
     } else {
-      Park(seen);
+      Park(thread, seen);
       spins = 0;
     }
   }
 }
 
-void ThreadPool::Park(uint64_t seen) {
+void ThreadPool::Park(int thread, uint64_t seen) {
   std::unique_lock<std::mutex> lock(mutex_);
-  parked_.fetch_add(1);  // seq_cst, before the look at word_: either the caller sees us parked, or we see its op
-  wake_.wait(lock, [&] { return stop_.load() || word_.load() != seen; });
-  parked_.fetch_sub(1);
+  const uint64_t bit = uint64_t{1} << thread;
+  parked_.fetch_or(bit);  // seq_cst, before the look at word_: either the caller sees us parked, or we see its op
+  wake_.wait(lock, [&] {
+    const uint64_t now = word_.load();
+    return stop_.load() || (now != seen && thread < ThreadsOf(now));
+  });
+  parked_.fetch_and(~bit);
 }
 
 }  // namespace sterna

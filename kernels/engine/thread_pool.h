@@ -30,11 +30,11 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Between these two calls workers spin instead of parking.
-  void BeginInference();
+  // Between these two calls the workers of the first `threads` threads, the caller being one, spin instead of parking.
+  void BeginInference(int threads);
   void EndInference();
-  // Runs all units of op `index`, which ends before this returns. The calling thread takes part.
-  void RunOp(uint32_t index);
+  // Runs all units of op `index` on the first `threads` threads. It ends before this returns; the calling thread takes part.
+  void RunOp(uint32_t index, int threads);
 
  private:
   struct Worker {
@@ -53,16 +53,15 @@ class ThreadPool {
   void RunChunks(int thread, uint64_t word);
   bool Claim(int share, uint64_t word, int64_t chunks, int64_t* chunk);
   bool Done(uint64_t word) const;
-  void Park(uint64_t seen);
+  void Park(int thread, uint64_t seen);
 
-  int threads_;
   const std::vector<DriverPtr>* ops_;
   const std::vector<uint8_t*>* scratch_;
   std::vector<Share> shares_;  // by thread
 
   alignas(64) std::atomic<uint64_t> word_{0};  // the op that runs, and who shares it
   alignas(64) std::atomic<bool> active_{false};
-  std::atomic<int> parked_{0};
+  std::atomic<uint64_t> parked_{0};  // bit i: thread i sleeps
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -2,6 +2,9 @@
 // threads, and hostile bytes give a status, never a crash. Built with sanitizers this is the fuzz test of the loader.
 #include "engine/engine.h"
 
+#include <atomic>
+#include <thread>
+
 #include "kernel_cases.h"
 #include "program_builder.h"
 
@@ -136,7 +139,9 @@ Status RunNet(Engine& engine, Outputs* outputs) {
 
 bool LoadAndRun(const std::vector<uint8_t>& program, const char* isa, int threads, Outputs* outputs) {
   std::unique_ptr<Engine> engine;
+  sterna::CoreBudget many_cores(64);
   sterna::LoadOptions options;
+  options.budget = &many_cores;
   options.isa = isa;
   options.threads = threads;
   Status status = Engine::Load(program.data(), program.size(), options, &engine);
@@ -199,6 +204,49 @@ STERNA_TEST(a_loaded_program_gives_the_same_bits_every_time) {
     EXPECT(RunNet(*engine, &again).ok());
     EXPECT(again.bytes == first.bytes && again.floats == first.floats);
   }
+}
+
+STERNA_TEST(a_budget_of_cores_lends_what_is_free) {
+  sterna::CoreBudget budget(4);
+  EXPECT(budget.Enter(2) == 2);
+  EXPECT(budget.Enter(7) == 0);  // the caller itself takes the last core
+  EXPECT(budget.Keep(2) == 2);
+  EXPECT(budget.Enter(1) == 0);  // a caller computes in any case, and the first one gives way
+  EXPECT(budget.Keep(0) == 0);
+  EXPECT(budget.Keep(2) == 1);
+  EXPECT(budget.Keep(1) == 1);
+  budget.Leave(0);
+  budget.Leave(0);
+  budget.Leave(1);
+  EXPECT(budget.Enter(63) == 3);
+  EXPECT(&sterna::CoreBudget::Of({0}) == &sterna::CoreBudget::Of({0}) && &sterna::CoreBudget::Of({0}) != &sterna::CoreBudget::Of({}));
+}
+
+// Programs that take helpers from each other in the middle of an inference.
+STERNA_TEST(programs_that_run_at_once_share_the_cores_and_give_the_same_bits) {
+  const std::vector<uint8_t> program = BuildNet(DType::kU8);
+  Outputs expected;
+  if (!LoadAndRun(program, "ref", 1, &expected)) return;
+  sterna::CoreBudget budget(3);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int caller = 0; caller < 3; ++caller) {
+    callers.emplace_back([&] {
+      std::unique_ptr<Engine> engine;
+      sterna::LoadOptions options;
+      options.threads = 3;
+      options.isa = "ref";
+      options.budget = &budget;
+      if (!Engine::Load(program.data(), program.size(), options, &engine).ok()) ++wrong;
+      for (int i = 0; i < 50 && wrong == 0; ++i) {
+        Outputs again;
+        if (!RunNet(*engine, &again).ok() || again.bytes != expected.bytes || again.floats != expected.floats) ++wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT(wrong == 0);
+  EXPECT(budget.Enter(2) == 2);  // all was given back
 }
 
 STERNA_TEST(a_program_cut_short_anywhere_is_refused) {
