@@ -5,16 +5,7 @@
 namespace sterna {
 namespace {
 
-// Copies between a dense tensor outside and one in the arena, whose pixels may be padded.
-void CopyIn(const uint8_t* dense, const Tensor& t, uint8_t* data) {
-  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
-  if (t.dense()) {
-    std::memcpy(data, dense, static_cast<size_t>(t.bytes()));
-    return;
-  }
-  for (int64_t i = 0; i < t.pixels(); ++i, dense += pixel, data += stride) std::memcpy(data, dense, pixel);
-}
-
+// Copies a tensor in the arena, whose pixels may be padded, to a dense one outside.
 void CopyOut(const uint8_t* data, const Tensor& t, uint8_t* dense) {
   const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
   if (t.dense()) {
@@ -24,9 +15,37 @@ void CopyOut(const uint8_t* data, const Tensor& t, uint8_t* dense) {
   for (int64_t i = 0; i < t.pixels(); ++i, dense += pixel, data += stride) std::memcpy(dense, data, pixel);
 }
 
+constexpr int64_t kCopiedBytesPerCost = 4;  // a nanosecond on a slow core
+constexpr int64_t kCopiedGranule = 4096;    // bytes
+
 double Milliseconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
 }  // namespace
+
+// Copies a dense input from where the caller has it into the arena, where pixels may be padded. Units: pixels; bytes when dense.
+class Engine::CopyInput final : public OpDriver {
+ public:
+  explicit CopyInput(const Port& port) : data_(port.data) {
+    const Tensor& t = port.tensor;
+    pixel_ = t.dense() ? 1 : t.channels() * static_cast<int64_t>(SizeOf(t.dtype));
+    stride_ = t.dense() ? 1 : t.pixel_stride * static_cast<int64_t>(SizeOf(t.dtype));
+    units_ = static_cast<int64_t>(t.bytes()) / pixel_;
+    granularity_ = (kCopiedGranule + pixel_ - 1) / pixel_;
+    cost_ = static_cast<int64_t>(t.bytes()) / kCopiedBytesPerCost;
+  }
+  // Where the next run reads.
+  void set_source(const uint8_t* source) { source_ = source; }
+
+  void Run(int64_t begin, int64_t end, uint8_t*) override {
+    if (stride_ == 1) std::memcpy(data_ + begin, source_ + begin, static_cast<size_t>(end - begin));
+    else for (int64_t i = begin; i < end; ++i) std::memcpy(data_ + i * stride_, source_ + i * pixel_, static_cast<size_t>(pixel_));
+  }
+
+ private:
+  uint8_t* data_;
+  const uint8_t* source_ = nullptr;
+  int64_t pixel_, stride_;  // bytes
+};
 
 Status Engine::Load(const uint8_t* bytes, size_t size, const LoadOptions& options, std::unique_ptr<Engine>* engine) {
   std::unique_ptr<uint8_t, void (*)(void*)> aligned(nullptr, std::free);
@@ -83,7 +102,10 @@ Status Engine::Prepare(const Program& program) {
 }
 
 Status Engine::BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena) {
-  for (uint32_t id : program.inputs) inputs_.push_back({program.tensors[id], arena + program.tensors[id].offset});
+  for (uint32_t id : program.inputs) {
+    inputs_.push_back({program.tensors[id], arena + program.tensors[id].offset});
+    drivers_.emplace_back(new CopyInput(inputs_.back()));
+  }
   for (uint32_t id : program.outputs) {
     const Tensor& t = program.tensors[id];
     uint8_t* data = t.location == Location::kArena ? arena + t.offset : retained[id];
@@ -115,8 +137,7 @@ Status Engine::AllocateScratch() {
 Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms) {
   int helpers = budget_.Enter(threads_ - 1);
   if (pool_ != nullptr) pool_->BeginInference(1 + helpers);
-  for (size_t i = 0; i < inputs_.size(); ++i) CopyIn(inputs[i], inputs_[i].tensor, inputs_[i].data);
-  const Status status = RunOps(&helpers, op_ms);
+  const Status status = RunOps(inputs, &helpers, op_ms);
   if (pool_ != nullptr) pool_->EndInference();
   budget_.Leave(helpers);
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
@@ -124,18 +145,25 @@ Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double
 }
 
 // With *helpers of the pool's workers, or fewer when other programs begin meanwhile.
-Status Engine::RunOps(int* helpers, double* op_ms) {
+Status Engine::RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms) {
   using Clock = std::chrono::steady_clock;
-  for (size_t i = 0; i < drivers_.size(); ++i) {
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    static_cast<CopyInput&>(*drivers_[op_count() + i]).set_source(inputs[i]);
+    RunDriver(op_count() + i, 1 + *helpers);
+  }
+  for (size_t i = 0; i < op_count(); ++i) {
     const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
-    OpDriver& driver = *drivers_[i];
     *helpers = budget_.Keep(*helpers);
-    if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(i), 1 + *helpers);
-    else driver.Run(0, driver.units(), scratch_[0]);
+    RunDriver(i, 1 + *helpers);
     if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
-    if (!driver.Succeeded()) return Status::Error(StatusCode::kInvalidArgument, driver.problem(), static_cast<int32_t>(i));
+    if (!drivers_[i]->Succeeded()) return Status::Error(StatusCode::kInvalidArgument, drivers_[i]->problem(), static_cast<int32_t>(i));
   }
   return Status::Ok();
+}
+
+void Engine::RunDriver(size_t index, int threads) {
+  if (pool_ != nullptr) pool_->RunOp(static_cast<uint32_t>(index), threads);
+  else drivers_[index]->Run(0, drivers_[index]->units(), scratch_[0]);
 }
 
 }  // namespace sterna

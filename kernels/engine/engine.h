@@ -44,7 +44,7 @@ class Engine {
   // Every weight in packed form, by op.
   const std::vector<PackedStore::Entry>& packed() const { return packed_.entries; }
 
-  size_t op_count() const { return drivers_.size(); }
+  size_t op_count() const { return opcodes_.size(); }
   OpCode opcode(size_t op) const { return opcodes_[op]; }
   const char* kernel(size_t op) const { return drivers_[op]->kernel(); }
 
@@ -54,6 +54,7 @@ class Engine {
     Tensor tensor;
     uint8_t* data;
   };
+  class CopyInput;
 
   explicit Engine(const LoadOptions& options)
       : threads_(options.threads), budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of({})), memory_(options.memory_limit) {}
@@ -62,7 +63,8 @@ class Engine {
   Status Prepare(const Program& program);
   Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
   Status AllocateScratch();
-  Status RunOps(int* helpers, double* op_ms);
+  Status RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms);
+  void RunDriver(size_t index, int threads);
 
   int threads_;
   CoreBudget& budget_;
@@ -73,7 +75,7 @@ class Engine {
   uint64_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Port> inputs_, outputs_;
   std::vector<OpCode> opcodes_;
-  std::vector<DriverPtr> drivers_;
+  std::vector<DriverPtr> drivers_;  // of the ops, then of the copies of the inputs, which threads share like ops
   std::vector<uint8_t*> scratch_;     // one block for each thread
   std::unique_ptr<ThreadPool> pool_;  // last: its threads use all the rest
 };

@@ -19,11 +19,11 @@ constexpr int kSpinsBeforeParkInside = 4000;   // within one: about a millisecon
 constexpr int kSpinsBeforeSleep = 2500;        // waiting for a worker that was preempted
 constexpr timespec kSleep{0, 50'000};
 
-// All words: generation in bits 26..63; word_: threads in bits 19..25, op in bits 0..18; shares: chunks in bits 0..25.
-constexpr int kThreadsShift = 19, kGenerationShift = 26;
+// All words: generation in bits 29..63; word_: threads in bits 22..28, op in bits 0..21; shares: chunks in bits 0..28.
+constexpr int kThreadsShift = 22, kGenerationShift = 29;
 constexpr uint64_t kOneGeneration = uint64_t{1} << kGenerationShift, kBelowGeneration = kOneGeneration - 1;
 constexpr uint64_t kNoOp = (uint64_t{1} << kThreadsShift) - 1;  // only wakes
-static_assert(kMaxOps <= kNoOp, "an op's index must fit its field");
+static_assert(kMaxOps + kMaxTensors <= kNoOp, "the index of an op or of an input's copy must fit its field");
 
 uint64_t GenerationOf(uint64_t word) { return word & ~kBelowGeneration; }
 uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>(word & kNoOp); }
