@@ -1,6 +1,6 @@
 import { RuntimeError, SternaError } from '../errors.js';
 import { graphToOnnx } from '../graph/export.js';
-import { typeOf, type Graph } from '../graph/graph.js';
+import { removeDead, typeOf, type Graph } from '../graph/graph.js';
 import { serializeModel } from '../onnx/serialize.js';
 import { createSession, type EngineName, type Session } from '../session.js';
 import type { Tensor } from '../tensor.js';
@@ -104,6 +104,12 @@ export interface CalibrationStatistics {
   kept: readonly Feeds[];
 }
 
+/** At most `limit` of the items, evenly spread. */
+export function spread<T>(items: readonly T[], limit: number): T[] {
+  const count = Math.min(limit, items.length);
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]).filter((item) => item !== undefined);
+}
+
 /**
  * Keeps at most `limit` items of a stream of unknown length, evenly spread: whenever twice as many have gathered, every other
  * one is dropped and from then on only every second is taken.
@@ -124,15 +130,24 @@ export class SpreadSample<T> {
   }
 
   result(): T[] {
-    const count = Math.min(this.limit, this.#items.length);
-    return Array.from({ length: count }, (_, i) => this.#items[Math.floor((i * this.#items.length) / count)]).filter((item) => item !== undefined);
+    return spread(this.#items, this.limit);
   }
 }
 
 /** A session of the graph whose outputs are, besides its own, `values`. */
 export async function openObserved(graph: Graph, values: Iterable<string>, engine: EngineName | undefined): Promise<Session> {
   const extra = [...values].filter((value) => !graph.inputs.includes(value) && !graph.outputs.includes(value) && !graph.constants.has(value));
-  const bytes = serializeModel(graphToOnnx({ ...graph, outputs: [...graph.outputs, ...new Set(extra)] }));
+  return openGraph({ ...graph, outputs: [...graph.outputs, ...new Set(extra)] }, engine);
+}
+
+/** A session of the part of the graph that makes `values`, at least one of which is not an input. */
+export async function openPart(graph: Graph, values: Iterable<string>, engine: EngineName | undefined): Promise<Session> {
+  const outputs = [...new Set(values)].filter((value) => !graph.inputs.includes(value));
+  return openGraph(removeDead({ ...graph, outputs }), engine);
+}
+
+async function openGraph(graph: Graph, engine: EngineName | undefined): Promise<Session> {
+  const bytes = serializeModel(graphToOnnx(graph));
   if (engine !== undefined) return createSession(bytes, { engine });
   try {
     return await createSession(bytes, { engine: 'onnxruntime' });

@@ -2,14 +2,28 @@ import { float32s, fromNumbers, scalar, type TensorValue } from '../graph/tensor
 import { int } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/editor.js';
 import type { Graph } from '../graph/graph.js';
+import { clampToCodes } from './clamp.js';
+import type { NarrowValue } from './narrow.js';
 import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
 import type { AffineParameters } from './range.js';
-import { channelMagnitudes, meanShift, quantiseBias, quantiseWeights, weightScales } from './weights.js';
+import { channelMagnitudes, meanShift, quantiseBias, quantiseWeights, weightScales, type QuantisedWeights } from './weights.js';
 
 export interface QuantisedGraph {
   graph: Graph;
   /** What carries the dequantized form of a float value of the original graph, where it is 8-bit now. */
   names: ReadonlyMap<string, string>;
+  /** What a weighted layer reads, dequantized, by output of the layer. */
+  inputs: ReadonlyMap<string, string>;
+  /** How many values the stored tensors of fewer than 256 can take. */
+  levels: ReadonlyMap<string, number>;
+}
+
+/** Weights of a layer that were rounded beforehand. */
+export interface RoundedLayer extends QuantisedWeights {
+  /** How many values the weights can take. */
+  levels: number;
+  /** In place of the layer's own; undefined: the layer has none. */
+  bias: Float32Array | undefined;
 }
 
 /** What the weights need to know besides themselves. */
@@ -17,6 +31,17 @@ export interface WeightContext {
   parameters: ReadonlyMap<string, AffineParameters>;
   /** Mean of each channel of a weighted layer's input, by value; without an entry the bias is not corrected. */
   channelMeans: ReadonlyMap<string, Float32Array>;
+  /** Activations that some layers read with fewer codes, and those codes. */
+  narrow: readonly (NarrowValue & { parameters: AffineParameters })[];
+  /** By output of the layer; `float` leaves the weights as they are. */
+  rounded: ReadonlyMap<string, RoundedLayer | 'float'>;
+}
+
+/** Parameters of a layer's input, as that layer reads it. */
+export function inputParameters({ node }: Layer, { parameters, narrow }: Pick<WeightContext, 'parameters' | 'narrow'>): AffineParameters | undefined {
+  const [input = ''] = node.inputs;
+  const few = narrow.find(({ value, readers }) => value === input && readers.has(node.outputs[0] ?? ''));
+  return few?.parameters ?? parameters.get(input);
 }
 
 const asFloats = (tensor: TensorValue): Float32Array => (tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data, Number));
@@ -32,27 +57,38 @@ function dequantiseConstant(editor: GraphEditor, base: string, stored: TensorVal
   );
 }
 
-/** Replaces weights and bias of a layer by dequantized 8-bit and 32-bit constants. */
-function quantiseOperands(editor: GraphEditor, graph: Graph, layer: Layer, { parameters, channelMeans }: WeightContext): void {
+/** Weights and bias to 8 bits, each weight rounded to the nearest. */
+function roundToNearest(graph: Graph, layer: Layer, inputScale: number, { channelMeans }: WeightContext): RoundedLayer | undefined {
   const operands = weightOperands(graph, layer.node);
   const weights = operands === undefined ? undefined : graph.constants.get(operands.weights);
-  const [input = '', , ...rest] = layer.node.inputs;
-  const inputScale = parameters.get(input)?.scale;
-  const node = editor.producer(layer.node.outputs[0]);
-  if (operands === undefined || weights === undefined || inputScale === undefined || node === undefined) return;
+  if (operands === undefined || weights === undefined) return undefined;
   const stored = operands.bias === undefined ? undefined : graph.constants.get(operands.bias);
   const bias = stored === undefined ? undefined : Float32Array.from(asFloats(stored));
-  const scales = weightScales(channelMagnitudes(weights, operands.axis), bias, inputScale);
-  const quantised = quantiseWeights(weights, operands.axis, scales);
-  const inputs = [node.inputs[0] ?? '', dequantiseConstant(editor, operands.weights, quantised.weights, scales, operands.axis)];
-  const means = channelMeans.get(input);
-  const corrected = correctBias(layer, bias, means === undefined || operands.axis !== 0 ? undefined : meanShift(weights, quantised, means, operands.group));
-  if (corrected !== undefined) {
-    const { bias: integers, scales: biasScales } = quantiseBias(corrected, inputScale, scales);
+  const quantised = quantiseWeights(weights, operands.axis, weightScales(channelMagnitudes(weights, operands.axis), bias, inputScale));
+  const means = channelMeans.get(layer.node.inputs[0] ?? '');
+  const shift = means === undefined || operands.axis !== 0 ? undefined : meanShift(weights, quantised, means, operands.group);
+  return { ...quantised, levels: 255, bias: correctBias(layer, bias, shift) };
+}
+
+/** Replaces weights and bias of a layer by dequantized 8-bit and 32-bit constants; returns the name of the former's float form. */
+function quantiseOperands(editor: GraphEditor, graph: Graph, layer: Layer, context: WeightContext): string | undefined {
+  const known = context.rounded.get(layer.output);
+  const operands = weightOperands(graph, layer.node);
+  const inputScale = inputParameters(layer, context)?.scale;
+  const node = editor.producer(layer.node.outputs[0]);
+  if (known === 'float' || operands === undefined || inputScale === undefined || node === undefined) return undefined;
+  const quantised = known ?? roundToNearest(graph, layer, inputScale, context);
+  if (quantised === undefined) return undefined;
+  const { weights, scales, bias } = quantised;
+  const restored = dequantiseConstant(editor, operands.weights, weights, scales, operands.axis);
+  const inputs = [node.inputs[0] ?? '', restored];
+  if (bias !== undefined) {
+    const { bias: integers, scales: biasScales } = quantiseBias(bias, inputScale, scales);
     const tensor: TensorValue = { dtype: 'int32', dims: [integers.length], data: integers };
     inputs.push(dequantiseConstant(editor, operands.bias ?? `${layer.output}_bias`, tensor, biasScales, 0));
   }
-  editor.replace(node, { inputs: [...inputs, ...rest.slice(1)] });
+  editor.replace(node, { inputs: [...inputs, ...layer.node.inputs.slice(3)] });
+  return restored;
 }
 
 /** MatMul has no bias operand to correct. */
@@ -76,7 +112,8 @@ function quantiseValue(editor: GraphEditor, value: string, parameters: AffinePar
     editor.replace(maker, { outputs: maker.outputs.map((output) => (output === value ? source : output)) });
   }
   const consumers = keepsName ? [] : editor.consumers(value);
-  const stored = editor.insert({ name: `${value}_QuantizeLinear`, op: 'QuantizeLinear', inputs: [source, scale, zero] }, { dtype: 'uint8', shape });
+  const clamped = clampToCodes(editor, source, parameters);
+  const stored = editor.insert({ name: `${value}_QuantizeLinear`, op: 'QuantizeLinear', inputs: [clamped, scale, zero] }, { dtype: 'uint8', shape });
   const spec = { name: `${value}_DequantizeLinear`, op: 'DequantizeLinear', inputs: [stored, scale, zero] };
   if (keepsName) {
     editor.add({ ...spec, outputs: [value] });
@@ -97,14 +134,35 @@ function quantiseValue(editor: GraphEditor, value: string, parameters: AffinePar
  */
 export function insertQuantisation(graph: Graph, plan: QuantisationPlan, context: WeightContext): QuantisedGraph {
   const editor = new GraphEditor(graph);
-  for (const layer of plan.layers) if (layer.kind === 'weighted') quantiseOperands(editor, graph, layer, context);
+  const levels = new Map<string, number>();
+  const note = (restored: string, count: number | undefined): void => {
+    const stored = editor.producer(restored)?.inputs[0];
+    if (stored !== undefined && count !== undefined) levels.set(stored, count);
+  };
+  for (const layer of plan.layers) {
+    const restored = layer.kind === 'weighted' ? quantiseOperands(editor, graph, layer, context) : undefined;
+    const rounded = context.rounded.get(layer.output);
+    if (restored !== undefined && rounded !== undefined && rounded !== 'float' && rounded.levels < 255) note(restored, rounded.levels);
+  }
   const made = new Set(plan.layers.map((layer) => layer.output));
   // Nodes are replaced while values are rewritten; their first output identifies them throughout.
   const readers = new Set(plan.layers.map((layer) => layer.node.outputs[0] ?? ''));
   const names = new Map<string, string>();
   for (const value of plan.values) {
     const parameters = context.parameters.get(value);
-    if (parameters !== undefined) names.set(value, quantiseValue(editor, value, parameters, made.has(value) ? 'all' : readers));
+    if (parameters === undefined) continue;
+    const restored = quantiseValue(editor, value, parameters, made.has(value) ? 'all' : readers);
+    names.set(value, restored);
+    note(restored, parameters.levels);
   }
-  return { graph: editor.finish(), names };
+  const copies = new Map<string, string>();
+  for (const { value, readers: few, parameters, replaces } of context.narrow) {
+    const whole = names.get(value);
+    if (replaces || whole === undefined) continue;
+    const restored = quantiseValue(editor, whole, parameters, few);
+    note(restored, parameters.levels);
+    for (const reader of few) copies.set(reader, restored);
+  }
+  const inputs = new Map(plan.layers.map(({ node, output }) => [output, copies.get(node.outputs[0] ?? '') ?? names.get(node.inputs[0] ?? '') ?? '']));
+  return { graph: editor.finish(), names, inputs, levels };
 }

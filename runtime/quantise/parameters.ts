@@ -1,6 +1,6 @@
 import { Histogram } from './histogram.js';
 import type { Layer, QuantisationPlan } from './plan.js';
-import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod, type Range } from './range.js';
+import { affineParameters, chooseRange, gridRange, type AffineParameters, type CalibrationMethod, type Range } from './range.js';
 import { SharedGroups } from './shared-groups.js';
 
 /**
@@ -11,7 +11,6 @@ const widestConcatRatio = 4;
 
 const span = (range: Range): number => Math.max(0, range.max) - Math.min(0, range.min);
 const union = (a: Range, b: Range): Range => ({ min: Math.min(a.min, b.min), max: Math.max(a.max, b.max) });
-const gridRange = ({ scale, zeroPoint }: AffineParameters): Range => ({ min: -zeroPoint * scale, max: (255 - zeroPoint) * scale });
 
 export interface CalibrationChoice {
   method: CalibrationMethod;

@@ -4,17 +4,34 @@ import { typeOf, type Graph } from '../graph/graph.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
 import type { EngineName } from '../session.js';
-import { calibrate, channelMagnitudes, openObserved, peek, type CalibrationStatistics, type Feeds, type Peeked } from './calibrate.js';
+import { calibrate, channelMagnitudes, openObserved, peek, spread, type CalibrationStatistics, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
-import { insertQuantisation } from './insert.js';
+import { Histogram } from './histogram.js';
+import { insertQuantisation, type QuantisedGraph } from './insert.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { chooseParameters } from './parameters.js';
+import { assignGrid, type Assignment, type KeptReason } from './assign.js';
+import { columnLayout, layerMacs } from './columns.js';
+import { formats, gridOf, type Format, type Grid, type LevelPair } from './grids.js';
+import { narrowValues } from './narrow.js';
+import { roundLayers } from './round-layers.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
-import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
+import { affineParameters, calibrationMethods, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
+
+/** Key in a model's metadata: levels by name of the stored tensor, as JSON, of those that hold fewer values than their type can. */
+export const levelsKey = 'sterna.levels';
 
 export interface QuantiseOptions {
+  /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
+  format?: Format;
+  /** For format `w46`: how many values weights and activations can take; default 19 and 29. */
+  levels?: { weights: number; activations?: number };
+  /** Fewer bits for first and last layers, too; default false. */
+  edges?: boolean;
+  /** Fewer bits for depthwise convolutions, too; default false. */
+  depthwise?: boolean;
   /** How activation ranges are chosen; default `minmax`. */
   method?: CalibrationMethod;
   /** For method `percentile`; default 99.99. */
@@ -40,7 +57,11 @@ export interface LayerReport {
   op: string;
   /** Signal-to-quantization-noise ratio at the layer's output, all earlier layers being quantized too; null: no error. */
   sqnr_db: number | null;
-  format: 'int8' | 'float32';
+  format: Format | 'float32';
+  /** Values that weights and activations can take, of layers with fewer than eight bits. */
+  levels?: LevelPair;
+  /** Why a layer with weights has more bits than asked for. */
+  kept?: KeptReason;
 }
 
 export interface QuantiseWarning {
@@ -58,6 +79,8 @@ export interface QuantiseReport {
   layers: LayerReport[];
   /** Mean cosine between the quantized and the float outputs over the measured samples. */
   output_cosine: number;
+  /** Share of the multiply-adds of layers with constant weights that have fewer than eight bits. */
+  low_bit_macs: number;
   warnings: QuantiseWarning[];
 }
 
@@ -69,7 +92,12 @@ export interface QuantiseResult {
 
 /** The options with their defaults. */
 interface Settings {
+  grid: Grid;
+  edges: boolean;
+  depthwise: boolean;
   method: CalibrationMethod;
+  /** Of activations with fewer than 256 levels: the wide steps that would hold every outlier cost them more than clipping does. */
+  narrowMethod: CalibrationMethod;
   percentile: number;
   exclude: ReadonlySet<string>;
   biasCorrection: boolean;
@@ -80,14 +108,15 @@ interface Settings {
 }
 
 function settle(options: QuantiseOptions): Settings {
-  const { method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
+  if (!formats.includes(format)) refuse(`one of ${formats.join(', ')} for the format`, format);
   if (!calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
-  return { method, percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
+  return { grid: gridOf(format, levels), edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -115,16 +144,22 @@ function warningsFor(plan: QuantisationPlan, { histograms }: CalibrationStatisti
 const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
   new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
 
-function layerReports(graph: Graph, plan: QuantisationPlan, fidelity: Fidelity): LayerReport[] {
+function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept }: Assignment, fidelity: Fidelity): LayerReport[] {
   const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
-  const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => ({
-    name: layer.name,
-    op: layer.op,
-    sqnr_db: fidelity.sqnr.get(layer.output) ?? null,
-    format,
-    position: position(layer),
-  });
+  const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
+    const grid = grids.get(layer.output);
+    const reason = kept.get(layer.output);
+    return {
+      name: layer.name,
+      op: layer.op,
+      sqnr_db: fidelity.sqnr.get(layer.output) ?? null,
+      format: grid?.format ?? format,
+      ...(grid === undefined ? {} : { levels: { weights: grid.weights, activations: grid.activations } }),
+      ...(reason === undefined ? {} : { kept: reason }),
+      position: position(layer),
+    };
+  };
   return [...plan.layers.map(report('int8')), ...plan.floatLayers.map(report('float32'))]
     .sort((a, b) => a.position - b.position)
     .map(({ position: _, ...layer }) => layer);
@@ -160,21 +195,28 @@ interface GraphResult {
   report: Omit<QuantiseReport, 'input_bytes'>;
 }
 
+/** Samples that weights are rounded by: each gives columns from all over its feature maps. */
+const roundingSamples = 64;
+
 async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>): Promise<GraphResult> {
-  const { method, engine } = settings;
+  const { method, engine, grid, measuredSamples } = settings;
   const plan = planQuantisation(graph, settings.exclude);
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, engine);
   try {
     const means = settings.biasCorrection ? inputsOfWeighted(plan) : new Set<string>();
-    const statistics = await calibrate(float, graph, plan.values, means, samples.all, { keep: settings.measuredSamples, keepsBins: method !== 'minmax' });
+    const narrow = grid.format !== 'int8';
+    const keep = narrow ? Math.max(measuredSamples, roundingSamples) : measuredSamples;
+    const statistics = await calibrate(float, graph, plan.values, means, samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
     const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
     const parameters = chooseParameters({ ...plan, fixed }, statistics.histograms, settings);
-    const { graph: qdq, names } = insertQuantisation(graph, plan, { parameters, channelMeans: statistics.channelMeans });
-    const model = serializeModel(graphToOnnx(qdq));
-    const carriers = new Map(observed.map((value) => [value, names.get(value) ?? value]));
-    const quantised = await openObserved(qdq, carriers.values(), engine);
-    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, statistics.kept).finally(() => quantised.close());
+    const assignment = assignGrid(graph, plan, settings);
+    const qdq = await quantiseTo({ graph, plan, settings, statistics, parameters }, assignment.grids);
+    const model = serializeModel(graphToOnnx(qdq.graph));
+    const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
+    const quantised = await openObserved(qdq.graph, carriers.values(), engine);
+    const measured = spread(statistics.kept, measuredSamples);
+    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, measured).finally(() => quantised.close());
     return {
       model,
       report: {
@@ -182,14 +224,51 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         method,
         engine: float.stats.engine,
         calibration_samples: statistics.samples,
-        layers: layerReports(graph, plan, fidelity),
+        layers: layerReports(graph, plan, assignment, fidelity),
         output_cosine: fidelity.outputCosine,
+        low_bit_macs: lowBitShare(graph, plan, assignment),
         warnings: warningsFor(plan, statistics),
       },
     };
   } finally {
     await float.close();
   }
+}
+
+/** What calibration settled, before formats are given to layers. */
+interface Calibrated {
+  graph: Graph;
+  plan: QuantisationPlan;
+  settings: Settings;
+  statistics: CalibrationStatistics;
+  /** Of all values in 8 bits. */
+  parameters: ReadonlyMap<string, AffineParameters>;
+}
+
+/** Inserts the quantization of a plan whose layers have the grids given to them, and notes the levels in the model's metadata. */
+async function quantiseTo({ graph, plan, settings, statistics, parameters }: Calibrated, grids: ReadonlyMap<string, Grid>): Promise<QuantisedGraph> {
+  const narrow = narrowValues(graph, plan, grids).map((entry) => {
+    const histogram = statistics.histograms.get(entry.value) ?? new Histogram();
+    return { ...entry, parameters: affineParameters(chooseRange(histogram, settings.narrowMethod, settings.percentile, entry.levels), entry.levels) };
+  });
+  const replaced = narrow.filter(({ replaces }) => replaces).map((entry): [string, AffineParameters] => [entry.value, entry.parameters]);
+  const context = { parameters: new Map([...parameters, ...replaced]), channelMeans: statistics.channelMeans, narrow };
+  const rounded = await roundLayers({ graph, plan, grids, context, samples: spread(statistics.kept, roundingSamples), engine: settings.engine });
+  const qdq = insertQuantisation(graph, plan, { ...context, rounded });
+  if (qdq.levels.size === 0) return qdq;
+  return { ...qdq, graph: { ...qdq.graph, metadata: new Map([...graph.metadata, [levelsKey, JSON.stringify(Object.fromEntries(qdq.levels))]]) } };
+}
+
+/** Share of the multiply-adds of weighted layers that a grid of fewer than eight bits was given to. */
+function lowBitShare(graph: Graph, plan: QuantisationPlan, { grids }: Assignment): number {
+  let [all, low] = [0, 0];
+  for (const layer of plan.layers) {
+    const layout = columnLayout(graph, layer);
+    const macs = layout === undefined ? 0 : layerMacs(layout);
+    all += macs;
+    if (grids.has(layer.output)) low += macs;
+  }
+  return all === 0 ? 0 : low / all;
 }
 
 /** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */

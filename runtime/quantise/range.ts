@@ -10,24 +10,30 @@ export interface Range {
   max: number;
 }
 
-/** Affine 8-bit parameters: real = (q - zeroPoint) * scale, q in 0..255. */
+/** Affine parameters of a value in 8 bits: real = (q - zeroPoint) * scale, q in 0 .. levels - 1. */
 export interface AffineParameters {
   scale: number;
   zeroPoint: number;
+  /** Absent: 256. */
+  levels?: number;
 }
 
+/** The first and the last number that parameters can express. */
+export const gridRange = ({ scale, zeroPoint, levels = 256 }: AffineParameters): Range => ({ min: -zeroPoint * scale, max: (levels - 1 - zeroPoint) * scale });
+
 /**
- * Unsigned 8-bit parameters that cover a range. The range is widened to contain zero, which is then exactly representable
+ * Unsigned parameters that cover a range with `levels` codes. The range is widened to contain zero, which is then exactly representable
  * (padding and ReLU depend on it; Jacob et al., arXiv 1712.05877, section 3).
  */
-export function affineParameters(range: Range): AffineParameters {
+export function affineParameters(range: Range, levels = 256): AffineParameters {
   const min = Math.min(0, range.min);
   const max = Math.max(0, range.max);
   // A value that is always zero has no scale of its own; any positive one represents it exactly.
-  if (max - min < 1e-30) return { scale: 1, zeroPoint: 0 };
-  const scale = Math.fround((max - min) / 255);
-  const zeroPoint = Math.max(0, Math.min(255, Math.round(-min / scale)));
-  return { scale, zeroPoint };
+  const few = levels === 256 ? {} : { levels };
+  if (max - min < 1e-30) return { scale: 1, zeroPoint: 0, ...few };
+  const scale = Math.fround((max - min) / (levels - 1));
+  const zeroPoint = Math.max(0, Math.min(levels - 1, Math.round(-min / scale)));
+  return { scale, zeroPoint, ...few };
 }
 
 /** The range outside which `1 - percentile / 100` of the values lie on either side. */
@@ -45,11 +51,11 @@ function percentileRange(histogram: Histogram, percentile: number): Range {
   return { min: edge(bins, histogram.min), max: edge(bins.reverse(), histogram.max) };
 }
 
-/** Sum over the histogram of the squared error that 8-bit quantization over `range` makes. */
-function quantizationError(bins: readonly { value: number; count: number }[], range: Range): number {
-  const { scale, zeroPoint } = affineParameters(range);
-  const low = -zeroPoint * scale;
-  const high = (255 - zeroPoint) * scale;
+/** Sum over the histogram of the squared error that quantization over `range` makes. */
+function quantizationError(bins: readonly { value: number; count: number }[], range: Range, levels: number): number {
+  const parameters = affineParameters(range, levels);
+  const { scale } = parameters;
+  const { min: low, max: high } = gridRange(parameters);
   let error = 0;
   for (const { value, count } of bins) {
     if (value === 0) continue;
@@ -62,13 +68,13 @@ function quantizationError(bins: readonly { value: number; count: number }[], ra
 }
 
 /** Shrinks each end in turn as long as the mean squared error falls. */
-function mseRange(histogram: Histogram): Range {
+function mseRange(histogram: Histogram, levels: number): Range {
   const bins = [...histogram.bins()];
   const full: Range = { min: Math.min(0, histogram.min), max: Math.max(0, histogram.max) };
   let best = full;
-  let bestError = quantizationError(bins, full);
+  let bestError = quantizationError(bins, full, levels);
   const consider = (range: Range): void => {
-    const error = quantizationError(bins, range);
+    const error = quantizationError(bins, range, levels);
     if (error < bestError) {
       best = range;
       bestError = error;
@@ -83,8 +89,8 @@ function mseRange(histogram: Histogram): Range {
   return best;
 }
 
-/** Range of an activation by `method`; `percentile` is used by that method only. */
-export function chooseRange(histogram: Histogram, method: CalibrationMethod, percentile: number): Range {
+/** Range of an activation that is to have `levels` codes, by `method`; `percentile` is used by that method only. */
+export function chooseRange(histogram: Histogram, method: CalibrationMethod, percentile: number, levels = 256): Range {
   if (histogram.count === 0) return { min: 0, max: 0 };
   switch (method) {
     case 'minmax':
@@ -92,6 +98,6 @@ export function chooseRange(histogram: Histogram, method: CalibrationMethod, per
     case 'percentile':
       return percentileRange(histogram, percentile);
     case 'mse':
-      return mseRange(histogram);
+      return mseRange(histogram, levels);
   }
 }

@@ -46,6 +46,9 @@ export function channelMagnitudes(weights: TensorValue, axis: number): Float32Ar
 /** A quantized bias may use this much of the 32-bit accumulator; the products need the rest. */
 const biasLimit = 2 ** 30;
 
+/** The smallest scale of weights with which a bias fits 32 bits. */
+export const leastScale = (bias: number, inputScale: number): number => Math.abs(bias) / (inputScale * biasLimit);
+
 /**
  * One scale per output channel: the largest magnitude becomes 127. A channel whose weights are tiny beside its bias (or all
  * zero: dead, or pruned) gets the smallest scale with which the bias still fits 32 bits.
@@ -53,8 +56,7 @@ const biasLimit = 2 ** 30;
  */
 export function weightScales(magnitudes: Float32Array, bias: Float32Array | undefined, inputScale: number): Float32Array {
   return magnitudes.map((magnitude, channel) => {
-    const forBias = Math.abs(bias?.[channel] ?? 0) / (inputScale * biasLimit);
-    const scale = Math.max(magnitude / 127, forBias);
+    const scale = Math.max(magnitude / 127, leastScale(bias?.[channel] ?? 0, inputScale));
     return scale > 1e-30 ? scale : 1;
   });
 }

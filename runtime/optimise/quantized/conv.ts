@@ -16,10 +16,26 @@ interface Chain {
   readonly slope: Float64Array | undefined;
 }
 
+/** Clamps that follow one another, from the last back to what they clamp; every link must have no other reader. */
+function clampsOf(editor: Rewriter, value: string): { inner: string; low: number; high: number } {
+  let [inner, low, high] = [value, -Infinity, Infinity];
+  for (;;) {
+    const node = editor.producer(inner);
+    const unary = node?.op === 'Unary' ? fusedUnary(node) : undefined;
+    if (node === undefined || (unary?.kind !== 'relu' && unary?.kind !== 'clip')) return { inner, low, high };
+    const input = node.inputs[0] ?? '';
+    const [least, most] = unary.kind === 'relu' ? [0, Infinity] : [unary.alpha, unary.beta];
+    // What an earlier clamp lets through, a later one narrows: bounds beyond its own end up at them.
+    if (least > high || most < low || editor.soleConsumer(input) !== node) return { inner, low, high };
+    [inner, low, high] = [input, Math.max(low, least), Math.min(high, most)];
+  }
+}
+
 /** Walks from the value to be quantized up to its convolution; every link must have no other reader. */
 function chainOf(editor: Rewriter, value: string): Chain | undefined {
-  const node = editor.producer(value);
-  if (node?.op === 'NhwcConv') return { conv: node, low: -Infinity, high: Infinity, slope: undefined };
+  const { inner, low, high } = clampsOf(editor, value);
+  const node = editor.producer(inner);
+  if (node?.op === 'NhwcConv') return { conv: node, low, high, slope: undefined };
   const input = node?.inputs[0] ?? '';
   const conv = editor.producer(input);
   if (node === undefined || conv?.op !== 'NhwcConv' || editor.soleConsumer(input) !== node) return undefined;
@@ -29,16 +45,11 @@ function chainOf(editor: Rewriter, value: string): Chain | undefined {
     const perChannel = slope !== undefined && (slope.data.length === 1 || (slope.data.length === channels && slope.dims.at(-1) === channels));
     if (!perChannel) return undefined;
     const numbers = toNumbers(slope);
-    return { conv, low: -Infinity, high: Infinity, slope: mapNumbers({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0) };
+    return { conv, low, high, slope: mapNumbers({ length: channels }, (_, c) => numbers[numbers.length === 1 ? 0 : c] ?? 0) };
   }
   if (node.op !== 'Unary') return undefined;
-  const { kind, alpha, beta } = fusedUnary(node);
-  switch (kind) {
-    case 'relu': return { conv, low: 0, high: Infinity, slope: undefined };
-    case 'clip': return { conv, low: alpha, high: beta, slope: undefined };
-    case 'leaky_relu': return { conv, low: -Infinity, high: Infinity, slope: new Float64Array(channels).fill(alpha) };
-    default: return undefined;
-  }
+  const { kind, alpha } = fusedUnary(node);
+  return kind === 'leaky_relu' ? { conv, low, high, slope: new Float64Array(channels).fill(alpha) } : undefined;
 }
 
 interface Weights {
