@@ -1,6 +1,5 @@
 import type { Graph, Node } from '../graph/graph.js';
 import { columnLayout } from './columns.js';
-import type { Grid } from './grids.js';
 import type { Layer, QuantisationPlan } from './plan.js';
 
 /** Why a layer with constant weights keeps 8 bits although fewer were asked for. */
@@ -35,30 +34,30 @@ export function edgeLayers(graph: Graph, plan: QuantisationPlan): Set<Layer> {
 }
 
 export interface AssignmentRules {
-  grid: Grid;
   /** Also the layers that have no weighted layer before, or none after them. */
   edges: boolean;
   /** Also depthwise convolutions. */
   depthwise: boolean;
 }
 
-export interface Assignment {
-  /** By output of the layer. */
-  grids: Map<string, Grid>;
+export interface Candidates {
+  /** Layers that may have fewer than eight bits. */
+  layers: Layer[];
+  /** Why others may not, by output of the layer. */
   kept: Map<string, KeptReason>;
 }
 
-/** Which layers of a plan get the grid. Those with computed weights are none of the plan's weighted layers. */
-export function assignGrid(graph: Graph, plan: QuantisationPlan, { grid, edges, depthwise }: AssignmentRules): Assignment {
-  const assignment: Assignment = { grids: new Map(), kept: new Map() };
+/** Which layers of a plan may have fewer than eight bits. Those with computed weights are none of the plan's weighted layers. */
+export function findCandidates(graph: Graph, plan: QuantisationPlan, { edges, depthwise }: AssignmentRules): Candidates {
+  const candidates: Candidates = { layers: [], kept: new Map() };
   const outer = edgeLayers(graph, plan);
   for (const layer of plan.layers.filter(weighted)) {
     const layout = columnLayout(graph, layer);
-    if (layout === undefined || grid.format === 'int8') continue;
+    if (layout === undefined) continue;
     const single = layout.groups > 1 && layout.groups === layout.outputs;
     const reason: KeptReason | undefined = outer.has(layer) && !edges ? 'edge' : single && !depthwise ? 'depthwise' : layout.depth < leastDepth && !single ? 'shallow' : undefined;
-    if (reason === undefined) assignment.grids.set(layer.output, grid);
-    else assignment.kept.set(layer.output, reason);
+    if (reason === undefined) candidates.layers.push(layer);
+    else candidates.kept.set(layer.output, reason);
   }
-  return assignment;
+  return candidates;
 }

@@ -74,6 +74,15 @@ export class ColumnSample {
     this.values = new Float32Array(capacity * this.#width);
   }
 
+  /** The same columns with each value changed. */
+  map(change: (value: number) => number): ColumnSample {
+    const result = new ColumnSample(this.layout, this.capacity);
+    const { length } = this.values;
+    for (let i = 0; i < length; i++) result.values[i] = change(this.values[i] ?? 0);
+    result.count = this.count;
+    return result;
+  }
+
   /**
    * Takes at most `limit` columns of one sample, evenly spread; where the first one lies varies with `index`, so that the samples do not
    * all contribute the same places. The same index takes the same places.

@@ -71,3 +71,17 @@ export async function measureFidelity(
     outputCosine: cosines.reduce((sum, value) => sum + value, 0) / cosines.length,
   };
 }
+
+/** Outputs of a session for each sample. */
+export async function outputsOf(session: Session, samples: readonly Feeds[]): Promise<Feeds[]> {
+  const results: Feeds[] = [];
+  for (const feeds of samples) results.push(await session.run(feeds));
+  return results;
+}
+
+/** Mean over samples and outputs of the cosine between what a session puts out and what is expected. */
+export async function outputCosine(session: Session, samples: readonly Feeds[], expected: readonly Feeds[]): Promise<number> {
+  const actual = await outputsOf(session, samples);
+  const cosines = expected.flatMap((outputs, i) => Object.entries(outputs).map(([name, tensor]) => cosine(tensor, actual[i]?.[name])));
+  return cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
+}

@@ -126,13 +126,34 @@ interface Candidates {
   others: Layer[];
 }
 
+/** Functions that make much of the difference between two small numbers. */
+const logarithmic: ReadonlySet<string> = new Set(['Log', 'Sqrt']);
+/** Sums of many numbers, in which their errors cancel. */
+const summing: ReadonlySet<string> = new Set(['ReduceSum', 'ReduceMean', 'ReduceL2', 'ReduceSumSquare', 'GlobalAveragePool', 'LayerNormalization']);
+
+/**
+ * First outputs of the nodes between which and the next weighted layer stands a logarithm or a root: a grid of even steps, laid over the
+ * largest of a spectrum's numbers, leaves nothing of those that the logarithm is there to tell apart.
+ */
+function beforeLogarithms(graph: Graph): Set<string> {
+  const reached = new Set<string>();
+  const found = new Set<string>();
+  for (const node of [...graph.nodes].reverse()) {
+    const ahead = node.outputs.some((output) => reached.has(output));
+    if (ahead) found.add(node.outputs[0] ?? '');
+    if (logarithmic.has(node.op) || (ahead && !summing.has(node.op) && weightOperands(graph, node) === undefined)) for (const input of node.inputs) reached.add(input);
+  }
+  return found;
+}
+
 function findLayers(graph: Graph, exclude: ReadonlySet<string>): Candidates {
   const consumers = consumersOf(graph.nodes);
+  const fine = beforeLogarithms(graph);
   const claimed = new Set<Node>();
   const found: Candidates = { layers: [], others: [] };
   for (const node of graph.nodes) {
     if (claimed.has(node)) continue;
-    const kind = exclude.has(node.name) ? undefined : kindOf(graph, node);
+    const kind = exclude.has(node.name) || fine.has(node.outputs[0] ?? '') ? undefined : kindOf(graph, node);
     const activation = kind === undefined ? undefined : fusedActivation(graph, node, kind, consumers);
     if (activation !== undefined) claimed.add(activation);
     (kind === undefined ? found.others : found.layers).push(makeLayer(graph, node, kind ?? 'own', activation));

@@ -7,25 +7,29 @@ import type { EngineName } from '../session.js';
 import { calibrate, channelMagnitudes, openObserved, peek, spread, type CalibrationStatistics, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
-import { Histogram } from './histogram.js';
-import { insertQuantisation, type QuantisedGraph } from './insert.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { chooseParameters } from './parameters.js';
-import { assignGrid, type Assignment, type KeptReason } from './assign.js';
+import type { KeptReason } from './assign.js';
+import { quantiseTo, type Calibrated } from './carry-out.js';
+import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.js';
 import { columnLayout, layerMacs } from './columns.js';
 import { formats, gridOf, type Format, type Grid, type LevelPair } from './grids.js';
-import { narrowValues } from './narrow.js';
-import { roundLayers } from './round-layers.js';
+import { roundingSamples } from './round-layers.js';
+import { targets, type Target } from './targets.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
-import { affineParameters, calibrationMethods, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
-
-/** Key in a model's metadata: levels by name of the stored tensor, as JSON, of those that hold fewer values than their type can. */
-export const levelsKey = 'sterna.levels';
+import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
 
 export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
-  format?: Format;
+  format?: Format | 'auto';
+  /**
+   * What fewer bits may take from the outputs: one less their mean cosine to the float outputs, on calibration samples. The layers that would
+   * take more stay int8. Default 0.015 for w46 and auto, 0.04 for int4; ternary asks for all layers whatever they lose.
+   */
+  maxDrop?: number;
+  /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
+  target?: Target;
   /** For format `w46`: how many values weights and activations can take; default 19 and 29. */
   levels?: { weights: number; activations?: number };
   /** Fewer bits for first and last layers, too; default false. */
@@ -65,8 +69,10 @@ export interface LayerReport {
 }
 
 export interface QuantiseWarning {
-  /** dead_value: always zero during calibration. no_layer: nothing could be quantized. */
-  kind: 'dead_value' | 'no_layer';
+  /**
+   * dead_value: always zero during calibration. no_layer: nothing could be quantized. ternary: what ternary layers left of the outputs.
+   */
+  kind: 'dead_value' | 'no_layer' | 'ternary';
   message: string;
 }
 
@@ -81,6 +87,8 @@ export interface QuantiseReport {
   output_cosine: number;
   /** Share of the multiply-adds of layers with constant weights that have fewer than eight bits. */
   low_bit_macs: number;
+  /** For format `auto`: what can be had on the target. */
+  pareto?: ParetoReport;
   warnings: QuantiseWarning[];
 }
 
@@ -92,7 +100,11 @@ export interface QuantiseResult {
 
 /** The options with their defaults. */
 interface Settings {
-  grid: Grid;
+  format: Format | 'auto';
+  /** Formats that layers may have besides int8. */
+  grids: readonly Grid[];
+  maxDrop: number;
+  target: Target;
   edges: boolean;
   depthwise: boolean;
   method: CalibrationMethod;
@@ -107,16 +119,21 @@ interface Settings {
   measuredSamples: number;
 }
 
+const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w46: 0.015, int4: 0.04, ternary: 2 };
+
 function settle(options: QuantiseOptions): Settings {
-  const { format = 'int8', levels, edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.015 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
-  if (!formats.includes(format)) refuse(`one of ${formats.join(', ')} for the format`, format);
+  if (format !== 'auto' && !formats.includes(format)) refuse(`auto or one of ${formats.join(', ')} for the format`, format);
+  if (!(maxDrop > 0)) refuse('a drop above 0', maxDrop);
+  if (!targets.includes(target)) refuse(`one of ${targets.join(', ')} for the target`, target);
   if (!calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
-  return { grid: gridOf(format, levels), edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
+  const grids = format === 'auto' ? [gridOf('w46', levels), gridOf('int4'), gridOf('ternary')] : format === 'int8' ? [] : [gridOf(format, levels)];
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -140,11 +157,18 @@ function warningsFor(plan: QuantisationPlan, { histograms }: CalibrationStatisti
   return warnings;
 }
 
+function ternaryWarnings({ format }: Settings, { outputCosine, sqnr }: Fidelity): QuantiseWarning[] {
+  if (format !== 'ternary') return [];
+  const least = Math.min(...[...sqnr.values()].map((db) => db ?? Infinity));
+  const message = `Ternary layers that were not trained as such leave little: the outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, the lowest SQNR ${least.toFixed(1)} dB; train the model in this format, or use w46`;
+  return [{ kind: 'ternary', message }];
+}
+
 /** Activations whose channel means the bias correction of their readers needs. */
 const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
   new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
 
-function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept }: Assignment, fidelity: Fidelity): LayerReport[] {
+function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept }: ChosenFormats, fidelity: Fidelity): LayerReport[] {
   const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
   const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
@@ -195,23 +219,21 @@ interface GraphResult {
   report: Omit<QuantiseReport, 'input_bytes'>;
 }
 
-/** Samples that weights are rounded by: each gives columns from all over its feature maps. */
-const roundingSamples = 64;
-
 async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>): Promise<GraphResult> {
-  const { method, engine, grid, measuredSamples } = settings;
+  const { method, narrowMethod, percentile, engine, grids, measuredSamples } = settings;
   const plan = planQuantisation(graph, settings.exclude);
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, engine);
   try {
     const means = settings.biasCorrection ? inputsOfWeighted(plan) : new Set<string>();
-    const narrow = grid.format !== 'int8';
+    const narrow = grids.length > 0;
     const keep = narrow ? Math.max(measuredSamples, roundingSamples) : measuredSamples;
     const statistics = await calibrate(float, graph, plan.values, means, samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
     const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
     const parameters = chooseParameters({ ...plan, fixed }, statistics.histograms, settings);
-    const assignment = assignGrid(graph, plan, settings);
-    const qdq = await quantiseTo({ graph, plan, settings, statistics, parameters }, assignment.grids);
+    const calibrated: Calibrated = { graph, plan, statistics, parameters, narrowMethod, percentile, engine };
+    const formats = await chooseFormats(calibrated, settings);
+    const qdq = quantiseTo(calibrated, formats.grids, formats.rounded);
     const model = serializeModel(graphToOnnx(qdq.graph));
     const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
     const quantised = await openObserved(qdq.graph, carriers.values(), engine);
@@ -224,10 +246,11 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         method,
         engine: float.stats.engine,
         calibration_samples: statistics.samples,
-        layers: layerReports(graph, plan, assignment, fidelity),
+        layers: layerReports(graph, plan, formats, fidelity),
         output_cosine: fidelity.outputCosine,
-        low_bit_macs: lowBitShare(graph, plan, assignment),
-        warnings: warningsFor(plan, statistics),
+        low_bit_macs: lowBitShare(graph, plan, formats),
+        ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
+        warnings: [...warningsFor(plan, statistics), ...ternaryWarnings(settings, fidelity)],
       },
     };
   } finally {
@@ -235,32 +258,8 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
   }
 }
 
-/** What calibration settled, before formats are given to layers. */
-interface Calibrated {
-  graph: Graph;
-  plan: QuantisationPlan;
-  settings: Settings;
-  statistics: CalibrationStatistics;
-  /** Of all values in 8 bits. */
-  parameters: ReadonlyMap<string, AffineParameters>;
-}
-
-/** Inserts the quantization of a plan whose layers have the grids given to them, and notes the levels in the model's metadata. */
-async function quantiseTo({ graph, plan, settings, statistics, parameters }: Calibrated, grids: ReadonlyMap<string, Grid>): Promise<QuantisedGraph> {
-  const narrow = narrowValues(graph, plan, grids).map((entry) => {
-    const histogram = statistics.histograms.get(entry.value) ?? new Histogram();
-    return { ...entry, parameters: affineParameters(chooseRange(histogram, settings.narrowMethod, settings.percentile, entry.levels), entry.levels) };
-  });
-  const replaced = narrow.filter(({ replaces }) => replaces).map((entry): [string, AffineParameters] => [entry.value, entry.parameters]);
-  const context = { parameters: new Map([...parameters, ...replaced]), channelMeans: statistics.channelMeans, narrow };
-  const rounded = await roundLayers({ graph, plan, grids, context, samples: spread(statistics.kept, roundingSamples), engine: settings.engine });
-  const qdq = insertQuantisation(graph, plan, { ...context, rounded });
-  if (qdq.levels.size === 0) return qdq;
-  return { ...qdq, graph: { ...qdq.graph, metadata: new Map([...graph.metadata, [levelsKey, JSON.stringify(Object.fromEntries(qdq.levels))]]) } };
-}
-
 /** Share of the multiply-adds of weighted layers that a grid of fewer than eight bits was given to. */
-function lowBitShare(graph: Graph, plan: QuantisationPlan, { grids }: Assignment): number {
+function lowBitShare(graph: Graph, plan: QuantisationPlan, { grids }: ChosenFormats): number {
   let [all, low] = [0, 0];
   for (const layer of plan.layers) {
     const layout = columnLayout(graph, layer);

@@ -7,6 +7,7 @@ import { columnLayout, ColumnSample, fromRows, toRows, type ColumnLayout } from 
 import { covariance, largestBlock, roundingOrder, roundRow } from './gptq.js';
 import { largestCode, type Grid } from './grids.js';
 import { inputParameters, insertQuantisation, type RoundedLayer, type WeightContext } from './insert.js';
+import type { AffineParameters } from './range.js';
 import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
 import { leastScale } from './weights.js';
 
@@ -15,6 +16,9 @@ const columnsFor = (depth: number): number => Math.max(1024, Math.min(4096, 2 * 
 
 /** Sessions are opened this often, so that a layer sees the rounding of most layers before it. */
 const largestStages = 8;
+
+/** Samples that weights are rounded by: each gives columns from all over its feature maps. */
+export const roundingSamples = 64;
 
 export interface RoundingTask {
   graph: Graph;
@@ -34,6 +38,13 @@ interface Seen {
   quantised: ColumnSample;
 }
 
+/** Groups of layers that are observed together. */
+function stagesOf({ plan, grids }: RoundingTask): Layer[][] {
+  const layers = plan.layers.filter((layer) => layer.kind === 'weighted' && grids.has(layer.output));
+  const size = Math.max(1, Math.ceil(layers.length / largestStages));
+  return Array.from({ length: Math.ceil(layers.length / size) }, (_, stage) => layers.slice(stage * size, (stage + 1) * size));
+}
+
 /**
  * Rounds the weights of layers to their grids, front to back: each group of layers sees the activations that the layers before it make
  * once rounded, and the bias takes what remains of the difference to the float model's mean.
@@ -41,42 +52,66 @@ interface Seen {
  * @throws RuntimeError E_QUANTIZE
  */
 export async function roundLayers(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
-  const layers = task.plan.layers.filter((layer) => layer.kind === 'weighted' && task.grids.has(layer.output));
   const rounded = new Map<string, RoundedLayer>();
-  const size = Math.max(1, Math.ceil(layers.length / largestStages));
-  for (let start = 0; start < layers.length; start += size) {
-    for (const seen of await observeLayers(task, layers.slice(start, start + size), rounded)) {
-      const result = roundLayer(task, seen);
-      if (result !== undefined) rounded.set(seen.layer.output, result);
+  for (const layers of stagesOf(task)) {
+    const float = await observeFloat(task, layers);
+    const quantised = await observeQuantised(task, layers, rounded);
+    for (const layer of layers) addRounded(rounded, task, { layer, float: float.get(layer), quantised: quantised.get(layer) });
+  }
+  return rounded;
+}
+
+/** Rounds the weights of layers as if each were the only one that is rounded: what it alone costs can then be measured. */
+export async function roundAlone(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
+  const rounded = new Map<string, RoundedLayer>();
+  for (const layers of stagesOf(task)) {
+    const float = await observeFloat(task, layers);
+    for (const layer of layers) {
+      const input = inputParameters(layer, task.context);
+      const seen = float.get(layer);
+      if (input !== undefined && seen !== undefined) addRounded(rounded, task, { layer, float: seen, quantised: seen.map((value) => roundTrip(value, input)) });
     }
   }
   return rounded;
 }
 
-async function observeLayers(task: RoundingTask, layers: readonly Layer[], done: ReadonlyMap<string, RoundedLayer>): Promise<Seen[]> {
-  const { graph, plan, grids, context, samples, engine } = task;
+function roundTrip(value: number, { scale, zeroPoint, levels = 256 }: AffineParameters): number {
+  return (Math.max(0, Math.min(levels - 1, Math.round(value / scale) + zeroPoint)) - zeroPoint) * scale;
+}
+
+function addRounded(rounded: Map<string, RoundedLayer>, task: RoundingTask, { layer, float, quantised }: { layer: Layer; float: ColumnSample | undefined; quantised: ColumnSample | undefined }): void {
+  const result = float === undefined || quantised === undefined ? undefined : roundLayer(task, { layer, float, quantised });
+  if (result !== undefined) rounded.set(layer.output, result);
+}
+
+/** What layers read in the float model. */
+const observeFloat = (task: RoundingTask, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> =>
+  observe(task, layers, task.graph, (layer) => layer.node.inputs[0] ?? '');
+
+/** What layers read when those before them are rounded as far as `done`. */
+function observeQuantised(task: RoundingTask, layers: readonly Layer[], done: ReadonlyMap<string, RoundedLayer>): Promise<Map<Layer, ColumnSample>> {
+  const { graph, plan, grids, context } = task;
   const open = [...grids.keys()].filter((output) => !done.has(output)).map((output): [string, 'float'] => [output, 'float']);
   const qdq = insertQuantisation(graph, plan, { ...context, rounded: new Map<string, RoundedLayer | 'float'>([...done, ...open]) });
-  const seen = layers.flatMap((layer): Seen[] => {
-    const layout = columnLayout(graph, layer);
-    if (layout === undefined) return [];
-    const capacity = columnsFor(layout.depth);
-    return [{ layer, float: new ColumnSample(layout, capacity), quantised: new ColumnSample(layout, capacity) }];
-  });
-  const source = ({ layer }: Seen): string => layer.node.inputs[0] ?? '';
-  const carrier = ({ layer }: Seen): string => qdq.inputs.get(layer.output) ?? '';
-  await watch({ graph, values: seen.map(source), samples, engine }, (values, index) => {
-    for (const entry of seen) take(entry.float, values[source(entry)]?.data, index, samples.length);
-  });
-  await watch({ graph: qdq.graph, values: seen.map(carrier), samples, engine }, (values, index) => {
-    for (const entry of seen) take(entry.quantised, values[carrier(entry)]?.data, index, samples.length);
+  return observe(task, layers, qdq.graph, (layer) => qdq.inputs.get(layer.output) ?? '');
+}
+
+/** Columns of layers over the samples, of which `graph` makes the inputs. */
+async function observe(task: RoundingTask, layers: readonly Layer[], graph: Graph, inputOf: (layer: Layer) => string): Promise<Map<Layer, ColumnSample>> {
+  const { samples, engine } = task;
+  const seen = new Map<Layer, ColumnSample>();
+  for (const layer of layers) {
+    const layout = columnLayout(task.graph, layer);
+    if (layout !== undefined) seen.set(layer, new ColumnSample(layout, columnsFor(layout.depth)));
+  }
+  await watch({ graph, values: layers.map(inputOf), samples, engine }, (values, index) => {
+    for (const [layer, columns] of seen) {
+      const data = values[inputOf(layer)]?.data;
+      if (data instanceof Float32Array) columns.add(data, index, Math.ceil(columns.capacity / samples.length));
+    }
   });
   return seen;
 }
-
-const take = (sample: ColumnSample, data: unknown, index: number, samples: number): void => {
-  if (data instanceof Float32Array) sample.add(data, index, Math.ceil(sample.capacity / samples));
-};
 
 interface Watched {
   graph: Graph;

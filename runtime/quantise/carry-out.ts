@@ -1,0 +1,50 @@
+import type { Graph } from '../graph/graph.js';
+import type { EngineName } from '../session.js';
+import { spread, type CalibrationStatistics } from './calibrate.js';
+import type { Grid } from './grids.js';
+import { Histogram } from './histogram.js';
+import { insertQuantisation, type QuantisedGraph, type RoundedLayer, type WeightContext } from './insert.js';
+import { narrowValues } from './narrow.js';
+import type { QuantisationPlan } from './plan.js';
+import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
+import { roundLayers, roundingSamples } from './round-layers.js';
+
+/** Key in a model's metadata: levels by name of the stored tensor, as JSON, of those that hold fewer values than their type can. */
+export const levelsKey = 'sterna.levels';
+
+/** What calibration settled, before formats are given to layers. */
+export interface Calibrated {
+  graph: Graph;
+  plan: QuantisationPlan;
+  statistics: CalibrationStatistics;
+  /** Of all values in 8 bits. */
+  parameters: ReadonlyMap<string, AffineParameters>;
+  /** How the ranges of activations with fewer than 256 levels are chosen. */
+  narrowMethod: CalibrationMethod;
+  percentile: number;
+  engine: EngineName | undefined;
+}
+
+/** What layers with these grids read, and all that is settled but their weights. */
+export function contextFor({ graph, plan, statistics, parameters, narrowMethod, percentile }: Calibrated, grids: ReadonlyMap<string, Grid>): Omit<WeightContext, 'rounded'> {
+  const narrow = narrowValues(graph, plan, grids).map((entry) => {
+    const histogram = statistics.histograms.get(entry.value) ?? new Histogram();
+    return { ...entry, parameters: affineParameters(chooseRange(histogram, narrowMethod, percentile, entry.levels), entry.levels) };
+  });
+  const replaced = narrow.filter(({ replaces }) => replaces).map((entry): [string, AffineParameters] => [entry.value, entry.parameters]);
+  return { parameters: new Map([...parameters, ...replaced]), channelMeans: statistics.channelMeans, narrow };
+}
+
+/** Rounds the weights of all layers with grids, each after those before it. */
+export function roundAll(calibrated: Calibrated, grids: ReadonlyMap<string, Grid>): Promise<Map<string, RoundedLayer>> {
+  const { graph, plan, statistics, engine } = calibrated;
+  return roundLayers({ graph, plan, grids, context: contextFor(calibrated, grids), samples: spread(statistics.kept, roundingSamples), engine });
+}
+
+/** Inserts the quantization of a plan whose layers have the grids given to them, and weights rounded to these. */
+export function quantiseTo(calibrated: Calibrated, grids: ReadonlyMap<string, Grid>, rounded: ReadonlyMap<string, RoundedLayer>): QuantisedGraph {
+  const { graph, plan } = calibrated;
+  const qdq = insertQuantisation(graph, plan, { ...contextFor(calibrated, grids), rounded });
+  if (qdq.levels.size === 0) return qdq;
+  return { ...qdq, graph: { ...qdq.graph, metadata: new Map([...graph.metadata, [levelsKey, JSON.stringify(Object.fromEntries(qdq.levels))]]) } };
+}

@@ -1,0 +1,98 @@
+import { findCandidates, type KeptReason } from './assign.js';
+import { spread } from './calibrate.js';
+import { roundAll, type Calibrated } from './carry-out.js';
+import type { ParetoPoint } from './choose.js';
+import { columnLayout, layerMacs } from './columns.js';
+import type { Format, Grid } from './grids.js';
+import type { RoundedLayer } from './insert.js';
+import { makeYardstick, measureDrop, mixFormats } from './mix.js';
+import type { Layer } from './plan.js';
+import { instructionsFor, type Target } from './targets.js';
+import { timeLayers } from './time-layers.js';
+
+export interface FormatSettings {
+  format: Format | 'auto';
+  /** Offered to each layer besides int8. */
+  grids: readonly Grid[];
+  maxDrop: number;
+  target: Target;
+  edges: boolean;
+  depthwise: boolean;
+  measuredSamples: number;
+}
+
+export interface ParetoReport {
+  target: Target;
+  /** ms: measured here. instructions: counted, in millions. */
+  unit: 'ms' | 'instructions';
+  /** Of the layers that could have fewer bits. `drop` is the sum of single losses, to be compared with the measured one in `chosen`. */
+  points: { cost: number; drop: number; low_bit_layers: number }[];
+  chosen: { cost: number; drop: number; low_bit_layers: number };
+}
+
+export interface ChosenFormats {
+  /** By output of the layer; the others stay int8. */
+  grids: ReadonlyMap<string, Grid>;
+  rounded: ReadonlyMap<string, RoundedLayer>;
+  kept: ReadonlyMap<string, KeptReason>;
+  pareto?: ParetoReport;
+}
+
+/** Gives formats to the layers of a plan and rounds their weights. */
+export async function chooseFormats(calibrated: Calibrated, settings: FormatSettings): Promise<ChosenFormats> {
+  const { layers, kept } = findCandidates(calibrated.graph, calibrated.plan, settings);
+  if (settings.grids.length === 0 || layers.length === 0) return { grids: new Map(), rounded: new Map(), kept: new Map() };
+  return settings.format === 'auto' ? chooseForTarget(calibrated, settings, layers, kept) : chooseWithin(calibrated, settings, layers, kept);
+}
+
+const macsOf = ({ graph }: Calibrated, layer: Layer): number => {
+  const layout = columnLayout(graph, layer);
+  return layout === undefined ? 0 : layerMacs(layout);
+};
+
+/** One format for all candidates, or for as many multiply-adds as the outputs can bear. */
+async function chooseWithin(calibrated: Calibrated, { grids: [grid], maxDrop, measuredSamples }: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
+  const all = new Map(layers.flatMap((layer): [string, Grid][] => (grid === undefined ? [] : [[layer.output, grid]])));
+  const rounded = await roundAll(calibrated, all);
+  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
+  if ((await measureDrop(calibrated, all, rounded, yardstick)) <= maxDrop) return { grids: all, rounded, kept };
+  const macs = new Map(layers.map((layer) => [layer.output, macsOf(calibrated, layer)]));
+  const offers = new Map([...all].map(([layer, offer]) => [layer, [offer]]));
+  const mix = await mixFormats(calibrated, offers, (layer, format) => (format === 'int8' ? (macs.get(layer) ?? 0) : 0), maxDrop, yardstick);
+  return { grids: mix.grids, rounded: mix.rounded, kept: withSensitive(kept, layers, mix.grids) };
+}
+
+function withSensitive(kept: ReadonlyMap<string, KeptReason>, layers: readonly Layer[], grids: ReadonlyMap<string, Grid>): Map<string, KeptReason> {
+  return new Map([...kept, ...layers.filter(({ output }) => !grids.has(output)).map(({ output }): [string, KeptReason] => [output, 'sensitive'])]);
+}
+
+/** The formats with which the target is fastest. A format that is no faster for a layer is not offered to it. */
+async function chooseForTarget(calibrated: Calibrated, settings: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
+  const { target, grids, maxDrop, measuredSamples } = settings;
+  const times = target === 'this' ? await timeLayers(calibrated, layers, grids) : undefined;
+  const byOutput = new Map(layers.map((layer) => [layer.output, layer]));
+  const costOf = (output: string, format: Format): number => {
+    const layer = byOutput.get(output);
+    if (layer === undefined || target === 'this') return times?.get(output)?.get(format) ?? 0;
+    return instructionsFor(target, format, macsOf(calibrated, layer)) / 1e6;
+  };
+  const offers = new Map(layers.map(({ output }) => [output, grids.filter(({ format }) => costOf(output, format) < costOf(output, 'int8'))]));
+  const useful = new Map([...offers].filter(([, offer]) => offer.length > 0));
+  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
+  const mix = await mixFormats(calibrated, useful, costOf, maxDrop, yardstick);
+  // Layers to which nothing was offered cost what they cost, in every mixture.
+  const rest = layers.filter(({ output }) => !useful.has(output)).reduce((sum, { output }) => sum + costOf(output, 'int8'), 0);
+  const cost = [...useful.keys()].reduce((sum, output) => sum + costOf(output, mix.grids.get(output)?.format ?? 'int8'), rest);
+  const lowBits = ({ formats }: ParetoPoint): number => [...formats.values()].filter((format) => format !== 'int8').length;
+  return {
+    grids: mix.grids,
+    rounded: mix.rounded,
+    kept: withSensitive(kept, layers.filter(({ output }) => useful.has(output)), mix.grids),
+    pareto: {
+      target,
+      unit: target === 'this' ? 'ms' : 'instructions',
+      points: mix.curve.map((point) => ({ cost: point.cost + rest, drop: point.drop, low_bit_layers: lowBits(point) })),
+      chosen: { cost, drop: mix.drop, low_bit_layers: mix.grids.size },
+    },
+  };
+}
