@@ -16,8 +16,7 @@ import { readSamples } from '../compress/samples.js';
 import { hashFolder, messageOf, sha256, writeCached } from '../demo/files.js';
 import { DeployError } from '../errors.js';
 import { generatedNets } from './nets.js';
-
-export type ModelFormat = 'float32' | 'int8';
+import type { LowBitFormat, ModelFormat } from './report.js';
 
 /** Something that was to be measured and could not be. */
 export interface BenchFailure {
@@ -40,6 +39,8 @@ export interface ModelOptions {
   /** Folder of ONNX files; undefined: none. */
   folder: string | undefined;
   generated: boolean;
+  /** Formats of fewer bits to derive beside int8. */
+  lowBits: readonly LowBitFormat[];
   /** Where derived models are kept. */
   cache: string;
   /** Only models whose name contains it. */
@@ -80,11 +81,19 @@ export async function prepareModel({ name, source }: Pick<BenchModel, 'name' | '
     if (has('QuantizeLinear')) return { ...model, formats: { int8: original ?? (await keep(options.cache, name, bytes)) } };
     const float = has('DequantizeLinear') ? expandWeights(parsed) : bytes;
     model.formats.float32 = original !== undefined && float === bytes ? original : await keep(options.cache, name, float);
-    model.formats.int8 = await quantised(options.cache, name, float);
+    for (const format of ['int8', ...options.lowBits] as const) await addQuantised(model, options.cache, float, format);
   } catch (error) {
-    model.failures.push(asFailure(model.formats.float32 === undefined ? 'float32' : 'int8', error));
+    model.failures.push(asFailure('float32', error));
   }
   return model;
+}
+
+async function addQuantised(model: BenchModel, cache: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<void> {
+  try {
+    model.formats[format] = await quantised(cache, model.name, float, format);
+  } catch (error) {
+    model.failures.push(asFailure(format, error));
+  }
 }
 
 function generate(name: string): Uint8Array {
@@ -108,16 +117,17 @@ async function keep(cache: string, name: string, bytes: Uint8Array): Promise<str
   return path;
 }
 
-/** Times do not depend on what the ranges are, so noise calibrates well enough. */
+/** Times do not depend on what the ranges are, so noise calibrates well enough; nor on what fewer bits lose, so all layers take them. */
 const calibration = 'random:4';
+const anyDrop = 2;
 
-/** The int8 form, in the cache under a hash of everything that it is made of: the float model and the code that quantizes. */
-async function quantised(cache: string, name: string, float: Uint8Array): Promise<string> {
+/** A quantized form, in the cache under a hash of everything that it is made of: the float model and the code that quantizes. */
+async function quantised(cache: string, name: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<string> {
   const code = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../../runtime/quantise'), /\.[jt]s$/);
   const recipe = sha256([runtimeVersion, calibration, code, sha256(float)].join('\n'));
-  const path = join(cache, `${name}-int8-${recipe.slice(0, 16)}.onnx`);
+  const path = join(cache, `${name}-${format}-${recipe.slice(0, 16)}.onnx`);
   if (!(await exists(path))) {
-    const { model } = await quantiseModel(float, readSamples(calibration, modelInputs(float), Infinity), { measuredSamples: 1 });
+    const { model } = await quantiseModel(float, readSamples(calibration, modelInputs(float), Infinity), { format, maxDrop: anyDrop, measuredSamples: 1 });
     await writeCached(path, model);
   }
   return path;

@@ -46,6 +46,17 @@ function summaryTable({ summary }: BenchReport): string {
   return markdownTable(['Sterna against', 'instruction set', 'threads', 'models', 'geometric mean', '... of minima', '... of CPU time', 'worst'], rows);
 }
 
+/** Where fewer bits win and where they lose; empty when none were measured. */
+function formatLines({ formats }: BenchReport): string[] {
+  if (formats.length === 0) return [];
+  const extreme = ({ model, ratio_p50 }: { model: string; ratio_p50: number }): string => `${ratioText(ratio_p50)} (${model})`;
+  const rows = formats.map((row) => [row.format, row.isa, String(row.models), ratioText(row.geometric_mean_p50), extreme(row.best), extreme(row.worst)]);
+  return [
+    'Fewer bits against our own int8, whole models, 1 thread; where an instruction set is faster on 8 bits the layers run on those:',
+    markdownTable(['format', 'instruction set', 'models', 'geometric mean', 'best', 'worst'], rows),
+  ];
+}
+
 const pair = (own: string, other: string): string => (own === '' && other === '' ? '' : `${own} / ${other === '' ? '-' : other}`);
 
 function modelRow(model: ModelReport, key: { isa: string; threads: number }): string[] {
@@ -106,6 +117,7 @@ export function benchMarkdown(report: BenchReport): string {
     summaryTable(report),
     `Each model with ${least} thread${least === 1 ? '' : 's'} on ${isa}, medians, Sterna / onnxruntime:`,
     modelTable(report, { isa, threads: least }),
+    ...formatLines(report),
     [...scalingLines(report), ...(peakText === '' ? [] : [`Measured peaks, GMAC/s of 1 thread: ${peakText}.`]), ...(failures.length === 0 ? [] : [`Not measured: ${failures.join('; ')}.`])].join('\n'),
   ].join('\n\n');
 }

@@ -2,9 +2,15 @@ import { z } from 'zod';
 import { geometricMean, leastBy } from './statistics.js';
 
 /** Version of the JSON that `npm run bench` writes; raised when a field changes its meaning or goes. */
-export const reportVersion = 1;
+export const reportVersion = 2;
 
-const formatSchema = z.enum(['int8', 'float32']);
+/** The forms that onnxruntime is compared on, then those of fewer bits, which it would run as int8. */
+const formatSchema = z.enum(['int8', 'float32', 'w46', 'int4', 'ternary']);
+export type ModelFormat = z.infer<typeof formatSchema>;
+export const modelFormats = formatSchema.options;
+export const lowBitFormats = ['w46', 'int4', 'ternary'] as const satisfies readonly ModelFormat[];
+export type LowBitFormat = (typeof lowBitFormats)[number];
+export const isLowBit = (format: ModelFormat): format is LowBitFormat => (lowBitFormats as readonly ModelFormat[]).includes(format);
 
 /** One engine on one form of a model, with so many threads. */
 const timesSchema = z.object({
@@ -82,6 +88,19 @@ const summarySchema = z.object({
 });
 export type SummaryRow = z.infer<typeof summarySchema>;
 
+/** A format of fewer bits against int8, both native, on one instruction set with the least number of threads. */
+const formatSummarySchema = z.object({
+  format: z.enum(lowBitFormats),
+  isa: z.string(),
+  threads: z.number(),
+  models: z.number(),
+  /** int8 / format by the median, so above 1 fewer bits are faster. */
+  geometric_mean_p50: z.number(),
+  best: z.object({ model: z.string(), ratio_p50: z.number() }),
+  worst: z.object({ model: z.string(), ratio_p50: z.number() }),
+});
+export type FormatSummary = z.infer<typeof formatSummarySchema>;
+
 /** What `npm run bench` writes. */
 export const reportSchema = z.object({
   schema_version: z.literal(reportVersion),
@@ -96,6 +115,7 @@ export const reportSchema = z.object({
   threads: z.array(z.number()),
   peaks: z.array(z.object({ isa: z.string(), instruction: z.string(), format: formatSchema, gmac_s: z.number() })),
   summary: z.array(summarySchema),
+  formats: z.array(formatSummarySchema),
   models: z.array(modelSchema),
 });
 export type BenchReport = z.infer<typeof reportSchema>;
@@ -137,6 +157,21 @@ export function summariseModels(models: readonly ModelReport[], isas: readonly s
         geometric_mean_cpu: key.threads === 1 ? geometricMean(ratios.map(({ cpu }) => cpu)) : null,
         worst: { model: worst.model, ratio_p50: worst.ratio_p50 },
       }];
+    }),
+  );
+}
+
+/** A row for each format of fewer bits and instruction set that any model was measured with. */
+export function summariseFormats(models: readonly ModelReport[], isas: readonly string[], threads: number): FormatSummary[] {
+  return lowBitFormats.flatMap((format) =>
+    isas.flatMap((isa): FormatSummary[] => {
+      const ratios = models.flatMap((model) => {
+        const [int8, low] = (['int8', format] as const).map((one) => timesOf(model, { engine: 'native', format: one, threads, isa }));
+        return int8 === undefined || low === undefined ? [] : [{ model: model.name, ratio_p50: int8.p50_ms / low.p50_ms }];
+      });
+      const [worst, best] = [leastBy(ratios, ({ ratio_p50 }) => ratio_p50), leastBy(ratios, ({ ratio_p50 }) => -ratio_p50)];
+      if (worst === undefined || best === undefined) return [];
+      return [{ format, isa, threads, models: ratios.length, geometric_mean_p50: geometricMean(ratios.map(({ ratio_p50 }) => ratio_p50)), best, worst }];
     }),
   );
 }

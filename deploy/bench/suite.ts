@@ -5,10 +5,10 @@ import { inspectModel } from '../../runtime/inspect.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { FootprintAnswer } from './footprint.js';
 import { openEntry, summarise, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
-import { asFailure, type BenchFailure, type BenchModel, type ModelFormat } from './models.js';
+import { asFailure, type BenchFailure, type BenchModel } from './models.js';
 import { coresOfOthers, sampleCpu } from './neighbours.js';
 import { gmacPerSecond, shareOfPeak, type PeakMeter } from './peaks.js';
-import { summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from './report.js';
+import { isLowBit, modelFormats, summariseFormats, summariseModels, type BenchReport, type Footprint, type ModelFormat, type ModelReport, type Times } from './report.js';
 
 export interface SuiteOptions {
   /** Instruction sets to compare; the first one runs with every number of threads, the others with the least. */
@@ -32,7 +32,7 @@ interface Lane extends Contender {
   threads: number;
 }
 
-/** All that take turns on one model, engines and formats next to each other. */
+/** All that take turns on one model, engines and formats next to each other. Fewer bits are native's alone: onnxruntime computes them as int8. */
 export function lanesOf(formats: readonly ModelFormat[], { isas, threads, engines }: Pick<SuiteOptions, 'isas' | 'threads' | 'engines'>): Lane[] {
   const [first] = isas;
   const least = Math.min(...threads);
@@ -41,7 +41,7 @@ export function lanesOf(formats: readonly ModelFormat[], { isas, threads, engine
       engines.flatMap((engine): Lane[] => {
         const lane = { engine, format, threads: count };
         const suffix = `${format} ${count} thread${count === 1 ? '' : 's'}`;
-        if (engine === 'onnxruntime') return [{ ...lane, label: `${engine} ${suffix}` }];
+        if (engine === 'onnxruntime') return isLowBit(format) ? [] : [{ ...lane, label: `${engine} ${suffix}` }];
         return isas.filter((isa) => isa === first || count === least).map((isa) => ({ ...lane, isa, label: `${engine}:${isa} ${suffix}` }));
       }),
     ),
@@ -71,7 +71,7 @@ function timesRow({ lane, entry }: Running, macs: number, peaks: PeakMeter): Tim
   const { engine, format, threads, isa } = lane;
   const times = summarise(entry);
   const speed = gmacPerSecond(macs, times.p50_ms);
-  const share = isa === undefined ? null : shareOfPeak(speed, peaks.peak(isa)[format], threads);
+  const share = isa === undefined || isLowBit(format) ? null : shareOfPeak(speed, peaks.peak(isa)[format], threads);
   return { engine, isa: isa ?? null, format, threads, ...times, gmac_s: speed, share_of_peak: share };
 }
 
@@ -85,7 +85,7 @@ async function macsOf(files: Partial<Record<ModelFormat, Uint8Array>>): Promise<
 async function footprintsOf({ formats, failures }: BenchModel, { engines }: SuiteOptions, measure: SuiteTools['footprint']): Promise<Footprint[]> {
   const rows: Footprint[] = [];
   if (measure === undefined) return rows;
-  for (const [format, path] of entriesOf(formats)) {
+  for (const [format, path] of entriesOf(formats).filter(([format]) => !isLowBit(format))) {
     for (const engine of engines) {
       try {
         const answer = await measure(engine, path);
@@ -99,7 +99,7 @@ async function footprintsOf({ formats, failures }: BenchModel, { engines }: Suit
 }
 
 const entriesOf = <V>(record: Partial<Record<ModelFormat, V>>): [ModelFormat, V][] =>
-  (['int8', 'float32'] as const).flatMap((format): [ModelFormat, V][] => {
+  modelFormats.flatMap((format): [ModelFormat, V][] => {
     const value = record[format];
     return value === undefined ? [] : [[format, value]];
   });
@@ -132,7 +132,7 @@ async function measureModel(model: BenchModel, options: SuiteOptions, { footprin
   }
 }
 
-export type SuiteResult = Pick<BenchReport, 'seconds' | 'peaks' | 'summary' | 'models'>;
+export type SuiteResult = Pick<BenchReport, 'seconds' | 'peaks' | 'summary' | 'formats' | 'models'>;
 
 /** Measures models one after the other. Peaks are the best of the whole run, so shares are worked out at its end. */
 export async function runSuite(models: AsyncIterable<BenchModel> | Iterable<BenchModel>, options: SuiteOptions, tools: SuiteTools): Promise<SuiteResult> {
@@ -148,6 +148,7 @@ export async function runSuite(models: AsyncIterable<BenchModel> | Iterable<Benc
     seconds: (performance.now() - started) / 1000,
     peaks: tools.peaks.rows(),
     summary: summariseModels(reports, options.isas, options.threads),
+    formats: summariseFormats(reports, options.isas, Math.min(...options.threads)),
     models: reports,
   };
 }

@@ -21,7 +21,7 @@ export function positive(text: string): number {
 }
 
 /** Parser of a comma list whose every member is one of `allowed`. */
-const listOf = <T extends string>(allowed: readonly T[]) => (text: string): T[] => {
+export const choiceList = <T extends string>(allowed: readonly T[]) => (text: string): T[] => {
   return text.split(',').map((item) => {
     const found = allowed.find((candidate) => candidate === item.trim());
     if (found === undefined) throw new InvalidArgumentError(`Expected a comma list of ${allowed.join(', ')} but received ${item}`);
@@ -31,8 +31,8 @@ const listOf = <T extends string>(allowed: readonly T[]) => (text: string): T[] 
 
 const engines: readonly EngineName[] = ['native', 'onnxruntime'];
 
-export const engineList = listOf(engines);
-export const isaList = listOf(isas);
+export const engineList = choiceList(engines);
+export const isaList = choiceList(isas);
 
 export const isaOption = new Option('--isa <isa>', 'instruction set').choices(isas);
 

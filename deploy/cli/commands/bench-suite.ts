@@ -9,18 +9,19 @@ import { measureFootprint } from '../../bench/footprint.js';
 import { listModels, prepareModel, type BenchModel, type ModelOptions } from '../../bench/models.js';
 import { PeakMeter } from '../../bench/peaks.js';
 import { benchMarkdown, replaceBench } from '../../bench/readme.js';
-import { reportSchema, reportVersion, type BenchReport } from '../../bench/report.js';
+import { lowBitFormats, reportSchema, reportVersion, type BenchReport, type LowBitFormat } from '../../bench/report.js';
 import { runSuite, type SuiteOptions } from '../../bench/suite.js';
 import { projectFolder } from '../../demo/folder.js';
 import { DeployError } from '../../errors.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { integerList, isaList, positive } from '../options.js';
+import { choiceList, integerList, isaList, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 
 interface SuiteCommand {
   models?: string;
   generated: boolean;
   filter: string;
+  formats?: LowBitFormat[];
   isa?: Isa[];
   threads?: number[];
   seconds?: number;
@@ -54,7 +55,7 @@ async function* prepared(list: readonly Pick<BenchModel, 'name' | 'source'>[], o
 async function measure(self: Command, options: SuiteCommand): Promise<BenchReport> {
   const beside = join(projectFolder(), '..', 'shared', 'models');
   const folder = options.models ?? (existsSync(beside) ? beside : undefined);
-  const sources: ModelOptions = { folder, generated: options.generated, filter: options.filter, cache: join(projectFolder(), '.cache', 'bench') };
+  const sources: ModelOptions = { folder, generated: options.generated, filter: options.filter, lowBits: options.formats ?? (options.quick === true ? [] : ['w46', 'int4']), cache: join(projectFolder(), '.cache', 'bench') };
   const list = await listModels(sources);
   if (list.length === 0) throw new DeployError('E_BENCH', `Expected at least one model${options.filter === '' ? '' : ` whose name contains "${options.filter}"`} but found none`);
   const onnxruntime = await onnxRuntimeVersion();
@@ -114,6 +115,7 @@ export function register(program: Command): void {
     .option('--models <dir>', 'folder of ONNX files (default: ../shared/models beside the checkout, if it is there)')
     .option('--no-generated', 'without the generated nets')
     .option('--filter <text>', 'only models whose name contains it', '')
+    .option('--formats <list>', `formats of fewer bits to measure beside int8: ${lowBitFormats.join(', ')} (default: w46,int4; none with --quick)`, choiceList(lowBitFormats))
     .option('--isa <list>', 'instruction sets of native; the first runs with every number of threads (default: all that run here)', isaList)
     .option('--threads <list>', 'numbers of threads (default: 1,2)', integerList(1))
     .option('--seconds <n>', 'how long the contenders of one model take turns (default: 5)', positive)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { benchMarkdown, replaceBench } from '../../../deploy/bench/readme.js';
-import { reportSchema, summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
+import { reportSchema, summariseFormats, summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
 
 const times = (engine: Times['engine'], format: Times['format'], p50_ms: number, threads = 1, isa: string | null = engine === 'native' ? 'fast' : null): Times =>
   ({ engine, isa, format, threads, min_ms: p50_ms / 2, p50_ms, p99_ms: 2 * p50_ms, cpu_ms: p50_ms ** 2, load_ms: 3, arena_bytes: engine === 'native' ? 123_456 : null, gmac_s: 10, share_of_peak: engine === 'native' ? 0.5 : null });
@@ -15,13 +15,13 @@ const model = (name: string, rows: Times[], rest: Partial<ModelReport> = {}): Mo
 const models: ModelReport[] = [
   model('won', [
     times('native', 'int8', 1), times('onnxruntime', 'int8', 2), times('native', 'float32', 2), times('onnxruntime', 'float32', 4),
-    times('native', 'int8', 0.5, 2), times('onnxruntime', 'int8', 1.6, 2),
+    times('native', 'int8', 0.5, 2), times('onnxruntime', 'int8', 1.6, 2), times('native', 'w46', 0.8),
   ], { source: 'generated', footprints: [footprint('native', 60e6), footprint('onnxruntime', 90e6)] }),
-  model('lost', [times('native', 'int8', 4), times('onnxruntime', 'int8', 2), times('native', 'int8', 8, 1, 'slow')], { failures: [{ what: 'native float32', code: 'E_MODEL_OP', message: 'no' }] }),
+  model('lost', [times('native', 'int8', 4), times('onnxruntime', 'int8', 2), times('native', 'int8', 8, 1, 'slow'), times('native', 'w46', 5), times('native', 'w46', 4, 1, 'slow')], { failures: [{ what: 'native float32', code: 'E_MODEL_OP', message: 'no' }] }),
 ];
 
 const report: BenchReport = {
-  schema_version: 1,
+  schema_version: 2,
   date: '2026-01-02T03:04:05.000Z',
   seconds: 12,
   versions: { sterna: '1.2.3', onnxruntime: '9.9.9', node: '22.0.0' },
@@ -31,6 +31,7 @@ const report: BenchReport = {
   threads: [1, 2],
   peaks: [{ isa: 'fast', instruction: 'dot', format: 'int8', gmac_s: 123.4 }],
   summary: summariseModels(models, ['fast', 'slow'], [1, 2]),
+  formats: summariseFormats(models, ['fast', 'slow'], 1),
   models,
 };
 
@@ -53,10 +54,24 @@ describe('summariseModels', () => {
   });
 });
 
+describe('summariseFormats', () => {
+  it('sets fewer bits against int8 on each instruction set, best and worst by name', () => {
+    expect(report.formats).toEqual([
+      { format: 'w46', isa: 'fast', threads: 1, models: 2, geometric_mean_p50: expect.closeTo(1, 12) as number, best: { model: 'won', ratio_p50: 1.25 }, worst: { model: 'lost', ratio_p50: 0.8 } },
+      { format: 'w46', isa: 'slow', threads: 1, models: 1, geometric_mean_p50: expect.closeTo(2, 12) as number, best: { model: 'lost', ratio_p50: 2 }, worst: { model: 'lost', ratio_p50: 2 } },
+    ]);
+  });
+
+  it('is a table of the document, with what loses in bold', () => {
+    expect(benchMarkdown(report)).toContain('| w46 | fast | 2 | 1.00 | 1.25 (won) | **0.80** (lost) |');
+    expect(benchMarkdown({ ...report, formats: [] })).not.toContain('Fewer bits');
+  });
+});
+
 describe('reportSchema', () => {
   it('takes a report through JSON, and refuses others', () => {
     expect(reportSchema.parse(JSON.parse(JSON.stringify(report)))).toEqual(report);
-    expect(reportSchema.safeParse({ ...report, schema_version: 2 }).success).toBe(false);
+    expect(reportSchema.safeParse({ ...report, schema_version: 1 }).success).toBe(false);
     expect(reportSchema.safeParse({ ...report, models: [{ name: 'x' }] }).success).toBe(false);
   });
 });

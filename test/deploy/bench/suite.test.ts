@@ -16,7 +16,7 @@ import { inspectModel } from '../../../runtime/inspect.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { createSession } from '../../../runtime/session.js';
 import { residualNet } from '../../runtime/quantise/networks.js';
-import { modelBytes, node, randomInts } from '../../runtime/support/models.js';
+import { modelBytes, node, randomInts, randomTensor } from '../../runtime/support/models.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
 import { captureCli } from '../cli/capture.js';
@@ -42,6 +42,11 @@ describe('lanesOf', () => {
       'native:avx512vnni int8 2 threads', 'onnxruntime int8 2 threads', 'native:avx512vnni float32 2 threads', 'onnxruntime float32 2 threads',
     ]);
   });
+});
+
+it('fewer bits are native\'s alone', () => {
+  const lanes = lanesOf(['int8', 'w46'], { isas: ['avx2'], threads: [1], engines: ['native', 'onnxruntime'] });
+  expect(lanes.map(({ label }) => label)).toEqual(['native:avx2 int8 1 thread', 'onnxruntime int8 1 thread', 'native:avx2 w46 1 thread']);
 });
 
 describe('generated nets', () => {
@@ -72,7 +77,7 @@ describe('generated nets', () => {
 });
 
 describe('prepareModel', () => {
-  const options = () => ({ folder: models, generated: false, cache: join(folder, 'cache'), filter: '' });
+  const options = () => ({ folder: models, generated: false, cache: join(folder, 'cache'), filter: '', lowBits: [] });
   const ops = async (path = ''): Promise<Set<string>> => new Set(parseModel(await readFile(path)).graph.nodes.map(({ op }) => op));
 
   it('finds what is there', async () => {
@@ -90,6 +95,20 @@ describe('prepareModel', () => {
     expect((await prepareModel({ name: 'tiny', source: 'file' }, options())).formats).toEqual(first.formats);
     expect(await readdir(join(folder, 'cache'))).toEqual(cached);
     expect(await readFile(first.formats.int8 ?? '')).toEqual(before);
+  });
+
+  it('makes forms of fewer bits beside int8', async () => {
+    const channels = [3, 8, 8, 8, 4];
+    const layers = channels.slice(1).map((outputs, i) => ({ w: randomTensor([outputs, channels[i] ?? 1, 3, 3], i), name: `l${i + 1}`, from: i === 0 ? 'x' : `r${i}` }));
+    await writeFile(join(models, 'deep.onnx'), modelBytes({
+      inputs: { x: [1, 3, 8, 8] }, outputs: ['l4'], constants: Object.fromEntries(layers.map(({ w, name }) => [`${name}.w`, w])),
+      nodes: layers.flatMap(({ name, from }, i) => [node('Conv', [from, `${name}.w`], [name], { pads: [1, 1, 1, 1] }), node('Relu', [name], [`r${i + 1}`])]).slice(0, -1),
+    }));
+    const { formats, failures } = await prepareModel({ name: 'deep', source: 'file' }, { ...options(), lowBits: ['w46', 'int4'] });
+    await rm(join(models, 'deep.onnx'));
+    expect(failures).toEqual([]);
+    const levels = await Promise.all([formats.w46, formats.int4].map(async (path = '') => parseModel(await readFile(path)).metadata.get('sterna.levels') ?? ''));
+    expect(levels.map((text) => [...new Set(Object.values(JSON.parse(text) as Record<string, number>))].sort((a, b) => a - b))).toEqual([[19, 29], [15, 16]]);
   });
 
   it('takes a quantized model as it is', async () => {
