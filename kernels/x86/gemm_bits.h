@@ -204,8 +204,7 @@ struct GemmBits {
       const size_t rows = PartSize(blocks, block);
       int32_t* terms = static_cast<int32_t*>(args->scratch);
       uint8_t* prepared = static_cast<uint8_t*>(args->scratch) + RoundUp(rows * sizeof(int32_t), 64);
-      const uint32_t* mask = args->mask + first * args->a_stride;
-      for (size_t i = 0; Core::kBits != Bits::kBinary && i < rows; ++i) terms[i] = CountOnes(mask + i * args->a_stride, args->words);
+      for (size_t i = 0; Core::kBits != Bits::kBinary && i < rows; ++i) terms[i] = CountOnes(args->mask + (first + i) * args->a_stride, args->words);
       Core::PrepareRows(*args, first, rows, prepared);
       RunBlock({output, args, terms, prepared, first}, rows);
       first += rows;
