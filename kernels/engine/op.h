@@ -140,6 +140,8 @@ inline Status Mismatch(const char* message) { return Status::Error(StatusCode::k
 
 // One prepare function for each opcode; ops/<op>.cpp.
 Status PrepareConvQ8(const OpContext& context, DriverPtr* driver);
+Status PrepareThreshold(const OpContext& context, DriverPtr* driver);
+Status PrepareConvQ8F32(const OpContext& context, DriverPtr* driver);
 Status PrepareConvF32(const OpContext& context, DriverPtr* driver);
 Status PrepareBinaryQ8(const OpContext& context, DriverPtr* driver);
 Status PrepareLutQ8(const OpContext& context, DriverPtr* driver);

@@ -1,5 +1,7 @@
 #include "engine/value_sets.h"
 
+#include <algorithm>
+
 #include "engine/op.h"
 
 namespace sterna {
@@ -17,6 +19,7 @@ class Follower {
       case OpCode::kBinaryQ8: return OfRange<BinaryQ8Attrs>([](const BinaryQ8Attrs& a) { return Range{a.y_lo, a.y_hi}; });
       case OpCode::kPoolQ8: return OfPool();
       case OpCode::kResizeQ8: return Hull(OfInput(0));
+      case OpCode::kThreshold: return OfThreshold();
       case OpCode::kCopy:
       case OpCode::kTranspose:
       case OpCode::kGather: return OfInput(0);
@@ -72,6 +75,31 @@ class Follower {
     const PoolAttrs* attrs = AttrsOf<PoolAttrs>();
     if (attrs == nullptr) return ByteSet::All();
     return attrs->kind == 0 ? OfInput(0) : Within({attrs->y_lo, attrs->y_hi});
+  }
+
+  // Numbers of a constant, or null.
+  const float* Floats(uint32_t i, int64_t* count) const {
+    if (!Present(i)) return nullptr;
+    const Tensor& t = program_.tensors[op_.inputs[i]];
+    *count = t.elements;
+    return t.location == Location::kConst && t.dtype == DType::kF32 && t.dense() ? reinterpret_cast<const float*>(program_.constants + t.offset) : nullptr;
+  }
+
+  // Two values where no number lies between the thresholds, else three.
+  ByteSet OfThreshold() const {
+    const ThresholdAttrs* attrs = AttrsOf<ThresholdAttrs>();
+    int64_t lowers = 0, uppers = 0;
+    const float *lower = Floats(1, &lowers), *upper = Floats(2, &uppers);
+    if (attrs == nullptr || lower == nullptr || upper == nullptr || (lowers != uppers && lowers != 1 && uppers != 1)) return ByteSet::All();
+    bool between = false;
+    for (int64_t i = 0; i < std::max(lowers, uppers); ++i) between = between || !(lower[lowers == 1 ? 0 : i] == upper[uppers == 1 ? 0 : i]);
+    const int64_t zp = attrs->zp, lowest = program_.activation == DType::kU8 ? 0 : -128;
+    if (zp <= lowest || zp >= lowest + 255) return ByteSet::All();
+    ByteSet set;
+    set.AddRange(attrs->zp - 1, attrs->zp - 1);
+    set.AddRange(attrs->zp + 1, attrs->zp + 1);
+    if (between) set.AddRange(attrs->zp, attrs->zp);
+    return set;
   }
 
   // What lies between the values of a set: where an op computes means.

@@ -111,6 +111,24 @@ STERNA_TEST(values_of_all_writers_of_a_tensor_add_up) {
   });
 }
 
+STERNA_TEST(values_of_a_threshold_are_two_where_nothing_lies_between) {
+  ForBothTypes([](DType type) {
+    Net net(type);
+    const uint32_t floats = net.b.Input(DType::kF32, {1, 2, 2, 4}), one = net.b.Constant(DType::kF32, {1}, std::vector<float>{0.5f});
+    const uint32_t same = net.b.Constant(DType::kF32, {4}, std::vector<float>(4, 0.5f)), above = net.b.Constant(DType::kF32, {4}, std::vector<float>{0.5f, 0.5f, 0.5f, 0.6f});
+    const uint32_t binary = net.Map(), spread = net.Map(), ternary = net.Map(), outside = net.Map();
+    net.b.Op(OpCode::kThreshold, {floats, same, same}, binary, sterna::ThresholdAttrs{net.lo + 1});
+    net.b.Op(OpCode::kThreshold, {floats, one, same}, spread, sterna::ThresholdAttrs{net.lo + 254});
+    net.b.Op(OpCode::kThreshold, {floats, one, above}, ternary, sterna::ThresholdAttrs{net.lo + 9});
+    net.b.Op(OpCode::kThreshold, {floats, one, one}, outside, sterna::ThresholdAttrs{net.lo});
+    const std::vector<ByteSet> sets = Follow(net.b);
+    ExpectValues(sets[binary], {net.lo, net.lo + 2}, "binary");
+    ExpectValues(sets[spread], {net.lo + 253, net.lo + 255}, "one number against one for each channel");
+    ExpectValues(sets[ternary], {net.lo + 8, net.lo + 9, net.lo + 10}, "ternary");
+    EXPECT(sets[outside].count() == 256);
+  });
+}
+
 STERNA_TEST(values_that_nothing_followed_has_written_can_be_anything) {
   ForBothTypes([](DType type) {
     Net net(type);

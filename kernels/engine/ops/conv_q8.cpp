@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "engine/ops/conv.h"
+#include "engine/ops/conv_bits.h"
 #include "engine/ops/depthwise.h"
 #include "engine/ops/table.h"
 
@@ -74,6 +75,21 @@ class GemmQ8 : public PanelGemm<Kernel> {
       const int64_t channel = panel * plan_.width;
       return PackWith(*kernel_, Width(panel), k_, w + channel * static_cast<int64_t>(k_), bias != nullptr ? bias + channel : nullptr, codes, block);
     }, exact);
+  }
+
+ private:
+  Target target_;
+};
+
+class BitsQ8 {
+ public:
+  explicit BitsQ8(const Target& target) : target_(target) {}
+
+  size_t ScratchBytes(int64_t, int64_t) const { return 0; }
+  void Multiply(const GemmBitsKernel& kernel, GemmBitsArgs& args, int64_t pixel, int64_t channel, uint8_t*) const {
+    args.y = target_.OutputAt(pixel, channel), args.y_stride = target_.y_stride;
+    args.requant = target_.At(pixel, channel);
+    kernel.run(&args);
   }
 
  private:
@@ -273,6 +289,20 @@ Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& t
   return status.ok() && *driver == nullptr ? Unsupported("no kernel is exact for these weights") : status;
 }
 
+// Whether a layer runs on bits: its codes allow it, and this CPU gains by it; or its weights come packed that way.
+bool ChooseBits(const OpContext& context, const ConvShape& s, BitFamily* family) {
+  if (!FindBitFamily(context, context.Attrs<ConvQ8Attrs>().x_zp, family)) return false;
+  return context.Packed(kW) != nullptr || (FillsWords(s) && context.kernels().Wins(family->name));
+}
+
+Status PrepareBits(const OpContext& context, const ConvShape& s, const BitFamily& family, const Target& target, DriverPtr* driver) {
+  BitLayer layer;
+  const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
+  const Status status = layer.Init(context, s, family, context.Attrs<ConvQ8Attrs>().x_zp, bias);
+  if (status.ok()) driver->reset(new BitConv<BitsQ8>(std::move(layer), BitsQ8(target)));
+  return status;
+}
+
 }  // namespace
 
 Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
@@ -287,7 +317,9 @@ Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
   if (status.ok()) status = context.InputData(kX, &x);
   if (!status.ok()) return status;
   const bool depthwise = shape.depthwise() && shape.kh <= kMaxDepthwiseRows;
-  return depthwise ? PrepareDepthwise(context, shape, target, x, driver) : PrepareGemm(context, shape, target, x, driver);
+  if (depthwise) return PrepareDepthwise(context, shape, target, x, driver);
+  BitFamily family;
+  return ChooseBits(context, shape, &family) ? PrepareBits(context, shape, family, target, driver) : PrepareGemm(context, shape, target, x, driver);
 }
 
 }  // namespace sterna

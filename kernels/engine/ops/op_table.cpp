@@ -15,6 +15,8 @@ constexpr OpTraits kOps[] = {
     {OpCode::kQuantize, 1, 1, 1, sizeof(QuantizeAttrs), false, PrepareQuantize},
     {OpCode::kDequantize, 1, 1, 1, sizeof(QuantizeAttrs), false, PrepareDequantize},
     {OpCode::kNormalizeU8, 3, 3, 3, 0, false, PrepareNormalizeU8},
+    {OpCode::kThreshold, 3, 3, 3, sizeof(ThresholdAttrs), false, PrepareThreshold},
+    {OpCode::kConvQ8F32, 3, 4, 3, sizeof(ConvQ8F32Attrs), false, PrepareConvQ8F32},
     {OpCode::kConvF32, 2, 5, 2, sizeof(ConvF32Attrs), false, PrepareConvF32},
     {OpCode::kMatMulF32, 2, 3, 2, sizeof(MatMulAttrs), false, PrepareMatMulF32},
     {OpCode::kBinaryF32, 2, 2, 2, sizeof(BinaryF32Attrs), true, PrepareBinaryF32},
@@ -68,7 +70,7 @@ bool SamePlace(const Tensor& a, const Tensor& b) {
   return a.offset == b.offset && a.dtype == b.dtype && a.pixel_stride == b.pixel_stride && SameShape(a, b);
 }
 
-bool TakesPacked(OpCode code, uint32_t input) { return input == 1 && (code == OpCode::kConvQ8 || code == OpCode::kConvF32); }
+bool TakesPacked(OpCode code, uint32_t input) { return input == 1 && (code == OpCode::kConvQ8 || code == OpCode::kConvQ8F32 || code == OpCode::kConvF32); }
 
 // Whatever reads elements must not be given packed weights.
 Status CheckPacked(const OpContext& context, OpCode code) {
