@@ -7,6 +7,7 @@ import { loadProgram } from '../../kernels/index.js';
 import { compile } from '../../runtime/lower/compile.js';
 import { opCodes } from '../../runtime/lower/program-format.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
+import { geometry, ProgramWriter } from '../kernels/support/program-writer.js';
 import { cases } from '../runtime/ops/cases.js';
 import { integerCases, layerCases } from '../runtime/ops/layer-cases.js';
 import { quantizedCases } from '../runtime/ops/quantized-cases.js';
@@ -44,6 +45,16 @@ function opcodesOf(bytes: Uint8Array): number[] {
   return found;
 }
 
+/** Floats to ternary codes and through a convolution of theirs: the ops of networks that were trained on codes. */
+function ternaryProgram(activation: 'u8' | 's8'): Uint8Array {
+  const p = new ProgramWriter(activation);
+  const [zp, codes, y] = [activation === 'u8' ? 128 : 0, p.tensor(activation, [1, 4, 4, 8], 16), p.output('f32', [1, 4, 4, 3])];
+  const weights = Int8Array.from({ length: 3 * 9 * 8 }, (_, i) => (i % 3) - 1);
+  p.op('threshold', [p.input('f32', [1, 4, 4, 8]), p.constant(Float32Array.of(-0.25)), p.constant(Float32Array.of(0.25))], codes, [zp]);
+  p.op('convQ8F32', [codes, p.constant(weights, [3, 3, 3, 8]), p.constant(Float32Array.of(0.5, 1, 2)), p.constant(Float32Array.of(1, 2, 3))], y, [...geometry({ pads: [1, 1, 1, 1] }), zp]);
+  return p.build();
+}
+
 /** A picture into floats: the one op that no other case compiles to. */
 const picture = {
   inputs: { x: [1, 3, 6, 6] }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'],
@@ -56,6 +67,7 @@ function programSeeds(): Seeds {
     for (const opcode of opcodesOf(bytes)) offer(seeds, `${names.get(opcode)}-${activation}.bin`, bytes);
   };
   for (const activation of ['uint8', 'int8'] as const) {
+    add(ternaryProgram(activation === 'uint8' ? 'u8' : 's8'), activation);
     for (const { spec } of allCases) add(compile(modelBytes(spec), { activation }).bytes, activation);
     add(compile(modelBytes(picture), { activation, pixels: { x: { mean: [127, 127, 127], std: [128, 128, 128] } } }).bytes, activation);
   }

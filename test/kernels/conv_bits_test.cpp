@@ -30,16 +30,16 @@ struct Layer {
 
 constexpr Layer kLayers[] = {
     {1, 9, 11, 64, 70, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},        // the usual
-    {1, 9, 11, 48, 17, 3, 3, {2, 2, 1, 1, 1, 1, 1, 1, 1}, 16},    // channels that end within a word, pixels apart
+    {1, 9, 11, 48, 37, 3, 3, {2, 2, 1, 1, 1, 1, 1, 1, 1}, 16},    // channels that end within a word, pixels apart
     {2, 7, 8, 32, 33, 3, 2, {1, 2, 2, 0, 1, 3, 1, 1, 1}},         // more padding on one side, two images
-    {1, 13, 12, 40, 20, 3, 3, {1, 1, 2, 2, 2, 2, 2, 2, 1}, 8},    // dilated
+    {1, 13, 12, 56, 40, 3, 3, {1, 1, 2, 2, 2, 2, 2, 2, 1}, 8},    // dilated
     {1, 10, 10, 128, 64, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},      // 1x1
     {1, 11, 9, 96, 40, 1, 1, {2, 2, 0, 0, 0, 0, 1, 1, 1}},        // 1x1 with a stride
-    {1, 8, 9, 96, 36, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 3}},         // groups
-    {1, 40, 70, 16, 16, 5, 5, {1, 1, 2, 2, 2, 2, 1, 1, 1}},       // many blocks
-    {1, 4, 5, 64, 24, 7, 7, {1, 1, 3, 3, 3, 3, 1, 1, 1}},         // a kernel larger than the image
+    {1, 8, 9, 96, 96, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 3}},         // groups
+    {1, 24, 40, 32, 32, 5, 5, {1, 1, 2, 2, 2, 2, 1, 1, 1}},       // many blocks
+    {1, 4, 5, 64, 34, 7, 7, {1, 1, 3, 3, 3, 3, 1, 1, 1}},         // a kernel larger than the image
     {3, 1, 1, 256, 100, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},       // fully connected
-    {1, 6, 6, 32, 12, 3, 3, {1, 1, 3, 3, 3, 3, 1, 1, 1}},         // pixels of padding alone
+    {1, 6, 6, 32, 36, 3, 3, {1, 1, 3, 3, 3, 3, 1, 1, 1}},         // pixels of padding alone
 };
 
 enum class Codes { kBinary, kTernary, kNeither };
@@ -207,8 +207,13 @@ STERNA_TEST(conv_q8_of_few_codes_gives_the_bits_of_8_bits) {
   }
 }
 
-STERNA_TEST(conv_q8_of_other_codes_stays_on_8_bits) {
+STERNA_TEST(conv_q8_of_other_codes_or_few_channels_stays_on_8_bits) {
+  const Layer few_inputs{1, 6, 6, 40, 64, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}}, few_outputs{1, 6, 6, 64, 24, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}};
   for (const char* isa : RunnableIsas()) {
+    for (const Layer& layer : {few_inputs, few_outputs}) {
+      const Loaded narrow(Net(layer, DType::kU8, Codes::kBinary, Codes::kBinary).ConvQ8(0), isa, 1);
+      EXPECT(narrow.status.ok() && std::strncmp(narrow.engine->kernel(1), "gemm_q8/", 8) == 0);
+    }
     const Loaded other_weights(Net(kLayers[0], DType::kU8, Codes::kBinary, Codes::kNeither).ConvQ8(0), isa, 1);
     Net off(kLayers[0], DType::kU8, Codes::kBinary, Codes::kBinary);
     ++off.zp;
@@ -218,8 +223,11 @@ STERNA_TEST(conv_q8_of_other_codes_stays_on_8_bits) {
 }
 
 STERNA_TEST(conv_q8_f32_computes_what_its_formula_says) {
+  std::vector<Layer> layers(std::begin(kLayers), std::end(kLayers));
+  layers.push_back({1, 5, 6, 3, 4, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}});    // much less than a word
+  layers.push_back({1, 5, 6, 20, 20, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 20}});  // depthwise
   for (DType type : {DType::kU8, DType::kS8}) {
-    for (const Layer& layer : kLayers) {
+    for (const Layer& layer : layers) {
       for (int codes = 0; codes < 4; ++codes) {
         const Codes x = kBoth[codes / 2], w = kBoth[codes % 2];
         Net net(layer, type, x, w);

@@ -1,7 +1,7 @@
 // How fast every runnable kernel is on the layers of MobileNetV2-224, and what share of the CPU's measured peak that is.
 //
 //   kernels_bench [family]            e.g. kernels_bench gemm_q8; all families without an argument
-//   kernels_bench bits                binary and ternary products as multiples of the same ISA's gemm_q8
+//   kernels_bench bits                binary and ternary products, and whole 3x3 layers, as multiples of the same ISA's gemm_q8
 //
 // Prints JSON lines: first one a peak (independent multiply-adds on registers, nothing else), then one a kernel and shape.
 // The kernels of a shape take turns, and the fastest of their runs counts: other processes can only slow one down.
@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "bench_support.h"
+#include "engine/engine.h"
+#include "program_builder.h"
 #include "sterna/peak.h"
 #include "sterna/registry.h"
 
@@ -67,6 +69,7 @@ constexpr DwShape kDepthwise[] = {{32, 112, 1, 3}, {96, 112, 2, 3}, {144, 56, 1,
 struct Contender {
   sterna::KernelSet kernels;
   Peaks peaks;
+  sterna::DType activation;
 };
 
 // prepare(kernels) returns a function that runs its kernel once, on memory of its own.
@@ -245,6 +248,67 @@ void BenchBits(const std::vector<Contender>& contenders) {
   }
 }
 
+// A 3x3 layer on codes that a table makes of bytes, or on the bytes themselves; its engine, and the seconds that the layer alone takes.
+class BenchLayer {
+ public:
+  BenchLayer(const char* isa, sterna::DType type, uint32_t side, uint32_t channels, int codes, int weights) {
+    sterna_test::ProgramBuilder b(type);
+    const int32_t zp = type == sterna::DType::kU8 ? 128 : 0;
+    const uint32_t bytes = b.Input(type, {1, side, side, channels}), y = b.Output(type, {1, side, side, channels});
+    uint32_t x = bytes;
+    if (codes > 0) {
+      std::vector<uint8_t> table(256);
+      for (size_t i = 0; i < 256; ++i) table[i] = static_cast<uint8_t>(zp - 1 + (codes == 2 ? static_cast<int32_t>(i % 2) * 2 : static_cast<int32_t>(i % 3)));
+      x = b.Tensor(type, {1, side, side, channels});
+      b.Op(sterna::OpCode::kLutQ8, {bytes, b.Constant(type, {256}, table)}, x);
+    }
+    std::vector<int8_t> w(channels * channels * 9);
+    Random random(4);
+    for (int8_t& v : w) v = static_cast<int8_t>(weights == 2 ? random.Int(0, 1) * 2 - 1 : random.Int(-1, 1));
+    const std::vector<float> scale(channels, 0.1f);
+    b.Op(sterna::OpCode::kConvQ8, {x, b.Constant(sterna::DType::kS8, {channels, 3, 3, channels}, w), sterna::kAbsent, b.Constant(sterna::DType::kF32, {channels}, scale)}, y,
+         sterna::ConvQ8Attrs{{1, 1, 1, 1, 1, 1, 1, 1, 1}, zp, zp, zp - 128, zp + 127, 0, 0, 0, 0, 0, 0});
+    sterna::LoadOptions options;
+    options.isa = isa, options.threads = 1;
+    const std::vector<uint8_t> program = b.Build();
+    if (!sterna::Engine::Load(program.data(), program.size(), options, &engine_).ok()) std::abort();
+    in_.assign(engine_->InputBytes(0), 0), out_.resize(engine_->OutputBytes(0));
+    for (uint8_t& byte : in_) byte = static_cast<uint8_t>(random.Next());
+  }
+  double Seconds() {
+    const uint8_t* inputs[] = {in_.data()};
+    uint8_t* outputs[] = {out_.data()};
+    double ms[2];
+    if (!engine_->Run(inputs, outputs, ms).ok()) std::abort();
+    return ms[engine_->op_count() - 1] * 1e-3;
+  }
+  const char* kernel() const { return engine_->kernel(engine_->op_count() - 1); }
+
+ private:
+  std::unique_ptr<sterna::Engine> engine_;
+  std::vector<uint8_t> in_, out_;
+};
+
+void BenchLayers(const std::vector<Contender>& contenders) {
+  constexpr struct { uint32_t side, channels; } kLayers[] = {{56, 16}, {56, 32}, {56, 64}, {28, 64}, {28, 128}, {14, 128}, {14, 256}};
+  for (const Contender& c : contenders) {
+    for (const auto& l : kLayers) {
+      BenchLayer layers[] = {{c.kernels.isa, c.activation, l.side, l.channels, 0, 3}, {c.kernels.isa, c.activation, l.side, l.channels, 2, 2},
+                             {c.kernels.isa, c.activation, l.side, l.channels, 3, 2}, {c.kernels.isa, c.activation, l.side, l.channels, 3, 3}};
+      double best[4] = {1e9, 1e9, 1e9, 1e9};
+      for (int round = 0; round < 4 * kRounds; ++round) {
+        for (int i = 0; i < 4; ++i) best[i] = std::min(best[i], layers[i].Seconds());
+      }
+      const double macs = 9.0 * l.side * l.side * l.channels * l.channels;
+      for (int i = 1; i < 4; ++i) {
+        std::printf("{\"kernel\": \"layer on %s\", \"shape\": \"3x3, %u channels, %ux%u\", \"gmac_s\": %.0f, \"q8_gmac_s\": %.0f, \"times_q8\": %.2f}\n", layers[i].kernel(), l.channels,
+                    l.side, l.side, macs / best[i] * 1e-9, macs / best[0] * 1e-9, best[0] / best[i]);
+      }
+      std::fflush(stdout);
+    }
+  }
+}
+
 // Every runnable ISA but ref, which would take minutes.
 std::vector<Contender> FindContenders() {
   std::vector<Contender> contenders;
@@ -252,9 +316,9 @@ std::vector<Contender> FindContenders() {
     if (!status.runnable || std::strcmp(status.isa, "ref") == 0) continue;
     for (size_t i = 0; i < sterna::kIsaRowCount; ++i) {
       const sterna::IsaRow& row = sterna::kIsaRows[i];
-      Contender c = {{}, MeasurePeaks(status.isa)};
+      Contender c = {{}, MeasurePeaks(status.isa), static_cast<sterna::DType>(row.kernels.activation)};
       if (std::strcmp(row.kernels.isa, status.isa) != 0) continue;
-      if (!sterna::SelectKernels(status.isa, static_cast<sterna::DType>(row.kernels.activation), &c.kernels).ok()) continue;
+      if (!sterna::SelectKernels(status.isa, c.activation, &c.kernels).ok()) continue;
       std::printf("{\"isa\": \"%s\", \"cpu\": \"%s\", \"peak_int8_gmac_s\": %.1f, \"peak_f32_gmac_s\": %.1f}\n", status.isa,
                   sterna::DetectCpu().model.c_str(), c.peaks.int8, c.peaks.f32);
       contenders.push_back(c);
@@ -271,6 +335,6 @@ int main(int argc, char** argv) {
   const std::vector<Contender> contenders = FindContenders();
   BenchGemms(contenders, wanted("gemm_q8"), wanted("gemm_f32"));
   BenchDepthwise(contenders, wanted("dwconv_q8"), wanted("dwconv_f32"));
-  if (wanted("bits")) BenchBits(contenders);
+  if (wanted("bits")) BenchLayers(contenders), BenchBits(contenders);
   return 0;
 }

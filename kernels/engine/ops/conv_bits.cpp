@@ -45,7 +45,10 @@ bool FindBitFamily(const OpContext& context, int32_t x_zp, BitFamily* family) {
   return false;
 }
 
-bool FillsWords(const ConvShape& s) { return s.cg >= 16; }
+bool WideEnoughForBits(const ConvShape& s) {
+  const int64_t bits = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(s.cg), 32));
+  return 4 * s.cg >= 3 * bits && s.og() >= 32;
+}
 
 void BitLayer::Axis::Init(int64_t positions, int64_t stride, int64_t pad, int64_t dilation, int64_t taps, int64_t size) {
   for (int64_t i = 0; i < positions; ++i) {

@@ -19,8 +19,8 @@ struct BitFamily {
 // none can.
 bool FindBitFamily(const OpContext& context, int32_t x_zp, BitFamily* family);
 
-// Whether taps fill their words at least by half: else more is computed than saved.
-bool FillsWords(const ConvShape& s);
+// Whether taps fill their words, and output channels the lanes of a kernel: else more is computed than saved (DECISIONS.md).
+bool WideEnoughForBits(const ConvShape& s);
 
 // A layer with its weights. It gives a kernel everything but the output.
 class BitLayer {

@@ -292,7 +292,7 @@ Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& t
 // Whether a layer runs on bits: its codes allow it, and this CPU gains by it; or its weights come packed that way.
 bool ChooseBits(const OpContext& context, const ConvShape& s, BitFamily* family) {
   if (!FindBitFamily(context, context.Attrs<ConvQ8Attrs>().x_zp, family)) return false;
-  return context.Packed(kW) != nullptr || (FillsWords(s) && context.kernels().Wins(family->name));
+  return context.Packed(kW) != nullptr || (WideEnoughForBits(s) && context.kernels().Wins(family->name));
 }
 
 Status PrepareBits(const OpContext& context, const ConvShape& s, const BitFamily& family, const Target& target, DriverPtr* driver) {
