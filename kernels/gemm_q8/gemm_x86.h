@@ -15,22 +15,36 @@
 namespace sterna {
 namespace {
 
+// What the sums of a tile are made of.
+struct SumsOf {
+  const int32_t* bias;
+  const uint8_t* a;
+  size_t a_stride;
+  const int8_t* w;
+  size_t steps;  // of four activations of each row
+};
+
 // Sums of 32 bits by V::Dot, which is exact for all activations and weights.
 template <typename V>
 struct DotSums {
   static constexpr size_t kHeaderBytes = 0;                   // before the bias
   static constexpr size_t kPackedBytes = V::kBytes;           // of a vector of weights, as they are packed
-  static constexpr size_t kWeightBytes = V::kWeightBytes;     // and as Add reads them: after Expand, if kExpands
+  static constexpr size_t kWeightBytes = V::kWeightBytes;     // and as Sum reads them: after Expand, if kExpands
   static constexpr bool kComplements = V::kComplements;       // x86/q8_avx2.h
   static constexpr bool kExpands = V::kComplements;
   static void Expand(const int8_t* w, size_t vectors, int8_t* out) { V::ExpandWeights(w, vectors, out); }
 
   static DotSums Of(const void*) { return {}; }
 
-  // acc[row][vector] += the products of `steps` times four activations of each row.
+  // acc[row][vector] = bias + the products.
   template <int kRows, int kVectors>
-  inline __attribute__((always_inline)) void Add(typename V::Int (&acc)[kRows * kVectors], const uint8_t* a, size_t stride, const int8_t* w, size_t steps) const {
-    for (; steps != 0; --steps, a += 4, w += kVectors * kWeightBytes) {
+  inline __attribute__((always_inline)) void Sum(typename V::Int (&acc)[kRows * kVectors], const SumsOf& of) const {
+    const uint8_t* a = of.a;
+    const int8_t* w = of.w;
+    const size_t stride = of.a_stride;
+#pragma GCC unroll 24
+    for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(of.bias + i % kVectors * V::kLanes);
+    for (size_t step = of.steps; step != 0; --step, a += 4, w += kVectors * kWeightBytes) {
       typename V::Weights weights[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadWeights(w + v * kWeightBytes);
@@ -89,9 +103,7 @@ struct GemmQ8 {
   template <int kRows, int kVectors>
   static inline __attribute__((always_inline)) void Tile(const Job& job, const Place& at) {
     Int acc[kRows * kVectors];
-#pragma GCC unroll 24
-    for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::LoadInt(at.bias + i % kVectors * kLanes);
-    job.sums.template Add<kRows, kVectors>(acc, at.a, job.a_stride, at.w, job.steps);
+    job.sums.template Sum<kRows, kVectors>(acc, {at.bias, at.a, job.a_stride, at.w, job.steps});
     Finish::template FinishTile<kRows, kVectors>(job, at, acc);
   }
 

@@ -45,25 +45,36 @@ struct PairSums {
     return header + kHeaderBytes / sizeof(int32_t);
   }
 
+  // Products of the next `steps` steps, at most `flush`, in sums of 16 bits; a and w move past them.
   template <int kRows, int kVectors>
-  inline __attribute__((always_inline)) void Add(Int (&acc)[kRows * kVectors], const uint8_t* a, size_t stride, const int8_t* w, size_t steps) const {
-    while (steps != 0) {
-      size_t few = steps < flush ? steps : flush;
-      steps -= few;
-      Int sums[kRows * kVectors];
+  static inline __attribute__((always_inline)) void SumPairs(Int (&sums)[kRows * kVectors], const uint8_t*& a, size_t stride, const int8_t*& w, size_t steps) {
 #pragma GCC unroll 24
-      for (int i = 0; i < kRows * kVectors; ++i) sums[i] = V::Zero();
-      for (; few != 0; --few, a += 4, w += kVectors * kWeightBytes) {
-        Int weights[kVectors];
+    for (int i = 0; i < kRows * kVectors; ++i) sums[i] = V::Zero();
+    for (; steps != 0; --steps, a += 4, w += kVectors * kWeightBytes) {
+      Int weights[kVectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadInt(w + v * kWeightBytes);
+      for (int v = 0; v < kVectors; ++v) weights[v] = V::LoadInt(w + v * kWeightBytes);
 #pragma GCC unroll 12
-        for (int i = 0; i < kRows; ++i) {
-          const Int four = V::BroadcastFour(a + i * stride);
+      for (int i = 0; i < kRows; ++i) {
+        const Int four = V::BroadcastFour(a + i * stride);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) V::DotPairs(sums[i * kVectors + v], four, weights[v]);
-        }
+        for (int v = 0; v < kVectors; ++v) V::DotPairs(sums[i * kVectors + v], four, weights[v]);
       }
+    }
+  }
+
+  template <int kRows, int kVectors>
+  inline __attribute__((always_inline)) void Sum(Int (&acc)[kRows * kVectors], const SumsOf& of) const {
+    const uint8_t* a = of.a;
+    const int8_t* w = of.w;
+    size_t few = of.steps < flush ? of.steps : flush;
+    Int sums[kRows * kVectors];
+    SumPairs<kRows, kVectors>(sums, a, of.a_stride, w, few);
+#pragma GCC unroll 24
+    for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::AddPairs(V::LoadInt(of.bias + i % kVectors * V::kLanes), sums[i]);
+    for (size_t left = of.steps - few; left != 0; left -= few) {
+      few = left < flush ? left : flush;
+      SumPairs<kRows, kVectors>(sums, a, of.a_stride, w, few);
 #pragma GCC unroll 24
       for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::AddPairs(acc[i], sums[i]);
     }
