@@ -67,7 +67,7 @@ struct CodesNeon {
 
   template <int V>
   void Finish(const GemmQ8Args* args, const RequantNeon& requant, const PanelFew& panel, size_t row, size_t rows, const SumsFew& sums) const {
-    FinishFew<V>(requant, sums, rows, {args->y + row * args->y_stride + panel.o, panel.scale, args->y_stride, row, panel.o, panel.width}, panel.finish);
+    FinishFew<V>(requant, sums, rows, TargetFew(args, panel, row), panel.finish);
   }
 };
 

@@ -85,6 +85,12 @@ static inline size_t ScratchBytesFew(size_t tile_bytes, size_t m) { return Block
   acc[0][0] = c0, acc[0][1] = c1, acc[0][2] = c2, acc[0][3] = c3, acc[1][0] = c4, acc[1][1] = c5, acc[1][2] = c6, acc[1][3] = c7;                  \
   acc[2][0] = c8, acc[2][1] = c9, acc[2][2] = c10, acc[2][3] = c11, acc[3][0] = c12, acc[3][1] = c13, acc[3][2] = c14, acc[3][3] = c15
 
+// Where a panel's channels of row `row` go. Args: GemmQ8Args or GemmBitsArgs.
+template <typename Args>
+static inline TargetNeon TargetFew(const Args* args, const PanelFew& panel, size_t row) {
+  return {args->y + row * args->y_stride + panel.o, panel.scale, args->y_stride, row, panel.o, panel.width};
+}
+
 // The requantized sums of `rows` rows.
 template <int V>
 static inline __attribute__((always_inline)) void FinishFew(const RequantNeon& requant, const SumsFew& sums, size_t rows, TargetNeon to, FinishNeon finish) {

@@ -1,11 +1,12 @@
 // What gemm_bnn, gemm_tbn and gemm_tnn on NEON share: planes of A interleaved by row, planes of B in panels, and counts that become sums.
 //
-// A step is 16 depth bits, two bytes of a row, and a pass two steps, a word. Logic on a register of 8 channels x 2 bytes, cnt, and uadalp, which adds up the counts
-// of a channel's two bytes in 16 bits: a pass adds 32 at most, so 2047 passes are a flush. sum = start + count of what is not zero - 2 * count
-// of what is negative, where start holds the bias and the first of these counts, if it depends on the row alone.
+// A step is 16 depth bits, two bytes of a row, and a pass two steps, a word. Logic on a register of 8 channels x 2 bytes, cnt, and uadalp, which
+// adds the counts of a channel's two bytes to a sum of 16 bits: at most 32 in a pass, so that 2047 passes fit. Then
+//   sum = start + count of what is not zero - 2 * count of what is negative
+// where start holds the bias, and the first of these counts if it depends on the row alone.
 //
 // Packed (few_bits_neon.h), for a panel: [step][8 channels][plane: sign, then mask if there is one][channel][2 bytes]
-// Scratch, for four rows: [step][4 rows][plane][2 bytes]; ternary-binary: then int32 count of the mask, for each row.
+// Scratch, for four rows: [step][4 rows][plane][2 bytes]; then int32 count of the mask, for each row, where kCounts.
 #pragma once
 #include "few_bits_neon.h"
 
@@ -41,7 +42,8 @@ static inline void PackPanelsPlanes(size_t n, size_t words, size_t most, const u
 }
 
 // Header, bias, reach, panels. shift: added to the bias; depth: no sum of products is larger.
-static inline void PackPlanesNeon(size_t n, size_t words, size_t depth, size_t most, const uint32_t* sign, const uint32_t* mask, const int32_t* bias, int32_t shift, void* packed) {
+static inline void PackPlanesNeon(size_t n, size_t words, size_t depth, size_t most, const uint32_t* sign, const uint32_t* mask, const int32_t* bias,
+                                  int32_t shift, void* packed) {
   HeaderFew* header = static_cast<HeaderFew*>(packed);
   *header = {0, kFlushPlanes};
   int32_t* out = reinterpret_cast<int32_t*>(header + 1);
@@ -63,8 +65,7 @@ struct PlanesNeon {
 
   explicit PlanesNeon(const GemmBitsArgs* args) : passes(args->words), flush(kFlushPlanes), tile_bytes(TileBytesPlanes(args->words, kPlanes)) {}
 
-  int32_t* CountsOf(uint8_t* tile) const { return reinterpret_cast<int32_t*>(tile + tile_bytes) - kRowsFew; }
-  const int32_t* CountsOf(const uint8_t* tile) const { return reinterpret_cast<const int32_t*>(tile + tile_bytes) - kRowsFew; }
+  size_t CountsOffset() const { return tile_bytes - kRowsFew * sizeof(int32_t); }
 
   // Rows that do not exist are copies of row 0.
   void PackTile(const GemmBitsArgs* args, size_t row, size_t rows, uint8_t* to) const {
@@ -85,7 +86,8 @@ struct PlanesNeon {
         vst4q_u32(reinterpret_cast<uint32_t*>(to + p * kPassA + 64), high);
       }
     }
-    for (size_t i = 0; kCounts && i < kRowsFew; ++i) CountsOf(to)[i] = CountOf(args->mask + at[i], args->words);
+    int32_t* counts = reinterpret_cast<int32_t*>(to + CountsOffset());
+    for (size_t i = 0; kCounts && i < kRowsFew; ++i) counts[i] = CountOf(args->mask + at[i], args->words);
   }
 
   static int32_t CountOf(const uint32_t* words, size_t count) {
@@ -101,9 +103,10 @@ struct PlanesNeon {
 
   template <int V>
   void Start(const GemmBitsArgs* args, const PanelFew& panel, size_t row, size_t rows, const uint8_t* tile, SumsFew& sums) const {
+    const int32_t* counts = reinterpret_cast<const int32_t*>(tile + CountsOffset());
     for (size_t i = 0; i < kRowsFew; ++i) {
       const int32_t* row_bias = args->row_bias != nullptr && i < rows ? args->row_bias[row + i] : nullptr;
-      const int32x4_t count = vdupq_n_s32(kCounts ? CountsOf(tile)[i] : 0);
+      const int32x4_t count = vdupq_n_s32(kCounts ? counts[i] : 0);
 #pragma GCC unroll 8
       for (int v = 0; v < 2 * V; ++v) {
         const int32x4_t bias = vld1q_s32(panel.bias + 4 * v);
@@ -116,9 +119,7 @@ struct PlanesNeon {
 
   template <int V>
   void Finish(const GemmBitsArgs* args, const RequantNeon& requant, const PanelFew& panel, size_t row, size_t rows, const SumsFew& sums) const {
-    if (args->sums == nullptr) {
-      return FinishFew<V>(requant, sums, rows, {args->y + row * args->y_stride + panel.o, panel.scale, args->y_stride, row, panel.o, panel.width}, panel.finish);
-    }
+    if (args->sums == nullptr) return FinishFew<V>(requant, sums, rows, TargetFew(args, panel, row), panel.finish);
     for (size_t i = 0; i < rows; ++i) {
       for (size_t o = 0; o < panel.width; ++o) args->sums[(row + i) * args->sums_stride + panel.o + o] = sums[i][o];
     }
@@ -146,7 +147,8 @@ static inline __attribute__((always_inline)) void FlushPlanes(int32_t* sums, con
   }
 }
 
-// An operation on V registers of a row, op(temporary, weights, counts, sign, mask): B is in v4..v7, temporaries of even rows are v8..v11, of odd v12..v15.
+// An operation on V registers of a row, op(temporary, weights, counts, sign, mask): B is in v4..v7, temporaries of even rows are v8..v11, of odd
+// ones v12..v15.
 #define STERNA_ROW_1(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t0, "v4", c0, s, m)
 #define STERNA_ROW_2(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) STERNA_ROW_1(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t1, "v5", c1, s, m)
 #define STERNA_ROW_3(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) STERNA_ROW_2(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t2, "v6", c2, s, m)
@@ -203,6 +205,8 @@ static inline __attribute__((always_inline)) int16x8_t CountInto(int16x8_t acc, 
 }
 
 // Two bytes of one row, eight times.
-static inline __attribute__((always_inline)) uint8x16_t BroadcastStep(const uint8_t* a) { return vreinterpretq_u8_u16(vld1q_dup_u16(reinterpret_cast<const uint16_t*>(a))); }
+static inline __attribute__((always_inline)) uint8x16_t BroadcastStep(const uint8_t* a) {
+  return vreinterpretq_u8_u16(vld1q_dup_u16(reinterpret_cast<const uint16_t*>(a)));
+}
 
 }  // namespace sterna

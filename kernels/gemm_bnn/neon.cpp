@@ -2,10 +2,10 @@
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + depth - 2 popcount(a[i] ^ w[o]))
 //
-// Tile 4 rows x 32 channels: 16 accumulators + 4 registers of A + 4 of B + 8 temporaries = 32. Channels along the lanes, two bytes of each, so that sums
-// come in the epilogue's order; two bytes of a row, broadcast by ld4r with those of three others. Per word: 32 eor, 32 cnt, 32 uadalp, 2 ld4r, 2
-// ld1 and 6 of loop control for 4096 products = 0.0259 instructions a MAC. uadalp adds and widens at once: a sum of bytes would need as many additions, and
-// a widening every 31 of them.
+// Tile 4 rows x 32 channels: 16 accumulators + 4 registers of A + 4 of B + 8 temporaries = 32. Channels along the lanes, two bytes of each, so that
+// sums come in the epilogue's order; two bytes of a row, broadcast by ld4r with those of three others. Per word: 32 eor, 32 cnt, 32 uadalp, 2
+// ld4r, 2 ld1 and 6 of loop control for 4096 products = 0.0259 instructions a MAC. uadalp adds and widens at once: a sum of bytes would need as
+// many additions, and a widening every 31 of them.
 #include <arm_neon.h>
 
 #include "../arm/planes_neon.h"
@@ -65,5 +65,6 @@ void Pack(size_t n, size_t words, size_t depth, const uint32_t* sign, const uint
 
 extern "C" {
 extern const sterna::GemmBitsKernel sterna_gemm_bnn_neon;
-const sterna::GemmBitsKernel sterna_gemm_bnn_neon = {"gemm_bnn/neon", sterna::PackedBytesPlanes<1>, sterna::Pack, sterna::ScratchBytesPlanes<1>, sterna::RunPlanes<sterna::Bnn>};
+const sterna::GemmBitsKernel sterna_gemm_bnn_neon = {"gemm_bnn/neon", sterna::PackedBytesPlanes<1>, sterna::Pack, sterna::ScratchBytesPlanes<1>,
+                                                            sterna::RunPlanes<sterna::Bnn>};
 }

@@ -2,9 +2,9 @@
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + popcount(mask[i]) - 2 popcount(mask[i] & (sign[i] ^ w[o])))
 //
-// The tile of gemm_bnn/neon. The sign of A is 0 where its mask is, so mask & (sign ^ w) = (mask & w) ^ sign: no temporary more. The count of the mask depends on
-// the row alone, and is taken when the row is packed. A register pair of A each for two rows, then for the other two. Per word: 32 and, 32
-// eor, 32 cnt, 32 uadalp, 4 ld4r, 2 ld1 and 8 of loop control for 4096 products = 0.0347 instructions a MAC.
+// The tile of gemm_bnn/neon, but that the 4 registers of A hold sign and mask of two rows, then of the other two. The sign of A is 0 where its mask
+// is, so that mask & (sign ^ w) = (mask & w) ^ sign. The count of the mask depends on the row alone, and is taken when the row is packed. Per
+// word: 32 and, 32 eor, 32 cnt, 32 uadalp, 4 ld4r, 2 ld1 and 8 of loop control for 4096 products = 0.0347 instructions a MAC.
 #include <arm_neon.h>
 
 #include "../arm/planes_neon.h"
@@ -46,5 +46,6 @@ void Pack(size_t n, size_t words, size_t depth, const uint32_t* sign, const uint
 
 extern "C" {
 extern const sterna::GemmBitsKernel sterna_gemm_tbn_neon;
-const sterna::GemmBitsKernel sterna_gemm_tbn_neon = {"gemm_tbn/neon", sterna::PackedBytesPlanes<1>, sterna::Pack, sterna::ScratchBytesPlanes<2>, sterna::RunPlanes<sterna::Tbn>};
+const sterna::GemmBitsKernel sterna_gemm_tbn_neon = {"gemm_tbn/neon", sterna::PackedBytesPlanes<1>, sterna::Pack, sterna::ScratchBytesPlanes<2>,
+                                                            sterna::RunPlanes<sterna::Tbn>};
 }

@@ -2,9 +2,9 @@
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + popcount(nz) - 2 popcount(nz & (sign_a ^ sign_w))),  nz = mask_a & mask_w
 //
-// Tile 4 rows x 16 channels: 8 accumulators of nz and 8 of what is negative + 4 registers of A (two rows) + 4 of B + 8 temporaries = 32. Per word: 32
-// and, 16 eor, 32 cnt, 32 uadalp, 4 ld4r, 2 ld1 and 8 of loop control for 2048 products = 0.0615 instructions a MAC. The alternative, one accumulator of
-// nz - 2 * negative by mls, 4 x 32, saves an instruction in 60, and multiplies, which takes an out-of-order core's one multiplier two cycles.
+// Tile 4 rows x 16 channels: 8 accumulators of nz and 8 of what is negative + 4 registers of A (two rows) + 4 of B + 8 temporaries = 32. Per word:
+// 32 and, 16 eor, 32 cnt, 32 uadalp, 4 ld4r, 2 ld1 and 8 of loop control for 2048 products = 0.0615 instructions a MAC. The alternative, 4 x 32
+// with one accumulator of nz - 2 * negative by mls, would save the loads and cost two cycles of the one multiplier of a Cortex-A72.
 #include <arm_neon.h>
 
 #include "../arm/planes_neon.h"
@@ -18,7 +18,8 @@ namespace {
 #define STERNA_UNIT_3(n, x, bs, bm, c, d, s, m) "cnt " x ".16b, " x ".16b\n\tuadalp " c ".8h, " n ".16b\n\t"
 #define STERNA_UNIT_4(n, x, bs, bm, c, d, s, m) "uadalp " d ".8h, " x ".16b\n\t"
 #define STERNA_UNITS_1(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t0, t1, "v4", "v5", c0, c1, s, m)
-#define STERNA_UNITS_2(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) STERNA_UNITS_1(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t2, t3, "v6", "v7", c2, c3, s, m)
+#define STERNA_UNITS_2(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) \
+  STERNA_UNITS_1(op, s, m, t0, t1, t2, t3, c0, c1, c2, c3) op(t2, t3, "v6", "v7", c2, c3, s, m)
 #define STERNA_PASS(v, registers, step) \
   STERNA_TERNARY_PASS(STERNA_UNITS_##v, STERNA_UNIT_1, STERNA_UNIT_2, STERNA_UNIT_3, STERNA_UNIT_4, registers, step)
 
@@ -67,5 +68,6 @@ void Pack(size_t n, size_t words, size_t depth, const uint32_t* sign, const uint
 
 extern "C" {
 extern const sterna::GemmBitsKernel sterna_gemm_tnn_neon;
-const sterna::GemmBitsKernel sterna_gemm_tnn_neon = {"gemm_tnn/neon", sterna::PackedBytesPlanes<2>, sterna::Pack, sterna::ScratchBytesPlanes<2>, sterna::RunPlanes<sterna::Tnn>};
+const sterna::GemmBitsKernel sterna_gemm_tnn_neon = {"gemm_tnn/neon", sterna::PackedBytesPlanes<2>, sterna::Pack, sterna::ScratchBytesPlanes<2>,
+                                                            sterna::RunPlanes<sterna::Tnn>};
 }
