@@ -3,8 +3,8 @@
 # Rows are ordered from slowest to fastest within an architecture; dispatch takes the last runnable one, and a kernel that
 # an ISA does not have is taken from the nearest row above it. FEATURES are the names that src/cpu_*.cpp reports.
 # ACTIVATION is the 8-bit type that the ISA's kernels take (include/sterna/program.h).
-# BEATEN names the families of fewer bits that the ISA's own gemm_q8 outruns, by measurement (DECISIONS.md): layers of those
-# formats then run on 8 bits.
+# BEATEN names the families of fewer bits that the ISA's own gemm_q8 outruns, by measurement, or on Arm by llvm-mca's estimate (DECISIONS.md):
+# layers of those formats then run on 8 bits.
 
 set(STERNA_ISAS "")
 
@@ -49,10 +49,10 @@ sterna_isa(neon ARCH aarch64 ACTIVATION s8
 sterna_isa(neondot ARCH aarch64 ACTIVATION s8
   FLAGS -march=armv8.2-a+dotprod -fno-schedule-insns
   FEATURES asimd asimddp
-  BEATEN gemm_w46 gemm_u4u4 gemm_tbn gemm_tnn)
+  BEATEN gemm_w46 gemm_u4u4 gemm_tnn)
 
 # Matrices of 8-bit integers: optional from ARMv8.2 on, mandatory from ARMv8.6 on.
 sterna_isa(neoni8mm ARCH aarch64 ACTIVATION s8
   FLAGS -march=armv8.2-a+dotprod+i8mm -fno-schedule-insns
   FEATURES asimd asimddp i8mm
-  BEATEN gemm_w46 gemm_u4u4 gemm_bnn gemm_tbn gemm_tnn)
+  BEATEN gemm_w46 gemm_u4u4 gemm_tbn gemm_tnn)
