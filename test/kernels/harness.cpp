@@ -36,6 +36,18 @@ State& Current() {
   return state;
 }
 
+// Whether a name has one of the parts, if there are any, and none of those that begin with a minus.
+bool IsWanted(const char* name, int count, const char* const* parts) {
+  bool all = true, named = false;
+  for (int i = 0; i < count; ++i) {
+    if (parts[i][0] == '-' && std::strstr(name, parts[i] + 1) != nullptr) return false;
+    if (parts[i][0] == '-') continue;
+    all = false;
+    named = named || std::strstr(name, parts[i]) != nullptr;
+  }
+  return all || named;
+}
+
 }  // namespace
 
 Registration::Registration(const char* name, TestFunction function) { Tests().push_back({name, function}); }
@@ -88,12 +100,12 @@ Guarded::~Guarded() { munmap(map_, map_bytes_); }
 
 }  // namespace sterna_test
 
-// Usage: sterna_kernel_tests [part of a test's name]
+// Usage: sterna_kernel_tests [part of a test's name, or -part of those to leave out]...
 int main(int argc, char** argv) {
   using namespace sterna_test;
   int passed = 0, failed = 0, skipped = 0;
   for (const Test& test : Tests()) {
-    if (argc > 1 && std::strstr(test.name, argv[1]) == nullptr) continue;
+    if (!IsWanted(test.name, argc - 1, argv + 1)) continue;
     Current().failures = 0;
     Current().skip_reason.clear();
     test.function();
