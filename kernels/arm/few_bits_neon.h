@@ -85,6 +85,13 @@ static inline size_t ScratchBytesFew(size_t tile_bytes, size_t m) { return Block
   acc[0][0] = c0, acc[0][1] = c1, acc[0][2] = c2, acc[0][3] = c3, acc[1][0] = c4, acc[1][1] = c5, acc[1][2] = c6, acc[1][3] = c7;                  \
   acc[2][0] = c8, acc[2][1] = c9, acc[2][2] = c10, acc[2][3] = c11, acc[3][0] = c12, acc[3][1] = c13, acc[3][2] = c14, acc[3][3] = c15
 
+// The loop of V = 1..4; first(v) and pass(v) are macros of a number.
+#define STERNA_FEW_LOOPS(acc, a, b, passes, first, pass)                              \
+  if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, first(1), pass(1)); }    \
+  if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, first(2), pass(2)); }    \
+  if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, first(3), pass(3)); }    \
+  if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, first(4), pass(4)); }
+
 // Where a panel's channels of row `row` go. Args: GemmQ8Args or GemmBitsArgs.
 template <typename Args>
 static inline TargetNeon TargetFew(const Args* args, const PanelFew& panel, size_t row) {

@@ -13,26 +13,26 @@
 namespace sterna {
 namespace {
 
-#define STERNA_STEP(v, loads)                                                                                              \
-  STERNA_ROW0(STERNA_ROW_##v, STERNA_XOR_SIGN, "v0", ) STERNA_ROW1(STERNA_ROW_##v, STERNA_XOR_SIGN, "v1", )                 \
-  STERNA_ROW0(STERNA_ROW_##v, STERNA_CNT, , ) STERNA_ROW1(STERNA_ROW_##v, STERNA_CNT, , )                                   \
-  STERNA_ROW0(STERNA_ROW_##v, STERNA_COUNT, , ) STERNA_ROW2(STERNA_ROW_##v, STERNA_XOR_SIGN, "v2", )                        \
-  STERNA_ROW1(STERNA_ROW_##v, STERNA_COUNT, , ) STERNA_ROW3(STERNA_ROW_##v, STERNA_XOR_SIGN, "v3", ) loads                  \
-  STERNA_ROW2(STERNA_ROW_##v, STERNA_CNT, , ) STERNA_ROW3(STERNA_ROW_##v, STERNA_CNT, , )                                   \
+#define STERNA_STEP(v, loads)                                                                               \
+  STERNA_ROW0(STERNA_ROW_##v, STERNA_XOR_SIGN, "v0", ) STERNA_ROW1(STERNA_ROW_##v, STERNA_XOR_SIGN, "v1", ) \
+  STERNA_ROW0(STERNA_ROW_##v, STERNA_CNT, , ) STERNA_ROW1(STERNA_ROW_##v, STERNA_CNT, , )                   \
+  STERNA_ROW0(STERNA_ROW_##v, STERNA_COUNT, , ) STERNA_ROW2(STERNA_ROW_##v, STERNA_XOR_SIGN, "v2", )        \
+  STERNA_ROW1(STERNA_ROW_##v, STERNA_COUNT, , ) STERNA_ROW3(STERNA_ROW_##v, STERNA_XOR_SIGN, "v3", ) loads  \
+  STERNA_ROW2(STERNA_ROW_##v, STERNA_CNT, , ) STERNA_ROW3(STERNA_ROW_##v, STERNA_CNT, , )                   \
   STERNA_ROW2(STERNA_ROW_##v, STERNA_COUNT, , ) STERNA_ROW3(STERNA_ROW_##v, STERNA_COUNT, , )
-#define STERNA_FIRST(v, half)                                     \
-  STERNA_LOAD_A("%[a]") STERNA_LOAD_B(STERNA_B_##v, "%[b]")       \
-  "add x9, %[a], #8\n\t"                                          \
-  "add %[a], %[a], #16\n\t"                                       \
-  "add x12, %[b], #" half "\n\t"                                  \
-  "add %[b], x12, #" half "\n\t"
-#define STERNA_PASS(v, step)                                                  \
-  STERNA_STEP(v, STERNA_LOAD_A("x9") STERNA_LOAD_B(STERNA_B_##v, "x12"))      \
-  STERNA_STEP(v, STERNA_LOAD_A("%[a]") STERNA_LOAD_B(STERNA_B_##v, "%[b]"))   \
-  "add x9, x9, #16\n\t"                                                       \
-  "add %[a], %[a], #16\n\t"                                                   \
-  "add x12, x12, #" step "\n\t"                                               \
-  "add %[b], %[b], #" step "\n\t"
+#define STERNA_FIRST(v)                                     \
+  STERNA_LOAD_A("%[a]") STERNA_LOAD_B(STERNA_B_##v, "%[b]") \
+  "add x9, %[a], #8\n\t"                                    \
+  "add %[a], %[a], #16\n\t"                                 \
+  "add x12, %[b], #16 * " #v "\n\t"                         \
+  "add %[b], x12, #16 * " #v "\n\t"
+#define STERNA_PASS(v)                                                      \
+  STERNA_STEP(v, STERNA_LOAD_A("x9") STERNA_LOAD_B(STERNA_B_##v, "x12"))    \
+  STERNA_STEP(v, STERNA_LOAD_A("%[a]") STERNA_LOAD_B(STERNA_B_##v, "%[b]")) \
+  "add x9, x9, #16\n\t"                                                     \
+  "add %[a], %[a], #16\n\t"                                                 \
+  "add x12, x12, #32 * " #v "\n\t"                                          \
+  "add %[b], %[b], #32 * " #v "\n\t"
 
 struct Bnn : PlanesNeon<1, false> {
   static constexpr size_t kMost = kChannelsFew, kPassB = 32;
@@ -42,10 +42,7 @@ struct Bnn : PlanesNeon<1, false> {
   inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
     int16x8_t acc[M][4] = {};
     if constexpr (M == 4) {
-      if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(1, "16"), STERNA_PASS(1, "32")); }
-      if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(2, "32"), STERNA_PASS(2, "64")); }
-      if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(3, "48"), STERNA_PASS(3, "96")); }
-      if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(4, "64"), STERNA_PASS(4, "128")); }
+      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
     } else {
       for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
         const uint8x16_t sign = BroadcastStep(a);

@@ -12,8 +12,8 @@
 namespace sterna {
 namespace {
 
-#define STERNA_FIRST(v, half) STERNA_TERNARY_FIRST(STERNA_B_##v, half)
-#define STERNA_PASS(v, step) STERNA_TERNARY_PASS(STERNA_ROW_##v, STERNA_AND_MASK, STERNA_FLIP_SIGN, STERNA_CNT, STERNA_COUNT, STERNA_B_##v, step)
+#define STERNA_FIRST(v) STERNA_TERNARY_FIRST(STERNA_B_##v, "16 * " #v)
+#define STERNA_PASS(v) STERNA_TERNARY_PASS(STERNA_ROW_##v, STERNA_AND_MASK, STERNA_FLIP_SIGN, STERNA_CNT, STERNA_COUNT, STERNA_B_##v, "32 * " #v)
 
 struct Tbn : PlanesNeon<2, true> {
   static constexpr size_t kMost = kChannelsFew, kPassB = 32;
@@ -23,10 +23,7 @@ struct Tbn : PlanesNeon<2, true> {
   inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
     int16x8_t acc[M][4] = {};
     if constexpr (M == 4) {
-      if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(1, "16"), STERNA_PASS(1, "32")); }
-      if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(2, "32"), STERNA_PASS(2, "64")); }
-      if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(3, "48"), STERNA_PASS(3, "96")); }
-      if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(4, "64"), STERNA_PASS(4, "128")); }
+      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
     } else {
       for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
         const uint8x16_t sign = BroadcastStep(a), mask = BroadcastStep(a + 2);

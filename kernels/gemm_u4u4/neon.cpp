@@ -18,23 +18,23 @@ namespace {
 // Packed weights of the pass are in v12..; b is where those of the next one are.
 #define STERNA_SHIFT(shift, to, from) shift " " to ".16b, " from ".16b, #4\n\t"
 #define STERNA_UNPACK_1 STERNA_SHIFT("shl", "v8", "v12") STERNA_SHIFT("sshr", "v12", "v12") STERNA_SHIFT("sshr", "v8", "v8")
-#define STERNA_UNPACK_2                                                                                      \
-  STERNA_SHIFT("shl", "v8", "v12") STERNA_SHIFT("shl", "v9", "v13") STERNA_SHIFT("sshr", "v12", "v12")       \
+#define STERNA_UNPACK_2                                                                                \
+  STERNA_SHIFT("shl", "v8", "v12") STERNA_SHIFT("shl", "v9", "v13") STERNA_SHIFT("sshr", "v12", "v12") \
   STERNA_SHIFT("sshr", "v13", "v13") STERNA_SHIFT("sshr", "v8", "v8") STERNA_SHIFT("sshr", "v9", "v9")
 #define STERNA_UNPACK_3 STERNA_UNPACK_2 STERNA_SHIFT("shl", "v10", "v14") STERNA_SHIFT("sshr", "v14", "v14") STERNA_SHIFT("sshr", "v10", "v10")
-#define STERNA_UNPACK_4                                                                                      \
-  STERNA_SHIFT("shl", "v8", "v12") STERNA_SHIFT("shl", "v9", "v13") STERNA_SHIFT("shl", "v10", "v14")        \
-  STERNA_SHIFT("shl", "v11", "v15") STERNA_SHIFT("sshr", "v12", "v12") STERNA_SHIFT("sshr", "v13", "v13")    \
-  STERNA_SHIFT("sshr", "v14", "v14") STERNA_SHIFT("sshr", "v15", "v15") STERNA_SHIFT("sshr", "v8", "v8")     \
+#define STERNA_UNPACK_4                                                                                   \
+  STERNA_SHIFT("shl", "v8", "v12") STERNA_SHIFT("shl", "v9", "v13") STERNA_SHIFT("shl", "v10", "v14")     \
+  STERNA_SHIFT("shl", "v11", "v15") STERNA_SHIFT("sshr", "v12", "v12") STERNA_SHIFT("sshr", "v13", "v13") \
+  STERNA_SHIFT("sshr", "v14", "v14") STERNA_SHIFT("sshr", "v15", "v15") STERNA_SHIFT("sshr", "v8", "v8")  \
   STERNA_SHIFT("sshr", "v9", "v9") STERNA_SHIFT("sshr", "v10", "v10") STERNA_SHIFT("sshr", "v11", "v11")
-#define STERNA_FIRST(v, step) STERNA_FIRST_A STERNA_LOAD(STERNA_V12_##v, "%[b]") "add %[b], %[b], #" step "\n\t"
-#define STERNA_PASS(v, step)                                                                   \
-  STERNA_UNPACK_##v STERNA_FROM_V12(v, STERNA_EVEN, )                                          \
-  STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                                       \
-  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD_ODD("x10") STERNA_LOAD(STERNA_V12_##v, "%[b]"))   \
-  STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                                      \
-  STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                                         \
-  "add %[b], %[b], #" step "\n\t"
+#define STERNA_FIRST(v) STERNA_FIRST_A STERNA_LOAD(STERNA_V12_##v, "%[b]") "add %[b], %[b], #16 * " #v "\n\t"
+#define STERNA_PASS(v)                                                                       \
+  STERNA_UNPACK_##v STERNA_FROM_V12(v, STERNA_EVEN, )                                        \
+  STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                                     \
+  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD_ODD("x10") STERNA_LOAD(STERNA_V12_##v, "%[b]")) \
+  STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                                    \
+  STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                                       \
+  "add %[b], %[b], #16 * " #v "\n\t"
 
 struct U4U4 : CodesNeon {
   static constexpr size_t kPassB = 4 * kStepCodes;
@@ -44,10 +44,7 @@ struct U4U4 : CodesNeon {
   inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
     int16x8_t acc[M][4] = {};
     if constexpr (M == 4) {
-      if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(1, "16"), STERNA_PASS(1, "16")); }
-      if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(2, "32"), STERNA_PASS(2, "32")); }
-      if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(3, "48"), STERNA_PASS(3, "48")); }
-      if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(4, "64"), STERNA_PASS(4, "64")); }
+      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
     } else {
       for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA) {
         for (int v = 0; v < V; ++v, b += 16) {

@@ -21,18 +21,18 @@ constexpr int32_t kMaxProduct = 127;  // as in ref
 constexpr PanelLayoutArm kLayout{kChannelsFew, kStepCodes, 2, 1};
 
 // Weights of the first two k are in v8.., of the other two in v12..; b and x12 are where those of the next pass are.
-#define STERNA_FIRST(v, half)                                                       \
-  STERNA_FIRST_A STERNA_LOAD(STERNA_V8_##v, "%[b]")                                 \
-  "add x12, %[b], #" half "\n\t"                                                    \
-  "add %[b], x12, #" half "\n\t"
-#define STERNA_PASS(v, step)                                                        \
-  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD(STERNA_V12_##v, "x12"))                \
-  STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                             \
+#define STERNA_FIRST(v)                             \
+  STERNA_FIRST_A STERNA_LOAD(STERNA_V8_##v, "%[b]") \
+  "add x12, %[b], #16 * " #v "\n\t"                 \
+  "add %[b], x12, #16 * " #v "\n\t"
+#define STERNA_PASS(v)                                                                       \
+  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD(STERNA_V12_##v, "x12"))                         \
+  STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                                      \
   STERNA_FROM_V12(v, STERNA_EVEN, STERNA_LOAD_ODD("x10") STERNA_LOAD(STERNA_V8_##v, "%[b]")) \
-  STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                          \
-  STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                              \
-  "add x12, x12, #" step "\n\t"                                                     \
-  "add %[b], %[b], #" step "\n\t"
+  STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                                   \
+  STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                                       \
+  "add x12, x12, #32 * " #v "\n\t"                                                           \
+  "add %[b], %[b], #32 * " #v "\n\t"
 
 struct W46 : CodesNeon {
   static constexpr size_t kPassB = 8 * kStepCodes;
@@ -42,10 +42,7 @@ struct W46 : CodesNeon {
   inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
     int16x8_t acc[M][4] = {};
     if constexpr (M == 4) {
-      if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(1, "16"), STERNA_PASS(1, "32")); }
-      if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(2, "32"), STERNA_PASS(2, "64")); }
-      if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(3, "48"), STERNA_PASS(3, "96")); }
-      if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_FIRST(4, "64"), STERNA_PASS(4, "128")); }
+      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
     } else {
       for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA / 2) {
         for (int v = 0; v < V; ++v, b += 16) acc[0][v] = MultiplyPairCodes(acc[0][v], vld1q_s8(reinterpret_cast<const int8_t*>(b)), row);
