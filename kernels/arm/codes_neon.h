@@ -87,9 +87,9 @@ static inline __attribute__((always_inline)) void FlushCodes(int32_t* sums, cons
 
 // One k of four rows and 8 channels: an even one, whose weights are the low half of a register and whose A is in v0..v3, or an odd one.
 #define STERNA_MLAL(mlal, type, w, a0, a1, a2, a3, c0, c1, c2, c3) \
-  mlal " " c0 ".8h, " w "." type ", " a0 "." type "\n\t"          \
-  mlal " " c1 ".8h, " w "." type ", " a1 "." type "\n\t"          \
-  mlal " " c2 ".8h, " w "." type ", " a2 "." type "\n\t"          \
+  mlal " " c0 ".8h, " w "." type ", " a0 "." type "\n\t"           \
+  mlal " " c1 ".8h, " w "." type ", " a1 "." type "\n\t"           \
+  mlal " " c2 ".8h, " w "." type ", " a2 "." type "\n\t"           \
   mlal " " c3 ".8h, " w "." type ", " a3 "." type "\n\t"
 #define STERNA_EVEN(w, c0, c1, c2, c3) STERNA_MLAL("smlal", "8b", w, "v0", "v1", "v2", "v3", c0, c1, c2, c3)
 #define STERNA_ODD(w, c0, c1, c2, c3) STERNA_MLAL("smlal2", "16b", w, "v4", "v5", "v6", "v7", c0, c1, c2, c3)
@@ -120,18 +120,18 @@ static inline __attribute__((always_inline)) void FlushCodes(int32_t* sums, cons
 // A of even and of odd k. An in-order core wants no pointer moved between multiplications (tools/mca.sh), so each load has its own.
 #define STERNA_LOAD_EVEN(pointer) "ld4r {v0.16b - v3.16b}, [" pointer "]\n\t"
 #define STERNA_LOAD_ODD(pointer) "ld4r {v4.16b - v7.16b}, [" pointer "]\n\t"
-#define STERNA_FIRST_A                      \
-  STERNA_LOAD_EVEN("%[a]")                  \
-  "add x10, %[a], #4\n\t"                   \
-  STERNA_LOAD_ODD("x10")                    \
-  "add x9, %[a], #8\n\t"                    \
-  "add x10, %[a], #12\n\t"                  \
-  "add %[a], %[a], #16\n\t"                 \
+#define STERNA_FIRST_A      \
+  STERNA_LOAD_EVEN("%[a]")  \
+  "add x10, %[a], #4\n\t"   \
+  STERNA_LOAD_ODD("x10")    \
+  "add x9, %[a], #8\n\t"    \
+  "add x10, %[a], #12\n\t"  \
+  "add %[a], %[a], #16\n\t" \
   "add x11, %[a], #4\n\t"
-#define STERNA_NEXT_A        \
-  "add x9, x9, #16\n\t"      \
-  "add x10, x10, #16\n\t"    \
-  "add %[a], %[a], #16\n\t"  \
+#define STERNA_NEXT_A       \
+  "add x9, x9, #16\n\t"     \
+  "add x10, x10, #16\n\t"   \
+  "add %[a], %[a], #16\n\t" \
   "add x11, x11, #16\n\t"
 
 // Two k of one row and 8 channels.

@@ -66,30 +66,30 @@ static inline size_t ScratchBytesFew(size_t tile_bytes, size_t m) { return Block
 // The loop of a tile of four rows, in assembly, since GCC moves and spills what is in all registers: sums of 16 bits of row r and of 8 channels
 // u are register 16 + 4 * r + u. `first` loads for pass 0, and leaves in `a` the start of the next pass; `pass` moves it by kPassA, and loads
 // for a pass that may not exist. x9..x13 and v0..v15 are free.
-#define STERNA_FEW_LOOP(acc, a, b, passes, first, pass)                                                                                            \
-  register int16x8_t c0 __asm__("v16"), c1 __asm__("v17"), c2 __asm__("v18"), c3 __asm__("v19"), c4 __asm__("v20"), c5 __asm__("v21"),            \
-      c6 __asm__("v22"), c7 __asm__("v23"), c8 __asm__("v24"), c9 __asm__("v25"), c10 __asm__("v26"), c11 __asm__("v27"), c12 __asm__("v28"),     \
-      c13 __asm__("v29"), c14 __asm__("v30"), c15 __asm__("v31");                                                                                  \
-  const uint8_t* const end = a + passes * kPassA + kPassA;                                                                                         \
-  __asm__("movi v16.4s, #0\n\tmovi v17.4s, #0\n\tmovi v18.4s, #0\n\tmovi v19.4s, #0\n\tmovi v20.4s, #0\n\tmovi v21.4s, #0\n\t"                 \
-          "movi v22.4s, #0\n\tmovi v23.4s, #0\n\tmovi v24.4s, #0\n\tmovi v25.4s, #0\n\tmovi v26.4s, #0\n\tmovi v27.4s, #0\n\t"                 \
-          "movi v28.4s, #0\n\tmovi v29.4s, #0\n\tmovi v30.4s, #0\n\tmovi v31.4s, #0\n\t" first                                                   \
-          "1:\n\t" pass                                                                                                                            \
-          "cmp %[a], %[end]\n\t"                                                                                                                   \
-          "b.lo 1b"                                                                                                                                \
-          : [a] "+&r"(a), [b] "+&r"(b), "=w"(c0), "=w"(c1), "=w"(c2), "=w"(c3), "=w"(c4), "=w"(c5), "=w"(c6), "=w"(c7), "=w"(c8), "=w"(c9),        \
-            "=w"(c10), "=w"(c11), "=w"(c12), "=w"(c13), "=w"(c14), "=w"(c15)                                                                       \
-          : [end] "r"(end)                                                                                                                         \
+#define STERNA_FEW_LOOP(acc, a, b, passes, first, pass)                                                                                             \
+  register int16x8_t c0 __asm__("v16"), c1 __asm__("v17"), c2 __asm__("v18"), c3 __asm__("v19"), c4 __asm__("v20"), c5 __asm__("v21"),              \
+      c6 __asm__("v22"), c7 __asm__("v23"), c8 __asm__("v24"), c9 __asm__("v25"), c10 __asm__("v26"), c11 __asm__("v27"), c12 __asm__("v28"),       \
+      c13 __asm__("v29"), c14 __asm__("v30"), c15 __asm__("v31");                                                                                   \
+  const uint8_t* const end = a + passes * kPassA + kPassA;                                                                                          \
+  __asm__("movi v16.4s, #0\n\tmovi v17.4s, #0\n\tmovi v18.4s, #0\n\tmovi v19.4s, #0\n\tmovi v20.4s, #0\n\tmovi v21.4s, #0\n\t"                      \
+          "movi v22.4s, #0\n\tmovi v23.4s, #0\n\tmovi v24.4s, #0\n\tmovi v25.4s, #0\n\tmovi v26.4s, #0\n\tmovi v27.4s, #0\n\t"                      \
+          "movi v28.4s, #0\n\tmovi v29.4s, #0\n\tmovi v30.4s, #0\n\tmovi v31.4s, #0\n\t" first                                                      \
+          "1:\n\t" pass                                                                                                                             \
+          "cmp %[a], %[end]\n\t"                                                                                                                    \
+          "b.lo 1b"                                                                                                                                 \
+          : [a] "+&r"(a), [b] "+&r"(b), "=w"(c0), "=w"(c1), "=w"(c2), "=w"(c3), "=w"(c4), "=w"(c5), "=w"(c6), "=w"(c7), "=w"(c8), "=w"(c9),         \
+            "=w"(c10), "=w"(c11), "=w"(c12), "=w"(c13), "=w"(c14), "=w"(c15)                                                                        \
+          : [end] "r"(end)                                                                                                                          \
           : "x9", "x10", "x11", "x12", "x13", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", \
-            "cc", "memory");                                                                                                                       \
-  acc[0][0] = c0, acc[0][1] = c1, acc[0][2] = c2, acc[0][3] = c3, acc[1][0] = c4, acc[1][1] = c5, acc[1][2] = c6, acc[1][3] = c7;                  \
+            "cc", "memory");                                                                                                                        \
+  acc[0][0] = c0, acc[0][1] = c1, acc[0][2] = c2, acc[0][3] = c3, acc[1][0] = c4, acc[1][1] = c5, acc[1][2] = c6, acc[1][3] = c7;                   \
   acc[2][0] = c8, acc[2][1] = c9, acc[2][2] = c10, acc[2][3] = c11, acc[3][0] = c12, acc[3][1] = c13, acc[3][2] = c14, acc[3][3] = c15
 
 // The loop of V = 1..4; first(v) and pass(v) are macros of a number.
-#define STERNA_FEW_LOOPS(acc, a, b, passes, first, pass)                              \
-  if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, first(1), pass(1)); }    \
-  if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, first(2), pass(2)); }    \
-  if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, first(3), pass(3)); }    \
+#define STERNA_FEW_LOOPS(acc, a, b, passes, first, pass)                           \
+  if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, first(1), pass(1)); } \
+  if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, first(2), pass(2)); } \
+  if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, first(3), pass(3)); } \
   if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, first(4), pass(4)); }
 
 // Where a panel's channels of row `row` go. Args: GemmQ8Args or GemmBitsArgs.
@@ -122,7 +122,7 @@ static __attribute__((noinline)) void TilesFew(const Format& format, const typen
     for (size_t first = 0; first < passes; first += flush) {
       const size_t count = passes - first < flush ? passes - first : flush;
       const uint8_t* now = b + first * V * Format::kPassB;
-      if (rows > 2) {
+      if (rows > 2) {  // three rows are as much work as four, and less than thrice one
         format.template AddProducts<4, V>(sums[0], format.RowOf(tile, 0) + first * Format::kPassA, now, count);
       } else {
         for (size_t i = 0; i < rows; ++i) format.template AddProducts<1, V>(sums[i], format.RowOf(tile, i) + first * Format::kPassA, now, count);

@@ -166,11 +166,11 @@ static inline __attribute__((always_inline)) void FlushPlanes(int32_t* sums, con
 
 // A step on four rows whose A is sign and mask of two rows: four operations on each, those of two rows in turns, so that none waits for the one
 // before it. other: loads the other two rows; next: what the next step needs, once this one has read it.
-#define STERNA_TERNARY(row, op1, op2, op3, op4, other, next)                                                             \
-  STERNA_ROW0(row, op1, "v0", "v1") STERNA_ROW1(row, op1, "v2", "v3") STERNA_ROW0(row, op2, "v0", "v1")                   \
-  STERNA_ROW1(row, op2, "v2", "v3") other STERNA_ROW0(row, op3, "v0", "v1") STERNA_ROW1(row, op3, "v2", "v3")             \
-  STERNA_ROW0(row, op4, "v0", "v1") STERNA_ROW2(row, op1, "v0", "v1") STERNA_ROW1(row, op4, "v2", "v3")                   \
-  STERNA_ROW3(row, op1, "v2", "v3") STERNA_ROW2(row, op2, "v0", "v1") STERNA_ROW3(row, op2, "v2", "v3") next              \
+#define STERNA_TERNARY(row, op1, op2, op3, op4, other, next)                                                  \
+  STERNA_ROW0(row, op1, "v0", "v1") STERNA_ROW1(row, op1, "v2", "v3") STERNA_ROW0(row, op2, "v0", "v1")       \
+  STERNA_ROW1(row, op2, "v2", "v3") other STERNA_ROW0(row, op3, "v0", "v1") STERNA_ROW1(row, op3, "v2", "v3") \
+  STERNA_ROW0(row, op4, "v0", "v1") STERNA_ROW2(row, op1, "v0", "v1") STERNA_ROW1(row, op4, "v2", "v3")       \
+  STERNA_ROW3(row, op1, "v2", "v3") STERNA_ROW2(row, op2, "v0", "v1") STERNA_ROW3(row, op2, "v2", "v3") next  \
   STERNA_ROW2(row, op3, "v0", "v1") STERNA_ROW3(row, op3, "v2", "v3") STERNA_ROW2(row, op4, "v0", "v1") STERNA_ROW3(row, op4, "v2", "v3")
 
 #define STERNA_B_1 "v4.16b"
@@ -181,22 +181,22 @@ static inline __attribute__((always_inline)) void FlushPlanes(int32_t* sums, con
 #define STERNA_LOAD_B(registers, pointer) "ld1 {" registers "}, [" pointer "]\n\t"
 
 // Loads and pointers of a ternary pass; half, step: bytes of B in a step and in a pass. An in-order core wants no pointer moved between operations.
-#define STERNA_TERNARY_FIRST(registers, half)                            \
-  STERNA_LOAD_A("%[a]") STERNA_LOAD_B(registers, "%[b]")                 \
-  "add x9, %[a], #8\n\t"                                                 \
-  "add x10, %[a], #16\n\t"                                               \
-  "add x11, %[a], #24\n\t"                                               \
-  "add %[a], %[a], #32\n\t"                                              \
-  "add x12, %[b], #" half "\n\t"                                         \
+#define STERNA_TERNARY_FIRST(registers, half)            \
+  STERNA_LOAD_A("%[a]") STERNA_LOAD_B(registers, "%[b]") \
+  "add x9, %[a], #8\n\t"                                 \
+  "add x10, %[a], #16\n\t"                               \
+  "add x11, %[a], #24\n\t"                               \
+  "add %[a], %[a], #32\n\t"                              \
+  "add x12, %[b], #" half "\n\t"                         \
   "add %[b], x12, #" half "\n\t"
-#define STERNA_TERNARY_PASS(row, op1, op2, op3, op4, registers, step)                                                              \
-  STERNA_TERNARY(row, op1, op2, op3, op4, STERNA_LOAD_A("x9"), STERNA_LOAD_A("x10") STERNA_LOAD_B(registers, "x12"))               \
-  STERNA_TERNARY(row, op1, op2, op3, op4, STERNA_LOAD_A("x11"), STERNA_LOAD_A("%[a]") STERNA_LOAD_B(registers, "%[b]"))            \
-  "add x9, x9, #32\n\t"                                                                                                            \
-  "add x10, x10, #32\n\t"                                                                                                          \
-  "add x11, x11, #32\n\t"                                                                                                          \
-  "add %[a], %[a], #32\n\t"                                                                                                        \
-  "add x12, x12, #" step "\n\t"                                                                                                    \
+#define STERNA_TERNARY_PASS(row, op1, op2, op3, op4, registers, step)                                                   \
+  STERNA_TERNARY(row, op1, op2, op3, op4, STERNA_LOAD_A("x9"), STERNA_LOAD_A("x10") STERNA_LOAD_B(registers, "x12"))    \
+  STERNA_TERNARY(row, op1, op2, op3, op4, STERNA_LOAD_A("x11"), STERNA_LOAD_A("%[a]") STERNA_LOAD_B(registers, "%[b]")) \
+  "add x9, x9, #32\n\t"                                                                                                 \
+  "add x10, x10, #32\n\t"                                                                                               \
+  "add x11, x11, #32\n\t"                                                                                               \
+  "add %[a], %[a], #32\n\t"                                                                                             \
+  "add x12, x12, #" step "\n\t"                                                                                         \
   "add %[b], %[b], #" step "\n\t"
 
 // Adds the counts of 8 pairs of bytes.

@@ -31,7 +31,7 @@ namespace {
 #define STERNA_PASS(v)                                                                       \
   STERNA_UNPACK_##v STERNA_FROM_V12(v, STERNA_EVEN, )                                        \
   STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                                     \
-  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD_ODD("x10") STERNA_LOAD(STERNA_V12_##v, "%[b]")) \
+  STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD_ODD("x10")) STERNA_LOAD(STERNA_V12_##v, "%[b]") \
   STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                                    \
   STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                                       \
   "add %[b], %[b], #16 * " #v "\n\t"

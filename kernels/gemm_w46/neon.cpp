@@ -28,7 +28,7 @@ constexpr PanelLayoutArm kLayout{kChannelsFew, kStepCodes, 2, 1};
 #define STERNA_PASS(v)                                                                       \
   STERNA_FROM_V8(v, STERNA_EVEN, STERNA_LOAD(STERNA_V12_##v, "x12"))                         \
   STERNA_FROM_V8(v, STERNA_ODD, STERNA_LOAD_EVEN("x9"))                                      \
-  STERNA_FROM_V12(v, STERNA_EVEN, STERNA_LOAD_ODD("x10") STERNA_LOAD(STERNA_V8_##v, "%[b]")) \
+  STERNA_FROM_V12(v, STERNA_EVEN, STERNA_LOAD_ODD("x10")) STERNA_LOAD(STERNA_V8_##v, "%[b]") \
   STERNA_FROM_V12(v, STERNA_ODD, STERNA_LOAD_EVEN("%[a]"))                                   \
   STERNA_LOAD_ODD("x11") STERNA_NEXT_A                                                       \
   "add x12, x12, #32 * " #v "\n\t"                                                           \

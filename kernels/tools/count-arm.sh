@@ -12,6 +12,7 @@ kernels=$(cd "$(dirname "$0")/.." && pwd)
 build=$kernels/../build/aarch64
 cpu=${1:-cortex-a72} k=${2:-576}
 m=192 n=96 runs=2
+[[ -x $build/gemm_count_bench ]] || { echo "count-arm.sh: $build/gemm_count_bench is not built" >&2; exit 1; }
 plugin=$build/count_instructions.so
 gcc -O2 -shared -fPIC -o "$plugin" "$kernels/tools/count_instructions.c"
 
