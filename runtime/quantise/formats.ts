@@ -5,7 +5,7 @@ import type { ParetoPoint } from './choose.js';
 import { columnLayout, layerMacs } from './columns.js';
 import type { Format, Grid } from './grids.js';
 import type { RoundedLayer } from './insert.js';
-import { makeYardstick, measureDrop, mixFormats } from './mix.js';
+import { int8Drop, makeYardstick, measureDrop, mixFormats } from './mix.js';
 import type { Layer } from './plan.js';
 import { instructionsFor, type Target } from './targets.js';
 import { timeLayers } from './time-layers.js';
@@ -55,7 +55,7 @@ async function chooseWithin(calibrated: Calibrated, { grids: [grid], maxDrop, me
   const all = new Map(layers.flatMap((layer): [string, Grid][] => (grid === undefined ? [] : [[layer.output, grid]])));
   const rounded = await roundAll(calibrated, all);
   const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
-  if ((await measureDrop(calibrated, all, rounded, yardstick)) <= maxDrop) return { grids: all, rounded, kept };
+  if ((await measureDrop(calibrated, all, rounded, yardstick)) - (await int8Drop(calibrated, yardstick)) <= maxDrop) return { grids: all, rounded, kept };
   const macs = new Map(layers.map((layer) => [layer.output, macsOf(calibrated, layer)]));
   const offers = new Map([...all].map(([layer, offer]) => [layer, [offer]]));
   const mix = await mixFormats(calibrated, offers, (layer, format) => (format === 'int8' ? (macs.get(layer) ?? 0) : 0), maxDrop, yardstick);

@@ -25,6 +25,9 @@ export async function measureDrop(calibrated: Calibrated, grids: ReadonlyMap<str
   return 1 - (await outputCosine(session, samples, expected).finally(() => session.close()));
 }
 
+/** What int8 everywhere loses: the formats of fewer bits are judged by what they take beyond that. */
+export const int8Drop = (calibrated: Calibrated, yardstick: Yardstick): Promise<number> => measureDrop(calibrated, new Map(), new Map(), yardstick);
+
 /**
  * What each layer costs and loses in each of the formats offered to it, all other layers being int8.
  * @param offers by output of the layer: grids of fewer than eight bits
@@ -33,7 +36,7 @@ export async function measureDrop(calibrated: Calibrated, grids: ReadonlyMap<str
 export async function measureChoices(
   calibrated: Calibrated, offers: ReadonlyMap<string, readonly Grid[]>, costOf: (layer: string, format: Format) => number, yardstick: Yardstick,
 ): Promise<LayerChoices[]> {
-  const base = await measureDrop(calibrated, new Map(), new Map(), yardstick);
+  const base = await int8Drop(calibrated, yardstick);
   const choices = new Map([...offers.keys()].map((layer): [string, [Choice, ...Choice[]]] => [layer, [{ format: 'int8', cost: costOf(layer, 'int8'), drop: 0 }]]));
   const grids = new Map([...offers.values()].flat().map((grid) => [grid.format, grid]));
   for (const grid of grids.values()) {
@@ -63,27 +66,27 @@ export interface Mix {
 const largestTrials = 4;
 
 /**
- * Formats such that the outputs lose at most `maxDrop` and the cost is low: the layers that lose least for what they save, as far as
+ * Formats such that the outputs lose at most `maxDrop` more than in int8, and the cost is low: the layers that lose least for what they save, as far as
  * single losses add up to; that sum is then corrected by what mixtures really lose.
  */
 export async function mixFormats(
   calibrated: Calibrated, offers: ReadonlyMap<string, readonly Grid[]>, costOf: (layer: string, format: Format) => number, maxDrop: number, yardstick: Yardstick,
 ): Promise<Mix> {
   const curve = paretoCurve(await measureChoices(calibrated, offers, costOf, yardstick));
-  const base = await measureDrop(calibrated, new Map(), new Map(), yardstick);
+  const base = await int8Drop(calibrated, yardstick);
   let best: Mix = { grids: new Map(), rounded: new Map(), drop: base, curve };
   let bestCost = curve[0]?.cost ?? 0;
   const tried = new Set<ParetoPoint>();
-  let budget = maxDrop - base;
-  for (let trial = 0; trial < largestTrials && budget > 0; trial++) {
+  let budget = maxDrop;
+  for (let trial = 0; trial < largestTrials; trial++) {
     const point = cheapestWithin(curve, budget);
     if (point === undefined || tried.has(point) || point === curve[0]) break;
     tried.add(point);
     const mix = await carryOutPoint(calibrated, offers, point, yardstick);
     const loss = Math.max(mix.drop - base, 1e-9);
-    if (mix.drop <= maxDrop && point.cost < bestCost) [best, bestCost] = [{ ...mix, curve }, point.cost];
+    if (loss <= maxDrop && point.cost < bestCost) [best, bestCost] = [{ ...mix, curve }, point.cost];
     // What single losses would add up to where the mixture's loss is what is left to lose, and a little less.
-    budget = Math.max(point.drop, 1e-9) * Math.min(4, (0.95 * (maxDrop - base)) / loss);
+    budget = Math.max(point.drop, 1e-9) * Math.min(4, (0.95 * maxDrop) / loss);
   }
   return best;
 }

@@ -24,8 +24,8 @@ export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
   format?: Format | 'auto';
   /**
-   * What fewer bits may take from the outputs: one less their mean cosine to the float outputs, on calibration samples. The layers that would
-   * take more stay int8. Default 0.015 for w46 and auto, 0.04 for int4; ternary asks for all layers whatever they lose.
+   * What fewer bits may take from the outputs beyond what int8 takes: of their mean cosine to the float outputs, on calibration samples. The
+   * layers that would take more stay int8. Default 0.012 for w46 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
    */
   maxDrop?: number;
   /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
@@ -119,10 +119,10 @@ interface Settings {
   measuredSamples: number;
 }
 
-const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w46: 0.015, int4: 0.04, ternary: 2 };
+const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w46: 0.012, int4: 0.035, ternary: 2 };
 
 function settle(options: QuantiseOptions): Settings {
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.015 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };

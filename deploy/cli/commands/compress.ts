@@ -1,47 +1,99 @@
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { spread } from '../../../runtime/quantise/calibrate.js';
+import type { ParetoReport } from '../../../runtime/quantise/formats.js';
+import { formats, type Format } from '../../../runtime/quantise/grids.js';
 import { modelInputs } from '../../../runtime/quantise/prepare.js';
-import { quantiseModel, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
+import { quantiseModel, type LayerReport, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantise/range.js';
+import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
+import { paretoSvg } from '../../compress/plot.js';
 import { readSamples, type PictureOptions } from '../../compress/samples.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { addPictureOptions, engineOption, integer, pictureOptions } from '../options.js';
+import { addPictureOptions, engineOption, integer, pictureOptions, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes, formatTable } from '../table.js';
 
 interface CompressOptions extends PictureOptions {
   output: string;
+  format: Format | 'auto';
+  levels?: { weights: number; activations?: number };
+  edges?: true;
+  depthwise?: true;
+  maxDrop?: number;
+  target: Target;
+  plot?: string;
   calibrate: string;
   samples: number;
-  method: CalibrationMethod;
+  method?: CalibrationMethod;
   percentile: number;
   exclude?: string[];
   biasCorrection: boolean;
   engine?: EngineName;
 }
 
+/** `19` or `19/29`: weight levels, and activation levels if not as many as the former allow. */
+function levelPair(text: string): { weights: number; activations?: number } {
+  const found = /^(\d+)(?:\/(\d+))?$/.exec(text);
+  if (found === null) throw new InvalidArgumentError(`Expected weight levels, or weight levels / activation levels as in 19/29, but received ${text}`);
+  const [, weights, activations] = found.map(Number);
+  return { weights: weights ?? 0, ...(activations === undefined || Number.isNaN(activations) ? {} : { activations }) };
+}
+
+const levelsText = ({ format, levels, kept }: LayerReport): string =>
+  levels !== undefined ? `${format} ${levels.weights}/${levels.activations}` : kept !== undefined ? `${format} (${kept})` : format;
+
+/** At most this many rows of the curve: what lies between them does not change the choice. */
+const curveRows = 12;
+
+function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
+  const rows = spread(points, curveRows).map(({ low_bit_layers, cost, drop }) => [String(low_bit_layers), cost.toFixed(3), drop.toFixed(5)]);
+  const title = unit === 'ms' ? 'ms here' : `M instructions on ${target}`;
+  return [
+    formatTable([{ title: 'layers below int8', align: 'right' }, { title, align: 'right' }, { title: 'drop, added up', align: 'right' }], rows),
+    `chosen: ${chosen.low_bit_layers} layers below int8, ${chosen.cost.toFixed(3)} ${title}, measured drop ${chosen.drop.toFixed(5)}`,
+    'drop: one less the mean cosine of the outputs to the float ones, over calibration samples; no labels are used',
+    '',
+  ];
+}
+
 function reportText(report: QuantiseReport, output: string): string {
-  const rows = report.layers.map(({ name, op, format, sqnr_db }) => [name, op, format, sqnr_db === null ? 'exact' : sqnr_db.toFixed(1)]);
+  const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1)]);
+  const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8` : '';
   return [
     formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }], rows),
     '',
-    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method})`,
-    `mean cosine between int8 and float32 outputs: ${report.output_cosine.toFixed(5)}`,
+    ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
+    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method})${low}`,
+    `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}`,
     `written to ${output}`,
   ].join('\n');
+}
+
+/** The options of the command that say how to quantize. */
+function quantiseOptions(options: CompressOptions): QuantiseOptions {
+  const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, exclude, engine } = options;
+  const given = { levels, edges, depthwise, maxDrop, method, exclude, engine };
+  return { format, target, percentile, biasCorrection, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
 export function register(program: Command): void {
   const command = program
     .command('compress')
-    .summary('quantize an ONNX model to int8')
-    .description('Quantizes a float32 ONNX model to int8 and writes it as QDQ ONNX, with the signal-to-noise ratio of every layer.')
+    .summary('quantize an ONNX model to int8 or fewer bits')
+    .description('Quantizes a float32 ONNX model to 8 bits or fewer and writes it as QDQ ONNX, with the format and the signal-to-noise ratio of every layer.')
     .argument('<in.onnx>', 'the float32 model')
     .requiredOption('-o, --output <out.onnx>', 'where the quantized model goes')
-    .addOption(new Option('--format <format>', 'number format').choices(['int8']).default('int8'))
+    .addOption(new Option('--format <format>', 'number format; auto: per layer, whatever is fastest on the target').choices([...formats, 'auto']).default('int8'))
+    .addOption(new Option('--levels <weights[/activations]>', 'for w46: how many values each can take; default 19/29').argParser(levelPair))
+    .option('--edges', 'fewer bits for first and last layers, too')
+    .option('--depthwise', 'fewer bits for depthwise convolutions, too')
+    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, auto), 0.035 (int4)', positive)
+    .addOption(new Option('--target <target>', 'for auto: this machine, measured, or a core, counted').choices(targets).default('this'))
+    .option('--plot <file.svg>', 'for auto: draws cost against drop')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')
     .option('--samples <n>', 'calibrate on at most n of them, evenly spread', integer(1), 128)
-    .addOption(new Option('--method <method>', 'how activation ranges are chosen').choices(calibrationMethods).default('minmax'))
+    .addOption(new Option('--method <method>', 'how activation ranges are chosen; default minmax, and mse where there are fewer than 256 levels').choices(calibrationMethods))
     .option('--percentile <p>', 'for --method percentile: share of values kept, in percent', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .option('--no-bias-correction', 'leave the biases as they are')
@@ -50,10 +102,9 @@ export function register(program: Command): void {
     reporting(async (self, input: string, options: CompressOptions) => {
       const bytes = await readInputFile(input);
       const samples = readSamples(options.calibrate, modelInputs(bytes), options.samples, pictureOptions(options));
-      const { method, percentile, biasCorrection, exclude, engine } = options;
-      const settings: QuantiseOptions = { method, percentile, biasCorrection, ...(exclude === undefined ? {} : { exclude }), ...(engine === undefined ? {} : { engine }) };
-      const { model, report } = await quantiseModel(bytes, samples, settings);
+      const { model, report } = await quantiseModel(bytes, samples, quantiseOptions(options));
       await writeOutputFile(options.output, model);
+      if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const warning of report.warnings) log(self, `sterna: warning: ${warning.message}`);
       return { json: { output: options.output, ...report }, text: reportText(report, options.output) };
     }),
