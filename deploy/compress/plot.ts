@@ -3,8 +3,9 @@ import type { ParetoReport } from '../../runtime/quantise/formats.js';
 const [width, height, margin] = [640, 400, 56];
 
 /** Four or five round numbers from zero to at least `most`. */
-function ticks(most: number): number[] {
-  const rough = Math.max(most, 1e-9) / 4;
+function ticks(largest: number): number[] {
+  const most = largest > 0 ? largest : 1;
+  const rough = most / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough) ?? rough;
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, i) => i * step);

@@ -8,8 +8,11 @@
  * without the inverse of H (its Cholesky factor U is the inverse of R').
  */
 
-/** Relative to the mean of H's diagonal: keeps R regular where samples are fewer than weights. */
+/** Relative to the mean of H's diagonal: keeps R regular. */
 const damping = 0.01;
+
+/** The same, times weights per column: what few columns have in common by chance must not be made up for. */
+const chance = 0.1;
 
 /** H beyond this many weights is taken as block diagonal: the factorisation takes depth ^ 3 / 6 multiply-adds. */
 export const largestBlock = 2304;
@@ -73,11 +76,14 @@ function factorise(h: Float64Array, depth: number): void {
   }
 }
 
-/** @param h as `covariance` gives it; not changed */
-export function roundingOrder(h: Float64Array, depth: number): RoundingOrder {
+/**
+ * @param h as `covariance` gives it; not changed
+ * @param count columns that it was made of
+ */
+export function roundingOrder(h: Float64Array, depth: number, count: number): RoundingOrder {
   const diagonal = Float64Array.from({ length: depth }, (_, k) => h[k * depth + k] ?? 0);
   const order = Int32Array.from(diagonal.keys()).sort((a, b) => (diagonal[b] ?? 0) - (diagonal[a] ?? 0) || a - b);
-  const added = (damping * diagonal.reduce((sum, value) => sum + value, 0)) / depth;
+  const added = ((damping + (chance * depth) / count) * diagonal.reduce((sum, value) => sum + value, 0)) / depth;
   const ordered = new Float64Array(depth * depth);
   order.forEach((from, i) => order.forEach((to, j) => (ordered[i * depth + j] = h[from * depth + to] ?? 0)));
   // A weight that met nothing but zero rounds as it likes, and so do all when there is nothing else.

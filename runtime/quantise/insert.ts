@@ -148,20 +148,18 @@ export function insertQuantisation(graph: Graph, plan: QuantisationPlan, context
   // Nodes are replaced while values are rewritten; their first output identifies them throughout.
   const readers = new Set(plan.layers.map((layer) => layer.node.outputs[0] ?? ''));
   const names = new Map<string, string>();
+  const copies = new Map<string, string>();
   for (const value of plan.values) {
     const parameters = context.parameters.get(value);
     if (parameters === undefined) continue;
-    const restored = quantiseValue(editor, value, parameters, made.has(value) ? 'all' : readers);
-    names.set(value, restored);
-    note(restored, parameters.levels);
-  }
-  const copies = new Map<string, string>();
-  for (const { value, readers: few, parameters, replaces } of context.narrow) {
-    const whole = names.get(value);
-    if (replaces || whole === undefined) continue;
-    const restored = quantiseValue(editor, whole, parameters, few);
-    note(restored, parameters.levels);
-    for (const reader of few) copies.set(reader, restored);
+    const whole = quantiseValue(editor, value, parameters, made.has(value) ? 'all' : readers);
+    names.set(value, whole);
+    note(whole, parameters.levels);
+    for (const { readers: few, parameters: fewer } of context.narrow.filter((narrow) => narrow.value === value && !narrow.replaces)) {
+      const restored = quantiseValue(editor, whole, fewer, few);
+      note(restored, fewer.levels);
+      for (const reader of few) copies.set(reader, restored);
+    }
   }
   const inputs = new Map(plan.layers.map(({ node, output }) => [output, copies.get(node.outputs[0] ?? '') ?? names.get(node.inputs[0] ?? '') ?? '']));
   return { graph: editor.finish(), names, inputs, levels };

@@ -18,7 +18,7 @@ const columnsFor = (depth: number): number => Math.max(1024, Math.min(4096, 2 * 
 const largestStages = 8;
 
 /** Samples that weights are rounded by: each gives columns from all over its feature maps. */
-export const roundingSamples = 64;
+export const roundingSamples = 128;
 
 export interface RoundingTask {
   graph: Graph;
@@ -164,7 +164,7 @@ function roundRows(
     const orders = Array.from({ length: blocks }, (_, block) => {
       const [start, end] = [Math.floor((block * depth) / blocks), Math.floor(((block + 1) * depth) / blocks)];
       const h = covariance(values, { count, stride: groups * depth, first: group * depth + start, depth: end - start });
-      return { start, end, order: roundingOrder(h, end - start) };
+      return { start, end, order: roundingOrder(h, end - start, count) };
     });
     const importance = Float64Array.from(orders.flatMap(({ order }) => [...order.diagonal]));
     for (let o = group * perGroup; o < (group + 1) * perGroup; o++) {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelBytes } from '../../runtime/support/models.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
-import { residualNet } from '../../runtime/quantise/networks.js';
+import { middleNet, residualNet } from '../../runtime/quantise/networks.js';
 import { captureCli } from './capture.js';
 
 let folder = '';
@@ -43,7 +43,27 @@ describe('sterna compress', () => {
     expect(out).toContain('calibrated on 4 samples (mse)');
   });
 
+  it('chooses formats for a target, and draws what was to be had', async () => {
+    const [middle, plot] = [join(folder, 'middle.onnx'), join(folder, 'curve.svg')];
+    await writeFile(middle, modelBytes(middleNet()));
+    const { code, out } = await captureCli(['compress', middle, '-o', join(folder, 'few.onnx'), '--format', 'auto', '--target', 'a72', '--max-drop', '0.5', '--plot', plot, '--calibrate', 'random:6', '--engine', 'native']);
+    expect(code).toBe(0);
+    expect(out).toMatch(/layers below int8 +M instructions on a72 +drop, added up/);
+    expect(out).toMatch(/chosen: 2 layers below int8/);
+    expect(out).toMatch(/c3 +Conv\+PRelu +int8 \(depthwise\)/);
+    expect(await readFile(plot, 'utf8')).toContain('</svg>');
+  });
+
+  it('takes levels, and says which layers have them', async () => {
+    const middle = join(folder, 'middle.onnx');
+    await writeFile(middle, modelBytes(middleNet()));
+    const report = await json(['compress', middle, '-o', join(folder, 'few.onnx'), '--format', 'w46', '--levels', '23', '--max-drop', '1', '--calibrate', 'random:6', '--engine', 'native']);
+    expect((report['layers'] as Record<string, unknown>[]).find(({ name }) => name === 'c4')).toMatchObject({ format: 'w46', levels: { weights: 23, activations: 23 } });
+  });
+
   it.each([
+    ['levels that break the product bound', (): string[] => ['compress', float, '-o', int8, '--calibrate', 'random:1', '--format', 'w46', '--levels', '19/31'], 3, 'E_QUANTIZE'],
+    ['levels that are none', (): string[] => ['compress', float, '-o', int8, '--calibrate', 'random:1', '--format', 'w46', '--levels', 'many'], 2, 'E_USAGE'],
     ['a calibration folder that is not there', (): string[] => ['compress', float, '-o', int8, '--calibrate', join(folder, 'nowhere')], 3, 'E_FILE'],
     ['a model that is none', (): string[] => ['compress', join(folder, 'junk.onnx'), '-o', int8, '--calibrate', 'random:1'], 3, 'E_MODEL_MALFORMED'],
     ['no samples', (): string[] => ['compress', float, '-o', int8, '--calibrate', 'random:0'], 3, 'E_QUANTIZE'],

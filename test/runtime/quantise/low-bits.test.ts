@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest';
+import { parseModel } from '../../../runtime/onnx/parse.js';
+import type { OnnxModel } from '../../../runtime/onnx/types.js';
+import { levelsKey } from '../../../runtime/quantise/carry-out.js';
+import { planQuantisation } from '../../../runtime/quantise/plan.js';
+import { prepareGraph } from '../../../runtime/quantise/prepare.js';
+import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/quantise.js';
+import { createSession } from '../../../runtime/session.js';
+import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { oracleMissing } from '../support/oracle.js';
+import { feedsFor, middleNet } from './networks.js';
+
+const net = modelBytes(middleNet());
+const quantise = (options: QuantiseOptions, bytes = net) => quantiseModel(bytes, feedsFor(12), { engine: 'native', maxDrop: 2, ...options });
+
+/** Distinct values of stored tensors that the model says hold few: of weights, and of activations by the bounds of the Clip before them. */
+function declared({ graph, metadata }: OnnxModel): { name: string; levels: number; found: number }[] {
+  const levels = JSON.parse(metadata.get(levelsKey) ?? '{}') as Record<string, number>;
+  const makers = new Map(graph.nodes.flatMap((maker) => maker.outputs.map((output) => [output, maker])));
+  return Object.entries(levels).map(([name, count]) => {
+    const weights = graph.initializers.get(name);
+    if (weights !== undefined) return { name, levels: count, found: 2 * Math.max(...[...weights.data].map((code) => Math.abs(Number(code)))) + 1 };
+    const quantizer = makers.get(name);
+    const clip = makers.get(quantizer?.inputs[0] ?? '');
+    const value = (operand: string | undefined): number => Number(graph.initializers.get(operand ?? '')?.data[0]);
+    expect([quantizer?.op, clip?.op]).toEqual(['QuantizeLinear', 'Clip']);
+    const steps = (bound: number): number => Math.round(bound / value(quantizer?.inputs[1]));
+    return { name, levels: count, found: steps(value(clip?.inputs[2])) - steps(value(clip?.inputs[1])) + 1 };
+  });
+}
+
+describe('formats of fewer than eight bits', () => {
+  it.each([['w46', 19, 29, 0.98], ['int4', 15, 16, 0.95], ['ternary', 3, 3, 0]] as const)('%s: weights of %i levels and activations of %i, in the middle of the network', async (format, weights, activations, cosine) => {
+    const { model, report } = await quantise({ format });
+    expect(report.layers.map(({ name, levels, kept }) => [name, levels?.weights ?? kept]).filter(([, what]) => what !== undefined)).toEqual([
+      ['c1', 'edge'], ['c2', weights], ['c3', 'depthwise'], ['c4', weights], ['y', 'edge'],
+    ]);
+    expect(report.layers.find(({ name }) => name === 'c4')).toMatchObject({ format, levels: { weights, activations } });
+    expect(report.low_bit_macs).toBeCloseTo((16 * 16 * 9 + 16 * 16) / (16 * 27 + 16 * 16 * 9 + 16 * 9 + 16 * 16 + 80 / 64), 3);
+    expect(report.output_cosine).toBeGreaterThan(cosine);
+    const found = declared(parseModel(model));
+    expect(found.map(({ levels }) => levels).sort((a, b) => a - b)).toEqual([weights, weights, activations, activations].sort((a, b) => a - b));
+    for (const { name, levels, found: values } of found) expect(values, name).toBeLessThanOrEqual(levels);
+  });
+
+  it('keeps 256 levels for the readers that need them', async () => {
+    const { graph } = parseModel((await quantise({ format: 'w46' })).model);
+    // a1 is read by c2 in 29 codes, from 256 that the sum reads; a3 is read by c4 alone, and has 29 from the start.
+    const ops = (value: string): string[] => graph.nodes.filter(({ inputs }) => inputs[0] === value).map(({ op }) => op).sort();
+    const restored = graph.nodes.find(({ name }) => name === 'a1_DequantizeLinear')?.outputs[0] ?? '';
+    expect(ops(restored)).toEqual(['Clip']);
+    expect(graph.nodes.find(({ op }) => op === 'Add')?.inputs).toContain(restored);
+    expect(graph.nodes.filter(({ op }) => op === 'QuantizeLinear')).toHaveLength(10);
+  });
+
+  it('gives edges and depthwise convolutions fewer bits when asked', async () => {
+    const { report } = await quantise({ format: 'w46', edges: true, depthwise: true });
+    expect(report.layers.filter(({ levels }) => levels !== undefined).map(({ name }) => name)).toEqual(['c1', 'c2', 'c3', 'c4', 'y']);
+  });
+
+  it('keeps layers in int8 so that the outputs lose no more than allowed', async () => {
+    const strict = await quantise({ format: 'int4', maxDrop: 1e-7 });
+    expect(strict.report.low_bit_macs).toBe(0);
+    expect(strict.report.layers.filter(({ kept }) => kept === 'sensitive').map(({ name }) => name)).toEqual(['c2', 'c4']);
+    expect(parseModel(strict.model).metadata.has(levelsKey)).toBe(false);
+  });
+
+  it('gives the same bytes for the same data', async () => {
+    const [first, second] = [await quantise({ format: 'w46' }), await quantise({ format: 'w46' })];
+    expect(first.model).toEqual(second.model);
+  });
+
+  it('warns of ternary layers', async () => {
+    const { report } = await quantise({ format: 'ternary' });
+    expect(report.warnings).toMatchObject([{ kind: 'ternary', message: expect.stringMatching(/mean cosine .* is 0\.\d+, the lowest SQNR/) as string }]);
+  });
+
+  it('chooses for a target, and shows what was to be had', async () => {
+    const { report } = await quantise({ format: 'auto', target: 'avx2' });
+    expect(report.pareto).toMatchObject({ target: 'avx2', unit: 'instructions', chosen: { low_bit_layers: 2 } });
+    expect(report.pareto?.points.length).toBeGreaterThan(2);
+    const costs = report.pareto?.points.map(({ cost }) => cost) ?? [];
+    expect(costs).toEqual([...costs].sort((a, b) => b - a));
+    const nothing = await quantise({ format: 'auto', target: 'a76' });
+    expect(nothing.report).toMatchObject({ low_bit_macs: 0, pareto: { chosen: { low_bit_layers: 0 } } });
+  });
+
+  it('measures the layers of this machine', async () => {
+    const { report } = await quantise({ format: 'auto', target: 'this' });
+    expect(report.pareto?.unit).toBe('ms');
+    expect(report.pareto?.points[0]?.cost).toBeGreaterThan(0);
+  });
+
+  it.each<[string, QuantiseOptions]>([
+    ['a pair of levels that breaks the bound', { format: 'w46', levels: { weights: 19, activations: 64 } }],
+    ['a drop that is none', { format: 'w46', maxDrop: 0 }],
+  ])('refuses %s', async (_, options) => {
+    await expect(quantise(options)).rejects.toMatchObject({ code: 'E_QUANTIZE' });
+  });
+
+  it('survives a dead channel', async () => {
+    const spec = middleNet();
+    const w2 = Float32Array.from(randomTensor([16, 16, 3, 3], 4).data, Number).fill(0, 0, 144);
+    const { model } = await quantise({ format: 'w46' }, modelBytes({ ...spec, constants: { ...spec.constants, w2: { dtype: 'float32', dims: [16, 16, 3, 3], data: w2 } } }));
+    const session = await createSession(model);
+    expect([...((await session.run(feedsFor(1)[0] ?? {}))['y']?.data ?? [])].every((value) => Number.isFinite(Number(value)))).toBe(true);
+    await session.close();
+  });
+
+  it('leaves what comes before a logarithm in floating point, and what comes before a sum of squares not', () => {
+    const spec = (op: string, last: string): ModelSpec => ({
+      opset: 13, inputs: { x: [1, 8] }, constants: { w: randomTensor([8, 8], 1), v: randomTensor([8, 4], 2) },
+      nodes: [node('MatMul', ['x', 'w'], ['m']), node('Mul', ['m', 'm'], ['s']), node(op, ['s'], ['l']), node(last, last === 'MatMul' ? ['l', 'v'] : ['l'], ['y'])],
+      outputs: ['y'],
+    });
+    const weighted = (model: ModelSpec): string[] => planQuantisation(prepareGraph(parseModel(modelBytes(model)), {})).layers.filter(({ kind }) => kind === 'weighted').map(({ name }) => name);
+    expect(weighted(spec('Log', 'MatMul'))).toEqual(['y']);
+    expect(weighted(spec('Relu', 'MatMul'))).toEqual(['m', 'y']);
+    expect(weighted(spec('ReduceSum', 'Sqrt'))).toEqual(['m']);
+  });
+
+  it.skipIf(oracleMissing !== undefined)(`computes the same on onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async () => {
+    const { model } = await quantise({ format: 'w46' });
+    const [ours, theirs] = [await createSession(model), await createSession(model, { engine: 'onnxruntime' })];
+    for (const feeds of feedsFor(4)) {
+      const [a, b] = [(await ours.run(feeds))['y']?.data ?? [], (await theirs.run(feeds))['y']?.data ?? []];
+      a.forEach((value, i) => expect(Number(value)).toBeCloseTo(Number(b[i]), 1));
+    }
+    await Promise.all([ours.close(), theirs.close()]);
+  });
+});
