@@ -1,3 +1,4 @@
+import { coresFor, type Affinity } from './affinity.js';
 import { loadAddon } from './load.js';
 
 /** Instruction-set variants of the kernels, slowest first. `ref` is the portable executable specification. */
@@ -33,8 +34,13 @@ export interface PeakRate {
 }
 
 export interface LoadOptions {
-  /** Threads that share an op's output rows, 1 by default. Results are bit-identical for every count. */
+  /**
+   * Threads that share an op's output rows, 1 by default. Results are bit-identical for every count; no more of them run at a time, over all
+   * programs of the process, than there are cores.
+   */
   threads?: number;
+  /** Cores that these threads stay on. Any by default, and where all are of one kind (`coresFor` says). */
+  affinity?: Affinity;
   /** Use this variant instead of the best one; it must be built and runnable. */
   isa?: Isa;
   /** Upper bound for arena + packed weights + scratch, bytes. Default 1 GiB. */
@@ -75,6 +81,12 @@ export interface NativeProgram {
   close(): Promise<void>;
 }
 
+/** As the addon wants them: CPUs instead of a kind of core. */
+function nativeOptions({ affinity = 'any', ...options }: LoadOptions): Omit<LoadOptions, 'affinity'> & { cpus?: readonly number[] } {
+  const { cpus } = coresFor(affinity);
+  return cpus === null ? options : { ...options, cpus };
+}
+
 /** CPU features, the variants and which one is used. `STERNA_ISA` (comma list of allowed ISAs) may only remove. */
 export function describeCpu(): CpuDescription {
   return loadAddon().describeCpu();
@@ -91,10 +103,10 @@ export function measurePeaks(isa: Isa): PeakRate[] {
 
 /**
  * Validates a program, packs its weights for the ISA and allocates everything it will ever need.
- * @throws KernelError E_PROGRAM_*, E_ISA, E_OUT_OF_MEMORY
+ * @throws KernelError E_PROGRAM_*, E_ISA, E_ARGUMENT, E_OUT_OF_MEMORY
  */
 export function loadProgram(bytes: Uint8Array, options: LoadOptions = {}): NativeProgram {
-  return loadAddon().loadProgram(bytes, options);
+  return loadAddon().loadProgram(bytes, nativeOptions(options));
 }
 
 /** Where in an open file a program is. */
@@ -114,7 +126,7 @@ export interface ProgramFile {
  * @throws KernelError E_PROGRAM_FILE when the file is too short, unreadable or not what the checksum says; else as `loadProgram`
  */
 export function loadProgramFile(place: ProgramFile, options: LoadOptions = {}): NativeProgram {
-  return loadAddon().loadProgramFile(place, options);
+  return loadAddon().loadProgramFile(place, nativeOptions(options));
 }
 
 /**

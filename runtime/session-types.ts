@@ -1,4 +1,4 @@
-import type { Isa } from '../kernels/index.js';
+import type { Affinity, Isa } from '../kernels/index.js';
 import type { RuntimeError } from './errors.js';
 import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';
@@ -30,6 +30,8 @@ export interface SessionOptions {
   engine?: EngineName;
   /** Default 1. */
   threads?: number;
+  /** Native engine: cores that its threads stay on. Default: any. Changes nothing where all cores are of one kind. */
+  affinity?: Affinity;
   /** Native engine: kernel variant, best runnable by default. */
   isa?: Isa;
   /** By input name. */

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
+import { affinities } from '../../kernels/index.js';
 import { DEFAULT_BLOCK_BYTES, ID_PATTERN } from '../contracts/index.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
@@ -54,6 +55,8 @@ const camera = z.strictObject({
 const pipeline = z.strictObject({
   engine: z.enum(['native', 'onnxruntime']).default('native'),
   threads: z.number().int().min(1).max(64).default(1),
+  /** Cores that these threads stay on, where the CPU has fast and slow ones. */
+  affinity: z.enum(affinities).default('any'),
   /** Overrides the package's own thresholds. */
   match_threshold: z.number().min(-1).max(1).optional(),
   detect_threshold: z.number().min(0).max(1).optional(),

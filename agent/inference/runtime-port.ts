@@ -10,7 +10,7 @@ import type { Model, PipelineOverrides, RuntimePort } from './ports.js';
 /** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
 export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>, onWarning: (warning: CodedError) => void): RuntimePort {
   const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
-  const engine = { engine: pipeline.engine, threads: pipeline.threads, ...(cache_max_bytes === 0 ? {} : { cache }) };
+  const engine = { engine: pipeline.engine, threads: pipeline.threads, affinity: pipeline.affinity, ...(cache_max_bytes === 0 ? {} : { cache }) };
   return {
     openModel: async (path, gallery, overrides): Promise<Model> => {
       const modelPackage = await openPackage(path);

@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { affinities } from '../../kernels/affinity.js';
 import { isas } from '../../kernels/native.js';
 import { defaultPictureOptions, type PictureOptions } from '../compress/samples.js';
 import type { EngineName } from '../../runtime/session-types.js';
@@ -35,6 +36,8 @@ export const engineList = choiceList(engines);
 export const isaList = choiceList(isas);
 
 export const isaOption = new Option('--isa <isa>', 'instruction set').choices(isas);
+
+export const affinityOption = new Option('--affinity <cores>', 'cores that the threads of the native engine stay on, where a CPU has fast and slow ones').choices(affinities).default('any');
 
 export const engineOption = (flags: string, description: string): Option => new Option(flags, description).choices(engines);
 

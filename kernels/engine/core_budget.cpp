@@ -18,6 +18,14 @@ int UsableCores() {
 
 }  // namespace
 
+bool StayOn(const std::vector<int>& cpus) {
+  if (cpus.empty()) return true;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int cpu : cpus) CPU_SET(cpu, &set);
+  return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
 CoreBudget& CoreBudget::Of(const std::vector<int>& cpus) {
   static std::mutex mutex;
   static auto* budgets = new std::map<std::vector<int>, std::unique_ptr<CoreBudget>>;  // never freed: programs may outlive static objects

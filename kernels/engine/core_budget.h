@@ -9,6 +9,9 @@
 
 namespace sterna {
 
+// Keeps the calling thread on these CPUs; empty: does nothing. False when the process may use none of them.
+bool StayOn(const std::vector<int>& cpus);
+
 class CoreBudget {
  public:
   explicit CoreBudget(int cores) : cores_(cores) {}

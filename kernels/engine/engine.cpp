@@ -97,7 +97,7 @@ Status Engine::Prepare(const Program& program) {
   if (!status.ok()) return status;
   status = BindPorts(program, retained, arena);
   if (status.ok()) status = AllocateScratch();
-  if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, &drivers_, &scratch_);
+  if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, cpus_, &drivers_, &scratch_);
   return status;
 }
 

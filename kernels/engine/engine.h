@@ -13,6 +13,7 @@ namespace sterna {
 struct LoadOptions {
   int threads = 1;            // 1..kMaxThreads; of which those compute at a time that have a core
   const char* isa = nullptr;  // null: the best one
+  std::vector<int> cpus;      // those that threads stay on, each below CPU_SETSIZE; empty: any
   uint64_t memory_limit = uint64_t{1} << 30;  // bytes of arena, packed weights and scratch
   CoreBudget* budget = nullptr;               // null: the process's; else outlives the engine
 };
@@ -36,6 +37,8 @@ class Engine {
 
   const char* isa() const { return kernels_.isa; }
   int threads() const { return threads_; }
+  // The CPUs that whoever calls Run should stay on, as the pool's threads do; empty: any.
+  const std::vector<int>& cpus() const { return cpus_; }
   uint64_t arena_bytes() const { return arena_bytes_; }
   uint64_t scratch_bytes() const { return scratch_bytes_; }
   uint64_t packed_bytes() const { return memory_.used() - arena_bytes_ - scratch_bytes_; }
@@ -57,7 +60,10 @@ class Engine {
   class CopyInput;
 
   explicit Engine(const LoadOptions& options)
-      : threads_(options.threads), budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of({})), memory_(options.memory_limit) {}
+      : threads_(options.threads),
+        cpus_(options.cpus),
+        budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of(options.cpus)),
+        memory_(options.memory_limit) {}
   // `bytes` are aligned to 8.
   Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);
   Status Prepare(const Program& program);
@@ -67,6 +73,7 @@ class Engine {
   void RunDriver(size_t index, int threads);
 
   int threads_;
+  std::vector<int> cpus_;
   CoreBudget& budget_;
   KernelSet kernels_;
   std::unique_ptr<MappedFile> file_;  // null: loaded from memory

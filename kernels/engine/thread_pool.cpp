@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "engine/core_budget.h"
+
 namespace sterna {
 namespace {
 
@@ -55,8 +57,8 @@ void Pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch)
-    : ops_(ops), scratch_(scratch), shares_(static_cast<size_t>(threads)) {
+ThreadPool::ThreadPool(int threads, const std::vector<int>& cpus, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch)
+    : cpus_(cpus), ops_(ops), scratch_(scratch), shares_(static_cast<size_t>(threads)) {
   workers_.reserve(static_cast<size_t>(threads));
   for (int i = 1; i < threads; ++i) {
     workers_.push_back({this, i, {}});
@@ -154,6 +156,7 @@ bool ThreadPool::Done(uint64_t word) const {
 }
 
 void ThreadPool::Work(int thread) {
+  StayOn(cpus_);
   uint64_t seen = word_.load();
   int spins = 0;
   while (!stop_.load(std::memory_order_relaxed)) {

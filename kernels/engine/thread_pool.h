@@ -24,8 +24,8 @@ namespace sterna {
 class ThreadPool {
  public:
   // `ops` and `scratch` (one block for each thread, the caller's first) must outlive the pool. Starts threads - 1 threads, or fewer
-  // when the system refuses more: the results are the same.
-  ThreadPool(int threads, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch);
+  // when the system refuses more: the results are the same. They stay on `cpus`, if there are any.
+  ThreadPool(int threads, const std::vector<int>& cpus, const std::vector<DriverPtr>* ops, const std::vector<uint8_t*>* scratch);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -55,6 +55,7 @@ class ThreadPool {
   bool Done(uint64_t word) const;
   void Park(int thread, uint64_t seen);
 
+  const std::vector<int> cpus_;
   const std::vector<DriverPtr>* ops_;
   const std::vector<uint8_t*>* scratch_;
   std::vector<Share> shares_;  // by thread

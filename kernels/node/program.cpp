@@ -5,6 +5,8 @@
 // When the environment goes (a worker thread ends, the process exits), a cleanup hook stops the runner first.
 #include <napi.h>
 
+#include <sched.h>
+
 #include <cmath>
 
 #include "engine/pack_program.h"
@@ -225,6 +227,24 @@ bool ReadNumber(Napi::Object options, const char* name, double lowest, double hi
   return false;
 }
 
+// Reads an optional array of CPUs, of which the process must be allowed one; false with an exception pending.
+bool ReadCpus(Napi::Object options, std::vector<int>* cpus) {
+  const Napi::Value v = options.Get("cpus");
+  if (v.IsUndefined()) return true;
+  cpu_set_t allowed;
+  bool usable = !v.IsArray() || sched_getaffinity(0, sizeof(allowed), &allowed) != 0;
+  for (uint32_t i = 0; v.IsArray() && i < v.As<Napi::Array>().Length(); ++i) {
+    const Napi::Value cpu = v.As<Napi::Array>().Get(i);
+    const double number = cpu.IsNumber() ? cpu.As<Napi::Number>().DoubleValue() : -1;
+    if (!(number >= 0 && number < CPU_SETSIZE) || std::floor(number) != number) break;
+    cpus->push_back(static_cast<int>(number));
+    usable = usable || CPU_ISSET(cpus->back(), &allowed);
+  }
+  if (usable && v.IsArray() && cpus->size() == v.As<Napi::Array>().Length()) return true;
+  ThrowArgument(options.Env(), "Expected CPUs that this process may use for cpus but received " + v.ToString().Utf8Value());
+  return false;
+}
+
 // What JavaScript gives as LoadOptions. `isa` owns the name that the options point to.
 struct GivenOptions {
   sterna::LoadOptions options;
@@ -237,6 +257,7 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   sterna::LoadOptions& options = read->options;
   double threads = 1, limit = static_cast<double>(options.memory_limit);
   if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, kLargestInteger, &limit)) return false;
+  if (!ReadCpus(given, &options.cpus)) return false;
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
   const Napi::Value isa = given.Get("isa");

@@ -20,7 +20,7 @@ void Runner::Submit(Job* job) {
 }
 
 bool Runner::RunIfShort(Job* job) {
-  if (last_ms_ >= kShortMs) return false;
+  if (last_ms_ >= kShortMs || !engine_->cpus().empty()) return false;
   Execute(job);
   return true;
 }
@@ -51,6 +51,7 @@ void* Runner::Main(void* runner) {
 }
 
 void Runner::Work() {
+  sterna::StayOn(engine_->cpus());
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stop_ || !jobs_.empty(); });

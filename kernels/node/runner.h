@@ -40,8 +40,8 @@ class Runner {
   bool Start();
   // The job stays the caller's; `done` gets it back.
   void Submit(Job* job);
-  // Runs the job at once, on the calling thread, if the last one took less than kShortMs; else returns false. Only for when
-  // every submitted job is done.
+  // Runs the job at once, on the calling thread, if the last one took less than kShortMs and may run on any core; else returns false.
+  // Only for when every submitted job is done.
   bool RunIfShort(Job* job);
   // Finishes the running job, gives back no others, and frees the engine. Idempotent.
   void Stop();

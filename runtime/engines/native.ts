@@ -117,7 +117,7 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
 async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
-  const { isa, pixels, symbols, threads, memoryLimitBytes, limits, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, threads, affinity, memoryLimitBytes, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
@@ -127,6 +127,7 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
   const load: LoadOptions = {
     ...(isa === undefined ? {} : { isa }),
     ...(threads === undefined ? {} : { threads }),
+    ...(affinity === undefined ? {} : { affinity }),
     ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
   };
   if (cache !== undefined && Object.keys(fixed).length === 0) {

@@ -22,11 +22,12 @@ export interface PipelineOptions extends EngineOptions {
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
-  const { gallery, engine, threads, isa, cache } = options;
+  const { gallery, engine, threads, affinity, isa, cache } = options;
   const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
   const stages = await openStages(pipeline, (path) => modelPackage.file(path), {
     sha256Of: (path) => modelPackage.manifest.files.find((file) => file.path === path)?.sha256,
-    ...(cache === undefined ? {} : { cache }), ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }),
+    ...(cache === undefined ? {} : { cache }), ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }),
+    ...(affinity === undefined ? {} : { affinity }), ...(isa === undefined ? {} : { isa }),
   });
   return new FacePipeline({ name, version, embeddingSpaceId, settings: override(pipeline, options), stages, pixels: nativePixels, gallery });
 }

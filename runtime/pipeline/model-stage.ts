@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor.js';
 import type { Canvas } from '../vision/pixels.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
-export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'isa' | 'cache'>;
+export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'affinity' | 'isa' | 'cache'>;
 
 /** A model with one picture as its input, and the canvas that the picture is drawn on. */
 export class ModelStage {

@@ -1,14 +1,14 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
-import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram } from '../../kernels/index.js';
-import { candidatePaths, requireFirst } from '../../kernels/load.js';
+import { describeCpu, KernelError, loadProgram, measurePeaks, readCores, type NativeProgram } from '../../kernels/index.js';
+import { candidatePaths, loadAddon, requireFirst } from '../../kernels/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -66,6 +66,19 @@ describe('a loaded program', () => {
     expect(program.arenaBytes).toBeGreaterThan(0);
     expect(program.scratchBytes).toBeGreaterThan(0);
     expect(program.packedBytes).toBeGreaterThan(0);
+  });
+
+  it('keeps its own thread and its workers on the CPUs it is given', async () => {
+    const [cpu = -1] = readCores().map((core) => core.cpu);
+    const pinned = () => readdirSync('/proc/self/task').filter((task) => new RegExp(`^Cpus_allowed_list:\\t${cpu}$`, 'm').test(readFileSync(`/proc/self/task/${task}/status`, 'utf8'))).length;
+    const before = pinned();
+    const program = loadAddon().loadProgram(smallProgram(), { threads: 3, cpus: [cpu] } as never);
+    open.push(program);
+    const y = new Float32Array(4);
+    await program.run([Float32Array.of(1, 2, 3, 4)], [y]);
+    await program.run([Float32Array.of(1, 2, 3, 4)], [y]);  // not within the call, short as it is
+    expect([...y]).toEqual([3, 5, 7, 9]);
+    await vi.waitFor(() => expect(pinned()).toBe(before + 3));
   });
 
   it('writes outputs in place, from and to any kind of view', async () => {

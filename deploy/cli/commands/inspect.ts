@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { describeCpu } from '../../../kernels/index.js';
+import { coresFor, describeCpu } from '../../../kernels/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
 import { readInputFile } from '../files.js';
@@ -32,11 +32,13 @@ function packageText(found: PackageReport): string {
   return [head, ...Object.entries(found.models).map(([path, model]) => `${path}: ${modelText(model)}`)].join('\n\n');
 }
 
-/** Instruction sets and why each is or is not used. */
+/** Instruction sets and why each is or is not used, and which cores an affinity means. */
 function cpuReport(): { json: Record<string, unknown>; text: string } {
   const { model, selected, isas } = describeCpu();
-  const json = { cpu: model, isa: selected, isas: isas.map(({ isa, reason }) => ({ isa, reason })) };
-  return { json, text: `${model}: ${isas.map(({ isa, reason }) => `${isa} (${reason})`).join(', ')}` };
+  const cores = { big: coresFor('big').reason, little: coresFor('little').reason };
+  const json = { cpu: model, isa: selected, isas: isas.map(({ isa, reason }) => ({ isa, reason })), cores };
+  const text = `${model}: ${isas.map(({ isa, reason }) => `${isa} (${reason})`).join(', ')}\naffinity big: ${cores.big}; little: ${cores.little}`;
+  return { json, text };
 }
 
 async function inspect(path: string): Promise<Report> {

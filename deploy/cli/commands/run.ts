@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { Affinity } from '../../../kernels/affinity.js';
 import { isas, type Isa } from '../../../kernels/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import { openSource } from '../../../runtime/media/source.js';
@@ -9,7 +10,7 @@ import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { openPipelineOrPackage } from '../../run/open.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
-import { engineOption, integer } from '../options.js';
+import { affinityOption, engineOption, integer } from '../options.js';
 import { emit, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
 
@@ -25,6 +26,7 @@ interface RunOptions {
   enrol: Enrol[];
   engine: EngineName;
   threads: number;
+  affinity: Affinity;
   isa?: Isa;
   motion: boolean;
   realtime: boolean;
@@ -81,6 +83,7 @@ export function register(program: Command): void {
     .option('--enrol <name=picture>', 'enrol a person first, from a picture, a folder or a video; may be repeated', enrolArgument, [])
     .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
     .option('--threads <n>', 'threads of the engine', integer(1), 1)
+    .addOption(affinityOption)
     .addOption(new Option('--isa <isa>', 'kernel variant of the native engine; the best by default').choices(isas))
     .option('--no-motion', 'run every frame in full, whatever moves')
     .option('--realtime', 'play files at their own rate and drop frames like a camera', false)
@@ -96,10 +99,10 @@ export function register(program: Command): void {
       const gallery = openGallery(options.gallery);
       let pipeline: Pipeline | undefined;
       try {
-        const { engine, threads, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
+        const { engine, threads, affinity, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
         const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
         const modelPackage = await openPipelineOrPackage(path, engine);
-        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
+        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
         const summary = await runFrames(pipeline, source, {
