@@ -69,6 +69,8 @@ export interface NativeProgram {
   readonly packedBytes: number;
   /** Kernel chosen for each op, by index. */
   readonly kernels: readonly string[];
+  /** Why that kernel, in words for people: how few codes a quantized layer has, and what kept it on 8 bits. May be empty. */
+  readonly notes: readonly string[];
   /**
    * Dense row-major inputs and outputs in program order; each view's byte length must match exactly.
    * Outputs are written in place. The views must not be transferred or changed until the promise settles.

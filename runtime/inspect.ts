@@ -1,7 +1,7 @@
 import { loadProgram, type Isa } from '../kernels/index.js';
 import { activationFor } from './engines/native.js';
 import { graphFromOnnx } from './graph/import.js';
-import type { Shape } from './graph/tensor-value.js';
+import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';
 import { compile } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
 import { parseModel } from './onnx/parse.js';
@@ -9,6 +9,25 @@ import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';
 
 export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'memoryLimitBytes'>;
+
+/** What a kernel computes in. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
+export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
+
+const formatOfFamily: Readonly<Record<string, ComputeFormat>> = {
+  gemm_w46: 'w46', gemm_u4u4: 'int4', gemm_f32w4: 'int4', gemm_bnn: 'binary', gemm_tbn: 'ternary-binary', gemm_tnn: 'ternary',
+};
+
+const computeFormat = (format: ComputeFormat, kernel: string): ComputeFormat => formatOfFamily[kernel.split('/')[0] ?? ''] ?? format;
+
+/** Bits of a grid that holds the weights: symmetric around 0, or -1 and 1 alone. */
+function bitsOf(weights: TensorValue | undefined): number | null {
+  if (weights === undefined) return null;
+  if (weights.dtype === 'float32') return 32;
+  const numbers = toNumbers(weights);
+  let largest = 0;
+  for (const w of numbers) largest = Math.max(largest, Math.abs(w));
+  return Math.log2(largest === 1 && !numbers.includes(0) ? 2 : 2 * largest + 1);
+}
 
 /** One op of the program, in the order of execution. */
 export interface InspectedLayer {
@@ -19,7 +38,12 @@ export interface InspectedLayer {
   readonly outputShape: Shape;
   readonly macs: number;
   readonly parameters: number;
-  readonly format: 'int8' | 'float32' | 'none';
+  /** Format of the arithmetic on this CPU; `none` moves data. */
+  readonly format: ComputeFormat;
+  /** Bits that a weight's grid takes: log2 of its levels, or 32 for floats; null without weights. What the file takes depends on its types. */
+  readonly weightBits: number | null;
+  /** Why that format, where there was a choice. */
+  readonly note: string;
   /** The kernel that this CPU runs it with, e.g. `gemm_q8/avx512vnni`. */
   readonly kernel: string;
 }
@@ -75,7 +99,11 @@ export async function inspectModel(bytes: Uint8Array, options: InspectOptions = 
       ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
     }),
   );
-  const layers = program.opNames.map((op, i): InspectedLayer => ({ ...op, kernel: native.kernels[i] ?? '' }));
+  const layers = program.opNames.map((op, i): InspectedLayer => {
+    const kernel = native.kernels[i] ?? '';
+    const weightBits = bitsOf(op.weights === null ? undefined : program.graph.constants.get(op.weights));
+    return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), note: native.notes[i] ?? '' };
+  });
   const inspection: ModelInspection = {
     opset: model.opsets.get('') ?? 0,
     producer: `${model.producerName} ${model.producerVersion}`.trim(),

@@ -2,8 +2,8 @@ import { inspectModel, type InspectedLayer, type ModelInspection } from '../../r
 import type { ModelPackage } from '../../runtime/package/index.js';
 
 /** A layer as `sterna inspect --json` prints it; field names carry units and are part of the interface. */
-const layerJson = ({ name, op, format, kernel, inputShape, outputShape, macs, parameters }: InspectedLayer) => ({
-  name, op, format, kernel, input_shape: inputShape, output_shape: outputShape, macs, parameters,
+const layerJson = ({ name, op, format, weightBits, note, kernel, inputShape, outputShape, macs, parameters }: InspectedLayer) => ({
+  name, op, format, weight_bits: weightBits, note, kernel, input_shape: inputShape, output_shape: outputShape, macs, parameters,
 });
 
 const modelJson = (bytes: number, model: ModelInspection) => ({

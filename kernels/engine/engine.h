@@ -50,6 +50,7 @@ class Engine {
   size_t op_count() const { return opcodes_.size(); }
   OpCode opcode(size_t op) const { return opcodes_[op]; }
   const char* kernel(size_t op) const { return drivers_[op]->kernel(); }
+  const std::string& note(size_t op) const { return drivers_[op]->note(); }
 
  private:
   // A tensor that enters or leaves.

@@ -9,6 +9,8 @@
 #pragma once
 #include <cstring>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "engine/memory.h"
 #include "engine/packed.h"
@@ -35,6 +37,9 @@ class OpDriver {
   int64_t cost() const { return cost_; }
   size_t scratch_bytes() const { return scratch_bytes_; }
   const char* kernel() const { return kernel_; }
+  // Why that kernel, for people; may be empty.
+  const std::string& note() const { return note_; }
+  void set_note(std::string note) { note_ = std::move(note); }
 
  protected:
   int64_t units_ = 1;
@@ -42,6 +47,7 @@ class OpDriver {
   int64_t cost_ = 0;
   size_t scratch_bytes_ = 0;
   const char* kernel_ = "";
+  std::string note_;
 };
 
 // What an op's prepare function works with.

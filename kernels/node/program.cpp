@@ -91,9 +91,10 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   void Describe(Napi::Object self, const Engine& engine) {
     for (size_t i = 0; i < engine.input_count(); ++i) input_bytes_.push_back(engine.InputBytes(i));
     for (size_t i = 0; i < engine.output_count(); ++i) output_bytes_.push_back(engine.OutputBytes(i));
-    Napi::Array kernels = Napi::Array::New(env_, engine.op_count());
+    Napi::Array kernels = Napi::Array::New(env_, engine.op_count()), notes = Napi::Array::New(env_, engine.op_count());
     for (uint32_t i = 0; i < engine.op_count(); ++i) {
       kernels.Set(i, engine.kernel(i));
+      notes.Set(i, engine.note(i));
       opcodes_.push_back(static_cast<uint32_t>(engine.opcode(i)));
       kernel_names_.push_back(engine.kernel(i));
     }
@@ -105,7 +106,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
                            Napi::PropertyDescriptor::Value("arenaBytes", number(engine.arena_bytes()), fixed),
                            Napi::PropertyDescriptor::Value("scratchBytes", number(engine.scratch_bytes()), fixed),
                            Napi::PropertyDescriptor::Value("packedBytes", number(engine.packed_bytes()), fixed),
-                           Napi::PropertyDescriptor::Value("kernels", kernels, fixed)});
+                           Napi::PropertyDescriptor::Value("kernels", kernels, fixed),
+                           Napi::PropertyDescriptor::Value("notes", notes, fixed)});
   }
 
   void Answer(const JsJob& job) const {

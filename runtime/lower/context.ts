@@ -23,6 +23,8 @@ export interface OpName {
   readonly outputShape: Shape;
   /** Elements of the constants that the op reads: weights, biases, scales, tables. */
   readonly parameters: number;
+  /** The constant that it multiplies with; null for an op without weights. */
+  readonly weights: string | null;
   /** Bytes of the tensors that it reads, constants included, each once: what a cache of unlimited size would have to load. */
   readonly bytesRead: number;
   readonly bytesWritten: number;
@@ -156,7 +158,8 @@ export class LoweringContext {
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
     const bytes = this.traffic(code, inputs, output);
-    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, ...bytes });
+    const weights = macs > 0 && this.constant(node.inputs[1]) !== undefined ? (node.inputs[1] ?? null) : null;
+    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes });
   }
 
   /** Slices and gathers take of their input what they write. */

@@ -263,7 +263,7 @@ class BenchLayer {
       b.Op(sterna::OpCode::kLutQ8, {bytes, b.Constant(type, {256}, table)}, x);
     }
     std::vector<int8_t> w(channels * channels * 9);
-    Random random(4);
+    sterna_test::Random random(4);
     for (int8_t& v : w) v = static_cast<int8_t>(weights == 2 ? random.Int(0, 1) * 2 - 1 : random.Int(-1, 1));
     const std::vector<float> scale(channels, 0.1f);
     b.Op(sterna::OpCode::kConvQ8, {x, b.Constant(sterna::DType::kS8, {channels, 3, 3, channels}, w), sterna::kAbsent, b.Constant(sterna::DType::kF32, {channels}, scale)}, y,

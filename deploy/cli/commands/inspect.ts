@@ -11,10 +11,10 @@ const right = (title: string) => ({ title, align: 'right' as const });
 
 function modelText(model: ModelReport): string {
   const rows = model.layers.map((layer) => [
-    layer.name, layer.op, layer.format === 'none' ? '-' : layer.format, layer.kernel, shape(layer.input_shape), shape(layer.output_shape),
-    layer.macs === 0 ? '-' : formatCount(layer.macs), layer.parameters === 0 ? '-' : formatCount(layer.parameters),
+    layer.name, layer.op, layer.weight_bits === null ? '-' : String(Number(layer.weight_bits.toFixed(1))), layer.format === 'none' ? '-' : layer.format, layer.kernel, shape(layer.input_shape), shape(layer.output_shape),
+    layer.macs === 0 ? '-' : formatCount(layer.macs), layer.parameters === 0 ? '-' : formatCount(layer.parameters), layer.note,
   ]);
-  const columns = [{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'kernel' }, { title: 'input' }, { title: 'output' }, right('MACs'), right('parameters')];
+  const columns = [{ title: 'layer' }, { title: 'op' }, right('bits'), { title: 'format' }, { title: 'kernel' }, { title: 'input' }, { title: 'output' }, right('MACs'), right('parameters'), { title: 'why' }];
   const ports = (title: string, list: ModelReport['inputs']): string[] => list.map(({ name, type, dims }) => `${title} ${name}: ${type} ${shape(dims)}`);
   return [
     `${formatBytes(model.bytes)}, operator set ${model.opset}${model.producer === '' ? '' : `, from ${model.producer}`}`,

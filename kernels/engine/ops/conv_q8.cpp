@@ -1,6 +1,7 @@
 // ConvQ8: checks the attributes, packs the weights for the chosen kernel, and picks the driver.
 #include <cmath>
 
+#include "engine/ops/codes_note.h"
 #include "engine/ops/conv.h"
 #include "engine/ops/conv_bits.h"
 #include "engine/ops/depthwise.h"
@@ -317,9 +318,12 @@ Status PrepareConvQ8(const OpContext& context, DriverPtr* driver) {
   if (status.ok()) status = context.InputData(kX, &x);
   if (!status.ok()) return status;
   const bool depthwise = shape.depthwise() && shape.kh <= kMaxDepthwiseRows;
-  if (depthwise) return PrepareDepthwise(context, shape, target, x, driver);
   BitFamily family;
-  return ChooseBits(context, shape, &family) ? PrepareBits(context, shape, family, target, driver) : PrepareGemm(context, shape, target, x, driver);
+  if (depthwise) status = PrepareDepthwise(context, shape, target, x, driver);
+  else if (ChooseBits(context, shape, &family)) status = PrepareBits(context, shape, family, target, driver);
+  else status = PrepareGemm(context, shape, target, x, driver);
+  if (status.ok()) (*driver)->set_note(NoteOfCodes(context, shape, attrs.x_zp, (*driver)->kernel()));
+  return status;
 }
 
 }  // namespace sterna

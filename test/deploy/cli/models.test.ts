@@ -99,7 +99,8 @@ describe('sterna inspect', () => {
   it('prints a table', async () => {
     const { code, out } = await captureCli(['inspect', int8]);
     expect(code).toBe(0);
-    expect(out).toMatch(/layer +op +format +kernel +input +output +MACs +parameters/);
+    expect(out).toMatch(/layer +op +bits +format +kernel +input +output +MACs +parameters +why/);
+    expect(out).toMatch(/ConvQ8 +8 +int8 .*256 codes x 255 levels/);
   });
 
   it('takes a broken package for a package', async () => {
