@@ -4,7 +4,7 @@
 # file is not there yet has a null entry: the registry then falls back to the row above.
 
 # family -> C++ type of its descriptor and the member of IsaKernels that points to it
-set(STERNA_FAMILIES gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector gemm_w46 gemm_u4u4 gemm_bnn gemm_tbn gemm_tnn bit_planes peak)
+set(STERNA_FAMILIES gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector gemm_w46 gemm_u4u4 gemm_bnn gemm_tbn gemm_tnn bit_planes gemm_f32w4 peak)
 set(STERNA_TYPE_gemm_q8 GemmQ8Kernel)
 set(STERNA_TYPE_dwconv_q8 DwConvQ8Kernel)
 set(STERNA_TYPE_gemm_f32 GemmF32Kernel)
@@ -16,6 +16,7 @@ set(STERNA_TYPE_gemm_bnn GemmBitsKernel)
 set(STERNA_TYPE_gemm_tbn GemmBitsKernel)
 set(STERNA_TYPE_gemm_tnn GemmBitsKernel)
 set(STERNA_TYPE_bit_planes BitPlaneKernels)
+set(STERNA_TYPE_gemm_f32w4 GemmF32W4Kernel)
 set(STERNA_TYPE_peak PeakKernel)
 
 set(STERNA_DTYPE_u8 "static_cast<uint8_t>(DType::kU8)")

@@ -158,6 +158,7 @@ Status PrepareResizeF32(const OpContext& context, DriverPtr* driver);
 Status PrepareQuantize(const OpContext& context, DriverPtr* driver);
 Status PrepareDequantize(const OpContext& context, DriverPtr* driver);
 Status PrepareNormalizeU8(const OpContext& context, DriverPtr* driver);
+Status PrepareMatMulW4(const OpContext& context, DriverPtr* driver);
 Status PrepareMatMulF32(const OpContext& context, DriverPtr* driver);
 Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver);
 Status PrepareUnaryF32(const OpContext& context, DriverPtr* driver);

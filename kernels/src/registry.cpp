@@ -74,6 +74,7 @@ void Overlay(const IsaKernels& row, KernelSet* set) {
   }
   if (row.gemm_f32 != nullptr) set->gemm_f32 = row.gemm_f32;
   if (row.dwconv_f32 != nullptr) set->dwconv_f32 = row.dwconv_f32;
+  if (row.gemm_f32w4 != nullptr) set->gemm_f32w4 = row.gemm_f32w4;
 }
 
 }  // namespace
@@ -106,6 +107,7 @@ KernelSet RefKernels(DType activation) {
           is_signed ? &sterna_gemm_tbn_ref_s8 : &sterna_gemm_tbn_ref_u8,
           is_signed ? &sterna_gemm_tnn_ref_s8 : &sterna_gemm_tnn_ref_u8,
           is_signed ? &sterna_bit_planes_ref_s8 : &sterna_bit_planes_ref_u8,
+          &sterna_gemm_f32w4_ref,
           ""};
 }
 

@@ -21,7 +21,7 @@ export const sectionAlignment = 64;
 
 export const opCodes = {
   ConvQ8: 1, BinaryQ8: 2, LutQ8: 3, PoolQ8: 4, ResizeQ8: 5,
-  Quantize: 6, Dequantize: 7, NormalizeU8: 8, Threshold: 9, ConvQ8F32: 10,
+  Quantize: 6, Dequantize: 7, NormalizeU8: 8, Threshold: 9, ConvQ8F32: 10, MatMulW4: 11,
   ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
   Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
   Cast: 40, Compare: 41, Logic: 42, Select: 43, BinaryS32: 44, ReduceS32: 45, GatherElements: 46, GatherNd: 47, ArgReduce: 48, TopK: 49, NonMaxSuppression: 50, CumSum: 51,
@@ -75,6 +75,7 @@ export const attributeFields = {
   NormalizeU8: {},
   Threshold: { zp: 'i32' },
   ConvQ8F32: { ...convGeometry, x_zp: 'i32' },
+  MatMulW4: { group: 'i32' },
   ConvF32: { ...convGeometry, unary: 'i32', alpha: 'f32', beta: 'f32', residual_first: 'i32' },
   MatMulF32: { transpose_a: 'i32', transpose_b: 'i32', alpha: 'f32' },
   BinaryF32: { kind: 'i32', unary: 'i32', alpha: 'f32', beta: 'f32' },

@@ -17,6 +17,7 @@ constexpr OpTraits kOps[] = {
     {OpCode::kNormalizeU8, 3, 3, 3, 0, false, PrepareNormalizeU8},
     {OpCode::kThreshold, 3, 3, 3, sizeof(ThresholdAttrs), false, PrepareThreshold},
     {OpCode::kConvQ8F32, 3, 4, 3, sizeof(ConvQ8F32Attrs), false, PrepareConvQ8F32},
+    {OpCode::kMatMulW4, 3, 4, 3, sizeof(MatMulW4Attrs), false, PrepareMatMulW4},
     {OpCode::kConvF32, 2, 5, 2, sizeof(ConvF32Attrs), false, PrepareConvF32},
     {OpCode::kMatMulF32, 2, 3, 2, sizeof(MatMulAttrs), false, PrepareMatMulF32},
     {OpCode::kBinaryF32, 2, 2, 2, sizeof(BinaryF32Attrs), true, PrepareBinaryF32},

@@ -16,6 +16,7 @@ extern const sterna::GemmNarrowKernel sterna_gemm_w46_ref_u8, sterna_gemm_w46_re
 extern const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8, sterna_gemm_bnn_ref_s8, sterna_gemm_tbn_ref_u8, sterna_gemm_tbn_ref_s8, sterna_gemm_tnn_ref_u8,
     sterna_gemm_tnn_ref_s8;
 extern const sterna::BitPlaneKernels sterna_bit_planes_ref_u8, sterna_bit_planes_ref_s8;
+extern const sterna::GemmF32W4Kernel sterna_gemm_f32w4_ref;
 }
 
 namespace sterna {

@@ -143,6 +143,24 @@ struct GemmF32Kernel {
   size_t (*scratch_bytes)(size_t m, size_t n, size_t k);
   void (*run)(const GemmF32Args* args);
 };
+// gemm_f32w4: y[i][o] = bias[o] + sum_k a[i][k] * scale[o][k / group] * w[o][k] for few rows, where reading the weights takes the time: they are
+// kept two to a byte. k is a multiple of group, group one of 32. The result for a row depends on that row alone, bit for bit.
+struct GemmF32W4Args {
+  size_t m, n, k, group;
+  const float* a;
+  size_t a_stride;  // floats
+  const void* packed;
+  const float* bias;  // nullptr: none
+  float* y;
+  size_t y_stride;  // floats
+};
+struct GemmF32W4Kernel {
+  const char* name;
+  size_t (*packed_bytes)(size_t n, size_t k, size_t group);
+  // w: [n][k], in [-8, 7]; scale: [n][k / group], IEEE 754 binary16, finite.
+  void (*pack)(size_t n, size_t k, size_t group, const int8_t* w, const uint16_t* scale, void* packed);
+  void (*run)(const GemmF32W4Args* args);
+};
 struct DwConvF32Args {
   size_t channels, kernel_h, kernel_w, stride_w, dilation_w;
   size_t x_width, y_width;
@@ -203,6 +221,7 @@ struct IsaKernels {
   const GemmNarrowKernel *gemm_w46, *gemm_u4u4;
   const GemmBitsKernel *gemm_bnn, *gemm_tbn, *gemm_tnn;
   const BitPlaneKernels* bit_planes;
+  const GemmF32W4Kernel* gemm_f32w4;
   const PeakKernel* peak;
 };
 

@@ -83,6 +83,7 @@ enum class OpCode : uint16_t {
   kNormalizeU8 = 8, // x u8 pixels, mul f32[C], add f32[C] -> y f32 = x * mul + add       (no attributes)
   kThreshold = 9,   // x f32, lower f32[1 or C], upper f32[1 or C] -> y                  ThresholdAttrs
   kConvQ8F32 = 10,  // x, w, scale f32[O], bias f32[O]? -> y f32                         ConvQ8F32Attrs
+  kMatMulW4 = 11,   // a f32 [..,K], w s8 [N,K], scale f32 [N,K/group], bias f32[N]? -> y f32 [..,N]   MatMulW4Attrs
   // float
   kConvF32 = 16,    // x, w, bias?, slope?, residual? -> y                               ConvF32Attrs
   kMatMulF32 = 17,  // a [..,M,K], b [..,K,N], bias? -> y, batch broadcasting            MatMulAttrs
@@ -219,6 +220,11 @@ struct QuantizeAttrs {
 struct MatMulAttrs {
   int32_t transpose_a, transpose_b;
   float alpha;
+};
+// y = bias + sum_k a[k] * scale[o][k / group] * w[o][k]. Constants: weights in [-8, 7], scales that binary16 holds exactly. K is a multiple of
+// group, group one of 32.
+struct MatMulW4Attrs {
+  int32_t group;
 };
 struct ReduceAttrs {
   int32_t kind;       // 0 mean, 1 sum, 2 max, 3 min, 4 l2, 5 sum of squares, 6 product

@@ -43,6 +43,7 @@ struct KernelSet {
   const GemmNarrowKernel *gemm_w46, *gemm_u4u4;
   const GemmBitsKernel *gemm_bnn, *gemm_tbn, *gemm_tnn;
   const BitPlaneKernels* bit_planes;
+  const GemmF32W4Kernel* gemm_f32w4;
   const char* beaten;  // IsaRow::beaten of the ISA
 
   // Whether a family of fewer bits ("gemm_w46") is faster than 8 bits on this ISA. On ref nothing is.
