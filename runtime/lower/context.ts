@@ -153,7 +153,7 @@ export class LoweringContext {
 
   emit<C extends OpCode>(node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0): void {
     this.writer.op(code, inputs, output, attributes);
-    const format = code.endsWith('Q8') ? 'int8' : code.endsWith('F32') ? 'float32' : 'none';
+    const format = code.endsWith('Q8') ? 'int8' : code.endsWith('F32') || code === 'MatMulW4' ? 'float32' : 'none';
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];

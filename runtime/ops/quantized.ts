@@ -79,6 +79,29 @@ const convQ8F32: OpDefinition = {
   },
 };
 
+/** kMatMulW4: a f32 [.., K], codes s8 [N, K], scales f32 [N, K / group], bias? f32 [N] */
+const matMulW4: OpDefinition = {
+  infer(context) {
+    const [a, codes] = [inputType(context, 0), inputType(context, 1)];
+    if (a.dtype !== 'float32' || a.shape.at(-1) !== codes.shape[1]) throw unsupported(context.node, `[${a.shape.join(', ')}] by [${codes.shape.join(', ')}]`);
+    return [{ dtype: 'float32', shape: [...a.shape.slice(0, -1), codes.shape[0] ?? 1] }];
+  },
+  evaluate(context) {
+    const [a, codes] = [toNumbers(inputValue(context, 0)), inputValue(context, 1)];
+    const [scales, w] = [toNumbers(inputValue(context, 2)), toNumbers(codes)];
+    const bias = context.inputs[3] === undefined ? undefined : toNumbers(context.inputs[3]);
+    const [outputs = 1, depth = 1] = codes.dims;
+    const group = requiredInt(context.node, 'group');
+    const product = mapNumbers({ length: (a.length / depth) * outputs }, (_, i) => {
+      const [row, o] = [Math.floor(i / outputs), i % outputs];
+      let sum = bias?.[o] ?? 0;
+      for (let k = 0; k < depth; k++) sum += (a[row * depth + k] ?? 0) * (w[o * depth + k] ?? 0) * (scales[Math.floor((o * depth + k) / group)] ?? 0);
+      return sum;
+    });
+    return [fromNumbers('float32', outputType(context).shape, product)];
+  },
+};
+
 /** kThreshold: x f32, lower and upper f32, one number or one for each channel (the last axis). */
 const threshold: OpDefinition = {
   infer: (context) => [{ dtype: quantizedOutput(context.node), shape: inputType(context, 0).shape }],
@@ -178,5 +201,5 @@ const normalizeU8: OpDefinition = {
 };
 
 export const quantizedOps: OpTable = {
-  ConvQ8: convQ8, ConvQ8F32: convQ8F32, Threshold: threshold, BinaryQ8: binaryQ8, LutQ8: lutQ8, PoolQ8: poolQ8, ResizeQ8: resizeQ8, NormalizeU8: normalizeU8,
+  ConvQ8: convQ8, ConvQ8F32: convQ8F32, Threshold: threshold, MatMulW4: matMulW4, BinaryQ8: binaryQ8, LutQ8: lutQ8, PoolQ8: poolQ8, ResizeQ8: resizeQ8, NormalizeU8: normalizeU8,
 };

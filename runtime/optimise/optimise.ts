@@ -13,6 +13,7 @@ import { fuseQuantized } from './passes/fuse-quantized.js';
 import { fuseSilu } from './passes/fuse-silu.js';
 import { hoistFunctions } from './passes/hoist-functions.js';
 import { hoistTransposes } from './passes/hoist-transposes.js';
+import { recogniseInt4Weights } from './passes/recognise-int4-weights.js';
 import { recogniseTernary } from './passes/recognise-ternary.js';
 import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
@@ -59,7 +60,7 @@ export function toChannelsLast(graph: Graph): Graph {
  * additions fused. Its values are those of the model up to rounding.
  */
 export function optimise(graph: Graph): Graph {
-  const core = toChannelsLast(simplifyOnnx(graph));
+  const core = toChannelsLast(simplifyOnnx(recogniseInt4Weights(inferShapes(graph))));
   const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
   return sequence(float, [recogniseTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);

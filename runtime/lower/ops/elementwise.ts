@@ -83,6 +83,14 @@ const matMul: Lowering = (context, node) => {
   context.emit(node, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(node.outputs[0] ?? ''), attributes, macs);
 };
 
+const matMulW4: Lowering = (context, node) => {
+  const [a = '', codes = '', scales = '', bias = ''] = node.inputs;
+  const y = node.outputs[0] ?? '';
+  const w = context.constant(codes);
+  const operands = [context.tensor(a), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.tensor(scales), context.optional(bias)];
+  context.emit(node, 'MatMulW4', operands, context.tensor(y), { group: requiredInt(node, 'group') }, elementCount(context.shape(y)) * (w?.dims[1] ?? 1));
+};
+
 /** Absent operands keep their place: a float `a` has no zero-point. */
 const matMulS32: Lowering = (context, node) => {
   const y = node.outputs[0] ?? '';
@@ -104,6 +112,6 @@ const softmax: Lowering = (context, node) => {
 
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
-  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
+  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
 };
 

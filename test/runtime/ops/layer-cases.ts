@@ -242,21 +242,50 @@ export const integerCases: readonly Case[] = [
   dynamic('DynamicQuantizeLinear of positive numbers', 0.5, 3),
 ];
 
-/** x [4, 70] by int4 weights [70, 6] with a scale for every 32 along K (the last block shorter), as weight-only quantizers write them. */
-function blockedWeights(name: string, zeroPoints: boolean): Case {
+interface Blocks {
+  readonly rows: number;
+  readonly depth: number;
+  readonly block: number;
+  readonly zeroPoints?: boolean;
+  /** Scales that binary16 holds, as the engine's kernel for such weights wants them. */
+  readonly halves: boolean;
+  /** A Gemm with weights [N, K] and a bias, instead of a MatMul. */
+  readonly gemm?: boolean;
+}
+
+/** x [rows, depth] by int4 weights [depth, 6] with a scale for every `block` along the depth, as weight-only quantizers write them. */
+function blockedWeights(name: string, { rows, depth, block, zeroPoints = false, halves, gemm = false }: Blocks): Case {
+  const along = (length: number): number[] => (gemm ? [6, length] : [length, 6]);
+  const count = Math.ceil(depth / block);
+  const scales = randomTensor(along(count), 4, 0.01, 0.2);
   const constants = {
-    w: randomInts('int4', [70, 6], 3, -8, 7), s: randomTensor([3, 6], 4, 0.01, 0.2),
-    ...(zeroPoints ? { z: randomInts('int4', [3, 6], 5, -3, 3) } : {}),
+    w: randomInts('int4', along(depth), 3, -8, 7),
+    s: halves ? fromNumbers('float32', scales.dims, Float64Array.from(scales.data as Float32Array, (s) => Math.round(s * 4096) / 4096)) : scales,
+    ...(zeroPoints ? { z: randomInts('int4', along(count), 5, -3, 3) } : {}), ...(gemm ? { b: randomTensor([6], 6) } : {}),
   };
+  const product = gemm ? node('Gemm', ['x', 'wd', 'b'], ['y'], { transB: 1 }) : node('MatMul', ['x', 'wd'], ['y']);
   return {
     name,
     spec: {
-      opset: 21, inputs: { x: [4, 70] }, constants, outputs: ['y'],
-      nodes: [node('DequantizeLinear', ['w', 's', ...(zeroPoints ? ['z'] : [])], ['wd'], { axis: 0, block_size: 32 }), node('MatMul', ['x', 'wd'], ['y'])],
+      opset: 21, inputs: { x: [rows, depth] }, constants, outputs: ['y'],
+      nodes: [node('DequantizeLinear', ['w', 's', ...(zeroPoints ? ['z'] : [])], ['wd'], { axis: gemm ? 1 : 0, block_size: block }), product],
     },
-    feeds: { x: randomTensor([4, 70], 7) },
+    feeds: { x: randomTensor([rows, depth], 7) },
   };
 }
-const blocked: Case[] = [blockedWeights('MatMul by int4 in blocks', false), blockedWeights('MatMul by int4 in blocks, with zero-points', true)];
 
-export const layerCases: readonly Case[] = [...blocked, ...resizes, ...integerCases, ...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];
+/** Those that run with their weights as codes. */
+export const int4Cases: readonly Case[] = [
+  ...[32, 64, 128].map((block) => blockedWeights(`MatMul by int4 in blocks of ${block}`, { rows: 1, depth: 256, block, halves: true })),
+  blockedWeights('MatMul of four rows by int4 in blocks', { rows: 4, depth: 96, block: 32, halves: true }),
+  blockedWeights('Gemm by int4 in blocks', { rows: 2, depth: 128, block: 64, halves: true, gemm: true }),
+];
+const floatBlocks: readonly Case[] = [
+  blockedWeights('MatMul of five rows by int4 in blocks', { rows: 5, depth: 96, block: 32, halves: true }),
+  blockedWeights('MatMul by int4, the last block shorter', { rows: 4, depth: 70, block: 32, halves: true }),
+  blockedWeights('MatMul by int4 in blocks of 16', { rows: 4, depth: 64, block: 16, halves: true }),
+  blockedWeights('MatMul by int4 in blocks, scales of 32 bits', { rows: 4, depth: 64, block: 32, halves: false }),
+  blockedWeights('MatMul by int4 in blocks, with zero-points', { rows: 4, depth: 64, block: 32, halves: true, zeroPoints: true }),
+];
+
+export const layerCases: readonly Case[] = [...int4Cases, ...floatBlocks, ...resizes, ...integerCases, ...functions, ...pools, ...normalizations, ...transposedConvolutions, ...recurrents];

@@ -15,7 +15,7 @@ import { floats, modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
 import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { cases as plainCases, type Case } from './cases.js';
-import { integerCases, layerCases } from './layer-cases.js';
+import { int4Cases, integerCases, layerCases } from './layer-cases.js';
 import { wholeCases } from './whole-cases.js';
 
 const cases: readonly Case[] = [...plainCases, ...layerCases, ...wholeCases];
@@ -61,6 +61,10 @@ describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${ora
 
   it.each(cases)('$name: optimised', async (example) => {
     expectClose(evaluated(optimise(imported(example)), example), await oracle(modelBytes(example.spec), example.feeds, false));
+  });
+
+  it.each(int4Cases)('$name: weights stay codes', (example) => {
+    expect(optimise(imported(example)).nodes.map(({ op }) => op)).toContain('MatMulW4');
   });
 
   describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissing === undefined ? '' : ` (${nativeMissing})`}`, () => {

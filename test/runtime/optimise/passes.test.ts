@@ -16,11 +16,14 @@ import { fuseActivations } from '../../../runtime/optimise/passes/fuse-activatio
 import { fuseBinary } from '../../../runtime/optimise/passes/fuse-binary.js';
 import { hoistFunctions } from '../../../runtime/optimise/passes/hoist-functions.js';
 import { fuseSilu } from '../../../runtime/optimise/passes/fuse-silu.js';
+import { recogniseInt4Weights } from '../../../runtime/optimise/passes/recognise-int4-weights.js';
+import { recogniseTernary } from '../../../runtime/optimise/passes/recognise-ternary.js';
 import { removeDuplicates } from '../../../runtime/optimise/passes/remove-duplicates.js';
 import { removeIdentities } from '../../../runtime/optimise/passes/remove-identities.js';
 import { simplifyViews } from '../../../runtime/optimise/passes/simplify-views.js';
 import { sinkTransposes } from '../../../runtime/optimise/passes/sink-transposes.js';
-import { floats, ints64, model, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { widenQuantizedTypes } from '../../../runtime/optimise/passes/widen-quantized-types.js';
+import { floats, ints64, model, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
 import { difference } from '../support/oracle.js';
 import { randomModels } from '../support/random-graphs.js';
 
@@ -81,6 +84,26 @@ const rows: readonly Row[] = [
       node('QuantizeLinear', ['x', 's', 'z'], ['xq']), node('DequantizeLinear', ['xq', 's', 'z'], ['xd']), node('DequantizeLinear', ['q', 's'], ['w']), node('Mul', ['xd', 'w'], ['y']),
     ], ['y'], { q: fromNumbers('int8', [5], [1, 2, 3, 4, 5]), s: floats([], 0.5), z: fromNumbers('int8', [], [0]) }),
     ops: { QuantizeLinear: 1, DequantizeLinear: 2, Mul: 1 },
+  },
+  {
+    name: 'widenQuantizedTypes clips data that become codes of four bits', pass: widenQuantizedTypes,
+    spec: spec([node('QuantizeLinear', ['x', 's', 'z'], ['q']), node('DequantizeLinear', ['q', 's', 'z'], ['y'])], ['y'], { s: floats([], 0.1), z: fromNumbers('uint4', [], [8]) }),
+    ops: { Clip: 1, QuantizeLinear: 1, DequantizeLinear: 1 },
+  },
+  {
+    name: 'recogniseInt4Weights keeps codes in groups of the depth', pass: recogniseInt4Weights,
+    spec: spec([
+      node('ReduceMax', ['x'], ['r'], { axes: [1, 2] }), node('Concat', new Array<string>(32).fill('r'), ['c'], { axis: 3 }),
+      node('DequantizeLinear', ['w', 's'], ['d'], { axis: 0, block_size: 32 }), node('MatMul', ['c', 'd'], ['y']),
+    ], ['y'], { w: randomInts('int4', [160, 5], 1, -8, 7), s: fromNumbers('float32', [5, 5], new Float64Array(25).fill(0.25)) }),
+    ops: { ReduceMax: 1, Concat: 1, MatMulW4: 1 },
+  },
+  {
+    name: 'recogniseTernary counts signs by signs in bits', prepare: toChannelsLast, pass: recogniseTernary,
+    spec: spec([node('Conv', ['x', 'v'], ['f']), node('Sign', ['f'], ['s']), node('Conv', ['s', 'w'], ['y'])], ['y'], {
+      v: randomTensor([4, x[1], 1, 1], 1), w: fromNumbers('float32', [2, 4, 1, 1], [1, -1, 0, 1, -2, 0, 2, 2]),
+    }),
+    ops: { Transpose: 2, NhwcConv: 1, Threshold: 1, ConvQ8F32: 1 },
   },
   {
     name: 'removeIdentities', pass: removeIdentities,
