@@ -4,8 +4,8 @@ import { spread, type CalibrationStatistics } from './calibrate.js';
 import type { Grid } from './grids.js';
 import { Histogram } from './histogram.js';
 import { insertQuantisation, type QuantisedGraph, type RoundedLayer, type WeightContext } from './insert.js';
-import { narrowValues } from './narrow.js';
 import type { QuantisationPlan } from './plan.js';
+import { narrowKey, narrowValues } from './narrow.js';
 import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
 import { roundLayers, roundingSamples } from './round-layers.js';
 
@@ -22,12 +22,16 @@ export interface Calibrated {
   /** How the ranges of activations with fewer than 256 levels are chosen. */
   narrowMethod: CalibrationMethod;
   percentile: number;
+  /** Ranges that were chosen by method `output`, by value and levels. */
+  outputRanges?: ReadonlyMap<string, AffineParameters>;
   engine: EngineName | undefined;
 }
 
 /** What layers with these grids read, and all that is settled but their weights. */
-export function contextFor({ graph, plan, statistics, parameters, narrowMethod, percentile }: Calibrated, grids: ReadonlyMap<string, Grid>): Omit<WeightContext, 'rounded'> {
+export function contextFor({ graph, plan, statistics, parameters, narrowMethod, percentile, outputRanges }: Calibrated, grids: ReadonlyMap<string, Grid>): Omit<WeightContext, 'rounded'> {
   const narrow = narrowValues(graph, plan, grids).map((entry) => {
+    const chosen = outputRanges?.get(narrowKey(entry.value, entry.levels));
+    if (chosen !== undefined) return { ...entry, parameters: chosen };
     const histogram = statistics.histograms.get(entry.value) ?? new Histogram();
     return { ...entry, parameters: affineParameters(chooseRange(histogram, narrowMethod, percentile, entry.levels), entry.levels) };
   });

@@ -6,6 +6,7 @@ import { columnLayout, layerMacs } from './columns.js';
 import type { Format, Grid } from './grids.js';
 import type { RoundedLayer } from './insert.js';
 import { int8Drop, makeYardstick, measureDrop, mixFormats } from './mix.js';
+import { outputRanges } from './output-ranges.js';
 import type { Layer } from './plan.js';
 import { instructionsFor, type Target } from './targets.js';
 import { timeLayers } from './time-layers.js';
@@ -42,7 +43,9 @@ export interface ChosenFormats {
 export async function chooseFormats(calibrated: Calibrated, settings: FormatSettings): Promise<ChosenFormats> {
   const { layers, kept } = findCandidates(calibrated.graph, calibrated.plan, settings);
   if (settings.grids.length === 0 || layers.length === 0) return { grids: new Map(), rounded: new Map(), kept: new Map() };
-  return settings.format === 'auto' ? chooseForTarget(calibrated, settings, layers, kept) : chooseWithin(calibrated, settings, layers, kept);
+  const pairs = layers.flatMap((layer) => settings.grids.map((grid) => [layer, grid] as const));
+  const ranged = calibrated.narrowMethod === 'output' ? { ...calibrated, outputRanges: await outputRanges(calibrated, pairs) } : calibrated;
+  return settings.format === 'auto' ? chooseForTarget(ranged, settings, layers, kept) : chooseWithin(ranged, settings, layers, kept);
 }
 
 const macsOf = ({ graph }: Calibrated, layer: Layer): number => {

@@ -15,6 +15,9 @@ export interface NarrowValue {
   replaces: boolean;
 }
 
+/** Name of a value in so many levels. */
+export const narrowKey = (value: string, levels: number): string => `${levels} ${value}`;
+
 /** Layers whose kernel clamps what it writes to the codes that there are. */
 const clamping: ReadonlySet<Layer['kind']> = new Set(['weighted', 'binary', 'unary']);
 
@@ -27,7 +30,7 @@ export function narrowValues(graph: Graph, plan: QuantisationPlan, grids: Readon
     const levels = grids.get(layer.output)?.activations ?? 256;
     const value = layer.node.inputs[0] ?? '';
     if (levels === 256) continue;
-    const key = `${levels} ${value}`;
+    const key = narrowKey(value, levels);
     const narrow = found.get(key) ?? { value, levels, readers: new Set<string>(), replaces: false };
     narrow.readers.add(layer.node.outputs[0] ?? '');
     found.set(key, narrow);

@@ -1,9 +1,12 @@
 import type { Histogram } from './histogram.js';
 
-/** How the range of an activation is chosen from what calibration saw. */
-export type CalibrationMethod = 'minmax' | 'percentile' | 'mse';
+/**
+ * How the range of an activation is chosen from what calibration saw. output: the least error at the outputs of the layers that read it,
+ * where it has fewer than 256 levels (output-ranges.ts), else as minmax.
+ */
+export type CalibrationMethod = 'minmax' | 'percentile' | 'mse' | 'output';
 
-export const calibrationMethods: readonly CalibrationMethod[] = ['minmax', 'percentile', 'mse'];
+export const calibrationMethods: readonly CalibrationMethod[] = ['minmax', 'percentile', 'mse', 'output'];
 
 export interface Range {
   min: number;
@@ -20,6 +23,11 @@ export interface AffineParameters {
 
 /** The first and the last number that parameters can express. */
 export const gridRange = ({ scale, zeroPoint, levels = 256 }: AffineParameters): Range => ({ min: -zeroPoint * scale, max: (levels - 1 - zeroPoint) * scale });
+
+/** A number after quantization. */
+export function roundTrip(value: number, { scale, zeroPoint, levels = 256 }: AffineParameters): number {
+  return (Math.max(0, Math.min(levels - 1, Math.round(value / scale) + zeroPoint)) - zeroPoint) * scale;
+}
 
 /**
  * Unsigned parameters that cover a range with `levels` codes. The range is widened to contain zero, which is then exactly representable
@@ -97,6 +105,8 @@ export function chooseRange(histogram: Histogram, method: CalibrationMethod, per
       return { min: histogram.min, max: histogram.max };
     case 'percentile':
       return percentileRange(histogram, percentile);
+    case 'output':
+      return levels === 256 ? { min: histogram.min, max: histogram.max } : mseRange(histogram, levels);
     case 'mse':
       return mseRange(histogram, levels);
   }

@@ -7,7 +7,7 @@ import { columnLayout, ColumnSample, fromRows, toRows, type ColumnLayout } from 
 import { covariance, largestBlock, roundingOrder, roundRow } from './gptq.js';
 import { largestCode, type Grid } from './grids.js';
 import { inputParameters, insertQuantisation, type RoundedLayer, type WeightContext } from './insert.js';
-import type { AffineParameters } from './range.js';
+import { roundTrip } from './range.js';
 import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
 import { leastScale } from './weights.js';
 
@@ -20,15 +20,18 @@ const largestStages = 8;
 /** Samples that weights are rounded by: each gives columns from all over its feature maps. */
 export const roundingSamples = 128;
 
-export interface RoundingTask {
+export interface Observation {
   graph: Graph;
+  samples: readonly Feeds[];
+  engine: EngineName | undefined;
+}
+
+export interface RoundingTask extends Observation {
   plan: QuantisationPlan;
   /** By output of the layer: those whose weights are to be rounded. */
   grids: ReadonlyMap<string, Grid>;
   /** All that is settled of the other values and layers. */
   context: Omit<WeightContext, 'rounded'>;
-  samples: readonly Feeds[];
-  engine: EngineName | undefined;
 }
 
 /** What a layer reads in the float model and in the quantized one, at the same places. */
@@ -75,17 +78,13 @@ export async function roundAlone(task: RoundingTask): Promise<Map<string, Rounde
   return rounded;
 }
 
-function roundTrip(value: number, { scale, zeroPoint, levels = 256 }: AffineParameters): number {
-  return (Math.max(0, Math.min(levels - 1, Math.round(value / scale) + zeroPoint)) - zeroPoint) * scale;
-}
-
 function addRounded(rounded: Map<string, RoundedLayer>, task: RoundingTask, { layer, float, quantised }: { layer: Layer; float: ColumnSample | undefined; quantised: ColumnSample | undefined }): void {
   const result = float === undefined || quantised === undefined ? undefined : roundLayer(task, { layer, float, quantised });
   if (result !== undefined) rounded.set(layer.output, result);
 }
 
 /** What layers read in the float model. */
-const observeFloat = (task: RoundingTask, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> =>
+export const observeFloat = (task: Observation, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> =>
   observe(task, layers, task.graph, (layer) => layer.node.inputs[0] ?? '');
 
 /** What layers read when those before them are rounded as far as `done`. */
@@ -97,7 +96,7 @@ function observeQuantised(task: RoundingTask, layers: readonly Layer[], done: Re
 }
 
 /** Columns of layers over the samples, of which `graph` makes the inputs. */
-async function observe(task: RoundingTask, layers: readonly Layer[], graph: Graph, inputOf: (layer: Layer) => string): Promise<Map<Layer, ColumnSample>> {
+async function observe(task: Observation, layers: readonly Layer[], graph: Graph, inputOf: (layer: Layer) => string): Promise<Map<Layer, ColumnSample>> {
   const { samples, engine } = task;
   const seen = new Map<Layer, ColumnSample>();
   for (const layer of layers) {

@@ -70,6 +70,12 @@ describe('formats of fewer than eight bits', () => {
     expect(first.model).toEqual(second.model);
   });
 
+  it('chooses ranges by the error at the outputs of the readers', async () => {
+    const { report } = await quantise({ format: 'int4', method: 'output' });
+    expect(report.layers.filter(({ levels }) => levels !== undefined)).toHaveLength(2);
+    expect(report.output_cosine).toBeGreaterThan(0.95);
+  });
+
   it('warns of ternary layers', async () => {
     const { report } = await quantise({ format: 'ternary' });
     expect(report.warnings).toMatchObject([{ kind: 'ternary', message: expect.stringMatching(/mean cosine .* is 0\.\d+, the lowest SQNR/) as string }]);
