@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { defaultLimits, type ModelLimits, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from '../onnx/types.js';
 import { unsupported } from './attributes.js';
+import { checkDeclaredLevels } from './declared-levels.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
 import { readableOpset } from './opsets.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
@@ -67,10 +68,11 @@ function splitConstants(graph: OnnxGraph): { nodes: Node[]; constants: Map<strin
 
 /**
  * The graph of a model: sorted, without dead nodes, symbolic dimensions of the inputs resolved.
- * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED, E_MODEL_VALUE
  */
 export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
   const { nodes, constants } = splitConstants(model.graph);
+  checkDeclaredLevels(model.metadata, constants);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
   const inputs = model.graph.inputs.filter((info) => !constants.has(info.name));

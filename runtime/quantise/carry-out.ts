@@ -1,3 +1,4 @@
+import { levelsKey } from '../graph/declared-levels.js';
 import type { Graph } from '../graph/graph.js';
 import type { EngineName } from '../session.js';
 import { spread, type CalibrationStatistics } from './calibrate.js';
@@ -8,9 +9,6 @@ import type { QuantisationPlan } from './plan.js';
 import { narrowKey, narrowValues } from './narrow.js';
 import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
 import { roundLayers, roundingSamples } from './round-layers.js';
-
-/** Key in a model's metadata: levels by name of the stored tensor, as JSON, of those that hold fewer values than their type can. */
-export const levelsKey = 'sterna.levels';
 
 /** What calibration settled, before formats are given to layers. */
 export interface Calibrated {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { levelsKey } from '../../../runtime/graph/declared-levels.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import type { OnnxModel } from '../../../runtime/onnx/types.js';
-import { levelsKey } from '../../../runtime/quantise/carry-out.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
 import { prepareGraph } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/quantise.js';
