@@ -61,7 +61,7 @@ struct GemmF32W4 {
       for (size_t p = 0; p < kWeights; ++p) {
         Reg x[kRows];
 #pragma GCC unroll 4
-        for (size_t i = 0; i < kRows; ++i) x[i] = V::Set(a[i * stride + p]);
+        for (size_t i = 0; i < kRows; ++i) x[i] = V::Activation(a[i * stride + p]);
 #pragma GCC unroll 4
         for (size_t v = 0; v < kVectors; ++v) {
           const Reg weights = V::WeightAt(w[v], p);
