@@ -24,7 +24,7 @@ export interface CompressedFaceModels {
 }
 
 /**
- * Quantizes the models of a face pipeline to int8, each calibrated on what the pipeline itself feeds it for these pictures:
+ * Quantizes the models of a face pipeline, to int8 unless `quantise` says otherwise, each calibrated on what the pipeline itself feeds it for these pictures:
  * letterboxed frames for the detector, aligned faces for the embedder. A few dozen pictures with faces are enough.
  * @throws DeployError E_USAGE when the pictures show no face, RuntimeError E_QUANTIZE, E_MODEL_*
  */

@@ -1,14 +1,17 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
+import { formats, type Format } from '../../../runtime/quantise/grids.js';
+import type { QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { DeployError } from '../../errors.js';
+import { compressFaceModels, type CompressedFaceModels } from '../../package/compress-face.js';
 import { buildFacePackage, type FacePackageOptions } from '../../package/face-package.js';
 import type { FaceModels } from '../../package/settings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { engineOption, integer } from '../options.js';
-import { reporting } from '../output.js';
+import { engineOption, integer, positive } from '../options.js';
+import { log, reporting } from '../output.js';
 import { formatBytes } from '../table.js';
 
 interface PackageOptions {
@@ -20,6 +23,9 @@ interface PackageOptions {
   releaseCounter: number;
   embeddingSpace?: string;
   settings?: string;
+  calibrate?: string;
+  format?: Format;
+  maxDrop?: number;
   golden?: string;
   ramBudget?: number;
   p99Budget?: number;
@@ -44,6 +50,21 @@ async function readJson(path: string): Promise<unknown> {
   }
 }
 
+/**
+ * The models as they are packed: as given, or quantized on pictures.
+ * @throws DeployError E_USAGE for a format without pictures
+ */
+async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedFaceModels> {
+  const { calibrate, format, maxDrop, engine } = options;
+  const models = await readModels(options);
+  if (calibrate !== undefined) {
+    const quantise = { engine, ...(format === undefined ? {} : { format }), ...(maxDrop === undefined ? {} : { maxDrop }) };
+    return compressFaceModels(models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine } });
+  }
+  if (format !== undefined || maxDrop !== undefined) throw new DeployError('E_USAGE', 'Expected --calibrate with --format or --max-drop: without pictures, models are packed as they are');
+  return { models, reports: {}, calibration: [] };
+}
+
 async function packageOptions(options: PackageOptions): Promise<FacePackageOptions> {
   const { name, packageVersion, releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
   return {
@@ -60,6 +81,10 @@ function describeTest({ passed, failures, worstCosine, p50Ms, p99Ms, memoryBytes
   return `self-test ${verdict} (worst cosine ${worstCosine.toFixed(5)}, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${formatBytes(memoryBytes)} of memory)`;
 }
 
+function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs, output_cosine }: QuantiseReport): string {
+  return `${stage}: ${formatBytes(input_bytes)} -> ${formatBytes(output_bytes)}, ${(100 * low_bit_macs).toFixed(0)} % of the multiply-adds below int8, mean cosine to float32 ${output_cosine.toFixed(5)}`;
+}
+
 export function register(program: Command): void {
   program
     .command('package')
@@ -73,21 +98,30 @@ export function register(program: Command): void {
     .option('--release-counter <n>', 'grows with every release; devices refuse to go back', integer(0), 0)
     .option('--embedding-space <id>', 'keep it when only the quantization of the embedder changes; default: made of its hash')
     .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
+    .option('--calibrate <source>', 'pictures or a video with faces: quantizes detector and embedder on them; default: models are packed as they are')
+    .addOption(new Option('--format <format>', 'with --calibrate: number format; default int8').choices(formats))
+    .option('--max-drop <x>', 'with --calibrate: layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46), 0.035 (int4)', positive)
     .option('--golden <source>', 'pictures or a video with faces to record golden vectors from (they become part of the package); default: a generated pattern')
     .option('--ram-budget <bytes>', 'a device refuses the package when the models need more', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package when it is slower', Number)
-    .addOption(engineOption('--engine <engine>', 'what records the golden vectors').default('native'))
+    .addOption(engineOption('--engine <engine>', 'what quantizes and records the golden vectors').default('native'))
     .requiredOption('-o, --output <out.sterna>', 'where the package goes')
-    .action(reporting(async (_self, options: PackageOptions) => {
-      const { manifest, bytes, sha256 } = await buildFacePackage(await readModels(options), await packageOptions(options));
+    .action(reporting(async (self, options: PackageOptions) => {
+      const settings = await packageOptions(options);
+      const { models, reports, calibration } = await modelsToPack(options, settings.overrides);
+      const { manifest, bytes, sha256 } = await buildFacePackage(models, { ...settings, calibration });
       await writeOutputFile(options.output, bytes);
       const test = await selfTest(await openPackage(bytes), { engine: options.engine });
+      const quantised = Object.entries(reports);
+      for (const [stage, { warnings }] of quantised) for (const { message } of warnings) log(self, `sterna: warning: ${stage}: ${message}`);
       const json = {
         output: options.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
         files: manifest.files, embedding_space_id: manifest.embedding_space_id,
+        quantised: Object.fromEntries(quantised.map(([stage, { output_cosine, low_bit_macs }]) => [stage, { output_cosine, low_bit_macs }])),
         self_test: { passed: test.passed, failures: test.failures, worst_cosine: test.worstCosine, worst_max_abs: test.worstMaxAbs, p50_ms: test.p50Ms, p99_ms: test.p99Ms, memory_bytes: test.memoryBytes },
       };
       const text = [
+        ...quantised.map(([stage, report]) => describeStage(stage, report)),
         `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${options.output}`,
         `sha256 ${sha256}`, describeTest(test),
       ].join('\n');

@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { modelPaths } from '../../../deploy/package/settings.js';
 import type { FrameLine, RunSummary } from '../../../deploy/run/run.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { openGallery } from '../../../runtime/pipeline/index.js';
-import { tinyModels } from '../package/tiny-models.js';
+import { deepEmbedder, tinyModels } from '../package/tiny-models.js';
 import { captureCli } from './capture.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-run-'));
@@ -60,10 +61,26 @@ describe('sterna package', () => {
     expect(manifest.golden.filter(({ stage }) => stage === 'embedder')).toHaveLength(2);
   });
 
+  it('quantizes detector and embedder on pictures, to int8 or the format asked for', async () => {
+    writeFileSync(at('deep.onnx'), deepEmbedder());
+    const levels: boolean[] = [];
+    for (const format of [[], ['--format', 'w46', '--max-drop', '0.5']]) {
+      const { code, out } = await captureCli(packageArguments(at('low.sterna'), '--embedder', at('deep.onnx'), '--calibrate', at('scene'), ...format, '--json'));
+      expect(code).toBe(0);
+      const share = format.length === 0 ? 0 : 256 / 368;
+      expect(JSON.parse(out)).toMatchObject({ quantised: { detector: { low_bit_macs: 0 }, embedder: { low_bit_macs: share } }, self_test: { passed: true } });
+      const opened = await openPackage(at('low.sterna'));
+      expect(opened.manifest.calibration).toMatchObject([{ stage: 'detector', images: 3 }, { stage: 'embedder', images: 3 }]);
+      levels.push(Buffer.from(opened.file(modelPaths.embedder)).includes('sterna.levels'));
+    }
+    expect(levels).toEqual([false, true]);
+  });
+
   it('says what is wrong', async () => {
     writeFileSync(at('bad.json'), '{"match_threshold": 3}');
     const failing = async (...more: string[]) => JSON.parse((await captureCli([...packageArguments(at('x.sterna'), ...more), '--json'])).out) as { error: { code: string; message: string } };
     expect((await failing('--settings', at('bad.json'))).error).toMatchObject({ code: 'E_USAGE', message: expect.stringContaining('match_threshold') as string });
+    expect((await failing('--format', 'w46')).error).toMatchObject({ code: 'E_USAGE', message: expect.stringContaining('--calibrate') as string });
     expect((await failing('--package-version', 'one')).error).toMatchObject({ code: 'E_PACKAGE', message: expect.stringContaining('version') as string });
     expect((await failing('--detector', at('nothing.onnx'))).error).toMatchObject({ code: 'E_FILE' });
     expect((await failing('--detector', at('blue.png'))).error).toMatchObject({ code: 'E_MODEL_MALFORMED' });

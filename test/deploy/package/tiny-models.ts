@@ -47,6 +47,26 @@ function frontal(): number[] {
   return points;
 }
 
+/** An embedder with an inner layer of 16 products an output, which may have fewer than eight bits. */
+export function deepEmbedder(): Uint8Array {
+  const widths = [3, 16, 16, 4];
+  const nodes = [node('GlobalAveragePool', ['input'], 'relu0')];
+  const initializers = new Map<string, TensorValue>();
+  for (let i = 1; i < widths.length; i++) {
+    const [depth = 0, outputs = 0] = widths.slice(i - 1);
+    initializers.set(`w${i}`, floats([outputs, depth, 1, 1], Array.from({ length: outputs * depth }, (_, k) => Math.sin(7 * k + i) / Math.sqrt(depth))));
+    initializers.set(`b${i}`, floats([outputs], new Array<number>(outputs).fill(0.1)));
+    nodes.push(node('Conv', [`relu${i - 1}`, `w${i}`, `b${i}`], `conv${i}`), node('Relu', [`conv${i}`], `relu${i}`));
+  }
+  nodes.splice(-1, 1, node('Flatten', ['conv3'], 'output'));
+  const graph: OnnxGraph = {
+    name: 'deep', nodes, initializers, valueInfo: [],
+    inputs: [{ name: 'input', dtype: 'float32', dims: [1, 3, 112, 112] }],
+    outputs: [{ name: 'output', dtype: 'float32', dims: [1, 4] }],
+  };
+  return serializeModel({ irVersion: 8, producerName: 'sterna-test', producerVersion: '', opsets: new Map([['', 13]]), metadata: new Map(), graph });
+}
+
 /** Whatever it sees, this detector finds one face in the middle; the embedder tells colours apart. */
 export function tinyModels(): FaceModels & { landmarks: Uint8Array } {
   return {
