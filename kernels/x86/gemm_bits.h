@@ -1,7 +1,8 @@
 // What the GEMMs over bit planes share on x86: panels of channels, blocks of rows, and the way from counts to sums and bytes. A Core counts
 // where the bits of a row and of weights differ (gemm_popcount.h, gemm_lookup.h):
 //
-//   Vector, kBits, kWidth, kVectors, kRows[]       tiles are kRows[v - 1] rows x v vectors of kWidth channels
+//   Vector, kBits, kGated                          kGated: its counts are sums
+//   kWidth, kVectors, kRows[]                      tiles are kRows[v - 1] rows x v vectors of kWidth channels
 //   BlockScratch(rows, words), PrepareRows(...)    what it keeps of a block of rows
 //   PutWord(...)                                   where it wants a word of weights
 //   Tile<gemm, rows, vectors>(job, place)          counts, then calls gemm::FinishCounts
@@ -10,6 +11,7 @@
 //   binary          depth - 2 c         c = popcount(a ^ w)
 //   ternary-binary  |mask| - 2 c        c = popcount(mask & (sign ^ w))
 //   ternary         |mask| - c - c'     as half the sum of two ternary-binary ones: w = (b + b') / 2, where 0 is 1 and -1
+//   ternary, gated  c                   c = popcount(nz) - 2 popcount(nz & (sign ^ w)), nz = mask & mask_w, from a Core that can count so
 //
 //   packed: int32 bias[round_up(n, width)] (+ depth, binary); panels of words, each with every plane of every vector
 #pragma once
@@ -42,6 +44,7 @@ struct GemmBits {
   using Finish = TileQ8<V>;
   static constexpr size_t kLanes = V::kLanes, kWidth = Core::kWidth;
   static constexpr size_t kPlanes = Core::kBits == Bits::kTernary ? 2 : 1;
+  static constexpr bool kTerms = Core::kBits != Bits::kBinary && !Core::kGated;
   static constexpr size_t kBlockBytes = 32 * 1024;  // of rows of A and Y, which every panel passes over before the next block
   static constexpr size_t kMinBlockRows = 48;
 
@@ -60,7 +63,7 @@ struct GemmBits {
           const size_t from = (first + c) * words + p;
           const uint32_t word = first + c < n ? sign[from] : 0;
           Core::PutWord({p, vectors, c / kWidth, 0, c % kWidth}, word, out);
-          if (kPlanes == 2) Core::PutWord({p, vectors, c / kWidth, 1, c % kWidth}, first + c < n ? word | ~mask[from] : 0, out);
+          if (kPlanes == 2) Core::PutWord({p, vectors, c / kWidth, 1, c % kWidth}, first + c < n ? (Core::kGated ? mask[from] : word | ~mask[from]) : 0, out);
         }
       }
       out += words * vectors * kWidth * kPlanes;
@@ -114,12 +117,13 @@ struct GemmBits {
   static inline __attribute__((always_inline)) void FinishCounts(const Job& job, const Place& at, Int (&acc)[kRows * kVectors]) {
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
-      const Int term = Core::kBits == Bits::kBinary ? V::Zero() : V::SetInt(job.terms[at.row + i]);
+      const Int term = kTerms ? V::SetInt(job.terms[at.row + i]) : V::Zero();
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         Int& sum = acc[i * kVectors + v];
         const Int base = V::AddInt(V::LoadInt(at.bias + v * kLanes), term);
-        sum = V::SubInt(base, Core::kBits == Bits::kTernary ? sum : V::AddInt(sum, sum));
+        if constexpr (Core::kGated) sum = V::AddInt(base, sum);
+        else sum = V::SubInt(base, Core::kBits == Bits::kTernary ? sum : V::AddInt(sum, sum));
       }
     }
     if (job.args->row_bias != nullptr) AddRowBias<kRows, kVectors>(job, at, acc);
@@ -204,7 +208,7 @@ struct GemmBits {
       const size_t rows = PartSize(blocks, block);
       int32_t* terms = static_cast<int32_t*>(args->scratch);
       uint8_t* prepared = static_cast<uint8_t*>(args->scratch) + RoundUp(rows * sizeof(int32_t), 64);
-      for (size_t i = 0; Core::kBits != Bits::kBinary && i < rows; ++i) terms[i] = CountOnes(args->mask + (first + i) * args->a_stride, args->words);
+      for (size_t i = 0; kTerms && i < rows; ++i) terms[i] = CountOnes(args->mask + (first + i) * args->a_stride, args->words);
       Core::PrepareRows(*args, first, rows, prepared);
       RunBlock({output, args, terms, prepared, first}, rows);
       first += rows;

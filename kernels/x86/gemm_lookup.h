@@ -33,6 +33,7 @@ struct LookupCore {
   using Vector = V;
   using Int = typename V::Int;
   static constexpr Bits kBits = kKind;
+  static constexpr bool kGated = false;
   static constexpr size_t kWidth = V::kBytes;
   static constexpr int kPlanes = kBits == Bits::kTernary ? 2 : 1;
   // Eight accumulators, two to four vectors of nibbles, a table, a count and the mask of nibbles, of 16 registers.

@@ -11,6 +11,7 @@ struct PopcountCore {
   using Vector = V;
   using Int = typename V::Int;
   static constexpr Bits kBits = kKind;
+  static constexpr bool kGated = kBits == Bits::kTernary;
   static constexpr size_t kWidth = V::kLanes;
   static constexpr int kPlanes = kBits == Bits::kTernary ? 2 : 1;
   static constexpr int kVectors = kBits == Bits::kTernary ? 2 : 4;
@@ -39,10 +40,14 @@ struct PopcountCore {
 #pragma GCC unroll 12
       for (int i = 0; i < kRows; ++i) {
         const Int a = V::Broadcast(sign + i * stride);
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors * kPlanes; ++v) {
-          Int& count = acc[i * kVectors + v / kPlanes];
-          count = V::AddInt(count, kBits == Bits::kBinary ? V::CountDiffering(a, weights[v]) : V::CountDiffering(mask + i * stride, a, weights[v]));
+        const uint32_t* a_mask = mask + i * stride;
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          Int& count = acc[i * kVectors + v];
+          const Int w_sign = weights[v * kPlanes];
+          if constexpr (kBits == Bits::kBinary) count = V::AddInt(count, V::CountDiffering(a, w_sign));
+          if constexpr (kBits == Bits::kTernaryBinary) count = V::AddInt(count, V::CountDiffering(a_mask, a, w_sign));
+          if constexpr (kBits == Bits::kTernary) count = V::AddTernary(count, V::Broadcast(a_mask), a, weights[v * kPlanes + 1], w_sign);
           V::Settle(count);
         }
       }
