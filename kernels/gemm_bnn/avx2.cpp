@@ -1,3 +1,4 @@
+// gemm_bnn/avx2: the binary GEMM of x86/gemm_lookup.h, four bits of 32 channels a shuffle.
 #include "../x86/bits_avx2.h"
 #include "../x86/gemm_lookup.h"
 

@@ -1,3 +1,4 @@
+// gemm_tbn/sse41: the ternary-binary GEMM of x86/gemm_lookup.h, four bits of 16 channels a shuffle.
 #include "../x86/bits_sse41.h"
 #include "../x86/gemm_lookup.h"
 
