@@ -52,7 +52,6 @@ CpuInfo Detect() {
       {"sse4_1", one.c, 19, true},          {"avx2", seven.b, 5, ymm},        {"fma", one.c, 12, ymm},
       {"avx512f", seven.b, 16, zmm},        {"avx512bw", seven.b, 30, zmm},   {"avx512vl", seven.b, 31, zmm},
       {"avx512dq", seven.b, 17, zmm},       {"avx512_vnni", seven.c, 11, zmm}, {"avx512_vbmi", seven.c, 1, zmm},
-      {"avx512_vpopcntdq", seven.c, 14, zmm},
       {"avx512_vpopcntdq", seven.c, 14, zmm}, {"avx_vnni", seven_one.a, 4, ymm},
   };
   CpuInfo info{"x86_64", BrandString(), {}};
