@@ -2,6 +2,7 @@
 #include "../../kernels/gemm_f32w4/half.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "engine/engine.h"
 #include "kernel_cases.h"
@@ -109,6 +110,13 @@ sterna::Status Load(const W4Program& program, const char* isa, int threads, std:
   return Engine::Load(bytes.data(), bytes.size(), options, engine);
 }
 
+// Whether weights stay at 4 bits: where that is fast, and on ref, which has nothing faster.
+bool KeepsNarrow(const char* isa) {
+  sterna::KernelSet kernels;
+  EXPECT(sterna::SelectKernels(isa, DType::kU8, &kernels).ok());
+  return kernels.gemm_f32w4 != &sterna_gemm_f32w4_ref || std::strcmp(isa, "ref") == 0;
+}
+
 }  // namespace
 
 STERNA_TEST(gemm_f32w4_is_within_its_bound) {
@@ -133,6 +141,7 @@ STERNA_TEST(products_by_4_bit_weights_run_on_every_isa_and_any_number_of_threads
       const uint8_t* in[] = {reinterpret_cast<const uint8_t*>(x.data())};
       uint8_t* out[] = {reinterpret_cast<uint8_t*>(y.data())};
       EXPECT(engine->Run(in, out).ok());
+      EXPECT_MSG(KeepsNarrow(isa.isa) == (std::strncmp(engine->kernel(0), "gemm_f32w4/", 11) == 0), Format("%s runs %s", isa.isa, engine->kernel(0)));
       ExpectWithinBound(isa.isa, s, x.data(), kDepth, y.data(), kColumns, true);
       if (first.empty()) first = y;
       EXPECT_MSG(first == y, Format("%s differs with %d threads", isa.isa, threads));

@@ -1,8 +1,10 @@
 // MatMulW4: few float rows times weights of 4 bits in groups that share a scale.
 #include <algorithm>
+#include <limits>
 
 #include "engine/op.h"
 #include "gemm_f32w4/half.h"
+#include "sterna/registry.h"
 
 namespace sterna {
 namespace {
@@ -53,6 +55,48 @@ class MatMulW4 final : public OpDriver {
   size_t a_stride_, y_stride_;
 };
 
+// The same with weights that were made float when the program was loaded, each slab packed for gemm_f32.
+class WideMatMulW4 final : public OpDriver {
+ public:
+  WideMatMulW4(const OpContext& context, const Shape& s, const uint8_t* packed, const uint8_t* a, const uint8_t* bias)
+      : s_(s), gemm_(context.kernels().gemm_f32), slab_bytes_(SlabBytes(*gemm_, s)), packed_(packed), a_(reinterpret_cast<const float*>(a)),
+        bias_(reinterpret_cast<const float*>(bias)), y_(reinterpret_cast<float*>(context.OutputData())),
+        a_stride_(static_cast<size_t>(context.Input(kA)->pixel_stride)), y_stride_(static_cast<size_t>(context.Output().pixel_stride)) {
+    units_ = s.slabs();
+    cost_ = s.m * s.n * s.k / 8;
+    kernel_ = gemm_->name;
+    scratch_bytes_ = gemm_->scratch_bytes(static_cast<size_t>(s.m), static_cast<size_t>(kSlab), static_cast<size_t>(s.k));
+  }
+
+  static size_t SlabBytes(const GemmF32Kernel& kernel, const Shape& s) { return RoundUp(kernel.packed_bytes(kSlab, static_cast<size_t>(s.k)), 64); }
+
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    for (int64_t slab = begin; slab < end; ++slab) {
+      const int64_t channel = slab * kSlab;
+      const GemmF32Args args{static_cast<size_t>(s_.m), static_cast<size_t>(std::min(kSlab, s_.n - channel)), static_cast<size_t>(s_.k), a_, a_stride_,
+                             packed_ + static_cast<size_t>(slab) * slab_bytes_, y_ + channel, y_stride_,
+                             {bias_ != nullptr ? bias_ + channel : nullptr, nullptr, -kInfinity, kInfinity, nullptr, 0, 0}, scratch};
+      gemm_->run(&args);
+    }
+  }
+
+ private:
+  Shape s_;
+  const GemmF32Kernel* gemm_;
+  size_t slab_bytes_;
+  const uint8_t* packed_;
+  const float *a_, *bias_;
+  float* y_;
+  size_t a_stride_, y_stride_;
+};
+
+// Whether this ISA multiplies floats faster than it could widen weights: it has a gemm_f32, and no gemm_f32w4 but ref's.
+bool WidensAtLoad(const OpContext& context) {
+  const KernelSet ref = RefKernels(DType::kU8);
+  return context.kernels().gemm_f32w4 == ref.gemm_f32w4 && context.kernels().gemm_f32 != ref.gemm_f32;
+}
+
 bool IsDenseConstant(const OpContext& context, uint32_t input, DType type, int64_t rows, int64_t columns) {
   const Tensor& t = *context.Input(input);
   return context.Constant(input) != nullptr && t.dtype == type && t.rank == 2 && t.dims[0] == rows && t.dims[1] == columns && t.dense();
@@ -83,16 +127,32 @@ Status ToHalves(const OpContext& context, const Shape& s, std::vector<uint16_t>*
   return Status::Ok();
 }
 
-Status PackWeights(const OpContext& context, const Shape& s, uint8_t** packed) {
+Status CheckCodes(const OpContext& context, const Shape& s) {
   const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
-  for (int64_t i = 0; i < s.n * s.k; ++i) {
-    if (w[i] < -8 || w[i] > 7) return Unsupported("a weight does not fit 4 bits");
+  const bool fit = std::all_of(w, w + s.n * s.k, [](int8_t code) { return code >= -8 && code <= 7; });
+  return fit ? Status::Ok() : Unsupported("a weight does not fit 4 bits");
+}
+
+Status PackWide(const OpContext& context, const Shape& s, uint8_t** packed) {
+  const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
+  const float* scale = reinterpret_cast<const float*>(context.Constant(kScale));
+  const GemmF32Kernel& kernel = *context.kernels().gemm_f32;
+  const size_t bytes = WideMatMulW4::SlabBytes(kernel, s);
+  Status status = context.Allocate(static_cast<uint64_t>(s.slabs()) * bytes, packed);
+  std::vector<float> wide(static_cast<size_t>(kSlab * s.k));
+  for (int64_t slab = 0; status.ok() && slab < s.slabs(); ++slab) {
+    const int64_t first = slab * kSlab * s.k, rows = std::min(kSlab, s.n - slab * kSlab);
+    for (int64_t i = 0; i < rows * s.k; ++i) wide[static_cast<size_t>(i)] = scale[(first + i) / s.group] * static_cast<float>(w[first + i]);
+    kernel.pack(static_cast<size_t>(rows), static_cast<size_t>(s.k), wide.data(), *packed + static_cast<size_t>(slab) * bytes);
   }
-  std::vector<uint16_t> scale;
-  Status status = ToHalves(context, s, &scale);
+  return status;
+}
+
+Status PackNarrow(const OpContext& context, const Shape& s, const std::vector<uint16_t>& scale, uint8_t** packed) {
+  const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
   const GemmF32W4Kernel& kernel = *context.kernels().gemm_f32w4;
   const size_t bytes = MatMulW4::SlabBytes(kernel, s);
-  if (status.ok()) status = context.Allocate(static_cast<uint64_t>(s.slabs()) * bytes, packed);
+  Status status = context.Allocate(static_cast<uint64_t>(s.slabs()) * bytes, packed);
   for (int64_t slab = 0; status.ok() && slab < s.slabs(); ++slab) {
     const int64_t channel = slab * kSlab;
     kernel.pack(static_cast<size_t>(std::min(kSlab, s.n - channel)), static_cast<size_t>(s.k), static_cast<size_t>(s.group), w + channel * s.k,
@@ -108,10 +168,16 @@ Status PrepareMatMulW4(const OpContext& context, DriverPtr* driver) {
   Status status = Check(context, &shape);
   uint8_t* packed = nullptr;
   const uint8_t *a = nullptr, *bias = nullptr;
-  if (status.ok()) status = PackWeights(context, shape, &packed);
+  std::vector<uint16_t> scale;
+  if (status.ok()) status = CheckCodes(context, shape);
+  if (status.ok()) status = ToHalves(context, shape, &scale);
+  const bool wide = WidensAtLoad(context);
+  if (status.ok()) status = wide ? PackWide(context, shape, &packed) : PackNarrow(context, shape, scale, &packed);
   if (status.ok()) status = context.InputData(kA, &a);
   if (status.ok() && context.Input(kBias) != nullptr) status = context.InputData(kBias, &bias);
-  if (status.ok()) driver->reset(new MatMulW4(context, shape, packed, a, bias));
+  if (!status.ok()) return status;
+  if (wide) driver->reset(new WideMatMulW4(context, shape, packed, a, bias));
+  else driver->reset(new MatMulW4(context, shape, packed, a, bias));
   return status;
 }
 
