@@ -20,75 +20,76 @@ struct Shape {
 };
 
 // Units: slabs of output channels, each with all rows.
-class MatMulW4 final : public OpDriver {
- public:
-  MatMulW4(const OpContext& context, const Shape& s, const uint8_t* packed, const uint8_t* a, const uint8_t* bias)
-      : s_(s), gemm_(context.kernels().gemm_f32w4), slab_bytes_(SlabBytes(*gemm_, s)), packed_(packed), a_(reinterpret_cast<const float*>(a)),
-        bias_(reinterpret_cast<const float*>(bias)), y_(reinterpret_cast<float*>(context.OutputData())),
-        a_stride_(static_cast<size_t>(context.Input(kA)->pixel_stride)), y_stride_(static_cast<size_t>(context.Output().pixel_stride)) {
+class SlabDriver : public OpDriver {
+ protected:
+  SlabDriver(const OpContext& context, const Shape& s, const char* kernel, const uint8_t* packed, size_t slab_bytes, const uint8_t* a, const uint8_t* bias)
+      : s_(s), a_(reinterpret_cast<const float*>(a)), a_stride_(static_cast<size_t>(context.Input(kA)->pixel_stride)),
+        y_stride_(static_cast<size_t>(context.Output().pixel_stride)), m_(static_cast<size_t>(s.m)), k_(static_cast<size_t>(s.k)), packed_(packed),
+        slab_bytes_(slab_bytes), bias_(reinterpret_cast<const float*>(bias)), y_(reinterpret_cast<float*>(context.OutputData())) {
     units_ = s.slabs();
     cost_ = s.m * s.n * s.k / 8;
-    kernel_ = gemm_->name;
+    kernel_ = kernel;
   }
 
+  size_t Channels(int64_t slab) const { return static_cast<size_t>(std::min(kSlab, s_.n - slab * kSlab)); }
+  const uint8_t* Packed(int64_t slab) const { return packed_ + static_cast<size_t>(slab) * slab_bytes_; }
+  const float* Bias(int64_t slab) const { return bias_ != nullptr ? bias_ + slab * kSlab : nullptr; }
+  float* Result(int64_t slab) const { return y_ + slab * kSlab; }
+
+  Shape s_;
+  const float* a_;
+  size_t a_stride_, y_stride_, m_, k_;
+
+ private:
+  const uint8_t* packed_;
+  size_t slab_bytes_;
+  const float* bias_;
+  float* y_;
+};
+
+class MatMulW4 final : public SlabDriver {
+ public:
+  MatMulW4(const OpContext& context, const Shape& s, const uint8_t* packed, const uint8_t* a, const uint8_t* bias)
+      : SlabDriver(context, s, Kernel(context).name, packed, SlabBytes(Kernel(context), s), a, bias), gemm_(&Kernel(context)) {}
+
+  static const GemmF32W4Kernel& Kernel(const OpContext& context) { return *context.kernels().gemm_f32w4; }
   static size_t SlabBytes(const GemmF32W4Kernel& kernel, const Shape& s) {
     return RoundUp(kernel.packed_bytes(kSlab, static_cast<size_t>(s.k), static_cast<size_t>(s.group)), 64);
   }
 
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     for (int64_t slab = begin; slab < end; ++slab) {
-      const int64_t channel = slab * kSlab;
-      const GemmF32W4Args args{static_cast<size_t>(s_.m), static_cast<size_t>(std::min(kSlab, s_.n - channel)), static_cast<size_t>(s_.k),
-                               static_cast<size_t>(s_.group), a_, a_stride_, packed_ + static_cast<size_t>(slab) * slab_bytes_,
-                               bias_ != nullptr ? bias_ + channel : nullptr, y_ + channel, y_stride_};
+      const GemmF32W4Args args{m_, Channels(slab), k_, static_cast<size_t>(s_.group), a_, a_stride_, Packed(slab), Bias(slab), Result(slab), y_stride_};
       gemm_->run(&args);
     }
   }
 
  private:
-  Shape s_;
   const GemmF32W4Kernel* gemm_;
-  size_t slab_bytes_;
-  const uint8_t* packed_;
-  const float *a_, *bias_;
-  float* y_;
-  size_t a_stride_, y_stride_;
 };
 
 // The same with weights that were made float when the program was loaded, each slab packed for gemm_f32.
-class WideMatMulW4 final : public OpDriver {
+class WideMatMulW4 final : public SlabDriver {
  public:
   WideMatMulW4(const OpContext& context, const Shape& s, const uint8_t* packed, const uint8_t* a, const uint8_t* bias)
-      : s_(s), gemm_(context.kernels().gemm_f32), slab_bytes_(SlabBytes(*gemm_, s)), packed_(packed), a_(reinterpret_cast<const float*>(a)),
-        bias_(reinterpret_cast<const float*>(bias)), y_(reinterpret_cast<float*>(context.OutputData())),
-        a_stride_(static_cast<size_t>(context.Input(kA)->pixel_stride)), y_stride_(static_cast<size_t>(context.Output().pixel_stride)) {
-    units_ = s.slabs();
-    cost_ = s.m * s.n * s.k / 8;
-    kernel_ = gemm_->name;
-    scratch_bytes_ = gemm_->scratch_bytes(static_cast<size_t>(s.m), static_cast<size_t>(kSlab), static_cast<size_t>(s.k));
+      : SlabDriver(context, s, Kernel(context).name, packed, SlabBytes(Kernel(context), s), a, bias), gemm_(&Kernel(context)) {
+    scratch_bytes_ = gemm_->scratch_bytes(m_, static_cast<size_t>(kSlab), k_);
   }
 
+  static const GemmF32Kernel& Kernel(const OpContext& context) { return *context.kernels().gemm_f32; }
   static size_t SlabBytes(const GemmF32Kernel& kernel, const Shape& s) { return RoundUp(kernel.packed_bytes(kSlab, static_cast<size_t>(s.k)), 64); }
 
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     for (int64_t slab = begin; slab < end; ++slab) {
-      const int64_t channel = slab * kSlab;
-      const GemmF32Args args{static_cast<size_t>(s_.m), static_cast<size_t>(std::min(kSlab, s_.n - channel)), static_cast<size_t>(s_.k), a_, a_stride_,
-                             packed_ + static_cast<size_t>(slab) * slab_bytes_, y_ + channel, y_stride_,
-                             {bias_ != nullptr ? bias_ + channel : nullptr, nullptr, -kInfinity, kInfinity, nullptr, 0, 0}, scratch};
+      const EpilogueF32 epilogue{Bias(slab), nullptr, -kInfinity, kInfinity, nullptr, 0, 0};
+      const GemmF32Args args{m_, Channels(slab), k_, a_, a_stride_, Packed(slab), Result(slab), y_stride_, epilogue, scratch};
       gemm_->run(&args);
     }
   }
 
  private:
-  Shape s_;
   const GemmF32Kernel* gemm_;
-  size_t slab_bytes_;
-  const uint8_t* packed_;
-  const float *a_, *bias_;
-  float* y_;
-  size_t a_stride_, y_stride_;
 };
 
 // Whether this ISA multiplies floats faster than it could widen weights: it has a gemm_f32, and no gemm_f32w4 but ref's.
