@@ -39,14 +39,15 @@ export function untilStable(graph: Graph, passes: readonly Pass[]): Graph {
   return graph;
 }
 
+/** `simplifyOnnx` of a graph whose types are known. */
+const simplifyInferred = (graph: Graph): Graph => untilStable(widenQuantizedTypes(graph), [foldConstants, removeIdentities, foldWeightDequantize, foldAffine]);
+
 /**
  * Simplifications that keep a graph of ONNX operators: codes of 4 and 2 bits as bytes, constants and shape arithmetic folded, identities removed, weights
  * that only their size made 8-bit back to float, batch normalisation and per-channel factors inside the convolutions. What the
  * quantiser starts from.
  */
-export function simplifyOnnx(graph: Graph): Graph {
-  return untilStable(widenQuantizedTypes(inferShapes(graph)), [foldConstants, removeIdentities, foldWeightDequantize, foldAffine]);
-}
+export const simplifyOnnx = (graph: Graph): Graph => simplifyInferred(inferShapes(graph));
 
 /** Channels-last core operators, with no transposes but those that the model's interface needs. */
 export function toChannelsLast(graph: Graph): Graph {
@@ -60,7 +61,7 @@ export function toChannelsLast(graph: Graph): Graph {
  * additions fused. Its values are those of the model up to rounding.
  */
 export function optimise(graph: Graph): Graph {
-  const core = toChannelsLast(simplifyOnnx(recogniseInt4Weights(inferShapes(graph))));
+  const core = toChannelsLast(simplifyInferred(recogniseInt4Weights(inferShapes(graph))));
   const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
   return sequence(float, [recogniseTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
