@@ -34,11 +34,10 @@ export interface RoundingTask extends Observation {
   context: Omit<WeightContext, 'rounded'>;
 }
 
-/** What a layer reads in the float model and in the quantized one, at the same places. */
+/** What a layer reads, before and after it is rounded to the layer's codes, at the same places. */
 interface Seen {
-  layer: Layer;
-  float: ColumnSample;
-  quantised: ColumnSample;
+  unrounded: ColumnSample;
+  rounded: ColumnSample;
 }
 
 /** Groups of layers that are observed together. */
@@ -50,98 +49,110 @@ function stagesOf({ plan, grids }: RoundingTask): Layer[][] {
 
 /**
  * Rounds the weights of layers to their grids, front to back: each group of layers sees the activations that the layers before it make
- * once rounded, and the bias takes what remains of the difference to the float model's mean.
+ * once rounded, and the bias takes what rounding a layer's input and weights does to the mean of its output. What reaches it from the layers
+ * before is theirs to take: those of its own group would else be made up for twice.
  * @returns by output of the layer
  * @throws RuntimeError E_QUANTIZE
  */
 export async function roundLayers(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
-  const rounded = new Map<string, RoundedLayer>();
+  const done = new Map<string, RoundedLayer>();
   for (const layers of stagesOf(task)) {
-    const float = await observeFloat(task, layers);
-    const quantised = await observeQuantised(task, layers, rounded);
-    for (const layer of layers) addRounded(rounded, task, { layer, float: float.get(layer), quantised: quantised.get(layer) });
+    const seen = await observeQuantised(task, layers, done);
+    for (const layer of layers) addRounded(done, task, layer, seen.get(layer));
   }
-  return rounded;
+  return done;
 }
 
 /** Rounds the weights of layers as if each were the only one that is rounded: what it alone costs can then be measured. */
 export async function roundAlone(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
-  const rounded = new Map<string, RoundedLayer>();
+  const done = new Map<string, RoundedLayer>();
   for (const layers of stagesOf(task)) {
     const float = await observeFloat(task, layers);
     for (const layer of layers) {
       const input = inputParameters(layer, task.context);
-      const seen = float.get(layer);
-      if (input !== undefined && seen !== undefined) addRounded(rounded, task, { layer, float: seen, quantised: seen.map((value) => roundTrip(value, input)) });
+      const unrounded = float.get(layer);
+      if (input !== undefined && unrounded !== undefined) addRounded(done, task, layer, { unrounded, rounded: unrounded.map((value) => roundTrip(value, input)) });
     }
   }
-  return rounded;
+  return done;
 }
 
-function addRounded(rounded: Map<string, RoundedLayer>, task: RoundingTask, { layer, float, quantised }: { layer: Layer; float: ColumnSample | undefined; quantised: ColumnSample | undefined }): void {
-  const result = float === undefined || quantised === undefined ? undefined : roundLayer(task, { layer, float, quantised });
-  if (result !== undefined) rounded.set(layer.output, result);
+function addRounded(done: Map<string, RoundedLayer>, task: RoundingTask, layer: Layer, seen: Seen | undefined): void {
+  const result = seen === undefined ? undefined : roundLayer(task, layer, seen);
+  if (result !== undefined) done.set(layer.output, result);
 }
 
 /** What layers read in the float model. */
-export const observeFloat = (task: Observation, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> =>
-  observe(task, layers, task.graph, (layer) => layer.node.inputs[0] ?? '');
-
-/** What layers read when those before them are rounded as far as `done`. */
-function observeQuantised(task: RoundingTask, layers: readonly Layer[], done: ReadonlyMap<string, RoundedLayer>): Promise<Map<Layer, ColumnSample>> {
-  const { graph, plan, grids, context } = task;
-  const open = [...grids.keys()].filter((output) => !done.has(output)).map((output): [string, 'float'] => [output, 'float']);
-  const qdq = insertQuantisation(graph, plan, { ...context, rounded: new Map<string, RoundedLayer | 'float'>([...done, ...open]) });
-  return observe(task, layers, qdq.graph, (layer) => qdq.inputs.get(layer.output) ?? '');
-}
-
-/** Columns of layers over the samples, of which `graph` makes the inputs. */
-async function observe(task: Observation, layers: readonly Layer[], graph: Graph, inputOf: (layer: Layer) => string): Promise<Map<Layer, ColumnSample>> {
-  const { samples, engine } = task;
-  const seen = new Map<Layer, ColumnSample>();
-  for (const layer of layers) {
-    const layout = columnLayout(task.graph, layer);
-    if (layout !== undefined) seen.set(layer, new ColumnSample(layout, columnsFor(layout.depth)));
-  }
-  await watch({ graph, values: layers.map(inputOf), samples, engine }, (values, index) => {
-    for (const [layer, columns] of seen) {
-      const data = values[inputOf(layer)]?.data;
-      if (data instanceof Float32Array) columns.add(data, index, Math.ceil(columns.capacity / samples.length));
-    }
-  });
+export async function observeFloat(task: Observation, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> {
+  const inputOf = (layer: Layer): string => layer.node.inputs[0] ?? '';
+  const seen = makeSamples(task, layers);
+  await watch({ ...task, values: layers.map(inputOf) }, (sample) => addColumns(seen, sample, inputOf));
   return seen;
 }
 
-interface Watched {
-  graph: Graph;
-  values: readonly string[];
-  samples: readonly Feeds[];
-  engine: EngineName | undefined;
+/** What layers read when those before them are rounded as far as `done`. */
+async function observeQuantised(task: RoundingTask, layers: readonly Layer[], done: ReadonlyMap<string, RoundedLayer>): Promise<Map<Layer, Seen>> {
+  const { graph, plan, grids, context, samples, engine } = task;
+  const open = [...grids.keys()].filter((output) => !done.has(output)).map((output): [string, 'float'] => [output, 'float']);
+  const qdq = insertQuantisation(graph, plan, { ...context, rounded: new Map<string, RoundedLayer | 'float'>([...done, ...open]) });
+  const unroundedOf = ({ node }: Layer): string => node.inputs[0] ?? '';
+  const roundedOf = ({ output }: Layer): string => qdq.inputs.get(output) ?? '';
+  const [unrounded, rounded] = [makeSamples(task, layers), makeSamples(task, layers)];
+  await watch({ graph: qdq.graph, values: layers.flatMap((layer) => [unroundedOf(layer), roundedOf(layer)]), samples, engine }, (sample) => {
+    addColumns(unrounded, sample, unroundedOf);
+    addColumns(rounded, sample, roundedOf);
+  });
+  return new Map([...rounded].map(([layer, columns]) => [layer, { unrounded: unrounded.get(layer) ?? columns, rounded: columns }]));
 }
 
-/** Runs samples through the part of the graph that makes some values. */
-async function watch({ graph, values, samples, engine }: Watched, visit: (values: Feeds, index: number) => void): Promise<void> {
-  if (values.every((value) => graph.inputs.includes(value))) return samples.forEach(visit);
-  const session = await openPart(graph, values, engine);
-  try {
-    for (const [index, feeds] of samples.entries()) visit({ ...feeds, ...(await session.run(feeds)) }, index);
-  } finally {
-    await session.close();
+function makeSamples({ graph }: Observation, layers: readonly Layer[]): Map<Layer, ColumnSample> {
+  return new Map(layers.flatMap((layer) => {
+    const layout = columnLayout(graph, layer);
+    return layout === undefined ? [] : [[layer, new ColumnSample(layout, columnsFor(layout.depth))]];
+  }));
+}
+
+/** Takes a share of the columns, one of `shares`, from one sample's values. */
+function addColumns(seen: ReadonlyMap<Layer, ColumnSample>, { values, index, shares }: SampleValues, inputOf: (layer: Layer) => string): void {
+  for (const [layer, columns] of seen) {
+    const data = values[inputOf(layer)]?.data;
+    if (data instanceof Float32Array) columns.add(data, index, Math.ceil(columns.capacity / shares));
   }
 }
 
-function roundLayer({ graph, grids, context }: RoundingTask, { layer, float, quantised }: Seen): RoundedLayer | undefined {
+/** What one of `shares` samples, number `index`, gave. */
+interface SampleValues {
+  values: Feeds;
+  index: number;
+  shares: number;
+}
+
+interface Watched extends Observation {
+  values: readonly string[];
+}
+
+/** Runs samples through the part of the graph that makes some values. */
+async function watch({ graph, values, samples, engine }: Watched, visit: (sample: SampleValues) => void): Promise<void> {
+  const session = values.every((value) => graph.inputs.includes(value)) ? undefined : await openPart(graph, values, engine);
+  try {
+    for (const [index, feeds] of samples.entries()) visit({ values: { ...feeds, ...(await session?.run(feeds)) }, index, shares: samples.length });
+  } finally {
+    await session?.close();
+  }
+}
+
+function roundLayer({ graph, grids, context }: RoundingTask, layer: Layer, seen: Seen): RoundedLayer | undefined {
   const operands = weightOperands(graph, layer.node);
   const weights = operands === undefined ? undefined : graph.constants.get(operands.weights);
   const grid = grids.get(layer.output);
   const input = inputParameters(layer, context);
   if (operands === undefined || weights === undefined || grid === undefined || input === undefined) return undefined;
-  const { layout } = quantised;
+  const { layout } = seen.rounded;
   const stored = operands.bias === undefined ? undefined : graph.constants.get(operands.bias);
   const bias = Float32Array.from({ length: layout.outputs }, (_, o) => Number(stored?.data[o] ?? 0));
   const rows = toRows(weights.data as ArrayLike<number>, layout.outputs, operands.axis);
-  const rounding = roundRows(rows, layout, quantised, { bias, inputScale: input.scale, largest: largestCode(grid) });
-  const corrected = layer.node.op === 'MatMul' ? undefined : matchMeans(rows, rounding, bias, { layout, float, quantised });
+  const rounding = roundRows(rows, layout, seen.rounded, { bias, inputScale: input.scale, largest: largestCode(grid) });
+  const corrected = layer.node.op === 'MatMul' ? undefined : matchMeans(rows, rounding, bias, seen);
   const tensor: TensorValue = { dtype: 'int8', dims: [...weights.dims], data: fromRows(rounding.codes, layout.outputs, operands.axis) };
   return { weights: tensor, scales: rounding.scales, axis: operands.axis, levels: grid.weights, bias: corrected };
 }
@@ -178,11 +189,10 @@ function roundRows(
   return { codes, scales };
 }
 
-/** The bias with which the mean of each output over the columns is the float layer's. */
-function matchMeans(
-  rows: Float32Array, { codes, scales }: Rounding, bias: Float32Array, { layout: { groups, depth, outputs }, float, quantised }: { layout: ColumnLayout; float: ColumnSample; quantised: ColumnSample },
-): Float32Array {
-  const [expected, actual] = [meanColumn(float), meanColumn(quantised)];
+/** The bias with which the mean of each output over the columns is what it would be without rounding. */
+function matchMeans(rows: Float32Array, { codes, scales }: Rounding, bias: Float32Array, { unrounded, rounded }: Seen): Float32Array {
+  const { groups, depth, outputs } = rounded.layout;
+  const [expected, actual] = [meanColumn(unrounded), meanColumn(rounded)];
   return bias.map((value, o) => {
     const first = Math.floor((o * groups) / outputs) * depth;
     const scale = scales[o] ?? 1;
