@@ -42,7 +42,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
                         InstanceMethod<&NativeProgram::Close>("close")});
   }
 
-  // Called by loadProgram only, with the engine as an External.
+  // Called by loadProgram only, with the engine as an External and how long a run may block.
   explicit NativeProgram(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeProgram>(info), env_(info.Env()) {
     if (!info[0].IsExternal()) {
       ThrowArgument(env_, "Programs are made by loadProgram");
@@ -52,7 +52,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     Describe(info.This().As<Napi::Object>(), *engine);
     done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
     done_.Unref(env_);
-    runner_ = std::make_unique<Runner>(std::move(engine), &NativeProgram::Finished, this);
+    runner_ = std::make_unique<Runner>(std::move(engine), info[1].ToNumber().DoubleValue(), &NativeProgram::Finished, this);
     if (!runner_->Start()) {
       runner_.reset();
       done_.Release();
@@ -251,7 +251,22 @@ bool ReadCpus(Napi::Object options, std::vector<int>* cpus) {
 struct GivenOptions {
   sterna::LoadOptions options;
   std::string isa;
+  // As long as an event loop may be kept from other work without anyone noticing: a 60th of a frame of 30 Hz.
+  double max_blocking_ms = 0.5;
 };
+
+// Reads an optional duration, which may be infinite; false with an exception pending.
+bool ReadDuration(Napi::Object options, const char* name, double* ms) {
+  const Napi::Value v = options.Get(name);
+  if (v.IsUndefined()) return true;
+  const double number = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : -1;
+  if (number >= 0) {
+    *ms = number;
+    return true;
+  }
+  ThrowArgument(options.Env(), std::string("Expected milliseconds for ") + name + " but received " + v.ToString().Utf8Value());
+  return false;
+}
 
 // False with an exception pending.
 bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
@@ -259,7 +274,7 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   sterna::LoadOptions& options = read->options;
   double threads = 1, limit = static_cast<double>(options.memory_limit);
   if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, kLargestInteger, &limit)) return false;
-  if (!ReadCpus(given, &options.cpus)) return false;
+  if (!ReadCpus(given, &options.cpus) || !ReadDuration(given, "maxBlockingMs", &read->max_blocking_ms)) return false;
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
   const Napi::Value isa = given.Get("isa");
@@ -275,9 +290,9 @@ Napi::Value ThrowStatus(Napi::Env env, const sterna::Status& status, const Given
   return env.Undefined();
 }
 
-Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine) {
+Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine, const GivenOptions& given) {
   const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
-  return constructor.New({Napi::External<Engine>::New(info.Env(), engine.release())});
+  return constructor.New({Napi::External<Engine>::New(info.Env(), engine.release()), Napi::Number::New(info.Env(), given.max_blocking_ms)});
 }
 
 // The bytes of a program given as the first argument; nothing with an exception pending.
@@ -294,7 +309,7 @@ Napi::Value LoadProgram(const Napi::CallbackInfo& info) {
   if (!bytes || !ReadOptions(env, info[1], &given)) return env.Undefined();
   std::unique_ptr<Engine> engine;
   const sterna::Status status = Engine::Load(bytes->data, bytes->size, given.options, &engine);
-  return status.ok() ? Wrap(info, std::move(engine)) : ThrowStatus(env, status, given);
+  return status.ok() ? Wrap(info, std::move(engine), given) : ThrowStatus(env, status, given);
 }
 
 // loadProgramFile({fd, offset, bytes, checksum}, options) -> NativeProgram
@@ -318,7 +333,7 @@ Napi::Value LoadProgramFile(const Napi::CallbackInfo& info) {
   std::unique_ptr<Engine> engine;
   sterna::Status status = sterna::MappedFile::Open(range, &file);
   if (status.ok()) status = Engine::Load(std::move(file), given.options, &engine);
-  return status.ok() ? Wrap(info, std::move(engine)) : ThrowStatus(env, status, given);
+  return status.ok() ? Wrap(info, std::move(engine), given) : ThrowStatus(env, status, given);
 }
 
 // packProgram(bytes, options) -> Uint8Array

@@ -4,7 +4,8 @@
 
 namespace sterna_node {
 
-Runner::Runner(std::unique_ptr<sterna::Engine> engine, Done done, void* context) : engine_(std::move(engine)), done_(done), context_(context) {}
+Runner::Runner(std::unique_ptr<sterna::Engine> engine, double max_blocking_ms, Done done, void* context)
+    : engine_(std::move(engine)), max_blocking_ms_(max_blocking_ms), done_(done), context_(context) {}
 
 Runner::~Runner() { Stop(); }
 
@@ -20,7 +21,7 @@ void Runner::Submit(Job* job) {
 }
 
 bool Runner::RunIfShort(Job* job) {
-  if (last_ms_ >= kShortMs || !engine_->cpus().empty()) return false;
+  if (last_ms_ >= max_blocking_ms_ || !engine_->cpus().empty()) return false;
   Execute(job);
   return true;
 }

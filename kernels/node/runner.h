@@ -1,12 +1,13 @@
 // The thread on which a program's inferences run, one at a time, in the order they were asked for. Knows nothing of Node.
 //
 // Waking a sleeping thread and being woken by it takes 0.1 to 0.4 ms (a virtual machine with an idle CPU; tens of microseconds
-// on bare metal): longer than a small network. One whose last inference was short may run where it is asked for instead.
+// on bare metal): longer than a small network. A program may run where it is asked for instead when its last inference was short.
 #pragma once
 #include <pthread.h>
 
 #include <condition_variable>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -30,7 +31,8 @@ class Runner {
   // Called on the runner's thread when a job is done; must not block.
   using Done = void (*)(void* context, Job* job);
 
-  Runner(std::unique_ptr<sterna::Engine> engine, Done done, void* context);
+  // `max_blocking_ms`: how long RunIfShort may keep its caller.
+  Runner(std::unique_ptr<sterna::Engine> engine, double max_blocking_ms, Done done, void* context);
   // As Stop.
   ~Runner();
   Runner(const Runner&) = delete;
@@ -40,7 +42,7 @@ class Runner {
   bool Start();
   // The job stays the caller's; `done` gets it back.
   void Submit(Job* job);
-  // Runs the job at once, on the calling thread, if the last one took less than kShortMs and may run on any core; else returns false.
+  // Runs the job at once, on the calling thread, if the last one took less than max_blocking_ms and may run on any core; else returns false.
   // Only for when every submitted job is done.
   bool RunIfShort(Job* job);
   // Finishes the running job, gives back no others, and frees the engine. Idempotent.
@@ -51,10 +53,8 @@ class Runner {
   void Work();
   void Execute(Job* job);
 
-  // As long as an event loop may be kept from other work without anyone noticing: a 60th of a frame of 30 Hz.
-  static constexpr double kShortMs = 0.5;
-
   std::unique_ptr<sterna::Engine> engine_;
+  double max_blocking_ms_;
   Done done_;
   void* context_;
   pthread_t thread_{};
@@ -62,7 +62,7 @@ class Runner {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job*> jobs_;
-  double last_ms_ = 1e9;  // what the last job took; belongs to whoever runs jobs
+  double last_ms_ = std::numeric_limits<double>::infinity();  // what the last job took; belongs to whoever runs jobs
   bool stop_ = false;
 };
 

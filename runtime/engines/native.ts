@@ -117,7 +117,7 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
 async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
-  const { isa, pixels, symbols, threads, affinity, memoryLimitBytes, limits, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
@@ -129,6 +129,7 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
     ...(threads === undefined ? {} : { threads }),
     ...(affinity === undefined ? {} : { affinity }),
     ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
+    ...(maxBlockingMs === undefined ? {} : { maxBlockingMs }),
   };
   if (cache !== undefined && Object.keys(fixed).length === 0) {
     const { description, native, cached } = await loadThroughCache({ model: bytes, sha256: modelSha256, compile: compileOptions, load, cache });

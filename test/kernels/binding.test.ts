@@ -81,6 +81,21 @@ describe('a loaded program', () => {
     await vi.waitFor(() => expect(pinned()).toBe(before + 3));
   });
 
+  it('runs within the call when the last run was short enough', async () => {
+    const settledAtOnce = async (maxBlockingMs: number): Promise<boolean> => {
+      const program = load(smallProgram(), { maxBlockingMs });
+      const y = new Float32Array(4);
+      for (let run = 0; run < 2; run++) await program.run([Float32Array.of(1, 2, 3, 4)], [y]);
+      y.fill(0);
+      const running = program.run([Float32Array.of(1, 2, 3, 4)], [y]);
+      const within = y[3] === 9;
+      await running;
+      return within;
+    };
+    expect(await settledAtOnce(Infinity)).toBe(true);
+    for (const wrong of [-1, NaN, '2']) expect(() => load(smallProgram(), { maxBlockingMs: wrong as number })).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
+  });
+
   it('writes outputs in place, from and to any kind of view', async () => {
     const program = load(smallProgram());
     const y = new Float32Array(6);
