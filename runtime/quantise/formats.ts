@@ -3,7 +3,7 @@ import { spread } from './calibrate.js';
 import { roundAll, type Calibrated } from './carry-out.js';
 import type { ParetoPoint } from './choose.js';
 import { columnLayout, layerMacs } from './columns.js';
-import type { Format, Grid } from './grids.js';
+import { gridOf, type Format, type Grid } from './grids.js';
 import type { RoundedLayer } from './insert.js';
 import { int8Drop, makeYardstick, measureDrop, mixFormats } from './mix.js';
 import { outputRanges } from './output-ranges.js';
@@ -13,7 +13,7 @@ import { timeLayers } from './time-layers.js';
 
 export interface FormatSettings {
   format: Format | 'auto';
-  /** Offered to each layer besides int8. */
+  /** Offered to each layer besides int8; where the first is too much for all, each gets one of them or int8. */
   grids: readonly Grid[];
   maxDrop: number;
   target: Target;
@@ -53,15 +53,31 @@ const macsOf = ({ graph }: Calibrated, layer: Layer): number => {
   return layout === undefined ? 0 : layerMacs(layout);
 };
 
-/** One format for all candidates, or for as many multiply-adds as the outputs can bear. */
-async function chooseWithin(calibrated: Calibrated, { grids: [grid], maxDrop, measuredSamples }: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
-  const all = new Map(layers.flatMap((layer): [string, Grid][] => (grid === undefined ? [] : [[layer.output, grid]])));
+/**
+ * What a layer costs in a grid, when no target is named: half its share of the multiply-adds, if they are those of int8, and half its share of the
+ * bits of the weights, both of all the layers.
+ */
+function shareOfCost(calibrated: Calibrated, layers: readonly Layer[]): (output: string, grid: Pick<Grid, 'weights' | 'activations'>) => number {
+  const sizes = new Map(layers.map((layer) => {
+    const layout = columnLayout(calibrated.graph, layer);
+    return [layer.output, { macs: macsOf(calibrated, layer), weights: layout === undefined ? 0 : layout.outputs * layout.depth }];
+  }));
+  const [macs, weights] = [[...sizes.values()].reduce((sum, size) => sum + size.macs, 0), [...sizes.values()].reduce((sum, size) => sum + size.weights, 0)];
+  return (output, grid) => {
+    const size = sizes.get(output) ?? { macs: 0, weights: 0 };
+    return (grid.activations < 256 ? 0 : size.macs / macs / 2) + (size.weights / weights / 2) * (Math.log2(grid.weights) / 8);
+  };
+}
+
+/** The first grid for all candidates; or each the cheapest that the outputs can bear, of all the grids and int8. */
+async function chooseWithin(calibrated: Calibrated, { grids, maxDrop, measuredSamples }: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
+  const all = new Map(layers.flatMap((layer) => grids.slice(0, 1).map((grid): [string, Grid] => [layer.output, grid])));
   const rounded = await roundAll(calibrated, all);
   const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
   if ((await measureDrop(calibrated, all, rounded, yardstick)) - (await int8Drop(calibrated, yardstick)) <= maxDrop) return { grids: all, rounded, kept };
-  const macs = new Map(layers.map((layer) => [layer.output, macsOf(calibrated, layer)]));
-  const offers = new Map([...all].map(([layer, offer]) => [layer, [offer]]));
-  const mix = await mixFormats(calibrated, offers, (layer, format) => (format === 'int8' ? (macs.get(layer) ?? 0) : 0), maxDrop, yardstick);
+  const offers = new Map(layers.map(({ output }) => [output, grids]));
+  const costOf = shareOfCost(calibrated, layers);
+  const mix = await mixFormats(calibrated, offers, (layer, format) => costOf(layer, grids.find((grid) => grid.format === format) ?? gridOf('int8')), maxDrop, yardstick);
   return { grids: mix.grids, rounded: mix.rounded, kept: withSensitive(kept, layers, mix.grids) };
 }
 

@@ -25,12 +25,12 @@ export interface QuantiseOptions {
   format?: Format | 'auto';
   /**
    * What fewer bits may take from the outputs beyond what int8 takes: of their mean cosine to the float outputs, on calibration samples. The
-   * layers that would take more stay int8. Default 0.012 for w46 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
+   * layers that would take more stay int8. Default 0.012 for w46, w4a8 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
    */
   maxDrop?: number;
   /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
   target?: Target;
-  /** For format `w46`: how many values weights and activations can take; default 19 and 29. */
+  /** For formats `w46` and `w4a8`: how many values weights and activations can take; default 19 and 29, and 15 and 256. */
   levels?: { weights: number; activations?: number };
   /** Fewer bits for first and last layers, too; default false. */
   edges?: boolean;
@@ -87,6 +87,8 @@ export interface QuantiseReport {
   output_cosine: number;
   /** Share of the multiply-adds of layers with constant weights that have fewer than eight bits. */
   low_bit_macs: number;
+  /** Mean over the weights of these layers: log2 of the values that each can take. */
+  weight_bits: number;
   /** For format `auto`: what can be had on the target. */
   pareto?: ParetoReport;
   warnings: QuantiseWarning[];
@@ -119,7 +121,15 @@ interface Settings {
   measuredSamples: number;
 }
 
-const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w46: 0.012, int4: 0.035, ternary: 2 };
+const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w4a8: 0.012, w46: 0.012, int4: 0.035, ternary: 2 };
+
+/** Grids that layers may have besides int8. Where few levels of the activations cost too much, those of the weights still make the model smaller. */
+function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): Grid[] {
+  if (format === 'int8') return [];
+  if (format === 'auto') return [gridOf('w46', levels), gridOf('int4'), gridOf('ternary')];
+  const grid = gridOf(format, levels);
+  return format === 'w46' || format === 'int4' ? [grid, gridOf('w4a8', { weights: grid.weights })] : [grid];
+}
 
 function settle(options: QuantiseOptions): Settings {
   const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
@@ -132,7 +142,7 @@ function settle(options: QuantiseOptions): Settings {
   if (!calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
-  const grids = format === 'auto' ? [gridOf('w46', levels), gridOf('int4'), gridOf('ternary')] : format === 'int8' ? [] : [gridOf(format, levels)];
+  const grids = gridsFor(format, levels);
   return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
 }
 
@@ -248,7 +258,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         calibration_samples: statistics.samples,
         layers: layerReports(graph, plan, formats, fidelity),
         output_cosine: fidelity.outputCosine,
-        low_bit_macs: lowBitShare(graph, plan, formats),
+        ...lowBitShares(graph, plan, formats),
         ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
         warnings: [...warningsFor(plan, statistics), ...ternaryWarnings(settings, fidelity)],
       },
@@ -258,16 +268,19 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
   }
 }
 
-/** Share of the multiply-adds of weighted layers that a grid of fewer than eight bits was given to. */
-function lowBitShare(graph: Graph, plan: QuantisationPlan, { grids }: ChosenFormats): number {
-  let [all, low] = [0, 0];
+/** What fewer bits are about, over all layers with constant weights: how much is multiplied in them, and how many a weight has. */
+function lowBitShares(graph: Graph, plan: QuantisationPlan, { grids }: ChosenFormats): Pick<QuantiseReport, 'low_bit_macs' | 'weight_bits'> {
+  let [macs, low, weights, bits] = [0, 0, 0, 0];
   for (const layer of plan.layers) {
     const layout = columnLayout(graph, layer);
-    const macs = layout === undefined ? 0 : layerMacs(layout);
-    all += macs;
-    if (grids.has(layer.output)) low += macs;
+    if (layout === undefined) continue;
+    const grid = grids.get(layer.output) ?? gridOf('int8');
+    macs += layerMacs(layout);
+    if (grid.activations < 256) low += layerMacs(layout);
+    weights += layout.outputs * layout.depth;
+    bits += layout.outputs * layout.depth * Math.log2(grid.weights);
   }
-  return all === 0 ? 0 : low / all;
+  return { low_bit_macs: macs === 0 ? 0 : low / macs, weight_bits: weights === 0 ? 0 : bits / weights };
 }
 
 /** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */

@@ -15,9 +15,9 @@ export const targets: readonly Target[] = ['this', 'avx2', 'a72', 'a76'];
  * bits are widened every 256 products: 4 % (Trusov et al., doi 10.3390/math12050651).
  */
 const rates: Readonly<Record<Exclude<Target, 'this'>, Readonly<Record<Format, number>>>> = {
-  avx2: { int8: 32 / 3, w46: 16 / 1.04, int4: 16, ternary: 13 },
-  a72: { int8: 16 / 3, w46: 8 / 1.04, int4: 8, ternary: 1024 / 115 },
-  a76: { int8: 16, w46: 16, int4: 16, ternary: 16 },
+  avx2: { int8: 32 / 3, w4a8: 32 / 3, w46: 16 / 1.04, int4: 16, ternary: 13 },
+  a72: { int8: 16 / 3, w4a8: 16 / 3, w46: 8 / 1.04, int4: 8, ternary: 1024 / 115 },
+  a76: { int8: 16, w4a8: 16, w46: 16, int4: 16, ternary: 16 },
 };
 
 /** Cost of so many multiply-adds, in instructions. */

@@ -59,7 +59,7 @@ function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
 
 function reportText(report: QuantiseReport, output: string): string {
   const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1)]);
-  const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8` : '';
+  const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${report.weight_bits.toFixed(1)} bits a weight` : '';
   return [
     formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }], rows),
     '',
@@ -85,10 +85,10 @@ export function register(program: Command): void {
     .argument('<in.onnx>', 'the float32 model')
     .requiredOption('-o, --output <out.onnx>', 'where the quantized model goes')
     .addOption(new Option('--format <format>', 'number format; auto: per layer, whatever is fastest on the target').choices([...formats, 'auto']).default('int8'))
-    .addOption(new Option('--levels <weights[/activations]>', 'for w46: how many values each can take; default 19/29').argParser(levelPair))
+    .addOption(new Option('--levels <weights[/activations]>', 'for w46, w4a8: how many values each can take; default 19/29, 15/256').argParser(levelPair))
     .option('--edges', 'fewer bits for first and last layers, too')
     .option('--depthwise', 'fewer bits for depthwise convolutions, too')
-    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, auto), 0.035 (int4)', positive)
+    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4)', positive)
     .addOption(new Option('--target <target>', 'for auto: this machine, measured, or a core, counted').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for auto: draws cost against drop')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')

@@ -3,7 +3,7 @@ import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
 import { formats, type Format } from '../../../runtime/quantise/grids.js';
-import type { QuantiseReport } from '../../../runtime/quantise/quantise.js';
+import type { QuantiseOptions, QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { DeployError } from '../../errors.js';
 import { compressFaceModels, type CompressedFaceModels } from '../../package/compress-face.js';
@@ -26,6 +26,8 @@ interface PackageOptions {
   calibrate?: string;
   format?: Format;
   maxDrop?: number;
+  edges?: boolean;
+  depthwise?: boolean;
   golden?: string;
   ramBudget?: number;
   p99Budget?: number;
@@ -55,13 +57,14 @@ async function readJson(path: string): Promise<unknown> {
  * @throws DeployError E_USAGE for a format without pictures
  */
 async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedFaceModels> {
-  const { calibrate, format, maxDrop, engine } = options;
+  const { calibrate, format, maxDrop, edges, depthwise, engine } = options;
   const models = await readModels(options);
   if (calibrate !== undefined) {
-    const quantise = { engine, ...(format === undefined ? {} : { format }), ...(maxDrop === undefined ? {} : { maxDrop }) };
+    const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
+    const quantise: QuantiseOptions = { engine, ...Object.fromEntries(given) };
     return compressFaceModels(models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine } });
   }
-  if (format !== undefined || maxDrop !== undefined) throw new DeployError('E_USAGE', 'Expected --calibrate with --format or --max-drop: without pictures, models are packed as they are');
+  if ([format, maxDrop, edges, depthwise].some((value) => value !== undefined)) throw new DeployError('E_USAGE', 'Expected --calibrate with --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
   return { models, reports: {}, calibration: [] };
 }
 
@@ -81,8 +84,9 @@ function describeTest({ passed, failures, worstCosine, p50Ms, p99Ms, memoryBytes
   return `self-test ${verdict} (worst cosine ${worstCosine.toFixed(5)}, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${formatBytes(memoryBytes)} of memory)`;
 }
 
-function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs, output_cosine }: QuantiseReport): string {
-  return `${stage}: ${formatBytes(input_bytes)} -> ${formatBytes(output_bytes)}, ${(100 * low_bit_macs).toFixed(0)} % of the multiply-adds below int8, mean cosine to float32 ${output_cosine.toFixed(5)}`;
+function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs, weight_bits, output_cosine }: QuantiseReport): string {
+  const low = `${(100 * low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${weight_bits.toFixed(1)} bits a weight`;
+  return `${stage}: ${formatBytes(input_bytes)} -> ${formatBytes(output_bytes)}, ${low}, mean cosine to float32 ${output_cosine.toFixed(5)}`;
 }
 
 export function register(program: Command): void {
@@ -100,7 +104,9 @@ export function register(program: Command): void {
     .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
     .option('--calibrate <source>', 'pictures or a video with faces: quantizes detector and embedder on them; default: models are packed as they are')
     .addOption(new Option('--format <format>', 'with --calibrate: number format; default int8').choices(formats))
-    .option('--max-drop <x>', 'with --calibrate: layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46), 0.035 (int4)', positive)
+    .option('--max-drop <x>', 'with --calibrate: layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8), 0.035 (int4)', positive)
+    .option('--edges', 'with --calibrate: fewer bits for first and last layers, too')
+    .option('--depthwise', 'with --calibrate: fewer bits for depthwise convolutions, too')
     .option('--golden <source>', 'pictures or a video with faces to record golden vectors from (they become part of the package); default: a generated pattern')
     .option('--ram-budget <bytes>', 'a device refuses the package when the models need more', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package when it is slower', Number)

@@ -11,6 +11,8 @@ describe('grids', () => {
   it('have the levels of their format', () => {
     expect(gridOf('w46')).toEqual({ format: 'w46', weights: 19, activations: 29 });
     expect(gridOf('int4')).toEqual({ format: 'int4', weights: 15, activations: 16 });
+    expect(gridOf('w4a8')).toEqual({ format: 'w4a8', weights: 15, activations: 256 });
+    expect(gridOf('w4a8', { weights: 31 })).toEqual({ format: 'w4a8', weights: 31, activations: 256 });
     expect(gridOf('ternary')).toEqual({ format: 'ternary', weights: 3, activations: 3 });
   });
 
@@ -25,5 +27,6 @@ describe('grids', () => {
 
   it('refuse levels for a format that has its own', () => {
     expect(() => gridOf('int4', { weights: 19 })).toThrow(expect.objectContaining({ code: 'E_QUANTIZE' }));
+    expect(() => gridOf('w4a8', { weights: 19, activations: 29 })).toThrow(expect.objectContaining({ code: 'E_QUANTIZE', message: expect.stringContaining('29') as string }));
   });
 });

@@ -2,9 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { levelsKey } from '../../../runtime/graph/declared-levels.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import type { OnnxModel } from '../../../runtime/onnx/types.js';
+import { gridOf } from '../../../runtime/quantise/grids.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
 import { prepareGraph } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/quantise.js';
+import { affineParameters } from '../../../runtime/quantise/range.js';
+import { roundLayers } from '../../../runtime/quantise/round-layers.js';
 import { createSession } from '../../../runtime/session.js';
 import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { oracleMissing } from '../support/oracle.js';
@@ -56,6 +59,40 @@ describe('formats of fewer than eight bits', () => {
   it('gives edges and depthwise convolutions fewer bits when asked', async () => {
     const { report } = await quantise({ format: 'w46', edges: true, depthwise: true });
     expect(report.layers.filter(({ levels }) => levels !== undefined).map(({ name }) => name)).toEqual(['c1', 'c2', 'c3', 'c4', 'y']);
+  });
+
+  it('w4a8: weights of few levels, activations of 8 bits', async () => {
+    const { model, report } = await quantise({ format: 'w4a8', edges: true, depthwise: true });
+    expect(report.layers.filter(({ format }) => format === 'w4a8')).toHaveLength(5);
+    expect(report).toMatchObject({ low_bit_macs: 0, weight_bits: expect.closeTo(Math.log2(15), 10) as number });
+    expect(report.output_cosine).toBeGreaterThan(0.99);
+    const { graph } = parseModel(model);
+    expect(declared(parseModel(model)).map(({ levels, found }) => levels === 15 && found <= 15)).toEqual([true, true, true, true, true]);
+    expect(graph.nodes.filter(({ op }) => op === 'Clip')).toHaveLength(1); // the model's own
+  });
+
+  it('gives a layer that cannot bear few levels of the activations those of the weights', async () => {
+    const formats = async (maxDrop: number) => (await quantise({ format: 'int4', maxDrop })).report.layers.filter(({ levels }) => levels !== undefined).map(({ format }) => format);
+    expect(await formats(1)).toEqual(['int4', 'int4']);
+    expect(await formats(1e-4)).toEqual(['w4a8']);
+  });
+
+  it('takes into a bias only what its own layer rounds away', async () => {
+    const imported = prepareGraph(parseModel(net), {});
+    const plan = planQuantisation(imported);
+    const [first, second] = plan.layers.filter(({ kind }) => kind === 'weighted');
+    expect([first?.name, second?.name]).toEqual(['c1', 'c2']);
+    const whole = affineParameters({ min: -4, max: 4 });
+    const task = {
+      graph: imported, plan, samples: feedsFor(12), engine: 'native' as const,
+      // The first layer in three levels, and so far off; the second in so many that nothing is lost.
+      grids: new Map([[first?.output ?? '', gridOf('w4a8', { weights: 3 })], [second?.output ?? '', gridOf('w4a8', { weights: 255 })]]),
+      context: { parameters: new Map([...plan.values].map((value) => [value, whole])), channelMeans: new Map(), narrow: [] },
+    };
+    const rounded = await roundLayers(task);
+    const shift = (layer: typeof first, bias: string): number => Math.max(...[...(rounded.get(layer?.output ?? '')?.bias ?? [])].map((value, o) => Math.abs(value - Number(imported.constants.get(bias)?.data[o]))));
+    expect(shift(first, 'b1')).toBeGreaterThan(0.02);
+    expect(shift(second, 'b2')).toBeLessThan(0.02);
   });
 
   it('keeps layers in int8 so that the outputs lose no more than allowed', async () => {
