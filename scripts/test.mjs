@@ -7,10 +7,15 @@ import { findProgram } from './lib/host.mjs';
 import { buildNative, ensureSetup, log, root } from './lib/setup.mjs';
 
 const bin = (name) => join(root, 'node_modules', ...name);
-const results = []; // {suite, passed, failed, skipped}
+const results = []; // {suite, passed, failed, skipped, seconds}
 const kernelOutputs = []; // files: what the kernel tests printed, for the ledger
 
-const record = (suite, passed, failed, skipped = 0) => results.push({ suite, passed, failed, skipped });
+let began = performance.now();
+/** What a suite came to, and how long it took: since the last one, what was built for it included. */
+function record(suite, passed, failed, skipped = 0) {
+  results.push({ suite, passed, failed, skipped, seconds: Math.round((performance.now() - began) / 1000) });
+  began = performance.now();
+}
 
 /** Runs a command that is one check: it passes or fails as a whole. */
 function check(suite, command, args) {
@@ -138,8 +143,8 @@ function typeScriptTests(patterns) {
 function summary() {
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
   process.stdout.write('\n');
-  for (const { suite, passed, failed, skipped } of results) {
-    process.stdout.write(`  ${failed > 0 ? 'FAIL' : passed > 0 ? 'ok  ' : 'skip'}  ${suite}: ${passed} passed, ${failed} failed, ${skipped} skipped.\n`);
+  for (const { suite, passed, failed, skipped, seconds } of results) {
+    process.stdout.write(`  ${failed > 0 ? 'FAIL' : passed > 0 ? 'ok  ' : 'skip'}  ${suite}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${seconds} s.\n`);
   }
   process.stdout.write(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
   if (sum('failed') > 0 || sum('passed') === 0) process.exitCode = 1;
