@@ -14,4 +14,5 @@ export * from './media/index.js';
 export * from './pipeline/index.js';
 export * from './package/index.js';
 export { quantiseModel } from './quantise/quantise.js';
-export type { LayerReport, QuantiseOptions, QuantiseReport, QuantiseResult, QuantiseWarning } from './quantise/quantise.js';
+export type { LayerReport, QuantiseOptions, QuantiseReport, QuantiseResult } from './quantise/quantise.js';
+export type { QuantiseWarning } from './quantise/warnings.js';

@@ -8,15 +8,17 @@ import { Histogram } from './histogram.js';
 
 export type Feeds = Readonly<Record<string, Tensor>>;
 
-/** Mean of each channel (axis 1 of feature maps, the last axis of matrices) over all samples. */
-class ChannelMeans {
+/** Of each channel (axis 1 of feature maps, the last axis of matrices) over all samples: its mean, and whether it was ever anything but zero. */
+class ChannelStatistics {
   readonly #sums: Float64Array;
+  readonly #live: Uint8Array;
   readonly #inner: number;
   #perChannel = 0;
 
   constructor(shape: readonly number[]) {
     const axis = shape.length > 2 ? 1 : shape.length - 1;
     this.#sums = new Float64Array(shape[axis] ?? 1);
+    this.#live = new Uint8Array(this.#sums.length);
     this.#inner = shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
   }
 
@@ -26,12 +28,18 @@ class ChannelMeans {
       let sum = 0;
       for (let i = start; i < start + this.#inner; i++) sum += values[i] ?? 0;
       this.#sums[channel] = (this.#sums[channel] ?? 0) + sum;
+      if (this.#live[channel] === 0 && values.subarray(start, start + this.#inner).some((value) => value !== 0)) this.#live[channel] = 1;
     }
     this.#perChannel += values.length / channels;
   }
 
-  result(): Float32Array {
+  means(): Float32Array {
     return Float32Array.from(this.#sums, (sum) => sum / Math.max(1, this.#perChannel));
+  }
+
+  /** Numbers of the channels that were always zero. */
+  silent(): number[] {
+    return [...this.#live.keys()].filter((channel) => this.#live[channel] === 0);
   }
 }
 
@@ -99,6 +107,8 @@ export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: numb
 export interface CalibrationStatistics {
   histograms: ReadonlyMap<string, Histogram>;
   channelMeans: ReadonlyMap<string, Float32Array>;
+  /** Channels that were zero for every sample, of the same values. */
+  silentChannels: ReadonlyMap<string, readonly number[]>;
   samples: number;
   /** Some of the samples, evenly spread, to measure the quantized model with. */
   kept: readonly Feeds[];
@@ -179,6 +189,7 @@ async function runSample(session: Session, feeds: Feeds, sample: number): Promis
 
 /**
  * Runs the float graph over all samples and gathers statistics of `values`, in memory that does not grow with the samples.
+ * @param channelsOf values of which each channel is looked at, too
  * @param keep number of samples to keep; `keepsBins` whether the method needs more than the extremes
  * @throws RuntimeError E_QUANTIZE: no sample, a feed that does not fit, NaN or infinity, an input that is always zero
  */
@@ -186,19 +197,19 @@ export async function calibrate(
   session: Session,
   graph: Graph,
   values: ReadonlySet<string>,
-  meansOf: ReadonlySet<string>,
+  channelsOf: ReadonlySet<string>,
   samples: AsyncIterable<Feeds> | Iterable<Feeds>,
   { keep, keepsBins }: { keep: number; keepsBins: boolean },
 ): Promise<CalibrationStatistics> {
   const histograms = new Map([...values].map((value) => [value, new Histogram(keepsBins)]));
-  const means = new Map([...meansOf].map((value) => [value, new ChannelMeans(typeOf(graph, value).shape)]));
+  const channels = new Map([...channelsOf].map((value) => [value, new ChannelStatistics(typeOf(graph, value).shape)]));
   const kept = new SpreadSample<Feeds>(keep);
   let count = 0;
   for await (const feeds of samples) {
     const results = await runSample(session, feeds, count);
     for (const [value, histogram] of histograms) {
       const data = observe(histogram, value, feeds[value] ?? results[value], count);
-      if (data !== undefined) means.get(value)?.add(data);
+      if (data !== undefined) channels.get(value)?.add(data);
     }
     kept.add(feeds);
     count++;
@@ -212,5 +223,11 @@ export async function calibrate(
       });
     }
   }
-  return { histograms, channelMeans: new Map([...means].map(([value, sums]) => [value, sums.result()])), samples: count, kept: kept.result() };
+  return {
+    histograms,
+    channelMeans: new Map([...channels].map(([value, statistic]) => [value, statistic.means()])),
+    silentChannels: new Map([...channels].map(([value, statistic]) => [value, statistic.silent()])),
+    samples: count,
+    kept: kept.result(),
+  };
 }

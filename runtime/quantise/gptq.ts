@@ -17,6 +17,9 @@ const chance = 0.1;
 /** H beyond this many weights is taken as block diagonal: the factorisation takes depth ^ 3 / 6 multiply-adds. */
 export const largestBlock = 2304;
 
+/** Blocks in which the weights of one output are rounded. */
+export const blocksOf = (depth: number): number => Math.ceil(depth / largestBlock);
+
 /** Which weights make up for which, from the covariance of the columns. */
 export interface RoundingOrder {
   /** Weights in the order in which they are rounded: the largest diagonal first, since the later ones make up for the former. */

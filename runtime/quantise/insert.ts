@@ -1,3 +1,4 @@
+import { RuntimeError } from '../errors.js';
 import { float32s, fromNumbers, scalar, type TensorValue } from '../graph/tensor-value.js';
 import { int } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/editor.js';
@@ -46,8 +47,17 @@ export function inputParameters({ node }: Layer, { parameters, narrow }: Pick<We
 
 const asFloats = (tensor: TensorValue): Float32Array => (tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data, Number));
 
-/** DequantizeLinear of a per-channel constant; returns the name of its float output. */
+/**
+ * DequantizeLinear of a per-channel constant; returns the name of its float output.
+ * @throws RuntimeError E_QUANTIZE: a scale beyond single precision
+ */
 function dequantiseConstant(editor: GraphEditor, base: string, stored: TensorValue, scales: Float32Array, axis: number): string {
+  const bad = scales.findIndex((scale) => !(scale > 0 && Number.isFinite(scale)));
+  if (bad >= 0) {
+    throw new RuntimeError('E_QUANTIZE', `The scale of channel ${bad} of '${base}' is ${scales[bad]}: weights, bias and inputs are too many orders of magnitude apart; exclude the layer`, {
+      details: { value: base, channel: bad },
+    });
+  }
   const value = editor.addConstant(`${base}_quantized`, stored);
   const scale = editor.addConstant(`${base}_scale`, float32s(scales));
   const zero = editor.addConstant(`${base}_zero_point`, fromNumbers(stored.dtype, [scales.length], new Float32Array(scales.length)));

@@ -4,9 +4,10 @@ import { typeOf, type Graph } from '../graph/graph.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
 import type { EngineName } from '../session.js';
-import { calibrate, channelMagnitudes, openObserved, peek, spread, type CalibrationStatistics, type Feeds, type Peeked } from './calibrate.js';
+import { calibrate, channelMagnitudes, openObserved, peek, spread, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
+import { checkSeen } from './dead-channels.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { chooseParameters } from './parameters.js';
 import type { KeptReason } from './assign.js';
@@ -15,10 +16,12 @@ import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.
 import { columnLayout, layerMacs } from './columns.js';
 import { formats, gridOf, type Format, type Grid, type LevelPair } from './grids.js';
 import { roundingSamples } from './round-layers.js';
+import { blocksOf } from './gptq.js';
 import { targets, type Target } from './targets.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
 import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
+import { planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
 
 export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
@@ -66,14 +69,8 @@ export interface LayerReport {
   levels?: LevelPair;
   /** Why a layer with weights has more bits than asked for. */
   kept?: KeptReason;
-}
-
-export interface QuantiseWarning {
-  /**
-   * dead_value: always zero during calibration. no_layer: nothing could be quantized. ternary: what ternary layers left of the outputs.
-   */
-  kind: 'dead_value' | 'no_layer' | 'ternary';
-  message: string;
+  /** Blocks in which the weights of an output were rounded, where it has more than can be rounded as one: one block does not make up for another's errors. */
+  rounding_blocks?: number;
 }
 
 export interface QuantiseReport {
@@ -154,36 +151,17 @@ function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
   }
 }
 
-function warningsFor(plan: QuantisationPlan, { histograms }: CalibrationStatistics): QuantiseWarning[] {
-  const warnings: QuantiseWarning[] = [];
-  if (!plan.layers.some((layer) => layer.kind === 'weighted')) {
-    warnings.push({ kind: 'no_layer', message: 'No layer with constant weights was found: nothing is quantized' });
-  }
-  for (const layer of plan.layers) {
-    const histogram = histograms.get(layer.output);
-    if (histogram === undefined || histogram.min !== 0 || histogram.max !== 0) continue;
-    warnings.push({ kind: 'dead_value', message: `The output of ${layer.op} '${layer.name}' was zero for every calibration sample; it will stay zero` });
-  }
-  return warnings;
-}
-
-function ternaryWarnings({ format }: Settings, { outputCosine, sqnr }: Fidelity): QuantiseWarning[] {
-  if (format !== 'ternary') return [];
-  const least = Math.min(...[...sqnr.values()].map((db) => db ?? Infinity));
-  const message = `Ternary layers that were not trained as such leave little: the outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, the lowest SQNR ${least.toFixed(1)} dB; train the model in this format, or use w46`;
-  return [{ kind: 'ternary', message }];
-}
-
-/** Activations whose channel means the bias correction of their readers needs. */
+/** Activations whose channels are looked at: the bias correction of their readers needs the means. */
 const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
   new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
 
-function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept }: ChosenFormats, fidelity: Fidelity): LayerReport[] {
+function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, rounded }: ChosenFormats, fidelity: Fidelity): LayerReport[] {
   const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
   const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
     const grid = grids.get(layer.output);
     const reason = kept.get(layer.output);
+    const blocks = rounded.has(layer.output) ? blocksOf(columnLayout(graph, layer)?.depth ?? 1) : 1;
     return {
       name: layer.name,
       op: layer.op,
@@ -191,6 +169,7 @@ function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept }: Cho
       format: grid?.format ?? format,
       ...(grid === undefined ? {} : { levels: { weights: grid.weights, activations: grid.activations } }),
       ...(reason === undefined ? {} : { kept: reason }),
+      ...(blocks === 1 ? {} : { rounding_blocks: blocks }),
       position: position(layer),
     };
   };
@@ -235,10 +214,11 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, engine);
   try {
-    const means = settings.biasCorrection ? inputsOfWeighted(plan) : new Set<string>();
     const narrow = grids.length > 0;
     const keep = narrow ? Math.max(measuredSamples, roundingSamples) : measuredSamples;
-    const statistics = await calibrate(float, graph, plan.values, means, samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
+    const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
+    checkSeen(graph, plan, seen);
+    const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
     const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
     const parameters = chooseParameters({ ...plan, fixed }, statistics.histograms, settings);
     const calibrated: Calibrated = { graph, plan, statistics, parameters, narrowMethod, percentile, engine };
@@ -260,7 +240,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         output_cosine: fidelity.outputCosine,
         ...lowBitShares(graph, plan, formats),
         ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
-        warnings: [...warningsFor(plan, statistics), ...ternaryWarnings(settings, fidelity)],
+        warnings: [...planWarnings(graph, plan, statistics), ...(settings.format === 'ternary' ? [ternaryWarning(fidelity)] : [])],
       },
     };
   } finally {

@@ -4,7 +4,7 @@ import type { EngineName } from '../session.js';
 import { openPart, type Feeds } from './calibrate.js';
 import { clippedScale } from './clip-search.js';
 import { columnLayout, ColumnSample, fromRows, toRows, type ColumnLayout } from './columns.js';
-import { covariance, largestBlock, roundingOrder, roundRow } from './gptq.js';
+import { blocksOf, covariance, roundingOrder, roundRow } from './gptq.js';
 import { largestCode, type Grid } from './grids.js';
 import { inputParameters, insertQuantisation, type RoundedLayer, type WeightContext } from './insert.js';
 import { roundTrip } from './range.js';
@@ -169,7 +169,7 @@ function roundRows(
   const codes = new Int8Array(rows.length);
   const scales = new Float32Array(outputs);
   const perGroup = outputs / groups;
-  const blocks = Math.ceil(depth / largestBlock);
+  const blocks = blocksOf(depth);
   for (let group = 0; group < groups; group++) {
     const orders = Array.from({ length: blocks }, (_, block) => {
       const [start, end] = [Math.floor((block * depth) / blocks), Math.floor(((block + 1) * depth) / blocks)];

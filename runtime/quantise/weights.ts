@@ -46,8 +46,11 @@ export function channelMagnitudes(weights: TensorValue, axis: number): Float32Ar
 /** A quantized bias may use this much of the 32-bit accumulator; the products need the rest. */
 const biasLimit = 2 ** 30;
 
-/** The smallest scale of weights with which a bias fits 32 bits. */
-export const leastScale = (bias: number, inputScale: number): number => Math.abs(bias) / (inputScale * biasLimit);
+/** A little above the smallest normal number of single precision: what is below, engines may take for zero. */
+const leastNormal = 2 ** -120;
+
+/** The smallest scale of weights with which a bias fits 32 bits, and that multiplied by the input's scale is still a normal number. */
+export const leastScale = (bias: number, inputScale: number): number => Math.max(Math.abs(bias) / (inputScale * biasLimit), leastNormal / Math.min(1, inputScale));
 
 /**
  * One scale per output channel: the largest magnitude becomes 127. A channel whose weights are tiny beside its bias (or all

@@ -5,6 +5,7 @@ import { formats, type Format } from '../../../runtime/quantise/grids.js';
 import { modelInputs } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type LayerReport, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantise/range.js';
+import type { QuantiseWarning } from '../../../runtime/quantise/warnings.js';
 import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
@@ -43,6 +44,24 @@ function levelPair(text: string): { weights: number; activations?: number } {
 const levelsText = ({ format, levels, kept }: LayerReport): string =>
   levels !== undefined ? `${format} ${levels.weights}/${levels.activations}` : kept !== undefined ? `${format} (${kept})` : format;
 
+/** What else there is to say of a layer. */
+function notesOf({ name, rounding_blocks }: LayerReport, warnings: readonly QuantiseWarning[]): string {
+  const about = (kind: QuantiseWarning['kind'], what: string): string[] =>
+    warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
+  return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`])].join(', ');
+}
+
+/** Warnings of one kind that are written out; a network may have a dead channel in every layer. */
+const mostWarnings = 4;
+
+function warningTexts(warnings: readonly QuantiseWarning[]): string[] {
+  return [...new Set(warnings.map(({ kind }) => kind))].flatMap((kind) => {
+    const messages = warnings.filter((warning) => warning.kind === kind).map(({ message }) => message);
+    const rest = messages.length - mostWarnings;
+    return [...messages.slice(0, mostWarnings), ...(rest > 0 ? [`the same (${kind}) of ${rest} more layers: the table has how many channels, --json which`] : [])];
+  });
+}
+
 /** At most this many rows of the curve: what lies between them does not change the choice. */
 const curveRows = 12;
 
@@ -58,10 +77,10 @@ function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
 }
 
 function reportText(report: QuantiseReport, output: string): string {
-  const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1)]);
+  const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1), notesOf(layer, report.warnings)]);
   const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${report.weight_bits.toFixed(1)} bits a weight` : '';
   return [
-    formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }], rows),
+    formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }, { title: 'notes' }], rows),
     '',
     ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
     `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method})${low}`,
@@ -105,7 +124,7 @@ export function register(program: Command): void {
       const { model, report } = await quantiseModel(bytes, samples, quantiseOptions(options));
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
-      for (const warning of report.warnings) log(self, `sterna: warning: ${warning.message}`);
+      for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);
       return { json: { output: options.output, ...report }, text: reportText(report, options.output) };
     }),
   );

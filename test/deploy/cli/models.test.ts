@@ -43,6 +43,20 @@ describe('sterna compress', () => {
     expect(out).toContain('calibrated on 4 samples (mse)');
   });
 
+  it('names dead channels, in a line each and in the table', async () => {
+    const spec = residualNet();
+    const w2 = Float32Array.from(spec.constants?.['w2']?.data ?? [], Number).fill(0, 9, 27);
+    const dead = join(folder, 'dead.onnx');
+    await writeFile(dead, modelBytes({ ...spec, constants: { ...spec.constants, w2: { dtype: 'float32', dims: [8, 1, 3, 3], data: w2 } } }));
+    const argv = ['compress', dead, '-o', join(folder, 'dead.int8.onnx'), '--calibrate', 'random:4', '--engine', 'native'];
+    const { code, out, err } = await captureCli(argv);
+    expect(code).toBe(0);
+    expect(err).toMatch(/warning: Conv\+Relu 'c2': all weights of output channels 1, 2 \(2 of 8\) are zero/);
+    expect(out).toMatch(/c2 +Conv\+Relu +int8 +\d\d\.\d +2 of 8 outputs dead\n/);
+    const { warnings } = await json(argv);
+    expect(warnings).toContainEqual(expect.objectContaining({ kind: 'dead_weights', layer: 'c2', channels: [1, 2], of: 8 }));
+  });
+
   it('chooses formats for a target, and draws what was to be had', async () => {
     const [middle, plot] = [join(folder, 'middle.onnx'), join(folder, 'curve.svg')];
     await writeFile(middle, modelBytes(middleNet()));

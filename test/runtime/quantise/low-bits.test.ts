@@ -141,6 +141,15 @@ describe('formats of fewer than eight bits', () => {
     await expect(quantise(options)).rejects.toMatchObject({ code: 'E_QUANTIZE' });
   });
 
+  it('says in how many blocks the weights of a deep layer were rounded', async () => {
+    const spec: ModelSpec = {
+      opset: 13, inputs: { x: [1, 8] }, constants: { w: randomTensor([8, 2320], 1), v: randomTensor([2320, 16], 2), u: randomTensor([16, 4], 3) },
+      nodes: [node('MatMul', ['x', 'w'], ['a']), node('MatMul', ['a', 'v'], ['b']), node('MatMul', ['b', 'u'], ['y'])], outputs: ['y'],
+    };
+    const { report } = await quantiseModel(modelBytes(spec), feedsFor(4, [1, 8]), { engine: 'native', maxDrop: 2, format: 'w46' });
+    expect(report.layers.map(({ name, rounding_blocks }) => [name, rounding_blocks])).toEqual([['a', undefined], ['b', 2], ['y', undefined]]);
+  });
+
   it('survives a dead channel', async () => {
     const spec = middleNet();
     const w2 = Float32Array.from(randomTensor([16, 16, 3, 3], 4).data, Number).fill(0, 0, 144);

@@ -70,7 +70,7 @@ describe('quantiseModel', () => {
     const spec = residualNet();
     const dead = { ...spec, constants: { ...spec.constants, w3: fromNumbers('float32', [8, 8, 1, 1], new Float32Array(64)), b3: fromNumbers('float32', [8], new Float32Array(8)) } };
     const { model, report } = await quantiseModel(modelBytes(dead), feedsFor(4), native);
-    expect(report.warnings).toMatchObject([{ kind: 'dead_value', message: expect.stringContaining("'c3'") as string }]);
+    expect(report.warnings).toMatchObject([{ kind: 'dead_value', message: expect.stringContaining("'c3'") as string }, { kind: 'dead_weights', layer: 'c3' }]);
     expect(report.output_cosine).toBeGreaterThan(0.999);
     const session = await createSession(model);
     const result = await session.run(feedsFor(1)[0] ?? {});
