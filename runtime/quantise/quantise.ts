@@ -16,6 +16,7 @@ import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.
 import { columnLayout, layerMacs } from './columns.js';
 import { formats, gridOf, type Format, type Grid, type LevelPair } from './grids.js';
 import { roundingSamples } from './round-layers.js';
+import { storeNarrow } from './store-narrow.js';
 import { blocksOf } from './gptq.js';
 import { targets, type Target } from './targets.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
@@ -92,7 +93,7 @@ export interface QuantiseReport {
 }
 
 export interface QuantiseResult {
-  /** QDQ ONNX: runs here, and on any runtime that takes operator set 13. */
+  /** QDQ ONNX: runs here, and on any runtime that takes operator set 13; with weights in INT4, 21. */
   model: Uint8Array;
   report: QuantiseReport;
 }
@@ -224,7 +225,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
     const calibrated: Calibrated = { graph, plan, statistics, parameters, narrowMethod, percentile, engine };
     const formats = await chooseFormats(calibrated, settings);
     const qdq = quantiseTo(calibrated, formats.grids, formats.rounded);
-    const model = serializeModel(graphToOnnx(qdq.graph));
+    const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
     const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
     const quantised = await openObserved(qdq.graph, carriers.values(), engine);
     const measured = spread(statistics.kept, measuredSamples);

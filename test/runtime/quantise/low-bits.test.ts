@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { levelsKey } from '../../../runtime/graph/declared-levels.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import type { OnnxModel } from '../../../runtime/onnx/types.js';
+import { serializeModel } from '../../../runtime/onnx/serialize.js';
+import { deflate } from '../../../runtime/package/deflate.js';
 import { gridOf } from '../../../runtime/quantise/grids.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
 import { prepareGraph } from '../../../runtime/quantise/prepare.js';
@@ -31,6 +33,12 @@ function declared({ graph, metadata }: OnnxModel): { name: string; levels: numbe
     return { name, levels: count, found: steps(value(clip?.inputs[2])) - steps(value(clip?.inputs[1])) + 1 };
   });
 }
+
+/** The same model with bytes for weights of 4 bits. */
+const asBytes = (model: OnnxModel): OnnxModel => {
+  const initializers = [...model.graph.initializers].map(([name, value]) => [name, value.dtype === 'int4' ? { ...value, dtype: 'int8' as const } : value] as const);
+  return { ...model, graph: { ...model.graph, initializers: new Map(initializers) } };
+};
 
 describe('formats of fewer than eight bits', () => {
   it.each([['w46', 19, 29, 0.98], ['int4', 15, 16, 0.95], ['ternary', 3, 3, 0]] as const)('%s: weights of %i levels and activations of %i, in the middle of the network', async (format, weights, activations, cosine) => {
@@ -171,8 +179,26 @@ describe('formats of fewer than eight bits', () => {
     expect(weighted(spec('ReduceSum', 'Sqrt'))).toEqual(['m']);
   });
 
-  it.skipIf(oracleMissing !== undefined)(`computes the same on onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async () => {
-    const { model } = await quantise({ format: 'w46' });
+  it.each([['int4', 'int4'], ['ternary', 'int4'], ['w46', 'int8']] as const)('stores the weights of %s as %s, which changes no bit of what is computed', async (format, dtype) => {
+    const model = parseModel((await quantise({ format })).model);
+    const few = Object.keys(JSON.parse(model.metadata.get(levelsKey) ?? '{}') as object).map((name) => model.graph.initializers.get(name)).filter((weights) => weights !== undefined);
+    expect(few.map((weights) => weights.dtype)).toEqual([dtype, dtype]);
+    expect(model.opsets.get('')).toBe(dtype === 'int4' ? 21 : 13);
+    const bytes = asBytes(model);
+    expect(serializeModel(bytes).length - serializeModel(model).length).toBeGreaterThanOrEqual(dtype === 'int4' ? (16 * 16 * 9 + 16 * 16) / 2 : 0);
+    const [narrow, wide] = [await createSession(serializeModel(model)), await createSession(serializeModel(bytes))];
+    for (const feeds of feedsFor(4)) expect((await narrow.run(feeds))['y']).toEqual((await wide.run(feeds))['y']);
+    await Promise.all([narrow.close(), wide.close()]);
+  });
+
+  it('makes no package larger by storing two weights in a byte', async () => {
+    const model = parseModel((await quantise({ format: 'int4' })).model);
+    const [narrow, wide] = [model, asBytes(model)].map((form) => deflate(serializeModel(form))?.length ?? NaN);
+    expect(narrow).toBeLessThan(wide ?? 0);
+  });
+
+  it.skipIf(oracleMissing !== undefined).each(['w46', 'int4', 'ternary'] as const)(`computes the same on onnxruntime in %s${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async (format) => {
+    const { model } = await quantise({ format });
     const [ours, theirs] = [await createSession(model), await createSession(model, { engine: 'onnxruntime' })];
     for (const feeds of feedsFor(4)) {
       const [a, b] = [(await ours.run(feeds))['y']?.data ?? [], (await theirs.run(feeds))['y']?.data ?? []];
