@@ -54,21 +54,28 @@ export function findChannelGroups(graph: Graph, plan: QuantisationPlan): Channel
 
 const isLayer = (layer: Layer | undefined): layer is Layer => layer !== undefined;
 
-interface ConvolutionWeights {
+interface LayerWeights {
   dims: readonly number[];
   data: Float32Array;
+  /** Axis of the output channels. */
+  axis: number;
   group: number;
 }
 
-function weightsOf(graph: Graph, layer: Layer): ConvolutionWeights | undefined {
+function weightsOf(graph: Graph, layer: Layer): LayerWeights | undefined {
   const operands = weightOperands(graph, layer.node);
   const tensor = operands === undefined ? undefined : graph.constants.get(operands.weights);
   if (operands === undefined || !(tensor?.data instanceof Float32Array)) return undefined;
-  return { dims: tensor.dims, data: tensor.data, group: operands.group };
+  return { dims: tensor.dims, data: tensor.data, axis: operands.axis, group: operands.group };
 }
 
-/** Calls `visit` with every weight and the input channel that it multiplies. */
-function forEachWeight({ dims, data, group }: ConvolutionWeights, visit: (index: number, output: number, input: number) => void): void {
+/** Calls `visit` with every weight, its output channel and the input channel that it multiplies. */
+function forEachWeight({ dims, data, axis, group }: LayerWeights, visit: (index: number, output: number, input: number) => void): void {
+  if (axis === 1) {
+    const [, columns = 1] = dims;
+    for (let index = 0; index < data.length; index++) visit(index, index % columns, Math.floor(index / columns));
+    return;
+  }
   const [outputs = 1, inputsPerGroup = 1] = dims;
   const taps = data.length / (outputs * inputsPerGroup);
   const outputsPerGroup = outputs / group;
@@ -79,13 +86,13 @@ function forEachWeight({ dims, data, group }: ConvolutionWeights, visit: (index:
   }
 }
 
-const isDepthwise = ({ dims, group }: ConvolutionWeights): boolean => group > 1 && dims[1] === 1;
+const isDepthwise = ({ dims, group }: LayerWeights): boolean => group > 1 && dims[1] === 1;
 
 /**
  * How much the weights of each input channel use of their output channels' ranges, 0..1: a channel whose weights are small
  * everywhere can be scaled up in the weights (and down in the activation) at no cost.
  */
-function weightShares(weights: ConvolutionWeights, channels: number): Float32Array {
+function weightShares(weights: LayerWeights, channels: number): Float32Array {
   const rows = new Float32Array(weights.dims[0] ?? 1);
   forEachWeight(weights, (index, output) => (rows[output] = Math.max(rows[output] ?? 0, Math.abs(weights.data[index] ?? 0))));
   const shares = new Float32Array(channels);
@@ -121,34 +128,38 @@ function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<s
   return raw.map((value) => Math.max(1 / largestFactor, value / level));
 }
 
-function scaleReader(editor: GraphEditor, graph: Graph, node: Node, layer: Layer, factors: Float32Array): Node {
-  const current = currentWeights(editor, graph, node, layer);
-  if (current === undefined) return node;
-  const data = Float32Array.from(current.data);
-  forEachWeight(current, (index, _output, input) => (data[index] = (data[index] ?? 0) * (factors[input] ?? 1)));
-  return replaceOperand(editor, node, 1, { dtype: 'float32', dims: current.dims, data });
+/** Multiplies the weights of a layer by factors of its input's channels. */
+export function scaleReader(editor: GraphEditor, graph: Graph, layer: Node, factors: Float32Array): void {
+  scaleWeights(editor, graph, layer, (weight, _output, input) => weight * (factors[input] ?? 1));
 }
 
-function scaleMaker(editor: GraphEditor, graph: Graph, node: Node, layer: Layer, factors: Float32Array): Node {
-  const current = currentWeights(editor, graph, node, layer);
-  if (current === undefined) return node;
-  const data = Float32Array.from(current.data);
-  forEachWeight(current, (index, output) => (data[index] = (data[index] ?? 0) / (factors[output] ?? 1)));
-  const scaled = replaceOperand(editor, node, 1, { dtype: 'float32', dims: current.dims, data });
-  const bias = editor.constant(node.inputs[2]);
-  if (!(bias?.data instanceof Float32Array)) return scaled;
-  return replaceOperand(editor, scaled, 2, { ...bias, data: bias.data.map((value, c) => value / (factors[c] ?? 1)) });
+/** Divides weights and bias of a layer by factors of its output's channels. */
+export function scaleMaker(editor: GraphEditor, graph: Graph, layer: Node, factors: Float32Array): void {
+  scaleWeights(editor, graph, layer, (weight, output) => weight / (factors[output] ?? 1));
+  divideOperand(editor, layer, 2, factors);
 }
 
-function currentWeights(editor: GraphEditor, graph: Graph, node: Node, layer: Layer): ConvolutionWeights | undefined {
-  const tensor = editor.constant(node.inputs[1]);
-  const group = weightOperands(graph, layer.node)?.group;
-  return tensor?.data instanceof Float32Array && group !== undefined ? { dims: tensor.dims, data: tensor.data, group } : undefined;
+/** @param layer as it was before anything was edited */
+function scaleWeights(editor: GraphEditor, graph: Graph, layer: Node, scaled: (weight: number, output: number, input: number) => number): void {
+  const operands = weightOperands(graph, layer);
+  const tensor = editor.constant(editor.producer(layer.outputs[0])?.inputs[1]);
+  if (operands === undefined || !(tensor?.data instanceof Float32Array)) return;
+  const data = Float32Array.from(tensor.data);
+  forEachWeight({ dims: tensor.dims, data: tensor.data, axis: operands.axis, group: operands.group }, (index, output, input) => (data[index] = scaled(data[index] ?? 0, output, input)));
+  replaceOperand(editor, layer, 1, { dtype: 'float32', dims: tensor.dims, data });
 }
 
-function replaceOperand(editor: GraphEditor, node: Node, position: number, value: TensorValue): Node {
-  const name = editor.addConstant(`${node.inputs[position] ?? node.name}_equalised`, value);
-  return editor.replace(node, { inputs: node.inputs.map((input, i) => (i === position ? name : input)) });
+/** Divides a constant operand, which has one number for each channel, by factors of the channels. */
+export function divideOperand(editor: GraphEditor, node: Node, position: number, factors: Float32Array): void {
+  const value = editor.constant(editor.producer(node.outputs[0])?.inputs[position]);
+  if (value?.data instanceof Float32Array) replaceOperand(editor, node, position, { ...value, data: value.data.map((x, c) => x / (factors[c] ?? 1)) });
+}
+
+function replaceOperand(editor: GraphEditor, node: Node, position: number, value: TensorValue): void {
+  const current = editor.producer(node.outputs[0]);
+  if (current === undefined) return;
+  const name = editor.addConstant(`${current.inputs[position] ?? node.name}_equalised`, value);
+  editor.replace(current, { inputs: current.inputs.map((input, i) => (i === position ? name : input)) });
 }
 
 /**
@@ -165,14 +176,8 @@ export function equaliseChannels(graph: Graph, groups: readonly ChannelGroup[], 
   for (const group of groups) {
     const factors = factorsFor(graph, group, magnitudes, migration);
     if (factors === undefined) continue;
-    for (const layer of group.makers) {
-      const node = editor.producer(layer.node.outputs[0]);
-      if (node !== undefined) scaleMaker(editor, graph, node, layer, factors);
-    }
-    for (const layer of group.readers) {
-      const node = editor.producer(layer.node.outputs[0]);
-      if (node !== undefined) scaleReader(editor, graph, node, layer, factors);
-    }
+    for (const { node } of group.makers) scaleMaker(editor, graph, node, factors);
+    for (const { node } of group.readers) scaleReader(editor, graph, node, factors);
   }
   return editor.finish();
 }

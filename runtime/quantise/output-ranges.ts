@@ -11,8 +11,8 @@ import { observeFloat, roundingSamples } from './round-layers.js';
 /** Shares of the range that calibration saw. */
 const shares = Array.from({ length: 15 }, (_, i) => 1 - i / 20);
 
-/** Of a layer's columns and outputs: the choice among ranges needs no more. */
-const [mostColumns, mostOutputs] = [192, 48];
+/** Of a layer's columns and outputs: the choice among ranges, or scales, needs no more. */
+export const [mostColumns, mostOutputs] = [192, 48];
 
 /**
  * Ranges of activations in few codes with the least error at the outputs of the layers that read them, the means left out: those the
@@ -67,7 +67,7 @@ function outputError({ graph }: Calibrated, layer: Layer, { values, count, layou
   return signal === 0 ? 0 : noise / signal;
 }
 
-function variance(numbers: readonly number[]): number {
+export function variance(numbers: readonly number[]): number {
   const mean = numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
   return numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / numbers.length;
 }

@@ -9,8 +9,9 @@ import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
 import { checkSeen } from './dead-channels.js';
 import { measureFidelity, type Fidelity } from './measure.js';
+import { migrateScales, type Migration } from './migrate.js';
 import { chooseParameters } from './parameters.js';
-import type { KeptReason } from './assign.js';
+import { findCandidates, type KeptReason } from './assign.js';
 import { quantiseTo, type Calibrated } from './carry-out.js';
 import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.js';
 import { columnLayout, layerMacs } from './columns.js';
@@ -50,6 +51,8 @@ export interface QuantiseOptions {
   biasCorrection?: boolean;
   /** Rescales channels between layers so that one scale fits all of a tensor; default true. */
   equalise?: boolean;
+  /** Moves magnitudes of channels from activations into weights where that leaves less error at the outputs of the layers that read them (AWQ); default false. */
+  migrate?: boolean;
   /** Engine for calibration; by default onnxruntime if it is installed, else native. */
   engine?: EngineName;
   /** Values of symbolic dimensions. */
@@ -72,6 +75,8 @@ export interface LayerReport {
   kept?: KeptReason;
   /** Blocks in which the weights of an output were rounded, where it has more than can be rounded as one: one block does not make up for another's errors. */
   rounding_blocks?: number;
+  /** Option `migrate`: how much of the magnitudes of its input's channels went into its weights (an exponent), and the share of its output's error that was left. */
+  migration?: Migration;
 }
 
 export interface QuantiseReport {
@@ -114,6 +119,7 @@ interface Settings {
   exclude: ReadonlySet<string>;
   biasCorrection: boolean;
   equalise: boolean;
+  migrate: boolean;
   engine: EngineName | undefined;
   symbols: Readonly<Record<string, number>>;
   measuredSamples: number;
@@ -130,7 +136,7 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
 }
 
 function settle(options: QuantiseOptions): Settings {
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = false, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -141,7 +147,7 @@ function settle(options: QuantiseOptions): Settings {
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, engine, symbols, measuredSamples };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, measuredSamples };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -156,21 +162,28 @@ function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
 const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
   new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
 
-function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, rounded }: ChosenFormats, fidelity: Fidelity): LayerReport[] {
+/** What was decided of each layer, and measured, by its output. */
+interface Outcome extends ChosenFormats, Fidelity {
+  migrations: ReadonlyMap<string, Migration>;
+}
+
+function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, rounded, migrations, sqnr }: Outcome): LayerReport[] {
   const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
   const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
     const grid = grids.get(layer.output);
     const reason = kept.get(layer.output);
+    const migration = migrations.get(layer.output);
     const blocks = rounded.has(layer.output) ? blocksOf(columnLayout(graph, layer)?.depth ?? 1) : 1;
     return {
       name: layer.name,
       op: layer.op,
-      sqnr_db: fidelity.sqnr.get(layer.output) ?? null,
+      sqnr_db: sqnr.get(layer.output) ?? null,
       format: grid?.format ?? format,
       ...(grid === undefined ? {} : { levels: { weights: grid.weights, activations: grid.activations } }),
       ...(reason === undefined ? {} : { kept: reason }),
       ...(blocks === 1 ? {} : { rounding_blocks: blocks }),
+      ...(migration === undefined ? {} : { migration }),
       position: position(layer),
     };
   };
@@ -196,8 +209,9 @@ export async function quantiseModel(
   checkExclusions(imported, settings.exclude);
   const samples = await peek(calibration, equalisationSamples);
   try {
-    const graph = settings.equalise ? await equalised(imported, settings, samples.first) : imported;
-    const { report, ...rest } = await quantiseGraph(graph, settings, samples);
+    const even = settings.equalise ? await equalised(imported, settings, samples.first) : imported;
+    const { graph, migrations } = settings.migrate ? await migrated(even, settings, samples.first) : { graph: even, migrations: new Map<string, Migration>() };
+    const { report, ...rest } = await quantiseGraph(graph, settings, samples, migrations);
     return { ...rest, report: { input_bytes: bytes.length, ...report } };
   } finally {
     await samples.close();
@@ -209,7 +223,7 @@ interface GraphResult {
   report: Omit<QuantiseReport, 'input_bytes'>;
 }
 
-async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>): Promise<GraphResult> {
+async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
   const { method, narrowMethod, percentile, engine, grids, measuredSamples } = settings;
   const plan = planQuantisation(graph, settings.exclude);
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
@@ -237,7 +251,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         method,
         engine: float.stats.engine,
         calibration_samples: statistics.samples,
-        layers: layerReports(graph, plan, formats, fidelity),
+        layers: layerReports(graph, plan, { ...formats, ...fidelity, migrations }),
         output_cosine: fidelity.outputCosine,
         ...lowBitShares(graph, plan, formats),
         ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
@@ -277,6 +291,15 @@ async function equalised(graph: Graph, { exclude, engine }: Settings, samples: r
   } finally {
     await session.close();
   }
+}
+
+/** Scale migration, judged by the finest of the grids below eight bits for the layers that may have one, by int8's for the others. */
+async function migrated(graph: Graph, settings: Settings, samples: readonly Feeds[]): Promise<Awaited<ReturnType<typeof migrateScales>>> {
+  const { exclude, grids: [grid], method, narrowMethod, percentile, engine } = settings;
+  const plan = planQuantisation(graph, exclude);
+  const candidates = new Set(findCandidates(graph, plan, settings).layers);
+  const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
+  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method), percentile });
 }
 
 /** Parameters of the inputs that are fed with pixels, judged by some samples. */

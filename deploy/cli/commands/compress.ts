@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { spread } from '../../../runtime/quantise/calibrate.js';
 import type { ParetoReport } from '../../../runtime/quantise/formats.js';
 import { formats, type Format } from '../../../runtime/quantise/grids.js';
+import type { Migration } from '../../../runtime/quantise/migrate.js';
 import { modelInputs } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type LayerReport, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantise/range.js';
@@ -30,6 +31,7 @@ interface CompressOptions extends PictureOptions {
   percentile: number;
   exclude?: string[];
   biasCorrection: boolean;
+  migrate?: true;
   engine?: EngineName;
 }
 
@@ -44,11 +46,13 @@ function levelPair(text: string): { weights: number; activations?: number } {
 const levelsText = ({ format, levels, kept }: LayerReport): string =>
   levels !== undefined ? `${format} ${levels.weights}/${levels.activations}` : kept !== undefined ? `${format} (${kept})` : format;
 
+const migrationText = ({ alpha, error }: Migration): string => (alpha === 0 ? 'no scales migrated' : `scales migrated by ^${alpha}: ${(100 * (1 - error)).toFixed(0)} % less error`);
+
 /** What else there is to say of a layer. */
-function notesOf({ name, rounding_blocks }: LayerReport, warnings: readonly QuantiseWarning[]): string {
+function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: readonly QuantiseWarning[]): string {
   const about = (kind: QuantiseWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
-  return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`])].join(', ');
+  return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
 }
 
 /** Warnings of one kind that are written out; a network may have a dead channel in every layer. */
@@ -91,8 +95,8 @@ function reportText(report: QuantiseReport, output: string): string {
 
 /** The options of the command that say how to quantize. */
 function quantiseOptions(options: CompressOptions): QuantiseOptions {
-  const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, exclude, engine } = options;
-  const given = { levels, edges, depthwise, maxDrop, method, exclude, engine };
+  const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
+  const given = { levels, edges, depthwise, maxDrop, method, migrate, exclude, engine };
   return { format, target, percentile, biasCorrection, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
@@ -115,6 +119,7 @@ export function register(program: Command): void {
     .addOption(new Option('--method <method>', 'how activation ranges are chosen; default minmax, and mse where there are fewer than 256 levels').choices(calibrationMethods))
     .option('--percentile <p>', 'for --method percentile: share of values kept, in percent', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
+    .option('--migrate', 'moves magnitudes of channels from activations into weights where that leaves less error (AWQ)')
     .option('--no-bias-correction', 'leave the biases as they are')
     .addOption(engineOption('--engine <engine>', 'runs the calibration; default onnxruntime if installed, else native'));
   addPictureOptions(command).action(
