@@ -127,7 +127,7 @@ async function quantised(cache: string, name: string, float: Uint8Array, format:
   const recipe = sha256([runtimeVersion, calibration, code, sha256(float)].join('\n'));
   const path = join(cache, `${name}-${format}-${recipe.slice(0, 16)}.onnx`);
   if (!(await exists(path))) {
-    const { model } = await quantiseModel(float, readSamples(calibration, modelInputs(float), Infinity), { format, maxDrop: anyDrop, measuredSamples: 1 });
+    const { model } = await quantiseModel(float, readSamples(calibration, modelInputs(float), Infinity), { format, method: 'minmax', maxDrop: anyDrop, measuredSamples: 1 });
     await writeCached(path, model);
   }
   return path;

@@ -40,7 +40,8 @@ export async function compressFaceModels(
     if (model === undefined) continue;
     const feeds = await calibrationFeeds(model, stage, settings, runs, record.engine);
     if (feeds.length === 0) throw new DeployError('E_USAGE', `The calibration pictures give the ${stage} nothing to see: no face was found in them`);
-    const { model: quantised, report } = await quantiseModel(model, feeds, quantise);
+    // Devices see people whom calibration did not: nothing that it saw is clipped.
+    const { model: quantised, report } = await quantiseModel(model, feeds, { method: 'minmax', ...quantise });
     result.models[stage] = quantised;
     result.reports[stage] = report;
     result.calibration.push({ stage, method: report.method, images: report.calibration_samples, output_cosine: report.output_cosine });

@@ -13,7 +13,7 @@ export interface Yardstick {
   expected: readonly Readonly<Record<string, Tensor>>[];
 }
 
-export async function makeYardstick({ graph, engine }: Calibrated, samples: readonly Feeds[]): Promise<Yardstick> {
+export async function makeYardstick({ graph, engine }: Pick<Calibrated, 'graph' | 'engine'>, samples: readonly Feeds[]): Promise<Yardstick> {
   const session = await openPart(graph, graph.outputs, engine);
   return { samples, expected: await outputsOf(session, samples).finally(() => session.close()) };
 }

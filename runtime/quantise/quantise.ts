@@ -10,7 +10,7 @@ import { collectLevels, pixelParameters } from './input-grid.js';
 import { checkSeen } from './dead-channels.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { migrateScales, type Migration } from './migrate.js';
-import { chooseParameters } from './parameters.js';
+import { chooseRanges, judgedSamples } from './choose-ranges.js';
 import { findCandidates, type KeptReason } from './assign.js';
 import { quantiseTo, type Calibrated } from './carry-out.js';
 import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.js';
@@ -41,9 +41,12 @@ export interface QuantiseOptions {
   edges?: boolean;
   /** Fewer bits for depthwise convolutions, too; default false. */
   depthwise?: boolean;
-  /** How activation ranges are chosen; default `minmax`. */
-  method?: CalibrationMethod;
-  /** For method `percentile`; default 99.99. */
+  /**
+   * How activation ranges are chosen. Default `auto`: in 8 bits by minmax, percentile 99.99 or 99.9, or mse, whatever leaves most of the outputs;
+   * with fewer than 256 levels by mse.
+   */
+  method?: CalibrationMethod | 'auto';
+  /** For method `percentile`: the share of values that is kept, in percent; default 99.99. */
   percentile?: number;
   /** Names of ONNX nodes that stay float32. */
   exclude?: readonly string[];
@@ -82,7 +85,10 @@ export interface LayerReport {
 export interface QuantiseReport {
   input_bytes: number;
   output_bytes: number;
+  /** Of the activations in 8 bits; what `auto` chose. */
   method: CalibrationMethod;
+  /** Of method `percentile`. */
+  percentile?: number;
   engine: EngineName;
   calibration_samples: number;
   layers: LayerReport[];
@@ -112,7 +118,7 @@ interface Settings {
   target: Target;
   edges: boolean;
   depthwise: boolean;
-  method: CalibrationMethod;
+  method: CalibrationMethod | 'auto';
   /** Of activations with fewer than 256 levels: the wide steps that would hold every outlier cost them more than clipping does. */
   narrowMethod: CalibrationMethod;
   percentile: number;
@@ -136,18 +142,18 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
 }
 
 function settle(options: QuantiseOptions): Settings {
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'minmax', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = false, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = false, engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
   if (format !== 'auto' && !formats.includes(format)) refuse(`auto or one of ${formats.join(', ')} for the format`, format);
   if (!(maxDrop > 0)) refuse('a drop above 0', maxDrop);
   if (!targets.includes(target)) refuse(`one of ${targets.join(', ')} for the target`, target);
-  if (!calibrationMethods.includes(method)) refuse(`one of ${calibrationMethods.join(', ')} for the method`, method);
+  if (method !== 'auto' && !calibrationMethods.includes(method)) refuse(`auto or one of ${calibrationMethods.join(', ')} for the method`, method);
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: options.method ?? 'mse', percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, measuredSamples };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, measuredSamples };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -230,13 +236,14 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
   const float = await openObserved(graph, observed, engine);
   try {
     const narrow = grids.length > 0;
-    const keep = narrow ? Math.max(measuredSamples, roundingSamples) : measuredSamples;
+    const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
     const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
     checkSeen(graph, plan, seen);
     const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
     const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
-    const parameters = chooseParameters({ ...plan, fixed }, statistics.histograms, settings);
-    const calibrated: Calibrated = { graph, plan, statistics, parameters, narrowMethod, percentile, engine };
+    const unranged = { graph, plan, statistics, narrowMethod, percentile, engine };
+    const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed }, settings);
+    const calibrated: Calibrated = { ...unranged, parameters };
     const formats = await chooseFormats(calibrated, settings);
     const qdq = quantiseTo(calibrated, formats.grids, formats.rounded);
     const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
@@ -248,7 +255,8 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
       model,
       report: {
         output_bytes: model.length,
-        method,
+        method: ranges.method,
+        ...(ranges.method === 'percentile' ? { percentile: ranges.percentile } : {}),
         engine: float.stats.engine,
         calibration_samples: statistics.samples,
         layers: layerReports(graph, plan, { ...formats, ...fidelity, migrations }),
@@ -299,7 +307,7 @@ async function migrated(graph: Graph, settings: Settings, samples: readonly Feed
   const plan = planQuantisation(graph, exclude);
   const candidates = new Set(findCandidates(graph, plan, settings).layers);
   const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
-  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method), percentile });
+  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile });
 }
 
 /** Parameters of the inputs that are fed with pixels, judged by some samples. */

@@ -27,7 +27,7 @@ interface CompressOptions extends PictureOptions {
   plot?: string;
   calibrate: string;
   samples: number;
-  method?: CalibrationMethod;
+  method: CalibrationMethod | 'auto';
   percentile: number;
   exclude?: string[];
   biasCorrection: boolean;
@@ -87,7 +87,7 @@ function reportText(report: QuantiseReport, output: string): string {
     formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }, { title: 'notes' }], rows),
     '',
     ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
-    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method})${low}`,
+    `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method}${report.percentile === undefined ? '' : ` ${report.percentile}`})${low}`,
     `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}`,
     `written to ${output}`,
   ].join('\n');
@@ -96,8 +96,8 @@ function reportText(report: QuantiseReport, output: string): string {
 /** The options of the command that say how to quantize. */
 function quantiseOptions(options: CompressOptions): QuantiseOptions {
   const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
-  const given = { levels, edges, depthwise, maxDrop, method, migrate, exclude, engine };
-  return { format, target, percentile, biasCorrection, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+  const given = { levels, edges, depthwise, maxDrop, migrate, exclude, engine };
+  return { format, target, method, percentile, biasCorrection, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
 export function register(program: Command): void {
@@ -116,7 +116,7 @@ export function register(program: Command): void {
     .option('--plot <file.svg>', 'for auto: draws cost against drop')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')
     .option('--samples <n>', 'calibrate on at most n of them, evenly spread', integer(1), 128)
-    .addOption(new Option('--method <method>', 'how activation ranges are chosen; default minmax, and mse where there are fewer than 256 levels').choices(calibrationMethods))
+    .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: whichever leaves most of the outputs in 8 bits, and mse where there are fewer than 256 levels').choices(['auto', ...calibrationMethods]).default('auto'))
     .option('--percentile <p>', 'for --method percentile: share of values kept, in percent', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .option('--migrate', 'moves magnitudes of channels from activations into weights where that leaves less error (AWQ)')

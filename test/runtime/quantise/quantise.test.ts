@@ -23,6 +23,19 @@ describe('quantiseModel', () => {
     for (const { name, sqnr_db } of report.layers) expect(sqnr_db, name).toBeGreaterThan(25);
   });
 
+  it('chooses the method that leaves most of the outputs', async () => {
+    // One value of each sample is far outside of where the others lie.
+    const feeds = feedsFor(12).map(({ x }) => {
+      const data = Float32Array.from(x?.data ?? [], Number);
+      data[7] = 60;
+      return { x: { type: 'float32', dims: [1, 3, 8, 8], data } satisfies Tensor };
+    });
+    const [auto, minmax] = await Promise.all([{}, { method: 'minmax' } as const].map((options) => quantiseModel(residual, feeds, { ...native, measuredSamples: 12, ...options })));
+    expect(minmax?.report.method).toBe('minmax');
+    expect(auto?.report.method).not.toBe('minmax');
+    expect(auto?.report.output_cosine).toBeGreaterThan(minmax?.report.output_cosine ?? 1);
+  });
+
   it('writes 8-bit weights, 32-bit biases and 8-bit activations', async () => {
     const { model } = await quantiseModel(residual, feedsFor(4), native);
     const { graph, opsets } = parseModel(model);
