@@ -178,7 +178,8 @@ const notFinite = (value: string, sample: number): RuntimeError =>
     details: { value, sample },
   });
 
-async function runSample(session: Session, feeds: Feeds, sample: number): Promise<Record<string, Tensor>> {
+/** @throws RuntimeError E_QUANTIZE naming the sample that does not fit */
+export async function runSample(session: Session, feeds: Feeds, sample: number): Promise<Record<string, Tensor>> {
   try {
     return await session.run(feeds);
   } catch (cause) {

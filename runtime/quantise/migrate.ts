@@ -3,7 +3,7 @@ import { GraphEditor } from '../graph/editor.js';
 import { consumersOf, producersOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount } from '../graph/tensor-value.js';
 import type { EngineName } from '../session.js';
-import { openPart, spread, type Feeds } from './calibrate.js';
+import { openPart, runSample, spread, type Feeds } from './calibrate.js';
 import { clippedScale } from './clip-search.js';
 import { columnLayout, ColumnSample, toRows, type ColumnLayout } from './columns.js';
 import { divideOperand, scaleMaker, scaleReader } from './equalise.js';
@@ -29,6 +29,11 @@ export interface MigrationGroup {
   readers: readonly Layer[];
 }
 
+/** Where scales may migrate. auto: where cross-layer equalisation does not reach, which leaves hardly anything to gain between convolutions. */
+export type MigrationScope = 'auto' | 'all' | 'none';
+
+export const migrationScopes: readonly MigrationScope[] = ['auto', 'all', 'none'];
+
 export interface Migration {
   /** Exponent of the channels' magnitudes; 0: nothing was changed, since nothing else left less error. */
   alpha: number;
@@ -46,6 +51,7 @@ export interface MigrationTask {
   /** How ranges are chosen of activations with 256 levels, and with fewer. */
   methodFor: (levels: number) => CalibrationMethod;
   percentile: number;
+  scope: MigrationScope;
 }
 
 /** Exponents that are tried first; then those half-way to the neighbours of the best. */
@@ -121,6 +127,9 @@ export function findMigrations(graph: Graph, plan: QuantisationPlan): MigrationG
   return found;
 }
 
+/** Whether convolutions make and read the value: then its channels are of like range already. */
+const isBetweenConvolutions = ({ folds, readers }: MigrationGroup): boolean => folds.at(-1)?.node.op === 'Conv' && readers.every(({ node }) => node.op === 'Conv');
+
 /** Divides the channels of the groups' values by factors; the layers that read them multiply. What the network computes stays the same but for rounding. */
 export function migrateChannels(graph: Graph, factors: ReadonlyMap<MigrationGroup, Float32Array>): Graph {
   const editor = new GraphEditor(graph);
@@ -156,7 +165,7 @@ async function observeReaders({ graph, samples, engine }: MigrationTask, groups:
   const session = await openPart(graph, groups.map(({ value }) => value), engine);
   try {
     for (const [index, feeds] of samples.entries()) {
-      const results = await session.run(feeds);
+      const results = await runSample(session, feeds, index);
       for (const { layer, columns } of readers.values()) {
         const data = results[layer.node.inputs[0] ?? '']?.data;
         if (data instanceof Float32Array) columns.add(data, index, Math.ceil(columns.capacity / samples.length));
@@ -256,9 +265,10 @@ function search(task: MigrationTask, readers: readonly Reader[], channels: numbe
  * outputs least: activation-aware weight quantization (AWQ), with the rounding of activations counted, too. Between a normalisation or a layer and
  * the layers that read it, over whatever commutes with a positive factor a channel: Relu, LeakyRelu, PRelu, but no Clip.
  * @returns the graph, and by output of the reading layer what was done
+ * @throws RuntimeError E_QUANTIZE for a sample that does not fit
  */
 export async function migrateScales(task: MigrationTask): Promise<{ graph: Graph; migrations: Map<string, Migration> }> {
-  const groups = findMigrations(task.graph, task.plan);
+  const groups = findMigrations(task.graph, task.plan).filter((group) => task.scope === 'all' || (task.scope === 'auto' && !isBetweenConvolutions(group)));
   const migrations = new Map<string, Migration>();
   if (groups.length === 0 || task.samples.length === 0) return { graph: task.graph, migrations };
   const observed = await observeReaders(task, groups);

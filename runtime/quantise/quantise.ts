@@ -9,7 +9,7 @@ import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
 import { checkSeen } from './dead-channels.js';
 import { measureFidelity, type Fidelity } from './measure.js';
-import { migrateScales, type Migration } from './migrate.js';
+import { migrateScales, migrationScopes, type Migration, type MigrationScope } from './migrate.js';
 import { chooseRanges, judgedSamples } from './choose-ranges.js';
 import { findCandidates, type KeptReason } from './assign.js';
 import { quantiseTo, type Calibrated } from './carry-out.js';
@@ -54,8 +54,11 @@ export interface QuantiseOptions {
   biasCorrection?: boolean;
   /** Rescales channels between layers so that one scale fits all of a tensor; default true. */
   equalise?: boolean;
-  /** Moves magnitudes of channels from activations into weights where that leaves less error at the outputs of the layers that read them (AWQ); default false. */
-  migrate?: boolean;
+  /**
+   * Where magnitudes of channels are moved from activations into weights if that leaves less error at the outputs of the layers that read them (AWQ);
+   * default `auto`: behind normalisations, and between products.
+   */
+  migrate?: MigrationScope;
   /** Engine for calibration; by default onnxruntime if it is installed, else native. */
   engine?: EngineName;
   /** Values of symbolic dimensions. */
@@ -78,7 +81,7 @@ export interface LayerReport {
   kept?: KeptReason;
   /** Blocks in which the weights of an output were rounded, where it has more than can be rounded as one: one block does not make up for another's errors. */
   rounding_blocks?: number;
-  /** Option `migrate`: how much of the magnitudes of its input's channels went into its weights (an exponent), and the share of its output's error that was left. */
+  /** Where scales may migrate: how much of the magnitudes of its input's channels went into its weights (an exponent), and the share of its output's error that was left. */
   migration?: Migration;
 }
 
@@ -125,7 +128,7 @@ interface Settings {
   exclude: ReadonlySet<string>;
   biasCorrection: boolean;
   equalise: boolean;
-  migrate: boolean;
+  migrate: MigrationScope;
   engine: EngineName | undefined;
   symbols: Readonly<Record<string, number>>;
   measuredSamples: number;
@@ -142,7 +145,7 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
 }
 
 function settle(options: QuantiseOptions): Settings {
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = false, engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -150,6 +153,7 @@ function settle(options: QuantiseOptions): Settings {
   if (!(maxDrop > 0)) refuse('a drop above 0', maxDrop);
   if (!targets.includes(target)) refuse(`one of ${targets.join(', ')} for the target`, target);
   if (method !== 'auto' && !calibrationMethods.includes(method)) refuse(`auto or one of ${calibrationMethods.join(', ')} for the method`, method);
+  if (!migrationScopes.includes(migrate)) refuse(`one of ${migrationScopes.join(', ')} for the migration`, migrate);
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
@@ -216,7 +220,7 @@ export async function quantiseModel(
   const samples = await peek(calibration, equalisationSamples);
   try {
     const even = settings.equalise ? await equalised(imported, settings, samples.first) : imported;
-    const { graph, migrations } = settings.migrate ? await migrated(even, settings, samples.first) : { graph: even, migrations: new Map<string, Migration>() };
+    const { graph, migrations } = await migrated(even, settings, samples.first);
     const { report, ...rest } = await quantiseGraph(graph, settings, samples, migrations);
     return { ...rest, report: { input_bytes: bytes.length, ...report } };
   } finally {
@@ -303,11 +307,11 @@ async function equalised(graph: Graph, { exclude, engine }: Settings, samples: r
 
 /** Scale migration, judged by the finest of the grids below eight bits for the layers that may have one, by int8's for the others. */
 async function migrated(graph: Graph, settings: Settings, samples: readonly Feeds[]): Promise<Awaited<ReturnType<typeof migrateScales>>> {
-  const { exclude, grids: [grid], method, narrowMethod, percentile, engine } = settings;
+  const { exclude, grids: [grid], method, narrowMethod, percentile, engine, migrate: scope } = settings;
   const plan = planQuantisation(graph, exclude);
   const candidates = new Set(findCandidates(graph, plan, settings).layers);
   const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
-  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile });
+  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile, scope });
 }
 
 /** Parameters of the inputs that are fed with pixels, judged by some samples. */

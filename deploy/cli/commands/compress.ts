@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { spread } from '../../../runtime/quantise/calibrate.js';
 import type { ParetoReport } from '../../../runtime/quantise/formats.js';
 import { formats, type Format } from '../../../runtime/quantise/grids.js';
-import type { Migration } from '../../../runtime/quantise/migrate.js';
+import { migrationScopes, type Migration, type MigrationScope } from '../../../runtime/quantise/migrate.js';
 import { modelInputs } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type LayerReport, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantise/range.js';
@@ -31,7 +31,7 @@ interface CompressOptions extends PictureOptions {
   percentile: number;
   exclude?: string[];
   biasCorrection: boolean;
-  migrate?: true;
+  migrate: MigrationScope;
   engine?: EngineName;
 }
 
@@ -96,8 +96,8 @@ function reportText(report: QuantiseReport, output: string): string {
 /** The options of the command that say how to quantize. */
 function quantiseOptions(options: CompressOptions): QuantiseOptions {
   const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
-  const given = { levels, edges, depthwise, maxDrop, migrate, exclude, engine };
-  return { format, target, method, percentile, biasCorrection, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+  const given = { levels, edges, depthwise, maxDrop, exclude, engine };
+  return { format, target, method, percentile, biasCorrection, migrate, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
 export function register(program: Command): void {
@@ -119,7 +119,7 @@ export function register(program: Command): void {
     .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: whichever leaves most of the outputs in 8 bits, and mse where there are fewer than 256 levels').choices(['auto', ...calibrationMethods]).default('auto'))
     .option('--percentile <p>', 'for --method percentile: share of values kept, in percent', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
-    .option('--migrate', 'moves magnitudes of channels from activations into weights where that leaves less error (AWQ)')
+    .addOption(new Option('--migrate <where>', 'where channels move magnitude from activations into weights if that leaves less error; auto: not between convolutions').choices(migrationScopes).default('auto'))
     .option('--no-bias-correction', 'leave the biases as they are')
     .addOption(engineOption('--engine <engine>', 'runs the calibration; default onnxruntime if installed, else native'));
   addPictureOptions(command).action(

@@ -4,9 +4,9 @@ import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { gridOf } from '../../../runtime/quantise/grids.js';
-import { findMigrations, migrateChannels, migrateScales } from '../../../runtime/quantise/migrate.js';
+import { findMigrations, migrateChannels, migrateScales, type MigrationScope } from '../../../runtime/quantise/migrate.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
-import { quantiseModel } from '../../../runtime/quantise/quantise.js';
+import { quantiseModel, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { floats, model, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { feedsFor, middleNet } from './networks.js';
 
@@ -65,17 +65,18 @@ describe('findMigrations and migrateChannels', () => {
   });
 });
 
+/** A normalisation that makes two channels large, which a product with rows of like size reads. */
+const salient: ModelSpec = {
+  inputs: { x: [16, 32] },
+  constants: { g: floats([32], ...Array.from({ length: 32 }, (_, c) => (c < 2 ? 30 : 1))), b: floats([32], ...new Array<number>(32).fill(0)), m: randomTensor([32, 24], 5) },
+  nodes: [node('LayerNormalization', ['x', 'g', 'b'], ['c'], { axis: -1 }), node('MatMul', ['c', 'm'], ['y'])],
+  outputs: ['y'],
+};
+
 describe('migrateScales', () => {
-  /** A normalisation that makes two channels large, which a product with rows of like size reads. */
-  const salient: ModelSpec = {
-    inputs: { x: [16, 32] },
-    constants: { g: floats([32], ...Array.from({ length: 32 }, (_, c) => (c < 2 ? 30 : 1))), b: floats([32], ...new Array<number>(32).fill(0)), m: randomTensor([32, 24], 5) },
-    nodes: [node('LayerNormalization', ['x', 'g', 'b'], ['c'], { axis: -1 }), node('MatMul', ['c', 'm'], ['y'])],
-    outputs: ['y'],
-  };
   const task = (spec: ModelSpec, activations: number) => {
     const graph = graphOf(spec);
-    return { graph, plan: planQuantisation(graph), samples: feedsFor(12, [16, 32]), engine: 'native' as const, gridFor: () => ({ ...gridOf('int4'), activations }), methodFor: () => 'minmax' as const, percentile: 100 };
+    return { graph, plan: planQuantisation(graph), samples: feedsFor(12, [16, 32]), engine: 'native' as const, gridFor: () => ({ ...gridOf('int4'), activations }), methodFor: () => 'minmax' as const, percentile: 100, scope: 'auto' as const };
   };
 
   it('protects the weights of large channels', async () => {
@@ -96,15 +97,28 @@ describe('migrateScales', () => {
 });
 
 describe('quantiseModel with scale migration', () => {
-  it('says of each layer what was migrated, and loses no accuracy', async () => {
-    const options = { engine: 'native', maxDrop: 2, format: 'int4' } as const;
+  const options = { engine: 'native', maxDrop: 2, format: 'int4' } as const;
+  const migrated = ({ layers }: QuantiseReport): string[] => layers.filter(({ migration }) => migration !== undefined).map(({ name }) => name);
+
+  it('leaves values between convolutions to equalisation unless asked', async () => {
     const bytes = modelBytes(middleNet());
-    const [without, migrated] = [await quantiseModel(bytes, feedsFor(12), options), await quantiseModel(bytes, feedsFor(12), { ...options, migrate: true })];
-    expect(without.report.layers.every(({ migration }) => migration === undefined)).toBe(true);
-    const found = migrated.report.layers.filter(({ migration }) => migration !== undefined);
+    expect(migrated((await quantiseModel(bytes, feedsFor(6), options)).report)).toEqual([]);
     // a3, behind the depthwise convolution and its PRelu, is read by c4 alone; a1 is summed, a2 bounded, the sum pooled.
-    expect(found.map(({ name }) => name)).toEqual(['c4']);
-    expect(found[0]?.migration?.error).toBeLessThanOrEqual(1);
-    expect(migrated.report.output_cosine).toBeGreaterThan(without.report.output_cosine - 0.002);
+    expect(migrated((await quantiseModel(bytes, feedsFor(6), { ...options, migrate: 'all' })).report)).toEqual(['c4']);
+  });
+
+  it('loses less behind a normalisation of uneven scales', async () => {
+    const bytes = modelBytes(salient);
+    const [without, migrating] = [await quantiseModel(bytes, feedsFor(12, [16, 32]), { ...options, edges: true, migrate: 'none' }), await quantiseModel(bytes, feedsFor(12, [16, 32]), { ...options, edges: true })];
+    expect([migrated(without.report), migrated(migrating.report)]).toEqual([[], ['y']]);
+    expect(1 - migrating.report.output_cosine).toBeLessThan(0.9 * (1 - without.report.output_cosine));
+  });
+
+  it('refuses data of another shape, naming the sample', async () => {
+    await expect(quantiseModel(modelBytes(salient), [...feedsFor(1, [16, 32]), ...feedsFor(1, [16, 31])], options)).rejects.toMatchObject({ code: 'E_QUANTIZE', details: { sample: 1 } });
+  });
+
+  it('refuses a scope that is none', async () => {
+    await expect(quantiseModel(modelBytes(salient), [], { migrate: 'some' as MigrationScope })).rejects.toMatchObject({ code: 'E_QUANTIZE' });
   });
 });
