@@ -123,9 +123,13 @@ function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<s
   // A depthwise reader has a scale of its own for every channel: it takes any factor without loss.
   const cost = (c: number): number => (dense.length === 0 ? 1 : Math.max(shares[c] ?? 0, 1e-6));
   const raw = activation.map((a, c) => Math.max(a, 1e-6) ** migration / cost(c) ** (1 - migration));
-  // Only ratios matter. The widest channel sets the level: an average would be dragged down by dead channels.
-  const level = Math.max(...raw);
-  return raw.map((value) => Math.max(1 / largestFactor, value / level));
+  const isLive = (c: number): boolean => (activation[c] ?? 0) > 0;
+  const live = raw.filter((_, c) => isLive(c));
+  // A channel that calibration never saw counts as one like the others: made as small as it seemed, it would be clipped when it comes alive.
+  const typical = live.reduce((sum, value) => sum + value, 0) / live.length;
+  // Only ratios matter. The widest channel sets the level.
+  const level = Math.max(...live);
+  return raw.map((value, c) => Math.max(1 / largestFactor, (isLive(c) ? value : typical) / level));
 }
 
 /** Multiplies the weights of a layer by factors of its input's channels. */

@@ -63,16 +63,26 @@ describe('equaliseChannels', () => {
     }
   });
 
+  const three: ModelSpec = {
+    inputs: { x: [1, 1, 2, 2] },
+    constants: { w: randomTensor([3, 1, 1, 1], 1, 1, 1), d: randomTensor([3, 1, 1, 1], 2) },
+    nodes: [node('Conv', ['x', 'w'], ['a']), node('Conv', ['a', 'd'], ['y'], { group: 3 })],
+    outputs: ['y'],
+  };
+  const scaledBy = (magnitudes: readonly number[], migration: number): number[] => {
+    const graph = graphOf(three);
+    const scaled = equaliseChannels(graph, groupsOf(graph), new Map([['a', Float32Array.from(magnitudes)]]), migration);
+    return [...(scaled.constants.get(scaled.nodes[0]?.inputs[1] ?? '')?.data ?? [])].map(Number);
+  };
+
   it.each([[1, [8, 8, 8]], [0.5, [8 ** 0.5, 32 ** 0.5, 8]]])('narrows the ratios of ranges before a depthwise convolution, by the power 1 - %d', (migration, reaches) => {
-    const graph = graphOf({
-      inputs: { x: [1, 1, 2, 2] },
-      constants: { w: randomTensor([3, 1, 1, 1], 1, 1, 1), d: randomTensor([3, 1, 1, 1], 2) },
-      nodes: [node('Conv', ['x', 'w'], ['a']), node('Conv', ['a', 'd'], ['y'], { group: 3 })],
-      outputs: ['y'],
-    });
-    const scaled = equaliseChannels(graph, groupsOf(graph), new Map([['a', Float32Array.of(1, 4, 8)]]), migration);
-    const [first] = scaled.nodes;
-    const weights = scaled.constants.get(first?.inputs[1] ?? '')?.data ?? [];
-    [1, 4, 8].forEach((magnitude, c) => expect(magnitude * Number(weights[c])).toBeCloseTo(reaches[c] ?? NaN, 4));
+    const weights = scaledBy([1, 4, 8], migration);
+    [1, 4, 8].forEach((magnitude, c) => expect(magnitude * (weights[c] ?? NaN)).toBeCloseTo(reaches[c] ?? NaN, 4));
+  });
+
+  it('takes a channel that was never seen for one like the others', () => {
+    const [unseen, ...live] = scaledBy([0, 4, 8], 1);
+    expect(live).toEqual([2, 1]);
+    expect(unseen).toBeCloseTo(1 / 0.75, 4);
   });
 });
