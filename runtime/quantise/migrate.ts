@@ -1,7 +1,7 @@
 import { intAttribute } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/editor.js';
 import { consumersOf, producersOf, typeOf, type Graph, type Node } from '../graph/graph.js';
-import { elementCount } from '../graph/tensor-value.js';
+import { elementCount, sameShape } from '../graph/tensor-value.js';
 import type { EngineName } from '../session.js';
 import { openPart, runSample, spread, type Feeds } from './calibrate.js';
 import { clippedScale } from './clip-search.js';
@@ -22,9 +22,7 @@ interface Fold {
 /** A value whose channels can be divided by factors that the layers which read it take into their weights. */
 export interface MigrationGroup {
   value: string;
-  /** Channels of the value, and their axis. */
   channels: number;
-  axis: number;
   folds: readonly Fold[];
   readers: readonly Layer[];
 }
@@ -76,18 +74,19 @@ function foldsOf(context: Context, value: string, channels: number, axis: number
   const { graph, producers, consumers } = context;
   const node = producers.get(value);
   if (node === undefined || graph.outputs.includes(value)) return undefined;
-  const rank = typeOf(graph, value).shape.length;
+  const { shape } = typeOf(graph, value);
+  const rank = shape.length;
   const perChannel = (operand: number): boolean => {
     const constant = graph.constants.get(node.inputs[operand] ?? '');
     return constant?.dtype === 'float32' && elementCount(constant.dims) === channels && constant.dims[axis - rank + constant.dims.length] === channels;
   };
   const before = (input: number): Fold[] | undefined => {
     const source = node.inputs[input] ?? '';
-    return consumers.get(source)?.length === 1 ? foldsOf(context, source, channels, axis) : undefined;
+    return consumers.get(source)?.length === 1 && sameShape(typeOf(graph, source).shape, shape) ? foldsOf(context, source, channels, axis) : undefined;
   };
   const given = [1, 2].filter((operand) => (node.inputs[operand] ?? '') !== '');
   const normalised = (right: boolean): Fold[] | undefined =>
-    right && given.length > 0 && given.every((operand) => elementCount(graph.constants.get(node.inputs[operand] ?? '')?.dims ?? []) === channels) ? [{ node, operands: given }] : undefined;
+    right && given.length > 0 && given.every((operand) => graph.constants.get(node.inputs[operand] ?? '')?.data.length === channels) ? [{ node, operands: given }] : undefined;
   switch (node.op) {
     case 'Relu': case 'LeakyRelu':
       return before(0);
@@ -116,13 +115,13 @@ export function findMigrations(graph: Graph, plan: QuantisationPlan): MigrationG
   const found: MigrationGroup[] = [];
   for (const value of plan.values) {
     const nodes = context.consumers.get(value) ?? [];
-    const readers = nodes.map((node) => layers.get(node.outputs[0] ?? '')).filter((layer) => layer !== undefined && layer.node.inputs[0] === value);
+    const readers = nodes.flatMap((node) => layers.get(node.outputs[0] ?? '') ?? []);
     const [first] = readers;
     if (first === undefined || readers.length < nodes.length) continue;
     const axis = channelAxis(graph, first.node);
     const channels = typeOf(graph, value).shape[axis] ?? 0;
-    const folds = readers.every((layer) => layer !== undefined && channelAxis(graph, layer.node) === axis) ? foldsOf(context, value, channels, axis) : undefined;
-    if (folds !== undefined) found.push({ value, channels, axis, folds, readers: readers.filter((layer) => layer !== undefined) });
+    const folds = readers.every(({ node }) => channelAxis(graph, node) === axis) ? foldsOf(context, value, channels, axis) : undefined;
+    if (folds !== undefined) found.push({ value, channels, folds, readers });
   }
   return found;
 }

@@ -39,10 +39,11 @@ const inexact: Record<string, ModelSpec> = {
   'a value that is read before its activation, too': { inputs: map, nodes: [depthwise, node('Relu', ['c'], ['a']), node('Conv', ['a', 'w'], ['p']), node('Sub', ['p', 'c'], ['y'])], outputs: ['y'] },
   'a sigmoid': { inputs: map, nodes: [depthwise, node('Sigmoid', ['c'], ['a']), node('Conv', ['a', 'w'], ['y'])], outputs: ['y'] },
   'an input of the model': { inputs: map, nodes: [node('Conv', ['x', 'w'], ['y'])], outputs: ['y'] },
+  'a shift of what was broadcast': { inputs: { x: [3, 4] }, nodes: [node('MatMul', ['x', 'm4'], ['p']), node('Add', ['p', 'g134'], ['c']), node('MatMul', ['c', 'm'], ['y'])], outputs: ['y'] },
   'a normalisation over more than the last axis': { inputs: rows, nodes: [node('LayerNormalization', ['x', 'g34', 'b34'], ['c'], { axis: 1 }), node('MatMul', ['c', 'm'], ['y'])], outputs: ['y'] },
 };
 
-const full = (spec: ModelSpec): ModelSpec => ({ ...spec, constants: { ...weights, t: randomTensor([4, 6], 8), six6: randomTensor([6], 9), g34: randomTensor([3, 4], 10), b34: randomTensor([3, 4], 11) } });
+const full = (spec: ModelSpec): ModelSpec => ({ ...spec, constants: { ...weights, t: randomTensor([4, 6], 8), six6: randomTensor([6], 9), m4: randomTensor([4, 4], 12), g134: randomTensor([1, 1, 4], 13), g34: randomTensor([3, 4], 10), b34: randomTensor([3, 4], 11) } });
 
 describe('findMigrations and migrateChannels', () => {
   it.each(Object.entries(exact))('change no more than rounding between %s', (_, spec) => {
