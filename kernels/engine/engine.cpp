@@ -96,6 +96,7 @@ Status Engine::Prepare(const Program& program) {
   }
   if (!status.ok()) return status;
   status = BindPorts(program, retained, arena);
+  if (status.ok()) status = PlanSteps(program);
   if (status.ok()) status = AllocateScratch();
   if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, cpus_, &drivers_, &scratch_);
   return status;
@@ -116,6 +117,29 @@ Status Engine::BindPorts(const Program& program, const std::vector<uint8_t*>& re
       std::memcpy(data, program.constants + t.offset, static_cast<size_t>(bytes));
     }
     outputs_.push_back({t, data});
+  }
+  return Status::Ok();
+}
+
+Status Engine::PlanSteps(const Program& program) {
+  auto next = program.strips.begin();
+  for (size_t op = 0; op < op_count();) {
+    if (next == program.strips.end() || next->first != op) {
+      steps_.push_back({op, op, nullptr});
+      ++op;
+      continue;
+    }
+    std::unique_ptr<Strips> strips;
+    Status status = Strips::Make(&drivers_[op], next->count, strip_bytes_, &strips);
+    if (!status.ok()) {
+      status.op += static_cast<int32_t>(op);
+      return status;
+    }
+    const std::string note = "in strips of " + std::to_string(strips->rows()) + " rows";
+    for (size_t i = op; i < op + next->count; ++i) drivers_[i]->set_note(drivers_[i]->note().empty() ? note : drivers_[i]->note() + "; " + note);
+    steps_.push_back({drivers_.size(), op, strips.get()});
+    drivers_.push_back(std::move(strips));
+    op += next++->count;
   }
   return Status::Ok();
 }
@@ -151,12 +175,14 @@ Status Engine::RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms)
     static_cast<CopyInput&>(*drivers_[op_count() + i]).set_source(inputs[i]);
     RunDriver(op_count() + i, 1 + *helpers);
   }
-  for (size_t i = 0; i < op_count(); ++i) {
+  for (const auto& [driver, op, strips] : steps_) {
     const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
     *helpers = budget_.Keep(*helpers);
-    RunDriver(i, 1 + *helpers);
-    if (op_ms != nullptr) op_ms[i] = Milliseconds(Clock::now() - start);
-    if (!drivers_[i]->Succeeded()) return Status::Error(StatusCode::kInvalidArgument, drivers_[i]->problem(), static_cast<int32_t>(i));
+    if (strips != nullptr) strips->set_measured(op_ms != nullptr);
+    RunDriver(driver, 1 + *helpers);
+    if (op_ms != nullptr) op_ms[op] = Milliseconds(Clock::now() - start);
+    if (op_ms != nullptr && strips != nullptr) strips->DivideTime(&op_ms[op]);
+    if (!drivers_[driver]->Succeeded()) return Status::Error(StatusCode::kInvalidArgument, drivers_[driver]->problem(), static_cast<int32_t>(op));
   }
   return Status::Ok();
 }

@@ -6,6 +6,7 @@
 #include "engine/core_budget.h"
 #include "engine/mapped_file.h"
 #include "engine/op.h"
+#include "engine/strips.h"
 #include "engine/thread_pool.h"
 
 namespace sterna {
@@ -16,6 +17,9 @@ struct LoadOptions {
   std::vector<int> cpus;      // those that threads stay on, each below CPU_SETSIZE; empty: any
   uint64_t memory_limit = uint64_t{1} << 30;  // bytes of arena, packed weights and scratch
   CoreBudget* budget = nullptr;               // null: the process's; else outlives the engine
+  // What a thread holds of the maps between the ops of a strip, bytes, unless a row takes more: with the weights it fits the L2 cache of small
+  // cores. runtime/plan/strips.ts counts on it.
+  size_t strip_bytes = 64 * 1024;
 };
 constexpr int kMaxThreads = 64;
 
@@ -59,16 +63,23 @@ class Engine {
     uint8_t* data;
   };
   class CopyInput;
+  // What is run and timed at once: ops [op, op + n), by one driver.
+  struct Step {
+    size_t driver, op;
+    Strips* strips;  // null: a single op
+  };
 
   explicit Engine(const LoadOptions& options)
       : threads_(options.threads),
         cpus_(options.cpus),
         budget_(options.budget != nullptr ? *options.budget : CoreBudget::Of(options.cpus)),
+        strip_bytes_(options.strip_bytes),
         memory_(options.memory_limit) {}
   // `bytes` are aligned to 8.
   Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);
   Status Prepare(const Program& program);
   Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
+  Status PlanSteps(const Program& program);
   Status AllocateScratch();
   Status RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms);
   void RunDriver(size_t index, int threads);
@@ -76,6 +87,7 @@ class Engine {
   int threads_;
   std::vector<int> cpus_;
   CoreBudget& budget_;
+  size_t strip_bytes_;
   KernelSet kernels_;
   std::unique_ptr<MappedFile> file_;  // null: loaded from memory
   Memory memory_;
@@ -83,7 +95,8 @@ class Engine {
   uint64_t arena_bytes_ = 0, scratch_bytes_ = 0;
   std::vector<Port> inputs_, outputs_;
   std::vector<OpCode> opcodes_;
-  std::vector<DriverPtr> drivers_;  // of the ops, then of the copies of the inputs, which threads share like ops
+  std::vector<DriverPtr> drivers_;    // of the ops, then of what threads share like ops: the copies of the inputs, and the strips
+  std::vector<Step> steps_;           // in the order of execution
   std::vector<uint8_t*> scratch_;     // one block for each thread
   std::unique_ptr<ThreadPool> pool_;  // last: its threads use all the rest
 };

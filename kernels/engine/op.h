@@ -20,11 +20,29 @@
 
 namespace sterna {
 
+// Rows of a feature map, of which row `first` is at `data`; null: the rows are where the program has the whole map.
+struct MapRows {
+  uint8_t* data;
+  int64_t first;
+};
+
+// What a strip (strips.h) must know of an op that works on the rows of one feature map.
+struct RowShape {
+  int64_t x_rows, y_rows;
+  size_t x_row, y_row;        // bytes
+  int64_t taps, stride, pad;  // output row r reads the input rows [r * stride - pad, + taps) that there are
+  bool reads_elsewhere;       // RunRows takes input rows from anywhere
+};
+
 class OpDriver {
  public:
   virtual ~OpDriver() = default;
   // `scratch`: scratch_bytes() bytes, 64-byte aligned, of this thread alone.
   virtual void Run(int64_t begin, int64_t end, uint8_t* scratch) = 0;
+  // Output rows [begin, end) from rows of x to rows of y. Only ops with a row_shape have it.
+  virtual void RunRows(int64_t, int64_t, const MapRows&, const MapRows&, uint8_t*) {}
+  // Null: the op cannot be part of a strip.
+  virtual const RowShape* row_shape() const { return nullptr; }
   // False after a run that met data it cannot work on (an index out of range).
   virtual bool Succeeded() { return true; }
   // What such a run met.
@@ -71,6 +89,8 @@ class OpContext {
     return &program_.tensors[op_.inputs[i]];
   }
   const Tensor& Output(uint32_t i = 0) const { return program_.tensors[op_.outputs[i]]; }
+  // Whether the op is one of a strip: then it works on rows.
+  bool in_strip() const { return Output().location == Location::kStrip || (Input(0) != nullptr && Input(0)->location == Location::kStrip); }
 
   // The bytes that 8-bit input `i`, which is present, can hold.
   const ByteSet& Values(uint32_t i) const { return values_[op_.inputs[i]]; }
@@ -79,9 +99,9 @@ class OpContext {
   template <typename T>
   const T& Attrs() const { return *reinterpret_cast<const T*>(op_.attrs); }
 
-  // Where the elements are at run time, as bytes. A constant is copied into the program's memory on first use.
+  // Where the elements are at run time, as bytes: null for a map of a strip. A constant is copied into the program's memory on first use.
   Status InputData(uint32_t i, const uint8_t** data) const;
-  uint8_t* OutputData(uint32_t i = 0) const { return arena_ + Output(i).offset; }
+  uint8_t* OutputData(uint32_t i = 0) const { return Output(i).location == Location::kStrip ? nullptr : arena_ + Output(i).offset; }
 
   // The bytes of a constant, valid during load only: for what is packed or copied. Null when the input is absent or not constant.
   const uint8_t* Constant(uint32_t i) const {

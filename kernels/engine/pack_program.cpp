@@ -85,7 +85,7 @@ class Packer {
     for (const auto& [begin, end] : ranges) moved[begin] = Append(&constants_, program_.constants + begin, static_cast<size_t>(end - begin));
     for (size_t i = 0; i < used.size(); ++i) {
       const Tensor& t = program_.tensors[i];
-      if (t.location == Location::kArena || (t.location == Location::kPacked && used[i])) continue;
+      if (t.location == Location::kArena || t.location == Location::kStrip || (t.location == Location::kPacked && used[i])) continue;
       if (!used[i]) {
         tensors_[i] = Forgotten();
         continue;

@@ -1,5 +1,6 @@
 #include "engine/program.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/memory.h"
@@ -64,7 +65,7 @@ Status CheckPacked(const Tensor& t, const ProgramHeader& h, const uint8_t* const
 
 Status ReadTensor(const TensorRecord& r, const ProgramHeader& h, const uint8_t* constants, Tensor* t) {
   if (r.dtype > static_cast<uint8_t>(DType::kS32)) return Malformed("a tensor has an unknown element type");
-  if (r.location > static_cast<uint8_t>(Location::kPacked)) return Malformed("a tensor has an unknown location");
+  if (r.location > static_cast<uint8_t>(Location::kStrip)) return Malformed("a tensor has an unknown location");
   if (r.rank > kMaxRank) return Malformed("a tensor's rank is beyond the maximum");
   t->dtype = static_cast<DType>(r.dtype);
   t->location = static_cast<Location>(r.location);
@@ -83,6 +84,7 @@ Status ReadTensor(const TensorRecord& r, const ProgramHeader& h, const uint8_t* 
   if (t->pixels() > static_cast<int64_t>(kMaxElements) / t->pixel_stride + 1) return Status::Error(StatusCode::kLimitExceeded, "a tensor is too large");
   t->offset = r.offset;
   if (t->location == Location::kPacked) return CheckPacked(*t, h, constants);
+  if (t->location == Location::kStrip) return t->offset == 0 ? Status::Ok() : Malformed("a map of a strip has an offset");
   const uint64_t space = t->location == Location::kConst ? h.const_bytes : h.arena_bytes;
   const uint64_t bytes = static_cast<uint64_t>(t->extent()) * SizeOf(t->dtype);
   if (t->offset % SizeOf(t->dtype) != 0) return Malformed("a tensor is not aligned to its element size");
@@ -120,7 +122,8 @@ Status ReadOp(const uint8_t** p, const uint8_t* end, const Program& program, int
   Status status = CheckIds(op->inputs, op->input_count, count, true, index);
   if (status.ok()) status = CheckIds(op->outputs, op->output_count, count, false, index);
   for (uint32_t i = 0; status.ok() && i < op->output_count; ++i) {
-    if (program.tensors[op->outputs[i]].location != Location::kArena) status = Malformed("an op writes to a constant", index);
+    const Location location = program.tensors[op->outputs[i]].location;
+    if (location != Location::kArena && location != Location::kStrip) status = Malformed("an op writes to a constant", index);
   }
   return status;
 }
@@ -145,10 +148,67 @@ Status ReadInterface(const Layout& layout, Program* program) {
   program->inputs.assign(layout.ids, layout.ids + inputs);
   program->outputs.assign(layout.ids + inputs, layout.ids + inputs + outputs);
   for (uint32_t id : program->inputs) {
-    if (program->tensors[id].location != Location::kArena) return Malformed("an input of the program is a constant");
+    if (program->tensors[id].location != Location::kArena) return Malformed("an input of the program is not in the arena");
   }
   for (uint32_t id : program->outputs) {
     if (program->tensors[id].location == Location::kPacked) return Malformed("an output of the program is packed weights");
+    if (program->tensors[id].location == Location::kStrip) return Malformed("an output of the program is a map of a strip");
+  }
+  return Status::Ok();
+}
+
+bool InStrip(const Program& program, uint32_t id) { return id != kAbsent && program.tensors[id].location == Location::kStrip; }
+
+bool WritesStrip(const Program& program, const OpView& op) {
+  return std::any_of(op.outputs, op.outputs + op.output_count, [&](uint32_t id) { return InStrip(program, id); });
+}
+
+// A map of a strip passes from the one op that writes it to the next one, as its first input.
+Status CheckStripMaps(const Program& program, size_t op, std::vector<bool>* written) {
+  const OpView& o = program.ops[op];
+  const int32_t index = static_cast<int32_t>(op);
+  const OpView* before = op == 0 ? nullptr : &program.ops[op - 1];
+  const bool goes_on = before != nullptr && WritesStrip(program, *before);
+  if (goes_on && (o.input_count == 0 || before->output_count != 1 || o.inputs[0] != before->outputs[0])) return Malformed("the next op does not read a map of a strip", index);
+  for (uint32_t i = goes_on ? 1 : 0; i < o.input_count; ++i) {
+    if (InStrip(program, o.inputs[i])) return Malformed("an op reads a map of a strip that the op before has not written for it", index);
+  }
+  const bool writes = WritesStrip(program, o);
+  if ((goes_on || writes) && o.code != OpCode::kConvQ8 && o.code != OpCode::kConvF32) return Malformed("an op of this kind cannot be in a strip", index);
+  if (!writes) return Status::Ok();
+  if (op + 1 == program.ops.size()) return Malformed("the last op writes a map of a strip", index);
+  if ((*written)[o.outputs[0]]) return Malformed("two ops write a map of a strip", index);
+  (*written)[o.outputs[0]] = true;
+  return Status::Ok();
+}
+
+// The output of a strip is written while the inputs of all its ops are still read.
+Status CheckStripAliasing(const Program& program, const StripOps& strip) {
+  const Tensor& y = program.tensors[program.ops[strip.first + strip.count - 1].outputs[0]];
+  for (uint32_t op = strip.first; op < strip.first + strip.count; ++op) {
+    const OpView& o = program.ops[op];
+    for (uint32_t i = 0; i < o.input_count; ++i) {
+      if (o.inputs[i] == kAbsent || program.tensors[o.inputs[i]].location != Location::kArena) continue;
+      if (Overlap(program.tensors[o.inputs[i]], y)) return Malformed("the output of a strip overlaps an input of one of its ops", static_cast<int32_t>(op));
+    }
+  }
+  return Status::Ok();
+}
+
+Status ReadStrips(Program* program) {
+  std::vector<bool> written(program->tensors.size(), false);
+  uint32_t count = 1;
+  for (size_t op = 0; op < program->ops.size(); ++op) {
+    Status status = CheckStripMaps(*program, op, &written);
+    if (status.ok() && WritesStrip(*program, program->ops[op])) {
+      if (++count > kMaxStripOps) status = Malformed("a strip has too many ops", static_cast<int32_t>(op));
+    } else if (status.ok() && count > 1) {
+      if (program->ops[op].output_count != 1) return Malformed("the last op of a strip has not one output", static_cast<int32_t>(op));
+      program->strips.push_back({static_cast<uint32_t>(op) + 1 - count, count});
+      status = CheckStripAliasing(*program, program->strips.back());
+      count = 1;
+    }
+    if (!status.ok()) return status;
   }
   return Status::Ok();
 }
@@ -165,6 +225,18 @@ void StridesOf(const Tensor& t, int64_t strides[kMaxRank]) {
   for (int i = t.rank - 3; i >= 0; --i) strides[i] = strides[i + 1] * t.dims[i + 1];
 }
 
+bool Overlap(const Tensor& a, const Tensor& b) {
+  const uint64_t a_size = SizeOf(a.dtype), b_size = SizeOf(b.dtype);
+  const uint64_t a_end = a.offset + static_cast<uint64_t>(a.extent()) * a_size, b_end = b.offset + static_cast<uint64_t>(b.extent()) * b_size;
+  if (a.offset >= b_end || b.offset >= a_end) return false;
+  const uint64_t stride = static_cast<uint64_t>(a.pixel_stride) * a_size;
+  if (stride != static_cast<uint64_t>(b.pixel_stride) * b_size) return true;
+  // Where b's channels start within a's pixel: the pixels themselves may start anywhere.
+  const uint64_t behind = b.offset >= a.offset ? (b.offset - a.offset) % stride : (stride - (a.offset - b.offset) % stride) % stride;
+  const uint64_t a_pixel = static_cast<uint64_t>(a.channels()) * a_size, b_pixel = static_cast<uint64_t>(b.channels()) * b_size;
+  return behind < a_pixel || behind + b_pixel > stride;
+}
+
 Status ParseProgram(const uint8_t* bytes, size_t size, uint64_t memory_limit, Program* program) {
   Layout layout;
   Status status = LayOut(bytes, size, memory_limit, &layout);
@@ -178,7 +250,8 @@ Status ParseProgram(const uint8_t* bytes, size_t size, uint64_t memory_limit, Pr
     if (!status.ok()) return status;
   }
   status = ReadOps(layout, program);
-  return status.ok() ? ReadInterface(layout, program) : status;
+  if (status.ok()) status = ReadInterface(layout, program);
+  return status.ok() ? ReadStrips(program) : status;
 }
 
 }  // namespace sterna

@@ -40,6 +40,9 @@ bool SameShape(const Tensor& a, const Tensor& b);
 // The distance, in elements, between successive indices of each axis.
 void StridesOf(const Tensor& t, int64_t strides[kMaxRank]);
 
+// Whether two tensors in the arena share a byte. Slices of the channels of one feature map do not, though they interleave.
+bool Overlap(const Tensor& a, const Tensor& b);
+
 // One op; the pointers lead into the program's bytes.
 struct OpView {
   OpCode code;
@@ -49,12 +52,19 @@ struct OpView {
   const uint8_t* attrs;
 };
 
+// Ops that run as one (strips.h): each but the last writes a map of a strip, which the next one reads, and nobody else.
+struct StripOps {
+  uint32_t first, count;
+};
+constexpr uint32_t kMaxStripOps = 8;
+
 struct Program {
   DType activation;
   uint64_t arena_bytes;
   const uint8_t* constants;
   std::vector<Tensor> tensors;
   std::vector<OpView> ops;
+  std::vector<StripOps> strips;  // in order
   std::vector<uint32_t> inputs, outputs;
 };
 

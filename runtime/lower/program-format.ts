@@ -3,7 +3,7 @@
  * change together.
  */
 export const programMagic = 0x4e525453; // "STRN"
-export const programVersion = 1;
+export const programVersion = 2;
 export const maximumRank = 6;
 export const absent = 0xffffffff;
 
@@ -12,7 +12,7 @@ export type WireDType = keyof typeof wireDType;
 /** Bytes of an element. */
 export const wireBytes = { float32: 4, uint8: 1, int8: 1, int32: 4 } as const satisfies Record<WireDType, number>;
 
-export const location = { arena: 0, constant: 1 } as const;
+export const location = { arena: 0, constant: 1, strip: 3 } as const;
 
 export const headerBytes = 64;
 export const tensorBytes = 48;

@@ -7,7 +7,7 @@ import { loadProgram } from '../../kernels/index.js';
 import { compile } from '../../runtime/lower/compile.js';
 import { opCodes } from '../../runtime/lower/program-format.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
-import { geometry, ProgramWriter } from '../kernels/support/program-writer.js';
+import { f, geometry, ProgramWriter } from '../kernels/support/program-writer.js';
 import { cases } from '../runtime/ops/cases.js';
 import { integerCases, layerCases } from '../runtime/ops/layer-cases.js';
 import { quantizedCases } from '../runtime/ops/quantized-cases.js';
@@ -55,6 +55,24 @@ function ternaryProgram(activation: 'u8' | 's8'): Uint8Array {
   return p.build();
 }
 
+/** An inverted residual in a strip: its two wide maps are nowhere as a whole. */
+function stripProgram(activation: 'u8' | 's8'): Uint8Array {
+  const p = new ProgramWriter(activation);
+  const [zp, lo] = activation === 'u8' ? [128, 0] : [0, -128];
+  const [x, wide, filtered, y] = [p.input(activation, [1, 6, 5, 4], 16), p.strip(activation, [1, 6, 5, 8], 16), p.strip(activation, [1, 6, 5, 8], 16), p.output(activation, [1, 6, 5, 4], 16)];
+  const conv = (from: number, to: number, weights: number[], group: number, residual?: number) => {
+    const [channels = 1, side = 1] = weights;
+    const count = weights.reduce((product, size) => product * size, 1);
+    const pad = (side - 1) / 2;
+    const operands = [p.constant(Int8Array.from({ length: count }, (_, i) => (i % 9) - 4), weights), undefined, p.constant(new Float32Array(channels).fill(0.1)), undefined, undefined, residual];
+    p.op('convQ8', [from, ...operands], to, [...geometry({ pads: [pad, pad, pad, pad], group }), zp, zp, lo, lo + 255, zp, zp, lo, lo + 255, f(0.5), f(0.5)]);
+  };
+  conv(x, wide, [8, 1, 1, 4], 1);
+  conv(wide, filtered, [8, 3, 3, 1], 8);
+  conv(filtered, y, [4, 1, 1, 8], 1, x);
+  return p.build();
+}
+
 /** A picture into floats: the one op that no other case compiles to. */
 const picture = {
   inputs: { x: [1, 3, 6, 6] }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'],
@@ -67,7 +85,9 @@ function programSeeds(): Seeds {
     for (const opcode of opcodesOf(bytes)) offer(seeds, `${names.get(opcode)}-${activation}.bin`, bytes);
   };
   for (const activation of ['uint8', 'int8'] as const) {
-    add(ternaryProgram(activation === 'uint8' ? 'u8' : 's8'), activation);
+    const short = activation === 'uint8' ? 'u8' : 's8';
+    add(ternaryProgram(short), activation);
+    seeds.set(`strips-${activation}.bin`, stripProgram(short));
     for (const { spec } of allCases) add(compile(modelBytes(spec), { activation }).bytes, activation);
     add(compile(modelBytes(picture), { activation, pixels: { x: { mean: [127, 127, 127], std: [128, 128, 128] } } }).bytes, activation);
   }
@@ -100,6 +120,10 @@ describe('the corpus of the fuzzers', () => {
     const seen = new Set(committed(programs).flatMap(([, bytes]) => opcodesOf(bytes)));
     const missing = Object.entries(opCodes).filter(([, code]) => !seen.has(code)).map(([name]) => name);
     expect(missing, remedy).toEqual([]);
+  });
+
+  it('has strips', () => {
+    expect(committed(programs).map(([name]) => name), remedy).toEqual(expect.arrayContaining(['strips-int8.bin', 'strips-uint8.bin']));
   });
 
   it.skipIf(nativeMissing !== undefined)(`has programs that load${nativeMissing === undefined ? '' : ` (skipped: ${nativeMissing})`}`, async () => {

@@ -57,7 +57,7 @@ class Mutator {
   Mutator(ProgramParts* parts, unsigned seed) : p_(*parts), random_(seed) {}
 
   void Mutate() {
-    switch (Below(9)) {
+    switch (Below(10)) {
       case 0: return MutateTensor();
       case 1: return ReplaceDim();
       case 2: case 3: return MutateAttribute();
@@ -65,6 +65,7 @@ class Mutator {
       case 5: return EditOps();
       case 6: return MutateConstants();
       case 7: return MutateInterface();
+      case 8: return MoveToStrip();
       default: p_.activation = p_.activation == 1 ? 2 : 1;
     }
   }
@@ -107,7 +108,7 @@ class Mutator {
     switch (Below(7)) {
       case 0: t->dtype = static_cast<uint8_t>(Below(5)); return;
       case 1: t->rank = static_cast<uint8_t>(Below(8)); return;
-      case 2: t->location = static_cast<uint8_t>(Below(3)); return;
+      case 2: t->location = static_cast<uint8_t>(Below(4)); return;
       case 3: t->pixel_stride = Changed(t->pixel_stride); return;
       case 4: t->offset = Below(2) == 0 ? t->offset + 4 * Below(64) : Interesting(); return;
       default: {
@@ -164,6 +165,14 @@ class Mutator {
     const size_t at = Below(p_.constants.size());
     const size_t n = std::min<size_t>(p_.constants.size() - at, 16);
     LLVMFuzzerMutate(p_.constants.data() + at, n, n);
+  }
+  // What an op writes is a map of a strip, or one in the arena again.
+  void MoveToStrip() {
+    const OpParts* op = AnyOp();
+    if (op == nullptr || op->ids.empty() || op->ids.back() >= p_.tensors.size()) return;
+    TensorRecord& t = p_.tensors[op->ids.back()];
+    t.location = t.location == 3 ? 0 : 3;
+    t.offset = 0;
   }
   void MutateInterface() {
     std::vector<uint32_t>& ids = Below(2) == 0 ? p_.inputs : p_.outputs;

@@ -24,6 +24,12 @@ class ProgramBuilder {
     arena_bytes_ += sterna::RoundUp(pixels * r.pixel_stride * sterna::SizeOf(type), 64);
     return Add(r);
   }
+  // A map between two ops of a strip.
+  uint32_t Strip(DType type, std::initializer_list<uint32_t> dims, uint32_t pixel_stride = 0) {
+    sterna::TensorRecord r = Record(type, dims, sterna::Location::kStrip);
+    if (pixel_stride != 0) r.pixel_stride = pixel_stride;
+    return Add(r);
+  }
   uint32_t Input(DType type, std::initializer_list<uint32_t> dims, uint32_t pixel_stride = 0) {
     inputs_.push_back(Tensor(type, dims, pixel_stride));
     return inputs_.back();

@@ -1,8 +1,9 @@
 // What quantized and float convolutions share: geometry, im2col, and the drivers. A driver is a template over `Gemm`, which knows
 // how to compute a block of output pixels from rows of A:
 //
-//   Gemm::Element                                               uint8_t or float
-//   void Run(pixel, count, panel, a, a_stride, scratch) const   output pixels [pixel, pixel + count), channels of one panel
+//   Gemm::Element                                                  uint8_t or float
+//   void Run(y, pixel, count, panel, a, a_stride, scratch) const   output pixels [pixel, pixel + count), the first at y, channels of one panel
+//   Element* OutputAt(pixel) const                                 where the output tensor has a pixel
 //   size_t ScratchBytes(pixels) const
 //   int64_t panels() const
 //
@@ -63,6 +64,7 @@ class Im2Col {
     padding_.assign(static_cast<size_t>(s_.kw * s_.cg) + 48, fill);
   }
 
+  int64_t x_stride() const { return stride_; }
   // Elements from one row to the next.
   size_t row_stride() const { return RoundUp(static_cast<uint64_t>(s_.k()), 16 / sizeof(T)); }
   size_t BlockBytes(int64_t pixels) const { return RoundUp(static_cast<uint64_t>(pixels) * row_stride() * sizeof(T), 64) + kSlack; }
@@ -191,13 +193,26 @@ inline int64_t ConvCost(const ConvShape& s) { return s.macs() / (s.depthwise() ?
 struct PanelPlan {
   int64_t panels, width;  // every panel but the last has `width` channels
 };
-inline PanelPlan PlanPanels(const ConvShape& s, int threads) {
+inline PanelPlan PlanPanels(const ConvShape& s, const OpContext& context) {
   if (s.g.group > 1) return {s.g.group, s.og()};
+  const int threads = context.threads();
   const bool few_pixels = s.pixels() < kGemmRows * threads;
-  if (!s.direct() || !few_pixels || threads == 1) return {1, s.o};
+  if (!s.direct() || !few_pixels || threads == 1 || context.in_strip()) return {1, s.o};
   // 192 is a multiple of every ISA's panel width (16, 32, 48, 64).
   const int64_t width = static_cast<int64_t>(RoundUp(static_cast<uint64_t>((s.o + threads - 1) / threads), 192));
   return {(s.o + width - 1) / width, width};
+}
+
+// For maps of one image. Bytes of an element, and elements of a pixel of x and of y.
+inline RowShape RowShapeOf(const ConvShape& s, size_t element, int64_t x_pixel, int64_t y_pixel, bool reads_elsewhere) {
+  const auto row = [&](int64_t width, int64_t pixel) { return static_cast<size_t>(width * pixel) * element; };
+  return {s.h, s.oh, row(s.w, x_pixel), row(s.ow, y_pixel), (s.kh - 1) * s.g.dilation_h + 1, s.g.stride_h, s.g.pad_top, reads_elsewhere};
+}
+
+// Row `row` of rows that are `bytes` long.
+template <typename T>
+T* RowOf(const MapRows& map, int64_t row, size_t bytes) {
+  return reinterpret_cast<T*>(map.data + static_cast<size_t>(row - map.first) * bytes);
 }
 
 // What the Gemms of both types have in common: a kernel, and its packed weights panel by panel.
@@ -243,8 +258,11 @@ class PanelGemm {
 template <typename Gemm>
 class DirectConv final : public OpDriver {
  public:
+  using T = typename Gemm::Element;
+
   DirectConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : x_(reinterpret_cast<const typename Gemm::Element*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+      : x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), width_(shape.w), one_image_(shape.n == 1), gemm_(std::move(gemm)) {
+    rows_ = RowShapeOf(shape, sizeof(T), stride_, gemm_.y_stride(), true);
     units_ = shape.pixels();
     granularity_ = kGemmRows;
     cost_ = ConvCost(shape);
@@ -252,12 +270,21 @@ class DirectConv final : public OpDriver {
     kernel_ = gemm_.name();
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
-    gemm_.Run(begin, end - begin, 0, x_ + begin * stride_, static_cast<size_t>(stride_), scratch);
+    gemm_.Run(gemm_.OutputAt(begin), begin, end - begin, 0, x_ + begin * stride_, static_cast<size_t>(stride_), scratch);
   }
+  void RunRows(int64_t begin, int64_t end, const MapRows& x, const MapRows& y, uint8_t* scratch) override {
+    const int64_t pixel = begin * width_;
+    const T* from = x.data == nullptr ? x_ + pixel * stride_ : RowOf<const T>(x, begin, rows_.x_row);
+    T* to = y.data == nullptr ? gemm_.OutputAt(pixel) : RowOf<T>(y, begin, rows_.y_row);
+    gemm_.Run(to, pixel, (end - begin) * width_, 0, from, static_cast<size_t>(stride_), scratch);
+  }
+  const RowShape* row_shape() const override { return one_image_ ? &rows_ : nullptr; }
 
  private:
-  const typename Gemm::Element* x_;
-  int64_t stride_;
+  const T* x_;
+  int64_t stride_, width_;
+  bool one_image_;
+  RowShape rows_;
   Gemm gemm_;
 };
 
@@ -273,7 +300,7 @@ class PanelConv final : public OpDriver {
     kernel_ = gemm_.name();
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
-    for (int64_t panel = begin; panel < end; ++panel) gemm_.Run(0, pixels_, panel, x_, static_cast<size_t>(stride_), scratch);
+    for (int64_t panel = begin; panel < end; ++panel) gemm_.Run(gemm_.OutputAt(0), 0, pixels_, panel, x_, static_cast<size_t>(stride_), scratch);
   }
 
  private:
@@ -296,7 +323,7 @@ class StridedConv final : public OpDriver {
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t input_row = row / s_.oh * s_.h + row % s_.oh * s_.g.stride_h;
-      gemm_.Run(row * s_.ow, s_.ow, 0, x_ + input_row * s_.w * stride_, static_cast<size_t>(s_.g.stride_w * stride_), scratch);
+      gemm_.Run(gemm_.OutputAt(row * s_.ow), row * s_.ow, s_.ow, 0, x_ + input_row * s_.w * stride_, static_cast<size_t>(s_.g.stride_w * stride_), scratch);
     }
   }
 
@@ -320,21 +347,31 @@ class GatheredConv final : public OpDriver {
     cost_ = ConvCost(s_);
     scratch_bytes_ = im2col_.BlockBytes(block_) + gemm_.ScratchBytes(block_);
     kernel_ = gemm_.name();
+    rows_ = RowShapeOf(s_, sizeof(T), im2col_.x_stride(), gemm_.y_stride(), false);
   }
-  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin), begin, end, scratch); }
+  void RunRows(int64_t begin, int64_t end, const MapRows&, const MapRows& y, uint8_t* scratch) override {
+    RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin * s_.ow, end * s_.ow, scratch);
+  }
+  const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
+
+ private:
+  // Output pixels [begin, end), the first at `y`.
+  void RunTo(T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
     T* rows = reinterpret_cast<T*>(scratch);
     uint8_t* gemm_scratch = scratch + im2col_.BlockBytes(block_);
     for (int64_t pixel = begin; pixel < end; pixel += block_) {
       const int64_t count = std::min(block_, end - pixel);
+      T* to = y + (pixel - begin) * gemm_.y_stride();
       for (int64_t group = 0; group < s_.g.group; ++group) {
         im2col_.Gather(pixel, count, group * s_.cg, rows);
-        gemm_.Run(pixel, count, group, rows, im2col_.row_stride(), gemm_scratch);
+        gemm_.Run(to, pixel, count, group, rows, im2col_.row_stride(), gemm_scratch);
       }
     }
   }
 
- private:
   ConvShape s_;
+  RowShape rows_;
   Im2Col<T> im2col_;
   Gemm gemm_;
   int64_t block_;

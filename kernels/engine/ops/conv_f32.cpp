@@ -30,10 +30,10 @@ struct Target {
   }
   float* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
 
-  void Finish(int64_t pixel, int64_t count, int64_t channel, size_t width) const {
+  // Output pixels [pixel, pixel + count), the first at `row`.
+  void Finish(float* row, int64_t pixel, int64_t count, int64_t channel, size_t width) const {
     if (!finish) return;
-    for (int64_t p = pixel; p < pixel + count; ++p) {
-      float* row = OutputAt(p, channel);
+    for (int64_t p = pixel; p < pixel + count; ++p, row += y_stride) {
       unary.Apply(width, row, row);
       if (late_residual == nullptr) continue;
       const float* residual = late_residual + static_cast<size_t>(p) * late_residual_stride + channel;
@@ -49,7 +49,10 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   GemmF32(const GemmF32Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target)
       : PanelGemm(kernel, s, plan), target_(target) {}
 
-  void Run(int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
+  float* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
+  int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
+
+  void Run(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
     const GemmF32Args args{static_cast<size_t>(count),
                            Width(panel),
@@ -57,12 +60,12 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
                            a,
                            a_stride,
                            packed_[static_cast<size_t>(panel)],
-                           target_.OutputAt(pixel, channel),
+                           y + channel,
                            target_.y_stride,
                            target_.At(pixel, channel),
                            scratch};
     kernel_->run(&args);
-    target_.Finish(pixel, count, channel, args.n);
+    target_.Finish(y + channel, pixel, count, channel, args.n);
   }
 
   // `w` is null when the program brings the weights packed.
@@ -85,13 +88,16 @@ class DwF32 {
 
   DwF32(const DwConvF32Kernel* kernel, const float* w, const Target& target) : kernel_(kernel), w_(w), target_(target) {}
 
-  void Run(const ConvShape& s, const float* const* rows, int64_t row, const float* zero_pixel, size_t x_stride, uint8_t*) const {
+  float* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
+  int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
+
+  void Run(float* y, const ConvShape& s, const float* const* rows, int64_t row, const float* zero_pixel, size_t x_stride, uint8_t*) const {
     DwConvF32Args args = DwArgs<DwConvF32Args>(s, rows, zero_pixel, x_stride);
     args.w = w_;
-    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
+    args.y = y, args.y_stride = target_.y_stride;
     args.epilogue = target_.At(row * s.ow, 0);
     kernel_->run(&args);
-    target_.Finish(row * s.ow, s.ow, 0, args.channels);
+    target_.Finish(y, row * s.ow, s.ow, 0, args.channels);
   }
   size_t ScratchBytes(const ConvShape&) const { return 0; }
   int64_t rows_at_once() const { return 1; }
@@ -192,7 +198,7 @@ Status PrepareConvF32(const OpContext& context, DriverPtr* driver) {
     if (context.Packed(kW) != nullptr) return Unsupported("a depthwise convolution of floats takes plain weights");
     return PrepareDepthwise(context, shape, target, x, driver);
   }
-  GemmF32 gemm(context.kernels().gemm_f32, shape, PlanPanels(shape, context.threads()), target);
+  GemmF32 gemm(context.kernels().gemm_f32, shape, PlanPanels(shape, context), target);
   status = gemm.Pack(context, reinterpret_cast<const float*>(context.Constant(kW)));
   if (status.ok()) *driver = MakeConvDriver(shape, *context.Input(kX), x, 0.0f, std::move(gemm));
   return status;

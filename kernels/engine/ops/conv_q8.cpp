@@ -55,7 +55,10 @@ class GemmQ8 : public PanelGemm<Kernel> {
 
   GemmQ8(const Kernel* kernel, const ConvShape& s, const PanelPlan& plan, const Target& target) : Base(kernel, s, plan), target_(target) {}
 
-  void Run(int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
+  uint8_t* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
+  int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
+
+  void Run(uint8_t* y, int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
     const GemmQ8Args args{static_cast<size_t>(count),
                           Width(panel),
@@ -63,7 +66,7 @@ class GemmQ8 : public PanelGemm<Kernel> {
                           a,
                           a_stride,
                           packed_[static_cast<size_t>(panel)],
-                          target_.OutputAt(pixel, channel),
+                          y + channel,
                           target_.y_stride,
                           target_.At(pixel, channel),
                           scratch};
@@ -104,13 +107,17 @@ class DwQ8 {
 
   DwQ8(const DwConvQ8Kernel* kernel, const uint8_t* packed, const Target& target) : kernel_(kernel), packed_(packed), target_(target) {}
 
-  void Run(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
-    const DwConvQ8Args args = Args(s, rows, row, zero_pixel, x_stride, scratch);
+  uint8_t* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
+  int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
+
+  void Run(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+    const DwConvQ8Args args = Args(y, s, rows, row, zero_pixel, x_stride, scratch);
     kernel_->run(&args);
   }
-  void RunTwo(const ConvShape& s, const uint8_t* const* upper, const uint8_t* const* lower, int64_t row, const uint8_t* zero_pixel, size_t x_stride,
+  void RunTwo(uint8_t* y, const ConvShape& s, const uint8_t* const* upper, const uint8_t* const* lower, int64_t row, const uint8_t* zero_pixel, size_t x_stride,
               uint8_t* scratch) const {
-    const DwConvQ8Args first = Args(s, upper, row, zero_pixel, x_stride, scratch), second = Args(s, lower, row + 1, zero_pixel, x_stride, scratch);
+    const DwConvQ8Args first = Args(y, s, upper, row, zero_pixel, x_stride, scratch);
+    const DwConvQ8Args second = Args(y + static_cast<size_t>(s.ow) * target_.y_stride, s, lower, row + 1, zero_pixel, x_stride, scratch);
     if (kernel_->run_two != nullptr) return kernel_->run_two(&first, &second);
     kernel_->run(&first);
     kernel_->run(&second);
@@ -123,10 +130,10 @@ class DwQ8 {
   const char* name() const { return kernel_->name; }
 
  private:
-  DwConvQ8Args Args(const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+  DwConvQ8Args Args(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
     DwConvQ8Args args = DwArgs<DwConvQ8Args>(s, rows, zero_pixel, x_stride);
     args.packed = packed_;
-    args.y = target_.OutputAt(row * s.ow, 0), args.y_stride = target_.y_stride;
+    args.y = y, args.y_stride = target_.y_stride;
     args.requant = target_.At(row * s.ow, 0);
     args.scratch = scratch;
     return args;
@@ -272,7 +279,7 @@ Status TryGemms(const OpContext& context, const std::vector<const Kernel*>& kern
   const int8_t* w = reinterpret_cast<const int8_t*>(context.Constant(kW));
   const int32_t* bias = reinterpret_cast<const int32_t*>(context.Constant(kBias));
   for (const Kernel* kernel : kernels) {
-    GemmQ8<Kernel> gemm(kernel, s, PlanPanels(s, context.threads()), target);
+    GemmQ8<Kernel> gemm(kernel, s, PlanPanels(s, context), target);
     bool exact;
     const Status status = gemm.Pack(context, w, bias, codes, &exact);
     if (!status.ok()) return status;
@@ -290,9 +297,10 @@ Status PrepareGemm(const OpContext& context, const ConvShape& s, const Target& t
   return status.ok() && *driver == nullptr ? Unsupported("no kernel is exact for these weights") : status;
 }
 
-// Whether a layer runs on bits: its codes allow it, and this CPU gains by it; or its weights come packed that way.
+// Whether a layer runs on bits: its codes allow it, and this CPU gains by it; or its weights come packed that way. Not in a strip: its drivers
+// know no rows elsewhere, and the planner leaves layers of such weights out of strips.
 bool ChooseBits(const OpContext& context, const ConvShape& s, BitFamily* family) {
-  if (!FindBitFamily(context, context.Attrs<ConvQ8Attrs>().x_zp, family)) return false;
+  if (context.in_strip() || !FindBitFamily(context, context.Attrs<ConvQ8Attrs>().x_zp, family)) return false;
   return context.Packed(kW) != nullptr || (WideEnoughForBits(s) && context.kernels().Wins(family->name));
 }
 

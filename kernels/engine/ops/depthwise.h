@@ -1,10 +1,11 @@
 // Depthwise convolutions, row by row. A driver is a template over `Dw`, which computes one output row from pointers to input rows:
 //
 //   Dw::Element                              uint8_t or float
-//   void Run(shape, rows, row, zero_pixel, x_stride, scratch) const
+//   void Run(y, shape, rows, row, zero_pixel, x_stride, scratch) const              output row `row`, at y
+//   Element* OutputAt(pixel) const           where the output tensor has a pixel
 //   static constexpr bool kTwoRows           whether it has RunTwo
 //   int64_t rows_at_once() const             2 where RunTwo is faster than Run twice, else 1
-//   void RunTwo(shape, upper, lower, row, zero_pixel, x_stride, scratch) const      output rows `row` and row + 1
+//   void RunTwo(y, shape, upper, lower, row, zero_pixel, x_stride, scratch) const   output rows `row` and row + 1
 #pragma once
 #include "engine/ops/conv.h"
 
@@ -34,36 +35,41 @@ class DepthwiseConv final : public OpDriver {
   // `zero_row`: one input row of padding.
   DepthwiseConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, const T* zero_row, Dw dw)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), zero_row_(zero_row), dw_(std::move(dw)) {
+    rows_ = RowShapeOf(s_, sizeof(T), stride_, dw_.y_stride(), true);
     units_ = s_.n * s_.oh;
     granularity_ = dw_.rows_at_once();
     cost_ = ConvCost(s_);
     scratch_bytes_ = dw_.ScratchBytes(s_);
     kernel_ = dw_.name();
   }
-  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunRows(begin, end, {nullptr, 0}, {nullptr, 0}, scratch); }
+  void RunRows(int64_t begin, int64_t end, const MapRows& x, const MapRows& y, uint8_t* scratch) override {
     const T* rows[kMaxDepthwiseRows];
+    const auto at = [&](int64_t row) { return y.data == nullptr ? dw_.OutputAt(row * s_.ow) : RowOf<T>(y, row, rows_.y_row); };
     int64_t row = begin;
     if constexpr (Dw::kTwoRows) {
       const T* next[kMaxDepthwiseRows];
       for (; row + 2 <= end; row += 2) {
-        FindRows(row, rows);
-        FindRows(row + 1, next);
-        dw_.RunTwo(s_, rows, next, row, zero_row_, static_cast<size_t>(stride_), scratch);
+        FindRows(row, x, rows);
+        FindRows(row + 1, x, next);
+        dw_.RunTwo(at(row), s_, rows, next, row, zero_row_, static_cast<size_t>(stride_), scratch);
       }
     }
     for (; row < end; ++row) {
-      FindRows(row, rows);
-      dw_.Run(s_, rows, row, zero_row_, static_cast<size_t>(stride_), scratch);
+      FindRows(row, x, rows);
+      dw_.Run(at(row), s_, rows, row, zero_row_, static_cast<size_t>(stride_), scratch);
     }
   }
+  const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
 
  private:
   // The input rows under the taps of an output row.
-  void FindRows(int64_t row, const T** rows) const {
+  void FindRows(int64_t row, const MapRows& x, const T** rows) const {
     const int64_t n = row / s_.oh, y0 = row % s_.oh * s_.g.stride_h - s_.g.pad_top;
     for (int64_t ky = 0; ky < s_.kh; ++ky) {
       const int64_t iy = y0 + ky * s_.g.dilation_h;
-      rows[ky] = iy < 0 || iy >= s_.h ? zero_row_ : x_ + (n * s_.h + iy) * s_.w * stride_;
+      if (iy < 0 || iy >= s_.h) rows[ky] = zero_row_;
+      else rows[ky] = x.data == nullptr ? x_ + (n * s_.h + iy) * s_.w * stride_ : RowOf<const T>(x, iy, rows_.x_row);
     }
   }
 
@@ -71,6 +77,7 @@ class DepthwiseConv final : public OpDriver {
   const T* x_;
   int64_t stride_;
   const T* zero_row_;
+  RowShape rows_;
   Dw dw_;
 };
 

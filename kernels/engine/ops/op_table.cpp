@@ -54,19 +54,6 @@ const OpTraits* Find(OpCode code) {
   return nullptr;
 }
 
-// Whether two tensors in the arena share a byte. Slices of the channels of one feature map do not, though they interleave.
-bool Overlap(const Tensor& a, const Tensor& b) {
-  const uint64_t a_size = SizeOf(a.dtype), b_size = SizeOf(b.dtype);
-  const uint64_t a_end = a.offset + static_cast<uint64_t>(a.extent()) * a_size, b_end = b.offset + static_cast<uint64_t>(b.extent()) * b_size;
-  if (a.offset >= b_end || b.offset >= a_end) return false;
-  const uint64_t stride = static_cast<uint64_t>(a.pixel_stride) * a_size;
-  if (stride != static_cast<uint64_t>(b.pixel_stride) * b_size) return true;
-  // Where b's channels start within a's pixel: the pixels themselves may start anywhere.
-  const uint64_t behind = b.offset >= a.offset ? (b.offset - a.offset) % stride : (stride - (a.offset - b.offset) % stride) % stride;
-  const uint64_t a_pixel = static_cast<uint64_t>(a.channels()) * a_size, b_pixel = static_cast<uint64_t>(b.channels()) * b_size;
-  return behind < a_pixel || behind + b_pixel > stride;
-}
-
 bool SamePlace(const Tensor& a, const Tensor& b) {
   return a.offset == b.offset && a.dtype == b.dtype && a.pixel_stride == b.pixel_stride && SameShape(a, b);
 }
@@ -84,6 +71,7 @@ Status CheckPacked(const OpContext& context, OpCode code) {
 // Every driver relies on reading its inputs unharmed.
 Status CheckAliasing(const OpContext& context, bool in_place) {
   const Tensor& y = context.Output();
+  if (y.location != Location::kArena) return Status::Ok();
   for (uint32_t i = 0; i < context.input_count(); ++i) {
     const Tensor* x = context.Input(i);
     if (x == nullptr || x->location != Location::kArena || !Overlap(*x, y)) continue;
@@ -110,8 +98,8 @@ Status PrepareOp(const OpContext& context, const OpView& op, DriverPtr* driver) 
 
 Status OpContext::InputData(uint32_t i, const uint8_t** data) const {
   const Tensor& t = *Input(i);
-  if (t.location == Location::kArena) {
-    *data = arena_ + t.offset;
+  if (t.location == Location::kArena || t.location == Location::kStrip) {
+    *data = t.location == Location::kStrip ? nullptr : arena_ + t.offset;
     return Status::Ok();
   }
   uint8_t*& copy = (*retained_)[op_.inputs[i]];

@@ -21,6 +21,10 @@
 // constants. The output of an op must not overlap its inputs, except that element-wise ops (BinaryQ8, LutQ8, BinaryF32, UnaryF32)
 // may write onto an input of the same type, shape and stride.
 //
+// Ops that follow each other may run as one, a strip of output rows at a time (engine/strips.h): between them is kStrip, offset 0. Such a tensor
+// is written by one ConvQ8 or ConvF32 and read by the next op alone, as its x. That op is depthwise, or 1x1 of stride 1 without padding; the first op
+// of a strip may be any convolution but a 1x1 with a stride. There is one image, and the output of the last op must not overlap any input of the strip.
+//
 // Activations of 8 bits are all kU8 or all kS8 in one program (ProgramHeader::activation): the planner picks what the
 // CPU's kernels want; zero-points differ by 128, nothing else does. Weights are always kS8, in [-127, 127].
 #pragma once
@@ -29,13 +33,18 @@
 namespace sterna {
 
 constexpr uint32_t kProgramMagic = 0x4e525453;  // "STRN"
-constexpr uint32_t kProgramVersion = 1;
+constexpr uint32_t kProgramVersion = 2;
 constexpr int kMaxRank = 6;
 constexpr uint32_t kAbsent = 0xffffffffu;  // an optional input that is not there
 
 enum class DType : uint8_t { kF32 = 0, kU8 = 1, kS8 = 2, kS32 = 3 };
 
-enum class Location : uint8_t { kArena = 0, kConst = 1, kPacked = 2 /* constants, as one kernel packed them: PackedRecord */ };
+enum class Location : uint8_t {
+  kArena = 0,
+  kConst = 1,
+  kPacked = 2,  // constants, as one kernel packed them: PackedRecord
+  kStrip = 3,   // nowhere as a whole: a few rows at a time, in each thread's scratch
+};
 
 struct ProgramHeader {  // 64 bytes
   uint32_t magic, version;
@@ -52,7 +61,7 @@ struct TensorRecord {  // 48 bytes
   uint8_t dtype, rank, location, reserved;
   uint32_t dims[kMaxRank];  // unused entries are 1
   uint32_t pixel_stride;    // elements
-  uint64_t offset;          // bytes, in the arena or in the constants
+  uint64_t offset;          // bytes, in the arena or in the constants; 0 in a strip
   uint64_t reserved2;
 };
 

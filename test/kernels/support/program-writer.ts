@@ -2,6 +2,7 @@
 
 export type DType = 'f32' | 'u8' | 's8' | 's32';
 const dtypeCode: Record<DType, number> = { f32: 0, u8: 1, s8: 2, s32: 3 };
+const locations = { arena: 0, constant: 1, strip: 3 } as const;
 const elementSize: Record<DType, number> = { f32: 4, u8: 1, s8: 1, s32: 4 };
 
 export const opcodes = {
@@ -26,7 +27,7 @@ const absent = 0xffffffff;
 interface TensorSpec {
   dtype: DType;
   dims: number[];
-  constant: boolean;
+  location: 'arena' | 'constant' | 'strip';
   stride: number;
   offset: number;
 }
@@ -47,7 +48,12 @@ export class ProgramWriter {
     const offset = this.#arenaBytes;
     const pixels = dims.slice(0, -1).reduce((a, b) => a * b, 1);
     this.#arenaBytes = align(offset + pixels * stride * elementSize[dtype], 64);
-    return this.#add({ dtype, dims, constant: false, stride, offset });
+    return this.#add({ dtype, dims, location: 'arena', stride, offset });
+  }
+
+  /** A map between two ops of a strip. */
+  strip(dtype: DType, dims: number[], stride: number): number {
+    return this.#add({ dtype, dims, location: 'strip', stride, offset: 0 });
   }
 
   input(dtype: DType, dims: number[], stride?: number): number {
@@ -69,7 +75,7 @@ export class ProgramWriter {
     const offset = this.#constBytes;
     this.#constants.push(bytes);
     this.#constBytes += bytes.length;
-    return this.#add({ dtype, dims, constant: true, stride: dims.at(-1) ?? 1, offset });
+    return this.#add({ dtype, dims, location: 'constant', stride: dims.at(-1) ?? 1, offset });
   }
 
   op(name: OpName, inputs: (number | undefined)[], output: number, attributes: Attribute[] = []): this {
@@ -91,7 +97,7 @@ export class ProgramWriter {
     const idsAt = align(opsAt + ops.length, 64);
     const constAt = align(idsAt + (this.#inputs.length + this.#outputs.length) * 4, 64);
     const bytes = Buffer.alloc(constAt + this.#constBytes);
-    const header = [0x4e525453, 1, dtypeCode[this.activation], this.#tensors.length, this.#ops.length, this.#inputs.length, this.#outputs.length, ops.length];
+    const header = [0x4e525453, 2, dtypeCode[this.activation], this.#tensors.length, this.#ops.length, this.#inputs.length, this.#outputs.length, ops.length];
     header.forEach((value, i) => bytes.writeUInt32LE(value, i * 4));
     [this.#arenaBytes, constAt, this.#constBytes, bytes.length].forEach((value, i) => bytes.writeBigUInt64LE(BigInt(value), 32 + i * 8));
     this.#tensors.forEach((tensor, i) => this.#writeTensor(bytes, 64 + i * 48, tensor));
@@ -109,7 +115,7 @@ export class ProgramWriter {
   #writeTensor(bytes: Buffer, at: number, t: TensorSpec): void {
     bytes.writeUInt8(dtypeCode[t.dtype], at);
     bytes.writeUInt8(t.dims.length, at + 1);
-    bytes.writeUInt8(t.constant ? 1 : 0, at + 2);
+    bytes.writeUInt8(locations[t.location], at + 2);
     for (let i = 0; i < 6; ++i) bytes.writeUInt32LE(t.dims[i] ?? 1, at + 4 + i * 4);
     bytes.writeUInt32LE(t.stride, at + 28);
     bytes.writeBigUInt64LE(BigInt(t.offset), at + 32);
