@@ -8,7 +8,7 @@ import { parseModel } from './onnx/parse.js';
 import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';
 
-export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'memoryLimitBytes'>;
+export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'memoryLimitBytes' | 'strips'>;
 
 /** What a kernel computes in. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
 export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
@@ -42,7 +42,7 @@ export interface InspectedLayer {
   readonly format: ComputeFormat;
   /** Bits that a weight's grid takes: log2 of its levels, or 32 for floats; null without weights. What the file takes depends on its types. */
   readonly weightBits: number | null;
-  /** Why that format, where there was a choice. */
+  /** Why that format, and why it runs in a strip or not, where there was a choice. */
   readonly note: string;
   /** The kernel that this CPU runs it with, e.g. `gemm_q8/avx512vnni`. */
   readonly kernel: string;
@@ -86,11 +86,12 @@ const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.red
  * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY
  */
 export async function inspectModel(bytes: Uint8Array, options: InspectOptions = {}): Promise<ModelInspection> {
-  const { isa, threads, memoryLimitBytes, pixels, symbols } = options;
+  const { isa, threads, memoryLimitBytes, pixels, symbols, strips } = options;
   const model = parseModel(bytes);
   const program = compile(graphFromOnnx(model, symbols === undefined ? {} : { symbols }), {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
+    ...(strips === undefined ? {} : { strips }),
   });
   const native = nameOp(program, () =>
     loadProgram(program.bytes, {
@@ -102,7 +103,7 @@ export async function inspectModel(bytes: Uint8Array, options: InspectOptions = 
   const layers = program.opNames.map((op, i): InspectedLayer => {
     const kernel = native.kernels[i] ?? '';
     const weightBits = bitsOf(op.weights === null ? undefined : program.graph.constants.get(op.weights));
-    return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), note: native.notes[i] ?? '' };
+    return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), note: [native.notes[i] ?? '', op.strip].filter((note) => note !== '').join('; ') };
   });
   const inspection: ModelInspection = {
     opset: model.opsets.get('') ?? 0,

@@ -38,6 +38,8 @@ export interface SessionOptions {
   pixels?: Readonly<Record<string, PixelInput>>;
   /** Values of symbolic dimensions, by `dim_param`. Unnamed or unlisted ones become 1. */
   symbols?: Readonly<Record<string, number>>;
+  /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same bits. Default true. */
+  strips?: boolean;
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */
   memoryLimitBytes?: number;
   /**

@@ -32,6 +32,8 @@ export interface CompileOptions {
   limits?: Partial<ModelLimits>;
   /** Values of inputs that become constants of the program, which then has no such input. */
   fixed?: Readonly<Record<string, TensorValue>>;
+  /** Whether convolutions may run in strips. Default true. */
+  strips?: boolean;
 }
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -77,8 +79,8 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
 }
 
 /** An optimised graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
-export function lower(graph: Graph, activation: 'uint8' | 'int8'): CompiledProgram {
-  const plan = planStorage(graph);
+export function lower(graph: Graph, activation: 'uint8' | 'int8', strips = true): CompiledProgram {
+  const plan = planStorage(graph, { strips });
   const writer = new ProgramWriter(activation);
   const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
   const context = new LoweringContext(graph, activation, plan, writer, handling);
@@ -111,10 +113,10 @@ function namingInputs(error: unknown, graph: Graph): unknown {
  * An ONNX model, or its graph, as a program for the engine.
  * @throws RuntimeError E_MODEL_*, E_INPUT (pixels that do not fit an input)
  */
-export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {} }: CompileOptions = {}): CompiledProgram {
+export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {}, strips = true }: CompileOptions = {}): CompiledProgram {
   const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits, fixed }) : model;
   try {
-    return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation);
+    return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);
   } catch (error) {
     throw namingInputs(error, graph);
   }

@@ -28,6 +28,8 @@ export interface OpName {
   /** Bytes of the tensors that it reads, constants included, each once: what a cache of unlimited size would have to load. */
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** Whether it runs in a strip, and why, where that was a question; else empty. */
+  readonly strip: string;
 }
 
 /**
@@ -115,7 +117,7 @@ export class LoweringContext {
     const placement = this.plan.placements.get(value);
     const id = this.writer.tensor(
       constant === undefined
-        ? { dtype: this.wireType(value), dims, pixelStride: placement?.pixelStride ?? dims.at(-1) ?? 1, memory: placement?.offset ?? 0 }
+        ? { dtype: this.wireType(value), dims, pixelStride: placement?.pixelStride ?? dims.at(-1) ?? 1, memory: placement?.strip === true ? 'strip' : (placement?.offset ?? 0) }
         : { dtype: this.wireType(value), dims, memory: this.constantBytes(value, constant) },
     );
     this.ids.set(key, id);
@@ -159,7 +161,7 @@ export class LoweringContext {
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
     const bytes = this.traffic(code, inputs, output);
     const weights = macs > 0 && this.constant(node.inputs[1]) !== undefined ? (node.inputs[1] ?? null) : null;
-    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes });
+    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '' });
   }
 
   /** Slices and gathers take of their input what they write. */

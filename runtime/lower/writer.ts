@@ -11,8 +11,8 @@ export interface ProgramTensor {
   readonly dims: Shape;
   /** Elements between pixels; dense when left out. */
   readonly pixelStride?: number;
-  /** In the arena at this many bytes, or a constant with these. */
-  readonly memory: number | Uint8Array;
+  /** In the arena at this many bytes, a constant with these, or a map of a strip. */
+  readonly memory: number | Uint8Array | 'strip';
 }
 
 interface WrittenOp {
@@ -39,7 +39,7 @@ export class ProgramWriter {
       throw new RuntimeError('E_MODEL_OP', `Expected tensors of rank ${maximumRank} at most but received [${tensor.dims.join(', ')}]`);
     }
     if (tensor.dims.includes(0)) throw new RuntimeError('E_MODEL_SHAPE', `A tensor of shape [${tensor.dims.join(', ')}] has no elements`);
-    if (typeof tensor.memory !== 'number' && !this.constantOffsets.has(tensor.memory)) {
+    if (tensor.memory instanceof Uint8Array && !this.constantOffsets.has(tensor.memory)) {
       this.constantOffsets.set(tensor.memory, this.constantBytes);
       this.constantBytes = align(this.constantBytes + tensor.memory.byteLength);
     }
@@ -85,13 +85,13 @@ export class ProgramWriter {
   }
 
   private writeTensor(view: DataView, at: number, { dtype, dims, pixelStride, memory }: ProgramTensor): void {
-    const constant = typeof memory !== 'number';
+    const [place, offset] = memory === 'strip' ? [location.strip, 0] : typeof memory === 'number' ? [location.arena, memory] : [location.constant, this.constantOffsets.get(memory) ?? 0];
     view.setUint8(at, wireDType[dtype]);
     view.setUint8(at + 1, dims.length);
-    view.setUint8(at + 2, constant ? location.constant : location.arena);
+    view.setUint8(at + 2, place);
     for (let i = 0; i < maximumRank; i++) view.setUint32(at + 4 + 4 * i, dims[i] ?? 1, true);
     view.setUint32(at + 28, pixelStride ?? dims.at(-1) ?? 1, true);
-    view.setBigUint64(at + 32, BigInt(constant ? (this.constantOffsets.get(memory) ?? 0) : memory), true);
+    view.setBigUint64(at + 32, BigInt(offset), true);
   }
 
   private writeOps(bytes: Uint8Array, view: DataView, start: number): void {

@@ -15,7 +15,8 @@ export interface ArenaLayout {
 /** Alignment of every block: a cache line, and the widest vector. */
 export const arenaAlignment = 64;
 
-const align = (bytes: number): number => Math.ceil(bytes / arenaAlignment) * arenaAlignment;
+/** What a block takes of the arena, bytes. */
+export const alignBlock = (bytes: number): number => Math.ceil(bytes / arenaAlignment) * arenaAlignment;
 
 /** The smallest hole between the blocks already placed that `bytes` fit into; else the end of the last. */
 function bestOffset(neighbours: readonly { offset: number; end: number }[], bytes: number): number {
@@ -45,7 +46,7 @@ export function layOut(blocks: readonly Block[]): ArenaLayout {
   for (const index of order) {
     const block = blocks[index];
     if (block === undefined) continue;
-    const bytes = align(block.bytes);
+    const bytes = alignBlock(block.bytes);
     const neighbours = placed.filter(({ life }) => overlaps(life, block.life)).sort((a, b) => a.offset - b.offset);
     const offset = bestOffset(neighbours, bytes);
     offsets[index] = offset;

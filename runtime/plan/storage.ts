@@ -2,8 +2,9 @@ import { intAttribute } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, isByte, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
-import { layOut } from './arena.js';
+import { layOut, type Block } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
+import { chooseStrips, findStrips, type StripGroup } from './strips.js';
 
 /** Where a value lives. */
 export interface Placement {
@@ -11,6 +12,8 @@ export interface Placement {
   readonly offset: number;
   /** Elements between successive indices of the second-to-last axis. */
   readonly pixelStride: number;
+  /** It is a map of a strip: not in the arena, the offset is 0. */
+  readonly strip: boolean;
 }
 
 export interface StoragePlan {
@@ -21,6 +24,8 @@ export interface StoragePlan {
   readonly elided: ReadonlySet<Node>;
   /** For each Concat, which of its inputs are written in place by whoever makes them. */
   readonly inPlaceInputs: ReadonlyMap<Node, ReadonlySet<number>>;
+  /** Why nodes run in strips, or why depthwise layers do not, for people. */
+  readonly stripNotes: ReadonlyMap<Node, string>;
 }
 
 /** Pixels of 8-bit feature maps start at multiples of this many bytes, except images of a few channels (program.h). */
@@ -47,6 +52,11 @@ interface Group {
   children: Group[];
 }
 
+/** A block of the arena, and the values that take all of it. */
+interface ValueBlock extends Block {
+  readonly values: readonly string[];
+}
+
 class StoragePlanner {
   private readonly groups = new Map<string, Group>();
   private readonly elided = new Set<Node>();
@@ -54,12 +64,22 @@ class StoragePlanner {
   /** Values that a kernel slides over. */
   private readonly slidOver: ReadonlySet<string>;
 
-  constructor(private readonly graph: Graph) {
+  /** Values between the nodes of a strip. */
+  private readonly inStrips: ReadonlySet<string>;
+
+  constructor(private readonly graph: Graph, strips: readonly StripGroup[]) {
     this.slidOver = new Set(graph.nodes.filter(({ op }) => ['ConvQ8', 'ConvQ8F32', 'PoolQ8', 'ResizeQ8'].includes(op)).map(({ inputs }) => inputs[0] ?? ''));
     for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
+    this.inStrips = new Set(strips.flatMap(({ between }) => between));
+    for (const { nodes, steps } of strips) for (const { inputs, outputs } of nodes) for (const value of [...inputs, ...outputs]) this.prolong(value, steps);
   }
 
-  plan(): StoragePlan {
+  private prolong(value: string, steps: Interval): void {
+    const group = this.group(value);
+    if (group !== undefined) group.life = union(group.life, steps);
+  }
+
+  plan(): Omit<StoragePlan, 'stripNotes'> & { readonly blocks: readonly ValueBlock[] } {
     this.demandDense();
     for (const node of this.graph.nodes) if (node.op === 'View') this.joinView(node);
     for (const node of [...this.graph.nodes].reverse()) if (node.op === 'Concat') this.placeParts(node);
@@ -236,9 +256,10 @@ class StoragePlanner {
     }));
   }
 
-  private assign(): StoragePlan {
-    const roots = [...new Set([...this.groups.values()].map((group) => this.rootOf(group)))];
-    const blocks = roots.map((root) => ({ bytes: this.groupBytes(root), life: this.lifeOf(root) }));
+  private assign(): ReturnType<StoragePlanner['plan']> {
+    const groups = [...this.groups].flatMap(([value, group]) => (this.inStrips.has(value) ? [] : [group]));
+    const roots = [...new Set(groups.map((group) => this.rootOf(group)))];
+    const blocks = roots.map((root) => ({ bytes: this.groupBytes(root), life: this.lifeOf(root), values: root.members }));
     const { offsets, bytes } = layOut(blocks);
     const base = new Map(roots.map((root, i) => [root, offsets[i] ?? 0]));
     const placements = new Map<string, Placement>();
@@ -249,16 +270,36 @@ class StoragePlanner {
         elements += at.parent.offset;
         at = at.parent.group;
       }
-      placements.set(value, { offset: (base.get(at) ?? 0) + elements * this.bytes(value), pixelStride: this.strideOf(value) });
+      placements.set(value, { offset: (base.get(at) ?? 0) + elements * this.bytes(value), pixelStride: this.strideOf(value), strip: this.inStrips.has(value) });
     }
-    return { placements, arenaBytes: bytes, elided: this.elided, inPlaceInputs: this.inPlace };
+    return { placements, arenaBytes: bytes, elided: this.elided, inPlaceInputs: this.inPlace, blocks };
   }
+}
+
+export interface StorageOptions {
+  /** Whether convolutions may run in strips, which saves the arena the maps between them. Default true. */
+  readonly strips?: boolean;
 }
 
 /**
  * Plans the memory of a graph of core operators: views and slices are aliases, parts of a concatenation are written where
- * they end up, elementwise operators work in place, and the rest shares one arena by lifetime.
+ * they end up, elementwise operators work in place, the maps that decide the size of the arena are never there as a whole
+ * where strips can do without, and the rest shares one arena by lifetime.
  */
-export function planStorage(graph: Graph): StoragePlan {
-  return new StoragePlanner(graph).plan();
+export function planStorage(graph: Graph, { strips = true }: StorageOptions = {}): StoragePlan {
+  const { blocks, ...plain } = new StoragePlanner(graph, []).plan();
+  if (!strips) return { ...plain, stripNotes: new Map() };
+  const { groups, refused } = findStrips(graph);
+  const blockOf = new Map(blocks.flatMap(({ values }, block) => values.map((value) => [value, block] as const)));
+  const candidates = groups.map(({ between, ...rest }) => ({ ...rest, between: between.flatMap((value) => blockOf.get(value) ?? []) }));
+  const decisions = chooseStrips(blocks, candidates, graph.nodes.length);
+  const stripNotes = new Map([...refused].map(([node, reason]) => [node, `no strip: ${reason}`]));
+  groups.forEach(({ nodes }, i) => {
+    const { chosen = false, reason = '' } = decisions[i] ?? {};
+    for (const node of nodes) if (chosen || node === nodes.at(-2)) stripNotes.set(node, `${chosen ? `strip of ${nodes.length} layers` : 'no strip'}: ${reason}`);
+  });
+  const chosen = groups.filter((_, i) => decisions[i]?.chosen === true);
+  if (chosen.length === 0) return { ...plain, stripNotes };
+  const { blocks: _, ...planned } = new StoragePlanner(graph, chosen).plan();
+  return { ...planned, stripNotes };
 }

@@ -188,7 +188,7 @@ STERNA_TEST(strips_give_the_bits_of_op_by_op) {
         if (!isa.runnable || (type == DType::kF32 && chains[i].layers[0].largest < 127)) continue;
         EXPECT(Load(plain, OptionsFor(isa.isa, 1), &engine).ok());
         const Bytes expected = RunOnce(*engine, type);
-        for (int threads : {1, 2, 3, 4}) ExpectSameBits(strips, expected, type, OptionsFor(isa.isa, threads), i);
+        for (int threads : {1, 2 + static_cast<int>(i % 3)}) ExpectSameBits(strips, expected, type, OptionsFor(isa.isa, threads), i);
         Bytes packed;
         EXPECT(sterna::PackProgram(strips.data(), strips.size(), OptionsFor(isa.isa, 2), &packed).ok());
         ExpectSameBits(packed, expected, type, OptionsFor(isa.isa, 2), i);
