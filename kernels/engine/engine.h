@@ -63,7 +63,7 @@ class Engine {
     uint8_t* data;
   };
   class CopyInput;
-  // What is run and timed at once: ops [op, op + n), by one driver.
+  // What is run at once: an op, or the ops of a strip from `op` on.
   struct Step {
     size_t driver, op;
     Strips* strips;  // null: a single op

@@ -24,7 +24,11 @@ Status Strips::Make(const DriverPtr* ops, uint32_t count, size_t bytes, std::uni
 Strips::Strips(const DriverPtr* ops, uint32_t count, size_t bytes) : count_(count) {
   for (uint32_t op = 0; op < count; ++op) ops_[op] = ops[op].get();
   const int64_t y_rows = shape(count - 1).y_rows;
-  while (rows_ < y_rows && BufferBytes(rows_ + 1) <= bytes) ++rows_;
+  for (int64_t most = y_rows; rows_ < most;) {
+    const int64_t middle = rows_ + (most - rows_ + 1) / 2;
+    if (BufferBytes(middle) <= bytes) rows_ = middle;
+    else most = middle - 1;
+  }
   units_ = y_rows;
   granularity_ = rows_;
   for (uint32_t op = 0; op < count; ++op) {

@@ -15,7 +15,7 @@ export interface StripGroup {
   readonly scratchBytes: number;
 }
 
-/** Bytes of the maps between the ops that a thread holds, unless a single row takes more: kStripBytes of strips.cpp. */
+/** Bytes of the maps between the ops that a thread holds, unless a single row takes more: LoadOptions::strip_bytes of engine.h. */
 const stripBytes = 64 * 1024;
 /** The scratch that a strip costs is counted for so many threads: a program does not know how many will run it, and small boards have four. */
 const countedThreads = 4;
@@ -47,8 +47,10 @@ function layerOf(graph: Graph, node: Node): Layer | undefined {
 }
 
 /** Whether the engine may run a layer on planes of bits, which know no strips: it decides when it loads the program. */
-const mayUseBits = (graph: Graph, { node, kind }: Layer): boolean =>
-  node.op === 'ConvQ8' && kind !== 'depthwise' && toNumbers(graph.constants.get(node.inputs[1] ?? '') ?? { dtype: 'int8', dims: [0], data: new Int8Array() }).every((w) => Math.abs(w) <= 1);
+function mayUseBits(graph: Graph, { node, kind }: Layer): boolean {
+  const w = graph.constants.get(node.inputs[1] ?? '');
+  return node.op === 'ConvQ8' && kind !== 'depthwise' && w !== undefined && toNumbers(w).every((value) => Math.abs(value) <= 1);
+}
 
 /** Bytes of a row of a map whose pixels start at multiples of 16 bytes. */
 function rowBytes(graph: Graph, value: string): number {

@@ -23,7 +23,7 @@ int64_t OutputSize(int64_t size, int64_t kernel, int64_t stride, int64_t dilatio
 Status CheckConv(const Tensor& x, const Tensor& w, const Tensor& y, const ConvGeometry& g, ConvShape* shape) {
   if (x.rank != 4 || w.rank != 4 || y.rank != 4) return Mismatch("a convolution needs x, w and y of rank 4");
   if (!GeometryOk(g)) return Unsupported("a convolution's strides, dilations, pads or groups are out of range");
-  if (w.location == Location::kArena || w.location == Location::kStrip) return Unsupported("a convolution's weights must be constant");
+  if (w.location == Location::kArena) return Unsupported("a convolution's weights must be constant");
   if (!w.dense()) return Mismatch("a convolution's weights must be dense");
   *shape = {x.dims[0], x.dims[1], x.dims[2], x.dims[3], y.dims[1], y.dims[2], y.dims[3], w.dims[1], w.dims[2], w.dims[3], g};
   const ConvShape& s = *shape;

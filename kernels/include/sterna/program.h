@@ -17,7 +17,7 @@
 //
 // Higher axes are dense over pixels: index [n][h][w][c] is at ((n * H + h) * W + w) * pixel_stride + c. Tensors of rank 0 and 1 have
 // pixel_stride == their number of elements. No dimension is 0. Offsets are multiples of the element size (multiples of 64 are fastest).
-// Outputs of ops, and inputs of the program, are in the arena. Weights, bias, scales and tables of ConvQ8, ConvQ8F32, ConvF32 and LutQ8 are
+// Inputs of the program are in the arena, outputs of ops there or in a strip. Weights, bias, scales and tables of ConvQ8, ConvQ8F32, ConvF32 and LutQ8 are
 // constants. The output of an op must not overlap its inputs, except that element-wise ops (BinaryQ8, LutQ8, BinaryF32, UnaryF32)
 // may write onto an input of the same type, shape and stride.
 //
