@@ -135,7 +135,7 @@ Status Engine::PlanSteps(const Program& program) {
       status.op += static_cast<int32_t>(op);
       return status;
     }
-    const std::string note = "in strips of " + std::to_string(strips->rows()) + " rows";
+    const std::string note = "in strips of " + std::to_string(strips->rows()) + (strips->rows() == 1 ? " row" : " rows");
     for (size_t i = op; i < op + next->count; ++i) drivers_[i]->set_note(drivers_[i]->note().empty() ? note : drivers_[i]->note() + "; " + note);
     steps_.push_back({drivers_.size(), op, strips.get()});
     drivers_.push_back(std::move(strips));

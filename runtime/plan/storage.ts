@@ -287,19 +287,22 @@ export interface StorageOptions {
  * where strips can do without, and the rest shares one arena by lifetime.
  */
 export function planStorage(graph: Graph, { strips = true }: StorageOptions = {}): StoragePlan {
-  const { blocks, ...plain } = new StoragePlanner(graph, []).plan();
+  const first = new StoragePlanner(graph, []).plan();
+  const { blocks, ...plain } = first;
   if (!strips) return { ...plain, stripNotes: new Map() };
   const { groups, refused } = findStrips(graph);
   const blockOf = new Map(blocks.flatMap(({ values }, block) => values.map((value) => [value, block] as const)));
   const candidates = groups.map(({ between, ...rest }) => ({ ...rest, between: between.flatMap((value) => blockOf.get(value) ?? []) }));
   const decisions = chooseStrips(blocks, candidates, graph.nodes.length);
+  const chosen = groups.filter((_, i) => decisions[i]?.chosen === true);
+  const { blocks: _, ...planned } = chosen.length === 0 ? first : new StoragePlanner(graph, chosen).plan();
+  // What is alive at once fits together as well with strips as without, as a rule: the layout has the last word.
+  const smaller = planned.arenaBytes < plain.arenaBytes;
   const stripNotes = new Map([...refused].map(([node, reason]) => [node, `no strip: ${reason}`]));
   groups.forEach(({ nodes }, i) => {
-    const { chosen = false, reason = '' } = decisions[i] ?? {};
-    for (const node of nodes) if (chosen || node === nodes.at(-2)) stripNotes.set(node, `${chosen ? `strip of ${nodes.length} layers` : 'no strip'}: ${reason}`);
+    const { chosen: wanted = false, reason = '' } = decisions[i] ?? {};
+    if (wanted && smaller) for (const node of nodes) stripNotes.set(node, `strip of ${nodes.length} layers: ${reason}`);
+    else for (const node of nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted ? 'the arena as laid out is no smaller' : reason}`);
   });
-  const chosen = groups.filter((_, i) => decisions[i]?.chosen === true);
-  if (chosen.length === 0) return { ...plain, stripNotes };
-  const { blocks: _, ...planned } = new StoragePlanner(graph, chosen).plan();
-  return { ...planned, stripNotes };
+  return smaller ? { ...planned, stripNotes } : { ...plain, stripNotes };
 }

@@ -10,16 +10,8 @@
 namespace sterna_test {
 namespace {
 
-using sterna::ConvF32Attrs;
-using sterna::ConvGeometry;
-using sterna::ConvQ8Attrs;
-using sterna::Engine;
-using sterna::kAbsent;
-using sterna::LoadOptions;
-using sterna::OpCode;
-using sterna::Status;
-using sterna::StatusCode;
-using sterna::UnaryKind;
+using sterna::ConvGeometry, sterna::ConvQ8Attrs, sterna::OpCode, sterna::UnaryKind, sterna::kAbsent;
+using sterna::Engine, sterna::LoadOptions, sterna::Status, sterna::StatusCode;
 using Bytes = std::vector<uint8_t>;
 
 constexpr size_t kStripBytes = 4096;  // of the maps below a few rows
@@ -83,7 +75,7 @@ class Net {
     for (float& v : bias) v = random_.Float(-0.5f, 0.5f);
     const int32_t unary = static_cast<int32_t>(l.prelu ? UnaryKind::kSigmoid : UnaryKind::kRelu);
     const uint32_t weights = b.Constant(DType::kF32, {l.channels, l.kernel, l.kernel, depth}, w), biases = b.Constant(DType::kF32, {l.channels}, bias);
-    b.Op(OpCode::kConvF32, {x_, weights, biases, kAbsent, l.residual ? input_ : kAbsent}, y, ConvF32Attrs{g, unary, 0, 0, 0});
+    b.Op(OpCode::kConvF32, {x_, weights, biases, kAbsent, l.residual ? input_ : kAbsent}, y, sterna::ConvF32Attrs{g, unary, 0, 0, 0});
   }
 
   DType type_;
