@@ -165,11 +165,37 @@ void SigmoidF32(size_t n, const float* x, float* y) {
 
 void ExpF32(size_t n, const float* x, float* y) { ForFloats(n, x, y, Exp); }
 
+// fmin and fmax, unlike fminnm and fmaxnm, keep NaN.
+inline float32x4_t HardGate(float32x4_t x, float32x4_t alpha, float32x4_t beta) {
+  return vminq_f32(vmaxq_f32(vaddq_f32(vmulq_f32(x, alpha), beta), vdupq_n_f32(0.0f)), vdupq_n_f32(1.0f));
+}
+
+void HardSigmoidF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  const float32x4_t slope = vdupq_n_f32(alpha), offset = vdupq_n_f32(beta);
+  ForFloats(n, x, y, [&](float32x4_t v) { return HardGate(v, slope, offset); });
+}
+
+void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  const float32x4_t slope = vdupq_n_f32(alpha), offset = vdupq_n_f32(beta);
+  ForFloats(n, x, y, [&](float32x4_t v) { return vmulq_f32(v, HardGate(v, slope, offset)); });
+}
+
+void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
+  for (size_t t = 0; t < taps; ++t) {
+    ForPairsOfFloats(n, x[t], y, y, [](float32x4_t v, float32x4_t acc) { return vbslq_f32(vcgtq_f32(v, acc), v, acc); });
+  }
+}
+
+void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
+  for (size_t t = 0; t < taps; ++t) AddF32(n, y, x[t], y);
+}
+
 }  // namespace
 }  // namespace sterna
 
 extern "C" {
 extern const sterna::VectorKernels sterna_vector_neon;
 const sterna::VectorKernels sterna_vector_neon = {"vector/neon",  sterna::Lut,        sterna::Add,    sterna::Quantize, sterna::Dequantize, sterna::Max,
-                                                  sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32};
+                                                  sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32,
+                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxF32, sterna::SumF32};
 }

@@ -69,6 +69,31 @@ void ExpF32(size_t n, const float* x, float* y) {
   for (size_t i = 0; i < n; ++i) y[i] = expf(x[i]);
 }
 
+float HardGate(float x, float alpha, float beta) {
+  const float s = alpha * x + beta;
+  return s < 0.0f ? 0.0f : s > 1.0f ? 1.0f : s;
+}
+
+void HardSigmoidF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  for (size_t i = 0; i < n; ++i) y[i] = HardGate(x[i], alpha, beta);
+}
+
+void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  for (size_t i = 0; i < n; ++i) y[i] = x[i] * HardGate(x[i], alpha, beta);
+}
+
+void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
+  for (size_t t = 0; t < taps; ++t) {
+    for (size_t i = 0; i < n; ++i) y[i] = x[t][i] > y[i] ? x[t][i] : y[i];
+  }
+}
+
+void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
+  for (size_t t = 0; t < taps; ++t) {
+    for (size_t i = 0; i < n; ++i) y[i] += x[t][i];
+  }
+}
+
 }  // namespace
 }  // namespace sterna
 
@@ -77,9 +102,11 @@ extern const sterna::VectorKernels sterna_vector_ref_u8, sterna_vector_ref_s8;
 const sterna::VectorKernels sterna_vector_ref_u8 = {
     "vector/ref",         sterna::Lut,          sterna::Add<uint8_t>, sterna::Quantize<uint8_t>, sterna::Dequantize<uint8_t>,
     sterna::Max<uint8_t>, sterna::Sum<uint8_t>, sterna::AddF32,       sterna::MulF32,            sterna::ClampF32,
-    sterna::SigmoidF32,   sterna::ExpF32};
+    sterna::SigmoidF32,   sterna::ExpF32,       sterna::HardSigmoidF32, sterna::HardSwishF32,    sterna::MaxF32,
+    sterna::SumF32};
 const sterna::VectorKernels sterna_vector_ref_s8 = {
     "vector/ref",        sterna::Lut,         sterna::Add<int8_t>, sterna::Quantize<int8_t>, sterna::Dequantize<int8_t>,
     sterna::Max<int8_t>, sterna::Sum<int8_t>, sterna::AddF32,      sterna::MulF32,           sterna::ClampF32,
-    sterna::SigmoidF32,  sterna::ExpF32};
+    sterna::SigmoidF32,  sterna::ExpF32,      sterna::HardSigmoidF32, sterna::HardSwishF32,  sterna::MaxF32,
+    sterna::SumF32};
 }

@@ -123,8 +123,55 @@ struct Vector {
     });
   }
 
+  // min and max return their second operand for NaN.
+  static inline Reg HardGate(Reg x, Reg alpha, Reg beta) {
+    return F::Min(F::Set(1.0f), F::Max(F::Set(0.0f), F::Add(F::Mul(x, alpha), beta)));
+  }
+
+  static void HardSigmoidF32(size_t n, const float* x, float* y, float alpha, float beta) {
+    const Reg slope = F::Set(alpha), offset = F::Set(beta);
+    MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return HardGate(v, slope, offset); });
+  }
+
+  static void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
+    const Reg slope = F::Set(alpha), offset = F::Set(beta);
+    MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return F::Mul(v, HardGate(v, slope, offset)); });
+  }
+
+  // y[i] = op(x[t][i], y[i]) for each t in turn, with y in registers.
+  template <typename Op>
+  static inline __attribute__((always_inline)) void Fold(size_t n, size_t taps, const float* const* x, float* y, Op op) {
+    size_t i = 0;
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      Reg acc[4];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < 4; ++v) acc[v] = F::Load(y + i + v * kLanes);
+      for (size_t t = 0; t < taps; ++t) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < 4; ++v) acc[v] = op(F::Load(x[t] + i + v * kLanes), acc[v]);
+      }
+#pragma GCC unroll 4
+      for (size_t v = 0; v < 4; ++v) F::Store(y + i + v * kLanes, acc[v]);
+    }
+    for (; i < n; i += kLanes) {
+      const typename F::Mask mask = F::MakeMask(n - i);
+      Reg acc = F::LoadPart(y + i, mask);
+      for (size_t t = 0; t < taps; ++t) acc = op(F::LoadPart(x[t] + i, mask), acc);
+      F::StorePart(y + i, mask, acc);
+    }
+  }
+
+  static void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
+    Fold(n, taps, x, y, [](Reg v, Reg acc) { return F::Max(v, acc); });
+  }
+
+  static void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
+    Fold(n, taps, x, y, [](Reg v, Reg acc) { return F::Add(acc, v); });
+  }
+
   static constexpr VectorKernels Kernels(const char* name) {
-    return {name, Lut, Add, Quantize, Dequantize, Max, Sum, AddF32, MulF32, ClampF32, SigmoidF32, ExpF32};
+    return {name,   Lut,    Add,      Quantize,   Dequantize, Max,            Sum,          AddF32,
+            MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxF32, SumF32};
   }
 };
 

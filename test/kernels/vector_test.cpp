@@ -1,6 +1,7 @@
 // Every runnable table of vector kernels against ref: integer results bit-equal, floats within their bound.
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernel_cases.h"
 
@@ -79,6 +80,39 @@ void CheckExactFloats(const VectorKernels& kernel, const VectorKernels& ref, siz
   ExpectSame(kernel.name, "clamp_f32", n, expected, actual);
 }
 
+void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+  Guarded x(n * 4), expected(n * 4), actual(n * 4);
+  const float specials[] = {0.0f, -0.0f, 3.0f, -3.0f, 2.9999998f, 1e30f, -1e30f, std::numeric_limits<float>::infinity()};
+  for (size_t i = 0; i < n; ++i) x.as<float>()[i] = random.Int(0, 2) == 0 ? specials[random.Int(0, 7)] : random.Float(-5.0f, 5.0f);
+  ref.hard_sigmoid_f32(n, x.as<float>(), expected.as<float>(), 0.2f, 0.5f);
+  kernel.hard_sigmoid_f32(n, x.as<float>(), actual.as<float>(), 0.2f, 0.5f);
+  ExpectSame(kernel.name, "hard_sigmoid_f32", n, expected, actual);
+  ref.hard_swish_f32(n, x.as<float>(), expected.as<float>(), 1.0f / 6.0f, 0.5f);
+  kernel.hard_swish_f32(n, x.as<float>(), x.as<float>(), 1.0f / 6.0f, 0.5f);
+  ExpectSame(kernel.name, "hard_swish_f32 in place", n, expected, x);
+  if (n == 0) return;
+  x.as<float>()[n - 1] = std::numeric_limits<float>::quiet_NaN();
+  kernel.hard_sigmoid_f32(n, x.as<float>(), actual.as<float>(), 0.2f, 0.5f);
+  EXPECT_MSG(std::isnan(actual.as<float>()[n - 1]), Format("%s hard_sigmoid_f32 n=%zu: NaN is lost", kernel.name, n));
+}
+
+void CheckFolds(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+  const size_t taps = static_cast<size_t>(random.Int(0, 9));
+  Guarded rows(taps * n * 4);
+  std::vector<const float*> x;
+  for (size_t t = 0; t < taps; ++t) x.push_back(rows.as<float>() + t * n);
+  for (size_t i = 0; i < taps * n; ++i) rows.as<float>()[i] = random.Int(0, 9) == 0 ? std::numeric_limits<float>::quiet_NaN() : random.Float(-3.0f, 3.0f);
+  Guarded expected(n * 4), actual(n * 4);
+  for (size_t i = 0; i < n; ++i) expected.as<float>()[i] = actual.as<float>()[i] = random.Float(-1.0f, 1.0f);
+  ref.max_f32(n, taps, x.data(), expected.as<float>());
+  kernel.max_f32(n, taps, x.data(), actual.as<float>());
+  ExpectSame(kernel.name, "max_f32", n, expected, actual);
+  for (size_t i = 0; i < taps * n; ++i) rows.as<float>()[i] = random.Float(-3.0f, 3.0f);
+  ref.sum_f32(n, taps, x.data(), expected.as<float>());
+  kernel.sum_f32(n, taps, x.data(), actual.as<float>());
+  ExpectSame(kernel.name, "sum_f32", n, expected, actual);
+}
+
 using UnaryKernel = void (*)(size_t, const float*, float*);
 
 // 8 ulp of the result, or 1e-37 absolute where it is denormal.
@@ -129,6 +163,8 @@ void TestAll(const VectorKernels& kernel, DType type) {
       CheckAdd(kernel, ref, type, n, random);
       CheckQuantize(kernel, ref, type, n, random);
       CheckExactFloats(kernel, ref, n, random);
+      CheckHardGates(kernel, ref, n, random);
+      CheckFolds(kernel, ref, n, random);
       CheckTranscendental("sigmoid_f32", kernel.sigmoid_f32, ExactSigmoid, n, random);
       CheckTranscendental("exp_f32", kernel.exp_f32, ExactExp, n, random);
       CheckPlaces("sigmoid_f32", kernel.sigmoid_f32, n, random);

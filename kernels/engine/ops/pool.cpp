@@ -91,6 +91,18 @@ class PoolDriver : public OpDriver {
       for (int64_t j = 0; j < w.columns.count; ++j) tap(row + j * s_.a.dilation_w);
     }
   }
+  // take(count, pointers) for the taps in the image, up to 64 at a time: `x` is pixel 0, `stride` elements from one to the next.
+  template <typename T, typename Take>
+  void ForTaps(const Window& w, const T* x, int64_t stride, Take take) const {
+    constexpr size_t kMost = 64;
+    const T* taps[kMost];
+    size_t count = 0;
+    ForEachTap(w, [&](int64_t pixel) {
+      taps[count++] = x + pixel * stride;
+      if (count == kMost) take(count, taps), count = 0;
+    });
+    if (count > 0) take(count, taps);
+  }
   int64_t OutputPixel(const Window& w) const { return (w.n * s_.oh + w.y) * s_.ow + w.x; }
 
   PoolShape s_;
@@ -147,7 +159,7 @@ class PoolQ8 final : public PoolDriver {
 class PoolF32 final : public PoolDriver {
  public:
   PoolF32(const OpContext& context, const PoolShape& shape, const uint8_t* x)
-      : PoolDriver(shape), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
+      : PoolDriver(shape), vector_(context.kernels().vector), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
         x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     kernel_ = "pool_f32";
   }
@@ -158,26 +170,20 @@ class PoolF32 final : public PoolDriver {
  private:
   void Max(const Window& w) {
     float* y = y_ + OutputPixel(w) * y_stride_;
-    const int64_t c = s_.c;
-    std::fill_n(y, c, -std::numeric_limits<float>::infinity());
-    ForEachTap(w, [&](int64_t pixel) {
-      const float* x = x_ + pixel * x_stride_;
-      for (int64_t i = 0; i < c; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
-    });
+    std::fill_n(y, s_.c, -std::numeric_limits<float>::infinity());
+    ForTaps(w, x_, x_stride_, [&](size_t count, const float* const* taps) { vector_->max_f32(static_cast<size_t>(s_.c), count, taps, y); });
   }
 
   void Average(const Window& w) {
     float* y = y_ + OutputPixel(w) * y_stride_;
     const int64_t c = s_.c;
     std::fill_n(y, c, 0.0f);
-    ForEachTap(w, [&](int64_t pixel) {
-      const float* x = x_ + pixel * x_stride_;
-      for (int64_t i = 0; i < c; ++i) y[i] += x[i];
-    });
+    ForTaps(w, x_, x_stride_, [&](size_t count, const float* const* taps) { vector_->sum_f32(static_cast<size_t>(c), count, taps, y); });
     const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
     for (int64_t i = 0; i < c; ++i) y[i] /= divisor;
   }
 
+  const VectorKernels* vector_;
   int64_t x_stride_, y_stride_;
   const float* x_;
   float* y_;

@@ -24,6 +24,8 @@ void Relu(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector
 void Clip(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->clamp_f32(n, x, y, u.alpha, u.beta); }
 void Sigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->sigmoid_f32(n, x, y); }
 void Exp(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->exp_f32(n, x, y); }
+void HardSigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->hard_sigmoid_f32(n, x, y, u.alpha, u.beta); }
+void HardSwish(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->hard_swish_f32(n, x, y, 1.0f / 6.0f, 0.5f); }
 
 // x * sigmoid(x), in pieces that fit L1.
 void Silu(const UnaryFunction& u, size_t n, const float* x, float* y) {
@@ -42,11 +44,6 @@ float Abs(float x, float, float) { return std::fabs(x); }
 float Neg(float x, float, float) { return -x; }
 float LeakyRelu(float x, float alpha, float) { return x < 0.0f ? alpha * x : x; }
 float Elu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x) : x; }
-float HardSigmoid(float x, float alpha, float beta) { return std::fmin(std::fmax(alpha * x + beta, 0.0f), 1.0f); }
-float HardSwish(float x, float, float) {
-  const float s = x * (1.0f / 6.0f) + 0.5f;
-  return x * (s < 0.0f ? 0.0f : s > 1.0f ? 1.0f : s);
-}
 float Gelu(float x, float, float) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
 float Erf(float x, float, float) { return std::erf(x); }
 float Softplus(float x, float, float) { return std::fmax(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
@@ -87,7 +84,7 @@ constexpr Row kFunctions[] = {
     {UnaryKind::kLog, Each<Log>},         {UnaryKind::kSqrt, Each<Sqrt>},
     {UnaryKind::kAbs, Each<Abs>},         {UnaryKind::kNeg, Each<Neg>},
     {UnaryKind::kLeakyRelu, Each<LeakyRelu>}, {UnaryKind::kElu, Each<Elu>},
-    {UnaryKind::kHardSigmoid, Each<HardSigmoid>}, {UnaryKind::kHardSwish, Each<HardSwish>},
+    {UnaryKind::kHardSigmoid, HardSigmoid}, {UnaryKind::kHardSwish, HardSwish},
     {UnaryKind::kGelu, Each<Gelu>},       {UnaryKind::kErf, Each<Erf>},
     {UnaryKind::kSoftplus, Each<Softplus>}, {UnaryKind::kMish, Each<Mish>},
     {UnaryKind::kReciprocal, Each<Reciprocal>}, {UnaryKind::kFloor, Each<Floor>},

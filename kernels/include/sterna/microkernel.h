@@ -194,6 +194,12 @@ struct VectorKernels {
   void (*clamp_f32)(size_t n, const float* x, float* y, float lo, float hi);
   void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // |error| <= 2 ulp-ish, stated in the unit
   void (*exp_f32)(size_t n, const float* x, float* y);
+  // min(max(alpha * x + beta, 0), 1), and x times that; the product is rounded before the addition, NaN stays NaN.
+  void (*hard_sigmoid_f32)(size_t n, const float* x, float* y, float alpha, float beta);
+  void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
+  // All taps of a pool: y = max(y, x[0], x[1], ..), which passes over NaN in x, and y += x[0] + x[1] + .. in this order.
+  void (*max_f32)(size_t n, size_t taps, const float* const* x, float* y);
+  void (*sum_f32)(size_t n, size_t taps, const float* const* x, float* y);
 };
 
 // peak: no kernel of any op, but how fast the ISA's instructions multiply what is in registers already, for benches (sterna/peak.h).
