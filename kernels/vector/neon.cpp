@@ -180,15 +180,32 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   ForFloats(n, x, y, [&](float32x4_t v) { return vmulq_f32(v, HardGate(v, slope, offset)); });
 }
 
-void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
-  for (size_t t = 0; t < taps; ++t) {
-    ForPairsOfFloats(n, x[t], y, y, [](float32x4_t v, float32x4_t acc) { return vbslq_f32(vcgtq_f32(v, acc), v, acc); });
+inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vbslq_f32(vcgtq_f32(v, acc), v, acc); }
+inline float32x4_t Plus(float32x4_t v, float32x4_t acc) { return vaddq_f32(acc, v); }
+
+// `load` takes the channels of a tap that are worked on.
+template <float32x4_t (*op)(float32x4_t, float32x4_t), typename Load>
+inline float32x4_t PoolWindow(const PoolF32Args& a, const float* window, float start, Load load) {
+  float32x4_t acc = vdupq_n_f32(start);
+  for (size_t i = 0; i < a.rows; ++i) {
+    for (size_t j = 0; j < a.columns; ++j) acc = op(load(window + i * a.row_stride + j * a.column_stride), acc);
+  }
+  return acc;
+}
+
+template <float32x4_t (*op)(float32x4_t, float32x4_t)>
+inline void Pool(const PoolF32Args& a, float start) {
+  for (size_t o = 0; o < a.outputs; ++o) {
+    const float* window = a.x + o * a.x_step;
+    float* y = a.y + o * a.y_step;
+    size_t c = 0;
+    for (; c + 4 <= a.channels; c += 4) vst1q_f32(y + c, PoolWindow<op>(a, window + c, start, [](const float* p) { return vld1q_f32(p); }));
+    for (; c < a.channels; ++c) y[c] = vgetq_lane_f32(PoolWindow<op>(a, window + c, start, [](const float* p) { return vdupq_n_f32(*p); }), 0);
   }
 }
 
-void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
-  for (size_t t = 0; t < taps; ++t) AddF32(n, y, x[t], y);
-}
+void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(*args, -__builtin_inff()); }
+void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(*args, 0.0f); }
 
 }  // namespace
 }  // namespace sterna
@@ -197,5 +214,5 @@ extern "C" {
 extern const sterna::VectorKernels sterna_vector_neon;
 const sterna::VectorKernels sterna_vector_neon = {"vector/neon",  sterna::Lut,        sterna::Add,    sterna::Quantize, sterna::Dequantize, sterna::Max,
                                                   sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32,
-                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxF32, sterna::SumF32};
+                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxPoolF32, sterna::SumPoolF32};
 }

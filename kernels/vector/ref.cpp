@@ -82,17 +82,24 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   for (size_t i = 0; i < n; ++i) y[i] = x[i] * HardGate(x[i], alpha, beta);
 }
 
-void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
-  for (size_t t = 0; t < taps; ++t) {
-    for (size_t i = 0; i < n; ++i) y[i] = x[t][i] > y[i] ? x[t][i] : y[i];
+template <float (*fold)(float x, float so_far)>
+void Pool(const PoolF32Args* a, float start) {
+  for (size_t o = 0; o < a->outputs; ++o) {
+    for (size_t c = 0; c < a->channels; ++c) {
+      float y = start;
+      for (size_t i = 0; i < a->rows; ++i) {
+        for (size_t j = 0; j < a->columns; ++j) y = fold(a->x[o * a->x_step + i * a->row_stride + j * a->column_stride + c], y);
+      }
+      a->y[o * a->y_step + c] = y;
+    }
   }
 }
 
-void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
-  for (size_t t = 0; t < taps; ++t) {
-    for (size_t i = 0; i < n; ++i) y[i] += x[t][i];
-  }
-}
+float Greater(float x, float y) { return x > y ? x : y; }
+float Plus(float x, float y) { return y + x; }
+
+void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(args, -__builtin_inff()); }
+void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(args, 0.0f); }
 
 }  // namespace
 }  // namespace sterna
@@ -102,11 +109,11 @@ extern const sterna::VectorKernels sterna_vector_ref_u8, sterna_vector_ref_s8;
 const sterna::VectorKernels sterna_vector_ref_u8 = {
     "vector/ref",         sterna::Lut,          sterna::Add<uint8_t>, sterna::Quantize<uint8_t>, sterna::Dequantize<uint8_t>,
     sterna::Max<uint8_t>, sterna::Sum<uint8_t>, sterna::AddF32,       sterna::MulF32,            sterna::ClampF32,
-    sterna::SigmoidF32,   sterna::ExpF32,       sterna::HardSigmoidF32, sterna::HardSwishF32,    sterna::MaxF32,
-    sterna::SumF32};
+    sterna::SigmoidF32,   sterna::ExpF32,       sterna::HardSigmoidF32, sterna::HardSwishF32,    sterna::MaxPoolF32,
+    sterna::SumPoolF32};
 const sterna::VectorKernels sterna_vector_ref_s8 = {
     "vector/ref",        sterna::Lut,         sterna::Add<int8_t>, sterna::Quantize<int8_t>, sterna::Dequantize<int8_t>,
     sterna::Max<int8_t>, sterna::Sum<int8_t>, sterna::AddF32,      sterna::MulF32,           sterna::ClampF32,
-    sterna::SigmoidF32,  sterna::ExpF32,      sterna::HardSigmoidF32, sterna::HardSwishF32,  sterna::MaxF32,
-    sterna::SumF32};
+    sterna::SigmoidF32,  sterna::ExpF32,      sterna::HardSigmoidF32, sterna::HardSwishF32,  sterna::MaxPoolF32,
+    sterna::SumPoolF32};
 }

@@ -138,40 +138,57 @@ struct Vector {
     MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return F::Mul(v, HardGate(v, slope, offset)); });
   }
 
-  // y[i] = op(x[t][i], y[i]) for each t in turn, with y in registers.
-  template <typename Op>
-  static inline __attribute__((always_inline)) void Fold(size_t n, size_t taps, const float* const* x, float* y, Op op) {
-    size_t i = 0;
-    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-      Reg acc[4];
+  // kVectors of channels, from `channel` on, of every output; all lanes exist, or but for the last those of `mask`.
+  template <size_t kVectors, bool kWhole, typename Op>
+  static inline __attribute__((always_inline)) void PoolBlock(const PoolF32Args& a, size_t channel, typename F::Mask mask, Reg start, Op op) {
+    const auto load = [mask](const float* p) { return kWhole ? F::Load(p) : F::LoadPart(p, mask); };
+    const float* window = a.x + channel;
+    float* y = a.y + channel;
+    for (size_t o = 0; o < a.outputs; ++o, window += a.x_step, y += a.y_step) {
+      Reg acc[kVectors];
 #pragma GCC unroll 4
-      for (size_t v = 0; v < 4; ++v) acc[v] = F::Load(y + i + v * kLanes);
-      for (size_t t = 0; t < taps; ++t) {
+      for (size_t v = 0; v < kVectors; ++v) acc[v] = start;
+      const float* row = window;
+      for (size_t i = 0; i < a.rows; ++i, row += a.row_stride) {
+        const float* tap = row;
+        for (size_t j = 0; j < a.columns; ++j, tap += a.column_stride) {
 #pragma GCC unroll 4
-        for (size_t v = 0; v < 4; ++v) acc[v] = op(F::Load(x[t] + i + v * kLanes), acc[v]);
+          for (size_t v = 0; v < kVectors; ++v) acc[v] = op(load(tap + v * kLanes), acc[v]);
+        }
       }
 #pragma GCC unroll 4
-      for (size_t v = 0; v < 4; ++v) F::Store(y + i + v * kLanes, acc[v]);
-    }
-    for (; i < n; i += kLanes) {
-      const typename F::Mask mask = F::MakeMask(n - i);
-      Reg acc = F::LoadPart(y + i, mask);
-      for (size_t t = 0; t < taps; ++t) acc = op(F::LoadPart(x[t] + i, mask), acc);
-      F::StorePart(y + i, mask, acc);
+      for (size_t v = 0; v < kVectors; ++v) {
+        if constexpr (kWhole) {
+          F::Store(y + v * kLanes, acc[v]);
+        } else {
+          F::StorePart(y, mask, acc[v]);
+        }
+      }
     }
   }
 
-  static void MaxF32(size_t n, size_t taps, const float* const* x, float* y) {
-    Fold(n, taps, x, y, [](Reg v, Reg acc) { return F::Max(v, acc); });
+  template <typename Op>
+  static inline __attribute__((always_inline)) void Pool(const PoolF32Args& a, Reg start, Op op) {
+    const size_t n = a.channels;
+    const typename F::Mask all = F::MakeMask(kLanes);
+    size_t c = 0;
+    for (; c + 4 * kLanes <= n; c += 4 * kLanes) PoolBlock<4, true>(a, c, all, start, op);
+    for (; c + 2 * kLanes <= n; c += 2 * kLanes) PoolBlock<2, true>(a, c, all, start, op);
+    for (; c + kLanes <= n; c += kLanes) PoolBlock<1, true>(a, c, all, start, op);
+    if (c < n) PoolBlock<1, false>(a, c, F::MakeMask(n - c), start, op);
   }
 
-  static void SumF32(size_t n, size_t taps, const float* const* x, float* y) {
-    Fold(n, taps, x, y, [](Reg v, Reg acc) { return F::Add(acc, v); });
+  static void MaxPoolF32(const PoolF32Args* args) {
+    Pool(*args, F::Set(-__builtin_inff()), [](Reg v, Reg acc) { return F::Max(v, acc); });
+  }
+
+  static void SumPoolF32(const PoolF32Args* args) {
+    Pool(*args, F::Set(0.0f), [](Reg v, Reg acc) { return F::Add(acc, v); });
   }
 
   static constexpr VectorKernels Kernels(const char* name) {
     return {name,   Lut,    Add,      Quantize,   Dequantize, Max,            Sum,          AddF32,
-            MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxF32, SumF32};
+            MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxPoolF32, SumPoolF32};
   }
 };
 

@@ -1,7 +1,6 @@
 // Every runnable table of vector kernels against ref: integer results bit-equal, floats within their bound.
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "kernel_cases.h"
 
@@ -96,21 +95,23 @@ void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_
   EXPECT_MSG(std::isnan(actual.as<float>()[n - 1]), Format("%s hard_sigmoid_f32 n=%zu: NaN is lost", kernel.name, n));
 }
 
-void CheckFolds(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
-  const size_t taps = static_cast<size_t>(random.Int(0, 9));
-  Guarded rows(taps * n * 4);
-  std::vector<const float*> x;
-  for (size_t t = 0; t < taps; ++t) x.push_back(rows.as<float>() + t * n);
-  for (size_t i = 0; i < taps * n; ++i) rows.as<float>()[i] = random.Int(0, 9) == 0 ? std::numeric_limits<float>::quiet_NaN() : random.Float(-3.0f, 3.0f);
-  Guarded expected(n * 4), actual(n * 4);
-  for (size_t i = 0; i < n; ++i) expected.as<float>()[i] = actual.as<float>()[i] = random.Float(-1.0f, 1.0f);
-  ref.max_f32(n, taps, x.data(), expected.as<float>());
-  kernel.max_f32(n, taps, x.data(), actual.as<float>());
-  ExpectSame(kernel.name, "max_f32", n, expected, actual);
-  for (size_t i = 0; i < taps * n; ++i) rows.as<float>()[i] = random.Float(-3.0f, 3.0f);
-  ref.sum_f32(n, taps, x.data(), expected.as<float>());
-  kernel.sum_f32(n, taps, x.data(), actual.as<float>());
-  ExpectSame(kernel.name, "sum_f32", n, expected, actual);
+// `n` channels of two outputs, whose windows overlap.
+void CheckPools(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+  const size_t rows = static_cast<size_t>(random.Int(0, 3)), columns = static_cast<size_t>(random.Int(1, 3));
+  const size_t pixel = n + static_cast<size_t>(random.Int(0, 2)), row = (columns + 2) * pixel;
+  Guarded x((rows * row + 2 * pixel) * 4), expected((pixel + n) * 4), actual((pixel + n) * 4);
+  std::memset(expected.data(), 0x77, expected.size()), std::memset(actual.data(), 0x77, actual.size());
+  for (size_t i = 0; i < x.size() / 4; ++i) x.as<float>()[i] = random.Int(0, 9) == 0 ? std::numeric_limits<float>::quiet_NaN() : random.Float(-3.0f, 3.0f);
+  sterna::PoolF32Args args{n, rows, columns, x.as<float>(), row, pixel, 2, pixel, pixel, expected.as<float>()};
+  ref.max_pool_f32(&args);
+  args.y = actual.as<float>();
+  kernel.max_pool_f32(&args);
+  ExpectSame(kernel.name, "max_pool_f32", n, expected, actual);
+  for (size_t i = 0; i < x.size() / 4; ++i) x.as<float>()[i] = random.Float(-3.0f, 3.0f);
+  kernel.sum_pool_f32(&args);
+  args.y = expected.as<float>();
+  ref.sum_pool_f32(&args);
+  ExpectSame(kernel.name, "sum_pool_f32", n, expected, actual);
 }
 
 using UnaryKernel = void (*)(size_t, const float*, float*);
@@ -164,7 +165,7 @@ void TestAll(const VectorKernels& kernel, DType type) {
       CheckQuantize(kernel, ref, type, n, random);
       CheckExactFloats(kernel, ref, n, random);
       CheckHardGates(kernel, ref, n, random);
-      CheckFolds(kernel, ref, n, random);
+      CheckPools(kernel, ref, n, random);
       CheckTranscendental("sigmoid_f32", kernel.sigmoid_f32, ExactSigmoid, n, random);
       CheckTranscendental("exp_f32", kernel.exp_f32, ExactExp, n, random);
       CheckPlaces("sigmoid_f32", kernel.sigmoid_f32, n, random);

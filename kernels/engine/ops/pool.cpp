@@ -1,6 +1,5 @@
 // PoolQ8 and PoolF32: maximum and average, over feature maps [N,H,W,C].
 #include <cmath>
-#include <limits>
 
 #include "engine/op.h"
 #include "sterna/requant.h"
@@ -22,6 +21,7 @@ struct Taps {
 };
 Taps TapsOf(int64_t out, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad_before, int64_t pad_after) {
   const int64_t start = out * stride - pad_before;
+  if (start >= 0 && start + (kernel - 1) * dilation < size) return {start, kernel, kernel};
   const int64_t skipped = start < 0 ? (-start + dilation - 1) / dilation : 0;
   const int64_t below = start >= size ? 0 : (size - 1 - start) / dilation + 1;
   const int64_t below_padded = start >= size + pad_after ? 0 : (size + pad_after - 1 - start) / dilation + 1;
@@ -91,18 +91,6 @@ class PoolDriver : public OpDriver {
       for (int64_t j = 0; j < w.columns.count; ++j) tap(row + j * s_.a.dilation_w);
     }
   }
-  // take(count, pointers) for the taps in the image, up to 64 at a time: `x` is pixel 0, `stride` elements from one to the next.
-  template <typename T, typename Take>
-  void ForTaps(const Window& w, const T* x, int64_t stride, Take take) const {
-    constexpr size_t kMost = 64;
-    const T* taps[kMost];
-    size_t count = 0;
-    ForEachTap(w, [&](int64_t pixel) {
-      taps[count++] = x + pixel * stride;
-      if (count == kMost) take(count, taps), count = 0;
-    });
-    if (count > 0) take(count, taps);
-  }
   int64_t OutputPixel(const Window& w) const { return (w.n * s_.oh + w.y) * s_.ow + w.x; }
 
   PoolShape s_;
@@ -161,29 +149,41 @@ class PoolF32 final : public PoolDriver {
   PoolF32(const OpContext& context, const PoolShape& shape, const uint8_t* x)
       : PoolDriver(shape), vector_(context.kernels().vector), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
         x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+    const PoolAttrs& a = s_.a;
+    const int64_t last_start = s_.w - 1 - int64_t{a.kernel_w - 1} * a.dilation_w + a.pad_left;
+    inner_end_ = last_start < 0 ? 0 : std::min<int64_t>(last_start / a.stride_w + 1, s_.ow);
     kernel_ = "pool_f32";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
-    ForEachWindow(begin, end, [&](const Window& w) { s_.average() ? Average(w) : Max(w); });
+    for (int64_t row = begin; row < end; ++row) {
+      const PoolAttrs& a = s_.a;
+      const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
+      for (int64_t x = 0, count; x < s_.ow; x += count) {
+        const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
+        count = columns.count == a.kernel_w ? std::max<int64_t>(inner_end_ - x, 1) : 1;
+        Pool(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0}, count);
+      }
+    }
   }
 
  private:
-  void Max(const Window& w) {
+  // `count` outputs next to each other, with windows like the first one's.
+  void Pool(const Window& w, int64_t count) {
+    const int64_t c = s_.c, first = ((w.n * s_.h + w.rows.first) * s_.w + w.columns.first) * x_stride_;
     float* y = y_ + OutputPixel(w) * y_stride_;
-    std::fill_n(y, s_.c, -std::numeric_limits<float>::infinity());
-    ForTaps(w, x_, x_stride_, [&](size_t count, const float* const* taps) { vector_->max_f32(static_cast<size_t>(s_.c), count, taps, y); });
-  }
-
-  void Average(const Window& w) {
-    float* y = y_ + OutputPixel(w) * y_stride_;
-    const int64_t c = s_.c;
-    std::fill_n(y, c, 0.0f);
-    ForTaps(w, x_, x_stride_, [&](size_t count, const float* const* taps) { vector_->sum_f32(static_cast<size_t>(c), count, taps, y); });
+    const PoolF32Args args{static_cast<size_t>(c), static_cast<size_t>(w.rows.count), static_cast<size_t>(w.columns.count), x_ + first,
+                           static_cast<size_t>(s_.a.dilation_h * s_.w * x_stride_), static_cast<size_t>(s_.a.dilation_w * x_stride_),
+                           static_cast<size_t>(count), static_cast<size_t>(s_.a.stride_w * x_stride_), static_cast<size_t>(y_stride_), y};
+    if (!s_.average()) return vector_->max_pool_f32(&args);
+    vector_->sum_pool_f32(&args);
     const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
-    for (int64_t i = 0; i < c; ++i) y[i] /= divisor;
+    for (int64_t o = 0; o < count; ++o, y += y_stride_) {
+      for (int64_t i = 0; i < c; ++i) y[i] /= divisor;
+    }
   }
 
   const VectorKernels* vector_;
+  int64_t inner_end_;  // the first output column, from 0 on, whose window leaves the image to the right
   int64_t x_stride_, y_stride_;
   const float* x_;
   float* y_;

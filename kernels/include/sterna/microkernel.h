@@ -178,6 +178,15 @@ struct DwConvF32Kernel {
   void (*run)(const DwConvF32Args* args);
 };
 
+// Outputs of a pool whose windows have the same shape, `x_step` floats apart. Tap (i, j) of the first is at x + i * row_stride + j * column_stride.
+struct PoolF32Args {
+  size_t channels, rows, columns;  // of a window: what lies in the image; may be 0
+  const float* x;
+  size_t row_stride, column_stride;  // floats
+  size_t outputs, x_step, y_step;    // y_step: floats from one output to the next
+  float* y;
+};
+
 // Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
 // The result for an element does not depend on n or on its place, bit for bit.
 struct VectorKernels {
@@ -197,9 +206,8 @@ struct VectorKernels {
   // min(max(alpha * x + beta, 0), 1), and x times that; the product is rounded before the addition, NaN stays NaN.
   void (*hard_sigmoid_f32)(size_t n, const float* x, float* y, float alpha, float beta);
   void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
-  // All taps of a pool: y = max(y, x[0], x[1], ..), which passes over NaN in x, and y += x[0] + x[1] + .. in this order.
-  void (*max_f32)(size_t n, size_t taps, const float* const* x, float* y);
-  void (*sum_f32)(size_t n, size_t taps, const float* const* x, float* y);
+  void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap), which passes over NaN in x
+  void (*sum_pool_f32)(const PoolF32Args* args);  // 0 + every tap, row by row
 };
 
 // peak: no kernel of any op, but how fast the ISA's instructions multiply what is in registers already, for benches (sterna/peak.h).
