@@ -8,8 +8,5 @@
 
 extern "C" {
 extern const sterna::GemmF32Kernel sterna_gemm_f32_avx2;
-const sterna::GemmF32Kernel sterna_gemm_f32_avx2 = {"gemm_f32/avx2", sterna::GemmF32<sterna::Vec256>::PackedBytes,
-                                                          sterna::GemmF32<sterna::Vec256>::Pack,
-                                                          sterna::GemmF32<sterna::Vec256>::ScratchBytes,
-                                                          sterna::GemmF32<sterna::Vec256>::Run};
+const sterna::GemmF32Kernel sterna_gemm_f32_avx2 = sterna::GemmF32<sterna::Vec256>::Kernel("gemm_f32/avx2");
 }

@@ -8,8 +8,5 @@
 
 extern "C" {
 extern const sterna::GemmF32Kernel sterna_gemm_f32_avx512vnni;
-const sterna::GemmF32Kernel sterna_gemm_f32_avx512vnni = {"gemm_f32/avx512vnni", sterna::GemmF32<sterna::Vec512>::PackedBytes,
-                                                          sterna::GemmF32<sterna::Vec512>::Pack,
-                                                          sterna::GemmF32<sterna::Vec512>::ScratchBytes,
-                                                          sterna::GemmF32<sterna::Vec512>::Run};
+const sterna::GemmF32Kernel sterna_gemm_f32_avx512vnni = sterna::GemmF32<sterna::Vec512>::Kernel("gemm_f32/avx512vnni");
 }

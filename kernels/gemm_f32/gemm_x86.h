@@ -36,9 +36,15 @@ struct GemmF32 {
     }
   }
 
+  // Where the floats of a row of A are (GemmF32Kernel::run_pieces).
+  struct Pieces {
+    size_t count, length, stride;
+  };
+
   // Rows of one panel. `columns` of its channels exist.
   struct Place {
     const GemmF32Args* args;
+    Pieces pieces;
     const float* w;
     size_t channel, columns;
     const float* a;
@@ -91,17 +97,20 @@ struct GemmF32 {
     typename V::Reg acc[kRows * kVectors];
 #pragma GCC unroll 24
     for (int i = 0; i < kRows * kVectors; ++i) acc[i] = V::Set(0.0f);
-    const float *a = at.a, *w = at.w;
+    const float* w = at.w;
     const size_t stride = at.args->a_stride;
-    for (size_t p = at.args->k; p != 0; --p, ++a, w += kVectors * kLanes) {
-      typename V::Reg weights[kVectors];
+    for (size_t piece = 0; piece < at.pieces.count; ++piece) {
+      const float* a = at.a + piece * at.pieces.stride;
+      for (size_t p = at.pieces.length; p != 0; --p, ++a, w += kVectors * kLanes) {
+        typename V::Reg weights[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) weights[v] = V::Load(w + v * kLanes);
+        for (int v = 0; v < kVectors; ++v) weights[v] = V::Load(w + v * kLanes);
 #pragma GCC unroll 12
-      for (int i = 0; i < kRows; ++i) {
-        const typename V::Reg x = V::Set(a[i * stride]);
+        for (int i = 0; i < kRows; ++i) {
+          const typename V::Reg x = V::Set(a[i * stride]);
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) acc[i * kVectors + v] = V::Fma(x, weights[v], acc[i * kVectors + v]);
+          for (int v = 0; v < kVectors; ++v) acc[i * kVectors + v] = V::Fma(x, weights[v], acc[i * kVectors + v]);
+        }
       }
     }
     const EpilogueF32& e = at.args->epilogue;
@@ -134,14 +143,14 @@ struct GemmF32 {
   }
 
   // Every panel, for rows [first, first + rows).
-  static void RunBlock(const GemmF32Args* args, size_t first, size_t rows) {
+  static void RunBlock(const GemmF32Args* args, const Pieces& pieces, size_t first, size_t rows) {
     const Cut panels = CutEvenly(CeilDiv(args->n, kLanes), kMaxVectors);
     const float *w = static_cast<const float*>(args->packed), *residual = args->epilogue.residual;
     if (residual != nullptr) residual += first * args->epilogue.residual_stride;
     size_t channel = 0;
     for (size_t panel = 0; panel < panels.parts; ++panel) {
       const size_t vectors = PartSize(panels, panel);
-      const Place at = {args, w, channel, args->n - channel, args->a + first * args->a_stride,
+      const Place at = {args, pieces, w, channel, args->n - channel, args->a + first * args->a_stride,
                         args->y + first * args->y_stride + channel, residual != nullptr ? residual + channel : nullptr};
       RunPanel(at, vectors, rows);
       w += vectors * kLanes * args->k;
@@ -154,10 +163,17 @@ struct GemmF32 {
     const Cut blocks = CutEvenly(args->m, fitting > kMinBlockRows ? fitting : kMinBlockRows);
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {
-      RunBlock(args, first, PartSize(blocks, block));
+      RunBlock(args, {1, args->k, 0}, first, PartSize(blocks, block));
       first += PartSize(blocks, block);
     }
   }
+
+  // Windows overlap, so that a row of them takes less room than its outputs, and needs no blocks.
+  static void RunPieces(const GemmF32Args* args, size_t pieces, size_t piece_stride) {
+    RunBlock(args, {pieces, args->k / pieces, piece_stride}, 0, args->m);
+  }
+
+  static constexpr GemmF32Kernel Kernel(const char* name) { return {name, PackedBytes, Pack, ScratchBytes, Run, RunPieces}; }
 };
 
 }  // namespace

@@ -9,8 +9,5 @@
 
 extern "C" {
 extern const sterna::GemmF32Kernel sterna_gemm_f32_sse41;
-const sterna::GemmF32Kernel sterna_gemm_f32_sse41 = {"gemm_f32/sse41", sterna::GemmF32<sterna::Vec128>::PackedBytes,
-                                                     sterna::GemmF32<sterna::Vec128>::Pack,
-                                                     sterna::GemmF32<sterna::Vec128>::ScratchBytes,
-                                                     sterna::GemmF32<sterna::Vec128>::Run};
+const sterna::GemmF32Kernel sterna_gemm_f32_sse41 = sterna::GemmF32<sterna::Vec128>::Kernel("gemm_f32/sse41");
 }

@@ -28,6 +28,10 @@ const convCases: Record<string, ConvCase> = {
   depthwise: { x: [2, 9, 10, 40], o: 40, kernel: [3, 3], pads: [1, 1, 1, 1], group: 40 },
   'depthwise strided 5x5': { x: [1, 11, 12, 17], o: 17, kernel: [5, 5], stride: 2, pads: [2, 2, 2, 2], group: 17 },
   'depthwise, two outputs a channel': { x: [1, 7, 7, 6], o: 12, kernel: [3, 3], pads: [1, 1, 1, 1], group: 6 },
+  'windows in two blocks of rows': { x: [2, 33, 19, 40], o: 6, kernel: [3, 3], pads: [1, 1, 1, 1] },
+  'windows 2 apart': { x: [1, 19, 41, 3], o: 17, kernel: [7, 7], stride: 2, pads: [3, 3, 2, 2] },
+  'windows of groups': { x: [1, 4, 16, 24], o: 36, kernel: [3, 3], pads: [1, 0, 0, 2], group: 3 },
+  'windows in the padding': { x: [1, 3, 9, 5], o: 33, kernel: [1, 3], pads: [1, 4, 0, 5] },
   'kernel larger than the image': { x: [1, 2, 2, 4], o: 8, kernel: [5, 5], pads: [2, 2, 2, 2] },
 };
 

@@ -140,6 +140,41 @@ void TestDivision(const sterna::IsaKernels& isa) {
   }
 }
 
+// Windows in an image of `channels`, 3 rows of taps: the bits of the matrix that im2col would make of them.
+void CheckPieces(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t length, size_t step, int options, Random& random) {
+  constexpr size_t kPieces = 3;
+  const size_t row = (m - 1) * step + length + 2, k = kPieces * length;
+  Guarded image(((kPieces - 1) * row + (m - 1) * step + length) * 4), w(n * k * 4), matrix(m * k * 4, kFloatSlack);
+  Guarded expected(m * n * 4), actual(m * n * 4);
+  FillRandom(image, random), FillRandom(w, random), FillSlackWithNan(matrix);
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t p = 0; p < kPieces; ++p) {
+      std::memcpy(matrix.as<float>() + i * k + p * length, image.as<float>() + p * row + i * step, length * 4);
+    }
+  }
+  RandomEpilogue epilogue(random, options, m, n);
+  Guarded packed(RoundUp(kernel.packed_bytes(n, k), 64)), scratch(RoundUp(kernel.scratch_bytes(m, n, k), 64));
+  kernel.pack(n, k, w.as<float>(), packed.data());
+  GemmF32Args args{m, n, k, matrix.as<float>(), k, packed.data(), expected.as<float>(), n, epilogue.epilogue, scratch.data()};
+  kernel.run(&args);
+  args.a = image.as<float>(), args.a_stride = step, args.y = actual.as<float>();
+  kernel.run_pieces(&args, kPieces, row);
+  EXPECT_MSG(FirstDifference(expected.data(), actual.data(), expected.size()) < 0, Format("%s m=%zu n=%zu: pieces of %zu, %zu apart, give other bits", kernel.name, m, n, length, step));
+}
+
+void TestPieces(const sterna::IsaKernels& isa) {
+  if (isa.gemm_f32->run_pieces == nullptr) return;
+  Random random(9);
+  int options = 0;
+  for (size_t m : {1, 5, 12, 13, 31, 80}) {
+    for (size_t n : {1, 16, 24, 70, 130}) {
+      for (size_t length : {1, 9, 48}) {
+        for (size_t step : {1, 6, 48}) CheckPieces(*isa.gemm_f32, m, n, length, step, options & 63, random), options += 11;
+      }
+    }
+  }
+}
+
 struct DwCase {
   size_t channels, kernel_h, kernel_w, stride, dilation, x_width;
   int32_t pad;
@@ -227,6 +262,7 @@ STERNA_TEST(gemm_f32_does_not_depend_on_how_the_work_is_divided) {
   ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestDivision);
   TestDivision(sterna::kIsaRows[0].kernels);
 }
+STERNA_TEST(gemm_f32_takes_rows_in_pieces) { ForEachIsa("gemm_f32", &sterna::IsaKernels::gemm_f32, TestPieces); }
 STERNA_TEST(dwconv_f32_is_within_its_bound) {
   ForEachIsa("dwconv_f32", &sterna::IsaKernels::dwconv_f32, TestDw);
   TestDw(sterna::kIsaRows[0].kernels);

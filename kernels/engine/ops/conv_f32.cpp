@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/ops/conv.h"
+#include "engine/ops/conv_windows.h"
 #include "engine/ops/depthwise.h"
 #include "engine/ops/unary.h"
 
@@ -53,19 +53,16 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
 
   void Run(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
-    const int64_t channel = panel * plan_.width;
-    const GemmF32Args args{static_cast<size_t>(count),
-                           Width(panel),
-                           k_,
-                           a,
-                           a_stride,
-                           packed_[static_cast<size_t>(panel)],
-                           y + channel,
-                           target_.y_stride,
-                           target_.At(pixel, channel),
-                           scratch};
+    const GemmF32Args args = Args(y, pixel, count, panel, a, a_stride, scratch);
     kernel_->run(&args);
-    target_.Finish(y + channel, pixel, count, channel, args.n);
+    target_.Finish(args.y, pixel, count, panel * plan_.width, args.n);
+  }
+
+  bool takes_windows() const { return kernel_->run_pieces != nullptr; }
+  void RunWindows(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, size_t rows, size_t row_stride) const {
+    const GemmF32Args args = Args(y, pixel, count, panel, a, a_stride, nullptr);
+    kernel_->run_pieces(&args, rows, row_stride);
+    target_.Finish(args.y, pixel, count, panel * plan_.width, args.n);
   }
 
   // `w` is null when the program brings the weights packed.
@@ -78,6 +75,21 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   }
 
  private:
+  // `y`: where the first pixel's first channel goes.
+  GemmF32Args Args(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
+    const int64_t channel = panel * plan_.width;
+    return {static_cast<size_t>(count),
+            Width(panel),
+            k_,
+            a,
+            a_stride,
+            packed_[static_cast<size_t>(panel)],
+            y + channel,
+            target_.y_stride,
+            target_.At(pixel, channel),
+            scratch};
+  }
+
   Target target_;
 };
 
@@ -200,7 +212,9 @@ Status PrepareConvF32(const OpContext& context, DriverPtr* driver) {
   }
   GemmF32 gemm(context.kernels().gemm_f32, shape, PlanPanels(shape, context), target);
   status = gemm.Pack(context, reinterpret_cast<const float*>(context.Constant(kW)));
-  if (status.ok()) *driver = MakeConvDriver(shape, *context.Input(kX), x, 0.0f, std::move(gemm));
+  if (!status.ok()) return status;
+  if (gemm.takes_windows() && WindowConv<GemmF32>::Fits(shape)) driver->reset(new WindowConv<GemmF32>(shape, *context.Input(kX), x, std::move(gemm)));
+  else *driver = MakeConvDriver(shape, *context.Input(kX), x, 0.0f, std::move(gemm));
   return status;
 }
 

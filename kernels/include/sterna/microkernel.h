@@ -142,6 +142,9 @@ struct GemmF32Kernel {
   void (*pack)(size_t n, size_t k, const float* w, void* packed);  // w: [n][k]
   size_t (*scratch_bytes)(size_t m, size_t n, size_t k);
   void (*run)(const GemmF32Args* args);
+  // run(), but row i of A is `pieces` pieces of k / pieces floats, piece p at a + i * a_stride + p * piece_stride: the windows of a convolution where
+  // they are in the image, one piece a row of taps. The same bits. nullptr: no such thing.
+  void (*run_pieces)(const GemmF32Args* args, size_t pieces, size_t piece_stride) = nullptr;
 };
 // gemm_f32w4: y[i][o] = bias[o] + sum_k a[i][k] * scale[o][k / group] * w[o][k] for few rows, where reading the weights takes the time: they are
 // kept two to a byte. k is a multiple of group, group one of 32. The result for a row depends on that row alone, bit for bit.

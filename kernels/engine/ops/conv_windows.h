@@ -1,0 +1,95 @@
+// Convolutions without im2col, for kernels that multiply windows where they are in the image (GemmF32Kernel::run_pieces). Beyond what drivers of
+// conv.h ask of a `Gemm`:
+//
+//   void RunWindows(y, pixel, count, panel, a, a_stride, rows, row_stride) const   output pixels [pixel, pixel + count) of one output row, to y
+//
+// The input rows under a block of output rows are copied once, with their padding around them and one group's channels together, where im2col
+// copies every value as often as windows overlap (9 times for 3 x 3). Sums run in the order of im2col, so that bits are the same.
+#pragma once
+#include "engine/ops/conv.h"
+
+namespace sterna {
+
+// Units: output rows.
+template <typename Gemm>
+class WindowConv final : public OpDriver {
+ public:
+  using T = typename Gemm::Element;
+
+  WindowConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+    units_ = s_.n * s_.oh;
+    const int64_t width = ((s_.ow - 1) * s_.g.stride_w + s_.kw) * s_.cg;
+    row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(width), 64 / sizeof(T)));
+    const int64_t fitting = kBlockBytes / (row_ * static_cast<int64_t>(sizeof(T)));
+    block_ = std::clamp<int64_t>((fitting - Reach()) / s_.g.stride_h + 1, 1, s_.oh);
+    cost_ = ConvCost(s_);
+    scratch_bytes_ = static_cast<size_t>(InputRows(block_) * row_) * sizeof(T);
+    kernel_ = gemm_.name();
+    rows_ = RowShapeOf(s_, sizeof(T), stride_, gemm_.y_stride(), false);
+  }
+
+  // Few output columns fill no tile, and then the weights are read again for each output row: im2col is better where they do not fit L2.
+  static bool Fits(const ConvShape& s) {
+    constexpr int64_t kMinColumns = 12;
+    return s.g.dilation_w == 1 && s.ow >= kMinColumns && !s.pointwise();
+  }
+
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin * s_.ow), begin, end, scratch); }
+  void RunRows(int64_t begin, int64_t end, const MapRows&, const MapRows& y, uint8_t* scratch) override {
+    RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin, end, scratch);
+  }
+  const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
+
+ private:
+  static constexpr int64_t kBlockBytes = 64 * 1024;  // of input rows: most of L1, or a little of L2
+
+  // Output rows [begin, end), the first at `y`.
+  void RunTo(T* y, int64_t begin, int64_t end, uint8_t* scratch) const {
+    T* image = reinterpret_cast<T*>(scratch);
+    for (int64_t row = begin, count; row < end; row += count) {
+      const int64_t n = row / s_.oh, oy = row % s_.oh;
+      count = std::min({block_, end - row, s_.oh - oy});
+      for (int64_t group = 0; group < s_.g.group; ++group) {
+        CopyRows(n, oy * s_.g.stride_h - s_.g.pad_top, InputRows(count), group * s_.cg, image);
+        for (int64_t r = 0; r < count; ++r) {
+          T* to = y + (row + r - begin) * s_.ow * gemm_.y_stride();
+          gemm_.RunWindows(to, (row + r) * s_.ow, s_.ow, group, image + r * s_.g.stride_h * row_, static_cast<size_t>(s_.g.stride_w * s_.cg),
+                           static_cast<size_t>(s_.kh), static_cast<size_t>(s_.g.dilation_h * row_));
+        }
+      }
+    }
+  }
+
+  int64_t Reach() const { return (s_.kh - 1) * s_.g.dilation_h + 1; }
+  int64_t InputRows(int64_t output_rows) const { return (output_rows - 1) * s_.g.stride_h + Reach(); }
+
+  // `count` input rows from `first` on, zeros outside the image.
+  void CopyRows(int64_t n, int64_t first, int64_t count, int64_t channel, T* to) const {
+    const int64_t width = (s_.ow - 1) * s_.g.stride_w + s_.kw, left = std::min<int64_t>(s_.g.pad_left, width), inside = std::min(s_.w, width - left);
+    for (int64_t y = first; y < first + count; ++y, to += row_) {
+      if (y < 0 || y >= s_.h) {
+        std::fill_n(to, width * s_.cg, T{0});
+        continue;
+      }
+      T* at = std::fill_n(to, left * s_.cg, T{0});
+      CopyPixels(x_ + (n * s_.h + y) * s_.w * stride_ + channel, inside, at);
+      std::fill_n(at + inside * s_.cg, (width - left - inside) * s_.cg, T{0});
+    }
+  }
+  void CopyPixels(const T* from, int64_t pixels, T* to) const {
+    if (stride_ == s_.cg) {
+      std::memcpy(to, from, static_cast<size_t>(pixels * s_.cg) * sizeof(T));
+      return;
+    }
+    for (int64_t i = 0; i < pixels; ++i) std::memcpy(to + i * s_.cg, from + i * stride_, static_cast<size_t>(s_.cg) * sizeof(T));
+  }
+
+  ConvShape s_;
+  const T* x_;
+  RowShape rows_;
+  int64_t stride_, row_, block_;  // floats of an input pixel and of a copied row; output rows of a block
+  Gemm gemm_;
+};
+
+}  // namespace sterna
