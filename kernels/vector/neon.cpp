@@ -207,6 +207,12 @@ inline void Pool(const PoolF32Args& a, float start) {
 void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(*args, -__builtin_inff()); }
 void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(*args, 0.0f); }
 
+void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) vst3q_u8(y + 3 * i, (uint8x16x3_t{{vld1q_u8(a + i), vld1q_u8(b + i), vld1q_u8(c + i)}}));
+  for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+}
+
 }  // namespace
 }  // namespace sterna
 
@@ -214,5 +220,6 @@ extern "C" {
 extern const sterna::VectorKernels sterna_vector_neon;
 const sterna::VectorKernels sterna_vector_neon = {"vector/neon",  sterna::Lut,        sterna::Add,    sterna::Quantize, sterna::Dequantize, sterna::Max,
                                                   sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32,
-                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxPoolF32, sterna::SumPoolF32};
+                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxPoolF32, sterna::SumPoolF32,
+                                                  sterna::Interleave3};
 }

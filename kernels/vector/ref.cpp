@@ -98,6 +98,10 @@ void Pool(const PoolF32Args* a, float start) {
 float Greater(float x, float y) { return x > y ? x : y; }
 float Plus(float x, float y) { return y + x; }
 
+void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+  for (size_t i = 0; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+}
+
 void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(args, -__builtin_inff()); }
 void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(args, 0.0f); }
 
@@ -110,10 +114,10 @@ const sterna::VectorKernels sterna_vector_ref_u8 = {
     "vector/ref",         sterna::Lut,          sterna::Add<uint8_t>, sterna::Quantize<uint8_t>, sterna::Dequantize<uint8_t>,
     sterna::Max<uint8_t>, sterna::Sum<uint8_t>, sterna::AddF32,       sterna::MulF32,            sterna::ClampF32,
     sterna::SigmoidF32,   sterna::ExpF32,       sterna::HardSigmoidF32, sterna::HardSwishF32,    sterna::MaxPoolF32,
-    sterna::SumPoolF32};
+    sterna::SumPoolF32,   sterna::Interleave3};
 const sterna::VectorKernels sterna_vector_ref_s8 = {
     "vector/ref",        sterna::Lut,         sterna::Add<int8_t>, sterna::Quantize<int8_t>, sterna::Dequantize<int8_t>,
     sterna::Max<int8_t>, sterna::Sum<int8_t>, sterna::AddF32,      sterna::MulF32,           sterna::ClampF32,
     sterna::SigmoidF32,  sterna::ExpF32,      sterna::HardSigmoidF32, sterna::HardSwishF32,  sterna::MaxPoolF32,
-    sterna::SumPoolF32};
+    sterna::SumPoolF32,   sterna::Interleave3};
 }

@@ -186,9 +186,35 @@ struct Vector {
     Pool(*args, F::Set(0.0f), [](Reg v, Reg acc) { return F::Add(acc, v); });
   }
 
+  // The bytes at 3 i + kPlane of block kBlock of three, from 16 bytes of plane kPlane; elsewhere zeros.
+  template <int kBlock, int kPlane>
+  static inline __m128i Spread(__m128i plane) {
+    alignas(16) static constexpr auto kFrom = [] {
+      struct { uint8_t at[16]; } from{};
+      for (int i = 0; i < 16; ++i) from.at[i] = (16 * kBlock + i) % 3 == kPlane ? (16 * kBlock + i) / 3 : 0x80;
+      return from;
+    }();
+    return _mm_shuffle_epi8(plane, _mm_load_si128(reinterpret_cast<const __m128i*>(kFrom.at)));
+  }
+
+  static inline void Interleave16(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+    const __m128i av = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)), bv = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+    const __m128i cv = _mm_loadu_si128(reinterpret_cast<const __m128i*>(c));
+    __m128i* out = reinterpret_cast<__m128i*>(y);
+    _mm_storeu_si128(out, _mm_or_si128(_mm_or_si128(Spread<0, 0>(av), Spread<0, 1>(bv)), Spread<0, 2>(cv)));
+    _mm_storeu_si128(out + 1, _mm_or_si128(_mm_or_si128(Spread<1, 0>(av), Spread<1, 1>(bv)), Spread<1, 2>(cv)));
+    _mm_storeu_si128(out + 2, _mm_or_si128(_mm_or_si128(Spread<2, 0>(av), Spread<2, 1>(bv)), Spread<2, 2>(cv)));
+  }
+
+  static void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) Interleave16(a + i, b + i, c + i, y + 3 * i);
+    for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+  }
+
   static constexpr VectorKernels Kernels(const char* name) {
-    return {name,   Lut,    Add,      Quantize,   Dequantize, Max,            Sum,          AddF32,
-            MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxPoolF32, SumPoolF32};
+    return {name,      Lut,        Add,    Quantize,       Dequantize,   Max,        Sum,        AddF32,     MulF32,
+            ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxPoolF32, SumPoolF32, Interleave3};
   }
 };
 

@@ -30,6 +30,12 @@ void CheckBytes(const VectorKernels& kernel, const VectorKernels& ref, DType typ
   ref.max_q8(n, a.data(), expected.data());
   kernel.max_q8(n, a.data(), actual.data());
   ExpectSame(kernel.name, "max_q8", n, expected, actual);
+  Guarded planes(3 * n), pixels(3 * n), expected_pixels(3 * n);
+  FillActivations(planes, type, random);
+  const uint8_t* plane = planes.data();
+  ref.interleave3_q8(n, plane, plane + n, plane + 2 * n, expected_pixels.data());
+  kernel.interleave3_q8(n, plane, plane + n, plane + 2 * n, pixels.data());
+  ExpectSame(kernel.name, "interleave3_q8", n, expected_pixels, pixels);
   for (size_t i = 0; i < n; ++i) expected_sum.as<int32_t>()[i] = actual_sum.as<int32_t>()[i] = random.Int(-1000000, 1000000);
   ref.sum_q8(n, a.data(), expected_sum.as<int32_t>());
   kernel.sum_q8(n, a.data(), actual_sum.as<int32_t>());

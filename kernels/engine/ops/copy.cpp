@@ -54,8 +54,8 @@ class BlockTranspose final : public OpDriver {
     int64_t columns, x_column_stride;  // y is contiguous along this one
   };
 
-  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const uint8_t* x, uint8_t* y, int64_t elements)
-      : nest_(nest), p_(plane), block_rows_(std::max(kBlock, kBlockElements / plane.columns)), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const VectorKernels& vector, const uint8_t* x, uint8_t* y, int64_t elements)
+      : nest_(nest), p_(plane), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
     units_ = nest_.units() / nest_.segments() * for_each_inner_ * blocks_;
@@ -92,29 +92,15 @@ class BlockTranspose final : public OpDriver {
   // Planar to interleaved colours, the most common transposition of all.
   void BlockOf3(const T* x, T* y, int64_t rows) const {
     const T *x1 = x + p_.x_column_stride, *x2 = x1 + p_.x_column_stride;
-    int64_t r = 0;
     if constexpr (sizeof(T) == 1) {
-      if (p_.y_row_stride == 3) r = InterleaveFours(x, x1, x2, rows, y), y += 3 * r;
+      if (p_.y_row_stride == 3) return interleave_(static_cast<size_t>(rows), x, x1, x2, y);
     }
-    for (; r < rows; ++r, y += p_.y_row_stride) y[0] = x[r], y[1] = x1[r], y[2] = x2[r];
-  }
-
-  // Four pixels at a time, as three words (little-endian): a byte at a time would take three times as long. Returns how many it did.
-  static int64_t InterleaveFours(const uint8_t* r, const uint8_t* g, const uint8_t* b, int64_t pixels, uint8_t* y) {
-    int64_t i = 0;
-    for (; i + 4 <= pixels; i += 4, y += 12) {
-      uint32_t rs, gs, bs;
-      std::memcpy(&rs, r + i, 4), std::memcpy(&gs, g + i, 4), std::memcpy(&bs, b + i, 4);
-      const uint32_t first = (rs & 0xff) | (gs & 0xff) << 8 | (bs & 0xff) << 16 | (rs & 0xff00) << 16;
-      const uint32_t second = (gs >> 8 & 0xff) | (bs & 0xff00) | (rs & 0xff0000) | (gs & 0xff0000) << 8;
-      const uint32_t third = (bs >> 16 & 0xff) | (rs >> 16 & 0xff00) | (gs >> 8 & 0xff0000) | (bs & 0xff000000);
-      std::memcpy(y, &first, 4), std::memcpy(y + 4, &second, 4), std::memcpy(y + 8, &third, 4);
-    }
-    return i;
+    for (int64_t r = 0; r < rows; ++r, y += p_.y_row_stride) y[0] = x[r], y[1] = x1[r], y[2] = x2[r];
   }
 
   LoopNest<2> nest_;
   Plane p_;
+  decltype(VectorKernels::interleave3_q8) interleave_;
   int64_t block_rows_, blocks_, for_each_inner_;
   const T* x_;
   T* y_;
@@ -145,7 +131,9 @@ int ContiguousAxis(const int64_t* dims, const int64_t* strides, int rank) {
 
 // `xs`: the strides of x in the order of y's axes.
 template <typename T>
-DriverPtr MakeTranspose(const Tensor& y, const int64_t* xs, const int64_t* ys, const uint8_t* x_data, uint8_t* y_data) {
+DriverPtr MakeTranspose(const OpContext& context, const int64_t* xs, const int64_t* ys, const uint8_t* x_data) {
+  const Tensor& y = context.Output();
+  uint8_t* y_data = context.OutputData();
   const int y_axis = ContiguousAxis(y.dims, ys, y.rank);
   int x_axis = -1;
   for (int axis = 0; axis < y.rank; ++axis) {
@@ -157,7 +145,7 @@ DriverPtr MakeTranspose(const Tensor& y, const int64_t* xs, const int64_t* ys, c
     if (!blocks || (axis != y_axis && axis != x_axis)) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
   }
   if (!blocks) return DriverPtr(new StridedCopy<T>(nest, x_data, y_data, y.elements, "transpose"));
-  return DriverPtr(new BlockTranspose<T>(nest, {y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]}, x_data, y_data, y.elements));
+  return DriverPtr(new BlockTranspose<T>(nest, {y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]}, *context.kernels().vector, x_data, y_data, y.elements));
 }
 
 }  // namespace
@@ -205,8 +193,8 @@ Status PrepareTranspose(const OpContext& context, DriverPtr* driver) {
   const uint8_t* data;
   const Status status = context.InputData(0, &data);
   if (!status.ok()) return status;
-  if (SizeOf(x.dtype) == 1) *driver = MakeTranspose<uint8_t>(y, xs, ys, data, context.OutputData());
-  else *driver = MakeTranspose<float>(y, xs, ys, data, context.OutputData());
+  if (SizeOf(x.dtype) == 1) *driver = MakeTranspose<uint8_t>(context, xs, ys, data);
+  else *driver = MakeTranspose<float>(context, xs, ys, data);
   return status;
 }
 

@@ -211,6 +211,8 @@ struct VectorKernels {
   void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
   void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap), which passes over NaN in x
   void (*sum_pool_f32)(const PoolF32Args* args);  // 0 + every tap, row by row
+  // y = a[0] b[0] c[0] a[1] b[1] .., 3 n bytes: planes of colours to pixels.
+  void (*interleave3_q8)(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y);
 };
 
 // peak: no kernel of any op, but how fast the ISA's instructions multiply what is in registers already, for benches (sterna/peak.h).
