@@ -73,9 +73,9 @@ class Im2Col {
   int64_t BlockPixels() const {
     const int64_t row = static_cast<int64_t>(row_stride() * sizeof(T));
     const int64_t weights = s_.og() * s_.k() * static_cast<int64_t>(sizeof(T));
-    const int64_t budget = weights <= 128 * 1024 ? 24 * 1024 : 192 * 1024;
-    const int64_t pixels = std::max(budget / row / kGemmRows * kGemmRows, kGemmRows);
-    return std::min(pixels, s_.pixels());
+    const int64_t budget = weights <= 128 * 1024 ? 24 * 1024 : 256 * 1024;
+    const int64_t most = std::max(budget / row / kGemmRows * kGemmRows, kGemmRows), blocks = (s_.pixels() + most - 1) / most;
+    return (s_.pixels() + blocks - 1) / blocks;
   }
 
   // `channel`: the first input channel of the group.
