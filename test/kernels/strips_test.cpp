@@ -173,7 +173,7 @@ struct Claims {
 STERNA_TEST(strips_give_the_bits_of_op_by_op) {
   const std::vector<Chain> chains = Chains();
   for (size_t i = 0; i < chains.size(); ++i) {
-    for (DType type : {DType::kU8, DType::kS8, DType::kF32}) {
+    for (DType type : {i % 2 == 0 ? DType::kU8 : DType::kS8, DType::kF32}) {
       const Bytes plain = Net(type, chains[i], false, i).b.Build(), strips = Net(type, chains[i], true, i).b.Build();
       for (const sterna::IsaStatus& isa : sterna::DescribeIsas()) {
         std::unique_ptr<Engine> engine;
@@ -181,6 +181,7 @@ STERNA_TEST(strips_give_the_bits_of_op_by_op) {
         EXPECT(Load(plain, OptionsFor(isa.isa, 1), &engine).ok());
         const Bytes expected = RunOnce(*engine, type);
         for (int threads : {1, 2 + static_cast<int>(i % 3)}) ExpectSameBits(strips, expected, type, OptionsFor(isa.isa, threads), i);
+        if (i % 4 != 0) continue;
         Bytes packed;
         EXPECT(sterna::PackProgram(strips.data(), strips.size(), OptionsFor(isa.isa, 2), &packed).ok());
         ExpectSameBits(packed, expected, type, OptionsFor(isa.isa, 2), i);
