@@ -11,6 +11,7 @@ import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { readSamples, type PictureOptions } from '../../compress/samples.js';
+import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, engineOption, integer, pictureOptions, positive } from '../options.js';
 import { log, reporting } from '../output.js';
@@ -53,17 +54,6 @@ function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: re
   const about = (kind: QuantiseWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
   return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
-}
-
-/** Warnings of one kind that are written out; a network may have a dead channel in every layer. */
-const mostWarnings = 4;
-
-function warningTexts(warnings: readonly QuantiseWarning[]): string[] {
-  return [...new Set(warnings.map(({ kind }) => kind))].flatMap((kind) => {
-    const messages = warnings.filter((warning) => warning.kind === kind).map(({ message }) => message);
-    const rest = messages.length - mostWarnings;
-    return [...messages.slice(0, mostWarnings), ...(rest > 0 ? [`the same (${kind}) of ${rest} more layers: the table has how many channels, --json which`] : [])];
-  });
 }
 
 /** At most this many rows of the curve: what lies between them does not change the choice. */

@@ -5,6 +5,7 @@ import { selfTest, type SelfTestReport } from '../../../runtime/package/self-tes
 import { formats, type Format } from '../../../runtime/quantise/grids.js';
 import type { QuantiseOptions, QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import type { EngineName } from '../../../runtime/session-types.js';
+import { warningTexts } from '../../compress/warnings.js';
 import { DeployError } from '../../errors.js';
 import { compressFaceModels, type CompressedFaceModels } from '../../package/compress-face.js';
 import { buildFacePackage, type FacePackageOptions } from '../../package/face-package.js';
@@ -119,7 +120,7 @@ export function register(program: Command): void {
       await writeOutputFile(options.output, bytes);
       const test = await selfTest(await openPackage(bytes), { engine: options.engine });
       const quantised = Object.entries(reports);
-      for (const [stage, { warnings }] of quantised) for (const { message } of warnings) log(self, `sterna: warning: ${stage}: ${message}`);
+      for (const [stage, { warnings }] of quantised) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
       const json = {
         output: options.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
         files: manifest.files, embedding_space_id: manifest.embedding_space_id,
