@@ -142,6 +142,13 @@ void ExpectSameBits(const Bytes& program, const Bytes& expected, DType type, con
   for (int run = 0; status.ok() && run < 2; ++run) EXPECT_MSG(RunOnce(*engine, type) == expected, Format("chain %zu on %s, %d threads, type %d", chain, options.isa, options.threads, static_cast<int>(type)));
 }
 
+// Whether an ISA has 8-bit kernels of its own for a type; ref, which takes longest, gets each on half of the chains.
+bool HasKernels(const char* isa, DType type, size_t chain) {
+  if (type == DType::kF32) return true;
+  if (std::strcmp(isa, "ref") == 0) return (type == DType::kU8) == (chain % 2 == 0);
+  return (type == DType::kS8) == (std::strncmp(isa, "neon", 4) == 0);
+}
+
 // What a program says of two maps of a strip between its input and its output, all of one size.
 struct Claims {
   explicit Claims(uint32_t images = 1)
@@ -173,11 +180,11 @@ struct Claims {
 STERNA_TEST(strips_give_the_bits_of_op_by_op) {
   const std::vector<Chain> chains = Chains();
   for (size_t i = 0; i < chains.size(); ++i) {
-    for (DType type : {i % 2 == 0 ? DType::kU8 : DType::kS8, DType::kF32}) {
+    for (DType type : {DType::kU8, DType::kS8, DType::kF32}) {
       const Bytes plain = Net(type, chains[i], false, i).b.Build(), strips = Net(type, chains[i], true, i).b.Build();
       for (const sterna::IsaStatus& isa : sterna::DescribeIsas()) {
         std::unique_ptr<Engine> engine;
-        if (!isa.runnable || (type == DType::kF32 && chains[i].layers[0].largest < 127)) continue;
+        if (!isa.runnable || !HasKernels(isa.isa, type, i) || (type == DType::kF32 && chains[i].layers[0].largest < 127)) continue;
         EXPECT(Load(plain, OptionsFor(isa.isa, 1), &engine).ok());
         const Bytes expected = RunOnce(*engine, type);
         for (int threads : {1, 2 + static_cast<int>(i % 3)}) ExpectSameBits(strips, expected, type, OptionsFor(isa.isa, threads), i);
