@@ -3,6 +3,7 @@
 // The 8-bit kernels and those of one float operation equal ref bit for bit. exp: |error| <= 2 ulp, 0 and inf beyond the range
 // of float, denormal results included; sigmoid: <= 3 ulp. NaN gives NaN. Both are limited by arithmetic, the rest by memory.
 // Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
+// Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
 #pragma once
 #include "../x86/requant_x86.h"
 

@@ -78,16 +78,8 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   // `y`: where the first pixel's first channel goes.
   GemmF32Args Args(float* y, int64_t pixel, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
-    return {static_cast<size_t>(count),
-            Width(panel),
-            k_,
-            a,
-            a_stride,
-            packed_[static_cast<size_t>(panel)],
-            y + channel,
-            target_.y_stride,
-            target_.At(pixel, channel),
-            scratch};
+    return {static_cast<size_t>(count), Width(panel), k_, a, a_stride, packed_[static_cast<size_t>(panel)], y + channel,
+            target_.y_stride, target_.At(pixel, channel), scratch};
   }
 
   Target target_;

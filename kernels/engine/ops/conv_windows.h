@@ -19,20 +19,19 @@ class WindowConv final : public OpDriver {
   WindowConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
     units_ = s_.n * s_.oh;
-    const int64_t width = ((s_.ow - 1) * s_.g.stride_w + s_.kw) * s_.cg;
-    row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(width), 64 / sizeof(T)));
+    row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(Width(s_) * s_.cg), 64 / sizeof(T)));
     const int64_t fitting = kBlockBytes / (row_ * static_cast<int64_t>(sizeof(T)));
-    block_ = std::clamp<int64_t>((fitting - Reach()) / s_.g.stride_h + 1, 1, s_.oh);
+    block_ = std::clamp<int64_t>((fitting - Reach(s_)) / s_.g.stride_h + 1, 1, s_.oh);
     cost_ = ConvCost(s_);
     scratch_bytes_ = static_cast<size_t>(InputRows(block_) * row_) * sizeof(T);
     kernel_ = gemm_.name();
     rows_ = RowShapeOf(s_, sizeof(T), stride_, gemm_.y_stride(), false);
   }
 
-  // Few output columns fill no tile, and then the weights are read again for each output row: im2col is better where they do not fit L2.
+  // Few output columns fill no tile, and then the weights are read again for each output row. The input rows under one must not outgrow L2.
   static bool Fits(const ConvShape& s) {
-    constexpr int64_t kMinColumns = 12;
-    return s.g.dilation_w == 1 && s.ow >= kMinColumns && !s.pointwise();
+    constexpr int64_t kMinColumns = 12, kMostBytes = 512 * 1024;
+    return s.g.dilation_w == 1 && s.ow >= kMinColumns && !s.pointwise() && Width(s) * s.cg <= kMostBytes / static_cast<int64_t>(sizeof(T)) / Reach(s);
   }
 
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override { RunTo(gemm_.OutputAt(begin * s_.ow), begin, end, scratch); }
@@ -61,12 +60,14 @@ class WindowConv final : public OpDriver {
     }
   }
 
-  int64_t Reach() const { return (s_.kh - 1) * s_.g.dilation_h + 1; }
-  int64_t InputRows(int64_t output_rows) const { return (output_rows - 1) * s_.g.stride_h + Reach(); }
+  // Pixels of a copied row, and rows under one output row.
+  static int64_t Width(const ConvShape& s) { return (s.ow - 1) * s.g.stride_w + s.kw; }
+  static int64_t Reach(const ConvShape& s) { return (s.kh - 1) * s.g.dilation_h + 1; }
+  int64_t InputRows(int64_t output_rows) const { return (output_rows - 1) * s_.g.stride_h + Reach(s_); }
 
   // `count` input rows from `first` on, zeros outside the image.
   void CopyRows(int64_t n, int64_t first, int64_t count, int64_t channel, T* to) const {
-    const int64_t width = (s_.ow - 1) * s_.g.stride_w + s_.kw, left = std::min<int64_t>(s_.g.pad_left, width), inside = std::min(s_.w, width - left);
+    const int64_t width = Width(s_), left = std::min<int64_t>(s_.g.pad_left, width), inside = std::min(s_.w, width - left);
     for (int64_t y = first; y < first + count; ++y, to += row_) {
       if (y < 0 || y >= s_.h) {
         std::fill_n(to, width * s_.cg, T{0});

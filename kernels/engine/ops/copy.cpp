@@ -55,7 +55,8 @@ class BlockTranspose final : public OpDriver {
   };
 
   BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const VectorKernels& vector, const uint8_t* x, uint8_t* y, int64_t elements)
-      : nest_(nest), p_(plane), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+      : nest_(nest), p_(plane), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
+        x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
     units_ = nest_.units() / nest_.segments() * for_each_inner_ * blocks_;
@@ -145,7 +146,8 @@ DriverPtr MakeTranspose(const OpContext& context, const int64_t* xs, const int64
     if (!blocks || (axis != y_axis && axis != x_axis)) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
   }
   if (!blocks) return DriverPtr(new StridedCopy<T>(nest, x_data, y_data, y.elements, "transpose"));
-  return DriverPtr(new BlockTranspose<T>(nest, {y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]}, *context.kernels().vector, x_data, y_data, y.elements));
+  const typename BlockTranspose<T>::Plane plane{y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]};
+  return DriverPtr(new BlockTranspose<T>(nest, plane, *context.kernels().vector, x_data, y_data, y.elements));
 }
 
 }  // namespace
