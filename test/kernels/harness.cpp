@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <vector>
 
 namespace sterna_test {
@@ -83,20 +84,34 @@ void LedgerOfTheRest() {
 
 const char* HowItRuns() { return std::getenv("STERNA_EMULATED") != nullptr ? "emulated" : "native"; }
 
-Guarded::Guarded(size_t bytes, size_t slack) : bytes_(bytes) {
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t body = (bytes + slack + page - 1) / page * page;
-  map_bytes_ = body + 2 * page;
-  map_ = static_cast<uint8_t*>(mmap(nullptr, map_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  if (map_ == MAP_FAILED || mprotect(map_, page, PROT_NONE) != 0 || mprotect(map_ + page + body, page, PROT_NONE) != 0) {
+// Mappings with guard pages that are free again, by their size: the system takes longer to make one than most tests with them.
+std::map<size_t, std::vector<uint8_t*>>& FreeMappings() {
+  static std::map<size_t, std::vector<uint8_t*>> mappings;
+  return mappings;
+}
+
+// `bytes` between two pages that cannot be accessed.
+uint8_t* MapGuarded(size_t bytes, size_t page) {
+  uint8_t* map = static_cast<uint8_t*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (map == MAP_FAILED || mprotect(map, page, PROT_NONE) != 0 || mprotect(map + bytes - page, page, PROT_NONE) != 0) {
     std::perror("mmap");
     std::abort();
   }
-  data_ = map_ + page + body - bytes - slack;
+  return map;
+}
+
+Guarded::Guarded(size_t bytes, size_t slack) : bytes_(bytes) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  map_bytes_ = (bytes + slack + page - 1) / page * page + 2 * page;
+  std::vector<uint8_t*>& free = FreeMappings()[map_bytes_];
+  if (free.empty()) free.push_back(MapGuarded(map_bytes_, page));
+  map_ = free.back();
+  free.pop_back();
+  data_ = map_ + map_bytes_ - page - bytes - slack;
   std::memset(data_, 0xa5, bytes + slack);
 }
 
-Guarded::~Guarded() { munmap(map_, map_bytes_); }
+Guarded::~Guarded() { FreeMappings()[map_bytes_].push_back(map_); }
 
 }  // namespace sterna_test
 
