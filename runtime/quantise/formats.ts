@@ -58,11 +58,13 @@ const macsOf = ({ graph }: Calibrated, layer: Layer): number => {
  * bits of the weights, both of all the layers.
  */
 function shareOfCost(calibrated: Calibrated, layers: readonly Layer[]): (output: string, grid: Pick<Grid, 'weights' | 'activations'>) => number {
-  const sizes = new Map(layers.map((layer) => {
+  const sizeOf = (layer: Layer): { macs: number; weights: number } => {
     const layout = columnLayout(calibrated.graph, layer);
-    return [layer.output, { macs: macsOf(calibrated, layer), weights: layout === undefined ? 0 : layout.outputs * layout.depth }];
-  }));
-  const [macs, weights] = [[...sizes.values()].reduce((sum, size) => sum + size.macs, 0), [...sizes.values()].reduce((sum, size) => sum + size.weights, 0)];
+    return layout === undefined ? { macs: 0, weights: 0 } : { macs: layerMacs(layout), weights: layout.outputs * layout.depth };
+  };
+  const sizes = new Map(layers.map((layer) => [layer.output, sizeOf(layer)]));
+  const sum = (key: 'macs' | 'weights'): number => [...sizes.values()].reduce((total, size) => total + size[key], 0);
+  const [macs, weights] = [sum('macs'), sum('weights')];
   return (output, grid) => {
     const size = sizes.get(output) ?? { macs: 0, weights: 0 };
     return (grid.activations < 256 ? 0 : size.macs / macs / 2) + (size.weights / weights / 2) * (Math.log2(grid.weights) / 8);
