@@ -5,7 +5,7 @@ import type { ParetoPoint } from './choose.js';
 import { columnLayout, layerMacs } from './columns.js';
 import { gridOf, type Format, type Grid } from './grids.js';
 import type { RoundedLayer } from './insert.js';
-import { int8Drop, makeYardstick, measureDrop, mixFormats } from './mix.js';
+import { int8Drop, makeYardstick, measureDrop, mixFormats, type Mix, type Yardstick } from './mix.js';
 import { outputRanges } from './output-ranges.js';
 import type { Layer } from './plan.js';
 import { instructionsFor, type Target } from './targets.js';
@@ -13,7 +13,7 @@ import { timeLayers } from './time-layers.js';
 
 export interface FormatSettings {
   format: Format | 'auto';
-  /** Offered to each layer besides int8; where the first is too much for all, each gets one of them or int8. */
+  /** Offered to each layer besides int8; where the first is too much for all, each gets one of them or int8. Of w4a8, from few levels to many. */
   grids: readonly Grid[];
   maxDrop: number;
   target: Target;
@@ -45,7 +45,8 @@ export async function chooseFormats(calibrated: Calibrated, settings: FormatSett
   if (settings.grids.length === 0 || layers.length === 0) return { grids: new Map(), rounded: new Map(), kept: new Map() };
   const pairs = layers.flatMap((layer) => settings.grids.map((grid) => [layer, grid] as const));
   const ranged = calibrated.narrowMethod === 'output' ? { ...calibrated, outputRanges: await outputRanges(calibrated, pairs) } : calibrated;
-  return settings.format === 'auto' ? chooseForTarget(ranged, settings, layers, kept) : chooseWithin(ranged, settings, layers, kept);
+  if (settings.format === 'auto') return chooseForTarget(ranged, settings, layers, kept);
+  return settings.format === 'w4a8' ? chooseLevels(ranged, settings, layers, kept) : chooseWithin(ranged, settings, layers, kept);
 }
 
 const macsOf = ({ graph }: Calibrated, layer: Layer): number => {
@@ -71,12 +72,35 @@ function shareOfCost(calibrated: Calibrated, layers: readonly Layer[]): (output:
   };
 }
 
+/** One grid for all candidates. */
+async function giveAll(calibrated: Calibrated, layers: readonly Layer[], grid: Grid, yardstick: Yardstick): Promise<Omit<Mix, 'curve'>> {
+  const grids = new Map(layers.map(({ output }) => [output, grid]));
+  const rounded = await roundAll(calibrated, grids);
+  return { grids, rounded, drop: await measureDrop(calibrated, grids, rounded, yardstick) };
+}
+
+/** The first of grids, which get finer, that all candidates can have within what the outputs can bear; or the last, for as many as can bear it. */
+async function chooseLevels(calibrated: Calibrated, settings: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
+  const { grids, maxDrop, measuredSamples } = settings;
+  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
+  const most = maxDrop + (await int8Drop(calibrated, yardstick));
+  let best: ChosenFormats | undefined;
+  for (let [low, high] = [0, grids.length - 1]; low < high;) {
+    const middle = Math.floor((low + high) / 2);
+    const { drop, ...all } = await giveAll(calibrated, layers, grids[middle] ?? gridOf('w4a8'), yardstick);
+    if (drop <= most) [best, high] = [{ ...all, kept }, middle];
+    else low = middle + 1;
+  }
+  return best ?? chooseWithin(calibrated, { ...settings, grids: grids.slice(-1) }, layers, kept);
+}
+
 /** The first grid for all candidates; or each the cheapest that the outputs can bear, of all the grids and int8. */
 async function chooseWithin(calibrated: Calibrated, { grids, maxDrop, measuredSamples }: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
-  const all = new Map(layers.flatMap((layer) => grids.slice(0, 1).map((grid): [string, Grid] => [layer.output, grid])));
-  const rounded = await roundAll(calibrated, all);
   const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
-  if ((await measureDrop(calibrated, all, rounded, yardstick)) - (await int8Drop(calibrated, yardstick)) <= maxDrop) return { grids: all, rounded, kept };
+  const most = maxDrop + (await int8Drop(calibrated, yardstick));
+  const [first = gridOf('int8')] = grids;
+  const { drop, ...all } = await giveAll(calibrated, layers, first, yardstick);
+  if (drop <= most) return { ...all, kept };
   const offers = new Map(layers.map(({ output }) => [output, grids]));
   const costOf = shareOfCost(calibrated, layers);
   const mix = await mixFormats(calibrated, offers, (layer, format) => costOf(layer, grids.find((grid) => grid.format === format) ?? gridOf('int8')), maxDrop, yardstick);

@@ -37,6 +37,9 @@ const defaults: Readonly<Record<Format, LevelPair>> = {
   ternary: { weights: 3, activations: 3 },
 };
 
+/** Levels that `w4a8` chooses from when none are given: from 2.8 bits a weight to 6. */
+export const offeredLevels: readonly number[] = [7, 11, 15, 19, 25, 31, 63];
+
 /** @throws RuntimeError E_QUANTIZE naming the level that cannot be */
 function checkPair(format: Format, { weights, activations }: LevelPair): void {
   const refuse = (message: string): never => {

@@ -15,7 +15,7 @@ import { findCandidates, type KeptReason } from './assign.js';
 import { quantiseTo, type Calibrated } from './carry-out.js';
 import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.js';
 import { columnLayout, layerMacs } from './columns.js';
-import { formats, gridOf, type Format, type Grid, type LevelPair } from './grids.js';
+import { formats, gridOf, offeredLevels, type Format, type Grid, type LevelPair } from './grids.js';
 import { roundingSamples } from './round-layers.js';
 import { storeNarrow } from './store-narrow.js';
 import { blocksOf } from './gptq.js';
@@ -35,7 +35,7 @@ export interface QuantiseOptions {
   maxDrop?: number;
   /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
   target?: Target;
-  /** For formats `w46` and `w4a8`: how many values weights and activations can take; default 19 and 29, and 15 and 256. */
+  /** For formats `w46` and `w4a8`: how many values weights and activations can take; default 19 and 29 for w46; for w4a8 256 and as few as `maxDrop` allows. */
   levels?: { weights: number; activations?: number };
   /** Fewer bits for first and last layers, too; default false. */
   edges?: boolean;
@@ -140,6 +140,7 @@ const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w4a8: 0.012, w
 function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): Grid[] {
   if (format === 'int8') return [];
   if (format === 'auto') return [gridOf('w46', levels), gridOf('int4'), gridOf('ternary')];
+  if (format === 'w4a8' && levels === undefined) return offeredLevels.map((weights) => gridOf('w4a8', { weights }));
   const grid = gridOf(format, levels);
   return format === 'w46' || format === 'int4' ? [grid, gridOf('w4a8', { weights: grid.weights })] : [grid];
 }

@@ -98,7 +98,7 @@ export function register(program: Command): void {
     .argument('<in.onnx>', 'the float32 model')
     .requiredOption('-o, --output <out.onnx>', 'where the quantized model goes')
     .addOption(new Option('--format <format>', 'number format; auto: per layer, whatever is fastest on the target').choices([...formats, 'auto']).default('int8'))
-    .addOption(new Option('--levels <weights[/activations]>', 'for w46, w4a8: how many values each can take; default 19/29, 15/256').argParser(levelPair))
+    .addOption(new Option('--levels <weights[/activations]>', 'for w46, w4a8: how many values each can take; default 19/29 for w46; as few as --max-drop allows for w4a8').argParser(levelPair))
     .option('--edges', 'fewer bits for first and last layers, too')
     .option('--depthwise', 'fewer bits for depthwise convolutions, too')
     .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4)', positive)

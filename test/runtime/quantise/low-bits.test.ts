@@ -70,13 +70,26 @@ describe('formats of fewer than eight bits', () => {
   });
 
   it('w4a8: weights of few levels, activations of 8 bits', async () => {
-    const { model, report } = await quantise({ format: 'w4a8', edges: true, depthwise: true });
+    const { model, report } = await quantise({ format: 'w4a8', levels: { weights: 15 }, edges: true, depthwise: true });
     expect(report.layers.filter(({ format }) => format === 'w4a8')).toHaveLength(5);
     expect(report).toMatchObject({ low_bit_macs: 0, weight_bits: expect.closeTo(Math.log2(15), 10) as number });
     expect(report.output_cosine).toBeGreaterThan(0.99);
     const { graph } = parseModel(model);
     expect(declared(parseModel(model)).map(({ levels, found }) => levels === 15 && found <= 15)).toEqual([true, true, true, true, true]);
     expect(graph.nodes.filter(({ op }) => op === 'Clip')).toHaveLength(1); // the model's own
+  });
+
+  it('w4a8: as few levels as the outputs can bear', async () => {
+    const int8 = (await quantise({ format: 'int8' })).report.output_cosine;
+    const levels: number[] = [];
+    for (const maxDrop of [2, 1e-3, 1e-4, 3e-5]) {
+      const { report } = await quantise({ format: 'w4a8', maxDrop });
+      expect(report.output_cosine).toBeGreaterThanOrEqual(int8 - maxDrop - 1e-9);
+      levels.push(...new Set(report.layers.flatMap((layer) => (layer.levels === undefined ? [] : [layer.levels.weights]))));
+    }
+    expect(levels[0]).toBe(7);
+    expect(levels).toEqual([...levels].sort((a, b) => a - b));
+    expect(new Set(levels).size).toBeGreaterThan(1);
   });
 
   it('gives a layer that cannot bear few levels of the activations those of the weights', async () => {
