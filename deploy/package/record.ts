@@ -12,7 +12,8 @@ import type { Canvas, PixelOps } from '../../runtime/vision/pixels.js';
 import { modelPaths } from './settings.js';
 import type { FaceModels } from './settings.js';
 
-export type StageName = 'detector' | 'landmarks' | 'embedder';
+export const stageNames = ['detector', 'landmarks', 'embedder'] as const;
+export type StageName = (typeof stageNames)[number];
 
 /** One inference of one stage, as it happened in a pipeline. */
 export interface StageRun {

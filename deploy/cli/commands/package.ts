@@ -9,9 +9,10 @@ import { warningTexts } from '../../compress/warnings.js';
 import { DeployError } from '../../errors.js';
 import { compressFaceModels, type CompressedFaceModels } from '../../package/compress-face.js';
 import { buildFacePackage, type FacePackageOptions } from '../../package/face-package.js';
+import { stageNames, type StageName } from '../../package/record.js';
 import type { FaceModels } from '../../package/settings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { engineOption, integer, positive } from '../options.js';
+import { choiceList, engineOption, integer, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes } from '../table.js';
 
@@ -27,6 +28,7 @@ interface PackageOptions {
   calibrate?: string;
   format?: Format;
   maxDrop?: number;
+  stages?: StageName[];
   edges?: boolean;
   depthwise?: boolean;
   golden?: string;
@@ -58,14 +60,17 @@ async function readJson(path: string): Promise<unknown> {
  * @throws DeployError E_USAGE for a format without pictures
  */
 async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedFaceModels> {
-  const { calibrate, format, maxDrop, edges, depthwise, engine } = options;
+  const { calibrate, stages, format, maxDrop, edges, depthwise, engine } = options;
   const models = await readModels(options);
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
     const quantise: QuantiseOptions = { engine, ...Object.fromEntries(given) };
-    return compressFaceModels(models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine } });
+    const which = stages === undefined ? {} : { stages };
+    return compressFaceModels(models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine }, ...which });
   }
-  if ([format, maxDrop, edges, depthwise].some((value) => value !== undefined)) throw new DeployError('E_USAGE', 'Expected --calibrate with --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
+  if ([stages, format, maxDrop, edges, depthwise].some((value) => value !== undefined)) {
+    throw new DeployError('E_USAGE', 'Expected --calibrate with --stages, --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
+  }
   return { models, reports: {}, calibration: [] };
 }
 
@@ -103,7 +108,8 @@ export function register(program: Command): void {
     .option('--release-counter <n>', 'grows with every release; devices refuse to go back', integer(0), 0)
     .option('--embedding-space <id>', 'keep it when only the quantization of the embedder changes; default: made of its hash')
     .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
-    .option('--calibrate <source>', 'pictures or a video with faces: quantizes detector and embedder on them; default: models are packed as they are')
+    .option('--calibrate <source>', 'pictures or a video with faces: quantizes models on them; default: models are packed as they are')
+    .option('--stages <list>', `with --calibrate: which models, of ${stageNames.join(', ')} (default: detector,embedder)`, choiceList(stageNames))
     .addOption(new Option('--format <format>', 'with --calibrate: number format; default int8').choices(formats))
     .option('--max-drop <x>', 'with --calibrate: layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8), 0.035 (int4)', positive)
     .option('--edges', 'with --calibrate: fewer bits for first and last layers, too')

@@ -74,6 +74,8 @@ describe('sterna package', () => {
       levels.push(Buffer.from(opened.file(modelPaths.embedder)).includes('sterna.levels'));
     }
     expect(levels).toEqual([false, true]);
+    const { out } = await captureCli(packageArguments(at('low.sterna'), '--embedder', at('deep.onnx'), '--calibrate', at('scene'), '--stages', 'embedder', '--json'));
+    expect(Object.keys((JSON.parse(out) as { quantised: object }).quantised)).toEqual(['embedder']);
   });
 
   it('says what is wrong', async () => {
