@@ -6,7 +6,7 @@ import type { QuantisationPlan } from './plan.js';
 import type { AffineParameters, CalibrationMethod } from './range.js';
 
 /** What method `auto` tries, the tamest first: what clips no value of the calibration data may still clip some of the device's. */
-const tried: readonly CalibrationChoice[] = [
+const tried: readonly [CalibrationChoice, ...CalibrationChoice[]] = [
   { method: 'minmax', percentile: 100 }, { method: 'percentile', percentile: 99.99 }, { method: 'percentile', percentile: 99.9 }, { method: 'mse', percentile: 100 },
 ];
 
@@ -32,10 +32,10 @@ export async function chooseRanges(
   const choose = (choice: CalibrationChoice): ChosenRanges => ({ ...choice, parameters: chooseParameters(plan, histograms, choice) });
   if (method !== 'auto') return choose({ method, percentile });
   const yardstick = await makeYardstick(calibrated, spread(kept, judgedSamples));
-  const [first, ...rest] = tried.map(choose);
-  let best = first ?? choose({ method: 'minmax', percentile });
+  const [first, ...rest] = tried;
+  let best = choose(first);
   let least = await int8Drop({ ...calibrated, ...best }, yardstick);
-  for (const candidate of rest) {
+  for (const candidate of rest.map(choose)) {
     const drop = await int8Drop({ ...calibrated, ...candidate }, yardstick);
     if (drop < clearlyLess * least) [best, least] = [candidate, drop];
   }

@@ -72,6 +72,12 @@ function shareOfCost(calibrated: Calibrated, layers: readonly Layer[]): (output:
   };
 }
 
+/** What candidates are measured by, and the most that the outputs may lose. */
+async function makeBound(calibrated: Calibrated, { maxDrop, measuredSamples }: FormatSettings): Promise<{ yardstick: Yardstick; most: number }> {
+  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
+  return { yardstick, most: maxDrop + (await int8Drop(calibrated, yardstick)) };
+}
+
 /** One grid for all candidates. */
 async function giveAll(calibrated: Calibrated, layers: readonly Layer[], grid: Grid, yardstick: Yardstick): Promise<Omit<Mix, 'curve'>> {
   const grids = new Map(layers.map(({ output }) => [output, grid]));
@@ -81,9 +87,8 @@ async function giveAll(calibrated: Calibrated, layers: readonly Layer[], grid: G
 
 /** The first of grids, which get finer, that all candidates can have within what the outputs can bear; or the last, for as many as can bear it. */
 async function chooseLevels(calibrated: Calibrated, settings: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
-  const { grids, maxDrop, measuredSamples } = settings;
-  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
-  const most = maxDrop + (await int8Drop(calibrated, yardstick));
+  const { grids } = settings;
+  const { yardstick, most } = await makeBound(calibrated, settings);
   let best: ChosenFormats | undefined;
   for (let [low, high] = [0, grids.length - 1]; low < high;) {
     const middle = Math.floor((low + high) / 2);
@@ -95,9 +100,9 @@ async function chooseLevels(calibrated: Calibrated, settings: FormatSettings, la
 }
 
 /** The first grid for all candidates; or each the cheapest that the outputs can bear, of all the grids and int8. */
-async function chooseWithin(calibrated: Calibrated, { grids, maxDrop, measuredSamples }: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
-  const yardstick = await makeYardstick(calibrated, spread(calibrated.statistics.kept, measuredSamples));
-  const most = maxDrop + (await int8Drop(calibrated, yardstick));
+async function chooseWithin(calibrated: Calibrated, settings: FormatSettings, layers: readonly Layer[], kept: ReadonlyMap<string, KeptReason>): Promise<ChosenFormats> {
+  const { grids, maxDrop } = settings;
+  const { yardstick, most } = await makeBound(calibrated, settings);
   const [first = gridOf('int8')] = grids;
   const { drop, ...all } = await giveAll(calibrated, layers, first, yardstick);
   if (drop <= most) return { ...all, kept };
