@@ -1,5 +1,5 @@
 /** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
-import { delayVariation, Histogram, type FrameKind, type JitterReport, type TelemetryWindow } from '../contracts/index.js';
+import { delayVariation, Histogram, withQuantiles, type FrameKind, type JitterReport, type TelemetryWindow } from '../contracts/index.js';
 import type { ProcessedFrame } from '../inference/loop.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
@@ -32,15 +32,15 @@ export class Recorder {
   /** @param intervalMs the source's frame interval, null when unknown */
   record(processed: ProcessedFrame, intervalMs: number | null): void {
     const kind = kindOf(processed);
-    const latencyMs = Math.max(0, processed.doneMs - processed.frame.capturedMs);
-    for (const { stage, ms } of processed.result.stages) at(this.#stages, `${stage}/${kind}`).record(Math.max(0, ms));
+    const latencyMs = rounded(processed.doneMs - processed.frame.capturedMs);
+    for (const { stage, ms } of processed.result.stages) at(this.#stages, `${stage}/${kind}`).record(rounded(ms));
     at(this.#raw, kind).record(latencyMs);
     const corrected = at(this.#corrected, kind);
     corrected.record(latencyMs);
     if (intervalMs !== null) {
       // Each dropped frame would have waited for this result: it was due k intervals before this one.
       const missing = Math.min(processed.droppedBefore, MAX_CORRECTED_FRAMES);
-      for (let k = 1; k <= missing; k++) corrected.record(latencyMs + k * intervalMs);
+      for (let k = 1; k <= missing; k++) corrected.record(rounded(latencyMs + k * intervalMs));
     }
     this.#jitter = stepJitter(this.#jitter, processed.frame.capturedMs, processed.doneMs);
     this.#frames += 1;
@@ -53,7 +53,7 @@ export class Recorder {
     const endToEnd = [...this.#series(this.#raw, 'raw'), ...this.#series(this.#corrected, 'corrected')];
     const stages = [...this.#stages].map(([key, histogram]) => {
       const [stage = '', kind] = key.split('/');
-      return { stage, kind: kind as FrameKind, latency_ms: histogram.toData() };
+      return { stage, kind: kind as FrameKind, ...withQuantiles(histogram.toData()) };
     });
     const jitter: JitterReport = {
       rfc3550_ms: this.#jitter.jitterMs,
@@ -73,8 +73,13 @@ export class Recorder {
   }
 
   #series(histograms: ReadonlyMap<FrameKind, Histogram>, clock: 'raw' | 'corrected'): TelemetryWindow['end_to_end'] {
-    return [...histograms].map(([kind, histogram]) => ({ clock, kind, latency_ms: histogram.toData() }));
+    return [...histograms].map(([kind, histogram]) => ({ clock, kind, ...withQuantiles(histogram.toData()) }));
   }
+}
+
+/** To 0.1 microseconds, which is finer than the clock's own noise: 12 digits less in each number of a window. */
+function rounded(ms: number): number {
+  return Math.round(Math.max(0, ms) * 1e4) / 1e4;
 }
 
 function at<K>(histograms: Map<K, Histogram>, key: K): Histogram {

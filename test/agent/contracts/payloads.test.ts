@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   commandSchema, ContractError, decodePayload, desiredSchema, encodePayload, jsonSchema, mergeable, mergeWindows, payloadSchemas, quantile, statusSchema,
-  supersedes, telemetrySchema, type PayloadName,
+  supersedes, telemetrySchema, withQuantiles, type PayloadName, type TelemetryWindow,
 } from '../../../agent/contracts/index.js';
 import { desired, histogram, status, telemetryWindow } from './fixtures.js';
 
@@ -81,6 +81,20 @@ describe('telemetry windows', () => {
     const merged = mergeWindows(telemetryWindow(0), telemetryWindow(1));
     const latency = merged.end_to_end[0]?.latency_ms ?? histogram();
     expect(merged.jitter.pdv_p99_ms).toBeCloseTo((quantile(latency, 0.99) ?? NaN) - latency.min, 9);
+  });
+
+  it('carry p50 and p99 in plain numbers beside each histogram, also when merged, and are read without them', () => {
+    const plain = (seq: number): TelemetryWindow => {
+      const window = telemetryWindow(seq);
+      return { ...window, stages: window.stages.map((s) => ({ ...s, ...withQuantiles(s.latency_ms) })), end_to_end: window.end_to_end.map((s) => ({ ...s, ...withQuantiles(s.latency_ms) })) };
+    };
+    expect(decodePayload(telemetrySchema, encodePayload(telemetrySchema, plain(7))).stages[0]).toMatchObject({ stage: 'detect', p50_ms: 1.978, p99_ms: 10 }); // the middle of the bucket of 2
+    const merged = mergeWindows(plain(0), plain(50));
+    for (const series of [...merged.stages, ...merged.end_to_end]) {
+      expect(series.p50_ms).toBeCloseTo(quantile(series.latency_ms, 0.5) ?? NaN, 2);
+      expect(series.p99_ms).toBeCloseTo(quantile(series.latency_ms, 0.99) ?? NaN, 1);
+    }
+    expect(decodePayload(telemetrySchema, encodePayload(telemetrySchema, telemetryWindow(1))).stages[0]).not.toHaveProperty('p50_ms');
   });
 
   it('are associative in everything that adds up', () => {
