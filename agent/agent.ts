@@ -9,7 +9,7 @@ import type { Config } from './config/schema.js';
 import { LiveSettings } from './config/settings.js';
 import {
   capsSchema, deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, reportedSchema, statusSchema,
-  type Desired, type DeviceTopic, type OtaGet, type Settings,
+  type DeviceTopic, type OtaGet, type Settings,
 } from './contracts/index.js';
 import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError, type CodedError } from './errors.js';
@@ -206,7 +206,7 @@ export class Agent {
     const address = { fleet: config.fleet, device: config.device_id };
     const downlink = new Downlink({
       address, counters: this.#f.counters, faults,
-      onDesired: (desired) => this.#onDesired(desired),
+      onDesired: (desired) => this.#ota.desire(desired),
       onCommand: (name, payload) => this.#commands.receive(name, payload),
       onBlock: (digest8, index, message) => this.#ota.receiveBlock(digest8, index, message),
     });
@@ -265,6 +265,7 @@ export class Agent {
       onChange: () => this.#reporter.changed(),
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => faults.raise('ota', error),
+      onSettings: (settings) => this.#applySettings(settings),
     }, {
       window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, warmTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
@@ -439,16 +440,6 @@ export class Agent {
     counters.set('model_swaps_total', this.#slot.swaps);
     counters.set('mqtt_reconnects_total', this.#link?.reconnects ?? 0);
     counters.set('outbox_merged_total', outbox.merged);
-  }
-
-  #onDesired(desired: Desired): void {
-    const seen = this.#ota.state.generation_seen;
-    if (seen !== null && desired.generation < seen) {
-      this.#f.log.warn('an older generation was ignored', { generation: desired.generation, seen });
-      return;
-    }
-    this.#applySettings(desired.settings);
-    this.#ota.desire(desired.generation, desired.package);
   }
 
   #applySettings(next: Settings): void {

@@ -10,6 +10,7 @@ export const agentErrorCodes = {
   E_BROKER_AWAY: 'the broker cannot be reached, or the connection broke',
   E_BROKER_REFUSED: 'the broker refused the connection: credentials, client id or authorisation',
   E_BROKER_PROTOCOL: 'the broker speaks no MQTT version that is allowed here',
+  E_OTA_GENERATION: 'a generation is further ahead of the last one than a publisher can have counted; the message was ignored',
   E_OTA_SIZE: 'a package is larger than declared or allowed, or a block has the wrong length',
   E_OTA_STALL: 'no block arrived for too long, again and again',
   E_OTA_UNAVAILABLE: 'the other end has no package of the wanted digest',

@@ -15,9 +15,24 @@ export const settingsSchema = z.object({
 });
 export type Settings = z.infer<typeof settingsSchema>;
 
+/**
+ * Up to here a device takes every generation that is larger than the last: room for counters, and for milliseconds since 1970 until the year
+ * 2248. Beyond it a generation may be at most `MAX_GENERATION_JUMP` larger than the last, so that no message can use up the numbers that are left.
+ */
+export const MAX_FREE_GENERATION = 2 ** 43;
+export const MAX_GENERATION_JUMP = 2 ** 20;
+
+/**
+ * The largest generation that a device accepts after `seen` (its `reported.generation_seen`; null: none so far). A larger one is refused with the
+ * fault `E_OTA_GENERATION`, and nothing of that message is used. A publisher that takes the larger of `seen + 1` and the time stays below it.
+ */
+export function largestGeneration(seen: number | null): number {
+  return Math.max(seen ?? 0, MAX_FREE_GENERATION) + MAX_GENERATION_JUMP;
+}
+
 export const desiredSchema = z.object({
   schema_version: schemaVersion,
-  /** Monotone: a smaller one than the last seen is ignored (a replay), the same one again changes nothing. */
+  /** Monotone: a smaller one than the last seen is ignored (a replay), one above `largestGeneration` is refused, the same one again changes nothing. */
   generation: count,
   /** Null: keep what is there. */
   package: packageRef.extend({

@@ -10,7 +10,7 @@
  * changes only by `committed` and `rolled_back`.
  */
 import type { CodedError } from '../errors.js';
-import type { OtaStateName } from '../contracts/index.js';
+import { largestGeneration, type OtaStateName } from '../contracts/index.js';
 
 export interface PackageId {
   name: string;
@@ -128,6 +128,7 @@ export function stepOta(state: OtaState, event: OtaEvent, limits: OtaLimits): Ot
 function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }>, limits: OtaLimits): OtaStep {
   const seen = state.generation_seen;
   if (seen !== null && event.generation < seen) return stay(state);
+  if (event.generation > largestGeneration(seen)) return stay(state);
   if (seen === event.generation) return retryPassing(state, limits);
   const next: OtaState = { ...state, generation_seen: event.generation };
   if (event.package === null) return withdraw(next, event.generation);

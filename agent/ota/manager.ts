@@ -2,13 +2,14 @@
  * The shell around the deployment machine: one event at a time, journal first, effects after. Effects that take long
  * (download, hash, warming) run beside and answer with events; effects on the running pipeline run in order, in one chain.
  */
-import { DEFAULT_BLOCK_BYTES, type DesiredPackage } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, type DesiredPackage, type Settings } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Model } from '../inference/ports.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 import { Download, type BlockLink, type DownloadOptions } from './download.js';
 import { passGate } from './gate.js';
+import { DesiredInbox } from './inbox.js';
 import type { Journal } from './journal.js';
 import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type Slot } from './machine.js';
 import type { PackageStore } from './store.js';
@@ -42,9 +43,20 @@ export interface OtaParts {
   onAnnounce: (announcement: Announcement) => void;
   /** Trouble that is not a rejected package: a journal that cannot be written, a slot that cannot be opened. */
   onFault: (error: CodedError) => void;
+  /** The settings of a `desired` that is taken, before its package. */
+  onSettings?: (settings: Settings) => void;
+}
+
+/** What of `desired` concerns this device's package and settings. */
+export interface Wanted {
+  generation: number;
+  package: DesiredPackage | null;
+  settings?: Settings;
 }
 
 const TIME_EVENT_MS = 5000;
+/** Each `desired` that is taken costs a durable transaction, so a flood of them is thinned out to this. */
+const DESIRED_INTERVAL_MS = 250;
 
 export class OtaManager {
   readonly #parts: OtaParts;
@@ -53,8 +65,9 @@ export class OtaManager {
   #queue: { event: OtaEvent; done: () => void }[] = [];
   #running = false;
   /** Work on the candidate, by generation; aborted when it is overtaken. */
-  #work: { generation: number; abort: AbortController; finished: Promise<void> } | null = null;
-  #retired = new Set<Promise<void>>();
+  #work: { generation: number; abort: AbortController } | null = null;
+  /** Resolves when the newest work has ended, and with it all before it: each waits for the one before. */
+  #worked: Promise<void> = Promise.resolve();
   #download: Download | null = null;
   #warmed: { generation: number; model: Model } | null = null;
   /** Effects on the running pipeline and on the store, in order. */
@@ -62,10 +75,12 @@ export class OtaManager {
   #retry: NodeJS.Timeout | undefined;
   #tick: NodeJS.Timeout | undefined;
   #progress = { done: 0, total: 0 };
+  readonly #inbox: DesiredInbox<Wanted>;
 
   constructor(parts: OtaParts, options: OtaOptions) {
     this.#parts = parts;
     this.#options = options;
+    this.#inbox = new DesiredInbox({ intervalMs: DESIRED_INTERVAL_MS, seen: () => this.#state.generation_seen, take: (wanted) => this.#take(wanted) });
   }
 
   get state(): OtaState {
@@ -97,15 +112,34 @@ export class OtaManager {
     clearInterval(this.#tick);
     clearTimeout(this.#retry);
     for (const { done } of this.#queue.splice(0)) done();
+    this.#inbox.stop();
     this.#retireWork();
-    await Promise.all(this.#retired);
+    await this.#worked;
     await this.#settled();
     await this.#dropWarmed();
     this.#parts.journal.markStopped();
   }
 
-  desire(generation: number, wanted: DesiredPackage | null): void {
-    void this.dispatch({ type: 'desired', generation, package: wanted });
+  /** Of a flood only the newest counts. An older generation is ignored, and one that is too far ahead raises the fault E_OTA_GENERATION. */
+  desire(wanted: Wanted): void {
+    if (!this.#running) return;
+    try {
+      if (!this.#inbox.receive(wanted)) {
+        this.#parts.log.warn('an older generation was ignored', { generation: wanted.generation, seen: this.#state.generation_seen });
+      }
+    } catch (error) {
+      this.#parts.onFault(toCodedError(error));
+    }
+  }
+
+  #take({ generation, package: wanted, settings }: Wanted): void {
+    if (settings !== undefined) this.#parts.onSettings?.(settings);
+    const event: OtaEvent = { type: 'desired', generation, package: wanted };
+    // While the journal cannot be written events wait; of those that say what is wanted only the newest needs to.
+    const waiting = this.#queue.findIndex((entry, i) => i > 0 && entry.event.type === 'desired');
+    if (waiting < 0) return void this.dispatch(event);
+    this.#queue[waiting]?.done();
+    this.#queue[waiting] = { event, done: () => undefined };
   }
 
   /** A package from this device itself, when there is none yet: through the same gate. @throws AgentError E_OTA_PACKAGE */
@@ -206,15 +240,17 @@ export class OtaManager {
     this.#retireWork();
     const abort = new AbortController();
     const { generation } = candidate;
+    const before = this.#worked; // two downloads of one digest must not share a file
     const run = async (): Promise<void> => {
-      await Promise.all(this.#retired); // two downloads of one digest must not share a file
+      await before;
       try {
         if (!abort.signal.aborted) await this.#answer(await work(abort.signal), abort.signal);
       } catch (error) {
         await this.#answer({ type: 'failed', generation, error: failure(error) }, abort.signal);
       }
     };
-    this.#work = { generation, abort, finished: run() };
+    this.#work = { generation, abort };
+    this.#worked = run();
   }
 
   async #answer(event: OtaEvent, signal: AbortSignal): Promise<void> {
@@ -228,8 +264,6 @@ export class OtaManager {
     if (work === null) return;
     this.#work = null;
     work.abort.abort(new AgentError('E_OTA_SUPERSEDED', 'The work on this package ended before it was done'));
-    const finished = work.finished.finally(() => this.#retired.delete(finished));
-    this.#retired.add(finished);
   }
 
   #cancel(generation: number): void {

@@ -42,6 +42,12 @@ describe('the deployment machine', () => {
     expect(run(withAB, desired(2, 'b')).state).toBe(withAB);
   });
 
+  it('takes no generation that is further ahead than a publisher can have counted', () => {
+    expect(run(withAB, desired(Number.MAX_SAFE_INTEGER, 'c')).state).toBe(withAB);
+    expect(run(initialOtaState, desired(Number.MAX_SAFE_INTEGER, 'c')).state).toBe(initialOtaState);
+    expect(run(withAB, desired(Date.UTC(2026, 0, 1), 'c')).state.phase).toBe('checking');
+  });
+
   it('takes a generation that wants the running package without any work', () => {
     const { state, effects } = run(withAB, desired(3, 'b'));
     expect(state).toMatchObject({ phase: 'committed', generation_applied: 3 });

@@ -33,6 +33,7 @@ class Bench {
   readonly announcements: Announcement[] = [];
   readonly faults: string[] = [];
   readonly requests: OtaGet[] = [];
+  readonly settings: object[] = [];
   answer: Answer;
   connected = true;
 
@@ -57,6 +58,7 @@ class Bench {
       onChange: () => undefined,
       onAnnounce: (announcement) => this.announcements.push(announcement),
       onFault: (error) => this.faults.push(error.code),
+      onSettings: (settings) => this.settings.push(settings),
     }, { ...options, ...over });
     benches.push(this);
   }
@@ -96,7 +98,7 @@ async function deployed(...fakes: FakePackage[]): Promise<Bench> {
   await bench.manager.start();
   for (const [i, fake] of fakes.entries()) {
     bench.announcements.length = 0;
-    bench.manager.desire(i + 1, desiredPackage(fake, packageBytes(fake)));
+    bench.manager.desire({ generation: i + 1, package: desiredPackage(fake, packageBytes(fake)) });
     await bench.settle(i + 1);
   }
   return bench;
@@ -132,7 +134,7 @@ describe('a deployment', () => {
       send(3, Buffer.from('hostile'));
     };
     await bench.manager.start();
-    bench.manager.desire(1, desiredPackage(one, oneBytes));
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
     await bench.settle(1);
     expect(bench.manager.state.phase).toBe('committed');
   });
@@ -163,18 +165,18 @@ describe('a bad deployment leaves the running package, with a code', () => {
     const bytes = packageBytes(wanted);
     const bench = new Bench(folder, [oneBytes, bytes], over);
     await bench.manager.start();
-    bench.manager.desire(1, desiredPackage(one, oneBytes));
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
     await bench.settle(1);
     bench.announcements.length = 0;
     if (answer !== undefined) bench.answer = answer;
-    bench.manager.desire(2, desiredPackage(wanted, bytes));
+    bench.manager.desire({ generation: 2, package: desiredPackage(wanted, bytes) });
     await bench.settle(2);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code }, active: { version: '1.0.0' } });
     expect(bench.slot.running?.slot.version).toBe('1.0.0');
     // And the next one is not blocked.
     bench.answer = honest([twoBytes]);
     bench.announcements.length = 0;
-    bench.manager.desire(3, desiredPackage(two, twoBytes));
+    bench.manager.desire({ generation: 3, package: desiredPackage(two, twoBytes) });
     await bench.settle(3);
     expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
     await until('only the running pipeline is open', () => bench.runtime.open === 1);
@@ -183,7 +185,7 @@ describe('a bad deployment leaves the running package, with a code', () => {
   it('a file that is another package than announced: E_OTA_PACKAGE', async () => {
     const bench = new Bench(temporaryFolder(), [oneBytes]);
     await bench.manager.start();
-    bench.manager.desire(1, { ...desiredPackage(one, oneBytes), version: '9.9.9' });
+    bench.manager.desire({ generation: 1, package: { ...desiredPackage(one, oneBytes), version: '9.9.9' } });
     await bench.settle(1);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' }, active: null });
   });
@@ -192,7 +194,7 @@ describe('a bad deployment leaves the running package, with a code', () => {
     const bytes = Buffer.alloc(3000, 1);
     const bench = new Bench(temporaryFolder(), [bytes]);
     await bench.manager.start();
-    bench.manager.desire(1, desiredPackage(one, bytes));
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, bytes) });
     await bench.settle(1);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' } });
     await until('deleted', () => readdirSync(join(bench.folder, 'packages')).length === 0);
@@ -207,7 +209,7 @@ describe('a restart', () => {
     const bytes = packageBytes(big);
     first.answer = (request, send) => { for (const { index, message } of answerRequest(request, bytes)) if (index < 40) send(index, message); };
     await first.manager.start();
-    first.manager.desire(1, desiredPackage(big, bytes));
+    first.manager.desire({ generation: 1, package: desiredPackage(big, bytes) });
     await until('40 blocks', () => first.requests.some((r) => r.first_block >= 40));
     await first.end();
     const second = new Bench(folder, [bytes]);
@@ -249,7 +251,7 @@ describe('a restart', () => {
     const bench = new Bench(folder, [oneBytes]);
     bench.journal.saveProgress({ digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, bitmap: Buffer.from([255, 255, 255]) });
     await bench.manager.start();
-    bench.manager.desire(1, wanted);
+    bench.manager.desire({ generation: 1, package: wanted });
     await bench.settle(1);
     expect(bench.manager.state.phase).toBe('committed');
     expect(bench.requests[0]?.first_block).toBe(0);
@@ -264,10 +266,10 @@ describe('a restart', () => {
     writeFileSync(part, oneBytes);
     truncateSync(part, 300);
     bench.journal.saveProgress({ digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, bitmap: Buffer.from([255, 255, 255]) });
-    bench.manager.desire(1, wanted);
+    bench.manager.desire({ generation: 1, package: wanted });
     await bench.settle(1);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_SIZE' } });
-    bench.manager.desire(2, wanted);
+    bench.manager.desire({ generation: 2, package: wanted });
     await until('committed', () => bench.manager.state.phase === 'committed');
     expect(existsSync(part)).toBe(false);
   });
@@ -297,13 +299,42 @@ describe('a full disk', () => {
     expect(() => { for (;;) bench.db.prepare('INSERT INTO filler VALUES (zeroblob(64))').run(); }).toThrow(/full/);
     bench.answer = honest([twoBytes]);
     // The state grows with the name, so the journal needs a page that is not there.
-    bench.manager.desire(2, { ...desiredPackage(two, twoBytes), name: 'x'.repeat(8000) });
-    expect(bench.faults).toEqual(['E_DISK_FULL']);
+    bench.manager.desire({ generation: 2, package: { ...desiredPackage(two, twoBytes), name: 'x'.repeat(8000) } });
+    await until('refused', () => bench.faults.length > 0);
+    expect(new Set(bench.faults)).toEqual(new Set(['E_DISK_FULL']));
     expect(bench.manager.state.phase).toBe('committed');
     expect(bench.slot.running?.slot.version).toBe('1.0.0');
     bench.db.pragma('max_page_count = 100000');
     await bench.settle(2);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' } });
+  });
+});
+
+describe('a hostile broker', () => {
+  it('that wants 10,000 packages costs a handful of decisions, and the newest is installed', async () => {
+    const bench = await deployed(one);
+    bench.answer = honest([twoBytes]);
+    const before = bench.journal.transitions().length;
+    for (let generation = 2; generation < 10_000; generation++) {
+      bench.manager.desire({ generation, package: { ...desiredPackage(two, twoBytes), digest: generation.toString(16).padStart(64, '0') } });
+      if (generation % 1000 === 0) await new Promise((resolve) => { setImmediate(resolve); });
+    }
+    bench.manager.desire({ generation: 10_000, package: desiredPackage(two, twoBytes) });
+    await bench.settle(10_000);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
+    expect(bench.journal.transitions().length - before).toBeLessThan(60);
+  });
+
+  it('that sends generation 2^53-1 is told so, and disables nothing', async () => {
+    const bench = await deployed(one);
+    bench.manager.desire({ generation: Number.MAX_SAFE_INTEGER, package: null, settings: { fps: 1 } });
+    expect(bench.settings).toEqual([]);
+    expect(bench.faults).toEqual(['E_OTA_GENERATION']);
+    bench.answer = honest([twoBytes]);
+    bench.announcements.length = 0;
+    bench.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
+    await bench.settle(2);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
   });
 });
 

@@ -44,9 +44,9 @@ const manager: OtaManager = new OtaManager({
 });
 
 await manager.start();
-manager.desire(generation, {
+manager.desire({ generation, package: {
   name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256,
-});
+} });
 while (!(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress.done === manager.progress.total)) {
   await new Promise((resolve) => { setTimeout(resolve, 5); });
 }

@@ -1,0 +1,59 @@
+/**
+ * `desired` messages, before they become decisions: whatever a broker sends, at most one of them costs a transaction per interval, and it is the
+ * newest. The first message after a quiet time is taken at once.
+ */
+import { largestGeneration } from '../contracts/index.js';
+import { AgentError } from '../errors.js';
+
+export interface InboxOptions<T> {
+  /** Between two messages that are taken. */
+  intervalMs: number;
+  /** The largest generation that was decided on; null: none so far. */
+  seen: () => number | null;
+  take: (message: T) => void;
+}
+
+export class DesiredInbox<T extends { generation: number }> {
+  readonly #options: InboxOptions<T>;
+  #waiting: T | null = null;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: InboxOptions<T>) {
+    this.#options = options;
+  }
+
+  /**
+   * Takes the message now or after the interval, unless a newer one comes before. An older generation than the last is dropped: a replay.
+   * @returns whether it was kept
+   * @throws AgentError E_OTA_GENERATION
+   */
+  receive(message: T): boolean {
+    const seen = this.#options.seen();
+    requireGeneration(message.generation, seen);
+    if (message.generation < Math.max(seen ?? 0, this.#waiting?.generation ?? 0)) return false;
+    this.#waiting = message;
+    if (this.#timer === undefined) this.#next();
+    return true;
+  }
+
+  /** Forgets what waits. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waiting = null;
+  }
+
+  #next(): void {
+    const message = this.#waiting;
+    this.#waiting = null;
+    this.#timer = message === null ? undefined : setTimeout(() => this.#next(), this.#options.intervalMs);
+    if (message !== null) this.#options.take(message);
+  }
+}
+
+function requireGeneration(generation: number, seen: number | null): void {
+  const largest = largestGeneration(seen);
+  if (generation <= largest) return;
+  throw new AgentError('E_OTA_GENERATION', `Expected a generation of at most ${largest} after ${seen ?? 'none'} but received ${generation}; the message was ignored. `
+    + `Publish \`desired\` again with generation ${(seen ?? 0) + 1} or the time in milliseconds`);
+}
