@@ -7,6 +7,7 @@ export const agentErrorCodes = {
   E_STATE: 'the state folder cannot be created, read or written',
   E_STATE_CORRUPT: 'a database in the state folder was damaged; it was moved aside and a new one begun',
   E_DISK_FULL: 'no space is left for a package or a database',
+  E_STATE_READ_ONLY: 'the state folder cannot be written: it is mounted read-only, or belongs to another user',
   E_BROKER_AWAY: 'the broker cannot be reached, or the connection broke',
   E_BROKER_REFUSED: 'the broker refused the connection: credentials, client id or authorisation',
   E_BROKER_PROTOCOL: 'the broker speaks no MQTT version that is allowed here',

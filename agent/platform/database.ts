@@ -64,10 +64,15 @@ export function translateSqlite<T>(what: string, work: () => T): T {
   }
 }
 
-function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_CORRUPT' | 'E_STATE_LOCKED' | 'E_STATE' | null {
+/** SQLITE_IOERR_SHMSIZE: the shared memory of the write-ahead log cannot grow, which is a full disk as well. */
+const FULL = new Set(['SQLITE_FULL', 'ENOSPC', 'EDQUOT', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE']);
+const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM', 'SQLITE_PERM']);
+
+function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_READ_ONLY' | 'E_STATE_CORRUPT' | 'E_STATE_LOCKED' | 'E_STATE' | null {
   if (!(error instanceof Error) || !('code' in error)) return null;
   const code = String(error.code);
-  if (code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'SQLITE_IOERR_WRITE') return 'E_DISK_FULL';
+  if (FULL.has(code)) return 'E_DISK_FULL';
+  if (READ_ONLY.has(code) || code.startsWith('SQLITE_READONLY')) return 'E_STATE_READ_ONLY';
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return 'E_STATE_CORRUPT';
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'E_STATE_LOCKED';
   return code.startsWith('SQLITE_') || code.startsWith('E') ? 'E_STATE' : null;

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { epochOf, systemClock, type Clock } from '../../../agent/platform/clock.js';
-import { openDatabase, openOrRenew } from '../../../agent/platform/database.js';
+import { bootMoment, elapsedSince, epochOf, systemBootClock, systemClock, type Clock } from '../../../agent/platform/clock.js';
+import { openDatabase, openOrRenew, translateSqlite } from '../../../agent/platform/database.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { systemdServiceManager } from '../../../agent/platform/notify.js';
 import { startSchedule } from '../../../agent/platform/schedule.js';
@@ -44,6 +44,21 @@ describe('databases', () => {
     expect(existsSync(`${path}.corrupt`)).toBe(true);
   });
 
+  it.each([
+    ['SQLITE_FULL', 'E_DISK_FULL'], ['ENOSPC', 'E_DISK_FULL'], ['EDQUOT', 'E_DISK_FULL'], ['SQLITE_IOERR_SHMSIZE', 'E_DISK_FULL'],
+    ['SQLITE_READONLY_DIRECTORY', 'E_STATE_READ_ONLY'], ['EROFS', 'E_STATE_READ_ONLY'], ['EACCES', 'E_STATE_READ_ONLY'],
+  ])('%s is %s', (code, expected) => {
+    const fail = (): never => { throw Object.assign(new Error('no'), { code }); };
+    expect(() => translateSqlite('write', fail)).toThrow(expect.objectContaining({ code: expected }));
+  });
+
+  it('that are written though they may only be read say so', () => {
+    const db = openDatabase(join(temporaryFolder(), 'x.db'), { durability: 'full' });
+    db.pragma('query_only = 1');
+    expect(() => translateSqlite('write', () => db.exec('CREATE TABLE t (x)'))).toThrow(expect.objectContaining({ code: 'E_STATE_READ_ONLY' }));
+    db.close();
+  });
+
   it('that cannot be opened say so', () => {
     expect(() => openDatabase('/nowhere/x.db', { durability: 'full' })).toThrow();
     const folder = temporaryFolder();
@@ -71,6 +86,20 @@ describe('the clock', () => {
     expect(systemClock(root).synchronised()).toBe(true);
     const clock: Clock = { nowMs: () => 10_000, monotonicMs: () => 500, synchronised: () => true };
     expect(epochOf(clock, 400)).toBe(9900);
+  });
+});
+
+describe('the boot clock', () => {
+  it('counts on in a new process, and says when the machine was started anew', () => {
+    const root = temporaryFolder();
+    expect(systemBootClock(root).id).toBeNull();
+    mkdirSync(join(root, 'proc/sys/kernel/random'), { recursive: true });
+    writeFileSync(join(root, 'proc/sys/kernel/random/boot_id'), 'b1\n');
+    const before = bootMoment({ ...systemBootClock(root), ms: () => 5000 });
+    const after = (id: string | null, ms: number): number | null => elapsedSince(before, { id, ms: () => ms });
+    expect(before).toEqual({ boot: 'b1', ms: 5000 });
+    expect([after('b1', 7000), after('b1', 4000), after('b2', 9000), after(null, 9000)]).toEqual([2000, 0, null, null]);
+    expect(systemBootClock(root).ms()).toBeGreaterThan(0);
   });
 });
 
