@@ -44,10 +44,10 @@ static inline EpilogueF32Neon MakeEpilogueF32Neon(const EpilogueF32& e, size_t o
           e.slope == nullptr && e.residual == nullptr && count >= 4};
 }
 
-// fmaxnm takes the number when the other operand is NaN: NaN becomes lo, as in ref.
+// fmax and fmin keep NaN, as ref does.
 static inline float32x4_t ActivateF32Neon(const EpilogueF32Neon& e, float32x4_t v) {
   if (e.has_slope) return vbslq_f32(vcltzq_f32(v), vmulq_f32(v, e.slope), v);
-  return vminnmq_f32(vmaxnmq_f32(v, e.lo), e.hi);
+  return vminq_f32(vmaxq_f32(v, e.lo), e.hi);
 }
 
 // One vector of output row (or pixel) `row`, with all options.
@@ -65,7 +65,7 @@ static __attribute__((noinline)) void FinishFullF32Neon(const EpilogueF32Neon& e
 // Finishes and stores it. Only the common case is inlined, so that it keeps its accumulators in registers.
 static inline __attribute__((always_inline)) void FinishF32Neon(const EpilogueF32Neon& e, float32x4_t acc, size_t row, float* y) {
   if (!e.plain) return FinishFullF32Neon(e, acc, row, y);
-  vst1q_f32(y, vminnmq_f32(vmaxnmq_f32(vaddq_f32(acc, e.bias), e.lo), e.hi));
+  vst1q_f32(y, vminq_f32(vmaxq_f32(vaddq_f32(acc, e.bias), e.lo), e.hi));
 }
 
 }  // namespace sterna

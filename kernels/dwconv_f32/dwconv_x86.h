@@ -43,7 +43,7 @@ struct DwConvF32 {
       Reg x = V::Add(acc[i], bias), residual = V::Set(0.0f);
       if (e.residual != nullptr) residual = V::LoadPart(e.residual + (j + i) * e.residual_stride + c.channel, c.mask);
       if (e.residual_first) x = V::Add(x, residual);
-      x = e.slope != nullptr ? V::NegativeTimes(x, slope) : V::Min(V::Max(x, V::Set(e.lo)), V::Set(e.hi));
+      x = e.slope != nullptr ? V::NegativeTimes(x, slope) : V::Min(V::Set(e.hi), V::Max(V::Set(e.lo), x));
       if (!e.residual_first && e.residual != nullptr) x = V::Add(x, residual);
       V::StorePart(c.args->y + (j + i) * c.args->y_stride + c.channel, c.mask, x);
     }
@@ -65,7 +65,7 @@ struct DwConvF32 {
 #pragma GCC unroll 8
     for (int i = 0; i < kPixels; ++i, y += c.args->y_stride) {
       if (static_cast<size_t>(i) == count) return;
-      const Reg x = V::Min(V::Max(V::Add(acc[i], bias), lo), hi);
+      const Reg x = V::Min(hi, V::Max(lo, V::Add(acc[i], bias)));
       if constexpr (kWhole) {
         V::Store(y, x);
       } else {

@@ -69,7 +69,7 @@ struct GemmF32 {
         typename V::Reg x = V::Add(acc[i * vectors + v], bias), r = V::Set(0.0f);
         if (e.residual != nullptr) r = V::LoadPart(at.residual + i * e.residual_stride + v * kLanes, mask);
         if (e.residual_first) x = V::Add(x, r);
-        x = e.slope != nullptr ? V::NegativeTimes(x, slope) : V::Min(V::Max(x, V::Set(e.lo)), V::Set(e.hi));
+        x = e.slope != nullptr ? V::NegativeTimes(x, slope) : V::Min(V::Set(e.hi), V::Max(V::Set(e.lo), x));
         if (!e.residual_first && e.residual != nullptr) x = V::Add(x, r);
         V::StorePart(at.y + i * at.args->y_stride + v * kLanes, mask, x);
       }
@@ -87,7 +87,7 @@ struct GemmF32 {
 #pragma GCC unroll 12
       for (int i = 0; i < kRows; ++i) {
         const typename V::Reg x = V::Add(acc[i * kVectors + v], bias);
-        V::StorePart(at.y + i * at.args->y_stride + v * kLanes, mask, V::Min(V::Max(x, lo), hi));
+        V::StorePart(at.y + i * at.args->y_stride + v * kLanes, mask, V::Min(hi, V::Max(lo, x)));
       }
     }
   }

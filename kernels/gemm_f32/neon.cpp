@@ -136,7 +136,7 @@ inline __attribute__((always_inline)) void Tile(const GemmF32Args* args, const P
 #pragma GCC unroll 8
   for (int r = 0; r < M; ++r, y += y_stride) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) vst1q_f32(y + 4 * v, vminnmq_f32(vmaxnmq_f32(vaddq_f32(acc[r][v], bias[v]), lo), hi));
+    for (int v = 0; v < V; ++v) vst1q_f32(y + 4 * v, vminq_f32(vmaxq_f32(vaddq_f32(acc[r][v], bias[v]), lo), hi));
   }
 }
 

@@ -135,7 +135,7 @@ void MulF32(size_t n, const float* a, const float* b, float* y) {
 
 void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
   const float32x4_t low = vdupq_n_f32(lo), high = vdupq_n_f32(hi);
-  ForFloats(n, x, y, [&](float32x4_t v) { return vminnmq_f32(vmaxnmq_f32(v, low), high); });
+  ForFloats(n, x, y, [&](float32x4_t v) { return vminq_f32(vmaxq_f32(v, low), high); });  // NaN stays
 }
 
 float32x4_t Exp(float32x4_t x) {
@@ -180,7 +180,7 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   ForFloats(n, x, y, [&](float32x4_t v) { return vmulq_f32(v, HardGate(v, slope, offset)); });
 }
 
-inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vbslq_f32(vcgtq_f32(v, acc), v, acc); }
+inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vmaxq_f32(v, acc); }  // NaN, once met, stays
 inline float32x4_t Plus(float32x4_t v, float32x4_t acc) { return vaddq_f32(acc, v); }
 
 // `load` takes the channels of a tap that are worked on.

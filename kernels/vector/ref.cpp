@@ -54,7 +54,7 @@ void MulF32(size_t n, const float* a, const float* b, float* y) {
 }
 
 void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
-  for (size_t i = 0; i < n; ++i) y[i] = ClampFloat(x[i], lo, hi);
+  for (size_t i = 0; i < n; ++i) y[i] = ClampKeepingNaN(x[i], lo, hi);
 }
 
 // 1 / (1 + exp(-x)), written so that exp never overflows.
@@ -95,7 +95,8 @@ void Pool(const PoolF32Args* a, float start) {
   }
 }
 
-float Greater(float x, float y) { return x > y ? x : y; }
+// NaN, once met, stays.
+float Greater(float x, float y) { return x > y || x != x ? x : y; }
 float Plus(float x, float y) { return y + x; }
 
 void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {

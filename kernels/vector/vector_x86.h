@@ -93,7 +93,7 @@ struct Vector {
 
   static void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
     const Reg low = F::Set(lo), high = F::Set(hi);
-    MapFloats(n, x, x, y, [low, high](Reg v, Reg) { return F::Min(F::Max(v, low), high); });
+    MapFloats(n, x, x, y, [low, high](Reg v, Reg) { return F::Min(high, F::Max(low, v)); });
   }
 
   // e^x = 2^n * e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is taken in two parts, so that n * the first is exact;
@@ -180,7 +180,7 @@ struct Vector {
   }
 
   static void MaxPoolF32(const PoolF32Args* args) {
-    Pool(*args, F::Set(-__builtin_inff()), [](Reg v, Reg acc) { return F::Max(v, acc); });
+    Pool(*args, F::Set(-__builtin_inff()), [](Reg v, Reg acc) { return F::MaxOrNaN(acc, v); });
   }
 
   static void SumPoolF32(const PoolF32Args* args) {

@@ -46,6 +46,8 @@ struct Vec256 {
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
   static inline Reg Max(Reg a, Reg b) { return _mm256_max_ps(a, b); }
+  // The larger of both, NaN when either is: for running maxima. Max alone returns its second operand for NaN, and so would forget the first.
+  static inline Reg MaxOrNaN(Reg a, Reg b) { return _mm256_or_ps(Max(a, b), _mm256_cmp_ps(a, a, _CMP_UNORD_Q)); }
   static inline Reg Div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm256_fnmadd_ps(a, b, c); }

@@ -33,6 +33,8 @@ struct Vec512 {
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
   static inline Reg Max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
+  // The larger of both, NaN when either is: for running maxima. Max alone returns its second operand for NaN, and so would forget the first.
+  static inline Reg MaxOrNaN(Reg a, Reg b) { return _mm512_mask_max_ps(a, _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q), a, b); }
   static inline Reg Div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm512_fnmadd_ps(a, b, c); }

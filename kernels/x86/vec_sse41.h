@@ -48,6 +48,8 @@ struct Vec128 {
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
   static inline Reg Min(Reg a, Reg b) { return _mm_min_ps(a, b); }
   static inline Reg Max(Reg a, Reg b) { return _mm_max_ps(a, b); }
+  // The larger of both, NaN when either is: for running maxima. Max alone returns its second operand for NaN, and so would forget the first.
+  static inline Reg MaxOrNaN(Reg a, Reg b) { return _mm_or_ps(Max(a, b), _mm_cmpunord_ps(a, a)); }
   static inline Reg Div(Reg a, Reg b) { return _mm_div_ps(a, b); }
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }

@@ -143,7 +143,8 @@ const dynamicQuantize: OpDefinition = {
     const data = toNumbers(x);
     let [low, high] = [0, 0];
     data.forEach((value) => ([low, high] = [Math.min(low, value), Math.max(high, value)]));
-    const scale = Math.max(Math.fround(Math.fround(high - low) / 255), smallestScale);
+    // Data that are all 0 have no range: any scale will do, and 1 is what onnxruntime says.
+    const scale = high === low ? 1 : Math.max(Math.fround(Math.fround(high - low) / 255), smallestScale);
     const clamped = (value: number) => Math.min(Math.max(value, 0), 255);
     const zero = roundHalfEven(clamped(Math.fround(-low / scale)));
     const y = mapNumbers(data, (value) => clamped(roundHalfEven(Math.fround(value / scale)) + zero));

@@ -53,11 +53,16 @@ function tapsAround(x: number, scale: number, input: number, { reach, filter, an
   return taps.map(({ index, weight }) => ({ index, weight: sum === 0 ? 0 : weight / sum }));
 }
 
+const f32 = Math.fround;
+
 /** Position in the input for the coordinate modes that `Resize` of two axes does not have. */
 function position(sampling: Sampling, mode: string, o: number, [scale, input, output]: readonly [number, number, number], roi: readonly [number, number]): number {
   switch (mode) {
-    case 'half_pixel_symmetric': return (input / 2) * (1 - output / (scale * input)) + (o + 0.5) / scale - 0.5;
-    case 'tf_half_pixel_for_nn': return (o + 0.5) / scale;
+    case 'half_pixel_symmetric': {
+      const whole = f32(output / f32(f32(scale) * input));
+      return f32(f32(f32((input / 2) * f32(1 - whole)) + f32(f32(o + 0.5) / f32(scale))) - 0.5);
+    }
+    case 'tf_half_pixel_for_nn': return f32(f32(o + 0.5) / f32(scale));
     case 'tf_crop_and_resize':
       return output > 1 ? roi[0] * (input - 1) + (o * (roi[1] - roi[0]) * (input - 1)) / (output - 1) : 0.5 * (roi[0] + roi[1]) * (input - 1);
     default: return sourceCoordinate(o, sampling.resize, 0, input);

@@ -50,7 +50,7 @@ export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scal
   if (scales !== undefined) {
     const all = spread(scales, shape.map(() => 1));
     refuseFractions(node, shape, all);
-    return { scales: all, sizes: shape.map((dim, i) => Math.floor(dim * (all[i] ?? 1))), axes };
+    return { scales: all, sizes: shape.map((dim, i) => Math.floor(Math.fround(dim * Math.fround(all[i] ?? 1)))), axes };
   }
   const sizes = list(3);
   if (sizes === undefined) throw misshapen(node, 'Expected scales or sizes but received none');
@@ -118,22 +118,28 @@ export function nhwcResize(node: Node): Resize {
   };
 }
 
+/** In single precision after every operation, as other runtimes have it: what lies between two pixels is decided by the last bit. */
+const f32 = Math.fround;
+
 /** Position in the input that output index `o` looks at (ONNX, Resize, coordinate_transformation_mode). */
 export function sourceCoordinate(o: number, resize: Resize, axis: 0 | 1, input: number): number {
-  const scale = resize.scales[axis];
+  const scale = f32(resize.scales[axis]);
   const output = resize.output[axis];
   switch (resize.coordinates) {
-    case 'asymmetric': return o / scale;
-    case 'align_corners': return output === 1 ? 0 : (o * (input - 1)) / (output - 1);
-    case 'pytorch_half_pixel': return output > 1 ? (o + 0.5) / scale - 0.5 : 0;
-    case 'half_pixel': return (o + 0.5) / scale - 0.5;
+    case 'asymmetric': return f32(o / scale);
+    case 'align_corners': return output === 1 ? 0 : f32(f32(o * (input - 1)) / (output - 1));
+    case 'pytorch_half_pixel': return output > 1 ? f32(f32(f32(o + 0.5) / scale) - 0.5) : 0;
+    case 'half_pixel': return f32(f32(f32(o + 0.5) / scale) - 0.5);
   }
 }
+
+/** What a position may be short of a half by, and is rounded up all the same: single precision has made it so (onnxruntime). */
+const almostHalf = 1e-6;
 
 export function nearestIndex(x: number, resize: Resize, input: number): number {
   const rounded = {
     round_prefer_floor: () => Math.ceil(x - 0.5),
-    round_prefer_ceil: () => Math.floor(x + 0.5),
+    round_prefer_ceil: () => Math.floor(x + almostHalf + 0.5),
     floor: () => Math.floor(x),
     ceil: () => Math.ceil(x),
   }[resize.nearest]();

@@ -83,6 +83,10 @@ void CheckExactFloats(const VectorKernels& kernel, const VectorKernels& ref, siz
   ref.clamp_f32(n, a.as<float>(), expected.as<float>(), -1.0f, 2.0f);
   kernel.clamp_f32(n, a.as<float>(), actual.as<float>(), -1.0f, 2.0f);
   ExpectSame(kernel.name, "clamp_f32", n, expected, actual);
+  if (n == 0) return;
+  a.as<float>()[n / 2] = std::numeric_limits<float>::quiet_NaN();
+  kernel.clamp_f32(n, a.as<float>(), actual.as<float>(), 0.0f, std::numeric_limits<float>::infinity());
+  EXPECT_MSG(std::isnan(actual.as<float>()[n / 2]), Format("%s clamp_f32 n=%zu: NaN is lost", kernel.name, n));
 }
 
 void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
@@ -101,6 +105,13 @@ void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_
   EXPECT_MSG(std::isnan(actual.as<float>()[n - 1]), Format("%s hard_sigmoid_f32 n=%zu: NaN is lost", kernel.name, n));
 }
 
+// NaN is NaN, whatever its other bits.
+void UniteNaN(const Guarded& values) {
+  for (size_t i = 0; i < values.size() / 4; ++i) {
+    if (std::isnan(values.as<float>()[i])) values.as<float>()[i] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 // `n` channels of two outputs, whose windows overlap.
 void CheckPools(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
   const size_t rows = static_cast<size_t>(random.Int(0, 3)), columns = static_cast<size_t>(random.Int(1, 3));
@@ -112,6 +123,7 @@ void CheckPools(const VectorKernels& kernel, const VectorKernels& ref, size_t n,
   ref.max_pool_f32(&args);
   args.y = actual.as<float>();
   kernel.max_pool_f32(&args);
+  UniteNaN(expected), UniteNaN(actual);
   ExpectSame(kernel.name, "max_pool_f32", n, expected, actual);
   for (size_t i = 0; i < x.size() / 4; ++i) x.as<float>()[i] = random.Float(-3.0f, 3.0f);
   kernel.sum_pool_f32(&args);

@@ -18,8 +18,9 @@ float Add(float a, float b) { return a + b; }
 float Sub(float a, float b) { return a - b; }
 float Mul(float a, float b) { return a * b; }
 float Div(float a, float b) { return a / b; }
-float Min(float a, float b) { return a < b ? a : b; }
-float Max(float a, float b) { return a > b ? a : b; }
+// NaN when either is, as in numpy.
+float Min(float a, float b) { return a < b || a != a ? a : b; }
+float Max(float a, float b) { return a > b || a != a ? a : b; }
 float Pow(float a, float b) { return b == 2.0f ? a * a : std::pow(a, b); }
 float Mod(float a, float b) { return std::fmod(a, b); }
 float PRelu(float a, float b) { return a < 0.0f ? a * b : a; }

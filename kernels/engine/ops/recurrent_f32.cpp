@@ -265,7 +265,8 @@ void RecurrentF32::StepLstm(const Direction& d, int64_t count, const Workspace& 
     float *in = w.gates + row * 4 * h, *out = in + h, *forget = out + h, *fresh = forget + h, *cell = w.cell + row * h, *hidden = w.hidden + row * h;
     const float* p = d.peephole;
     for (int64_t j = 0; p != nullptr && j < h; ++j) in[j] += p[j] * cell[j], forget[j] += p[2 * h + j] * cell[j];
-    Clip(4 * h, in);
+    Clip(h, in);
+    Clip(2 * h, forget);  // and fresh
     d.functions[0].Apply(h, in, in);
     if (input_forget_) {
       for (int64_t j = 0; j < h; ++j) forget[j] = 1.0f - in[j];
@@ -275,7 +276,7 @@ void RecurrentF32::StepLstm(const Direction& d, int64_t count, const Workspace& 
     d.functions[1].Apply(h, fresh, fresh);
     for (int64_t j = 0; j < h; ++j) cell[j] = forget[j] * cell[j] + in[j] * fresh[j];
     for (int64_t j = 0; p != nullptr && j < h; ++j) out[j] += p[h + j] * cell[j];
-    if (p != nullptr) Clip(h, out);
+    Clip(h, out);  // with its peephole, not before
     d.functions[0].Apply(h, out, out);
     d.functions[2].Apply(h, cell, hidden);
     for (int64_t j = 0; j < h; ++j) hidden[j] *= out[j];

@@ -21,8 +21,8 @@ float Initial(ReduceKind kind) {
 
 template <ReduceKind kind>
 float Combine(float acc, float v) {
-  if constexpr (kind == ReduceKind::kMax) return v > acc ? v : acc;
-  if constexpr (kind == ReduceKind::kMin) return v < acc ? v : acc;
+  if constexpr (kind == ReduceKind::kMax) return v > acc || v != v ? v : acc;  // NaN, once met, stays
+  if constexpr (kind == ReduceKind::kMin) return v < acc || v != v ? v : acc;
   if constexpr (kind == ReduceKind::kProduct) return acc * v;
   if constexpr (kind == ReduceKind::kSumSquare) return acc + v * v;
   return acc + v;

@@ -27,7 +27,8 @@ float SourceCoordinate(int64_t out, int64_t in_size, int64_t out_size, float sca
 // nearest_mode; the order of ResizeAttrs.
 float RoundNearest(float v, int32_t mode) {
   switch (mode) {
-    case 1: return std::floor(v + 0.5f);
+    // A little short of a half, as single precision makes it, is a half (onnxruntime).
+    case 1: return static_cast<float>(std::floor(static_cast<double>(v) + 1e-6 + 0.5));
     case 2: return std::floor(v);
     case 3: return std::ceil(v);
     default: return std::ceil(v - 0.5f);

@@ -54,12 +54,12 @@ float Ceil(float x, float, float) { return std::ceil(x); }
 float Round(float x, float, float) { return std::nearbyint(x); }
 float Sin(float x, float, float) { return std::sin(x); }
 float Cos(float x, float, float) { return std::cos(x); }
-float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f; }
+float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x; }
 float Selu(float x, float alpha, float gamma) { return gamma * (x > 0.0f ? x : alpha * std::expm1(x)); }
 float Celu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x / alpha) : x; }
-float ThresholdedRelu(float x, float alpha, float) { return x > alpha ? x : 0.0f; }
+float ThresholdedRelu(float x, float alpha, float) { return x <= alpha ? 0.0f : x; }
 float Softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
-float Shrink(float x, float bias, float lambda) { return x < -lambda ? x + bias : x > lambda ? x - bias : 0.0f; }
+float Shrink(float x, float bias, float lambda) { return x < -lambda ? x + bias : x <= lambda ? 0.0f : x - bias; }
 float Tan(float x, float, float) { return std::tan(x); }
 float Asin(float x, float, float) { return std::asin(x); }
 float Acos(float x, float, float) { return std::acos(x); }

@@ -13,10 +13,16 @@ static inline int32_t RoundHalfEven(float v) {
   return static_cast<int32_t>((v + kMagic) - kMagic);
 }
 
-// min(max(v, lo), hi); NaN becomes lo, as in maxps and fmaxnm.
+// min(max(v, lo), hi) of what becomes a whole number: NaN becomes lo, as in maxps and fmaxnm.
 static inline float ClampFloat(float v, float lo, float hi) {
   v = v > lo ? v : lo;
   return v < hi ? v : hi;
+}
+
+// min(max(v, lo), hi) of what stays a float: NaN stays NaN. The bound is the first operand of maxps and minps, which return the second for NaN.
+static inline float ClampKeepingNaN(float v, float lo, float hi) {
+  v = v < lo ? lo : v;
+  return v > hi ? hi : v;
 }
 
 // R(clamp(v)) + zp, where [lo, hi] bounds the result.
@@ -40,7 +46,7 @@ static inline T RequantizeQ8(const RequantQ8& r, int32_t acc, size_t o, T residu
 // The epilogue of EpilogueF32 for one element.
 static inline float ActivateF32(const EpilogueF32& e, float v, size_t o) {
   if (e.slope != nullptr) return v < 0.0f ? v * e.slope[o] : v;
-  return ClampFloat(v, e.lo, e.hi);
+  return ClampKeepingNaN(v, e.lo, e.hi);
 }
 
 static inline float EpilogueOfF32(const EpilogueF32& e, float acc, size_t o, float residual) {

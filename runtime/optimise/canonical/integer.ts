@@ -5,6 +5,7 @@ import { convGeometry, type ConvGeometry } from '../../ops/convolution.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
 import { qlinearConvOperands, qlinearMatMulOperands, smallestScale } from '../../ops/integer.js';
 import { transposeValue } from '../../ops/movement.js';
+import { kindAttribute } from '../../ops/whole.js';
 import type { Rewriter } from '../rewriter.js';
 import { matMul } from './linear.js';
 import { Arithmetic } from './normalization.js';
@@ -172,7 +173,11 @@ const dynamicQuantize: Canonical = (editor, node) => {
   const axes = shape.map((_, axis) => axis);
   const low = math.unary('clip', math.reduce('min', x, axes), -Infinity, 0);
   const high = math.unary('clip', math.reduce('max', x, axes), 0, Infinity);
-  const scale = math.unary('clip', math.binary('Div', math.binary('Sub', high, low), math.number(255)), smallestScale, Infinity);
+  const range = math.binary('Sub', high, low);
+  const fromRange = math.unary('clip', math.binary('Div', range, math.number(255)), smallestScale, Infinity);
+  // Data that are all 0 have no range: the scale is 1.
+  const none = editor.emit({ name: node.name, op: 'Compare', inputs: [range, math.number(0)], attributes: kindAttribute('equal') });
+  const scale = editor.emit({ name: node.name, op: 'Where', inputs: [none, math.number(1), fromRange] });
   const zero = math.unary('round', math.unary('clip', math.binary('Div', math.unary('neg', low), scale), 0, 255));
   const steps = math.binary('Add', math.unary('round', math.binary('Div', x, scale)), zero);
   const one = math.number(1);

@@ -1,4 +1,4 @@
-import { intAttribute, intsAttribute } from '../../graph/attributes.js';
+import { intAttribute, intsAttribute, stringAttribute } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { sameShape } from '../../graph/tensor-value.js';
@@ -6,6 +6,9 @@ import { isIdentityPermutation } from '../../graph/permutation.js';
 
 /** Operators that give back their input when it keeps its shape and type. */
 const shapeOnly = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'View', 'Expand', 'BroadcastTo', 'Cast', 'StridedSlice', 'PadNd', 'Tile']);
+
+/** Reductions that change an element even when nothing is added to it. */
+const squaring = new Set(['l2', 'sum_square']);
 
 function isIdentity(editor: GraphEditor, node: Node): boolean {
   const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
@@ -19,7 +22,7 @@ function isIdentity(editor: GraphEditor, node: Node): boolean {
     case 'Concat': case 'Sum': case 'Min': case 'Max': return node.inputs.length === 1 && same;
     case 'StridedSlice': return same && (intsAttribute(node, 'steps') ?? []).every((step) => step === 1);
     case 'Interleave': return same && (intsAttribute(node, 'strides') ?? []).every((stride) => stride === 1) && (intsAttribute(node, 'skips') ?? []).every((skip) => skip === 0);
-    case 'Reduce': return same && (intsAttribute(node, 'axes') ?? []).length === 0;
+    case 'Reduce': return same && (intsAttribute(node, 'axes') ?? []).length === 0 && !squaring.has(stringAttribute(node, 'kind', ''));
     case 'Split': return node.outputs.length === 1 && intAttribute(node, 'axis', 0) >= 0 && same;
     default: return shapeOnly.has(node.op) && same;
   }

@@ -39,8 +39,8 @@ export function difference(got: ArrayLike<number | bigint>, wanted: ArrayLike<nu
     const want = wanted[i] ?? 0;
     const delta = Math.abs(Number(got[i]) - want);
     if (!(delta <= maximum)) maximum = Number.isNaN(delta) && Number.isNaN(want) ? maximum : delta;
-    low = Math.min(low, want);
-    high = Math.max(high, want);
+    if (want < low) low = want;
+    if (want > high) high = want;
   }
   return { maximum, range: high - low };
 }
