@@ -1,4 +1,5 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
+import { detectionsOf } from '../../runtime/stages/finding.js';
 import type { LiveFrame } from '../api/app.js';
 import type { Metrics } from '../api/metrics.js';
 import type { RecognitionEvent } from '../contracts/index.js';
@@ -57,7 +58,7 @@ export class FrameObserver {
     if (processed.result.exit === 'motion') counters.add('frames_motion_exit_total');
     counters.add('frames_dropped_total', processed.droppedBefore);
     counters.add('frames_dropped_by_swap_total', processed.droppedBySwap);
-    counters.add('detections_total', processed.result.detections.length);
+    counters.add('detections_total', processed.result.findings.length);
     if (this.#failures > 0) faults.clear('pipeline', 'E_PIPELINE');
     this.#failures = 0;
     this.#last = processed;
@@ -122,7 +123,7 @@ export class FrameObserver {
       exit: result.exit,
       total_ms: result.totalMs,
       latency_ms: Math.max(0, doneMs - frame.capturedMs),
-      detections: result.detections.map(({ box, score, identity }) => ({
+      detections: detectionsOf(result.findings).map(({ box, score, identity }) => ({
         box, score, person: identity == null ? null : { person_id: identity.personId, name: identity.name, similarity: identity.similarity },
       })),
     };

@@ -3,6 +3,7 @@
  * event: somebody appears after several sights with at most one miss between two of them, and leaves after a time
  * without any. A frame that stopped at the motion gate says that nothing changed, so it prolongs what was there.
  */
+import { detectionsOf } from '../../runtime/stages/finding.js';
 import type { Detection, Identity, PipelineResult } from '../../runtime/pipeline/types.js';
 
 export interface PresenceOptions {
@@ -43,7 +44,7 @@ export function stepPresence(state: PresenceState, result: PipelineResult, optio
   const nowMs = result.capturedMs;
   const events: PresenceEvent[] = [];
   const next = new Map<number | 'unknown', Track>();
-  const seen = result.exit === 'none' ? bestByPerson(result.detections) : new Map<number | 'unknown', Detection>();
+  const seen = result.exit === 'none' ? bestByPerson(detectionsOf(result.findings)) : new Map<number | 'unknown', Detection>();
   for (const [key, track] of state) {
     const updated = continueTrack(track, seen.get(key), result.exit !== 'none', nowMs);
     if (updated.present && nowMs - updated.lastMs >= options.leaveMs) {

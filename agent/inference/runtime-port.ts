@@ -1,6 +1,6 @@
 import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
 import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
-import { createPipeline, enrolPictures, openGallery } from '../../runtime/pipeline/index.js';
+import { createPipeline, enrolPictures, openGallery, type PipelineOptions } from '../../runtime/pipeline/index.js';
 import type { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
 import { toCodedError, type CodedError } from '../errors.js';
@@ -14,7 +14,7 @@ export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Confi
   return {
     openModel: async (path, gallery, overrides): Promise<Model> => {
       const modelPackage = await openPackage(path);
-      const pipeline = await createPipeline(withOverrides(modelPackage, overrides), { ...engine, gallery });
+      const pipeline = await createPipeline(modelPackage, { ...engine, gallery, ...toOverrides(overrides) });
       return {
         pipeline,
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
@@ -36,11 +36,11 @@ export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Confi
   };
 }
 
-function withOverrides(modelPackage: ModelPackage, overrides: PipelineOverrides): ModelPackage {
-  const { pipeline } = modelPackage.manifest;
-  const detector = { ...pipeline.detector, score_threshold: overrides.detect_threshold ?? pipeline.detector.score_threshold };
-  const manifest = { ...modelPackage.manifest, pipeline: { ...pipeline, detector, match_threshold: overrides.match_threshold ?? pipeline.match_threshold } };
-  return { sha256: modelPackage.sha256, bytes: modelPackage.bytes, file: (path) => modelPackage.file(path), manifest };
+function toOverrides({ match_threshold, detect_threshold }: PipelineOverrides): Pick<PipelineOptions, 'matchThreshold' | 'detectThreshold'> {
+  return {
+    ...(match_threshold === undefined ? {} : { matchThreshold: match_threshold }),
+    ...(detect_threshold === undefined ? {} : { detectThreshold: detect_threshold }),
+  };
 }
 
 function toGateReport({ manifest }: ModelPackage, report: SelfTestReport): GateReport {

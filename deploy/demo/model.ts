@@ -5,9 +5,9 @@ import { z } from 'zod';
 import { openSource } from '../../runtime/media/source.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { runtimeVersion } from '../../runtime/version.js';
-import { compressFaceModels } from '../package/compress-face.js';
-import { buildFacePackage } from '../package/face-package.js';
-import type { FaceModels } from '../package/settings.js';
+import { buildPipelinePackage } from '../package/build.js';
+import { compressStages } from '../package/compress.js';
+import type { StageModels } from '../package/describe.js';
 import { hashFolder, sha256, writeCached } from './files.js';
 import { faceModels } from './pins.js';
 
@@ -54,8 +54,8 @@ export async function demoPackage(options: DemoPackageOptions): Promise<DemoPack
   const models = await readModels(options.modelPaths);
   const { engine } = options;
   const pictures = () => openSource(options.calibration);
-  const compressed = await compressFaceModels(models, pictures(), { quantise: { engine }, record: { engine } });
-  const written = await buildFacePackage(compressed.models, {
+  const compressed = await compressStages(kind, models, pictures(), { quantise: { engine }, record: { engine } });
+  const written = await buildPipelinePackage(kind, compressed.models, {
     name: 'faces',
     version: '1.0.0',
     embeddingSpaceId: `fr-feature-${sha256(models.embedder).slice(0, 16)}`,
@@ -77,13 +77,13 @@ export async function demoPackage(options: DemoPackageOptions): Promise<DemoPack
   return { path, summary, cached: false };
 }
 
-async function readModels(paths: Readonly<Record<string, string>>): Promise<FaceModels & { landmarks: Uint8Array }> {
+async function readModels(paths: Readonly<Record<string, string>>): Promise<{ detector: Uint8Array; landmarks: Uint8Array; embedder: Uint8Array }> {
   const read = (name: string): Promise<Uint8Array> => readFile(paths[name] ?? name);
   return { detector: await read('fr_detect.onnx'), landmarks: await read('fr_landmark.onnx'), embedder: await read('fr_feature.onnx') };
 }
 
-function totalBytes({ detector, landmarks, embedder }: FaceModels): number {
-  return detector.byteLength + (landmarks?.byteLength ?? 0) + embedder.byteLength;
+function totalBytes(models: StageModels): number {
+  return Object.values(models).reduce((sum, model) => sum + model.byteLength, 0);
 }
 
 async function readSummary(path: string, note: string): Promise<DemoPackageSummary | null> {
@@ -95,9 +95,11 @@ async function readSummary(path: string, note: string): Promise<DemoPackageSumma
   }
 }
 
+const kind = 'face-recognition';
+
 /** Hash of what the package is made of. */
 async function recipe({ calibration, engine }: DemoPackageOptions): Promise<string> {
   const here = dirname(fileURLToPath(import.meta.url));
-  const code = await Promise.all(['../package', '../../runtime/quantise', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
+  const code = await Promise.all(['../package', '../../runtime/quantise', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
   return sha256([runtimeVersion, engine, faceModels.integrity, await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
 }

@@ -1,23 +1,20 @@
 import { pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
 import type { Image } from '../../runtime/frame.js';
-import type { FacePipelineSettings } from '../../runtime/package/manifest.js';
-import { FacePipeline } from '../../runtime/pipeline/face-pipeline.js';
-import type { EngineOptions, ModelStage } from '../../runtime/pipeline/model-stage.js';
-import { openStages, stageList } from '../../runtime/pipeline/stages.js';
+import { parsePipeline } from '../../runtime/kinds/registry.js';
 import { createSession } from '../../runtime/session.js';
 import type { EngineName } from '../../runtime/session-types.js';
+import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import type { EngineOptions, ModelStage } from '../../runtime/stages/model-stage.js';
+import { openStages } from '../../runtime/stages/open-stages.js';
+import type { Pipeline } from '../../runtime/stages/types.js';
 import type { Tensor } from '../../runtime/tensor.js';
 import { nativePixels } from '../../runtime/vision/pixels.js';
 import type { Canvas, PixelOps } from '../../runtime/vision/pixels.js';
-import { modelPaths } from './settings.js';
-import type { FaceModels } from './settings.js';
-
-export const stageNames = ['detector', 'landmarks', 'embedder'] as const;
-export type StageName = (typeof stageNames)[number];
+import type { StageModels } from './describe.js';
 
 /** One inference of one stage, as it happened in a pipeline. */
 export interface StageRun {
-  stage: StageName;
+  stage: string;
   /** The canvas: RGB or grey, HWC. */
   canvas: Uint8Array;
   /** The same pixels in the model's own channel order. */
@@ -29,26 +26,26 @@ export interface StageRun {
 export type RecordOptions = EngineOptions & { pixels?: PixelOps };
 
 /**
- * Runs pictures through the face pipeline and records what every model was fed and answered: the inputs are what it must be
+ * Runs pictures through a pipeline and records what every model was fed and answered: the inputs are what it must be
  * calibrated with, the pairs are golden vectors. Stops at the end, or when there are `enough` runs.
  */
 export async function recordPictures(
-  models: FaceModels, settings: FacePipelineSettings, pictures: AsyncIterable<Image> | Iterable<Image>,
+  models: StageModels, pipeline: PipelineDescription, pictures: AsyncIterable<Image> | Iterable<Image>,
   options: RecordOptions & { enough?: (runs: readonly StageRun[]) => boolean } = {},
 ): Promise<StageRun[]> {
   const { enough = () => false, ...rest } = options;
-  return recording(models, settings, rest, async (pipeline, runs) => {
+  return recording(models, pipeline, rest, async (opened, runs) => {
     for await (const picture of pictures) {
-      await pipeline.embed(picture);
+      await opened.rehearse(picture);
       if (enough(runs)) return;
     }
   });
 }
 
 /** Records one run of every model on a generated pattern: golden vectors without anybody's face. */
-export async function recordPattern(models: FaceModels, settings: FacePipelineSettings, options: RecordOptions = {}): Promise<StageRun[]> {
-  return recording(models, settings, options, (pipeline) => pipeline.withStages(async (stages) => {
-    for (const stage of stageList(stages)) {
+export async function recordPattern(models: StageModels, pipeline: PipelineDescription, options: RecordOptions = {}): Promise<StageRun[]> {
+  return recording(models, pipeline, options, (opened) => opened.withStages(async (stages) => {
+    for (const stage of Object.values(stages)) {
       paintPattern(stage.canvas);
       await stage.run();
     }
@@ -56,15 +53,14 @@ export async function recordPattern(models: FaceModels, settings: FacePipelineSe
 }
 
 async function recording(
-  models: FaceModels, settings: FacePipelineSettings, options: RecordOptions, work: (pipeline: FacePipeline, runs: readonly StageRun[]) => Promise<void>,
+  models: StageModels, description: PipelineDescription, options: RecordOptions, work: (pipeline: Pipeline, runs: readonly StageRun[]) => Promise<void>,
 ): Promise<StageRun[]> {
   const { pixels = nativePixels, ...engine } = options;
-  const stages = await openStages(settings, (path) => modelAt(models, path), engine);
+  const blueprint = parsePipeline(description);
+  const stages = await openStages(blueprint.stages, (path) => modelAt(models, description, path), engine);
   const runs: StageRun[] = [];
-  observe('detector', stages.detector, runs);
-  observe('landmarks', stages.landmarks, runs);
-  observe('embedder', stages.embedder, runs);
-  const pipeline = new FacePipeline({ name: 'recorder', version: '0.0.0', embeddingSpaceId: null, settings, stages, pixels, gallery: undefined });
+  for (const [name, stage] of Object.entries(stages)) observe(name, stage, runs);
+  const pipeline = blueprint.create({ name: 'recorder', version: '0.0.0', embeddingSpaceId: null, stages, pixels, gallery: undefined });
   try {
     await work(pipeline, runs);
   } finally {
@@ -73,8 +69,7 @@ async function recording(
   return runs;
 }
 
-function observe(stage: StageName, model: ModelStage | undefined, runs: StageRun[]): void {
-  if (model === undefined) return;
+function observe(stage: string, model: ModelStage, runs: StageRun[]): void {
   model.onRun = (fed, outputs) => {
     const copies = Object.entries(outputs).map(([name, { type, dims, data }]) => [name, { type, dims, data: data.slice() }] as const);
     runs.push({ stage, canvas: model.canvas.data.slice(), pixels: fed.slice(), outputs: Object.fromEntries(copies) });
@@ -106,9 +101,9 @@ function triangle(position: number, period: number): number {
  * @throws RuntimeError E_INPUT when they do not fit
  */
 export async function calibrationFeeds(
-  model: Uint8Array, stage: StageName, settings: FacePipelineSettings, runs: readonly StageRun[], engine?: EngineName,
+  model: Uint8Array, stage: string, { stages }: PipelineDescription, { runs, engine }: { runs: readonly StageRun[]; engine?: EngineName | undefined },
 ): Promise<Record<string, Tensor>[]> {
-  const contract = settings[stage]?.input;
+  const contract = stages[stage]?.input;
   if (contract === undefined) return [];
   const session = await createSession(model, engine === undefined ? {} : { engine });
   await session.close();
@@ -119,9 +114,8 @@ export async function calibrationFeeds(
     .map((run) => ({ [info.name]: { type: 'float32' as const, dims: info.dims, data: pixelsToFloats(layout, run.pixels) } }));
 }
 
-export function modelAt(models: FaceModels, path: string): Uint8Array {
-  const byPath: Record<string, Uint8Array | undefined> = {
-    [modelPaths.detector]: models.detector, [modelPaths.landmarks]: models.landmarks, [modelPaths.embedder]: models.embedder,
-  };
-  return byPath[path] ?? new Uint8Array(0);
+/** The bytes of a path of the description. */
+export function modelAt(models: StageModels, { stages }: PipelineDescription, path: string): Uint8Array {
+  const stage = Object.keys(stages).find((name) => stages[name]?.model === path) ?? '';
+  return models[stage] ?? new Uint8Array(0);
 }

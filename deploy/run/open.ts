@@ -5,16 +5,16 @@ import { openPackage } from '../../runtime/package/package.js';
 import type { ModelPackage } from '../../runtime/package/package.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { DeployError } from '../errors.js';
-import { buildFacePackage } from '../package/face-package.js';
+import { buildPipelinePackage } from '../package/build.js';
 
 /** A pipeline that is not packed yet: model files beside a JSON file, to try them out. */
 const pipelineFile = z.object({
-  detector: z.string(),
-  landmarks: z.string().optional(),
-  embedder: z.string(),
+  kind: z.string().default('face-recognition'),
+  /** Model file of each stage. */
+  models: z.record(z.string(), z.string()),
   embedding_space_id: z.string().min(1).optional(),
   /** As the manifest's `pipeline`; replaces defaults field by field. */
-  settings: z.record(z.string(), z.unknown()).optional(),
+  pipeline: z.record(z.string(), z.unknown()).optional(),
 });
 
 /**
@@ -23,11 +23,11 @@ const pipelineFile = z.object({
  */
 export async function openPipelineOrPackage(path: string, engine?: EngineName): Promise<ModelPackage> {
   if (extname(path).toLowerCase() !== '.json') return openPackage(path);
-  const { detector, landmarks, embedder, embedding_space_id, settings } = parse(path, await read(path));
-  const at = (file: string): Promise<Buffer> => read(resolve(dirname(path), file));
-  const models = { detector: await at(detector), ...(landmarks === undefined ? {} : { landmarks: await at(landmarks) }), embedder: await at(embedder) };
-  const { bytes } = await buildFacePackage(models, {
-    name: 'unpacked', version: '0.0.0', overrides: settings,
+  const { kind, models: files, embedding_space_id, pipeline } = parse(path, await read(path));
+  const models: Record<string, Uint8Array> = {};
+  for (const [stage, file] of Object.entries(files)) models[stage] = await read(resolve(dirname(path), file));
+  const { bytes } = await buildPipelinePackage(kind, models, {
+    name: 'unpacked', version: '0.0.0', overrides: pipeline,
     ...(engine === undefined ? {} : { engine: { engine } }),
     ...(embedding_space_id === undefined ? {} : { embeddingSpaceId: embedding_space_id }),
   });

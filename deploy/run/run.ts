@@ -1,6 +1,7 @@
 import { Histogram, quantile } from '../../agent/contracts/histogram.js';
 import type { FrameSource } from '../../runtime/frame.js';
-import type { Pipeline, PipelineResult } from '../../runtime/pipeline/types.js';
+import { detectionsOf } from '../../runtime/stages/finding.js';
+import type { Finding, Pipeline, PipelineResult } from '../../runtime/stages/types.js';
 
 export interface StageSummary {
   stage: string;
@@ -17,7 +18,8 @@ export interface RunSummary {
   frames: number;
   dropped: number;
   exits: Record<string, number>;
-  faces: number;
+  /** Over all frames. */
+  findings: number;
   /** Number of frames in which each person was recognised. */
   recognised: Record<string, number>;
   memory_bytes: number;
@@ -32,7 +34,8 @@ export interface FrameLine {
   sequence: number;
   exit: string;
   total_ms: number;
-  detections: { box: number[]; score: number; label: string; name?: string | null; similarity?: number }[];
+  /** Of any type; what a finding has beyond type, label and score depends on it. */
+  findings: { type: string; label: string; score: number; box?: number[]; track?: number; name?: string | null; similarity?: number }[];
   stages_ms: Record<string, number>;
 }
 
@@ -55,7 +58,7 @@ export async function runFrames(
 
 class Tally {
   frames = 0;
-  #faces = 0;
+  #findings = 0;
   readonly #exits = new Map<string, number>();
   readonly #recognised = new Map<string, number>();
   readonly #total = new Histogram();
@@ -63,9 +66,9 @@ class Tally {
 
   add(result: PipelineResult): void {
     this.frames++;
-    this.#faces += result.detections.length;
+    this.#findings += result.findings.length;
     this.#exits.set(result.exit, (this.#exits.get(result.exit) ?? 0) + 1);
-    const names = new Set(result.detections.flatMap((detection) => detection.identity?.name ?? []));
+    const names = new Set(detectionsOf(result.findings).flatMap((detection) => detection.identity?.name ?? []));
     for (const name of names) this.#recognised.set(name, (this.#recognised.get(name) ?? 0) + 1);
     this.#total.record(result.totalMs);
     for (const { stage, ms } of result.stages) {
@@ -78,7 +81,7 @@ class Tally {
   summary(pipeline: Pipeline, dropped: number): RunSummary {
     return {
       type: 'summary', pipeline: pipeline.name, version: pipeline.version, frames: this.frames, dropped,
-      exits: Object.fromEntries(this.#exits), faces: this.#faces, recognised: Object.fromEntries(this.#recognised),
+      exits: Object.fromEntries(this.#exits), findings: this.#findings, recognised: Object.fromEntries(this.#recognised),
       memory_bytes: pipeline.memoryBytes, total: summarise(this.#total),
       stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarise(histogram) })),
     };
@@ -91,15 +94,23 @@ function summarise(histogram: Histogram): Omit<StageSummary, 'stage'> {
   return { count: data.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };
 }
 
-function toLine({ sequence, exit, totalMs, detections, stages }: PipelineResult): FrameLine {
+function toLine({ sequence, exit, totalMs, findings, stages }: PipelineResult): FrameLine {
   return {
-    type: 'frame', sequence, exit, total_ms: round(totalMs),
-    detections: detections.map(({ box, score, label, identity }) => ({
-      box: box.map((value) => Math.round(value * 10) / 10), score: round(score), label,
-      ...(identity === undefined ? {} : { name: identity?.name ?? null }),
-      ...(identity === undefined || identity === null ? {} : { similarity: round(identity.similarity) }),
-    })),
+    type: 'frame', sequence, exit, total_ms: round(totalMs), findings: findings.map(toLineFinding),
     stages_ms: Object.fromEntries(stages.map(({ stage, ms }) => [stage, round(ms)])),
+  };
+}
+
+function toLineFinding(finding: Finding): FrameLine['findings'][number] {
+  const { type, label } = finding;
+  const score = round(finding.score);
+  if (type !== 'detection') return { type, label, score };
+  const { box, track, identity } = finding;
+  return {
+    type, box: box.map((value) => Math.round(value * 10) / 10), score, label,
+    ...(track === undefined ? {} : { track }),
+    ...(identity === undefined ? {} : { name: identity?.name ?? null }),
+    ...(identity === undefined || identity === null ? {} : { similarity: round(identity.similarity) }),
   };
 }
 

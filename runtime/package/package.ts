@@ -3,11 +3,13 @@ import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { RuntimeError } from '../errors.js';
+import { parsePipeline } from '../kinds/registry.js';
+import { packagePath } from '../stages/contract.js';
 import { compareVersions, runtimeVersion } from '../version.js';
 import { archiveLimits, readArchive, writeArchive } from './archive.js';
 import type { ArchiveEntry } from './archive.js';
 import { deflate, inflate } from './deflate.js';
-import { manifestInputSchema, manifestSchema, packagePath, referencedPaths } from './manifest.js';
+import { MANIFEST_VERSION, manifestInputSchema, manifestSchema, referencedPaths } from './manifest.js';
 import type { ManifestInput, PackageFile, PackageManifest } from './manifest.js';
 
 export const manifestPath = 'manifest.json';
@@ -40,6 +42,7 @@ export interface WrittenPackage {
  */
 export async function buildPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): Promise<WrittenPackage> {
   const stated = validate(manifestInputSchema, input, 'The manifest is invalid');
+  checkPipeline(stated);
   const paths = Object.keys(files).sort();
   for (const path of paths) {
     if (!packagePath.safeParse(path).success) throw problem(`Expected a relative path but received "${path}"`);
@@ -100,17 +103,27 @@ function parseManifest(entry: ArchiveEntry | undefined): PackageManifest {
   } catch (cause) {
     throw new RuntimeError('E_PACKAGE', `${manifestPath} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  refuseNewer(json);
-  return validate(manifestSchema, json, `${manifestPath} is invalid`);
+  refuseOtherVersions(json);
+  const manifest = validate(manifestSchema, json, `${manifestPath} is invalid`);
+  checkPipeline(manifest);
+  return manifest;
+}
+
+/** The kind's own rules, and that golden vectors are of stages that there are. */
+function checkPipeline({ pipeline, golden }: Pick<PackageManifest, 'pipeline' | 'golden'>): void {
+  parsePipeline(pipeline);
+  const stray = golden.find((vector) => pipeline.stages[vector.stage] === undefined);
+  if (stray !== undefined) throw problem(`The package has golden vectors for the ${stray.stage}, which it lacks`);
 }
 
 /** Comes before the full validation: a newer package may use fields and kinds that this runtime cannot validate. */
-function refuseNewer(json: unknown): void {
+function refuseOtherVersions(json: unknown): void {
   if (typeof json !== 'object' || json === null) return;
   const schema = 'schema_version' in json ? json.schema_version : undefined;
   const minimum = 'minimum_runtime' in json ? json.minimum_runtime : undefined;
-  if (typeof schema === 'number' && schema > 1) {
-    throw new RuntimeError('E_PACKAGE_VERSION', `The package has schema version ${schema}; this runtime (${runtimeVersion}) reads 1. Update Sterna.`);
+  if (typeof schema === 'number' && schema !== MANIFEST_VERSION) {
+    const remedy = schema > MANIFEST_VERSION ? 'Update Sterna.' : 'Pack its models again with `sterna package`.';
+    throw new RuntimeError('E_PACKAGE_VERSION', `The package has schema version ${schema}; this runtime (${runtimeVersion}) reads ${MANIFEST_VERSION}. ${remedy}`);
   }
   if (typeof minimum === 'string' && /^\d+\.\d+\.\d+$/.test(minimum) && compareVersions(minimum, runtimeVersion) > 0) {
     throw new RuntimeError('E_PACKAGE_VERSION', `The package needs runtime ${minimum}; this is ${runtimeVersion}. Update Sterna.`);

@@ -1,9 +1,8 @@
 import { RuntimeError } from '../errors.js';
-import { FacePipeline } from '../pipeline/face-pipeline.js';
-import type { EngineOptions, ModelStage } from '../pipeline/model-stage.js';
-import { openStages, stageList } from '../pipeline/stages.js';
-import type { FaceStages } from '../pipeline/stages.js';
-import type { Pipeline } from '../pipeline/types.js';
+import { closeStages, memoryOf, openStages, stageOf } from '../stages/open-stages.js';
+import type { Stages } from '../stages/open-stages.js';
+import type { EngineOptions, ModelStage } from '../stages/model-stage.js';
+import type { Pipeline } from '../stages/types.js';
 import { cosineSimilarity } from '../vision/embedding.js';
 import type { GoldenVector } from './manifest.js';
 import type { ModelPackage } from './package.js';
@@ -44,27 +43,26 @@ export interface SelfTestReport {
  */
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
   const { rounds = 20, pipeline, ...engine } = options;
-  if (pipeline instanceof FacePipeline) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
-  const stages = await openStages(modelPackage.manifest.pipeline, (path) => modelPackage.file(path), engine);
+  if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
+  const stages = await openStages(modelPackage.manifest.pipeline.stages, (path) => modelPackage.file(path), engine);
   try {
     return await testStages(modelPackage, stages, rounds);
   } finally {
-    await Promise.all(stageList(stages).map((stage) => stage.session.close()));
+    await closeStages(stages);
   }
 }
 
-async function testStages(modelPackage: ModelPackage, stages: FaceStages, rounds: number): Promise<SelfTestReport> {
+async function testStages(modelPackage: ModelPackage, stages: Stages, rounds: number): Promise<SelfTestReport> {
   const golden: GoldenResult[] = [];
   const times = new Map<string, number[]>();
   for (const vector of modelPackage.manifest.golden) {
-    const stage = stages[vector.stage];
-    if (stage === undefined) throw new RuntimeError('E_PACKAGE', `The package has golden vectors for the ${vector.stage}, which it lacks`);
+    const stage = stageOf(stages, vector.stage);
     golden.push(...await compare(modelPackage, stage, vector));
     const samples = times.get(vector.stage) ?? [];
     times.set(vector.stage, samples);
     for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
   }
-  const memoryBytes = stageList(stages).reduce((sum, stage) => sum + stage.memoryBytes, 0);
+  const memoryBytes = memoryOf(stages);
   const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
   return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes });
 }
@@ -84,7 +82,7 @@ function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golde
 }
 
 async function compare(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<GoldenResult[]> {
-  draw(modelPackage, stage, vector);
+  stage.load(modelPackage.file(vector.input), `${vector.input} of the ${vector.stage}`);
   const outputs = await stage.run();
   return vector.outputs.map(({ name, file }) => {
     const actual = outputs[name]?.data;
@@ -101,18 +99,10 @@ async function compare(modelPackage: ModelPackage, stage: ModelStage, vector: Go
 }
 
 async function timeRun(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<number> {
-  draw(modelPackage, stage, vector);
+  stage.load(modelPackage.file(vector.input), `${vector.input} of the ${vector.stage}`);
   const started = performance.now();
   await stage.run();
   return performance.now() - started;
-}
-
-function draw(modelPackage: ModelPackage, { canvas }: ModelStage, { input, stage }: GoldenVector): void {
-  const pixels = modelPackage.file(input);
-  if (pixels.length !== canvas.data.length) {
-    throw new RuntimeError('E_PACKAGE', `Expected ${canvas.data.length} bytes of pixels for the ${stage} in ${input} but it has ${pixels.length}`);
-  }
-  canvas.data.set(pixels);
 }
 
 /** Float32, little-endian, wherever it lies in the archive. */

@@ -7,8 +7,8 @@ export interface MotionGateSettings {
 }
 
 /**
- * The pixel gate before the detector: open while something moves, for a hold time after the last motion or the last face
- * (somebody who stands still must not vanish), and for one frame every full-pass interval whatever it sees.
+ * The pixel gate before the detector: open while something moves, for a hold time after the last motion or the last
+ * finding (somebody who stands still must not vanish), and for one frame every full-pass interval whatever it sees.
  */
 export class MotionGate {
   readonly #settings: MotionGateSettings;
@@ -32,8 +32,8 @@ export class MotionGate {
     return open;
   }
 
-  /** The detector found faces in the frame of `nowMs`. */
-  sawFace(nowMs: number): void {
+  /** The detector found something in the frame of `nowMs`. */
+  sawFinding(nowMs: number): void {
     this.#lastActivityMs = nowMs;
   }
 }

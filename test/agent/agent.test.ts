@@ -87,7 +87,7 @@ describe('a broker that is away', () => {
   it('costs nothing: the device runs, and what happened meanwhile arrives later, flagged', async () => {
     const port = await freePort();
     const { agent, runtime } = await start(config({ url: `mqtt://127.0.0.1:${port}` }));
-    runtime.detections = [{ box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
+    runtime.findings = [{ type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
     await until('two windows', () => { const { outbox } = agent.status(); return typeof outbox === 'object' && outbox !== null && 'messages' in outbox && Number(outbox.messages) >= 2; });
     const broker = await aedesBroker(port);
     const fleet = await FleetSide.connect(broker.url, address);
@@ -165,9 +165,9 @@ describe('presence and faults', () => {
     const { runtime } = await start(config({ url: broker.url }));
     await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
     await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
-    runtime.detections = [{ box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
+    runtime.findings = [{ type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
     await until('appeared', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'appeared'));
-    runtime.detections = [];
+    runtime.findings = [];
     await until('left', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'left'));
     expect(fleet.events.filter((e) => e.type === 'recognition').map((e) => [e.action, e.person?.name, e.model.version])).toEqual([['appeared', 'Ann', '1.0.0'], ['left', 'Ann', '1.0.0']]);
   });

@@ -13,7 +13,7 @@ import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { DeviceClient } from '../../deploy/demo/device-client.js';
-import { buildFacePackage } from '../../deploy/package/face-package.js';
+import { buildPipelinePackage } from '../../deploy/package/build.js';
 import type { HeldPackage } from '../../deploy/publish/packages.js';
 import { Publisher } from '../../deploy/publish/publisher.js';
 import { mosquittoBroker, mosquittoMissing } from '../agent/support/brokers.js';
@@ -29,7 +29,7 @@ function empty(): HeldPackage {
 
 beforeAll(async () => {
   for (const version of ['1.0.0', '2.0.0'] as const) {
-    const { manifest, bytes, sha256 } = await buildFacePackage(tinyModels(), {
+    const { manifest, bytes, sha256 } = await buildPipelinePackage('face-recognition', tinyModels(), {
       name: 'faces', version, releaseCounter: Number(version[0]), embeddingSpaceId: 'colours', overrides: { motion: { enabled: false }, match_threshold: 0.9 },
     });
     packages[version] = { name: manifest.name, version, digest: sha256, bytes };

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { parseConfig, startAgent } from '../../agent/main.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { runCli } from '../../deploy/cli/program.js';
-import { buildFacePackage } from '../../deploy/package/face-package.js';
+import { buildPipelinePackage } from '../../deploy/package/build.js';
 import { quietLog, temporaryFolder } from '../agent/support/tools.js';
 import { tinyModels } from '../deploy/package/tiny-models.js';
 
@@ -13,8 +13,8 @@ let bytes: Uint8Array;
 /** The same models with a budget that no device keeps. */
 let impossible: Uint8Array;
 beforeAll(async () => {
-  ({ bytes } = await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0' }));
-  ({ bytes: impossible } = await buildFacePackage(tinyModels(), { name: 'faces', version: '2.0.0', releaseCounter: 1, budget: { ram_bytes: 1 } }));
+  ({ bytes } = await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0' }));
+  ({ bytes: impossible } = await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '2.0.0', releaseCounter: 1, budget: { ram_bytes: 1 } }));
 }, 60_000);
 
 async function sterna(...args: string[]): Promise<{ code: number; json: unknown; log: string }> {

@@ -6,13 +6,13 @@
  */
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compressFaceModels } from '../../deploy/package/compress-face.js';
-import { buildFacePackage } from '../../deploy/package/face-package.js';
-import type { FaceModels } from '../../deploy/package/settings.js';
+import { compressStages } from '../../deploy/package/compress.js';
+import { buildPipelinePackage } from '../../deploy/package/build.js';
+import type { StageModels } from '../../deploy/package/describe.js';
 import type { Frame } from '../../runtime/frame.js';
 import { openPackage, selfTest } from '../../runtime/package/index.js';
 import type { ModelPackage } from '../../runtime/package/index.js';
-import type { FacePipeline } from '../../runtime/pipeline/face-pipeline.js';
+import type { Pipeline } from '../../runtime/pipeline/types.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { cosineSimilarity } from '../../runtime/vision/embedding.js';
 import { clips, faceModels, frames, galleryOf, missingForRecognition, openPipeline, Panel, photoEmbeddings, photos, recognise } from './recognition.js';
@@ -31,16 +31,16 @@ async function* calibrationFrames(): AsyncGenerator<Frame, void, undefined> {
   yield* frames(clips.cap12 ?? '', { fps: 0.4 });
 }
 
-async function pack(models: FaceModels): Promise<ModelPackage> {
-  const { bytes } = await buildFacePackage(models, { name: 'faces', version: '1.0.0', embeddingSpaceId: space, engine: { engine } });
+async function pack(models: StageModels): Promise<ModelPackage> {
+  const { bytes } = await buildPipelinePackage('face-recognition', models, { name: 'faces', version: '1.0.0', embeddingSpaceId: space, engine: { engine } });
   return openPackage(bytes);
 }
 
 const missing = missingForRecognition();
 
 describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' : ` (skipped: ${missing})`}`, () => {
-  let float: FacePipeline;
-  let int8: FacePipeline;
+  let float: Pipeline;
+  let int8: Pipeline;
   let int8Package: ModelPackage;
   let panel: Panel;
   let threshold: number;
@@ -49,7 +49,7 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
   beforeAll(async () => {
     const models = faceModels();
     if (models === undefined) throw new Error('the models disappeared');
-    const compressed = await compressFaceModels(models, calibrationFrames(), { record: { engine }, quantise: { engine } });
+    const compressed = await compressStages('face-recognition', models, calibrationFrames(), { record: { engine }, quantise: { engine } });
     int8Package = await pack(compressed.models);
     float = await openPipeline(await pack(models), undefined, engine);
     const enroller = await openPipeline(int8Package, undefined, engine);
@@ -59,7 +59,7 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
     });
     await enroller.close();
     int8 = await openPipeline(int8Package, panel, engine);
-    threshold = int8Package.manifest.pipeline.match_threshold;
+    threshold = Number(int8Package.manifest.pipeline.settings['match_threshold']);
     inClip.cap13 = await recognise(int8, panel, threshold, frames(clips.cap13 ?? '', { fps }));
     inClip.cap12 = await recognise(int8, panel, threshold, frames(clips.cap12 ?? '', { fps }));
     inClip.franck = await recognise(int8, panel, threshold, frames(clips.franck ?? '', { fps, fromS: franckEnrolmentS }));
@@ -114,7 +114,7 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
 });
 
 /** Cosine of the embeddings that both pipelines make of the frame's largest face, found and aligned by each itself. */
-async function compareEmbeddings(float: FacePipeline, int8: FacePipeline, frame: Frame): Promise<number[]> {
+async function compareEmbeddings(float: Pipeline, int8: Pipeline, frame: Frame): Promise<number[]> {
   const [a] = await float.embed(frame);
   const [b] = await int8.embed(frame);
   return a === undefined || b === undefined ? [] : [cosineSimilarity(a.embedding, b.embedding)];

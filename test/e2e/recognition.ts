@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import { describeCpu } from '../../kernels/native.js';
 import type { Frame, Image } from '../../runtime/frame.js';
 import { openSource, readImage } from '../../runtime/media/index.js';
-import { FacePipeline } from '../../runtime/pipeline/face-pipeline.js';
+import { createPipeline } from '../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../runtime/pipeline/enrol.js';
 import { openGallery } from '../../runtime/pipeline/gallery.js';
-import { openStages } from '../../runtime/pipeline/stages.js';
-import type { Gallery, Identity } from '../../runtime/pipeline/types.js';
+import type { Gallery, Identity, Pipeline } from '../../runtime/pipeline/types.js';
 import type { EngineName } from '../../runtime/session-types.js';
-import { nativePixels } from '../../runtime/vision/pixels.js';
 import type { ModelPackage } from '../../runtime/package/package.js';
 import { assetsFolder } from '../../deploy/demo/folder.js';
-import type { FaceModels } from '../../deploy/package/settings.js';
 import { sharedFile } from '../support/shared.js';
+
+/** The demonstration's models, by stage. */
+type FaceModels = Record<'detector' | 'landmarks' | 'embedder', Uint8Array>;
 
 const assets = assetsFolder();
 
@@ -55,7 +55,7 @@ export async function* frames(path: string, { fps, fromS = 0, toS = Infinity }: 
 }
 
 /** Enrolls one person in a gallery of its own. */
-export async function galleryOf(pipeline: FacePipeline, name: string, pictures: AsyncIterable<Image>): Promise<Gallery> {
+export async function galleryOf(pipeline: Pipeline, name: string, pictures: AsyncIterable<Image>): Promise<Gallery> {
   const gallery = openGallery(':memory:');
   await enrolPictures(pipeline, gallery, name, pictures);
   return gallery;
@@ -101,15 +101,15 @@ export interface Recognition {
 }
 
 /** Runs every frame through the whole pipeline and compares its faces with everybody, each in a gallery alone. */
-export async function recognise(pipeline: FacePipeline, panel: Panel, threshold: number, source: AsyncIterable<Frame>): Promise<Recognition> {
+export async function recognise(pipeline: Pipeline, panel: Panel, threshold: number, source: AsyncIterable<Frame>): Promise<Recognition> {
   const best: Record<string, number[]> = {};
   let count = 0;
   let withFace = 0;
   for await (const frame of source) {
     count++;
     panel.answers = [];
-    const { detections } = await pipeline.process(frame);
-    if (detections.length > 0) withFace++;
+    const { findings } = await pipeline.process(frame);
+    if (findings.length > 0) withFace++;
     for (const [name, similarity] of Object.entries(bestAnswers(panel.answers))) (best[name] ??= []).push(similarity);
   }
   const people = Object.fromEntries(Object.entries(best).map(([name, values]) => {
@@ -128,16 +128,12 @@ function bestAnswers(answers: readonly Record<string, Identity | null>[]): Recor
 }
 
 /** The pipeline of a package with a gallery that can be exchanged, the motion gate off. */
-export async function openPipeline({ manifest, file }: ModelPackage, gallery: Gallery | undefined, engine: EngineName = 'native'): Promise<FacePipeline> {
-  const settings = { ...manifest.pipeline, motion: { ...manifest.pipeline.motion, enabled: false } };
-  const stages = await openStages(settings, file, { engine });
-  return new FacePipeline({
-    name: manifest.name, version: manifest.version, embeddingSpaceId: manifest.embedding_space_id, settings, stages, pixels: nativePixels, gallery,
-  });
+export async function openPipeline(modelPackage: ModelPackage, gallery: Gallery | undefined, engine: EngineName = 'native'): Promise<Pipeline> {
+  return createPipeline(modelPackage, { engine, motionGate: false, ...(gallery === undefined ? {} : { gallery }) });
 }
 
 /** The faces of the sample photos, by person: the largest of each, and both people of the picture that shows two. */
-export async function photoEmbeddings(pipeline: FacePipeline): Promise<{ person: string; file: string; embedding: Float32Array }[]> {
+export async function photoEmbeddings(pipeline: Pipeline): Promise<{ person: string; file: string; embedding: Float32Array }[]> {
   const result: { person: string; file: string; embedding: Float32Array }[] = [];
   for (const file of readdirSync(photos).filter((name) => name.endsWith('.jpg'))) {
     const people = file.includes('obama_and_biden') ? ['biden', 'obama'] : [file.includes('biden') ? 'biden' : 'obama'];

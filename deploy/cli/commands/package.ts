@@ -1,4 +1,4 @@
-import { Option, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
@@ -7,19 +7,22 @@ import type { QuantiseOptions, QuantiseReport } from '../../../runtime/quantise/
 import type { EngineName } from '../../../runtime/session-types.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { DeployError } from '../../errors.js';
-import { compressFaceModels, type CompressedFaceModels } from '../../package/compress-face.js';
-import { buildFacePackage, type FacePackageOptions } from '../../package/face-package.js';
-import { stageNames, type StageName } from '../../package/record.js';
-import type { FaceModels } from '../../package/settings.js';
+import { kindOf, kinds } from '../../../runtime/kinds/registry.js';
+import { buildPipelinePackage, type PipelinePackageOptions } from '../../package/build.js';
+import { compressStages, type CompressedStages } from '../../package/compress.js';
+import type { StageModels } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { choiceList, engineOption, integer, positive } from '../options.js';
+import { engineOption, integer, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes } from '../table.js';
 
 interface PackageOptions {
-  detector: string;
+  kind: string;
+  /** Model files by stage. */
+  stage: Readonly<Record<string, string>>;
+  detector?: string;
   landmarks?: string;
-  embedder: string;
+  embedder?: string;
   name: string;
   packageVersion: string;
   releaseCounter: number;
@@ -28,7 +31,7 @@ interface PackageOptions {
   calibrate?: string;
   format?: Format;
   maxDrop?: number;
-  stages?: StageName[];
+  stages?: string[];
   edges?: boolean;
   depthwise?: boolean;
   golden?: string;
@@ -38,12 +41,25 @@ interface PackageOptions {
   output: string;
 }
 
-async function readModels({ detector, landmarks, embedder }: PackageOptions): Promise<FaceModels> {
-  return {
-    detector: await readInputFile(detector),
-    ...(landmarks === undefined ? {} : { landmarks: await readInputFile(landmarks) }),
-    embedder: await readInputFile(embedder),
-  };
+/** `--detector FILE` is short for `--stage detector=FILE`, and so on. */
+async function readModels({ kind, stage, detector, landmarks, embedder }: PackageOptions): Promise<StageModels> {
+  const short = Object.entries({ detector, landmarks, embedder }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const paths = { ...Object.fromEntries(short), ...stage };
+  const { roles } = kindOf(kind);
+  const missing = Object.keys(roles).filter((name) => roles[name]?.optional !== true && paths[name] === undefined);
+  if (missing.length > 0) {
+    const wanted = missing.map((name) => `--stage ${name}=FILE (${roles[name]?.what ?? name})`).join(', ');
+    throw new DeployError('E_USAGE', `Expected ${wanted} for a ${kind} pipeline`);
+  }
+  const models: Record<string, Uint8Array> = {};
+  for (const [name, path] of Object.entries(paths)) models[name] = await readInputFile(path);
+  return models;
+}
+
+function stageArgument(text: string, previous: Readonly<Record<string, string>>): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=FILE but received ${text}`);
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
 }
 
 async function readJson(path: string): Promise<unknown> {
@@ -59,14 +75,14 @@ async function readJson(path: string): Promise<unknown> {
  * The models as they are packed: as given, or quantized on pictures.
  * @throws DeployError E_USAGE for a format without pictures
  */
-async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedFaceModels> {
+async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedStages> {
   const { calibrate, stages, format, maxDrop, edges, depthwise, engine } = options;
   const models = await readModels(options);
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
     const quantise: QuantiseOptions = { engine, ...Object.fromEntries(given) };
     const which = stages === undefined ? {} : { stages };
-    return compressFaceModels(models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine }, ...which });
+    return compressStages(options.kind, models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine }, ...which });
   }
   if ([stages, format, maxDrop, edges, depthwise].some((value) => value !== undefined)) {
     throw new DeployError('E_USAGE', 'Expected --calibrate with --stages, --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
@@ -74,7 +90,7 @@ async function modelsToPack(options: PackageOptions, overrides: unknown): Promis
   return { models, reports: {}, calibration: [] };
 }
 
-async function packageOptions(options: PackageOptions): Promise<FacePackageOptions> {
+async function packageOptions(options: PackageOptions): Promise<PipelinePackageOptions> {
   const { name, packageVersion, releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
   return {
     name, version: packageVersion, releaseCounter, engine: { engine },
@@ -95,26 +111,33 @@ function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs,
   return `${stage}: ${formatBytes(input_bytes)} -> ${formatBytes(output_bytes)}, ${low}, mean cosine to float32 ${output_cosine.toFixed(5)}`;
 }
 
+/** Every kind with its stages. */
+function stageHelp(): string {
+  return kinds.map(({ name, roles }) => `${name}: ${Object.entries(roles).map(([stage, role]) => `${stage} (${role.what})`).join(', ')}`).join('. ');
+}
+
 export function register(program: Command): void {
   program
     .command('package')
     .summary('pack models into a .sterna package')
-    .description('Packs the models of a face pipeline with their settings and golden vectors, recorded by running them here, and tests the result on this CPU.')
-    .requiredOption('--detector <onnx>', 'face detector: decoded boxes and scores, or YuNet')
-    .option('--landmarks <onnx>', '68 landmarks; not needed with YuNet')
-    .requiredOption('--embedder <onnx>', 'face embedder, 112 x 112')
+    .description('Packs the models of a pipeline with their settings and golden vectors, recorded by running them here, and tests the result on this CPU.')
+    .addOption(new Option('--kind <kind>', 'kind of pipeline').choices(kinds.map((kind) => kind.name)).default('face-recognition'))
+    .option('--stage <name=onnx>', `model of a stage; may be repeated. ${stageHelp()}`, stageArgument, {})
+    .option('--detector <onnx>', 'short for --stage detector=...')
+    .option('--landmarks <onnx>', 'short for --stage landmarks=...')
+    .option('--embedder <onnx>', 'short for --stage embedder=...')
     .requiredOption('--name <name>', 'lower-case letters, digits and "-"')
     .requiredOption('--package-version <semver>', 'such as 1.2.0')
     .option('--release-counter <n>', 'grows with every release; devices refuse to go back', integer(0), 0)
     .option('--embedding-space <id>', 'keep it when only the quantization of the embedder changes; default: made of its hash')
     .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
-    .option('--calibrate <source>', 'pictures or a video with faces: quantizes models on them; default: models are packed as they are')
-    .option('--stages <list>', `with --calibrate: which models, of ${stageNames.join(', ')} (default: detector,embedder)`, choiceList(stageNames))
+    .option('--calibrate <source>', 'pictures or a video that show what the pipeline is for: quantizes models on them; default: models are packed as they are')
+    .option('--stages <list>', 'with --calibrate: which stages, separated by commas (default: those that the kind quantizes; of face-recognition, detector,embedder)', (text: string) => text.split(','))
     .addOption(new Option('--format <format>', 'with --calibrate: number format; default int8').choices(formats))
     .option('--max-drop <x>', 'with --calibrate: layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8), 0.035 (int4)', positive)
     .option('--edges', 'with --calibrate: fewer bits for first and last layers, too')
     .option('--depthwise', 'with --calibrate: fewer bits for depthwise convolutions, too')
-    .option('--golden <source>', 'pictures or a video with faces to record golden vectors from (they become part of the package); default: a generated pattern')
+    .option('--golden <source>', 'pictures or a video to record golden vectors from (they become part of the package); default: a generated pattern')
     .option('--ram-budget <bytes>', 'a device refuses the package when the models need more', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package when it is slower', Number)
     .addOption(engineOption('--engine <engine>', 'what quantizes and records the golden vectors').default('native'))
@@ -122,7 +145,7 @@ export function register(program: Command): void {
     .action(reporting(async (self, options: PackageOptions) => {
       const settings = await packageOptions(options);
       const { models, reports, calibration } = await modelsToPack(options, settings.overrides);
-      const { manifest, bytes, sha256 } = await buildFacePackage(models, { ...settings, calibration });
+      const { manifest, bytes, sha256 } = await buildPipelinePackage(options.kind, models, { ...settings, calibration });
       await writeOutputFile(options.output, bytes);
       const test = await selfTest(await openPackage(bytes), { engine: options.engine });
       const quantised = Object.entries(reports);

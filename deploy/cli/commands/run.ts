@@ -60,14 +60,14 @@ async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, peo
   }
 }
 
-function summaryText({ frames, dropped, faces, recognised, exits, total, stages }: RunSummary): string {
+function summaryText({ frames, dropped, findings, recognised, exits, total, stages }: RunSummary): string {
   const rows = [...stages, { stage: 'total', ...total }]
     .map(({ stage, count, p50_ms, p99_ms, max_ms }) => [stage, String(count), p50_ms.toFixed(3), p99_ms.toFixed(3), max_ms.toFixed(3)]);
   const people = Object.entries(recognised).map(([name, count]) => `${name} in ${count}`).join(', ') || 'nobody';
   return [
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',
-    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${faces} faces; recognised: ${people}`,
+    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${findings} findings; recognised: ${people}`,
   ].join('\n');
 }
 
@@ -76,7 +76,7 @@ export function register(program: Command): void {
     .command('run')
     .summary('run a pipeline over pictures, a video or a camera')
     .description('Runs a package (.sterna), or a pipeline (.json that names model files), over a source. Prints one JSON line for each frame, then a summary line, on stdout; a table of the summary on stderr.')
-    .argument('<pipeline-or-package>', 'a .sterna package, or a .json with detector, landmarks, embedder, settings')
+    .argument('<pipeline-or-package>', 'a .sterna package, or a .json with kind, models (by stage) and pipeline')
     .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
     .option('--limit <n>', 'stop after n frames', integer(1))
     .option('--gallery <file>', 'database of enrolled people', ':memory:')
@@ -90,7 +90,7 @@ export function register(program: Command): void {
     .option('--loop', 'start again at the end', false)
     .option('--fps <n>', 'frames per second', positive)
     .option('--cache <folder>', 'keep compiled models there: the next start takes milliseconds')
-    .option('--events', 'print frames with a face only', false)
+    .option('--events', 'print only frames in which something was found', false)
     .action(reporting(async (self, path: string, options: RunOptions) => {
       const stop = new AbortController();
       const interrupt = (): void => stop.abort();
@@ -108,7 +108,7 @@ export function register(program: Command): void {
         const summary = await runFrames(pipeline, source, {
           limit,
           onFrame: (line) => {
-            if (!events || line.detections.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
+            if (!events || line.findings.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
           },
         });
         if (self.optsWithGlobals<{ json?: boolean }>().json !== true) log(self, summaryText(summary));

@@ -71,7 +71,7 @@ describe('the local API', () => {
 
   it('streams events, telemetry and frames', async () => {
     const { url, runtime } = await device();
-    runtime.detections = [{ box: [1, 2, 3, 4], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
+    runtime.findings = [{ type: 'detection', box: [1, 2, 3, 4], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
     const stop = new AbortController();
     onTestFinished(() => stop.abort());
     const stream = await fetch(`${url}/api/events?frames=1`, { signal: stop.signal });

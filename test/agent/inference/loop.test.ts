@@ -19,14 +19,14 @@ function model(version: string, options: { ms?: number; fails?: boolean } = {}):
     model: {
       selfTest: () => Promise.reject(new Error('not here')),
       pipeline: {
-        name: 'm', version, embeddingSpaceId: null, memoryBytes: 0, embed: () => Promise.resolve([]),
+        name: 'm', version, embeddingSpaceId: null, memoryBytes: 0, embed: () => Promise.resolve([]), withStages: (work) => work({}), rehearse: () => Promise.resolve(),
         process: async (frame) => {
           if (!open) throw new Error('used after close');
           await sleep(options.ms ?? 1);
           if (!open) throw new Error('closed during a frame');
           if (options.fails === true) throw new Error('bad frame');
           log.push(`frame ${frame.sequence}`);
-          return { sequence: frame.sequence, capturedMs: frame.capturedMs, detections: [], exit: 'none', stages: [], totalMs: 1 };
+          return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: [], exit: 'none', stages: [], totalMs: 1 };
         },
         close: () => { open = false; log.push('closed'); return Promise.resolve(); },
       },

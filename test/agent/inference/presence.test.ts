@@ -5,9 +5,9 @@ import type { Detection, PipelineResult } from '../../../runtime/pipeline/types.
 
 const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
 const face = (id: number | null | undefined, similarity = 0.7): Detection => ({
-  box: [0, 0, 10, 10], score: 0.9, label: 'face', ...(id === undefined ? {} : { identity: id === null ? null : { personId: id, name: `p${id}`, similarity } }),
+  type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', ...(id === undefined ? {} : { identity: id === null ? null : { personId: id, name: `p${id}`, similarity } }),
 });
-const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'none'): PipelineResult => ({ sequence: ms, capturedMs: ms, detections, exit, stages: [], totalMs: 1 });
+const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'none'): PipelineResult => ({ sequence: ms, capturedMs: ms, findings: detections, exit, stages: [], totalMs: 1 });
 
 function play(frames: readonly PipelineResult[]): { state: PresenceState; events: PresenceEvent[] } {
   return frames.reduce<{ state: PresenceState; events: PresenceEvent[] }>((so, f) => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../agent/config/load.js';
 import { runtimePort } from '../../../agent/inference/runtime-port.js';
-import { buildFacePackage } from '../../../deploy/package/face-package.js';
+import { buildPipelinePackage } from '../../../deploy/package/build.js';
 import { tinyModels } from '../../deploy/package/tiny-models.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 import { temporaryFolder } from '../support/tools.js';
@@ -14,7 +14,7 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
   it('keeps compiled programs in the cache folder, and raises a warning when one is damaged', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'faces.sterna');
-    writeFileSync(path, (await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0', embeddingSpaceId: 'colours' })).bytes);
+    writeFileSync(path, (await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0', embeddingSpaceId: 'colours' })).bytes);
     const config = parseConfig({ state_dir: join(folder, 'state') });
     const warnings: string[] = [];
     const runtime = runtimePort(config, ({ code }) => warnings.push(code));
@@ -42,7 +42,7 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
   it('keeps none when the bound is 0', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'faces.sterna');
-    writeFileSync(path, (await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0' })).bytes);
+    writeFileSync(path, (await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0' })).bytes);
     const runtime = runtimePort(parseConfig({ state_dir: join(folder, 'state'), cache_max_bytes: 0 }), () => undefined);
     const gallery = runtime.openGallery(':memory:');
     await (await runtime.openModel(path, gallery, {})).pipeline.close();

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
 import { RuntimeError } from '../../../runtime/errors.js';
-import type { Detection, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
+import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
 import type { Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/inference/ports.js';
 
 /** What a fake package says about itself; the rest of the file is padding. */
@@ -33,7 +33,7 @@ export class FakeRuntime implements RuntimePort {
   /** Pipelines that are open now. */
   open = 0;
   opened: { version: string; overrides: PipelineOverrides }[] = [];
-  detections: Detection[] = [];
+  findings: Finding[] = [];
   processMs = 0;
   frameMs = 5;
   sourceError: Error | null = null;
@@ -70,9 +70,11 @@ export class FakeRuntime implements RuntimePort {
         await sleep(this.processMs);
         if (closed) throw new Error('closed while it worked');
         if (fake.fails === true) throw new RuntimeError('E_INPUT', 'a frame that it does not like');
-        return { sequence: frame.sequence, capturedMs: frame.capturedMs, detections: this.detections, exit: 'none', stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
+        return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: this.findings, exit: 'none', stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
       },
       embed: () => Promise.resolve([]),
+      withStages: (work) => work({}),
+      rehearse: () => Promise.resolve(),
       close: () => {
         if (!closed) this.open -= 1;
         closed = true;

@@ -9,7 +9,7 @@ import { COLD_FRAMES, Recorder } from '../../../agent/telemetry/recorder.js';
 const running = { frames: 100, slot: { name: 'm', version: '1', digest: '', size_bytes: 0, since_ms: 0 }, model: null as never } satisfies Running;
 const frame = (captured: number, done: number, over: Partial<ProcessedFrame> = {}, exit: 'none' | 'motion' = 'none'): ProcessedFrame => ({
   frame: { sequence: 0, capturedMs: captured, width: 1, height: 1, data: new Uint8Array(3) },
-  result: { sequence: 0, capturedMs: captured, detections: [], exit, stages: [{ stage: 'detect', ms: 2 }, { stage: 'embed', ms: 4 }], totalMs: 6 },
+  result: { sequence: 0, capturedMs: captured, findings: [], exit, stages: [{ stage: 'detect', ms: 2 }, { stage: 'embed', ms: 4 }], totalMs: 6 },
   running, doneMs: done, droppedBefore: 0, droppedBySwap: 0, ...over,
 });
 

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { modelPaths } from '../../../deploy/package/settings.js';
 import type { FrameLine, RunSummary } from '../../../deploy/run/run.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { openGallery } from '../../../runtime/pipeline/index.js';
@@ -53,11 +52,11 @@ describe('sterna package', () => {
   });
 
   it('takes settings from a file, and golden vectors from pictures', async () => {
-    writeFileSync(at('settings.json'), JSON.stringify({ match_threshold: 0.9, motion: { enabled: false } }));
+    writeFileSync(at('settings.json'), JSON.stringify({ settings: { match_threshold: 0.9, motion: { enabled: false } } }));
     const { code } = await captureCli(packageArguments(at('set.sterna'), '--settings', at('settings.json'), '--golden', at('scene')));
     expect(code).toBe(0);
     const { manifest } = await openPackage(at('set.sterna'));
-    expect(manifest.pipeline).toMatchObject({ match_threshold: 0.9, motion: { enabled: false } });
+    expect(manifest.pipeline).toMatchObject({ settings: { match_threshold: 0.9, motion: { enabled: false } } });
     expect(manifest.golden.filter(({ stage }) => stage === 'embedder')).toHaveLength(2);
   });
 
@@ -71,7 +70,7 @@ describe('sterna package', () => {
       expect(JSON.parse(out)).toMatchObject({ quantised: { detector: { low_bit_macs: 0 }, embedder: { low_bit_macs: share } }, self_test: { passed: true } });
       const opened = await openPackage(at('low.sterna'));
       expect(opened.manifest.calibration).toMatchObject([{ stage: 'detector', images: 3 }, { stage: 'embedder', images: 3 }]);
-      levels.push(Buffer.from(opened.file(modelPaths.embedder)).includes('sterna.levels'));
+      levels.push(Buffer.from(opened.file('models/embedder.onnx')).includes('sterna.levels'));
     }
     expect(levels).toEqual([false, true]);
     const { out } = await captureCli(packageArguments(at('low.sterna'), '--embedder', at('deep.onnx'), '--calibrate', at('scene'), '--stages', 'embedder', '--json'));
@@ -79,7 +78,7 @@ describe('sterna package', () => {
   });
 
   it('says what is wrong', async () => {
-    writeFileSync(at('bad.json'), '{"match_threshold": 3}');
+    writeFileSync(at('bad.json'), '{"settings": {"match_threshold": 3}}');
     const failing = async (...more: string[]) => JSON.parse((await captureCli([...packageArguments(at('x.sterna'), ...more), '--json'])).out) as { error: { code: string; message: string } };
     expect((await failing('--settings', at('bad.json'))).error).toMatchObject({ code: 'E_USAGE', message: expect.stringContaining('match_threshold') as string });
     expect((await failing('--format', 'w46')).error).toMatchObject({ code: 'E_USAGE', message: expect.stringContaining('--calibrate') as string });
@@ -94,9 +93,9 @@ describe('sterna run', () => {
     const { code, out } = await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--no-motion']);
     expect(code).toBe(0);
     const { frames, summary } = lines(out);
-    expect(frames.map(({ sequence, exit, detections }) => [sequence, exit, detections.length])).toEqual([[0, 'none', 1], [1, 'none', 1], [2, 'none', 1]]);
-    expect(frames[0]?.detections[0]).toMatchObject({ label: 'face', name: null });
-    expect(summary).toMatchObject({ frames: 3, dropped: 0, faces: 3, exits: { none: 3 }, recognised: {}, total: { count: 3 } });
+    expect(frames.map(({ sequence, exit, findings }) => [sequence, exit, findings.length])).toEqual([[0, 'none', 1], [1, 'none', 1], [2, 'none', 1]]);
+    expect(frames[0]?.findings[0]).toMatchObject({ label: 'face', name: null });
+    expect(summary).toMatchObject({ frames: 3, dropped: 0, findings: 3, exits: { none: 3 }, recognised: {}, total: { count: 3 } });
     expect(summary.stages.map(({ stage }) => stage)).toEqual(['decode', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
     for (const { p50_ms, p99_ms, max_ms, count } of summary.stages) {
       expect(count).toBe(3);
@@ -110,8 +109,8 @@ describe('sterna run', () => {
     const { out, err } = await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--gallery', gallery, '--no-motion', '--enrol', `Red=${at('scene/1.png')}`, '--enrol', `Blue=${at('blue.png')}`]);
     expect(err).toContain('enrolled Red: 1 samples from 1 pictures');
     const { frames } = lines(out);
-    expect(frames.map(({ detections }) => detections[0]?.name)).toEqual(['Red', null, 'Red']);
-    expect(frames[0]?.detections[0]?.similarity).toBeGreaterThan(0.99);
+    expect(frames.map(({ findings }) => findings[0]?.name)).toEqual(['Red', null, 'Red']);
+    expect(frames[0]?.findings[0]?.similarity).toBeGreaterThan(0.99);
     const people = openGallery(gallery);
     expect(people.list().map(({ name }) => name)).toEqual(['Red', 'Blue']);
     people.close();
@@ -119,7 +118,7 @@ describe('sterna run', () => {
 
   it('stops at the limit, and at the motion gate', async () => {
     expect(lines((await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--limit', '2'])).out).frames).toHaveLength(2);
-    writeFileSync(at('blind.json'), JSON.stringify({ detector: 'detector.onnx', landmarks: 'landmarks.onnx', embedder: 'embedder.onnx', settings: { detector: { score_threshold: 0.95 }, motion: { hold_ms: 0 } } }));
+    writeFileSync(at('blind.json'), JSON.stringify({ models: { detector: 'detector.onnx', landmarks: 'landmarks.onnx', embedder: 'embedder.onnx' }, pipeline: { settings: { detector: { score_threshold: 0.95 }, motion: { hold_ms: 0 } } } }));
     const still = lines((await captureCli(['run', at('blind.json'), '--input', at('blue.png'), '--loop', '--limit', '3', '--json'])).out);
     expect(still.summary.exits).toEqual({ none: 1, motion: 2 });
   });

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readSamples } from '../../../deploy/compress/samples.js';
 import { calibrationFeeds, recordPictures } from '../../../deploy/package/record.js';
-import { faceSettings, type FaceModels } from '../../../deploy/package/settings.js';
+import { describePipeline } from '../../../deploy/package/describe.js';
 import type { Image } from '../../../runtime/frame.js';
 import { readImage } from '../../../runtime/media/index.js';
-import type { FacePipelineSettings } from '../../../runtime/package/manifest.js';
 import { modelInputs } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel } from '../../../runtime/quantise/quantise.js';
 import { createSession } from '../../../runtime/session.js';
+import type { PipelineDescription } from '../../../runtime/stages/contract.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { cosineSimilarity } from '../../../runtime/vision/embedding.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
@@ -21,13 +21,13 @@ const numbers = (tensor: Tensor | undefined): number[] => Array.from(tensor?.dat
 const modelFile = (name: string): Promise<Uint8Array> => readFile(sharedFile('models', name));
 
 describe.skipIf(!available)('face models in int8 (needs shared/models and shared/samples)', () => {
-  let models: FaceModels;
-  let settings: FacePipelineSettings;
+  let models: Record<'detector' | 'landmarks' | 'embedder', Uint8Array>;
+  let pipeline: PipelineDescription;
   let seen: Image[] = [];
   let unseen: Image[] = [];
   beforeAll(async () => {
     models = { detector: await modelFile('fr_detect.onnx'), landmarks: await modelFile('fr_landmark.onnx'), embedder: await modelFile('fr_feature.onnx') };
-    settings = await faceSettings(models);
+    pipeline = await describePipeline('face-recognition', models);
     const folder = sharedFile('samples/faces');
     const names = (await readdir(folder)).filter((name) => /\.(jpe?g|png)$/.test(name)).sort();
     const pictures = await Promise.all(names.map((name) => readImage(join(folder, name))));
@@ -37,7 +37,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
   });
 
   async function feeds(stage: 'detector' | 'embedder', pictures: Image[]): Promise<Record<string, Tensor>[]> {
-    return calibrationFeeds(models[stage], stage, settings, await recordPictures(models, settings, pictures));
+    return calibrationFeeds(models[stage], stage, pipeline, { runs: await recordPictures(models, pipeline, pictures) });
   }
 
   it('embed faces that calibration never saw as the float model does', async () => {
@@ -58,7 +58,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
   it('find the same faces in the same places', async () => {
     const { model } = await quantiseModel(models.detector, await feeds('detector', seen));
     const detections = async (detector: Uint8Array): Promise<Record<string, Tensor>[]> => {
-      const runs = await recordPictures({ ...models, detector }, settings, unseen);
+      const runs = await recordPictures({ ...models, detector }, pipeline, unseen);
       return runs.filter(({ stage }) => stage === 'detector').map(({ outputs }) => outputs);
     };
     const [before, after] = [await detections(models.detector), await detections(model)];

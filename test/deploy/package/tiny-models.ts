@@ -1,4 +1,3 @@
-import type { FaceModels } from '../../../deploy/package/settings.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import type { OnnxGraph, OnnxNode } from '../../../runtime/onnx/types.js';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
@@ -68,7 +67,7 @@ export function deepEmbedder(): Uint8Array {
 }
 
 /** Whatever it sees, this detector finds one face in the middle; the embedder tells colours apart. */
-export function tinyModels(): FaceModels & { landmarks: Uint8Array } {
+export function tinyModels(): Record<'detector' | 'landmarks' | 'embedder', Uint8Array> {
   return {
     detector: model([1, 3, 24, 32], [
       { name: 'scores', weights: zeros(2, 3), bias: [0.1, 0.9], dims: [1, 1, 2] },

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { calibrationFeeds, recordPictures } from '../../../deploy/package/record.js';
-import { faceSettings } from '../../../deploy/package/settings.js';
+import { describePipeline } from '../../../deploy/package/describe.js';
 import type { Image } from '../../../runtime/frame.js';
 import { readImage } from '../../../runtime/media/index.js';
 import { clips, faceModels, frames, photos } from '../recognition.js';
@@ -16,8 +16,8 @@ async function* pictures(): AsyncGenerator<Image> {
 export async function faceTask(): Promise<AccuracyTask> {
   const models = faceModels();
   if (models === undefined) throw new Error('the face models are not fetched');
-  const settings = await faceSettings(models);
-  const feeds = await calibrationFeeds(models.embedder, 'embedder', settings, await recordPictures(models, settings, pictures()));
+  const settings = await describePipeline('face-recognition', models);
+  const feeds = await calibrationFeeds(models.embedder, 'embedder', settings, { runs: await recordPictures(models, settings, pictures()) });
   return {
     name: 'face embeddings',
     metric: 'mean cosine',

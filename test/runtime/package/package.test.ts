@@ -9,7 +9,7 @@ import { RuntimeError } from '../../../runtime/errors.js';
 import { archiveLimits, writeArchive } from '../../../runtime/package/archive.js';
 import { deflate } from '../../../runtime/package/deflate.js';
 import { buildPackage, openPackage, writePackage } from '../../../runtime/package/package.js';
-import { settings } from '../pipeline/fakes.js';
+import { describedWith, description } from '../pipeline/fakes.js';
 import { files, manifest } from './manifest-fixture.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-package-'));
@@ -53,9 +53,10 @@ describe('buildPackage', () => {
     await expect(buildPackage(manifest, without)).rejects.toThrow(refused(/models\/embedder\.onnx/));
     await expect(buildPackage(manifest, { ...files, '../x': new Uint8Array(1) })).rejects.toThrow(refused(/"\.\.\/x"/));
     await expect(buildPackage({ ...manifest, version: '1.2' }, files)).rejects.toThrow(refused(/version: .*1\.2\.0/));
-    const yunetless = { ...settings, landmarks: null };
-    await expect(buildPackage({ ...manifest, pipeline: yunetless }, files)).rejects.toThrow(refused(/pipeline\.landmarks: .*landmark model/));
-    const grey = { ...settings, embedder: { ...settings.embedder, input: { ...settings.embedder.input, mean: [0] } } };
+    const pointless = describedWith({ landmarks: null });
+    await expect(buildPackage({ ...manifest, pipeline: pointless }, files)).rejects.toThrow(refused(/landmark model/));
+    const { embedder } = description.stages;
+    const grey = { ...description, stages: { ...description.stages, embedder: { ...embedder, input: { ...embedder?.input, mean: [0] } } } } as typeof description;
     await expect(buildPackage({ ...manifest, pipeline: grey }, files)).rejects.toThrow(refused(/embedder\.input\.mean: Expected 3 values/));
   });
 
@@ -160,13 +161,15 @@ describe('openPackage refuses', () => {
     await expect(openPackage(await alone(Buffer.from('null')))).rejects.toThrow(refused(/invalid/));
     await expect(openPackage(await alone(Buffer.alloc((1 << 20) + 1, ' ')))).rejects.toThrow(refused(/at most 1048576 bytes/));
     await expect(openPackage(await withManifest((json) => { delete json.budget; }))).rejects.toThrow(refused(/budget/));
-    await expect(openPackage(await withManifest((json) => { json.pipeline = { kind: 'siren' }; }))).rejects.toThrow(refused(/pipeline\.kind/));
+    await expect(openPackage(await withManifest((json) => { (json.pipeline as { kind: string }).kind = 'A Siren'; }))).rejects.toThrow(refused(/pipeline\.kind/));
+    await expect(openPackage(await withManifest((json) => { (json.pipeline as { kind: string }).kind = 'siren'; }))).rejects.toMatchObject({ code: 'E_PACKAGE_VERSION' });
+    await expect(openPackage(await withManifest((json) => { json.schema_version = 1; }))).rejects.toThrow(/Pack its models again/);
   });
 
   it('a package for a newer runtime, with the remedy', async () => {
     const newer = await withManifest((json) => { json.minimum_runtime = '99.0.0'; json.pipeline = { kind: 'unheard-of' }; });
     await expect(openPackage(newer)).rejects.toMatchObject({ code: 'E_PACKAGE_VERSION', message: expect.stringContaining('Update Sterna') as string });
-    await expect(openPackage(await withManifest((json) => { json.schema_version = 2; }))).rejects.toMatchObject({ code: 'E_PACKAGE_VERSION' });
+    await expect(openPackage(await withManifest((json) => { json.schema_version = 3; }))).rejects.toMatchObject({ code: 'E_PACKAGE_VERSION' });
   });
 
   it('links, folders, extended headers and paths that lead out', async () => {

@@ -10,7 +10,7 @@ const unit = (...values: number[]): Float32Array => normalise(Float32Array.from(
 type Face = { detection: Detection; embedding: Float32Array };
 
 const face = (embedding: Float32Array, { side = 100, score = 0.95 } = {}): Face =>
-  ({ detection: { box: [0, 0, side, side], score, label: 'face' }, embedding });
+  ({ detection: { type: 'detection', box: [0, 0, side, side], score, label: 'face' }, embedding });
 
 /** A pipeline that finds the given faces, one list a picture. */
 function pipelineOf(pictures: Face[][], space: string | null = 's'): { pipeline: Pipeline; images: Image[] } {
@@ -19,6 +19,8 @@ function pipelineOf(pictures: Face[][], space: string | null = 's'): { pipeline:
     name: 'fake', version: '1.0.0', embeddingSpaceId: space, memoryBytes: 0,
     process: () => Promise.reject(new Error('not used')),
     embed: (image) => Promise.resolve(pictures[images.indexOf(image)] ?? []),
+    withStages: (work) => work({}),
+    rehearse: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
   return { pipeline, images };

@@ -1,8 +1,9 @@
 import type { Frame } from '../../../runtime/frame.js';
-import type { FacePipelineSettings } from '../../../runtime/package/manifest.js';
-import { FacePipeline } from '../../../runtime/pipeline/face-pipeline.js';
-import { ModelStage } from '../../../runtime/pipeline/model-stage.js';
+import type { FaceSettings } from '../../../runtime/kinds/face-recognition/settings.js';
+import { parsePipeline } from '../../../runtime/kinds/registry.js';
 import type { Gallery } from '../../../runtime/pipeline/types.js';
+import type { PipelineDescription } from '../../../runtime/stages/contract.js';
+import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import type { Session } from '../../../runtime/session-types.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { referencePixels } from '../vision/reference-pixels.js';
@@ -28,25 +29,41 @@ export function fakeSession(compute: (pixels: Uint8Array) => Record<string, Tens
   };
 }
 
-export const settings: FacePipelineSettings = {
-  kind: 'face-recognition',
+export const settings: FaceSettings = {
   motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 100, full_pass_every_ms: 10_000 },
   detector: {
-    model: 'models/detector.onnx', label: 'face', fit: 'letterbox',
-    input: { tensor: 'input', width: 32, height: 32, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
-    decoder: { type: 'boxes', scores: 'scores', class: 1, boxes: 'boxes' },
+    label: 'face', fit: 'letterbox', decoder: { type: 'boxes', scores: 'scores', class: 1, boxes: 'boxes' },
     score_threshold: 0.5, iou_threshold: 0.4, max_detections: 10,
   },
-  landmarks: {
-    model: 'models/landmarks.onnx', points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0 },
-    input: { tensor: 'input', width: 16, height: 16, channels: 'grey', mean: [0], std: [1] },
-  },
-  embedder: {
-    model: 'models/embedder.onnx', alignment: 'arcface-112', min_face_px: 8, dimensions: 4,
-    input: { tensor: 'input', width: 112, height: 112, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
-  },
+  landmarks: { points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0 } },
+  embedder: { alignment: 'arcface-112', min_face_px: 8, dimensions: 4 },
   match_threshold: 0.5,
 };
+
+const pixels = { type: 'pixels', tensor: 'input' } as const;
+
+export const description: PipelineDescription = {
+  kind: 'face-recognition',
+  stages: {
+    detector: {
+      model: 'models/detector.onnx', outputs: ['scores', 'boxes'],
+      input: { ...pixels, width: 32, height: 32, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
+    },
+    landmarks: { model: 'models/landmarks.onnx', outputs: ['output'], input: { ...pixels, width: 16, height: 16, channels: 'grey', mean: [0], std: [1] } },
+    embedder: {
+      model: 'models/embedder.onnx', outputs: ['output'],
+      input: { ...pixels, width: 112, height: 112, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
+    },
+  },
+  settings,
+};
+
+/** The description with other settings; without settings for landmarks it has no such stage. */
+export function describedWith(change: Partial<FaceSettings>): PipelineDescription {
+  const changed = { ...settings, ...change };
+  const stages = Object.entries(description.stages).filter(([name]) => name !== 'landmarks' || changed.landmarks !== null);
+  return { ...description, stages: Object.fromEntries(stages), settings: changed };
+}
 
 /** Shares of the crop at which a frontal face has its 68 points; only those that alignment uses are set. */
 function frontalPoints(): Float32Array {
@@ -73,22 +90,21 @@ export interface FakeFace {
 }
 
 /** A pipeline of fake models; the detector "finds" what `faces` holds at the time. */
-export function fakePipeline(options: { faces: FakeFace[]; gallery?: Gallery; change?: Partial<FacePipelineSettings> }) {
-  const stated = { ...settings, ...options.change };
+export function fakePipeline(options: { faces: FakeFace[]; gallery?: Gallery; change?: Partial<FaceSettings> }) {
   const detector = fakeSession(() => ({
     scores: floatTensor([1, options.faces.length, 2], options.faces.flatMap(({ score }) => [1 - score, score])),
     boxes: floatTensor([1, options.faces.length, 4], options.faces.flatMap(({ box }) => box)),
   }));
   const landmarks = fakeSession(() => ({ output: floatTensor([1, 136], frontalPoints()) }));
   const embedder = fakeSession((pixels) => ({ output: floatTensor([1, 4], colourEmbedding(pixels)) }));
-  const { landmarks: landmarkSettings } = stated;
-  const pipeline = new FacePipeline({
-    name: 'fake', version: '1.0.0', embeddingSpaceId: 'colours', settings: stated, pixels: referencePixels, gallery: options.gallery,
-    stages: {
-      detector: new ModelStage(detector, stated.detector.input),
-      ...(landmarkSettings === null ? {} : { landmarks: new ModelStage(landmarks, landmarkSettings.input) }),
-      embedder: new ModelStage(embedder, stated.embedder.input),
-    },
+  const sessions: Record<string, Session> = { detector, landmarks, embedder };
+  const blueprint = parsePipeline(describedWith(options.change ?? {}));
+  const stages = Object.entries(blueprint.stages).flatMap(([name, { input }]) => {
+    const session = sessions[name];
+    return session === undefined ? [] : [[name, new ModelStage(session, input)] as const];
+  });
+  const pipeline = blueprint.create({
+    name: 'fake', version: '1.0.0', embeddingSpaceId: 'colours', pixels: referencePixels, gallery: options.gallery, stages: Object.fromEntries(stages),
   });
   return { pipeline, detector, landmarks, embedder };
 }

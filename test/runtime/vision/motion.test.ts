@@ -24,7 +24,7 @@ describe('MotionGate', () => {
     gate.decide(9, 0);
     for (let now = 500; now <= 8000; now += 500) {
       expect(gate.decide(0, now)).toBe(true);
-      gate.sawFace(now);
+      gate.sawFinding(now);
     }
     expect(gate.decide(0, 9001)).toBe(false);
   });

@@ -1,9 +1,9 @@
 import { RuntimeError } from '../errors.js';
-import type { PixelContract } from '../package/manifest.js';
 import { createSession } from '../session.js';
 import type { Session, SessionOptions } from '../session-types.js';
 import type { Tensor } from '../tensor.js';
 import type { Canvas } from '../vision/pixels.js';
+import type { PixelContract, StageContract } from './contract.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
 export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'affinity' | 'isa' | 'cache'>;
@@ -29,6 +29,17 @@ export class ModelStage {
     this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, channels], data: this.#feed } };
   }
 
+  /**
+   * Puts a picture on the canvas as it is: what a golden vector holds.
+   * @throws RuntimeError E_PACKAGE when it has another size
+   */
+  load(pixels: Uint8Array, what: string): void {
+    if (pixels.length !== this.canvas.data.length) {
+      throw new RuntimeError('E_PACKAGE', `Expected ${this.canvas.data.length} bytes of pixels in ${what} but it has ${pixels.length}`);
+    }
+    this.canvas.data.set(pixels);
+  }
+
   /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
     if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
@@ -45,19 +56,28 @@ export class ModelStage {
 
 /**
  * Opens a model that is fed 8-bit pixels as its contract says.
- * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture
+ * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture or an output is missing
  */
-export async function openModelStage(name: string, model: Uint8Array, contract: PixelContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256'> = {}): Promise<ModelStage> {
-  const { tensor, mean, std, width, height } = contract;
+export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256'> = {}): Promise<ModelStage> {
+  const { tensor, mean, std } = contract.input;
   const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } } });
-  const expected = [1, height, width, contract.channels === 'grey' ? 1 : 3];
-  const [input, ...others] = session.inputs;
-  if (input?.name === tensor && others.length === 0 && input.dims.length === 4 && expected.every((dim, axis) => dim === input.dims[axis])) {
-    return new ModelStage(session, contract);
-  }
+  const problem = mismatch(session, contract);
+  if (problem === null) return new ModelStage(session, contract.input);
   await session.close();
-  const received = session.inputs.map((info) => `${info.name} [${info.dims.join(', ')}]`).join(', ');
-  throw new RuntimeError('E_MODEL_SHAPE', `Expected one input ${tensor} [${expected.join(', ')}] for the ${name} but received ${received}`);
+  throw new RuntimeError('E_MODEL_SHAPE', `The model of stage ${name} does not fit its contract: ${problem}`);
+}
+
+/** What of the model is not as the contract says; null when it fits. */
+function mismatch({ inputs, outputs }: Session, { input: { tensor, width, height, channels }, outputs: wanted }: StageContract): string | null {
+  const expected = [1, height, width, channels === 'grey' ? 1 : 3];
+  const [input, ...others] = inputs;
+  if (input?.name !== tensor || others.length > 0 || input.dims.length !== 4 || !expected.every((dim, axis) => dim === input.dims[axis])) {
+    const received = inputs.map((info) => `${info.name} [${info.dims.join(', ')}]`).join(', ');
+    return `expected one input ${tensor} [${expected.join(', ')}] but it has ${received}`;
+  }
+  const names = outputs.map((output) => output.name);
+  const missing = wanted.filter((output) => !names.includes(output));
+  return missing.length === 0 ? null : `expected outputs ${missing.join(', ')} but it has ${names.join(', ')}`;
 }
 
 function copySwapped(from: Uint8Array, to: Uint8Array): void {

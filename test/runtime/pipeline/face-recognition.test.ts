@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
+import { detectionsOf } from '../../../runtime/stages/finding.js';
 import { normalise } from '../../../runtime/vision/embedding.js';
 import { fakePipeline, frameOf, settings } from './fakes.js';
 import type { FakeFace } from './fakes.js';
@@ -22,7 +23,7 @@ function gallery() {
 
 const colour = (r: number, g: number, b: number): Float32Array => normalise(Float32Array.from([r, g, b, 0])) ?? new Float32Array(4);
 
-describe('FacePipeline', () => {
+describe('a face-recognition pipeline', () => {
   it('runs every stage of a frame with a face, and times each', async () => {
     const people = gallery();
     people.enrol('Red', [colour(200, 10, 10)], 'colours');
@@ -32,14 +33,14 @@ describe('FacePipeline', () => {
     expect(result.stages.map(({ stage }) => stage)).toEqual(['motion', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
     expect(result.stages.every(({ ms }) => ms >= 0)).toBe(true);
     expect(result.stages.reduce((sum, { ms }) => sum + ms, 0)).toBeLessThanOrEqual(result.totalMs);
-    const [found] = result.detections;
+    const [found] = detectionsOf(result.findings);
     expect(found).toMatchObject({ box: [16, 16, 32, 32], score: 0.875, label: 'face', identity: { name: 'Red' } });
     expect(found?.identity?.similarity).toBeGreaterThan(0.99);
   });
 
   it('puts the landmarks into the frame', async () => {
     const { pipeline } = setUp({ faces: [face] });
-    const { detections } = await pipeline.process(frameOf([9, 9, 9], { width: 128, height: 64 }));
+    const detections = detectionsOf((await pipeline.process(frameOf([9, 9, 9], { width: 128, height: 64 }))).findings);
     // 128 x 64 letterboxed into 32 x 32: 4 pixels a pixel, 8 rows of padding; the box is 64 x 64 at (32, 0).
     expect(detections[0]?.box).toEqual([32, 0, 64, 64]);
     const [leftEye, , nose] = detections[0]?.landmarks ?? [];
@@ -52,19 +53,19 @@ describe('FacePipeline', () => {
     const people = gallery();
     people.enrol('Red', [colour(200, 10, 10)], 'colours');
     const withGallery = setUp({ faces: [face], gallery: people });
-    expect((await withGallery.pipeline.process(frameOf([5, 5, 250]))).detections[0]?.identity).toBeNull();
+    expect((await withGallery.pipeline.process(frameOf([5, 5, 250]))).findings[0]).toHaveProperty('identity', null);
     const without = setUp({ faces: [face] });
-    expect((await without.pipeline.process(frameOf([5, 5, 250]))).detections[0]).not.toHaveProperty('identity');
+    expect((await without.pipeline.process(frameOf([5, 5, 250]))).findings[0]).not.toHaveProperty('identity');
     expect(without.embedder.runs).toBe(0);
     const small = setUp({ faces: [{ ...face, box: [0, 0, 0.1, 0.1] }], gallery: people });
-    expect((await small.pipeline.process(frameOf([5, 5, 250]))).detections[0]).not.toHaveProperty('identity');
+    expect((await small.pipeline.process(frameOf([5, 5, 250]))).findings[0]).not.toHaveProperty('identity');
   });
 
   it('drops weak and overlapping boxes', async () => {
     const faces = [face, { box: [0.26, 0.25, 0.76, 0.75], score: 0.75 }, { box: [0.8, 0.8, 1, 1], score: 0.25 }, { box: [0, 0, 0.2, 0.2], score: 0.625 }];
     const { pipeline, landmarks } = setUp({ faces });
-    const { detections } = await pipeline.process(frameOf([1, 2, 3]));
-    expect(detections.map(({ score }) => score)).toEqual([0.875, 0.625]);
+    const { findings } = await pipeline.process(frameOf([1, 2, 3]));
+    expect(findings.map(({ score }) => score)).toEqual([0.875, 0.625]);
     expect(landmarks.runs).toBe(2);
   });
 
@@ -74,7 +75,7 @@ describe('FacePipeline', () => {
     const at = (capturedMs: number, level = 50) => pipeline.process(frameOf([level, level, level], { capturedMs }));
     expect((await at(0)).exit).toBe('none');
     const still = await at(1000);
-    expect(still).toMatchObject({ exit: 'motion', detections: [] });
+    expect(still).toMatchObject({ exit: 'motion', findings: [] });
     expect(still.stages.map(({ stage }) => stage)).toEqual(['motion']);
     expect(detector.runs).toBe(1);
     faces.push(face);
@@ -129,7 +130,7 @@ describe('FacePipeline', () => {
     const faces: FakeFace[] = [face];
     const { pipeline } = setUp({ faces });
     await expect(pipeline.process({ ...frameOf([1, 1, 1]), get width(): number { throw new Error('bad frame'); } })).rejects.toThrow('bad frame');
-    expect((await pipeline.process(frameOf([1, 1, 1]))).detections).toHaveLength(1);
+    expect((await pipeline.process(frameOf([1, 1, 1]))).findings).toHaveLength(1);
   });
 
   it('states its memory, closes its models once, and refuses frames afterwards', async () => {

@@ -1,9 +1,15 @@
-import type { StageTime } from './types.js';
+import type { Sample } from '../frame.js';
+import type { ExitKind, Finding, PipelineResult, StageTime } from './types.js';
 
-/** Adds up the wall time of a frame's stages; a stage that runs once a face is one entry, the sum of all faces. */
+/** Adds up the wall time of a sample's stages; a stage that runs once a face is one entry, the sum of all faces. */
 export class StageClock {
+  readonly #sample: Sample;
   readonly #times = new Map<string, number>();
   readonly #started = performance.now();
+
+  constructor(sample: Sample = { sequence: 0, capturedMs: 0 }) {
+    this.#sample = sample;
+  }
 
   add(stage: string, ms: number): void {
     this.#times.set(stage, (this.#times.get(stage) ?? 0) + ms);
@@ -30,5 +36,13 @@ export class StageClock {
 
   get totalMs(): number {
     return performance.now() - this.#started;
+  }
+
+  /** The result of the sample; the time that its source took to decode it comes first, and is not part of the total. */
+  finish(findings: Finding[], exit: ExitKind): PipelineResult {
+    const { sequence, capturedMs, decodeMs } = this.#sample;
+    const decode = decodeMs === undefined ? [] : [{ stage: 'decode', ms: decodeMs }];
+    const { totalMs, stages } = this;
+    return { sequence, capturedMs, findings, exit, stages: [...decode, ...stages], totalMs };
   }
 }

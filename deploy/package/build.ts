@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import type { Image } from '../../runtime/frame.js';
+import { kindOf } from '../../runtime/kinds/registry.js';
+import { MANIFEST_VERSION } from '../../runtime/package/manifest.js';
+import type { ManifestInput } from '../../runtime/package/manifest.js';
+import { buildPackage } from '../../runtime/package/package.js';
+import type { WrittenPackage } from '../../runtime/package/package.js';
+import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import type { EngineOptions } from '../../runtime/stages/model-stage.js';
+import { runtimeVersion } from '../../runtime/version.js';
+import type { PixelOps } from '../../runtime/vision/pixels.js';
+import { DeployError } from '../errors.js';
+import { describePipeline } from './describe.js';
+import type { StageModels } from './describe.js';
+import { recordPattern, recordPictures } from './record.js';
+import type { StageRun } from './record.js';
+
+export interface PipelinePackageOptions {
+  name: string;
+  version: string;
+  /** Default 0. */
+  releaseCounter?: number;
+  /**
+   * Name of the space in which embeddings are compared. Models quantized from one and the same embedder share it; by default
+   * it is made of the embedder's hash, so that only equal models do.
+   */
+  embeddingSpaceId?: string;
+  /** Replaces defaults of the pipeline's description, field by field. */
+  overrides?: unknown;
+  /** Pictures to make golden vectors of. What the stages see of them (aligned faces, say) becomes part of the package. Without any, a generated pattern serves. */
+  goldenPictures?: AsyncIterable<Image> | Iterable<Image>;
+  calibration?: ManifestInput['calibration'];
+  budget?: Partial<ManifestInput['budget']>;
+  engine?: EngineOptions;
+  /** Other pixel operations than the native ones, for tests. */
+  pixels?: PixelOps;
+}
+
+/** Generous: a package's author knows the devices, the default only stops what cannot be right. */
+const defaultBudget = { ram_bytes: 128 * 2 ** 20, p99_ms: 2000 };
+
+/**
+ * What a device's outputs may differ from the packer's. Integer kernels are bit-equal everywhere; float layers between them
+ * round differently by CPU, which can move a value by a quantization step.
+ */
+const minCosine = 0.995;
+/** As a share of the largest output value. */
+const maxError = 0.1;
+
+/**
+ * Packs the models of a pipeline with golden vectors, which are recorded by running them here.
+ * @throws DeployError E_USAGE, RuntimeError E_PACKAGE, E_MODEL_*
+ */
+export async function buildPipelinePackage(kind: string, models: StageModels, options: PipelinePackageOptions): Promise<WrittenPackage> {
+  const pipeline = await describePipeline(kind, models, options.overrides, options.engine?.engine);
+  const golden = goldenVectors(pipeline, await recordGolden(models, pipeline, options));
+  const manifest: ManifestInput = {
+    schema_version: MANIFEST_VERSION,
+    name: options.name,
+    version: options.version,
+    release_counter: options.releaseCounter ?? 0,
+    minimum_runtime: runtimeVersion,
+    embedding_space_id: options.embeddingSpaceId ?? spaceOf(kind, models),
+    pipeline,
+    calibration: options.calibration ?? [],
+    golden: golden.vectors,
+    budget: { ...defaultBudget, ...options.budget },
+  };
+  const files = Object.entries(pipeline.stages).map(([stage, { model }]) => [model, models[stage] ?? new Uint8Array(0)] as const);
+  return buildPackage(manifest, { ...Object.fromEntries(files), ...golden.files });
+}
+
+/** Made of the hash of the model that embeds; null when none does. */
+function spaceOf(kind: string, models: StageModels): string | null {
+  const model = embeddingStages(kind).flatMap((stage) => models[stage] ?? [])[0];
+  return model === undefined ? null : `sha256-${createHash('sha256').update(model).digest('hex').slice(0, 32)}`;
+}
+
+function embeddingStages(kind: string): string[] {
+  return Object.entries(kindOf(kind).roles).filter(([, role]) => role.embeds === true).map(([name]) => name);
+}
+
+async function recordGolden(models: StageModels, pipeline: PipelineDescription, { goldenPictures, engine, pixels }: PipelinePackageOptions): Promise<StageRun[]> {
+  const options = { ...engine, ...(pixels === undefined ? {} : { pixels }) };
+  if (goldenPictures === undefined) return recordPattern(models, pipeline, options);
+  const { roles } = kindOf(pipeline.kind);
+  const missing = (runs: readonly StageRun[], least: (wanted: number) => number): string[] => Object.keys(pipeline.stages)
+    .filter((stage) => runs.filter((run) => run.stage === stage).length < least(roles[stage]?.goldenVectors ?? 0));
+  const runs = await recordPictures(models, pipeline, goldenPictures, { ...options, enough: (known) => missing(known, (wanted) => wanted).length === 0 });
+  const blind = missing(runs, (wanted) => Math.min(1, wanted));
+  if (blind.length === 0) return runs;
+  throw new DeployError('E_USAGE', `The pictures for golden vectors give the ${blind.join(' and the ')} nothing to see; give clear ones, or none`);
+}
+
+interface Golden {
+  vectors: ManifestInput['golden'];
+  files: Record<string, Uint8Array>;
+}
+
+function goldenVectors({ kind, stages }: PipelineDescription, runs: readonly StageRun[]): Golden {
+  const golden: Golden = { vectors: [], files: {} };
+  const { roles } = kindOf(kind);
+  for (const stage of Object.keys(stages)) {
+    runs.filter((run) => run.stage === stage).slice(0, roles[stage]?.goldenVectors).forEach((run, index) => addVector(golden, run, `golden/${stage}-${index}`));
+  }
+  return golden;
+}
+
+function addVector({ vectors, files }: Golden, { stage, canvas, outputs }: StageRun, stem: string): void {
+  const recorded = Object.entries(outputs).map(([name, { data }], k) => ({ name, file: `${stem}-${k}.f32`, values: Float32Array.from(data, Number) }));
+  const largest = recorded.reduce((most, { values }) => values.reduce((known, value) => Math.max(known, Math.abs(value)), most), 0);
+  files[`${stem}.u8`] = canvas;
+  for (const { file, values } of recorded) files[file] = bytesOf(values);
+  vectors.push({
+    stage, input: `${stem}.u8`, outputs: recorded.map(({ name, file }) => ({ name, file })),
+    min_cosine: minCosine, max_abs: Math.max(largest * maxError, 1e-6),
+  });
+}
+
+/** Little-endian, whatever the machine. */
+function bytesOf(values: Float32Array): Uint8Array {
+  const view = new DataView(new ArrayBuffer(values.length * 4));
+  values.forEach((value, i) => view.setFloat32(i * 4, value, true));
+  return new Uint8Array(view.buffer);
+}

@@ -1,0 +1,57 @@
+import type { Image } from '../../runtime/frame.js';
+import { kindOf } from '../../runtime/kinds/registry.js';
+import type { ManifestInput } from '../../runtime/package/manifest.js';
+import { quantiseModel } from '../../runtime/quantise/quantise.js';
+import type { QuantiseOptions, QuantiseReport } from '../../runtime/quantise/quantise.js';
+import { DeployError } from '../errors.js';
+import { describePipeline } from './describe.js';
+import type { StageModels } from './describe.js';
+import { calibrationFeeds, recordPictures } from './record.js';
+import type { RecordOptions } from './record.js';
+
+export interface CompressStagesOptions {
+  /** Stages to quantize. Default: those that the kind quantizes by default. */
+  stages?: readonly string[];
+  overrides?: unknown;
+  quantise?: QuantiseOptions;
+  record?: RecordOptions;
+}
+
+export interface CompressedStages {
+  models: StageModels;
+  reports: Readonly<Record<string, QuantiseReport>>;
+  /** For the package's manifest. */
+  calibration: NonNullable<ManifestInput['calibration']>;
+}
+
+/**
+ * Quantizes the models of a pipeline, to int8 unless `quantise` says otherwise, each calibrated on what the pipeline itself feeds it for these pictures:
+ * letterboxed frames for a detector, aligned faces for an embedder. A few dozen pictures are enough.
+ * @throws DeployError E_USAGE when the pictures give a stage nothing to see, or the kind has no such stage; RuntimeError E_QUANTIZE, E_MODEL_*
+ */
+export async function compressStages(
+  kind: string, models: StageModels, pictures: AsyncIterable<Image> | Iterable<Image>, options: CompressStagesOptions = {},
+): Promise<CompressedStages> {
+  const { stages = quantizedStages(kind), record = {}, quantise = {} } = options;
+  const unknown = stages.filter((stage) => kindOf(kind).roles[stage] === undefined);
+  if (unknown.length > 0) throw new DeployError('E_USAGE', `Expected stages of ${Object.keys(kindOf(kind).roles).join(', ')} but received ${unknown.join(', ')}`);
+  const pipeline = await describePipeline(kind, models, options.overrides, record.engine);
+  const runs = await recordPictures(models, pipeline, pictures, record);
+  const result = { models: { ...models } as Record<string, Uint8Array>, reports: {} as Record<string, QuantiseReport>, calibration: [] as CompressedStages['calibration'] };
+  for (const stage of stages) {
+    const model = models[stage];
+    if (model === undefined) continue;
+    const feeds = await calibrationFeeds(model, stage, pipeline, { runs, engine: record.engine });
+    if (feeds.length === 0) throw new DeployError('E_USAGE', `The calibration pictures give the ${stage} nothing to see: nothing was found in them`);
+    // Devices see people whom calibration did not: nothing that it saw is clipped.
+    const { model: quantised, report } = await quantiseModel(model, feeds, { method: 'minmax', ...quantise });
+    result.models[stage] = quantised;
+    result.reports[stage] = report;
+    result.calibration.push({ stage, method: report.method, images: report.calibration_samples, output_cosine: report.output_cosine });
+  }
+  return result;
+}
+
+function quantizedStages(kind: string): string[] {
+  return Object.entries(kindOf(kind).roles).filter(([, role]) => role.quantized).map(([name]) => name);
+}

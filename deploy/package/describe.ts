@@ -1,0 +1,60 @@
+import { kindOf } from '../../runtime/kinds/registry.js';
+import type { ModelInfo } from '../../runtime/kinds/kind.js';
+import { RuntimeError } from '../../runtime/errors.js';
+import { pipelineDescription } from '../../runtime/stages/contract.js';
+import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import { createSession } from '../../runtime/session.js';
+import type { EngineName } from '../../runtime/session-types.js';
+import { DeployError } from '../errors.js';
+
+/** The models of a pipeline as ONNX, by the names of its stages. */
+export type StageModels = Readonly<Record<string, Uint8Array>>;
+
+/**
+ * Works out the description of a pipeline from its models: sizes and tensor names are read from them; normalisation, crops
+ * and thresholds are those that the kind knows of published models with such heads (README.md, "What the defaults assume").
+ * `overrides`, a JSON object of the manifest's `pipeline` form, replaces any of it, field by field.
+ * @throws DeployError E_USAGE when the result is not a valid pipeline, RuntimeError E_MODEL_*
+ */
+export async function describePipeline(kind: string, models: StageModels, overrides: unknown = {}, engine?: EngineName): Promise<PipelineDescription> {
+  const infos: Record<string, ModelInfo> = {};
+  for (const [stage, model] of Object.entries(models)) infos[stage] = await describeModel(model, engine);
+  return usage(() => {
+    const stated = { kind, ...kindOf(kind).describe(infos) };
+    const result = pipelineDescription.safeParse(merge(stated, overrides));
+    if (!result.success) {
+      const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
+      throw new DeployError('E_USAGE', `The pipeline is invalid: ${issues.slice(0, 5).join('; ')}`, { details: { issues } });
+    }
+    kindOf(kind).parse(result.data);
+    return result.data;
+  });
+}
+
+/** What the kind refuses is a wrong use of the command. */
+function usage<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (cause instanceof RuntimeError) throw new DeployError('E_USAGE', cause.message, { cause, details: { ...cause.details } });
+    throw cause;
+  }
+}
+
+async function describeModel(model: Uint8Array, engine: EngineName | undefined): Promise<ModelInfo> {
+  const session = await createSession(model, engine === undefined ? {} : { engine });
+  await session.close();
+  return { inputs: session.inputs, outputs: session.outputs };
+}
+
+/** Objects are merged field by field; everything else is replaced. */
+function merge(base: unknown, overrides: unknown): unknown {
+  if (!isRecord(base) || !isRecord(overrides)) return overrides === undefined ? base : overrides;
+  const result: Record<string, unknown> = { ...base };
+  for (const [key, value] of Object.entries(overrides)) result[key] = merge(base[key], value);
+  return result;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

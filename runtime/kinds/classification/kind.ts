@@ -1,0 +1,59 @@
+import { RuntimeError } from '../../errors.js';
+import type { Image } from '../../frame.js';
+import { stageOf } from '../../stages/open-stages.js';
+import type { Stages } from '../../stages/open-stages.js';
+import { StageClock } from '../../stages/stage-clock.js';
+import type { Classification } from '../../stages/types.js';
+import type { PixelOps } from '../../vision/pixels.js';
+import { defaultMotion } from '../../vision/settings.js';
+import { defineKind } from '../kind.js';
+import type { ModelInfo } from '../kind.js';
+import { describeStage, modelOf } from '../pixel-input.js';
+import { VisionPipeline } from '../vision-pipeline.js';
+import { rankClasses } from './rank.js';
+import { classificationSettings } from './settings.js';
+import type { ClassificationSettings } from './settings.js';
+
+/** What a whole frame shows: one model with one score for each class. */
+export const classification = defineKind({
+  name: 'classification',
+  roles: { classifier: { what: 'classifier with one output [1, N]', goldenVectors: 2, quantized: true } },
+  settings: classificationSettings,
+  describe: describeClassifier,
+  override: (settings, { detectThreshold, motionGate }) => ({
+    ...settings,
+    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    score_threshold: detectThreshold ?? settings.score_threshold,
+  }),
+  create: (parts, settings) => new VisionPipeline(parts, settings.motion, {
+    process: (image, stages, clock) => classify(image, stages, settings, { pixels: parts.pixels, clock }),
+    rehearse: async (image, stages) => {
+      await classify(image, stages, settings, { pixels: parts.pixels, clock: new StageClock() });
+    },
+  }),
+});
+
+async function classify(
+  image: Image, stages: Stages, settings: ClassificationSettings, { pixels, clock }: { pixels: PixelOps; clock: StageClock },
+): Promise<Classification[]> {
+  const stage = stageOf(stages, 'classifier');
+  clock.measure('letterbox', () => pixels.fit(image, stage.canvas, settings.fit));
+  const outputs = await clock.measureAsync('classify', () => stage.run());
+  const scores = Object.values(outputs)[0]?.data;
+  if (!(scores instanceof Float32Array)) throw new RuntimeError('E_MODEL_SHAPE', 'Expected a float32 output from the classifier');
+  return clock.measure('topk', () => rankClasses(scores, settings));
+}
+
+/** The input's normalisation is that of the ImageNet models of Keras and TensorFlow: -1..1. */
+function describeClassifier(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
+  const model = modelOf(models, 'classifier');
+  const [output, ...others] = model.outputs;
+  const classes = output?.dims.at(-1) ?? 0;
+  if (output === undefined || others.length > 0 || output.type !== 'float32' || output.dims.reduce((product, dim) => product * dim, 1) !== classes) {
+    throw new RuntimeError('E_MODEL_SHAPE', `Expected one float32 output [1, N] for the classifier but received ${model.outputs.map(({ name, dims }) => `${name} [${dims.join(', ')}]`).join(', ')}`);
+  }
+  return {
+    stages: { classifier: describeStage('classifier', model, 'classifier', { channels: 'rgb', mean: 127.5, std: 127.5 }) },
+    settings: { motion: defaultMotion, fit: 'stretch', activation: 'softmax', labels: [], top: 5, score_threshold: 0.1 },
+  };
+}

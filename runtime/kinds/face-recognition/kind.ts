@@ -1,0 +1,29 @@
+import { defineKind } from '../kind.js';
+import { VisionPipeline } from '../vision-pipeline.js';
+import { describeFaces } from './describe.js';
+import { FaceWork } from './face-work.js';
+import { faceSettings } from './settings.js';
+
+/** Who is at the door: a motion gate, faces, their points, alignment, embeddings, and a gallery of enrolled people. */
+export const faceRecognition = defineKind({
+  name: 'face-recognition',
+  roles: {
+    detector: { what: 'face detector: decoded boxes and scores, or YuNet', goldenVectors: 1, quantized: true },
+    // Small, and its points are what alignment rests on: float32 unless asked for.
+    landmarks: { what: 'model of 68 landmarks; not needed with YuNet', optional: true, goldenVectors: 2, quantized: false },
+    embedder: { what: 'face embedder, 112 x 112', goldenVectors: 2, quantized: true, embeds: true },
+  },
+  settings: faceSettings,
+  describe: describeFaces,
+  conflict({ landmarks: stage }, { landmarks, detector }) {
+    if ((stage === undefined) !== (landmarks === null)) return 'expected settings of the landmarks exactly when there is such a stage';
+    return stage === undefined && detector.decoder.type !== 'yunet' ? 'expected a landmark model: this detector gives boxes only' : null;
+  },
+  override: (settings, { matchThreshold, detectThreshold, motionGate }) => ({
+    ...settings,
+    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    match_threshold: matchThreshold ?? settings.match_threshold,
+    detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
+  }),
+  create: (parts, settings) => new VisionPipeline(parts, settings.motion, new FaceWork(parts, settings)),
+});

@@ -1,0 +1,112 @@
+import type { z } from 'zod';
+import { RuntimeError } from '../errors.js';
+import type { PipelineDescription, StageRecord } from '../stages/contract.js';
+import type { Stages } from '../stages/open-stages.js';
+import type { Gallery, Pipeline } from '../stages/types.js';
+import type { TensorInfo } from '../tensor.js';
+import type { PixelOps } from '../vision/pixels.js';
+
+/** What a stage is for, and how it is treated when a package is made. */
+export interface StageRole {
+  /** For people, after "the". */
+  what: string;
+  optional?: boolean;
+  /** Golden vectors to record: enough to see a broken kernel; each costs bytes on the air. */
+  goldenVectors: number;
+  /** Whether `sterna package --calibrate` quantizes it unless told otherwise. */
+  quantized: boolean;
+  /** Its output is the embedding that a gallery compares. */
+  embeds?: boolean;
+}
+
+/** Changes to a package's own settings. A kind ignores those that it has no setting for. */
+export interface PipelineOverrides {
+  /** Smallest cosine that counts as the same person. */
+  matchThreshold?: number;
+  /** Smallest score of a finding, 0..1. */
+  detectThreshold?: number;
+  /** False switches the motion gate off: every frame runs in full. */
+  motionGate?: boolean;
+}
+
+/** What a pipeline is made of once its models are open; a test brings fakes. */
+export interface PipelineParts {
+  name: string;
+  version: string;
+  embeddingSpaceId: string | null;
+  stages: Stages;
+  pixels: PixelOps;
+  /** Whom faces are compared with. Without one they are found but not embedded. */
+  gallery: Gallery | undefined;
+}
+
+/** A checked description, ready to become a pipeline. */
+export interface Blueprint {
+  readonly stages: StageRecord;
+  override(overrides: PipelineOverrides): Blueprint;
+  create(parts: PipelineParts): Pipeline;
+}
+
+export interface ModelInfo {
+  inputs: readonly TensorInfo[];
+  outputs: readonly TensorInfo[];
+}
+
+/** A kind of pipeline: which stages it has, what can be set, and how they are wired. `registry.ts` lists them. */
+export interface Kind {
+  readonly name: string;
+  readonly roles: Readonly<Record<string, StageRole>>;
+  /**
+   * Checks stages and settings.
+   * @throws RuntimeError E_PACKAGE that names the field
+   */
+  parse(description: PipelineDescription): Blueprint;
+  /**
+   * Stages and settings for these models: sizes and tensor names are read from them, the rest are the defaults of published models with such heads.
+   * @throws RuntimeError E_MODEL_SHAPE when a model has another shape than its stage needs
+   */
+  describe(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object };
+}
+
+/** What a kind's own folder states. */
+export interface KindDefinition<Settings> extends Pick<Kind, 'name' | 'roles' | 'describe'> {
+  settings: z.ZodType<Settings>;
+  /** What stages and settings together get wrong; null when nothing. */
+  conflict?(stages: StageRecord, settings: Settings): string | null;
+  override(settings: Settings, overrides: PipelineOverrides): Settings;
+  create(parts: PipelineParts, settings: Settings, stages: StageRecord): Pipeline;
+}
+
+/** A kind from its definition: the settings' type stays inside. */
+export function defineKind<Settings>(definition: KindDefinition<Settings>): Kind {
+  const { name, roles } = definition;
+  const blueprint = (stages: StageRecord, settings: Settings): Blueprint => ({
+    stages,
+    override: (overrides) => blueprint(stages, definition.override(settings, overrides)),
+    create: (parts) => definition.create(parts, settings, stages),
+  });
+  return {
+    name, roles,
+    describe: (models) => definition.describe(models),
+    parse({ stages, settings }) {
+      checkRoles(name, roles, stages);
+      const result = definition.settings.safeParse(settings);
+      if (!result.success) {
+        const issues = result.error.issues.map((issue) => `${['settings', ...issue.path].join('.')}: ${issue.message}`);
+        throw new RuntimeError('E_PACKAGE', `The settings of a ${name} pipeline are invalid: ${issues.slice(0, 5).join('; ')}`, { details: { issues } });
+      }
+      const conflict = definition.conflict?.(stages, result.data) ?? null;
+      if (conflict !== null) throw new RuntimeError('E_PACKAGE', `The ${name} pipeline is invalid: ${conflict}`);
+      return blueprint(stages, result.data);
+    },
+  };
+}
+
+function checkRoles(kind: string, roles: Kind['roles'], stages: StageRecord): void {
+  const needed = Object.keys(roles).filter((name) => roles[name]?.optional !== true);
+  const missing = needed.filter((name) => stages[name] === undefined);
+  const unknown = Object.keys(stages).filter((name) => roles[name] === undefined);
+  if (missing.length === 0 && unknown.length === 0) return;
+  const problems = [...missing.map((name) => `${name} is missing`), ...unknown.map((name) => `${name} is unknown`)];
+  throw new RuntimeError('E_PACKAGE', `Expected the stages ${Object.keys(roles).join(', ')} of a ${kind} pipeline: ${problems.join(', ')}`);
+}

@@ -1,0 +1,75 @@
+import type { Frame, Image } from '../frame.js';
+import { ExclusiveStages } from '../stages/exclusive-stages.js';
+import type { Finding } from '../stages/finding.js';
+import type { Stages } from '../stages/open-stages.js';
+import { StageClock } from '../stages/stage-clock.js';
+import type { Detection, Pipeline, PipelineResult } from '../stages/types.js';
+import { MotionGate } from '../vision/motion.js';
+import type { PixelOps } from '../vision/pixels.js';
+import type { MotionSettings } from '../vision/settings.js';
+import type { PipelineParts } from './kind.js';
+
+/** What a kind of vision pipeline does with a picture; the rest (gate, turns, times) is the same for all. */
+export interface VisionWork {
+  /** A frame that passed the gate. */
+  process(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]>;
+  rehearse(image: Image, stages: Stages): Promise<void>;
+  embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
+}
+
+/** A motion gate, then the work of a kind: one frame at a time, every stage timed. */
+export class VisionPipeline implements Pipeline {
+  readonly name: string;
+  readonly version: string;
+  readonly embeddingSpaceId: string | null;
+  readonly #work: VisionWork;
+  readonly #stages: ExclusiveStages;
+  readonly #gate: MotionGate;
+  readonly #cellThreshold: number;
+  readonly #motion: ReturnType<PixelOps['motionGrid']>;
+
+  constructor({ name, version, embeddingSpaceId, stages, pixels }: PipelineParts, motion: MotionSettings, work: VisionWork) {
+    this.name = name;
+    this.version = version;
+    this.embeddingSpaceId = embeddingSpaceId;
+    this.#work = work;
+    this.#stages = new ExclusiveStages(stages);
+    this.#gate = new MotionGate(motion);
+    this.#cellThreshold = motion.cell_threshold;
+    this.#motion = pixels.motionGrid();
+  }
+
+  get memoryBytes(): number {
+    return this.#stages.memoryBytes;
+  }
+
+  process(frame: Frame): Promise<PipelineResult> {
+    return this.#stages.use((stages) => this.#process(frame, stages));
+  }
+
+  async embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]> {
+    return this.#stages.use(async (stages) => this.#work.embed?.(image, stages) ?? []);
+  }
+
+  withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T> {
+    return this.#stages.use(work);
+  }
+
+  rehearse(image: Image): Promise<void> {
+    return this.#stages.use((stages) => this.#work.rehearse(image, stages));
+  }
+
+  close(): Promise<void> {
+    return this.#stages.close();
+  }
+
+  async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
+    const clock = new StageClock(frame);
+    const nowMs = frame.mediaMs ?? frame.capturedMs;
+    const open = !this.#gate.enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
+    if (!open) return clock.finish([], 'motion');
+    const findings = await this.#work.process(frame, stages, clock);
+    if (findings.some((finding) => finding.type === 'detection')) this.#gate.sawFinding(nowMs);
+    return clock.finish(findings, 'none');
+  }
+}

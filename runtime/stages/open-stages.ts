@@ -1,0 +1,46 @@
+import { RuntimeError } from '../errors.js';
+import type { StageRecord } from './contract.js';
+import { openModelStage } from './model-stage.js';
+import type { EngineOptions, ModelStage } from './model-stage.js';
+
+/** The opened models of a pipeline, by the names that its description gives them. */
+export type Stages = Readonly<Record<string, ModelStage>>;
+
+export interface StageOptions extends EngineOptions {
+  /** SHA-256 of the bytes of a path, where it is known: a cache then need not hash them. */
+  sha256Of?: (path: string) => string | undefined;
+}
+
+/**
+ * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
+ * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
+ */
+export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, ...options }: StageOptions = {}): Promise<Stages> {
+  const opened: Record<string, ModelStage> = {};
+  try {
+    for (const [name, contract] of Object.entries(stages)) {
+      const modelSha256 = sha256Of?.(contract.model);
+      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }) });
+    }
+    return opened;
+  } catch (error) {
+    await closeStages(opened);
+    throw error;
+  }
+}
+
+export async function closeStages(stages: Stages): Promise<void> {
+  await Promise.all(Object.values(stages).map((stage) => stage.session.close()));
+}
+
+/** Memory that the engine states for all models, bytes. */
+export function memoryOf(stages: Stages): number {
+  return Object.values(stages).reduce((sum, stage) => sum + stage.memoryBytes, 0);
+}
+
+/** The stage of that name. @throws RuntimeError E_PACKAGE when the pipeline has none */
+export function stageOf(stages: Stages, name: string): ModelStage {
+  const stage = stages[name];
+  if (stage === undefined) throw new RuntimeError('E_PACKAGE', `Expected a stage ${name} but the pipeline has ${Object.keys(stages).join(', ')}`);
+  return stage;
+}

@@ -1,0 +1,66 @@
+import type { Frame, Image } from '../frame.js';
+import type { Detection, Finding, Identity } from './finding.js';
+import type { Stages } from './open-stages.js';
+
+export type { Classification, Detection, Finding, Identity } from './finding.js';
+
+/** How far a frame went: `none` ran everything, `motion` stopped because nothing moved. */
+export type ExitKind = 'none' | 'motion';
+
+/**
+ * Wall time of one stage of one frame. Stage names are stable: decode, motion, letterbox, detect, decode_boxes, nms, landmarks, align, embed, match,
+ * classify, topk.
+ */
+export interface StageTime {
+  stage: string;
+  ms: number;
+}
+
+export interface PipelineResult {
+  sequence: number;
+  /** As in Frame. */
+  capturedMs: number;
+  findings: Finding[];
+  exit: ExitKind;
+  stages: StageTime[];
+  /** From the start of processing to the result. */
+  totalMs: number;
+}
+
+export interface Pipeline {
+  /** Package name and version. */
+  readonly name: string;
+  readonly version: string;
+  /** Vectors of different spaces must never be compared. Null when the pipeline embeds nothing. */
+  readonly embeddingSpaceId: string | null;
+  process(frame: Frame): Promise<PipelineResult>;
+  /** Embeddings (L2-normalised) of everything in a picture, largest first: what enrolment needs. Nothing when the pipeline embeds nothing. */
+  embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]>;
+  /** Lends the models, between two frames: for a self-test that needs no second copy of them. */
+  withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T>;
+  /** Runs every stage that this picture gives something to see, whatever gates say: what calibration and golden vectors are recorded from. */
+  rehearse(image: Image): Promise<void>;
+  /** Memory of all sessions, bytes. */
+  readonly memoryBytes: number;
+  close(): Promise<void>;
+}
+
+export interface Person {
+  id: number;
+  name: string;
+  /** Number of enrolled embeddings. */
+  samples: number;
+  embeddingSpaceId: string;
+  createdMs: number;
+}
+
+/** Enrolled people; the implementation keeps them in SQLite. */
+export interface Gallery {
+  enrol(name: string, embeddings: readonly Float32Array[], embeddingSpaceId: string): Person;
+  list(): Person[];
+  /** False when there was no such person. */
+  remove(personId: number): boolean;
+  /** Best cosine over everyone of that space, or null when nobody is enrolled in it. */
+  match(embedding: Float32Array, embeddingSpaceId: string): Identity | null;
+  close(): void;
+}
