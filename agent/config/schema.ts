@@ -122,7 +122,9 @@ const schedule = z.strictObject({
 });
 
 export const configSchema = z.strictObject({
+  /** Name of this device in topics. Default: the host name. */
   device_id: idText.default(() => defaultDeviceId()),
+  /** Name of the fleet that it belongs to. */
   fleet: idText.default('default'),
   /** Journal, packages, outbox and gallery. Default: systemd's STATE_DIRECTORY, else .sterna/device here. */
   state_dir: filePath,
