@@ -9,12 +9,15 @@ import type { Config } from './config/schema.js';
 import { LiveSettings } from './config/settings.js';
 import {
   capsSchema, deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, reportedSchema, statusSchema,
-  type DeviceTopic, type OtaGet, type Settings,
+  type DeviceTopic, type OtaGet,
 } from './contracts/index.js';
+import { applySettings } from './desired.js';
 import { EnergyMonitor, findMeters } from './energy/monitor.js';
-import { AgentError, toCodedError, type CodedError } from './errors.js';
+import { AgentError, toCodedError } from './errors.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
-import { InferenceLoop, type CameraState } from './inference/loop.js';
+import { Health } from './health.js';
+import { cameraFaults } from './inference/camera-faults.js';
+import { InferenceLoop } from './inference/loop.js';
 import { FrameObserver } from './inference/observer.js';
 import { PipelineSlot } from './inference/pipeline-slot.js';
 import { isLive, visibleInput } from './inference/source.js';
@@ -25,7 +28,7 @@ import { OtaManager, type Announcement } from './ota/manager.js';
 import { PackageStore } from './ota/store.js';
 import { OutboxPump } from './outbox/pump.js';
 import { systemdServiceManager, type ServiceManager } from './platform/notify.js';
-import { startSchedule, type Schedule } from './platform/schedule.js';
+import { startSchedule } from './platform/schedule.js';
 import { readPmic } from './platform/vcgencmd.js';
 import { buildCaps, describeCompute, readInventory } from './report/caps.js';
 import { buildReported } from './report/reported.js';
@@ -35,8 +38,6 @@ import { TelemetryCollector } from './telemetry/collector.js';
 import { Recorder } from './telemetry/recorder.js';
 import { ThermalMonitor } from './thermal/thermal.js';
 
-/** A frame that takes longer than this means that the pipeline hangs: the watchdog is not fed any more. */
-const STUCK_MS = 30_000;
 const DRAIN_MS = 2000;
 
 export class Agent {
@@ -51,18 +52,16 @@ export class Agent {
   readonly #actions: ReturnType<typeof commandActions>;
   readonly #commands: CommandHandler;
   readonly #metrics: Metrics;
-  readonly #api = new ApiServer();
+  readonly #api: ApiServer;
   readonly #thermal: ThermalMonitor;
   readonly #service: ServiceManager;
   readonly #energy: EnergyMonitor;
   readonly #collector: TelemetryCollector;
   readonly #startedMs: number;
   readonly #settings: LiveSettings;
-  #schedule: Schedule | null = null;
-  #watchdog: NodeJS.Timeout | undefined;
-  #cameraLost = 0;
+  readonly #health: Health;
   #birthSeq = 0;
-  #stopping: Promise<void> | null = null;
+  #stopped: Promise<void> | null = null;
 
   private constructor(foundation: Foundation, deps: AgentDeps, parts: { energy: EnergyMonitor; service: ServiceManager }) {
     const f = foundation;
@@ -90,6 +89,14 @@ export class Agent {
     this.#reporter = this.#createReporter();
     this.#actions = commandActions({ slot: this.#slot, ota: this.#ota, reporter: this.#reporter, log: f.log });
     this.#commands = this.#createCommands();
+    this.#health = new Health({ loop: this.#loop, faults: f.faults, service: this.#service, clock: f.clock });
+    this.#api = new ApiServer({
+      host: f.config.api.host, port: f.config.api.port,
+      onUnavailable: (error) => f.faults.raise('agent', toCodedError(error)),
+      onListening: () => f.faults.clear('agent', 'E_API_UNAVAILABLE'),
+      ...(deps.backoff === undefined ? {} : { backoff: deps.backoff }),
+    });
+    this.#registerParts();
   }
 
   /**
@@ -97,17 +104,17 @@ export class Agent {
    * @throws AgentError E_STATE_LOCKED, E_STATE, E_CONFIG: then nothing stays open
    */
   static async start(config: Config, deps: AgentDeps = {}): Promise<Agent> {
+    deps.signal?.throwIfAborted();
     const foundation = layFoundation(config, deps);
-    let agent: Agent | null = null;
+    const { lifecycle } = foundation;
     try {
       const meters = await findMeters(foundation.files, { wattsPerCore: config.energy.watts_per_core, readPmic });
       const service = await systemdServiceManager(deps.env ?? process.env, foundation.log);
-      agent = new Agent(foundation, deps, { energy: new EnergyMonitor(meters, foundation.clock), service });
-      await agent.#begin();
+      const agent = new Agent(foundation, deps, { energy: new EnergyMonitor(meters, foundation.clock), service });
+      await unlessAborted(agent.#begin(), deps.signal);
       return agent;
     } catch (error) {
-      if (agent === null) foundation.close();
-      else await agent.stop();
+      await lifecycle.stop();
       throw error;
     }
   }
@@ -139,47 +146,46 @@ export class Agent {
     };
   }
 
-  /** Graceful: the last window, what is waiting, goodbye. Idempotent, also while it starts. */
+  /** Graceful: the last window, what is waiting, goodbye. Idempotent, also while it starts; takes at most 10 s, and never rejects. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#end();
-    return this.#stopping;
+    this.#stopped ??= this.#f.lifecycle.stop().then(() => this.#f.log.info('stopped'));
+    return this.#stopped;
+  }
+
+  /** Whoever needs a part comes after it, and so is stopped before it. */
+  #registerParts(): void {
+    const { lifecycle } = this.#f;
+    lifecycle.add({ name: 'pipeline', stop: () => this.#slot.exchange(null, null), stopMs: 1000 });
+    lifecycle.add({ name: 'api', stop: () => this.#api.stop(), stopMs: 1000 });
+    lifecycle.add({ name: 'link', stop: () => this.#link?.stop(), stopMs: 3000 });
+    lifecycle.add({ name: 'reporter', stop: () => this.#reporter.flush().finally(() => this.#reporter.stop()), stopMs: 500 });
+    lifecycle.add({ name: 'outbox pump', stop: () => this.#pump?.drain(DRAIN_MS).finally(() => this.#pump?.stop()), stopMs: DRAIN_MS + 500 });
+    lifecycle.add({ name: 'commands', stop: () => this.#commands.idle(), stopMs: 1000 });
+    lifecycle.add({ name: 'updates', stop: () => this.#ota.stop(), stopMs: 2000 });
+    lifecycle.add({ name: 'telemetry', stop: () => this.#collector.stop(), stopMs: 1000 });
+    lifecycle.add({ name: 'camera', stop: () => this.#loop.stop(), stopMs: 2000 });
   }
 
   async #begin(): Promise<void> {
-    const { config, log } = this.#f;
-    if (config.api.enabled) await this.#api.start(this.#createApp(), config.api.host, config.api.port);
+    const { config, log, lifecycle } = this.#f;
+    if (config.api.enabled) await this.#api.start(this.#createApp());
     await this.#ota.start();
     if (config.pipeline.package !== undefined) await this.#installLocal(config.pipeline.package);
+    if (lifecycle.stopping) return;
     this.#collector.start();
     this.#loop.start();
     this.#pump?.start();
     this.#link?.start();
-    this.#schedule = startSchedule([
+    const schedule = startSchedule([
       { cron: config.schedule.self_test, run: () => this.#scheduledSelfTest() },
       { cron: config.schedule.retention, run: () => this.#f.outbox.maintain(this.#f.clock.nowMs()) },
     ], (error) => this.#f.faults.raise('agent', toCodedError(error)));
-    this.#watch();
+    lifecycle.add({ name: 'schedule', stop: () => schedule.stop(), stopMs: 1000 });
+    lifecycle.add({ name: 'watchdog', stop: () => this.#health.stop() });
+    lifecycle.add({ name: 'service manager', stop: () => this.#service.stopping() });
+    this.#health.start();
     this.#service.ready(this.#slot.running === null ? 'waiting for a package' : 'running');
     log.info('started', { device_id: config.device_id, api: this.apiUrl, broker: config.broker.url, version: runtimeVersion });
-  }
-
-  async #end(): Promise<void> {
-    this.#service.stopping();
-    clearInterval(this.#watchdog);
-    await this.#schedule?.stop();
-    await this.#loop.stop();
-    await this.#collector.stop();
-    await this.#ota.stop();
-    await this.#commands.idle();
-    await this.#pump?.drain(DRAIN_MS);
-    this.#pump?.stop();
-    await this.#reporter.flush();
-    this.#reporter.stop();
-    await this.#link?.stop();
-    await this.#api.stop();
-    await this.#slot.exchange(null, null);
-    this.#f.close();
-    this.#f.log.info('stopped');
   }
 
   async #installLocal(path: string): Promise<void> {
@@ -265,7 +271,7 @@ export class Agent {
       onChange: () => this.#reporter.changed(),
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => faults.raise('ota', error),
-      onSettings: (settings) => this.#applySettings(settings),
+      onSettings: (next) => applySettings({ settings: this.#settings, faults, loop: this.#loop, ota: this.#ota, collector: this.#collector, reporter: this.#reporter }, next),
     }, {
       window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, warmTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
@@ -307,7 +313,7 @@ export class Agent {
   }
 
   #createLoop(deps: AgentDeps): InferenceLoop {
-    const { config, clock, runtime, counters } = this.#f;
+    const { config, clock, runtime, counters, faults, log } = this.#f;
     const { camera } = config;
     const input = camera.input;
     return new InferenceLoop(this.#slot, clock, {
@@ -321,20 +327,8 @@ export class Agent {
       onFrame: (processed) => this.#observer.frame(processed),
       onIdleFrame: () => counters.add('frames_without_model_total'),
       onPipelineError: (running, error) => this.#observer.failed(running, error),
-      onCamera: (state, error) => this.#onCamera(state, error),
+      onCamera: cameraFaults({ faults, counters, log, onGone: () => this.#observer.cameraGone() }),
     });
-  }
-
-  #onCamera(state: CameraState, error: CodedError | null): void {
-    const { faults, counters, log } = this.#f;
-    log.info('camera', { state, code: error?.code });
-    if (state === 'running') faults.clear('camera');
-    if (state === 'opening' && this.#cameraLost > 0) counters.add('camera_reopened_total');
-    if (state === 'lost' && error !== null) {
-      this.#cameraLost += 1;
-      faults.raise('camera', { code: 'E_CAMERA_LOST', message: error.code === 'E_CAMERA_LOST' ? error.message : `${error.code}: ${error.message}` });
-    }
-    if (state === 'lost' || state === 'ended' || state === 'none') this.#observer.cameraGone();
   }
 
   #createReporter(): Reporter {
@@ -392,7 +386,7 @@ export class Agent {
     return createApp({
       guard: () => ({ host: config.api.host, port: this.#api.port, allowedOrigins: config.api.allowed_origins }),
       status: () => this.status(),
-      health: () => this.#health(),
+      health: () => this.#health.check(),
       recentEvents: () => events.recent,
       listenEvents: (listener) => events.listen(listener),
       listenTelemetry: (listener) => this.#collector.listen(listener),
@@ -409,26 +403,6 @@ export class Agent {
     });
   }
 
-  #health(): { ok: boolean; reasons: string[] } {
-    const reasons: string[] = [];
-    if (this.#stuck()) reasons.push(`the pipeline has worked on one frame for more than ${STUCK_MS} ms`);
-    if (this.#loop.camera === 'lost') reasons.push('the camera is lost');
-    for (const { component, error } of this.#f.faults.active) if (component === 'pipeline' && error.code === 'E_PIPELINE') reasons.push(error.message);
-    return { ok: reasons.length === 0, reasons };
-  }
-
-  #stuck(): boolean {
-    const since = this.#loop.busySinceMs;
-    return since !== null && this.#f.clock.monotonicMs() - since > STUCK_MS;
-  }
-
-  /** WATCHDOG=1 says that frames go through (or that there are none to go), not merely that timers run. */
-  #watch(): void {
-    const { watchdogMs } = this.#service;
-    if (watchdogMs === null) return;
-    this.#watchdog = setInterval(() => { if (!this.#stuck()) this.#service.watchdog(); }, watchdogMs / 3);
-  }
-
   #runningModel(): { name: string; version: string; memoryBytes: number } | null {
     const running = this.#slot.running;
     return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes };
@@ -440,18 +414,6 @@ export class Agent {
     counters.set('model_swaps_total', this.#slot.swaps);
     counters.set('mqtt_reconnects_total', this.#link?.reconnects ?? 0);
     counters.set('outbox_merged_total', outbox.merged);
-  }
-
-  #applySettings(next: Settings): void {
-    try {
-      const changed = this.#settings.apply(next);
-      if (changed.source) this.#loop.restartSource();
-      if (changed.pipeline) this.#ota.reload();
-    } catch (error) {
-      this.#f.faults.raise('agent', toCodedError(error));
-    }
-    this.#collector.setInterval(this.#settings.telemetryIntervalMs);
-    this.#reporter.changed();
   }
 
   async #scheduledSelfTest(): Promise<void> {
@@ -467,4 +429,17 @@ export class Agent {
       if (coded.code === 'E_OTA_GATE_ACCURACY') this.#ota.activeFailing(running.slot.digest, coded);
     }
   }
+}
+
+/** Settles as `work` does, or rejects with the signal's reason; what `work` does after that is for the lifecycle to stop. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return work;
+  let stopWaiting = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+    stopWaiting = (): void => signal.removeEventListener('abort', onAbort);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+  await Promise.race([work, aborted]).finally(stopWaiting);
 }

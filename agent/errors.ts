@@ -36,6 +36,8 @@ export const agentErrorCodes = {
   E_NO_FACE: 'no face was found in the picture',
   E_COMMAND: 'a command is unknown, expired or has wrong arguments',
   E_REQUEST: 'a request to the local API is malformed, too large or from a place that may not ask',
+  E_API_UNAVAILABLE: 'the address of the local API is taken or not there; the daemon runs without the API and tries again',
+  E_STOP_TIMEOUT: 'a part of the daemon did not stop within its deadline; the others were stopped all the same (in the log only)',
   E_INTERNAL: 'a defect in the daemon; please report it with the log',
 } as const;
 

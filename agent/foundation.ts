@@ -8,6 +8,7 @@ import { EventSink } from './events/sink.js';
 import { Faults } from './events/faults.js';
 import { runtimePort } from './inference/runtime-port.js';
 import type { Gallery, RuntimePort } from './inference/ports.js';
+import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import { Journal } from './ota/journal.js';
 import { Outbox } from './outbox/outbox.js';
 import { systemClock, type Clock } from './platform/clock.js';
@@ -26,6 +27,8 @@ export interface AgentDeps {
   env?: NodeJS.ProcessEnv;
   /** Shorter back-offs for tests. */
   backoff?: { baseMs: number; capMs: number };
+  /** Ends the start where it stands: everything that was started is stopped, and `startAgent` rejects with its reason. */
+  signal?: AbortSignal;
 }
 
 export interface Foundation {
@@ -41,11 +44,14 @@ export interface Foundation {
   outbox: Outbox;
   events: EventSink;
   gallery: Gallery;
-  close(): void;
+  /** Holds what is open; the daemon adds its own parts on top. */
+  lifecycle: Lifecycle;
 }
 
 /** The file may be so much larger than the messages in it before SQLite itself says no. */
 const FILE_OVERHEAD = 1.5;
+/** Everything is stopped within this; `main.ts` ends the process at 10 s. */
+const STOP_BUDGET_MS = 8000;
 
 /** @throws AgentError E_STATE_LOCKED, E_STATE, E_DISK_FULL; RuntimeError E_GALLERY for a gallery of a newer version */
 export function layFoundation(config: Config, deps: AgentDeps): Foundation {
@@ -54,30 +60,34 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
   const counters = new Counters();
   const faults = new Faults(clock, log, counters);
   const runtime = deps.runtime ?? runtimePort(config, (warning) => faults.raise('pipeline', warning, 'warning'));
-  const closers: (() => void)[] = [];
-  const close = (): void => { for (const closer of closers.splice(0).reverse()) closer(); };
+  const lifecycle = new Lifecycle({ budgetMs: STOP_BUDGET_MS, onFailure: (failure) => logStopFailure(log, failure) });
   try {
     const folder = takeStateFolder(config.state_dir);
-    closers.push(() => folder.release());
+    lifecycle.add({ name: 'state folder', stop: () => folder.release() });
     const damaged = (error: AgentError): void => faults.raise('agent', toCodedError(error));
     const stateDb = openOrRenew(join(folder.path, 'state.db'), { durability: 'full' }, damaged);
-    closers.push(() => stateDb.close());
+    lifecycle.add({ name: 'state.db', stop: () => void stateDb.close() });
     const outboxDb = openOrRenew(join(folder.path, 'outbox.db'), { durability: 'normal', maxBytes: config.outbox.max_bytes * FILE_OVERHEAD }, damaged);
-    closers.push(() => outboxDb.close());
+    lifecycle.add({ name: 'outbox.db', stop: () => void outboxDb.close() });
     const outbox = new Outbox(outboxDb, config.outbox.max_bytes, (error) => faults.raise('outbox', error));
     const bootId = randomUUID();
     const events = new EventSink(outbox, clock, bootId, log);
     faults.connect(events);
     const gallery = openGalleryOrRenew(runtime, join(folder.path, 'gallery.db'), damaged);
-    closers.push(() => gallery.close());
+    lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
     return {
-      config, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, close,
+      config, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal: new Journal(stateDb),
     };
   } catch (error) {
-    close();
+    void lifecycle.stop(); // everything so far is closed synchronously
     throw error;
   }
+}
+
+function logStopFailure(log: Log, { part, error, timedOut }: StopFailure): void {
+  const { code, message } = toCodedError(error);
+  log.error('a part of the daemon did not stop properly', { part, code: timedOut ? 'E_STOP_TIMEOUT' : code, error: message });
 }
 
 /** A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. */

@@ -26,24 +26,70 @@ const EXIT_CONFIG = 78;
 const EXIT_TEMPORARY = 75;
 const EXIT_FAILURE = 1;
 
-/** Runs until SIGTERM or SIGINT. @returns the exit code */
+/** A stop that takes longer is ended by the signal's default action: state is journalled, so that costs what was not sent yet. */
+const STOP_DEADLINE_MS = 9500;
+/** What still holds the process after everything has stopped (a camera's driver, a native thread) may do so for this long. */
+const LINGER_MS = 500;
+
+/**
+ * Runs until SIGTERM or SIGINT; the process is over within 10 s of it, and at once when a second signal comes.
+ * @returns the exit code
+ */
 export async function runDaemon(args: readonly string[]): Promise<number> {
   useLittleMemory();
-  let stop = (): void => undefined;
-  const stopped = new Promise<void>((resolve) => { stop = resolve; });
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  const stop = new AbortController();
+  let signal: NodeJS.Signals = 'SIGTERM';
+  const release = onStopSignals((received) => {
+    signal = received;
+    stop.abort(new Error(`stopped by ${received}`));
+    setTimeout(() => endBy(received, `the daemon did not stop within ${STOP_DEADLINE_MS} ms`), STOP_DEADLINE_MS).unref();
+  });
+  const stoppedWell = (): number => {
+    setTimeout(() => endBy(signal, 'everything has stopped, but something still holds the process'), LINGER_MS).unref();
+    return 0;
+  };
   try {
     const { values } = parseArgs({ args: [...args], options: { config: { type: 'string', short: 'c' } } });
-    const agent = await startAgent(loadConfig(values.config === undefined ? {} : { path: values.config }));
-    await stopped;
+    const agent = await startAgent(loadConfig(values.config === undefined ? {} : { path: values.config }), { signal: stop.signal });
+    await aborted(stop.signal);
     await agent.stop();
-    return 0;
+    return stoppedWell();
   } catch (error) {
+    if (stop.signal.aborted) return stoppedWell(); // it was asked to stop while it started
+    release();
     const { code, message } = toCodedError(error);
     process.stderr.write(`${code}: ${message}\n`);
     return code === 'E_CONFIG' ? EXIT_CONFIG : code === 'E_STATE_LOCKED' ? EXIT_TEMPORARY : EXIT_FAILURE;
   }
+}
+
+/** Calls `first` for the first signal; the second one ends the process. @returns how to stop listening */
+function onStopSignals(first: (signal: NodeJS.Signals) => void): () => void {
+  let seen = false;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (seen) endBy(signal, `a second ${signal}`);
+    seen = true;
+    first(signal);
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  return () => void process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+}
+
+/**
+ * Not `process.exit`: that waits for threads of the pool, and one of them may be what hangs. Without a listener the signal's
+ * default action ends the process, whatever its threads do.
+ */
+function endBy(signal: NodeJS.Signals, why: string): void {
+  process.stderr.write(`E_STOP_TIMEOUT: ${why}; ended without cleaning up\n`);
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {

@@ -2,31 +2,54 @@ import type { AddressInfo } from 'node:net';
 import { serve, type ServerType } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { AgentError } from '../errors.js';
+import { nextBackoff } from '../mqtt/backoff.js';
 
-/** The HTTP server around the app. */
+export interface ApiServerOptions {
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** The address cannot be listened on; it is tried again. */
+  onUnavailable: (error: AgentError) => void;
+  onListening: () => void;
+  /** Shorter ones are for tests. */
+  backoff?: { baseMs: number; capMs: number };
+}
+
+const RETRY_BASE_MS = 1000;
+const RETRY_CAP_MS = 60_000;
+
+/**
+ * The HTTP server around the app. An address that is taken (or not there yet) is no reason for a device to run no model: the
+ * daemon goes on without the API, and the server tries again with a growing delay.
+ */
 export class ApiServer {
+  readonly #options: ApiServerOptions;
   #server: ServerType | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #backoffMs = 0;
   #port = 0;
+  #running = false;
+
+  constructor(options: ApiServerOptions) {
+    this.#options = options;
+  }
 
   /** The port that it listens on; 0 while it does not. */
   get port(): number {
     return this.#port;
   }
 
-  /** @throws AgentError E_CONFIG when the address cannot be listened on */
-  start(app: Hono, host: string, port: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const server = serve({ fetch: app.fetch, hostname: host, port }, (info: AddressInfo) => {
-        this.#port = info.port;
-        resolve();
-      });
-      server.on('error', (cause) => reject(new AgentError('E_CONFIG', `api.host, api.port: cannot listen on ${host}:${port}: ${cause.message}`, { cause })));
-      this.#server = server;
-    });
+  /** Resolves after the first attempt to listen, whether or not it succeeded. Idempotent. */
+  async start(app: Hono): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    await this.#attempt(app);
   }
 
   /** Ends streams and connections. Idempotent. */
   async stop(): Promise<void> {
+    this.#running = false;
+    clearTimeout(this.#timer);
     const server = this.#server;
     this.#server = null;
     this.#port = 0;
@@ -34,6 +57,34 @@ export class ApiServer {
     await new Promise<void>((resolve) => {
       server.close(() => resolve());
       if ('closeAllConnections' in server) server.closeAllConnections();
+    });
+  }
+
+  async #attempt(app: Hono): Promise<void> {
+    const { host, port, onUnavailable, onListening, backoff } = this.#options;
+    try {
+      await this.#listen(app, host, port);
+      this.#backoffMs = 0;
+      onListening();
+    } catch (cause) {
+      if (!this.#running) return;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      onUnavailable(new AgentError('E_API_UNAVAILABLE', `The local API cannot listen on ${host}:${port} (${reason}); check api.host and api.port. The daemon runs without it and tries again`, { cause }));
+      this.#backoffMs = nextBackoff(this.#backoffMs, Math.random(), backoff?.baseMs ?? RETRY_BASE_MS, backoff?.capMs ?? RETRY_CAP_MS);
+      this.#timer = setTimeout(() => void this.#attempt(app), this.#backoffMs);
+      this.#timer.unref();
+    }
+  }
+
+  #listen(app: Hono, hostname: string, port: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const server = serve({ fetch: app.fetch, hostname, port }, (info: AddressInfo) => {
+        if (!this.#running) return void server.close(() => resolve());
+        this.#server = server;
+        this.#port = info.port;
+        resolve();
+      });
+      server.once('error', reject);
     });
   }
 }

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Lifecycle } from '../../runtime/lifecycle.js';
 import { openSource } from '../../runtime/media/source.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { EmbeddedBroker } from '../broker/broker.js';
@@ -16,6 +17,7 @@ import { fetchPackage, type FetchOptions } from './assets.js';
 import { calibrationPictures, cameraFormat, demoPeople, doorCamera, enrolmentPictures, timeline, type CameraOptions, type DemoPerson } from './camera.js';
 import { DeviceProcess } from './device-process.js';
 import { ensureFfmpeg } from './ffmpeg.js';
+import { messageOf } from './files.js';
 import { assetsFolder, projectFolder } from './folder.js';
 import { demoPackage, type DemoPackage } from './model.js';
 import { clips, faceModels } from './pins.js';
@@ -43,6 +45,9 @@ export interface UpOptions {
 const FLEET = 'demo';
 const DEVICE = 'door-1';
 const TELEMETRY_MS = 2000;
+/** The device has 10 s of its own before it is killed. */
+const DEVICE_STOP_MS = 11_000;
+const STOP_BUDGET_MS = 20_000;
 const DEPLOY_TIMEOUT_MS = 90_000;
 /** One round of the replay, and time to be late. */
 const VISITS_TIMEOUT_MS = timeline.lengthS * 1000 + 30_000;
@@ -55,24 +60,11 @@ const VISITS_TIMEOUT_MS = timeline.lengthS * 1000 + 30_000;
  * @throws DeployError, RuntimeError: the step that failed
  */
 export async function runUp(options: UpOptions): Promise<UpSummary | null> {
-  const stack = new StopStack();
+  const stack = new Lifecycle({ budgetMs: STOP_BUDGET_MS, onFailure: ({ part, error }) => options.log(`${part.padEnd(12)} could not be stopped: ${messageOf(error)}`) });
   try {
     return await new Up(options, stack).run();
   } finally {
     await stack.stop();
-  }
-}
-
-/** Stops what was started, last first. */
-class StopStack {
-  readonly #stops: (() => Promise<unknown> | void)[] = [];
-
-  add(stop: () => Promise<unknown> | void): void {
-    this.#stops.push(stop);
-  }
-
-  async stop(): Promise<void> {
-    for (let stop = this.#stops.pop(); stop !== undefined; stop = this.#stops.pop()) await stop();
   }
 }
 
@@ -92,12 +84,12 @@ interface Replay {
 
 class Up {
   readonly #options: UpOptions;
-  readonly #stack: StopStack;
+  readonly #stack: Lifecycle;
   readonly #folder = assetsFolder();
   readonly #failed = new AbortController();
   #device: DeviceProcess | null = null;
 
-  constructor(options: UpOptions, stack: StopStack) {
+  constructor(options: UpOptions, stack: Lifecycle) {
     this.#options = options;
     this.#stack = stack;
   }
@@ -164,25 +156,25 @@ class Up {
       return folder;
     }
     const folder = await mkdtemp(join(tmpdir(), 'sterna-up-'));
-    this.#stack.add(() => rm(folder, { recursive: true, force: true }));
+    this.#stack.add({ name: 'state folder', stop: () => rm(folder, { recursive: true, force: true }) });
     return folder;
   }
 
   async #startFleet(state: string): Promise<FleetSide> {
     const broker = new EmbeddedBroker();
     await broker.start();
-    this.#stack.add(() => broker.stop());
+    this.#stack.add({ name: 'broker', stop: () => broker.stop() });
     const store = new CollectorStore(join(state, 'collector.db'));
-    this.#stack.add(() => store.close());
+    this.#stack.add({ name: 'store', stop: () => store.close() });
     const collector = new Collector({ url: broker.url, fleet: FLEET }, store);
     await collector.start();
-    this.#stack.add(() => collector.stop());
+    this.#stack.add({ name: 'collector', stop: () => collector.stop() });
     const publisher = new Publisher({ url: broker.url, fleet: FLEET });
     await publisher.start();
-    this.#stack.add(() => publisher.stop());
+    this.#stack.add({ name: 'publisher', stop: () => publisher.stop() });
     const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client.baseUrl ?? null : null) });
     await dashboard.start();
-    this.#stack.add(() => dashboard.stop());
+    this.#stack.add({ name: 'page', stop: () => dashboard.stop() });
     return { broker, store, collector, publisher, dashboard };
   }
 
@@ -222,7 +214,7 @@ class Up {
       telemetryMs: TELEMETRY_MS, signal: this.#signal,
     });
     device.onUnexpectedExit((error) => { if (!this.#options.signal.aborted) this.#failed.abort(error); });
-    this.#stack.add(() => device.stop());
+    this.#stack.add({ name: 'device', stop: () => device.stop(), stopMs: DEVICE_STOP_MS });
     await this.#step('device', () => device.start(), () => `${FLEET}/${DEVICE}, its own process, local API ${device.client.baseUrl}`);
     this.#device = device;
     return device;

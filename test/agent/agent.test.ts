@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createLog } from '../../agent/platform/log.js';
 import { deviceTopic } from '../../agent/contracts/index.js';
 import { parseConfig, startAgent, type Agent, type Config } from '../../agent/main.js';
 import { aedesBroker, freePort, mosquittoBroker, mosquittoMissing, proxy, type TestBroker } from './support/brokers.js';
@@ -219,12 +220,43 @@ describe('the state folder', () => {
 });
 
 describe('an address that is taken', () => {
-  it('is a configuration error, and nothing stays open', async () => {
-    const { agent } = await start(config({ url: null }));
-    const port = Number(new URL(agent.apiUrl ?? '').port);
-    const state = temporaryFolder();
-    const taken = { ...config({ url: null, state }), api: { enabled: true, host: '127.0.0.1', port, allowed_origins: [] } };
-    await expect(startAgent(taken, { runtime: new FakeRuntime(), log: quietLog })).rejects.toMatchObject({ code: 'E_CONFIG' });
-    await start(config({ url: null, state }));
+  it('costs the API alone, says so, and is tried again until it is free', async () => {
+    const { agent: first } = await start(config({ url: null }));
+    const port = Number(new URL(first.apiUrl ?? '').port);
+    const taken = config({ url: null });
+    const { agent } = await start({ ...taken, api: { ...taken.api, port } });
+    expect(agent.apiUrl).toBeNull();
+    expect(agent.status()['faults']).toMatchObject([{ component: 'agent', error: { code: 'E_API_UNAVAILABLE' } }]);
+    await first.stop();
+    await until('the API answers', () => agent.apiUrl === `http://127.0.0.1:${port}`);
+    expect(agent.status()['faults']).toEqual([]);
+    expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200);
+  });
+});
+
+describe('a daemon that stops', () => {
+  it('stops every part although some throw or hang, and logs each failure', async () => {
+    const lines: string[] = [];
+    const runtime = new FakeRuntime();
+    const settings = config({ url: null });
+    const agent = await startAgent(settings, { runtime, log: createLog('error', (line) => lines.push(line)), env: {} });
+    runtime.sourceHangs = true;
+    runtime.gallery.close = (): void => { throw new Error('the disk is full'); };
+    await until('a frame was asked for in vain', () => runtime.hanging > 0);
+    await agent.stop();
+    const failures = lines.map((line) => JSON.parse(line) as { part?: string; code?: string }).filter(({ part }) => part !== undefined);
+    expect(failures.map(({ part, code }) => [part, code])).toEqual([['camera', 'E_STOP_TIMEOUT'], ['gallery', 'E_INTERNAL']]);
+    await start(settings, new FakeRuntime()); // the databases and the lock are free
+  });
+
+  it('stops while it starts, when its signal says so', async () => {
+    const stop = new AbortController();
+    const settings = config({ url: null });
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'slow.sterna'), packageBytes({ ...one, hangs: true }));
+    const starting = startAgent({ ...settings, pipeline: { ...settings.pipeline, package: join(folder, 'slow.sterna') } }, { runtime: new FakeRuntime(), log: quietLog, env: {}, signal: stop.signal });
+    setTimeout(() => stop.abort(new Error('enough')), 200);
+    await expect(starting).rejects.toThrow('enough');
+    await start(settings);
   });
 });

@@ -37,6 +37,10 @@ export class FakeRuntime implements RuntimePort {
   processMs = 0;
   frameMs = 5;
   sourceError: Error | null = null;
+  /** The source neither delivers nor ends, whatever its signal says. */
+  sourceHangs = false;
+  /** Reads that hang. */
+  hanging = 0;
   /** Frames until the source ends; null: it goes on. */
   frames: number | null = null;
   readonly gallery = new FakeGallery();
@@ -97,11 +101,16 @@ export class FakeRuntime implements RuntimePort {
     if (error !== null) throw error;
     const frames = this.frames;
     const frameMs = this.frameMs;
+    const hangs = (): boolean => {
+      if (this.sourceHangs) this.hanging += 1;
+      return this.sourceHangs;
+    };
     return {
       dropped: 0,
       async *[Symbol.asyncIterator]() {
         for (let sequence = 0; (frames === null || sequence < frames) && !request.signal.aborted; sequence++) {
           yield { sequence, capturedMs: performance.now(), width: 2, height: 2, data: new Uint8Array(12) };
+          if (hangs()) await new Promise(() => undefined);
           await sleep(frameMs, undefined, { signal: request.signal }).catch(() => undefined);
         }
       },
