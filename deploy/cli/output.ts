@@ -9,6 +9,8 @@ export const exitCodes = {
   usage: 2,
   input: 3,
   missing: 4,
+  timeout: 5,
+  interrupted: 130,
 } as const;
 
 export const exitCodeHelp = `
@@ -18,6 +20,8 @@ Exit codes:
   2  the command line makes no sense
   3  an input was not found or is invalid (model, package, image, configuration)
   4  something is missing on this machine (engine, native library, ffmpeg, instruction set)
+  5  a device did not finish or answer in time; it may still do so
+  130  interrupted (Ctrl-C) before it was done
 
 With --json, stdout carries JSON only, logs go to stderr, and a failure is {"error": {"code", "message", "details"}}.`;
 
@@ -39,6 +43,8 @@ const exitCodeOf: Readonly<Record<string, number>> = {
   E_FFMPEG_MISSING: exitCodes.missing,
   E_NATIVE_MISSING: exitCodes.missing,
   E_ISA: exitCodes.missing,
+  E_DEVICE_TIMEOUT: exitCodes.timeout,
+  E_INTERRUPTED: exitCodes.interrupted,
 };
 
 /** What a finished command has to say: `json` with --json, else `text`. */
@@ -57,7 +63,7 @@ export class Exit extends Error {
   }
 }
 
-const wantsJson = (command: Command): boolean => command.optsWithGlobals<{ json?: boolean }>().json === true;
+export const wantsJson = (command: Command): boolean => command.optsWithGlobals<{ json?: boolean }>().json === true;
 
 function write(command: Command, stream: 'writeOut' | 'writeErr', line: string): void {
   command.configureOutput()[stream]?.(`${line}\n`);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { DeployError } from '../errors.js';
 
@@ -9,9 +10,19 @@ export interface LinkOptions {
   password?: string;
   /** PEM file of the authority that signed the broker's certificate, when it is not a public one. */
   caFile?: string;
+  /** PEM files of this program's own certificate and key, for mutual TLS: both or none. */
+  certFile?: string;
+  keyFile?: string;
+  /** The name that the broker's certificate must carry, when it is not the host of `url`. */
+  serverName?: string;
   /** How long the first connection may take. Default 10 s. */
   connectTimeoutMs?: number;
 }
+
+/** A broker whose certificate is refused, or that refuses ours, does so again at the next attempt. */
+const TLS_REFUSED = /^(CERT_|UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|ERR_TLS_|ERR_SSL_|ERR_OSSL_|HOSTNAME_MISMATCH|EPROTO$)/;
+/** Of these the broker's authority is the reason, and --ca the remedy. */
+const UNKNOWN_AUTHORITY = /^(UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
 
 /** Return code of CONNACK in MQTT 3.1.1, "unacceptable protocol version", and its MQTT 5 counterpart. */
 const PROTOCOL_REFUSED: readonly unknown[] = [1, 0x84];
@@ -19,13 +30,15 @@ const PROTOCOL_REFUSED: readonly unknown[] = [1, 0x84];
 /**
  * Connects one fleet-side program to a broker: MQTT 5, and 3.1.1 where the broker does not know it. Afterwards mqtt.js
  * reconnects once a second and subscribes again; a device, of which there are many, has its own back-off.
- * @throws DeployError E_BROKER_CONNECT
+ * The broker's certificate is always checked: there is no option that accepts any.
+ * @throws DeployError E_BROKER_CONNECT, E_FILE for a certificate or key that cannot be read
  */
 export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   const deadline = Date.now() + (options.connectTimeoutMs ?? 10_000);
+  const tls = tlsOptions(options);
   let lastError: Error | null = null;
   for (const protocolVersion of [5, 4] as const) {
-    const client = connect(options.url, clientOptions(options, protocolVersion));
+    const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls });
     lastError = await settled(client, deadline - Date.now());
     if (lastError === null) {
       client.on('error', () => undefined); // a failing reconnect is no event of ours: 'close' and 'connect' tell
@@ -34,7 +47,7 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
     await client.endAsync(true).catch(() => undefined);
     if (!PROTOCOL_REFUSED.includes('code' in lastError ? lastError.code : undefined)) break;
   }
-  throw new DeployError('E_BROKER_CONNECT', `The broker ${redact(options.url)} cannot be used: ${lastError?.message ?? 'no answer'}`, {
+  throw new DeployError('E_BROKER_CONNECT', `The broker ${redact(options.url)} cannot be used: ${reasonOf(lastError)}`, {
     ...(lastError === null ? {} : { cause: lastError }),
     details: { url: redact(options.url) },
   });
@@ -50,8 +63,37 @@ function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOpt
     queueQoSZero: false,
     ...(options.username === undefined ? {} : { username: options.username }),
     ...(options.password === undefined ? {} : { password: options.password }),
-    ...(options.caFile === undefined ? {} : { caPaths: options.caFile }),
   };
+}
+
+/** @throws DeployError E_FILE */
+function tlsOptions({ caFile, certFile, keyFile, serverName }: LinkOptions): IClientOptions {
+  const read = (path: string): Buffer => {
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new DeployError('E_FILE', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
+    }
+  };
+  const wsOptions: NonNullable<IClientOptions['wsOptions']> = {};
+  Object.assign(wsOptions, { servername: serverName }); // `ws` hands it to tls.connect; its types do not say so
+  return {
+    ...(caFile === undefined ? {} : { ca: read(caFile) }),
+    ...(certFile === undefined ? {} : { cert: read(certFile) }),
+    ...(keyFile === undefined ? {} : { key: read(keyFile) }),
+    ...(serverName === undefined ? {} : { servername: serverName, wsOptions }),
+  };
+}
+
+const codeOf = (error: Error): unknown => ('code' in error ? error.code : undefined);
+
+function reasonOf(error: Error | null): string {
+  if (error === null) return 'no answer';
+  const code = codeOf(error);
+  if (typeof code !== 'string') return error.message;
+  if (UNKNOWN_AUTHORITY.test(code)) return `${error.message}. Name the authority that signed its certificate with --ca`;
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `${error.message}. If that is your broker, name what its certificate carries with --server-name`;
+  return error.message === '' ? code : error.message; // one error for several addresses has no message
 }
 
 /** Null when connected, else why not. */
@@ -69,7 +111,8 @@ async function settled(client: MqttClient, timeoutMs: number): Promise<Error | n
     const onError = (error: Error): void => {
       latest = error;
       // A refusal is final; an unreachable address may come up within the time allowed.
-      if ('code' in error && typeof error.code === 'number') done(error);
+      const code = codeOf(error);
+      if (typeof code === 'number' || (typeof code === 'string' && TLS_REFUSED.test(code))) done(error);
     };
     const timer = setTimeout(() => done(latest), Math.max(1, timeoutMs));
     client.on('connect', onConnect);

@@ -3,11 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import {
-  blockCount, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodePayload, otaGetSchema, parseTopic, reportedSchema,
-  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type DeviceAddress, type OtaGet, type Reported, type Settings,
+  blockCount, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodePayload, otaGetSchema, parseTopic,
+  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet, type Reported, type Settings,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
+import { KnownDevices, type KnownDevice } from './devices.js';
+import { outcomeOf, timedOut, type Outcome } from './outcome.js';
 import { desiredPackage, packageBlock, type HeldPackage } from './packages.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
 
@@ -20,6 +22,8 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   maxInFlight?: number;
   /** Payload bytes of a block. Default 64 KiB. */
   blockBytes?: number;
+  /** Looks for a package that is asked for and not held; null: it is not here. Must not throw. */
+  find?: (digest: string) => Promise<HeldPackage | null>;
 }
 
 /** What a publisher did so far. */
@@ -35,13 +39,10 @@ export interface PublisherStats {
 interface PublisherEvents {
   /** A device reported; `reported` is the latest. */
   reported: [address: DeviceAddress, reported: Reported];
-}
-
-/** How a deployment ended on a device. */
-export interface Outcome {
-  address: DeviceAddress;
-  state: 'committed' | 'rejected' | 'rolled_back';
-  reported: Reported;
+  /** Anything of a device changed: its report, its state, or what it should run. */
+  changed: [device: string, known: KnownDevice];
+  /** Blocks of a package begin to go to a device. */
+  serving: [device: string, held: HeldPackage];
 }
 
 interface BlockRequest {
@@ -52,7 +53,8 @@ interface BlockRequest {
 
 /** Devices whose requests are queued at one time; others ask again. */
 const MAX_WAITING_DEVICES = 256;
-const FINAL_STATES: readonly string[] = ['committed', 'rejected', 'rolled_back'];
+/** Packages that were found, not held from the start: the oldest is looked for again. */
+const MAX_FOUND = 4;
 
 /**
  * The sending side of over-the-air updates: holds packages by digest, states what devices should run (`desired`, retained),
@@ -64,9 +66,8 @@ const FINAL_STATES: readonly string[] = ['committed', 'rejected', 'rolled_back']
 export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #options: PublisherOptions;
   readonly #held = new Map<string, HeldPackage>();
-  readonly #reported = new Map<string, Reported>();
-  /** Largest generation seen on the broker, by device. */
-  readonly #generations = new Map<string, number>();
+  readonly #found = new Map<string, Promise<HeldPackage | null>>();
+  readonly #devices = new KnownDevices();
   readonly #schedule = new BlockSchedule<BlockRequest>(MAX_WAITING_DEVICES);
   readonly #rate: RateLimit;
   readonly #stopping = new AbortController();
@@ -92,7 +93,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     // What was queued for a connection that is gone will be asked for again.
     client.on('close', () => this.#schedule.clear());
     const prefix = `${TOPIC_ROOT}/${this.#options.fleet}/+`;
-    await client.subscribeAsync([`${prefix}/ota/get`, `${prefix}/reported`, `${prefix}/desired`], { qos: 1 });
+    await client.subscribeAsync([`${prefix}/ota/get`, `${prefix}/reported`, `${prefix}/desired`, `${prefix}/status`], { qos: 1 });
   }
 
   async stop(): Promise<void> {
@@ -112,40 +113,40 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     this.#held.delete(digest);
   }
 
-  /** Devices of the fleet that have reported, alphabetically. */
+  /** Devices of the fleet that have reported or were online once, alphabetically. */
   devices(): string[] {
-    return [...this.#reported.keys()].sort();
+    return this.#devices.names();
+  }
+
+  known(device: string): KnownDevice {
+    return this.#devices.get(device);
   }
 
   reported(device: string): Reported | null {
-    return this.#reported.get(device) ?? null;
+    return this.#devices.get(device).reported;
   }
 
   /**
-   * States that `device` should run `held` (null: keep what is there) with `settings`. Returns the generation: larger than
-   * any that is known of this device, and by the clock (milliseconds), so that it grows across publishers, too: a publisher
-   * that has just connected cannot know when it has heard all that the broker retains.
-   * @throws DeployError E_PUBLISH when the broker does not take it
+   * States that `device` should run `held` (null: keep what is there) with `settings`; absent, those that it has. Returns the generation.
+   * @throws DeployError E_PUBLISH when the broker does not take it, E_GENERATION
    */
-  async publish(device: string, held: HeldPackage | null, settings: Settings = {}): Promise<number> {
-    const client = this.#connected();
+  async publish(device: string, held: HeldPackage | null, settings?: Settings): Promise<number> {
     if (held !== null) this.hold(held);
-    const known = Math.max(this.#generations.get(device) ?? 0, this.#reported.get(device)?.generation_seen ?? 0);
-    const generation = Math.max(known + 1, Date.now());
-    const address = { fleet: this.#options.fleet, device };
-    const payload = encodePayload(desiredSchema, {
-      schema_version: SCHEMA_VERSION,
-      generation,
-      package: held === null ? null : desiredPackage(held, this.#options.blockBytes),
-      settings,
-      time_ms: Date.now(),
-    });
+    return this.state(device, held === null ? null : desiredPackage(held, this.#options.blockBytes), settings);
+  }
+
+  /** As `publish`, of a package that need not be here: whoever holds it sends it. */
+  async state(device: string, wanted: Desired['package'], settings: Settings = this.reported(device)?.settings ?? {}): Promise<number> {
+    const client = this.#connected();
+    const generation = this.#devices.nextGeneration(device, Date.now());
+    const desired: Desired = { schema_version: SCHEMA_VERSION, generation, package: wanted, settings, time_ms: Date.now() };
     try {
-      await client.publishAsync(deviceTopic(address, { kind: 'desired' }), payload, { qos: 1, retain: true });
+      const payload = encodePayload(desiredSchema, desired);
+      await client.publishAsync(deviceTopic({ fleet: this.#options.fleet, device }, { kind: 'desired' }), payload, { qos: 1, retain: true });
     } catch (cause) {
       throw new DeployError('E_PUBLISH', `The broker does not take what ${device} should run: ${messageOf(cause)}`, { cause });
     }
-    this.#generations.set(device, generation);
+    this.#devices.state(device, desired);
     return generation;
   }
 
@@ -158,21 +159,22 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return new Promise((resolve, reject) => {
       const finish = (action: () => void): void => {
         clearTimeout(timer);
-        this.off('reported', onReported);
+        this.off('changed', onChanged);
         options.signal?.removeEventListener('abort', onAbort);
         action();
       };
-      const check = (reported: Reported | undefined): void => {
-        const state = reported === undefined ? null : endOf(reported, digest, generation);
-        if (reported !== undefined && state !== null) finish(() => resolve({ address, state, reported }));
+      const check = (known: KnownDevice): void => {
+        const state = outcomeOf(known, digest, generation);
+        const { reported } = known;
+        if (reported !== null && state !== null) finish(() => resolve({ address, state, reported }));
       };
-      const onReported = (from: DeviceAddress, reported: Reported): void => { if (from.device === device) check(reported); };
+      const onChanged = (name: string, known: KnownDevice): void => { if (name === device) check(known); };
       const onAbort = (): void => finish(() => reject(options.signal?.reason ?? new Error('aborted')));
-      const timer = setTimeout(() => finish(() => reject(timedOut(device, this.#reported.get(device), options.timeoutMs))), options.timeoutMs);
-      this.on('reported', onReported);
+      const timer = setTimeout(() => finish(() => reject(timedOut(device, this.known(device), options.timeoutMs))), options.timeoutMs);
+      this.on('changed', onChanged);
       options.signal?.addEventListener('abort', onAbort);
       if (options.signal?.aborted === true) onAbort();
-      else check(this.#reported.get(device));
+      else check(this.known(device));
     });
   }
 
@@ -185,42 +187,52 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const parsed = parseTopic(text);
     if (parsed === null || parsed.fleet !== this.#options.fleet) return;
     try {
-      switch (parsed.topic.kind) {
-        case 'ota_get': return this.#request(parsed, decodePayload(otaGetSchema, payload));
-        case 'reported': return this.#noteReported(parsed, decodePayload(reportedSchema, payload));
-        case 'desired': return this.#noteDesired(parsed.device, payload);
-        default: return;
-      }
+      if (parsed.topic.kind === 'ota_get') this.#request(parsed, decodePayload(otaGetSchema, payload));
+      else this.#note(parsed, parsed.topic.kind, payload);
     } catch {
       // Whatever a device or a stranger sends, the others are served.
       this.stats.malformedPayloads++;
     }
   }
 
-  #noteReported(address: DeviceAddress, reported: Reported): void {
-    this.#reported.set(address.device, reported);
-    this.emit('reported', address, reported);
-  }
-
-  #noteDesired(device: string, payload: Buffer): void {
-    if (payload.byteLength === 0) return; // a retained message being cleared
-    const { generation } = decodePayload(desiredSchema, payload);
-    this.#generations.set(device, Math.max(generation, this.#generations.get(device) ?? 0));
+  #note(address: DeviceAddress, kind: DeviceTopic['kind'], payload: Buffer): void {
+    const known = this.#devices.note(address.device, kind, payload);
+    if (known === null) return;
+    if (kind === 'reported' && known.reported !== null) this.emit('reported', address, known.reported);
+    this.emit('changed', address.device, known);
   }
 
   #request(address: DeviceAddress, request: OtaGet): void {
     this.stats.requests++;
     const held = this.#held.get(request.digest);
-    if (held === undefined) {
-      this.stats.requestsRefused++;
-      return;
-    }
+    if (held !== undefined) return this.#answer(address, request, held);
+    void this.#find(request.digest).then((found) => {
+      if (found !== null) this.#answer(address, request, found);
+      else this.stats.requestsRefused++;
+    });
+  }
+
+  /** Looked for once at a time, and kept while it is among the newest. */
+  async #find(digest: string): Promise<HeldPackage | null> {
+    const { find } = this.#options;
+    if (find === undefined) return null;
+    const looking = this.#found.get(digest) ?? find(digest);
+    this.#found.delete(digest);
+    this.#found.set(digest, looking);
+    for (const oldest of [...this.#found.keys()].slice(0, -MAX_FOUND)) this.#found.delete(oldest);
+    const found = await looking;
+    if (found === null) this.#found.delete(digest);
+    return found;
+  }
+
+  #answer(address: DeviceAddress, request: OtaGet, held: HeldPackage): void {
     if (held.bytes.byteLength !== request.size_bytes) {
       this.stats.requestsRefused++;
       this.#refuse(address, request);
       return;
     }
     const blocks = requestedBlocks(request, blockCount(held.bytes.byteLength, request.block_bytes));
+    this.emit('serving', address.device, held);
     const context = { address, held, blockBytes: request.block_bytes };
     if (!this.#schedule.request(address.device, { context, blocks })) this.stats.requestsRefused++;
     void this.#pump();
@@ -266,22 +278,6 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       void this.#pump();
     });
   }
-}
-
-/** The final state of this deployment, or null while it is under way or another one is reported. */
-export function endOf(reported: Reported, digest: string, generation: number): Outcome['state'] | null {
-  if ((reported.generation_seen ?? -1) < generation) return null;
-  if (reported.slots.active?.digest === digest && (reported.generation_applied ?? -1) >= generation) return 'committed';
-  const { state, package: candidate } = reported.ota;
-  if (candidate?.digest !== digest || !FINAL_STATES.includes(state)) return null;
-  return state === 'rejected' || state === 'rolled_back' ? state : null;
-}
-
-function timedOut(device: string, reported: Reported | undefined, timeoutMs: number): DeployError {
-  const what = reported === undefined
-    ? 'it never reported; is it connected to this broker?'
-    : `its last report: ${reported.ota.state}, block ${reported.ota.blocks_done} of ${reported.ota.blocks_total}, generation ${reported.generation_seen ?? 'none'}`;
-  return new DeployError('E_DEVICE_TIMEOUT', `${device} did not finish within ${Math.round(timeoutMs / 1000)} s: ${what}`, { details: { device } });
 }
 
 function messageOf(error: unknown): string {

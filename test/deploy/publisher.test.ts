@@ -6,8 +6,9 @@ import {
 } from '../../agent/contracts/index.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { connectLink } from '../../deploy/mqtt/link.js';
+import { endOf } from '../../deploy/publish/outcome.js';
 import { packageBlock, type HeldPackage } from '../../deploy/publish/packages.js';
-import { endOf, Publisher } from '../../deploy/publish/publisher.js';
+import { Publisher } from '../../deploy/publish/publisher.js';
 import { DOOR, json, reported, topic } from './fixtures.js';
 
 const BLOCK = 1024;

@@ -1,115 +1,134 @@
 import type { Command } from 'commander';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DeployError } from '../../errors.js';
-import { loadPackage } from '../../publish/packages.js';
-import { Publisher, type Outcome } from '../../publish/publisher.js';
+import { handoverFolder, handOver } from '../../publish/handover.js';
+import type { Outcome } from '../../publish/outcome.js';
+import { loadPackage, type HeldPackage } from '../../publish/packages.js';
+import { Publisher } from '../../publish/publisher.js';
+import { wantedDevices } from '../../publish/wanted.js';
+import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
-import { log, reporting, type Report } from '../output.js';
+import { Exit, emit, exitCodes, log, reporting, wantsJson, type Report } from '../output.js';
+import { progressOf, progressOutput, ProgressView } from '../progress.js';
 import { formatBytes } from '../table.js';
 
-interface PublishOptions {
-  broker: string;
+interface PublishOptions extends BrokerOptions {
   fleet: string;
   device: string[];
   all: boolean;
-  wait: boolean;
+  detach: boolean;
+  store?: string;
   timeout: number;
-  username?: string;
-  passwordEnv?: string;
-  ca?: string;
   rate: number;
 }
 
-/** Retained reports of a fleet arrive at once after subscribing; nothing says which was the last. */
-const DISCOVERY_MS = 1500;
-
 interface DeviceResult {
   device: string;
-  generation: number;
+  /** Null when it was not asked. */
+  generation: number | null;
+  /** committed, rejected, rolled_back, superseded, asked (--detach), timeout or interrupted. */
   state: string;
   error: { code: string; message: string } | null;
 }
 
 export function register(program: Command): void {
-  program
+  addBrokerOptions(program
     .command('publish')
     .summary('tell devices to run a package, and send it to them')
-    .description('States that devices should run a package (retained on the broker), and answers their requests for its blocks until all are done. Without --wait it only states it: a device gets the blocks when any publisher holds the package. Exits with 1 when a device refuses it.')
+    .description('States that devices should run a package (retained on the broker), sends them its blocks, and ends when every device has settled: it runs the package, has rejected it, or has rolled back. Exits with 0 only when all of them run it, with 1 when one of them does not, with 5 when one did not finish in time. An interrupted or late device goes on when the package is published again. With --detach a running `sterna fleet serve` sends the blocks, and the command ends at once.')
     .argument('<package>', 'a .sterna file')
-    .requiredOption('--broker <url>', 'mqtt://host:1883, mqtts://..., ws://... or wss://...')
     .requiredOption('--fleet <name>', 'the fleet of the devices')
     .option('--device <name>', 'a device; may be repeated', (text: string, previous: string[]) => [...previous, text], [])
     .option('--all', 'every device of the fleet that has reported to this broker', false)
-    .option('--wait', 'serve the blocks until every device has committed or refused it', false)
+    .option('--detach', 'hand the package over to a running `sterna fleet serve`, and do not wait', false)
+    .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
     .option('--timeout <seconds>', 'give up waiting after so long', integer(1), 600)
-    .option('--username <name>', 'for the broker')
-    .option('--password-env <variable>', "environment variable with the broker's password")
-    .option('--ca <pem>', "authority of the broker's certificate")
-    .option('--rate <blocks>', 'blocks a second, at most', integer(1), 80)
+    .option('--rate <blocks>', 'blocks a second, at most', integer(1), 80))
     .action(reporting(publish));
 }
 
 async function publish(self: Command, path: string, options: PublishOptions): Promise<Report> {
   if (options.all === (options.device.length > 0)) throw new DeployError('E_USAGE', 'Expected either --all or --device NAME');
+  const link = brokerLink(options);
   const held = await loadPackage(path);
-  const publisher = new Publisher(publisherOptions(options));
-  await publisher.start();
-  const stop = new AbortController();
-  const interrupt = (): void => stop.abort(new DeployError('E_DEVICE_TIMEOUT', 'Interrupted before every device was done'));
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  if (options.detach) await handOver(options.store ?? handoverFolder(), options, held);
+  const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate });
+  return interruptible('Interrupted before every device was done. A device goes on when the package is published again', async (signal) => {
+    await publisher.start();
+    try {
+      const devices = await wantedDevices(publisher, { fleet: options.fleet, names: options.all ? null : options.device, signal });
+      const view = new ProgressView(progressOutput((line) => log(self, line), wantsJson(self)));
+      const results = await Promise.all(devices.map((device) => deploy({ publisher, held, view, options, signal }, device)));
+      return finish(self, { held, results, sent: { ...publisher.stats } });
+    } finally {
+      await publisher.stop();
+    }
+  });
+}
+
+interface Deployment {
+  publisher: Publisher;
+  held: HeldPackage;
+  view: ProgressView;
+  options: PublishOptions;
+  signal: AbortSignal;
+}
+
+/** One device to its end; what went wrong is its result, so that the others go on. */
+async function deploy({ publisher, held, view, options, signal }: Deployment, device: string): Promise<DeviceResult> {
+  let generation: number | null = null;
+  const show = (name: string): void => {
+    if (name !== device || generation === null) return;
+    const text = progressOf(publisher.known(device), held.digest, generation);
+    if (text !== null) view.set(device, text);
+  };
+  publisher.on('changed', show);
   try {
-    await sleep(DISCOVERY_MS, undefined, { signal: stop.signal }).catch(() => stop.signal.throwIfAborted());
-    const devices = options.all ? publisher.devices() : options.device;
-    if (devices.length === 0) throw new DeployError('E_PUBLISH', `No device of fleet ${options.fleet} has reported to this broker`);
-    const progress = progressLog(self, publisher, held.digest);
-    publisher.on('reported', progress);
-    const results: DeviceResult[] = await Promise.all(devices.map(async (device) => {
-      const generation = await publisher.publish(device, held);
-      log(self, `sterna: ${device}: asked to run ${held.name} ${held.version} (generation ${generation})`);
-      if (!options.wait) return { device, generation, state: 'asked', error: null };
-      return resultOf(generation, await publisher.outcome(device, held.digest, generation, { timeoutMs: options.timeout * 1000, signal: stop.signal }));
-    }));
-    const json = { name: held.name, version: held.version, sha256: held.digest, bytes: held.bytes.byteLength, devices: results, sent: { ...publisher.stats } };
-    const refused = results.filter(({ error }) => error !== null);
-    if (refused.length > 0) throw new DeployError('E_DEVICE_REJECTED', refused.map(resultText).join('; '), { details: json });
-    return {
-      json,
-      text: [`${held.name} ${held.version}, ${formatBytes(held.bytes.byteLength)}, ${held.digest}`, ...results.map(resultText)].join('\n'),
-    };
+    generation = await publisher.publish(device, held);
+    if (options.detach) return { device, generation, state: 'asked', error: null };
+    show(device);
+    return resultOf(generation, await publisher.outcome(device, held.digest, generation, { timeoutMs: options.timeout * 1000, signal }));
+  } catch (error) {
+    if (!(error instanceof DeployError)) throw error;
+    const states: Partial<Record<typeof error.code, string>> = { E_DEVICE_TIMEOUT: 'timeout', E_INTERRUPTED: 'interrupted' };
+    return { device, generation, state: states[error.code] ?? 'failed', error: { code: error.code, message: error.message } };
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-    await publisher.stop();
+    publisher.off('changed', show);
   }
 }
 
-function publisherOptions({ broker, fleet, username, passwordEnv, ca, rate }: PublishOptions): ConstructorParameters<typeof Publisher>[0] {
-  const password = passwordEnv === undefined ? undefined : process.env[passwordEnv];
-  if (passwordEnv !== undefined && password === undefined) throw new DeployError('E_USAGE', `The environment variable ${passwordEnv} is not set`);
-  return {
-    url: broker, fleet, blocksPerSecond: rate,
-    ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }), ...(ca === undefined ? {} : { caFile: ca }),
-  };
+function resultOf(generation: number, { address: { device }, state, reported }: Outcome): DeviceResult {
+  if (state === 'committed') return { device, generation, state, error: null };
+  if (state === 'superseded') {
+    const other = reported.ota.package;
+    return { device, generation, state, error: { code: 'E_DEVICE_SUPERSEDED', message: `Somebody else asked for ${other === null ? 'something else' : `${other.name} ${other.version}`} meanwhile` } };
+  }
+  return { device, generation, state, error: reported.ota.error ?? { code: 'E_DEVICE_REJECTED', message: 'the device gives no reason' } };
 }
 
-function resultOf(generation: number, { address, state, reported }: Outcome): DeviceResult {
-  const error = state === 'committed' ? null : reported.ota.error ?? { code: 'E_DEVICE_REJECTED', message: state };
-  return { device: address.device, generation, state, error };
+/** Devices that refused outweigh late ones, and those an interrupt: what is certain decides. */
+function exitCodeOf(results: readonly DeviceResult[]): number {
+  const failed = results.filter(({ error }) => error !== null);
+  if (failed.length === 0) return exitCodes.ok;
+  if (failed.some(({ state }) => state !== 'timeout' && state !== 'interrupted')) return exitCodes.failed;
+  return failed.some(({ state }) => state === 'timeout') ? exitCodes.timeout : exitCodes.interrupted;
+}
+
+const errorCodes: Readonly<Record<number, DeployError['code']>> = { [exitCodes.failed]: 'E_DEVICE_REJECTED', [exitCodes.timeout]: 'E_DEVICE_TIMEOUT', [exitCodes.interrupted]: 'E_INTERRUPTED' };
+
+function finish(self: Command, { held, results, sent }: { held: HeldPackage; results: DeviceResult[]; sent: Publisher['stats'] }): Report {
+  const json = { name: held.name, version: held.version, sha256: held.digest, bytes: held.bytes.byteLength, devices: results, sent };
+  const text = [`${held.name} ${held.version}, ${formatBytes(held.bytes.byteLength)}, ${held.digest}`, ...results.map(resultText)].join('\n');
+  const exit = exitCodeOf(results);
+  if (exit === exitCodes.ok) return { json, text };
+  const code = errorCodes[exit] ?? 'E_DEVICE_REJECTED';
+  const failed = results.filter(({ error }) => error !== null);
+  const message = `${failed.length} of ${results.length} ${results.length === 1 ? 'device does' : 'devices do'} not run ${held.name} ${held.version}: ${failed.map(resultText).join('; ')}`;
+  emit(self, { json: { error: { code, message, details: json } }, text });
+  if (!wantsJson(self)) log(self, `sterna: ${code}: ${message}`);
+  throw new Exit(exit);
 }
 
 function resultText({ device, state, error }: DeviceResult): string {
-  return `${device}: ${state}${error === null ? '' : ` (${error.code}: ${error.message})`}`;
-}
-
-/** One line a state of a device, and one at every quarter of a transfer. */
-function progressLog(self: Command, publisher: Publisher, digest: string): (address: { device: string }) => void {
-  const last = new Map<string, string>();
-  return ({ device }) => {
-    const ota = publisher.reported(device)?.ota;
-    if (ota === undefined || ota.package?.digest !== digest) return;
-    const quarter = ota.blocks_total === 0 ? 0 : Math.floor((4 * ota.blocks_done) / ota.blocks_total);
-    const line = `${ota.state}${ota.state === 'downloading' ? ` ${quarter * 25} %` : ''}`;
-    if (last.get(device) === line) return;
-    last.set(device, line);
-    log(self, `sterna: ${device}: ${line}`);
-  };
+  return `${device}: ${state.replace('_', ' ')}${error === null ? '' : ` (${error.code}: ${error.message})`}`;
 }

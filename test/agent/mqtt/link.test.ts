@@ -1,8 +1,6 @@
 import fc from 'fast-check';
 import { createServer, type AddressInfo } from 'node:net';
 import { readFileSync } from 'node:fs';
-import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nextBackoff } from '../../../agent/mqtt/backoff.js';
@@ -11,7 +9,8 @@ import { InFlight } from '../../../agent/mqtt/in-flight.js';
 import { MqttLink, type LinkOptions } from '../../../agent/mqtt/link.js';
 import type { CodedError } from '../../../agent/errors.js';
 import { aedesBroker, freePort, mosquittoBroker, mosquittoMissing } from '../support/brokers.js';
-import { quietLog, temporaryFolder, until } from '../support/tools.js';
+import { certificates, opensslMissing } from '../support/certificates.js';
+import { quietLog, until } from '../support/tools.js';
 
 describe('the back-off', () => {
   it('stays between the base and the cap, and grows at most threefold', () => {
@@ -187,25 +186,18 @@ describe('the link', () => {
     expect(link.state).not.toBe('stopped');
   });
 
-  it.skipIf(mosquittoMissing)(mosquittoMissing ? 'TLS (skipped: mosquitto is not installed)' : 'speaks TLS with a certificate of its own, and refuses a stranger as broker', async () => {
-    const folder = temporaryFolder();
-    const file = (name: string): string => join(folder, name);
-    const openssl = (...args: string[]): void => { execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' }); };
-    openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=ca', '-keyout', 'ca.key', '-out', 'ca.pem');
-    for (const [name, extra] of [['broker', 'subjectAltName=IP:127.0.0.1'], ['device', 'subjectAltName=DNS:device']] as const) {
-      openssl('req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.csr`);
-      execFileSync('sh', ['-c', `printf '%s' '${extra}' > ${name}.ext`], { cwd: folder });
-      openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`, '-out', `${name}.pem`);
-    }
-    const broker = await mosquittoBroker([`cafile ${file('ca.pem')}`, `certfile ${file('broker.pem')}`, `keyfile ${file('broker.key')}`, 'require_certificate true', 'use_identity_as_username true', 'allow_anonymous false', 'user root']);
+  it.skipIf(mosquittoMissing || opensslMissing)(mosquittoMissing || opensslMissing ? 'TLS (skipped: mosquitto or openssl is not installed)' : 'speaks TLS with a certificate of its own, and refuses a stranger as broker', async () => {
+    const { ca, of } = certificates({ broker: 'IP:127.0.0.1', device: 'DNS:device' });
+    const [own, device] = [of('broker'), of('device')];
+    const broker = await mosquittoBroker([`cafile ${ca}`, `certfile ${own.cert}`, `keyfile ${own.key}`, 'require_certificate true', 'use_identity_as_username true', 'allow_anonymous false', 'user root']);
     const url = broker.url.replace('mqtt:', 'mqtts:');
-    const trusted = bench(url, { tls: { ca: file('ca.pem'), cert: file('device.pem'), key: file('device.key') } });
+    const trusted = bench(url, { tls: { ca, ...device } });
     trusted.link.start();
     await until('connected', () => trusted.link.connected);
-    const stranger = bench(url, { tls: { cert: file('device.pem'), key: file('device.key') } });
+    const stranger = bench(url, { tls: device });
     stranger.link.start();
     await until('refused', () => stranger.failures.length >= 2);
     expect(stranger.link.connected).toBe(false);
-    expect(readFileSync(file('ca.pem'), 'utf8')).toContain('CERTIFICATE');
+    expect(readFileSync(ca, 'utf8')).toContain('CERTIFICATE');
   });
 });

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { readFileSync } from 'node:fs';
+import { DeployError } from '../errors.js';
+import type { LinkOptions } from '../mqtt/link.js';
+
+/** How every command that talks to a broker reaches it. The same as in the `broker` part of sterna.yaml. */
+export interface BrokerOptions {
+  broker: string;
+  username?: string;
+  passwordEnv?: string;
+  passwordFile?: string;
+  ca?: string;
+  cert?: string;
+  key?: string;
+  serverName?: string;
+}
+
+export function addBrokerOptions(command: Command): Command {
+  return command
+    .requiredOption('--broker <url>', 'mqtt://host:1883, mqtts://host:8883, ws://... or wss://...')
+    .option('--username <name>', 'user name at the broker')
+    .option('--password-env <variable>', "environment variable that holds the broker's password")
+    .option('--password-file <file>', "file that holds the broker's password")
+    .option('--ca <pem>', "authority that signed the broker's certificate; default: the public ones")
+    .option('--cert <pem>', 'own certificate, where the broker asks for one (mutual TLS)')
+    .option('--key <pem>', 'private key of --cert')
+    .option('--server-name <name>', "name in the broker's certificate, where it is not the host of --broker");
+}
+
+/**
+ * The options as a link. Options of TLS with an address that does not encrypt are refused, not ignored.
+ * @throws DeployError E_USAGE, E_FILE
+ */
+export function brokerLink(options: BrokerOptions): Omit<LinkOptions, 'clientId'> {
+  const { broker, username, ca, cert, key, serverName } = options;
+  if (!/^(mqtts?|wss?|tcp|ssl):\/\/[^/\s]+/.test(broker)) {
+    throw new DeployError('E_USAGE', `Expected --broker mqtt://host[:port], mqtts://..., ws://... or wss://... but received ${JSON.stringify(broker)}`);
+  }
+  const tls = Object.entries({ '--ca': ca, '--cert': cert, '--key': key, '--server-name': serverName }).filter(([, value]) => value !== undefined).map(([name]) => name);
+  if (tls.length > 0 && !/^(mqtts|wss|ssl):/.test(broker)) {
+    throw new DeployError('E_USAGE', `${tls.join(', ')} need an encrypted connection, and ${broker.split(':')[0] ?? ''}:// is none: use mqtts:// or wss://`);
+  }
+  if ((cert === undefined) !== (key === undefined)) throw new DeployError('E_USAGE', 'Expected both --cert and --key, or neither');
+  const password = passwordOf(options);
+  return {
+    url: broker,
+    ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }),
+    ...(ca === undefined ? {} : { caFile: ca }), ...(cert === undefined ? {} : { certFile: cert }), ...(key === undefined ? {} : { keyFile: key }),
+    ...(serverName === undefined ? {} : { serverName }),
+  };
+}
+
+function passwordOf({ passwordEnv, passwordFile }: BrokerOptions): string | undefined {
+  if (passwordEnv !== undefined && passwordFile !== undefined) throw new DeployError('E_USAGE', 'Expected --password-env or --password-file, not both');
+  if (passwordFile !== undefined) {
+    try {
+      return readFileSync(passwordFile, 'utf8').trimEnd();
+    } catch (cause) {
+      throw new DeployError('E_FILE', `${passwordFile} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path: passwordFile } });
+    }
+  }
+  const password = passwordEnv === undefined ? undefined : process.env[passwordEnv];
+  if (passwordEnv !== undefined && password === undefined) throw new DeployError('E_USAGE', `The environment variable ${passwordEnv} is not set`);
+  return password;
+}

@@ -1,0 +1,73 @@
+import {
+  decodePayload, desiredSchema, largestGeneration, reportedSchema, statusSchema, supersedes, type Desired, type DeviceTopic, type Reported, type Status,
+} from '../../agent/contracts/index.js';
+import { DeployError } from '../errors.js';
+
+/** What the broker's retained messages say about one device; null what they do not. */
+export interface KnownDevice {
+  status: Status | null;
+  reported: Reported | null;
+  /** What somebody wants it to run. Only what the device itself would accept: a generation out of bounds is not noted. */
+  desired: Desired | null;
+}
+
+const nothing: KnownDevice = { status: null, reported: null, desired: null };
+
+/** The devices of one fleet as a publisher knows them. */
+export class KnownDevices {
+  readonly #devices = new Map<string, KnownDevice>();
+
+  /** Names of the devices that spoke themselves, alphabetically: `desired` alone makes no device. */
+  names(): string[] {
+    return [...this.#devices].filter(([, { status, reported }]) => status !== null || reported !== null).map(([name]) => name).sort();
+  }
+
+  get(device: string): KnownDevice {
+    return this.#devices.get(device) ?? nothing;
+  }
+
+  /** @throws ContractError for a payload that is not what its topic says */
+  note(device: string, kind: DeviceTopic['kind'], payload: Uint8Array): KnownDevice | null {
+    if (payload.byteLength === 0) return null; // a retained message being cleared
+    const known = this.get(device);
+    const next = noted(known, kind, payload);
+    if (next === null) return null;
+    this.#devices.set(device, next);
+    return next;
+  }
+
+  /** Notes what this side has stated, before the broker echoes it. */
+  state(device: string, desired: Desired): void {
+    this.#devices.set(device, { ...this.get(device), desired });
+  }
+
+  /**
+   * The generation of the next `desired`: larger than all that is known, and by the clock (milliseconds), so that it grows across
+   * publishers, too; never larger than what the device accepts, whatever somebody else left on the broker.
+   * @throws DeployError E_GENERATION
+   */
+  nextGeneration(device: string, nowMs: number): number {
+    const { reported, desired } = this.get(device);
+    const seen = reported?.generation_seen ?? null;
+    const known = Math.max(seen ?? 0, desired?.generation ?? 0);
+    const generation = Math.min(Math.max(known + 1, Math.floor(nowMs)), largestGeneration(seen), Number.MAX_SAFE_INTEGER);
+    if (generation > (seen ?? -1)) return generation;
+    throw new DeployError('E_GENERATION', `${device} reports generation ${seen}, after which there is no larger one. Update its agent: one that bounds generations refuses such a number`, { details: { device, seen } });
+  }
+}
+
+function noted(known: KnownDevice, kind: DeviceTopic['kind'], payload: Uint8Array): KnownDevice | null {
+  switch (kind) {
+    case 'reported': return { ...known, reported: decodePayload(reportedSchema, payload) };
+    case 'status': {
+      const status = decodePayload(statusSchema, payload);
+      return supersedes(status, known.status) ? { ...known, status } : null;
+    }
+    case 'desired': {
+      const desired = decodePayload(desiredSchema, payload);
+      const acceptable = desired.generation <= largestGeneration(known.reported?.generation_seen ?? null);
+      return acceptable ? { ...known, desired } : null;
+    }
+    default: return null;
+  }
+}
