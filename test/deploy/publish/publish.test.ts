@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { largestGeneration } from '../../../agent/contracts/index.js';
-import { buildFacePackage } from '../../../deploy/package/face-package.js';
+import { buildPipelinePackage } from '../../../deploy/package/build.js';
 import { askHandover, HandoverPoint, PackageStore } from '../../../deploy/publish/handover.js';
 import { Publisher } from '../../../deploy/publish/publisher.js';
 import { connectLink } from '../../../deploy/mqtt/link.js';
@@ -23,7 +23,7 @@ let folderOfPack: string;
 let pack: string;
 let digest: string;
 beforeAll(async () => {
-  const { bytes } = await buildFacePackage(tinyModels(), { name: 'faces', version: '1.0.0' });
+  const { bytes } = await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0' });
   folderOfPack = mkdtempSync(join(tmpdir(), 'sterna-test-'));
   pack = join(folderOfPack, 'faces.sterna');
   writeFileSync(pack, bytes);
