@@ -2,6 +2,8 @@ import { SternaError } from '../kernels/errors.js';
 
 /** Codes of model import, planning, sessions, pipelines and packages, with what each means. */
 export const runtimeErrorCodes = {
+  E_OPTION: 'an option of a library function that does not exist, or a value of another type; the message names the nearest known option',
+  E_MODEL_FILE: 'a model cannot be read: no such file, a folder, an empty file, or a file of another kind such as a Git LFS pointer',
   E_MODEL_MALFORMED: 'bytes are not a valid ONNX model (truncated, not protobuf, dangling names, cyclic graph)',
   E_MODEL_LIMIT: 'the model exceeds a size, depth, count or memory limit',
   E_MODEL_OP: 'an operator or attribute that this runtime does not support; details name node, op and attribute',

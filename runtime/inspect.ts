@@ -4,11 +4,17 @@ import { graphFromOnnx } from './graph/import.js';
 import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';
 import { compile } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
+import { loadModelBytes } from './model-file.js';
 import { parseModel } from './onnx/parse.js';
+import { checkOptions, type OptionKinds } from './options.js';
+import { checkNested, sessionOptionKinds } from './session.js';
 import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';
 
 export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'memoryLimitBytes' | 'strips'>;
+
+const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, memoryLimitBytes, strips }) => (
+  { isa, threads, pixels, symbols, memoryLimitBytes, strips }))(sessionOptionKinds);
 
 /** What a kernel computes in. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
 export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
@@ -83,12 +89,15 @@ const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.red
 /**
  * What a model becomes on this CPU: layers after fusion, their cost, format and kernel, and the memory it takes. Loads the
  * program and frees it again; runs nothing.
- * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY
+ * @param model bytes or a path
+ * @throws RuntimeError E_OPTION, E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY
  */
-export async function inspectModel(bytes: Uint8Array, options: InspectOptions = {}): Promise<ModelInspection> {
+export async function inspectModel(model: Uint8Array | string, options: InspectOptions = {}): Promise<ModelInspection> {
+  checkOptions('inspectModel', options, inspectOptionKinds);
+  checkNested('inspectModel', options);
   const { isa, threads, memoryLimitBytes, pixels, symbols, strips } = options;
-  const model = parseModel(bytes);
-  const program = compile(graphFromOnnx(model, symbols === undefined ? {} : { symbols }), {
+  const parsed = parseModel(await loadModelBytes(model));
+  const program = compile(graphFromOnnx(parsed, symbols === undefined ? {} : { symbols }), {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(strips === undefined ? {} : { strips }),
@@ -106,11 +115,11 @@ export async function inspectModel(bytes: Uint8Array, options: InspectOptions = 
     return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), note: [native.notes[i] ?? '', op.strip].filter((note) => note !== '').join('; ') };
   });
   const inspection: ModelInspection = {
-    opset: model.opsets.get('') ?? 0,
-    producer: `${model.producerName} ${model.producerVersion}`.trim(),
+    opset: parsed.opsets.get('') ?? 0,
+    producer: `${parsed.producerName} ${parsed.producerVersion}`.trim(),
     inputs: program.inputs.map(({ name, type, dims }) => ({ name, type, dims })),
     outputs: program.outputs.map(({ name, type, dims }) => ({ name, type, dims })),
-    operators: countOperators(model.graph.nodes),
+    operators: countOperators(parsed.graph.nodes),
     ops: layers.length,
     layers,
     macs: sum(layers, ({ macs }) => macs),

@@ -3,7 +3,8 @@ import type { RuntimeError } from './errors.js';
 import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';
 
-export type EngineName = 'native' | 'onnxruntime';
+export const engineNames = ['native', 'onnxruntime'] as const;
+export type EngineName = (typeof engineNames)[number];
 
 /**
  * Declares that an image input is fed as raw 8-bit pixels, HWC, and how the model wants them:

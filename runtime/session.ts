@@ -1,14 +1,38 @@
-import { readFile } from 'node:fs/promises';
-import type { Session, SessionOptions } from './session-types.js';
+import { loadModelBytes } from './model-file.js';
+import { defaultLimits, type ModelLimits } from './onnx/types.js';
+import { aBoolean, aFunction, aNumber, anObject, aString, checkOptions, oneOf, type OptionKinds } from './options.js';
+import { engineNames, type PixelInput, type ProgramCache, type Session, type SessionOptions } from './session-types.js';
 
 export type { Session, SessionOptions, SessionStats, EngineName, PixelInput, ProgramCache, LayerProfile } from './session-types.js';
 
+const pixelKinds: OptionKinds<Required<PixelInput>> = { mean: anObject, std: anObject };
+const cacheKinds: OptionKinds<Required<ProgramCache>> = { dir: aString, maxBytes: aNumber, onWarning: aFunction };
+const limitKinds = Object.fromEntries(Object.keys(defaultLimits).map((name) => [name, aNumber])) as OptionKinds<ModelLimits>;
+
+/** Options of whatever compiles a model: `inspectModel` and `compile` take some of them too. */
+export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
+  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, strips: aBoolean,
+  memoryLimitBytes: aNumber, maxBlockingMs: aNumber, cache: anObject, modelSha256: aString, limits: anObject,
+};
+
+/** Of every stage of a pipeline. */
+export const engineOptionKinds = (({ engine, threads, affinity, isa, cache }) => ({ engine, threads, affinity, isa, cache }))(sessionOptionKinds);
+
+/** The options that hold options. @throws RuntimeError E_OPTION */
+export function checkNested(where: string, { pixels, cache, limits }: Pick<SessionOptions, 'pixels' | 'cache' | 'limits'>): void {
+  for (const [input, given] of Object.entries(pixels ?? {})) checkOptions(`pixels.${input} of ${where}`, given, pixelKinds);
+  if (cache !== undefined) checkOptions(`cache of ${where}`, cache, cacheKinds);
+  if (limits !== undefined) checkOptions(`limits of ${where}`, limits, limitKinds);
+}
+
 /**
  * Opens an ONNX model (bytes or a path).
- * @throws RuntimeError E_MODEL_* for a model that cannot run, E_ENGINE_MISSING
+ * @throws RuntimeError E_MODEL_FILE for a file that is missing or no model, E_OPTION for an unknown option, E_MODEL_* for a model that cannot run, E_ENGINE_MISSING
  */
 export async function createSession(model: Uint8Array | string, options: SessionOptions = {}): Promise<Session> {
-  const bytes = typeof model === 'string' ? await readFile(model) : model;
+  checkOptions('createSession', options, sessionOptionKinds);
+  checkNested('createSession', options);
+  const bytes = await loadModelBytes(model, options.limits?.fileBytes);
   if (options.engine === 'onnxruntime') {
     const { openOnnxRuntime } = await import('./engines/onnxruntime.js');
     return openOnnxRuntime(bytes, options);

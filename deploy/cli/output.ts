@@ -29,6 +29,8 @@ const exitCodeOf: Readonly<Record<string, number>> = {
   E_USAGE: exitCodes.usage,
   E_FILE: exitCodes.input,
   E_INPUT: exitCodes.input,
+  E_OPTION: exitCodes.usage,
+  E_MODEL_FILE: exitCodes.input,
   E_MODEL_MALFORMED: exitCodes.input,
   E_MODEL_LIMIT: exitCodes.input,
   E_MODEL_OP: exitCodes.input,

@@ -6,6 +6,7 @@ import { graphFromOnnx } from '../graph/import.js';
 import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
+import { aBoolean, anObject, checkOptions, oneOf, type OptionKinds } from '../options.js';
 import { optimise } from '../optimise/optimise.js';
 import { insertPixelInputs } from '../optimise/passes/insert-pixel-input.js';
 import { planStorage } from '../plan/storage.js';
@@ -35,6 +36,10 @@ export interface CompileOptions {
   /** Whether convolutions may run in strips. Default true. */
   strips?: boolean;
 }
+
+const compileOptionKinds: OptionKinds<Required<CompileOptions>> = {
+  activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, limits: anObject, fixed: anObject, strips: aBoolean,
+};
 
 /** An input or output of a program, and how its bytes differ from the model's. */
 export interface ProgramPort extends TensorInfo {
@@ -111,9 +116,11 @@ function namingInputs(error: unknown, graph: Graph): unknown {
 
 /**
  * An ONNX model, or its graph, as a program for the engine.
- * @throws RuntimeError E_MODEL_*, E_INPUT (pixels that do not fit an input)
+ * @throws RuntimeError E_OPTION, E_MODEL_*, E_INPUT (pixels that do not fit an input)
  */
-export function compile(model: Uint8Array | Graph, { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {}, strips = true }: CompileOptions = {}): CompiledProgram {
+export function compile(model: Uint8Array | Graph, options: CompileOptions = {}): CompiledProgram {
+  checkOptions('compile', options, compileOptionKinds);
+  const { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {}, strips = true } = options;
   const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits, fixed }) : model;
   try {
     return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { Sharp, SharpInput, SharpOptions } from 'sharp';
 import { RuntimeError } from '../errors.js';
+import { describeMisfetched } from '../foreign-bytes.js';
 import type { Image } from '../frame.js';
+import { aNumber, checkOptions } from '../options.js';
 import { decodeVideo } from './ffmpeg.js';
 
 /**
@@ -26,6 +28,8 @@ export const imageExtensions: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.
  * @throws RuntimeError E_MEDIA when it is truncated, corrupt, too large or of another format
  */
 export async function decodeImage(bytes: Uint8Array, name = 'The picture'): Promise<Image> {
+  const misfetched = describeMisfetched(bytes);
+  if (misfetched !== undefined) throw unreadable(name, new Error(misfetched));
   try {
     const picture = await openSharp(bytes, { limitInputPixels: maxPixels, failOn: 'warning' });
     const { data, info } = await picture
@@ -51,6 +55,7 @@ export async function readImage(path: string, signal: AbortSignal = new AbortCon
 
 /** Encodes a picture for people to look at; `maxWidth` scales it down. */
 export async function encodeJpeg(image: Image, options: { quality?: number; maxWidth?: number } = {}): Promise<Uint8Array> {
+  checkOptions('encodeJpeg', options, { quality: aNumber, maxWidth: aNumber });
   const { width, height, data } = image;
   let pipeline = await openSharp(data, { raw: { width, height, channels: 3 } });
   if (options.maxWidth !== undefined && options.maxWidth < width) pipeline = pipeline.resize({ width: options.maxWidth });

@@ -3,6 +3,7 @@ import { extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RuntimeError } from '../errors.js';
 import type { Frame, FrameSource, Image } from '../frame.js';
+import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { decodeVideo, findFfmpeg, withoutCredentials } from './ffmpeg.js';
 import type { FfmpegInput } from './ffmpeg.js';
 import { imageExtensions, readImage } from './image.js';
@@ -26,6 +27,8 @@ export interface SourceOptions {
   signal?: AbortSignal;
 }
 
+const sourceOptionKinds: OptionKinds<Required<SourceOptions>> = { loop: aBoolean, realtime: aBoolean, fps: aNumber, maxSide: aNumber, stallMs: aNumber, signal: anObject };
+
 /** Frames waiting for a live consumer: one being processed, one fresh. More would only be older. */
 const ringFrames = 2;
 const pictureFps = 5;
@@ -42,9 +45,10 @@ type Decoder = (signal: AbortSignal) => AsyncGenerator<Decoded, void, undefined>
 /**
  * Opens a directory of pictures, one picture (jpg, png, webp, bmp), a video file, `rtsp://...` or `/dev/videoN`.
  * Nothing is decoded before the iteration starts; an error in a file comes out of the iteration.
- * @throws RuntimeError E_MEDIA when there is no such input, E_FFMPEG_MISSING
+ * @throws RuntimeError E_OPTION, E_MEDIA when there is no such input, E_FFMPEG_MISSING
  */
 export function openSource(spec: string, options: SourceOptions = {}): FrameSource {
+  checkOptions('openSource', options, sourceOptionKinds);
   const { decoder, live } = chooseDecoder(spec, options);
   const playing = live || options.realtime === true;
   return playing ? new LiveSource(decoder, live, options.signal) : new PulledSource(decoder, options.signal);

@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { describeNoModel } from '../foreign-bytes.js';
 import type { Attribute } from '../graph/attributes.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { attributeTypes, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
@@ -19,6 +20,8 @@ function atMost(what: string, limit: number, received: number): void {
 }
 
 function decode(bytes: Uint8Array, limits: ModelLimits): WireModel {
+  const foreign = describeNoModel(bytes);
+  if (foreign !== undefined) throw malformed(`The bytes are not an ONNX model: ${foreign}`);
   try {
     return readMessage('ModelProto', bytes, limits.fields);
   } catch (cause) {

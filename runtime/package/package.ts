@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { RuntimeError } from '../errors.js';
+import { describeMisfetched } from '../foreign-bytes.js';
 import { parsePipeline } from '../kinds/registry.js';
 import { packagePath } from '../stages/contract.js';
 import { compareVersions, runtimeVersion } from '../version.js';
@@ -79,6 +80,8 @@ export async function writePackage(
  */
 export async function openPackage(source: string | Uint8Array): Promise<ModelPackage> {
   const bytes = typeof source === 'string' ? await readBounded(source) : source;
+  const misfetched = describeMisfetched(bytes);
+  if (misfetched !== undefined) throw problem(`${typeof source === 'string' ? source : 'The package'} is not a package: ${misfetched}`);
   const entries = await readArchive(bytes);
   const manifest = parseManifest(entries[0]);
   const files = checkFiles(manifest, entries.slice(1));
@@ -169,7 +172,9 @@ function validate<Schema extends z.ZodType>(schema: Schema, value: unknown, what
 
 async function readBounded(path: string): Promise<Uint8Array> {
   try {
-    const { size } = await stat(path);
+    const file = await stat(path);
+    if (file.isDirectory()) throw problem(`The package ${path} is a folder: expected the path of a .sterna file`);
+    const { size } = file;
     if (size > archiveLimits.bytes) throw problem(`Expected at most ${archiveLimits.bytes} bytes but ${path} has ${size}`);
     return await readFile(path);
   } catch (cause) {

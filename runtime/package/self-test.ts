@@ -1,4 +1,6 @@
 import { RuntimeError } from '../errors.js';
+import { aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
+import { engineOptionKinds } from '../session.js';
 import { closeStages, memoryOf, openStages, stageOf } from '../stages/open-stages.js';
 import type { Stages } from '../stages/open-stages.js';
 import type { EngineOptions, ModelStage } from '../stages/model-stage.js';
@@ -36,12 +38,15 @@ export interface SelfTestReport {
   memoryBytes: number;
 }
 
+const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineOptionKinds, rounds: aNumber, pipeline: anObject };
+
 /**
  * Runs a package's golden vectors on this CPU: are the outputs those of the machine that packed it, and do latency and
  * memory keep to the budget?
- * @throws RuntimeError E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
+ * @throws RuntimeError E_OPTION, E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
  */
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
+  checkOptions('selfTest', options, selfTestOptionKinds);
   const { rounds = 20, pipeline, ...engine } = options;
   if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
   const stages = await openStages(modelPackage.manifest.pipeline.stages, (path) => modelPackage.file(path), engine);

@@ -1,6 +1,8 @@
 import { parsePipeline } from '../kinds/registry.js';
 import type { PipelineOverrides } from '../kinds/kind.js';
 import type { ModelPackage } from '../package/package.js';
+import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
+import { engineOptionKinds } from '../session.js';
 import type { EngineOptions } from '../stages/model-stage.js';
 import { openStages } from '../stages/open-stages.js';
 import type { Gallery, Pipeline } from '../stages/types.js';
@@ -11,11 +13,16 @@ export interface PipelineOptions extends EngineOptions, PipelineOverrides {
   gallery?: Gallery;
 }
 
+const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
+  ...engineOptionKinds, gallery: anObject, motionGate: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
+};
+
 /**
  * Builds the pipeline that a package describes. The package's bytes are not needed afterwards.
- * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING, E_PACKAGE
+ * @throws RuntimeError E_OPTION, E_MODEL_*, E_INPUT, E_ENGINE_MISSING, E_PACKAGE
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
+  checkOptions('createPipeline', options, pipelineOptionKinds);
   const { gallery, engine, threads, affinity, isa, cache, ...overrides } = options;
   const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
   const blueprint = parsePipeline(pipeline).override(overrides);

@@ -1,5 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
+import { aNumber, checkOptions, type OptionKinds } from '../options.js';
 import { cosineSimilarity } from '../vision/embedding.js';
 import type { Detection, Gallery, Person, Pipeline } from './types.js';
 
@@ -27,17 +28,22 @@ export interface Enrolment {
 
 const defaults = { minScore: 0.8, minFacePx: 48, maxSamples: 12, duplicateCosine: 0.95, agreementCosine: 0.3 } as const;
 
+const enrolmentOptionKinds: OptionKinds<Required<EnrolmentOptions>> = {
+  minScore: aNumber, minFacePx: aNumber, maxSamples: aNumber, duplicateCosine: aNumber, agreementCosine: aNumber,
+};
+
 /** A second face of more than this share of the first one's area makes it unclear who is meant. */
 const rivalArea = 0.5;
 
 /**
  * Enrols a person from pictures: checks each picture, drops those that disagree with the others, and keeps the few
  * samples that differ most (views from several sides are worth more than many alike).
- * @throws RuntimeError E_GALLERY when no picture is usable, with the reasons
+ * @throws RuntimeError E_OPTION, E_GALLERY when no picture is usable, with the reasons
  */
 export async function enrolPictures(
   pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>, options: EnrolmentOptions = {},
 ): Promise<Enrolment> {
+  checkOptions('enrolPictures', options, enrolmentOptionKinds);
   const settings = { ...defaults, ...options };
   const space = pipeline.embeddingSpaceId;
   if (space === null) throw new RuntimeError('E_GALLERY', `The pipeline ${pipeline.name} ${pipeline.version} embeds nothing, so nobody can be enrolled`);

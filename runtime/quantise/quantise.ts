@@ -1,9 +1,11 @@
 import { RuntimeError } from '../errors.js';
 import { graphToOnnx } from '../graph/export.js';
 import { typeOf, type Graph } from '../graph/graph.js';
+import { loadModelBytes } from '../model-file.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
-import type { EngineName } from '../session.js';
+import { aBoolean, aNumber, anObject, aString, checkOptions, oneOf, type OptionKinds } from '../options.js';
+import { engineNames, type EngineName } from '../session-types.js';
 import { calibrate, channelMagnitudes, openObserved, peek, spread, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
 import { collectLevels, pixelParameters } from './input-grid.js';
@@ -145,7 +147,14 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
   return format === 'w46' || format === 'int4' ? [grid, gridOf('w4a8', { weights: grid.weights })] : [grid];
 }
 
+/** Values are checked below, for data and options that do not serve share E_QUANTIZE. */
+const quantiseOptionKinds: OptionKinds<Required<QuantiseOptions>> = {
+  format: aString, maxDrop: aNumber, target: aString, levels: anObject, edges: aBoolean, depthwise: aBoolean, method: aString, percentile: aNumber,
+  exclude: anObject, biasCorrection: aBoolean, equalise: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, measuredSamples: aNumber,
+};
+
 function settle(options: QuantiseOptions): Settings {
+  checkOptions('quantiseModel', options, quantiseOptionKinds);
   const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
@@ -207,15 +216,17 @@ function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, round
  * Post-training quantization of a float32 ONNX model to 8 bits: per-channel symmetric weights in [-127, 127], per-tensor
  * unsigned activations with an exact zero, 32-bit biases, written as QDQ ONNX (Jacob et al., arXiv 1712.05877; Nagel et al.,
  * arXiv 2106.08295).
+ * @param source the model's bytes or its path
  * @param calibration feeds like those that the model will see (a few dozen are enough); each must keep its buffers to itself
- * @throws RuntimeError E_MODEL_* for a model that cannot be read, E_QUANTIZE for data or options that do not serve
+ * @throws RuntimeError E_OPTION for an unknown option, E_MODEL_* for a model that cannot be read, E_QUANTIZE for data or options that do not serve
  */
 export async function quantiseModel(
-  bytes: Uint8Array,
+  source: Uint8Array | string,
   calibration: AsyncIterable<Feeds> | Iterable<Feeds>,
   options: QuantiseOptions = {},
 ): Promise<QuantiseResult> {
   const settings = settle(options);
+  const bytes = await loadModelBytes(source);
   const imported = prepareGraph(parseModel(bytes), settings.symbols);
   checkExclusions(imported, settings.exclude);
   const samples = await peek(calibration, equalisationSamples);
