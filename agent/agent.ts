@@ -178,7 +178,7 @@ export class Agent {
     this.#link?.start();
     const schedule = startSchedule([
       { cron: config.schedule.self_test, run: () => this.#scheduledSelfTest() },
-      { cron: config.schedule.retention, run: () => this.#f.outbox.maintain(this.#f.clock.nowMs()) },
+      { cron: config.schedule.retention, run: () => this.#f.outbox.maintain() },
     ], (error) => this.#f.faults.raise('agent', toCodedError(error)));
     lifecycle.add({ name: 'schedule', stop: () => schedule.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'watchdog', stop: () => this.#health.stop() });
@@ -364,7 +364,7 @@ export class Agent {
       journal, clock, bootId,
       actions: this.#actions,
       answer: (id, payload) => {
-        outbox.put({ class: 'critical', topic: `res/${id}`, payload }, clock.nowMs());
+        outbox.put({ class: 'critical', topic: `res/${id}`, payload });
         this.#pump?.kick();
       },
       onExecuted: () => counters.add('commands_total'),

@@ -10,8 +10,9 @@ import { runtimePort } from './inference/runtime-port.js';
 import type { Gallery, RuntimePort } from './inference/ports.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import { Journal } from './ota/journal.js';
+import { openLedger } from './outbox/ledger.js';
 import { Outbox } from './outbox/outbox.js';
-import { systemClock, type Clock } from './platform/clock.js';
+import { systemBootClock, systemClock, type BootClock, type Clock } from './platform/clock.js';
 import { openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
@@ -22,6 +23,7 @@ import { Counters } from './telemetry/counters.js';
 export interface AgentDeps {
   runtime?: RuntimePort;
   clock?: Clock;
+  bootClock?: BootClock;
   files?: HostFiles;
   log?: Log;
   env?: NodeJS.ProcessEnv;
@@ -67,9 +69,14 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const damaged = (error: AgentError): void => faults.raise('agent', toCodedError(error));
     const stateDb = openOrRenew(join(folder.path, 'state.db'), { durability: 'full' }, damaged);
     lifecycle.add({ name: 'state.db', stop: () => void stateDb.close() });
-    const outboxDb = openOrRenew(join(folder.path, 'outbox.db'), { durability: 'normal', maxBytes: config.outbox.max_bytes * FILE_OVERHEAD }, damaged);
-    lifecycle.add({ name: 'outbox.db', stop: () => void outboxDb.close() });
-    const outbox = new Outbox(outboxDb, config.outbox.max_bytes, (error) => faults.raise('outbox', error));
+    const outbox = new Outbox({
+      open: () => openOrRenew(join(folder.path, 'outbox.db'), { durability: 'normal', maxBytes: config.outbox.max_bytes * FILE_OVERHEAD }, damaged),
+      ledger: () => openLedger(join(folder.path, 'outbox.ledger')),
+      maxBytes: config.outbox.max_bytes, boot: deps.bootClock ?? systemBootClock(),
+      onFault: (error) => faults.raise('outbox', error),
+      onRecovered: () => { for (const code of ['E_DISK_FULL', 'E_STATE_READ_ONLY', 'E_STATE', 'E_STATE_LOCKED']) faults.clear('outbox', code); },
+    });
+    lifecycle.add({ name: 'outbox', stop: () => outbox.close() });
     const bootId = randomUUID();
     const events = new EventSink(outbox, clock, bootId, log);
     faults.connect(events);

@@ -80,7 +80,15 @@ const memory = z.object({
 export const telemetrySchema = z.object({
   schema_version: schemaVersion,
   boot_id: bootId,
-  /** Of this window; of the last of them when windows were merged. Gaps mean loss. */
+  /**
+   * Names the sequence that `seq` belongs to, which goes on over restarts. It changes only when the device could not keep its
+   * place (a new or read-only disk). Absent from earlier devices: their sequence begins anew with each `boot_id`.
+   */
+  stream_id: bootId.optional(),
+  /**
+   * Of this window; of the last of them when windows were merged. A number is never used twice within a stream. Missing ones
+   * were dropped by the device, which counts them in `outbox_dropped_total{class="summary",reason="..."}`.
+   */
   seq: count,
   /** Of the first of the merged windows; equal to `seq` for one. */
   first_seq: count,
@@ -98,7 +106,7 @@ export const telemetrySchema = z.object({
   memory,
   /** Totals since the agent started, by Prometheus-style name (`frames_total`, `frames_dropped_by_swap_total`, ...). */
   counters: z.record(z.string().regex(/^[a-z][a-z0-9_]*(\{[a-z0-9_=",.-]*\})?$/).max(128), z.number().nonnegative()),
-});
+}).refine((window) => window.first_seq <= window.seq, { message: 'first_seq is larger than seq', path: ['first_seq'] });
 export type TelemetryWindow = z.infer<typeof telemetrySchema>;
 export type EnergyReport = z.infer<typeof energy>;
 export type ThermalReport = z.infer<typeof thermal>;
@@ -109,6 +117,11 @@ type LatencySeries = Pick<TelemetryWindow['stages'][number], 'latency_ms' | 'p50
 /** Whether two windows may become one: same life of the agent, same model, and next to each other. */
 export function mergeable(a: TelemetryWindow, b: TelemetryWindow): boolean {
   return a.boot_id === b.boot_id && a.seq < b.first_seq && a.model?.name === b.model?.name && a.model?.version === b.model?.version;
+}
+
+/** Of whose sequence a window's number is. */
+export function streamOf(window: Pick<TelemetryWindow, 'boot_id' | 'stream_id'>): string {
+  return window.stream_id ?? window.boot_id;
 }
 
 /** Windows `a` then `b` as one. Histograms add up exactly; gauges keep the newest or the extreme; totals the newest. */

@@ -47,7 +47,7 @@ export class EventSink {
     for (const listener of this.#listeners) listener(event);
     try {
       const important = event.type !== 'recognition';
-      this.#outbox.put({ class: important ? 'critical' : 'event', topic: `event/${event.type}`, payload: encodePayload(eventSchema, event) }, timeMs);
+      this.#outbox.put({ class: important ? 'critical' : 'event', topic: `event/${event.type}`, payload: encodePayload(eventSchema, event) });
     } catch (error) {
       this.#log.error('an event cannot be encoded', { ...toCodedError(error), type: event.type });
     }

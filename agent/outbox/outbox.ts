@@ -1,241 +1,371 @@
 /**
- * Store and forward in SQLite. What goes up is written here first and deleted when the broker has it, so a restart or an
- * outage loses nothing that fits; what does not fit is dropped by class, counted by reason, and telemetry windows are
- * merged instead. Durability is `normal`: a power cut may take the last second, and never the file.
+ * Store and forward. What goes up is written to SQLite first and deleted when the broker has it, so a restart or an outage
+ * loses nothing that fits. While the disk is full or read-only, the same store in memory takes over, smaller; everything moves
+ * to the disk when it can be written again, which is tried with back-off. What does not fit is dropped by class, counted by
+ * reason, and telemetry windows are merged before they are dropped.
  */
-import { decodePayload, mergeable, mergeWindows, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
+import { randomInt, randomUUID } from 'node:crypto';
+import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
-import { translateSqlite, type Sqlite } from '../platform/database.js';
-import { MAX_AGE_MS, outboxClasses, rankOf, SHARE, type DropReason, type OutboxClass } from './policy.js';
+import { bootMoment, elapsedSince, type BootClock, type BootMoment } from '../platform/clock.js';
+import { openDatabase, type Sqlite } from '../platform/database.js';
+import type { Ledger, LedgerRecord } from './ledger.js';
+import { addTo, rankOf, sumOf, type DropReason, type OutboxClass, type Tally } from './policy.js';
+import { MessageStore, spanOf, type IdRange, type StoredMessage, type StoreState, type WindowSpan } from './store.js';
 
-export interface OutboxMessage {
-  id: number;
-  class: OutboxClass;
-  /** Below `sterna/v1/{fleet}/{device}/`. */
-  topic: string;
-  payload: Buffer;
-  created_ms: number;
+export type OutboxMessage = StoredMessage;
+
+export interface OutboxOptions {
+  /** Opens the database on the disk; called again, with back-off, while it throws. */
+  open: () => Sqlite;
+  maxBytes: number;
+  /** Null where the disk does not allow one. */
+  ledger: () => Ledger | null;
+  boot: BootClock;
+  onFault: (error: CodedError) => void;
+  /** After faults: the disk is written again. */
+  onRecovered?: () => void;
 }
 
-interface Row {
-  id: number;
-  class: number;
-  topic: string;
-  payload: Buffer;
-  created_ms: number;
+/** The number that the next window gets. */
+export interface WindowNumber {
+  stream_id: string;
+  seq: number;
 }
 
-/** Of SQLite's own, a row and its index entry. */
-const ROW_BYTES = 64;
-/** Kept in memory while the disk is full, so that a connected device still speaks. */
-const MEMORY_MESSAGES = 64;
-const FREE_PAGES_TO_RETURN = 64;
-/** 2024-01-01. A message that is older was stamped by a clock that had not been set: its age is unknown. */
-const CLOCK_WAS_SET_MS = 1_704_067_200_000;
+/** Of the store in memory. */
+const MEMORY_BYTES = 2 * 1024 * 1024;
+const RETRY_MS = { base: 1000, cap: 60_000 };
+/** After a power cut the sequence goes on above what may have been used: one durable write for so many windows. */
+const RESERVED_NUMBERS = 64;
+/** Ids of messages that came before the database was ever open: above those in it, and different at each start. */
+const unknownId = (): number => 2 ** 40 * (1 + randomInt(4096)) + randomInt(2 ** 32);
 
 export class Outbox {
-  readonly #db: Sqlite;
-  readonly #maxBytes: number;
-  readonly #onFault: (error: CodedError) => void;
-  readonly #dropped = new Map<string, number>();
-  readonly #bytes = new Map<OutboxClass, number>();
-  /** Ids below zero: never in the database. */
-  #memory: OutboxMessage[] = [];
-  #memoryId = 0;
-  #merged = 0;
+  readonly #options: OutboxOptions;
+  readonly #handed = new Set<number>();
+  /** Delivered, or with a reason dropped, and not yet deleted on the disk. */
+  readonly #toDelete = new Map<number, DropReason | null>();
+  /** Counted, and not yet on the disk. */
+  readonly #dropped: Tally = new Map();
+  readonly #ledger: Ledger | null;
+  #disk: MessageStore | null = null;
+  #memory: MessageStore | null = null;
+  /** The newest, on the disk or ahead of it; null while the database was never open. */
+  #state: StoreState | null = null;
+  /** What an earlier process left in the ledger, until the database tells whether it knows. */
+  #inherited: LedgerRecord | null;
+  #lastEpoch: number;
+  /** Of the present period without a disk that can be written; null in between. */
+  #epoch: number | null = null;
+  /** A sequence of this process alone, for windows whose numbers cannot be written down anywhere. */
+  #loose: WindowNumber | null = null;
+  /** Windows up to this message were sent while they could not be marked. */
+  #sentThrough = 0;
+  /** Something waits for the disk: messages, deletions, counts. */
+  #unsettled = false;
+  #closed = false;
+  #failing: { code: string; retryAtMs: number; waitMs: number } | null = null;
+  /** The outbox's clock was `ageMs` at `moment`. It counts while the machine is on, whatever becomes of the date. */
+  #age: { ageMs: number; moment: BootMoment };
+  #nextId = 1;
 
-  /** @throws AgentError E_STATE, E_DISK_FULL */
-  constructor(db: Sqlite, maxBytes: number, onFault: (error: CodedError) => void) {
-    this.#db = db;
-    this.#maxBytes = maxBytes;
-    this.#onFault = onFault;
-    translateSqlite('create the outbox', () => db.exec(`
-      CREATE TABLE IF NOT EXISTS message (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, class INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL, created_ms INTEGER NOT NULL,
-        bytes INTEGER NOT NULL
-      ) STRICT;
-      CREATE INDEX IF NOT EXISTS message_class ON message (class, id);
-    `));
-    const sums = db.prepare<[], { class: number; bytes: number }>('SELECT class, SUM(bytes) AS bytes FROM message GROUP BY class').all();
-    for (const { class: rank, bytes } of sums) this.#account(rank, bytes);
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+    this.#age = { ageMs: 0, moment: bootMoment(options.boot) };
+    this.#ledger = options.ledger();
+    this.#inherited = this.#ledger?.read() ?? null;
+    this.#lastEpoch = this.#inherited?.epoch ?? 0;
+    this.#onDisk(() => undefined);
+    if (this.#state === null) this.#nextId = unknownId();
   }
 
-  /** Never throws: a message that cannot be stored is kept in memory or counted as dropped. */
-  put(message: { class: OutboxClass; topic: string; payload: Buffer }, nowMs: number): void {
-    const bytes = message.payload.byteLength + message.topic.length + ROW_BYTES;
-    try {
-      this.#makeRoom(message.class, bytes);
-      translateSqlite('store a message', () => this.#db
-        .prepare('INSERT INTO message (class, topic, payload, bytes, created_ms) VALUES (?, ?, ?, ?, ?)')
-        .run(rankOf(message.class), message.topic, message.payload, bytes, Math.round(nowMs)));
-      this.#account(rankOf(message.class), bytes);
-    } catch (error) {
-      this.#keepInMemory({ ...message, id: --this.#memoryId, created_ms: nowMs });
-      this.#onFault(toCodedError(error));
-    }
-  }
-
-  /** Of the newest stored message; 0 when nothing was ever stored. */
-  lastId(): number {
-    return this.#db.prepare<[], { id: number }>("SELECT seq AS id FROM sqlite_sequence WHERE name = 'message'").get()?.id ?? 0;
+  /** Never throws: a message that cannot be stored on the disk is kept in memory, or counted as dropped. */
+  put(message: { class: OutboxClass; topic: string; payload: Buffer }): void {
+    const stored = this.#toStored(message, null);
+    if (!this.#onDisk((disk) => this.#commit(disk, {}, () => disk.insert(stored)))) this.#keepInMemory(stored);
   }
 
   /**
-   * The next messages by class, oldest first: `newerThan` or `upTo` an id. Those in memory count as newer than everything.
-   * @throws AgentError E_STATE
+   * Numbers a window and stores it as telemetry. `make` is called again when the number must be one of another stream.
+   * @throws what `make` throws, and ContractError for a window that its schema refuses: then no number was used
    */
-  next(limit: number, exclude: ReadonlySet<number>, range: { newerThan?: number; upTo?: number } = {}): OutboxMessage[] {
-    if (limit <= 0) return [];
-    const rows = translateSqlite('read the outbox', () => this.#db.prepare<[number, number, number], Row>(
-      'SELECT id, class, topic, payload, created_ms FROM message WHERE id > ? AND id <= ? ORDER BY class, id LIMIT ?',
-    ).all(range.newerThan ?? 0, range.upTo ?? Number.MAX_SAFE_INTEGER, limit + exclude.size));
-    const stored = rows.map((row): OutboxMessage => ({ ...row, class: outboxClasses[row.class] ?? 'raw' }));
-    const inMemory = range.upTo === undefined ? this.#memory : [];
-    return [...inMemory, ...stored].filter((m) => !exclude.has(m.id)).slice(0, limit);
+  putWindow(make: (number: WindowNumber) => TelemetryWindow): TelemetryWindow {
+    let made = this.#prepare(make, this.#loose ?? this.#number() ?? { stream_id: randomUUID(), seq: 0 });
+    const useNumber = (number: WindowNumber): StoredMessage => {
+      if (made.window.stream_id !== number.stream_id || made.window.seq !== number.seq) made = this.#prepare(make, number);
+      return made.stored;
+    };
+    const written = this.#onDisk((disk) => {
+      const number = this.#number();
+      if (number === null || this.#state === null) throw new AgentError('E_INTERNAL', 'The outbox is open and has no sequence');
+      const stored = useNumber(number);
+      if (number.seq >= this.#state.reserved_seq) this.#commit(disk, { reserved_seq: number.seq + RESERVED_NUMBERS }, () => undefined, true);
+      this.#commit(disk, { next_seq: number.seq + 1 }, () => disk.insert(stored));
+      this.#loose = null;
+    });
+    if (!written) this.#keepInMemory(useNumber(this.#numberInMemory()));
+    return made.window;
   }
 
-  /** The broker has it. @throws AgentError E_DISK_FULL: even deleting needs space; then call it again later */
+  /** Of the newest message; those with a larger number come later. */
+  lastId(): number {
+    return this.#nextId - 1;
+  }
+
+  /** The next messages by class, oldest first, without those that are on their way: `newerThan` or `upTo` an id. */
+  next(limit: number, range: IdRange = {}): OutboxMessage[] {
+    if (limit <= 0) return [];
+    const busy = (id: number): boolean => this.#handed.has(id) || this.#toDelete.has(id);
+    const found = [this.#disk, this.#memory].flatMap((store) => {
+      try {
+        return store?.next(limit, busy, range) ?? [];
+      } catch (error) {
+        this.#failed(toCodedError(error));
+        return [];
+      }
+    });
+    return found.sort((a, b) => rankOf(a.class) - rankOf(b.class) || a.id - b.id).slice(0, limit);
+  }
+
+  /** They are about to be sent. From now on they never change: a window that may have arrived is not merged any more. */
+  handOver(messages: readonly OutboxMessage[]): void {
+    for (const { id } of messages) this.#handed.add(id);
+    const windows = messages.filter((message) => message.span !== null && !message.sent).map(({ id }) => id);
+    const inMemory = windows.filter((id) => this.#memory?.has(id) === true);
+    if (inMemory.length > 0) this.#memory?.commit(null, () => this.#memory?.markSent(inMemory));
+    const onDisk = windows.filter((id) => !inMemory.includes(id));
+    if (onDisk.length === 0 || this.#onDisk((disk) => disk.commit(null, () => disk.markSent(onDisk)))) return;
+    this.#sentThrough = Math.max(this.#sentThrough, ...onDisk);
+    this.#unsettled = true;
+    this.#writeLedger();
+  }
+
+  /** It did not arrive, or nobody knows: it will be sent again. */
+  giveBack(id: number): void {
+    this.#handed.delete(id);
+  }
+
+  /** The broker has it. Never throws: what cannot be deleted now is not sent again, and deleted later. */
   remove(id: number): void {
-    if (id < 0) this.#memory = this.#memory.filter((m) => m.id !== id);
-    else translateSqlite('delete a message', () => this.#delete('id = ?', id));
+    this.#discard(id, null);
   }
 
   /** It can never be delivered. */
   drop(message: OutboxMessage, reason: DropReason): void {
-    this.#count(message.class, reason, 1);
-    this.remove(message.id);
+    this.#discard(message.id, reason);
   }
 
-  /** Bytes of stored messages, and how many. */
-  usage(): { bytes: number; messages: number } {
-    const stored = this.#db.prepare<[], { messages: number }>('SELECT COUNT(*) AS messages FROM message').get();
-    return { bytes: this.#totalBytes(), messages: (stored?.messages ?? 0) + this.#memory.length };
+  /** Tries the disk again when something waits for it and it is time. Cheap when nothing does. */
+  retry(): void {
+    if (this.#failing !== null || this.#unsettled) this.#onDisk(() => undefined);
   }
 
-  /** `class/reason` to number of messages lost. */
+  /** Bytes of stored messages, and how many; `in_memory` of them are not on the disk. */
+  usage(): { bytes: number; messages: number; in_memory: number } {
+    const none = { bytes: 0, messages: 0 };
+    const [disk, memory] = [this.#disk?.usage() ?? none, this.#memory?.usage() ?? none];
+    return { bytes: disk.bytes + memory.bytes, messages: disk.messages + memory.messages, in_memory: memory.messages };
+  }
+
+  /** `class/reason` to the number lost since the database exists: windows of telemetry, messages of the rest. */
   get dropped(): ReadonlyMap<string, number> {
-    return this.#dropped;
+    return sumOf(this.#disk?.dropped ?? new Map(), this.#memory?.dropped ?? new Map(), this.#dropped);
   }
 
   /** Windows that were merged into a neighbour. */
   get merged(): number {
-    return this.#merged;
+    return (this.#disk?.merged ?? 0) + (this.#memory?.merged ?? 0);
   }
 
-  /** Expiry, and free pages back to the file system. The scheduled job. */
-  maintain(nowMs: number): void {
+  /** Expiry by the outbox's own clock, and free pages back to the file system. The scheduled job. */
+  maintain(): void {
+    this.#onDisk((disk) => {
+      this.#commit(disk, {}, () => disk.expire(this.#ageNow()));
+      disk.reclaim();
+    });
+    this.#memory?.commit(null, () => this.#memory?.expire(this.#ageNow()));
+  }
+
+  /** Idempotent. Writes what it can, and closes the files. What is only in memory then is counted as lost at the next start. */
+  close(): void {
+    if (this.#closed) return;
+    this.#failing = null;
+    this.#onDisk((disk) => this.#commit(disk, { reserved_seq: this.#state?.next_seq ?? 0 }, () => undefined, true));
+    this.#disk?.close();
+    this.#memory?.close();
+    this.#ledger?.close();
+    this.#disk = null;
+    this.#memory = null;
+    this.#closed = true;
+  }
+
+  #toStored(message: { class: OutboxClass; topic: string; payload: Buffer }, span: WindowSpan | null): StoredMessage {
+    this.#nextId += 1;
+    return { ...message, id: this.#nextId - 1, storedMs: this.#ageNow(), sent: false, span };
+  }
+
+  #prepare(make: (number: WindowNumber) => TelemetryWindow, number: WindowNumber): { window: TelemetryWindow; stored: StoredMessage } {
+    const window = make(number);
+    const payload = encodePayload(telemetrySchema, window);
+    return { window, stored: this.#toStored({ class: 'summary', topic: 'telemetry', payload }, spanOf(window)) };
+  }
+
+  /** The next of the persistent sequence; null while the database was never open. */
+  #number(): WindowNumber | null {
+    return this.#state === null ? null : { stream_id: this.#state.stream_id, seq: this.#state.next_seq };
+  }
+
+  /** Takes a number for a window that is only in memory: of the persistent sequence when the ledger can hold its place. */
+  #numberInMemory(): WindowNumber {
+    const number = this.#loose === null ? this.#number() : null;
+    if (number !== null && this.#state !== null && this.#writeLedger(number.seq + 1)) {
+      this.#state = { ...this.#state, next_seq: number.seq + 1 };
+      return number;
+    }
+    const loose = this.#loose ?? { stream_id: randomUUID(), seq: 0 };
+    this.#loose = { ...loose, seq: loose.seq + 1 };
+    return loose;
+  }
+
+  #ageNow(): number {
+    return this.#age.ageMs + Math.max(0, this.#options.boot.ms() - this.#age.moment.ms);
+  }
+
+  /** One transaction with the state; `#state` follows only when it is on the disk. */
+  #commit(disk: MessageStore, change: Partial<StoreState>, work: () => void, durable = false): void {
+    const moment = bootMoment(this.#options.boot);
+    const base = this.#state ?? { stream_id: randomUUID(), next_seq: 0, reserved_seq: 0, ledger_epoch: this.#lastEpoch, merged: 0 };
+    const state = { ...base, next_id: this.#nextId, age_ms: Math.round(this.#ageNow()), boot: moment.boot, boot_ms: moment.ms, ...change };
+    disk.commit(state, work, durable);
+    this.#state = state;
+  }
+
+  /** Runs `work` with a database that can be written, after everything that waited for it. @returns false when there is none */
+  #onDisk(work: (disk: MessageStore) => void): boolean {
+    if (this.#closed || (this.#failing !== null && this.#options.boot.ms() < this.#failing.retryAtMs)) return false;
     try {
-      translateSqlite('tidy the outbox', () => {
-        for (const name of outboxClasses) {
-          const oldest = Math.round(nowMs - MAX_AGE_MS[name]);
-          this.#count(name, 'age', this.#delete('class = ? AND created_ms BETWEEN ? AND ?', rankOf(name), CLOCK_WAS_SET_MS, oldest));
-        }
-        this.reclaim();
-      });
+      // A connection that was opened on a read-only file system stays read-only.
+      if (this.#disk === null || this.#failing?.code === 'E_STATE_READ_ONLY') this.#open();
+      const disk = this.#disk;
+      if (disk === null) return false;
+      if (this.#unsettled) this.#settle(disk);
+      work(disk);
     } catch (error) {
-      this.#onFault(toCodedError(error));
+      this.#failed(toCodedError(error));
+      return false;
     }
-  }
-
-  reclaim(): void {
-    if (Number(this.#db.pragma('freelist_count', { simple: true })) >= FREE_PAGES_TO_RETURN) this.#db.pragma('incremental_vacuum');
-    this.#db.pragma('wal_checkpoint(TRUNCATE)');
-  }
-
-  /** Merges, then drops the oldest of the least important, until a message of this class fits. @throws when it cannot */
-  #makeRoom(forClass: OutboxClass, bytes: number): void {
-    const cap = Math.min(this.#maxBytes, this.#maxBytes * SHARE[forClass]);
-    if (forClass === 'summary') while (this.#bytesOf(forClass) + bytes > cap && this.#mergeOnce());
-    for (const name of [...outboxClasses].reverse()) {
-      if (rankOf(name) < rankOf(forClass)) break;
-      const over = (): boolean => this.#totalBytes() + bytes > this.#maxBytes || (name === forClass && this.#bytesOf(name) + bytes > cap);
-      if (name === 'summary') while (over() && this.#mergeOnce());
-      while (over() && this.#dropOldest(name));
-    }
-    if (this.#totalBytes() + bytes > this.#maxBytes) {
-      throw new AgentError('E_DISK_FULL', `A message of ${bytes} bytes does not fit beside more important ones in an outbox of ${this.#maxBytes}`);
-    }
-  }
-
-  #bytesOf(name: OutboxClass): number {
-    return this.#bytes.get(name) ?? 0;
-  }
-
-  #totalBytes(): number {
-    return outboxClasses.reduce((sum, name) => sum + this.#bytesOf(name), 0);
-  }
-
-  #account(rank: number, bytes: number): void {
-    const name = outboxClasses[rank] ?? 'raw';
-    this.#bytes.set(name, this.#bytesOf(name) + bytes);
-  }
-
-  /** @returns how many were deleted */
-  #delete(where: string, ...values: number[]): number {
-    const gone = this.#db.prepare<number[], { class: number; bytes: number }>(`DELETE FROM message WHERE ${where} RETURNING class, bytes`).all(...values);
-    for (const { class: rank, bytes } of gone) this.#account(rank, -bytes);
-    return gone.length;
-  }
-
-  #dropOldest(name: OutboxClass): boolean {
-    const gone = this.#delete('id IN (SELECT id FROM message WHERE class = ? ORDER BY id LIMIT 8)', rankOf(name));
-    this.#count(name, 'full', gone);
-    return gone > 0;
-  }
-
-  /**
-   * One pass over the stored windows: the neighbours that make the shortest window become one, everywhere, so that
-   * resolution goes evenly. @returns false when nothing can be merged
-   */
-  #mergeOnce(): boolean {
-    const rows = this.#db.prepare<[number], Row & { bytes: number }>('SELECT id, class, topic, payload, bytes, created_ms FROM message WHERE class = ? ORDER BY id').all(rankOf('summary'));
-    const windows = rows.map((row) => ({ row, window: parseWindow(row.payload) }));
-    const cost = (i: number): number => {
-      const [a, b] = [windows[i]?.window, windows[i + 1]?.window];
-      return a != null && b != null && mergeable(a, b) ? b.seq - a.first_seq : Infinity;
-    };
-    const shortest = windows.reduce((least, _, i) => Math.min(least, cost(i)), Infinity);
-    if (shortest === Infinity) return false;
-    let merged = 0;
-    let saved = 0;
-    this.#db.transaction(() => {
-      for (let i = 0; i + 1 < windows.length; i++) {
-        const [a, b] = [windows[i], windows[i + 1]];
-        if (a?.window == null || b?.window == null || cost(i) > shortest) continue;
-        const whole = Buffer.from(JSON.stringify(mergeWindows(a.window, b.window)));
-        const bytes = whole.byteLength + b.row.topic.length + ROW_BYTES;
-        this.#db.prepare('UPDATE message SET payload = ?, bytes = ? WHERE id = ?').run(whole, bytes, b.row.id);
-        this.#db.prepare('DELETE FROM message WHERE id = ?').run(a.row.id);
-        saved += a.row.bytes + b.row.bytes - bytes;
-        merged += 1;
-        i += 1;
-      }
-    }).immediate();
-    this.#account(rankOf('summary'), -saved);
-    this.#merged += merged;
+    const recovered = this.#failing !== null;
+    this.#failing = null;
+    if (recovered) this.#options.onRecovered?.();
     return true;
   }
 
-  #keepInMemory(message: OutboxMessage): void {
-    this.#memory.push(message);
-    this.#memory.sort((a, b) => rankOf(a.class) - rankOf(b.class) || b.id - a.id);
-    while (this.#memory.length > MEMORY_MESSAGES) {
-      const lost = this.#memory.pop();
-      if (lost !== undefined) this.#count(lost.class, 'disk_full', 1);
+  #failed(error: CodedError): void {
+    const waitMs = Math.min(RETRY_MS.cap, 2 * (this.#failing?.waitMs ?? RETRY_MS.base / 2));
+    this.#failing = { code: error.code, waitMs, retryAtMs: this.#options.boot.ms() + waitMs };
+    this.#options.onFault(error);
+  }
+
+  #open(): void {
+    const store = new MessageStore(this.#options.open(), { maxBytes: this.#options.maxBytes, handed: this.#handed });
+    const saved = store.loadState();
+    this.#disk?.close();
+    this.#disk = store;
+    this.#unsettled = true;
+    if (this.#state !== null) return; // only the connection is new
+    const elapsedMs = saved === null ? null : elapsedSince({ boot: saved.boot, ms: saved.boot_ms }, this.#options.boot);
+    const ageMs = (saved?.age_ms ?? 0) + (elapsedMs ?? 0);
+    this.#memory?.commit(null, () => this.#memory?.shiftAges(ageMs - this.#ageNow()));
+    this.#age = { ageMs, moment: bootMoment(this.#options.boot) };
+    this.#nextId = Math.max(this.#nextId, saved?.next_id ?? 0, store.lastId() + 1);
+    // Without a ledger nobody could have noted what was sent while it could not be marked.
+    if (this.#ledger === null || this.#ledger.fresh) this.#sentThrough = store.lastId();
+    if (saved !== null) this.#state = this.#resume(saved, elapsedMs !== null);
+    else for (const [key, n] of this.#inherited === null ? [] : lossesOf(this.#inherited)) addTo(this.#dropped, key, n);
+    this.#inherited = null;
+  }
+
+  /** Where an earlier process stopped. After a power cut the newest transactions may be missing, and their numbers were used. */
+  #resume(saved: StoreState, sameBoot: boolean): StoreState {
+    const inherited = this.#inherited !== null && this.#inherited.epoch > saved.ledger_epoch ? this.#inherited : null;
+    const known = inherited?.stream_id === saved.stream_id ? Math.max(saved.next_seq, inherited.next_seq) : saved.next_seq;
+    const next = sameBoot ? known : Math.max(known, saved.reserved_seq);
+    addTo(this.#dropped, 'summary/restart', next - known);
+    if (inherited !== null) {
+      for (const [key, n] of lossesOf(inherited)) addTo(this.#dropped, key, n);
+      this.#sentThrough = Math.max(this.#sentThrough, inherited.sent_through);
+    }
+    this.#lastEpoch = Math.max(this.#lastEpoch, saved.ledger_epoch);
+    return { ...saved, next_seq: next };
+  }
+
+  /** Everything that waited goes to the disk, in one transaction; then the ledger is empty again. */
+  #settle(disk: MessageStore): void {
+    const memory = this.#memory;
+    const epoch = this.#epoch ?? this.#lastEpoch;
+    this.#commit(disk, { ledger_epoch: epoch }, () => {
+      for (const [id, reason] of this.#toDelete) disk.delete(id, reason);
+      disk.markSentThrough(this.#sentThrough);
+      for (const [key, n] of sumOf(this.#dropped, memory?.dropped ?? new Map())) disk.addDropped(key, n);
+      for (const message of memory?.next(Infinity, () => false) ?? []) disk.insert(message);
+    });
+    memory?.close();
+    this.#memory = null;
+    this.#toDelete.clear();
+    this.#dropped.clear();
+    this.#sentThrough = 0;
+    this.#unsettled = false;
+    this.#lastEpoch = epoch;
+    this.#epoch = null;
+    this.#ledger?.write({ epoch, stream_id: this.#state?.stream_id ?? null, next_seq: this.#state?.next_seq ?? 0, sent_through: 0, waiting: {}, dropped: {} }, false);
+  }
+
+  #keepInMemory(message: StoredMessage): void {
+    if (this.#closed) return; // a part that stops after the outbox has nobody to speak to
+    const { maxBytes } = this.#options;
+    this.#memory ??= new MessageStore(openDatabase(':memory:', { durability: 'normal' }), {
+      maxBytes: Math.min(maxBytes, MEMORY_BYTES), handed: this.#handed, fullReason: () => lossReason(this.#failing?.code),
+    });
+    const memory = this.#memory;
+    memory.commit(null, () => memory.insert(message));
+    this.#unsettled = true;
+    this.#writeLedger();
+  }
+
+  #discard(id: number, reason: DropReason | null): void {
+    this.#handed.delete(id);
+    if (this.#memory?.has(id) === true) {
+      this.#memory.commit(null, () => this.#memory?.delete(id, reason));
+      this.#writeLedger();
+    } else if (!this.#onDisk((disk) => disk.commit(null, () => disk.delete(id, reason)))) {
+      this.#toDelete.set(id, reason);
+      this.#unsettled = true;
     }
   }
 
-  #count(name: OutboxClass, reason: DropReason, n: number): void {
-    if (n === 0) return;
-    const key = `${name}/${reason}`;
-    this.#dropped.set(key, (this.#dropped.get(key) ?? 0) + n);
+  /** @param nextSeq a number that is about to be used: it is durable when this returns true */
+  #writeLedger(nextSeq?: number): boolean {
+    if (this.#ledger === null || this.#closed) return false;
+    const [state, inherited] = [this.#state, this.#inherited];
+    this.#epoch ??= this.#lastEpoch + 1;
+    const dropped = sumOf(this.#dropped, this.#memory?.dropped ?? new Map(), inherited === null ? new Map() : lossesOf(inherited));
+    return this.#ledger.write({
+      epoch: this.#epoch,
+      stream_id: state?.stream_id ?? inherited?.stream_id ?? null,
+      next_seq: nextSeq ?? state?.next_seq ?? inherited?.next_seq ?? 0,
+      sent_through: Math.max(this.#sentThrough, inherited?.sent_through ?? 0),
+      waiting: Object.fromEntries(this.#memory?.units() ?? []),
+      dropped: Object.fromEntries(dropped),
+    }, nextSeq !== undefined);
   }
 }
 
-function parseWindow(payload: Buffer): TelemetryWindow | null {
-  try {
-    return decodePayload(telemetrySchema, payload, payload.byteLength);
-  } catch {
-    return null;
-  }
+/** What a process that was killed in such a period has cost. */
+function lossesOf({ dropped, waiting }: LedgerRecord): Tally {
+  return sumOf(new Map(Object.entries(dropped)), new Map(Object.entries(waiting).map(([name, n]) => [`${name}/restart`, n])));
+}
+
+function lossReason(code: string | undefined): DropReason {
+  return code === 'E_DISK_FULL' ? 'disk_full' : code === 'E_STATE_READ_ONLY' ? 'read_only' : 'storage';
 }

@@ -28,8 +28,6 @@ export class OutboxPump {
   /** QoS 0 messages wait long for their proof; they do not take the places of the others. */
   #quiet = 0;
   #bucket: Bucket = { tokens: 1, atMs: 0 };
-  /** Delivered, but the disk was too full to delete them. */
-  readonly #delivered = new Set<number>();
   /** Messages above this id were stored during the present connection. */
   #backlogId = Number.MAX_SAFE_INTEGER;
   #timer: NodeJS.Timeout | undefined;
@@ -53,7 +51,7 @@ export class OutboxPump {
 
   /** Messages stored from now on are live, those before are backfill. */
   connected(): void {
-    this.#guard(() => { this.#backlogId = this.#outbox.lastId(); });
+    this.#backlogId = this.#outbox.lastId();
     this.kick();
   }
 
@@ -63,19 +61,28 @@ export class OutboxPump {
   }
 
   #sendSome(): void {
-    for (const id of this.#delivered) this.#forget(id);
-    const room = (): number => this.#options.maxInFlight - (this.#onWay.size - this.#quiet);
-    for (const message of this.#outbox.next(room(), this.#busy(), { newerThan: this.#backlogId })) this.#send(message, false);
-    for (const message of this.#outbox.next(room(), this.#busy(), { upTo: this.#backlogId })) {
-      const { taken, bucket } = takeToken(this.#bucket, this.#clock.monotonicMs(), this.#options.backfillPerSecond);
-      this.#bucket = bucket;
-      if (!taken) return;
-      this.#send(message, true);
-    }
+    this.#outbox.retry();
+    const live = this.#outbox.next(this.#room(), { newerThan: this.#backlogId });
+    this.#sendAll(live, false);
+    const waiting = this.#outbox.next(this.#room(), { upTo: this.#backlogId });
+    const stop = waiting.findIndex(() => !this.#takeToken());
+    this.#sendAll(stop < 0 ? waiting : waiting.slice(0, stop), true);
   }
 
-  #busy(): ReadonlySet<number> {
-    return this.#delivered.size === 0 ? this.#onWay : new Set([...this.#onWay, ...this.#delivered]);
+  #room(): number {
+    return this.#options.maxInFlight - (this.#onWay.size - this.#quiet);
+  }
+
+  #takeToken(): boolean {
+    const { taken, bucket } = takeToken(this.#bucket, this.#clock.monotonicMs(), this.#options.backfillPerSecond);
+    this.#bucket = bucket;
+    return taken;
+  }
+
+  /** Noted first that they were sent, then sent: a kill in between costs a second delivery, never a window. */
+  #sendAll(messages: readonly OutboxMessage[], backfill: boolean): void {
+    if (messages.length > 0) this.#outbox.handOver(messages);
+    for (const message of messages) this.#send(message, backfill);
   }
 
   #guard(work: () => void): void {
@@ -84,12 +91,6 @@ export class OutboxPump {
     } catch (error) {
       this.#options.onFault(toCodedError(error));
     }
-  }
-
-  #forget(id: number): void {
-    this.#delivered.add(id);
-    this.#outbox.remove(id);
-    this.#delivered.delete(id);
   }
 
   /** Resolves when everything that was on the way is settled, or after the time. */
@@ -103,8 +104,7 @@ export class OutboxPump {
 
   /** Live messages that are not delivered; QoS 0 ones need no waiting for, they stay stored if they failed. */
   #pending(): number {
-    const live = this.#outbox.next(this.#options.maxInFlight, this.#delivered, { newerThan: this.#backlogId });
-    return live.filter((m) => !this.#onWay.has(m.id) || m.topic !== 'telemetry').length;
+    return this.#outbox.next(this.#options.maxInFlight, { newerThan: this.#backlogId }).length + this.#onWay.size - this.#quiet;
   }
 
   #send(message: OutboxMessage, backfill: boolean): void {
@@ -114,9 +114,12 @@ export class OutboxPump {
     this.#onWay.add(message.id);
     if (quiet) this.#quiet += 1;
     void this.#link.publish(`${this.#options.prefix}/${message.topic}`, payload, { qos: quiet ? 0 : 1 }).then(
-      () => this.#guard(() => this.#forget(message.id)),
+      () => this.#guard(() => this.#outbox.remove(message.id)),
       // Anything but a refusal: it stays, and goes out again.
-      (error: unknown) => { if (error instanceof AgentError && error.code === 'E_BROKER_REFUSED') this.#guard(() => this.#outbox.drop(message, 'refused')); },
+      (error: unknown) => this.#guard(() => {
+        if (error instanceof AgentError && error.code === 'E_BROKER_REFUSED') this.#outbox.drop(message, 'refused');
+        else this.#outbox.giveBack(message.id);
+      }),
     ).finally(() => {
       this.#onWay.delete(message.id);
       if (quiet) this.#quiet -= 1;

@@ -1,5 +1,5 @@
 /** Makes a window every interval: from the recorder, the meters and the counters, into the outbox and to the local API. */
-import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
+import type { TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
 import type { Outbox } from '../outbox/outbox.js';
@@ -37,7 +37,6 @@ export class TelemetryCollector {
   #timer: NodeJS.Timeout | undefined;
   #peaks: NodeJS.Timeout | undefined;
   #intervalMs: number;
-  #seq = 0;
   #startMs: number;
   #latest: TelemetryWindow | null = null;
   #busy: Promise<void> = Promise.resolve();
@@ -106,19 +105,26 @@ export class TelemetryCollector {
     const endMs = clock.nowMs();
     this.#startMs = endMs;
     this.#parts.refresh();
-    const window: TelemetryWindow = {
-      schema_version: 1, boot_id: bootId, seq: this.#seq, first_seq: this.#seq, backfill: false,
+    const measured = {
+      schema_version: 1 as const, boot_id: bootId, backfill: false,
       start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronised: clock.synchronised(),
       model: model === null ? null : { name: model.name, version: model.version },
       stages, end_to_end, jitter,
       energy: await energy.close(modelFrames, this.#parts.idle()),
       thermal: await thermal.close(),
       memory: await readMemory(files, model?.memoryBytes ?? 0),
-      counters: counters.toRecord(),
+      counters: { ...counters.toRecord(), ...outboxLosses(outbox.dropped) },
     };
-    this.#seq += 1;
+    const window = outbox.putWindow(({ stream_id, seq }) => ({ ...measured, stream_id, seq, first_seq: seq }));
     this.#latest = window;
     for (const listener of this.#listeners) listener(window);
-    outbox.put({ class: 'summary', topic: 'telemetry', payload: encodePayload(telemetrySchema, window) }, endMs);
   }
+}
+
+/** As labels: the other end compares them with the numbers that are missing in the sequence. Absent while nothing was lost. */
+function outboxLosses(dropped: ReadonlyMap<string, number>): Record<string, number> {
+  return Object.fromEntries([...dropped].map(([key, n]) => {
+    const [name, reason] = key.split('/');
+    return [`outbox_dropped_total{class="${name}",reason="${reason}"}`, n];
+  }));
 }

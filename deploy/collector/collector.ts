@@ -19,6 +19,8 @@ export interface CollectorStats {
   messages: number;
   malformed: number;
   duplicates: number;
+  /** Windows that share only some of their numbers with known ones. */
+  overlaps: number;
   devicesRefused: number;
 }
 
@@ -33,7 +35,7 @@ export class Collector extends EventEmitter<CollectorEvents> {
   readonly #options: CollectorOptions;
   readonly #store: CollectorStore;
   #client: MqttClient | null = null;
-  readonly stats: CollectorStats = { messages: 0, malformed: 0, duplicates: 0, devicesRefused: 0 };
+  readonly stats: CollectorStats = { messages: 0, malformed: 0, duplicates: 0, overlaps: 0, devicesRefused: 0 };
 
   constructor(options: CollectorOptions, store: CollectorStore) {
     super();
@@ -100,9 +102,14 @@ export class Collector extends EventEmitter<CollectorEvents> {
   }
 
   #takeWindow(address: DeviceAddress, window: TelemetryWindow, nowMs: number): void {
-    if (!this.#store.touch(address, nowMs)) this.stats.devicesRefused++;
-    else if (this.#store.addWindow(address, window)) this.emit('telemetry', address, window);
-    else this.stats.duplicates++;
+    if (!this.#store.touch(address, nowMs)) {
+      this.stats.devicesRefused++;
+      return;
+    }
+    const arrival = this.#store.addWindow(address, window);
+    if (arrival === 'added') this.emit('telemetry', address, window);
+    else if (arrival === 'duplicate') this.stats.duplicates++;
+    else this.stats.overlaps++;
   }
 
   #takeEvent(address: DeviceAddress, type: string, event: Event, nowMs: number): void {

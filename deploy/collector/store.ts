@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3';
 import { z } from 'zod';
 import {
-  capsSchema, eventSchema, reportedSchema, statusSchema, telemetrySchema,
+  capsSchema, eventSchema, reportedSchema, statusSchema, streamOf, telemetrySchema,
   type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
@@ -23,8 +23,44 @@ export interface DeviceRecord extends DeviceAddress {
   reported: Reported | null;
 }
 
-const SCHEMA_VERSION = 1;
-const SCHEMA = `
+/**
+ * What became of a window. `overlap`: some of its numbers are known and others are not, which no device of ours sends; taking
+ * it would count the known ones twice, so its new ones stay missing, and are counted as such.
+ */
+export type Arrival = 'added' | 'duplicate' | 'overlap';
+
+/** The accounts of a device's telemetry, in windows (not messages), over all of its streams that are remembered. */
+export interface TelemetryAccount {
+  received: number;
+  duplicates: number;
+  overlaps: number;
+  /** Numbers between the first and the last that never came: not yet, or dropped by the device. */
+  missing: number;
+  /** By class and reason (`summary/full`), as the device's newest window counts them. */
+  dropped: Record<string, number>;
+}
+
+/** Of a device: a new stream begins with each new database of the device (of an earlier version: with each start). */
+const STREAMS_PER_DEVICE = 64;
+/** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
+const SPANS_PER_STREAM = 512;
+
+const SCHEMA_VERSION = 2;
+const SPANS = `
+  CREATE TABLE stream (
+    id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, stream TEXT NOT NULL,
+    received INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, overlaps INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (fleet, device, stream)
+  ) STRICT;
+  CREATE TABLE span (
+    stream_id INTEGER NOT NULL REFERENCES stream (id) ON DELETE CASCADE, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, first_seq)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO stream (fleet, device, stream, received) SELECT fleet, device, boot_id, COUNT(*) FROM telemetry GROUP BY fleet, device, boot_id;
+  INSERT OR IGNORE INTO span (stream_id, first_seq, last_seq) SELECT stream.id, json_extract(payload, '$.first_seq'), seq
+    FROM telemetry JOIN stream ON stream.fleet = telemetry.fleet AND stream.device = telemetry.device AND stream.stream = telemetry.boot_id;
+`;
+const SCHEMA_1 = `
   CREATE TABLE device (
     fleet TEXT NOT NULL, device TEXT NOT NULL, seen_ms INTEGER NOT NULL, status TEXT, caps TEXT, reported TEXT,
     PRIMARY KEY (fleet, device)
@@ -41,6 +77,8 @@ const SCHEMA = `
   CREATE INDEX event_time ON event (fleet, device, time_ms);
   CREATE INDEX telemetry_time ON telemetry (fleet, device, end_ms);
 `;
+/** From each version to the next. */
+const MIGRATIONS = [SCHEMA_1, SPANS];
 
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
 type Facet = 'status' | 'caps' | 'reported';
@@ -82,14 +120,42 @@ export class CollectorStore {
     return true;
   }
 
-  /** Backfill never overwrites what came live. False for a window that is known already. */
-  addWindow({ fleet, device }: DeviceAddress, window: TelemetryWindow): boolean {
-    const added = this.#db.prepare(`
-      INSERT OR IGNORE INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)`)
-      .run(fleet, device, window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window));
-    if (added.changes === 0) return false;
-    this.#trim('telemetry', 'end_ms', { fleet, device }, this.#limits.windowsPerDevice);
-    return true;
+  /**
+   * Each number of a stream is taken once: a window whose `first_seq..seq` meets a known one is refused and counted, however
+   * the device merged it meanwhile. So backfill never overwrites what came live.
+   */
+  addWindow(address: DeviceAddress, window: TelemetryWindow): Arrival {
+    return this.#db.transaction((): Arrival => {
+      const { fleet, device } = address;
+      const stream = this.#stream(address, streamOf(window));
+      const arrival = this.#arrival(stream, window);
+      if (arrival === 'added') {
+        this.#join(stream, window.first_seq, window.seq);
+        this.#db.prepare('INSERT OR IGNORE INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)')
+          .run(fleet, device, window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window));
+        this.#trim('telemetry', 'end_ms', address, this.#limits.windowsPerDevice);
+      }
+      const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
+      this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);
+      return arrival;
+    }).immediate();
+  }
+
+  account(address: DeviceAddress): TelemetryAccount {
+    const { fleet, device } = address;
+    const sums = this.#db.prepare<[string, string], { received: number; duplicates: number; overlaps: number }>(`
+      SELECT COALESCE(SUM(received), 0) AS received, COALESCE(SUM(duplicates), 0) AS duplicates, COALESCE(SUM(overlaps), 0) AS overlaps
+      FROM stream WHERE fleet = ? AND device = ?`).get(fleet, device);
+    const holes = this.#db.prepare<[string, string], { missing: number }>(`
+      SELECT COALESCE(SUM(hole), 0) AS missing FROM (
+        SELECT MAX(last_seq) - MIN(first_seq) + 1 - SUM(last_seq - first_seq + 1) AS hole
+        FROM span JOIN stream ON stream.id = span.stream_id WHERE fleet = ? AND device = ? GROUP BY stream_id)`).get(fleet, device);
+    const counters = Object.entries(this.windows(address, 1)[0]?.counters ?? {});
+    const dropped = counters.flatMap(([name, n]) => {
+      const [, group, reason] = /^outbox_dropped_total\{class="(\w+)",reason="(\w+)"\}$/.exec(name) ?? [];
+      return group === undefined || reason === undefined ? [] : [[`${group}/${reason}`, n] as const];
+    });
+    return { received: 0, duplicates: 0, overlaps: 0, ...sums, missing: holes?.missing ?? 0, dropped: Object.fromEntries(dropped) };
   }
 
   devices(): DeviceRecord[] {
@@ -119,6 +185,35 @@ export class CollectorStore {
     this.#db.close();
   }
 
+  #stream({ fleet, device }: DeviceAddress, stream: string): number {
+    const known = this.#db.prepare<[string, string, string], { id: number }>('SELECT id FROM stream WHERE fleet = ? AND device = ? AND stream = ?').get(fleet, device, stream);
+    if (known !== undefined) return known.id;
+    const { lastInsertRowid } = this.#db.prepare('INSERT INTO stream (fleet, device, stream) VALUES (?, ?, ?)').run(fleet, device, stream);
+    this.#db.prepare('DELETE FROM stream WHERE id IN (SELECT id FROM stream WHERE fleet = ? AND device = ? ORDER BY id DESC LIMIT -1 OFFSET ?)').run(fleet, device, STREAMS_PER_DEVICE);
+    return Number(lastInsertRowid);
+  }
+
+  #arrival(stream: number, { first_seq: first, seq: last }: TelemetryWindow): Arrival {
+    const met = this.#db.prepare<[number, number, number], { first_seq: number; last_seq: number }>(
+      'SELECT first_seq, last_seq FROM span WHERE stream_id = ? AND first_seq <= ? AND last_seq >= ? ORDER BY first_seq').all(stream, last, first);
+    const [only] = met;
+    if (only === undefined) return 'added';
+    return only.first_seq <= first && only.last_seq >= last ? 'duplicate' : 'overlap';
+  }
+
+  /** Spans that touch become one, so a stream without holes is one row. */
+  #join(stream: number, first: number, last: number): void {
+    const before = this.#db.prepare<[number, number], { first_seq: number }>('DELETE FROM span WHERE stream_id = ? AND last_seq = ? RETURNING first_seq').get(stream, first - 1);
+    const after = this.#db.prepare<[number, number], { last_seq: number }>('DELETE FROM span WHERE stream_id = ? AND first_seq = ? RETURNING last_seq').get(stream, last + 1);
+    this.#db.prepare('INSERT INTO span (stream_id, first_seq, last_seq) VALUES (?, ?, ?)').run(stream, before?.first_seq ?? first, after?.last_seq ?? last);
+    const { n } = this.#db.prepare<[number], { n: number }>('SELECT COUNT(*) AS n FROM span WHERE stream_id = ?').get(stream) ?? { n: 0 };
+    if (n <= SPANS_PER_STREAM) return;
+    const [a, b] = this.#db.prepare<[number], { first_seq: number; last_seq: number }>('SELECT first_seq, last_seq FROM span WHERE stream_id = ? ORDER BY first_seq LIMIT 2').all(stream);
+    if (a === undefined || b === undefined) return;
+    this.#db.prepare('DELETE FROM span WHERE stream_id = ? AND first_seq IN (?, ?)').run(stream, a.first_seq, b.first_seq);
+    this.#db.prepare('INSERT INTO span (stream_id, first_seq, last_seq) VALUES (?, ?, ?)').run(stream, a.first_seq, b.last_seq);
+  }
+
   #trim(table: 'event' | 'telemetry', time: 'time_ms' | 'end_ms', { fleet, device }: DeviceAddress, keep: number): void {
     this.#db.prepare(`
       DELETE FROM ${table} WHERE id IN (
@@ -136,10 +231,12 @@ function open(path: string): Database.Database {
     if (version > SCHEMA_VERSION) {
       throw new DeployError('E_COLLECTOR', `The database ${path} has schema version ${version}; this version reads ${SCHEMA_VERSION}. Update Sterna.`);
     }
-    if (version < SCHEMA_VERSION) {
-      db.exec(SCHEMA);
-      db.pragma(`user_version = ${SCHEMA_VERSION}`);
-    }
+    db.pragma('foreign_keys = ON');
+    const opened = db;
+    opened.transaction(() => {
+      for (const migration of MIGRATIONS.slice(version)) opened.exec(migration);
+      opened.pragma(`user_version = ${SCHEMA_VERSION}`);
+    }).immediate();
     return db;
   } catch (cause) {
     db?.close();

@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { MAX_MESSAGE_BYTES } from '../../agent/contracts/index.js';
+import { MAX_MESSAGE_BYTES, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
@@ -54,6 +55,34 @@ describe('the collector', () => {
     expect(store.windows(DOOR, 10)).toHaveLength(1);
     expect(store.windows(DOOR, 10)[0]?.backfill).toBe(false);
     expect(collector.stats.duplicates).toBe(5);
+  });
+
+  it('refuses a window that meets known numbers, and keeps the accounts of each device', () => {
+    const stream = 'stream-0001';
+    const window = (first: number, last: number, over: Partial<TelemetryWindow> = {}): void => receive('telemetry', telemetry(last, NOW + last * 1000, { stream_id: stream, first_seq: first, ...over }));
+    window(0, 3);
+    window(8, 9);
+    window(2, 2); // backfill of what had been merged
+    window(2, 5); // no device of ours sends it: 4 and 5 stay missing
+    window(6, 7, { boot_id: 'a-later-boot', counters: { 'outbox_dropped_total{class="summary",reason="full"}': 2 } });
+    window(0, 0, { stream_id: 'another-stream' });
+    expect(store.account(DOOR)).toMatchObject({ received: 9, duplicates: 1, overlaps: 1, missing: 2 });
+    expect(collector.stats).toMatchObject({ duplicates: 1, overlaps: 1, malformed: 0 });
+    window(4, 5, { counters: { 'outbox_dropped_total{class="summary",reason="full"}': 2 } });
+    window(10, 10, { counters: { 'outbox_dropped_total{class="summary",reason="full"}': 2, frames_total: 3 } });
+    expect(store.account(DOOR)).toEqual({ received: 12, duplicates: 1, overlaps: 1, missing: 0, dropped: { 'summary/full': 2 } });
+    window(12, 11);
+    expect(collector.stats.malformed).toBe(1);
+    expect(store.account({ fleet: 'demo', device: 'nobody' })).toEqual({ received: 0, duplicates: 0, overlaps: 0, missing: 0, dropped: {} });
+  });
+
+  it('remembers a bounded number of holes and streams', () => {
+    for (let i = 0; i < 600; i++) receive('telemetry', telemetry(2 * i, NOW + i));
+    expect(store.account(DOOR)).toMatchObject({ received: 600, missing: 511 });
+    receive('telemetry', telemetry(1, NOW)); // in a hole that was given up
+    expect(store.account(DOOR)).toMatchObject({ received: 600, duplicates: 1 });
+    for (let i = 0; i < 70; i++) receive('telemetry', telemetry(0, NOW, { stream_id: `stream-${i}-of-many` }));
+    expect(store.account(DOOR).received).toBe(64);
   });
 
   it('keeps a bounded number of events, windows and devices, the newest', () => {
@@ -127,6 +156,27 @@ describe('the collector', () => {
 });
 
 describe('the database of the collector', () => {
+  it('of the first version knows afterwards which windows it has', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sterna-collector-'));
+    try {
+      const path = join(folder, 'c.db');
+      const old = new CollectorStore(path);
+      for (const seq of [1, 2, 5]) old.addWindow(DOOR, telemetry(seq, NOW + seq));
+      old.touch(DOOR, NOW);
+      old.close();
+      const db = new Database(path);
+      db.exec('DROP TABLE span; DROP TABLE stream');
+      db.pragma('user_version = 1');
+      db.close();
+      const migrated = new CollectorStore(path);
+      expect([1, 3, 5].map((seq) => migrated.addWindow(DOOR, telemetry(seq, NOW + seq)))).toEqual(['duplicate', 'added', 'duplicate']);
+      expect(migrated.account(DOOR)).toMatchObject({ received: 4, missing: 1 });
+      migrated.close();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it('is there again after a restart, and refuses a file that is none, or a newer one', () => {
     const folder = mkdtempSync(join(tmpdir(), 'sterna-collector-'));
     try {

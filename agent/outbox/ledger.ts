@@ -1,0 +1,117 @@
+/**
+ * What must survive a kill while the database cannot be written: a file of fixed size that is overwritten in place, which
+ * needs no new space on a full disk. Two slots in turn, each with a checksum, so that a torn write leaves the other one.
+ * It says how far the sequence went, what is only in memory, and what was dropped. On a file system that copies on write, or
+ * on a read-only one, writing may fail: the outbox then goes on without it.
+ */
+import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { z } from 'zod';
+import { crc32c } from '../contracts/index.js';
+
+const count = z.number().int().nonnegative();
+
+const recordSchema = z.object({
+  /** Grows with each period without a writable database; the database knows the last one that it took over. */
+  epoch: count,
+  /** The database's stream and its next number; null while the database was never open in this period. */
+  stream_id: z.string().nullable(),
+  next_seq: count,
+  /** Windows in the database up to this message were sent, and could not be marked as sent there. */
+  sent_through: count,
+  /** By class: messages (of telemetry: windows) that are only in memory. */
+  waiting: z.record(z.string(), count),
+  /** `class/reason`: what was dropped in this period. */
+  dropped: z.record(z.string(), count),
+});
+export type LedgerRecord = z.infer<typeof recordSchema>;
+
+export interface Ledger {
+  /** It did not exist before: whoever wrote the database had none. */
+  readonly fresh: boolean;
+  read(): LedgerRecord | null;
+  /** @param durable also after a power cut @returns false when it could not be written */
+  write(record: LedgerRecord, durable: boolean): boolean;
+  close(): void;
+}
+
+const SLOT_BYTES = 4096;
+
+/** Null when the file can be neither opened nor created. */
+export function openLedger(path: string): Ledger | null {
+  let fd: number | null = null;
+  try {
+    const fresh = !existsSync(path) || statSync(path).size < 2 * SLOT_BYTES;
+    fd = openSync(path, fresh ? 'w+' : 'r+', 0o600);
+    if (fresh) {
+      writeSync(fd, Buffer.alloc(2 * SLOT_BYTES, ' '), 0, 2 * SLOT_BYTES, 0);
+      fdatasyncSync(fd);
+    }
+    return new FileLedger(fd, fresh);
+  } catch {
+    if (fd !== null) discard(fd);
+    return null;
+  }
+}
+
+/** A file that was begun and could not be filled: emptied, so that the next start does not take it for a ledger. */
+function discard(fd: number): void {
+  try {
+    ftruncateSync(fd);
+  } catch {
+    // Its size tells anyway.
+  }
+  closeSync(fd);
+}
+
+class FileLedger implements Ledger {
+  readonly fresh: boolean;
+  readonly #fd: number;
+  #turn: number;
+
+  constructor(fd: number, fresh: boolean) {
+    this.#fd = fd;
+    this.fresh = fresh;
+    this.#turn = Math.max(0, ...this.#slots().map(({ turn }) => turn));
+  }
+
+  read(): LedgerRecord | null {
+    return this.#slots().sort((a, b) => b.turn - a.turn)[0]?.record ?? null;
+  }
+
+  write(record: LedgerRecord, durable: boolean): boolean {
+    const turn = this.#turn + 1;
+    const body = `${turn} ${JSON.stringify(record)}`;
+    const slot = Buffer.alloc(SLOT_BYTES, ' ');
+    if (9 + Buffer.byteLength(body) > SLOT_BYTES) return false;
+    slot.write(`${checksum(body)} ${body}`);
+    try {
+      writeSync(this.#fd, slot, 0, SLOT_BYTES, (turn % 2) * SLOT_BYTES);
+      if (durable) fdatasyncSync(this.#fd);
+    } catch {
+      return false;
+    }
+    this.#turn = turn;
+    return true;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #slots(): { turn: number; record: LedgerRecord }[] {
+    const bytes = Buffer.alloc(2 * SLOT_BYTES);
+    readSync(this.#fd, bytes, 0, bytes.length, 0);
+    return [0, 1].flatMap((i) => parseSlot(bytes.toString('utf8', i * SLOT_BYTES, (i + 1) * SLOT_BYTES)) ?? []);
+  }
+}
+
+function parseSlot(text: string): { turn: number; record: LedgerRecord } | null {
+  const [, sum, body, turn, json] = /^([0-9a-f]{8}) ((\d+) (.*?)) *$/s.exec(text) ?? [];
+  if (sum === undefined || body === undefined || json === undefined || checksum(body) !== sum) return null;
+  const parsed = recordSchema.safeParse(JSON.parse(json));
+  return parsed.success ? { turn: Number(turn), record: parsed.data } : null;
+}
+
+function checksum(text: string): string {
+  return crc32c(Buffer.from(text)).toString(16).padStart(8, '0');
+}
