@@ -1,7 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { defaultLimits, type ModelLimits } from '../onnx/types.js';
 import type { Attributes } from './attributes.js';
-import type { TensorValue, ValueType } from './tensor-value.js';
+import type { DType, TensorValue, ValueType } from './tensor-value.js';
 
 /** One operation. Nodes are immutable: a pass replaces them. */
 export interface Node {
@@ -29,6 +29,8 @@ export interface Graph {
   /** Types of the inputs, and after shape inference of every value. */
   readonly types: ReadonlyMap<string, ValueType>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Element types that the file states for values that nodes make; inference holds them to what follows from the nodes, and drops them. */
+  readonly declared?: ReadonlyMap<string, DType>;
   /** Bounds on what inference and passes may compute; absent: the defaults. */
   readonly limits?: GraphLimits;
 }

@@ -4,7 +4,7 @@ import { unsupported } from './attributes.js';
 import { checkDeclaredLevels } from './declared-levels.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
 import { readableOpset } from './opsets.js';
-import type { TensorValue, ValueType } from './tensor-value.js';
+import type { DType, TensorValue, ValueType } from './tensor-value.js';
 
 export interface ImportOptions {
   /** Values of symbolic dimensions by `dim_param`; those not listed, and those without a name, become 1. */
@@ -46,6 +46,23 @@ function resolveType(info: OnnxValueInfo, symbols: Readonly<Record<string, numbe
   return { dtype: info.dtype, shape };
 }
 
+/** Old files list initializers among the inputs, with their types. @throws RuntimeError E_MODEL_MALFORMED */
+function checkInitializers({ inputs, initializers }: OnnxGraph): void {
+  for (const { name, dtype, dims } of inputs) {
+    const tensor = initializers.get(name);
+    if (tensor === undefined) continue;
+    const fits = dims === undefined || (dims.length === tensor.dims.length && dims.every((dim, axis) => typeof dim !== 'number' || dim === tensor.dims[axis]));
+    if (fits && (dtype === undefined || dtype === tensor.dtype)) continue;
+    const stated = `${dtype ?? 'a tensor'}[${(dims ?? []).map((dim) => dim ?? '?').join(', ')}]`;
+    throw new RuntimeError('E_MODEL_MALFORMED', `Initializer '${name}' is ${tensor.dtype}[${tensor.dims.join(', ')}], but the input of this name is ${stated}`, { details: { initializer: name } });
+  }
+}
+
+/** Element types of outputs and described values. */
+function declaredTypes({ outputs, valueInfo }: OnnxGraph): Map<string, DType> {
+  return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype }) => (dtype === undefined ? [] : [[name, dtype] as const])));
+}
+
 /** Nodes without Constant, whose values join the constants. */
 function splitConstants(graph: OnnxGraph): { nodes: Node[]; constants: Map<string, TensorValue> } {
   const constants = new Map(graph.initializers);
@@ -73,6 +90,7 @@ function splitConstants(graph: OnnxGraph): { nodes: Node[]; constants: Map<strin
 export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
   const { nodes, constants } = splitConstants(model.graph);
   checkDeclaredLevels(model.metadata, constants);
+  checkInitializers(model.graph);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
   const inputs = model.graph.inputs.filter((info) => !constants.has(info.name));
@@ -95,6 +113,7 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
     constants,
     types,
     metadata: model.metadata,
+    declared: declaredTypes(model.graph),
     limits: limitsFor(constants, options.limits ?? {}),
   });
 }

@@ -1,3 +1,4 @@
+import { RuntimeError } from '../errors.js';
 import { misshapen } from '../graph/attributes.js';
 import { constantElements, limitsOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
@@ -80,9 +81,18 @@ function placeholder(type: ValueType | undefined): TensorValue | undefined {
   return type === undefined ? undefined : { dtype: 'uint8', dims: type.shape, data: new Uint8Array(0) };
 }
 
+/** @throws RuntimeError E_MODEL_MALFORMED */
+function checkDeclared({ declared }: Graph, node: Node, outputs: readonly ValueType[]): void {
+  node.outputs.forEach((name, i) => {
+    const [stated, found] = [declared?.get(name), outputs[i]?.dtype];
+    if (stated === undefined || found === undefined || stated === found) return;
+    throw new RuntimeError('E_MODEL_MALFORMED', `${node.op} '${node.name}' makes '${name}' of type ${found}, but the file states ${stated}`, { details: { node: node.name, value: name } });
+  });
+}
+
 /**
  * The graph with the type of every value. Shapes that the model computes (Shape, Gather, Concat, Reshape ...) are followed.
- * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED (a stated type that is not the one that follows)
  */
 export function inferShapes(graph: Graph): Graph {
   const types = new Map<string, ValueType>(graph.inputs.map((name) => [name, typeOf(graph, name)]));
@@ -90,6 +100,7 @@ export function inferShapes(graph: Graph): Graph {
   const budget = foldBudget(graph);
   for (const node of graph.nodes) {
     const outputs = inferNode(graph, node, types, known);
+    checkDeclared(graph, node, outputs);
     node.outputs.forEach((name, i) => {
       const type = outputs[i];
       if (name !== '' && type !== undefined) types.set(name, type);
@@ -98,5 +109,6 @@ export function inferShapes(graph: Graph): Graph {
     if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') continue;
     knownOutputs(graph, node, { types, known, budget }, outputs)?.forEach((value, i) => known.set(node.outputs[i] ?? '', value));
   }
-  return { ...graph, types };
+  const { declared: _, ...rest } = graph;
+  return { ...rest, types };
 }

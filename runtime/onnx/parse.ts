@@ -1,7 +1,9 @@
 import { RuntimeError } from '../errors.js';
 import { describeNoModel } from '../foreign-bytes.js';
 import type { Attribute } from '../graph/attributes.js';
+import { newestOpset } from '../graph/opsets.js';
 import type { TensorValue } from '../graph/tensor-value.js';
+import { checkNodes } from './check-nodes.js';
 import { attributeTypes, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
 import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
 import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
@@ -82,6 +84,16 @@ function readNode(node: WireNode, index: number, limits: ModelLimits): OnnxNode 
   return { name, op, domain, inputs: node.input ?? [], outputs: node.output ?? [], attributes };
 }
 
+/** Files may leave names out, but two nodes of one name are not ONNX. */
+function checkNames(nodes: readonly WireNode[]): void {
+  const names = new Set<string>();
+  for (const { name } of nodes) {
+    if (!name) continue;
+    if (names.has(name)) throw malformed(`Two nodes are named '${name}'`, { node: name });
+    names.add(name);
+  }
+}
+
 function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo {
   const name = info.name ?? '';
   if (name === '') throw malformed('An input, output or value has no name');
@@ -110,6 +122,7 @@ function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {
   if ((graph.sparseInitializer ?? []).length > 0) {
     throw new RuntimeError('E_MODEL_OP', 'Sparse initializers are not supported; save the model with dense weights', { details: { attribute: 'sparse_initializer' } });
   }
+  checkNames(nodes);
   const initializers = new Map<string, TensorValue>();
   for (const tensor of tensors) {
     if (!tensor.name) throw malformed('An initializer has no name');
@@ -147,9 +160,22 @@ function checkValues(graph: OnnxGraph): void {
   }
 }
 
+/** The newest version of the file format whose fields are read. */
+const newestIrVersion = 13;
+
+function checkVersions(irVersion: number, opset: number | undefined, graph: OnnxGraph): void {
+  if (irVersion < 1) throw malformed(`The model has no version of the ONNX format (ir_version is ${irVersion})`);
+  if (irVersion > newestIrVersion) {
+    throw new RuntimeError('E_MODEL_OP', `Expected version 1 to ${newestIrVersion} of the ONNX format but received ${irVersion}; save the model for an older one`, { details: { ir_version: irVersion } });
+  }
+  // The importer refuses operator sets beyond those that are known.
+  if (opset !== undefined && opset >= 1 && opset <= newestOpset) checkNodes(graph, opset);
+}
+
 /**
  * Reads an ONNX model. The bytes are untrusted: counts, sizes and nesting are bounded, every tensor's data must fit its shape.
- * @throws RuntimeError E_MODEL_MALFORMED, E_MODEL_LIMIT, E_MODEL_OP (external or sparse data), E_MODEL_VALUE
+ * Names, node by node, and operands and attributes of every node are held to the ONNX specification, dead nodes included.
+ * @throws RuntimeError E_MODEL_MALFORMED, E_MODEL_LIMIT, E_MODEL_OP (external or sparse data, a newer format), E_MODEL_VALUE
  */
 export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {}): OnnxModel {
   const bounds = { ...defaultLimits, ...limits };
@@ -159,9 +185,11 @@ export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {})
   const opsets = new Map<string, number>();
   for (const { domain, version } of wire.opsetImport ?? []) opsets.set(domain === 'ai.onnx' ? '' : (domain ?? ''), number(version));
   const graph = readGraph(wire.graph, bounds);
+  const irVersion = number(wire.irVersion);
+  checkVersions(irVersion, opsets.get(''), graph);
   checkValues(graph);
   return {
-    irVersion: number(wire.irVersion),
+    irVersion,
     producerName: wire.producerName ?? '',
     producerVersion: wire.producerVersion ?? '',
     opsets,

@@ -1,6 +1,6 @@
-import { floatAttribute, int, intAttribute, ints, misshapen, requiredInts, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
+import { floatAttribute, int, intAttribute, ints, intsAttribute, misshapen, requiredInts, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { elementCount, fromNumbers, mapNumbers, reshaped, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
 import { tapsInside, windowOf, type Window } from './spatial.js';
@@ -18,6 +18,8 @@ export function convGeometry(node: Node, x: Shape, w: Shape): ConvGeometry {
   if (group < 1 || (x[1] ?? 0) !== (w[1] ?? 0) * group || (w[0] ?? 0) % group !== 0) {
     throw misshapen(node, `${x[1]} channels, ${group} groups and weights [${w.join(', ')}] do not fit`);
   }
+  const stated = intsAttribute(node, 'kernel_shape');
+  if (stated !== undefined && !sameShape(stated, w.slice(2))) throw misshapen(node, `kernel_shape [${stated.join(', ')}] is not that of the weights [${w.join(', ')}]`);
   return { ...windowOf(node, x.slice(2), w.slice(2)), group };
 }
 

@@ -17,7 +17,10 @@ export function poolOf(node: Node, x: Shape): Pool {
   const kind = node.op.endsWith('MaxPool') ? 'max' : 'average';
   const kernel = node.op.startsWith('Global') ? spatial : requiredInts(node, 'kernel_shape');
   if (node.outputs.length > 1 && node.outputs[1] !== '') throw unsupported(node, 'the indices of a pool are not available', 'storage_order');
-  return { ...windowOf(node, spatial, kernel), kind, includePad: intAttribute(node, 'count_include_pad', 0) === 1 };
+  const window = windowOf(node, spatial, kernel);
+  const { kernel: size, pads } = window;
+  if (pads.some((pad, i) => pad >= (size[i % 2] ?? 1))) throw misshapen(node, `pads ${pads.join(', ')} are not smaller than the kernel ${size.join('x')}: a window would see nothing but padding`);
+  return { ...window, kind, includePad: intAttribute(node, 'count_include_pad', 0) === 1 };
 }
 
 /** Attributes of NhwcPool and PoolQ8. */

@@ -92,6 +92,8 @@ const quantize: OpDefinition = {
 const dequantize: OpDefinition = {
   infer(context) {
     const x = inputType(context, 0);
+    const zeroPoint = context.inputs[2]?.dtype ?? x.dtype;
+    if (zeroPoint !== x.dtype) throw unsupported(context.node, `a zero-point of type ${zeroPoint} for values of type ${x.dtype}`);
     rangeOf(x.dtype);
     return [{ dtype: 'float32', shape: x.shape }];
   },

@@ -9,7 +9,7 @@ import { nativeMissing } from '../support/native.js';
 
 const reshape: ModelSpec = {
   inputs: { x: [2, 6], shape: [2] }, types: { shape: 'int64' },
-  nodes: [node('Cast', ['shape'], ['same'], { to: 7 }), node('Reshape', ['x', 'same'], ['r']), node('Neg', ['r'], ['y'])], outputs: ['y'],
+  nodes: [node('Cast', ['shape'], ['same'], { to: 7 }), node('Reshape', ['x', 'same'], ['r']), node('Neg', ['r'], ['y'])], outputs: ['y'], outputTypes: { y: 'float32' },
 };
 const x = randomTensor([2, 6], 1);
 const feeds = (...shape: number[]) => ({ x: asTensor(x), shape: asTensor(ints64(...shape)) });
@@ -44,7 +44,7 @@ describe('a model with an input that decides a shape', () => {
   });
 
   it('does not compile large inputs into a program', async () => {
-    const spec: ModelSpec = { inputs: { x: [1, 1, 4, 4], w: [70_000, 1, 1, 1] }, nodes: [node('Conv', ['x', 'w'], ['y'])], outputs: ['y'] };
+    const spec: ModelSpec = { inputs: { x: [1, 1, 4, 4], w: [70_000, 1, 1, 1] }, nodes: [node('Conv', ['x', 'w'], ['y'])], outputs: ['y'], outputTypes: { y: 'float32' } };
     const session = await openNative(modelBytes(spec));
     await expect(session.run({ x: asTensor(randomTensor([1, 1, 4, 4], 1)), w: asTensor(randomTensor([70_000, 1, 1, 1], 2)) })).rejects.toMatchObject({ code: 'E_MODEL_OP' });
     await session.close();
@@ -69,7 +69,7 @@ describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissin
   });
 
   it('takes lists of any length where the file leaves it open', async () => {
-    const spec: ModelSpec = { inputs: { x: [2, 3], axes: ['count'] }, types: { axes: 'int64' }, nodes: [node('ReduceSum', ['x', 'axes'], ['y'], { keepdims: 0 })], outputs: ['y'] };
+    const spec: ModelSpec = { inputs: { x: [2, 3], axes: ['count'] }, types: { axes: 'int64' }, nodes: [node('ReduceSum', ['x', 'axes'], ['y'], { keepdims: 0 })], outputs: ['y'], outputTypes: { y: 'float32' } };
     const session = await openNative(modelBytes(spec));
     const sum = async (...axes: number[]) => (await session.run({ x: asTensor(floats([2, 3], 1, 2, 3, 4, 5, 6)), axes: asTensor(ints64(...axes)) })).y;
     expect(await sum(0)).toEqual({ type: 'float32', dims: [3], data: Float32Array.of(5, 7, 9) });
@@ -81,7 +81,7 @@ describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissin
   it('finds every such input in turn', async () => {
     const spec: ModelSpec = {
       inputs: { x: [1, 1, 2, 2], low: [], w: [1, 1, 1, 1] },
-      nodes: [node('Clip', ['x', 'low'], ['c']), node('Conv', ['c', 'w'], ['y'])], outputs: ['y'],
+      nodes: [node('Clip', ['x', 'low'], ['c']), node('Conv', ['c', 'w'], ['y'])], outputs: ['y'], outputTypes: { y: 'float32' },
     };
     const session = await openNative(modelBytes(spec));
     const run = async (low: number, w: number) => (await session.run({ x: asTensor(floats([1, 1, 2, 2], -2, -1, 1, 2)), low: asTensor(floats([], low)), w: asTensor(floats([1, 1, 1, 1], w)) })).y?.data;

@@ -65,7 +65,7 @@ describe('a model', () => {
       f: { float: 0.5 }, i: -3, s: 'text', ints: [1, 2], t: { type: 'tensor', value: floats([2], 1, 2) },
       floats: { type: 'floats', value: [0.5, 2] }, strings: { type: 'strings', value: ['a', 'b'] }, big: 2 ** 63,
     } as const;
-    const parsed = parseModel(modelBytes({ ...small, nodes: [node('Custom', ['x'], ['y'], attributes)] }));
+    const parsed = parseModel(modelBytes({ ...small, nodes: [{ ...node('Custom', ['x'], ['y'], attributes), domain: 'test' }] }));
     const read = parsed.graph.nodes[0]?.attributes;
     expect(read?.get('t')).toEqual(attributes.t);
     expect(read?.get('floats')).toEqual(attributes.floats);

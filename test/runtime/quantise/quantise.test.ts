@@ -5,7 +5,7 @@ import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/q
 import { outputSteps } from '../../../runtime/quantise/output-steps.js';
 import { createSession } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
-import { modelBytes, node, type ModelSpec } from '../support/models.js';
+import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { oracleMissing } from '../support/oracle.js';
 import { feedsFor, residualNet } from './networks.js';
 
@@ -139,5 +139,27 @@ describe.skipIf(oracleMissing !== undefined)(`quantized models on both engines${
     const feeds = feedsFor(6);
     const [a, b] = await Promise.all([quantiseModel(residual, feeds, native), quantiseModel(residual, feeds, { engine: 'onnxruntime' })]);
     expect(a.report.output_cosine).toBeCloseTo(b.report.output_cosine, 4);
+  });
+});
+
+describe('layers that share weights and a bias', () => {
+  /** A detector's head that two levels of a pyramid share. */
+  const shared: ModelSpec = {
+    inputs: { x: [1, 3, 8, 8] },
+    constants: { stem: randomTensor([8, 3, 3, 3], 1), w: randomTensor([4, 8, 1, 1], 2), b: randomTensor([4], 3) },
+    nodes: [
+      node('Conv', ['x', 'stem'], ['fine'], { pads: [1, 1, 1, 1] }), node('MaxPool', ['fine'], ['coarse'], { kernel_shape: [2, 2], strides: [2, 2] }),
+      node('Conv', ['fine', 'w', 'b'], ['y1']), node('Conv', ['coarse', 'w', 'b'], ['y2']),
+    ],
+    outputs: ['y1', 'y2'],
+  };
+
+  it.each(['int8', 'w4a8'] as const)('give a file in %s in which every node has a name of its own', async (format) => {
+    const { model, report } = await quantiseModel(modelBytes(shared), feedsFor(4), { ...native, format, edges: true });
+    const names = parseModel(model).graph.nodes.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(report.output_cosine).toBeGreaterThan(0.95);
+    const session = await createSession(model, { engine: oracleMissing === undefined ? 'onnxruntime' : 'native' });
+    await session.close();
   });
 });

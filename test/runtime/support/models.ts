@@ -15,6 +15,13 @@ export interface ModelSpec {
   readonly outputTypes?: Readonly<Record<string, DType>>;
 }
 
+/** The type of an output where the file states it: float32 where all values are floats, else what `outputTypes` says. */
+function stated({ types = {}, constants = {}, outputTypes }: ModelSpec, name: string): { dtype?: DType } {
+  const floats = [...Object.values(types), ...Object.values(constants).map(({ dtype }) => dtype)].every((dtype) => dtype === 'float32');
+  const dtype = outputTypes?.[name] ?? (floats ? 'float32' : undefined);
+  return dtype === undefined ? {} : { dtype };
+}
+
 export function model(spec: ModelSpec): OnnxModel {
   return {
     irVersion: 8,
@@ -27,7 +34,7 @@ export function model(spec: ModelSpec): OnnxModel {
       nodes: spec.nodes,
       initializers: new Map(Object.entries(spec.constants ?? {})),
       inputs: Object.entries(spec.inputs).map(([name, dims]) => ({ name, dtype: spec.types?.[name] ?? 'float32', dims })),
-      outputs: spec.outputs.map((name) => ({ name, dtype: spec.outputTypes?.[name] ?? 'float32' })),
+      outputs: spec.outputs.map((name) => ({ name, ...stated(spec, name) })),
       valueInfo: [],
     },
   };
