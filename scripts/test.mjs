@@ -30,9 +30,9 @@ function skip(suite, reason) {
 }
 
 /** Runs a native test program, whose last words are "N passed, N failed, N skipped". */
-function nativeTests(suite, command, args) {
+function nativeTests(suite, command, args, env = process.env) {
   log(`${suite} ...`);
-  const { status, stdout } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 });
+  const { status, stdout } = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 });
   process.stdout.write(stdout ?? '');
   keepOutput(suite, stdout ?? '');
   const counts = [...(stdout ?? '').matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)];
@@ -59,6 +59,13 @@ function hostKernels() {
   check('symbols and instructions of the ISA objects', 'ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error', '-R', '^isa_']);
 }
 
+/** What this CPU lacks, and the rest: the same sources on intrinsics that are emulated at source level. STERNA_ISA masks this CPU, not these. */
+function emulatedKernels() {
+  const suite = 'kernels emulated at source level';
+  if (process.arch !== 'x64') return skip(suite, 'this is no x86-64');
+  nativeTests(suite, join(root, 'build', 'native-release', 'sterna_kernel_tests_emulated'), [], { ...process.env, STERNA_ISA: '' });
+}
+
 function oldKernels() {
   const suite = 'kernels on a CPU without AVX under qemu';
   if (process.arch !== 'x64') return skip(suite, 'this is no x86-64');
@@ -73,7 +80,7 @@ function armKernels() {
   nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh']);
 }
 
-/** Every kernel that was built has run, here or emulated. */
+/** Every kernel that was built has run, here or emulated; what this CPU lacks and nothing emulates is skipped by name. */
 function ledger() {
   const files = [...kernelOutputs];
   nativeTests('execution ledger of the kernels', process.execPath, [join(root, 'scripts', 'check-ledger.mjs'), ...files]);
@@ -157,6 +164,7 @@ try {
     check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']);
     check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']);
     hostKernels();
+    emulatedKernels();
     oldKernels();
     armKernels();
     ledger();

@@ -2,8 +2,11 @@
 # CMAKE_CROSSCOMPILING_EMULATOR (preset aarch64) makes ctest run them under qemu.
 set(STERNA_TEST_DIR ${CMAKE_CURRENT_SOURCE_DIR}/../test/kernels)
 
-file(GLOB STERNA_TEST_SOURCES CONFIGURE_DEPENDS ${STERNA_TEST_DIR}/*_test.cpp ${STERNA_TEST_DIR}/harness.cpp)
-add_executable(sterna_kernel_tests ${STERNA_TEST_SOURCES})
+file(GLOB STERNA_TEST_SOURCES CONFIGURE_DEPENDS ${STERNA_TEST_DIR}/*_test.cpp)
+add_library(sterna_kernel_test_cases OBJECT ${STERNA_TEST_SOURCES})
+target_include_directories(sterna_kernel_test_cases PRIVATE ${STERNA_TEST_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(sterna_kernel_test_cases PRIVATE sterna_flags)
+add_executable(sterna_kernel_tests ${STERNA_TEST_DIR}/harness.cpp $<TARGET_OBJECTS:sterna_kernel_test_cases>)
 target_include_directories(sterna_kernel_tests PRIVATE ${STERNA_TEST_DIR})
 target_link_libraries(sterna_kernel_tests PRIVATE sterna_core)
 add_test(NAME sterna_kernel_tests COMMAND sterna_kernel_tests)
@@ -20,6 +23,11 @@ endforeach()
 add_executable(sterna_run_program tools/run_program.cpp)
 target_link_libraries(sterna_run_program PRIVATE sterna_core)
 
+# Under sanitizers the units themselves are watched where the CPU runs them.
+if(STERNA_ARCH STREQUAL x86_64 AND STERNA_ISA_UNITS AND NOT STERNA_SANITIZE)
+  include(cmake/emulation.cmake)
+endif()
+
 # Each ISA object exports exactly its declared symbols (rule K4).
 foreach(isa ${STERNA_BUILT_ISAS})
   add_test(NAME isa_symbols_${isa}
@@ -31,7 +39,7 @@ endforeach()
 if(STERNA_ARCH STREQUAL x86_64)
   set(STERNA_TOOLS ${CMAKE_CURRENT_SOURCE_DIR}/tools)
   add_test(NAME isa_baseline
-    COMMAND ${STERNA_TOOLS}/check-no-avx.sh ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:sterna_core> $<TARGET_OBJECTS:sterna_isa_sse41>
+    COMMAND ${STERNA_TOOLS}/check-no-avx.sh ${CMAKE_OBJDUMP} $<TARGET_OBJECTS:sterna_portable> $<TARGET_OBJECTS:sterna_core> $<TARGET_OBJECTS:sterna_isa_sse41>
     COMMAND_EXPAND_LISTS)
   add_library(sterna_avx_leak OBJECT ${STERNA_TEST_DIR}/fixtures/avx_leak.cpp)
   target_compile_options(sterna_avx_leak PRIVATE -mavx2)

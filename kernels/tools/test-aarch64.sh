@@ -6,6 +6,7 @@
 #
 # Usage: test-aarch64.sh [CPU ...]
 set -euo pipefail
+unset STERNA_ISA  # masks instruction sets of the CPU at hand, not of those that are emulated
 kernels=$(cd "$(dirname "$0")/.." && pwd)
 build=$kernels/../build/aarch64
 cpus=("$@")

@@ -6,6 +6,7 @@
 # Usage: test-x86-cpus.sh BUILD [CPU ...]        CPUs without AVX, e.g. Nehalem Westmere. (As a Haswell, qemu 7.2 faults on the lanes
 # that vmaskmov leaves out, beside a guard page.)
 set -euo pipefail
+unset STERNA_ISA  # masks instruction sets of the CPU at hand, not of those that are emulated
 build=$1
 shift
 cpus=("$@")

@@ -2,6 +2,7 @@
 #pragma once
 #include "bits_sse41.h"
 #include "q8_avx2.h"
+#include "steer.h"
 
 namespace sterna {
 namespace {
@@ -11,7 +12,7 @@ struct BitsVec256 : Q8Vec256 {
   static inline Int AddInt(Int a, Int b) { return _mm256_add_epi32(a, b); }
   static inline Int SubInt(Int a, Int b) { return _mm256_sub_epi32(a, b); }
   static inline Int AddU8(Int a, Int b) { return _mm256_add_epi8(a, b); }
-  static inline void Settle(Int& sum) { asm volatile("" : "+x"(sum)); }
+  static inline void Settle(Int& sum) { STERNA_STEER(asm volatile("" : "+x"(sum)), (void)sum); }
 
   static inline Int LowNibbles(Int x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
   static inline Int HighNibbles(Int x) { return LowNibbles(_mm256_srli_epi16(x, 4)); }

@@ -1,6 +1,7 @@
 // Bit planes in zmm registers: q8_avx512.h, and the population count of each lane.
 #pragma once
 #include "q8_avx512.h"
+#include "steer.h"
 
 namespace sterna {
 namespace {
@@ -11,7 +12,7 @@ struct BitsVec512 : Q8Vec512 {
   static inline Int SubInt(Int a, Int b) { return _mm512_sub_epi32(a, b); }
 
   // Ends what belongs to one sum before the next begins: gcc would else compute the counts of a whole tile first, and spill the sums.
-  static inline void Settle(Int& sum) { asm volatile("" : "+v"(sum)); }
+  static inline void Settle(Int& sum) { STERNA_STEER(asm volatile("" : "+v"(sum)), (void)sum); }
 
   // A word in every lane.
   static inline Int Broadcast(const uint32_t* p) { return _mm512_set1_epi32(static_cast<int32_t>(*p)); }
@@ -20,7 +21,7 @@ struct BitsVec512 : Q8Vec512 {
   // the ports: the mask is loaded afresh for each count, which the compiler would not do.
   static inline Int CountDiffering(const uint32_t* mask, Int a, Int w) {
     Int fresh;
-    asm volatile("vpbroadcastd %1, %0" : "=v"(fresh) : "m"(*mask));
+    STERNA_STEER(asm volatile("vpbroadcastd %1, %0" : "=v"(fresh) : "m"(*mask)), fresh = Broadcast(mask));
     return _mm512_popcnt_epi32(_mm512_ternarylogic_epi32(fresh, a, w, 0x60));
   }
 

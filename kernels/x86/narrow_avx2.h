@@ -1,6 +1,7 @@
 // q8_avx2.h with sums of 16 bits, for the kernels of few codes (gemm_w46/gemm_x86.h).
 #pragma once
 #include "q8_avx2.h"
+#include "steer.h"
 
 namespace sterna {
 namespace {
@@ -13,7 +14,7 @@ struct NarrowVec256 : Q8Vec256 {
   // itself the compiler computes all of a step first, into registers that it then has to move or spill.
   static inline __attribute__((always_inline)) void DotPairs(Int& sums, Int activations, Int weights) {
     const Int product = _mm256_maddubs_epi16(activations, weights);
-    asm volatile("vpaddw %1, %0, %0" : "+x"(sums) : "x"(product));
+    STERNA_STEER(asm volatile("vpaddw %1, %0, %0" : "+x"(sums) : "x"(product)), sums = _mm256_add_epi16(sums, product));
   }
   // Adds two sums of 16 bits to each of 32.
   static inline Int AddPairs(Int acc, Int sums) { return _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1))); }

@@ -1,6 +1,7 @@
 // q8_avx512.h with sums of 16 bits, for the kernels of few codes (gemm_w46/gemm_x86.h).
 #pragma once
 #include "q8_avx512.h"
+#include "steer.h"
 
 namespace sterna {
 namespace {
@@ -10,7 +11,7 @@ struct NarrowVec512 : Q8Vec512 {
   // itself the compiler computes all of a step first, into registers that it then has to move or spill.
   static inline __attribute__((always_inline)) void DotPairs(Int& sums, Int activations, Int weights) {
     const Int product = _mm512_maddubs_epi16(activations, weights);
-    asm volatile("vpaddw %1, %0, %0" : "+v"(sums) : "v"(product));
+    STERNA_STEER(asm volatile("vpaddw %1, %0, %0" : "+v"(sums) : "v"(product)), sums = _mm512_add_epi16(sums, product));
   }
   // Adds two sums of 16 bits to each of 32.
   static inline Int AddPairs(Int acc, Int sums) { return _mm512_add_epi32(acc, _mm512_madd_epi16(sums, _mm512_set1_epi16(1))); }

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "steer.h"
+
 namespace sterna {
 namespace {
 
@@ -31,7 +33,7 @@ struct Vec256 {
   static inline Reg Set(float x) { return _mm256_set1_ps(x); }
   static inline Reg Load(const float* p) { return _mm256_loadu_ps(p); }
   // Keeps a loaded value in its register: gcc would else load it again for each use, and loads are what is short.
-  static inline void Pin(Reg& x) { asm("" : "+x"(x)); }
+  static inline void Pin(Reg& x) { STERNA_STEER(asm("" : "+x"(x)), (void)x); }
   static inline Reg LoadPart(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask.lanes); }
   static inline void Store(float* p, Reg x) { _mm256_storeu_ps(p, x); }
   // vmaskmov stores are microcoded on AMD: tens of cycles.

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "steer.h"
+
 namespace sterna {
 namespace {
 
@@ -24,7 +26,7 @@ struct Vec512 {
   static inline Reg Set(float x) { return _mm512_set1_ps(x); }
   static inline Reg Load(const float* p) { return _mm512_loadu_ps(p); }
   // Keeps a loaded value in its register: gcc would else load it again for each use, and loads are what is short.
-  static inline void Pin(Reg& x) { asm("" : "+v"(x)); }
+  static inline void Pin(Reg& x) { STERNA_STEER(asm("" : "+v"(x)), (void)x); }
   static inline Reg LoadPart(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
   static inline void Store(float* p, Reg x) { _mm512_storeu_ps(p, x); }
   static inline void StorePart(float* p, Mask mask, Reg x) { _mm512_mask_storeu_ps(p, mask, x); }

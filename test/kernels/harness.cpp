@@ -82,7 +82,13 @@ void LedgerOfTheRest() {
   }
 }
 
-const char* HowItRuns() { return std::getenv("STERNA_EMULATED") != nullptr ? "emulated" : "native"; }
+const char* HowItRuns() {
+#ifdef STERNA_HOW_IT_RUNS
+  return STERNA_HOW_IT_RUNS;
+#else
+  return std::getenv("STERNA_EMULATED") != nullptr ? "emulated" : "native";
+#endif
+}
 
 // Mappings with guard pages that are free again, by their size: the system takes longer to make one than most tests with them.
 std::map<size_t, std::vector<uint8_t*>>& FreeMappings() {

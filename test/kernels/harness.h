@@ -22,7 +22,8 @@ void Skip(const std::string& reason);
 void Ledger(const std::string& kernel, const std::string& state);
 // Enters every kernel of the table that is not in the ledger yet as not run.
 void LedgerOfTheRest();
-// "native", or "emulated" when the environment variable STERNA_EMULATED is set (scripts set it for qemu).
+// "native", "emulated" when the environment variable STERNA_EMULATED is set (scripts set it for qemu), or "emulated at source level" in
+// sterna_kernel_tests_emulated (kernels/cmake/emulation.cmake).
 const char* HowItRuns();
 
 // Deterministic random numbers (SplitMix64); the seed is printed with the summary.
