@@ -8,7 +8,7 @@ import { runtimeVersion } from '../../../runtime/version.js';
 import { measureFootprint } from '../../bench/footprint.js';
 import { listModels, prepareModel, type BenchModel, type ModelOptions } from '../../bench/models.js';
 import { PeakMeter } from '../../bench/peaks.js';
-import { benchMarkdown, replaceBench } from '../../bench/readme.js';
+import { benchMarkdown, replaceBench, speedLines } from '../../bench/documents.js';
 import { lowBitFormats, reportSchema, reportVersion, type BenchReport, type LowBitFormat } from '../../bench/report.js';
 import { runSuite, type SuiteOptions } from '../../bench/suite.js';
 import { projectFolder } from '../../demo/folder.js';
@@ -28,8 +28,8 @@ interface SuiteCommand {
   quick?: boolean;
   from?: string;
   output?: string;
-  /** A file; false: --no-readme. */
-  readme?: string | false;
+  /** A file; false: --no-tables. */
+  tables?: string | false;
 }
 
 /** Every instruction set that runs here but the reference, the one that native chooses first. */
@@ -96,21 +96,32 @@ async function readReport(path: string): Promise<BenchReport> {
 
 const encoder = new TextEncoder();
 
-/** A document with a new table. @throws DeployError E_FILE, E_BENCH */
-const withTable = async (path: string, table: string): Promise<Uint8Array> => encoder.encode(replaceBench(new TextDecoder().decode(await readInputFile(path)), table));
+interface Target {
+  path: string;
+  write: (report: BenchReport) => string;
+}
 
-/** Where the table goes: a quick run's figures are too rough for a document unless it is named. */
-const readmeOf = ({ readme, quick }: SuiteCommand): string | undefined => {
-  if (readme === false) return undefined;
-  return readme ?? (quick === true ? undefined : join(projectFolder(), 'README.md'));
-};
+/** What a run writes into which document: a quick run's figures are too rough for one unless it is named. */
+function targetsOf({ tables, quick }: SuiteCommand): Target[] {
+  if (tables === false || (tables === undefined && quick === true)) return [];
+  if (tables !== undefined) return [{ path: tables, write: benchMarkdown }];
+  return [
+    { path: join(projectFolder(), 'deploy', 'BENCHMARKS.md'), write: benchMarkdown },
+    { path: join(projectFolder(), 'README.md'), write: speedLines },
+  ];
+}
+
+/** A document with the text of this run. @throws DeployError E_FILE, E_BENCH */
+async function documentWith(path: string, text: string): Promise<Uint8Array> {
+  return encoder.encode(replaceBench(new TextDecoder().decode(await readInputFile(path)), text));
+}
 
 export function register(program: Command): void {
   program
     .command('bench-suite')
-    .summary('time many models in all forms, and write the table of README (npm run bench)')
+    .summary('time many models in all forms, and write deploy/BENCHMARKS.md (npm run bench)')
     .description(
-      'Times every ONNX file of a folder and nets of our own, as float32 and as int8 (quantized by ourselves), on Sterna and onnxruntime. All contenders of a model take turns in one process. Writes a JSON report and the table between the bench markers of README.',
+      'Times every ONNX file of a folder and nets of our own, as float32 and as int8 (quantized by ourselves), on Sterna and onnxruntime. All contenders of a model take turns in one process. Writes a JSON report, the tables of deploy/BENCHMARKS.md and the three lines of README.',
     )
     .option('--models <dir>', 'folder of ONNX files (default: ../shared/models beside the checkout, if it is there)')
     .option('--no-generated', 'without the generated nets')
@@ -119,20 +130,20 @@ export function register(program: Command): void {
     .option('--isa <list>', 'instruction sets of native; the first runs with every number of threads (default: all that run here)', isaList)
     .option('--threads <list>', 'numbers of threads (default: 1,2)', integerList(1))
     .option('--seconds <n>', 'how long the contenders of one model take turns (default: 5)', positive)
-    .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory, README untouched unless named')
-    .option('--from <report>', 'measure nothing: write the table from the report of an earlier run')
+    .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory, documents untouched unless named')
+    .option('--from <report>', 'measure nothing: write the documents from the report of an earlier run')
     .option('--output <file>', 'the JSON report (default: build/bench.json of the checkout)')
-    .option('--readme <file>', 'document with the bench markers (default: README.md of the checkout)')
-    .option('--no-readme', 'leave the document alone')
+    .option('--tables <file>', 'document with the bench markers that gets the tables (default: deploy/BENCHMARKS.md and README.md of the checkout)')
+    .option('--no-tables', 'leave the documents alone')
     .action(
       reporting(async (self: Command, options: SuiteCommand) => {
-        const readme = readmeOf(options);
-        if (readme !== undefined) await withTable(readme, ''); // a document that cannot take the table is better known before minutes of measuring
+        const targets = targetsOf(options);
+        for (const { path } of targets) await documentWith(path, ''); // a document that cannot take it is better known before minutes of measuring
         const report = options.from === undefined ? await measure(self, options) : await readReport(options.from);
         const output = options.output ?? join(projectFolder(), 'build', 'bench.json');
         if (options.from === undefined) await writeOutputFile(output, encoder.encode(`${JSON.stringify(report, null, 1)}\n`));
         const text = benchMarkdown(report);
-        if (readme !== undefined) await writeOutputFile(readme, await withTable(readme, text));
+        for (const { path, write } of targets) await writeOutputFile(path, await documentWith(path, write(report)));
         return { json: report, text };
       }),
     );

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { benchMarkdown, replaceBench } from '../../../deploy/bench/readme.js';
+import { benchMarkdown, replaceBench } from '../../../deploy/bench/documents.js';
 import { reportSchema, summariseFormats, summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
 
 const times = (engine: Times['engine'], format: Times['format'], p50_ms: number, threads = 1, isa: string | null = engine === 'native' ? 'fast' : null): Times =>
@@ -116,8 +116,8 @@ describe('replaceBench', () => {
     expect(() => replaceBench(text, 'new')).toThrow(expect.objectContaining({ code: 'E_BENCH' }));
   });
 
-  it('finds its place in README', () => {
-    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
-    expect(replaceBench(readme, 'x').length).toBeGreaterThan(100);
+  it.each(['README.md', 'deploy/BENCHMARKS.md'])('finds its place in %s', (path) => {
+    const document = readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
+    expect(replaceBench(document, 'x').length).toBeGreaterThan(100);
   });
 });

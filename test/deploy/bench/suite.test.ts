@@ -143,7 +143,7 @@ describe.skipIf(nativeMissing !== undefined)(`sterna bench-suite${nativeMissing 
 
   it('measures a folder, writes the report and the table, and the same table again from the report', async () => {
     await writeFile(readme(), 'Title\n<!-- bench:begin -->\n<!-- bench:end -->\nend\n');
-    const { code, out, err } = await quick('--readme', readme(), '--threads', '2,1', '--isa', `${describeCpu().selected},ref`, '--json');
+    const { code, out, err } = await quick('--tables', readme(), '--threads', '2,1', '--isa', `${describeCpu().selected},ref`, '--json');
     expect(code, err).toBe(0);
     const report: BenchReport = reportSchema.parse(JSON.parse(out));
     expect(reportSchema.parse(JSON.parse(await readFile(output(), 'utf8')))).toEqual(report);
@@ -158,7 +158,7 @@ describe.skipIf(nativeMissing !== undefined)(`sterna bench-suite${nativeMissing 
     expect(table).toMatch(/^Title\n<!-- bench:begin -->\n.*\n<!-- bench:end -->\nend\n$/s);
     expect(table).toContain('| tiny | 0.0 |');
     await writeFile(readme(), 'Title\n<!-- bench:begin -->\n<!-- bench:end -->\nend\n');
-    expect((await captureCli(['bench-suite', '--from', output(), '--readme', readme()])).code).toBe(0);
+    expect((await captureCli(['bench-suite', '--from', output(), '--tables', readme()])).code).toBe(0);
     expect(await readFile(readme(), 'utf8')).toBe(table);
   }, 60_000);
 
@@ -174,8 +174,8 @@ describe.skipIf(nativeMissing !== undefined)(`sterna bench-suite${nativeMissing 
   it.each([
     ['a folder that is not there', ['--models', '/nowhere'], 3, 'E_FILE'],
     ['a filter that nothing passes', ['--filter', 'no such model'], 1, 'E_BENCH'],
-    ['a document that is not there', ['--readme', '/nowhere/README.md'], 3, 'E_FILE'],
-    ['a document without markers', ['--readme', '/dev/null'], 1, 'E_BENCH'],
+    ['a document that is not there', ['--tables', '/nowhere/README.md'], 3, 'E_FILE'],
+    ['a document without markers', ['--tables', '/dev/null'], 1, 'E_BENCH'],
     ['a report that is none', ['--from', '/dev/null'], 1, 'E_BENCH'],
     ['seconds that are none', ['--seconds', '0'], 2, 'E_USAGE'],
   ])('refuses %s', async (_, argv, code, error) => {

@@ -106,7 +106,16 @@ function headline({ date, versions, cpu, selected_isa, models }: BenchReport): s
   return `${date.slice(0, 10)}, ${cpu.model} (${cpu.arch}, ${cpu.cores} cores), Sterna ${versions.sterna} on ${selected_isa}, ${other}, Node ${versions.node}. Other processes kept ${others.toFixed(2)} cores busy meanwhile.`;
 }
 
-/** What README shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */
+/** What README says of a run: three lines. */
+export function speedLines(report: BenchReport): string {
+  const { selected_isa: isa, threads, cpu } = report;
+  const least = Math.min(...threads);
+  const lines = report.summary.filter((row) => row.isa === isa && row.threads === least).map((row) => `* ${comparisonTitles[row.comparison]}: `
+    + `**${row.geometric_mean_p50.toFixed(2)} times** its speed (geometric mean of ${row.models} networks; the worst, ${row.worst.model}: ${row.worst.ratio_p50.toFixed(2)}).`);
+  return [`Against onnxruntime, ${least} thread on ${cpu.model} (${isa}), measured in turns in one process:`, '', ...lines].join('\n');
+}
+
+/** What deploy/BENCHMARKS.md shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */
 export function benchMarkdown(report: BenchReport): string {
   const { selected_isa: isa, peaks, models, threads } = report;
   const least = Math.min(...threads);

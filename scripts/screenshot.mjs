@@ -1,0 +1,49 @@
+// `npm run screenshot`: runs the demonstration, waits until somebody is recognised and telemetry has filled the page, and takes the picture
+// that README shows. Wants Chromium (Debian: apt-get install chromium; STERNA_CHROMIUM names another one).
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chromium } from 'playwright-core';
+import sharp from 'sharp';
+import { ensureSetup, log, root } from './lib/setup.mjs';
+
+const PORT = 8490;
+const picture = join(root, 'deploy', 'dashboard', 'screenshot.png');
+const WAIT_MS = 240_000;
+/** So that the charts have lines. */
+const SETTLE_MS = 30_000;
+
+async function shoot(url) {
+  const browser = await chromium.launch({
+    executablePath: process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium',
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'dark' });
+    await page.goto(url);
+    await sleep(SETTLE_MS);
+    // Somebody is in the picture now, with a name.
+    await page.locator('#faces li').filter({ hasNotText: /unknown|nobody/i }).first().waitFor({ timeout: WAIT_MS });
+    return await page.screenshot();
+  } finally {
+    await browser.close();
+  }
+}
+
+async function waitFor(url, child) {
+  for (const end = Date.now() + WAIT_MS; Date.now() < end && child.exitCode === null; await sleep(500)) {
+    if ((await fetch(url).catch(() => null))?.ok === true) return;
+  }
+  throw new Error(`${url} did not answer within ${WAIT_MS / 1000} s`);
+}
+
+ensureSetup();
+const child = spawn(process.execPath, [join(root, 'scripts', 'start.mjs'), '--port', String(PORT)], { stdio: ['ignore', 'ignore', 'inherit'] });
+try {
+  const url = `http://127.0.0.1:${PORT}/`;
+  await waitFor(url, child);
+  await sharp(await shoot(url)).png({ palette: true, quality: 90, effort: 10 }).toFile(picture);
+  log(`${picture} written`);
+} finally {
+  child.kill('SIGINT');
+}
