@@ -211,11 +211,12 @@ export class Agent {
     if (url === null) return null;
     const address = { fleet: config.fleet, device: config.device_id };
     const downlink = new Downlink({
-      address, counters: this.#f.counters, faults,
+      address, counters: this.#f.counters, faults, clock,
       onDesired: (desired) => this.#ota.desire(desired),
       onCommand: (name, payload) => this.#commands.receive(name, payload),
       onBlock: (digest8, index, message) => this.#ota.receiveBlock(digest8, index, message),
     });
+    this.#f.lifecycle.add({ name: 'downlink', stop: () => downlink.stop() });
     return new MqttLink({
       broker: { ...config.broker, url },
       clientId: `sterna-${config.fleet}-${config.device_id}`,
@@ -246,7 +247,7 @@ export class Agent {
   }
 
   #onConnected(): void {
-    for (const code of ['E_BROKER_REFUSED', 'E_BROKER_PROTOCOL']) this.#f.faults.clear('mqtt', code);
+    for (const code of ['E_BROKER_REFUSED', 'E_BROKER_PROTOCOL', 'E_PACKET_SIZE']) this.#f.faults.clear('mqtt', code);
     this.#ota.connected();
     this.#pump?.connected();
     void this.#reporter.rebirth();

@@ -19,6 +19,7 @@ export * from './errors.js';
 export * from './event.js';
 export * from './histogram.js';
 export * from './ota-get.js';
+export * from './packet-guard.js';
 export * from './reported.js';
 export * from './status.js';
 export * from './telemetry.js';

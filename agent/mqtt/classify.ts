@@ -1,10 +1,11 @@
 /** What a failed attempt to connect means. Pure: takes what MQTT.js and the sockets report. */
+import { ContractError } from '../contracts/index.js';
 import type { AgentErrorCode } from '../errors.js';
 
 export type ProtocolVersion = 4 | 5;
 
 export interface ConnectFailure {
-  code: Extract<AgentErrorCode, `E_BROKER_${string}`>;
+  code: Extract<AgentErrorCode, `E_BROKER_${string}`> | 'E_PACKET_SIZE';
   message: string;
   /** The broker may know the other version of MQTT: try that one, at once. */
   otherProtocol: boolean;
@@ -26,6 +27,7 @@ const REFUSED: ReadonlyMap<number, string> = new Map([
 ]);
 
 export function classifyFailure(facts: FailureFacts): ConnectFailure {
+  if (facts.error instanceof ContractError) return { code: 'E_PACKET_SIZE', message: facts.error.message, otherProtocol: false };
   const code = numericCode(facts.error);
   if (code !== null && UNSUPPORTED_VERSION.has(code)) {
     return { code: 'E_BROKER_PROTOCOL', message: `The broker does not speak MQTT ${facts.protocol === 5 ? '5' : '3.1.1'}`, otherProtocol: true };

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Config } from '../config/schema.js';
-import { MAX_MESSAGE_BYTES } from '../contracts/index.js';
+import { guardPackets, MAX_PACKET_BYTES } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Log } from '../platform/log.js';
 import { nextBackoff } from './backoff.js';
@@ -40,7 +40,9 @@ export interface LinkOptions {
 export type LinkState = 'stopped' | 'connecting' | 'connected' | 'waiting';
 
 const CONNECT_TIMEOUT_MS = 15_000;
-const GOODBYE_TIMEOUT_MS = 2000;
+const GOODBYE_TIMEOUT_MS = 1200;
+/** Of a websocket, which collects a whole frame; one frame may carry several packets. */
+const MAX_FRAME_BYTES = 8 * MAX_PACKET_BYTES;
 /** A connection that lasted so long was a good one: the next back-off begins at the base again. */
 const GOOD_CONNECTION_MS = 30_000;
 export const MAX_IN_FLIGHT = 16;
@@ -141,6 +143,8 @@ export class MqttLink {
       if (wasConnected) this.#lost({ code: classified.code, message: classified.message });
       else this.#retry({ code: classified.code, message: classified.message }, classified.otherProtocol);
     };
+    // MQTT 5's Maximum Packet Size asks the broker to keep to it; this is for 3.1.1, and for brokers that do not.
+    guardPackets(client.stream, end);
     client.once('connect', () => void this.#welcome(client).catch(end));
     client.on('packetsend', (packet) => {
       reached = true; // MQTT.js writes CONNECT when the transport is there
@@ -169,7 +173,8 @@ export class MqttLink {
       resubscribe: false,
       queueQoSZero: false,
       will: { topic: statusTopic, payload: this.#handlers.status('offline', this.#birthSeq), qos: 1, retain: true },
-      ...(this.#protocol === 5 ? { properties: { receiveMaximum: 2 * MAX_IN_FLIGHT, maximumPacketSize: MAX_MESSAGE_BYTES + 1024 } } : {}),
+      wsOptions: { maxPayload: MAX_FRAME_BYTES },
+      ...(this.#protocol === 5 ? { properties: { receiveMaximum: 2 * MAX_IN_FLIGHT, maximumPacketSize: MAX_PACKET_BYTES } } : {}),
       ...(broker.username === undefined ? {} : { username: broker.username }),
       ...(password === undefined ? {} : { password }),
       ...(tls?.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),

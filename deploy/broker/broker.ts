@@ -1,6 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { Aedes, type PublishPacket } from 'aedes';
-import { MAX_MESSAGE_BYTES } from '../../agent/contracts/index.js';
+import { guardPackets, MAX_MESSAGE_BYTES } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 
 /** A fleet of a few devices on one desk; a production broker (Mosquitto, EMQX, ...) takes over beyond that. */
@@ -54,6 +54,7 @@ export class EmbeddedBroker {
       sockets.add(socket);
       socket.once('close', () => sockets.delete(socket));
       aedes.handle(socket);
+      guardPackets(socket, () => undefined); // the client's own problem, as every breach of the protocol
     });
     server.maxConnections = brokerLimits.connections;
     try {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { guardPackets, MAX_PACKET_BYTES } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 
 export interface LinkOptions {
@@ -39,6 +40,7 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   let lastError: Error | null = null;
   for (const protocolVersion of [5, 4] as const) {
     const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls });
+    guardEveryStream(client);
     lastError = await settled(client, deadline - Date.now());
     if (lastError === null) {
       client.on('error', () => undefined); // a failing reconnect is no event of ours: 'close' and 'connect' tell
@@ -75,13 +77,14 @@ function tlsOptions({ caFile, certFile, keyFile, serverName }: LinkOptions): ICl
       throw new DeployError('E_FILE', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
     }
   };
-  const wsOptions: NonNullable<IClientOptions['wsOptions']> = {};
-  Object.assign(wsOptions, { servername: serverName }); // `ws` hands it to tls.connect; its types do not say so
+  const wsOptions: NonNullable<IClientOptions['wsOptions']> = { maxPayload: 8 * MAX_PACKET_BYTES };
+  if (serverName !== undefined) Object.assign(wsOptions, { servername: serverName }); // `ws` hands it to tls.connect; its types do not say so
   return {
     ...(caFile === undefined ? {} : { ca: read(caFile) }),
     ...(certFile === undefined ? {} : { cert: read(certFile) }),
     ...(keyFile === undefined ? {} : { key: read(keyFile) }),
-    ...(serverName === undefined ? {} : { servername: serverName, wsOptions }),
+    wsOptions,
+    ...(serverName === undefined ? {} : { servername: serverName }),
   };
 }
 
@@ -94,6 +97,13 @@ function reasonOf(error: Error | null): string {
   if (UNKNOWN_AUTHORITY.test(code)) return `${error.message}. Name the authority that signed its certificate with --ca`;
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `${error.message}. If that is your broker, name what its certificate carries with --server-name`;
   return error.message === '' ? code : error.message; // one error for several addresses has no message
+}
+
+/** mqtt.js makes a new stream at each reconnect, just before it says so. */
+function guardEveryStream(client: MqttClient): void {
+  const guard = (): void => guardPackets(client.stream, (error) => client.emit('error', error));
+  guard();
+  client.on('reconnect', () => setImmediate(guard));
 }
 
 /** Null when connected, else why not. */

@@ -144,8 +144,11 @@ describe('commands', () => {
   it('and everything else from the broker may be hostile', async () => {
     const { fleet, agent } = await device();
     const send = (kind: 'desired', payload: Buffer): Promise<unknown> => fleet.client.publishAsync(deviceTopic(address, { kind }), payload, { qos: 1 });
+    const refused = (count: number): Promise<void> => until(`${count} were refused`, () => JSON.stringify(agent.status()['counters']).includes(`"messages_refused_total":${count}`));
     await send('desired', Buffer.from('not json'));
+    await refused(1); // of those that come together only the newest is read
     await send('desired', Buffer.from(JSON.stringify({ schema_version: 7, generation: 1 })));
+    await refused(2);
     await send('desired', Buffer.from(JSON.stringify({ schema_version: 1, generation: 1, package: { digest: '../../etc/passwd' } })));
     await send('desired', Buffer.alloc(0));
     await fleet.client.publishAsync(`sterna/v1/test/door/ota/block/00000000/7`, Buffer.from('junk'), { qos: 1 });
