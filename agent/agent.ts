@@ -388,13 +388,15 @@ export class Agent {
       guard: () => ({ host: config.api.host, port: this.#api.port, allowedOrigins: config.api.allowed_origins }),
       status: () => this.status(),
       health: () => this.#health.check(),
-      recentEvents: () => events.recent,
+      token: this.#f.token,
+      eventsSince: (id) => events.since(id),
       listenEvents: (listener) => events.listen(listener),
       listenTelemetry: (listener) => this.#collector.listen(listener),
       latestTelemetry: () => this.#collector.latest,
       listenFrames: (listener) => this.#observer.listen(listener),
       metrics: () => this.#metrics.text(),
-      gallery, runtime,
+      gallery: () => gallery,
+      runtime,
       enrol: async (name, pictures) => {
         const done = await this.#slot.use((running) => runtime.enrol(running.model.pipeline, gallery, name, pictures));
         if (done === null) throw new AgentError('E_NO_MODEL', 'No package is active yet, so nobody can be enrolled');

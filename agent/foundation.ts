@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { renameSync } from 'node:fs';
+import { loadToken } from './api/auth.js';
 import type { Config } from './config/schema.js';
 import { AgentError, toCodedError } from './errors.js';
 import { EventSink } from './events/sink.js';
@@ -46,6 +47,8 @@ export interface Foundation {
   outbox: Outbox;
   events: EventSink;
   gallery: Gallery;
+  /** Of the local API. */
+  token: string;
   /** Holds what is open; the daemon adds its own parts on top. */
   lifecycle: Lifecycle;
 }
@@ -82,8 +85,9 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     faults.connect(events);
     const gallery = openGalleryOrRenew(runtime, join(folder.path, 'gallery.db'), damaged);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
+    const token = loadToken({ stateDir: folder.path, tokenFile: config.api.token_file }, damaged);
     return {
-      config, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
+      config, token, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal: new Journal(stateDb),
     };
   } catch (error) {

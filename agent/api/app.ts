@@ -1,30 +1,31 @@
 /** The local HTTP API. JSON out; errors are `{error: {code, message}}`. */
-import { Hono, type Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
+import type { HttpBindings } from '@hono/node-server';
+import { Hono } from 'hono';
 import { cors } from 'hono/cors';
-import { streamSSE } from 'hono/streaming';
-import { z } from 'zod';
-import type { Event, TelemetryWindow } from '../contracts/index.js';
+import type { TelemetryWindow } from '../contracts/index.js';
 import { AgentError, SternaError, toCodedError } from '../errors.js';
 import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
-import { allowedHost, allowedOrigin, type GuardOptions } from './guard.js';
+import { authorised } from './auth.js';
+import { bodyBudget } from './body-budget.js';
+import { eventStreams, type StreamParts } from './event-stream.js';
+import { addGallery } from './gallery.js';
+import { allowedHost, allowedOrigin, isLoopback, type GuardOptions } from './guard.js';
+import { noQuery } from './query.js';
 
 /** What the API shows and does. */
-export interface ApiParts {
+export interface ApiParts extends StreamParts {
   guard: () => GuardOptions;
+  /** Bearer token that everything but `/health` (and on loopback `/metrics`) needs. */
+  token: string;
   /** Overall state of the daemon, for people and for `sterna agent --status`. */
   status: () => Record<string, unknown>;
   health: () => { ok: boolean; reasons: string[] };
-  recentEvents: () => readonly Event[];
-  listenEvents: (listener: (event: Event) => void) => () => void;
-  listenTelemetry: (listener: (window: TelemetryWindow) => void) => () => void;
   latestTelemetry: () => TelemetryWindow | null;
-  /** Every frame's result, for whoever draws boxes. */
-  listenFrames: (listener: (frame: LiveFrame) => void) => () => void;
   metrics: () => Promise<string>;
-  gallery: Gallery;
+  /** @throws a coded error when there is none */
+  gallery: () => Gallery;
   runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
-  enrol: (name: string, pictures: readonly Image[]) => Promise<Record<string, unknown>>;
+  enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>) => Promise<Record<string, unknown>>;
   latestFrame: () => (Image & { sequence: number }) | null;
 }
 
@@ -39,133 +40,82 @@ export interface LiveFrame {
   detections: { box: readonly number[]; score: number; person: { person_id: number; name: string; similarity: number } | null }[];
 }
 
-const MAX_BODY_BYTES = 32 * 1024 * 1024;
-const MAX_PICTURES = 32;
-const MAX_STREAMS = 16;
-/** Behind by so many messages: the reader is gone or too slow, and its stream ends. */
-const MAX_QUEUED = 64;
-const PING_MS = 15_000;
-
-export function createApp(parts: ApiParts): Hono {
-  const app = new Hono();
-  let streams = 0;
-
-  app.use('*', async (c, next) => {
-    const options = parts.guard();
-    const host = c.req.header('host');
-    if (!allowedHost(host, options)) return refuse(c, 403, `Expected a host name of this machine but received ${JSON.stringify(host ?? null)}`);
-    if (!allowedOrigin(c.req.header('origin'), host, options)) return refuse(c, 403, 'Expected no Origin, this API itself, or one of api.allowed_origins');
-    await next();
+export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
+  const app = new Hono<{ Bindings: HttpBindings }>();
+  app.onError((error, c) => {
+    const status = statusOf(error);
+    return c.json({ error: toCodedError(error) }, status, status === 401 ? { 'www-authenticate': 'Bearer realm="sterna"' } : status === 503 ? { 'retry-after': '1' } : {});
   });
-  app.use('*', cors({ exposeHeaders: ['x-frame-sequence'], origin: (origin) => (parts.guard().allowedOrigins.includes(origin) ? origin : null) }));
-  app.use('*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => refuse(c, 413, `Expected a body of at most ${MAX_BODY_BYTES} bytes`) }));
-  app.onError((error, c) => c.json({ error: toCodedError(error) }, statusOf(error)));
-  app.notFound((c) => refuse(c, 404, `There is no ${c.req.method} ${c.req.path}`));
+  app.notFound((c) => c.json({ error: { code: 'E_NOT_FOUND', message: `There is no ${c.req.method} ${c.req.path}` } }, 404));
+  guardRequests(app, parts);
 
   app.get('/health', (c) => {
     const health = parts.health();
     return c.json(health, health.ok ? 200 : 503);
   });
-  app.get('/api/status', (c) => c.json(parts.status()));
-  app.get('/api/telemetry', (c) => c.json(parts.latestTelemetry()));
   app.get('/metrics', async (c) => c.text(await parts.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
-  app.get('/api/events', (c) => {
-    if (streams >= MAX_STREAMS) return refuse(c, 503, `Expected at most ${MAX_STREAMS} event streams at a time`);
-    streams += 1;
-    return eventStream(c, parts, () => { streams -= 1; });
+  app.get('/api/status', (c) => {
+    noQuery(c);
+    return c.json(parts.status());
   });
+  app.get('/api/telemetry', (c) => {
+    noQuery(c);
+    return c.json(parts.latestTelemetry());
+  });
+  app.get('/api/events', eventStreams(parts));
   app.get('/api/snapshot.jpg', async (c) => {
+    noQuery(c);
     const frame = parts.latestFrame();
     if (frame === null) throw new AgentError('E_NO_FRAME', 'No frame has arrived yet');
     const jpeg = await parts.runtime.encodeJpeg(frame);
-    return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'cache-control': 'no-store', 'x-frame-sequence': String(frame.sequence) });
+    return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'x-frame-sequence': String(frame.sequence) });
   });
   addGallery(app, parts);
   return app;
 }
 
-function addGallery(app: Hono, parts: ApiParts): void {
-  app.get('/api/gallery', (c) => c.json({ people: parts.gallery.list().map(toPerson) }));
-
-  // multipart/form-data: name, and picture one or more times; without a picture, the camera's present one is taken.
-  app.post('/api/gallery', async (c) => {
-    const { name, pictures } = await readEnrolment(c, parts);
-    return c.json(await parts.enrol(name, pictures), 201);
+/** In this order: who asks (host, origin, token), and only then how much it wants to send. */
+function guardRequests(app: Hono<{ Bindings: HttpBindings }>, parts: ApiParts): void {
+  app.use('*', async (c, next) => {
+    // No other site may show a picture of this camera, and no cache may keep one.
+    c.header('cross-origin-resource-policy', 'same-origin');
+    c.header('x-content-type-options', 'nosniff');
+    c.header('cache-control', 'no-store');
+    const options = parts.guard();
+    const host = c.req.header('host');
+    if (!allowedHost(host, options)) throw new AgentError('E_REQUEST_ORIGIN', `Expected a host name of this machine but received ${JSON.stringify(host ?? null)}`);
+    if (!allowedOrigin(c.req.header('origin'), host, options)) throw new AgentError('E_REQUEST_ORIGIN', 'Expected no Origin, this API itself, or one of api.allowed_origins');
+    await next();
   });
-
-  app.delete('/api/gallery/:id', (c) => {
-    const id = z.coerce.number().int().positive().safeParse(c.req.param('id'));
-    if (!id.success) throw new AgentError('E_REQUEST', `Expected the number of a person but received ${JSON.stringify(c.req.param('id'))}`);
-    return parts.gallery.remove(id.data) ? c.json({ removed: id.data }) : refuse(c, 404, `There is no person ${id.data}`);
-  });
-}
-
-async function readEnrolment(c: Context, parts: ApiParts): Promise<{ name: string; pictures: Image[] }> {
-  const isForm = (c.req.header('content-type') ?? '').startsWith('multipart/form-data');
-  const body: unknown = isForm ? await c.req.parseBody({ all: true }) : await c.req.json().catch(() => null);
-  const parsed = z.object({ name: z.string().trim().min(1).max(128), picture: z.unknown().optional() }).safeParse(body);
-  if (!parsed.success) throw new AgentError('E_REQUEST', 'Expected a name of 1 to 128 characters, and pictures as multipart/form-data or none for the camera');
-  const files = [parsed.data.picture].flat().filter((file): file is File => file instanceof File);
-  if (files.length > MAX_PICTURES) throw new AgentError('E_REQUEST', `Expected at most ${MAX_PICTURES} pictures but received ${files.length}`);
-  if (files.length === 0) {
-    const frame = parts.latestFrame();
-    if (frame === null) throw new AgentError('E_NO_FRAME', 'No frame has arrived yet: send a picture');
-    return { name: parsed.data.name, pictures: [frame] };
-  }
-  const pictures: Image[] = [];
-  for (const file of files) pictures.push(await parts.runtime.decodeImage(new Uint8Array(await file.arrayBuffer())));
-  return { name: parsed.data.name, pictures };
-}
-
-/** Named messages: `event` (and the recent ones at first), `telemetry` every window, `frame` every frame with ?frames=1. */
-function eventStream(c: Context, parts: ApiParts, onClosed: () => void): Response {
-  const frames = c.req.query('frames') === '1';
-  return streamSSE(c, async (stream) => {
-    const queue: { event: string; data: string }[] = [];
-    let wake = (): void => undefined;
-    const push = (event: string, value: unknown): void => {
-      queue.push({ event, data: JSON.stringify(value) });
-      wake();
-    };
-    for (const event of parts.recentEvents()) push('event', event);
-    const stops = [
-      parts.listenEvents((event) => push('event', event)),
-      parts.listenTelemetry((window) => push('telemetry', window)),
-      ...(frames ? [parts.listenFrames((frame) => push('frame', frame))] : []),
-    ];
-    const ping = setInterval(() => push('ping', {}), PING_MS);
-    stream.onAbort(() => wake());
-    try {
-      while (!stream.aborted && queue.length <= MAX_QUEUED + parts.recentEvents().length) {
-        const next = queue.shift();
-        if (next !== undefined) await stream.writeSSE(next);
-        else await new Promise<void>((resolve) => { wake = resolve; });
-      }
-    } finally {
-      clearInterval(ping);
-      for (const stop of stops) stop();
-      onClosed();
+  app.use('*', cors({ exposeHeaders: ['x-frame-sequence'], origin: (origin) => (parts.guard().allowedOrigins.includes(origin) ? origin : null) }));
+  app.use('*', async (c, next) => {
+    const { path } = c.req;
+    // Service managers and Prometheus read these two; they hold counts and times, no names, faces or addresses.
+    const open = path === '/health' || (path === '/metrics' && isLoopback(parts.guard().host));
+    if (!open && !authorised(c.req.header('authorization'), parts.token)) {
+      throw new AgentError('E_UNAUTHORISED', 'Expected "Authorization: Bearer TOKEN" with the token in the file api.token of the state folder (or in api.token_file)');
     }
+    await next();
   });
+  app.use('*', bodyBudget());
 }
 
-function toPerson(person: ReturnType<Gallery['list']>[number]): Record<string, unknown> {
-  return { person_id: person.id, name: person.name, samples: person.samples, embedding_space_id: person.embeddingSpaceId, created_ms: person.createdMs };
-}
-
-function refuse(c: Context, status: 403 | 404 | 413 | 503, message: string): Response {
-  return c.json({ error: { code: 'E_REQUEST', message } }, status);
-}
-
-function statusOf(error: Error): 400 | 404 | 409 | 422 | 500 {
+function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 | 500 | 503 {
   if (!(error instanceof SternaError)) return 500;
   switch (error.code) {
     case 'E_REQUEST': return 400;
+    case 'E_UNAUTHORISED': return 401;
+    case 'E_REQUEST_ORIGIN': return 403;
+    case 'E_NOT_FOUND':
     case 'E_NO_FRAME': return 404;
     case 'E_NO_MODEL': return 409;
+    case 'E_REQUEST_LENGTH': return 411;
+    case 'E_REQUEST_SIZE': return 413;
     case 'E_MEDIA':
     case 'E_NO_FACE':
     case 'E_GALLERY': return 422;
+    case 'E_BUSY':
+    case 'E_GALLERY_KEY': return 503;
     default: return 500;
   }
 }

@@ -1,4 +1,4 @@
-/** Who may talk to the local API. Pure. It has no passwords: what keeps strangers out is that only this machine reaches it. */
+/** Which programs and pages may talk to the local API at all. Pure. Who may see faces and names is the token's matter (`auth.ts`). */
 
 export interface GuardOptions {
   /** Address that the server listens on. */
@@ -20,6 +20,11 @@ export function allowedHost(header: string | undefined, options: GuardOptions): 
   if (['127.0.0.1', 'localhost', '[::1]', options.host.toLowerCase()].includes(name.toLowerCase())) return true;
   const open = options.host === '0.0.0.0' || options.host === '::';
   return open && (/^\d{1,3}(\.\d{1,3}){3}$/.test(name) || name.startsWith('['));
+}
+
+/** Whether only this machine reaches a server that listens on this address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** A browser tells where a page comes from; everything else sends no `Origin`. */

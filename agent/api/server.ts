@@ -1,8 +1,10 @@
 import type { AddressInfo } from 'node:net';
-import { serve, type ServerType } from '@hono/node-server';
+import { serve, type HttpBindings, type ServerType } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { AgentError } from '../errors.js';
 import { nextBackoff } from '../mqtt/backoff.js';
+
+export type ApiApp = Hono<{ Bindings: HttpBindings }>;
 
 export interface ApiServerOptions {
   host: string;
@@ -17,6 +19,10 @@ export interface ApiServerOptions {
 
 const RETRY_BASE_MS = 1000;
 const RETRY_CAP_MS = 60_000;
+/** Event streams, the page, and some more. */
+const MAX_CONNECTIONS = 64;
+/** Until a request is complete: whoever sends slowly must not hold the budget of bodies. */
+const SERVER_LIMITS = { requestTimeout: 30_000, headersTimeout: 10_000, connectionsCheckingInterval: 2000, maxHeaderSize: 16 * 1024 };
 
 /**
  * The HTTP server around the app. An address that is taken (or not there yet) is no reason for a device to run no model: the
@@ -40,7 +46,7 @@ export class ApiServer {
   }
 
   /** Resolves after the first attempt to listen, whether or not it succeeded. Idempotent. */
-  async start(app: Hono): Promise<void> {
+  async start(app: ApiApp): Promise<void> {
     if (this.#running) return;
     this.#running = true;
     await this.#attempt(app);
@@ -60,7 +66,7 @@ export class ApiServer {
     });
   }
 
-  async #attempt(app: Hono): Promise<void> {
+  async #attempt(app: ApiApp): Promise<void> {
     const { host, port, onUnavailable, onListening, backoff } = this.#options;
     try {
       await this.#listen(app, host, port);
@@ -76,14 +82,15 @@ export class ApiServer {
     }
   }
 
-  #listen(app: Hono, hostname: string, port: number): Promise<void> {
+  #listen(app: ApiApp, hostname: string, port: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const server = serve({ fetch: app.fetch, hostname, port }, (info: AddressInfo) => {
+      const server = serve({ fetch: app.fetch, hostname, port, serverOptions: SERVER_LIMITS }, (info: AddressInfo) => {
         if (!this.#running) return void server.close(() => resolve());
         this.#server = server;
         this.#port = info.port;
         resolve();
       });
+      server.maxConnections = MAX_CONNECTIONS;
       server.once('error', reject);
     });
   }

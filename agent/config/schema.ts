@@ -77,10 +77,12 @@ const presence = z.strictObject({
 
 const api = z.strictObject({
   enabled: z.boolean().default(true),
-  /** Anything but a loopback address opens the API, which has no passwords, to the network. */
+  /** Anything but a loopback address opens the API to the network; it has a token, but no encryption. */
   host: z.string().min(1).default('127.0.0.1'),
   /** 0: any free port. */
   port: z.number().int().min(0).max(65_535).default(8481),
+  /** File that holds the bearer token. Default: `api.token` in the state folder, made at the first start. */
+  token_file: filePath.optional(),
   /** Origins of web pages that may call the API, e.g. http://127.0.0.1:8480. */
   allowed_origins: z.array(z.string().regex(/^https?:\/\/[^/\s]+$/, 'expected an origin such as http://127.0.0.1:8480')).default([]),
 });

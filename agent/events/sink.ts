@@ -11,13 +11,23 @@ export type EventBody = Omit<RecognitionEvent, Common> | Omit<FaultEvent, Common
 
 const KEPT_EVENTS = 100;
 
+/** An event with its place in the order of this start's events. */
+export interface KeptEvent {
+  /** `{boot_id}:{number}`; the number grows by one from event to event. */
+  id: string;
+  event: Event;
+}
+
+export const eventIdPattern = /^[A-Za-z0-9-]{1,64}:\d{1,15}$/;
+
 export class EventSink {
   readonly #outbox: Pick<Outbox, 'put'>;
   readonly #clock: Clock;
   readonly #bootId: string;
   readonly #log: Log;
-  readonly #listeners = new Set<(event: Event) => void>();
-  #recent: Event[] = [];
+  readonly #listeners = new Set<(event: Event, id: string) => void>();
+  #kept: KeptEvent[] = [];
+  #count = 0;
 
   constructor(outbox: Pick<Outbox, 'put'>, clock: Clock, bootId: string, log: Log) {
     this.#outbox = outbox;
@@ -26,13 +36,18 @@ export class EventSink {
     this.#log = log;
   }
 
-  /** Newest last. */
-  get recent(): readonly Event[] {
-    return this.#recent;
+  /**
+   * Kept events (at most 100) that came after the one of this id, oldest first; all of them for null, and for the id of an
+   * earlier start, whose events are over.
+   */
+  since(id: string | null): readonly KeptEvent[] {
+    const [boot, number] = (id ?? '').split(':');
+    if (boot !== this.#bootId) return this.#kept;
+    return this.#kept.slice(Math.max(0, this.#kept.length - Math.max(0, this.#count - Number(number))));
   }
 
   /** @returns how to stop listening */
-  listen(listener: (event: Event) => void): () => void {
+  listen(listener: (event: Event, id: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -43,8 +58,10 @@ export class EventSink {
       ...body, schema_version: 1, event_id: randomUUID(), boot_id: this.#bootId, time_ms: timeMs,
       clock_synchronised: this.#clock.synchronised(), backfill: false,
     };
-    this.#recent = [...this.#recent.slice(1 - KEPT_EVENTS), event];
-    for (const listener of this.#listeners) listener(event);
+    this.#count += 1;
+    const id = `${this.#bootId}:${this.#count}`;
+    this.#kept = [...this.#kept.slice(1 - KEPT_EVENTS), { id, event }];
+    for (const listener of this.#listeners) listener(event, id);
     try {
       const important = event.type !== 'recognition';
       this.#outbox.put({ class: important ? 'critical' : 'event', topic: `event/${event.type}`, payload: encodePayload(eventSchema, event) });

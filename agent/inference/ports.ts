@@ -32,9 +32,10 @@ export interface RuntimePort {
   openModel(path: string, gallery: Gallery, overrides: PipelineOverrides): Promise<Model>;
   openGallery(path: string): Gallery;
   /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
-  enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: readonly Image[]): Promise<Enrolment>;
+  enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): Promise<Enrolment>;
   openSource(request: SourceRequest): FrameSource;
-  decodeImage(bytes: Uint8Array): Promise<Image>;
+  /** @throws RuntimeError E_MEDIA, also for a picture of more than `maxPixels` */
+  decodeImage(bytes: Uint8Array, options: { maxPixels: number }): Promise<Image>;
   encodeJpeg(image: Image): Promise<Uint8Array>;
 }
 

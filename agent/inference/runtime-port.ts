@@ -31,7 +31,7 @@ export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Confi
       ...(request.fps === undefined ? {} : { fps: request.fps }),
       ...(request.maxSide === undefined ? {} : { maxSide: request.maxSide }),
     }),
-    decodeImage: (bytes) => decodeImage(bytes),
+    decodeImage: (bytes, options) => decodeImage(bytes, 'The picture', options),
     encodeJpeg: (image) => encodeJpeg(image),
   };
 }

@@ -3,8 +3,16 @@ import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
 import { addressOf } from './fleet-api.js';
 
-/** Base address of a device's local API (no slash at the end), or null when it cannot be reached from here. */
-export type DeviceGateway = (address: DeviceAddress) => string | null;
+/** The local API of a device. The token stays on this side: the page never sees it. */
+export interface DeviceAccess {
+  /** Without a slash at the end. */
+  baseUrl: string;
+  /** Bearer token; null for an API that needs none. */
+  token: string | null;
+}
+
+/** How to reach a device's local API, or null when it cannot be reached from here. */
+export type DeviceGateway = (address: DeviceAddress) => DeviceAccess | null;
 
 /** What of a device's local API the page may use: anything else is not there. */
 const ROUTES: readonly { method: string; path: RegExp }[] = [
@@ -26,13 +34,13 @@ export function deviceProxy(gateway: DeviceGateway): Hono {
   proxy.post('/:fleet/:device/local/*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => failure(context, 413, 'E_DEVICE_API', `Expected at most ${MAX_BODY_BYTES} bytes`) }));
   proxy.all('/:fleet/:device/local/:path{.+}', async (context) => {
     const address = addressOf(context);
-    const base = address === null ? null : gateway(address);
-    if (base === null) return failure(context, 404, 'E_DEVICE_API', 'The local API of this device cannot be reached from here');
+    const access = address === null ? null : gateway(address);
+    if (access === null) return failure(context, 404, 'E_DEVICE_API', 'The local API of this device cannot be reached from here');
     const { method } = context.req;
     const path = context.req.param('path');
     if (!ROUTES.some((route) => route.method === method && route.path.test(path))) return failure(context, 404, 'E_NOT_FOUND', `Nothing at ${method} ${path}`);
     if (method !== 'GET' && !sameOrigin(context)) return failure(context, 403, 'E_ORIGIN', 'Only this page may change what a device knows');
-    return forward(context, `${base}/api/${path}${new URL(context.req.url).search}`);
+    return forward(context, `${access.baseUrl}/api/${path}${new URL(context.req.url).search}`, access.token);
   });
   return proxy;
 }
@@ -43,16 +51,21 @@ function sameOrigin(context: Context): boolean {
   return origin === undefined || origin === `http://${context.req.header('host') ?? ''}`;
 }
 
-async function forward(context: Context, url: string): Promise<Response> {
+async function forward(context: Context, url: string, token: string | null): Promise<Response> {
   const headersIn = new AbortController();
   const timer = setTimeout(() => headersIn.abort(new Error(`no answer within ${HEADERS_TIMEOUT_MS} ms`)), HEADERS_TIMEOUT_MS);
   const { method } = context.req;
   const contentType = context.req.header('content-type');
+  const lastEventId = context.req.header('last-event-id');
   try {
     const answer = await fetch(url, {
       method,
       signal: AbortSignal.any([headersIn.signal, context.req.raw.signal]),
-      ...(contentType === undefined ? {} : { headers: { 'content-type': contentType } }),
+      headers: {
+        ...(contentType === undefined ? {} : { 'content-type': contentType }),
+        ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+      },
       ...(method === 'POST' ? { body: await context.req.arrayBuffer() } : {}),
     });
     const headers = new Headers();

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
@@ -13,15 +14,25 @@ const TIMEOUT_MS = 30_000;
 /** The local HTTP API of one device, as far as the demonstration uses it. */
 export class DeviceClient {
   readonly baseUrl: string;
+  readonly #tokenFile: string | null;
+  #token: string | null = null;
 
-  constructor(baseUrl: string) {
+  /** Reads the token when it is needed: the device makes it at its first start. */
+  constructor(baseUrl: string, tokenFile: string | null = null) {
     this.baseUrl = baseUrl;
+    this.#tokenFile = tokenFile;
+  }
+
+  /** Bearer token of the local API; null before the device has made it, and without a file. */
+  get token(): string | null {
+    if (this.#token === null && this.#tokenFile !== null && existsSync(this.#tokenFile)) this.#token = readFileSync(this.#tokenFile, 'utf8').trim();
+    return this.#token;
   }
 
   /** Whether anybody is there. */
   async answers(): Promise<boolean> {
     try {
-      await fetch(`${this.baseUrl}/api/status`, { signal: AbortSignal.timeout(2000) }).then((answer) => answer.arrayBuffer());
+      await fetch(`${this.baseUrl}/health`, { signal: AbortSignal.timeout(2000) }).then((answer) => answer.arrayBuffer());
       return true;
     } catch {
       return false;
@@ -43,7 +54,9 @@ export class DeviceClient {
   async #request(method: string, path: string, body?: FormData): Promise<unknown> {
     let answer: Response;
     try {
-      answer = await fetch(`${this.baseUrl}${path}`, { method, signal: AbortSignal.timeout(TIMEOUT_MS), ...(body === undefined ? {} : { body }) });
+      answer = await fetch(`${this.baseUrl}${path}`, {
+        method, signal: AbortSignal.timeout(TIMEOUT_MS), headers: this.token === null ? {} : { authorization: `Bearer ${this.token}` }, ...(body === undefined ? {} : { body }),
+      });
     } catch (cause) {
       throw new DeployError('E_DEVICE_API', `The device at ${this.baseUrl} does not answer: ${messageOf(cause)}`, { cause });
     }

@@ -74,7 +74,7 @@ export class DeviceProcess {
       this.#child = null;
       if (!stopped) this.#onExit(this.#failure(`it ended with ${code === null ? `signal ${why ?? '?'}` : `exit code ${code}`}`));
     });
-    const client = new DeviceClient(`http://127.0.0.1:${port}`);
+    const client = new DeviceClient(`http://127.0.0.1:${port}`, join(folder, 'state', 'api.token'));
     await this.#untilReady(client, signal);
     this.#client = client;
   }

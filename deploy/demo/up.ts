@@ -173,7 +173,7 @@ class Up {
     const publisher = new Publisher({ url: broker.url, fleet: FLEET });
     await publisher.start();
     this.#stack.add({ name: 'publisher', stop: () => publisher.stop() });
-    const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client.baseUrl ?? null : null) });
+    const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client ?? null : null) });
     await dashboard.start();
     this.#stack.add({ name: 'page', stop: () => dashboard.stop() });
     return { broker, store, collector, publisher, dashboard };

@@ -27,11 +27,11 @@ export const imageExtensions: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.
  * Decodes a JPEG, PNG or WebP picture to RGB, upright (EXIF), transparency dropped.
  * @throws RuntimeError E_MEDIA when it is truncated, corrupt, too large or of another format
  */
-export async function decodeImage(bytes: Uint8Array, name = 'The picture'): Promise<Image> {
+export async function decodeImage(bytes: Uint8Array, name = 'The picture', options: { maxPixels?: number } = {}): Promise<Image> {
   const misfetched = describeMisfetched(bytes);
   if (misfetched !== undefined) throw unreadable(name, new Error(misfetched));
   try {
-    const picture = await openSharp(bytes, { limitInputPixels: maxPixels, failOn: 'warning' });
+    const picture = await openSharp(bytes, { limitInputPixels: Math.min(maxPixels, options.maxPixels ?? maxPixels), failOn: 'warning' });
     const { data, info } = await picture
       .autoOrient().toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`Expected 3 channels but received ${info.channels}`);

@@ -61,7 +61,7 @@ beforeAll(async () => {
   deviceUrl = `http://127.0.0.1:${await listenOn(device.server)}`;
   store = new CollectorStore(':memory:');
   collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
-  dashboard = new Dashboard({ port: 0, collector, store, gateway: ({ device: name }) => (name === DOOR.device ? deviceUrl : null) });
+  dashboard = new Dashboard({ port: 0, collector, store, gateway: ({ device: name }) => (name === DOOR.device && deviceUrl !== null ? { baseUrl: deviceUrl, token: null } : null) });
   await dashboard.start();
   const now = Date.now();
   receive('status', status());

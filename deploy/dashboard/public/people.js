@@ -72,7 +72,7 @@ export class PeopleView {
     const input = byId('enrol-name');
     const name = input.value.trim();
     if (name === '' || this.#address === null) return;
-    const done = await this.#act(`${name} was enrolled from the live picture.`, () => sendJson(localPath(this.#address, 'gallery'), 'POST', { name }));
+    const done = await this.#act(`${name} was enrolled from the live picture.`, () => sendJson(localPath(this.#address, 'gallery'), 'POST', { name, from: 'camera' }));
     if (done) input.value = '';
     await this.refresh();
   }

@@ -80,7 +80,7 @@ describe('the other ends of a broker', () => {
       void pour(socket, ENORMOUS).then((bytes) => { poured ??= bytes; });
     };
     const client = await connectLink({ url: broker.url, clientId: 'fleet' });
-    onTestFinished(() => client.end(true));
+    onTestFinished(() => void client.end(true));
     client.publish('hello', 'x', { qos: 1 });
     await until('hung up', () => poured !== null);
     expect(poured).toBeLessThan(32 * 1024 * 1024);
@@ -89,7 +89,7 @@ describe('the other ends of a broker', () => {
   it('the embedded broker hangs up on such a client, and serves the others', async () => {
     const broker = await aedesBroker();
     const socket: Socket = connect(broker.port, '127.0.0.1');
-    onTestFinished(() => socket.destroy());
+    onTestFinished(() => void socket.destroy());
     socket.on('error', () => undefined);
     socket.write(Buffer.from([0x10, 13, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, 2, 0, 60, 0, 1, 0x61]));
     await new Promise<void>((resolve) => { socket.once('data', () => resolve()); });

@@ -91,9 +91,11 @@ export class FakeRuntime implements RuntimePort {
     return this.gallery;
   }
 
-  enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: readonly Image[]): ReturnType<RuntimePort['enrol']> {
-    const person = gallery.enrol(name, pictures.map(() => new Float32Array(4)), pipeline.embeddingSpaceId ?? '');
-    return Promise.resolve({ person, pictures: pictures.length, skipped: {} });
+  async enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): ReturnType<RuntimePort['enrol']> {
+    let count = 0;
+    for await (const _picture of pictures) count++;
+    const person = gallery.enrol(name, Array.from({ length: count }, () => new Float32Array(4)), pipeline.embeddingSpaceId ?? '');
+    return { person, pictures: count, skipped: {} };
   }
 
   openSource(request: SourceRequest): FrameSource {

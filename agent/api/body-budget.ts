@@ -1,0 +1,28 @@
+/** One bound for the bodies of all requests together: each is in memory several times while it is read. */
+import type { MiddlewareHandler } from 'hono';
+import { AgentError } from '../errors.js';
+
+export const MAX_BODY_BYTES = 12 * 1024 * 1024;
+/** Of all requests at a time. */
+export const BODY_BUDGET_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Refuses by the length that the request states, before anything of it is read; Node's HTTP parser keeps to that length. A body
+ * without a length (chunked) is refused: its size is known too late.
+ * @throws AgentError E_REQUEST_LENGTH, E_REQUEST_SIZE, E_BUSY
+ */
+export function bodyBudget(maxBytes = MAX_BODY_BYTES, budgetBytes = BODY_BUDGET_BYTES): MiddlewareHandler {
+  let held = 0;
+  return async (c, next) => {
+    if (c.req.header('transfer-encoding') !== undefined) throw new AgentError('E_REQUEST_LENGTH', 'Expected a Content-Length; a chunked body is not taken');
+    const bytes = Number(c.req.header('content-length') ?? 0);
+    if (!(bytes <= maxBytes)) throw new AgentError('E_REQUEST_SIZE', `Expected a body of at most ${maxBytes} bytes but received one of ${bytes}; send fewer or smaller pictures`);
+    if (held + bytes > budgetBytes) throw new AgentError('E_BUSY', `Other requests with large bodies are being read (${held} of ${budgetBytes} bytes); try again`);
+    held += bytes;
+    try {
+      await next();
+    } finally {
+      held -= bytes;
+    }
+  };
+}

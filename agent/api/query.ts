@@ -1,0 +1,19 @@
+import type { Context } from 'hono';
+import { z } from 'zod';
+import { AgentError } from '../errors.js';
+
+/** A misspelt parameter must not silently do something else. @throws AgentError E_REQUEST */
+export function readQuery<T>(c: Context, schema: z.ZodType<T>, expected: string): T {
+  const all = c.req.queries();
+  const twice = Object.entries(all).find(([, values]) => values.length > 1);
+  const parsed = schema.safeParse(Object.fromEntries(Object.entries(all).map(([key, values]) => [key, values[0]])));
+  if (twice === undefined && parsed.success) return parsed.data;
+  throw new AgentError('E_REQUEST', `Expected ${expected} but received ${JSON.stringify(new URL(c.req.url).search)}`);
+}
+
+const nothing = z.strictObject({});
+
+/** For a request that takes no parameters. @throws AgentError E_REQUEST */
+export function noQuery(c: Context): void {
+  readQuery(c, nothing, 'no query parameters');
+}
