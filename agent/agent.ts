@@ -20,7 +20,7 @@ import { cameraFaults } from './inference/camera-faults.js';
 import { InferenceLoop } from './inference/loop.js';
 import { FrameObserver } from './inference/observer.js';
 import { PipelineSlot } from './inference/pipeline-slot.js';
-import { isLive, visibleInput } from './inference/source.js';
+import { isLive } from './inference/source.js';
 import { Downlink } from './mqtt/downlink.js';
 import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
 import { isBusy } from './ota/machine.js';
@@ -33,6 +33,7 @@ import { readPmic } from './platform/vcgencmd.js';
 import { buildCaps, describeCompute, readInventory } from './report/caps.js';
 import { buildReported } from './report/reported.js';
 import { Reporter } from './report/reporter.js';
+import { redact } from '../runtime/redact.js';
 import { runtimeVersion } from '../runtime/version.js';
 import { TelemetryCollector } from './telemetry/collector.js';
 import { Recorder } from './telemetry/recorder.js';
@@ -135,7 +136,7 @@ export class Agent {
     return {
       device_id: config.device_id, fleet: config.fleet, version: runtimeVersion, boot_id: this.bootId,
       uptime_ms: Math.round(clock.monotonicMs() - this.#startedMs),
-      camera: { state: this.#loop.camera, input: visibleInput(config.camera.input), frames: this.#loop.frames },
+      camera: { state: this.#loop.camera, input: config.camera.input === null ? null : redact(config.camera.input), frames: this.#loop.frames },
       model: this.#runningModel(),
       broker: this.#link === null ? null : { state: this.#link.state, protocol: this.#link.protocol === 5 ? '5' : '3.1.1', reconnects: this.#link.reconnects, last_error: this.#link.lastError },
       reported: this.#reported(),
@@ -185,7 +186,7 @@ export class Agent {
     lifecycle.add({ name: 'service manager', stop: () => this.#service.stopping() });
     this.#health.start();
     this.#service.ready(this.#slot.running === null ? 'waiting for a package' : 'running');
-    log.info('started', { device_id: config.device_id, api: this.apiUrl, broker: config.broker.url, version: runtimeVersion });
+    log.info('started', { device_id: config.device_id, api: this.apiUrl, broker: config.broker.url === null ? null : redact(config.broker.url), version: runtimeVersion });
   }
 
   async #installLocal(path: string): Promise<void> {

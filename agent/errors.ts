@@ -1,3 +1,4 @@
+import { redact } from '../runtime/redact.js';
 import { SternaError } from '../kernels/errors.js';
 
 /** Codes of the daemon, with what each means. They appear in `reported`, in fault events, in the log and in the local API. */
@@ -58,8 +59,8 @@ export interface CodedError {
   message: string;
 }
 
-/** Anything that was thrown, as code and message. Errors without a code are our defects. */
+/** Anything that was thrown, as code and message, without passwords in addresses. Errors without a code are our defects. */
 export function toCodedError(error: unknown): CodedError {
-  if (error instanceof SternaError) return { code: error.code, message: error.message };
-  return { code: 'E_INTERNAL', message: error instanceof Error ? error.message : String(error) };
+  if (error instanceof SternaError) return { code: error.code, message: redact(error.message) };
+  return { code: 'E_INTERNAL', message: redact(error instanceof Error ? error.message : String(error)) };
 }

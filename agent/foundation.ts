@@ -17,7 +17,7 @@ import { systemBootClock, systemClock, type BootClock, type Clock } from './plat
 import { openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
-import { takeStateFolder } from './platform/state-folder.js';
+import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
 import { Counters } from './telemetry/counters.js';
 
 /** Parts that tests replace. */
@@ -86,6 +86,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const gallery = openGalleryOrRenew(runtime, join(folder.path, 'gallery.db'), damaged);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
     const token = loadToken({ stateDir: folder.path, tokenFile: config.api.token_file }, damaged);
+    keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
       config, token, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal: new Journal(stateDb),

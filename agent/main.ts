@@ -36,6 +36,7 @@ const LINGER_MS = 500;
  * @returns the exit code
  */
 export async function runDaemon(args: readonly string[]): Promise<number> {
+  process.umask(0o077); // whatever this process writes is its user's alone
   useLittleMemory();
   const stop = new AbortController();
   let signal: NodeJS.Signals = 'SIGTERM';

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
 import { z } from 'zod';
+import { redact } from '../../runtime/redact.js';
 import { AgentError } from '../errors.js';
 import { configSchema, type Config } from './schema.js';
 
@@ -164,7 +165,7 @@ function expectation(issue: z.core.$ZodIssue): string {
 
 function describe(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? typeof value;
+  const text = redact(JSON.stringify(value) ?? typeof value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 

@@ -1,4 +1,5 @@
 /** Faults: raised once, however often the trouble repeats, and cleared when it is over. */
+import { redact } from '../../runtime/redact.js';
 import type { FaultEvent } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
@@ -38,7 +39,8 @@ export class Faults {
     return [...this.#active.values()].map(({ component, error }) => ({ component, error }));
   }
 
-  raise(component: Component, error: CodedError, severity: FaultEvent['severity'] = 'error'): void {
+  raise(component: Component, raised: CodedError, severity: FaultEvent['severity'] = 'error'): void {
+    const error = { ...raised, message: redact(raised.message) };
     const key = `${component}/${error.code}`;
     const nowMs = this.#clock.monotonicMs();
     const known = this.#active.get(key);

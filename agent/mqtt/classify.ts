@@ -1,4 +1,5 @@
 /** What a failed attempt to connect means. Pure: takes what MQTT.js and the sockets report. */
+import { redact } from '../../runtime/redact.js';
 import { ContractError } from '../contracts/index.js';
 import type { AgentErrorCode } from '../errors.js';
 
@@ -36,7 +37,7 @@ export function classifyFailure(facts: FailureFacts): ConnectFailure {
   if (refusal !== undefined) {
     return { code: 'E_BROKER_REFUSED', message: `The broker refused the connection: ${refusal} (${code}); check broker.username, password_file and tls`, otherProtocol: false };
   }
-  const text = facts.error instanceof Error ? facts.error.message || facts.error.name : 'the connection closed before the broker answered';
+  const text = facts.error instanceof Error ? redact(facts.error.message || facts.error.name) : 'the connection closed before the broker answered';
   // A 3.1.1-only broker may hang up on a version 5 CONNECT, or answer in a form that a version 5 parser refuses.
   return { code: 'E_BROKER_AWAY', message: `The broker cannot be reached: ${text}`, otherProtocol: facts.reached && facts.protocol === 5 };
 }

@@ -1,3 +1,5 @@
+import { redact } from '../../runtime/redact.js';
+
 /** The log: JSON lines on stderr (journald keeps them), and the last ones in memory for the `log-tail` command. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
@@ -18,7 +20,8 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
   const kept: string[] = [];
   const emit = (at: LogLevel, message: string, fields: Record<string, unknown> = {}): void => {
     if (LEVELS.indexOf(at) < LEVELS.indexOf(level)) return;
-    const line = JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields }).slice(0, LONGEST_LINE);
+    // Before it is cut: half an address cannot be told from a whole one. Also what other programs say of an address ends here.
+    const line = redact(JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields })).slice(0, LONGEST_LINE);
     kept.push(line);
     if (kept.length > KEPT_LINES) kept.shift();
     write(line);

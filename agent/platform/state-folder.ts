@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AgentError } from '../errors.js';
@@ -22,6 +22,25 @@ export function takeStateFolder(path: string): StateFolder {
   }
   const db = lock(join(path, 'lock.db'), path);
   return { path, release: () => db.close() };
+}
+
+/**
+ * Takes the rights of everybody but the owner from a state folder and what is in it: faces, names and tokens, also those that
+ * an earlier version left readable. Databases hand their rights on to the files that SQLite puts beside them.
+ */
+export function keepPrivate(folder: string, onFailure: (error: unknown) => void): void {
+  const change = (path: string, mode: number): void => {
+    try {
+      chmodSync(path, mode);
+    } catch (error) {
+      onFailure(error);
+    }
+  };
+  change(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) change(join(folder, entry.name), 0o700);
+    else if (entry.isFile()) change(join(folder, entry.name), 0o600);
+  }
 }
 
 function lock(file: string, folder: string, retry = true): Database.Database {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { guardPackets, MAX_PACKET_BYTES } from '../../agent/contracts/index.js';
+import { redact } from '../../runtime/redact.js';
 import { DeployError } from '../errors.js';
 
 export interface LinkOptions {
@@ -49,7 +50,7 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
     await client.endAsync(true).catch(() => undefined);
     if (!PROTOCOL_REFUSED.includes('code' in lastError ? lastError.code : undefined)) break;
   }
-  throw new DeployError('E_BROKER_CONNECT', `The broker ${redact(options.url)} cannot be used: ${reasonOf(lastError)}`, {
+  throw new DeployError('E_BROKER_CONNECT', `The broker ${redact(options.url)} cannot be used: ${redact(reasonOf(lastError))}`, {
     ...(lastError === null ? {} : { cause: lastError }),
     details: { url: redact(options.url) },
   });
@@ -128,9 +129,4 @@ async function settled(client: MqttClient, timeoutMs: number): Promise<Error | n
     client.on('connect', onConnect);
     client.on('error', onError);
   });
-}
-
-/** The address without its password. */
-export function redact(url: string): string {
-  return url.replace(/\/\/[^/@]*@/, '//***@');
 }
