@@ -1,89 +1,107 @@
-// `npm test`: everything that proves the project on this machine. What cannot run here is skipped by name and counted.
-// `npm test -- PATTERN ...` runs only the matching TypeScript tests.
+// `npm test`: everything that proves the project on this machine, suites side by side. What cannot run here is skipped by name and counted.
+// `npm test -- --quick` leaves out what takes longest, and names it; `npm test -- PATTERN ...` runs only the matching TypeScript tests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
+import { join, relative } from 'node:path';
 import { findProgram } from './lib/host.mjs';
-import { buildNative, ensureSetup, log, root } from './lib/setup.mjs';
+import { slowTests } from './lib/quick.mjs';
+import { buildCommand, configureCommand, ensureSetup, log, removeStaleTree, root } from './lib/setup.mjs';
+import { capture, runSuites } from './lib/suites.mjs';
 
 const bin = (name) => join(root, 'node_modules', ...name);
-const results = []; // {suite, passed, failed, skipped, seconds}
+const outputs = join(root, 'build', 'test');
+const release = join(root, 'build', 'native-release');
+const cores = availableParallelism();
 const kernelOutputs = []; // files: what the kernel tests printed, for the ledger
 
-let began = performance.now();
-/** What a suite came to, and how long it took: since the last one, what was built for it included. */
-function record(suite, passed, failed, skipped = 0) {
-  results.push({ suite, passed, failed, skipped, seconds: Math.round((performance.now() - began) / 1000) });
-  began = performance.now();
+/** Where a suite's whole output goes. */
+const outputFile = (suite) => join(outputs, `${suite.replace(/\W+/g, '-')}.txt`);
+
+/** Runs a program for a suite: its output is kept in a file, and shown when it fails. */
+async function program(suite, command, args, env = {}) {
+  // Suites share the cores: what a script starts in parallel by itself, it starts one after the other.
+  const { status, output } = await capture(command, args, { cwd: root, env: { ...process.env, STERNA_JOBS: '1', ...env } });
+  writeFileSync(outputFile(suite), output);
+  return { status, output };
 }
 
-/** Runs a command that is one check: it passes or fails as a whole. */
-function check(suite, command, args) {
-  log(`${suite} ...`);
-  const ok = spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status === 0;
-  record(suite, ok ? 1 : 0, ok ? 0 : 1);
+/** A suite that is one check: it passes or fails as a whole. */
+function check(name, command, args, more = {}) {
+  const run = async () => {
+    const { status, output } = await program(name, command, args);
+    return status === 0 ? { passed: 1 } : { failed: 1, output };
+  };
+  return { name, run, ...more };
 }
 
-function skip(suite, reason) {
-  log(`${suite}: SKIPPED, ${reason}`);
-  record(`${suite} (skipped: ${reason})`, 0, 0, 1);
+/** A suite that cannot run on this machine. */
+const skipped = (name, reason) => ({ name, run: async () => ({ skipped: 1, reason: `skipped: ${reason}` }) });
+
+/** A native test program, whose last words are "N passed, N failed, N skipped". */
+function nativeTests(name, command, args, { env, before = async () => undefined, ledger = false, ...more } = {}) {
+  const run = async () => {
+    await before();
+    const { status, output } = await program(name, command, typeof args === 'function' ? args() : args, env);
+    if (ledger) kernelOutputs.push(outputFile(name));
+    const sum = (group) => [...output.matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)].reduce((total, match) => total + Number(match[group] ?? 0), 0);
+    const [passed, counted, skips] = [sum(1), sum(2), sum(3)];
+    const failed = (status !== 0 && counted === 0) || passed === 0 ? counted + 1 : counted; // it died, or ran nothing
+    const notes = [...output.matchAll(/^(?:skip|SKIPPED:) .+$/gm)].map(([line]) => line);
+    return { passed, failed, skipped: skips, notes, ...(failed > 0 && { output }) };
+  };
+  return { name, run, ...more };
 }
 
-/** Runs a native test program, whose last words are "N passed, N failed, N skipped". */
-function nativeTests(suite, command, args, env = process.env) {
-  log(`${suite} ...`);
-  const { status, stdout } = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8', maxBuffer: 1 << 28 });
-  process.stdout.write(stdout ?? '');
-  keepOutput(suite, stdout ?? '');
-  const counts = [...(stdout ?? '').matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)];
-  let [passed, failed, skipped] = [0, 0, 0];
-  for (const [, p, f, s] of counts) {
-    passed += Number(p);
-    failed += Number(f);
-    skipped += Number(s ?? 0);
+/** Configures and builds a native tree within a suite, on one core. */
+async function build(suite, name, cmakeArguments, targets) {
+  for (const command of [() => configureCommand(name, cmakeArguments), () => buildCommand(name, targets, 1)]) {
+    const step = command();
+    if (step === undefined) continue;
+    const { status, output } = await program(`build of ${suite}`, ...step);
+    if (status !== 0) throw new Error(`the build failed:\n${output}`);
   }
-  if ((status !== 0 && failed === 0) || passed === 0) failed += 1; // it died, or ran nothing
-  record(suite, passed, failed, skipped);
 }
 
-function keepOutput(suite, output) {
-  const file = join(root, 'build', `${suite.replace(/\W+/g, '-')}.txt`);
-  mkdirSync(join(root, 'build'), { recursive: true });
-  writeFileSync(file, output);
-  kernelOutputs.push(file);
-}
+const nativeBuild = 'build of the native tests';
 
-function hostKernels() {
-  const folder = buildNative('native-release', ['-DCMAKE_BUILD_TYPE=Release']);
-  nativeTests('kernels on this CPU', join(folder, 'sterna_kernel_tests'), []);
-  check('symbols and instructions of the ISA objects', 'ctest', ['--test-dir', folder, '--output-on-failure', '--no-tests=error', '-R', '^isa_']);
+function hostSuites(quick) {
+  const targets = quick ? ['sterna_kernel_tests'] : [];
+  const builds = {
+    name: nativeBuild, provides: true,
+    run: async () => (await build(nativeBuild, 'native-release', ['-DCMAKE_BUILD_TYPE=Release'], targets), { passed: 1 }),
+  };
+  const host = nativeTests('kernels on this CPU', join(release, 'sterna_kernel_tests'), [], { after: [nativeBuild], ledger: true });
+  if (quick) return [builds, host];
+  const symbols = check('symbols and instructions of the ISA objects', 'ctest', ['--test-dir', release, '--output-on-failure', '--no-tests=error', '-R', '^isa_'], { after: [nativeBuild] });
+  return [builds, host, symbols];
 }
 
 /** What this CPU lacks, and the rest: the same sources on intrinsics that are emulated at source level. STERNA_ISA masks this CPU, not these. */
 function emulatedKernels() {
   const suite = 'kernels emulated at source level';
-  if (process.arch !== 'x64') return skip(suite, 'this is no x86-64');
-  nativeTests(suite, join(root, 'build', 'native-release', 'sterna_kernel_tests_emulated'), [], { ...process.env, STERNA_ISA: '' });
+  if (process.arch !== 'x64') return skipped(suite, 'this is no x86-64');
+  return nativeTests(suite, join(release, 'sterna_kernel_tests_emulated'), [], { env: { STERNA_ISA: '' }, after: [nativeBuild], ledger: true });
 }
 
 function oldKernels() {
   const suite = 'kernels on a CPU without AVX under qemu';
-  if (process.arch !== 'x64') return skip(suite, 'this is no x86-64');
-  if (!findProgram('qemu-x86_64')) return skip(suite, 'qemu-x86_64 not found; Debian: apt-get install qemu-user');
-  nativeTests(suite, 'bash', ['kernels/tools/test-x86-cpus.sh', join(root, 'build', 'native-release')]);
+  if (process.arch !== 'x64') return skipped(suite, 'this is no x86-64');
+  if (!findProgram('qemu-x86_64')) return skipped(suite, 'qemu-x86_64 not found; Debian: apt-get install qemu-user');
+  return nativeTests(suite, 'bash', ['kernels/tools/test-x86-cpus.sh', release], { after: [nativeBuild], ledger: true });
 }
 
 function armKernels() {
   const suite = 'kernels on aarch64 under qemu';
   const missing = ['aarch64-linux-gnu-g++', 'qemu-aarch64'].filter((name) => !findProgram(name));
-  if (missing.length > 0) return skip(suite, `${missing.join(', ')} not found; Debian: apt-get install g++-aarch64-linux-gnu qemu-user`);
-  nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh']);
+  if (missing.length > 0) return skipped(suite, `${missing.join(', ')} not found; Debian: apt-get install g++-aarch64-linux-gnu qemu-user`);
+  return nativeTests(suite, 'bash', ['kernels/tools/test-aarch64.sh'], { before: async () => removeStaleTree('aarch64'), ledger: true });
 }
 
 /** Every kernel that was built has run, here or emulated; what this CPU lacks and nothing emulates is skipped by name. */
-function ledger() {
-  const files = [...kernelOutputs];
-  nativeTests('execution ledger of the kernels', process.execPath, [join(root, 'scripts', 'check-ledger.mjs'), ...files]);
+function ledger(kernels) {
+  const gate = () => [join(root, 'scripts', 'check-ledger.mjs'), ...kernelOutputs];
+  return nativeTests('execution ledger of the kernels', process.execPath, gate, { after: kernels.map(({ name }) => name) });
 }
 
 /** Whether a compiler can link an empty program with these sanitizers, or with a fuzzer's main function. */
@@ -95,31 +113,37 @@ function links(compiler, sanitizers, source) {
 function sanitizedKernels() {
   const suite = 'kernels under AddressSanitizer and UndefinedBehaviorSanitizer';
   const compiler = process.env.CXX ?? 'c++';
-  if (!links(compiler, 'address,undefined', 'int main() {}')) return skip(suite, `${compiler} has no sanitizer runtime; Debian: apt-get install libasan8 libubsan1`);
+  if (!links(compiler, 'address,undefined', 'int main() {}')) return skipped(suite, `${compiler} has no sanitizer runtime; Debian: apt-get install libasan8 libubsan1`);
   const options = ['-DCMAKE_BUILD_TYPE=RelWithDebInfo', '-DSTERNA_SANITIZE=address,undefined', '-DSTERNA_NODE=OFF'];
-  const folder = buildNative('native-sanitize', options, ['sterna_kernel_tests']);
-  nativeTests(suite, join(folder, 'sterna_kernel_tests'), []);
+  const before = () => build(suite, 'native-sanitize', options, ['sterna_kernel_tests']);
+  return nativeTests(suite, join(root, 'build', 'native-sanitize', 'sterna_kernel_tests'), [], { before });
 }
 
 /** Inputs that the program loader's fuzzer tries: about 20 s. The same ones every time. */
 const fuzzRuns = 12_000;
 
 function fuzzedLoader() {
-  const suite = `program loader, ${fuzzRuns} fuzzed programs`;
+  const name = `program loader, ${fuzzRuns} fuzzed programs`;
   const names = ['clang++', ...Array.from({ length: 12 }, (_, i) => `clang++-${25 - i}`)].filter(findProgram);
   const target = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }';
-  const compiler = names.find((name) => links(name, 'fuzzer,address,undefined', target));
-  if (compiler === undefined) return skip(suite, 'no clang with libFuzzer found; Debian: apt-get install clang libclang-rt-14-dev');
+  const compiler = names.find((candidate) => links(candidate, 'fuzzer,address,undefined', target));
+  if (compiler === undefined) return skipped(name, 'no clang with libFuzzer found; Debian: apt-get install clang libclang-rt-14-dev');
   const options = [`-DCMAKE_CXX_COMPILER=${compiler}`, '-DCMAKE_BUILD_TYPE=RelWithDebInfo', '-DSTERNA_SANITIZE=fuzzer-no-link,address,undefined',
     '-DSTERNA_NODE=OFF', '-DSTERNA_ISA_UNITS=OFF', '-DSTERNA_FUZZ=ON'];
-  const folder = buildNative('native-fuzz', options, ['program_fuzz']);
-  const found = join(folder, 'found');
-  rmSync(found, { recursive: true, force: true });
-  mkdirSync(found);
-  check(suite, join(folder, 'program_fuzz'), [
+  const folder = join(root, 'build', 'native-fuzz'), found = join(folder, 'found');
+  const fuzz = check(name, join(folder, 'program_fuzz'), [
     `-runs=${fuzzRuns}`, '-seed=1', '-max_len=16384', '-timeout=60', '-rss_limit_mb=1024', '-malloc_limit_mb=64', '-verbosity=0',
     `-artifact_prefix=${folder}/`, found, join(root, 'test', 'fuzz', 'corpus', 'programs'),
   ]);
+  return {
+    name,
+    async run() {
+      await build(name, 'native-fuzz', options, ['program_fuzz']);
+      rmSync(found, { recursive: true, force: true });
+      mkdirSync(found);
+      return fuzz.run();
+    },
+  };
 }
 
 /** The models and clips that the recognition and end-to-end tests use; without npm they skip by name. */
@@ -134,46 +158,91 @@ async function fetchAssets() {
   }
 }
 
-function typeScriptTests(patterns) {
-  log('TypeScript tests ...');
-  const report = join(root, 'build', 'vitest.json');
-  mkdirSync(join(root, 'build'), { recursive: true });
-  rmSync(report, { force: true });
-  const args = [bin(['vitest', 'vitest.mjs']), 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...patterns];
-  const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
-  if (!existsSync(report)) return record('TypeScript tests', 0, 1);
-  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+/** What vitest's report says: counts, and the skipped tests by file and outermost title. */
+function countsOf(report, status) {
+  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites, testResults } = report;
   const failed = numFailedTests === 0 && (status !== 0 || numFailedTestSuites > 0) ? Math.max(1, numFailedTestSuites) : numFailedTests;
-  record('TypeScript tests', numPassedTests, failed, numPendingTests + numTodoTests);
+  const names = testResults.flatMap(({ name, assertionResults }) => assertionResults
+    .filter((test) => ['pending', 'skipped', 'todo', 'disabled'].includes(test.status))
+    .map(({ ancestorTitles, title }) => `skip ${relative(root, name)}: ${ancestorTitles[0] ?? title}`));
+  return { passed: numPassedTests, failed, skipped: numPendingTests + numTodoTests, notes: [...new Set(names)] };
 }
 
-function summary() {
+function typeScriptTests(name, args) {
+  return {
+    name,
+    async run() {
+      const file = outputFile(name).replace(/txt$/, 'json');
+      rmSync(file, { force: true });
+      const all = [bin(['vitest', 'vitest.mjs']), 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args];
+      const { status, output } = await program(name, process.execPath, all);
+      if (!existsSync(file)) return { failed: 1, output };
+      const counts = countsOf(JSON.parse(readFileSync(file, 'utf8')), status);
+      return { ...counts, ...(counts.failed > 0 && { output }) };
+    },
+  };
+}
+
+/** One process a slot, several in all, so that the last suites to end do so at about the same time. */
+function typeScriptShards(more) {
+  const shards = Math.max(4, 2 * cores);
+  return Array.from({ length: shards }, (_, i) => typeScriptTests(`TypeScript tests, part ${i + 1} of ${shards}`, [`--shard=${i + 1}/${shards}`, '--maxWorkers=1', ...more]));
+}
+
+function staticSuites() {
+  return [
+    check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']),
+    check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']),
+  ];
+}
+
+/** Longest first, as far as nothing waits for them: what is left at the end is short. */
+function everything() {
+  const [builds, host, symbols] = hostSuites(false);
+  const kernels = [host, emulatedKernels(), oldKernels(), armKernels()];
+  return [builds, sanitizedKernels(), ...kernels, symbols, fuzzedLoader(), ...typeScriptShards([]), ...staticSuites(), ledger(kernels)];
+}
+
+function quickSuites() {
+  const { files, suites } = slowTests;
+  const names = [...suites, ...files].map((name) => ({ name, run: async () => ({ skipped: 1, reason: 'left out by --quick' }) }));
+  return [...hostSuites(true), ...staticSuites(), ...typeScriptShards(files.map((file) => `--exclude=${file}`)), ...names];
+}
+
+function suitesFor(args) {
+  const patterns = args.filter((arg) => arg !== '--quick');
+  if (patterns.length > 0) return [typeScriptTests('TypeScript tests', patterns)];
+  return args.includes('--quick') ? quickSuites() : everything();
+}
+
+function report({ suite, passed, failed, skipped: skips, seconds, reason }) {
+  const verdict = failed > 0 ? 'FAIL' : passed > 0 ? 'ok  ' : 'skip';
+  return `  ${verdict}  ${suite}: ${passed} passed, ${failed} failed, ${skips} skipped, ${seconds} s${reason ? ` (${reason})` : ''}.\n`;
+}
+
+function onEnd(result) {
+  process.stdout.write(report(result));
+  for (const note of result.notes) process.stdout.write(`          ${note}\n`);
+  if (result.output) process.stdout.write(`${result.output}\n`);
+}
+
+function summary(results) {
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
-  process.stdout.write('\n');
-  for (const { suite, passed, failed, skipped, seconds } of results) {
-    process.stdout.write(`  ${failed > 0 ? 'FAIL' : passed > 0 ? 'ok  ' : 'skip'}  ${suite}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${seconds} s.\n`);
-  }
+  process.stdout.write(`\nWhole outputs: ${relative(process.cwd(), outputs) || '.'}\n\n`);
+  for (const result of results) process.stdout.write(report(result));
   process.stdout.write(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
   if (sum('failed') > 0 || sum('passed') === 0) process.exitCode = 1;
 }
 
 try {
-  const patterns = process.argv.slice(2);
+  const args = process.argv.slice(2);
   ensureSetup();
-  if (patterns.length === 0) {
-    check('lint', process.execPath, [bin(['eslint', 'bin', 'eslint.js']), '.']);
-    check('types of the tests', process.execPath, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.test.json']);
-    hostKernels();
-    emulatedKernels();
-    oldKernels();
-    armKernels();
-    ledger();
-    sanitizedKernels();
-    fuzzedLoader();
-    await fetchAssets();
-  }
-  typeScriptTests(patterns);
-  summary();
+  rmSync(outputs, { recursive: true, force: true });
+  mkdirSync(outputs, { recursive: true });
+  const suites = suitesFor(args);
+  if (args.length === 0) await fetchAssets();
+  const slots = Math.max(1, cores);
+  summary(await runSuites(suites, { slots, onStart: ({ name }) => log(`${name} ...`), onEnd }));
 } catch (error) {
   log(error.message);
   process.exitCode = 1;

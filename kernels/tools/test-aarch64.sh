@@ -4,7 +4,7 @@
 # them, since the others have run by then), at the same time. Emulation proves results, never speed.
 # Debian packages: g++-aarch64-linux-gnu qemu-user ninja-build.
 #
-# Usage: test-aarch64.sh [CPU ...]
+# Usage: test-aarch64.sh [CPU ...]        STERNA_JOBS: how many compilers at a time; with 1 the CPUs run one after the other
 set -euo pipefail
 unset STERNA_ISA  # masks instruction sets of the CPU at hand, not of those that are emulated
 kernels=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,7 @@ generator=()
 command -v ninja > /dev/null && generator=(-G Ninja)
 cmake -S "$kernels" -B "$build" "${generator[@]}" --toolchain "$kernels/cmake/aarch64.cmake" -DCMAKE_BUILD_TYPE=Release -DSTERNA_NODE=OFF > "$build.log" 2>&1 ||
   { cat "$build.log" >&2; exit 1; }
-cmake --build "$build" -j "$(nproc)" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
+cmake --build "$build" -j "${STERNA_JOBS:-$(nproc)}" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 
 status=0
 for isa in neon neondot neoni8mm; do
@@ -35,11 +35,15 @@ run_tests() {
 }
 jobs=()
 for cpu in "${cpus[@]}"; do
+  if [[ ${STERNA_JOBS:-0} == 1 ]]; then
+    run_tests "$cpu" || status=1
+    continue
+  fi
   run_tests "$cpu" &
   jobs+=($!)
 done
 for i in "${!cpus[@]}"; do
-  wait "${jobs[i]}" || status=1
+  [[ -z ${jobs[i]:-} ]] || wait "${jobs[i]}" || status=1
   echo "== ${cpus[i]}"
   cat "$build/${cpus[i]}.txt"
 done

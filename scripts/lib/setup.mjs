@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findProgram, requireNode, requireTools } from './host.mjs';
+import { rememberToolchain, removeStale } from './native-tree.mjs';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const at = (...parts) => join(root, ...parts);
@@ -61,20 +62,48 @@ function installPackages() {
     inputs: () => createHash('sha256')
       .update(readFileSync(at('package-lock.json'))).update(process.versions.modules).update(process.arch).digest('hex'),
     work() {
-      // onnxruntime-node's install script would download GPU libraries; the CPU library is inside the package.
-      const env = { ...process.env, npm_config_onnxruntime_node_install: 'skip', ONNXRUNTIME_NODE_INSTALL: 'skip' };
+      // onnxruntime-node's install script would download GPU libraries; the CPU library is inside the package. A bare `npm ci` does not run it
+      // either: package.json denies it (allowScripts), and for older npm the lock file does not mention it.
+      const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' };
       run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'], { env, shell: process.platform === 'win32' });
     },
   });
 }
 
+/** Removes a native tree that was configured for another folder (a copied or moved checkout) or with another compiler. */
+export function removeStaleTree(name) {
+  const reason = removeStale(at('build', name), at('kernels'));
+  if (reason !== undefined) log(`build/${name} is configured afresh: ${reason}`);
+}
+
+/** The command that configures a native tree, unless that is done. */
+export function configureCommand(name, cmakeArguments = []) {
+  removeStaleTree(name);
+  const folder = at('build', name);
+  if (existsSync(join(folder, 'CMakeCache.txt'))) return undefined;
+  const generator = findProgram('ninja') ? ['-G', 'Ninja'] : ['-G', 'Unix Makefiles'];
+  return ['cmake', ['-S', at('kernels'), '-B', folder, ...generator, ...cmakeArguments]];
+}
+
+/** The command that builds a configured native tree. */
+export function buildCommand(name, targets = [], jobs = availableParallelism()) {
+  rememberToolchain(at('build', name));
+  return ['cmake', ['--build', at('build', name), '--parallel', String(jobs), ...targets.flatMap((target) => ['--target', target])]];
+}
+
+/** Runs a command whose output goes to a file in build/, with a line of progress; the file is named when it fails. */
+function runQuietly(label, logFile, [command, args]) {
+  const { error, status, signal } = spawnSync(process.execPath, [at('scripts', 'lib', 'progress.mjs'), logFile, label, command, ...args], { cwd: root, stdio: ['ignore', 2, 2] });
+  if (error) throw new Error(`${label} did not start: ${error.message}`);
+  if (status !== 0) throw new Error(`${label} failed${signal ? ` with ${signal}` : ''}. The whole output is in ${logFile}`);
+}
+
 /** Configures (when needed) and builds a native tree; returns its folder. */
 export function buildNative(name, cmakeArguments = [], targets = []) {
-  const folder = at('build', name);
-  const generator = findProgram('ninja') ? ['-G', 'Ninja'] : ['-G', 'Unix Makefiles'];
-  if (!existsSync(join(folder, 'CMakeCache.txt'))) run('cmake', ['-S', at('kernels'), '-B', folder, ...generator, ...cmakeArguments]);
-  run('cmake', ['--build', folder, '--parallel', String(availableParallelism()), ...targets.flatMap((target) => ['--target', target])]);
-  return folder;
+  const configure = configureCommand(name, cmakeArguments);
+  if (configure !== undefined) runQuietly('configuring the native build', at('build', `${name}-configure.log`), configure);
+  runQuietly('native build', at('build', `${name}-build.log`), buildCommand(name, targets));
+  return at('build', name);
 }
 
 function buildKernels() {
