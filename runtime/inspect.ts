@@ -11,10 +11,10 @@ import { checkNested, sessionOptionKinds } from './session.js';
 import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';
 
-export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'memoryLimitBytes' | 'strips'>;
+export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'shapes' | 'memoryLimitBytes' | 'strips'>;
 
-const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, memoryLimitBytes, strips }) => (
-  { isa, threads, pixels, symbols, memoryLimitBytes, strips }))(sessionOptionKinds);
+const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }) => (
+  { isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }))(sessionOptionKinds);
 
 /** What a kernel computes in. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
 export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
@@ -95,9 +95,9 @@ const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.red
 export async function inspectModel(model: Uint8Array | string, options: InspectOptions = {}): Promise<ModelInspection> {
   checkOptions('inspectModel', options, inspectOptionKinds);
   checkNested('inspectModel', options);
-  const { isa, threads, memoryLimitBytes, pixels, symbols, strips } = options;
+  const { isa, threads, memoryLimitBytes, pixels, symbols, shapes, strips } = options;
   const parsed = parseModel(await loadModelBytes(model));
-  const program = compile(graphFromOnnx(parsed, symbols === undefined ? {} : { symbols }), {
+  const program = compile(graphFromOnnx(parsed, { ...(symbols === undefined ? {} : { symbols }), ...(shapes === undefined ? {} : { shapes }) }), {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(strips === undefined ? {} : { strips }),

@@ -37,8 +37,10 @@ export interface SessionOptions {
   isa?: Isa;
   /** By input name. */
   pixels?: Readonly<Record<string, PixelInput>>;
-  /** Values of symbolic dimensions, by `dim_param`. Unnamed or unlisted ones become 1. */
+  /** Values of symbolic dimensions, by `dim_param`. What neither they nor `shapes` give becomes 1. */
   symbols?: Readonly<Record<string, number>>;
+  /** Whole shapes by input, for dimensions that the file leaves open, those without a name included. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
   /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same bits. Default true. */
   strips?: boolean;
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */

@@ -11,7 +11,7 @@ const limitKinds = Object.fromEntries(Object.keys(defaultLimits).map((name) => [
 
 /** Options of whatever compiles a model: `inspectModel` and `compile` take some of them too. */
 export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
-  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, strips: aBoolean,
+  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, strips: aBoolean,
   memoryLimitBytes: aNumber, maxBlockingMs: aNumber, cache: anObject, modelSha256: aString, limits: anObject,
 };
 

@@ -7,10 +7,10 @@ const loads = 9;
 
 /**
  * How long a model takes to open when its compiled program is cached: median of several loads, milliseconds, hash of the model included.
- * The cache is a folder of its own, and gone afterwards.
+ * The cache is a folder of its own, and gone afterwards. Null: nothing is kept of a model that is compiled for the values that it is fed.
  * @throws RuntimeError, KernelError when native cannot run the model
  */
-export async function cachedLoadMs(model: Uint8Array, options: Pick<SessionOptions, 'threads' | 'isa'>): Promise<number> {
+export async function cachedLoadMs(model: Uint8Array, options: Pick<SessionOptions, 'threads' | 'isa' | 'shapes'>): Promise<number | null> {
   const dir = await mkdtemp(join(tmpdir(), 'sterna-bench-'));
   const times: number[] = [];
   try {
@@ -22,5 +22,5 @@ export async function cachedLoadMs(model: Uint8Array, options: Pick<SessionOptio
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
-  return times.sort((a, b) => a - b)[times.length >> 1] ?? NaN;
+  return times.sort((a, b) => a - b)[times.length >> 1] ?? null;
 }

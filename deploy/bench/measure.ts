@@ -12,6 +12,8 @@ export interface Contender {
   label: string;
   engine: EngineName;
   isa?: Isa;
+  /** Of the inputs, for what the file leaves open. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
 }
 
 export interface EngineTimes {
@@ -41,12 +43,21 @@ export interface BenchResult {
 /** A loaded contender and what its runs have needed so far, milliseconds each. */
 export interface Entry {
   readonly session: Session;
-  readonly feeds: Feeds;
+  /** Taken in turn: data that repeat would hide what a model does anew for new data, compiling above all. */
+  readonly feeds: readonly Feeds[];
   readonly wall: number[];
   readonly cpu: number[];
 }
 
-async function timedRun({ session, feeds, wall, cpu }: Entry): Promise<void> {
+/** More than the programs that a session keeps of a model that is compiled for what it is fed; odd, so that runs that count and others share all of them. */
+const freshFeeds = 13;
+
+/** What an entry is fed in its n-th run. */
+const feedsOf = ({ feeds }: Entry, run: number): Feeds => feeds[run % feeds.length] ?? {};
+
+async function timedRun(entry: Entry, run: number): Promise<void> {
+  const { session, wall, cpu } = entry;
+  const feeds = feedsOf(entry, run);
   const cpuBefore = process.cpuUsage();
   const started = performance.now();
   await session.run(feeds);
@@ -56,13 +67,13 @@ async function timedRun({ session, feeds, wall, cpu }: Entry): Promise<void> {
 }
 
 /**
- * Loads a model for a contender; the same random feeds for every engine. Both run within the call, as onnxruntime always does: engines are
+ * Loads a model for a contender; the same random feeds for every engine, others in each run. Both run within the call, as onnxruntime always does: engines are
  * compared, not the waking of threads, which costs a caller who does not want to be blocked 0.05 to 0.2 ms more.
  * @throws as `createSession`
  */
-export async function openEntry(model: Uint8Array, { engine, isa }: Pick<Contender, 'engine' | 'isa'>, threads: number): Promise<Entry> {
-  const session = await createSession(model, { engine, threads, maxBlockingMs: Infinity, ...(isa === undefined ? {} : { isa }) });
-  return { session, feeds: randomFeeds(session.inputs, 0), wall: [], cpu: [] };
+export async function openEntry(model: Uint8Array, { engine, isa, shapes }: Pick<Contender, 'engine' | 'isa' | 'shapes'>, threads: number): Promise<Entry> {
+  const session = await createSession(model, { engine, threads, maxBlockingMs: Infinity, ...(shapes === undefined ? {} : { shapes }), ...(isa === undefined ? {} : { isa }) });
+  return { session, feeds: Array.from({ length: freshFeeds }, (_, i) => randomFeeds(session.inputs, i)), wall: [], cpu: [] };
 }
 
 const ascending = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
@@ -94,13 +105,13 @@ export interface Rounds {
  * @returns the number of timed runs of each
  */
 export async function takeTurns(entries: readonly Entry[], { least, most, milliseconds }: Rounds): Promise<number> {
-  for (const { session, feeds } of entries) for (let run = 0; run < warmUpRuns; run++) await session.run(feeds);
+  for (const entry of entries) for (let run = 0; run < warmUpRuns; run++) await entry.session.run(feedsOf(entry, run));
   const started = performance.now();
   let rounds = 0;
   while (rounds < least || (rounds < most && performance.now() - started < milliseconds)) {
     for (const entry of entries) {
-      await entry.session.run(entry.feeds);
-      await timedRun(entry);
+      await entry.session.run(feedsOf(entry, 2 * rounds));
+      await timedRun(entry, 2 * rounds + 1);
     }
     rounds++;
   }
@@ -115,7 +126,8 @@ export async function benchModel(model: Uint8Array, contenders: readonly Contend
   const entries: BenchEntry[] = [];
   try {
     for (const { label, ...contender } of contenders) {
-      const loadCachedMs = contender.engine === 'native' ? await cachedLoadMs(model, { threads, ...contender }) : null;
+      const { engine: _, ...options } = contender;
+      const loadCachedMs = contender.engine === 'native' ? await cachedLoadMs(model, { threads, ...options }) : null;
       entries.push({ label, engine: contender.engine, loadCachedMs, ...(await openEntry(model, contender, threads)) });
     }
     await takeTurns(entries, { least: runs, most: runs, milliseconds: 0 });
@@ -161,12 +173,13 @@ export interface ModelProfile {
  * Time of each layer on the native engine: for each the median of several runs.
  * @throws RuntimeError, KernelError when native cannot run the model
  */
-export async function profileModel(model: Uint8Array, { threads, isa }: { threads: number; isa: Isa | undefined }): Promise<ModelProfile> {
-  const { session, feeds } = await openEntry(model, { engine: 'native', ...(isa === undefined ? {} : { isa }) }, threads);
+export async function profileModel(model: Uint8Array, { threads, isa, shapes = {} }: { threads: number; isa: Isa | undefined; shapes?: Contender['shapes'] }): Promise<ModelProfile> {
+  const entry = await openEntry(model, { engine: 'native', shapes, ...(isa === undefined ? {} : { isa }) }, threads);
+  const { session } = entry;
   try {
     const runs: LayerProfile[][] = [];
     for (let run = -warmUpRuns; run < profiledRuns; run++) {
-      const layers = (await session.profile?.(feeds)) ?? [];
+      const layers = (await session.profile?.(feedsOf(entry, run + warmUpRuns))) ?? [];
       if (run >= 0) runs.push(layers);
     }
     const layers = (runs[0] ?? []).map((layer, index) => {

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { affinities } from '../../kernels/affinity.js';
 import { isas } from '../../kernels/native.js';
 import { defaultPictureOptions, type PictureOptions } from '../compress/samples.js';
+import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { EngineName } from '../../runtime/session-types.js';
 
 /** Parser of an integer of at least `least`. */
@@ -62,6 +63,39 @@ export function addPictureOptions(command: Command): Command {
     .addOption(new Option('--channels <order>', 'pictures: channel order of the model').choices(['rgb', 'bgr', 'gray']).default(channels))
     .addOption(new Option('--fit <how>', 'pictures: how they are brought to the size of the input').choices(['letterbox', 'crop', 'stretch']).default(fit));
 }
+
+/** Options of `addShapeOptions`. */
+export interface ShapeOptions {
+  shape: Record<string, readonly number[]>;
+  symbol: Record<string, number>;
+}
+
+/** NAME and VALUE of `NAME=VALUE`; names may hold `=` themselves. */
+function named(text: string, expected: string): [string, string] {
+  const at = text.lastIndexOf('=');
+  if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected ${expected} but received ${text}`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+function shapeArgument(text: string, previous: ShapeOptions['shape']): ShapeOptions['shape'] {
+  const [name, sizes] = named(text, 'NAME=1x3x320x320');
+  return { ...previous, [name]: sizes.split('x').map(integer(1)) };
+}
+
+function symbolArgument(text: string, previous: ShapeOptions['symbol']): ShapeOptions['symbol'] {
+  const [name, size] = named(text, 'NAME=320');
+  return { ...previous, [name]: integer(1)(size) };
+}
+
+/** Adds --shape and --symbol: sizes for what a model leaves open. */
+export function addShapeOptions(command: Command): Command {
+  return command
+    .option('--shape <name=sizes>', 'shape of an input whose file leaves sizes open, as in image=1x3x320x320; may be repeated', shapeArgument, {})
+    .option('--symbol <name=size>', 'size of an open dimension that has a name, as in height=320; may be repeated', symbolArgument, {});
+}
+
+/** The shape part of a command's options. */
+export const chosenSizes = ({ shape, symbol }: ShapeOptions): ChosenSizes => ({ shapes: shape, symbols: symbol });
 
 /** The picture part of a command's options. */
 export const pictureOptions = ({ mean, std, channels, fit }: PictureOptions): PictureOptions => ({ mean, std, channels, fit });

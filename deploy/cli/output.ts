@@ -16,7 +16,7 @@ export const exitCodes = {
 export const exitCodeHelp = `
 Exit codes:
   0  done
-  1  failed; the message names an error code
+  1  failed, and the message names an error code; or the verdict is no, and the report says why
   2  the command line makes no sense
   3  an input was not found or is invalid (model, package, image, configuration)
   4  something is missing on this machine (engine, native library, ffmpeg, instruction set)
@@ -51,6 +51,8 @@ const exitCodeOf: Readonly<Record<string, number>> = {
 
 /** What a finished command has to say: `json` with --json, else `text`. */
 export interface Report {
+  /** Of a command whose verdict is no; it is printed all the same. Default: done. */
+  exitCode?: number;
   json: Readonly<Record<string, unknown>>;
   text: string;
 }
@@ -88,7 +90,9 @@ export function emit(command: Command, { json, text }: Report): void {
 export function reporting<A extends unknown[]>(handler: (command: Command, ...values: A) => Promise<Report>): (...values: [...A, Command]) => Promise<void> {
   return async (...values) => {
     const command = values[values.length - 1] as Command;
-    emit(command, await handler(command, ...(values.slice(0, -1) as A)));
+    const report = await handler(command, ...(values.slice(0, -1) as A));
+    emit(command, report);
+    if (report.exitCode !== undefined && report.exitCode !== exitCodes.ok) throw new Exit(report.exitCode);
   };
 }
 

@@ -12,6 +12,8 @@ export interface CompareResult {
 export interface Candidate {
   model: Uint8Array;
   engine: EngineName;
+  /** Of the inputs, for what the file leaves open. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
 }
 
 function sameInputs(a: readonly TensorInfo[], b: readonly TensorInfo[]): boolean {
@@ -30,7 +32,7 @@ export async function compareModels(
   steps: ReadonlyMap<string, number>,
   feedsFor: (inputs: readonly TensorInfo[]) => AsyncIterable<Feeds>,
 ): Promise<CompareResult> {
-  const open = ({ model, engine }: Candidate): Promise<Session> => createSession(model, { engine });
+  const open = ({ model, ...options }: Candidate): Promise<Session> => createSession(model, options);
   const session = await open(candidate);
   try {
     const oracle = await open(reference);

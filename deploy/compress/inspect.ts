@@ -1,4 +1,4 @@
-import { inspectModel, type InspectedLayer, type ModelInspection } from '../../runtime/inspect.js';
+import { inspectModel, type InspectedLayer, type InspectOptions, type ModelInspection } from '../../runtime/inspect.js';
 import type { ModelPackage } from '../../runtime/package/index.js';
 
 /** A layer as `sterna inspect --json` prints it; field names carry units and are part of the interface. */
@@ -39,7 +39,7 @@ export interface PackageReport {
  * What a model consists of and how this machine will run it.
  * @throws RuntimeError E_MODEL_*, KernelError
  */
-export const reportModel = async (bytes: Uint8Array): Promise<ModelReport> => modelJson(bytes.length, await inspectModel(bytes));
+export const reportModel = async (bytes: Uint8Array, options: InspectOptions = {}): Promise<ModelReport> => modelJson(bytes.length, await inspectModel(bytes, options));
 
 /** A package and each of its models. @throws as `reportModel` */
 export async function reportPackage(opened: ModelPackage): Promise<PackageReport> {

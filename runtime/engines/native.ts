@@ -117,11 +117,12 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
 async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
-  const { isa, pixels, symbols, strips, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, shapes, strips, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
+    ...(shapes === undefined ? {} : { shapes }),
     ...(strips === undefined ? {} : { strips }),
     ...(limits === undefined ? {} : { limits }),
   };

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { RuntimeError } from '../errors.js';
+import { bindSymbols } from '../graph/open-dimensions.js';
 import type { Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type DataType, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds, pixelLayout, pixelsToFloats, type PixelLayout } from './feeds.js';
@@ -38,7 +39,13 @@ function resolveDims(shape: readonly (number | string)[], symbols: Readonly<Reco
   return shape.map((dim) => (typeof dim === 'number' ? dim : (symbols[dim] ?? 1)));
 }
 
-function describeValues(values: readonly InferenceSession.ValueMetadata[], symbols: Readonly<Record<string, number>>): TensorInfo[] {
+/** Values of the symbols that the options give. onnxruntime reports unnamed dimensions as empty strings. */
+function chosenSymbols(session: InferenceSession, options: SessionOptions): Record<string, number> {
+  const inputs = session.inputMetadata.map((value) => ({ name: value.name, dims: value.isTensor ? value.shape.map((dim) => (dim === '' ? undefined : dim)) : [] }));
+  return bindSymbols(inputs, options);
+}
+
+function describeValues(values: readonly InferenceSession.ValueMetadata[], symbols: Readonly<Record<string, number>>, shapes: SessionOptions['shapes'] = {}): TensorInfo[] {
   return values.map((value) => {
     const type = value.isTensor ? value.type : 'no tensor';
     if (!value.isTensor || !isDataType(type)) {
@@ -46,7 +53,7 @@ function describeValues(values: readonly InferenceSession.ValueMetadata[], symbo
         details: { value: value.name, type },
       });
     }
-    return { name: value.name, type, dims: resolveDims(value.shape, symbols) };
+    return { name: value.name, type, dims: [...(shapes[value.name] ?? resolveDims(value.shape, symbols))] };
   });
 }
 
@@ -74,7 +81,7 @@ class OnnxRuntimeSession implements Session {
   ) {
     this.#runtime = runtime;
     this.#session = session;
-    this.#modelInputs = describeValues(session.inputMetadata, options.symbols ?? {});
+    this.#modelInputs = describeValues(session.inputMetadata, chosenSymbols(session, options), options.shapes);
     for (const name of Object.keys(options.pixels ?? {})) {
       if (this.#modelInputs.some((info) => info.name === name)) continue;
       throw new RuntimeError('E_INPUT', `Expected the name of an input for "pixels" but received "${name}"`, { details: { input: name } });
@@ -153,7 +160,7 @@ export async function openOnnxRuntime(bytes: Uint8Array, options: SessionOptions
   }
   try {
     const loadMs = performance.now() - started;
-    const outputs = describeValues(session.outputMetadata, options.symbols ?? {});
+    const outputs = describeValues(session.outputMetadata, chosenSymbols(session, options));
     return new OnnxRuntimeSession(runtime, session, options, outputs, { engine: 'onnxruntime', threads, loadMs });
   } catch (error) {
     await session.release();

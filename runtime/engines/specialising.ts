@@ -33,9 +33,9 @@ interface Ports {
   readonly open: ReadonlySet<string>;
 }
 
-function portsOf(bytes: Uint8Array, { symbols = {}, limits = {} }: SessionOptions): Ports {
+function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions): Ports {
   const model = parseModel(bytes, limits);
-  const graph = graphFromOnnx(model, { symbols, limits });
+  const graph = graphFromOnnx(model, { symbols, shapes, limits });
   const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
     const type = dataTypes.find((candidate) => candidate === dtype);
     if (type === undefined) throw new RuntimeError('E_MODEL_OP', `'${name}': element type ${dtype ?? 'unknown'} cannot cross the interface of a model`, { details: { value: name } });

@@ -4,11 +4,14 @@ import { unsupported } from './attributes.js';
 import { checkDeclaredLevels } from './declared-levels.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
 import { readableOpset } from './opsets.js';
+import { bindSymbols, givenDims } from './open-dimensions.js';
 import type { DType, TensorValue, ValueType } from './tensor-value.js';
 
 export interface ImportOptions {
-  /** Values of symbolic dimensions by `dim_param`; those not listed, and those without a name, become 1. */
+  /** Values of symbolic dimensions by `dim_param`; what neither they nor `shapes` give becomes 1. */
   symbols?: Readonly<Record<string, number>>;
+  /** Whole shapes by input. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
   /** Values of inputs that are constants from here on: the graph no longer has these inputs. */
   fixed?: Readonly<Record<string, TensorValue>>;
   /** Those of `parseModel`. */
@@ -33,13 +36,14 @@ function opsetOf(model: OnnxModel): number {
   return readableOpset(opset, model.graph.nodes.map(({ op }) => op));
 }
 
-function resolveType(info: OnnxValueInfo, symbols: Readonly<Record<string, number>>): ValueType {
+function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Readonly<Record<string, number>>): ValueType {
   if (info.dtype === undefined || info.dims === undefined) {
     throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank`, { details: { input: info.name } });
   }
-  const shape = info.dims.map((dim) => {
+  const { dims } = info;
+  const shape = givenDims(info, options, symbols).map((given, axis) => {
+    const [dim, size] = [dims[axis], given ?? 1];
     if (typeof dim === 'number') return dim;
-    const size = dim === undefined ? 1 : (symbols[dim] ?? 1);
     if (!Number.isInteger(size) || size < 1) throw new RuntimeError('E_MODEL_SHAPE', `Symbol '${dim}': expected a size of at least 1 but received ${size}`);
     return size;
   });
@@ -94,7 +98,8 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
   const inputs = model.graph.inputs.filter((info) => !constants.has(info.name));
-  const types = new Map(inputs.map((info) => [info.name, resolveType(info, options.symbols ?? {})]));
+  const symbols = bindSymbols(model.graph.inputs, options);
+  const types = new Map(inputs.map((info) => [info.name, resolveType(info, options, symbols)]));
   if (types.size !== inputs.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two inputs of the model have the same name');
   const outputs = model.graph.outputs.map((info) => info.name);
   if (outputs.length === 0) throw new RuntimeError('E_MODEL_MALFORMED', 'The model has no output');

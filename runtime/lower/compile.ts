@@ -29,6 +29,8 @@ export interface CompileOptions {
   pixels?: Readonly<Record<string, PixelInput>>;
   /** Values of symbolic dimensions. */
   symbols?: Readonly<Record<string, number>>;
+  /** Whole shapes by input. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
   /** Bounds on what the model may ask for; those not given have their defaults. */
   limits?: Partial<ModelLimits>;
   /** Values of inputs that become constants of the program, which then has no such input. */
@@ -38,7 +40,7 @@ export interface CompileOptions {
 }
 
 const compileOptionKinds: OptionKinds<Required<CompileOptions>> = {
-  activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, limits: anObject, fixed: anObject, strips: aBoolean,
+  activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, shapes: anObject, limits: anObject, fixed: anObject, strips: aBoolean,
 };
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -120,8 +122,8 @@ function namingInputs(error: unknown, graph: Graph): unknown {
  */
 export function compile(model: Uint8Array | Graph, options: CompileOptions = {}): CompiledProgram {
   checkOptions('compile', options, compileOptionKinds);
-  const { activation = 'uint8', pixels = {}, symbols = {}, limits = {}, fixed = {}, strips = true } = options;
-  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, limits, fixed }) : model;
+  const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true } = options;
+  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, shapes, limits, fixed }) : model;
   try {
     return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
+import type { ChosenSizes } from '../graph/open-dimensions.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { parseModel } from '../onnx/parse.js';
 import type { OnnxModel } from '../onnx/types.js';
@@ -8,11 +9,11 @@ import { dataTypes, type TensorInfo } from '../tensor.js';
 import { raiseOpset } from './raise-opset.js';
 
 /**
- * Inputs of a model, symbolic dimensions resolved.
+ * Inputs of a model; open dimensions have the given sizes, or else 1.
  * @throws RuntimeError E_MODEL_*
  */
-export function modelInputs(bytes: Uint8Array, symbols: Readonly<Record<string, number>> = {}): TensorInfo[] {
-  const graph = graphFromOnnx(parseModel(bytes), { symbols });
+export function modelInputs(bytes: Uint8Array, sizes: ChosenSizes = {}): TensorInfo[] {
+  const graph = graphFromOnnx(parseModel(bytes), sizes);
   return graph.inputs.map((name) => {
     const type = graph.types.get(name);
     const dtype = dataTypes.find((candidate) => candidate === type?.dtype);
@@ -28,8 +29,8 @@ export function modelInputs(bytes: Uint8Array, symbols: Readonly<Record<string, 
  * set that can express per-channel scales.
  * @throws RuntimeError E_MODEL_*; E_QUANTIZE for a model whose activations are quantized already
  */
-export function prepareGraph(model: OnnxModel, symbols: Readonly<Record<string, number>>): Graph {
-  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, { symbols })));
+export function prepareGraph(model: OnnxModel, sizes: ChosenSizes): Graph {
+  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, sizes)));
   const quantised = graph.nodes.find((node) => node.op === 'QuantizeLinear');
   if (quantised !== undefined) {
     throw new RuntimeError('E_QUANTIZE', `The model is quantized already (node '${quantised.name}'); expected the float32 model that it was made from`, {

@@ -25,7 +25,7 @@ import { targets, type Target } from './targets.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
 import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
-import { planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
+import { fidelityWarnings, planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
 
 export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
@@ -65,6 +65,8 @@ export interface QuantiseOptions {
   engine?: EngineName;
   /** Values of symbolic dimensions. */
   symbols?: Readonly<Record<string, number>>;
+  /** Whole shapes by input, for what the file leaves open. The quantized model has these shapes. */
+  shapes?: Readonly<Record<string, readonly number[]>>;
   /** Samples that the report is measured on; default 8. */
   measuredSamples?: number;
 }
@@ -133,6 +135,7 @@ interface Settings {
   migrate: MigrationScope;
   engine: EngineName | undefined;
   symbols: Readonly<Record<string, number>>;
+  shapes: Readonly<Record<string, readonly number[]>>;
   measuredSamples: number;
 }
 
@@ -150,12 +153,12 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
 /** Values are checked below, for data and options that do not serve share E_QUANTIZE. */
 const quantiseOptionKinds: OptionKinds<Required<QuantiseOptions>> = {
   format: aString, maxDrop: aNumber, target: aString, levels: anObject, edges: aBoolean, depthwise: aBoolean, method: aString, percentile: aNumber,
-  exclude: anObject, biasCorrection: aBoolean, equalise: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, measuredSamples: aNumber,
+  exclude: anObject, biasCorrection: aBoolean, equalise: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber,
 };
 
 function settle(options: QuantiseOptions): Settings {
   checkOptions('quantiseModel', options, quantiseOptionKinds);
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8 } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -167,7 +170,7 @@ function settle(options: QuantiseOptions): Settings {
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, measuredSamples };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, shapes, measuredSamples };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -227,7 +230,7 @@ export async function quantiseModel(
 ): Promise<QuantiseResult> {
   const settings = settle(options);
   const bytes = await loadModelBytes(source);
-  const imported = prepareGraph(parseModel(bytes), settings.symbols);
+  const imported = prepareGraph(parseModel(bytes), settings);
   checkExclusions(imported, settings.exclude);
   const samples = await peek(calibration, equalisationSamples);
   try {
@@ -279,7 +282,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         output_cosine: fidelity.outputCosine,
         ...lowBitShares(graph, plan, formats),
         ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
-        warnings: [...planWarnings(graph, plan, statistics), ...(settings.format === 'ternary' ? [ternaryWarning(fidelity)] : [])],
+        warnings: [...planWarnings(graph, plan, statistics), ...(settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(plan, fidelity))],
       },
     };
   } finally {

@@ -8,8 +8,9 @@ export interface QuantiseWarning {
   /**
    * dead_value: a layer's output that is always zero. dead_weights: output channels with no weight but zero, which stay exact. unseen_channels:
    * input channels that were zero for every calibration sample. no_layer: nothing could be quantized. ternary: what ternary layers left of the outputs.
+   * low_cosine: the outputs are far from the float model's. low_sqnr: so is a layer's output.
    */
-  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary';
+  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr';
   message: string;
   /** Name of the ONNX node. */
   layer?: string;
@@ -53,6 +54,20 @@ export function planWarnings(graph: Graph, plan: QuantisationPlan, statistics: C
     ...zero.map(({ name, op }): QuantiseWarning => ({ kind: 'dead_value', layer: name, message: `The output of ${op} '${name}' was zero for every calibration sample; it will stay zero` })),
     ...weighted.flatMap((layer) => layerWarnings(graph, plan, statistics, layer)),
   ];
+}
+
+/** Below these, something is wrong more often than that 8 bits are too few. */
+const [leastCosine, leastSqnr] = [0.95, 15];
+
+/** What is likely to be wrong where much was lost. */
+export function fidelityWarnings(plan: QuantisationPlan, { outputCosine, sqnr }: Fidelity): QuantiseWarning[] {
+  const noisy = plan.layers.flatMap(({ name, op, output }): QuantiseWarning[] => {
+    const db = sqnr.get(output) ?? Infinity;
+    return db >= leastSqnr ? [] : [{ kind: 'low_sqnr', layer: name, message: `${op} '${name}': its output has ${db.toFixed(1)} dB of signal to quantization noise; below ${leastSqnr} dB a layer is often better left in float32 (--exclude ${name})` }];
+  });
+  if (outputCosine >= leastCosine) return noisy;
+  const message = `The outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, below ${leastCosine}: check that the calibration data are prepared as in training (mean, deviation, order of channels), then exclude the layers with the lowest SQNR`;
+  return [{ kind: 'low_cosine', message }, ...noisy];
 }
 
 export function ternaryWarning({ outputCosine, sqnr }: Fidelity): QuantiseWarning {

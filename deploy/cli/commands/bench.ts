@@ -8,12 +8,13 @@ import type { EngineName } from '../../../runtime/session-types.js';
 import { benchModel, profileModel, type BenchResult, type Contender } from '../../bench/measure.js';
 import { PeakMeter, type PeakRow } from '../../bench/peaks.js';
 import { layerRows, sumByOp, type CostRow, type LayerRow, type OpRow } from '../../bench/profile.js';
+import { chooseShapes, type ChosenShapes } from '../../compress/shapes.js';
 import { readInputFile } from '../files.js';
-import { engineList, integer, isaList } from '../options.js';
+import { addShapeOptions, chosenSizes, engineList, integer, isaList, type ShapeOptions } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
 
-interface BenchOptions {
+interface BenchOptions extends ShapeOptions {
   engine?: EngineName[];
   threads: number;
   runs: number;
@@ -70,8 +71,8 @@ interface ProfileReport {
   layers: LayerRow[];
 }
 
-async function profileReport(model: Uint8Array, { threads, isa }: BenchOptions): Promise<ProfileReport> {
-  const { isa: ran, layers } = await profileModel(model, { threads, isa: isa?.[0] });
+async function profileReport(model: Uint8Array, { threads, isa }: BenchOptions, shapes: ChosenShapes['shapes']): Promise<ProfileReport> {
+  const { isa: ran, layers } = await profileModel(model, { threads, isa: isa?.[0], shapes });
   const meter = new PeakMeter();
   if (ran !== undefined) meter.sample([ran]);
   const against = { peak: ran === undefined ? { int8: null, float32: null } : meter.peak(ran), threads };
@@ -100,7 +101,7 @@ function profileText({ peaks, profile, layers }: ProfileReport, everyLayer: bool
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('bench')
     .summary('time a model, on several engines in turn')
     .description('Times a model. Engines take turns run by run in one process, so that noise meets all of them alike.')
@@ -110,18 +111,21 @@ export function register(program: Command): void {
     .option('--runs <n>', 'timed runs of each engine', integer(1), 100)
     .option('--isa <list>', 'comma list of instruction sets for native, each timed by itself', isaList)
     .option('--profile', 'time every layer of native too (with --isa, of the first), and sum by operator')
-    .option('--layers', '--profile, and a line for each layer')
+    .option('--layers', '--profile, and a line for each layer');
+  addShapeOptions(command)
     .action(
       reporting(async (self: Command, path: string, options: BenchOptions) => {
         const model = await readInputFile(path);
+        const { shapes, notes } = await chooseShapes(model, chosenSizes(options));
+        for (const note of notes) log(self, `sterna: ${note}`);
         const engines = await chooseEngines(self, model, options.engine);
         const cpu = describeMachine(engines);
-        const result = await benchModel(model, contendersFor(engines, options.isa), options);
-        const profile = options.profile === true || options.layers === true ? await profileReport(model, options) : undefined;
+        const result = await benchModel(model, contendersFor(engines, options.isa).map((contender) => ({ ...contender, shapes })), options);
+        const profile = options.profile === true || options.layers === true ? await profileReport(model, options, shapes) : undefined;
         const isa = options.isa?.join(',') ?? cpu.isa;
         const heading = `${basename(path)} on ${cpu.model}, ${isa === null ? '' : `${isa}, `}${options.threads} thread(s), ${options.runs} runs`;
         return {
-          json: { model: path, cpu: cpu.model, isa, ...result, ...profile },
+          json: { model: path, shapes, cpu: cpu.model, isa, ...result, ...profile },
           text: [heading, '', timesText(result), ...(profile === undefined ? [] : ['', profileText(profile, options.layers === true)])].join('\n'),
         };
       }),

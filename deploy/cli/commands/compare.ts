@@ -1,19 +1,23 @@
 import type { Command } from 'commander';
+import { modelInputs } from '../../../runtime/quantise/prepare.js';
 import { outputSteps } from '../../../runtime/quantise/output-steps.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { compareModels, type CompareResult } from '../../compress/compare.js';
 import { readSamples, type PictureOptions } from '../../compress/samples.js';
+import { chooseShapes } from '../../compress/shapes.js';
 import { readInputFile } from '../files.js';
-import { addPictureOptions, engineOption, integer, pictureOptions } from '../options.js';
-import { reporting } from '../output.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, type ShapeOptions } from '../options.js';
+import { exitCodes, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
 
-interface CompareOptions extends PictureOptions {
+interface CompareOptions extends PictureOptions, ShapeOptions {
   engine: EngineName;
   against: EngineName;
   reference?: string;
   inputs: string;
   samples: number;
+  minCosine?: number;
+  maxSteps?: number;
 }
 
 const orDash = (value: number | null, digits: number): string => (value === null ? '-' : value.toFixed(digits));
@@ -32,6 +36,20 @@ function resultText({ cases, outputs }: CompareResult): string {
   return `${formatTable(columns, rows)}\n\n${cases} cases`;
 }
 
+/** What is beyond the limits that were given, a sentence each. */
+function verdictOf({ outputs }: CompareResult, { minCosine, maxSteps }: CompareOptions): string[] {
+  return outputs.flatMap(({ name, cosine, max_steps }) => [
+    // Written so that NaN fails, too.
+    ...(minCosine !== undefined && !(cosine >= minCosine) ? [`FAILED: the cosine of output ${name} is ${cosine.toFixed(6)}, below ${minCosine}`] : []),
+    ...(maxSteps !== undefined && max_steps !== null && !(max_steps <= maxSteps) ? [`FAILED: output ${name} is ${max_steps.toFixed(2)} steps away, above ${maxSteps}`] : []),
+  ]);
+}
+
+/** The reference may leave open what the model under test has fixed; one with other inputs is refused where the two are opened. */
+function sameInputNames(reference: Uint8Array, shapes: Readonly<Record<string, unknown>>): boolean {
+  return modelInputs(reference).every(({ name }) => Object.hasOwn(shapes, name));
+}
+
 export function register(program: Command): void {
   const command = program
     .command('compare')
@@ -42,18 +60,24 @@ export function register(program: Command): void {
     .addOption(engineOption('--against <engine>', 'engine of the reference').default('onnxruntime'))
     .option('--reference <model.onnx>', 'another model as reference, e.g. the float32 one that an int8 one was made from')
     .option('--inputs <source>', 'random:N, or a folder of pictures or .npy arrays', 'random:8')
+    .option('--min-cosine <x>', 'fail (exit code 1) when the cosine of an output is lower', Number)
+    .option('--max-steps <n>', 'fail (exit code 1) when an output is further away, in quantization steps', Number)
     .option('--samples <n>', 'use at most n of them, evenly spread', integer(1), 128);
-  addPictureOptions(command).action(
-    reporting(async (_self, path: string, options: CompareOptions) => {
+  addShapeOptions(addPictureOptions(command)).action(
+    reporting(async (self, path: string, options: CompareOptions) => {
       const model = await readInputFile(path);
       const reference = options.reference === undefined ? model : await readInputFile(options.reference);
+      const { shapes, notes } = await chooseShapes(model, chosenSizes(options), options.inputs);
+      for (const note of notes) log(self, `sterna: ${note}`);
       const result = await compareModels(
-        { model, engine: options.engine },
-        { model: reference, engine: options.against },
+        { model, engine: options.engine, shapes },
+        { model: reference, engine: options.against, ...(sameInputNames(reference, shapes) ? { shapes } : {}) },
         outputSteps(model),
         (inputs) => readSamples(options.inputs, inputs, options.samples, pictureOptions(options)),
       );
-      return { json: { ...result }, text: resultText(result) };
+      const failures = verdictOf(result, options);
+      const text = [resultText(result), ...failures].join('\n');
+      return { json: { shapes, ...result, passed: failures.length === 0, failures }, text, exitCode: failures.length === 0 ? exitCodes.ok : exitCodes.failed };
     }),
   );
 }

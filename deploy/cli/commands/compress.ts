@@ -11,13 +11,14 @@ import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { readSamples, type PictureOptions } from '../../compress/samples.js';
+import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { addPictureOptions, engineOption, integer, pictureOptions, positive } from '../options.js';
-import { log, reporting } from '../output.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
+import { exitCodes, log, reporting } from '../output.js';
 import { formatBytes, formatTable } from '../table.js';
 
-interface CompressOptions extends PictureOptions {
+interface CompressOptions extends PictureOptions, ShapeOptions {
   output: string;
   format: Format | 'auto';
   levels?: { weights: number; activations?: number };
@@ -83,6 +84,10 @@ function reportText(report: QuantiseReport, output: string): string {
   ].join('\n');
 }
 
+/** Mean and deviation that training code applies to pixels divided by 255. A model that takes pixels as they are has mean 0 and deviation 1. */
+const looksLikeUnitScale = ({ mean, std, calibrate }: CompressOptions): boolean =>
+  !calibrate.startsWith('random:') && [...mean, ...std].every((value) => Math.abs(value) <= 1) && std.some((value) => value < 1);
+
 /** The options of the command that say how to quantize. */
 function quantiseOptions(options: CompressOptions): QuantiseOptions {
   const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
@@ -101,7 +106,7 @@ export function register(program: Command): void {
     .addOption(new Option('--levels <weights[/activations]>', 'for w46, w4a8: how many values each can take; default 19/29 for w46; as few as --max-drop allows for w4a8').argParser(levelPair))
     .option('--edges', 'fewer bits for first and last layers, too')
     .option('--depthwise', 'fewer bits for depthwise convolutions, too')
-    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4)', positive)
+    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4). Of int8: exit code 1 when it takes more', positive)
     .addOption(new Option('--target <target>', 'for auto: this machine, measured, or a core, counted').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for auto: draws cost against drop')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')
@@ -112,15 +117,21 @@ export function register(program: Command): void {
     .addOption(new Option('--migrate <where>', 'where channels move magnitude from activations into weights if that leaves less error; auto: not between convolutions').choices(migrationScopes).default('auto'))
     .option('--no-bias-correction', 'leave the biases as they are')
     .addOption(engineOption('--engine <engine>', 'runs the calibration; default onnxruntime if installed, else native'));
-  addPictureOptions(command).action(
+  addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, options: CompressOptions) => {
       const bytes = await readInputFile(input);
-      const samples = readSamples(options.calibrate, modelInputs(bytes), options.samples, pictureOptions(options));
-      const { model, report } = await quantiseModel(bytes, samples, quantiseOptions(options));
+      if (looksLikeUnitScale(options)) log(self, `sterna: warning: --mean ${options.mean.join()} and --std ${options.std.join()} look like those of pixels from 0 to 1, but they are applied to pixels from 0 to 255; multiply both by 255`);
+      const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
+      for (const note of notes) log(self, `sterna: ${note}`);
+      const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
+      const { model, report } = await quantiseModel(bytes, samples, { ...quantiseOptions(options), shapes });
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);
-      return { json: { output: options.output, ...report }, text: reportText(report, options.output) };
+      const drop = 1 - report.output_cosine;
+      const over = options.format === 'int8' && options.maxDrop !== undefined && !(drop <= options.maxDrop);
+      const verdict = over ? [`FAILED: int8 takes ${drop.toFixed(5)} from the mean cosine of the outputs, more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
+      return { json: { output: options.output, shapes, passed: !over, ...report }, text: [reportText(report, options.output), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
     }),
   );
 }

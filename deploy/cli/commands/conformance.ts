@@ -8,7 +8,7 @@ import { countOutcomes, share, tabulate, total, type OperatorRow } from '../../c
 import { DeployError } from '../../errors.js';
 import { writeOutputFile } from '../files.js';
 import { isaOption } from '../options.js';
-import { emit, Exit, exitCodes, reporting, type Report } from '../output.js';
+import { exitCodes, reporting, type Report } from '../output.js';
 import { formatTable } from '../table.js';
 
 interface ConformanceOptions {
@@ -60,16 +60,13 @@ export function register(program: Command): void {
     .option('--write <file.md>', 'put the table between the markers of a document')
     .option('--check <file.md>', 'fail when the table of a document is another one')
     .action(
-      reporting(async (self: Command, { tests, isa, write, check }: ConformanceOptions) => {
+      reporting(async (_self: Command, { tests, isa, write, check }: ConformanceOptions) => {
         const results = await runNodeTests(readNodeTests(tests), isa === undefined ? {} : { isa });
         if (write !== undefined) await writeOutputFile(write, new TextEncoder().encode(withTable(await documentText(write), results)));
         if (check !== undefined && !documented(await documentText(check), results)) {
           throw new DeployError('E_OUTPUT', `The table in ${check} is not what this run gives; renew it with --write ${check}`, { details: { path: check } });
         }
-        const report = reportOf(results);
-        if (countOutcomes(results).wrong === 0) return report;
-        emit(self, report);
-        throw new Exit(exitCodes.failed);
+        return { ...reportOf(results), exitCode: countOutcomes(results).wrong === 0 ? exitCodes.ok : exitCodes.failed };
       }),
     );
 }

@@ -2,8 +2,10 @@ import type { Command } from 'commander';
 import { coresFor, describeCpu } from '../../../kernels/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
+import { chooseShapes } from '../../compress/shapes.js';
 import { readInputFile } from '../files.js';
-import { reporting, type Report } from '../output.js';
+import { addShapeOptions, chosenSizes, type ShapeOptions } from '../options.js';
+import { log, reporting, type Report } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
 
 const shape = (dims: readonly number[]): string => (dims.length === 0 ? 'scalar' : dims.join('x'));
@@ -41,7 +43,7 @@ function cpuReport(): { json: Record<string, unknown>; text: string } {
   return { json, text };
 }
 
-async function inspect(path: string): Promise<Report> {
+async function inspect(command: Command, path: string, options: ShapeOptions): Promise<Report> {
   const bytes = await readInputFile(path);
   const cpu = cpuReport();
   // The extension decides: a broken package should be reported as a package, not as a model.
@@ -49,15 +51,17 @@ async function inspect(path: string): Promise<Report> {
     const found = await reportPackage(await openPackage(bytes));
     return { json: { file: path, kind: 'package', ...cpu.json, ...found }, text: `${packageText(found)}\n\n${cpu.text}` };
   }
-  const found = await reportModel(bytes);
+  const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options));
+  for (const note of notes) log(command, `sterna: ${note}`);
+  const found = await reportModel(bytes, { shapes });
   return { json: { file: path, kind: 'model', ...cpu.json, ...found }, text: `${modelText(found)}\n\n${cpu.text}` };
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('inspect')
     .summary('show what a model or package consists of and how this machine runs it')
     .description('Shows layers, shapes, MACs, parameters, number formats, memory, and the kernel that each layer will use on this CPU.')
-    .argument('<file>', 'an ONNX model or a .sterna package')
-    .action(reporting((_command: Command, path: string) => inspect(path)));
+    .argument('<file>', 'an ONNX model or a .sterna package');
+  addShapeOptions(command).action(reporting((self: Command, path: string, options: ShapeOptions) => inspect(self, path, options)));
 }

@@ -13,7 +13,7 @@ import { compressStages, type CompressedStages } from '../../package/compress.js
 import type { StageModels } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { engineOption, integer, positive } from '../options.js';
-import { log, reporting } from '../output.js';
+import { exitCodes, log, reporting } from '../output.js';
 import { formatBytes } from '../table.js';
 
 interface PackageOptions {
@@ -161,6 +161,6 @@ export function register(program: Command): void {
         `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${options.output}`,
         `sha256 ${sha256}`, describeTest(test),
       ].join('\n');
-      return { json, text };
+      return { json, text, exitCode: test.passed ? exitCodes.ok : exitCodes.failed };
     }));
 }

@@ -51,6 +51,11 @@ describe('sterna package', () => {
     expect(opened.manifest).toMatchObject({ name: 'tiny', version: '1.0.0', release_counter: 7, embedding_space_id: 'tiny-1', budget: { p99_ms: 500 } });
   });
 
+  it('exits with 1 when the self-test fails', async () => {
+    const { code, out } = await captureCli(packageArguments(at('slow.sterna'), '--p99-budget', '0.000001', '--json'));
+    expect([code, JSON.parse(out)]).toMatchObject([1, { self_test: { passed: false } }]);
+  });
+
   it('takes settings from a file, and golden vectors from pictures', async () => {
     writeFileSync(at('settings.json'), JSON.stringify({ settings: { match_threshold: 0.9, motion: { enabled: false } } }));
     const { code } = await captureCli(packageArguments(at('set.sterna'), '--settings', at('settings.json'), '--golden', at('scene')));

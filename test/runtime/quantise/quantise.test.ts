@@ -163,3 +163,21 @@ describe('layers that share weights and a bias', () => {
     await session.close();
   });
 });
+
+describe('warnings of damage', () => {
+  it('name the layers and the likely cause when little is left of the outputs', async () => {
+    // One weight of each output channel is so large that 8 bits leave nothing of the others, which the data look at.
+    const w = randomTensor([4, 8, 1, 1], 5);
+    const data = Float32Array.from(w.data, Number);
+    for (let o = 0; o < 4; o++) data[8 * o] = 1e5;
+    const spec: ModelSpec = { inputs: { x: [1, 8, 4, 4] }, constants: { w: { ...w, data } }, nodes: [node('Conv', ['x', 'w'], ['y'])], outputs: ['y'] };
+    const feeds = Array.from({ length: 4 }, (_, i) => {
+      const values = Float32Array.from(randomTensor([1, 8, 4, 4], 20 + i).data, Number).fill(0, 0, 16);
+      return { x: { type: 'float32', dims: [1, 8, 4, 4], data: values } satisfies Tensor };
+    });
+    const { report } = await quantiseModel(modelBytes(spec), feeds, { ...native, equalise: false });
+    expect(report.output_cosine).toBeLessThan(0.95);
+    expect(report.warnings).toContainEqual(expect.objectContaining({ kind: 'low_cosine', message: expect.stringContaining('prepared as in training') as string }));
+    expect(report.warnings).toContainEqual(expect.objectContaining({ kind: 'low_sqnr', layer: 'y', message: expect.stringContaining('--exclude y') as string }));
+  });
+});
