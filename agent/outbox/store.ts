@@ -172,7 +172,8 @@ export class MessageStore {
     const bytes = message.payload.byteLength + message.topic.length + ROW_BYTES;
     this.#makeRoom(message.class, bytes);
     const units = message.span === null ? 1 : message.span.seq - message.span.firstSeq + 1;
-    if (this.#totalBytes() + bytes > this.#maxBytes) return this.count(message.class, this.#fullReason(), units);
+    // One that is on its way comes from the store in memory: it may arrive, so it is not counted as lost.
+    if (this.#totalBytes() + bytes > this.#maxBytes && !this.#handed.has(message.id)) return this.count(message.class, this.#fullReason(), units);
     this.#db.prepare('INSERT INTO message (id, class, topic, payload, bytes, stored_ms, sent, lineage, first_seq, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
       message.id, rankOf(message.class), message.topic, message.payload, bytes, Math.round(message.storedMs), message.sent ? 1 : 0,
       message.span?.lineage ?? null, message.span?.firstSeq ?? null, message.span?.seq ?? null,
