@@ -66,7 +66,7 @@ export class Metrics {
       name: 'sterna_energy_joules_total', help: 'Energy used; overlapping scopes must not be added', labelNames: ['source', 'scope', 'quality'], registers,
       collect() {
         this.reset();
-        for (const { source, scope, quality, joules_total } of window()?.energy.sources ?? []) this.inc({ source, scope, quality }, joules_total);
+        for (const { source, scope, quality, joules_total } of window()?.energy.sources ?? []) if (quality !== 'invalid') this.inc({ source, scope, quality }, joules_total);
       },
     });
   }
@@ -96,6 +96,15 @@ export class Metrics {
       collect() {
         this.reset();
         for (const { zone, celsius } of window()?.thermal.zones ?? []) this.set({ zone }, celsius);
+      },
+    });
+    new Gauge({
+      name: 'sterna_sensor_invalid', help: '1 for a sensor whose readings of the last window cannot be true, with the reason', labelNames: ['sensor', 'reason'], registers: [this.#registry],
+      collect() {
+        this.reset();
+        const { energy, thermal } = window() ?? {};
+        for (const { source, scope, quality, reason } of energy?.sources ?? []) if (quality === 'invalid') this.set({ sensor: `${source}/${scope}`, reason: reason ?? '' }, 1);
+        for (const { sensor, reason } of thermal?.invalid ?? []) this.set({ sensor, reason }, 1);
       },
     });
     new Gauge({

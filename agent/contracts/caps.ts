@@ -2,8 +2,11 @@
 import { z } from 'zod';
 import { bootId, bytes, count, epochMs, schemaVersion, shortText } from './codec.js';
 
-/** `measured`: a sensor of the thing itself. `estimated`: derived from sensors of parts. `modelled`: calculated from work done. */
-export const quality = z.enum(['measured', 'estimated', 'modelled']);
+/**
+ * `measured`: a sensor of the thing itself. `estimated`: derived from sensors of parts. `modelled`: calculated from work done.
+ * `invalid`: the sensor is there, and what it says cannot be true or cannot be read; a reason stands beside it.
+ */
+export const quality = z.enum(['measured', 'estimated', 'modelled', 'invalid']);
 export type Quality = z.infer<typeof quality>;
 
 export const energySource = z.object({
@@ -12,7 +15,10 @@ export const energySource = z.object({
   /** What is measured: package-0, VDD_IN, ... Scopes may overlap and are never added. */
   scope: shortText,
   quality,
+  /** Why the newest reading is invalid. */
+  reason: shortText.optional(),
 });
+export type EnergySource = z.infer<typeof energySource>;
 
 export const capsSchema = z.object({
   schema_version: schemaVersion,
@@ -38,6 +44,8 @@ export const capsSchema = z.object({
   slots: count,
   energy: z.array(energySource).max(32),
   thermal_zones: z.array(shortText).max(64),
+  /** Temperature zones and the like whose newest reading is invalid. */
+  sensors_invalid: z.array(z.object({ sensor: shortText, reason: shortText })).max(64).optional(),
   commands: z.array(shortText).max(64),
   limits: z.object({
     package_bytes: bytes,

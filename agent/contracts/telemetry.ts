@@ -38,8 +38,12 @@ const energy = z.object({
     source: shortText,
     scope: shortText,
     quality,
-    /** Within this window. */
-    joules: z.number().nonnegative(),
+    /** Why the newest reading is invalid, with quality `invalid`. */
+    reason: shortText.optional(),
+    /** Readings of this window that were invalid; they are in no sum. */
+    invalid_readings: count.optional(),
+    /** Within this window, from its valid readings; null when there was none. */
+    joules: z.number().nonnegative().nullable(),
     /** Since the agent started. */
     joules_total: z.number().nonnegative(),
   })).max(32),
@@ -62,6 +66,8 @@ const thermal = z.object({
     /** The lowest passive, hot or critical trip point. */
     trip_celsius: z.number().nullable(),
   })).max(64),
+  /** Sensors of heat and frequency that said what cannot be true; they are left out of everything else. */
+  invalid: z.array(z.object({ sensor: shortText, reason: shortText, readings: count })).max(64).optional(),
   cooling: z.array(z.object({ device: shortText, state: count, state_max: count })).max(64),
   /** Frequency cap below the hardware's maximum, or a passive trip point reached. */
   throttled: z.boolean(),
@@ -179,17 +185,25 @@ function mergeSeries<S extends LatencySeries>(a: readonly S[], b: readonly S[], 
 }
 
 function mergeEnergy(a: EnergyReport, b: EnergyReport): EnergyReport {
-  const earlier = new Map(a.sources.map((s) => [`${s.source}/${s.scope}`, s.joules]));
+  const earlier = new Map(a.sources.map((s) => [`${s.source}/${s.scope}`, s]));
   return {
-    sources: b.sources.map((s) => ({ ...s, joules: s.joules + (earlier.get(`${s.source}/${s.scope}`) ?? 0) })),
+    sources: b.sources.map((s) => {
+      const before = earlier.get(`${s.source}/${s.scope}`);
+      const joules = before?.joules == null ? s.joules : before.joules + (s.joules ?? 0);
+      const invalid = (before?.invalid_readings ?? 0) + (s.invalid_readings ?? 0);
+      return { ...s, joules, ...(invalid > 0 ? { invalid_readings: invalid } : {}) };
+    }),
     inference: b.inference ?? a.inference,
   };
 }
 
 function mergeThermal(a: ThermalReport, b: ThermalReport): ThermalReport {
   const earlier = new Map(a.zones.map((z) => [z.zone, z.celsius_max]));
+  const invalid = new Map((a.invalid ?? []).map((i) => [i.sensor, i]));
+  for (const now of b.invalid ?? []) invalid.set(now.sensor, { ...now, readings: now.readings + (invalid.get(now.sensor)?.readings ?? 0) });
   return {
     ...b,
+    ...(invalid.size > 0 ? { invalid: [...invalid.values()].slice(0, 64) } : {}),
     zones: b.zones.map((z) => ({ ...z, celsius_max: Math.max(z.celsius_max, earlier.get(z.zone) ?? z.celsius_max) })),
     throttled: a.throttled || b.throttled,
     throttled_since_boot: a.throttled_since_boot || b.throttled_since_boot,

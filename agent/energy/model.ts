@@ -10,9 +10,9 @@ export function cpuModelMeter(wattsPerCore: number, cpuUsage: () => { user: numb
     sample: () => {
       const { user, system } = cpuUsage();
       const seconds = (user + system) / 1e6;
-      const joules = last === null ? 0 : Math.max(0, seconds - last) * wattsPerCore;
+      const joules = last === null ? null : Math.max(0, seconds - last) * wattsPerCore;
       last = seconds;
-      return Promise.resolve(joules);
+      return Promise.resolve({ joules });
     },
   };
 }

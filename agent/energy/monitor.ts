@@ -1,7 +1,8 @@
 /** All energy meters of the machine: sampled every second, summed per window, never added across scopes. */
-import type { EnergyReport } from '../contracts/index.js';
+import type { EnergyReport, EnergySource } from '../contracts/index.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
+import type { InvalidReason } from '../platform/plausible.js';
 import { cpuModelMeter } from './model.js';
 import { findBatteries, findInaMeters, integratingMeter, pmicWatts } from './power.js';
 import { findRapl } from './rapl.js';
@@ -14,8 +15,12 @@ const PREFERENCE: readonly RegExp[] = [/^ina\d+\/(VDD_IN|POM_5V_IN|VIN)/, /^rapl
 
 interface Account {
   meter: EnergyMeter;
-  window: number;
+  /** Of this window; null while no reading told anything. */
+  window: number | null;
   total: number;
+  invalidReadings: number;
+  /** Of the newest reading; null when it was valid. */
+  reason: InvalidReason | null;
 }
 
 export interface EnergyOptions {
@@ -29,7 +34,7 @@ export async function findMeters(files: HostFiles, options: EnergyOptions): Prom
   const meters = [...await findRapl(files), ...await findInaMeters(files), ...await findBatteries(files)];
   const { readPmic } = options;
   if (readPmic !== undefined && pmicWatts((await readPmic()) ?? '') !== null) {
-    meters.push(integratingMeter({ source: 'rpi5_pmic', scope: 'board', quality: 'estimated' }, async () => pmicWatts((await readPmic()) ?? '')));
+    meters.push(integratingMeter({ source: 'rpi5_pmic', scope: 'board', quality: 'estimated' }, async () => pmicWatts((await readPmic()) ?? '') ?? { invalid: 'unreadable' }));
   }
   return meters.length > 0 ? meters : [cpuModelMeter(options.wattsPerCore)];
 }
@@ -41,16 +46,23 @@ export class EnergyMonitor {
   #sampling: Promise<void> = Promise.resolve();
   #windowStartMs: number;
   /** Of the best source, from the last window in which nothing was to be done. */
-  #idleWatts: number | null = null;
+  #idle: { source: string; watts: number } | null = null;
+  #invalidReadings = 0;
 
   constructor(meters: readonly EnergyMeter[], clock: Clock) {
     this.#clock = clock;
-    this.#accounts = meters.map((meter) => ({ meter, window: 0, total: 0 }));
+    this.#accounts = meters.map((meter) => ({ meter, window: null, total: 0, invalidReadings: 0, reason: null }));
     this.#windowStartMs = clock.monotonicMs();
   }
 
-  get sources(): { source: string; scope: string; quality: EnergyMeter['quality'] }[] {
-    return this.#accounts.map(({ meter: { source, scope, quality } }) => ({ source, scope, quality }));
+  /** As `caps` shows them: a sensor whose newest reading was invalid is one, with the reason. */
+  get sources(): EnergySource[] {
+    return this.#accounts.map(describe);
+  }
+
+  /** Since the start. */
+  get invalidReadings(): number {
+    return this.#invalidReadings;
   }
 
   start(): void {
@@ -68,9 +80,15 @@ export class EnergyMonitor {
   sample(): Promise<void> {
     this.#sampling = this.#sampling.then(async () => {
       for (const account of this.#accounts) {
-        const joules = (await account.meter.sample(this.#clock.monotonicMs())) ?? 0;
-        account.window += joules;
-        account.total += joules;
+        const reading = await account.meter.sample(this.#clock.monotonicMs());
+        account.reason = 'invalid' in reading ? reading.invalid : null;
+        if ('invalid' in reading) {
+          account.invalidReadings += 1;
+          this.#invalidReadings += 1;
+        } else if (reading.joules !== null) {
+          account.window = (account.window ?? 0) + reading.joules;
+          account.total += reading.joules;
+        }
       }
     });
     return this.#sampling;
@@ -82,30 +100,37 @@ export class EnergyMonitor {
     const nowMs = this.#clock.monotonicMs();
     const seconds = Math.max(1e-3, (nowMs - this.#windowStartMs) / 1000);
     this.#windowStartMs = nowMs;
-    const sources = this.#accounts.map(({ meter, window, total }) => ({
-      source: meter.source, scope: meter.scope, quality: meter.quality, joules: window, joules_total: total,
+    const sources = this.#accounts.map((account) => ({
+      ...describe(account), ...(account.invalidReadings > 0 ? { invalid_readings: account.invalidReadings } : {}), joules: account.window, joules_total: account.total,
     }));
-    for (const account of this.#accounts) account.window = 0;
+    for (const account of this.#accounts) Object.assign(account, { window: null, invalidReadings: 0 });
     return { sources, inference: this.#perInference(sources, { inferences, idle, seconds }) };
   }
 
   #perInference(sources: EnergyReport['sources'], window: { inferences: number; idle: boolean; seconds: number }): EnergyReport['inference'] {
     const { inferences, idle, seconds } = window;
     const best = bestSource(sources);
-    if (best === null) return null;
+    if (best === null || best.joules === null) return null;
+    const key = `${best.source}/${best.scope}`;
     if (inferences === 0) {
-      if (idle) this.#idleWatts = best.joules / seconds;
+      if (idle) this.#idle = { source: key, watts: best.joules / seconds };
       return null;
     }
-    const net = this.#idleWatts === null ? null : Math.max(0, best.joules - this.#idleWatts * seconds) / inferences;
+    const net = this.#idle?.source === key ? Math.max(0, best.joules - this.#idle.watts * seconds) / inferences : null;
     return { source: best.source, scope: best.scope, quality: best.quality, gross_joules: best.joules / inferences, net_joules: net };
   }
 }
 
+function describe({ meter: { source, scope, quality }, reason }: Account): EnergySource {
+  return reason === null ? { source, scope, quality } : { source, scope, quality: 'invalid', reason };
+}
+
+/** The best of those whose readings of this window were all valid: a sum with a hole is no energy per inference. */
 function bestSource(sources: EnergyReport['sources']): EnergyReport['sources'][number] | null {
+  const sound = sources.filter((s) => s.joules !== null && (s.invalid_readings ?? 0) === 0);
   for (const pattern of PREFERENCE) {
-    const found = sources.find((s) => pattern.test(`${s.source}/${s.scope}`));
+    const found = sound.find((s) => pattern.test(`${s.source}/${s.scope}`));
     if (found !== undefined) return found;
   }
-  return sources[0] ?? null;
+  return sound[0] ?? null;
 }

@@ -1,23 +1,33 @@
 /** Meters of watts, integrated over time: INA3221 and friends (hwmon), batteries, the PMIC of a Raspberry Pi 5. */
 import type { Quality } from '../contracts/index.js';
 import type { HostFiles } from '../platform/host-files.js';
-import type { EnergyMeter } from './types.js';
+import { MAX_WATTS, StuckDetector, type InvalidReason } from '../platform/plausible.js';
+import type { EnergyMeter, Reading } from './types.js';
 
 /** A gap longer than this says nothing about the power in between. */
 const LONGEST_GAP_MS = 60_000;
 
-/** Trapezoids between readings. */
-export function integratingMeter(id: { source: string; scope: string; quality: Quality }, watts: () => Promise<number | null>): EnergyMeter {
+/** Watts now: a number, what is wrong with it, or null when there is nothing to measure. */
+type Watts = number | { invalid: InvalidReason } | null;
+
+/** Trapezoids between valid readings. An invalid one ends the last trapezoid, and the next valid one begins anew. */
+export function integratingMeter(id: { source: string; scope: string; quality: Quality }, watts: () => Promise<Watts>): EnergyMeter {
+  const limit = Object.entries(MAX_WATTS).find(([source]) => id.source.startsWith(source))?.[1] ?? Infinity;
+  const stuck = new StuckDetector();
   let last: { watts: number; atMs: number } | null = null;
   return {
     ...id,
-    sample: async (nowMs) => {
+    sample: async (nowMs): Promise<Reading> => {
       const now = await watts();
-      if (now === null) return null;
-      const gapMs = last === null ? 0 : nowMs - last.atMs;
-      const joules = last === null || gapMs > LONGEST_GAP_MS ? 0 : ((last.watts + now) / 2) * (gapMs / 1000);
+      const before = last;
+      last = null;
+      if (now === null) return { joules: null };
+      if (typeof now === 'object') return now;
+      if (now < 0 || now > limit) return { invalid: 'out_of_range' };
+      if (now > 0 && stuck.isStuck(String(now), nowMs)) return { invalid: 'stuck' };
       last = { watts: now, atMs: nowMs };
-      return Math.max(0, joules);
+      const gapMs = before === null ? Infinity : nowMs - before.atMs;
+      return { joules: before === null || gapMs > LONGEST_GAP_MS ? null : Math.max(0, ((before.watts + now) / 2) * (gapMs / 1000)) };
     },
   };
 }
@@ -52,7 +62,9 @@ export async function findBatteries(files: HostFiles): Promise<EnergyMeter[]> {
     const folder = `sys/class/power_supply/${name}`;
     if ((await files.text(`${folder}/type`)) !== 'Battery') continue;
     meters.push(integratingMeter({ source: 'battery', scope: name, quality: 'measured' }, async () => {
-      if ((await files.text(`${folder}/status`)) !== 'Discharging') return null;
+      const status = await files.text(`${folder}/status`);
+      if (status === null) return { invalid: 'unreadable' };
+      if (status !== 'Discharging') return null;
       const power = await files.number(`${folder}/power_now`);
       if (power !== null) return Math.abs(power) / 1e6;
       return product(await files.number(`${folder}/voltage_now`), await files.number(`${folder}/current_now`), 1e-12);
@@ -71,9 +83,9 @@ export function pmicWatts(output: string): number | null {
   let sum = 0;
   for (const [rail, current] of amperes) sum += current * (volts.get(rail) ?? 0);
   // Linear fit against a wall meter; the rails leave out USB and the 5 V loads.
-  return sum === 0 ? null : 1.1451 * sum + 0.5879;
+  return sum === 0 || !Number.isFinite(sum) ? null : 1.1451 * sum + 0.5879;
 }
 
-function product(a: number | null, b: number | null, scale: number): number | null {
-  return a === null || b === null ? null : Math.abs(a * b) * scale;
+function product(a: number | null, b: number | null, scale: number): Watts {
+  return a === null || b === null ? { invalid: 'unreadable' } : Math.abs(a * b) * scale;
 }

@@ -1,4 +1,8 @@
 import type { Quality } from '../contracts/index.js';
+import type { InvalidReason } from '../platform/plausible.js';
+
+/** Joules since the previous reading; null when there is nothing to tell (the first reading, a battery that charges). */
+export type Reading = { joules: number | null } | { invalid: InvalidReason };
 
 /** Something that tells how much energy was used. */
 export interface EnergyMeter {
@@ -7,6 +11,6 @@ export interface EnergyMeter {
   /** What is measured; scopes may overlap and are never added. */
   readonly scope: string;
   readonly quality: Quality;
-  /** Joules since the previous call (the first gives 0), or null when this reading failed. `nowMs` is monotonic. */
-  sample(nowMs: number): Promise<number | null>;
+  /** `nowMs` is monotonic. */
+  sample(nowMs: number): Promise<Reading>;
 }

@@ -10,6 +10,7 @@ export interface CapsParts {
   version: string;
   energy: Caps['energy'];
   thermalZones: string[];
+  sensorsInvalid: { sensor: string; reason: string }[];
   limits: { packageBytes: number; outboxBytes: number };
   compute: Compute;
   inventory: Inventory;
@@ -32,6 +33,7 @@ export function buildCaps(parts: CapsParts): Caps {
     slots: 2,
     energy: parts.energy.slice(0, 32),
     thermal_zones: parts.thermalZones.slice(0, 64),
+    ...(parts.sensorsInvalid.length > 0 ? { sensors_invalid: parts.sensorsInvalid.slice(0, 64) } : {}),
     commands: [...commandNames],
     limits: { package_bytes: parts.limits.packageBytes, block_bytes: DEFAULT_BLOCK_BYTES, window: MAX_WINDOW, outbox_bytes: parts.limits.outboxBytes },
   };

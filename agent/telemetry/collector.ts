@@ -105,13 +105,15 @@ export class TelemetryCollector {
     const endMs = clock.nowMs();
     this.#startMs = endMs;
     this.#parts.refresh();
+    const [energyReport, thermalReport] = [await energy.close(modelFrames, this.#parts.idle()), await thermal.close()];
+    counters.set('sensor_readings_invalid_total', energy.invalidReadings + thermal.invalidReadings);
     const measured = {
       schema_version: 1 as const, boot_id: bootId, backfill: false,
       start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronised: clock.synchronised(),
       model: model === null ? null : { name: model.name, version: model.version },
       stages, end_to_end, jitter,
-      energy: await energy.close(modelFrames, this.#parts.idle()),
-      thermal: await thermal.close(),
+      energy: energyReport,
+      thermal: thermalReport,
       memory: await readMemory(files, model?.memoryBytes ?? 0),
       counters: { ...counters.toRecord(), ...outboxLosses(outbox.dropped) },
     };

@@ -17,6 +17,7 @@ export const counterNames = {
   ota_requests_total: 'requests for blocks of packages',
   camera_reopened_total: 'times the camera was opened again',
   mqtt_reconnects_total: 'connections to the broker after the first',
+  sensor_readings_invalid_total: 'readings of power, heat and frequency that cannot be true, and were used for nothing',
   outbox_merged_total: 'telemetry windows merged in the outbox',
 } as const;
 

@@ -5,12 +5,16 @@ import type { HostFiles } from '../platform/host-files.js';
 export async function readMemory(files: HostFiles, pipelineBytes: number): Promise<MemoryReport> {
   const { rss, heapUsed } = process.memoryUsage();
   const info = (await files.text('proc/meminfo')) ?? '';
-  const available = /^MemAvailable:\s+(\d+) kB$/m.exec(info)?.[1];
+  const kilobytes = (name: string): number | null => {
+    const value = new RegExp(`^${name}:\\s+(\\d{1,12}) kB$`, 'm').exec(info)?.[1];
+    return value === undefined ? null : Number(value);
+  };
+  const [available, total] = [kilobytes('MemAvailable'), kilobytes('MemTotal')];
   return {
     rss_bytes: rss,
     rss_peak_bytes: process.resourceUsage().maxRSS * 1024,
     heap_bytes: heapUsed,
     pipeline_bytes: pipelineBytes,
-    system_available_bytes: available === undefined ? null : Number(available) * 1024,
+    system_available_bytes: available === null || (total !== null && available > total) ? null : available * 1024,
   };
 }

@@ -4,6 +4,7 @@
  */
 import type { ThermalReport } from '../contracts/index.js';
 import type { HostFiles } from '../platform/host-files.js';
+import { plausibleCelsius, plausibleHertz, type InvalidReason } from '../platform/plausible.js';
 
 interface Zone {
   zone: string;
@@ -21,12 +22,20 @@ const HWMON_CHIPS = /^(coretemp|k10temp|zenpower|cpu_thermal|soc_thermal|rp1_adc
 /** `get_throttled` of the Raspberry Pi: bits 0..3 now (under-voltage, capped, throttled, soft limit), 16..19 since boot. */
 const PI_NOW = 0b1110;
 const PI_SINCE_BOOT = PI_NOW << 16;
+const PI_FLAGS = 0b1111 | (0b1111 << 16);
 
 export class ThermalMonitor {
   readonly #files: HostFiles;
   #hottest = new Map<string, number>();
   #everThrottled = false;
   #throttleCount: number | null = null;
+  /** By sensor, of this window. */
+  #invalid = new Map<string, { reason: InvalidReason; readings: number }>();
+  /** Of the newest reading. */
+  readonly #faulty = new Map<string, InvalidReason>();
+  #invalidReadings = 0;
+  /** Sensors that gave a number once: when they do not any more, that is a fault and not an absence. */
+  readonly #known = new Set<string>();
 
   constructor(files: HostFiles) {
     this.#files = files;
@@ -34,6 +43,16 @@ export class ThermalMonitor {
 
   async zoneNames(): Promise<string[]> {
     return (await this.#zones()).map(({ zone }) => zone);
+  }
+
+  /** Sensors whose newest reading was invalid. */
+  get faulty(): { sensor: string; reason: string }[] {
+    return [...this.#faulty].map(([sensor, reason]) => ({ sensor, reason }));
+  }
+
+  /** Since the start. */
+  get invalidReadings(): number {
+    return this.#invalidReadings;
   }
 
   /** Notes peaks between two windows. */
@@ -50,13 +69,32 @@ export class ThermalMonitor {
     const cooling = await this.#cooling();
     const throttled = await this.#throttled(zones, cooling);
     this.#everThrottled ||= throttled.now || throttled.sinceBoot;
+    const cpus = await this.#cpus();
+    const invalid = [...this.#invalid].map(([sensor, { reason, readings }]) => ({ sensor, reason, readings })).slice(0, 64);
+    this.#invalid = new Map();
     return {
       zones: zones.map(({ zone, celsius, trip_celsius }) => ({ zone, celsius, celsius_max: peaks.get(zone) ?? celsius, trip_celsius })),
+      ...(invalid.length > 0 ? { invalid } : {}),
       cooling,
       throttled: throttled.now,
       throttled_since_boot: this.#everThrottled,
-      cpus: await this.#cpus(),
+      cpus,
     };
+  }
+
+  /** Null for a reading that is not to be used: absent from the start, or invalid and counted as such. */
+  #checked(sensor: string, value: number | null, plausible: (value: number) => boolean): number | null {
+    if (value === null && !this.#known.has(sensor)) return null;
+    this.#known.add(sensor);
+    const reason = value === null ? 'unreadable' : plausible(value) ? null : 'out_of_range';
+    if (reason === null) {
+      this.#faulty.delete(sensor);
+      return value;
+    }
+    this.#faulty.set(sensor, reason);
+    this.#invalid.set(sensor, { reason, readings: (this.#invalid.get(sensor)?.readings ?? 0) + 1 });
+    this.#invalidReadings += 1;
+    return null;
   }
 
   #note(zone: string, celsius: number): void {
@@ -71,12 +109,13 @@ export class ThermalMonitor {
     const zones: Zone[] = [];
     for (const name of await this.#files.list(THERMAL)) {
       if (!name.startsWith('thermal_zone')) continue;
-      const millis = await this.#files.number(`${THERMAL}/${name}/temp`);
-      if (millis === null) continue;
+      const zone = `${(await this.#files.text(`${THERMAL}/${name}/type`)) ?? 'zone'}.${name.slice('thermal_zone'.length)}`;
+      const celsius = this.#checked(zone, degrees(await this.#files.number(`${THERMAL}/${name}/temp`)), plausibleCelsius);
+      if (celsius === null) continue;
       const trips = await this.#trips(`${THERMAL}/${name}`);
       zones.push({
-        zone: `${(await this.#files.text(`${THERMAL}/${name}/type`)) ?? 'zone'}.${name.slice('thermal_zone'.length)}`,
-        celsius: millis / 1000,
+        zone,
+        celsius,
         trip_celsius: lowest(trips.map((t) => t.celsius)),
         passive_celsius: lowest(trips.filter((t) => t.type === 'passive').map((t) => t.celsius)),
       });
@@ -91,7 +130,7 @@ export class ThermalMonitor {
       if (index === undefined) continue;
       const type = await this.#files.text(`${folder}/trip_point_${index}_type`);
       const millis = await this.#files.number(`${folder}/${entry}`);
-      if (type !== null && millis !== null && millis > 0 && /^(passive|hot|critical)$/.test(type)) trips.push({ type, celsius: millis / 1000 });
+      if (type !== null && millis !== null && millis > 0 && plausibleCelsius(millis / 1000) && /^(passive|hot|critical)$/.test(type)) trips.push({ type, celsius: millis / 1000 });
     }
     return trips;
   }
@@ -104,11 +143,12 @@ export class ThermalMonitor {
       if (name === null || !HWMON_CHIPS.test(name)) continue;
       for (const entry of await this.#files.list(folder)) {
         const index = /^temp(\d+)_input$/.exec(entry)?.[1];
-        const millis = index === undefined ? null : await this.#files.number(`${folder}/${entry}`);
-        if (index === undefined || millis === null) continue;
+        if (index === undefined) continue;
         const label = (await this.#files.text(`${folder}/temp${index}_label`)) ?? index;
-        const limit = await this.#files.number(`${folder}/temp${index}_crit`);
-        zones.push({ zone: `${name}.${label}`, celsius: millis / 1000, trip_celsius: limit === null ? null : limit / 1000, passive_celsius: null });
+        const celsius = this.#checked(`${name}.${label}`, degrees(await this.#files.number(`${folder}/${entry}`)), plausibleCelsius);
+        if (celsius === null) continue;
+        const limit = degrees(await this.#files.number(`${folder}/temp${index}_crit`));
+        zones.push({ zone: `${name}.${label}`, celsius, trip_celsius: limit !== null && limit > 0 && plausibleCelsius(limit) ? limit : null, passive_celsius: null });
       }
     }
     return zones;
@@ -120,8 +160,10 @@ export class ThermalMonitor {
       if (!name.startsWith('cooling_device')) continue;
       const state = await this.#files.number(`${THERMAL}/${name}/cur_state`);
       const max = await this.#files.number(`${THERMAL}/${name}/max_state`);
-      if (state === null || max === null || state < 0) continue;
-      devices.push({ device: `${(await this.#files.text(`${THERMAL}/${name}/type`)) ?? 'device'}.${name.slice('cooling_device'.length)}`, state, state_max: max });
+      const device = `${(await this.#files.text(`${THERMAL}/${name}/type`)) ?? 'device'}.${name.slice('cooling_device'.length)}`;
+      // Intel's powerclamp says -1 while it is off.
+      if (max === null || state === -1 || this.#checked(device, state, (s) => Number.isInteger(s) && s >= 0 && s <= max) === null || state === null) continue;
+      devices.push({ device, state, state_max: max });
     }
     return devices;
   }
@@ -133,7 +175,7 @@ export class ThermalMonitor {
     const count = await this.#files.number('sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count');
     const grew = count !== null && this.#throttleCount !== null && count > this.#throttleCount;
     this.#throttleCount = count;
-    const pi = Number.parseInt((await this.#files.text(PI_THROTTLED)) ?? '0', 16) || 0;
+    const pi = this.#checked('get_throttled', parseFlags(await this.#files.text(PI_THROTTLED)), (flags) => flags >= 0 && flags <= PI_FLAGS) ?? 0;
     return {
       now: cpuCooling || passive || grew || (pi & PI_NOW) !== 0,
       sinceBoot: (count ?? 0) > 0 || (pi & PI_SINCE_BOOT) !== 0,
@@ -144,11 +186,22 @@ export class ThermalMonitor {
     const cpus: ThermalReport['cpus'] = [];
     for (const policy of await this.#files.list(CPUFREQ)) {
       const [current, cap, max] = await Promise.all(['scaling_cur_freq', 'scaling_max_freq', 'cpuinfo_max_freq'].map((f) => this.#files.number(`${CPUFREQ}/${policy}/${f}`)));
-      if (current == null || cap == null || max == null) continue;
-      cpus.push({ policy, current_hertz: current * 1000, cap_hertz: cap * 1000, max_hertz: max * 1000 });
+      const [now, most, limit] = [['current', current], ['cap', cap], ['max', max]].map(([what, value]) => this.#checked(`${policy}.${what}`, typeof value === 'number' ? value * 1000 : null, plausibleHertz));
+      if (now == null || most == null || limit == null) continue;
+      cpus.push({ policy, current_hertz: now, cap_hertz: most, max_hertz: limit });
     }
     return cpus.slice(0, 64);
   }
+}
+
+function degrees(millis: number | null): number | null {
+  return millis === null ? null : millis / 1000;
+}
+
+/** Hexadecimal, with or without 0x; -1 for a text that is none, null for no text. */
+function parseFlags(text: string | null): number | null {
+  if (text === null) return null;
+  return /^(0x)?[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : -1;
 }
 
 function lowest(values: readonly number[]): number | null {

@@ -73,7 +73,7 @@ export function telemetryView(window: TelemetryWindow): TelemetryView {
     frames_per_second: raw === null || seconds <= 0 ? null : raw.count / seconds,
     jitter: window.jitter,
     energy: window.energy,
-    power_watts: seconds <= 0 ? [] : window.energy.sources.map(({ source, scope, quality, joules }) => ({ source, scope, quality, watts: joules / seconds })),
+    power_watts: seconds <= 0 ? [] : window.energy.sources.flatMap(({ source, scope, quality, joules }) => (joules === null ? [] : [{ source, scope, quality, watts: joules / seconds }])),
     thermal: window.thermal,
     memory: window.memory,
     counters: window.counters,

@@ -5,6 +5,7 @@ import { EnergyMonitor, findMeters } from '../../../agent/energy/monitor.js';
 import { pmicWatts } from '../../../agent/energy/power.js';
 import { wrappedDifference } from '../../../agent/energy/rapl.js';
 import type { Clock } from '../../../agent/platform/clock.js';
+import { StuckDetector } from '../../../agent/platform/plausible.js';
 import { machine } from '../support/machine.js';
 
 const time = { ms: 0 };
@@ -18,9 +19,11 @@ const rapl = {
 
 describe('RAPL', () => {
   it('counts across the wrap, each scope by itself', async () => {
+    time.ms = 0;
     const { files, set } = machine(rapl);
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
     await monitor.close(0, true);
+    time.ms = 1000;
     set('sys/class/powercap/intel-rapl:0/energy_uj', 2_000_000);
     set('sys/class/powercap/intel-rapl:0:0/energy_uj', 1_500_000);
     const { sources, inference } = await monitor.close(3, true);
@@ -69,7 +72,7 @@ describe('sensors of power', () => {
     expect((await monitor.close(0, true)).sources).toEqual([{ source: 'battery', scope: 'BAT0', quality: 'measured', joules: 4, joules_total: 4 }]);
     set('sys/class/power_supply/BAT0/status', 'Charging');
     time.ms = 2000;
-    expect((await monitor.close(0, true)).sources[0]?.joules).toBe(0);
+    expect((await monitor.close(0, true)).sources[0]?.joules).toBeNull();
   });
 
   it('the PMIC of a Raspberry Pi 5 is an estimate', async () => {
@@ -86,7 +89,7 @@ describe('sensors of power', () => {
     const monitor = new EnergyMonitor(await findMeters(files, options), clock);
     await monitor.sample();
     time.ms = 3_600_000;
-    expect((await monitor.close(0, true)).sources[0]?.joules).toBe(0);
+    expect((await monitor.close(0, true)).sources[0]?.joules).toBeNull();
   });
 });
 
@@ -96,12 +99,93 @@ describe('a machine without sensors', () => {
     const meter = cpuModelMeter(2, () => usage);
     await meter.sample(0);
     usage.system = 500_000;
-    expect(await meter.sample(1)).toBe(1);
+    expect(await meter.sample(1)).toEqual({ joules: 1 });
     expect((await findMeters(machine({}).files, options)).map((m) => [m.source, m.quality])).toEqual([['cpu_model', 'modelled']]);
   });
 
   it('leaves out what it may not read or what makes no sense', async () => {
     const { files } = machine({ 'sys/class/powercap/intel-rapl:0/name': 'package-0', 'sys/class/powercap/intel-rapl:0/energy_uj': 'garbage', 'sys/class/hwmon/hwmon0/name': 'ina219', 'sys/class/hwmon/hwmon0/curr1_input': 5 });
     expect((await findMeters(files, options)).map((m) => m.source)).toEqual(['cpu_model']);
+  });
+});
+
+describe('sensors that lie', () => {
+  const ENERGY = 'sys/class/powercap/intel-rapl:0/energy_uj';
+  const server = { 'sys/class/powercap/intel-rapl:0/name': 'package-0', [ENERGY]: 200_000_000_000, 'sys/class/powercap/intel-rapl:0/max_energy_range_uj': 262_143_328_850 };
+
+  async function step(monitor: EnergyMonitor, seconds = 1): Promise<Awaited<ReturnType<EnergyMonitor['close']>>> {
+    time.ms += seconds * 1000;
+    return monitor.close(10, true);
+  }
+
+  it('a RAPL counter that begins anew is no 62 kJ in a second, and one that wraps is told from it', async () => {
+    time.ms = 0;
+    const { files, set } = machine(server);
+    const monitor = new EnergyMonitor(await findMeters(files, options), clock);
+    await step(monitor);
+    set(ENERGY, 5_000_000);
+    const reset = await step(monitor);
+    expect(reset.sources).toEqual([{ source: 'rapl', scope: 'package-0', quality: 'invalid', reason: 'reset', invalid_readings: 1, joules: null, joules_total: 0 }]);
+    expect(reset.inference).toBeNull();
+    expect(monitor.sources).toEqual([{ source: 'rapl', scope: 'package-0', quality: 'invalid', reason: 'reset' }]);
+    set(ENERGY, 25_000_000);
+    expect((await step(monitor)).sources[0]).toEqual({ source: 'rapl', scope: 'package-0', quality: 'measured', joules: 20, joules_total: 20 });
+    set(ENERGY, 900_000_000_000);
+    expect((await step(monitor)).sources[0]).toMatchObject({ reason: 'out_of_range', joules: null });
+    set(ENERGY, 262_143_328_850);
+    await step(monitor);
+    set(ENERGY, 30_000_000);
+    expect((await step(monitor)).sources[0]).toMatchObject({ quality: 'measured', joules: 30 });
+    set(ENERGY, 'garbage');
+    expect((await step(monitor)).sources[0]).toMatchObject({ reason: 'unreadable', joules: null, joules_total: 50 });
+    expect(monitor.invalidReadings).toBe(4);
+  });
+
+  it('a rail that cannot be read, or reads all ones, has null joules and not 0, and is averaged into nothing', async () => {
+    time.ms = 0;
+    const CURRENT = 'sys/class/hwmon/hwmon3/curr1_input';
+    const { files, set } = machine({ 'sys/class/hwmon/hwmon3/name': 'ina3221', 'sys/class/hwmon/hwmon3/in1_label': 'VDD_IN', 'sys/class/hwmon/hwmon3/in1_input': 5000, [CURRENT]: 1000 });
+    const monitor = new EnergyMonitor(await findMeters(files, options), clock);
+    await step(monitor);
+    expect((await step(monitor)).inference).toMatchObject({ gross_joules: 0.5 });
+    set(CURRENT, '');
+    expect(await step(monitor)).toMatchObject({ sources: [{ quality: 'invalid', reason: 'unreadable', joules: null }], inference: null });
+    set(CURRENT, 4_294_967_295);
+    expect(await step(monitor)).toMatchObject({ sources: [{ reason: 'out_of_range', joules: null }] });
+    set(CURRENT, 1000);
+    expect(await step(monitor)).toMatchObject({ sources: [{ quality: 'measured', joules: null }] });
+    expect(await step(monitor)).toMatchObject({ sources: [{ quality: 'measured', joules: 5, joules_total: 10 }] });
+  });
+
+  it('a battery whose status cannot be read is not one that charges', async () => {
+    time.ms = 0;
+    const { files, set } = machine({ 'sys/class/power_supply/B/type': 'Battery', 'sys/class/power_supply/B/status': 'Discharging', 'sys/class/power_supply/B/power_now': 8e6 });
+    const monitor = new EnergyMonitor(await findMeters(files, options), clock);
+    await step(monitor);
+    set('sys/class/power_supply/B/status', 'x'.repeat(70_000));
+    expect((await step(monitor)).sources[0]).toMatchObject({ quality: 'invalid', reason: 'unreadable', joules: null });
+  });
+
+  it('a PMIC whose output cannot be parsed any more is unreadable', async () => {
+    time.ms = 0;
+    const answers = ['VDD_CORE_A current(7)=2.0A\nVDD_CORE_V volt(15)=0.5V\n'];
+    const monitor = new EnergyMonitor(await findMeters(machine({}).files, { ...options, readPmic: () => Promise.resolve(answers[0] ?? null) }), clock);
+    answers[0] = 'VCHI initialization failed';
+    expect((await step(monitor)).sources[0]).toMatchObject({ source: 'rpi5_pmic', quality: 'invalid', reason: 'unreadable', joules: null });
+  });
+
+  it('a value is stuck when it stays for ten minutes while the load changes, and not under a steady load', () => {
+    const run = (loadAt: (second: number) => number): boolean => {
+      let cpu = 0;
+      const detector = new StuckDetector(() => cpu);
+      let stuck = false;
+      for (let second = 0; second <= 700; second++) {
+        cpu += loadAt(second);
+        stuck = detector.isStuck('5', second * 1000);
+        if (second < 600) expect(stuck).toBe(false);
+      }
+      return stuck || detector.isStuck('6', 701_000);
+    };
+    expect([run(() => 0.9), run((second) => (second % 60 < 30 ? 0.1 : 0.9))]).toEqual([false, true]);
   });
 });

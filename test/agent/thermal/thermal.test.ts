@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ThermalMonitor } from '../../../agent/thermal/thermal.js';
+import { readMemory } from '../../../agent/telemetry/memory.js';
 import { machine } from '../support/machine.js';
 
 const T = 'sys/class/thermal';
@@ -61,5 +62,52 @@ describe('the thermal report', () => {
 
   it('of an empty machine is empty', async () => {
     expect(await new ThermalMonitor(machine({}).files).close()).toEqual({ zones: [], cooling: [], throttled: false, throttled_since_boot: false, cpus: [] });
+  });
+
+  it('does not believe 999 999 degrees, and is not throttled by them', async () => {
+    const { files, set } = machine(base);
+    const monitor = new ThermalMonitor(files);
+    await monitor.close();
+    set(`${T}/thermal_zone0/temp`, 999_999_000);
+    await monitor.sample();
+    const report = await monitor.close();
+    expect(report.zones.map(({ zone }) => zone)).toEqual(['k10temp.Tctl']);
+    expect(report).toMatchObject({ throttled: false, throttled_since_boot: false, invalid: [{ sensor: 'cpu-thermal.0', reason: 'out_of_range', readings: 2 }] });
+    expect(monitor.faulty).toEqual([{ sensor: 'cpu-thermal.0', reason: 'out_of_range' }]);
+    set(`${T}/thermal_zone0/temp`, 60_000);
+    const after = await monitor.close();
+    expect(after.zones[0]).toMatchObject({ celsius: 60, celsius_max: 60 });
+    expect(after).not.toHaveProperty('invalid');
+    expect([monitor.faulty, monitor.invalidReadings]).toEqual([[], 2]);
+  });
+
+  it.each([
+    ['a zone that was readable', `${T}/thermal_zone0/temp`, '', { sensor: 'cpu-thermal.0', reason: 'unreadable' }],
+    ['a zone below what silicon bears', `${T}/thermal_zone0/temp`, -274_000, { sensor: 'cpu-thermal.0', reason: 'out_of_range' }],
+    ['a chip of hwmon', 'sys/class/hwmon/hwmon0/temp1_input', 255_000, { sensor: 'k10temp.Tctl', reason: 'out_of_range' }],
+    ['a cooling device beyond its last state', `${T}/cooling_device1/cur_state`, 200, { sensor: 'cpufreq-cpu0.1', reason: 'out_of_range' }],
+    ['a frequency of zero', 'sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq', 0, { sensor: 'policy0.current', reason: 'out_of_range' }],
+    ['a frequency of 4 THz', 'sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq', 4_294_967_295, { sensor: 'policy0.current', reason: 'out_of_range' }],
+    ['flags of a Raspberry Pi that are none', 'sys/devices/platform/soc/soc:firmware/get_throttled', 'error=1', { sensor: 'get_throttled', reason: 'out_of_range' }],
+    ['flags of a Raspberry Pi that are all ones', 'sys/devices/platform/soc/soc:firmware/get_throttled', 'ffffffff', { sensor: 'get_throttled', reason: 'out_of_range' }],
+  ])('leaves out and counts %s', async (_, path, value, expected) => {
+    const { files, set } = machine(base);
+    const monitor = new ThermalMonitor(files);
+    await monitor.close();
+    set(path, value);
+    expect(await monitor.close()).toMatchObject({ throttled: false, throttled_since_boot: false, invalid: [{ ...expected, readings: 1 }] });
+  });
+
+  it('ignores trip points that no processor has', async () => {
+    const { files } = machine({ ...base, [`${T}/thermal_zone0/trip_point_0_temp`]: -274_000, [`${T}/thermal_zone0/trip_point_0_type`]: 'critical', [`${T}/thermal_zone0/trip_point_1_temp`]: 2_147_483_647 });
+    expect((await new ThermalMonitor(files).close()).zones[0]).toMatchObject({ trip_celsius: null });
+  });
+});
+
+describe('memory', () => {
+  it('that is left is null when it is more than there is, or no number', async () => {
+    const left = async (text: string): Promise<number | null> => (await readMemory(machine({ 'proc/meminfo': text }).files, 0)).system_available_bytes;
+    expect(await left('MemTotal:  100 kB\nMemAvailable:  40 kB')).toBe(40_960);
+    expect([await left('MemTotal:  100 kB\nMemAvailable:  400 kB'), await left('MemAvailable:  x kB'), await left('')]).toEqual([null, null, null]);
   });
 });

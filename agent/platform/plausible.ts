@@ -1,0 +1,65 @@
+/**
+ * Whether a sensor can be believed. Sensors lie: a counter begins anew, a bus answers with all ones, a driver keeps its last
+ * value for ever. What cannot be true is not used, not replaced by zero, and counted with one of these reasons.
+ */
+export const invalidReasons = {
+  unreadable: 'it was readable before, and cannot be read or is no number',
+  out_of_range: 'the value is outside of what the thing can be',
+  reset: 'a counter began anew, so what it counted in between is unknown',
+  stuck: 'the raw value has not changed for a long time, although the load did',
+} as const;
+export type InvalidReason = keyof typeof invalidReasons;
+
+/** Silicon and boards, degrees Celsius: -55 is the lower end of the military range, above 150 no part of ours works. */
+export function plausibleCelsius(celsius: number): boolean {
+  return celsius >= -55 && celsius <= 150;
+}
+
+/** Clocks of processors: the record is 9.1 GHz; 0 is what drivers say when they do not know. */
+export function plausibleHertz(hertz: number): boolean {
+  return hertz > 0 && hertz <= 10e9;
+}
+
+/** Upper bounds of power, watts, by source: what the largest machine of the kind can draw, with room. */
+export const MAX_WATTS: Record<string, number> = { rapl: 1500, ina: 500, battery: 300, rpi5_pmic: 50 };
+
+const STUCK_MS = 600_000;
+/** Of one core, between the least and the most busy moment: a load that steady says nothing about the sensor. */
+const LOAD_CHANGE = 0.5;
+
+/**
+ * Finds values that no longer move. Careful on purpose: sensors of coarse steps repeat themselves under a steady load, so
+ * the raw value must be the same for ten minutes, while the CPU time of this process changed by half a core in between.
+ */
+export class StuckDetector {
+  readonly #cpuSeconds: () => number;
+  #raw: string | null = null;
+  #sinceMs = 0;
+  #last: { atMs: number; cpuSeconds: number } | null = null;
+  #load = { least: Infinity, most: -Infinity };
+
+  constructor(cpuSeconds: () => number = ownCpuSeconds) {
+    this.#cpuSeconds = cpuSeconds;
+  }
+
+  /** @param nowMs monotonic */
+  isStuck(raw: string, nowMs: number): boolean {
+    const cpuSeconds = this.#cpuSeconds();
+    const gapMs = this.#last === null ? 0 : nowMs - this.#last.atMs;
+    const load = this.#last === null || gapMs <= 0 ? null : ((cpuSeconds - this.#last.cpuSeconds) / gapMs) * 1000;
+    this.#last = { atMs: nowMs, cpuSeconds };
+    if (raw !== this.#raw) {
+      this.#raw = raw;
+      this.#sinceMs = nowMs;
+      this.#load = { least: Infinity, most: -Infinity };
+      return false;
+    }
+    if (load !== null) this.#load = { least: Math.min(this.#load.least, load), most: Math.max(this.#load.most, load) };
+    return nowMs - this.#sinceMs >= STUCK_MS && this.#load.most - this.#load.least >= LOAD_CHANGE;
+  }
+}
+
+function ownCpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
