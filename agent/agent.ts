@@ -88,6 +88,7 @@ export class Agent {
     }, this.#settings.telemetryIntervalMs);
     this.#loop = this.#createLoop(deps);
     this.#reporter = this.#createReporter();
+    f.faults.watch(() => this.#reporter.changed());
     this.#actions = commandActions({ slot: this.#slot, ota: this.#ota, reporter: this.#reporter, log: f.log });
     this.#commands = this.#createCommands();
     this.#health = new Health({ loop: this.#loop, faults: f.faults, service: this.#service, clock: f.clock });
@@ -356,7 +357,7 @@ export class Agent {
     const { bootId, clock, faults } = this.#f;
     return buildReported({
       bootId, timeMs: clock.nowMs(), clockSynchronised: clock.synchronised(), ota: this.#ota.state, progress: this.#ota.progress,
-      settings: this.#settings.current, lastError: faults.last,
+      settings: this.#settings.current, faults: faults.active, lastError: faults.last,
     });
   }
 

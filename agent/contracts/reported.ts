@@ -1,6 +1,6 @@
 /** `reported`, up, retained: what this device runs, and how the last deployment went. It can never cause a transition. */
 import { z } from 'zod';
-import { bootId, codedError, count, epochMs, packageRef, schemaVersion } from './codec.js';
+import { bootId, codedError, count, epochMs, packageRef, schemaVersion, shortText } from './codec.js';
 import { settingsSchema } from './desired.js';
 
 export const otaStateName = z.enum([
@@ -32,6 +32,8 @@ export const reportedSchema = z.object({
   /** Still within the time in which crashes lead back to the previous package. */
   probation: z.boolean(),
   settings: settingsSchema,
+  /** What is wrong at present, the first 32; absent in reports of older agents. */
+  faults: z.array(codedError.extend({ component: shortText })).max(32).optional(),
   /** Latest fault of any part. */
   last_error: codedError.extend({ time_ms: epochMs }).nullable(),
 });

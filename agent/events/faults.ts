@@ -18,6 +18,7 @@ export class Faults {
   readonly #counters: Counters;
   readonly #active = new Map<string, { component: Component; error: CodedError; atMs: number }>();
   #sink: EventSink | null = null;
+  #onChange: () => void = () => undefined;
   #last: (CodedError & { time_ms: number }) | null = null;
 
   constructor(clock: Clock, log: Log, counters: Counters) {
@@ -29,6 +30,11 @@ export class Faults {
   /** The sink needs the outbox, and the outbox raises faults: it comes second. */
   connect(sink: EventSink): void {
     this.#sink = sink;
+  }
+
+  /** Told whenever a fault begins or ends. One listener: the report. */
+  watch(onChange: () => void): void {
+    this.#onChange = onChange;
   }
 
   get last(): (CodedError & { time_ms: number }) | null {
@@ -51,6 +57,7 @@ export class Faults {
     this.#counters.add('faults_total');
     this.#log[severity === 'error' ? 'error' : 'warn'](error.message, { component, code: error.code });
     this.#sink?.emit({ type: 'fault', component, severity, cleared: false, error: bounded(error) });
+    this.#onChange();
   }
 
   /** Everything of a component, or one code of it, is right again. */
@@ -60,6 +67,7 @@ export class Faults {
       this.#active.delete(key);
       this.#log.info('fault cleared', { component, code: fault.error.code });
       this.#sink?.emit({ type: 'fault', component, severity: 'warning', cleared: true, error: bounded(fault.error) });
+      this.#onChange();
     }
   }
 }

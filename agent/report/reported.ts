@@ -10,6 +10,8 @@ export interface ReportedParts {
   ota: OtaState;
   progress: { done: number; total: number };
   settings: Settings;
+  /** Active at present. */
+  faults: readonly { component: string; error: CodedError }[];
   lastError: (CodedError & { time_ms: number }) | null;
 }
 
@@ -37,6 +39,7 @@ export function buildReported(parts: ReportedParts): Reported {
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,
     settings: parts.settings,
+    faults: parts.faults.slice(0, 32).map(({ component, error }) => ({ component, code: error.code.slice(0, 256), message: error.message.slice(0, 512) })),
     last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },
   };
 }

@@ -106,6 +106,47 @@ function latencyView(histogram: HistogramData): LatencyView | null {
   return p50 === null || p99 === null ? null : { count: histogram.count, p50_ms: p50, p99_ms: p99, max_ms: histogram.max };
 }
 
+/** Energy of an inference, over many windows. Joules. */
+export interface InferenceEnergy {
+  source: string;
+  scope: string;
+  quality: EnergyReport['sources'][number]['quality'];
+  gross_joules: number;
+  /** Above the idle power; null while that is not known. */
+  net_joules: number | null;
+  inferences: number;
+  span_ms: number;
+}
+
+/**
+ * The mean over the newest windows of one life, model and source, by inference: a window with two of them, whose joules are mostly those of an idle
+ * machine, does not count as much as one with a hundred. Null when no window has any.
+ */
+export function inferenceEnergy(windows: readonly TelemetryWindow[]): InferenceEnergy | null {
+  const last = windows.at(-1);
+  const same = windows.filter((w) => w.boot_id === last?.boot_id && w.model?.name === last.model?.name && w.model?.version === last.model?.version);
+  const newest = same.findLast((w) => w.energy.inference !== null)?.energy.inference;
+  if (newest == null || last === undefined) return null;
+  const sum = { inferences: 0, gross: 0, net: 0, netInferences: 0 };
+  for (const { energy } of same) {
+    const { inference } = energy;
+    const joules = energy.sources.find((s) => s.source === newest.source && s.scope === newest.scope)?.joules;
+    if (inference?.source !== newest.source || inference.scope !== newest.scope || !(inference.gross_joules > 0) || joules == null) continue;
+    const inferences = joules / inference.gross_joules;
+    sum.inferences += inferences;
+    sum.gross += joules;
+    if (inference.net_joules === null) continue;
+    sum.net += inference.net_joules * inferences;
+    sum.netInferences += inferences;
+  }
+  if (sum.inferences === 0) return null;
+  const { source, scope, quality } = newest;
+  return {
+    source, scope, quality, gross_joules: sum.gross / sum.inferences, net_joules: sum.netInferences === 0 ? null : sum.net / sum.netInferences,
+    inferences: Math.round(sum.inferences), span_ms: last.end_ms - (same[0]?.start_ms ?? last.start_ms),
+  };
+}
+
 /** One point of each of the page's charts. */
 export interface HistoryPoint {
   end_ms: number;

@@ -68,6 +68,7 @@ async function forward(context: Context, url: string, token: string | null): Pro
       },
       ...(method === 'POST' ? { body: await context.req.arrayBuffer() } : {}),
     });
+    if (answer.status === 404 && new URL(url).pathname === '/api/snapshot.jpg') return noPicture(answer);
     const headers = new Headers();
     for (const name of PASSED_HEADERS) {
       const value = answer.headers.get(name);
@@ -80,6 +81,12 @@ async function forward(context: Context, url: string, token: string | null): Pro
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** A camera without a picture is a state of the device, not a failure of the request: browsers would log each 404 as an error. */
+async function noPicture(answer: Response): Promise<Response> {
+  await answer.body?.cancel();
+  return new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } });
 }
 
 /** The stream, ending where the page or the device goes away: neither is an error of this server. */

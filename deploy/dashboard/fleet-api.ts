@@ -2,8 +2,9 @@ import { Hono, type Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { ID_PATTERN, type DeviceAddress } from '../../agent/contracts/index.js';
 import type { Collector } from '../collector/collector.js';
+import { healthOf } from '../collector/health.js';
 import type { CollectorStore, DeviceRecord } from '../collector/store.js';
-import { historyPoint, recentWindow, telemetryView } from '../collector/view.js';
+import { historyPoint, inferenceEnergy, recentWindow, telemetryView } from '../collector/view.js';
 import type { DeviceGateway } from './device-proxy.js';
 import type { EventStreams } from './event-streams.js';
 
@@ -33,8 +34,9 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
     now_ms: Date.now(),
     broker_connected: collector.connected,
     collector: collector.stats,
-    devices: store.devices().map(({ fleet, device, seenMs, status, reported }) => ({
-      fleet, device, seen_ms: seenMs, state: status?.state ?? 'unknown', package: reported?.slots.active ?? null,
+    devices: store.devices().map((record) => ({
+      fleet: record.fleet, device: record.device, seen_ms: record.seenMs, state: record.status?.state ?? 'unknown', package: record.reported?.slots.active ?? null,
+      health: healthOf(record, store.events(record, EVENTS), collector.connected),
     })),
   }));
   api.get('/devices/:fleet/:device', (context) => {
@@ -43,8 +45,11 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
     const windows = store.windows(record, HISTORY_WINDOWS);
     const last = windows.at(-1);
     const recent = recentWindow(windows, RECENT_MS);
+    const events = store.events(record, EVENTS);
     return context.json({
       now_ms: Date.now(),
+      health: healthOf(record, events, collector.connected),
+      energy: inferenceEnergy(windows),
       fleet: record.fleet,
       device: record.device,
       seen_ms: record.seenMs,
@@ -54,7 +59,7 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
       latest: last === undefined ? null : telemetryView(last),
       recent: recent === null ? null : telemetryView(recent),
       history: windows.map(historyPoint),
-      events: store.events(record, EVENTS),
+      events,
       local: gateway?.(record) != null,
     });
   });

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { Dashboard } from '../../deploy/dashboard/server.js';
@@ -21,6 +21,9 @@ class FakeDevice {
   people = [{ person_id: 1, name: 'Ada', samples: 5 }, { person_id: 2, name: HOSTILE, samples: 1 }];
   requests: string[] = [];
   jpeg = Buffer.alloc(0);
+  /** A device without a picture answers 404. */
+  camera = true;
+  detections: unknown[] = [{ box: [100, 60, 80, 100], score: 0.99, person: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { box: [10, 20, 40, 40], score: 0.81, person: null }];
   readonly server: Server = createServer((request, response) => void this.#answer(request.method ?? '', request.url ?? '', request, response));
 
   async #answer(method: string, url: string, body: AsyncIterable<Buffer>, response: ServerResponse): Promise<void> {
@@ -28,7 +31,8 @@ class FakeDevice {
     const chunks: Buffer[] = [];
     if (method === 'POST') for await (const chunk of body) chunks.push(chunk);
     const send = (value: unknown, code = 200): void => { response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(value)); };
-    if (url === '/api/snapshot.jpg') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
+    if (url === '/api/snapshot.jpg' && !this.camera) send({ error: { code: 'E_NO_FRAME', message: 'No frame has arrived yet' } }, 404);
+    else if (url === '/api/snapshot.jpg') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
     else if (url === '/api/events?frames=1') this.#stream(response);
     else if (method === 'DELETE') { this.people = this.people.filter((p) => !url.endsWith(`/${p.person_id}`)); send({ removed: 1 }); }
     else if (method === 'POST') {
@@ -41,11 +45,8 @@ class FakeDevice {
 
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const frame = {
-      sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14,
-      detections: [{ box: [100, 60, 80, 100], score: 0.99, person: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { box: [10, 20, 40, 40], score: 0.81, person: null }],
-    };
-    const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame)}\n\n`), 50);
+    const frame = (): unknown => ({ sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14, detections: this.detections });
+    const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame())}\n\n`), 50);
     response.once('close', () => clearInterval(timer));
   }
 }
@@ -55,12 +56,14 @@ let store: CollectorStore;
 let collector: Collector;
 let dashboard: Dashboard;
 let deviceUrl: string | null;
+let brokerConnected = true;
 
 beforeAll(async () => {
   device.jpeg = await sharp({ create: { width: 320, height: 240, channels: 3, background: '#335577' } }).jpeg().toBuffer();
   deviceUrl = `http://127.0.0.1:${await listenOn(device.server)}`;
   store = new CollectorStore(':memory:');
   collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
+  vi.spyOn(collector, 'connected', 'get').mockImplementation(() => brokerConnected);
   dashboard = new Dashboard({ port: 0, collector, store, gateway: ({ device: name }) => (name === DOOR.device && deviceUrl !== null ? { baseUrl: deviceUrl, token: null } : null) });
   await dashboard.start();
   const now = Date.now();
@@ -178,7 +181,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     const text = async (selector: string): Promise<string> => page.locator(selector).innerText();
     expect(await text('#pills')).toMatch(/online[\s\S]*faces 1\.0\.0/);
     expect(await text('#tiles')).toMatch(/Latency p99\s*\d+\.\d\s*ms/);
-    expect(await text('#tiles')).toMatch(/31\.0\s*mJ\s*cpu_model modelled/);
+    expect(await text('#tiles')).toMatch(/27\.0\s*mJ\s*net of idle, cpu_model modelled/);
     expect(await text('#tiles')).toMatch(/51\.5\s*°C/);
     expect(await page.locator('#stages tbody tr').count()).toBe(10);
     expect(await text('#stages')).toMatch(/embed\s+\d\.\d\d ms\s+\d\.\d\d ms/);
@@ -248,6 +251,99 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     receive('status', status({ birth_seq: 4 }));
     receive('reported', reported());
     await expect.poll(() => page.locator('#pills').innerText()).toContain('online');
+  });
+
+  const dot = (page: Page): Promise<string> => page.evaluate('getComputedStyle(document.querySelector("#pills .pill .dot")).backgroundColor');
+  const CAMERA_LOST = { component: 'camera', code: 'E_CAMERA_LOST', message: 'rtsp://door does not answer' };
+
+  it('does not look green with a lost camera, says why there is no picture, and logs no errors', async () => {
+    const page = await open();
+    await page.waitForSelector('#faces .face.known');
+    const green = await dot(page);
+    device.camera = false;
+    receive('reported', reported({ faults: [CAMERA_LOST] }));
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('camera lost');
+    expect(await dot(page)).not.toBe(green);
+    await expect.poll(() => page.locator('#stage').innerText(), { timeout: 20_000 }).toContain('No picture: camera lost. rtsp://door does not answer');
+    expect(await page.locator('#picture').isVisible()).toBe(false);
+    await picture(page, 'camera-lost');
+    device.camera = true;
+    receive('reported', reported());
+    await expect.poll(() => page.locator('#picture').isVisible(), { timeout: 20_000 }).toBe(true);
+    expect(await dot(page)).toBe(green);
+  });
+
+  it('waits for the first picture without errors', async () => {
+    device.camera = false;
+    const page = await open();
+    await expect.poll(() => page.locator('#stage').innerText(), { timeout: 20_000 }).toContain('has not delivered a picture yet');
+    device.camera = true;
+    await expect.poll(() => page.locator('#picture').isVisible(), { timeout: 20_000 }).toBe(true);
+  });
+
+  it('does not look green without a model, with a failed pipeline, or without the broker', async () => {
+    const page = await open();
+    const green = await dot(page);
+    receive('reported', reported({ slots: { active: null, previous: null } }));
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('no model');
+    expect(await dot(page)).not.toBe(green);
+    receive('reported', reported({ faults: [{ component: 'pipeline', code: 'E_PIPELINE', message: 'failed' }] }));
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('pipeline fails');
+    expect(await dot(page)).not.toBe(green);
+    brokerConnected = false;
+    receive('reported', reported());
+    await expect.poll(() => page.locator('#pills').innerText()).toContain('online when last heard');
+    expect(await dot(page)).not.toBe(green);
+    brokerConnected = true;
+    receive('reported', reported());
+    await expect.poll(() => dot(page)).toBe(green);
+  });
+
+  it('shows a portrait picture whole', async () => {
+    const landscape = device.jpeg;
+    device.jpeg = await sharp({ create: { width: 270, height: 480, channels: 3, background: '#335577' } }).jpeg().toBuffer();
+    const page = await open();
+    await expect.poll(() => page.evaluate<number>('document.querySelector("#picture").height / document.querySelector("#picture").width')).toBeCloseTo(480 / 270, 1);
+    const box = (selector: string): Promise<{ y: number; height: number } | null> => page.locator(selector).boundingBox();
+    const [stage, canvas] = [await box('#stage'), await box('#picture')];
+    await picture(page, 'portrait');
+    device.jpeg = landscape;
+    expect(canvas?.height).toBeLessThanOrEqual((stage?.height ?? 0) + 0.5);
+    expect(canvas?.y).toBeGreaterThanOrEqual((stage?.y ?? 0) - 0.5);
+  });
+
+  it('says that no face was detected, not that nobody is there', async () => {
+    const known = device.detections;
+    device.detections = [];
+    const page = await open();
+    await page.waitForSelector('#faces .face.none');
+    await expect.poll(() => page.locator('#faces').innerText()).toBe('No face detected');
+    device.detections = known;
+  });
+
+  it('names the incoming version on the card and in the header, at every step', async () => {
+    const page = await open();
+    const incoming = { name: 'faces', version: '2.0.0', digest: 'cd'.repeat(32), size_bytes: 3_200_000 };
+    for (const [state, step] of [['checking', 'downloading'], ['downloading', 'downloading'], ['shadow', 'warming']] as const) {
+      receive('reported', reported({ generation_seen: 9, ota: { state, package: incoming, blocks_done: 7, blocks_total: 50, error: null } }));
+      await expect.poll(() => page.locator('#pills').innerText()).toContain(`${state} faces 2.0.0 7 of 50 blocks`);
+      expect(await page.locator('#ota').innerText()).toMatch(/Incoming\s*faces 2\.0\.0/);
+      expect(await page.locator('#ota .step.now').innerText()).toBe(step);
+    }
+    await picture(page, 'update');
+    receive('reported', reported({ generation_seen: 9, ota: { state: 'rejected', package: incoming, blocks_done: 50, blocks_total: 50, error: { code: 'E_DIGEST', message: 'the hash is wrong' } } }));
+    await expect.poll(() => page.locator('#ota').innerText()).toMatch(/Refused\s*faces 2\.0\.0/);
+    receive('reported', reported());
+  });
+
+  it('keeps the unit and the figure of energy when almost nothing runs', async () => {
+    const page = await open();
+    const tile = page.locator('#tiles .tile', { hasText: 'Energy per inference' });
+    expect(await tile.innerText()).toMatch(/27\.0\s*mJ/);
+    // One inference in a window of an idle machine: gross 4.1 J, of which its own share is 30 mJ.
+    receive('telemetry', telemetry(31, Date.now(), { energy: { sources: [{ source: 'cpu_model', scope: 'process', quality: 'modelled', joules: 4.1, joules_total: 200 }], inference: { source: 'cpu_model', scope: 'process', quality: 'modelled', gross_joules: 4.1, net_joules: 0.03 } } }));
+    await expect.poll(() => page.locator('#energy').innerText()).toMatch(/Per inference, gross\s*3\d\.\d mJ/);
+    expect(await tile.innerText()).toMatch(/27\.0\s*mJ/);
   });
 
   it('switches between dark and light, and keeps the choice', async () => {

@@ -61,7 +61,9 @@ function banner(text) {
 
 function render(view) {
   const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
-  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device: it cannot be reached from here' : `The device is ${view.status?.state ?? 'not heard yet'}`);
+  const camera = view.health.alarms.find(({ component }) => component === 'camera');
+  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device: it cannot be reached from here' : `The device is ${view.status?.state ?? 'not heard yet'}`,
+    camera ? `No picture: ${camera.title}. ${camera.message}. The device tries again by itself.` : null);
   renderPills(view);
   renderTiles(view);
   renderStages(view);
@@ -71,7 +73,7 @@ function render(view) {
   renderModel(view);
   renderEvents(view.events);
   charts.show(view.history, chartNotes(view));
-  byId('main').classList.toggle('away', view.status?.state !== 'online');
+  byId('main').classList.toggle('away', view.status?.state !== 'online' || view.health.level === 'unknown');
   if (keyOf(view) !== people.key || (address === null) !== people.away) {
     people.key = keyOf(view);
     people.away = address === null;

@@ -24,12 +24,9 @@ export function bytes(value) {
   return `${number(scaled)} ${units[unit]}`;
 }
 
-/** Joules in the unit that reads best, as a pair. */
-export function joules(value) {
-  if (value === null || value === undefined) return [NONE, ''];
-  if (value >= 1) return [number(value), 'J'];
-  if (value >= 1e-3) return [number(value * 1e3), 'mJ'];
-  return [number(value * 1e6), 'µJ'];
+/** Joules as a pair of figure and unit. Always mJ: a figure that changes its unit cannot be followed. */
+export function millijoules(value) {
+  return value === null || value === undefined ? [NONE, ''] : [number(value * 1e3), 'mJ'];
 }
 
 export const percent = (share) => (Number.isFinite(share) ? `${(share * 100).toFixed(share > 0.1 || share === 0 ? 0 : 1)} %` : NONE);

@@ -20,8 +20,11 @@ export class LiveView {
   #arrivals = [];
   #generation = 0;
 
-  /** `address` null: no picture can be had. */
-  show(address, reason) {
+  #trouble = null;
+
+  /** `address` null: no picture can be had. `trouble`: why the camera delivers none at present, or null. */
+  show(address, reason, trouble = null) {
+    this.#trouble = trouble;
     if (this.#address !== null && address !== null && this.#address.fleet === address.fleet && this.#address.device === address.device) return;
     this.stop();
     this.#address = address;
@@ -54,6 +57,13 @@ export class LiveView {
       if (document.visibilityState === 'visible') {
         try {
           const answer = await request(localPath(this.#address, 'snapshot.jpg'));
+          if (generation !== this.#generation) return;
+          // A device whose camera is lost may still have its last picture, which is not a live one.
+          if (answer.status === 204 || this.#trouble !== null) {
+            this.#empty(this.#trouble ?? 'The camera has not delivered a picture yet');
+            await pause(RETRY_MS);
+            continue;
+          }
           const sequence = answer.headers.get('x-frame-sequence');
           const bitmap = await createImageBitmap(await answer.blob());
           if (generation !== this.#generation) return;
@@ -61,7 +71,7 @@ export class LiveView {
           bitmap.close();
         } catch (error) {
           if (generation !== this.#generation) return;
-          this.#empty(error.code === 'E_NO_FRAME' ? 'The camera has not delivered a picture yet' : `No picture: ${error.message}`);
+          this.#empty(`No picture: ${error.message}`);
           await pause(RETRY_MS);
         }
       }
@@ -97,8 +107,10 @@ export class LiveView {
     const labels = faces.map((face) => h('li', { class: face.person === null ? 'face unknown' : 'face known' },
       h('strong', {}, face.person?.name ?? 'Unknown'),
       h('span', {}, face.person === null ? `face ${percent(face.score)}` : `similarity ${face.person.similarity.toFixed(2)}`)));
-    fill('faces', labels.length > 0 ? labels : h('li', { class: 'face none' }, 'Nobody in the picture'));
-    byId('picture').setAttribute('aria-label', `Live picture: ${faces.map((face) => face.person?.name ?? 'an unknown face').join(', ') || 'nobody in it'}`);
+    // The model looks for faces: a person without one in view is not "nobody".
+    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'Nothing moves: no search for faces' : 'No face detected';
+    fill('faces', labels.length > 0 ? labels : h('li', { class: 'face none' }, none));
+    byId('picture').setAttribute('aria-label', `Live picture: ${faces.map((face) => face.person?.name ?? 'an unknown face').join(', ') || none.toLowerCase()}`);
   }
 
   #empty(text) {

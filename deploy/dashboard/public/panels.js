@@ -1,8 +1,11 @@
 import { byId, facts, fill, h, qualityTag, setText } from './dom.js';
-import { bytes, celsius, count, duration, hertz, joules, ms, number, percent, shortDigest, time } from './format.js';
+import { bytes, celsius, count, duration, hertz, millijoules, ms, number, percent, shortDigest, time } from './format.js';
 
 const STATES = { online: 'online', offline: 'offline', stopped: 'stopped', unknown: 'not heard yet' };
 const OTA_STEPS = ['downloading', 'verifying', 'staged', 'warming', 'committed'];
+/** States between two steps, shown as the step that they belong to. */
+const STEP_OF = { checking: 'downloading', shadow: 'warming' };
+const BUSY = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow'];
 const KINDS = { warm: ['Full pipeline', '--series-1'], motion: ['Stopped at the motion gate', '--series-3'], cold: ['Cold start', '--series-2'] };
 
 /** State of the device and of its model, in the header. */
@@ -11,23 +14,25 @@ export function renderPills(view) {
   const since = state === 'online' ? '' : ` since ${time(view.seen_ms)} (${duration(view.now_ms - view.seen_ms)})`;
   const active = view.reported?.slots.active;
   const ota = view.reported?.ota;
-  const busy = ota !== undefined && OTA_STEPS.slice(0, -1).includes(ota.state);
+  const busy = ota !== undefined && BUSY.includes(ota.state);
+  const { level, alarms } = view.health;
   fill('pills',
-    h('span', { class: `pill pill-${state}` }, h('i', { class: 'dot' }), `${STATES[state] ?? state}${since}`),
-    active ? h('span', { class: 'pill' }, `${active.name} ${active.version}`) : h('span', { class: 'pill' }, 'no model yet'),
-    busy ? h('span', { class: 'pill pill-busy' }, `${ota.state} ${progressText(ota)}`) : null,
+    h('span', { class: `pill pill-${state} health-${level}` }, h('i', { class: 'dot' }), `${STATES[state] ?? state}${since}${level === 'unknown' && state === 'online' ? ' when last heard' : ''}`),
+    alarms.filter(({ component }) => component !== 'device').map(({ level: severity, title, message, code }) => h('span', { class: `pill pill-${severity}`, title: `${code}: ${message}` }, title)),
+    active ? h('span', { class: 'pill' }, `${active.name} ${active.version}`) : null,
+    busy ? h('span', { class: 'pill pill-busy' }, `${[ota.state, packageText(ota.package), progressText(ota)].filter(Boolean).join(' ')}`) : null,
     view.latest?.thermal.throttled ? h('span', { class: 'pill pill-offline' }, 'throttled') : null);
 }
 
-export function renderTiles({ recent, latest }) {
+export function renderTiles({ recent, latest, energy }) {
   const zone = hottest(latest);
-  const inference = recent?.energy.inference;
-  const [energy, energyUnit] = joules(inference?.gross_joules);
+  // Net of idle where that is known: the gross figure of an almost idle span is that of the machine, not of the model.
+  const [perInference, energyUnit] = millijoules(energy?.net_joules ?? energy?.gross_joules);
   const tiles = [
     ['Latency p50', number(recent?.raw?.p50_ms), 'ms', 'capture to result'],
     ['Latency p99', number(recent?.raw?.p99_ms), 'ms', 'capture to result'],
     ['Frames', number(recent?.frames_per_second), '/s', 'with and without a model run'],
-    ['Energy an inference', energy, energyUnit, inference ? [`${inference.source} `, qualityTag(inference.quality)] : 'no source'],
+    ['Energy per inference', perInference, energyUnit, energy ? [`${energy.net_joules === null ? 'gross' : 'net of idle'}, ${energy.source} `, qualityTag(energy.quality)] : 'no source'],
     ['Temperature', zone ? zone.celsius.toFixed(1) : '–', zone ? '°C' : '', zone ? `${zone.zone}, measured` : 'no sensor on this machine'],
     ['Memory', latest ? number(latest.memory.rss_bytes / 1e6) : '–', latest ? 'MB' : '', 'resident set of the agent'],
   ];
@@ -87,13 +92,13 @@ export function renderTiming({ recent }) {
   ]);
 }
 
-export function renderEnergy({ recent, latest, caps }) {
+export function renderEnergy({ recent, latest, caps, energy }) {
   if (!recent || !latest) return facts('energy', [['State', 'no telemetry yet']]);
-  const { inference } = recent.energy;
-  const perInference = (value) => joules(value).join(' ').trim();
+  const perInference = (value) => millijoules(value).join(' ').trim();
   facts('energy', [
-    ['An inference, gross', inference ? perInference(inference.gross_joules) : '–', ' ', inference ? qualityTag(inference.quality) : null],
-    ['An inference, net of idle', inference?.net_joules != null ? perInference(inference.net_joules) : 'unknown'],
+    ['Per inference, gross', energy ? perInference(energy.gross_joules) : '–', ' ', energy ? qualityTag(energy.quality) : null],
+    ['Per inference, net of idle', energy?.net_joules != null ? perInference(energy.net_joules) : 'unknown'],
+    energy ? ['Inferences counted', `${count(energy.inferences)} in ${duration(energy.span_ms)}`] : null,
     ...recent.power_watts.map(({ source, scope, quality, watts }) => [`${source} ${scope}`, `${number(watts)} W `, qualityTag(quality)]),
     recent.power_watts.length === 0 ? ['Sources', caps?.energy.length ? 'no reading yet' : 'none on this machine'] : null,
     ...latest.thermal.zones.map((zone) => [zone.zone, celsius(zone.celsius), h('span', { class: 'muted' }, zone.trip_celsius === null ? ` max ${celsius(zone.celsius_max)}` : ` of ${celsius(zone.trip_celsius)}`)]),
@@ -121,7 +126,8 @@ export function renderModel({ reported, now_ms: now }) {
   const { ota, slots } = reported;
   setText('model-note', reported.generation_seen === reported.generation_applied ? 'as desired' : ota.state.replace('_', ' '));
   const failed = ota.state === 'rejected' || ota.state === 'rolled_back';
-  const reached = OTA_STEPS.indexOf(ota.state);
+  const reached = OTA_STEPS.indexOf(STEP_OF[ota.state] ?? ota.state);
+  const incoming = ota.package !== null && (BUSY.includes(ota.state) || failed) ? ota.package : null;
   fill('ota',
     h('ol', { class: 'steps', 'aria-label': `Update state: ${ota.state}` }, OTA_STEPS.map((step, i) => h('li', {
       class: failed ? 'step' : i < reached || ota.state === 'committed' ? 'step done' : i === reached ? 'step now' : 'step',
@@ -130,7 +136,7 @@ export function renderModel({ reported, now_ms: now }) {
     ota.blocks_total > 0 && !failed ? h('div', { class: 'progress-row' },
       h('progress', { max: ota.blocks_total, value: ota.blocks_done, 'aria-label': 'Blocks received' }), h('span', { class: 'muted' }, progressText(ota))) : null,
     failed ? h('p', { class: 'message bad' }, `${ota.state.replace('_', ' ')}: ${ota.error?.code ?? ''} ${ota.error?.message ?? ''}`) : null,
-    h('dl', { class: 'facts' }, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
+    h('dl', { class: 'facts' }, incoming ? packageRow(failed ? 'Refused' : 'Incoming', incoming) : null, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
       reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'a crash now leads back to the previous one')) : null));
 }
 
@@ -140,6 +146,11 @@ function slotRow(label, slot, now) {
     : h('dd', {}, 'none'));
 }
 
+function packageRow(label, pack) {
+  return h('div', {}, h('dt', {}, label), h('dd', {}, h('strong', {}, packageText(pack)), h('span', { class: 'muted' }, ` ${bytes(pack.size_bytes)}, `), h('code', { title: pack.digest }, shortDigest(pack.digest))));
+}
+
+const packageText = (pack) => (pack ? `${pack.name} ${pack.version}` : '');
 const progressText = (ota) => (ota.blocks_total > 0 ? `${ota.blocks_done} of ${ota.blocks_total} blocks` : '');
 
 export function renderEvents(events) {
