@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   conformance: () => import('./commands/conformance.js'),
   run: () => import('./commands/run.js'),
   package: () => import('./commands/package.js'),
+  fleet: () => import('./commands/fleet.js'),
   publish: () => import('./commands/publish.js'),
   agent: () => import('./commands/agent.js'),
   up: () => import('./commands/up.js'),

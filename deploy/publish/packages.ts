@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { DEFAULT_BLOCK_BYTES, blockCount, encodeBlock, type DesiredPackage } from '../../agent/contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, blockCount, encodeBlock, type DesiredPackage, type PackageRef } from '../../agent/contracts/index.js';
 import { openPackage } from '../../runtime/package/package.js';
 
 /** A package that this publisher can serve. */
@@ -23,7 +23,12 @@ export async function loadPackage(path: string): Promise<HeldPackage> {
 
 /** How `desired` names it. */
 export function desiredPackage(held: HeldPackage, blockBytes = DEFAULT_BLOCK_BYTES): DesiredPackage {
-  return { name: held.name, version: held.version, digest: held.digest, size_bytes: held.bytes.byteLength, block_bytes: blockBytes };
+  return desiredOf({ name: held.name, version: held.version, digest: held.digest, size_bytes: held.bytes.byteLength }, blockBytes);
+}
+
+/** How `desired` names a package that a device reports. */
+export function desiredOf({ name, version, digest, size_bytes }: PackageRef, blockBytes = DEFAULT_BLOCK_BYTES): DesiredPackage {
+  return { name, version, digest, size_bytes, block_bytes: blockBytes };
 }
 
 /** Block `index` of the package, ready for the wire. */

@@ -1,0 +1,16 @@
+import type { Command } from 'commander';
+import { registerDeviceCommands } from '../fleet/device-commands.js';
+import { registerPage } from '../fleet/page.js';
+import { registerServe } from '../fleet/serve.js';
+import { registerStatus } from '../fleet/status.js';
+
+export function register(program: Command): void {
+  const fleet = program
+    .command('fleet')
+    .summary('see, serve and command the devices of your own broker')
+    .description('Works with the devices that report to your own broker. Without a word of its own it is `sterna fleet page`: it prints the devices and serves the page. `sterna publish` sends packages.');
+  registerPage(fleet);
+  registerStatus(fleet);
+  registerServe(fleet);
+  registerDeviceCommands(fleet);
+}

@@ -1,0 +1,115 @@
+import type { Command } from 'commander';
+import type { CommandName, Response } from '../../../agent/contracts/index.js';
+import { connectLink } from '../../mqtt/link.js';
+import { randomBytes } from 'node:crypto';
+import { sendCommand } from '../../publish/command.js';
+import { desiredOf } from '../../publish/packages.js';
+import { Publisher } from '../../publish/publisher.js';
+import { wantedDevices } from '../../publish/wanted.js';
+import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { interruptible } from '../interrupt.js';
+import { integer } from '../options.js';
+import { reporting, type Report } from '../output.js';
+
+interface DeviceOptions extends BrokerOptions { fleet: string; timeout: number; lines?: number }
+type Result = NonNullable<Response['result']>;
+
+interface DeviceCommand {
+  word: string;
+  name: CommandName;
+  summary: string;
+  description: string;
+  timeoutS: number;
+  text: (device: string, result: Result) => string;
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' || typeof value === 'number' ? String(value) : '-');
+
+function figures(device: string, result: Result): string {
+  const { name, version, p50_ms: p50, p99_ms: p99, golden, golden_failed: failed } = result;
+  const round = (value: unknown): string => (typeof value === 'number' ? value.toFixed(2) : '-');
+  return `${device}: ${textOf(name)} ${textOf(version)}: p50 ${round(p50)} ms, p99 ${round(p99)} ms, ${textOf(golden)} golden vectors, ${textOf(failed)} failed`;
+}
+
+const COMMANDS: readonly DeviceCommand[] = [
+  {
+    word: 'rollback', name: 'rollback', summary: 'back to the previous package', timeoutS: 60,
+    description: 'Makes a device run the previous package again. It stays there until another package is published.',
+    text: (device, { active }) => {
+      const slot = (active ?? {}) as { name?: unknown; version?: unknown };
+      return `${device}: runs ${textOf(slot.name)} ${textOf(slot.version)}`;
+    },
+  },
+  {
+    word: 'self-test', name: 'self-test', summary: 'golden vectors and budgets of the running package', timeoutS: 120,
+    description: 'Runs the golden vectors of the running package between two frames, and compares results, latency and memory with its budgets. Exits with 1 when the device fails its own test.',
+    text: figures,
+  },
+  { word: 'bench', name: 'bench', summary: 'latency of the running package', timeoutS: 120, description: 'Measures the running package between two frames. No budget is applied.', text: figures },
+  {
+    word: 'log', name: 'log-tail', summary: 'the newest lines of its log', timeoutS: 20, description: 'Prints the newest lines of the log of a device, at most 32 KiB.',
+    text: (_device, { lines }) => (Array.isArray(lines) ? lines.map(textOf).join('\n') : ''),
+  },
+  {
+    word: 'rebirth', name: 'rebirth', summary: 'let it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
+    text: (device) => `${device}: reported again`,
+  },
+];
+
+/** `sterna fleet rollback|self-test|bench|log|rebirth|reset-generation DEVICE`. */
+export function registerDeviceCommands(fleet: Command): void {
+  for (const command of COMMANDS) {
+    const built = deviceCommand(fleet, command.word, command).option('--timeout <seconds>', 'how long its answer may take', integer(1), command.timeoutS);
+    if (command.word === 'log') built.option('--lines <n>', 'how many lines, 200 at most', integer(1), 50);
+    built.action(reporting((_self: Command, device: string, options: DeviceOptions) => run(command, device, options)));
+  }
+  deviceCommand(fleet, 'reset-generation', {
+    summary: 'state again what it runs, with the next generation that it accepts',
+    description: 'Replaces whatever `desired` the broker retains for a device by the package and settings that it has, with the next generation that it accepts: the way back after somebody published an absurd one. Needs no connected device.',
+  }).action(reporting((_self: Command, device: string, options: DeviceOptions) => resetGeneration(device, options)));
+}
+
+function deviceCommand(fleet: Command, word: string, { summary, description }: { summary: string; description: string }): Command {
+  return addBrokerOptions(fleet.command(word).summary(summary).description(description).argument('<device>', 'its name').requiredOption('--fleet <name>', 'its fleet'));
+}
+
+/** Runs `work` with a publisher that knows the device. @throws DeployError E_DEVICE_UNKNOWN */
+async function withDevice<T>(device: string, options: DeviceOptions, work: (publisher: Publisher, signal: AbortSignal) => Promise<T>): Promise<T> {
+  const publisher = new Publisher({ ...brokerLink(options), fleet: options.fleet });
+  return interruptible('Interrupted before the device answered', async (signal) => {
+    await publisher.start();
+    try {
+      await wantedDevices(publisher, { fleet: options.fleet, names: [device], signal });
+      return await work(publisher, signal);
+    } finally {
+      await publisher.stop();
+    }
+  });
+}
+
+async function run(command: DeviceCommand, device: string, options: DeviceOptions): Promise<Report> {
+  return withDevice(device, options, async (publisher, signal) => {
+    const client = await connectLink({ ...brokerLink(options), clientId: `sterna-command-${randomBytes(4).toString('hex')}` });
+    try {
+      const { result = {} } = await sendCommand(client, {
+        address: { fleet: options.fleet, device }, name: command.name, timeoutMs: options.timeout * 1000, signal, status: publisher.known(device).status,
+        ...(options.lines === undefined ? {} : { args: { lines: Math.min(200, options.lines) } }),
+      });
+      return { json: { fleet: options.fleet, device, command: command.name, result }, text: command.text(device, result) };
+    } finally {
+      await client.endAsync();
+    }
+  });
+}
+
+async function resetGeneration(device: string, options: DeviceOptions): Promise<Report> {
+  return withDevice(device, options, async (publisher) => {
+    const active = publisher.reported(device)?.slots.active ?? null;
+    const before = publisher.reported(device)?.generation_seen ?? null;
+    const generation = await publisher.state(device, active === null ? null : desiredOf(active));
+    return {
+      json: { fleet: options.fleet, device, generation, generation_seen: before, package: active },
+      text: `${device}: asked to keep ${active === null ? 'what it has' : `${active.name} ${active.version}`} (generation ${generation}; before: ${before ?? 'none'})`,
+    };
+  });
+}

@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Collector } from '../../collector/collector.js';
+import { healthOf, type Health } from '../../collector/health.js';
+import { CollectorStore, type DeviceRecord } from '../../collector/store.js';
+import type { LinkOptions } from '../../mqtt/link.js';
+import { formatTable } from '../table.js';
+
+/** Retained messages arrive at once after subscribing; nothing says which was the last. */
+export const DISCOVERY_MS = 1500;
+const EVENTS = 60;
+
+export interface OpenFleet {
+  store: CollectorStore;
+  collector: Collector;
+  close(): Promise<void>;
+}
+
+/** Listens to a fleet (all of them when it is absent). @throws DeployError E_BROKER_CONNECT, E_COLLECTOR */
+export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, database = ':memory:'): Promise<OpenFleet> {
+  const store = new CollectorStore(database);
+  const collector = new Collector({ ...link, ...(fleet === undefined ? {} : { fleet }) }, store);
+  try {
+    await collector.start();
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+  return { store, collector, close: async () => { await collector.stop(); store.close(); } };
+}
+
+/** The devices, when what the broker retains has arrived. */
+export async function discovered(fleet: OpenFleet, signal: AbortSignal): Promise<(DeviceRecord & { health: Health })[]> {
+  await sleep(DISCOVERY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+  return fleet.store.devices().map((record) => ({ ...record, health: healthOf(record, fleet.store.events(record, EVENTS), fleet.collector.connected) }));
+}
+
+const LEVELS = { good: 'ok', warning: 'warning', bad: 'ALARM', unknown: 'unknown' } as const;
+
+export function deviceJson({ fleet, device, status, reported, health }: DeviceRecord & { health: Health }): Record<string, unknown> {
+  return {
+    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null, package: reported?.slots.active ?? null,
+    update: reported === null ? null : { ...reported.ota, generation_seen: reported.generation_seen, generation_applied: reported.generation_applied },
+    probation: reported?.probation ?? null, health: health.level, alarms: health.alarms,
+  };
+}
+
+export function deviceTable(devices: readonly (DeviceRecord & { health: Health })[]): string {
+  const rows = devices.map(({ fleet, device, status, reported, health }) => [
+    `${fleet}/${device}`, status?.state ?? 'unknown', status?.version ?? '-',
+    reported?.slots.active == null ? 'none' : `${reported.slots.active.name} ${reported.slots.active.version}${reported.probation ? ' (probation)' : ''}`,
+    updateText(reported), LEVELS[health.level], health.alarms.map(({ code, title }) => `${title} (${code})`).join(', ') || '-',
+  ]);
+  return formatTable(['device', 'state', 'agent', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
+}
+
+function updateText(reported: DeviceRecord['reported']): string {
+  if (reported === null) return '-';
+  const { state, package: candidate, blocks_done: done, blocks_total: total } = reported.ota;
+  const share = state === 'downloading' && total > 0 ? ` ${Math.floor((100 * done) / total)} %` : '';
+  const what = candidate === null || state === 'committed' || state === 'idle' ? '' : ` ${candidate.name} ${candidate.version}`;
+  return `${state.replace('_', ' ')}${what}${share}`;
+}

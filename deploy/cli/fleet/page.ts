@@ -1,0 +1,37 @@
+import type { Command } from 'commander';
+import { Dashboard } from '../../dashboard/server.js';
+import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { aborted, interruptible } from '../interrupt.js';
+import { integer } from '../options.js';
+import { emit, log } from '../output.js';
+import { deviceJson, deviceTable, discovered, openFleet } from './open.js';
+
+interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string }
+
+/** `sterna fleet page`, and what `sterna fleet` does without a word of its own. */
+export function registerPage(fleet: Command): void {
+  addBrokerOptions(fleet
+    .command('page', { isDefault: true })
+    .summary('serve the page against your own broker (the default)')
+    .description('Prints the devices, and serves the page on 127.0.0.1 until Ctrl-C. Pictures and enrolled people stay on the devices: where the page cannot reach them it says so.')
+    .option('--fleet <name>', 'one fleet; default: all of them')
+    .option('--port <n>', 'port of the page', integer(0), 8480)
+    .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:'))
+    .action(async (options: PageOptions, self: Command) => {
+      const link = brokerLink(options);
+      await interruptible('Stopped', async (signal) => {
+        const open = await openFleet(link, options.fleet, options.database);
+        const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store });
+        try {
+          await dashboard.start();
+          const devices = await discovered(open, signal);
+          emit(self, { json: { url: dashboard.url, devices: devices.map(deviceJson) }, text: devices.length === 0 ? 'No device has reported to this broker yet.' : deviceTable(devices) });
+          log(self, `\nThe page: ${dashboard.url}   (Ctrl-C ends it)`);
+          await aborted(signal);
+        } finally {
+          await dashboard.stop();
+          await open.close();
+        }
+      });
+    });
+}

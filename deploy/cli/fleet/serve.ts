@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import { HandoverPoint, handoverFolder, PackageStore } from '../../publish/handover.js';
+import { loadPackage } from '../../publish/packages.js';
+import { Publisher } from '../../publish/publisher.js';
+import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { aborted, interruptible } from '../interrupt.js';
+import { integer } from '../options.js';
+import { log } from '../output.js';
+
+interface ServeOptions extends BrokerOptions { fleet: string; store?: string; rate: number }
+
+/** `sterna fleet serve`: a publisher that stays. */
+export function registerServe(fleet: Command): void {
+  addBrokerOptions(fleet
+    .command('serve')
+    .summary('send blocks to devices until Ctrl-C, of whatever is handed over')
+    .description('Answers the requests of a fleet for blocks: of the packages named, and of those that `sterna publish --detach` on this machine hands over, those of earlier runs included. States nothing by itself. One server for each fleet and folder.')
+    .argument('[packages...]', '.sterna files to serve besides')
+    .requiredOption('--fleet <name>', 'the fleet that it serves')
+    .option('--store <folder>', 'where packages are handed over; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
+    .option('--rate <blocks>', 'blocks a second, at most', integer(1), 80))
+    .action(async (paths: string[], options: ServeOptions, self: Command) => {
+      const link = brokerLink(options);
+      const packages = await Promise.all(paths.map((path) => loadPackage(path)));
+      const store = new PackageStore(options.store ?? handoverFolder());
+      const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, find: (digest) => store.find(digest) });
+      const point = new HandoverPoint(store.folder, options);
+      for (const held of packages) publisher.hold(held);
+      watch(publisher, (line) => log(self, line));
+      await interruptible('Stopped', async (signal) => {
+        try {
+          await publisher.start();
+          await point.start();
+          log(self, `Serving fleet ${options.fleet}; packages are handed over in ${store.folder}   (Ctrl-C ends it)`);
+          await aborted(signal);
+        } finally {
+          await point.stop();
+          await publisher.stop();
+        }
+      });
+    });
+}
+
+/** One line when a device begins to receive a package, and when its update changes state. */
+function watch(publisher: Publisher, line: (text: string) => void): void {
+  const last = new Map<string, string>();
+  const say = (device: string, text: string): void => {
+    if (last.get(device) === text) return;
+    last.set(device, text);
+    line(`sterna: ${device}: ${text}`);
+  };
+  publisher.on('changed', (device, { reported }) => {
+    const candidate = reported?.ota.package;
+    if (candidate == null || reported === null) return;
+    const { state, error } = reported.ota;
+    say(device, `${candidate.name} ${candidate.version} ${state.replace('_', ' ')}${error === null ? '' : ` (${error.code}: ${error.message})`}`);
+  });
+}
