@@ -16,7 +16,7 @@ export class SternaError<Code extends string = string> extends Error {
 
 /** Codes of the native core and its binding, with what each means. */
 export const kernelErrorCodes = {
-  E_NATIVE_MISSING: 'the native addon was not found; the message lists every path tried and the command that builds it',
+  E_NATIVE_MISSING: 'the native addon was not found; the message lists every path tried, why it did not serve, and the remedy',
   E_PROGRAM_MALFORMED: 'bytes are not a well-formed program',
   E_PROGRAM_VERSION: 'the program was written for another format version',
   E_PROGRAM_OP: 'an op or attribute combination that no built kernel handles',

@@ -12,6 +12,7 @@ export const runtimeErrorCodes = {
   E_INPUT: 'a feed is missing, unknown, or has the wrong type or shape',
   E_CACHE_DAMAGED: 'a cached program was damaged and is compiled again: a warning, never thrown',
   E_CACHE_UNUSABLE: 'cached programs cannot be read or kept: a warning, never thrown',
+  E_DEPENDENCY: 'an optional npm package that a function needs is not installed; the message says how to install it',
   E_ENGINE_MISSING: 'the requested engine is not installed',
   E_QUANTIZE: 'calibration or quantization is impossible with the data given',
   E_PACKAGE: 'a package is malformed: tar, manifest, hash or file missing',

@@ -10,10 +10,39 @@ const FOR_READERS = /(\.d\.[cm]?ts|\.map|(?<!licen[cs]e|notice|copying)\.(md|mar
 /** What compiling better-sqlite3 leaves beside its addon, and the tests of others. */
 const FOR_BUILDS = /^node_modules\/(@types\/|undici-types\/|bintrees\/test\/|better-sqlite3\/(deps|src|build\/(?!Release\/better_sqlite3\.node$))\/?)/;
 
-/** Folders of the packages that a production install takes, as the lock file names them; optional ones where they are installed. */
+/** Packages that the compiled folders import, by the names in their import statements. The second engine is not for devices. */
+function importedPackages() {
+  const names = FOLDERS.flatMap((folder) => [...filesBelow(`dist/${folder}`)]).filter((path) => path.endsWith('.js'))
+    .flatMap((path) => [...readFileSync(join(root, path), 'utf8').matchAll(/(?:from|import\(|[rR]equire\w*\()\s*['"]((?:@[\w.-]+\/)?[\w-][\w.-]*)/g)].map(([, name]) => name));
+  const { packages: { '': { dependencies, peerDependencies } } } = lockFile();
+  return [...new Set(names)].filter((name) => name !== 'onnxruntime-node' && (Object.hasOwn(dependencies, name) || Object.hasOwn(peerDependencies, name)));
+}
+
+const lockFile = () => JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+
+/** Folder of the package that one in `from` gets when it imports `name`, as Node looks for it. */
+function resolveFolder(packages, from, name) {
+  for (let folder = from; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')))) {
+    const path = `${folder === '' ? '' : `${folder}/`}node_modules/${name}`;
+    if (Object.hasOwn(packages, path)) return path;
+    if (folder === '') return undefined;
+  }
+}
+
+/** Folders of the packages that the daemon needs, as the lock file names them; optional ones where they are installed. */
 function productionPackages() {
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  return Object.entries(packages).filter(([path, { dev }]) => path !== '' && dev !== true && existsSync(join(root, path))).map(([path]) => path);
+  const { packages } = lockFile();
+  const found = new Set();
+  const visit = (from, names) => {
+    for (const path of names.map((name) => resolveFolder(packages, from, name))) {
+      if (path === undefined || found.has(path) || !existsSync(join(root, path))) continue;
+      found.add(path);
+      const { dependencies = {}, optionalDependencies = {} } = packages[path];
+      visit(path, Object.keys({ ...dependencies, ...optionalDependencies }));
+    }
+  };
+  visit('', importedPackages());
+  return [...found];
 }
 
 function* filesBelow(folder) {

@@ -1,5 +1,10 @@
 #!/usr/bin/env node
-// The `sterna` command in a checkout.
-import { runCli } from './lib/cli.mjs';
+// The `sterna` command: a checkout is set up first, an installed package runs as it is.
+import { isCheckout } from './lib/checkout.mjs';
 
-await runCli();
+if (isCheckout) {
+  const { runCli } = await import('./lib/cli.mjs');
+  await runCli();
+} else {
+  await import('../dist/deploy/cli/main.js');
+}

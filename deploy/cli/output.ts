@@ -41,6 +41,7 @@ const exitCodeOf: Readonly<Record<string, number>> = {
   E_PACKAGE_VERSION: exitCodes.input,
   E_MEDIA: exitCodes.input,
   E_CONFIG: exitCodes.input,
+  E_DEPENDENCY: exitCodes.missing,
   E_ENGINE_MISSING: exitCodes.missing,
   E_FFMPEG_MISSING: exitCodes.missing,
   E_NATIVE_MISSING: exitCodes.missing,

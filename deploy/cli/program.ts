@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { asMissingPackage } from '../../runtime/optional-package.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { exitCodeHelp, exitCodes, reportFailure } from './output.js';
 
@@ -20,6 +21,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   publish: () => import('./commands/publish.js'),
   agent: () => import('./commands/agent.js'),
   up: () => import('./commands/up.js'),
+  'build-native': () => import('./commands/build-native.js'),
 };
 
 /** Where the command line writes; a test captures it. */
@@ -54,6 +56,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     await program.parseAsync(argv, { from: 'user' });
     return exitCodes.ok;
   } catch (error) {
-    return reportFailure(program, error, argv.includes('--json'));
+    const command = argv.find((word) => !word.startsWith('-')) ?? '--help';
+    return reportFailure(program, asMissingPackage(error, `sterna ${command}`) ?? error, argv.includes('--json'));
   }
 }

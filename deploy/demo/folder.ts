@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,8 +12,11 @@ export function projectFolder(from: string = import.meta.url): string {
   }
 }
 
-/** Fetched and derived files: `STERNA_ASSETS`, else `.cache/assets` of the checkout. */
+/** Fetched and derived files: `STERNA_ASSETS`, else `.cache/assets` of the checkout, or the user's cache folder for an installed package. */
 export function assetsFolder(env: NodeJS.ProcessEnv = process.env): string {
   const stated = env.STERNA_ASSETS;
-  return stated !== undefined && stated !== '' ? stated : join(projectFolder(), '.cache', 'assets');
+  if (stated !== undefined && stated !== '') return stated;
+  const project = projectFolder();
+  if (existsSync(join(project, 'package-lock.json'))) return join(project, '.cache', 'assets');
+  return join(env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sterna', 'assets');
 }

@@ -1,5 +1,6 @@
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { RuntimeError } from '../errors.js';
+import { requireOptional } from '../optional-package.js';
 import type { Gallery, Identity, Person } from './types.js';
 
 /** `PRAGMA user_version` of the schema below. */
@@ -38,7 +39,7 @@ interface Index {
  * Opens (or creates) a gallery of enrolled people. Embeddings are float32, little-endian, L2-normalised; a match is the
  * largest cosine over all samples: people look different from different sides, and a mean of two views resembles neither.
  * @param path a file, or ':memory:'
- * @throws RuntimeError E_GALLERY when the file is not a gallery, or a newer one
+ * @throws RuntimeError E_DEPENDENCY without the package better-sqlite3, E_GALLERY when the file is not a gallery, or a newer one
  */
 export function openGallery(path: string): Gallery {
   const database = openDatabase(path);
@@ -161,9 +162,10 @@ function scan({ dimensions, vectors, people }: Index, query: Float32Array): Iden
 }
 
 function openDatabase(path: string): Database.Database {
+  const Sqlite = requireOptional('better-sqlite3', 'openGallery') as typeof Database;
   let database: Database.Database | undefined;
   try {
-    database = new Database(path);
+    database = new Sqlite(path);
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
     database.pragma('foreign_keys = ON');

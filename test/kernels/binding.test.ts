@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { describeCpu, KernelError, loadProgram, measurePeaks, readCores, type NativeProgram } from '../../kernels/index.js';
-import { candidatePaths, loadAddon, requireFirst } from '../../kernels/load.js';
+import { candidates, loadAddon, requireFirst } from '../../kernels/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -269,7 +269,7 @@ describe('closing', () => {
   beforeAll(() => writeFileSync(programFile, slowProgram()));
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  const addon = candidatePaths().find((path) => existsSync(path)) ?? '';
+  const addon = candidates().find(({ path, refusal }) => refusal === undefined && existsSync(path))?.path ?? '';
   const script = `
     const { workerData, parentPort } = require('node:worker_threads');
     const [addon, file, state] = workerData ?? JSON.parse(process.argv[1]);
@@ -303,13 +303,15 @@ describe('the search for the addon', () => {
 
   it('starts with STERNA_ADDON, and lists every path with the remedy when there is none', () => {
     vi.stubEnv('STERNA_ADDON', '/no/such/sterna.node');
-    const paths = candidatePaths();
+    const paths = candidates().map(({ path }) => path);
     expect(paths[0]).toBe('/no/such/sterna.node');
-    expect(paths.slice(1).every((path) => path.endsWith('sterna.node'))).toBe(true);
-    expect(() => requireFirst(['/no/such/a.node', '/no/such/b.node'])).toThrow(
+    expect(paths[1]).toContain(`sterna-kernels-${process.platform}-${process.arch}`);
+    expect(paths.slice(2).every((path) => path.endsWith('sterna.node'))).toBe(true);
+    const places = [{ path: '/no/such/a.node' }, { path: '/no/such/b.node', refusal: 'its package has version 9.0.0' }];
+    expect(() => requireFirst(places, 'Build it with `npm run build`.')).toThrow(
       expect.objectContaining({
         code: 'E_NATIVE_MISSING',
-        message: 'The native addon was not found. Tried:\n  /no/such/a.node: no such file\n  /no/such/b.node: no such file\nBuild it with `npm run build`.',
+        message: 'The native addon was not found. Tried:\n  /no/such/a.node: no such file\n  /no/such/b.node: its package has version 9.0.0\nBuild it with `npm run build`.',
       }),
     );
   });
@@ -317,7 +319,7 @@ describe('the search for the addon', () => {
   it('says why a file that is there does not load', () => {
     const folder = mkdtempSync(join(tmpdir(), 'sterna-addon-'));
     writeFileSync(join(folder, 'sterna.node'), 'not a library');
-    expect(() => requireFirst([join(folder, 'sterna.node')])).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
+    expect(() => requireFirst([{ path: join(folder, 'sterna.node') }], '')).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
     rmSync(folder, { recursive: true });
   });
 });

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import type { EngineName } from '../../../runtime/session-types.js';
-import { runUp } from '../../demo/up.js';
 import { summaryText } from '../../demo/summary.js';
 import { engineOption, integer } from '../options.js';
 import { emit, log } from '../output.js';
@@ -24,6 +23,7 @@ export function register(program: Command): void {
     .option('--state <folder>', "where the device's state is kept; default .sterna/demo, with --once a temporary folder")
     .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
     .action(async ({ port, once, input, engine, state }: UpCommandOptions, self: Command) => {
+      const { runUp } = await import('../../demo/up.js');
       const stop = new AbortController();
       // The second Ctrl-C does not wait.
       const interrupt = (): void => { if (stop.signal.aborted) process.exit(130); else stop.abort(); };
