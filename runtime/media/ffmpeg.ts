@@ -17,7 +17,7 @@ const killAfterMs = 1000;
  * Path of ffmpeg: `STERNA_FFMPEG`, else the first in PATH, else npm's `@ffmpeg-installer/ffmpeg` where it is installed.
  * @throws RuntimeError E_FFMPEG_MISSING
  */
-export function findFfmpeg(environment: NodeJS.ProcessEnv = process.env): string {
+export function findFfmpeg(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   const stated = environment.STERNA_FFMPEG;
   if (stated !== undefined && stated !== '') {
     if (isExecutable(stated)) return stated;

@@ -159,10 +159,9 @@ describe.skipIf(!built)(`the packed library${built ? '' : ` (skipped: npm run bu
     needInstalled(context);
     writeFileSync(join(prebuilt, 'app.mts'), typedProgram);
     writeFileSync(join(prebuilt, 'app2.cts'), "import sterna = require('sterna');\nexport const open: typeof sterna.createSession = sterna.createSession;\n");
-    const { status, stdout } = run(process.execPath, [
-      join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--noEmit', '--strict', '--skipLibCheck', 'false', '--types', '', '--target', 'es2022', '--module', 'nodenext',
-      'app.mts', 'app2.cts',
-    ], prebuilt);
+    const compilerOptions = { noEmit: true, strict: true, skipLibCheck: false, types: [], target: 'es2022', module: 'nodenext' };
+    writeFileSync(join(prebuilt, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['app.mts', 'app2.cts'] }));
+    const { status, stdout } = run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], prebuilt);
     expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
   }, 300_000);
 
