@@ -11,7 +11,9 @@ export type Attribute =
   | { readonly type: 'ints'; readonly value: readonly number[] }
   | { readonly type: 'strings'; readonly value: readonly string[] }
   | { readonly type: 'tensor'; readonly value: TensorValue }
-  | { readonly type: 'graph'; readonly value: OnnxGraph };
+  | { readonly type: 'graph'; readonly value: OnnxGraph }
+  /** In the body of a function: the attribute of that name of the node that calls it. */
+  | { readonly type: 'reference'; readonly value: string };
 
 export type Attributes = ReadonlyMap<string, Attribute>;
 

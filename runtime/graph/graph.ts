@@ -35,7 +35,7 @@ export interface Graph {
   readonly limits?: GraphLimits;
 }
 
-export type GraphLimits = Pick<ModelLimits, 'tensorElements' | 'rank' | 'constantElements' | 'foldSteps'>;
+export type GraphLimits = Pick<ModelLimits, 'nodes' | 'tensorElements' | 'rank' | 'constantElements' | 'foldSteps'>;
 
 export const limitsOf = (graph: Graph): GraphLimits => graph.limits ?? defaultLimits;
 

@@ -1,8 +1,9 @@
 import { RuntimeError } from '../errors.js';
 import { defaultLimits, type ModelLimits, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from '../onnx/types.js';
-import { unsupported } from './attributes.js';
 import { checkDeclaredLevels } from './declared-levels.js';
-import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits, type Node } from './graph.js';
+import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits } from './graph.js';
+import { inlineFunctions } from './functions.js';
+import { importNodes } from './import-nodes.js';
 import { readableOpset } from './opsets.js';
 import { bindSymbols, givenDims } from './open-dimensions.js';
 import type { DType, TensorValue, ValueType } from './tensor-value.js';
@@ -23,6 +24,7 @@ function limitsFor(constants: ReadonlyMap<string, TensorValue>, limits: Partial<
   const bounds = { ...defaultLimits, ...limits };
   const stored = constantElements(constants);
   return {
+    nodes: bounds.nodes,
     tensorElements: bounds.tensorElements,
     rank: bounds.rank,
     constantElements: Math.max(bounds.constantElements, 8 * stored),
@@ -67,32 +69,13 @@ function declaredTypes({ outputs, valueInfo }: OnnxGraph): Map<string, DType> {
   return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype }) => (dtype === undefined ? [] : [[name, dtype] as const])));
 }
 
-/** Nodes without Constant, whose values join the constants. */
-function splitConstants(graph: OnnxGraph): { nodes: Node[]; constants: Map<string, TensorValue> } {
-  const constants = new Map(graph.initializers);
-  const nodes: Node[] = [];
-  for (const node of graph.nodes) {
-    // The contrib operators that a QDQ model may hold have the semantics of their namesakes.
-    const quantization = node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear';
-    if (node.domain !== '' && !(node.domain === 'com.microsoft' && (quantization || node.op === 'Gelu'))) {
-      throw unsupported(node, `operators of domain '${node.domain}' are not supported`);
-    }
-    const value = node.op === 'Constant' ? node.attributes.get('value') : undefined;
-    const output = node.outputs[0] ?? '';
-    if (value?.type === 'tensor') {
-      if (constants.has(output)) throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`);
-      constants.set(output, value.value);
-    } else nodes.push({ name: node.name, op: node.op, inputs: node.inputs, outputs: node.outputs, attributes: node.attributes });
-  }
-  return { nodes, constants };
-}
-
 /**
  * The graph of a model: sorted, without dead nodes, symbolic dimensions of the inputs resolved.
  * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED, E_MODEL_VALUE
  */
 export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
-  const { nodes, constants } = splitConstants(model.graph);
+  const bounds = { ...defaultLimits, ...options.limits };
+  const { nodes, constants } = importNodes(inlineFunctions(model, bounds.nodes));
   checkDeclaredLevels(model.metadata, constants);
   checkInitializers(model.graph);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);

@@ -15,7 +15,12 @@ export interface TensorValue {
   readonly dtype: DType;
   readonly dims: Shape;
   readonly data: TensorArray;
+  /** Whole numbers of 16 bits are held as int32: the type that the file says, which bounds what is quantized to it. */
+  readonly narrow?: NarrowType;
 }
+
+/** Types of 16 bits, which the engine has no tensors of. */
+export type NarrowType = 'uint16' | 'int16';
 
 /** What shape inference knows of a value. */
 export interface ValueType {

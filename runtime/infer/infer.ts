@@ -1,114 +1,30 @@
 import { RuntimeError } from '../errors.js';
-import { misshapen } from '../graph/attributes.js';
-import { constantElements, limitsOf, typeOf, type Graph, type Node } from '../graph/graph.js';
-import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
-import { checkedType } from '../ops/op.js';
-import { operatorOf, stepsOf } from '../ops/registry.js';
+import { Expander } from '../expand/expander.js';
+import { removeDead, type Graph, type Node } from '../graph/graph.js';
+import type { ValueType } from '../graph/tensor-value.js';
 
-/** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
-const shapeArithmeticElements = 4096;
-
-/** Types of a node's outputs. `constants` are its inputs' values where known. */
-export function inferNode(graph: Graph, node: Node, types: ReadonlyMap<string, ValueType>, known: ReadonlyMap<string, TensorValue>): ValueType[] {
-  const inputs = node.inputs.map((name) => {
-    if (name === '') return undefined;
-    const constant = known.get(name) ?? graph.constants.get(name);
-    return constant === undefined ? (types.get(name) ?? typeOf(graph, name)) : { dtype: constant.dtype, shape: constant.dims };
-  });
-  const constants = node.inputs.map((name) => known.get(name) ?? graph.constants.get(name));
-  const outputs = operatorOf(node).infer({ node, opset: graph.opset, inputs, constants });
-  if (outputs.length < node.outputs.filter((output) => output !== '').length) {
-    throw misshapen(node, `Expected at most ${outputs.length} outputs but found ${node.outputs.length}`);
-  }
-  return outputs.map((type) => checkedType(node, type, limitsOf(graph)));
-}
-
-/** Evaluates a node whose inputs are all known. */
-export function evaluateNode(graph: Graph, node: Node, inputs: readonly (TensorValue | undefined)[], outputs: readonly ValueType[]): TensorValue[] {
-  return operatorOf(node).evaluate({ node, opset: graph.opset, inputs, outputs });
-}
-
-/** What one pass may still compute of constants. */
-export interface FoldBudget {
-  elements: number;
-  steps: number;
-}
-
-export function foldBudget(graph: Graph): FoldBudget {
-  const { constantElements: elements, foldSteps } = limitsOf(graph);
-  return { elements: elements - constantElements(graph.constants), steps: foldSteps };
-}
-
-/** Takes a node's evaluation out of the budget; false when it is too much. */
-function spend(budget: FoldBudget, node: Node, inputs: readonly (TensorValue | undefined)[], outputs: readonly ValueType[]): boolean {
-  const shapes = outputs.map(({ shape }) => shape);
-  const elements = shapes.reduce((sum, shape) => sum + elementCount(shape), 0);
-  const steps = stepsOf(node, inputs.map((input) => input?.dims ?? []), shapes);
-  if (elements > budget.elements || steps > budget.steps) return false;
-  budget.elements -= elements;
-  budget.steps -= steps;
-  return true;
-}
-
-/** What is known before a node is evaluated: types, values, and how much may be computed. */
-export interface Knowledge {
-  readonly types: ReadonlyMap<string, ValueType>;
-  readonly known: ReadonlyMap<string, TensorValue>;
-  readonly budget: FoldBudget;
-}
-
-/**
- * What a node computes, when that is known without running the model: its inputs are constants, or it asks only for the
- * shape of its input. Undefined otherwise, and when it would take more than is left of the budget.
- */
-export function knownOutputs(graph: Graph, node: Node, { types, known, budget }: Knowledge, outputs: readonly ValueType[]): TensorValue[] | undefined {
-  const onlyShape = node.op === 'Shape' || node.op === 'Size';
-  const inputs: (TensorValue | undefined)[] = [];
-  for (const name of node.inputs) {
-    if (name === '') {
-      inputs.push(undefined);
-      continue;
-    }
-    const value = known.get(name) ?? graph.constants.get(name) ?? (onlyShape ? placeholder(types.get(name)) : undefined);
-    if (value === undefined) return undefined;
-    inputs.push(value);
-  }
-  return spend(budget, node, inputs, outputs) ? evaluateNode(graph, node, inputs, outputs) : undefined;
-}
-
-/** A tensor that has a shape and no elements, for operators that look at nothing else. */
-function placeholder(type: ValueType | undefined): TensorValue | undefined {
-  return type === undefined ? undefined : { dtype: 'uint8', dims: type.shape, data: new Uint8Array(0) };
-}
+export { evaluateNode, foldBudget, inferNode, knownOutputs, type FoldBudget, type Knowledge } from './infer-node.js';
 
 /** @throws RuntimeError E_MODEL_MALFORMED */
-function checkDeclared({ declared }: Graph, node: Node, outputs: readonly ValueType[]): void {
-  node.outputs.forEach((name, i) => {
-    const [stated, found] = [declared?.get(name), outputs[i]?.dtype];
-    if (stated === undefined || found === undefined || stated === found) return;
+function checkDeclared({ declared }: Graph, node: Node, types: ReadonlyMap<string, ValueType>): void {
+  for (const name of node.outputs) {
+    const [stated, found] = [declared?.get(name), types.get(name)?.dtype];
+    if (stated === undefined || found === undefined || stated === found) continue;
     throw new RuntimeError('E_MODEL_MALFORMED', `${node.op} '${node.name}' makes '${name}' of type ${found}, but the file states ${stated}`, { details: { node: node.name, value: name } });
-  });
+  }
 }
 
 /**
- * The graph with the type of every value. Shapes that the model computes (Shape, Gather, Concat, Reshape ...) are followed.
- * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED (a stated type that is not the one that follows)
+ * The graph with the type of every value. Shapes that the model computes (Shape, Gather, Concat, Reshape ...) are followed, and operators
+ * that are defined by others are replaced (`expand/`).
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_LIMIT, E_MODEL_MALFORMED (a stated type that is not the one that follows)
  */
 export function inferShapes(graph: Graph): Graph {
-  const types = new Map<string, ValueType>(graph.inputs.map((name) => [name, typeOf(graph, name)]));
-  const known = new Map<string, TensorValue>();
-  const budget = foldBudget(graph);
+  const expander = new Expander(graph);
   for (const node of graph.nodes) {
-    const outputs = inferNode(graph, node, types, known);
-    checkDeclared(graph, node, outputs);
-    node.outputs.forEach((name, i) => {
-      const type = outputs[i];
-      if (name !== '' && type !== undefined) types.set(name, type);
-    });
-    if (outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) > shapeArithmeticElements) continue;
-    if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') continue;
-    knownOutputs(graph, node, { types, known, budget }, outputs)?.forEach((value, i) => known.set(node.outputs[i] ?? '', value));
+    expander.add(node);
+    checkDeclared(graph, node, expander.types);
   }
-  const { declared: _, ...rest } = graph;
-  return { ...rest, types };
+  const { declared: _, ...inferred } = expander.graphOf();
+  return inferred.nodes === graph.nodes ? inferred : removeDead(inferred);
 }

@@ -1,3 +1,4 @@
+import { expansions } from '../expand/expansions.js';
 import { canonicalOperators } from '../optimise/passes/canonicalise.js';
 import { binaryKinds, coreOps } from '../ops/core.js';
 import { quantizedOps } from '../ops/quantized.js';
@@ -18,6 +19,7 @@ const isOurs = (op: string): boolean => op.startsWith('Nhwc') || op === 'Silu' |
 export function supportedOperators(): SupportedOperators {
   const arithmetic = operatorNames.filter((op) => binaryKinds.some((kind) => kind === op.toLowerCase()));
   const runs = new Set([...canonicalOperators, ...loweredOperators, ...arithmetic, 'BatchNormalization']);
-  const onnx = operatorNames.filter((op) => !isOurs(op));
+  for (const op of Object.keys(expansions)) runs.add(op);
+  const onnx = [...new Set([...operatorNames.filter((op) => !isOurs(op)), ...Object.keys(expansions)])].sort();
   return { run: onnx.filter((op) => runs.has(op)), folded: onnx.filter((op) => !runs.has(op)) };
 }

@@ -27,6 +27,7 @@ export const messages: Readonly<Record<string, { readonly fields: Readonly<Recor
       graph: field(7, 'GraphProto'),
       opsetImport: repeated(8, 'OperatorSetIdProto'),
       metadataProps: repeated(14, 'StringStringEntryProto'),
+      functions: repeated(25, 'FunctionProto'),
     },
   },
   OperatorSetIdProto: { fields: { domain: field(1, 'string'), version: field(2, 'int64') } },
@@ -43,6 +44,12 @@ export const messages: Readonly<Record<string, { readonly fields: Readonly<Recor
       sparseInitializer: repeated(15, 'IgnoredProto'),
     },
   },
+  FunctionProto: {
+    fields: {
+      name: field(1, 'string'), input: repeated(4, 'string'), output: repeated(5, 'string'), attribute: repeated(6, 'string'), node: repeated(7, 'NodeProto'),
+      opsetImport: repeated(9, 'OperatorSetIdProto'), domain: field(10, 'string'), attributeProto: repeated(11, 'AttributeProto'), overload: field(13, 'string'),
+    },
+  },
   // Present only so that its use can be refused.
   IgnoredProto: { fields: {} },
   NodeProto: {
@@ -54,6 +61,7 @@ export const messages: Readonly<Record<string, { readonly fields: Readonly<Recor
       attribute: repeated(5, 'AttributeProto'),
       docString: field(6, 'string'),
       domain: field(7, 'string'),
+      overload: field(8, 'string'),
     },
   },
   AttributeProto: {
@@ -68,6 +76,7 @@ export const messages: Readonly<Record<string, { readonly fields: Readonly<Recor
       ints: { ...repeated(8, 'int64'), options: { packed: false } },
       strings: repeated(9, 'bytes'),
       type: field(20, 'int32'),
+      refAttrName: field(21, 'string'),
     },
   },
   TensorProto: {
@@ -118,6 +127,7 @@ export interface WireAttribute {
   ints?: WireInt64[];
   strings?: Uint8Array[];
   type?: number;
+  refAttrName?: string;
 }
 export interface WireNode {
   input?: string[];
@@ -126,6 +136,7 @@ export interface WireNode {
   opType?: string;
   attribute?: WireAttribute[];
   domain?: string;
+  overload?: string;
 }
 export interface WireDimension {
   dimValue?: WireInt64;
@@ -144,6 +155,16 @@ export interface WireGraph {
   valueInfo?: WireValueInfo[];
   sparseInitializer?: unknown[];
 }
+export interface WireFunction {
+  name?: string;
+  domain?: string;
+  overload?: string;
+  input?: string[];
+  output?: string[];
+  node?: WireNode[];
+  opsetImport?: { domain?: string; version?: WireInt64 }[];
+  attributeProto?: WireAttribute[];
+}
 export interface WireModel {
   irVersion?: WireInt64;
   producerName?: string;
@@ -151,6 +172,7 @@ export interface WireModel {
   graph?: WireGraph | null;
   opsetImport?: { domain?: string; version?: WireInt64 }[];
   metadataProps?: { key?: string; value?: string }[];
+  functions?: WireFunction[];
 }
 
 /** AttributeProto.AttributeType. */

@@ -4,9 +4,9 @@ import type { Attribute } from '../graph/attributes.js';
 import { newestOpset } from '../graph/opsets.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { checkNodes } from './check-nodes.js';
-import { attributeTypes, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
+import { attributeTypes, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
 import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
-import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
+import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxFunction, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
 import { readMessage } from './wire-reader.js';
 
 const decoder = new TextDecoder();
@@ -47,6 +47,7 @@ function typeOf(attribute: WireAttribute): number {
 
 /** Undefined: a kind of attribute (sparse tensor, type) that no supported operator has. */
 function readAttribute(attribute: WireAttribute, limits: ModelLimits): Attribute | undefined {
+  if (attribute.refAttrName) return { type: 'reference', value: attribute.refAttrName };
   switch (typeOf(attribute)) {
     case attributeTypes.float: return { type: 'float', value: attribute.f ?? 0 };
     case attributeTypes.int: return { type: 'int', value: number(attribute.i) };
@@ -81,7 +82,7 @@ function readNode(node: WireNode, index: number, limits: ModelLimits): OnnxNode 
     if (read !== undefined) attributes.set(attribute.name ?? '', read);
   }
   const domain = node.domain === 'ai.onnx' ? '' : (node.domain ?? '');
-  return { name, op, domain, inputs: node.input ?? [], outputs: node.output ?? [], attributes };
+  return { name, op, domain, inputs: node.input ?? [], outputs: node.output ?? [], attributes, ...(node.overload ? { overload: node.overload } : {}) };
 }
 
 /** Files may leave names out, but two nodes of one name are not ONNX. */
@@ -139,6 +140,17 @@ function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {
   };
 }
 
+function readFunction(wire: WireFunction, limits: ModelLimits): OnnxFunction {
+  const { name = '', domain = '', overload = '', input = [], output = [], node = [], attributeProto = [] } = wire;
+  atMost(`nodes of function '${name}'`, limits.nodes, node.length);
+  atMost(`operands of function '${name}'`, limits.operandsPerNode, input.length + output.length);
+  const defaults = attributeProto.flatMap((attribute): [string, Attribute][] => {
+    const read = readAttribute(attribute, limits);
+    return read === undefined ? [] : [[attribute.name ?? '', read]];
+  });
+  return { name, domain: domain === 'ai.onnx' ? '' : domain, overload, inputs: input, outputs: output, defaults: new Map(defaults), nodes: node.map((each, i) => readNode(each, i, limits)) };
+}
+
 /** Operators whose constant operands may rightly be infinite: bounds and fills. */
 const boundOps = new Set(['Clip', 'Min', 'Max', 'Pad', 'Where']);
 
@@ -194,6 +206,7 @@ export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {})
     producerVersion: wire.producerVersion ?? '',
     opsets,
     metadata: new Map((wire.metadataProps ?? []).map(({ key, value }) => [key ?? '', value ?? ''])),
+    ...((wire.functions ?? []).length === 0 ? {} : { functions: (wire.functions ?? []).map((each) => readFunction(each, bounds)) }),
     graph,
   };
 }

@@ -1,7 +1,7 @@
 import type { Attribute } from '../graph/attributes.js';
-import { attributeTypes, ModelProto, type WireAttribute, type WireGraph, type WireInt64, type WireModel, type WireValueInfo } from './schema.js';
+import { attributeTypes, ModelProto, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './schema.js';
 import { wireOfDtype, writeTensor } from './tensor-data.js';
-import type { OnnxGraph, OnnxModel, OnnxValueInfo } from './types.js';
+import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxValueInfo } from './types.js';
 import { toInt64 } from '../graph/tensor-value.js';
 
 const encoder = new TextEncoder();
@@ -16,6 +16,7 @@ function wireInt64(value: number): WireInt64 {
 }
 
 function writeAttribute(name: string, attribute: Attribute): WireAttribute {
+  if (attribute.type === 'reference') return { name, refAttrName: attribute.value };
   const type = attributeTypes[attribute.type];
   switch (attribute.type) {
     case 'float': return { name, type, f: attribute.value };
@@ -36,17 +37,29 @@ function writeValueInfo(info: OnnxValueInfo): WireValueInfo {
   return { name: info.name, type: { tensorType } };
 }
 
+function writeNode(node: OnnxNode): WireNode {
+  return {
+    name: node.name,
+    opType: node.op,
+    domain: node.domain,
+    input: [...node.inputs],
+    output: [...node.outputs],
+    attribute: [...node.attributes].map(([name, attribute]) => writeAttribute(name, attribute)),
+    ...(node.overload === undefined ? {} : { overload: node.overload }),
+  };
+}
+
+function writeFunction({ name, domain, overload, inputs, outputs, defaults, nodes }: OnnxFunction): WireFunction {
+  return {
+    name, domain, overload, input: [...inputs], output: [...outputs], node: nodes.map(writeNode),
+    attributeProto: [...defaults].map(([key, attribute]) => writeAttribute(key, attribute)),
+  };
+}
+
 function writeGraph(graph: OnnxGraph): WireGraph {
   return {
     name: graph.name,
-    node: graph.nodes.map((node) => ({
-      name: node.name,
-      opType: node.op,
-      domain: node.domain,
-      input: [...node.inputs],
-      output: [...node.outputs],
-      attribute: [...node.attributes].map(([name, attribute]) => writeAttribute(name, attribute)),
-    })),
+    node: graph.nodes.map(writeNode),
     initializer: [...graph.initializers].map(([name, tensor]) => writeTensor(name, tensor)),
     input: graph.inputs.map(writeValueInfo),
     output: graph.outputs.map(writeValueInfo),
@@ -63,6 +76,7 @@ export function serializeModel(model: OnnxModel): Uint8Array {
     opsetImport: [...model.opsets].map(([domain, version]) => ({ domain, version })),
     metadataProps: [...model.metadata].map(([key, value]) => ({ key, value })),
     graph: writeGraph(model.graph),
+    ...(model.functions === undefined ? {} : { functions: model.functions.map((each) => ({ ...writeFunction(each), opsetImport: [...model.opsets].map(([domain, version]) => ({ domain, version })) })) }),
   };
   return ModelProto.encode(wire).finish();
 }

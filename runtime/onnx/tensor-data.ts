@@ -1,18 +1,20 @@
 import { RuntimeError } from '../errors.js';
-import { allocate, elementCount, subByteBits, type DType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { allocate, elementCount, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import type { WireInt64, WireTensor } from './messages.js';
 import type { ModelLimits } from './types.js';
 
 /** TensorProto.DataType by number, for the types that exist in a graph. float16 and double become float32. */
 const dtypes: Readonly<Record<number, DType>> = {
-  1: 'float32', 2: 'uint8', 3: 'int8', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 21: 'uint4', 22: 'int4',
+  1: 'float32', 2: 'uint8', 3: 'int8', 4: 'int32', 5: 'int32', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 21: 'uint4', 22: 'int4',
   25: 'uint2', 26: 'int2',
 };
 const names: Readonly<Record<number, string>> = {
-  0: 'undefined', 4: 'uint16', 5: 'int16', 8: 'string', 12: 'uint32', 13: 'uint64', 14: 'complex64', 15: 'complex128',
+  0: 'undefined', 8: 'string', 12: 'uint32', 13: 'uint64', 14: 'complex64', 15: 'complex128',
   16: 'bfloat16', 17: 'float8e4m3fn', 18: 'float8e4m3fnuz', 19: 'float8e5m2', 20: 'float8e5m2fnuz',
   23: 'float4e2m1', 24: 'float8e8m0',
 };
+/** Types of 16 bits, which become int32. */
+const narrowTypes: Readonly<Record<number, NarrowType>> = { 4: 'uint16', 5: 'int16' };
 const float16 = 10;
 const double = 11;
 
@@ -22,6 +24,8 @@ const wireTypes: Readonly<Record<DType, number>> = {
 
 /** The graph's type for a TensorProto.DataType, undefined when there is none. */
 export const dtypeOfWire = (dataType: number): DType | undefined => dtypes[dataType];
+/** The type of 16 bits that a TensorProto.DataType is; undefined for others. */
+export const narrowOfWire = (dataType: number): NarrowType | undefined => narrowTypes[dataType];
 export const wireOfDtype = (dtype: DType): number => wireTypes[dtype];
 export const nameOfWireType = (dataType: number): string => dtypes[dataType] ?? names[dataType] ?? String(dataType);
 
@@ -72,7 +76,7 @@ function rawElementBytes(dataType: number): number {
   switch (dataType) {
     case 7: case double: return 8;
     case 1: case 6: return 4;
-    case float16: return 2;
+    case float16: case 4: case 5: return 2;
     default: return subByteBits(dtypes[dataType] ?? 'uint8') / 8;
   }
 }
@@ -100,6 +104,8 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));
   else if (dataType === double) for (let i = 0; i < count; i++) out[i] = view.getFloat64(8 * i, true);
+  else if (dataType === 4) for (let i = 0; i < count; i++) out[i] = view.getUint16(2 * i, true);
+  else if (dataType === 5) for (let i = 0; i < count; i++) out[i] = view.getInt16(2 * i, true);
   else if (subByteBits(dtype) < 8) unpackBits(raw, dtype, out);
   else new Uint8Array(out.buffer).set(raw); // the hosts Sterna runs on are little-endian, as the wire is
   return out;
@@ -143,7 +149,8 @@ export function readTensor(tensor: WireTensor, limits: ModelLimits): TensorValue
   const count = elementCount(dims);
   const raw = tensor.rawData;
   const data = raw !== undefined && raw.length > 0 ? fromRaw(raw, dataType, count, name) : fromTyped(tensor, dataType, count, name);
-  return { dtype, dims, data };
+  const narrow = narrowTypes[dataType];
+  return { dtype, dims, data, ...(narrow === undefined ? {} : { narrow }) };
 }
 
 function packBits(data: TensorArray, bits: number): Uint8Array {
@@ -161,5 +168,9 @@ export function writeTensor(name: string, tensor: TensorValue): WireTensor {
   const { data, dtype } = tensor;
   const bits = subByteBits(dtype);
   const rawData = bits < 8 ? packBits(data, bits) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (tensor.narrow !== undefined) {
+    const narrow = tensor.narrow === 'uint16' ? Uint16Array.from(data, Number) : Int16Array.from(data, Number);
+    return { name, dims: [...tensor.dims], dataType: tensor.narrow === 'uint16' ? 4 : 5, rawData: new Uint8Array(narrow.buffer) };
+  }
   return { name, dims: [...tensor.dims], dataType: wireTypes[dtype], rawData };
 }

@@ -21,6 +21,20 @@ export interface OnnxNode {
   inputs: readonly string[];
   outputs: readonly string[];
   attributes: ReadonlyMap<string, Attribute>;
+  /** Which of several functions of one name is called; absent: the one without. */
+  overload?: string;
+}
+
+/** A function of the model: an operator that is defined by others. */
+export interface OnnxFunction {
+  readonly name: string;
+  readonly domain: string;
+  readonly overload: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Of attributes that a call leaves out. */
+  readonly defaults: ReadonlyMap<string, Attribute>;
+  readonly nodes: readonly OnnxNode[];
 }
 
 export interface OnnxGraph {
@@ -39,6 +53,7 @@ export interface OnnxModel {
   /** Version by domain; '' is ai.onnx. */
   opsets: ReadonlyMap<string, number>;
   metadata: ReadonlyMap<string, string>;
+  functions?: readonly OnnxFunction[];
   graph: OnnxGraph;
 }
 

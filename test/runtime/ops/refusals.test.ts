@@ -24,7 +24,7 @@ const sizes = (...values: number[]) => [absent, absent, ['sizes', ints64(...valu
 const refused: readonly (readonly [string, string, ModelSpec])[] = [
   ['strides of millions of phases', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 1, 1], [w], { strides: [2 ** 20, 2 ** 20] })],
   ['a dilation that fills memory', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 4, 4], [w], { strides: [2, 2], dilations: [2 ** 20, 2 ** 20], output_shape: [8, 8] })],
-  ['three spatial axes', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 4, 4, 4], [['w', randomTensor([2, 3, 2, 2, 2], 1)]], {})],
+  ['three spatial axes with an output shape', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 4, 4, 4], [['w', randomTensor([2, 3, 2, 2, 2], 1)]], { output_shape: [5, 5, 5] })],
   ['an output without pixels', 'E_MODEL_SHAPE', spec('ConvTranspose', [1, 2, 1, 1], [w], { pads: [1, 1, 1, 1] })],
   ['weights that an input gives', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 4, 4], [w], {}, { live: ['w'] })],
   ['antialiasing over all of a long axis', 'E_MODEL_OP', spec('Resize', [1, 1, 1, 2 ** 25], sizes(1, 1, 1, 1), { mode: 'linear', antialias: 1 })],
@@ -39,7 +39,7 @@ const refused: readonly (readonly [string, string, ModelSpec])[] = [
   ['units that the weights do not have', 'E_MODEL_SHAPE', spec('LSTM', [2, 1, 3], lstm, { hidden_size: 2 ** 28 }, { opset: 14 })],
   ['recurrent weights that an input gives', 'E_MODEL_OP', spec('GRU', [2, 1, 3], [['w', randomTensor([1, 6, 3], 1)], ['r', randomTensor([1, 6, 2], 2)]], { hidden_size: 2 }, { opset: 14, live: ['w'] })],
   ['a length beyond the sequence', 'E_MODEL_OP', spec('LSTM', [2, 1, 3], [...lstm, absent, ['lengths', fromInts('int32', [3])]], { hidden_size: 2 }, { opset: 14 })],
-  ['the indices of a pool', 'E_MODEL_OP', spec('MaxPool', [1, 1, 4, 4], [], { kernel_shape: [2, 2] }, { outputs: ['y', 'i'] })],
+  ['the indices of a pool of thousands of taps', 'E_MODEL_OP', spec('MaxPool', [1, 1, 99, 99], [], { kernel_shape: [99, 99] }, { outputs: ['y', 'i'] })],
   ['Celu that divides by 0', 'E_MODEL_OP', spec('Celu', [2], [], { alpha: { float: 0 } })],
 ];
 

@@ -1,7 +1,7 @@
 import type { Attribute } from '../../../runtime/graph/attributes.js';
 import { elementCount, fromNumbers, type DType, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
-import type { OnnxDimension, OnnxModel, OnnxNode } from '../../../runtime/onnx/types.js';
+import type { OnnxDimension, OnnxFunction, OnnxModel, OnnxNode } from '../../../runtime/onnx/types.js';
 import { random } from './random.js';
 
 export interface ModelSpec {
@@ -13,6 +13,9 @@ export interface ModelSpec {
   readonly nodes: readonly OnnxNode[];
   readonly outputs: readonly string[];
   readonly outputTypes?: Readonly<Record<string, DType>>;
+  /** Versions of other operator sets, by domain. */
+  readonly domains?: Readonly<Record<string, number>>;
+  readonly functions?: readonly OnnxFunction[];
 }
 
 /** The type of an output where the file states it: float32 where all values are floats, else what `outputTypes` says. */
@@ -27,8 +30,9 @@ export function model(spec: ModelSpec): OnnxModel {
     irVersion: 8,
     producerName: 'test',
     producerVersion: '',
-    opsets: new Map([['', spec.opset ?? 17]]),
+    opsets: new Map([['', spec.opset ?? 17], ...Object.entries(spec.domains ?? {})]),
     metadata: new Map(),
+    ...(spec.functions === undefined ? {} : { functions: spec.functions }),
     graph: {
       name: 'test',
       nodes: spec.nodes,

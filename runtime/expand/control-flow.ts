@@ -1,0 +1,131 @@
+import { RuntimeError } from '../errors.js';
+import { intAttribute, intsAttribute, misshapen, notConstant, unsupported } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { importNodes, operandsOf } from '../graph/import-nodes.js';
+import { sameShape } from '../graph/tensor-value.js';
+import type { OnnxGraph } from '../onnx/types.js';
+import { normalizeAxis } from '../ops/op.js';
+import { Notation, type Builder, type Expansion } from './builder.js';
+
+/** Runs of a loop's body, in one loop; each is written out, or computed, as nodes of its own. */
+const maximumSteps = 65_536;
+
+function graphOf(node: Node, name: string): OnnxGraph {
+  const attribute = node.attributes.get(name);
+  if (attribute?.type !== 'graph') throw unsupported(node, 'Expected a graph but received none', name);
+  return attribute.value;
+}
+
+/**
+ * Writes the nodes of a graph out, its inputs being `inputs`.
+ * @returns the values of its outputs
+ */
+export function inline(b: Builder, node: Node, graph: OnnxGraph, inputs: readonly string[]): string[] {
+  const { captures } = operandsOf(node);
+  const names = new Map<string, string>([['', '']]);
+  graph.inputs.forEach(({ name }, i) => names.set(name, inputs[i] ?? ''));
+  const { nodes, constants } = importNodes(graph);
+  for (const [name, value] of constants) if (!names.has(name)) names.set(name, b.constant(value));
+  const own = new Set(nodes.flatMap((each) => each.outputs));
+  const at = (name: string): string => {
+    const known = names.get(name);
+    if (known !== undefined) return known;
+    if (!own.has(name)) return captures.get(name) ?? name;
+    const fresh = b.fresh(`${node.name}/${name}`);
+    names.set(name, fresh);
+    return fresh;
+  };
+  for (const each of nodes) b.add({ ...each, name: `${node.name}/${each.name}`, inputs: each.inputs.map(at), outputs: each.outputs.map(at) });
+  return graph.outputs.map(({ name }) => at(name));
+}
+
+const truth = (b: Builder, value: string): boolean | undefined => {
+  const known = b.known(value);
+  return known === undefined ? undefined : Number(known.data[0] ?? 0) !== 0;
+};
+
+/** A condition that is computed: both branches, when they give tensors of the same shapes, and a choice among their results. */
+function both(b: Builder, node: Node, condition: string): string[] {
+  const [yes, no] = [inline(b, node, graphOf(node, 'then_branch'), []), inline(b, node, graphOf(node, 'else_branch'), [])];
+  return yes.map((value, i) => {
+    const other = no[i] ?? '';
+    const [a, c] = [b.type(value), b.type(other)];
+    if (a.dtype !== c.dtype || !sameShape(a.shape, c.shape)) throw notConstant(node, 0, 'cond');
+    return new Notation(b).where(condition, value, other);
+  });
+}
+
+const branch: Expansion = (b, node) => {
+  const { operands: [condition = ''] } = operandsOf(node);
+  const taken = truth(b, condition);
+  if (taken === undefined) return both(b, node, condition);
+  return inline(b, node, graphOf(node, taken ? 'then_branch' : 'else_branch'), []);
+};
+
+/** Rows of what every step gave, one below the other. */
+function stacked(b: Builder, node: Node, parts: readonly string[], axis = 0): string {
+  if (parts.length === 0) throw unsupported(node, 'no step was run, so the shape of what the steps give is not known');
+  const m = new Notation(b);
+  return m.concat(parts.map((part) => {
+    const shape = m.shape(part);
+    return m.reshape(part, [...shape.slice(0, axis), 1, ...shape.slice(axis)]);
+  }), axis);
+}
+
+function tooManySteps(node: Node, steps: number): RuntimeError {
+  return new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${maximumSteps} steps but there are ${steps}`, { details: { node: node.name, op: node.op } });
+}
+
+const loop: Expansion = (b, node) => {
+  const { operands } = operandsOf(node);
+  const [tripName = '', conditionName = '', ...initial] = operands;
+  const body = graphOf(node, 'body');
+  const trips = tripName === '' ? Infinity : Number(b.known(tripName)?.data[0] ?? NaN);
+  if (Number.isNaN(trips)) throw notConstant(node, 0, 'M');
+  const m = new Notation(b);
+  let [condition, states] = [conditionName, initial];
+  const scans: string[][] = body.outputs.slice(1 + initial.length).map(() => []);
+  for (let step = 0; step < trips; step++) {
+    const goesOn = condition === '' ? true : truth(b, condition);
+    if (goesOn === undefined) throw step === 0 ? notConstant(node, 1, 'cond') : unsupported(node, 'whether it goes on is computed while the model runs', 'body');
+    if (!goesOn) break;
+    if (step >= maximumSteps) throw tooManySteps(node, step + 1);
+    const [next = '', ...rest] = inline(b, node, body, [m.number(step, 'int64'), condition === '' ? m.number(1, 'bool') : condition, ...states]);
+    condition = next;
+    states = rest.slice(0, initial.length);
+    scans.forEach((list, i) => list.push(rest[initial.length + i] ?? ''));
+  }
+  return [...states, ...scans.map((parts, i) => ((node.outputs[initial.length + i] ?? '') === '' ? '' : stacked(b, node, parts)))];
+};
+
+const scan: Expansion = (b, node) => {
+  if (b.opset < 9) throw unsupported(node, 'Expected operator set 9 or later; convert the model');
+  const { operands } = operandsOf(node);
+  const body = graphOf(node, 'body');
+  const count = intAttribute(node, 'num_scan_inputs', 0);
+  const [initial, sequences] = [operands.slice(0, operands.length - count), operands.slice(operands.length - count)];
+  const m = new Notation(b);
+  const axes = sequences.map((value, i) => normalizeAxis(node, intsAttribute(node, 'scan_input_axes')?.[i] ?? 0, m.shape(value).length));
+  const lengths = new Set(sequences.map((value, i) => m.shape(value)[axes[i] ?? 0] ?? 0));
+  const [steps = 0] = lengths;
+  if (lengths.size !== 1) throw misshapen(node, `Expected sequences of one length but received ${[...lengths].join(', ')}`);
+  if (steps > maximumSteps) throw tooManySteps(node, steps);
+  const backwards = (name: string, i: number): boolean => intsAttribute(node, name)?.[i] === 1;
+  let states: readonly string[] = initial;
+  const outputs: string[][] = body.outputs.slice(initial.length).map(() => []);
+  for (let step = 0; step < steps; step++) {
+    const rows = sequences.map((value, i) => m.gather(value, m.number(backwards('scan_input_directions', i) ? steps - 1 - step : step, 'int64'), axes[i] ?? 0));
+    const results = inline(b, node, body, [...states, ...rows]);
+    states = results.slice(0, initial.length);
+    outputs.forEach((list, i) => list.push(results[initial.length + i] ?? ''));
+  }
+  const given = outputs.map((parts, i) => {
+    if ((node.outputs[initial.length + i] ?? '') === '') return '';
+    const rank = m.shape(parts[0] ?? '').length + 1;
+    const axis = normalizeAxis(node, intsAttribute(node, 'scan_output_axes')?.[i] ?? 0, rank);
+    return stacked(b, node, backwards('scan_output_directions', i) ? [...parts].reverse() : parts, axis);
+  });
+  return [...states, ...given];
+};
+
+export const controlFlow: Readonly<Record<string, Expansion>> = { If: branch, Loop: loop, Scan: scan };

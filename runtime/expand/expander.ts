@@ -1,0 +1,162 @@
+import { RuntimeError } from '../errors.js';
+import { misshapen, unsupported } from '../graph/attributes.js';
+import { limitsOf, type Graph, type GraphLimits, type Node } from '../graph/graph.js';
+import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import { foldBudget, inferNode, knownOutputs, type FoldBudget } from '../infer/infer-node.js';
+import type { AttributeRecord, Builder } from './builder.js';
+import { expansions } from './expansions.js';
+
+/** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
+const shapeArithmeticElements = 4096;
+
+/** Expansions within expansions: nested control flow and functions; what lies deeper is a mistake or an attack. */
+const maximumDepth = 64;
+
+export interface ExpanderOptions {
+  /** Every node is computed at once, whatever its size; constants and feeds are values. */
+  readonly eager?: boolean;
+}
+
+/**
+ * Types the nodes of a graph one after the other, and replaces those that are defined by other operators (`expansions.ts`): control flow
+ * whose course is known, sequences, operators of other domains. With `eager` it is an interpreter: everything is known.
+ */
+export class Expander implements Builder {
+  readonly nodes: Node[] = [];
+  readonly constants: Map<string, TensorValue>;
+  readonly types: Map<string, ValueType>;
+  readonly limits: GraphLimits;
+  readonly eager: boolean;
+  private readonly values = new Map<string, TensorValue>();
+  private readonly producers = new Map<string, Node>();
+  private readonly sequences = new Map<string, readonly string[]>();
+  private readonly names: Set<string>;
+  private readonly suffixes = new Map<string, number>();
+  private readonly budget: FoldBudget;
+  private current: Node | undefined;
+  private depth = 0;
+  private expanded = false;
+
+  constructor(private readonly graph: Graph, { eager = false }: ExpanderOptions = {}) {
+    this.eager = eager;
+    this.limits = limitsOf(graph);
+    this.constants = new Map(graph.constants);
+    this.types = new Map(graph.inputs.map((name) => [name, graph.types.get(name) ?? { dtype: 'float32', shape: [] }]));
+    this.budget = foldBudget(graph);
+    this.names = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
+  }
+
+  get opset(): number {
+    return this.graph.opset;
+  }
+  type(value: string): ValueType {
+    const given = this.known(value);
+    const type = given === undefined ? this.types.get(value) : { dtype: given.dtype, shape: given.dims };
+    if (type !== undefined) return type;
+    if (this.sequences.has(value)) throw unsupported(this.node(), `'${value}' is a sequence, where a tensor is expected`);
+    throw new RuntimeError('E_MODEL_SHAPE', `The type of value '${value}' is not known`);
+  }
+  known(value: string | undefined): TensorValue | undefined {
+    return value === undefined ? undefined : (this.values.get(value) ?? this.constants.get(value));
+  }
+  producer(value: string): Node | undefined {
+    return this.producers.get(value);
+  }
+  sequence(value: string): readonly string[] | undefined {
+    return this.sequences.get(value);
+  }
+  setSequence(value: string, parts: readonly string[]): void {
+    this.sequences.set(value, parts);
+  }
+  constant(value: TensorValue): string {
+    const name = this.fresh(`${this.node().name}.constant`);
+    this.constants.set(name, value);
+    return name;
+  }
+  fresh(base: string): string {
+    // The last number is remembered: a loop asks for the same name thousands of times.
+    let [name, i] = [base, this.suffixes.get(base) ?? 0];
+    while (this.names.has(name)) name = `${base}~${++i}`;
+    this.suffixes.set(base, i);
+    this.names.add(name);
+    return name;
+  }
+  emit(op: string, inputs: readonly string[], attributes: AttributeRecord = {}): string {
+    return this.emitAll(op, inputs, 1, attributes)[0] ?? '';
+  }
+  emitAll(op: string, inputs: readonly string[], outputs: number, attributes: AttributeRecord = {}): string[] {
+    const { name } = this.node();
+    const made = Array.from({ length: outputs }, () => this.fresh(name));
+    this.add({ name, op, inputs, outputs: made, attributes: new Map(Object.entries(attributes)) });
+    return made;
+  }
+  alias(output: string, value: string): void {
+    if (output === '' || value === output) return;
+    const parts = this.sequences.get(value);
+    if (parts !== undefined) this.sequences.set(output, parts);
+    else this.infer({ name: this.node().name, op: 'Identity', inputs: [value], outputs: [output], attributes: new Map() });
+  }
+
+  private node(): Node {
+    return this.current ?? { name: '', op: '', inputs: [], outputs: [], attributes: new Map() };
+  }
+
+  /** @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_LIMIT */
+  add(node: Node): void {
+    const outer = this.current;
+    this.current = node;
+    if (++this.depth > maximumDepth) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${maximumDepth} operators within each other`, { details: { node: node.name, op: node.op } });
+    try {
+      const made = Object.hasOwn(expansions, node.op) ? expansions[node.op]?.(this, node) : undefined;
+      if (made === undefined) this.infer(node);
+      else this.finish(node, made);
+    } finally {
+      this.depth -= 1;
+      this.current = outer;
+    }
+  }
+
+  private finish(node: Node, made: readonly string[]): void {
+    this.expanded = true;
+    node.outputs.forEach((output, i) => {
+      if (output === '') return;
+      const value = made[i] ?? '';
+      if (value === '') throw misshapen(node, `there is no output ${i}`);
+      this.alias(output, value);
+    });
+  }
+
+  private infer(node: Node): void {
+    if (this.nodes.length >= this.limits.nodes) {
+      throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${this.limits.nodes} nodes after expansion`, { details: { node: node.name, op: node.op } });
+    }
+    const outputs = inferNode({ ...this.graph, constants: this.constants }, node, this.types, this.values);
+    node.outputs.forEach((name, i) => {
+      const type = outputs[i];
+      if (name !== '' && type !== undefined) this.types.set(name, type);
+    });
+    this.nodes.push(node);
+    for (const name of node.outputs) this.producers.set(name, node);
+    this.evaluate(node, outputs);
+  }
+
+  private evaluate(node: Node, outputs: readonly ValueType[]): void {
+    if (!this.eager) {
+      if (outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) > shapeArithmeticElements) return;
+      if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') return;
+    }
+    const results = knownOutputs({ ...this.graph, constants: this.constants }, node, { types: this.types, known: this.values, budget: this.budget }, outputs);
+    if (results === undefined && this.eager) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': a run computes more than the model's limits allow`, { details: { node: node.name, op: node.op } });
+    results?.forEach((value, i) => this.values.set(node.outputs[i] ?? '', value));
+  }
+
+  /** The values of an eager run. */
+  value(name: string): TensorValue | undefined {
+    return this.known(name);
+  }
+
+  /** The graph with the nodes added, and the type of every value. */
+  graphOf(): Graph {
+    return { ...this.graph, nodes: this.expanded ? this.nodes : this.graph.nodes, constants: this.expanded ? this.constants : this.graph.constants, types: this.types };
+  }
+}

@@ -1,0 +1,18 @@
+import type { Expansion } from './builder.js';
+import { contrib, unofficial } from './contrib.js';
+import { controlFlow } from './control-flow.js';
+import { elementwise } from './elementwise.js';
+import { movements } from './movement.js';
+import { quantizations } from './quantization.js';
+import { quantizedContrib } from './quantized.js';
+import { sequences } from './sequences.js';
+import { windows } from './windows.js';
+
+const microsoft = (table: Readonly<Record<string, Expansion>>): Record<string, Expansion> =>
+  Object.fromEntries(Object.entries(table).map(([op, expansion]) => [`com.microsoft.${op}`, expansion]));
+
+/** Operators that are defined by others, in some or all of their forms. */
+export const expansions: Readonly<Record<string, Expansion>> = {
+  ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...unofficial,
+  ...microsoft(contrib), ...microsoft(quantizedContrib),
+};

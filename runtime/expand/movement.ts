@@ -1,0 +1,105 @@
+import { intAttribute, misshapen, stringAttribute } from '../graph/attributes.js';
+import type { Node } from '../graph/graph.js';
+import { elementCount, toNumbers } from '../graph/tensor-value.js';
+import { paddingOf } from '../ops/movement.js';
+import { normalizeAxis } from '../ops/op.js';
+import { Notation, type Builder, type Expansion } from './builder.js';
+
+const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
+
+/** The numbers of an operand that is known; undefined while it is not. */
+const numbersOf = (b: Builder, node: Node, index: number): number[] | undefined => {
+  const value = b.known(input(node, index));
+  return value === undefined ? undefined : Array.from(toNumbers(value));
+};
+
+/** Negative pads crop, before anything is added; wrapping repeats the tensor. */
+const pad: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const x = input(node);
+  const shape = m.shape(x);
+  const known = [1, 3].every((index) => input(node, index) === '' || b.known(input(node, index)) !== undefined);
+  const wrap = stringAttribute(node, 'mode', 'constant') === 'wrap';
+  if (!known) return undefined;
+  const plain: Node = wrap ? { ...node, attributes: new Map([...node.attributes].filter(([name]) => name !== 'mode')) } : node;
+  const { before, after } = paddingOf(plain, shape.length, (index) => numbersOf(b, node, index));
+  if (!wrap && [...before, ...after].every((n) => n >= 0)) return undefined;
+  const cropped = shape.reduce((value, size, axis) => {
+    const [start, end] = [Math.max(0, -(before[axis] ?? 0)), size - Math.max(0, -(after[axis] ?? 0))];
+    return start === 0 && end === size ? value : m.slice(value, axis, start, Math.max(start, end));
+  }, x);
+  const [low, high] = [before, after].map((list) => list.map((n) => Math.max(0, n)));
+  if (wrap) return [wrapped(m, cropped, low ?? [], high ?? [])];
+  if ([...(low ?? []), ...(high ?? [])].every((n) => n === 0)) return [cropped];
+  const attributes = Object.fromEntries([...node.attributes].filter(([name]) => name === 'mode' || name === 'value'));
+  const pads = [...(low ?? []), ...(high ?? [])];
+  if (b.opset < 11) return [b.emit('Pad', [cropped], { ...attributes, pads: { type: 'ints', value: pads } })];
+  return [b.emit('Pad', input(node, 2) === '' ? [cropped, m.ints(...pads)] : [cropped, m.ints(...pads), input(node, 2)], attributes)];
+};
+
+function wrapped(m: Notation, x: string, before: readonly number[], after: readonly number[]): string {
+  return m.shape(x).reduce((value, size, axis) => {
+    const [low, high] = [before[axis] ?? 0, after[axis] ?? 0];
+    if (low + high === 0) return value;
+    const from = Array.from({ length: low + size + high }, (_, i) => (((i - low) % size) + size) % size);
+    return m.gather(value, m.ints(...from), axis);
+  }, x);
+}
+
+/** Operands without elements add nothing. */
+const concat: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const full = node.inputs.filter((name) => b.sequence(name) === undefined && elementCount(m.shape(name)) > 0);
+  if (full.length === node.inputs.length || full.length === 0) return undefined;
+  return [full.length === 1 ? m.op('Identity', full[0] ?? '') : b.emit('Concat', full, Object.fromEntries(node.attributes))];
+};
+
+/** Updates at places that are known: a choice among the elements of both. */
+function scatterKnown(b: Builder, [x, updates]: readonly [string, string], targets: ArrayLike<number>): string {
+  const m = new Notation(b);
+  const shape = m.shape(x);
+  const count = elementCount(shape);
+  const from = Float64Array.from({ length: count }, (_, i) => i);
+  for (let i = 0; i < targets.length; i++) from[targets[i] ?? 0] = count + i;
+  const all = m.concat([m.reshape(x, [count]), m.reshape(updates, [elementCount(m.shape(updates))])], 0);
+  return m.reshape(m.gather(all, m.tensor('int64', [count], from), 0), shape);
+}
+
+/** Above this many elements the table of where each comes from costs more than scattering. */
+const maximumKnown = 1 << 20;
+
+const scatterNd: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const [x, indices, updates] = [input(node), b.known(input(node, 1)), input(node, 2)];
+  const shape = m.shape(x);
+  if (b.eager || indices === undefined || elementCount(shape) > maximumKnown || stringAttribute(node, 'reduction', 'none') !== 'none') return undefined;
+  const depth = indices.dims.at(-1) ?? 0;
+  const inner = elementCount(shape.slice(depth));
+  const numbers = toNumbers(indices);
+  const targets = Array.from({ length: (numbers.length / Math.max(depth, 1)) * inner }, (_, i) => {
+    const tuple = Math.floor(i / inner);
+    const at = shape.slice(0, depth).reduce((sum, size, axis) => {
+      const index = numbers[tuple * depth + axis] ?? 0;
+      const positive = index < 0 ? index + size : index;
+      if (!(positive >= 0 && positive < size)) throw misshapen(node, `index ${index} is outside 0..${size - 1}`);
+      return sum * size + positive;
+    }, 0);
+    return at * inner + (i % inner);
+  });
+  if (targets.length !== elementCount(m.shape(updates))) throw misshapen(node, `updates of [${m.shape(updates).join(', ')}] do not fit ${targets.length} places`);
+  return [scatterKnown(b, [x, updates], targets)];
+};
+
+/** A Compress whose condition is known is a Gather. */
+const compress: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const condition = b.known(input(node, 1));
+  if (condition === undefined || b.eager) return undefined;
+  const chosen = Array.from(toNumbers(condition)).flatMap((flag, i) => (flag === 0 ? [] : [i]));
+  const whole = !node.attributes.has('axis');
+  const shape = m.shape(input(node));
+  const x = whole ? m.reshape(input(node), [elementCount(shape)]) : input(node);
+  return [m.gather(x, m.ints(...chosen), whole ? 0 : normalizeAxis(node, intAttribute(node, 'axis', 0), shape.length))];
+};
+
+export const movements: Readonly<Record<string, Expansion>> = { Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress };
