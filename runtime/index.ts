@@ -15,4 +15,5 @@ export * from './pipeline/index.js';
 export * from './package/index.js';
 export { quantiseModel } from './quantise/quantise.js';
 export type { LayerReport, QuantiseOptions, QuantiseReport, QuantiseResult } from './quantise/quantise.js';
+export type { OnQuantiseProgress, QuantiseStage } from './quantise/progress.js';
 export type { QuantiseWarning } from './quantise/warnings.js';

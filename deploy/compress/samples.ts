@@ -108,6 +108,16 @@ function spread<T>(items: readonly T[], limit: number): T[] {
   return Array.from({ length: limit }, (_, i) => items[Math.floor((i * items.length) / limit)]).filter((item) => item !== undefined);
 }
 
+const randomCount = (source: string): number | undefined => {
+  const random = /^random:(\d+)$/.exec(source);
+  return random === null ? undefined : Number(random[1]);
+};
+
+/** How many feeds `readSamples` will give. @throws DeployError E_FILE, RuntimeError E_INPUT */
+export async function countSamples(source: string, limit: number): Promise<number> {
+  return Math.min(limit, randomCount(source) ?? (await listSamples(source)).length);
+}
+
 /**
  * Feeds for a model: `random:N`, or a folder (or one file) of pictures and .npy arrays, in the order of their names.
  * @throws DeployError E_FILE, RuntimeError E_INPUT or E_MEDIA, naming the file
@@ -118,9 +128,9 @@ export async function* readSamples(
   limit: number,
   pictures: PictureOptions = defaultPictureOptions,
 ): AsyncGenerator<Feeds> {
-  const random = /^random:(\d+)$/.exec(source);
-  if (random !== null) {
-    for (let i = 0; i < Math.min(limit, Number(random[1])); i++) yield randomFeeds(inputs, i);
+  const random = randomCount(source);
+  if (random !== undefined) {
+    for (let i = 0; i < Math.min(limit, random); i++) yield randomFeeds(inputs, i);
     return;
   }
   const [input] = inputs;

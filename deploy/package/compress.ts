@@ -1,6 +1,7 @@
 import type { Image } from '../../runtime/frame.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import type { ManifestInput } from '../../runtime/package/manifest.js';
+import type { OnQuantiseProgress } from '../../runtime/quantise/progress.js';
 import { quantiseModel } from '../../runtime/quantise/quantise.js';
 import type { QuantiseOptions, QuantiseReport } from '../../runtime/quantise/quantise.js';
 import { DeployError } from '../errors.js';
@@ -15,6 +16,19 @@ export interface CompressStagesOptions {
   overrides?: unknown;
   quantise?: QuantiseOptions;
   record?: RecordOptions;
+  /** Told how many pictures went through the pipeline. */
+  onPicture?: (count: number) => void;
+  /** Of the quantization of each stage. */
+  onProgress?: (stage: string) => OnQuantiseProgress;
+}
+
+async function* counted(pictures: AsyncIterable<Image> | Iterable<Image>, onPicture: (count: number) => void): AsyncGenerator<Image> {
+  let count = 0;
+  onPicture(count);
+  for await (const picture of pictures) {
+    yield picture;
+    onPicture(++count);
+  }
 }
 
 export interface CompressedStages {
@@ -32,11 +46,11 @@ export interface CompressedStages {
 export async function compressStages(
   kind: string, models: StageModels, pictures: AsyncIterable<Image> | Iterable<Image>, options: CompressStagesOptions = {},
 ): Promise<CompressedStages> {
-  const { stages = quantizedStages(kind), record = {}, quantise = {} } = options;
+  const { stages = quantizedStages(kind), record = {}, quantise = {}, onPicture = () => undefined, onProgress } = options;
   const unknown = stages.filter((stage) => kindOf(kind).roles[stage] === undefined);
   if (unknown.length > 0) throw new DeployError('E_USAGE', `Expected stages of ${Object.keys(kindOf(kind).roles).join(', ')} but received ${unknown.join(', ')}`);
   const pipeline = await describePipeline(kind, models, options.overrides, record.engine);
-  const runs = await recordPictures(models, pipeline, pictures, record);
+  const runs = await recordPictures(models, pipeline, counted(pictures, onPicture), record);
   const result = { models: { ...models } as Record<string, Uint8Array>, reports: {} as Record<string, QuantiseReport>, calibration: [] as CompressedStages['calibration'] };
   for (const stage of stages) {
     const model = models[stage];
@@ -44,7 +58,7 @@ export async function compressStages(
     const feeds = await calibrationFeeds(model, stage, pipeline, { runs, engine: record.engine });
     if (feeds.length === 0) throw new DeployError('E_USAGE', `The calibration pictures give the ${stage} nothing to see: nothing was found in them`);
     // Devices see people whom calibration did not: nothing that it saw is clipped.
-    const { model: quantised, report } = await quantiseModel(model, feeds, { method: 'minmax', ...quantise });
+    const { model: quantised, report } = await quantiseModel(model, feeds, { method: 'minmax', ...quantise, ...(onProgress === undefined ? {} : { onProgress: onProgress(stage) }) });
     result.models[stage] = quantised;
     result.reports[stage] = report;
     result.calibration.push({ stage, method: report.method, images: report.calibration_samples, output_cosine: report.output_cosine });

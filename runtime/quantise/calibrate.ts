@@ -67,15 +67,17 @@ class ChannelMagnitudes {
 }
 
 /** Largest magnitude of each channel of `values` over the samples. @throws RuntimeError E_QUANTIZE */
-export async function channelMagnitudes(session: Session, graph: Graph, values: readonly string[], samples: readonly Feeds[]): Promise<Map<string, Float32Array>> {
+export async function channelMagnitudes(session: Session, graph: Graph, values: readonly string[], samples: Iterable<Feeds>): Promise<Map<string, Float32Array>> {
   const magnitudes = new Map(values.map((value) => [value, new ChannelMagnitudes(typeOf(graph, value).shape)]));
-  for (const [index, feeds] of samples.entries()) {
+  let index = 0;
+  for (const feeds of samples) {
     const results = await runSample(session, feeds, index);
     for (const [value, statistic] of magnitudes) {
       const data = results[value]?.data;
       if (data instanceof Float32Array) statistic.add(data);
       if (!statistic.result.every(Number.isFinite)) throw notFinite(value, index);
     }
+    index++;
   }
   return new Map([...magnitudes].map(([value, statistic]) => [value, statistic.result]));
 }

@@ -7,6 +7,7 @@ import { Histogram } from './histogram.js';
 import { insertQuantisation, type QuantisedGraph, type RoundedLayer, type WeightContext } from './insert.js';
 import type { QuantisationPlan } from './plan.js';
 import { narrowKey, narrowValues } from './narrow.js';
+import type { OnQuantiseProgress } from './progress.js';
 import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod } from './range.js';
 import { roundLayers, roundingSamples } from './round-layers.js';
 
@@ -23,6 +24,7 @@ export interface Calibrated {
   /** Ranges that were chosen by method `output`, by value and levels. */
   outputRanges?: ReadonlyMap<string, AffineParameters>;
   engine: EngineName | undefined;
+  onProgress: OnQuantiseProgress;
 }
 
 /** What layers with these grids read, and all that is settled but their weights. */
@@ -39,8 +41,8 @@ export function contextFor({ graph, plan, statistics, parameters, narrowMethod, 
 
 /** Rounds the weights of all layers with grids, each after those before it. */
 export function roundAll(calibrated: Calibrated, grids: ReadonlyMap<string, Grid>): Promise<Map<string, RoundedLayer>> {
-  const { graph, plan, statistics, engine } = calibrated;
-  return roundLayers({ graph, plan, grids, context: contextFor(calibrated, grids), samples: spread(statistics.kept, roundingSamples), engine });
+  const { graph, plan, statistics, engine, onProgress } = calibrated;
+  return roundLayers({ graph, plan, grids, context: contextFor(calibrated, grids), samples: spread(statistics.kept, roundingSamples), engine, onProgress });
 }
 
 /** Inserts the quantization of a plan whose layers have the grids given to them, and weights rounded to these. */

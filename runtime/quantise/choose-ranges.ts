@@ -2,6 +2,7 @@ import { spread } from './calibrate.js';
 import type { Calibrated } from './carry-out.js';
 import { int8Drop, makeYardstick } from './mix.js';
 import { chooseParameters, type CalibrationChoice } from './parameters.js';
+import { reported } from './progress.js';
 import type { QuantisationPlan } from './plan.js';
 import type { AffineParameters, CalibrationMethod } from './range.js';
 
@@ -32,12 +33,12 @@ export async function chooseRanges(
   const choose = (choice: CalibrationChoice): ChosenRanges => ({ ...choice, parameters: chooseParameters(plan, histograms, choice) });
   if (method !== 'auto') return choose({ method, percentile });
   const yardstick = await makeYardstick(calibrated, spread(kept, judgedSamples));
-  const [first, ...rest] = tried;
-  let best = choose(first);
-  let least = await int8Drop({ ...calibrated, ...best }, yardstick);
-  for (const candidate of rest.map(choose)) {
+  let best = choose(tried[0]);
+  let least = Infinity;
+  for (const choice of reported(tried, 'ranges', calibrated.onProgress)) {
+    const candidate = choose(choice);
     const drop = await int8Drop({ ...calibrated, ...candidate }, yardstick);
-    if (drop < clearlyLess * least) [best, least] = [candidate, drop];
+    if (choice === tried[0] || drop < clearlyLess * least) [best, least] = [candidate, drop];
   }
   return best;
 }

@@ -56,7 +56,7 @@ export async function measureFidelity(
   quantised: Session,
   names: ReadonlyMap<string, string>,
   outputs: readonly string[],
-  samples: readonly Feeds[],
+  samples: Iterable<Feeds>,
 ): Promise<Fidelity> {
   const totals = new Map([...names.keys()].map((value): [string, Noise] => [value, { signal: 0, noise: 0 }]));
   const cosines: number[] = [];

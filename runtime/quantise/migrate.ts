@@ -10,6 +10,7 @@ import { divideOperand, scaleMaker, scaleReader } from './equalise.js';
 import { largestCode, type Grid } from './grids.js';
 import { Histogram } from './histogram.js';
 import { mostColumns, mostOutputs, variance } from './output-ranges.js';
+import { reported, type OnQuantiseProgress } from './progress.js';
 import { weightOperands, type Layer, type QuantisationPlan } from './plan.js';
 import { affineParameters, chooseRange, roundTrip, type CalibrationMethod } from './range.js';
 
@@ -50,6 +51,7 @@ export interface MigrationTask {
   methodFor: (levels: number) => CalibrationMethod;
   percentile: number;
   scope: MigrationScope;
+  onProgress: OnQuantiseProgress;
 }
 
 /** Exponents that are tried first; then those half-way to the neighbours of the best. */
@@ -272,7 +274,7 @@ export async function migrateScales(task: MigrationTask): Promise<{ graph: Graph
   if (groups.length === 0 || task.samples.length === 0) return { graph: task.graph, migrations };
   const observed = await observeReaders(task, groups);
   const chosen = new Map<MigrationGroup, Float32Array>();
-  for (const group of groups) {
+  for (const group of reported(groups, 'migrate', task.onProgress)) {
     const readers = group.readers.map((layer) => observed.get(layer)).filter((reader) => reader !== undefined);
     const { migration, factors } = search(task, readers, group.channels);
     for (const { output } of group.readers) migrations.set(output, migration);

@@ -5,6 +5,7 @@ import { cheapestWithin, paretoCurve, type Choice, type LayerChoices, type Paret
 import type { Format, Grid } from './grids.js';
 import type { RoundedLayer } from './insert.js';
 import { outputCosine, outputsOf } from './measure.js';
+import { reported } from './progress.js';
 import { roundAlone, roundingSamples } from './round-layers.js';
 
 /** The float model's answers, which those of quantized ones are measured against. */
@@ -41,9 +42,9 @@ export async function measureChoices(
   const grids = new Map([...offers.values()].flat().map((grid) => [grid.format, grid]));
   for (const grid of grids.values()) {
     const offered = new Map([...offers].filter(([, some]) => some.includes(grid)).map(([layer]) => [layer, grid]));
-    const { graph, plan, statistics, engine } = calibrated;
-    const rounded = await roundAlone({ graph, plan, grids: offered, context: contextFor(calibrated, offered), samples: spread(statistics.kept, roundingSamples), engine });
-    for (const layer of offered.keys()) {
+    const { graph, plan, statistics, engine, onProgress } = calibrated;
+    const rounded = await roundAlone({ graph, plan, grids: offered, context: contextFor(calibrated, offered), samples: spread(statistics.kept, roundingSamples), engine, onProgress });
+    for (const layer of reported([...offered.keys()], 'choose', onProgress)) {
       const weights = rounded.get(layer);
       if (weights === undefined) continue;
       const drop = await measureDrop(calibrated, new Map([[layer, grid]]), new Map([[layer, weights]]), yardstick);

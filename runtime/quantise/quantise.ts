@@ -4,7 +4,7 @@ import { typeOf, type Graph } from '../graph/graph.js';
 import { loadModelBytes } from '../model-file.js';
 import { parseModel } from '../onnx/parse.js';
 import { serializeModel } from '../onnx/serialize.js';
-import { aBoolean, aNumber, anObject, aString, checkOptions, oneOf, type OptionKinds } from '../options.js';
+import { aBoolean, aFunction, aNumber, anObject, aString, checkOptions, oneOf, type OptionKinds } from '../options.js';
 import { engineNames, type EngineName } from '../session-types.js';
 import { calibrate, channelMagnitudes, openObserved, peek, spread, type Feeds, type Peeked } from './calibrate.js';
 import { equaliseChannels, findChannelGroups } from './equalise.js';
@@ -24,6 +24,7 @@ import { blocksOf } from './gptq.js';
 import { targets, type Target } from './targets.js';
 import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
+import { reported, silent, type OnQuantiseProgress } from './progress.js';
 import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
 import { fidelityWarnings, planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
 
@@ -69,6 +70,8 @@ export interface QuantiseOptions {
   shapes?: Readonly<Record<string, readonly number[]>>;
   /** Samples that the report is measured on; default 8. */
   measuredSamples?: number;
+  /** Told what is being done, and how much of it is done. */
+  onProgress?: OnQuantiseProgress;
 }
 
 export interface LayerReport {
@@ -137,6 +140,7 @@ interface Settings {
   symbols: Readonly<Record<string, number>>;
   shapes: Readonly<Record<string, readonly number[]>>;
   measuredSamples: number;
+  onProgress: OnQuantiseProgress;
 }
 
 const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w4a8: 0.012, w46: 0.012, int4: 0.035, ternary: 2 };
@@ -153,12 +157,12 @@ function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): G
 /** Values are checked below, for data and options that do not serve share E_QUANTIZE. */
 const quantiseOptionKinds: OptionKinds<Required<QuantiseOptions>> = {
   format: aString, maxDrop: aNumber, target: aString, levels: anObject, edges: aBoolean, depthwise: aBoolean, method: aString, percentile: aNumber,
-  exclude: anObject, biasCorrection: aBoolean, equalise: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber,
+  exclude: anObject, biasCorrection: aBoolean, equalise: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber, onProgress: aFunction,
 };
 
 function settle(options: QuantiseOptions): Settings {
   checkOptions('quantiseModel', options, quantiseOptionKinds);
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8 } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalise = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, onProgress = silent } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -170,7 +174,7 @@ function settle(options: QuantiseOptions): Settings {
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, shapes, measuredSamples };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalise, migrate, engine, symbols, shapes, measuredSamples, onProgress };
 }
 
 function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {
@@ -236,10 +240,22 @@ export async function quantiseModel(
   try {
     const even = settings.equalise ? await equalised(imported, settings, samples.first) : imported;
     const { graph, migrations } = await migrated(even, settings, samples.first);
-    const { report, ...rest } = await quantiseGraph(graph, settings, samples, migrations);
+    const total = Array.isArray(calibration) ? calibration.length : null;
+    const counted = { ...samples, all: countedSamples(samples.all, total, settings.onProgress) };
+    const { report, ...rest } = await quantiseGraph(graph, settings, counted, migrations);
     return { ...rest, report: { input_bytes: bytes.length, ...report } };
   } finally {
     await samples.close();
+  }
+}
+
+/** A stream of samples, each reported when the next one is asked for. */
+async function* countedSamples(samples: AsyncIterable<Feeds>, total: number | null, onProgress: OnQuantiseProgress): AsyncGenerator<Feeds> {
+  let done = 0;
+  onProgress('calibrate', done, total);
+  for await (const feeds of samples) {
+    yield feeds;
+    onProgress('calibrate', ++done, total);
   }
 }
 
@@ -249,7 +265,7 @@ interface GraphResult {
 }
 
 async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
-  const { method, narrowMethod, percentile, engine, grids, measuredSamples } = settings;
+  const { method, narrowMethod, percentile, engine, grids, measuredSamples, onProgress } = settings;
   const plan = planQuantisation(graph, settings.exclude);
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const float = await openObserved(graph, observed, engine);
@@ -260,7 +276,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
     checkSeen(graph, plan, seen);
     const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
     const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
-    const unranged = { graph, plan, statistics, narrowMethod, percentile, engine };
+    const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
     const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed }, settings);
     const calibrated: Calibrated = { ...unranged, parameters };
     const formats = await chooseFormats(calibrated, settings);
@@ -269,7 +285,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
     const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
     const quantised = await openObserved(qdq.graph, carriers.values(), engine);
     const measured = spread(statistics.kept, measuredSamples);
-    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, measured).finally(() => quantised.close());
+    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, reported(measured, 'measure', onProgress)).finally(() => quantised.close());
     return {
       model,
       report: {
@@ -308,13 +324,13 @@ function lowBitShares(graph: Graph, plan: QuantisationPlan, { grids }: ChosenFor
 /** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
 const equalisationSamples = 16;
 
-async function equalised(graph: Graph, { exclude, engine }: Settings, samples: readonly Feeds[]): Promise<Graph> {
+async function equalised(graph: Graph, { exclude, engine, onProgress }: Settings, samples: readonly Feeds[]): Promise<Graph> {
   const groups = findChannelGroups(graph, planQuantisation(graph, exclude));
   if (groups.length === 0 || samples.length === 0) return graph;
   const values = groups.flatMap((group) => group.values);
   const session = await openObserved(graph, values, engine);
   try {
-    return equaliseChannels(graph, groups, await channelMagnitudes(session, graph, values, samples));
+    return equaliseChannels(graph, groups, await channelMagnitudes(session, graph, values, reported(samples, 'channels', onProgress)));
   } finally {
     await session.close();
   }
@@ -322,11 +338,11 @@ async function equalised(graph: Graph, { exclude, engine }: Settings, samples: r
 
 /** Scale migration, judged by the finest of the grids below eight bits for the layers that may have one, by int8's for the others. */
 async function migrated(graph: Graph, settings: Settings, samples: readonly Feeds[]): Promise<Awaited<ReturnType<typeof migrateScales>>> {
-  const { exclude, grids: [grid], method, narrowMethod, percentile, engine, migrate: scope } = settings;
+  const { exclude, grids: [grid], method, narrowMethod, percentile, engine, migrate: scope, onProgress } = settings;
   const plan = planQuantisation(graph, exclude);
   const candidates = new Set(findCandidates(graph, plan, settings).layers);
   const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
-  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile, scope });
+  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile, scope, onProgress });
 }
 
 /** Parameters of the inputs that are fed with pixels, judged by some samples. */

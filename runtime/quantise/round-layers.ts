@@ -5,6 +5,7 @@ import { openPart, type Feeds } from './calibrate.js';
 import { clippedScale } from './clip-search.js';
 import { columnLayout, ColumnSample, fromRows, toRows, type ColumnLayout } from './columns.js';
 import { blocksOf, covariance, roundingOrder, roundRow } from './gptq.js';
+import type { OnQuantiseProgress } from './progress.js';
 import { largestCode, type Grid } from './grids.js';
 import { inputParameters, insertQuantisation, type RoundedLayer, type WeightContext } from './insert.js';
 import { roundTrip } from './range.js';
@@ -32,6 +33,7 @@ export interface RoundingTask extends Observation {
   grids: ReadonlyMap<string, Grid>;
   /** All that is settled of the other values and layers. */
   context: Omit<WeightContext, 'rounded'>;
+  onProgress: OnQuantiseProgress;
 }
 
 /** What a layer reads, before and after it is rounded to the layer's codes, at the same places. */
@@ -47,6 +49,14 @@ function stagesOf({ plan, grids }: RoundingTask): Layer[][] {
   return Array.from({ length: Math.ceil(layers.length / size) }, (_, stage) => layers.slice(stage * size, (stage + 1) * size));
 }
 
+/** To be called for each layer that is rounded. */
+function roundingCounter(stages: readonly (readonly Layer[])[], onProgress: OnQuantiseProgress): () => void {
+  const total = stages.flat().length;
+  let done = 0;
+  onProgress('round', done, total);
+  return () => onProgress('round', ++done, total);
+}
+
 /**
  * Rounds the weights of layers to their grids, front to back: each group of layers sees the activations that the layers before it make
  * once rounded, and the bias takes what rounding a layer's input and weights does to the mean of its output. What reaches it from the layers
@@ -56,9 +66,14 @@ function stagesOf({ plan, grids }: RoundingTask): Layer[][] {
  */
 export async function roundLayers(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
   const done = new Map<string, RoundedLayer>();
-  for (const layers of stagesOf(task)) {
+  const stages = stagesOf(task);
+  const count = roundingCounter(stages, task.onProgress);
+  for (const layers of stages) {
     const seen = await observeQuantised(task, layers, done);
-    for (const layer of layers) addRounded(done, task, layer, seen.get(layer));
+    for (const layer of layers) {
+      addRounded(done, task, layer, seen.get(layer));
+      count();
+    }
   }
   return done;
 }
@@ -66,12 +81,15 @@ export async function roundLayers(task: RoundingTask): Promise<Map<string, Round
 /** Rounds the weights of layers as if each were the only one that is rounded: what it alone costs can then be measured. */
 export async function roundAlone(task: RoundingTask): Promise<Map<string, RoundedLayer>> {
   const done = new Map<string, RoundedLayer>();
-  for (const layers of stagesOf(task)) {
+  const stages = stagesOf(task);
+  const count = roundingCounter(stages, task.onProgress);
+  for (const layers of stages) {
     const float = await observeFloat(task, layers);
     for (const layer of layers) {
       const input = inputParameters(layer, task.context);
       const unrounded = float.get(layer);
       if (input !== undefined && unrounded !== undefined) addRounded(done, task, layer, { unrounded, rounded: unrounded.map((value) => roundTrip(value, input)) });
+      count();
     }
   }
   return done;

@@ -15,7 +15,8 @@ import { projectFolder } from '../../demo/folder.js';
 import { DeployError } from '../../errors.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { choiceList, integerList, isaList, positive } from '../options.js';
-import { log, reporting } from '../output.js';
+import { exitCodes, log, reporting, wantsJson } from '../output.js';
+import { stageProgress, type StageProgress } from '../stage-progress.js';
 
 interface SuiteCommand {
   models?: string;
@@ -48,8 +49,14 @@ function suiteOptions({ isa, threads, seconds, quick = false }: SuiteCommand, wi
   };
 }
 
-async function* prepared(list: readonly Pick<BenchModel, 'name' | 'source'>[], options: ModelOptions): AsyncGenerator<BenchModel> {
-  for (const model of list) yield await prepareModel(model, options);
+async function* prepared(list: readonly Pick<BenchModel, 'name' | 'source'>[], options: ModelOptions, view: StageProgress): AsyncGenerator<BenchModel> {
+  const show = (done: number, detail?: string): void => view.update('measuring models', done, list.length, detail);
+  for (const [done, model] of list.entries()) {
+    show(done, `preparing ${model.name}`);
+    const ready = await prepareModel(model, options);
+    show(done, `timing ${model.name}`);
+    yield ready;
+  }
 }
 
 async function measure(self: Command, options: SuiteCommand): Promise<BenchReport> {
@@ -62,11 +69,13 @@ async function measure(self: Command, options: SuiteCommand): Promise<BenchRepor
   if (onnxruntime === undefined) log(self, 'sterna: onnxruntime-node is not installed: native is measured alone');
   const suite = suiteOptions(options, onnxruntime !== undefined);
   const cpu = describeCpu();
-  const result = await runSuite(prepared(list, sources), suite, {
-    peaks: new PeakMeter(),
-    log: (line) => log(self, `sterna: ${line}`),
-    ...(options.quick === true ? {} : { footprint: measureFootprint }),
-  });
+  const view = stageProgress(self);
+  const say = (line: string): void => {
+    view.clear();
+    if (!wantsJson(self)) log(self, `sterna: ${line}`);
+  };
+  const footprint = options.quick === true ? {} : { footprint: measureFootprint };
+  const result = await runSuite(prepared(list, sources, view), suite, { peaks: new PeakMeter(), log: say, ...footprint }).finally(() => view.clear());
   return {
     schema_version: reportVersion,
     date: new Date().toISOString(),
@@ -144,7 +153,8 @@ export function register(program: Command): void {
         if (options.from === undefined) await writeOutputFile(output, encoder.encode(`${JSON.stringify(report, null, 1)}\n`));
         const text = benchMarkdown(report);
         for (const { path, write } of targets) await writeOutputFile(path, await documentWith(path, write(report)));
-        return { json: report, text };
+        const failed = options.from !== undefined ? [] : report.models.flatMap(({ name, failures }) => failures.map(({ what, code }) => `FAILED: ${name}: ${what}: ${code}`));
+        return { json: report, text: [text, ...failed].join('\n'), exitCode: failed.length === 0 ? exitCodes.ok : exitCodes.failed };
       }),
     );
 }

@@ -10,12 +10,13 @@ import type { QuantiseWarning } from '../../../runtime/quantise/warnings.js';
 import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
-import { readSamples, type PictureOptions } from '../../compress/samples.js';
+import { countSamples, readSamples, type PictureOptions } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
+import { quantiseProgress, stageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
 interface CompressOptions extends PictureOptions, ShapeOptions {
@@ -124,7 +125,9 @@ export function register(program: Command): void {
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);
       const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
-      const { model, report } = await quantiseModel(bytes, samples, { ...quantiseOptions(options), shapes });
+      const view = stageProgress(self);
+      const onProgress = quantiseProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
+      const { model, report } = await quantiseModel(bytes, samples, { ...quantiseOptions(options), shapes, onProgress }).finally(() => view.clear());
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);

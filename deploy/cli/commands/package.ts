@@ -14,6 +14,7 @@ import type { StageModels } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
+import { quantiseProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes } from '../table.js';
 
 interface PackageOptions {
@@ -75,14 +76,18 @@ async function readJson(path: string): Promise<unknown> {
  * The models as they are packed: as given, or quantized on pictures.
  * @throws DeployError E_USAGE for a format without pictures
  */
-async function modelsToPack(options: PackageOptions, overrides: unknown): Promise<CompressedStages> {
+async function modelsToPack(options: PackageOptions, overrides: unknown, view: StageProgress): Promise<CompressedStages> {
   const { calibrate, stages, format, maxDrop, edges, depthwise, engine } = options;
   const models = await readModels(options);
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
     const quantise: QuantiseOptions = { engine, ...Object.fromEntries(given) };
     const which = stages === undefined ? {} : { stages };
-    return compressStages(options.kind, models, openSource(calibrate, { fps: 1 }), { overrides, quantise, record: { engine }, ...which });
+    return compressStages(options.kind, models, openSource(calibrate, { fps: 1 }), {
+      overrides, quantise, record: { engine }, ...which,
+      onPicture: (count) => view.update('running the calibration pictures through the pipeline', count, null),
+      onProgress: (stage) => quantiseProgress(view, { prefix: `${stage}: ` }),
+    });
   }
   if ([stages, format, maxDrop, edges, depthwise].some((value) => value !== undefined)) {
     throw new DeployError('E_USAGE', 'Expected --calibrate with --stages, --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
@@ -99,6 +104,21 @@ async function packageOptions(options: PackageOptions): Promise<PipelinePackageO
     ...(golden === undefined ? {} : { goldenPictures: openSource(golden, { fps: 1 }) }),
     budget: { ...(ramBudget === undefined ? {} : { ram_bytes: ramBudget }), ...(p99Budget === undefined ? {} : { p99_ms: p99Budget }) },
   };
+}
+
+interface Packed {
+  reports: CompressedStages['reports'];
+  built: Awaited<ReturnType<typeof buildPipelinePackage>>;
+  test: SelfTestReport;
+}
+
+async function packAndTest(options: PackageOptions, settings: PipelinePackageOptions, view: StageProgress): Promise<Packed> {
+  const { models, reports, calibration } = await modelsToPack(options, settings.overrides, view);
+  view.update('recording golden vectors', 0, null);
+  const built = await buildPipelinePackage(options.kind, models, { ...settings, calibration });
+  await writeOutputFile(options.output, built.bytes);
+  view.update('testing the package on this machine', 0, null);
+  return { reports, built, test: await selfTest(await openPackage(built.bytes), { engine: options.engine }) };
 }
 
 function describeTest({ passed, failures, worstCosine, p50Ms, p99Ms, memoryBytes }: SelfTestReport): string {
@@ -144,10 +164,8 @@ export function register(program: Command): void {
     .requiredOption('-o, --output <out.sterna>', 'where the package goes')
     .action(reporting(async (self, options: PackageOptions) => {
       const settings = await packageOptions(options);
-      const { models, reports, calibration } = await modelsToPack(options, settings.overrides);
-      const { manifest, bytes, sha256 } = await buildPipelinePackage(options.kind, models, { ...settings, calibration });
-      await writeOutputFile(options.output, bytes);
-      const test = await selfTest(await openPackage(bytes), { engine: options.engine });
+      const view = stageProgress(self);
+      const { reports, built: { manifest, bytes, sha256 }, test } = await packAndTest(options, settings, view).finally(() => view.clear());
       const quantised = Object.entries(reports);
       for (const [stage, { warnings }] of quantised) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
       const json = {

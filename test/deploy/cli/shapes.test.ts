@@ -73,7 +73,8 @@ describe('sterna compress of a model with open dimensions', () => {
     const data = Float32Array.from({ length: 180 }, (_, i) => Math.sin(i));
     await writeFile(at('a.npy'), Buffer.concat([Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 118, 0]), Buffer.from(header), Buffer.from(data.buffer)]));
     const { code, err } = await captureCli(['compress', at('named.onnx'), '-o', at('out.onnx'), '--calibrate', at('a.npy'), '--engine', 'native']);
-    expect([code, err]).toEqual([0, "sterna: input 'image' [N, 3, height, width] is taken as 1x3x6x10, as the calibration data has it\n"]);
+    expect(code).toBe(0);
+    expect(err).toContain("sterna: input 'image' [N, 3, height, width] is taken as 1x3x6x10, as the calibration data has it\n");
     expect(parseModel(await readFile(at('out.onnx'))).graph.inputs[0]?.dims).toEqual([1, 3, 6, 10]);
   });
 });

@@ -6,6 +6,7 @@ import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import { deflate } from '../../../runtime/package/deflate.js';
 import { gridOf } from '../../../runtime/quantise/grids.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
+import { silent } from '../../../runtime/quantise/progress.js';
 import { prepareGraph } from '../../../runtime/quantise/prepare.js';
 import { quantiseModel, type QuantiseOptions } from '../../../runtime/quantise/quantise.js';
 import { affineParameters } from '../../../runtime/quantise/range.js';
@@ -109,6 +110,7 @@ describe('formats of fewer than eight bits', () => {
       // The first layer in three levels, and so far off; the second in so many that nothing is lost.
       grids: new Map([[first?.output ?? '', gridOf('w4a8', { weights: 3 })], [second?.output ?? '', gridOf('w4a8', { weights: 255 })]]),
       context: { parameters: new Map([...plan.values].map((value) => [value, whole])), channelMeans: new Map(), narrow: [] },
+      onProgress: silent,
     };
     const rounded = await roundLayers(task);
     const shift = (layer: typeof first, bias: string): number => Math.max(...[...(rounded.get(layer?.output ?? '')?.bias ?? [])].map((value, o) => Math.abs(value - Number(imported.constants.get(bias)?.data[o]))));

@@ -6,6 +6,7 @@ import { interpret } from '../../../runtime/infer/interpret.js';
 import { gridOf } from '../../../runtime/quantise/grids.js';
 import { findMigrations, migrateChannels, migrateScales, type MigrationScope } from '../../../runtime/quantise/migrate.js';
 import { planQuantisation } from '../../../runtime/quantise/plan.js';
+import { silent } from '../../../runtime/quantise/progress.js';
 import { quantiseModel, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
 import { floats, model, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { feedsFor, middleNet } from './networks.js';
@@ -77,7 +78,7 @@ const salient: ModelSpec = {
 describe('migrateScales', () => {
   const task = (spec: ModelSpec, activations: number) => {
     const graph = graphOf(spec);
-    return { graph, plan: planQuantisation(graph), samples: feedsFor(12, [16, 32]), engine: 'native' as const, gridFor: () => ({ ...gridOf('int4'), activations }), methodFor: () => 'minmax' as const, percentile: 100, scope: 'auto' as const };
+    return { graph, plan: planQuantisation(graph), samples: feedsFor(12, [16, 32]), engine: 'native' as const, gridFor: () => ({ ...gridOf('int4'), activations }), methodFor: () => 'minmax' as const, percentile: 100, scope: 'auto' as const, onProgress: silent };
   };
 
   it('protects the weights of large channels', async () => {

@@ -7,7 +7,7 @@ import { createSession } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { oracleMissing } from '../support/oracle.js';
-import { feedsFor, residualNet } from './networks.js';
+import { feedsFor, middleNet, residualNet } from './networks.js';
 
 const native: QuantiseOptions = { engine: 'native' };
 const residual = modelBytes(residualNet());
@@ -21,6 +21,15 @@ describe('quantiseModel', () => {
       'Conv+PRelu int8', 'Conv+Relu int8', 'Conv int8', 'Conv int8', 'Add+Relu int8', 'GlobalAveragePool int8', 'Reshape int8', 'Gemm int8', 'Softmax float32',
     ]);
     for (const { name, sqnr_db } of report.layers) expect(sqnr_db, name).toBeGreaterThan(25);
+  });
+
+  it('tells its stages, each from nothing to all of it', async () => {
+    const told = new Map<string, [number, number | null][]>();
+    const onProgress: QuantiseOptions['onProgress'] = (stage, done, total) => void told.set(stage, [...(told.get(stage) ?? []), [done, total]]);
+    await quantiseModel(modelBytes(middleNet()), feedsFor(6), { ...native, format: 'w46', maxDrop: 1e-9, onProgress });
+    expect([...told.keys()]).toEqual(['channels', 'calibrate', 'ranges', 'round', 'choose', 'measure']);
+    for (const [stage, steps] of told) expect([stage, steps[0]?.[0], steps.at(-1)?.[0]]).toEqual([stage, 0, steps.at(-1)?.[1]]);
+    expect(told.get('calibrate')).toEqual([0, 1, 2, 3, 4, 5, 6].map((done) => [done, 6]));
   });
 
   it('chooses the method that leaves most of the outputs', async () => {
