@@ -31,8 +31,8 @@ using __mmask16 = uint16_t;
 using __mmask32 = uint32_t;
 using __mmask64 = uint64_t;
 
-// The only predicate in use: another one does not compile.
-enum SternaPredicate { _CMP_LT_OQ = 0x11 };
+// The predicates in use: another one does not compile.
+enum SternaPredicate { _CMP_UNORD_Q = 0x03, _CMP_ORD_Q = 0x07, _CMP_LT_OQ = 0x11 };
 
 namespace {
 
@@ -326,7 +326,13 @@ static inline __m512 _mm512_scalef_ps(__m512 x, __m512 n) {
   const Lanes<float, __m512> values(x), powers(n);
   return EachLane<float, __m512>([&](size_t i) { return __builtin_ldexpf(values.at[i], static_cast<int>(__builtin_floorf(powers.at[i]))); });
 }
-static inline __m256 _mm256_cmp_ps(__m256 a, __m256 b, SternaPredicate) { return Each<__m256>([&](int i) { return _mm_cmplt_ps(a.part[i], b.part[i]); }); }
+static inline __m128 SternaCompare(__m128 a, __m128 b, SternaPredicate predicate) {
+  if (predicate == _CMP_UNORD_Q) return _mm_cmpunord_ps(a, b);
+  return predicate == _CMP_ORD_Q ? _mm_cmpord_ps(a, b) : _mm_cmplt_ps(a, b);
+}
+static inline __m256 _mm256_cmp_ps(__m256 a, __m256 b, SternaPredicate predicate) {
+  return Each<__m256>([&](int i) { return SternaCompare(a.part[i], b.part[i], predicate); });
+}
 static inline __m256 _mm256_blendv_ps(__m256 a, __m256 b, __m256 signs) {
   return Each<__m256>([&](int i) { return _mm_blendv_ps(a.part[i], b.part[i], signs.part[i]); });
 }
@@ -338,12 +344,13 @@ static inline __mmask64 _mm512_movepi8_mask(__m512i x) { return MaskOfParts<__m5
 static inline __mmask16 _mm512_movepi32_mask(__m512i x) {
   return static_cast<__mmask16>(MaskOfParts<__m512i>(4, [&](int i) { return _mm_movemask_ps(_mm_castsi128_ps(x.part[i])); }));
 }
-static inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, SternaPredicate) {
-  return static_cast<__mmask16>(MaskOfParts<__m512>(4, [&](int i) { return _mm_movemask_ps(_mm_cmplt_ps(a.part[i], b.part[i])); }));
+static inline __mmask16 _mm512_cmp_ps_mask(__m512 a, __m512 b, SternaPredicate predicate) {
+  return static_cast<__mmask16>(MaskOfParts<__m512>(4, [&](int i) { return _mm_movemask_ps(SternaCompare(a.part[i], b.part[i], predicate)); }));
 }
 static inline __mmask32 _mm256_cmpneq_epu8_mask(__m256i a, __m256i b) { return ~static_cast<__mmask32>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(a, b))); }
 static inline __mmask32 _mm256_cmplt_epu8_mask(__m256i a, __m256i b) { return _mm256_cmpneq_epu8_mask(_mm256_max_epu8(a, b), a); }
 static inline __m512 _mm512_mask_blend_ps(__mmask16 mask, __m512 a, __m512 b) { return BlendByMask<float>(mask, a, b); }
+static inline __m512 _mm512_mask_max_ps(__m512 otherwise, __mmask16 mask, __m512 a, __m512 b) { return BlendByMask<float>(mask, otherwise, _mm512_max_ps(a, b)); }
 static inline __m512i _mm512_mask_blend_epi8(__mmask64 mask, __m512i a, __m512i b) { return BlendByMask<uint8_t>(mask, a, b); }
 static inline __m512 _mm512_mask_mul_ps(__m512 otherwise, __mmask16 mask, __m512 a, __m512 b) { return BlendByMask<float>(mask, otherwise, _mm512_mul_ps(a, b)); }
 
