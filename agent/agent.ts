@@ -25,6 +25,7 @@ import { Downlink } from './mqtt/downlink.js';
 import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
 import { isBusy } from './ota/machine.js';
 import { OtaManager, type Announcement } from './ota/manager.js';
+import { PointerFile } from './ota/pointer-file.js';
 import { PackageStore } from './ota/store.js';
 import { OutboxPump } from './outbox/pump.js';
 import { systemdServiceManager, type ServiceManager } from './platform/notify.js';
@@ -259,10 +260,13 @@ export class Agent {
     const { config, journal, clock, log, faults } = this.#f;
     const { ota } = config;
     return new OtaManager({
-      journal, clock, log,
+      journal, clock, log, lastRun: this.#f.lastRun,
       store: new PackageStore(join(config.state_dir, 'packages')),
+      pointer: new PointerFile(join(config.state_dir, 'slots.json')),
       host: {
         open: (path) => this.#f.runtime.openModel(path, this.#f.gallery, this.#settings.overrides),
+        describe: (path) => this.#f.runtime.describePackage(path),
+        test: (path, signal) => this.#f.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         switchTo: async (model, slot) => {
           await this.#collector.close(); // latencies of two packages must not mix in one window
           await this.#slot.exchange(model, slot);
@@ -276,8 +280,8 @@ export class Agent {
       onFault: (error) => faults.raise('ota', error),
       onSettings: (next) => applySettings({ settings: this.#settings, faults, loop: this.#loop, ota: this.#ota, collector: this.#collector, reporter: this.#reporter }, next),
     }, {
-      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, warmTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
-      limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
+      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
+      limits: { max_tries: 3, max_warm_crashes: 2, max_interruptions: 50, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
     });
   }
 

@@ -1,7 +1,8 @@
 /** What the daemon stands on: state folder, databases, clock, log, counters, faults. Opened first, closed last. */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { renameSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { loadToken } from './api/auth.js';
 import type { Config } from './config/schema.js';
 import { AgentError, toCodedError } from './errors.js';
@@ -10,11 +11,12 @@ import { Faults } from './events/faults.js';
 import { runtimePort } from './inference/runtime-port.js';
 import type { Gallery, RuntimePort } from './inference/ports.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
-import { Journal } from './ota/journal.js';
+import type { Journal } from './ota/journal.js';
+import { openJournal, volatileFault, type OpenJournal } from './ota/open-journal.js';
 import { openLedger } from './outbox/ledger.js';
 import { Outbox } from './outbox/outbox.js';
 import { systemBootClock, systemClock, type BootClock, type Clock } from './platform/clock.js';
-import { openOrRenew } from './platform/database.js';
+import { moveAside, openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
 import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
@@ -44,6 +46,8 @@ export interface Foundation {
   counters: Counters;
   faults: Faults;
   journal: Journal;
+  /** How the run of the daemon before this one ended. */
+  lastRun: OpenJournal['lastRun'];
   outbox: Outbox;
   events: EventSink;
   gallery: Gallery;
@@ -67,15 +71,16 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
   const runtime = deps.runtime ?? runtimePort(config, (warning) => faults.raise('pipeline', warning, 'warning'));
   const lifecycle = new Lifecycle({ budgetMs: STOP_BUDGET_MS, onFailure: (failure) => logStopFailure(log, failure) });
   try {
-    const folder = takeStateFolder(config.state_dir);
+    const folder = takeStateFolder(config.state_dir, (error) => faults.raise('agent', toCodedError(error)));
     lifecycle.add({ name: 'state folder', stop: () => folder.release() });
     const damaged = (error: AgentError): void => faults.raise('agent', toCodedError(error));
-    const stateDb = openOrRenew(join(folder.path, 'state.db'), { durability: 'full' }, damaged);
-    lifecycle.add({ name: 'state.db', stop: () => void stateDb.close() });
+    const bootClock = deps.bootClock ?? systemBootClock();
+    const { journal, lastRun, close: closeJournal } = openJournal(folder.path, bootClock.id, (error) => faults.raise('ota', error));
+    lifecycle.add({ name: 'state.db', stop: closeJournal });
     const outbox = new Outbox({
       open: () => openOrRenew(join(folder.path, 'outbox.db'), { durability: 'normal', maxBytes: config.outbox.max_bytes * FILE_OVERHEAD }, damaged),
       ledger: () => openLedger(join(folder.path, 'outbox.ledger')),
-      maxBytes: config.outbox.max_bytes, boot: deps.bootClock ?? systemBootClock(),
+      maxBytes: config.outbox.max_bytes, boot: bootClock,
       onFault: (error) => faults.raise('outbox', error),
       onRecovered: () => { for (const code of ['E_DISK_FULL', 'E_STATE_READ_ONLY', 'E_STATE', 'E_STATE_LOCKED']) faults.clear('outbox', code); },
     });
@@ -89,7 +94,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
       config, token, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
-      files: deps.files ?? hostFiles(), journal: new Journal(stateDb),
+      files: deps.files ?? hostFiles(), journal, lastRun,
     };
   } catch (error) {
     void lifecycle.stop(); // everything so far is closed synchronously
@@ -102,16 +107,33 @@ function logStopFailure(log: Log, { part, error, timedOut }: StopFailure): void 
   log.error('a part of the daemon did not stop properly', { part, code: timedOut ? 'E_STOP_TIMEOUT' : code, error: message });
 }
 
-/** A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. */
-function openGalleryOrRenew(runtime: RuntimePort, path: string, onRenewed: (error: AgentError) => void): Gallery {
+/**
+ * A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. One on a full or read-only disk is
+ * used from a copy, which whoever is enrolled meanwhile goes to.
+ */
+function openGalleryOrRenew(runtime: RuntimePort, path: string, onFault: (error: AgentError) => void): Gallery {
   try {
     return runtime.openGallery(path);
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : null;
     const code = cause !== null && 'code' in cause ? String(cause.code) : '';
+    if (/^SQLITE_(READONLY|CANTOPEN|FULL|IOERR)/.test(code)) {
+      onFault(volatileFault('The gallery', path, error));
+      return openCopy(runtime, path);
+    }
     if (!code.startsWith('SQLITE_CORRUPT') && code !== 'SQLITE_NOTADB') throw error;
-    renameSync(path, `${path}.corrupt`);
-    onRenewed(new AgentError('E_STATE_CORRUPT', `The gallery ${path} is damaged; it was moved to ${path}.corrupt, and everybody must be enrolled again`, { cause: error }));
+    moveAside(path);
+    onFault(new AgentError('E_STATE_CORRUPT', `The gallery ${path} is damaged; it was moved to ${path}.corrupt, and everybody must be enrolled again`, { cause: error }));
     return runtime.openGallery(path);
+  }
+}
+
+function openCopy(runtime: RuntimePort, path: string): Gallery {
+  try {
+    const copy = join(mkdtempSync(join(tmpdir(), 'sterna-gallery-')), 'gallery.db');
+    for (const suffix of ['', '-wal']) if (existsSync(`${path}${suffix}`)) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
+    return runtime.openGallery(copy);
+  } catch {
+    return runtime.openGallery(':memory:');
   }
 }

@@ -9,6 +9,7 @@ import type { Config } from './config/schema.js';
 import { toCodedError } from './errors.js';
 import type { AgentDeps } from './foundation.js';
 import { useLittleMemory } from './platform/frugal.js';
+import { noteCrash } from './platform/last-run.js';
 
 export { Agent } from './agent.js';
 export { loadConfig, parseConfig } from './config/load.js';
@@ -51,7 +52,9 @@ export async function runDaemon(args: readonly string[]): Promise<number> {
   };
   try {
     const { values } = parseArgs({ args: [...args], options: { config: { type: 'string', short: 'c' } } });
-    const agent = await startAgent(loadConfig(values.config === undefined ? {} : { path: values.config }), { signal: stop.signal });
+    const config = loadConfig(values.config === undefined ? {} : { path: values.config });
+    process.on('uncaughtExceptionMonitor', (error) => noteCrash(config.state_dir, error));
+    const agent = await startAgent(config, { signal: stop.signal });
     await aborted(stop.signal);
     await agent.stop();
     return stoppedWell();

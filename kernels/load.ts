@@ -18,6 +18,7 @@ export interface Addon {
   checksumOf(bytes: Uint8Array): bigint;
   notifySystemd(message: string): boolean;
   frugalMemory(): boolean;
+  dieWithParent(): boolean;
   readonly image: ImageAddon;
 }
 

@@ -104,7 +104,10 @@ const ota = z.strictObject({
   stall_ms: positiveMs.default(10_000),
   /** Give up after so many stalls without a block in between. */
   max_stalls: z.number().int().min(1).max(1000).default(6),
+  /** For opening and testing a candidate, in a process of its own. */
   warm_timeout_ms: positiveMs.default(120_000),
+  /** Resident memory that this process may have. */
+  warm_memory_bytes: z.number().int().min(96 * MiB).default(320 * MiB),
   /** Crashes or failures so soon after a switch lead back to the previous package. */
   probation_ms: positiveMs.default(300_000),
   max_crashes: z.number().int().min(1).max(100).default(3),

@@ -3,6 +3,7 @@ import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { GateReport } from '../ota/gate.js';
+import type { CandidateLimits } from './candidate-process.js';
 
 /** Changes to what the package says; absent fields keep its values. */
 export interface PipelineOverrides {
@@ -30,6 +31,13 @@ export interface SourceRequest {
 export interface RuntimePort {
   /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...: then nothing stays open */
   openModel(path: string, gallery: Gallery, overrides: PipelineOverrides): Promise<Model>;
+  /** What a package calls itself. Nothing of it is opened or run. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
+  describePackage(path: string): Promise<{ name: string; version: string }>;
+  /**
+   * Opens and tests a package in a process of its own, of which nothing is left afterwards.
+   * @throws errors as `openModel`; AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; the signal's reason
+   */
+  testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport>;
   openGallery(path: string): Gallery;
   /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
   enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): Promise<Enrolment>;

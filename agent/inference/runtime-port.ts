@@ -1,29 +1,52 @@
 import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
 import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
 import { createPipeline, enrolPictures, openGallery, type PipelineOptions } from '../../runtime/pipeline/index.js';
+import type { EngineOptions } from '../../runtime/stages/model-stage.js';
 import type { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import type { GateReport } from '../ota/gate.js';
+import { testInProcess } from './candidate-process.js';
 import type { Model, PipelineOverrides, RuntimePort } from './ports.js';
 
-/** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
-export function runtimePort({ pipeline, cache_dir, cache_max_bytes }: Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>, onWarning: (warning: CodedError) => void): RuntimePort {
+type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
+
+/** Sources that a test runner transforms on the fly have no file that Node could start: then the built one stands in. */
+const candidateEntry = new URL(import.meta.url.endsWith('.ts') ? '../../dist/agent/inference/candidate-main.js' : './candidate-main.js', import.meta.url);
+
+function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWarning: (warning: CodedError) => void): EngineOptions {
   const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
-  const engine = { engine: pipeline.engine, threads: pipeline.threads, affinity: pipeline.affinity, ...(cache_max_bytes === 0 ? {} : { cache }) };
+  return { engine: pipeline.engine, threads: pipeline.threads, affinity: pipeline.affinity, ...(cache_max_bytes === 0 ? {} : { cache }) };
+}
+
+/** Opens a package's models, runs its golden vectors, and closes them: what the process of `testCandidate` does. @throws RuntimeError E_PACKAGE*, E_MODEL_*, ... */
+export async function testPackage(path: string, config: RuntimeConfig, onWarning: (warning: CodedError) => void): Promise<GateReport> {
+  const stored = await openPackage(path);
+  return toGateReport(stored, await selfTest(stored, engineOf(config, onWarning)));
+}
+
+/** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
+export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedError) => void): RuntimePort {
+  const engine = engineOf(config, onWarning);
+  const { pipeline, cache_dir, cache_max_bytes } = config;
   return {
     openModel: async (path, gallery, overrides): Promise<Model> => {
       const modelPackage = await openPackage(path);
-      const pipeline = await createPipeline(modelPackage, { ...engine, gallery, ...toOverrides(overrides) });
+      const opened = await createPipeline(modelPackage, { ...engine, gallery, ...toOverrides(overrides) });
       return {
-        pipeline,
+        pipeline: opened,
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
         selfTest: async () => {
           const stored = await openPackage(path);
-          return toGateReport(stored, await selfTest(stored, { ...engine, pipeline }));
+          return toGateReport(stored, await selfTest(stored, { ...engine, pipeline: opened }));
         },
       };
     },
+    describePackage: async (path) => {
+      const { manifest } = await openPackage(path);
+      return { name: manifest.name, version: manifest.version };
+    },
+    testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes } }, limits, signal),
     openGallery,
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {

@@ -3,27 +3,16 @@
  * transition; once `save` returns, a power cut cannot take the decision back.
  */
 import { z } from 'zod';
-import { otaStateName, type Settings } from '../contracts/index.js';
+import type { Settings } from '../contracts/index.js';
 import { settingsSchema } from '../contracts/desired.js';
+import type { CodedError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
-import { initialOtaState, type OtaState } from './machine.js';
+import type { RunRecord } from '../platform/last-run.js';
+import type { OtaState } from './machine.js';
+import { decodeState, encodeState, type Stored, type StoredState } from './stored-state.js';
 
-const packageId = { name: z.string(), version: z.string(), digest: z.string(), size_bytes: z.number() };
-const slot = z.object({ ...packageId, since_ms: z.number() });
-
-const stateSchema = z.object({
-  phase: otaStateName,
-  candidate: z.object({ ...packageId, generation: z.number(), block_bytes: z.number() }).nullable(),
-  error: z.object({ code: z.string(), message: z.string() }).nullable(),
-  generation_seen: z.number().nullable(),
-  generation_applied: z.number().nullable(),
-  active: slot.nullable(),
-  previous: slot.nullable(),
-  probation: z.object({ digest: z.string(), until_ms: z.number(), crashes: z.number() }).nullable(),
-  tries: z.number(),
-  warm_attempts: z.number(),
-});
+const runSchema = z.object({ pid: z.number(), kernel_boot: z.string().nullable(), opening: z.string().nullable() });
 
 const KEPT_TRANSITIONS = 200;
 const KEPT_COMMANDS = 200;
@@ -38,10 +27,17 @@ export interface DownloadProgress {
 
 export class Journal {
   readonly #db: Sqlite;
+  readonly #onDamaged: (error: CodedError) => void;
+  #run: RunRecord | null = null;
 
-  /** Creates the tables where they are missing. @throws AgentError E_STATE, E_DISK_FULL */
-  constructor(db: Sqlite) {
+  /**
+   * Creates the tables where they are missing.
+   * @param onDamaged told of values that cannot be read; each is kept aside under its key and `.unread`
+   * @throws AgentError E_STATE, E_DISK_FULL, E_STATE_READ_ONLY
+   */
+  constructor(db: Sqlite, onDamaged: (error: CodedError) => void = () => undefined) {
     this.#db = db;
+    this.#onDamaged = onDamaged;
     translateSqlite('create the journal', () => db.exec(`
       CREATE TABLE IF NOT EXISTS value (key TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS transition (id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, phase TEXT NOT NULL, event TEXT NOT NULL) STRICT;
@@ -50,18 +46,25 @@ export class Journal {
     `));
   }
 
-  /** The state as it was last saved; the initial one when there is none, or when a future version wrote it. */
-  load(): OtaState {
-    const parsed = stateSchema.safeParse(this.#get('ota'));
-    return parsed.success ? parsed.data : initialOtaState;
+  /** The state as it was last saved. One that cannot be read is kept aside before anything is written over it. */
+  load(): Stored<StoredState> {
+    const row = this.#row('ota');
+    if (row === null) return { kind: 'none' };
+    const value = parseJson(row);
+    const stored: Stored<StoredState> = value === undefined ? { kind: 'unsound', problem: 'it is not JSON' } : decodeState(value);
+    if (stored.kind === 'unsound') this.#setAside('ota', row);
+    return stored;
   }
 
-  /** @throws AgentError E_DISK_FULL, E_STATE: then nothing has changed */
-  save(state: OtaState, event: string, timeMs: number): void {
+  /**
+   * @param sequence how often the slots have changed
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE: then nothing has changed
+   */
+  save(state: OtaState, entry: { event: string; timeMs: number; sequence: number }): void {
     faultPoint(`journal.before.${state.phase}`);
     translateSqlite('write the journal', () => this.#db.transaction(() => {
-      this.#put('ota', state);
-      this.#db.prepare('INSERT INTO transition (time_ms, phase, event) VALUES (?, ?, ?)').run(Math.round(timeMs), state.phase, event);
+      this.#put('ota', encodeState({ sequence: entry.sequence, state }));
+      this.#db.prepare('INSERT INTO transition (time_ms, phase, event) VALUES (?, ?, ?)').run(Math.round(entry.timeMs), state.phase, entry.event);
       this.#db.prepare('DELETE FROM transition WHERE id <= (SELECT MAX(id) FROM transition) - ?').run(KEPT_TRANSITIONS);
     }).immediate());
     faultPoint(`journal.after.${state.phase}`);
@@ -88,14 +91,26 @@ export class Journal {
     translateSqlite('forget downloads', () => this.#db.prepare('DELETE FROM download WHERE digest IS NOT ?').run(digest));
   }
 
-  /** True when the previous run did not end by `markStopped`: it crashed, or the power failed. */
-  markRunning(): boolean {
-    const crashed = this.#get('running') === true;
-    translateSqlite('write the journal', () => this.#put('running', true));
-    return crashed;
+  /** Notes that a run begins. @returns the note of the run before, if that one did not end by `markStopped` */
+  markRunning(run: RunRecord): RunRecord | null {
+    const before = this.#get('running');
+    this.#run = run;
+    translateSqlite('write the journal', () => this.#put('running', run));
+    if (before === null || before === false) return null;
+    const parsed = runSchema.safeParse(before);
+    return parsed.success ? parsed.data : { pid: 0, kernel_boot: null, opening: null };
+  }
+
+  /** Notes which package this process opens now, or that it is done. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  noteOpening(digest: string | null): void {
+    const run = this.#run;
+    if (run === null) return;
+    this.#run = { ...run, opening: digest };
+    translateSqlite('write the journal', () => this.#put('running', this.#run));
   }
 
   markStopped(): void {
+    this.#run = null;
     translateSqlite('write the journal', () => this.#put('running', false));
   }
 
@@ -108,8 +123,13 @@ export class Journal {
   }
 
   settings(): Settings {
-    const parsed = settingsSchema.safeParse(this.#get('settings'));
-    return parsed.success ? parsed.data : {};
+    const row = this.#row('settings');
+    if (row === null) return {};
+    const parsed = settingsSchema.safeParse(parseJson(row));
+    if (parsed.success) return parsed.data;
+    this.#setAside('settings', row);
+    this.#onDamaged({ code: 'E_STATE_CORRUPT', message: 'The settings in the journal cannot be read; those of the configuration hold until `desired` arrives again' });
+    return {};
   }
 
   saveSettings(settings: Settings): void {
@@ -119,7 +139,7 @@ export class Journal {
   /** The answer that was given to a command, if it was. */
   response(id: string): unknown {
     const row = this.#db.prepare<[string], { response: string }>('SELECT response FROM command WHERE id = ?').get(id);
-    return row === undefined ? null : JSON.parse(row.response);
+    return row === undefined ? null : (parseJson(row.response) ?? null);
   }
 
   saveResponse(id: string, response: unknown, timeMs: number): void {
@@ -129,17 +149,34 @@ export class Journal {
     }).immediate());
   }
 
+  #row(key: string): string | null {
+    return this.#db.prepare<[string], { json: string }>('SELECT json FROM value WHERE key = ?').get(key)?.json ?? null;
+  }
+
   #get(key: string): unknown {
-    const row = this.#db.prepare<[string], { json: string }>('SELECT json FROM value WHERE key = ?').get(key);
-    if (row === undefined) return null;
+    const row = this.#row(key);
+    return row === null ? null : (parseJson(row) ?? null);
+  }
+
+  /** Kept for whoever wants to know what happened. A disk that takes no more is no reason to stop here. */
+  #setAside(key: string, row: string): void {
     try {
-      return JSON.parse(row.json);
+      this.#db.prepare('INSERT OR REPLACE INTO value (key, json) VALUES (?, ?)').run(`${key}.unread`, row);
     } catch {
-      return null;
+      // The fault that is raised says as much as can be kept.
     }
   }
 
   #put(key: string, value: unknown): void {
     this.#db.prepare('INSERT OR REPLACE INTO value (key, json) VALUES (?, ?)').run(key, JSON.stringify(value));
+  }
+}
+
+/** Undefined for text that is not JSON. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

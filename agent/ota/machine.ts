@@ -39,13 +39,20 @@ export interface OtaState {
   generation_applied: number | null;
   active: Slot | null;
   previous: Slot | null;
-  /** While set, crashes and failures of the active package lead back. */
-  probation: { digest: string; until_ms: number; crashes: number } | null;
+  /** While set, crashes and failures of the active package lead back. It ends when the package has run long enough at one stretch. */
+  probation: { digest: string; crashes: number } | null;
   /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
   tries: number;
-  /** How often warming was begun: a package that kills the process while it is tested must not be tested for ever. */
-  warm_attempts: number;
+  /** How often a process crashed by itself while it opened or tested the candidate: evidence against the package. */
+  warm_crashes: number;
+  /** How often a test was cut off from outside (power, a kill, want of memory): evidence of nothing, so it only makes the next try wait longer. */
+  interruptions: number;
+  /** The slots come from a second source (recovery.ts): until an update has succeeded, no package is deleted. */
+  keep_all: boolean;
 }
+
+/** How the run of the daemon before this one ended, as far as this device can tell. Only `crash` speaks against what ran. */
+export type RunEnd = 'clean' | 'power' | 'oom' | 'watchdog' | 'killed' | 'crash';
 
 /** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
 export type OtaEvent =
@@ -59,8 +66,10 @@ export type OtaEvent =
   | { type: 'warmed'; generation: number }
   | { type: 'shadowed'; generation: number; now_ms: number }
   | { type: 'failed'; generation: number; error: CodedError }
-  | { type: 'booted'; crashed: boolean; now_ms: number }
-  | { type: 'time'; now_ms: number }
+  /** `opening`: the digest of the package that was being opened when the last run ended. */
+  | { type: 'booted'; ended: RunEnd; opening: string | null; now_ms: number }
+  /** `up_ms`: how long the active package has run since it was opened, by a clock that never jumps. */
+  | { type: 'time'; up_ms: number }
   | { type: 'active_failed'; digest: string; error: CodedError; now_ms: number }
   | { type: 'rollback'; now_ms: number };
 
@@ -68,7 +77,7 @@ export type OtaEffect =
   | { type: 'check'; candidate: Candidate }
   | { type: 'download'; candidate: Candidate }
   | { type: 'verify'; candidate: Candidate }
-  | { type: 'warm'; candidate: Candidate }
+  | { type: 'warm'; candidate: Candidate; delay_ms: number }
   | { type: 'shadow'; candidate: Candidate }
   /** The pointer is moved in the journal already; put the warmed pipeline in place of the running one. */
   | { type: 'switch'; candidate: Candidate; previous: Slot | null }
@@ -82,10 +91,18 @@ export type OtaEffect =
 
 export interface OtaLimits {
   max_tries: number;
-  max_warm_attempts: number;
+  /** So many crashes of the process that tests a candidate are the candidate's. */
+  max_warm_crashes: number;
+  /** After so many tests that were cut off from outside the deployment rests until it is wanted again. */
+  max_interruptions: number;
+  /** The wait after the second of them; it doubles from there. */
+  retry_base_ms: number;
   max_crashes: number;
   probation_ms: number;
 }
+
+/** Longest wait between two tests of one candidate. */
+const RETRY_CAP_MS = 300_000;
 
 export interface OtaStep {
   state: OtaState;
@@ -94,14 +111,16 @@ export interface OtaStep {
 
 export const initialOtaState: OtaState = {
   phase: 'idle', candidate: null, error: null, generation_seen: null, generation_applied: null,
-  active: null, previous: null, probation: null, tries: 0, warm_attempts: 0,
+  active: null, previous: null, probation: null, tries: 0, warm_crashes: 0, interruptions: 0, keep_all: false,
 };
 
 /** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
 const PASSING_CODES: ReadonlySet<string> = new Set([
-  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_OTA_GATE_TIMEOUT',
+  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT', 'E_OTA_GATE_KILLED',
   'E_NATIVE_MISSING', 'E_ENGINE_MISSING', 'E_OUT_OF_MEMORY',
 ]);
+/** The daemon itself cannot use a slot's file any more. */
+const UNUSABLE: string = 'E_ACTIVE_UNUSABLE';
 const BUSY: ReadonlySet<OtaStateName> = new Set(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow']);
 
 export function isBusy(state: OtaState): boolean {
@@ -118,7 +137,7 @@ export function stepOta(state: OtaState, event: OtaEvent, limits: OtaLimits): Ot
       if (state.active !== null || isBusy(state)) return stay(state);
       return begin({ ...state, tries: 0 }, { ...event.package, generation: state.generation_seen ?? 0 }, []);
     case 'booted': return onBooted(state, event, limits);
-    case 'time': return onTime(state, event.now_ms);
+    case 'time': return onTime(state, event.up_ms, limits);
     case 'active_failed': return onActiveFailed(state, event);
     case 'rollback': return onRollback(state, event.now_ms);
     default: return onAnswer(state, event, limits);
@@ -129,7 +148,7 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
   const seen = state.generation_seen;
   if (seen !== null && event.generation < seen) return stay(state);
   if (event.generation > largestGeneration(seen)) return stay(state);
-  if (seen === event.generation) return retryPassing(state, limits);
+  if (seen === event.generation) return onRepeated(state, event.package, limits);
   const next: OtaState = { ...state, generation_seen: event.generation };
   if (event.package === null) return withdraw(next, event.generation);
   const candidate: Candidate = { ...event.package, generation: event.generation };
@@ -138,7 +157,8 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
   }
   const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
   if (state.active?.digest === candidate.digest) {
-    return { state: { ...settled(next, 'committed'), candidate, generation_applied: event.generation }, effects: [...effects, collectFor(next, null)] };
+    const confirmed = { ...settled(next, 'committed'), candidate, generation_applied: event.generation, keep_all: false };
+    return { state: confirmed, effects: [...effects, ...collectFor(confirmed, null)] };
   }
   return begin({ ...next, tries: 0 }, candidate, effects);
 }
@@ -146,7 +166,7 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
 /** Nothing is wanted: an installation under way ends, the running package stays. */
 function withdraw(state: OtaState, generation: number): OtaStep {
   const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
-  return { state: { ...settled(state, 'idle'), candidate: null, generation_applied: generation }, effects: [...effects, collectFor(state, null)] };
+  return { state: { ...settled(state, 'idle'), candidate: null, generation_applied: generation }, effects: [...effects, ...collectFor(state, null)] };
 }
 
 /** A new generation wants what is being installed already: go on, and answer for the new one. Work is begun again where its answer would carry the old number. */
@@ -156,15 +176,25 @@ function adopt(state: OtaState, candidate: Candidate): OtaStep {
 }
 
 function begin(state: OtaState, candidate: Candidate, before: OtaEffect[]): OtaStep {
-  const next: OtaState = { ...state, phase: 'checking', candidate, error: null, warm_attempts: 0 };
+  const next: OtaState = { ...state, phase: 'checking', candidate, error: null, warm_crashes: 0, interruptions: 0 };
   return { state: next, effects: [...before, { type: 'check', candidate }] };
 }
 
-function retryPassing(state: OtaState, limits: OtaLimits): OtaStep {
-  const { candidate, error } = state;
-  if (state.phase !== 'rejected' || candidate === null || error === null) return stay(state);
-  if (candidate.generation !== state.generation_seen || !PASSING_CODES.has(error.code) || state.tries + 1 >= limits.max_tries) return stay(state);
-  return begin({ ...state, tries: state.tries + 1 }, candidate, []);
+/**
+ * The last `desired` once more, as the broker sends it at every connection. A deployment that met a passing trouble is begun again, and a device
+ * whose packages were damaged fetches the wanted one again; both a bounded number of times.
+ */
+function onRepeated(state: OtaState, wanted: Omit<Candidate, 'generation'> | null, limits: OtaLimits): OtaStep {
+  const { candidate, error, generation_seen: generation } = state;
+  if (isBusy(state) || generation === null || state.tries + 1 >= limits.max_tries) return stay(state);
+  const again = { ...state, tries: state.tries + 1 };
+  if (state.phase === 'rejected') {
+    if (candidate === null || error === null || candidate.generation !== generation || !PASSING_CODES.has(error.code)) return stay(state);
+    return begin(again, candidate, []);
+  }
+  const lost = state.phase === 'rolled_back' ? error?.code === UNUSABLE : state.active === null;
+  if (!lost || wanted === null || state.active?.digest === wanted.digest) return stay(state);
+  return begin(again, { ...wanted, generation }, []);
 }
 
 type Answer = Extract<OtaEvent, { type: 'checked' | 'downloaded' | 'verified' | 'warming' | 'warmed' | 'shadowed' | 'failed' }>;
@@ -173,15 +203,15 @@ function onAnswer(state: OtaState, event: Answer, limits: OtaLimits): OtaStep {
   const { candidate } = state;
   if (candidate === null || !isBusy(state) || event.generation !== candidate.generation) return stay(state);
   switch (event.type) {
-    case 'failed': return reject(state, candidate, event.error);
+    case 'failed': return onFailed(state, candidate, event.error, limits);
     case 'checked':
       if (state.phase !== 'checking') return stay(state);
       return event.present ? go(state, 'verifying', { type: 'verify', candidate }) : go(state, 'downloading', { type: 'download', candidate });
     case 'downloaded': return state.phase === 'downloading' ? go(state, 'verifying', { type: 'verify', candidate }) : stay(state);
-    case 'verified': return state.phase === 'verifying' ? go(state, 'staged', { type: 'warm', candidate }) : stay(state);
+    case 'verified': return state.phase === 'verifying' ? go(state, 'staged', { type: 'warm', candidate, delay_ms: 0 }) : stay(state);
     case 'warming': return beginWarming(state);
     case 'warmed': return state.phase === 'warming' ? go(state, 'shadow', { type: 'shadow', candidate }) : stay(state);
-    case 'shadowed': return state.phase === 'shadow' ? commit(state, candidate, event.now_ms, limits) : stay(state);
+    case 'shadowed': return state.phase === 'shadow' ? commit(state, candidate, event.now_ms) : stay(state);
   }
 }
 
@@ -190,16 +220,31 @@ function go(state: OtaState, phase: OtaStateName, effect: OtaEffect): OtaStep {
 }
 
 /**
- * Staged > warming is a transition of its own, journalled before the package is opened: if the process dies while it tests
- * the package, the next start knows that it tried. A warmed pipeline lives in memory only, so a start that finds
- * `warming` or `shadow` comes through here again.
+ * Staged > warming is a transition of its own, journalled before the package is tested: the next start knows that a test was cut off. A warmed
+ * pipeline lives in memory only, so a start that finds `warming` or `shadow` comes through here again.
  */
 function beginWarming(state: OtaState): OtaStep {
   if (state.phase !== 'staged' && state.phase !== 'warming' && state.phase !== 'shadow') return stay(state);
-  return stay({ ...state, phase: 'warming', warm_attempts: state.warm_attempts + 1 });
+  return state.phase === 'warming' ? stay(state) : stay({ ...state, phase: 'warming' });
 }
 
-function commit(state: OtaState, candidate: Candidate, nowMs: number, limits: OtaLimits): OtaStep {
+function onFailed(state: OtaState, candidate: Candidate, error: CodedError, limits: OtaLimits): OtaStep {
+  if (error.code === 'E_OTA_GATE_CRASH') return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, candidate, error, limits);
+  if (error.code === 'E_OTA_GATE_KILLED') return warmAgain({ ...state, interruptions: state.interruptions + 1 }, candidate, error, limits);
+  return reject(state, candidate, error);
+}
+
+/** A test that did not come to its end: once more, later each time, or no more. In the meantime the phase is `staged`, when no test runs. */
+function warmAgain(state: OtaState, candidate: Candidate, error: CodedError, limits: OtaLimits): OtaStep {
+  if (state.warm_crashes >= limits.max_warm_crashes || state.interruptions >= limits.max_interruptions) return reject(state, candidate, error);
+  return go(state, 'staged', { type: 'warm', candidate, delay_ms: retryDelay(state.warm_crashes + state.interruptions, limits) });
+}
+
+function retryDelay(attempts: number, { retry_base_ms: base }: OtaLimits): number {
+  return attempts <= 1 ? 0 : Math.min(RETRY_CAP_MS, base * 2 ** (attempts - 2));
+}
+
+function commit(state: OtaState, candidate: Candidate, nowMs: number): OtaStep {
   const active = slotOf(candidate, nowMs);
   const previous = state.active;
   const next: OtaState = {
@@ -207,14 +252,16 @@ function commit(state: OtaState, candidate: Candidate, nowMs: number, limits: Ot
     active,
     previous: previous?.digest === active.digest ? state.previous : previous,
     generation_applied: candidate.generation,
-    probation: { digest: active.digest, until_ms: nowMs + limits.probation_ms, crashes: 0 },
+    probation: { digest: active.digest, crashes: 0 },
+    // What somebody wanted runs now, so the slots are known again. A package that was only found in the store proves nothing about the others.
+    keep_all: state.keep_all && (state.generation_seen === null || state.generation_seen === state.generation_applied),
   };
   return {
     state: next,
     effects: [
       { type: 'switch', candidate, previous },
       { type: 'announce', action: 'activated', package: idOf(active), previous: previous === null ? null : idOf(previous), error: null },
-      collectFor(next, null),
+      ...collectFor(next, null),
     ],
   };
 }
@@ -227,28 +274,46 @@ function reject(state: OtaState, candidate: Candidate, error: CodedError): OtaSt
     effects: [
       { type: 'cancel', generation: candidate.generation },
       { type: 'announce', action: 'rejected', package: idOf(candidate), previous: state.active === null ? null : idOf(state.active), error },
-      collectFor(next, keepPartial),
+      ...collectFor(next, keepPartial),
     ],
   };
 }
 
 /** A state at rest. */
 function settled(state: OtaState, phase: 'idle' | 'committed' | 'rejected' | 'rolled_back'): OtaState {
-  return { ...state, phase, error: null, warm_attempts: 0 };
+  return { ...state, phase, error: null, warm_crashes: 0, interruptions: 0 };
 }
 
+/**
+ * A power cut and a kill from outside say nothing about the packages. A crash does, and against the package that was at work: the candidate
+ * while the daemon opened it, else the active one.
+ */
 function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
-  const { probation, active } = state;
-  if (event.crashed && probation !== null && event.now_ms < probation.until_ms && active?.digest === probation.digest) {
+  const { probation, active, candidate } = state;
+  const testing = (state.phase === 'warming' || state.phase === 'shadow') && candidate !== null;
+  const ofCandidate = testing && event.opening === candidate.digest;
+  if (event.ended === 'crash' && !ofCandidate && probation !== null && active?.digest === probation.digest) {
     const crashes = probation.crashes + 1;
     if (crashes >= limits.max_crashes) {
-      const error = { code: 'E_OTA_PROBATION', message: `The daemon ended unexpectedly ${crashes} times within the probation of ${active.name} ${active.version}` };
+      const error = { code: 'E_OTA_PROBATION', message: `The daemon crashed ${crashes} times within the probation of ${active.name} ${active.version}` };
       const back = rollBack(state, error, event.now_ms);
-      return { state: back.state, effects: [...back.effects, ...resume(back.state, limits).effects] };
+      return { state: back.state, effects: [...back.effects, ...resume(back.state).effects] };
     }
-    return withActive(resume({ ...state, probation: { ...probation, crashes } }, limits));
+    return withActive(resume({ ...state, probation: { ...probation, crashes } }));
   }
-  return withActive(resume(state, limits));
+  if (!testing || event.ended === 'clean') return withActive(resume(state));
+  return withActive(afterCutTest(state, candidate, event.ended === 'crash' && ofCandidate, limits));
+}
+
+/** The daemon ended in the middle of a test. */
+function afterCutTest(state: OtaState, candidate: Candidate, crashed: boolean, limits: OtaLimits): OtaStep {
+  const name = `${candidate.name} ${candidate.version}`;
+  if (crashed) {
+    const error = { code: 'E_OTA_GATE_CRASH', message: `The daemon crashed ${state.warm_crashes + 1} times while it opened ${name}` };
+    return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, candidate, error, limits);
+  }
+  const error = { code: 'E_OTA_GATE_KILLED', message: `The test of ${name} was cut off from outside ${state.interruptions + 1} times` };
+  return warmAgain({ ...state, interruptions: state.interruptions + 1 }, candidate, error, limits);
 }
 
 function withActive(step: OtaStep): OtaStep {
@@ -256,24 +321,20 @@ function withActive(step: OtaStep): OtaStep {
 }
 
 /** Begin the journalled step again. */
-function resume(state: OtaState, limits: OtaLimits): OtaStep {
+function resume(state: OtaState): OtaStep {
   const { candidate } = state;
-  if (candidate === null || !isBusy(state)) return { state, effects: [collectFor(state, null)] };
-  const dies = (state.phase === 'warming' || state.phase === 'shadow') && state.warm_attempts >= limits.max_warm_attempts;
-  if (dies) {
-    return reject(state, candidate, { code: 'E_OTA_GATE_CRASH', message: `The process died ${state.warm_attempts} times while it tested ${candidate.name} ${candidate.version}` });
-  }
+  if (candidate === null || !isBusy(state)) return { state, effects: collectFor(state, null) };
   switch (state.phase) {
     case 'checking': return { state, effects: [{ type: 'check', candidate }] };
     case 'downloading': return { state, effects: [{ type: 'download', candidate }] };
     case 'verifying': return { state, effects: [{ type: 'verify', candidate }] };
-    default: return { state, effects: [{ type: 'warm', candidate }] };
+    default: return { state, effects: [{ type: 'warm', candidate, delay_ms: 0 }] };
   }
 }
 
-function onTime(state: OtaState, nowMs: number): OtaStep {
-  const { probation } = state;
-  return probation === null || nowMs < probation.until_ms ? stay(state) : stay({ ...state, probation: null });
+/** A package that ran well for the time of its probation has passed it, and troubles of the past are forgotten. */
+function onTime(state: OtaState, upMs: number, limits: OtaLimits): OtaStep {
+  return state.probation === null || upMs < limits.probation_ms ? stay(state) : stay({ ...state, probation: null, tries: 0 });
 }
 
 /** The running package cannot be opened, or keeps failing: go back at once, whatever the probation. */
@@ -311,14 +372,15 @@ function rollBack(state: OtaState, error: CodedError, nowMs: number): OtaStep {
     effects: [
       { type: 'activate', slot: back },
       { type: 'announce', action: 'rolled_back', package: idOf(failed), previous: back === null ? null : idOf(back), error },
-      ...(busy ? [] : [collectFor(next, null)]),
+      ...(busy ? [] : collectFor(next, null)),
     ],
   };
 }
 
-function collectFor(state: OtaState, keepPartial: string | null): OtaEffect {
+function collectFor(state: OtaState, keepPartial: string | null): OtaEffect[] {
+  if (state.keep_all) return [];
   const keep = [state.active, state.previous, isBusy(state) ? state.candidate : null].flatMap((p) => (p === null ? [] : [p.digest]));
-  return { type: 'collect', keep: [...new Set(keep)], keep_partial: keepPartial };
+  return [{ type: 'collect', keep: [...new Set(keep)], keep_partial: keepPartial }];
 }
 
 function idOf(p: PackageId): PackageId {

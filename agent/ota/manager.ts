@@ -2,28 +2,38 @@
  * The shell around the deployment machine: one event at a time, journal first, effects after. Effects that take long
  * (download, hash, warming) run beside and answer with events; effects on the running pipeline run in order, in one chain.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DEFAULT_BLOCK_BYTES, type DesiredPackage, type Settings } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Model } from '../inference/ports.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 import { Download, type BlockLink, type DownloadOptions } from './download.js';
-import { passGate } from './gate.js';
+import { blamesPackage, blaming, failure, openInTime } from './failure.js';
+import { passGate, type GateReport } from './gate.js';
 import { DesiredInbox } from './inbox.js';
 import type { Journal } from './journal.js';
-import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type Slot } from './machine.js';
-import type { PackageStore } from './store.js';
+import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type RunEnd, type Slot } from './machine.js';
+import type { PointerFile } from './pointer-file.js';
+import { reconcile } from './recovery.js';
+import type { PackageStore, StoredPackage } from './store.js';
+import { encodePointer, pointerOf } from './stored-state.js';
 
 /** The running pipeline, as the manager moves it. */
 export interface ModelHost {
   open(path: string): Promise<Model>;
+  /** What the package calls itself, without opening its models. */
+  describe(path: string): Promise<{ name: string; version: string }>;
+  /** Opens and tests a package in a process of its own; see `RuntimePort.testCandidate`. */
+  test(path: string, signal: AbortSignal): Promise<GateReport>;
   /** Puts a model (or none) in place between two frames, then closes the old one. */
   switchTo(model: Model | null, slot: Slot | null): Promise<void>;
 }
 
 export interface OtaOptions extends DownloadOptions {
   maxPackageBytes: number;
-  warmTimeoutMs: number;
+  /** For the daemon itself to open a package that passed its test. */
+  openTimeoutMs: number;
   /** Between attempts to write the journal on a full disk. */
   journalRetryMs: number;
   limits: OtaLimits;
@@ -34,10 +44,13 @@ export type Announcement = Extract<OtaEffect, { type: 'announce' }>;
 export interface OtaParts {
   journal: Journal;
   store: PackageStore;
+  pointer: Pick<PointerFile, 'read' | 'write'>;
   host: ModelHost;
   link: BlockLink;
   clock: Clock;
   log: Log;
+  /** How the run before this one ended, and what it was opening. */
+  lastRun: { ended: RunEnd; opening: string | null };
   /** The state or the progress changed. */
   onChange: () => void;
   onAnnounce: (announcement: Announcement) => void;
@@ -75,6 +88,14 @@ export class OtaManager {
   #retry: NodeJS.Timeout | undefined;
   #tick: NodeJS.Timeout | undefined;
   #progress = { done: 0, total: 0 };
+  /** How often the slots have changed, over all runs. */
+  #sequence = 0;
+  /** The pointer file's content, when this run has written it. */
+  #written = '';
+  /** To be asked again after every event. */
+  readonly #atRest: (() => void)[] = [];
+  /** Monotonic, since when the active package runs. */
+  #activeSinceMs = 0;
   readonly #inbox: DesiredInbox<Wanted>;
 
   constructor(parts: OtaParts, options: OtaOptions) {
@@ -93,16 +114,47 @@ export class OtaManager {
 
   /** Goes on where the journal says, and opens the active package. Resolves when that one runs (or cannot). */
   async start(): Promise<void> {
-    await this.#parts.store.open();
-    this.#state = this.#parts.journal.load();
-    const crashed = this.#parts.journal.markRunning();
+    const { store, journal, pointer } = this.#parts;
+    await store.open();
+    const packages = await store.list();
+    const { state, sequence, adopt, finding } = reconcile(journal.load(), await pointer.read(), packages.length);
+    this.#state = state;
+    this.#sequence = sequence;
+    if (finding !== null) this.#parts.onFault(finding);
     this.#running = true;
-    await this.dispatch({ type: 'booted', crashed, now_ms: this.#parts.clock.nowMs() });
+    await this.dispatch({ type: 'booted', ...this.#parts.lastRun, now_ms: this.#parts.clock.nowMs() });
+    this.#enqueue(() => this.#writePointer()); // a cut between journal and pointer, and a damaged pointer, end here
     this.#tick = setInterval(() => {
-      if (this.#queue.length === 0) void this.dispatch({ type: 'time', now_ms: this.#parts.clock.nowMs() });
+      if (this.#queue.length === 0) void this.dispatch({ type: 'time', up_ms: this.#parts.clock.monotonicMs() - this.#activeSinceMs });
     }, TIME_EVENT_MS);
     this.#tick.unref();
     await this.#settled();
+    if (adopt) void this.#adopt(packages);
+  }
+
+  /** The slots are unknown, but packages are here: the first that passes the gate runs. What was wanted meanwhile comes first. */
+  async #adopt(packages: readonly StoredPackage[]): Promise<void> {
+    for (const { digest, sizeBytes } of packages) {
+      await this.#untilRest();
+      if (!this.#running || this.#state.active !== null) return;
+      try {
+        await this.#parts.store.verify(digest, sizeBytes);
+        await this.#installStored(digest, sizeBytes);
+      } catch (error) {
+        const { code, message } = failure(error);
+        this.#parts.log.warn('a package in the store cannot be adopted', { digest, code, message });
+      }
+    }
+  }
+
+  #untilRest(): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!isBusy(this.#state) || !this.#running) return resolve();
+        this.#atRest.push(look);
+      };
+      look();
+    });
   }
 
   /** Ends all work; what was downloaded is kept. The running pipeline is the caller's to close. */
@@ -117,7 +169,12 @@ export class OtaManager {
     await this.#worked;
     await this.#settled();
     await this.#dropWarmed();
-    this.#parts.journal.markStopped();
+    for (const look of this.#atRest.splice(0)) look();
+    try {
+      this.#parts.journal.markStopped();
+    } catch (error) {
+      this.#parts.onFault(toCodedError(error)); // the next start takes this end for a kill, which costs no package
+    }
   }
 
   /** Of a flood only the newest counts. An older generation is ignored, and one that is too far ahead raises the fault E_OTA_GENERATION. */
@@ -146,9 +203,11 @@ export class OtaManager {
   async install(path: string): Promise<void> {
     if (this.#state.active !== null || isBusy(this.#state)) return;
     const { digest, sizeBytes } = await this.#parts.store.import(path);
-    const model = await this.#open(digest);
-    const { name, version } = model.pipeline;
-    await model.pipeline.close();
+    await this.#installStored(digest, sizeBytes);
+  }
+
+  async #installStored(digest: string, sizeBytes: number): Promise<void> {
+    const { name, version } = await blaming(this.#parts.host.describe(this.#parts.store.path(digest)));
     await this.dispatch({ type: 'install', package: { name, version, digest, size_bytes: sizeBytes, block_bytes: DEFAULT_BLOCK_BYTES } });
   }
 
@@ -195,19 +254,25 @@ export class OtaManager {
   #drain(): void {
     for (let next = this.#queue[0]; next !== undefined && this.#running; next = this.#queue[0]) {
       const { state, effects } = stepOta(this.#state, next.event, this.#options.limits);
-      if (!this.#save(state, next.event)) return;
+      // What a start decides it decides again at the next one: a disk that takes no more must not keep the last model from running.
+      if (!this.#save(state, next.event) && next.event.type !== 'booted') return;
+      const moved = !samePointer(state, this.#state);
       this.#state = state;
       for (const effect of effects) this.#start(effect);
+      if (moved) this.#enqueue(() => this.#writePointer());
       this.#queue.shift();
       next.done();
+      for (const look of this.#atRest.splice(0)) look();
     }
   }
 
   /** A full disk stops decisions, not the device: the event waits and is tried again. */
   #save(state: OtaState, event: OtaEvent): boolean {
     if (state === this.#state) return true;
+    const sequence = this.#sequence + (samePointer(state, this.#state) ? 0 : 1);
     try {
-      this.#parts.journal.save(state, event.type, this.#parts.clock.nowMs());
+      this.#parts.journal.save(state, { event: event.type, timeMs: this.#parts.clock.nowMs(), sequence });
+      this.#sequence = sequence;
       this.#parts.log.info('deployment', { phase: state.phase, event: event.type, version: state.candidate?.version, code: state.error?.code });
       queueMicrotask(() => this.#parts.onChange());
       return true;
@@ -219,12 +284,24 @@ export class OtaManager {
     }
   }
 
+  /** The newest state: several changes may have come while earlier effects ran. Without it the journal still knows, so a failure is only a fault. */
+  async #writePointer(): Promise<void> {
+    const pointer = pointerOf(this.#sequence, this.#state);
+    if (encodePointer(pointer) === this.#written) return;
+    try {
+      await this.#parts.pointer.write(pointer);
+      this.#written = encodePointer(pointer);
+    } catch (error) {
+      this.#parts.onFault(failure(error));
+    }
+  }
+
   #start(effect: OtaEffect): void {
     switch (effect.type) {
       case 'check': return this.#perform(effect.candidate, () => this.#check(effect.candidate));
       case 'download': return this.#perform(effect.candidate, (signal) => this.#fetch(effect.candidate, signal));
       case 'verify': return this.#perform(effect.candidate, (signal) => this.#verify(effect.candidate, signal));
-      case 'warm': return this.#perform(effect.candidate, (signal) => this.#warm(effect.candidate, signal));
+      case 'warm': return this.#perform(effect.candidate, (signal) => this.#warm(effect, signal));
       // Running a candidate beside the active one, without acting on it, has its place here; until it measures something it passes.
       case 'shadow': return void this.dispatch({ type: 'shadowed', generation: effect.candidate.generation, now_ms: this.#parts.clock.nowMs() });
       case 'switch': return this.#enqueue(() => this.#switch(effect.candidate));
@@ -302,34 +379,36 @@ export class OtaManager {
     return { type: 'verified', generation: candidate.generation };
   }
 
-  async #warm(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
-    const { generation } = candidate;
+  /** In a process of its own first; a package that passes there is opened here. */
+  async #warm({ candidate, delay_ms: delayMs }: Extract<OtaEffect, { type: 'warm' }>, signal: AbortSignal): Promise<OtaEvent> {
+    const { generation, digest } = candidate;
+    await sleep(delayMs, undefined, { signal });
     await this.dispatch({ type: 'warming', generation });
     signal.throwIfAborted();
-    const model = await withTimeout(this.#openAndTest(candidate), this.#options.warmTimeoutMs, signal);
+    passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)));
+    signal.throwIfAborted();
+    const model = await openInTime(this.#open(digest), this.#options.openTimeoutMs, signal);
     await this.#dropWarmed();
     this.#warmed = { generation, model };
     return { type: 'warmed', generation };
   }
 
-  async #openAndTest(candidate: Candidate): Promise<Model> {
-    const model = await this.#open(candidate.digest);
+  /** If the daemon crashes meanwhile, the next start knows on what. */
+  async #open(digest: string): Promise<Model> {
+    this.#noteOpening(digest);
     try {
-      passGate(candidate, await model.selfTest());
-      return model;
-    } catch (error) {
-      await model.pipeline.close();
-      throw error;
+      return await blaming(this.#parts.host.open(this.#parts.store.path(digest)));
+    } finally {
+      this.#noteOpening(null);
     }
   }
 
-  async #open(digest: string): Promise<Model> {
+  /** Without space the note is missing, and a crash counts as nobody's. */
+  #noteOpening(digest: string | null): void {
     try {
-      return await this.#parts.host.open(this.#parts.store.path(digest));
-    } catch (cause) {
-      const { code, message } = toCodedError(cause);
-      if (!blamesPackage(code)) throw cause;
-      throw new AgentError('E_OTA_PACKAGE', `The package cannot be opened: ${code}: ${message}`, { cause });
+      this.#parts.journal.noteOpening(digest);
+    } catch (error) {
+      this.#parts.onFault(toCodedError(error));
     }
   }
 
@@ -338,6 +417,7 @@ export class OtaManager {
     if (warmed === null || warmed.generation !== candidate.generation) return this.#activate(this.#state.active);
     this.#warmed = null;
     await this.#parts.host.switchTo(warmed.model, this.#state.active);
+    this.#activeSinceMs = this.#parts.clock.monotonicMs();
   }
 
   /** A slot was accepted before; its file is hashed again all the same, flash forgets. */
@@ -346,8 +426,10 @@ export class OtaManager {
     try {
       await this.#parts.store.verify(slot.digest, slot.size_bytes);
       await this.#parts.host.switchTo(await this.#open(slot.digest), slot);
+      this.#activeSinceMs = this.#parts.clock.monotonicMs();
     } catch (cause) {
-      const { code, message } = failure(cause);
+      const { message } = failure(cause);
+      const code = cause instanceof Error && 'code' in cause && cause.code === 'EIO' ? 'E_OTA_HASH' : failure(cause).code; // flash that cannot be read is a damaged file
       // A missing addon or a full memory is no reason to give up an accepted package: it would take the previous one as well.
       if (!blamesPackage(code)) return this.#parts.onFault({ code, message });
       const error = { code: 'E_ACTIVE_UNUSABLE', message: `${slot.name} ${slot.version} cannot run: ${message}` };
@@ -359,6 +441,7 @@ export class OtaManager {
   async #collect(keep: string[], keepPartial: string | null): Promise<void> {
     // A candidate may have begun since the effect was decided; it is collected when it comes to rest.
     if (isBusy(this.#state)) return;
+    await this.#writePointer();
     this.#parts.journal.forgetProgressExcept(keepPartial);
     await this.#parts.store.collect(keep, keepPartial);
   }
@@ -383,34 +466,6 @@ export class OtaManager {
   }
 }
 
-/** Codes that mean "this package is bad" rather than "this machine is". */
-function blamesPackage(code: string): boolean {
-  return /^E_(OTA|PACKAGE|MODEL|PROGRAM|INPUT)/.test(code);
-}
-
-/** Errors of the runtime and the system, as a rejection names them. */
-function failure(error: unknown): CodedError {
-  if (error instanceof AgentError) return toCodedError(error);
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) return { code: 'E_DISK_FULL', message: error.message };
-  if (error instanceof Error && 'syscall' in error) return { code: 'E_STATE', message: error.message };
-  return toCodedError(error);
-}
-
-/** The model, or an error after the time or the abort; a model that comes too late is closed. */
-async function withTimeout(opening: Promise<Model>, timeoutMs: number, signal: AbortSignal): Promise<Model> {
-  let timer: NodeJS.Timeout | undefined;
-  let late = false;
-  void opening.then((model) => (late ? model.pipeline.close() : undefined)).catch(() => undefined);
-  const end = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new AgentError('E_OTA_GATE_TIMEOUT', `Opening and testing the package took longer than ${timeoutMs} ms`)), timeoutMs);
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-  });
-  try {
-    return await Promise.race([opening, end]);
-  } catch (error) {
-    late = true;
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
+function samePointer(a: OtaState, b: OtaState): boolean {
+  return encodePointer(pointerOf(0, a)) === encodePointer(pointerOf(0, b));
 }

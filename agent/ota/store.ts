@@ -10,6 +10,11 @@ import { faultPoint } from '../platform/fault.js';
 /** Left free for the databases and the log. */
 const SPARE_BYTES = 8 * 1024 * 1024;
 
+export interface StoredPackage {
+  digest: string;
+  sizeBytes: number;
+}
+
 export class PackageStore {
   readonly #folder: string;
 
@@ -17,8 +22,19 @@ export class PackageStore {
     this.#folder = folder;
   }
 
+  /** On a disk that cannot be written a store without packages is as good as an empty one. */
   async open(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch(() => undefined);
+  }
+
+  /** Complete packages by name, newest first; whether they are sound, `verify` says. */
+  async list(): Promise<StoredPackage[]> {
+    const names = await readdir(this.#folder).catch(() => []);
+    const digests = names.flatMap((name) => /^([0-9a-f]{64})\.sterna$/.exec(name)?.[1] ?? []);
+    const found = await Promise.all(digests.map(async (digest) => ({ digest, info: await stat(this.path(digest)).catch(() => null) })));
+    return found.flatMap(({ digest, info }) => (info?.isFile() === true ? [{ digest, sizeBytes: info.size, changedMs: info.mtimeMs }] : []))
+      .sort((a, b) => b.changedMs - a.changedMs)
+      .map(({ digest, sizeBytes }) => ({ digest, sizeBytes }));
   }
 
   path(digest: string): string {
@@ -54,17 +70,18 @@ export class PackageStore {
 
   /**
    * Hashes the file, whole or partial, and gives it its final name when it is right. Idempotent.
-   * @throws AgentError E_OTA_SIZE, E_OTA_HASH: then the file is deleted, it can never become right; E_OTA_PACKAGE when there is none
+   * @throws AgentError E_OTA_SIZE, E_OTA_HASH: then the file is deleted when it can never become right (a complete file that is what its name says
+   * stays, whatever size was stated); E_OTA_PACKAGE when there is none
    */
   async verify(digest: string, sizeBytes: number, signal?: AbortSignal): Promise<void> {
     const final = this.path(digest);
     const path = (await sizeOf(final)) === null ? this.partialPath(digest) : final;
     const size = await sizeOf(path);
     if (size === null) throw new AgentError('E_OTA_PACKAGE', `The file of package ${digest} is missing`);
-    const actual = size === sizeBytes ? await sha256(path, signal) : null;
-    if (actual !== digest) {
-      await rm(path, { force: true });
-      if (actual === null) throw new AgentError('E_OTA_SIZE', `Expected a package of ${sizeBytes} bytes but received ${size}`);
+    const actual = size === sizeBytes || path === final ? await sha256(path, signal) : null;
+    if (actual !== digest || size !== sizeBytes) {
+      if (actual !== digest) await rm(path, { force: true }).catch(() => undefined);
+      if (size !== sizeBytes) throw new AgentError('E_OTA_SIZE', `Expected a package of ${sizeBytes} bytes but received ${size}`);
       throw new AgentError('E_OTA_HASH', `Expected SHA-256 ${digest} but received ${actual}`);
     }
     if (path === final) return;

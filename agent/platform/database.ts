@@ -1,5 +1,7 @@
 /** SQLite as the daemon uses it: pragmas in one place, and SQLite's codes turned into ours. */
-import { renameSync, existsSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AgentError } from '../errors.js';
 
@@ -44,12 +46,64 @@ export function openOrRenew(path: string, options: DatabaseOptions, onRenewed: (
     return openDatabase(path, options);
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== 'E_STATE_CORRUPT') throw error;
-    for (const suffix of ['', '-wal', '-shm']) {
-      if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${path}${suffix}.corrupt`);
-    }
+    moveAside(path);
     onRenewed(error);
     return openDatabase(path, options);
   }
+}
+
+/** With its log: a log that stayed behind would be played into the new file. @throws errors of the file system */
+export function moveAside(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) {
+    if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${path}${suffix}.corrupt`);
+  }
+}
+
+/** Whether a coded error says that the disk takes nothing now, while what is on it may be sound. */
+export function cannotBeWritten(error: unknown): error is AgentError {
+  return error instanceof AgentError && (error.code === 'E_DISK_FULL' || error.code === 'E_STATE_READ_ONLY' || error.code === 'E_STATE');
+}
+
+/**
+ * What is in a database whose folder cannot be written, as a database in memory; an empty one when it cannot be read. With a folder for temporary files
+ * that can be written, what is in its log counts as well.
+ */
+export function copyToMemory(path: string): Sqlite {
+  for (const read of [readWithLog, readWithoutLog]) {
+    try {
+      const db = new Database(read(path));
+      if (db.pragma('quick_check(1)', { simple: true }) === 'ok') return db;
+      db.close();
+    } catch {
+      // The next way, and in the end nothing: whoever opens it has a second copy, or can do without.
+    }
+  }
+  return new Database(':memory:');
+}
+
+function readWithLog(path: string): Buffer {
+  const folder = mkdtempSync(join(tmpdir(), 'sterna-state-'));
+  try {
+    const copy = join(folder, 'copy.db');
+    copyFileSync(path, copy);
+    if (existsSync(`${path}-wal`)) copyFileSync(`${path}-wal`, `${copy}-wal`);
+    const db = new Database(copy);
+    try {
+      db.pragma('journal_mode = DELETE'); // plays the log into the file
+      return db.serialize();
+    } finally {
+      db.close();
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Bytes 18 and 19 of the header say "with a write-ahead log", which a database in memory cannot have (sqlite.org/fileformat.html, 1.3.3). */
+function readWithoutLog(path: string): Buffer {
+  const bytes = readFileSync(path);
+  bytes.fill(1, 18, 20);
+  return bytes;
 }
 
 /** Runs `work` and turns SQLite's errors into coded ones. */

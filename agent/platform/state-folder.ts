@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { AgentError } from '../errors.js';
-import { translateSqlite } from './database.js';
+import { cannotBeWritten, translateSqlite } from './database.js';
 
 export interface StateFolder {
   readonly path: string;
@@ -12,16 +12,36 @@ export interface StateFolder {
 /**
  * Takes a state folder for this process. The lock is an open exclusive transaction on an empty database: the kernel drops
  * it (POSIX record lock) however the process ends, so no stale lock can ever keep a device from starting.
+ * A folder that cannot be written is taken without a lock: nobody can change anything in it.
  * @throws AgentError E_STATE_LOCKED, E_STATE
  */
-export function takeStateFolder(path: string): StateFolder {
+export function takeStateFolder(path: string, onUnlocked: (error: AgentError) => void = () => undefined): StateFolder {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (cause) {
     throw new AgentError('E_STATE', `Cannot create the state folder ${path}; check state_dir and its owner`, { cause });
   }
-  const db = lock(join(path, 'lock.db'), path);
-  return { path, release: () => db.close() };
+  try {
+    const db = lock(join(path, 'lock.db'), path);
+    return { path, release: () => db.close() };
+  } catch (error) {
+    if (!cannotBeWritten(error) || canWrite(path)) throw error;
+    onUnlocked(error);
+    return { path, release: () => undefined };
+  }
+}
+
+/** A file of a few bytes, as the lock would be. */
+function canWrite(folder: string): boolean {
+  const probe = join(folder, `probe.${process.pid}`);
+  try {
+    writeFileSync(probe, 'x');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(probe, { force: true });
+  }
 }
 
 /**

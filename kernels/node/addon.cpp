@@ -11,6 +11,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterProgram(env, exports);
   RegisterSystemd(env, exports);
   RegisterMemory(env, exports);
+  RegisterProcess(env, exports);
   RegisterImage(env, exports);
   return exports;
 }

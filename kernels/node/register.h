@@ -9,6 +9,7 @@ void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu(), me
 void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram, loadProgramFile, packProgram, checksumOf
 void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
 void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()
+void RegisterProcess(Napi::Env env, Napi::Object exports);  // dieWithParent()
 void RegisterImage(Napi::Env env, Napi::Object exports);
 
 }  // namespace sterna_node

@@ -212,7 +212,7 @@ describe('the state folder', () => {
     const state = temporaryFolder();
     for (const name of ['state.db', 'outbox.db']) writeFileSync(join(state, name), 'this was a database once, before the power went');
     const { agent } = await start(config({ url: null, state }));
-    expect(agent.status()['faults']).toMatchObject([{ error: { code: 'E_STATE_CORRUPT' } }]);
+    expect(agent.status()['faults']).toMatchObject([{ component: 'ota', error: { code: 'E_STATE_CORRUPT' } }, { component: 'agent', error: { code: 'E_STATE_CORRUPT' } }]);
   });
 
   it('cannot be a file', async () => {

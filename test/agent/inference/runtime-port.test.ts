@@ -39,6 +39,24 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     gallery.close();
   });
 
+  it('tests a candidate in a process of its own, which leaves its compiled programs for the daemon', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'faces.sterna');
+    writeFileSync(path, (await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0', embeddingSpaceId: 'colours' })).bytes);
+    const config = parseConfig({ state_dir: join(folder, 'state') });
+    const runtime = runtimePort(config, () => undefined);
+    const limits = { timeoutMs: config.ota.warm_timeout_ms, memoryBytes: config.ota.warm_memory_bytes };
+    const { signal } = new AbortController();
+    const report = await runtime.testCandidate(path, limits, signal);
+    expect(report).toMatchObject({ name: 'faces', version: '1.0.0' });
+    expect(report.golden.length).toBeGreaterThan(0);
+    expect(report.golden.every(({ passed }) => passed)).toBe(true);
+    expect(readdirSync(config.cache_dir)).toHaveLength(3);
+    await expect(runtime.describePackage(path)).resolves.toEqual({ name: 'faces', version: '1.0.0' });
+    truncateSync(path, 1000);
+    await expect(runtime.testCandidate(path, limits, signal)).rejects.toMatchObject({ code: 'E_PACKAGE' });
+  });
+
   it('keeps none when the bound is 0', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'faces.sterna');

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep } from '../../../agent/ota/machine.js';
+import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep, type RunEnd } from '../../../agent/ota/machine.js';
 
-const limits: OtaLimits = { max_tries: 3, max_warm_attempts: 2, max_crashes: 3, probation_ms: 1000 };
+const limits: OtaLimits = { max_tries: 3, max_warm_crashes: 2, max_interruptions: 5, retry_base_ms: 1000, max_crashes: 3, probation_ms: 1000 };
 const pkg = (letter: string): { name: string; version: string; digest: string; size_bytes: number; block_bytes: number } => ({ name: 'faces', version: `1.0.${letter.charCodeAt(0)}`, digest: letter.repeat(64), size_bytes: 1000, block_bytes: 256 });
 const desired = (generation: number, letter: string | null): OtaEvent => ({ type: 'desired', generation, package: letter === null ? null : pkg(letter) });
+const booted = (ended: RunEnd, opening: string | null = null): OtaEvent => ({ type: 'booted', ended, opening, now_ms: 500 });
 const failed = (generation: number, code: string): OtaEvent => ({ type: 'failed', generation, error: { code, message: code } });
 
 function run(state: OtaState, ...events: OtaEvent[]): OtaStep {
@@ -90,18 +91,48 @@ describe('the deployment machine', () => {
 
   it('begins the journalled step again at the start', () => {
     const events = install(2, 'b');
-    const resumed = events.slice(0, 6).map((_, i) => run(withA, ...events.slice(0, i + 1), { type: 'booted', crashed: false, now_ms: 0 }).effects.map((e) => e.type));
+    const resumed = events.slice(0, 6).map((_, i) => run(withA, ...events.slice(0, i + 1), booted('clean')).effects.map((e) => e.type));
     expect(resumed).toEqual([['activate', 'check'], ['activate', 'download'], ['activate', 'verify'], ['activate', 'warm'], ['activate', 'warm'], ['activate', 'warm']]);
   });
 
-  it('gives a package up that kills the process while it is tested', () => {
+  it('gives a package up that crashes the process that tests it, twice', () => {
     const warming = run(withA, ...install(2, 'b').slice(0, 5)).state;
-    const again = run(warming, { type: 'booted', crashed: true, now_ms: 0 }, { type: 'warming', generation: 2 }).state;
-    expect(run(again, { type: 'booted', crashed: true, now_ms: 0 }).state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_CRASH' }, active: withA.active });
+    const crash: OtaEvent[] = [failed(2, 'E_OTA_GATE_CRASH'), { type: 'warming', generation: 2 }];
+    expect(run(warming, ...crash).state.phase).toBe('warming');
+    expect(run(warming, ...crash, ...crash).state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_CRASH' }, active: withA.active });
+  });
+
+  it('gives a package up on which the daemon itself crashes while it opens it, twice', () => {
+    const warming = run(withA, ...install(2, 'b').slice(0, 5)).state;
+    const crash: OtaEvent[] = [booted('crash', pkg('b').digest), { type: 'warming', generation: 2 }];
+    expect(run(warming, ...crash).state).toMatchObject({ phase: 'warming', warm_crashes: 1 });
+    expect(run(warming, ...crash, ...crash).state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_CRASH' } });
+  });
+
+  it.each(['power', 'oom', 'watchdog', 'killed'] as const)('%s in the middle of a test is no evidence: it is tested again, later each time', (ended) => {
+    let state = run(withA, ...install(2, 'b').slice(0, 5)).state;
+    const delays: number[] = [];
+    for (let i = 0; i < limits.max_interruptions - 1; i++) {
+      const step = run(state, booted(ended));
+      delays.push(...step.effects.flatMap((e) => (e.type === 'warm' ? [e.delay_ms] : [])));
+      state = run(step.state, { type: 'warming', generation: 2 }).state;
+    }
+    expect(delays).toEqual([0, 1000, 2000, 4000]);
+    expect(run(state, { type: 'warmed', generation: 2 }, { type: 'shadowed', generation: 2, now_ms: 1 }).state).toMatchObject({ phase: 'committed', active: { digest: pkg('b').digest } });
+    // Far too many let the deployment rest, but only until it is wanted again.
+    const rests = run(state, booted(ended)).state;
+    expect(rests).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_KILLED' } });
+    expect(run(rests, desired(2, 'b')).state.phase).toBe('checking');
+  });
+
+  it('does not count an end in the wait between two tests', () => {
+    const waiting = run(withA, ...install(2, 'b').slice(0, 5), booted('killed')).state;
+    expect(waiting.phase).toBe('staged');
+    expect(run(waiting, booted('killed'), booted('power')).state.interruptions).toBe(waiting.interruptions);
   });
 
   it('goes back after three crashes within the probation', () => {
-    const crash: OtaEvent = { type: 'booted', crashed: true, now_ms: 500 };
+    const crash = booted('crash');
     expect(run(withAB, crash, crash).state).toMatchObject({ active: { digest: pkg('b').digest }, probation: { crashes: 2 } });
     const { state, effects } = run(withAB, crash, crash, crash);
     expect(state).toMatchObject({ phase: 'rolled_back', active: { digest: pkg('a').digest }, previous: null, probation: null, error: { code: 'E_OTA_PROBATION' } });
@@ -109,10 +140,44 @@ describe('the deployment machine', () => {
     expect(run(state, desired(2, 'b')).state).toBe(state);
   });
 
-  it('does not count crashes after the probation', () => {
-    const crash: OtaEvent = { type: 'booted', crashed: true, now_ms: 5000 };
-    expect(run(withAB, crash, crash, crash, crash).state.active?.digest).toBe(pkg('b').digest);
-    expect(run(withAB, { type: 'time', now_ms: 1200 }).state.probation).toBeNull();
+  it.each(['power', 'oom', 'watchdog', 'killed', 'clean'] as const)('never goes back for %s, however often', (ended) => {
+    expect(run(withAB, ...Array<OtaEvent>(50).fill(booted(ended))).state.active?.digest).toBe(pkg('b').digest);
+  });
+
+  it('does not count crashes after the probation, which takes time of running and not of the clock', () => {
+    expect(run(withAB, { type: 'time', up_ms: 999 }).state.probation).not.toBeNull();
+    const passed = run(withAB, { type: 'time', up_ms: 1000 }).state;
+    expect(passed.probation).toBeNull();
+    const crash = booted('crash');
+    expect(run(passed, crash, crash, crash, crash).state.active?.digest).toBe(pkg('b').digest);
+  });
+
+  it('fetches the wanted package again when both slots are damaged, a bounded number of times', () => {
+    const gone = (state: OtaState): OtaState => {
+      const digest = state.active?.digest ?? '';
+      return run(state, { type: 'active_failed', digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 }).state;
+    };
+    const lost = gone(gone(withAB));
+    expect(lost).toMatchObject({ active: null, generation_seen: 2 });
+    const again = run(lost, desired(2, 'b'));
+    expect(again.effects).toMatchObject([{ type: 'check', candidate: { digest: pkg('b').digest, generation: 2 } }]);
+    const healed = run(again.state, ...install(2, 'b').slice(1)).state;
+    expect(healed).toMatchObject({ phase: 'committed', active: { digest: pkg('b').digest } });
+    const twice = run(gone(healed), ...install(2, 'b')).state;
+    expect(run(gone(twice), desired(2, 'b')).state.phase).toBe('rolled_back');
+    // A package that has run well since forgets old troubles.
+    expect(run(gone(run(twice, { type: 'time', up_ms: 1000 }).state), desired(2, 'b')).state.phase).toBe('checking');
+  });
+
+  it('deletes nothing after a recovery until somebody wants a package and it runs', () => {
+    const recovered: OtaState = { ...initialOtaState, phase: 'committed', active: withA.active, generation_seen: 1, generation_applied: 1, keep_all: true };
+    const collects = (...events: OtaEvent[]): boolean => run(recovered, ...events).effects.some((e) => e.type === 'collect');
+    expect(collects(booted('killed'))).toBe(false);
+    expect(collects(desired(2, 'b'), failed(2, 'E_OTA_HASH'))).toBe(false);
+    expect(collects(...install(2, 'b'))).toBe(true);
+    const adopted = run({ ...initialOtaState, keep_all: true }, { type: 'install', package: pkg('a') }, ...install(0, 'a').slice(1));
+    expect(adopted.state).toMatchObject({ phase: 'committed', keep_all: true });
+    expect(adopted.effects.some((e) => e.type === 'collect')).toBe(false);
   });
 
   it('lives without any package when the first one fails', () => {
@@ -141,9 +206,9 @@ const eventArbitrary: fc.Arbitrary<OtaEvent> = fc.oneof(
   fc.tuple(generation, fc.boolean()).map(([g, present]): OtaEvent => ({ type: 'checked', generation: g, present })),
   fc.tuple(generation, fc.constantFrom('downloaded' as const, 'verified' as const, 'warming' as const, 'warmed' as const)).map(([g, type]): OtaEvent => ({ type, generation: g })),
   fc.tuple(generation, fc.nat(3000)).map(([g, now]): OtaEvent => ({ type: 'shadowed', generation: g, now_ms: now })),
-  fc.tuple(generation, fc.constantFrom('E_OTA_STALL', 'E_OTA_HASH', 'E_DISK_FULL')).map(([g, code]) => failed(g, code)),
-  fc.tuple(fc.boolean(), fc.nat(3000)).map(([crashed, now]): OtaEvent => ({ type: 'booted', crashed, now_ms: now })),
-  fc.nat(3000).map((now): OtaEvent => ({ type: 'time', now_ms: now })),
+  fc.tuple(generation, fc.constantFrom('E_OTA_STALL', 'E_OTA_HASH', 'E_DISK_FULL', 'E_OTA_GATE_CRASH', 'E_OTA_GATE_KILLED')).map(([g, code]) => failed(g, code)),
+  fc.tuple(fc.constantFrom('clean' as const, 'power' as const, 'killed' as const, 'crash' as const), fc.option(letter)).map(([ended, l]) => booted(ended, l === null ? null : pkg(l).digest)),
+  fc.nat(3000).map((up): OtaEvent => ({ type: 'time', up_ms: up })),
   letter.map((l): OtaEvent => ({ type: 'active_failed', digest: pkg(l).digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 })),
   fc.nat(3000).map((now): OtaEvent => ({ type: 'rollback', now_ms: now })),
 );
@@ -186,10 +251,10 @@ describe('after any sequence of events', () => {
   it('every number of restarts comes to rest or goes on with the same candidate', () => {
     fc.assert(fc.property(fc.array(eventArbitrary, { maxLength: 40 }), (events) => {
       const { state } = run(initialOtaState, ...events);
-      const booted = run(state, { type: 'booted', crashed: false, now_ms: 10_000 }).state;
-      expect(booted.active).toEqual(state.active);
-      if (isBusy(booted)) expect(booted.candidate).toEqual(state.candidate);
-      expect(run(booted, { type: 'booted', crashed: false, now_ms: 10_000 }).state).toEqual(booted);
+      const again = run(state, booted('clean')).state;
+      expect(again.active).toEqual(state.active);
+      if (isBusy(again)) expect(again.candidate).toEqual(state.candidate);
+      expect(run(again, booted('clean')).state).toEqual(again);
     }));
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { digest8, encodeBlock, type OtaGet } from '../../../agent/contracts/index.js';
@@ -7,7 +7,9 @@ import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/inference/ports.js';
 import { Journal } from '../../../agent/ota/journal.js';
 import type { Slot } from '../../../agent/ota/machine.js';
-import { OtaManager, type Announcement, type OtaOptions } from '../../../agent/ota/manager.js';
+import { OtaManager, type Announcement, type OtaOptions, type OtaParts } from '../../../agent/ota/manager.js';
+import { PointerFile } from '../../../agent/ota/pointer-file.js';
+import { decodePointer } from '../../../agent/ota/stored-state.js';
 import { PackageStore } from '../../../agent/ota/store.js';
 import { systemClock } from '../../../agent/platform/clock.js';
 import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';
@@ -16,8 +18,8 @@ import { answerRequest } from '../support/publisher.js';
 import { desiredPackage, quietLog, temporaryFolder, until } from '../support/tools.js';
 
 const options: OtaOptions = {
-  window: 4, stallMs: 60, maxStalls: 3, maxPackageBytes: 1_000_000, warmTimeoutMs: 5000, journalRetryMs: 20,
-  limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: 3, probation_ms: 60_000 },
+  window: 4, stallMs: 60, maxStalls: 3, maxPackageBytes: 1_000_000, openTimeoutMs: 5000, journalRetryMs: 20,
+  limits: { max_tries: 3, max_warm_crashes: 2, max_interruptions: 5, retry_base_ms: 1, max_crashes: 3, probation_ms: 60_000 },
 };
 
 /** How the other end answers a request; by default as it should. */
@@ -36,15 +38,19 @@ class Bench {
   readonly settings: object[] = [];
   answer: Answer;
   connected = true;
+  limits = { timeoutMs: 20_000, memoryBytes: 200_000_000 };
 
-  constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}) {
+  constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}, lastRun: Partial<OtaParts['lastRun']> = {}) {
     this.folder = folder;
     this.answer = honest(packages);
     this.db = openDatabase(join(folder, 'state.db'), { durability: 'full' });
     this.journal = new Journal(this.db);
     this.manager = new OtaManager({
       journal: this.journal, store: new PackageStore(join(folder, 'packages')), clock: systemClock(), log: quietLog,
+      pointer: new PointerFile(join(folder, 'slots.json')), lastRun: { ended: 'clean', opening: null, ...lastRun },
       host: {
+        describe: (path) => this.runtime.describePackage(path),
+        test: (path, signal) => this.runtime.testCandidate(path, this.limits, signal),
         open: (path): Promise<Model> => this.runtime.openModel(path, this.runtime.gallery, {}),
         switchTo: (model: Model | null, slot: Slot | null) => this.slot.exchange(model, slot),
       },
@@ -147,7 +153,7 @@ describe('a bad deployment leaves the running package, with a code', () => {
     { title: 'golden vectors fail', code: 'E_OTA_GATE_ACCURACY', fake: { golden: false } },
     { title: 'too much memory', code: 'E_OTA_GATE_MEMORY', fake: { memory: 20_000 } },
     { title: 'too slow', code: 'E_OTA_GATE_LATENCY', fake: { p99: 99 } },
-    { title: 'opening never ends', code: 'E_OTA_GATE_TIMEOUT', fake: { hangs: true }, over: { warmTimeoutMs: 50 } },
+    { title: 'opening never ends', code: 'E_OTA_GATE_TIMEOUT', fake: { hangs: true }, over: { openTimeoutMs: 50 } },
     { title: 'larger than allowed', code: 'E_OTA_SIZE', fake: { padding: 9000 }, over: { maxPackageBytes: 8000 } },
     { title: 'nobody answers', code: 'E_OTA_STALL', answer: () => undefined },
     { title: 'the other end has none', code: 'E_OTA_UNAVAILABLE', answer: (_, send) => send(0, encodeBlock({ index: 0, last: true, unavailable: true, payload: new Uint8Array(0) })) },
@@ -272,6 +278,125 @@ describe('a restart', () => {
     bench.manager.desire({ generation: 2, package: wanted });
     await until('committed', () => bench.manager.state.phase === 'committed');
     expect(existsSync(part)).toBe(false);
+  });
+});
+
+describe('what runs on the device is known twice', () => {
+  it('a journal that cannot be read costs nothing: the second copy says what runs, and no package is deleted', async () => {
+    const first = await deployed(one, two);
+    first.db.prepare("UPDATE value SET json = '{' WHERE key = 'ota'").run();
+    await first.end();
+    const again = new Bench(first.folder, []);
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('2.0.0');
+    expect(again.manager.state.previous?.version).toBe('1.0.0');
+    expect(again.faults).toEqual(['E_STATE_RECOVERED']);
+    expect(readdirSync(join(first.folder, 'packages'))).toHaveLength(2);
+    expect(again.db.prepare("SELECT json FROM value WHERE key = 'ota.unread'").get()).toEqual({ json: '{' });
+  });
+
+  it('a renewed state.db costs nothing either', async () => {
+    const first = await deployed(one, two);
+    await first.end();
+    for (const suffix of ['', '-wal', '-shm']) rmSync(join(first.folder, `state.db${suffix}`), { force: true });
+    const again = new Bench(first.folder, []);
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('2.0.0');
+    expect(again.manager.state).toMatchObject({ generation_seen: 2, previous: { version: '1.0.0' } });
+    expect(again.faults).toEqual(['E_STATE_RECOVERED']);
+  });
+
+  it('without both copies the packages in the store are tested again, and the first good one runs', async () => {
+    const first = await deployed(one, two);
+    await first.end();
+    for (const name of ['state.db', 'state.db-wal', 'state.db-shm', 'slots.json']) rmSync(join(first.folder, name), { force: true });
+    const digest = desiredPackage(two, twoBytes).digest;
+    const newer = new Date(Date.now() + 60_000);
+    writeFileSync(join(first.folder, 'packages', `${digest}.sterna`), 'rotten');
+    utimesSync(join(first.folder, 'packages', `${digest}.sterna`), newer, newer);
+    const again = new Bench(first.folder, [twoBytes]);
+    await again.manager.start();
+    await until('adopted', () => again.slot.running?.slot.version === '1.0.0');
+    expect(again.faults).toEqual(['E_STATE_RECOVERED']);
+    again.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
+    await until('updated', () => again.slot.running?.slot.version === '2.0.0');
+  });
+
+  it('a damaged second copy is written anew', async () => {
+    const first = await deployed(one);
+    await first.end();
+    const path = join(first.folder, 'slots.json');
+    writeFileSync(path, readFileSync(path, 'utf8').replace('1.0.0', '1.0.1'));
+    const again = new Bench(first.folder, []);
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('1.0.0');
+    expect(again.faults).toEqual(['E_STATE_RECOVERED']);
+    expect(decodePointer(readFileSync(path, 'utf8'))).toMatchObject({ kind: 'sound', value: { active: { version: '1.0.0' } } });
+  });
+
+  it('a journal of a newer version is kept aside and not taken for an empty one', async () => {
+    const first = await deployed(one);
+    first.db.prepare("UPDATE value SET json = json_set(json, '$.version', 99) WHERE key = 'ota'").run();
+    await first.end();
+    const again = new Bench(first.folder, []);
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('1.0.0');
+    expect(again.faults).toEqual(['E_STATE_RECOVERED']);
+  });
+
+  it('a wrong size in `desired` deletes no package', async () => {
+    const bench = await deployed(one, two);
+    bench.manager.desire({ generation: 3, package: { ...desiredPackage(one, oneBytes), size_bytes: 300 } });
+    await until('rejected', () => bench.manager.state.phase === 'rejected');
+    await bench.manager.rollback();
+    await until('back', () => bench.slot.running?.slot.version === '1.0.0');
+  });
+
+  it('a retained `desired` heals a device whose packages are both damaged', async () => {
+    const first = await deployed(one, two);
+    await first.end();
+    for (const name of readdirSync(join(first.folder, 'packages'))) writeFileSync(join(first.folder, 'packages', name), 'rotten');
+    const again = new Bench(first.folder, [twoBytes]);
+    await again.manager.start();
+    expect(again.slot.running).toBeNull();
+    again.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
+    await until('healed', () => again.slot.running?.slot.version === '2.0.0');
+  });
+});
+
+describe('a test of a candidate that goes wrong', () => {
+  it.each([
+    { title: 'crashes its process', fake: { crashes: true }, code: 'E_OTA_GATE_CRASH' },
+    { title: 'is killed from outside each time', fake: { kills: true }, code: 'E_OTA_GATE_KILLED' },
+    { title: 'never comes back', fake: { spins: true }, code: 'E_OTA_GATE_TIMEOUT', limits: { timeoutMs: 1500, memoryBytes: 200_000_000 } },
+    { title: 'eats memory', fake: { eats: true }, code: 'E_OTA_GATE_MEMORY' },
+  ])('$title: $code, and nothing of it is left', async ({ fake, code, limits }) => {
+    const bench = await deployed(one);
+    const pidFile = join(bench.folder, 'pid');
+    bench.runtime.candidatePidFile = pidFile;
+    if (limits !== undefined) bench.limits = limits;
+    const bad: FakePackage = { name: 'faces', version: '3.0.0', padding: 500, ...fake };
+    bench.answer = honest([packageBytes(bad)]);
+    bench.announcements.length = 0;
+    bench.manager.desire({ generation: 2, package: desiredPackage(bad, packageBytes(bad)) });
+    await bench.settle(2);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code }, active: { version: '1.0.0' } });
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+  });
+
+  it('does not keep the daemon from stopping', async () => {
+    const bench = await deployed(one);
+    const pidFile = join(bench.folder, 'pid');
+    bench.runtime.candidatePidFile = pidFile;
+    const stuck: FakePackage = { name: 'faces', version: '3.0.0', padding: 500, spins: true };
+    bench.answer = honest([packageBytes(stuck)]);
+    bench.manager.desire({ generation: 2, package: desiredPackage(stuck, packageBytes(stuck)) });
+    await until('the test runs', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '');
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    await bench.manager.stop();
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+    expect(bench.manager.state).toMatchObject({ phase: 'warming', interruptions: 0 });
   });
 });
 

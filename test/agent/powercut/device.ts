@@ -1,33 +1,51 @@
-/** The device of the power-cut test, in a process of its own: it installs what the folder offers, and dies where STERNA_FAULT says. */
+/**
+ * The device of the power-cut tests, in a process of its own: it installs what the folder offers, and dies where STERNA_FAULT says or when it is
+ * killed. It says in lines of JSON what it runs first, what it announces, and how it ended.
+ */
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { digest8, type OtaGet } from '../../../agent/contracts/index.js';
+import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
-import { Journal } from '../../../agent/ota/journal.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
+import { openJournal } from '../../../agent/ota/open-journal.js';
+import { PointerFile } from '../../../agent/ota/pointer-file.js';
 import { PackageStore } from '../../../agent/ota/store.js';
-import { systemClock } from '../../../agent/platform/clock.js';
-import { openDatabase } from '../../../agent/platform/database.js';
+import { systemBootClock, systemClock } from '../../../agent/platform/clock.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { FakeRuntime, type FakePackage } from '../support/fake-runtime.js';
 import { answerRequest } from '../support/publisher.js';
-import { createHash } from 'node:crypto';
 
-const [folder = '', generationText = '1', offer = ''] = process.argv.slice(2);
+const [folder = '', generationText = '1', offer = '', camera = ''] = process.argv.slice(2);
 const generation = Number(generationText);
 const bytes = readFileSync(join(folder, offer));
 const fake = JSON.parse(bytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
+const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const runtime = new FakeRuntime();
+runtime.candidateEntry = new URL('../../test/agent/support/fake-candidate.mjs', import.meta.url);
+runtime.alwaysApart = process.env['STERNA_TEST_APART'] === '1';
 const slot = new PipelineSlot();
-const db = openDatabase(join(folder, 'state.db'), { durability: 'full' });
-const journal = new Journal(db);
+const { journal, lastRun, close } = openJournal(folder, systemBootClock().id, (error) => process.stderr.write(`${error.code}\n`));
 const blocksAsked: number[] = [];
 /** What ran first: must be a package that was accepted before this start. */
 let atStart: string | null = null;
 
 const manager: OtaManager = new OtaManager({
-  journal, store: new PackageStore(join(folder, 'packages')), clock: systemClock(), log: createLog('error'),
-  host: { open: (path) => runtime.openModel(path, runtime.gallery, {}), switchTo: (model, where) => { atStart ??= where?.version ?? 'none'; return slot.exchange(model, where); } },
+  journal, lastRun, clock: systemClock(), log: createLog('error'),
+  store: new PackageStore(join(folder, 'packages')), pointer: new PointerFile(join(folder, 'slots.json')),
+  host: {
+    open: (path) => runtime.openModel(path, runtime.gallery, {}),
+    describe: (path) => runtime.describePackage(path),
+    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 10_000, memoryBytes: 300_000_000 }, signal),
+    switchTo: async (model, where) => {
+      if (atStart === null) {
+        atStart = where?.version ?? 'none';
+        say({ atStart });
+      }
+      await slot.exchange(model, where);
+    },
+  },
   link: {
     isConnected: () => true,
     request: (request: OtaGet) => {
@@ -37,23 +55,31 @@ const manager: OtaManager = new OtaManager({
       }
     },
   },
-  onChange: () => undefined, onAnnounce: () => undefined, onFault: (error) => process.stderr.write(`${error.code}\n`),
+  onChange: () => undefined,
+  onAnnounce: ({ action, package: { version }, error }) => say({ action, version, code: error?.code ?? null }),
+  onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
 }, {
-  window: 4, stallMs: 1000, maxStalls: 3, maxPackageBytes: 10_000_000, warmTimeoutMs: 10_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_attempts: 2, max_crashes: 100, probation_ms: 60_000 },
+  window: 4, stallMs: 1000, maxStalls: 3, maxPackageBytes: 10_000_000, openTimeoutMs: 10_000, journalRetryMs: 1000,
+  limits: { max_tries: 3, max_warm_crashes: 2, max_interruptions: Number(process.env['STERNA_TEST_INTERRUPTIONS'] ?? 4), retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
 });
+const loop = new InferenceLoop(slot, systemClock(), {
+  input: camera === '' ? null : camera, live: true,
+  open: (signal) => runtime.openSource({ input: camera, fps: undefined, loop: false, realtime: true, maxSide: undefined, stallMs: 1000, signal }),
+}, { onFrame: () => undefined, onIdleFrame: () => undefined, onPipelineError: (_, error) => say({ action: 'pipeline failed', version: '', code: error.code }), onCamera: () => undefined });
 
 await manager.start();
+loop.start();
 manager.desire({ generation, package: {
   name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256,
 } });
 while (!(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress.done === manager.progress.total)) {
   await new Promise((resolve) => { setTimeout(resolve, 5); });
 }
+await loop.stop();
 await manager.stop();
-process.stdout.write(`${JSON.stringify({
+say({
   atStart, running: slot.running?.slot.version ?? null, phase: manager.state.phase, code: manager.state.error?.code ?? null,
-  previous: manager.state.previous?.version ?? null, first: Math.min(...blocksAsked), files: readdirSync(join(folder, 'packages')).length,
-})}\n`);
+  previous: manager.state.previous?.version ?? null, first: Math.min(...blocksAsked), files: readdirSync(join(folder, 'packages')).length, frames: loop.frames,
+});
 await slot.exchange(null, null);
-db.close();
+close();

@@ -42,7 +42,7 @@ function run(folder: string, generation: number, offer: string, fault = ''): Pro
     child.stderr.on('data', (piece: Buffer) => { err += piece.toString(); });
     child.once('close', (code, signal) => {
       if (signal === 'SIGKILL') done(null);
-      else if (code === 0) done(JSON.parse(out) as Outcome);
+      else if (code === 0) done(JSON.parse(out.trim().split('\n').at(-1) ?? '') as Outcome);
       else fail(new Error(`the device ended with ${code}: ${err}`));
     });
   });
@@ -54,7 +54,8 @@ function prepare(fresh = false): string {
   if (!fresh) cpSync(installed, folder, { recursive: true });
   writeFileSync(join(folder, 'one'), packageBytes({ name: 'faces', version: '1.0.0', padding: 3000 }));
   writeFileSync(join(folder, 'two'), packageBytes({ name: 'faces', version: '2.0.0', padding: 20_000 }));
-  writeFileSync(join(folder, 'killer'), packageBytes({ name: 'faces', version: '6.6.6', padding: 3000, kills: true }));
+  writeFileSync(join(folder, 'kills'), packageBytes({ name: 'faces', version: '6.6.6', padding: 3000, kills: true }));
+  writeFileSync(join(folder, 'crashes'), packageBytes({ name: 'faces', version: '6.6.7', padding: 3000, crashes: true }));
   return folder;
 }
 
@@ -94,11 +95,9 @@ describe('when the power fails', () => {
     expect(await run(folder, 1, 'one')).toMatchObject({ atStart: 'none', running: '1.0.0' });
   });
 
-  it('a package that kills the process while it is tested is given up after two tries', async () => {
+  it.each([['kills', 'E_OTA_GATE_KILLED'], ['crashes', 'E_OTA_GATE_CRASH']])('a package of which the test %s is given up, and the device runs on', async (bad, code) => {
     const folder = prepare();
-    expect(await run(folder, 2, 'killer')).toBeNull();
-    expect(await run(folder, 2, 'killer')).toBeNull();
-    expect(await run(folder, 2, 'killer')).toMatchObject({ atStart: '1.0.0', running: '1.0.0', phase: 'rejected', code: 'E_OTA_GATE_CRASH' });
+    expect(await run(folder, 2, bad)).toMatchObject({ atStart: '1.0.0', running: '1.0.0', phase: 'rejected', code });
     expect(existsSync(join(folder, 'state.db'))).toBe(true);
   });
 });

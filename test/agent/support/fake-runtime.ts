@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
 import { RuntimeError } from '../../../runtime/errors.js';
 import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
+import { testInProcess, type CandidateLimits } from '../../../agent/inference/candidate-process.js';
+import type { GateReport } from '../../../agent/ota/gate.js';
 import type { Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/inference/ports.js';
 
 /** What a fake package says about itself; the rest of the file is padding. */
@@ -13,11 +15,17 @@ export interface FakePackage {
   memory?: number;
   p99?: number;
   space?: string;
-  /** The self-test kills this process, as a bad native program would. */
+  /** The process that tests it is killed from outside. */
   kills?: boolean;
+  /** The process that tests it aborts, as a bad native program would. */
+  crashes?: boolean;
+  /** Its test never comes back to the event loop. */
+  spins?: boolean;
+  /** Its test takes all the memory that it can get. */
+  eats?: boolean;
   /** Every frame fails. */
   fails?: boolean;
-  /** Opening it never ends. */
+  /** The daemon never gets it open, after its test has passed. */
   hangs?: boolean;
   padding?: number;
 }
@@ -29,9 +37,29 @@ export function packageBytes(fake: FakePackage): Buffer {
   return Buffer.concat([head, padding]);
 }
 
+function readFake(path: string): Promise<FakePackage> {
+  const text = readFileSync(path, 'utf8').split('\n')[0] ?? '';
+  return text.startsWith('{') ? Promise.resolve(JSON.parse(text) as FakePackage) : Promise.reject(new RuntimeError('E_PACKAGE', 'not a package'));
+}
+
+function reportOf(fake: FakePackage): GateReport {
+  return {
+    name: fake.name, version: fake.version, memory_bytes: fake.memory ?? 1000, p50_ms: 1, p99_ms: fake.p99 ?? 1,
+    golden: [{ name: 'detector/out', passed: fake.golden !== false, detail: 'cosine 0.5' }], budget: { ram_bytes: 10_000, p99_ms: 10 },
+  };
+}
+
+/** What Node starts to test a fake package. */
+export const fakeCandidate = new URL('./fake-candidate.mjs', import.meta.url);
+
 export class FakeRuntime implements RuntimePort {
   /** Pipelines that are open now. */
   open = 0;
+  tested = 0;
+  /** Tests every candidate in a process of its own, which writes its number to this file. */
+  alwaysApart = false;
+  candidatePidFile = '';
+  candidateEntry = fakeCandidate;
   opened: { version: string; overrides: PipelineOverrides }[] = [];
   findings: Finding[] = [];
   processMs = 0;
@@ -46,23 +74,28 @@ export class FakeRuntime implements RuntimePort {
   readonly gallery = new FakeGallery();
 
   async openModel(path: string, _gallery: Gallery, overrides: PipelineOverrides): Promise<Model> {
-    const text = readFileSync(path, 'utf8').split('\n')[0] ?? '';
-    if (!text.startsWith('{')) throw new RuntimeError('E_PACKAGE', 'not a package');
-    const fake = JSON.parse(text) as FakePackage;
+    const fake = await readFake(path);
     if (fake.hangs === true) await sleep(60_000, undefined, { ref: false });
     this.open += 1;
     this.opened.push({ version: fake.version, overrides });
     const pipeline = this.#pipeline(fake);
     return {
       pipeline,
-      selfTest: () => {
-        if (fake.kills === true) process.kill(process.pid, 'SIGKILL');
-        return Promise.resolve({
-          name: fake.name, version: fake.version, memory_bytes: fake.memory ?? 1000, p50_ms: 1, p99_ms: fake.p99 ?? 1,
-          golden: [{ name: 'detector/out', passed: fake.golden !== false, detail: 'cosine 0.5' }], budget: { ram_bytes: 10_000, p99_ms: 10 },
-        });
-      },
+      selfTest: () => Promise.resolve(reportOf(fake)),
     };
+  }
+
+  async describePackage(path: string): Promise<{ name: string; version: string }> {
+    const { name, version } = await readFake(path);
+    return { name, version };
+  }
+
+  /** Most packages are tested here, which is quick; one that ends its process, or never ends, in a process of its own. */
+  async testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport> {
+    this.tested += 1;
+    const fake = await readFake(path);
+    const bad = fake.kills === true || fake.crashes === true || fake.spins === true || fake.eats === true;
+    return bad || this.alwaysApart ? testInProcess({ entry: this.candidateEntry, args: [this.candidatePidFile] }, { path, engine: null }, limits, signal) : reportOf(fake);
   }
 
   #pipeline(fake: FakePackage): Pipeline {

@@ -1,0 +1,34 @@
+/** The process that tests a candidate; `candidate-process.ts` starts it. */
+import { writeFileSync } from 'node:fs';
+import { z } from 'zod';
+import { dieWithParent } from '../../kernels/process.js';
+import { configSchema } from '../config/schema.js';
+import { useLittleMemory } from '../platform/frugal.js';
+import { serveCandidate } from './candidate-protocol.js';
+import { testPackage } from './runtime-port.js';
+
+const engineSchema = z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number() });
+
+/** When memory runs out, the kernel shall take this process, and not the daemon whose camera and model are at work. */
+function volunteerForOom(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '1000');
+  } catch {
+    // Not Linux, or not allowed: then the limit on resident memory has to do.
+  }
+}
+
+function outliveNobody(): void {
+  try {
+    dieWithParent();
+  } catch {
+    // Without the addon the package cannot be opened either, and says so. The end of the channel ends this process too.
+  }
+}
+
+volunteerForOom();
+outliveNobody();
+useLittleMemory();
+
+// Trouble with the cache of programs is the daemon's to report: it opens the same programs next.
+serveCandidate(({ path, engine }) => testPackage(path, engineSchema.parse(engine), () => undefined));

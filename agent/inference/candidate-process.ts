@@ -1,0 +1,142 @@
+/**
+ * Tests a candidate in a process of its own, within this device's limits on time and memory. Whatever the package does there (hang, eat memory,
+ * crash), the daemon and the running pipeline go on, and afterwards nothing of it is left.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { AgentError } from '../errors.js';
+import type { GateReport } from '../ota/gate.js';
+import { answerSchema, type CandidateRequest } from './candidate-protocol.js';
+
+export interface CandidateLimits {
+  timeoutMs: number;
+  /** Resident, bytes; looked at 20 times a second. */
+  memoryBytes: number;
+}
+
+export interface CandidateProcess {
+  /** The module that calls `serveCandidate`. */
+  entry: URL | string;
+  args?: readonly string[];
+}
+
+/** How the child ended, as far as its parent can tell. */
+export interface CandidateEnd {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  /** Why the parent ended it; null: it did not. */
+  endedFor: 'timeout' | 'memory' | null;
+  /** The last words on stderr. */
+  stderr: string;
+}
+
+const WATCH_MS = 50;
+const KEPT_STDERR = 2000;
+const MiB = 1024 * 1024;
+/** What a process does to itself; all others are sent to it. */
+const FAULT_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS']);
+
+/**
+ * @throws AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; CandidateError with the code of what failed in
+ * the child; the signal's reason
+ */
+export async function testInProcess(candidate: CandidateProcess, request: CandidateRequest, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport> {
+  signal.throwIfAborted();
+  const child = start(candidate, limits);
+  let endedFor: CandidateEnd['endedFor'] = null;
+  let answer: unknown;
+  let stderr = '';
+  const kill = (): void => void child.kill('SIGKILL');
+  const endFor = (why: 'timeout' | 'memory'): void => { endedFor ??= why; kill(); };
+  child.stderr?.on('data', (piece: Buffer) => { stderr = (stderr + piece.toString('utf8')).slice(-KEPT_STDERR); });
+  child.on('message', (message) => { answer ??= message; });
+  signal.addEventListener('abort', kill, { once: true });
+  const deadline = setTimeout(() => endFor('timeout'), limits.timeoutMs);
+  const watch = setInterval(() => { if ((residentBytes(child.pid) ?? 0) > limits.memoryBytes) endFor('memory'); }, WATCH_MS);
+  try {
+    const ended = closed(child);
+    child.send(request, () => undefined); // a child that is gone already says so by its end
+    const { code, signal: by } = await ended;
+    signal.throwIfAborted();
+    if (answer !== undefined && endedFor === null) return readAnswer(answer);
+    throw errorOfEnd({ code, signal: by, endedFor, stderr }, limits);
+  } finally {
+    clearTimeout(deadline);
+    clearInterval(watch);
+    signal.removeEventListener('abort', kill);
+    kill();
+  }
+}
+
+/** Errors of the child keep their code and message; which class they had is lost on the way. */
+export class CandidateError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** What an end without an answer means. Pure. */
+export function errorOfEnd({ code, signal, endedFor, stderr }: CandidateEnd, { timeoutMs, memoryBytes }: CandidateLimits): AgentError {
+  if (endedFor === 'timeout') {
+    return new AgentError('E_OTA_GATE_TIMEOUT', `Opening and testing the package took longer than the ${timeoutMs} ms of ota.warm_timeout_ms`);
+  }
+  if (endedFor === 'memory' || (signal === 'SIGABRT' && stderr.includes('heap out of memory'))) {
+    return new AgentError('E_OTA_GATE_MEMORY', `Opening and testing the package took more than the ${memoryBytes} bytes of ota.warm_memory_bytes`);
+  }
+  const words = stderr.trim().split('\n').slice(-1)[0] ?? '';
+  const said = words === '' ? '' : `; its last words: ${words.slice(0, 200)}`;
+  if (signal !== null && !FAULT_SIGNALS.has(signal)) {
+    return new AgentError('E_OTA_GATE_KILLED', `The process that tested the package was ended from outside by ${signal}${said}`);
+  }
+  return new AgentError('E_OTA_GATE_CRASH', `The process that tested the package ended by itself with ${signal ?? `exit code ${code ?? 'none'}`}${said}`);
+}
+
+function start({ entry, args = [] }: CandidateProcess, { memoryBytes }: CandidateLimits): ChildProcess {
+  const env = { ...process.env };
+  // The child must not speak to the service manager in the daemon's name.
+  for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'STERNA_FAULT']) delete env[name];
+  const heapMiB = Math.max(48, Math.floor(memoryBytes / 2 / MiB));
+  return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'json' });
+}
+
+function closed(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  return new Promise((resolve, reject) => {
+    child.once('error', (cause) => {
+      if (child.pid === undefined) reject(new AgentError('E_OTA_GATE_KILLED', `The process that tests packages cannot be started: ${cause.message}`, { cause }));
+    });
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  });
+}
+
+function readAnswer(message: unknown): GateReport {
+  const parsed = answerSchema.safeParse(message);
+  if (!parsed.success) throw new AgentError('E_OTA_GATE_CRASH', `The process that tested the package gave an answer that cannot be read: ${parsed.error.message.slice(0, 200)}`);
+  if ('report' in parsed.data) return parsed.data.report;
+  throw new CandidateError(parsed.data.error.code, parsed.data.error.message);
+}
+
+/** From /proc/PID/statm, whose second number is resident pages; null where there is none. */
+function residentBytes(pid: number | undefined): number | null {
+  try {
+    const pages = Number(readFileSync(`/proc/${pid ?? 'none'}/statm`, 'utf8').split(' ')[1]);
+    return Number.isFinite(pages) ? pages * PAGE_BYTES : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The kernel counts in its own pages; Node does not name their size. All kernels that Node runs on have pages of 4 KiB or, rarely, 16 or 64. */
+const PAGE_BYTES = pageBytes();
+
+function pageBytes(): number {
+  try {
+    const own = readFileSync('/proc/self/statm', 'utf8').split(' ')[1];
+    const guess = process.memoryUsage.rss() / Number(own);
+    return [4096, 16_384, 65_536].find((size) => guess < size * 1.5) ?? 4096;
+  } catch {
+    return 4096;
+  }
+}

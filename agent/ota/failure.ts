@@ -1,0 +1,49 @@
+/** What went wrong while a package was handled, and whether it speaks against the package or against this machine. */
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import { CandidateError } from '../inference/candidate-process.js';
+import type { Model } from '../inference/ports.js';
+
+/** Codes that mean "this package is bad" rather than "this machine is". */
+export function blamesPackage(code: string): boolean {
+  return /^E_(OTA|PACKAGE|MODEL|PROGRAM|INPUT)/.test(code);
+}
+
+/** Errors of the runtime and the system, as a rejection names them. */
+export function failure(error: unknown): CodedError {
+  if (error instanceof AgentError) return toCodedError(error);
+  if (error instanceof CandidateError) return { code: error.code, message: error.message };
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) return { code: 'E_DISK_FULL', message: error.message };
+  if (error instanceof Error && 'code' in error && error.code === 'EROFS') return { code: 'E_STATE_READ_ONLY', message: error.message };
+  if (error instanceof Error && 'syscall' in error) return { code: 'E_STATE', message: error.message };
+  return toCodedError(error);
+}
+
+/** Errors of a package name it as such; errors of the machine stay as they are. */
+export async function blaming<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    const { code, message } = failure(cause);
+    if (cause instanceof AgentError || !blamesPackage(code)) throw cause;
+    throw new AgentError('E_OTA_PACKAGE', `The package cannot be opened: ${code}: ${message}`, { cause });
+  }
+}
+
+/** The model, or an error after the time or the abort; a model that comes too late is closed. */
+export async function openInTime(opening: Promise<Model>, timeoutMs: number, signal: AbortSignal): Promise<Model> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  void opening.then((model) => (late ? model.pipeline.close() : undefined)).catch(() => undefined);
+  const end = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new AgentError('E_OTA_GATE_TIMEOUT', `Opening the package took longer than ${timeoutMs} ms, after it had passed its test`)), timeoutMs);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+  try {
+    return await Promise.race([opening, end]);
+  } catch (error) {
+    late = true;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,45 @@
+import { join } from 'node:path';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import { cannotBeWritten, copyToMemory, openOrRenew, type Sqlite } from '../platform/database.js';
+import { endOfRun, takeRunEvidence } from '../platform/last-run.js';
+import { Journal } from './journal.js';
+import type { RunEnd } from './machine.js';
+
+export interface OpenJournal {
+  journal: Journal;
+  lastRun: { ended: RunEnd; opening: string | null };
+  close(): void;
+}
+
+/**
+ * Opens the journal and begins a run in it. A damaged database is moved aside, and one that cannot be written (full or read-only disk) is gone on with
+ * in memory: the last model runs either way.
+ * @param kernelBoot which start of the kernel this is; null when that cannot be told
+ * @throws AgentError E_STATE_LOCKED, E_STATE
+ */
+export function openJournal(folder: string, kernelBoot: string | null, onFault: (error: CodedError) => void): OpenJournal {
+  const path = join(folder, 'state.db');
+  const begin = (db: Sqlite): OpenJournal => {
+    try {
+      const journal = new Journal(db, onFault);
+      const before = journal.markRunning({ pid: process.pid, kernel_boot: kernelBoot, opening: null });
+      const lastRun = { ended: endOfRun(before, takeRunEvidence(folder, kernelBoot)), opening: before?.opening ?? null };
+      return { journal, lastRun, close: () => db.close() };
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  };
+  try {
+    return begin(openOrRenew(path, { durability: 'full' }, (error) => onFault(toCodedError(error))));
+  } catch (error) {
+    if (!cannotBeWritten(error)) throw error;
+    onFault(volatileFault('The journal of updates', path, error));
+    return begin(copyToMemory(path));
+  }
+}
+
+export function volatileFault(what: string, path: string, cause: unknown): AgentError {
+  return new AgentError('E_STATE_VOLATILE', `${what} ${path} cannot be written: ${toCodedError(cause).message}. What was in it is used, and changes are kept in memory until the next start; `
+    + 'free some space or mount the disk for writing, and start again', { cause });
+}

@@ -1,0 +1,26 @@
+import { readFile } from 'node:fs/promises';
+import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import { decodePointer, encodePointer, type Pointer, type Stored } from './stored-state.js';
+
+/** The second copy of the active pointer, `slots.json` in the state folder. */
+export class PointerFile {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async read(): Promise<Stored<Pointer>> {
+    try {
+      return decodePointer(await readFile(this.#path, 'utf8'));
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+      return code === 'ENOENT' ? { kind: 'none' } : { kind: 'unsound', problem: code };
+    }
+  }
+
+  /** After a power cut the file holds the old pointer or the new one. @throws errors of the file system */
+  write(pointer: Pointer): Promise<void> {
+    return writeFileAtomic(this.#path, encodePointer(pointer));
+  }
+}

@@ -1,0 +1,117 @@
+/** What the two copies of a device's decisions look like on the disk, and how old forms become the present one. Pure. */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP, otaStateName } from '../contracts/index.js';
+import { initialOtaState, isBusy, type OtaState, type Slot } from './machine.js';
+
+/** Something read back. `unsound`: there is something, and it cannot be believed. */
+export type Stored<T> = { kind: 'none' } | { kind: 'unsound'; problem: string } | { kind: 'sound'; value: T };
+
+/** Version 0 was the bare state, without a version; a change that an older agent would misread takes the next number. */
+export const STATE_VERSION = 1;
+
+/** The state, and how often the slots had changed by then; null: written by a version that did not count. */
+export interface StoredState {
+  sequence: number | null;
+  state: OtaState;
+}
+
+const packageId = { name: z.string(), version: z.string(), digest: z.string(), size_bytes: z.number() };
+const slot = z.object({ ...packageId, since_ms: z.number() });
+const common = {
+  phase: otaStateName,
+  candidate: z.object({ ...packageId, generation: z.number(), block_bytes: z.number() }).nullable(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  generation_seen: z.number().nullable(),
+  generation_applied: z.number().nullable(),
+  active: slot.nullable(),
+  previous: slot.nullable(),
+  tries: z.number(),
+};
+const probation = z.object({ digest: z.string(), crashes: z.number() }).nullable();
+const stateSchema = z.object({ ...common, probation, warm_crashes: z.number(), interruptions: z.number(), keep_all: z.boolean() });
+const envelopeSchema = z.object({ version: z.literal(STATE_VERSION), sequence: z.number().int().nonnegative(), state: stateSchema });
+const version0Schema = z.object({ ...common, probation });
+
+export function encodeState({ sequence, state }: { sequence: number; state: OtaState }): unknown {
+  return { version: STATE_VERSION, sequence, state };
+}
+
+/** @param value as it was parsed from JSON */
+export function decodeState(value: unknown): Stored<StoredState> {
+  const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : 0;
+  if (typeof version === 'number' && version > STATE_VERSION) {
+    return { kind: 'unsound', problem: `it has version ${version}, written by a newer agent; this one reads ${STATE_VERSION}` };
+  }
+  if (version === 0) {
+    const old = version0Schema.safeParse(value);
+    return old.success ? { kind: 'sound', value: { sequence: null, state: fromVersion0(old.data) } } : unsound(old.error);
+  }
+  const parsed = envelopeSchema.safeParse(value);
+  return parsed.success ? { kind: 'sound', value: { sequence: parsed.data.sequence, state: parsed.data.state } } : unsound(parsed.error);
+}
+
+/**
+ * Version 0 had no bound of generations. One that no publisher can have counted came from a single hostile message, and would disable updates for
+ * good; it is forgotten, so that the next honest `desired` counts again.
+ */
+function fromVersion0(old: z.infer<typeof version0Schema>): OtaState {
+  const sane = (generation: number | null): number | null => (generation !== null && generation > MAX_FREE_GENERATION + MAX_GENERATION_JUMP ? null : generation);
+  const state: OtaState = {
+    ...initialOtaState, ...old,
+    generation_seen: sane(old.generation_seen), generation_applied: sane(old.generation_applied),
+    probation: old.probation === null ? null : { digest: old.probation.digest, crashes: 0 },
+  };
+  if (old.candidate === null || sane(old.candidate.generation) !== null) return state;
+  return isBusy(state) ? { ...state, phase: 'idle', candidate: null } : { ...state, candidate: { ...old.candidate, generation: 0 } };
+}
+
+/** The second copy of the active pointer: a small file beside the journal, written after it. */
+export interface Pointer {
+  sequence: number;
+  generation_applied: number | null;
+  active: Slot | null;
+  previous: Slot | null;
+}
+
+const pointerSchema = z.object({
+  version: z.literal(STATE_VERSION),
+  sequence: z.number().int().nonnegative(),
+  generation_applied: z.number().nullable(),
+  active: slot.nullable(),
+  previous: slot.nullable(),
+});
+
+export function pointerOf(sequence: number, { generation_applied, active, previous }: OtaState): Pointer {
+  return { sequence, generation_applied, active, previous };
+}
+
+/** One line of JSON, and the SHA-256 of that line. */
+export function encodePointer(pointer: Pointer): string {
+  const line = JSON.stringify({ version: STATE_VERSION, ...pointer });
+  return `${line}\n${sha256(line)}\n`;
+}
+
+export function decodePointer(text: string): Stored<Pointer> {
+  const [line = '', checksum = ''] = text.split('\n');
+  if (sha256(line) !== checksum) return { kind: 'unsound', problem: 'its checksum does not match' };
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return { kind: 'unsound', problem: 'it is not JSON' };
+  }
+  const parsed = pointerSchema.safeParse(value);
+  if (!parsed.success) return unsound(parsed.error);
+  const { sequence, generation_applied, active, previous } = parsed.data;
+  return { kind: 'sound', value: { sequence, generation_applied, active, previous } };
+}
+
+function unsound(error: z.ZodError): { kind: 'unsound'; problem: string } {
+  const issue = error.issues[0];
+  return { kind: 'unsound', problem: `field "${issue?.path.join('.') ?? ''}": ${issue?.message ?? 'invalid'}` };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,48 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { endOfRun, noteCrash, takeRunEvidence, type RunEvidence, type RunRecord } from '../../../agent/platform/last-run.js';
+import { temporaryFolder } from '../../support/folder.js';
+
+const run: RunRecord = { pid: 7, kernel_boot: 'one', opening: null };
+const nothing: RunEvidence = { kernelBoot: 'one', crashedPid: null, service: null };
+const service = (result: string, status = ''): RunEvidence => ({ ...nothing, service: { result, code: 'killed', status } });
+
+describe('how the last run ended', () => {
+  it.each<[string, RunRecord | null, RunEvidence, string]>([
+    ['in order', null, nothing, 'clean'],
+    ['nothing is known', run, nothing, 'killed'],
+    ['the kernel started anew', run, { ...nothing, kernelBoot: 'two' }, 'power'],
+    ['no /proc', { ...run, kernel_boot: null }, { ...nothing, kernelBoot: null }, 'killed'],
+    ['an exception of that process', run, { ...nothing, crashedPid: 7 }, 'crash'],
+    ['an exception of another process', run, { ...nothing, crashedPid: 8 }, 'killed'],
+    ['watchdog', run, service('watchdog', 'ABRT'), 'watchdog'],
+    ['out of memory', run, service('oom-kill', 'KILL'), 'oom'],
+    ['core dump', run, service('core-dump', 'SEGV'), 'crash'],
+    ['fault signal', run, service('signal', 'SEGV'), 'crash'],
+    ['killed from outside', run, service('signal', 'KILL'), 'killed'],
+    ['before the power failed systemd saw a crash of a run before it', run, { ...service('core-dump', 'SEGV'), kernelBoot: 'two' }, 'power'],
+  ])('%s', (_, previous, evidence, expected) => {
+    expect(endOfRun(previous, evidence)).toBe(expected);
+  });
+
+  it('is read once', () => {
+    const folder = temporaryFolder();
+    noteCrash(folder, new Error('a defect'));
+    writeFileSync(join(folder, 'service-result'), 'signal killed KILL\n');
+    expect(takeRunEvidence(folder, 'one')).toEqual({ kernelBoot: 'one', crashedPid: process.pid, service: { result: 'signal', code: 'killed', status: 'KILL' } });
+    expect(takeRunEvidence(folder, 'one')).toEqual(nothing);
+  });
+
+  it('a note that is cut off says nothing', () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'crash.json'), '{"pid":');
+    writeFileSync(join(folder, 'service-result'), '');
+    expect(takeRunEvidence(folder, 'one')).toEqual(nothing);
+  });
+
+  it('the unit file leaves the note where it is looked for', () => {
+    expect(readFileSync('systemd/sternad.service', 'utf8')).toMatch(/^ExecStopPost=-.*SERVICE_RESULT.*EXIT_CODE.*EXIT_STATUS.*STATE_DIRECTORY\}\/service-result/m);
+    expect(existsSync('systemd/sternad.service')).toBe(true);
+  });
+});
