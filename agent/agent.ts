@@ -281,7 +281,7 @@ export class Agent {
       onSettings: (next) => applySettings({ settings: this.#settings, faults, loop: this.#loop, ota: this.#ota, collector: this.#collector, reporter: this.#reporter }, next),
     }, {
       window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
-      limits: { max_tries: 3, max_warm_crashes: 2, max_interruptions: 50, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
+      limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
     });
   }
 

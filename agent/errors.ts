@@ -26,7 +26,7 @@ export const agentErrorCodes = {
   E_OTA_GATE_MEMORY: 'the pipeline needs more memory than the budget of the manifest, or its test more than ota.warm_memory_bytes',
   E_OTA_GATE_TIMEOUT: 'opening and testing the package took longer than ota.warm_timeout_ms',
   E_OTA_GATE_CRASH: 'the process that opened or tested the package crashed by itself, more than once',
-  E_OTA_GATE_KILLED: 'the test of the package was cut off from outside (a kill, want of memory, a power cut) again and again',
+  E_OTA_GATE_KILLED: 'the test of the package was cut off from outside (a kill, want of memory, a power cut); it is repeated, later each time',
   E_OTA_PROBATION: 'the new package kept crashing or failing after the switch',
   E_OTA_SUPERSEDED: 'a newer generation arrived before the installation was done',
   E_OTA_ROLLBACK: 'rolled back on request',

@@ -33,7 +33,7 @@ export interface OtaState {
   phase: OtaStateName;
   /** Of the deployment under way, or of the last one. */
   candidate: Candidate | null;
-  /** Why the last one was rejected or rolled back. */
+  /** Why the last one was rejected or rolled back; while one is under way, why its test must be repeated. */
   error: CodedError | null;
   generation_seen: number | null;
   generation_applied: number | null;
@@ -93,16 +93,14 @@ export interface OtaLimits {
   max_tries: number;
   /** So many crashes of the process that tests a candidate are the candidate's. */
   max_warm_crashes: number;
-  /** After so many tests that were cut off from outside the deployment rests until it is wanted again. */
-  max_interruptions: number;
-  /** The wait after the second of them; it doubles from there. */
+  /** The wait after the second test that did not come to its end; it doubles from there, up to an hour. */
   retry_base_ms: number;
   max_crashes: number;
   probation_ms: number;
 }
 
 /** Longest wait between two tests of one candidate. */
-const RETRY_CAP_MS = 300_000;
+const RETRY_CAP_MS = 3_600_000;
 
 export interface OtaStep {
   state: OtaState;
@@ -116,7 +114,7 @@ export const initialOtaState: OtaState = {
 
 /** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
 const PASSING_CODES: ReadonlySet<string> = new Set([
-  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT', 'E_OTA_GATE_KILLED',
+  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT',
   'E_NATIVE_MISSING', 'E_ENGINE_MISSING', 'E_OUT_OF_MEMORY',
 ]);
 /** The daemon itself cannot use a slot's file any more. */
@@ -234,10 +232,13 @@ function onFailed(state: OtaState, candidate: Candidate, error: CodedError, limi
   return reject(state, candidate, error);
 }
 
-/** A test that did not come to its end: once more, later each time, or no more. In the meantime the phase is `staged`, when no test runs. */
+/**
+ * A test that did not come to its end is repeated, later each time. In the meantime the phase is `staged`, when no test runs. Only crashes end in a
+ * rejection: however often something outside cuts the test off, the package may be good, and the running package goes on either way.
+ */
 function warmAgain(state: OtaState, candidate: Candidate, error: CodedError, limits: OtaLimits): OtaStep {
-  if (state.warm_crashes >= limits.max_warm_crashes || state.interruptions >= limits.max_interruptions) return reject(state, candidate, error);
-  return go(state, 'staged', { type: 'warm', candidate, delay_ms: retryDelay(state.warm_crashes + state.interruptions, limits) });
+  if (state.warm_crashes >= limits.max_warm_crashes) return reject(state, candidate, error);
+  return go({ ...state, error }, 'staged', { type: 'warm', candidate, delay_ms: retryDelay(state.warm_crashes + state.interruptions, limits) });
 }
 
 function retryDelay(attempts: number, { retry_base_ms: base }: OtaLimits): number {

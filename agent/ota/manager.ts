@@ -85,6 +85,8 @@ export class OtaManager {
   #warmed: { generation: number; model: Model } | null = null;
   /** Effects on the running pipeline and on the store, in order. */
   #chain: Promise<void> = Promise.resolve();
+  /** Resolves when no files are being deleted. */
+  #collecting: Promise<void> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
   #tick: NodeJS.Timeout | undefined;
   #progress = { done: 0, total: 0 };
@@ -320,6 +322,7 @@ export class OtaManager {
     const before = this.#worked; // two downloads of one digest must not share a file
     const run = async (): Promise<void> => {
       await before;
+      await this.#collecting;
       try {
         if (!abort.signal.aborted) await this.#answer(await work(abort.signal), abort.signal);
       } catch (error) {
@@ -438,12 +441,20 @@ export class OtaManager {
     }
   }
 
+  /** Deletes what no slot needs. Work that begins meanwhile waits for it: its file would look like one of nobody's. */
   async #collect(keep: string[], keepPartial: string | null): Promise<void> {
     // A candidate may have begun since the effect was decided; it is collected when it comes to rest.
     if (isBusy(this.#state)) return;
-    await this.#writePointer();
-    this.#parts.journal.forgetProgressExcept(keepPartial);
-    await this.#parts.store.collect(keep, keepPartial);
+    // It may also have become a slot since.
+    const slots = [this.#state.active, this.#state.previous].flatMap((slot) => (slot === null ? [] : [slot.digest]));
+    const collect = async (): Promise<void> => {
+      await this.#writePointer();
+      this.#parts.journal.forgetProgressExcept(keepPartial);
+      await this.#parts.store.collect([...keep, ...slots], keepPartial);
+    };
+    const collecting = collect();
+    this.#collecting = collecting.catch(() => undefined); // the chain says so
+    await collecting;
   }
 
   async #dropWarmed(generation?: number): Promise<void> {

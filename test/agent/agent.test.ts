@@ -256,9 +256,13 @@ describe('a daemon that stops', () => {
     const stop = new AbortController();
     const settings = config({ url: null });
     const folder = temporaryFolder();
-    writeFileSync(join(folder, 'slow.sterna'), packageBytes({ ...one, hangs: true }));
-    const starting = startAgent({ ...settings, pipeline: { ...settings.pipeline, package: join(folder, 'slow.sterna') } }, { runtime: new FakeRuntime(), log: quietLog, env: {}, signal: stop.signal });
-    setTimeout(() => stop.abort(new Error('enough')), 200);
+    writeFileSync(join(folder, 'slow.sterna'), packageBytes(one));
+    const runtime = new FakeRuntime();
+    runtime.describePackage = () => {
+      stop.abort(new Error('enough'));
+      return new Promise(() => undefined);
+    };
+    const starting = startAgent({ ...settings, pipeline: { ...settings.pipeline, package: join(folder, 'slow.sterna') } }, { runtime, log: quietLog, env: {}, signal: stop.signal });
     await expect(starting).rejects.toThrow('enough');
     await start(settings);
   });

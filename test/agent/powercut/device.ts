@@ -60,7 +60,7 @@ const manager: OtaManager = new OtaManager({
   onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
 }, {
   window: 4, stallMs: 1000, maxStalls: 3, maxPackageBytes: 10_000_000, openTimeoutMs: 10_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_crashes: 2, max_interruptions: Number(process.env['STERNA_TEST_INTERRUPTIONS'] ?? 4), retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
 });
 const loop = new InferenceLoop(slot, systemClock(), {
   input: camera === '' ? null : camera, live: true,
