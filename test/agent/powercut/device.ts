@@ -1,6 +1,6 @@
 /**
  * The device of the power-cut tests, in a process of its own: it installs what the folder offers, and dies where STERNA_FAULT says or when it is
- * killed. It says in lines of JSON what it runs first, what it announces, and how it ended.
+ * killed. It says in lines of JSON what it runs first, each phase, what it announces, and how it ended.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -30,6 +30,7 @@ const { journal, lastRun, close } = openJournal(folder, systemBootClock().id, (e
 const blocksAsked: number[] = [];
 /** What ran first: must be a package that was accepted before this start. */
 let atStart: string | null = null;
+let phase = '';
 
 const manager: OtaManager = new OtaManager({
   journal, lastRun, clock: systemClock(), log: createLog('error'),
@@ -37,7 +38,7 @@ const manager: OtaManager = new OtaManager({
   host: {
     open: (path) => runtime.openModel(path, runtime.gallery, {}),
     describe: (path) => runtime.describePackage(path),
-    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 10_000, memoryBytes: 300_000_000 }, signal),
+    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
     switchTo: async (model, where) => {
       if (atStart === null) {
         atStart = where?.version ?? 'none';
@@ -55,11 +56,15 @@ const manager: OtaManager = new OtaManager({
       }
     },
   },
-  onChange: () => undefined,
+  onChange: () => {
+    if (manager.state.phase === phase) return;
+    phase = manager.state.phase;
+    say({ phase });
+  },
   onAnnounce: ({ action, package: { version }, error }) => say({ action, version, code: error?.code ?? null }),
   onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
 }, {
-  window: 4, stallMs: 1000, maxStalls: 3, maxPackageBytes: 10_000_000, openTimeoutMs: 10_000, journalRetryMs: 1000,
+  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, openTimeoutMs: 300_000, journalRetryMs: 1000,
   limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
 });
 const loop = new InferenceLoop(slot, systemClock(), {

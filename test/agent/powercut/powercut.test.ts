@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { build } from 'vite';
 import { packageBytes } from '../support/fake-runtime.js';
 import { temporaryFolder } from '../support/tools.js';
+import { bundleDevice, deviceScript as script } from './bundle.js';
 
 interface Outcome {
   atStart: string | null;
@@ -17,20 +17,7 @@ interface Outcome {
   files: number;
 }
 
-const root = resolve(import.meta.dirname, '../../..');
-const script = resolve(root, 'build/test-powercut/device.mjs');
-
-/** Node runs no TypeScript: the device is bundled once, with all but native dependencies, so that it starts fast. */
-beforeAll(async () => {
-  await build({
-    root, logLevel: 'error', configFile: false,
-    ssr: { noExternal: true, external: ['better-sqlite3', 'sharp'] },
-    build: {
-      ssr: resolve(import.meta.dirname, 'device.ts'), outDir: 'build/test-powercut', emptyOutDir: false, target: 'node20',
-      rollupOptions: { output: { entryFileNames: 'device.mjs' } },
-    },
-  });
-}, 60_000);
+beforeAll(bundleDevice, 60_000);
 
 /** Runs the device. @returns what it says, or null when it was killed */
 function run(folder: string, generation: number, offer: string, fault = ''): Promise<Outcome | null> {
