@@ -14,6 +14,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   bench: () => import('./commands/bench.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),
+  evaluate: () => import('./commands/evaluate.js'),
   conformance: () => import('./commands/conformance.js'),
   run: () => import('./commands/run.js'),
   package: () => import('./commands/package.js'),

@@ -55,7 +55,16 @@ function perChannel(values: readonly number[], channel: number, count: number, w
   return value;
 }
 
-async function readPicture(path: string, input: PictureInput, options: PictureOptions): Promise<Feeds> {
+/** Feeds made of a picture, and its own size. */
+export interface SizedPicture {
+  feeds: Feeds;
+  width: number;
+  height: number;
+}
+
+/** @throws RuntimeError E_INPUT for an input that takes no pictures, E_MEDIA naming the file */
+export async function readPicture(path: string, info: TensorInfo, options: PictureOptions): Promise<SizedPicture> {
+  const input = pictureInput(info);
   if ((input.channels === 1) !== (options.channels === 'gray')) {
     throw new RuntimeError('E_INPUT', `Expected channels ${input.channels === 1 ? 'gray' : 'rgb or bgr'} for input "${input.name}" of ${input.channels} channel(s) but received ${options.channels}`);
   }
@@ -74,7 +83,7 @@ async function readPicture(path: string, input: PictureInput, options: PictureOp
       data[input.planar ? channel * area + i : i * input.channels + channel] = value;
     }
   }
-  return { [input.name]: { type: 'float32', dims: input.dims, data } };
+  return { feeds: { [input.name]: { type: 'float32', dims: input.dims, data } }, width, height };
 }
 
 async function readArray(path: string, info: TensorInfo): Promise<Feeds> {
@@ -138,6 +147,6 @@ export async function* readSamples(
     throw new RuntimeError('E_INPUT', `Expected a model with one input to feed from files but this one has ${inputs.length}; use random:N, or the programming interface`);
   }
   for (const path of spread(await listSamples(source), limit)) {
-    yield extname(path) === '.npy' ? await readArray(path, input) : await readPicture(path, pictureInput(input), pictures);
+    yield extname(path) === '.npy' ? await readArray(path, input) : (await readPicture(path, input, pictures)).feeds;
   }
 }

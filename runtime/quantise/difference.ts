@@ -12,7 +12,19 @@ export interface OutputDifference {
   cosine: number;
   /** Largest minus smallest value of the reference: what `max_abs` is to be seen against. */
   range: number;
+  /** Share of the cases in which the largest value stands at the same place, of outputs [1, N] as classifiers have them; null of others. */
+  top1_agreement: number | null;
 }
+
+/** Place of the largest value; the first of equals. */
+export function bestOf(values: ArrayLike<number | bigint>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (Number(values[i]) > Number(values[best])) best = i;
+  return best;
+}
+
+/** Whether a tensor may be the scores of a classifier: one row of several values. */
+export const looksLikeScores = ({ dims, type }: Tensor): boolean => type === 'float32' && dims.length === 2 && dims[0] === 1 && (dims[1] ?? 0) > 1;
 
 /** Cosine of two vectors of which the sums are known; two zero vectors are alike. */
 export function cosineOf(dot: number, squaresA: number, squaresB: number): number {
@@ -37,6 +49,8 @@ export class OutputComparison {
   #squaresExpected = 0;
   #min = Infinity;
   #max = -Infinity;
+  #scored = 0;
+  #agreed = 0;
 
   /** @param step quantization step of the output, undefined when it has none */
   constructor(
@@ -65,6 +79,9 @@ export class OutputComparison {
       this.#max = Math.max(this.#max, e);
     }
     this.#count += expected.data.length;
+    if (!looksLikeScores(expected)) return;
+    this.#scored++;
+    if (bestOf(actual.data) === bestOf(expected.data)) this.#agreed++;
   }
 
   result(): OutputDifference {
@@ -78,6 +95,7 @@ export class OutputComparison {
       share_within_1_step: quantised ? this.#within / Math.max(1, this.#count) : null,
       cosine: cosineOf(this.#dot, this.#squaresActual, this.#squaresExpected),
       range: this.#count === 0 ? 0 : this.#max - this.#min,
+      top1_agreement: this.#scored === 0 ? null : this.#agreed / this.#scored,
     };
   }
 }

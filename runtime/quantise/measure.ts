@@ -1,7 +1,7 @@
 import type { Session } from '../session.js';
 import type { Tensor } from '../tensor.js';
 import type { Feeds } from './calibrate.js';
-import { cosineOf } from './difference.js';
+import { bestOf, cosineOf, looksLikeScores } from './difference.js';
 
 /** Energy of a value and of the error that quantization made in it. */
 interface Noise {
@@ -44,6 +44,8 @@ export interface Fidelity {
   sqnr: ReadonlyMap<string, number | null>;
   /** Mean over samples and outputs of the cosine between quantized and float output. */
   outputCosine: number;
+  /** Share of the samples and of the outputs [1, N] in which the largest value stands at the same place; null without such an output. */
+  top1Agreement: number | null;
 }
 
 /**
@@ -60,15 +62,21 @@ export async function measureFidelity(
 ): Promise<Fidelity> {
   const totals = new Map([...names.keys()].map((value): [string, Noise] => [value, { signal: 0, noise: 0 }]));
   const cosines: number[] = [];
+  const agreed: boolean[] = [];
   for (const feeds of samples) {
     const expected = await float.run(feeds);
     const actual = await quantised.run(feeds);
     for (const [value, total] of totals) addNoise(total, expected[value] ?? feeds[value], actual[names.get(value) ?? value]);
-    for (const output of outputs) cosines.push(cosine(expected[output], actual[output]));
+    for (const output of outputs) {
+      const [float, mine] = [expected[output], actual[output]];
+      cosines.push(cosine(float, mine));
+      if (float !== undefined && mine !== undefined && looksLikeScores(float)) agreed.push(bestOf(float.data) === bestOf(mine.data));
+    }
   }
   return {
     sqnr: new Map([...totals].map(([value, total]) => [value, sqnrDb(total)])),
     outputCosine: cosines.reduce((sum, value) => sum + value, 0) / cosines.length,
+    top1Agreement: agreed.length === 0 ? null : agreed.filter(Boolean).length / agreed.length,
   };
 }
 

@@ -104,6 +104,8 @@ export interface QuantiseReport {
   layers: LayerReport[];
   /** Mean cosine between the quantized and the float outputs over the measured samples. */
   output_cosine: number;
+  /** Share of the measured samples in which the largest value of an output [1, N], as classifiers have it, stands at the same place; null without such an output. */
+  top1_agreement: number | null;
   /** Share of the multiply-adds of layers with constant weights that have fewer than eight bits. */
   low_bit_macs: number;
   /** Mean over the weights of these layers: log2 of the values that each can take. */
@@ -296,6 +298,7 @@ async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<F
         calibration_samples: statistics.samples,
         layers: layerReports(graph, plan, { ...formats, ...fidelity, migrations }),
         output_cosine: fidelity.outputCosine,
+        top1_agreement: fidelity.top1Agreement,
         ...lowBitShares(graph, plan, formats),
         ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
         warnings: [...planWarnings(graph, plan, statistics), ...(settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(plan, fidelity))],

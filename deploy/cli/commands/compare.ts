@@ -30,9 +30,10 @@ function resultText({ cases, outputs }: CompareResult): string {
     orDash(output.max_steps, 2),
     output.share_within_1_step === null ? '-' : `${(100 * output.share_within_1_step).toFixed(3)} %`,
     output.cosine.toFixed(6),
+    output.top1_agreement === null ? '-' : `${(100 * output.top1_agreement).toFixed(1)} %`,
   ]);
   const right = (title: string) => ({ title, align: 'right' as const });
-  const columns = [{ title: 'output' }, right('max abs'), right('range'), right('max steps'), right('within 1 step'), right('cosine')];
+  const columns = [{ title: 'output' }, right('max abs'), right('range'), right('max steps'), right('within 1 step'), right('cosine'), right('same top 1')];
   return `${formatTable(columns, rows)}\n\n${cases} cases`;
 }
 

@@ -80,7 +80,7 @@ function reportText(report: QuantiseReport, output: string): string {
     '',
     ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
     `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method}${report.percentile === undefined ? '' : ` ${report.percentile}`})${low}`,
-    `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}`,
+    `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}${report.top1_agreement === null ? '' : `, the same largest value in ${(100 * report.top1_agreement).toFixed(0)} % of the measured samples`}`,
     `written to ${output}`,
   ].join('\n');
 }

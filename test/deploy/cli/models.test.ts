@@ -41,6 +41,7 @@ describe('sterna compress', () => {
     expect(out).toMatch(/layer +op +format +SQNR dB/);
     expect(out).toMatch(/c1 +Conv\+PRelu +int8 +\d\d\.\d/);
     expect(out).toContain('calibrated on 4 samples (mse)');
+    expect(out).toContain('the same largest value in 100 % of the measured samples');
   });
 
   it('names dead channels, in a line each and in the table', async () => {

@@ -20,7 +20,15 @@ describe('OutputComparison', () => {
   });
 
   it('has no steps where the output has none', () => {
-    expect(compared(undefined, [1, 2], [1, 2.5])).toEqual({ name: 'y', max_abs: 0.5, max_steps: null, share_within_1_step: null, cosine: expect.closeTo(0.99655, 4) as number, range: 1.5 });
+    expect(compared(undefined, [1, 2], [1, 2.5])).toEqual({ name: 'y', max_abs: 0.5, max_steps: null, share_within_1_step: null, cosine: expect.closeTo(0.99655, 4) as number, range: 1.5, top1_agreement: null });
+  });
+
+  it('tells how often a classifier gives the same answer', () => {
+    const comparison = new OutputComparison('y', undefined);
+    const row = (...values: number[]): Tensor => ({ ...tensor(...values), dims: [1, values.length] });
+    comparison.add(row(1, 3, 2), row(0, 9, 8));
+    comparison.add(row(1, 3, 2), row(0, 8, 9));
+    expect(comparison.result().top1_agreement).toBe(0.5);
   });
 
   it('accumulates over cases', () => {
