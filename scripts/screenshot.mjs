@@ -1,6 +1,8 @@
 // `npm run screenshot`: runs the demonstration, waits until somebody is recognised and telemetry has filled the page, and takes the picture
 // that README shows. Wants Chromium (Debian: apt-get install chromium; STERNA_CHROMIUM names another one).
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chromium } from 'playwright-core';
@@ -21,9 +23,10 @@ async function shoot(url) {
   try {
     const page = await browser.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'dark' });
     await page.goto(url);
+    const somebody = page.locator('#faces li').filter({ hasText: /Franck|Martin/ }).first();
+    await somebody.waitFor({ timeout: WAIT_MS });
     await sleep(SETTLE_MS);
-    // Somebody is in the picture now, with a name.
-    await page.locator('#faces li').filter({ hasNotText: /unknown|nobody/i }).first().waitFor({ timeout: WAIT_MS });
+    await somebody.waitFor({ timeout: WAIT_MS });
     return await page.screenshot();
   } finally {
     await browser.close();
@@ -38,12 +41,14 @@ async function waitFor(url, child) {
 }
 
 ensureSetup();
-const child = spawn(process.execPath, [join(root, 'scripts', 'start.mjs'), '--port', String(PORT)], { stdio: ['ignore', 'ignore', 'inherit'] });
+const state = mkdtempSync(join(tmpdir(), 'sterna-screenshot-'));
+const child = spawn(process.execPath, [join(root, 'scripts', 'start.mjs'), '--port', String(PORT), '--state', state], { stdio: ['ignore', 'ignore', 'inherit'] });
 try {
   const url = `http://127.0.0.1:${PORT}/`;
   await waitFor(url, child);
   await sharp(await shoot(url)).png({ palette: true, quality: 90, effort: 10 }).toFile(picture);
   log(`${picture} written`);
 } finally {
+  child.once('exit', () => rmSync(state, { recursive: true, force: true }));
   child.kill('SIGINT');
 }

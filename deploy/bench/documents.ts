@@ -1,4 +1,5 @@
 import { DeployError } from '../errors.js';
+import { wrapProse } from '../markdown.js';
 import { ratioOf, timesOf, type BenchReport, type Comparison, type ModelReport } from './report.js';
 import { geometricMean } from './statistics.js';
 
@@ -117,6 +118,10 @@ export function speedLines(report: BenchReport): string {
 
 /** What deploy/BENCHMARKS.md shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */
 export function benchMarkdown(report: BenchReport): string {
+  return wrapProse(benchText(report));
+}
+
+function benchText(report: BenchReport): string {
   const { selected_isa: isa, peaks, models, threads } = report;
   const least = Math.min(...threads);
   const peakText = peaks.map((peak) => `${peak.instruction} (${peak.isa}) ${peak.gmac_s.toFixed(0)}`).join(', ');

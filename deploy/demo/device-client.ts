@@ -6,6 +6,7 @@ import { DeployError } from '../errors.js';
 import { messageOf } from './files.js';
 
 const peopleSchema = z.object({ people: z.array(z.object({ person_id: z.number(), name: z.string(), samples: z.number() })) });
+const statusSchema = z.object({ model: z.object({}).nullable() });
 const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 export type EnrolledPerson = z.infer<typeof peopleSchema>['people'][number];
 
@@ -37,6 +38,11 @@ export class DeviceClient {
     } catch {
       return false;
     }
+  }
+
+  /** Whether a package runs: an update is committed a moment before its pipeline stands in its place. */
+  async runsModel(): Promise<boolean> {
+    return statusSchema.parse(await this.#request('GET', '/api/status')).model !== null;
   }
 
   async people(): Promise<EnrolledPerson[]> {

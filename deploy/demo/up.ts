@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Lifecycle } from '../../runtime/lifecycle.js';
 import { openSource } from '../../runtime/media/source.js';
 import type { EngineName } from '../../runtime/session-types.js';
@@ -50,6 +51,8 @@ const TELEMETRY_MS = 2000;
 const DEVICE_STOP_MS = 11_000;
 const STOP_BUDGET_MS = 20_000;
 const DEPLOY_TIMEOUT_MS = 90_000;
+/** From "committed" to a pipeline that can enrol. */
+const MODEL_TIMEOUT_MS = 30_000;
 /** One round of the replay, and time to be late. */
 const VISITS_TIMEOUT_MS = timeline.lengthS * 1000 + 30_000;
 
@@ -109,7 +112,7 @@ class Up {
     const started = performance.now();
     const outcome = await this.#deploy(fleet, pack);
     const transferMs = performance.now() - started;
-    if (replay !== null) await this.#step('people', () => enrolMissing(device, replay.people), (names) => `${names.join(' and ')} enrolled`);
+    if (replay !== null) await this.#step('people', () => enrolMissing(device, replay.people, this.#signal), (names) => `${names.join(' and ')} enrolled`);
     onReady?.(fleet.dashboard.url);
     if (!once) {
       await aborted(this.#signal);
@@ -236,7 +239,8 @@ class Up {
 }
 
 /** Those who are enrolled already, from an earlier run, stay as they are. */
-async function enrolMissing({ client }: DeviceProcess, people: Replay['people']): Promise<string[]> {
+async function enrolMissing({ client }: DeviceProcess, people: Replay['people'], signal: AbortSignal): Promise<string[]> {
+  for (const endMs = Date.now() + MODEL_TIMEOUT_MS; !(await client.runsModel()) && Date.now() < endMs;) await sleep(100, undefined, { signal });
   const known = new Set((await client.people()).map(({ name }) => name));
   for (const [name, pictures] of Object.entries(people)) {
     if (!known.has(name)) await client.enrol(name, pictures);

@@ -1,9 +1,10 @@
 // The reference pages that are generated: each from the code that it documents.
-import { readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { root } from '../setup.mjs';
 import { commentsOf } from './comments.mjs';
+import { indexedDecisions } from './decisions.mjs';
 import { nameTable, schemaTable } from './table.mjs';
 
 const load = (path) => import(join(root, 'dist', path));
@@ -31,8 +32,8 @@ async function mqttPage() {
   const topics = payloads.map(([, , topic, direction, qos, what]) => `| ${topic} | ${direction} | ${qos} | ${what} |`);
   return page(
     'MQTT topics and payloads',
-    `Every topic is below \`${TOPIC_ROOT}/{fleet}/{device}/\`. Payloads are UTF-8 JSON of at most ${MAX_MESSAGE_BYTES / 1024} KiB; unknown fields are ignored, unknown\n`
-      + 'schema versions are refused. Field names carry units. JSON Schemas are in `json-schema/`.',
+    `Every topic is below \`${TOPIC_ROOT}/{fleet}/{device}/\`. Payloads are UTF-8 JSON of at most ${MAX_MESSAGE_BYTES / 1024} KiB;\n`
+      + 'unknown fields are ignored, unknown schema versions are refused. Field names carry units. JSON Schemas are in\n`json-schema/`.',
     ['| topic | direction | QoS | content |', '| --- | --- | --- | --- |', ...topics,
       '| `ota/block/{digest8}/{index}` | down | 1 | a block of a package: a binary header of 16 bytes (`block.ts`), then up to 64 KiB |'].join('\n'),
     ...payloads.flatMap(([name, constant, topic]) => [`## ${topic}`, schemaTable(inputSchema(payloadSchemas[name]), comments(constant))]),
@@ -85,8 +86,12 @@ async function errorsPage(title, tables) {
   return page(title, 'Every error that Sterna throws on purpose has a code. Codes are stable; the text of messages is not.', ...parts);
 }
 
+/** The records of a folder, numbered, with an index. */
+const decisions = (folder) => [`${folder}/DECISIONS.md`, () => indexedDecisions(readFileSync(join(root, folder, 'DECISIONS.md'), 'utf8'), folder[0].toUpperCase())];
+
 /** Path of each page, and what writes it. */
 export const pages = {
+  ...Object.fromEntries(['agent', 'deploy', 'kernels', 'runtime'].map(decisions)),
   'agent/contracts/REFERENCE.md': mqttPage,
   'agent/config/REFERENCE.md': configPage,
   'agent/api/METRICS.md': metricsPage,

@@ -81,7 +81,7 @@ describe('benchMarkdown', () => {
   const row = (start: string) => text.split('\n').find((line) => line.startsWith(`| ${start}`)) ?? '';
 
   it('names the conditions', () => {
-    expect(text).toContain('2026-01-02, Some CPU (x86_64, 2 cores), Sterna 1.2.3 on fast, onnxruntime 9.9.9, Node 22.0.0. Other processes kept 0.25 cores busy meanwhile.');
+    expect(text.replaceAll('\n', ' ')).toContain('2026-01-02, Some CPU (x86_64, 2 cores), Sterna 1.2.3 on fast, onnxruntime 9.9.9, Node 22.0.0. Other processes kept 0.25 cores busy meanwhile.');
     expect(benchMarkdown({ ...report, versions: { ...report.versions, onnxruntime: null } })).toContain('no onnxruntime');
   });
 
