@@ -301,9 +301,9 @@ export class Agent {
   /** A new embedder cannot recognise faces that another one enrolled: that must not go unnoticed. */
   #warnOfForeignGallery(): void {
     const space = this.#slot.running?.model.pipeline.embeddingSpaceId ?? null;
-    const foreign = space === null ? [] : this.#f.gallery.list().filter((person) => person.embeddingSpaceId !== space);
-    if (foreign.length > 0) {
-      this.#f.faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${foreign.length} enrolled people belong to another embedder and must be enrolled again` }, 'warning');
+    const foreign = space === null ? 0 : this.#f.gallery.foreignTo(space);
+    if (foreign > 0) {
+      this.#f.faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${foreign} enrolled people belong to another embedder and must be enrolled again` }, 'warning');
     } else {
       this.#f.faults.clear('pipeline', 'E_GALLERY_SPACE');
     }

@@ -1,22 +1,22 @@
 /** What the daemon stands on: state folder, databases, clock, log, counters, faults. Opened first, closed last. */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { copyFileSync, existsSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { loadToken } from './api/auth.js';
+import { loadToken, TOKEN_FILE } from './api/auth.js';
 import type { Config } from './config/schema.js';
-import { AgentError, toCodedError } from './errors.js';
+import { toCodedError, type AgentError } from './errors.js';
 import { EventSink } from './events/sink.js';
 import { Faults } from './events/faults.js';
+import { DeviceGallery } from './gallery/device-gallery.js';
 import { runtimePort } from './inference/runtime-port.js';
-import type { Gallery, RuntimePort } from './inference/ports.js';
+import type { GalleryKeySource, RuntimePort } from './inference/ports.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import type { Journal } from './ota/journal.js';
-import { openJournal, volatileFault, type OpenJournal } from './ota/open-journal.js';
+import { openJournal, type OpenJournal } from './ota/open-journal.js';
 import { openLedger } from './outbox/ledger.js';
 import { Outbox } from './outbox/outbox.js';
 import { systemBootClock, systemClock, type BootClock, type Clock } from './platform/clock.js';
-import { moveAside, openOrRenew } from './platform/database.js';
+import { credentialFile } from './platform/credentials.js';
+import { openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
 import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
@@ -50,7 +50,7 @@ export interface Foundation {
   lastRun: OpenJournal['lastRun'];
   outbox: Outbox;
   events: EventSink;
-  gallery: Gallery;
+  gallery: DeviceGallery;
   /** Of the local API. */
   token: string;
   /** Holds what is open; the daemon adds its own parts on top. */
@@ -62,7 +62,10 @@ const FILE_OVERHEAD = 1.5;
 /** Everything is stopped within this; `main.ts` ends the process at 10 s. */
 const STOP_BUDGET_MS = 8000;
 
-/** @throws AgentError E_STATE_LOCKED, E_STATE, E_DISK_FULL; RuntimeError E_GALLERY for a gallery of a newer version */
+/** Name of the credential, and of the file in the state folder. */
+const GALLERY_KEY_FILE = 'gallery.key';
+
+/** @throws AgentError E_STATE_LOCKED, E_STATE, E_DISK_FULL, E_CONFIG */
 export function layFoundation(config: Config, deps: AgentDeps): Foundation {
   const clock = deps.clock ?? systemClock();
   const log = deps.log ?? createLog(config.log_level);
@@ -88,9 +91,10 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const bootId = randomUUID();
     const events = new EventSink(outbox, clock, bootId, log);
     faults.connect(events);
-    const gallery = openGalleryOrRenew(runtime, join(folder.path, 'gallery.db'), damaged);
+    const env = deps.env ?? process.env;
+    const gallery = DeviceGallery.open(runtime, join(folder.path, 'gallery.db'), gallerySource(folder.path, config, env), faults);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
-    const token = loadToken({ stateDir: folder.path, tokenFile: config.api.token_file }, damaged);
+    const token = loadToken({ stateDir: folder.path, tokenFile: credentialFile(env, TOKEN_FILE) ?? config.api.token_file }, damaged);
     keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
       config, token, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
@@ -107,33 +111,8 @@ function logStopFailure(log: Log, { part, error, timedOut }: StopFailure): void 
   log.error('a part of the daemon did not stop properly', { part, code: timedOut ? 'E_STOP_TIMEOUT' : code, error: message });
 }
 
-/**
- * A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. One on a full or read-only disk is
- * used from a copy, which whoever is enrolled meanwhile goes to.
- */
-function openGalleryOrRenew(runtime: RuntimePort, path: string, onFault: (error: AgentError) => void): Gallery {
-  try {
-    return runtime.openGallery(path);
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : null;
-    const code = cause !== null && 'code' in cause ? String(cause.code) : '';
-    if (/^SQLITE_(READONLY|CANTOPEN|FULL|IOERR)/.test(code)) {
-      onFault(volatileFault('The gallery', path, error));
-      return openCopy(runtime, path);
-    }
-    if (!code.startsWith('SQLITE_CORRUPT') && code !== 'SQLITE_NOTADB') throw error;
-    moveAside(path);
-    onFault(new AgentError('E_STATE_CORRUPT', `The gallery ${path} is damaged; it was moved to ${path}.corrupt, and everybody must be enrolled again`, { cause: error }));
-    return runtime.openGallery(path);
-  }
-}
-
-function openCopy(runtime: RuntimePort, path: string): Gallery {
-  try {
-    const copy = join(mkdtempSync(join(tmpdir(), 'sterna-gallery-')), 'gallery.db');
-    for (const suffix of ['', '-wal']) if (existsSync(`${path}${suffix}`)) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
-    return runtime.openGallery(copy);
-  } catch {
-    return runtime.openGallery(':memory:');
-  }
+/** A key that somebody else keeps is only read; the one in the state folder is made at the first start. */
+function gallerySource(folder: string, config: Config, env: NodeJS.ProcessEnv): GalleryKeySource {
+  const given = credentialFile(env, GALLERY_KEY_FILE) ?? config.gallery.key_file;
+  return given === undefined ? { file: join(folder, GALLERY_KEY_FILE), create: true } : { file: given, create: false };
 }

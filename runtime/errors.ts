@@ -20,6 +20,8 @@ export const runtimeErrorCodes = {
   E_MEDIA: 'an image, video or camera cannot be opened or decoded',
   E_FFMPEG_MISSING: 'ffmpeg is needed for this input and was not found',
   E_GALLERY: 'an enrolment, listing or deletion in the gallery is impossible',
+  E_GALLERY_KEY: 'the key of an encrypted gallery is missing, malformed or another one; put the right key back. Nothing was deleted',
+  E_GALLERY_TAMPERED: 'a record of an encrypted gallery was changed or moved by something else; remove that person and enrol again',
 } as const;
 
 export type RuntimeErrorCode = keyof typeof runtimeErrorCodes;

@@ -44,7 +44,8 @@ export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>();
   app.onError((error, c) => {
     const status = statusOf(error);
-    return c.json({ error: toCodedError(error) }, status, status === 401 ? { 'www-authenticate': 'Bearer realm="sterna"' } : status === 503 ? { 'retry-after': '1' } : {});
+    const coded = toCodedError(error);
+    return c.json({ error: coded }, status, status === 401 ? { 'www-authenticate': 'Bearer realm="sterna"' } : coded.code === 'E_BUSY' ? { 'retry-after': '1' } : {});
   });
   app.notFound((c) => c.json({ error: { code: 'E_NOT_FOUND', message: `There is no ${c.req.method} ${c.req.path}` } }, 404));
   guardRequests(app, parts);
@@ -115,7 +116,8 @@ function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 |
     case 'E_NO_FACE':
     case 'E_GALLERY': return 422;
     case 'E_BUSY':
-    case 'E_GALLERY_KEY': return 503;
+    case 'E_GALLERY_KEY':
+    case 'E_GALLERY_TAMPERED': return 503;
     default: return 500;
   }
 }

@@ -10,9 +10,9 @@ const TOKEN_BYTES = 32;
 const SHORTEST_TOKEN = 16;
 
 /**
- * The token from `api.token_file`, or else from `api.token` in the state folder, which is made when it is not there. On a disk
+ * The token from `tokenFile` (a systemd credential, or `api.token_file`), or else from `api.token` in the state folder, which is made when it is not there. On a disk
  * that cannot be written the token lives in memory alone, and `onUnwritten` says so.
- * @throws AgentError E_CONFIG for a token_file that cannot be read, or a token of fewer than 16 characters
+ * @throws AgentError E_CONFIG for a `tokenFile` that cannot be read, or a token of fewer than 16 characters
  */
 export function loadToken(options: { stateDir: string; tokenFile?: string | undefined }, onUnwritten: (error: AgentError) => void): string {
   const { stateDir, tokenFile } = options;
@@ -42,7 +42,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new AgentError('E_CONFIG', `api.token_file: cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new AgentError('E_CONFIG', `The token of the local API cannot be read from ${path} (api.token_file, or the credential api.token): ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
 }
 

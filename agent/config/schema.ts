@@ -81,10 +81,15 @@ const api = z.strictObject({
   host: z.string().min(1).default('127.0.0.1'),
   /** 0: any free port. */
   port: z.number().int().min(0).max(65_535).default(8481),
-  /** File that holds the bearer token. Default: `api.token` in the state folder, made at the first start. */
+  /** File that holds the bearer token; a systemd credential `api.token` comes first. Default: `api.token` in the state folder, made at the first start. */
   token_file: filePath.optional(),
   /** Origins of web pages that may call the API, e.g. http://127.0.0.1:8480. */
   allowed_origins: z.array(z.string().regex(/^https?:\/\/[^/\s]+$/, 'expected an origin such as http://127.0.0.1:8480')).default([]),
+});
+
+const gallery = z.strictObject({
+  /** File that holds the key of the gallery, 64 hexadecimal digits; a systemd credential `gallery.key` comes first. Default: `gallery.key` in the state folder, made at the first start. */
+  key_file: filePath.optional(),
 });
 
 const telemetry = z.strictObject({ interval_ms: z.number().int().min(1000).max(3_600_000).default(10_000) });
@@ -143,6 +148,7 @@ export const configSchema = z.strictObject({
   pipeline: pipeline.prefault({}),
   presence: presence.prefault({}),
   api: api.prefault({}),
+  gallery: gallery.prefault({}),
   telemetry: telemetry.prefault({}),
   outbox: outbox.prefault({}),
   ota: ota.prefault({}),

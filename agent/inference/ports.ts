@@ -28,6 +28,13 @@ export interface SourceRequest {
   signal: AbortSignal;
 }
 
+/** Where the key of the gallery is. */
+export interface GalleryKeySource {
+  file: string;
+  /** Make it when it is not there, unless there is a gallery that needs one already. */
+  create: boolean;
+}
+
 export interface RuntimePort {
   /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...: then nothing stays open */
   openModel(path: string, gallery: Gallery, overrides: PipelineOverrides): Promise<Model>;
@@ -38,7 +45,11 @@ export interface RuntimePort {
    * @throws errors as `openModel`; AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; the signal's reason
    */
   testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport>;
-  openGallery(path: string): Gallery;
+  /**
+   * @param key null for ':memory:' only
+   * @throws RuntimeError E_GALLERY; E_GALLERY_KEY when the key is lost, malformed or another one, or cannot be made
+   */
+  openGallery(path: string, key: GalleryKeySource | null): Gallery;
   /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
   enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): Promise<Enrolment>;
   openSource(request: SourceRequest): FrameSource;

@@ -1,13 +1,14 @@
+import { existsSync } from 'node:fs';
 import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
 import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
-import { createPipeline, enrolPictures, openGallery, type PipelineOptions } from '../../runtime/pipeline/index.js';
+import { createGalleryKey, createPipeline, enrolPictures, galleryKeyId, openGallery, readGalleryKey, type GalleryKey, type PipelineOptions } from '../../runtime/pipeline/index.js';
 import type { EngineOptions } from '../../runtime/stages/model-stage.js';
-import type { RuntimeError } from '../../runtime/errors.js';
+import { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import type { GateReport } from '../ota/gate.js';
 import { testInProcess } from './candidate-process.js';
-import type { Model, PipelineOverrides, RuntimePort } from './ports.js';
+import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from './ports.js';
 
 type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
 
@@ -47,7 +48,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       return { name: manifest.name, version: manifest.version };
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes } }, limits, signal),
-    openGallery,
+    openGallery: (path, key) => openGallery(path, key === null ? {} : { key: keyFor(path, key) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {
       loop: request.loop, realtime: request.realtime, stallMs: request.stallMs, signal: request.signal,
@@ -57,6 +58,14 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
     decodeImage: (bytes, options) => decodeImage(bytes, 'The picture', options),
     encodeJpeg: (image) => encodeJpeg(image),
   };
+}
+
+function keyFor(gallery: string, { file, create }: GalleryKeySource): GalleryKey {
+  if (existsSync(file)) return readGalleryKey(file);
+  const needed = galleryKeyId(gallery);
+  if (create && needed === null) return createGalleryKey(file);
+  const what = needed === null ? 'The gallery has no key' : `The gallery ${gallery} is encrypted with the key ${needed}`;
+  throw new RuntimeError('E_GALLERY_KEY', `${what}: the file ${file} is not there. Put the key back and start again${needed === null ? '' : ', or move the gallery away and enrol everybody again'}. Until then nobody is recognised by name`);
 }
 
 function toOverrides({ match_threshold, detect_threshold }: PipelineOverrides): Pick<PipelineOptions, 'matchThreshold' | 'detectThreshold'> {

@@ -40,6 +40,8 @@ const exitCodeOf: Readonly<Record<string, number>> = {
   E_PACKAGE: exitCodes.input,
   E_PACKAGE_VERSION: exitCodes.input,
   E_MEDIA: exitCodes.input,
+  E_GALLERY_KEY: exitCodes.input,
+  E_GALLERY_TAMPERED: exitCodes.input,
   E_CONFIG: exitCodes.input,
   E_DEPENDENCY: exitCodes.missing,
   E_ENGINE_MISSING: exitCodes.missing,

@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   evaluate: () => import('./commands/evaluate.js'),
   conformance: () => import('./commands/conformance.js'),
   run: () => import('./commands/run.js'),
+  gallery: () => import('./commands/gallery.js'),
   package: () => import('./commands/package.js'),
   fleet: () => import('./commands/fleet.js'),
   publish: () => import('./commands/publish.js'),

@@ -1,32 +1,14 @@
 import type Database from 'better-sqlite3';
 import { RuntimeError } from '../errors.js';
-import { requireOptional } from '../optional-package.js';
+import { anObject, checkOptions, type OptionKinds } from '../options.js';
+import { checkKey, openGalleryFile, recordsOf, type Records, type StoredPerson, type StoredSample } from './gallery-file.js';
+import type { GalleryKey } from './gallery-key.js';
 import type { Gallery, Identity, Person } from './types.js';
-
-/** `PRAGMA user_version` of the schema below. */
-const schemaVersion = 1;
-
-const schema = `
-  CREATE TABLE person (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,
-    space TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    UNIQUE (name, space)
-  ) STRICT;
-  CREATE TABLE sample (
-    id INTEGER PRIMARY KEY,
-    person INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
-    embedding BLOB NOT NULL
-  ) STRICT;
-  CREATE INDEX sample_person ON sample (person);
-`;
 
 /** Bounds that keep a scan of the whole gallery well below a millisecond per thousand samples, and the file small. */
 export const galleryLimits = { nameLength: 128, samplesPerPerson: 64, dimensions: 4096 } as const;
 
-interface PersonRow { id: number; name: string; space: string; created_ms: number; samples: number }
-interface SampleRow { person: number; name: string; embedding: Buffer }
+interface PersonRow extends StoredPerson { samples: number }
 
 /** All embeddings of one space, row-major, ready to scan. */
 interface Index {
@@ -35,57 +17,63 @@ interface Index {
   people: { id: number; name: string }[];
 }
 
+export interface GalleryOptions {
+  /** Encrypts names and embeddings in the file. Without one the file is plain; a plain file that is opened with one is encrypted from then on. */
+  key?: GalleryKey;
+}
+
+const galleryOptionKinds: OptionKinds<Required<GalleryOptions>> = { key: anObject };
+
 /**
  * Opens (or creates) a gallery of enrolled people. Embeddings are float32, little-endian, L2-normalised; a match is the
  * largest cosine over all samples: people look different from different sides, and a mean of two views resembles neither.
  * @param path a file, or ':memory:'
- * @throws RuntimeError E_DEPENDENCY without the package better-sqlite3, E_GALLERY when the file is not a gallery, or a newer one
+ * @throws RuntimeError E_DEPENDENCY without the package better-sqlite3; E_GALLERY when the file is not a gallery, or a newer one; E_GALLERY_KEY when it is encrypted with another key, or
+ *   with a key and none is given; E_OPTION. Methods throw E_GALLERY_TAMPERED for records that something else changed.
  */
-export function openGallery(path: string): Gallery {
-  const database = openDatabase(path);
-  return new SqliteGallery(database);
+export function openGallery(path: string, options: GalleryOptions = {}): Gallery {
+  checkOptions('openGallery', options, galleryOptionKinds);
+  const key = options.key ?? null;
+  return new SqliteGallery(openGalleryFile(path, key), recordsOf(key));
 }
 
 class SqliteGallery implements Gallery {
   readonly #database: Database.Database;
-  /** By space; rebuilt after a change, also by another process. */
+  readonly #records: Records;
+  /** By space; rebuilt after a change, also by another process. In memory, embeddings are never encrypted: they are scanned for every face. */
   readonly #indexes = new Map<string, Index>();
   /** Changes whenever another connection commits; prepared once, because it runs for every face. */
   readonly #askDataVersion: Database.Statement<[], unknown>;
   #dataVersion: unknown;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database.Database, records: Records) {
     this.#database = database;
+    this.#records = records;
     this.#askDataVersion = database.prepare<[], unknown>('PRAGMA data_version').pluck();
   }
 
   enrol(name: string, embeddings: readonly Float32Array[], embeddingSpaceId: string): Person {
     const label = checkName(name);
     if (embeddings.length === 0) throw refuse(`Expected at least one embedding for ${label} but received none`);
-    const first = embeddings[0]?.length ?? 0;
-    const dimensions = this.#dimensions(embeddingSpaceId) ?? first;
-    embeddings.forEach((embedding) => checkEmbedding(embedding, dimensions));
-    const id = this.#database.transaction(() => {
-      this.#database.prepare('INSERT INTO person (name, space, created_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
-        .run(label, embeddingSpaceId, Date.now());
-      const person = this.#person(label, embeddingSpaceId);
-      if (person.samples + embeddings.length > galleryLimits.samplesPerPerson) {
-        throw refuse(`Expected at most ${galleryLimits.samplesPerPerson} samples for ${label} but received ${person.samples + embeddings.length}`);
-      }
-      const insert = this.#database.prepare('INSERT INTO sample (person, embedding) VALUES (?, ?)');
-      for (const embedding of embeddings) insert.run(person.id, toBlob(embedding));
-      return person.id;
-    })();
+    const enrolled = this.#database.transaction(() => {
+      checkKey(this.#database, this.#records.key);
+      const dimensions = this.#dimensions(embeddingSpaceId) ?? embeddings[0]?.length ?? 0;
+      embeddings.forEach((embedding) => checkEmbedding(embedding, dimensions));
+      const person = this.list().find((known) => known.name === label && known.embeddingSpaceId === embeddingSpaceId) ?? this.#addPerson(label, embeddingSpaceId);
+      const samples = person.samples + embeddings.length;
+      if (samples > galleryLimits.samplesPerPerson) throw refuse(`Expected at most ${galleryLimits.samplesPerPerson} samples for ${label} but received ${samples}`);
+      for (const embedding of embeddings) this.#addSample(person, toBlob(embedding));
+      return { ...person, samples };
+    }).immediate();
     this.#indexes.delete(embeddingSpaceId);
-    const enrolled = this.list().find((person) => person.id === id);
-    if (enrolled === undefined) throw refuse(`${label} disappeared while being enrolled`);
     return enrolled;
   }
 
   list(): Person[] {
-    return this.#database.prepare<[], PersonRow>(`
+    const rows = this.#database.prepare<[], PersonRow>(`
       SELECT person.*, COUNT(sample.id) AS samples FROM person LEFT JOIN sample ON sample.person = person.id
-      GROUP BY person.id ORDER BY person.id`).all().map(toPerson);
+      GROUP BY person.id ORDER BY person.id`).all();
+    return this.#reading(() => rows.map((row) => ({ id: row.id, name: this.#records.nameOf(row), samples: row.samples, embeddingSpaceId: row.space, createdMs: row.created_ms })));
   }
 
   remove(personId: number): boolean {
@@ -113,35 +101,52 @@ class SqliteGallery implements Gallery {
     this.#dataVersion = version;
   }
 
-  #person(name: string, space: string): Person {
-    const row = this.#database.prepare<[string, string], PersonRow>(`
-      SELECT person.*, (SELECT COUNT(*) FROM sample WHERE sample.person = person.id) AS samples
-      FROM person WHERE name = ? AND space = ?`).get(name, space);
-    if (row === undefined) throw refuse(`${name} is not in the gallery`);
-    return toPerson(row);
+  /** A record's number is part of what it is sealed for, so it has to be known first. */
+  #addPerson(name: string, space: string): Person {
+    const createdMs = Date.now();
+    const empty = this.#records.key === null ? name : Buffer.alloc(0);
+    const id = Number(this.#database.prepare('INSERT INTO person (name, space, created_ms) VALUES (?, ?, ?)').run(empty, space, createdMs).lastInsertRowid);
+    this.#database.prepare('UPDATE person SET name = ? WHERE id = ?').run(this.#records.storedName({ id, space, created_ms: createdMs }, name), id);
+    return { id, name, samples: 0, embeddingSpaceId: space, createdMs };
+  }
+
+  #addSample({ id: person, embeddingSpaceId: space }: Person, embedding: Buffer): void {
+    const id = Number(this.#database.prepare('INSERT INTO sample (person, embedding) VALUES (?, ?)').run(person, Buffer.alloc(0)).lastInsertRowid);
+    this.#database.prepare('UPDATE sample SET embedding = ? WHERE id = ?').run(this.#records.storedEmbedding({ id, person, space }, embedding), id);
   }
 
   #dimensions(space: string): number | undefined {
-    const row = this.#database.prepare<[string], { bytes: number }>(`
-      SELECT LENGTH(embedding) AS bytes FROM sample JOIN person ON person.id = sample.person WHERE space = ? LIMIT 1`).get(space);
-    return row === undefined ? undefined : row.bytes / 4;
+    const row = this.#database.prepare<[string], StoredSample>(`
+      SELECT sample.id, person, space, embedding FROM sample JOIN person ON person.id = sample.person WHERE space = ? ORDER BY sample.id LIMIT 1`).get(space);
+    return row === undefined ? undefined : this.#reading(() => this.#records.embeddingOf(row).length / 4);
   }
 
   #load(space: string): Index {
-    const rows = this.#database.prepare<[string], SampleRow>(`
-      SELECT person.id AS person, name, embedding FROM sample JOIN person ON person.id = sample.person
+    const rows = this.#database.prepare<[string], StoredSample>(`
+      SELECT sample.id, person, space, embedding FROM sample JOIN person ON person.id = sample.person
       WHERE space = ? ORDER BY sample.id`).all(space);
-    const dimensions = (rows[0]?.embedding.length ?? 0) / 4;
+    const names = new Map(this.list().map(({ id, name }) => [id, name]));
+    const embeddings = this.#reading(() => rows.map((row) => this.#records.embeddingOf(row)));
+    const dimensions = (embeddings[0]?.length ?? 0) / 4;
     const vectors = new Float32Array(rows.length * dimensions);
-    rows.forEach((row, i) => {
-      if (row.embedding.length !== dimensions * 4) {
-        throw refuse(`Expected ${dimensions * 4} bytes for a sample of ${row.name} but received ${row.embedding.length}`);
-      }
-      for (let k = 0; k < dimensions; k++) vectors[i * dimensions + k] = row.embedding.readFloatLE(k * 4);
+    const people = rows.map(({ person }) => ({ id: person, name: names.get(person) ?? '' }));
+    embeddings.forEach((embedding, i) => {
+      if (embedding.length !== dimensions * 4) throw refuse(`Expected ${dimensions * 4} bytes for a sample of ${people[i]?.name ?? ''} but received ${embedding.length}`);
+      for (let k = 0; k < dimensions; k++) vectors[i * dimensions + k] = embedding.readFloatLE(k * 4);
     });
-    const index = { dimensions, vectors, people: rows.map((row) => ({ id: row.person, name: row.name })) };
+    const index = { dimensions, vectors, people };
     this.#indexes.set(space, index);
     return index;
+  }
+
+  /** Records that do not open were changed, unless the whole file has got another key: then that is what to say. */
+  #reading<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      checkKey(this.#database, this.#records.key);
+      throw error;
+    }
   }
 }
 
@@ -159,33 +164,6 @@ function scan({ dimensions, vectors, people }: Index, query: Float32Array): Iden
   }
   const person = people[row];
   return person === undefined ? null : { personId: person.id, name: person.name, similarity: Math.max(-1, Math.min(1, best)) };
-}
-
-function openDatabase(path: string): Database.Database {
-  const Sqlite = requireOptional('better-sqlite3', 'openGallery') as typeof Database;
-  let database: Database.Database | undefined;
-  try {
-    database = new Sqlite(path);
-    database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
-    database.pragma('foreign_keys = ON');
-    migrate(database);
-    return database;
-  } catch (cause) {
-    database?.close();
-    if (cause instanceof RuntimeError) throw cause;
-    throw new RuntimeError('E_GALLERY', `The gallery ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
-}
-
-function migrate(database: Database.Database): void {
-  database.transaction(() => {
-    const version = Number(database.pragma('user_version', { simple: true }));
-    if (version > schemaVersion) throw refuse(`The gallery has schema version ${version}; this runtime reads ${schemaVersion}. Update Sterna.`);
-    if (version === schemaVersion) return;
-    database.exec(schema);
-    database.pragma(`user_version = ${schemaVersion}`);
-  }).immediate();
 }
 
 function checkName(name: string): string {
@@ -210,10 +188,6 @@ function toBlob(embedding: Float32Array): Buffer {
   const blob = Buffer.alloc(embedding.length * 4);
   embedding.forEach((value, i) => blob.writeFloatLE(value, i * 4));
   return blob;
-}
-
-function toPerson(row: PersonRow): Person {
-  return { id: row.id, name: row.name, samples: row.samples, embeddingSpaceId: row.space, createdMs: row.created_ms };
 }
 
 function refuse(message: string): RuntimeError {

@@ -1,6 +1,10 @@
 export { createPipeline } from './create.js';
 export type { PipelineOptions } from './create.js';
 export { openGallery } from './gallery.js';
+export type { GalleryOptions } from './gallery.js';
+export { createGalleryKey, galleryKey, readGalleryKey } from './gallery-key.js';
+export type { GalleryKey } from './gallery-key.js';
+export { galleryKeyId, rekeyGallery } from './gallery-file.js';
 export { enrolPictures } from './enrol.js';
 export type { Enrolment, EnrolmentOptions } from './enrol.js';
 export { detectionsOf } from '../stages/finding.js';

@@ -63,7 +63,7 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
 
   it('--once brings a compressed model to a device that recognises both people, and says what it measured', async () => {
     const run = up('--once', '--json');
-    expect(await run.exit, run.stderr()).toBe(0);
+    expect(await run.exit, `${run.stderr()}${run.stdout()}`).toBe(0);
     const summary: unknown = JSON.parse(run.stdout());
     expect(summary).toMatchObject({
       package: { name: 'faces', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string },

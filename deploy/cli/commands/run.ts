@@ -6,6 +6,7 @@ import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
+import { readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { openPipelineOrPackage } from '../../run/open.js';
@@ -23,6 +24,7 @@ interface RunOptions {
   input: string;
   limit?: number;
   gallery: string;
+  keyFile?: string;
   enrol: Enrol[];
   engine: EngineName;
   threads: number;
@@ -80,6 +82,7 @@ export function register(program: Command): void {
     .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
     .option('--limit <n>', 'stop after n frames', integer(1))
     .option('--gallery <file>', 'database of enrolled people', ':memory:')
+    .option('--key-file <file>', 'key of an encrypted gallery; a plain one is encrypted with it from then on')
     .option('--enrol <name=picture>', 'enrol a person first, from a picture, a folder or a video; may be repeated', enrolArgument, [])
     .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
     .option('--threads <n>', 'threads of the engine', integer(1), 1)
@@ -96,7 +99,7 @@ export function register(program: Command): void {
       const interrupt = (): void => stop.abort();
       process.once('SIGINT', interrupt);
       process.once('SIGTERM', interrupt);
-      const gallery = openGallery(options.gallery);
+      const gallery = openGallery(options.gallery, options.keyFile === undefined ? {} : { key: readGalleryKey(options.keyFile) });
       let pipeline: Pipeline | undefined;
       try {
         const { engine, threads, affinity, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;

@@ -18,7 +18,7 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     const config = parseConfig({ state_dir: join(folder, 'state') });
     const warnings: string[] = [];
     const runtime = runtimePort(config, ({ code }) => warnings.push(code));
-    const gallery = runtime.openGallery(':memory:');
+    const gallery = runtime.openGallery(':memory:', { file: join(temporaryFolder(), 'gallery.key'), create: true });
     const check = async () => {
       const model = await runtime.openModel(path, gallery, {});
       const { golden } = await model.selfTest();
@@ -62,7 +62,7 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     const path = join(folder, 'faces.sterna');
     writeFileSync(path, (await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0' })).bytes);
     const runtime = runtimePort(parseConfig({ state_dir: join(folder, 'state'), cache_max_bytes: 0 }), () => undefined);
-    const gallery = runtime.openGallery(':memory:');
+    const gallery = runtime.openGallery(':memory:', { file: join(temporaryFolder(), 'gallery.key'), create: true });
     await (await runtime.openModel(path, gallery, {})).pipeline.close();
     expect(readdirSync(folder)).toEqual(['faces.sterna']);
     gallery.close();

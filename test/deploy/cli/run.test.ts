@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { FrameLine, RunSummary } from '../../../deploy/run/run.js';
 import { openPackage } from '../../../runtime/package/index.js';
-import { openGallery } from '../../../runtime/pipeline/index.js';
+import { createGalleryKey, galleryKeyId, openGallery, readGalleryKey } from '../../../runtime/pipeline/index.js';
 import { deepEmbedder, tinyModels } from '../package/tiny-models.js';
 import { captureCli } from './capture.js';
 
@@ -119,6 +119,16 @@ describe('sterna run', () => {
     const people = openGallery(gallery);
     expect(people.list().map(({ name }) => name)).toEqual(['Red', 'Blue']);
     people.close();
+  });
+
+  it('encrypts the gallery with a key, and needs that key afterwards', async () => {
+    const [gallery, key] = [at('sealed.db'), at('gallery.key')];
+    createGalleryKey(key);
+    const run = (...more: string[]) => captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--gallery', gallery, '--no-motion', ...more]);
+    expect((await run('--key-file', key, '--enrol', `Red=${at('scene/1.png')}`)).code).toBe(0);
+    expect(galleryKeyId(gallery)).toBe(readGalleryKey(key).id);
+    expect(lines((await run('--key-file', key)).out).frames.map(({ findings }) => findings[0]?.name)).toEqual(['Red', null, 'Red']);
+    expect(await run()).toMatchObject({ code: 3, err: expect.stringContaining('E_GALLERY_KEY') as string });
   });
 
   it('stops at the limit, and at the motion gate', async () => {

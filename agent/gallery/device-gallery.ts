@@ -1,0 +1,144 @@
+/** The gallery as a daemon uses it: whatever is wrong with its file or its key costs the names, not the device. */
+import { copyFileSync, existsSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AgentError, SternaError, toCodedError } from '../errors.js';
+import type { Faults } from '../events/faults.js';
+import type { Gallery, GalleryKeySource, RuntimePort } from '../inference/ports.js';
+import { volatileFault } from '../ota/open-journal.js';
+import { moveAside } from '../platform/database.js';
+
+/** What a fault is cleared of when the gallery can be read again. */
+const CODES = ['E_GALLERY', 'E_GALLERY_KEY', 'E_GALLERY_TAMPERED'];
+
+type Match = ReturnType<Gallery['match']>;
+type GalleryFaults = Pick<Faults, 'raise' | 'clear'>;
+
+/**
+ * Without its key, or with records that something else changed, it recognises nobody and says so by a fault; listing and enrolling
+ * throw that error. A damaged file is moved aside and begun anew; nothing is ever deleted.
+ */
+export class DeviceGallery implements Gallery {
+  readonly #opened: Gallery | null;
+  readonly #faults: GalleryFaults;
+  #trouble: SternaError | null;
+
+  private constructor(opened: Gallery | null, trouble: SternaError | null, faults: GalleryFaults) {
+    this.#opened = opened;
+    this.#trouble = trouble;
+    this.#faults = faults;
+  }
+
+  /** @throws whatever is no coded error: a defect */
+  static open(runtime: Opener, path: string, key: GalleryKeySource, faults: GalleryFaults): DeviceGallery {
+    try {
+      return new DeviceGallery(openOrRenew(runtime, path, key, faults), null, faults);
+    } catch (error) {
+      if (!(error instanceof SternaError)) throw error;
+      faults.raise('agent', toCodedError(error));
+      return new DeviceGallery(null, error, faults);
+    }
+  }
+
+  enrol(...args: Parameters<Gallery['enrol']>): ReturnType<Gallery['enrol']> {
+    return this.#noting(() => this.#usable().enrol(...args));
+  }
+
+  list(): ReturnType<Gallery['list']> {
+    return this.#noting(() => this.#usable().list());
+  }
+
+  /** Also the way to get rid of a record that something else changed. */
+  remove(personId: number): boolean {
+    const removed = this.#usable().remove(personId);
+    if (removed && this.#trouble !== null) {
+      this.#trouble = null; // looked at again with the next face
+      for (const code of CODES) this.#faults.clear('agent', code);
+    }
+    return removed;
+  }
+
+  match(...args: Parameters<Gallery['match']>): Match {
+    if (this.#trouble !== null) return null;
+    try {
+      return this.#noting(() => this.#usable().match(...args));
+    } catch (error) {
+      if (this.#trouble !== null) return null;
+      throw error;
+    }
+  }
+
+  /** Number of people who belong to another embedding space; 0 while nobody can be read. */
+  foreignTo(embeddingSpaceId: string): number {
+    try {
+      return this.list().filter((person) => person.embeddingSpaceId !== embeddingSpaceId).length;
+    } catch (error) {
+      if (this.#trouble !== null) return 0;
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#opened?.close();
+  }
+
+  #usable(): Gallery {
+    if (this.#opened !== null) return this.#opened;
+    throw this.#trouble ?? new AgentError('E_INTERNAL', 'The gallery is not open');
+  }
+
+  #noting<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof SternaError && (error.code === 'E_GALLERY_KEY' || error.code === 'E_GALLERY_TAMPERED')) {
+        this.#trouble = error;
+        this.#faults.raise('agent', toCodedError(error));
+      }
+      throw error;
+    }
+  }
+}
+
+type Opener = Pick<RuntimePort, 'openGallery'>;
+
+/**
+ * A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. One on a full or read-only disk is
+ * used from a copy, which whoever is enrolled meanwhile goes to.
+ */
+function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, faults: GalleryFaults): Gallery {
+  try {
+    return runtime.openGallery(path, key);
+  } catch (error) {
+    const code = causeCode(error);
+    if (/^(SQLITE_(READONLY|CANTOPEN|FULL|IOERR)|ENOSPC|EDQUOT|EROFS)/.test(code) || (mayMake(key) && /^(EACCES|EPERM)$/.test(code))) {
+      faults.raise('agent', toCodedError(volatileFault('The gallery', path, error)));
+      return openCopy(runtime, path, key);
+    }
+    if (!code.startsWith('SQLITE_CORRUPT') && code !== 'SQLITE_NOTADB') throw error;
+    moveAside(path);
+    const renewed = new AgentError('E_STATE_CORRUPT', `The gallery ${path} is damaged; it was moved to ${path}.corrupt, and everybody must be enrolled again`, { cause: error });
+    faults.raise('agent', toCodedError(renewed));
+    return runtime.openGallery(path, key);
+  }
+}
+
+/** A key that could not be made where it belongs is made for the copy alone. A copy that needs another key is not replaced by nothing. */
+function openCopy(runtime: Opener, path: string, key: GalleryKeySource): Gallery {
+  try {
+    const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));
+    const copy = join(folder, 'gallery.db');
+    for (const suffix of ['', '-wal']) if (existsSync(`${path}${suffix}`)) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
+    return runtime.openGallery(copy, mayMake(key) ? { file: join(folder, 'gallery.key'), create: true } : key);
+  } catch (error) {
+    if (error instanceof SternaError && error.code === 'E_GALLERY_KEY') throw error;
+    return runtime.openGallery(':memory:', null);
+  }
+}
+
+const mayMake = (key: GalleryKeySource): boolean => key.create && !existsSync(key.file);
+
+function causeCode(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : null;
+  return cause !== null && 'code' in cause ? String(cause.code) : '';
+}
