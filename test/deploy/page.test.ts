@@ -236,6 +236,18 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     expect(device.requests).toContain('DELETE /api/gallery/9');
   });
 
+  it('shows people whom others enrolled on the device', async () => {
+    const page = await open();
+    await page.waitForSelector('#people .person');
+    device.people.push({ person_id: 8, name: 'Katherine', samples: 2 });
+    const listed = (): Promise<string> => {
+      receive('caps', caps());
+      return page.locator('#people').innerText();
+    };
+    await expect.poll(listed, { timeout: 30_000, interval: 500 }).toContain('Katherine');
+    device.people.pop();
+  });
+
   it('follows what happens, and says since when a device is away', async () => {
     const page = await open();
     receive('event/recognition', recognition('live', Date.now(), { person: { person_id: 3, name: 'Lin', similarity: 0.66 } }));

@@ -78,6 +78,8 @@ function render(view) {
     people.key = keyOf(view);
     people.away = address === null;
     void people.show(address);
+  } else {
+    void people.keepFresh();
   }
 }
 

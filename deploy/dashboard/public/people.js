@@ -1,6 +1,9 @@
 import { getJson, localPath, request, sendJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
 
+/** Others enrol people too, with the device's own API: the list is read again so often, milliseconds. */
+const FRESH_MS = 4000;
+
 /** The enrolled people of one device: list, enrol from the live picture, delete. */
 export class PeopleView {
   /** What is shown: set by the page, so that it asks only for what changed. */
@@ -8,6 +11,7 @@ export class PeopleView {
   away = null;
   #address = null;
   #asking = null;
+  #readMs = 0;
 
   constructor() {
     byId('enrol').addEventListener('submit', (event) => {
@@ -27,9 +31,15 @@ export class PeopleView {
     await this.refresh();
   }
 
+  /** Reads the list again when it is old and nobody is being asked whether to delete somebody. */
+  async keepFresh() {
+    if (this.#asking === null && Date.now() - this.#readMs >= FRESH_MS) await this.refresh();
+  }
+
   async refresh() {
     const address = this.#address;
     if (address === null) return;
+    this.#readMs = Date.now();
     try {
       const { people } = await getJson(localPath(address, 'gallery'));
       if (address === this.#address) this.#render(people);
