@@ -80,6 +80,7 @@ const stageTexts: Readonly<Record<QuantiseStage, string>> = {
   migrate: 'moving scales into weights',
   calibrate: 'calibrating',
   ranges: 'choosing ranges',
+  float: 'looking for layers that need float32',
   choose: 'measuring what layers lose in fewer bits',
   round: 'rounding weights',
   measure: 'measuring the result',

@@ -2,8 +2,8 @@ import type { Graph, Node } from '../graph/graph.js';
 import { columnLayout } from './columns.js';
 import type { Layer, QuantisationPlan } from './plan.js';
 
-/** Why a layer with constant weights keeps 8 bits although fewer were asked for. */
-export type KeptReason = 'edge' | 'depthwise' | 'shallow' | 'sensitive';
+/** Why a layer keeps 8 bits although fewer were asked for, or float32 although int8 was. ruinous: most of the damage was done there. */
+export type KeptReason = 'edge' | 'depthwise' | 'shallow' | 'sensitive' | 'ruinous';
 
 /** Fewer products an output than this do not fill one step of a kernel; such layers are also the ones that rounding hurts most. */
 const leastDepth = 16;

@@ -1,9 +1,10 @@
 /**
  * What quantization is busy with. channels: magnitudes of channels, for equalisation. migrate: scales that may move into weights. calibrate: ranges of
- * all values, sample by sample. ranges: methods that are tried for them. choose: layers whose loss in fewer bits is measured. round: layers whose
+ * all values, sample by sample. ranges: methods that are tried for them. float: layers that are left
+ * in float32 to see what int8 takes. choose: layers whose loss in fewer bits is measured. round: layers whose
  * weights are rounded; it may come several times. measure: samples on which the result is compared with the float model.
  */
-export type QuantiseStage = 'channels' | 'migrate' | 'calibrate' | 'ranges' | 'choose' | 'round' | 'measure';
+export type QuantiseStage = 'channels' | 'migrate' | 'calibrate' | 'ranges' | 'float' | 'choose' | 'round' | 'measure';
 
 /**
  * Called when a stage begins, with nothing done, and after each of its steps.

@@ -13,6 +13,10 @@ import { checkSeen } from './dead-channels.js';
 import { measureFidelity, type Fidelity } from './measure.js';
 import { migrateScales, migrationScopes, type Migration, type MigrationScope } from './migrate.js';
 import { chooseRanges, judgedSamples } from './choose-ranges.js';
+import { holdDrop, leaveRuinous, type FloatLayers, type FloatSearch } from './float-layers.js';
+import type { QuantisedGraph } from './insert.js';
+import { makeYardstick } from './mix.js';
+import { chooseParameters, type CalibrationChoice } from './parameters.js';
 import { findCandidates, type KeptReason } from './assign.js';
 import { quantiseTo, type Calibrated } from './carry-out.js';
 import { chooseFormats, type ChosenFormats, type ParetoReport } from './formats.js';
@@ -26,14 +30,14 @@ import { planQuantisation, type Layer, type QuantisationPlan } from './plan.js';
 import { prepareGraph } from './prepare.js';
 import { reported, silent, type OnQuantiseProgress } from './progress.js';
 import { calibrationMethods, type AffineParameters, type CalibrationMethod } from './range.js';
-import { fidelityWarnings, planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
+import { fidelityWarnings, floatWarnings, planWarnings, ternaryWarning, type QuantiseWarning } from './warnings.js';
 
 export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
   format?: Format | 'auto';
   /**
    * What fewer bits may take from the outputs beyond what int8 takes: of their mean cosine to the float outputs, on calibration samples. The
-   * layers that would take more stay int8. Default 0.012 for w46, w4a8 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
+   * layers that would take more stay int8. In int8, what it may take at all: the layers that take most stay float32; default: no bound. Default 0.012 for w46, w4a8 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
    */
   maxDrop?: number;
   /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
@@ -84,7 +88,7 @@ export interface LayerReport {
   format: Format | 'float32';
   /** Values that weights and activations can take, of layers with fewer than eight bits. */
   levels?: LevelPair;
-  /** Why a layer with weights has more bits than asked for. */
+  /** Why a layer has more bits than asked for. */
   kept?: KeptReason;
   /** Blocks in which the weights of an output were rounded, where it has more than can be rounded as one: one block does not make up for another's errors. */
   rounding_blocks?: number;
@@ -145,7 +149,9 @@ interface Settings {
   onProgress: OnQuantiseProgress;
 }
 
-const defaultDrops: Readonly<Record<Format, number>> = { int8: 1, w4a8: 0.012, w46: 0.012, int4: 0.035, ternary: 2 };
+/** No cosine is further from one. */
+const unbounded = 2;
+const defaultDrops: Readonly<Record<Format, number>> = { int8: unbounded, w4a8: 0.012, w46: 0.012, int4: 0.035, ternary: unbounded };
 
 /** Grids that layers may have besides int8. Where few levels of the activations cost too much, those of the weights still make the model smaller. */
 function gridsFor(format: Format | 'auto', levels: QuantiseOptions['levels']): Grid[] {
@@ -194,14 +200,16 @@ const inputsOfWeighted = (plan: QuantisationPlan): Set<string> =>
 /** What was decided of each layer, and measured, by its output. */
 interface Outcome extends ChosenFormats, Fidelity {
   migrations: ReadonlyMap<string, Migration>;
+  /** Why nodes stay float32, by name. */
+  reasons: FloatLayers['reasons'];
 }
 
-function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, rounded, migrations, sqnr }: Outcome): LayerReport[] {
+function layerReports(graph: Graph, plan: QuantisationPlan, { grids, kept, rounded, migrations, reasons, sqnr }: Outcome): LayerReport[] {
   const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
   const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
   const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
     const grid = grids.get(layer.output);
-    const reason = kept.get(layer.output);
+    const reason = format === 'float32' ? reasons.get(layer.node.name) : kept.get(layer.output);
     const migration = migrations.get(layer.output);
     const blocks = rounded.has(layer.output) ? blocksOf(columnLayout(graph, layer)?.depth ?? 1) : 1;
     return {
@@ -269,44 +277,67 @@ interface GraphResult {
 async function quantiseGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
   const { method, narrowMethod, percentile, engine, grids, measuredSamples, onProgress } = settings;
   const plan = planQuantisation(graph, settings.exclude);
+  const narrow = grids.length > 0;
+  const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
+  const float = await openObserved(graph, plan.values, engine);
+  const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' }).finally(() => float.close());
+  checkSeen(graph, plan, seen);
+  const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
+  const pixels = pixelInputs(graph, plan, samples.first);
+  const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
+  const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, settings);
+  const floats = await leaveFloat({ ...unranged, parameters }, settings, { pixels, ranges });
+  const { calibrated } = floats;
+  const formats = await chooseFormats(calibrated, settings);
+  const qdq = quantiseTo(calibrated, formats.grids, formats.rounded);
+  const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
+  const fidelity = await measureModel(calibrated, qdq, reported(spread(statistics.kept, measuredSamples), 'measure', onProgress));
+  const judged = settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(calibrated.plan, fidelity);
+  return {
+    model,
+    report: {
+      output_bytes: model.length,
+      method: ranges.method,
+      ...(ranges.method === 'percentile' ? { percentile: ranges.percentile } : {}),
+      engine: float.stats.engine,
+      calibration_samples: statistics.samples,
+      layers: layerReports(graph, calibrated.plan, { ...formats, ...fidelity, migrations, reasons: floats.reasons }),
+      output_cosine: fidelity.outputCosine,
+      top1_agreement: fidelity.top1Agreement,
+      ...lowBitShares(graph, calibrated.plan, formats),
+      ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
+      warnings: [...planWarnings(graph, calibrated.plan, statistics), ...floatWarnings(floats, settings.maxDrop), ...judged],
+    },
+  };
+}
+
+/** Runs the float and the quantized graph side by side, and measures every value that both have. */
+async function measureModel({ graph, plan, engine }: Calibrated, qdq: QuantisedGraph, samples: Iterable<Feeds>): Promise<Fidelity> {
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
+  const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
   const float = await openObserved(graph, observed, engine);
   try {
-    const narrow = grids.length > 0;
-    const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
-    const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' });
-    checkSeen(graph, plan, seen);
-    const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
-    const fixed = new Map([...plan.fixed, ...pixelInputs(graph, plan, samples.first)]);
-    const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
-    const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed }, settings);
-    const calibrated: Calibrated = { ...unranged, parameters };
-    const formats = await chooseFormats(calibrated, settings);
-    const qdq = quantiseTo(calibrated, formats.grids, formats.rounded);
-    const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
-    const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
     const quantised = await openObserved(qdq.graph, carriers.values(), engine);
-    const measured = spread(statistics.kept, measuredSamples);
-    const fidelity = await measureFidelity(float, quantised, carriers, graph.outputs, reported(measured, 'measure', onProgress)).finally(() => quantised.close());
-    return {
-      model,
-      report: {
-        output_bytes: model.length,
-        method: ranges.method,
-        ...(ranges.method === 'percentile' ? { percentile: ranges.percentile } : {}),
-        engine: float.stats.engine,
-        calibration_samples: statistics.samples,
-        layers: layerReports(graph, plan, { ...formats, ...fidelity, migrations }),
-        output_cosine: fidelity.outputCosine,
-        top1_agreement: fidelity.top1Agreement,
-        ...lowBitShares(graph, plan, formats),
-        ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
-        warnings: [...planWarnings(graph, plan, statistics), ...(settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(plan, fidelity))],
-      },
-    };
+    return await measureFidelity(float, quantised, carriers, graph.outputs, samples).finally(() => quantised.close());
   } finally {
     await float.close();
   }
+}
+
+/** Layers stay float32 that would ruin the outputs; and in int8 with a bound on the drop, those without which it would not hold. */
+async function leaveFloat(calibrated: Calibrated, settings: Settings, { pixels, ranges }: { pixels: ReadonlyMap<string, AffineParameters>; ranges: CalibrationChoice }): Promise<FloatLayers> {
+  const { graph, statistics } = calibrated;
+  const samples = spread(statistics.kept, settings.measuredSamples);
+  const search: FloatSearch = {
+    yardstick: await makeYardstick(calibrated, samples),
+    replan(names) {
+      const plan = planQuantisation(graph, new Set([...settings.exclude, ...names]));
+      return { ...calibrated, plan, parameters: chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, ranges) };
+    },
+    measure: (candidate) => measureModel(candidate, quantiseTo(candidate, new Map(), new Map()), samples),
+  };
+  const floats = await leaveRuinous(calibrated, search);
+  return settings.format === 'int8' && settings.maxDrop < unbounded ? holdDrop(floats, settings.maxDrop, search) : floats;
 }
 
 /** What fewer bits are about, over all layers with constant weights: how much is multiplied in them, and how many a weight has. */

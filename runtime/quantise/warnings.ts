@@ -1,6 +1,7 @@
 import { typeOf, type Graph } from '../graph/graph.js';
 import type { CalibrationStatistics } from './calibrate.js';
 import { constantValues, deadOutputs, isZero, unseenInputs } from './dead-channels.js';
+import type { FloatLayers } from './float-layers.js';
 import type { Fidelity } from './measure.js';
 import type { Layer, QuantisationPlan } from './plan.js';
 
@@ -8,9 +9,9 @@ export interface QuantiseWarning {
   /**
    * dead_value: a layer's output that is always zero. dead_weights: output channels with no weight but zero, which stay exact. unseen_channels:
    * input channels that were zero for every calibration sample. no_layer: nothing could be quantized. ternary: what ternary layers left of the outputs.
-   * low_cosine: the outputs are far from the float model's. low_sqnr: so is a layer's output.
+   * low_cosine: the outputs are far from the float model's. low_sqnr: so is a layer's output. left_float: layers that stay float32, for the outputs' sake.
    */
-  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr';
+  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr' | 'left_float';
   message: string;
   /** Name of the ONNX node. */
   layer?: string;
@@ -68,6 +69,18 @@ export function fidelityWarnings(plan: QuantisationPlan, { outputCosine, sqnr }:
   if (outputCosine >= leastCosine) return noisy;
   const message = `The outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, below ${leastCosine}: check that the calibration data are prepared as in training (mean, deviation, order of channels), then exclude the layers with the lowest SQNR`;
   return [{ kind: 'low_cosine', message }, ...noisy];
+}
+
+/** What stays float32 that could have been int8. */
+export function floatWarnings({ ruinous, reasons }: Pick<FloatLayers, 'ruinous' | 'reasons'>, maxDrop: number): QuantiseWarning[] {
+  const sensitive = [...reasons].filter(([, reason]) => reason === 'sensitive').map(([name]) => name);
+  const rest = sensitive.length - mostNamed;
+  return [
+    ...ruinous.map(({ layer: { name, op }, before, after }): QuantiseWarning => ({
+      kind: 'left_float', layer: name, message: `${op} '${name}' stays float32: int8 there takes the outputs' mean cosine from ${(1 - after).toFixed(4)} to ${(1 - before).toFixed(4)}`,
+    })),
+    ...(sensitive.length === 0 ? [] : [{ kind: 'left_float' as const, message: `${sensitive.length} nodes stay float32, so that int8 takes at most ${maxDrop} from the outputs' mean cosine: ${sensitive.slice(0, mostNamed).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}` }]),
+  ];
 }
 
 export function ternaryWarning({ outputCosine, sqnr }: Fidelity): QuantiseWarning {

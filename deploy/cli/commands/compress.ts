@@ -107,7 +107,7 @@ export function register(program: Command): void {
     .addOption(new Option('--levels <weights[/activations]>', 'for w46, w4a8: how many values each can take; default 19/29 for w46; as few as --max-drop allows for w4a8').argParser(levelPair))
     .option('--edges', 'fewer bits for first and last layers, too')
     .option('--depthwise', 'fewer bits for depthwise convolutions, too')
-    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4). Of int8: exit code 1 when it takes more', positive)
+    .option('--max-drop <x>', 'layers stay int8 so that fewer bits take at most x from the mean cosine of the outputs; default 0.012 (w46, w4a8, auto), 0.035 (int4). Of int8: layers stay float32 so that it takes at most x; exit code 1 when none can be int8', positive)
     .addOption(new Option('--target <target>', 'for auto: this machine, measured, or a core, counted').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for auto: draws cost against drop')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays like those that the model will see, or random:N')
@@ -132,8 +132,10 @@ export function register(program: Command): void {
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);
       const drop = 1 - report.output_cosine;
-      const over = options.format === 'int8' && options.maxDrop !== undefined && !(drop <= options.maxDrop);
-      const verdict = over ? [`FAILED: int8 takes ${drop.toFixed(5)} from the mean cosine of the outputs, more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
+      const bounded = options.format === 'int8' && options.maxDrop !== undefined;
+      const none = bounded && !report.layers.some(({ format }) => format !== 'float32');
+      const over = none || (bounded && !(drop <= (options.maxDrop ?? 0)));
+      const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow more, or calibrate on data like those that the model will see`] : over ? [`FAILED: int8 takes ${drop.toFixed(5)} from the mean cosine of the outputs, more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
       return { json: { output: options.output, shapes, passed: !over, ...report }, text: [reportText(report, options.output), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
     }),
   );
