@@ -92,7 +92,7 @@ export class Agent {
     f.faults.watch(() => this.#reporter.changed());
     this.#actions = commandActions({ slot: this.#slot, ota: this.#ota, reporter: this.#reporter, log: f.log });
     this.#commands = this.#createCommands();
-    this.#health = new Health({ loop: this.#loop, faults: f.faults, service: this.#service, clock: f.clock });
+    this.#health = new Health({ loop: this.#loop, faults: f.faults, service: this.#service, clock: f.clock, onHung: (hung) => this.#noteHung(hung) });
     this.#api = new ApiServer({
       host: f.config.api.host, port: f.config.api.port,
       onUnavailable: (error) => f.faults.raise('agent', toCodedError(error)),
@@ -236,6 +236,15 @@ export class Agent {
       onFailed: (error) => { if (error.code !== 'E_BROKER_AWAY') faults.raise('mqtt', error); },
       onMessage: (topic, payload, retained) => downlink.receive(topic, payload, retained),
     }, log);
+  }
+
+  /** On a full disk the note is missing, and the watchdog's kill counts as nobody's. */
+  #noteHung(hung: boolean): void {
+    try {
+      this.#f.journal.noteHung(hung);
+    } catch (error) {
+      this.#f.faults.raise('agent', toCodedError(error));
+    }
   }
 
   /** On a full disk the number grows in memory: a device that cannot write must still be able to say so. */

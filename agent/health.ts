@@ -11,12 +11,15 @@ export interface HealthParts {
   faults: Pick<Faults, 'active'>;
   service: Pick<ServiceManager, 'watchdog' | 'watchdogMs'>;
   clock: Clock;
+  /** The pipeline hangs on a frame, or the frame came back. Told only while a watchdog looks. */
+  onHung: (hung: boolean) => void;
 }
 
 /** Whether frames go through: for `/health`, and for the service manager's watchdog. */
 export class Health {
   readonly #parts: HealthParts;
   #watchdog: NodeJS.Timeout | undefined;
+  #hung = false;
 
   constructor(parts: HealthParts) {
     this.#parts = parts;
@@ -35,12 +38,20 @@ export class Health {
   start(): void {
     const { service } = this.#parts;
     if (service.watchdogMs === null || this.#watchdog !== undefined) return;
-    this.#watchdog = setInterval(() => { if (!this.#stuck()) service.watchdog(); }, service.watchdogMs / 3);
+    this.#watchdog = setInterval(() => this.#feed(), service.watchdogMs / 3);
   }
 
   stop(): void {
     clearInterval(this.#watchdog);
     this.#watchdog = undefined;
+  }
+
+  /** What the next start knows of a hang must be written before the watchdog strikes. */
+  #feed(): void {
+    const hung = this.#stuck();
+    if (hung !== this.#hung) this.#parts.onHung(hung);
+    this.#hung = hung;
+    if (!hung) this.#parts.service.watchdog();
   }
 
   #stuck(): boolean {

@@ -12,7 +12,7 @@ import type { RunRecord } from '../platform/last-run.js';
 import type { OtaState } from './machine.js';
 import { decodeState, encodeState, type Stored, type StoredState } from './stored-state.js';
 
-const runSchema = z.object({ pid: z.number(), kernel_boot: z.string().nullable(), opening: z.string().nullable() });
+const runSchema = z.object({ pid: z.number(), kernel_boot: z.string().nullable(), opening: z.string().nullable(), hung: z.boolean().default(false) });
 
 const KEPT_TRANSITIONS = 200;
 const KEPT_COMMANDS = 200;
@@ -98,14 +98,22 @@ export class Journal {
     translateSqlite('write the journal', () => this.#put('running', run));
     if (before === null || before === false) return null;
     const parsed = runSchema.safeParse(before);
-    return parsed.success ? parsed.data : { pid: 0, kernel_boot: null, opening: null };
+    return parsed.success ? parsed.data : { pid: 0, kernel_boot: null, opening: null, hung: false };
   }
 
   /** Notes which package this process opens now, or that it is done. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
   noteOpening(digest: string | null): void {
-    const run = this.#run;
-    if (run === null) return;
-    this.#run = { ...run, opening: digest };
+    this.#note({ opening: digest });
+  }
+
+  /** Notes that the active package works on one frame without an end, or that the frame came back. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  noteHung(hung: boolean): void {
+    this.#note({ hung });
+  }
+
+  #note(change: Partial<RunRecord>): void {
+    if (this.#run === null) return;
+    this.#run = { ...this.#run, ...change };
     translateSqlite('write the journal', () => this.#put('running', this.#run));
   }
 

@@ -51,8 +51,11 @@ export interface OtaState {
   keep_all: boolean;
 }
 
-/** How the run of the daemon before this one ended, as far as this device can tell. Only `crash` speaks against what ran. */
-export type RunEnd = 'clean' | 'power' | 'oom' | 'watchdog' | 'killed' | 'crash';
+/**
+ * How the run of the daemon before this one ended, as far as this device can tell. Only `crash` and `hang` speak against what ran; `hang` is a kill by
+ * the watchdog while the active package worked on one frame without an end.
+ */
+export type RunEnd = 'clean' | 'power' | 'oom' | 'watchdog' | 'killed' | 'crash' | 'hang';
 
 /** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
 export type OtaEvent =
@@ -287,16 +290,17 @@ function settled(state: OtaState, phase: 'idle' | 'committed' | 'rejected' | 'ro
 
 /**
  * A power cut and a kill from outside say nothing about the packages. A crash does, and against the package that was at work: the candidate
- * while the daemon opened it, else the active one.
+ * while the daemon opened it, else the active one. So does a hang, which is always of the active one: no candidate sees a frame.
  */
 function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
   const { probation, active, candidate } = state;
   const testing = (state.phase === 'warming' || state.phase === 'shadow') && candidate !== null;
   const ofCandidate = testing && event.opening === candidate.digest;
-  if (event.ended === 'crash' && !ofCandidate && probation !== null && active?.digest === probation.digest) {
+  const ofActive = event.ended === 'hang' || (event.ended === 'crash' && !ofCandidate);
+  if (ofActive && probation !== null && active?.digest === probation.digest) {
     const crashes = probation.crashes + 1;
     if (crashes >= limits.max_crashes) {
-      const error = { code: 'E_OTA_PROBATION', message: `The daemon crashed ${crashes} times within the probation of ${active.name} ${active.version}` };
+      const error = { code: 'E_OTA_PROBATION', message: `The daemon crashed or hung ${crashes} times within the probation of ${active.name} ${active.version}` };
       const back = rollBack(state, error, event.now_ms);
       return { state: back.state, effects: [...back.effects, ...resume(back.state).effects] };
     }

@@ -44,7 +44,7 @@ export type Announcement = Extract<OtaEffect, { type: 'announce' }>;
 export interface OtaParts {
   journal: Journal;
   store: PackageStore;
-  pointer: Pick<PointerFile, 'read' | 'write'>;
+  pointer: Pick<PointerFile, 'read' | 'write' | 'removeAbandoned'>;
   host: ModelHost;
   link: BlockLink;
   clock: Clock;
@@ -124,6 +124,7 @@ export class OtaManager {
     this.#sequence = sequence;
     if (finding !== null) this.#parts.onFault(finding);
     this.#running = true;
+    await pointer.removeAbandoned().catch((error: unknown) => this.#parts.log.warn('files that a kill left cannot be deleted', { ...failure(error) }));
     await this.dispatch({ type: 'booted', ...this.#parts.lastRun, now_ms: this.#parts.clock.nowMs() });
     this.#enqueue(() => this.#writePointer()); // a cut between journal and pointer, and a damaged pointer, end here
     this.#tick = setInterval(() => {

@@ -22,7 +22,7 @@ export function openJournal(folder: string, kernelBoot: string | null, onFault: 
   const begin = (db: Sqlite): OpenJournal => {
     try {
       const journal = new Journal(db, onFault);
-      const before = journal.markRunning({ pid: process.pid, kernel_boot: kernelBoot, opening: null });
+      const before = journal.markRunning({ pid: process.pid, kernel_boot: kernelBoot, opening: null, hung: false });
       const lastRun = { ended: endOfRun(before, takeRunEvidence(folder, kernelBoot)), opening: before?.opening ?? null };
       return { journal, lastRun, close: () => db.close() };
     } catch (error) {

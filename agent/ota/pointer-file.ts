@@ -1,5 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { temporarySuffix, writeFileAtomic } from '../../runtime/atomic-file.js';
 import { decodePointer, encodePointer, type Pointer, type Stored } from './stored-state.js';
 
 /** The second copy of the active pointer, `slots.json` in the state folder. */
@@ -16,6 +17,14 @@ export class PointerFile {
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
       return code === 'ENOENT' ? { kind: 'none' } : { kind: 'unsound', problem: code };
+    }
+  }
+
+  /** Deletes what writes left that a kill cut off. Only before the first `write`: a later one may be under way. */
+  async removeAbandoned(): Promise<void> {
+    const folder = dirname(this.#path);
+    for (const name of await readdir(folder)) {
+      if (name.startsWith(`${basename(this.#path)}.`) && name.endsWith(temporarySuffix)) await rm(join(folder, name), { force: true });
     }
   }
 

@@ -15,6 +15,8 @@ export interface RunRecord {
   kernel_boot: string | null;
   /** The digest of the package that is being opened in the daemon's own process. */
   opening: string | null;
+  /** The pipeline of the active package works on one frame for so long that the watchdog is not fed any more. */
+  hung: boolean;
 }
 
 export interface RunEvidence {
@@ -36,7 +38,7 @@ export function endOfRun(previous: RunRecord | null, { kernelBoot, crashedPid, s
   if (crashedPid !== null && crashedPid === previous.pid) return 'crash';
   if (previous.kernel_boot !== null && kernelBoot !== null && previous.kernel_boot !== kernelBoot) return 'power';
   switch (service?.result) {
-    case 'watchdog': return 'watchdog';
+    case 'watchdog': return previous.hung ? 'hang' : 'watchdog';
     case 'oom-kill': return 'oom';
     case 'core-dump': return 'crash';
     case 'signal': return FAULTS.has(service.status.replace(/^SIG/, '')) ? 'crash' : 'killed';

@@ -143,6 +143,14 @@ describe('the deployment machine', () => {
     expect(run(withAB, ...Array<OtaEvent>(50).fill(booted(ended))).state.active?.digest).toBe(pkg('b').digest);
   });
 
+  it('goes back after three hangs on live frames within the probation, also in the middle of another test', () => {
+    const hang = booted('hang');
+    expect(run(withAB, hang, hang).state).toMatchObject({ active: { digest: pkg('b').digest }, probation: { crashes: 2 } });
+    expect(run(withAB, hang, booted('watchdog'), hang, hang).state).toMatchObject({ phase: 'rolled_back', active: { digest: pkg('a').digest }, error: { code: 'E_OTA_PROBATION' } });
+    const testing = run(withAB, ...install(3, 'c').slice(0, 5), booted('hang', pkg('c').digest)).state;
+    expect(testing).toMatchObject({ warm_crashes: 0, probation: { crashes: 1 } });
+  });
+
   it('does not count crashes after the probation, which takes time of running and not of the clock', () => {
     expect(run(withAB, { type: 'time', up_ms: 999 }).state.probation).not.toBeNull();
     const passed = run(withAB, { type: 'time', up_ms: 1000 }).state;

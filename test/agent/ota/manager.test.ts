@@ -336,6 +336,14 @@ describe('what runs on the device is known twice', () => {
     expect(again.db.prepare("SELECT json FROM value WHERE key = 'ota.unread'").get()).toEqual({ json: '{' });
   });
 
+  it('a kill in the middle of writing the second copy leaves no file for ever', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'slots.json.7.1.tmp'), '{');
+    const bench = new Bench(folder, []);
+    await bench.manager.start();
+    expect(readdirSync(folder).filter((name) => name.includes('.tmp'))).toEqual([]);
+  });
+
   it('a renewed state.db costs nothing either', async () => {
     const first = await deployed(one, two);
     await first.end();

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { endOfRun, noteCrash, takeRunEvidence, type RunEvidence, type RunRecord } from '../../../agent/platform/last-run.js';
 import { temporaryFolder } from '../../support/folder.js';
 
-const run: RunRecord = { pid: 7, kernel_boot: 'one', opening: null };
+const run: RunRecord = { pid: 7, kernel_boot: 'one', opening: null, hung: false };
 const nothing: RunEvidence = { kernelBoot: 'one', crashedPid: null, service: null };
 const service = (result: string, status = ''): RunEvidence => ({ ...nothing, service: { result, code: 'killed', status } });
 
@@ -17,6 +17,8 @@ describe('how the last run ended', () => {
     ['an exception of that process', run, { ...nothing, crashedPid: 7 }, 'crash'],
     ['an exception of another process', run, { ...nothing, crashedPid: 8 }, 'killed'],
     ['watchdog', run, service('watchdog', 'ABRT'), 'watchdog'],
+    ['watchdog, while a frame hung', { ...run, hung: true }, service('watchdog', 'ABRT'), 'hang'],
+    ['a kill, while a frame hung', { ...run, hung: true }, service('signal', 'KILL'), 'killed'],
     ['out of memory', run, service('oom-kill', 'KILL'), 'oom'],
     ['core dump', run, service('core-dump', 'SEGV'), 'crash'],
     ['fault signal', run, service('signal', 'SEGV'), 'crash'],

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/tools.js';
-import { bundleDevice } from './bundle.js';
+import { bundleDevice } from '../support/bundle.js';
 import { Killer, type KillReport } from './kills.js';
 
 /** `npm run bench:kills` sets these. */

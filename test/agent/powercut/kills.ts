@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { random } from '../../runtime/support/random.js';
 import { packageBytes } from '../support/fake-runtime.js';
-import { deviceScript } from './bundle.js';
+import { deviceScript } from '../support/bundle.js';
 
 export interface KillPlan {
   folder: string;

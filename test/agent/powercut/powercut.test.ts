@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageBytes } from '../support/fake-runtime.js';
 import { temporaryFolder } from '../support/tools.js';
-import { bundleDevice, deviceScript as script } from './bundle.js';
+import { bundleDevice, deviceScript as script } from '../support/bundle.js';
 
 interface Outcome {
   atStart: string | null;

@@ -1,11 +1,13 @@
 /** The process that tests a fake package: it does what the package says about itself. Plain JavaScript on the built protocol, because Node starts it. */
 import { readFileSync } from 'node:fs';
 import { serveCandidate } from '../../../dist/agent/inference/candidate-protocol.js';
+import { dieWithParent } from '../../../dist/kernels/process.js';
 
 const [pidFile] = process.argv.slice(2);
 
 serveCandidate(async ({ path }) => {
   const fake = JSON.parse(readFileSync(path, 'utf8').split('\n')[0] ?? '');
+  if (fake.spins === true) dieWithParent(); // as the real one: a loop hears of no other end
   if (pidFile !== undefined && pidFile !== '') (await import('node:fs')).writeFileSync(pidFile, String(process.pid));
   if (fake.kills === true) process.kill(process.pid, 'SIGKILL');
   if (fake.crashes === true) process.abort();
