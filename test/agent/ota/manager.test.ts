@@ -416,7 +416,7 @@ describe('what runs on the device is known twice', () => {
 describe('a test of a candidate that goes wrong', () => {
   it.each([
     { title: 'crashes its process', fake: { crashes: true }, code: 'E_OTA_GATE_CRASH' },
-    { title: 'never comes back', fake: { spins: true }, code: 'E_OTA_GATE_TIMEOUT', limits: { timeoutMs: 1500, memoryBytes: 200_000_000 } },
+    { title: 'never comes back', fake: { spins: true }, code: 'E_OTA_GATE_TIMEOUT', limits: { timeoutMs: 5000, memoryBytes: 200_000_000 } },
     { title: 'eats memory', fake: { eats: true }, code: 'E_OTA_GATE_MEMORY' },
   ])('$title: $code, and nothing of it is left', async ({ fake, code, limits }) => {
     const bench = await deployed(one);
