@@ -4,18 +4,20 @@
  */
 import { Agent } from '../../../agent/agent.js';
 import { parseConfig } from '../../../agent/config/load.js';
+import { runtimePort } from '../../../agent/inference/runtime-port.js';
 import { createLog } from '../../../agent/platform/log.js';
-import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { FakeRuntime } from './fake-runtime.js';
 
 const [stateDir = '', localPackage = '', pidFile = ''] = process.argv.slice(2);
-const runtime = Object.assign(new FakeRuntime(), { openGallery: (path: string) => openGallery(path) });
+const config = parseConfig({
+  device_id: 'door', fleet: 'test', state_dir: stateDir, broker: { url: null }, camera: { input: '/camera', loop: true }, api: { port: 0 },
+  pipeline: localPackage === '' ? {} : { package: localPackage },
+});
+const { openGallery } = runtimePort(config, () => undefined);
+const runtime = Object.assign(new FakeRuntime(), { openGallery });
 runtime.candidateEntry = new URL('../../test/agent/support/fake-candidate.mjs', import.meta.url);
 runtime.candidatePidFile = pidFile;
 
-const agent = await Agent.start(parseConfig({
-  device_id: 'door', fleet: 'test', state_dir: stateDir, broker: { url: null }, camera: { input: '/camera', loop: true }, api: { port: 0 },
-  pipeline: localPackage === '' ? {} : { package: localPackage },
-}), { runtime, env: {}, log: createLog('error', () => undefined) });
+const agent = await Agent.start(config, { runtime, env: {}, log: createLog('error', () => undefined) });
 process.on('SIGTERM', () => void agent.stop());
 process.stdout.write(`${JSON.stringify({ api: agent.apiUrl })}\n`);
