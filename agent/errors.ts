@@ -37,7 +37,6 @@ export const agentErrorCodes = {
   E_GALLERY_SPACE: 'enrolled people belong to another embedder than the running one; they must be enrolled again',
   E_NO_MODEL: 'no package is active yet',
   E_NO_FRAME: 'no frame has arrived yet',
-  E_NO_FACE: 'no face was found in the picture',
   E_COMMAND: 'a command is unknown, expired or has wrong arguments',
   E_REQUEST: 'a request to the local API is malformed, or has a field or parameter that is not known',
   E_REQUEST_ORIGIN: 'a request to the local API has a Host or Origin that may not ask',

@@ -113,7 +113,6 @@ function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 |
     case 'E_REQUEST_LENGTH': return 411;
     case 'E_REQUEST_SIZE': return 413;
     case 'E_MEDIA':
-    case 'E_NO_FACE':
     case 'E_GALLERY': return 422;
     case 'E_BUSY':
     case 'E_GALLERY_KEY':

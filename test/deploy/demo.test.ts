@@ -70,12 +70,12 @@ describe('the summary', () => {
 
 describe('the local API of a device', () => {
   it("brings the device's own code, and says when nobody is there", async () => {
-    const server = createServer((_request, response) => response.writeHead(422, { 'content-type': 'application/json' }).end('{"error":{"code":"E_NO_FACE","message":"No face"}}'));
+    const server = createServer((_request, response) => response.writeHead(422, { 'content-type': 'application/json' }).end('{"error":{"code":"E_GALLERY","message":"No face"}}'));
     const port = await listenOn(server);
     onTestFinished(() => { server.close(); server.closeAllConnections(); });
     const client = new DeviceClient(`http://127.0.0.1:${port}`);
     expect(await client.answers()).toBe(true);
-    await expect(client.people()).rejects.toMatchObject({ code: 'E_DEVICE_API', details: { code: 'E_NO_FACE' } });
+    await expect(client.people()).rejects.toMatchObject({ code: 'E_DEVICE_API', details: { code: 'E_GALLERY' } });
     const nobody = new DeviceClient('http://127.0.0.1:1');
     expect(await nobody.answers()).toBe(false);
     await expect(nobody.people()).rejects.toMatchObject({ code: 'E_DEVICE_API' });

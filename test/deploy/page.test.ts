@@ -37,7 +37,7 @@ class FakeDevice {
     else if (method === 'DELETE') { this.people = this.people.filter((p) => !url.endsWith(`/${p.person_id}`)); send({ removed: 1 }); }
     else if (method === 'POST') {
       const { name } = JSON.parse(Buffer.concat(chunks).toString()) as { name: string };
-      if (name === 'Nobody') return send({ error: { code: 'E_NO_FACE', message: 'No face was found in the picture' } }, 422);
+      if (name === 'Nobody') return send({ error: { code: 'E_GALLERY', message: 'No face was found in the picture' } }, 422);
       this.people.push({ person_id: 9, name, samples: 1 });
       send({}, 201);
     } else send({ people: this.people });
