@@ -10,6 +10,7 @@ import type { QuantiseWarning } from '../../../runtime/quantise/warnings.js';
 import { targets, type Target } from '../../../runtime/quantise/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
+import { unscaledPixels } from '../../compress/pixel-scale.js';
 import { countSamples, readSamples, type PictureOptions } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
@@ -124,6 +125,8 @@ export function register(program: Command): void {
       if (looksLikeUnitScale(options)) log(self, `sterna: warning: --mean ${options.mean.join()} and --std ${options.std.join()} look like those of pixels from 0 to 1, but they are applied to pixels from 0 to 255; multiply both by 255`);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);
+      const unscaled = options.calibrate.startsWith('random:') ? undefined : unscaledPixels(bytes, shapes, options);
+      if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
       const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
       const view = stageProgress(self);
       const onProgress = quantiseProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
