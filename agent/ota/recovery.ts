@@ -27,6 +27,11 @@ export function reconcile(journal: Stored<StoredState>, pointer: Stored<Pointer>
       return { state, sequence, adopt: false, finding: pointer.kind === 'unsound' ? damagedPointer(pointer.problem) : null };
     }
   }
+  // A device that was never updated: the second copy is written at its first start, the journal with the first transition.
+  if (journal.kind === 'none' && pointer.kind === 'sound' && pointer.value.active === null && pointer.value.previous === null && packages === 0) {
+    const { generation_applied } = pointer.value;
+    return { state: { ...initialOtaState, generation_seen: generation_applied, generation_applied }, sequence: later, adopt: false, finding: null };
+  }
   if (pointer.kind === 'sound') return fromPointer(journal, pointer.value);
   if (journal.kind === 'none' && pointer.kind === 'none' && packages === 0) return { state: initialOtaState, sequence: 0, adopt: false, finding: null };
   return { state: { ...initialOtaState, keep_all: true }, sequence: 0, adopt: packages > 0, finding: lostBoth(journal, pointer, packages) };

@@ -48,6 +48,13 @@ describe('the two copies of what runs', () => {
     expect(reconcile(unsound, { kind: 'none' }, 0)).toMatchObject({ adopt: false, state: { keep_all: true }, finding: { code: 'E_STATE_RECOVERED' } });
   });
 
+  it('are silent at the second start of a device that was never updated, which has the second copy only', () => {
+    const pointer = decodePointer(encodePointer(pointerOf(1, initialOtaState)));
+    expect(reconcile({ kind: 'none' }, pointer, 0)).toMatchObject({ finding: null, sequence: 1, state: { active: null, keep_all: false } });
+    expect(reconcile({ kind: 'none' }, pointer, 1).finding).not.toBeNull();
+    expect(reconcile(unsound, pointer, 0).finding).not.toBeNull();
+  });
+
   it('a journal of the version that did not count its changes is right: that version ran last', () => {
     const old = decodeState({ ...state(slot('a'), null, 3), warm_attempts: 1, probation: { digest: slot('a').digest, until_ms: 5, crashes: 2 } });
     const pointer = decodePointer(encodePointer(pointerOf(7, state(slot('b'), null, 9))));
