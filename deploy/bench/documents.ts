@@ -113,7 +113,7 @@ export function speedLines(report: BenchReport): string {
   const least = Math.min(...threads);
   const lines = report.summary.filter((row) => row.isa === isa && row.threads === least).map((row) => `* ${comparisonTitles[row.comparison]}: `
     + `**${row.geometric_mean_p50.toFixed(2)} times** its speed (geometric mean of ${row.models} networks; the worst, ${row.worst.model}: ${row.worst.ratio_p50.toFixed(2)}).`);
-  return [`Against onnxruntime, ${least} thread on ${cpu.model} (${isa}), measured in turns in one process:`, '', ...lines].join('\n');
+  return [`Against onnxruntime, ${least} thread on ${cpu.model} (${isa}), measured alternately in one process:`, '', ...lines].join('\n');
 }
 
 /** What deploy/BENCHMARKS.md shows of a run: conditions, means and worst rows, every model (the worst first), peaks, and what did not run. */

@@ -18,13 +18,13 @@ export interface BrokerOptions {
 export function addBrokerOptions(command: Command): Command {
   return command
     .requiredOption('--broker <url>', 'mqtt://host:1883, mqtts://host:8883, ws://... or wss://...')
-    .option('--username <name>', 'user name at the broker')
+    .option('--username <name>', 'user name for the broker')
     .option('--password-env <variable>', "environment variable that holds the broker's password")
     .option('--password-file <file>', "file that holds the broker's password")
-    .option('--ca <pem>', "authority that signed the broker's certificate; default: the public ones")
-    .option('--cert <pem>', 'own certificate, where the broker asks for one (mutual TLS)')
+    .option('--ca <pem>', "certificate authority of the broker; default: the public authorities")
+    .option('--cert <pem>', 'client certificate, if the broker requires one (mutual TLS)')
     .option('--key <pem>', 'private key of --cert')
-    .option('--server-name <name>', "name in the broker's certificate, where it is not the host of --broker");
+    .option('--server-name <name>', "name in the broker's certificate, if it is not the host of --broker");
 }
 
 /**

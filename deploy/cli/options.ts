@@ -90,8 +90,8 @@ function symbolArgument(text: string, previous: ShapeOptions['symbol']): ShapeOp
 /** Adds --shape and --symbol: sizes for what a model leaves open. */
 export function addShapeOptions(command: Command): Command {
   return command
-    .option('--shape <name=sizes>', 'shape of an input whose file leaves sizes open, as in image=1x3x320x320; may be repeated', shapeArgument, {})
-    .option('--symbol <name=size>', 'size of an open dimension that has a name, as in height=320; may be repeated', symbolArgument, {});
+    .option('--shape <name=sizes>', 'shape of an input whose sizes the model leaves open, e.g. image=1x3x320x320; may be repeated', shapeArgument, {})
+    .option('--symbol <name=size>', 'size of a named open dimension, e.g. height=320; may be repeated', symbolArgument, {});
 }
 
 /** The shape part of a command's options. */

@@ -41,7 +41,7 @@ async function registerCommands(program: Command, argv: readonly string[]): Prom
 
 function emptyProgram(io: CliIo): Command {
   return new Command('sterna')
-    .description('Compress models, run them on our own int8 kernels, and operate a fleet of devices that do.')
+    .description('Compress models, run them on the kernels of Sterna, and operate a fleet of devices that run them.')
     .version(runtimeVersion)
     .option('--json', 'print one JSON object on stdout instead of text')
     .configureHelp({ showGlobalOptions: true })

@@ -5,8 +5,8 @@ export function register(program: Command): void {
   program
     .command('agent')
     .summary('run the device agent')
-    .description('Runs the daemon in the foreground until SIGTERM or SIGINT, with its configuration from a file and STERNA_... environment variables. Exit codes are those of sysexits.h: 78 for a wrong configuration, 75 when another daemon holds the state folder.')
-    .option('--config <file>', 'sterna.yaml; without one, defaults and environment')
+    .description('Runs the daemon in the foreground until SIGTERM or SIGINT. Its configuration comes from a file and from STERNA_... environment variables. Exit codes are those of sysexits.h: 78 if the configuration is wrong, 75 if another daemon uses the state folder.')
+    .option('--config <file>', 'the configuration file (sterna.yaml); without it, defaults and environment variables apply')
     .action(async ({ config }: { config?: string }) => {
       const { runDaemon } = await import('../../../agent/main.js');
       const code = await runDaemon(config === undefined ? [] : ['--config', config]);

@@ -128,22 +128,22 @@ async function documentWith(path: string, text: string): Promise<Uint8Array> {
 export function register(program: Command): void {
   program
     .command('bench-suite')
-    .summary('time many models in all forms, and write deploy/BENCHMARKS.md (npm run bench)')
+    .summary('measure many models in all formats, and write deploy/BENCHMARKS.md (npm run bench)')
     .description(
-      'Times every ONNX file of a folder and nets of our own, as float32 and as int8 (quantized by ourselves), on Sterna and onnxruntime. All contenders of a model take turns in one process. Writes a JSON report, the tables of deploy/BENCHMARKS.md and the three lines of README.',
+      'Measures the latency of every ONNX file of a folder, and of networks that Sterna generates, in float32 and in int8 (quantized by Sterna), on Sterna and onnxruntime. All contenders of a model alternate in one process. Writes a JSON report, the tables of deploy/BENCHMARKS.md and the summary in README.md.',
     )
     .option('--models <dir>', 'folder of ONNX files (default: ../shared/models beside the checkout, if it is there)')
-    .option('--no-generated', 'without the generated nets')
-    .option('--filter <text>', 'only models whose name contains it', '')
-    .option('--formats <list>', `formats of fewer bits to measure beside int8: ${lowBitFormats.join(', ')} (default: w46,int4; none with --quick)`, choiceList(lowBitFormats))
-    .option('--isa <list>', 'instruction sets of native; the first runs with every number of threads (default: all that run here)', isaList)
+    .option('--no-generated', 'leave out the generated networks')
+    .option('--filter <text>', 'only models whose names contain this text', '')
+    .option('--formats <list>', `formats below 8 bits to measure as well as int8: ${lowBitFormats.join(', ')} (default: w46,int4; none with --quick)`, choiceList(lowBitFormats))
+    .option('--isa <list>', 'instruction sets of the native engine; the first runs with every number of threads (default: all that this CPU has)', isaList)
     .option('--threads <list>', 'numbers of threads (default: 1,2)', integerList(1))
-    .option('--seconds <n>', 'how long the contenders of one model take turns (default: 5)', positive)
-    .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory, documents untouched unless named')
+    .option('--seconds <n>', 'measuring time of each model (default: 5)', positive)
+    .option('--quick', 'a rough run: 1 thread, the best instruction set, no memory figures; documents are only written if named')
     .option('--from <report>', 'measure nothing: write the documents from the report of an earlier run')
-    .option('--output <file>', 'the JSON report (default: build/bench.json of the checkout)')
-    .option('--tables <file>', 'document with the bench markers that gets the tables (default: deploy/BENCHMARKS.md and README.md of the checkout)')
-    .option('--no-tables', 'leave the documents alone')
+    .option('--output <file>', 'where the JSON report goes (default: build/bench.json of the checkout)')
+    .option('--tables <file>', 'document whose bench markers enclose the tables to write (default: deploy/BENCHMARKS.md and README.md of the checkout)')
+    .option('--no-tables', 'do not write the documents')
     .action(
       reporting(async (self: Command, options: SuiteCommand) => {
         const targets = targetsOf(options);

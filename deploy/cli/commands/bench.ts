@@ -104,14 +104,14 @@ export function register(program: Command): void {
   const command = program
     .command('bench')
     .summary('time a model, on several engines in turn')
-    .description('Times a model. Engines take turns run by run in one process, so that noise meets all of them alike.')
+    .description('Measures the latency of a model. The engines alternate run by run in one process, so that noise affects all of them equally.')
     .argument('<model.onnx>')
-    .option('--engine <list>', 'comma list of native, onnxruntime (default: both, if installed)', engineList)
+    .option('--engine <list>', 'engines, separated by commas: native, onnxruntime (default: both, if installed)', engineList)
     .option('--threads <n>', 'threads of each engine', integer(1), 1)
     .option('--runs <n>', 'timed runs of each engine', integer(1), 100)
-    .option('--isa <list>', 'comma list of instruction sets for native, each timed by itself', isaList)
-    .option('--profile', 'time every layer of native too (with --isa, of the first), and sum by operator')
-    .option('--layers', '--profile, and a line for each layer');
+    .option('--isa <list>', 'instruction sets of the native engine, separated by commas; each is measured', isaList)
+    .option('--profile', 'also measure every layer of the native engine (with --isa, on the first instruction set), and add up times by operator')
+    .option('--layers', 'like --profile, with one line for each layer');
   addShapeOptions(command)
     .action(
       reporting(async (self: Command, path: string, options: BenchOptions) => {

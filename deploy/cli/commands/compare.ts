@@ -55,15 +55,15 @@ export function register(program: Command): void {
   const command = program
     .command('compare')
     .summary('compare the outputs of two engines, or of two models')
-    .description('Runs a model on one engine and the same (or another) model on a second one, and tells how far the outputs are apart.')
+    .description('Runs a model on one engine, and the same or another model on a second engine, and reports how much their outputs differ.')
     .argument('<model.onnx>')
     .addOption(engineOption('--engine <engine>', 'engine under test').default('native'))
-    .addOption(engineOption('--against <engine>', 'engine of the reference').default('onnxruntime'))
-    .option('--reference <model.onnx>', 'another model as reference, e.g. the float32 one that an int8 one was made from')
+    .addOption(engineOption('--against <engine>', 'engine that runs the reference').default('onnxruntime'))
+    .option('--reference <model.onnx>', 'another model as the reference, e.g. the float32 original of an int8 model')
     .option('--inputs <source>', 'random:N, or a folder of pictures or .npy arrays', 'random:8')
-    .option('--min-cosine <x>', 'fail (exit code 1) when the cosine of an output is lower', Number)
-    .option('--max-steps <n>', 'fail (exit code 1) when an output is further away, in quantization steps', Number)
-    .option('--samples <n>', 'use at most n of them, evenly spread', integer(1), 128);
+    .option('--min-cosine <x>', 'fail (exit code 1) if the cosine similarity of an output is lower', Number)
+    .option('--max-steps <n>', 'fail (exit code 1) if an output differs by more than this many quantization steps', Number)
+    .option('--samples <n>', 'use at most n inputs, evenly spread', integer(1), 128);
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: CompareOptions) => {
       const model = await readInputFile(path);

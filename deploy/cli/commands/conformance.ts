@@ -54,11 +54,11 @@ export function register(program: Command): void {
   program
     .command('conformance')
     .summary('run the ONNX project\'s node tests on this CPU')
-    .description('Compiles, loads and runs each node test of the ONNX project with every input fed at run time, and counts passed, wrong and refused by operator.')
+    .description('Compiles, loads and runs each node test of the ONNX project with all inputs given at run time. Counts for each operator how many tests passed, gave wrong results, or were refused.')
     .option('--tests <folder>', 'folder of the node tests', nodeTestsFolder)
     .addOption(isaOption)
-    .option('--write <file.md>', 'put the table between the markers of a document')
-    .option('--check <file.md>', 'fail when the table of a document is another one')
+    .option('--write <file.md>', 'write the table between the markers of a document')
+    .option('--check <file.md>', 'fail if the table of a document differs')
     .action(
       reporting(async (_self: Command, { tests, isa, write, check }: ConformanceOptions) => {
         const results = await runNodeTests(readNodeTests(tests), isa === undefined ? {} : { isa });

@@ -116,20 +116,20 @@ export function register(program: Command): void {
   const command = program
     .command('evaluate')
     .summary('score a model on labelled pictures')
-    .description('Runs a classifier or a detector over labelled pictures: top-1 and top-5, or AP at an overlap of one half (AP50), and what is lost against another model.')
+    .description('Runs a classifier or a detector on labeled pictures and reports its accuracy: top-1 and top-5, or the average precision at an overlap of one half (AP50). With --against it also reports the loss against another model.')
     .argument('<model.onnx>')
-    .requiredOption('--images <dir>', 'pictures; without --labels and --boxes, one folder for each class')
-    .option('--labels <file.csv>', 'of a classifier: lines of file,class; the class is a number of the output, or a name of --classes')
-    .option('--classes <file>', 'names of the classes, one a line, the first is class 0')
-    .option('--boxes <dir|file.json>', 'of a detector: YOLO label files (class, centre and size as shares of the picture), or COCO annotations')
-    .option('--against <model.onnx>', 'another model, e.g. the float32 one: its scores and the loss are told, too')
-    .option('--max-loss <x>', 'fail (exit code 1) when top-1 or AP50 is lower than that of --against by more than x', positive)
-    .option('--limit <n>', 'use the first n pictures only', integer(1))
-    .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
-    .option('--anchors <file.json>', 'of raw SSD heads: a list of [cy, cx, height, width], as shares of the input')
-    .option('--first-class <n>', "detectors: the model's number of the class that label 0 stands for (default: 1 of two classes, COCO's own numbers of 91, else 0)", integer(0))
-    .addOption(new Option('--box-order <order>', 'detectors: order of corners (default: yxyx for the output names of TensorFlow, else xyxy)').choices(['xyxy', 'yxyx']))
-    .addOption(new Option('--box-units <units>', "detectors: what corners are counted in (default: shares of the model's input)").choices(['shares', 'pixels']));
+    .requiredOption('--images <dir>', 'folder of pictures; without --labels and --boxes, it has one folder for each class')
+    .option('--labels <file.csv>', 'for classifiers: a CSV file with lines of file,class; the class is an index of the output, or a name of --classes')
+    .option('--classes <file>', 'names of the classes, one per line; the first is class 0')
+    .option('--boxes <dir|file.json>', 'for detectors: a folder of YOLO label files (class, center and size as fractions of the picture), or COCO annotations')
+    .option('--against <model.onnx>', 'another model, e.g. the float32 original: also report its scores and the loss')
+    .option('--max-loss <x>', 'fail (exit code 1) if top-1 or AP50 is lower than that of --against by more than x', positive)
+    .option('--limit <n>', 'use only the first n pictures', integer(1))
+    .addOption(engineOption('--engine <engine>', 'engine that runs the models').default('native'))
+    .option('--anchors <file.json>', 'for raw SSD heads: a list of [cy, cx, height, width] as fractions of the input')
+    .option('--first-class <n>', "for detectors: the model's class number that label 0 stands for (default: 1 with two classes, COCO's own numbers with 91 classes, else 0)", integer(0))
+    .addOption(new Option('--box-order <order>', 'for detectors: order of the corner coordinates (default: yxyx for the output names of TensorFlow, else xyxy)').choices(['xyxy', 'yxyx']))
+    .addOption(new Option('--box-units <units>', "for detectors: unit of the corner coordinates (default: shares, which are fractions of the model's input)").choices(['shares', 'pixels']));
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: EvaluateCommand) => {
       if (options.boxes !== undefined && (options.labels ?? options.classes) !== undefined) throw new DeployError('E_USAGE', 'Expected --labels or --boxes but received both: a model is scored as a classifier or as a detector');

@@ -8,7 +8,7 @@ export function register(program: Command): void {
   const fleet = program
     .command('fleet')
     .summary('see, serve and command the devices of your own broker')
-    .description('Works with the devices that report to your own broker. Without a word of its own it is `sterna fleet page`: it prints the devices and serves the page. `sterna publish` sends packages.');
+    .description('Works with the devices that report to your own broker. Without a subcommand it is `sterna fleet page`: it prints the devices and serves the page. `sterna publish` sends packages.');
   registerPage(fleet);
   registerStatus(fleet);
   registerServe(fleet);

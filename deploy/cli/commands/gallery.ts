@@ -14,13 +14,13 @@ export function register(program: Command): void {
   program
     .command('gallery')
     .summary('change the key of an encrypted gallery')
-    .description('Works on the file of an encrypted gallery, such as gallery.db in the state folder of a device whose daemon is stopped.')
+    .description('Works on the file of an encrypted gallery, such as gallery.db in the state folder of a device. Stop the daemon first.')
     .command('rekey')
     .summary('encrypt a gallery with a new key')
-    .description('Encrypts every record with a new key, in one transaction: if it is interrupted, the old key is still the right one, and the command can be run again. Then put the new key where the daemon reads its key.')
+    .description('Encrypts every record with a new key, in one transaction: if it is interrupted, the old key is still valid, and the command can be run again. Then put the new key where the daemon reads its key.')
     .requiredOption('--gallery <file>', 'the database of enrolled people; no other program may have it open')
-    .requiredOption('--key-file <file>', 'the key that it is encrypted with now: 64 hexadecimal digits')
-    .requiredOption('--new-key-file <file>', 'the new key; the file is made (mode 0600) when it is not there')
+    .requiredOption('--key-file <file>', 'the current key: 64 hexadecimal digits')
+    .requiredOption('--new-key-file <file>', 'the new key; the file is created (mode 0600) if it does not exist')
     .action(reporting((self, { gallery, keyFile, newKeyFile }: RekeyOptions) => {
       const from = readGalleryKey(keyFile);
       const made = !existsSync(newKeyFile);

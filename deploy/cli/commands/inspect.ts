@@ -61,7 +61,7 @@ export function register(program: Command): void {
   const command = program
     .command('inspect')
     .summary('show what a model or package consists of and how this machine runs it')
-    .description('Shows layers, shapes, MACs, parameters, number formats, memory, and the kernel that each layer will use on this CPU.')
+    .description('Shows the layers of a model with shapes, MACs, parameters, number formats, memory, and the kernel that each layer uses on this CPU.')
     .argument('<file>', 'an ONNX model or a .sterna package');
   addShapeOptions(command).action(reporting((self: Command, path: string, options: ShapeOptions) => inspect(self, path, options)));
 }

@@ -35,15 +35,15 @@ export function register(program: Command): void {
   addBrokerOptions(program
     .command('publish')
     .summary('tell devices to run a package, and send it to them')
-    .description('States that devices should run a package (retained on the broker), sends them its blocks, and ends when every device has settled: it runs the package, has rejected it, or has rolled back. Exits with 0 only when all of them run it, with 1 when one of them does not, with 5 when one did not finish in time. An interrupted or late device goes on when the package is published again. With --detach a running `sterna fleet serve` sends the blocks, and the command ends at once.')
+    .description('States that devices should run a package (retained on the broker), sends them its blocks, and ends when every device has settled: it runs the package, has rejected it, or has rolled back. Exits with 0 only if all of them run it, with 1 if one of them does not, and with 5 if one did not finish in time. An interrupted or late device continues when the package is published again. With --detach a running `sterna fleet serve` sends the blocks, and the command ends at once.')
     .argument('<package>', 'a .sterna file')
     .requiredOption('--fleet <name>', 'the fleet of the devices')
     .option('--device <name>', 'a device; may be repeated', (text: string, previous: string[]) => [...previous, text], [])
     .option('--all', 'every device of the fleet that has reported to this broker', false)
-    .option('--detach', 'hand the package over to a running `sterna fleet serve`, and do not wait', false)
+    .option('--detach', 'hand the package over to a running `sterna fleet serve` and do not wait', false)
     .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
-    .option('--timeout <seconds>', 'give up waiting after so long', integer(1), 600)
-    .option('--rate <blocks>', 'blocks a second, at most', integer(1), 80))
+    .option('--timeout <seconds>', 'stop waiting after this time', integer(1), 600)
+    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80))
     .action(reporting(publish));
 }
 

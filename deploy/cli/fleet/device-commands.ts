@@ -42,16 +42,16 @@ const COMMANDS: readonly DeviceCommand[] = [
   },
   {
     word: 'self-test', name: 'self-test', summary: 'golden vectors and budgets of the running package', timeoutS: 120,
-    description: 'Runs the golden vectors of the running package between two frames, and compares results, latency and memory with its budgets. Exits with 1 when the device fails its own test.',
+    description: 'Runs the golden vectors of the running package between two frames. Checks results, latency and memory against its budgets. Exits with 1 if the device fails the test.',
     text: figures,
   },
-  { word: 'bench', name: 'bench', summary: 'latency of the running package', timeoutS: 120, description: 'Measures the running package between two frames. No budget is applied.', text: figures },
+  { word: 'bench', name: 'bench', summary: 'measure the latency of the running package', timeoutS: 120, description: 'Measures the latency of the running package between two frames, without checking any budget.', text: figures },
   {
-    word: 'log', name: 'log-tail', summary: 'the newest lines of its log', timeoutS: 20, description: 'Prints the newest lines of the log of a device, at most 32 KiB.',
+    word: 'log', name: 'log-tail', summary: 'print the newest lines of its log', timeoutS: 20, description: 'Prints the newest lines of the log of a device, at most 32 KiB.',
     text: (_device, { lines }) => (Array.isArray(lines) ? lines.map(textOf).join('\n') : ''),
   },
   {
-    word: 'rebirth', name: 'rebirth', summary: 'let it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
+    word: 'rebirth', name: 'rebirth', summary: 'make it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
     text: (device) => `${device}: reported again`,
   },
 ];
@@ -59,13 +59,13 @@ const COMMANDS: readonly DeviceCommand[] = [
 /** `sterna fleet rollback|self-test|bench|log|rebirth|reset-generation DEVICE`. */
 export function registerDeviceCommands(fleet: Command): void {
   for (const command of COMMANDS) {
-    const built = deviceCommand(fleet, command.word, command).option('--timeout <seconds>', 'how long its answer may take', integer(1), command.timeoutS);
+    const built = deviceCommand(fleet, command.word, command).option('--timeout <seconds>', 'how long to wait for the answer', integer(1), command.timeoutS);
     if (command.word === 'log') built.option('--lines <n>', 'how many lines, 200 at most', integer(1), 50);
     built.action(reporting((_self: Command, device: string, options: DeviceOptions) => run(command, device, options)));
   }
   deviceCommand(fleet, 'reset-generation', {
     summary: 'state again what it runs, with the next generation that it accepts',
-    description: 'Replaces whatever `desired` the broker retains for a device by the package and settings that it has, with the next generation that it accepts: the way back after somebody published an absurd one. Needs no connected device.',
+    description: 'Replaces the `desired` that the broker retains for a device. The new one states the package and settings that the device has, with the next generation that it accepts. Use it after somebody published an absurd generation. The device need not be connected.',
   }).action(reporting((_self: Command, device: string, options: DeviceOptions) => resetGeneration(device, options)));
 }
 

@@ -13,7 +13,7 @@ export function registerPage(fleet: Command): void {
   addBrokerOptions(fleet
     .command('page', { isDefault: true })
     .summary('serve the page against your own broker (the default)')
-    .description('Prints the devices, and serves the page on 127.0.0.1 until Ctrl-C. Pictures and enrolled people stay on the devices: where the page cannot reach them it says so.')
+    .description('Prints the devices, and serves the page on 127.0.0.1 until Ctrl-C. Pictures and enrolled people stay on the devices; the page says so if it cannot reach them.')
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:'))

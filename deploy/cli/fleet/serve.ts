@@ -14,11 +14,11 @@ export function registerServe(fleet: Command): void {
   addBrokerOptions(fleet
     .command('serve')
     .summary('send blocks to devices until Ctrl-C, of whatever is handed over')
-    .description('Answers the requests of a fleet for blocks: of the packages named, and of those that `sterna publish --detach` on this machine hands over, those of earlier runs included. States nothing by itself. One server for each fleet and folder.')
+    .description('Answers requests of a fleet for blocks of the named packages, and of those that `sterna publish --detach` hands over on this machine, now or in earlier runs. It does not tell devices what to run. Each fleet and folder can have one server.')
     .argument('[packages...]', '.sterna files to serve besides')
     .requiredOption('--fleet <name>', 'the fleet that it serves')
     .option('--store <folder>', 'where packages are handed over; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
-    .option('--rate <blocks>', 'blocks a second, at most', integer(1), 80))
+    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80))
     .action(async (paths: string[], options: ServeOptions, self: Command) => {
       const link = brokerLink(options);
       const packages = await Promise.all(paths.map((path) => loadPackage(path)));

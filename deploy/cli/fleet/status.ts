@@ -14,7 +14,7 @@ export function registerStatus(fleet: Command): void {
     .summary('devices, versions, updates, health, alarms')
     .description('Prints what the devices have last reported to the broker, and ends. With --check it exits with 1 unless every device is healthy.')
     .option('--fleet <name>', 'one fleet; default: all of them')
-    .option('--check', 'exit with 1 when a device has an alarm, or none is known', false))
+    .option('--check', 'exit with 1 if a device has an alarm, or if no device is known', false))
     .action(reporting(status));
 }
 
