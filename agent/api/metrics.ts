@@ -53,7 +53,7 @@ export class Metrics {
       });
     }
     new Counter({
-      name: 'sterna_outbox_dropped_total', help: 'Messages lost, by class and reason', labelNames: ['class', 'reason'], registers,
+      name: 'sterna_outbox_dropped_total', help: 'Messages that were dropped, by class and reason', labelNames: ['class', 'reason'], registers,
       collect() {
         this.reset();
         for (const [key, n] of outbox().dropped) {
@@ -83,23 +83,23 @@ export class Metrics {
       });
     };
     gauge('sterna_frame_jitter_rfc3550_seconds', 'Inter-arrival jitter of results, RFC 3550', () => seconds(window()?.jitter.rfc3550_ms));
-    gauge('sterna_frame_pdv_p99_seconds', 'Delay variation over the minimum, p99 of the last window, RFC 5481', () => seconds(window()?.jitter.pdv_p99_ms));
-    gauge('sterna_inference_energy_joules', 'Energy of a frame that ran a model, gross, last window', () => window()?.energy.inference?.gross_joules);
+    gauge('sterna_frame_pdv_p99_seconds', 'p99 of the packet delay variation (delay above the minimum) in the last window, RFC 5481', () => seconds(window()?.jitter.pdv_p99_ms));
+    gauge('sterna_inference_energy_joules', 'Gross energy per inference in the last window', () => window()?.energy.inference?.gross_joules);
     gauge('sterna_process_resident_bytes', 'Resident memory of the daemon', () => process.memoryUsage.rss());
     gauge('sterna_pipeline_bytes', 'Memory of the sessions of the running package', () => window()?.memory.pipeline_bytes);
-    gauge('sterna_outbox_bytes', 'Stored messages', () => outbox().bytes);
-    gauge('sterna_outbox_messages', 'Stored messages', () => outbox().messages);
+    gauge('sterna_outbox_bytes', 'Size of the stored messages', () => outbox().bytes);
+    gauge('sterna_outbox_messages', 'Number of stored messages', () => outbox().messages);
     gauge('sterna_mqtt_connected', '1 while connected to the broker', () => (connected() ? 1 : 0));
     gauge('sterna_throttled', '1 while the processor is slowed down because of heat', () => (window()?.thermal.throttled === true ? 1 : 0));
     new Gauge({
-      name: 'sterna_temperature_celsius', help: 'Temperature of a zone', labelNames: ['zone'], registers: [this.#registry],
+      name: 'sterna_temperature_celsius', help: 'Temperature of a thermal zone', labelNames: ['zone'], registers: [this.#registry],
       collect() {
         this.reset();
         for (const { zone, celsius } of window()?.thermal.zones ?? []) this.set({ zone }, celsius);
       },
     });
     new Gauge({
-      name: 'sterna_sensor_invalid', help: '1 for a sensor whose readings of the last window cannot be true, with the reason', labelNames: ['sensor', 'reason'], registers: [this.#registry],
+      name: 'sterna_sensor_invalid', help: '1 for a sensor whose readings in the last window cannot be true; the label gives the reason', labelNames: ['sensor', 'reason'], registers: [this.#registry],
       collect() {
         this.reset();
         const { energy, thermal } = window() ?? {};
@@ -108,7 +108,7 @@ export class Metrics {
       },
     });
     new Gauge({
-      name: 'sterna_info', help: 'Versions, as labels', labelNames: ['version', 'model', 'model_version'], registers: [this.#registry],
+      name: 'sterna_info', help: 'Versions of the daemon and of the running package, as labels', labelNames: ['version', 'model', 'model_version'], registers: [this.#registry],
       collect() { this.reset(); this.set(info(), 1); },
     });
   }

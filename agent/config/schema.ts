@@ -31,7 +31,7 @@ const broker = z.strictObject({
   username: z.string().optional(),
   /** File that holds the password, read again at every attempt. */
   password_file: filePath.optional(),
-  /** auto: MQTT 5, and 3.1.1 where the broker does not speak it. */
+  /** auto: MQTT 5, or 3.1.1 if the broker does not support it. */
   protocol: z.enum(['auto', '5', '3.1.1']).default('auto'),
   keepalive_s: z.number().int().min(5).max(1200).default(30),
   tls: tls.optional(),
@@ -40,22 +40,22 @@ const broker = z.strictObject({
 const camera = z.strictObject({
   /** A folder of pictures, a picture, a video, rtsp://... or /dev/videoN. Null or absent: no camera. */
   input: z.string().min(1).nullable().default(null),
-  /** Frames a second; default: the source's own. */
+  /** Frames per second; default: the rate of the source. */
   fps: z.number().positive().max(240).optional(),
-  /** Files: begin again at the end. */
+  /** For files: start again at the end. */
   loop: z.boolean().default(false),
-  /** Files: play at their own pace, as a camera would. */
+  /** For files: play at their own frame rate, like a camera. */
   realtime: z.boolean().default(true),
   /** Scale frames down so that neither side is longer, pixels. */
   max_side: z.number().int().min(64).max(8192).optional(),
-  /** Open the camera again when no frame came for so long. */
+  /** Reopen the camera after this time without a frame. */
   stall_ms: positiveMs.default(15_000),
 });
 
 const pipeline = z.strictObject({
   engine: z.enum(['native', 'onnxruntime']).default('native'),
   threads: z.number().int().min(1).max(64).default(1),
-  /** Cores that these threads stay on, where the CPU has fast and slow ones. */
+  /** Cores that these threads run on, if the CPU has fast and slow ones. */
   affinity: z.enum(affinities).default('any'),
   /** Overrides the package's own thresholds. */
   match_threshold: z.number().min(-1).max(1).optional(),
@@ -67,11 +67,11 @@ const pipeline = z.strictObject({
 });
 
 const presence = z.strictObject({
-  /** Frames in a row (give or take one) that a person must be seen in before "appeared". */
+  /** Consecutive frames (one may be missing) in which a person must be seen before "appeared" is sent. */
   appear_frames: z.number().int().min(1).max(100).default(3),
-  /** The same for a face that is nobody's; higher, because a known face may be missed once. */
+  /** The same for an unknown face; higher, because a known person may not be recognized in every frame. */
   unknown_frames: z.number().int().min(1).max(100).default(6),
-  /** Out of sight for so long means "left". */
+  /** A person who was not seen for this time has "left". */
   leave_ms: positiveMs.default(2000),
 });
 
@@ -96,51 +96,51 @@ const telemetry = z.strictObject({ interval_ms: z.number().int().min(1000).max(3
 
 const outbox = z.strictObject({
   max_bytes: z.number().int().min(MiB).default(16 * MiB),
-  /** Messages a second that catch up after an outage. */
+  /** Stored messages sent per second after an outage. */
   backfill_per_s: z.number().positive().max(100).default(10),
 });
 
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
-  /** Blocks asked for and not yet here. */
+  /** Blocks that are requested at a time. */
   window: z.number().int().min(1).max(16).default(4),
-  /** Ask again when no block came for so long; only counts while connected. */
+  /** Request blocks again after this time without one; only time while connected counts. */
   stall_ms: positiveMs.default(10_000),
-  /** Give up after so many stalls without a block in between. */
+  /** Give up after this many stalls without a block in between. */
   max_stalls: z.number().int().min(1).max(1000).default(6),
-  /** For opening and testing a candidate, in a process of its own. */
+  /** Time limit for opening and testing a candidate, which happens in a process of its own. */
   warm_timeout_ms: positiveMs.default(120_000),
-  /** Resident memory that this process may have. */
+  /** Limit on the resident memory of that process. */
   warm_memory_bytes: z.number().int().min(96 * MiB).default(320 * MiB),
-  /** Crashes or failures so soon after a switch lead back to the previous package. */
+  /** If a new package crashes or fails repeatedly within this time, the device returns to the previous package. */
   probation_ms: positiveMs.default(300_000),
   max_crashes: z.number().int().min(1).max(100).default(3),
 });
 
 const energy = z.strictObject({
-  /** Watts of one busy core, for machines without an energy sensor: then joules are modelled from CPU time. */
+  /** Power of one busy core in watts. Machines without an energy sensor calculate joules from it and CPU time. */
   watts_per_core: z.number().positive().max(100).default(2.5),
 });
 
 const cron = z.string().refine(isCron, 'expected five cron fields such as "17 3 * * *"');
 const schedule = z.strictObject({
-  /** Golden vectors on the running package. */
+  /** When to run the golden vectors of the running package (cron syntax). */
   self_test: cron.default('17 3 * * *'),
-  /** Expiry and space of the outbox. */
+  /** When to delete expired messages and free space of the outbox (cron syntax). */
   retention: cron.default('*/15 * * * *'),
 });
 
 export const configSchema = z.strictObject({
   /** Name of this device in topics. Default: the host name. */
   device_id: idText.default(() => defaultDeviceId()),
-  /** Name of the fleet that it belongs to. */
+  /** Name of the fleet that the device belongs to. */
   fleet: idText.default('default'),
   /** Journal, packages, outbox and gallery. Default: systemd's STATE_DIRECTORY, else .sterna/device here. */
   state_dir: filePath,
   /** Compiled programs, which may be deleted at any time. Default: systemd's CACHE_DIRECTORY, else `cache` in the state folder. */
   cache_dir: filePath,
-  /** Upper bound of all files in it; 0 keeps none. */
+  /** Upper limit for the total size of the cache; 0 keeps no files. */
   cache_max_bytes: z.number().int().min(0).default(128 * MiB),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   broker: broker.prefault({}),

@@ -28,7 +28,7 @@ async function loadFleet() {
   if (selected === null && fleet.devices.length > 0) selected = wanted();
   if (selected !== null) picker.value = keyOf(selected);
   const { messages, malformed } = fleet.collector;
-  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${malformed > 0 ? `, ${count(malformed)} refused` : ''} · broker ${fleet.broker_connected ? 'connected' : 'away'}`);
+  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${malformed > 0 ? `, ${count(malformed)} refused` : ''} · broker ${fleet.broker_connected ? 'connected' : 'not reachable'}`);
 }
 
 /** The device in the address (#fleet/device), else the first that is online. */
@@ -42,14 +42,14 @@ async function load() {
     await loadFleet();
     if (selected === null) return showNothing();
     render(await getJson(devicePath(selected)));
-    banner(fleet.broker_connected ? null : 'The broker is away: what you see is the last that was heard.');
+    banner(fleet.broker_connected ? null : 'The broker cannot be reached. The page shows the last data received.');
   } catch (error) {
     banner(`The fleet side does not answer (${error.message}). Trying again…`);
   }
 }
 
 function showNothing() {
-  banner('No device has been heard yet. It appears here as soon as it connects to the broker.');
+  banner('No device has reported yet. A device appears here as soon as it connects to the broker.');
   live.show(null, 'No device yet');
 }
 
@@ -62,7 +62,7 @@ function banner(text) {
 function render(view) {
   const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
   const camera = view.health.alarms.find(({ component }) => component === 'camera');
-  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device: it cannot be reached from here' : `The device is ${view.status?.state ?? 'not heard yet'}`,
+  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device, which cannot be reached from here' : view.status ? `The device is ${view.status.state}` : 'The device has not reported yet',
     camera ? `No picture: ${camera.title}. ${camera.message}. The device tries again by itself.` : null);
   renderPills(view);
   renderTiles(view);

@@ -31,9 +31,9 @@ export function facts(id, rows) {
 /** How a figure came to be: `measured`, `estimated` or `modelled`. */
 export function qualityTag(quality) {
   const meaning = {
-    measured: 'read from a sensor of this very thing',
-    estimated: 'derived from sensors of parts',
-    modelled: 'calculated from the work done, not measured',
+    measured: 'read from a sensor of this component',
+    estimated: 'estimated from sensors of some of its parts',
+    modelled: 'calculated from the work done, not measured by a sensor',
   };
   return h('span', { class: `tag tag-${quality}`, title: meaning[quality] ?? '' }, quality);
 }

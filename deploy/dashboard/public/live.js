@@ -10,7 +10,7 @@ const KEPT_RESULTS = 32;
 /** A result older than this is not drawn over a newer picture. */
 const STALE_MS = 1500;
 
-const EXITS = { none: 'ran in full', motion: 'nothing moved: stopped at the motion gate' };
+const EXITS = { none: 'full pipeline', motion: 'no motion, stopped at the motion gate' };
 
 /** The live picture with boxes and names, of one device at a time. */
 export class LiveView {
@@ -108,7 +108,7 @@ export class LiveView {
       h('strong', {}, face.person?.name ?? 'Unknown'),
       h('span', {}, face.person === null ? `face ${percent(face.score)}` : `similarity ${face.person.similarity.toFixed(2)}`)));
     // The model looks for faces: a person without one in view is not "nobody".
-    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'Nothing moves: no search for faces' : 'No face detected';
+    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'No motion, so no search for faces' : 'No face detected';
     fill('faces', labels.length > 0 ? labels : h('li', { class: 'face none' }, none));
     byId('picture').setAttribute('aria-label', `Live picture: ${faces.map((face) => face.person?.name ?? 'an unknown face').join(', ') || none.toLowerCase()}`);
   }

@@ -1,7 +1,7 @@
 import { byId, facts, fill, h, qualityTag, setText } from './dom.js';
 import { bytes, celsius, count, duration, hertz, millijoules, ms, number, percent, shortDigest, time } from './format.js';
 
-const STATES = { online: 'online', offline: 'offline', stopped: 'stopped', unknown: 'not heard yet' };
+const STATES = { online: 'online', offline: 'offline', stopped: 'stopped', unknown: 'not reported yet' };
 const OTA_STEPS = ['downloading', 'verifying', 'staged', 'warming', 'committed'];
 /** States between two steps, shown as the step that they belong to. */
 const STEP_OF = { checking: 'downloading', shadow: 'warming' };
@@ -31,7 +31,7 @@ export function renderTiles({ recent, latest, energy }) {
   const tiles = [
     ['Latency p50', number(recent?.raw?.p50_ms), 'ms', 'capture to result'],
     ['Latency p99', number(recent?.raw?.p99_ms), 'ms', 'capture to result'],
-    ['Frames', number(recent?.frames_per_second), '/s', 'with and without a model run'],
+    ['Frames', number(recent?.frames_per_second), '/s', 'with and without inference'],
     ['Energy per inference', perInference, energyUnit, energy ? [`${energy.net_joules === null ? 'gross' : 'net of idle'}, ${energy.source} `, qualityTag(energy.quality)] : 'no source'],
     ['Temperature', zone ? zone.celsius.toFixed(1) : '–', zone ? '°C' : '', zone ? `${zone.zone}, measured` : 'no sensor on this machine'],
     ['Memory', latest ? number(latest.memory.rss_bytes / 1e6) : '–', latest ? 'MB' : '', 'resident set of the agent'],
@@ -49,7 +49,7 @@ export function renderStages({ recent }) {
   const stages = (recent?.stages ?? []).filter((stage) => stage.kind === 'warm');
   const rows = stages.length > 0 ? stages : (recent?.stages ?? []);
   const largest = Math.max(1e-6, ...rows.map((stage) => stage.p99_ms));
-  setText('stages-note', recent ? `last ${duration(recent.end_ms - recent.start_ms)}: ${rows === stages ? 'frames that ran in full' : 'all frames'}` : '');
+  setText('stages-note', recent ? `last ${duration(recent.end_ms - recent.start_ms)}: ${rows === stages ? 'frames that ran the full pipeline' : 'all frames'}` : '');
   fill(body, rows.length === 0
     ? h('tr', {}, h('td', { colspan: '6', class: 'empty' }, 'No frames yet.'))
     : rows.map((stage) => stageRow(stage, largest)));
@@ -87,7 +87,7 @@ export function renderTiming({ recent }) {
     ['Delay variation p50, RFC 5481', ms(jitter.pdv_p50_ms)],
     ['Delay variation p99, RFC 5481', ms(jitter.pdv_p99_ms)],
     [`Deadlines of ${ms(jitter.deadline_ms)} missed`, missed],
-    ['p99 with waiting frames', h('span', { title: 'Corrected for coordinated omission: frames that would have waited behind a slow one count as well' }, ms(recent.corrected?.p99_ms))],
+    ['p99 with waiting frames', h('span', { title: 'Corrected for coordinated omission: includes frames that would have waited behind a slow one' }, ms(recent.corrected?.p99_ms))],
     ['Frames lost by model switches', count(recent.counters.frames_dropped_by_swap_total ?? 0)],
   ]);
 }
@@ -117,7 +117,7 @@ export function renderMachine({ caps, status, latest, fleet, device }) {
     ...(latest?.thermal.cpus.slice(0, 1) ?? []).map((cpu) => ['Clock', `${hertz(cpu.current_hertz)} of ${hertz(cpu.max_hertz)}`]),
     latest ? ['Memory', `${bytes(latest.memory.rss_bytes)} resident, peak ${bytes(latest.memory.rss_peak_bytes)}`] : null,
     latest ? ['of which pipeline', bytes(latest.memory.pipeline_bytes)] : null,
-    status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronised ? 'synchronised' : 'not synchronised'}`)] : null,
+    status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronised ? 'synchronized' : 'not synchronized'}`)] : null,
   ]);
 }
 
@@ -137,7 +137,7 @@ export function renderModel({ reported, now_ms: now }) {
       h('progress', { max: ota.blocks_total, value: ota.blocks_done, 'aria-label': 'Blocks received' }), h('span', { class: 'muted' }, progressText(ota))) : null,
     failed ? h('p', { class: 'message bad' }, `${ota.state.replace('_', ' ')}: ${ota.error?.code ?? ''} ${ota.error?.message ?? ''}`) : null,
     h('dl', { class: 'facts' }, incoming ? packageRow(failed ? 'Refused' : 'Incoming', incoming) : null, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
-      reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'a crash now leads back to the previous one')) : null));
+      reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'repeated crashes make the device return to the previous package')) : null));
 }
 
 function slotRow(label, slot, now) {
@@ -168,7 +168,7 @@ function eventRow(event) {
 function describeEvent(event) {
   switch (event.type) {
     case 'recognition': {
-      const name = event.person?.name ?? 'Somebody unknown';
+      const name = event.person?.name ?? 'An unknown person';
       if (event.action === 'left') return { kind: 'left', title: `${name} left`, detail: event.visible_ms === undefined ? '' : `after ${duration(event.visible_ms)}` };
       return { kind: event.person ? 'known' : 'unknown', title: `${name} appeared`, detail: `${event.person ? `similarity ${event.person.similarity.toFixed(2)} · ` : ''}${ms(event.latency_ms)} after capture` };
     }

@@ -24,7 +24,7 @@ export class PeopleView {
     this.#address = address;
     byId('enrol').hidden = address === null;
     if (address === null) {
-      fill('people', h('li', { class: 'empty' }, 'Only this device itself knows its people, and it cannot be reached from here.'));
+      fill('people', h('li', { class: 'empty' }, 'The list of people stays on the device, which cannot be reached from here.'));
       setText('people-note', '');
       return;
     }
@@ -51,7 +51,7 @@ export class PeopleView {
   #render(people) {
     setText('people-note', people.length === 0 ? '' : `${people.length} enrolled`);
     fill('people', people.length === 0
-      ? h('li', { class: 'empty' }, 'Nobody is enrolled. Stand before the camera, type a name, press Enrol.')
+      ? h('li', { class: 'empty' }, 'Nobody is enrolled. Stand in front of the camera, type a name and press Enroll.')
       : people.map((person) => this.#row(person)));
   }
 
