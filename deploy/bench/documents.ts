@@ -53,7 +53,7 @@ function formatLines({ formats }: BenchReport): string[] {
   const extreme = ({ model, ratio_p50 }: { model: string; ratio_p50: number }): string => `${ratioText(ratio_p50)} (${model})`;
   const rows = formats.map((row) => [row.format, row.isa, String(row.models), ratioText(row.geometric_mean_p50), extreme(row.best), extreme(row.worst)]);
   return [
-    'Fewer bits against our own int8, whole models, 1 thread; where an instruction set is faster on 8 bits the layers run on those:',
+    'Formats below 8 bits against int8 of Sterna, whole models, 1 thread. Where an instruction set is faster with 8 bits, the layers use 8 bits:',
     markdownTable(['format', 'instruction set', 'models', 'geometric mean', 'best', 'worst'], rows),
   ];
 }
