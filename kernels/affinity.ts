@@ -68,10 +68,10 @@ export function readCores(root = '/'): Core[] {
 /** The cores for an affinity. Little cores are the slowest kind, big ones all others. */
 export function chooseCores(cores: readonly Core[], affinity: Affinity): CoreChoice {
   if (affinity === 'any') return { cpus: null, reason: 'any core' };
-  if (cores.length === 0 || cores.some(({ capacity }) => capacity === null)) return { cpus: null, reason: 'any core: the system does not say which ones are fast' };
+  if (cores.length === 0 || cores.some(({ capacity }) => capacity === null)) return { cpus: null, reason: 'any core, because the system does not say which cores are fast' };
   const limit = Math.min(...cores.map(({ capacity }) => capacity ?? 0)) * sameKind;
   const little = cores.filter(({ capacity }) => (capacity ?? 0) <= limit), big = cores.filter(({ capacity }) => (capacity ?? 0) > limit);
-  if (big.length === 0) return { cpus: null, reason: 'any core: they are all of one kind' };
+  if (big.length === 0) return { cpus: null, reason: 'any core, because all cores are of one kind' };
   const cpus = (affinity === 'big' ? big : little).map(({ cpu }) => cpu);
   return { cpus, reason: `${affinity} cores: ${cpus.join(', ')}` };
 }

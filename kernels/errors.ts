@@ -14,16 +14,16 @@ export class SternaError<Code extends string = string> extends Error {
   }
 }
 
-/** Codes of the native core and its binding, with what each means. */
+/** Codes of the native core and its binding, with their meanings. */
 export const kernelErrorCodes = {
-  E_NATIVE_MISSING: 'the native addon was not found; the message lists every path tried, why it did not serve, and the remedy',
-  E_PROGRAM_MALFORMED: 'bytes are not a well-formed program',
+  E_NATIVE_MISSING: 'the native addon was not found; the message lists every path that was tried, the reason why it failed, and what to do',
+  E_PROGRAM_MALFORMED: 'the bytes are not a well-formed program',
   E_PROGRAM_VERSION: 'the program was written for another format version',
-  E_PROGRAM_OP: 'an op or attribute combination that no built kernel handles',
+  E_PROGRAM_OP: 'no built kernel supports an op or its combination of attributes',
   E_PROGRAM_SHAPE: 'the tensors of an op do not fit together',
   E_PROGRAM_LIMIT: 'the program exceeds a memory or count limit',
-  E_PROGRAM_FILE: "a program's file is shorter than stated, cannot be read, or is not what its checksum says",
-  E_ISA: 'the requested instruction set is not built in or not offered by this CPU',
+  E_PROGRAM_FILE: "a program's file is shorter than stated, cannot be read, or does not match its checksum",
+  E_ISA: 'the requested instruction set is not built in, or this CPU does not support it',
   E_OUT_OF_MEMORY: 'memory for the arena or the packed weights could not be allocated',
   E_ARGUMENT: 'an argument of a native call has the wrong type, size or state',
 } as const;

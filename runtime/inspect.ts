@@ -16,7 +16,7 @@ export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' |
 const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }) => (
   { isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }))(sessionOptionKinds);
 
-/** What a kernel computes in. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
+/** Number format in which a kernel computes. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
 export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
 
 const formatOfFamily: Readonly<Record<string, ComputeFormat>> = {
@@ -37,20 +37,20 @@ function bitsOf(weights: TensorValue | undefined): number | null {
 
 /** One op of the program, in the order of execution. */
 export interface InspectedLayer {
-  /** Name of the ONNX node; of the last one where several were fused. */
+  /** Name of the ONNX node; for fused nodes, of the last one. */
   readonly name: string;
   readonly op: string;
   readonly inputShape: Shape;
   readonly outputShape: Shape;
   readonly macs: number;
   readonly parameters: number;
-  /** Format of the arithmetic on this CPU; `none` moves data. */
+  /** Number format of the arithmetic on this CPU; `none` for ops that only move data. */
   readonly format: ComputeFormat;
-  /** Bits that a weight's grid takes: log2 of its levels, or 32 for floats; null without weights. What the file takes depends on its types. */
+  /** Bits per weight: log2 of the number of its levels, or 32 for floats; null without weights. The size in the file depends on its data types. */
   readonly weightBits: number | null;
-  /** Why that format, and why it runs in a strip or not, where there was a choice. */
+  /** Reasons for the format and for running in a strip or not, where there was a choice. */
   readonly note: string;
-  /** The kernel that this CPU runs it with, e.g. `gemm_q8/avx512vnni`. */
+  /** The kernel that runs it on this CPU, e.g. `gemm_q8/avx512vnni`. */
   readonly kernel: string;
 }
 
@@ -59,19 +59,19 @@ export interface ModelInspection {
   readonly producer: string;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
-  /** How often the file uses each ONNX operator. */
+  /** Number of nodes of each ONNX operator in the file. */
   readonly operators: Readonly<Record<string, number>>;
-  /** Ops of the compiled program. */
+  /** Number of ops of the compiled program. */
   readonly ops: number;
   readonly layers: readonly InspectedLayer[];
   readonly macs: number;
   readonly parameters: number;
   readonly isa: Isa;
-  /** Type of 8-bit activations in the program. */
+  /** Type of the 8-bit activations in the program. */
   readonly activation: 'uint8' | 'int8';
-  /** Activations of one inference, bytes. */
+  /** Memory for the activations of one inference, bytes. */
   readonly arenaBytes: number;
-  /** Weights as the kernels want them, bytes. */
+  /** Memory for the weights in the layout of the kernels, bytes. */
   readonly packedBytes: number;
   /** Working memory of the kernels, bytes. */
   readonly scratchBytes: number;

@@ -7,54 +7,54 @@ export const engineNames = ['native', 'onnxruntime'] as const;
 export type EngineName = (typeof engineNames)[number];
 
 /**
- * Declares that an image input is fed as raw 8-bit pixels, HWC, and how the model wants them:
- * value = (pixel - mean[c]) / std[c], channels in the order of the model. The engine folds it into the model's own
- * quantization, so normalisation costs (nearly) nothing. With it, the feed has type uint8 and dims [1, H, W, C].
+ * Declares that an image input is fed with raw 8-bit pixels in HWC order, and how the model expects them normalized:
+ * value = (pixel - mean[c]) / std[c], with the channels in the order of the model. The engine folds this into the model's own
+ * quantization, so normalization costs (nearly) nothing. The feed then has type uint8 and dims [1, H, W, C].
  */
 export interface PixelInput {
   mean: readonly number[];
   std: readonly number[];
 }
 
-/** Where compiled programs are kept: a model that was opened before, with the same options, then loads in milliseconds. */
+/** Cache of compiled programs: a model that was opened before with the same options loads in milliseconds. */
 export interface ProgramCache {
-  /** Made when it is not there. Several processes may share it. Nobody but them should be able to write to it. */
+  /** Folder of the cache; created if it does not exist. Several processes may share it. Nobody else should be able to write to it. */
   dir: string;
-  /** Upper bound of all files in it, bytes; those not used for longest are removed. Default 256 MiB. */
+  /** Upper bound for the total size of its files, bytes; the least recently used files are removed. Default 256 MiB. */
   maxBytes?: number;
-  /** Told of a damaged program, which is compiled again (E_CACHE_DAMAGED), and of a folder that cannot be used (E_CACHE_UNUSABLE). */
+  /** Called for a damaged program, which is then compiled again (E_CACHE_DAMAGED), and for a folder that cannot be used (E_CACHE_UNUSABLE). */
   onWarning?: (warning: RuntimeError) => void;
 }
 
 export interface SessionOptions {
   /** Default `native`. `onnxruntime` needs the optional package onnxruntime-node. */
   engine?: EngineName;
-  /** Default 1. */
+  /** Upper bound for the number of threads. Default 1. */
   threads?: number;
-  /** Native engine: cores that its threads stay on. Default: any. Changes nothing where all cores are of one kind. */
+  /** Native engine: the kind of cores on which its threads run. Default: any. It has no effect if all cores are of one kind. */
   affinity?: Affinity;
-  /** Native engine: kernel variant, best runnable by default. */
+  /** Native engine: instruction set of the kernels. Default: the fastest that this CPU can run. */
   isa?: Isa;
-  /** By input name. */
+  /** Normalization of inputs that are fed with raw pixels, by input name. */
   pixels?: Readonly<Record<string, PixelInput>>;
-  /** Values of symbolic dimensions, by `dim_param`. What neither they nor `shapes` give becomes 1. */
+  /** Values of symbolic dimensions, by `dim_param`. Dimensions that neither `symbols` nor `shapes` gives become 1. */
   symbols?: Readonly<Record<string, number>>;
-  /** Whole shapes by input, for dimensions that the file leaves open, those without a name included. */
+  /** Complete shapes by input name, for dimensions that the file leaves open, including those without a name. */
   shapes?: Readonly<Record<string, readonly number[]>>;
-  /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same bits. Default true. */
+  /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same result to the bit. Default true. */
   strips?: boolean;
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */
   memoryLimitBytes?: number;
   /**
-   * Native engine: a run whose last one took less than this runs within the call, which spares waking another thread and being woken by it
-   * (0.1 to 0.4 ms on a virtual machine). Infinity suits a worker thread that does nothing else. Default 0.5.
+   * Native engine: if the previous run took less than this, in milliseconds, the next one runs within the call. This saves two wake-ups of
+   * threads (0.1 to 0.4 ms on a virtual machine). Infinity suits a worker thread that does nothing else. Default 0.5.
    */
   maxBlockingMs?: number;
-  /** Native engine: compiled programs are kept here. Default: none are. */
+  /** Native engine: where compiled programs are kept. Default: no cache. */
   cache?: ProgramCache;
-  /** SHA-256 of the model, lower-case hexadecimal, for who knows it already; looking a program up then takes no hashing. */
+  /** SHA-256 of the model in lower-case hexadecimal, if you know it already; the cache lookup then needs no hashing. */
   modelSha256?: string;
-  /** Native engine: bounds on what the model may ask for; see `defaultLimits` for those not given. */
+  /** Native engine: limits for the model; `defaultLimits` supplies those that are not given. */
   limits?: Partial<ModelLimits>;
 }
 
@@ -63,34 +63,34 @@ export interface SessionStats {
   isa?: Isa;
   threads: number;
   loadMs: number;
-  /** Native engine with a cache: whether the program came from there. */
+  /** Native engine with a cache: whether the program came from the cache. */
   cached?: boolean;
   arenaBytes?: number;
   packedBytes?: number;
 }
 
 export interface LayerProfile {
-  /** Name of the ONNX node (of the fused group's last node). */
+  /** Name of the ONNX node; for a fused group, of its last node. */
   name: string;
   op: string;
   kernel: string;
   ms: number;
   macs: number;
-  /** Format of the arithmetic; `none` moves data. */
+  /** Number format of the arithmetic; `none` for ops that only move data. */
   format: 'int8' | 'float32' | 'none';
-  /** Bytes of the tensors that the op reads (weights included) and writes, each once. */
+  /** Bytes of the tensors that the op reads (including weights) and writes; each tensor counts once. */
   bytesRead: number;
   bytesWritten: number;
 }
 
-/** A model ready to run. `run` calls queue in order; the event loop is not blocked for longer than `maxBlockingMs`. */
+/** A model that is ready to run. Calls of `run` are queued in order; the event loop is not blocked for longer than `maxBlockingMs`. */
 export interface Session {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly stats: SessionStats;
-  /** @throws RuntimeError E_INPUT */
+  /** Runs the model once. @throws RuntimeError E_INPUT for feeds that are missing, unknown, or of the wrong type or shape */
   run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
-  /** One profiled run (native engine only). */
+  /** Runs once and measures each layer (native engine only). */
   profile?(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
   close(): Promise<void>;
 }

@@ -39,7 +39,7 @@ function pictureInput(info: TensorInfo): PictureInput {
   const [batch, a = 0, b = 0, c = 0] = info.dims;
   const isChannels = (dim: number): boolean => dim === 1 || dim === 3;
   if (info.type !== 'float32' || info.dims.length !== 4 || batch !== 1 || !(isChannels(a) || isChannels(c))) {
-    throw new RuntimeError('E_INPUT', `Expected an input of float32[1, 3 or 1, H, W] or [1, H, W, 3 or 1] to feed with pictures but the model's "${info.name}" is ${info.type}[${info.dims.join(', ')}]; give .npy files instead`);
+    throw new RuntimeError('E_INPUT', `Expected an input of float32[1, 3 or 1, H, W] or [1, H, W, 3 or 1] for pictures but the model's "${info.name}" is ${info.type}[${info.dims.join(', ')}]; give .npy files instead`);
   }
   return isChannels(a)
     ? { name: info.name, dims: info.dims, channels: a, height: b, width: c, planar: true }
@@ -55,7 +55,7 @@ function perChannel(values: readonly number[], channel: number, count: number, w
   return value;
 }
 
-/** Feeds made of a picture, and its own size. */
+/** Feeds made from a picture, and the picture's own size. */
 export interface SizedPicture {
   feeds: Feeds;
   width: number;
@@ -144,7 +144,7 @@ export async function* readSamples(
   }
   const [input] = inputs;
   if (input === undefined || inputs.length !== 1) {
-    throw new RuntimeError('E_INPUT', `Expected a model with one input to feed from files but this one has ${inputs.length}; use random:N, or the programming interface`);
+    throw new RuntimeError('E_INPUT', `Expected a model with one input, because files can feed only one, but this model has ${inputs.length}; use random:N or the library`);
   }
   for (const path of spread(await listSamples(source), limit)) {
     yield extname(path) === '.npy' ? await readArray(path, input) : (await readPicture(path, input, pictures)).feeds;

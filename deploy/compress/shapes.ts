@@ -7,13 +7,13 @@ import type { OnnxValueInfo } from '../../runtime/onnx/types.js';
 import { readInputFile } from '../cli/files.js';
 import { parseNpy } from './npy.js';
 
-/** Shapes of all inputs of a model, and a sentence on each input that the file leaves open. */
+/** Shapes of all inputs of a model, and a sentence for each input whose shape the file leaves open. */
 export interface ChosenShapes {
   shapes: Record<string, readonly number[]>;
   notes: string[];
 }
 
-/** A size that stands in examples for what nobody gave. */
+/** The size that examples show for a dimension that nobody gave. */
 const exampleSize = 320;
 
 /** Shape of the first array of a calibration source, when it has arrays. */
@@ -36,7 +36,7 @@ function refuseOpen(input: OnnxValueInfo, known: readonly (number | undefined)[]
   const example = known.map((size, axis) => size ?? (axis === 0 ? 1 : exampleSize)).join('x');
   const named = [...new Set(dims.filter((dim, axis) => typeof dim === 'string' && axis > 0 && known[axis] === undefined))];
   const bySymbol = named.length === 0 ? '' : `, or ${named.map((symbol) => `--symbol ${symbol}=${exampleSize}`).join(' ')}`;
-  return new RuntimeError('E_OPTION', `The model leaves sizes of input '${name}' ${showDims(dims)} open; give them, for example with --shape ${name}=${example}${bySymbol}`, { details: { input: name, dims: dims.map((dim) => dim ?? null), example: `--shape ${name}=${example}` } });
+  return new RuntimeError('E_OPTION', `The model leaves dimensions of input '${name}' ${showDims(dims)} open; set them, for example with --shape ${name}=${example}${bySymbol}`, { details: { input: name, dims: dims.map((dim) => dim ?? null), example: `--shape ${name}=${example}` } });
 }
 
 /**
@@ -51,7 +51,7 @@ export async function chooseShapes(model: Uint8Array, sizes: ChosenSizes, data?:
   const symbols = new Set(inputs.flatMap(({ dims = [] }) => dims.filter((dim) => typeof dim === 'string')));
   const unknown = Object.keys(sizes.symbols ?? {}).find((symbol) => !symbols.has(symbol));
   if (unknown !== undefined) {
-    throw new RuntimeError('E_OPTION', `The model has no open dimension '${unknown}'; it has ${symbols.size === 0 ? 'none with a name' : [...symbols].join(', ')}`, { details: { symbol: unknown } });
+    throw new RuntimeError('E_OPTION', `The model has no open dimension '${unknown}'; ${symbols.size === 0 ? 'none of its dimensions is open and has a name' : `it has ${[...symbols].join(', ')}`}`, { details: { symbol: unknown } });
   }
   const bound = bindSymbols(inputs, sizes);
   const found = inputs.length === 1 ? await shapeOfData(data) : undefined;
@@ -65,7 +65,7 @@ export async function chooseShapes(model: Uint8Array, sizes: ChosenSizes, data?:
     const sized = shape.filter((size) => size !== undefined);
     if (sized.length < shape.length) throw refuseOpen(input, shape);
     chosen.shapes[name] = sized;
-    const why = measured !== undefined ? ', as the calibration data has it' : known[0] === undefined ? ', with a batch of 1' : '';
+    const why = measured !== undefined ? ', the shape of the calibration data' : known[0] === undefined ? ', with a batch of 1' : '';
     if (dims.some((dim) => typeof dim !== 'number')) chosen.notes.push(`input '${name}' ${showDims(dims)} is taken as ${sized.join('x')}${why}`);
   }
   return chosen;

@@ -28,7 +28,7 @@ async function withSession<T>(model: Uint8Array, { engine, shapes }: EvaluateOpt
 
 async function* fedPictures(session: Session, { folder, pictures, prepare, onPicture = () => undefined }: EvaluateOptions): AsyncGenerator<SizedPicture & { picture: string; image: number }> {
   const [input] = session.inputs;
-  if (input === undefined || session.inputs.length !== 1) throw new RuntimeError('E_INPUT', `Expected a model with one input to feed with pictures but this one has ${session.inputs.length}`);
+  if (input === undefined || session.inputs.length !== 1) throw new RuntimeError('E_INPUT', `Expected a model with one input for pictures but this model has ${session.inputs.length}`);
   onPicture(0, pictures.length);
   for (const [image, picture] of pictures.entries()) {
     yield { ...(await readPicture(join(folder, picture), input, prepare)), picture, image };

@@ -302,7 +302,7 @@ export function planStorage(graph: Graph, { strips = true }: StorageOptions = {}
   groups.forEach(({ nodes }, i) => {
     const { chosen: wanted = false, reason = '' } = decisions[i] ?? {};
     if (wanted && smaller) for (const node of nodes) stripNotes.set(node, `strip of ${nodes.length} layers: ${reason}`);
-    else for (const node of nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted ? 'the arena as laid out is no smaller' : reason}`);
+    else for (const node of nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted ? 'the arena would not become smaller' : reason}`);
   });
   return smaller ? { ...planned, stripNotes } : { ...plain, stripNotes };
 }

@@ -92,7 +92,7 @@ export function findStrips(graph: Graph): StripSearch {
   layers.forEach((depthwise, step) => {
     if (depthwise?.kind !== 'depthwise') return;
     const [before, after] = [step > free ? layers[step - 1] : undefined, layers[step + 1]];
-    if (after?.kind !== 'pointwise' || !passes(depthwise, after)) return void refused.set(depthwise.node, 'no 1x1 layer alone reads its output');
+    if (after?.kind !== 'pointwise' || !passes(depthwise, after)) return void refused.set(depthwise.node, 'its output is not read by exactly one 1x1 layer');
     if (mayUseBits(graph, after)) return void refused.set(depthwise.node, 'the next layer may run on bits');
     const expanded = before !== undefined && before.kind !== 'depthwise' && passes(before, depthwise) && !mayUseBits(graph, before);
     const members = [...(expanded ? [before] : []), depthwise, after];
@@ -150,8 +150,8 @@ export function chooseStrips(blocks: readonly Block[], candidates: readonly Stri
   const wanted = costs.map(({ opByOp }) => opByOp > least);
   const scratch = countedThreads * peakOf(candidates.map(({ scratchBytes }, i) => (wanted[i] === true ? scratchBytes : 0)));
   return costs.map(({ opByOp, inStrip }, i): StripDecision => {
-    if (wanted[i] !== true) return { chosen: false, reason: `${kib(opByOp)} of activations, the arena needs ${kib(least)} in any case` };
-    if (peak - least <= scratch) return { chosen: false, reason: `the arena would shrink by ${kib(peak - least)}, the scratch of ${countedThreads} threads grow by ${kib(scratch)}` };
-    return { chosen: true, reason: `${kib(inStrip)} of activations, ${kib(opByOp)} op by op` };
+    if (wanted[i] !== true) return { chosen: false, reason: `it needs ${kib(opByOp)} of activations, and the arena needs ${kib(least)} in any case` };
+    if (peak - least <= scratch) return { chosen: false, reason: `the arena would shrink by ${kib(peak - least)}, but the scratch memory of ${countedThreads} threads would grow by ${kib(scratch)}` };
+    return { chosen: true, reason: `${kib(inStrip)} of activations instead of ${kib(opByOp)}` };
   });
 }

@@ -176,7 +176,7 @@ function observe(histogram: Histogram, value: string, tensor: Tensor | undefined
 }
 
 const notFinite = (value: string, sample: number): RuntimeError =>
-  new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: value '${value}' is NaN or infinite; leave the sample out, or exclude the layer that makes it`, {
+  new RuntimeError('E_QUANTIZE', `Calibration sample ${sample}: value '${value}' is NaN or infinite; leave out the sample, or exclude the layer that computes this value`, {
     details: { value, sample },
   });
 
@@ -221,7 +221,7 @@ export async function calibrate(
   for (const input of graph.inputs) {
     const histogram = histograms.get(input);
     if (histogram !== undefined && histogram.min === 0 && histogram.max === 0) {
-      throw new RuntimeError('E_QUANTIZE', `All ${count} calibration samples are zero for input '${input}'; expected data like that the model will see`, {
+      throw new RuntimeError('E_QUANTIZE', `All ${count} calibration samples are zero for input '${input}'; expected data that resemble the later inputs of the model`, {
         details: { value: input },
       });
     }

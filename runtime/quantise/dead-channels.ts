@@ -40,7 +40,7 @@ export function checkSeen(graph: Graph, plan: QuantisationPlan, { histograms, sa
     if (!isZero(histograms.get(value)) || constant.has(value) || moved.has(value) || plan.fixed.has(value)) continue;
     const maker = plan.layers.find(({ output }) => output === value);
     const layers = [...(maker === undefined ? [] : [maker]), ...plan.layers.filter(({ inputs }) => inputs.includes(value))].map(({ name }) => name);
-    throw new RuntimeError('E_QUANTIZE', `Value '${value}'${maker === undefined ? '' : `, the output of ${maker.op} '${maker.name}',`} was zero for all ${samples} calibration samples though the model can make it something else, so it has no range; calibrate on data that reaches it, or exclude ${layers.map((name) => `'${name}'`).join(', ')}`, {
+    throw new RuntimeError('E_QUANTIZE', `Value '${value}'${maker === undefined ? '' : `, the output of ${maker.op} '${maker.name}',`} was zero in all ${samples} calibration samples although the model can compute other values, so it has no range; calibrate on data that make it nonzero, or exclude ${layers.map((name) => `'${name}'`).join(', ')}`, {
       details: { value, layer: maker?.name ?? layers[0] ?? '', layers },
     });
   }

@@ -54,7 +54,7 @@ const asFloats = (tensor: TensorValue): Float32Array => (tensor.data instanceof 
 function dequantiseConstant(editor: GraphEditor, base: string, stored: TensorValue, scales: Float32Array, axis: number): string {
   const bad = scales.findIndex((scale) => !(scale > 0 && Number.isFinite(scale)));
   if (bad >= 0) {
-    throw new RuntimeError('E_QUANTIZE', `The scale of channel ${bad} of '${base}' is ${scales[bad]}: weights, bias and inputs are too many orders of magnitude apart; exclude the layer`, {
+    throw new RuntimeError('E_QUANTIZE', `The scale of channel ${bad} of '${base}' is ${scales[bad]}: weights, bias and inputs differ by too many orders of magnitude; exclude the layer`, {
       details: { value: base, channel: bad },
     });
   }

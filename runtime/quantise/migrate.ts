@@ -28,15 +28,15 @@ export interface MigrationGroup {
   readers: readonly Layer[];
 }
 
-/** Where scales may migrate. auto: where cross-layer equalisation does not reach, which leaves hardly anything to gain between convolutions. */
+/** Where scales may migrate. auto: everywhere except between convolutions, where cross-layer equalization leaves hardly anything to gain. */
 export type MigrationScope = 'auto' | 'all' | 'none';
 
 export const migrationScopes: readonly MigrationScope[] = ['auto', 'all', 'none'];
 
 export interface Migration {
-  /** Exponent of the channels' magnitudes; 0: nothing was changed, since nothing else left less error. */
+  /** Exponent of the channels' magnitudes; 0 means that nothing was changed, because no exponent reduced the error. */
   alpha: number;
-  /** Error at the readers' outputs with the factors, as a share of that without. */
+  /** Error at the readers' outputs with the factors, divided by the error without them. */
   error: number;
 }
 

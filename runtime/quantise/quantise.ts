@@ -36,45 +36,46 @@ export interface QuantiseOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
   format?: Format | 'auto';
   /**
-   * What fewer bits may take from the outputs beyond what int8 takes: of their mean cosine to the float outputs, on calibration samples. The
-   * layers that would take more stay int8. In int8, what it may take at all: the layers that take most stay float32; default: no bound. Default 0.012 for w46, w4a8 and auto, 0.035 for int4; ternary is given to all layers whatever they lose.
+   * Largest loss of the mean cosine between the outputs and the float outputs, on calibration samples. With fewer bits, it is the loss beyond
+   * that of int8, and sensitive layers stay int8; default 0.012 for w46, w4a8 and auto, 0.035 for int4. With int8, it is the whole loss, and the
+   * most sensitive layers stay float32; default: no bound. With ternary, all candidate layers become ternary, whatever the loss.
    */
   maxDrop?: number;
-  /** For format `auto`: the machine on which the model is to be fast. Default `this`. */
+  /** For format `auto`: the machine for which the model is optimized. Default `this`. */
   target?: Target;
-  /** For formats `w46` and `w4a8`: how many values weights and activations can take; default 19 and 29 for w46; for w4a8 256 and as few as `maxDrop` allows. */
+  /** For formats `w46` and `w4a8`: number of quantization levels of weights and activations. Default: 19 and 29 for w46; for w4a8, as few weight levels as `maxDrop` allows and 256 for activations. */
   levels?: { weights: number; activations?: number };
-  /** Fewer bits for first and last layers, too; default false. */
+  /** Whether the first and last layers get the format, too; default false. */
   edges?: boolean;
-  /** Fewer bits for depthwise convolutions, too; default false. */
+  /** Whether depthwise convolutions get the format, too; default false. */
   depthwise?: boolean;
   /**
-   * How activation ranges are chosen. Default `auto`: in 8 bits by minmax, percentile 99.99 or 99.9, or mse, whatever leaves most of the outputs;
-   * with fewer than 256 levels by mse.
+   * How activation ranges are chosen. Default `auto`: in 8 bits, the one of minmax, percentile 99.99, percentile 99.9 and mse whose outputs are
+   * closest to the float outputs; with fewer than 256 levels, mse.
    */
   method?: CalibrationMethod | 'auto';
-  /** For method `percentile`: the share of values that is kept, in percent; default 99.99. */
+  /** For method `percentile`: the percentage of values within the range; default 99.99. */
   percentile?: number;
   /** Names of ONNX nodes that stay float32. */
   exclude?: readonly string[];
-  /** Adds to each bias what rounding the weights takes from the mean of the output; default true. */
+  /** Corrects each bias by the error that rounding the weights causes in the mean of the output; default true. */
   biasCorrection?: boolean;
-  /** Rescales channels between layers so that one scale fits all of a tensor; default true. */
+  /** Rescales channels between layers so that one scale suits all channels of a tensor; default true. */
   equalise?: boolean;
   /**
-   * Where magnitudes of channels are moved from activations into weights if that leaves less error at the outputs of the layers that read them (AWQ);
-   * default `auto`: behind normalisations, and between products.
+   * Where magnitudes of channels may move from activations into weights, if that reduces the error at the outputs of the layers that read them
+   * (AWQ). Default `auto`: after normalizations and between products, but not between convolutions.
    */
   migrate?: MigrationScope;
   /** Engine for calibration; by default onnxruntime if it is installed, else native. */
   engine?: EngineName;
   /** Values of symbolic dimensions. */
   symbols?: Readonly<Record<string, number>>;
-  /** Whole shapes by input, for what the file leaves open. The quantized model has these shapes. */
+  /** Shapes by input name, for dimensions that the file leaves open. The quantized model has these shapes. */
   shapes?: Readonly<Record<string, readonly number[]>>;
-  /** Samples that the report is measured on; default 8. */
+  /** Number of samples on which the report is measured; default 8. */
   measuredSamples?: number;
-  /** Told what is being done, and how much of it is done. */
+  /** Called with the current stage and its progress. */
   onProgress?: OnQuantiseProgress;
 }
 
@@ -83,44 +84,44 @@ export interface LayerReport {
   name: string;
   /** Operators that run as one kernel, e.g. `Conv+PRelu`. */
   op: string;
-  /** Signal-to-quantization-noise ratio at the layer's output, all earlier layers being quantized too; null: no error. */
+  /** Signal-to-quantization-noise ratio at the layer's output, with all earlier layers quantized, too; null means no error. */
   sqnr_db: number | null;
   format: Format | 'float32';
-  /** Values that weights and activations can take, of layers with fewer than eight bits. */
+  /** Number of quantization levels of weights and activations, for layers with fewer than eight bits. */
   levels?: LevelPair;
   /** Why a layer has more bits than asked for. */
   kept?: KeptReason;
-  /** Blocks in which the weights of an output were rounded, where it has more than can be rounded as one: one block does not make up for another's errors. */
+  /** Number of blocks in which the weights of an output were rounded, if they are too many for one block. A block does not compensate for the errors of another. */
   rounding_blocks?: number;
-  /** Where scales may migrate: how much of the magnitudes of its input's channels went into its weights (an exponent), and the share of its output's error that was left. */
+  /** Where scales may migrate: the exponent of the input channels' magnitudes that moved into the weights, and the remaining share of the output's error. */
   migration?: Migration;
 }
 
 export interface QuantiseReport {
   input_bytes: number;
   output_bytes: number;
-  /** Of the activations in 8 bits; what `auto` chose. */
+  /** Method for the 8-bit activations; with `auto`, the one that was chosen. */
   method: CalibrationMethod;
-  /** Of method `percentile`. */
+  /** For method `percentile`: the percentage of values within the range. */
   percentile?: number;
   engine: EngineName;
   calibration_samples: number;
   layers: LayerReport[];
   /** Mean cosine between the quantized and the float outputs over the measured samples. */
   output_cosine: number;
-  /** Share of the measured samples in which the largest value of an output [1, N], as classifiers have it, stands at the same place; null without such an output. */
+  /** Share of the measured samples in which the largest value of a classifier's output [1, N] has the same index as in the float model; null without such an output. */
   top1_agreement: number | null;
-  /** Share of the multiply-adds of layers with constant weights that have fewer than eight bits. */
+  /** Of the multiply-adds in layers with constant weights, the share that has fewer than eight bits. */
   low_bit_macs: number;
-  /** Mean over the weights of these layers: log2 of the values that each can take. */
+  /** Mean over the weights of these layers of log2 of the number of values that a weight can take. */
   weight_bits: number;
-  /** For format `auto`: what can be had on the target. */
+  /** For format `auto`: the trade-off between cost and loss on the target. */
   pareto?: ParetoReport;
   warnings: QuantiseWarning[];
 }
 
 export interface QuantiseResult {
-  /** QDQ ONNX: runs here, and on any runtime that takes operator set 13; with weights in INT4, 21. */
+  /** QDQ ONNX: runs here and on every runtime that supports operator set 13, or 21 if it has INT4 weights. */
   model: Uint8Array;
   report: QuantiseReport;
 }

@@ -1,8 +1,8 @@
 import type { Histogram } from './histogram.js';
 
 /**
- * How the range of an activation is chosen from what calibration saw. output: the least error at the outputs of the layers that read it,
- * where it has fewer than 256 levels (output-ranges.ts), else as minmax.
+ * How the range of an activation is chosen from the calibration statistics. output: the range with the smallest error at the outputs of the
+ * layers that read the activation if it has fewer than 256 levels (output-ranges.ts), else the same as minmax.
  */
 export type CalibrationMethod = 'minmax' | 'percentile' | 'mse' | 'output';
 

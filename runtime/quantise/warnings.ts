@@ -7,20 +7,21 @@ import type { Layer, QuantisationPlan } from './plan.js';
 
 export interface QuantiseWarning {
   /**
-   * dead_value: a layer's output that is always zero. dead_weights: output channels with no weight but zero, which stay exact. unseen_channels:
-   * input channels that were zero for every calibration sample. no_layer: nothing could be quantized. ternary: what ternary layers left of the outputs.
-   * low_cosine: the outputs are far from the float model's. low_sqnr: so is a layer's output. left_float: layers that stay float32, for the outputs' sake.
+   * dead_value: the output of a layer is always zero. dead_weights: all weights of some output channels are zero; these channels stay exact.
+   * unseen_channels: some input channels were zero in every calibration sample. no_layer: nothing could be quantized. ternary: how far the outputs
+   * are from the float model's after layers became ternary. low_cosine: the outputs differ much from the float model's. low_sqnr: the output of a
+   * layer has much quantization noise. left_float: layers stay float32, because int8 would damage the outputs.
    */
   kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr' | 'left_float';
   message: string;
   /** Name of the ONNX node. */
   layer?: string;
-  /** The channels, and of how many. */
+  /** Indices of the channels; `of` is the total number of channels. */
   channels?: readonly number[];
   of?: number;
 }
 
-/** A message names no more channels than these. */
+/** A message names at most this many channels or nodes. */
 const mostNamed = 8;
 
 function channelsText(channels: readonly number[], of: number): string {
@@ -38,53 +39,53 @@ function layerWarnings(graph: Graph, plan: QuantisationPlan, statistics: Calibra
   const [input = ''] = layer.node.inputs;
   const [outputs, inputs] = [channelsOf(layer.output), channelsOf(input)];
   const warnings: QuantiseWarning[] = [
-    { kind: 'dead_weights', layer: layer.name, channels: dead, of: outputs, message: `${title}: all weights of output ${channelsText(dead, outputs)} are zero; they put out their bias, as they did` },
-    { kind: 'unseen_channels', layer: layer.name, channels: unseen, of: inputs, message: `${title}: input ${channelsText(unseen, inputs)} of '${input}' were zero for every calibration sample; what else they become on the device is held to the other channels' range` },
+    { kind: 'dead_weights', layer: layer.name, channels: dead, of: outputs, message: `${title}: all weights of output ${channelsText(dead, outputs)} are zero; the output there is the constant bias, as in the float32 model` },
+    { kind: 'unseen_channels', layer: layer.name, channels: unseen, of: inputs, message: `${title}: input ${channelsText(unseen, inputs)} of '${input}' ${unseen.length === 1 ? 'was' : 'were'} zero in every calibration sample; on the device, values there are clipped to the range of the other channels` },
   ];
   return warnings.filter(({ channels }) => channels?.length !== 0);
 }
 
-/** What of a plan calibration found dead. */
+/** Warnings on what calibration showed to be always zero. */
 export function planWarnings(graph: Graph, plan: QuantisationPlan, statistics: CalibrationStatistics): QuantiseWarning[] {
   const weighted = plan.layers.filter(({ kind }) => kind === 'weighted');
-  const none: QuantiseWarning[] = weighted.length > 0 ? [] : [{ kind: 'no_layer', message: 'No layer with constant weights was found: nothing is quantized' }];
+  const none: QuantiseWarning[] = weighted.length > 0 ? [] : [{ kind: 'no_layer', message: 'The model has no layer with constant weights, so nothing was quantized' }];
   const constant = constantValues(graph, plan);
   const zero = plan.layers.filter(({ output }) => constant.has(output) && isZero(statistics.histograms.get(output)));
   return [
     ...none,
-    ...zero.map(({ name, op }): QuantiseWarning => ({ kind: 'dead_value', layer: name, message: `The output of ${op} '${name}' was zero for every calibration sample; it will stay zero` })),
+    ...zero.map(({ name, op }): QuantiseWarning => ({ kind: 'dead_value', layer: name, message: `The output of ${op} '${name}' was zero in every calibration sample, and its weights allow no other value; it stays zero` })),
     ...weighted.flatMap((layer) => layerWarnings(graph, plan, statistics, layer)),
   ];
 }
 
-/** Below these, something is wrong more often than that 8 bits are too few. */
+/** Below these values, the cause is more often a mistake (in the calibration data, for example) than the limited precision of 8 bits. */
 const [leastCosine, leastSqnr] = [0.95, 15];
 
-/** What is likely to be wrong where much was lost. */
+/** Warnings on large losses, with the likely cause. */
 export function fidelityWarnings(plan: QuantisationPlan, { outputCosine, sqnr }: Fidelity): QuantiseWarning[] {
   const noisy = plan.layers.flatMap(({ name, op, output }): QuantiseWarning[] => {
     const db = sqnr.get(output) ?? Infinity;
-    return db >= leastSqnr ? [] : [{ kind: 'low_sqnr', layer: name, message: `${op} '${name}': its output has ${db.toFixed(1)} dB of signal to quantization noise; below ${leastSqnr} dB a layer is often better left in float32 (--exclude ${name})` }];
+    return db >= leastSqnr ? [] : [{ kind: 'low_sqnr', layer: name, message: `${op} '${name}': the signal-to-quantization-noise ratio of its output is ${db.toFixed(1)} dB; below ${leastSqnr} dB, it is often better to keep the layer in float32 (--exclude ${name})` }];
   });
   if (outputCosine >= leastCosine) return noisy;
-  const message = `The outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, below ${leastCosine}: check that the calibration data are prepared as in training (mean, deviation, order of channels), then exclude the layers with the lowest SQNR`;
+  const message = `The mean cosine between the quantized and the float32 outputs is ${outputCosine.toFixed(3)}, which is below ${leastCosine}: check that the calibration data are prepared as in training (mean, deviation, channel order), then exclude the layers with the lowest SQNR`;
   return [{ kind: 'low_cosine', message }, ...noisy];
 }
 
-/** What stays float32 that could have been int8. */
+/** Warnings on layers that stay float32 although they could be int8. */
 export function floatWarnings({ ruinous, reasons }: Pick<FloatLayers, 'ruinous' | 'reasons'>, maxDrop: number): QuantiseWarning[] {
   const sensitive = [...reasons].filter(([, reason]) => reason === 'sensitive').map(([name]) => name);
   const rest = sensitive.length - mostNamed;
   return [
     ...ruinous.map(({ layer: { name, op }, before, after }): QuantiseWarning => ({
-      kind: 'left_float', layer: name, message: `${op} '${name}' stays float32: int8 there takes the outputs' mean cosine from ${(1 - after).toFixed(4)} to ${(1 - before).toFixed(4)}`,
+      kind: 'left_float', layer: name, message: `${op} '${name}' stays float32: with this layer in int8, the mean cosine of the outputs falls from ${(1 - after).toFixed(4)} to ${(1 - before).toFixed(4)}`,
     })),
-    ...(sensitive.length === 0 ? [] : [{ kind: 'left_float' as const, message: `${sensitive.length} nodes stay float32, so that int8 takes at most ${maxDrop} from the outputs' mean cosine: ${sensitive.slice(0, mostNamed).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}` }]),
+    ...(sensitive.length === 0 ? [] : [{ kind: 'left_float' as const, message: `${sensitive.length} nodes stay float32, so that the mean cosine of the outputs falls by at most ${maxDrop}: ${sensitive.slice(0, mostNamed).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}` }]),
   ];
 }
 
 export function ternaryWarning({ outputCosine, sqnr }: Fidelity): QuantiseWarning {
   const least = Math.min(...[...sqnr.values()].map((db) => db ?? Infinity));
-  const message = `Ternary layers that were not trained as such leave little: the outputs' mean cosine to the float32 ones is ${outputCosine.toFixed(3)}, the lowest SQNR ${least.toFixed(1)} dB; train the model in this format, or use w46`;
+  const message = `The model was probably not trained with ternary weights: the mean cosine between the quantized and the float32 outputs is ${outputCosine.toFixed(3)}, and the lowest SQNR of a layer is ${least.toFixed(1)} dB; train the model in this format, or use w46`;
   return { kind: 'ternary', message };
 }

@@ -52,7 +52,7 @@ const levelsText = ({ format, levels, kept }: LayerReport): string =>
 
 const migrationText = ({ alpha, error }: Migration): string => (alpha === 0 ? 'no scales migrated' : `scales migrated by ^${alpha}: ${(100 * (1 - error)).toFixed(0)} % less error`);
 
-/** What else there is to say of a layer. */
+/** Notes on a layer for the table. */
 function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: readonly QuantiseWarning[]): string {
   const about = (kind: QuantiseWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
@@ -64,18 +64,18 @@ const curveRows = 12;
 
 function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
   const rows = spread(points, curveRows).map(({ low_bit_layers, cost, drop }) => [String(low_bit_layers), cost.toFixed(3), drop.toFixed(5)]);
-  const title = unit === 'ms' ? 'ms here' : `M instructions on ${target}`;
+  const title = unit === 'ms' ? 'ms on this machine' : `M instructions on ${target}`;
   return [
-    formatTable([{ title: 'layers below int8', align: 'right' }, { title, align: 'right' }, { title: 'drop, added up', align: 'right' }], rows),
+    formatTable([{ title: 'layers below int8', align: 'right' }, { title, align: 'right' }, { title: 'summed drop', align: 'right' }], rows),
     `chosen: ${chosen.low_bit_layers} layers below int8, ${chosen.cost.toFixed(3)} ${title}, measured drop ${chosen.drop.toFixed(5)}`,
-    'drop: one less the mean cosine of the outputs to the float ones, over calibration samples; no labels are used',
+    'drop: 1 minus the mean cosine between the quantized and the float32 outputs, on calibration samples; no labels are used',
     '',
   ];
 }
 
 function reportText(report: QuantiseReport, output: string): string {
   const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1), notesOf(layer, report.warnings)]);
-  const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${report.weight_bits.toFixed(1)} bits a weight` : '';
+  const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${report.weight_bits.toFixed(1)} bits per weight` : '';
   return [
     formatTable([{ title: 'layer' }, { title: 'op' }, { title: 'format' }, { title: 'SQNR dB', align: 'right' }, { title: 'notes' }], rows),
     '',

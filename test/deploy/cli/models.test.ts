@@ -63,7 +63,7 @@ describe('sterna compress', () => {
     await writeFile(middle, modelBytes(middleNet()));
     const { code, out } = await captureCli(['compress', middle, '-o', join(folder, 'few.onnx'), '--format', 'auto', '--target', 'a72', '--max-drop', '0.5', '--plot', plot, '--calibrate', 'random:6', '--engine', 'native']);
     expect(code).toBe(0);
-    expect(out).toMatch(/layers below int8 +M instructions on a72 +drop, added up/);
+    expect(out).toMatch(/layers below int8 +M instructions on a72 +summed drop/);
     expect(out).toMatch(/chosen: 2 layers below int8/);
     expect(out).toMatch(/c3 +Conv\+PRelu +int8 \(depthwise\)/);
     expect(await readFile(plot, 'utf8')).toContain('</svg>');

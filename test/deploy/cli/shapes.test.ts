@@ -36,9 +36,9 @@ describe.each(commands)('sterna %s and open dimensions', (_, argv) => {
   it('asks for what nobody gave, with an example for this model', async () => {
     const named = await captureCli([...argv('named.onnx'), '--json']);
     expect(named.code).toBe(2);
-    expect(JSON.parse(named.out)).toMatchObject({ error: { code: 'E_OPTION', message: "The model leaves sizes of input 'image' [N, 3, height, width] open; give them, for example with --shape image=1x3x320x320, or --symbol height=320 --symbol width=320" } });
+    expect(JSON.parse(named.out)).toMatchObject({ error: { code: 'E_OPTION', message: "The model leaves dimensions of input 'image' [N, 3, height, width] open; set them, for example with --shape image=1x3x320x320, or --symbol height=320 --symbol width=320" } });
     const unnamed = await captureCli(argv('unnamed.onnx'));
-    expect([unnamed.code, unnamed.err]).toEqual([2, "sterna: E_OPTION: The model leaves sizes of input 'image' [?, 3, ?, ?] open; give them, for example with --shape image=1x3x320x320\n"]);
+    expect([unnamed.code, unnamed.err]).toEqual([2, "sterna: E_OPTION: The model leaves dimensions of input 'image' [?, 3, ?, ?] open; set them, for example with --shape image=1x3x320x320\n"]);
   });
 
   it.each([
@@ -74,7 +74,7 @@ describe('sterna compress of a model with open dimensions', () => {
     await writeFile(at('a.npy'), Buffer.concat([Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 118, 0]), Buffer.from(header), Buffer.from(data.buffer)]));
     const { code, err } = await captureCli(['compress', at('named.onnx'), '-o', at('out.onnx'), '--calibrate', at('a.npy'), '--engine', 'native']);
     expect(code).toBe(0);
-    expect(err).toContain("sterna: input 'image' [N, 3, height, width] is taken as 1x3x6x10, as the calibration data has it\n");
+    expect(err).toContain("sterna: input 'image' [N, 3, height, width] is taken as 1x3x6x10, the shape of the calibration data\n");
     expect(parseModel(await readFile(at('out.onnx'))).graph.inputs[0]?.dims).toEqual([1, 3, 6, 10]);
   });
 });
