@@ -14,7 +14,7 @@ export const BODY_BUDGET_BYTES = 16 * 1024 * 1024;
 export function bodyBudget(maxBytes = MAX_BODY_BYTES, budgetBytes = BODY_BUDGET_BYTES): MiddlewareHandler {
   let held = 0;
   return async (c, next) => {
-    if (c.req.header('transfer-encoding') !== undefined) throw new AgentError('E_REQUEST_LENGTH', 'Expected a Content-Length; a chunked body is not taken');
+    if (c.req.header('transfer-encoding') !== undefined) throw new AgentError('E_REQUEST_LENGTH', 'Expected a Content-Length; chunked bodies are not accepted');
     const bytes = Number(c.req.header('content-length') ?? 0);
     if (!(bytes <= maxBytes)) throw new AgentError('E_REQUEST_SIZE', `Expected a body of at most ${maxBytes} bytes but received one of ${bytes}; send fewer or smaller pictures`);
     if (held + bytes > budgetBytes) throw new AgentError('E_BUSY', `Other requests with large bodies are being read (${held} of ${budgetBytes} bytes); try again`);

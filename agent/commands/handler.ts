@@ -34,7 +34,7 @@ export class CommandHandler {
   receive(name: string, payload: Uint8Array): void {
     const command = decodePayload(commandSchema, payload);
     if (this.#pending.has(command.id)) return;
-    if (this.#pending.size >= MAX_PENDING) throw new AgentError('E_COMMAND', `More than ${MAX_PENDING} commands wait; command ${command.id} was not taken`);
+    if (this.#pending.size >= MAX_PENDING) throw new AgentError('E_COMMAND', `More than ${MAX_PENDING} commands are waiting; command ${command.id} was not accepted`);
     this.#pending.add(command.id);
     this.#chain = this.#chain.then(() => this.#handle(name, command)).finally(() => this.#pending.delete(command.id));
   }

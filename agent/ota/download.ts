@@ -120,7 +120,7 @@ export class Download {
 
   async #take(block: Block, topicIndex: number): Promise<void> {
     if (this.#settle === null) return;
-    if (block.unavailable) throw new AgentError('E_OTA_UNAVAILABLE', `The other end has no package with the digest ${this.candidate.digest}`);
+    if (block.unavailable) throw new AgentError('E_OTA_UNAVAILABLE', `The publisher has no package with the digest ${this.candidate.digest}`);
     if (block.index !== topicIndex) return this.#countBad(topicIndex, new Error(`block ${block.index} on the topic of block ${topicIndex}`));
     const expected = this.#lengthOf(block.index);
     if (block.payload.byteLength !== expected) {
@@ -160,7 +160,7 @@ export class Download {
     this.#bad += 1;
     this.#outstanding.delete(index);
     if (this.#bad > MAX_BAD_BLOCKS) {
-      this.#finish(new AgentError('E_OTA_BLOCK', `More than ${MAX_BAD_BLOCKS} blocks of ${this.candidate.name} ${this.candidate.version} arrived damaged`, { cause }));
+      this.#finish(new AgentError('E_OTA_BLOCK', `More than ${MAX_BAD_BLOCKS} blocks of ${this.candidate.name} ${this.candidate.version} were damaged on arrival`, { cause }));
     }
   }
 

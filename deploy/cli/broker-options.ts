@@ -38,7 +38,7 @@ export function brokerLink(options: BrokerOptions): Omit<LinkOptions, 'clientId'
   }
   const tls = Object.entries({ '--ca': ca, '--cert': cert, '--key': key, '--server-name': serverName }).filter(([, value]) => value !== undefined).map(([name]) => name);
   if (tls.length > 0 && !/^(mqtts|wss|ssl):/.test(broker)) {
-    throw new DeployError('E_USAGE', `${tls.join(', ')} need an encrypted connection, and ${broker.split(':')[0] ?? ''}:// is none: use mqtts:// or wss://`);
+    throw new DeployError('E_USAGE', `${tls.join(', ')} need an encrypted connection, but ${broker.split(':')[0] ?? ''}:// is not encrypted: use mqtts:// or wss://`);
   }
   if ((cert === undefined) !== (key === undefined)) throw new DeployError('E_USAGE', 'Expected both --cert and --key, or neither');
   const password = passwordOf(options);

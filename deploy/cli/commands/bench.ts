@@ -103,7 +103,7 @@ function profileText({ peaks, profile, layers }: ProfileReport, everyLayer: bool
 export function register(program: Command): void {
   const command = program
     .command('bench')
-    .summary('time a model, on several engines in turn')
+    .summary('measure the latency of a model on several engines')
     .description('Measures the latency of a model. The engines alternate run by run in one process, so that noise affects all of them equally.')
     .argument('<model.onnx>')
     .option('--engine <list>', 'engines, separated by commas: native, onnxruntime (default: both, if installed)', engineList)

@@ -64,7 +64,7 @@ export function register(program: Command): void {
         const results = await runNodeTests(readNodeTests(tests), isa === undefined ? {} : { isa });
         if (write !== undefined) await writeOutputFile(write, new TextEncoder().encode(withTable(await documentText(write), results)));
         if (check !== undefined && !documented(await documentText(check), results)) {
-          throw new DeployError('E_OUTPUT', `The table in ${check} is not what this run gives; renew it with --write ${check}`, { details: { path: check } });
+          throw new DeployError('E_OUTPUT', `The table in ${check} differs from the results of this run; update it with --write ${check}`, { details: { path: check } });
         }
         return { ...reportOf(results), exitCode: countOutcomes(results).wrong === 0 ? exitCodes.ok : exitCodes.failed };
       }),

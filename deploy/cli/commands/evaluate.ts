@@ -74,7 +74,7 @@ async function makeJudge(self: Command, options: EvaluateCommand, view: ReturnTy
   }
   const labels = await readLabels(all, options.labels, options.classes === undefined ? undefined : await readClassNames(options.classes));
   const labelled = all.filter((picture) => labels.has(picture));
-  if (labelled.length < all.length) log(self, `sterna: ${all.length - labelled.length} of ${all.length} pictures have no label and are left out`);
+  if (labelled.length < all.length) log(self, `sterna: ${all.length - labelled.length} of ${all.length} pictures have no label and are skipped`);
   return async (model, stage) => {
     const { top1, top5, answers, pictures } = await evaluateClassifier(model, labels, await settings(model, stage, labelled));
     return { figures: { top1, top5 }, about: { pictures }, answers };
@@ -115,7 +115,7 @@ function reportOf(score: Score, reference: Score | undefined, { maxLoss, against
 export function register(program: Command): void {
   const command = program
     .command('evaluate')
-    .summary('score a model on labelled pictures')
+    .summary('measure the accuracy of a model on labeled pictures')
     .description('Runs a classifier or a detector on labeled pictures and reports its accuracy: top-1 and top-5, or the average precision at an overlap of one half (AP50). With --against it also reports the loss against another model.')
     .argument('<model.onnx>')
     .requiredOption('--images <dir>', 'folder of pictures; without --labels and --boxes, it has one folder for each class')
@@ -133,7 +133,7 @@ export function register(program: Command): void {
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: EvaluateCommand) => {
       if (options.boxes !== undefined && (options.labels ?? options.classes) !== undefined) throw new DeployError('E_USAGE', 'Expected --labels or --boxes but received both: a model is scored as a classifier or as a detector');
-      if (options.maxLoss !== undefined && options.against === undefined) throw new DeployError('E_USAGE', 'Expected --against with --max-loss: a loss is told against another model');
+      if (options.maxLoss !== undefined && options.against === undefined) throw new DeployError('E_USAGE', 'Expected --against with --max-loss, because the loss is measured against another model');
       const model = await readInputFile(path);
       const reference = options.against === undefined ? undefined : await readInputFile(options.against);
       const view = stageProgress(self);

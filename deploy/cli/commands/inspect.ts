@@ -60,7 +60,7 @@ async function inspect(command: Command, path: string, options: ShapeOptions): P
 export function register(program: Command): void {
   const command = program
     .command('inspect')
-    .summary('show what a model or package consists of and how this machine runs it')
+    .summary('show the contents of a model or package and how this machine runs it')
     .description('Shows the layers of a model with shapes, MACs, parameters, number formats, memory, and the kernel that each layer uses on this CPU.')
     .argument('<file>', 'an ONNX model or a .sterna package');
   addShapeOptions(command).action(reporting((self: Command, path: string, options: ShapeOptions) => inspect(self, path, options)));

@@ -90,7 +90,7 @@ async function modelsToPack(options: PackageOptions, overrides: unknown, view: S
     });
   }
   if ([stages, format, maxDrop, edges, depthwise].some((value) => value !== undefined)) {
-    throw new DeployError('E_USAGE', 'Expected --calibrate with --stages, --format, --max-drop, --edges or --depthwise: without pictures, models are packed as they are');
+    throw new DeployError('E_USAGE', 'Expected --calibrate with --stages, --format, --max-drop, --edges or --depthwise: without pictures, the models are packaged unchanged');
   }
   return { models, reports: {}, calibration: [] };
 }
