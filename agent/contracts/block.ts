@@ -12,7 +12,7 @@ import { ContractError } from './errors.js';
 export const BLOCK_HEADER_BYTES = 16;
 export const MAX_BLOCK_BYTES = 64 * 1024;
 export const DEFAULT_BLOCK_BYTES = MAX_BLOCK_BYTES;
-/** AWS IoT Streams' lower bound; smaller ones would drown in headers. */
+/** The smallest allowed value is that of AWS IoT Streams; smaller blocks would consist mostly of headers. */
 export const MIN_BLOCK_BYTES = 256;
 const MAGIC = 0x424e5453; // "STNB" read as little-endian u32
 const BLOCK_VERSION = 1;

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { bootId, bytes, count, epochMs, schemaVersion, shortText } from './codec.js';
 
 /**
- * `measured`: a sensor of the thing itself. `estimated`: derived from sensors of parts. `modelled`: calculated from work done.
- * `invalid`: the sensor is there, and what it says cannot be true or cannot be read; a reason stands beside it.
+ * `measured`: by a sensor of the component itself. `estimated`: from sensors of its parts. `modelled`: calculated from work done.
+ * `invalid`: there is a sensor, but its reading is impossible or cannot be read; the field `reason` says why.
  */
 export const quality = z.enum(['measured', 'estimated', 'modelled', 'invalid']);
 export type Quality = z.infer<typeof quality>;
@@ -44,7 +44,7 @@ export const capsSchema = z.object({
   slots: count,
   energy: z.array(energySource).max(32),
   thermal_zones: z.array(shortText).max(64),
-  /** Temperature zones and the like whose newest reading is invalid. */
+  /** Temperature zones and similar sensors whose newest reading is invalid. */
   sensors_invalid: z.array(z.object({ sensor: shortText, reason: shortText })).max(64).optional(),
   commands: z.array(shortText).max(64),
   limits: z.object({

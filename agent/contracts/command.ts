@@ -7,9 +7,9 @@ export type CommandName = (typeof commandNames)[number];
 
 export const commandSchema = z.object({
   schema_version: schemaVersion,
-  /** The same id again is answered again with the same result, and not executed again. */
+  /** If the same id arrives again, the device sends the same result and does not execute the command again. */
   id,
-  /** Past this time it is refused. Absent: it does not expire. */
+  /** After this time the command is refused. Absent: it does not expire. */
   expires_ms: epochMs.optional(),
   args: z.record(z.string().max(64), z.unknown()).default({}),
 });

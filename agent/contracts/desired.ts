@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
 
-/** What may be changed from afar; a field that is absent keeps the value of the device's own configuration. */
+/** Settings that can be changed remotely; an absent field keeps the value of the device's own configuration. */
 export const settingsSchema = z.object({
   telemetry_interval_ms: z.number().int().min(1000).max(3_600_000).optional(),
-  /** Frames a second that the pipeline takes. */
+  /** Frames per second that the pipeline processes. */
   fps: z.number().positive().max(240).optional(),
   /** Smallest cosine similarity that counts as the same person. */
   match_threshold: z.number().min(-1).max(1).optional(),

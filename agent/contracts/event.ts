@@ -4,18 +4,18 @@ import { bootId, codedError, count, epochMs, id, milliseconds, packageRef, schem
 
 const base = {
   schema_version: schemaVersion,
-  /** Unique; the same event delivered twice (QoS 1) has the same one. */
+  /** Unique; if an event is delivered twice (QoS 1), both have the same id. */
   event_id: id,
   boot_id: bootId,
   time_ms: epochMs,
   clock_synchronised: z.boolean(),
-  /** It waited in the outbox: history, not the present. */
+  /** True if the message waited in the outbox and describes the past. */
   backfill: z.boolean(),
 };
 
 export const frameRef = z.object({
   sequence: count,
-  /** When the camera was to deliver it. */
+  /** Scheduled time of capture. */
   captured_ms: epochMs,
 });
 
@@ -29,7 +29,7 @@ export const recognitionSchema = z.object({
   box: z.tuple([z.number(), z.number(), z.number(), z.number()]),
   score: z.number().min(0).max(1),
   frame: frameRef,
-  /** `left` only: from first to last sight. */
+  /** Only with `left`: time between the first and the last frame with the person. */
   visible_ms: milliseconds.optional(),
   stages_ms: z.record(shortText, milliseconds),
   total_ms: milliseconds,
@@ -55,7 +55,7 @@ export const modelSchema = z.object({
   action: z.enum(['activated', 'rejected', 'rolled_back']),
   package: packageRef,
   previous: packageRef.nullable(),
-  /** Frames lost because of the switch itself. */
+  /** Frames lost during the switch. */
   frames_dropped_by_swap: count,
   error: codedError.nullable(),
 });

@@ -19,7 +19,7 @@ export const histogramSchema = z.object({
   scale: z.literal(HISTOGRAM_SCALE),
   count,
   sum: z.number().nonnegative(),
-  /** Of the values themselves, not of buckets; 0 when empty. */
+  /** Exact minimum of the values, independent of buckets; 0 if there are none. */
   min: z.number().nonnegative(),
   max: z.number().nonnegative(),
   zero_count: count,

@@ -17,24 +17,24 @@ export const reportedSchema = z.object({
   clock_synchronised: z.boolean(),
   /** Largest generation seen; null before the first. */
   generation_seen: count.nullable(),
-  /** Largest generation whose package is running (or that asked for none). */
+  /** Largest generation whose package is running, or that named no package. */
   generation_applied: count.nullable(),
   ota: z.object({
     state: otaStateName,
-    /** The candidate of the deployment under way or of the last one. */
+    /** The candidate of the current deployment, or of the last one. */
     package: packageRef.nullable(),
     blocks_done: count,
     blocks_total: count,
-    /** Why it was rejected or rolled back. */
+    /** Why the package was rejected or rolled back. */
     error: codedError.nullable(),
   }),
   slots: z.object({ active: slot.nullable(), previous: slot.nullable() }),
-  /** Still within the time in which crashes lead back to the previous package. */
+  /** True during the time in which crashes make the device return to the previous package. */
   probation: z.boolean(),
   settings: settingsSchema,
-  /** What is wrong at present, the first 32; absent in reports of older agents. */
+  /** Present faults, at most 32; absent in reports of older agents. */
   faults: z.array(codedError.extend({ component: shortText })).max(32).optional(),
-  /** Latest fault of any part. */
+  /** Latest fault of any component. */
   last_error: codedError.extend({ time_ms: epochMs }).nullable(),
 });
 export type Reported = z.infer<typeof reportedSchema>;

@@ -4,7 +4,7 @@ import { bootId, count, epochMs, schemaVersion, shortText } from './codec.js';
 
 export const statusSchema = z.object({
   schema_version: schemaVersion,
-  /** `stopped`: it said goodbye. `offline`: the broker says so for it (the will). */
+  /** `stopped`: the device disconnected regularly. `offline`: the broker published its will. */
   state: z.enum(['online', 'stopped', 'offline']),
   boot_id: bootId,
   /** Grows with every connection, across restarts. The will carries the number of the connection that it belongs to. */

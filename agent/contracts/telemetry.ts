@@ -4,7 +4,7 @@ import { quality } from './caps.js';
 import { bootId, bytes, count, epochMs, milliseconds, schemaVersion, shortText } from './codec.js';
 import { histogramSchema, mergeHistograms, quantile, type HistogramData } from './histogram.js';
 
-/** Cold: the first frames of a pipeline. Motion: it stopped at the motion gate. They are never mixed into `warm`. */
+/** Cold: the first frames of a pipeline. Motion: frames that stopped at the motion gate. `warm` contains neither. */
 export const frameKind = z.enum(['warm', 'cold', 'motion']);
 export type FrameKind = z.infer<typeof frameKind>;
 
@@ -40,9 +40,9 @@ const energy = z.object({
     quality,
     /** Why the newest reading is invalid, with quality `invalid`. */
     reason: shortText.optional(),
-    /** Readings of this window that were invalid; they are in no sum. */
+    /** Number of invalid readings in this window; no sum contains them. */
     invalid_readings: count.optional(),
-    /** Within this window, from its valid readings; null when there was none. */
+    /** Energy within this window, from valid readings; null if there were none. */
     joules: z.number().nonnegative().nullable(),
     /** Since the agent started. */
     joules_total: z.number().nonnegative(),
@@ -66,7 +66,7 @@ const thermal = z.object({
     /** The lowest passive, hot or critical trip point. */
     trip_celsius: z.number().nullable(),
   })).max(64),
-  /** Sensors of heat and frequency that said what cannot be true; they are left out of everything else. */
+  /** Sensors of temperature and clock frequency with impossible readings; all other fields exclude them. */
   invalid: z.array(z.object({ sensor: shortText, reason: shortText, readings: count })).max(64).optional(),
   cooling: z.array(z.object({ device: shortText, state: count, state_max: count })).max(64),
   /** Frequency cap below the hardware's maximum, or a passive trip point reached. */
@@ -87,7 +87,7 @@ export const telemetrySchema = z.object({
   schema_version: schemaVersion,
   boot_id: bootId,
   /**
-   * Names the sequence that `seq` belongs to, which goes on over restarts. It changes only when the device could not keep its
+   * Names the sequence that `seq` belongs to, which continues after restarts. It changes only when the device could not keep its
    * place (a new or read-only disk). Absent from earlier devices: their sequence begins anew with each `boot_id`.
    */
   stream_id: bootId.optional(),
@@ -96,7 +96,7 @@ export const telemetrySchema = z.object({
    * were dropped by the device, which counts them in `outbox_dropped_total{class="summary",reason="..."}`.
    */
   seq: count,
-  /** Of the first of the merged windows; equal to `seq` for one. */
+  /** Number of the first merged window; equal to `seq` if none were merged. */
   first_seq: count,
   backfill: z.boolean(),
   start_ms: epochMs,
