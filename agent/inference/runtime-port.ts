@@ -65,7 +65,7 @@ function keyFor(gallery: string, { file, create }: GalleryKeySource): GalleryKey
   const needed = galleryKeyId(gallery);
   if (create && needed === null) return createGalleryKey(file);
   const what = needed === null ? 'The gallery has no key' : `The gallery ${gallery} is encrypted with the key ${needed}`;
-  throw new RuntimeError('E_GALLERY_KEY', `${what}: the file ${file} is not there. Put the key back and start again${needed === null ? '' : ', or move the gallery away and enrol everybody again'}. Until then nobody is recognised by name`);
+  throw new RuntimeError('E_GALLERY_KEY', `${what}: the file ${file} does not exist. Put the key back and start again${needed === null ? '' : ', or move the gallery away and enroll everybody again'}. Until then nobody is recognized by name`);
 }
 
 function toOverrides({ match_threshold, detect_threshold }: PipelineOverrides): Pick<PipelineOptions, 'matchThreshold' | 'detectThreshold'> {

@@ -22,7 +22,7 @@ export interface Health {
 /** Without these the device does not do its work. */
 const VITAL: ReadonlySet<string> = new Set(['camera', 'pipeline']);
 const TITLES: Readonly<Record<string, string>> = {
-  E_CAMERA_LOST: 'camera lost', E_PIPELINE: 'pipeline fails', E_DISK_FULL: 'disk full', E_STATE_READ_ONLY: 'disk read-only', E_OTA_GENERATION: 'generation refused', E_GALLERY_SPACE: 'people to enrol again',
+  E_CAMERA_LOST: 'camera lost', E_PIPELINE: 'pipeline fails', E_DISK_FULL: 'disk full', E_STATE_READ_ONLY: 'disk read-only', E_OTA_GENERATION: 'generation refused', E_GALLERY_SPACE: 'people must be enrolled again',
 };
 
 /**

@@ -38,7 +38,7 @@ export function summaryText(summary: UpSummary): string {
     '',
     `package     ${pack.name} ${pack.version}, ${formatBytes(pack.package_bytes)}; models ${formatBytes(pack.float_bytes)} -> ${formatBytes(pack.int8_bytes)}${cosines === '' ? '' : ` (cosine to float32: ${cosines})`}`,
     `transfer    ${transfer.blocks} blocks over MQTT, ${transfer.state} after ${(transfer.ms / 1000).toFixed(1)} s`,
-    `recognised  ${summary.recognitions.map(describe).join(', ') || 'nobody'}`,
+    `recognized  ${summary.recognitions.map(describe).join(', ') || 'nobody'}`,
     ...(telemetry === null ? ['telemetry   none arrived'] : telemetryLines(telemetry)),
     ...(summary.missing.length === 0 ? [] : [`missing     ${summary.missing.join(', ')}`]),
   ];

@@ -119,7 +119,7 @@ class Up {
       this.#failed.signal.throwIfAborted();
       return null;
     }
-    const complete = await this.#step('visits', () => visits.complete(VISITS_TIMEOUT_MS, this.#signal), (all) => (all ? 'everybody came and was recognised' : 'the time is over'));
+    const complete = await this.#step('visits', () => visits.complete(VISITS_TIMEOUT_MS, this.#signal), (all) => (all ? 'everybody came and was recognized' : 'the time limit has passed'));
     await device.stop(); // its last telemetry window comes with its goodbye
     const summary = summarise({
       package: pack.summary, cached: pack.cached, reported: outcome.reported, transferMs, recognitions: visits.seen, missing: visits.missing,

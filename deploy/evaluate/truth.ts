@@ -100,7 +100,7 @@ async function readCoco(path: string): Promise<Boxes> {
 function yoloBox(line: string, where: string): Omit<ScoredBox, 'image'> {
   const numbers = line.split(/\s+/).map(Number);
   const [label = NaN, x = NaN, y = NaN, w = NaN, h = NaN] = numbers;
-  if (numbers.length !== 5 || !Number.isInteger(label) || !numbers.every(Number.isFinite)) throw new RuntimeError('E_INPUT', `Expected class, centre x and y, width and height in ${where} but received '${line}'`);
+  if (numbers.length !== 5 || !Number.isInteger(label) || !numbers.every(Number.isFinite)) throw new RuntimeError('E_INPUT', `Expected class, center x and y, width and height in ${where} but received '${line}'`);
   return { label, score: 1, corners: [x - w / 2, y - h / 2, x + w / 2, y + h / 2] };
 }
 

@@ -64,7 +64,7 @@ describe('the summary', () => {
 
   it('says what is missing', () => {
     const text = summaryText(summarise({ ...parts, recognitions: [], missing: ['Ada'], windows: [] }));
-    expect(text).toMatch(/recognised {2}nobody[\s\S]*none arrived[\s\S]*missing\s+Ada/);
+    expect(text).toMatch(/recognized {2}nobody[\s\S]*none arrived[\s\S]*missing\s+Ada/);
   });
 });
 

@@ -69,7 +69,7 @@ function summaryText({ frames, dropped, findings, recognised, exits, total, stag
   return [
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',
-    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${findings} findings; recognised: ${people}`,
+    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`,
   ].join('\n');
 }
 
