@@ -95,7 +95,7 @@ describe('the gallery of a daemon', () => {
     renameSync(key, `${key}.away`);
     const before = readFileSync(db);
     const lost = await device(state);
-    expect(lost.faults()).toMatchObject([{ component: 'agent', error: { code: 'E_GALLERY_KEY', message: expect.stringMatching(/gallery\.key is not there/) as string } }]);
+    expect(lost.faults()).toMatchObject([{ component: 'agent', error: { code: 'E_GALLERY_KEY', message: expect.stringMatching(/gallery\.key does not exist/) as string } }]);
     for (const answer of [await lost.ask(), await lost.ask('/1', { method: 'DELETE' })]) expect(answer).toMatchObject({ status: 503, body: { error: { code: 'E_GALLERY_KEY' } } });
     expect(await lost.health()).toBe(200);
     await lost.stop();
