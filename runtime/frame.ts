@@ -1,15 +1,15 @@
-/** What a source delivers, whatever it is made of: a picture, or a piece of sound. Sources and stage clocks know no more of it. */
+/** One sample of a source, such as a picture or a piece of sound. These fields are all that sources and stage clocks use. */
 export interface Sample {
   /** Position in the stream, from 0, counting dropped samples too. */
   sequence: number;
   /** When the source was scheduled to deliver it: monotonic milliseconds (`performance.now()`). */
   capturedMs: number;
   /**
-   * Position in the source's own time, for files and folders: what happens in a recording must not depend on how fast it is
+   * Position in the source's own time, for files and folders, because results must not depend on how fast a recording is
    * read. Absent for live sources, whose time is `capturedMs`.
    */
   mediaMs?: number;
-  /** Time to decode it, when that happened in this process (pictures; ffmpeg decodes video in its own). */
+  /** Time to decode the frame, if this process decoded it (pictures; ffmpeg decodes video in its own process). */
   decodeMs?: number;
 }
 

@@ -11,7 +11,7 @@ const mostOfBytes = 1;
 /** Pixels are fed unscaled when they are as large as this. */
 const unscaled = 64;
 
-/** What moves pixels and leaves their values as they are. */
+/** Operators that move pixels without changing their values. */
 const movers: ReadonlySet<string> = new Set(['Transpose', 'Slice', 'Concat', 'Reshape', 'Pad', 'Identity', 'SpaceToDepth']);
 
 /** Median over the outputs of a model's first layer of the magnitudes of their weights, added up; undefined when something scales the pixels before. */
@@ -36,10 +36,10 @@ function firstWeights(model: Uint8Array, shapes: Readonly<Record<string, readonl
   return undefined;
 }
 
-/** A sentence when pixels from 0 to 255 are fed to a model that seems to want smaller ones. */
+/** A warning if pixels from 0 to 255 are fed to a model that seems to expect smaller ones. */
 export function unscaledPixels(model: Uint8Array, shapes: Readonly<Record<string, readonly number[]>>, { mean, std }: Pick<PictureOptions, 'mean' | 'std'>): string | undefined {
   const largest = Math.max(...mean.flatMap((m) => std.map((s) => Math.max(Math.abs(255 - m), Math.abs(m)) / Math.abs(s))));
   const sum = largest < unscaled ? undefined : firstWeights(model, shapes);
   if (sum === undefined || sum <= mostOfBytes) return undefined;
-  return `--mean ${mean.join()} and --std ${std.join()} feed pixels as large as ${largest.toFixed(0)}, but the weights of the first layer (${sum.toFixed(1)} an output, added up) look like those for pixels of about 1; --mean 0 --std 255 gives 0 to 1, the default -1 to 1`;
+  return `--mean ${mean.join()} and --std ${std.join()} feed pixels as large as ${largest.toFixed(0)}, but the weights of the first layer (their magnitudes sum to ${sum.toFixed(1)} per output) suggest that the model expects pixels of about 1; --mean 0 --std 255 gives 0 to 1, and the defaults give -1 to 1`;
 }

@@ -23,17 +23,17 @@ import { wholeLowerings } from './ops/whole.js';
 import { ProgramWriter } from './writer.js';
 
 export interface CompileOptions {
-  /** Type of 8-bit activations that the CPU's kernels want (`describeCpu().activation`). Default uint8. */
+  /** Type of the 8-bit activations that the CPU's kernels use (`describeCpu().activation`). Default uint8. */
   activation?: 'uint8' | 'int8';
   /** Image inputs that are fed as raw pixels, by input name. */
   pixels?: Readonly<Record<string, PixelInput>>;
   /** Values of symbolic dimensions. */
   symbols?: Readonly<Record<string, number>>;
-  /** Whole shapes by input. */
+  /** Complete shapes by input name. */
   shapes?: Readonly<Record<string, readonly number[]>>;
-  /** Bounds on what the model may ask for; those not given have their defaults. */
+  /** Limits for the model; those that are not given have their defaults. */
   limits?: Partial<ModelLimits>;
-  /** Values of inputs that become constants of the program, which then has no such input. */
+  /** Values of inputs that become constants; the program then has no such inputs. */
   fixed?: Readonly<Record<string, TensorValue>>;
   /** Whether convolutions may run in strips. Default true. */
   strips?: boolean;
@@ -45,9 +45,9 @@ const compileOptionKinds: OptionKinds<Required<CompileOptions>> = {
 
 /** An input or output of a program, and how its bytes differ from the model's. */
 export interface ProgramPort extends TensorInfo {
-  /** The program has the other 8-bit type: the top bit of every byte is turned on the way in or out. */
+  /** The program uses the other 8-bit type: the top bit of every byte is inverted on input and output. */
   readonly flip: boolean;
-  /** Rows after the last one are -1 throughout, and no part of the output: how many there are is known only after a run. */
+  /** The number of rows is known only after a run: unused rows at the end contain only -1 and are not part of the output. */
   readonly padded: boolean;
 }
 
@@ -56,7 +56,7 @@ export interface CompiledProgram {
   readonly activation: 'uint8' | 'int8';
   readonly inputs: readonly ProgramPort[];
   readonly outputs: readonly ProgramPort[];
-  /** What each op of the program is, by index. */
+  /** Description of each op of the program, by index. */
   readonly opNames: readonly OpName[];
   readonly arenaBytes: number;
   /** The graph that was lowered. */

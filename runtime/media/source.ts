@@ -10,18 +10,18 @@ import { imageExtensions, readImage } from './image.js';
 import { DropOldestRing } from './ring.js';
 
 export interface SourceOptions {
-  /** Start again at the end (files and directories). Default false. */
+  /** Files and directories: start again at the end. Default false. */
   loop?: boolean;
   /**
-   * Files and directories: deliver at their own frame rate, as a camera would, dropping what the consumer is too slow
-   * for. Default false: every frame, as fast as it is taken. Cameras are always like this.
+   * Files and directories: deliver frames at their own rate, as a camera does, and drop frames if the consumer is too slow.
+   * Default false: deliver every frame as soon as the consumer asks for it. Cameras always behave as with true.
    */
   realtime?: boolean;
   /** Frames per second. Default: a video's own rate, 5 for pictures. */
   fps?: number;
-  /** Scale videos down so that neither side is longer, pixels. Pictures are never scaled. */
+  /** Scale videos down so that no side is longer than this, pixels. Pictures are never scaled. */
   maxSide?: number;
-  /** Cameras and streams: give up when no picture comes for so long. Default 15000. */
+  /** Cameras and streams: fail if no picture arrives for this time, milliseconds. Default 15000. */
   stallMs?: number;
   /** Ends the iteration, without an error. */
   signal?: AbortSignal;
@@ -44,7 +44,7 @@ type Decoder = (signal: AbortSignal) => AsyncGenerator<Decoded, void, undefined>
 
 /**
  * Opens a directory of pictures, one picture (jpg, png, webp, bmp), a video file, `rtsp://...` or `/dev/videoN`.
- * Nothing is decoded before the iteration starts; an error in a file comes out of the iteration.
+ * Nothing is decoded before the iteration starts; the iteration throws the errors of files.
  * @throws RuntimeError E_OPTION, E_MEDIA when there is no such input, E_FFMPEG_MISSING
  */
 export function openSource(spec: string, options: SourceOptions = {}): FrameSource {

@@ -21,7 +21,7 @@ const maxManifestBytes = 1 << 20;
 /** An opened package: every file's hash is checked. The bytes stay in memory as long as this object does. */
 export interface ModelPackage {
   readonly manifest: PackageManifest;
-  /** Of the whole archive, lower-case hexadecimal. */
+  /** SHA-256 of the whole archive, lower-case hexadecimal. */
   readonly sha256: string;
   /** Size of the archive. */
   readonly bytes: number;
@@ -29,7 +29,7 @@ export interface ModelPackage {
   file(path: string): Uint8Array;
 }
 
-/** A package as bytes, with its hash: what a publisher sends. */
+/** A package as bytes, with its hash, as a publisher sends it. */
 export interface WrittenPackage {
   manifest: PackageManifest;
   bytes: Uint8Array;
@@ -38,7 +38,7 @@ export interface WrittenPackage {
 
 /**
  * Builds a package from a manifest and its files. The order is fixed (manifest, then paths sorted by code unit), so equal
- * content gives equal bytes, as far as zlib does: another version of Node may deflate to other bytes of the same content.
+ * content gives equal bytes with the same zlib: another version of Node may deflate the same content to other bytes.
  * @throws RuntimeError E_PACKAGE when the manifest is invalid, names a file that is not given, or a file is not named
  */
 export async function buildPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): Promise<WrittenPackage> {

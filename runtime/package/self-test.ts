@@ -10,9 +10,9 @@ import type { GoldenVector } from './manifest.js';
 import type { ModelPackage } from './package.js';
 
 export interface SelfTestOptions extends EngineOptions {
-  /** Timed rounds over all golden vectors, after one that warms up. Default 20. */
+  /** Number of timed rounds over all golden vectors, after one warm-up round. Default 20. */
   rounds?: number;
-  /** Test the models of this open pipeline of the package instead of opening them a second time. */
+  /** An open pipeline of the package, whose models are tested instead of opening them a second time. */
   pipeline?: Pipeline;
 }
 
@@ -27,12 +27,12 @@ export interface GoldenResult {
 
 export interface SelfTestReport {
   passed: boolean;
-  /** What did not pass, for people. */
+  /** Descriptions of what failed, for people. */
   failures: string[];
   golden: GoldenResult[];
   worstCosine: number;
   worstMaxAbs: number;
-  /** Of one pass through all stages: the sum over the stages of each one's percentile. */
+  /** For one pass through all stages: the sum of the percentiles of all stages. */
   p50Ms: number;
   p99Ms: number;
   memoryBytes: number;
@@ -41,8 +41,8 @@ export interface SelfTestReport {
 const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineOptionKinds, rounds: aNumber, pipeline: anObject };
 
 /**
- * Runs a package's golden vectors on this CPU: are the outputs those of the machine that packed it, and do latency and
- * memory keep to the budget?
+ * Runs a package's golden vectors on this CPU, and checks that the outputs agree with those of the machine that packed it
+ * and that latency and memory stay within the budget.
  * @throws RuntimeError E_OPTION, E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
  */
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {

@@ -9,7 +9,7 @@ import type { Gallery, Pipeline } from '../stages/types.js';
 import { nativePixels } from '../vision/pixels.js';
 
 export interface PipelineOptions extends EngineOptions, PipelineOverrides {
-  /** Whom faces are compared with. Without one they are found but not embedded. It is not closed with the pipeline. */
+  /** Gallery with which faces are compared. Without one, faces are detected but not embedded. Closing the pipeline does not close it. */
   gallery?: Gallery;
 }
 

@@ -5,15 +5,15 @@ import { cosineSimilarity } from '../vision/embedding.js';
 import type { Detection, Gallery, Person, Pipeline } from './types.js';
 
 export interface EnrolmentOptions {
-  /** Detector score that a face needs. Default 0.8. */
+  /** Minimum detector score of a face. Default 0.8. */
   minScore?: number;
-  /** Longer side of the face, pixels. Default 48: below, the aligned crop is mostly interpolation. */
+  /** Minimum length of the face's longer side, pixels. Default 48: the aligned crop of a smaller face is mostly interpolated. */
   minFacePx?: number;
-  /** Samples to keep, the most different ones. Default 12. */
+  /** Number of samples to keep; those that differ most are kept. Default 12. */
   maxSamples?: number;
-  /** A sample this close to one that is kept adds nothing. Default 0.95. */
+  /** A sample whose cosine to a kept sample reaches this value is a near-duplicate and is dropped. Default 0.95. */
   duplicateCosine?: number;
-  /** Samples must agree with the rest at least this much on average, else they show somebody else. Default 0.3. */
+  /** Minimum mean cosine of a sample to the other samples; a sample below it probably shows another person. Default 0.3. */
   agreementCosine?: number;
 }
 
@@ -22,7 +22,7 @@ export type SkipReason = 'no face' | 'several faces' | 'unsure' | 'too small' | 
 export interface Enrolment {
   person: Person;
   pictures: number;
-  /** Number of pictures that were not used, by reason; duplicates are usable and not counted. */
+  /** Number of pictures that could not be used, by reason; near-duplicates are usable and do not count. */
   skipped: Partial<Record<SkipReason, number>>;
 }
 

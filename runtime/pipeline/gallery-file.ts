@@ -76,7 +76,7 @@ export function openGalleryFile(path: string, key: GalleryKey | null): Database.
 }
 
 /**
- * Id of the key that the gallery in this file is encrypted with; null for a plain gallery, an empty file and no file. Changes nothing.
+ * Id of the key that encrypts the gallery in this file; null for a plain gallery, an empty file, or if there is no file. Changes nothing.
  * @throws RuntimeError E_DEPENDENCY, E_GALLERY for what is no gallery
  */
 export function galleryKeyId(path: string): string | null {
@@ -101,8 +101,8 @@ export function checkKey(database: Database.Database, key: GalleryKey | null): v
 }
 
 /**
- * Seals every record of a gallery that nobody has open with another key, in one transaction: whatever ends the process, the file is
- * encrypted wholly with the old key or wholly with the new one. A file that has the new key already is left as it is.
+ * Encrypts every record of a gallery with another key, in one transaction. Nobody may have the gallery open. If the process is killed, the
+ * whole file is encrypted with either the old key or the new one. A file that already has the new key is not changed.
  * @returns the number of people and samples that were sealed anew
  * @throws RuntimeError E_DEPENDENCY, E_GALLERY, E_GALLERY_KEY, E_GALLERY_TAMPERED; then nothing is changed
  */

@@ -9,9 +9,9 @@ const ID_BYTES = 8;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** What seals and opens the records of a gallery. `record` says which record it is: sealed bytes open only for the record that they were sealed for. */
+/** Seals and opens the records of a gallery. `record` identifies the record: sealed bytes can be opened only for the record for which they were sealed. */
 export interface GalleryKey {
-  /** 16 hexadecimal digits that tell keys apart and say nothing about the key. The gallery's file names the key that it needs by it. */
+  /** 16 hexadecimal digits that distinguish keys and reveal nothing about the key. The gallery's file stores the id of the key that it needs. */
   readonly id: string;
   /** @returns nonce, ciphertext and tag: 28 bytes more than `plain` */
   seal(record: string, plain: Uint8Array): Buffer;

@@ -18,15 +18,15 @@ interface Index {
 }
 
 export interface GalleryOptions {
-  /** Encrypts names and embeddings in the file. Without one the file is plain; a plain file that is opened with one is encrypted from then on. */
+  /** Key that encrypts names and embeddings in the file. Without a key the file is plain; a plain file that is opened with a key is encrypted from then on. */
   key?: GalleryKey;
 }
 
 const galleryOptionKinds: OptionKinds<Required<GalleryOptions>> = { key: anObject };
 
 /**
- * Opens (or creates) a gallery of enrolled people. Embeddings are float32, little-endian, L2-normalised; a match is the
- * largest cosine over all samples: people look different from different sides, and a mean of two views resembles neither.
+ * Opens (or creates) a gallery of enrolled people. Embeddings are float32, little-endian, L2-normalized. A match is the
+ * largest cosine over all samples, because people look different from different sides, and a mean of two views resembles neither.
  * @param path a file, or ':memory:'
  * @throws RuntimeError E_DEPENDENCY without the package better-sqlite3; E_GALLERY when the file is not a gallery, or a newer one; E_GALLERY_KEY when it is encrypted with another key, or
  *   with a key and none is given; E_OPTION. Methods throw E_GALLERY_TAMPERED for records that something else changed.
