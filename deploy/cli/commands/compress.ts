@@ -138,7 +138,7 @@ export function register(program: Command): void {
       const bounded = options.format === 'int8' && options.maxDrop !== undefined;
       const none = bounded && !report.layers.some(({ format }) => format !== 'float32');
       const over = none || (bounded && !(drop <= (options.maxDrop ?? 0)));
-      const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow a larger drop, or calibrate on data that resemble the later inputs of the model`] : over ? [`FAILED: int8 takes ${drop.toFixed(5)} from the mean cosine of the outputs, more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
+      const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow a larger drop, or calibrate on data that resemble the later inputs of the model`] : over ? [`FAILED: with int8, the mean cosine of the outputs drops by ${drop.toFixed(5)}, which is more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
       return { json: { output: options.output, shapes, passed: !over, ...report }, text: [reportText(report, options.output), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
     }),
   );
