@@ -56,8 +56,8 @@ describe('the choice of cores', () => {
   });
 
   it.each([
-    ['one cluster', () => tree(capacities(1024, 1024, 1024, 1024)), 'all of one kind'],
-    ['x86 whose best cores turbo higher', () => tree(clocks(5_000_000, 5_000_000, 5_300_000, 5_300_000)), 'all of one kind'],
+    ['one cluster', () => tree(capacities(1024, 1024, 1024, 1024)), 'all cores are of one kind'],
+    ['x86 whose best cores turbo higher', () => tree(clocks(5_000_000, 5_000_000, 5_300_000, 5_300_000)), 'all cores are of one kind'],
     ['no capacities and no clocks', () => tree([{}, {}]), 'does not say'],
     ['no sysfs', temporaryFolder, 'does not say'],
   ])('changes nothing and says why: %s', (_case, root, why) => {
