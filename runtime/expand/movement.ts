@@ -102,4 +102,19 @@ const compress: Expansion = (b, node) => {
   return [m.gather(x, m.ints(...chosen), whole ? 0 : normalizeAxis(node, intAttribute(node, 'axis', 0), shape.length))];
 };
 
-export const movements: Readonly<Record<string, Expansion>> = { Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress };
+/**
+ * Codes of 8 bits are resized as what they stand for at a scale of 1: `nearest` only moves them, so the result is the same, and the engine's
+ * kernels for quantized maps apply. Quantized networks in the QOperator format have such nodes.
+ */
+const resizeCodes: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const x = input(node);
+  const dtype = m.dtype(x);
+  if ((dtype !== 'uint8' && dtype !== 'int8') || stringAttribute(node, 'mode', 'nearest') !== 'nearest') return undefined;
+  const grid = [m.number(1), m.number(0, dtype)];
+  const resized = b.emit('Resize', [b.emit('DequantizeLinear', [x, ...grid]), ...node.inputs.slice(1)], Object.fromEntries(node.attributes));
+  return [b.emit('QuantizeLinear', [resized, ...grid])];
+};
+
+export const movements: Readonly<Record<string, Expansion>> = {
+  Resize: resizeCodes, Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress };

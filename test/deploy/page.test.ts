@@ -198,7 +198,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     const page = await open();
     await page.waitForSelector('#faces .face.known');
     expect(await page.locator('#faces').innerText()).toMatch(/Ada\s*similarity 0\.78[\s\S]*Unknown\s*face 81 %/);
-    expect(await page.locator('#live-note').innerText()).toMatch(/320 × 240.*ran in full in 9\.40 ms/);
+    expect(await page.locator('#live-note').innerText()).toMatch(/320 × 240.*full pipeline in 9\.40 ms/);
     // The upper edge of the known face's box is drawn in its colour: green well above the picture's own 0x55.
     const green = await page.evaluate<number>(`(() => {
       const canvas = document.querySelector('#picture');

@@ -151,7 +151,10 @@ describe.each(isas)('pooling on %s', (isa) => {
   });
 });
 
-/** Source coordinate of ONNX Resize, in single precision: nearest modes jump at whole numbers, where the last bit decides. */
+/**
+ * Source coordinate of ONNX Resize, in single precision: nearest modes jump at whole numbers, where the last bit decides. A little short of a half
+ * counts as a half in round_prefer_ceil, as in onnxruntime.
+ */
 function coordinate(o: number, size: number, outSize: number, scale: number, mode: number): number {
   if (mode === 1) return f32(o / scale);
   if (mode === 2) return outSize > 1 ? f32((o * (size - 1)) / (outSize - 1)) : 0;
@@ -162,7 +165,7 @@ function coordinate(o: number, size: number, outSize: number, scale: number, mod
 const clampTo = (v: number, size: number): number => Math.min(Math.max(v, 0), size - 1);
 
 function resize(x: ArrayLike<number>, [h, w, c]: [number, number, number], [oh, ow]: [number, number], mode: number, coordinates: number, nearest: number): number[] {
-  const round = [(v: number): number => Math.ceil(f32(v - 0.5)), (v: number): number => Math.floor(f32(v + 0.5)), Math.floor, Math.ceil][nearest] ?? Math.floor;
+  const round = [(v: number): number => Math.ceil(f32(v - 0.5)), (v: number): number => Math.floor(v + 1e-6 + 0.5), Math.floor, Math.ceil][nearest] ?? Math.floor;
   const at = (y: number, xx: number, ch: number): number => x[(y * w + xx) * c + ch] ?? 0;
   return [...indices([oh, ow, c])].map(([oy = 0, ox = 0, ch = 0]) => {
     const y = coordinate(oy, h, oh, f32(oh / h), coordinates);

@@ -26,6 +26,9 @@ function stepOf({ graph }: OnnxModel, output: string): number | undefined {
 /** Models that take raw pixel values. */
 const rawPixels = new Set(['yunet_n_320_320.onnx']);
 
+/** Models that the engine refuses, with the code: Silero has a branch for each sampling rate, and the one that does not run has no valid shapes. */
+const refused: Readonly<Record<string, string>> = { 'silero_vad_v6.onnx': 'E_MODEL_SHAPE' };
+
 it('quantized outputs are told from float ones', () => {
   const scale = { dtype: 'float32', dims: [], data: Float32Array.of(0.5) } as const;
   const quantized = model({ inputs: {}, constants: { s: scale }, nodes: [node('DequantizeLinear', ['q', 's'], ['y']), node('Relu', ['y'], ['z'])], outputs: ['y', 'z'] });
@@ -33,7 +36,11 @@ it('quantized outputs are told from float ones', () => {
 });
 
 describe.skipIf(reason !== undefined)(`whole models in the native engine against onnxruntime${reason === undefined ? '' : ` (${reason})`}`, () => {
-  it.each(files)('%s', { timeout: 120_000 }, async (file) => {
+  it.each(files.filter((file) => refused[file] !== undefined))('%s is refused with a code', async (file) => {
+    await expect(openNative(await readFile(join(folder, file)))).rejects.toMatchObject({ code: refused[file] });
+  });
+
+  it.each(files.filter((file) => refused[file] === undefined))('%s', { timeout: 120_000 }, async (file) => {
     const bytes = await readFile(join(folder, file));
     const parsed = parseModel(bytes);
     const session = await openNative(bytes);
@@ -49,7 +56,7 @@ describe.skipIf(reason !== undefined)(`whole models in the native engine against
         expect(maximum / range, name).toBeLessThanOrEqual(1e-4);
       } else {
         const distances = data.map((value, i) => Math.round(Math.abs(value - (want.data[i] ?? 0)) / step));
-        expect(Math.max(...distances), name).toBeLessThanOrEqual(2);
+        expect(distances.reduce((most, distance) => Math.max(most, distance), 0), name).toBeLessThanOrEqual(2);
         expect(distances.filter((distance) => distance <= 1).length / distances.length, name).toBeGreaterThanOrEqual(0.999);
       }
     }

@@ -138,7 +138,7 @@ describe('formats of fewer than eight bits', () => {
 
   it('warns of ternary layers', async () => {
     const { report } = await quantise({ format: 'ternary' });
-    expect(report.warnings).toMatchObject([{ kind: 'ternary', message: expect.stringMatching(/mean cosine .* is 0\.\d+, the lowest SQNR/) as string }]);
+    expect(report.warnings).toMatchObject([{ kind: 'ternary', message: expect.stringMatching(/mean cosine .* is 0\.\d+, and the lowest SQNR/) as string }]);
   });
 
   it('chooses for a target, and shows what was to be had', async () => {
