@@ -71,6 +71,9 @@ function packMain(out) {
   try {
     run('tar', ['-xzf', npmPack(root, folder), '-C', folder]);
     const staged = join(folder, 'package');
+    // Who installs the package reads its declarations: comments in the JavaScript are a fifth of its bytes.
+    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--removeComments', '--declaration', 'false',
+      '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars
     const optionalDependencies = Object.fromEntries(Object.keys(PLATFORMS).map((platform) => [packageName(platform), manifest.version]));
     const { devDependencies, ...rest } = manifest; // eslint-disable-line @typescript-eslint/no-unused-vars

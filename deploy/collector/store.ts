@@ -1,9 +1,10 @@
-import Database from 'better-sqlite3';
+import type Database from 'better-sqlite3';
 import { z } from 'zod';
 import {
   capsSchema, eventSchema, reportedSchema, statusSchema, streamOf, telemetrySchema,
   type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
+import { requireOptional } from '../../runtime/optional-package.js';
 import { DeployError } from '../errors.js';
 
 /** Bounds of the database: the newest rows of each device stay. About 1 MB a device. */
@@ -224,7 +225,9 @@ export class CollectorStore {
 function open(path: string): Database.Database {
   let db: Database.Database | undefined;
   try {
-    db = new Database(path, { timeout: 2000 });
+    // Loaded when a collector opens: the command line also serves people who have no SQLite.
+    const Sqlite = requireOptional('better-sqlite3', 'The collector') as typeof Database;
+    db = new Sqlite(path, { timeout: 2000 });
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL'); // devices say everything again; a power cut may cost the last second
     const version = Number(db.pragma('user_version', { simple: true }));

@@ -52,10 +52,10 @@ export function recordsOf(key: GalleryKey | null): Records {
   }
   return {
     key,
-    nameOf: (row) => key.open(personRecord(row), Buffer.from(row.name)).toString('utf8'),
-    storedName: (row, name) => key.seal(personRecord(row), Buffer.from(name, 'utf8')),
-    embeddingOf: (row) => key.open(sampleRecord(row), row.embedding),
-    storedEmbedding: (row, embedding) => key.seal(sampleRecord(row), embedding),
+    nameOf: (row) => Buffer.from(key.open(personRecord(row), Buffer.from(row.name))).toString('utf8'),
+    storedName: (row, name) => Buffer.from(key.seal(personRecord(row), Buffer.from(name, 'utf8'))),
+    embeddingOf: (row) => Buffer.from(key.open(sampleRecord(row), row.embedding)),
+    storedEmbedding: (row, embedding) => Buffer.from(key.seal(sampleRecord(row), embedding)),
   };
 }
 
@@ -75,10 +75,7 @@ export function openGalleryFile(path: string, key: GalleryKey | null): Database.
   }
 }
 
-/**
- * Id of the key that encrypts the gallery in this file; null for a plain gallery, an empty file, or if there is no file. Changes nothing.
- * @throws RuntimeError E_DEPENDENCY, E_GALLERY for what is no gallery
- */
+/** See `gallery-maintenance.ts`. */
 export function galleryKeyId(path: string): string | null {
   if (!existsSync(path)) return null;
   const Sqlite = sqlite('galleryKeyId');
@@ -100,12 +97,7 @@ export function checkKey(database: Database.Database, key: GalleryKey | null): v
   if (found !== key.id) throw wrongKey(database.name, found, key);
 }
 
-/**
- * Encrypts every record of a gallery with another key, in one transaction. Nobody may have the gallery open. If the process is killed, the
- * whole file is encrypted with either the old key or the new one. A file that already has the new key is not changed.
- * @returns the number of people and samples that were sealed anew
- * @throws RuntimeError E_DEPENDENCY, E_GALLERY, E_GALLERY_KEY, E_GALLERY_TAMPERED; then nothing is changed
- */
+/** See `gallery-maintenance.ts`. */
 export function rekeyGallery(path: string, { from, to }: { from: GalleryKey; to: GalleryKey }): { people: number; samples: number } {
   const Sqlite = sqlite('rekeyGallery');
   let database: Database.Database | undefined;

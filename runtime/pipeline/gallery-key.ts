@@ -14,9 +14,9 @@ export interface GalleryKey {
   /** 16 hexadecimal digits that distinguish keys and reveal nothing about the key. The gallery's file stores the id of the key that it needs. */
   readonly id: string;
   /** @returns nonce, ciphertext and tag: 28 bytes more than `plain` */
-  seal(record: string, plain: Uint8Array): Buffer;
+  seal(record: string, plain: Uint8Array): Uint8Array;
   /** @throws RuntimeError E_GALLERY_TAMPERED when the bytes were changed, or belong to another record or key */
-  open(record: string, sealed: Uint8Array): Buffer;
+  open(record: string, sealed: Uint8Array): Uint8Array;
 }
 
 /**

@@ -4,7 +4,7 @@ export { openGallery } from './gallery.js';
 export type { GalleryOptions } from './gallery.js';
 export { createGalleryKey, galleryKey, readGalleryKey } from './gallery-key.js';
 export type { GalleryKey } from './gallery-key.js';
-export { galleryKeyId, rekeyGallery } from './gallery-file.js';
+export { galleryKeyId, rekeyGallery } from './gallery-maintenance.js';
 export { enrolPictures } from './enrol.js';
 export type { Enrolment, EnrolmentOptions } from './enrol.js';
 export { detectionsOf } from '../stages/finding.js';

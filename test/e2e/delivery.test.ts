@@ -84,12 +84,13 @@ async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSec
   const publisher = new Publisher({ url: broker.url, fleet: DOOR.fleet, ...options });
   await publisher.start();
   onTestFinished(() => publisher.stop());
+  const state = temporaryFolder();
   const agent = await startAgent(parseConfig({
-    device_id: DOOR.device, fleet: DOOR.fleet, state_dir: temporaryFolder(), broker: { url: broker.url },
+    device_id: DOOR.device, fleet: DOOR.fleet, state_dir: state, broker: { url: broker.url },
     camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500 },
   }), { log: quietLog, env: {}, backoff: { baseMs: 50, capMs: 200 } });
   onTestFinished(() => agent.stop());
-  return { broker, agent, device: new DeviceClient(agent.apiUrl ?? ''), publisher, store, events };
+  return { broker, agent, device: new DeviceClient(agent.apiUrl ?? '', join(state, 'api.token')), publisher, store, events };
 }
 
 /** A camera that sees red. */
@@ -119,6 +120,7 @@ describe.each([
   it.skipIf(skip)('arrives, is tested, runs, recognises, and is replaced by a newer one that still knows its people', async () => {
     const b = await bench(open);
     expect(await deploy(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
+    await until('the model runs', () => b.device.runsModel(), 30_000);
     await b.device.enrol('Red', [join(await pictures(), '1.png')]);
     await until('Red is recognised', () => b.events.some((event) => event.type === 'recognition' && event.action === 'appeared' && event.person?.name === 'Red'), 30_000);
     expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { rekeyGallery } from '../../../runtime/pipeline/gallery-file.js';
+import { rekeyGallery } from '../../../runtime/pipeline/gallery-maintenance.js';
 import { createGalleryKey, readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import { log, reporting } from '../output.js';
 
