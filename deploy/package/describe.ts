@@ -12,7 +12,7 @@ export type StageModels = Readonly<Record<string, Uint8Array>>;
 
 /**
  * Works out the description of a pipeline from its models: sizes and tensor names are read from them; normalisation, crops
- * and thresholds are those that the kind knows of published models with such heads (README.md, "What the defaults assume").
+ * and thresholds are those that the kind knows of published models with such heads (runtime/README.md, "What the defaults assume").
  * `overrides`, a JSON object of the manifest's `pipeline` form, replaces any of it, field by field.
  * @throws DeployError E_USAGE when the result is not a valid pipeline, RuntimeError E_MODEL_*
  */

@@ -6,7 +6,7 @@ import type { PixelDefaults } from '../pixel-input.js';
 
 /**
  * Stages and settings for face models: normalisation, crops and thresholds are those of the published models that have such heads
- * (deploy/README.md, "What the defaults assume").
+ * (runtime/README.md, "What the defaults assume").
  * @throws RuntimeError E_INPUT, E_MODEL_SHAPE
  */
 export function describeFaces(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
