@@ -1,5 +1,5 @@
 import { redact } from '../runtime/redact.js';
-import { SternaError } from '../kernels/errors.js';
+import { SternaError } from '../kernels/binding/errors.js';
 
 /** Codes of the daemon, with what each means. They appear in `reported`, in fault events, in the log and in the local API. */
 export const agentErrorCodes = {

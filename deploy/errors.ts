@@ -1,4 +1,4 @@
-import { SternaError } from '../kernels/errors.js';
+import { SternaError } from '../kernels/binding/errors.js';
 
 /** Codes of the command line and of the fleet side, with what each means. */
 export const deployErrorCodes = {

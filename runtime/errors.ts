@@ -1,4 +1,4 @@
-import { SternaError } from '../kernels/errors.js';
+import { SternaError } from '../kernels/binding/errors.js';
 
 /** Codes of model import, planning, sessions, pipelines and packages, with their meanings. */
 export const runtimeErrorCodes = {

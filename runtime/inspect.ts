@@ -1,4 +1,4 @@
-import { loadProgram, type Isa } from '../kernels/index.js';
+import { loadProgram, type Isa } from '../kernels/binding/index.js';
 import { activationFor } from './engines/native.js';
 import { graphFromOnnx } from './graph/import.js';
 import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';

@@ -1,4 +1,4 @@
-import type { Affinity, Isa } from '../kernels/index.js';
+import type { Affinity, Isa } from '../kernels/binding/index.js';
 import type { RuntimeError } from './errors.js';
 import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';

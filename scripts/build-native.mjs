@@ -60,7 +60,7 @@ export function buildAddon() {
 
 /** Whether the addon loads in a process of its own: what is broken must not take this one along. */
 export function addonLoads() {
-  const check = `import { describeCpu } from ${JSON.stringify(new URL('../dist/kernels/index.js', import.meta.url))}; describeCpu();`;
+  const check = `import { describeCpu } from ${JSON.stringify(new URL('../dist/kernels/binding/index.js', import.meta.url))}; describeCpu();`;
   return spawnSync(process.execPath, ['--input-type=module', '-e', check], { stdio: 'ignore' }).status === 0;
 }
 

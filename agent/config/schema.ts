@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
-import { affinities } from '../../kernels/index.js';
+import { affinities } from '../../kernels/binding/index.js';
 import { DEFAULT_BLOCK_BYTES, ID_PATTERN } from '../contracts/index.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */

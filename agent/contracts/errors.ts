@@ -1,4 +1,4 @@
-import { SternaError } from '../../kernels/errors.js';
+import { SternaError } from '../../kernels/binding/errors.js';
 
 /** Codes of the wire contracts, thrown by encoders and decoders at both ends. */
 export const contractErrorCodes = {

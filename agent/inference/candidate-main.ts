@@ -1,7 +1,7 @@
 /** The process that tests a candidate; `candidate-process.ts` starts it. */
 import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { dieWithParent } from '../../kernels/process.js';
+import { dieWithParent } from '../../kernels/binding/process.js';
 import { configSchema } from '../config/schema.js';
 import { useLittleMemory } from '../platform/frugal.js';
 import { serveCandidate } from './candidate-protocol.js';

@@ -1,5 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
-import { frugalMemory } from '../../kernels/memory.js';
+import { frugalMemory } from '../../kernels/binding/memory.js';
 
 /**
  * Small memory before a little speed: for the daemon's own process, not for programs that embed it. Call it first.

@@ -36,6 +36,6 @@ export async function systemdServiceManager(env: NodeJS.ProcessEnv, log: Log): P
 
 /** Loaded only under systemd: elsewhere the addon need not even be built. */
 async function loadSender(): Promise<Send> {
-  const { notifySystemd } = await import('../../kernels/systemd.js');
+  const { notifySystemd } = await import('../../kernels/binding/systemd.js');
   return notifySystemd;
 }

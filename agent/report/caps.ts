@@ -42,7 +42,7 @@ export function buildCaps(parts: CapsParts): Caps {
 /** The kernels' view of this CPU; null when the native addon is not there. */
 export async function describeCompute(log: Log): Promise<Compute> {
   try {
-    const { describeCpu } = await import('../../kernels/index.js');
+    const { describeCpu } = await import('../../kernels/binding/index.js');
     const { selected, isas, features } = describeCpu();
     return { isa: selected, isas, features };
   } catch (error) {

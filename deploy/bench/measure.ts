@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { Isa } from '../../kernels/native.js';
+import type { Isa } from '../../kernels/binding/native.js';
 import { createSession, type EngineName, type LayerProfile, type Session } from '../../runtime/session.js';
 import { randomFeeds } from '../compress/random.js';
 import type { Feeds } from '../compress/samples.js';

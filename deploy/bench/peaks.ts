@@ -1,4 +1,4 @@
-import { measurePeaks, type Isa, type PeakRate } from '../../kernels/native.js';
+import { measurePeaks, type Isa, type PeakRate } from '../../kernels/binding/native.js';
 
 /** Multiply-adds a second that an instruction set reaches at most, 1 thread, in 1e9; null where it is not known (`ref`). */
 export interface Peak {

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { performance } from 'node:perf_hooks';
-import type { Isa } from '../../kernels/native.js';
+import type { Isa } from '../../kernels/binding/native.js';
 import { inspectModel } from '../../runtime/inspect.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { FootprintAnswer } from './footprint.js';

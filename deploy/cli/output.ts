@@ -1,5 +1,5 @@
 import { CommanderError, type Command } from 'commander';
-import { SternaError } from '../../kernels/errors.js';
+import { SternaError } from '../../kernels/binding/errors.js';
 import { DeployError } from '../errors.js';
 
 /** What `sterna` exits with. Documented in --help and in deploy/README.md; scripts depend on it. */

@@ -1,4 +1,4 @@
-import { SternaError } from '../../kernels/errors.js';
+import { SternaError } from '../../kernels/binding/errors.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
 import { createSession } from '../../runtime/session.js';
 import type { Session, SessionOptions } from '../../runtime/session-types.js';

@@ -1,6 +1,6 @@
 # From the table of isa.cmake and the files that exist: one OBJECT library per ISA, and the table of kernels the registry reads.
 #
-# A unit <family>/<isa>.cpp defines exactly one symbol, sterna_<family>_<isa> (README.md, "Adding a kernel"). A family whose
+# A unit families/<family>/<isa>.cpp defines exactly one symbol, sterna_<family>_<isa> (README.md, "Adding a kernel"). A family whose
 # file is not there yet has a null entry: the registry then falls back to the row above.
 
 # family -> C++ type of its descriptor and the member of IsaKernels that points to it
@@ -30,7 +30,7 @@ function(sterna_add_isa isa)
   set(members "")
   set(units "")
   foreach(family ${STERNA_FAMILIES})
-    file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${family}/${isa}.cpp)
+    file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/families/${family}/${isa}.cpp)
     # peak, the last family, computes nothing: alone it makes no ISA.
     if(unit AND STERNA_ISA_UNITS AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$"
         AND (NOT family STREQUAL peak OR (units AND NOT ISA_EMULATED)))
@@ -47,13 +47,14 @@ function(sterna_add_isa isa)
     set(built true)
     set(required sse4_1)
     add_library(sterna_emulated_${isa} OBJECT ${units})
-    target_include_directories(sterna_emulated_${isa} BEFORE PRIVATE emulate)
+    target_include_directories(sterna_emulated_${isa} BEFORE PRIVATE isa/emulate ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(sterna_emulated_${isa} PRIVATE sterna_flags)
     # Fully optimised, units of 512-bit registers made of four parts take three times as long to compile.
     target_compile_options(sterna_emulated_${isa} PRIVATE -msse4.1 -O1)
   elseif(units)
     set(built true)
     add_library(sterna_isa_${isa} OBJECT ${units})
+    target_include_directories(sterna_isa_${isa} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(sterna_isa_${isa} PRIVATE sterna_flags)
     target_compile_options(sterna_isa_${isa} PRIVATE ${STERNA_ISA_${isa}_FLAGS})
     set_property(GLOBAL APPEND PROPERTY STERNA_BUILT_ISAS ${isa})

@@ -1,4 +1,4 @@
-// describeCpu() and measurePeaks(isa): kernels/native.ts, CpuDescription and PeakRate.
+// describeCpu() and measurePeaks(isa): kernels/binding/native.ts, CpuDescription and PeakRate.
 #include "node/errors.h"
 #include "node/register.h"
 #include "sterna/peak.h"

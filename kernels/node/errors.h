@@ -1,4 +1,4 @@
-// Errors with a code, built by kernels/load.ts so that they are KernelError (kernels/errors.ts).
+// Errors with a code, built by kernels/binding/load.ts so that they are KernelError (kernels/binding/errors.ts).
 #pragma once
 #include <napi.h>
 

@@ -1,4 +1,4 @@
-// The pixel kernels, as the object `image` of the addon. kernels/image.ts has checked every argument and says what was wrong; here
+// The pixel kernels, as the object `image` of the addon. kernels/binding/image.ts has checked every argument and says what was wrong; here
 // only what memory safety needs is checked again.
 #include "image/image.h"
 #include "node/errors.h"

@@ -1,4 +1,4 @@
-// loadProgram(bytes, options) -> NativeProgram, and what programs in files need (kernels/native.ts).
+// loadProgram(bytes, options) -> NativeProgram, and what programs in files need (kernels/binding/native.ts).
 //
 // Lifetimes. The wrapped object owns a Runner and a thread-safe function. A pending job holds a reference to the program's object and
 // to every view, and refs the thread-safe function, so neither the collector nor the end of the event loop can pull them away.

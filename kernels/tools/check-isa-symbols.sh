@@ -8,7 +8,7 @@ isa=$2
 shift 2
 status=0
 for object in "$@"; do
-  # <dir>/<family>/<isa>.cpp.o
+  # <dir>/families/<family>/<isa>.cpp.o
   family=$(basename "$(dirname "$object")")
   expected="sterna_${family}_${isa}"
   actual=$("$nm" --defined-only --extern-only --format=posix "$object" | awk '{print $1, $2}')

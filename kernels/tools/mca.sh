@@ -70,7 +70,7 @@ done
 rows+=("gemm_f32/neon cortex-a53" "gemm_f32/neon cortex-a72" "gemm_f32/neon cortex-a76")
 for row in "${rows[@]}"; do
   read -r kernel cpu <<< "$row"
-  object=$build/CMakeFiles/sterna_isa_${kernel#*/}.dir/$kernel.cpp.o
+  object=$build/CMakeFiles/sterna_isa_${kernel#*/}.dir/families/$kernel.cpp.o
   [[ -f $object ]] || { echo "mca.sh: $object is not built" >&2; exit 1; }
   assembly=$(inner_loop "$object")
   [[ -n $assembly ]] || { echo "mca.sh: no loop that multiplies in $object" >&2; exit 1; }

@@ -11,7 +11,7 @@
  *
  * Checksums are XXH64. Pure: files are the business of store.ts.
  */
-import { checksumOf } from '../../kernels/index.js';
+import { checksumOf } from '../../kernels/binding/index.js';
 import type { CompiledModel } from '../lower/compile-apart.js';
 
 /** What a session needs to know of a program besides its bytes. */

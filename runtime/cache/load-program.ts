@@ -1,7 +1,7 @@
 /** Programs through the cache: loaded from there when they are there, compiled and kept when not. */
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { addonBuild, describeCpu, KernelError, loadProgram, loadProgramFile, type KernelErrorCode, type LoadOptions, type NativeProgram } from '../../kernels/index.js';
+import { addonBuild, describeCpu, KernelError, loadProgram, loadProgramFile, type KernelErrorCode, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
 import { RuntimeError } from '../errors.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompileOptions } from '../lower/compile.js';

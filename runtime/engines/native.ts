@@ -1,4 +1,4 @@
-import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/index.js';
+import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';

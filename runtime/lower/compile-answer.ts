@@ -1,4 +1,4 @@
-import { KernelError, packProgram, type LoadOptions } from '../../kernels/index.js';
+import { KernelError, packProgram, type LoadOptions } from '../../kernels/binding/index.js';
 import { SternaError } from '../errors.js';
 import type { ApartOptions, CompileAnswer } from './compile-apart.js';
 import { compile } from './compile.js';

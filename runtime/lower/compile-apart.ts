@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { KernelError, kernelErrorCodes, type KernelErrorCode, type LoadOptions } from '../../kernels/index.js';
+import { KernelError, kernelErrorCodes, type KernelErrorCode, type LoadOptions } from '../../kernels/binding/index.js';
 import { RuntimeError, runtimeErrorCodes, type RuntimeErrorCode } from '../errors.js';
 import type { CompiledProgram, CompileOptions } from './compile.js';
 

@@ -1,4 +1,4 @@
-import { KernelError } from '../../kernels/index.js';
+import { KernelError } from '../../kernels/binding/index.js';
 import { RuntimeError } from '../errors.js';
 import type { CompiledProgram } from './compile.js';
 

@@ -1,5 +1,5 @@
-import { cropResize, letterbox, MotionGrid, stretch, warpAffine } from '../../kernels/image.js';
-import type { Canvas, Region } from '../../kernels/image.js';
+import { cropResize, letterbox, MotionGrid, stretch, warpAffine } from '../../kernels/binding/image.js';
+import type { Canvas, Region } from '../../kernels/binding/image.js';
 import type { Image } from '../frame.js';
 import type { Affine } from './align.js';
 import type { FitTransform } from './boxes.js';

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describeCpu } from '../../kernels/native.js';
+import { describeCpu } from '../../kernels/binding/native.js';
 import type { Frame, Image } from '../../runtime/frame.js';
 import { openSource, readImage } from '../../runtime/media/index.js';
 import { createPipeline } from '../../runtime/pipeline/create.js';

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { loadProgram } from '../../kernels/index.js';
+import { loadProgram } from '../../kernels/binding/index.js';
 import { compile } from '../../runtime/lower/compile.js';
 import { opCodes } from '../../runtime/lower/program-format.js';
 import { parseModel } from '../../runtime/onnx/parse.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { kernelErrorCodes, KernelError, loadProgram } from '../../kernels/index.js';
+import { kernelErrorCodes, KernelError, loadProgram } from '../../kernels/binding/index.js';
 import { RuntimeError, runtimeErrorCodes } from '../../runtime/errors.js';
 import { compile } from '../../runtime/lower/compile.js';
 import { nativeMissing } from '../runtime/support/native.js';

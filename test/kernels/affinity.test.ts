@@ -1,9 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { chooseCores, coresFor, readCores, type Affinity } from '../../kernels/affinity.js';
-import { KernelError, loadProgram } from '../../kernels/index.js';
-import { loadAddon } from '../../kernels/load.js';
+import { chooseCores, coresFor, readCores, type Affinity } from '../../kernels/binding/affinity.js';
+import { KernelError, loadProgram } from '../../kernels/binding/index.js';
+import { loadAddon } from '../../kernels/binding/load.js';
 import { temporaryFolder } from '../support/folder.js';
 
 /** A tree of /proc and /sys: files of each CPU, and the CPUs that the process may use. */

@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
-import { describeCpu, KernelError, loadProgram, measurePeaks, readCores, type NativeProgram } from '../../kernels/index.js';
-import { candidates, loadAddon, requireFirst } from '../../kernels/load.js';
+import { describeCpu, KernelError, loadProgram, measurePeaks, readCores, type NativeProgram } from '../../kernels/binding/index.js';
+import { candidates, loadAddon, requireFirst } from '../../kernels/binding/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */

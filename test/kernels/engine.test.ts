@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { describeCpu, loadProgram, type Isa } from '../../kernels/index.js';
+import { describeCpu, loadProgram, type Isa } from '../../kernels/binding/index.js';
 import { f, geometry, ProgramWriter, randomIntegers, type Attribute } from './support/program-writer.js';
 import { convolve, outputShape, requantize, scaled, type ConvCase } from './support/reference.js';
 

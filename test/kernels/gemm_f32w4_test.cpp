@@ -1,5 +1,5 @@
 // Every gemm_f32w4 that runs here, ref included, within its bound of sums in double precision; and the op, through programs.
-#include "../../kernels/gemm_f32w4/half.h"
+#include "families/gemm_f32w4/half.h"
 
 #include <cmath>
 #include <cstring>

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 
-import { KernelError } from '../../kernels/errors.js';
+import { KernelError } from '../../kernels/binding/errors.js';
 import {
   cellGrid, cropResize, greyCells, letterbox, MotionGrid, stretch, warpAffine,
   type AffineMatrix, type Border, type Canvas, type ImageView, type Region,
-} from '../../kernels/image.js';
+} from '../../kernels/binding/image.js';
 
 /** Deterministic pixels (a 32-bit LCG); `padding` bytes of 255 between rows, which must never be seen. */
 function picture(width: number, height: number, seed: number, padding = 0): ImageView {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { describeCpu, loadProgram, type Isa } from '../../kernels/index.js';
+import { describeCpu, loadProgram, type Isa } from '../../kernels/binding/index.js';
 import { f, ProgramWriter, randomIntegers, type Attribute, type DType, type OpName } from './support/program-writer.js';
 
 // RecurrentF32, MatMulS32 and ResampleF32: their arithmetic, padded pixels, threads, and what a hostile program may say.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { describeCpu, type Isa } from '../../kernels/index.js';
+import { describeCpu, type Isa } from '../../kernels/binding/index.js';
 import { f, randomIntegers, type Attribute } from './support/program-writer.js';
 import { expectClose, indices, offset, product, runOp, six, type OpCase } from './support/run-op.js';
 import { requantize } from './support/reference.js';

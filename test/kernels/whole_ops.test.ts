@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { loadProgram, type Isa } from '../../kernels/index.js';
+import { loadProgram, type Isa } from '../../kernels/binding/index.js';
 import { f, ProgramWriter, randomIntegers, type Attribute, type OpName } from './support/program-writer.js';
 import { expectClose, indices, offset, product, runOp, type OpCase } from './support/run-op.js';
 

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { SternaError } from '../../kernels/errors.js';
+import { SternaError } from '../../kernels/binding/errors.js';
 import {
   compile, createPipeline, createSession, decodeImage, encodeJpeg, enrolPictures, inspectModel, openPackage, openSource, quantiseModel, selfTest,
   type Gallery, type ModelPackage, type Pipeline,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { describeCpu, type Isa } from '../../kernels/index.js';
+import { describeCpu, type Isa } from '../../kernels/binding/index.js';
 import { fromNumbers, scalar } from '../../runtime/graph/tensor-value.js';
 import { inspectModel, type InspectedLayer } from '../../runtime/inspect.js';
 import { floats, modelBytes, node, randomInts, type ModelSpec } from './support/models.js';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { describeCpu, type Isa } from '../../../kernels/native.js';
+import { describeCpu, type Isa } from '../../../kernels/binding/native.js';
 import { onnxRuntimeVersion } from '../../../runtime/engines/onnxruntime.js';
 import { runtimeVersion } from '../../../runtime/version.js';
 import { measureFootprint } from '../../bench/footprint.js';

@@ -1,8 +1,8 @@
 import { cpus } from 'node:os';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { describeCpu, type Isa } from '../../../kernels/native.js';
-import { SternaError } from '../../../kernels/errors.js';
+import { describeCpu, type Isa } from '../../../kernels/binding/native.js';
+import { SternaError } from '../../../kernels/binding/errors.js';
 import { openOnnxRuntime } from '../../../runtime/engines/onnxruntime.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { benchModel, profileModel, type BenchResult, type Contender } from '../../bench/measure.js';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import type { Isa } from '../../../kernels/native.js';
+import type { Isa } from '../../../kernels/binding/native.js';
 import { nodeTestsFolder, readNodeTests } from '../../conformance/node-tests.js';
 import { documented, withTable } from '../../conformance/document.js';
 import { runNodeTests, type NodeTestResult } from '../../conformance/run.js';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { coresFor, describeCpu } from '../../../kernels/index.js';
+import { coresFor, describeCpu } from '../../../kernels/binding/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
 import { chooseShapes } from '../../compress/shapes.js';

@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import type { Affinity } from '../../../kernels/affinity.js';
-import { isas, type Isa } from '../../../kernels/native.js';
+import type { Affinity } from '../../../kernels/binding/affinity.js';
+import { isas, type Isa } from '../../../kernels/binding/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';

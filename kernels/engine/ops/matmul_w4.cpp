@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "engine/op.h"
-#include "gemm_f32w4/half.h"
+#include "families/gemm_f32w4/half.h"
 #include "sterna/registry.h"
 
 namespace sterna {

@@ -14,7 +14,7 @@ namespace sterna {
 struct CpuInfo {
   const char* arch;  // "x86_64", "aarch64" or "other"
   std::string model;
-  std::vector<std::string> features;  // of those that cmake/isa.cmake may name, what CPU and operating system offer
+  std::vector<std::string> features;  // of those that isa/isa.cmake may name, what CPU and operating system offer
 };
 
 // Asked once, then remembered.

@@ -96,7 +96,7 @@ export const pages = {
   'agent/config/REFERENCE.md': configPage,
   'agent/api/METRICS.md': metricsPage,
   'runtime/package/REFERENCE.md': manifestPage,
-  'kernels/ERRORS.md': () => errorsPage('Error codes of the kernels', [['Native core and binding', 'kernels/errors.js', 'kernelErrorCodes']]),
+  'kernels/ERRORS.md': () => errorsPage('Error codes of the kernels', [['Native core and binding', 'kernels/binding/errors.js', 'kernelErrorCodes']]),
   'runtime/ERRORS.md': () => errorsPage('Error codes of the runtime', [['Models, sessions, pipelines, packages', 'runtime/errors.js', 'runtimeErrorCodes']]),
   'agent/ERRORS.md': () => errorsPage('Error codes of the daemon', [
     ['Daemon', 'agent/errors.js', 'agentErrorCodes'], ['Messages', 'agent/contracts/errors.js', 'contractErrorCodes'],

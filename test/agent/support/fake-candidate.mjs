@@ -1,7 +1,7 @@
 /** The process that tests a fake package: it does what the package says about itself. Plain JavaScript on the built protocol, because Node starts it. */
 import { readFileSync } from 'node:fs';
 import { serveCandidate } from '../../../dist/agent/inference/candidate-protocol.js';
-import { dieWithParent } from '../../../dist/kernels/process.js';
+import { dieWithParent } from '../../../dist/kernels/binding/process.js';
 
 const [pidFile] = process.argv.slice(2);
 

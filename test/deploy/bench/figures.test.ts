@@ -3,7 +3,7 @@ import { coresOfOthers, sampleCpu } from '../../../deploy/bench/neighbours.js';
 import { gmacPerSecond, PeakMeter, shareOfPeak } from '../../../deploy/bench/peaks.js';
 import { layerRows, sumByOp } from '../../../deploy/bench/profile.js';
 import { geometricMean, leastBy, percentile } from '../../../deploy/bench/statistics.js';
-import type { PeakRate } from '../../../kernels/native.js';
+import type { PeakRate } from '../../../kernels/binding/native.js';
 import type { LayerProfile } from '../../../runtime/session-types.js';
 
 describe('percentile', () => {

@@ -10,7 +10,7 @@ import { generatedNets } from '../../../deploy/bench/nets.js';
 import { reportSchema, type BenchReport } from '../../../deploy/bench/report.js';
 import { lanesOf } from '../../../deploy/bench/suite.js';
 import { randomFeeds } from '../../../deploy/compress/random.js';
-import { describeCpu } from '../../../kernels/native.js';
+import { describeCpu } from '../../../kernels/binding/native.js';
 import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
 import { inspectModel } from '../../../runtime/inspect.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { loadProgram, type Isa } from '../../../kernels/index.js';
+import { loadProgram, type Isa } from '../../../kernels/binding/index.js';
 import { ProgramWriter, type Attribute, type DType, type OpName } from './program-writer.js';
 
 export type Data = Float32Array | Uint8Array | Int8Array | Int32Array;

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { describeCpu } from '../../../kernels/index.js';
+import { describeCpu } from '../../../kernels/binding/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import type { SessionOptions } from '../../../runtime/session-types.js';

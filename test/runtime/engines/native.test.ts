@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { loadProgram } from '../../../kernels/index.js';
+import { loadProgram } from '../../../kernels/binding/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';

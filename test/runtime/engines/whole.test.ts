@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { loadProgram } from '../../../kernels/index.js';
+import { loadProgram } from '../../../kernels/binding/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { compile } from '../../../runtime/lower/compile.js';

@@ -1,7 +1,7 @@
 // Models that are small as files and ask for too much: sizes that overflow, results that explode, work that grows faster than the file.
 // Each is refused with a code, or compiled in bounded time and memory. What is found by chance is the business of test/fuzz.
 import { describe, expect, it } from 'vitest';
-import { loadProgram } from '../../../kernels/index.js';
+import { loadProgram } from '../../../kernels/binding/index.js';
 import { SternaError } from '../../../runtime/errors.js';
 import { fromNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { compile } from '../../../runtime/lower/compile.js';

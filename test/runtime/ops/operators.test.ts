@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { loadProgram } from '../../../kernels/index.js';
+import { loadProgram } from '../../../kernels/binding/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import type { Graph } from '../../../runtime/graph/graph.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { loadProgram, type Isa } from '../../../kernels/index.js';
+import { loadProgram, type Isa } from '../../../kernels/binding/index.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import type { Graph } from '../../../runtime/graph/graph.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';

@@ -1,4 +1,4 @@
-import { describeCpu } from '../../../kernels/index.js';
+import { describeCpu } from '../../../kernels/binding/index.js';
 
 function reason(): string | undefined {
   try {

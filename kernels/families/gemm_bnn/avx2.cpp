@@ -1,0 +1,12 @@
+// gemm_bnn/avx2: the binary GEMM of isa/x86/gemm_lookup.h, four bits of 32 channels a shuffle.
+#include "isa/x86/bits_avx2.h"
+#include "isa/x86/gemm_lookup.h"
+
+namespace {
+using Gemm = sterna::GemmBits<sterna::LookupCore<sterna::BitsVec256, sterna::Bits::kBinary>>;
+}  // namespace
+
+extern "C" {
+extern const sterna::GemmBitsKernel sterna_gemm_bnn_avx2;
+const sterna::GemmBitsKernel sterna_gemm_bnn_avx2 = {"gemm_bnn/avx2", Gemm::PackedBytes, Gemm::Pack, Gemm::ScratchBytes, Gemm::Run};
+}

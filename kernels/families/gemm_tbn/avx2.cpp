@@ -1,0 +1,12 @@
+// gemm_tbn/avx2: the ternary-binary GEMM of isa/x86/gemm_lookup.h, four bits of 32 channels a shuffle.
+#include "isa/x86/bits_avx2.h"
+#include "isa/x86/gemm_lookup.h"
+
+namespace {
+using Gemm = sterna::GemmBits<sterna::LookupCore<sterna::BitsVec256, sterna::Bits::kTernaryBinary>>;
+}  // namespace
+
+extern "C" {
+extern const sterna::GemmBitsKernel sterna_gemm_tbn_avx2;
+const sterna::GemmBitsKernel sterna_gemm_tbn_avx2 = {"gemm_tbn/avx2", Gemm::PackedBytes, Gemm::Pack, Gemm::ScratchBytes, Gemm::Run};
+}

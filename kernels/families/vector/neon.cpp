@@ -1,0 +1,225 @@
+// vector/neon: the element-wise kernels for every 64-bit Arm core. Integer results are bit-equal to ref.
+//
+// Each kernel is a body for 16 bytes or 4 floats. Tails go through a buffer of that size and the same body: nothing beyond the n
+// elements is read or written, and an element's result does not depend on where it lies.
+//
+// exp: x = n ln 2 + r with |r| <= ln 2 / 2, e^r by its Taylor polynomial of degree 7 (relative error 1e-8), times 2^n in two steps so
+// that results down to the smallest denormal come out; error within 2 ulp. sigmoid: 1 / (1 + e^-|x|), or 1 minus that; within 4 ulp.
+#include <arm_neon.h>
+
+#include "isa/arm/requant_neon.h"
+
+namespace sterna {
+namespace {
+
+inline int8x16_t LoadBytes(const uint8_t* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
+inline void StoreBytes(uint8_t* p, int8x16_t v) { vst1q_s8(reinterpret_cast<int8_t*>(p), v); }
+
+// y = body(x) for bytes.
+template <typename Body>
+inline __attribute__((always_inline)) void ForBytes(size_t n, const uint8_t* x, uint8_t* y, Body body) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) StoreBytes(y + i, body(LoadBytes(x + i)));
+  if (i == n) return;
+  uint8_t tail[16] = {};
+  __builtin_memcpy(tail, x + i, n - i);
+  StoreBytes(tail, body(LoadBytes(tail)));
+  __builtin_memcpy(y + i, tail, n - i);
+}
+
+// y = body(a, b) for bytes.
+template <typename Body>
+inline __attribute__((always_inline)) void ForPairsOfBytes(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, Body body) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) StoreBytes(y + i, body(LoadBytes(a + i), LoadBytes(b + i)));
+  if (i == n) return;
+  uint8_t tail_a[16] = {}, tail_b[16] = {};
+  __builtin_memcpy(tail_a, a + i, n - i);
+  __builtin_memcpy(tail_b, b + i, n - i);
+  StoreBytes(tail_a, body(LoadBytes(tail_a), LoadBytes(tail_b)));
+  __builtin_memcpy(y + i, tail_a, n - i);
+}
+
+// y = body(x) for floats.
+template <typename Body>
+inline __attribute__((always_inline)) void ForFloats(size_t n, const float* x, float* y, Body body) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, body(vld1q_f32(x + i)));
+  if (i == n) return;
+  float tail[4] = {};
+  __builtin_memcpy(tail, x + i, (n - i) * sizeof(float));
+  vst1q_f32(tail, body(vld1q_f32(tail)));
+  __builtin_memcpy(y + i, tail, (n - i) * sizeof(float));
+}
+
+// y = body(a, b) for floats.
+template <typename Body>
+inline __attribute__((always_inline)) void ForPairsOfFloats(size_t n, const float* a, const float* b, float* y, Body body) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, body(vld1q_f32(a + i), vld1q_f32(b + i)));
+  for (; i < n; ++i) y[i] = vgetq_lane_f32(body(vdupq_n_f32(a[i]), vdupq_n_f32(b[i])), 0);
+}
+
+void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
+  ForBytes(n, x, y, [table](int8x16_t v) { return LookupNeon(table, v); });
+}
+
+void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi,
+         float a_mul, float b_mul) {
+  const WeighNeon wa = MakeWeighNeon(a_zp, a_mul), wb = MakeWeighNeon(b_zp, b_mul);
+  const NarrowNeon out = MakeNarrowNeon(y_lo, y_hi, y_zp);
+  ForPairsOfBytes(n, a, b, y, [&](int8x16_t va, int8x16_t vb) { return AddBytesNeon(wa, wb, out, va, vb); });
+}
+
+void Quantize(size_t n, const float* x, uint8_t* y, float scale, int32_t zp) {
+  const NarrowNeon out = MakeNarrowNeon(-128, 127, zp);
+  const float32x4_t divisor = vdupq_n_f32(scale), lowest = vdupq_n_f32(static_cast<float>(-128 - zp));
+  // fmaxnm: NaN becomes the lowest value, as in ref; fcvtns alone would make it 0.
+  const auto body = [&](const float* from) {
+    float32x4_t v[4];
+    for (int i = 0; i < 4; ++i) v[i] = vmaxnmq_f32(vdivq_f32(vld1q_f32(from + 4 * i), divisor), lowest);
+    return NarrowToS8(out, v);
+  };
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) StoreBytes(y + i, body(x + i));
+  if (i == n) return;
+  float tail[16] = {};
+  uint8_t bytes[16];
+  __builtin_memcpy(tail, x + i, (n - i) * sizeof(float));
+  StoreBytes(bytes, body(tail));
+  __builtin_memcpy(y + i, bytes, n - i);
+}
+
+void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
+  const WeighNeon weigh = MakeWeighNeon(zp, scale);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    float32x4_t v[4];
+    WeighBytes(weigh, LoadBytes(x + i), v);
+    for (int q = 0; q < 4; ++q) vst1q_f32(y + i + 4 * q, v[q]);
+  }
+  if (i == n) return;
+  uint8_t bytes[16] = {};
+  float tail[16];
+  float32x4_t v[4];
+  __builtin_memcpy(bytes, x + i, n - i);
+  WeighBytes(weigh, LoadBytes(bytes), v);
+  for (int q = 0; q < 4; ++q) vst1q_f32(tail + 4 * q, v[q]);
+  __builtin_memcpy(y + i, tail, (n - i) * sizeof(float));
+}
+
+void Max(size_t n, const uint8_t* a, uint8_t* y) {
+  ForPairsOfBytes(n, a, y, y, [](int8x16_t va, int8x16_t vy) { return vmaxq_s8(va, vy); });
+}
+
+void Sum(size_t n, const uint8_t* a, int32_t* acc) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const int8x16_t v = LoadBytes(a + i);
+    const int16x8_t low = vmovl_s8(vget_low_s8(v)), high = vmovl_high_s8(v);
+    vst1q_s32(acc + i, vaddw_s16(vld1q_s32(acc + i), vget_low_s16(low)));
+    vst1q_s32(acc + i + 4, vaddw_high_s16(vld1q_s32(acc + i + 4), low));
+    vst1q_s32(acc + i + 8, vaddw_s16(vld1q_s32(acc + i + 8), vget_low_s16(high)));
+    vst1q_s32(acc + i + 12, vaddw_high_s16(vld1q_s32(acc + i + 12), high));
+  }
+  for (; i < n; ++i) acc[i] += static_cast<int8_t>(a[i]);
+}
+
+void AddF32(size_t n, const float* a, const float* b, float* y) {
+  ForPairsOfFloats(n, a, b, y, [](float32x4_t va, float32x4_t vb) { return vaddq_f32(va, vb); });
+}
+
+void MulF32(size_t n, const float* a, const float* b, float* y) {
+  ForPairsOfFloats(n, a, b, y, [](float32x4_t va, float32x4_t vb) { return vmulq_f32(va, vb); });
+}
+
+void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
+  const float32x4_t low = vdupq_n_f32(lo), high = vdupq_n_f32(hi);
+  ForFloats(n, x, y, [&](float32x4_t v) { return vminq_f32(vmaxq_f32(v, low), high); });  // NaN stays
+}
+
+float32x4_t Exp(float32x4_t x) {
+  // Beyond these bounds the result is infinite, or rounds to 0.
+  x = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-104.0f)), vdupq_n_f32(89.0f));
+  const int32x4_t n = vcvtnq_s32_f32(vmulq_n_f32(x, 1.44269504f));
+  const float32x4_t whole = vcvtq_f32_s32(n);
+  // ln 2 in two parts: the product with the first is exact.
+  float32x4_t r = vfmsq_f32(x, whole, vdupq_n_f32(0.693359375f));
+  r = vfmsq_f32(r, whole, vdupq_n_f32(-2.12194440e-4f));
+  const float inverse_factorials[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  float32x4_t y = vdupq_n_f32(1.0f / 5040);
+  for (float c : inverse_factorials) y = vfmaq_f32(vdupq_n_f32(c), y, r);
+  const int32x4_t half = vshrq_n_s32(n, 1), bias = vdupq_n_s32(127);
+  const float32x4_t first = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
+  const float32x4_t second = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(n, half), bias), 23));
+  return vmulq_f32(vmulq_f32(y, first), second);
+}
+
+void SigmoidF32(size_t n, const float* x, float* y) {
+  const float32x4_t one = vdupq_n_f32(1.0f);
+  ForFloats(n, x, y, [&](float32x4_t v) {
+    const float32x4_t e = Exp(vnegq_f32(vabsq_f32(v)));
+    return vdivq_f32(vbslq_f32(vcltzq_f32(v), e, one), vaddq_f32(one, e));
+  });
+}
+
+void ExpF32(size_t n, const float* x, float* y) { ForFloats(n, x, y, Exp); }
+
+// fmin and fmax, unlike fminnm and fmaxnm, keep NaN.
+inline float32x4_t HardGate(float32x4_t x, float32x4_t alpha, float32x4_t beta) {
+  return vminq_f32(vmaxq_f32(vaddq_f32(vmulq_f32(x, alpha), beta), vdupq_n_f32(0.0f)), vdupq_n_f32(1.0f));
+}
+
+void HardSigmoidF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  const float32x4_t slope = vdupq_n_f32(alpha), offset = vdupq_n_f32(beta);
+  ForFloats(n, x, y, [&](float32x4_t v) { return HardGate(v, slope, offset); });
+}
+
+void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
+  const float32x4_t slope = vdupq_n_f32(alpha), offset = vdupq_n_f32(beta);
+  ForFloats(n, x, y, [&](float32x4_t v) { return vmulq_f32(v, HardGate(v, slope, offset)); });
+}
+
+inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vmaxq_f32(v, acc); }  // NaN, once met, stays
+inline float32x4_t Plus(float32x4_t v, float32x4_t acc) { return vaddq_f32(acc, v); }
+
+// `load` takes the channels of a tap that are worked on.
+template <float32x4_t (*op)(float32x4_t, float32x4_t), typename Load>
+inline float32x4_t PoolWindow(const PoolF32Args& a, const float* window, float start, Load load) {
+  float32x4_t acc = vdupq_n_f32(start);
+  for (size_t i = 0; i < a.rows; ++i) {
+    for (size_t j = 0; j < a.columns; ++j) acc = op(load(window + i * a.row_stride + j * a.column_stride), acc);
+  }
+  return acc;
+}
+
+template <float32x4_t (*op)(float32x4_t, float32x4_t)>
+inline void Pool(const PoolF32Args& a, float start) {
+  for (size_t o = 0; o < a.outputs; ++o) {
+    const float* window = a.x + o * a.x_step;
+    float* y = a.y + o * a.y_step;
+    size_t c = 0;
+    for (; c + 4 <= a.channels; c += 4) vst1q_f32(y + c, PoolWindow<op>(a, window + c, start, [](const float* p) { return vld1q_f32(p); }));
+    for (; c < a.channels; ++c) y[c] = vgetq_lane_f32(PoolWindow<op>(a, window + c, start, [](const float* p) { return vdupq_n_f32(*p); }), 0);
+  }
+}
+
+void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(*args, -__builtin_inff()); }
+void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(*args, 0.0f); }
+
+void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) vst3q_u8(y + 3 * i, (uint8x16x3_t{{vld1q_u8(a + i), vld1q_u8(b + i), vld1q_u8(c + i)}}));
+  for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+}
+
+}  // namespace
+}  // namespace sterna
+
+extern "C" {
+extern const sterna::VectorKernels sterna_vector_neon;
+const sterna::VectorKernels sterna_vector_neon = {"vector/neon",  sterna::Lut,        sterna::Add,    sterna::Quantize, sterna::Dequantize, sterna::Max,
+                                                  sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32,
+                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxPoolF32, sterna::SumPoolF32,
+                                                  sterna::Interleave3};
+}

@@ -1,0 +1,223 @@
+// Element-wise kernels over a byte vector Q (isa/x86/q8_*.h) and a float vector F (isa/x86/vec_*.h).
+//
+// The 8-bit kernels and those of one float operation equal ref bit for bit. exp: |error| <= 2 ulp, 0 and inf beyond the range
+// of float, denormal results included; sigmoid: <= 3 ulp. NaN gives NaN. Both are limited by arithmetic, the rest by memory.
+// Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
+// Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
+#pragma once
+#include "isa/x86/requant_x86.h"
+
+namespace sterna {
+namespace {
+
+template <typename Q, typename F>
+struct Vector {
+  using Int = typename Q::Int;
+  using Reg = typename F::Reg;
+  static constexpr size_t kBytes = Q::kBytes, kLanes = F::kLanes;
+
+  // y[i] = op(a[i], b[i]), a register at a time.
+  template <typename Op>
+  static inline __attribute__((always_inline)) void MapBytes(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, Op op) {
+    size_t i = 0;
+    for (; i + kBytes <= n; i += kBytes) Q::StoreInt(y + i, op(Q::LoadInt(a + i), Q::LoadInt(b + i)));
+    if (i == n) return;
+    const typename Q::Mask mask = Q::MakeMask(n - i);
+    const Int last = op(Q::template LoadParts<1>(1, mask, a + i, 0), Q::template LoadParts<1>(1, mask, b + i, 0));
+    Q::template StoreParts<1>(last, 1, mask, y + i, 0);
+  }
+
+  template <typename Op>
+  static inline __attribute__((always_inline)) void MapFloats(size_t n, const float* a, const float* b, float* y, Op op) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::Store(y + i, op(F::Load(a + i), F::Load(b + i)));
+    if (i == n) return;
+    const typename F::Mask mask = F::MakeMask(n - i);
+    F::StorePart(y + i, mask, op(F::LoadPart(a + i, mask), F::LoadPart(b + i, mask)));
+  }
+
+  static void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
+    MapBytes(n, x, x, y, [table](Int v, Int) { return Q::Lookup(table, v); });
+  }
+
+  static void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo,
+                  int32_t y_hi, float a_mul, float b_mul) {
+    const typename Q::Weigher weigh_a = Q::MakeWeigher(a_zp, a_mul), weigh_b = Q::MakeWeigher(b_zp, b_mul);
+    const typename Q::Narrower out = Q::MakeNarrower(y_lo, y_hi, y_zp);
+    MapBytes(n, a, b, y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
+  }
+
+  static inline Int QuantizeBlock(const float* x, Reg scale, const typename Q::Narrower& out) {
+    return Q::InVectorOrder(Q::Narrow(out, F::Div(F::Load(x), scale), F::Div(F::Load(x + kLanes), scale),
+                                      F::Div(F::Load(x + 2 * kLanes), scale), F::Div(F::Load(x + 3 * kLanes), scale)));
+  }
+
+  static void Quantize(size_t n, const float* x, uint8_t* y, float scale, int32_t zp) {
+    const typename Q::Narrower out = Q::MakeNarrower(0, 255, zp);
+    const Reg divisor = F::Set(scale);
+    size_t i = 0;
+    for (; i + kBytes <= n; i += kBytes) Q::StoreInt(y + i, QuantizeBlock(x + i, divisor, out));
+    if (i == n) return;
+    float last[kBytes] = {};
+    for (size_t l = 0; l < n - i; ++l) last[l] = x[i + l];
+    Q::template StoreParts<1>(QuantizeBlock(last, divisor, out), 1, Q::MakeMask(n - i), y + i, 0);
+  }
+
+  static void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
+    const Reg factor = F::Set(scale);
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::Store(y + i, F::Mul(F::FromBytes(x + i, zp), factor));
+    if (i == n) return;
+    uint8_t last[kLanes] = {};
+    for (size_t l = 0; l < n - i; ++l) last[l] = x[i + l];
+    F::StorePart(y + i, F::MakeMask(n - i), F::Mul(F::FromBytes(last, zp), factor));
+  }
+
+  static void Max(size_t n, const uint8_t* a, uint8_t* y) {
+    MapBytes(n, a, y, y, [](Int av, Int yv) { return Q::MaxU8(av, yv); });
+  }
+
+  static void Sum(size_t n, const uint8_t* a, int32_t* acc) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) F::AddBytesTo(a + i, acc + i);
+    for (; i < n; ++i) acc[i] += a[i];
+  }
+
+  static void AddF32(size_t n, const float* a, const float* b, float* y) {
+    MapFloats(n, a, b, y, [](Reg av, Reg bv) { return F::Add(av, bv); });
+  }
+
+  static void MulF32(size_t n, const float* a, const float* b, float* y) {
+    MapFloats(n, a, b, y, [](Reg av, Reg bv) { return F::Mul(av, bv); });
+  }
+
+  static void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
+    const Reg low = F::Set(lo), high = F::Set(hi);
+    MapFloats(n, x, x, y, [low, high](Reg v, Reg) { return F::Min(high, F::Max(low, v)); });
+  }
+
+  // e^x = 2^n * e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is taken in two parts, so that n * the first is exact;
+  // e^r is 1 + r + r^2 * p(r), the polynomial of Cephes' expf. The bounds are beyond overflow to inf and underflow to 0;
+  // max and min return their second operand for NaN.
+  static inline Reg Exp(Reg x) {
+    x = F::Min(F::Set(90.0f), F::Max(F::Set(-105.0f), x));
+    const Reg n = F::Round(F::Mul(x, F::Set(1.44269504f)));
+    const Reg r = F::NegFma(n, F::Set(-2.12194440e-4f), F::NegFma(n, F::Set(0.693359375f), x));
+    Reg p = F::Set(1.9875691500e-4f);
+    p = F::Fma(p, r, F::Set(1.3981999507e-3f));
+    p = F::Fma(p, r, F::Set(8.3334519073e-3f));
+    p = F::Fma(p, r, F::Set(4.1665795894e-2f));
+    p = F::Fma(p, r, F::Set(1.6666665459e-1f));
+    p = F::Fma(p, r, F::Set(5.0000001201e-1f));
+    return F::TimesPowerOfTwo(F::Add(F::Fma(F::Mul(r, r), p, r), F::Set(1.0f)), n);
+  }
+
+  static void ExpF32(size_t n, const float* x, float* y) {
+    MapFloats(n, x, x, y, [](Reg v, Reg) { return Exp(v); });
+  }
+
+  // 1 / (1 + e^-x), written with e^-|x| so that nothing overflows or cancels.
+  static void SigmoidF32(size_t n, const float* x, float* y) {
+    MapFloats(n, x, x, y, [](Reg v, Reg) {
+      const Reg e = Exp(F::MinusAbs(v)), one = F::Set(1.0f);
+      return F::Div(F::SelectNegative(v, e, one), F::Add(one, e));
+    });
+  }
+
+  // min and max return their second operand for NaN.
+  static inline Reg HardGate(Reg x, Reg alpha, Reg beta) {
+    return F::Min(F::Set(1.0f), F::Max(F::Set(0.0f), F::Add(F::Mul(x, alpha), beta)));
+  }
+
+  static void HardSigmoidF32(size_t n, const float* x, float* y, float alpha, float beta) {
+    const Reg slope = F::Set(alpha), offset = F::Set(beta);
+    MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return HardGate(v, slope, offset); });
+  }
+
+  static void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
+    const Reg slope = F::Set(alpha), offset = F::Set(beta);
+    MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return F::Mul(v, HardGate(v, slope, offset)); });
+  }
+
+  // kVectors of channels, from `channel` on, of every output; all lanes exist, or but for the last those of `mask`.
+  template <size_t kVectors, bool kWhole, typename Op>
+  static inline __attribute__((always_inline)) void PoolBlock(const PoolF32Args& a, size_t channel, typename F::Mask mask, Reg start, Op op) {
+    const auto load = [mask](const float* p) { return kWhole ? F::Load(p) : F::LoadPart(p, mask); };
+    const float* window = a.x + channel;
+    float* y = a.y + channel;
+    for (size_t o = 0; o < a.outputs; ++o, window += a.x_step, y += a.y_step) {
+      Reg acc[kVectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) acc[v] = start;
+      const float* row = window;
+      for (size_t i = 0; i < a.rows; ++i, row += a.row_stride) {
+        const float* tap = row;
+        for (size_t j = 0; j < a.columns; ++j, tap += a.column_stride) {
+#pragma GCC unroll 4
+          for (size_t v = 0; v < kVectors; ++v) acc[v] = op(load(tap + v * kLanes), acc[v]);
+        }
+      }
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kVectors; ++v) {
+        if constexpr (kWhole) {
+          F::Store(y + v * kLanes, acc[v]);
+        } else {
+          F::StorePart(y, mask, acc[v]);
+        }
+      }
+    }
+  }
+
+  template <typename Op>
+  static inline __attribute__((always_inline)) void Pool(const PoolF32Args& a, Reg start, Op op) {
+    const size_t n = a.channels;
+    const typename F::Mask all = F::MakeMask(kLanes);
+    size_t c = 0;
+    for (; c + 4 * kLanes <= n; c += 4 * kLanes) PoolBlock<4, true>(a, c, all, start, op);
+    for (; c + 2 * kLanes <= n; c += 2 * kLanes) PoolBlock<2, true>(a, c, all, start, op);
+    for (; c + kLanes <= n; c += kLanes) PoolBlock<1, true>(a, c, all, start, op);
+    if (c < n) PoolBlock<1, false>(a, c, F::MakeMask(n - c), start, op);
+  }
+
+  static void MaxPoolF32(const PoolF32Args* args) {
+    Pool(*args, F::Set(-__builtin_inff()), [](Reg v, Reg acc) { return F::MaxOrNaN(acc, v); });
+  }
+
+  static void SumPoolF32(const PoolF32Args* args) {
+    Pool(*args, F::Set(0.0f), [](Reg v, Reg acc) { return F::Add(acc, v); });
+  }
+
+  // The bytes at 3 i + kPlane of block kBlock of three, from 16 bytes of plane kPlane; elsewhere zeros.
+  template <int kBlock, int kPlane>
+  static inline __m128i Spread(__m128i plane) {
+    alignas(16) static constexpr auto kFrom = [] {
+      struct { uint8_t at[16]; } from{};
+      for (int i = 0; i < 16; ++i) from.at[i] = (16 * kBlock + i) % 3 == kPlane ? (16 * kBlock + i) / 3 : 0x80;
+      return from;
+    }();
+    return _mm_shuffle_epi8(plane, _mm_load_si128(reinterpret_cast<const __m128i*>(kFrom.at)));
+  }
+
+  static inline void Interleave16(const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+    const __m128i av = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)), bv = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+    const __m128i cv = _mm_loadu_si128(reinterpret_cast<const __m128i*>(c));
+    __m128i* out = reinterpret_cast<__m128i*>(y);
+    _mm_storeu_si128(out, _mm_or_si128(_mm_or_si128(Spread<0, 0>(av), Spread<0, 1>(bv)), Spread<0, 2>(cv)));
+    _mm_storeu_si128(out + 1, _mm_or_si128(_mm_or_si128(Spread<1, 0>(av), Spread<1, 1>(bv)), Spread<1, 2>(cv)));
+    _mm_storeu_si128(out + 2, _mm_or_si128(_mm_or_si128(Spread<2, 0>(av), Spread<2, 1>(bv)), Spread<2, 2>(cv)));
+  }
+
+  static void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) Interleave16(a + i, b + i, c + i, y + 3 * i);
+    for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
+  }
+
+  static constexpr VectorKernels Kernels(const char* name) {
+    return {name,      Lut,        Add,    Quantize,       Dequantize,   Max,        Sum,        AddF32,     MulF32,
+            ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxPoolF32, SumPoolF32, Interleave3};
+  }
+};
+
+}  // namespace
+}  // namespace sterna
