@@ -16,7 +16,7 @@ generator=()
 command -v ninja > /dev/null && generator=(-G Ninja)
 cmake -S "$kernels" -B "$build" "${generator[@]}" --toolchain "$kernels/cmake/aarch64.cmake" -DCMAKE_BUILD_TYPE=Release -DSTERNA_NODE=OFF > "$build.log" 2>&1 ||
   { cat "$build.log" >&2; exit 1; }
-cmake --build "$build" -j "${STERNA_JOBS:-$(nproc)}" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
+cmake --build "$build" --target sterna_kernel_tests -j "${STERNA_JOBS:-$(nproc)}" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 
 status=0
 for isa in neon neondot neoni8mm; do

@@ -19,12 +19,6 @@ using sterna::OpCode;
 using sterna::Status;
 using sterna::StatusCode;
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr size_t kFlipStep = 8;  // a load takes ten times as long there, and test/fuzz mutates programs under sanitizers too
-#else
-constexpr size_t kFlipStep = 1;
-#endif
-
 constexpr uint32_t kSide = 20, kChannels = 24;
 constexpr size_t kInputBytes = kSide * kSide * 3 * 4, kBytesOut = kSide * kSide * kChannels, kFloatsOut = kChannels * 4;
 
@@ -262,20 +256,21 @@ STERNA_TEST(a_program_with_flipped_bytes_is_refused_or_runs) {
   std::memcpy(&header, program.data(), sizeof(header));
   const size_t structure = header.const_offset;  // everything but weights
   Random random(12);
+  const size_t step = sterna_test::DamageStep();
   int loaded = 0;
-  for (size_t at = 0; at < structure; at += kFlipStep) {
+  for (size_t at = 0; at < structure; at += step) {
     for (const uint8_t value : {uint8_t{0xff}, uint8_t{0x80}, static_cast<uint8_t>(program[at] + 1), static_cast<uint8_t>(random.Next())}) {
       std::vector<uint8_t> mutated = program;
       mutated[at] = value;
       LoadHostile(mutated, &loaded);
     }
   }
-  for (size_t i = 0; i < 1500 / kFlipStep; ++i) {
+  for (size_t i = 0; i < 1500 / step; ++i) {
     std::vector<uint8_t> mutated = program;
     for (int flips = random.Int(1, 6); flips > 0; --flips) mutated[static_cast<size_t>(random.Int(0, static_cast<int32_t>(structure) - 1))] = static_cast<uint8_t>(random.Next());
     LoadHostile(mutated, &loaded);
   }
-  EXPECT_MSG(loaded > static_cast<int>(100 / kFlipStep), "too few mutations load for this test to say much");
+  EXPECT_MSG(loaded > static_cast<int>(100 / step), "too few mutations load for this test to say much");
 }
 
 // Tables that ops keep beside their tensors count too: an op of 60 bytes may ask for megabytes of them.

@@ -90,6 +90,15 @@ const char* HowItRuns() {
 #endif
 }
 
+size_t DamageStep() {
+  if (const char* text = std::getenv("STERNA_DAMAGE_STEP")) return static_cast<size_t>(std::max(1, std::atoi(text)));
+#if defined(__SANITIZE_ADDRESS__)
+  return 13;
+#else
+  return std::strcmp(HowItRuns(), "native") == 0 ? 1 : 61;
+#endif
+}
+
 // Mappings with guard pages that are free again, by their size: the system takes longer to make one than most tests with them.
 std::map<size_t, std::vector<uint8_t*>>& FreeMappings() {
   static std::map<size_t, std::vector<uint8_t*>> mappings;

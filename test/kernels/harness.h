@@ -25,6 +25,9 @@ void LedgerOfTheRest();
 // "native", "emulated" when the environment variable STERNA_EMULATED is set (scripts set it for qemu), or "emulated at source level" in
 // sterna_kernel_tests_emulated (kernels/cmake/emulation.cmake).
 const char* HowItRuns();
+// Tests that damage a program byte by byte try every n-th place: 1 natively, a prime above where a load takes 10 to 100 times as long
+// (13 under sanitizers, 61 emulated), so that every byte of the records' fields is still among them. STERNA_DAMAGE_STEP=1 tries all places.
+size_t DamageStep();
 
 // Deterministic random numbers (SplitMix64); the seed is printed with the summary.
 class Random {

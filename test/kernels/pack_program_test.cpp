@@ -180,8 +180,10 @@ STERNA_TEST(a_packed_program_with_any_byte_of_its_structure_changed_is_refused_o
   }
   LoadOptions options;
   options.memory_limit = 8u << 20;
+  const size_t step = sterna_test::DamageStep();
   int loaded = 0;
-  for (const size_t at : places) {
+  for (size_t i = 0; i < places.size(); i += step) {
+    const size_t at = places[i];
     for (const uint8_t change : {uint8_t{0x01}, uint8_t{0x02}, uint8_t{0x80}, uint8_t{0xff}}) {
       Bytes mutated = packed;
       mutated[at] ^= change;
@@ -194,7 +196,7 @@ STERNA_TEST(a_packed_program_with_any_byte_of_its_structure_changed_is_refused_o
       (void)RunAll(*engine);
     }
   }
-  EXPECT_MSG(loaded > 100, "too few changes load for this test to say much");
+  EXPECT_MSG(loaded > static_cast<int>(100 / step), "too few changes load for this test to say much");
 }
 
 STERNA_TEST(a_file_that_is_not_what_its_checksum_says_is_refused) {
