@@ -1,44 +1,65 @@
-# From the table of isa.cmake and the files that exist: one OBJECT library per ISA, and the table of kernels the registry reads.
+# From the tables isa/isa.cmake and families/families.h, and the files that exist: one OBJECT library per ISA, and the table of kernels the registry reads.
 #
-# A unit families/<family>/<isa>.cpp defines exactly one symbol, sterna_<family>_<isa> (README.md, "Adding a kernel"). A family whose
+# A unit families/<family>/<isa>.cpp defines exactly one symbol, sterna_<family>_<isa> (README.md, "How to add a kernel family"). A family whose
 # file is not there yet has a null entry: the registry then falls back to the row above.
 
-# family -> C++ type of its descriptor and the member of IsaKernels that points to it
-set(STERNA_FAMILIES gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector gemm_w46 gemm_u4u4 gemm_bnn gemm_tbn gemm_tnn bit_planes gemm_f32w4 peak)
-set(STERNA_TYPE_gemm_q8 GemmQ8Kernel)
-set(STERNA_TYPE_dwconv_q8 DwConvQ8Kernel)
-set(STERNA_TYPE_gemm_f32 GemmF32Kernel)
-set(STERNA_TYPE_dwconv_f32 DwConvF32Kernel)
-set(STERNA_TYPE_vector VectorKernels)
-set(STERNA_TYPE_gemm_w46 GemmNarrowKernel)
-set(STERNA_TYPE_gemm_u4u4 GemmNarrowKernel)
-set(STERNA_TYPE_gemm_bnn GemmBitsKernel)
-set(STERNA_TYPE_gemm_tbn GemmBitsKernel)
-set(STERNA_TYPE_gemm_tnn GemmBitsKernel)
-set(STERNA_TYPE_bit_planes BitPlaneKernels)
-set(STERNA_TYPE_gemm_f32w4 GemmF32W4Kernel)
-set(STERNA_TYPE_peak PeakKernel)
+# families/families.h -> STERNA_FAMILIES, and for each family its kind and the C++ type of its descriptor
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/families/families.h)
+file(READ families/families.h STERNA_FAMILY_TABLE)
+string(REGEX MATCHALL "(TYPED|UNTYPED|MEASURED)\\([a-z0-9_]+, [A-Za-z0-9]+\\)" STERNA_FAMILY_ROWS "${STERNA_FAMILY_TABLE}")
+set(STERNA_FAMILIES "")
+foreach(row ${STERNA_FAMILY_ROWS})
+  string(REGEX MATCH "([A-Z]+)\\((.+), (.+)\\)" row "${row}")
+  list(APPEND STERNA_FAMILIES ${CMAKE_MATCH_2})
+  set(STERNA_KIND_${CMAKE_MATCH_2} ${CMAKE_MATCH_1})
+  set(STERNA_TYPE_${CMAKE_MATCH_2} ${CMAKE_MATCH_3})
+endforeach()
 
 set(STERNA_DTYPE_u8 "static_cast<uint8_t>(DType::kU8)")
 set(STERNA_DTYPE_s8 "static_cast<uint8_t>(DType::kS8)")
+
+# The units of an ISA that this build has: UNITS, and FAMILIES, the families that they belong to. MEASURED families alone make no ISA.
+function(sterna_units_of isa emulated units families)
+  set(found "")
+  set(names "")
+  set(computes false)
+  foreach(family ${STERNA_FAMILIES})
+    file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/families/${family}/${isa}.cpp)
+    if(NOT unit OR (emulated AND STERNA_KIND_${family} STREQUAL MEASURED))
+      continue()
+    endif()
+    list(APPEND found ${unit})
+    list(APPEND names ${family})
+    if(NOT STERNA_KIND_${family} STREQUAL MEASURED)
+      set(computes true)
+    endif()
+  endforeach()
+  if(NOT computes OR NOT STERNA_ISA_UNITS OR NOT STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$")
+    set(found "")
+    set(names "")
+  endif()
+  set(${units} "${found}" PARENT_SCOPE)
+  set(${families} "${names}" PARENT_SCOPE)
+endfunction()
 
 # Adds sterna_isa_<isa> when the target architecture has it and at least one unit exists; appends to the generated table. With EMULATED it
 # is sterna_emulated_<isa>, whose units need SSE4.1 alone (emulation.cmake).
 function(sterna_add_isa isa)
   cmake_parse_arguments(ISA "EMULATED" "" "" ${ARGN})
+  sterna_units_of(${isa} "${ISA_EMULATED}" units families)
   set(declarations "")
   set(members "")
-  set(units "")
   foreach(family ${STERNA_FAMILIES})
-    file(GLOB unit CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/families/${family}/${isa}.cpp)
-    # peak, the last family, computes nothing: alone it makes no ISA.
-    if(unit AND STERNA_ISA_UNITS AND STERNA_ISA_${isa}_ARCH MATCHES "^(any|${STERNA_ARCH})$"
-        AND (NOT family STREQUAL peak OR (units AND NOT ISA_EMULATED)))
-      list(APPEND units ${unit})
+    if(family IN_LIST families)
       string(APPEND declarations "extern const sterna::${STERNA_TYPE_${family}} sterna_${family}_${isa};\n")
       string(APPEND members ", &sterna_${family}_${isa}")
     else()
       string(APPEND members ", nullptr")
+    endif()
+  endforeach()
+  foreach(family ${STERNA_ISA_${isa}_BEATEN})
+    if(NOT family IN_LIST STERNA_FAMILIES)
+      message(FATAL_ERROR "isa/isa.cmake: BEATEN of ${isa} names ${family}, which families/families.h does not have")
     endif()
   endforeach()
   set(built false)

@@ -61,20 +61,14 @@ size_t BestIndex() {
 
 // Overwrites the members of `set` that `row` has for the set's activation type.
 void Overlay(const IsaKernels& row, KernelSet* set) {
-  if (row.activation == static_cast<uint8_t>(set->activation)) {
-    if (row.gemm_q8 != nullptr) set->gemm_q8 = row.gemm_q8;
-    if (row.dwconv_q8 != nullptr) set->dwconv_q8 = row.dwconv_q8;
-    if (row.vector != nullptr) set->vector = row.vector;
-    if (row.gemm_w46 != nullptr) set->gemm_w46 = row.gemm_w46;
-    if (row.gemm_u4u4 != nullptr) set->gemm_u4u4 = row.gemm_u4u4;
-    if (row.gemm_bnn != nullptr) set->gemm_bnn = row.gemm_bnn;
-    if (row.gemm_tbn != nullptr) set->gemm_tbn = row.gemm_tbn;
-    if (row.gemm_tnn != nullptr) set->gemm_tnn = row.gemm_tnn;
-    if (row.bit_planes != nullptr) set->bit_planes = row.bit_planes;
-  }
-  if (row.gemm_f32 != nullptr) set->gemm_f32 = row.gemm_f32;
-  if (row.dwconv_f32 != nullptr) set->dwconv_f32 = row.dwconv_f32;
-  if (row.gemm_f32w4 != nullptr) set->gemm_f32w4 = row.gemm_f32w4;
+  const bool same_type = row.activation == static_cast<uint8_t>(set->activation);
+#define STERNA_TAKE_TYPED(family, Kernel) \
+  if (same_type && row.family != nullptr) set->family = row.family;
+#define STERNA_TAKE(family, Kernel) \
+  if (row.family != nullptr) set->family = row.family;
+  STERNA_FAMILIES(STERNA_TAKE_TYPED, STERNA_TAKE, STERNA_NO_FAMILY)
+#undef STERNA_TAKE_TYPED
+#undef STERNA_TAKE
 }
 
 }  // namespace
@@ -93,22 +87,14 @@ std::vector<IsaStatus> DescribeIsas() {
 const IsaRow& BestIsa() { return kIsaRows[BestIndex()]; }
 
 KernelSet RefKernels(DType activation) {
-  const bool is_signed = activation == DType::kS8;
-  return {"ref",
-          activation,
-          is_signed ? &sterna_gemm_q8_ref_s8 : &sterna_gemm_q8_ref_u8,
-          is_signed ? &sterna_dwconv_q8_ref_s8 : &sterna_dwconv_q8_ref_u8,
-          &sterna_gemm_f32_ref,
-          &sterna_dwconv_f32_ref,
-          is_signed ? &sterna_vector_ref_s8 : &sterna_vector_ref_u8,
-          is_signed ? &sterna_gemm_w46_ref_s8 : &sterna_gemm_w46_ref_u8,
-          is_signed ? &sterna_gemm_u4u4_ref_s8 : &sterna_gemm_u4u4_ref_u8,
-          is_signed ? &sterna_gemm_bnn_ref_s8 : &sterna_gemm_bnn_ref_u8,
-          is_signed ? &sterna_gemm_tbn_ref_s8 : &sterna_gemm_tbn_ref_u8,
-          is_signed ? &sterna_gemm_tnn_ref_s8 : &sterna_gemm_tnn_ref_u8,
-          is_signed ? &sterna_bit_planes_ref_s8 : &sterna_bit_planes_ref_u8,
-          &sterna_gemm_f32w4_ref,
-          ""};
+  KernelSet set{};
+  set.isa = "ref", set.activation = activation, set.beaten = "";
+#define STERNA_TAKE_TYPED(family, Kernel) set.family = activation == DType::kS8 ? &sterna_##family##_ref_s8 : &sterna_##family##_ref_u8;
+#define STERNA_TAKE(family, Kernel) set.family = &sterna_##family##_ref;
+  STERNA_FAMILIES(STERNA_TAKE_TYPED, STERNA_TAKE, STERNA_NO_FAMILY)
+#undef STERNA_TAKE_TYPED
+#undef STERNA_TAKE
+  return set;
 }
 
 bool KernelSet::Wins(const char* family) const { return std::strcmp(isa, "ref") != 0 && !Contains(Split(beaten, ' '), family); }

@@ -75,10 +75,9 @@ void LedgerOfTheRest() {
   };
   for (size_t i = 1; i < sterna::kIsaRowCount; ++i) {  // row 0 is ref, which the others are compared with
     const sterna::IsaKernels& k = sterna::kIsaRows[i].kernels;
-    note("gemm_q8", k.isa, k.gemm_q8), note("dwconv_q8", k.isa, k.dwconv_q8), note("gemm_f32", k.isa, k.gemm_f32);
-    note("dwconv_f32", k.isa, k.dwconv_f32), note("vector", k.isa, k.vector);
-    note("gemm_w46", k.isa, k.gemm_w46), note("gemm_u4u4", k.isa, k.gemm_u4u4), note("bit_planes", k.isa, k.bit_planes), note("gemm_f32w4", k.isa, k.gemm_f32w4);
-    note("gemm_bnn", k.isa, k.gemm_bnn), note("gemm_tbn", k.isa, k.gemm_tbn), note("gemm_tnn", k.isa, k.gemm_tnn);
+#define STERNA_NOTE(family, Kernel) note(#family, k.isa, k.family);
+    STERNA_FAMILIES(STERNA_NOTE, STERNA_NOTE, STERNA_NOTE)
+#undef STERNA_NOTE
   }
 }
 

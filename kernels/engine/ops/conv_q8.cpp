@@ -212,7 +212,7 @@ Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channe
 }
 
 // The kernels to try, best first: the one that packed the weights, else those that can. Only ref takes a weight of -128
-// (include/sterna/microkernel.h).
+// (include/sterna/epilogue.h).
 template <typename Kernel>
 std::vector<const Kernel*> Candidates(const OpContext& context, const Kernel* KernelSet::*member) {
   const Tensor& w = *context.Input(kW);

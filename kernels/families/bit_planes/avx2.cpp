@@ -1,6 +1,7 @@
 // bit_planes/avx2: x >= zp where the larger of both is x.
 #include <immintrin.h>
 
+#include "kernel.h"
 #include "planes_x86.h"
 
 namespace {

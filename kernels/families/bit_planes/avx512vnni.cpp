@@ -1,6 +1,7 @@
 // bit_planes/avx512vnni: comparisons straight into masks.
 #include <immintrin.h>
 
+#include "kernel.h"
 #include "planes_x86.h"
 
 namespace {

@@ -4,7 +4,7 @@
 // word of each plane. The last, incomplete word is made of a copy that is filled up with the zero-point, which is 0 in both planes.
 #include <arm_neon.h>
 
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

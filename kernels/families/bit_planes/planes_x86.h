@@ -1,7 +1,7 @@
 // Bit planes of stored activations, 32 at a time. P knows how an instruction set compares 32 bytes with the zero-point: Below(x) has a bit for
 // each that is less, Other(x) for each that is not equal. Reads up to 31 bytes past the end.
 #pragma once
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

@@ -1,5 +1,5 @@
 // bit_planes/ref: sign and mask planes of stored activations, 32 to a word; bits past the last one are 0.
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

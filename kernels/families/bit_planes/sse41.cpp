@@ -1,6 +1,7 @@
 // bit_planes/sse41: x >= zp where the larger of both is x.
 #include <smmintrin.h>
 
+#include "kernel.h"
 #include "planes_x86.h"
 
 namespace {

@@ -11,7 +11,7 @@
 // Reads and writes exactly `channels` floats of a pixel.
 #pragma once
 #include "isa/x86/panels.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

@@ -8,6 +8,7 @@
 // epilogue. The weights are not padded: the last channels % 4 are read one by one.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/epilogue_f32_neon.h"
 #include "isa/arm/interior_neon.h"
 

@@ -3,6 +3,7 @@
 //   y[j][c] = epilogue(sum_{kh, kw} x[kh][j * stride - pad_left + kw * dilation][c] * w[kh][kw][c])
 //
 // Columns outside [0, x_width) read zero_pixel; rows outside the image come as pointers to zeros. Summed in order of kh, kw.
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

@@ -5,6 +5,7 @@
 // 32 channels of an output: 24 unpacks, 24 vpmaddwd and as many sums, 19 instructions to requantize, 30 loads, 1 store.
 // Measured (layers of MobileNetV2-224, Zen 5, peak of vpmaddubsw + vpmaddwd + vpaddd 118 GMAC/s): 26..33 GMAC/s, 30 over all
 // of them, 0.25 of the peak: multiplies are a quarter of the instructions, and a quarter of their operands is zero.
+#include "kernel.h"
 #include "isa/x86/q8_avx2.h"
 #include "dwconv_x86.h"
 

@@ -4,6 +4,7 @@
 // 64 channels of an output: 8 unpacks, 12 vpdpbusd, 18 instructions to requantize, 11 loads, 1 store.
 // Measured (kernels_bench, layers of MobileNetV2-224, Zen 5): 55..92 GMAC/s, 76 over all of them. A quarter of each
 // dot product is idle and most instructions are not dot products, so the share of vpdpbusd's peak is 0.13..0.21.
+#include "kernel.h"
 #include "isa/x86/q8_avx512.h"
 #include "dwconv_x86.h"
 

@@ -11,6 +11,7 @@
 //   all others (any height, width, stride, dilation): columns go to scratch, and outputs read them from there.
 // Preconditions: pixels may be read up to 63 bytes past the last channel; packed by Pack; scratch of ScratchBytes.
 #pragma once
+#include "kernel.h"
 #include "isa/x86/requant_x86.h"
 #include "pack_x86.h"
 

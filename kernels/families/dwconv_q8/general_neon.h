@@ -7,6 +7,7 @@
 #pragma once
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/bias_neon.h"
 #include "isa/arm/tile_neon.h"
 

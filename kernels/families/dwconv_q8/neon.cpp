@@ -8,6 +8,7 @@
 // rest for pixels. Pixels at the borders, and every other kernel, go by pointers (general_neon.h).
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/interior_neon.h"
 #include "general_neon.h"
 

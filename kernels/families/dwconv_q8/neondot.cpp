@@ -12,6 +12,7 @@
 // Packed 3x3 weights: bias and reach as in isa/arm/bias_neon.h, then int8 [blocks of 16 channels][tap column][16 channels][row 0, 1, 2, 0].
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "general_neon.h"
 
 namespace sterna {

@@ -4,6 +4,7 @@
 //
 // Columns outside [0, x_width) read zero_pixel, whose bytes are x_zp; rows outside the image come as pointers to such bytes.
 // Packed layout: int32 corrected bias[channels] = bias[c] - x_zp * sum w[.][.][c], then int8 w[kernel_h][kernel_w][channels].
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

@@ -1,4 +1,5 @@
 // gemm_bnn/avx2: the binary GEMM of isa/x86/gemm_lookup.h, four bits of 32 channels a shuffle.
+#include "kernel.h"
 #include "isa/x86/bits_avx2.h"
 #include "isa/x86/gemm_lookup.h"
 

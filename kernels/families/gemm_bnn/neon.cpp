@@ -8,6 +8,7 @@
 // many additions, and a widening every 31 of them.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/planes_neon.h"
 
 namespace sterna {

@@ -1,6 +1,7 @@
 // gemm_bnn/ref: the executable specification of the binary GEMM, a and w in {-1, 1}: bits that differ count -1, others +1.
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + depth - 2 popcount(a[i] ^ w[o]))
+#include "kernel.h"
 #include "ref_bits.h"
 
 namespace sterna {

@@ -1,5 +1,6 @@
 // What the references of the bit kernels share: planes of W as they come, and a count of each word.
 #pragma once
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

@@ -1,4 +1,5 @@
 // gemm_bnn/sse41: the binary GEMM of isa/x86/gemm_lookup.h, four bits of 16 channels a shuffle.
+#include "kernel.h"
 #include "isa/x86/bits_sse41.h"
 #include "isa/x86/gemm_lookup.h"
 

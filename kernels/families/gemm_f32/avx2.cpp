@@ -3,6 +3,7 @@
 // Registers (6 x 16 tile): 12 accumulators, 2 vectors of weights, 1 broadcast: 15 of 16; 8 would hide the latency of an fma.
 // Measured (kernels_bench, layers of MobileNetV2-224, Zen 5, peak of fma 54..56 GMAC/s): 0.9..1.0 of the peak; 51 GMAC/s
 // over all of them.
+#include "kernel.h"
 #include "isa/x86/vec_avx2.h"
 #include "gemm_x86.h"
 

@@ -8,7 +8,7 @@
 // Packed: panels (isa/x86/panels.h) of float [k][channels of the panel], channels past n zero.
 #pragma once
 #include "isa/x86/panels.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

@@ -9,6 +9,7 @@
 // Packed layout: panels of 16 channels, then at most one of 8 or 4, each float [k][channels]; channels past n are zero.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/epilogue_f32_neon.h"
 
 namespace sterna {

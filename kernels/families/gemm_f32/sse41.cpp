@@ -4,6 +4,7 @@
 // do not wait for each other, sums take three cycles.
 // Measured (kernels_bench, layers of MobileNetV2-224, Zen 5, peak of movaps + mulps + addps 26 GMAC/s): 0.42..0.72 of the peak,
 // 17 GMAC/s over all of them. A broadcast takes a load and a shuffle, which the peak does not.
+#include "kernel.h"
 #include "isa/x86/vec_sse41.h"
 #include "gemm_x86.h"
 

@@ -3,6 +3,7 @@
 // Registers (1 row x 32 channels): 4 sums of a group, 4 vectors of words, 1 broadcast, 1 weight; the sums of all groups wait in 4 more. A shift, a
 // mask, a conversion and an fma a vector of weights.
 // Measured (Zen 5, w4_bench, one row, groups of 64) against gemm_f32/avx2: 1.8x at 1024 x 1024, 3.0..4.2x at 2048, 6..9x at 4096; four rows 0.8x, 1.4x, 2.7x.
+#include "kernel.h"
 #include "isa/x86/vec_avx2.h"
 #include "gemm_x86.h"
 

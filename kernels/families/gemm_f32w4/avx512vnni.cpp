@@ -4,6 +4,7 @@
 // a lookup (vpermps takes the four bits it needs) and an fma a vector of weights.
 // Measured (Zen 5, w4_bench, one row, groups of 64) against gemm_f32/avx512vnni: 2.6x at 1024 x 1024, 5.7..7.4x at 2048, 7x and more at 4096 (out of cache,
 // noisy); four rows 1.4x, 3.1x, 3.2..8x.
+#include "kernel.h"
 #include "isa/x86/vec_avx512.h"
 #include "gemm_x86.h"
 

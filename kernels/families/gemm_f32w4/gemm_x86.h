@@ -9,7 +9,7 @@
 // are zero.
 #pragma once
 #include "isa/x86/panels.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

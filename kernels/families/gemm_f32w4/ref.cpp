@@ -4,7 +4,7 @@
 //
 // Packed layout: uint16 scale[n][k / group], then rows of k / 2 bytes of codes w + 8, the lower half first.
 #include "half.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace sterna {
 namespace {

@@ -5,6 +5,7 @@
 // Weights are packed in 8 bits, and a panel gets its complements in scratch once a block of rows.
 // Measured (layers of MobileNetV2-224, Zen 5, peak of vpmaddubsw + vpmaddwd + vpaddd 118 GMAC/s): 0.82..0.91 of the peak for
 // depths from 64 on, 0.61..0.75 below; 91 GMAC/s over all of them. Products widened to 16 bits (vpmaddwd) made 80.
+#include "kernel.h"
 #include "isa/x86/q8_avx2.h"
 #include "gemm_x86.h"
 

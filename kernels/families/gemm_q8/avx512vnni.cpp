@@ -7,6 +7,7 @@
 // 160 channels and more at depths from 160 on, 0.83..0.90 at depths of 64 and 96, 0.5..0.65 where requantizing dominates
 // (depths of 16 to 32) or 24 channels fill 32 lanes; 335 GMAC/s over all of them. One row (a classifier) is limited by
 // the memory of the weights: 100 GB/s.
+#include "kernel.h"
 #include "isa/x86/q8_avx512.h"
 #include "gemm_x86.h"
 

@@ -5,6 +5,7 @@
 // Measured (kernels_bench, layers of MobileNetV2-224, Zen 5, peak of vpdpbusd 212 GMAC/s): 0.87..0.98 of the peak for depths from
 // 64 on (0.69..0.91 with a residual), 0.59..0.79 where requantizing dominates (depths of 16 to 32); 165 GMAC/s over all of
 // them. One row (a classifier) is limited by the memory of the weights: 55 GB/s.
+#include "kernel.h"
 #include "isa/x86/q8_avxvnni.h"
 #include "gemm_x86.h"
 

@@ -9,6 +9,7 @@
 // Preconditions: rows of A may be read up to 3 bytes past k; packed by Pack; scale arrays padded to 64 entries; scratch of
 // ScratchBytes.
 #pragma once
+#include "kernel.h"
 #include "isa/x86/tile_q8_x86.h"
 #include "pack_x86.h"
 

@@ -12,6 +12,7 @@
 // outputs: worse below K = 130, where MobileNets have most of their outputs.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/tile_neon.h"
 #include "pack_arm.h"
 

@@ -8,6 +8,7 @@
 // GCC 12 adds moves; 8 x 8 and 4 x 16 load more.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/tile_neon.h"
 #include "pack_arm.h"
 

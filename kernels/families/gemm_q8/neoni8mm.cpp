@@ -10,6 +10,7 @@
 // Packed: as in pack_arm.h, then the bias as blocks want it, int32 [round_up(n, 16) / 2][2 rows][2 channels].
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/tile_neon.h"
 #include "pack_arm.h"
 

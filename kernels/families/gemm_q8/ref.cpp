@@ -3,6 +3,7 @@
 //   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        i < m, o < n; exact in 32 bits
 //
 // Packed layout: int32 corrected bias[n] = bias[o] - a_zp * sum_k w[o][k], then the weights as they come, int8 [n][k].
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

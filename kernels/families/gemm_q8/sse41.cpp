@@ -4,6 +4,7 @@
 // products: 16 of 16. 16 products take a copy, an xor, two multiplies and a sum; a broadcast takes a load and a shuffle.
 // Measured (kernels_bench, layers of MobileNetV2-224, Zen 5, peak of movdqa + pmaddubsw + pmaddwd + paddd 54 GMAC/s): 0.71..0.82
 // of the peak for depths from 64 on, 0.59..0.70 below, 0.28 for one row; 38 GMAC/s over all of them.
+#include "kernel.h"
 #include "isa/x86/q8_sse41.h"
 #include "gemm_x86.h"
 

@@ -1,4 +1,5 @@
 // gemm_tbn/avx2: the ternary-binary GEMM of isa/x86/gemm_lookup.h, four bits of 32 channels a shuffle.
+#include "families/gemm_bnn/kernel.h"
 #include "isa/x86/bits_avx2.h"
 #include "isa/x86/gemm_lookup.h"
 

@@ -2,6 +2,7 @@
 //
 // Registers: 24 sums, 4 vectors of weights, a broadcast and a fresh mask: 30 of 32 (6 x 64 tile). 24 outputs of 32 bits take 72 instructions and 34 loads.
 // Measured (kernels_bench bits, Zen 5): 0.81..0.84 of gemm_bnn's speed, for the loads of masks.
+#include "families/gemm_bnn/kernel.h"
 #include "isa/x86/bits_avx512.h"
 #include "isa/x86/gemm_popcount.h"
 

@@ -7,6 +7,7 @@
 // word: 32 and, 32 eor, 32 cnt, 32 uadalp, 4 ld4r, 2 ld1 and 8 of loop control for 4096 products = 0.0347 instructions a MAC.
 #include <arm_neon.h>
 
+#include "families/gemm_bnn/kernel.h"
 #include "isa/arm/planes_neon.h"
 
 namespace sterna {

@@ -1,6 +1,7 @@
 // gemm_tbn/ref: the executable specification of the ternary-binary GEMM, a in {-1, 0, 1}, w in {-1, 1}.
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + popcount(mask[i]) - 2 popcount(mask[i] & (sign[i] ^ w[o])))
+#include "families/gemm_bnn/kernel.h"
 #include "families/gemm_bnn/ref_bits.h"
 
 namespace sterna {

@@ -7,6 +7,7 @@
 // with one accumulator of nz - 2 * negative by mls, would save the loads and cost two cycles of the one multiplier of a Cortex-A72.
 #include <arm_neon.h>
 
+#include "families/gemm_bnn/kernel.h"
 #include "isa/arm/planes_neon.h"
 
 namespace sterna {

@@ -1,6 +1,7 @@
 // gemm_tnn/ref: the executable specification of the ternary GEMM, a and w in {-1, 0, 1}.
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + popcount(nz) - 2 popcount(nz & (sign_a ^ sign_w))),  nz = mask_a & mask_w
+#include "families/gemm_bnn/kernel.h"
 #include "families/gemm_bnn/ref_bits.h"
 
 namespace sterna {

@@ -1,4 +1,5 @@
 // gemm_tnn/sse41: the ternary GEMM of isa/x86/gemm_lookup.h, four bits of 16 channels a shuffle.
+#include "families/gemm_bnn/kernel.h"
 #include "isa/x86/bits_sse41.h"
 #include "isa/x86/gemm_lookup.h"
 

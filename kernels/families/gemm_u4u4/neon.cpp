@@ -10,6 +10,7 @@
 // Packed (few_bits_neon.h), for 8 channels and 4 k: 16 bytes, [k 0, 1][8 channels], each with k + 2 in its lower half.
 #include <arm_neon.h>
 
+#include "families/gemm_w46/kernel.h"
 #include "isa/arm/codes_neon.h"
 
 namespace sterna {

@@ -7,6 +7,7 @@
 //   sum (a - a_zp) * w = sum a' * w' - 8 * sum a' + (a_lo - a_zp) * sum w,   a' = a - a_lo, w' = w + 8
 // Packed layout: int32 a_lo, int32 corrected bias[n] = bias[o] + (a_lo - a_zp) * sum_k w[o][k], then rows of ceil(k / 2) bytes, the
 // lower half first.
+#include "families/gemm_w46/kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

@@ -3,6 +3,7 @@
 //
 // Registers (6 x 64 tile): 24 sums, 4 vectors of weights, 1 broadcast, 1 product: 30 of 32.
 // Measured (Zen 5, narrow_bench avx512vnni), against gemm_q8/avx512vnni: 0.76x at K = 32, 0.81x at 64, 0.85x from 128 on; one row 1.05x.
+#include "kernel.h"
 #include "isa/x86/narrow_avx512.h"
 #include "gemm_x86.h"
 

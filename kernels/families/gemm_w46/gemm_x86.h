@@ -8,6 +8,7 @@
 // behind a clamp do, make that 65 steps, a depth of 260, at the level pairs of 4.6 bits; 29 codes at the upper end of a byte 7 steps.
 // Packed: int32 flush and padding to 64 bytes, then as gemm_q8/pack_x86.h has it, without complements; u4u4 two weights to a byte.
 #pragma once
+#include "kernel.h"
 #include "families/gemm_q8/gemm_x86.h"
 
 namespace sterna {

@@ -12,6 +12,7 @@
 // Preconditions: largest code, counted from the middle, times largest weight at most 127, which pack() ensures as ref does.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/codes_neon.h"
 
 namespace sterna {

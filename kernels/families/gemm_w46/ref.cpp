@@ -6,6 +6,7 @@
 // weight fit 16 bits, and are added up there before they go to the sum of 32 bits. At the level pairs of the method (Trusov et al., doi
 // 10.3390/math12050651: N_x = 2 * floor(127 / floor(N_w / 2)) + 1) a product is at most 127, and flush at least 258.
 // Packed layout: header, int32 corrected bias[n] = bias[o] + (middle - a_zp) * sum_k w[o][k], weights int8 [n][k].
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

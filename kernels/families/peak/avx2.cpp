@@ -1,6 +1,6 @@
 // peak/avx2: how fast AVX2 multiplies registers (loop_x86.h).
 #include "loop_x86.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

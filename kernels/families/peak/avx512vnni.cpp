@@ -1,6 +1,6 @@
 // peak/avx512vnni: how fast AVX-512 VNNI multiplies registers (loop_x86.h). Some CPUs do as much with ymm as with zmm.
 #include "loop_x86.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

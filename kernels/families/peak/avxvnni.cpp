@@ -1,6 +1,6 @@
 // peak/avxvnni: how fast AVX2 with VNNI multiplies registers (loop_x86.h).
 #include "loop_x86.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

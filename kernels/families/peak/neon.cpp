@@ -1,6 +1,6 @@
 // peak/neon: how fast NEON multiplies registers (loop_arm.h).
 #include "loop_arm.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // peak/neondot: how fast NEON with dot product multiplies registers (loop_arm.h).
 #include "loop_arm.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

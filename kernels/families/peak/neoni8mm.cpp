@@ -1,6 +1,6 @@
 // peak/neoni8mm: how fast NEON with matrix multiplication multiplies registers (loop_arm.h).
 #include "loop_arm.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

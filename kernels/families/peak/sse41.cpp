@@ -1,6 +1,6 @@
 // peak/sse41: how fast SSE multiplies registers (loop_x86.h). Its instructions overwrite an operand: a copy is part of the work.
 #include "loop_x86.h"
-#include "sterna/microkernel.h"
+#include "kernel.h"
 
 namespace {
 

@@ -1,4 +1,5 @@
 // vector/avx2: the element-wise kernels of vector_x86.h on ymm registers.
+#include "kernel.h"
 #include "isa/x86/q8_avx2.h"
 #include "isa/x86/vec_avx2.h"
 #include "vector_x86.h"

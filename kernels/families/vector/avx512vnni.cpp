@@ -1,4 +1,5 @@
 // vector/avx512vnni: the element-wise kernels of vector_x86.h on zmm registers.
+#include "kernel.h"
 #include "isa/x86/q8_avx512.h"
 #include "isa/x86/vec_avx512.h"
 #include "vector_x86.h"

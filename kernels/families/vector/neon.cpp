@@ -7,6 +7,7 @@
 // that results down to the smallest denormal come out; error within 2 ulp. sigmoid: 1 / (1 + e^-|x|), or 1 minus that; within 4 ulp.
 #include <arm_neon.h>
 
+#include "kernel.h"
 #include "isa/arm/requant_neon.h"
 
 namespace sterna {

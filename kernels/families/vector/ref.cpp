@@ -1,6 +1,7 @@
 // vector/ref: the executable specification of the element-wise kernels. sigmoid and exp are the C library's.
 #include <math.h>
 
+#include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {

@@ -1,4 +1,5 @@
 // vector/sse41: the element-wise kernels of vector_x86.h on xmm registers.
+#include "kernel.h"
 #include "isa/x86/q8_sse41.h"
 #include "isa/x86/vec_sse41.h"
 #include "vector_x86.h"

@@ -5,6 +5,7 @@
 // Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
 // Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
 #pragma once
+#include "kernel.h"
 #include "isa/x86/requant_x86.h"
 
 namespace sterna {

@@ -12,7 +12,7 @@ struct PeakRate {
   double macs_per_second;
 };
 
-// Times the peak loops of `isa` (PeakLoop, microkernel.h), some 20 ms each, and keeps the fastest burst of each: other processes can only
+// Times the peak loops of `isa` (PeakLoop, families/peak/kernel.h), some 20 ms each, and keeps the fastest burst of each: other processes can only
 // slow one down. *rates stays empty for an ISA without such loops (ref). kUnsupportedIsa: not built, not offered, or masked.
 Status MeasurePeaks(const char* isa, std::vector<PeakRate>* rates);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sterna/isa_tables.h"
+#include "sterna/microkernel.h"
 #include "sterna/program.h"
 #include "sterna/status.h"
 
@@ -31,19 +32,13 @@ struct IsaStatus {
 // that are allowed, may only remove; ref always stays.
 std::vector<IsaStatus> DescribeIsas();
 
-// The kernels that a program uses: no member is null.
+// The kernels that a program uses, a member for each family that computes: none is null.
 struct KernelSet {
   const char* isa;
   DType activation;
-  const GemmQ8Kernel* gemm_q8;
-  const DwConvQ8Kernel* dwconv_q8;
-  const GemmF32Kernel* gemm_f32;
-  const DwConvF32Kernel* dwconv_f32;
-  const VectorKernels* vector;
-  const GemmNarrowKernel *gemm_w46, *gemm_u4u4;
-  const GemmBitsKernel *gemm_bnn, *gemm_tbn, *gemm_tnn;
-  const BitPlaneKernels* bit_planes;
-  const GemmF32W4Kernel* gemm_f32w4;
+#define STERNA_MEMBER(family, Kernel) const Kernel* family;
+  STERNA_FAMILIES(STERNA_MEMBER, STERNA_MEMBER, STERNA_NO_FAMILY)
+#undef STERNA_MEMBER
   const char* beaten;  // IsaRow::beaten of the ISA
 
   // Whether a family of fewer bits ("gemm_w46") is faster than 8 bits on this ISA. On ref nothing is.

@@ -2,7 +2,7 @@
 // Needs -ffp-contract=off and the default rounding mode (to nearest, ties to even); every scale is finite (the loader checks).
 // Everything is `static inline`, so that an ISA unit that includes it exports nothing.
 #pragma once
-#include "sterna/microkernel.h"
+#include "sterna/epilogue.h"
 
 namespace sterna {
 

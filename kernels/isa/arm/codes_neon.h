@@ -4,6 +4,7 @@
 //
 // Scratch, for four rows: int8 [round_up(k, 16)][4 rows].
 #pragma once
+#include "families/gemm_q8/kernel.h"
 #include "few_bits_neon.h"
 
 namespace sterna {

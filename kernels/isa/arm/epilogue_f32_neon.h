@@ -1,8 +1,8 @@
-// The float epilogue (EpilogueF32, microkernel.h) on 4 channels at a time.
+// The float epilogue (EpilogueF32, sterna/epilogue.h) on 4 channels at a time.
 #pragma once
 #include <arm_neon.h>
 
-#include "sterna/microkernel.h"
+#include "sterna/epilogue.h"
 
 namespace sterna {
 

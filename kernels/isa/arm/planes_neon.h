@@ -8,6 +8,7 @@
 // Packed (few_bits_neon.h), for a panel: [step][8 channels][plane: sign, then mask if there is one][channel][2 bytes]
 // Scratch, for four rows: [step][4 rows][plane][2 bytes]; then int32 count of the mask, for each row, where kCounts.
 #pragma once
+#include "families/gemm_bnn/kernel.h"
 #include "few_bits_neon.h"
 
 namespace sterna {

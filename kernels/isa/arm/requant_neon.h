@@ -1,4 +1,4 @@
-// The quantized epilogue (RequantQ8, microkernel.h) on 16 elements at a time, bit-equal to sterna/requant.h.
+// The quantized epilogue (RequantQ8, sterna/epilogue.h) on 16 elements at a time, bit-equal to sterna/requant.h.
 //
 // Bounds and zero-points are integers and rounding is monotonic, so clamping after rounding gives the same bits as clamping
 // before it: fcvtns (half to even) and every narrowing saturate, and [lo, hi] lies within int8. 22 instructions for 16 elements:
@@ -7,7 +7,7 @@
 #pragma once
 #include <arm_neon.h>
 
-#include "sterna/microkernel.h"
+#include "sterna/epilogue.h"
 
 namespace sterna {
 

@@ -1,4 +1,4 @@
-// What the NEON tiles share: loads that GCC leaves alone, and the epilogue of RequantQ8 (microkernel.h) for rows of 16 channels.
+// What the NEON tiles share: loads that GCC leaves alone, and the epilogue of RequantQ8 (sterna/epilogue.h) for rows of 16 channels.
 #pragma once
 #include "requant_neon.h"
 

@@ -15,6 +15,7 @@
 //
 //   packed: int32 bias[round_up(n, width)] (+ depth, binary); panels of words, each with every plane of every vector
 #pragma once
+#include "families/gemm_bnn/kernel.h"
 #include "tile_q8_x86.h"
 
 namespace sterna {

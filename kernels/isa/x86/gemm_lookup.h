@@ -6,6 +6,7 @@
 // A step adds at most 4 to a byte, or 8 where two planes are looked up: bytes are widened to 16 bits after 7 (3) words, at most 224 (192),
 // and 16 bits to 32 after 288 (336) times that, at most 64512.
 #pragma once
+#include "families/gemm_bnn/kernel.h"
 #include "gemm_bits.h"
 
 namespace sterna {

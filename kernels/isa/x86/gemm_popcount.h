@@ -1,6 +1,7 @@
 // Counts of differing bits by an instruction that counts them in each lane: a lane is an output channel, and a step 32 bits of depth, whose
 // word is broadcast. Nothing is summed across lanes.
 #pragma once
+#include "families/gemm_bnn/kernel.h"
 #include "gemm_bits.h"
 
 namespace sterna {

@@ -1,5 +1,5 @@
 // 8-bit arithmetic in zmm registers, for the kernels that the x86 instruction sets share: dot products and the quantized
-// epilogue (RequantQ8, microkernel.h), bit-equal to sterna/requant.h.
+// epilogue (RequantQ8, sterna/epilogue.h), bit-equal to sterna/requant.h.
 //
 // Bounds and zero-points are integers, so clamping to hi before rounding and to lo after it gives the same result as both
 // before; min(x, hi) also keeps vcvtps2dq in range from above, and from below it returns INT_MIN, which every later

@@ -1,6 +1,6 @@
-// RequantQ8 (microkernel.h) in the form that the x86 kernels keep it, over a vector type V (q8_avx512.h, q8_avx2.h).
+// RequantQ8 (sterna/epilogue.h) in the form that the x86 kernels keep it, over a vector type V (q8_avx512.h, q8_avx2.h).
 #pragma once
-#include "sterna/microkernel.h"
+#include "sterna/epilogue.h"
 
 namespace sterna {
 namespace {

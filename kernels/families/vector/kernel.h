@@ -1,0 +1,40 @@
+#pragma once
+#include "sterna/epilogue.h"
+
+namespace sterna {
+
+// Outputs of a pool whose windows have the same shape, `x_step` floats apart. Tap (i, j) of the first is at x + i * row_stride + j * column_stride.
+struct PoolF32Args {
+  size_t channels, rows, columns;  // of a window: what lies in the image; may be 0
+  const float* x;
+  size_t row_stride, column_stride;  // floats
+  size_t outputs, x_step, y_step;    // y_step: floats from one output to the next
+  float* y;
+};
+
+// Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
+// The result for an element does not depend on n or on its place, bit for bit.
+struct VectorKernels {
+  const char* name;
+  void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);  // table: indexed by the stored byte
+  // BinaryQ8Attrs add (sign = +1) or sub (-1)
+  void (*add_q8)(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi, float a_mul, float b_mul);
+  void (*quantize)(size_t n, const float* x, uint8_t* y, float scale, int32_t zp);
+  void (*dequantize)(size_t n, const uint8_t* x, float* y, float scale, int32_t zp);
+  void (*max_q8)(size_t n, const uint8_t* a, uint8_t* y);                    // y = max(y, a): one tap of a max pool
+  void (*sum_q8)(size_t n, const uint8_t* a, int32_t* acc);                  // acc += a: one tap of an average pool
+  void (*add_f32)(size_t n, const float* a, const float* b, float* y);
+  void (*mul_f32)(size_t n, const float* a, const float* b, float* y);
+  void (*clamp_f32)(size_t n, const float* x, float* y, float lo, float hi);
+  void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // |error| <= 2 ulp-ish, stated in the unit
+  void (*exp_f32)(size_t n, const float* x, float* y);
+  // min(max(alpha * x + beta, 0), 1), and x times that; the product is rounded before the addition, NaN stays NaN.
+  void (*hard_sigmoid_f32)(size_t n, const float* x, float* y, float alpha, float beta);
+  void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
+  void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap), which passes over NaN in x
+  void (*sum_pool_f32)(const PoolF32Args* args);  // 0 + every tap, row by row
+  // y = a[0] b[0] c[0] a[1] b[1] .., 3 n bytes: planes of colours to pixels.
+  void (*interleave3_q8)(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y);
+};
+
+}  // namespace sterna
