@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // Test files share a process's modules: loading them anew for each of the files takes longer than most files' tests.
+    isolate: false,
     setupFiles: ['test/support/property-seed.ts'],
     // Bounds for what hangs, not expectations: machines that test are slow and shared.
     testTimeout: 60_000,

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freePort } from './support/brokers.js';
 import { HostileBroker, pour, publishHead } from './support/hostile-broker.js';
@@ -40,6 +41,33 @@ function deafReader(port: number, authorization: string): Socket {
   return socket.pause().on('error', () => undefined);
 }
 
+/** Asks /health from a thread of its own, since the attacks keep this one busy. Resolves to the status and the milliseconds it took. */
+class HealthProbe {
+  readonly #worker: Worker;
+
+  constructor(port: number) {
+    const program = `
+      const { parentPort } = require('node:worker_threads');
+      parentPort.on('message', async () => {
+        const asked = performance.now();
+        const status = await fetch('http://127.0.0.1:${port}/health', { signal: AbortSignal.timeout(20000) }).then((answer) => answer.status, () => 0);
+        parentPort.postMessage({ status, ms: performance.now() - asked });
+      });`;
+    this.#worker = new Worker(program, { eval: true });
+  }
+
+  ask(): Promise<{ status: number; ms: number }> {
+    return new Promise((done) => {
+      this.#worker.once('message', done);
+      this.#worker.postMessage(null);
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
 describe('a daemon under attack by broker and local clients', () => {
   it('stays within its memory, answers /health, and obeys SIGTERM', async () => {
     expect(existsSync(entry)).toBe(true);
@@ -51,8 +79,9 @@ describe('a daemon under attack by broker and local clients', () => {
     let exit: { code: number | null; signal: NodeJS.Signals | null } | null = null;
     child.once('exit', (code, signal) => { exit = { code, signal }; });
     onTestFinished(() => void child.kill('SIGKILL'));
-    const healthy = async (): Promise<boolean> => (await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(20_000) }).catch(() => null))?.status === 200;
-    await until('it answers', healthy, 60_000);
+    const probe = new HealthProbe(port);
+    onTestFinished(() => probe.stop());
+    await until('it answers', async () => (await probe.ask()).status === 200, 60_000);
     const authorization = `Authorization: Bearer ${readFileSync(join(state, 'api.token'), 'utf8').trim()}\r\n`;
     const readers = Array.from({ length: 8 }, () => deafReader(port, authorization));
     onTestFinished(() => { for (const reader of readers) reader.destroy(); });
@@ -61,9 +90,9 @@ describe('a daemon under attack by broker and local clients', () => {
     let slowestMs = 0;
     while (Date.now() < end) {
       for (let i = 0; i < 20; i++) attackApi(port, i % 2 === 0 ? authorization : '');
-      const asked = performance.now();
-      expect(await healthy()).toBe(true);
-      slowestMs = Math.max(slowestMs, performance.now() - asked);
+      const health = await probe.ask();
+      expect(health.status).toBe(200);
+      slowestMs = Math.max(slowestMs, health.ms);
       peakMb = Math.max(peakMb, Number(/VmHWM:\s*(\d+)/.exec(readFileSync(`/proc/${child.pid ?? 0}/status`, 'utf8'))?.[1]) / 1024);
       await new Promise((done) => { setTimeout(done, 500); });
     }
