@@ -229,7 +229,7 @@ export class Agent {
     }, {
       nextBirth: () => this.#nextBirth(),
       status: (state, birthSeq) => encodePayload(statusSchema, {
-        schema_version: 1, state, boot_id: bootId, birth_seq: birthSeq, version: runtimeVersion, time_ms: clock.nowMs(), clock_synchronised: clock.synchronised(),
+        schema_version: 1, state, boot_id: bootId, birth_seq: birthSeq, version: runtimeVersion, time_ms: clock.nowMs(), clock_synchronized: clock.synchronized(),
       }),
       onConnected: () => this.#onConnected(),
       onDisconnected: (error) => log.info('the connection to the broker ended', { ...error }),
@@ -307,7 +307,7 @@ export class Agent {
     });
   }
 
-  /** A new embedder cannot recognise faces that another one enrolled: that must not go unnoticed. */
+  /** A new embedder cannot recognize faces that another one enrolled: that must not go unnoticed. */
   #warnOfForeignGallery(): void {
     const space = this.#slot.running?.model.pipeline.embeddingSpaceId ?? null;
     const foreign = space === null ? 0 : this.#f.gallery.foreignTo(space);
@@ -362,14 +362,14 @@ export class Agent {
     return buildCaps({
       bootId, version: runtimeVersion, energy: this.#energy.sources, thermalZones: await this.#thermal.zoneNames(), sensorsInvalid: this.#thermal.faulty,
       limits: { packageBytes: config.ota.max_package_bytes, outboxBytes: config.outbox.max_bytes },
-      compute: await describeCompute(log), inventory: await readInventory(log), timeMs: clock.nowMs(), clockSynchronised: clock.synchronised(),
+      compute: await describeCompute(log), inventory: await readInventory(log), timeMs: clock.nowMs(), clockSynchronized: clock.synchronized(),
     });
   }
 
   #reported(): ReturnType<typeof buildReported> {
     const { bootId, clock, faults } = this.#f;
     return buildReported({
-      bootId, timeMs: clock.nowMs(), clockSynchronised: clock.synchronised(), ota: this.#ota.state, progress: this.#ota.progress,
+      bootId, timeMs: clock.nowMs(), clockSynchronized: clock.synchronized(), ota: this.#ota.state, progress: this.#ota.progress,
       settings: this.#settings.current, faults: faults.active, lastError: faults.last,
     });
   }

@@ -42,7 +42,7 @@ export const agentErrorCodes = {
   E_REQUEST_ORIGIN: 'a request to the local API has a Host or Origin that is not allowed',
   E_REQUEST_LENGTH: 'a request to the local API has a body without a Content-Length',
   E_REQUEST_SIZE: 'a request to the local API is too large',
-  E_UNAUTHORISED: 'a request to the local API lacks the bearer token, or has a wrong one',
+  E_UNAUTHORIZED: 'a request to the local API lacks the bearer token, or has a wrong one',
   E_NOT_FOUND: 'the local API has no such path, or no such person',
   E_BUSY: 'the local API is busy with event streams, large bodies or an enrollment; try again later',
   E_API_UNAVAILABLE: 'the address of the local API is taken or does not exist; the daemon runs without the API and tries again',

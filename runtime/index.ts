@@ -13,7 +13,7 @@ export type { CompiledProgram, CompileOptions, ProgramPort } from './lower/compi
 export * from './media/index.js';
 export * from './pipeline/index.js';
 export * from './package/index.js';
-export { quantiseModel } from './quantise/quantise.js';
-export type { LayerReport, QuantiseOptions, QuantiseReport, QuantiseResult } from './quantise/quantise.js';
-export type { OnQuantiseProgress, QuantiseStage } from './quantise/progress.js';
-export type { QuantiseWarning } from './quantise/warnings.js';
+export { quantizeModel } from './quantize/quantize.js';
+export type { LayerReport, QuantizeOptions, QuantizeReport, QuantizeResult } from './quantize/quantize.js';
+export type { OnQuantizeProgress, QuantizeStage } from './quantize/report/progress.js';
+export type { QuantizeWarning } from './quantize/report/warnings.js';

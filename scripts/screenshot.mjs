@@ -1,4 +1,4 @@
-// `npm run screenshot`: runs the demonstration, waits until somebody is recognised and telemetry has filled the page, and takes the picture
+// `npm run screenshot`: runs the demonstration, waits until somebody is recognized and telemetry has filled the page, and takes the picture
 // that README shows. Wants Chromium (Debian: apt-get install chromium; STERNA_CHROMIUM names another one).
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

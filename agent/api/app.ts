@@ -5,7 +5,7 @@ import { cors } from 'hono/cors';
 import type { TelemetryWindow } from '../contracts/index.js';
 import { AgentError, SternaError, toCodedError } from '../errors.js';
 import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
-import { authorised } from './auth.js';
+import { authorized } from './auth.js';
 import { bodyBudget } from './body-budget.js';
 import { eventStreams, type StreamParts } from './event-stream.js';
 import { addGallery } from './gallery.js';
@@ -93,8 +93,8 @@ function guardRequests(app: Hono<{ Bindings: HttpBindings }>, parts: ApiParts): 
     const { path } = c.req;
     // Service managers and Prometheus read these two; they hold counts and times, no names, faces or addresses.
     const open = path === '/health' || (path === '/metrics' && isLoopback(parts.guard().host));
-    if (!open && !authorised(c.req.header('authorization'), parts.token)) {
-      throw new AgentError('E_UNAUTHORISED', 'Expected "Authorization: Bearer TOKEN" with the token in the file api.token of the state folder (or in api.token_file)');
+    if (!open && !authorized(c.req.header('authorization'), parts.token)) {
+      throw new AgentError('E_UNAUTHORIZED', 'Expected "Authorization: Bearer TOKEN" with the token in the file api.token of the state folder (or in api.token_file)');
     }
     await next();
   });
@@ -105,7 +105,7 @@ function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 |
   if (!(error instanceof SternaError)) return 500;
   switch (error.code) {
     case 'E_REQUEST': return 400;
-    case 'E_UNAUTHORISED': return 401;
+    case 'E_UNAUTHORIZED': return 401;
     case 'E_REQUEST_ORIGIN': return 403;
     case 'E_NOT_FOUND':
     case 'E_NO_FRAME': return 404;

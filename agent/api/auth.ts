@@ -33,7 +33,7 @@ export function loadToken(options: { stateDir: string; tokenFile?: string | unde
 }
 
 /** Compares in constant time: hashes have one length, and their order says nothing about the token's. */
-export function authorised(header: string | undefined, token: string): boolean {
+export function authorized(header: string | undefined, token: string): boolean {
   const given = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(header ?? '')?.[1];
   return given !== undefined && timingSafeEqual(sha256(given), sha256(token));
 }

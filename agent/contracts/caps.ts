@@ -24,7 +24,7 @@ export const capsSchema = z.object({
   schema_version: schemaVersion,
   boot_id: bootId,
   time_ms: epochMs,
-  clock_synchronised: z.boolean(),
+  clock_synchronized: z.boolean(),
   version: shortText,
   machine: z.object({
     arch: shortText,

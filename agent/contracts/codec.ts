@@ -7,7 +7,7 @@ import { DIGEST_PATTERN, ID_PATTERN, MAX_MESSAGE_BYTES } from './topics.js';
 export const SCHEMA_VERSION = 1;
 
 export const schemaVersion = z.literal(SCHEMA_VERSION);
-/** Milliseconds since 1970 UTC, by the sender's clock; `clock_synchronised` says whether that clock can be believed. */
+/** Milliseconds since 1970 UTC, by the sender's clock; `clock_synchronized` says whether that clock can be believed. */
 export const epochMs = z.number().nonnegative();
 export const milliseconds = z.number().nonnegative();
 export const bytes = z.number().int().nonnegative();

@@ -8,7 +8,7 @@ const base = {
   event_id: id,
   boot_id: bootId,
   time_ms: epochMs,
-  clock_synchronised: z.boolean(),
+  clock_synchronized: z.boolean(),
   /** True if the message waited in the outbox and describes the past. */
   backfill: z.boolean(),
 };

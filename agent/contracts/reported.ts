@@ -14,7 +14,7 @@ export const reportedSchema = z.object({
   schema_version: schemaVersion,
   boot_id: bootId,
   time_ms: epochMs,
-  clock_synchronised: z.boolean(),
+  clock_synchronized: z.boolean(),
   /** Largest generation seen; null before the first. */
   generation_seen: count.nullable(),
   /** Largest generation whose package is running, or that named no package. */

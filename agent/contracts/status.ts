@@ -12,7 +12,7 @@ export const statusSchema = z.object({
   /** Of the agent. */
   version: shortText,
   time_ms: epochMs,
-  clock_synchronised: z.boolean(),
+  clock_synchronized: z.boolean(),
 });
 export type Status = z.infer<typeof statusSchema>;
 

@@ -101,7 +101,7 @@ export const telemetrySchema = z.object({
   backfill: z.boolean(),
   start_ms: epochMs,
   end_ms: epochMs,
-  clock_synchronised: z.boolean(),
+  clock_synchronized: z.boolean(),
   /** Null while no package runs. */
   model: z.object({ name: shortText, version: shortText }).nullable(),
   stages: z.array(stageSeries).max(128),
@@ -138,7 +138,7 @@ export function mergeWindows(a: TelemetryWindow, b: TelemetryWindow): TelemetryW
     first_seq: a.first_seq,
     backfill: a.backfill || b.backfill,
     start_ms: a.start_ms,
-    clock_synchronised: a.clock_synchronised && b.clock_synchronised,
+    clock_synchronized: a.clock_synchronized && b.clock_synchronized,
     stages: mergeSeries(a.stages, b.stages, (s) => `${s.stage}/${s.kind}`),
     end_to_end: endToEnd,
     jitter: {

@@ -6,7 +6,7 @@ import type { Outbox } from '../outbox/outbox.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 
-type Common = 'schema_version' | 'event_id' | 'boot_id' | 'time_ms' | 'clock_synchronised' | 'backfill';
+type Common = 'schema_version' | 'event_id' | 'boot_id' | 'time_ms' | 'clock_synchronized' | 'backfill';
 export type EventBody = Omit<RecognitionEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common>;
 
 const KEPT_EVENTS = 100;
@@ -56,7 +56,7 @@ export class EventSink {
     const timeMs = this.#clock.nowMs();
     const event: Event = {
       ...body, schema_version: 1, event_id: randomUUID(), boot_id: this.#bootId, time_ms: timeMs,
-      clock_synchronised: this.#clock.synchronised(), backfill: false,
+      clock_synchronized: this.#clock.synchronized(), backfill: false,
     };
     this.#count += 1;
     const id = `${this.#bootId}:${this.#count}`;

@@ -15,7 +15,7 @@ type Match = ReturnType<Gallery['match']>;
 type GalleryFaults = Pick<Faults, 'raise' | 'clear'>;
 
 /**
- * Without its key, or with records that something else changed, it recognises nobody and says so by a fault; listing and enrolling
+ * Without its key, or with records that something else changed, it recognizes nobody and says so by a fault; listing and enrolling
  * throw that error. A damaged file is moved aside and begun anew; nothing is ever deleted.
  */
 export class DeviceGallery implements Gallery {

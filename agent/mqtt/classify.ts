@@ -23,8 +23,8 @@ export interface FailureFacts {
 /** CONNACK: MQTT 3.1.1 return codes (section 3.2.2.3), and MQTT 5 reason codes (section 3.2.2.2). */
 const UNSUPPORTED_VERSION: ReadonlySet<number> = new Set([1, 0x84]);
 const REFUSED: ReadonlyMap<number, string> = new Map([
-  [2, 'client identifier rejected'], [4, 'bad user name or password'], [5, 'not authorised'],
-  [0x85, 'client identifier not valid'], [0x86, 'bad user name or password'], [0x87, 'not authorised'], [0x8a, 'banned'], [0x8c, 'bad authentication method'],
+  [2, 'client identifier rejected'], [4, 'bad user name or password'], [5, 'not authorized'],
+  [0x85, 'client identifier not valid'], [0x86, 'bad user name or password'], [0x87, 'not authorized'], [0x8a, 'banned'], [0x8c, 'bad authentication method'],
 ]);
 
 export function classifyFailure(facts: FailureFacts): ConnectFailure {

@@ -8,17 +8,17 @@ export interface Clock {
   /** Milliseconds since some start; never jumps. Frames carry this one. */
   monotonicMs(): number;
   /** Whether `nowMs` is known to follow a time server. False also means "cannot tell". */
-  synchronised(): boolean;
+  synchronized(): boolean;
 }
 
 /** systemd-timesyncd's marker (systemd-timesyncd.service(8)); chrony's and ntpd's wait units touch the same one. */
-const SYNCHRONISED_MARKER = '/run/systemd/timesync/synchronized';
+const SYNCHRONIZED_MARKER = '/run/systemd/timesync/synchronized';
 
 export function systemClock(root = '/'): Clock {
   return {
     nowMs: () => Date.now(),
     monotonicMs: () => performance.now(),
-    synchronised: () => existsSync(`${root === '/' ? '' : root}${SYNCHRONISED_MARKER}`),
+    synchronized: () => existsSync(`${root === '/' ? '' : root}${SYNCHRONIZED_MARKER}`),
   };
 }
 

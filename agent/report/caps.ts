@@ -15,7 +15,7 @@ export interface CapsParts {
   compute: Compute;
   inventory: Inventory;
   timeMs: number;
-  clockSynchronised: boolean;
+  clockSynchronized: boolean;
 }
 
 export function buildCaps(parts: CapsParts): Caps {
@@ -23,7 +23,7 @@ export function buildCaps(parts: CapsParts): Caps {
     schema_version: 1,
     boot_id: parts.bootId,
     time_ms: parts.timeMs,
-    clock_synchronised: parts.clockSynchronised,
+    clock_synchronized: parts.clockSynchronized,
     version: parts.version,
     machine: {
       arch: machine(), os: type(), kernel: release(), model: parts.inventory.model, cpu: parts.inventory.cpu,

@@ -6,7 +6,7 @@ import type { OtaState } from '../ota/machine.js';
 export interface ReportedParts {
   bootId: string;
   timeMs: number;
-  clockSynchronised: boolean;
+  clockSynchronized: boolean;
   ota: OtaState;
   progress: { done: number; total: number };
   settings: Settings;
@@ -26,7 +26,7 @@ export function buildReported(parts: ReportedParts): Reported {
     schema_version: 1,
     boot_id: parts.bootId,
     time_ms: parts.timeMs,
-    clock_synchronised: parts.clockSynchronised,
+    clock_synchronized: parts.clockSynchronized,
     generation_seen: ota.generation_seen,
     generation_applied: ota.generation_applied,
     ota: {

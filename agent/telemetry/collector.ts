@@ -109,7 +109,7 @@ export class TelemetryCollector {
     counters.set('sensor_readings_invalid_total', energy.invalidReadings + thermal.invalidReadings);
     const measured = {
       schema_version: 1 as const, boot_id: bootId, backfill: false,
-      start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronised: clock.synchronised(),
+      start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronized: clock.synchronized(),
       model: model === null ? null : { name: model.name, version: model.version },
       stages, end_to_end, jitter,
       energy: energyReport,

@@ -78,7 +78,7 @@ export async function openEntry(model: Uint8Array, { engine, isa, shapes }: Pick
 
 const ascending = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
 
-export function summarise({ session, wall, cpu }: Entry): EngineTimes {
+export function summarize({ session, wall, cpu }: Entry): EngineTimes {
   const sorted = ascending(wall);
   return {
     min_ms: sorted[0] ?? NaN,
@@ -144,7 +144,7 @@ interface BenchEntry extends Entry {
 }
 
 function result(entries: readonly BenchEntry[], { threads, runs }: { threads: number; runs: number }): BenchResult {
-  const engines = Object.fromEntries(entries.map((entry) => [entry.label, { ...summarise(entry), load_cached_ms: entry.loadCachedMs }]));
+  const engines = Object.fromEntries(entries.map((entry) => [entry.label, { ...summarize(entry), load_cached_ms: entry.loadCachedMs }]));
   const timesOf = (engine: EngineName): EngineTimes | undefined => {
     const entry = entries.find((candidate) => candidate.engine === engine);
     return entry === undefined ? undefined : engines[entry.label];

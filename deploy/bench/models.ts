@@ -8,9 +8,9 @@ import { inferShapes } from '../../runtime/infer/infer.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
-import { foldWeightDequantize } from '../../runtime/optimise/passes/fold-weight-dequantize.js';
-import { modelInputs } from '../../runtime/quantise/prepare.js';
-import { quantiseModel } from '../../runtime/quantise/quantise.js';
+import { foldWeightDequantize } from '../../runtime/optimize/passes/fold-weight-dequantize.js';
+import { modelInputs } from '../../runtime/quantize/prepare/read-model.js';
+import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { readSamples } from '../compress/samples.js';
 import { hashFolder, messageOf, sha256, writeCached } from '../demo/files.js';
@@ -81,16 +81,16 @@ export async function prepareModel({ name, source }: Pick<BenchModel, 'name' | '
     if (has('QuantizeLinear')) return { ...model, formats: { int8: original ?? (await keep(options.cache, name, bytes)) } };
     const float = has('DequantizeLinear') ? expandWeights(parsed) : bytes;
     model.formats.float32 = original !== undefined && float === bytes ? original : await keep(options.cache, name, float);
-    for (const format of ['int8', ...options.lowBits] as const) await addQuantised(model, options.cache, float, format);
+    for (const format of ['int8', ...options.lowBits] as const) await addQuantized(model, options.cache, float, format);
   } catch (error) {
     model.failures.push(asFailure('float32', error));
   }
   return model;
 }
 
-async function addQuantised(model: BenchModel, cache: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<void> {
+async function addQuantized(model: BenchModel, cache: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<void> {
   try {
-    model.formats[format] = await quantised(cache, model.name, float, format);
+    model.formats[format] = await quantized(cache, model.name, float, format);
   } catch (error) {
     model.failures.push(asFailure(format, error));
   }
@@ -122,12 +122,12 @@ const calibration = 'random:4';
 const anyDrop = 2;
 
 /** A quantized form, in the cache under a hash of everything that it is made of: the float model and the code that quantizes. */
-async function quantised(cache: string, name: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<string> {
-  const code = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../../runtime/quantise'), /\.[jt]s$/);
+async function quantized(cache: string, name: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<string> {
+  const code = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../../runtime/quantize'), /\.[jt]s$/);
   const recipe = sha256([runtimeVersion, calibration, code, sha256(float)].join('\n'));
   const path = join(cache, `${name}-${format}-${recipe.slice(0, 16)}.onnx`);
   if (!(await exists(path))) {
-    const { model } = await quantiseModel(float, readSamples(calibration, modelInputs(float), Infinity), { format, method: 'minmax', maxDrop: anyDrop, measuredSamples: 1 });
+    const { model } = await quantizeModel(float, readSamples(calibration, modelInputs(float), Infinity), { format, method: 'minmax', maxDrop: anyDrop, measuredSamples: 1 });
     await writeCached(path, model);
   }
   return path;

@@ -138,7 +138,7 @@ export function ratioOf(model: Pick<ModelReport, 'times'>, comparison: Compariso
 }
 
 /** A row for each comparison, instruction set and number of threads that any model was measured with. */
-export function summariseModels(models: readonly ModelReport[], isas: readonly string[], threads: readonly number[]): SummaryRow[] {
+export function summarizeModels(models: readonly ModelReport[], isas: readonly string[], threads: readonly number[]): SummaryRow[] {
   const keys = isas.flatMap((isa) => threads.map((count) => ({ isa, threads: count })));
   return comparisonSchema.options.flatMap((comparison) =>
     keys.flatMap((key): SummaryRow[] => {
@@ -162,7 +162,7 @@ export function summariseModels(models: readonly ModelReport[], isas: readonly s
 }
 
 /** A row for each format of fewer bits and instruction set that any model was measured with. */
-export function summariseFormats(models: readonly ModelReport[], isas: readonly string[], threads: number): FormatSummary[] {
+export function summarizeFormats(models: readonly ModelReport[], isas: readonly string[], threads: number): FormatSummary[] {
   return lowBitFormats.flatMap((format) =>
     isas.flatMap((isa): FormatSummary[] => {
       const ratios = models.flatMap((model) => {

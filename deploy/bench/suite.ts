@@ -4,11 +4,11 @@ import type { Isa } from '../../kernels/binding/native.js';
 import { inspectModel } from '../../runtime/inspect.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { FootprintAnswer } from './footprint.js';
-import { openEntry, summarise, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
+import { openEntry, summarize, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
 import { asFailure, type BenchFailure, type BenchModel } from './models.js';
 import { coresOfOthers, sampleCpu } from './neighbours.js';
 import { gmacPerSecond, shareOfPeak, type PeakMeter } from './peaks.js';
-import { isLowBit, modelFormats, summariseFormats, summariseModels, type BenchReport, type Footprint, type ModelFormat, type ModelReport, type Times } from './report.js';
+import { isLowBit, modelFormats, summarizeFormats, summarizeModels, type BenchReport, type Footprint, type ModelFormat, type ModelReport, type Times } from './report.js';
 
 export interface SuiteOptions {
   /** Instruction sets to compare; the first one runs with every number of threads, the others with the least. */
@@ -69,7 +69,7 @@ async function open(lanes: readonly Lane[], files: Partial<Record<ModelFormat, U
 
 function timesRow({ lane, entry }: Running, macs: number, peaks: PeakMeter): Times {
   const { engine, format, threads, isa } = lane;
-  const times = summarise(entry);
+  const times = summarize(entry);
   const speed = gmacPerSecond(macs, times.p50_ms);
   const share = isa === undefined || isLowBit(format) ? null : shareOfPeak(speed, peaks.peak(isa)[format], threads);
   return { engine, isa: isa ?? null, format, threads, ...times, gmac_s: speed, share_of_peak: share };
@@ -147,8 +147,8 @@ export async function runSuite(models: AsyncIterable<BenchModel> | Iterable<Benc
   return {
     seconds: (performance.now() - started) / 1000,
     peaks: tools.peaks.rows(),
-    summary: summariseModels(reports, options.isas, options.threads),
-    formats: summariseFormats(reports, options.isas, Math.min(...options.threads)),
+    summary: summarizeModels(reports, options.isas, options.threads),
+    formats: summarizeFormats(reports, options.isas, Math.min(...options.threads)),
     models: reports,
   };
 }

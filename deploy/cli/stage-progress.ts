@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Command } from 'commander';
-import type { OnQuantiseProgress, QuantiseStage } from '../../runtime/quantise/progress.js';
+import type { OnQuantizeProgress, QuantizeStage } from '../../runtime/quantize/report/progress.js';
 import { log, wantsJson } from './output.js';
 import { progressOutput, type ProgressOutput } from './progress.js';
 
@@ -75,7 +75,7 @@ export function stageProgress(command: Command): StageProgress {
   return new StageProgress(wantsJson(command) ? null : progressOutput((line) => log(command, line), false));
 }
 
-const stageTexts: Readonly<Record<QuantiseStage, string>> = {
+const stageTexts: Readonly<Record<QuantizeStage, string>> = {
   channels: 'measuring channels',
   migrate: 'moving scales into weights',
   calibrate: 'calibrating',
@@ -90,5 +90,5 @@ const stageTexts: Readonly<Record<QuantiseStage, string>> = {
  * Shows the stages of quantization.
  * @param samples how many calibration samples there are, where the quantization cannot know
  */
-export const quantiseProgress = (view: StageProgress, { prefix = '', samples = null }: { prefix?: string; samples?: number | null } = {}): OnQuantiseProgress =>
+export const quantizeProgress = (view: StageProgress, { prefix = '', samples = null }: { prefix?: string; samples?: number | null } = {}): OnQuantizeProgress =>
   (stage, done, total) => view.update(`${prefix}${stageTexts[stage]}`, done, total ?? (stage === 'calibrate' ? samples : null));

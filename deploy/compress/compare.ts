@@ -1,5 +1,5 @@
 import { RuntimeError } from '../../runtime/errors.js';
-import { OutputComparison, type OutputDifference } from '../../runtime/quantise/difference.js';
+import { OutputComparison, type OutputDifference } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
 import type { TensorInfo } from '../../runtime/tensor.js';
 import type { Feeds } from './samples.js';

@@ -1,6 +1,6 @@
 import { parseModel } from '../../runtime/onnx/parse.js';
-import { weightOperands } from '../../runtime/quantise/plan.js';
-import { prepareGraph } from '../../runtime/quantise/prepare.js';
+import { weightOperands } from '../../runtime/quantize/prepare/plan.js';
+import { prepareGraph } from '../../runtime/quantize/prepare/read-model.js';
 import type { PictureOptions } from './samples.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { ParetoReport } from '../../runtime/quantise/formats.js';
+import type { ParetoReport } from '../../runtime/quantize/formats/choose-formats.js';
 
 const [width, height, margin] = [640, 400, 56];
 

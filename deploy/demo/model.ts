@@ -54,7 +54,7 @@ export async function demoPackage(options: DemoPackageOptions): Promise<DemoPack
   const models = await readModels(options.modelPaths);
   const { engine } = options;
   const pictures = () => openSource(options.calibration);
-  const compressed = await compressStages(kind, models, pictures(), { quantise: { engine }, record: { engine } });
+  const compressed = await compressStages(kind, models, pictures(), { quantize: { engine }, record: { engine } });
   const written = await buildPipelinePackage(kind, compressed.models, {
     name: 'faces',
     version: '1.0.0',
@@ -100,6 +100,6 @@ const kind = 'face-recognition';
 /** Hash of what the package is made of. */
 async function recipe({ calibration, engine }: DemoPackageOptions): Promise<string> {
   const here = dirname(fileURLToPath(import.meta.url));
-  const code = await Promise.all(['../package', '../../runtime/quantise', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
+  const code = await Promise.all(['../package', '../../runtime/quantize', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
   return sha256([runtimeVersion, engine, faceModels.integrity, await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
 }

@@ -15,7 +15,7 @@ export interface UpSummary {
   malformed_messages: number;
 }
 
-export function summarise(parts: {
+export function summarize(parts: {
   package: DemoPackageSummary; cached: boolean; reported: Reported; transferMs: number; recognitions: readonly Recognition[]; missing: readonly string[];
   windows: readonly TelemetryWindow[]; malformed: number;
 }): UpSummary {

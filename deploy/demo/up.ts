@@ -23,7 +23,7 @@ import { messageOf } from './files.js';
 import { assetsFolder, projectFolder } from './folder.js';
 import { demoPackage, type DemoPackage } from './model.js';
 import { clips, faceModels } from './pins.js';
-import { summarise, type UpSummary } from './summary.js';
+import { summarize, type UpSummary } from './summary.js';
 import { Visits } from './visits.js';
 
 export interface UpOptions {
@@ -58,7 +58,7 @@ const VISITS_TIMEOUT_MS = timeline.lengthS * 1000 + 30_000;
 
 /**
  * What `npm start` runs: the embedded broker, the fleet side with its page, and one device in a process of its own, which
- * gets its model over MQTT. Runs until the signal, or with `once` until both people have been recognised.
+ * gets its model over MQTT. Runs until the signal, or with `once` until both people have been recognized.
  * Everything that was started is stopped, whatever happens.
  * @returns the summary with `once`, else null
  * @throws DeployError, RuntimeError: the step that failed
@@ -121,7 +121,7 @@ class Up {
     }
     const complete = await this.#step('visits', () => visits.complete(VISITS_TIMEOUT_MS, this.#signal), (all) => (all ? 'everybody came and was recognized' : 'the time limit has passed'));
     await device.stop(); // its last telemetry window comes with its goodbye
-    const summary = summarise({
+    const summary = summarize({
       package: pack.summary, cached: pack.cached, reported: outcome.reported, transferMs, recognitions: visits.seen, missing: visits.missing,
       windows: fleet.store.windows({ fleet: FLEET, device: DEVICE }, 1000), malformed: fleet.collector.stats.malformed,
     });

@@ -23,7 +23,7 @@ export type Detection = Omit<ScoredBox, 'image'>;
 export type Outputs = Readonly<Record<string, Tensor>>;
 
 export interface Decoder {
-  /** For people: what was recognised. */
+  /** For people: what was recognized. */
   name: string;
   /** Boxes as shares of the model's input, after suppression. */
   decode(outputs: Outputs): Detection[];

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { RuntimeError } from '../../runtime/errors.js';
-import { bestOf } from '../../runtime/quantise/difference.js';
+import { bestOf } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
 import { readPicture, type PictureOptions, type SizedPicture } from '../compress/samples.js';
 import { ap50, type ScoredBox } from './average-precision.js';

@@ -11,7 +11,7 @@ import { DeployError } from '../errors.js';
 export type StageModels = Readonly<Record<string, Uint8Array>>;
 
 /**
- * Works out the description of a pipeline from its models: sizes and tensor names are read from them; normalisation, crops
+ * Works out the description of a pipeline from its models: sizes and tensor names are read from them; normalization, crops
  * and thresholds are those that the kind knows of published models with such heads (runtime/README.md, "What the defaults assume").
  * `overrides`, a JSON object of the manifest's `pipeline` form, replaces any of it, field by field.
  * @throws DeployError E_USAGE when the result is not a valid pipeline, RuntimeError E_MODEL_*

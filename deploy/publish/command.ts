@@ -24,7 +24,7 @@ export async function sendCommand(client: MqttClient, { address, name, args = {}
   if (status !== null && status.state !== 'online') throw new DeployError('E_DEVICE_OFFLINE', `${device} is ${status.state}: it cannot receive the command ${name}`, { details: { device, state: status.state } });
   const id = `cli-${randomUUID()}`;
   const topic = deviceTopic(address, { kind: 'res', id });
-  const expiry = status?.clock_synchronised === true ? { expires_ms: Date.now() + timeoutMs } : {};
+  const expiry = status?.clock_synchronized === true ? { expires_ms: Date.now() + timeoutMs } : {};
   const payload = encodePayload(commandSchema, { schema_version: SCHEMA_VERSION, id, args, ...expiry });
   const answer = waitForAnswer(client, topic, { device, name, timeoutMs, ...(signal === undefined ? {} : { signal }) });
   answer.catch(() => undefined); // awaited below, after the sending

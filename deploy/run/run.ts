@@ -20,8 +20,8 @@ export interface RunSummary {
   exits: Record<string, number>;
   /** Over all frames. */
   findings: number;
-  /** Number of frames in which each person was recognised. */
-  recognised: Record<string, number>;
+  /** Number of frames in which each person was recognized. */
+  recognized: Record<string, number>;
   memory_bytes: number;
   /** All stages together. */
   total: Omit<StageSummary, 'stage'>;
@@ -60,7 +60,7 @@ class Tally {
   frames = 0;
   #findings = 0;
   readonly #exits = new Map<string, number>();
-  readonly #recognised = new Map<string, number>();
+  readonly #recognized = new Map<string, number>();
   readonly #total = new Histogram();
   readonly #stages = new Map<string, Histogram>();
 
@@ -69,7 +69,7 @@ class Tally {
     this.#findings += result.findings.length;
     this.#exits.set(result.exit, (this.#exits.get(result.exit) ?? 0) + 1);
     const names = new Set(detectionsOf(result.findings).flatMap((detection) => detection.identity?.name ?? []));
-    for (const name of names) this.#recognised.set(name, (this.#recognised.get(name) ?? 0) + 1);
+    for (const name of names) this.#recognized.set(name, (this.#recognized.get(name) ?? 0) + 1);
     this.#total.record(result.totalMs);
     for (const { stage, ms } of result.stages) {
       const histogram = this.#stages.get(stage) ?? new Histogram();
@@ -81,14 +81,14 @@ class Tally {
   summary(pipeline: Pipeline, dropped: number): RunSummary {
     return {
       type: 'summary', pipeline: pipeline.name, version: pipeline.version, frames: this.frames, dropped,
-      exits: Object.fromEntries(this.#exits), findings: this.#findings, recognised: Object.fromEntries(this.#recognised),
-      memory_bytes: pipeline.memoryBytes, total: summarise(this.#total),
-      stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarise(histogram) })),
+      exits: Object.fromEntries(this.#exits), findings: this.#findings, recognized: Object.fromEntries(this.#recognized),
+      memory_bytes: pipeline.memoryBytes, total: summarize(this.#total),
+      stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarize(histogram) })),
     };
   }
 }
 
-function summarise(histogram: Histogram): Omit<StageSummary, 'stage'> {
+function summarize(histogram: Histogram): Omit<StageSummary, 'stage'> {
   const data = histogram.toData();
   const at = (share: number): number => round(quantile(data, share) ?? 0);
   return { count: data.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };

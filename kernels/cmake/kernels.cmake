@@ -70,7 +70,7 @@ function(sterna_add_isa isa)
     add_library(sterna_emulated_${isa} OBJECT ${units})
     target_include_directories(sterna_emulated_${isa} BEFORE PRIVATE isa/emulate ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(sterna_emulated_${isa} PRIVATE sterna_flags)
-    # Fully optimised, units of 512-bit registers made of four parts take three times as long to compile.
+    # Fully optimized, units of 512-bit registers made of four parts take three times as long to compile.
     target_compile_options(sterna_emulated_${isa} PRIVATE -msse4.1 -O1)
   elseif(units)
     set(built true)

@@ -1,5 +1,5 @@
 // Pixel kernels for the front of a vision pipeline: 8-bit RGB in, 8-bit RGB or luma (ITU-R BT.601) out. Portable C++ that compilers
-// vectorise; arithmetic is in float and rounds half to even, the same bits on every CPU. Callers check sizes (kernels/binding/image.ts, and
+// vectorize; arithmetic is in float and rounds half to even, the same bits on every CPU. Callers check sizes (kernels/binding/image.ts, and
 // for memory safety node/image.cpp): the functions here trust them. Nothing outside the pictures is read or written.
 #pragma once
 #include <cstddef>

@@ -1,5 +1,5 @@
 // ResizeImage: separable. Each axis has a table of taps; a canvas row is first a weighted sum of source rows (contiguous, so it
-// vectorises), and then of that row's pixels, one vector of R, G, B and a spare lane at a time.
+// vectorizes), and then of that row's pixels, one vector of R, G, B and a spare lane at a time.
 #include <algorithm>
 #include <cmath>
 #include <vector>

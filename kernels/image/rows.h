@@ -15,7 +15,7 @@ inline F4 LoadF4(const float* p) {
 }
 inline void StoreF4(float* p, F4 v) { std::memcpy(p, &v, sizeof(v)); }
 
-// v in [0, 255.4], rounded half to even: adding 1.5 * 2^23 leaves the integer in the low bits, and vectorises everywhere.
+// v in [0, 255.4], rounded half to even: adding 1.5 * 2^23 leaves the integer in the low bits, and vectorizes everywhere.
 inline uint8_t RoundToByte(float v) {
   const float shifted = v + 12582912.0f;
   uint32_t bits;

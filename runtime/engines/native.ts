@@ -7,7 +7,7 @@ import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/comp
 import { flipBytes } from '../lower/flip-bytes.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
-import { decidingInputs, SpecialisingSession } from './specialising.js';
+import { decidingInputs, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import type { DataType, Tensor, TensorData } from '../tensor.js';
 
@@ -146,7 +146,7 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
 
 /**
  * Compiles a model for this CPU and loads it into the native engine. A model with inputs that decide shapes, or that an
- * operator must know beforehand, is compiled when it is run, once for each of their values (`specialising.ts`).
+ * operator must know beforehand, is compiled when it is run, once for each of their values (`specializing.ts`).
  * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
  */
 export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
@@ -154,6 +154,6 @@ export async function openNative(bytes: Uint8Array, options: SessionOptions = {}
     return await openProgram(bytes, options);
   } catch (error) {
     if (decidingInputs(error) === undefined || options.pixels !== undefined) throw error;
-    return new SpecialisingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
+    return new SpecializingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
   }
 }

@@ -85,7 +85,7 @@ function layerNormalization(b: Builder, x: string, scale: string, bias: string, 
   return bias === '' ? y : m.add(y, bias);
 }
 
-/** The sum of two (and a bias) normalised; the fourth output is the sum. */
+/** The sum of two (and a bias) normalized; the fourth output is the sum. */
 const skipLayerNormalization = (simplified: boolean): Expansion => (b, node) => {
   const m = new Notation(b);
   const [x, skip, scale] = [input(node), input(node, 1), input(node, 2)];

@@ -2,7 +2,7 @@ import { RuntimeError } from '../errors.js';
 import type { PixelContract } from '../stages/contract.js';
 import type { ModelInfo } from './kind.js';
 
-/** Channel order and normalisation of a model, one value for all channels; sizes and the tensor's name are read from the model. */
+/** Channel order and normalization of a model, one value for all channels; sizes and the tensor's name are read from the model. */
 export interface PixelDefaults {
   channels: PixelContract['channels'];
   mean: number;

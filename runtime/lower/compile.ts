@@ -7,8 +7,8 @@ import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
 import { aBoolean, anObject, checkOptions, oneOf, type OptionKinds } from '../options.js';
-import { optimise } from '../optimise/optimise.js';
-import { insertPixelInputs } from '../optimise/passes/insert-pixel-input.js';
+import { optimize } from '../optimize/optimize.js';
+import { insertPixelInputs } from '../optimize/passes/insert-pixel-input.js';
 import { planStorage } from '../plan/storage.js';
 import type { PixelInput } from '../session-types.js';
 import type { TensorInfo } from '../tensor.js';
@@ -85,7 +85,7 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
   return dtype;
 }
 
-/** An optimised graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
+/** An optimized graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
 export function lower(graph: Graph, activation: 'uint8' | 'int8', strips = true): CompiledProgram {
   const plan = planStorage(graph, { strips });
   const writer = new ProgramWriter(activation);
@@ -125,7 +125,7 @@ export function compile(model: Uint8Array | Graph, options: CompileOptions = {})
   const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true } = options;
   const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, shapes, limits, fixed }) : model;
   try {
-    return lower(optimise(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);
+    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);
   } catch (error) {
     throw namingInputs(error, graph);
   }

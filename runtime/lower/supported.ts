@@ -1,5 +1,5 @@
 import { expansions } from '../expand/expansions.js';
-import { canonicalOperators } from '../optimise/passes/canonicalise.js';
+import { canonicalOperators } from '../optimize/passes/canonicalize.js';
 import { binaryKinds, coreOps } from '../ops/core.js';
 import { quantizedOps } from '../ops/quantized.js';
 import { operatorNames } from '../ops/registry.js';

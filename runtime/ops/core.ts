@@ -15,7 +15,7 @@ import { interleaveOps } from './transposed-convolution.js';
 import { wholeOps } from './whole.js';
 import { applyUnary, type Unary } from './unary-functions.js';
 
-// The core operators: what canonicalisation makes of the many forms of ONNX. Everything they do is in their attributes,
+// The core operators: what canonicalization makes of the many forms of ONNX. Everything they do is in their attributes,
 // and means the same in every operator set, so that the later passes have one form of each thing to look at.
 
 export type AttributeRecord = Record<string, Attribute>;

@@ -36,7 +36,7 @@ const batchNorm: OpDefinition = {
 };
 
 /**
- * What a Softmax normalises: `size` elements, `inner` apart. Before operator set 13 everything from `axis` on is one
+ * What a Softmax normalizes: `size` elements, `inner` apart. Before operator set 13 everything from `axis` on is one
  * group; since then only the axis itself.
  */
 export function softmaxGroups(node: Node, opset: number, shape: Shape): { size: number; inner: number } {
@@ -45,7 +45,7 @@ export function softmaxGroups(node: Node, opset: number, shape: Shape): { size: 
   return { size: shape[axis] ?? 1, inner: elementCount(shape.slice(axis + 1)) };
 }
 
-/** What is made of the elements that are normalised together; `hard` is 1 at the first maximum and 0 elsewhere. */
+/** What is made of the elements that are normalized together; `hard` is 1 at the first maximum and 0 elsewhere. */
 export const softmaxModes = ['soft', 'log', 'hard'] as const;
 export type SoftmaxMode = (typeof softmaxModes)[number];
 
@@ -60,12 +60,12 @@ const softmax = (mode: SoftmaxMode): OpDefinition => ({
 export function softmaxValue(x: TensorValue, { size, inner }: { size: number; inner: number }, mode: SoftmaxMode): TensorValue {
   const out = Float64Array.from(toNumbers(x));
   for (let start = 0; start < out.length; start += size * inner) {
-    for (let i = 0; i < inner; i++) normalise(out, { start: start + i, size, step: inner, mode });
+    for (let i = 0; i < inner; i++) normalize(out, { start: start + i, size, step: inner, mode });
   }
   return fromNumbers('float32', x.dims, out);
 }
 
-function normalise(data: Float64Array, { start, size, step, mode }: { start: number; size: number; step: number; mode: SoftmaxMode }): void {
+function normalize(data: Float64Array, { start, size, step, mode }: { start: number; size: number; step: number; mode: SoftmaxMode }): void {
   let at = 0;
   for (let i = 1; i < size; i++) if ((data[start + i * step] ?? 0) > (data[start + at * step] ?? 0)) at = i;
   const max = data[start + at * step] ?? 0;

@@ -6,12 +6,12 @@ import { broadcastOffsets, stridedOffsets } from './indexing.js';
 import { broadcast, expectType, inputType, inputValue, normalizeAxis, type InferContext, type OpDefinition, type OpTable } from './op.js';
 import { reducedShape } from './reduction.js';
 
-// Normalisation by statistics of the data itself: instance, layer, group, mean and variance, p-norm, local response.
+// Normalization by statistics of the data itself: instance, layer, group, mean and variance, p-norm, local response.
 
 /** The spatial axes of [N, C, spatial...]. */
 export const spatialAxes = (rank: number): number[] => Array.from({ length: Math.max(0, rank - 2) }, (_, i) => i + 2);
 
-/** The axes that a LayerNormalization normalises over: its own and all that follow. */
+/** The axes that a LayerNormalization normalizes over: its own and all that follow. */
 export function layerNormAxes(node: Node, rank: number): number[] {
   const axis = normalizeAxis(node, intAttribute(node, 'axis', -1), rank);
   return Array.from({ length: rank - axis }, (_, i) => axis + i);

@@ -150,7 +150,7 @@ class SqliteGallery implements Gallery {
   }
 }
 
-/** Vectors are normalised when they come in, so the dot product is the cosine. */
+/** Vectors are normalized when they come in, so the dot product is the cosine. */
 function scan({ dimensions, vectors, people }: Index, query: Float32Array): Identity | null {
   let best = -Infinity;
   let row = -1;
@@ -181,7 +181,7 @@ function checkEmbedding(embedding: Float32Array, dimensions: number): void {
   let sum = 0;
   for (const value of embedding) sum += value * value;
   // Also refuses NaN: every comparison with it is false.
-  if (!(Math.abs(sum - 1) < 1e-3)) throw refuse(`Expected an L2-normalised embedding but received one of squared length ${sum}`);
+  if (!(Math.abs(sum - 1) < 1e-3)) throw refuse(`Expected an L2-normalized embedding but received one of squared length ${sum}`);
 }
 
 function toBlob(embedding: Float32Array): Buffer {

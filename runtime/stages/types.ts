@@ -34,7 +34,7 @@ export interface Pipeline {
   /** Vectors of different spaces must never be compared. Null when the pipeline embeds nothing. */
   readonly embeddingSpaceId: string | null;
   process(frame: Frame): Promise<PipelineResult>;
-  /** Embeddings (L2-normalised) of everything in a picture, largest first: what enrolment needs. Nothing when the pipeline embeds nothing. */
+  /** Embeddings (L2-normalized) of everything in a picture, largest first: what enrolment needs. Nothing when the pipeline embeds nothing. */
   embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]>;
   /** Lends the models, between two frames: for a self-test that needs no second copy of them. */
   withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T>;

@@ -1,5 +1,5 @@
 /** A copy scaled to unit length; null when the vector has no direction (zero, NaN or infinite). */
-export function normalise(vector: Float32Array): Float32Array | null {
+export function normalize(vector: Float32Array): Float32Array | null {
   let sum = 0;
   for (const value of vector) sum += value * value;
   if (!(sum > 0) || !Number.isFinite(sum)) return null;

@@ -3,7 +3,7 @@ import { positiveInteger, share } from '../stages/contract.js';
 
 /** Settings that kinds of vision pipelines share. Field names carry units. */
 
-/** `boxes`: decoded corners, normalised to the input, with class scores. `yunet`: raw heads of three strides. */
+/** `boxes`: decoded corners, normalized to the input, with class scores. `yunet`: raw heads of three strides. */
 export const boxDecoder = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('boxes'),

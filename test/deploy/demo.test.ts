@@ -7,7 +7,7 @@ import { DeviceClient } from '../../deploy/demo/device-client.js';
 import { doorCamera, enrolmentPictures } from '../../deploy/demo/camera.js';
 import { ensureFfmpeg } from '../../deploy/demo/ffmpeg.js';
 import { assetsFolder, projectFolder } from '../../deploy/demo/folder.js';
-import { summarise, summaryText } from '../../deploy/demo/summary.js';
+import { summarize, summaryText } from '../../deploy/demo/summary.js';
 import { Visits } from '../../deploy/demo/visits.js';
 import { listenOn, recognition, reported, telemetry } from './fixtures.js';
 
@@ -57,13 +57,13 @@ describe('the summary', () => {
   const parts = { package: pack, cached: true, reported: reported(), transferMs: 1234.5, recognitions: [{ name: 'Ada', similarity: 0.88, latencyMs: 33, timeMs: NOW }], missing: [], malformed: 0 };
 
   it('is that of all windows together, and says where its energy comes from', () => {
-    const summary = summarise({ ...parts, windows: [telemetry(1, NOW), telemetry(2, NOW + 5000)] });
+    const summary = summarize({ ...parts, windows: [telemetry(1, NOW), telemetry(2, NOW + 5000)] });
     expect(summary).toMatchObject({ transfer: { state: 'committed', blocks: 49, ms: 1235 }, telemetry: { exits: { warm: 80, motion: 70 } }, memory: { rss_peak_bytes: 112e6 } });
     expect(summaryText(summary)).toMatch(/7\.3 MB -> 3\.1 MB.*detector 0\.9999[\s\S]*49 blocks[\s\S]*Ada \(similarity 0\.88, 33 ms[\s\S]*150 \(warm 80, motion 70\)[\s\S]*31\.0 mJ an inference \(cpu_model, modelled\)[\s\S]*embed\s+80/);
   });
 
   it('says what is missing', () => {
-    const text = summaryText(summarise({ ...parts, recognitions: [], missing: ['Ada'], windows: [] }));
+    const text = summaryText(summarize({ ...parts, recognitions: [], missing: ['Ada'], windows: [] }));
     expect(text).toMatch(/recognized {2}nobody[\s\S]*none arrived[\s\S]*missing\s+Ada/);
   });
 });

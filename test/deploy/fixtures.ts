@@ -15,12 +15,12 @@ export function spread(median: number, count: number): ReturnType<Histogram['toD
 }
 
 export function status(over: Partial<Status> = {}): Status {
-  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1_700_000_000_000, clock_synchronised: true, ...over };
+  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1_700_000_000_000, clock_synchronized: true, ...over };
 }
 
 export function reported(over: Partial<Reported> = {}): Reported {
   return {
-    schema_version: 1, boot_id: BOOT, time_ms: 1_700_000_000_000, clock_synchronised: true, generation_seen: 4, generation_applied: 4,
+    schema_version: 1, boot_id: BOOT, time_ms: 1_700_000_000_000, clock_synchronized: true, generation_seen: 4, generation_applied: 4,
     ota: { state: 'committed', package: slot, blocks_done: 49, blocks_total: 49, error: null },
     slots: { active: { ...slot, since_ms: Date.now() - 65_000 }, previous: { ...slot, version: '0.9.0', since_ms: Date.now() - 900_000 } },
     probation: true, settings: {}, last_error: null, ...over,
@@ -29,7 +29,7 @@ export function reported(over: Partial<Reported> = {}): Reported {
 
 export function caps(): Caps {
   return {
-    schema_version: 1, boot_id: BOOT, time_ms: 1_700_000_000_000, clock_synchronised: true, version: '0.1.0',
+    schema_version: 1, boot_id: BOOT, time_ms: 1_700_000_000_000, clock_synchronized: true, version: '0.1.0',
     machine: { arch: 'x64', os: 'linux', kernel: '6.1.0', model: 'Test bench', cpu: 'Example CPU', cores: 4, memory_bytes: 8e9 },
     compute: { isa: 'avx512vnni', isas: [{ isa: 'avx512vnni', built: true, runnable: true, reason: '' }, { isa: 'avx2', built: true, runnable: true, reason: '' }], features: ['avx2'] },
     slots: 2, energy: [{ source: 'cpu_model', scope: 'process', quality: 'modelled' }], thermal_zones: ['cpu'], commands: ['rebirth'],
@@ -40,7 +40,7 @@ export function caps(): Caps {
 export function telemetry(seq: number, endMs: number, over: Partial<TelemetryWindow> = {}): TelemetryWindow {
   const stages: [string, number][] = [['decode', 0.4], ['motion', 0.2], ['letterbox', 0.5], ['detect', 2.1], ['decode_boxes', 0.1], ['nms', 0.05], ['landmarks', 0.6], ['align', 0.2], ['embed', 6.3], ['match', 0.02]];
   return {
-    schema_version: 1, boot_id: BOOT, seq, first_seq: seq, backfill: false, start_ms: endMs - 5000, end_ms: endMs, clock_synchronised: true,
+    schema_version: 1, boot_id: BOOT, seq, first_seq: seq, backfill: false, start_ms: endMs - 5000, end_ms: endMs, clock_synchronized: true,
     model: { name: 'faces', version: '1.0.0' },
     stages: stages.map(([stage, median]) => ({ stage, kind: 'warm' as const, latency_ms: spread(median, 40) })),
     end_to_end: [
@@ -61,7 +61,7 @@ type Recognition = Extract<Event, { type: 'recognition' }>;
 
 export function recognition(id: string, timeMs: number, over: Partial<Recognition> = {}): Recognition {
   return {
-    schema_version: 1, event_id: id, boot_id: BOOT, time_ms: timeMs, clock_synchronised: true, backfill: false, type: 'recognition', action: 'appeared',
+    schema_version: 1, event_id: id, boot_id: BOOT, time_ms: timeMs, clock_synchronized: true, backfill: false, type: 'recognition', action: 'appeared',
     person: { person_id: 1, name: 'Ada', similarity: 0.71 }, box: [200, 100, 120, 150], score: 0.99,
     frame: { sequence: 12, captured_ms: timeMs - 20 }, stages_ms: { detect: 2 }, total_ms: 9.5, latency_ms: 14, model: { name: 'faces', version: '1.0.0' }, ...over,
   };

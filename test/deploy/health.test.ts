@@ -5,7 +5,7 @@ import { inferenceEnergy } from '../../deploy/collector/view.js';
 import { reported, status, telemetry } from './fixtures.js';
 
 const fault = (code: string, cleared: boolean, boot = status().boot_id): Event => ({
-  schema_version: 1, event_id: `${code}-${String(cleared)}`, boot_id: boot, time_ms: 1, clock_synchronised: true, backfill: false,
+  schema_version: 1, event_id: `${code}-${String(cleared)}`, boot_id: boot, time_ms: 1, clock_synchronized: true, backfill: false,
   type: 'fault', component: 'camera', severity: 'error', cleared, error: { code, message: 'gone' },
 });
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Format } from '../../runtime/quantise/grids.js';
-import { quantiseModel } from '../../runtime/quantise/quantise.js';
+import type { Format } from '../../runtime/quantize/formats/grids.js';
+import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { createSession } from '../../runtime/session.js';
 import { sharedFile } from '../support/shared.js';
 import { audioTask } from './accuracy/audio.js';
@@ -36,7 +36,7 @@ describe.skipIf(reasons.length > 0)(`accuracy of formats${reasons.length === 0 ?
         opened.set(task, open);
         const { name, metric, model, calibration, score } = await open;
         const started = performance.now();
-        const { model: bytes, report } = await quantiseModel(model, calibration, { format, ...(JSON.parse(process.env['STERNA_ACCURACY_OPTIONS'] ?? '{}') as object) });
+        const { model: bytes, report } = await quantizeModel(model, calibration, { format, ...(JSON.parse(process.env['STERNA_ACCURACY_OPTIONS'] ?? '{}') as object) });
         const seconds = (performance.now() - started) / 1000;
         const [float, session] = await Promise.all([createSession(model), createSession(bytes)]);
         const before = floatScores.get(task) ?? (await score(float, float));

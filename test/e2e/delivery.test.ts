@@ -117,12 +117,12 @@ describe.each([
   { name: 'the embedded broker', open: embedded, skip: false },
   { name: mosquittoMissing ? 'Mosquitto (skipped: it is not installed)' : 'Mosquitto', open: mosquitto, skip: mosquittoMissing },
 ])('a package on its way through $name', ({ open, skip }) => {
-  it.skipIf(skip)('arrives, is tested, runs, recognises, and is replaced by a newer one that still knows its people', async () => {
+  it.skipIf(skip)('arrives, is tested, runs, recognizes, and is replaced by a newer one that still knows its people', async () => {
     const b = await bench(open);
     expect(await deploy(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
     await until('the model runs', () => b.device.runsModel(), 30_000);
     await b.device.enrol('Red', [join(await pictures(), '1.png')]);
-    await until('Red is recognised', () => b.events.some((event) => event.type === 'recognition' && event.action === 'appeared' && event.person?.name === 'Red'), 30_000);
+    await until('Red is recognized', () => b.events.some((event) => event.type === 'recognition' && event.action === 'appeared' && event.person?.name === 'Red'), 30_000);
     expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });
     expect((await b.device.people()).map(({ name }) => name)).toEqual(['Red']);
     await until('telemetry of version 2', () => b.store.windows(DOOR, 100).some((window) => window.model?.version === '2.0.0' && window.stages.some(({ stage }) => stage === 'embed')), 30_000);

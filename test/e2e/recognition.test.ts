@@ -1,6 +1,6 @@
 /**
- * Does the face pipeline recognise the right people, with int8 detector and embedder on our own kernels? On real footage of two people:
- * whoever is enrolled from one clip must be recognised in the other clip of the same person and never in a clip of somebody else.
+ * Does the face pipeline recognize the right people, with int8 detector and embedder on our own kernels? On real footage of two people:
+ * whoever is enrolled from one clip must be recognized in the other clip of the same person and never in a clip of somebody else.
  *
  * `STERNA_RECOGNITION_FPS=25 npx vitest run test/e2e/recognition.test.ts` looks at every frame (minutes); by default it is one a second.
  */
@@ -15,7 +15,7 @@ import type { ModelPackage } from '../../runtime/package/index.js';
 import type { Pipeline } from '../../runtime/pipeline/types.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { cosineSimilarity } from '../../runtime/vision/embedding.js';
-import { clips, faceModels, frames, galleryOf, missingForRecognition, openPipeline, Panel, photoEmbeddings, photos, recognise } from './recognition.js';
+import { clips, faceModels, frames, galleryOf, missingForRecognition, openPipeline, Panel, photoEmbeddings, photos, recognize } from './recognition.js';
 import type { Recognition } from './recognition.js';
 
 const fps = Number(process.env.STERNA_RECOGNITION_FPS ?? 1);
@@ -49,7 +49,7 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
   beforeAll(async () => {
     const models = faceModels();
     if (models === undefined) throw new Error('the models disappeared');
-    const compressed = await compressStages('face-recognition', models, calibrationFrames(), { record: { engine }, quantise: { engine } });
+    const compressed = await compressStages('face-recognition', models, calibrationFrames(), { record: { engine }, quantize: { engine } });
     int8Package = await pack(compressed.models);
     float = await openPipeline(await pack(models), undefined, engine);
     const enroller = await openPipeline(int8Package, undefined, engine);
@@ -60,9 +60,9 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
     await enroller.close();
     int8 = await openPipeline(int8Package, panel, engine);
     threshold = Number(int8Package.manifest.pipeline.settings['match_threshold']);
-    inClip.cap13 = await recognise(int8, panel, threshold, frames(clips.cap13 ?? '', { fps }));
-    inClip.cap12 = await recognise(int8, panel, threshold, frames(clips.cap12 ?? '', { fps }));
-    inClip.franck = await recognise(int8, panel, threshold, frames(clips.franck ?? '', { fps, fromS: franckEnrolmentS }));
+    inClip.cap13 = await recognize(int8, panel, threshold, frames(clips.cap13 ?? '', { fps }));
+    inClip.cap12 = await recognize(int8, panel, threshold, frames(clips.cap12 ?? '', { fps }));
+    inClip.franck = await recognize(int8, panel, threshold, frames(clips.franck ?? '', { fps, fromS: franckEnrolmentS }));
     console.log(JSON.stringify({ fps, engine, threshold, ...inClip }));
   }, 20 * minutes);
 
@@ -72,21 +72,21 @@ describe.skipIf(missing !== '')(`recognition of two people${missing === '' ? '' 
     panel.close();
   });
 
-  it('recognises the man of cap12 in at least 99 % of the frames of cap13', () => {
-    expect((inClip.cap13?.people.cap?.recognised ?? 0) / (inClip.cap13?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
+  it('recognizes the man of cap12 in at least 99 % of the frames of cap13', () => {
+    expect((inClip.cap13?.people.cap?.recognized ?? 0) / (inClip.cap13?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
   });
 
   it('never takes the man of franck for the man of cap12', () => {
-    expect(inClip.franck?.people.cap?.recognised).toBe(0);
+    expect(inClip.franck?.people.cap?.recognized).toBe(0);
   });
 
-  it('recognises the man of franck in at least 99 % of the frames that he was not enrolled from', () => {
-    expect((inClip.franck?.people.franck?.recognised ?? 0) / (inClip.franck?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
+  it('recognizes the man of franck in at least 99 % of the frames that he was not enrolled from', () => {
+    expect((inClip.franck?.people.franck?.recognized ?? 0) / (inClip.franck?.frames ?? 0)).toBeGreaterThanOrEqual(0.99);
   });
 
   it('never takes the man of cap12 and cap13 for the man of franck', () => {
-    expect(inClip.cap12?.people.franck?.recognised).toBe(0);
-    expect(inClip.cap13?.people.franck?.recognised).toBe(0);
+    expect(inClip.cap12?.people.franck?.recognized).toBe(0);
+    expect(inClip.cap13?.people.franck?.recognized).toBe(0);
   });
 
   it('keeps the embeddings of the float model: mean cosine of at least 0.99', async () => {

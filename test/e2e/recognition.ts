@@ -97,11 +97,11 @@ export interface Recognition {
   frames: number;
   framesWithFace: number;
   /** By enrolled person: frames in which a face reached the threshold, and the range of the best similarity a frame. */
-  people: Record<string, { recognised: number; lowest: number; median: number; highest: number }>;
+  people: Record<string, { recognized: number; lowest: number; median: number; highest: number }>;
 }
 
 /** Runs every frame through the whole pipeline and compares its faces with everybody, each in a gallery alone. */
-export async function recognise(pipeline: Pipeline, panel: Panel, threshold: number, source: AsyncIterable<Frame>): Promise<Recognition> {
+export async function recognize(pipeline: Pipeline, panel: Panel, threshold: number, source: AsyncIterable<Frame>): Promise<Recognition> {
   const best: Record<string, number[]> = {};
   let count = 0;
   let withFace = 0;
@@ -114,7 +114,7 @@ export async function recognise(pipeline: Pipeline, panel: Panel, threshold: num
   }
   const people = Object.fromEntries(Object.entries(best).map(([name, values]) => {
     const sorted = [...values].sort((a, b) => a - b);
-    return [name, { recognised: values.filter((value) => value >= threshold).length, lowest: sorted[0] ?? NaN, median: sorted[sorted.length >> 1] ?? NaN, highest: sorted.at(-1) ?? NaN }];
+    return [name, { recognized: values.filter((value) => value >= threshold).length, lowest: sorted[0] ?? NaN, median: sorted[sorted.length >> 1] ?? NaN, highest: sorted.at(-1) ?? NaN }];
   }));
   return { frames: count, framesWithFace: withFace, people };
 }

@@ -61,7 +61,7 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
   beforeAll(() => { state = mkdtempSync(join(tmpdir(), 'sterna-up-test-')); });
   afterAll(() => rmSync(state, { recursive: true, force: true }));
 
-  it('--once brings a compressed model to a device that recognises both people, and says what it measured', async () => {
+  it('--once brings a compressed model to a device that recognizes both people, and says what it measured', async () => {
     const run = up('--once', '--json');
     expect(await run.exit, `${run.stderr()}${run.stdout()}`).toBe(0);
     const summary: unknown = JSON.parse(run.stdout());

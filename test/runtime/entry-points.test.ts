@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SternaError } from '../../kernels/binding/errors.js';
 import {
-  compile, createPipeline, createSession, decodeImage, encodeJpeg, enrolPictures, inspectModel, openPackage, openSource, quantiseModel, selfTest,
+  compile, createPipeline, createSession, decodeImage, encodeJpeg, enrolPictures, inspectModel, openPackage, openSource, quantizeModel, selfTest,
   type Gallery, type ModelPackage, type Pipeline,
 } from '../../runtime/index.js';
 import { temporaryFolder } from '../support/folder.js';
@@ -29,7 +29,7 @@ const readers: Readonly<Record<string, (path: string) => Promise<unknown>>> = {
   createSession: (path) => createSession(path),
   'createSession on onnxruntime': (path) => createSession(path, { engine: 'onnxruntime' }),
   inspectModel: (path) => inspectModel(path),
-  quantiseModel: (path) => quantiseModel(path, []),
+  quantizeModel: (path) => quantizeModel(path, []),
 };
 
 describe.each(Object.entries(readers))('%s', (_, read) => {
@@ -91,7 +91,7 @@ describe('an option that does not exist', () => {
     ['pixels.x of createSession', 'means', 'mean', () => createSession(relu, { pixels: { x: { mean: [0], std: [1], ...options({ means: 2 }) } } })],
     ['inspectModel', 'symbol', 'symbols', () => inspectModel(relu, options({ symbol: {} }))],
     ['compile', 'strip', 'strips', () => compile(relu, options({ strip: false }))],
-    ['quantiseModel', 'maxdrop', 'maxDrop', () => quantiseModel(relu, [], options({ maxdrop: 1 }))],
+    ['quantizeModel', 'maxdrop', 'maxDrop', () => quantizeModel(relu, [], options({ maxdrop: 1 }))],
     ['openSource', 'maxside', 'maxSide', () => openSource('.', options({ maxside: 1 }))],
     ['encodeJpeg', 'qualty', 'quality', () => encodeJpeg(image, options({ qualty: 1 }))],
     ['createPipeline', 'matchTreshold', 'matchThreshold', () => createPipeline(model, options({ matchTreshold: 1 }))],

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { modelInputs } from '../../../runtime/quantise/prepare.js';
-import { outputSteps } from '../../../runtime/quantise/output-steps.js';
+import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
+import { outputSteps } from '../../../runtime/quantize/report/output-steps.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { compareModels, type CompareResult } from '../../compress/compare.js';
 import { readSamples, type PictureOptions } from '../../compress/samples.js';

@@ -1,13 +1,13 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { spread } from '../../../runtime/quantise/calibrate.js';
-import type { ParetoReport } from '../../../runtime/quantise/formats.js';
-import { formats, type Format } from '../../../runtime/quantise/grids.js';
-import { migrationScopes, type Migration, type MigrationScope } from '../../../runtime/quantise/migrate.js';
-import { modelInputs } from '../../../runtime/quantise/prepare.js';
-import { quantiseModel, type LayerReport, type QuantiseOptions, type QuantiseReport } from '../../../runtime/quantise/quantise.js';
-import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantise/range.js';
-import type { QuantiseWarning } from '../../../runtime/quantise/warnings.js';
-import { targets, type Target } from '../../../runtime/quantise/targets.js';
+import { spread } from '../../../runtime/quantize/observe/calibrate.js';
+import type { ParetoReport } from '../../../runtime/quantize/formats/choose-formats.js';
+import { formats, type Format } from '../../../runtime/quantize/formats/grids.js';
+import { migrationScopes, type Migration, type MigrationScope } from '../../../runtime/quantize/prepare/migrate.js';
+import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
+import { quantizeModel, type LayerReport, type QuantizeOptions, type QuantizeReport } from '../../../runtime/quantize/quantize.js';
+import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantize/ranges/range.js';
+import type { QuantizeWarning } from '../../../runtime/quantize/report/warnings.js';
+import { targets, type Target } from '../../../runtime/quantize/formats/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { unscaledPixels } from '../../compress/pixel-scale.js';
@@ -17,7 +17,7 @@ import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
-import { quantiseProgress, stageProgress } from '../stage-progress.js';
+import { quantizeProgress, stageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
 interface CompressOptions extends PictureOptions, ShapeOptions {
@@ -53,8 +53,8 @@ const levelsText = ({ format, levels, kept }: LayerReport): string =>
 const migrationText = ({ alpha, error }: Migration): string => (alpha === 0 ? 'no scales migrated' : `scales migrated by ^${alpha}: ${(100 * (1 - error)).toFixed(0)} % less error`);
 
 /** Notes on a layer for the table. */
-function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: readonly QuantiseWarning[]): string {
-  const about = (kind: QuantiseWarning['kind'], what: string): string[] =>
+function notesOf({ name, rounding_blocks, migration }: LayerReport, warnings: readonly QuantizeWarning[]): string {
+  const about = (kind: QuantizeWarning['kind'], what: string): string[] =>
     warnings.filter((warning) => warning.kind === kind && warning.layer === name).map(({ channels = [], of = 0 }) => `${channels.length} of ${of} ${what}`);
   return [...about('dead_weights', 'outputs dead'), ...about('unseen_channels', 'inputs unseen'), ...(rounding_blocks === undefined ? [] : [`rounded in ${rounding_blocks} blocks`]), ...(migration === undefined ? [] : [migrationText(migration)])].join(', ');
 }
@@ -73,7 +73,7 @@ function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
   ];
 }
 
-function reportText(report: QuantiseReport, output: string): string {
+function reportText(report: QuantizeReport, output: string): string {
   const rows = report.layers.map((layer) => [layer.name, layer.op, levelsText(layer), layer.sqnr_db === null ? 'exact' : layer.sqnr_db.toFixed(1), notesOf(layer, report.warnings)]);
   const low = report.layers.some(({ levels }) => levels !== undefined) ? `, ${(100 * report.low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${report.weight_bits.toFixed(1)} bits per weight` : '';
   return [
@@ -91,7 +91,7 @@ const looksLikeUnitScale = ({ mean, std, calibrate }: CompressOptions): boolean 
   !calibrate.startsWith('random:') && [...mean, ...std].every((value) => Math.abs(value) <= 1) && std.some((value) => value < 1);
 
 /** The options of the command that say how to quantize. */
-function quantiseOptions(options: CompressOptions): QuantiseOptions {
+function quantizeOptions(options: CompressOptions): QuantizeOptions {
   const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
   const given = { levels, edges, depthwise, maxDrop, exclude, engine };
   return { format, target, method, percentile, biasCorrection, migrate, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
@@ -129,8 +129,8 @@ export function register(program: Command): void {
       if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
       const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
       const view = stageProgress(self);
-      const onProgress = quantiseProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
-      const { model, report } = await quantiseModel(bytes, samples, { ...quantiseOptions(options), shapes, onProgress }).finally(() => view.clear());
+      const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
+      const { model, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress }).finally(() => view.clear());
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);

@@ -2,8 +2,8 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
-import { formats, type Format } from '../../../runtime/quantise/grids.js';
-import type { QuantiseOptions, QuantiseReport } from '../../../runtime/quantise/quantise.js';
+import { formats, type Format } from '../../../runtime/quantize/formats/grids.js';
+import type { QuantizeOptions, QuantizeReport } from '../../../runtime/quantize/quantize.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { DeployError } from '../../errors.js';
@@ -14,7 +14,7 @@ import type { StageModels } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
-import { quantiseProgress, stageProgress, type StageProgress } from '../stage-progress.js';
+import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes } from '../table.js';
 
 interface PackageOptions {
@@ -81,12 +81,12 @@ async function modelsToPack(options: PackageOptions, overrides: unknown, view: S
   const models = await readModels(options);
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
-    const quantise: QuantiseOptions = { engine, ...Object.fromEntries(given) };
+    const quantize: QuantizeOptions = { engine, ...Object.fromEntries(given) };
     const which = stages === undefined ? {} : { stages };
     return compressStages(options.kind, models, openSource(calibrate, { fps: 1 }), {
-      overrides, quantise, record: { engine }, ...which,
+      overrides, quantize, record: { engine }, ...which,
       onPicture: (count) => view.update('running the calibration pictures through the pipeline', count, null),
-      onProgress: (stage) => quantiseProgress(view, { prefix: `${stage}: ` }),
+      onProgress: (stage) => quantizeProgress(view, { prefix: `${stage}: ` }),
     });
   }
   if ([stages, format, maxDrop, edges, depthwise].some((value) => value !== undefined)) {
@@ -126,7 +126,7 @@ function describeTest({ passed, failures, worstCosine, p50Ms, p99Ms, memoryBytes
   return `self-test ${verdict} (worst cosine ${worstCosine.toFixed(5)}, p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${formatBytes(memoryBytes)} of memory)`;
 }
 
-function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs, weight_bits, output_cosine }: QuantiseReport): string {
+function describeStage(stage: string, { input_bytes, output_bytes, low_bit_macs, weight_bits, output_cosine }: QuantizeReport): string {
   const low = `${(100 * low_bit_macs).toFixed(0)} % of the multiply-adds below int8, ${weight_bits.toFixed(1)} bits a weight`;
   return `${stage}: ${formatBytes(input_bytes)} -> ${formatBytes(output_bytes)}, ${low}, mean cosine to float32 ${output_cosine.toFixed(5)}`;
 }
@@ -166,16 +166,16 @@ export function register(program: Command): void {
       const settings = await packageOptions(options);
       const view = stageProgress(self);
       const { reports, built: { manifest, bytes, sha256 }, test } = await packAndTest(options, settings, view).finally(() => view.clear());
-      const quantised = Object.entries(reports);
-      for (const [stage, { warnings }] of quantised) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
+      const quantized = Object.entries(reports);
+      for (const [stage, { warnings }] of quantized) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
       const json = {
         output: options.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
         files: manifest.files, embedding_space_id: manifest.embedding_space_id,
-        quantised: Object.fromEntries(quantised.map(([stage, { output_cosine, low_bit_macs }]) => [stage, { output_cosine, low_bit_macs }])),
+        quantized: Object.fromEntries(quantized.map(([stage, { output_cosine, low_bit_macs }]) => [stage, { output_cosine, low_bit_macs }])),
         self_test: { passed: test.passed, failures: test.failures, worst_cosine: test.worstCosine, worst_max_abs: test.worstMaxAbs, p50_ms: test.p50Ms, p99_ms: test.p99Ms, memory_bytes: test.memoryBytes },
       };
       const text = [
-        ...quantised.map(([stage, report]) => describeStage(stage, report)),
+        ...quantized.map(([stage, report]) => describeStage(stage, report)),
         `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${options.output}`,
         `sha256 ${sha256}`, describeTest(test),
       ].join('\n');

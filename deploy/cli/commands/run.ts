@@ -62,10 +62,10 @@ async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, peo
   }
 }
 
-function summaryText({ frames, dropped, findings, recognised, exits, total, stages }: RunSummary): string {
+function summaryText({ frames, dropped, findings, recognized, exits, total, stages }: RunSummary): string {
   const rows = [...stages, { stage: 'total', ...total }]
     .map(({ stage, count, p50_ms, p99_ms, max_ms }) => [stage, String(count), p50_ms.toFixed(3), p99_ms.toFixed(3), max_ms.toFixed(3)]);
-  const people = Object.entries(recognised).map(([name, count]) => `${name} in ${count}`).join(', ') || 'nobody';
+  const people = Object.entries(recognized).map(([name, count]) => `${name} in ${count}`).join(', ') || 'nobody';
   return [
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',

@@ -117,7 +117,7 @@ export function renderMachine({ caps, status, latest, fleet, device }) {
     ...(latest?.thermal.cpus.slice(0, 1) ?? []).map((cpu) => ['Clock', `${hertz(cpu.current_hertz)} of ${hertz(cpu.max_hertz)}`]),
     latest ? ['Memory', `${bytes(latest.memory.rss_bytes)} resident, peak ${bytes(latest.memory.rss_peak_bytes)}`] : null,
     latest ? ['of which pipeline', bytes(latest.memory.pipeline_bytes)] : null,
-    status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronised ? 'synchronized' : 'not synchronized'}`)] : null,
+    status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronized ? 'synchronized' : 'not synchronized'}`)] : null,
   ]);
 }
 

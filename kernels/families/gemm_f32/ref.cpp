@@ -2,7 +2,7 @@
 //
 //   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        summed in order of k; |error| <= k * eps * sum |a * w|
 //
-// Packed layout: the weights transposed, float [k][n], so that the inner loop runs over output channels and vectorises.
+// Packed layout: the weights transposed, float [k][n], so that the inner loop runs over output channels and vectorizes.
 #include "kernel.h"
 #include "sterna/requant.h"
 

@@ -160,7 +160,7 @@ struct ConvQ8F32Attrs {
 };
 
 // y = zp + (x >= upper ? 1 : x >= lower ? 0 : -1), so NaN gives -1. Constants, lower <= upper; ONNX Sign is lower 0 and upper the least
-// positive number, but for NaN; a binarisation has lower == upper.
+// positive number, but for NaN; a binarization has lower == upper.
 struct ThresholdAttrs {
   int32_t zp;
 };

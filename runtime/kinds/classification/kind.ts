@@ -44,7 +44,7 @@ async function classify(
   return clock.measure('topk', () => rankClasses(scores, settings));
 }
 
-/** The input's normalisation is that of the ImageNet models of Keras and TensorFlow: -1..1. */
+/** The input's normalization is that of the ImageNet models of Keras and TensorFlow: -1..1. */
 function describeClassifier(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
   const model = modelOf(models, 'classifier');
   const [output, ...others] = model.outputs;

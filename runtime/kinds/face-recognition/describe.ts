@@ -5,7 +5,7 @@ import { describeStage, modelOf } from '../pixel-input.js';
 import type { PixelDefaults } from '../pixel-input.js';
 
 /**
- * Stages and settings for face models: normalisation, crops and thresholds are those of the published models that have such heads
+ * Stages and settings for face models: normalization, crops and thresholds are those of the published models that have such heads
  * (runtime/README.md, "What the defaults assume").
  * @throws RuntimeError E_INPUT, E_MODEL_SHAPE
  */

@@ -6,7 +6,7 @@ import { StageClock } from '../../stages/stage-clock.js';
 import type { Detection, Finding, Identity } from '../../stages/types.js';
 import { arcfaceTemplate, invertAffine, similarityTransform } from '../../vision/align.js';
 import { detect, onlyOutput } from '../../vision/detector.js';
-import { normalise } from '../../vision/embedding.js';
+import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
 import type { PipelineParts } from '../kind.js';
 import type { VisionWork } from '../vision-pipeline.js';
@@ -103,7 +103,7 @@ export class FaceWork implements VisionWork {
       return toImage !== null;
     });
     if (!aligned) return null;
-    return clock.measureAsync('embed', async () => normalise(onlyOutput(await embedder.run(), this.#settings.embedder.dimensions, 'embedder')));
+    return clock.measureAsync('embed', async () => normalize(onlyOutput(await embedder.run(), this.#settings.embedder.dimensions, 'embedder')));
   }
 }
 

@@ -151,7 +151,7 @@ describe('the local API', () => {
       for (const headers of [{}, { authorization: 'Bearer ' }, { authorization: `Bearer ${token}x` }, { authorization: `Basic ${token}` }] as Record<string, string>[]) {
         const answer = await stranger(path, { ...init, headers });
         expect([path, answer.status, answer.headers.get('www-authenticate')]).toEqual([path, 401, 'Bearer realm="sterna"']);
-        expect(await answer.json()).toMatchObject({ error: { code: 'E_UNAUTHORISED' } });
+        expect(await answer.json()).toMatchObject({ error: { code: 'E_UNAUTHORIZED' } });
       }
     }
     expect([(await stranger('/health')).status, (await stranger('/metrics')).status]).toEqual([200, 200]);

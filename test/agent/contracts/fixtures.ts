@@ -11,7 +11,7 @@ export function histogram(...values: number[]): ReturnType<Histogram['toData']> 
 export function telemetryWindow(seq: number, over: Partial<TelemetryWindow> = {}): TelemetryWindow {
   return {
     schema_version: 1, boot_id: BOOT, seq, first_seq: seq, backfill: false,
-    start_ms: 1_000_000 + seq * 1000, end_ms: 1_001_000 + seq * 1000, clock_synchronised: true,
+    start_ms: 1_000_000 + seq * 1000, end_ms: 1_001_000 + seq * 1000, clock_synchronized: true,
     model: { name: 'faces', version: '1.0.0' },
     stages: [{ stage: 'detect', kind: 'warm', latency_ms: histogram(1, 2, 3 + seq) }],
     end_to_end: [{ clock: 'raw', kind: 'warm', latency_ms: histogram(10 + seq, 20) }],
@@ -27,7 +27,7 @@ export function telemetryWindow(seq: number, over: Partial<TelemetryWindow> = {}
 }
 
 export function status(over: Partial<Status> = {}): Status {
-  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1, clock_synchronised: false, ...over };
+  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1, clock_synchronized: false, ...over };
 }
 
 export function desired(over: Partial<Desired> = {}): Desired {

@@ -9,7 +9,7 @@ import { StuckDetector } from '../../../agent/platform/plausible.js';
 import { machine } from '../support/machine.js';
 
 const time = { ms: 0 };
-const clock: Clock = { nowMs: () => time.ms, monotonicMs: () => time.ms, synchronised: () => false };
+const clock: Clock = { nowMs: () => time.ms, monotonicMs: () => time.ms, synchronized: () => false };
 const options = { wattsPerCore: 2 };
 
 const rapl = {

@@ -350,7 +350,7 @@ class ScriptedLink implements PumpLink {
 
 describe('the pump', () => {
   const clock = { now: 0 };
-  const testClock: Clock = { nowMs: () => 1_800_000_000_000 + clock.now, monotonicMs: () => clock.now, synchronised: () => true };
+  const testClock: Clock = { nowMs: () => 1_800_000_000_000 + clock.now, monotonicMs: () => clock.now, synchronized: () => true };
 
   function bench(): { outbox: Outbox; link: ScriptedLink; pump: OutboxPump; faults: string[]; device: Box } {
     const device = box(1e6);
@@ -409,7 +409,7 @@ describe('the pump', () => {
     pump.connected();
     outbox.put(json('event'));
     pump.kick();
-    link.sent[0]?.settle.reject(new AgentError('E_BROKER_REFUSED', 'not authorised'));
+    link.sent[0]?.settle.reject(new AgentError('E_BROKER_REFUSED', 'not authorized'));
     await until('empty', () => outbox.usage().messages === 0);
     expect([...outbox.dropped].sort()).toEqual([['event/malformed', 1], ['event/refused', 1]]);
   });

@@ -80,11 +80,11 @@ describe('files of the system', () => {
 describe('the clock', () => {
   it('knows whether it was set, and turns monotonic times into dates', () => {
     const root = temporaryFolder();
-    expect(systemClock(root).synchronised()).toBe(false);
+    expect(systemClock(root).synchronized()).toBe(false);
     mkdirSync(join(root, 'run/systemd/timesync'), { recursive: true });
     writeFileSync(join(root, 'run/systemd/timesync/synchronized'), '');
-    expect(systemClock(root).synchronised()).toBe(true);
-    const clock: Clock = { nowMs: () => 10_000, monotonicMs: () => 500, synchronised: () => true };
+    expect(systemClock(root).synchronized()).toBe(true);
+    const clock: Clock = { nowMs: () => 10_000, monotonicMs: () => 500, synchronized: () => true };
     expect(epochOf(clock, 400)).toBe(9900);
   });
 });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { benchMarkdown, replaceBench } from '../../../deploy/bench/documents.js';
-import { reportSchema, summariseFormats, summariseModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
+import { reportSchema, summarizeFormats, summarizeModels, type BenchReport, type Footprint, type ModelReport, type Times } from '../../../deploy/bench/report.js';
 
 const times = (engine: Times['engine'], format: Times['format'], p50_ms: number, threads = 1, isa: string | null = engine === 'native' ? 'fast' : null): Times =>
   ({ engine, isa, format, threads, min_ms: p50_ms / 2, p50_ms, p99_ms: 2 * p50_ms, cpu_ms: p50_ms ** 2, load_ms: 3, arena_bytes: engine === 'native' ? 123_456 : null, gmac_s: 10, share_of_peak: engine === 'native' ? 0.5 : null });
@@ -30,12 +30,12 @@ const report: BenchReport = {
   isas: ['fast', 'slow'],
   threads: [1, 2],
   peaks: [{ isa: 'fast', instruction: 'dot', format: 'int8', gmac_s: 123.4 }],
-  summary: summariseModels(models, ['fast', 'slow'], [1, 2]),
-  formats: summariseFormats(models, ['fast', 'slow'], 1),
+  summary: summarizeModels(models, ['fast', 'slow'], [1, 2]),
+  formats: summarizeFormats(models, ['fast', 'slow'], 1),
   models,
 };
 
-describe('summariseModels', () => {
+describe('summarizeModels', () => {
   const row = (comparison: string, isa: string, threads: number) => report.summary.find((one) => one.comparison === comparison && one.isa === isa && one.threads === threads);
 
   it('takes means of ratios and names the worst', () => {
@@ -50,11 +50,11 @@ describe('summariseModels', () => {
 
   it('has no row for what nothing was measured with', () => {
     expect(row('float32_vs_float32', 'fast', 2)).toBeUndefined();
-    expect(summariseModels([], ['fast'], [1])).toEqual([]);
+    expect(summarizeModels([], ['fast'], [1])).toEqual([]);
   });
 });
 
-describe('summariseFormats', () => {
+describe('summarizeFormats', () => {
   it('sets fewer bits against int8 on each instruction set, best and worst by name', () => {
     expect(report.formats).toEqual([
       { format: 'w46', isa: 'fast', threads: 1, models: 2, geometric_mean_p50: expect.closeTo(1, 12) as number, best: { model: 'won', ratio_p50: 1.25 }, worst: { model: 'lost', ratio_p50: 0.8 } },

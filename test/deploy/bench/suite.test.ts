@@ -15,7 +15,7 @@ import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
 import { inspectModel } from '../../../runtime/inspect.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { createSession } from '../../../runtime/session.js';
-import { residualNet } from '../../runtime/quantise/networks.js';
+import { residualNet } from '../../runtime/quantize/networks.js';
 import { modelBytes, node, randomInts, randomTensor } from '../../runtime/support/models.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';

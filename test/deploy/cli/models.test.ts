@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelBytes } from '../../runtime/support/models.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
-import { middleNet, residualNet } from '../../runtime/quantise/networks.js';
+import { middleNet, residualNet } from '../../runtime/quantize/networks.js';
 import { captureCli } from './capture.js';
 
 let folder = '';

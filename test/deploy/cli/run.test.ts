@@ -72,14 +72,14 @@ describe('sterna package', () => {
       const { code, out } = await captureCli(packageArguments(at('low.sterna'), '--embedder', at('deep.onnx'), '--calibrate', at('scene'), ...format, '--json'));
       expect(code).toBe(0);
       const share = format.length === 0 ? 0 : 256 / 368;
-      expect(JSON.parse(out)).toMatchObject({ quantised: { detector: { low_bit_macs: 0 }, embedder: { low_bit_macs: share } }, self_test: { passed: true } });
+      expect(JSON.parse(out)).toMatchObject({ quantized: { detector: { low_bit_macs: 0 }, embedder: { low_bit_macs: share } }, self_test: { passed: true } });
       const opened = await openPackage(at('low.sterna'));
       expect(opened.manifest.calibration).toMatchObject([{ stage: 'detector', images: 3 }, { stage: 'embedder', images: 3 }]);
       levels.push(Buffer.from(opened.file('models/embedder.onnx')).includes('sterna.levels'));
     }
     expect(levels).toEqual([false, true]);
     const { out } = await captureCli(packageArguments(at('low.sterna'), '--embedder', at('deep.onnx'), '--calibrate', at('scene'), '--stages', 'embedder', '--json'));
-    expect(Object.keys((JSON.parse(out) as { quantised: object }).quantised)).toEqual(['embedder']);
+    expect(Object.keys((JSON.parse(out) as { quantized: object }).quantized)).toEqual(['embedder']);
   });
 
   it('says what is wrong', async () => {
@@ -100,7 +100,7 @@ describe('sterna run', () => {
     const { frames, summary } = lines(out);
     expect(frames.map(({ sequence, exit, findings }) => [sequence, exit, findings.length])).toEqual([[0, 'none', 1], [1, 'none', 1], [2, 'none', 1]]);
     expect(frames[0]?.findings[0]).toMatchObject({ label: 'face', name: null });
-    expect(summary).toMatchObject({ frames: 3, dropped: 0, findings: 3, exits: { none: 3 }, recognised: {}, total: { count: 3 } });
+    expect(summary).toMatchObject({ frames: 3, dropped: 0, findings: 3, exits: { none: 3 }, recognized: {}, total: { count: 3 } });
     expect(summary.stages.map(({ stage }) => stage)).toEqual(['decode', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
     for (const { p50_ms, p99_ms, max_ms, count } of summary.stages) {
       expect(count).toBe(3);
@@ -109,7 +109,7 @@ describe('sterna run', () => {
     }
   });
 
-  it('recognises who was enrolled, and keeps the gallery in its file', async () => {
+  it('recognizes who was enrolled, and keeps the gallery in its file', async () => {
     const gallery = at('people.db');
     const { out, err } = await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--gallery', gallery, '--no-motion', '--enrol', `Red=${at('scene/1.png')}`, '--enrol', `Blue=${at('blue.png')}`]);
     expect(err).toContain('enrolled Red: 1 samples from 1 pictures');

@@ -75,7 +75,7 @@ describe('readSamples', () => {
     ['rgb planes', planar, options({}), [10, 20, 30], [0, 16, 32]],
     ['bgr planes', planar, options({ channels: 'bgr' }), [30, 20, 10], [0, 16, 32]],
     ['rgb pixels', { ...planar, dims: [1, 4, 4, 3] }, options({}), [10, 20, 30], [0, 1, 2]],
-    ['normalised by channel', planar, options({ mean: [10, 10, 10], std: [1, 2, 4] }), [0, 5, 5], [0, 16, 32]],
+    ['normalized by channel', planar, options({ mean: [10, 10, 10], std: [1, 2, 4] }), [0, 5, 5], [0, 16, 32]],
   ] as const)('turns a picture into %s', async (_, info, pictureOptions, expected, positions) => {
     const path = await picture('colour.png', [10, 20, 30]);
     const { x } = (await first(path, [info], pictureOptions)) as { x: { data: Float32Array; dims: number[] } };

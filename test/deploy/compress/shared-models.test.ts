@@ -7,8 +7,8 @@ import { calibrationFeeds, recordPictures } from '../../../deploy/package/record
 import { describePipeline } from '../../../deploy/package/describe.js';
 import type { Image } from '../../../runtime/frame.js';
 import { readImage } from '../../../runtime/media/index.js';
-import { modelInputs } from '../../../runtime/quantise/prepare.js';
-import { quantiseModel } from '../../../runtime/quantise/quantise.js';
+import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
+import { quantizeModel } from '../../../runtime/quantize/quantize.js';
 import { createSession } from '../../../runtime/session.js';
 import type { PipelineDescription } from '../../../runtime/stages/contract.js';
 import type { Tensor } from '../../../runtime/tensor.js';
@@ -41,7 +41,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
   }
 
   it('embed faces that calibration never saw as the float model does', async () => {
-    const { model, report } = await quantiseModel(models.embedder, await feeds('embedder', seen));
+    const { model, report } = await quantizeModel(models.embedder, await feeds('embedder', seen));
     expect(report.output_bytes).toBeLessThan(0.3 * report.input_bytes);
     expect(report.output_cosine).toBeGreaterThan(0.99);
     const [float, int8] = await Promise.all([createSession(models.embedder), createSession(model)]);
@@ -56,7 +56,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
   }, 120_000);
 
   it('find the same faces in the same places', async () => {
-    const { model } = await quantiseModel(models.detector, await feeds('detector', seen));
+    const { model } = await quantizeModel(models.detector, await feeds('detector', seen));
     const detections = async (detector: Uint8Array): Promise<Record<string, Tensor>[]> => {
       const runs = await recordPictures({ ...models, detector }, pipeline, unseen);
       return runs.filter(({ stage }) => stage === 'detector').map(({ outputs }) => outputs);
@@ -75,7 +75,7 @@ describe.skipIf(!available)('face models in int8 (needs shared/models and shared
 
   it.skipIf(oracleMissing !== undefined)(`run on both engines to the same bit${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, async () => {
     const bytes = await modelFile('vww_96_float.onnx');
-    const { model } = await quantiseModel(bytes, readSamples(sharedFile('samples/images'), modelInputs(bytes), 8));
+    const { model } = await quantizeModel(bytes, readSamples(sharedFile('samples/images'), modelInputs(bytes), 8));
     const [ours, theirs] = [await createSession(model), await createSession(model, { engine: 'onnxruntime' })];
     for await (const feed of readSamples(sharedFile('samples/images'), modelInputs(bytes), 4)) {
       const a = Object.values(await ours.run(feed))[0]?.data ?? [];

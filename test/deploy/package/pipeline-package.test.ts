@@ -55,7 +55,7 @@ describe('recording', () => {
     expect(runs).toHaveLength(3);
   });
 
-  it('makes float feeds in the layout and normalisation of the model', async () => {
+  it('makes float feeds in the layout and normalization of the model', async () => {
     const settings = await describeFaces(models);
     const runs = await recordPictures(models, settings, pictures.slice(0, 1), { pixels });
     const [feed] = await calibrationFeeds(models.embedder, 'embedder', settings, { runs });

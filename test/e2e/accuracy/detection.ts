@@ -4,7 +4,7 @@ import { defaultPictureOptions, readSamples } from '../../../deploy/compress/sam
 import { ap50, type ScoredBox } from '../../../deploy/evaluate/average-precision.js';
 import { decoderFor, type Anchor } from '../../../deploy/evaluate/decode.js';
 import { readBoxes } from '../../../deploy/evaluate/truth.js';
-import { modelInputs } from '../../../runtime/quantise/prepare.js';
+import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import type { Session } from '../../../runtime/session-types.js';
 import { sharedFile } from '../../support/shared.js';
 import { everyNth, type AccuracyTask, type Feeds } from './task.js';

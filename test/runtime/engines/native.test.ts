@@ -143,7 +143,7 @@ const pixels = { mean: [120, 110, 100], std: [60, 50, 40] };
 const picture = (seed: number) => randomInts('uint8', [1, 8, 6, 3], seed, 0, 255);
 
 /** What a model without PixelInput would be fed: (pixel - mean) / std, planes or pixels. */
-function normalised(image: TensorValue, planar: boolean): TensorValue {
+function normalized(image: TensorValue, planar: boolean): TensorValue {
   const value = (y: number, x: number, c: number) => (Number(image.data[(y * 6 + x) * 3 + c]) - (pixels.mean[c] ?? 0)) / (pixels.std[c] ?? 1);
   const order = planar
     ? [0, 1, 2].flatMap((c) => Array.from({ length: 48 }, (_, i) => value(Math.floor(i / 6), i % 6, c)))
@@ -171,7 +171,7 @@ describe.skipIf(nativeMissing !== undefined)(`pixel inputs${skipped}`, () => {
     expect(session.inputs).toEqual([{ name: 'x', type: 'uint8', dims: [1, 8, 6, 3] }]);
     const got = await session.run({ x: asTensor(image) });
     await session.close();
-    const wanted = interpret(inferShapes(graphFromOnnx(model(spec))), new Map([['x', normalised(image, planar)]])).get('y');
+    const wanted = interpret(inferShapes(graphFromOnnx(model(spec))), new Map([['x', normalized(image, planar)]])).get('y');
     expect(difference(got['y']?.data ?? [], Array.from(wanted?.data ?? [], Number)).maximum).toBeLessThan(1e-5);
   });
 
@@ -184,7 +184,7 @@ describe.skipIf(nativeMissing !== undefined)(`pixel inputs${skipped}`, () => {
       const y = new Float32Array(8 * 6 * 4);
       await native.run([image.data], [y]);
       await native.close();
-      const wanted = interpret(inferShapes(graphFromOnnx(model(quantized(dtype)))), new Map([['x', normalised(image, true)]])).get('y');
+      const wanted = interpret(inferShapes(graphFromOnnx(model(quantized(dtype)))), new Map([['x', normalized(image, true)]])).get('y');
       expect(difference(y, Array.from(wanted?.data ?? [], Number)).maximum).toBeLessThan(0.051);
     });
   });

@@ -8,7 +8,7 @@ import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { compile } from '../../../runtime/lower/compile.js';
 import { flipBytes } from '../../../runtime/lower/flip-bytes.js';
-import { optimise } from '../../../runtime/optimise/optimise.js';
+import { optimize } from '../../../runtime/optimize/optimize.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { asTensor } from '../../../runtime/tensor.js';
 import { floats, modelBytes } from '../support/models.js';
@@ -61,12 +61,12 @@ describe.skipIf(oracleMissing !== undefined)(`operators against onnxruntime${ora
     expectClose(evaluated(imported(example), example), await oracle(modelBytes(example.spec), example.feeds, false));
   });
 
-  it.each(cases)('$name: optimised', async (example) => {
-    expectClose(evaluated(optimise(imported(example)), example), await oracle(modelBytes(example.spec), example.feeds, false));
+  it.each(cases)('$name: optimized', async (example) => {
+    expectClose(evaluated(optimize(imported(example)), example), await oracle(modelBytes(example.spec), example.feeds, false));
   });
 
   it.each(int4Cases)('$name: weights stay codes', (example) => {
-    expect(optimise(imported(example)).nodes.map(({ op }) => op)).toContain('MatMulW4');
+    expect(optimize(imported(example)).nodes.map(({ op }) => op)).toContain('MatMulW4');
   });
 
   describe.skipIf(nativeMissing !== undefined)(`in the native engine${nativeMissing === undefined ? '' : ` (${nativeMissing})`}`, () => {

@@ -99,7 +99,7 @@ interface Recipe {
   readonly name: string;
   readonly dims: readonly number[];
   readonly build: Build;
-  /** Operator that must do the work in the optimised graph. */
+  /** Operator that must do the work in the optimized graph. */
   readonly op: string;
   /** Default 13. */
   readonly opset?: number;

@@ -5,7 +5,7 @@ import type { Graph } from '../../../runtime/graph/graph.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { compile } from '../../../runtime/lower/compile.js';
-import { optimise } from '../../../runtime/optimise/optimise.js';
+import { optimize } from '../../../runtime/optimize/optimize.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
@@ -41,7 +41,7 @@ const onlyOutput = <T>(outputs: Readonly<Record<string, T>> | ReadonlyMap<string
 
 describe('quantized operators', () => {
   it.each(quantizedCases)('$name: $op does it', (example) => {
-    const graph = optimise(imported(example));
+    const graph = optimize(imported(example));
     expect(graph.nodes.map((node) => node.op)).toContain(example.op);
     const remaining = graph.nodes.filter((node) => node.op === 'NhwcConv' || node.op === 'BinaryF32');
     expect(remaining, 'float operators').toEqual([]);
@@ -49,9 +49,9 @@ describe('quantized operators', () => {
 });
 
 describe.skipIf(oracleMissing !== undefined)(`quantized operators against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
-  it.each(quantizedCases)('$name: optimised', async (example) => {
-    const got = interpret(optimise(imported(example)), new Map(Object.entries(example.feeds)));
-    // Its optimiser makes a QLinearConv of weights of two bits, which its own checks then refuse.
+  it.each(quantizedCases)('$name: optimized', async (example) => {
+    const got = interpret(optimize(imported(example)), new Map(Object.entries(example.feeds)));
+    // Its optimizer makes a QLinearConv of weights of two bits, which its own checks then refuse.
     const wanted = onlyOutput(await oracle(modelBytes(example.spec), example.feeds, example.spec.opset !== 25));
     expectWithinSteps(onlyOutput(got).data, wanted.data);
   });
@@ -71,7 +71,7 @@ describe.skipIf(nativeMissing !== undefined)(`quantized operators in the native 
   // The reference kernels exist for both types of activation, so both are tested on every machine.
   describe.each(['uint8', 'int8'] as const)('with %s activations', (activation) => {
     it.each(quantizedCases)('$name: as the reference evaluation', async (example) => {
-      const wanted = onlyOutput(interpret(optimise(imported(example)), new Map(Object.entries(example.feeds))));
+      const wanted = onlyOutput(interpret(optimize(imported(example)), new Map(Object.entries(example.feeds))));
       const got = await native(example, 'ref', activation);
       // Integers agree to the bit; float functions in between may move a value across a rounding boundary.
       const exact = ['ConvQ8', 'BinaryQ8', 'PoolQ8', 'LutQ8', 'Concat', 'Transpose', 'PadNd'].includes(example.op);

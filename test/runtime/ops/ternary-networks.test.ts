@@ -4,8 +4,8 @@ import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
-import { optimise } from '../../../runtime/optimise/optimise.js';
-import { nextUp } from '../../../runtime/optimise/quantized/steps.js';
+import { optimize } from '../../../runtime/optimize/optimize.js';
+import { nextUp } from '../../../runtime/optimize/quantized/steps.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import type { OnnxNode } from '../../../runtime/onnx/types.js';
 import { floats, modelBytes, node, randomInts, randomTensor, type ModelSpec } from '../support/models.js';
@@ -54,7 +54,7 @@ const layers: readonly { name: string; dims: readonly number[]; zeros: boolean; 
   { name: 'binary, in two groups', dims: [6, 4, 3, 3], zeros: false, attributes: { group: 2, pads: [1, 1, 1, 1] } },
 ];
 
-/** A float layer, an activation, a convolution, batch normalisation and a residual, as such networks are built. */
+/** A float layer, an activation, a convolution, batch normalization and a residual, as such networks are built. */
 function network({ nodes, constants = {} }: Activation, { dims, zeros, attributes }: (typeof layers)[number]): ModelSpec {
   const outputs = dims[0] ?? 1;
   return {
@@ -74,8 +74,8 @@ const feed = fromNumbers('float32', image, mapNumbers(randomTensor(image, 3, -1,
 const cases = activations.flatMap((activation) => layers.map((layer) => ({ name: `${activation.name}, ${layer.name}`, spec: network(activation, layer) })));
 
 describe('networks with binary and ternary layers', () => {
-  it.each(cases)('$name: recognised', ({ spec }) => {
-    const operators = optimise(imported(spec)).nodes.map(({ op }) => op);
+  it.each(cases)('$name: recognized', ({ spec }) => {
+    const operators = optimize(imported(spec)).nodes.map(({ op }) => op);
     expect(operators).toContain('ConvQ8F32');
     expect(operators).toContain('Threshold');
     expect(operators.filter((op) => op === 'NhwcConv')).toHaveLength(1);
@@ -87,7 +87,7 @@ describe('networks with binary and ternary layers', () => {
       inputs: { x: image }, constants: { first: identity, w, v: w }, outputs: ['y'],
       nodes: [node('Conv', ['x', 'first'], ['f']), node('Sign', ['f'], ['a']), node('Conv', ['a', 'w'], ['b']), node('Conv', ['a', 'v'], ['c'], {}), node('Sub', ['b', 'c'], ['d']), node('Neg', ['d'], ['y'])],
     };
-    const operators = optimise(imported(spec)).nodes.map(({ op }) => op);
+    const operators = optimize(imported(spec)).nodes.map(({ op }) => op);
     expect(operators.filter((op) => op === 'Threshold')).toHaveLength(1);
   });
 
@@ -98,7 +98,7 @@ describe('networks with binary and ternary layers', () => {
     ['an activation that is not the sign of anything', network({ name: '', nodes: [node('Relu', ['f'], ['a'])] }, layers[3] as (typeof layers)[number])],
   ];
   it.each(unlike)('%s stay float', (_, spec) => {
-    expect(optimise(imported(spec)).nodes.map(({ op }) => op)).not.toContain('ConvQ8F32');
+    expect(optimize(imported(spec)).nodes.map(({ op }) => op)).not.toContain('ConvQ8F32');
   });
 
   it.each([[0, 2 ** -149], [1, 1 + 2 ** -23], [-1, -1 + 2 ** -24], [-(2 ** -149), -0]])('the float after %f is %f', (x, next) => {
@@ -109,7 +109,7 @@ describe('networks with binary and ternary layers', () => {
 describe.skipIf(oracleMissing !== undefined)(`networks with binary and ternary layers against onnxruntime${oracleMissing === undefined ? '' : ` (${oracleMissing})`}`, () => {
   it.each(cases)('$name: by reference', async ({ spec }) => {
     const wanted = await oracle(modelBytes(spec), { x: feed });
-    const got = interpret(optimise(imported(spec)), new Map([['x', feed]])).get('y');
+    const got = interpret(optimize(imported(spec)), new Map([['x', feed]])).get('y');
     const { maximum, range } = difference(got?.data ?? [], wanted['y']?.data ?? []);
     expect(maximum).toBeLessThanOrEqual(1e-5 * Math.max(1, range));
   });

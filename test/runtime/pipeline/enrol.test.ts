@@ -4,9 +4,9 @@ import type { Image } from '../../../runtime/frame.js';
 import { enrolPictures, selectDiverse } from '../../../runtime/pipeline/enrol.js';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import type { Detection, Pipeline } from '../../../runtime/pipeline/types.js';
-import { cosineSimilarity, normalise } from '../../../runtime/vision/embedding.js';
+import { cosineSimilarity, normalize } from '../../../runtime/vision/embedding.js';
 
-const unit = (...values: number[]): Float32Array => normalise(Float32Array.from(values)) ?? new Float32Array(0);
+const unit = (...values: number[]): Float32Array => normalize(Float32Array.from(values)) ?? new Float32Array(0);
 type Face = { detection: Detection; embedding: Float32Array };
 
 const face = (embedding: Float32Array, { side = 100, score = 0.95 } = {}): Face =>

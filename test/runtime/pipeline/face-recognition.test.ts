@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { detectionsOf } from '../../../runtime/stages/finding.js';
-import { normalise } from '../../../runtime/vision/embedding.js';
+import { normalize } from '../../../runtime/vision/embedding.js';
 import { fakePipeline, frameOf, settings } from './fakes.js';
 import type { FakeFace } from './fakes.js';
 
@@ -21,7 +21,7 @@ function gallery() {
   return opened;
 }
 
-const colour = (r: number, g: number, b: number): Float32Array => normalise(Float32Array.from([r, g, b, 0])) ?? new Float32Array(4);
+const colour = (r: number, g: number, b: number): Float32Array => normalize(Float32Array.from([r, g, b, 0])) ?? new Float32Array(4);
 
 describe('a face-recognition pipeline', () => {
   it('runs every stage of a frame with a face, and times each', async () => {

@@ -8,12 +8,12 @@ import { describe, expect, it } from 'vitest';
 import { openGalleryFile, galleryKeyId, rekeyGallery } from '../../../runtime/pipeline/gallery-file.js';
 import { createGalleryKey, galleryKey, readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
-import { normalise } from '../../../runtime/vision/embedding.js';
+import { normalize } from '../../../runtime/vision/embedding.js';
 import { temporaryFolder } from '../../support/folder.js';
 
 const dimensions = 32;
 /** Reproducible, and no two alike. */
-const face = (seed: number): Float32Array => normalise(Float32Array.from({ length: dimensions }, (_, i) => Math.sin(1 + seed * 7.3 + i * (1.7 + seed)))) ?? new Float32Array(dimensions);
+const face = (seed: number): Float32Array => normalize(Float32Array.from({ length: dimensions }, (_, i) => Math.sin(1 + seed * 7.3 + i * (1.7 + seed)))) ?? new Float32Array(dimensions);
 const bytesOf = (embedding: Float32Array): Buffer => Buffer.from(embedding.buffer, embedding.byteOffset, embedding.byteLength);
 const key = galleryKey(new Uint8Array(32).fill(1));
 const otherKey = galleryKey(new Uint8Array(32).fill(2));
@@ -246,7 +246,7 @@ describe('a new key', () => {
     const path = newPath();
     const gallery = openGallery(path, { key });
     // More than SQLite's cache holds, so that half of the change is in the files when the process dies.
-    const wide = Array.from({ length: 64 }, () => normalise(Float32Array.from({ length: 2048 }, (_, i) => Math.sin(i))) ?? new Float32Array(0));
+    const wide = Array.from({ length: 64 }, () => normalize(Float32Array.from({ length: 2048 }, (_, i) => Math.sin(i))) ?? new Float32Array(0));
     for (let person = 0; person < 10; person++) gallery.enrol(`Person ${person}`, wide, 'wide');
     gallery.close();
     const module_ = (file: string): string => JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../dist/runtime/pipeline', file)).href);

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
-import { normalise } from '../../../runtime/vision/embedding.js';
+import { normalize } from '../../../runtime/vision/embedding.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const unit = (...values: number[]): Float32Array => normalise(Float32Array.from(values)) ?? new Float32Array(0);
+const unit = (...values: number[]): Float32Array => normalize(Float32Array.from(values)) ?? new Float32Array(0);
 const refused = (pattern: RegExp) => expect.objectContaining({ code: 'E_GALLERY', message: expect.stringMatching(pattern) as string }) as Error;
 
 describe('gallery', () => {
@@ -69,8 +69,8 @@ describe('gallery', () => {
     const gallery = openGallery(':memory:');
     expect(() => gallery.enrol('  ', [unit(1, 0)], 's')).toThrow(refused(/1 to 128 characters/));
     expect(() => gallery.enrol('Anna', [], 's')).toThrow(refused(/at least one embedding/));
-    expect(() => gallery.enrol('Anna', [Float32Array.from([1, 1])], 's')).toThrow(refused(/L2-normalised/));
-    expect(() => gallery.enrol('Anna', [Float32Array.from([NaN, 1])], 's')).toThrow(refused(/L2-normalised/));
+    expect(() => gallery.enrol('Anna', [Float32Array.from([1, 1])], 's')).toThrow(refused(/L2-normalized/));
+    expect(() => gallery.enrol('Anna', [Float32Array.from([NaN, 1])], 's')).toThrow(refused(/L2-normalized/));
     expect(() => gallery.enrol('Anna', [unit(1, 0), unit(1, 0, 0)], 's')).toThrow(refused(/2 values/));
     expect(() => gallery.enrol('Anna', new Array<Float32Array>(65).fill(unit(1, 0)), 's')).toThrow(refused(/at most 64/));
     expect(gallery.list()).toEqual([]);

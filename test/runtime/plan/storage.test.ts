@@ -5,13 +5,13 @@ import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { elementCount, isByte, stridesOf, type TensorValue } from '../../../runtime/graph/tensor-value.js';
-import { optimise } from '../../../runtime/optimise/optimise.js';
+import { optimize } from '../../../runtime/optimize/optimize.js';
 import { planStorage, type StoragePlan } from '../../../runtime/plan/storage.js';
 import { stridedOffsets } from '../../../runtime/ops/indexing.js';
 import { model, node, randomTensor, type ModelSpec } from '../support/models.js';
 import { randomModels } from '../support/random-graphs.js';
 
-const optimised = (spec: ModelSpec): Graph => optimise(inferShapes(graphFromOnnx(model(spec))));
+const optimized = (spec: ModelSpec): Graph => optimize(inferShapes(graphFromOnnx(model(spec))));
 
 /** Byte addresses of the elements of a value. */
 function addresses(graph: Graph, plan: StoragePlan, value: string): Int32Array {
@@ -57,7 +57,7 @@ const feeds = new Map([['x', randomTensor([1, 3, 5, 4], 9)]]);
 
 describe('planned memory', () => {
   it('holds every value until its last reader, whatever the graph', () => {
-    fc.assert(fc.property(randomModels, (spec) => simulate(optimised(spec), feeds)), { numRuns: 100 });
+    fc.assert(fc.property(randomModels, (spec) => simulate(optimized(spec), feeds)), { numRuns: 100 });
   });
 
   it('lets convolutions write into the concatenation', () => {
@@ -67,7 +67,7 @@ describe('planned memory', () => {
       nodes: [node('Conv', ['x', 'w'], ['a']), node('Conv', ['x', 'v'], ['b']), node('Concat', ['a', 'b'], ['ab'], { axis: 1 }), node('GlobalMaxPool', ['ab'], ['y'])],
       outputs: ['y'],
     };
-    const graph = optimised(spec);
+    const graph = optimized(spec);
     const plan = planStorage(graph);
     const concat = graph.nodes.find(({ op }) => op === 'Concat');
     expect(concat !== undefined && plan.elided.has(concat)).toBe(true);
@@ -83,7 +83,7 @@ describe('planned memory', () => {
       nodes: [node('Conv', ['x', 'w'], ['c']), node('Split', ['c'], ['a', 'b'], { axis: 1 }), node('Exp', ['a'], ['e']), node('Flatten', ['e'], ['f']), node('Sin', ['f'], ['s']), node('Abs', ['b'], ['y'])],
       outputs: ['s', 'y'],
     };
-    const graph = optimised(spec);
+    const graph = optimized(spec);
     const plan = planStorage(graph);
     expect(graph.nodes.filter(({ op }) => op === 'StridedSlice').every((slice) => plan.elided.has(slice))).toBe(true);
     expect(plan.arenaBytes).toBeLessThanOrEqual(4 * elementCount([60 + 80 + 40 + 40 + 64]));

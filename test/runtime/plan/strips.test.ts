@@ -3,14 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { typeOf, type Graph } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
-import { optimise } from '../../../runtime/optimise/optimise.js';
+import { optimize } from '../../../runtime/optimize/optimize.js';
 import { alignBlock, type Block } from '../../../runtime/plan/arena.js';
 import { planStorage } from '../../../runtime/plan/storage.js';
 import { chooseStrips, findStrips, type StripCandidate } from '../../../runtime/plan/strips.js';
 import { invertedResiduals, Network } from '../support/inverted-residuals.js';
 import { model, type ModelSpec } from '../support/models.js';
 
-const optimised = (spec: ModelSpec): Graph => optimise(inferShapes(graphFromOnnx(model(spec))));
+const optimized = (spec: ModelSpec): Graph => optimize(inferShapes(graphFromOnnx(model(spec))));
 
 /** A chain of nodes: value i is written by node i - 1 and read by node i, and for some steps more. Every third node may begin a strip. */
 interface Chain {
@@ -67,7 +67,7 @@ describe.each(['float32', 'int8'] as const)('strips of %s', (type) => {
   const block = (build: (net: Network) => void, input: [number, number, number, number] = [1, 8, 20, 20]): { found: string[][]; refused: string[] } => {
     const net = new Network(type, input);
     build(net);
-    const graph = optimised(net.build());
+    const graph = optimized(net.build());
     const { groups, refused } = findStrips(graph);
     const channels = (value: string) => String(typeOf(graph, value).shape.at(-1));
     return { found: groups.map(({ nodes }) => nodes.map(({ outputs }) => channels(outputs[0] ?? ''))), refused: [...refused.values()] };
@@ -103,14 +103,14 @@ it('layers that may run on bits are in no strip', () => {
     net.conv(48, { largest: first });
     net.conv(48, { kernel: 3, depthwise: true, largest: 1 });
     net.conv(16, { largest: last });
-    const { groups, refused } = findStrips(optimised(net.build()));
+    const { groups, refused } = findStrips(optimized(net.build()));
     return [groups.map(({ nodes }) => nodes.length), [...refused.values()]];
   };
   expect([find(2, 2), find(1, 2), find(2, 1)]).toEqual([[[3], []], [[2], []], [[], ['the next layer may run on bits']]]);
 });
 
 describe.each(['float32', 'int8'] as const)('the memory of inverted residuals of %s', (type) => {
-  const graph = optimised(invertedResiduals(type, 160));
+  const graph = optimized(invertedResiduals(type, 160));
   const [plain, planned] = [planStorage(graph, { strips: false }), planStorage(graph)];
 
   it('shrinks by more than the scratch of four threads, and is told', () => {

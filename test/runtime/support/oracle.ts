@@ -18,11 +18,11 @@ const onnxruntime = load();
 export const oracleMissing = onnxruntime === undefined ? 'onnxruntime-node is not installed' : undefined;
 
 /** Runs a model with onnxruntime: every output, as numbers. */
-export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimise = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
+export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimize = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
   if (onnxruntime === undefined) throw new Error('onnxruntime-node is not installed');
   const ort = onnxruntime;
   const session = await ort.InferenceSession.create(bytes, {
-    graphOptimizationLevel: optimise ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
+    graphOptimizationLevel: optimize ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
   });
   const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(asTensor({ dtype, data, dims }).type, data, [...dims])]));
   const results = await session.run(inputs);

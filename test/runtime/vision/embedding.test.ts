@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { cosineSimilarity, normalise } from '../../../runtime/vision/embedding.js';
+import { cosineSimilarity, normalize } from '../../../runtime/vision/embedding.js';
 import { fivePoints } from '../../../runtime/vision/landmarks.js';
 
 const vector = fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 4, maxLength: 4 }).map((values) => Float32Array.from(values));
 
-describe('normalise', () => {
+describe('normalize', () => {
   it('gives unit length and keeps the direction', () => {
     fc.assert(fc.property(vector, (values) => {
-      const unit = normalise(values);
+      const unit = normalize(values);
       if (unit === null) return values.every((value) => Math.abs(value) < 1e-20);
       const length = Math.hypot(...unit);
       return Math.abs(length - 1) < 1e-5 && cosineSimilarity(unit, values) > 0.9999;
@@ -16,7 +16,7 @@ describe('normalise', () => {
   });
 
   it('is null for a vector without a direction', () => {
-    for (const bad of [[0, 0], [NaN, 1], [Infinity, 1]]) expect(normalise(Float32Array.from(bad))).toBeNull();
+    for (const bad of [[0, 0], [NaN, 1], [Infinity, 1]]) expect(normalize(Float32Array.from(bad))).toBeNull();
   });
 });
 

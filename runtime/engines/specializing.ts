@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto';
+import { RuntimeError } from '../errors.js';
+import { graphFromOnnx } from '../graph/import.js';
+import { elementCount, type TensorValue } from '../graph/tensor-value.js';
+import { parseModel } from '../onnx/parse.js';
+import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
+import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
+import { orderFeeds } from './feeds.js';
+
+/** Elements of an input that may be compiled into a program: enough for shapes, bounds and small weights. */
+const maximumElements = 1 << 16;
+
+/** Programs kept, the least recently used going first. */
+const keptPrograms = 8;
+
+/** Inputs of the model whose values must be known before it can be compiled, when that is why it was refused. */
+export function decidingInputs(error: unknown): readonly string[] | undefined {
+  const inputs = error instanceof RuntimeError && error.code === 'E_MODEL_OP' ? error.details['inputs'] : undefined;
+  return Array.isArray(inputs) ? inputs.filter((name): name is string => typeof name === 'string') : undefined;
+}
+
+export interface SpecializedSession extends Session {
+  profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
+}
+
+/** Compiles the model with these inputs as constants. */
+export type Specialize = (fixed: Readonly<Record<string, TensorValue>>) => Promise<SpecializedSession>;
+
+interface Ports {
+  readonly inputs: TensorInfo[];
+  readonly outputs: TensorInfo[];
+  /** Inputs with sizes that the file leaves open. */
+  readonly open: ReadonlySet<string>;
+}
+
+function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions): Ports {
+  const model = parseModel(bytes, limits);
+  const graph = graphFromOnnx(model, { symbols, shapes, limits });
+  const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
+    const type = dataTypes.find((candidate) => candidate === dtype);
+    if (type === undefined) throw new RuntimeError('E_MODEL_OP', `'${name}': element type ${dtype ?? 'unknown'} cannot cross the interface of a model`, { details: { value: name } });
+    return { name, type, dims };
+  };
+  return {
+    inputs: graph.inputs.map((name) => info(name, graph.types.get(name)?.dtype, graph.types.get(name)?.shape ?? [])),
+    open: new Set(model.graph.inputs.filter(({ dims }) => dims?.some((dim) => typeof dim !== 'number')).map(({ name }) => name)),
+    outputs: model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
+  };
+}
+
+function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {
+  const hash = createHash('sha256');
+  for (const [name, { dims, data }] of fixed) hash.update(`${name}\0${dims.join()}\0${data.byteLength}\0`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return hash.digest('base64');
+}
+
+/**
+ * A model with inputs that decide shapes (the operand of a Reshape, the limit of a Range) or that an operator must know beforehand.
+ * Memory is planned when a program is compiled, so the model is compiled for the values of these inputs: when it first meets them, and
+ * not again while they are among the last eight. `outputs` have -1 for sizes that are not known until then.
+ */
+export class SpecializingSession implements Session {
+  readonly inputs: readonly TensorInfo[];
+  private readonly declared: readonly TensorInfo[];
+  private readonly open: ReadonlySet<string>;
+  private readonly fixed = new Set<string>();
+  private readonly programs = new Map<string, SpecializedSession>();
+  private latest: SpecializedSession | undefined;
+  /** The end of the queue: runs are in order, and one may have to compile first. */
+  private queue: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  constructor(bytes: Uint8Array, private readonly options: SessionOptions, private readonly specialize: Specialize) {
+    const { inputs, outputs, open } = portsOf(bytes, options);
+    this.inputs = inputs;
+    this.open = open;
+    this.declared = outputs;
+  }
+
+  get outputs(): readonly TensorInfo[] {
+    return this.latest?.outputs ?? this.declared;
+  }
+
+  /** Of the program that ran last. */
+  get stats(): SessionStats {
+    return this.latest?.stats ?? { engine: 'native', threads: this.options.threads ?? 1, loadMs: 0 };
+  }
+
+  run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    return this.enqueue(async () => {
+      const session = await this.programFor(feeds);
+      return session.run(this.rest(feeds));
+    });
+  }
+
+  profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
+    return this.enqueue(async () => {
+      const session = await this.programFor(feeds);
+      return session.profile(this.rest(feeds));
+    });
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.queue;
+    await Promise.all([...this.programs.values()].map((session) => session.close()));
+    this.programs.clear();
+  }
+
+  private enqueue<T>(work: () => Promise<T>): Promise<T> {
+    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
+    const result = this.queue.then(work);
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  private rest(feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+    return Object.fromEntries(Object.entries(feeds).filter(([name]) => !this.fixed.has(name)));
+  }
+
+  private async programFor(feeds: Readonly<Record<string, Tensor>>): Promise<SpecializedSession> {
+    orderFeeds(this.inputs.map((info) => this.sized(info, feeds[info.name])), feeds);
+    const fixed = this.inputs.flatMap(({ name }) => (this.fixed.has(name) && feeds[name] !== undefined ? [[name, feeds[name]] as const] : []));
+    const key = keyOf(fixed);
+    const session = this.programs.get(key) ?? (await this.compiled(fixed));
+    if (session === undefined) return this.programFor(feeds); // there is one more input to know
+    this.programs.delete(key);
+    this.programs.set(key, session);
+    const [oldest] = this.programs;
+    if (oldest !== undefined && this.programs.size > keptPrograms) {
+      this.programs.delete(oldest[0]);
+      await oldest[1].close();
+    }
+    this.latest = session;
+    return session;
+  }
+
+  /** An input that is compiled in may have any sizes where the file leaves them open: a list of axes may be empty. */
+  private sized(info: TensorInfo, feed: Tensor | undefined): TensorInfo {
+    return this.open.has(info.name) && feed?.dims.length === info.dims.length ? { ...info, dims: feed.dims } : info;
+  }
+
+  /** Undefined: the compiler asked for further inputs, which are fixed from now on. */
+  private async compiled(fixed: readonly (readonly [string, Tensor])[]): Promise<SpecializedSession | undefined> {
+    // Copies: the caller's arrays may be views of something large.
+    const values = fixed.map(([name, { type, dims, data }]): [string, TensorValue] => [name, { dtype: type, dims: [...dims], data: data.slice() }]);
+    try {
+      return await this.specialize(Object.fromEntries(values));
+    } catch (error) {
+      const wanted = (decidingInputs(error) ?? []).filter((name) => !this.fixed.has(name));
+      if (wanted.length === 0 || wanted.some((name) => !this.mayBeFixed(name))) throw error;
+      for (const name of wanted) this.fixed.add(name);
+      return undefined;
+    }
+  }
+
+  private mayBeFixed(name: string): boolean {
+    return elementCount(this.inputs.find((input) => input.name === name)?.dims ?? [Infinity]) <= maximumElements;
+  }
+}

@@ -1,0 +1,26 @@
+import type { Graph, Node } from '../../graph/graph.js';
+import { Rewriter } from '../rewriter.js';
+
+/** Views are free where they are, except between a DequantizeLinear and the convolution that it belongs to. */
+function worthMoving(editor: Rewriter, node: Node): boolean {
+  if (node.op === 'Transpose') return true;
+  return node.op === 'View' && editor.soleConsumer(node.outputs[0] ?? '')?.op === 'NhwcConv';
+}
+
+/**
+ * Moves the transposes that are left above a DequantizeLinear, so that it stands next to the operator that reads it (the form
+ * in which fold-quantization recognizes it) and the data are moved while they are 8-bit. The views of one-dimensional
+ * convolutions too.
+ */
+export function hoistTransposes(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  for (const node of graph.nodes) {
+    const producer = worthMoving(editor, node) ? editor.producer(node.inputs[0]) : undefined;
+    if (producer?.op !== 'DequantizeLinear' || editor.constant(producer.inputs[1])?.data.length !== 1) continue;
+    const attributes = Object.fromEntries(node.attributes);
+    const moved = editor.emit({ name: node.name, op: node.op, inputs: [producer.inputs[0] ?? ''], attributes });
+    editor.remove(node);
+    editor.emitTo(node.outputs[0] ?? '', { name: producer.name, op: 'DequantizeLinear', inputs: [moved, ...producer.inputs.slice(1)] });
+  }
+  return editor.finish();
+}

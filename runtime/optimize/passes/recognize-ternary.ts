@@ -1,0 +1,70 @@
+import { int, intAttribute, string, type Attribute } from '../../graph/attributes.js';
+import type { Graph, Node } from '../../graph/graph.js';
+import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { convOperands } from '../../ops/convolution.js';
+import { ternaryActivations, type TernaryActivations } from '../quantized/steps.js';
+import { Rewriter } from '../rewriter.js';
+
+interface TernaryWeights {
+  /** -1, 0 and 1, as int8. */
+  readonly signs: TensorValue;
+  /** What they are multiplied with, one for each output channel. */
+  readonly scales: Float64Array;
+}
+
+/** Weights of which each output channel has one magnitude, and zeros; undefined when they are others. */
+function ternaryWeights(weights: TensorValue): TernaryWeights | undefined {
+  const outputs = weights.dims[0] ?? 1;
+  const depth = elementCount(weights.dims) / outputs;
+  const values = toNumbers(weights);
+  const scales = Float64Array.from({ length: outputs }, (_, o) => Math.abs(values.subarray(o * depth, (o + 1) * depth).find((w) => w !== 0) ?? 0));
+  const fits = values.every((w, i) => w === 0 || Math.abs(w) === scales[Math.floor(i / depth)]);
+  return fits ? { signs: fromNumbers('int8', weights.dims, Float64Array.from(values, Math.sign)), scales } : undefined;
+}
+
+/** The thresholds of each activation once, however many convolutions read them. */
+class Thresholds {
+  private readonly made = new Map<string, string>();
+
+  constructor(private readonly editor: Rewriter) {}
+
+  codes({ source, lower, upper }: TernaryActivations, name: string): string {
+    const key = `${source} ${lower} ${upper}`;
+    const known = this.made.get(key);
+    if (known !== undefined) return known;
+    const bounds = [lower, upper].map((bound) => this.editor.addConstant(`${name}.threshold`, float32s([bound])));
+    const codes = this.editor.emit({ name, op: 'Threshold', inputs: [source, ...bounds], attributes: { y_type: string('int8'), y_zp: int(0) } });
+    this.made.set(key, codes);
+    return codes;
+  }
+}
+
+function replaceConvolution(editor: Rewriter, thresholds: Thresholds, conv: Node): void {
+  const [x = '', w = '', bias = ''] = conv.inputs;
+  const constant = editor.constant(w);
+  const weights = constant === undefined ? undefined : ternaryWeights(constant);
+  if (weights === undefined) return;
+  const activations = ternaryActivations(editor, x);
+  if (activations === undefined) return;
+  const group = intAttribute(conv, 'group', 1);
+  if (group > 1 && group === (editor.type(x).shape.at(-1) ?? 1)) return; // depthwise: too little depth for bits to pay
+  const codes = thresholds.codes(activations, editor.producer(x)?.name ?? conv.name);
+  const attributes: Record<string, Attribute> = { ...Object.fromEntries(conv.attributes), x_zp: int(0) };
+  const scale = float32s(weights.scales.map((s) => s * activations.factor));
+  const inputs = [codes, editor.addConstant(`${w}.signs`, weights.signs), editor.addConstant(`${conv.name}.scale`, scale), ...(bias === '' ? [] : [bias])];
+  editor.substitute(conv, { op: 'ConvQ8F32', inputs, attributes });
+}
+
+/**
+ * Recognizes networks that were trained with binary or ternary weights and activations: a float convolution whose weights are -s, 0 and s in each output channel, of
+ * the sign of something or of a threshold, is counted in bits. Sums are exact where float arithmetic rounds.
+ */
+export function recognizeTernary(graph: Graph): Graph {
+  const editor = new Rewriter(graph);
+  const thresholds = new Thresholds(editor);
+  for (const node of graph.nodes) {
+    const bias = node.inputs[convOperands.bias] ?? '';
+    if (node.op === 'NhwcConv' && (bias === '' || editor.constant(bias) !== undefined)) replaceConvolution(editor, thresholds, node);
+  }
+  return editor.finish();
+}

@@ -1,0 +1,208 @@
+import { floatAttribute, intAttribute } from '../../graph/attributes.js';
+import { consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
+import { elementCount } from '../../graph/tensor-value.js';
+import type { AffineParameters } from '../ranges/range.js';
+
+/**
+ * weighted: multiplies by constant weights. binary: combines two activations. unary: maps each element (a lookup table).
+ * own: makes values of another range (averages). pass: moves elements, so its output keeps the scale of its input.
+ */
+export type LayerKind = 'weighted' | 'binary' | 'unary' | 'own' | 'pass';
+
+/** Nodes that run as one quantized kernel: one QuantizeLinear follows the last of them. */
+export interface Layer {
+  /** Name of the first node, and the operators joined: `Conv+PRelu`. */
+  name: string;
+  op: string;
+  kind: LayerKind;
+  /** The node that computes; for a weighted layer the one with the weights. */
+  node: Node;
+  /** Activations that it reads. */
+  inputs: readonly string[];
+  output: string;
+}
+
+/** Weights and bias of a weighted layer. */
+export interface WeightOperands {
+  weights: string;
+  /** Axis of the output channels in the weights. */
+  axis: number;
+  bias: string | undefined;
+  group: number;
+}
+
+export interface QuantizationPlan {
+  /** Layers that become int8, in topological order. */
+  layers: readonly Layer[];
+  /** Layers and single nodes that stay float32. */
+  floatLayers: readonly Layer[];
+  /** Values stored in 8 bits. */
+  values: ReadonlySet<string>;
+  /** Values whose parameters follow from the operator and need no calibration. */
+  fixed: ReadonlyMap<string, AffineParameters>;
+}
+
+const activations: ReadonlySet<string> = new Set(['Relu', 'Clip', 'PRelu', 'LeakyRelu']);
+const clamps: ReadonlySet<string> = new Set(['Relu', 'Clip']);
+const binaries: ReadonlySet<string> = new Set(['Add', 'Sub', 'Mul']);
+const unaries: ReadonlySet<string> = new Set([...activations, 'Sigmoid', 'Tanh', 'HardSigmoid', 'HardSwish', 'Elu', 'Gelu', 'Softplus', 'Mish']);
+const averages: ReadonlySet<string> = new Set(['AveragePool', 'GlobalAveragePool']);
+const movers: ReadonlySet<string> = new Set([
+  'MaxPool', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Transpose', 'Resize', 'Upsample', 'Concat', 'Slice', 'DepthToSpace', 'SpaceToDepth', 'Identity',
+]);
+
+/** Outputs that lie in a known range whatever the data: the whole 8-bit grid is laid over it. */
+const fixedOutputs: Readonly<Record<string, AffineParameters>> = {
+  Sigmoid: { scale: 1 / 256, zeroPoint: 0 },
+  Tanh: { scale: 1 / 128, zeroPoint: 128 },
+};
+
+/**
+ * The constant operands of a node that can run with 8-bit weights; undefined when it cannot (weights that are computed,
+ * transposed or scaled products, kernels that are not two-dimensional, a bias of an odd shape).
+ */
+export function weightOperands(graph: Graph, node: Node): WeightOperands | undefined {
+  const [, weights = '', bias = ''] = node.inputs;
+  const w = graph.constants.get(weights);
+  if (w === undefined || w.dtype !== 'float32') return undefined;
+  const operands = ((): WeightOperands | undefined => {
+    switch (node.op) {
+      case 'Conv':
+        return w.dims.length === 4 ? { weights, axis: 0, bias: bias || undefined, group: intAttribute(node, 'group', 1) } : undefined;
+      case 'Gemm': {
+        const plain = intAttribute(node, 'transA', 0) === 0 && floatAttribute(node, 'alpha', 1) === 1 && floatAttribute(node, 'beta', 1) === 1;
+        return plain ? { weights, axis: intAttribute(node, 'transB', 0) === 0 ? 1 : 0, bias: bias || undefined, group: 1 } : undefined;
+      }
+      case 'MatMul':
+        return w.dims.length === 2 ? { weights, axis: 1, bias: undefined, group: 1 } : undefined;
+      default:
+        return undefined;
+    }
+  })();
+  if (operands?.bias === undefined) return operands;
+  const b = graph.constants.get(operands.bias);
+  return b?.dtype === 'float32' && elementCount(b.dims) === w.dims[operands.axis] ? operands : undefined;
+}
+
+/** True when every operand but the first is a constant, as in Clip, PRelu, Reshape, Resize. */
+const constantOperands = (graph: Graph, node: Node): boolean => node.inputs.slice(1).every((input) => input === '' || graph.constants.has(input));
+
+function kindOf(graph: Graph, node: Node): LayerKind | undefined {
+  const dynamic = node.inputs.filter((input) => input !== '' && !graph.constants.has(input));
+  if (node.outputs.length !== 1 || !dynamic.every((input) => typeOf(graph, input).dtype === 'float32')) return undefined;
+  if (weightOperands(graph, node) !== undefined) return 'weighted';
+  if (binaries.has(node.op)) return dynamic.length === 2 || (dynamic.length === 1 && node.inputs[0] === node.inputs[1]) ? 'binary' : undefined;
+  if (node.op === 'Concat') return dynamic.length === node.inputs.length ? 'pass' : undefined;
+  if (!constantOperands(graph, node)) return undefined;
+  if (unaries.has(node.op)) return 'unary';
+  if (averages.has(node.op)) return 'own';
+  return movers.has(node.op) ? 'pass' : undefined;
+}
+
+/** Activation that the kernel of `node` applies before it rounds, if the next node is one. */
+function fusedActivation(graph: Graph, node: Node, kind: LayerKind, consumers: ReadonlyMap<string, readonly Node[]>): Node | undefined {
+  if (kind !== 'weighted' && kind !== 'binary') return undefined;
+  const [output = ''] = node.outputs;
+  const [next, another] = consumers.get(output) ?? [];
+  if (next === undefined || another !== undefined || graph.outputs.includes(output)) return undefined;
+  const fusable = kind === 'weighted' ? activations : clamps;
+  return fusable.has(next.op) && next.inputs[0] === output && constantOperands(graph, next) ? next : undefined;
+}
+
+function makeLayer(graph: Graph, node: Node, kind: LayerKind, activation: Node | undefined): Layer {
+  return {
+    name: node.name,
+    op: activation === undefined ? node.op : `${node.op}+${activation.op}`,
+    kind,
+    node,
+    inputs: [...new Set(node.inputs)].filter((input) => input !== '' && !graph.constants.has(input)),
+    output: (activation ?? node).outputs[0] ?? '',
+  };
+}
+
+interface Candidates {
+  layers: Layer[];
+  /** Nodes that no 8-bit kernel takes, as layers of their own. */
+  others: Layer[];
+}
+
+/** Functions that make much of the difference between two small numbers. */
+const logarithmic: ReadonlySet<string> = new Set(['Log', 'Sqrt']);
+/** Sums of many numbers, in which their errors cancel. */
+const summing: ReadonlySet<string> = new Set(['ReduceSum', 'ReduceMean', 'ReduceL2', 'ReduceSumSquare', 'GlobalAveragePool', 'LayerNormalization']);
+
+/**
+ * First outputs of the nodes between which and the next weighted layer stands a logarithm or a root: a grid of even steps, laid over the
+ * largest of a spectrum's numbers, leaves nothing of those that the logarithm is there to tell apart.
+ */
+function beforeLogarithms(graph: Graph): Set<string> {
+  const reached = new Set<string>();
+  const found = new Set<string>();
+  for (const node of [...graph.nodes].reverse()) {
+    const ahead = node.outputs.some((output) => reached.has(output));
+    if (ahead) found.add(node.outputs[0] ?? '');
+    if (logarithmic.has(node.op) || (ahead && !summing.has(node.op) && weightOperands(graph, node) === undefined)) for (const input of node.inputs) reached.add(input);
+  }
+  return found;
+}
+
+function findLayers(graph: Graph, exclude: ReadonlySet<string>): Candidates {
+  const consumers = consumersOf(graph.nodes);
+  const fine = beforeLogarithms(graph);
+  const claimed = new Set<Node>();
+  const found: Candidates = { layers: [], others: [] };
+  for (const node of graph.nodes) {
+    if (claimed.has(node)) continue;
+    const kind = exclude.has(node.name) || fine.has(node.outputs[0] ?? '') ? undefined : kindOf(graph, node);
+    const activation = kind === undefined ? undefined : fusedActivation(graph, node, kind, consumers);
+    if (activation !== undefined) claimed.add(activation);
+    (kind === undefined ? found.others : found.layers).push(makeLayer(graph, node, kind ?? 'own', activation));
+  }
+  return found;
+}
+
+/**
+ * Values that 8-bit kernels can read without a conversion made for them: the inputs of the model, outputs of layers all of
+ * whose inputs are such values, and whatever a weighted layer has quantized anyway.
+ */
+function availableValues(graph: Graph, layers: readonly Layer[]): Set<string> {
+  const available = new Set<string>(graph.inputs.filter((input) => typeOf(graph, input).dtype === 'float32'));
+  for (const layer of layers) if (layer.kind === 'weighted') for (const input of layer.inputs) available.add(input);
+  for (const layer of layers) {
+    if (layer.kind === 'weighted' || layer.inputs.every((input) => available.has(input))) available.add(layer.output);
+  }
+  return available;
+}
+
+/**
+ * Decides which layers run in 8 bits. Weighted layers always do, they are what costs time. The others do when their inputs
+ * are 8-bit already and their result is of use to a weighted layer or a lookup table; so box arithmetic, softmax and the
+ * like, which amplify rounding and cost little, stay in floating point up to the model's outputs.
+ * @param graph inferred, with constants and batch normalization folded
+ * @param exclude names of nodes that stay float32
+ */
+export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = new Set()): QuantizationPlan {
+  const { layers, others } = findLayers(graph, exclude);
+  const available = availableValues(graph, layers);
+  const feasible = (layer: Layer): boolean => layer.kind === 'weighted' || layer.inputs.every((input) => available.has(input));
+  const wanted = new Set<string>();
+  const chosen = new Set<Layer>();
+  for (const layer of [...layers].reverse()) {
+    const useful = layer.kind === 'weighted' || layer.kind === 'unary' || wanted.has(layer.output);
+    if (!useful || !feasible(layer)) continue;
+    chosen.add(layer);
+    for (const input of layer.inputs) wanted.add(input);
+  }
+  const quantized = layers.filter((layer) => chosen.has(layer));
+  const fixed = new Map<string, AffineParameters>();
+  for (const { node, output, op } of quantized) {
+    const parameters = fixedOutputs[op];
+    if (parameters !== undefined && node.outputs[0] === output) fixed.set(output, parameters);
+  }
+  return {
+    layers: quantized,
+    floatLayers: [...others, ...layers.filter((layer) => !chosen.has(layer))],
+    values: new Set(quantized.flatMap((layer) => [...layer.inputs, layer.output])),
+    fixed,
+  };
+}

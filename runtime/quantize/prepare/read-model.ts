@@ -1,0 +1,41 @@
+import { RuntimeError } from '../../errors.js';
+import type { Graph } from '../../graph/graph.js';
+import type { ChosenSizes } from '../../graph/open-dimensions.js';
+import { graphFromOnnx } from '../../graph/import.js';
+import { parseModel } from '../../onnx/parse.js';
+import type { OnnxModel } from '../../onnx/types.js';
+import { simplifyOnnx } from '../../optimize/optimize.js';
+import { dataTypes, type TensorInfo } from '../../tensor.js';
+import { raiseOpset } from './raise-opset.js';
+
+/**
+ * Inputs of a model; open dimensions have the given sizes, or else 1.
+ * @throws RuntimeError E_MODEL_*
+ */
+export function modelInputs(bytes: Uint8Array, sizes: ChosenSizes = {}): TensorInfo[] {
+  const graph = graphFromOnnx(parseModel(bytes), sizes);
+  return graph.inputs.map((name) => {
+    const type = graph.types.get(name);
+    const dtype = dataTypes.find((candidate) => candidate === type?.dtype);
+    if (type === undefined || dtype === undefined) {
+      throw new RuntimeError('E_MODEL_OP', `Expected ${dataTypes.join(', ')} for the type of input "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
+    }
+    return { name, type: dtype, dims: type.shape };
+  });
+}
+
+/**
+ * The float graph that quantization starts from: shapes inferred, constants and batch normalization folded, in an operator
+ * set that can express per-channel scales.
+ * @throws RuntimeError E_MODEL_*; E_QUANTIZE for a model whose activations are quantized already
+ */
+export function prepareGraph(model: OnnxModel, sizes: ChosenSizes): Graph {
+  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, sizes)));
+  const quantized = graph.nodes.find((node) => node.op === 'QuantizeLinear');
+  if (quantized !== undefined) {
+    throw new RuntimeError('E_QUANTIZE', `The model is quantized already (node '${quantized.name}'); expected the float32 model that it was made from`, {
+      details: { node: quantized.name },
+    });
+  }
+  return graph;
+}

@@ -1,0 +1,163 @@
+import { graphToOnnx } from '../graph/export.js';
+import type { Graph } from '../graph/graph.js';
+import { loadModelBytes } from '../model-file.js';
+import { parseModel } from '../onnx/parse.js';
+import { serializeModel } from '../onnx/serialize.js';
+import { findCandidates } from './formats/candidates.js';
+import { chooseFormats } from './formats/choose-formats.js';
+import { holdDrop, leaveRuinous, type FloatLayers, type FloatSearch } from './formats/float-layers.js';
+import { gridOf, type Grid } from './formats/grids.js';
+import { makeYardstick } from './formats/mix.js';
+import { calibrate, channelMagnitudes, openObserved, peek, spread, type Feeds, type Peeked } from './observe/calibrate.js';
+import { checkSeen } from './observe/dead-channels.js';
+import { checkExclusions, settle, unbounded, type QuantizeOptions, type Settings } from './options.js';
+import { equalizeChannels, findChannelGroups } from './prepare/equalize.js';
+import { migrateScales, type Migration } from './prepare/migrate.js';
+import { planQuantization, type Layer, type QuantizationPlan } from './prepare/plan.js';
+import { prepareGraph } from './prepare/read-model.js';
+import { chooseRanges, judgedSamples } from './ranges/choose-ranges.js';
+import { pixelInputs } from './ranges/input-grid.js';
+import { chooseParameters, type CalibrationChoice } from './ranges/parameters.js';
+import type { AffineParameters } from './ranges/range.js';
+import { measureModel } from './report/measure-model.js';
+import { reported, type OnQuantizeProgress } from './report/progress.js';
+import { layerReports, lowBitShares, type QuantizeReport } from './report/report.js';
+import { fidelityWarnings, floatWarnings, planWarnings, ternaryWarning } from './report/warnings.js';
+import { roundingSamples } from './round/round-layers.js';
+import { quantizeTo, type Calibrated } from './write/carry-out.js';
+import { storeNarrow } from './write/store-narrow.js';
+
+export type { QuantizeOptions } from './options.js';
+export type { LayerReport, QuantizeReport } from './report/report.js';
+
+export interface QuantizeResult {
+  /** QDQ ONNX: runs here and on every runtime that supports operator set 13, or 21 if it has INT4 weights. */
+  model: Uint8Array;
+  report: QuantizeReport;
+}
+
+/** Activations whose channels are looked at: the bias correction of their readers needs the means. */
+const inputsOfWeighted = (plan: QuantizationPlan): Set<string> =>
+  new Set(plan.layers.filter((layer) => layer.kind === 'weighted').flatMap((layer) => layer.inputs));
+
+/**
+ * Post-training quantization of a float32 ONNX model to 8 bits: per-channel symmetric weights in [-127, 127], per-tensor
+ * unsigned activations with an exact zero, 32-bit biases, written as QDQ ONNX (Jacob et al., arXiv 1712.05877; Nagel et al.,
+ * arXiv 2106.08295).
+ * @param source the model's bytes or its path
+ * @param calibration feeds like those that the model will see (a few dozen are enough); each must keep its buffers to itself
+ * @throws RuntimeError E_OPTION for an unknown option, E_MODEL_* for a model that cannot be read, E_QUANTIZE for data or options that do not serve
+ */
+export async function quantizeModel(
+  source: Uint8Array | string,
+  calibration: AsyncIterable<Feeds> | Iterable<Feeds>,
+  options: QuantizeOptions = {},
+): Promise<QuantizeResult> {
+  const settings = settle(options);
+  const bytes = await loadModelBytes(source);
+  const imported = prepareGraph(parseModel(bytes), settings);
+  checkExclusions(imported, settings.exclude);
+  const samples = await peek(calibration, equalizationSamples);
+  try {
+    const even = settings.equalize ? await equalized(imported, settings, samples.first) : imported;
+    const { graph, migrations } = await migrated(even, settings, samples.first);
+    const total = Array.isArray(calibration) ? calibration.length : null;
+    const counted = { ...samples, all: countedSamples(samples.all, total, settings.onProgress) };
+    const { report, ...rest } = await quantizeGraph(graph, settings, counted, migrations);
+    return { ...rest, report: { input_bytes: bytes.length, ...report } };
+  } finally {
+    await samples.close();
+  }
+}
+
+/** A stream of samples, each reported when the next one is asked for. */
+async function* countedSamples(samples: AsyncIterable<Feeds>, total: number | null, onProgress: OnQuantizeProgress): AsyncGenerator<Feeds> {
+  let done = 0;
+  onProgress('calibrate', done, total);
+  for await (const feeds of samples) {
+    yield feeds;
+    onProgress('calibrate', ++done, total);
+  }
+}
+
+interface GraphResult {
+  model: Uint8Array;
+  report: Omit<QuantizeReport, 'input_bytes'>;
+}
+
+async function quantizeGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
+  const { method, narrowMethod, percentile, engine, grids, measuredSamples, onProgress } = settings;
+  const plan = planQuantization(graph, settings.exclude);
+  const narrow = grids.length > 0;
+  const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
+  const float = await openObserved(graph, plan.values, engine);
+  const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' }).finally(() => float.close());
+  checkSeen(graph, plan, seen);
+  const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
+  const pixels = pixelInputs(graph, plan, samples.first);
+  const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
+  const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, settings);
+  const floats = await leaveFloat({ ...unranged, parameters }, settings, { pixels, ranges });
+  const { calibrated } = floats;
+  const formats = await chooseFormats(calibrated, settings);
+  const qdq = quantizeTo(calibrated, formats.grids, formats.rounded);
+  const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
+  const fidelity = await measureModel(calibrated, qdq, reported(spread(statistics.kept, measuredSamples), 'measure', onProgress));
+  const judged = settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(calibrated.plan, fidelity);
+  return {
+    model,
+    report: {
+      output_bytes: model.length,
+      method: ranges.method,
+      ...(ranges.method === 'percentile' ? { percentile: ranges.percentile } : {}),
+      engine: float.stats.engine,
+      calibration_samples: statistics.samples,
+      layers: layerReports(graph, calibrated.plan, { ...formats, ...fidelity, migrations, reasons: floats.reasons }),
+      output_cosine: fidelity.outputCosine,
+      top1_agreement: fidelity.top1Agreement,
+      ...lowBitShares(graph, calibrated.plan, formats),
+      ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
+      warnings: [...planWarnings(graph, calibrated.plan, statistics), ...floatWarnings(floats, settings.maxDrop), ...judged],
+    },
+  };
+}
+
+/** Layers stay float32 that would ruin the outputs; and in int8 with a bound on the drop, those without which it would not hold. */
+async function leaveFloat(calibrated: Calibrated, settings: Settings, { pixels, ranges }: { pixels: ReadonlyMap<string, AffineParameters>; ranges: CalibrationChoice }): Promise<FloatLayers> {
+  const { graph, statistics } = calibrated;
+  const samples = spread(statistics.kept, settings.measuredSamples);
+  const search: FloatSearch = {
+    yardstick: await makeYardstick(calibrated, samples),
+    replan(names) {
+      const plan = planQuantization(graph, new Set([...settings.exclude, ...names]));
+      return { ...calibrated, plan, parameters: chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, ranges) };
+    },
+    measure: (candidate) => measureModel(candidate, quantizeTo(candidate, new Map(), new Map()), samples),
+  };
+  const floats = await leaveRuinous(calibrated, search);
+  return settings.format === 'int8' && settings.maxDrop < unbounded ? holdDrop(floats, settings.maxDrop, search) : floats;
+}
+
+/** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
+const equalizationSamples = 16;
+
+async function equalized(graph: Graph, { exclude, engine, onProgress }: Settings, samples: readonly Feeds[]): Promise<Graph> {
+  const groups = findChannelGroups(graph, planQuantization(graph, exclude));
+  if (groups.length === 0 || samples.length === 0) return graph;
+  const values = groups.flatMap((group) => group.values);
+  const session = await openObserved(graph, values, engine);
+  try {
+    return equalizeChannels(graph, groups, await channelMagnitudes(session, graph, values, reported(samples, 'channels', onProgress)));
+  } finally {
+    await session.close();
+  }
+}
+
+/** Scale migration, judged by the finest of the grids below eight bits for the layers that may have one, by int8's for the others. */
+async function migrated(graph: Graph, settings: Settings, samples: readonly Feeds[]): Promise<Awaited<ReturnType<typeof migrateScales>>> {
+  const { exclude, grids: [grid], method, narrowMethod, percentile, engine, migrate: scope, onProgress } = settings;
+  const plan = planQuantization(graph, exclude);
+  const candidates = new Set(findCandidates(graph, plan, settings).layers);
+  const gridFor = (layer: Layer): Grid => (grid !== undefined && candidates.has(layer) ? grid : gridOf('int8'));
+  return migrateScales({ graph, plan, samples, engine, gridFor, methodFor: (levels) => (levels < 256 ? narrowMethod : method === 'auto' ? 'minmax' : method), percentile, scope, onProgress });
+}

@@ -1,0 +1,95 @@
+import type { Session } from '../../session.js';
+import type { Tensor } from '../../tensor.js';
+import type { Feeds } from '../observe/calibrate.js';
+import { bestOf, cosineOf, looksLikeScores } from './difference.js';
+
+/** Energy of a value and of the error that quantization made in it. */
+interface Noise {
+  signal: number;
+  noise: number;
+}
+
+function addNoise(total: Noise, expected: Tensor | undefined, actual: Tensor | undefined): void {
+  if (expected === undefined || actual === undefined) return;
+  for (let i = 0; i < expected.data.length; i++) {
+    const e = Number(expected.data[i]);
+    const difference = Number(actual.data[i]) - e;
+    total.signal += e * e;
+    total.noise += difference * difference;
+  }
+}
+
+/** Signal-to-quantization-noise ratio in dB; null when there is no noise, or no signal. */
+export function sqnrDb({ signal, noise }: { signal: number; noise: number }): number | null {
+  return noise === 0 || signal === 0 ? null : 10 * Math.log10(signal / noise);
+}
+
+function cosine(a: Tensor | undefined, b: Tensor | undefined): number {
+  if (a === undefined || b === undefined) return NaN;
+  let dot = 0;
+  let squaresA = 0;
+  let squaresB = 0;
+  for (let i = 0; i < a.data.length; i++) {
+    const x = Number(a.data[i]);
+    const y = Number(b.data[i]);
+    dot += x * y;
+    squaresA += x * x;
+    squaresB += y * y;
+  }
+  return cosineOf(dot, squaresA, squaresB);
+}
+
+export interface Fidelity {
+  /** By value of the float graph. */
+  sqnr: ReadonlyMap<string, number | null>;
+  /** Mean over samples and outputs of the cosine between quantized and float output. */
+  outputCosine: number;
+  /** Share of the samples and of the outputs [1, N] in which the largest value stands at the same place; null without such an output. */
+  top1Agreement: number | null;
+}
+
+/**
+ * Runs float and quantized model side by side and measures, at every value, how much of the signal quantization leaves.
+ * The error at a layer includes what the layers before it made.
+ * @param names what carries each value in the quantized model
+ */
+export async function measureFidelity(
+  float: Session,
+  quantized: Session,
+  names: ReadonlyMap<string, string>,
+  outputs: readonly string[],
+  samples: Iterable<Feeds>,
+): Promise<Fidelity> {
+  const totals = new Map([...names.keys()].map((value): [string, Noise] => [value, { signal: 0, noise: 0 }]));
+  const cosines: number[] = [];
+  const agreed: boolean[] = [];
+  for (const feeds of samples) {
+    const expected = await float.run(feeds);
+    const actual = await quantized.run(feeds);
+    for (const [value, total] of totals) addNoise(total, expected[value] ?? feeds[value], actual[names.get(value) ?? value]);
+    for (const output of outputs) {
+      const [float, mine] = [expected[output], actual[output]];
+      cosines.push(cosine(float, mine));
+      if (float !== undefined && mine !== undefined && looksLikeScores(float)) agreed.push(bestOf(float.data) === bestOf(mine.data));
+    }
+  }
+  return {
+    sqnr: new Map([...totals].map(([value, total]) => [value, sqnrDb(total)])),
+    outputCosine: cosines.reduce((sum, value) => sum + value, 0) / cosines.length,
+    top1Agreement: agreed.length === 0 ? null : agreed.filter(Boolean).length / agreed.length,
+  };
+}
+
+/** Outputs of a session for each sample. */
+export async function outputsOf(session: Session, samples: readonly Feeds[]): Promise<Feeds[]> {
+  const results: Feeds[] = [];
+  for (const feeds of samples) results.push(await session.run(feeds));
+  return results;
+}
+
+/** Mean over samples and outputs of the cosine between what a session puts out and what is expected. */
+export async function outputCosine(session: Session, samples: readonly Feeds[], expected: readonly Feeds[]): Promise<number> {
+  const actual = await outputsOf(session, samples);
+  const cosines = expected.flatMap((outputs, i) => Object.entries(outputs).map(([name, tensor]) => cosine(tensor, actual[i]?.[name])));
+  return cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
+}
