@@ -141,8 +141,9 @@ async function leaveFloat(calibrated: Calibrated, settings: Settings, { pixels, 
 /** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
 const equalizationSamples = 16;
 
-async function equalized(graph: Graph, { exclude, engine, onProgress }: Settings, samples: readonly Feeds[]): Promise<Graph> {
-  const groups = findChannelGroups(graph, planQuantization(graph, exclude));
+async function equalized(graph: Graph, { engine, onProgress }: Settings, samples: readonly Feeds[]): Promise<Graph> {
+  // Rescaling is exact in float32, so layers that stay float32 take part: without them, their neighbours would not be equalized either.
+  const groups = findChannelGroups(graph, planQuantization(graph));
   if (groups.length === 0 || samples.length === 0) return graph;
   const values = groups.flatMap((group) => group.values);
   const session = await openObserved(graph, values, engine);

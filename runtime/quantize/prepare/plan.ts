@@ -1,7 +1,8 @@
 import { floatAttribute, intAttribute } from '../../graph/attributes.js';
 import { consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
 import { elementCount } from '../../graph/tensor-value.js';
-import type { AffineParameters } from '../ranges/range.js';
+import type { AffineParameters, Range } from '../ranges/range.js';
+import { saturationLimits } from './saturation.js';
 
 /**
  * weighted: multiplies by constant weights. binary: combines two activations. unary: maps each element (a lookup table).
@@ -40,6 +41,8 @@ export interface QuantizationPlan {
   values: ReadonlySet<string>;
   /** Values whose parameters follow from the operator and need no calibration. */
   fixed: ReadonlyMap<string, AffineParameters>;
+  /** Of values that only saturating functions read: the range outside of which nothing changes what these put out. */
+  limits: ReadonlyMap<string, Range>;
 }
 
 const activations: ReadonlySet<string> = new Set(['Relu', 'Clip', 'PRelu', 'LeakyRelu']);
@@ -204,5 +207,6 @@ export function planQuantization(graph: Graph, exclude: ReadonlySet<string> = ne
     floatLayers: [...others, ...layers.filter((layer) => !chosen.has(layer))],
     values: new Set(quantized.flatMap((layer) => [...layer.inputs, layer.output])),
     fixed,
+    limits: saturationLimits(graph),
   };
 }

@@ -12,6 +12,10 @@ const widestConcatRatio = 4;
 const span = (range: Range): number => Math.max(0, range.max) - Math.min(0, range.min);
 const union = (a: Range, b: Range): Range => ({ min: Math.min(a.min, b.min), max: Math.max(a.max, b.max) });
 
+/** What of a range lies within a limit; zero is always part of it. */
+const within = (range: Range, limit: Range | undefined): Range =>
+  limit === undefined ? range : { min: Math.max(Math.min(0, range.min), Math.min(0, limit.min)), max: Math.min(Math.max(0, range.max), Math.max(0, limit.max)) };
+
 export interface CalibrationChoice {
   method: CalibrationMethod;
   /** For method `percentile`: the share of values, in percent, that must not be clipped at either end. */
@@ -39,7 +43,7 @@ export function chooseParameters(
     const known = cache.get(value);
     if (known !== undefined) return known;
     const fixed = plan.fixed.get(value);
-    const range = fixed === undefined ? chooseRange(histograms.get(value) ?? new Histogram(), choice.method, choice.percentile) : gridRange(fixed);
+    const range = fixed === undefined ? within(chooseRange(histograms.get(value) ?? new Histogram(), choice.method, choice.percentile), plan.limits.get(value)) : gridRange(fixed);
     cache.set(value, range);
     return range;
   };
@@ -75,6 +79,8 @@ function parametersOfSet(
     const histogram = histograms.get(value);
     if (histogram !== undefined && !plan.fixed.has(value)) merged.merge(histogram);
   }
-  const seen = chooseRange(merged, choice.method, choice.percentile);
+  const limits = sources.map((value) => plan.limits.get(value)).filter((limit) => limit !== undefined);
+  const limit = limits.length === sources.length ? limits.reduce(union) : undefined;
+  const seen = within(chooseRange(merged, choice.method, choice.percentile), limit);
   return affineParameters([seen, ...fixed.map(gridRange)].reduce(union));
 }

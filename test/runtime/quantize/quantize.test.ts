@@ -190,3 +190,63 @@ describe('warnings of damage', () => {
     expect(report.warnings).toContainEqual(expect.objectContaining({ kind: 'low_sqnr', layer: 'y', message: expect.stringContaining('--exclude y') as string }));
   });
 });
+
+describe('a value that only a saturating function reads', () => {
+  /** Logits from -600 to 600 or so; `extra` is another reader of them. */
+  const logits = (op: string, extra: 'none' | 'output' | 'product' = 'none'): ModelSpec => ({
+    inputs: { x: [1, 4, 8, 8] },
+    constants: { w: randomTensor([4, 4, 1, 1], 1, -200, 200), flat: fromNumbers('int64', [2], [1, -1]) },
+    nodes: [
+      node('Conv', ['x', 'w'], ['z']), node('Reshape', ['z', 'flat'], ['r']), node(op, ['r'], ['s']),
+      ...(extra === 'product' ? [node('Mul', ['r', 's'], ['y'])] : []),
+    ],
+    outputs: [extra === 'product' ? 'y' : 's', ...(extra === 'output' ? ['z'] : [])],
+  });
+  const feeds = feedsFor(8, [1, 4, 8, 8]);
+  const gridOfLogits = async (spec: ModelSpec): Promise<number> => {
+    const { model } = await quantizeModel(modelBytes(spec), feeds, { ...native, method: 'minmax' });
+    const { graph } = parseModel(model);
+    return 255 * Number(graph.initializers.get('z_scale')?.data[0]);
+  };
+
+  it.each([['Sigmoid', 16], ['Tanh', 16], ['HardSigmoid', 5]])('is limited to where %s still changes', async (op, span) => {
+    expect(await gridOfLogits(logits(op))).toBeCloseTo(span, 3);
+  });
+
+  it.each(['output', 'product'] as const)('keeps its range when it has another use: %s', async (extra) => {
+    expect(await gridOfLogits(logits('Sigmoid', extra))).toBeGreaterThan(400);
+  });
+
+  it('keeps its range in front of a Softmax, which depends on differences', async () => {
+    expect(await gridOfLogits(logits('Softmax'))).toBeGreaterThan(400);
+  });
+
+  it('keeps a narrower range than the limit', async () => {
+    const small = logits('Sigmoid');
+    expect(await gridOfLogits({ ...small, constants: { ...small.constants, w: randomTensor([4, 4, 1, 1], 1, -0.5, 0.5) } })).toBeLessThan(8);
+  });
+});
+
+describe('excluded layers', () => {
+  it('do not keep their neighbours from being equalized', async () => {
+    // Channel 0 of what the first layer makes is 30 times as large as the others; the two that read it make it small again.
+    const by = (dims: number[], seed: number, touched: (i: number) => boolean, factor: number) => {
+      const tensor = randomTensor(dims, seed);
+      return { ...tensor, data: Float32Array.from(tensor.data, Number).map((value, i) => (touched(i) ? value * factor : value)) };
+    };
+    const spec: ModelSpec = {
+      inputs: { x: [1, 3, 8, 8] },
+      constants: {
+        w1: by([8, 3, 3, 3], 1, (i) => i < 27, 30), w2: by([8, 8, 1, 1], 2, (i) => i % 8 === 0, 1 / 30), w3: by([8, 8, 1, 1], 3, (i) => i % 8 === 0, 1 / 30), w4: randomTensor([4, 8, 1, 1], 4),
+      },
+      nodes: [
+        node('Conv', ['x', 'w1'], ['a'], { pads: [1, 1, 1, 1] }), node('Conv', ['a', 'w2'], ['b']), node('Conv', ['a', 'w3'], ['c']), node('Add', ['b', 'c'], ['s']),
+        node('Conv', ['s', 'w4'], ['y']),
+      ],
+      outputs: ['y'],
+    };
+    const { report } = await quantizeModel(modelBytes(spec), feedsFor(8), { ...native, method: 'minmax', exclude: ['c'] });
+    expect(report.layers.find(({ name }) => name === 'b')).toMatchObject({ format: 'int8' });
+    expect(report.layers.find(({ name }) => name === 'b')?.sqnr_db).toBeGreaterThan(28);
+  });
+});
