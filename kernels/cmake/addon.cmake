@@ -10,7 +10,8 @@ file(GLOB STERNA_NODE_SOURCES CONFIGURE_DEPENDS node/*.cpp)
 add_library(sterna_node MODULE ${STERNA_NODE_SOURCES})
 set_target_properties(sterna_node PROPERTIES PREFIX "" OUTPUT_NAME sterna SUFFIX .node)
 target_include_directories(sterna_node SYSTEM PRIVATE ${STERNA_NODE_API_HEADERS}/include ${STERNA_NODE_ADDON_API})
-target_compile_definitions(sterna_node PRIVATE NAPI_VERSION=8 NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS NAPI_DISABLE_CPP_EXCEPTIONS BUILDING_NODE_EXTENSION)
+# A worker that is terminated in the middle of a call can take no exception: swallowed, since node-addon-api ends the process otherwise.
+target_compile_definitions(sterna_node PRIVATE NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS NAPI_VERSION=8 NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS NAPI_DISABLE_CPP_EXCEPTIONS BUILDING_NODE_EXTENSION)
 target_link_libraries(sterna_node PRIVATE sterna_core)
 if(CMAKE_SYSTEM_NAME STREQUAL Linux)
   # A prebuilt addon must not want a newer libstdc++ than the machine has; nothing of ours but the module's entry is for others.

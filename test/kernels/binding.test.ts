@@ -289,6 +289,28 @@ describe('closing', () => {
     await expect(promisify(execFile)(process.execPath, ['-e', script, JSON.stringify(argument(state))], { timeout: 20_000 })).resolves.toBeDefined();
   });
 
+  it('survives workers that are terminated in the middle of calls', async () => {
+    const callsForEver = `
+      const [addon, file] = require('node:worker_threads').workerData;
+      const program = require(addon).loadProgram(require('node:fs').readFileSync(file), { threads: 2, isa: 'ref' });
+      require('node:worker_threads').parentPort.postMessage('calls');
+      const input = [new Uint8Array(65536)], output = [new Uint8Array(65536)];
+      for (;;) void program.run(input, output);`;
+    const terminations = `
+      const { Worker } = require('node:worker_threads');
+      (async () => {
+        for (let i = 0; i < 30; ++i) {
+          const worker = new Worker(${JSON.stringify(callsForEver)}, { eval: true, workerData: JSON.parse(process.argv[1]) });
+          await new Promise((done) => worker.once('message', done));
+          await new Promise((done) => setTimeout(done, i % 10));
+          await worker.terminate();
+        }
+        console.log('survived');
+      })();`;
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', terminations, JSON.stringify([addon, programFile])], { timeout: 50_000 });
+    expect(stdout).toBe('survived\n');
+  });
+
   it.each(['idle', 'running', 'abandoned'])('lets a worker thread end or be terminated: %s', async (state) => {
     const worker = new Worker(script, { eval: true, workerData: argument(state) });
     const exit = once(worker, 'exit');
