@@ -37,6 +37,7 @@ export const agentErrorCodes = {
   E_GALLERY_SPACE: 'the enrolled people were enrolled with another embedder than the running one; they must be enrolled again',
   E_NO_MODEL: 'no package is active yet',
   E_NO_FRAME: 'no frame has arrived yet',
+  E_PIPELINE_UNKNOWN: 'a message or request names a pipeline that this device does not have',
   E_COMMAND: 'a command is unknown, has expired or has wrong arguments',
   E_REQUEST: 'a request to the local API is malformed, or has an unknown field or parameter',
   E_REQUEST_ORIGIN: 'a request to the local API has a Host or Origin that is not allowed',

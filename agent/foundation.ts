@@ -20,7 +20,7 @@ import { openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
 import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
-import { Counters } from './telemetry/counters.js';
+import { Counters, deviceCounterNames, type DeviceCounters } from './telemetry/counters.js';
 
 /** Parts that tests replace. */
 export interface AgentDeps {
@@ -43,7 +43,7 @@ export interface Foundation {
   files: HostFiles;
   log: Log;
   bootId: string;
-  counters: Counters;
+  counters: DeviceCounters;
   faults: Faults;
   journal: Journal;
   /** How the run of the daemon before this one ended. */
@@ -69,7 +69,7 @@ const GALLERY_KEY_FILE = 'gallery.key';
 export function layFoundation(config: Config, deps: AgentDeps): Foundation {
   const clock = deps.clock ?? systemClock();
   const log = deps.log ?? createLog(config.log_level);
-  const counters = new Counters();
+  const counters = new Counters(deviceCounterNames);
   const faults = new Faults(clock, log, counters);
   const runtime = deps.runtime ?? runtimePort(config, (warning) => faults.raise('pipeline', warning, 'warning'));
   const lifecycle = new Lifecycle({ budgetMs: STOP_BUDGET_MS, onFailure: (failure) => logStopFailure(log, failure) });

@@ -7,29 +7,30 @@ import type { ServiceManager } from './platform/notify.js';
 const STUCK_MS = 30_000;
 
 export interface HealthParts {
-  loop: Pick<InferenceLoop, 'camera' | 'busySinceMs'>;
+  pipelines: readonly { name: string; loop: Pick<InferenceLoop, 'camera' | 'busySinceMs'> }[];
   faults: Pick<Faults, 'active'>;
   service: Pick<ServiceManager, 'watchdog' | 'watchdogMs'>;
   clock: Clock;
-  /** The pipeline hangs on a frame, or the frame came back. Told only while a watchdog looks. */
-  onHung: (hung: boolean) => void;
+  /** The pipelines that hang on a frame, when they are others than before. Told only while a watchdog looks. */
+  onHung: (hung: string[]) => void;
 }
 
 /** Whether frames go through: for `/health`, and for the service manager's watchdog. */
 export class Health {
   readonly #parts: HealthParts;
   #watchdog: NodeJS.Timeout | undefined;
-  #hung = false;
+  #hung = '';
 
   constructor(parts: HealthParts) {
     this.#parts = parts;
   }
 
   check(): { ok: boolean; reasons: string[] } {
-    const { loop, faults } = this.#parts;
+    const { pipelines, faults } = this.#parts;
     const reasons: string[] = [];
-    if (this.#stuck()) reasons.push(`the pipeline has worked on one frame for more than ${STUCK_MS} ms`);
-    if (loop.camera === 'lost') reasons.push('the camera is lost');
+    const of = (name: string): string => (pipelines.length === 1 ? '' : ` of ${name}`);
+    for (const name of this.#stuck()) reasons.push(`the pipeline${of(name)} has worked on one frame for more than ${STUCK_MS} ms`);
+    for (const { name, loop } of pipelines) if (loop.camera === 'lost') reasons.push(`the camera${of(name)} is lost`);
     for (const { component, error } of faults.active) if (component === 'pipeline' && error.code === 'E_PIPELINE') reasons.push(error.message);
     return { ok: reasons.length === 0, reasons };
   }
@@ -49,13 +50,14 @@ export class Health {
   /** What the next start knows of a hang must be written before the watchdog strikes. */
   #feed(): void {
     const hung = this.#stuck();
-    if (hung !== this.#hung) this.#parts.onHung(hung);
-    this.#hung = hung;
-    if (!hung) this.#parts.service.watchdog();
+    if (hung.join() !== this.#hung) this.#parts.onHung(hung);
+    this.#hung = hung.join();
+    if (hung.length === 0) this.#parts.service.watchdog();
   }
 
-  #stuck(): boolean {
-    const { loop, clock } = this.#parts;
-    return loop.busySinceMs !== null && clock.monotonicMs() - loop.busySinceMs > STUCK_MS;
+  #stuck(): string[] {
+    const { pipelines, clock } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    return pipelines.flatMap(({ name, loop }) => (loop.busySinceMs !== null && nowMs - loop.busySinceMs > STUCK_MS ? [name] : []));
   }
 }

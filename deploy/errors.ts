@@ -9,6 +9,7 @@ export const deployErrorCodes = {
   E_BROKER_CONNECT: 'the broker cannot be reached, or refuses the connection',
   E_PUBLISH: 'a package cannot be published: it cannot be read, or the broker does not accept it',
   E_DEVICE_UNKNOWN: 'no device of that name has ever reported to this broker in this fleet; the message lists those that have',
+  E_DEVICE_PIPELINE: 'a device has no pipeline of that name, or has several and none was chosen with --pipeline',
   E_DEVICE_OFFLINE: 'a command needs a device that is connected, and this one is not',
   E_DEVICE_REJECTED: 'a device received the package and refused it; the message carries its own error code',
   E_DEVICE_SUPERSEDED: 'somebody else asked the device to run another package meanwhile',

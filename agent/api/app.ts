@@ -2,7 +2,8 @@
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
-import type { TelemetryWindow } from '../contracts/index.js';
+import { z } from 'zod';
+import { ID_PATTERN, type TelemetryWindow } from '../contracts/index.js';
 import { AgentError, SternaError, toCodedError } from '../errors.js';
 import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
 import { authorized } from './auth.js';
@@ -10,7 +11,7 @@ import { bodyBudget } from './body-budget.js';
 import { eventStreams, type StreamParts } from './event-stream.js';
 import { addGallery } from './gallery.js';
 import { allowedHost, allowedOrigin, isLoopback, type GuardOptions } from './guard.js';
-import { noQuery } from './query.js';
+import { noQuery, readQuery } from './query.js';
 
 /** What the API shows and does. */
 export interface ApiParts extends StreamParts {
@@ -25,20 +26,15 @@ export interface ApiParts extends StreamParts {
   /** @throws a coded error when there is none */
   gallery: () => Gallery;
   runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
-  enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>) => Promise<Record<string, unknown>>;
-  latestFrame: () => (Image & { sequence: number }) | null;
+  /** @param pipeline whose embedder is used; undefined: the first that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
+  enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>, pipeline?: string) => Promise<Record<string, unknown>>;
+  /** The newest frame of the pipeline that `enrol` uses. @throws AgentError E_PIPELINE_UNKNOWN */
+  enrolmentFrame: (pipeline?: string) => Image | null;
+  /** @param pipeline undefined: the first @throws AgentError E_PIPELINE_UNKNOWN */
+  latestFrame: (pipeline?: string) => (Image & { sequence: number }) | null;
 }
 
-export interface LiveFrame {
-  sequence: number;
-  captured_ms: number;
-  width: number;
-  height: number;
-  exit: string;
-  total_ms: number;
-  latency_ms: number;
-  detections: { box: readonly number[]; score: number; person: { person_id: number; name: string; similarity: number } | null }[];
-}
+const pipelineQuery = z.strictObject({ pipeline: z.string().regex(ID_PATTERN).optional() });
 
 export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
   const app = new Hono<{ Bindings: HttpBindings }>();
@@ -65,8 +61,8 @@ export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
   });
   app.get('/api/events', eventStreams(parts));
   app.get('/api/snapshot.jpg', async (c) => {
-    noQuery(c);
-    const frame = parts.latestFrame();
+    const { pipeline } = readQuery(c, pipelineQuery, 'no query parameter but ?pipeline=NAME');
+    const frame = parts.latestFrame(pipeline);
     if (frame === null) throw new AgentError('E_NO_FRAME', 'No frame has arrived yet');
     const jpeg = await parts.runtime.encodeJpeg(frame);
     return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'x-frame-sequence': String(frame.sequence) });
@@ -108,6 +104,7 @@ function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 |
     case 'E_UNAUTHORIZED': return 401;
     case 'E_REQUEST_ORIGIN': return 403;
     case 'E_NOT_FOUND':
+    case 'E_PIPELINE_UNKNOWN':
     case 'E_NO_FRAME': return 404;
     case 'E_NO_MODEL': return 409;
     case 'E_REQUEST_LENGTH': return 411;

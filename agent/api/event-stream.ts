@@ -9,7 +9,7 @@ import type { Event, TelemetryWindow } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { eventIdPattern, type KeptEvent } from '../events/sink.js';
 import { readQuery } from './query.js';
-import type { LiveFrame } from './app.js';
+import type { LiveFrame } from '../inference/loop.js';
 
 export interface StreamParts {
   /** Kept events that are newer than the one of this id, oldest first; null: all that are kept. */

@@ -2,6 +2,7 @@
 import type { Hono } from 'hono';
 import type { HttpBindings } from '@hono/node-server';
 import { z } from 'zod';
+import { ID_PATTERN } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import type { Gallery, Image } from '../inference/ports.js';
 import type { ApiParts } from './app.js';
@@ -14,12 +15,14 @@ export const MAX_PICTURE_PIXELS = 16_000_000;
 
 const picture = z.custom<File>((value) => value instanceof File, { message: 'expected a file' });
 const name = z.string().trim().min(1).max(128);
+/** Whose camera and embedder; absent: the first pipeline that has an embedder. */
+const pipeline = z.string().regex(ID_PATTERN).optional();
 /** Whoever misspells "picture" must not enrol whoever stands before the camera: the camera has to be named. */
 const enrolmentSchema = z.union([
-  z.strictObject({ name, from: z.literal('camera') }),
-  z.strictObject({ name, picture: z.union([picture, z.array(picture).min(1).max(MAX_PICTURES)]) }),
+  z.strictObject({ name, pipeline, from: z.literal('camera') }),
+  z.strictObject({ name, pipeline, picture: z.union([picture, z.array(picture).min(1).max(MAX_PICTURES)]) }),
 ]);
-const EXPECTED = `Expected the field "name" of 1 to 128 characters, and either "from" with the value "camera", or 1 to ${MAX_PICTURES} files "picture" as multipart/form-data; no other fields`;
+const EXPECTED = `Expected the field "name" of 1 to 128 characters, and either "from" with the value "camera", or 1 to ${MAX_PICTURES} files "picture" as multipart/form-data; "pipeline" is optional, and there are no other fields`;
 
 export function addGallery(app: Hono<{ Bindings: HttpBindings }>, parts: ApiParts): void {
   let enrolling = false;
@@ -33,8 +36,8 @@ export function addGallery(app: Hono<{ Bindings: HttpBindings }>, parts: ApiPart
     if (enrolling) throw new AgentError('E_BUSY', 'Somebody is being enrolled; try again');
     enrolling = true;
     try {
-      const { name: label, pictures } = await readEnrolment(c, parts);
-      return c.json(await parts.enrol(label, pictures), 201);
+      const { name: label, pictures, pipeline: of } = await readEnrolment(c, parts);
+      return c.json(await parts.enrol(label, pictures, of), 201);
     } finally {
       enrolling = false;
     }
@@ -49,7 +52,7 @@ export function addGallery(app: Hono<{ Bindings: HttpBindings }>, parts: ApiPart
   });
 }
 
-async function readEnrolment(c: ApiContext, parts: ApiParts): Promise<{ name: string; pictures: AsyncIterable<Image> | Iterable<Image> }> {
+async function readEnrolment(c: ApiContext, parts: ApiParts): Promise<{ name: string; pictures: AsyncIterable<Image> | Iterable<Image>; pipeline?: string }> {
   const isForm = (c.req.header('content-type') ?? '').startsWith('multipart/form-data');
   const body: unknown = await (isForm ? c.req.parseBody({ all: true }) : c.req.json()).catch(() => null);
   const parsed = enrolmentSchema.safeParse(body);
@@ -57,12 +60,13 @@ async function readEnrolment(c: ApiContext, parts: ApiParts): Promise<{ name: st
     const fields = typeof body === 'object' && body !== null ? ` but received the fields ${JSON.stringify(Object.keys(body).slice(0, 10)).slice(0, 200)}` : '';
     throw new AgentError('E_REQUEST', `${EXPECTED}${fields}`);
   }
+  const of = parsed.data.pipeline === undefined ? {} : { pipeline: parsed.data.pipeline };
   if ('from' in parsed.data) {
-    const frame = parts.latestFrame();
+    const frame = parts.enrolmentFrame(parsed.data.pipeline);
     if (frame === null) throw new AgentError('E_NO_FRAME', 'No frame has arrived yet: send a picture');
-    return { name: parsed.data.name, pictures: [frame] };
+    return { ...of, name: parsed.data.name, pictures: [frame] };
   }
-  return { name: parsed.data.name, pictures: decoded([parsed.data.picture].flat(), parts) };
+  return { ...of, name: parsed.data.name, pictures: decoded([parsed.data.picture].flat(), parts) };
 }
 
 /** One after another, so that only one is in memory as pixels. */

@@ -1,55 +1,73 @@
 /** `/metrics`: Prometheus text format. Names and units follow the conventions: base units, `_total` for counters. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { TelemetryWindow } from '../contracts/index.js';
+import type { PipelineWindow, TelemetryWindow } from '../contracts/index.js';
 import type { ProcessedFrame } from '../inference/loop.js';
-import { counterNames, type CounterName, type Counters } from '../telemetry/counters.js';
+import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../telemetry/counters.js';
 import { kindOf } from '../telemetry/recorder.js';
 
 /** Half a millisecond to 8 s, doubling: the classic buckets; the exact histograms go over MQTT. */
 const BUCKETS_SECONDS = Array.from({ length: 15 }, (_, i) => 0.0005 * 2 ** i);
 
+/** What `/metrics` shows of a pipeline. */
+export interface PipelineMetrics {
+  name: string;
+  counters: PipelineCounters;
+  model: () => { name: string; version: string; memoryBytes: number } | null;
+}
+
 export interface MetricsSources {
-  counters: Counters;
+  counters: DeviceCounters;
+  pipelines: () => readonly PipelineMetrics[];
   refresh: () => void;
   window: () => TelemetryWindow | null;
-  info: () => { version: string; model: string; model_version: string };
+  version: string;
   outbox: () => { bytes: number; messages: number; dropped: ReadonlyMap<string, number> };
   connected: () => boolean;
 }
 
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #stages: Histogram<'stage' | 'kind'>;
-  readonly #endToEnd: Histogram<'kind'>;
+  readonly #stages: Histogram<'pipeline' | 'stage' | 'kind'>;
+  readonly #endToEnd: Histogram<'pipeline' | 'kind'>;
 
   constructor(sources: MetricsSources) {
     const registers = [this.#registry];
     this.#stages = new Histogram({
-      name: 'sterna_stage_latency_seconds', help: 'Wall time of a stage of a frame', labelNames: ['stage', 'kind'], buckets: BUCKETS_SECONDS, registers,
+      name: 'sterna_stage_latency_seconds', help: 'Wall time of a stage of a frame', labelNames: ['pipeline', 'stage', 'kind'], buckets: BUCKETS_SECONDS, registers,
     });
     this.#endToEnd = new Histogram({
-      name: 'sterna_frame_latency_seconds', help: 'From the scheduled capture of a frame to its result', labelNames: ['kind'], buckets: BUCKETS_SECONDS, registers,
+      name: 'sterna_frame_latency_seconds', help: 'From the scheduled capture of a frame to its result', labelNames: ['pipeline', 'kind'], buckets: BUCKETS_SECONDS, registers,
     });
     this.#registerCounters(sources);
     this.#registerGauges(sources);
   }
 
-  observe(processed: ProcessedFrame): void {
+  observe(pipeline: string, processed: ProcessedFrame): void {
     const kind = kindOf(processed);
-    for (const { stage, ms } of processed.result.stages) this.#stages.observe({ stage, kind }, ms / 1000);
-    this.#endToEnd.observe({ kind }, Math.max(0, processed.doneMs - processed.frame.capturedMs) / 1000);
+    for (const { stage, ms } of processed.result.stages) this.#stages.observe({ pipeline, stage, kind }, ms / 1000);
+    this.#endToEnd.observe({ pipeline, kind }, Math.max(0, processed.doneMs - processed.frame.capturedMs) / 1000);
   }
 
   text(): Promise<string> {
     return this.#registry.metrics();
   }
 
-  #registerCounters({ counters, refresh, outbox, window }: MetricsSources): void {
+  #registerCounters({ counters, pipelines, refresh, outbox, window }: MetricsSources): void {
     const registers = [this.#registry];
-    for (const [name, help] of Object.entries(counterNames)) {
+    for (const [name, help] of Object.entries(pipelineCounterNames)) {
+      new Counter({
+        name: `sterna_${name}`, help, labelNames: ['pipeline'], registers,
+        collect() {
+          refresh();
+          this.reset();
+          for (const pipeline of pipelines()) this.inc({ pipeline: pipeline.name }, pipeline.counters.get(name as PipelineCounter));
+        },
+      });
+    }
+    for (const [name, help] of Object.entries(deviceCounterNames)) {
       new Counter({
         name: `sterna_${name}`, help, registers,
-        collect() { refresh(); this.reset(); this.inc(counters.get(name as CounterName)); },
+        collect() { refresh(); this.reset(); this.inc(counters.get(name as DeviceCounter)); },
       });
     }
     new Counter({
@@ -71,7 +89,7 @@ export class Metrics {
     });
   }
 
-  #registerGauges({ window, info, outbox, connected }: MetricsSources): void {
+  #registerGauges({ window, pipelines, version, outbox, connected }: MetricsSources): void {
     const gauge = (name: string, help: string, value: () => number | null | undefined): void => {
       new Gauge({
         name, help, registers: [this.#registry],
@@ -82,11 +100,23 @@ export class Metrics {
         },
       });
     };
-    gauge('sterna_frame_jitter_rfc3550_seconds', 'Inter-arrival jitter of results, RFC 3550', () => seconds(window()?.jitter.rfc3550_ms));
-    gauge('sterna_frame_pdv_p99_seconds', 'p99 of the packet delay variation (delay above the minimum) in the last window, RFC 5481', () => seconds(window()?.jitter.pdv_p99_ms));
+    const perPipeline = (name: string, help: string, value: (pipeline: PipelineWindow) => number | null): void => {
+      new Gauge({
+        name, help, labelNames: ['pipeline'], registers: [this.#registry],
+        collect() {
+          this.reset();
+          for (const pipeline of window()?.pipelines ?? []) {
+            const now = value(pipeline);
+            if (now !== null) this.set({ pipeline: pipeline.name }, now);
+          }
+        },
+      });
+    };
+    perPipeline('sterna_frame_jitter_rfc3550_seconds', 'Inter-arrival jitter of results, RFC 3550', ({ jitter }) => seconds(jitter.rfc3550_ms));
+    perPipeline('sterna_frame_pdv_p99_seconds', 'p99 of the packet delay variation (delay above the minimum) in the last window, RFC 5481', ({ jitter }) => seconds(jitter.pdv_p99_ms));
     gauge('sterna_inference_energy_joules', 'Gross energy per inference in the last window', () => window()?.energy.inference?.gross_joules);
     gauge('sterna_process_resident_bytes', 'Resident memory of the daemon', () => process.memoryUsage.rss());
-    gauge('sterna_pipeline_bytes', 'Memory of the sessions of the running package', () => window()?.memory.pipeline_bytes);
+    perPipeline('sterna_pipeline_bytes', 'Memory of the sessions of the running package', ({ memory_bytes: bytes }) => bytes);
     gauge('sterna_outbox_bytes', 'Size of the stored messages', () => outbox().bytes);
     gauge('sterna_outbox_messages', 'Number of stored messages', () => outbox().messages);
     gauge('sterna_mqtt_connected', '1 while connected to the broker', () => (connected() ? 1 : 0));
@@ -108,8 +138,14 @@ export class Metrics {
       },
     });
     new Gauge({
-      name: 'sterna_info', help: 'Versions of the daemon and of the running package, as labels', labelNames: ['version', 'model', 'model_version'], registers: [this.#registry],
-      collect() { this.reset(); this.set(info(), 1); },
+      name: 'sterna_info', help: 'Versions of the daemon and of the package that a pipeline runs, as labels', labelNames: ['version', 'pipeline', 'model', 'model_version'], registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const pipeline of pipelines()) {
+          const model = pipeline.model();
+          this.set({ version, pipeline: pipeline.name, model: model?.name ?? '', model_version: model?.version ?? '' }, 1);
+        }
+      },
     });
   }
 }

@@ -9,8 +9,8 @@ import type { Reporter } from '../report/reporter.js';
 import type { CommandAction } from './handler.js';
 
 export interface ActionParts {
-  slot: PipelineSlot;
-  ota: Pick<OtaManager, 'rollback' | 'state'>;
+  /** The pipeline of this name, or the first for none. @throws AgentError E_PIPELINE_UNKNOWN */
+  pipeline: (name?: string) => { slot: PipelineSlot; ota: Pick<OtaManager, 'rollback' | 'state'> };
   reporter: Pick<Reporter, 'rebirth'>;
   log: Pick<Log, 'tail'>;
 }
@@ -26,16 +26,18 @@ export function commandActions(parts: ActionParts): Record<CommandName, CommandA
       await parts.reporter.rebirth();
       return {};
     },
-    'self-test': async () => {
-      const { report, digest } = await test(parts.slot);
-      const active = parts.ota.state.active;
+    'self-test': async (_args, name) => {
+      const { slot, ota } = parts.pipeline(name);
+      const { report, digest } = await test(slot);
+      const active = ota.state.active;
       passGate(active?.digest === digest ? active : { ...report, digest, size_bytes: 0 }, report);
       return summary(report);
     },
-    bench: async () => summary((await test(parts.slot)).report),
-    rollback: async () => {
-      await parts.ota.rollback();
-      return { active: parts.ota.state.active };
+    bench: async (_args, name) => summary((await test(parts.pipeline(name).slot)).report),
+    rollback: async (_args, name) => {
+      const { ota } = parts.pipeline(name);
+      await ota.rollback();
+      return { active: ota.state.active };
     },
     'log-tail': (args) => {
       const parsed = tailArgs.safeParse(args);

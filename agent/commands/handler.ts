@@ -1,12 +1,13 @@
 /** `cmd/{name}`: decoded, refused when expired, executed once for each id, answered in `res/{id}`. */
 import {
-  commandNames, commandSchema, decodePayload, encodePayload, responseSchema, type Command, type CommandName, type Response,
+  commandNames, commandSchema, decodePayload, encodePayload, responseSchema, SCHEMA_VERSION, type Command, type CommandName, type Response,
 } from '../contracts/index.js';
 import { AgentError, toCodedError } from '../errors.js';
 import type { Journal } from '../ota/journal.js';
 import type { Clock } from '../platform/clock.js';
 
-export type CommandAction = (args: Readonly<Record<string, unknown>>) => Promise<Record<string, unknown>> | Record<string, unknown>;
+/** @param pipeline the one that the command names; absent: the first of the device */
+export type CommandAction = (args: Readonly<Record<string, unknown>>, pipeline?: string) => Promise<Record<string, unknown>> | Record<string, unknown>;
 
 export interface CommandParts {
   journal: Pick<Journal, 'response' | 'saveResponse'>;
@@ -56,14 +57,14 @@ export class CommandHandler {
 
   async #execute(name: string, command: Command): Promise<Response> {
     const { clock, bootId, actions } = this.#parts;
-    const base = { schema_version: 1 as const, id: command.id, command: name, boot_id: bootId };
+    const base = { schema_version: SCHEMA_VERSION, id: command.id, command: name, boot_id: bootId };
     try {
       if (command.expires_ms !== undefined && clock.nowMs() > command.expires_ms) {
         throw new AgentError('E_COMMAND', `Command ${command.id} expired ${Math.round(clock.nowMs() - command.expires_ms)} ms ago by this device's clock`);
       }
       const known = commandNames.find((candidate) => candidate === name);
       if (known === undefined) throw new AgentError('E_COMMAND', `Expected one of ${commandNames.join(', ')} but received ${JSON.stringify(name)}`);
-      const result = await actions[known](command.args);
+      const result = await actions[known](command.args, command.pipeline);
       this.#parts.onExecuted();
       return { ...base, time_ms: clock.nowMs(), ok: true, result };
     } catch (error) {

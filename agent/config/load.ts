@@ -43,12 +43,18 @@ export function parseConfig(input: unknown, options: { env?: NodeJS.ProcessEnv; 
   const tree = withoutNulls(input);
   const problems = applyEnvironment(tree, env);
   if (tree['state_dir'] === undefined) tree['state_dir'] = env['STATE_DIRECTORY']?.split(':')[0] ?? '.sterna/device';
-  for (const path of PATH_KEYS) resolvePath(tree, path, base);
+  for (const path of [...PATH_KEYS, ...namedPaths(tree)]) resolvePath(tree, path, base);
   if (tree['cache_dir'] === undefined) tree['cache_dir'] = env['CACHE_DIRECTORY']?.split(':')[0] ?? cacheIn(tree['state_dir']);
   const result = configSchema.safeParse(tree);
   if (!result.success) problems.push(...result.error.issues.flatMap((issue) => issueLines(issue, tree)));
   if (problems.length > 0 || !result.success) throw configError(problems);
   return result.data;
+}
+
+/** The same of named inputs and pipelines. */
+function namedPaths(tree: Tree): string[][] {
+  const names = (key: string): string[] => (isTree(tree[key]) ? Object.keys(tree[key]) : []);
+  return [...names('inputs').map((name) => ['inputs', name, 'input']), ...names('pipelines').map((name) => ['pipelines', name, 'package'])];
 }
 
 /** Of a state folder that is no path the schema will complain. */
@@ -74,6 +80,7 @@ function readTree(path: string): unknown {
 interface JsonSchemaNode {
   type?: string;
   properties?: Record<string, JsonSchemaNode>;
+  additionalProperties?: unknown;
   anyOf?: JsonSchemaNode[];
 }
 
@@ -84,7 +91,7 @@ export function configKeys(): { path: string[]; type: string }[] {
   const walk = (node: JsonSchemaNode, path: string[]): void => {
     if (node.properties !== undefined) {
       for (const [key, child] of Object.entries(node.properties)) walk(child, [...path, key]);
-    } else {
+    } else if (node.additionalProperties === undefined || node.additionalProperties === false) { // names that a file chooses have no variables
       leaves.push({ path, type: node.type ?? node.anyOf?.find((option) => option.type !== 'null')?.type ?? 'string' });
     }
   };

@@ -2,7 +2,8 @@ import { hostname } from 'node:os';
 import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
-import { DEFAULT_BLOCK_BYTES, ID_PATTERN } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
+import { pipelineProblems } from './pipelines.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
 export function defaultDeviceId(host = hostname()): string {
@@ -52,26 +53,43 @@ const camera = z.strictObject({
   stall_ms: positiveMs.default(15_000),
 });
 
+const threads = z.number().int().min(1).max(64);
+const matchThreshold = z.number().min(-1).max(1);
+const detectThreshold = z.number().min(0).max(1);
+
 const pipeline = z.strictObject({
   engine: z.enum(['native', 'onnxruntime']).default('native'),
-  threads: z.number().int().min(1).max(64).default(1),
+  threads: threads.default(1),
   /** Cores that these threads run on, if the CPU has fast and slow ones. */
   affinity: z.enum(affinities).default('any'),
   /** Overrides the package's own thresholds. */
-  match_threshold: z.number().min(-1).max(1).optional(),
-  detect_threshold: z.number().min(0).max(1).optional(),
+  match_threshold: matchThreshold.optional(),
+  detect_threshold: detectThreshold.optional(),
   /** A frame whose result comes later than this after its scheduled capture has missed its deadline. */
   deadline_ms: positiveMs.default(250),
   /** A package to start with when no package is active: "sterna agent --package". */
   package: filePath.optional(),
 });
 
+/** One of several pipelines. What it does not set is as in `pipeline`. */
+const namedPipeline = z.strictObject({
+  /** Name of its input: one of `inputs`, or `camera`. */
+  input: idText,
+  engine: z.enum(['native', 'onnxruntime']).optional(),
+  threads: threads.optional(),
+  affinity: z.enum(affinities).optional(),
+  match_threshold: matchThreshold.optional(),
+  detect_threshold: detectThreshold.optional(),
+  deadline_ms: positiveMs.optional(),
+  package: filePath.optional(),
+});
+
 const presence = z.strictObject({
-  /** Consecutive frames (one may be missing) in which a person must be seen before "appeared" is sent. */
+  /** Consecutive frames (one may be missing) in which a person or thing must be seen before "appeared" is sent. */
   appear_frames: z.number().int().min(1).max(100).default(3),
   /** The same for an unknown face; higher, because a known person may not be recognized in every frame. */
   unknown_frames: z.number().int().min(1).max(100).default(6),
-  /** A person who was not seen for this time has "left". */
+  /** A person or thing that was not seen for this time has "left". */
   leave_ms: positiveMs.default(2000),
 });
 
@@ -145,7 +163,12 @@ export const configSchema = z.strictObject({
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   broker: broker.prefault({}),
   camera: camera.prefault({}),
+  /** More inputs, by name; each has the keys of `camera`. */
+  inputs: z.record(idText, camera).default({}),
   pipeline: pipeline.prefault({}),
+  /** Several pipelines, by name, each with an input, a package and updates of its own. Absent: one, `main`, which looks at `camera`. */
+  pipelines: z.record(idText, namedPipeline)
+    .refine((all) => Object.keys(all).length >= 1 && Object.keys(all).length <= MAX_PIPELINES, `expected 1 to ${MAX_PIPELINES} pipelines`).optional(),
   presence: presence.prefault({}),
   api: api.prefault({}),
   gallery: gallery.prefault({}),
@@ -154,5 +177,7 @@ export const configSchema = z.strictObject({
   ota: ota.prefault({}),
   energy: energy.prefault({}),
   schedule: schedule.prefault({}),
+}).superRefine((config, context) => {
+  for (const { path, message } of pipelineProblems(config)) context.addIssue({ code: 'custom', path: [...path], message });
 });
 export type Config = z.output<typeof configSchema>;

@@ -1,36 +1,38 @@
 import type { Settings } from '../contracts/index.js';
 import type { PipelineOverrides } from '../inference/ports.js';
-import type { Journal } from '../ota/journal.js';
-import type { Config } from './schema.js';
+import type { PipelineSpec } from './pipelines.js';
 
-/** The settings of `desired` over those of the configuration file. They are journalled, so they also hold without a broker. */
+/** Where settings are kept. */
+export interface SettingsStore {
+  settings(): Settings;
+  /** @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  saveSettings(settings: Settings): void;
+}
+
+/** The settings of `desired` over those of the configuration file, of one pipeline. They are journalled, so they also hold without a broker. */
 export class LiveSettings {
-  readonly #config: Config;
-  readonly #journal: Pick<Journal, 'settings' | 'saveSettings'>;
+  readonly #spec: PipelineSpec;
+  readonly #store: SettingsStore;
   #current: Settings;
 
-  constructor(config: Config, journal: Pick<Journal, 'settings' | 'saveSettings'>) {
-    this.#config = config;
-    this.#journal = journal;
-    this.#current = journal.settings();
+  constructor(spec: PipelineSpec, store: SettingsStore) {
+    this.#spec = spec;
+    this.#store = store;
+    this.#current = store.settings();
   }
 
   get current(): Settings {
     return this.#current;
   }
 
-  get telemetryIntervalMs(): number {
-    return this.#current.telemetry_interval_ms ?? this.#config.telemetry.interval_ms;
-  }
-
   get fps(): number | undefined {
-    return this.#current.fps ?? this.#config.camera.fps;
+    return this.#current.fps ?? this.#spec.source.fps;
   }
 
   /** What the pipeline is opened with. */
   get overrides(): PipelineOverrides {
-    const match = this.#current.match_threshold ?? this.#config.pipeline.match_threshold;
-    const detect = this.#current.detect_threshold ?? this.#config.pipeline.detect_threshold;
+    const match = this.#current.match_threshold ?? this.#spec.pipeline.match_threshold;
+    const detect = this.#current.detect_threshold ?? this.#spec.pipeline.detect_threshold;
     return { ...(match === undefined ? {} : { match_threshold: match }), ...(detect === undefined ? {} : { detect_threshold: detect }) };
   }
 
@@ -39,7 +41,13 @@ export class LiveSettings {
     const before = { fps: this.fps, overrides: JSON.stringify(this.overrides) };
     const same = JSON.stringify(next) === JSON.stringify(this.#current);
     this.#current = next;
-    if (!same) this.#journal.saveSettings(next);
+    if (!same) this.#store.saveSettings(next);
     return { source: before.fps !== this.fps, pipeline: before.overrides !== JSON.stringify(this.overrides) };
   }
+}
+
+/** The shortest that a pipeline asks for, else that of the configuration, milliseconds. */
+export function telemetryInterval(settings: readonly Settings[], configuredMs: number): number {
+  const asked = settings.flatMap(({ telemetry_interval_ms: ms }) => (ms === undefined ? [] : [ms]));
+  return asked.length === 0 ? configuredMs : Math.min(...asked);
 }

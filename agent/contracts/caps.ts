@@ -1,12 +1,12 @@
 /** `caps`, up, retained: what this device is and can do. */
 import { z } from 'zod';
-import { bootId, bytes, count, epochMs, schemaVersion, shortText } from './codec.js';
+import { bootId, bytes, count, epochMs, openSet, schemaVersion, shortText } from './codec.js';
 
 /**
  * `measured`: by a sensor of the component itself. `estimated`: from sensors of its parts. `modelled`: calculated from work done.
  * `invalid`: there is a sensor, but its reading is impossible or cannot be read; the field `reason` says why.
  */
-export const quality = z.enum(['measured', 'estimated', 'modelled', 'invalid']);
+export const quality = openSet(['measured', 'estimated', 'modelled', 'invalid']);
 export type Quality = z.infer<typeof quality>;
 
 export const energySource = z.object({

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { ContractError } from './errors.js';
 import { DIGEST_PATTERN, ID_PATTERN, MAX_MESSAGE_BYTES } from './topics.js';
 
-/** The only schema version so far. A change that an old reader would misread takes the next number. */
-export const SCHEMA_VERSION = 1;
+/** Of every payload. Version 1 knew one pipeline a device and closed sets of words. A change that an old reader would misread takes the next number. */
+export const SCHEMA_VERSION = 2 as const;
 
 export const schemaVersion = z.literal(SCHEMA_VERSION);
 /** Milliseconds since 1970 UTC, by the sender's clock; `clock_synchronized` says whether that clock can be believed. */
@@ -18,6 +18,17 @@ export const id = z.string().regex(ID_PATTERN);
 export const digest = z.string().regex(DIGEST_PATTERN);
 /** Random, new at every start of the agent. */
 export const bootId = z.string().min(8).max(64);
+
+/** Any other word of an open set: it keeps the type of the known ones from collapsing to `string`. */
+export type OtherWord = string & Record<never, never>;
+
+/**
+ * A word of an open set. The examples are those that this version knows and sends. A reader passes any other on, so that an old
+ * fleet side takes what a newer device says.
+ */
+export function openSet<const Known extends readonly string[]>(known: Known): z.ZodType<Known[number] | OtherWord, string> {
+  return z.string().regex(ID_PATTERN).meta({ examples: [...known] });
+}
 
 /** What both slots, `desired` and `reported` mean by a package. */
 export const packageRef = z.object({
@@ -44,7 +55,7 @@ export function decodePayload<T>(schema: z.ZodType<T>, payload: Uint8Array, limi
   const value = parseJson(payload);
   const probe = versionProbe.safeParse(value);
   if (probe.success && typeof probe.data.schema_version === 'number' && probe.data.schema_version !== SCHEMA_VERSION) {
-    throw new ContractError('E_PAYLOAD_VERSION', `Expected schema_version ${SCHEMA_VERSION} but received ${probe.data.schema_version}; update the older side`, {
+    throw new ContractError('E_PAYLOAD_VERSION', `Expected schema_version ${SCHEMA_VERSION} but received ${probe.data.schema_version}; update ${probe.data.schema_version < SCHEMA_VERSION ? 'the side that sent it' : 'this side'}`, {
       details: { schema_version: probe.data.schema_version },
     });
   }

@@ -11,6 +11,8 @@ export const commandSchema = z.object({
   id,
   /** After this time the command is refused. Absent: it does not expire. */
   expires_ms: epochMs.optional(),
+  /** The pipeline that it concerns; absent: the first of the device. */
+  pipeline: id.optional(),
   args: z.record(z.string().max(64), z.unknown()).default({}),
 });
 export type Command = z.infer<typeof commandSchema>;

@@ -1,14 +1,15 @@
-/** `desired`, down, retained: what this device should run. The whole of it each time, not a delta. */
+/** `desired/{pipeline}`, down, retained: what a pipeline of this device should run. The whole of it each time, not a delta. */
 import { z } from 'zod';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
 
 /** Settings that can be changed remotely; an absent field keeps the value of the device's own configuration. */
 export const settingsSchema = z.object({
+  /** Of the device: if several pipelines ask for an interval, the shortest holds. */
   telemetry_interval_ms: z.number().int().min(1000).max(3_600_000).optional(),
   /** Frames per second that the pipeline processes. */
   fps: z.number().positive().max(240).optional(),
-  /** Smallest cosine similarity that counts as the same person. */
+  /** Smallest cosine similarity that counts as the same person (pipelines that recognize faces). */
   match_threshold: z.number().min(-1).max(1).optional(),
   /** Smallest detection score. */
   detect_threshold: z.number().min(0).max(1).optional(),
@@ -23,7 +24,7 @@ export const MAX_FREE_GENERATION = 2 ** 43;
 export const MAX_GENERATION_JUMP = 2 ** 20;
 
 /**
- * The largest generation that a device accepts after `seen` (its `reported.generation_seen`; null: none so far). A larger one is refused with the
+ * The largest generation that a device accepts after `seen` (`generation_seen` of that pipeline in `reported`; null: none so far). A larger one is refused with the
  * fault `E_OTA_GENERATION`, and nothing of that message is used. A publisher that takes the larger of `seen + 1` and the time stays below it.
  */
 export function largestGeneration(seen: number | null): number {

@@ -1,6 +1,7 @@
 /** `event/{type}`, up: something happened, once, at a time. The type in the topic and in the payload agree. */
 import { z } from 'zod';
-import { bootId, codedError, count, epochMs, id, milliseconds, packageRef, schemaVersion, shortText } from './codec.js';
+import { bootId, codedError, count, epochMs, id, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
+import { findingSchema } from './finding.js';
 
 const base = {
   schema_version: schemaVersion,
@@ -11,6 +12,8 @@ const base = {
   clock_synchronized: z.boolean(),
   /** True if the message waited in the outbox and describes the past. */
   backfill: z.boolean(),
+  /** The pipeline that it is about; null: the whole device. */
+  pipeline: id.nullable(),
 };
 
 export const frameRef = z.object({
@@ -19,17 +22,15 @@ export const frameRef = z.object({
   captured_ms: epochMs,
 });
 
-/** Somebody came or went, debounced over frames; `person` is null for a face that is nobody's in the gallery. */
-export const recognitionSchema = z.object({
+/** Somebody or something came or went, debounced over frames. `identity` of the finding is null for a face that is nobody's in the gallery. */
+export const findingEventSchema = z.object({
   ...base,
-  type: z.literal('recognition'),
-  action: z.enum(['appeared', 'left']),
-  person: z.object({ person_id: count, name: shortText, similarity: z.number().min(-1).max(1) }).nullable(),
-  /** x, y, width, height in pixels of the frame. */
-  box: z.tuple([z.number(), z.number(), z.number(), z.number()]),
-  score: z.number().min(0).max(1),
+  type: z.literal('finding'),
+  action: openSet(['appeared', 'left']),
+  /** The best sight of it so far. */
+  finding: findingSchema,
   frame: frameRef,
-  /** Only with `left`: time between the first and the last frame with the person. */
+  /** Only with `left`: time between the first and the last frame with it. */
   visible_ms: milliseconds.optional(),
   stages_ms: z.record(shortText, milliseconds),
   total_ms: milliseconds,
@@ -42,17 +43,17 @@ export const recognitionSchema = z.object({
 export const faultSchema = z.object({
   ...base,
   type: z.literal('fault'),
-  component: z.enum(['camera', 'pipeline', 'ota', 'mqtt', 'outbox', 'config', 'agent']),
-  severity: z.enum(['warning', 'error']),
+  component: openSet(['camera', 'pipeline', 'ota', 'mqtt', 'outbox', 'config', 'agent']),
+  severity: openSet(['warning', 'error']),
   cleared: z.boolean(),
   error: codedError,
 });
 
-/** The running package changed. */
+/** The running package of a pipeline changed. */
 export const modelSchema = z.object({
   ...base,
   type: z.literal('model'),
-  action: z.enum(['activated', 'rejected', 'rolled_back']),
+  action: openSet(['activated', 'rejected', 'rolled_back']),
   package: packageRef,
   previous: packageRef.nullable(),
   /** Frames lost during the switch. */
@@ -60,8 +61,19 @@ export const modelSchema = z.object({
   error: codedError.nullable(),
 });
 
-export const eventSchema = z.discriminatedUnion('type', [recognitionSchema, faultSchema, modelSchema]);
+const known = ['finding', 'fault', 'model'] as const;
+
+/** Only in types: any other word, so that comparing `type` with a known one narrows the union. */
+type OtherType = `other/${string}`;
+
+/** An event of a newer device: what it shares with all events is checked, and the rest is passed on. */
+const otherEventSchema = z.looseObject({
+  ...base,
+  type: id.refine((type) => !known.some((name) => name === type), { message: 'an event of this type has other fields' }) as z.ZodType<OtherType, string>,
+});
+
+export const eventSchema = z.union([z.discriminatedUnion('type', [findingEventSchema, faultSchema, modelSchema]), otherEventSchema]);
 export type Event = z.infer<typeof eventSchema>;
-export type RecognitionEvent = z.infer<typeof recognitionSchema>;
+export type FindingEvent = z.infer<typeof findingEventSchema>;
 export type FaultEvent = z.infer<typeof faultSchema>;
 export type ModelEvent = z.infer<typeof modelSchema>;

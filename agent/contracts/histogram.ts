@@ -1,13 +1,15 @@
 /**
  * Base-2 exponential histograms (OpenTelemetry data model, "ExponentialHistogram"): bucket i of scale s holds the
- * values in (base^i, base^(i+1)] with base = 2^(2^-s). At scale 5 the middle of a bucket is within 1.1 % of every
- * value in it, and two histograms merge by adding counts: a fleet's p99 is a real p99.
+ * values in (base^i, base^(i+1)] with base = 2^(2^-s). At scale 5 the middle of a bucket is within 2^(1/64) - 1 = 1.09 % of
+ * every value in it, and two histograms merge by adding counts: a fleet's p99 is a real p99 within that bound.
  */
 import { z } from 'zod';
 import { count } from './codec.js';
 
 export const HISTOGRAM_SCALE = 5;
 const BUCKETS_PER_OCTAVE = 2 ** HISTOGRAM_SCALE;
+/** The largest relative error of `quantile`, of values above `ZERO_THRESHOLD`. */
+export const QUANTILE_ERROR = 2 ** (0.5 / BUCKETS_PER_OCTAVE) - 1;
 /** Values at or below count as zero: a nanosecond, when the unit is the millisecond. */
 export const ZERO_THRESHOLD = 1e-6;
 /** 2^30 ms is 12 days; larger values fall into the last bucket and `max` tells the truth. */
@@ -15,23 +17,67 @@ const MAX_INDEX = 30 * BUCKETS_PER_OCTAVE - 1;
 const MIN_INDEX = bucketIndex(ZERO_THRESHOLD);
 const MAX_BUCKETS = MAX_INDEX - MIN_INDEX + 1;
 
+/** One character a bucket for counts up to 35, the digits of base 36; `(n)` for a larger count, and `(-n)` for n empty buckets. */
+const BUCKET = /\((-?[1-9]\d{0,14})\)|([0-9a-z])/g;
+const BUCKETS = /^(?:-?\d{1,5}:(?:\(-?[1-9]\d{0,14}\)|[0-9a-z])+)?$/;
+/** Longer than any list: a bucket takes at most 17 characters. */
+const MAX_BUCKET_TEXT = 8 + 17 * MAX_BUCKETS;
+
+/** Most of a window are histograms, so their buckets are one short text. */
 export const histogramSchema = z.object({
-  scale: z.literal(HISTOGRAM_SCALE),
   count,
   sum: z.number().nonnegative(),
   /** Exact minimum of the values, independent of buckets; 0 if there are none. */
   min: z.number().nonnegative(),
   max: z.number().nonnegative(),
-  zero_count: count,
-  positive: z.object({
-    /** Index of the first bucket. */
-    offset: z.number().int().min(MIN_INDEX).max(MAX_INDEX),
-    bucket_counts: z.array(count).max(MAX_BUCKETS),
-  }),
-}).refine((h) => h.zero_count + h.positive.bucket_counts.reduce((a, b) => a + b, 0) === h.count, {
-  message: 'count is not the sum of the buckets',
+  /** Values of at most a nanosecond; absent: none. */
+  zero_count: count.optional(),
+  /**
+   * `{index}:` of the first bucket, then the counts of it and of those that follow: a digit of base 36 (`0` to `9`, `a` to `z`) for up
+   * to 35, `(n)` for more, `(-n)` for n empty buckets. Empty without a value above a nanosecond. Bucket i holds the values in
+   * (2^(i/32), 2^((i+1)/32)].
+   */
+  buckets: z.string().max(MAX_BUCKET_TEXT).regex(BUCKETS),
+}).superRefine((h, context) => {
+  const problem = problemOf(h);
+  if (problem !== null) context.addIssue({ code: 'custom', message: problem });
 });
 export type HistogramData = z.infer<typeof histogramSchema>;
+
+/** Null for buckets within the range whose counts are the count. */
+function problemOf(histogram: HistogramData): string | null {
+  let [sum, first, last] = [histogram.zero_count ?? 0, MIN_INDEX, MIN_INDEX];
+  for (const { index, n } of bucketsOf(histogram)) [sum, first, last] = [sum + n, Math.min(first, index), Math.max(last, index)];
+  if (first < MIN_INDEX || last > MAX_INDEX) return `buckets are outside of ${MIN_INDEX} to ${MAX_INDEX}`;
+  return sum === histogram.count ? null : 'count is not the sum of the buckets';
+}
+
+/** Buckets that are not empty, by ascending index. */
+function* bucketsOf({ buckets }: Pick<HistogramData, 'buckets'>): Generator<{ index: number; n: number }> {
+  const colon = buckets.indexOf(':');
+  let index = Number(buckets.slice(0, Math.max(0, colon)));
+  for (const [, long, digit = '0'] of buckets.slice(colon + 1).matchAll(BUCKET)) {
+    const n = long === undefined ? Number.parseInt(digit, 36) : Number(long);
+    if (n > 0) yield { index, n };
+    index += n < 0 ? -n : 1;
+  }
+}
+
+/** The text that `bucketsOf` reads. */
+function encodeBuckets(counts: ReadonlyMap<number, number>): string {
+  const sorted = [...counts].sort(([a], [b]) => a - b);
+  const [first] = sorted;
+  if (first === undefined) return '';
+  let text = `${first[0]}:`;
+  let next = first[0];
+  for (const [index, n] of sorted) {
+    const empty = index - next;
+    text += empty > 3 ? `(-${empty})` : '0'.repeat(empty);
+    text += n < 36 ? n.toString(36) : `(${n})`;
+    next = index + 1;
+  }
+  return text;
+}
 
 /** Index of the bucket of a positive value. */
 export function bucketIndex(value: number): number {
@@ -79,8 +125,8 @@ export class Histogram {
     this.#sum += other.sum;
     this.#min = Math.min(this.#min, other.min);
     this.#max = Math.max(this.#max, other.max);
-    this.#zeros += other.zero_count;
-    other.positive.bucket_counts.forEach((n, i) => { if (n > 0) this.#add(other.positive.offset + i, n); });
+    this.#zeros += other.zero_count ?? 0;
+    for (const { index, n } of bucketsOf(other)) this.#add(index, n);
   }
 
   #add(index: number, times: number): void {
@@ -88,18 +134,13 @@ export class Histogram {
   }
 
   toData(): HistogramData {
-    const indices = [...this.#counts.keys()];
-    const offset = indices.length === 0 ? 0 : Math.min(...indices);
-    const buckets = indices.length === 0 ? [] : new Array<number>(Math.max(...indices) - offset + 1).fill(0);
-    for (const [index, n] of this.#counts) buckets[index - offset] = n;
     return {
-      scale: HISTOGRAM_SCALE,
       count: this.#count,
       sum: this.#sum,
       min: this.#count === 0 ? 0 : this.#min,
       max: this.#max,
-      zero_count: this.#zeros,
-      positive: { offset, bucket_counts: buckets },
+      ...(this.#zeros === 0 ? {} : { zero_count: this.#zeros }),
+      buckets: encodeBuckets(this.#counts),
     };
   }
 }
@@ -112,17 +153,17 @@ export function mergeHistograms(a: HistogramData, b: HistogramData): HistogramDa
 }
 
 /**
- * The q-quantile (0..1), nearest rank, within 1.1 % of a value that was recorded, and within [min, max].
+ * The q-quantile (0..1), nearest rank, within `QUANTILE_ERROR` (1.09 %) of a value that was recorded, and within [min, max].
  * Null when the histogram is empty.
  */
 export function quantile(histogram: HistogramData, q: number): number | null {
   if (histogram.count === 0) return null;
   const rank = Math.max(1, Math.ceil(Math.min(Math.max(q, 0), 1) * histogram.count));
-  let seen = histogram.zero_count;
+  let seen = histogram.zero_count ?? 0;
   if (rank <= seen) return histogram.min;
-  for (const [i, n] of histogram.positive.bucket_counts.entries()) {
+  for (const { index, n } of bucketsOf(histogram)) {
     seen += n;
-    if (rank <= seen) return Math.min(Math.max(bucketMiddle(histogram.positive.offset + i), histogram.min), histogram.max);
+    if (rank <= seen) return Math.min(Math.max(bucketMiddle(index), histogram.min), histogram.max);
   }
   return histogram.max;
 }

@@ -17,9 +17,11 @@ export * from './crc32c.js';
 export * from './desired.js';
 export * from './errors.js';
 export * from './event.js';
+export * from './finding.js';
 export * from './histogram.js';
 export * from './ota-get.js';
 export * from './packet-guard.js';
+export * from './pipeline.js';
 export * from './reported.js';
 export * from './status.js';
 export * from './telemetry.js';
@@ -41,5 +43,5 @@ export type PayloadName = keyof typeof payloadSchemas;
 
 /** JSON Schema (2020-12) of a payload, as a sender must write it. */
 export function jsonSchema(name: PayloadName): Record<string, unknown> {
-  return { title: `sterna/v1 ${name}`, ...z.toJSONSchema(payloadSchemas[name], { io: 'input' }) };
+  return { title: `sterna/v2 ${name}`, ...z.toJSONSchema(payloadSchemas[name], { io: 'input' }) };
 }

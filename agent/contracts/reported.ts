@@ -1,26 +1,21 @@
-/** `reported`, up, retained: what this device runs, and how the last deployment went. It can never cause a transition. */
+/** `reported`, up, retained: what this device runs, and how the last deployments went. It can never cause a transition. */
 import { z } from 'zod';
-import { bootId, codedError, count, epochMs, packageRef, schemaVersion, shortText } from './codec.js';
+import { bootId, codedError, count, epochMs, id, openSet, packageRef, schemaVersion, shortText } from './codec.js';
 import { settingsSchema } from './desired.js';
-
-export const otaStateName = z.enum([
-  'idle', 'checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed', 'rejected', 'rolled_back',
-]);
-export type OtaStateName = z.infer<typeof otaStateName>;
+import { MAX_PIPELINES } from './pipeline.js';
 
 const slot = packageRef.extend({ since_ms: epochMs });
 
-export const reportedSchema = z.object({
-  schema_version: schemaVersion,
-  boot_id: bootId,
-  time_ms: epochMs,
-  clock_synchronized: z.boolean(),
+const pipelineReportSchema = z.object({
+  name: id,
+  /** Name of the input that it looks at. */
+  input: shortText,
   /** Largest generation seen; null before the first. */
   generation_seen: count.nullable(),
   /** Largest generation whose package is running, or that named no package. */
   generation_applied: count.nullable(),
   ota: z.object({
-    state: otaStateName,
+    state: openSet(['idle', 'checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed', 'rejected', 'rolled_back']),
     /** The candidate of the current deployment, or of the last one. */
     package: packageRef.nullable(),
     blocks_done: count,
@@ -32,8 +27,17 @@ export const reportedSchema = z.object({
   /** True during the time in which crashes make the device return to the previous package. */
   probation: z.boolean(),
   settings: settingsSchema,
-  /** Present faults, at most 32; absent in reports of older agents. */
-  faults: z.array(codedError.extend({ component: shortText })).max(32).optional(),
+});
+export type PipelineReport = z.infer<typeof pipelineReportSchema>;
+
+export const reportedSchema = z.object({
+  schema_version: schemaVersion,
+  boot_id: bootId,
+  time_ms: epochMs,
+  clock_synchronized: z.boolean(),
+  pipelines: z.array(pipelineReportSchema).max(MAX_PIPELINES),
+  /** Present faults, at most 32; `pipeline` is null for those of the whole device. */
+  faults: z.array(codedError.extend({ component: shortText, pipeline: id.nullable() })).max(32),
   /** Latest fault of any component. */
   last_error: codedError.extend({ time_ms: epochMs }).nullable(),
 });

@@ -1,11 +1,11 @@
 /** `status`, up, retained, and the will. */
 import { z } from 'zod';
-import { bootId, count, epochMs, schemaVersion, shortText } from './codec.js';
+import { bootId, count, epochMs, openSet, schemaVersion, shortText } from './codec.js';
 
 export const statusSchema = z.object({
   schema_version: schemaVersion,
   /** `stopped`: the device disconnected regularly. `offline`: the broker published its will. */
-  state: z.enum(['online', 'stopped', 'offline']),
+  state: openSet(['online', 'stopped', 'offline']),
   boot_id: bootId,
   /** Grows with every connection, across restarts. The will carries the number of the connection that it belongs to. */
   birth_seq: count,

@@ -1,18 +1,19 @@
 /** `telemetry`, up: one window of time. QoS 0 when live, 1 when it waited in the outbox (`backfill`). */
 import { z } from 'zod';
 import { quality } from './caps.js';
-import { bootId, bytes, count, epochMs, milliseconds, schemaVersion, shortText } from './codec.js';
+import { bootId, bytes, count, epochMs, id, milliseconds, openSet, schemaVersion, shortText } from './codec.js';
 import { histogramSchema, mergeHistograms, quantile, type HistogramData } from './histogram.js';
+import { MAX_PIPELINES, ofPipeline } from './pipeline.js';
 
 /** Cold: the first frames of a pipeline. Motion: frames that stopped at the motion gate. `warm` contains neither. */
-export const frameKind = z.enum(['warm', 'cold', 'motion']);
-export type FrameKind = z.infer<typeof frameKind>;
+export const frameKind = openSet(['warm', 'cold', 'motion']);
+export type FrameKind = 'warm' | 'cold' | 'motion';
 
 /**
  * A latency distribution. `p50_ms` and `p99_ms` repeat two quantiles of the histogram in plain numbers, for readers that
- * cannot compute them (Home Assistant, Node-RED). Optional, because earlier devices do not send them.
+ * cannot compute them (Home Assistant, Node-RED); null for a distribution without values.
  */
-const latencySeries = { latency_ms: histogramSchema, p50_ms: milliseconds.optional(), p99_ms: milliseconds.optional() };
+const latencySeries = { p50_ms: milliseconds.nullable(), p99_ms: milliseconds.nullable(), latency_ms: histogramSchema };
 
 const stageSeries = z.object({ stage: shortText, kind: frameKind, ...latencySeries });
 
@@ -20,7 +21,7 @@ const stageSeries = z.object({ stage: shortText, kind: frameKind, ...latencySeri
  * From the scheduled capture to the result. `raw`: of the frames that were processed. `corrected`: with the frames that
  * would have waited behind a slow one (coordinated omission), as HdrHistogram's recordCorrectedValue does.
  */
-const endToEndSeries = z.object({ clock: z.enum(['raw', 'corrected']), kind: frameKind, ...latencySeries });
+const endToEndSeries = z.object({ clock: openSet(['raw', 'corrected']), kind: frameKind, ...latencySeries });
 
 const jitter = z.object({
   /** RFC 3550 section 6.4.1, inter-arrival jitter of completions against scheduled captures, monotonic clock. */
@@ -31,6 +32,24 @@ const jitter = z.object({
   deadline_ms: milliseconds,
   deadlines_missed: count,
   deadlines: count,
+});
+
+/** Totals since the agent started, by Prometheus-style name. A counter that is absent is 0. */
+const counters = z.record(z.string().regex(/^[a-z][a-z0-9_]*(\{[a-z0-9_=",.-]*\})?$/).max(128), z.number().nonnegative());
+
+const pipelineWindow = z.object({
+  name: id,
+  /** Name of the input that it looks at. */
+  input: shortText,
+  /** Null while no package runs. */
+  model: z.object({ name: shortText, version: shortText }).nullable(),
+  /** Of the sessions of that package. */
+  memory_bytes: bytes,
+  stages: z.array(stageSeries).max(128),
+  end_to_end: z.array(endToEndSeries).max(16),
+  jitter,
+  /** Of this pipeline: `frames_total`, `frames_dropped_by_swap_total`, ... */
+  counters,
 });
 
 const energy = z.object({
@@ -47,7 +66,7 @@ const energy = z.object({
     /** Since the agent started. */
     joules_total: z.number().nonnegative(),
   })).max(32),
-  /** Of the best source, divided by frames that ran a model; net is what exceeds the idle power measured before. Null when unknown. */
+  /** Of the best source, divided by the frames that ran a model, of all pipelines together; net is what exceeds the idle power measured before. Null when unknown. */
   inference: z.object({
     source: shortText,
     scope: shortText,
@@ -79,7 +98,6 @@ const memory = z.object({
   rss_bytes: bytes,
   rss_peak_bytes: bytes,
   heap_bytes: bytes,
-  pipeline_bytes: bytes,
   system_available_bytes: bytes.nullable(),
 });
 
@@ -88,9 +106,9 @@ export const telemetrySchema = z.object({
   boot_id: bootId,
   /**
    * Names the sequence that `seq` belongs to, which continues after restarts. It changes only when the device could not keep its
-   * place (a new or read-only disk). Absent from earlier devices: their sequence begins anew with each `boot_id`.
+   * place (a new or read-only disk).
    */
-  stream_id: bootId.optional(),
+  stream_id: bootId,
   /**
    * Of this window; of the last of them when windows were merged. A number is never used twice within a stream. Missing ones
    * were dropped by the device, which counts them in `outbox_dropped_total{class="summary",reason="..."}`.
@@ -102,43 +120,53 @@ export const telemetrySchema = z.object({
   start_ms: epochMs,
   end_ms: epochMs,
   clock_synchronized: z.boolean(),
-  /** Null while no package runs. */
-  model: z.object({ name: shortText, version: shortText }).nullable(),
-  stages: z.array(stageSeries).max(128),
-  end_to_end: z.array(endToEndSeries).max(16),
-  jitter,
+  pipelines: z.array(pipelineWindow).max(MAX_PIPELINES),
   energy,
   thermal,
   memory,
-  /** Totals since the agent started, by Prometheus-style name (`frames_total`, `frames_dropped_by_swap_total`, ...). */
-  counters: z.record(z.string().regex(/^[a-z][a-z0-9_]*(\{[a-z0-9_=",.-]*\})?$/).max(128), z.number().nonnegative()),
+  /** Of the device: `faults_total`, `mqtt_reconnects_total`, ... */
+  counters,
 }).refine((window) => window.first_seq <= window.seq, { message: 'first_seq is larger than seq', path: ['first_seq'] });
 export type TelemetryWindow = z.infer<typeof telemetrySchema>;
 export type EnergyReport = z.infer<typeof energy>;
 export type ThermalReport = z.infer<typeof thermal>;
 export type MemoryReport = z.infer<typeof memory>;
 export type JitterReport = z.infer<typeof jitter>;
-type LatencySeries = Pick<TelemetryWindow['stages'][number], 'latency_ms' | 'p50_ms' | 'p99_ms'>;
+export type PipelineWindow = z.infer<typeof pipelineWindow>;
+type LatencySeries = Pick<PipelineWindow['stages'][number], 'latency_ms' | 'p50_ms' | 'p99_ms'>;
 
-/** Whether two windows may become one: same life of the agent, same model, and next to each other. */
+/** Whether two windows may become one: same life of the agent, same models, and one before the other. */
 export function mergeable(a: TelemetryWindow, b: TelemetryWindow): boolean {
-  return a.boot_id === b.boot_id && a.seq < b.first_seq && a.model?.name === b.model?.name && a.model?.version === b.model?.version;
+  return a.boot_id === b.boot_id && a.seq < b.first_seq && lineageOf(a) === lineageOf(b);
 }
 
-/** Of whose sequence a window's number is. */
-export function streamOf(window: Pick<TelemetryWindow, 'boot_id' | 'stream_id'>): string {
-  return window.stream_id ?? window.boot_id;
+/** The pipelines and what they run, as text. Latencies of two packages must not mix in one window. */
+export function lineageOf({ pipelines }: Pick<TelemetryWindow, 'pipelines'>): string {
+  return JSON.stringify(pipelines.map(({ name, model }) => [name, model?.name, model?.version]));
 }
 
 /** Windows `a` then `b` as one. Histograms add up exactly; gauges keep the newest or the extreme; totals the newest. */
 export function mergeWindows(a: TelemetryWindow, b: TelemetryWindow): TelemetryWindow {
-  const endToEnd = mergeSeries(a.end_to_end, b.end_to_end, (s) => `${s.clock}/${s.kind}`);
   return {
     ...b,
     first_seq: a.first_seq,
     backfill: a.backfill || b.backfill,
     start_ms: a.start_ms,
     clock_synchronized: a.clock_synchronized && b.clock_synchronized,
+    pipelines: b.pipelines.map((later) => {
+      const earlier = ofPipeline(a, later.name);
+      return earlier === null ? later : mergePipelines(earlier, later);
+    }),
+    energy: mergeEnergy(a.energy, b.energy),
+    thermal: mergeThermal(a.thermal, b.thermal),
+    memory: { ...b.memory, rss_peak_bytes: Math.max(a.memory.rss_peak_bytes, b.memory.rss_peak_bytes) },
+  };
+}
+
+function mergePipelines(a: PipelineWindow, b: PipelineWindow): PipelineWindow {
+  const endToEnd = mergeSeries(a.end_to_end, b.end_to_end, (s) => `${s.clock}/${s.kind}`);
+  return {
+    ...b,
     stages: mergeSeries(a.stages, b.stages, (s) => `${s.stage}/${s.kind}`),
     end_to_end: endToEnd,
     jitter: {
@@ -148,9 +176,6 @@ export function mergeWindows(a: TelemetryWindow, b: TelemetryWindow): TelemetryW
       deadlines_missed: a.jitter.deadlines_missed + b.jitter.deadlines_missed,
       deadlines: a.jitter.deadlines + b.jitter.deadlines,
     },
-    energy: mergeEnergy(a.energy, b.energy),
-    thermal: mergeThermal(a.thermal, b.thermal),
-    memory: { ...b.memory, rss_peak_bytes: Math.max(a.memory.rss_peak_bytes, b.memory.rss_peak_bytes) },
   };
 }
 
@@ -159,19 +184,21 @@ export function delayVariation(histograms: readonly HistogramData[]): { pdv_p50_
   const all = histograms.reduce<HistogramData | null>((sum, h) => (sum === null ? h : mergeHistograms(sum, h)), null);
   const above = (q: number): number | null => {
     const value = all === null ? null : quantile(all, q);
-    return all === null || value === null ? null : Math.max(0, value - all.min);
+    return all === null || value === null ? null : Number(Math.max(0, value - all.min).toPrecision(6));
   };
   return { pdv_p50_ms: above(0.5), pdv_p99_ms: above(0.99) };
 }
 
 /**
  * A histogram with its median and 99th percentile beside it, in milliseconds. Both have four digits, because the histogram
- * knows them within 1.1 %; its sum is rounded to 0.1 microseconds, because every digit is sent again with every series.
+ * knows them within 1.1 %; its sum has six, because every digit is sent again with every series.
  */
 export function withQuantiles(latency: HistogramData): LatencySeries {
-  const [p50, p99] = [quantile(latency, 0.5), quantile(latency, 0.99)];
-  const rounded = { ...latency, sum: Math.round(latency.sum * 1e4) / 1e4 };
-  return { latency_ms: rounded, ...(p50 === null || p99 === null ? {} : { p50_ms: Number(p50.toPrecision(4)), p99_ms: Number(p99.toPrecision(4)) }) };
+  const at = (q: number): number | null => {
+    const value = quantile(latency, q);
+    return value === null ? null : Number(value.toPrecision(4));
+  };
+  return { p50_ms: at(0.5), p99_ms: at(0.99), latency_ms: { ...latency, sum: Number(latency.sum.toPrecision(6)) } };
 }
 
 function mergeSeries<S extends LatencySeries>(a: readonly S[], b: readonly S[], keyOf: (s: S) => string): S[] {

@@ -1,17 +1,17 @@
 /**
- * The topic tree `sterna/v1/{fleet}/{device}/...`: builders and one parser, nothing else knows the strings.
+ * The topic tree `sterna/v2/{fleet}/{device}/...`: builders and one parser, nothing else knows the strings.
  * Limits (AWS IoT Core's, so that it runs there too): 7 slashes, 128 KiB a message, 8 topics a SUBSCRIBE.
  */
 import { ContractError } from './errors.js';
 
-export const TOPIC_ROOT = 'sterna/v1';
+export const TOPIC_ROOT = 'sterna/v2';
 export const MAX_TOPIC_SLASHES = 7;
 export const MAX_MESSAGE_BYTES = 128 * 1024;
 export const MAX_TOPICS_PER_SUBSCRIBE = 8;
 /** Characters of a package's SHA-256 (hex) that name it in block topics. */
 export const DIGEST8_LENGTH = 8;
 
-/** A fleet, device, command or event name: no wildcards, slashes, spaces or control characters can pass. */
+/** A fleet, device, pipeline, command or event name: no wildcards, slashes, spaces or control characters can pass. */
 export const ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 export const DIGEST_PATTERN = /^[0-9a-f]{64}$/;
 const DIGEST8_PATTERN = /^[0-9a-f]{8}$/;
@@ -22,9 +22,10 @@ export interface DeviceAddress {
   device: string;
 }
 
-/** A topic below `sterna/v1/{fleet}/{device}/`, taken apart. */
+/** A topic below `sterna/v2/{fleet}/{device}/`, taken apart. */
 export type DeviceTopic =
-  | { kind: 'status' | 'caps' | 'desired' | 'reported' | 'telemetry' | 'ota_get' }
+  | { kind: 'status' | 'caps' | 'reported' | 'telemetry' | 'ota_get' }
+  | { kind: 'desired'; pipeline: string }
   | { kind: 'event'; type: string }
   | { kind: 'cmd'; name: string }
   | { kind: 'res'; id: string }
@@ -53,6 +54,7 @@ function devicePrefix(address: DeviceAddress): string {
 
 function suffixOf(topic: DeviceTopic): string {
   switch (topic.kind) {
+    case 'desired': return `desired/${requireId('pipeline', topic.pipeline)}`;
     case 'event': return `event/${requireId('event type', topic.type)}`;
     case 'cmd': return `cmd/${requireId('command', topic.name)}`;
     case 'res': return `res/${requireId('command id', topic.id)}`;
@@ -85,7 +87,7 @@ function requireIndex(index: number): number {
 /** What a device subscribes to: one SUBSCRIBE of three topics. */
 export function deviceSubscriptions(address: DeviceAddress): string[] {
   const prefix = devicePrefix(address);
-  return [`${prefix}/desired`, `${prefix}/cmd/+`, `${prefix}/ota/block/+/+`];
+  return [`${prefix}/desired/+`, `${prefix}/cmd/+`, `${prefix}/ota/block/+/+`];
 }
 
 /** What the other end subscribes to: everything that devices send up, of one device, of a fleet, or of all (`+`). */
@@ -99,7 +101,7 @@ export function upstreamSubscriptions(fleet = '+', device = '+'): string[] {
 export function parseTopic(text: string): ParsedTopic | null {
   if (text.length > 512) return null;
   const [root, version, fleet, device, ...rest] = text.split('/');
-  if (root !== 'sterna' || version !== 'v1' || fleet === undefined || device === undefined) return null;
+  if (root !== 'sterna' || version !== 'v2' || fleet === undefined || device === undefined) return null;
   if (!ID_PATTERN.test(fleet) || !ID_PATTERN.test(device)) return null;
   const topic = parseSuffix(rest);
   return topic === null ? null : { fleet, device, topic };
@@ -116,7 +118,7 @@ function parseSuffix(parts: readonly string[]): DeviceTopic | null {
 
 function parseSimple(head: string): DeviceTopic | null {
   switch (head) {
-    case 'status': case 'caps': case 'desired': case 'reported': case 'telemetry': return { kind: head };
+    case 'status': case 'caps': case 'reported': case 'telemetry': return { kind: head };
     default: return null;
   }
 }
@@ -125,6 +127,7 @@ function parsePair(head: string, second: string): DeviceTopic | null {
   if (head === 'ota') return second === 'get' ? { kind: 'ota_get' } : null;
   if (!ID_PATTERN.test(second)) return null;
   switch (head) {
+    case 'desired': return { kind: 'desired', pipeline: second };
     case 'event': return { kind: 'event', type: second };
     case 'cmd': return { kind: 'cmd', name: second };
     case 'res': return { kind: 'res', id: second };

@@ -1,27 +1,43 @@
 /** Faults: raised once, however often the trouble repeats, and cleared when it is over. */
 import { redact } from '../../runtime/redact.js';
-import type { FaultEvent } from '../contracts/index.js';
+import type { OtherWord } from '../contracts/codec.js';
 import type { CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
-import type { Counters } from '../telemetry/counters.js';
+import type { DeviceCounters } from '../telemetry/counters.js';
 import type { EventSink } from './sink.js';
 
-export type Component = FaultEvent['component'];
+export type Component = 'camera' | 'pipeline' | 'ota' | 'mqtt' | 'outbox' | 'config' | 'agent';
+export type Severity = 'warning' | 'error';
+
+/** A fault that was raised and is not over. */
+export interface ActiveFault {
+  /** Null: of the whole device. */
+  pipeline: string | null;
+  component: Component | OtherWord;
+  error: CodedError;
+}
+
+/** Where a part raises and clears its faults: those of the device, or of one pipeline. */
+export interface FaultPort {
+  raise(component: Component, error: CodedError, severity?: Severity): void;
+  /** Everything of a component, or one code of it, is right again. */
+  clear(component: Component, code?: string): void;
+}
 
 /** A fault that nobody clears is raised again when it recurs after this time. */
 const REPEAT_MS = 600_000;
 
-export class Faults {
+export class Faults implements FaultPort {
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #counters: Counters;
-  readonly #active = new Map<string, { component: Component; error: CodedError; atMs: number }>();
+  readonly #counters: DeviceCounters;
+  readonly #active = new Map<string, { pipeline: string | null; component: Component; error: CodedError; atMs: number }>();
   #sink: EventSink | null = null;
   #onChange: () => void = () => undefined;
   #last: (CodedError & { time_ms: number }) | null = null;
 
-  constructor(clock: Clock, log: Log, counters: Counters) {
+  constructor(clock: Clock, log: Log, counters: DeviceCounters) {
     this.#clock = clock;
     this.#log = log;
     this.#counters = counters;
@@ -41,36 +57,53 @@ export class Faults {
     return this.#last;
   }
 
-  get active(): { component: Component; error: CodedError }[] {
-    return [...this.#active.values()].map(({ component, error }) => ({ component, error }));
+  get active(): ActiveFault[] {
+    return [...this.#active.values()].map(({ pipeline, component, error }) => ({ pipeline, component, error }));
   }
 
-  raise(component: Component, raised: CodedError, severity: FaultEvent['severity'] = 'error'): void {
+  /** The faults of one pipeline, apart from those of the others and of the device. */
+  of(pipeline: string): FaultPort {
+    return {
+      raise: (component, error, severity) => this.#raise(pipeline, component, error, severity),
+      clear: (component, code) => this.#clear(pipeline, component, code),
+    };
+  }
+
+  raise(component: Component, error: CodedError, severity?: Severity): void {
+    this.#raise(null, component, error, severity);
+  }
+
+  clear(component: Component, code?: string): void {
+    this.#clear(null, component, code);
+  }
+
+  #raise(pipeline: string | null, component: Component, raised: CodedError, severity: Severity = 'error'): void {
     const error = { ...raised, message: redact(raised.message) };
-    const key = `${component}/${error.code}`;
+    const key = `${pipeline ?? ''}/${component}/${error.code}`;
     const nowMs = this.#clock.monotonicMs();
     const known = this.#active.get(key);
     if (known !== undefined && nowMs - known.atMs < REPEAT_MS) return;
     // Noted before the event is emitted: emitting may raise the same fault (a full disk), and must not do so for ever.
-    this.#active.set(key, { component, error, atMs: nowMs });
+    this.#active.set(key, { pipeline, component, error, atMs: nowMs });
     this.#last = { ...error, time_ms: this.#clock.nowMs() };
     this.#counters.add('faults_total');
-    this.#log[severity === 'error' ? 'error' : 'warn'](error.message, { component, code: error.code });
-    this.#sink?.emit({ type: 'fault', component, severity, cleared: false, error: bounded(error) });
+    this.#log[severity === 'error' ? 'error' : 'warn'](error.message, { ...ofPipeline(pipeline), component, code: error.code });
+    this.#sink?.emit({ type: 'fault', pipeline, component, severity, cleared: false, error: bounded(error) });
     this.#onChange();
   }
 
-  /** Everything of a component, or one code of it, is right again. */
-  clear(component: Component, code?: string): void {
+  #clear(pipeline: string | null, component: Component, code?: string): void {
     for (const [key, fault] of this.#active) {
-      if (fault.component !== component || (code !== undefined && fault.error.code !== code)) continue;
+      if (fault.pipeline !== pipeline || fault.component !== component || (code !== undefined && fault.error.code !== code)) continue;
       this.#active.delete(key);
-      this.#log.info('fault cleared', { component, code: fault.error.code });
-      this.#sink?.emit({ type: 'fault', component, severity: 'warning', cleared: true, error: bounded(fault.error) });
+      this.#log.info('fault cleared', { ...ofPipeline(pipeline), component, code: fault.error.code });
+      this.#sink?.emit({ type: 'fault', pipeline, component, severity: 'warning', cleared: true, error: bounded(fault.error) });
       this.#onChange();
     }
   }
 }
+
+const ofPipeline = (pipeline: string | null): { pipeline?: string } => (pipeline === null ? {} : { pipeline });
 
 function bounded(error: CodedError): CodedError {
   return { code: error.code, message: error.message.slice(0, 4096) };

@@ -1,13 +1,13 @@
 /** Every event of the daemon goes through here: to the broker (outbox), to whoever listens locally, and to the short history. */
 import { randomUUID } from 'node:crypto';
-import { encodePayload, eventSchema, type Event, type FaultEvent, type ModelEvent, type RecognitionEvent } from '../contracts/index.js';
+import { encodePayload, eventSchema, SCHEMA_VERSION, type Event, type FaultEvent, type FindingEvent, type ModelEvent } from '../contracts/index.js';
 import { toCodedError } from '../errors.js';
 import type { Outbox } from '../outbox/outbox.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 
 type Common = 'schema_version' | 'event_id' | 'boot_id' | 'time_ms' | 'clock_synchronized' | 'backfill';
-export type EventBody = Omit<RecognitionEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common>;
+export type EventBody = Omit<FindingEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common>;
 
 const KEPT_EVENTS = 100;
 
@@ -55,7 +55,7 @@ export class EventSink {
   emit(body: EventBody): void {
     const timeMs = this.#clock.nowMs();
     const event: Event = {
-      ...body, schema_version: 1, event_id: randomUUID(), boot_id: this.#bootId, time_ms: timeMs,
+      ...body, schema_version: SCHEMA_VERSION, event_id: randomUUID(), boot_id: this.#bootId, time_ms: timeMs,
       clock_synchronized: this.#clock.synchronized(), backfill: false,
     };
     this.#count += 1;
@@ -63,7 +63,7 @@ export class EventSink {
     this.#kept = [...this.#kept.slice(1 - KEPT_EVENTS), { id, event }];
     for (const listener of this.#listeners) listener(event, id);
     try {
-      const important = event.type !== 'recognition';
+      const important = event.type !== 'finding';
       this.#outbox.put({ class: important ? 'critical' : 'event', topic: `event/${event.type}`, payload: encodePayload(eventSchema, event) });
     } catch (error) {
       this.#log.error('an event cannot be encoded', { ...toCodedError(error), type: event.type });

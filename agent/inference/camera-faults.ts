@@ -1,12 +1,12 @@
 import type { CodedError } from '../errors.js';
-import type { Faults } from '../events/faults.js';
+import type { FaultPort } from '../events/faults.js';
 import type { Log } from '../platform/log.js';
-import type { Counters } from '../telemetry/counters.js';
+import type { PipelineCounters } from '../telemetry/counters.js';
 import type { CameraState } from './loop.js';
 
 export interface CameraFaultParts {
-  faults: Faults;
-  counters: Counters;
+  faults: FaultPort;
+  counters: PipelineCounters;
   log: Log;
   /** No camera delivers any more: whoever was seen has left. */
   onGone: () => void;

@@ -4,6 +4,7 @@
  */
 import type { Frame, FrameSource } from '../../runtime/frame.js';
 import type { PipelineResult } from '../../runtime/pipeline/types.js';
+import type { WireFinding } from '../contracts/index.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import { nextBackoff } from '../mqtt/backoff.js';
 import type { Clock } from '../platform/clock.js';
@@ -22,6 +23,19 @@ export interface ProcessedFrame {
   droppedBefore: number;
   /** Of those, frames lost between the last result of one pipeline and the first frame of the next. */
   droppedBySwap: number;
+}
+
+/** The result of a frame, for whoever draws it. */
+export interface LiveFrame {
+  pipeline: string;
+  sequence: number;
+  captured_ms: number;
+  width: number;
+  height: number;
+  exit: string;
+  total_ms: number;
+  latency_ms: number;
+  findings: WireFinding[];
 }
 
 export interface LoopHandlers {

@@ -1,27 +1,27 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
-import { detectionsOf } from '../../runtime/stages/finding.js';
-import type { LiveFrame } from '../api/app.js';
-import type { Metrics } from '../api/metrics.js';
-import type { RecognitionEvent } from '../contracts/index.js';
+import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
-import type { Faults } from '../events/faults.js';
+import type { FaultPort } from '../events/faults.js';
 import type { EventSink } from '../events/sink.js';
 import { epochOf, type Clock } from '../platform/clock.js';
-import type { Counters } from '../telemetry/counters.js';
+import type { PipelineCounters } from '../telemetry/counters.js';
 import type { Recorder } from '../telemetry/recorder.js';
-import type { ProcessedFrame } from './loop.js';
+import type { LiveFrame, ProcessedFrame } from './loop.js';
 import type { Running } from './pipeline-slot.js';
-import { emptyPresence, leaveAll, presentPeople, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
+import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
+import { wireFinding } from './wire-finding.js';
 
 /** So many failed frames in a row are a broken pipeline, not a bad frame. */
 const FAILURES_TO_FAULT = 10;
 
 export interface ObserverParts {
+  pipeline: string;
   recorder: Recorder;
-  metrics: Metrics;
-  counters: Counters;
+  /** For `/metrics`. */
+  observe: (processed: ProcessedFrame) => void;
+  counters: PipelineCounters;
   events: EventSink;
-  faults: Faults;
+  faults: FaultPort;
   clock: Clock;
   presence: PresenceOptions;
   /** The running package fails frame after frame. */
@@ -39,10 +39,9 @@ export class FrameObserver {
     this.#parts = parts;
   }
 
-  get people(): { person_id: number | null; name: string | null; since_ms: number }[] {
-    return presentPeople(this.#presence).map(({ identity, sinceMs }) => ({
-      person_id: identity?.personId ?? null, name: identity?.name ?? null, since_ms: epochOf(this.#parts.clock, sinceMs),
-    }));
+  /** Who and what is in sight now. */
+  get present(): (WireFinding & { since_ms: number })[] {
+    return presentNow(this.#presence).map(({ finding, sinceMs }) => ({ ...wireFinding(finding), since_ms: epochOf(this.#parts.clock, sinceMs) }));
   }
 
   listen(listener: (frame: LiveFrame) => void): () => void {
@@ -51,18 +50,18 @@ export class FrameObserver {
   }
 
   frame(processed: ProcessedFrame): void {
-    const { recorder, metrics, counters, faults, presence } = this.#parts;
+    const { recorder, observe, counters, faults, presence } = this.#parts;
     recorder.record(processed, this.#interval(processed));
-    metrics.observe(processed);
+    observe(processed);
     counters.add('frames_processed_total');
     if (processed.result.exit === 'motion') counters.add('frames_motion_exit_total');
     counters.add('frames_dropped_total', processed.droppedBefore);
     counters.add('frames_dropped_by_swap_total', processed.droppedBySwap);
-    counters.add('detections_total', processed.result.findings.length);
+    counters.add('findings_total', processed.result.findings.length);
     if (this.#failures > 0) faults.clear('pipeline', 'E_PIPELINE');
     this.#failures = 0;
     this.#last = processed;
-    const step = stepPresence(this.#presence, processed.result, presence);
+    const step = stepPresence(this.#presence, { ...processed.result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
     this.#presence = step.state;
     for (const event of step.events) this.#emit(event, processed);
     if (this.#listeners.size > 0) this.#show(processed);
@@ -93,18 +92,16 @@ export class FrameObserver {
   }
 
   #emit(event: PresenceEvent, processed: ProcessedFrame): void {
-    const { clock, events, counters } = this.#parts;
+    const { pipeline, clock, events, counters } = this.#parts;
     const { frame, result, running } = processed;
-    const [x, y, width, height] = event.detection.box;
-    const stages: RecognitionEvent['stages_ms'] = {};
+    const stages: FindingEvent['stages_ms'] = {};
     for (const { stage, ms } of result.stages) stages[stage] = (stages[stage] ?? 0) + Math.max(0, ms);
-    counters.add('recognitions_total');
+    counters.add('finding_events_total');
     events.emit({
-      type: 'recognition',
+      type: 'finding',
+      pipeline,
       action: event.action,
-      person: event.identity === null ? null : { person_id: event.identity.personId, name: event.identity.name.slice(0, 256), similarity: event.identity.similarity },
-      box: [x, y, width, height],
-      score: event.detection.score,
+      finding: wireFinding(event.finding),
       frame: { sequence: frame.sequence, captured_ms: epochOf(clock, frame.capturedMs) },
       ...(event.visibleMs === undefined ? {} : { visible_ms: Math.max(0, event.visibleMs) }),
       stages_ms: stages,
@@ -116,6 +113,7 @@ export class FrameObserver {
 
   #show({ frame, result, doneMs }: ProcessedFrame): void {
     const live: LiveFrame = {
+      pipeline: this.#parts.pipeline,
       sequence: frame.sequence,
       captured_ms: epochOf(this.#parts.clock, frame.capturedMs),
       width: frame.width,
@@ -123,9 +121,7 @@ export class FrameObserver {
       exit: result.exit,
       total_ms: result.totalMs,
       latency_ms: Math.max(0, doneMs - frame.capturedMs),
-      detections: detectionsOf(result.findings).map(({ box, score, identity }) => ({
-        box, score, person: identity == null ? null : { person_id: identity.personId, name: identity.name, similarity: identity.similarity },
-      })),
+      findings: result.findings.map(wireFinding),
     };
     for (const listener of this.#listeners) listener(live);
   }

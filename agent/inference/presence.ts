@@ -1,10 +1,9 @@
 /**
- * From faces in frames to "Ann appeared", "Ann left". Pure: (state, frame) -> {state, events}. One wrong frame makes no
+ * From findings in frames to "Ann appeared", "Ann left", "a cat appeared". Pure: (state, frame) -> {state, events}. One wrong frame makes no
  * event: somebody appears after several sights with at most one miss between two of them, and leaves after a time
  * without any. A frame that stopped at the motion gate says that nothing changed, so it prolongs what was there.
  */
-import { detectionsOf } from '../../runtime/stages/finding.js';
-import type { Detection, Identity, PipelineResult } from '../../runtime/pipeline/types.js';
+import type { Finding, Identity, PipelineResult } from '../../runtime/pipeline/types.js';
 
 export interface PresenceOptions {
   appearFrames: number;
@@ -12,24 +11,28 @@ export interface PresenceOptions {
   leaveMs: number;
 }
 
+/** A frame's result; `identifies` (default): the pipeline says who it found, so a finding that it did not look at closely (a small face) tells nothing. */
+type Sight = PipelineResult & { identifies?: boolean };
+
 interface Track {
-  identity: Identity | null;
+  /** Null: a stranger. Undefined: something without an identity. */
+  identity: Identity | null | undefined;
   sights: number;
   misses: number;
   present: boolean;
   firstMs: number;
   lastMs: number;
-  detection: Detection;
+  finding: Finding;
 }
 
-/** By person id; strangers together, since nothing tells them apart. */
-export type PresenceState = ReadonlyMap<number | 'unknown', Track>;
+/** By `keyOf`. */
+export type PresenceState = ReadonlyMap<string, Track>;
 
 export interface PresenceEvent {
   action: 'appeared' | 'left';
-  identity: Identity | null;
+  identity: Identity | null | undefined;
   /** The best sight so far. */
-  detection: Detection;
+  finding: Finding;
   /** Set when somebody left. */
   visibleMs?: number;
 }
@@ -40,27 +43,27 @@ const TOLERATED_MISSES = 1;
 export const emptyPresence: PresenceState = new Map();
 
 /** `nowMs` is the frame's capture time, monotonic. */
-export function stepPresence(state: PresenceState, result: PipelineResult, options: PresenceOptions): { state: PresenceState; events: PresenceEvent[] } {
+export function stepPresence(state: PresenceState, result: Sight, options: PresenceOptions): { state: PresenceState; events: PresenceEvent[] } {
   const nowMs = result.capturedMs;
   const events: PresenceEvent[] = [];
-  const next = new Map<number | 'unknown', Track>();
-  const seen = result.exit === 'none' ? bestByPerson(detectionsOf(result.findings)) : new Map<number | 'unknown', Detection>();
+  const next = new Map<string, Track>();
+  const seen = result.exit === 'none' ? bestByKey(result.findings, result.identifies ?? true) : new Map<string, Finding>();
   for (const [key, track] of state) {
     const updated = continueTrack(track, seen.get(key), result.exit !== 'none', nowMs);
     if (updated.present && nowMs - updated.lastMs >= options.leaveMs) {
-      events.push({ action: 'left', identity: updated.identity, detection: updated.detection, visibleMs: updated.lastMs - updated.firstMs });
+      events.push({ action: 'left', identity: updated.identity, finding: updated.finding, visibleMs: updated.lastMs - updated.firstMs });
     } else if (updated.present || updated.misses <= TOLERATED_MISSES) {
       next.set(key, updated);
     }
   }
-  for (const [key, detection] of seen) {
-    if (!state.has(key)) next.set(key, newTrack(detection, nowMs));
+  for (const [key, finding] of seen) {
+    if (!state.has(key)) next.set(key, newTrack(finding, nowMs));
   }
   for (const [key, track] of next) {
     const needed = track.identity === null ? options.unknownFrames : options.appearFrames;
     if (track.present || track.sights < needed) continue;
     next.set(key, { ...track, present: true });
-    events.push({ action: 'appeared', identity: track.identity, detection: track.detection });
+    events.push({ action: 'appeared', identity: track.identity, finding: track.finding });
   }
   return { state: next, events };
 }
@@ -68,39 +71,50 @@ export function stepPresence(state: PresenceState, result: PipelineResult, optio
 /** The camera is gone: whoever was there is out of sight. */
 export function leaveAll(state: PresenceState): PresenceEvent[] {
   return [...state.values()].filter((t) => t.present)
-    .map((t) => ({ action: 'left', identity: t.identity, detection: t.detection, visibleMs: t.lastMs - t.firstMs }));
+    .map((t) => ({ action: 'left', identity: t.identity, finding: t.finding, visibleMs: t.lastMs - t.firstMs }));
 }
 
-/** Who is there now, for people to look at. */
-export function presentPeople(state: PresenceState): { identity: Identity | null; sinceMs: number }[] {
-  return [...state.values()].filter((t) => t.present).map((t) => ({ identity: t.identity, sinceMs: t.firstMs }));
+/** Who and what is there now, for people to look at. */
+export function presentNow(state: PresenceState): { finding: Finding; sinceMs: number }[] {
+  return [...state.values()].filter((t) => t.present).map((t) => ({ finding: t.finding, sinceMs: t.firstMs }));
 }
 
-function newTrack(detection: Detection, nowMs: number): Track {
-  return { identity: detection.identity ?? null, sights: 1, misses: 0, present: false, firstMs: nowMs, lastMs: nowMs, detection };
+function newTrack(finding: Finding, nowMs: number): Track {
+  return { identity: identityOf(finding), sights: 1, misses: 0, present: false, firstMs: nowMs, lastMs: nowMs, finding };
 }
 
-function continueTrack(track: Track, detection: Detection | undefined, unchanged: boolean, nowMs: number): Track {
-  if (detection !== undefined) {
-    const best = quality(detection) > quality(track.detection) ? detection : track.detection;
-    return { ...track, sights: track.sights + 1, misses: 0, lastMs: nowMs, detection: best, identity: best.identity ?? null };
+function continueTrack(track: Track, finding: Finding | undefined, unchanged: boolean, nowMs: number): Track {
+  if (finding !== undefined) {
+    const best = quality(finding) > quality(track.finding) ? finding : track.finding;
+    return { ...track, sights: track.sights + 1, misses: 0, lastMs: nowMs, finding: best, identity: identityOf(best) };
   }
   if (unchanged) return track.present ? { ...track, lastMs: nowMs } : track;
   return { ...track, misses: track.misses + 1 };
 }
 
-/** Faces that were not embedded (too small) say nothing about who is there. */
-function bestByPerson(detections: readonly Detection[]): Map<number | 'unknown', Detection> {
-  const best = new Map<number | 'unknown', Detection>();
-  for (const detection of detections) {
-    if (detection.identity === undefined) continue;
-    const key = detection.identity?.personId ?? 'unknown';
+function identityOf(finding: Finding): Identity | null | undefined {
+  return 'identity' in finding ? finding.identity : undefined;
+}
+
+/** What counts as the same in two frames: a person of the gallery; strangers together, since nothing tells them apart; a track; else a label. */
+function keyOf(finding: Finding, identifies: boolean): string | null {
+  const identity = identityOf(finding);
+  if (identity !== undefined) return identity === null ? 'unknown' : `person/${identity.personId}`;
+  if (identifies) return null;
+  return 'track' in finding && finding.track !== undefined ? `track/${finding.track}` : `${finding.type}/${finding.label}`;
+}
+
+function bestByKey(findings: readonly Finding[], identifies: boolean): Map<string, Finding> {
+  const best = new Map<string, Finding>();
+  for (const finding of findings) {
+    const key = keyOf(finding, identifies);
+    if (key === null) continue;
     const known = best.get(key);
-    if (known === undefined || quality(detection) > quality(known)) best.set(key, detection);
+    if (known === undefined || quality(finding) > quality(known)) best.set(key, finding);
   }
   return best;
 }
 
-function quality(detection: Detection): number {
-  return detection.identity?.similarity ?? detection.score;
+function quality(finding: Finding): number {
+  return identityOf(finding)?.similarity ?? finding.score;
 }

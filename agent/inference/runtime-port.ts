@@ -10,7 +10,7 @@ import type { GateReport } from '../ota/gate.js';
 import { testInProcess } from './candidate-process.js';
 import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from './ports.js';
 
-type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
+export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
 
 /** Sources that a test runner transforms on the fly have no file that Node could start: then the built one stands in. */
 const candidateEntry = new URL(import.meta.url.endsWith('.ts') ? '../../dist/agent/inference/candidate-main.js' : './candidate-main.js', import.meta.url);

@@ -5,17 +5,19 @@
  */
 import { decodePayload, desiredSchema, parseTopic, type Desired, type DeviceAddress, type DeviceTopic } from '../contracts/index.js';
 import { AgentError, toCodedError } from '../errors.js';
-import type { Faults } from '../events/faults.js';
+import type { FaultPort } from '../events/faults.js';
 import type { Clock } from '../platform/clock.js';
-import type { Counters } from '../telemetry/counters.js';
+import type { DeviceCounters } from '../telemetry/counters.js';
 import { Rate } from './rate.js';
 
 export interface DownlinkParts {
   address: DeviceAddress;
-  counters: Counters;
-  faults: Faults;
+  /** Names of this device's pipelines. */
+  pipelines: readonly string[];
+  counters: DeviceCounters;
+  faults: FaultPort;
   clock: Clock;
-  onDesired: (desired: Desired) => void;
+  onDesired: (pipeline: string, desired: Desired) => void;
   onCommand: (name: string, payload: Buffer) => void;
   onBlock: (digest8: string, index: number, message: Buffer) => void;
 }
@@ -26,16 +28,23 @@ const COMMANDS = { perSecond: 20, burst: 64 };
 /** 64 KiB each: far above what a device asks for (at most 16 at a time), far below what a flood could bring. */
 const BLOCKS = { perSecond: 4000, burst: 4000 };
 
+/** The last `desired` of a pipeline that has not been taken yet. */
+interface Newest {
+  waiting: { topic: string; payload: Buffer } | null;
+  takenAtMs: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
 export class Downlink {
   readonly #parts: DownlinkParts;
   readonly #commands = new Rate(COMMANDS);
   readonly #blocks = new Rate(BLOCKS);
-  #desired: { topic: string; payload: Buffer } | null = null;
-  #desiredAtMs = -Infinity;
-  #timer: NodeJS.Timeout | undefined;
+  /** By pipeline. */
+  readonly #desired: ReadonlyMap<string, Newest>;
 
   constructor(parts: DownlinkParts) {
     this.#parts = parts;
+    this.#desired = new Map(parts.pipelines.map((name) => [name, { waiting: null, takenAtMs: -Infinity, timer: undefined }]));
   }
 
   receive(text: string, payload: Buffer, retained: boolean): void {
@@ -43,15 +52,16 @@ export class Downlink {
     const parsed = parseTopic(text);
     if (parsed === null || parsed.fleet !== address.fleet || parsed.device !== address.device) return;
     // An empty retained message only clears the topic.
-    if (parsed.topic.kind === 'desired') { if (payload.length > 0) this.#coalesce(text, payload); }
+    if (parsed.topic.kind === 'desired') { if (payload.length > 0) this.#receiveDesired(text, parsed.topic.pipeline, payload); }
     else this.#guard(text, () => this.#dispatch(parsed.topic, payload, retained));
   }
 
   /** Forgets what waits. */
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#desired = null;
+    for (const newest of this.#desired.values()) {
+      clearTimeout(newest.timer);
+      Object.assign(newest, { timer: undefined, waiting: null });
+    }
   }
 
   #dispatch(topic: DeviceTopic, payload: Buffer, retained: boolean): void {
@@ -67,22 +77,27 @@ export class Downlink {
   }
 
   /** The first one at once; those that follow too soon replace each other, and the last is taken. */
-  #coalesce(topic: string, payload: Buffer): void {
-    const waitMs = this.#desiredAtMs + DESIRED_INTERVAL_MS - this.#parts.clock.monotonicMs();
-    if (this.#desired !== null) this.#parts.counters.add('messages_coalesced_total');
-    this.#desired = { topic, payload };
-    if (waitMs <= 0 && this.#timer === undefined) this.#takeDesired();
-    else this.#timer ??= setTimeout(() => this.#takeDesired(), Math.max(1, waitMs));
+  #receiveDesired(topic: string, pipeline: string, payload: Buffer): void {
+    const { clock, counters, pipelines } = this.#parts;
+    const newest = this.#desired.get(pipeline);
+    if (newest === undefined) {
+      return this.#guard(topic, () => { throw new AgentError('E_PIPELINE_UNKNOWN', `This device has no pipeline ${pipeline}; it has ${pipelines.join(', ')}`); });
+    }
+    const waitMs = newest.takenAtMs + DESIRED_INTERVAL_MS - clock.monotonicMs();
+    if (newest.waiting !== null) counters.add('messages_coalesced_total');
+    newest.waiting = { topic, payload };
+    if (waitMs <= 0 && newest.timer === undefined) this.#takeDesired(pipeline, newest);
+    else newest.timer ??= setTimeout(() => this.#takeDesired(pipeline, newest), Math.max(1, waitMs));
   }
 
-  #takeDesired(): void {
-    this.#timer = undefined;
-    const newest = this.#desired;
-    this.#desired = null;
-    if (newest === null) return;
-    this.#desiredAtMs = this.#parts.clock.monotonicMs();
-    this.#guard(newest.topic, () => {
-      this.#parts.onDesired(decodePayload(desiredSchema, newest.payload));
+  #takeDesired(pipeline: string, newest: Newest): void {
+    const { waiting } = newest;
+    newest.timer = undefined;
+    newest.waiting = null;
+    if (waiting === null) return;
+    newest.takenAtMs = this.#parts.clock.monotonicMs();
+    this.#guard(waiting.topic, () => {
+      this.#parts.onDesired(pipeline, decodePayload(desiredSchema, waiting.payload));
       this.#parts.faults.clear('mqtt', 'E_PAYLOAD');
       this.#parts.faults.clear('mqtt', 'E_PAYLOAD_VERSION');
     });

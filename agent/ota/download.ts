@@ -4,10 +4,10 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { AgentError } from '../errors.js';
-import { blockCount, ContractError, decodeBlock, encodeBitmap, type Block, type OtaGet } from '../contracts/index.js';
+import { blockCount, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
 import { faultPoint } from '../platform/fault.js';
 import { BlockSet, nextRequest } from './blocks.js';
-import type { Journal } from './journal.js';
+import type { PipelineJournal } from './pipeline-journal.js';
 import type { Candidate } from './machine.js';
 import type { PackageStore } from './store.js';
 
@@ -30,7 +30,7 @@ export interface DownloadOptions {
 
 export interface DownloadParts {
   store: PackageStore;
-  journal: Journal;
+  journal: PipelineJournal;
   link: BlockLink;
   onProgress: (blocksDone: number, blocksTotal: number) => void;
 }
@@ -172,7 +172,7 @@ export class Download {
     for (const index of wanted) this.#outstanding.add(index);
     const { digest, size_bytes, block_bytes } = this.candidate;
     this.#parts.link.request({
-      schema_version: 1, digest, size_bytes, block_bytes, first_block: first, bitmap: encodeBitmap(first, wanted), window: wanted.length,
+      schema_version: SCHEMA_VERSION, digest, size_bytes, block_bytes, first_block: first, bitmap: encodeBitmap(first, wanted), window: wanted.length,
     });
   }
 

@@ -5,12 +5,17 @@
  *
  *   idle > checking > downloading > verifying > staged > warming > shadow > committed | rejected | rolled_back
  *
- * Rules from other people's accidents (PEERS section 4): a status report has no power here; a failed deployment never
+ * Rules from other people's accidents: a status report has no power here; a failed deployment never
  * blocks the next; a rejected generation is not tried for ever; progress never goes backwards; the running package
  * changes only by `committed` and `rolled_back`.
  */
 import type { CodedError } from '../errors.js';
-import { largestGeneration, type OtaStateName } from '../contracts/index.js';
+import { largestGeneration } from '../contracts/index.js';
+import type { RunEnd } from '../platform/last-run.js';
+
+/** Where a deployment stands; `reported` names it. */
+export const otaPhases = ['idle', 'checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed', 'rejected', 'rolled_back'] as const;
+export type OtaPhase = (typeof otaPhases)[number];
 
 export interface PackageId {
   name: string;
@@ -30,7 +35,7 @@ export interface Slot extends PackageId {
 }
 
 export interface OtaState {
-  phase: OtaStateName;
+  phase: OtaPhase;
   /** Of the deployment under way, or of the last one. */
   candidate: Candidate | null;
   /** Why the last one was rejected or rolled back; while one is under way, why its test must be repeated. */
@@ -50,12 +55,6 @@ export interface OtaState {
   /** The slots come from a second source (recovery.ts): until an update has succeeded, no package is deleted. */
   keep_all: boolean;
 }
-
-/**
- * How the run of the daemon before this one ended, as far as this device can tell. Only `crash` and `hang` speak against what ran; `hang` is a kill by
- * the watchdog while the active package worked on one frame without an end.
- */
-export type RunEnd = 'clean' | 'power' | 'oom' | 'watchdog' | 'killed' | 'crash' | 'hang';
 
 /** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
 export type OtaEvent =
@@ -122,7 +121,7 @@ const PASSING_CODES: ReadonlySet<string> = new Set([
 ]);
 /** The daemon itself cannot use a slot's file any more. */
 const UNUSABLE: string = 'E_ACTIVE_UNUSABLE';
-const BUSY: ReadonlySet<OtaStateName> = new Set(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow']);
+const BUSY: ReadonlySet<OtaPhase> = new Set(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow']);
 
 export function isBusy(state: OtaState): boolean {
   return BUSY.has(state.phase);
@@ -216,7 +215,7 @@ function onAnswer(state: OtaState, event: Answer, limits: OtaLimits): OtaStep {
   }
 }
 
-function go(state: OtaState, phase: OtaStateName, effect: OtaEffect): OtaStep {
+function go(state: OtaState, phase: OtaPhase, effect: OtaEffect): OtaStep {
   return { state: { ...state, phase }, effects: [effect] };
 }
 

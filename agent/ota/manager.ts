@@ -7,13 +7,14 @@ import { DEFAULT_BLOCK_BYTES, type DesiredPackage, type Settings } from '../cont
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Model } from '../inference/ports.js';
 import type { Clock } from '../platform/clock.js';
+import type { RunEnd } from '../platform/last-run.js';
 import type { Log } from '../platform/log.js';
 import { Download, type BlockLink, type DownloadOptions } from './download.js';
 import { blamesPackage, blaming, failure, openInTime } from './failure.js';
 import { passGate, type GateReport } from './gate.js';
 import { DesiredInbox } from './inbox.js';
-import type { Journal } from './journal.js';
-import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type RunEnd, type Slot } from './machine.js';
+import { initialOtaState, isBusy, stepOta, type Candidate, type OtaEffect, type OtaEvent, type OtaLimits, type OtaState, type Slot } from './machine.js';
+import type { PipelineJournal } from './pipeline-journal.js';
 import type { PointerFile } from './pointer-file.js';
 import { reconcile } from './recovery.js';
 import type { PackageStore, StoredPackage } from './store.js';
@@ -42,7 +43,7 @@ export interface OtaOptions extends DownloadOptions {
 export type Announcement = Extract<OtaEffect, { type: 'announce' }>;
 
 export interface OtaParts {
-  journal: Journal;
+  journal: PipelineJournal;
   store: PackageStore;
   pointer: Pick<PointerFile, 'read' | 'write' | 'removeAbandoned'>;
   host: ModelHost;
@@ -58,6 +59,8 @@ export interface OtaParts {
   onFault: (error: CodedError) => void;
   /** The settings of a `desired` that is taken, before its package. */
   onSettings?: (settings: Settings) => void;
+  /** The daemon itself opens this package now, or (null) is done: if it crashes meanwhile, the next start knows on what. */
+  onOpening?: (digest: string | null) => void;
 }
 
 /** What of `desired` concerns this device's package and settings. */
@@ -173,11 +176,6 @@ export class OtaManager {
     await this.#settled();
     await this.#dropWarmed();
     for (const look of this.#atRest.splice(0)) look();
-    try {
-      this.#parts.journal.markStopped();
-    } catch (error) {
-      this.#parts.onFault(toCodedError(error)); // the next start takes this end for a kill, which costs no package
-    }
   }
 
   /** Of a flood only the newest counts. An older generation is ignored, and one that is too far ahead raises the fault E_OTA_GENERATION. */
@@ -397,22 +395,12 @@ export class OtaManager {
     return { type: 'warmed', generation };
   }
 
-  /** If the daemon crashes meanwhile, the next start knows on what. */
   async #open(digest: string): Promise<Model> {
-    this.#noteOpening(digest);
+    this.#parts.onOpening?.(digest);
     try {
       return await blaming(this.#parts.host.open(this.#parts.store.path(digest)));
     } finally {
-      this.#noteOpening(null);
-    }
-  }
-
-  /** Without space the note is missing, and a crash counts as nobody's. */
-  #noteOpening(digest: string | null): void {
-    try {
-      this.#parts.journal.noteOpening(digest);
-    } catch (error) {
-      this.#parts.onFault(toCodedError(error));
+      this.#parts.onOpening?.(null);
     }
   }
 

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
-import { cannotBeWritten, copyToMemory, openOrRenew, type Sqlite } from '../platform/database.js';
-import { endOfRun, takeRunEvidence } from '../platform/last-run.js';
+import { cannotBeWritten, copyToMemory, moveAside, openOrRenew, type Sqlite } from '../platform/database.js';
+import { endOfRun, takeRunEvidence, type LastRun } from '../platform/last-run.js';
+import { JOURNAL_VERSION, journalVersion } from './journal-schema.js';
 import { Journal } from './journal.js';
-import type { RunEnd } from './machine.js';
 
 export interface OpenJournal {
   journal: Journal;
-  lastRun: { ended: RunEnd; opening: string | null };
+  lastRun: LastRun;
   close(): void;
 }
 
@@ -22,8 +22,8 @@ export function openJournal(folder: string, kernelBoot: string | null, onFault: 
   const begin = (db: Sqlite): OpenJournal => {
     try {
       const journal = new Journal(db, onFault);
-      const before = journal.markRunning({ pid: process.pid, kernel_boot: kernelBoot, opening: null, hung: false });
-      const lastRun = { ended: endOfRun(before, takeRunEvidence(folder, kernelBoot)), opening: before?.opening ?? null };
+      const before = journal.markRunning({ pid: process.pid, kernel_boot: kernelBoot, opening: {}, hung: [] });
+      const lastRun = { ended: endOfRun(before, takeRunEvidence(folder, kernelBoot)), opening: before?.opening ?? {}, hung: before?.hung ?? [] };
       return { journal, lastRun, close: () => db.close() };
     } catch (error) {
       db.close();
@@ -31,12 +31,24 @@ export function openJournal(folder: string, kernelBoot: string | null, onFault: 
     }
   };
   try {
-    return begin(openOrRenew(path, { durability: 'full' }, (error) => onFault(toCodedError(error))));
+    return begin(openReadable(path, onFault));
   } catch (error) {
     if (!cannotBeWritten(error)) throw error;
     onFault(volatileFault('The journal of updates', path, error));
     return begin(copyToMemory(path));
   }
+}
+
+/** One that a newer agent wrote is moved aside like a damaged one: the second copy of the slots and the packages are still there. */
+function openReadable(path: string, onFault: (error: CodedError) => void): Sqlite {
+  const open = (): Sqlite => openOrRenew(path, { durability: 'full' }, (error) => onFault(toCodedError(error)));
+  const db = open();
+  const version = journalVersion(db);
+  if (version <= JOURNAL_VERSION) return db;
+  db.close();
+  moveAside(path);
+  onFault({ code: 'E_STATE_CORRUPT', message: `The journal ${path} has version ${version}, written by a newer agent; this one reads ${JOURNAL_VERSION}. It was moved aside` });
+  return open();
 }
 
 export function volatileFault(what: string, path: string, cause: unknown): AgentError {

@@ -1,8 +1,8 @@
 /** What the two copies of a device's decisions look like on the disk, and how old forms become the present one. Pure. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP, otaStateName } from '../contracts/index.js';
-import { initialOtaState, isBusy, type OtaState, type Slot } from './machine.js';
+import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
+import { initialOtaState, isBusy, otaPhases, type OtaState, type Slot } from './machine.js';
 
 /** Something read back. `unsound`: there is something, and it cannot be believed. */
 export type Stored<T> = { kind: 'none' } | { kind: 'unsound'; problem: string } | { kind: 'sound'; value: T };
@@ -19,7 +19,7 @@ export interface StoredState {
 const packageId = { name: z.string(), version: z.string(), digest: z.string(), size_bytes: z.number() };
 const slot = z.object({ ...packageId, since_ms: z.number() });
 const common = {
-  phase: otaStateName,
+  phase: z.enum(otaPhases),
   candidate: z.object({ ...packageId, generation: z.number(), block_bytes: z.number() }).nullable(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
   generation_seen: z.number().nullable(),

@@ -22,9 +22,10 @@ export const SHARE: Record<OutboxClass, number> = { critical: 1, event: 0.75, su
  * - `disk_full`, `read_only`, `storage`: the database could not be written (no space, no right, another error), and memory was full.
  * - `restart`: it was only in memory when the process ended, or it is a number of the sequence that may have been used
  *   shortly before a power cut.
+ * - `outdated`: an earlier version wrote it in a form that the other end no longer takes.
  * - `refused`: the broker rejects it; `malformed`: it is no JSON.
  */
-export const dropReasons = ['full', 'age', 'disk_full', 'read_only', 'storage', 'restart', 'refused', 'malformed'] as const;
+export const dropReasons = ['full', 'age', 'disk_full', 'read_only', 'storage', 'restart', 'outdated', 'refused', 'malformed'] as const;
 export type DropReason = (typeof dropReasons)[number];
 
 /** Numbers by `class/reason`. */

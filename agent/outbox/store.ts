@@ -4,7 +4,7 @@
  * come and go: errors are thrown, and nothing has changed then.
  */
 import { z } from 'zod';
-import { decodePayload, mergeable, mergeWindows, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
+import { decodePayload, lineageOf, mergeable, mergeWindows, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
 import { addTo, MAX_AGE_MS, outboxClasses, rankOf, SHARE, type DropReason, type OutboxClass, type Tally } from './policy.js';
@@ -65,7 +65,7 @@ export interface IdRange {
   upTo?: number;
 }
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const SCHEMA = `
   CREATE TABLE message (
     id INTEGER PRIMARY KEY, class INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL, bytes INTEGER NOT NULL, stored_ms INTEGER NOT NULL,
@@ -82,6 +82,14 @@ const FROM_0 = `
   ${SCHEMA}
   INSERT INTO message (id, class, topic, payload, bytes, stored_ms, sent) SELECT id, class, topic, payload, bytes, 0, 1 FROM message_0;
   DROP TABLE message_0;
+`;
+
+/** Messages of the first version of the contracts: the other end refuses them, so they are counted as dropped. */
+const FROM_1 = `
+  INSERT INTO dropped (key, n)
+    SELECT CASE class ${outboxClasses.map((name, rank) => `WHEN ${rank} THEN '${name}/outdated'`).join(' ')} ELSE 'raw/outdated' END, SUM(COALESCE(seq - first_seq, 0) + 1)
+    FROM message GROUP BY class;
+  DELETE FROM message;
 `;
 
 /** Of SQLite's own, a row and its index entry. */
@@ -342,8 +350,8 @@ export class MessageStore {
 
 /** Which windows a message stands for, as its columns say it. */
 export function spanOf(window: TelemetryWindow): WindowSpan {
-  const { stream_id, boot_id, model } = window;
-  return { lineage: JSON.stringify([stream_id, boot_id, model?.name, model?.version]), firstSeq: window.first_seq, seq: window.seq };
+  const { stream_id, boot_id } = window;
+  return { lineage: JSON.stringify([stream_id, boot_id, lineageOf(window)]), firstSeq: window.first_seq, seq: window.seq };
 }
 
 function migrate(db: Sqlite): void {
@@ -354,7 +362,8 @@ function migrate(db: Sqlite): void {
   if (version === SCHEMA_VERSION) return;
   const old = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'message'").get() !== undefined;
   db.transaction(() => {
-    db.exec(old ? FROM_0 : SCHEMA);
+    if (version === 0) db.exec(old ? FROM_0 : SCHEMA);
+    if (old) db.exec(FROM_1);
     db.pragma(`user_version = ${SCHEMA_VERSION}`);
   }).immediate();
 }

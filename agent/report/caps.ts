@@ -1,5 +1,5 @@
 import { cpus, machine, release, totalmem, type } from 'node:os';
-import { DEFAULT_BLOCK_BYTES, MAX_WINDOW, commandNames, type Caps } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, MAX_WINDOW, commandNames, SCHEMA_VERSION, type Caps } from '../contracts/index.js';
 import type { Log } from '../platform/log.js';
 
 type Compute = Caps['compute'];
@@ -20,7 +20,7 @@ export interface CapsParts {
 
 export function buildCaps(parts: CapsParts): Caps {
   return {
-    schema_version: 1,
+    schema_version: SCHEMA_VERSION,
     boot_id: parts.bootId,
     time_ms: parts.timeMs,
     clock_synchronized: parts.clockSynchronized,

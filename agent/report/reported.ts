@@ -1,45 +1,57 @@
-import type { Reported, Settings } from '../contracts/index.js';
-import { blockCount } from '../contracts/index.js';
+import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
+import type { ActiveFault } from '../events/faults.js';
 import type { OtaState } from '../ota/machine.js';
+
+export interface ReportedPipeline {
+  name: string;
+  input: string;
+  ota: OtaState;
+  progress: { done: number; total: number };
+  settings: Settings;
+}
 
 export interface ReportedParts {
   bootId: string;
   timeMs: number;
   clockSynchronized: boolean;
-  ota: OtaState;
-  progress: { done: number; total: number };
-  settings: Settings;
+  pipelines: readonly ReportedPipeline[];
   /** Active at present. */
-  faults: readonly { component: string; error: CodedError }[];
+  faults: readonly ActiveFault[];
   lastError: (CodedError & { time_ms: number }) | null;
 }
 
 /** What the fleet sees of the journal. */
 export function buildReported(parts: ReportedParts): Reported {
-  const { ota } = parts;
-  const candidate = ota.candidate;
-  const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
-  const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
-  const arrived = partial ? Math.min(parts.progress.done, total) : total;
   return {
-    schema_version: 1,
+    schema_version: SCHEMA_VERSION,
     boot_id: parts.bootId,
     time_ms: parts.timeMs,
     clock_synchronized: parts.clockSynchronized,
+    pipelines: parts.pipelines.map(reportOf),
+    faults: parts.faults.slice(0, 32).map(({ pipeline, component, error }) => ({ pipeline, component, code: error.code.slice(0, 256), message: error.message.slice(0, 512) })),
+    last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },
+  };
+}
+
+function reportOf({ name, input, ota, progress, settings }: ReportedPipeline): PipelineReport {
+  const candidate = ota.candidate;
+  const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
+  const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
+  return {
+    name,
+    input,
     generation_seen: ota.generation_seen,
     generation_applied: ota.generation_applied,
     ota: {
       state: ota.phase,
       package: candidate === null ? null : { name: candidate.name, version: candidate.version, digest: candidate.digest, size_bytes: candidate.size_bytes },
-      blocks_done: arrived,
+      blocks_done: partial ? Math.min(progress.done, total) : total,
       blocks_total: total,
       error: ota.error === null ? null : { code: ota.error.code.slice(0, 256), message: ota.error.message.slice(0, 4096) },
     },
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,
-    settings: parts.settings,
-    faults: parts.faults.slice(0, 32).map(({ component, error }) => ({ component, code: error.code.slice(0, 256), message: error.message.slice(0, 512) })),
-    last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },
+    settings,
   };
 }

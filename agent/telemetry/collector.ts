@@ -1,5 +1,5 @@
 /** Makes a window every interval: from the recorder, the meters and the counters, into the outbox and to the local API. */
-import type { TelemetryWindow } from '../contracts/index.js';
+import { SCHEMA_VERSION, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
 import type { Outbox } from '../outbox/outbox.js';
@@ -7,23 +7,32 @@ import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
 import type { Log } from '../platform/log.js';
 import type { ThermalMonitor } from '../thermal/thermal.js';
-import type { Counters } from './counters.js';
+import type { DeviceCounters, PipelineCounters } from './counters.js';
 import { readMemory } from './memory.js';
 import type { Recorder } from './recorder.js';
 
-export interface CollectorParts {
+/** What telemetry reads of a pipeline. */
+export interface MeasuredPipeline {
+  name: string;
+  /** Name of its input. */
+  input: string;
   recorder: Recorder;
+  counters: PipelineCounters;
+  /** The running package, and the memory of its sessions. */
+  model: () => { name: string; version: string; memoryBytes: number } | null;
+}
+
+export interface CollectorParts {
+  pipelines: readonly MeasuredPipeline[];
   energy: EnergyMonitor;
   thermal: ThermalMonitor;
-  counters: Counters;
+  counters: DeviceCounters;
   outbox: Outbox;
   files: HostFiles;
   clock: Clock;
   log: Log;
   bootId: string;
-  /** The running package, and the memory of its sessions. */
-  model: () => { name: string; version: string; memoryBytes: number } | null;
-  /** A package runs and no deployment is under way: a window without an inference then shows the idle power. */
+  /** Packages run and no deployment is under way: a window without an inference then shows the idle power. */
   idle: () => boolean;
   /** Just before counters are read: totals that others keep are copied. */
   refresh: () => void;
@@ -98,29 +107,40 @@ export class TelemetryCollector {
   }
 
   async #close(): Promise<void> {
-    const { recorder, energy, thermal, counters, outbox, files, clock, bootId } = this.#parts;
-    const model = this.#parts.model();
-    const { stages, end_to_end, jitter, modelFrames } = recorder.close();
+    const { energy, thermal, counters, outbox, files, clock, bootId } = this.#parts;
+    this.#parts.refresh();
+    const measured = this.#parts.pipelines.map(measure);
     const startMs = this.#startMs;
     const endMs = clock.nowMs();
     this.#startMs = endMs;
-    this.#parts.refresh();
+    const modelFrames = measured.reduce((sum, pipeline) => sum + pipeline.modelFrames, 0);
     const [energyReport, thermalReport] = [await energy.close(modelFrames, this.#parts.idle()), await thermal.close()];
     counters.set('sensor_readings_invalid_total', energy.invalidReadings + thermal.invalidReadings);
-    const measured = {
-      schema_version: 1 as const, boot_id: bootId, backfill: false,
+    const content = {
+      schema_version: SCHEMA_VERSION, boot_id: bootId, backfill: false,
       start_ms: Math.min(startMs, endMs), end_ms: endMs, clock_synchronized: clock.synchronized(),
-      model: model === null ? null : { name: model.name, version: model.version },
-      stages, end_to_end, jitter,
+      pipelines: measured.map(({ window }) => window),
       energy: energyReport,
       thermal: thermalReport,
-      memory: await readMemory(files, model?.memoryBytes ?? 0),
-      counters: { ...counters.toRecord(), ...outboxLosses(outbox.dropped) },
+      memory: await readMemory(files),
+      counters: { ...counters.counted(), ...outboxLosses(outbox.dropped) },
     };
-    const window = outbox.putWindow(({ stream_id, seq }) => ({ ...measured, stream_id, seq, first_seq: seq }));
+    const window = outbox.putWindow(({ stream_id, seq }) => ({ ...content, stream_id, seq, first_seq: seq }));
     this.#latest = window;
     for (const listener of this.#listeners) listener(window);
   }
+}
+
+function measure({ name, input, recorder, counters, model }: MeasuredPipeline): { window: PipelineWindow; modelFrames: number } {
+  const running = model();
+  const { modelFrames, ...series } = recorder.close();
+  return {
+    window: {
+      name, input, model: running === null ? null : { name: running.name, version: running.version }, memory_bytes: running?.memoryBytes ?? 0, ...series,
+      counters: counters.counted(),
+    },
+    modelFrames,
+  };
 }
 
 /** As labels: the other end compares them with the numbers that are missing in the sequence. Absent while nothing was lost. */

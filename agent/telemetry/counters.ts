@@ -1,6 +1,8 @@
 /** Totals since the start, by Prometheus-style name. The same numbers go into telemetry and to `/metrics`. */
-export const counterNames = {
-  frames_total: 'frames taken from the camera',
+
+/** Of each pipeline. */
+export const pipelineCounterNames = {
+  frames_total: 'frames taken from the input',
   frames_processed_total: 'frames that a pipeline processed',
   frames_motion_exit_total: 'frames that stopped at the motion gate',
   frames_without_model_total: 'frames that arrived while no package was active',
@@ -8,42 +10,56 @@ export const counterNames = {
   frames_dropped_total: 'frames that the source dropped because the pipeline was busy',
   frames_dropped_by_swap_total: 'frames lost while one package replaced another',
   model_swaps_total: 'times that one running package replaced another',
-  detections_total: 'faces found',
-  recognitions_total: 'recognition events',
+  findings_total: 'findings in frames',
+  finding_events_total: 'events about somebody or something that appeared or left',
+  camera_reopened_total: 'times that the camera was reopened',
+  ota_requests_total: 'requests for blocks of packages',
+} as const;
+
+/** Of the whole device. */
+export const deviceCounterNames = {
   faults_total: 'faults raised',
   commands_total: 'commands executed',
   messages_refused_total: 'messages from the broker that were malformed or exceeded the rate limit',
   messages_coalesced_total: 'messages from the broker that a newer message replaced before they were read',
-  ota_requests_total: 'requests for blocks of packages',
-  camera_reopened_total: 'times that the camera was reopened',
   mqtt_reconnects_total: 'connections to the broker after the first',
   sensor_readings_invalid_total: 'readings of power, temperature and clock frequency that cannot be true and were not used',
   outbox_merged_total: 'telemetry windows merged in the outbox',
 } as const;
 
-export type CounterName = keyof typeof counterNames;
+export type PipelineCounter = keyof typeof pipelineCounterNames;
+export type DeviceCounter = keyof typeof deviceCounterNames;
 
-export class Counters {
+export class Counters<Name extends string> {
   readonly #values = new Map<string, number>();
 
-  constructor() {
-    for (const name of Object.keys(counterNames)) this.#values.set(name, 0);
+  /** @param names the keys of this table */
+  constructor(names: Readonly<Record<Name, string>>) {
+    for (const name of Object.keys(names)) this.#values.set(name, 0);
   }
 
-  add(name: CounterName, n = 1): void {
+  add(name: Name, n = 1): void {
     this.#values.set(name, this.get(name) + n);
   }
 
   /** For totals that somebody else keeps. */
-  set(name: CounterName, value: number): void {
+  set(name: Name, value: number): void {
     this.#values.set(name, value);
   }
 
-  get(name: CounterName): number {
+  get(name: Name): number {
     return this.#values.get(name) ?? 0;
   }
 
   toRecord(): Record<string, number> {
     return Object.fromEntries(this.#values);
   }
+
+  /** Without those that are 0, as telemetry carries them. */
+  counted(): Record<string, number> {
+    return Object.fromEntries([...this.#values].filter(([, n]) => n > 0));
+  }
 }
+
+export type PipelineCounters = Counters<PipelineCounter>;
+export type DeviceCounters = Counters<DeviceCounter>;

@@ -2,7 +2,7 @@ import type { MemoryReport } from '../contracts/index.js';
 import type { HostFiles } from '../platform/host-files.js';
 
 /** Memory of this process and what the machine has left. */
-export async function readMemory(files: HostFiles, pipelineBytes: number): Promise<MemoryReport> {
+export async function readMemory(files: HostFiles): Promise<MemoryReport> {
   const { rss, heapUsed } = process.memoryUsage();
   const info = (await files.text('proc/meminfo')) ?? '';
   const kilobytes = (name: string): number | null => {
@@ -14,7 +14,6 @@ export async function readMemory(files: HostFiles, pipelineBytes: number): Promi
     rss_bytes: rss,
     rss_peak_bytes: process.resourceUsage().maxRSS * 1024,
     heap_bytes: heapUsed,
-    pipeline_bytes: pipelineBytes,
     system_available_bytes: available === null || (total !== null && available > total) ? null : available * 1024,
   };
 }

@@ -1,5 +1,5 @@
 /** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
-import { delayVariation, Histogram, withQuantiles, type FrameKind, type JitterReport, type TelemetryWindow } from '../contracts/index.js';
+import { delayVariation, Histogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
 import type { ProcessedFrame } from '../inference/loop.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
@@ -8,7 +8,7 @@ export const COLD_FRAMES = 5;
 /** Most frames that one gap may stand for: after a suspend the clock has no frames to tell of. */
 const MAX_CORRECTED_FRAMES = 1000;
 
-type Series = Pick<TelemetryWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
+type Series = Pick<PipelineWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
 
 export function kindOf(processed: ProcessedFrame): FrameKind {
   if (processed.result.exit === 'motion') return 'motion';
@@ -56,7 +56,7 @@ export class Recorder {
       return { stage, kind: kind as FrameKind, ...withQuantiles(histogram.toData()) };
     });
     const jitter: JitterReport = {
-      rfc3550_ms: this.#jitter.jitterMs,
+      rfc3550_ms: rounded(this.#jitter.jitterMs),
       ...delayVariation(endToEnd.filter((s) => s.clock === 'raw').map((s) => s.latency_ms)),
       deadline_ms: this.#deadlineMs,
       deadlines_missed: this.#missed,
@@ -72,14 +72,14 @@ export class Recorder {
     return { stages, end_to_end: endToEnd, jitter, modelFrames };
   }
 
-  #series(histograms: ReadonlyMap<FrameKind, Histogram>, clock: 'raw' | 'corrected'): TelemetryWindow['end_to_end'] {
+  #series(histograms: ReadonlyMap<FrameKind, Histogram>, clock: 'raw' | 'corrected'): PipelineWindow['end_to_end'] {
     return [...histograms].map(([kind, histogram]) => ({ clock, kind, ...withQuantiles(histogram.toData()) }));
   }
 }
 
-/** To 0.1 microseconds, which is finer than the clock's own noise: 12 digits less in each number of a window. */
+/** To 0.1 microseconds and at most five digits, which is finer than the clock's own noise: 12 digits less in each number of a window. */
 function rounded(ms: number): number {
-  return Math.round(Math.max(0, ms) * 1e4) / 1e4;
+  return Number((Math.round(Math.max(0, ms) * 1e4) / 1e4).toPrecision(5));
 }
 
 function at<K>(histograms: Map<K, Histogram>, key: K): Histogram {

@@ -1,7 +1,7 @@
-import type { KnownDevice } from '../publish/devices.js';
+import type { KnownPipeline } from '../publish/devices.js';
 
-/** What a device does about a package, in a few words; null while it says nothing about it. */
-export function progressOf({ status, reported, desired }: KnownDevice, digest: string, generation: number): string | null {
+/** What a pipeline does about a package, in a few words; null while it says nothing about it. */
+export function progressOf({ status, reported, desired }: KnownPipeline, digest: string, generation: number): string | null {
   if (status !== null && status.state !== 'online') return `${status.state}: it begins when it comes back`;
   if (reported === null || (reported.generation_seen ?? -1) < generation) return desired === null ? null : 'waiting for the device';
   const { state, package: candidate, blocks_done: done, blocks_total: total } = reported.ota;

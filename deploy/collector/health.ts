@@ -1,4 +1,4 @@
-import type { Event } from '../../agent/contracts/index.js';
+import type { PipelineReport } from '../../agent/contracts/index.js';
 import type { DeviceRecord } from './store.js';
 
 /** `good`: connected, runs a model, and reports nothing wrong. `unknown`: nothing current is known. */
@@ -6,6 +6,8 @@ export type HealthLevel = 'good' | 'warning' | 'bad' | 'unknown';
 
 export interface Alarm {
   level: 'warning' | 'bad';
+  /** Null: of the whole device. */
+  pipeline: string | null;
   /** camera, pipeline, ota, ... of the device's faults; device, model for what follows from its state. */
   component: string;
   code: string;
@@ -26,44 +28,36 @@ const TITLES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Whether a device does its work, by what it says itself. `events` (newest first) tell the faults of agents whose report does not list them.
+ * Whether a device does its work, by what it says itself.
  * `connected`: whether this side hears the broker; if not, nothing that is known is current.
  */
-export function healthOf(record: Pick<DeviceRecord, 'status' | 'reported'>, events: readonly Event[], connected: boolean): Health {
-  const { status, reported } = record;
+export function healthOf({ status, reported }: Pick<DeviceRecord, 'status' | 'reported'>, connected: boolean): Health {
   if (status === null || !connected) return { level: 'unknown', alarms: [] };
   const alarms: Alarm[] = [];
-  if (status.state !== 'online') alarms.push({ level: 'bad', component: 'device', code: 'E_DEVICE_OFFLINE', title: status.state, message: `The device is ${status.state}` });
-  else alarms.push(...activeFaults(record, events).map(alarmOf));
-  if (reported !== null && reported.slots.active === null) alarms.push({ level: 'warning', component: 'model', code: 'E_NO_MODEL', title: 'no model', message: 'No package runs on the device' });
-  const failed = reported?.ota.state === 'rejected' || reported?.ota.state === 'rolled_back';
-  if (reported !== null && failed) {
-    const { state, package: candidate, error } = reported.ota;
-    const what = state.replace('_', ' ');
-    alarms.push({
-      level: 'warning', component: 'model', code: error?.code ?? 'E_DEVICE_REJECTED', title: `update ${what}`,
-      message: `${candidate === null ? 'The update' : `${candidate.name} ${candidate.version}`} was ${what}${error === null ? '' : `: ${error.message}`}`,
-    });
-  }
+  if (status.state !== 'online') alarms.push({ level: 'bad', pipeline: null, component: 'device', code: 'E_DEVICE_OFFLINE', title: status.state, message: `The device is ${status.state}` });
+  else alarms.push(...(reported?.faults ?? []).map(alarmOf));
+  for (const pipeline of reported?.pipelines ?? []) alarms.push(...packageAlarms(pipeline));
+  const several = (reported?.pipelines.length ?? 0) > 1;
   const level = alarms.some((alarm) => alarm.level === 'bad') ? 'bad' : alarms.length > 0 ? 'warning' : 'good';
-  return { level, alarms };
+  return { level, alarms: several ? alarms.map(named) : alarms };
 }
 
-interface Fault { component: string; code: string; message: string }
-
-function alarmOf({ component, code, message }: Fault): Alarm {
-  return { level: VITAL.has(component) && code !== 'E_GALLERY_SPACE' ? 'bad' : 'warning', component, code, title: TITLES[code] ?? `${component} fault`, message };
+function packageAlarms({ name, slots, ota: { state, package: candidate, error } }: PipelineReport): Alarm[] {
+  const alarms: Alarm[] = [];
+  if (slots.active === null) alarms.push({ level: 'warning', pipeline: name, component: 'model', code: 'E_NO_MODEL', title: 'no model', message: 'No package runs on the device' });
+  if (state !== 'rejected' && state !== 'rolled_back') return alarms;
+  const what = state.replace('_', ' ');
+  const message = `${candidate === null ? 'The update' : `${candidate.name} ${candidate.version}`} was ${what}${error === null ? '' : `: ${error.message}`}`;
+  return [...alarms, { level: 'warning', pipeline: name, component: 'model', code: error?.code ?? 'E_DEVICE_REJECTED', title: `update ${what}`, message }];
 }
 
-function activeFaults({ reported, status }: Pick<DeviceRecord, 'status' | 'reported'>, events: readonly Event[]): Fault[] {
-  if (reported?.faults !== undefined) return reported.faults;
-  const decided = new Set<string>();
-  const faults: Fault[] = [];
-  for (const event of events) {
-    if (event.type !== 'fault' || event.boot_id !== status?.boot_id) continue;
-    const key = `${event.component}/${event.error.code}`;
-    if (!decided.has(key) && !event.cleared) faults.push({ component: event.component, ...event.error });
-    decided.add(key);
-  }
-  return faults;
+/** Whose alarm it is, where a device has several pipelines. */
+function named(alarm: Alarm): Alarm {
+  return alarm.pipeline === null ? alarm : { ...alarm, title: `${alarm.pipeline}: ${alarm.title}` };
+}
+
+interface Fault { pipeline: string | null; component: string; code: string; message: string }
+
+function alarmOf({ pipeline, component, code, message }: Fault): Alarm {
+  return { level: VITAL.has(component) && code !== 'E_GALLERY_SPACE' ? 'bad' : 'warning', pipeline, component, code, title: TITLES[code] ?? `${component} fault`, message };
 }

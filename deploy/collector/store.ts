@@ -1,7 +1,7 @@
 import type Database from 'better-sqlite3';
 import { z } from 'zod';
 import {
-  capsSchema, eventSchema, reportedSchema, statusSchema, streamOf, telemetrySchema,
+  capsSchema, eventSchema, reportedSchema, statusSchema, telemetrySchema,
   type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
 import { requireOptional } from '../../runtime/optional-package.js';
@@ -41,12 +41,12 @@ export interface TelemetryAccount {
   dropped: Record<string, number>;
 }
 
-/** Of a device: a new stream begins with each new database of the device (of an earlier version: with each start). */
+/** Of a device: a new stream begins with each new database of the device. */
 const STREAMS_PER_DEVICE = 64;
 /** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
 const SPANS_PER_STREAM = 512;
 
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 const SPANS = `
   CREATE TABLE stream (
     id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, stream TEXT NOT NULL,
@@ -78,8 +78,14 @@ const SCHEMA_1 = `
   CREATE INDEX event_time ON event (fleet, device, time_ms);
   CREATE INDEX telemetry_time ON telemetry (fleet, device, end_ms);
 `;
+/** Payloads of the first version of the contracts cannot be read any more. Devices say the retained ones again; the accounts of windows stay. */
+const FORGET_V1 = `
+  DELETE FROM event;
+  DELETE FROM telemetry;
+  UPDATE device SET status = NULL, caps = NULL, reported = NULL;
+`;
 /** From each version to the next. */
-const MIGRATIONS = [SCHEMA_1, SPANS];
+const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1];
 
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
 type Facet = 'status' | 'caps' | 'reported';
@@ -128,7 +134,7 @@ export class CollectorStore {
   addWindow(address: DeviceAddress, window: TelemetryWindow): Arrival {
     return this.#db.transaction((): Arrival => {
       const { fleet, device } = address;
-      const stream = this.#stream(address, streamOf(window));
+      const stream = this.#stream(address, window.stream_id);
       const arrival = this.#arrival(stream, window);
       if (arrival === 'added') {
         this.#join(stream, window.first_seq, window.seq);

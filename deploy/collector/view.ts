@@ -1,5 +1,6 @@
 import {
-  mergeable, mergeHistograms, mergeWindows, quantile, type EnergyReport, type HistogramData, type MemoryReport, type TelemetryWindow, type ThermalReport,
+  lineageOf, mergeable, mergeHistograms, mergeWindows, ofPipeline, quantile,
+  type EnergyReport, type HistogramData, type JitterReport, type MemoryReport, type PipelineWindow, type TelemetryWindow, type ThermalReport,
 } from '../../agent/contracts/index.js';
 
 /** A latency distribution, ready to be shown. Milliseconds. */
@@ -15,12 +16,14 @@ export interface StageView extends LatencyView {
   kind: string;
 }
 
-/** One or several telemetry windows in figures that a page can print. */
+/** One pipeline in one or several telemetry windows, in figures that a page can print, with those of the device beside them. */
 export interface TelemetryView {
   start_ms: number;
   end_ms: number;
   boot_id: string;
   seq: number;
+  pipeline: string;
+  memory_bytes: number;
   model: { name: string; version: string } | null;
   /** In the order of the pipeline, as the device lists them. */
   stages: StageView[];
@@ -28,12 +31,13 @@ export interface TelemetryView {
   raw: LatencyView | null;
   corrected: LatencyView | null;
   frames_per_second: number | null;
-  jitter: TelemetryWindow['jitter'];
+  jitter: JitterReport;
   energy: EnergyReport;
   /** Watts of each source over the window. */
   power_watts: { source: string; scope: string; quality: string; watts: number }[];
   thermal: ThermalReport;
   memory: MemoryReport;
+  /** Of the pipeline and of the device; one that is absent is 0. */
   counters: Record<string, number>;
   /** Frames by how far they went, of this span: every `frames_total{...}`-like exit counter of the device. */
   exits: Record<string, number>;
@@ -55,44 +59,49 @@ export function recentWindow(windows: readonly TelemetryWindow[], spanMs: number
   return merged;
 }
 
-export function telemetryView(window: TelemetryWindow): TelemetryView {
+/** Null when the window knows no such pipeline. */
+export function telemetryView(window: TelemetryWindow, name: string): TelemetryView | null {
+  const pipeline = ofPipeline(window, name);
+  if (pipeline === null) return null;
   const seconds = (window.end_ms - window.start_ms) / 1000;
-  const raw = allKinds(window, 'raw');
+  const raw = allKinds(pipeline, 'raw');
   return {
     start_ms: window.start_ms,
     end_ms: window.end_ms,
     boot_id: window.boot_id,
     seq: window.seq,
-    model: window.model,
-    stages: window.stages.flatMap(({ stage, kind, latency_ms }) => {
+    pipeline: name,
+    memory_bytes: pipeline.memory_bytes,
+    model: pipeline.model,
+    stages: pipeline.stages.flatMap(({ stage, kind, latency_ms }) => {
       const latency = latencyView(latency_ms);
       return latency === null ? [] : [{ stage, kind, ...latency }];
     }),
-    raw: ofKind(window, 'raw', 'warm'),
-    corrected: ofKind(window, 'corrected', 'warm'),
+    raw: ofKind(pipeline, 'raw', 'warm'),
+    corrected: ofKind(pipeline, 'corrected', 'warm'),
     frames_per_second: raw === null || seconds <= 0 ? null : raw.count / seconds,
-    jitter: window.jitter,
+    jitter: pipeline.jitter,
     energy: window.energy,
     power_watts: seconds <= 0 ? [] : window.energy.sources.flatMap(({ source, scope, quality, joules }) => (joules === null ? [] : [{ source, scope, quality, watts: joules / seconds }])),
     thermal: window.thermal,
     memory: window.memory,
-    counters: window.counters,
-    exits: exitCounts(window),
+    counters: { ...window.counters, ...pipeline.counters },
+    exits: exitCounts(pipeline),
   };
 }
 
-function ofKind(window: TelemetryWindow, clock: 'raw' | 'corrected', kind: string): LatencyView | null {
+function ofKind(window: PipelineWindow, clock: 'raw' | 'corrected', kind: string): LatencyView | null {
   const series = window.end_to_end.find((s) => s.clock === clock && s.kind === kind);
   return series === undefined ? null : latencyView(series.latency_ms);
 }
 
-function allKinds(window: TelemetryWindow, clock: 'raw' | 'corrected'): HistogramData | null {
+function allKinds(window: PipelineWindow, clock: 'raw' | 'corrected'): HistogramData | null {
   return window.end_to_end.filter((s) => s.clock === clock).map((s) => s.latency_ms)
     .reduce<HistogramData | null>((sum, h) => (sum === null ? h : mergeHistograms(sum, h)), null);
 }
 
 /** How many frames of this span ended how: the raw end-to-end series count them. */
-function exitCounts(window: TelemetryWindow): Record<string, number> {
+function exitCounts(window: PipelineWindow): Record<string, number> {
   const exits: Record<string, number> = {};
   for (const { clock, kind, latency_ms } of window.end_to_end) {
     if (clock === 'raw') exits[kind] = (exits[kind] ?? 0) + latency_ms.count;
@@ -124,7 +133,7 @@ export interface InferenceEnergy {
  */
 export function inferenceEnergy(windows: readonly TelemetryWindow[]): InferenceEnergy | null {
   const last = windows.at(-1);
-  const same = windows.filter((w) => w.boot_id === last?.boot_id && w.model?.name === last.model?.name && w.model?.version === last.model?.version);
+  const same = windows.filter((w) => w.boot_id === last?.boot_id && lineageOf(w) === lineageOf(last));
   const newest = same.findLast((w) => w.energy.inference !== null)?.energy.inference;
   if (newest == null || last === undefined) return null;
   const sum = { inferences: 0, gross: 0, net: 0, netInferences: 0 };
@@ -153,23 +162,23 @@ export interface HistoryPoint {
   p50_ms: number | null;
   p99_ms: number | null;
   fps: number | null;
-  rfc3550_ms: number;
+  rfc3550_ms: number | null;
   rss_bytes: number;
   celsius: number | null;
   watts: number | null;
 }
 
-export function historyPoint(window: TelemetryWindow): HistoryPoint {
-  const view = telemetryView(window);
+export function historyPoint(window: TelemetryWindow, pipeline: string): HistoryPoint {
+  const view = telemetryView(window, pipeline);
   const zones = window.thermal.zones;
   return {
     end_ms: window.end_ms,
-    p50_ms: view.raw?.p50_ms ?? null,
-    p99_ms: view.raw?.p99_ms ?? null,
-    fps: view.frames_per_second,
-    rfc3550_ms: window.jitter.rfc3550_ms,
+    p50_ms: view?.raw?.p50_ms ?? null,
+    p99_ms: view?.raw?.p99_ms ?? null,
+    fps: view?.frames_per_second ?? null,
+    rfc3550_ms: view?.jitter.rfc3550_ms ?? null,
     rss_bytes: window.memory.rss_bytes,
     celsius: zones.length === 0 ? null : Math.max(...zones.map((z) => z.celsius)),
-    watts: view.power_watts[0]?.watts ?? null,
+    watts: view?.power_watts[0]?.watts ?? null,
   };
 }

@@ -1,6 +1,6 @@
 import { Hono, type Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import { ID_PATTERN, type DeviceAddress } from '../../agent/contracts/index.js';
+import { DEFAULT_PIPELINE, ID_PATTERN, ofPipeline, type DeviceAddress } from '../../agent/contracts/index.js';
 import type { Collector } from '../collector/collector.js';
 import { healthOf } from '../collector/health.js';
 import type { CollectorStore, DeviceRecord } from '../collector/store.js';
@@ -21,7 +21,8 @@ const HISTORY_WINDOWS = 180;
 const EVENTS = 60;
 
 /**
- * What the page reads: `GET fleet` (all devices in short), `GET devices/{fleet}/{device}` (everything about one), and
+ * What the page reads: `GET fleet` (all devices in short), `GET devices/{fleet}/{device}?pipeline=NAME` (everything about one
+ * device and one of its pipelines, by default the first), and
  * `GET stream` (server-sent events that say what changed).
  */
 export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions): Hono {
@@ -35,30 +36,33 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
     broker_connected: collector.connected,
     collector: collector.stats,
     devices: store.devices().map((record) => ({
-      fleet: record.fleet, device: record.device, seen_ms: record.seenMs, state: record.status?.state ?? 'unknown', package: record.reported?.slots.active ?? null,
-      health: healthOf(record, store.events(record, EVENTS), collector.connected),
+      fleet: record.fleet, device: record.device, seen_ms: record.seenMs, state: record.status?.state ?? 'unknown', packages: (record.reported?.pipelines ?? []).map(({ name, slots }) => ({ pipeline: name, package: slots.active })),
+      health: healthOf(record, collector.connected),
     })),
   }));
   api.get('/devices/:fleet/:device', (context) => {
     const record = deviceOf(context);
     if (record === null) return context.json({ error: { code: 'E_NOT_FOUND', message: 'No such device has been heard' } }, 404);
+    const pipeline = pipelineOf(context, record);
     const windows = store.windows(record, HISTORY_WINDOWS);
     const last = windows.at(-1);
     const recent = recentWindow(windows, RECENT_MS);
     const events = store.events(record, EVENTS);
     return context.json({
       now_ms: Date.now(),
-      health: healthOf(record, events, collector.connected),
+      health: healthOf(record, collector.connected),
       energy: inferenceEnergy(windows),
       fleet: record.fleet,
       device: record.device,
       seen_ms: record.seenMs,
       status: record.status,
       caps: record.caps,
-      reported: record.reported,
-      latest: last === undefined ? null : telemetryView(last),
-      recent: recent === null ? null : telemetryView(recent),
-      history: windows.map(historyPoint),
+      pipelines: record.reported?.pipelines.map(({ name, input }) => ({ name, input })) ?? [],
+      pipeline,
+      reported: ofPipeline(record.reported, pipeline),
+      latest: last === undefined ? null : telemetryView(last, pipeline),
+      recent: recent === null ? null : telemetryView(recent, pipeline),
+      history: windows.map((window) => historyPoint(window, pipeline)),
       events,
       local: gateway?.(record) != null,
     });
@@ -76,6 +80,12 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
     });
   });
   return api;
+}
+
+/** The pipeline that the page asks for, if the device has it; else its first. */
+function pipelineOf(context: Context, { reported }: DeviceRecord): string {
+  const asked = context.req.query('pipeline') ?? '';
+  return (ofPipeline(reported, asked) ?? reported?.pipelines[0])?.name ?? DEFAULT_PIPELINE;
 }
 
 export function addressOf(context: Context): DeviceAddress | null {

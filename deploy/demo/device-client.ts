@@ -6,7 +6,7 @@ import { DeployError } from '../errors.js';
 import { messageOf } from './files.js';
 
 const peopleSchema = z.object({ people: z.array(z.object({ person_id: z.number(), name: z.string(), samples: z.number() })) });
-const statusSchema = z.object({ model: z.object({}).nullable() });
+const statusSchema = z.object({ pipelines: z.array(z.object({ model: z.object({}).nullable() })) });
 const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 export type EnrolledPerson = z.infer<typeof peopleSchema>['people'][number];
 
@@ -42,7 +42,7 @@ export class DeviceClient {
 
   /** Whether a package runs: an update is committed a moment before its pipeline stands in its place. */
   async runsModel(): Promise<boolean> {
-    return statusSchema.parse(await this.#request('GET', '/api/status')).model !== null;
+    return statusSchema.parse(await this.#request('GET', '/api/status')).pipelines.every(({ model }) => model !== null);
   }
 
   async people(): Promise<EnrolledPerson[]> {

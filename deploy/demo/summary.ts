@@ -1,4 +1,4 @@
-import type { Reported, TelemetryWindow } from '../../agent/contracts/index.js';
+import { DEFAULT_PIPELINE, type PipelineReport, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { formatBytes, formatTable } from '../cli/table.js';
 import { recentWindow, telemetryView, type TelemetryView } from '../collector/view.js';
 import type { DemoPackageSummary } from './model.js';
@@ -16,7 +16,7 @@ export interface UpSummary {
 }
 
 export function summarize(parts: {
-  package: DemoPackageSummary; cached: boolean; reported: Reported; transferMs: number; recognitions: readonly Recognition[]; missing: readonly string[];
+  package: DemoPackageSummary; cached: boolean; reported: PipelineReport; transferMs: number; recognitions: readonly Recognition[]; missing: readonly string[];
   windows: readonly TelemetryWindow[]; malformed: number;
 }): UpSummary {
   const whole = recentWindow(parts.windows, Infinity);
@@ -25,7 +25,7 @@ export function summarize(parts: {
     transfer: { state: parts.reported.ota.state, blocks: parts.reported.ota.blocks_total, ms: Math.round(parts.transferMs) },
     recognitions: parts.recognitions.map(({ name, similarity, latencyMs }) => ({ name, similarity, latency_ms: latencyMs })),
     missing: [...parts.missing],
-    telemetry: whole === null ? null : telemetryView(whole),
+    telemetry: whole === null ? null : telemetryView(whole, DEFAULT_PIPELINE),
     memory: whole === null ? null : { rss_bytes: whole.memory.rss_bytes, rss_peak_bytes: whole.memory.rss_peak_bytes },
     malformed_messages: parts.malformed,
   };

@@ -28,10 +28,10 @@ export class Visits {
   }
 
   note(event: Event): void {
-    if (event.type !== 'recognition' || event.action !== 'appeared') return;
-    const { person } = event;
-    this.seen.push({ name: person?.name ?? null, similarity: person?.similarity ?? null, latencyMs: event.latency_ms, timeMs: event.time_ms });
-    if (person !== null) this.#awaited.delete(person.name);
+    if (event.type !== 'finding' || event.action !== 'appeared') return;
+    const { identity } = event.finding;
+    this.seen.push({ name: identity?.name ?? null, similarity: identity?.similarity ?? null, latencyMs: event.latency_ms, timeMs: event.time_ms });
+    if (identity != null) this.#awaited.delete(identity.name);
     if (this.#awaited.size === 0) this.#resolve();
   }
 

@@ -8,6 +8,8 @@ import { DeployError } from '../errors.js';
 export interface CommandRequest {
   address: DeviceAddress;
   name: CommandName;
+  /** The pipeline that it concerns; absent: the first of the device. */
+  pipeline?: string;
   args?: Record<string, unknown>;
   timeoutMs: number;
   signal?: AbortSignal;
@@ -19,13 +21,13 @@ export interface CommandRequest {
  * Sends one command to a device and waits for its answer. It expires with the waiting, where the device's clock can be believed.
  * @throws DeployError E_DEVICE_OFFLINE, E_DEVICE_TIMEOUT, E_DEVICE_COMMAND when the device could not do it; the signal's reason
  */
-export async function sendCommand(client: MqttClient, { address, name, args = {}, timeoutMs, signal, status }: CommandRequest): Promise<Response> {
+export async function sendCommand(client: MqttClient, { address, name, pipeline, args = {}, timeoutMs, signal, status }: CommandRequest): Promise<Response> {
   const { device } = address;
   if (status !== null && status.state !== 'online') throw new DeployError('E_DEVICE_OFFLINE', `${device} is ${status.state}: it cannot receive the command ${name}`, { details: { device, state: status.state } });
   const id = `cli-${randomUUID()}`;
   const topic = deviceTopic(address, { kind: 'res', id });
   const expiry = status?.clock_synchronized === true ? { expires_ms: Date.now() + timeoutMs } : {};
-  const payload = encodePayload(commandSchema, { schema_version: SCHEMA_VERSION, id, args, ...expiry });
+  const payload = encodePayload(commandSchema, { schema_version: SCHEMA_VERSION, id, ...(pipeline === undefined ? {} : { pipeline }), args, ...expiry });
   const answer = waitForAnswer(client, topic, { device, name, timeoutMs, ...(signal === undefined ? {} : { signal }) });
   answer.catch(() => undefined); // awaited below, after the sending
   await client.subscribeAsync(topic, { qos: 1 });

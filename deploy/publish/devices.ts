@@ -1,5 +1,5 @@
 import {
-  decodePayload, desiredSchema, largestGeneration, reportedSchema, statusSchema, supersedes, type Desired, type DeviceTopic, type Reported, type Status,
+  decodePayload, desiredSchema, largestGeneration, ofPipeline, reportedSchema, statusSchema, supersedes, type Desired, type DeviceTopic, type PipelineReport, type Reported, type Status,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 
@@ -7,11 +7,22 @@ import { DeployError } from '../errors.js';
 export interface KnownDevice {
   status: Status | null;
   reported: Reported | null;
-  /** What somebody wants it to run. Only what the device itself would accept: a generation out of bounds is not noted. */
+  /** By pipeline, what somebody wants it to run. Only what the device itself would accept: a generation out of bounds is not noted. */
+  desired: Readonly<Record<string, Desired>>;
+}
+
+/** The same about one of its pipelines. */
+export interface KnownPipeline {
+  status: Status | null;
+  reported: PipelineReport | null;
   desired: Desired | null;
 }
 
-const nothing: KnownDevice = { status: null, reported: null, desired: null };
+const nothing: KnownDevice = { status: null, reported: null, desired: {} };
+
+export function knownPipeline({ status, reported, desired }: KnownDevice, pipeline: string): KnownPipeline {
+  return { status, reported: ofPipeline(reported, pipeline), desired: Object.hasOwn(desired, pipeline) ? desired[pipeline] ?? null : null };
+}
 
 /** The devices of one fleet as a publisher knows them. */
 export class KnownDevices {
@@ -27,18 +38,19 @@ export class KnownDevices {
   }
 
   /** @throws ContractError for a payload that is not what its topic says */
-  note(device: string, kind: DeviceTopic['kind'], payload: Uint8Array): KnownDevice | null {
+  note(device: string, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
     if (payload.byteLength === 0) return null; // a retained message being cleared
     const known = this.get(device);
-    const next = noted(known, kind, payload);
+    const next = noted(known, topic, payload);
     if (next === null) return null;
     this.#devices.set(device, next);
     return next;
   }
 
   /** Notes what this side has stated, before the broker echoes it. */
-  state(device: string, desired: Desired): void {
-    this.#devices.set(device, { ...this.get(device), desired });
+  state(device: string, pipeline: string, desired: Desired): void {
+    const known = this.get(device);
+    this.#devices.set(device, { ...known, desired: { ...known.desired, [pipeline]: desired } });
   }
 
   /**
@@ -46,8 +58,8 @@ export class KnownDevices {
    * publishers, too; never larger than what the device accepts, whatever somebody else left on the broker.
    * @throws DeployError E_GENERATION
    */
-  nextGeneration(device: string, nowMs: number): number {
-    const { reported, desired } = this.get(device);
+  nextGeneration(device: string, pipeline: string, nowMs: number): number {
+    const { reported, desired } = knownPipeline(this.get(device), pipeline);
     const seen = reported?.generation_seen ?? null;
     const known = Math.max(seen ?? 0, desired?.generation ?? 0);
     const generation = Math.min(Math.max(known + 1, Math.floor(nowMs)), largestGeneration(seen), Number.MAX_SAFE_INTEGER);
@@ -56,8 +68,8 @@ export class KnownDevices {
   }
 }
 
-function noted(known: KnownDevice, kind: DeviceTopic['kind'], payload: Uint8Array): KnownDevice | null {
-  switch (kind) {
+function noted(known: KnownDevice, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
+  switch (topic.kind) {
     case 'reported': return { ...known, reported: decodePayload(reportedSchema, payload) };
     case 'status': {
       const status = decodePayload(statusSchema, payload);
@@ -65,8 +77,8 @@ function noted(known: KnownDevice, kind: DeviceTopic['kind'], payload: Uint8Arra
     }
     case 'desired': {
       const desired = decodePayload(desiredSchema, payload);
-      const acceptable = desired.generation <= largestGeneration(known.reported?.generation_seen ?? null);
-      return acceptable ? { ...known, desired } : null;
+      const acceptable = desired.generation <= largestGeneration(ofPipeline(known.reported, topic.pipeline)?.generation_seen ?? null);
+      return acceptable ? { ...known, desired: { ...known.desired, [topic.pipeline]: desired } } : null;
     }
     default: return null;
   }

@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import {
-  blockCount, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodePayload, otaGetSchema, parseTopic,
-  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet, type Reported, type Settings,
+  blockCount, DEFAULT_PIPELINE, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodePayload, otaGetSchema, parseTopic,
+  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
-import { KnownDevices, type KnownDevice } from './devices.js';
+import { knownPipeline, KnownDevices, type KnownDevice, type KnownPipeline } from './devices.js';
 import { outcomeOf, timedOut, type Outcome } from './outcome.js';
 import { desiredPackage, packageBlock, type HeldPackage } from './packages.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
@@ -93,7 +93,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     // What was queued for a connection that is gone will be asked for again.
     client.on('close', () => this.#schedule.clear());
     const prefix = `${TOPIC_ROOT}/${this.#options.fleet}/+`;
-    await client.subscribeAsync([`${prefix}/ota/get`, `${prefix}/reported`, `${prefix}/desired`, `${prefix}/status`], { qos: 1 });
+    await client.subscribeAsync([`${prefix}/ota/get`, `${prefix}/reported`, `${prefix}/desired/+`, `${prefix}/status`], { qos: 1 });
   }
 
   async stop(): Promise<void> {
@@ -118,43 +118,50 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return this.#devices.names();
   }
 
-  known(device: string): KnownDevice {
-    return this.#devices.get(device);
+  /** Names of the pipelines that the device has reported, in its order. */
+  pipelines(device: string): string[] {
+    return this.#devices.get(device).reported?.pipelines.map(({ name }) => name) ?? [];
   }
 
-  reported(device: string): Reported | null {
-    return this.#devices.get(device).reported;
+  known(device: string, pipeline = DEFAULT_PIPELINE): KnownPipeline {
+    return knownPipeline(this.#devices.get(device), pipeline);
+  }
+
+  reported(device: string, pipeline = DEFAULT_PIPELINE): PipelineReport | null {
+    return this.known(device, pipeline).reported;
   }
 
   /**
-   * States that `device` should run `held` (null: keep what is there) with `settings`; absent, those that it has. Returns the generation.
+   * States that a pipeline of `device` should run `held` (null: keep what is there) with `settings`; absent, those that it has. Returns the generation.
    * @throws DeployError E_PUBLISH when the broker does not take it, E_GENERATION
    */
-  async publish(device: string, held: HeldPackage | null, settings?: Settings): Promise<number> {
+  async publish(device: string, held: HeldPackage | null, settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
     if (held !== null) this.hold(held);
-    return this.state(device, held === null ? null : desiredPackage(held, this.#options.blockBytes), settings);
+    return this.state(device, held === null ? null : desiredPackage(held, this.#options.blockBytes), settings, pipeline);
   }
 
   /** As `publish`, of a package that need not be here: whoever holds it sends it. */
-  async state(device: string, wanted: Desired['package'], settings: Settings = this.reported(device)?.settings ?? {}): Promise<number> {
+  async state(device: string, wanted: Desired['package'], settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
     const client = this.#connected();
-    const generation = this.#devices.nextGeneration(device, Date.now());
-    const desired: Desired = { schema_version: SCHEMA_VERSION, generation, package: wanted, settings, time_ms: Date.now() };
+    const generation = this.#devices.nextGeneration(device, pipeline, Date.now());
+    const kept = settings ?? this.reported(device, pipeline)?.settings ?? {};
+    const desired: Desired = { schema_version: SCHEMA_VERSION, generation, package: wanted, settings: kept, time_ms: Date.now() };
     try {
       const payload = encodePayload(desiredSchema, desired);
-      await client.publishAsync(deviceTopic({ fleet: this.#options.fleet, device }, { kind: 'desired' }), payload, { qos: 1, retain: true });
+      await client.publishAsync(deviceTopic({ fleet: this.#options.fleet, device }, { kind: 'desired', pipeline }), payload, { qos: 1, retain: true });
     } catch (cause) {
       throw new DeployError('E_PUBLISH', `The broker does not take what ${device} should run: ${messageOf(cause)}`, { cause });
     }
-    this.#devices.state(device, desired);
+    this.#devices.state(device, pipeline, desired);
     return generation;
   }
 
   /**
-   * Waits until a device has reported the end of what `publish` asked of it.
+   * Waits until a pipeline (by default `main`) has reported the end of what `publish` asked of it.
    * @throws DeployError E_DEVICE_TIMEOUT; the signal's reason when aborted
    */
-  async outcome(device: string, digest: string, generation: number, options: { timeoutMs: number; signal?: AbortSignal }): Promise<Outcome> {
+  async outcome(device: string, digest: string, generation: number, options: { timeoutMs: number; signal?: AbortSignal; pipeline?: string }): Promise<Outcome> {
+    const { pipeline = DEFAULT_PIPELINE } = options;
     const address = { fleet: this.#options.fleet, device };
     return new Promise((resolve, reject) => {
       const finish = (action: () => void): void => {
@@ -163,18 +170,18 @@ export class Publisher extends EventEmitter<PublisherEvents> {
         options.signal?.removeEventListener('abort', onAbort);
         action();
       };
-      const check = (known: KnownDevice): void => {
+      const check = (known: KnownPipeline): void => {
         const state = outcomeOf(known, digest, generation);
         const { reported } = known;
         if (reported !== null && state !== null) finish(() => resolve({ address, state, reported }));
       };
-      const onChanged = (name: string, known: KnownDevice): void => { if (name === device) check(known); };
+      const onChanged = (name: string, known: KnownDevice): void => { if (name === device) check(knownPipeline(known, pipeline)); };
       const onAbort = (): void => finish(() => reject(options.signal?.reason ?? new Error('aborted')));
-      const timer = setTimeout(() => finish(() => reject(timedOut(device, this.known(device), options.timeoutMs))), options.timeoutMs);
+      const timer = setTimeout(() => finish(() => reject(timedOut(device, this.known(device, pipeline), options.timeoutMs))), options.timeoutMs);
       this.on('changed', onChanged);
       options.signal?.addEventListener('abort', onAbort);
       if (options.signal?.aborted === true) onAbort();
-      else check(this.known(device));
+      else check(this.known(device, pipeline));
     });
   }
 
@@ -188,17 +195,17 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     if (parsed === null || parsed.fleet !== this.#options.fleet) return;
     try {
       if (parsed.topic.kind === 'ota_get') this.#request(parsed, decodePayload(otaGetSchema, payload));
-      else this.#note(parsed, parsed.topic.kind, payload);
+      else this.#note(parsed, parsed.topic, payload);
     } catch {
       // Whatever a device or a stranger sends, the others are served.
       this.stats.malformedPayloads++;
     }
   }
 
-  #note(address: DeviceAddress, kind: DeviceTopic['kind'], payload: Buffer): void {
-    const known = this.#devices.note(address.device, kind, payload);
+  #note(address: DeviceAddress, topic: DeviceTopic, payload: Buffer): void {
+    const known = this.#devices.note(address.device, topic, payload);
     if (known === null) return;
-    if (kind === 'reported' && known.reported !== null) this.emit('reported', address, known.reported);
+    if (topic.kind === 'reported' && known.reported !== null) this.emit('reported', address, known.reported);
     this.emit('changed', address.device, known);
   }
 
@@ -234,7 +241,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const blocks = requestedBlocks(request, blockCount(held.bytes.byteLength, request.block_bytes));
     this.emit('serving', address.device, held);
     const context = { address, held, blockBytes: request.block_bytes };
-    if (!this.#schedule.request(address.device, { context, blocks })) this.stats.requestsRefused++;
+    if (!this.#schedule.request(`${address.device}/${held.digest}`, { context, blocks })) this.stats.requestsRefused++;
     void this.#pump();
   }
 

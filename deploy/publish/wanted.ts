@@ -13,13 +13,13 @@ const LOOK_MS = 50;
  * @throws DeployError E_DEVICE_UNKNOWN
  */
 export async function wantedDevices(
-  known: Pick<Publisher, 'devices' | 'reported'>, { fleet, names, signal }: { fleet: string; names: readonly string[] | null; signal: AbortSignal },
+  known: Pick<Publisher, 'devices' | 'pipelines'>, { fleet, names, signal }: { fleet: string; names: readonly string[] | null; signal: AbortSignal },
 ): Promise<string[]> {
   const started = performance.now();
   const wanted = names === null ? null : [...new Set(names)];
   const missing = (): string[] => (wanted ?? []).filter((name) => !known.devices().includes(name));
   // The report as well, where there is one: the next generation must exceed the one that the device has seen.
-  const reported = (): boolean => (wanted ?? []).every((name) => known.reported(name) !== null);
+  const reported = (): boolean => (wanted ?? []).every((name) => known.pipelines(name).length > 0);
   const settled = (): boolean => performance.now() - started >= DISCOVERY_MS;
   const done = (): boolean => (wanted === null ? settled() : missing().length === 0 && (reported() || settled()));
   while (!done() && performance.now() - started < UNKNOWN_MS) await sleep(LOOK_MS, undefined, { signal }).catch(() => signal.throwIfAborted());

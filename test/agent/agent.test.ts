@@ -52,9 +52,9 @@ describe.each([
     await fleet.desire({ generation: 2, settings: { telemetry_interval_ms: 1000, match_threshold: 0.6 }, package: wanted(two) });
     await fleet.untilReported('version 2', (r) => r.slots.active?.version === '2.0.0' && r.slots.previous?.version === '1.0.0' && r.generation_applied === 2);
     expect(runtime.opened.at(-1)?.overrides).toEqual({ match_threshold: 0.6 });
-    await until('telemetry of version 2', () => fleet.telemetry.some((t) => t.model?.version === '2.0.0' && (t.counters['frames_processed_total'] ?? 0) > 10));
+    await until('telemetry of version 2', () => fleet.telemetry.some((t) => t.pipelines[0]?.model?.version === '2.0.0' && (t.pipelines[0].counters['frames_processed_total'] ?? 0) > 10));
     // Twice: the new threshold opens version 1 again at once, version 2 comes when it is there.
-    expect(fleet.telemetry.at(-1)?.counters).toMatchObject({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, model_swaps_total: 2 });
+    expect({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, ...fleet.telemetry.at(-1)?.pipelines[0]?.counters }).toMatchObject({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, model_swaps_total: 2 });
     expect(fleet.events.filter((e) => e.type === 'model').map((e) => [e.action, e.package.version])).toEqual([['activated', '1.0.0'], ['activated', '2.0.0']]);
     await agent.stop();
     await until('stopped', () => fleet.statuses.at(-1)?.state === 'stopped');
@@ -143,17 +143,17 @@ describe('commands', () => {
 
   it('and everything else from the broker may be hostile', async () => {
     const { fleet, agent } = await device();
-    const send = (kind: 'desired', payload: Buffer): Promise<unknown> => fleet.client.publishAsync(deviceTopic(address, { kind }), payload, { qos: 1 });
+    const send = (_kind: 'desired', payload: Buffer): Promise<unknown> => fleet.client.publishAsync(deviceTopic(address, { kind: 'desired', pipeline: 'main' }), payload, { qos: 1 });
     const refused = (count: number): Promise<void> => until(`${count} were refused`, () => JSON.stringify(agent.status()['counters']).includes(`"messages_refused_total":${count}`));
     await send('desired', Buffer.from('not json'));
     await refused(1); // of those that come together only the newest is read
     await send('desired', Buffer.from(JSON.stringify({ schema_version: 7, generation: 1 })));
     await refused(2);
-    await send('desired', Buffer.from(JSON.stringify({ schema_version: 1, generation: 1, package: { digest: '../../etc/passwd' } })));
+    await send('desired', Buffer.from(JSON.stringify({ schema_version: 2, generation: 1, package: { digest: '../../etc/passwd' } })));
     await send('desired', Buffer.alloc(0));
-    await fleet.client.publishAsync(`sterna/v1/test/door/ota/block/00000000/7`, Buffer.from('junk'), { qos: 1 });
-    await fleet.client.publishAsync(`sterna/v1/test/door/cmd/self-test`, Buffer.from('{'), { qos: 1 });
-    await fleet.client.publishAsync(`sterna/v1/test/door/cmd/rollback`, Buffer.from('{"schema_version":1,"id":"x"}'), { qos: 1, retain: true });
+    await fleet.client.publishAsync(`sterna/v2/test/door/ota/block/00000000/7`, Buffer.from('junk'), { qos: 1 });
+    await fleet.client.publishAsync(`sterna/v2/test/door/cmd/self-test`, Buffer.from('{'), { qos: 1 });
+    await fleet.client.publishAsync(`sterna/v2/test/door/cmd/rollback`, Buffer.from('{"schema_version":2,"id":"x"}'), { qos: 1, retain: true });
     await until('faults', () => fleet.events.some((e) => e.type === 'fault' && e.error.code === 'E_PAYLOAD_VERSION'));
     await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
     await fleet.untilReported('committed all the same', (r) => r.ota.state === 'committed');
@@ -170,10 +170,10 @@ describe('presence and faults', () => {
     await fleet.desire({ generation: 1, settings: {}, package: wanted(one) });
     await fleet.untilReported('committed', (r) => r.ota.state === 'committed');
     runtime.findings = [{ type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', identity: { personId: 1, name: 'Ann', similarity: 0.8 } }];
-    await until('appeared', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'appeared'));
+    await until('appeared', () => fleet.events.some((e) => e.type === 'finding' && e.action === 'appeared'));
     runtime.findings = [];
-    await until('left', () => fleet.events.some((e) => e.type === 'recognition' && e.action === 'left'));
-    expect(fleet.events.filter((e) => e.type === 'recognition').map((e) => [e.action, e.person?.name, e.model.version])).toEqual([['appeared', 'Ann', '1.0.0'], ['left', 'Ann', '1.0.0']]);
+    await until('left', () => fleet.events.some((e) => e.type === 'finding' && e.action === 'left'));
+    expect(fleet.events.filter((e) => e.type === 'finding').map((e) => [e.action, e.finding.identity?.name, e.model.version])).toEqual([['appeared', 'Ann', '1.0.0'], ['left', 'Ann', '1.0.0']]);
   });
 
   it('a camera that cannot be opened is tried again', async () => {
@@ -182,7 +182,7 @@ describe('presence and faults', () => {
     const { agent } = await start(config({ url: null }), runtime);
     await until('lost', () => JSON.stringify(agent.status()['faults']).includes('E_CAMERA_LOST'));
     runtime.sourceError = null;
-    await until('running', () => JSON.stringify(agent.status()['camera']).includes('"running"'));
+    await until('running', () => JSON.stringify(agent.status()['pipelines']).includes('"running"'));
     expect(agent.status()['faults']).toEqual([]);
   });
 

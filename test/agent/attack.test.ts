@@ -20,9 +20,9 @@ function message(topic: string, payload: string): Buffer {
 
 /** 2000 valid `desired` and 500 commands, then 200 MB in one message; the same at each connection. */
 function attackDevice(socket: Socket): void {
-  for (let i = 1; i <= 2000; i++) socket.write(message('sterna/v1/test/door/desired', JSON.stringify({ schema_version: 1, generation: i, settings: {}, package: null })));
-  for (let i = 0; i < 500; i++) socket.write(message('sterna/v1/test/door/cmd/log-tail', JSON.stringify({ schema_version: 1, id: `c${i}`, args: {} })));
-  socket.write(publishHead('sterna/v1/test/door/desired', 200 * MB));
+  for (let i = 1; i <= 2000; i++) socket.write(message('sterna/v2/test/door/desired', JSON.stringify({ schema_version: 2, generation: i, settings: {}, package: null })));
+  for (let i = 0; i < 500; i++) socket.write(message('sterna/v2/test/door/cmd/log-tail', JSON.stringify({ schema_version: 2, id: `c${i}`, args: {} })));
+  socket.write(publishHead('sterna/v2/test/door/desired', 200 * MB));
   void pour(socket, 200 * MB);
 }
 

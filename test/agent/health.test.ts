@@ -17,10 +17,10 @@ describe('the watchdog', () => {
     const watchdog = vi.fn();
     let nowMs = 0;
     const health = new Health({
-      loop, faults: { active: [] }, service: { watchdog, watchdogMs: 3000 }, clock: { ...systemClock(), monotonicMs: () => nowMs },
+      pipelines: [{ name: 'main', loop }], faults: { active: [] }, service: { watchdog, watchdogMs: 3000 }, clock: { ...systemClock(), monotonicMs: () => nowMs },
       onHung: (hung) => journal.noteHung(hung),
     });
-    const record = { pid: 7, kernel_boot: 'one', opening: null, hung: false };
+    const record = { pid: 7, kernel_boot: 'one', opening: {}, hung: [] };
     journal.markRunning(record);
     health.start();
     vi.advanceTimersByTime(3000);
@@ -29,11 +29,11 @@ describe('the watchdog', () => {
     nowMs = 31_000;
     vi.advanceTimersByTime(3000);
     expect(watchdog).toHaveBeenCalledTimes(3);
-    expect(new Journal(db).markRunning(record)).toMatchObject({ hung: true });
+    expect(new Journal(db).markRunning(record)).toMatchObject({ hung: ['main'] });
     loop.busySinceMs = null;
     vi.advanceTimersByTime(1000);
     expect(watchdog).toHaveBeenCalledTimes(4);
-    expect(new Journal(db).markRunning(record)).toMatchObject({ hung: false });
+    expect(new Journal(db).markRunning(record)).toMatchObject({ hung: [] });
     health.stop();
     db.close();
   });

@@ -47,8 +47,7 @@ async function stopDaemon({ child, end, said }: Daemon): Promise<void> {
 }
 
 interface Status {
-  model: { version: string } | null;
-  camera: { frames: number };
+  pipelines: { model: { version: string } | null; camera: { frames: number } }[];
   faults: { component: string; error: { code: string; message: string } }[];
 }
 
@@ -60,7 +59,7 @@ async function installed(): Promise<string> {
   mkdirSync(state);
   writeFileSync(join(state, '..', 'one.sterna'), packageBytes(one));
   const daemon = await startDaemon(state, [join(state, '..', 'one.sterna')]);
-  await until('version 1 runs', async () => (await statusOf(daemon)).model?.version === '1.0.0');
+  await until('version 1 runs', async () => (await statusOf(daemon)).pipelines[0]?.model?.version === '1.0.0');
   await stopDaemon(daemon);
   return state;
 }
@@ -76,10 +75,10 @@ describe('a state folder that cannot be written', () => {
     const state = await installed();
     const daemon = await startDaemon(state, [], ['unshare', '--mount', 'sh', '-c', mount, state]);
     const status = await statusOf(daemon);
-    expect(status.model).toMatchObject({ version: '1.0.0' });
+    expect(status.pipelines[0]?.model).toMatchObject({ version: '1.0.0' });
     expect(status.faults.map(({ component, error }) => `${component} ${error.code}`)).toContain('ota E_STATE_VOLATILE');
     expect(status.faults.filter(({ error }) => error.code === 'E_STATE_VOLATILE').map(({ error }) => error.message.replace(/^.*\/(\w+\.db) .*$/, '$1'))).toContain('state.db');
-    await until('frames go through', async () => (await statusOf(daemon)).camera.frames > 5);
+    await until('frames go through', async () => ((await statusOf(daemon)).pipelines[0]?.camera.frames ?? 0) > 5);
     expect((await daemon.get('/health')).status).toBe(200);
     expect((await daemon.get('/api/gallery')).status).toBe(200);
     await stopDaemon(daemon);

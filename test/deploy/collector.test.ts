@@ -10,7 +10,7 @@ import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { historyPoint, recentWindow, telemetryView } from '../../deploy/collector/view.js';
 import { connectLink } from '../../deploy/mqtt/link.js';
-import { BOOT, caps, DOOR, json, recognition, reported, status, telemetry, topic } from './fixtures.js';
+import { BOOT, caps, DOOR, json, recognition, pipelineReport, reported, status, telemetry, topic } from './fixtures.js';
 
 const NOW = 1_700_000_000_000;
 let store: CollectorStore;
@@ -29,8 +29,8 @@ describe('the collector', () => {
     receive('caps', caps());
     receive('reported', reported());
     receive('telemetry', telemetry(1, NOW), NOW + 5);
-    receive('event/recognition', recognition('e1', NOW));
-    expect(store.device(DOOR)).toMatchObject({ ...DOOR, seenMs: NOW, status: { state: 'online' }, caps: { slots: 2 }, reported: { probation: true } });
+    receive('event/finding', recognition('e1', NOW));
+    expect(store.device(DOOR)).toMatchObject({ ...DOOR, seenMs: NOW, status: { state: 'online' }, caps: { slots: 2 }, reported: { pipelines: [{ probation: true }] } });
     expect(store.windows(DOOR, 10).map(({ seq }) => seq)).toEqual([1]);
     expect(store.events(DOOR, 10).map(({ event_id }) => event_id)).toEqual(['e1']);
   });
@@ -47,7 +47,7 @@ describe('the collector', () => {
     const events: string[] = [];
     collector.on('event', (_address, event) => events.push(event.event_id));
     for (let i = 0; i < 3; i++) {
-      receive('event/recognition', recognition('same', NOW));
+      receive('event/finding', recognition('same', NOW));
       receive('telemetry', telemetry(4, NOW));
     }
     receive('telemetry', telemetry(4, NOW, { backfill: true }));
@@ -87,7 +87,7 @@ describe('the collector', () => {
 
   it('keeps a bounded number of events, windows and devices, the newest', () => {
     for (let i = 0; i < 9; i++) {
-      receive('event/recognition', recognition(`e${i}`, NOW + i));
+      receive('event/finding', recognition(`e${i}`, NOW + i));
       receive('telemetry', telemetry(i, NOW + i * 1000));
     }
     expect(store.events(DOOR, 99).map(({ event_id }) => event_id)).toEqual(['e8', 'e7', 'e6', 'e5', 'e4']);
@@ -108,17 +108,17 @@ describe('the collector', () => {
     const hostile: [string, Buffer][] = [
       [topic('status'), Buffer.from('{')],
       [topic('status'), Buffer.from([0xff, 0xfe, 0x00])],
-      [topic('status'), json({ ...status(), schema_version: 2 })],
+      [topic('status'), json({ ...status(), schema_version: 3 })],
       [topic('status'), json({ ...status(), state: '<script>' })],
-      [topic('reported'), json({ ...reported(), __proto__: { polluted: true }, slots: 5 })],
+      [topic('reported'), json({ ...reported(), __proto__: { polluted: true }, pipelines: [{ ...pipelineReport(), slots: 5 }] })],
       [topic('telemetry'), Buffer.alloc(MAX_MESSAGE_BYTES + 1, 0x20)],
       [topic('telemetry'), Buffer.from('['.repeat(50_000))],
       [topic('telemetry'), json({ ...telemetry(1, NOW), end_ms: 1e300 })],
-      [topic('event/recognition'), json({ ...recognition('x', NOW), type: 'fault' })],
+      [topic('event/finding'), json({ ...recognition('x', NOW), type: 'fault' })],
       [topic('event/fault'), json(recognition('x', NOW))],
-      [topic('event/recognition'), json(recognition('../../etc', NOW))],
-      ['sterna/v1/demo/door 1/status', json(status())],
-      ["sterna/v1/demo/x';DROP TABLE device;--/status", json(status())],
+      [topic('event/finding'), json(recognition('../../etc', NOW))],
+      ['sterna/v2/demo/door 1/status', json(status())],
+      ["sterna/v2/demo/x';DROP TABLE device;--/status", json(status())],
       ['other/topic', json(status())],
     ];
     for (const [text, payload] of hostile) collector.receive(text, payload, NOW);
@@ -131,7 +131,7 @@ describe('the collector', () => {
   });
 
   it('never throws, whatever comes', () => {
-    const topics = fc.constantFrom('status', 'caps', 'reported', 'telemetry', 'event/recognition', 'ota/get', 'res/x', 'desired', '');
+    const topics = fc.constantFrom('status', 'caps', 'reported', 'telemetry', 'event/finding', 'ota/get', 'res/x', 'desired', '');
     fc.assert(fc.property(topics, fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.json().map((text) => Buffer.from(text))), (suffix, payload) => {
       collector.receive(topic(suffix), payload, NOW);
     }));
@@ -211,7 +211,9 @@ describe('what the page is shown', () => {
   it('counts frames by how far they went, and quantiles over all of the span', () => {
     const merged = recentWindow([telemetry(1, NOW), telemetry(2, NOW + 5000)], 60_000);
     if (merged === null) throw new Error('two windows merge');
-    const view = telemetryView(merged);
+    const view = telemetryView(merged, 'main');
+    if (view === null) throw new Error('the window has the pipeline');
+    expect(telemetryView(merged, 'another')).toBeNull();
     expect(view.exits).toEqual({ warm: 80, motion: 70 });
     expect(view.frames_per_second).toBeCloseTo(15, 6);
     expect(view.stages.find(({ stage }) => stage === 'embed')).toMatchObject({ kind: 'warm', count: 80 });
@@ -221,7 +223,7 @@ describe('what the page is shown', () => {
 
   it('says null, not zero, where nothing was measured', () => {
     const bare = telemetry(1, NOW, { stages: [], end_to_end: [], energy: { sources: [], inference: null }, thermal: { zones: [], cooling: [], throttled: false, throttled_since_boot: false, cpus: [] } });
-    expect(telemetryView(bare)).toMatchObject({ raw: null, frames_per_second: null, exits: {}, power_watts: [] });
-    expect(historyPoint(bare)).toMatchObject({ p50_ms: null, p99_ms: null, celsius: null, watts: null });
+    expect(telemetryView(bare, 'main')).toMatchObject({ raw: null, frames_per_second: null, exits: {}, power_watts: [] });
+    expect(historyPoint(bare, 'main')).toMatchObject({ p50_ms: null, p99_ms: null, celsius: null, watts: null });
   });
 });

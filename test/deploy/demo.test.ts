@@ -9,7 +9,8 @@ import { ensureFfmpeg } from '../../deploy/demo/ffmpeg.js';
 import { assetsFolder, projectFolder } from '../../deploy/demo/folder.js';
 import { summarize, summaryText } from '../../deploy/demo/summary.js';
 import { Visits } from '../../deploy/demo/visits.js';
-import { listenOn, recognition, reported, telemetry } from './fixtures.js';
+import { listenOn, recognition, pipelineReport, telemetry } from './fixtures.js';
+import type { WireFinding } from '../../agent/contracts/index.js';
 
 const NOW = 1_700_000_000_000;
 const signal = new AbortController().signal;
@@ -22,15 +23,16 @@ afterEach(() => {
 
 describe('visits', () => {
   const person = (name: string): { person_id: number; name: string; similarity: number } => ({ person_id: 1, name, similarity: 0.7 });
+  const seen = (identity: WireFinding['identity']): { finding: WireFinding } => ({ finding: { type: 'detection', label: 'face', score: 0.9, box: [0, 0, 9, 9], identity } });
 
   it('are complete when everyone who is awaited has appeared', async () => {
     const visits = new Visits(['Ada', 'Lin']);
     const complete = visits.complete(10_000, signal);
-    visits.note(recognition('1', NOW, { person: null }));
-    visits.note(recognition('2', NOW, { person: person('Ada') }));
-    visits.note(recognition('3', NOW, { person: person('Lin'), action: 'left', visible_ms: 1 }));
+    visits.note(recognition('1', NOW, seen(null)));
+    visits.note(recognition('2', NOW, seen(person('Ada'))));
+    visits.note(recognition('3', NOW, { ...seen(person('Lin')), action: 'left', visible_ms: 1 }));
     expect(visits.missing).toEqual(['Lin']);
-    visits.note(recognition('4', NOW, { person: person('Lin') }));
+    visits.note(recognition('4', NOW, seen(person('Lin'))));
     expect(await complete).toBe(true);
     expect(visits.seen.map(({ name, similarity }) => [name, similarity])).toEqual([[null, null], ['Ada', 0.7], ['Lin', 0.7]]);
   });
@@ -38,7 +40,7 @@ describe('visits', () => {
   it('take the first of anybody when nobody is awaited', async () => {
     const visits = new Visits([]);
     const complete = visits.complete(10_000, signal);
-    visits.note(recognition('1', NOW, { person: null }));
+    visits.note(recognition('1', NOW, seen(null)));
     expect(await complete).toBe(true);
   });
 
@@ -54,7 +56,7 @@ describe('visits', () => {
 
 describe('the summary', () => {
   const pack = { name: 'faces', version: '1.0.0', sha256: 'ab'.repeat(32), package_bytes: 3_500_000, float_bytes: 7_300_000, int8_bytes: 3_100_000, output_cosine: { detector: 0.9999, embedder: 0.993 } };
-  const parts = { package: pack, cached: true, reported: reported(), transferMs: 1234.5, recognitions: [{ name: 'Ada', similarity: 0.88, latencyMs: 33, timeMs: NOW }], missing: [], malformed: 0 };
+  const parts = { package: pack, cached: true, reported: pipelineReport(), transferMs: 1234.5, recognitions: [{ name: 'Ada', similarity: 0.88, latencyMs: 33, timeMs: NOW }], missing: [], malformed: 0 };
 
   it('is that of all windows together, and says where its energy comes from', () => {
     const summary = summarize({ ...parts, windows: [telemetry(1, NOW), telemetry(2, NOW + 5000)] });

@@ -1,36 +1,30 @@
 import { describe, expect, it } from 'vitest';
-import type { Event } from '../../agent/contracts/index.js';
 import { healthOf } from '../../deploy/collector/health.js';
 import { inferenceEnergy } from '../../deploy/collector/view.js';
-import { reported, status, telemetry } from './fixtures.js';
-
-const fault = (code: string, cleared: boolean, boot = status().boot_id): Event => ({
-  schema_version: 1, event_id: `${code}-${String(cleared)}`, boot_id: boot, time_ms: 1, clock_synchronized: true, backfill: false,
-  type: 'fault', component: 'camera', severity: 'error', cleared, error: { code, message: 'gone' },
-});
+import { pipelineReport, reported, status, telemetry } from './fixtures.js';
 
 describe('the health of a device', () => {
-  const of = (over: Parameters<typeof reported>[0], events: Event[] = []): string => {
-    const { level, alarms } = healthOf({ status: status(), reported: reported(over) }, events, true);
+  const of = (over: Parameters<typeof reported>[0]): string => {
+    const { level, alarms } = healthOf({ status: status(), reported: reported(over) }, true);
     return [level, ...alarms.map(({ title }) => title)].join(', ');
   };
 
   it('is good only for a connected device that runs a model and reports nothing wrong', () => {
     expect(of({ faults: [] })).toBe('good');
-    expect(of({ faults: [{ component: 'camera', code: 'E_CAMERA_LOST', message: '' }] })).toBe('bad, camera lost');
-    expect(of({ faults: [{ component: 'outbox', code: 'E_DISK_FULL', message: '' }] })).toBe('warning, disk full');
+    expect(of({ faults: [{ pipeline: null, component: 'camera', code: 'E_CAMERA_LOST', message: '' }] })).toBe('bad, camera lost');
+    expect(of({ faults: [{ pipeline: null, component: 'outbox', code: 'E_DISK_FULL', message: '' }] })).toBe('warning, disk full');
     expect(of({ slots: { active: null, previous: null } })).toBe('warning, no model');
-    expect(of({ ota: { ...reported().ota, state: 'rolled_back' } })).toBe('warning, update rolled back');
-    expect(healthOf({ status: status({ state: 'offline' }), reported: reported() }, [], true)).toMatchObject({ level: 'bad', alarms: [{ title: 'offline' }] });
-    expect(healthOf({ status: status(), reported: reported() }, [], false).level).toBe('unknown');
-    expect(healthOf({ status: null, reported: null }, [], true).level).toBe('unknown');
+    expect(of({ ota: { ...pipelineReport().ota, state: 'rolled_back' } })).toBe('warning, update rolled back');
+    expect(healthOf({ status: status({ state: 'offline' }), reported: reported() }, true)).toMatchObject({ level: 'bad', alarms: [{ title: 'offline' }] });
+    expect(healthOf({ status: status(), reported: reported() }, false).level).toBe('unknown');
+    expect(healthOf({ status: null, reported: null }, true).level).toBe('unknown');
   });
 
-  it('knows the faults of older agents by their events, newest first, of this start only', () => {
-    expect(of({}, [fault('E_CAMERA_LOST', false)])).toBe('bad, camera lost');
-    expect(of({}, [fault('E_CAMERA_LOST', true), fault('E_CAMERA_LOST', false)])).toBe('good');
-    expect(of({}, [fault('E_CAMERA_LOST', false, 'another-boot')])).toBe('good');
-    expect(of({ faults: [] }, [fault('E_CAMERA_LOST', false)])).toBe('good');
+  it('says of several pipelines which one an alarm is about', () => {
+    const lost = { pipeline: 'back', component: 'camera', code: 'E_CAMERA_LOST', message: '' };
+    const pipelines = [pipelineReport({ name: 'front' }), pipelineReport({ name: 'back', ota: { ...pipelineReport().ota, state: 'rejected' } })];
+    expect(of({ pipelines, faults: [lost] })).toBe('bad, back: camera lost, back: update rejected');
+    expect(of({ pipelines: [pipelineReport({ ota: { ...pipelineReport().ota, state: 'rehearsing' } })] })).toBe('good');
   });
 });
 

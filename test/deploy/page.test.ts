@@ -23,7 +23,7 @@ class FakeDevice {
   jpeg = Buffer.alloc(0);
   /** A device without a picture answers 404. */
   camera = true;
-  detections: unknown[] = [{ box: [100, 60, 80, 100], score: 0.99, person: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { box: [10, 20, 40, 40], score: 0.81, person: null }];
+  detections: unknown[] = [{ type: 'detection', label: 'face', box: [100, 60, 80, 100], score: 0.99, identity: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { type: 'detection', label: 'face', box: [10, 20, 40, 40], score: 0.81, identity: null }];
   readonly server: Server = createServer((request, response) => void this.#answer(request.method ?? '', request.url ?? '', request, response));
 
   async #answer(method: string, url: string, body: AsyncIterable<Buffer>, response: ServerResponse): Promise<void> {
@@ -31,8 +31,8 @@ class FakeDevice {
     const chunks: Buffer[] = [];
     if (method === 'POST') for await (const chunk of body) chunks.push(chunk);
     const send = (value: unknown, code = 200): void => { response.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(value)); };
-    if (url === '/api/snapshot.jpg' && !this.camera) send({ error: { code: 'E_NO_FRAME', message: 'No frame has arrived yet' } }, 404);
-    else if (url === '/api/snapshot.jpg') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
+    if (url === '/api/snapshot.jpg?pipeline=main' && !this.camera) send({ error: { code: 'E_NO_FRAME', message: 'No frame has arrived yet' } }, 404);
+    else if (url === '/api/snapshot.jpg?pipeline=main') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
     else if (url === '/api/events?frames=1') this.#stream(response);
     else if (method === 'DELETE') { this.people = this.people.filter((p) => !url.endsWith(`/${p.person_id}`)); send({ removed: 1 }); }
     else if (method === 'POST') {
@@ -45,7 +45,7 @@ class FakeDevice {
 
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const frame = (): unknown => ({ sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14, detections: this.detections });
+    const frame = (): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14, findings: this.detections });
     const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame())}\n\n`), 50);
     response.once('close', () => clearInterval(timer));
   }
@@ -71,8 +71,8 @@ beforeAll(async () => {
   receive('caps', caps());
   receive('reported', reported());
   for (let i = 1; i <= 30; i++) receive('telemetry', telemetry(i, now - (30 - i) * 5000));
-  receive('event/recognition', recognition('e1', now - 4000, { person: { person_id: 2, name: HOSTILE, similarity: 0.5 } }));
-  receive('event/recognition', recognition('e2', now - 2000));
+  receive('event/finding', recognition('e1', now - 4000, { finding: { type: 'detection', label: 'face', score: 0.9, box: [0, 0, 9, 9], identity: { person_id: 2, name: HOSTILE, similarity: 0.5 } } }));
+  receive('event/finding', recognition('e2', now - 2000));
 });
 afterAll(async () => {
   await dashboard.stop();
@@ -134,7 +134,7 @@ describe('the server of the page', () => {
   it('tells its readers what changed', async () => {
     const answer = await fetch(`${dashboard.url}/api/stream`);
     const reader = answer.body?.getReader();
-    receive('event/recognition', recognition('e3', Date.now()));
+    receive('event/finding', recognition('e3', Date.now()));
     const { value } = await (reader?.read() ?? Promise.reject(new Error('no body')));
     expect(new TextDecoder().decode(value)).toMatch(/^event: event\ndata: \{"fleet":"demo","device":"door-1","event":\{/);
     await reader?.cancel();
@@ -196,8 +196,8 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
 
   it('draws the live picture with its boxes and names', async () => {
     const page = await open();
-    await page.waitForSelector('#faces .face.known');
-    expect(await page.locator('#faces').innerText()).toMatch(/Ada\s*similarity 0\.78[\s\S]*Unknown\s*face 81 %/);
+    await page.waitForSelector('#findings .finding.known');
+    expect(await page.locator('#findings').innerText()).toMatch(/Ada\s*similarity 0\.78[\s\S]*Unknown\s*face 81 %/);
     expect(await page.locator('#live-note').innerText()).toMatch(/320 × 240.*full pipeline in 9\.40 ms/);
     // The upper edge of the known face's box is drawn in its colour: green well above the picture's own 0x55.
     const green = await page.evaluate<number>(`(() => {
@@ -250,7 +250,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
 
   it('follows what happens, and says since when a device is away', async () => {
     const page = await open();
-    receive('event/recognition', recognition('live', Date.now(), { person: { person_id: 3, name: 'Lin', similarity: 0.66 } }));
+    receive('event/finding', recognition('live', Date.now(), { finding: { type: 'detection', label: 'face', score: 0.9, box: [0, 0, 9, 9], identity: { person_id: 3, name: 'Lin', similarity: 0.66 } } }));
     await expect.poll(() => page.locator('#events li').first().innerText()).toContain('Lin appeared');
     receive('reported', reported({ generation_seen: 9, ota: { state: 'downloading', package: null, blocks_done: 7, blocks_total: 50, error: null } }));
     await expect.poll(() => page.locator('#pills').innerText()).toContain('downloading 7 of 50 blocks');
@@ -266,11 +266,11 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
   });
 
   const dot = (page: Page): Promise<string> => page.evaluate('getComputedStyle(document.querySelector("#pills .pill .dot")).backgroundColor');
-  const CAMERA_LOST = { component: 'camera', code: 'E_CAMERA_LOST', message: 'rtsp://door does not answer' };
+  const CAMERA_LOST = { pipeline: 'main', component: 'camera', code: 'E_CAMERA_LOST', message: 'rtsp://door does not answer' };
 
   it('does not look green with a lost camera, says why there is no picture, and logs no errors', async () => {
     const page = await open();
-    await page.waitForSelector('#faces .face.known');
+    await page.waitForSelector('#findings .finding.known');
     const green = await dot(page);
     device.camera = false;
     receive('reported', reported({ faults: [CAMERA_LOST] }));
@@ -299,7 +299,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     receive('reported', reported({ slots: { active: null, previous: null } }));
     await expect.poll(() => page.locator('#pills').innerText()).toContain('no model');
     expect(await dot(page)).not.toBe(green);
-    receive('reported', reported({ faults: [{ component: 'pipeline', code: 'E_PIPELINE', message: 'failed' }] }));
+    receive('reported', reported({ faults: [{ pipeline: 'main', component: 'pipeline', code: 'E_PIPELINE', message: 'failed' }] }));
     await expect.poll(() => page.locator('#pills').innerText()).toContain('pipeline fails');
     expect(await dot(page)).not.toBe(green);
     brokerConnected = false;
@@ -324,12 +324,14 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     expect(canvas?.y).toBeGreaterThanOrEqual((stage?.y ?? 0) - 0.5);
   });
 
-  it('says that no face was detected, not that nobody is there', async () => {
+  it('says that nothing was found, not that nobody is there, and names findings of any kind', async () => {
     const known = device.detections;
     device.detections = [];
     const page = await open();
-    await page.waitForSelector('#faces .face.none');
-    await expect.poll(() => page.locator('#faces').innerText()).toBe('No face detected');
+    await page.waitForSelector('#findings .finding.none');
+    await expect.poll(() => page.locator('#findings').innerText()).toBe('Nothing found');
+    device.detections = [{ type: 'class', label: 'street sign', score: 0.4 }, { type: 'hologram', label: 'cat', score: 0.9, box: [5, 5, 50, 50], track: 3 }];
+    await expect.poll(() => page.locator('#findings').innerText()).toMatch(/Street sign\s*40 %\s*Cat\s*90 % · track 3/);
     device.detections = known;
   });
 

@@ -9,7 +9,7 @@ import { connectLink } from '../../deploy/mqtt/link.js';
 import { endOf } from '../../deploy/publish/outcome.js';
 import { packageBlock, type HeldPackage } from '../../deploy/publish/packages.js';
 import { Publisher } from '../../deploy/publish/publisher.js';
-import { DOOR, json, reported, topic } from './fixtures.js';
+import { DOOR, json, pipelineReport, reported, topic } from './fixtures.js';
 
 const BLOCK = 1024;
 const stops: (() => Promise<unknown>)[] = [];
@@ -44,13 +44,13 @@ async function bench(options: { maxInFlight?: number; blocksPerSecond?: number }
     const parsed = parseTopic(text);
     if (parsed?.topic.kind === 'ota_block') blocks.push({ digest8: parsed.topic.digest8, block: decodeBlock(payload) });
   });
-  await device.subscribeAsync([topic('ota/block/+/+'), topic('desired')], { qos: 1 });
+  await device.subscribeAsync([topic('ota/block/+/+'), topic('desired/main')], { qos: 1 });
   return { broker, publisher, device, blocks };
 }
 
 function request(of: HeldPackage, wanted: number[], over: Partial<OtaGet> = {}): Buffer {
   const first = Math.min(...wanted);
-  return json({ schema_version: 1, digest: of.digest, size_bytes: of.bytes.length, block_bytes: BLOCK, first_block: first, bitmap: encodeBitmap(first, wanted), window: 16, ...over });
+  return json({ schema_version: 2, digest: of.digest, size_bytes: of.bytes.length, block_bytes: BLOCK, first_block: first, bitmap: encodeBitmap(first, wanted), window: 16, ...over });
 }
 
 async function ask({ device }: Bench, payload: Buffer): Promise<void> {
@@ -78,7 +78,7 @@ describe('a publisher', () => {
     const b = await bench();
     const seen: number[] = [];
     b.device.on('message', (text, payload) => {
-      if (text !== topic('desired')) return;
+      if (text !== topic('desired/main')) return;
       const desired = decodePayload(desiredSchema, payload);
       expect(desired.package).toMatchObject({ name: 'faces', version: '1.0.0', digest: held(5000).digest, size_bytes: 5000, block_bytes: BLOCK });
       seen.push(desired.generation);
@@ -135,7 +135,7 @@ describe('a publisher', () => {
     const b = await bench();
     const pack = held(BLOCK * 2);
     b.publisher.hold(pack);
-    for (const payload of ['', '{', '[]', 'null', '{"schema_version":2}', '{"schema_version":1,"digest":"x"}', '\u0000\u0001']) await ask(b, Buffer.from(payload));
+    for (const payload of ['', '{', '[]', 'null', '{"schema_version":2}', '{"schema_version":2,"digest":"x"}', '\u0000\u0001']) await ask(b, Buffer.from(payload));
     await ask(b, request(pack, [0], { window: 99 }));
     await ask(b, request(pack, [0]));
     await until(() => b.blocks.length === 1);
@@ -196,14 +196,14 @@ describe('a publisher', () => {
 describe('the end of a deployment', () => {
   const digest = 'ab'.repeat(32);
   it('is committed only when that package runs for that generation', () => {
-    expect(endOf(reported(), digest, 4)).toBe('committed');
-    expect(endOf(reported(), digest, 5)).toBeNull();
-    expect(endOf(reported(), 'cd'.repeat(32), 4)).toBeNull();
-    expect(endOf(reported({ generation_applied: 3 }), digest, 4)).toBeNull();
+    expect(endOf(pipelineReport(), digest, 4)).toBe('committed');
+    expect(endOf(pipelineReport(), digest, 5)).toBeNull();
+    expect(endOf(pipelineReport(), 'cd'.repeat(32), 4)).toBeNull();
+    expect(endOf(pipelineReport({ generation_applied: 3 }), digest, 4)).toBeNull();
   });
 
   it('is rolled back when the device went back', () => {
-    const back = reported({ slots: { active: null, previous: null } });
+    const back = pipelineReport({ slots: { active: null, previous: null } });
     expect(endOf({ ...back, ota: { ...back.ota, state: 'rolled_back' } }, digest, 4)).toBe('rolled_back');
     expect(endOf({ ...back, ota: { ...back.ota, state: 'warming' } }, digest, 4)).toBeNull();
   });

@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { MIN_BLOCK_BYTES, type Event, type Reported } from '../../agent/contracts/index.js';
+import { MIN_BLOCK_BYTES, type Event, type PipelineReport } from '../../agent/contracts/index.js';
 import { parseConfig, startAgent, type Agent } from '../../agent/main.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
@@ -103,14 +103,14 @@ async function pictures(): Promise<string> {
   return folder;
 }
 
-async function deploy({ publisher }: Bench, pack: HeldPackage): Promise<{ state: string; reported: Reported }> {
+async function deploy({ publisher }: Bench, pack: HeldPackage): Promise<{ state: string; reported: PipelineReport }> {
   const generation = await publisher.publish(DOOR.device, pack);
   return publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 40_000 });
 }
 
 const frames = (agent: Agent): number => {
-  const { counters } = agent.status();
-  return typeof counters === 'object' && counters !== null && 'frames_processed_total' in counters ? Number(counters.frames_processed_total) : 0;
+  const [pipeline] = agent.status()['pipelines'] as { counters: Record<string, number> }[];
+  return pipeline?.counters['frames_processed_total'] ?? 0;
 };
 
 describe.each([
@@ -122,11 +122,11 @@ describe.each([
     expect(await deploy(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
     await until('the model runs', () => b.device.runsModel(), 30_000);
     await b.device.enrol('Red', [join(await pictures(), '1.png')]);
-    await until('Red is recognized', () => b.events.some((event) => event.type === 'recognition' && event.action === 'appeared' && event.person?.name === 'Red'), 30_000);
+    await until('Red is recognized', () => b.events.some((event) => event.type === 'finding' && event.action === 'appeared' && event.finding.identity?.name === 'Red'), 30_000);
     expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });
     expect((await b.device.people()).map(({ name }) => name)).toEqual(['Red']);
-    await until('telemetry of version 2', () => b.store.windows(DOOR, 100).some((window) => window.model?.version === '2.0.0' && window.stages.some(({ stage }) => stage === 'embed')), 30_000);
-    expect(b.store.device(DOOR)).toMatchObject({ status: { state: 'online' }, reported: { slots: { active: { version: '2.0.0' } } } });
+    await until('telemetry of version 2', () => b.store.windows(DOOR, 100).some((window) => window.pipelines[0]?.model?.version === '2.0.0' && window.pipelines[0].stages.some(({ stage }) => stage === 'embed')), 30_000);
+    expect(b.store.device(DOOR)).toMatchObject({ status: { state: 'online' }, reported: { pipelines: [{ slots: { active: { version: '2.0.0' } } }] } });
     await b.agent.stop();
     await until('goodbye', () => b.store.device(DOOR)?.status?.state === 'stopped');
   }, 120_000);

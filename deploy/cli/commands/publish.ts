@@ -3,6 +3,7 @@ import { DeployError } from '../../errors.js';
 import { handoverFolder, handOver } from '../../publish/handover.js';
 import type { Outcome } from '../../publish/outcome.js';
 import { loadPackage, type HeldPackage } from '../../publish/packages.js';
+import { chosenPipeline } from '../../publish/pipeline.js';
 import { Publisher } from '../../publish/publisher.js';
 import { wantedDevices } from '../../publish/wanted.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
@@ -16,6 +17,7 @@ interface PublishOptions extends BrokerOptions {
   fleet: string;
   device: string[];
   all: boolean;
+  pipeline?: string;
   detach: boolean;
   store?: string;
   timeout: number;
@@ -24,6 +26,8 @@ interface PublishOptions extends BrokerOptions {
 
 interface DeviceResult {
   device: string;
+  /** Null when it was not chosen. */
+  pipeline: string | null;
   /** Null when it was not asked. */
   generation: number | null;
   /** committed, rejected, rolled_back, superseded, asked (--detach), timeout or interrupted. */
@@ -40,6 +44,7 @@ export function register(program: Command): void {
     .requiredOption('--fleet <name>', 'the fleet of the devices')
     .option('--device <name>', 'a device; may be repeated', (text: string, previous: string[]) => [...previous, text], [])
     .option('--all', 'every device of the fleet that has reported to this broker', false)
+    .option('--pipeline <name>', 'the pipeline of each device that shall run it; default: its only one, or main')
     .option('--detach', 'hand the package over to a running `sterna fleet serve` and do not wait', false)
     .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
     .option('--timeout <seconds>', 'stop waiting after this time', integer(1), 600)
@@ -77,33 +82,35 @@ interface Deployment {
 /** One device to its end; what went wrong is its result, so that the others go on. */
 async function deploy({ publisher, held, view, options, signal }: Deployment, device: string): Promise<DeviceResult> {
   let generation: number | null = null;
+  let pipeline: string | null = null;
   const show = (name: string): void => {
-    if (name !== device || generation === null) return;
-    const text = progressOf(publisher.known(device), held.digest, generation);
+    if (name !== device || generation === null || pipeline === null) return;
+    const text = progressOf(publisher.known(device, pipeline), held.digest, generation);
     if (text !== null) view.set(device, text);
   };
   publisher.on('changed', show);
   try {
-    generation = await publisher.publish(device, held);
-    if (options.detach) return { device, generation, state: 'asked', error: null };
+    pipeline = chosenPipeline(device, publisher.pipelines(device), options.pipeline);
+    generation = await publisher.publish(device, held, undefined, pipeline);
+    if (options.detach) return { device, pipeline, generation, state: 'asked', error: null };
     show(device);
-    return resultOf(generation, await publisher.outcome(device, held.digest, generation, { timeoutMs: options.timeout * 1000, signal }));
+    return resultOf({ pipeline, generation }, await publisher.outcome(device, held.digest, generation, { timeoutMs: options.timeout * 1000, signal, pipeline }));
   } catch (error) {
     if (!(error instanceof DeployError)) throw error;
     const states: Partial<Record<typeof error.code, string>> = { E_DEVICE_TIMEOUT: 'timeout', E_INTERRUPTED: 'interrupted' };
-    return { device, generation, state: states[error.code] ?? 'failed', error: { code: error.code, message: error.message } };
+    return { device, pipeline, generation, state: states[error.code] ?? 'failed', error: { code: error.code, message: error.message } };
   } finally {
     publisher.off('changed', show);
   }
 }
 
-function resultOf(generation: number, { address: { device }, state, reported }: Outcome): DeviceResult {
-  if (state === 'committed') return { device, generation, state, error: null };
+function resultOf(asked: { pipeline: string; generation: number }, { address: { device }, state, reported }: Outcome): DeviceResult {
+  if (state === 'committed') return { device, ...asked, state, error: null };
   if (state === 'superseded') {
     const other = reported.ota.package;
-    return { device, generation, state, error: { code: 'E_DEVICE_SUPERSEDED', message: `Somebody else asked for ${other === null ? 'something else' : `${other.name} ${other.version}`} meanwhile` } };
+    return { device, ...asked, state, error: { code: 'E_DEVICE_SUPERSEDED', message: `Somebody else asked for ${other === null ? 'something else' : `${other.name} ${other.version}`} meanwhile` } };
   }
-  return { device, generation, state, error: reported.ota.error ?? { code: 'E_DEVICE_REJECTED', message: 'the device gives no reason' } };
+  return { device, ...asked, state, error: reported.ota.error ?? { code: 'E_DEVICE_REJECTED', message: 'the device gives no reason' } };
 }
 
 /** Devices that refused outweigh late ones, and those an interrupt: what is certain decides. */

@@ -4,6 +4,7 @@ import { connectLink } from '../../mqtt/link.js';
 import { randomBytes } from 'node:crypto';
 import { sendCommand } from '../../publish/command.js';
 import { desiredOf } from '../../publish/packages.js';
+import { chosenPipeline } from '../../publish/pipeline.js';
 import { Publisher } from '../../publish/publisher.js';
 import { wantedDevices } from '../../publish/wanted.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
@@ -11,7 +12,7 @@ import { interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { reporting, type Report } from '../output.js';
 
-interface DeviceOptions extends BrokerOptions { fleet: string; timeout: number; lines?: number }
+interface DeviceOptions extends BrokerOptions { fleet: string; timeout: number; lines?: number; pipeline?: string }
 type Result = NonNullable<Response['result']>;
 
 interface DeviceCommand {
@@ -20,6 +21,8 @@ interface DeviceCommand {
   summary: string;
   description: string;
   timeoutS: number;
+  /** It concerns one pipeline. */
+  ofPipeline: boolean;
   text: (device: string, result: Result) => string;
 }
 
@@ -33,7 +36,7 @@ function figures(device: string, result: Result): string {
 
 const COMMANDS: readonly DeviceCommand[] = [
   {
-    word: 'rollback', name: 'rollback', summary: 'back to the previous package', timeoutS: 60,
+    word: 'rollback', name: 'rollback', ofPipeline: true, summary: 'back to the previous package', timeoutS: 60,
     description: 'Makes a device run the previous package again. It stays there until another package is published.',
     text: (device, { active }) => {
       const slot = (active ?? {}) as { name?: unknown; version?: unknown };
@@ -41,17 +44,17 @@ const COMMANDS: readonly DeviceCommand[] = [
     },
   },
   {
-    word: 'self-test', name: 'self-test', summary: 'golden vectors and budgets of the running package', timeoutS: 120,
+    word: 'self-test', name: 'self-test', ofPipeline: true, summary: 'golden vectors and budgets of the running package', timeoutS: 120,
     description: 'Runs the golden vectors of the running package between two frames. Checks results, latency and memory against its budgets. Exits with 1 if the device fails the test.',
     text: figures,
   },
-  { word: 'bench', name: 'bench', summary: 'measure the latency of the running package', timeoutS: 120, description: 'Measures the latency of the running package between two frames, without checking any budget.', text: figures },
+  { word: 'bench', name: 'bench', ofPipeline: true, summary: 'measure the latency of the running package', timeoutS: 120, description: 'Measures the latency of the running package between two frames, without checking any budget.', text: figures },
   {
-    word: 'log', name: 'log-tail', summary: 'print the newest lines of its log', timeoutS: 20, description: 'Prints the newest lines of the log of a device, at most 32 KiB.',
+    word: 'log', name: 'log-tail', ofPipeline: false, summary: 'print the newest lines of its log', timeoutS: 20, description: 'Prints the newest lines of the log of a device, at most 32 KiB.',
     text: (_device, { lines }) => (Array.isArray(lines) ? lines.map(textOf).join('\n') : ''),
   },
   {
-    word: 'rebirth', name: 'rebirth', summary: 'make it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
+    word: 'rebirth', name: 'rebirth', ofPipeline: false, summary: 'make it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
     text: (device) => `${device}: reported again`,
   },
 ];
@@ -60,13 +63,14 @@ const COMMANDS: readonly DeviceCommand[] = [
 export function registerDeviceCommands(fleet: Command): void {
   for (const command of COMMANDS) {
     const built = deviceCommand(fleet, command.word, command).option('--timeout <seconds>', 'how long to wait for the answer', integer(1), command.timeoutS);
+    if (command.ofPipeline) addPipelineOption(built);
     if (command.word === 'log') built.option('--lines <n>', 'how many lines, 200 at most', integer(1), 50);
     built.action(reporting((_self: Command, device: string, options: DeviceOptions) => run(command, device, options)));
   }
-  deviceCommand(fleet, 'reset-generation', {
+  addPipelineOption(deviceCommand(fleet, 'reset-generation', {
     summary: 'state again what it runs, with the next generation that it accepts',
     description: 'Replaces the `desired` that the broker retains for a device. The new one states the package and settings that the device has, with the next generation that it accepts. Use it after somebody published an absurd generation. The device need not be connected.',
-  }).action(reporting((_self: Command, device: string, options: DeviceOptions) => resetGeneration(device, options)));
+  })).action(reporting((_self: Command, device: string, options: DeviceOptions) => resetGeneration(device, options)));
 }
 
 function deviceCommand(fleet: Command, word: string, { summary, description }: { summary: string; description: string }): Command {
@@ -87,15 +91,20 @@ async function withDevice<T>(device: string, options: DeviceOptions, work: (publ
   });
 }
 
+function addPipelineOption(command: Command): Command {
+  return command.option('--pipeline <name>', 'one of its pipelines; default: its only one, or main');
+}
+
 async function run(command: DeviceCommand, device: string, options: DeviceOptions): Promise<Report> {
   return withDevice(device, options, async (publisher, signal) => {
+    const pipeline = command.ofPipeline ? { pipeline: chosenPipeline(device, publisher.pipelines(device), options.pipeline) } : {};
     const client = await connectLink({ ...brokerLink(options), clientId: `sterna-command-${randomBytes(4).toString('hex')}` });
     try {
       const { result = {} } = await sendCommand(client, {
-        address: { fleet: options.fleet, device }, name: command.name, timeoutMs: options.timeout * 1000, signal, status: publisher.known(device).status,
+        address: { fleet: options.fleet, device }, name: command.name, timeoutMs: options.timeout * 1000, signal, status: publisher.known(device).status, ...pipeline,
         ...(options.lines === undefined ? {} : { args: { lines: Math.min(200, options.lines) } }),
       });
-      return { json: { fleet: options.fleet, device, command: command.name, result }, text: command.text(device, result) };
+      return { json: { fleet: options.fleet, device, ...pipeline, command: command.name, result }, text: command.text(device, result) };
     } finally {
       await client.endAsync();
     }
@@ -104,11 +113,12 @@ async function run(command: DeviceCommand, device: string, options: DeviceOption
 
 async function resetGeneration(device: string, options: DeviceOptions): Promise<Report> {
   return withDevice(device, options, async (publisher) => {
-    const active = publisher.reported(device)?.slots.active ?? null;
-    const before = publisher.reported(device)?.generation_seen ?? null;
-    const generation = await publisher.state(device, active === null ? null : desiredOf(active));
+    const pipeline = chosenPipeline(device, publisher.pipelines(device), options.pipeline);
+    const active = publisher.reported(device, pipeline)?.slots.active ?? null;
+    const before = publisher.reported(device, pipeline)?.generation_seen ?? null;
+    const generation = await publisher.state(device, active === null ? null : desiredOf(active), undefined, pipeline);
     return {
-      json: { fleet: options.fleet, device, generation, generation_seen: before, package: active },
+      json: { fleet: options.fleet, device, pipeline, generation, generation_seen: before, package: active },
       text: `${device}: asked to keep ${active === null ? 'what it has' : `${active.name} ${active.version}`} (generation ${generation}; before: ${before ?? 'none'})`,
     };
   });

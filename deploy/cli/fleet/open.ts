@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { PipelineReport } from '../../../agent/contracts/index.js';
 import { Collector } from '../../collector/collector.js';
 import { healthOf, type Health } from '../../collector/health.js';
 import { CollectorStore, type DeviceRecord } from '../../collector/store.js';
@@ -7,7 +8,6 @@ import { formatTable } from '../table.js';
 
 /** Retained messages arrive at once after subscribing; nothing says which was the last. */
 export const DISCOVERY_MS = 1500;
-const EVENTS = 60;
 
 export interface OpenFleet {
   store: CollectorStore;
@@ -31,29 +31,35 @@ export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: stri
 /** The devices, when what the broker retains has arrived. */
 export async function discovered(fleet: OpenFleet, signal: AbortSignal): Promise<(DeviceRecord & { health: Health })[]> {
   await sleep(DISCOVERY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-  return fleet.store.devices().map((record) => ({ ...record, health: healthOf(record, fleet.store.events(record, EVENTS), fleet.collector.connected) }));
+  return fleet.store.devices().map((record) => ({ ...record, health: healthOf(record, fleet.collector.connected) }));
 }
 
 const LEVELS = { good: 'ok', warning: 'warning', bad: 'ALARM', unknown: 'unknown' } as const;
 
 export function deviceJson({ fleet, device, status, reported, health }: DeviceRecord & { health: Health }): Record<string, unknown> {
   return {
-    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null, package: reported?.slots.active ?? null,
-    update: reported === null ? null : { ...reported.ota, generation_seen: reported.generation_seen, generation_applied: reported.generation_applied },
-    probation: reported?.probation ?? null, health: health.level, alarms: health.alarms,
+    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null,
+    pipelines: (reported?.pipelines ?? []).map(({ name, input, slots, ota, generation_seen, generation_applied, probation }) => ({
+      name, input, package: slots.active, update: { ...ota, generation_seen, generation_applied }, probation,
+    })),
+    health: health.level, alarms: health.alarms,
   };
 }
 
+/** One row a pipeline. */
 export function deviceTable(devices: readonly (DeviceRecord & { health: Health })[]): string {
-  const rows = devices.map(({ fleet, device, status, reported, health }) => [
-    `${fleet}/${device}`, status?.state ?? 'unknown', status?.version ?? '-',
-    reported?.slots.active == null ? 'none' : `${reported.slots.active.name} ${reported.slots.active.version}${reported.probation ? ' (probation)' : ''}`,
-    updateText(reported), LEVELS[health.level], health.alarms.map(({ code, title }) => `${title} (${code})`).join(', ') || '-',
-  ]);
-  return formatTable(['device', 'state', 'agent', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
+  const rows = devices.flatMap(({ fleet, device, status, reported, health }) => {
+    const pipelines: (PipelineReport | null)[] = reported === null || reported.pipelines.length === 0 ? [null] : reported.pipelines;
+    return pipelines.map((pipeline, i) => [
+      i === 0 ? `${fleet}/${device}` : '', i === 0 ? status?.state ?? 'unknown' : '', i === 0 ? status?.version ?? '-' : '', pipeline?.name ?? '-',
+      pipeline?.slots.active == null ? 'none' : `${pipeline.slots.active.name} ${pipeline.slots.active.version}${pipeline.probation ? ' (probation)' : ''}`,
+      updateText(pipeline), i === 0 ? LEVELS[health.level] : '', i === 0 ? health.alarms.map(({ code, title }) => `${title} (${code})`).join(', ') || '-' : '',
+    ]);
+  });
+  return formatTable(['device', 'state', 'agent', 'pipeline', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
 }
 
-function updateText(reported: DeviceRecord['reported']): string {
+function updateText(reported: PipelineReport | null): string {
   if (reported === null) return '-';
   const { state, package: candidate, blocks_done: done, blocks_total: total } = reported.ota;
   const share = state === 'downloading' && total > 0 ? ` ${Math.floor((100 * done) / total)} %` : '';

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { DEFAULT_PIPELINE } from '../../../agent/contracts/index.js';
 import { HandoverPoint, handoverFolder, PackageStore } from '../../publish/handover.js';
 import { loadPackage } from '../../publish/packages.js';
 import { Publisher } from '../../publish/publisher.js';
@@ -44,15 +45,16 @@ export function registerServe(fleet: Command): void {
 /** One line when a device begins to receive a package, and when its update changes state. */
 function watch(publisher: Publisher, line: (text: string) => void): void {
   const last = new Map<string, string>();
-  const say = (device: string, text: string): void => {
-    if (last.get(device) === text) return;
-    last.set(device, text);
-    line(`sterna: ${device}: ${text}`);
+  const say = (device: string, pipeline: string, text: string): void => {
+    const key = pipeline === DEFAULT_PIPELINE ? device : `${device}/${pipeline}`;
+    if (last.get(key) === text) return;
+    last.set(key, text);
+    line(`sterna: ${key}: ${text}`);
   };
   publisher.on('changed', (device, { reported }) => {
-    const candidate = reported?.ota.package;
-    if (candidate == null || reported === null) return;
-    const { state, error } = reported.ota;
-    say(device, `${candidate.name} ${candidate.version} ${state.replace('_', ' ')}${error === null ? '' : ` (${error.code}: ${error.message})`}`);
+    for (const { name, ota: { package: candidate, state, error } } of reported?.pipelines ?? []) {
+      if (candidate === null) continue;
+      say(device, name, `${candidate.name} ${candidate.version} ${state.replace('_', ' ')}${error === null ? '' : ` (${error.code}: ${error.message})`}`);
+    }
   });
 }

@@ -16,6 +16,8 @@ const people = new PeopleView();
 const charts = new Charts();
 let fleet = { devices: [] };
 let selected = null;
+/** Name of the pipeline that is shown; null: the first of the device. */
+let pipeline = null;
 let timer = null;
 
 const keyOf = ({ fleet: name, device }) => `${name}/${device}`;
@@ -27,8 +29,8 @@ async function loadFleet() {
   picker.parentElement.hidden = fleet.devices.length < 2;
   if (selected === null && fleet.devices.length > 0) selected = wanted();
   if (selected !== null) picker.value = keyOf(selected);
-  const { messages, malformed } = fleet.collector;
-  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${malformed > 0 ? `, ${count(malformed)} refused` : ''} · broker ${fleet.broker_connected ? 'connected' : 'not reachable'}`);
+  const { messages } = fleet.collector;
+  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${counted(fleet.collector)} · broker ${fleet.broker_connected ? 'connected' : 'not reachable'}`);
 }
 
 /** The device in the address (#fleet/device), else the first that is online. */
@@ -37,11 +39,17 @@ function wanted() {
   return fleet.devices.find((device) => keyOf(device) === named) ?? fleet.devices.find(({ state }) => state === 'online') ?? fleet.devices[0];
 }
 
+/** What the collector did not take, as far as there is any. */
+function counted({ malformed, duplicates, overlaps, devicesRefused }) {
+  const parts = [[malformed, 'refused'], [duplicates, 'received twice'], [overlaps, 'overlapping'], [devicesRefused, 'of too many devices']];
+  return parts.filter(([n]) => n > 0).map(([n, what]) => `, ${count(n)} ${what}`).join('');
+}
+
 async function load() {
   try {
     await loadFleet();
     if (selected === null) return showNothing();
-    render(await getJson(devicePath(selected)));
+    render(await getJson(`${devicePath(selected)}${pipeline === null ? '' : `?pipeline=${encodeURIComponent(pipeline)}`}`));
     banner(fleet.broker_connected ? null : 'The broker cannot be reached. The page shows the last data received.');
   } catch (error) {
     banner(`The fleet side does not answer (${error.message}). Trying again…`);
@@ -61,8 +69,9 @@ function banner(text) {
 
 function render(view) {
   const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
-  const camera = view.health.alarms.find(({ component }) => component === 'camera');
-  live.show(address, view.status?.state === 'online' ? 'The picture stays on the device, which cannot be reached from here' : view.status ? `The device is ${view.status.state}` : 'The device has not reported yet',
+  const camera = view.health.alarms.find((alarm) => alarm.component === 'camera' && alarm.pipeline === view.pipeline);
+  showPipelines(view);
+  live.show(address === null ? null : { ...address, pipeline: view.pipeline }, view.status?.state === 'online' ? 'The picture stays on the device, which cannot be reached from here' : view.status ? `The device is ${view.status.state}` : 'The device has not reported yet',
     camera ? `No picture: ${camera.title}. ${camera.message}. The device tries again by itself.` : null);
   renderPills(view);
   renderTiles(view);
@@ -71,16 +80,26 @@ function render(view) {
   renderEnergy(view);
   renderMachine(view);
   renderModel(view);
-  renderEvents(view.events);
+  renderEvents(view);
   charts.show(view.history, chartNotes(view));
   byId('main').classList.toggle('away', view.status?.state !== 'online' || view.health.level === 'unknown');
-  if (keyOf(view) !== people.key || (address === null) !== people.away) {
-    people.key = keyOf(view);
+  const shown = `${keyOf(view)}/${view.pipeline}`;
+  if (shown !== people.key || (address === null) !== people.away) {
+    people.key = shown;
     people.away = address === null;
-    void people.show(address);
+    void people.show(address === null ? null : { ...address, pipeline: view.pipeline });
   } else {
     void people.keepFresh();
   }
+}
+
+/** One tab a pipeline, where a device has several. */
+function showPipelines(view) {
+  const tabs = byId('pipelines');
+  tabs.hidden = view.pipelines.length < 2;
+  fill('pipelines', view.pipelines.map(({ name, input }) => h('button', {
+    type: 'button', 'aria-pressed': String(name === view.pipeline), title: `looks at the input ${input}`, 'data-pipeline': name,
+  }, name)));
 }
 
 function chartNotes({ latest, history }) {
@@ -107,7 +126,15 @@ function ifShown(address) {
 
 byId('device').addEventListener('change', (event) => {
   selected = fleet.devices.find((device) => keyOf(device) === event.target.value) ?? selected;
+  pipeline = null;
   history.replaceState(null, '', `#${encodeURIComponent(keyOf(selected))}`);
+  live.stop();
+  void load();
+});
+byId('pipelines').addEventListener('click', (event) => {
+  const name = event.target.dataset?.pipeline;
+  if (name === undefined || name === pipeline) return;
+  pipeline = name;
   live.stop();
   void load();
 });

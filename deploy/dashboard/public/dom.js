@@ -34,6 +34,7 @@ export function qualityTag(quality) {
     measured: 'read from a sensor of this component',
     estimated: 'estimated from sensors of some of its parts',
     modelled: 'calculated from the work done, not measured by a sensor',
+    invalid: 'the readings of this sensor cannot be true and are not used',
   };
   return h('span', { class: `tag tag-${quality}`, title: meaning[quality] ?? '' }, quality);
 }

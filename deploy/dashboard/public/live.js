@@ -1,8 +1,9 @@
 import { listen, localPath, request } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
+import { classOf, detailOf, nameOf } from './finding.js';
 import { ms, percent } from './format.js';
 
-/** Time between two pictures: fluent enough to follow a face, cheap enough for a small device. */
+/** Time between two pictures: fluent enough to follow a person, cheap enough for a small device. */
 const PICTURE_INTERVAL_MS = 120;
 const RETRY_MS = 1500;
 /** Results kept to find the one that belongs to a picture. */
@@ -11,6 +12,8 @@ const KEPT_RESULTS = 32;
 const STALE_MS = 1500;
 
 const EXITS = { none: 'full pipeline', motion: 'no motion, stopped at the motion gate' };
+
+const COLOURS = { known: '#34d399', unknown: '#fbbf24', thing: '#7dd3fc' };
 
 /** The live picture with boxes and names, of one device at a time. */
 export class LiveView {
@@ -25,12 +28,12 @@ export class LiveView {
   /** `address` null: no picture can be had. `trouble`: why the camera delivers none at present, or null. */
   show(address, reason, trouble = null) {
     this.#trouble = trouble;
-    if (this.#address !== null && address !== null && this.#address.fleet === address.fleet && this.#address.device === address.device) return;
+    if (this.#address !== null && address !== null && this.#address.fleet === address.fleet && this.#address.device === address.device && this.#address.pipeline === address.pipeline) return;
     this.stop();
     this.#address = address;
     this.#empty(address === null ? reason : 'Waiting for the camera…');
     if (address === null) return;
-    this.#events = listen(localPath(address, 'events?frames=1'), { frame: (frame) => this.#note(frame) });
+    this.#events = listen(localPath(address, 'events?frames=1'), { frame: (frame) => { if (frame.pipeline === address.pipeline) this.#note(frame); } });
     void this.#poll(++this.#generation);
   }
 
@@ -56,7 +59,7 @@ export class LiveView {
       const started = performance.now();
       if (document.visibilityState === 'visible') {
         try {
-          const answer = await request(localPath(this.#address, 'snapshot.jpg'));
+          const answer = await request(localPath(this.#address, `snapshot.jpg?pipeline=${encodeURIComponent(this.#address.pipeline)}`));
           if (generation !== this.#generation) return;
           // A device whose camera is lost may still have its last picture, which is not a live one.
           if (answer.status === 204 || this.#trouble !== null) {
@@ -95,22 +98,20 @@ export class LiveView {
     context.drawImage(bitmap, 0, 0, width, height);
     byId('live-empty').hidden = true;
     canvas.hidden = false;
-    const faces = frame?.detections ?? [];
-    for (const face of faces) drawFace(context, face, scale * (bitmap.width / (frame.width || bitmap.width)));
-    this.#describe(frame, faces, bitmap);
+    const findings = frame?.findings ?? [];
+    for (const finding of findings) if (finding.box) drawBox(context, finding, scale * (bitmap.width / (frame.width || bitmap.width)));
+    this.#describe(frame, findings, bitmap);
   }
 
-  #describe(frame, faces, bitmap) {
+  #describe(frame, findings, bitmap) {
     const seconds = (this.#arrivals.at(-1) - this.#arrivals[0]) / 1000;
     const fps = this.#arrivals.length > 2 && seconds > 0 ? `${((this.#arrivals.length - 1) / seconds).toFixed(1)} frames/s · ` : '';
     setText('live-note', frame === null ? `${bitmap.width} × ${bitmap.height} · no results yet` : `${bitmap.width} × ${bitmap.height} · ${fps}${EXITS[frame.exit] ?? frame.exit} in ${ms(frame.total_ms)}`);
-    const labels = faces.map((face) => h('li', { class: face.person === null ? 'face unknown' : 'face known' },
-      h('strong', {}, face.person?.name ?? 'Unknown'),
-      h('span', {}, face.person === null ? `face ${percent(face.score)}` : `similarity ${face.person.similarity.toFixed(2)}`)));
-    // The model looks for faces: a person without one in view is not "nobody".
-    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'No motion, so no search for faces' : 'No face detected';
-    fill('faces', labels.length > 0 ? labels : h('li', { class: 'face none' }, none));
-    byId('picture').setAttribute('aria-label', `Live picture: ${faces.map((face) => face.person?.name ?? 'an unknown face').join(', ') || none.toLowerCase()}`);
+    const labels = findings.map((finding) => h('li', { class: `finding ${classOf(finding)}` }, h('strong', {}, nameOf(finding)), h('span', {}, detailOf(finding))));
+    // A pipeline knows only what its model looks for: nothing found is not nobody there.
+    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'No motion, so nothing was searched' : 'Nothing found';
+    fill('findings', labels.length > 0 ? labels : h('li', { class: 'finding none' }, none));
+    byId('picture').setAttribute('aria-label', `Live picture: ${findings.map(nameOf).join(', ') || none.toLowerCase()}`);
   }
 
   #empty(text) {
@@ -118,20 +119,20 @@ export class LiveView {
     byId('picture').hidden = true;
     setText('live-empty', text);
     setText('live-note', '');
-    fill('faces');
+    fill('findings');
   }
 }
 
-function drawFace(context, { box, person, score }, scale) {
-  const [x, y, width, height] = box.map((value) => value * scale);
-  const colour = person === null ? '#fbbf24' : '#34d399';
+function drawBox(context, finding, scale) {
+  const [x, y, width, height] = finding.box.map((value) => value * scale);
+  const colour = COLOURS[classOf(finding)];
   const size = Math.max(15, Math.round(context.canvas.width / 46));
   context.lineWidth = Math.max(2, context.canvas.width / 320);
   context.strokeStyle = colour;
   context.beginPath();
   context.roundRect(x, y, width, height, size * 0.5);
   context.stroke();
-  const text = person === null ? `Unknown · ${percent(score)}` : `${person.name} · ${person.similarity.toFixed(2)}`;
+  const text = `${nameOf(finding)} · ${finding.identity ? finding.identity.similarity.toFixed(2) : percent(finding.score)}`;
   context.font = `600 ${size}px system-ui, sans-serif`;
   const labelWidth = context.measureText(text).width + size;
   const labelX = Math.min(Math.max(0, x), context.canvas.width - labelWidth);

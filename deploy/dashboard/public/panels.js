@@ -1,4 +1,5 @@
 import { byId, facts, fill, h, qualityTag, setText } from './dom.js';
+import { detailOf, nameOf } from './finding.js';
 import { bytes, celsius, count, duration, hertz, millijoules, ms, number, percent, shortDigest, time } from './format.js';
 
 const STATES = { online: 'online', offline: 'offline', stopped: 'stopped', unknown: 'not reported yet' };
@@ -99,12 +100,22 @@ export function renderEnergy({ recent, latest, caps, energy }) {
     ['Per inference, gross', energy ? perInference(energy.gross_joules) : '–', ' ', energy ? qualityTag(energy.quality) : null],
     ['Per inference, net of idle', energy?.net_joules != null ? perInference(energy.net_joules) : 'unknown'],
     energy ? ['Inferences counted', `${count(energy.inferences)} in ${duration(energy.span_ms)}`] : null,
-    ...recent.power_watts.map(({ source, scope, quality, watts }) => [`${source} ${scope}`, `${number(watts)} W `, qualityTag(quality)]),
+    ...recent.power_watts.filter(({ quality }) => quality !== 'invalid').map(({ source, scope, quality, watts }) => [`${source} ${scope}`, `${number(watts)} W `, qualityTag(quality)]),
     recent.power_watts.length === 0 ? ['Sources', caps?.energy.length ? 'no reading yet' : 'none on this machine'] : null,
+    ...invalidRows(latest),
     ...latest.thermal.zones.map((zone) => [zone.zone, celsius(zone.celsius), h('span', { class: 'muted' }, zone.trip_celsius === null ? ` max ${celsius(zone.celsius_max)}` : ` of ${celsius(zone.trip_celsius)}`)]),
     latest.thermal.zones.length === 0 ? ['Temperature', 'no sensor on this machine'] : null,
     ['Throttled', latest.thermal.throttled ? 'now' : latest.thermal.throttled_since_boot ? 'not now, but since boot' : 'no'],
   ]);
+}
+
+/** Sensors that are there and whose readings cannot be true: nothing else on the page counts them. */
+function invalidRows({ energy, thermal }) {
+  const sensors = [
+    ...energy.sources.filter(({ quality }) => quality === 'invalid').map(({ source, scope, reason }) => [`${source} ${scope}`, reason ?? 'invalid']),
+    ...(thermal.invalid ?? []).map(({ sensor, reason }) => [sensor, reason]),
+  ];
+  return sensors.map(([name, reason]) => [name, `${reason.replaceAll('_', ' ')} `, qualityTag('invalid')]);
 }
 
 export function renderMachine({ caps, status, latest, fleet, device }) {
@@ -116,7 +127,7 @@ export function renderMachine({ caps, status, latest, fleet, device }) {
     caps ? ['Kernels', compute ? `${compute.isa} ` : 'native kernels not installed', compute ? h('span', { class: 'muted' }, compute.isas.filter((i) => i.built && i.runnable).map((i) => i.isa).join(', ')) : null] : null,
     ...(latest?.thermal.cpus.slice(0, 1) ?? []).map((cpu) => ['Clock', `${hertz(cpu.current_hertz)} of ${hertz(cpu.max_hertz)}`]),
     latest ? ['Memory', `${bytes(latest.memory.rss_bytes)} resident, peak ${bytes(latest.memory.rss_peak_bytes)}`] : null,
-    latest ? ['of which pipeline', bytes(latest.memory.pipeline_bytes)] : null,
+    latest ? ['of which pipeline', bytes(latest.memory_bytes)] : null,
     status ? ['Agent', `${status.version}`, h('span', { class: 'muted' }, `, clock ${status.clock_synchronized ? 'synchronized' : 'not synchronized'}`)] : null,
   ]);
 }
@@ -153,24 +164,26 @@ function packageRow(label, pack) {
 const packageText = (pack) => (pack ? `${pack.name} ${pack.version}` : '');
 const progressText = (ota) => (ota.blocks_total > 0 ? `${ota.blocks_done} of ${ota.blocks_total} blocks` : '');
 
-export function renderEvents(events) {
+export function renderEvents({ events, pipelines }) {
+  const several = pipelines.length > 1;
   setText('events-note', events.length === 0 ? '' : `${events.length} kept`);
-  fill('events', events.length === 0 ? h('li', { class: 'empty' }, 'Nothing has happened yet.') : events.map(eventRow));
+  fill('events', events.length === 0 ? h('li', { class: 'empty' }, 'Nothing has happened yet.') : events.map((event) => eventRow(event, several)));
 }
 
-function eventRow(event) {
+function eventRow(event, several) {
   const { kind, title, detail } = describeEvent(event);
   return h('li', { class: `event event-${kind}` },
     h('time', { datetime: new Date(event.time_ms).toISOString() }, time(event.time_ms)),
-    h('span', { class: 'event-title' }, title), h('span', { class: 'muted' }, `${detail}${event.backfill ? ' · delivered late' : ''}`));
+    h('span', { class: 'event-title' }, title), h('span', { class: 'muted' }, `${several && event.pipeline !== null ? `${event.pipeline}${detail ? ' · ' : ''}` : ''}${detail}${event.backfill ? ' · delivered late' : ''}`));
 }
 
 function describeEvent(event) {
   switch (event.type) {
-    case 'recognition': {
-      const name = event.person?.name ?? 'An unknown person';
+    case 'finding': {
+      const { finding } = event;
+      const name = finding.identity === null ? `An unknown ${finding.label}` : nameOf(finding);
       if (event.action === 'left') return { kind: 'left', title: `${name} left`, detail: event.visible_ms === undefined ? '' : `after ${duration(event.visible_ms)}` };
-      return { kind: event.person ? 'known' : 'unknown', title: `${name} appeared`, detail: `${event.person ? `similarity ${event.person.similarity.toFixed(2)} · ` : ''}${ms(event.latency_ms)} after capture` };
+      return { kind: finding.identity ? 'known' : 'unknown', title: `${name} ${event.action}`, detail: `${detailOf(finding)} · ${ms(event.latency_ms)} after capture` };
     }
     case 'model': return { kind: event.action === 'activated' ? 'model' : 'fault', title: `${event.package.name} ${event.package.version} ${event.action.replace('_', ' ')}`, detail: event.error ? `${event.error.code}: ${event.error.message}` : `${event.frames_dropped_by_swap} frames lost by the switch` };
     case 'fault': return { kind: event.cleared ? 'left' : 'fault', title: event.cleared ? `${event.component} recovered` : `${event.component} ${event.severity}`, detail: `${event.error.code}: ${event.error.message}` };

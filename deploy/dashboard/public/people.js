@@ -82,7 +82,7 @@ export class PeopleView {
     const input = byId('enrol-name');
     const name = input.value.trim();
     if (name === '' || this.#address === null) return;
-    const done = await this.#act(`${name} was enrolled from the live picture.`, () => sendJson(localPath(this.#address, 'gallery'), 'POST', { name, from: 'camera' }));
+    const done = await this.#act(`${name} was enrolled from the live picture.`, () => sendJson(localPath(this.#address, 'gallery'), 'POST', { name, pipeline: this.#address.pipeline, from: 'camera' }));
     if (done) input.value = '';
     await this.refresh();
   }

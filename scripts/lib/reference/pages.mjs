@@ -17,7 +17,7 @@ const inputSchema = (schema) => z.toJSONSchema(schema, { io: 'input', unrepresen
 const payloads = [
   ['status', 'statusSchema', '`status`', 'up, and last will', '1, retained', 'whether the device is online'],
   ['caps', 'capsSchema', '`caps`', 'up', '1, retained', 'what the device is and can do'],
-  ['desired', 'desiredSchema', '`desired`', 'down', '1, retained', 'what the device should run'],
+  ['desired', 'desiredSchema', '`desired/{pipeline}`', 'down', '1, retained', 'what a pipeline of the device should run'],
   ['reported', 'reportedSchema', '`reported`', 'up', '1, retained', 'what it runs, and how far an update is'],
   ['telemetry', 'telemetrySchema', '`telemetry`', 'up', '0 live, 1 after an outage', 'one window of measurements'],
   ['event', 'eventSchema', '`event/{type}`', 'up', '1', 'something happened'],
@@ -69,10 +69,10 @@ async function manifestPage() {
 
 async function metricsPage() {
   const { Metrics } = await load('agent/api/metrics.js');
-  const { Counters } = await load('agent/telemetry/counters.js');
+  const { Counters, deviceCounterNames } = await load('agent/telemetry/counters.js');
   const metrics = new Metrics({
-    counters: new Counters(), refresh: () => undefined, window: () => null, connected: () => false,
-    info: () => ({ version: '', model: '', model_version: '' }), outbox: () => ({ bytes: 0, messages: 0, dropped: new Map() }),
+    counters: new Counters(deviceCounterNames), pipelines: () => [], refresh: () => undefined, window: () => null, connected: () => false,
+    version: '', outbox: () => ({ bytes: 0, messages: 0, dropped: new Map() }),
   });
   const text = await metrics.text();
   const types = new Map([...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => [name, type]));

@@ -16,7 +16,11 @@ function range({ minimum, maximum, exclusiveMinimum, minLength, maxLength, minIt
   return parts.filter((part) => part !== '').join(', ');
 }
 
+/** The known words of an open set come as examples. */
+const open = ({ examples }) => (examples === undefined ? '' : `${examples.map((word) => `\`${word}\``).join(', ')} or another word`);
+
 function typeOf(schema) {
+  if (schema.type === 'string' && schema.examples !== undefined) return open(schema);
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ');
   const options = schema.anyOf ?? schema.oneOf;

@@ -28,6 +28,8 @@ async function device(over: Record<string, unknown> = {}): Promise<{ agent: Agen
   return { agent, runtime, url: agent.apiUrl ?? '' };
 }
 
+const modelOf = (agent: Agent): unknown => (agent.status()['pipelines'] as { model: unknown }[])[0]?.model;
+
 describe('the guard', () => {
   const options = { host: '127.0.0.1', port: 8481, allowedOrigins: ['http://page'] };
 
@@ -51,13 +53,13 @@ describe('the local API', () => {
   it('tells its health, state and metrics', async () => {
     const { url } = await device();
     await until('frames', async () => {
-      const status = await (await ask(`${url}/api/status`)).json() as { counters: Record<string, number>; model: { version: string } | null };
-      return status.model?.version === '1.0.0' && (status.counters['frames_processed_total'] ?? 0) > 3;
+      const status = await (await ask(`${url}/api/status`)).json() as { pipelines: { counters: Record<string, number>; model: { version: string } | null }[] };
+      return status.pipelines[0]?.model?.version === '1.0.0' && (status.pipelines[0].counters['frames_processed_total'] ?? 0) > 3;
     });
     expect(await (await ask(`${url}/health`)).json()).toEqual({ ok: true, reasons: [] });
     await until('a window', async () => (await (await ask(`${url}/api/telemetry`)).json()) !== null);
     const metrics = await (await ask(`${url}/metrics`)).text();
-    for (const line of [/^sterna_stage_latency_seconds_bucket\{le="0.001",stage="detect",kind="warm"\} \d+$/m, /^sterna_frames_dropped_by_swap_total 0$/m, /^sterna_info\{.*model_version="1.0.0"\} 1$/m, /^sterna_energy_joules_total\{.*quality="\w+"\} [\d.e-]+$/m, /^sterna_process_resident_bytes \d+$/m]) {
+    for (const line of [/^sterna_stage_latency_seconds_bucket\{le="0.001",pipeline="main",stage="detect",kind="warm"\} \d+$/m, /^sterna_frames_dropped_by_swap_total\{pipeline="main"\} 0$/m, /^sterna_info\{.*model_version="1.0.0"\} 1$/m, /^sterna_energy_joules_total\{.*quality="\w+"\} [\d.e-]+$/m, /^sterna_process_resident_bytes \d+$/m]) {
       expect(metrics).toMatch(line);
     }
     expect(metrics).not.toMatch(/NaN/);
@@ -91,12 +93,12 @@ describe('the local API', () => {
       text += new TextDecoder().decode((await reader?.read())?.value);
       return ['event: event', 'event: telemetry', 'event: frame', '"appeared"'].every((part) => text.includes(part));
     });
-    expect(text).toMatch(/"detections":\[\{"box":\[1,2,3,4\],"score":0.9,"person":\{"person_id":1,"name":"Ann","similarity":0.8\}\}\]/);
+    expect(text).toMatch(/"findings":\[\{"type":"detection","label":"face","score":0.9,"box":\[1,2,3,4\],"identity":\{"person_id":1,"name":"Ann","similarity":0.8\}\}\]/);
   });
 
   it('enrols from pictures or from the camera, lists and deletes', async () => {
     const { url, agent } = await device();
-    await until('the package runs', () => agent.status()['model'] !== null);
+    await until('the package runs', () => modelOf(agent) != null);
     const form = new FormData();
     form.set('name', 'Ann');
     for (let i = 0; i < 2; i++) form.append('picture', new File([Uint8Array.of(0xff, 0xd8)], 'a.jpg'));
@@ -121,7 +123,7 @@ describe('the local API', () => {
     ['a body without a length', (): RequestInit => ({ method: 'POST', body: new ReadableStream({ start: (c) => { c.enqueue(new TextEncoder().encode('{}')); c.close(); } }), duplex: 'half' }) as RequestInit, 411, 'E_REQUEST_LENGTH'],
   ])('refuses an enrolment with %s', async (_, init, status, code) => {
     const { url, agent } = await device();
-    await until('the package runs', () => agent.status()['model'] !== null);
+    await until('the package runs', () => modelOf(agent) != null);
     const answer = await ask(`${url}/api/gallery`, init());
     expect([answer.status, (await answer.json() as { error: { code: string } }).error.code]).toEqual([status, code]);
   });

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { createApp, type ApiParts } from '../../../agent/api/app.js';
 import { eventSchema, telemetrySchema, type Event, type TelemetryWindow } from '../../../agent/contracts/index.js';
 import { agentErrorCodes, SternaError } from '../../../agent/errors.js';
-import type { LiveFrame } from '../../../agent/api/app.js';
+import type { LiveFrame } from '../../../agent/inference/loop.js';
 import { runtimeErrorCodes } from '../../../runtime/errors.js';
 import { FakeGallery, FakeRuntime } from '../support/fake-runtime.js';
 
@@ -16,7 +16,7 @@ function app(parts: Partial<ApiParts> = {}): ReturnType<typeof createApp> {
   const none = (): (() => void) => () => undefined;
   return createApp({
     guard: () => ({ host: '127.0.0.1', port: 80, allowedOrigins: [] }), token, status: () => ({}), health: () => ({ ok: true, reasons: [] }), latestTelemetry: () => null,
-    metrics: () => Promise.resolve(''), gallery: () => new FakeGallery(), runtime: new FakeRuntime(), enrol: () => Promise.resolve({}), latestFrame: () => null,
+    metrics: () => Promise.resolve(''), gallery: () => new FakeGallery(), runtime: new FakeRuntime(), enrol: () => Promise.resolve({}), latestFrame: () => null, enrolmentFrame: () => null,
     eventsSince: () => [], listenEvents: none, listenTelemetry: none, listenFrames: none, ...parts,
   });
 }

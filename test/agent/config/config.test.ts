@@ -5,7 +5,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { configKeys, loadConfig, parseConfig } from '../../../agent/config/load.js';
 import { defaultDeviceId } from '../../../agent/config/schema.js';
-import { LiveSettings } from '../../../agent/config/settings.js';
+import { pipelineSpecs, type PipelineSpec } from '../../../agent/config/pipelines.js';
+import type { Config } from '../../../agent/config/schema.js';
+import { LiveSettings, telemetryInterval } from '../../../agent/config/settings.js';
 import { AgentError } from '../../../agent/errors.js';
 import { temporaryFolder } from '../support/tools.js';
 
@@ -108,16 +110,61 @@ describe('the configuration', () => {
   });
 });
 
+describe('pipelines', () => {
+  const wrong = (input: object): string => {
+    try {
+      parseConfig(input);
+    } catch (error) {
+      return error instanceof AgentError ? error.message.split('\n').slice(1).map((line) => line.trim()).join('; ') : String(error);
+    }
+    return '';
+  };
+
+  it('are one, called main, where none is named', () => {
+    expect(pipelineSpecs(parseConfig({ camera: { input: '/dev/video0' }, pipeline: { threads: 3 } }))).toMatchObject([
+      { name: 'main', input: 'camera', source: { input: '/dev/video0' }, pipeline: { threads: 3 } },
+    ]);
+  });
+
+  it('have inputs of their own, and take from `pipeline` what they do not set, but not its package', () => {
+    const config = parseConfig({
+      camera: { input: '/dev/video0' }, inputs: { yard: { input: 'yard.mp4', fps: 5 } }, pipeline: { threads: 3, deadline_ms: 90, package: 'a.sterna' },
+      pipelines: { main: { input: 'camera' }, back: { input: 'yard', threads: 1, package: 'b.sterna' } },
+    }, { base: '/etc/sterna' });
+    expect(pipelineSpecs(config).map(({ name, source, pipeline }) => [name, source.input, source.fps, pipeline.threads, pipeline.deadline_ms, pipeline.package])).toEqual([
+      ['main', '/dev/video0', undefined, 3, 90, undefined], ['back', '/etc/sterna/yard.mp4', 5, 1, 90, '/etc/sterna/b.sterna'],
+    ]);
+  });
+
+  it.each([
+    ['an input that is not there', { pipelines: { a: { input: 'yard' } } }, 'pipelines.a.input: expected one of camera but received "yard"'],
+    ['an input of two', { camera: { input: 'x' }, pipelines: { a: { input: 'camera' }, b: { input: 'camera' } } }, 'pipelines.b.input: expected an input of its own (pipeline a has this one) but received "camera"'],
+    ['an input of none', { camera: { input: '/x' }, inputs: { yard: { input: '/y' } }, pipelines: { a: { input: 'yard' } } }, 'camera: expected a pipeline with this input'],
+    ['inputs without pipelines', { inputs: { yard: { input: '/y' } } }, 'inputs.yard: expected `pipelines`, and one of them with this input'],
+    ['an input with the name of a key', { inputs: { camera: { input: '/y' } }, pipelines: { a: { input: 'camera' } } }, 'inputs.camera: expected another name'],
+    ['no pipeline', { pipelines: {} }, 'pipelines: expected 1 to 16 pipelines'],
+    ['a name that no topic can have', { inputs: { 'a/b': { input: '/y' } } }, 'inputs'],
+  ])('refuses %s', (_, input, message) => {
+    expect(wrong(input)).toContain(message);
+  });
+});
+
+const onlySpec = (config: Config): PipelineSpec => {
+  const [spec, ...others] = pipelineSpecs(config);
+  if (spec === undefined || others.length > 0) throw new Error('expected one pipeline');
+  return spec;
+};
+
 describe('settings from afar', () => {
   it('go over the file\'s, are kept, and hold even when they cannot be written', () => {
     const stored: unknown[] = [];
     const journal = { settings: () => ({}), saveSettings: (s: unknown): void => { stored.push(s); if (stored.length > 1) throw new AgentError('E_DISK_FULL', 'full'); } };
-    const settings = new LiveSettings(parseConfig({ pipeline: { match_threshold: 0.3 } }), journal);
+    const settings = new LiveSettings(onlySpec(parseConfig({ pipeline: { match_threshold: 0.3 } })), journal);
     expect(settings.overrides).toEqual({ match_threshold: 0.3 });
     expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: true });
     expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: false });
     expect(stored).toHaveLength(1);
     expect(() => settings.apply({ fps: 5, telemetry_interval_ms: 2000 })).toThrow('full');
-    expect([settings.fps, settings.telemetryIntervalMs, settings.overrides]).toEqual([5, 2000, { match_threshold: 0.3 }]);
+    expect([settings.fps, telemetryInterval([settings.current, {}, { telemetry_interval_ms: 9000 }], 10_000), settings.overrides]).toEqual([5, 2000, { match_threshold: 0.3 }]);
   });
 });

@@ -65,7 +65,7 @@ describe('blocks', () => {
 
 describe('bitmaps of wanted blocks', () => {
   const request = (first: number, wanted: number[], window: number): OtaGet => ({
-    schema_version: 1, digest: '0'.repeat(64), size_bytes: 1, block_bytes: 256, first_block: first, bitmap: encodeBitmap(first, wanted), window,
+    schema_version: 2, digest: '0'.repeat(64), size_bytes: 1, block_bytes: 256, first_block: first, bitmap: encodeBitmap(first, wanted), window,
   });
 
   it('name the same blocks at the other end', () => {

@@ -1,4 +1,4 @@
-import { Histogram, type Desired, type Status, type TelemetryWindow } from '../../../agent/contracts/index.js';
+import { Histogram, withQuantiles, type Desired, type PipelineWindow, type Status, type TelemetryWindow } from '../../../agent/contracts/index.js';
 
 export const BOOT = 'boot-0000-1111';
 
@@ -8,31 +8,35 @@ export function histogram(...values: number[]): ReturnType<Histogram['toData']> 
   return h.toData();
 }
 
-export function telemetryWindow(seq: number, over: Partial<TelemetryWindow> = {}): TelemetryWindow {
+export function telemetryWindow(seq: number, over: Partial<Omit<TelemetryWindow, 'counters'>> & Partial<PipelineWindow> = {}): TelemetryWindow {
+  const { name, input, model, memory_bytes, stages, end_to_end, jitter, counters, ...device } = over;
   return {
-    schema_version: 1, boot_id: BOOT, seq, first_seq: seq, backfill: false,
+    schema_version: 2, boot_id: BOOT, stream_id: 'stream-0000-1111', seq, first_seq: seq, backfill: false,
     start_ms: 1_000_000 + seq * 1000, end_ms: 1_001_000 + seq * 1000, clock_synchronized: true,
-    model: { name: 'faces', version: '1.0.0' },
-    stages: [{ stage: 'detect', kind: 'warm', latency_ms: histogram(1, 2, 3 + seq) }],
-    end_to_end: [{ clock: 'raw', kind: 'warm', latency_ms: histogram(10 + seq, 20) }],
-    jitter: { rfc3550_ms: 0.5, pdv_p50_ms: 1, pdv_p99_ms: 2, deadline_ms: 100, deadlines_missed: 1, deadlines: 3 },
+    pipelines: [{
+      name: name ?? 'main', input: input ?? 'camera', model: model === undefined ? { name: 'faces', version: '1.0.0' } : model, memory_bytes: memory_bytes ?? 10,
+      stages: stages ?? [{ stage: 'detect', kind: 'warm', ...withQuantiles(histogram(1, 2, 3 + seq)) }],
+      end_to_end: end_to_end ?? [{ clock: 'raw', kind: 'warm', ...withQuantiles(histogram(10 + seq, 20)) }],
+      counters: counters ?? { frames_total: 3 * (seq + 1) },
+      jitter: jitter ?? { rfc3550_ms: 0.5, pdv_p50_ms: 1, pdv_p99_ms: 2, deadline_ms: 100, deadlines_missed: 1, deadlines: 3 },
+    }],
     energy: { sources: [{ source: 'rapl', scope: 'package-0', quality: 'measured', joules: 2, joules_total: 2 * (seq + 1) }], inference: null },
     thermal: {
       zones: [{ zone: 'cpu', celsius: 50, celsius_max: 50 + seq, trip_celsius: 95 }], cooling: [], throttled: seq === 0, throttled_since_boot: true, cpus: [],
     },
-    memory: { rss_bytes: 1000, rss_peak_bytes: 2000 - seq, heap_bytes: 10, pipeline_bytes: 10, system_available_bytes: null },
-    counters: { frames_total: 3 * (seq + 1) },
-    ...over,
+    memory: { rss_bytes: 1000, rss_peak_bytes: 2000 - seq, heap_bytes: 10, system_available_bytes: null },
+    counters: {},
+    ...device,
   };
 }
 
 export function status(over: Partial<Status> = {}): Status {
-  return { schema_version: 1, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1, clock_synchronized: false, ...over };
+  return { schema_version: 2, state: 'online', boot_id: BOOT, birth_seq: 3, version: '0.1.0', time_ms: 1, clock_synchronized: false, ...over };
 }
 
 export function desired(over: Partial<Desired> = {}): Desired {
   return {
-    schema_version: 1, generation: 1, settings: {},
+    schema_version: 2, generation: 1, settings: {},
     package: { name: 'faces', version: '1.0.0', digest: 'ab'.repeat(32), size_bytes: 1000, block_bytes: 256 }, ...over,
   };
 }

@@ -6,7 +6,8 @@ import {
 
 const idArbitrary = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/);
 const topicArbitrary: fc.Arbitrary<DeviceTopic> = fc.oneof(
-  fc.constantFrom('status', 'caps', 'desired', 'reported', 'telemetry', 'ota_get').map((kind) => ({ kind } as DeviceTopic)),
+  fc.constantFrom('status', 'caps', 'reported', 'telemetry', 'ota_get').map((kind) => ({ kind } as DeviceTopic)),
+  idArbitrary.map((pipeline) => ({ kind: 'desired' as const, pipeline })),
   idArbitrary.map((type) => ({ kind: 'event' as const, type })),
   idArbitrary.map((name) => ({ kind: 'cmd' as const, name })),
   idArbitrary.map((id) => ({ kind: 'res' as const, id })),
@@ -27,16 +28,16 @@ describe('topics', () => {
   });
 
   it('returns null, and does not throw, for any other text', () => {
-    fc.assert(fc.property(fc.oneof(fc.string(), fc.array(fc.string(), { maxLength: 10 }).map((p) => `sterna/v1/${p.join('/')}`)), (text) => {
+    fc.assert(fc.property(fc.oneof(fc.string(), fc.array(fc.string(), { maxLength: 10 }).map((p) => `sterna/v2/${p.join('/')}`)), (text) => {
       const parsed = parseTopic(text);
       if (parsed !== null) expect(deviceTopic(parsed, parsed.topic)).toBe(text);
     }));
   });
 
   it('subscribes within one SUBSCRIBE at both ends', () => {
-    expect(deviceSubscriptions({ fleet: 'f', device: 'd' })).toEqual(['sterna/v1/f/d/desired', 'sterna/v1/f/d/cmd/+', 'sterna/v1/f/d/ota/block/+/+']);
+    expect(deviceSubscriptions({ fleet: 'f', device: 'd' })).toEqual(['sterna/v2/f/d/desired/+', 'sterna/v2/f/d/cmd/+', 'sterna/v2/f/d/ota/block/+/+']);
     expect(upstreamSubscriptions().length).toBeLessThanOrEqual(MAX_TOPICS_PER_SUBSCRIBE);
-    expect(upstreamSubscriptions('f')[0]).toBe('sterna/v1/f/+/status');
+    expect(upstreamSubscriptions('f')[0]).toBe('sterna/v2/f/+/status');
     expect(() => upstreamSubscriptions('#')).toThrow(expect.objectContaining({ code: 'E_ID' }));
   });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { emptyPresence, leaveAll, presentPeople, stepPresence, type PresenceEvent, type PresenceState } from '../../../agent/inference/presence.js';
+import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceState } from '../../../agent/inference/presence.js';
 import type { Detection, PipelineResult } from '../../../runtime/pipeline/types.js';
 
 const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
@@ -44,7 +44,7 @@ describe('presence', () => {
   it('does not let people leave while nothing moves', () => {
     const { state, events } = play([...every100(5, [face(1)]), ...every100(50, [], 500, 'motion')]);
     expect(told(events)).toEqual(['p1 appeared']);
-    expect(presentPeople(state)).toHaveLength(1);
+    expect(presentNow(state)).toHaveLength(1);
     expect(leaveAll(state).map((e) => e.action)).toEqual(['left']);
   });
 

@@ -9,7 +9,7 @@ import { MqttLink } from '../../../agent/mqtt/link.js';
 import { Rate } from '../../../agent/mqtt/rate.js';
 import type { CodedError } from '../../../agent/errors.js';
 import { systemClock } from '../../../agent/platform/clock.js';
-import { Counters } from '../../../agent/telemetry/counters.js';
+import { Counters, deviceCounterNames, type DeviceCounters } from '../../../agent/telemetry/counters.js';
 import { connectLink } from '../../../deploy/mqtt/link.js';
 import { aedesBroker } from '../support/brokers.js';
 import { HostileBroker, pour, publishHead } from '../support/hostile-broker.js';
@@ -49,7 +49,7 @@ describe.each(['3.1.1', '5'] as const)('a broker that sends 200 MB in one messag
     const broker = await HostileBroker.start();
     const poured: number[] = [];
     broker.onOnline = (socket) => {
-      socket.write(publishHead('sterna/v1/test/door/desired', ENORMOUS));
+      socket.write(publishHead('sterna/v2/test/door/desired/main', ENORMOUS));
       void pour(socket, ENORMOUS).then((bytes) => poured.push(bytes));
     };
     const failures: CodedError[] = [];
@@ -76,7 +76,7 @@ describe('the other ends of a broker', () => {
     const broker = await HostileBroker.start();
     let poured: number | null = null;
     broker.onOnline = (socket) => {
-      socket.write(publishHead('sterna/v1/test/door/telemetry', ENORMOUS));
+      socket.write(publishHead('sterna/v2/test/door/telemetry', ENORMOUS));
       void pour(socket, ENORMOUS).then((bytes) => { poured ??= bytes; });
     };
     const client = await connectLink({ url: broker.url, clientId: 'fleet' });
@@ -102,27 +102,27 @@ describe('the other ends of a broker', () => {
 });
 
 describe('messages of the broker', () => {
-  function downlink(): { downlink: Downlink; generations: number[]; commands: string[]; blocks: number[]; counters: Counters; faults: Faults; atMs: { now: number } } {
+  function downlink(): { downlink: Downlink; generations: number[]; commands: string[]; blocks: number[]; counters: DeviceCounters; faults: Faults; atMs: { now: number } } {
     const atMs = { now: 1000 };
     const clock = { ...systemClock(), monotonicMs: () => atMs.now };
-    const counters = new Counters();
+    const counters = new Counters(deviceCounterNames);
     const faults = new Faults(clock, quietLog, counters);
     faults.connect(new EventSink({ put: () => undefined }, clock, 'boot', quietLog));
     const generations: number[] = [];
     const commands: string[] = [];
     const blocks: number[] = [];
     const made = new Downlink({
-      address: { fleet: 'test', device: 'door' }, counters, faults, clock,
-      onDesired: ({ generation }) => generations.push(generation), onCommand: (name) => commands.push(name), onBlock: (_digest, index) => blocks.push(index),
+      address: { fleet: 'test', device: 'door' }, pipelines: ['main'], counters, faults, clock,
+      onDesired: (_pipeline, { generation }) => generations.push(generation), onCommand: (name) => commands.push(name), onBlock: (_digest, index) => blocks.push(index),
     });
     onTestFinished(() => made.stop());
     return { downlink: made, generations, commands, blocks, counters, faults, atMs };
   }
-  const desired = (generation: number): Buffer => Buffer.from(JSON.stringify({ schema_version: 1, generation, settings: {}, package: null }));
+  const desired = (generation: number): Buffer => Buffer.from(JSON.stringify({ schema_version: 2, generation, settings: {}, package: null }));
 
   it('`desired` in a burst: the first and the newest are read, the others are counted', async () => {
     const { downlink: down, generations, counters } = downlink();
-    for (let i = 1; i <= 10_000; i++) down.receive('sterna/v1/test/door/desired', desired(i), false);
+    for (let i = 1; i <= 10_000; i++) down.receive('sterna/v2/test/door/desired/main', desired(i), false);
     await until('the newest', () => generations.length >= 2);
     expect(generations).toEqual([1, 10_000]);
     expect(counters.get('messages_coalesced_total')).toBe(9998);
@@ -130,14 +130,14 @@ describe('messages of the broker', () => {
 
   it('commands and blocks beyond their rate are refused, and counted; later ones are taken again', () => {
     const { downlink: down, commands, blocks, counters, faults, atMs } = downlink();
-    for (let i = 0; i < 1000; i++) down.receive('sterna/v1/test/door/cmd/bench', Buffer.from('{}'), false);
+    for (let i = 0; i < 1000; i++) down.receive('sterna/v2/test/door/cmd/bench', Buffer.from('{}'), false);
     expect(commands).toHaveLength(64);
     expect(faults.active).toMatchObject([{ error: { code: 'E_COMMAND' } }]);
-    for (let i = 0; i < 5000; i++) down.receive(`sterna/v1/test/door/ota/block/0badcafe/${i}`, Buffer.from('x'), false);
+    for (let i = 0; i < 5000; i++) down.receive(`sterna/v2/test/door/ota/block/0badcafe/${i}`, Buffer.from('x'), false);
     expect(blocks).toHaveLength(4000);
     expect(counters.get('messages_refused_total')).toBe(936 + 1000);
     atMs.now += 1000;
-    down.receive('sterna/v1/test/door/cmd/bench', Buffer.from('{}'), false);
+    down.receive('sterna/v2/test/door/cmd/bench', Buffer.from('{}'), false);
     expect(commands).toHaveLength(65);
   });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep, type RunEnd } from '../../../agent/ota/machine.js';
+import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep } from '../../../agent/ota/machine.js';
+import type { RunEnd } from '../../../agent/platform/last-run.js';
 
 const limits: OtaLimits = { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: 3, probation_ms: 1000 };
 const pkg = (letter: string): { name: string; version: string; digest: string; size_bytes: number; block_bytes: number } => ({ name: 'faces', version: `1.0.${letter.charCodeAt(0)}`, digest: letter.repeat(64), size_bytes: 1000, block_bytes: 256 });

@@ -7,6 +7,7 @@ import { digest8, encodeBlock, type OtaGet } from '../../../agent/contracts/inde
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/inference/ports.js';
 import { Journal } from '../../../agent/ota/journal.js';
+import type { PipelineJournal } from '../../../agent/ota/pipeline-journal.js';
 import type { Slot } from '../../../agent/ota/machine.js';
 import { OtaManager, type Announcement, type OtaOptions, type OtaParts } from '../../../agent/ota/manager.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
@@ -31,7 +32,8 @@ class Bench {
   readonly runtime = new FakeRuntime();
   readonly slot = new PipelineSlot();
   readonly db: Sqlite;
-  readonly journal: Journal;
+  readonly device: Journal;
+  readonly journal: PipelineJournal;
   readonly manager: OtaManager;
   readonly announcements: Announcement[] = [];
   readonly faults: string[] = [];
@@ -47,7 +49,8 @@ class Bench {
     this.folder = folder;
     this.answer = honest(packages);
     this.db = openDatabase(join(folder, 'state.db'), { durability: 'full' });
-    this.journal = new Journal(this.db);
+    this.device = new Journal(this.db);
+    this.journal = this.device.of('main');
     const store = new PackageStore(join(folder, 'packages'));
     const collect = store.collect.bind(store);
     store.collect = (keep, keepPartial) => this.beforeCollect().then(() => collect(keep, keepPartial));
@@ -325,7 +328,7 @@ describe('a restart', () => {
 describe('what runs on the device is known twice', () => {
   it('a journal that cannot be read costs nothing: the second copy says what runs, and no package is deleted', async () => {
     const first = await deployed(one, two);
-    first.db.prepare("UPDATE value SET json = '{' WHERE key = 'ota'").run();
+    first.db.prepare("UPDATE deployment SET json = '{' WHERE pipeline = 'main'").run();
     await first.end();
     const again = new Bench(first.folder, []);
     await again.manager.start();
@@ -333,7 +336,7 @@ describe('what runs on the device is known twice', () => {
     expect(again.manager.state.previous?.version).toBe('1.0.0');
     expect(again.faults).toEqual(['E_STATE_RECOVERED']);
     expect(readdirSync(join(first.folder, 'packages'))).toHaveLength(2);
-    expect(again.db.prepare("SELECT json FROM value WHERE key = 'ota.unread'").get()).toEqual({ json: '{' });
+    expect(again.db.prepare("SELECT json FROM unread WHERE key = 'deployment/main'").get()).toEqual({ json: '{' });
   });
 
   it('a kill in the middle of writing the second copy leaves no file for ever', async () => {
@@ -385,7 +388,7 @@ describe('what runs on the device is known twice', () => {
 
   it('a journal of a newer version is kept aside and not taken for an empty one', async () => {
     const first = await deployed(one);
-    first.db.prepare("UPDATE value SET json = json_set(json, '$.version', 99) WHERE key = 'ota'").run();
+    first.db.prepare("UPDATE deployment SET json = json_set(json, '$.version', 99) WHERE pipeline = 'main'").run();
     await first.end();
     const again = new Bench(first.folder, []);
     await again.manager.start();

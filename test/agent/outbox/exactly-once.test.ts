@@ -179,7 +179,7 @@ describe('the outbox at its cap, under kills, a full disk and a clock step', () 
       expect(new Set(delivered).size).toBe(delivered.length);
       expect(delivered.filter((number) => !device.created.has(number))).toEqual([]);
       // What a window says it stands for is what is in it: each of the fixture has two frames.
-      for (const w of device.accepted) expect(w.end_to_end[0]?.latency_ms.count).toBe(2 * (w.seq - w.first_seq + 1));
+      for (const w of device.accepted) expect(w.pipelines[0]?.end_to_end[0]?.latency_ms.count).toBe(2 * (w.seq - w.first_seq + 1));
       const missing = device.created.size - delivered.length;
       const { dropped } = device.outbox;
       const lost = [...dropped].filter(([key]) => key.startsWith('summary/') && key !== 'summary/restart').reduce((sum, [, n]) => sum + n, 0);

@@ -101,7 +101,7 @@ describe('the outbox', () => {
     const kept = outbox.next(1000).map((m) => decodePayload(telemetrySchema, m.payload));
     expect(outbox.merged).toBeGreaterThan(250);
     expect(outbox.dropped.size).toBe(0);
-    expect(kept.reduce((sum, w) => sum + (w.end_to_end[0]?.latency_ms.count ?? 0), 0)).toBe(600);
+    expect(kept.reduce((sum, w) => sum + (w.pipelines[0]?.end_to_end[0]?.latency_ms.count ?? 0), 0)).toBe(600);
     expect(kept[0]?.first_seq).toBe(0);
     expect(kept.at(-1)?.seq).toBe(299);
     kept.slice(1).forEach((w, i) => expect(w.first_seq).toBe((kept[i]?.seq ?? NaN) + 1));
@@ -195,7 +195,7 @@ describe('the outbox', () => {
     expect(box(1e6, { path: first.path, id: 'after a clean stop' }).outbox.putWindow(numbered).seq).toBe(65);
   });
 
-  it('takes over the messages of the first version, and merges none of them', () => {
+  it('counts the messages of versions whose contracts the other end refuses as dropped, and goes on', () => {
     const path = join(temporaryFolder(), 'outbox.db');
     const old = openDatabase(path, { durability: 'normal' });
     old.exec(`
@@ -204,9 +204,10 @@ describe('the outbox', () => {
       INSERT INTO message (class, topic, payload, created_ms, bytes) VALUES (1, 'event/x', x'7b7d', 1, 73), (2, 'telemetry', x'7b7d', 1, 75);`);
     old.close();
     const { outbox } = box(1e6, { path });
-    expect(outbox.next(9).map((m) => [m.id, m.class, m.topic, m.payload.toString()])).toEqual([[1, 'event', 'event/x', '{}'], [2, 'summary', 'telemetry', '{}']]);
-    outbox.putWindow(numbered);
-    expect(outbox.lastId()).toBe(3);
+    expect(outbox.next(9)).toEqual([]);
+    expect([...outbox.dropped]).toEqual([['event/outdated', 1], ['summary/outdated', 1]]);
+    expect(outbox.putWindow(numbered).seq).toBe(0);
+    expect(outbox.next(9).map((m) => m.class)).toEqual(['summary']);
   });
 });
 

@@ -13,6 +13,7 @@ import { openJournal } from '../../../agent/ota/open-journal.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
 import { PackageStore } from '../../../agent/ota/store.js';
 import { systemBootClock, systemClock } from '../../../agent/platform/clock.js';
+import { endForPipeline } from '../../../agent/platform/last-run.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { FakeRuntime, type FakePackage } from '../support/fake-runtime.js';
 import { answerRequest } from '../support/publisher.js';
@@ -33,7 +34,7 @@ let atStart: string | null = null;
 let phase = '';
 
 const manager: OtaManager = new OtaManager({
-  journal, lastRun, clock: systemClock(), log: createLog('error'),
+  journal: journal.of('main'), lastRun: endForPipeline(lastRun, 'main'), onOpening: (digest) => journal.noteOpening('main', digest), clock: systemClock(), log: createLog('error'),
   store: new PackageStore(join(folder, 'packages')), pointer: new PointerFile(join(folder, 'slots.json')),
   host: {
     open: (path) => runtime.openModel(path, runtime.gallery, {}),
@@ -82,6 +83,7 @@ while (!(manager.state.generation_seen === generation && ['committed', 'rejected
 }
 await loop.stop();
 await manager.stop();
+journal.markStopped();
 say({
   atStart, running: slot.running?.slot.version ?? null, phase: manager.state.phase, code: manager.state.error?.code ?? null,
   previous: manager.state.previous?.version ?? null, first: Math.min(...blocksAsked), files: readdirSync(join(folder, 'packages')).length, frames: loop.frames,

@@ -65,6 +65,8 @@ export class FakeRuntime implements RuntimePort {
   processMs = 0;
   frameMs = 5;
   sourceError: Error | null = null;
+  /** Inputs that deliver nothing any more, and cannot be opened. */
+  readonly lost = new Set<string>();
   /** The source neither delivers nor ends, whatever its signal says. */
   sourceHangs = false;
   /** Reads that hang. */
@@ -134,6 +136,8 @@ export class FakeRuntime implements RuntimePort {
   openSource(request: SourceRequest): FrameSource {
     const error = this.sourceError;
     if (error !== null) throw error;
+    const lost = (): boolean => this.lost.has(request.input);
+    if (lost()) throw new RuntimeError('E_MEDIA', `${request.input} cannot be opened`);
     const frames = this.frames;
     const frameMs = this.frameMs;
     const hangs = (): boolean => {
@@ -144,6 +148,7 @@ export class FakeRuntime implements RuntimePort {
       dropped: 0,
       async *[Symbol.asyncIterator]() {
         for (let sequence = 0; (frames === null || sequence < frames) && !request.signal.aborted; sequence++) {
+          if (lost()) throw new RuntimeError('E_MEDIA', `${request.input} is gone`);
           yield { sequence, capturedMs: performance.now(), width: 2, height: 2, data: new Uint8Array(12) };
           if (hangs()) await new Promise(() => undefined);
           await sleep(frameMs, undefined, { signal: request.signal }).catch(() => undefined);

@@ -1,8 +1,8 @@
 import { connectAsync, type MqttClient } from 'mqtt';
 import { onTestFinished } from 'vitest';
 import {
-  decodePayload, deviceTopic, encodePayload, commandSchema, desiredSchema, otaGetSchema, parseTopic, payloadSchemas, upstreamSubscriptions,
-  type Desired, type DeviceAddress, type Event, type OtaGet, type Reported, type Response, type Status, type TelemetryWindow,
+  DEFAULT_PIPELINE, decodePayload, deviceTopic, encodePayload, commandSchema, desiredSchema, otaGetSchema, parseTopic, payloadSchemas, upstreamSubscriptions,
+  type Desired, type DeviceAddress, type Event, type OtaGet, type PipelineReport, type Reported, type Response, type Status, type TelemetryWindow,
 } from '../../../agent/contracts/index.js';
 import { answerRequest } from './publisher.js';
 import { until } from './tools.js';
@@ -12,7 +12,8 @@ export class FleetSide {
   readonly client: MqttClient;
   readonly address: DeviceAddress;
   readonly statuses: Status[] = [];
-  readonly reported: Reported[] = [];
+  /** Of the device and of its pipeline `main`. */
+  readonly reported: (Reported & PipelineReport)[] = [];
   readonly telemetry: TelemetryWindow[] = [];
   readonly events: Event[] = [];
   readonly responses: Response[] = [];
@@ -36,14 +37,14 @@ export class FleetSide {
     return side;
   }
 
-  async desire(desired: Omit<Desired, 'schema_version'>): Promise<void> {
-    await this.client.publishAsync(deviceTopic(this.address, { kind: 'desired' }), encodePayload(desiredSchema, { schema_version: 1, ...desired }), { qos: 1, retain: true });
+  async desire(desired: Omit<Desired, 'schema_version'>, pipeline = DEFAULT_PIPELINE): Promise<void> {
+    await this.client.publishAsync(deviceTopic(this.address, { kind: 'desired', pipeline }), encodePayload(desiredSchema, { schema_version: 2, ...desired }), { qos: 1, retain: true });
   }
 
   /** Sends a command and waits for its answer. */
-  async command(name: string, id: string, args: Record<string, unknown> = {}, expiresMs?: number): Promise<Response> {
+  async command(name: string, id: string, args: Record<string, unknown> = {}, expiresMs?: number, pipeline?: string): Promise<Response> {
     const before = this.responses.length;
-    const payload = encodePayload(commandSchema, { schema_version: 1, id, args, ...(expiresMs === undefined ? {} : { expires_ms: expiresMs }) });
+    const payload = encodePayload(commandSchema, { schema_version: 2, id, args, ...(pipeline === undefined ? {} : { pipeline }), ...(expiresMs === undefined ? {} : { expires_ms: expiresMs }) });
     await this.client.publishAsync(deviceTopic(this.address, { kind: 'cmd', name }), payload, { qos: 1 });
     await until(`the answer to ${name}`, () => this.responses.slice(before).some((r) => r.id === id));
     const answer = this.responses.slice(before).find((r) => r.id === id);
@@ -51,7 +52,7 @@ export class FleetSide {
     return answer;
   }
 
-  untilReported(what: string, condition: (reported: Reported) => boolean): Promise<void> {
+  untilReported(what: string, condition: (reported: Reported & PipelineReport) => boolean): Promise<void> {
     return until(what, () => { const last = this.reported.at(-1); return last !== undefined && condition(last); });
   }
 
@@ -62,13 +63,19 @@ export class FleetSide {
     switch (parsed.topic.kind) {
       case 'status': this.statuses.push(decodePayload(payloadSchemas.status, payload)); break;
       case 'caps': decodePayload(payloadSchemas.caps, payload); break;
-      case 'reported': this.reported.push(decodePayload(payloadSchemas.reported, payload)); break;
+      case 'reported': this.#noteReport(decodePayload(payloadSchemas.reported, payload)); break;
       case 'telemetry': this.telemetry.push(decodePayload(payloadSchemas.telemetry, payload)); break;
       case 'event': this.events.push(decodePayload(payloadSchemas.event, payload)); break;
       case 'res': this.responses.push(decodePayload(payloadSchemas.res, payload)); break;
       case 'ota_get': this.#serve(decodePayload(otaGetSchema, payload)); break;
       default: throw new Error(`unexpected ${topic}`);
     }
+  }
+
+  #noteReport(report: Reported): void {
+    const own = report.pipelines.find(({ name }) => name === DEFAULT_PIPELINE) ?? report.pipelines[0];
+    if (own === undefined) throw new Error('the device reports no pipeline');
+    this.reported.push({ ...own, ...report });
   }
 
   #serve(request: OtaGet): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { quantile } from '../../../agent/contracts/index.js';
 import type { ProcessedFrame } from '../../../agent/inference/loop.js';
 import type { Running } from '../../../agent/inference/pipeline-slot.js';
-import { Counters } from '../../../agent/telemetry/counters.js';
+import { Counters, pipelineCounterNames } from '../../../agent/telemetry/counters.js';
 import { initialJitter, stepJitter } from '../../../agent/telemetry/jitter.js';
 import { COLD_FRAMES, Recorder } from '../../../agent/telemetry/recorder.js';
 
@@ -70,11 +70,12 @@ describe('the recorder', () => {
 
 describe('counters', () => {
   it('begin at zero, so that a missing event is a zero and not a gap', () => {
-    const counters = new Counters();
+    const counters = new Counters(pipelineCounterNames);
     expect(counters.toRecord()).toMatchObject({ frames_dropped_by_swap_total: 0 });
-    counters.add('faults_total');
+    counters.add('frames_failed_total');
     counters.set('frames_total', 7);
-    expect([counters.get('faults_total'), counters.get('frames_total')]).toEqual([1, 7]);
+    expect(counters.counted()).toEqual({ frames_failed_total: 1, frames_total: 7 });
+    expect([counters.get('frames_failed_total'), counters.get('frames_total')]).toEqual([1, 7]);
   });
 });
 

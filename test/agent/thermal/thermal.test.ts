@@ -106,7 +106,7 @@ describe('the thermal report', () => {
 
 describe('memory', () => {
   it('that is left is null when it is more than there is, or no number', async () => {
-    const left = async (text: string): Promise<number | null> => (await readMemory(machine({ 'proc/meminfo': text }).files, 0)).system_available_bytes;
+    const left = async (text: string): Promise<number | null> => (await readMemory(machine({ 'proc/meminfo': text }).files)).system_available_bytes;
     expect(await left('MemTotal:  100 kB\nMemAvailable:  40 kB')).toBe(40_960);
     expect([await left('MemTotal:  100 kB\nMemAvailable:  400 kB'), await left('MemAvailable:  x kB'), await left('')]).toEqual([null, null, null]);
   });

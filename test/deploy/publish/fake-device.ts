@@ -2,10 +2,10 @@ import { createHash, randomUUID } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
 import { onTestFinished } from 'vitest';
 import {
-  blockCount, commandSchema, decodeBlock, decodePayload, desiredSchema, deviceTopic, encodeBitmap, largestGeneration, parseTopic, type Desired, type DeviceTopic, type Reported,
+  blockCount, commandSchema, decodeBlock, decodePayload, desiredSchema, deviceTopic, encodeBitmap, largestGeneration, parseTopic, type Desired, type DeviceTopic, type PipelineReport, type Reported,
 } from '../../../agent/contracts/index.js';
 import { connectLink, type LinkOptions } from '../../../deploy/mqtt/link.js';
-import { json, reported, status } from '../fixtures.js';
+import { BOOT, json, pipelineReport, reported, status } from '../fixtures.js';
 
 type Ending = 'committed' | 'rejected' | 'rolled_back' | 'silent';
 
@@ -17,7 +17,8 @@ export class FakeDevice {
   answers: Record<string, { ok: boolean; code?: string; message?: string; result?: Record<string, unknown> }> = {};
   commands: { name: string; args: unknown; expires_ms?: number | undefined }[] = [];
   desired: Desired | null = null;
-  report: Reported = reported({ generation_seen: null, generation_applied: null, slots: { active: null, previous: null }, ota: { state: 'idle', package: null, blocks_done: 0, blocks_total: 0, error: null }, probation: false });
+  report: PipelineReport = pipelineReport({ generation_seen: null, generation_applied: null, slots: { active: null, previous: null }, ota: { state: 'idle', package: null, blocks_done: 0, blocks_total: 0, error: null }, probation: false });
+  faults: Reported['faults'] = [];
   #client: MqttClient | null = null;
   #blocks = new Map<number, Uint8Array>();
 
@@ -30,15 +31,15 @@ export class FakeDevice {
     this.#client = client;
     onTestFinished(async () => { await client.endAsync(true); });
     client.on('message', (topic, payload) => this.#receive(topic, payload));
-    await client.subscribeAsync(['desired', 'cmd/+', 'ota/block/+/+'].map((suffix) => `sterna/v1/${this.address.fleet}/${this.address.device}/${suffix}`), { qos: 1 });
+    await client.subscribeAsync(['desired/+', 'cmd/+', 'ota/block/+/+'].map((suffix) => `sterna/v2/${this.address.fleet}/${this.address.device}/${suffix}`), { qos: 1 });
     await this.send({ kind: 'status' }, status());
     await this.tell({});
     return this;
   }
 
-  async tell(over: Partial<Reported>): Promise<void> {
+  async tell(over: Partial<PipelineReport>): Promise<void> {
     this.report = { ...this.report, ...over };
-    await this.send({ kind: 'reported' }, this.report);
+    await this.send({ kind: 'reported' }, reported({ pipelines: [this.report], faults: this.faults }));
   }
 
   async send(topic: DeviceTopic, value: unknown): Promise<void> {
@@ -69,7 +70,7 @@ export class FakeDevice {
     if (wanted == null) return;
     const missing = Array.from({ length: blockCount(wanted.size_bytes, wanted.block_bytes) }, (_, i) => i).filter((i) => !this.#blocks.has(i));
     const first = missing[0] ?? 0;
-    void this.send({ kind: 'ota_get' }, { schema_version: 1, digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, first_block: first, bitmap: encodeBitmap(first, missing), window: 4 });
+    void this.send({ kind: 'ota_get' }, { schema_version: 2, digest: wanted.digest, size_bytes: wanted.size_bytes, block_bytes: wanted.block_bytes, first_block: first, bitmap: encodeBitmap(first, missing), window: 4 });
   }
 
   #take(payload: Buffer): void {
@@ -97,6 +98,6 @@ export class FakeDevice {
     const { id, args, expires_ms } = decodePayload(commandSchema, payload);
     this.commands.push({ name, args, expires_ms });
     const answer = this.answers[name];
-    if (answer !== undefined) void this.send({ kind: 'res', id }, { schema_version: 1, id, command: name, boot_id: this.report.boot_id, time_ms: Date.now(), ...answer });
+    if (answer !== undefined) void this.send({ kind: 'res', id }, { schema_version: 2, id, command: name, boot_id: BOOT, time_ms: Date.now(), ...answer });
   }
 }

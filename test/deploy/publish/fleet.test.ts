@@ -63,7 +63,7 @@ describe('sterna fleet reset-generation', () => {
     await device.start({ url });
     const stranger = await connectLink({ url, clientId: 'stranger' });
     onTestFinished(async () => { await stranger.endAsync(true); });
-    await stranger.publishAsync('sterna/v1/demo/door-1/desired', JSON.stringify({ schema_version: 1, generation: Number.MAX_SAFE_INTEGER, package: null }), { qos: 1, retain: true });
+    await stranger.publishAsync('sterna/v2/demo/door-1/desired/main', JSON.stringify({ schema_version: 2, generation: Number.MAX_SAFE_INTEGER, package: null }), { qos: 1, retain: true });
     expect(await command(url, 'reset-generation')).toMatchObject({ code: 0, json: { generation: 9_000_000_000_001, generation_seen: 9_000_000_000_000 } });
     await until('the device takes it', () => device.report.generation_seen === 9_000_000_000_001);
     expect(device.desired).toMatchObject({ package: { digest: active.digest }, settings: { fps: 5 } });
@@ -76,13 +76,14 @@ describe('sterna fleet status', () => {
     const good = new FakeDevice('a');
     good.report = { ...good.report, slots: { active, previous: null } };
     await good.start({ url });
-    expect(await fleet(url, 'status', '--check')).toMatchObject({ code: 0, json: { devices: [{ device: 'a', state: 'online', agent: '0.1.0', package: { version: '1.0.0' }, health: 'good', alarms: [] }] } });
+    expect(await fleet(url, 'status', '--check')).toMatchObject({ code: 0, json: { devices: [{ device: 'a', state: 'online', agent: '0.1.0', pipelines: [{ name: 'main', package: { version: '1.0.0' } }], health: 'good', alarms: [] }] } });
     const lost = new FakeDevice('b');
-    lost.report = { ...good.report, faults: [{ component: 'camera', code: 'E_CAMERA_LOST', message: 'gone' }] };
+    lost.report = good.report;
+    lost.faults = [{ pipeline: null, component: 'camera', code: 'E_CAMERA_LOST', message: 'gone' }];
     await lost.start({ url });
     expect(await fleet(url, 'devices', '--fleet', 'demo', '--check')).toMatchObject({ code: 1, json: { devices: [{ health: 'good' }, { device: 'b', health: 'bad', alarms: [{ code: 'E_CAMERA_LOST' }] }] } });
     const { code, out } = await captureCli(['fleet', 'status', '--broker', url]);
-    expect({ code, out }).toMatchObject({ code: 0, out: expect.stringMatching(/demo\/b +online +0\.1\.0 +faces 1\.0\.0 +idle +ALARM +camera lost \(E_CAMERA_LOST\)/) as string });
+    expect({ code, out }).toMatchObject({ code: 0, out: expect.stringMatching(/demo\/b +online +0\.1\.0 +main +faces 1\.0\.0 +idle +ALARM +camera lost \(E_CAMERA_LOST\)/) as string });
   });
 });
 

@@ -103,7 +103,7 @@ describe('sterna publish', () => {
     const device = await new FakeDevice('door-1').start({ url });
     const stranger = await connectLink({ url, clientId: 'stranger' });
     onTestFinished(async () => { await stranger.endAsync(true); });
-    await stranger.publishAsync('sterna/v1/demo/door-1/desired', JSON.stringify({ schema_version: 1, generation: Number.MAX_SAFE_INTEGER, package: null }), { qos: 1, retain: true });
+    await stranger.publishAsync('sterna/v2/demo/door-1/desired', JSON.stringify({ schema_version: 2, generation: Number.MAX_SAFE_INTEGER, package: null }), { qos: 1, retain: true });
     expect((await publish(url, '--device', 'door-1')).code).toBe(0);
     // Accepted at the bound: every further one is still larger.
     await device.tell({ generation_seen: largestGeneration(null) });

@@ -1,0 +1,131 @@
+/** The daemon's side of the broker: the link with its birth and will, what goes up through the outbox, what comes down. */
+import {
+  deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, SCHEMA_VERSION, statusSchema, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet,
+} from './contracts/index.js';
+import { toCodedError } from './errors.js';
+import type { Foundation } from './foundation.js';
+import { Downlink } from './mqtt/downlink.js';
+import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
+import { OutboxPump } from './outbox/pump.js';
+import { runtimeVersion } from '../runtime/version.js';
+
+const DRAIN_MS = 2000;
+
+export interface ConnectionParts {
+  foundation: Foundation;
+  pipelines: readonly string[];
+  /** Shorter back-offs for tests. */
+  backoff?: { baseMs: number; capMs: number };
+  onConnected: () => void;
+  onDesired: (pipeline: string, desired: Desired) => void;
+  onCommand: (name: string, payload: Buffer) => void;
+  onBlock: (digest8: string, index: number, message: Buffer) => void;
+}
+
+/** Without a broker in the configuration it is there and never connected. */
+export class Connection {
+  readonly #parts: ConnectionParts;
+  readonly #address: DeviceAddress;
+  readonly #link: MqttLink | null;
+  readonly #pump: OutboxPump | null;
+  #birthSeq = 0;
+
+  constructor(parts: ConnectionParts) {
+    const { config, outbox, clock, faults } = parts.foundation;
+    this.#parts = parts;
+    this.#address = { fleet: config.fleet, device: config.device_id };
+    this.#link = config.broker.url === null ? null : this.#createLink(config.broker.url);
+    this.#pump = this.#link === null ? null : new OutboxPump(outbox, this.#link, clock, {
+      prefix: this.#topic({ kind: 'status' }).replace(/\/status$/, ''), backfillPerSecond: config.outbox.backfill_per_s, maxInFlight: MAX_IN_FLIGHT,
+      onFault: (error) => faults.raise('outbox', error),
+    });
+  }
+
+  get connected(): boolean {
+    return this.#link?.connected ?? false;
+  }
+
+  get reconnects(): number {
+    return this.#link?.reconnects ?? 0;
+  }
+
+  /** For `/api/status`; null without a broker. */
+  status(): Record<string, unknown> | null {
+    const link = this.#link;
+    return link === null ? null : { state: link.state, protocol: link.protocol === 5 ? '5' : '3.1.1', reconnects: link.reconnects, last_error: link.lastError };
+  }
+
+  start(): void {
+    this.#pump?.start();
+    this.#link?.start();
+  }
+
+  /** Sends what waits, as far as it goes within `drainMs`. */
+  async drain(): Promise<void> {
+    await this.#pump?.drain(DRAIN_MS).finally(() => this.#pump?.stop());
+  }
+
+  async stop(): Promise<void> {
+    await this.#link?.stop();
+  }
+
+  /** A message waits in the outbox and is wanted soon. */
+  kick(): void {
+    this.#pump?.kick();
+  }
+
+  /** A retained report. @throws AgentError E_BROKER_AWAY */
+  async publish(kind: 'caps' | 'reported', payload: Buffer): Promise<void> {
+    await this.#link?.publish(this.#topic({ kind }), payload, { qos: 1, retain: true });
+  }
+
+  /** A request that is lost is asked again by the stall timer. */
+  request(request: OtaGet): void {
+    this.#link?.publish(this.#topic({ kind: 'ota_get' }), encodePayload(otaGetSchema, request), { qos: 1 }).catch(() => undefined);
+  }
+
+  #topic(topic: DeviceTopic): string {
+    return deviceTopic(this.#address, topic);
+  }
+
+  #createLink(url: string): MqttLink {
+    const { foundation, pipelines, backoff, onDesired, onCommand, onBlock } = this.#parts;
+    const { config, clock, faults, log, counters, bootId, lifecycle } = foundation;
+    const downlink = new Downlink({ address: this.#address, pipelines, counters, faults, clock, onDesired, onCommand, onBlock });
+    lifecycle.add({ name: 'downlink', stop: () => downlink.stop() });
+    return new MqttLink({
+      broker: { ...config.broker, url },
+      clientId: `sterna-${config.fleet}-${config.device_id}`,
+      statusTopic: this.#topic({ kind: 'status' }),
+      subscriptions: deviceSubscriptions(this.#address),
+      ...(backoff === undefined ? {} : { backoff }),
+    }, {
+      nextBirth: () => this.#nextBirth(),
+      status: (state, birthSeq) => encodePayload(statusSchema, {
+        schema_version: SCHEMA_VERSION, state, boot_id: bootId, birth_seq: birthSeq, version: runtimeVersion, time_ms: clock.nowMs(), clock_synchronized: clock.synchronized(),
+      }),
+      onConnected: () => this.#onConnected(),
+      onDisconnected: (error) => log.info('the connection to the broker ended', { ...error }),
+      onFailed: (error) => { if (error.code !== 'E_BROKER_AWAY') faults.raise('mqtt', error); },
+      onMessage: (topic, payload, retained) => downlink.receive(topic, payload, retained),
+    }, log);
+  }
+
+  /** On a full disk the number grows in memory: a device that cannot write must still be able to say so. */
+  #nextBirth(): number {
+    const { journal, faults } = this.#parts.foundation;
+    try {
+      this.#birthSeq = journal.nextBirth();
+    } catch (error) {
+      faults.raise('agent', toCodedError(error));
+      this.#birthSeq += 1;
+    }
+    return this.#birthSeq;
+  }
+
+  #onConnected(): void {
+    for (const code of ['E_BROKER_REFUSED', 'E_BROKER_PROTOCOL', 'E_PACKET_SIZE']) this.#parts.foundation.faults.clear('mqtt', code);
+    this.#pump?.connected();
+    this.#parts.onConnected();
+  }
+}

@@ -1,0 +1,22 @@
+/** What a pipeline found, as events and live frames carry it: one shape for every kind of pipeline. */
+import { z } from 'zod';
+import { count, openSet, shortText } from './codec.js';
+
+/**
+ * A reader renders what it finds in it: the name of `identity` or else `label` and `score`, and `box` where there is one. So it can
+ * show types that it does not know.
+ */
+export const findingSchema = z.looseObject({
+  /** `detection`: something at a place in the frame. `class`: what the whole frame (or piece of sound) shows. */
+  type: openSet(['detection', 'class']),
+  /** What it is: face, person, siren, ... */
+  label: shortText,
+  score: z.number().min(0).max(1),
+  /** x, y, width, height in pixels of the frame. */
+  box: z.tuple([z.number(), z.number(), z.number(), z.number()]).optional(),
+  /** Number of the track, if the pipeline follows objects from frame to frame. */
+  track: count.optional(),
+  /** Who it is; null if the gallery knows nobody like that; absent if the pipeline does not identify it. */
+  identity: z.object({ person_id: count, name: shortText, similarity: z.number().min(-1).max(1) }).nullable().optional(),
+});
+export type WireFinding = z.infer<typeof findingSchema>;

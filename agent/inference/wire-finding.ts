@@ -1,0 +1,18 @@
+import type { Detection, Finding } from '../../runtime/stages/finding.js';
+import type { WireFinding } from '../contracts/index.js';
+
+/** Whatever any type of finding may say. */
+type Attributes = Pick<Finding, 'type' | 'label' | 'score'> & Partial<Pick<Detection, 'box' | 'track' | 'identity'>>;
+
+/** A finding as events and live frames carry it. What a new type of finding has in common with the known ones passes without a change here. */
+export function wireFinding(finding: Finding): WireFinding {
+  const { type, label, score, box, track, identity }: Attributes = finding;
+  return {
+    type, label: label.slice(0, 256), score: Math.min(1, Math.max(0, score)),
+    ...(box === undefined ? {} : { box: [...box] as [number, number, number, number] }),
+    ...(track === undefined ? {} : { track }),
+    ...(identity === undefined ? {} : {
+      identity: identity === null ? null : { person_id: identity.personId, name: identity.name.slice(0, 256), similarity: Math.min(1, Math.max(-1, identity.similarity)) },
+    }),
+  };
+}

@@ -1,0 +1,249 @@
+/**
+ * One pipeline of the daemon: its input, the package that it runs, the updates of that package, its settings, faults and figures. Pipelines share the
+ * process, the gallery and the connection; nothing that happens to one of them changes another.
+ */
+import { join } from 'node:path';
+import { LiveSettings } from '../config/settings.js';
+import type { PipelineSpec } from '../config/pipelines.js';
+import { DEFAULT_PIPELINE, type OtaGet, type Settings } from '../contracts/index.js';
+import { toCodedError } from '../errors.js';
+import type { Component, FaultPort } from '../events/faults.js';
+import type { Foundation } from '../foundation.js';
+import { cameraFaults } from '../inference/camera-faults.js';
+import { InferenceLoop, type ProcessedFrame } from '../inference/loop.js';
+import { FrameObserver } from '../inference/observer.js';
+import { PipelineSlot } from '../inference/pipeline-slot.js';
+import type { RuntimePort } from '../inference/ports.js';
+import { isLive } from '../inference/source.js';
+import { isBusy } from '../ota/machine.js';
+import { OtaManager, type Announcement } from '../ota/manager.js';
+import type { PipelineJournal } from '../ota/pipeline-journal.js';
+import { PointerFile } from '../ota/pointer-file.js';
+import { PackageStore } from '../ota/store.js';
+import { endForPipeline } from '../platform/last-run.js';
+import type { ReportedPipeline } from '../report/reported.js';
+import { Counters, pipelineCounterNames, type PipelineCounters } from '../telemetry/counters.js';
+import { Recorder } from '../telemetry/recorder.js';
+import { redact } from '../../runtime/redact.js';
+
+/** What a pipeline needs of the whole device. */
+export interface PipelineHost {
+  isConnected(): boolean;
+  /** Sends a request for blocks. */
+  request(request: OtaGet): void;
+  /** Ends the telemetry window: latencies of two packages must not mix in one. */
+  closeWindow(): Promise<void>;
+  /** Another package runs, or none. */
+  switched(): void;
+  /** A frame, for `/metrics`. */
+  observe(pipeline: string, processed: ProcessedFrame): void;
+  /** What `reported` says of this pipeline is different now. */
+  changed(): void;
+  settingsChanged(): void;
+}
+
+export interface PipelineOptions {
+  runtime: RuntimePort;
+  host: PipelineHost;
+  /** Shorter back-offs for tests. */
+  backoff?: { baseMs: number; capMs: number };
+}
+
+export class DevicePipeline {
+  readonly name: string;
+  readonly input: string;
+  readonly slot = new PipelineSlot();
+  readonly counters: PipelineCounters = new Counters(pipelineCounterNames);
+  readonly recorder: Recorder;
+  readonly settings: LiveSettings;
+  readonly observer: FrameObserver;
+  readonly loop: InferenceLoop;
+  readonly ota: OtaManager;
+  readonly runtime: RuntimePort;
+  readonly #f: Foundation;
+  readonly #spec: PipelineSpec;
+  readonly #host: PipelineHost;
+  readonly #faults: FaultPort;
+  readonly #journal: PipelineJournal;
+
+  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, backoff }: PipelineOptions) {
+    this.name = spec.name;
+    this.input = spec.input;
+    this.runtime = runtime;
+    this.#f = foundation;
+    this.#spec = spec;
+    this.#host = host;
+    this.#faults = foundation.faults.of(spec.name);
+    this.#journal = foundation.journal.of(spec.name);
+    this.settings = new LiveSettings(spec, this.#journal);
+    this.recorder = new Recorder(spec.pipeline.deadline_ms);
+    this.ota = this.#createOta();
+    this.observer = this.#createObserver();
+    this.loop = this.#createLoop(backoff);
+  }
+
+  /** Opens the active package; without one, installs that of the configuration. The input is started apart. */
+  async start(): Promise<void> {
+    await this.ota.start();
+    const local = this.#spec.pipeline.package;
+    if (local === undefined) return;
+    try {
+      await this.ota.install(local);
+    } catch (error) {
+      this.#faults.raise('ota', toCodedError(error));
+    }
+  }
+
+  /** A package runs, and no deployment is under way. */
+  get resting(): boolean {
+    return this.slot.running !== null && !isBusy(this.ota.state);
+  }
+
+  model(): { name: string; version: string; memoryBytes: number } | null {
+    const running = this.slot.running;
+    return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes };
+  }
+
+  reported(): ReportedPipeline {
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, settings: this.settings.current };
+  }
+
+  /** For `/api/status`. */
+  status(): Record<string, unknown> {
+    const { input } = this.#spec.source;
+    this.refreshCounters();
+    return {
+      name: this.name,
+      camera: { name: this.input, state: this.loop.camera, input: input === null ? null : redact(input), frames: this.loop.frames },
+      model: this.model(),
+      present: this.observer.present,
+      counters: this.counters.toRecord(),
+    };
+  }
+
+  /** Copies the totals that others keep. */
+  refreshCounters(): void {
+    this.counters.set('frames_total', this.loop.frames);
+    this.counters.set('model_swaps_total', this.slot.swaps);
+  }
+
+  /** Golden vectors, latency and memory of the running package, at the configured time. @param test the command of that name */
+  async scheduledSelfTest(test: () => Promise<unknown>): Promise<void> {
+    const running = this.slot.running;
+    if (running === null) return;
+    try {
+      await test();
+      for (const code of ['E_OTA_GATE_ACCURACY', 'E_OTA_GATE_LATENCY', 'E_OTA_GATE_MEMORY']) this.#faults.clear('pipeline', code);
+    } catch (error) {
+      const coded = toCodedError(error);
+      this.#faults.raise('pipeline', coded);
+      // Latency is no reason to go back here: the camera's frames ran at the same time.
+      if (coded.code === 'E_OTA_GATE_ACCURACY') this.ota.activeFailing(running.slot.digest, coded);
+    }
+  }
+
+  #createOta(): OtaManager {
+    const { config, journal, clock, log, lastRun } = this.#f;
+    const { ota } = config;
+    const folder = pipelineFolder(config.state_dir, this.name);
+    return new OtaManager({
+      journal: this.#journal, clock, log, lastRun: endForPipeline(lastRun, this.name),
+      store: new PackageStore(join(folder, 'packages')),
+      pointer: new PointerFile(join(folder, 'slots.json')),
+      host: {
+        open: (path) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides),
+        describe: (path) => this.runtime.describePackage(path),
+        test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
+        switchTo: async (model, slot) => {
+          await this.#host.closeWindow();
+          await this.slot.exchange(model, slot);
+          this.#host.switched();
+          this.#warnOfForeignGallery();
+        },
+      },
+      link: { isConnected: () => this.#host.isConnected(), request: (request) => this.#request(request) },
+      onChange: () => this.#host.changed(),
+      onAnnounce: (announcement) => this.#announce(announcement),
+      onFault: (error) => this.#faults.raise('ota', error),
+      onSettings: (next) => this.#applySettings(next),
+      onOpening: (digest) => this.#noting('ota', () => journal.noteOpening(this.name, digest)),
+    }, {
+      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
+      limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
+    });
+  }
+
+  #createObserver(): FrameObserver {
+    const { config, events, clock } = this.#f;
+    const { appear_frames, unknown_frames, leave_ms } = config.presence;
+    return new FrameObserver({
+      pipeline: this.name, recorder: this.recorder, counters: this.counters, events, faults: this.#faults, clock,
+      observe: (processed) => this.#host.observe(this.name, processed),
+      presence: { appearFrames: appear_frames, unknownFrames: unknown_frames, leaveMs: leave_ms },
+      onFailing: (running, error) => this.ota.activeFailing(running.slot.digest, error),
+    });
+  }
+
+  #createLoop(backoff: PipelineOptions['backoff']): InferenceLoop {
+    const { clock, log } = this.#f;
+    const { input, loop, realtime, max_side, stall_ms } = this.#spec.source;
+    return new InferenceLoop(this.slot, clock, {
+      input,
+      live: input !== null && isLive(input),
+      open: (signal) => this.runtime.openSource({ input: input ?? '', fps: this.settings.fps, loop, realtime, maxSide: max_side, stallMs: stall_ms, signal }),
+      ...(backoff === undefined ? {} : { backoff }),
+    }, {
+      onFrame: (processed) => this.observer.frame(processed),
+      onIdleFrame: () => this.counters.add('frames_without_model_total'),
+      onPipelineError: (running, error) => this.observer.failed(running, error),
+      onCamera: cameraFaults({ faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),
+    });
+  }
+
+  #request(request: OtaGet): void {
+    this.counters.add('ota_requests_total');
+    this.#host.request(request);
+  }
+
+  #announce({ action, package: subject, previous, error }: Announcement): void {
+    this.#f.events.emit({
+      type: 'model', pipeline: this.name, action, package: subject, previous, error,
+      frames_dropped_by_swap: this.counters.get('frames_dropped_by_swap_total'),
+    });
+  }
+
+  /** The settings of a `desired` that was taken: kept, and whatever they change is opened again. */
+  #applySettings(next: Settings): void {
+    this.#noting('agent', () => {
+      const changed = this.settings.apply(next);
+      if (changed.source) this.loop.restartSource();
+      if (changed.pipeline) this.ota.reload();
+    });
+    this.#host.settingsChanged();
+  }
+
+  /** A new embedder cannot recognize faces that another one enrolled: that must not go unnoticed. */
+  #warnOfForeignGallery(): void {
+    const space = this.slot.running?.model.pipeline.embeddingSpaceId ?? null;
+    const foreign = space === null ? 0 : this.#f.gallery.foreignTo(space);
+    if (foreign > 0) {
+      this.#faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${foreign} enrolled people belong to another embedder and must be enrolled again` }, 'warning');
+    } else {
+      this.#faults.clear('pipeline', 'E_GALLERY_SPACE');
+    }
+  }
+
+  /** Without space a note is missing, and a crash counts as nobody's. */
+  #noting(component: Component, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#faults.raise(component, toCodedError(error));
+    }
+  }
+}
+
+/** The only pipeline of a device, and any of that name, has its files where devices with one pipeline always had them. */
+export function pipelineFolder(stateDir: string, name: string): string {
+  return name === DEFAULT_PIPELINE ? stateDir : join(stateDir, 'pipelines', name);
+}

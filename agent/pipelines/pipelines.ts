@@ -1,0 +1,37 @@
+import { AgentError } from '../errors.js';
+import type { DevicePipeline } from './device-pipeline.js';
+
+/** The pipelines of a device, in the order of the configuration. There is at least one. */
+export class Pipelines implements Iterable<DevicePipeline> {
+  readonly all: readonly DevicePipeline[];
+
+  constructor(all: readonly DevicePipeline[]) {
+    this.all = all;
+  }
+
+  [Symbol.iterator](): Iterator<DevicePipeline> {
+    return this.all[Symbol.iterator]();
+  }
+
+  /** The one of this name; the first for none. @throws AgentError E_PIPELINE_UNKNOWN */
+  get(name?: string): DevicePipeline {
+    const found = name === undefined ? this.all[0] : this.all.find((pipeline) => pipeline.name === name);
+    if (found !== undefined) return found;
+    throw new AgentError('E_PIPELINE_UNKNOWN', `This device has no pipeline ${name ?? ''}; it has ${this.all.map((pipeline) => pipeline.name).join(', ')}`);
+  }
+
+  /** What runs, for the service manager. */
+  summary(): string {
+    const texts = this.all.map((pipeline) => {
+      const model = pipeline.model();
+      return { name: pipeline.name, text: model === null ? 'waiting for a package' : `running ${model.name} ${model.version}` };
+    });
+    return texts.length === 1 ? texts[0]?.text ?? '' : texts.map(({ name, text }) => `${name}: ${text}`).join('; ');
+  }
+
+  /** Whose embedder enrols people: the one of this name, else the first that runs one, else the first. @throws AgentError E_PIPELINE_UNKNOWN */
+  embedding(name?: string): DevicePipeline {
+    const running = name === undefined ? this.all.find(({ slot }) => slot.running != null && slot.running.model.pipeline.embeddingSpaceId !== null) : undefined;
+    return running ?? this.get(name);
+  }
+}
