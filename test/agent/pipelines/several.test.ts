@@ -62,6 +62,7 @@ describe('two cameras with two packages on one device', () => {
     expect(existsSync(join(state, 'packages'))).toBe(false);
     await until('telemetry of both', () => ['front', 'back'].every((name) => (windowOf(fleet, name)?.end_to_end[0]?.latency_ms.count ?? 0) > 3));
     expect([windowOf(fleet, 'front')?.model, windowOf(fleet, 'back')?.model]).toEqual([{ name: 'faces', version: '1.0.0' }, { name: 'objects', version: '4.0.0' }]);
+    await until('events of both', () => fleet.events.filter((e) => e.type === 'model').length >= 2);
     expect(fleet.events.filter((e) => e.type === 'model').map((e) => [e.pipeline, e.action, e.package.name]).sort()).toEqual([['back', 'activated', 'objects'], ['front', 'activated', 'faces']]);
   });
 
@@ -73,6 +74,7 @@ describe('two cameras with two packages on one device', () => {
     expect(reportOf(fleet, 'back')).toMatchObject({ ota: { error: { code: 'E_OTA_GATE_ACCURACY' } }, slots: { active: { version: '4.0.0' } }, settings: { fps: 4 }, generation_seen: 8 });
     expect(reportOf(fleet, 'front')).toMatchObject({ ota: { state: 'committed', error: null }, generation_seen: 1, settings: {} });
     await until('frames go on', () => framesOf(agent, 'front') > before + 5);
+    await until('the event', () => fleet.events.some((e) => e.type === 'model' && e.action === 'rejected'));
     expect(fleet.events.filter((e) => e.type === 'model' && e.action === 'rejected').map((e) => e.pipeline)).toEqual(['back']);
   });
 
