@@ -8,8 +8,9 @@ import { chooseFormats } from './formats/choose-formats.js';
 import { holdDrop, leaveRuinous, type FloatLayers, type FloatSearch } from './formats/float-layers.js';
 import { gridOf, type Grid } from './formats/grids.js';
 import { makeYardstick } from './formats/mix.js';
-import { calibrate, channelMagnitudes, openObserved, peek, spread, type Feeds, type Peeked } from './observe/calibrate.js';
+import { calibrate, channelMagnitudes, openObserved, spread, SpreadSample, type Feeds } from './observe/calibrate.js';
 import { checkSeen } from './observe/dead-channels.js';
+import { replayable } from './observe/replay.js';
 import { checkExclusions, settle, unbounded, type QuantizeOptions, type Settings } from './options.js';
 import { equalizeChannels, findChannelGroups } from './prepare/equalize.js';
 import { migrateScales, type Migration } from './prepare/migrate.js';
@@ -20,7 +21,7 @@ import { pixelInputs } from './ranges/input-grid.js';
 import { chooseParameters, type CalibrationChoice } from './ranges/parameters.js';
 import type { AffineParameters } from './ranges/range.js';
 import { measureModel } from './report/measure-model.js';
-import { reported, type OnQuantizeProgress } from './report/progress.js';
+import { reported, type OnQuantizeProgress, type QuantizeStage } from './report/progress.js';
 import { layerReports, lowBitShares, type QuantizeReport } from './report/report.js';
 import { fidelityWarnings, floatWarnings, planWarnings, ternaryWarning } from './report/warnings.js';
 import { roundingSamples } from './round/round-layers.js';
@@ -57,13 +58,13 @@ export async function quantizeModel(
   const bytes = await loadModelBytes(source);
   const imported = prepareGraph(parseModel(bytes), settings);
   checkExclusions(imported, settings.exclude);
-  const samples = await peek(calibration, equalizationSamples);
+  const samples = await replayable(calibration);
+  const total = Array.isArray(calibration) ? calibration.length : null;
+  const counted = (stage: QuantizeStage): AsyncIterable<Feeds> => countedSamples(samples.pass(), { stage, total }, settings.onProgress);
   try {
-    const even = settings.equalize ? await equalized(imported, settings, samples.first) : imported;
-    const { graph, migrations } = await migrated(even, settings, samples.first);
-    const total = Array.isArray(calibration) ? calibration.length : null;
-    const counted = { ...samples, all: countedSamples(samples.all, total, settings.onProgress) };
-    const { report, ...rest } = await quantizeGraph(graph, settings, counted, migrations);
+    const { even, few } = await surveyed(imported, settings, counted);
+    const { graph, migrations } = await migrated(even, settings, few);
+    const { report, ...rest } = await quantizeGraph(graph, settings, { few, all: counted('calibrate') }, migrations);
     return { ...rest, report: { input_bytes: bytes.length, ...report } };
   } finally {
     await samples.close();
@@ -71,12 +72,12 @@ export async function quantizeModel(
 }
 
 /** A stream of samples, each reported when the next one is asked for. */
-async function* countedSamples(samples: AsyncIterable<Feeds>, total: number | null, onProgress: OnQuantizeProgress): AsyncGenerator<Feeds> {
+async function* countedSamples(samples: AsyncIterable<Feeds>, { stage, total }: { stage: QuantizeStage; total: number | null }, onProgress: OnQuantizeProgress): AsyncGenerator<Feeds> {
   let done = 0;
-  onProgress('calibrate', done, total);
+  onProgress(stage, done, total);
   for await (const feeds of samples) {
     yield feeds;
-    onProgress('calibrate', ++done, total);
+    onProgress(stage, ++done, total);
   }
 }
 
@@ -85,7 +86,7 @@ interface GraphResult {
   report: Omit<QuantizeReport, 'input_bytes'>;
 }
 
-async function quantizeGraph(graph: Graph, settings: Settings, samples: Peeked<Feeds>, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
+async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: readonly Feeds[]; all: AsyncIterable<Feeds> }, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
   const { method, narrowMethod, percentile, engine, grids, measuredSamples, onProgress } = settings;
   const plan = planQuantization(graph, settings.exclude);
   const narrow = grids.length > 0;
@@ -94,7 +95,7 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: Peeked<F
   const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' }).finally(() => float.close());
   checkSeen(graph, plan, seen);
   const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
-  const pixels = pixelInputs(graph, plan, samples.first);
+  const pixels = pixelInputs(graph, plan, samples.few);
   const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
   const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, settings);
   const floats = await leaveFloat({ ...unranged, parameters }, settings, { pixels, ranges });
@@ -138,17 +139,32 @@ async function leaveFloat(calibrated: Calibrated, settings: Settings, { pixels, 
   return settings.format === 'int8' && settings.maxDrop < unbounded ? holdDrop(floats, settings.maxDrop, search) : floats;
 }
 
-/** The magnitudes of channels settle fast; the ranges that are rounded to come from all samples. */
-const equalizationSamples = 16;
+/** Samples that migration and the search for pixels look at, evenly spread over all. */
+const fewSamples = 16;
 
-async function equalized(graph: Graph, { engine, onProgress }: Settings, samples: readonly Feeds[]): Promise<Graph> {
-  // Rescaling is exact in float32, so layers that stay float32 take part: without them, their neighbours would not be equalized either.
-  const groups = findChannelGroups(graph, planQuantization(graph));
-  if (groups.length === 0 || samples.length === 0) return graph;
+/**
+ * The first pass over the samples: gives channels like ranges, by what all samples have in them (a data set sorted by class shows its first class
+ * alone at its beginning), and keeps a few samples.
+ */
+async function surveyed(graph: Graph, { equalize, engine }: Settings, samples: (stage: QuantizeStage) => AsyncIterable<Feeds>): Promise<{ even: Graph; few: Feeds[] }> {
+  // Rescaling is exact in float32, so layers that stay float32 take part: without them, their neighbors would not be equalized either.
+  const groups = equalize ? findChannelGroups(graph, planQuantization(graph)) : [];
   const values = groups.flatMap((group) => group.values);
+  const few = new SpreadSample<Feeds>(fewSamples);
+  async function* watched(): AsyncGenerator<Feeds> {
+    for await (const feeds of samples('channels')) {
+      few.add(feeds);
+      yield feeds;
+    }
+  }
+  if (groups.length === 0) {
+    for await (const _ of watched());
+    return { even: graph, few: few.result() };
+  }
   const session = await openObserved(graph, values, engine);
   try {
-    return equalizeChannels(graph, groups, await channelMagnitudes(session, graph, values, reported(samples, 'channels', onProgress)));
+    const magnitudes = await channelMagnitudes(session, graph, values, watched());
+    return { even: equalizeChannels(graph, groups, magnitudes), few: few.result() };
   } finally {
     await session.close();
   }

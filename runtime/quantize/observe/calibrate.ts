@@ -59,7 +59,9 @@ class ChannelMagnitudes {
       let magnitude = this.result[channel] ?? 0;
       for (let i = start; i < start + this.#inner; i++) {
         const value = Math.abs(values[i] ?? 0);
-        if (value > magnitude) magnitude = value;
+        if (value <= magnitude) continue;
+        magnitude = value;
+        if (Number.isNaN(value)) break;
       }
       this.result[channel] = magnitude;
     }
@@ -67,11 +69,14 @@ class ChannelMagnitudes {
 }
 
 /** Largest magnitude of each channel of `values` over the samples. @throws RuntimeError E_QUANTIZE */
-export async function channelMagnitudes(session: Session, graph: Graph, values: readonly string[], samples: Iterable<Feeds>): Promise<Map<string, Float32Array>> {
+export async function channelMagnitudes(session: Session, graph: Graph, values: readonly string[], samples: AsyncIterable<Feeds>): Promise<Map<string, Float32Array>> {
   const magnitudes = new Map(values.map((value) => [value, new ChannelMagnitudes(typeOf(graph, value).shape)]));
   let index = 0;
-  for (const feeds of samples) {
+  for await (const feeds of samples) {
     const results = await runSample(session, feeds, index);
+    for (const [input, { data }] of Object.entries(feeds)) {
+      if (data instanceof Float32Array && !data.every(Number.isFinite)) throw notFinite(input, index);
+    }
     for (const [value, statistic] of magnitudes) {
       const data = results[value]?.data;
       if (data instanceof Float32Array) statistic.add(data);
@@ -80,30 +85,6 @@ export async function channelMagnitudes(session: Session, graph: Graph, values: 
     index++;
   }
   return new Map([...magnitudes].map(([value, statistic]) => [value, statistic.result]));
-}
-
-/** A stream of which the first items were read ahead. */
-export interface Peeked<T> {
-  first: readonly T[];
-  /** All items, the first included; to be iterated once. */
-  all: AsyncIterable<T>;
-  /** Tells the source that no more is wanted; needed only when `all` was not iterated to its end. */
-  close(): Promise<void>;
-}
-
-export async function peek<T>(items: AsyncIterable<T> | Iterable<T>, count: number): Promise<Peeked<T>> {
-  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  const first: T[] = [];
-  while (first.length < count) {
-    const { done, value } = await iterator.next();
-    if (done === true) break;
-    first.push(value);
-  }
-  async function* all(): AsyncGenerator<T> {
-    yield* first;
-    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
-  }
-  return { first, all: all(), close: async () => void (await iterator.return?.()) };
 }
 
 export interface CalibrationStatistics {

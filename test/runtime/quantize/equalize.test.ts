@@ -5,8 +5,10 @@ import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { equalizeChannels, findChannelGroups } from '../../../runtime/quantize/prepare/equalize.js';
 import { planQuantization } from '../../../runtime/quantize/prepare/plan.js';
-import { model, node, randomTensor, type ModelSpec } from '../support/models.js';
-import { residualNet } from './networks.js';
+import { quantizeModel } from '../../../runtime/quantize/quantize.js';
+import type { Tensor } from '../../../runtime/tensor.js';
+import { model, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { feedsFor, residualNet } from './networks.js';
 
 const graphOf = (spec: ModelSpec): Graph => inferShapes(graphFromOnnx(model(spec)));
 const groupsOf = (graph: Graph) => findChannelGroups(graph, planQuantization(graph));
@@ -84,5 +86,49 @@ describe('equalizeChannels', () => {
     const [unseen, ...live] = scaledBy([0, 4, 8], 1);
     expect(live).toEqual([2, 1]);
     expect(unseen).toBeCloseTo(1 / 0.75, 4);
+  });
+});
+
+describe('statistics of the channels', () => {
+  const spec: ModelSpec = {
+    inputs: { x: [1, 3, 8, 8] },
+    constants: { w: randomTensor([8, 3, 1, 1], 1), v: randomTensor([8, 8, 1, 1], 2) },
+    nodes: [node('Conv', ['x', 'w'], ['a']), node('Conv', ['a', 'v'], ['y'])],
+    outputs: ['y'],
+  };
+  /** Sorted by class: in each third of the samples, another channel of the input is loud. */
+  const sorted = feedsFor(60).map(({ x }, i) => {
+    const data = Float32Array.from(x?.data ?? [], Number).map((value, at) => value * (Math.floor(at / 64) === Math.floor(i / 20) ? 40 : 0.1));
+    return { x: { type: 'float32', dims: [1, 3, 8, 8], data } satisfies Tensor };
+  });
+  const shuffled = sorted.map((_, i) => sorted[(i * 23) % 60] ?? {});
+  async function* stream(feeds: readonly Readonly<Record<string, Tensor>>[]) {
+    yield* feeds;
+  }
+  const options = { engine: 'native', method: 'minmax', migrate: 'none', biasCorrection: false } as const;
+
+  it('do not depend on the order of the samples, nor on whether they are an array or a stream', async () => {
+    const models: Buffer[] = [];
+    for (const samples of [sorted, shuffled, stream(sorted), stream(shuffled)]) models.push(Buffer.from((await quantizeModel(modelBytes(spec), samples, options)).model));
+    expect(models.map((model) => model.equals(models[0] ?? Buffer.alloc(0)))).toEqual([true, true, true, true]);
+  });
+
+  it('are read from a stream once, and the stream is told when it is wanted no longer', async () => {
+    const seen = { read: 0, closed: 0 };
+    async function* counted(feeds: readonly Readonly<Record<string, Tensor>>[]) {
+      try {
+        for (const feed of feeds) {
+          seen.read++;
+          yield feed;
+        }
+      } finally {
+        seen.closed++;
+      }
+    }
+    await quantizeModel(modelBytes(spec), counted(sorted), options);
+    expect(seen).toEqual({ read: 60, closed: 1 });
+    const bad: Tensor = { type: 'float32', dims: [1, 3, 8, 8], data: new Float32Array(192).fill(NaN) };
+    await expect(quantizeModel(modelBytes(spec), counted([...sorted.slice(0, 2), { x: bad }, ...sorted]), options)).rejects.toMatchObject({ code: 'E_QUANTIZE' });
+    expect(seen).toEqual({ read: 63, closed: 2 });
   });
 });
