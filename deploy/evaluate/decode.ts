@@ -1,26 +1,26 @@
-import { RuntimeError } from '../../runtime/errors.js';
-import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
-import { decodeYunet } from '../../runtime/vision/boxes.js';
-import { suppress } from '../../runtime/vision/nms.js';
+import type { TensorInfo } from '../../runtime/tensor.js';
+import type { Outputs } from '../../runtime/vision/decoders/table.js';
+import type { Anchor, Head, InputSize } from '../../runtime/vision/decoders/family.js';
+import { decodeBoxes, decoderTitle, recognizeDetector } from '../../runtime/vision/decoders/index.js';
+import type { BoxDecoder, DecoderName } from '../../runtime/vision/decoders/index.js';
+import { choose } from '../../runtime/vision/detector.js';
 import type { ScoredBox } from './average-precision.js';
 
-/** cy, cx, height, width as shares of the input. */
-export type Anchor = readonly [number, number, number, number];
-
-/** How the outputs of a detector are read. */
+/** How the outputs of a detector are read, where the user knows better than recognition. */
 export interface DecodeOptions {
+  /** The family of the outputs. */
+  decoder?: DecoderName | undefined;
   /** For raw SSD heads. */
   anchors?: readonly Anchor[] | undefined;
-  /** Class number of the model that label 0 stands for. Default: 1 where there are two classes, of which one is the background; else 0. */
+  /** Class number of the model that label 0 stands for. Default: that of the family, which knows backgrounds and COCO's own numbers. */
   firstClass?: number | undefined;
-  /** Order of a listed box; default yxyx where outputs have TensorFlow's names, else xyxy. */
+  /** Order of a box's coordinates; default yxyx where outputs have TensorFlow's names, else xyxy. */
   boxOrder?: 'xyxy' | 'yxyx' | undefined;
-  /** Unit of boxes: shares of the model's input (default), or its pixels. */
+  /** Unit of boxes: shares of the model's input, or its pixels. */
   boxUnits?: 'shares' | 'pixels' | undefined;
 }
 
 export type Detection = Omit<ScoredBox, 'image'>;
-export type Outputs = Readonly<Record<string, Tensor>>;
 
 export interface Decoder {
   /** For people: what was recognized. */
@@ -36,126 +36,49 @@ const mostDetections = 100;
 /** Of boxes of one class; a lower limit would lose neighbours that both are there. */
 const suppressionOverlap = 0.6;
 
-/** COCO's category numbers that no category has; the 80 that are there follow each other in label files. */
-const missingCategories = new Set([12, 26, 29, 30, 45, 66, 68, 69, 71, 83]);
-const cocoColumns = Array.from({ length: 90 }, (_, i) => i + 1).filter((id) => !missingCategories.has(id));
-
-/** Column of each label in scores of `count` columns. */
-function columnsOf(count: number, firstClass: number | undefined): number[] {
-  if (count === 91 && firstClass === undefined) return cocoColumns;
-  const first = firstClass ?? (count === 2 ? 1 : 0);
-  return Array.from({ length: Math.max(0, count - first) }, (_, label) => first + label);
-}
-
-function strongest(found: readonly Detection[]): Detection[] {
-  const best = [...found].sort((a, b) => b.score - a.score).slice(0, mostCandidates);
-  const kept = suppress(Float32Array.from(best.flatMap(({ corners }) => corners)), Float32Array.from(best, ({ score }) => score), {
-    iouThreshold: suppressionOverlap, maxDetections: mostDetections, classes: best.map(({ label }) => label),
-  });
-  return kept.flatMap((i) => best[i] ?? []);
-}
-
-/** Boxes of all priors whose class scores are high enough. */
-function scoredBoxes(scores: Tensor, columns: readonly number[], cornersOf: (prior: number) => Detection['corners']): Detection[] {
-  const width = scores.dims.at(-1) ?? 1;
-  const found: Detection[] = [];
-  for (let prior = 0; prior < scores.data.length / width; prior++) {
-    for (const [label, column] of columns.entries()) {
-      const score = Number(scores.data[prior * width + column]);
-      if (score >= leastScore) found.push({ label, score, corners: cornersOf(prior) });
-    }
+/** The recognized settings with what the user states instead. */
+function withOptions(decoder: BoxDecoder, classes: number, { firstClass, boxOrder, boxUnits }: DecodeOptions): BoxDecoder {
+  if (decoder.type === 'listed') {
+    return { ...decoder, first_class: firstClass ?? decoder.first_class, coding: boxOrder ?? decoder.coding, units: boxUnits ?? decoder.units };
   }
-  return strongest(found);
+  const columns = firstClass === undefined ? {} : { class: Array.from({ length: Math.max(1, classes - firstClass) }, (_, label) => firstClass + label) };
+  if (decoder.type === 'boxes') return { ...decoder, ...columns, coding: boxOrder ?? decoder.coding, units: boxUnits ?? decoder.units };
+  return decoder.type === 'yunet' ? decoder : { ...decoder, ...columns };
 }
 
-type Four = Detection['corners'];
-
-const fourAt = ({ data }: Tensor, i: number): Four => [Number(data[4 * i]), Number(data[4 * i + 1]), Number(data[4 * i + 2]), Number(data[4 * i + 3])];
-
-/** The decoding of the TensorFlow object detection API: centres by tenths, sizes by fifths of a logarithm. */
-export function decodeAnchor([cy, cx, height, width]: Anchor, [ty, tx, th, tw]: Four): Four {
-  const [y, x, h, w] = [cy + (ty / 10) * height, cx + (tx / 10) * width, height * Math.exp(th / 5), width * Math.exp(tw / 5)];
-  return [x - w / 2, y - h / 2, x + w / 2, y + h / 2];
-}
-
-interface InputSize {
-  width: number;
-  height: number;
-}
-
-function arranged([a, b, c, d]: Four, order: 'xyxy' | 'yxyx', units: DecodeOptions['boxUnits'], { width, height }: InputSize): Four {
-  const [x1, y1, x2, y2] = order === 'xyxy' ? [a, b, c, d] : [b, a, d, c];
-  return units === 'pixels' ? [x1 / width, y1 / height, x2 / width, y2 / height] : [x1, y1, x2, y2];
-}
-
-function yunet(outputs: readonly TensorInfo[], size: InputSize): Decoder | undefined {
-  const strides = outputs.flatMap(({ name }) => /^cls_(\d+)$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
-  if (strides.length === 0 || !outputs.some(({ name }) => name.startsWith('obj_'))) return undefined;
-  const shares = { scaleX: 1 / size.width, scaleY: 1 / size.height, offsetX: 0, offsetY: 0 };
-  return {
-    name: 'YuNet',
-    decode(results) {
-      const { boxes, scores, count } = decodeYunet(results, strides, size, shares, leastScore);
-      const boxesOf: Tensor = { type: 'float32', dims: [count, 4], data: boxes };
-      return strongest(Array.from({ length: count }, (_, i) => ({ label: 0, score: scores[i] ?? 0, corners: fourAt(boxesOf, i) })));
-    },
-  };
-}
-
-/** Boxes and scores of every prior: corners, or raw SSD heads where there are anchors. */
-function priors(outputs: readonly TensorInfo[], size: InputSize, { anchors, firstClass, boxOrder = 'xyxy', boxUnits }: DecodeOptions): Decoder | undefined {
-  const boxes = outputs.find(({ dims }) => dims.length === 3 && dims[2] === 4);
-  const scores = outputs.find((output) => output !== boxes && output.dims.length === 3 && output.dims[1] === boxes?.dims[1]);
-  if (boxes === undefined || scores === undefined) return undefined;
-  const columns = columnsOf(scores.dims[2] ?? 0, firstClass);
-  if (anchors !== undefined && anchors.length !== boxes.dims[1]) {
-    throw new RuntimeError('E_INPUT', `Expected ${boxes.dims[1]} anchors for output '${boxes.name}' but received ${anchors.length}`);
-  }
-  return {
-    name: anchors === undefined ? 'corner boxes and scores' : 'SSD heads and anchors',
-    decode(results) {
-      const [values, all] = [results[boxes.name], results[scores.name]];
-      if (values === undefined || all === undefined) return [];
-      return scoredBoxes(all, columns, (i) => {
-        const anchor = anchors?.[i];
-        return anchor === undefined ? arranged(fourAt(values, i), boxOrder, boxUnits, size) : decodeAnchor(anchor, fourAt(values, i));
-      });
-    },
-  };
-}
-
-/** Detections that the model lists after a NonMaxSuppression of its own: boxes, scores, and classes where there are several. */
-function listed(outputs: readonly TensorInfo[], size: InputSize, { firstClass = 0, boxOrder, boxUnits }: DecodeOptions): Decoder | undefined {
-  const boxes = outputs.find(({ dims }) => dims.length >= 2 && dims.length <= 3 && dims.at(-1) === 4);
-  const rest = outputs.filter((output) => output !== boxes && output.dims.length <= 2);
-  const named = (pattern: RegExp): TensorInfo | undefined => rest.find(({ name }) => pattern.test(name));
-  const scores = named(/score|conf/i);
-  const classes = named(/class|label/i);
-  if (boxes === undefined || scores === undefined) return undefined;
-  const count = named(/num|count/i);
-  const order = boxOrder ?? (/detection/i.test(boxes.name) ? 'yxyx' : 'xyxy');
-  return {
-    name: `boxes, scores${classes === undefined ? '' : ' and classes'} after a suppression in the graph`,
-    decode(results) {
-      const [values, all] = [results[boxes.name], results[scores.name]];
-      if (values === undefined || all === undefined) return [];
-      const total = count === undefined ? all.data.length : Math.min(all.data.length, Number(results[count.name]?.data[0] ?? 0));
-      const found = Array.from({ length: total }, (_, i): Detection => ({
-        label: classes === undefined ? 0 : Number(results[classes.name]?.data[i]) - firstClass,
-        score: Number(all.data[i]), corners: arranged(fourAt(values, i), order, boxUnits, size),
-      }));
-      return found.filter(({ label, score }) => label >= 0 && score >= leastScore);
-    },
-  };
+/** Columns of class scores in a head of `boxes` or `ssd`, the background included; else the classes that were recognized. */
+function columnCount(decoder: BoxDecoder, heads: readonly Head[], classes: number): number {
+  const name = decoder.type === 'boxes' || decoder.type === 'ssd' ? decoder.scores : undefined;
+  return heads.find((head) => head.name === name)?.dims.at(-1) ?? classes;
 }
 
 /**
- * Finds out how a detector's outputs are to be read, by their names and shapes.
+ * Finds out how a detector's outputs are to be read, as `sterna run` does.
+ * @param ends operators that compute each output (runtime/onnx/heads.ts), where somebody looked
  * @throws RuntimeError E_MODEL_SHAPE for outputs that are not known, E_INPUT for anchors that do not fit
  */
-export function decoderFor(outputs: readonly TensorInfo[], size: InputSize, options: DecodeOptions = {}): Decoder {
-  const decoder = yunet(outputs, size) ?? priors(outputs, size, options) ?? listed(outputs, size, options);
-  if (decoder !== undefined) return decoder;
-  const given = outputs.map(({ name, dims }) => `${name} [${dims.join(', ')}]`).join('; ');
-  throw new RuntimeError('E_MODEL_SHAPE', `Expected a detector with boxes [1, N, 4] and scores [1, N, C] (raw SSD heads with --anchors), with boxes, scores and classes after a suppression, or with YuNet's heads, but received ${given}`);
+export function decoderFor(outputs: readonly TensorInfo[], input: InputSize, options: DecodeOptions = {}, ends: Readonly<Record<string, readonly string[]>> = {}): Decoder {
+  const heads = outputs.map(({ name, type, dims }): Head => ({ name, type, dims, ends: ends[name] ?? [] }));
+  const found = recognizeDetector({ heads, input, anchors: options.anchors }, options.decoder);
+  const decoder = withOptions(found.decoder, columnCount(found.decoder, heads, found.classes), options);
+  const fit = { scaleX: 1 / input.width, scaleY: 1 / input.height, offsetX: 0, offsetY: 0 };
+  const plan = {
+    score_threshold: leastScore, max_detections: mostDetections,
+    suppression: found.suppress ? { method: 'hard' as const, iou_threshold: suppressionOverlap, across_classes: false } : { method: 'none' as const },
+  };
+  return {
+    name: decoderTitle(decoder.type),
+    decode(results) {
+      const all = decodeBoxes(results, decoder, { input, fit, threshold: leastScore, everyClass: true });
+      const best = Array.from(all.scores.keys()).sort((a, b) => (all.scores[b] ?? 0) - (all.scores[a] ?? 0) || a - b).slice(0, mostCandidates);
+      const strongest = {
+        count: best.length, scores: Float32Array.from(best, (i) => all.scores[i] ?? 0), classes: Int32Array.from(best, (i) => all.classes[i] ?? 0),
+        boxes: Float32Array.from(best.flatMap((i) => [...all.boxes.subarray(i * 4, i * 4 + 4)])),
+      };
+      return choose(strongest, plan).map(({ index, score }) => {
+        const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = strongest.boxes.subarray(index * 4, index * 4 + 4);
+        return { label: strongest.classes[index] ?? 0, score, corners: [x1, y1, x2, y2] as const };
+      });
+    },
+  };
 }

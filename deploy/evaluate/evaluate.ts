@@ -1,5 +1,6 @@
 import { basename, join } from 'node:path';
 import { RuntimeError } from '../../runtime/errors.js';
+import { endsOf } from '../../runtime/onnx/heads.js';
 import { bestOf } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
 import { readPicture, type PictureOptions, type SizedPicture } from '../compress/samples.js';
@@ -94,7 +95,7 @@ export function evaluateDetector(model: Uint8Array, truth: Boxes, decode: Decode
     const dims = session.inputs[0]?.dims ?? [];
     const planar = dims[1] === 1 || dims[1] === 3;
     const size = { height: dims[planar ? 2 : 1] ?? 0, width: dims[planar ? 3 : 2] ?? 0 };
-    const decoder = decoderFor(session.outputs, size, decode);
+    const decoder = decoderFor(session.outputs, size, decode, endsOf(model));
     const found: ScoredBox[] = [];
     const real: ScoredBox[] = [];
     for await (const { feeds, picture, image, ...dimensions } of fedPictures(session, options)) {

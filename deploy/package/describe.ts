@@ -1,6 +1,7 @@
 import { kindOf } from '../../runtime/kinds/registry.js';
-import type { ModelInfo } from '../../runtime/kinds/kind.js';
+import type { DescribeHints, ModelInfo } from '../../runtime/kinds/kind.js';
 import { RuntimeError } from '../../runtime/errors.js';
+import { endsOf } from '../../runtime/onnx/heads.js';
 import { pipelineDescription } from '../../runtime/stages/contract.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import { createSession } from '../../runtime/session.js';
@@ -16,11 +17,11 @@ export type StageModels = Readonly<Record<string, Uint8Array>>;
  * `overrides`, a JSON object of the manifest's `pipeline` form, replaces any of it, field by field.
  * @throws DeployError E_USAGE when the result is not a valid pipeline, RuntimeError E_MODEL_*
  */
-export async function describePipeline(kind: string, models: StageModels, overrides: unknown = {}, engine?: EngineName): Promise<PipelineDescription> {
+export async function describePipeline(kind: string, models: StageModels, overrides: unknown = {}, engine?: EngineName, hints?: DescribeHints): Promise<PipelineDescription> {
   const infos: Record<string, ModelInfo> = {};
   for (const [stage, model] of Object.entries(models)) infos[stage] = await describeModel(model, engine);
   return usage(() => {
-    const stated = { kind, ...kindOf(kind).describe(infos) };
+    const stated = { kind, ...kindOf(kind).describe(infos, hints) };
     const result = pipelineDescription.safeParse(merge(stated, overrides));
     if (!result.success) {
       const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
@@ -41,10 +42,11 @@ function usage<T>(work: () => T): T {
   }
 }
 
-async function describeModel(model: Uint8Array, engine: EngineName | undefined): Promise<ModelInfo> {
+/** What a model takes and gives, and what computes its outputs. @throws RuntimeError E_MODEL_* */
+export async function describeModel(model: Uint8Array, engine: EngineName | undefined): Promise<ModelInfo> {
   const session = await createSession(model, engine === undefined ? {} : { engine });
   await session.close();
-  return { inputs: session.inputs, outputs: session.outputs };
+  return { inputs: session.inputs, outputs: session.outputs, ends: endsOf(model) };
 }
 
 /** Objects are merged field by field; everything else is replaced. */

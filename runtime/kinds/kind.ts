@@ -4,6 +4,8 @@ import type { PipelineDescription, StageRecord } from '../stages/contract.js';
 import type { Stages } from '../stages/open-stages.js';
 import type { Gallery, Pipeline } from '../stages/types.js';
 import type { TensorInfo } from '../tensor.js';
+import type { Anchor } from '../vision/decoders/family.js';
+import type { DecoderName } from '../vision/decoders/index.js';
 import type { PixelOps } from '../vision/pixels.js';
 
 /** What a stage is for, and how it is treated when a package is made. */
@@ -50,6 +52,15 @@ export interface Blueprint {
 export interface ModelInfo {
   inputs: readonly TensorInfo[];
   outputs: readonly TensorInfo[];
+  /** Operators that compute each output (runtime/onnx/heads.ts), where somebody looked. */
+  ends?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** What the user knows of a detector and its file does not say. */
+export interface DescribeHints {
+  decoder?: DecoderName | undefined;
+  anchors?: readonly Anchor[] | undefined;
+  keypoints?: number | undefined;
 }
 
 /** A kind of pipeline: which stages it has, what can be set, and how they are wired. `registry.ts` lists them. */
@@ -65,7 +76,7 @@ export interface Kind {
    * Stages and settings for these models: sizes and tensor names are read from them, the rest are the defaults of published models with such heads.
    * @throws RuntimeError E_MODEL_SHAPE when a model has another shape than its stage needs
    */
-  describe(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object };
+  describe(models: Readonly<Record<string, ModelInfo>>, hints?: DescribeHints): { stages: object; settings: object };
 }
 
 /** What a kind's own folder states. */
@@ -87,7 +98,7 @@ export function defineKind<Settings>(definition: KindDefinition<Settings>): Kind
   });
   return {
     name, roles,
-    describe: (models) => definition.describe(models),
+    describe: (models, hints) => definition.describe(models, hints),
     parse({ stages, settings }) {
       checkRoles(name, roles, stages);
       const result = definition.settings.safeParse(settings);

@@ -2,19 +2,18 @@ import { RuntimeError } from '../errors.js';
 import type { PixelContract } from '../stages/contract.js';
 import type { ModelInfo } from './kind.js';
 
-/** Channel order and normalization of a model, one value for all channels; sizes and the tensor's name are read from the model. */
+/** Channel order and normalization of a model, one value for all channels or one for each; sizes and the tensor's name are read from the model. */
 export interface PixelDefaults {
   channels: PixelContract['channels'];
-  mean: number;
-  std: number;
+  mean: number | readonly number[];
+  std: number | readonly number[];
 }
 
 /**
- * The pixel contract of a model with one picture as its input.
- * @throws RuntimeError E_MODEL_SHAPE when it has another input
+ * Size of the picture that a model takes, and where its channels are.
+ * @throws RuntimeError E_MODEL_SHAPE when it has another input than one picture of so many channels
  */
-export function pixelContractOf({ inputs }: ModelInfo, what: string, { channels, mean, std }: PixelDefaults): PixelContract {
-  const count = channels === 'grey' ? 1 : 3;
+export function pictureSize({ inputs }: ModelInfo, count: 1 | 3, what: string): { width: number; height: number; tensor: string } {
   const [input, ...others] = inputs;
   const [batch, second = 0, third = 0, fourth = 0] = input?.dims ?? [];
   const planar = second === count;
@@ -22,11 +21,31 @@ export function pixelContractOf({ inputs }: ModelInfo, what: string, { channels,
     throw new RuntimeError('E_MODEL_SHAPE', `Expected one input [1, ${count}, H, W] or [1, H, W, ${count}] for the ${what} but received `
       + inputs.map(({ name, dims }) => `${name} [${dims.join(', ')}]`).join(', '));
   }
-  const values = (value: number): number[] => new Array<number>(count).fill(value);
-  return {
-    type: 'pixels', tensor: input.name, channels, mean: values(mean), std: values(std),
-    width: planar ? fourth : third, height: planar ? third : second,
-  };
+  return { width: planar ? fourth : third, height: planar ? third : second, tensor: input.name };
+}
+
+/**
+ * The pixel contract of a model with one picture as its input.
+ * @throws RuntimeError E_MODEL_SHAPE when it has another input
+ */
+export function pixelContractOf(model: ModelInfo, what: string, { channels, mean, std }: PixelDefaults): PixelContract {
+  const count = channels === 'grey' ? 1 : 3;
+  const values = (value: number | readonly number[]): number[] => (typeof value === 'number' ? new Array<number>(count).fill(value) : [...value]);
+  const { tensor, width, height } = pictureSize(model, count, what);
+  return { type: 'pixels', tensor, channels, mean: values(mean), std: values(std), width, height };
+}
+
+/** Length of a model's only output [1, N] (or [1, N, 1, 1]). @throws RuntimeError E_MODEL_SHAPE when it has others, or another type or shape */
+export function onlyVector(model: ModelInfo, what: string): number {
+  const length = vectorLength(model);
+  if (length !== undefined) return length;
+  throw new RuntimeError('E_MODEL_SHAPE', `Expected one float32 output [1, N] for the ${what} but received ${model.outputs.map(({ name, dims }) => `${name} [${dims.join(', ')}]`).join(', ')}`);
+}
+
+/** Length of a model's only output when it is a vector; else undefined. */
+export function vectorLength({ outputs: [output, ...others] }: ModelInfo): number | undefined {
+  const size = output?.dims.reduce((product, dim) => product * dim, 1) ?? 0;
+  return output !== undefined && others.length === 0 && output.type === 'float32' && size > 0 && output.dims.includes(size) ? size : undefined;
 }
 
 /** Where the model of a stage lies in a package. */

@@ -2,10 +2,12 @@
 import { RuntimeError } from '../errors.js';
 import type { PipelineDescription } from '../stages/contract.js';
 import { classification } from './classification/kind.js';
+import { detection } from './detection/kind.js';
+import { embedding } from './embedding/kind.js';
 import { faceRecognition } from './face-recognition/kind.js';
 import type { Blueprint, Kind } from './kind.js';
 
-export const kinds: readonly Kind[] = [faceRecognition, classification];
+export const kinds: readonly Kind[] = [faceRecognition, detection, classification, embedding];
 
 /** @throws RuntimeError E_PACKAGE_VERSION: a newer runtime may know it */
 export function kindOf(name: string): Kind {

@@ -4,50 +4,63 @@ import type { Detection } from '../stages/finding.js';
 import type { ModelStage } from '../stages/model-stage.js';
 import type { StageClock } from '../stages/stage-clock.js';
 import type { Tensor } from '../tensor.js';
-import { decodeCorners, decodeYunet } from './boxes.js';
-import type { Candidates, FitTransform } from './boxes.js';
-import { suppress } from './nms.js';
+import type { Candidates } from './decoders/candidates.js';
+import { decodeBoxes } from './decoders/index.js';
+import { suppress, suppressSoftly } from './nms.js';
+import type { Kept } from './nms.js';
 import type { PixelOps } from './pixels.js';
-import type { DetectorSettings } from './settings.js';
+import type { DetectorBase, SuppressionSettings } from './settings.js';
 
-/** A box that was found, and the five points of the detector (flat) where its decoder gives them. */
+/** A box that was found, and the keypoints of the detector (flat) where its decoder gives them. */
 export interface Found {
   detection: Detection;
   points: Float32Array | undefined;
+}
+
+/** What a detector is to do with a picture. */
+export interface DetectPlan extends DetectorBase {
+  suppression: SuppressionSettings;
+  /** Of each class; those without a label are called "class N". */
+  labels: readonly string[];
 }
 
 /**
  * One pass of a detector over a picture: fit, run, decode, suppress; each step timed.
  * @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the decoder
  */
-export async function detect(image: Image, stage: ModelStage, settings: DetectorSettings, { pixels, clock }: { pixels: PixelOps; clock: StageClock }): Promise<Found[]> {
-  const fit = clock.measure('letterbox', () => pixels.fit(image, stage.canvas, settings.fit));
+export async function detect(image: Image, stage: ModelStage, plan: DetectPlan, { pixels, clock }: { pixels: PixelOps; clock: StageClock }): Promise<Found[]> {
+  const { canvas } = stage;
+  const fit = clock.measure('letterbox', () => pixels.fit(image, canvas, plan.fit, plan.pad));
   const outputs = await clock.measureAsync('detect', () => stage.run());
-  const candidates = clock.measure('decode_boxes', () => decode(outputs, stage, settings, fit));
-  const kept = clock.measure('nms', () => suppress(candidates.boxes, candidates.scores, {
-    iouThreshold: settings.iou_threshold, maxDetections: settings.max_detections,
-  }));
-  return kept.map((index) => ({
-    detection: toDetection(candidates, index, settings.label),
-    points: candidates.points?.slice(index * 10, index * 10 + 10),
-  }));
+  const candidates = clock.measure('decode_boxes', () => decodeBoxes(outputs, plan.decoder, { input: canvas, fit, threshold: plan.score_threshold }));
+  const kept = clock.measure('nms', () => choose(candidates, plan));
+  return kept.map((one) => toFound(candidates, one, plan.labels));
 }
 
-function decode(outputs: Record<string, Tensor>, { canvas }: ModelStage, { decoder, score_threshold: threshold }: DetectorSettings, fit: FitTransform): Candidates {
-  if (decoder.type === 'yunet') return decodeYunet(outputs, decoder.strides, canvas, fit, threshold);
-  const heads = { scores: outputOf(outputs, decoder.scores), boxes: outputOf(outputs, decoder.boxes), class: decoder.class };
-  return decodeCorners(heads, canvas, fit, threshold);
+/** The candidates that stay, best first. */
+export function choose(candidates: Candidates, { suppression, score_threshold: scoreThreshold, max_detections: maxDetections }: Pick<DetectPlan, 'suppression' | 'score_threshold' | 'max_detections'>): Kept[] {
+  const { boxes, scores } = candidates;
+  const classes = suppression.method !== 'none' && suppression.across_classes ? {} : { classes: candidates.classes };
+  switch (suppression.method) {
+    case 'soft': return suppressSoftly(boxes, scores, { sigma: suppression.sigma, scoreThreshold, maxDetections, ...classes });
+    case 'hard': return suppress(boxes, scores, { iouThreshold: suppression.iou_threshold, maxDetections, ...classes }).map((index) => ({ index, score: scores[index] ?? 0 }));
+    case 'none': return Array.from(scores, (score, index) => ({ index, score })).sort((a, b) => b.score - a.score || a.index - b.index).slice(0, maxDetections);
+  }
 }
 
-function toDetection({ boxes, scores }: Candidates, index: number, label: string): Detection {
+function toFound({ boxes, classes, points, count }: Candidates, { index, score }: Kept, labels: readonly string[]): Found {
   const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = boxes.subarray(index * 4, index * 4 + 4);
-  return { type: 'detection', box: [x1, y1, x2 - x1, y2 - y1], score: scores[index] ?? 0, label };
+  const number = classes[index] ?? 0;
+  const width = points === undefined ? 0 : points.length / count;
+  return {
+    detection: { type: 'detection', box: [x1, y1, x2 - x1, y2 - y1], score, label: labels[number] ?? `class ${number}` },
+    points: points?.slice(index * width, (index + 1) * width),
+  };
 }
 
-function outputOf(outputs: Record<string, Tensor>, name: string): Tensor {
-  const tensor = outputs[name];
-  if (tensor !== undefined) return tensor;
-  throw new RuntimeError('E_MODEL_SHAPE', `Expected an output ${name} but the model has ${Object.keys(outputs).join(', ')}`);
+/** Keypoints as pairs. */
+export function pairsOf(points: Float32Array): [number, number][] {
+  return Array.from({ length: points.length / 2 }, (_, i) => [points[i * 2] ?? 0, points[i * 2 + 1] ?? 0]);
 }
 
 /** Values of a stage's only output. @throws RuntimeError E_MODEL_SHAPE when there are others, or it has another length */

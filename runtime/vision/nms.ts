@@ -23,8 +23,47 @@ export function suppress(boxes: Float32Array, scores: Float32Array, options: Nms
   return kept;
 }
 
+export interface SoftNmsOptions {
+  /** How slowly a score decays with the overlap: score * exp(-overlap^2 / sigma). */
+  sigma: number;
+  /** A box whose score decays below this is dropped. */
+  scoreThreshold: number;
+  maxDetections: number;
+  classes?: ArrayLike<number>;
+}
+
+/** A box that stays, and its score then. */
+export interface Kept {
+  index: number;
+  score: number;
+}
+
+/**
+ * Soft non-maximum suppression: a box that overlaps better ones of its class loses score instead of vanishing, so neighbours in a crowd stay
+ * (N. Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", 2017, equation 3). Best score first; of equal scores the
+ * first index.
+ */
+export function suppressSoftly(boxes: Float32Array, scores: Float32Array, options: SoftNmsOptions): Kept[] {
+  const { sigma, scoreThreshold, maxDetections, classes } = options;
+  const left = Array.from(scores, (score, index): Kept => ({ index, score })).filter(({ score }) => score >= scoreThreshold);
+  const kept: Kept[] = [];
+  while (left.length > 0 && kept.length < maxDetections) {
+    const best = left.reduce((most, candidate) => (candidate.score > most.score || (candidate.score === most.score && candidate.index < most.index) ? candidate : most));
+    kept.push(best);
+    let stay = 0;
+    for (const candidate of left) {
+      if (candidate === best) continue;
+      const overlap = classes?.[best.index] === classes?.[candidate.index] ? intersectionOverUnion(boxes, best.index, candidate.index) : 0;
+      candidate.score *= Math.exp(-(overlap * overlap) / sigma);
+      if (candidate.score >= scoreThreshold) left[stay++] = candidate;
+    }
+    left.length = stay;
+  }
+  return kept;
+}
+
 /** Of boxes `a` and `b` in one array; 0 when they do not touch or have no area. */
-export function intersectionOverUnion(boxes: Float32Array, a: number, b: number): number {
+export function intersectionOverUnion(boxes: ArrayLike<number>, a: number, b: number): number {
   const ax1 = boxes[a * 4] ?? 0, ay1 = boxes[a * 4 + 1] ?? 0, ax2 = boxes[a * 4 + 2] ?? 0, ay2 = boxes[a * 4 + 3] ?? 0;
   const bx1 = boxes[b * 4] ?? 0, by1 = boxes[b * 4 + 1] ?? 0, bx2 = boxes[b * 4 + 2] ?? 0, by2 = boxes[b * 4 + 3] ?? 0;
   const width = Math.min(ax2, bx2) - Math.max(ax1, bx1);

@@ -1,30 +1,36 @@
 import { z } from 'zod';
 import { positiveInteger, share } from '../stages/contract.js';
+import { boxDecoder } from './decoders/index.js';
 
 /** Settings that kinds of vision pipelines share. Field names carry units. */
 
-/** `boxes`: decoded corners, normalized to the input, with class scores. `yunet`: raw heads of three strides. */
-export const boxDecoder = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('boxes'),
-    /** Output [1, N, classes], 0..1; `class` is the column of the wanted class. */
-    scores: z.string(),
-    class: z.number().int().nonnegative(),
-    /** Output [1, N, 4]: x1, y1, x2, y2 as shares of the input's width and height. */
-    boxes: z.string(),
-  }),
-  z.object({ type: z.literal('yunet'), strides: z.array(positiveInteger).min(1).max(5) }),
-]);
-
-export const detectorSettings = z.object({
+/** How a frame is fitted to a detector, and which of its boxes count. */
+export const detectorBase = z.object({
   /** How a frame of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it. */
   fit: z.enum(['stretch', 'letterbox']),
+  /** Grey level of the padding. */
+  pad: z.number().int().min(0).max(255).default(0),
+  /** The family of the model's outputs (runtime/vision/decoders). */
   decoder: boxDecoder,
-  label: z.string().min(1).max(64),
   score_threshold: share,
-  iou_threshold: share,
   max_detections: positiveInteger.max(1000),
 });
+
+/** A detector of one class. */
+export const detectorSettings = detectorBase.extend({
+  label: z.string().min(1).max(64),
+  iou_threshold: share,
+});
+
+/** What becomes of boxes that overlap. `across_classes`: also when their classes differ. */
+export const suppressionSettings = z.discriminatedUnion('method', [
+  /** A box that overlaps a better one by more than `iou_threshold` is dropped. */
+  z.object({ method: z.literal('hard'), iou_threshold: share, across_classes: z.boolean().default(false) }),
+  /** It loses score instead: times exp(-overlap^2 / sigma). */
+  z.object({ method: z.literal('soft'), sigma: z.number().positive().max(10), across_classes: z.boolean().default(false) }),
+  /** The model gives every object once. */
+  z.object({ method: z.literal('none') }),
+]);
 
 /** The pixel gate before the detector; cells are 8 x 8 pixels of the frame. */
 export const motionSettings = z.object({
@@ -41,6 +47,7 @@ export const motionSettings = z.object({
 
 export const defaultMotion: MotionSettings = { enabled: true, cell_threshold: 10, min_cells: 4, hold_ms: 2000, full_pass_every_ms: 10_000 };
 
-export type BoxDecoder = z.output<typeof boxDecoder>;
+export type DetectorBase = z.output<typeof detectorBase>;
 export type DetectorSettings = z.output<typeof detectorSettings>;
+export type SuppressionSettings = z.output<typeof suppressionSettings>;
 export type MotionSettings = z.output<typeof motionSettings>;

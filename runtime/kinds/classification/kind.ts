@@ -8,7 +8,7 @@ import type { PixelOps } from '../../vision/pixels.js';
 import { defaultMotion } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo } from '../kind.js';
-import { describeStage, modelOf } from '../pixel-input.js';
+import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { rankClasses } from './rank.js';
 import { classificationSettings } from './settings.js';
@@ -47,13 +47,12 @@ async function classify(
 /** The input's normalization is that of the ImageNet models of Keras and TensorFlow: -1..1. */
 function describeClassifier(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
   const model = modelOf(models, 'classifier');
-  const [output, ...others] = model.outputs;
-  const classes = output?.dims.at(-1) ?? 0;
-  if (output === undefined || others.length > 0 || output.type !== 'float32' || output.dims.reduce((product, dim) => product * dim, 1) !== classes) {
-    throw new RuntimeError('E_MODEL_SHAPE', `Expected one float32 output [1, N] for the classifier but received ${model.outputs.map(({ name, dims }) => `${name} [${dims.join(', ')}]`).join(', ')}`);
-  }
+  onlyVector(model, 'classifier');
+  // A graph that ends in a softmax gives probabilities; a second softmax would make them all alike.
+  const ends = model.ends?.[model.outputs[0]?.name ?? ''] ?? [];
+  const activation = ends.some((op) => op === 'Softmax' || op === 'Sigmoid') ? 'none' : 'softmax';
   return {
     stages: { classifier: describeStage('classifier', model, 'classifier', { channels: 'rgb', mean: 127.5, std: 127.5 }) },
-    settings: { motion: defaultMotion, fit: 'stretch', activation: 'softmax', labels: [], top: 5, score_threshold: 0.1 },
+    settings: { motion: defaultMotion, fit: 'stretch', activation, labels: [], top: 5, score_threshold: 0.1 },
   };
 }

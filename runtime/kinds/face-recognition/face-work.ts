@@ -5,7 +5,8 @@ import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Detection, Finding, Identity } from '../../stages/types.js';
 import { arcfaceTemplate, invertAffine, similarityTransform } from '../../vision/align.js';
-import { detect, onlyOutput } from '../../vision/detector.js';
+import { detect, onlyOutput, pairsOf } from '../../vision/detector.js';
+import type { DetectPlan } from '../../vision/detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
 import type { PipelineParts } from '../kind.js';
@@ -29,10 +30,13 @@ interface Look {
 export class FaceWork implements VisionWork {
   readonly #parts: PipelineParts;
   readonly #settings: FaceSettings;
+  readonly #plan: DetectPlan;
 
   constructor(parts: PipelineParts, settings: FaceSettings) {
     this.#parts = parts;
     this.#settings = settings;
+    const { label, iou_threshold, ...detector } = settings.detector;
+    this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
   }
 
   async process(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]> {
@@ -58,11 +62,11 @@ export class FaceWork implements VisionWork {
 
   async #findFaces(look: Look): Promise<Face[]> {
     const { image, stages, clock } = look;
-    const found = await detect(image, stageOf(stages, 'detector'), this.#settings.detector, { pixels: this.#parts.pixels, clock });
+    const found = await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock });
     const faces: Face[] = [];
     for (const { detection, points: own } of found) {
       const points = own ?? await clock.measureAsync('landmarks', () => this.#landmarks(look, detection));
-      faces.push({ detection: { ...detection, landmarks: pairs(points) }, points });
+      faces.push({ detection: { ...detection, landmarks: pairsOf(points) }, points });
     }
     return faces;
   }
@@ -105,10 +109,6 @@ export class FaceWork implements VisionWork {
     if (!aligned) return null;
     return clock.measureAsync('embed', async () => normalize(onlyOutput(await embedder.run(), this.#settings.embedder.dimensions, 'embedder')));
   }
-}
-
-function pairs(points: Float32Array): [number, number][] {
-  return Array.from({ length: points.length / 2 }, (_, i) => [points[i * 2] ?? 0, points[i * 2 + 1] ?? 0]);
 }
 
 function area({ box: [, , width, height] }: Detection): number {

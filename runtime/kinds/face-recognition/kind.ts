@@ -1,3 +1,4 @@
+import { keypointsOf } from '../../vision/decoders/index.js';
 import { defineKind } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { describeFaces } from './describe.js';
@@ -17,7 +18,7 @@ export const faceRecognition = defineKind({
   describe: describeFaces,
   conflict({ landmarks: stage }, { landmarks, detector }) {
     if ((stage === undefined) !== (landmarks === null)) return 'expected settings of the landmarks exactly when there is such a stage';
-    return stage === undefined && detector.decoder.type !== 'yunet' ? 'expected a landmark model: this detector gives boxes only' : null;
+    return stage === undefined && keypointsOf(detector.decoder) !== 5 ? 'expected a landmark model: this detector gives boxes only' : null;
   },
   override: (settings, { matchThreshold, detectThreshold, motionGate }) => ({
     ...settings,

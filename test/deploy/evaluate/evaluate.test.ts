@@ -93,7 +93,7 @@ describe('sterna evaluate of a classifier', () => {
     ['a folder that is not there', (): string[] => ['--images', at('nowhere')], 3, /cannot be read/],
     ['a bound without a reference', (): string[] => ['--images', at('flat'), '--max-loss', '1'], 2, /--against/],
     ['both kinds of truth', (): string[] => ['--images', at('flat'), '--boxes', at('yolo'), '--labels', at('labels.csv')], 2, /--labels or --boxes/],
-    ['boxes of a classifier', (): string[] => ['--images', at('flat'), '--boxes', at('yolo')], 3, /Expected a detector with boxes/],
+    ['boxes of a classifier', (): string[] => ['--images', at('flat'), '--boxes', at('yolo')], 3, /Expected the outputs of a detector/],
   ])('refuses %s', async (_, argv, code, message) => {
     const result = await captureCli(['evaluate', at('right.onnx'), ...argv()]);
     expect([result.code, result.err]).toEqual([code, expect.stringMatching(message) as string]);
@@ -106,7 +106,7 @@ describe('sterna evaluate of a detector', () => {
   ])('by %s (%s, %s)', async (_, boxes, fit, model) => {
     // At equal scores the pictures' order counts: the miss comes first, then two hits.
     const score = await evaluate(at(model), '--images', at('flat'), '--boxes', at(boxes), '--fit', fit, '--against', at(model));
-    expect(score).toMatchObject({ pictures: 3, boxes: 3, classes: 1, decoder: 'corner boxes and scores', loss: { ap50: 0 } });
+    expect(score).toMatchObject({ pictures: 3, boxes: 3, classes: 1, decoder: 'decoded boxes and scores', loss: { ap50: 0 } });
     expect(score['ap50']).toBeCloseTo((2 / 3) * (2 / 3), 9);
   });
 });
@@ -162,7 +162,7 @@ describe('decoders', () => {
   });
 
   it('say which outputs they do not know', () => {
-    expect(() => decode({ y: tensor([1, 10], [1]) })).toThrow(expect.objectContaining({ code: 'E_MODEL_SHAPE', message: expect.stringContaining('y [1, 10]') as string }) as Error);
+    expect(() => decode({ y: tensor([1, 10], [1]) })).toThrow(expect.objectContaining({ code: 'E_MODEL_SHAPE', message: expect.stringContaining('y float32[1, 10]') as string }) as Error);
   });
 });
 

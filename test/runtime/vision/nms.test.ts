@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { intersectionOverUnion, suppress } from '../../../runtime/vision/nms.js';
+import { intersectionOverUnion, suppress, suppressSoftly } from '../../../runtime/vision/nms.js';
 
 const box = fc.tuple(fc.integer({ min: 0, max: 50 }), fc.integer({ min: 0, max: 50 }), fc.integer({ min: 0, max: 30 }), fc.integer({ min: 0, max: 30 }))
   .map(([x, y, w, h]) => [x, y, x + w, y + h]);
@@ -55,6 +55,27 @@ describe('suppress', () => {
       list.forEach((_, i) => {
         if (!kept.includes(i)) expect(kept.some((k) => overlaps(k, i) && (scores[k] ?? 0) >= (scores[i] ?? 0))).toBe(true);
       });
+    }));
+  });
+});
+
+describe('suppressSoftly', () => {
+  const boxes = Float32Array.from([0, 0, 10, 10, 0, 0, 10, 10, 20, 20, 30, 30]);
+
+  it('lowers the score of a box by its overlap with better ones, and drops it below the threshold', () => {
+    const scores = Float32Array.from([0.5, 0.75, 0.25]);
+    expect(suppressSoftly(boxes, scores, { sigma: 0.5, scoreThreshold: 0.2, maxDetections: 10 })).toEqual([{ index: 1, score: 0.75 }, { index: 2, score: 0.25 }]);
+    expect(suppressSoftly(boxes, scores, { sigma: 0.5, scoreThreshold: 0.01, maxDetections: 10 })[2]).toEqual({ index: 0, score: expect.closeTo(0.5 * Math.exp(-2), 9) as number });
+    expect(suppressSoftly(boxes, scores, { sigma: 0.5, scoreThreshold: 0.2, maxDetections: 10, classes: [0, 1, 0] })).toHaveLength(3);
+  });
+
+  it('never raises a score, and gives every box once at most', () => {
+    fc.assert(fc.property(candidates, fc.double({ min: 0.05, max: 2, noNaN: true }), (list, sigma) => {
+      const { boxes: all, scores, classes } = arrays(list);
+      const kept = suppressSoftly(all, scores, { sigma, scoreThreshold: 0.1, maxDetections: 1000, classes });
+      expect(new Set(kept.map(({ index }) => index)).size).toBe(kept.length);
+      for (const { index, score } of kept) expect(score).toBeLessThanOrEqual(scores[index] ?? 0);
+      kept.slice(1).forEach(({ score }, i) => expect(score).toBeLessThanOrEqual(kept[i]?.score ?? 0));
     }));
   });
 });

@@ -1,6 +1,6 @@
 import type { Image } from '../../../runtime/frame.js';
 import type { Affine } from '../../../runtime/vision/align.js';
-import type { FitTransform } from '../../../runtime/vision/boxes.js';
+import type { FitTransform } from '../../../runtime/vision/decoders/candidates.js';
 import type { Canvas, Fit, PixelOps, Region } from '../../../runtime/vision/pixels.js';
 
 /** Plain TypeScript pixel operations, for tests that need no addon. */

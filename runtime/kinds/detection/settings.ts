@@ -1,0 +1,11 @@
+import { z } from 'zod';
+import { detectorBase, motionSettings, suppressionSettings } from '../../vision/settings.js';
+
+export const detectionSettings = z.object({
+  motion: motionSettings,
+  detector: detectorBase.extend({ suppression: suppressionSettings }),
+  /** Of each class, in the order of the decoder's columns; those without a label are called "class N". */
+  labels: z.array(z.string().min(1).max(128)).max(65_536),
+});
+
+export type DetectionSettings = z.output<typeof detectionSettings>;

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { kindOf, parsePipeline } from '../../../runtime/kinds/registry.js';
+import { outputEnds } from '../../../runtime/onnx/heads.js';
+import type { OnnxGraph } from '../../../runtime/onnx/types.js';
+import { pipelineDescription } from '../../../runtime/stages/contract.js';
+import { ModelStage } from '../../../runtime/stages/model-stage.js';
+import { floatTensor, frameOf, fakeSession } from '../pipeline/fakes.js';
+import { referencePixels } from '../vision/reference-pixels.js';
+
+const yolox = { inputs: [{ name: 'input', type: 'float32' as const, dims: [1, 3, 32, 64] }], outputs: [{ name: 'y', type: 'float32' as const, dims: [1, 42, 85] }] };
+
+const described = (settings: object = {}) => {
+  const { stages, settings: defaults } = kindOf('detection').describe({ detector: yolox });
+  return pipelineDescription.parse({ kind: 'detection', stages, settings: { ...defaults, ...settings } });
+};
+
+describe('a detection pipeline', () => {
+  it('is described from the outputs of the model, and survives JSON', () => {
+    const stated = described();
+    expect(stated.stages['detector']?.input).toMatchObject({ width: 64, height: 32, channels: 'bgr', mean: [0, 0, 0], std: [1, 1, 1] });
+    expect(stated.settings).toMatchObject({ detector: { fit: 'letterbox', pad: 114, decoder: { type: 'yolox', strides: [8, 16, 32] } }, labels: expect.arrayContaining(['person', 'toothbrush']) as string[] });
+    expect(Object.keys(parsePipeline(JSON.parse(JSON.stringify(stated)) as typeof stated).stages)).toEqual(['detector']);
+  });
+
+  it('finds labeled boxes in pixels of the frame, suppressed within each class', async () => {
+    const rows = new Array<number>(42 * 85).fill(0);
+    // Cells 0 and 1 are one box of two columns: offsets 1 and 0 from them, 8 pixels wide and high.
+    const put = (cell: number, dx: number, label: number, score: number): void => {
+      rows.splice(cell * 85, 5, dx, 1, 0, 0, 1);
+      rows[cell * 85 + 5 + label] = score;
+    };
+    put(0, 1, 0, 0.75);
+    put(1, 0, 0, 0.5);
+    put(2, 0, 2, 0.875);
+    const session = fakeSession(() => ({ y: floatTensor([1, 42, 85], rows) }));
+    const blueprint = parsePipeline(described());
+    const input = blueprint.stages['detector']?.input;
+    if (input === undefined) throw new Error('no stage');
+    const pipeline = blueprint.create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: new ModelStage(session, input) }, pixels: referencePixels, gallery: undefined });
+    const frame = frameOf([1, 2, 3]);
+    const { findings, stages } = await pipeline.process(frame);
+    expect(findings.map(({ label, score }) => [label, score])).toEqual([['car', 0.875], ['person', 0.75]]);
+    expect(stages.map(({ stage }) => stage)).toEqual(['motion', 'letterbox', 'detect', 'decode_boxes', 'nms']);
+    await pipeline.close();
+  });
+
+  it('names the field that is wrong, and the family that nothing fits', () => {
+    expect(() => parsePipeline(described({ detector: { fit: 'letterbox', decoder: { type: 'telepathy' } } }))).toThrow(/settings\.detector\.decoder/);
+    expect(() => kindOf('detection').describe({ detector: { ...yolox, outputs: [{ name: 'y', type: 'float32', dims: [1, 7] }] } })).toThrow(/y float32\[1, 7\].*YOLOX/);
+  });
+});
+
+it('finds what computes an output, through movements of data and all parts of a concatenation', () => {
+  const node = (op: string, inputs: string[], output: string): OnnxGraph['nodes'][number] => ({ name: '', op, domain: '', inputs, outputs: [output], attributes: new Map() });
+  const nodes = [node('Conv', ['x'], 'a'), node('Sigmoid', ['a'], 'b'), node('Reshape', ['b', 's'], 'c'), node('Concat', ['a', 'c'], 'd'), node('Transpose', ['d'], 'y')];
+  expect(outputEnds({ name: '', nodes, initializers: new Map(), inputs: [], outputs: [], valueInfo: [] }, 'y')).toEqual(['Conv', 'Sigmoid']);
+});
