@@ -335,6 +335,26 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     device.detections = known;
   });
 
+  it('shows each pipeline of a device, and whose an alarm is', async () => {
+    const [front] = reported().pipelines;
+    const [, back] = [front, { ...reported().pipelines[0], name: 'back', input: 'yard', slots: { active: null, previous: null } }];
+    const window = telemetry(40, Date.now());
+    const [measured] = window.pipelines;
+    receive('telemetry', { ...window, energy: { ...window.energy, sources: [{ source: 'ina3221', scope: 'VDD_IN', quality: 'invalid', reason: 'out_of_range', joules: null, joules_total: 0 }] }, pipelines: [measured, { ...measured, name: 'back', input: 'yard', model: null, stages: [], end_to_end: [] }] });
+    receive('reported', { ...reported({ faults: [{ ...CAMERA_LOST, pipeline: 'back' }] }), pipelines: [front, back] });
+    const page = await open();
+    await page.waitForSelector('#pipelines [data-pipeline=back]');
+    expect(await page.locator('#pipelines').innerText()).toMatch(/main\s*back/);
+    expect(await page.locator('#pills').innerText()).toMatch(/back: camera lost[\s\S]*back: no model[\s\S]*faces 1\.0\.0/);
+    expect(await page.locator('#energy').innerText()).toMatch(/ina3221 VDD_IN\s*out of range\s*invalid/i);
+    await page.waitForSelector('#findings .finding.known');
+    await picture(page, 'pipelines');
+    await page.click('#pipelines [data-pipeline=back]');
+    await expect.poll(() => page.locator('#ota').innerText()).toMatch(/Running\s*none/);
+    await expect.poll(() => page.locator('#stage').innerText()).toContain('No picture: back: camera lost');
+    receive('reported', reported());
+  });
+
   it('names the incoming version on the card and in the header, at every step', async () => {
     const page = await open();
     const incoming = { name: 'faces', version: '2.0.0', digest: 'cd'.repeat(32), size_bytes: 3_200_000 };

@@ -1,6 +1,6 @@
 /**
  * The device of the power-cut tests, in a process of its own: it installs what the folder offers, and dies where STERNA_FAULT says or when it is
- * killed. It says in lines of JSON what it runs first, each phase, what it announces, and how it ended.
+ * killed. With `beside` a second pipeline installs that offer at the same time. It says in lines of JSON what it runs first, each phase, what it announces, and how it ended.
  */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { createLog } from '../../../agent/platform/log.js';
 import { FakeRuntime, type FakePackage } from '../support/fake-runtime.js';
 import { answerRequest } from '../support/publisher.js';
 
-const [folder = '', generationText = '1', offer = '', camera = ''] = process.argv.slice(2);
+const [folder = '', generationText = '1', offer = '', camera = '', beside = ''] = process.argv.slice(2);
 const generation = Number(generationText);
 const bytes = readFileSync(join(folder, offer));
 const fake = JSON.parse(bytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
@@ -73,20 +73,57 @@ const loop = new InferenceLoop(slot, systemClock(), {
   open: (signal) => runtime.openSource({ input: camera, fps: undefined, loop: false, realtime: true, maxSide: undefined, stallMs: 1000, signal }),
 }, { onFrame: () => undefined, onIdleFrame: () => undefined, onPipelineError: (_, error) => say({ action: 'pipeline failed', version: '', code: error.code }), onCamera: () => undefined });
 
+/** The second pipeline: a slot, a store and a journal of its own. */
+const besideBytes = beside === '' ? null : readFileSync(join(folder, beside));
+const besideSlot = new PipelineSlot();
+const besideFolder = join(folder, 'pipelines', 'back');
+const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
+  journal: journal.of('back'), lastRun: endForPipeline(lastRun, 'back'), onOpening: (digest) => journal.noteOpening('back', digest), clock: systemClock(), log: createLog('error'),
+  store: new PackageStore(join(besideFolder, 'packages')), pointer: new PointerFile(join(besideFolder, 'slots.json')),
+  host: {
+    open: (path) => runtime.openModel(path, runtime.gallery, {}),
+    describe: (path) => runtime.describePackage(path),
+    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
+    switchTo: (model, where) => besideSlot.exchange(model, where),
+  },
+  link: {
+    isConnected: () => true,
+    request: (request: OtaGet) => {
+      for (const { index, message } of answerRequest(request, besideBytes)) setImmediate(() => second?.receiveBlock(digest8(request.digest), index, message));
+    },
+  },
+  onChange: () => undefined, onAnnounce: () => undefined, onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
+}, {
+  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, openTimeoutMs: 300_000, journalRetryMs: 1000,
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
+});
+
 await manager.start();
+await second?.start();
+const besideAtStart = besideSlot.running?.slot.version ?? null;
 loop.start();
 manager.desire({ generation, package: {
   name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256,
 } });
-while (!(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress.done === manager.progress.total)) {
+if (second !== null && besideBytes !== null) {
+  const other = JSON.parse(besideBytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
+  second.desire({ generation, package: {
+    name: other.name, version: other.version, digest: createHash('sha256').update(besideBytes).digest('hex'), size_bytes: besideBytes.length, block_bytes: 256,
+  } });
+}
+const settled = ({ state }: OtaManager): boolean => state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(state.phase);
+while ((second !== null && !settled(second)) || !(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress.done === manager.progress.total)) {
   await new Promise((resolve) => { setTimeout(resolve, 5); });
 }
 await loop.stop();
 await manager.stop();
+await second?.stop();
 journal.markStopped();
 say({
   atStart, running: slot.running?.slot.version ?? null, phase: manager.state.phase, code: manager.state.error?.code ?? null,
   previous: manager.state.previous?.version ?? null, first: Math.min(...blocksAsked), files: readdirSync(join(folder, 'packages')).length, frames: loop.frames,
+  beside: { atStart: besideAtStart, running: besideSlot.running?.slot.version ?? null, phase: second?.state.phase ?? null },
 });
 await slot.exchange(null, null);
+await besideSlot.exchange(null, null);
 close();

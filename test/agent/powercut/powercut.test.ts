@@ -15,14 +15,16 @@ interface Outcome {
   previous: string | null;
   first: number | null;
   files: number;
+  /** Of the second pipeline. */
+  beside: { atStart: string | null; running: string | null; phase: string | null };
 }
 
 beforeAll(bundleDevice, 60_000);
 
 /** Runs the device. @returns what it says, or null when it was killed */
-function run(folder: string, generation: number, offer: string, fault = ''): Promise<Outcome | null> {
+function run(folder: string, generation: number, offer: string, fault = '', beside = ''): Promise<Outcome | null> {
   return new Promise((done, fail) => {
-    const child = spawn(process.execPath, [script, folder, String(generation), offer], { env: { ...process.env, STERNA_FAULT: fault }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [script, folder, String(generation), offer, '', beside], { env: { ...process.env, STERNA_FAULT: fault }, stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     let err = '';
     child.stdout.on('data', (piece: Buffer) => { out += piece.toString(); });
@@ -49,7 +51,8 @@ let installed = '';
 beforeAll(async () => {
   installed = mkdtempSync(join(tmpdir(), 'sterna-powercut-'));
   writeFileSync(join(installed, 'one'), packageBytes({ name: 'faces', version: '1.0.0', padding: 3000 }));
-  expect(await run(installed, 1, 'one')).toMatchObject({ running: '1.0.0', phase: 'committed' });
+  writeFileSync(join(installed, 'older'), packageBytes({ name: 'objects', version: '3.0.0', padding: 900 }));
+  expect(await run(installed, 1, 'one', '', 'older')).toMatchObject({ running: '1.0.0', phase: 'committed', beside: { running: '3.0.0', phase: 'committed' } });
 }, 60_000);
 afterAll(() => rmSync(installed, { recursive: true, force: true }));
 
@@ -66,6 +69,16 @@ describe('when the power fails', () => {
     const back = await run(folder, 2, 'two');
     expect(back?.atStart).toBe(fault === 'journal.after.committed' ? '2.0.0' : '1.0.0');
     expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0', files: 2 });
+  });
+
+  it.each(faults)('at %s of two pipelines that install at the same time, both come back on a verified package and finish', async (fault) => {
+    const folder = prepare();
+    writeFileSync(join(folder, 'other'), packageBytes({ name: 'objects', version: '4.0.0', padding: 18_000 }));
+    expect(await run(folder, 2, 'two', fault, 'other'), `${fault} was not reached`).toBeNull();
+    const back = await run(folder, 2, 'two', '', 'other');
+    expect(['1.0.0', '2.0.0']).toContain(back?.atStart);
+    expect(['3.0.0', '4.0.0']).toContain(back?.beside.atStart);
+    expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0', files: 2, beside: { running: '4.0.0', phase: 'committed' } });
   });
 
   it('progress never goes backwards', async () => {
