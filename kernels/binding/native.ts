@@ -1,8 +1,8 @@
 import { coresFor, type Affinity } from './affinity.js';
 import { loadAddon } from './load.js';
+import { isas } from './tables.js';
 
-/** Instruction-set variants of the kernels, slowest first. `ref` is the portable executable specification. */
-export const isas = ['ref', 'sse41', 'avx2', 'avxvnni', 'avx512vnni', 'neon', 'neondot', 'neoni8mm'] as const;
+export { isas };
 export type Isa = (typeof isas)[number];
 
 /** Why an ISA is or is not used on this CPU. */

@@ -1,7 +1,12 @@
-# sterna_kernel_tests_emulated: the kernel tests on units of AVX2, AVX-VNNI and AVX-512 that are emulated at source level. The same sources are
+# sterna_kernel_tests_emulated: the kernel tests on the units of the ISAs that isa/isa.cmake marks EMULATED. The same sources are
 # compiled a second time, for SSE4.1, with isa/emulate/immintrin.h in the place of the compiler's header: what they compute is proved on any
 # x86-64 CPU. peak is left out: it times the instructions themselves, in inline assembly.
-set(STERNA_EMULATED_ISAS avx2 avxvnni avx512vnni)
+set(STERNA_EMULATED_ISAS "")
+foreach(isa ${STERNA_ISAS})
+  if(STERNA_ISA_${isa}_EMULATED)
+    list(APPEND STERNA_EMULATED_ISAS ${isa})
+  endif()
+endforeach()
 
 set(STERNA_DECLARATIONS "")
 set(STERNA_ROWS "")

@@ -19,7 +19,7 @@ struct LoadOptions {
   CoreBudget* budget = nullptr;               // null: the process's; else outlives the engine
   // What a thread holds of the maps between the ops of a strip, bytes, unless a row takes more: with the weights it fits the L2 cache of small
   // cores. runtime/plan/strips.ts counts on it.
-  size_t strip_bytes = 64 * 1024;
+  size_t strip_bytes = kStripBytes;
 };
 constexpr int kMaxThreads = 64;
 

@@ -30,24 +30,35 @@ struct JsJob final : Job {
   std::vector<Napi::ObjectReference> held;  // the program's object, and the views
 };
 
+// Random numbers, which tell what an object of JavaScript wraps (napi_type_tag_object).
+constexpr napi_type_tag kProgramTag = {0x9d0f3c5ea2714b86, 0xb7e64412c8a95d03}, kEngineTag = {0x5b21e80fd3974ca1, 0x8c6f17a90e42bd75};
+
 class NativeProgram;
 void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job);
 using DoneFunction = Napi::TypedThreadSafeFunction<NativeProgram, JsJob, OnDone>;
 
 class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
  public:
+  // Methods are plain functions of the prototype, so that they see any `this` before it is unwrapped (Call).
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(env, "NativeProgram",
-                       {InstanceMethod<&NativeProgram::Run>("run"), InstanceMethod<&NativeProgram::Profile>("profile"),
-                        InstanceMethod<&NativeProgram::Close>("close")});
+    const Napi::Function program = DefineClass(env, "NativeProgram", {});
+    const Napi::Object prototype = program.Get("prototype").As<Napi::Object>();
+    const auto method = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+      prototype.DefineProperty(Napi::PropertyDescriptor::Value(name, Napi::Function::New(env, call, name), napi_default_method));
+    };
+    method("run", Call<&NativeProgram::Run>);
+    method("profile", Call<&NativeProgram::Profile>);
+    method("close", Call<&NativeProgram::Close>);
+    return program;
   }
 
   // Called by loadProgram only, with the engine as an External and how long a run may block.
   explicit NativeProgram(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeProgram>(info), env_(info.Env()) {
-    if (!info[0].IsExternal()) {
+    if (!info[0].IsExternal() || !info[0].As<Napi::External<Engine>>().CheckTypeTag(&kEngineTag)) {
       ThrowArgument(env_, "Programs are made by loadProgram");
       return;
     }
+    info.This().As<Napi::Object>().TypeTag(&kProgramTag);
     std::unique_ptr<Engine> engine(info[0].As<Napi::External<Engine>>().Data());
     Describe(info.This().As<Napi::Object>(), *engine);
     done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
@@ -76,6 +87,15 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   }
 
  private:
+  // A method, called on what is a program: another object may wrap anything else, of this addon or of another one.
+  template <Napi::Value (NativeProgram::*kMethod)(const Napi::CallbackInfo&)>
+  static Napi::Value Call(const Napi::CallbackInfo& info) {
+    const Napi::Value self = info.This();
+    if (self.IsObject() && self.As<Napi::Object>().CheckTypeTag(&kProgramTag)) return (Unwrap(self.As<Napi::Object>())->*kMethod)(info);
+    if (!info.Env().IsExceptionPending()) ThrowArgument(info.Env(), "Expected a program that loadProgram made for `this` but received something else");
+    return info.Env().Undefined();
+  }
+
   static void Finished(void* context, Job* job) {
     // Fails only when the environment is going down, and the job with it.
     (void)static_cast<NativeProgram*>(context)->done_.NonBlockingCall(static_cast<JsJob*>(job));
@@ -292,7 +312,9 @@ Napi::Value ThrowStatus(Napi::Env env, const sterna::Status& status, const Given
 
 Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine, const GivenOptions& given) {
   const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
-  return constructor.New({Napi::External<Engine>::New(info.Env(), engine.release()), Napi::Number::New(info.Env(), given.max_blocking_ms)});
+  const Napi::External<Engine> external = Napi::External<Engine>::New(info.Env(), engine.release());
+  external.TypeTag(&kEngineTag);
+  return constructor.New({external, Napi::Number::New(info.Env(), given.max_blocking_ms)});
 }
 
 // The bytes of a program given as the first argument; nothing with an exception pending.

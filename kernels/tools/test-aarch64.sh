@@ -18,8 +18,9 @@ cmake -S "$kernels" -B "$build" "${generator[@]}" --toolchain "$kernels/cmake/aa
   { cat "$build.log" >&2; exit 1; }
 cmake --build "$build" --target sterna_kernel_tests -j "${STERNA_JOBS:-$(nproc)}" > "$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
 
+mapfile -t isas < <(sed -n 's/^sterna_isa(\([a-z0-9]*\) ARCH aarch64.*/\1/p' "$kernels/isa/isa.cmake")
 status=0
-for isa in neon neondot neoni8mm; do
+for isa in "${isas[@]}"; do
   mapfile -t objects < <(find "$build/CMakeFiles/sterna_isa_$isa.dir" -name "$isa.cpp.o")
   "$kernels/tools/check-isa-symbols.sh" aarch64-linux-gnu-nm "$isa" "${objects[@]}" || status=1
 done
@@ -52,7 +53,7 @@ done
 expect() { grep -q "^ledger $2: $3" "$build/$1.txt" || { echo "$1: expected $2 to be \"$3\"" >&2; status=1; }; }
 for cpu in "${cpus[@]}"; do
   if [[ $cpu == max ]]; then
-    for isa in neon neondot neoni8mm; do expect "$cpu" "gemm_q8/$isa" emulated; expect "$cpu" "peak/$isa" emulated; done
+    for isa in "${isas[@]}"; do expect "$cpu" "gemm_q8/$isa" emulated; expect "$cpu" "peak/$isa" emulated; done
     continue
   fi
   for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector; do expect "$cpu" "$family/neon" emulated; done

@@ -1,4 +1,5 @@
 import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
+import { isaActivations } from '../../kernels/binding/tables.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
@@ -107,11 +108,11 @@ class NativeSession implements Session {
   }
 }
 
-/** The type of 8-bit activations for a kernel variant: dot products of Arm want int8, those of x86 uint8. */
+/** The type of 8-bit activations for a kernel variant. `ref` has kernels for both, and takes what the CPU's best variant takes. */
 export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
   const cpu = describeCpu();
   if (isa === undefined || isa === cpu.selected || isa === 'ref') return cpu.activation;
-  return isa.startsWith('neon') ? 'int8' : 'uint8';
+  return isa in isaActivations ? isaActivations[isa] : cpu.activation; // an unknown name is refused when the program is loaded
 }
 
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */

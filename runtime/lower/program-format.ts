@@ -1,44 +1,23 @@
-/**
- * The wire format of a program, field by field as kernels/include/sterna/program.h declares it. This table and that header
- * change together.
- */
-export const programMagic = 0x4e525453; // "STRN"
-export const programVersion = 2;
-export const maximumRank = 6;
-export const absent = 0xffffffff;
+/** The wire format of a program: the tables that are generated from program.h (kernels/binding/tables.ts), by the compiler's names. */
+import { attributeFields, dtypes, locations, maximumRank, recordBytes, type opCodes } from '../../kernels/binding/tables.js';
 
-export const wireDType = { float32: 0, uint8: 1, int8: 2, int32: 3 } as const;
+export { absent, attributeFields, binaryCodes, integerCodes, maximumRank, opCodes, programMagic, programVersion, unaryCodes } from '../../kernels/binding/tables.js';
+
+export const wireDType = { float32: dtypes.F32, uint8: dtypes.U8, int8: dtypes.S8, int32: dtypes.S32 } as const;
 export type WireDType = keyof typeof wireDType;
 /** Bytes of an element. */
 export const wireBytes = { float32: 4, uint8: 1, int8: 1, int32: 4 } as const satisfies Record<WireDType, number>;
 
-export const location = { arena: 0, constant: 1, strip: 3 } as const;
+export const location = { arena: locations.Arena, constant: locations.Const, strip: locations.Strip } as const;
 
-export const headerBytes = 64;
-export const tensorBytes = 48;
-export const opHeaderBytes = 8;
+export const headerBytes = recordBytes.ProgramHeader;
+export const tensorBytes = recordBytes.TensorRecord;
+export const opHeaderBytes = recordBytes.OpRecord;
 export const sectionAlignment = 64;
 
-export const opCodes = {
-  ConvQ8: 1, BinaryQ8: 2, LutQ8: 3, PoolQ8: 4, ResizeQ8: 5,
-  Quantize: 6, Dequantize: 7, NormalizeU8: 8, Threshold: 9, ConvQ8F32: 10, MatMulW4: 11,
-  ConvF32: 16, MatMulF32: 17, BinaryF32: 18, UnaryF32: 19, PoolF32: 20, ResizeF32: 21, ReduceF32: 22, SoftmaxF32: 23,
-  Copy: 32, Transpose: 33, Pad: 34, Gather: 35,
-  Cast: 40, Compare: 41, Logic: 42, Select: 43, BinaryS32: 44, ReduceS32: 45, GatherElements: 46, GatherNd: 47, ArgReduce: 48, TopK: 49, NonMaxSuppression: 50, CumSum: 51,
-  RecurrentF32: 60, MatMulS32: 61, ResampleF32: 62,
-} as const;
 export type OpCode = keyof typeof opCodes;
 
-/** UnaryKind, by the names of ops/unary-functions.ts. */
-export const unaryCodes = {
-  identity: 0, relu: 1, clip: 2, sigmoid: 3, tanh: 4, exp: 5, log: 6, sqrt: 7, abs: 8, neg: 9, leaky_relu: 10, elu: 11,
-  hard_sigmoid: 12, hard_swish: 13, gelu: 14, erf: 15, softplus: 16, mish: 17, reciprocal: 18, floor: 19, ceil: 20, round: 21,
-  sin: 22, cos: 23, silu: 24, sign: 25,
-  selu: 60, celu: 61, thresholded_relu: 62, softsign: 63, shrink: 64, tan: 65, asin: 66, acos: 67, atan: 68, sinh: 69, cosh: 70, asinh: 71,
-  acosh: 72, atanh: 73, gelu_tanh: 74, affine: 75, scaled_tanh: 76,
-} as const;
-export const binaryCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, prelu: 7, mod: 8 } as const;
-export const integerCodes = { add: 0, sub: 1, mul: 2, div: 3, min: 4, max: 5, pow: 6, mod: 7, fmod: 8 } as const;
+/** Kinds that the comments of program.h number. */
 export const compareCodes = { equal: 0, less: 1, less_or_equal: 2 } as const;
 export const logicCodes = { and: 0, or: 1, xor: 2 } as const;
 export const poolCodes = { max: 0, average: 1 } as const;
@@ -47,65 +26,6 @@ export const softmaxCodes = { soft: 0, log: 1, hard: 2 } as const;
 export const padCodes = { constant: 0, reflect: 1, edge: 2 } as const;
 
 type FieldType = 'i32' | 'f32' | 'axes' | 'floats';
-
-/** Fields in order; `axes` is one i32 for each of maximumRank axes, `floats` as many f32. */
-const convGeometry = {
-  stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32', pad_right: 'i32', dilation_h: 'i32',
-  dilation_w: 'i32', group: 'i32',
-} as const;
-const quantize = { scale: 'f32', zp: 'i32' } as const;
-const pool = {
-  kind: 'i32', kernel_h: 'i32', kernel_w: 'i32', stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32',
-  pad_right: 'i32', dilation_h: 'i32', dilation_w: 'i32', count_include_pad: 'i32', x_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32',
-  mul: 'f32',
-} as const;
-const resize = { mode: 'i32', coordinates: 'i32', nearest: 'i32', scale_h: 'f32', scale_w: 'f32', zp: 'i32' } as const;
-
-export const attributeFields = {
-  ConvQ8: {
-    ...convGeometry, x_zp: 'i32', mid_zp: 'i32', mid_lo: 'i32', mid_hi: 'i32', res_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32',
-    mid_mul: 'f32', res_mul: 'f32',
-  },
-  BinaryQ8: { kind: 'i32', a_zp: 'i32', b_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32', a_mul: 'f32', b_mul: 'f32' },
-  LutQ8: {},
-  PoolQ8: pool,
-  ResizeQ8: resize,
-  Quantize: quantize,
-  Dequantize: quantize,
-  NormalizeU8: {},
-  Threshold: { zp: 'i32' },
-  ConvQ8F32: { ...convGeometry, x_zp: 'i32' },
-  MatMulW4: { group: 'i32' },
-  ConvF32: { ...convGeometry, unary: 'i32', alpha: 'f32', beta: 'f32', residual_first: 'i32' },
-  MatMulF32: { transpose_a: 'i32', transpose_b: 'i32', alpha: 'f32' },
-  BinaryF32: { kind: 'i32', unary: 'i32', alpha: 'f32', beta: 'f32' },
-  UnaryF32: { kind: 'i32', alpha: 'f32', beta: 'f32' },
-  PoolF32: pool,
-  ResizeF32: resize,
-  ReduceF32: { kind: 'i32', axes_mask: 'i32' },
-  SoftmaxF32: { axis: 'i32', mode: 'i32' },
-  Copy: { extent: 'axes', x_start: 'axes', x_step: 'axes', y_start: 'axes', y_step: 'axes' },
-  Transpose: { perm: 'axes' },
-  Pad: { mode: 'i32', before: 'axes', value: 'f32' },
-  Gather: { axis: 'i32' },
-  Cast: { x_zp: 'i32', y_zp: 'i32', to_bool: 'i32', checked: 'i32' },
-  Compare: { kind: 'i32' },
-  Logic: { kind: 'i32' },
-  Select: {},
-  BinaryS32: { kind: 'i32', checked: 'i32' },
-  ReduceS32: { kind: 'i32', axis: 'i32', checked: 'i32' },
-  GatherElements: { axis: 'i32' },
-  GatherNd: { batch_dims: 'i32' },
-  ArgReduce: { axis: 'i32', smallest: 'i32', last: 'i32' },
-  TopK: { axis: 'i32', smallest: 'i32' },
-  NonMaxSuppression: { center: 'i32', limit: 'i32', iou: 'f32', score: 'f32' },
-  CumSum: { axis: 'i32', exclusive: 'i32', reverse: 'i32', checked: 'i32' },
-  RecurrentF32: {
-    kind: 'i32', reverse_mask: 'i32', linear_before_reset: 'i32', input_forget: 'i32', clip: 'f32', functions: 'axes', alphas: 'floats', betas: 'floats',
-  },
-  MatMulS32: {},
-  ResampleF32: { axis: 'i32' },
-} as const satisfies Record<OpCode, Record<string, FieldType>>;
 
 type FieldValue<T> = T extends 'axes' | 'floats' ? readonly number[] : number;
 

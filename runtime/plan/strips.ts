@@ -1,3 +1,4 @@
+import { maxDepthwiseRows, stripBytes } from '../../kernels/binding/tables.js';
 import { typeOf, consumersOf, type Graph, type Node } from '../graph/graph.js';
 import { isByte, programBytes, toNumbers, type Shape } from '../graph/tensor-value.js';
 import { nhwcGeometry } from '../ops/convolution.js';
@@ -15,12 +16,8 @@ export interface StripGroup {
   readonly scratchBytes: number;
 }
 
-/** Bytes of the maps between the ops that a thread holds, unless a single row takes more: LoadOptions::strip_bytes of engine.h. */
-const stripBytes = 64 * 1024;
 /** The scratch that a strip costs is counted for so many threads: a program does not know how many will run it, and small boards have four. */
 const countedThreads = 4;
-/** kMaxDepthwiseRows of depthwise.h: kernels that are taller are no depthwise ones to the engine. */
-const tallestDepthwise = 32;
 
 /** A convolution as strips see it. */
 interface Layer {
@@ -41,7 +38,7 @@ function layerOf(graph: Graph, node: Node): Layer | undefined {
   if (x.length !== 4 || x[0] !== 1) return undefined;
   const { kernel, strides, dilations, pads, group } = nhwcGeometry(node, x, w.dims);
   const layer = { node, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
-  if (group > 1 && group === x[3] && group === y[3] && kernel[0] <= tallestDepthwise) return { ...layer, kind: 'depthwise' };
+  if (group > 1 && group === x[3] && group === y[3] && kernel[0] <= maxDepthwiseRows) return { ...layer, kind: 'depthwise' };
   if (kernel[0] > 1 || kernel[1] > 1 || group > 1 || pads.some((pad) => pad > 0)) return { ...layer, kind: 'dense' };
   return strides[0] === 1 && strides[1] === 1 ? { ...layer, kind: 'pointwise' } : undefined;
 }

@@ -162,6 +162,18 @@ describe('arguments', () => {
     expect(await codeOf(() => Reflect.apply(program.run, program, []))).toBe('E_ARGUMENT');
   });
 
+  it('refuses methods on anything but a program, and a program that loadProgram did not make', async () => {
+    const program = load(smallProgram());
+    for (const other of [undefined, 1, {}, new Map(), Object.create(program), new Proxy(program, {}), readFileSync]) {
+      for (const method of [program.run, program.profile, program.close]) {
+        expect(await codeOf(() => Reflect.apply(method as () => Promise<void>, other, [[x], [y]]))).toBe('E_ARGUMENT');
+      }
+    }
+    const constructor = program.constructor as new (engine?: unknown) => unknown;
+    for (const engine of [undefined, {}, program]) expect(await codeOf(() => new constructor(engine))).toBe('E_ARGUMENT');
+    await program.run([x], [y]);
+  });
+
   it('refuses a detached view', async () => {
     const program = load(smallProgram());
     const moved = new Float32Array(4);

@@ -1,5 +1,4 @@
-// Every runnable gemm_f32 and dwconv_f32 against double precision: |error| <= (K + 4) * eps * (sum of magnitudes), for every order
-// of summation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+// Every runnable gemm_f32 and dwconv_f32 against double precision: within the bound of the contract (ErrorBoundF32, sterna/epilogue.h).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -14,7 +13,6 @@ using sterna::EpilogueF32;
 using sterna::GemmF32Args;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 
 void FillRandom(const Guarded& memory, Random& random) {
   for (size_t i = 0; i < memory.size() / 4; ++i) memory.as<float>()[i] = random.Float(-1.0f, 1.0f);
@@ -74,7 +72,7 @@ void CheckGemm(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k
         sum += term, magnitude += std::fabs(term);
       }
       const double expected = Finish(epilogue.epilogue, sum, i, o), actual = static_cast<double>(y.as<float>()[i * y_stride + o]);
-      EXPECT_MSG(std::fabs(expected - actual) <= static_cast<double>(k + 4) * kEpsilon * magnitude,
+      EXPECT_MSG(std::fabs(expected - actual) <= sterna::ErrorBoundF32(k, magnitude),
                  Format("%s m=%zu n=%zu k=%zu options=%d: y[%zu][%zu] is %g instead of %g", kernel.name, m, n, k, options, i, o, actual, expected));
     }
     if (i + 1 == m) break;
@@ -203,7 +201,7 @@ void CheckDwOutput(const char* name, const DwCase& c, const DwConvF32Args& args,
         sum += term, magnitude += std::fabs(term);
       }
       const double expected = Finish(args.epilogue, sum, j, ch), actual = static_cast<double>(args.y[j * args.y_stride + ch]);
-      EXPECT_MSG(std::fabs(expected - actual) <= static_cast<double>(c.kernel_h * c.kernel_w + 4) * kEpsilon * magnitude,
+      EXPECT_MSG(std::fabs(expected - actual) <= sterna::ErrorBoundF32(c.kernel_h * c.kernel_w, magnitude),
                  Format("%s C=%zu %zux%zu stride=%zu dilation=%zu width=%zu options=%d: y[%zu][%zu] is %g instead of %g", name, c.channels,
                         c.kernel_h, c.kernel_w, c.stride, c.dilation, c.x_width, c.options, j, ch, actual, expected));
     }

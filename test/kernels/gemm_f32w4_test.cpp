@@ -17,7 +17,6 @@ using sterna::GemmF32W4Kernel;
 using sterna::OpCode;
 using sterna::StatusCode;
 
-constexpr double kEps = 1.0 / (1 << 23);
 
 struct Problem {
   size_t m, n, k, group;
@@ -42,7 +41,7 @@ void ExpectWithinBound(const char* name, const Problem& s, const float* a, size_
         const double term = double{a[i * a_stride + p]} * s.Scale(o, p) * s.w[o * s.k + p];
         sum += term, size += std::fabs(term);
       }
-      const double error = std::fabs(sum - double{y[i * y_stride + o]}), bound = static_cast<double>(s.k + 3) * kEps * size;
+      const double error = std::fabs(sum - double{y[i * y_stride + o]}), bound = sterna::ErrorBoundF32(s.k, size);
       if (!(error <= bound)) return Fail(__FILE__, __LINE__, Format("%s m=%zu n=%zu k=%zu group=%zu: y[%zu][%zu] is off by %g of %g", name, s.m, s.n, s.k, s.group, i, o, error, bound));
     }
   }

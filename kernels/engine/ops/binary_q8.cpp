@@ -33,7 +33,10 @@ class BinaryQ8 final : public OpDriver {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) {
       const uint8_t *a = a_ + at[0], *b = b_ + at[1];
       uint8_t* y = y_ + at[2];
-      if (use_kernel_) return vector_->add_q8(static_cast<size_t>(n), a, b, y, p_.a_zp, p_.b_zp, p_.y_zp, p_.y_lo, p_.y_hi, p_.a_mul, p_.b_mul);
+      if (use_kernel_) {
+        const AddQ8Args args{static_cast<size_t>(n), a, b, y, p_.a_zp, p_.b_zp, p_.y_zp, p_.y_lo, p_.y_hi, p_.a_mul, p_.b_mul};
+        return vector_->add_q8(&args);
+      }
       if (signed_) return SegmentOf<int8_t>(n, a, b, y);
       SegmentOf<uint8_t>(n, a, b, y);
     });

@@ -11,8 +11,6 @@
 
 namespace sterna {
 
-constexpr int64_t kMaxDepthwiseRows = 32;  // taller kernels take the path of grouped convolutions
-
 // The arguments of a kernel that say where it reads; the caller adds weights, target and epilogue.
 template <typename Args>
 Args DwArgs(const ConvShape& s, decltype(Args::rows) rows, decltype(Args::zero_pixel) zero_pixel, size_t x_stride) {

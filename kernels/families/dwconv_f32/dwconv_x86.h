@@ -1,7 +1,7 @@
 // One output row of a float depthwise convolution, over a vector type V (isa/x86/vec_*.h).
 //
 //   y[j][c] = epilogue(sum_{kh, kw} x[kh][j * stride - pad_left + kw * dilation][c] * w[kh][kw][c])
-//                                                       |error| <= (kernel_h * kernel_w + 2) * eps * sum |x * w|
+//                                                       within ErrorBoundF32(kernel_h * kernel_w)
 //
 // Eight outputs are done at a time (the last few by 4 or 2). A table points to the input pixels under them, zero_pixel for those
 // outside; then channels are the inner loop, so that memory is read in order. Kernels 3 or 5 wide with stride 1 or 2 load each

@@ -3,7 +3,7 @@
 //   y[j][c] = epilogue(sum_{kh, kw} x[kh][j * stride - pad_left + kw * dilation][c] * w[kh][kw][c])
 //
 // 3x3: 4 channels at a time, whose 9 weight vectors stay in registers along the row; two output pixels at stride 1 share the columns
-// that both read (12 loads instead of 18). 9 fmla and 6 loads a pixel for 36 products; fused, so |error| <= 9 * eps * sum |x * w|.
+// that both read (12 loads instead of 18). 9 fmla and 6 loads a pixel for 36 products; fused. Within ErrorBoundF32(9).
 // Pixels at the borders, and every other kernel size, find the pixel under each tap. Registers: 9 weights, 2 accumulators, 6 of the
 // epilogue. The weights are not padded: the last channels % 4 are read one by one.
 #include <arm_neon.h>

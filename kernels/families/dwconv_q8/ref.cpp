@@ -3,7 +3,8 @@
 //   y[j][c] = epilogue(bias[c] + sum_{kh, kw} (x[kh][j * stride - pad_left + kw * dilation][c] - x_zp) * w[kh][kw][c])
 //
 // Columns outside [0, x_width) read zero_pixel, whose bytes are x_zp; rows outside the image come as pointers to such bytes.
-// Packed layout: int32 corrected bias[channels] = bias[c] - x_zp * sum w[.][.][c], then int8 w[kernel_h][kernel_w][channels].
+// It computes the formula as it stands; the other kernels add -x_zp * sum w[.][.][c] to the bias when they pack.
+// Packed layout: int32 x_zp, int32 bias[channels], then int8 w[kernel_h][kernel_w][channels].
 #include "kernel.h"
 #include "sterna/requant.h"
 
@@ -11,20 +12,15 @@ namespace sterna {
 namespace {
 
 size_t PackedBytes(size_t channels, size_t kernel_h, size_t kernel_w) {
-  return channels * sizeof(int32_t) + channels * kernel_h * kernel_w;
+  return (1 + channels) * sizeof(int32_t) + channels * kernel_h * kernel_w;
 }
 
 bool Pack(size_t channels, size_t kernel_h, size_t kernel_w, const int8_t* w, const int32_t* bias, int32_t x_zp, void* packed) {
-  int32_t* corrected = static_cast<int32_t*>(packed);
-  int8_t* weights = reinterpret_cast<int8_t*>(corrected + channels);
-  const size_t taps = kernel_h * kernel_w;
-  for (size_t i = 0; i < taps * channels; ++i) weights[i] = w[i];
-  for (size_t c = 0; c < channels; ++c) {
-    int32_t sum = 0;
-    for (size_t t = 0; t < taps; ++t) sum += w[t * channels + c];
-    const uint32_t b = bias != nullptr ? static_cast<uint32_t>(bias[c]) : 0;
-    corrected[c] = static_cast<int32_t>(b - static_cast<uint32_t>(x_zp * sum));
-  }
+  int32_t* header = static_cast<int32_t*>(packed);
+  int8_t* weights = reinterpret_cast<int8_t*>(header + 1 + channels);
+  header[0] = x_zp;
+  for (size_t c = 0; c < channels; ++c) header[1 + c] = bias != nullptr ? bias[c] : 0;
+  for (size_t i = 0; i < kernel_h * kernel_w * channels; ++i) weights[i] = w[i];
   return true;
 }
 
@@ -40,12 +36,13 @@ const T* PixelUnder(const DwConvQ8Args* args, const uint8_t* row, size_t j, size
 
 template <typename T>
 int32_t Accumulate(const DwConvQ8Args* args, size_t j, size_t c) {
-  const int32_t* bias = static_cast<const int32_t*>(args->packed);
+  const int32_t* bias = static_cast<const int32_t*>(args->packed) + 1;
+  const int32_t x_zp = bias[-1];
   const int8_t* w = reinterpret_cast<const int8_t*>(bias + args->channels) + c;
   int32_t acc = 0;
   for (size_t kh = 0; kh < args->kernel_h; ++kh) {
     for (size_t kw = 0; kw < args->kernel_w; ++kw, w += args->channels) {
-      acc += static_cast<int32_t>(PixelUnder<T>(args, args->rows[kh], j, kw)[c]) * *w;
+      acc += (static_cast<int32_t>(PixelUnder<T>(args, args->rows[kh], j, kw)[c]) - x_zp) * *w;
     }
   }
   return static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(bias[c]));

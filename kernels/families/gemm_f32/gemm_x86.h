@@ -1,6 +1,6 @@
 // The float GEMM of the x86 instruction sets, over a vector type V (isa/x86/vec_*.h) and its tile sizes.
 //
-//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        |error| <= (k + 2) * eps * sum |a * w|: one fma a term, in order of k;
+//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        within ErrorBoundF32(k) (sterna/epilogue.h): one fma a term, in order of k;
 //                                                      sse41 rounds the product too, within the same bound
 //
 // A tile keeps rows x vectors accumulators in registers; a step of k loads `vectors` vectors of weights and broadcasts one

@@ -1,6 +1,6 @@
 // gemm_f32/neon: float GEMM for every 64-bit Arm core.
 //
-//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])     one chain of fused multiply-adds in order of k: |error| <= k * eps * sum |a * w|
+//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])     one chain of fused multiply-adds in order of k, within ErrorBoundF32(k)
 //
 // Tile 5 rows x 16 channels: 20 accumulators + 5 of A (4 k each) + 4 of B = 29 registers. fmla by element multiplies one k of one row
 // with 4 channels. Per 4 k: 80 fmla, 5 loads of A, 4 ld1 of four registers of B and 3 of loop control for 320 products = 0.2875

@@ -1,6 +1,6 @@
 // gemm_f32/ref: the executable specification of the float GEMM, and the fallback on every CPU.
 //
-//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        summed in order of k; |error| <= k * eps * sum |a * w|
+//   y[i][o] = epilogue(sum_k a[i][k] * w[o][k])        summed in order of k, within ErrorBoundF32(k)
 //
 // Packed layout: the weights transposed, float [k][n], so that the inner loop runs over output channels and vectorizes.
 #include "kernel.h"

@@ -1,6 +1,6 @@
 // The product of few float rows by 4-bit weights on x86, over a vector type V that widens codes (avx2.cpp, avx512vnni.cpp).
 //
-//   y[i][o] = bias[o] + sum_g scale[o][g] * sum_(k in group g) a[i][k] * w[o][k]        |error| <= (k + 3) * eps * sum |a * scale * w|
+//   y[i][o] = bias[o] + sum_g scale[o][g] * sum_(k in group g) a[i][k] * w[o][k]        within ErrorBoundF32(k)
 //
 // A lane is an output channel, and a 32-bit word of it eight consecutive weights, so that shifting a vector of words brings one weight of each
 // channel after the other in place; weights never go through memory as floats. A tile is four vectors of channels by up to kMaxRows rows, which

@@ -3,7 +3,7 @@
 
 namespace sterna {
 
-// gemm_f32w4: y[i][o] = bias[o] + sum_k a[i][k] * scale[o][k / group] * w[o][k] for few rows, where reading the weights takes the time: they are
+// gemm_f32w4: y[i][o] = bias[o] + sum_k a[i][k] * scale[o][k / group] * w[o][k] within ErrorBoundF32(k), for few rows, where reading the weights takes the time: they are
 // kept two to a byte. k is a multiple of group, group one of 32. The result for a row depends on that row alone, bit for bit.
 struct GemmF32W4Args {
   size_t m, n, k, group;

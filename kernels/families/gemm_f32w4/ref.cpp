@@ -1,6 +1,6 @@
 // gemm_f32w4/ref: the executable specification of the product by 4-bit weights, and the fallback on every CPU.
 //
-//   y[i][o] = bias[o] + sum_g scale[o][g] * sum_(k in group g) a[i][k] * w[o][k]        |error| <= (k + 3) * eps * sum |a * scale * w|
+//   y[i][o] = bias[o] + sum_g scale[o][g] * sum_(k in group g) a[i][k] * w[o][k]        within ErrorBoundF32(k)
 //
 // Packed layout: uint16 scale[n][k / group], then rows of k / 2 bytes of codes w + 8, the lower half first.
 #include "half.h"

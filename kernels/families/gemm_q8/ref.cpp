@@ -2,27 +2,23 @@
 //
 //   y[i][o] = epilogue(bias[o] + sum_k (a[i][k] - a_zp) * w[o][k])        i < m, o < n; exact in 32 bits
 //
-// Packed layout: int32 corrected bias[n] = bias[o] - a_zp * sum_k w[o][k], then the weights as they come, int8 [n][k].
+// It computes the formula as it stands. The other kernels add -a_zp * sum_k w[o][k] to the bias when they pack, and an error in that must show
+// where they are compared with this one.
+// Packed layout: int32 a_zp, int32 bias[n], then the weights as they come, int8 [n][k].
 #include "kernel.h"
 #include "sterna/requant.h"
 
 namespace sterna {
 namespace {
 
-size_t PackedBytes(size_t n, size_t k) { return n * sizeof(int32_t) + n * k; }
+size_t PackedBytes(size_t n, size_t k) { return (1 + n) * sizeof(int32_t) + n * k; }
 
 bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, void* packed) {
-  int32_t* corrected = static_cast<int32_t*>(packed);
-  int8_t* weights = reinterpret_cast<int8_t*>(corrected + n);
-  for (size_t o = 0; o < n; ++o) {
-    int32_t sum = 0;
-    for (size_t i = 0; i < k; ++i) {
-      sum += w[o * k + i];
-      weights[o * k + i] = w[o * k + i];
-    }
-    const uint32_t b = bias != nullptr ? static_cast<uint32_t>(bias[o]) : 0;
-    corrected[o] = static_cast<int32_t>(b - static_cast<uint32_t>(a_zp * sum));
-  }
+  int32_t* header = static_cast<int32_t*>(packed);
+  int8_t* weights = reinterpret_cast<int8_t*>(header + 1 + n);
+  header[0] = a_zp;
+  for (size_t o = 0; o < n; ++o) header[1 + o] = bias != nullptr ? bias[o] : 0;
+  for (size_t i = 0; i < n * k; ++i) weights[i] = w[i];
   return true;
 }
 
@@ -30,7 +26,8 @@ size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 
 template <typename T>
 void Run(const GemmQ8Args* args) {
-  const int32_t* bias = static_cast<const int32_t*>(args->packed);
+  const int32_t* bias = static_cast<const int32_t*>(args->packed) + 1;
+  const int32_t a_zp = bias[-1];
   const int8_t* weights = reinterpret_cast<const int8_t*>(bias + args->n);
   const RequantQ8& r = args->requant;
   for (size_t i = 0; i < args->m; ++i) {
@@ -40,7 +37,7 @@ void Run(const GemmQ8Args* args) {
     for (size_t o = 0; o < args->n; ++o) {
       const int8_t* w = weights + o * args->k;
       int32_t acc = 0;
-      for (size_t p = 0; p < args->k; ++p) acc += static_cast<int32_t>(a[p]) * w[p];
+      for (size_t p = 0; p < args->k; ++p) acc += (static_cast<int32_t>(a[p]) - a_zp) * w[p];
       acc = static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(bias[o]));
       y[o] = RequantizeQ8<T>(r, acc, o, residual != nullptr ? residual[o] : T{0});
     }

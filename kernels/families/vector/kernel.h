@@ -12,13 +12,25 @@ struct PoolF32Args {
   float* y;
 };
 
+// BinaryQ8Attrs (program.h) of an addition; a subtraction has a negative b_mul. y may be a or b itself.
+struct AddQ8Args {
+  size_t n;
+  const uint8_t *a, *b;
+  uint8_t* y;
+  int32_t a_zp, b_zp, y_zp, y_lo, y_hi;
+  float a_mul, b_mul;
+};
+
+// Largest errors of exp_f32 and sigmoid_f32, references included, in units in the last place of the exact result (of the smallest denormal
+// number, where the result is denormal).
+constexpr int kExpUlps = 2, kSigmoidUlps = 4;
+
 // Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
 // The result for an element does not depend on n or on its place, bit for bit.
 struct VectorKernels {
   const char* name;
   void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);  // table: indexed by the stored byte
-  // BinaryQ8Attrs add (sign = +1) or sub (-1)
-  void (*add_q8)(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi, float a_mul, float b_mul);
+  void (*add_q8)(const AddQ8Args* args);
   void (*quantize)(size_t n, const float* x, uint8_t* y, float scale, int32_t zp);
   void (*dequantize)(size_t n, const uint8_t* x, float* y, float scale, int32_t zp);
   void (*max_q8)(size_t n, const uint8_t* a, uint8_t* y);                    // y = max(y, a): one tap of a max pool
@@ -26,8 +38,8 @@ struct VectorKernels {
   void (*add_f32)(size_t n, const float* a, const float* b, float* y);
   void (*mul_f32)(size_t n, const float* a, const float* b, float* y);
   void (*clamp_f32)(size_t n, const float* x, float* y, float lo, float hi);
-  void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // |error| <= 2 ulp-ish, stated in the unit
-  void (*exp_f32)(size_t n, const float* x, float* y);
+  void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // within kSigmoidUlps; NaN stays NaN
+  void (*exp_f32)(size_t n, const float* x, float* y);                       // within kExpUlps; NaN stays NaN
   // min(max(alpha * x + beta, 0), 1), and x times that; the product is rounded before the addition, NaN stays NaN.
   void (*hard_sigmoid_f32)(size_t n, const float* x, float* y, float alpha, float beta);
   void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);

@@ -17,12 +17,12 @@ void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
 }
 
 template <typename T>
-void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo, int32_t y_hi,
-         float a_mul, float b_mul) {
-  for (size_t i = 0; i < n; ++i) {
-    const float av = static_cast<float>(static_cast<T>(a[i]) - a_zp) * a_mul;
-    const float bv = static_cast<float>(static_cast<T>(b[i]) - b_zp) * b_mul;
-    y[i] = static_cast<uint8_t>(RoundClamped(av + bv, y_lo, y_hi, y_zp));
+void Add(const AddQ8Args* args) {
+  const AddQ8Args s = *args;
+  for (size_t i = 0; i < s.n; ++i) {
+    const float av = static_cast<float>(static_cast<T>(s.a[i]) - s.a_zp) * s.a_mul;
+    const float bv = static_cast<float>(static_cast<T>(s.b[i]) - s.b_zp) * s.b_mul;
+    s.y[i] = static_cast<uint8_t>(RoundClamped(av + bv, s.y_lo, s.y_hi, s.y_zp));
   }
 }
 

@@ -1,7 +1,8 @@
 // Element-wise kernels over a byte vector Q (isa/x86/q8_*.h) and a float vector F (isa/x86/vec_*.h).
 //
-// The 8-bit kernels and those of one float operation equal ref bit for bit. exp: |error| <= 2 ulp, 0 and inf beyond the range
-// of float, denormal results included; sigmoid: <= 3 ulp. NaN gives NaN. Both are limited by arithmetic, the rest by memory.
+// The 8-bit kernels and those of one float operation equal ref bit for bit. exp is within kExpUlps and sigmoid within
+// kSigmoidUlps (kernel.h), denormal results included; beyond the range of float exp is 0 or inf. NaN gives NaN. Arithmetic limits the speed of
+// these two, memory that of the rest.
 // Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
 // Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
 #pragma once
@@ -41,11 +42,11 @@ struct Vector {
     MapBytes(n, x, x, y, [table](Int v, Int) { return Q::Lookup(table, v); });
   }
 
-  static void Add(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, int32_t a_zp, int32_t b_zp, int32_t y_zp, int32_t y_lo,
-                  int32_t y_hi, float a_mul, float b_mul) {
-    const typename Q::Weigher weigh_a = Q::MakeWeigher(a_zp, a_mul), weigh_b = Q::MakeWeigher(b_zp, b_mul);
-    const typename Q::Narrower out = Q::MakeNarrower(y_lo, y_hi, y_zp);
-    MapBytes(n, a, b, y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
+  static void Add(const AddQ8Args* args) {
+    const AddQ8Args& s = *args;
+    const typename Q::Weigher weigh_a = Q::MakeWeigher(s.a_zp, s.a_mul), weigh_b = Q::MakeWeigher(s.b_zp, s.b_mul);
+    const typename Q::Narrower out = Q::MakeNarrower(s.y_lo, s.y_hi, s.y_zp);
+    MapBytes(s.n, s.a, s.b, s.y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
   }
 
   static inline Int QuantizeBlock(const float* x, Reg scale, const typename Q::Narrower& out) {

@@ -36,6 +36,8 @@ constexpr uint32_t kProgramMagic = 0x4e525453;  // "STRN"
 constexpr uint32_t kProgramVersion = 2;
 constexpr int kMaxRank = 6;
 constexpr uint32_t kAbsent = 0xffffffffu;  // an optional input that is not there
+constexpr int kMaxDepthwiseRows = 32;      // a depthwise convolution with a taller kernel runs as a grouped one
+constexpr int kStripBytes = 64 * 1024;     // of the maps between the ops of a strip, each thread; a single row may take more
 
 enum class DType : uint8_t { kF32 = 0, kU8 = 1, kS8 = 2, kS32 = 3 };
 

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { root } from '../setup.mjs';
 import { commentsOf } from './comments.mjs';
 import { indexedDecisions } from './decisions.mjs';
+import { engineTables } from './engine-tables.mjs';
 import { nameTable, schemaTable } from './table.mjs';
 
 const load = (path) => import(join(root, 'dist', path));
@@ -96,6 +97,7 @@ export const pages = {
   'agent/config/REFERENCE.md': configPage,
   'agent/api/METRICS.md': metricsPage,
   'runtime/package/REFERENCE.md': manifestPage,
+  'kernels/binding/tables.ts': () => engineTables(),
   'kernels/ERRORS.md': () => errorsPage('Error codes of the kernels', [['Native core and binding', 'kernels/binding/errors.js', 'kernelErrorCodes']]),
   'runtime/ERRORS.md': () => errorsPage('Error codes of the runtime', [['Models, sessions, pipelines, packages', 'runtime/errors.js', 'runtimeErrorCodes']]),
   'agent/ERRORS.md': () => errorsPage('Error codes of the daemon', [
