@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceState } from '../../../agent/inference/presence.js';
-import type { Detection, PipelineResult } from '../../../runtime/pipeline/types.js';
+import type { Detection, Finding, PipelineResult } from '../../../runtime/pipeline/types.js';
 
 const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
 const face = (id: number | null | undefined, similarity = 0.7): Detection => ({
@@ -50,6 +50,21 @@ describe('presence', () => {
 
   it('counts no face that was not embedded', () => {
     expect(play(every100(20, [face(undefined)])).events).toEqual([]);
+  });
+
+  it('follows things without an identity by track, or else by type and label', () => {
+    const cat = (score: number, track?: number): Detection => ({ type: 'detection', label: 'cat', score, box: [0, 0, 9, 9], ...(track === undefined ? {} : { track }) });
+    const sights = (...findings: Finding[]): PresenceEvent[] => {
+      const seen = [...Array.from({ length: 4 }, (_, i) => frame(i * 100, [])), frame(2000, [])].map((f, i) => ({ ...f, identifies: false, findings: i < 4 ? findings : [] }));
+      return seen.reduce<{ state: PresenceState; events: PresenceEvent[] }>((so, f) => {
+        const { state, events } = stepPresence(so.state, f, options);
+        return { state, events: [...so.events, ...events] };
+      }, { state: emptyPresence, events: [] }).events;
+    };
+    const words = (events: readonly PresenceEvent[]): string[] => events.map(({ action, finding: { label, score } }) => `${label} ${score} ${action}`);
+    expect(words(sights(cat(0.5), cat(0.9)))).toEqual(['cat 0.9 appeared', 'cat 0.9 left']);
+    expect(words(sights(cat(0.5, 1), cat(0.9, 2)))).toEqual(['cat 0.5 appeared', 'cat 0.9 appeared', 'cat 0.5 left', 'cat 0.9 left']);
+    expect(words(sights({ type: 'class', label: 'rain', score: 0.4 }))).toEqual(['rain 0.4 appeared', 'rain 0.4 left']);
   });
 
   it('keeps the best sight', () => {
