@@ -42,13 +42,13 @@ export const affinityOption = new Option('--affinity <cores>', 'cores that the t
 
 export const engineOption = (flags: string, description: string): Option => new Option(flags, description).choices(engines);
 
-const numbers = (text: string): number[] => {
+export const numbers = (text: string): number[] => {
   const values = text.split(',').map((item) => (item.trim() === '' ? NaN : Number(item)));
   if (!values.every(Number.isFinite)) throw new InvalidArgumentError(`Expected a number, or one for each channel separated by commas, but received ${text}`);
   return values;
 };
 
-const deviations = (text: string): number[] => {
+export const deviations = (text: string): number[] => {
   const values = numbers(text);
   if (values.includes(0)) throw new InvalidArgumentError('Expected deviations other than zero');
   return values;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Image } from '../../runtime/frame.js';
+import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import { MANIFEST_VERSION } from '../../runtime/package/manifest.js';
 import type { ManifestInput } from '../../runtime/package/manifest.js';
@@ -27,6 +28,8 @@ export interface PipelinePackageOptions {
   embeddingSpaceId?: string;
   /** Replaces defaults of the pipeline's description, field by field. */
   overrides?: unknown;
+  /** What the user knows of a detector and its file does not say. */
+  hints?: DescribeHints;
   /** Pictures to make golden vectors of. What the stages see of them (aligned faces, say) becomes part of the package. Without any, a generated pattern serves. */
   goldenPictures?: AsyncIterable<Image> | Iterable<Image>;
   calibration?: ManifestInput['calibration'];
@@ -52,7 +55,7 @@ const maxError = 0.1;
  * @throws DeployError E_USAGE, RuntimeError E_PACKAGE, E_MODEL_*
  */
 export async function buildPipelinePackage(kind: string, models: StageModels, options: PipelinePackageOptions): Promise<WrittenPackage> {
-  const pipeline = await describePipeline(kind, models, options.overrides, options.engine?.engine);
+  const pipeline = await describePipeline(kind, models, options.overrides, options.engine?.engine, options.hints);
   const golden = goldenVectors(pipeline, await recordGolden(models, pipeline, options));
   const manifest: ManifestInput = {
     schema_version: MANIFEST_VERSION,

@@ -6,6 +6,8 @@ import type { ModelPackage } from '../../runtime/package/package.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { DeployError } from '../errors.js';
 import { buildPipelinePackage } from '../package/build.js';
+import { modelKinds, recognizeModel } from './recognize.js';
+import type { ModelOptions } from './recognize.js';
 
 /** A pipeline that is not packed yet: model files beside a JSON file, to try them out. */
 const pipelineFile = z.object({
@@ -16,6 +18,21 @@ const pipelineFile = z.object({
   /** As the manifest's `pipeline`; replaces defaults field by field. */
   pipeline: z.record(z.string(), z.unknown()).optional(),
 });
+
+/**
+ * Opens a model as the pipeline that it is recognized as.
+ * @param onAssumption told what was assumed, a sentence each
+ * @throws DeployError E_FILE, E_USAGE, RuntimeError E_MODEL_*
+ */
+export async function openModel(path: string, options: ModelOptions, onAssumption: (text: string) => void, engine?: EngineName): Promise<ModelPackage> {
+  const model = await read(path);
+  const { kind, description, assumptions } = await recognizeModel(model, options, engine);
+  assumptions.forEach(onAssumption);
+  const { bytes } = await buildPipelinePackage(kind, { [modelKinds[kind]]: model }, {
+    name: 'unpacked', version: '0.0.0', overrides: description, hints: { decoder: options.decoder }, ...(engine === undefined ? {} : { engine: { engine } }),
+  });
+  return openPackage(bytes);
+}
 
 /**
  * Opens a `.sterna` package, or a `.json` file that names the models of a pipeline (paths relative to it).

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Affinity } from '../../../kernels/binding/affinity.js';
 import { isas, type Isa } from '../../../kernels/binding/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
+import type { ModelPackage } from '../../../runtime/package/package.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
@@ -9,9 +10,13 @@ import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
-import { openPipelineOrPackage } from '../../run/open.js';
+import { decoderNames } from '../../../runtime/vision/decoders/index.js';
+import { readClassNames } from '../../evaluate/truth.js';
+import { DeployError } from '../../errors.js';
+import { openModel, openPipelineOrPackage } from '../../run/open.js';
+import { modelKinds, type ModelOptions } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
-import { affinityOption, engineOption, integer } from '../options.js';
+import { affinityOption, deviations, engineOption, integer, numbers } from '../options.js';
 import { emit, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
 
@@ -20,7 +25,8 @@ interface Enrol {
   source: string;
 }
 
-interface RunOptions {
+interface RunOptions extends Omit<ModelOptions, 'labels'> {
+  labels?: string;
   input: string;
   limit?: number;
   gallery: string;
@@ -54,6 +60,18 @@ function positive(text: string): number {
   return value;
 }
 
+/** @throws DeployError E_USAGE for options of a model with something else */
+async function openAny(self: Command, path: string, { kind, decoder, labels, mean, std, channels, fit, score, iou, engine }: RunOptions): Promise<ModelPackage> {
+  const stated = { kind, decoder, mean, std, channels, fit, score, iou };
+  if (path.toLowerCase().endsWith('.onnx')) {
+    const names = labels === undefined ? undefined : await readClassNames(labels);
+    return openModel(path, { ...stated, labels: names }, (text) => log(self, `sterna: ${text}`), engine);
+  }
+  const first = Object.entries({ ...stated, labels }).find(([, value]) => value !== undefined);
+  if (first === undefined) return openPipelineOrPackage(path, engine);
+  throw new DeployError('E_USAGE', `Expected --${first[0]} with an .onnx model but ${path} has settings of its own`);
+}
+
 async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, people: readonly Enrol[], signal: AbortSignal): Promise<void> {
   for (const { name, source } of people) {
     const { person, pictures, skipped } = await enrolPictures(pipeline, gallery, name, openSource(source, { signal, fps: enrolmentFps }));
@@ -77,8 +95,8 @@ export function register(program: Command): void {
   program
     .command('run')
     .summary('run a pipeline over pictures, a video or a camera')
-    .description('Runs a package (.sterna), or a pipeline (.json that names model files), over a source. Prints one JSON line for each frame and then a summary line on stdout, and a table of the summary on stderr.')
-    .argument('<pipeline-or-package>', 'a .sterna package, or a .json file with kind, models (a path for each stage) and pipeline')
+    .description('Runs a package (.sterna), a model (.onnx), or a pipeline (.json that names model files) over a source. What a model is (a detector and its family, a classifier, an embedder) is recognized from its outputs; what was assumed is printed, and options replace it. Prints one JSON line for each frame and then a summary line on stdout, and a table of the summary on stderr.')
+    .argument('<pipeline-or-package>', 'a .sterna package, an .onnx model, or a .json file with kind, models (a path for each stage) and pipeline')
     .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
     .option('--limit <n>', 'stop after n frames', integer(1))
     .option('--gallery <file>', 'database of enrolled people', ':memory:')
@@ -93,6 +111,15 @@ export function register(program: Command): void {
     .option('--loop', 'start again at the end', false)
     .option('--fps <n>', 'frames per second', positive)
     .option('--cache <folder>', 'keep compiled models in this folder, so that the next start takes milliseconds')
+    .addOption(new Option('--kind <kind>', 'of a model: what it is for').choices(Object.keys(modelKinds)))
+    .addOption(new Option('--decoder <family>', 'of a model: how the outputs of a detector are read').choices(decoderNames))
+    .option('--labels <file>', 'of a model: names of the classes, one per line')
+    .addOption(new Option('--mean <values>', 'of a model: subtracted from each 0..255 value; one, or one a channel').argParser(numbers))
+    .addOption(new Option('--std <values>', 'of a model: the difference is divided by it').argParser(deviations))
+    .addOption(new Option('--channels <order>', 'of a model: channel order').choices(['rgb', 'bgr']))
+    .addOption(new Option('--fit <how>', 'of a model: how pictures are brought to the size of the input').choices(['letterbox', 'stretch']))
+    .option('--score <x>', 'of a model: least score of a finding, 0 to 1 (of an embedder: least cosine)', Number)
+    .option('--iou <x>', 'of a model: boxes of a class that overlap by more are one object, 0 to 1', Number)
     .option('--events', 'print only frames in which something was found', false)
     .action(reporting(async (self, path: string, options: RunOptions) => {
       const stop = new AbortController();
@@ -104,7 +131,7 @@ export function register(program: Command): void {
       try {
         const { engine, threads, affinity, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
         const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
-        const modelPackage = await openPipelineOrPackage(path, engine);
+        const modelPackage = await openAny(self, path, options);
         pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });

@@ -1,0 +1,85 @@
+import type { DescribeHints, ModelInfo } from '../../runtime/kinds/kind.js';
+import { vectorLength } from '../../runtime/kinds/pixel-input.js';
+import type { EngineName } from '../../runtime/session-types.js';
+import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import { boxDecoder, decoderTitle } from '../../runtime/vision/decoders/index.js';
+import { DeployError } from '../errors.js';
+import { describeModel, describePipeline } from '../package/describe.js';
+
+/** Kinds that a single model makes a pipeline of, with the name of their stage. */
+export const modelKinds = { detection: 'detector', classification: 'classifier', embedding: 'embedder' } as const;
+export type ModelKind = keyof typeof modelKinds;
+
+/** What the user states instead of what would be assumed. */
+export interface ModelOptions extends Pick<DescribeHints, 'decoder'> {
+  kind?: ModelKind | undefined;
+  labels?: readonly string[] | undefined;
+  mean?: readonly number[] | undefined;
+  std?: readonly number[] | undefined;
+  channels?: 'rgb' | 'bgr' | undefined;
+  fit?: 'letterbox' | 'stretch' | undefined;
+  score?: number | undefined;
+  iou?: number | undefined;
+}
+
+export interface RecognizedModel {
+  kind: ModelKind;
+  description: PipelineDescription;
+  /** A sentence for each assumption, with the option that replaces it. */
+  assumptions: string[];
+}
+
+/** Embeddings are as long as that or a multiple of it; numbers of classes hardly ever are. */
+const embeddingUnit = 64;
+
+/** What a model is for, by its outputs: one vector is an embedding or a classification, all else is taken for a detector. */
+export function guessKind(info: ModelInfo): ModelKind {
+  const length = vectorLength(info);
+  if (length === undefined) return 'detection';
+  const ends = info.ends?.[info.outputs[0]?.name ?? ''] ?? [];
+  return length % embeddingUnit === 0 && !ends.some((op) => op === 'Softmax' || op === 'Sigmoid') ? 'embedding' : 'classification';
+}
+
+/**
+ * The pipeline that a single model makes, as far as its file tells and with what the user states.
+ * @throws DeployError E_USAGE for options that do not fit the kind or a head that fits no family, RuntimeError E_MODEL_*
+ */
+export async function recognizeModel(model: Uint8Array, options: ModelOptions, engine?: EngineName): Promise<RecognizedModel> {
+  const kind = options.kind ?? guessKind(await describeModel(model, engine));
+  const description = await describePipeline(kind, { [modelKinds[kind]]: model }, overridesOf(kind, options), engine, { decoder: options.decoder });
+  return { kind, description, assumptions: assumptionsOf(kind, description, options) };
+}
+
+/** As the manifest's `pipeline`. */
+function overridesOf(kind: ModelKind, { decoder, labels, mean, std, channels, fit, score, iou }: ModelOptions): object {
+  if (kind !== 'detection' && (decoder ?? iou) !== undefined) throw new DeployError('E_USAGE', `Expected --decoder and --iou with a detector, but the model is taken as ${kind}; --kind detection says otherwise`);
+  if (kind === 'embedding' && labels !== undefined) throw new DeployError('E_USAGE', 'Expected --labels with a detector or a classifier, but the model is taken as embedding; --kind classification says otherwise');
+  const each = (values: readonly number[] | undefined): readonly number[] | undefined => (values?.length === 1 ? [...values, ...values, ...values] : values);
+  const input = defined({ mean: each(mean), std: each(std), channels });
+  const named = defined({ labels });
+  const settings = {
+    detection: { ...named, detector: { ...defined({ fit, score_threshold: score }), ...(iou === undefined ? {} : { suppression: { method: 'hard', iou_threshold: iou, across_classes: false } }) } },
+    classification: { ...named, ...defined({ fit, score_threshold: score }) },
+    embedding: defined({ fit, match_threshold: score }),
+  }[kind];
+  return { stages: { [modelKinds[kind]]: { input } }, settings };
+}
+
+function defined(values: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+function assumptionsOf(kind: ModelKind, { stages, settings }: PipelineDescription, options: ModelOptions): string[] {
+  const input = stages[modelKinds[kind]]?.input;
+  const part = (kind === 'detection' ? settings['detector'] : settings) as Readonly<Record<string, unknown>>;
+  const decoder = boxDecoder.safeParse(part['decoder']);
+  const labels = (settings['labels'] ?? []) as readonly string[];
+  const list: [keyof ModelOptions, string][] = [
+    ['kind', kind],
+    ...(decoder.success ? [['decoder', `${decoder.data.type} (${decoderTitle(decoder.data.type)})`] as [keyof ModelOptions, string]] : []),
+    ['channels', input?.channels ?? ''], ['mean', input?.mean.join() ?? ''], ['std', input?.std.join() ?? ''], ['fit', String(part['fit'])],
+    ...(kind === 'embedding' ? [] : [['labels', labels.length === 0 ? 'none: classes are numbered' : labels.length > 3 ? `${labels.length} names, from "${labels[0] ?? ''}" on` : labels.join(', ')] as [keyof ModelOptions, string]]),
+    ['score', String(part['score_threshold'] ?? part['match_threshold'])],
+  ];
+  return list.filter(([option]) => options[option] === undefined).map(([option, value]) => `assumed --${option} ${value}`);
+}
