@@ -12,6 +12,9 @@ const shapeArithmeticElements = 4096;
 /** Expansions within expansions: nested control flow and functions; what lies deeper is a mistake or an attack. */
 const maximumDepth = 64;
 
+/** Operators whose later operands are weights, which the engine packs when it loads a program. */
+const weighted = new Set(['Conv', 'ConvTranspose', 'ConvInteger', 'MatMul', 'MatMulInteger', 'Gemm', 'RNN', 'GRU', 'LSTM', 'PRelu', 'InstanceNormalization', 'LayerNormalization']);
+
 export interface ExpanderOptions {
   /** Every node is computed at once, whatever its size; constants and feeds are values. */
   readonly eager?: boolean;
@@ -107,13 +110,28 @@ export class Expander implements Builder {
     this.current = node;
     if (++this.depth > maximumDepth) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${maximumDepth} operators within each other`, { details: { node: node.name, op: node.op } });
     try {
-      const made = Object.hasOwn(expansions, node.op) ? expansions[node.op]?.(this, node) : undefined;
-      if (made === undefined) this.infer(node);
+      const given = weighted.has(node.op) && !this.eager ? this.withFilledWeights(node) : node;
+      const made = Object.hasOwn(expansions, node.op) ? expansions[node.op]?.(this, given) : undefined;
+      if (made === undefined) this.infer(given);
       else this.finish(node, made);
     } finally {
       this.depth -= 1;
       this.current = outer;
     }
+  }
+
+  /** Weights that a ConstantOfShape makes, which is too large to be evaluated with the shape arithmetic, as constants. */
+  private withFilledWeights(node: Node): Node {
+    const inputs = node.inputs.map((name, i) => {
+      const producer = this.producers.get(name);
+      const type = this.types.get(name);
+      if (i === 0 || producer?.op !== 'ConstantOfShape' || type === undefined || this.known(name) !== undefined) return name;
+      const [value] = knownOutputs({ ...this.graph, constants: this.constants }, producer, { types: this.types, known: this.values, budget: this.budget }, [type]) ?? [];
+      return value === undefined ? name : this.constant(value);
+    });
+    if (inputs.every((name, i) => name === node.inputs[i])) return node;
+    this.expanded = true;
+    return { ...node, inputs };
   }
 
   private finish(node: Node, made: readonly string[]): void {

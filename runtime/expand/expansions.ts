@@ -1,10 +1,14 @@
+import { attentions } from './attention.js';
 import type { Expansion } from './builder.js';
 import { contrib, unofficial } from './contrib.js';
 import { controlFlow } from './control-flow.js';
+import { einsum } from './einsum.js';
 import { elementwise } from './elementwise.js';
 import { movements } from './movement.js';
 import { quantizations } from './quantization.js';
 import { quantizedContrib } from './quantized.js';
+import { samplings } from './sampling.js';
+import { scatters } from './scatter.js';
 import { sequences } from './sequences.js';
 import { windows } from './windows.js';
 
@@ -13,6 +17,6 @@ const microsoft = (table: Readonly<Record<string, Expansion>>): Record<string, E
 
 /** Operators that are defined by others, in some or all of their forms. */
 export const expansions: Readonly<Record<string, Expansion>> = {
-  ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...unofficial,
+  ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...samplings, ...scatters, ...attentions, Einsum: einsum, ...unofficial,
   ...microsoft(contrib), ...microsoft(quantizedContrib),
 };

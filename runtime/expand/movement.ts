@@ -4,6 +4,7 @@ import { elementCount, toNumbers } from '../graph/tensor-value.js';
 import { paddingOf } from '../ops/movement.js';
 import { normalizeAxis } from '../ops/op.js';
 import { Notation, type Builder, type Expansion } from './builder.js';
+import { scatterComputed } from './scatter.js';
 
 const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 
@@ -72,7 +73,7 @@ const scatterNd: Expansion = (b, node) => {
   const m = new Notation(b);
   const [x, indices, updates] = [input(node), b.known(input(node, 1)), input(node, 2)];
   const shape = m.shape(x);
-  if (b.eager || indices === undefined || elementCount(shape) > maximumKnown || stringAttribute(node, 'reduction', 'none') !== 'none') return undefined;
+  if (indices === undefined || elementCount(shape) > maximumKnown || stringAttribute(node, 'reduction', 'none') !== 'none') return scatterComputed(b, node);
   const depth = indices.dims.at(-1) ?? 0;
   const inner = elementCount(shape.slice(depth));
   const numbers = toNumbers(indices);

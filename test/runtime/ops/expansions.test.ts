@@ -72,7 +72,7 @@ describe('what must not be written out', () => {
 
 const shared = new URL('../../../../shared/cases/', import.meta.url);
 /** Left to sessions that know sizes when they run, or to operators that are not there yet. */
-const elsewhere = new Set(['hw-dyn', 'unnamed-dyn', 'slow-elementwise', 'einsum', 'nms-post']);
+const elsewhere = new Set(['hw-dyn', 'unnamed-dyn', 'slow-elementwise', 'nms-post']);
 const folders = existsSync(shared) ? readdirSync(shared).filter((name) => existsSync(new URL(`${name}/model.onnx`, shared)) && !elsewhere.has(name)) : [];
 
 describe.skipIf(folders.length === 0)(`small graphs of users${folders.length === 0 ? ' (../shared/cases is missing)' : ''}`, () => {

@@ -40,6 +40,18 @@ const refused: readonly (readonly [string, string, ModelSpec])[] = [
   ['recurrent weights that an input gives', 'E_MODEL_OP', spec('GRU', [2, 1, 3], [['w', randomTensor([1, 6, 3], 1)], ['r', randomTensor([1, 6, 2], 2)]], { hidden_size: 2 }, { opset: 14, live: ['w'] })],
   ['a length beyond the sequence', 'E_MODEL_OP', spec('LSTM', [2, 1, 3], [...lstm, absent, ['lengths', fromInts('int32', [3])]], { hidden_size: 2 }, { opset: 14 })],
   ['the indices of a pool of thousands of taps', 'E_MODEL_OP', spec('MaxPool', [1, 1, 99, 99], [], { kernel_shape: [99, 99] }, { outputs: ['y', 'i'] })],
+  ['an equation that repeats a label in its result', 'E_MODEL_OP', spec('Einsum', [2, 3], [], { equation: 'ij->ii' })],
+  ['an equation of other operands', 'E_MODEL_OP', spec('Einsum', [2, 3], [], { equation: 'ij,jk->ik' })],
+  ['an equation of other axes', 'E_MODEL_SHAPE', spec('Einsum', [2, 3], [], { equation: 'ijk->i' })],
+  ['an equation that is none', 'E_MODEL_OP', spec('Einsum', [2, 3], [], { equation: 'i......j' })],
+  ['a grid of other axes', 'E_MODEL_SHAPE', spec('GridSample', [1, 1, 4, 4], [['g', randomTensor([1, 2, 2, 3], 1)]], {})],
+  ['regions with as many samples as they are large', 'E_MODEL_OP', spec('RoiAlign', [1, 1, 4, 4], [['r', randomTensor([1, 4], 1)], ['b', ints64(0)]], {})],
+  ['regions of millions of samples', 'E_MODEL_OP', spec('RoiAlign', [1, 1, 4, 4], [['r', randomTensor([1, 4], 1)], ['b', ints64(0)]], { sampling_ratio: 2 ** 12, output_height: 2 ** 12, output_width: 2 ** 12 })],
+  ['more comparisons than a scatter should need', 'E_MODEL_OP', { inputs: { x: [4096], i: [4096], u: [4096] }, types: { i: 'int64' }, nodes: [node('ScatterElements', ['x', 'i', 'u'], ['y'])], outputs: ['y'] }],
+  ['a place in an axis of millions', 'E_MODEL_OP', { inputs: { x: [2 ** 27], i: [1, 1], u: [1] }, types: { i: 'int64' }, nodes: [node('ScatterND', ['x', 'i', 'u'], ['y'])], outputs: ['y'] }],
+  ['attention with a cap and a mask', 'E_MODEL_OP', spec('Attention', [1, 1, 2, 4], [['k', randomTensor([1, 1, 2, 4], 1)], ['v', randomTensor([1, 1, 2, 4], 2)]], { is_causal: 1, softcap: { float: 1 } }, { opset: 23 })],
+  ['heads that do not divide', 'E_MODEL_SHAPE', spec('Attention', [1, 2, 7], [['k', randomTensor([1, 2, 7], 1)], ['v', randomTensor([1, 2, 7], 2)]], { q_num_heads: 2, kv_num_heads: 2 }, { opset: 23 })],
+  ['pairs of an odd number', 'E_MODEL_SHAPE', spec('RotaryEmbedding', [1, 1, 2, 5], [['c', randomTensor([1, 2, 2], 1)], ['s', randomTensor([1, 2, 2], 2)]], {}, { opset: 23 })],
   ['Celu that divides by 0', 'E_MODEL_OP', spec('Celu', [2], [], { alpha: { float: 0 } })],
 ];
 
