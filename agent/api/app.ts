@@ -3,36 +3,15 @@ import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
 import { z } from 'zod';
-import { ID_PATTERN, type TelemetryWindow } from '../contracts/index.js';
+import { ID_PATTERN } from '../contracts/index.js';
 import { AgentError, SternaError, toCodedError } from '../errors.js';
-import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
 import { authorized } from './auth.js';
 import { bodyBudget } from './body-budget.js';
-import { eventStreams, type StreamParts } from './event-stream.js';
+import { eventStreams } from './event-stream.js';
 import { addGallery } from './gallery.js';
-import { allowedHost, allowedOrigin, isLoopback, type GuardOptions } from './guard.js';
+import { allowedHost, allowedOrigin, isLoopback } from './guard.js';
+import type { ApiParts } from './parts.js';
 import { noQuery, readQuery } from './query.js';
-
-/** What the API shows and does. */
-export interface ApiParts extends StreamParts {
-  guard: () => GuardOptions;
-  /** Bearer token that everything but `/health` (and on loopback `/metrics`) needs. */
-  token: string;
-  /** Overall state of the daemon, for people and for `sterna agent --status`. */
-  status: () => Record<string, unknown>;
-  health: () => { ok: boolean; reasons: string[] };
-  latestTelemetry: () => TelemetryWindow | null;
-  metrics: () => Promise<string>;
-  /** @throws a coded error when there is none */
-  gallery: () => Gallery;
-  runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
-  /** @param pipeline whose embedder is used; undefined: the first that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
-  enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>, pipeline?: string) => Promise<Record<string, unknown>>;
-  /** The newest frame of the pipeline that `enrol` uses. @throws AgentError E_PIPELINE_UNKNOWN */
-  enrolmentFrame: (pipeline?: string) => Image | null;
-  /** @param pipeline undefined: the first @throws AgentError E_PIPELINE_UNKNOWN */
-  latestFrame: (pipeline?: string) => (Image & { sequence: number }) | null;
-}
 
 const pipelineQuery = z.strictObject({ pipeline: z.string().regex(ID_PATTERN).optional() });
 

@@ -5,8 +5,8 @@ import { z } from 'zod';
 import { ID_PATTERN } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import type { Gallery, Image } from '../inference/ports.js';
-import type { ApiParts } from './app.js';
 import type { ApiContext } from './event-stream.js';
+import type { ApiParts } from './parts.js';
 import { noQuery } from './query.js';
 
 const MAX_PICTURES = 32;

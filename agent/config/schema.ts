@@ -3,7 +3,7 @@ import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
 import { DEFAULT_BLOCK_BYTES, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
-import { pipelineProblems } from './pipelines.js';
+import { pipelineProblems } from './pipeline-problems.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
 export function defaultDeviceId(host = hostname()): string {

@@ -1,7 +1,7 @@
 import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
-import { addressOf } from './fleet-api.js';
+import { addressOf } from './address.js';
 
 /** The local API of a device. The token stays on this side: the page never sees it. */
 export interface DeviceAccess {

@@ -1,10 +1,11 @@
 import { Hono, type Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
-import { DEFAULT_PIPELINE, ID_PATTERN, ofPipeline, type DeviceAddress } from '../../agent/contracts/index.js';
+import { DEFAULT_PIPELINE, ofPipeline } from '../../agent/contracts/index.js';
 import type { Collector } from '../collector/collector.js';
 import { healthOf } from '../collector/health.js';
 import type { CollectorStore, DeviceRecord } from '../collector/store.js';
 import { historyPoint, inferenceEnergy, recentWindow, telemetryView } from '../collector/view.js';
+import { addressOf } from './address.js';
 import type { DeviceGateway } from './device-proxy.js';
 import type { EventStreams } from './event-streams.js';
 
@@ -86,10 +87,4 @@ export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions
 function pipelineOf(context: Context, { reported }: DeviceRecord): string {
   const asked = context.req.query('pipeline') ?? '';
   return (ofPipeline(reported, asked) ?? reported?.pipelines[0])?.name ?? DEFAULT_PIPELINE;
-}
-
-export function addressOf(context: Context): DeviceAddress | null {
-  const fleet = context.req.param('fleet') ?? '';
-  const device = context.req.param('device') ?? '';
-  return ID_PATTERN.test(fleet) && ID_PATTERN.test(device) ? { fleet, device } : null;
 }

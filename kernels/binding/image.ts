@@ -1,3 +1,4 @@
+import type { Area } from './addon.js';
 import { KernelError } from './errors.js';
 import { loadAddon } from './load.js';
 
@@ -160,28 +161,6 @@ export class MotionGrid {
     greyCells(src, this.#factor, this.#cells);
     return loadAddon().image.updateBackground(this.#cells, this.#background, threshold, this.#learningRate);
   }
-}
-
-/** Where in a canvas a picture is drawn. */
-interface Area {
-  left: number;
-  top: number;
-  width: number;
-  height: number;
-}
-
-/** What `kernels/node/image.cpp` exports as `image`. Every size has been checked here; it checks again what memory safety needs. */
-export interface ImageAddon {
-  resize(
-    src: Uint8Array, width: number, height: number, stride: number, x: number, y: number, regionWidth: number, regionHeight: number,
-    dst: Uint8Array, dstWidth: number, channels: number, area: Area, edge: boolean,
-  ): void;
-  warp(
-    src: Uint8Array, width: number, height: number, stride: number, matrix: Float64Array,
-    dst: Uint8Array, dstWidth: number, dstHeight: number, channels: number,
-  ): void;
-  greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, cells: Uint8Array): void;
-  updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number): number;
 }
 
 function expected(what: string, argument: string, received: string): KernelError {

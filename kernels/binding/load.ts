@@ -4,23 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { KernelError, kernelErrorCodes, type KernelErrorCode } from './errors.js';
-import type { ImageAddon } from './image.js';
-import type { CpuDescription, Isa, LoadOptions, NativeProgram, PeakRate, ProgramFile } from './native.js';
-
-/** What the addon exports; `image.ts` states its own share. */
-export interface Addon {
-  setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
-  describeCpu(): CpuDescription;
-  measurePeaks(isa: Isa): PeakRate[];
-  loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
-  loadProgramFile(place: ProgramFile, options: LoadOptions): NativeProgram;
-  packProgram(bytes: Uint8Array, options: LoadOptions): Uint8Array;
-  checksumOf(bytes: Uint8Array): bigint;
-  notifySystemd(message: string): boolean;
-  frugalMemory(): boolean;
-  dieWithParent(): boolean;
-  readonly image: ImageAddon;
-}
+import type { Addon } from './addon.js';
 
 /** A place where the addon may be, or the reason why a place is not worth a look. */
 export interface Candidate {

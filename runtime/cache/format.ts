@@ -12,7 +12,7 @@
  * Checksums are XXH64. Pure: files are the business of store.ts.
  */
 import { checksumOf } from '../../kernels/binding/index.js';
-import type { CompiledModel } from '../lower/compile-apart.js';
+import type { CompiledModel } from '../lower/compile-message.js';
 
 /** What a session needs to know of a program besides its bytes. */
 export type ProgramDescription = Pick<CompiledModel, 'inputs' | 'outputs' | 'opNames'>;

@@ -1,20 +1,10 @@
 import { RuntimeError } from '../errors.js';
-import type { OnnxGraph } from '../onnx/types.js';
+import type { Attribute } from '../onnx/types.js';
 import type { TensorValue } from './tensor-value.js';
 
-/** An attribute of a node, with its ONNX type. */
-export type Attribute =
-  | { readonly type: 'float'; readonly value: number }
-  | { readonly type: 'int'; readonly value: number }
-  | { readonly type: 'string'; readonly value: string }
-  | { readonly type: 'floats'; readonly value: readonly number[] }
-  | { readonly type: 'ints'; readonly value: readonly number[] }
-  | { readonly type: 'strings'; readonly value: readonly string[] }
-  | { readonly type: 'tensor'; readonly value: TensorValue }
-  | { readonly type: 'graph'; readonly value: OnnxGraph }
-  /** In the body of a function: the attribute of that name of the node that calls it. */
-  | { readonly type: 'reference'; readonly value: string };
+export type { Attribute } from '../onnx/types.js';
 
+export type AttributeRecord = Record<string, Attribute>;
 export type Attributes = ReadonlyMap<string, Attribute>;
 
 /** What the accessors need of a node. */

@@ -1,6 +1,6 @@
 import { KernelError, packProgram, type LoadOptions } from '../../kernels/binding/index.js';
 import { SternaError } from '../errors.js';
-import type { ApartOptions, CompileAnswer } from './compile-apart.js';
+import type { ApartOptions, CompileAnswer } from './compile-message.js';
 import { compile } from './compile.js';
 
 /** The answer to a request: a program, or what is wrong with the model. */

@@ -1,23 +1,7 @@
 import { Worker } from 'node:worker_threads';
-import { KernelError, kernelErrorCodes, type KernelErrorCode, type LoadOptions } from '../../kernels/binding/index.js';
+import { KernelError, kernelErrorCodes, type KernelErrorCode } from '../../kernels/binding/index.js';
 import { RuntimeError, runtimeErrorCodes, type RuntimeErrorCode } from '../errors.js';
-import type { CompiledProgram, CompileOptions } from './compile.js';
-
-/** A program without the graph that it came from, so that nothing keeps the graph's constants in memory. */
-export interface CompiledModel extends Omit<CompiledProgram, 'graph'> {
-  /** Its weights are packed as `ApartOptions` say. */
-  readonly packed: boolean;
-}
-
-export interface ApartOptions extends CompileOptions {
-  /** Packs the weights for these kernels and threads too. A program that they do not take is given back plain: loading it says why. */
-  pack?: LoadOptions;
-}
-
-/** What the worker thread answers. Errors lose their class on the way, so they travel as their parts. */
-export type CompileAnswer =
-  | { readonly model: CompiledModel }
-  | { readonly error: { readonly code: string | undefined; readonly message: string; readonly details: Readonly<Record<string, unknown>> } };
+import type { ApartOptions, CompileAnswer, CompiledModel } from './compile-message.js';
 
 const isRuntimeCode = (code: string): code is RuntimeErrorCode => Object.hasOwn(runtimeErrorCodes, code);
 const isKernelCode = (code: string): code is KernelErrorCode => Object.hasOwn(kernelErrorCodes, code);

@@ -1,4 +1,3 @@
-import type { Attribute } from '../graph/attributes.js';
 import type { DType, TensorValue } from '../graph/tensor-value.js';
 
 /** A dimension: a size, the name of a symbolic size, or nothing known. */
@@ -11,6 +10,19 @@ export interface OnnxValueInfo {
   /** Undefined when not even the rank is known. */
   dims?: readonly OnnxDimension[];
 }
+
+/** An attribute of a node, with its ONNX type. */
+export type Attribute =
+  | { readonly type: 'float'; readonly value: number }
+  | { readonly type: 'int'; readonly value: number }
+  | { readonly type: 'string'; readonly value: string }
+  | { readonly type: 'floats'; readonly value: readonly number[] }
+  | { readonly type: 'ints'; readonly value: readonly number[] }
+  | { readonly type: 'strings'; readonly value: readonly string[] }
+  | { readonly type: 'tensor'; readonly value: TensorValue }
+  | { readonly type: 'graph'; readonly value: OnnxGraph }
+  /** In the body of a function: the attribute of that name of the node that calls it. */
+  | { readonly type: 'reference'; readonly value: string };
 
 export interface OnnxNode {
   name: string;

@@ -1,4 +1,4 @@
-import { float, floatAttribute, int, ints, oneOf, requiredInt, requiredInts, string, type Attribute } from '../graph/attributes.js';
+import { float, floatAttribute, int, ints, oneOf, requiredInt, requiredInts, string, type AttributeRecord } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
@@ -17,8 +17,6 @@ import { applyUnary, type Unary } from './unary-functions.js';
 
 // The core operators: what canonicalization makes of the many forms of ONNX. Everything they do is in their attributes,
 // and means the same in every operator set, so that the later passes have one form of each thing to look at.
-
-export type AttributeRecord = Record<string, Attribute>;
 
 /** y = unary(x) */
 export const unaryAttribute = (unary: Unary): AttributeRecord => unaryAttributes(unary);

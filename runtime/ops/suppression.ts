@@ -1,7 +1,6 @@
-import { float, floatAttribute, int, intAttribute, misshapen, requiredInt } from '../graph/attributes.js';
+import { float, floatAttribute, int, intAttribute, misshapen, requiredInt, type AttributeRecord } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
-import type { AttributeRecord } from './core.js';
 import { constantInput, expectType, inputValue, type InferContext, type OpDefinition, type OpTable } from './op.js';
 
 /** How boxes are suppressed (NonMaxSuppressionAttrs in program.h). */

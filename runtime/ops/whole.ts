@@ -1,8 +1,7 @@
-import { int, intAttribute, oneOf, requiredInt, string } from '../graph/attributes.js';
+import { int, intAttribute, oneOf, requiredInt, string, type AttributeRecord } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, stridesOf, toNumbers, type TensorValue } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
-import type { AttributeRecord } from './core.js';
 import { stridedOffsets } from './indexing.js';
 import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
 

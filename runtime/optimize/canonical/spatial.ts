@@ -1,7 +1,7 @@
-import { int, ints } from '../../graph/attributes.js';
+import { int, ints, type AttributeRecord } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { inverse, nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
-import { viewAttributes, type AttributeRecord } from '../../ops/core.js';
+import { viewAttributes } from '../../ops/core.js';
 import { convGeometry, geometryAttributes } from '../../ops/convolution.js';
 import { poolAttributes, poolOf } from '../../ops/pooling.js';
 import { normExponent } from '../../ops/standardization.js';

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createApp, type ApiParts } from '../../../agent/api/app.js';
+import { createApp } from '../../../agent/api/app.js';
+import type { ApiParts } from '../../../agent/api/parts.js';
 import { eventSchema, telemetrySchema, type Event, type TelemetryWindow } from '../../../agent/contracts/index.js';
 import { agentErrorCodes, SternaError } from '../../../agent/errors.js';
 import type { LiveFrame } from '../../../agent/inference/loop.js';

@@ -1,0 +1,25 @@
+import type { TelemetryWindow } from '../contracts/index.js';
+import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
+import type { StreamParts } from './event-stream.js';
+import type { GuardOptions } from './guard.js';
+
+/** What the API shows and does. */
+export interface ApiParts extends StreamParts {
+  guard: () => GuardOptions;
+  /** Bearer token that everything but `/health` (and on loopback `/metrics`) needs. */
+  token: string;
+  /** Overall state of the daemon, for people and for `sterna agent --status`. */
+  status: () => Record<string, unknown>;
+  health: () => { ok: boolean; reasons: string[] };
+  latestTelemetry: () => TelemetryWindow | null;
+  metrics: () => Promise<string>;
+  /** @throws a coded error when there is none */
+  gallery: () => Gallery;
+  runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
+  /** @param pipeline whose embedder is used; undefined: the first that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
+  enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>, pipeline?: string) => Promise<Record<string, unknown>>;
+  /** The newest frame of the pipeline that `enrol` uses. @throws AgentError E_PIPELINE_UNKNOWN */
+  enrolmentFrame: (pipeline?: string) => Image | null;
+  /** @param pipeline undefined: the first @throws AgentError E_PIPELINE_UNKNOWN */
+  latestFrame: (pipeline?: string) => (Image & { sequence: number }) | null;
+}

@@ -1,0 +1,136 @@
+/** What the addon exports, and the types of what it takes and gives. */
+import type { Affinity } from './affinity.js';
+import type { isas } from './tables.js';
+
+export type Isa = (typeof isas)[number];
+
+/** Why an ISA is or is not used on this CPU. */
+export interface IsaStatus {
+  isa: Isa;
+  built: boolean;
+  runnable: boolean;
+  /** Human-readable: "selected", "CPU lacks avx512_vnni", "masked by STERNA_ISA", ... */
+  reason: string;
+}
+
+export interface CpuDescription {
+  arch: string;
+  model: string;
+  features: string[];
+  isas: IsaStatus[];
+  /** The ISA a program is loaded for unless asked otherwise. */
+  selected: Isa;
+  /** Type of 8-bit activations that the selected ISA's kernels take. */
+  activation: 'uint8' | 'int8';
+}
+
+/** How fast one instruction (or the few that make one multiply-add) multiplies what is in registers already. */
+export interface PeakRate {
+  /** `vpdpbusd zmm`, `vpmaddwd + vpaddd ymm`, ... */
+  instruction: string;
+  format: 'int8' | 'float32';
+  macsPerSecond: number;
+}
+
+export interface LoadOptions {
+  /**
+   * Threads that share an op's output rows, 1 by default. Results are bit-identical for every count; no more of them run at a time, over all
+   * programs of the process, than there are cores.
+   */
+  threads?: number;
+  /** Cores that these threads stay on. Any by default, and where all are of one kind (`coresFor` says). */
+  affinity?: Affinity;
+  /** Use this variant instead of the best one; it must be built and runnable. */
+  isa?: Isa;
+  /** Upper bound for arena + packed weights + scratch, bytes. Default 1 GiB. */
+  memoryLimitBytes?: number;
+  /**
+   * A run that nothing else of the program waits for, and whose last one took less than this, runs within the call: handing it to another
+   * thread and back takes 0.1 to 0.4 ms on a virtual machine. Infinity suits a worker thread that does nothing else. Default 0.5.
+   */
+  maxBlockingMs?: number;
+}
+
+export interface OpProfile {
+  /** Index of the op in the program. */
+  op: number;
+  opcode: number;
+  /** The kernel that ran it, e.g. `gemm_q8/avx512vnni`. */
+  kernel: string;
+  /** Wall time of the last profiled run, milliseconds. */
+  ms: number;
+}
+
+/**
+ * A loaded program. Runs one inference at a time, on its own thread; concurrent `run` calls queue in order. A short one runs within the
+ * call (`maxBlockingMs`).
+ */
+export interface NativeProgram {
+  readonly isa: Isa;
+  readonly threads: number;
+  readonly arenaBytes: number;
+  readonly scratchBytes: number;
+  readonly packedBytes: number;
+  /** Kernel chosen for each op, by index. */
+  readonly kernels: readonly string[];
+  /** Why that kernel, in words for people: how few codes a quantized layer has, and what kept it on 8 bits. May be empty. */
+  readonly notes: readonly string[];
+  /**
+   * Dense row-major inputs and outputs in program order; each view's byte length must match exactly.
+   * Outputs are written in place. The views must not be transferred or changed until the promise settles.
+   * @throws KernelError E_ARGUMENT
+   */
+  run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<void>;
+  /** As `run`, and times every op. */
+  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<OpProfile[]>;
+  /** Waits for a running inference, then frees all memory. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Where in an open file a program is. */
+export interface ProgramFile {
+  /** A descriptor open for reading; the program does not need it after the call. */
+  fd: number;
+  /** Of its first byte. With a multiple of 64, packed weights are used where they are; otherwise they are copied. */
+  offset: number;
+  bytes: number;
+  /** Of these bytes: `checksumOf`. */
+  checksum: bigint;
+}
+
+/** Where in a canvas a picture is drawn. */
+export interface Area {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+/** What `kernels/node/image.cpp` exports as `image`. Every size has been checked here; it checks again what memory safety needs. */
+export interface ImageAddon {
+  resize(
+    src: Uint8Array, width: number, height: number, stride: number, x: number, y: number, regionWidth: number, regionHeight: number,
+    dst: Uint8Array, dstWidth: number, channels: number, area: Area, edge: boolean,
+  ): void;
+  warp(
+    src: Uint8Array, width: number, height: number, stride: number, matrix: Float64Array,
+    dst: Uint8Array, dstWidth: number, dstHeight: number, channels: number,
+  ): void;
+  greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, cells: Uint8Array): void;
+  updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number): number;
+}
+
+/** What the addon exports; `image` is what `kernels/node/image.cpp` exports. */
+export interface Addon {
+  setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
+  describeCpu(): CpuDescription;
+  measurePeaks(isa: Isa): PeakRate[];
+  loadProgram(bytes: Uint8Array, options: LoadOptions): NativeProgram;
+  loadProgramFile(place: ProgramFile, options: LoadOptions): NativeProgram;
+  packProgram(bytes: Uint8Array, options: LoadOptions): Uint8Array;
+  checksumOf(bytes: Uint8Array): bigint;
+  notifySystemd(message: string): boolean;
+  frugalMemory(): boolean;
+  dieWithParent(): boolean;
+  readonly image: ImageAddon;
+}
