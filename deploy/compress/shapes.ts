@@ -3,7 +3,8 @@ import { extname, join } from 'node:path';
 import { RuntimeError } from '../../runtime/errors.js';
 import { bindSymbols, givenDims, showDims, type ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
-import type { OnnxValueInfo } from '../../runtime/onnx/types.js';
+import { serializeModel } from '../../runtime/onnx/serialize.js';
+import type { OnnxDimension, OnnxValueInfo } from '../../runtime/onnx/types.js';
 import { readInputFile } from '../cli/files.js';
 import { parseNpy } from './npy.js';
 
@@ -69,4 +70,19 @@ export async function chooseShapes(model: Uint8Array, sizes: ChosenSizes, data?:
     if (dims.some((dim) => typeof dim !== 'number')) chosen.notes.push(`input '${name}' ${showDims(dims)} is taken as ${sized.join('x')}${why}`);
   }
   return chosen;
+}
+
+/**
+ * A model whose inputs have the chosen sizes for good, so that whatever reads it later sees the same. The bytes stay as they are when nothing is open.
+ * @throws RuntimeError E_OPTION with an example for this model; E_MODEL_*
+ */
+export async function fixOpenSizes(bytes: Uint8Array, sizes: ChosenSizes): Promise<{ model: Uint8Array; notes: string[] }> {
+  const { shapes, notes } = await chooseShapes(bytes, sizes);
+  if (notes.length === 0) return { model: bytes, notes };
+  const model = parseModel(bytes);
+  const { inputs, outputs, valueInfo } = model.graph;
+  const symbols = bindSymbols(inputs, { symbols: sizes.symbols ?? {}, shapes });
+  const named = (dim: OnnxDimension): OnnxDimension => (typeof dim === 'string' && Object.hasOwn(symbols, dim) ? symbols[dim] : dim);
+  const sized = (info: OnnxValueInfo): OnnxValueInfo => (info.dims === undefined ? info : { ...info, dims: shapes[info.name] ?? info.dims.map(named) });
+  return { model: serializeModel({ ...model, graph: { ...model.graph, inputs: inputs.map(sized), outputs: outputs.map(sized), valueInfo: valueInfo.map(sized) } }), notes };
 }

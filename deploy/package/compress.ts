@@ -1,4 +1,5 @@
 import type { Image } from '../../runtime/frame.js';
+import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import type { ManifestInput } from '../../runtime/package/manifest.js';
 import type { OnQuantizeProgress } from '../../runtime/quantize/report/progress.js';
@@ -14,6 +15,8 @@ export interface CompressStagesOptions {
   /** Stages to quantize. Default: those that the kind quantizes by default. */
   stages?: readonly string[];
   overrides?: unknown;
+  /** What the user knows of a detector and its file does not say. */
+  hints?: DescribeHints;
   quantize?: QuantizeOptions;
   record?: RecordOptions;
   /** Told how many pictures went through the pipeline. */
@@ -49,7 +52,7 @@ export async function compressStages(
   const { stages = quantizedStages(kind), record = {}, quantize = {}, onPicture = () => undefined, onProgress } = options;
   const unknown = stages.filter((stage) => kindOf(kind).roles[stage] === undefined);
   if (unknown.length > 0) throw new DeployError('E_USAGE', `Expected stages of ${Object.keys(kindOf(kind).roles).join(', ')} but received ${unknown.join(', ')}`);
-  const pipeline = await describePipeline(kind, models, options.overrides, record.engine);
+  const pipeline = await describePipeline(kind, models, options.overrides, record.engine, options.hints);
   const runs = await recordPictures(models, pipeline, counted(pictures, onPicture), record);
   const result = { models: { ...models } as Record<string, Uint8Array>, reports: {} as Record<string, QuantizeReport>, calibration: [] as CompressedStages['calibration'] };
   for (const stage of stages) {

@@ -50,7 +50,7 @@ export async function describeModel(model: Uint8Array, engine: EngineName | unde
 }
 
 /** Objects are merged field by field; everything else is replaced. */
-function merge(base: unknown, overrides: unknown): unknown {
+export function merge(base: unknown, overrides: unknown): unknown {
   if (!isRecord(base) || !isRecord(overrides)) return overrides === undefined ? base : overrides;
   const result: Record<string, unknown> = { ...base };
   for (const [key, value] of Object.entries(overrides)) result[key] = merge(base[key], value);

@@ -5,9 +5,14 @@ import { openPackage } from '../../runtime/package/package.js';
 import type { ModelPackage } from '../../runtime/package/package.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { DeployError } from '../errors.js';
+import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
+import type { DescribeHints } from '../../runtime/kinds/kind.js';
+import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import { fixOpenSizes } from '../compress/shapes.js';
 import { buildPipelinePackage } from '../package/build.js';
-import { modelKinds, recognizeModel } from './recognize.js';
-import type { ModelOptions } from './recognize.js';
+import type { StageModels } from '../package/describe.js';
+import { hintsOf, modelKinds, recognizeModel } from './recognize.js';
+import type { ModelKind, ModelOptions } from './recognize.js';
 
 /** A pipeline that is not packed yet: model files beside a JSON file, to try them out. */
 const pipelineFile = z.object({
@@ -19,18 +24,40 @@ const pipelineFile = z.object({
   pipeline: z.record(z.string(), z.unknown()).optional(),
 });
 
+export interface SizedModelOptions extends ModelOptions {
+  /** For dimensions that the file leaves open. */
+  sizes: ChosenSizes;
+}
+
+/** A model as the pipeline that it is recognized as. */
+export interface PreparedModel {
+  kind: ModelKind;
+  models: StageModels;
+  description: PipelineDescription;
+  hints: DescribeHints;
+  /** Sentences for people: sizes that were chosen, and what was assumed. */
+  notes: string[];
+}
+
+/**
+ * Reads a model, gives it its sizes, and recognizes what it is.
+ * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
+ */
+export async function prepareModel(path: string, { sizes, ...options }: SizedModelOptions, engine?: EngineName): Promise<PreparedModel> {
+  const { model, notes } = await fixOpenSizes(await read(path), sizes);
+  const { kind, description, assumptions } = await recognizeModel(model, options, engine);
+  return { kind, description, models: { [modelKinds[kind]]: model }, hints: hintsOf(options), notes: [...notes, ...assumptions] };
+}
+
 /**
  * Opens a model as the pipeline that it is recognized as.
- * @param onAssumption told what was assumed, a sentence each
- * @throws DeployError E_FILE, E_USAGE, RuntimeError E_MODEL_*
+ * @param onNote told the notes of `prepareModel`
+ * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
  */
-export async function openModel(path: string, options: ModelOptions, onAssumption: (text: string) => void, engine?: EngineName): Promise<ModelPackage> {
-  const model = await read(path);
-  const { kind, description, assumptions } = await recognizeModel(model, options, engine);
-  assumptions.forEach(onAssumption);
-  const { bytes } = await buildPipelinePackage(kind, { [modelKinds[kind]]: model }, {
-    name: 'unpacked', version: '0.0.0', overrides: description, hints: { decoder: options.decoder }, ...(engine === undefined ? {} : { engine: { engine } }),
-  });
+export async function openModel(path: string, options: SizedModelOptions, onNote: (text: string) => void, engine?: EngineName): Promise<ModelPackage> {
+  const { kind, models, description, hints, notes } = await prepareModel(path, options, engine);
+  notes.forEach(onNote);
+  const { bytes } = await buildPipelinePackage(kind, models, { name: 'unpacked', version: '0.0.0', overrides: description, hints, ...(engine === undefined ? {} : { engine: { engine } }) });
   return openPackage(bytes);
 }
 

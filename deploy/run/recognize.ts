@@ -11,7 +11,7 @@ export const modelKinds = { detection: 'detector', classification: 'classifier',
 export type ModelKind = keyof typeof modelKinds;
 
 /** What the user states instead of what would be assumed. */
-export interface ModelOptions extends Pick<DescribeHints, 'decoder'> {
+export interface ModelOptions extends DescribeHints {
   kind?: ModelKind | undefined;
   labels?: readonly string[] | undefined;
   mean?: readonly number[] | undefined;
@@ -46,13 +46,16 @@ export function guessKind(info: ModelInfo): ModelKind {
  */
 export async function recognizeModel(model: Uint8Array, options: ModelOptions, engine?: EngineName): Promise<RecognizedModel> {
   const kind = options.kind ?? guessKind(await describeModel(model, engine));
-  const description = await describePipeline(kind, { [modelKinds[kind]]: model }, overridesOf(kind, options), engine, { decoder: options.decoder });
+  const description = await describePipeline(kind, { [modelKinds[kind]]: model }, overridesOf(kind, options), engine, hintsOf(options));
   return { kind, description, assumptions: assumptionsOf(kind, description, options) };
 }
 
+export const hintsOf = ({ decoder, anchors, keypoints }: DescribeHints): DescribeHints => ({ decoder, anchors, keypoints });
+
 /** As the manifest's `pipeline`. */
-function overridesOf(kind: ModelKind, { decoder, labels, mean, std, channels, fit, score, iou }: ModelOptions): object {
-  if (kind !== 'detection' && (decoder ?? iou) !== undefined) throw new DeployError('E_USAGE', `Expected --decoder and --iou with a detector, but the model is taken as ${kind}; --kind detection says otherwise`);
+function overridesOf(kind: ModelKind, { labels, mean, std, channels, fit, score, iou, ...options }: ModelOptions): object {
+  const ofDetectors = Object.entries({ iou, ...hintsOf(options) }).find(([, value]) => value !== undefined);
+  if (kind !== 'detection' && ofDetectors !== undefined) throw new DeployError('E_USAGE', `Expected --${ofDetectors[0]} with a detector, but the model is taken as ${kind}; --kind detection says otherwise`);
   if (kind === 'embedding' && labels !== undefined) throw new DeployError('E_USAGE', 'Expected --labels with a detector or a classifier, but the model is taken as embedding; --kind classification says otherwise');
   const each = (values: readonly number[] | undefined): readonly number[] | undefined => (values?.length === 1 ? [...values, ...values, ...values] : values);
   const input = defined({ mean: each(mean), std: each(std), channels });

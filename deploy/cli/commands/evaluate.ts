@@ -1,10 +1,8 @@
 import { Option, type Command } from 'commander';
-import { z } from 'zod';
-import { RuntimeError } from '../../../runtime/errors.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import type { PictureOptions } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
-import type { DecodeOptions } from '../../evaluate/decode.js';
+import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateClassifier, evaluateDetector, type EvaluateOptions } from '../../evaluate/evaluate.js';
 import { listPictures, readBoxes, readClassNames, readLabels } from '../../evaluate/truth.js';
 import { DeployError } from '../../errors.js';
@@ -27,22 +25,6 @@ interface EvaluateCommand extends PictureOptions, ShapeOptions {
   firstClass?: number;
   boxOrder?: 'xyxy' | 'yxyx';
   boxUnits?: 'shares' | 'pixels';
-}
-
-const anchorList = z.array(z.tuple([z.number(), z.number(), z.number(), z.number()]));
-const anchorFile = z.union([anchorList, z.object({ anchors: anchorList }).transform(({ anchors }) => anchors)]);
-
-async function readAnchors(path: string): Promise<NonNullable<DecodeOptions['anchors']>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder().decode(await readInputFile(path)));
-  } catch (cause) {
-    if (cause instanceof DeployError) throw cause;
-    throw new RuntimeError('E_INPUT', `Expected anchors but ${path} is not JSON`, { cause });
-  }
-  const parsed = anchorFile.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new RuntimeError('E_INPUT', `Expected a list of anchors [cy, cx, height, width], or an object with such a list as "anchors", in ${path}`);
 }
 
 /** What a model scored: shares by name, and what else is worth telling. */

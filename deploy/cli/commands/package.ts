@@ -1,3 +1,4 @@
+import { basename, extname } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
@@ -10,22 +11,25 @@ import { DeployError } from '../../errors.js';
 import { kindOf, kinds } from '../../../runtime/kinds/registry.js';
 import { buildPipelinePackage, type PipelinePackageOptions } from '../../package/build.js';
 import { compressStages, type CompressedStages } from '../../package/compress.js';
-import type { StageModels } from '../../package/describe.js';
+import { merge, type StageModels } from '../../package/describe.js';
+import { prepareModel } from '../../run/open.js';
+import { modelKinds, type ModelKind } from '../../run/recognize.js';
 import { readInputFile, writeOutputFile } from '../files.js';
+import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
 import { engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes } from '../table.js';
 
-interface PackageOptions {
-  kind: string;
+interface PackageOptions extends Omit<ModelArguments, 'kind'> {
+  kind?: string;
   /** Model files by stage. */
   stage: Readonly<Record<string, string>>;
   detector?: string;
   landmarks?: string;
   embedder?: string;
-  name: string;
-  packageVersion: string;
+  name?: string;
+  packageVersion?: string;
   releaseCounter: number;
   embeddingSpace?: string;
   settings?: string;
@@ -39,13 +43,27 @@ interface PackageOptions {
   ramBudget?: number;
   p99Budget?: number;
   engine: EngineName;
+  output?: string;
+}
+
+/** What is packed, and under which names. */
+interface Plan {
+  kind: string;
+  models: StageModels;
+  settings: PipelinePackageOptions;
   output: string;
 }
 
-/** `--detector FILE` is short for `--stage detector=FILE`, and so on. */
-async function readModels({ kind, stage, detector, landmarks, embedder }: PackageOptions): Promise<StageModels> {
+const defaultKind = 'face-recognition';
+
+const stagePaths = ({ stage, detector, landmarks, embedder }: PackageOptions): Record<string, string> => {
   const short = Object.entries({ detector, landmarks, embedder }).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  const paths = { ...Object.fromEntries(short), ...stage };
+  return { ...Object.fromEntries(short), ...stage };
+};
+
+/** `--detector FILE` is short for `--stage detector=FILE`, and so on. */
+async function readModels(kind: string, options: PackageOptions): Promise<StageModels> {
+  const paths = stagePaths(options);
   const { roles } = kindOf(kind);
   const missing = Object.keys(roles).filter((name) => roles[name]?.optional !== true && paths[name] === undefined);
   if (missing.length > 0) {
@@ -76,15 +94,13 @@ async function readJson(path: string): Promise<unknown> {
  * The models as they are packed: as given, or quantized on pictures.
  * @throws DeployError E_USAGE for a format without pictures
  */
-async function modelsToPack(options: PackageOptions, overrides: unknown, view: StageProgress): Promise<CompressedStages> {
+async function modelsToPack({ kind, models, settings: { overrides, hints } }: Plan, options: PackageOptions, view: StageProgress): Promise<CompressedStages> {
   const { calibrate, stages, format, maxDrop, edges, depthwise, engine } = options;
-  const models = await readModels(options);
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
     const quantize: QuantizeOptions = { engine, ...Object.fromEntries(given) };
-    const which = stages === undefined ? {} : { stages };
-    return compressStages(options.kind, models, openSource(calibrate, { fps: 1 }), {
-      overrides, quantize, record: { engine }, ...which,
+    return compressStages(kind, models, openSource(calibrate, { fps: 1 }), {
+      overrides, quantize, record: { engine }, ...(stages === undefined ? {} : { stages }), ...(hints === undefined ? {} : { hints }),
       onPicture: (count) => view.update('running the calibration pictures through the pipeline', count, null),
       onProgress: (stage) => quantizeProgress(view, { prefix: `${stage}: ` }),
     });
@@ -95,15 +111,51 @@ async function modelsToPack(options: PackageOptions, overrides: unknown, view: S
   return { models, reports: {}, calibration: [] };
 }
 
-async function packageOptions(options: PackageOptions): Promise<PipelinePackageOptions> {
-  const { name, packageVersion, releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
+/** Settings that do not depend on what is packed. */
+async function packageOptions(options: PackageOptions): Promise<Omit<PipelinePackageOptions, 'name' | 'version'>> {
+  const { releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
   return {
-    name, version: packageVersion, releaseCounter, engine: { engine },
+    releaseCounter, engine: { engine },
     ...(embeddingSpace === undefined ? {} : { embeddingSpaceId: embeddingSpace }),
     ...(settings === undefined ? {} : { overrides: await readJson(settings) }),
     ...(golden === undefined ? {} : { goldenPictures: openSource(golden, { fps: 1 }) }),
     budget: { ...(ramBudget === undefined ? {} : { ram_bytes: ramBudget }), ...(p99Budget === undefined ? {} : { p99_ms: p99Budget }) },
   };
+}
+
+/** Of a pipeline whose models were given by stage. @throws DeployError E_USAGE */
+async function planPipeline(options: PackageOptions): Promise<Plan> {
+  const { kind = defaultKind, name, packageVersion, output } = options;
+  const [first] = statedOptions(options);
+  if (first !== undefined) throw new DeployError('E_USAGE', `Expected --${first} with a model as the argument; the settings of a ${kind} pipeline are stated with --settings`);
+  if (name === undefined || packageVersion === undefined || output === undefined) throw new DeployError('E_USAGE', 'Expected --name, --package-version and --output for models that are given by stage');
+  return { kind, output, models: await readModels(kind, options), settings: { ...(await packageOptions(options)), name, version: packageVersion } };
+}
+
+const isModelKind = (kind: string): kind is ModelKind => Object.hasOwn(modelKinds, kind);
+
+/**
+ * Of a single model, as `sterna run` recognizes it.
+ * @throws DeployError E_USAGE
+ */
+async function planModel(self: Command, path: string, options: PackageOptions): Promise<Plan> {
+  const { kind, engine } = options;
+  const [stage] = Object.keys(stagePaths(options));
+  if (stage !== undefined) throw new DeployError('E_USAGE', `Expected a model as the argument or by stage but received ${path} and a model of the stage ${stage}`);
+  if (kind !== undefined && !isModelKind(kind)) throw new DeployError('E_USAGE', `Expected --kind ${Object.keys(modelKinds).join(', ')} for a single model but received ${kind}; give its models with --stage`);
+  const { notes, hints, description, ...prepared } = await prepareModel(path, await modelOptions({ ...options, kind }), engine);
+  const name = options.name ?? nameOf(path);
+  const version = options.packageVersion ?? '1.0.0';
+  const output = options.output ?? `${name}.sterna`;
+  const named = Object.entries({ name: [options.name, name], 'package-version': [options.packageVersion, version], output: [options.output, output] });
+  for (const text of [...notes, ...named.filter(([, [stated]]) => stated === undefined).map(([option, [, value]]) => `assumed --${option} ${value ?? ''}`)]) log(self, `sterna: ${text}`);
+  const { overrides, ...settings } = await packageOptions(options);
+  return { ...prepared, output, settings: { ...settings, hints, overrides: merge(description, overrides), name, version } };
+}
+
+/** The name of a model's file, in the letters that a package's name may have. */
+function nameOf(path: string): string {
+  return basename(path, extname(path)).toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 63).replace(/-+$/, '') || 'model';
 }
 
 interface Packed {
@@ -112,11 +164,11 @@ interface Packed {
   test: SelfTestReport;
 }
 
-async function packAndTest(options: PackageOptions, settings: PipelinePackageOptions, view: StageProgress): Promise<Packed> {
-  const { models, reports, calibration } = await modelsToPack(options, settings.overrides, view);
+async function packAndTest(plan: Plan, options: PackageOptions, view: StageProgress): Promise<Packed> {
+  const { models, reports, calibration } = await modelsToPack(plan, options, view);
   view.update('recording golden vectors', 0, null);
-  const built = await buildPipelinePackage(options.kind, models, { ...settings, calibration });
-  await writeOutputFile(options.output, built.bytes);
+  const built = await buildPipelinePackage(plan.kind, models, { ...plan.settings, calibration });
+  await writeOutputFile(plan.output, built.bytes);
   view.update('testing the package on this machine', 0, null);
   return { reports, built, test: await selfTest(await openPackage(built.bytes), { engine: options.engine }) };
 }
@@ -137,17 +189,18 @@ function stageHelp(): string {
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('package')
     .summary('pack models into a .sterna package')
-    .description('Packages the models of a pipeline with their settings and golden vectors. It records the golden vectors by running the models here, and tests the package on this CPU.')
-    .addOption(new Option('--kind <kind>', 'kind of pipeline').choices(kinds.map((kind) => kind.name)).default('face-recognition'))
+    .argument('[model.onnx]', 'a single model, which is recognized from its outputs as by `sterna run`')
+    .description('Packages a single model, or the models of a pipeline by stage, with their settings and golden vectors. It records the golden vectors by running the models here, and tests the package on this CPU.')
+    .addOption(new Option('--kind <kind>', `kind of pipeline; default: that of the model, or ${defaultKind} for models by stage`).choices(kinds.map((kind) => kind.name)))
     .option('--stage <name=onnx>', `model of a stage; may be repeated. ${stageHelp()}`, stageArgument, {})
     .option('--detector <onnx>', 'short for --stage detector=...')
     .option('--landmarks <onnx>', 'short for --stage landmarks=...')
     .option('--embedder <onnx>', 'short for --stage embedder=...')
-    .requiredOption('--name <name>', 'lower-case letters, digits and "-"')
-    .requiredOption('--package-version <semver>', 'such as 1.2.0')
+    .option('--name <name>', 'lower-case letters, digits and "-"; default for a single model: the name of its file')
+    .option('--package-version <semver>', 'such as 1.2.0; default for a single model: 1.0.0')
     .option('--release-counter <n>', 'a number that grows with every release; devices refuse a lower one', integer(0), 0)
     .option('--embedding-space <id>', 'identifies which embeddings can be compared: keep it if only the quantization of the embedder changes; default: derived from the hash of the embedder')
     .option('--settings <json>', "replaces defaults of the manifest's pipeline section, field by field")
@@ -161,22 +214,23 @@ export function register(program: Command): void {
     .option('--ram-budget <bytes>', 'a device refuses the package if its models need more memory', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package if the p99 of its self-test is higher', Number)
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration and records the golden vectors').default('native'))
-    .requiredOption('-o, --output <out.sterna>', 'where the package goes')
-    .action(reporting(async (self, options: PackageOptions) => {
-      const settings = await packageOptions(options);
+    .option('-o, --output <out.sterna>', 'where the package goes; default for a single model: its name with .sterna');
+  addModelOptions(command)
+    .action(reporting(async (self, model: string | undefined, options: PackageOptions) => {
+      const plan = model === undefined ? await planPipeline(options) : await planModel(self, model, options);
       const view = stageProgress(self);
-      const { reports, built: { manifest, bytes, sha256 }, test } = await packAndTest(options, settings, view).finally(() => view.clear());
+      const { reports, built: { manifest, bytes, sha256 }, test } = await packAndTest(plan, options, view).finally(() => view.clear());
       const quantized = Object.entries(reports);
       for (const [stage, { warnings }] of quantized) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
       const json = {
-        output: options.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
+        output: plan.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
         files: manifest.files, embedding_space_id: manifest.embedding_space_id,
         quantized: Object.fromEntries(quantized.map(([stage, { output_cosine, low_bit_macs }]) => [stage, { output_cosine, low_bit_macs }])),
         self_test: { passed: test.passed, failures: test.failures, worst_cosine: test.worstCosine, worst_max_abs: test.worstMaxAbs, p50_ms: test.p50Ms, p99_ms: test.p99Ms, memory_bytes: test.memoryBytes },
       };
       const text = [
         ...quantized.map(([stage, report]) => describeStage(stage, report)),
-        `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${options.output}`,
+        `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${plan.output}`,
         `sha256 ${sha256}`, describeTest(test),
       ].join('\n');
       return { json, text, exitCode: test.passed ? exitCodes.ok : exitCodes.failed };

@@ -10,13 +10,12 @@ import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
-import { decoderNames } from '../../../runtime/vision/decoders/index.js';
-import { readClassNames } from '../../evaluate/truth.js';
 import { DeployError } from '../../errors.js';
 import { openModel, openPipelineOrPackage } from '../../run/open.js';
-import { modelKinds, type ModelOptions } from '../../run/recognize.js';
+import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
-import { affinityOption, deviations, engineOption, integer, numbers } from '../options.js';
+import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
+import { affinityOption, engineOption, integer } from '../options.js';
 import { emit, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
 
@@ -25,8 +24,7 @@ interface Enrol {
   source: string;
 }
 
-interface RunOptions extends Omit<ModelOptions, 'labels'> {
-  labels?: string;
+interface RunOptions extends ModelArguments {
   input: string;
   limit?: number;
   gallery: string;
@@ -44,7 +42,6 @@ interface RunOptions extends Omit<ModelOptions, 'labels'> {
   cache?: string;
 }
 
-
 /** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
 const enrolmentFps = 1;
 
@@ -61,15 +58,12 @@ function positive(text: string): number {
 }
 
 /** @throws DeployError E_USAGE for options of a model with something else */
-async function openAny(self: Command, path: string, { kind, decoder, labels, mean, std, channels, fit, score, iou, engine }: RunOptions): Promise<ModelPackage> {
-  const stated = { kind, decoder, mean, std, channels, fit, score, iou };
-  if (path.toLowerCase().endsWith('.onnx')) {
-    const names = labels === undefined ? undefined : await readClassNames(labels);
-    return openModel(path, { ...stated, labels: names }, (text) => log(self, `sterna: ${text}`), engine);
-  }
-  const first = Object.entries({ ...stated, labels }).find(([, value]) => value !== undefined);
+async function openAny(self: Command, path: string, options: RunOptions): Promise<ModelPackage> {
+  const { engine, kind } = options;
+  if (path.toLowerCase().endsWith('.onnx')) return openModel(path, await modelOptions(options), (text) => log(self, `sterna: ${text}`), engine);
+  const [first] = [...(kind === undefined ? [] : ['kind']), ...statedOptions(options)];
   if (first === undefined) return openPipelineOrPackage(path, engine);
-  throw new DeployError('E_USAGE', `Expected --${first[0]} with an .onnx model but ${path} has settings of its own`);
+  throw new DeployError('E_USAGE', `Expected --${first} with an .onnx model but ${path} has settings of its own`);
 }
 
 async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, people: readonly Enrol[], signal: AbortSignal): Promise<void> {
@@ -92,7 +86,7 @@ function summaryText({ frames, dropped, findings, recognized, exits, total, stag
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('run')
     .summary('run a pipeline over pictures, a video or a camera')
     .description('Runs a package (.sterna), a model (.onnx), or a pipeline (.json that names model files) over a source. What a model is (a detector and its family, a classifier, an embedder) is recognized from its outputs; what was assumed is printed, and options replace it. Prints one JSON line for each frame and then a summary line on stdout, and a table of the summary on stderr.')
@@ -112,15 +106,8 @@ export function register(program: Command): void {
     .option('--fps <n>', 'frames per second', positive)
     .option('--cache <folder>', 'keep compiled models in this folder, so that the next start takes milliseconds')
     .addOption(new Option('--kind <kind>', 'of a model: what it is for').choices(Object.keys(modelKinds)))
-    .addOption(new Option('--decoder <family>', 'of a model: how the outputs of a detector are read').choices(decoderNames))
-    .option('--labels <file>', 'of a model: names of the classes, one per line')
-    .addOption(new Option('--mean <values>', 'of a model: subtracted from each 0..255 value; one, or one a channel').argParser(numbers))
-    .addOption(new Option('--std <values>', 'of a model: the difference is divided by it').argParser(deviations))
-    .addOption(new Option('--channels <order>', 'of a model: channel order').choices(['rgb', 'bgr']))
-    .addOption(new Option('--fit <how>', 'of a model: how pictures are brought to the size of the input').choices(['letterbox', 'stretch']))
-    .option('--score <x>', 'of a model: least score of a finding, 0 to 1 (of an embedder: least cosine)', Number)
-    .option('--iou <x>', 'of a model: boxes of a class that overlap by more are one object, 0 to 1', Number)
-    .option('--events', 'print only frames in which something was found', false)
+    .option('--events', 'print only frames in which something was found', false);
+  addModelOptions(command)
     .action(reporting(async (self, path: string, options: RunOptions) => {
       const stop = new AbortController();
       const interrupt = (): void => stop.abort();

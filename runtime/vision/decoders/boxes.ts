@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { RuntimeError } from '../../errors.js';
+import { cocoLabels } from '../coco.js';
 import { CandidateList } from './candidates.js';
 import { activationOf, activationSetting, boxCoding, boxUnits, classColumns, columnList, cornersOf, defineFamily, foregroundColumns, outputName, rgbOf255 } from './family.js';
 import type { Head, Recognized } from './family.js';
@@ -43,7 +44,8 @@ export const boxes = defineFamily({
     const found = priorHeads(heads);
     if (found === null || heads.length > 2) return null;
     const count = found.scores.dims[2] ?? 0;
-    const class_ = count === 1 ? undefined : foregroundColumns(count);
+    // COCO's 80 leave no room for a background; other heads have one in the first column.
+    const class_ = count === 1 || count === cocoLabels.length ? undefined : foregroundColumns(count);
     return {
       decoder: {
         type: 'boxes', scores: found.scores.name, boxes: found.boxes.name, coding: 'xyxy', units: 'shares',

@@ -22,7 +22,9 @@ const settings = z.object({
 
 type Settings = z.output<typeof settings>;
 
-const nanodetPictures: PictureDefaults = { channels: 'bgr', mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], fit: 'stretch', pad: 0 };
+/** Its authors' configurations keep the aspect ratio (`keep_ratio: True`); those of NanoDet-Plus do not. */
+const nanodetPictures: PictureDefaults = { channels: 'bgr', mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], fit: 'letterbox', pad: 0 };
+const plusPictures: PictureDefaults = { ...nanodetPictures, fit: 'stretch' };
 const picodetPictures: PictureDefaults = { channels: 'rgb', mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], fit: 'stretch', pad: 0 };
 const usualBins = 8;
 
@@ -65,7 +67,7 @@ export const nanodet = defineFamily({
     if (head === undefined || others.length > 0 || head.dims.length !== 3 || (head.dims[2] ?? 0) <= 4 * usualBins) return null;
     if (stridesFor(input, head.dims[1] ?? 0)?.length !== 4) return null;
     return {
-      ...common, classes: (head.dims[2] ?? 0) - 4 * usualBins, picture: nanodetPictures,
+      ...common, classes: (head.dims[2] ?? 0) - 4 * usualBins, picture: plusPictures,
       decoder: { type: 'nanodet', strides: [8, 16, 32, 64], merged: head.name, scores: [], distances: [], class: undefined, activation: 'none', bins: usualBins, center: 0 },
     };
   },

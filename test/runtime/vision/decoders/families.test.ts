@@ -224,6 +224,18 @@ describe('recognition', () => {
     expect(recognizeDetector({ heads, input: size }, 'yolox').decoder).toMatchObject({ type: 'yolox', coding: 'pixels' });
   });
 
+  it('takes 80 scores for the classes of COCO, without a background', () => {
+    const heads = (count: number) => [{ name: 'boxes', dims: [1, 100, 4] }, { name: 'scores', dims: [1, 100, count] }].map((head) => ({ ...head, type: 'float32', ends: ['Mul'] }));
+    expect([80, 81].map((count) => recognizeDetector({ heads: heads(count), input: { width: 320, height: 320 } })).map(({ classes, decoder }) => [decoder.type, classes])).toEqual([['boxes', 80], ['boxes', 80]]);
+  });
+
+  it('letterboxes the pictures of NanoDet, and stretches those of NanoDet-Plus', () => {
+    const head = (name: string, cells: number, columns: number) => ({ name, type: 'float32', dims: [1, cells, columns], ends: [] });
+    const pairs = [1600, 400, 100].flatMap((cells) => [head(`cls_${cells}`, cells, 80), head(`dis_${cells}`, cells, 32)]);
+    const fitOf = (heads: typeof pairs) => recognizeDetector({ heads, input: { width: 320, height: 320 } }).picture.fit;
+    expect([fitOf(pairs), fitOf([head('output', 2125, 112)])]).toEqual(['letterbox', 'stretch']);
+  });
+
   it('generates the anchors of SSD-MobileNet (300 x 300: 1917)', () => {
     const heads = headsOf({ boxes: tensor([1, 1917, 4], []), scores: tensor([1, 1917, 91], []) }, { boxes: ['Conv'], scores: ['Sigmoid'] });
     const { decoder } = recognizeDetector({ heads, input: { width: 300, height: 300 } });
