@@ -2,6 +2,7 @@ import { Histogram, quantile } from '../../agent/contracts/histogram.js';
 import type { FrameSource } from '../../runtime/frame.js';
 import { detectionsOf } from '../../runtime/stages/finding.js';
 import type { Finding, Pipeline, PipelineResult } from '../../runtime/stages/types.js';
+import type { Drawing } from './draw.js';
 
 export interface StageSummary {
   stage: string;
@@ -41,7 +42,7 @@ export interface FrameLine {
 
 /** Runs a pipeline over a source until its end, the limit, or the abort of the source. */
 export async function runFrames(
-  pipeline: Pipeline, source: FrameSource, options: { limit?: number | undefined; onFrame: (line: FrameLine) => void },
+  pipeline: Pipeline, source: FrameSource, options: { limit?: number | undefined; onFrame: (line: FrameLine) => void; drawing?: Pick<Drawing, 'add'> | undefined },
 ): Promise<RunSummary> {
   const tally = new Tally();
   const limit = options.limit ?? Infinity;
@@ -50,6 +51,7 @@ export async function runFrames(
       const result = await pipeline.process(frame);
       tally.add(result);
       options.onFrame(toLine(result));
+      await options.drawing?.add(frame, result.findings);
       if (tally.frames >= limit) break;
     }
   }

@@ -11,6 +11,7 @@ import { readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { DeployError } from '../../errors.js';
+import type { Drawing } from '../../run/draw.js';
 import { openModel, openPipelineOrPackage } from '../../run/open.js';
 import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
@@ -40,6 +41,7 @@ interface RunOptions extends ModelArguments {
   fps?: number;
   events: boolean;
   cache?: string;
+  draw?: string;
 }
 
 /** Of a video, enrolment looks at one frame a second. Pictures of a folder are not paced, so all of them count. */
@@ -106,6 +108,7 @@ export function register(program: Command): void {
     .option('--fps <n>', 'frames per second', positive)
     .option('--cache <folder>', 'keep compiled models in this folder, so that the next start takes milliseconds')
     .addOption(new Option('--kind <kind>', 'of a model: what it is for').choices(Object.keys(modelKinds)))
+    .option('--draw <file>', 'also write the frames with what was found: .png or .jpg (later frames as FILE-2, FILE-3, ...), or .mp4')
     .option('--events', 'print only frames in which something was found', false);
   addModelOptions(command)
     .action(reporting(async (self, path: string, options: RunOptions) => {
@@ -115,24 +118,29 @@ export function register(program: Command): void {
       process.once('SIGTERM', interrupt);
       const gallery = openGallery(options.gallery, options.keyFile === undefined ? {} : { key: readGalleryKey(options.keyFile) });
       let pipeline: Pipeline | undefined;
+      let drawing: Drawing | undefined;
       try {
         const { engine, threads, affinity, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
         const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
+        // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
+        drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
         const modelPackage = await openAny(self, path, options);
         pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
         const summary = await runFrames(pipeline, source, {
-          limit,
+          limit, drawing,
           onFrame: (line) => {
             if (!events || line.findings.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
           },
         });
+        await drawing?.close();
         if (self.optsWithGlobals<{ json?: boolean }>().json !== true) log(self, summaryText(summary));
         return { json: { ...summary }, text: JSON.stringify(summary) };
       } finally {
         process.off('SIGINT', interrupt);
         process.off('SIGTERM', interrupt);
+        await drawing?.discard();
         await pipeline?.close();
         gallery.close();
       }
