@@ -54,14 +54,18 @@ export const deviations = (text: string): number[] => {
   return values;
 };
 
-/** Adds --mean, --std, --channels and --fit: how pictures become the model's input. */
-export function addPictureOptions(command: Command): Command {
+/**
+ * Adds --mean, --std, --channels and --fit: how pictures become the model's input.
+ * @param byModel without defaults: the model's family decides what is not stated
+ */
+export function addPictureOptions(command: Command, { byModel = false } = {}): Command {
   const { mean, std, channels, fit } = defaultPictureOptions;
+  const defaulted = (option: Option, value: unknown, text?: string): Option => (byModel ? option : option.default(value, text));
   return command
-    .addOption(new Option('--mean <values>', 'pictures: subtracted from each 0..255 value; one, or one a channel').argParser(numbers).default(mean, mean.join()))
-    .addOption(new Option('--std <values>', 'pictures: the difference is divided by it').argParser(deviations).default(std, std.join()))
-    .addOption(new Option('--channels <order>', 'pictures: channel order of the model').choices(['rgb', 'bgr', 'gray']).default(channels))
-    .addOption(new Option('--fit <how>', 'pictures: how they are brought to the size of the input').choices(['letterbox', 'crop', 'stretch']).default(fit));
+    .addOption(defaulted(new Option('--mean <values>', 'pictures: subtracted from each 0..255 value; one, or one a channel').argParser(numbers), mean, mean.join()))
+    .addOption(defaulted(new Option('--std <values>', 'pictures: the difference is divided by it').argParser(deviations), std, std.join()))
+    .addOption(defaulted(new Option('--channels <order>', 'pictures: channel order of the model').choices(['rgb', 'bgr', 'gray']), channels))
+    .addOption(defaulted(new Option('--fit <how>', 'pictures: how they are brought to the size of the input').choices(['letterbox', 'crop', 'stretch']), fit));
 }
 
 /** Options of `addShapeOptions`. */
@@ -96,6 +100,10 @@ export function addShapeOptions(command: Command): Command {
 
 /** The shape part of a command's options. */
 export const chosenSizes = ({ shape, symbol }: ShapeOptions): ChosenSizes => ({ shapes: shape, symbols: symbol });
+
+/** What was stated of them, where `addPictureOptions` had no defaults. */
+export const statedPictureOptions = ({ mean, std, channels, fit }: Partial<PictureOptions>): Partial<PictureOptions> =>
+  Object.fromEntries(Object.entries({ mean, std, channels, fit }).filter(([, value]) => value !== undefined));
 
 /** The picture part of a command's options. */
 export const pictureOptions = ({ mean, std, channels, fit }: PictureOptions): PictureOptions => ({ mean, std, channels, fit });

@@ -15,8 +15,10 @@ export interface PictureOptions {
   mean: readonly number[];
   std: readonly number[];
   channels: 'rgb' | 'bgr' | 'gray';
-  /** letterbox: whole picture, black bars; crop: centre, no bars; stretch: whole picture, distorted. */
+  /** letterbox: whole picture, bars; crop: centre, no bars; stretch: whole picture, distorted. */
   fit: 'letterbox' | 'crop' | 'stretch';
+  /** Grey level of the bars, 0 to 255. Default 0. */
+  pad?: number;
 }
 
 export const defaultPictureOptions: PictureOptions = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'letterbox' };
@@ -69,8 +71,9 @@ export async function readPicture(path: string, info: TensorInfo, options: Pictu
     throw new RuntimeError('E_INPUT', `Expected channels ${input.channels === 1 ? 'gray' : 'rgb or bgr'} for input "${input.name}" of ${input.channels} channel(s) but received ${options.channels}`);
   }
   const { data: rgb, width, height } = await readImage(path);
+  const { pad = 0 } = options;
   const resized = sharp(rgb, { raw: { width, height, channels: 3 } })
-    .resize(input.width, input.height, { fit: sharpFit[options.fit], background: '#000' });
+    .resize(input.width, input.height, { fit: sharpFit[options.fit], background: { r: pad, g: pad, b: pad } });
   const pixels = await (input.channels === 1 ? resized.grayscale() : resized).raw().toBuffer();
   const area = input.width * input.height;
   const data = new Float32Array(area * input.channels);

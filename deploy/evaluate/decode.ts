@@ -1,6 +1,6 @@
 import type { TensorInfo } from '../../runtime/tensor.js';
 import type { Outputs } from '../../runtime/vision/decoders/table.js';
-import type { Anchor, Head, InputSize } from '../../runtime/vision/decoders/family.js';
+import type { Anchor, Head, InputSize, PictureDefaults } from '../../runtime/vision/decoders/family.js';
 import { decodeBoxes, decoderTitle, recognizeDetector } from '../../runtime/vision/decoders/index.js';
 import type { BoxDecoder, DecoderName } from '../../runtime/vision/decoders/index.js';
 import { choose } from '../../runtime/vision/detector.js';
@@ -25,6 +25,8 @@ export type Detection = Omit<ScoredBox, 'image'>;
 export interface Decoder {
   /** For people: what was recognized. */
   name: string;
+  /** How published models of the family want their pictures. */
+  picture: PictureDefaults;
   /** Boxes as shares of the model's input, after suppression. */
   decode(outputs: Outputs): Detection[];
 }
@@ -68,6 +70,7 @@ export function decoderFor(outputs: readonly TensorInfo[], input: InputSize, opt
   };
   return {
     name: decoderTitle(decoder.type),
+    picture: found.picture,
     decode(results) {
       const all = decodeBoxes(results, decoder, { input, fit, threshold: leastScore, everyClass: true });
       const best = Array.from(all.scores.keys()).sort((a, b) => (all.scores[b] ?? 0) - (all.scores[a] ?? 0) || a - b).slice(0, mostCandidates);

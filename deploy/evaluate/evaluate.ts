@@ -3,7 +3,7 @@ import { RuntimeError } from '../../runtime/errors.js';
 import { endsOf } from '../../runtime/onnx/heads.js';
 import { bestOf } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
-import { readPicture, type PictureOptions, type SizedPicture } from '../compress/samples.js';
+import { defaultPictureOptions, readPicture, type PictureOptions, type SizedPicture } from '../compress/samples.js';
 import { ap50, type ScoredBox } from './average-precision.js';
 import { decoderFor, type DecodeOptions } from './decode.js';
 import type { Boxes } from './truth.js';
@@ -12,7 +12,8 @@ export interface EvaluateOptions {
   folder: string;
   /** Paths from the folder. */
   pictures: readonly string[];
-  prepare: PictureOptions;
+  /** What the user states of how pictures become the input. Default: what the family of a detector wants, and `defaultPictureOptions` of a classifier. */
+  prepare: Partial<PictureOptions>;
   engine: EngineName;
   shapes?: Readonly<Record<string, readonly number[]>> | undefined;
   onPicture?: (done: number, total: number) => void;
@@ -27,7 +28,7 @@ async function withSession<T>(model: Uint8Array, { engine, shapes }: EvaluateOpt
   }
 }
 
-async function* fedPictures(session: Session, { folder, pictures, prepare, onPicture = () => undefined }: EvaluateOptions): AsyncGenerator<SizedPicture & { picture: string; image: number }> {
+async function* fedPictures(session: Session, prepare: PictureOptions, { folder, pictures, onPicture = () => undefined }: EvaluateOptions): AsyncGenerator<SizedPicture & { picture: string; image: number }> {
   const [input] = session.inputs;
   if (input === undefined || session.inputs.length !== 1) throw new RuntimeError('E_INPUT', `Expected a model with one input for pictures but this model has ${session.inputs.length}`);
   onPicture(0, pictures.length);
@@ -56,7 +57,7 @@ export function evaluateClassifier(model: Uint8Array, labels: ReadonlyMap<string
     if (unknown !== undefined) throw new RuntimeError('E_INPUT', `Picture ${unknown[0]} has class ${unknown[1]}, but the model has classes 0 to ${classes - 1}`);
     const answers: number[] = [];
     let [first, five] = [0, 0];
-    for await (const { feeds, picture } of fedPictures(session, options)) {
+    for await (const { feeds, picture } of fedPictures(session, { ...defaultPictureOptions, ...options.prepare }, options)) {
       const scores = (await session.run(feeds))[output.name]?.data ?? [];
       const label = labels.get(picture) ?? -1;
       const mine = Number(scores[label]);
@@ -78,6 +79,8 @@ export interface DetectorScore {
   ap50: number;
   /** How the outputs were read. */
   decoder: string;
+  /** How pictures became the input. */
+  prepared: PictureOptions;
 }
 
 /** Corners as shares of the model's input, as shares of the picture that was fitted into it. */
@@ -96,12 +99,15 @@ export function evaluateDetector(model: Uint8Array, truth: Boxes, decode: Decode
     const planar = dims[1] === 1 || dims[1] === 3;
     const size = { height: dims[planar ? 2 : 1] ?? 0, width: dims[planar ? 3 : 2] ?? 0 };
     const decoder = decoderFor(session.outputs, size, decode, endsOf(model));
+    // What a family wants of three channels says nothing of grey pictures.
+    const { channels, mean, std, fit, pad } = decoder.picture;
+    const prepared = { ...(options.prepare.channels === 'gray' ? defaultPictureOptions : { channels, mean, std, fit, pad }), ...options.prepare };
     const found: ScoredBox[] = [];
     const real: ScoredBox[] = [];
-    for await (const { feeds, picture, image, ...dimensions } of fedPictures(session, options)) {
-      for (const box of decoder.decode(await session.run(feeds))) found.push({ ...box, image, corners: toPicture(box.corners, dimensions, size, options.prepare.fit) });
+    for await (const { feeds, picture, image, ...dimensions } of fedPictures(session, prepared, options)) {
+      for (const box of decoder.decode(await session.run(feeds))) found.push({ ...box, image, corners: toPicture(box.corners, dimensions, size, prepared.fit) });
       for (const box of truth.get(basename(picture)) ?? []) real.push({ ...box, image });
     }
-    return { pictures: options.pictures.length, boxes: real.length, classes: new Set(real.map(({ label }) => label)).size, ap50: ap50(found, real), decoder: decoder.name };
+    return { pictures: options.pictures.length, boxes: real.length, classes: new Set(real.map(({ label }) => label)).size, ap50: ap50(found, real), decoder: decoder.name, prepared };
   });
 }

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { EngineName } from '../../../runtime/session-types.js';
+import { decoderNames, type DecoderName } from '../../../runtime/vision/decoders/index.js';
 import type { PictureOptions } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { readAnchors } from '../../evaluate/anchors.js';
@@ -7,12 +8,12 @@ import { evaluateClassifier, evaluateDetector, type EvaluateOptions } from '../.
 import { listPictures, readBoxes, readClassNames, readLabels } from '../../evaluate/truth.js';
 import { DeployError } from '../../errors.js';
 import { readInputFile } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, statedPictureOptions, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting, type Report } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
 import { formatTable } from '../table.js';
 
-interface EvaluateCommand extends PictureOptions, ShapeOptions {
+interface EvaluateCommand extends Partial<PictureOptions>, ShapeOptions {
   images: string;
   labels?: string;
   classes?: string;
@@ -21,6 +22,7 @@ interface EvaluateCommand extends PictureOptions, ShapeOptions {
   engine: EngineName;
   limit?: number;
   maxLoss?: number;
+  decoder?: DecoderName;
   anchors?: string;
   firstClass?: number;
   boxOrder?: 'xyxy' | 'yxyx';
@@ -43,14 +45,16 @@ async function makeJudge(self: Command, options: EvaluateCommand, view: ReturnTy
   const settings = async (model: Uint8Array, stage: string, pictures: readonly string[]): Promise<EvaluateOptions> => {
     const { shapes, notes } = await chooseShapes(model, chosenSizes(options));
     for (const note of notes) log(self, `sterna: ${note}`);
-    return { folder: options.images, pictures: pictures.slice(0, options.limit), prepare: pictureOptions(options), engine: options.engine, shapes, onPicture: (done, total) => view.update(stage, done, total) };
+    return { folder: options.images, pictures: pictures.slice(0, options.limit), prepare: statedPictureOptions(options), engine: options.engine, shapes, onPicture: (done, total) => view.update(stage, done, total) };
   };
   if (options.boxes !== undefined) {
     const truth = await readBoxes(options.boxes, all);
-    const { firstClass, boxOrder, boxUnits } = options;
-    const decode = { firstClass, boxOrder, boxUnits, anchors: options.anchors === undefined ? undefined : await readAnchors(options.anchors) };
+    const { decoder, firstClass, boxOrder, boxUnits } = options;
+    const decode = { decoder, firstClass, boxOrder, boxUnits, anchors: options.anchors === undefined ? undefined : await readAnchors(options.anchors) };
     return async (model, stage) => {
-      const { ap50, ...about } = await evaluateDetector(model, truth, decode, await settings(model, stage, all));
+      const { ap50, prepared, ...about } = await evaluateDetector(model, truth, decode, await settings(model, stage, all));
+      const assumed = (['channels', 'mean', 'std', 'fit'] as const).filter((name) => options[name] === undefined).map((name) => ` --${name} ${String(prepared[name])}`);
+      if (assumed.length > 0) log(self, `sterna: assumed${assumed.join('')} (${about.decoder})`);
       return { figures: { ap50 }, about };
     };
   }
@@ -108,11 +112,12 @@ export function register(program: Command): void {
     .option('--max-loss <x>', 'fail (exit code 1) if top-1 or AP50 is lower than that of --against by more than x', positive)
     .option('--limit <n>', 'use only the first n pictures', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the models').default('native'))
+    .addOption(new Option('--decoder <family>', 'for detectors: how the outputs are read; default: recognized from them').choices(decoderNames))
     .option('--anchors <file.json>', 'for raw SSD heads: a list of [cy, cx, height, width] as fractions of the input')
     .option('--first-class <n>', "for detectors: the model's class number that label 0 stands for (default: 1 with two classes, COCO's own numbers with 91 classes, else 0)", integer(0))
     .addOption(new Option('--box-order <order>', 'for detectors: order of the corner coordinates (default: yxyx for the output names of TensorFlow, else xyxy)').choices(['xyxy', 'yxyx']))
     .addOption(new Option('--box-units <units>', "for detectors: unit of the corner coordinates (default: shares, which are fractions of the model's input)").choices(['shares', 'pixels']));
-  addShapeOptions(addPictureOptions(command)).action(
+  addShapeOptions(addPictureOptions(command, { byModel: true })).action(
     reporting(async (self, path: string, options: EvaluateCommand) => {
       if (options.boxes !== undefined && (options.labels ?? options.classes) !== undefined) throw new DeployError('E_USAGE', 'Expected --labels or --boxes but received both: a model is scored as a classifier or as a detector');
       if (options.maxLoss !== undefined && options.against === undefined) throw new DeployError('E_USAGE', 'Expected --against with --max-loss, because the loss is measured against another model');

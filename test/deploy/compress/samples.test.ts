@@ -85,7 +85,8 @@ describe('readSamples', () => {
 
   it('letterboxes with black, crops the middle, or stretches', async () => {
     const path = await picture('wide.png', [200, 200, 200], 8, 4);
-    const corner = async (fit: PictureOptions['fit']) => ((await first(path, [planar], options({ fit }))) as { x: { data: Float32Array } }).x.data[0];
+    const corner = async (fit: PictureOptions['fit'], changes: Partial<PictureOptions> = {}) => ((await first(path, [planar], options({ fit, ...changes }))) as { x: { data: Float32Array } }).x.data[0];
+    expect(await corner('letterbox', { pad: 114 })).toBe(114);
     expect([await corner('letterbox'), await corner('crop'), await corner('stretch')]).toEqual([0, 200, 200]);
   });
 

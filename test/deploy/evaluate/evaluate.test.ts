@@ -35,6 +35,15 @@ const detector = (box: readonly number[]): Uint8Array => modelBytes({
   outputs: ['boxes', 'scores'],
 });
 
+/** FastestDet's head of one cell: the whole picture, of the class of the strongest channel. Its published models take BGR. */
+const fastest = (): Uint8Array => {
+  const weights = Array.from({ length: 8 * 3 }, (_, i) => (Math.floor(i / 3) - 5 === i % 3 ? 1 : 0));
+  return modelBytes({
+    inputs: { x: [1, 3, 16, 16] }, constants: { w: fromNumbers('float32', [8, 3, 1, 1], weights), b: fromNumbers('float32', [8], [1, Math.atanh(0.5), Math.atanh(0.5), 9, 9, 0, 0, 0]) },
+    nodes: [node('GlobalAveragePool', ['x'], ['p']), node('Conv', ['p', 'w', 'b'], ['y'])], outputs: ['y'],
+  });
+};
+
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sterna-evaluate-'));
   for (const part of ['flat', 'sorted/0', 'sorted/1', 'sorted/2', 'yolo']) await mkdir(at(part), { recursive: true });
@@ -45,6 +54,9 @@ beforeAll(async () => {
     // The left half of the picture, except that the last label is elsewhere.
     await writeFile(at('yolo', `${name}.txt`), `0 ${label === 2 ? 0.75 : 0.25} 0.5 0.5 1\n`);
   }
+  await mkdir(at('bgr'));
+  for (const [label, name] of ['blue', 'green', 'red'].entries()) await writeFile(at('bgr', `${name}.txt`), `${label} 0.5 0.5 1 1\n`);
+  await writeFile(at('fastest.onnx'), fastest());
   await writeFile(at('right.onnx'), classifier([1, 0, 0, 0, 1, 0, 0, 0, 1]));
   await writeFile(at('swapped.onnx'), classifier([0, 1, 0, 1, 0, 0, 0, 0, 1]));
   await writeFile(at('labels.csv'), 'file,class\nred.png,0\ngreen.png,1\nblue.png,2\n');
@@ -170,4 +182,22 @@ it.each([
   ['letterbox', [0, 0.25, 0.5, 0.75], [0, 0, 0.5, 1]], ['crop', [0, 0, 1, 1], [0.25, 0, 0.75, 1]], ['stretch', [0, 0, 0.5, 1], [0, 0, 0.5, 1]],
 ] as const)('boxes of a %s are mapped to the picture', (fit, [a, b, c, d], expected) => {
   expect(toPicture([a, b, c, d], { width: 16, height: 8 }, { width: 8, height: 8 }, fit)).toEqual([...expected]);
+});
+
+describe('sterna evaluate and the pictures of a family', () => {
+  const argv = (): string[] => ['evaluate', at('fastest.onnx'), '--images', at('flat'), '--boxes', at('bgr'), '--json'];
+
+  it('prepares them as published models want them, and says so', async () => {
+    const { out, err } = await captureCli(argv());
+    expect(JSON.parse(out)).toMatchObject({ ap50: 1, decoder: 'FastestDet' });
+    expect(err).toBe('sterna: assumed --channels bgr --mean 0,0,0 --std 255,255,255 --fit stretch (FastestDet)\n');
+  });
+
+  it('takes what the user states instead', async () => {
+    const { out, err } = await captureCli([...argv(), '--channels', 'rgb', '--decoder', 'fastestdet']);
+    expect((JSON.parse(out) as { ap50: number }).ap50).toBeLessThan(0.7);
+    expect(err).toBe('sterna: assumed --mean 0,0,0 --std 255,255,255 --fit stretch (FastestDet)\n');
+    const wrong = JSON.parse((await captureCli([...argv(), '--decoder', 'detr'])).out) as unknown;
+    expect(wrong).toMatchObject({ error: { code: 'E_MODEL_SHAPE', message: expect.stringContaining('The decoder detr needs: logits') as string } });
+  });
 });
