@@ -69,13 +69,13 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
       package: { name: 'faces', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string },
       transfer: { state: 'committed' },
       missing: [],
-      telemetry: { model: { name: 'faces', version: '1.0.0' }, counters: { frames_dropped_by_swap_total: 0 } },
+      telemetry: { model: { name: 'faces', version: '1.0.0' }, counters: { frames_processed_total: expect.any(Number) as number } },
       malformed_messages: 0,
     });
     const { package: pack, transfer, recognitions, telemetry, memory } = summary as Record<string, never> & {
       package: { float_bytes: number; int8_bytes: number; package_bytes: number }; transfer: { blocks: number };
       recognitions: { name: string | null; similarity: number | null }[];
-      telemetry: { stages: { stage: string; p50_ms: number; p99_ms: number }[]; exits: Record<string, number> }; memory: { rss_bytes: number };
+      telemetry: { stages: { stage: string; p50_ms: number; p99_ms: number }[]; exits: Record<string, number>; counters: Record<string, number> }; memory: { rss_bytes: number };
     };
     expect(pack.int8_bytes).toBeLessThan(pack.float_bytes * 0.5);
     expect(transfer.blocks).toBe(Math.ceil(pack.package_bytes / 65_536));
@@ -83,6 +83,7 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
     expect(recognitions.every(({ similarity }) => similarity === null || similarity > 0.42)).toBe(true);
     expect(telemetry.stages.map(({ stage }) => stage)).toEqual(expect.arrayContaining(['motion', 'letterbox', 'detect', 'nms', 'landmarks', 'align', 'embed', 'match']));
     expect(telemetry.stages.every(({ p50_ms, p99_ms }) => p50_ms <= p99_ms)).toBe(true);
+    expect(telemetry.counters['frames_dropped_by_swap_total'] ?? 0).toBe(0); // counters at 0 are not sent
     expect(telemetry.exits.motion).toBeGreaterThan(0);
     expect(memory.rss_bytes).toBeGreaterThan(0);
   }, 6 * MINUTES);
@@ -94,8 +95,10 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
       const [device = 0] = childrenOf(run.child.pid ?? 0);
       expect(alive(device)).toBe(true);
       const url = /Sterna is up: (http:\S+)/.exec(run.stderr())?.[1] ?? '';
-      const people: unknown = await (await fetch(`${url}/api/devices/demo/door-1/local/gallery`)).json();
-      expect(people).toMatchObject({ people: [{ name: 'Martin', samples: 5 }, { name: 'Franck', samples: 5 }] });
+      const people = await (await fetch(`${url}/api/devices/demo/door-1/local/gallery`)).json() as { people: { name: string; samples: number }[] };
+      // Of five pictures each; a near-duplicate of another is not kept, and how near two are depends on the quantized embedder.
+      expect(people.people.map(({ name }) => name)).toEqual(['Martin', 'Franck']);
+      for (const { samples } of people.people) expect(samples).toBeGreaterThanOrEqual(3);
       run.child.kill('SIGINT');
       expect(await run.exit, run.stderr()).toBe(0);
       expect(alive(device)).toBe(false);
