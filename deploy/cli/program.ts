@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   compress: () => import('./commands/compress.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
+  'bench-operators': () => import('./commands/bench-operators.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),
   evaluate: () => import('./commands/evaluate.js'),

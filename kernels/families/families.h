@@ -14,6 +14,7 @@
   UNTYPED(gemm_f32, GemmF32Kernel) \
   UNTYPED(dwconv_f32, DwConvF32Kernel) \
   TYPED(vector, VectorKernels) \
+  UNTYPED(unary_f32, UnaryF32Kernels) \
   TYPED(gemm_w46, GemmNarrowKernel) \
   TYPED(gemm_u4u4, GemmNarrowKernel) \
   TYPED(gemm_bnn, GemmBitsKernel) \

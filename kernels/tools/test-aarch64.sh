@@ -56,7 +56,7 @@ for cpu in "${cpus[@]}"; do
     for isa in "${isas[@]}"; do expect "$cpu" "gemm_q8/$isa" emulated; expect "$cpu" "peak/$isa" emulated; done
     continue
   fi
-  for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector; do expect "$cpu" "$family/neon" emulated; done
+  for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector unary_f32; do expect "$cpu" "$family/neon" emulated; done
   expect "$cpu" peak/neon emulated
   [[ $cpu == cortex-a76 ]] || for family in gemm_w46 gemm_u4u4 gemm_bnn gemm_tbn gemm_tnn bit_planes; do expect "$cpu" "$family/neon" emulated; done
   for family in gemm_q8 dwconv_q8; do

@@ -1,4 +1,5 @@
 // UnaryF32, and the functions that other ops apply to their results.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -37,25 +38,37 @@ void Silu(const UnaryFunction& u, size_t n, const float* x, float* y) {
   }
 }
 
-float Tanh(float x, float, float) { return std::tanh(x); }
-float Log(float x, float, float) { return std::log(x); }
+// A kernel of the family unary_f32.
+template <UnaryF32Kernels::Body UnaryF32Kernels::*kernel>
+void Kernel(const UnaryFunction& u, size_t n, const float* x, float* y) {
+  (u.unary->*kernel)(n, x, y, u.alpha, u.beta);
+}
+
+// The same, with f for the elements that are too large for the kernel.
+template <UnaryF32Kernels::Body UnaryF32Kernels::*kernel, float (*f)(float x, float alpha, float beta)>
+void Bounded(const UnaryFunction& u, size_t n, const float* x, float* y) {
+  constexpr size_t kBlock = 256;
+  for (size_t i = 0; i < n; i += kBlock) {
+    const size_t count = std::min(n - i, kBlock);
+    bool beyond = false;
+    for (size_t j = i; j < i + count; ++j) beyond |= std::fabs(x[j]) > kTrigonometricLimit;
+    float large[kBlock];
+    if (beyond) std::memcpy(large, x + i, count * sizeof(float));
+    (u.unary->*kernel)(count, x + i, y + i, u.alpha, u.beta);
+    for (size_t j = 0; beyond && j < count; ++j) {
+      if (std::fabs(large[j]) > kTrigonometricLimit) y[i + j] = f(large[j], u.alpha, u.beta);
+    }
+  }
+}
+
 float Sqrt(float x, float, float) { return std::sqrt(x); }
 float Abs(float x, float, float) { return std::fabs(x); }
 float Neg(float x, float, float) { return -x; }
 float LeakyRelu(float x, float alpha, float) { return x < 0.0f ? alpha * x : x; }
-float Elu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x) : x; }
-float Gelu(float x, float, float) { return 0.5f * x * (1.0f + std::erf(x * 0.70710678f)); }
-float Erf(float x, float, float) { return std::erf(x); }
-float Softplus(float x, float, float) { return std::fmax(x, 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
-float Mish(float x, float alpha, float beta) { return x * std::tanh(Softplus(x, alpha, beta)); }
 float Reciprocal(float x, float, float) { return 1.0f / x; }
-float Floor(float x, float, float) { return std::floor(x); }
-float Ceil(float x, float, float) { return std::ceil(x); }
-float Round(float x, float, float) { return std::nearbyint(x); }
 float Sin(float x, float, float) { return std::sin(x); }
 float Cos(float x, float, float) { return std::cos(x); }
 float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x; }
-float Selu(float x, float alpha, float gamma) { return gamma * (x > 0.0f ? x : alpha * std::expm1(x)); }
 float Celu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x / alpha) : x; }
 float ThresholdedRelu(float x, float alpha, float) { return x <= alpha ? 0.0f : x; }
 float Softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
@@ -69,9 +82,12 @@ float Cosh(float x, float, float) { return std::cosh(x); }
 float Asinh(float x, float, float) { return std::asinh(x); }
 float Acosh(float x, float, float) { return std::acosh(x); }
 float Atanh(float x, float, float) { return std::atanh(x); }
-float GeluTanh(float x, float, float) { return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x))); }
 float Affine(float x, float alpha, float beta) { return alpha * x + beta; }
-float ScaledTanh(float x, float alpha, float beta) { return alpha * std::tanh(beta * x); }
+
+void CeluOf(const UnaryFunction& u, size_t n, const float* x, float* y) {
+  if (u.alpha > 0.0f) u.unary->celu(n, x, y, u.alpha, u.beta);
+  else Each<Celu>(u, n, x, y);
+}
 
 struct Row {
   UnaryKind kind;
@@ -80,26 +96,26 @@ struct Row {
 constexpr Row kFunctions[] = {
     {UnaryKind::kIdentity, Identity},     {UnaryKind::kRelu, Relu},
     {UnaryKind::kClip, Clip},             {UnaryKind::kSigmoid, Sigmoid},
-    {UnaryKind::kTanh, Each<Tanh>},       {UnaryKind::kExp, Exp},
-    {UnaryKind::kLog, Each<Log>},         {UnaryKind::kSqrt, Each<Sqrt>},
+    {UnaryKind::kTanh, Kernel<&UnaryF32Kernels::tanh>},       {UnaryKind::kExp, Exp},
+    {UnaryKind::kLog, Kernel<&UnaryF32Kernels::log>},         {UnaryKind::kSqrt, Each<Sqrt>},
     {UnaryKind::kAbs, Each<Abs>},         {UnaryKind::kNeg, Each<Neg>},
-    {UnaryKind::kLeakyRelu, Each<LeakyRelu>}, {UnaryKind::kElu, Each<Elu>},
+    {UnaryKind::kLeakyRelu, Each<LeakyRelu>}, {UnaryKind::kElu, Kernel<&UnaryF32Kernels::elu>},
     {UnaryKind::kHardSigmoid, HardSigmoid}, {UnaryKind::kHardSwish, HardSwish},
-    {UnaryKind::kGelu, Each<Gelu>},       {UnaryKind::kErf, Each<Erf>},
-    {UnaryKind::kSoftplus, Each<Softplus>}, {UnaryKind::kMish, Each<Mish>},
-    {UnaryKind::kReciprocal, Each<Reciprocal>}, {UnaryKind::kFloor, Each<Floor>},
-    {UnaryKind::kCeil, Each<Ceil>},       {UnaryKind::kRound, Each<Round>},
-    {UnaryKind::kSin, Each<Sin>},         {UnaryKind::kCos, Each<Cos>},
+    {UnaryKind::kGelu, Kernel<&UnaryF32Kernels::gelu>},       {UnaryKind::kErf, Kernel<&UnaryF32Kernels::erf>},
+    {UnaryKind::kSoftplus, Kernel<&UnaryF32Kernels::softplus>}, {UnaryKind::kMish, Kernel<&UnaryF32Kernels::mish>},
+    {UnaryKind::kReciprocal, Each<Reciprocal>}, {UnaryKind::kFloor, Kernel<&UnaryF32Kernels::floor>},
+    {UnaryKind::kCeil, Kernel<&UnaryF32Kernels::ceil>},       {UnaryKind::kRound, Kernel<&UnaryF32Kernels::round>},
+    {UnaryKind::kSin, Bounded<&UnaryF32Kernels::sin, Sin>},         {UnaryKind::kCos, Bounded<&UnaryF32Kernels::cos, Cos>},
     {UnaryKind::kSilu, Silu},             {UnaryKind::kSign, Each<Sign>},
-    {UnaryKind::kSelu, Each<Selu>},       {UnaryKind::kCelu, Each<Celu>},
+    {UnaryKind::kSelu, Kernel<&UnaryF32Kernels::selu>},       {UnaryKind::kCelu, CeluOf},
     {UnaryKind::kThresholdedRelu, Each<ThresholdedRelu>}, {UnaryKind::kSoftsign, Each<Softsign>},
     {UnaryKind::kShrink, Each<Shrink>},   {UnaryKind::kTan, Each<Tan>},
     {UnaryKind::kAsin, Each<Asin>},       {UnaryKind::kAcos, Each<Acos>},
     {UnaryKind::kAtan, Each<Atan>},       {UnaryKind::kSinh, Each<Sinh>},
     {UnaryKind::kCosh, Each<Cosh>},       {UnaryKind::kAsinh, Each<Asinh>},
     {UnaryKind::kAcosh, Each<Acosh>},     {UnaryKind::kAtanh, Each<Atanh>},
-    {UnaryKind::kGeluTanh, Each<GeluTanh>}, {UnaryKind::kAffine, Each<Affine>},
-    {UnaryKind::kScaledTanh, Each<ScaledTanh>},
+    {UnaryKind::kGeluTanh, Kernel<&UnaryF32Kernels::gelu_tanh>}, {UnaryKind::kAffine, Each<Affine>},
+    {UnaryKind::kScaledTanh, Kernel<&UnaryF32Kernels::scaled_tanh>},
 };
 
 class UnaryF32 final : public OpDriver {
@@ -125,7 +141,7 @@ class UnaryF32 final : public OpDriver {
 Status MakeUnary(const KernelSet& kernels, int32_t kind, float alpha, float beta, UnaryFunction* unary) {
   for (const Row& row : kFunctions) {
     if (row.kind != static_cast<UnaryKind>(kind)) continue;
-    *unary = {row.body, alpha, beta, kernels.vector};
+    *unary = {row.body, alpha, beta, kernels.vector, kernels.unary_f32};
     return Status::Ok();
   }
   return Unsupported("unknown unary function");

@@ -7,6 +7,7 @@
 // Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
 #pragma once
 #include "kernel.h"
+#include "isa/exp_f32.h"
 #include "isa/x86/requant_x86.h"
 
 namespace sterna {
@@ -98,21 +99,7 @@ struct Vector {
     MapFloats(n, x, x, y, [low, high](Reg v, Reg) { return F::Min(high, F::Max(low, v)); });
   }
 
-  // e^x = 2^n * e^r with n = round(x / ln 2) and |r| <= ln 2 / 2. ln 2 is taken in two parts, so that n * the first is exact;
-  // e^r is 1 + r + r^2 * p(r), the polynomial of Cephes' expf. The bounds are beyond overflow to inf and underflow to 0;
-  // max and min return their second operand for NaN.
-  static inline Reg Exp(Reg x) {
-    x = F::Min(F::Set(90.0f), F::Max(F::Set(-105.0f), x));
-    const Reg n = F::Round(F::Mul(x, F::Set(1.44269504f)));
-    const Reg r = F::NegFma(n, F::Set(-2.12194440e-4f), F::NegFma(n, F::Set(0.693359375f), x));
-    Reg p = F::Set(1.9875691500e-4f);
-    p = F::Fma(p, r, F::Set(1.3981999507e-3f));
-    p = F::Fma(p, r, F::Set(8.3334519073e-3f));
-    p = F::Fma(p, r, F::Set(4.1665795894e-2f));
-    p = F::Fma(p, r, F::Set(1.6666665459e-1f));
-    p = F::Fma(p, r, F::Set(5.0000001201e-1f));
-    return F::TimesPowerOfTwo(F::Add(F::Fma(F::Mul(r, r), p, r), F::Set(1.0f)), n);
-  }
+  static inline Reg Exp(Reg x) { return ExpOf<F>(x); }
 
   static void ExpF32(size_t n, const float* x, float* y) {
     MapFloats(n, x, x, y, [](Reg v, Reg) { return Exp(v); });

@@ -9,5 +9,6 @@
 #include "families/gemm_q8/kernel.h"
 #include "families/gemm_w46/kernel.h"
 #include "families/peak/kernel.h"
+#include "families/unary_f32/kernel.h"
 #include "families/vector/kernel.h"
 #include "sterna/epilogue.h"

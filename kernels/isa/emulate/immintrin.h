@@ -194,6 +194,8 @@ STERNA_SHIFT(__m256i, _mm256_srli_epi16, _mm_srl_epi16)
 STERNA_SHIFT(__m256i, _mm256_srli_epi32, _mm_srl_epi32)
 STERNA_SHIFT(__m512i, _mm512_slli_epi16, _mm_sll_epi16)
 STERNA_SHIFT(__m512i, _mm512_srli_epi32, _mm_srl_epi32)
+STERNA_SHIFT(__m512i, _mm512_slli_epi32, _mm_sll_epi32)
+STERNA_SHIFT(__m512i, _mm512_srai_epi32, _mm_sra_epi32)
 STERNA_BINARY_BOTH(, add_ps)
 STERNA_BINARY_BOTH(, sub_ps)
 STERNA_BINARY_BOTH(, mul_ps)
@@ -201,6 +203,9 @@ STERNA_BINARY_BOTH(, div_ps)
 STERNA_BINARY_BOTH(, min_ps)
 STERNA_BINARY_BOTH(, max_ps)
 STERNA_BINARY_BOTH(, or_ps)
+STERNA_BINARY_BOTH(, and_ps)
+STERNA_BINARY_BOTH(, andnot_ps)
+STERNA_BINARY_BOTH(, xor_ps)
 STERNA_SET_BOTH(i, set1_epi8, char)
 STERNA_SET_BOTH(i, set1_epi16, short)
 STERNA_SET_BOTH(i, set1_epi32, int)
@@ -244,6 +249,8 @@ static inline __m256i _mm256_set_m128i(__m128i high, __m128i low) { return {{low
 static inline __m256i _mm256_broadcastsi128_si256(__m128i x) { return {{x, x}}; }
 static inline __m128i _mm256_castsi256_si128(__m256i x) { return x.part[0]; }
 static inline __m256 _mm256_castsi256_ps(__m256i x) { return Each<__m256i>([&](int i) { return _mm_castsi128_ps(x.part[i]); }); }
+static inline __m256i _mm256_castps_si256(__m256 x) { return Each<__m256>([&](int i) { return _mm_castps_si128(x.part[i]); }); }
+static inline __m512i _mm512_castps_si512(__m512 x) { return Each<__m512>([&](int i) { return _mm_castps_si128(x.part[i]); }); }
 static inline __m512 _mm512_castsi512_ps(__m512i x) { return Each<__m512i>([&](int i) { return _mm_castsi128_ps(x.part[i]); }); }
 static inline __m128i _mm512_castsi512_si128(__m512i x) { return x.part[0]; }
 static inline __m256i _mm512_castsi512_si256(__m512i x) { return {{x.part[0], x.part[1]}}; }

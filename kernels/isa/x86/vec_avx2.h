@@ -44,6 +44,7 @@ struct Vec256 {
     for (size_t i = 0; i < mask.count; ++i) p[i] = lanes[i];
   }
   static inline Reg Add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
+  static inline Reg Sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
   static inline Reg Mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
@@ -54,6 +55,8 @@ struct Vec256 {
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm256_fnmadd_ps(a, b, c); }
   static inline Reg Round(Reg x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static inline Reg Floor(Reg x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static inline Reg Ceil(Reg x) { return _mm256_round_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   // x * 2^n for an integral n in [-160, 160], rounded once: |x| is in [0.5, 2), so the first product is exact.
   static inline Reg TimesPowerOfTwo(Reg x, Reg n) {
     const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
@@ -63,6 +66,22 @@ struct Vec256 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
   static inline Reg MinusAbs(Reg x) { return _mm256_or_ps(x, Set(-0.0f)); }
+  static inline Reg Abs(Reg x) { return _mm256_andnot_ps(Set(-0.0f), x); }
+  // |magnitude| with the sign of the other.
+  static inline Reg CopySign(Reg magnitude, Reg sign) { return _mm256_or_ps(Abs(magnitude), _mm256_and_ps(sign, Set(-0.0f))); }
+  static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
+    return _mm256_blendv_ps(otherwise, if_less, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+  // 2^n for an integral n in [-126, 127].
+  static inline Reg PowerOfTwo(Reg n) { return PowerOfTwo(_mm256_cvtps_epi32(n)); }
+  // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
+  static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
+    const __m256i bits = _mm256_castps_si256(x), n = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f3504f3)), 23);
+    *e = _mm256_cvtepi32_ps(n);
+    return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(n, 23)));
+  }
+  // -x where the integral n is odd.
+  static inline Reg FlipOdd(Reg x, Reg n) { return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtps_epi32(n), 31))); }
   static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
     return _mm256_blendv_ps(otherwise, if_negative, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
   }

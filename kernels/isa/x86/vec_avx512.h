@@ -31,6 +31,7 @@ struct Vec512 {
   static inline void Store(float* p, Reg x) { _mm512_storeu_ps(p, x); }
   static inline void StorePart(float* p, Mask mask, Reg x) { _mm512_mask_storeu_ps(p, mask, x); }
   static inline Reg Add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
+  static inline Reg Sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static inline Reg Mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static inline Reg Min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
@@ -41,9 +42,27 @@ struct Vec512 {
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm512_fnmadd_ps(a, b, c); }
   static inline Reg Round(Reg x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static inline Reg Floor(Reg x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static inline Reg Ceil(Reg x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   // x * 2^n for an integral n in [-160, 160], rounded once.
   static inline Reg TimesPowerOfTwo(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
   static inline Reg MinusAbs(Reg x) { return _mm512_or_ps(x, Set(-0.0f)); }
+  static inline Reg Abs(Reg x) { return _mm512_andnot_ps(Set(-0.0f), x); }
+  // |magnitude| with the sign of the other.
+  static inline Reg CopySign(Reg magnitude, Reg sign) { return _mm512_or_ps(Abs(magnitude), _mm512_and_ps(sign, Set(-0.0f))); }
+  static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), otherwise, if_less);
+  }
+  // 2^n for an integral n in [-126, 127].
+  static inline Reg PowerOfTwo(Reg n) { return _mm512_scalef_ps(Set(1.0f), n); }
+  // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
+  static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
+    const __m512i bits = _mm512_castps_si512(x), n = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(0x3f3504f3)), 23);
+    *e = _mm512_cvtepi32_ps(n);
+    return _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32(n, 23)));
+  }
+  // -x where the integral n is odd.
+  static inline Reg FlipOdd(Reg x, Reg n) { return _mm512_xor_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtps_epi32(n), 31))); }
   static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), otherwise, if_negative);
   }

@@ -44,6 +44,7 @@ struct Vec128 {
     if (mask == 3) _mm_store_ss(p + 2, _mm_movehl_ps(x, x));
   }
   static inline Reg Add(Reg a, Reg b) { return _mm_add_ps(a, b); }
+  static inline Reg Sub(Reg a, Reg b) { return _mm_sub_ps(a, b); }
   static inline Reg Mul(Reg a, Reg b) { return _mm_mul_ps(a, b); }
   static inline Reg Fma(Reg a, Reg b, Reg c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
   static inline Reg Min(Reg a, Reg b) { return _mm_min_ps(a, b); }
@@ -54,6 +55,8 @@ struct Vec128 {
   // c - a * b
   static inline Reg NegFma(Reg a, Reg b, Reg c) { return _mm_sub_ps(c, _mm_mul_ps(a, b)); }
   static inline Reg Round(Reg x) { return _mm_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static inline Reg Floor(Reg x) { return _mm_round_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static inline Reg Ceil(Reg x) { return _mm_round_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   // x * 2^n for an integral n in [-160, 160], rounded once: |x| is in [0.5, 2), so the first product is exact.
   static inline Reg TimesPowerOfTwo(Reg x, Reg n) {
     const __m128i whole = _mm_cvtps_epi32(n), half = _mm_srai_epi32(whole, 1);
@@ -63,6 +66,22 @@ struct Vec128 {
     return _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(n, _mm_set1_epi32(127)), 23));
   }
   static inline Reg MinusAbs(Reg x) { return _mm_or_ps(x, Set(-0.0f)); }
+  static inline Reg Abs(Reg x) { return _mm_andnot_ps(Set(-0.0f), x); }
+  // |magnitude| with the sign of the other.
+  static inline Reg CopySign(Reg magnitude, Reg sign) { return _mm_or_ps(Abs(magnitude), _mm_and_ps(sign, Set(-0.0f))); }
+  static inline Reg SelectLess(Reg a, Reg b, Reg if_less, Reg otherwise) {
+    return _mm_blendv_ps(otherwise, if_less, _mm_cmplt_ps(a, b));
+  }
+  // 2^n for an integral n in [-126, 127].
+  static inline Reg PowerOfTwo(Reg n) { return PowerOfTwo(_mm_cvtps_epi32(n)); }
+  // m in [sqrt(1/2), sqrt(2)) with x = m * 2^e, for a positive normal x.
+  static inline Reg SplitPowerOfTwo(Reg x, Reg* e) {
+    const __m128i bits = _mm_castps_si128(x), n = _mm_srai_epi32(_mm_sub_epi32(bits, _mm_set1_epi32(0x3f3504f3)), 23);
+    *e = _mm_cvtepi32_ps(n);
+    return _mm_castsi128_ps(_mm_sub_epi32(bits, _mm_slli_epi32(n, 23)));
+  }
+  // -x where the integral n is odd.
+  static inline Reg FlipOdd(Reg x, Reg n) { return _mm_xor_ps(x, _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtps_epi32(n), 31))); }
   static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
     return _mm_blendv_ps(otherwise, if_negative, _mm_cmplt_ps(x, _mm_setzero_ps()));
   }
