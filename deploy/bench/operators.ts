@@ -4,7 +4,7 @@ import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxNode } from '../../runtime/onnx/types.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { uniform } from '../compress/random.js';
-import { openEntry, summarise, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
+import { openEntry, summarize, takeTurns, type Contender, type Entry, type Rounds } from './measure.js';
 
 /** Times of one operator, milliseconds, by the label of the contender. */
 export interface OperatorTimes {
@@ -65,7 +65,7 @@ export async function* benchOperators(names: readonly string[], contenders: read
     try {
       for (const contender of contenders) entries.push({ label: contender.label, ...(await openEntry(model, contender, 1)) });
       await takeTurns(entries, rounds);
-      const timesOf = (key: 'p50_ms' | 'min_ms') => Object.fromEntries(entries.map((entry) => [entry.label, summarise(entry)[key]]));
+      const timesOf = (key: 'p50_ms' | 'min_ms') => Object.fromEntries(entries.map((entry) => [entry.label, summarize(entry)[key]]));
       const speedup = ({ native = NaN, onnxruntime = NaN }: Record<string, number>): number => onnxruntime / native;
       const p50_ms = timesOf('p50_ms');
       const min_ms = timesOf('min_ms');
