@@ -2,10 +2,11 @@
 // addons, of exactly its version, as optional dependencies; the checkout's package.json does not, since they are not on the registry before
 // the release, and a lock file that names them could not be installed. Addons of other architectures come from Debian's cross compiler.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { minifySync } from 'rolldown/experimental';
 import { findProgram } from './lib/host.mjs';
 import { buildNative, ensureSetup, log, root } from './lib/setup.mjs';
 
@@ -65,6 +66,16 @@ function packPlatform(platform, out) {
   }
 }
 
+/** A browser loads the page's scripts as they are: without comments and white space they are a third smaller. */
+function minifyPage(folder) {
+  for (const name of readdirSync(folder).filter((file) => file.endsWith('.js'))) {
+    const file = join(folder, name);
+    const { code, errors } = minifySync(name, readFileSync(file, 'utf8'), { module: true, compress: false, mangle: false, codegen: { removeWhitespace: true } });
+    if (errors.length > 0) throw new Error(`${name} could not be minified: ${errors[0].message}`);
+    writeFileSync(file, code);
+  }
+}
+
 /** The main package: what `npm pack` makes of the checkout, with the platforms' packages among its dependencies. */
 function packMain(out) {
   const folder = mkdtempSync(join(tmpdir(), 'sterna-pack-'));
@@ -74,6 +85,7 @@ function packMain(out) {
     // Who installs the package reads its declarations: comments in the JavaScript are a fifth of its bytes.
     run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--removeComments', '--declaration', 'false',
       '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
+    minifyPage(join(staged, 'deploy', 'dashboard', 'public'));
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars
     const optionalDependencies = Object.fromEntries(Object.keys(PLATFORMS).map((platform) => [packageName(platform), manifest.version]));
     const { devDependencies, ...rest } = manifest; // eslint-disable-line @typescript-eslint/no-unused-vars
