@@ -11,8 +11,9 @@ function cached(folder, name) {
   return new RegExp(`^${name}:[A-Z]+=(.*)$`, 'm').exec(cache)?.[1];
 }
 
-/** The first line that the compiler says of itself: its name and version. */
+/** The first line that the compiler says of itself: its name and version. '' when the cache names none, since a toolchain file does. */
 function versionOf(compiler) {
+  if (compiler === undefined) return '';
   return spawnSync(compiler, ['--version'], { encoding: 'utf8' }).stdout?.split('\n')[0] ?? '';
 }
 
@@ -22,7 +23,7 @@ export function whyStale(folder, sources, environment = process.env) {
   const home = cached(folder, 'CMAKE_HOME_DIRECTORY'), compiler = cached(folder, 'CMAKE_CXX_COMPILER');
   if (home !== sources) return `it was configured for ${home ?? 'no folder'}`;
   if (cached(folder, 'CMAKE_CACHEFILE_DIR') !== folder) return `it was configured in ${cached(folder, 'CMAKE_CACHEFILE_DIR')}`;
-  if (compiler === undefined || !existsSync(compiler)) return `its compiler ${compiler ?? ''} is gone`;
+  if (compiler !== undefined && !existsSync(compiler)) return `its compiler ${compiler} is gone`;
   if (!existsSync(stampOf(folder))) return undefined;
   const stamp = JSON.parse(readFileSync(stampOf(folder), 'utf8'));
   if (stamp.CXX !== (environment.CXX ?? '')) return `CXX was "${stamp.CXX}" then`;

@@ -114,6 +114,14 @@ describe('a native tree', async () => {
     writeFileSync(join(folder, 'CMakeCache.txt'), readFileSync(join(folder, 'CMakeCache.txt'), 'utf8').replace(process.execPath, '/no/compiler'));
     expect(whyStale(folder, sources, {})).toBe('its compiler /no/compiler is gone');
   });
+
+  it('is kept when a toolchain file names its compiler, and the cache none', () => {
+    const { folder, sources } = checkout();
+    const cache = join(folder, 'CMakeCache.txt');
+    writeFileSync(cache, readFileSync(cache, 'utf8').replace(/^CMAKE_CXX_COMPILER:.*\n/, ''));
+    rememberToolchain(folder, {});
+    expect(whyStale(folder, sources, {})).toBeUndefined();
+  });
 });
 
 describe('the progress of a build', () => {
