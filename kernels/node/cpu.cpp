@@ -36,7 +36,7 @@ Napi::Value DescribeCpu(const Napi::CallbackInfo& info) {
 
 Napi::Value MeasurePeaks(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const std::string isa = info[0].ToString().Utf8Value();
+  const std::string isa = TextOf(info[0]);
   std::vector<sterna::PeakRate> rates;
   const sterna::Status status = sterna::MeasurePeaks(isa.c_str(), &rates);
   if (!status.ok()) {

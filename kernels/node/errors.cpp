@@ -39,6 +39,13 @@ void ThrowError(Napi::Env env, const char* code, const std::string& message, int
   if (!env.IsExceptionPending()) napi_throw(env, error);
 }
 
+std::string TextOf(const Napi::Value& value) {
+  const Napi::String text = value.IsEmpty() ? Napi::String() : value.ToString();
+  if (!text.IsEmpty()) return text.Utf8Value();
+  if (!value.IsEmpty() && value.Env().IsExceptionPending()) value.Env().GetAndClearPendingException();
+  return "a value without text";
+}
+
 const char* CodeOf(const sterna::Status& status) {
   using sterna::StatusCode;
   switch (status.code) {

@@ -62,7 +62,7 @@ Napi::Value Resize(const Napi::CallbackInfo& info) {
   const sterna::RegionF region{NumberAt(info, 4), NumberAt(info, 5), NumberAt(info, 6), NumberAt(info, 7)};
   const auto bounded = [](double start, double length) { return start >= -1e6 && start <= 1e6 && length > 0 && length <= kMaxRegion; };
   if (!bounded(region.x, region.width) || !bounded(region.y, region.height)) return Refuse(env);
-  ResizeImage(src, region, info[12].ToBoolean() ? sterna::Border::kEdge : sterna::Border::kBlack, dst);
+  ResizeImage(src, region, info[12].IsBoolean() && info[12].As<Napi::Boolean>() ? sterna::Border::kEdge : sterna::Border::kBlack, dst);
   return env.Undefined();
 }
 

@@ -24,14 +24,35 @@ using sterna::Engine;
 constexpr double kLargestInteger = 9007199254740991.0;  // Number.MAX_SAFE_INTEGER
 constexpr double kLargestDescriptor = 2147483647.0;
 
+// A promise that is to be settled. None can be made in an environment that ends (a worker is being terminated), which Napi::Promise::Deferred
+// does not tell; settling fails there too, and nobody is left to be told.
+class Deferred {
+ public:
+  explicit Deferred(napi_env env) : env_(env) {
+    if (napi_create_promise(env, &deferred_, &promise_) != napi_ok) promise_ = nullptr;
+  }
+  bool IsEmpty() const { return promise_ == nullptr; }
+  // To be called where the promise is made, since handles end with their scope.
+  Napi::Value Promise() const { return {env_, promise_}; }
+  void Resolve(napi_value value) const { (void)napi_resolve_deferred(env_, deferred_, value); }
+  void Reject(napi_value error) const { (void)napi_reject_deferred(env_, deferred_, error); }
+
+ private:
+  napi_env env_;
+  napi_deferred deferred_ = nullptr;
+  napi_value promise_ = nullptr;
+};
+
 struct JsJob final : Job {
-  JsJob(Napi::Env env, Napi::Object program) : deferred(Napi::Promise::Deferred::New(env)) { held.push_back(Napi::Persistent(program)); }
-  Napi::Promise::Deferred deferred;
+  JsJob(Napi::Env env, Napi::Object program) : deferred(env) { held.push_back(Napi::Persistent(program)); }
+  Deferred deferred;
   std::vector<Napi::ObjectReference> held;  // the program's object, and the views
 };
 
 // Random numbers, which tell what an object of JavaScript wraps (napi_type_tag_object).
 constexpr napi_type_tag kProgramTag = {0x9d0f3c5ea2714b86, 0xb7e64412c8a95d03}, kEngineTag = {0x5b21e80fd3974ca1, 0x8c6f17a90e42bd75};
+
+using GivenEngine = Napi::External<std::unique_ptr<Engine>>;  // the constructor takes the engine out of it
 
 class NativeProgram;
 void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job);
@@ -54,16 +75,16 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
 
   // Called by loadProgram only, with the engine as an External and how long a run may block.
   explicit NativeProgram(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeProgram>(info), env_(info.Env()) {
-    if (!info[0].IsExternal() || !info[0].As<Napi::External<Engine>>().CheckTypeTag(&kEngineTag)) {
+    if (!info[0].IsExternal() || !info[0].As<GivenEngine>().CheckTypeTag(&kEngineTag)) {
       ThrowArgument(env_, "Programs are made by loadProgram");
       return;
     }
     info.This().As<Napi::Object>().TypeTag(&kProgramTag);
-    std::unique_ptr<Engine> engine(info[0].As<Napi::External<Engine>>().Data());
+    std::unique_ptr<Engine> engine = std::move(*info[0].As<GivenEngine>().Data());
     Describe(info.This().As<Napi::Object>(), *engine);
     done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
     done_.Unref(env_);
-    runner_ = std::make_unique<Runner>(std::move(engine), info[1].ToNumber().DoubleValue(), &NativeProgram::Finished, this);
+    runner_ = std::make_unique<Runner>(std::move(engine), info[1].As<Napi::Number>().DoubleValue(), &NativeProgram::Finished, this);
     if (!runner_->Start()) {
       runner_.reset();
       done_.Release();
@@ -91,7 +112,10 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   template <Napi::Value (NativeProgram::*kMethod)(const Napi::CallbackInfo&)>
   static Napi::Value Call(const Napi::CallbackInfo& info) {
     const Napi::Value self = info.This();
-    if (self.IsObject() && self.As<Napi::Object>().CheckTypeTag(&kProgramTag)) return (Unwrap(self.As<Napi::Object>())->*kMethod)(info);
+    if (self.IsObject() && self.As<Napi::Object>().CheckTypeTag(&kProgramTag)) {
+      NativeProgram* const program = Unwrap(self.As<Napi::Object>());
+      return program != nullptr ? (program->*kMethod)(info) : Napi::Value();  // null: the environment ends
+    }
     if (!info.Env().IsExceptionPending()) ThrowArgument(info.Env(), "Expected a program that loadProgram made for `this` but received something else");
     return info.Env().Undefined();
   }
@@ -162,13 +186,14 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
       return env_.Undefined();
     }
     auto job = std::make_unique<JsJob>(env_, info.This().As<Napi::Object>());
+    if (job->deferred.IsEmpty()) return {};
     std::vector<uint8_t*> inputs;
     if (!Collect(info[0], "input", input_bytes_, job.get(), &inputs) || !Collect(info[1], "output", output_bytes_, job.get(), &job->outputs)) {
       return env_.Undefined();
     }
     job->inputs.assign(inputs.begin(), inputs.end());
     job->timed = timed;
-    const Napi::Promise promise = job->deferred.Promise();
+    const Napi::Value promise = job->deferred.Promise();
     if (pending_ == 0 && runner_->RunIfShort(job.get())) {  // answers keep their order
       Answer(*job);
       return promise;
@@ -182,7 +207,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
 
   Napi::Value Close(const Napi::CallbackInfo&) {
     if (closed_.IsEmpty()) {
-      closing_ = std::make_unique<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env_));
+      closing_ = std::make_unique<Deferred>(env_);
+      if (closing_->IsEmpty()) return {};
       closed_ = Napi::Persistent(closing_->Promise().As<Napi::Object>());
       if (pending_ == 0) FinishClosing();
     }
@@ -222,7 +248,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   DoneFunction done_;
   bool hooked_ = false;
   int pending_ = 0;
-  std::unique_ptr<Napi::Promise::Deferred> closing_;
+  std::unique_ptr<Deferred> closing_;
   Napi::ObjectReference closed_;
   int64_t external_bytes_ = 0;
   std::vector<uint64_t> input_bytes_, output_bytes_;
@@ -245,7 +271,7 @@ bool ReadNumber(Napi::Object options, const char* name, double lowest, double hi
     return true;
   }
   ThrowArgument(options.Env(), std::string("Expected an integer between ") + std::to_string(static_cast<int64_t>(lowest)) + " and " +
-                                   std::to_string(static_cast<int64_t>(highest)) + " for " + name + " but received " + v.ToString().Utf8Value());
+                                   std::to_string(static_cast<int64_t>(highest)) + " for " + name + " but received " + TextOf(v));
   return false;
 }
 
@@ -263,7 +289,7 @@ bool ReadCpus(Napi::Object options, std::vector<int>* cpus) {
     usable = usable || CPU_ISSET(cpus->back(), &allowed);
   }
   if (usable && v.IsArray() && cpus->size() == v.As<Napi::Array>().Length()) return true;
-  ThrowArgument(options.Env(), "Expected CPUs that this process may use for cpus but received " + v.ToString().Utf8Value());
+  ThrowArgument(options.Env(), "Expected CPUs that this process may use for cpus but received " + TextOf(v));
   return false;
 }
 
@@ -284,7 +310,7 @@ bool ReadDuration(Napi::Object options, const char* name, double* ms) {
     *ms = number;
     return true;
   }
-  ThrowArgument(options.Env(), std::string("Expected milliseconds for ") + name + " but received " + v.ToString().Utf8Value());
+  ThrowArgument(options.Env(), std::string("Expected milliseconds for ") + name + " but received " + TextOf(v));
   return false;
 }
 
@@ -299,7 +325,7 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   options.memory_limit = static_cast<uint64_t>(limit);
   const Napi::Value isa = given.Get("isa");
   if (isa.IsUndefined()) return true;
-  read->isa = isa.ToString().Utf8Value();
+  read->isa = TextOf(isa);
   options.isa = read->isa.c_str();
   return true;
 }
@@ -312,7 +338,8 @@ Napi::Value ThrowStatus(Napi::Env env, const sterna::Status& status, const Given
 
 Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine, const GivenOptions& given) {
   const Napi::FunctionReference& constructor = *static_cast<Napi::FunctionReference*>(info.Data());
-  const Napi::External<Engine> external = Napi::External<Engine>::New(info.Env(), engine.release());
+  const GivenEngine external = GivenEngine::New(info.Env(), &engine);
+  if (external.IsEmpty()) return {};  // the environment ends
   external.TypeTag(&kEngineTag);
   return constructor.New({external, Napi::Number::New(info.Env(), given.max_blocking_ms)});
 }
@@ -346,7 +373,7 @@ Napi::Value LoadProgramFile(const Napi::CallbackInfo& info) {
   }
   const Napi::Value checksum = place.Get("checksum");
   if (!checksum.IsBigInt()) {
-    ThrowArgument(env, "Expected a bigint for checksum but received " + checksum.ToString().Utf8Value());
+    ThrowArgument(env, "Expected a bigint for checksum but received " + TextOf(checksum));
     return env.Undefined();
   }
   bool lossless;

@@ -182,6 +182,10 @@ describe('arguments', () => {
   });
 
   it('refuses wrong options of loadProgram, and says what was expected', async () => {
+    const nothing = { toString: (): string => { throw new Error('no text'); } };
+    for (const options of [{ threads: Symbol('2') }, { threads: nothing }, { cpus: nothing }, { maxBlockingMs: nothing }]) {
+      expect(await codeOf(() => Reflect.apply(loadProgram, undefined, [smallProgram(), options]))).toBe('E_ARGUMENT');
+    }
     for (const threads of [0, 65, 1.5, NaN]) expect(await codeOf(() => loadProgram(smallProgram(), { threads }))).toBe('E_ARGUMENT');
     expect(() => loadProgram(smallProgram(), { threads: 0 })).toThrow('Expected an integer between 1 and 64 for threads but received 0');
     expect(await codeOf(() => Reflect.apply(loadProgram, undefined, ['no bytes']))).toBe('E_ARGUMENT');
@@ -304,11 +308,15 @@ describe('closing', () => {
   it('survives workers that are terminated in the middle of calls', async () => {
     const callsForEver = `
       const [addon, file] = require('node:worker_threads').workerData;
-      const program = require(addon).loadProgram(require('node:fs').readFileSync(file), { threads: 2, isa: 'ref' });
+      const { loadProgram } = require(addon), bytes = require('node:fs').readFileSync(file);
+      const program = loadProgram(bytes, { threads: 2, isa: 'ref' });
       require('node:worker_threads').parentPort.postMessage('calls');
       const input = [new Uint8Array(65536)], output = [new Uint8Array(65536)];
       const calls = () => {
         for (let i = 0; i < 20; ++i) void program.run(input, output);
+        void program.profile(input, output);
+        void loadProgram(bytes, { isa: 'ref' }).close();
+        try { program.run([], []); } catch {}
         setImmediate(calls);
       };
       calls();`;
