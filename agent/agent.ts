@@ -7,10 +7,11 @@ import { CommandHandler } from './commands/handler.js';
 import { pipelineSpecs, type PipelineSpec } from './config/pipelines.js';
 import type { Config } from './config/schema.js';
 import { telemetryInterval } from './config/settings.js';
-import { Connection } from './connection.js';
+import { Connection, DRAIN_MS } from './connection.js';
 import { capsSchema, encodePayload, reportedSchema, type Reported } from './contracts/index.js';
 import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError } from './errors.js';
+import { attempt } from './events/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
 import { Health } from './health.js';
 import { runtimePort } from './inference/runtime-port.js';
@@ -128,7 +129,7 @@ export class Agent {
     lifecycle.add({ name: 'api', stop: () => this.#api.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'link', stop: () => this.#connection.stop(), stopMs: 3000 });
     lifecycle.add({ name: 'reporter', stop: () => this.#reporter.flush().finally(() => this.#reporter.stop()), stopMs: 500 });
-    lifecycle.add({ name: 'outbox pump', stop: () => this.#connection.drain(), stopMs: 2500 });
+    lifecycle.add({ name: 'outbox pump', stop: () => this.#connection.drain(), stopMs: DRAIN_MS + 500 });
     lifecycle.add({ name: 'commands', stop: () => this.#commands.idle(), stopMs: 1000 });
     lifecycle.add({ name: 'updates', stop: () => each(({ ota }) => ota.stop())().then(() => this.#markStopped()), stopMs: 2000 });
     lifecycle.add({ name: 'telemetry', stop: () => this.#collector.stop(), stopMs: 1000 });
@@ -197,7 +198,7 @@ export class Agent {
   #createCollector(): TelemetryCollector {
     const { counters, outbox, files, clock, log, bootId } = this.#f;
     return new TelemetryCollector({
-      pipelines: this.#pipelines.all.map(({ name, input, recorder, counters: own }, i) => ({ name, input, recorder, counters: own, model: () => this.#pipelines.all[i]?.model() ?? null })),
+      pipelines: this.#pipelines.all,
       energy: this.#energy, thermal: this.#thermal, counters, outbox, files, clock, log, bootId,
       refresh: () => this.#refreshCounters(),
       idle: () => this.#pipelines.all.every((pipeline) => pipeline.resting),
@@ -230,7 +231,7 @@ export class Agent {
   #createMetrics(): Metrics {
     const { counters, outbox } = this.#f;
     return new Metrics({
-      counters, pipelines: () => this.#pipelines.all.map((pipeline) => ({ name: pipeline.name, counters: pipeline.counters, model: () => pipeline.model() })),
+      counters, pipelines: () => this.#pipelines.all,
       refresh: () => this.#refreshCounters(), window: () => this.#collector.latest, version: runtimeVersion,
       outbox: () => ({ ...outbox.usage(), dropped: outbox.dropped }),
       connected: () => this.#connection.connected,
@@ -300,20 +301,12 @@ export class Agent {
 
   /** On a full disk the note is missing, and the watchdog's kill counts as nobody's. */
   #noteHung(hung: readonly string[]): void {
-    this.#noting(() => this.#f.journal.noteHung(hung));
+    attempt(this.#f.faults, 'agent', () => this.#f.journal.noteHung(hung));
   }
 
   /** Without space the next start takes this end for a kill, which costs no package. */
   #markStopped(): void {
-    this.#noting(() => this.#f.journal.markStopped());
-  }
-
-  #noting(work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      this.#f.faults.raise('agent', toCodedError(error));
-    }
+    attempt(this.#f.faults, 'agent', () => this.#f.journal.markStopped());
   }
 }
 

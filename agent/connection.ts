@@ -9,7 +9,8 @@ import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
 import { OutboxPump } from './outbox/pump.js';
 import { runtimeVersion } from '../runtime/version.js';
 
-const DRAIN_MS = 2000;
+/** How long the outbox may go on sending when the daemon stops. */
+export const DRAIN_MS = 2000;
 
 export interface ConnectionParts {
   foundation: Foundation;
@@ -60,7 +61,7 @@ export class Connection {
     this.#link?.start();
   }
 
-  /** Sends what waits, as far as it goes within `drainMs`. */
+  /** Sends what waits, as far as it goes within `DRAIN_MS`. */
   async drain(): Promise<void> {
     await this.#pump?.drain(DRAIN_MS).finally(() => this.#pump?.stop());
   }

@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { PipelineWindow, TelemetryWindow } from '../contracts/index.js';
 import type { ProcessedFrame } from '../inference/loop.js';
+import type { RunningModel } from '../inference/ports.js';
 import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../telemetry/counters.js';
 import { kindOf } from '../telemetry/recorder.js';
 
@@ -12,7 +13,7 @@ const BUCKETS_SECONDS = Array.from({ length: 15 }, (_, i) => 0.0005 * 2 ** i);
 export interface PipelineMetrics {
   name: string;
   counters: PipelineCounters;
-  model: () => { name: string; version: string; memoryBytes: number } | null;
+  model(): RunningModel | null;
 }
 
 export interface MetricsSources {

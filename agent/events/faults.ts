@@ -1,7 +1,7 @@
 /** Faults: raised once, however often the trouble repeats, and cleared when it is over. */
 import { redact } from '../../runtime/redact.js';
 import type { OtherWord } from '../contracts/codec.js';
-import type { CodedError } from '../errors.js';
+import { toCodedError, type CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 import type { DeviceCounters } from '../telemetry/counters.js';
@@ -23,6 +23,15 @@ export interface FaultPort {
   raise(component: Component, error: CodedError, severity?: Severity): void;
   /** Everything of a component, or one code of it, is right again. */
   clear(component: Component, code?: string): void;
+}
+
+/** Does what may fail without stopping the daemon, such as a note on a full disk: what it throws is raised. */
+export function attempt(faults: FaultPort, component: Component, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    faults.raise(component, toCodedError(error));
+  }
 }
 
 /** A fault that nobody clears is raised again when it recurs after this time. */

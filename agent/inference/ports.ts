@@ -18,6 +18,14 @@ export interface Model {
   selfTest(): Promise<GateReport>;
 }
 
+/** The package that a pipeline runs, as telemetry and `/metrics` show it. */
+export interface RunningModel {
+  name: string;
+  version: string;
+  /** Of its sessions. */
+  memoryBytes: number;
+}
+
 export interface SourceRequest {
   input: string;
   fps: number | undefined;

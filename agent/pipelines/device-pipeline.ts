@@ -7,13 +7,13 @@ import { LiveSettings } from '../config/settings.js';
 import type { PipelineSpec } from '../config/pipelines.js';
 import { DEFAULT_PIPELINE, type OtaGet, type Settings } from '../contracts/index.js';
 import { toCodedError } from '../errors.js';
-import type { Component, FaultPort } from '../events/faults.js';
+import { attempt, type FaultPort } from '../events/faults.js';
 import type { Foundation } from '../foundation.js';
 import { cameraFaults } from '../inference/camera-faults.js';
 import { InferenceLoop, type ProcessedFrame } from '../inference/loop.js';
 import { FrameObserver } from '../inference/observer.js';
 import { PipelineSlot } from '../inference/pipeline-slot.js';
-import type { RuntimePort } from '../inference/ports.js';
+import type { RunningModel, RuntimePort } from '../inference/ports.js';
 import { isLive } from '../inference/source.js';
 import { isBusy } from '../ota/machine.js';
 import { OtaManager, type Announcement } from '../ota/manager.js';
@@ -99,7 +99,7 @@ export class DevicePipeline {
     return this.slot.running !== null && !isBusy(this.ota.state);
   }
 
-  model(): { name: string; version: string; memoryBytes: number } | null {
+  model(): RunningModel | null {
     const running = this.slot.running;
     return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes };
   }
@@ -166,7 +166,8 @@ export class DevicePipeline {
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => this.#faults.raise('ota', error),
       onSettings: (next) => this.#applySettings(next),
-      onOpening: (digest) => this.#noting('ota', () => journal.noteOpening(this.name, digest)),
+      // Without space the note is missing, and a crash counts as nobody's.
+      onOpening: (digest) => attempt(this.#faults, 'ota', () => journal.noteOpening(this.name, digest)),
     }, {
       window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
@@ -214,7 +215,7 @@ export class DevicePipeline {
 
   /** The settings of a `desired` that was taken: kept, and whatever they change is opened again. */
   #applySettings(next: Settings): void {
-    this.#noting('agent', () => {
+    attempt(this.#faults, 'agent', () => {
       const changed = this.settings.apply(next);
       if (changed.source) this.loop.restartSource();
       if (changed.pipeline) this.ota.reload();
@@ -230,15 +231,6 @@ export class DevicePipeline {
       this.#faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${foreign} enrolled people belong to another embedder and must be enrolled again` }, 'warning');
     } else {
       this.#faults.clear('pipeline', 'E_GALLERY_SPACE');
-    }
-  }
-
-  /** Without space a note is missing, and a crash counts as nobody's. */
-  #noting(component: Component, work: () => void): void {
-    try {
-      work();
-    } catch (error) {
-      this.#faults.raise(component, toCodedError(error));
     }
   }
 }

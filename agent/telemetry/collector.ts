@@ -2,6 +2,7 @@
 import { SCHEMA_VERSION, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
+import type { RunningModel } from '../inference/ports.js';
 import type { Outbox } from '../outbox/outbox.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
@@ -18,8 +19,7 @@ export interface MeasuredPipeline {
   input: string;
   recorder: Recorder;
   counters: PipelineCounters;
-  /** The running package, and the memory of its sessions. */
-  model: () => { name: string; version: string; memoryBytes: number } | null;
+  model(): RunningModel | null;
 }
 
 export interface CollectorParts {
@@ -131,8 +131,9 @@ export class TelemetryCollector {
   }
 }
 
-function measure({ name, input, recorder, counters, model }: MeasuredPipeline): { window: PipelineWindow; modelFrames: number } {
-  const running = model();
+function measure(pipeline: MeasuredPipeline): { window: PipelineWindow; modelFrames: number } {
+  const { name, input, recorder, counters } = pipeline;
+  const running = pipeline.model();
   const { modelFrames, ...series } = recorder.close();
   return {
     window: {

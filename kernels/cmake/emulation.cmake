@@ -2,17 +2,12 @@
 # compiled a second time, for SSE4.1, with isa/emulate/immintrin.h in the place of the compiler's header: what they compute is proved on any
 # x86-64 CPU. peak is left out: it times the instructions themselves, in inline assembly.
 set(STERNA_EMULATED_ISAS "")
-foreach(isa ${STERNA_ISAS})
-  if(STERNA_ISA_${isa}_EMULATED)
-    list(APPEND STERNA_EMULATED_ISAS ${isa})
-  endif()
-endforeach()
-
 set(STERNA_DECLARATIONS "")
 set(STERNA_ROWS "")
 set(STERNA_EMULATED_OBJECTS "")
 foreach(isa ${STERNA_ISAS})
-  if(isa IN_LIST STERNA_EMULATED_ISAS)
+  if(STERNA_ISA_${isa}_EMULATED)
+    list(APPEND STERNA_EMULATED_ISAS ${isa})
     sterna_add_isa(${isa} EMULATED)
     list(APPEND STERNA_EMULATED_OBJECTS $<TARGET_OBJECTS:sterna_emulated_${isa}>)
   endif()

@@ -1,5 +1,6 @@
 // What the kernel tests share: walking the registry, and random epilogues that cover every option of RequantQ8.
 #pragma once
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -11,6 +12,13 @@
 namespace sterna_test {
 
 using sterna::DType;
+
+// A unit in the last place of the float that v rounds to.
+inline double UlpOf(double v) {
+  int exponent;
+  std::frexp(v, &exponent);
+  return std::ldexp(1.0, v == 0 || exponent < -125 ? -149 : exponent - 24);
+}
 
 inline size_t RoundUp(size_t v, size_t to) { return (v + to - 1) / to * to; }
 

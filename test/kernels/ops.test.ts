@@ -238,6 +238,15 @@ describe.each(isas)('float ops on %s', (isa) => {
     expectClose(actual, Array.from(x, fn), 2e-6);
   });
 
+  const beyond: [string, number, (x: number) => number, number?][] = [
+    ['sin of large angles', 22, Math.sin], ['cos of large angles', 23, Math.cos], ['celu with a negative alpha', 61, (x) => (x < 0 ? -Math.expm1(-x) : x), -1],
+  ];
+  it.each(beyond)('%s, which the kernels leave to the reference', async (_name, kind, fn, alpha = 0) => {
+    const x = Float32Array.from(alpha === 0 ? [3e5, 1, -1e7, 1e5, 12_345_678, -0.5, 100_001] : [-3, -0.5, 0, 2, -1e-3, 5, -2]);
+    const actual = await runOp(isa, { op: 'unaryF32', inputs: [{ type: 'f32', dims: [7], data: x }], attributes: [kind, f(alpha), f(0)], output: { type: 'f32', dims: [7] } });
+    expectClose(actual, Array.from(x, fn), 2e-6);
+  });
+
   it.each([
     ['a constant matrix', [3, 5], [5, 7], [3, 7], true, 0, 0], ['a matrix of the run', [3, 5], [5, 7], [3, 7], false, 0, 0],
     ['both transposed', [5, 30], [70, 5], [30, 70], false, 1, 1], ['a batch', [2, 3, 4, 5], [2, 3, 5, 6], [2, 3, 4, 6], false, 0, 0],

@@ -1,16 +1,17 @@
 /** What kernels/README.md says of adding kernels: a toy family and a toy instruction set, in the places that it names and in no other. */
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { isas } from '../../kernels/binding/tables.js';
+import { temporaryFolder } from '../support/folder.js';
 
 const { engineTables } = await import(new URL('../../scripts/lib/reference/engine-tables.mjs', import.meta.url).href) as { engineTables: (isas?: string, header?: string) => string };
 const kernels = new URL('../../kernels/', import.meta.url).pathname;
 const compiler = process.env['CXX'] ?? 'c++';
 const missing = ['cmake', compiler].find((program) => spawnSync(program, ['--version']).status !== 0);
-const toyRow = `sterna_isa(toyisa ARCH ${process.arch === 'arm64' ? 'aarch64' : 'x86_64'} ACTIVATION u8 FEATURES toyfeature)\n`;
+const arch = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+const toyRow = `sterna_isa(toyisa ARCH ${arch} ACTIVATION u8 FEATURES toyfeature)\n`;
 
 const descriptor = (symbol: string, variant: string) => `#include "kernel.h"
 namespace { void Run() {} }
@@ -26,8 +27,7 @@ function run(command: string, args: readonly string[]): void {
 }
 
 it.skipIf(missing !== undefined)(`a toy family is a folder and a row, and a toy instruction set a row and a unit${missing === undefined ? '' : ` (skipped: no ${missing})`}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'sterna-rooms-')), tree = join(folder, 'kernels'), build = join(folder, 'build');
-  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(), tree = join(folder, 'kernels'), build = join(folder, 'build');
   cpSync(kernels, tree, { recursive: true });
   mkdirSync(join(tree, 'families', 'toy'));
   writeFileSync(join(tree, 'families', 'toy', 'kernel.h'), '#pragma once\nnamespace sterna {\nstruct ToyKernel {\n  const char* name;\n  void (*run)();\n};\n}\n');
@@ -42,14 +42,15 @@ it.skipIf(missing !== undefined)(`a toy family is a folder and a row, and a toy 
   expect(row).toMatch(/&sterna_toy_toyisa.*true, "(x86_64|aarch64)", "toyfeature"/);
   writeFileSync(join(folder, 'main.cpp'), `#include "families/toy/kernel.h"
 #include "sterna/registry.h"
+extern "C" const sterna::ToyKernel sterna_toy_toyisa;
 namespace sterna {
 const CpuInfo& DetectCpu() {
-  static const CpuInfo cpu{"${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}", "toy", {"toyfeature"}};
+  static const CpuInfo cpu{"${arch}", "toy", {"toyfeature"}};
   return cpu;
 }
 const KernelSet* use(KernelSet* set) { return SelectKernels("toyisa", DType::kU8, set).ok() && set->toy == &sterna_toy_toyisa ? set : nullptr; }
 }
-`.replace('namespace sterna {', 'extern "C" const sterna::ToyKernel sterna_toy_toyisa;\nnamespace sterna {'));
+`);
   const sources = [generated, join(tree, 'core', 'registry.cpp'), join(folder, 'main.cpp'), join(tree, 'families', 'toy', 'ref.cpp'), join(tree, 'families', 'toy', 'toyisa.cpp')];
   run(compiler, ['-std=c++17', '-Wall', '-Werror', '-fsyntax-only', '-I', join(tree, 'include'), '-I', tree, ...sources]);
 });

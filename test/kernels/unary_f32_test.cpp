@@ -39,39 +39,33 @@ struct FunctionCase {
   double ulps;        // of the result
   double of_operand;  // of |x|
   float limit;        // of |x|
-  double absolute = 3e-45;
+  double absolute = sterna::kUnaryDenormal;
 };
 constexpr float kAll = std::numeric_limits<float>::infinity();
+using sterna::kGeluOfOperand, sterna::kMishDenormal, sterna::kMishUlps, sterna::kUnaryUlps;
 constexpr FunctionCase kFunctions[] = {
     {"floor", &UnaryF32Kernels::floor, ExactFloor, 0, 0, 0, 0, kAll},
     {"ceil", &UnaryF32Kernels::ceil, ExactCeil, 0, 0, 0, 0, kAll},
     {"round", &UnaryF32Kernels::round, ExactRound, 0, 0, 0, 0, kAll},
-    {"tanh", &UnaryF32Kernels::tanh, ExactTanh, 0, 0, 4, 0, kAll},
-    {"scaled_tanh", &UnaryF32Kernels::scaled_tanh, ExactScaledTanh, 1.7159f, 0.6667f, 5, 0, kAll},
-    {"elu", &UnaryF32Kernels::elu, ExactElu, 0.7f, 0, 4, 0, kAll},
-    {"selu", &UnaryF32Kernels::selu, ExactSelu, 1.67326319f, 1.05070102f, 4, 0, kAll},
-    {"celu", &UnaryF32Kernels::celu, ExactCelu, 0.3f, 0, 4, 0, kAll},
-    {"erf", &UnaryF32Kernels::erf, ExactErf, 0, 0, 4, 0, kAll},
-    {"gelu", &UnaryF32Kernels::gelu, ExactGelu, 0, 0, 0, 2e-7, kAll},
-    {"gelu_tanh", &UnaryF32Kernels::gelu_tanh, ExactGeluTanh, 0, 0, 0, 2e-7, kAll},
-    {"softplus", &UnaryF32Kernels::softplus, ExactSoftplus, 0, 0, 4, 0, kAll},
-    {"mish", &UnaryF32Kernels::mish, ExactMish, 0, 0, 6, 0, kAll, 3e-43},
-    {"log", &UnaryF32Kernels::log, ExactLog, 0, 0, 4, 0, kAll},
-    {"sin", &UnaryF32Kernels::sin, ExactSin, 0, 0, 4, 0, sterna::kTrigonometricLimit},
-    {"cos", &UnaryF32Kernels::cos, ExactCos, 0, 0, 4, 0, sterna::kTrigonometricLimit},
+    {"tanh", &UnaryF32Kernels::tanh, ExactTanh, 0, 0, kUnaryUlps, 0, kAll},
+    {"scaled_tanh", &UnaryF32Kernels::scaled_tanh, ExactScaledTanh, 1.7159f, 0.6667f, kUnaryUlps + 1, 0, kAll},
+    {"elu", &UnaryF32Kernels::elu, ExactElu, 0.7f, 0, kUnaryUlps, 0, kAll},
+    {"selu", &UnaryF32Kernels::selu, ExactSelu, 1.67326319f, 1.05070102f, kUnaryUlps, 0, kAll},
+    {"celu", &UnaryF32Kernels::celu, ExactCelu, 0.3f, 0, kUnaryUlps, 0, kAll},
+    {"erf", &UnaryF32Kernels::erf, ExactErf, 0, 0, kUnaryUlps, 0, kAll},
+    {"gelu", &UnaryF32Kernels::gelu, ExactGelu, 0, 0, 0, kGeluOfOperand, kAll},
+    {"gelu_tanh", &UnaryF32Kernels::gelu_tanh, ExactGeluTanh, 0, 0, 0, kGeluOfOperand, kAll},
+    {"softplus", &UnaryF32Kernels::softplus, ExactSoftplus, 0, 0, kUnaryUlps, 0, kAll},
+    {"mish", &UnaryF32Kernels::mish, ExactMish, 0, 0, kMishUlps, 0, kAll, kMishDenormal},
+    {"log", &UnaryF32Kernels::log, ExactLog, 0, 0, kUnaryUlps, 0, kAll},
+    {"sin", &UnaryF32Kernels::sin, ExactSin, 0, 0, kUnaryUlps, 0, sterna::kTrigonometricLimit},
+    {"cos", &UnaryF32Kernels::cos, ExactCos, 0, 0, kUnaryUlps, 0, sterna::kTrigonometricLimit},
 };
 
 float FromBits(uint32_t bits) {
   float x;
   std::memcpy(&x, &bits, sizeof x);
   return x;
-}
-
-// Distance to the next larger float.
-double UlpOf(double y) {
-  int exponent;
-  std::frexp(y, &exponent);
-  return std::ldexp(1.0, std::max(exponent - 24, -149));
 }
 
 constexpr float kSpecials[] = {

@@ -136,13 +136,6 @@ void CheckPools(const VectorKernels& kernel, const VectorKernels& ref, size_t n,
 
 using UnaryKernel = void (*)(size_t, const float*, float*);
 
-// A unit in the last place of the float that v rounds to.
-double UlpOf(double v) {
-  int exponent;
-  std::frexp(v, &exponent);
-  return std::ldexp(1.0, v == 0 || exponent < -125 ? -149 : exponent - 24);
-}
-
 // `ulps`: the bound that the contract states (families/vector/kernel.h).
 void CheckTranscendental(const char* name, UnaryKernel run, double (*exact)(double), int ulps, size_t n, Random& random) {
   Guarded x(n * 4), y(n * 4);

@@ -44,8 +44,8 @@ void Kernel(const UnaryFunction& u, size_t n, const float* x, float* y) {
   (u.unary->*kernel)(n, x, y, u.alpha, u.beta);
 }
 
-// The same, with f for the elements that are too large for the kernel.
-template <UnaryF32Kernels::Body UnaryF32Kernels::*kernel, float (*f)(float x, float alpha, float beta)>
+// The same, with the reference for the elements that are too large for the kernel.
+template <UnaryF32Kernels::Body UnaryF32Kernels::*kernel>
 void Bounded(const UnaryFunction& u, size_t n, const float* x, float* y) {
   constexpr size_t kBlock = 256;
   for (size_t i = 0; i < n; i += kBlock) {
@@ -56,7 +56,7 @@ void Bounded(const UnaryFunction& u, size_t n, const float* x, float* y) {
     if (beyond) std::memcpy(large, x + i, count * sizeof(float));
     (u.unary->*kernel)(count, x + i, y + i, u.alpha, u.beta);
     for (size_t j = 0; beyond && j < count; ++j) {
-      if (std::fabs(large[j]) > kTrigonometricLimit) y[i + j] = f(large[j], u.alpha, u.beta);
+      if (std::fabs(large[j]) > kTrigonometricLimit) (sterna_unary_f32_ref.*kernel)(1, large + j, y + i + j, u.alpha, u.beta);
     }
   }
 }
@@ -66,10 +66,7 @@ float Abs(float x, float, float) { return std::fabs(x); }
 float Neg(float x, float, float) { return -x; }
 float LeakyRelu(float x, float alpha, float) { return x < 0.0f ? alpha * x : x; }
 float Reciprocal(float x, float, float) { return 1.0f / x; }
-float Sin(float x, float, float) { return std::sin(x); }
-float Cos(float x, float, float) { return std::cos(x); }
 float Sign(float x, float, float) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x == 0.0f ? 0.0f : x; }
-float Celu(float x, float alpha, float) { return x < 0.0f ? alpha * std::expm1(x / alpha) : x; }
 float ThresholdedRelu(float x, float alpha, float) { return x <= alpha ? 0.0f : x; }
 float Softsign(float x, float, float) { return x / (1.0f + std::fabs(x)); }
 float Shrink(float x, float bias, float lambda) { return x < -lambda ? x + bias : x <= lambda ? 0.0f : x - bias; }
@@ -85,8 +82,8 @@ float Atanh(float x, float, float) { return std::atanh(x); }
 float Affine(float x, float alpha, float beta) { return alpha * x + beta; }
 
 void CeluOf(const UnaryFunction& u, size_t n, const float* x, float* y) {
-  if (u.alpha > 0.0f) u.unary->celu(n, x, y, u.alpha, u.beta);
-  else Each<Celu>(u, n, x, y);
+  const UnaryF32Kernels& kernels = u.alpha > 0.0f ? *u.unary : sterna_unary_f32_ref;
+  kernels.celu(n, x, y, u.alpha, u.beta);
 }
 
 struct Row {
@@ -105,7 +102,7 @@ constexpr Row kFunctions[] = {
     {UnaryKind::kSoftplus, Kernel<&UnaryF32Kernels::softplus>}, {UnaryKind::kMish, Kernel<&UnaryF32Kernels::mish>},
     {UnaryKind::kReciprocal, Each<Reciprocal>}, {UnaryKind::kFloor, Kernel<&UnaryF32Kernels::floor>},
     {UnaryKind::kCeil, Kernel<&UnaryF32Kernels::ceil>},       {UnaryKind::kRound, Kernel<&UnaryF32Kernels::round>},
-    {UnaryKind::kSin, Bounded<&UnaryF32Kernels::sin, Sin>},         {UnaryKind::kCos, Bounded<&UnaryF32Kernels::cos, Cos>},
+    {UnaryKind::kSin, Bounded<&UnaryF32Kernels::sin>},         {UnaryKind::kCos, Bounded<&UnaryF32Kernels::cos>},
     {UnaryKind::kSilu, Silu},             {UnaryKind::kSign, Each<Sign>},
     {UnaryKind::kSelu, Kernel<&UnaryF32Kernels::selu>},       {UnaryKind::kCelu, CeluOf},
     {UnaryKind::kThresholdedRelu, Each<ThresholdedRelu>}, {UnaryKind::kSoftsign, Each<Softsign>},

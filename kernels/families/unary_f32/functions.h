@@ -1,14 +1,7 @@
 // unary_f32: the functions over a float vector F (isa/<architecture>/vec_*.h), for every instruction set.
 //
-// Error against the exact result, over the whole range of x (test/kernels/unary_f32_test.cpp):
-//   floor, ceil, round              none
-//   tanh, scaled_tanh, erf          4 ulp (scaled_tanh: plus that of beta * x)
-//   elu, selu, celu                 4 ulp
-//   log, softplus                   4 ulp
-//   sin, cos                        4 ulp, also beside their zeros
-//   mish                            6 ulp
-//   gelu, gelu_tanh                 2e-7 |x|: for very negative x the result is a small part of x, and its relative error is larger
-// Denormal results err by up to 3e-45 more, mish by up to 3e-43. Signed zeros, infinities and NaN are as ref's, but for gelu(-infinity), which is 0.
+// Errors stay within the bounds of kernel.h; floor, ceil and round have none. Signed zeros, infinities and NaN are as ref's, but for
+// gelu(-infinity), which is 0.
 //
 // Nothing is limited by registers: up to 12 constants at a time are operands in memory, and the iterations overlap, since none depends on
 // another. Both branches of a function are computed, and one is selected. Without fma (SSE4.1) products are rounded before they are added, so

@@ -109,7 +109,7 @@ struct Vector {
   static void SigmoidF32(size_t n, const float* x, float* y) {
     MapFloats(n, x, x, y, [](Reg v, Reg) {
       const Reg e = Exp(F::MinusAbs(v)), one = F::Set(1.0f);
-      return F::Div(F::SelectNegative(v, e, one), F::Add(one, e));
+      return F::Div(F::SelectLess(v, F::Set(0.0f), e, one), F::Add(one, e));
     });
   }
 

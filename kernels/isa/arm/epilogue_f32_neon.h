@@ -2,6 +2,7 @@
 #pragma once
 #include <arm_neon.h>
 
+#include "isa/arm/vec_neon.h"
 #include "sterna/epilogue.h"
 
 namespace sterna {
@@ -14,21 +15,6 @@ struct EpilogueF32Neon {
   bool has_slope, residual_first;
   bool plain;  // bias, clamp and a whole store, nothing else
 };
-
-// The first `count` of 4 floats; zeros stand for the others.
-static inline float32x4_t LoadSomeF32(const float* p, size_t count) {
-  if (count >= 4) return vld1q_f32(p);
-  float32x4_t v = vld1q_lane_f32(p, vdupq_n_f32(0.0f), 0);
-  if (count > 1) v = vld1q_lane_f32(p + 1, v, 1);
-  return count > 2 ? vld1q_lane_f32(p + 2, v, 2) : v;
-}
-
-static inline void StoreSomeF32(float* p, float32x4_t v, size_t count) {
-  if (count >= 4) return vst1q_f32(p, v);
-  vst1q_lane_f32(p, v, 0);
-  if (count > 1) vst1q_lane_f32(p + 1, v, 1);
-  if (count > 2) vst1q_lane_f32(p + 2, v, 2);
-}
 
 static inline EpilogueF32Neon MakeEpilogueF32Neon(const EpilogueF32& e, size_t o, size_t count) {
   const float32x4_t zero = vdupq_n_f32(0.0f);

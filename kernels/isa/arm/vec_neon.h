@@ -8,6 +8,21 @@
 namespace sterna {
 namespace {
 
+// The first `count` of 4 floats; zeros stand for the others.
+static inline float32x4_t LoadSomeF32(const float* p, size_t count) {
+  if (count >= 4) return vld1q_f32(p);
+  float32x4_t v = vld1q_lane_f32(p, vdupq_n_f32(0.0f), 0);
+  if (count > 1) v = vld1q_lane_f32(p + 1, v, 1);
+  return count > 2 ? vld1q_lane_f32(p + 2, v, 2) : v;
+}
+
+static inline void StoreSomeF32(float* p, float32x4_t v, size_t count) {
+  if (count >= 4) return vst1q_f32(p, v);
+  vst1q_lane_f32(p, v, 0);
+  if (count > 1) vst1q_lane_f32(p + 1, v, 1);
+  if (count > 2) vst1q_lane_f32(p + 2, v, 2);
+}
+
 struct VecNeon {
   using Reg = float32x4_t;
   using Mask = size_t;  // a number of lanes
@@ -16,17 +31,9 @@ struct VecNeon {
   static inline Mask MakeMask(size_t n) { return n < kLanes ? n : kLanes; }
   static inline Reg Set(float x) { return vdupq_n_f32(x); }
   static inline Reg Load(const float* p) { return vld1q_f32(p); }
-  static inline Reg LoadPart(const float* p, Mask mask) {
-    float lanes[kLanes] = {};
-    __builtin_memcpy(lanes, p, mask * sizeof(float));
-    return vld1q_f32(lanes);
-  }
+  static inline Reg LoadPart(const float* p, Mask mask) { return LoadSomeF32(p, mask); }
   static inline void Store(float* p, Reg x) { vst1q_f32(p, x); }
-  static inline void StorePart(float* p, Mask mask, Reg x) {
-    float lanes[kLanes];
-    vst1q_f32(lanes, x);
-    __builtin_memcpy(p, lanes, mask * sizeof(float));
-  }
+  static inline void StorePart(float* p, Mask mask, Reg x) { StoreSomeF32(p, x, mask); }
   static inline Reg Add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static inline Reg Sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static inline Reg Mul(Reg a, Reg b) { return vmulq_f32(a, b); }

@@ -82,9 +82,6 @@ struct Vec256 {
   }
   // -x where the integral n is odd.
   static inline Reg FlipOdd(Reg x, Reg n) { return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtps_epi32(n), 31))); }
-  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
-    return _mm256_blendv_ps(otherwise, if_negative, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
-  }
   static inline Reg FromBytes(const uint8_t* p, int32_t zp) {
     const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(v, _mm256_set1_epi32(zp)));

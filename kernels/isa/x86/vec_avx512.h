@@ -63,9 +63,6 @@ struct Vec512 {
   }
   // -x where the integral n is odd.
   static inline Reg FlipOdd(Reg x, Reg n) { return _mm512_xor_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtps_epi32(n), 31))); }
-  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
-    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), otherwise, if_negative);
-  }
   static inline Reg FromBytes(const uint8_t* p, int32_t zp) {
     const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(v, _mm512_set1_epi32(zp)));

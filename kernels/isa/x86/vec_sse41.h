@@ -82,9 +82,6 @@ struct Vec128 {
   }
   // -x where the integral n is odd.
   static inline Reg FlipOdd(Reg x, Reg n) { return _mm_xor_ps(x, _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtps_epi32(n), 31))); }
-  static inline Reg SelectNegative(Reg x, Reg if_negative, Reg otherwise) {
-    return _mm_blendv_ps(otherwise, if_negative, _mm_cmplt_ps(x, _mm_setzero_ps()));
-  }
   static inline __m128i LoadBytes(const uint8_t* p) {
     int32_t four;
     __builtin_memcpy(&four, p, sizeof four);
