@@ -5,7 +5,7 @@ import { CandidateList } from './candidates.js';
 import { activationOf, activationSetting, boxCoding, boxUnits, classColumns, columnList, cornersOf, defineFamily, foregroundColumns, outputName, rgbOf255 } from './family.js';
 import type { Head, Recognized } from './family.js';
 import { scanScores } from './scores.js';
-import { rowMajor, valueAt } from './table.js';
+import { fourAt, rowMajor } from './table.js';
 
 const settings = z.object({
   type: z.literal('boxes'),
@@ -60,15 +60,13 @@ export const boxes = defineFamily({
     const scores = rowMajor(outputs, scoreName);
     const corners = rowMajor(outputs, boxName, 4);
     const columns = columnList(class_);
-    const last = Math.max(0, ...(columns ?? []));
-    if (last >= scores.columns || corners.rows !== scores.rows) {
-      throw new RuntimeError('E_MODEL_SHAPE', `Expected scores [1, N, C] with C > ${last} and boxes [1, N, 4] but received `
+    if (corners.rows !== scores.rows) {
+      throw new RuntimeError('E_MODEL_SHAPE', `Expected scores [1, N, C] and boxes [1, N, 4] but received `
         + `[${outputs[scoreName]?.dims.join(', ')}] and [${outputs[boxName]?.dims.join(', ')}]`);
     }
     const list = new CandidateList(fit);
     scanScores(scores, { activation, columns, threshold, everyClass }, (row, label, score) => {
-      const four = [valueAt(corners, row, 0), valueAt(corners, row, 1), valueAt(corners, row, 2), valueAt(corners, row, 3)] as const;
-      list.add(score, label, ...cornersOf(coding, units, input, four));
+      list.add(score, label, ...cornersOf(coding, units, input, fourAt(corners, row)));
     });
     return list.finish();
   },

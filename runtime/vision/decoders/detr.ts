@@ -4,7 +4,7 @@ import { CandidateList } from './candidates.js';
 import { activationSetting, boxUnits, classColumns, cocoColumns, columnList, cornersOf, defineFamily, imagenet, outputName, rgbOf255 } from './family.js';
 import type { Head, Recognized } from './family.js';
 import { scanScores } from './scores.js';
-import { columnsOf, rowMajor, valueAt } from './table.js';
+import { columnsOf, fourAt, rowMajor } from './table.js';
 
 const settings = z.object({
   type: z.literal('detr'),
@@ -60,13 +60,12 @@ export const detr = defineFamily({
     const boxes = boxName === undefined ? columnsOf(all, 0, 4) : rowMajor(outputs, boxName, 4);
     const scores = boxName === undefined ? columnsOf(all, 4) : all;
     const columns = columnList(class_);
-    if (boxes.rows !== scores.rows || scores.columns < 1 || Math.max(0, ...(columns ?? [])) >= scores.columns) {
-      throw new RuntimeError('E_MODEL_SHAPE', `Expected boxes [1, Q, 4] and every class for ${scores.rows} queries but received ${boxes.rows} boxes and ${scores.columns} classes`);
+    if (boxes.rows !== scores.rows) {
+      throw new RuntimeError('E_MODEL_SHAPE', `Expected boxes [1, Q, 4] for ${scores.rows} queries but received ${boxes.rows} boxes`);
     }
     const list = new CandidateList(fit);
     scanScores(scores, { activation, columns, threshold, everyClass }, (row, label, score) => {
-      const four = [valueAt(boxes, row, 0), valueAt(boxes, row, 1), valueAt(boxes, row, 2), valueAt(boxes, row, 3)] as const;
-      list.add(score, label, ...cornersOf('cxcywh', units, input, four));
+      list.add(score, label, ...cornersOf('cxcywh', units, input, fourAt(boxes, row)));
     });
     return list.finish();
   },

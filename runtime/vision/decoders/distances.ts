@@ -28,7 +28,7 @@ export interface DistanceOptions {
 /** @throws RuntimeError E_MODEL_SHAPE when the tables do not have the grid's cells, or four distributions */
 export function addDistanceLevel(list: CandidateList, { grid, scores, distances }: DistanceLevel, options: DistanceOptions): void {
   const { bins, center, activation, columns, threshold, everyClass = false } = options;
-  if (scores.rows !== grid.cells || distances.rows !== grid.cells || distances.columns !== 4 * bins || Math.max(0, ...(columns ?? [])) >= scores.columns) {
+  if (scores.rows !== grid.cells || distances.rows !== grid.cells || distances.columns !== 4 * bins) {
     throw new RuntimeError('E_MODEL_SHAPE', `Expected scores and 4 x ${bins} distances for ${grid.cells} cells of stride ${grid.stride} but received ${scores.rows} x ${scores.columns} and ${distances.rows} x ${distances.columns}`);
   }
   scanScores(scores, { activation, columns, threshold, everyClass }, (cell, label, score) => {

@@ -1,10 +1,9 @@
 import { z } from 'zod';
-import { RuntimeError } from '../../errors.js';
 import { CandidateList } from './candidates.js';
 import { classColumns, columnList, defineFamily, outputName } from './family.js';
 import type { Recognized } from './family.js';
 import { activate, scanScores } from './scores.js';
-import { channelMajor, columnsOf, valueAt } from './table.js';
+import { channelMajor, columnsOf, valueAt, wrongSize } from './table.js';
 
 const settings = z.object({
   type: z.literal('fastestdet'),
@@ -36,7 +35,7 @@ export const fastestdet = defineFamily({
   decode(outputs, { output, class: class_ }, { input, fit, threshold, everyClass = false }) {
     const table = channelMajor(outputs, output);
     const [, , rows = 0, columns = 0] = outputs[output]?.dims ?? [];
-    if (table.columns < 6 || rows * columns !== table.rows) throw new RuntimeError('E_MODEL_SHAPE', `Expected output ${output} of [1, 5 + C, H, W] but received [${outputs[output]?.dims.join(', ')}]`);
+    if (table.columns < 6 || rows * columns !== table.rows) throw wrongSize(output, '[1, 5 + C, H, W]', outputs[output]?.dims ?? []);
     const objectness = { table: columnsOf(table, 0, 1), activation: 'none' as const, combine };
     const list = new CandidateList(fit);
     scanScores(columnsOf(table, 5), { activation: 'none', columns: columnList(class_), threshold, everyClass, objectness }, (cell, label, score) => {

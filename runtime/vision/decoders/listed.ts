@@ -4,7 +4,7 @@ import { CandidateList } from './candidates.js';
 import type { Candidates } from './candidates.js';
 import { boxCoding, boxUnits, classColumns, columnList, cornersOf, defineFamily, outputName, rgbOf255 } from './family.js';
 import type { DecodeFrame, Head, Recognized } from './family.js';
-import { floatOutput, numericOutput, rowMajor, valueAt, wrongSize } from './table.js';
+import { floatOutput, fourAt, numericOutput, rowMajor, valueAt, wrongSize } from './table.js';
 import type { Outputs, Table } from './table.js';
 
 const settings = z.object({
@@ -103,8 +103,7 @@ class ListedDetections {
   add(boxes: Table, row: number, score: number, number: number): void {
     const label = this.#columns === undefined ? number - this.#stated.first_class : this.#columns.indexOf(number);
     if (!(score >= this.#frame.threshold) || !(label >= 0)) return;
-    const four = [valueAt(boxes, row, 0), valueAt(boxes, row, 1), valueAt(boxes, row, 2), valueAt(boxes, row, 3)] as const;
-    this.#list.add(Math.min(1, score), label, ...cornersOf(this.#stated.coding, this.#stated.units, this.#frame.input, four));
+    this.#list.add(Math.min(1, score), label, ...cornersOf(this.#stated.coding, this.#stated.units, this.#frame.input, fourAt(boxes, row)));
   }
 
   finish(): Candidates {

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { CandidateList } from './candidates.js';
 import { addDistanceLevel } from './distances.js';
-import { activationOf, activationSetting, classColumns, columnList, defineFamily, gridsOf, outputName, strideList, stridesFor } from './family.js';
+import { activationOf, activationSetting, cellsOf, classColumns, columnList, defineFamily, gridsOf, imagenet, outputName, strideList, stridesFor } from './family.js';
 import type { Head, InputSize, PictureDefaults, Recognized } from './family.js';
-import { columnsOf, rowMajor, rowsOf } from './table.js';
+import { checkTable, columnsOf, rowMajor, rowsOf } from './table.js';
+import type { Outputs, Table } from './table.js';
 
 const settings = z.object({
   type: z.literal('nanodet'),
@@ -25,7 +26,6 @@ type Settings = z.output<typeof settings>;
 /** Its authors' configurations keep the aspect ratio (`keep_ratio: True`); those of NanoDet-Plus do not. */
 const nanodetPictures: PictureDefaults = { channels: 'bgr', mean: [103.53, 116.28, 123.675], std: [57.375, 57.12, 58.395], fit: 'letterbox', pad: 0 };
 const plusPictures: PictureDefaults = { ...nanodetPictures, fit: 'stretch' };
-const picodetPictures: PictureDefaults = { channels: 'rgb', mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], fit: 'stretch', pad: 0 };
 const usualBins = 8;
 
 /** A pair of outputs for each stride, from the finest: [1, cells, C] and [1, cells, 4 bins]. */
@@ -57,7 +57,7 @@ export const nanodet = defineFamily({
       const [scores, distances] = [found.scores[0], found.distances[0]];
       if (scores === undefined || distances === undefined) return null;
       return {
-        ...common, classes: scores.dims[2] ?? 0, picture: found.strides.length === 4 ? picodetPictures : nanodetPictures,
+        ...common, classes: scores.dims[2] ?? 0, picture: found.strides.length === 4 ? imagenet : nanodetPictures,
         decoder: {
           type: 'nanodet', strides: found.strides, scores: found.scores.map(({ name }) => name), distances: found.distances.map(({ name }) => name),
           class: undefined, activation: activationOf(scores, 'none'), bins: (distances.dims[2] ?? 0) / 4, center: 0.5,
@@ -65,25 +65,32 @@ export const nanodet = defineFamily({
       };
     }
     if (head === undefined || others.length > 0 || head.dims.length !== 3 || (head.dims[2] ?? 0) <= 4 * usualBins) return null;
-    if (stridesFor(input, head.dims[1] ?? 0)?.length !== 4) return null;
+    const strides = stridesFor(input, head.dims[1] ?? 0);
+    if (strides?.length !== 4 || strides[0] !== 8) return null;
     return {
       ...common, classes: (head.dims[2] ?? 0) - 4 * usualBins, picture: plusPictures,
-      decoder: { type: 'nanodet', strides: [8, 16, 32, 64], merged: head.name, scores: [], distances: [], class: undefined, activation: 'none', bins: usualBins, center: 0 },
+      decoder: { type: 'nanodet', strides, merged: head.name, scores: [], distances: [], class: undefined, activation: 'none', bins: usualBins, center: 0 },
     };
   },
   decode(outputs, stated, { input, fit, threshold, everyClass }) {
     const { merged, bins, center, activation } = stated;
+    const all = merged === undefined ? undefined : mergedTable(outputs, merged, cellsOf(input, stated.strides));
     const list = new CandidateList(fit);
     for (const [level, grid] of gridsOf(input, stated.strides).entries()) {
       const options = { bins, center, activation, columns: columnList(stated.class), threshold, everyClass };
-      if (merged === undefined) {
+      if (all === undefined) {
         addDistanceLevel(list, { grid, scores: rowMajor(outputs, stated.scores[level] ?? ''), distances: rowMajor(outputs, stated.distances[level] ?? '') }, options);
         continue;
       }
-      const all = rowMajor(outputs, merged);
-      const rows = rowsOf(all, grid.first, Math.min(grid.cells, all.rows - grid.first));
+      const rows = rowsOf(all, grid.first, grid.cells);
       addDistanceLevel(list, { grid, scores: columnsOf(rows, 0, rows.columns - 4 * bins), distances: columnsOf(rows, rows.columns - 4 * bins) }, options);
     }
     return list.finish();
   },
 });
+
+/** @throws RuntimeError E_MODEL_SHAPE when the output does not have the cells of all strides */
+function mergedTable(outputs: Outputs, name: string, cells: number): Table {
+  const table = rowMajor(outputs, name);
+  return checkTable(table, name, cells, table.columns);
+}

@@ -1,3 +1,4 @@
+import { RuntimeError } from '../../errors.js';
 import type { Table } from './table.js';
 
 /** What turns a head's value into a score of 0..1; `none`: the graph did it. */
@@ -14,7 +15,10 @@ export interface ScanOptions {
   objectness?: { table: Table; activation: 'none' | 'sigmoid'; combine(objectness: number, score: number): number } | undefined;
 }
 
-/** Calls `hit` for each row and label whose score reaches the threshold, in the order of rows, then of labels. NaN never does. */
+/**
+ * Calls `hit` for each row and label whose score reaches the threshold, in the order of rows, then of labels. NaN never does.
+ * @throws RuntimeError E_MODEL_SHAPE when a column that counts is not in the table, or there is none
+ */
 export function scanScores(table: Table, options: ScanOptions, hit: (row: number, label: number, score: number) => void): void {
   const { threshold, objectness } = options;
   const scan = new RowScan(table, options);
@@ -42,6 +46,8 @@ class RowScan {
     const { activation, threshold, columns, objectness } = options;
     this.#table = table;
     this.#options = options;
+    const last = columns?.find((column) => column >= table.columns) ?? 0;
+    if (last >= table.columns) throw new RuntimeError('E_MODEL_SHAPE', `Expected scores of more than ${last} classes but received ${table.columns}`);
     this.#columns = columns ?? Array.from({ length: table.columns }, (_, column) => column);
     const slack = 1e-3;
     const raw = activation === 'sigmoid' ? Math.log(threshold / (1 - threshold)) : activation === 'none' ? threshold : -Infinity;

@@ -56,15 +56,15 @@ export const ssd = defineFamily({
     }
     // Boxes that the graph decodes end in arithmetic; those of a raw head are what convolutions gave.
     const raw = found.boxes.ends.length > 0 && found.boxes.ends.every((op) => ['Conv', 'Gemm', 'MatMul', 'BatchNormalization'].includes(op));
-    const known = raw ? publishedAnchors(count, input) : undefined;
-    if (anchors === undefined && known === undefined) return null;
+    const stated = anchors !== undefined ? anchorsToSettings(anchors) : raw ? publishedAnchors(count, input) : undefined;
+    if (stated === undefined) return null;
     const columns = foregroundColumns(found.scores.dims[2] ?? 0);
     const points = heads.find(({ name, dims }) => name !== found.scores.name && dims.length === 3 && dims[1] === count && (dims[2] ?? 0) > 4 && (dims[2] ?? 1) % 2 === 0);
     return {
       decoder: {
         type: 'ssd', scores: found.scores.name, boxes: found.boxes.name, ...(points === undefined ? {} : { points: points.name }),
         class: columns.length === 1 ? columns[0] : columns, activation: activationOf(found.scores, 'none'), order: 'yxhw', variances: [0.1, 0.2],
-        anchors: anchors === undefined ? known ?? { from: 'list', float32_base64: '' } : anchorsToSettings(anchors),
+        anchors: stated,
       },
       classes: columns.length, ...(columns.length === 1 ? { label: 'object' } : {}),
       picture: { channels: 'rgb', mean: [127.5, 127.5, 127.5], std: [127.5, 127.5, 127.5], fit: 'stretch', pad: 0 },
@@ -77,8 +77,8 @@ export const ssd = defineFamily({
     const points = stated.points === undefined ? undefined : rowMajor(outputs, stated.points);
     const anchors = anchorsFor(stated, input);
     const columns = columnList(stated.class);
-    if (boxes.rows * 4 !== anchors.length || scores.rows !== boxes.rows || Math.max(0, ...(columns ?? [])) >= scores.columns || (points !== undefined && points.rows !== boxes.rows)) {
-      throw new RuntimeError('E_MODEL_SHAPE', `Expected boxes and scores of ${anchors.length / 4} anchors and every class but received `
+    if (boxes.rows * 4 !== anchors.length || scores.rows !== boxes.rows || (points !== undefined && points.rows !== boxes.rows)) {
+      throw new RuntimeError('E_MODEL_SHAPE', `Expected boxes and scores of ${anchors.length / 4} anchors but received `
         + `[${outputs[stated.boxes]?.dims.join(', ')}] and [${outputs[stated.scores]?.dims.join(', ')}]`);
     }
     const list = new CandidateList(fit, points !== undefined);

@@ -19,17 +19,19 @@ export function valueAt({ data, start, rowStep, columnStep }: Table, row: number
   return data[start + row * rowStep + column * columnStep] ?? 0;
 }
 
+/** The first four values of a row: a box. */
+export function fourAt(table: Table, row: number): readonly [number, number, number, number] {
+  return [valueAt(table, row, 0), valueAt(table, row, 1), valueAt(table, row, 2), valueAt(table, row, 3)];
+}
+
 /** @throws RuntimeError E_MODEL_SHAPE when there is no such output, or it does not hold float32 values */
 export function floatOutput(outputs: Outputs, name: string): { dims: readonly number[]; data: Float32Array } {
-  const tensor = outputs[name];
-  if (tensor === undefined) {
-    throw new RuntimeError('E_MODEL_SHAPE', `Expected an output ${name} but the model has ${Object.keys(outputs).join(', ') || 'none'}`);
-  }
+  const tensor = numericOutput(outputs, name);
   if (!(tensor.data instanceof Float32Array)) throw new RuntimeError('E_MODEL_SHAPE', `Expected a float32 output ${name} but received ${tensor.type}`);
   return { dims: tensor.dims, data: tensor.data };
 }
 
-/** Values of an output of any type: class numbers are often integers. */
+/** Values of an output of any type: class numbers are often integers. @throws RuntimeError E_MODEL_SHAPE when there is no such output */
 export function numericOutput(outputs: Outputs, name: string): Tensor {
   const tensor = outputs[name];
   if (tensor === undefined) {

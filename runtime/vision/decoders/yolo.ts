@@ -1,7 +1,7 @@
 /** What YOLOX's and YOLOv5's rows have in common: four numbers of a box, objectness, then classes, then (sometimes) keypoints. */
 import type { CandidateList } from './candidates.js';
 import type { Table } from './table.js';
-import { columnsOf, valueAt } from './table.js';
+import { columnsOf, fourAt } from './table.js';
 import { product, scanScores } from './scores.js';
 
 export interface YoloRows {
@@ -23,6 +23,6 @@ export function addYoloRows(list: CandidateList, { table, activation, box, colum
 
 /** Centre and size, as the columns 0 to 3 state them. */
 export function centerBox(table: Table, row: number): readonly [number, number, number, number] {
-  const [x, y, halfWidth, halfHeight] = [valueAt(table, row, 0), valueAt(table, row, 1), valueAt(table, row, 2) / 2, valueAt(table, row, 3) / 2];
-  return [x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight];
+  const [x, y, width, height] = fourAt(table, row);
+  return [x - width / 2, y - height / 2, x + width / 2, y + height / 2];
 }

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { RuntimeError } from '../../errors.js';
 import { CandidateList } from './candidates.js';
 import { activate } from './scores.js';
 import { classColumns, columnList, defineFamily, gridsOf, outputName, rgbOf255, strideList, stridesFor } from './family.js';
@@ -79,7 +78,7 @@ export const yolov5 = defineFamily({
 function anchorTable(outputs: Outputs, name: string, { index, count, cells }: { index: number; count: number; cells: number }): Table {
   const { dims, data } = floatOutput(outputs, name);
   const width = data.length / cells / count;
-  if (!Number.isInteger(width) || width < 6) throw new RuntimeError('E_MODEL_SHAPE', `Expected output ${name} of ${count} x ${cells} x (5 + C) values but received [${dims.join(', ')}]`);
+  if (!Number.isInteger(width) || width < 6) throw wrongSize(name, `${count} x ${cells} x (5 + C) values`, dims);
   const last = dims.length === 5;
   return { data, rows: cells, columns: width, start: index * cells * width, rowStep: last ? width : 1, columnStep: last ? 1 : cells };
 }

@@ -181,6 +181,13 @@ describe.each(Object.entries(cases))('%s', (name, make) => {
     refuses(Object.fromEntries(Object.entries(outputs).map(([key]) => [key, tensor([1, 3, 2], new Array<number>(6).fill(0))])));
     refuses(Object.fromEntries(Object.entries(outputs).map(([key, { dims, data }]) => [key, { type: 'uint8' as const, dims, data: new Uint8Array(data.length) }])));
   });
+
+  it('refuses a class that its scores do not have', () => {
+    const { outputs, anchors, ends } = make(numbers(6));
+    const { decoder } = recognizeDetector({ heads: headsOf(outputs, ends), input: size, anchors });
+    if (decoder.type === 'yunet') return expect(decoder).not.toHaveProperty('class');
+    expect(() => decodeBoxes(outputs, { ...decoder, class: 60_000 }, { input: size, fit: identity, threshold: 0.5 })).toThrow(expect.objectContaining({ code: 'E_MODEL_SHAPE' }) as Error);
+  });
 });
 
 describe('lists after a suppression in the graph', () => {
@@ -222,6 +229,11 @@ describe('recognition', () => {
   it('takes what the user names, and knows a graph that decodes YOLOX itself', () => {
     const heads = headsOf({ y: tensor([1, 42, 9], []) }, { y: ['Add', 'Mul', 'Sigmoid'] });
     expect(recognizeDetector({ heads, input: size }, 'yolox').decoder).toMatchObject({ type: 'yolox', coding: 'pixels' });
+  });
+
+  it('does not take strides of 4 to 32 for those of NanoDet-Plus', () => {
+    const heads = headsOf({ y: tensor([1, 170, 40], []) }); // 128 + 32 + 8 + 2 cells of 64 x 32 pixels
+    expect(() => recognizeDetector({ heads, input: size }, 'nanodet')).toThrow(/The decoder nanodet needs/);
   });
 
   it('takes 80 scores for the classes of COCO, without a background', () => {
