@@ -1,3 +1,4 @@
+import { headsOf } from '../../runtime/kinds/detection/describe.js';
 import type { TensorInfo } from '../../runtime/tensor.js';
 import type { Outputs } from '../../runtime/vision/decoders/table.js';
 import type { Anchor, Head, InputSize, PictureDefaults } from '../../runtime/vision/decoders/family.js';
@@ -60,7 +61,7 @@ function columnCount(decoder: BoxDecoder, heads: readonly Head[], classes: numbe
  * @throws RuntimeError E_MODEL_SHAPE for outputs that are not known, E_INPUT for anchors that do not fit
  */
 export function decoderFor(outputs: readonly TensorInfo[], input: InputSize, options: DecodeOptions = {}, ends: Readonly<Record<string, readonly string[]>> = {}): Decoder {
-  const heads = outputs.map(({ name, type, dims }): Head => ({ name, type, dims, ends: ends[name] ?? [] }));
+  const heads = headsOf({ outputs, ends });
   const found = recognizeDetector({ heads, input, anchors: options.anchors }, options.decoder);
   const decoder = withOptions(found.decoder, columnCount(found.decoder, heads, found.classes), options);
   const fit = { scaleX: 1 / input.width, scaleY: 1 / input.height, offsetX: 0, offsetY: 0 };

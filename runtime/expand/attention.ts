@@ -1,8 +1,6 @@
 import { floatAttribute, hasAttribute, intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { Notation, type Expansion } from './builder.js';
-
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
+import { type Expansion, input, Notation } from './builder.js';
 
 /** [batch, length, heads * size] as [batch, heads, length, size]; what has four axes is so already. */
 function byHead(m: Notation, node: Node, x: string, heads: number): string {
@@ -29,8 +27,7 @@ function bias(m: Notation, node: Node, mask: string): string {
 
 /** Row i sees the columns up to i, counted after the past. */
 function causal(m: Notation, rows: number, columns: number, past: number): string {
-  const [row, column] = [[rows, 1], [1, columns]].map((dims, i) => m.tensor('int64', dims, Array.from({ length: rows * columns === 0 ? 0 : Math.max(...dims) }, (_, at) => at + (i === 0 ? past : 0))));
-  return m.where(m.op('LessOrEqual', column ?? '', row ?? ''), m.number(0), m.number(-Infinity));
+  return m.where(m.op('LessOrEqual', m.iota(columns, 1, 2), m.iota(rows, 0, 2, past)), m.number(0), m.number(-Infinity));
 }
 
 const attention: Expansion = (b, node) => {

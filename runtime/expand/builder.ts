@@ -37,6 +37,9 @@ export interface Builder {
  */
 export type Expansion = (builder: Builder, node: Node) => readonly string[] | undefined;
 
+/** Name of an operand; '' when the node does not have it. */
+export const input = (node: { readonly inputs: readonly string[] }, index = 0): string => node.inputs[index] ?? '';
+
 /** Names the things that most expansions write. */
 export class Notation {
   constructor(readonly b: Builder) {}
@@ -55,6 +58,10 @@ export class Notation {
   }
   tensor(dtype: DType, dims: Shape, numbers: ArrayLike<number>): string {
     return this.b.constant(fromNumbers(dtype, dims, numbers));
+  }
+  /** first, first + 1, ... (n of them) along `axis` of a tensor of `rank` axes, the others being 1. int64. */
+  iota(n: number, axis: number, rank: number, first = 0): string {
+    return this.tensor('int64', Array.from({ length: rank }, (_, i) => (i === axis ? n : 1)), Array.from({ length: n }, (_, i) => first + i));
   }
   /** A number of the type of `like`. */
   like(value: string, number: number): string {

@@ -1,11 +1,9 @@
 import { floatAttribute, intAttribute, stringAttribute, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { Notation, type AttributeRecord, type Builder, type Expansion } from './builder.js';
+import { type AttributeRecord, type Builder, type Expansion, input, Notation } from './builder.js';
 import { rms, swish } from './elementwise.js';
 
 // Operators that onnxruntime's optimizer writes into the models that it saves, domain com.microsoft.
-
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 
 const without = (node: Node, ...names: string[]): AttributeRecord => Object.fromEntries([...node.attributes].filter(([name]) => !names.includes(name)));
 

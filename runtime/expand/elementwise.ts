@@ -1,8 +1,6 @@
 import { floatAttribute, intAttribute, misshapen } from '../graph/attributes.js';
 import { normalizeAxis } from '../ops/op.js';
-import { Notation, type Builder, type Expansion } from './builder.js';
-
-const input = (node: { inputs: readonly string[] }, index = 0): string => node.inputs[index] ?? '';
+import { type Builder, type Expansion, input, Notation } from './builder.js';
 
 /** x * sigmoid(alpha x) */
 export function swish(b: Builder, x: string, alpha: number): string {
@@ -19,11 +17,6 @@ const isInf: Expansion = (b, node) => {
   return [m.op('Equal', x, m.number(positive ? Infinity : -Infinity))];
 };
 
-/** 0 .. n - 1 along `axis` of a tensor of `rank` axes, the others being 1. */
-function iota(m: Notation, n: number, axis: number, rank: number): string {
-  return m.tensor('int64', Array.from({ length: rank }, (_, i) => (i === axis ? n : 1)), Array.from({ length: n }, (_, i) => i));
-}
-
 /** Which elements of the last two axes are kept: upper keeps column - row >= k, lower column - row <= k. */
 const trilu: Expansion = (b, node) => {
   const m = new Notation(b);
@@ -32,7 +25,7 @@ const trilu: Expansion = (b, node) => {
   const rank = shape.length;
   if (rank < 2) throw misshapen(node, `Expected at least two axes but received ${rank}`);
   const k = input(node, 1) === '' ? m.number(0, 'int64') : m.reshape(input(node, 1), []);
-  const offset = m.sub(iota(m, shape[rank - 1] ?? 0, 1, 2), iota(m, shape[rank - 2] ?? 0, 0, 2));
+  const offset = m.sub(m.iota(shape[rank - 1] ?? 0, 1, 2), m.iota(shape[rank - 2] ?? 0, 0, 2));
   const keep = intAttribute(node, 'upper', 1) !== 0 ? m.op('GreaterOrEqual', offset, k) : m.op('LessOrEqual', offset, k);
   return [m.where(keep, x, m.like(x, 0))];
 };
@@ -50,7 +43,7 @@ const oneHot: Expansion = (b, node) => {
   const given = m.cast(indices, 'int64');
   const wrapped = m.where(m.op('Less', given, m.number(0, 'int64')), m.add(given, m.number(depth, 'int64')), given);
   const raised = m.reshape(wrapped, [...shape.slice(0, axis), 1, ...shape.slice(axis)]);
-  const hit = m.op('Equal', raised, iota(m, depth, axis, shape.length + 1));
+  const hit = m.op('Equal', raised, m.iota(depth, axis, shape.length + 1));
   const [off, on] = [0, 1].map((i) => m.gather(values, m.number(i, 'int64'), 0));
   return [m.where(hit, on ?? '', off ?? '')];
 };
@@ -91,7 +84,7 @@ const reverseSequence: Expansion = (b, node) => {
   const shape = m.shape(x);
   const along = (value: string, axis: number, n: number) => m.reshape(value, shape.map((_, i) => (i === axis ? n : 1)));
   const [steps, batch] = [shape[timeAxis] ?? 0, shape[batchAxis] ?? 0];
-  const at = along(iota(m, steps, 0, 1), timeAxis, steps);
+  const at = along(m.iota(steps, 0, 1), timeAxis, steps);
   const length = along(m.cast(lengths, 'int64'), batchAxis, batch);
   const mirrored = m.sub(m.sub(length, m.number(1, 'int64')), at);
   const from = m.where(m.op('Less', at, length), mirrored, at);
@@ -135,7 +128,6 @@ const clip: Expansion = (b, node) => {
   const above = low === '' ? x : m.op('Max', x, m.reshape(low, []));
   return [high === '' ? above : m.op('Min', above, m.reshape(high, []))];
 };
-
 
 const castLike: Expansion = (b, node) => {
   const m = new Notation(b);

@@ -3,10 +3,8 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers } from '../graph/tensor-value.js';
 import { paddingOf } from '../ops/movement.js';
 import { normalizeAxis } from '../ops/op.js';
-import { Notation, type Builder, type Expansion } from './builder.js';
+import { type Builder, type Expansion, input, Notation } from './builder.js';
 import { scatterComputed } from './scatter.js';
-
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 
 /** The numbers of an operand that is known; undefined while it is not. */
 const numbersOf = (b: Builder, node: Node, index: number): number[] | undefined => {

@@ -3,11 +3,10 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers, type NarrowType } from '../graph/tensor-value.js';
 import { narrowOfWire } from '../onnx/tensor-data.js';
 import { normalizeAxis } from '../ops/op.js';
-import { Notation, type Builder, type Expansion } from './builder.js';
+import { type Builder, type Expansion, input, Notation } from './builder.js';
 
 // Quantization that no integer kernel has: 16 bits, negative scales, QONNX's Quant. Arithmetic of floats in the order of its definition, which gives the same numbers.
 
-const input = (node: Node, index: number): string => node.inputs[index] ?? '';
 const ranges: Readonly<Record<NarrowType, readonly [number, number]>> = { uint16: [0, 65_535], int16: [-32_768, 32_767] };
 
 /** A parameter as it broadcasts against x: one for all, or one for each index of the node's axis. */

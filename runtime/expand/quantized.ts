@@ -1,12 +1,10 @@
 import { intAttribute, misshapen, notConstant, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, toNumbers, type DType } from '../graph/tensor-value.js';
-import { Notation, type AttributeRecord, type Builder, type Expansion } from './builder.js';
+import { type AttributeRecord, type Builder, type Expansion, input, Notation } from './builder.js';
 
 // The quantized operators of onnxruntime (domain com.microsoft) as DequantizeLinear, operator, QuantizeLinear: the form in which later passes
 // compute them in integers.
-
-const input = (node: Node, index: number): string => node.inputs[index] ?? '';
 
 const without = (node: Node, ...names: string[]): AttributeRecord => Object.fromEntries([...node.attributes].filter(([name]) => !names.includes(name)));
 

@@ -1,14 +1,11 @@
 import { floatAttribute, intAttribute, misshapen, oneOf, unsupported } from '../graph/attributes.js';
-import type { Node } from '../graph/graph.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
-import { Notation, type Expansion } from './builder.js';
+import { type Expansion, input, Notation } from './builder.js';
 
 // Maps that are read at computed places: every neighbour of a place is gathered, and these are weighted and added up.
 
 /** Samples along one axis of a region: far more than any network takes. */
 const maximumSamples = 4096;
-
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 
 /** One neighbour of a place along one axis: where it is, as floats that are whole, and its weight; no weight is 1. */
 interface Tap {

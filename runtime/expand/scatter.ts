@@ -2,11 +2,9 @@ import { intAttribute, misshapen, oneOf, unsupported } from '../graph/attributes
 import type { Node } from '../graph/graph.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { normalizeAxis } from '../ops/op.js';
-import { Notation, type Expansion } from './builder.js';
+import { type Expansion, input, Notation } from './builder.js';
 
 // Updates at places that are computed: every place is compared with every index, and the last update that hits it is taken, or all are reduced.
-
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 
 /** Comparisons of a place with an index in one node; an engine would rather write the updates one by one above it. */
 const maximumComparisons = 1 << 22;
@@ -21,7 +19,7 @@ type Reduction = (typeof reductions)[number];
 
 /** Indices of an axis counted from its start. An index outside the axis ends the run with an error, as for every gather. */
 function resolved(m: Notation, indices: string, size: number): string {
-  return m.gather(m.tensor('int64', [size], Array.from({ length: size }, (_, i) => i)), indices, 0);
+  return m.gather(m.iota(size, 0, 1), indices, 0);
 }
 
 const combining: Readonly<Record<Exclude<Reduction, 'none'>, { readonly reduce: 'ReduceSum' | 'ReduceProd' | 'ReduceMin' | 'ReduceMax'; readonly pair: string; readonly neutral: number }>> = {
@@ -34,9 +32,9 @@ function scattered(m: Notation, node: Node, [x, places, updates]: readonly [stri
   const [outer = 1, size = 1, inner = 1] = m.shape(x);
   const [, count = 1, same = 1] = m.shape(places);
   checkComparisons(node, count * (reduction === 'none' ? same : inner), outer * size);
-  const hit = m.op('Equal', m.reshape(places, [outer, count, 1, same]), m.tensor('int64', [1, 1, size, 1], Array.from({ length: size }, (_, i) => i)));
+  const hit = m.op('Equal', m.reshape(places, [outer, count, 1, same]), m.iota(size, 2, 4));
   if (reduction === 'none') {
-    const order = m.tensor('int64', [1, count, 1, 1], Array.from({ length: count }, (_, i) => i + 1));
+    const order = m.iota(count, 1, 4, 1);
     const last = m.reshape(m.reduce('ReduceMax', m.where(hit, order, m.number(0, 'int64')), [1]), [outer, size, same]);
     const from = m.op('Max', m.sub(last, m.number(1, 'int64')), m.number(0, 'int64'));
     const chosen = m.b.emit('GatherElements', [updates, m.expand(from, [outer, size, inner])], { axis: { type: 'int', value: 1 } });

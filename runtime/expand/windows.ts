@@ -2,14 +2,13 @@ import { intAttribute, intsAttribute, misshapen, oneOf, requiredInts, unsupporte
 import type { Node } from '../graph/graph.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { autoPads } from '../ops/spatial.js';
-import { Notation, type AttributeRecord, type Builder, type Expansion } from './builder.js';
+import { type AttributeRecord, type Builder, type Expansion, input, Notation } from './builder.js';
 
 // Windows over three axes, indices of pools, and convolutions by computed weights, through what the engine has: two axes, and products.
 
 /** Taps of a window that are written out one by one. */
 const maximumTaps = 1024;
 
-const input = (node: Node, index = 0): string => node.inputs[index] ?? '';
 const ints = (value: readonly number[]) => ({ type: 'ints', value }) as const;
 
 interface Axis {

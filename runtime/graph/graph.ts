@@ -58,8 +58,8 @@ export function typeOf(graph: Graph, value: string): ValueType {
 export const isConstant = (graph: Graph, value: string): boolean => graph.constants.has(value);
 
 /** Which node makes each value. */
-export function producersOf(nodes: readonly Node[]): Map<string, Node> {
-  const producers = new Map<string, Node>();
+export function producersOf<T extends { readonly outputs: readonly string[] }>(nodes: readonly T[]): Map<string, T> {
+  const producers = new Map<string, T>();
   for (const node of nodes) for (const output of node.outputs) if (output !== '') producers.set(output, node);
   return producers;
 }

@@ -1,6 +1,7 @@
 /** What computes a model's outputs. */
+import { producersOf } from '../graph/graph.js';
 import { parseModel } from './parse.js';
-import type { OnnxGraph, OnnxNode } from './types.js';
+import type { OnnxNode } from './types.js';
 
 /** Operators that only move or re-code values: what computes them is further up. */
 const movements = new Set(['Transpose', 'Reshape', 'Identity', 'Split', 'Slice', 'Squeeze', 'Unsqueeze', 'Flatten', 'Cast', 'DequantizeLinear', 'QuantizeLinear', 'Gather', 'Dropout']);
@@ -14,13 +15,12 @@ const plain: Readonly<Record<string, string>> = {
  * The operators that compute the values of an output: the way up passes movements of data, through all parts of a concatenation, and ends at
  * each other operator. Sorted; empty for an input or a constant.
  */
-export function outputEnds({ nodes }: OnnxGraph, output: string): string[] {
-  const makers = new Map(nodes.flatMap((node) => node.outputs.map((name): [string, OnnxNode] => [name, node])));
+export function outputEnds(producers: ReadonlyMap<string, OnnxNode>, output: string): string[] {
   const found = new Set<string>();
   const seen = new Set<string>();
   const waiting = [output];
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-    const node = makers.get(name);
+    const node = producers.get(name);
     if (node === undefined || seen.has(name)) continue;
     seen.add(name);
     if (node.op === 'Concat') waiting.push(...node.inputs);
@@ -35,5 +35,6 @@ export function outputEnds({ nodes }: OnnxGraph, output: string): string[] {
 /** `outputEnds` of every output of a model. @throws RuntimeError E_MODEL_* */
 export function endsOf(model: Uint8Array): Record<string, string[]> {
   const { graph } = parseModel(model);
-  return Object.fromEntries(graph.outputs.map(({ name }) => [name, outputEnds(graph, name)]));
+  const producers = producersOf(graph.nodes);
+  return Object.fromEntries(graph.outputs.map(({ name }) => [name, outputEnds(producers, name)]));
 }

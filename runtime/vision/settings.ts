@@ -4,10 +4,12 @@ import { boxDecoder } from './decoders/index.js';
 
 /** Settings that kinds of vision pipelines share. Field names carry units. */
 
+export const fitSetting = z.enum(['stretch', 'letterbox']);
+
 /** How a frame is fitted to a detector, and which of its boxes count. */
 export const detectorBase = z.object({
   /** How a frame of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it. */
-  fit: z.enum(['stretch', 'letterbox']),
+  fit: fitSetting,
   /** Grey level of the padding. */
   pad: z.number().int().min(0).max(255).default(0),
   /** The family of the model's outputs (runtime/vision/decoders). */
@@ -47,7 +49,9 @@ export const motionSettings = z.object({
 
 export const defaultMotion: MotionSettings = { enabled: true, cell_threshold: 10, min_cells: 4, hold_ms: 2000, full_pass_every_ms: 10_000 };
 
+/** The motion gate as a caller wants it; undefined: as the package says. */
+export const gated = (motion: MotionSettings, enabled: boolean | undefined): MotionSettings => ({ ...motion, enabled: enabled ?? motion.enabled });
+
 export type DetectorBase = z.output<typeof detectorBase>;
-export type DetectorSettings = z.output<typeof detectorSettings>;
 export type SuppressionSettings = z.output<typeof suppressionSettings>;
 export type MotionSettings = z.output<typeof motionSettings>;

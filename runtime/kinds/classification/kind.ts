@@ -5,7 +5,7 @@ import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Classification } from '../../stages/types.js';
 import type { PixelOps } from '../../vision/pixels.js';
-import { defaultMotion } from '../../vision/settings.js';
+import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo } from '../kind.js';
 import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
@@ -22,7 +22,7 @@ export const classification = defineKind({
   describe: describeClassifier,
   override: (settings, { detectThreshold, motionGate }) => ({
     ...settings,
-    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    motion: gated(settings.motion, motionGate),
     score_threshold: detectThreshold ?? settings.score_threshold,
   }),
   create: (parts, settings) => new VisionPipeline(parts, settings.motion, {

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { positiveInteger, share } from '../../stages/contract.js';
-import { motionSettings } from '../../vision/settings.js';
+import { fitSetting, motionSettings } from '../../vision/settings.js';
 
 export const classificationSettings = z.object({
   motion: motionSettings,
-  fit: z.enum(['stretch', 'letterbox']),
+  fit: fitSetting,
   /** `softmax`: the output holds logits; `none`: it holds probabilities. */
   activation: z.enum(['softmax', 'none']),
   /** Of each class in the order of the output; those without a label are called "class N". */

@@ -31,6 +31,6 @@ export function describeDetection(models: Readonly<Record<string, ModelInfo>>, {
 }
 
 /** A model's outputs as recognition sees them. */
-export function headsOf({ outputs, ends = {} }: ModelInfo): Head[] {
+export function headsOf({ outputs, ends = {} }: Pick<ModelInfo, 'outputs' | 'ends'>): Head[] {
   return outputs.map(({ name, type, dims }) => ({ name, type, dims, ends: ends[name] ?? [] }));
 }

@@ -5,6 +5,7 @@ import { StageClock } from '../../stages/stage-clock.js';
 import type { Finding } from '../../stages/types.js';
 import { detect, pairsOf } from '../../vision/detector.js';
 import type { PixelOps } from '../../vision/pixels.js';
+import { gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { describeDetection } from './describe.js';
@@ -19,7 +20,7 @@ export const detection = defineKind({
   describe: describeDetection,
   override: (settings, { detectThreshold, motionGate }) => ({
     ...settings,
-    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    motion: gated(settings.motion, motionGate),
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
   create: (parts, settings) => new VisionPipeline(parts, settings.motion, {

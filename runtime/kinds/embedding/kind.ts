@@ -5,7 +5,7 @@ import { StageClock } from '../../stages/stage-clock.js';
 import type { Classification, Detection, Finding } from '../../stages/types.js';
 import { onlyOutput } from '../../vision/detector.js';
 import { normalize } from '../../vision/embedding.js';
-import { defaultMotion } from '../../vision/settings.js';
+import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo, PipelineParts } from '../kind.js';
 import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
@@ -22,7 +22,7 @@ export const embedding = defineKind({
   describe: describeEmbedder,
   override: (settings, { matchThreshold, motionGate }) => ({
     ...settings,
-    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    motion: gated(settings.motion, motionGate),
     match_threshold: matchThreshold ?? settings.match_threshold,
   }),
   create: (parts, settings) => new VisionPipeline(parts, settings.motion, new EmbeddingWork(parts, settings)),

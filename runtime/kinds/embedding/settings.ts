@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { positiveInteger } from '../../stages/contract.js';
-import { motionSettings } from '../../vision/settings.js';
+import { fitSetting, motionSettings } from '../../vision/settings.js';
 
 export const embeddingSettings = z.object({
   motion: motionSettings,
-  fit: z.enum(['stretch', 'letterbox']),
+  fit: fitSetting,
   dimensions: positiveInteger.max(65_536),
   /** Cosine similarity at or above which a frame counts as an enrolled one. */
   match_threshold: z.number().min(-1).max(1),

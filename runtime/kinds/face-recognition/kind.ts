@@ -1,4 +1,5 @@
 import { keypointsOf } from '../../vision/decoders/index.js';
+import { gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { describeFaces } from './describe.js';
@@ -22,7 +23,7 @@ export const faceRecognition = defineKind({
   },
   override: (settings, { matchThreshold, detectThreshold, motionGate }) => ({
     ...settings,
-    motion: { ...settings.motion, enabled: motionGate ?? settings.motion.enabled },
+    motion: gated(settings.motion, motionGate),
     match_threshold: matchThreshold ?? settings.match_threshold,
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),

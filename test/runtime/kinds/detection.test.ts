@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { kindOf, parsePipeline } from '../../../runtime/kinds/registry.js';
+import { producersOf } from '../../../runtime/graph/graph.js';
 import { outputEnds } from '../../../runtime/onnx/heads.js';
 import type { OnnxGraph } from '../../../runtime/onnx/types.js';
 import { pipelineDescription } from '../../../runtime/stages/contract.js';
@@ -53,5 +54,5 @@ describe('a detection pipeline', () => {
 it('finds what computes an output, through movements of data and all parts of a concatenation', () => {
   const node = (op: string, inputs: string[], output: string): OnnxGraph['nodes'][number] => ({ name: '', op, domain: '', inputs, outputs: [output], attributes: new Map() });
   const nodes = [node('Conv', ['x'], 'a'), node('Sigmoid', ['a'], 'b'), node('Reshape', ['b', 's'], 'c'), node('Concat', ['a', 'c'], 'd'), node('Transpose', ['d'], 'y')];
-  expect(outputEnds({ name: '', nodes, initializers: new Map(), inputs: [], outputs: [], valueInfo: [] }, 'y')).toEqual(['Conv', 'Sigmoid']);
+  expect(outputEnds(producersOf(nodes), 'y')).toEqual(['Conv', 'Sigmoid']);
 });
