@@ -13,15 +13,39 @@ export async function readInputFile(path: string): Promise<Uint8Array> {
   }
 }
 
+/** A JSON file. @throws DeployError E_FILE, E_USAGE */
+export async function readJson(path: string): Promise<unknown> {
+  const bytes = await readInputFile(path);
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch (cause) {
+    throw new DeployError('E_USAGE', `${path} is not JSON: ${reason(cause)}`, { cause });
+  }
+}
+
+/** Where a result is written before it gets its name. */
+export const partOf = (path: string): string => `${path}.${process.pid}.part`;
+
+/** A step of writing `path`. @throws DeployError E_OUTPUT */
+export async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${reason(cause)}`, { cause, details: { path } });
+  }
+}
+
 /** Writes a result beside its place and renames it, so that a half-written file never bears the name. @throws DeployError E_OUTPUT */
 export async function writeOutputFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${process.pid}.part`;
+  const temporary = partOf(path);
   try {
-    await mkdir(dirname(path), { recursive: true });
-    await writeFile(temporary, bytes);
-    await rename(temporary, path);
-  } catch (cause) {
+    await writing(path, async () => {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(temporary, bytes);
+      await rename(temporary, path);
+    });
+  } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined); // the write failed; why is what matters
-    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${reason(cause)}`, { cause, details: { path } });
+    throw error;
   }
 }

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { affinities } from '../../kernels/binding/affinity.js';
 import { isas } from '../../kernels/binding/native.js';
-import { defaultPictureOptions, type PictureOptions } from '../compress/samples.js';
+import { defaultPictureOptions, type PictureOptions } from '../compress/picture-options.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { EngineName } from '../../runtime/session-types.js';
 

@@ -1,7 +1,7 @@
 import { parseModel } from '../../runtime/onnx/parse.js';
 import { weightOperands } from '../../runtime/quantize/prepare/plan.js';
 import { prepareGraph } from '../../runtime/quantize/prepare/read-model.js';
-import type { PictureOptions } from './samples.js';
+import type { PictureOptions } from './picture-options.js';
 
 /**
  * First layers whose weights of an output add up to more than this were trained on pixels of about one. Measured: 0.04 and 0.4 in two detectors that take

@@ -7,21 +7,8 @@ import { imageExtensions, readImage } from '../../runtime/media/image.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 import { DeployError } from '../errors.js';
 import { parseNpy } from './npy.js';
+import { defaultPictureOptions, type PictureOptions } from './picture-options.js';
 import { randomFeeds } from './random.js';
-
-/** How pictures become the model's input: value = (pixel - mean) / std. */
-export interface PictureOptions {
-  /** One value, or one for each channel. */
-  mean: readonly number[];
-  std: readonly number[];
-  channels: 'rgb' | 'bgr' | 'gray';
-  /** letterbox: whole picture, bars; crop: centre, no bars; stretch: whole picture, distorted. */
-  fit: 'letterbox' | 'crop' | 'stretch';
-  /** Grey level of the bars, 0 to 255. Default 0. */
-  pad?: number;
-}
-
-export const defaultPictureOptions: PictureOptions = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'letterbox' };
 
 export type Feeds = Record<string, Tensor>;
 

@@ -4,8 +4,8 @@ import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import { MANIFEST_VERSION } from '../../runtime/package/manifest.js';
 import type { ManifestInput } from '../../runtime/package/manifest.js';
-import { buildPackage } from '../../runtime/package/package.js';
-import type { WrittenPackage } from '../../runtime/package/package.js';
+import { buildPackage, unpackedPackage } from '../../runtime/package/package.js';
+import type { ModelPackage, WrittenPackage } from '../../runtime/package/package.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import type { EngineOptions } from '../../runtime/stages/model-stage.js';
 import { runtimeVersion } from '../../runtime/version.js';
@@ -57,7 +57,17 @@ const maxError = 0.1;
 export async function buildPipelinePackage(kind: string, models: StageModels, options: PipelinePackageOptions): Promise<WrittenPackage> {
   const pipeline = await describePipeline(kind, models, options.overrides, options.engine?.engine, options.hints);
   const golden = goldenVectors(pipeline, await recordGolden(models, pipeline, options));
-  const manifest: ManifestInput = {
+  return buildPackage({ ...manifestOf(kind, models, pipeline, options), golden: golden.vectors }, { ...modelFiles(pipeline, models), ...golden.files });
+}
+
+/** A pipeline to try out: nothing is recorded, compressed or hashed as a whole. @throws RuntimeError E_PACKAGE */
+export function unpackedPipeline(kind: string, models: StageModels, pipeline: PipelineDescription, embeddingSpaceId?: string): ModelPackage {
+  const named = { name: 'unpacked', version: '0.0.0', ...(embeddingSpaceId === undefined ? {} : { embeddingSpaceId }) };
+  return unpackedPackage(manifestOf(kind, models, pipeline, named), modelFiles(pipeline, models));
+}
+
+function manifestOf(kind: string, models: StageModels, pipeline: PipelineDescription, options: PipelinePackageOptions): ManifestInput {
+  return {
     schema_version: MANIFEST_VERSION,
     name: options.name,
     version: options.version,
@@ -66,11 +76,13 @@ export async function buildPipelinePackage(kind: string, models: StageModels, op
     embedding_space_id: options.embeddingSpaceId ?? spaceOf(kind, models),
     pipeline,
     calibration: options.calibration ?? [],
-    golden: golden.vectors,
+    golden: [],
     budget: { ...defaultBudget, ...options.budget },
   };
-  const files = Object.entries(pipeline.stages).map(([stage, { model }]) => [model, models[stage] ?? new Uint8Array(0)] as const);
-  return buildPackage(manifest, { ...Object.fromEntries(files), ...golden.files });
+}
+
+function modelFiles({ stages }: PipelineDescription, models: StageModels): Record<string, Uint8Array> {
+  return Object.fromEntries(Object.entries(stages).map(([stage, { model }]) => [model, models[stage] ?? new Uint8Array(0)]));
 }
 
 /** Made of the hash of the model that embeds; null when none does. */

@@ -20,6 +20,11 @@ export type StageModels = Readonly<Record<string, Uint8Array>>;
 export async function describePipeline(kind: string, models: StageModels, overrides: unknown = {}, engine?: EngineName, hints?: DescribeHints): Promise<PipelineDescription> {
   const infos: Record<string, ModelInfo> = {};
   for (const [stage, model] of Object.entries(models)) infos[stage] = await describeModel(model, engine);
+  return descriptionOf(kind, infos, overrides, hints);
+}
+
+/** The same, of models that were looked at already. @throws DeployError E_USAGE */
+export function descriptionOf(kind: string, infos: Readonly<Record<string, ModelInfo>>, overrides: unknown = {}, hints?: DescribeHints): PipelineDescription {
   return usage(() => {
     const stated = { kind, ...kindOf(kind).describe(infos, hints) };
     const result = pipelineDescription.safeParse(merge(stated, overrides));

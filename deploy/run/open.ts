@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, extname, resolve } from 'node:path';
 import { z } from 'zod';
 import { openPackage } from '../../runtime/package/package.js';
@@ -8,8 +7,10 @@ import { DeployError } from '../errors.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import { readInputFile, readJson } from '../cli/files.js';
 import { fixOpenSizes } from '../compress/shapes.js';
-import { buildPipelinePackage } from '../package/build.js';
+import { unpackedPipeline } from '../package/build.js';
+import { describePipeline } from '../package/describe.js';
 import type { StageModels } from '../package/describe.js';
 import { hintsOf, modelKinds, recognizeModel } from './recognize.js';
 import type { ModelKind, ModelOptions } from './recognize.js';
@@ -44,7 +45,7 @@ export interface PreparedModel {
  * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
  */
 export async function prepareModel(path: string, { sizes, ...options }: SizedModelOptions, engine?: EngineName): Promise<PreparedModel> {
-  const { model, notes } = await fixOpenSizes(await read(path), sizes);
+  const { model, notes } = await fixOpenSizes(await readInputFile(path), sizes);
   const { kind, description, assumptions } = await recognizeModel(model, options, engine);
   return { kind, description, models: { [modelKinds[kind]]: model }, hints: hintsOf(options), notes: [...notes, ...assumptions] };
 }
@@ -55,10 +56,9 @@ export async function prepareModel(path: string, { sizes, ...options }: SizedMod
  * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
  */
 export async function openModel(path: string, options: SizedModelOptions, onNote: (text: string) => void, engine?: EngineName): Promise<ModelPackage> {
-  const { kind, models, description, hints, notes } = await prepareModel(path, options, engine);
+  const { kind, models, description, notes } = await prepareModel(path, options, engine);
   notes.forEach(onNote);
-  const { bytes } = await buildPipelinePackage(kind, models, { name: 'unpacked', version: '0.0.0', overrides: description, hints, ...(engine === undefined ? {} : { engine: { engine } }) });
-  return openPackage(bytes);
+  return unpackedPipeline(kind, models, description);
 }
 
 /**
@@ -67,34 +67,15 @@ export async function openModel(path: string, options: SizedModelOptions, onNote
  */
 export async function openPipelineOrPackage(path: string, engine?: EngineName): Promise<ModelPackage> {
   if (extname(path).toLowerCase() !== '.json') return openPackage(path);
-  const { kind, models: files, embedding_space_id, pipeline } = parse(path, await read(path));
+  const { kind, models: files, embedding_space_id, pipeline } = parse(path, await readJson(path));
   const models: Record<string, Uint8Array> = {};
-  for (const [stage, file] of Object.entries(files)) models[stage] = await read(resolve(dirname(path), file));
-  const { bytes } = await buildPipelinePackage(kind, models, {
-    name: 'unpacked', version: '0.0.0', overrides: pipeline,
-    ...(engine === undefined ? {} : { engine: { engine } }),
-    ...(embedding_space_id === undefined ? {} : { embeddingSpaceId: embedding_space_id }),
-  });
-  return openPackage(bytes);
+  for (const [stage, file] of Object.entries(files)) models[stage] = await readInputFile(resolve(dirname(path), file));
+  return unpackedPipeline(kind, models, await describePipeline(kind, models, pipeline, engine), embedding_space_id);
 }
 
-function parse(path: string, bytes: Buffer): z.output<typeof pipelineFile> {
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw new DeployError('E_USAGE', `${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
+function parse(path: string, json: unknown): z.output<typeof pipelineFile> {
   const result = pipelineFile.safeParse(json);
   if (result.success) return result.data;
   const issues = result.error.issues.map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
   throw new DeployError('E_USAGE', `${path} is not a pipeline: ${issues.join('; ')}`);
-}
-
-async function read(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new DeployError('E_FILE', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
-  }
 }

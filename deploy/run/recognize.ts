@@ -4,7 +4,7 @@ import type { EngineName } from '../../runtime/session-types.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import { boxDecoder, decoderTitle } from '../../runtime/vision/decoders/index.js';
 import { DeployError } from '../errors.js';
-import { describeModel, describePipeline } from '../package/describe.js';
+import { describeModel, descriptionOf } from '../package/describe.js';
 
 /** Kinds that a single model makes a pipeline of, with the name of their stage. */
 export const modelKinds = { detection: 'detector', classification: 'classifier', embedding: 'embedder' } as const;
@@ -45,8 +45,9 @@ export function guessKind(info: ModelInfo): ModelKind {
  * @throws DeployError E_USAGE for options that do not fit the kind or a head that fits no family, RuntimeError E_MODEL_*
  */
 export async function recognizeModel(model: Uint8Array, options: ModelOptions, engine?: EngineName): Promise<RecognizedModel> {
-  const kind = options.kind ?? guessKind(await describeModel(model, engine));
-  const description = await describePipeline(kind, { [modelKinds[kind]]: model }, overridesOf(kind, options), engine, hintsOf(options));
+  const info = await describeModel(model, engine);
+  const kind = options.kind ?? guessKind(info);
+  const description = descriptionOf(kind, { [modelKinds[kind]]: info }, overridesOf(kind, options), hintsOf(options));
   return { kind, description, assumptions: assumptionsOf(kind, description, options) };
 }
 

@@ -6,6 +6,7 @@ import type { Readable, Writable } from 'node:stream';
 import sharp from 'sharp';
 import type { Image } from '../../runtime/frame.js';
 import { findFfmpeg } from '../../runtime/media/ffmpeg.js';
+import { partOf, writing } from '../cli/files.js';
 import { DeployError } from '../errors.js';
 
 /** Of ffmpeg's log, for a message. */
@@ -29,7 +30,7 @@ export class VideoWriter {
   /** @throws RuntimeError E_FFMPEG_MISSING */
   constructor(path: string) {
     this.#path = path;
-    this.#temporary = `${path}.${process.pid}.part`;
+    this.#temporary = partOf(path);
     this.#ffmpeg = findFfmpeg();
   }
 
@@ -57,7 +58,7 @@ export class VideoWriter {
       throw this.#failed(problem);
     }
     this.#running = undefined;
-    await output(this.#path, () => rename(this.#temporary, this.#path));
+    await writing(this.#path, () => rename(this.#temporary, this.#path));
   }
 
   /** Stops the process and removes what it wrote. Does nothing after `close`. */
@@ -71,7 +72,7 @@ export class VideoWriter {
   }
 
   async #start({ width, height }: Image, fps: number): Promise<Running> {
-    await output(this.#path, () => mkdir(dirname(this.#path), { recursive: true }));
+    await writing(this.#path, () => mkdir(dirname(this.#path), { recursive: true }));
     // Most players want chroma of half the size, which needs even sides.
     const child = spawn(this.#ffmpeg, [
       '-hide_banner', '-nostats', '-loglevel', 'error', '-y', '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', `${width}x${height}`, '-r', String(fps), '-i', 'pipe:0',
@@ -91,14 +92,6 @@ export class VideoWriter {
 
   #failed(problem: string): DeployError {
     return new DeployError('E_FFMPEG', `${this.#path} cannot be encoded: ${problem}`, { details: { path: this.#path } });
-  }
-}
-
-async function output(path: string, work: () => Promise<unknown>): Promise<void> {
-  try {
-    await work();
-  } catch (cause) {
-    throw new DeployError('E_OUTPUT', `${path} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
   }
 }
 

@@ -42,20 +42,43 @@ export interface WrittenPackage {
  * @throws RuntimeError E_PACKAGE when the manifest is invalid, names a file that is not given, or a file is not named
  */
 export async function buildPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): Promise<WrittenPackage> {
-  const stated = validate(manifestInputSchema, input, 'The manifest is invalid');
-  checkPipeline(stated);
+  const stated = checkInput(input, files);
   const paths = Object.keys(files).sort();
-  for (const path of paths) {
-    if (!packagePath.safeParse(path).success) throw problem(`Expected a relative path but received "${path}"`);
-  }
-  const named = new Set(referencedPaths(stated));
-  const missing = [...named].filter((path) => !paths.includes(path));
-  if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which was not given`);
   const stored = paths.map((path) => storedFile(path, files[path] ?? new Uint8Array(0)));
   const manifest: PackageManifest = { ...stated, files: stored.map(({ file }) => file) };
   const head = { path: manifestPath, data: Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`) };
   const bytes = await writeArchive([head, ...stored.map(({ file, data }) => ({ path: file.path, data }))]);
   return { manifest, bytes, sha256: digest(bytes) };
+}
+
+/** @throws RuntimeError E_PACKAGE as `buildPackage` */
+function checkInput(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): z.output<typeof manifestInputSchema> {
+  const stated = validate(manifestInputSchema, input, 'The manifest is invalid');
+  checkPipeline(stated);
+  const paths = Object.keys(files);
+  for (const path of paths) {
+    if (!packagePath.safeParse(path).success) throw problem(`Expected a relative path but received "${path}"`);
+  }
+  const missing = [...new Set(referencedPaths(stated))].filter((path) => !paths.includes(path));
+  if (missing.length > 0) throw problem(`The manifest names ${missing.join(', ')}, which was not given`);
+  return stated;
+}
+
+/**
+ * What `openPackage` gives of `buildPackage`, without an archive in between: a pipeline to try out. The archive's hash is '', its size 0.
+ * @throws RuntimeError E_PACKAGE as `buildPackage`
+ */
+export function unpackedPackage(input: ManifestInput, files: Readonly<Record<string, Uint8Array>>): ModelPackage {
+  const lines = Object.entries(files).map(([path, data]): PackageFile => ({ path, bytes: data.length, sha256: digest(data) }));
+  const manifest: PackageManifest = { ...checkInput(input, files), files: lines };
+  return { manifest, sha256: '', bytes: 0, file: (path) => fileOf(manifest, new Map(Object.entries(files)), path) };
+}
+
+/** @throws RuntimeError E_PACKAGE */
+function fileOf({ name, version }: PackageManifest, files: ReadonlyMap<string, Uint8Array>, path: string): Uint8Array {
+  const data = files.get(path);
+  if (data === undefined) throw problem(`Package ${name} ${version} has no file "${path}"`);
+  return data;
 }
 
 /** A file's line in the manifest, and what the archive holds of it. */
@@ -89,11 +112,7 @@ export async function openPackage(source: string | Uint8Array): Promise<ModelPac
     manifest,
     sha256: digest(bytes),
     bytes: bytes.length,
-    file(path) {
-      const data = files.get(path);
-      if (data === undefined) throw problem(`Package ${manifest.name} ${manifest.version} has no file "${path}"`);
-      return data;
-    },
+    file: (path) => fileOf(manifest, files, path),
   };
 }
 

@@ -11,7 +11,8 @@ import { targets, type Target } from '../../../runtime/quantize/formats/targets.
 import type { EngineName } from '../../../runtime/session-types.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { unscaledPixels } from '../../compress/pixel-scale.js';
-import { countSamples, readSamples, type PictureOptions } from '../../compress/samples.js';
+import type { PictureOptions } from '../../compress/picture-options.js';
+import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { decoderNames, type DecoderName } from '../../../runtime/vision/decoders/index.js';
-import type { PictureOptions } from '../../compress/samples.js';
+import type { PictureOptions } from '../../compress/picture-options.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateClassifier, evaluateDetector, type EvaluateOptions } from '../../evaluate/evaluate.js';

@@ -14,7 +14,7 @@ import { compressStages, type CompressedStages } from '../../package/compress.js
 import { merge, type StageModels } from '../../package/describe.js';
 import { prepareModel } from '../../run/open.js';
 import { modelKinds, type ModelKind } from '../../run/recognize.js';
-import { readInputFile, writeOutputFile } from '../files.js';
+import { readInputFile, readJson, writeOutputFile } from '../files.js';
 import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
 import { engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
@@ -79,15 +79,6 @@ function stageArgument(text: string, previous: Readonly<Record<string, string>>)
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=FILE but received ${text}`);
   return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
-}
-
-async function readJson(path: string): Promise<unknown> {
-  const bytes = await readInputFile(path);
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch (cause) {
-    throw new DeployError('E_USAGE', `${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-  }
 }
 
 /**

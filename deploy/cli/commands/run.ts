@@ -16,7 +16,7 @@ import { openModel, openPipelineOrPackage } from '../../run/open.js';
 import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
 import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
-import { affinityOption, engineOption, integer } from '../options.js';
+import { affinityOption, engineOption, integer, positive } from '../options.js';
 import { emit, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
 
@@ -51,12 +51,6 @@ function enrolArgument(text: string, previous: Enrol[]): Enrol[] {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=PICTURE but received ${text}`);
   return [...previous, { name: text.slice(0, at), source: text.slice(at + 1) }];
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError(`Expected a positive number but received ${text}`);
-  return value;
 }
 
 /** @throws DeployError E_USAGE for options of a model with something else */

@@ -5,7 +5,8 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseNpy } from '../../../deploy/compress/npy.js';
 import { randomFeeds } from '../../../deploy/compress/random.js';
-import { defaultPictureOptions, readSamples, type PictureOptions } from '../../../deploy/compress/samples.js';
+import { defaultPictureOptions, type PictureOptions } from '../../../deploy/compress/picture-options.js';
+import { readSamples } from '../../../deploy/compress/samples.js';
 import type { TensorInfo } from '../../../runtime/tensor.js';
 
 let folder = '';

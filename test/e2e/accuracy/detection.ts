@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { defaultPictureOptions, readSamples } from '../../../deploy/compress/samples.js';
+import { defaultPictureOptions } from '../../../deploy/compress/picture-options.js';
+import { readSamples } from '../../../deploy/compress/samples.js';
 import { ap50, type ScoredBox } from '../../../deploy/evaluate/average-precision.js';
 import { decoderFor } from '../../../deploy/evaluate/decode.js';
 import { readBoxes } from '../../../deploy/evaluate/truth.js';
