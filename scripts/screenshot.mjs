@@ -23,7 +23,7 @@ async function shoot(url) {
   try {
     const page = await browser.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'dark' });
     await page.goto(url);
-    const somebody = page.locator('#faces li').filter({ hasText: /Franck|Martin/ }).first();
+    const somebody = page.locator('#findings .finding').filter({ hasText: /Franck|Martin/ }).first();
     await somebody.waitFor({ timeout: WAIT_MS });
     await sleep(SETTLE_MS);
     await somebody.waitFor({ timeout: WAIT_MS });

@@ -1,4 +1,4 @@
-/** What one device still waits for. */
+/** What one device still waits for of one package. */
 export interface Job<T> {
   context: T;
   /** Block numbers, in the order in which they are sent. */
@@ -7,7 +7,8 @@ export interface Job<T> {
 
 /**
  * Who gets the next block: devices take turns, so that one that asks for much cannot starve the others. Pure state, no
- * clock. A device's new request replaces its old one: requests are idempotent, and the newest knows best what is missing.
+ * clock. A device's new request for a package replaces its old one: requests are idempotent, and the newest knows best what
+ * is missing. `device` names the device and the package: pipelines of one device may wait for several.
  */
 export class BlockSchedule<T> {
   readonly #jobs = new Map<string, Job<T>>();
