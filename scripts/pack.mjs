@@ -66,9 +66,9 @@ function packPlatform(platform, out) {
   }
 }
 
-/** A browser loads the page's scripts as they are: without comments and white space they are a third smaller. */
-function minifyPage(folder) {
-  for (const name of readdirSync(folder).filter((file) => file.endsWith('.js'))) {
+/** Takes comments and white space out of every script below a folder, a third of its bytes. Names stay, so that a stack trace can be read. */
+function minify(folder) {
+  for (const name of readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.js') && !file.endsWith('.bundle.js'))) {
     const file = join(folder, name);
     const { code, errors } = minifySync(name, readFileSync(file, 'utf8'), { module: true, compress: false, mangle: false, codegen: { removeWhitespace: true } });
     if (errors.length > 0) throw new Error(`${name} could not be minified: ${errors[0].message}`);
@@ -82,10 +82,11 @@ function packMain(out) {
   try {
     run('tar', ['-xzf', npmPack(root, folder), '-C', folder]);
     const staged = join(folder, 'package');
-    // Who installs the package reads its declarations: comments in the JavaScript are a fifth of its bytes.
-    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--removeComments', '--declaration', 'false',
+    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--declaration', 'false',
       '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
-    minifyPage(join(staged, 'deploy', 'dashboard', 'public'));
+    // Who installs the package reads its declarations, and the sources in the repository; a device stores and loads these.
+    minify(join(staged, 'dist'));
+    minify(join(staged, 'deploy', 'dashboard', 'public'));
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars
     const optionalDependencies = Object.fromEntries(Object.keys(PLATFORMS).map((platform) => [packageName(platform), manifest.version]));
     const { devDependencies, ...rest } = manifest; // eslint-disable-line @typescript-eslint/no-unused-vars
