@@ -20,6 +20,8 @@ export const frameRef = z.object({
   sequence: count,
   /** Scheduled time of capture. */
   captured_ms: epochMs,
+  /** How far the pipeline took it. */
+  exit: openSet(['pixels', 'features', 'partial', 'full']).optional(),
 });
 
 /** Somebody or something came or went, debounced over frames. `identity` of the finding is null for a face that is nobody's in the gallery. */

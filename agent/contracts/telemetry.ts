@@ -5,9 +5,12 @@ import { bootId, bytes, count, epochMs, id, milliseconds, openSet, schemaVersion
 import { histogramSchema, mergeHistograms, quantile, type HistogramData } from './histogram.js';
 import { MAX_PIPELINES, ofPipeline } from './pipeline.js';
 
-/** Cold: the first frames of a pipeline. Motion: frames that stopped at the motion gate. `warm` contains neither. */
-export const frameKind = openSet(['warm', 'cold', 'motion']);
-export type FrameKind = 'warm' | 'cold' | 'motion';
+/**
+ * Cold: the first frames of a pipeline. Pixels, features: frames that stopped at that gate. Partial: frames of which the
+ * detector computed a part. `warm` contains none of these.
+ */
+export const frameKind = openSet(['warm', 'cold', 'pixels', 'features', 'partial']);
+export type FrameKind = 'warm' | 'cold' | 'pixels' | 'features' | 'partial';
 
 /**
  * A latency distribution. `p50_ms` and `p99_ms` repeat two quantiles of the histogram in plain numbers, for readers that

@@ -3,7 +3,7 @@
  * Lives without a camera, without a package, and through a pipeline that fails.
  */
 import type { Frame, FrameSource } from '../../runtime/frame.js';
-import type { PipelineResult } from '../../runtime/pipeline/types.js';
+import type { ExitKind, PipelineResult } from '../../runtime/pipeline/types.js';
 import type { WireFinding } from '../contracts/index.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import { nextBackoff } from '../mqtt/backoff.js';
@@ -32,7 +32,11 @@ export interface LiveFrame {
   captured_ms: number;
   width: number;
   height: number;
-  exit: string;
+  exit: ExitKind;
+  /** Which cells of the frame a gate called active: cell i, row-major, is bit i & 7 of byte i >> 3 of `bits` (base64). Null when no gate looked. */
+  cells: { width: number; height: number; bits: string } | null;
+  /** Whether the frame stopped early and runs in full in the background, to measure what the gates miss. */
+  audit: boolean;
   total_ms: number;
   latency_ms: number;
   findings: WireFinding[];

@@ -9,7 +9,7 @@ import type { Recorder } from '../telemetry/recorder.js';
 import type { LiveFrame, ProcessedFrame } from './loop.js';
 import type { Running } from './pipeline-slot.js';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
-import { wireFinding } from './wire-finding.js';
+import { wireCells, wireFinding } from './wire-finding.js';
 
 /** So many failed frames in a row are a broken pipeline, not a bad frame. */
 const FAILURES_TO_FAULT = 10;
@@ -54,7 +54,7 @@ export class FrameObserver {
     recorder.record(processed, this.#interval(processed));
     observe(processed);
     counters.add('frames_processed_total');
-    if (processed.result.exit === 'motion') counters.add('frames_motion_exit_total');
+    counters.add(`frames_exit_${processed.result.exit}_total`);
     counters.add('frames_dropped_total', processed.droppedBefore);
     counters.add('frames_dropped_by_swap_total', processed.droppedBySwap);
     counters.add('findings_total', processed.result.findings.length);
@@ -102,7 +102,7 @@ export class FrameObserver {
       pipeline,
       action: event.action,
       finding: wireFinding(event.finding),
-      frame: { sequence: frame.sequence, captured_ms: epochOf(clock, frame.capturedMs) },
+      frame: { sequence: frame.sequence, captured_ms: epochOf(clock, frame.capturedMs), exit: result.exit },
       ...(event.visibleMs === undefined ? {} : { visible_ms: Math.max(0, event.visibleMs) }),
       stages_ms: stages,
       total_ms: result.totalMs,
@@ -119,6 +119,8 @@ export class FrameObserver {
       width: frame.width,
       height: frame.height,
       exit: result.exit,
+      cells: result.cells === null ? null : wireCells(result.cells),
+      audit: result.audit,
       total_ms: result.totalMs,
       latency_ms: Math.max(0, doneMs - frame.capturedMs),
       findings: result.findings.map(wireFinding),

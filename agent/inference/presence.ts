@@ -1,8 +1,9 @@
 /**
  * From findings in frames to "Ann appeared", "Ann left", "a cat appeared". Pure: (state, frame) -> {state, events}. One wrong frame makes no
  * event: somebody appears after several sights with at most one miss between two of them, and leaves after a time
- * without any. A frame that stopped at the motion gate says that nothing changed, so it prolongs what was there.
+ * without any. A frame that stopped at a gate says that nothing changed, so it prolongs what was there.
  */
+import { looked } from '../../runtime/stages/types.js';
 import type { Finding, Identity, PipelineResult } from '../../runtime/pipeline/types.js';
 
 export interface PresenceOptions {
@@ -47,9 +48,9 @@ export function stepPresence(state: PresenceState, result: Sight, options: Prese
   const nowMs = result.capturedMs;
   const events: PresenceEvent[] = [];
   const next = new Map<string, Track>();
-  const seen = result.exit === 'none' ? bestByKey(result.findings, result.identifies ?? true) : new Map<string, Finding>();
+  const seen = looked(result.exit) ? bestByKey(result.findings, result.identifies ?? true) : new Map<string, Finding>();
   for (const [key, track] of state) {
-    const updated = continueTrack(track, seen.get(key), result.exit !== 'none', nowMs);
+    const updated = continueTrack(track, seen.get(key), !looked(result.exit), nowMs);
     if (updated.present && nowMs - updated.lastMs >= options.leaveMs) {
       events.push({ action: 'left', identity: updated.identity, finding: updated.finding, visibleMs: updated.lastMs - updated.firstMs });
     } else if (updated.present || updated.misses <= TOLERATED_MISSES) {

@@ -1,4 +1,5 @@
 import type { Detection, Finding } from '../../runtime/stages/finding.js';
+import type { CellMask } from '../../runtime/vision/pixels.js';
 import type { WireFinding } from '../contracts/index.js';
 
 /** Whatever any type of finding may say. */
@@ -15,4 +16,9 @@ export function wireFinding(finding: Finding): WireFinding {
       identity: identity === null ? null : { person_id: identity.personId, name: identity.name.slice(0, 256), similarity: Math.min(1, Math.max(-1, identity.similarity)) },
     }),
   };
+}
+
+/** A gate's cells as live frames carry them. */
+export function wireCells({ width, height, bits }: CellMask): { width: number; height: number; bits: string } {
+  return { width, height, bits: Buffer.from(bits.buffer, bits.byteOffset, bits.byteLength).toString('base64') };
 }

@@ -4,7 +4,10 @@
 export const pipelineCounterNames = {
   frames_total: 'frames taken from the input',
   frames_processed_total: 'frames that a pipeline processed',
-  frames_motion_exit_total: 'frames that stopped at the motion gate',
+  frames_exit_pixels_total: 'frames that stopped at the pixel gate, because nothing moved',
+  frames_exit_features_total: 'frames that stopped at the feature gate, after the first layers of the detector',
+  frames_exit_partial_total: 'frames of which the detector computed a part',
+  frames_exit_full_total: 'frames that ran in full',
   frames_without_model_total: 'frames that arrived while no package was active',
   frames_failed_total: 'frames on which the pipeline failed',
   frames_dropped_total: 'frames that the source dropped because the pipeline was busy',

@@ -11,7 +11,7 @@ const MAX_CORRECTED_FRAMES = 1000;
 type Series = Pick<PipelineWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
 
 export function kindOf(processed: ProcessedFrame): FrameKind {
-  if (processed.result.exit === 'motion') return 'motion';
+  if (processed.result.exit !== 'full') return processed.result.exit;
   return processed.running.frames <= COLD_FRAMES ? 'cold' : 'warm';
 }
 
@@ -44,7 +44,7 @@ export class Recorder {
     }
     this.#jitter = stepJitter(this.#jitter, processed.frame.capturedMs, processed.doneMs);
     this.#frames += 1;
-    if (kind !== 'motion') this.#modelFrames += 1;
+    if (kind !== 'pixels') this.#modelFrames += 1;
     if (latencyMs > this.#deadlineMs) this.#missed += 1;
   }
 

@@ -117,7 +117,7 @@ export interface ImageAddon {
     dst: Uint8Array, dstWidth: number, dstHeight: number, channels: number,
   ): void;
   greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, cells: Uint8Array): void;
-  updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number): number;
+  updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number, mask: Uint8Array): number;
 }
 
 /** What the addon exports; `image` is what `kernels/node/image.cpp` exports. */

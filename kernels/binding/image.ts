@@ -121,12 +121,20 @@ export function greyCells(src: ImageView, factor: number, cells: Uint8Array): vo
   loadAddon().image.greyCells(src.data, src.width, src.height, stride, factor, cells);
 }
 
+/** Which cells of a grid are active: cell i, row-major, is bit i & 7 of byte i >> 3. */
+export interface CellMask {
+  width: number;
+  height: number;
+  bits: Uint8Array;
+}
+
 /** A change gate over a coarse grey picture with a slowly learned background. */
 export class MotionGrid {
   readonly #factor: number;
   readonly #learningRate: number;
   #cells = new Uint8Array(0);
   #background = new Float32Array(0);
+  #mask: CellMask = { width: 0, height: 0, bits: new Uint8Array(0) };
   #size = '';
 
   /** `factor`: pixels a cell side, 1..16. `learningRate`: share of the difference that the background takes over each frame. */
@@ -139,6 +147,11 @@ export class MotionGrid {
   /** The cells of the last frame, row-major; overwritten by the next `update`. */
   get cells(): Uint8Array {
     return this.#cells;
+  }
+
+  /** The cells that the last `update` counted; overwritten by the next one. */
+  get mask(): CellMask {
+    return this.#mask;
   }
 
   /**
@@ -155,12 +168,20 @@ export class MotionGrid {
       greyCells(src, this.#factor, cells);
       this.#cells = cells;
       this.#background = Float32Array.from(cells);
+      this.#mask = { ...grid, bits: everyCell(cells.length) };
       this.#size = size;
       return cells.length;
     }
     greyCells(src, this.#factor, this.#cells);
-    return loadAddon().image.updateBackground(this.#cells, this.#background, threshold, this.#learningRate);
+    return loadAddon().image.updateBackground(this.#cells, this.#background, threshold, this.#learningRate, this.#mask.bits);
   }
+}
+
+/** The bits of `count` active cells. */
+function everyCell(count: number): Uint8Array {
+  const bits = new Uint8Array((count + 7) >> 3).fill(0xff);
+  if ((count & 7) !== 0) bits[bits.length - 1] = (1 << (count & 7)) - 1;
+  return bits;
 }
 
 function expected(what: string, argument: string, received: string): KernelError {

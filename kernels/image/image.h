@@ -38,7 +38,7 @@ void WarpAffine(const ImageRef& src, const double m[6], const CanvasRef& dst);
 void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells);
 
 // Counts the cells that differ from the background by more than `threshold`, once the mean difference of all cells (a lamp, the
-// camera's exposure) is taken out; then background += (cell - background) * rate.
-size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate);
+// camera's exposure) is taken out; then background += (cell - background) * rate. Bit i & 7 of byte i >> 3 of `mask` says which cells those are.
+size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate, uint8_t* mask);
 
 }  // namespace sterna

@@ -1,5 +1,6 @@
 // GreyCells and UpdateBackground: what a motion gate computes of a frame.
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "image/rows.h"
@@ -33,15 +34,18 @@ void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells) {
   }
 }
 
-size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate) {
+size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate, uint8_t* mask) {
   if (n == 0) return 0;
+  std::memset(mask, 0, (n + 7) / 8);
   double total = 0.0;
   for (size_t i = 0; i < n; ++i) total += static_cast<double>(static_cast<float>(cells[i]) - background[i]);
   const float shift = static_cast<float>(total / static_cast<double>(n));
   size_t changed = 0;
   for (size_t i = 0; i < n; ++i) {
     const float difference = static_cast<float>(cells[i]) - background[i];
-    changed += std::fabs(difference - shift) > threshold ? 1 : 0;
+    const uint8_t left = std::fabs(difference - shift) > threshold ? 1 : 0;
+    changed += left;
+    mask[i >> 3] = static_cast<uint8_t>(mask[i >> 3] | left << (i & 7));
     background[i] += difference * rate;
   }
   return changed;

@@ -90,13 +90,13 @@ Napi::Value GreyCells(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// (cells, background, threshold, rate)
+// (cells, background, threshold, rate, mask)
 Napi::Value UpdateBackground(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const std::optional<Bytes> cells = BytesOf(info[0]), background = BytesOf(info[1]);
-  if (!cells || !background || background->size != cells->size * sizeof(float)) return Refuse(env);
+  const std::optional<Bytes> cells = BytesOf(info[0]), background = BytesOf(info[1]), mask = BytesOf(info[4]);
+  if (!cells || !background || background->size != cells->size * sizeof(float) || !mask || mask->size < (cells->size + 7) / 8) return Refuse(env);
   const size_t changed = sterna::UpdateBackground(cells->data, reinterpret_cast<float*>(background->data), cells->size,
-                                                  static_cast<float>(NumberAt(info, 2)), static_cast<float>(NumberAt(info, 3)));
+                                                  static_cast<float>(NumberAt(info, 2)), static_cast<float>(NumberAt(info, 3)), mask->data);
   return Napi::Number::New(env, static_cast<double>(changed));
 }
 

@@ -3,16 +3,28 @@ import { ExclusiveStages } from '../stages/exclusive-stages.js';
 import type { Finding } from '../stages/finding.js';
 import type { Stages } from '../stages/open-stages.js';
 import { StageClock } from '../stages/stage-clock.js';
-import type { Detection, Pipeline, PipelineResult } from '../stages/types.js';
+import type { Detection, ExitKind, Pipeline, PipelineResult } from '../stages/types.js';
 import { MotionGate } from '../vision/motion.js';
-import type { PixelOps } from '../vision/pixels.js';
+import type { CellMask, MotionCells } from '../vision/pixels.js';
 import type { MotionSettings } from '../vision/settings.js';
 import type { PipelineParts } from './kind.js';
+
+/** What a kind made of a frame that passed the pixel gate. */
+export interface Worked {
+  findings: Finding[];
+  /** How far the frame went. */
+  exit: Exclude<ExitKind, 'pixels'>;
+  /** The cells by which that was decided; when absent, those of the pixel gate count. */
+  cells?: CellMask;
+}
+
+/** Everything was computed. */
+export const inFull = (findings: Finding[]): Worked => ({ findings, exit: 'full' });
 
 /** What a kind of vision pipeline does with a picture; the rest (gate, turns, times) is the same for all. */
 export interface VisionWork {
   /** A frame that passed the gate. */
-  process(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]>;
+  process(image: Image, stages: Stages, clock: StageClock): Promise<Worked>;
   rehearse(image: Image, stages: Stages): Promise<void>;
   embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
 }
@@ -26,7 +38,7 @@ export class VisionPipeline implements Pipeline {
   readonly #stages: ExclusiveStages;
   readonly #gate: MotionGate;
   readonly #cellThreshold: number;
-  readonly #motion: ReturnType<PixelOps['motionGrid']>;
+  readonly #motion: MotionCells;
 
   constructor({ name, version, embeddingSpaceId, stages, pixels }: PipelineParts, motion: MotionSettings, work: VisionWork) {
     this.name = name;
@@ -66,10 +78,15 @@ export class VisionPipeline implements Pipeline {
   async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
     const clock = new StageClock(frame);
     const nowMs = frame.mediaMs ?? frame.capturedMs;
-    const open = !this.#gate.enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
-    if (!open) return clock.finish([], 'motion');
-    const findings = await this.#work.process(frame, stages, clock);
+    const { enabled } = this.#gate;
+    const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
+    const cells = enabled ? copyOf(this.#motion.mask) : null;
+    if (!open) return clock.finish([], { exit: 'pixels', cells });
+    const { findings, ...worked } = await this.#work.process(frame, stages, clock);
     if (findings.some((finding) => finding.type === 'detection')) this.#gate.sawFinding(nowMs);
-    return clock.finish(findings, 'none');
+    return clock.finish(findings, { cells, ...worked });
   }
 }
+
+/** A result outlives the gate's next frame. */
+const copyOf = ({ width, height, bits }: CellMask): CellMask => ({ width, height, bits: bits.slice() });

@@ -1,5 +1,5 @@
 import type { Sample } from '../frame.js';
-import type { ExitKind, Finding, PipelineResult, StageTime } from './types.js';
+import type { Finding, PipelineResult, StageTime } from './types.js';
 
 /** Adds up the wall time of a sample's stages; a stage that runs once a face is one entry, the sum of all faces. */
 export class StageClock {
@@ -39,10 +39,10 @@ export class StageClock {
   }
 
   /** The result of the sample; the time that its source took to decode it comes first, and is not part of the total. */
-  finish(findings: Finding[], exit: ExitKind): PipelineResult {
+  finish(findings: Finding[], { exit, cells = null, audit = false }: Pick<PipelineResult, 'exit'> & Partial<Pick<PipelineResult, 'cells' | 'audit'>>): PipelineResult {
     const { sequence, capturedMs, decodeMs } = this.#sample;
     const decode = decodeMs === undefined ? [] : [{ stage: 'decode', ms: decodeMs }];
     const { totalMs, stages } = this;
-    return { sequence, capturedMs, findings, exit, stages: [...decode, ...stages], totalMs };
+    return { sequence, capturedMs, findings, exit, cells, audit, stages: [...decode, ...stages], totalMs };
   }
 }

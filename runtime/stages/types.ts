@@ -1,11 +1,19 @@
 import type { Frame, Image } from '../frame.js';
 import type { Detection, Finding, Identity } from './finding.js';
+import type { CellMask } from '../vision/pixels.js';
 import type { Stages } from './open-stages.js';
 
 export type { Classification, Detection, Finding, Identity } from './finding.js';
 
-/** How far a frame went: `none` ran everything, `motion` stopped because nothing moved. */
-export type ExitKind = 'none' | 'motion';
+/**
+ * How far a frame went, from the cheapest to the dearest: it stopped at the pixels (nothing moved), it stopped at the features (the
+ * detector's first layers saw nothing new), the detector ran on parts of the picture, or on all of it.
+ */
+export const exitKinds = ['pixels', 'features', 'partial', 'full'] as const;
+export type ExitKind = (typeof exitKinds)[number];
+
+/** Whether a frame with this exit has findings of its own; one that stopped says only that nothing changed. */
+export const looked = (exit: ExitKind): boolean => exit === 'full' || exit === 'partial';
 
 /**
  * Wall time of one stage of one frame. Stage names are stable: decode, motion, letterbox, detect, decode_boxes, nms, landmarks, align, embed, match,
@@ -22,6 +30,10 @@ export interface PipelineResult {
   capturedMs: number;
   findings: Finding[];
   exit: ExitKind;
+  /** The cells that the last gate which looked at the frame called active, over the whole frame; null when no gate looked. */
+  cells: CellMask | null;
+  /** Whether this exit was drawn for a check: the frame stopped early, and runs in full in the background as well. */
+  audit: boolean;
   stages: StageTime[];
   /** From the start of processing to the result. */
   totalMs: number;

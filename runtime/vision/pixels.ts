@@ -1,10 +1,10 @@
 import { cropResize, letterbox, MotionGrid, stretch, warpAffine } from '../../kernels/binding/image.js';
-import type { Canvas, Region } from '../../kernels/binding/image.js';
+import type { Canvas, CellMask, Region } from '../../kernels/binding/image.js';
 import type { Image } from '../frame.js';
 import type { Affine } from './align.js';
 import type { FitTransform } from './decoders/candidates.js';
 
-export type { Canvas, Region };
+export type { Canvas, CellMask, Region };
 
 /** How a picture of another aspect ratio is brought to a model's input: distorted, or padded. */
 export type Fit = 'stretch' | 'letterbox';
@@ -18,7 +18,14 @@ export interface PixelOps {
   /** canvas(x, y) = image(map(x, y)), bilinear, between pixel centres. */
   warp(image: Image, canvasToImage: Affine, canvas: Canvas): void;
   /** Counts the cells of a coarse grey picture that left a slowly learned background. */
-  motionGrid(): { update(image: Image, threshold: number): number };
+  motionGrid(): MotionCells;
+}
+
+export interface MotionCells {
+  /** Number of cells that left the background. */
+  update(image: Image, threshold: number): number;
+  /** Which they were; overwritten by the next `update`. */
+  readonly mask: CellMask;
 }
 
 /** The native kernels. */

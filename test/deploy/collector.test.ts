@@ -214,7 +214,7 @@ describe('what the page is shown', () => {
     const view = telemetryView(merged, 'main');
     if (view === null) throw new Error('the window has the pipeline');
     expect(telemetryView(merged, 'another')).toBeNull();
-    expect(view.exits).toEqual({ warm: 80, motion: 70 });
+    expect(view.exits).toEqual({ warm: 80, pixels: 70 });
     expect(view.frames_per_second).toBeCloseTo(15, 6);
     expect(view.stages.find(({ stage }) => stage === 'embed')).toMatchObject({ kind: 'warm', count: 80 });
     expect(view.raw?.p99_ms).toBeGreaterThanOrEqual(view.raw?.p50_ms ?? Infinity);

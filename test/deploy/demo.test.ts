@@ -60,8 +60,8 @@ describe('the summary', () => {
 
   it('is that of all windows together, and says where its energy comes from', () => {
     const summary = summarize({ ...parts, windows: [telemetry(1, NOW), telemetry(2, NOW + 5000)] });
-    expect(summary).toMatchObject({ transfer: { state: 'committed', blocks: 49, ms: 1235 }, telemetry: { exits: { warm: 80, motion: 70 } }, memory: { rss_peak_bytes: 112e6 } });
-    expect(summaryText(summary)).toMatch(/7\.3 MB -> 3\.1 MB.*detector 0\.9999[\s\S]*49 blocks[\s\S]*Ada \(similarity 0\.88, 33 ms[\s\S]*150 \(warm 80, motion 70\)[\s\S]*31\.0 mJ an inference \(cpu_model, modelled\)[\s\S]*embed\s+80/);
+    expect(summary).toMatchObject({ transfer: { state: 'committed', blocks: 49, ms: 1235 }, telemetry: { exits: { warm: 80, pixels: 70 } }, memory: { rss_peak_bytes: 112e6 } });
+    expect(summaryText(summary)).toMatch(/7\.3 MB -> 3\.1 MB.*detector 0\.9999[\s\S]*49 blocks[\s\S]*Ada \(similarity 0\.88, 33 ms[\s\S]*150 \(warm 80, pixels 70\)[\s\S]*31\.0 mJ an inference \(cpu_model, modelled\)[\s\S]*embed\s+80/);
   });
 
   it('says what is missing', () => {

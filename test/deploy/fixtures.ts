@@ -58,7 +58,7 @@ export function telemetry(seq: number, endMs: number, over: Partial<Omit<Telemet
       end_to_end: end_to_end ?? [
         { clock: 'raw', kind: 'warm', ...withQuantiles(spread(12 + (seq % 5), 40)) },
         { clock: 'corrected', kind: 'warm', ...withQuantiles(spread(13 + (seq % 5), 40)) },
-        { clock: 'raw', kind: 'motion', ...withQuantiles(spread(1.5, 35)) },
+        { clock: 'raw', kind: 'pixels', ...withQuantiles(spread(1.5, 35)) },
       ],
       jitter: jitter ?? { rfc3550_ms: 1.1 + 0.2 * (seq % 4), pdv_p50_ms: 1.9, pdv_p99_ms: 9.4, deadline_ms: 250, deadlines_missed: 1, deadlines: 75 },
       counters: { frames_total: 75 * seq },

@@ -45,7 +45,7 @@ class FakeDevice {
 
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const frame = (): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'none', total_ms: 9.4, latency_ms: 14, findings: this.detections });
+    const frame = (): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'full', cells: null, audit: false, total_ms: 9.4, latency_ms: 14, findings: this.detections });
     const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame())}\n\n`), 50);
     response.once('close', () => clearInterval(timer));
   }
@@ -185,7 +185,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     expect(await text('#tiles')).toMatch(/51\.5\s*°C/);
     expect(await page.locator('#stages tbody tr').count()).toBe(10);
     expect(await text('#stages')).toMatch(/embed\s+\d\.\d\d ms\s+\d\.\d\d ms/);
-    expect(await text('#exits')).toMatch(/Full pipeline\s*53 %[\s\S]*Stopped at the motion gate\s*47 %/);
+    expect(await text('#exits')).toMatch(/Full pipeline\s*53 %[\s\S]*Stopped at the pixel gate\s*47 %/);
     expect(await text('#timing')).toMatch(/Jitter, RFC 3550[\s\S]*Deadlines of 250 ms missed\s*12 of 900/);
     expect(await text('#energy')).toMatch(/modelled/);
     expect(await text('#ota')).toMatch(/49 of 49 blocks[\s\S]*Running\s*faces 1\.0\.0[\s\S]*Previous\s*faces 0\.9\.0/);

@@ -221,6 +221,8 @@ describe('MotionGrid', () => {
     expect(grid.update(scene(100, null), 20)).toBe(0);
     const visitor = scene(100, { x: 16, y: 8, size: 16, level: 200 });
     expect(grid.update(visitor, 20)).toBe(4);
+    expect(grid.mask).toMatchObject({ width: 8, height: 6 });
+    expect([...grid.mask.bits]).toEqual([0, 0b1100, 0b1100, 0, 0, 0]);
     expect([...grid.cells.subarray(8, 16)]).toEqual([100, 100, 200, 200, 100, 100, 100, 100]);
     for (let i = 0; i < 20; i++) grid.update(visitor, 20);
     expect(grid.update(visitor, 20)).toBe(0);
@@ -236,7 +238,8 @@ describe('MotionGrid', () => {
   it('starts anew when the size changes', () => {
     const grid = new MotionGrid();
     grid.update(scene(100, null), 20);
-    expect(grid.update(picture(32, 16, 1), 20)).toBe(8);
+    expect(grid.update(picture(24, 16, 1), 20)).toBe(6);
+    expect(grid.mask).toEqual({ width: 3, height: 2, bits: Uint8Array.of(0b11_1111) });
   });
 });
 

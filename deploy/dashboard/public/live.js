@@ -11,7 +11,7 @@ const KEPT_RESULTS = 32;
 /** A result older than this is not drawn over a newer picture. */
 const STALE_MS = 1500;
 
-const EXITS = { none: 'full pipeline', motion: 'no motion, stopped at the motion gate' };
+const EXITS = { pixels: 'no motion, stopped at the pixel gate', features: 'nothing new, stopped at the feature gate', partial: 'part of the picture', full: 'full pipeline' };
 
 const COLOURS = { known: '#34d399', unknown: '#fbbf24', thing: '#7dd3fc' };
 
@@ -109,7 +109,7 @@ export class LiveView {
     setText('live-note', frame === null ? `${bitmap.width} × ${bitmap.height} · no results yet` : `${bitmap.width} × ${bitmap.height} · ${fps}${EXITS[frame.exit] ?? frame.exit} in ${ms(frame.total_ms)}`);
     const labels = findings.map((finding) => h('li', { class: `finding ${classOf(finding)}` }, h('strong', {}, nameOf(finding)), h('span', {}, detailOf(finding))));
     // A pipeline knows only what its model looks for: nothing found is not nobody there.
-    const none = frame === null ? 'No results yet' : frame.exit === 'motion' ? 'No motion, so nothing was searched' : 'Nothing found';
+    const none = frame === null ? 'No results yet' : frame.exit === 'pixels' ? 'No motion, so nothing was searched' : frame.exit === 'features' ? 'Nothing new in the picture' : 'Nothing found';
     fill('findings', labels.length > 0 ? labels : h('li', { class: 'finding none' }, none));
     byId('picture').setAttribute('aria-label', `Live picture: ${findings.map(nameOf).join(', ') || none.toLowerCase()}`);
   }

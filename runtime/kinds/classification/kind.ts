@@ -9,7 +9,7 @@ import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo } from '../kind.js';
 import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
-import { VisionPipeline } from '../vision-pipeline.js';
+import { inFull, VisionPipeline } from '../vision-pipeline.js';
 import { rankClasses } from './rank.js';
 import { classificationSettings } from './settings.js';
 import type { ClassificationSettings } from './settings.js';
@@ -26,7 +26,7 @@ export const classification = defineKind({
     score_threshold: detectThreshold ?? settings.score_threshold,
   }),
   create: (parts, settings) => new VisionPipeline(parts, settings.motion, {
-    process: (image, stages, clock) => classify(image, stages, settings, { pixels: parts.pixels, clock }),
+    process: async (image, stages, clock) => inFull(await classify(image, stages, settings, { pixels: parts.pixels, clock })),
     rehearse: async (image, stages) => {
       await classify(image, stages, settings, { pixels: parts.pixels, clock: new StageClock() });
     },

@@ -7,7 +7,7 @@ import { detect, pairsOf } from '../../vision/detector.js';
 import type { PixelOps } from '../../vision/pixels.js';
 import { gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
-import { VisionPipeline } from '../vision-pipeline.js';
+import { inFull, VisionPipeline } from '../vision-pipeline.js';
 import { describeDetection } from './describe.js';
 import { detectionSettings } from './settings.js';
 import type { DetectionSettings } from './settings.js';
@@ -24,7 +24,7 @@ export const detection = defineKind({
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
   create: (parts, settings) => new VisionPipeline(parts, settings.motion, {
-    process: (image, stages, clock) => findObjects(image, stages, settings, { pixels: parts.pixels, clock }),
+    process: async (image, stages, clock) => inFull(await findObjects(image, stages, settings, { pixels: parts.pixels, clock })),
     rehearse: async (image, stages) => {
       await findObjects(image, stages, settings, { pixels: parts.pixels, clock: new StageClock() });
     },

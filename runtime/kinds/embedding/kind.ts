@@ -9,8 +9,8 @@ import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo, PipelineParts } from '../kind.js';
 import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
-import { VisionPipeline } from '../vision-pipeline.js';
-import type { VisionWork } from '../vision-pipeline.js';
+import { inFull, VisionPipeline } from '../vision-pipeline.js';
+import type { VisionWork, Worked } from '../vision-pipeline.js';
 import { embeddingSettings } from './settings.js';
 import type { EmbeddingSettings } from './settings.js';
 
@@ -38,7 +38,11 @@ class EmbeddingWork implements VisionWork {
   }
 
   /** Nothing without a gallery that somebody is in: then there is nothing to resemble. */
-  async process(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]> {
+  async process(image: Image, stages: Stages, clock: StageClock): Promise<Worked> {
+    return inFull(await this.#resemble(image, stages, clock));
+  }
+
+  async #resemble(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]> {
     const vector = await this.#embed(image, stages, clock);
     const { gallery, embeddingSpaceId: space } = this.#parts;
     if (vector === null || gallery === undefined || space === null) return [];

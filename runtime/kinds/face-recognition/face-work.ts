@@ -10,7 +10,8 @@ import type { DetectPlan } from '../../vision/detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
 import type { PipelineParts } from '../kind.js';
-import type { VisionWork } from '../vision-pipeline.js';
+import { inFull } from '../vision-pipeline.js';
+import type { VisionWork, Worked } from '../vision-pipeline.js';
 import type { FaceSettings } from './settings.js';
 
 interface Face {
@@ -39,11 +40,11 @@ export class FaceWork implements VisionWork {
     this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
   }
 
-  async process(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]> {
+  async process(image: Image, stages: Stages, clock: StageClock): Promise<Worked> {
     const look = { image, stages, clock };
     const findings: Finding[] = [];
     for (const face of await this.#findFaces(look)) findings.push(await this.#identify(look, face));
-    return findings;
+    return inFull(findings);
   }
 
   async rehearse(image: Image, stages: Stages): Promise<void> {

@@ -26,7 +26,7 @@ function model(version: string, options: { ms?: number; fails?: boolean } = {}):
           if (!open) throw new Error('closed during a frame');
           if (options.fails === true) throw new Error('bad frame');
           log.push(`frame ${frame.sequence}`);
-          return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: [], exit: 'none', stages: [], totalMs: 1 };
+          return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: [], exit: 'full', cells: null, audit: false, stages: [], totalMs: 1 };
         },
         close: () => { open = false; log.push('closed'); return Promise.resolve(); },
       },

@@ -7,7 +7,7 @@ const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
 const face = (id: number | null | undefined, similarity = 0.7): Detection => ({
   type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', ...(id === undefined ? {} : { identity: id === null ? null : { personId: id, name: `p${id}`, similarity } }),
 });
-const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'none'): PipelineResult => ({ sequence: ms, capturedMs: ms, findings: detections, exit, stages: [], totalMs: 1 });
+const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'full'): PipelineResult => ({ sequence: ms, capturedMs: ms, findings: detections, exit, cells: null, audit: false, stages: [], totalMs: 1 });
 
 function play(frames: readonly PipelineResult[]): { state: PresenceState; events: PresenceEvent[] } {
   return frames.reduce<{ state: PresenceState; events: PresenceEvent[] }>((so, f) => {
@@ -17,7 +17,7 @@ function play(frames: readonly PipelineResult[]): { state: PresenceState; events
 }
 
 const told = (events: readonly PresenceEvent[]): string[] => events.map((e) => `${e.identity?.name ?? 'unknown'} ${e.action}`);
-const every100 = (n: number, detections: Detection[], from = 0, exit: PipelineResult['exit'] = 'none'): PipelineResult[] => Array.from({ length: n }, (_, i) => frame(from + i * 100, detections, exit));
+const every100 = (n: number, detections: Detection[], from = 0, exit: PipelineResult['exit'] = 'full'): PipelineResult[] => Array.from({ length: n }, (_, i) => frame(from + i * 100, detections, exit));
 
 describe('presence', () => {
   it('says once that somebody appeared, and once that they left', () => {
@@ -42,7 +42,7 @@ describe('presence', () => {
   });
 
   it('does not let people leave while nothing moves', () => {
-    const { state, events } = play([...every100(5, [face(1)]), ...every100(50, [], 500, 'motion')]);
+    const { state, events } = play([...every100(5, [face(1)]), ...every100(50, [], 500, 'pixels')]);
     expect(told(events)).toEqual(['p1 appeared']);
     expect(presentNow(state)).toHaveLength(1);
     expect(leaveAll(state).map((e) => e.action)).toEqual(['left']);
@@ -77,7 +77,7 @@ describe('presence', () => {
     const anyFrame = fc.record({ gap: fc.integer({ min: 1, max: 1500 }), faces: fc.array(anyFace, { maxLength: 3 }), motion: fc.boolean() });
     fc.assert(fc.property(fc.array(anyFrame, { maxLength: 80 }), (frames) => {
       let now = 0;
-      const { events, state } = play(frames.map(({ gap, faces, motion }) => frame((now += gap), motion ? [] : faces, motion ? 'motion' : 'none')));
+      const { events, state } = play(frames.map(({ gap, faces, motion }) => frame((now += gap), motion ? [] : faces, motion ? 'pixels' : 'full')));
       for (const name of ['p1', 'p2', 'unknown']) {
         const actions = [...events, ...leaveAll(state)].filter((e) => (e.identity?.name ?? 'unknown') === name).map((e) => e.action);
         expect(actions).toEqual(actions.map((_, i) => (i % 2 === 0 ? 'appeared' : 'left')));

@@ -109,7 +109,7 @@ export class FakeRuntime implements RuntimePort {
         await sleep(this.processMs);
         if (closed) throw new Error('closed while it worked');
         if (fake.fails === true) throw new RuntimeError('E_INPUT', 'a frame that it does not like');
-        return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: this.findings, exit: 'none', stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
+        return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: this.findings, exit: 'full', cells: null, audit: false, stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
       },
       embed: () => Promise.resolve([]),
       withStages: (work) => work({}),

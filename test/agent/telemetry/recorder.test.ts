@@ -7,9 +7,9 @@ import { initialJitter, stepJitter } from '../../../agent/telemetry/jitter.js';
 import { COLD_FRAMES, Recorder } from '../../../agent/telemetry/recorder.js';
 
 const running = { frames: 100, slot: { name: 'm', version: '1', digest: '', size_bytes: 0, since_ms: 0 }, model: null as never } satisfies Running;
-const frame = (captured: number, done: number, over: Partial<ProcessedFrame> = {}, exit: 'none' | 'motion' = 'none'): ProcessedFrame => ({
+const frame = (captured: number, done: number, over: Partial<ProcessedFrame> = {}, exit: ProcessedFrame['result']['exit'] = 'full'): ProcessedFrame => ({
   frame: { sequence: 0, capturedMs: captured, width: 1, height: 1, data: new Uint8Array(3) },
-  result: { sequence: 0, capturedMs: captured, findings: [], exit, stages: [{ stage: 'detect', ms: 2 }, { stage: 'embed', ms: 4 }], totalMs: 6 },
+  result: { sequence: 0, capturedMs: captured, findings: [], exit, cells: null, audit: false, stages: [{ stage: 'detect', ms: 2 }, { stage: 'embed', ms: 4 }], totalMs: 6 },
   running, doneMs: done, droppedBefore: 0, droppedBySwap: 0, ...over,
 });
 
@@ -25,14 +25,14 @@ describe('RFC 3550 jitter', () => {
 });
 
 describe('the recorder', () => {
-  it('keeps stages, cold, warm and motion apart', () => {
+  it('keeps stages, cold, warm and stopped frames apart', () => {
     const recorder = new Recorder(100);
     recorder.record(frame(0, 10, { running: { ...running, frames: COLD_FRAMES } }), null);
     recorder.record(frame(100, 110), null);
-    recorder.record(frame(200, 201, {}, 'motion'), null);
+    recorder.record(frame(200, 201, {}, 'pixels'), null);
     const { stages, end_to_end, modelFrames } = recorder.close();
-    expect(stages.map((s) => `${s.stage}/${s.kind}`)).toEqual(['detect/cold', 'embed/cold', 'detect/warm', 'embed/warm', 'detect/motion', 'embed/motion']);
-    expect(end_to_end.map((s) => `${s.clock}/${s.kind}`)).toEqual(['raw/cold', 'raw/warm', 'raw/motion', 'corrected/cold', 'corrected/warm', 'corrected/motion']);
+    expect(stages.map((s) => `${s.stage}/${s.kind}`)).toEqual(['detect/cold', 'embed/cold', 'detect/warm', 'embed/warm', 'detect/pixels', 'embed/pixels']);
+    expect(end_to_end.map((s) => `${s.clock}/${s.kind}`)).toEqual(['raw/cold', 'raw/warm', 'raw/pixels', 'corrected/cold', 'corrected/warm', 'corrected/pixels']);
     expect(modelFrames).toBe(2);
   });
 

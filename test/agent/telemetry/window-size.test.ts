@@ -27,13 +27,13 @@ function pipelineWindow(seed: number, motion: boolean): PipelineWindow {
   const draw = latencies(seed);
   const recorder = new Recorder(250);
   for (let i = 0; i < 150; i++) {
-    const exit = motion && i % 3 === 0 ? 'motion' : 'none';
-    const timed = stages.filter(([stage]) => exit === 'none' || gate.has(stage)).map(([stage, median]) => ({ stage, ms: draw(median) }));
+    const exit = motion && i % 3 === 0 ? 'pixels' : 'full';
+    const timed = stages.filter(([stage]) => exit === 'full' || gate.has(stage)).map(([stage, median]) => ({ stage, ms: draw(median) }));
     const totalMs = timed.reduce((sum, { ms }) => sum + ms, 0);
     const capturedMs = i * 66.7;
     recorder.record({
       frame: { sequence: i, capturedMs, width: 1, height: 1, data: new Uint8Array(3) },
-      result: { sequence: i, capturedMs, findings: [], exit, stages: timed, totalMs },
+      result: { sequence: i, capturedMs, findings: [], exit, cells: null, audit: false, stages: timed, totalMs },
       running, doneMs: capturedMs + totalMs + 2, droppedBefore: i % 40 === 39 ? 1 : 0, droppedBySwap: 0,
     } satisfies ProcessedFrame, 66.7);
   }

@@ -98,9 +98,9 @@ describe('sterna run', () => {
     const { code, out } = await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--no-motion']);
     expect(code).toBe(0);
     const { frames, summary } = lines(out);
-    expect(frames.map(({ sequence, exit, findings }) => [sequence, exit, findings.length])).toEqual([[0, 'none', 1], [1, 'none', 1], [2, 'none', 1]]);
+    expect(frames.map(({ sequence, exit, findings }) => [sequence, exit, findings.length])).toEqual([[0, 'full', 1], [1, 'full', 1], [2, 'full', 1]]);
     expect(frames[0]?.findings[0]).toMatchObject({ label: 'face', name: null });
-    expect(summary).toMatchObject({ frames: 3, dropped: 0, findings: 3, exits: { none: 3 }, recognized: {}, total: { count: 3 } });
+    expect(summary).toMatchObject({ frames: 3, dropped: 0, findings: 3, exits: { full: 3 }, recognized: {}, total: { count: 3 } });
     expect(summary.stages.map(({ stage }) => stage)).toEqual(['decode', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
     for (const { p50_ms, p99_ms, max_ms, count } of summary.stages) {
       expect(count).toBe(3);
@@ -135,7 +135,7 @@ describe('sterna run', () => {
     expect(lines((await captureCli(['run', at('tiny.sterna'), '--input', at('scene'), '--limit', '2'])).out).frames).toHaveLength(2);
     writeFileSync(at('blind.json'), JSON.stringify({ models: { detector: 'detector.onnx', landmarks: 'landmarks.onnx', embedder: 'embedder.onnx' }, pipeline: { settings: { detector: { score_threshold: 0.95 }, motion: { hold_ms: 0 } } } }));
     const still = lines((await captureCli(['run', at('blind.json'), '--input', at('blue.png'), '--loop', '--limit', '3', '--json'])).out);
-    expect(still.summary.exits).toEqual({ none: 1, motion: 2 });
+    expect(still.summary.exits).toEqual({ full: 1, pixels: 2 });
   });
 
   it('prints frames with a face only, on request', async () => {

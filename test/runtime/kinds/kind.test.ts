@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { defineKind } from '../../../runtime/kinds/kind.js';
 import { describeStage, modelOf } from '../../../runtime/kinds/pixel-input.js';
 import { kindOf, kinds, parsePipeline } from '../../../runtime/kinds/registry.js';
-import { VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
+import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
 import { pipelineDescription } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import { stageOf } from '../../../runtime/stages/open-stages.js';
@@ -24,7 +24,7 @@ const brightness = defineKind({
     process: async (image, stages) => {
       parts.pixels.fit(image, stageOf(stages, 'meter').canvas, 'stretch');
       const score = Number((await stageOf(stages, 'meter').run())['y']?.data[0]);
-      return score >= limit ? [{ type: 'class', label: 'bright', score }] : [];
+      return inFull(score >= limit ? [{ type: 'class', label: 'bright', score }] : []);
     },
     rehearse: async (image, stages) => void await stageOf(stages, 'meter').run(),
   }),

@@ -29,7 +29,7 @@ describe('a face-recognition pipeline', () => {
     people.enrol('Red', [colour(200, 10, 10)], 'colours');
     const { pipeline } = setUp({ faces: [face], gallery: people });
     const result = await pipeline.process(frameOf([200, 10, 10], { sequence: 7, capturedMs: 123 }));
-    expect(result).toMatchObject({ sequence: 7, capturedMs: 123, exit: 'none' });
+    expect(result).toMatchObject({ sequence: 7, capturedMs: 123, exit: 'full' });
     expect(result.stages.map(({ stage }) => stage)).toEqual(['motion', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
     expect(result.stages.every(({ ms }) => ms >= 0)).toBe(true);
     expect(result.stages.reduce((sum, { ms }) => sum + ms, 0)).toBeLessThanOrEqual(result.totalMs);
@@ -73,26 +73,30 @@ describe('a face-recognition pipeline', () => {
     const faces: FakeFace[] = [];
     const { pipeline, detector } = setUp({ faces });
     const at = (capturedMs: number, level = 50) => pipeline.process(frameOf([level, level, level], { capturedMs }));
-    expect((await at(0)).exit).toBe('none');
+    const first = await at(0);
+    expect(first.exit).toBe('full');
+    const { width = 0, height = 0, bits = new Uint8Array(0) } = first.cells ?? {};
+    expect(bits.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)).toBe(width * height);
     const still = await at(1000);
-    expect(still).toMatchObject({ exit: 'motion', findings: [] });
+    expect(still).toMatchObject({ exit: 'pixels', findings: [], audit: false });
+    expect(still.cells?.bits.every((byte) => byte === 0)).toBe(true);
     expect(still.stages.map(({ stage }) => stage)).toEqual(['motion']);
     expect(detector.runs).toBe(1);
     faces.push(face);
-    expect((await at(2000, 200)).exit).toBe('none');
-    expect((await at(2090, 200)).exit).toBe('none');
-    expect((await at(2180, 200)).exit).toBe('none');
+    expect((await at(2000, 200)).exit).toBe('full');
+    expect((await at(2090, 200)).exit).toBe('full');
+    expect((await at(2180, 200)).exit).toBe('full');
     faces.pop();
-    expect((await at(2270, 200)).exit).toBe('none');
-    expect((await at(2400, 200)).exit).toBe('motion');
+    expect((await at(2270, 200)).exit).toBe('full');
+    expect((await at(2400, 200)).exit).toBe('pixels');
   });
 
   it('goes by the time of a recording, not by how fast it is read', async () => {
     const { pipeline } = setUp({ faces: [] });
     const at = (mediaMs: number) => pipeline.process({ ...frameOf([50, 50, 50], { capturedMs: 7 }), mediaMs });
-    expect((await at(0)).exit).toBe('none');
-    expect((await at(100)).exit).toBe('none');
-    expect((await at(101)).exit).toBe('motion');
+    expect((await at(0)).exit).toBe('full');
+    expect((await at(100)).exit).toBe('full');
+    expect((await at(101)).exit).toBe('pixels');
   });
 
   it('reports the decode time of its source', async () => {
@@ -139,7 +143,7 @@ describe('a face-recognition pipeline', () => {
     const running = pipeline.process(frameOf([1, 1, 1]));
     await pipeline.close();
     await pipeline.close();
-    await expect(running).resolves.toMatchObject({ exit: 'none' });
+    await expect(running).resolves.toMatchObject({ exit: 'full' });
     expect([detector.closed, landmarks.closed, embedder.closed]).toEqual([true, true, true]);
     await expect(pipeline.process(frameOf([1, 1, 1]))).rejects.toMatchObject({ code: 'E_INPUT' });
   });

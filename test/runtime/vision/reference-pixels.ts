@@ -49,13 +49,20 @@ export const referencePixels: PixelOps = {
   /** Cells of 8 x 8 pixels, without the brightness compensation of the native grid. */
   motionGrid() {
     let background: Uint8Array | undefined;
+    const mask = { width: 0, height: 0, bits: new Uint8Array(0) };
     return {
+      mask,
       update(image: Image, threshold: number): number {
         const cells: Canvas = { width: image.width >> 3, height: image.height >> 3, channels: 1, data: new Uint8Array((image.width >> 3) * (image.height >> 3)) };
         referencePixels.crop(image, { x: 0, y: 0, width: cells.width * 8, height: cells.height * 8 }, cells);
         const before = background;
         background = cells.data;
-        return before === undefined ? cells.data.length : cells.data.filter((level, i) => Math.abs(level - (before[i] ?? 0)) > threshold).length;
+        const active = Array.from(cells.data, (level, i) => before === undefined || Math.abs(level - (before[i] ?? 0)) > threshold);
+        Object.assign(mask, { width: cells.width, height: cells.height, bits: new Uint8Array((active.length + 7) >> 3) });
+        active.forEach((on, i) => {
+          if (on) mask.bits[i >> 3] = (mask.bits[i >> 3] ?? 0) | (1 << (i & 7));
+        });
+        return active.filter(Boolean).length;
       },
     };
   },

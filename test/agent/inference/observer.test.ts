@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import type { LiveFrame, ProcessedFrame } from '../../../agent/inference/loop.js';
+import { FrameObserver, type ObserverParts } from '../../../agent/inference/observer.js';
+import { Counters, pipelineCounterNames } from '../../../agent/telemetry/counters.js';
+import { Recorder } from '../../../agent/telemetry/recorder.js';
+import { exitKinds, type PipelineResult } from '../../../runtime/stages/types.js';
+
+const mask = { width: 3, height: 3, bits: Uint8Array.of(0b101, 1) };
+
+function processed(over: Partial<PipelineResult>): ProcessedFrame {
+  const result: PipelineResult = { sequence: 0, capturedMs: 0, findings: [], exit: 'full', cells: null, audit: false, stages: [], totalMs: 1, ...over };
+  return {
+    frame: { sequence: 0, capturedMs: 0, width: 24, height: 24, data: new Uint8Array(0) }, result, doneMs: 2, droppedBefore: 0, droppedBySwap: 0,
+    running: { model: { pipeline: { embeddingSpaceId: null } }, slot: { name: 'm', version: '1' }, frames: 9 } as unknown as ProcessedFrame['running'],
+  };
+}
+
+function setUp(): { observer: FrameObserver; counters: ObserverParts['counters'] } {
+  const counters = new Counters(pipelineCounterNames);
+  const observer = new FrameObserver({
+    pipeline: 'main', recorder: new Recorder(100), observe: () => undefined, counters, presence: { appearFrames: 1, unknownFrames: 1, leaveMs: 1 },
+    clock: { monotonicMs: () => 0, nowMs: () => 0 } as unknown as ObserverParts['clock'],
+    events: { emit: () => undefined } as unknown as ObserverParts['events'], faults: { raise: () => undefined, clear: () => undefined } as unknown as ObserverParts['faults'],
+    onFailing: () => undefined,
+  });
+  return { observer, counters };
+}
+
+describe('what a frame leaves behind', () => {
+  it('counts the frames by how far they went', () => {
+    const { observer, counters } = setUp();
+    for (const [i, exit] of exitKinds.entries()) for (let n = 0; n <= i; n++) observer.frame(processed({ exit }));
+    expect(exitKinds.map((exit) => counters.get(`frames_exit_${exit}_total`))).toEqual([1, 2, 3, 4]);
+  });
+
+  it('shows the exit, the active cells and the audit on live frames', () => {
+    const { observer } = setUp();
+    const seen: LiveFrame[] = [];
+    observer.listen((frame) => seen.push(frame));
+    observer.frame(processed({ exit: 'features', cells: mask, audit: true }));
+    observer.frame(processed({}));
+    expect(seen).toMatchObject([{ exit: 'features', cells: { width: 3, height: 3, bits: 'BQE=' }, audit: true }, { exit: 'full', cells: null, audit: false }]);
+  });
+});
