@@ -88,8 +88,14 @@ export interface Session {
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   readonly stats: SessionStats;
-  /** Runs the model once. @throws RuntimeError E_INPUT for feeds that are missing, unknown, or of the wrong type or shape */
-  run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  /**
+   * Runs the model once. Outputs that `reused` names, as a rule what an earlier run gave, are written into those tensors and make no
+   * garbage: their former values are gone. An output whose shape depends on the data is a new tensor each time, and the engine
+   * `onnxruntime` copies into them.
+   * @throws RuntimeError E_INPUT for feeds or reused tensors that are missing, unknown, or of the wrong type or shape, and for reused memory
+   * that a feed, another output or a run under way uses
+   */
+  run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
   /** Runs once and measures each layer (native engine only). */
   profile?(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
   close(): Promise<void>;

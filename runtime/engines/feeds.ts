@@ -15,24 +15,29 @@ const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>>
 
 const show = (tensor: { type: string; dims: readonly number[] }): string => `${tensor.type}[${tensor.dims.join(', ')}]`;
 
+/** @throws RuntimeError E_INPUT when a tensor is not of exactly the type, shape and length of this input or output */
+export function checkTensor(side: 'input' | 'output', info: TensorInfo, tensor: Tensor): void {
+  const sameDims = tensor.dims.length === info.dims.length && tensor.dims.every((dim, axis) => dim === info.dims[axis]);
+  if (tensor.type !== info.type || !sameDims) {
+    throw new RuntimeError('E_INPUT', `Expected ${show(info)} for ${side} "${info.name}" but received ${show(tensor)}`, {
+      details: { [side]: info.name, expected: { type: info.type, dims: info.dims }, received: { type: tensor.type, dims: tensor.dims } },
+    });
+  }
+  const count = elementCount(info.dims);
+  if (!(tensor.data instanceof arrayTypes[info.type]) || tensor.data.length !== count) {
+    throw new RuntimeError(
+      'E_INPUT',
+      `Expected ${arrayTypes[info.type].name} of ${count} elements for ${side} "${info.name}" but received ${tensor.data.constructor.name} of ${tensor.data.length}`,
+      { details: { [side]: info.name } },
+    );
+  }
+}
+
 function checkFeed(info: TensorInfo, feed: Tensor | undefined): Tensor {
   if (feed === undefined) {
     throw new RuntimeError('E_INPUT', `Expected a feed for input "${info.name}" but received none`, { details: { input: info.name } });
   }
-  const sameDims = feed.dims.length === info.dims.length && feed.dims.every((dim, axis) => dim === info.dims[axis]);
-  if (feed.type !== info.type || !sameDims) {
-    throw new RuntimeError('E_INPUT', `Expected ${show(info)} for input "${info.name}" but received ${show(feed)}`, {
-      details: { input: info.name, expected: { type: info.type, dims: info.dims }, received: { type: feed.type, dims: feed.dims } },
-    });
-  }
-  const count = elementCount(info.dims);
-  if (!(feed.data instanceof arrayTypes[info.type]) || feed.data.length !== count) {
-    throw new RuntimeError(
-      'E_INPUT',
-      `Expected ${arrayTypes[info.type].name} of ${count} elements for input "${info.name}" but received ${feed.data.constructor.name} of ${feed.data.length}`,
-      { details: { input: info.name } },
-    );
-  }
+  checkTensor('input', info, feed);
   return feed;
 }
 

@@ -2,24 +2,16 @@ import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgra
 import { isaActivations } from '../../kernels/binding/tables.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
-import { elementCount, type TensorValue } from '../graph/tensor-value.js';
+import type { TensorValue } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
+import { outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { decidingInputs, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
-import type { DataType, Tensor, TensorData } from '../tensor.js';
-
-const arrays: { readonly [T in DataType]: (count: number) => TensorData } = {
-  float32: (count) => new Float32Array(count),
-  uint8: (count) => new Uint8Array(count),
-  int8: (count) => new Int8Array(count),
-  int32: (count) => new Int32Array(count),
-  int64: (count) => new BigInt64Array(count),
-  bool: (count) => new Uint8Array(count),
-};
+import type { Tensor, TensorData } from '../tensor.js';
 
 const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
@@ -35,42 +27,6 @@ function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBuffer
   });
 }
 
-/** A buffer for the program to write an output into, and the tensor it becomes. */
-interface OutputSlot {
-  readonly view: ArrayBufferView;
-  finish(): Tensor;
-}
-
-/** The rows [n, columns] before the first of -1. */
-function rowsBeforePadding(data: Int32Array, columns: number): number {
-  for (let row = 0; row * columns < data.length; row++) if (data[row * columns] === -1) return row;
-  return data.length / columns;
-}
-
-function outputSlot({ type, dims, flip, padded }: ProgramPort): OutputSlot {
-  const count = elementCount(dims);
-  if (type === 'int64') {
-    const narrow = new Int32Array(count);
-    return {
-      view: narrow,
-      finish() {
-        if (!padded) return { type, dims, data: BigInt64Array.from(narrow, BigInt) };
-        const columns = elementCount(dims.slice(1));
-        const rows = rowsBeforePadding(narrow, columns);
-        return { type, dims: [rows, ...dims.slice(1)], data: BigInt64Array.from(narrow.subarray(0, rows * columns), BigInt) };
-      },
-    };
-  }
-  const data = arrays[type](count);
-  return {
-    view: data,
-    finish() {
-      if (flip) asBytes(data).set(flipBytes(asBytes(data)));
-      return { type, dims, data };
-    },
-  };
-}
-
 class NativeSession implements Session {
   readonly stats: SessionStats;
 
@@ -84,19 +40,26 @@ class NativeSession implements Session {
     return this.program.outputs.map(({ name, type, dims }) => ({ name, type, dims }));
   }
 
-  private feeds(feeds: Readonly<Record<string, Tensor>>): ArrayBufferView[] {
-    return orderFeeds(this.inputs, feeds).map((feed, i) => toProgram(this.program.inputs[i], feed.data));
+  /** What the program is given for the feeds. */
+  private views(feeds: readonly Tensor[]): ArrayBufferView[] {
+    return feeds.map((feed, i) => toProgram(this.program.inputs[i], feed.data));
   }
 
-  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
-    const slots = this.program.outputs.map(outputSlot);
-    await this.native.run(this.feeds(feeds), slots.map(({ view }) => view));
-    return Object.fromEntries(slots.map((slot, i) => [this.program.outputs[i]?.name ?? '', slot.finish()]));
+  async run(feeds: Readonly<Record<string, Tensor>>, reused: ReusedOutputs = {}): Promise<Record<string, Tensor>> {
+    const ordered = orderFeeds(this.program.inputs, feeds);
+    const giveBack = takeReused(this.program.outputs, reused, ordered);
+    try {
+      const slots = this.program.outputs.map((port) => outputSlot(port, reused[port.name]));
+      await this.native.run(this.views(ordered), slots.map(({ view }) => view));
+      return Object.fromEntries(slots.map((slot, i) => [this.program.outputs[i]?.name ?? '', slot.finish()]));
+    } finally {
+      giveBack();
+    }
   }
 
   async profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
-    const slots = this.program.outputs.map(outputSlot);
-    const ops = await this.native.profile(this.feeds(feeds), slots.map(({ view }) => view));
+    const outputs = this.program.outputs.map((port) => outputSlot(port, undefined).view);
+    const ops = await this.native.profile(this.views(orderFeeds(this.program.inputs, feeds)), outputs);
     return ops.map(({ op, kernel, ms }) => {
       const { name = '', op: operator = '', macs = 0, format = 'none', bytesRead = 0, bytesWritten = 0 } = this.program.opNames[op] ?? {};
       return { name, op: operator, kernel, ms, macs, format, bytesRead, bytesWritten };

@@ -5,6 +5,7 @@ import { bindSymbols } from '../graph/open-dimensions.js';
 import type { Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type DataType, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds, pixelLayout, pixelsToFloats, type PixelLayout } from './feeds.js';
+import { checkReusedNames, moveInto, type ReusedOutputs } from './outputs.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
 
@@ -95,8 +96,9 @@ class OnnxRuntimeSession implements Session {
     });
   }
 
-  async run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  async run(feeds: Readonly<Record<string, Tensor>>, reused: ReusedOutputs = {}): Promise<Record<string, Tensor>> {
     if (this.#closed !== undefined) throw new RuntimeError('E_INPUT', 'The session is closed');
+    checkReusedNames(this.outputs, reused);
     const ordered = orderFeeds(this.inputs, feeds);
     const given: Record<string, OrtTensor> = {};
     ordered.forEach((feed, index) => {
@@ -109,7 +111,7 @@ class OnnxRuntimeSession implements Session {
     } catch (cause) {
       throw new RuntimeError('E_MODEL_SHAPE', `onnxruntime failed to run the model: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
     }
-    return Object.fromEntries(this.outputs.map((info) => [info.name, fromOrt(info, results[info.name])]));
+    return Object.fromEntries(this.outputs.map((info) => [info.name, moveInto(reused[info.name], fromOrt(info, results[info.name]))]));
   }
 
   #toOrt(info: TensorInfo, feed: Tensor): OrtTensor {

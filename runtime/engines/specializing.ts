@@ -86,10 +86,10 @@ export class SpecializingSession implements Session {
     return this.latest?.stats ?? { engine: 'native', threads: this.options.threads ?? 1, loadMs: 0 };
   }
 
-  run(feeds: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+  run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     return this.enqueue(async () => {
       const session = await this.programFor(feeds);
-      return session.run(this.rest(feeds));
+      return session.run(this.rest(feeds), reused);
     });
   }
 

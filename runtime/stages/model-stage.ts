@@ -16,6 +16,8 @@ export class ModelStage {
   readonly canvas: Canvas;
   readonly #feed: Uint8Array;
   readonly #feeds: Readonly<Record<string, Tensor>>;
+  /** Of the run before: the next one writes into them. */
+  #outputs: Record<string, Tensor> | undefined;
   /** Sees every run: the pixels as the model got them (its own channel order) and the outputs, both only for the time of the call. */
   onRun: ((pixels: Uint8Array, outputs: Readonly<Record<string, Tensor>>) => void) | undefined;
 
@@ -43,8 +45,11 @@ export class ModelStage {
   /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
     if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
-    const outputs = await this.session.run(this.#feeds);
+    const reused = this.#outputs;
+    this.#outputs = undefined; // a run that begins before this one ends has tensors of its own
+    const outputs = await this.session.run(this.#feeds, reused);
     this.onRun?.(this.#feed, outputs);
+    this.#outputs = outputs;
     return outputs;
   }
 
