@@ -3,7 +3,7 @@
  * two of them, and the old pipeline is closed when the frame that it still works on is done. No frame is refused, queued
  * or skipped for it, and the counters prove that.
  */
-import type { Slot } from '../ota/machine.js';
+import type { Slot } from '../ota/state.js';
 import type { Model } from './ports.js';
 
 export interface Running {

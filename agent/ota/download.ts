@@ -8,7 +8,7 @@ import { blockCount, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, t
 import { faultPoint } from '../platform/fault.js';
 import { BlockSet, nextRequest } from './blocks.js';
 import type { PipelineJournal } from './pipeline-journal.js';
-import type { Candidate } from './machine.js';
+import type { Candidate } from './state.js';
 import type { PackageStore } from './store.js';
 
 /** Blocks between two commits of the bitmap (1 MiB): at most so much is fetched again after a power cut. */

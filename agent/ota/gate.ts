@@ -1,6 +1,6 @@
 /** The acceptance gate: whether a package, opened and tested on this device, may become the active one. Pure. */
 import { AgentError } from '../errors.js';
-import type { PackageId } from './machine.js';
+import type { PackageId } from './state.js';
 
 /** What opening and the self-test found. */
 export interface GateReport {

@@ -12,49 +12,7 @@
 import type { CodedError } from '../errors.js';
 import { largestGeneration } from '../contracts/index.js';
 import type { RunEnd } from '../platform/last-run.js';
-
-/** Where a deployment stands; `reported` names it. */
-export const otaPhases = ['idle', 'checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow', 'committed', 'rejected', 'rolled_back'] as const;
-export type OtaPhase = (typeof otaPhases)[number];
-
-export interface PackageId {
-  name: string;
-  version: string;
-  /** SHA-256, hex: the package's address in the store. */
-  digest: string;
-  size_bytes: number;
-}
-
-export interface Candidate extends PackageId {
-  generation: number;
-  block_bytes: number;
-}
-
-export interface Slot extends PackageId {
-  since_ms: number;
-}
-
-export interface OtaState {
-  phase: OtaPhase;
-  /** Of the deployment under way, or of the last one. */
-  candidate: Candidate | null;
-  /** Why the last one was rejected or rolled back; while one is under way, why its test must be repeated. */
-  error: CodedError | null;
-  generation_seen: number | null;
-  generation_applied: number | null;
-  active: Slot | null;
-  previous: Slot | null;
-  /** While set, crashes and failures of the active package lead back. It ends when the package has run long enough at one stretch. */
-  probation: { digest: string; crashes: number } | null;
-  /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
-  tries: number;
-  /** How often a process crashed by itself while it opened or tested the candidate: evidence against the package. */
-  warm_crashes: number;
-  /** How often a test was cut off from outside (power, a kill, want of memory): evidence of nothing, so it only makes the next try wait longer. */
-  interruptions: number;
-  /** The slots come from a second source (recovery.ts): until an update has succeeded, no package is deleted. */
-  keep_all: boolean;
-}
+import { isBusy, type BusyPhase, type BusyState, type Candidate, type OtaState, type PackageId, type RestPhase, type RestState, type Slot } from './state.js';
 
 /** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
 export type OtaEvent =
@@ -109,11 +67,6 @@ export interface OtaStep {
   effects: OtaEffect[];
 }
 
-export const initialOtaState: OtaState = {
-  phase: 'idle', candidate: null, error: null, generation_seen: null, generation_applied: null,
-  active: null, previous: null, probation: null, tries: 0, warm_crashes: 0, interruptions: 0, keep_all: false,
-};
-
 /** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
 const PASSING_CODES: ReadonlySet<string> = new Set([
   'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT',
@@ -121,11 +74,6 @@ const PASSING_CODES: ReadonlySet<string> = new Set([
 ]);
 /** The daemon itself cannot use a slot's file any more. */
 const UNUSABLE: string = 'E_ACTIVE_UNUSABLE';
-const BUSY: ReadonlySet<OtaPhase> = new Set(['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow']);
-
-export function isBusy(state: OtaState): boolean {
-  return BUSY.has(state.phase);
-}
 
 const stay = (state: OtaState): OtaStep => ({ state, effects: [] });
 
@@ -152,10 +100,10 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
   const next: OtaState = { ...state, generation_seen: event.generation };
   if (event.package === null) return withdraw(next, event.generation);
   const candidate: Candidate = { ...event.package, generation: event.generation };
-  if (isBusy(state) && state.candidate?.digest === candidate.digest && state.candidate.size_bytes === candidate.size_bytes) {
-    return adopt(next, candidate);
+  if (isBusy(state) && state.candidate.digest === candidate.digest && state.candidate.size_bytes === candidate.size_bytes) {
+    return adopt(next, candidate, state.candidate.generation);
   }
-  const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+  const effects = abandon(state);
   if (state.active?.digest === candidate.digest) {
     const confirmed = { ...settled(next, 'committed'), candidate, generation_applied: event.generation, keep_all: false };
     return { state: confirmed, effects: [...effects, ...collectFor(confirmed, null)] };
@@ -165,18 +113,22 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
 
 /** Nothing is wanted: an installation under way ends, the running package stays. */
 function withdraw(state: OtaState, generation: number): OtaStep {
-  const effects: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+  const effects = abandon(state);
   return { state: { ...settled(state, 'idle'), candidate: null, generation_applied: generation }, effects: [...effects, ...collectFor(state, null)] };
 }
 
 /** A new generation wants what is being installed already: go on, and answer for the new one. Work is begun again where its answer would carry the old number. */
-function adopt(state: OtaState, candidate: Candidate): OtaStep {
-  const old = state.candidate?.generation ?? candidate.generation;
+function adopt(state: OtaState, candidate: Candidate, old: number): OtaStep {
   return begin(state, candidate, [{ type: 'cancel', generation: old }]);
 }
 
+/** The end of an installation that is under way. */
+function abandon(state: OtaState): OtaEffect[] {
+  return isBusy(state) ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
+}
+
 function begin(state: OtaState, candidate: Candidate, before: OtaEffect[]): OtaStep {
-  const next: OtaState = { ...state, phase: 'checking', candidate, error: null, warm_crashes: 0, interruptions: 0 };
+  const next: BusyState = { ...state, phase: 'checking', candidate, error: null, warm_crashes: 0, interruptions: 0 };
   return { state: next, effects: [...before, { type: 'check', candidate }] };
 }
 
@@ -185,11 +137,12 @@ function begin(state: OtaState, candidate: Candidate, before: OtaEffect[]): OtaS
  * whose packages were damaged fetches the wanted one again; both a bounded number of times.
  */
 function onRepeated(state: OtaState, wanted: Omit<Candidate, 'generation'> | null, limits: OtaLimits): OtaStep {
-  const { candidate, error, generation_seen: generation } = state;
+  const { error, generation_seen: generation } = state;
   if (isBusy(state) || generation === null || state.tries + 1 >= limits.max_tries) return stay(state);
   const again = { ...state, tries: state.tries + 1 };
   if (state.phase === 'rejected') {
-    if (candidate === null || error === null || candidate.generation !== generation || !PASSING_CODES.has(error.code)) return stay(state);
+    const { candidate } = state;
+    if (candidate.generation !== generation || !PASSING_CODES.has(state.error.code)) return stay(state);
     return begin(again, candidate, []);
   }
   const lost = state.phase === 'rolled_back' ? error?.code === UNUSABLE : state.active === null;
@@ -200,10 +153,10 @@ function onRepeated(state: OtaState, wanted: Omit<Candidate, 'generation'> | nul
 type Answer = Extract<OtaEvent, { type: 'checked' | 'downloaded' | 'verified' | 'warming' | 'warmed' | 'shadowed' | 'failed' }>;
 
 function onAnswer(state: OtaState, event: Answer, limits: OtaLimits): OtaStep {
+  if (!isBusy(state) || event.generation !== state.candidate.generation) return stay(state);
   const { candidate } = state;
-  if (candidate === null || !isBusy(state) || event.generation !== candidate.generation) return stay(state);
   switch (event.type) {
-    case 'failed': return onFailed(state, candidate, event.error, limits);
+    case 'failed': return onFailed(state, event.error, limits);
     case 'checked':
       if (state.phase !== 'checking') return stay(state);
       return event.present ? go(state, 'verifying', { type: 'verify', candidate }) : go(state, 'downloading', { type: 'download', candidate });
@@ -211,11 +164,11 @@ function onAnswer(state: OtaState, event: Answer, limits: OtaLimits): OtaStep {
     case 'verified': return state.phase === 'verifying' ? go(state, 'staged', { type: 'warm', candidate, delay_ms: 0 }) : stay(state);
     case 'warming': return beginWarming(state);
     case 'warmed': return state.phase === 'warming' ? go(state, 'shadow', { type: 'shadow', candidate }) : stay(state);
-    case 'shadowed': return state.phase === 'shadow' ? commit(state, candidate, event.now_ms) : stay(state);
+    case 'shadowed': return state.phase === 'shadow' ? commit(state, event.now_ms) : stay(state);
   }
 }
 
-function go(state: OtaState, phase: OtaPhase, effect: OtaEffect): OtaStep {
+function go(state: BusyState, phase: BusyPhase, effect: OtaEffect): OtaStep {
   return { state: { ...state, phase }, effects: [effect] };
 }
 
@@ -223,31 +176,32 @@ function go(state: OtaState, phase: OtaPhase, effect: OtaEffect): OtaStep {
  * Staged > warming is a transition of its own, journalled before the package is tested: the next start knows that a test was cut off. A warmed
  * pipeline lives in memory only, so a start that finds `warming` or `shadow` comes through here again.
  */
-function beginWarming(state: OtaState): OtaStep {
+function beginWarming(state: BusyState): OtaStep {
   if (state.phase !== 'staged' && state.phase !== 'warming' && state.phase !== 'shadow') return stay(state);
   return state.phase === 'warming' ? stay(state) : stay({ ...state, phase: 'warming' });
 }
 
-function onFailed(state: OtaState, candidate: Candidate, error: CodedError, limits: OtaLimits): OtaStep {
-  if (error.code === 'E_OTA_GATE_CRASH') return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, candidate, error, limits);
-  if (error.code === 'E_OTA_GATE_KILLED') return warmAgain({ ...state, interruptions: state.interruptions + 1 }, candidate, error, limits);
-  return reject(state, candidate, error);
+function onFailed(state: BusyState, error: CodedError, limits: OtaLimits): OtaStep {
+  if (error.code === 'E_OTA_GATE_CRASH') return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, error, limits);
+  if (error.code === 'E_OTA_GATE_KILLED') return warmAgain({ ...state, interruptions: state.interruptions + 1 }, error, limits);
+  return reject(state, error);
 }
 
 /**
  * A test that did not come to its end is repeated, later each time. In the meantime the phase is `staged`, when no test runs. Only crashes end in a
  * rejection: however often something outside cuts the test off, the package may be good, and the running package goes on either way.
  */
-function warmAgain(state: OtaState, candidate: Candidate, error: CodedError, limits: OtaLimits): OtaStep {
-  if (state.warm_crashes >= limits.max_warm_crashes) return reject(state, candidate, error);
-  return go({ ...state, error }, 'staged', { type: 'warm', candidate, delay_ms: retryDelay(state.warm_crashes + state.interruptions, limits) });
+function warmAgain(state: BusyState, error: CodedError, limits: OtaLimits): OtaStep {
+  if (state.warm_crashes >= limits.max_warm_crashes) return reject(state, error);
+  return go({ ...state, error }, 'staged', { type: 'warm', candidate: state.candidate, delay_ms: retryDelay(state.warm_crashes + state.interruptions, limits) });
 }
 
 function retryDelay(attempts: number, { retry_base_ms: base }: OtaLimits): number {
   return attempts <= 1 ? 0 : Math.min(RETRY_CAP_MS, base * 2 ** (attempts - 2));
 }
 
-function commit(state: OtaState, candidate: Candidate, nowMs: number): OtaStep {
+function commit(state: BusyState, nowMs: number): OtaStep {
+  const { candidate } = state;
   const active = slotOf(candidate, nowMs);
   const previous = state.active;
   const next: OtaState = {
@@ -269,8 +223,9 @@ function commit(state: OtaState, candidate: Candidate, nowMs: number): OtaStep {
   };
 }
 
-function reject(state: OtaState, candidate: Candidate, error: CodedError): OtaStep {
-  const next: OtaState = { ...settled(state, 'rejected'), candidate, error };
+function reject(state: BusyState, error: CodedError): OtaStep {
+  const { candidate } = state;
+  const next: OtaState = { ...settled(state, 'idle'), phase: 'rejected', candidate, error };
   const keepPartial = PASSING_CODES.has(error.code) ? candidate.digest : null;
   return {
     state: next,
@@ -283,7 +238,7 @@ function reject(state: OtaState, candidate: Candidate, error: CodedError): OtaSt
 }
 
 /** A state at rest. */
-function settled(state: OtaState, phase: 'idle' | 'committed' | 'rejected' | 'rolled_back'): OtaState {
+function settled(state: OtaState, phase: RestPhase): RestState {
   return { ...state, phase, error: null, warm_crashes: 0, interruptions: 0 };
 }
 
@@ -292,9 +247,9 @@ function settled(state: OtaState, phase: 'idle' | 'committed' | 'rejected' | 'ro
  * while the daemon opened it, else the active one. So does a hang, which is always of the active one: no candidate sees a frame.
  */
 function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
-  const { probation, active, candidate } = state;
-  const testing = (state.phase === 'warming' || state.phase === 'shadow') && candidate !== null;
-  const ofCandidate = testing && event.opening === candidate.digest;
+  const { probation, active } = state;
+  const testing = state.phase === 'warming' || state.phase === 'shadow' ? state : null;
+  const ofCandidate = event.opening === testing?.candidate.digest;
   const ofActive = event.ended === 'hang' || (event.ended === 'crash' && !ofCandidate);
   if (ofActive && probation !== null && active?.digest === probation.digest) {
     const crashes = probation.crashes + 1;
@@ -305,19 +260,19 @@ function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>,
     }
     return withActive(resume({ ...state, probation: { ...probation, crashes } }));
   }
-  if (!testing || event.ended === 'clean') return withActive(resume(state));
-  return withActive(afterCutTest(state, candidate, event.ended === 'crash' && ofCandidate, limits));
+  if (testing === null || event.ended === 'clean') return withActive(resume(state));
+  return withActive(afterCutTest(testing, event.ended === 'crash' && ofCandidate, limits));
 }
 
 /** The daemon ended in the middle of a test. */
-function afterCutTest(state: OtaState, candidate: Candidate, crashed: boolean, limits: OtaLimits): OtaStep {
-  const name = `${candidate.name} ${candidate.version}`;
+function afterCutTest(state: BusyState, crashed: boolean, limits: OtaLimits): OtaStep {
+  const name = `${state.candidate.name} ${state.candidate.version}`;
   if (crashed) {
     const error = { code: 'E_OTA_GATE_CRASH', message: `The daemon crashed ${state.warm_crashes + 1} times while it opened ${name}` };
-    return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, candidate, error, limits);
+    return warmAgain({ ...state, warm_crashes: state.warm_crashes + 1 }, error, limits);
   }
   const error = { code: 'E_OTA_GATE_KILLED', message: `The test of ${name} was cut off from outside ${state.interruptions + 1} times` };
-  return warmAgain({ ...state, interruptions: state.interruptions + 1 }, candidate, error, limits);
+  return warmAgain({ ...state, interruptions: state.interruptions + 1 }, error, limits);
 }
 
 function withActive(step: OtaStep): OtaStep {
@@ -326,8 +281,8 @@ function withActive(step: OtaStep): OtaStep {
 
 /** Begin the journalled step again. */
 function resume(state: OtaState): OtaStep {
+  if (!isBusy(state)) return { state, effects: collectFor(state, null) };
   const { candidate } = state;
-  if (candidate === null || !isBusy(state)) return { state, effects: collectFor(state, null) };
   switch (state.phase) {
     case 'checking': return { state, effects: [{ type: 'check', candidate }] };
     case 'downloading': return { state, effects: [{ type: 'download', candidate }] };
@@ -349,9 +304,8 @@ function onActiveFailed(state: OtaState, event: Extract<OtaEvent, { type: 'activ
 
 function onRollback(state: OtaState, nowMs: number): OtaStep {
   if (state.previous === null) return stay(state);
-  const abandon: OtaEffect[] = isBusy(state) && state.candidate !== null ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
   const back = rollBack({ ...state, phase: 'idle' }, { code: 'E_OTA_ROLLBACK', message: 'Rolled back on request' }, nowMs);
-  return { state: back.state, effects: [...abandon, ...back.effects] };
+  return { state: back.state, effects: [...abandon(state), ...back.effects] };
 }
 
 /**
@@ -362,21 +316,15 @@ function rollBack(state: OtaState, error: CodedError, nowMs: number): OtaStep {
   const failed = state.active;
   if (failed === null) return stay(state);
   const back = state.previous === null ? null : { ...state.previous, since_ms: nowMs };
-  const busy = isBusy(state);
-  const next: OtaState = {
-    ...state,
-    ...(busy ? {} : { phase: 'rolled_back', error, candidate: state.candidate?.digest === failed.digest ? state.candidate : null }),
-    generation_applied: null,
-    active: back,
-    previous: null,
-    probation: null,
-  };
+  const left = { generation_applied: null, active: back, previous: null, probation: null };
+  const next: OtaState = isBusy(state) ? { ...state, ...left }
+    : { ...state, ...left, phase: 'rolled_back', error, candidate: state.candidate?.digest === failed.digest ? state.candidate : null };
   return {
     state: next,
     effects: [
       { type: 'activate', slot: back },
       { type: 'announce', action: 'rolled_back', package: idOf(failed), previous: back === null ? null : idOf(back), error },
-      ...(busy ? [] : collectFor(next, null)),
+      ...(isBusy(state) ? [] : collectFor(next, null)),
     ],
   };
 }

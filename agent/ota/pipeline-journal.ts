@@ -5,7 +5,7 @@ import type { CodedError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
 import { parseJson } from './journal-schema.js';
-import type { OtaState } from './machine.js';
+import type { OtaState } from './state.js';
 import { decodeState, encodeState, type Stored, type StoredState } from './stored-state.js';
 
 const KEPT_TRANSITIONS = 200;

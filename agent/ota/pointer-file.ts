@@ -6,6 +6,8 @@ import { decodePointer, encodePointer, type Pointer, type Stored } from './store
 /** The second copy of the active pointer, `slots.json` in the state folder. */
 export class PointerFile {
   readonly #path: string;
+  /** The content, when this run has written it. */
+  #written = '';
 
   constructor(path: string) {
     this.#path = path;
@@ -28,8 +30,11 @@ export class PointerFile {
     }
   }
 
-  /** After a power cut the file holds the old pointer or the new one. @throws errors of the file system */
-  write(pointer: Pointer): Promise<void> {
-    return writeFileAtomic(this.#path, encodePointer(pointer));
+  /** After a power cut the file holds the old pointer or the new one. What this run wrote last is not written again. @throws errors of the file system */
+  async write(pointer: Pointer): Promise<void> {
+    const content = encodePointer(pointer);
+    if (content === this.#written) return;
+    await writeFileAtomic(this.#path, content);
+    this.#written = content;
   }
 }

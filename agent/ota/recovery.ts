@@ -3,7 +3,7 @@
  * slots so far; so the larger number is the later decision, and a copy that cannot be read costs nothing. Pure.
  */
 import type { CodedError } from '../errors.js';
-import { initialOtaState, type OtaState } from './machine.js';
+import { initialOtaState, type OtaState } from './state.js';
 import type { Pointer, Stored, StoredState } from './stored-state.js';
 
 export interface Recovered {

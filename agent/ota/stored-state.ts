@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
-import { initialOtaState, isBusy, otaPhases, type OtaState, type Slot } from './machine.js';
+import { busyPhases, initialOtaState, isBusy, restPhases, type OtaState, type Slot } from './state.js';
 
 /** Something read back. `unsound`: there is something, and it cannot be believed. */
 export type Stored<T> = { kind: 'none' } | { kind: 'unsound'; problem: string } | { kind: 'sound'; value: T };
@@ -18,20 +18,29 @@ export interface StoredState {
 
 const packageId = { name: z.string(), version: z.string(), digest: z.string(), size_bytes: z.number() };
 const slot = z.object({ ...packageId, since_ms: z.number() });
-const common = {
-  phase: z.enum(otaPhases),
-  candidate: z.object({ ...packageId, generation: z.number(), block_bytes: z.number() }).nullable(),
-  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+const candidate = z.object({ ...packageId, generation: z.number(), block_bytes: z.number() });
+const error = z.object({ code: z.string(), message: z.string() });
+const facts = {
   generation_seen: z.number().nullable(),
   generation_applied: z.number().nullable(),
   active: slot.nullable(),
   previous: slot.nullable(),
+  probation: z.object({ digest: z.string(), crashes: z.number() }).nullable(),
   tries: z.number(),
 };
-const probation = z.object({ digest: z.string(), crashes: z.number() }).nullable();
-const stateSchema = z.object({ ...common, probation, warm_crashes: z.number(), interruptions: z.number(), keep_all: z.boolean() });
+
+/** The union of `OtaState`: which fields may be null follows from the phase. */
+function byPhase<T extends z.ZodRawShape>(rest: T) {
+  return z.discriminatedUnion('phase', [
+    z.object({ ...rest, phase: z.enum(busyPhases), candidate, error: error.nullable() }),
+    z.object({ ...rest, phase: z.literal('rejected'), candidate, error }),
+    z.object({ ...rest, phase: z.enum(restPhases), candidate: candidate.nullable(), error: error.nullable() }),
+  ]);
+}
+
+const stateSchema = byPhase({ ...facts, warm_crashes: z.number(), interruptions: z.number(), keep_all: z.boolean() });
 const envelopeSchema = z.object({ version: z.literal(STATE_VERSION), sequence: z.number().int().nonnegative(), state: stateSchema });
-const version0Schema = z.object({ ...common, probation });
+const version0Schema = byPhase(facts);
 
 export function encodeState({ sequence, state }: { sequence: number; state: OtaState }): unknown {
   return { version: STATE_VERSION, sequence, state };
@@ -57,13 +66,14 @@ export function decodeState(value: unknown): Stored<StoredState> {
  */
 function fromVersion0(old: z.infer<typeof version0Schema>): OtaState {
   const sane = (generation: number | null): number | null => (generation !== null && generation > MAX_FREE_GENERATION + MAX_GENERATION_JUMP ? null : generation);
+  const { warm_crashes, interruptions, keep_all } = initialOtaState;
   const state: OtaState = {
-    ...initialOtaState, ...old,
+    ...old, warm_crashes, interruptions, keep_all,
     generation_seen: sane(old.generation_seen), generation_applied: sane(old.generation_applied),
     probation: old.probation === null ? null : { digest: old.probation.digest, crashes: 0 },
   };
-  if (old.candidate === null || sane(old.candidate.generation) !== null) return state;
-  return isBusy(state) ? { ...state, phase: 'idle', candidate: null } : { ...state, candidate: { ...old.candidate, generation: 0 } };
+  if (state.candidate === null || sane(state.candidate.generation) !== null) return state;
+  return isBusy(state) ? { ...state, phase: 'idle', candidate: null } : { ...state, candidate: { ...state.candidate, generation: 0 } };
 }
 
 /** The second copy of the active pointer: a small file beside the journal, written after it. */

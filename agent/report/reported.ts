@@ -1,7 +1,7 @@
 import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { ActiveFault } from '../events/faults.js';
-import type { OtaState } from '../ota/machine.js';
+import type { OtaState } from '../ota/state.js';
 
 export interface ReportedPipeline {
   name: string;

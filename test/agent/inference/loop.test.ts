@@ -4,7 +4,7 @@ import { InferenceLoop, type CameraState, type ProcessedFrame } from '../../../a
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/inference/ports.js';
 import { isLive } from '../../../agent/inference/source.js';
-import type { Slot } from '../../../agent/ota/machine.js';
+import type { Slot } from '../../../agent/ota/state.js';
 import { systemClock } from '../../../agent/platform/clock.js';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
 import { until } from '../support/tools.js';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { Journal } from '../../../agent/ota/journal.js';
 import { JOURNAL_VERSION, journalVersion } from '../../../agent/ota/journal-schema.js';
-import { initialOtaState, type OtaState } from '../../../agent/ota/machine.js';
+import { initialOtaState, type OtaState } from '../../../agent/ota/state.js';
 import { openJournal } from '../../../agent/ota/open-journal.js';
 import { encodeState } from '../../../agent/ota/stored-state.js';
 import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';

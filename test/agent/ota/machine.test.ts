@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { initialOtaState, isBusy, stepOta, type OtaEvent, type OtaLimits, type OtaState, type OtaStep } from '../../../agent/ota/machine.js';
+import { stepOta, type OtaEvent, type OtaLimits, type OtaStep } from '../../../agent/ota/machine.js';
+import { initialOtaState, isBusy, type OtaState } from '../../../agent/ota/state.js';
 import type { RunEnd } from '../../../agent/platform/last-run.js';
 
 const limits: OtaLimits = { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: 3, probation_ms: 1000 };
@@ -224,7 +225,7 @@ const eventArbitrary: fc.Arbitrary<OtaEvent> = fc.oneof(
 describe('after any sequence of events', () => {
   it('the active package is one that passed every step, and the slots are distinct', () => {
     fc.assert(fc.property(fc.array(eventArbitrary, { maxLength: 60 }), (events) => {
-      let state = initialOtaState;
+      let state: OtaState = initialOtaState;
       const accepted = new Set<string>();
       for (const event of events) {
         const { state: next, effects } = stepOta(state, event, limits);

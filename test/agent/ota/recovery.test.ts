@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_FREE_GENERATION } from '../../../agent/contracts/index.js';
-import { initialOtaState, type OtaState, type Slot } from '../../../agent/ota/machine.js';
+import { busyPhases, initialOtaState, type OtaState, type Slot } from '../../../agent/ota/state.js';
 import { reconcile } from '../../../agent/ota/recovery.js';
 import { decodePointer, decodeState, encodePointer, encodeState, pointerOf, type Pointer, type Stored, type StoredState } from '../../../agent/ota/stored-state.js';
 
@@ -70,6 +70,15 @@ describe('a stored state', () => {
 
   it.each([[{ version: 2 }], [{ version: 1, state: {} }], [{}], [7], [null], [[]], ['idle']])('is never taken for the initial one when it cannot be read: %j', (value) => {
     expect(decodeState(value).kind).toBe('unsound');
+  });
+
+  it('is read only if its phase has what belongs to it: a deployment under way names its candidate, a rejection also its reason', () => {
+    const candidate = { ...slot('b'), generation: 2, block_bytes: 1 };
+    const error = { code: 'E_OTA_HASH', message: '' };
+    const kind = (change: object): string => decodeState({ version: 1, sequence: 1, state: { ...state(slot('a'), null, 1), ...change } }).kind;
+    expect(kind({ phase: 'rejected', candidate, error })).toBe('sound');
+    expect(kind({ phase: 'rejected', candidate, error: null })).toBe('unsound');
+    for (const phase of busyPhases) expect([phase, kind({ phase, candidate }), kind({ phase, candidate: null })]).toEqual([phase, 'sound', 'unsound']);
   });
 
   it('forgets, when it is migrated, a generation that one hostile message had set', () => {

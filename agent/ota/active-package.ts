@@ -1,0 +1,65 @@
+/** The package that runs: opened, put in place between two frames, and given up when its file or its models cannot be used. */
+import type { CodedError } from '../errors.js';
+import type { Model } from '../inference/ports.js';
+import { blamesPackage, blaming, failure } from './failure.js';
+import type { OtaParts } from './parts.js';
+import type { Slot } from './state.js';
+
+export type ActivePackageParts = Pick<OtaParts, 'store' | 'host' | 'clock' | 'onFault' | 'onOpening'> & {
+  /** A slot's package cannot run, and the package is to blame. */
+  onUnusable: (slot: Slot, error: CodedError) => void;
+};
+
+export class ActivePackage {
+  readonly #parts: ActivePackageParts;
+  /** Monotonic, since when the active package runs. */
+  #sinceMs = 0;
+
+  constructor(parts: ActivePackageParts) {
+    this.#parts = parts;
+  }
+
+  /** How long it has run at one stretch. */
+  get upMs(): number {
+    return this.#parts.clock.monotonicMs() - this.#sinceMs;
+  }
+
+  /** Opens a package in the daemon itself. @throws AgentError E_OTA_PACKAGE, and errors that are this machine's */
+  async open(digest: string): Promise<Model> {
+    this.#parts.onOpening?.(digest);
+    try {
+      return await blaming(this.#parts.host.open(this.#parts.store.path(digest)));
+    } finally {
+      this.#parts.onOpening?.(null);
+    }
+  }
+
+  /** Puts an opened package in place. */
+  async switchTo(model: Model, slot: Slot | null): Promise<void> {
+    await this.#parts.host.switchTo(model, slot);
+    this.#sinceMs = this.#parts.clock.monotonicMs();
+  }
+
+  /** A slot was accepted before; its file is hashed again all the same, because flash forgets. */
+  async activate(slot: Slot | null): Promise<void> {
+    if (slot === null) return this.#parts.host.switchTo(null, null);
+    try {
+      await this.#parts.store.verify(slot.digest, slot.size_bytes);
+      await this.switchTo(await this.open(slot.digest), slot);
+    } catch (cause) {
+      const { message } = failure(cause);
+      const code = cause instanceof Error && 'code' in cause && cause.code === 'EIO' ? 'E_OTA_HASH' : failure(cause).code; // flash that cannot be read is a damaged file
+      // A missing addon or a full memory is no reason to give up an accepted package: it would take the previous one as well.
+      if (!blamesPackage(code)) return this.#parts.onFault({ code, message });
+      const error = { code: 'E_ACTIVE_UNUSABLE', message: `${slot.name} ${slot.version} cannot run: ${message}` };
+      this.#parts.onFault(error);
+      this.#parts.onUnusable(slot, error);
+    }
+  }
+
+  /** Opens it again, with new overrides. */
+  async reload(slot: Slot | null): Promise<void> {
+    if (slot === null) return;
+    await this.#parts.host.switchTo(await this.#parts.host.open(this.#parts.store.path(slot.digest)), slot);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * The work on a candidate that takes long: look, download, hash, test and open. At most one piece is under way, and it answers with an event; one that
+ * is overtaken is aborted and answers nothing.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AgentError } from '../errors.js';
+import type { Model } from '../inference/ports.js';
+import { Download } from './download.js';
+import { blaming, failure, openInTime } from './failure.js';
+import { passGate } from './gate.js';
+import type { OtaEffect, OtaEvent } from './machine.js';
+import type { OtaOptions, OtaParts } from './parts.js';
+import type { Candidate } from './state.js';
+
+/** The effects that are work on a candidate. */
+export type WorkEffect = Extract<OtaEffect, { type: 'check' | 'download' | 'verify' | 'warm' }>;
+
+export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | 'host'> & {
+  dispatch: (event: OtaEvent) => Promise<void>;
+  /** Opens a package in the daemon itself. */
+  open: (digest: string) => Promise<Model>;
+  onProgress: (blocksDone: number, blocksTotal: number) => void;
+};
+
+export class CandidateWork {
+  readonly #parts: CandidateWorkParts;
+  readonly #options: OtaOptions;
+  /** Aborted when it is overtaken. */
+  #work: { generation: number; abort: AbortController } | null = null;
+  /** Resolves when the newest work has ended, and with it all before it: each waits for the one before. */
+  #worked: Promise<void> = Promise.resolve();
+  /** Resolves when no files are being deleted. */
+  #deleted: Promise<void> = Promise.resolve();
+  #download: Download | null = null;
+  #warmed: { generation: number; model: Model } | null = null;
+
+  constructor(parts: CandidateWorkParts, options: OtaOptions) {
+    this.#parts = parts;
+    this.#options = options;
+  }
+
+  /** Ends what is under way, and begins this. A failure is an event too. */
+  begin(effect: WorkEffect): void {
+    this.retire();
+    const abort = new AbortController();
+    const { generation } = effect.candidate;
+    const before = this.#worked; // two downloads of one digest must not share a file
+    const run = async (): Promise<void> => {
+      await before;
+      await this.#deleted;
+      try {
+        if (!abort.signal.aborted) this.#answer(await this.#perform(effect, abort.signal), abort.signal);
+      } catch (error) {
+        this.#answer({ type: 'failed', generation, error: failure(error) }, abort.signal);
+      }
+    };
+    this.#work = { generation, abort };
+    this.#worked = run();
+  }
+
+  /** Aborts the work that is under way: all of it, or only that of a generation. */
+  retire(generation?: number): void {
+    const work = this.#work;
+    if (work === null || (generation !== undefined && work.generation !== generation)) return;
+    this.#work = null;
+    work.abort.abort(new AgentError('E_OTA_SUPERSEDED', 'The work on this package ended before it was done'));
+  }
+
+  /** Work that begins from now on waits for this deletion, because a new file would look like one that no slot needs. */
+  waitFor(deletion: Promise<void>): void {
+    this.#deleted = deletion.catch(() => undefined); // whoever deletes reports the failure
+  }
+
+  /** Resolves when no work is under way. */
+  ended(): Promise<void> {
+    return this.#worked;
+  }
+
+  receiveBlock(digest8: string, index: number, message: Uint8Array): void {
+    if (this.#download?.candidate.digest.startsWith(digest8) === true) this.#download.receive(message, index);
+  }
+
+  /** The link is back: requests that were on the way are lost. */
+  resumeDownload(): void {
+    this.#download?.resume();
+  }
+
+  /** The candidate of this generation as it was opened after its test; from now on it is the caller's to close. */
+  takeWarmed(generation: number): Model | null {
+    const warmed = this.#warmed;
+    if (warmed === null || warmed.generation !== generation) return null;
+    this.#warmed = null;
+    return warmed.model;
+  }
+
+  /** Closes an opened candidate: any, or only that of a generation. */
+  async dropWarmed(generation?: number): Promise<void> {
+    const warmed = this.#warmed;
+    if (warmed !== null) await this.takeWarmed(generation ?? warmed.generation)?.pipeline.close();
+  }
+
+  /** Not awaited: the event may start the next work, which waits for this one. */
+  #answer(event: OtaEvent, signal: AbortSignal): void {
+    if (!signal.aborted) void this.#parts.dispatch(event);
+  }
+
+  #perform(effect: WorkEffect, signal: AbortSignal): Promise<OtaEvent> {
+    switch (effect.type) {
+      case 'check': return this.#check(effect.candidate);
+      case 'download': return this.#fetch(effect.candidate, signal);
+      case 'verify': return this.#verify(effect.candidate, signal);
+      case 'warm': return this.#warm(effect, signal);
+    }
+  }
+
+  async #check({ generation, digest, size_bytes: sizeBytes }: Candidate): Promise<OtaEvent> {
+    const { maxPackageBytes } = this.#options;
+    if (sizeBytes > maxPackageBytes) {
+      throw new AgentError('E_OTA_SIZE', `Expected a package of at most ${maxPackageBytes} bytes but ${sizeBytes} are declared`);
+    }
+    const present = await this.#parts.store.has(digest, sizeBytes);
+    if (!present) await this.#parts.store.requireSpace(sizeBytes);
+    return { type: 'checked', generation, present };
+  }
+
+  async #fetch(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    const { store, journal, link, onProgress } = this.#parts;
+    const download = await Download.open(candidate, { store, journal, link, onProgress }, this.#options);
+    this.#download = download;
+    try {
+      await download.run(signal);
+    } finally {
+      this.#download = null;
+    }
+    return { type: 'downloaded', generation: candidate.generation };
+  }
+
+  async #verify(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    await this.#parts.store.verify(candidate.digest, candidate.size_bytes, signal);
+    return { type: 'verified', generation: candidate.generation };
+  }
+
+  /** In a process of its own first; a package that passes there is opened here. */
+  async #warm({ candidate, delay_ms: delayMs }: Extract<WorkEffect, { type: 'warm' }>, signal: AbortSignal): Promise<OtaEvent> {
+    const { generation, digest } = candidate;
+    await sleep(delayMs, undefined, { signal });
+    await this.#parts.dispatch({ type: 'warming', generation });
+    signal.throwIfAborted();
+    passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)));
+    signal.throwIfAborted();
+    const model = await openInTime(this.#parts.open(digest), this.#options.openTimeoutMs, signal);
+    await this.dropWarmed();
+    this.#warmed = { generation, model };
+    return { type: 'warmed', generation };
+  }
+}

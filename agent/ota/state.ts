@@ -1,0 +1,81 @@
+/** What the state machine of deployments decides on, as it is journalled. Which fields a state has follows from its phase. */
+import type { CodedError } from '../errors.js';
+
+/** A deployment is under way. */
+export const busyPhases = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow'] as const;
+export type BusyPhase = (typeof busyPhases)[number];
+
+/** At rest; `rejected` is apart because it always names a package and a reason. */
+export const restPhases = ['idle', 'committed', 'rolled_back'] as const;
+export type RestPhase = (typeof restPhases)[number];
+
+/** Where a deployment stands; `reported` names it. */
+export type OtaPhase = BusyPhase | RestPhase | 'rejected';
+
+export interface PackageId {
+  name: string;
+  version: string;
+  /** SHA-256, hex: the package's address in the store. */
+  digest: string;
+  size_bytes: number;
+}
+
+export interface Candidate extends PackageId {
+  generation: number;
+  block_bytes: number;
+}
+
+export interface Slot extends PackageId {
+  since_ms: number;
+}
+
+/** What is known in every phase. */
+export interface OtaFacts {
+  generation_seen: number | null;
+  generation_applied: number | null;
+  active: Slot | null;
+  previous: Slot | null;
+  /** While set, crashes and failures of the active package lead back. It ends when the package has run long enough at one stretch. */
+  probation: { digest: string; crashes: number } | null;
+  /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
+  tries: number;
+  /** How often a process crashed by itself while it opened or tested the candidate: evidence against the package. */
+  warm_crashes: number;
+  /** How often a test was cut off from outside (power, a kill, want of memory): evidence of nothing, so it only makes the next try wait longer. */
+  interruptions: number;
+  /** The slots come from a second source (recovery.ts): until an update has succeeded, no package is deleted. */
+  keep_all: boolean;
+}
+
+export interface BusyState extends OtaFacts {
+  phase: BusyPhase;
+  candidate: Candidate;
+  /** Why the candidate's test must be repeated. */
+  error: CodedError | null;
+}
+
+export interface RejectedState extends OtaFacts {
+  phase: 'rejected';
+  /** Of the deployment that was rejected. */
+  candidate: Candidate;
+  error: CodedError;
+}
+
+export interface RestState extends OtaFacts {
+  phase: RestPhase;
+  /** Of the last deployment. */
+  candidate: Candidate | null;
+  /** Why the active package was rolled back. */
+  error: CodedError | null;
+}
+
+export type OtaState = BusyState | RejectedState | RestState;
+
+export const initialOtaState: RestState = {
+  phase: 'idle', candidate: null, error: null, generation_seen: null, generation_applied: null,
+  active: null, previous: null, probation: null, tries: 0, warm_crashes: 0, interruptions: 0, keep_all: false,
+};
+
+export function isBusy(state: OtaState): state is BusyState {
+  return (busyPhases as readonly OtaPhase[]).includes(state.phase);
+}
