@@ -4,6 +4,8 @@ import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, isByte, programBytes, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
+import type { KernelFormat } from '../ops/record.js';
+import { recordOf } from '../ops/registry.js';
 import type { StoragePlan } from '../plan/storage.js';
 import { flipBytes } from './flip-bytes.js';
 import type { AttributesOf, OpCode, WireDType } from './program-format.js';
@@ -17,8 +19,7 @@ export interface OpName {
   readonly op: string;
   /** Multiplications with accumulation in one inference. */
   readonly macs: number;
-  /** Format of the arithmetic; `none` moves data. */
-  readonly format: 'int8' | 'float32' | 'none';
+  readonly format: KernelFormat;
   readonly inputShape: Shape;
   readonly outputShape: Shape;
   /** Elements of the constants that the op reads: weights, biases, scales, tables. */
@@ -155,19 +156,19 @@ export class LoweringContext {
 
   emit<C extends OpCode>(node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0): void {
     this.writer.op(code, inputs, output, attributes);
-    const format = code.endsWith('Q8') ? 'int8' : code.endsWith('F32') || code === 'MatMulW4' ? 'float32' : 'none';
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
-    const bytes = this.traffic(code, inputs, output);
+    const record = recordOf(node);
+    const format = typeof record?.format === 'function' ? record.format(this.dtype(x)) : (record?.format ?? 'none');
+    const bytes = this.traffic(record?.copies === true, inputs, output);
     const weights = macs > 0 && this.constant(node.inputs[1]) !== undefined ? (node.inputs[1] ?? null) : null;
     this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '' });
   }
 
-  /** Slices and gathers take of their input what they write. */
-  private traffic(code: OpCode, inputs: readonly (number | undefined)[], output: number): Pick<OpName, 'bytesRead' | 'bytesWritten'> {
+  private traffic(copies: boolean, inputs: readonly (number | undefined)[], output: number): Pick<OpName, 'bytesRead' | 'bytesWritten'> {
     const bytesWritten = this.writer.elementBytes(output);
-    if (code === 'Copy' || code === 'Gather') return { bytesRead: bytesWritten, bytesWritten };
+    if (copies) return { bytesRead: bytesWritten, bytesWritten };
     const read = new Set(inputs.filter((id) => id !== undefined));
     return { bytesRead: [...read].reduce((sum, id) => sum + this.writer.elementBytes(id), 0), bytesWritten };
   }

@@ -1,7 +1,9 @@
 import { intAttribute, unsupported } from '../graph/attributes.js';
 import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { broadcastOffsets } from './indexing.js';
-import { broadcast, expectType, inputType, inputValue, outputType, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, expectType, inputType, inputValue, outputType, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { needsBroadcast } from './regions.js';
+import { throughAll } from './transpose-rules.js';
 
 type Fn = (a: number, b: number) => number;
 
@@ -16,7 +18,7 @@ export function zip(a: TensorValue, b: TensorValue, type: { dtype: DType; shape:
   return fromNumbers(type.dtype, type.shape, out);
 }
 
-function inferArithmetic(context: InferContext): ReturnType<OpDefinition['infer']> {
+function inferArithmetic(context: InferContext): ReturnType<OperatorRecord['infer']> {
   const a = inputType(context, 0);
   const b = inputType(context, 1);
   if (a.dtype !== b.dtype && context.node.op !== 'Pow') {
@@ -25,13 +27,13 @@ function inferArithmetic(context: InferContext): ReturnType<OpDefinition['infer'
   return [{ dtype: a.dtype, shape: broadcast(context.node, a.shape, b.shape) }];
 }
 
-const arithmetic = (fn: Fn): OpDefinition => ({
+const arithmetic = (fn: Fn): OperatorRecord => ({
   infer: inferArithmetic,
   evaluate: (context) => [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), fn)],
 });
 
 /** Integers divide towards zero. */
-const division: OpDefinition = {
+const division: OperatorRecord = {
   infer: inferArithmetic,
   evaluate(context) {
     const type = outputType(context);
@@ -41,7 +43,7 @@ const division: OpDefinition = {
 };
 
 /** Min, Max and Sum take any number of operands; the pass split-variadic makes pairs of them. */
-const variadic = (fn: Fn): OpDefinition => ({
+const variadic = (fn: Fn): OperatorRecord => ({
   infer(context) {
     const { dtype } = inputType(context, 0);
     const shape = context.inputs.reduce<number[]>((sum, _, i) => broadcast(context.node, sum, inputType(context, i).shape), []);
@@ -56,7 +58,7 @@ const variadic = (fn: Fn): OpDefinition => ({
 });
 
 const sum = variadic((a, b) => a + b);
-const mean: OpDefinition = {
+const mean: OperatorRecord = {
   infer: (context) => [{ ...expectType(context, 0, ['float32']), shape: sum.infer(context)[0]?.shape ?? [] }],
   evaluate(context) {
     return sum.evaluate(context).map((total) => fromNumbers(total.dtype, total.dims, mapNumbers(toNumbers(total), (value) => value / context.inputs.length)));
@@ -64,7 +66,7 @@ const mean: OpDefinition = {
 };
 
 /** The sign follows the divisor, with `fmod` the dividend. */
-const modulo: OpDefinition = {
+const modulo: OperatorRecord = {
   infer(context) {
     const [type] = inferArithmetic(context);
     if (type?.dtype === 'float32' && intAttribute(context.node, 'fmod', 0) !== 1) throw unsupported(context.node, 'floats need the value 1', 'fmod');
@@ -76,12 +78,12 @@ const modulo: OpDefinition = {
   },
 };
 
-const comparison = (fn: (a: number, b: number) => boolean): OpDefinition => ({
+const comparison = (fn: (a: number, b: number) => boolean): OperatorRecord => ({
   infer: (context) => [{ dtype: 'bool', shape: broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
   evaluate: (context) => [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), (a, b) => (fn(a, b) ? 1 : 0))],
 });
 
-const where: OpDefinition = {
+const where: OperatorRecord = {
   infer(context) {
     const [condition, x, y] = [inputType(context, 0), inputType(context, 1), inputType(context, 2)];
     if (x.dtype !== y.dtype) throw unsupported(context.node, `operands of types ${x.dtype} and ${y.dtype}`);
@@ -102,7 +104,7 @@ const where: OpDefinition = {
   },
 };
 
-const not: OpDefinition = {
+const not: OperatorRecord = {
   infer: (context) => [{ dtype: 'bool', shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -110,17 +112,21 @@ const not: OpDefinition = {
   },
 };
 
-export const binaryOps: OpTable = {
-  Add: arithmetic((a, b) => a + b),
-  Sub: arithmetic((a, b) => a - b),
-  Mul: arithmetic((a, b) => a * b),
-  Div: division,
-  Pow: arithmetic((a, b) => a ** b),
+/** Arithmetic that stays as it is until fuse-binary: the passes work on it. */
+const floats = { elementwise: 'floats', transpose: throughAll } as const;
+const isOne: OperatorRecord['identity'] = (node) => node.inputs.length === 1;
+
+export const binaryOps: OpTable = sharing({ linear: true, needs: needsBroadcast }, {
+  Add: { ...arithmetic((a, b) => a + b), ...floats },
+  Sub: { ...arithmetic((a, b) => a - b), ...floats },
+  Mul: { ...arithmetic((a, b) => a * b), ...floats },
+  Div: { ...division, ...floats },
+  Pow: { ...arithmetic((a, b) => a ** b), ...floats },
   Mod: modulo,
-  PRelu: arithmetic((x, slope) => (x < 0 ? x * slope : x)),
-  Min: variadic(Math.min),
-  Max: variadic(Math.max),
-  Sum: sum,
+  PRelu: { ...arithmetic((x, slope) => (x < 0 ? x * slope : x)), ...floats },
+  Min: { ...variadic(Math.min), ...floats, identity: isOne },
+  Max: { ...variadic(Math.max), ...floats, identity: isOne },
+  Sum: { ...sum, identity: isOne },
   Mean: mean,
   Equal: comparison((a, b) => a === b),
   Less: comparison((a, b) => a < b),
@@ -130,6 +136,6 @@ export const binaryOps: OpTable = {
   And: comparison((a, b) => a !== 0 && b !== 0),
   Or: comparison((a, b) => a !== 0 || b !== 0),
   Xor: comparison((a, b) => (a !== 0) !== (b !== 0)),
-  Where: where,
+  Where: { ...where, elementwise: 'any', transpose: throughAll, pixels: 'any' },
   Not: not,
-};
+});

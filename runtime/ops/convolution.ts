@@ -2,7 +2,8 @@ import { floatAttribute, int, intAttribute, ints, intsAttribute, misshapen, requ
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OperatorRecord, type OpTable } from './op.js';
+import { needsOfFirst, wholeSpan, windowRegion, type Needs, type RegionContext, type Span } from './regions.js';
 import { tapsInside, windowOf, type Window } from './spatial.js';
 import { applyUnary, identity, isUnaryKind, type Unary } from './unary-functions.js';
 
@@ -111,7 +112,7 @@ export function convolve(x: TensorValue, w: TensorValue, geometry: ConvGeometry,
 const withHeight = (value: TensorValue): TensorValue =>
   value.dims.length === 3 ? reshaped(value, [value.dims[0] ?? 1, value.dims[1] ?? 1, 1, value.dims[2] ?? 1]) : value;
 
-const conv: OpDefinition = {
+const conv: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const w = inputType(context, 1);
@@ -142,6 +143,20 @@ export function unaryAttributes({ kind, alpha, beta }: Unary): Record<string, At
   return { unary: { type: 'string', value: kind }, alpha: { type: 'float', value: alpha }, beta: { type: 'float', value: beta } };
 }
 
+/**
+ * Of NhwcConv, ConvQ8 and ConvQ8F32: the pixels under the window, all weights, and what is added to the region's own elements
+ * (the operand at `residual`).
+ */
+export const needsWindow = (residual?: number): Needs => (context, region) =>
+  needsOfFirst(convolvedRegion)(context, region).map((whole, i) => (i === residual && whole !== undefined ? region : whole));
+
+function convolvedRegion({ node, inputs: [, weights = []] }: RegionContext, region: readonly Span[], x: Shape): readonly Span[] {
+  const channels = wholeSpan(x.at(-1) ?? 1);
+  if (x.length !== 4) return [...region.slice(0, -1), channels];
+  const geometry = nhwcGeometry(node, x, weights);
+  return windowRegion(geometry, x, region, geometry.group === x[3] && geometry.group === weights[0] ? (region[3] ?? channels) : channels);
+}
+
 /** Operands of NhwcConv by position. */
 export const convOperands = { x: 0, weights: 1, bias: 2, slope: 3, residual: 4 } as const;
 
@@ -163,7 +178,8 @@ function epilogue(context: EvaluateContext, sums: Float64Array, outputs: number)
  * kConvF32 of program.h. x [N, H, W, C] or [.., K], w [O, KH, KW, C / group], bias? [O], slope? [O], residual? [N, OH, OW, O].
  * A fused PRelu has a slope for each channel; otherwise `unary`.
  */
-const nhwcConv: OpDefinition = {
+const nhwcConv: OperatorRecord = {
+  needs: needsWindow(convOperands.residual), pixels: 'any', format: 'float32',
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const w = inputType(context, 1);

@@ -4,14 +4,16 @@ import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers 
 import { zip } from './binary.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { integerCoreOps } from './integer.js';
-import { broadcastValue, paddedShape, padModes, padValue, sliceValue, type Padding, type SliceRange } from './movement.js';
+import { broadcastValue, paddedRegion, paddedShape, padModes, padValue, slicedRegion, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
-import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { recurrenceOps } from './recurrent.js';
+import { needsAlong, needsBroadcast, needsOfFirst, needsSame, reshapedRegion } from './regions.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
 import { resampleCoreOps } from './resample.js';
 import { selectBoxes } from './suppression.js';
 import { interleaveOps } from './transposed-convolution.js';
+import { throughAxes, throughAxis, throughFirst, throughLists } from './transpose-rules.js';
 import { wholeOps } from './whole.js';
 import { applyUnary, type Unary } from './unary-functions.js';
 
@@ -21,7 +23,11 @@ import { applyUnary, type Unary } from './unary-functions.js';
 /** y = unary(x) */
 export const unaryAttribute = (unary: Unary): AttributeRecord => unaryAttributes(unary);
 
-const unary: OpDefinition = {
+const always = (): boolean => true;
+
+const unary: OperatorRecord = {
+  linear: true, elementwise: 'floats', transpose: throughFirst, repeats: true,
+  needs: needsSame, overwrites: true, pixels: 'any', format: 'float32',
   infer: (context) => [inputType(context, 0)],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -33,7 +39,9 @@ const unary: OpDefinition = {
 /** The same elements, `shape` */
 export const viewAttributes = (shape: Shape): AttributeRecord => ({ shape: ints(shape) });
 
-const view: OpDefinition = {
+const view: OperatorRecord = {
+  linear: true, repeats: true, identity: always, pixels: 'any', copies: true,
+  needs: needsOfFirst(({ output }, region, shape) => reshapedRegion(shape, output, region)),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: requiredInts(context.node, 'shape') }],
   evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
 };
@@ -46,7 +54,10 @@ export const coreSlice = (node: Node): SliceRange => ({
   starts: requiredInts(node, 'starts'), steps: requiredInts(node, 'steps'), extent: requiredInts(node, 'extent'),
 });
 
-const stridedSlice: OpDefinition = {
+const stridedSlice: OperatorRecord = {
+  linear: true, repeats: true, transpose: throughLists('starts', 'steps', 'extent'), pixels: 'any', copies: true,
+  identity: (node) => coreSlice(node).steps.every((step) => step === 1),
+  needs: needsOfFirst(({ node }, region) => slicedRegion(coreSlice(node), region)),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: coreSlice(context.node).extent }],
   evaluate: (context) => [sliceValue(inputValue(context, 0), coreSlice(context.node))],
 };
@@ -58,7 +69,9 @@ export const corePadding = (node: Node): Padding => ({
   mode: oneOf(node, 'mode', padModes, 'constant'), before: requiredInts(node, 'before'), after: requiredInts(node, 'after'),
 });
 
-const padNd: OpDefinition = {
+const padNd: OperatorRecord = {
+  linear: true, transpose: throughLists('before', 'after'), identity: always, pixels: 'any',
+  needs: needsOfFirst(({ node }, region, shape) => paddedRegion(corePadding(node), shape, region)),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: paddedShape(shape, corePadding(context.node)) }];
@@ -70,7 +83,13 @@ const padNd: OpDefinition = {
 export const reduceAttributes = (kind: ReduceKind, axes: readonly number[]): AttributeRecord => ({ kind: string(kind), axes: ints(axes) });
 export const coreReduceKind = (node: Node): ReduceKind => oneOf(node, 'kind', allReduceKinds, 'mean');
 
-const reduce: OpDefinition = {
+/** Reductions that change an element even when nothing is added to it. */
+const squaring: ReadonlySet<ReduceKind> = new Set(['l2', 'sum_square']);
+
+const reduce: OperatorRecord = {
+  linear: true, transpose: throughAxes('axes'), pixels: 'any', format: 'float32',
+  identity: (node) => requiredInts(node, 'axes').length === 0 && !squaring.has(coreReduceKind(node)),
+  needs: needsAlong((node) => requiredInts(node, 'axes')),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: reducedShape(shape, requiredInts(context.node, 'axes'), true) }];
@@ -82,7 +101,9 @@ const reduce: OpDefinition = {
 export const softmaxAttributes = (axis: number, mode: SoftmaxMode): AttributeRecord => ({ axis: int(axis), mode: string(mode) });
 export const coreSoftmaxMode = (node: Node): SoftmaxMode => oneOf(node, 'mode', softmaxModes, 'soft');
 
-const axisSoftmax: OpDefinition = {
+const axisSoftmax: OperatorRecord = {
+  linear: true, transpose: throughAxis('axis'), pixels: 'any', format: 'float32',
+  needs: needsAlong((node) => [requiredInt(node, 'axis')]),
   infer: (context) => [inputType(context, 0)],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -92,7 +113,8 @@ const axisSoftmax: OpDefinition = {
 };
 
 /** Repeats along axes of size 1 until the result has `shape`. */
-const broadcastTo: OpDefinition = {
+const broadcastTo: OperatorRecord = {
+  linear: true, transpose: throughLists('shape'), identity: always, needs: needsBroadcast, pixels: 'any', copies: true,
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: broadcast(context.node, shape, requiredInts(context.node, 'shape')) }];
@@ -111,7 +133,8 @@ const binaryFunctions: Readonly<Record<BinaryKind, (a: number, b: number) => num
 
 export const coreBinaryKind = (node: Node): BinaryKind => oneOf(node, 'kind', binaryKinds, 'add');
 
-const binaryF32: OpDefinition = {
+const binaryF32: OperatorRecord = {
+  linear: true, elementwise: 'floats', needs: needsBroadcast, overwrites: true, pixels: 'any', format: 'float32',
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
   evaluate(context) {
     const type = outputType(context);

@@ -2,9 +2,9 @@ import { misshapen } from '../graph/attributes.js';
 import { elementCount, fromNumbers, isByte, mapNumbers, reshaped, scalar, type DType, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { convGeometry, convolve } from './convolution.js';
 import { broadcastOffsets } from './indexing.js';
-import { matMulShape, multiply } from './linear.js';
+import { matMulShape, multiply, needsProduct } from './linear.js';
 import { transposeValue } from './movement.js';
-import { broadcast, expectType, inputType, inputValue, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, expectType, inputType, inputValue, outputType, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { rangeOf } from './quantization.js';
 import { roundHalfEven } from './unary-functions.js';
 
@@ -65,7 +65,7 @@ function requantized(context: EvaluateContext, sums: Float64Array, scale: Tensor
 /** x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, B? */
 export const qlinearConvOperands = { x: 0, xScale: 1, xZero: 2, w: 3, wScale: 4, wZero: 5, yScale: 6, yZero: 7, bias: 8 } as const;
 
-const qlinearConv: OpDefinition = {
+const qlinearConv: OperatorRecord = {
   infer(context) {
     const at = qlinearConvOperands;
     const x = expectType(context, at.x, bytes);
@@ -87,7 +87,7 @@ const qlinearConv: OpDefinition = {
 /** a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero */
 export const qlinearMatMulOperands = { a: 0, aScale: 1, aZero: 2, b: 3, bScale: 4, bZero: 5, yScale: 6, yZero: 7 } as const;
 
-const qlinearMatMul: OpDefinition = {
+const qlinearMatMul: OperatorRecord = {
   infer(context) {
     const at = qlinearMatMulOperands;
     const [a, b] = [expectType(context, at.a, bytes), expectType(context, at.b, bytes)];
@@ -104,7 +104,7 @@ const qlinearMatMul: OpDefinition = {
 };
 
 /** a, b, a_zero?, b_zero?: a zero-point of a for each row, of b for each column. */
-const matMulInteger: OpDefinition = {
+const matMulInteger: OperatorRecord = {
   infer(context) {
     const [a, b] = [expectType(context, 0, bytes), expectType(context, 1, bytes)];
     return [{ dtype: 'int32', shape: matMulShape(context.node, a.shape, b.shape) }];
@@ -117,7 +117,7 @@ const matMulInteger: OpDefinition = {
 };
 
 /** x, w, x_zero?, w_zero?: a zero-point of w for each output channel. */
-const convInteger: OpDefinition = {
+const convInteger: OperatorRecord = {
   infer(context) {
     const [x, w] = [expectType(context, 0, bytes), expectType(context, 1, bytes)];
     return [{ dtype: 'int32', shape: convShape(context, x.shape, w.shape) }];
@@ -133,7 +133,7 @@ const convInteger: OpDefinition = {
 export const smallestScale = 2 ** -126;
 
 /** To uint8, with the scale and zero-point that the range of the data and 0 ask for. */
-const dynamicQuantize: OpDefinition = {
+const dynamicQuantize: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     return [{ dtype: 'uint8', shape: x.shape }, { dtype: 'float32', shape: [] }, { dtype: 'uint8', shape: [] }];
@@ -156,7 +156,8 @@ const dynamicQuantize: OpDefinition = {
  * The core operator, MatMulS32 of program.h: a [.., M, K] 8-bit or whole numbers of at most 255 in float32, b [.., K, N] 8-bit,
  * a_zero? and b_zero of one element or, for b, N.
  */
-const matMulS32: OpDefinition = {
+const matMulS32: OperatorRecord = {
+  needs: needsProduct, pixels: 'any',
   infer: (context) => [{ dtype: 'int32', shape: matMulShape(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
   evaluate(context) {
     const [a, b] = [inputValue(context, 0), inputValue(context, 1)];

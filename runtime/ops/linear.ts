@@ -3,7 +3,8 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { broadcastOffsets } from './indexing.js';
 import { transposeValue } from './movement.js';
-import { broadcast, expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { broadcastRegion, wholeRegion, wholeSpan, type Needs } from './regions.js';
 
 /** Shape of a product of stacks of matrices, as numpy's matmul. */
 export function matMulShape(node: Node, a: Shape, b: Shape): number[] {
@@ -37,7 +38,21 @@ export function multiply(a: TensorValue, b: TensorValue, batch: Shape): Float64A
 const matrix = (value: TensorValue, column: boolean): TensorValue =>
   value.dims.length > 1 ? value : reshaped(value, column ? [value.dims[0] ?? 1, 1] : [1, value.dims[0] ?? 1]);
 
-const matMul: OpDefinition = {
+/** Rows of the first, columns of the second, of both the batch; further operands as a whole. Of MatMul and MatMulS32. */
+export const needsProduct: Needs = ({ inputs, output }, region) => inputs.map((shape, i) => {
+  if (shape === undefined || i > 1) return shape === undefined ? undefined : wholeRegion(shape);
+  const [a = [], b = []] = inputs;
+  const ends = (a.length > 1 ? 1 : 0) + (b.length > 1 ? 1 : 0); // axes of the output behind the batch
+  const batch = broadcastRegion(shape.slice(0, -2), region.slice(0, output.length - ends));
+  if (shape.length < 2) return wholeRegion(shape);
+  const [rows, columns] = shape.slice(-2).map(wholeSpan);
+  if (rows === undefined || columns === undefined) return wholeRegion(shape);
+  if (i === 0) return [...batch, region[output.length - ends] ?? rows, columns];
+  return [...batch, rows, region.at(-1) ?? columns];
+});
+
+const matMul: OperatorRecord = {
+  needs: needsProduct, pixels: 'any', format: 'float32',
   infer(context) {
     const a = expectType(context, 0, ['float32']);
     return [{ dtype: a.dtype, shape: matMulShape(context.node, a.shape, inputType(context, 1).shape) }];
@@ -60,7 +75,7 @@ export function gemmOf(node: Node): { transA: boolean; transB: boolean; alpha: n
   };
 }
 
-const gemm: OpDefinition = {
+const gemm: OperatorRecord = {
   infer(context) {
     const a = expectType(context, 0, ['float32']);
     const b = inputType(context, 1);

@@ -1,8 +1,11 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, oneOf, floatAttribute, requiredInt, type Attributed } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
+import { isIdentityPermutation } from '../graph/permutation.js';
 import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
-import { broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Region, type Span } from './regions.js';
+import { throughAxis } from './transpose-rules.js';
 
 /** out[i] = in[offsets[i]]. */
 export function gatherElements(source: TensorValue, offsets: Int32Array, dims: Shape): TensorValue {
@@ -34,7 +37,13 @@ export function transposeValue(value: TensorValue, perm: readonly number[]): Ten
   return gatherElements(value, stridedOffsets(dims, permuted(stridesOf(value.dims), perm)), dims);
 }
 
-const transpose: OpDefinition = {
+const transpose: OperatorRecord = {
+  repeats: true, pixels: 'any',
+  identity: (node) => isIdentityPermutation(intsAttribute(node, 'perm') ?? []),
+  needs: needsOfFirst(({ node }, region, shape) => {
+    const perm = permutationOf(node, shape.length);
+    return shape.map((size, axis) => region[perm.indexOf(axis)] ?? wholeSpan(size));
+  }),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: permuted(shape, permutationOf(context.node, shape.length)) }];
@@ -45,7 +54,23 @@ const transpose: OpDefinition = {
   },
 };
 
-const concat: OpDefinition = {
+/** Of each part, what the region has of it. */
+const needsParts: Needs = ({ node, inputs, output }, region) => {
+  const axis = normalizeAxis(node, requiredInt(node, 'axis'), output.length);
+  let start = 0;
+  return inputs.map((shape) => {
+    const at = start;
+    start += shape?.[axis] ?? 0;
+    return shape?.map((size, i) => {
+      const span = region[i] ?? wholeSpan(size);
+      return i === axis ? clipped({ from: span.from - at, to: span.to - at }, size) : span;
+    });
+  });
+};
+
+const concat: OperatorRecord = {
+  transpose: throughAxis('axis', 'all'), pixels: 'any', copies: true, needs: needsParts,
+  identity: (node) => node.inputs.length === 1,
   infer(context) {
     const first = inputType(context, 0);
     const axis = normalizeAxis(context.node, requiredInt(context.node, 'axis'), first.shape.length);
@@ -114,7 +139,14 @@ export function sliceRange(node: Node, shape: Shape, ints: (index: number, what:
   return range;
 }
 
-const slice: OpDefinition = {
+/** What a region of a slice is cut from. */
+export const slicedRegion = ({ starts, steps }: Pick<SliceRange, 'starts' | 'steps'>, region: Region): Region => region.map(({ from, to }, axis) => {
+  if (from >= to) return { from: 0, to: 0 };
+  const ends = [from, to - 1].map((i) => (starts[axis] ?? 0) + i * (steps[axis] ?? 1));
+  return { from: Math.min(...ends), to: Math.max(...ends) + 1 };
+});
+
+const slice: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: sliceRange(context.node, shape, (i, what) => constantInts(context, i, what)).extent }];
@@ -148,7 +180,8 @@ export function splitSizes(node: Node, size: number, given: readonly number[] | 
   return parts;
 }
 
-const split: OpDefinition = {
+const split: OperatorRecord = {
+  identity: (node) => node.outputs.length === 1 && intAttribute(node, 'axis', 0) >= 0,
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const axis = normalizeAxis(context.node, intAttribute(context.node, 'axis', 0), shape.length);
@@ -168,7 +201,20 @@ const split: OpDefinition = {
   },
 };
 
-const gather: OpDefinition = {
+/** Which elements the indices name is known only when the model runs. */
+const needsGathered: Needs = ({ node, inputs }, region) => {
+  const [x, indices] = inputs;
+  if (x === undefined || indices === undefined) return inputs.map((shape) => (shape === undefined ? undefined : wholeRegion(shape)));
+  const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), x.length);
+  const of = (i: number, size: number): Span => region[i] ?? wholeSpan(size);
+  return [
+    x.map((size, i) => (i === axis ? wholeSpan(size) : of(i < axis ? i : i + indices.length - 1, size))),
+    indices.map((size, i) => of(axis + i, size)),
+  ];
+};
+
+const gather: OperatorRecord = {
+  copies: true, needs: needsGathered,
   infer(context) {
     const x = inputType(context, 0);
     const axis = normalizeAxis(context.node, intAttribute(context.node, 'axis', 0), x.shape.length);
@@ -194,7 +240,10 @@ const gather: OpDefinition = {
   },
 };
 
-const expand: OpDefinition = {
+const always = (): boolean => true;
+
+const expand: OperatorRecord = {
+  identity: always,
   infer(context) {
     const x = inputType(context, 0);
     const shape = constantInts(context, 1, 'shape');
@@ -208,7 +257,8 @@ const expand: OpDefinition = {
 
 export const broadcastValue = (x: TensorValue, shape: Shape): TensorValue => gatherElements(x, broadcastOffsets(x.dims, shape), shape);
 
-const tile: OpDefinition = {
+const tile: OperatorRecord = {
+  identity: always,
   infer(context) {
     const x = inputType(context, 0);
     const repeats = constantInts(context, 1, 'repeats');
@@ -248,7 +298,7 @@ export function paddingOf(node: Node, rank: number, ints: (index: number, what: 
 
 export const padValueAttribute = (node: Attributed): number => floatAttribute(node, 'value', 0);
 
-const pad: OpDefinition = {
+const pad: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     constantInput(context, 2, 'constant_value');
@@ -294,12 +344,23 @@ function sourceIndex(position: number, axis: number, padding: Padding, dims: Sha
   return at < 0 ? -at : 2 * (size - 1) - at;
 }
 
+/** What a region of the padded tensor is made of. */
+export const paddedRegion = (padding: Padding, shape: Shape, region: Region): Region => shape.map((size, axis) => {
+  const { from, to } = region[axis] ?? wholeSpan(size);
+  let [first, end] = [size, 0];
+  for (let position = from; position < to; position++) {
+    const at = sourceIndex(position, axis, padding, shape);
+    if (at >= 0) [first, end] = [Math.min(first, at), Math.max(end, at + 1)];
+  }
+  return clipped({ from: first, to: end }, size);
+});
+
 function checkPadding(context: InferContext, { mode, before, after }: Padding, shape: Shape): void {
   if (mode !== 'reflect') return;
   const wide = shape.findIndex((dim, i) => Math.max(before[i] ?? 0, after[i] ?? 0) >= dim);
   if (wide >= 0) throw misshapen(context.node, `axis ${wide} of size ${shape[wide]} cannot be reflected that far`);
 }
 
-export const movementOps: OpTable = {
+export const movementOps: OpTable = sharing({ linear: true }, {
   Transpose: transpose, Concat: concat, Slice: slice, Split: split, Gather: gather, Expand: expand, Tile: tile, Pad: pad,
-};
+});

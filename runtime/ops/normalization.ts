@@ -1,7 +1,7 @@
 import { floatAttribute, intAttribute, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { expectType, inputValue, normalizeAxis, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputValue, normalizeAxis, sharing, type OperatorRecord, type OpTable } from './op.js';
 
 /** Factor and summand of each channel: y = x * mul + add. */
 export interface ChannelAffine {
@@ -17,7 +17,7 @@ export function batchNormAffine(node: Node, values: readonly ArrayLike<number>[]
   return { mul, add: mul.map((factor, c) => (bias[c] ?? 0) - (mean[c] ?? 0) * factor) };
 }
 
-const batchNorm: OpDefinition = {
+const batchNorm: OperatorRecord = {
   infer(context) {
     if (intAttribute(context.node, 'training_mode', 0) !== 0) throw unsupported(context.node, 'training mode', 'training_mode');
     if (context.node.outputs.slice(1).some((output) => output !== '')) throw unsupported(context.node, 'the outputs of training mode are not available');
@@ -49,7 +49,7 @@ export function softmaxGroups(node: Node, opset: number, shape: Shape): { size: 
 export const softmaxModes = ['soft', 'log', 'hard'] as const;
 export type SoftmaxMode = (typeof softmaxModes)[number];
 
-const softmax = (mode: SoftmaxMode): OpDefinition => ({
+const softmax = (mode: SoftmaxMode): OperatorRecord => ({
   infer: (context) => [expectType(context, 0, ['float32'])],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -81,4 +81,6 @@ function normalize(data: Float64Array, { start, size, step, mode }: { start: num
   }
 }
 
-export const normalizationOps: OpTable = { BatchNormalization: batchNorm, Softmax: softmax('soft'), LogSoftmax: softmax('log'), Hardmax: softmax('hard') };
+export const normalizationOps: OpTable = sharing({ linear: true }, {
+  BatchNormalization: batchNorm, Softmax: softmax('soft'), LogSoftmax: softmax('log'), Hardmax: softmax('hard'),
+});

@@ -2,35 +2,9 @@ import { RuntimeError } from '../errors.js';
 import { misshapen, notConstant, unsupported } from '../graph/attributes.js';
 import type { GraphLimits, Node } from '../graph/graph.js';
 import { volume, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import type { EvaluateContext, InferContext } from './record.js';
 
-export interface InferContext {
-  readonly node: Node;
-  /** Version of ai.onnx. */
-  readonly opset: number;
-  /** By position; undefined where an optional input is absent. */
-  readonly inputs: readonly (ValueType | undefined)[];
-  /** Values of the inputs that are known before the model runs. */
-  readonly constants: readonly (TensorValue | undefined)[];
-}
-
-export interface EvaluateContext {
-  readonly node: Node;
-  readonly opset: number;
-  readonly inputs: readonly (TensorValue | undefined)[];
-  /** What `infer` gave for these inputs. */
-  readonly outputs: readonly ValueType[];
-}
-
-/**
- * One operator: the types of its outputs, and its reference evaluation, plain and slow, which constant folding uses and
- * the tests of the passes compare with.
- */
-export interface OpDefinition {
-  infer(context: InferContext): ValueType[];
-  evaluate(context: EvaluateContext): TensorValue[];
-}
-
-export type OpTable = Readonly<Record<string, OpDefinition>>;
+export { sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './record.js';
 
 function beyond(node: Node, what: string, limit: string): RuntimeError {
   return new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': ${what} exceeds ${limit}`, { details: { node: node.name, op: node.op } });

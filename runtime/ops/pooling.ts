@@ -1,8 +1,9 @@
 import { int, intAttribute, ints, intsAttribute, misshapen, oneOf, requiredInts, string, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { fromNumbers, mapNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { fromNumbers, isByte, mapNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { needsOfFirst, wholeSpan, windowRegion, type Needs } from './regions.js';
 import { tapsInside, windowOf, type HangingWindow } from './spatial.js';
 import { normExponent } from './standardization.js';
 
@@ -89,7 +90,7 @@ function pooled(x: TensorValue, pool: Pool): TensorValue {
   return fromNumbers(x.dtype, [x.dims[0] ?? 1, ...pool.output, x.dims[3] ?? 1], result);
 }
 
-const pool: OpDefinition = {
+const pool: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const { output } = poolOf(context.node, shape);
@@ -104,7 +105,12 @@ const pool: OpDefinition = {
   },
 };
 
-const nhwc: OpDefinition = {
+/** Of NhwcPool and PoolQ8. */
+export const needsPooled: Needs = needsOfFirst(({ node }, region, x) => windowRegion(nhwcPool(node, x), x, region, region[3] ?? wholeSpan(x[3] ?? 1)));
+
+const nhwc: OperatorRecord = {
+  needs: needsPooled, pixels: 'any',
+  format: (x) => (isByte(x) ? 'int8' : 'float32'), // bytes that no scale is known of have a maximum all the same
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: [shape[0] ?? 1, ...nhwcPool(context.node, shape).output, shape[3] ?? 1] }];
@@ -116,7 +122,7 @@ const nhwc: OpDefinition = {
 };
 
 /** The p-norm of each window. */
-const lpPool: OpDefinition = {
+const lpPool: OperatorRecord = {
   infer(context) {
     expectType(context, 0, ['float32']);
     normExponent(context.node, (p) => p >= 1);

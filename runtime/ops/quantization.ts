@@ -2,7 +2,9 @@ import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
 import { type DType, elementCount, fromNumbers, mapNumbers, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
+import { needsSame } from './regions.js';
+import { throughQuantization } from './transpose-rules.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
 import { roundHalfEven } from './unary-functions.js';
 
@@ -69,7 +71,7 @@ export function quantizeNumber(x: number, scale: number, zeroPoint: number, [low
   return Math.min(Math.max(roundHalfEven(Math.fround(x / scale)) + zeroPoint, low), high);
 }
 
-const quantize: OpDefinition = {
+const quantize: OperatorRecord = {
   infer(context) {
     const x = inputType(context, 0);
     const declared = intAttribute(context.node, 'output_dtype', 0);
@@ -89,7 +91,7 @@ const quantize: OpDefinition = {
   },
 };
 
-const dequantize: OpDefinition = {
+const dequantize: OperatorRecord = {
   infer(context) {
     const x = inputType(context, 0);
     const zeroPoint = context.inputs[2]?.dtype ?? x.dtype;
@@ -105,4 +107,6 @@ const dequantize: OpDefinition = {
   },
 };
 
-export const quantizationOps: OpTable = { QuantizeLinear: quantize, DequantizeLinear: dequantize };
+export const quantizationOps: OpTable = sharing({ linear: true, transpose: throughQuantization, repeats: true, needs: needsSame, pixels: 'any' }, {
+  QuantizeLinear: quantize, DequantizeLinear: dequantize,
+});

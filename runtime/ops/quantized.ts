@@ -1,11 +1,12 @@
 import { floatAttribute, oneOf, requiredInt, unsupported } from '../graph/attributes.js';
 import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { convolve, nhwcConvShape, nhwcGeometry } from './convolution.js';
+import { convolve, needsWindow, nhwcConvShape, nhwcGeometry } from './convolution.js';
 import { broadcastOffsets } from './indexing.js';
-import { broadcast, inputType, inputValue, outputType, type EvaluateContext, type OpDefinition, type OpTable } from './op.js';
-import { nhwcPool, poolWindows } from './pooling.js';
+import { broadcast, inputType, inputValue, outputType, type EvaluateContext, type OperatorRecord, type OpTable } from './op.js';
+import { needsPooled, nhwcPool, poolWindows } from './pooling.js';
 import { rangeOf } from './quantization.js';
-import { interpolate, nhwcResize } from './resize.js';
+import { needsBroadcast, needsOfFirst, needsSame, wholeSpan } from './regions.js';
+import { interpolate, needsResized, nhwcResize } from './resize.js';
 import { roundHalfEven } from './unary-functions.js';
 
 // The quantized operators of the engine (program.h), on values as the model stores them: zero-points are those of the
@@ -46,7 +47,8 @@ function convEpilogue(context: EvaluateContext): (acc: number, o: number, i: num
 }
 
 /** kConvQ8: x, w s8 [O, KH, KW, C / group], bias? s32, scale f32, scale_neg?, table?, residual? */
-const convQ8: OpDefinition = {
+const convQ8: OperatorRecord = {
+  needs: needsWindow(convQ8Operands.residual), pixels: 'aligned', format: 'int8',
   infer(context) {
     const x = inputType(context, 0);
     const w = inputType(context, 1);
@@ -65,7 +67,8 @@ const convQ8: OpDefinition = {
 };
 
 /** kConvQ8F32: x, w s8 of -1, 0 and 1 [O, KH, KW, C / group], scale f32, bias? f32; x - x_zp is -1, 0 or 1 too. */
-const convQ8F32: OpDefinition = {
+const convQ8F32: OperatorRecord = {
+  needs: needsWindow(), pixels: 'aligned', format: 'float32',
   infer(context) {
     const [x, w] = [inputType(context, 0), inputType(context, 1)];
     return [{ dtype: 'float32', shape: nhwcConvShape(context.node, x.shape, w.shape) }];
@@ -80,7 +83,8 @@ const convQ8F32: OpDefinition = {
 };
 
 /** kMatMulW4: a f32 [.., K], codes s8 [N, K], scales f32 [N, K / group], bias? f32 [N] */
-const matMulW4: OpDefinition = {
+const matMulW4: OperatorRecord = {
+  needs: needsOfFirst((_, region, shape) => [...region.slice(0, -1), wholeSpan(shape.at(-1) ?? 1)]), pixels: 'any', format: 'float32',
   infer(context) {
     const [a, codes] = [inputType(context, 0), inputType(context, 1)];
     if (a.dtype !== 'float32' || a.shape.at(-1) !== codes.shape[1]) throw unsupported(context.node, `[${a.shape.join(', ')}] by [${codes.shape.join(', ')}]`);
@@ -103,7 +107,8 @@ const matMulW4: OpDefinition = {
 };
 
 /** kThreshold: x f32, lower and upper f32, one number or one for each channel (the last axis). */
-const threshold: OpDefinition = {
+const threshold: OperatorRecord = {
+  needs: needsSame, pixels: 'any',
   infer: (context) => [{ dtype: quantizedOutput(context.node), shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -117,7 +122,8 @@ const threshold: OpDefinition = {
 const quantizedOutput = (node: EvaluateContext['node']): DType => oneOf(node, 'y_type', ['uint8', 'int8'], 'uint8');
 
 /** kBinaryQ8: add, sub, mul with numpy broadcasting. */
-const binaryQ8: OpDefinition = {
+const binaryQ8: OperatorRecord = {
+  needs: needsBroadcast, overwrites: true, pixels: 'any', format: 'int8',
   infer: (context) => [{ dtype: quantizedOutput(context.node), shape: broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
   evaluate(context) {
     const { node } = context;
@@ -141,7 +147,8 @@ const binaryQ8: OpDefinition = {
 };
 
 /** kLutQ8: a table of 256 entries, or one for each channel (the last axis). The result has the type of the table. */
-const lutQ8: OpDefinition = {
+const lutQ8: OperatorRecord = {
+  repeats: true, needs: needsSame, overwrites: true, pixels: 'any', format: 'int8',
   infer: (context) => [{ dtype: inputType(context, 1).dtype, shape: inputType(context, 0).shape }],
   evaluate(context) {
     const [x, table] = [inputValue(context, 0), inputValue(context, 1)];
@@ -156,7 +163,8 @@ const lutQ8: OpDefinition = {
 };
 
 /** kPoolQ8 */
-const poolQ8: OpDefinition = {
+const poolQ8: OperatorRecord = {
+  needs: needsPooled, pixels: 'aligned', format: 'int8',
   infer(context) {
     const { shape } = inputType(context, 0);
     return [{ dtype: quantizedOutput(context.node), shape: [shape[0] ?? 1, ...nhwcPool(context.node, shape).output, shape[3] ?? 1] }];
@@ -176,7 +184,8 @@ const poolQ8: OpDefinition = {
 };
 
 /** kResizeQ8: scale and zero-point of the input. */
-const resizeQ8: OpDefinition = {
+const resizeQ8: OperatorRecord = {
+  needs: needsResized, pixels: 'aligned', format: 'int8',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: [shape[0] ?? 1, ...nhwcResize(context.node).output, shape[3] ?? 1] }];
@@ -189,7 +198,8 @@ const resizeQ8: OpDefinition = {
 };
 
 /** kNormalizeU8: pixels u8 [.., C], mul f32 [C], add f32 [C]. */
-const normalizeU8: OpDefinition = {
+const normalizeU8: OperatorRecord = {
+  needs: needsSame, pixels: 'any',
   infer: (context) => [{ dtype: 'float32', shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);

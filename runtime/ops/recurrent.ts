@@ -2,7 +2,7 @@ import { float, floatAttribute, floats, floatsAttribute, int, intAttribute, ints
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, type Shape, type TensorValue, toNumbers, type ValueType } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { expectType, inputType, inputValue, outputType, type EvaluateContext, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, outputType, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { applyUnary, isUnaryKind, type Unary, type UnaryKind } from './unary-functions.js';
 
 export const recurrentKinds = ['rnn', 'gru', 'lstm'] as const;
@@ -215,7 +215,7 @@ function inputShare(r: Recurrent, x: TensorValue, w: TensorValue, bias: ArrayLik
   });
 }
 
-const recurrent: OpDefinition = {
+const recurrent: OperatorRecord = {
   infer: inferRecurrent,
   evaluate(context) {
     const r = recurrentOf(context.node);
@@ -276,7 +276,8 @@ export function coreRecurrence(node: Node): Recurrent & { readonly states: numbe
 }
 
 /** The core operator: gates [T, B, D * G * H], r [D, G * H, H], .. -> [T + states, D, B, H]. */
-const recurrence: OpDefinition = {
+const recurrence: OperatorRecord = {
+  pixels: 'any', format: 'float32',
   infer(context) {
     const { reverse, hidden, states } = coreRecurrence(context.node);
     const [steps = 1, batch = 1] = inputType(context, 0).shape;

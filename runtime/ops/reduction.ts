@@ -2,7 +2,7 @@ import { intAttribute, intsAttribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, reshaped, stridesOf, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { stridedOffsets } from './indexing.js';
-import { constantInts, inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { constantInts, inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
 
 export const reduceKinds = {
   ReduceMean: 'mean', ReduceSum: 'sum', ReduceMax: 'max', ReduceMin: 'min', ReduceL2: 'l2', ReduceSumSquare: 'sum_square', ReduceProd: 'product',
@@ -41,7 +41,7 @@ const folds: Readonly<Record<ReduceKind | ComposedKind, { start: number; step: (
   product: { start: 1, step: (sum, x) => sum * x, end: (sum) => sum },
 };
 
-const reduction = (kind: ReduceKind | ComposedKind): OpDefinition => ({
+const reduction = (kind: ReduceKind | ComposedKind): OperatorRecord => ({
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const axes = reducedAxes(context.node, shape.length, constantInts(context, 1, 'axes'));
@@ -66,4 +66,4 @@ export function reduceValue(x: TensorValue, kind: ReduceKind | ComposedKind, axe
   return fromNumbers(x.dtype, kept, sums.map((sum) => end(sum, count)));
 }
 
-export const reductionOps: OpTable = Object.fromEntries(Object.entries({ ...reduceKinds, ...composedKinds }).map(([op, kind]) => [op, reduction(kind)]));
+export const reductionOps: OpTable = sharing({ linear: true }, Object.fromEntries(Object.entries({ ...reduceKinds, ...composedKinds }).map(([op, kind]) => [op, reduction(kind)])));

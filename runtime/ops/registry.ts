@@ -8,12 +8,13 @@ import { integerOps } from './integer.js';
 import { linearOps } from './linear.js';
 import { movementOps } from './movement.js';
 import { normalizationOps } from './normalization.js';
-import type { OpDefinition, OpTable } from './op.js';
+import type { OperatorRecord, OpTable } from './op.js';
 import { poolingOps } from './pooling.js';
 import { quantizationOps } from './quantization.js';
 import { quantizedOps } from './quantized.js';
 import { recurrentOps } from './recurrent.js';
 import { reductionOps } from './reduction.js';
+import { needsAll, type Region, type RegionContext } from './regions.js';
 import { resampleOps } from './resample.js';
 import { resizeOps } from './resize.js';
 import { shapeOps } from './shape.js';
@@ -31,22 +32,28 @@ const table: OpTable = {
   ...selectionOps, ...suppressionOps, ...spaceOps,
 };
 
-/** Every operator with inference and a reference: those of ONNX, and the engine's own that passes introduce. */
-export const operatorNames: readonly string[] = Object.keys(table).sort();
+const records: ReadonlyMap<string, OperatorRecord> = new Map(Object.entries(table));
 
-/** Operators whose reference takes a fixed number of steps for each element that it reads or writes. */
-const linear: ReadonlySet<string> = new Set(
-  [unaryOps, binaryOps, shapeOps, movementOps, reductionOps, normalizationOps, quantizationOps, coreOps].flatMap((ops) => Object.keys(ops)));
+/** Every operator that has a record: those of ONNX, and the engine's own that passes introduce. */
+export const operatorNames: readonly string[] = [...records.keys()].sort();
+
+/** What the compiler knows of a node's operator; undefined for an operator that it does not have. */
+export const recordOf = (node: Pick<Node, 'op'>): OperatorRecord | undefined => records.get(node.op);
+
+/** @throws RuntimeError E_MODEL_OP */
+export function operatorOf(node: Node): OperatorRecord {
+  const record = recordOf(node);
+  if (record === undefined) throw unsupported(node, 'this operator is not supported');
+  return record;
+}
 
 /** A bound on the steps that the reference evaluation takes: an operator that is not linear may read all inputs for every output. */
 export function stepsOf(node: Node, inputs: readonly Shape[], outputs: readonly Shape[]): number {
   const sum = (shapes: readonly Shape[]) => shapes.reduce((total, shape) => total + volume(shape), 0);
-  return linear.has(node.op) ? sum(inputs) + sum(outputs) * Math.max(inputs.length, 1) : sum(inputs) * sum(outputs);
+  return recordOf(node)?.linear === true ? sum(inputs) + sum(outputs) * Math.max(inputs.length, 1) : sum(inputs) * sum(outputs);
 }
 
-/** @throws RuntimeError E_MODEL_OP */
-export function operatorOf(node: Node): OpDefinition {
-  const definition = Object.hasOwn(table, node.op) ? table[node.op] : undefined;
-  if (definition === undefined) throw unsupported(node, 'this operator is not supported');
-  return definition;
+/** The region of each input, by position, on which `region` of the first output depends; undefined where an input is absent. */
+export function neededRegions(context: RegionContext, region: Region): readonly (Region | undefined)[] {
+  return (recordOf(context.node)?.needs ?? needsAll)(context, region);
 }

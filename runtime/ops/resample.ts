@@ -2,7 +2,8 @@ import { floatAttribute, intAttribute, misshapen, notConstant, oneOf, requiredIn
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { needsAlong } from './regions.js';
 import { coordinateModes, nearestIndex, nearestModes, resized, resizeModes, resizeOf, scalesAndSizes, sourceCoordinate, type Resize, type Values } from './resize.js';
 
 /** How one axis is resized: every output index is a weighted sum of `taps` input indices. */
@@ -147,7 +148,7 @@ export function resampled(x: TensorValue, { tables, outside }: Resampling): Tens
   return outside === 0 ? y : fromNumbers(y.dtype, y.dims, Array.from(toNumbers(y), (value) => value + outside));
 }
 
-const resize: OpDefinition = {
+const resize: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const values: Values = (i) => context.constants[i];
@@ -170,7 +171,8 @@ const resize: OpDefinition = {
 };
 
 /** The core operator, ResampleF32 of program.h: x, indices int32 [size, taps], weights float32 [size, taps]. */
-const resample: OpDefinition = {
+const resample: OperatorRecord = {
+  needs: needsAlong((node) => [requiredInt(node, 'axis')]), pixels: 'any', format: 'float32',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const axis = requiredInt(context.node, 'axis');

@@ -1,7 +1,8 @@
 import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, notConstant, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
-import { inputType, inputValue, normalizeAxis, outputType, type OpDefinition, type OpTable } from './op.js';
+import { inputType, inputValue, normalizeAxis, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Span } from './regions.js';
 
 export const resizeModes = ['nearest', 'linear'] as const;
 export const coordinateModes = ['half_pixel', 'asymmetric', 'align_corners', 'pytorch_half_pixel'] as const;
@@ -181,7 +182,22 @@ export function resized(x: TensorValue, resize: Resize): TensorValue {
   return fromNumbers(x.dtype, [x.dims[0] ?? 1, ...resize.output, x.dims[3] ?? 1], interpolate(x, resize));
 }
 
-const nhwc: OpDefinition = {
+/** The inputs that a span of outputs along one axis lies between; positions rise with the outputs. */
+function resizeSpan(resize: Resize, axis: 0 | 1, size: number, { from, to }: Span): Span {
+  const all = taps(resize, axis, size).slice(from, to);
+  return clipped({ from: all[0]?.low ?? 0, to: (all.at(-1)?.high ?? -1) + 1 }, size);
+}
+
+/** Of NhwcResize and ResizeQ8. */
+export const needsResized: Needs = needsOfFirst(({ node }, region, x) => {
+  const [n, rows, columns, channels] = x.map((size, axis) => region[axis] ?? wholeSpan(size));
+  const resize = nhwcResize(node);
+  if (n === undefined || rows === undefined || columns === undefined || channels === undefined) return wholeRegion(x);
+  return [n, resizeSpan(resize, 0, x[1] ?? 1, rows), resizeSpan(resize, 1, x[2] ?? 1, columns), channels];
+});
+
+const nhwc: OperatorRecord = {
+  needs: needsResized, pixels: 'any', format: 'float32',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: [shape[0] ?? 1, ...nhwcResize(context.node).output, shape[3] ?? 1] }];

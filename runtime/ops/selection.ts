@@ -3,7 +3,8 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, stridesOf, toNumbers, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { stridedOffsets } from './indexing.js';
 import { gatherElements } from './movement.js';
-import { constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { wholeSpan } from './regions.js';
 import { alongAxis, ranked, runningSums } from './whole.js';
 
 const numbers: readonly DType[] = ['float32', 'int32', 'int64', 'int8', 'uint8'];
@@ -17,7 +18,12 @@ function resolved(node: Node, index: number, size: number): number {
 
 const axisOf = (node: Node, rank: number, fallback = 0): number => normalizeAxis(node, intAttribute(node, 'axis', fallback), rank);
 
-const gatherEach: OpDefinition = {
+const gatherEach: OperatorRecord = {
+  pixels: 'any',
+  needs: ({ node, inputs }, region) => inputs.map((shape, i) => {
+    const axis = axisOf(node, region.length);
+    return shape?.map((size, at) => (i === 0 && at === axis ? wholeSpan(size) : (region[at] ?? wholeSpan(size))));
+  }),
   infer(context) {
     const [x, indices] = [inputType(context, 0), expectType(context, 1, ['int32', 'int64'])];
     const axis = axisOf(context.node, x.shape.length);
@@ -45,7 +51,7 @@ function tuples(node: Node, x: Shape, indices: Shape): { batch: number; depth: n
   return { batch, depth, slice: x.slice(batch + depth) };
 }
 
-const gatherNd: OpDefinition = {
+const gatherNd: OperatorRecord = {
   infer(context) {
     const [x, indices] = [inputType(context, 0), expectType(context, 1, ['int32', 'int64'])];
     const { slice } = tuples(context.node, x.shape, indices.shape);
@@ -69,7 +75,7 @@ const gatherNd: OpDefinition = {
 
 const keepsAxis = (node: Node): boolean => intAttribute(node, 'keepdims', 1) === 1;
 
-const argExtreme = (smallest: boolean): OpDefinition => ({
+const argExtreme = (smallest: boolean): OperatorRecord => ({
   infer(context) {
     const { shape } = expectType(context, 0, numbers);
     const axis = axisOf(context.node, shape.length);
@@ -95,7 +101,7 @@ export function topKOf(node: Node, shape: Shape, given: readonly number[] | unde
   return { axis, k, smallest: intAttribute(node, 'largest', 1) === 0 };
 }
 
-const topK: OpDefinition = {
+const topK: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = expectType(context, 0, numbers);
     const { axis, k } = topKOf(context.node, shape, constantInts(context, 1, 'K'));
@@ -119,13 +125,13 @@ export function cumSumOf(node: Node, rank: number, axes: readonly number[] | und
   return { axis: normalizeAxis(node, axes[0], rank), exclusive: intAttribute(node, 'exclusive', 0) === 1, reverse: intAttribute(node, 'reverse', 0) === 1 };
 }
 
-function inferCumSum(context: InferContext): ReturnType<OpDefinition['infer']> {
+function inferCumSum(context: InferContext): ReturnType<OperatorRecord['infer']> {
   const x = expectType(context, 0, ['float32', 'int32', 'int64']);
   cumSumOf(context.node, x.shape.length, constantInts(context, 1, 'axis'));
   return [x];
 }
 
-const cumSum: OpDefinition = {
+const cumSum: OperatorRecord = {
   infer: inferCumSum,
   evaluate(context) {
     const x: TensorValue = inputValue(context, 0);

@@ -1,10 +1,15 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
 import { type DType, elementCount, fromNumbers, int64s, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
-import { constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { needsSame } from './regions.js';
+import { throughFirst } from './transpose-rules.js';
+
+const always = (): boolean => true;
 
 /** Operators that only give the same elements another shape. */
-const reshaping = (shape: (context: InferContext) => number[]): OpDefinition => ({
+const reshaping = (shape: (context: InferContext) => number[]): OperatorRecord => ({
+  identity: always,
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: shape(context) }],
   evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
 });
@@ -55,7 +60,7 @@ function unsqueezeShape(context: InferContext): number[] {
   return Array.from({ length: rank }, (_, i) => (axes.has(i) ? 1 : (rest.shift() ?? 1)));
 }
 
-const shapeOp: OpDefinition = {
+const shapeOp: OperatorRecord = {
   infer(context) {
     return [{ dtype: 'int64', shape: [shapeRange(context, inputType(context, 0).shape).length] }];
   },
@@ -68,13 +73,13 @@ export function shapeRange({ node }: { node: InferContext['node'] }, shape: read
   return shape.slice(intAttribute(node, 'start', 0), end);
 }
 
-const sizeOp: OpDefinition = {
+const sizeOp: OperatorRecord = {
   infer: () => [{ dtype: 'int64', shape: [] }],
   evaluate: (context) => [scalar('int64', elementCount(inputValue(context, 0).dims))],
 };
 
 /** The forms of Constant that import leaves in place (a tensor `value` becomes a constant there). */
-const constantOp: OpDefinition = {
+const constantOp: OperatorRecord = {
   infer: (context) => [typeOf(constantValue(context))],
   evaluate: (context) => [constantValue(context)],
 };
@@ -92,7 +97,7 @@ function constantValue({ node }: { node: InferContext['node'] }): TensorValue {
   throw unsupported(node, 'Expected a tensor, integers or floats', [...node.attributes.keys()][0] ?? 'value');
 }
 
-const constantOfShape: OpDefinition = {
+const constantOfShape: OperatorRecord = {
   infer(context) {
     const shape = constantInts(context, 0, 'shape');
     if (shape === undefined) throw misshapen(context.node, 'Expected a shape but received none');
@@ -105,7 +110,7 @@ const constantOfShape: OpDefinition = {
   },
 };
 
-const range: OpDefinition = {
+const range: OperatorRecord = {
   infer(context) {
     const [start, limit, delta] = [0, 1, 2].map((i) => constantInts(context, i, ['start', 'limit', 'delta'][i] ?? '')?.[0] ?? NaN);
     const count = Math.max(0, Math.ceil(((limit ?? NaN) - (start ?? NaN)) / (delta ?? NaN)));
@@ -126,7 +131,8 @@ function castTarget(node: InferContext['node']): DType {
   return dtype;
 }
 
-const cast: OpDefinition = {
+const cast: OperatorRecord = {
+  elementwise: 'any', transpose: throughFirst, identity: always, needs: needsSame, pixels: 'any',
   infer: (context) => [{ dtype: castTarget(context.node), shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);
@@ -136,10 +142,11 @@ const cast: OpDefinition = {
   },
 };
 
-const passThrough: OpDefinition = { infer: sameAsInput, evaluate: (context) => [inputValue(context, 0)] };
+const passThrough: OperatorRecord = { identity: always, needs: needsSame, infer: sameAsInput, evaluate: (context) => [inputValue(context, 0)] };
 
 /** Inference mode, or training that drops nothing: the data passes, and the mask is all true. */
-const dropout: OpDefinition = {
+const dropout: OperatorRecord = {
+  identity: always, needs: needsSame,
   infer(context) {
     const training = constantInts(context, 2, 'training_mode')?.[0] === 1;
     if (training && constantInput(context, 1, 'ratio')?.data[0] !== 0) throw unsupported(context.node, 'training mode', 'training_mode');
@@ -153,7 +160,7 @@ const dropout: OpDefinition = {
   },
 };
 
-export const shapeOps: OpTable = {
+export const shapeOps: OpTable = sharing({ linear: true }, {
   Reshape: reshaping(reshapeShape),
   Flatten: reshaping(flattenShape),
   Squeeze: reshaping(squeezeShape),
@@ -166,4 +173,4 @@ export const shapeOps: OpTable = {
   Cast: cast,
   Identity: passThrough,
   Dropout: dropout,
-};
+});

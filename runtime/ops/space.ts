@@ -2,7 +2,7 @@ import { misshapen, oneOf, requiredInt } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { reshaped, type Shape } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
-import { inputType, inputValue, type OpDefinition, type OpTable } from './op.js';
+import { inputType, inputValue, type OperatorRecord, type OpTable } from './op.js';
 
 /** A rearrangement of blocks of pixels: the elements seen under `apart`, its axes permuted, seen under `result`. */
 export interface Rearrangement {
@@ -26,7 +26,7 @@ export function rearrangementOf(node: Node, shape: Shape): Rearrangement {
   return { apart: [n, depth, block, block, h, w], perm: [0, 1, 4, 2, 5, 3], result };
 }
 
-const rearrange: OpDefinition = {
+const rearrange: OperatorRecord = {
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: rearrangementOf(context.node, shape).result }];

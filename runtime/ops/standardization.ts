@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, stridesOf, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
-import { broadcast, expectType, inputType, inputValue, normalizeAxis, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, expectType, inputType, inputValue, normalizeAxis, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { reducedShape } from './reduction.js';
 
 // Normalization by statistics of the data itself: instance, layer, group, mean and variance, p-norm, local response.
@@ -86,7 +86,7 @@ function expectChannels(context: InferContext, index: number, count: number): vo
   if (shape.length !== 1 || shape[0] !== count) throw misshapen(context.node, `input ${index}: expected [${count}] but received [${shape.join(', ')}]`);
 }
 
-const instanceNorm: OpDefinition = {
+const instanceNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     if (x.shape.length < 3) throw misshapen(context.node, `an input of rank ${x.shape.length}`);
@@ -101,7 +101,7 @@ const instanceNorm: OpDefinition = {
   },
 };
 
-const layerNorm: OpDefinition = {
+const layerNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const axes = layerNormAxes(context.node, x.shape.length);
@@ -124,7 +124,7 @@ const layerNorm: OpDefinition = {
 };
 
 /** Scale and bias are one for each group in operator set 18, one for each channel since 21. */
-const groupNorm: OpDefinition = {
+const groupNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const groups = groupsOf(context.node, x.shape);
@@ -146,7 +146,7 @@ const groupNorm: OpDefinition = {
   },
 };
 
-const meanVarianceNorm: OpDefinition = {
+const meanVarianceNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     meanVarianceAxes(context.node, x.shape.length);
@@ -169,7 +169,7 @@ function pNorm(x: TensorValue, p: number, axes: readonly number[]): TensorValue 
 }
 
 /** What is zero throughout stays zero. */
-const lpNorm: OpDefinition = {
+const lpNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     normalizeAxis(context.node, intAttribute(context.node, 'axis', -1), x.shape.length);
@@ -184,7 +184,7 @@ const lpNorm: OpDefinition = {
   },
 };
 
-const globalLpPool: OpDefinition = {
+const globalLpPool: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     normExponent(context.node, (p) => p >= 1);
@@ -215,7 +215,7 @@ export function isNeighbour(channel: number, other: number, { size }: LocalRespo
   return other >= channel - Math.floor((size - 1) / 2) && other <= channel + Math.ceil((size - 1) / 2);
 }
 
-const localResponseNorm: OpDefinition = {
+const localResponseNorm: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     if (x.shape.length < 3) throw misshapen(context.node, `an input of rank ${x.shape.length}`);

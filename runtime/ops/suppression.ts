@@ -1,7 +1,7 @@
 import { float, floatAttribute, int, intAttribute, misshapen, requiredInt, type AttributeRecord } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
-import { constantInput, expectType, inputValue, type InferContext, type OpDefinition, type OpTable } from './op.js';
+import { constantInput, expectType, inputValue, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 
 /** How boxes are suppressed (NonMaxSuppressionAttrs in program.h). */
 export interface Suppression {
@@ -73,7 +73,7 @@ function selected(boxes: TensorValue, scores: TensorValue, how: Suppression): Te
 }
 
 /** One row for every box that may be selected: how many there are is known only when the model has run. */
-function mostRows(context: InferContext, limitOf: (boxes: number) => number): ReturnType<OpDefinition['infer']> {
+function mostRows(context: InferContext, limitOf: (boxes: number) => number): ReturnType<OperatorRecord['infer']> {
   const [boxes, scores]: [Shape, Shape] = [expectType(context, 0, ['float32']).shape, expectType(context, 1, ['float32']).shape];
   const [images = 0, classes = 0, count = 0] = scores;
   if (boxes.length !== 3 || scores.length !== 3 || boxes[0] !== images || boxes[1] !== count || boxes[2] !== 4) {
@@ -82,7 +82,7 @@ function mostRows(context: InferContext, limitOf: (boxes: number) => number): Re
   return [{ dtype: 'int64', shape: [images * classes * limitOf(count), 3] }];
 }
 
-const nonMaxSuppression: OpDefinition = {
+const nonMaxSuppression: OperatorRecord = {
   infer: (context) => mostRows(context, (boxes) => suppressionOf(context.node, boxes, (index, what) => constantInput(context, index, what)).limit),
   evaluate(context) {
     const [boxes, scores] = [inputValue(context, 0), inputValue(context, 1)];
@@ -98,7 +98,7 @@ export const coreSuppression = (node: Node): Suppression => ({
   center: intAttribute(node, 'center', 0) === 1, limit: requiredInt(node, 'limit'), iou: floatAttribute(node, 'iou', 0), score: floatAttribute(node, 'score', -Infinity),
 });
 
-export const selectBoxes: OpDefinition = {
+export const selectBoxes: OperatorRecord = {
   infer: (context) => mostRows(context, () => coreSuppression(context.node).limit),
   evaluate: (context) => [selected(inputValue(context, 0), inputValue(context, 1), coreSuppression(context.node))],
 };

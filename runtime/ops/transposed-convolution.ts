@@ -1,7 +1,8 @@
 import { intAttribute, ints, intsAttribute, misshapen, oneOf, requiredInts, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { allocate, elementCount, fromNumbers, mapNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { expectType, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { clipped, needsOfFirst, wholeSpan } from './regions.js';
 import { autoPads, pair, positive } from './spatial.js';
 
 /** An ONNX ConvTranspose over [H, W]; one-dimensional ones have H = 1. Output pixel j gets x[i] * w[k] where j + begin = i * stride + k * dilation. */
@@ -88,7 +89,7 @@ function spread(x: TensorValue, w: TensorValue, window: TransposedWindow): Float
   return sums;
 }
 
-const convTranspose: OpDefinition = {
+const convTranspose: OperatorRecord = {
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const w = inputType(context, 1);
@@ -184,7 +185,19 @@ export function coreInterleave(node: Node): Interleave {
 }
 
 /** The core operator: phases as groups of channels [N, H, W, SH * SW * C] -> [N, OH, OW, C]. */
-const interleave: OpDefinition = {
+const interleave: OperatorRecord = {
+  linear: true, pixels: 'any', copies: true,
+  identity: (node) => coreInterleave(node).strides.every((stride) => stride === 1) && coreInterleave(node).skips.every((skip) => skip === 0),
+  needs: needsOfFirst(({ node }, region, x) => {
+    const { strides, skips } = coreInterleave(node);
+    return x.map((size, axis) => {
+      const { from, to } = region[axis] ?? wholeSpan(size);
+      if (axis === 3) return wholeSpan(size);
+      if (axis === 0) return { from, to };
+      const [stride, skip] = [strides[axis - 1] ?? 1, skips[axis - 1] ?? 0];
+      return clipped({ from: Math.floor((from + skip) / stride), to: Math.floor((to - 1 + skip) / stride) + 1 }, size);
+    });
+  }),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const { strides, output } = coreInterleave(context.node);

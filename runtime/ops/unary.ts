@@ -1,7 +1,8 @@
 import { floatAttribute, notConstant, oneOf, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { expectType, inputValue, type OpDefinition, type OpTable } from './op.js';
+import { expectType, inputValue, type OperatorRecord, type OpTable } from './op.js';
+import { needsSame } from './regions.js';
 import { applyUnary, type Unary, type UnaryKind } from './unary-functions.js';
 
 type Constants = (index: number) => TensorValue | undefined;
@@ -95,7 +96,9 @@ export function unaryOf(node: Node, constants: Constants): Unary | undefined {
 /** Operators that also exist for integers, where shape arithmetic uses them. */
 const integral = new Set(['Relu', 'Clip', 'Abs', 'Neg', 'Sign']);
 
-const definition: OpDefinition = {
+const definition: OperatorRecord = {
+  linear: true,
+  needs: needsSame,
   infer: (context) => [expectType(context, 0, integral.has(context.node.op) ? ['float32', 'int64', 'int32', 'int8', 'uint8'] : ['float32'])],
   evaluate(context) {
     const x = inputValue(context, 0);

@@ -3,7 +3,9 @@ import type { Node } from '../graph/graph.js';
 import { fromNumbers, stridesOf, toNumbers, type TensorValue } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
 import { stridedOffsets } from './indexing.js';
-import { broadcast, inputType, inputValue, outputType, type OpDefinition, type OpTable } from './op.js';
+import { broadcast, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { needsAlong, needsBroadcast } from './regions.js';
+import { throughAll, throughAxis } from './transpose-rules.js';
 
 // Core operators on whole numbers (int32 and int64) and booleans. Bytes are widened to int32 before, and narrowed modulo 256 after.
 
@@ -20,15 +22,20 @@ const integerFunctions: Readonly<Record<IntegerKind, (a: number, b: number) => n
   fmod: (a, b) => (b === 0 ? 0 : a % b),
 };
 
-const broadcastShape: (context: Parameters<OpDefinition['infer']>[0]) => number[] = (context) =>
+const broadcastShape: (context: Parameters<OperatorRecord['infer']>[0]) => number[] = (context) =>
   broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape);
 
-const binaryS32: OpDefinition = {
+/** Of two operands, element by element. */
+const ofElements = { linear: true, transpose: throughAll, needs: needsBroadcast, pixels: 'any' } as const;
+
+const binaryS32: OperatorRecord = {
+  ...ofElements,
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: broadcastShape(context) }],
   evaluate: (context) => [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), integerFunctions[coreIntegerKind(context.node)])],
 };
 
-const predicate = <K extends string>(kindOf: (node: Node) => K, functions: Readonly<Record<K, (a: number, b: number) => boolean>>): OpDefinition => ({
+const predicate = <K extends string>(kindOf: (node: Node) => K, functions: Readonly<Record<K, (a: number, b: number) => boolean>>): OperatorRecord => ({
+  ...ofElements,
   infer: (context) => [{ dtype: 'bool', shape: broadcastShape(context) }],
   evaluate(context) {
     const fn = functions[kindOf(context.node)];
@@ -64,7 +71,13 @@ export function alongAxis(x: TensorValue, axis: number, length: number, line: (v
 /** Reduces one axis, which stays as 1. */
 export const reduceS32Attributes = (kind: IntegerKind, axis: number): AttributeRecord => ({ kind: string(kind), axis: int(axis) });
 
-const reduceS32: OpDefinition = {
+/** Each line along the attribute `axis` by itself. */
+const ofLines = {
+  linear: true, transpose: throughAxis('axis'), needs: needsAlong((node) => [requiredInt(node, 'axis')]), pixels: 'any',
+} as const;
+
+const reduceS32: OperatorRecord = {
+  ...ofLines,
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: shape.map((dim, i) => (i === requiredInt(context.node, 'axis') ? 1 : dim)) }];
@@ -91,7 +104,8 @@ const flag = (node: Node, name: string): boolean => intAttribute(node, name, 0) 
 /** Index of the largest or smallest element along an axis, which stays as 1. */
 export const argReduceAttributes = (axis: number, smallest: boolean, last: boolean): AttributeRecord => ({ axis: int(axis), smallest: int(smallest ? 1 : 0), last: int(last ? 1 : 0) });
 
-const argReduce: OpDefinition = {
+const argReduce: OperatorRecord = {
+  ...ofLines,
   infer: (context) => [{ dtype: 'int64', shape: inputType(context, 0).shape.map((dim, i) => (i === requiredInt(context.node, 'axis') ? 1 : dim)) }],
   evaluate(context) {
     const { node } = context;
@@ -108,7 +122,8 @@ const argReduce: OpDefinition = {
 /** Indices of the k largest or smallest elements along an axis, the best first. */
 export const topKAttributes = (axis: number, k: number, smallest: boolean): AttributeRecord => ({ axis: int(axis), k: int(k), smallest: int(smallest ? 1 : 0) });
 
-const topKIndices: OpDefinition = {
+const topKIndices: OperatorRecord = {
+  ...ofLines,
   infer: (context) => [{ dtype: 'int64', shape: inputType(context, 0).shape.map((dim, i) => (i === requiredInt(context.node, 'axis') ? requiredInt(context.node, 'k') : dim)) }],
   evaluate(context) {
     const { node } = context;
@@ -132,7 +147,8 @@ export function runningSums(values: readonly number[], exclusive: boolean, rever
   return reverse ? sums.reverse() : sums;
 }
 
-const runningSum: OpDefinition = {
+const runningSum: OperatorRecord = {
+  ...ofLines,
   infer: (context) => [inputType(context, 0)],
   evaluate(context) {
     const x = inputValue(context, 0);

@@ -2,6 +2,7 @@ import { intAttribute } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, isByte, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
+import { recordOf } from '../ops/registry.js';
 import { layOut, type Block } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
 import { chooseStrips, findStrips, type StripGroup } from './strips.js';
@@ -31,10 +32,6 @@ export interface StoragePlan {
 /** Pixels of 8-bit feature maps start at multiples of this many bytes, except images of a few channels (program.h). */
 const bytePixelAlignment = 16;
 const denseImageChannels = 4;
-
-const inPlaceOperators = new Set(['Unary', 'BinaryF32', 'BinaryQ8', 'LutQ8']);
-
-const denseOperators = new Set(['Gather', 'GatherND', 'SelectBoxes']);
 
 const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
 const pixels = (shape: Shape): number => elementCount(shape) / Math.max(1, lastDim(shape));
@@ -68,7 +65,7 @@ class StoragePlanner {
   private readonly inStrips: ReadonlySet<string>;
 
   constructor(private readonly graph: Graph, strips: readonly StripGroup[]) {
-    this.slidOver = new Set(graph.nodes.filter(({ op }) => ['ConvQ8', 'ConvQ8F32', 'PoolQ8', 'ResizeQ8'].includes(op)).map(({ inputs }) => inputs[0] ?? ''));
+    this.slidOver = new Set(graph.nodes.flatMap((node) => (recordOf(node)?.pixels === 'aligned' ? node.inputs.slice(0, 1) : [])));
     for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
     this.inStrips = new Set(strips.flatMap(({ between }) => between));
     for (const { nodes, steps } of strips) for (const { inputs, outputs } of nodes) for (const value of [...inputs, ...outputs]) this.prolong(value, steps);
@@ -101,7 +98,7 @@ class StoragePlanner {
   /** Some operators read and write dense tensors. */
   private demandDense(): void {
     for (const node of this.graph.nodes) {
-      if (!denseOperators.has(node.op)) continue;
+      if (recordOf(node)?.pixels !== undefined) continue;
       for (const value of [...node.inputs, ...node.outputs]) {
         const group = this.group(value);
         if (group !== undefined) group.dense = true;
@@ -226,7 +223,7 @@ class StoragePlanner {
 
   /** Elementwise operators may overwrite an operand that nobody reads afterwards. */
   private reuseInput(node: Node, step: number): void {
-    if (!inPlaceOperators.has(node.op)) return;
+    if (recordOf(node)?.overwrites !== true) return;
     const output = node.outputs[0] ?? '';
     const y = this.group(output);
     if (y === undefined || y.parent !== undefined) return;

@@ -1,8 +1,6 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
-
-/** Operators worth comparing: cheap to tell apart and often made twice by layout changes and exporters. */
-const compared = new Set(['Transpose', 'View', 'QuantizeLinear', 'DequantizeLinear', 'StridedSlice', 'LutQ8', 'Unary']);
+import { recordOf } from '../../ops/registry.js';
 
 /** JSON has no int64, and makes one thing of NaN and both infinities. */
 const told = (_: string, value: unknown): unknown => (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? `${value} ${typeof value}` : value);
@@ -16,7 +14,7 @@ export function removeDuplicates(graph: Graph): Graph {
   for (const original of graph.nodes) {
     const output = original.outputs[0] ?? '';
     const node = editor.producer(output);
-    if (node === undefined || !compared.has(node.op) || editor.isOutput(output)) continue;
+    if (node === undefined || recordOf(node)?.repeats !== true || editor.isOutput(output)) continue;
     const key = keyOf(node);
     const twin = seen.get(key);
     if (twin === undefined) seen.set(key, output);

@@ -1,46 +1,11 @@
-import { int, intAttribute, ints, requiredInt, requiredInts, type Attribute } from '../../graph/attributes.js';
+import { ints, requiredInts } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { compose, inverse, isIdentityPermutation, keepsOrder, type Permutation } from '../../graph/permutation.js';
 import { elementCount, reshaped, type Shape } from '../../graph/tensor-value.js';
 import { viewAttributes } from '../../ops/core.js';
 import { transposeValue } from '../../ops/movement.js';
+import { recordOf } from '../../ops/registry.js';
 import { Rewriter } from '../rewriter.js';
-
-/** How an operator that works on transposed data must be told so: attributes of the same operator on the data before. */
-type Remap = (node: Node, perm: Permutation) => Readonly<Record<string, Attribute>>;
-
-const unchanged: Remap = (node) => Object.fromEntries(node.attributes);
-const axis = (name: string): Remap => (node, perm) => ({ ...Object.fromEntries(node.attributes), [name]: int(perm[requiredInt(node, name)] ?? 0) });
-
-/** Values by axis of the result, as values by axis of the data before. */
-function perAxis(values: readonly number[], perm: Permutation): number[] {
-  const result = new Array<number>(values.length).fill(0);
-  perm.forEach((from, i) => (result[from] = values[i] ?? 0));
-  return result;
-}
-const lists = (...names: string[]): Remap => (node, perm) => ({
-  ...Object.fromEntries(node.attributes),
-  ...Object.fromEntries(names.map((name) => [name, ints(perAxis(requiredInts(node, name), perm))])),
-});
-
-const quantization: Remap = (node, perm) => ({ axis: int(perm[intAttribute(node, 'axis', 1)] ?? 0) });
-
-/** Operators that a transpose passes through, and which of their operands it concerns. */
-const rules: Readonly<Record<string, { operands: 'first' | 'all'; remap: Remap }>> = {
-  Unary: { operands: 'first', remap: unchanged },
-  Cast: { operands: 'first', remap: unchanged },
-  QuantizeLinear: { operands: 'first', remap: quantization },
-  DequantizeLinear: { operands: 'first', remap: quantization },
-  AxisSoftmax: { operands: 'first', remap: axis('axis') },
-  Reduce: { operands: 'first', remap: (node, perm) => ({ ...Object.fromEntries(node.attributes), axes: ints(requiredInts(node, 'axes').map((a) => perm[a] ?? 0)) }) },
-  StridedSlice: { operands: 'first', remap: lists('starts', 'steps', 'extent') },
-  PadNd: { operands: 'first', remap: lists('before', 'after') },
-  BroadcastTo: { operands: 'first', remap: lists('shape') },
-  ...Object.fromEntries(['ArgReduce', 'TopKIndices', 'ReduceS32', 'RunningSum'].map((op) => [op, { operands: 'first' as const, remap: axis('axis') }])),
-  ...Object.fromEntries(['BinaryS32', 'Compare', 'Logic', 'Where'].map((op) => [op, { operands: 'all' as const, remap: unchanged }])),
-  Concat: { operands: 'all', remap: axis('axis') },
-  ...Object.fromEntries(['Add', 'Sub', 'Mul', 'Div', 'Pow', 'Min', 'Max', 'PRelu'].map((op) => [op, { operands: 'all' as const, remap: unchanged }])),
-};
 
 const permOf = (node: Node): readonly number[] => requiredInts(node, 'perm');
 
@@ -78,7 +43,7 @@ function before(editor: Rewriter, value: string, perm: Permutation): string {
 }
 
 function sink(editor: Rewriter, node: Node): void {
-  const rule = rules[node.op];
+  const rule = recordOf(node)?.transpose;
   if (rule === undefined || node.outputs.length !== 1) return;
   const output = node.outputs[0] ?? '';
   const rank = editor.type(output).shape.length;

@@ -2,7 +2,7 @@ import { float, int, string, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { operatorOf } from '../../ops/registry.js';
+import { operatorOf, recordOf } from '../../ops/registry.js';
 import type { Rewriter } from '../rewriter.js';
 import { dequantizedValues, quantizedBounds, quantizedSource, quantizeOne, sameQuantization, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
 import type { Planner } from './plan.js';
@@ -41,9 +41,7 @@ export const planBinary: Planner = (editor, value, q) => {
   return () => editor.emit({ name, op: 'BinaryQ8', inputs: [a.value, b.value], attributes });
 };
 
-/** Operators of one variable tensor that work element by element, all other operands constant. */
-const elementwise = new Set(['Unary', 'Add', 'Sub', 'Mul', 'Div', 'Pow', 'Min', 'Max', 'PRelu']);
-
+/** Operators on floats that work element by element on one variable tensor; all other operands are constant. */
 interface ElementwiseChain {
   readonly source: QuantizedValue;
   /** From the source on. */
@@ -63,7 +61,7 @@ function elementwiseChain(editor: Rewriter, value: string): ElementwiseChain | u
     const source = quantizedSource(editor, at);
     if (source !== undefined) return nodes.length === 0 ? undefined : { source, nodes: nodes.reverse(), channels };
     const node = editor.producer(at);
-    if (node === undefined || !elementwise.has(node.op)) return undefined;
+    if (node === undefined || recordOf(node)?.elementwise !== 'floats') return undefined;
     const variable = node.inputs.findIndex((input) => input !== '' && editor.constant(input) === undefined);
     const constants = node.inputs.flatMap((input, i) => (i === variable || input === '' ? [] : [editor.constant(input)]));
     for (const constant of constants) {

@@ -1,7 +1,7 @@
 import type { Node } from '../../graph/graph.js';
 import { fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { operatorOf } from '../../ops/registry.js';
+import { operatorOf, recordOf } from '../../ops/registry.js';
 import { coreCompareKind } from '../../ops/whole.js';
 import type { Rewriter } from '../rewriter.js';
 
@@ -53,9 +53,6 @@ function comparisonStep(editor: Rewriter, node: Node): StepFunction | undefined 
   return { source, lower: threshold, upper: threshold, values };
 }
 
-/** Operators that work element by element. */
-const elementwise = new Set(['Unary', 'Add', 'Sub', 'Mul', 'Div', 'Min', 'Max', 'Where', 'Cast']);
-
 /** Longest chain of operators that is followed. */
 const maximumChain = 8;
 
@@ -63,7 +60,7 @@ const maximumChain = 8;
 function mappedStep(editor: Rewriter, node: Node, depth: number): StepFunction | undefined {
   const variables = node.inputs.flatMap((input, i) => (input !== '' && editor.constant(input) === undefined ? [i] : []));
   const [variable] = variables;
-  if (variable === undefined || variables.length > 1 || !elementwise.has(node.op)) return undefined;
+  if (variable === undefined || variables.length > 1 || recordOf(node)?.elementwise === undefined) return undefined;
   const step = stepOf(editor, node.inputs[variable] ?? '', depth + 1);
   if (step === undefined) return undefined;
   const operands = node.inputs.map((input, i): TensorValue | undefined => {
