@@ -6,6 +6,9 @@ export interface Identity {
   similarity: number;
 }
 
+/** x, y, width, height in pixels of the frame; may reach beyond its borders. */
+export type Box = readonly [number, number, number, number];
+
 interface Labelled {
   label: string;
   /** 0..1 */
@@ -15,8 +18,7 @@ interface Labelled {
 /** An object or a face, somewhere in a frame. */
 export interface Detection extends Labelled {
   type: 'detection';
-  /** x, y, width, height in pixels of the frame; may reach beyond its borders. */
-  box: readonly [number, number, number, number];
+  box: Box;
   /** Pixel coordinates, when the pipeline finds them. */
   landmarks?: readonly (readonly [number, number])[];
   /** The gallery's best match at or above the threshold; null when nobody matched; absent when not embedded. */

@@ -1,3 +1,5 @@
+import type { Box } from '../stages/finding.js';
+
 export interface NmsOptions {
   /** A box that overlaps a better one of its class by more than this (intersection over union) is dropped. */
   iouThreshold: number;
@@ -60,6 +62,11 @@ export function suppressSoftly(boxes: Float32Array, scores: Float32Array, option
     left.length = stay;
   }
   return kept;
+}
+
+/** Intersection over union of two boxes x, y, width, height. */
+export function overlapOf([ax, ay, aw, ah]: Box, [bx, by, bw, bh]: Box): number {
+  return intersectionOverUnion([ax, ay, ax + aw, ay + ah, bx, by, bx + bw, by + bh], 0, 1);
 }
 
 /** Of boxes `a` and `b` in one array; 0 when they do not touch or have no area. */
