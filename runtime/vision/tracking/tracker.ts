@@ -84,6 +84,12 @@ export const noTracks: TrackerState = { tracks: [], nextId: 1, atMs: null };
 /** A box of low score jitters more. */
 const lowTrust = 0.5;
 
+/**
+ * What a pair with a lost track is worth, of what one with a track in sight is: while somebody is hidden behind somebody else, the one box
+ * belongs to the one who is seen, though both are expected there. Where there are two boxes, this hardly matters.
+ */
+const lostWorth = 0.5;
+
 export type TrackerLimits = Omit<TrackingSettings, 'enabled'> & {
   /** Score from which on a box starts a track: the threshold of the detector. */
   score_threshold: number;
@@ -150,10 +156,11 @@ function associate(tracks: readonly Kept[], sights: readonly Sight[], { score_th
     const rows = indices(tracks, (track, i) => match.sightOf[i] === -1 && which(track));
     const columns = indices(sights, ({ score }, i) => match.trackOf[i] === -1 && score >= score_threshold === strong);
     const cost = rows.flatMap((row) => columns.map((column) => {
-      const box = boxes[row], sight = sights[column];
-      return box === undefined || sight === undefined || sight.label !== tracks[row]?.label ? Infinity : 1 - overlapOf(box, sight.box);
+      const box = boxes[row], track = tracks[row], sight = sights[column];
+      if (box === undefined || sight === undefined || sight.label !== track?.label) return Infinity;
+      return (least - overlapOf(box, sight.box)) * (track.status === 'lost' ? lostWorth : 1);
     }));
-    assign(cost, rows.length, columns.length, 1 - least).forEach((column, row) => {
+    assign(cost, rows.length, columns.length, 0).forEach((column, row) => {
       const track = rows[row], sight = columns[column];
       if (track === undefined || sight === undefined) return;
       match.sightOf[track] = sight;
