@@ -9,6 +9,8 @@ export interface Sample {
    * read. Absent for live sources, whose time is `capturedMs`.
    */
   mediaMs?: number;
+  /** A picture by itself: it has nothing to do with the one before it, so nothing can be followed from one to the other. */
+  still?: boolean;
   /** Time to decode the frame, if this process decoded it (pictures; ffmpeg decodes video in its own process). */
   decodeMs?: number;
 }
@@ -18,6 +20,9 @@ export interface SampleSource<S extends Sample> extends AsyncIterable<S> {
   /** Samples that the consumer was too slow for (live sources drop the oldest; files never drop). */
   readonly dropped: number;
 }
+
+/** The time that results go by, milliseconds: the source's own where it has one. */
+export const timeOf = ({ mediaMs, capturedMs }: Sample): number => mediaMs ?? capturedMs;
 
 /** One picture: 8-bit RGB, row-major HWC, no padding between rows. */
 export interface Image {

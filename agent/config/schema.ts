@@ -65,6 +65,8 @@ const pipeline = z.strictObject({
   /** Overrides the package's own thresholds. */
   match_threshold: matchThreshold.optional(),
   detect_threshold: detectThreshold.optional(),
+  /** Follow what is found from frame to frame, so that every object has a number and its own events; absent: as the package says. */
+  tracking: z.boolean().optional(),
   /** A frame whose result comes later than this after its scheduled capture has missed its deadline. */
   deadline_ms: positiveMs.default(250),
   /** A package to start with when no package is active: "sterna agent --package". */
@@ -80,6 +82,7 @@ const namedPipeline = z.strictObject({
   affinity: z.enum(affinities).optional(),
   match_threshold: matchThreshold.optional(),
   detect_threshold: detectThreshold.optional(),
+  tracking: z.boolean().optional(),
   deadline_ms: positiveMs.optional(),
   package: filePath.optional(),
 });

@@ -33,7 +33,11 @@ export class LiveSettings {
   get overrides(): PipelineOverrides {
     const match = this.#current.match_threshold ?? this.#spec.pipeline.match_threshold;
     const detect = this.#current.detect_threshold ?? this.#spec.pipeline.detect_threshold;
-    return { ...(match === undefined ? {} : { match_threshold: match }), ...(detect === undefined ? {} : { detect_threshold: detect }) };
+    const { tracking } = this.#spec.pipeline;
+    return {
+      ...(match === undefined ? {} : { match_threshold: match }), ...(detect === undefined ? {} : { detect_threshold: detect }),
+      ...(tracking === undefined ? {} : { tracking }),
+    };
   }
 
   /** Takes new settings; they hold even when they cannot be written. @returns what must be opened again @throws AgentError E_DISK_FULL, after taking them */

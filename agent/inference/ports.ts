@@ -9,6 +9,7 @@ import type { CandidateLimits } from './candidate-process.js';
 export interface PipelineOverrides {
   match_threshold?: number;
   detect_threshold?: number;
+  tracking?: boolean;
 }
 
 /** A package opened on this device. */

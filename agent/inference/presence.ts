@@ -49,10 +49,15 @@ export function stepPresence(state: PresenceState, result: Sight, options: Prese
   const events: PresenceEvent[] = [];
   const next = new Map<string, Track>();
   const seen = looked(result.exit) ? bestByKey(result.findings, result.identifies ?? true) : new Map<string, Finding>();
+  const named = strangersWithNames(seen);
   for (const [key, track] of state) {
+    if (named.has(key)) {
+      if (track.present) events.push(left(track));
+      continue;
+    }
     const updated = continueTrack(track, seen.get(key), !looked(result.exit), nowMs);
     if (updated.present && nowMs - updated.lastMs >= options.leaveMs) {
-      events.push({ action: 'left', identity: updated.identity, finding: updated.finding, visibleMs: updated.lastMs - updated.firstMs });
+      events.push(left(updated));
     } else if (updated.present || updated.misses <= TOLERATED_MISSES) {
       next.set(key, updated);
     }
@@ -71,8 +76,14 @@ export function stepPresence(state: PresenceState, result: Sight, options: Prese
 
 /** The camera is gone: whoever was there is out of sight. */
 export function leaveAll(state: PresenceState): PresenceEvent[] {
-  return [...state.values()].filter((t) => t.present)
-    .map((t) => ({ action: 'left', identity: t.identity, finding: t.finding, visibleMs: t.lastMs - t.firstMs }));
+  return [...state.values()].filter((track) => track.present).map(left);
+}
+
+const left = ({ identity, finding, firstMs, lastMs }: Track): PresenceEvent => ({ action: 'left', identity, finding, visibleMs: lastMs - firstMs });
+
+/** Keys of strangers who are known by now: their tracks are somebody. */
+function strangersWithNames(seen: ReadonlyMap<string, Finding>): Set<string> {
+  return new Set([...seen.values()].flatMap((finding) => (identityOf(finding) == null ? [] : trackKey(finding) ?? [])));
 }
 
 /** Who and what is there now, for people to look at. */
@@ -97,12 +108,16 @@ function identityOf(finding: Finding): Identity | null | undefined {
   return 'identity' in finding ? finding.identity : undefined;
 }
 
-/** What counts as the same in two frames: a person of the gallery; strangers together, since nothing tells them apart; a track; else a label. */
+/** What counts as the same in two frames: a person of the gallery; a track; strangers together where nothing tells them apart; else a label. */
 function keyOf(finding: Finding, identifies: boolean): string | null {
   const identity = identityOf(finding);
-  if (identity !== undefined) return identity === null ? 'unknown' : `person/${identity.personId}`;
+  if (identity !== undefined) return identity === null ? trackKey(finding) ?? 'unknown' : `person/${identity.personId}`;
   if (identifies) return null;
-  return 'track' in finding && finding.track !== undefined ? `track/${finding.track}` : `${finding.type}/${finding.label}`;
+  return trackKey(finding) ?? `${finding.type}/${finding.label}`;
+}
+
+function trackKey(finding: Finding): string | null {
+  return 'track' in finding && finding.track !== undefined ? `track/${finding.track}` : null;
 }
 
 function bestByKey(findings: readonly Finding[], identifies: boolean): Map<string, Finding> {

@@ -12,6 +12,13 @@ function colorOf(key: string): string {
   return colors[hash % colors.length] ?? colors[0];
 }
 
+/** What has a colour of its own: a person, else a track, else a label. */
+function keyOf(finding: Finding): string {
+  if (finding.type === 'class') return finding.label;
+  const { identity, track, label } = finding;
+  return identity?.name ?? (track === undefined ? label : `${label} #${track}`);
+}
+
 /** What is written beside a finding: name or label, track, percentage. */
 function caption(finding: Finding): string {
   const percent = `${Math.round(finding.score * 100)} %`;
@@ -33,7 +40,7 @@ export function overlaySvg({ width, height }: Pick<Image, 'width' | 'height'>, f
   const stroke = Math.max(2, Math.round(size / 6));
   let line = 0;
   const parts = findings.map((finding) => {
-    const color = colorOf(finding.type === 'detection' ? finding.identity?.name ?? finding.label : finding.label);
+    const color = colorOf(keyOf(finding));
     if (finding.type === 'class') return plate(caption(finding), { x: 0, y: line++ * size * 1.3, color, size });
     const [x, y, w, h] = finding.box;
     const points = (finding.landmarks ?? []).map(([px, py]) => `<circle cx="${px}" cy="${py}" r="${stroke}" fill="${color}"/>`).join('');

@@ -36,7 +36,9 @@ export interface FrameLine {
   exit: string;
   total_ms: number;
   /** Of any type; what a finding has beyond type, label and score depends on it. */
-  findings: { type: string; label: string; score: number; box?: number[]; track?: number; name?: string | null; similarity?: number }[];
+  findings: {
+    type: string; label: string; score: number; box?: number[]; track?: number; status?: string; age_ms?: number; velocity?: number[]; name?: string | null; similarity?: number;
+  }[];
   stages_ms: Record<string, number>;
 }
 
@@ -106,15 +108,18 @@ function toLine({ sequence, exit, totalMs, findings, stages }: PipelineResult): 
 function toLineFinding(finding: Finding): FrameLine['findings'][number] {
   const { type, label } = finding;
   const score = round(finding.score);
-  if (type !== 'detection') return { type, label, score };
+  if (type === 'class') return { type, label, score };
   const { box, track, identity } = finding;
   return {
-    type, box: box.map((value) => Math.round(value * 10) / 10), score, label,
+    type, box: box.map(tenth), score, label,
     ...(track === undefined ? {} : { track }),
+    ...(type === 'track' ? { status: finding.status, age_ms: Math.round(finding.ageMs), velocity: finding.velocity.map(tenth) } : {}),
     ...(identity === undefined ? {} : { name: identity?.name ?? null }),
     ...(identity === undefined || identity === null ? {} : { similarity: round(identity.similarity) }),
   };
 }
+
+const tenth = (value: number): number => Math.round(value * 10) / 10;
 
 /** Microseconds are the last digit that means something. */
 function round(value: number): number {

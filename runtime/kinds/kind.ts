@@ -29,6 +29,8 @@ export interface PipelineOverrides {
   detectThreshold?: number;
   /** False switches the motion gate off: every frame runs in full. */
   motionGate?: boolean;
+  /** Whether what is found is followed from frame to frame. */
+  tracking?: boolean;
 }
 
 /** What a pipeline is made of once its models are open; a test brings fakes. */

@@ -1,5 +1,7 @@
+import { timeOf } from '../frame.js';
 import type { Frame, Image } from '../frame.js';
 import { ExclusiveStages } from '../stages/exclusive-stages.js';
+import { detectionsOf } from '../stages/finding.js';
 import type { Finding } from '../stages/finding.js';
 import type { Stages } from '../stages/open-stages.js';
 import { StageClock } from '../stages/stage-clock.js';
@@ -24,7 +26,9 @@ export const inFull = (findings: Finding[]): Worked => ({ findings, exit: 'full'
 /** What a kind of vision pipeline does with a picture; the rest (gate, turns, times) is the same for all. */
 export interface VisionWork {
   /** A frame that passed the gate. */
-  process(image: Image, stages: Stages, clock: StageClock): Promise<Worked>;
+  process(frame: Frame, stages: Stages, clock: StageClock): Promise<Worked>;
+  /** A frame that stopped at the pixel gate: what is still there, since nothing moved. Nothing when the kind follows nothing. */
+  rest?(frame: Frame): Finding[];
   rehearse(image: Image, stages: Stages): Promise<void>;
   embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
 }
@@ -77,13 +81,13 @@ export class VisionPipeline implements Pipeline {
 
   async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
     const clock = new StageClock(frame);
-    const nowMs = frame.mediaMs ?? frame.capturedMs;
+    const nowMs = timeOf(frame);
     const { enabled } = this.#gate;
     const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
     const cells = enabled ? copyOf(this.#motion.mask) : null;
-    if (!open) return clock.finish([], { exit: 'pixels', cells });
+    if (!open) return clock.finish(this.#work.rest?.(frame) ?? [], { exit: 'pixels', cells });
     const { findings, ...worked } = await this.#work.process(frame, stages, clock);
-    if (findings.some((finding) => finding.type === 'detection')) this.#gate.sawFinding(nowMs);
+    if (detectionsOf(findings).length > 0) this.#gate.sawFinding(nowMs);
     return clock.finish(findings, { cells, ...worked });
   }
 }

@@ -17,7 +17,7 @@ export interface SourceOptions {
    * Default false: deliver every frame as soon as the consumer asks for it. Cameras always behave as with true.
    */
   realtime?: boolean;
-  /** Frames per second. Default: a video's own rate, 5 for pictures. */
+  /** Frames per second. Default: a video's own rate, 5 for pictures. Pictures with a stated rate are a sequence; without one, each is by itself (`Frame.still`). */
   fps?: number;
   /** Scale videos down so that no side is longer than this, pixels. Pictures are never scaled. */
   maxSide?: number;
@@ -38,6 +38,7 @@ const videoFps = 25;
 interface Decoded extends Image {
   fps: number;
   decodeMs?: number;
+  still?: boolean;
 }
 
 type Decoder = (signal: AbortSignal) => AsyncGenerator<Decoded, void, undefined>;
@@ -64,8 +65,8 @@ function chooseDecoder(spec: string, options: SourceOptions): { decoder: Decoder
   const kind = inputKind(spec);
   if (kind === 'device') return { decoder: video(cameraInput(spec, ['-f', 'v4l2', '-i', spec], options), false), live: true };
   const loop = options.loop ?? false;
-  if (kind === 'directory') return { decoder: pictures(listPictures(spec), options.fps ?? pictureFps, loop), live: false };
-  if (imageExtensions.has(extname(spec).toLowerCase())) return { decoder: pictures([spec], options.fps ?? pictureFps, loop), live: false };
+  if (kind === 'directory') return { decoder: pictures(listPictures(spec), options.fps, loop), live: false };
+  if (imageExtensions.has(extname(spec).toLowerCase())) return { decoder: pictures([spec], options.fps, loop), live: false };
   const { fps, maxSide } = options;
   // A playlist inside a file must not make ffmpeg open network addresses.
   const input = ['-protocol_whitelist', 'file,crypto,data', '-i', `file:${spec}`];
@@ -96,14 +97,15 @@ function listPictures(folder: string): string[] {
   return names.map((name) => join(folder, name));
 }
 
-function pictures(paths: readonly string[], fps: number, loop: boolean): Decoder {
+/** Pictures that somebody gave a rate are a sequence, such as the frames of a video; others are photos. */
+function pictures(paths: readonly string[], rate: number | undefined, loop: boolean): Decoder {
   return async function* (signal) {
     do {
       for (const path of paths) {
         const started = performance.now();
         const image = await readImage(path, signal);
         if (signal.aborted) return;
-        yield { ...image, fps, decodeMs: performance.now() - started };
+        yield { ...image, fps: rate ?? pictureFps, decodeMs: performance.now() - started, ...(rate === undefined ? { still: true } : {}) };
       }
     } while (loop);
   };
@@ -191,6 +193,6 @@ class LiveSource implements FrameSource {
   }
 }
 
-function toFrame({ width, height, data, decodeMs }: Decoded, sequence: number, times: Pick<Frame, 'capturedMs' | 'mediaMs'>): Frame {
-  return { width, height, data, sequence, ...times, ...(decodeMs === undefined ? {} : { decodeMs }) };
+function toFrame({ width, height, data, decodeMs, still }: Decoded, sequence: number, times: Pick<Frame, 'capturedMs' | 'mediaMs'>): Frame {
+  return { width, height, data, sequence, ...times, ...(decodeMs === undefined ? {} : { decodeMs }), ...(still === undefined ? {} : { still }) };
 }

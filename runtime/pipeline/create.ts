@@ -14,7 +14,7 @@ export interface PipelineOptions extends EngineOptions, PipelineOverrides {
 }
 
 const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
-  ...engineOptionKinds, gallery: anObject, motionGate: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
+  ...engineOptionKinds, gallery: anObject, motionGate: aBoolean, tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
 };
 
 /**

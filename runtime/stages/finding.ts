@@ -15,16 +15,33 @@ interface Labelled {
   score: number;
 }
 
-/** An object or a face, somewhere in a frame. */
-export interface Detection extends Labelled {
-  type: 'detection';
+/** Something at a place in the frame. */
+interface Located extends Labelled {
   box: Box;
   /** Pixel coordinates, when the pipeline finds them. */
   landmarks?: readonly (readonly [number, number])[];
-  /** The gallery's best match at or above the threshold; null when nobody matched; absent when not embedded. */
+  /** Who of the gallery it is; null when nobody matched; absent when not embedded. */
   identity?: Identity | null;
-  /** Number of the track that it belongs to, when the pipeline follows objects from frame to frame. */
+}
+
+/** An object or a face that a detector found in this frame, and that is not (yet) followed from frame to frame. */
+export interface Detection extends Located {
+  type: 'detection';
+  /** Number of the track that it began. */
   track?: number;
+}
+
+/** An object or a face that is followed from frame to frame. */
+export interface TrackFinding extends Located {
+  type: 'track';
+  /** From 1, in the order in which they were first seen; never used again by this pipeline. */
+  track: number;
+  /** `seen`: the detector found it in this frame. `held`: nothing moved at its place, so that nobody looked. */
+  status: 'seen' | 'held';
+  /** Since it was first seen. */
+  ageMs: number;
+  /** Of the centre of its box, pixels a second. */
+  velocity: readonly [number, number];
 }
 
 /** What a whole sample shows. */
@@ -33,9 +50,9 @@ export interface Classification extends Labelled {
 }
 
 /** What a pipeline found in a sample: consumers render the types that they know, and the label and score of any other. */
-export type Finding = Detection | Classification;
+export type Finding = Detection | TrackFinding | Classification;
 
 /** The findings that have a place in the frame. */
-export function detectionsOf(findings: readonly Finding[]): Detection[] {
-  return findings.filter((finding) => finding.type === 'detection');
+export function detectionsOf(findings: readonly Finding[]): (Detection | TrackFinding)[] {
+  return findings.filter((finding) => finding.type === 'detection' || finding.type === 'track');
 }

@@ -3,7 +3,7 @@ import type { Detection, Finding, Identity } from './finding.js';
 import type { CellMask } from '../vision/pixels.js';
 import type { Stages } from './open-stages.js';
 
-export type { Classification, Detection, Finding, Identity } from './finding.js';
+export type { Box, Classification, Detection, Finding, Identity, TrackFinding } from './finding.js';
 
 /**
  * How far a frame went, from the cheapest to the dearest: it stopped at the pixels (nothing moved), it stopped at the features (the
@@ -17,7 +17,7 @@ export const looked = (exit: ExitKind): boolean => exit === 'full' || exit === '
 
 /**
  * Wall time of one stage of one frame. Stage names are stable: decode, motion, letterbox, detect, decode_boxes, nms, landmarks, align, embed, match,
- * classify, topk.
+ * classify, topk, track.
  */
 export interface StageTime {
   stage: string;

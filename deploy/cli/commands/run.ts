@@ -36,6 +36,7 @@ interface RunOptions extends ModelArguments {
   affinity: Affinity;
   isa?: Isa;
   motion: boolean;
+  track?: boolean;
   realtime: boolean;
   loop: boolean;
   fps?: number;
@@ -97,6 +98,8 @@ export function register(program: Command): void {
     .addOption(affinityOption)
     .addOption(new Option('--isa <isa>', 'kernel variant of the native engine; the best by default').choices(isas))
     .option('--no-motion', 'run the whole pipeline on every frame, even if nothing moves')
+    .option('--track', 'follow what is found from frame to frame; the default of a package is its own, that of a detector is not to')
+    .option('--no-track', 'look at every frame by itself')
     .option('--realtime', 'play files at their own frame rate and drop late frames, like a camera', false)
     .option('--loop', 'start again at the end', false)
     .option('--fps <n>', 'frames per second', positive)
@@ -114,12 +117,12 @@ export function register(program: Command): void {
       let pipeline: Pipeline | undefined;
       let drawing: Drawing | undefined;
       try {
-        const { engine, threads, affinity, isa, motion, realtime, loop, fps, limit, events, cache: dir } = options;
+        const { engine, threads, affinity, isa, motion, track, realtime, loop, fps, limit, events, cache: dir } = options;
         const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
         // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
         drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
         const modelPackage = await openAny(self, path, options);
-        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(isa === undefined ? {} : { isa }), ...cache });
+        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
         const summary = await runFrames(pipeline, source, {

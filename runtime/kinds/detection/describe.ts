@@ -2,6 +2,7 @@ import { cocoLabels } from '../../vision/coco.js';
 import type { Head } from '../../vision/decoders/family.js';
 import { recognizeDetector } from '../../vision/decoders/index.js';
 import { defaultMotion } from '../../vision/settings.js';
+import { defaultTracking } from '../../vision/tracking/settings.js';
 import type { DescribeHints, ModelInfo } from '../kind.js';
 import { describeStage, modelOf, pictureSize } from '../pixel-input.js';
 
@@ -21,6 +22,7 @@ export function describeDetection(models: Readonly<Record<string, ModelInfo>>, {
     stages: { detector: describeStage('detector', model, 'detector', { channels, mean, std }) },
     settings: {
       motion: defaultMotion,
+      tracking: { ...defaultTracking, enabled: false },
       detector: {
         fit, pad, decoder: found.decoder, score_threshold: scoreThreshold, max_detections: 100,
         suppression: suppress ? { method: 'hard', iou_threshold: 0.45, across_classes: false } : { method: 'none' },

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceState } from '../../../agent/inference/presence.js';
-import type { Detection, Finding, PipelineResult } from '../../../runtime/pipeline/types.js';
+import type { Detection, Finding, PipelineResult, TrackFinding } from '../../../runtime/pipeline/types.js';
 
 const options = { appearFrames: 3, unknownFrames: 5, leaveMs: 1000 };
 const face = (id: number | null | undefined, similarity = 0.7): Detection => ({
   type: 'detection', box: [0, 0, 10, 10], score: 0.9, label: 'face', ...(id === undefined ? {} : { identity: id === null ? null : { personId: id, name: `p${id}`, similarity } }),
 });
-const frame = (ms: number, detections: Detection[], exit: PipelineResult['exit'] = 'full'): PipelineResult => ({ sequence: ms, capturedMs: ms, findings: detections, exit, cells: null, audit: false, stages: [], totalMs: 1 });
+const frame = (ms: number, detections: Finding[], exit: PipelineResult['exit'] = 'full'): PipelineResult => ({ sequence: ms, capturedMs: ms, findings: detections, exit, cells: null, audit: false, stages: [], totalMs: 1 });
 
 function play(frames: readonly PipelineResult[]): { state: PresenceState; events: PresenceEvent[] } {
   return frames.reduce<{ state: PresenceState; events: PresenceEvent[] }>((so, f) => {
@@ -17,7 +17,7 @@ function play(frames: readonly PipelineResult[]): { state: PresenceState; events
 }
 
 const told = (events: readonly PresenceEvent[]): string[] => events.map((e) => `${e.identity?.name ?? 'unknown'} ${e.action}`);
-const every100 = (n: number, detections: Detection[], from = 0, exit: PipelineResult['exit'] = 'full'): PipelineResult[] => Array.from({ length: n }, (_, i) => frame(from + i * 100, detections, exit));
+const every100 = (n: number, detections: Finding[], from = 0, exit: PipelineResult['exit'] = 'full'): PipelineResult[] => Array.from({ length: n }, (_, i) => frame(from + i * 100, detections, exit));
 
 describe('presence', () => {
   it('says once that somebody appeared, and once that they left', () => {
@@ -65,6 +65,17 @@ describe('presence', () => {
     expect(words(sights(cat(0.5), cat(0.9)))).toEqual(['cat 0.9 appeared', 'cat 0.9 left']);
     expect(words(sights(cat(0.5, 1), cat(0.9, 2)))).toEqual(['cat 0.5 appeared', 'cat 0.9 appeared', 'cat 0.5 left', 'cat 0.9 left']);
     expect(words(sights({ type: 'class', label: 'rain', score: 0.4 }))).toEqual(['rain 0.4 appeared', 'rain 0.4 left']);
+  });
+
+  it('tells strangers apart by their tracks, and lets one go who turns out to be somebody', () => {
+    const followed = (track: number, id: number | null): TrackFinding => ({
+      type: 'track', track, status: 'seen', ageMs: 0, velocity: [0, 0], box: [0, 0, 9, 9], score: 0.9, label: 'face', identity: id === null ? null : { personId: id, name: `p${id}`, similarity: 0.7 },
+    });
+    const frames = [...every100(6, [followed(1, null), followed(2, null)]), ...every100(4, [followed(1, 7), followed(2, null)], 600)];
+    const { state, events } = play(frames);
+    expect(events.map(({ action, identity, finding }) => `${identity?.name ?? 'unknown'} ${'track' in finding ? finding.track : ''} ${action}`))
+      .toEqual(['unknown 1 appeared', 'unknown 2 appeared', 'unknown 1 left', 'p7 1 appeared']);
+    expect(presentNow(state)).toHaveLength(2);
   });
 
   it('keeps the best sight', () => {

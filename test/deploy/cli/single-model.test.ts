@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -55,6 +55,20 @@ describe('sterna run of a model with open dimensions', () => {
     expect(code).toBe(0);
     expect(err).toContain(`sterna: input 'x' [N, 3, height, width] is taken as 1x3x8x8${why}\n`);
     expect(findings).toEqual([{ ...redBox, label: 'class 0' }]);
+  });
+
+  it('follows what it finds through pictures that are a sequence, when it is told to', async () => {
+    const folder = at('sequence');
+    await mkdir(folder);
+    for (const name of ['1.png', '2.png', '3.png']) await copyFile(at('red.png'), join(folder, name));
+    const ran = async (...argv: string[]): Promise<FrameLine['findings'][]> => {
+      const { out } = await captureCli(['run', at('Fixed_Boxes.onnx'), '--input', folder, '--no-motion', '--track', ...argv]);
+      return out.split('\n').filter((line) => line.startsWith('{"type":"frame"')).map((line) => (JSON.parse(line) as FrameLine).findings);
+    };
+    const [first, , third] = await ran('--fps', '10');
+    expect(first).toEqual([{ ...redBox, label: 'class 0', track: 1 }]);
+    expect(third).toMatchObject([{ type: 'track', track: 1, status: 'seen', age_ms: 200, velocity: [0, 0] }]);
+    expect(await ran()).toEqual(new Array(3).fill([{ ...redBox, label: 'class 0' }]));
   });
 
   it('refuses sizes for a package', async () => {

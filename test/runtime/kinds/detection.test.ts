@@ -45,6 +45,37 @@ describe('a detection pipeline', () => {
     await pipeline.close();
   });
 
+  it('follows objects when it is told to: one finding each, also while they are seen badly, and while the gate is closed', async () => {
+    const box = { x: 0, score: 0.75 };
+    const session = fakeSession(() => {
+      const rows = new Array<number>(42 * 85).fill(0);
+      rows.splice(9 * 85, 6, box.x, 0, 1, 1, 1, box.score);
+      return { y: floatTensor([1, 42, 85], rows) };
+    });
+    const blueprint = parsePipeline(described({ motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 1, full_pass_every_ms: 60_000 } })).override({ tracking: true });
+    const input = blueprint.stages['detector']?.input;
+    if (input === undefined) throw new Error('no stage');
+    const pipeline = blueprint.create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: new ModelStage(session, input) }, pixels: referencePixels, gallery: undefined });
+    const at = async (capturedMs: number, { level = 50, still = false, width = 64 } = {}) => (await pipeline.process({ ...frameOf([level, level, level], { capturedMs, width }), ...(still ? { still } : {}) }));
+    const move = (i: number): void => { box.x = i / 10; };
+    expect((await at(0)).findings).toMatchObject([{ type: 'detection', track: 1, label: 'person', score: 0.75 }]);
+    move(1);
+    const second = await at(40, { level: 100 });
+    expect(second.findings).toMatchObject([{ type: 'track', track: 1, label: 'person', status: 'seen', ageMs: 40 }]);
+    expect(second.stages.map(({ stage }) => stage)).toContain('track');
+    // 0.2 is less than the threshold of 0.3: no finding by itself, but the track goes on.
+    box.score = 0.2;
+    expect((await at(80, { level: 50 })).findings).toMatchObject([{ type: 'track', track: 1, status: 'seen', score: expect.closeTo(0.2, 5) as number }]);
+    const stopped = await at(3000, { level: 50 });
+    expect(stopped).toMatchObject({ exit: 'pixels', findings: [{ type: 'track', track: 1, status: 'held', velocity: [0, 0] }] });
+    box.score = 0.75;
+    // A photo is looked at by itself.
+    expect((await at(3040, { level: 200, still: true })).findings).toEqual([expect.not.objectContaining({ track: 1 })]);
+    // Another size is another scene, and its numbers are new.
+    expect((await at(3080, { level: 90, width: 128 })).findings).toMatchObject([{ type: 'detection', track: 2 }]);
+    await pipeline.close();
+  });
+
   it('names the field that is wrong, and the family that nothing fits', () => {
     expect(() => parsePipeline(described({ detector: { fit: 'letterbox', decoder: { type: 'telepathy' } } }))).toThrow(/settings\.detector\.decoder/);
     expect(() => kindOf('detection').describe({ detector: { ...yolox, outputs: [{ name: 'y', type: 'float32', dims: [1, 7] }] } })).toThrow(/y float32\[1, 7\].*YOLOX/);

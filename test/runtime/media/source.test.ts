@@ -208,7 +208,7 @@ describe.skipIf(ffmpeg === null)(`video${ffmpeg === null ? ' (skipped: ffmpeg is
 
   it('reads BMP', async () => {
     makeVideo(at('still.bmp'), '-frames:v', '1');
-    expect((await collect(openSource(at('still.bmp'))))[0]).toMatchObject({ width: 64, height: 48 });
+    expect((await collect(openSource(at('still.bmp'))))[0]).toMatchObject({ width: 64, height: 48, still: true });
   });
 
   it('plays in real time: frames are due by the time-table, and a slow consumer misses the old ones', async () => {
