@@ -1,14 +1,40 @@
 import tseslint from 'typescript-eslint';
 
 /** The arrows of the architecture: agent -> runtime -> kernels and deploy -> runtime -> kernels. */
-const forbid = (...folders) => ({
-  'no-restricted-imports': ['error', {
-    patterns: folders.map((folder) => ({
-      regex: `(^|/)${folder}/`,
-      message: `The dependency arrows point agent -> runtime -> kernels and deploy -> runtime -> kernels (README, "Layout").`,
-    })),
-  }],
-});
+const arrows = (...folders) => folders.map((folder) => ({
+  regex: `(^|/)${folder}`,
+  message: 'The dependency arrows point agent -> runtime -> kernels and deploy -> runtime -> kernels (README.md, "Read on").',
+}));
+const forbid = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] });
+
+/**
+ * The floors of agent/, lowest first: folders, and the files directly in agent/. Each imports from lower floors only, and those of one floor do not
+ * know each other. What several need is a type in `ground`.
+ */
+const agentFloors = [
+  ['contracts', 'errors'],
+  ['platform'],
+  ['ground'],
+  ['config', 'outbox', 'energy', 'thermal'],
+  ['api', 'events', 'gallery', 'inference', 'mqtt', 'ota', 'telemetry'],
+  ['report'],
+  ['commands'],
+  ['foundation'],
+  ['pipelines', 'health', 'connection'],
+  ['agent'],
+  ['main'],
+];
+
+/** For each member of a floor, the imports that would go up or sideways. */
+const floorRules = agentFloors.flatMap((floor, i) => floor.map((member) => {
+  const above = agentFloors.slice(i).flat().filter((other) => other !== member);
+  const message = `agent/${member} imports from lower floors only; a type that several need belongs in agent/ground (agent/README.md, "Floors").`;
+  const refuse = (prefix) => (above.length === 0 ? [] : [{ regex: `^${prefix}(${above.join('|')})[./]`, message }]);
+  return [
+    { files: [`agent/${member}/**/*.ts`], rules: forbid(...arrows('deploy/'), ...refuse('\\.\\./')) },
+    { files: [`agent/${member}.ts`], rules: forbid(...arrows('deploy/'), ...refuse('\\./')) },
+  ];
+})).flat();
 
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'node_modules/', '.cache/', 'deploy/dashboard/public/'] },
@@ -29,8 +55,9 @@ export default tseslint.config(
     },
   },
   { files: ['vitest.config.ts'], rules: { 'no-restricted-syntax': 'off' } },
-  { files: ['kernels/**/*.ts'], rules: forbid('runtime', 'agent', 'deploy') },
-  { files: ['runtime/**/*.ts'], rules: forbid('agent', 'deploy') },
-  { files: ['agent/**/*.ts'], rules: forbid('deploy') },
-  { files: ['deploy/**/*.ts'], rules: forbid('agent/(?!contracts/|main\\.)') },
+  { files: ['kernels/**/*.ts'], rules: forbid(...arrows('runtime/', 'agent/', 'deploy/')) },
+  { files: ['runtime/**/*.ts'], rules: forbid(...arrows('agent/', 'deploy/')) },
+  { files: ['agent/**/*.ts'], rules: forbid(...arrows('deploy/')) },
+  ...floorRules,
+  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|main\\.)')) },
 );

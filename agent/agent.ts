@@ -11,7 +11,7 @@ import { Connection, DRAIN_MS } from './connection.js';
 import { capsSchema, encodePayload, reportedSchema, type Reported } from './contracts/index.js';
 import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError } from './errors.js';
-import { attempt } from './events/faults.js';
+import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
 import { Health } from './health.js';
 import { runtimePort } from './inference/runtime-port.js';

@@ -8,7 +8,7 @@ import { EventSink } from './events/sink.js';
 import { Faults } from './events/faults.js';
 import { DeviceGallery } from './gallery/device-gallery.js';
 import { runtimePort } from './inference/runtime-port.js';
-import type { GalleryKeySource, RuntimePort } from './inference/ports.js';
+import type { GalleryKeySource, RuntimePort } from './ground/runtime.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import type { Journal } from './ota/journal.js';
 import { openJournal, type OpenJournal } from './ota/open-journal.js';
@@ -20,7 +20,7 @@ import { openOrRenew } from './platform/database.js';
 import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
 import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
-import { Counters, deviceCounterNames, type DeviceCounters } from './telemetry/counters.js';
+import { Counters, deviceCounterNames, type DeviceCounters } from './ground/counters.js';
 
 /** Parts that tests replace. */
 export interface AgentDeps {

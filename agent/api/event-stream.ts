@@ -7,9 +7,9 @@ import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Event, TelemetryWindow } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
-import { eventIdPattern, type KeptEvent } from '../events/sink.js';
+import { eventIdPattern, type KeptEvent } from '../ground/events.js';
 import { readQuery } from './query.js';
-import type { LiveFrame } from '../inference/loop.js';
+import type { LiveFrame } from '../ground/frames.js';
 
 export interface StreamParts {
   /** Kept events that are newer than the one of this id, oldest first; null: all that are kept. */

@@ -4,7 +4,7 @@ import type { HttpBindings } from '@hono/node-server';
 import { z } from 'zod';
 import { ID_PATTERN } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
-import type { Gallery, Image } from '../inference/ports.js';
+import type { Gallery, Image } from '../ground/runtime.js';
 import type { ApiContext } from './event-stream.js';
 import type { ApiParts } from './parts.js';
 import { noQuery } from './query.js';

@@ -1,10 +1,9 @@
 /** `/metrics`: Prometheus text format. Names and units follow the conventions: base units, `_total` for counters. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { PipelineWindow, TelemetryWindow } from '../contracts/index.js';
-import type { ProcessedFrame } from '../inference/loop.js';
-import type { RunningModel } from '../inference/ports.js';
-import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../telemetry/counters.js';
-import { kindOf } from '../telemetry/recorder.js';
+import { kindOf, type ProcessedFrame } from '../ground/frames.js';
+import type { RunningModel } from '../ground/runtime.js';
+import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../ground/counters.js';
 
 /** Half a millisecond to 8 s, doubling: the classic buckets; the exact histograms go over MQTT. */
 const BUCKETS_SECONDS = Array.from({ length: 15 }, (_, i) => 0.0005 * 2 ** i);

@@ -1,5 +1,5 @@
 import type { TelemetryWindow } from '../contracts/index.js';
-import type { Gallery, Image, RuntimePort } from '../inference/ports.js';
+import type { Gallery, Image, RuntimePort } from '../ground/runtime.js';
 import type { StreamParts } from './event-stream.js';
 import type { GuardOptions } from './guard.js';
 

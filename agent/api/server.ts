@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { serve, type HttpBindings, type ServerType } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { AgentError } from '../errors.js';
-import { nextBackoff } from '../mqtt/backoff.js';
+import { nextBackoff } from '../ground/backoff.js';
 
 export type ApiApp = Hono<{ Bindings: HttpBindings }>;
 

@@ -1,5 +1,5 @@
 import type { Settings } from '../contracts/index.js';
-import type { PipelineOverrides } from '../inference/ports.js';
+import type { PipelineOverrides } from '../ground/runtime.js';
 import type { PipelineSpec } from './pipelines.js';
 
 /** Where settings are kept. */

@@ -1,26 +1,15 @@
 /** Every event of the daemon goes through here: to the broker (outbox), to whoever listens locally, and to the short history. */
 import { randomUUID } from 'node:crypto';
-import { encodePayload, eventSchema, SCHEMA_VERSION, type Event, type FaultEvent, type FindingEvent, type ModelEvent } from '../contracts/index.js';
+import { encodePayload, eventSchema, SCHEMA_VERSION, type Event } from '../contracts/index.js';
 import { toCodedError } from '../errors.js';
+import type { EventBody, EventPort, KeptEvent } from '../ground/events.js';
 import type { Outbox } from '../outbox/outbox.js';
 import type { Clock } from '../platform/clock.js';
 import type { Log } from '../platform/log.js';
 
-type Common = 'schema_version' | 'event_id' | 'boot_id' | 'time_ms' | 'clock_synchronized' | 'backfill';
-export type EventBody = Omit<FindingEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common>;
-
 const KEPT_EVENTS = 100;
 
-/** An event with its place in the order of this start's events. */
-export interface KeptEvent {
-  /** `{boot_id}:{number}`; the number grows by one from event to event. */
-  id: string;
-  event: Event;
-}
-
-export const eventIdPattern = /^[A-Za-z0-9-]{1,64}:\d{1,15}$/;
-
-export class EventSink {
+export class EventSink implements EventPort {
   readonly #outbox: Pick<Outbox, 'put'>;
   readonly #clock: Clock;
   readonly #bootId: string;

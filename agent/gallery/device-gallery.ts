@@ -3,16 +3,14 @@ import { copyFileSync, existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AgentError, SternaError, toCodedError } from '../errors.js';
-import type { Faults } from '../events/faults.js';
-import type { Gallery, GalleryKeySource, RuntimePort } from '../inference/ports.js';
-import { volatileFault } from '../ota/open-journal.js';
-import { moveAside } from '../platform/database.js';
+import type { FaultPort } from '../ground/faults.js';
+import type { Gallery, GalleryKeySource, RuntimePort } from '../ground/runtime.js';
+import { moveAside, volatileFault } from '../platform/database.js';
 
 /** What a fault is cleared of when the gallery can be read again. */
 const CODES = ['E_GALLERY', 'E_GALLERY_KEY', 'E_GALLERY_TAMPERED'];
 
 type Match = ReturnType<Gallery['match']>;
-type GalleryFaults = Pick<Faults, 'raise' | 'clear'>;
 
 /**
  * Without its key, or with records that something else changed, it recognizes nobody and says so by a fault; listing and enrolling
@@ -20,17 +18,17 @@ type GalleryFaults = Pick<Faults, 'raise' | 'clear'>;
  */
 export class DeviceGallery implements Gallery {
   readonly #opened: Gallery | null;
-  readonly #faults: GalleryFaults;
+  readonly #faults: FaultPort;
   #trouble: SternaError | null;
 
-  private constructor(opened: Gallery | null, trouble: SternaError | null, faults: GalleryFaults) {
+  private constructor(opened: Gallery | null, trouble: SternaError | null, faults: FaultPort) {
     this.#opened = opened;
     this.#trouble = trouble;
     this.#faults = faults;
   }
 
   /** @throws whatever is no coded error: a defect */
-  static open(runtime: Opener, path: string, key: GalleryKeySource, faults: GalleryFaults): DeviceGallery {
+  static open(runtime: Opener, path: string, key: GalleryKeySource, faults: FaultPort): DeviceGallery {
     try {
       return new DeviceGallery(openOrRenew(runtime, path, key, faults), null, faults);
     } catch (error) {
@@ -106,7 +104,7 @@ type Opener = Pick<RuntimePort, 'openGallery'>;
  * A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. One on a full or read-only disk is
  * used from a copy, which whoever is enrolled meanwhile goes to.
  */
-function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, faults: GalleryFaults): Gallery {
+function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, faults: FaultPort): Gallery {
   try {
     return runtime.openGallery(path, key);
   } catch (error) {

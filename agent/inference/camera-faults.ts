@@ -1,7 +1,7 @@
 import type { CodedError } from '../errors.js';
-import type { FaultPort } from '../events/faults.js';
+import type { FaultPort } from '../ground/faults.js';
 import type { Log } from '../platform/log.js';
-import type { PipelineCounters } from '../telemetry/counters.js';
+import type { PipelineCounters } from '../ground/counters.js';
 import type { CameraState } from './loop.js';
 
 export interface CameraFaultParts {

@@ -5,14 +5,9 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { AgentError } from '../errors.js';
-import type { GateReport } from '../ota/gate.js';
+import type { GateReport } from '../ground/package.js';
+import { CandidateError, type CandidateLimits } from '../ground/runtime.js';
 import { answerSchema, type CandidateRequest } from './candidate-protocol.js';
-
-export interface CandidateLimits {
-  timeoutMs: number;
-  /** Resident, bytes; looked at 20 times a second. */
-  memoryBytes: number;
-}
 
 export interface CandidateProcess {
   /** The module that calls `serveCandidate`. */
@@ -65,16 +60,6 @@ export async function testInProcess(candidate: CandidateProcess, request: Candid
     clearInterval(watch);
     signal.removeEventListener('abort', kill);
     kill();
-  }
-}
-
-/** Errors of the child keep their code and message; which class they had is lost on the way. */
-export class CandidateError extends Error {
-  readonly code: string;
-
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
   }
 }
 

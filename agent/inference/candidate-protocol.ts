@@ -1,7 +1,7 @@
 /** What the daemon and the process that tests a candidate say to each other: one request down, one answer up. */
 import { z } from 'zod';
 import { toCodedError } from '../errors.js';
-import type { GateReport } from '../ota/gate.js';
+import type { GateReport } from '../ground/package.js';
 
 const requestSchema = z.object({
   path: z.string(),

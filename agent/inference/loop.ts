@@ -3,44 +3,14 @@
  * Lives without a camera, without a package, and through a pipeline that fails.
  */
 import type { Frame, FrameSource } from '../../runtime/frame.js';
-import type { ExitKind, PipelineResult } from '../../runtime/pipeline/types.js';
-import type { WireFinding } from '../contracts/index.js';
+import type { PipelineResult } from '../../runtime/pipeline/types.js';
 import { toCodedError, type CodedError } from '../errors.js';
-import { nextBackoff } from '../mqtt/backoff.js';
+import { nextBackoff } from '../ground/backoff.js';
+import type { ProcessedFrame, Running } from '../ground/frames.js';
 import type { Clock } from '../platform/clock.js';
-import type { PipelineSlot, Running } from './pipeline-slot.js';
+import type { PipelineSlot } from './pipeline-slot.js';
 
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
-
-/** What one frame was, for telemetry, events and the page. */
-export interface ProcessedFrame {
-  frame: Frame;
-  result: PipelineResult;
-  running: Running;
-  /** Monotonic, when the result was there. */
-  doneMs: number;
-  /** Frames that the source dropped since the last processed one. */
-  droppedBefore: number;
-  /** Of those, frames lost between the last result of one pipeline and the first frame of the next. */
-  droppedBySwap: number;
-}
-
-/** The result of a frame, for whoever draws it. */
-export interface LiveFrame {
-  pipeline: string;
-  sequence: number;
-  captured_ms: number;
-  width: number;
-  height: number;
-  exit: ExitKind;
-  /** Which cells of the frame a gate called active: cell i, row-major, is bit i & 7 of byte i >> 3 of `bits` (base64). Null when no gate looked. */
-  cells: { width: number; height: number; bits: string } | null;
-  /** Whether the frame stopped early and runs in full in the background, to measure what the gates miss. */
-  audit: boolean;
-  total_ms: number;
-  latency_ms: number;
-  findings: WireFinding[];
-}
 
 export interface LoopHandlers {
   onFrame(processed: ProcessedFrame): void;

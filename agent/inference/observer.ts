@@ -1,13 +1,11 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
 import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
-import type { FaultPort } from '../events/faults.js';
-import type { EventSink } from '../events/sink.js';
+import type { FaultPort } from '../ground/faults.js';
+import type { EventPort } from '../ground/events.js';
 import { epochOf, type Clock } from '../platform/clock.js';
-import type { PipelineCounters } from '../telemetry/counters.js';
-import type { Recorder } from '../telemetry/recorder.js';
-import type { LiveFrame, ProcessedFrame } from './loop.js';
-import type { Running } from './pipeline-slot.js';
+import type { PipelineCounters } from '../ground/counters.js';
+import type { FrameRecorder, LiveFrame, ProcessedFrame, Running } from '../ground/frames.js';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
 import { wireCells, wireFinding } from './wire-finding.js';
 
@@ -16,11 +14,11 @@ const FAILURES_TO_FAULT = 10;
 
 export interface ObserverParts {
   pipeline: string;
-  recorder: Recorder;
+  recorder: FrameRecorder;
   /** For `/metrics`. */
   observe: (processed: ProcessedFrame) => void;
   counters: PipelineCounters;
-  events: EventSink;
+  events: EventPort;
   faults: FaultPort;
   clock: Clock;
   presence: PresenceOptions;

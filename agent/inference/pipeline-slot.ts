@@ -3,15 +3,9 @@
  * two of them, and the old pipeline is closed when the frame that it still works on is done. No frame is refused, queued
  * or skipped for it, and the counters prove that.
  */
-import type { Slot } from '../ota/state.js';
-import type { Model } from './ports.js';
-
-export interface Running {
-  model: Model;
-  slot: Slot;
-  /** Frames that it processed. */
-  frames: number;
-}
+import type { Running } from '../ground/frames.js';
+import type { Slot } from '../ground/package.js';
+import type { Model } from '../ground/runtime.js';
 
 export class PipelineSlot {
   #running: Running | null = null;

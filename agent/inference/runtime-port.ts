@@ -6,9 +6,9 @@ import type { EngineOptions } from '../../runtime/stages/model-stage.js';
 import { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
 import { toCodedError, type CodedError } from '../errors.js';
-import type { GateReport } from '../ota/gate.js';
+import type { GateReport } from '../ground/package.js';
 import { testInProcess } from './candidate-process.js';
-import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from './ports.js';
+import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from '../ground/runtime.js';
 
 export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
 

@@ -5,9 +5,9 @@
  */
 import { decodePayload, desiredSchema, parseTopic, type Desired, type DeviceAddress, type DeviceTopic } from '../contracts/index.js';
 import { AgentError, toCodedError } from '../errors.js';
-import type { FaultPort } from '../events/faults.js';
+import type { FaultPort } from '../ground/faults.js';
 import type { Clock } from '../platform/clock.js';
-import type { DeviceCounters } from '../telemetry/counters.js';
+import type { DeviceCounters } from '../ground/counters.js';
 import { Rate } from './rate.js';
 
 export interface DownlinkParts {

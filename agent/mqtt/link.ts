@@ -9,7 +9,7 @@ import type { Config } from '../config/schema.js';
 import { guardPackets, MAX_PACKET_BYTES } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Log } from '../platform/log.js';
-import { nextBackoff } from './backoff.js';
+import { nextBackoff } from '../ground/backoff.js';
 import { classifyFailure, type ProtocolVersion } from './classify.js';
 import { InFlight } from './in-flight.js';
 

@@ -1,9 +1,9 @@
 /** The package that runs: opened, put in place between two frames, and given up when its file or its models cannot be used. */
 import type { CodedError } from '../errors.js';
-import type { Model } from '../inference/ports.js';
+import type { Model } from '../ground/runtime.js';
 import { blamesPackage, blaming, failure } from './failure.js';
 import type { OtaParts } from './parts.js';
-import type { Slot } from './state.js';
+import type { Slot } from '../ground/package.js';
 
 export type ActivePackageParts = Pick<OtaParts, 'store' | 'host' | 'clock' | 'onFault' | 'onOpening'> & {
   /** A slot's package cannot run, and the package is to blame. */

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentError } from '../errors.js';
-import type { Model } from '../inference/ports.js';
+import type { Model } from '../ground/runtime.js';
 import { Download } from './download.js';
 import { blaming, failure, openInTime } from './failure.js';
 import { passGate } from './gate.js';

@@ -1,7 +1,6 @@
 /** What went wrong while a package was handled, and whether it speaks against the package or against this machine. */
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
-import { CandidateError } from '../inference/candidate-process.js';
-import type { Model } from '../inference/ports.js';
+import { CandidateError, type Model } from '../ground/runtime.js';
 
 /** Codes that mean "this package is bad" rather than "this machine is". */
 export function blamesPackage(code: string): boolean {

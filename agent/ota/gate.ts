@@ -1,18 +1,6 @@
 /** The acceptance gate: whether a package, opened and tested on this device, may become the active one. Pure. */
 import { AgentError } from '../errors.js';
-import type { PackageId } from './state.js';
-
-/** What opening and the self-test found. */
-export interface GateReport {
-  name: string;
-  version: string;
-  memory_bytes: number;
-  golden: { name: string; passed: boolean; detail: string }[];
-  /** Of the self-test's timed runs of all stages together; null when the package has none. */
-  p50_ms: number | null;
-  p99_ms: number | null;
-  budget: { ram_bytes: number; p99_ms: number };
-}
+import type { GateReport, PackageId } from '../ground/package.js';
 
 /** @throws AgentError E_OTA_PACKAGE, E_OTA_GATE_ACCURACY, E_OTA_GATE_MEMORY, E_OTA_GATE_LATENCY */
 export function passGate(expected: PackageId, report: GateReport): void {

@@ -12,7 +12,8 @@
 import type { CodedError } from '../errors.js';
 import { largestGeneration } from '../contracts/index.js';
 import type { RunEnd } from '../platform/last-run.js';
-import { isBusy, type BusyPhase, type BusyState, type Candidate, type OtaState, type PackageId, type RestPhase, type RestState, type Slot } from './state.js';
+import { isBusy, type BusyPhase, type BusyState, type Candidate, type OtaState, type RestPhase, type RestState } from './state.js';
+import type { PackageId, Slot } from '../ground/package.js';
 
 /** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
 export type OtaEvent =

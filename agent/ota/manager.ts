@@ -13,7 +13,8 @@ import { DesiredInbox } from './inbox.js';
 import type { OtaEffect } from './machine.js';
 import type { OtaOptions, OtaParts, Wanted } from './parts.js';
 import { reconcile } from './recovery.js';
-import { isBusy, type Candidate, type OtaState, type Slot } from './state.js';
+import { isBusy, type Candidate, type OtaState } from './state.js';
+import type { Slot } from '../ground/package.js';
 import type { StoredPackage } from './store.js';
 
 const TIME_EVENT_MS = 5000;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { AgentError, toCodedError, type CodedError } from '../errors.js';
-import { cannotBeWritten, copyToMemory, moveAside, openOrRenew, type Sqlite } from '../platform/database.js';
+import { toCodedError, type CodedError } from '../errors.js';
+import { cannotBeWritten, copyToMemory, moveAside, openOrRenew, volatileFault, type Sqlite } from '../platform/database.js';
 import { endOfRun, takeRunEvidence, type LastRun } from '../platform/last-run.js';
 import { JOURNAL_VERSION, journalVersion } from './journal-schema.js';
 import { Journal } from './journal.js';
@@ -49,9 +49,4 @@ function openReadable(path: string, onFault: (error: CodedError) => void): Sqlit
   moveAside(path);
   onFault({ code: 'E_STATE_CORRUPT', message: `The journal ${path} has version ${version}, written by a newer agent; this one reads ${JOURNAL_VERSION}. It was moved aside` });
   return open();
-}
-
-export function volatileFault(what: string, path: string, cause: unknown): AgentError {
-  return new AgentError('E_STATE_VOLATILE', `${what} ${path} cannot be written: ${toCodedError(cause).message}. What was in it is used, and changes are kept in memory until the next start; `
-    + 'free some space or mount the disk for writing, and start again', { cause });
 }

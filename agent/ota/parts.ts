@@ -1,16 +1,15 @@
 /** What the manager of deployments is built from. */
 import type { DesiredPackage, Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
-import type { Model } from '../inference/ports.js';
+import type { Model } from '../ground/runtime.js';
 import type { Clock } from '../platform/clock.js';
 import type { RunEnd } from '../platform/last-run.js';
 import type { Log } from '../platform/log.js';
 import type { BlockLink, DownloadOptions } from './download.js';
-import type { GateReport } from './gate.js';
+import type { GateReport, Slot } from '../ground/package.js';
 import type { OtaEffect, OtaLimits } from './machine.js';
 import type { PipelineJournal } from './pipeline-journal.js';
 import type { PointerFile } from './pointer-file.js';
-import type { Slot } from './state.js';
 import type { PackageStore } from './store.js';
 
 /** The running pipeline, as the manager moves it. */

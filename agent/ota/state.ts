@@ -1,5 +1,6 @@
 /** What the state machine of deployments decides on, as it is journalled. Which fields a state has follows from its phase. */
 import type { CodedError } from '../errors.js';
+import type { PackageId, Slot } from '../ground/package.js';
 
 /** A deployment is under way. */
 export const busyPhases = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow'] as const;
@@ -12,21 +13,9 @@ export type RestPhase = (typeof restPhases)[number];
 /** Where a deployment stands; `reported` names it. */
 export type OtaPhase = BusyPhase | RestPhase | 'rejected';
 
-export interface PackageId {
-  name: string;
-  version: string;
-  /** SHA-256, hex: the package's address in the store. */
-  digest: string;
-  size_bytes: number;
-}
-
 export interface Candidate extends PackageId {
   generation: number;
   block_bytes: number;
-}
-
-export interface Slot extends PackageId {
-  since_ms: number;
 }
 
 /** What is known in every phase. */

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
-import { busyPhases, initialOtaState, isBusy, restPhases, type OtaState, type Slot } from './state.js';
+import { busyPhases, initialOtaState, isBusy, restPhases, type OtaState } from './state.js';
+import type { Slot } from '../ground/package.js';
 
 /** Something read back. `unsound`: there is something, and it cannot be believed. */
 export type Stored<T> = { kind: 'none' } | { kind: 'unsound'; problem: string } | { kind: 'sound'; value: T };

@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { AgentError } from '../errors.js';
+import { AgentError, toCodedError } from '../errors.js';
 
 export type Sqlite = Database.Database;
 
@@ -130,4 +130,10 @@ function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_READ_ONLY' | 'E_STATE_
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return 'E_STATE_CORRUPT';
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'E_STATE_LOCKED';
   return code.startsWith('SQLITE_') || code.startsWith('E') ? 'E_STATE' : null;
+}
+
+/** What is raised when a file cannot be written and the daemon goes on with a copy in memory. */
+export function volatileFault(what: string, path: string, cause: unknown): AgentError {
+  return new AgentError('E_STATE_VOLATILE', `${what} ${path} cannot be written: ${toCodedError(cause).message}. What was in it is used, and changes are kept in memory until the next start; `
+    + 'free some space or mount the disk for writing, and start again', { cause });
 }

@@ -1,6 +1,6 @@
 import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
-import type { ActiveFault } from '../events/faults.js';
+import type { ActiveFault } from '../ground/faults.js';
 import type { OtaState } from '../ota/state.js';
 
 export interface ReportedPipeline {

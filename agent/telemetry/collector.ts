@@ -2,13 +2,13 @@
 import { SCHEMA_VERSION, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
-import type { RunningModel } from '../inference/ports.js';
+import type { RunningModel } from '../ground/runtime.js';
 import type { Outbox } from '../outbox/outbox.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
 import type { Log } from '../platform/log.js';
 import type { ThermalMonitor } from '../thermal/thermal.js';
-import type { DeviceCounters, PipelineCounters } from './counters.js';
+import type { DeviceCounters, PipelineCounters } from '../ground/counters.js';
 import { readMemory } from './memory.js';
 import type { Recorder } from './recorder.js';
 

@@ -1,21 +1,14 @@
 /** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
 import { delayVariation, Histogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
-import type { ProcessedFrame } from '../inference/loop.js';
+import { kindOf, type FrameRecorder, type ProcessedFrame } from '../ground/frames.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
-/** A pipeline's first frames: caches, page faults and frequency are not what they will be. */
-export const COLD_FRAMES = 5;
 /** Most frames that one gap may stand for: after a suspend the clock has no frames to tell of. */
 const MAX_CORRECTED_FRAMES = 1000;
 
 type Series = Pick<PipelineWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
 
-export function kindOf(processed: ProcessedFrame): FrameKind {
-  if (processed.result.exit !== 'full') return processed.result.exit;
-  return processed.running.frames <= COLD_FRAMES ? 'cold' : 'warm';
-}
-
-export class Recorder {
+export class Recorder implements FrameRecorder {
   readonly #deadlineMs: number;
   #stages = new Map<string, Histogram>();
   #raw = new Map<FrameKind, Histogram>();
@@ -29,7 +22,6 @@ export class Recorder {
     this.#deadlineMs = deadlineMs;
   }
 
-  /** @param intervalMs the source's frame interval, null when unknown */
   record(processed: ProcessedFrame, intervalMs: number | null): void {
     const kind = kindOf(processed);
     const latencyMs = rounded(processed.doneMs - processed.frame.capturedMs);

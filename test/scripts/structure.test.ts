@@ -1,6 +1,7 @@
-/** No file imports itself by way of others. (That folders import downwards only is a rule of `npm run lint`.) */
+/** No file imports itself by way of others, and folders import downwards only (a rule of `npm run lint`, which is tested here). */
+import { ESLint, Linter } from 'eslint';
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
@@ -53,5 +54,59 @@ describe('circles of imports', () => {
     const sources = folders.flatMap(sourcesOf);
     expect(sources.length).toBeGreaterThan(300);
     expect(findCircle(importsOf(new Map(sources.map((file) => [file, readFileSync(join(root, file), 'utf8')]))))).toBeUndefined();
+  });
+});
+
+/** What the rules of the folder in which `file` is say about its imports. */
+async function refused(file: string, imports: readonly string[]): Promise<string[]> {
+  const config = await new ESLint({ cwd: root }).calculateConfigForFile(join(root, file)) as { rules: Linter.RulesRecord };
+  const rule = config.rules['no-restricted-imports'];
+  const text = imports.map((path) => `import '${path}';`).join('\n');
+  return new Linter().verify(text, [{ rules: { 'no-restricted-imports': rule ?? 'off' } }]).map(({ message }) => message);
+}
+
+describe('arrows against the floors', () => {
+  it.each([
+    ['kernels/binding/a.ts', '../../runtime/errors.js'],
+    ['runtime/vision/a.ts', '../../agent/errors.js'],
+    ['agent/agent.ts', '../deploy/cli/main.js'],
+    ['agent/ota/a.ts', '../../deploy/cli/main.js'],
+    ['agent/ota/a.ts', '../inference/loop.js'],
+    ['agent/ground/a.ts', '../ota/state.js'],
+    ['agent/contracts/a.ts', '../errors.js'],
+    ['agent/foundation.ts', './agent.js'],
+    ['deploy/cli/a.ts', '../../agent/ota/machine.js'],
+  ])('are refused: %s imports %s', async (file, path) => {
+    expect(await refused(file, [path])).toHaveLength(1);
+  });
+
+  it.each([
+    ['agent/ota/a.ts', '../ground/package.js'],
+    ['agent/ota/a.ts', './state.js'],
+    ['agent/agent.ts', './pipelines/pipelines.js'],
+    ['deploy/cli/a.ts', '../../agent/contracts/index.js'],
+  ])('are not seen where there are none: %s imports %s', async (file, path) => {
+    expect(await refused(file, [path])).toEqual([]);
+  });
+
+  it('are refused in one direction at least between any two parts of the agent, so each has its floor', async () => {
+    const parts = readdirSync(join(root, 'agent'), { withFileTypes: true })
+      .flatMap((entry) => (entry.isDirectory() ? [`${entry.name}/a.ts`] : entry.name.endsWith('.ts') ? [entry.name] : []));
+    expect(parts.length).toBeGreaterThan(15);
+    const upwards = new Map(await Promise.all(parts.map(async (part) => {
+      const path = (other: string): string => `${part.includes('/') ? '..' : '.'}/${other.replace(/\.ts$/, '.js')}`;
+      const messages = await Promise.all(parts.map(async (other) => [other, (await refused(`agent/${part}`, [path(other)])).length > 0] as const));
+      return [part, new Map(messages)] as const;
+    })));
+    for (const a of parts) for (const b of parts) if (a < b) expect([a, b, upwards.get(a)?.get(b) === true || upwards.get(b)?.get(a) === true]).toEqual([a, b, true]);
+  });
+
+  it('are not among the sources', async () => {
+    const sources = folders.flatMap(sourcesOf);
+    const imports = importsOf(new Map(sources.map((file) => [file, readFileSync(join(root, file), 'utf8')])));
+    for (const [file, targets] of imports) {
+      const paths = targets.map((target) => relative(dirname(file), target).replace(/\.ts$/, '.js')).map((path) => (path.startsWith('.') ? path : `./${path}`));
+      expect([file, ...await refused(file, paths)]).toEqual([file]);
+    }
   });
 });

@@ -70,7 +70,7 @@ async function manifestPage() {
 
 async function metricsPage() {
   const { Metrics } = await load('agent/api/metrics.js');
-  const { Counters, deviceCounterNames } = await load('agent/telemetry/counters.js');
+  const { Counters, deviceCounterNames } = await load('agent/ground/counters.js');
   const metrics = new Metrics({
     counters: new Counters(deviceCounterNames), pipelines: () => [], refresh: () => undefined, window: () => null, connected: () => false,
     version: '', outbox: () => ({ bytes: 0, messages: 0, dropped: new Map() }),

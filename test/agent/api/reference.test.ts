@@ -6,7 +6,7 @@ import { createApp } from '../../../agent/api/app.js';
 import type { ApiParts } from '../../../agent/api/parts.js';
 import { eventSchema, telemetrySchema, type Event, type TelemetryWindow } from '../../../agent/contracts/index.js';
 import { agentErrorCodes, SternaError } from '../../../agent/errors.js';
-import type { LiveFrame } from '../../../agent/inference/loop.js';
+import type { LiveFrame } from '../../../agent/ground/frames.js';
 import { runtimeErrorCodes } from '../../../runtime/errors.js';
 import { FakeGallery, FakeRuntime } from '../support/fake-runtime.js';
 

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { InferenceLoop, type CameraState, type ProcessedFrame } from '../../../agent/inference/loop.js';
+import { InferenceLoop, type CameraState } from '../../../agent/inference/loop.js';
+import type { ProcessedFrame } from '../../../agent/ground/frames.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
-import type { Model } from '../../../agent/inference/ports.js';
+import type { Model } from '../../../agent/ground/runtime.js';
 import { isLive } from '../../../agent/inference/source.js';
-import type { Slot } from '../../../agent/ota/state.js';
+import type { Slot } from '../../../agent/ground/package.js';
 import { systemClock } from '../../../agent/platform/clock.js';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
 import { until } from '../support/tools.js';

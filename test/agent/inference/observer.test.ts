@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { LiveFrame, ProcessedFrame } from '../../../agent/inference/loop.js';
+import type { LiveFrame, ProcessedFrame } from '../../../agent/ground/frames.js';
 import { FrameObserver, type ObserverParts } from '../../../agent/inference/observer.js';
-import { Counters, pipelineCounterNames } from '../../../agent/telemetry/counters.js';
+import { Counters, pipelineCounterNames } from '../../../agent/ground/counters.js';
 import { Recorder } from '../../../agent/telemetry/recorder.js';
 import { exitKinds, type PipelineResult } from '../../../runtime/stages/types.js';
 

@@ -9,7 +9,7 @@ import { MqttLink } from '../../../agent/mqtt/link.js';
 import { Rate } from '../../../agent/mqtt/rate.js';
 import type { CodedError } from '../../../agent/errors.js';
 import { systemClock } from '../../../agent/platform/clock.js';
-import { Counters, deviceCounterNames, type DeviceCounters } from '../../../agent/telemetry/counters.js';
+import { Counters, deviceCounterNames, type DeviceCounters } from '../../../agent/ground/counters.js';
 import { connectLink } from '../../../deploy/mqtt/link.js';
 import { aedesBroker } from '../support/brokers.js';
 import { HostileBroker, pour, publishHead } from '../support/hostile-broker.js';

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { readFileSync } from 'node:fs';
 import { connectAsync } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { nextBackoff } from '../../../agent/mqtt/backoff.js';
+import { nextBackoff } from '../../../agent/ground/backoff.js';
 import { classifyFailure } from '../../../agent/mqtt/classify.js';
 import { InFlight } from '../../../agent/mqtt/in-flight.js';
 import { MqttLink, type LinkOptions } from '../../../agent/mqtt/link.js';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_FREE_GENERATION } from '../../../agent/contracts/index.js';
-import { busyPhases, initialOtaState, type OtaState, type Slot } from '../../../agent/ota/state.js';
+import { busyPhases, initialOtaState, type OtaState } from '../../../agent/ota/state.js';
+import type { Slot } from '../../../agent/ground/package.js';
 import { reconcile } from '../../../agent/ota/recovery.js';
 import { decodePointer, decodeState, encodePointer, encodeState, pointerOf, type Pointer, type Stored, type StoredState } from '../../../agent/ota/stored-state.js';
 

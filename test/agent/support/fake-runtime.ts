@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
 import { RuntimeError } from '../../../runtime/errors.js';
 import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
-import { testInProcess, type CandidateLimits } from '../../../agent/inference/candidate-process.js';
-import type { GateReport } from '../../../agent/ota/gate.js';
-import type { Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/inference/ports.js';
+import { testInProcess } from '../../../agent/inference/candidate-process.js';
+import type { CandidateLimits, Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/ground/runtime.js';
+import type { GateReport } from '../../../agent/ground/package.js';
 
 /** What a fake package says about itself; the rest of the file is padding. */
 export interface FakePackage {

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { quantile } from '../../../agent/contracts/index.js';
-import type { ProcessedFrame } from '../../../agent/inference/loop.js';
-import type { Running } from '../../../agent/inference/pipeline-slot.js';
-import { Counters, pipelineCounterNames } from '../../../agent/telemetry/counters.js';
+import { COLD_FRAMES, type ProcessedFrame, type Running } from '../../../agent/ground/frames.js';
+import { Counters, pipelineCounterNames } from '../../../agent/ground/counters.js';
 import { initialJitter, stepJitter } from '../../../agent/telemetry/jitter.js';
-import { COLD_FRAMES, Recorder } from '../../../agent/telemetry/recorder.js';
+import { Recorder } from '../../../agent/telemetry/recorder.js';
 
 const running = { frames: 100, slot: { name: 'm', version: '1', digest: '', size_bytes: 0, since_ms: 0 }, model: null as never } satisfies Running;
 const frame = (captured: number, done: number, over: Partial<ProcessedFrame> = {}, exit: ProcessedFrame['result']['exit'] = 'full'): ProcessedFrame => ({

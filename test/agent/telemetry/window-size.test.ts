@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { mergeHistograms, quantile, QUANTILE_ERROR, telemetrySchema, encodePayload, Histogram, type HistogramData, type PipelineWindow } from '../../../agent/contracts/index.js';
-import type { ProcessedFrame } from '../../../agent/inference/loop.js';
-import type { Running } from '../../../agent/inference/pipeline-slot.js';
-import { Counters, deviceCounterNames, pipelineCounterNames } from '../../../agent/telemetry/counters.js';
+import type { ProcessedFrame, Running } from '../../../agent/ground/frames.js';
+import { Counters, deviceCounterNames, pipelineCounterNames } from '../../../agent/ground/counters.js';
 import { Recorder } from '../../../agent/telemetry/recorder.js';
 import { random } from '../../runtime/support/random.js';
 import { telemetryWindow } from '../contracts/fixtures.js';

@@ -1,9 +1,8 @@
-/** What the daemon needs of the runtime, and no more: `runtime-port.ts` binds it, tests bring their own. */
+/** What the daemon needs of the runtime, and no more: `inference/runtime-port.ts` binds it, tests bring their own. */
 import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
-import type { GateReport } from '../ota/gate.js';
-import type { CandidateLimits } from './candidate-process.js';
+import type { GateReport } from './package.js';
 
 /** Changes to what the package says; absent fields keep its values. */
 export interface PipelineOverrides {
@@ -42,6 +41,23 @@ export interface GalleryKeySource {
   file: string;
   /** Make it when it is not there, unless there is a gallery that needs one already. */
   create: boolean;
+}
+
+/** What the process that tests a package may take. */
+export interface CandidateLimits {
+  timeoutMs: number;
+  /** Resident, bytes; looked at 20 times a second. */
+  memoryBytes: number;
+}
+
+/** Errors of the process that tests a package. They keep their code and message; which class they had is lost on the way. */
+export class CandidateError extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
 }
 
 export interface RuntimePort {

@@ -1,0 +1,25 @@
+/** A package as the parts of the daemon name it, and what its test finds. */
+
+export interface PackageId {
+  name: string;
+  version: string;
+  /** SHA-256, hex: the package's address in the store. */
+  digest: string;
+  size_bytes: number;
+}
+
+export interface Slot extends PackageId {
+  since_ms: number;
+}
+
+/** What opening and the self-test found. */
+export interface GateReport {
+  name: string;
+  version: string;
+  memory_bytes: number;
+  golden: { name: string; passed: boolean; detail: string }[];
+  /** Of the self-test's timed runs of all stages together; null when the package has none. */
+  p50_ms: number | null;
+  p99_ms: number | null;
+  budget: { ram_bytes: number; p99_ms: number };
+}
