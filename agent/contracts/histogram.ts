@@ -17,15 +17,18 @@ const MAX_INDEX = 30 * BUCKETS_PER_OCTAVE - 1;
 const MIN_INDEX = bucketIndex(ZERO_THRESHOLD);
 const MAX_BUCKETS = MAX_INDEX - MIN_INDEX + 1;
 
-/** One character a bucket for counts up to 35, the digits of base 36; `(n)` for a larger count, and `(-n)` for n empty buckets. */
-const BUCKET = /\((-?[1-9]\d{0,14})\)|([0-9a-z])/g;
-const BUCKETS = /^(?:-?\d{1,5}:(?:\(-?[1-9]\d{0,14}\)|[0-9a-z])+)?$/;
+/** One character a bucket for counts up to 35, the digits of base 36; `(n)` for a larger count, and a capital letter for a run of empty buckets. */
+const BUCKET = /\(([1-9]\d{0,14})\)|([0-9a-z])|([A-Z])/g;
+const BUCKETS = /^(?:-?\d{1,5}:(?:\([1-9]\d{0,14}\)|[0-9a-zA-Z])+)?$/;
 /** Longer than any list: a bucket takes at most 17 characters. */
 const MAX_BUCKET_TEXT = 8 + 17 * MAX_BUCKETS;
+/** Empty buckets for which `A` stands; `Z` stands for 25 more. A single one is `0`. */
+const SHORTEST_RUN = 2;
+const LONGEST_RUN = SHORTEST_RUN + 25;
+const CODE_OF_A = 65;
 
 /** Most of a window are histograms, so their buckets are one short text. */
 export const histogramSchema = z.object({
-  count,
   sum: z.number().nonnegative(),
   /** Exact minimum of the values, independent of buckets; 0 if there are none. */
   min: z.number().nonnegative(),
@@ -34,8 +37,8 @@ export const histogramSchema = z.object({
   zero_count: count.optional(),
   /**
    * `{index}:` of the first bucket, then the counts of it and of those that follow: a digit of base 36 (`0` to `9`, `a` to `z`) for up
-   * to 35, `(n)` for more, `(-n)` for n empty buckets. Empty without a value above a nanosecond. Bucket i holds the values in
-   * (2^(i/32), 2^((i+1)/32)].
+   * to 35, `(n)` for more; a capital letter for a run of empty buckets, `A` for 2, `B` for 3, to `Z` for 27. Empty without a value
+   * above a nanosecond. Bucket i holds the values in (2^(i/32), 2^((i+1)/32)].
    */
   buckets: z.string().max(MAX_BUCKET_TEXT).regex(BUCKETS),
 }).superRefine((h, context) => {
@@ -44,22 +47,28 @@ export const histogramSchema = z.object({
 });
 export type HistogramData = z.infer<typeof histogramSchema>;
 
-/** Null for buckets within the range whose counts are the count. */
+/** Null for buckets within the range that hold a number of values which can be counted. */
 function problemOf(histogram: HistogramData): string | null {
-  let [sum, first, last] = [histogram.zero_count ?? 0, MIN_INDEX, MIN_INDEX];
-  for (const { index, n } of bucketsOf(histogram)) [sum, first, last] = [sum + n, Math.min(first, index), Math.max(last, index)];
-  if (first < MIN_INDEX || last > MAX_INDEX) return `buckets are outside of ${MIN_INDEX} to ${MAX_INDEX}`;
-  return sum === histogram.count ? null : 'count is not the sum of the buckets';
+  const outside = [...bucketsOf(histogram)].some(({ index }) => index < MIN_INDEX || index > MAX_INDEX);
+  if (outside) return `buckets are outside of ${MIN_INDEX} to ${MAX_INDEX}`;
+  return Number.isSafeInteger(countOf(histogram)) ? null : 'the buckets hold too many values';
+}
+
+/** How many values it holds. It is not sent, because the buckets tell it. */
+export function countOf(histogram: HistogramData): number {
+  let count = histogram.zero_count ?? 0;
+  for (const { n } of bucketsOf(histogram)) count += n;
+  return count;
 }
 
 /** Buckets that are not empty, by ascending index. */
 function* bucketsOf({ buckets }: Pick<HistogramData, 'buckets'>): Generator<{ index: number; n: number }> {
   const colon = buckets.indexOf(':');
   let index = Number(buckets.slice(0, Math.max(0, colon)));
-  for (const [, long, digit = '0'] of buckets.slice(colon + 1).matchAll(BUCKET)) {
+  for (const [, long, digit = '0', run] of buckets.slice(colon + 1).matchAll(BUCKET)) {
     const n = long === undefined ? Number.parseInt(digit, 36) : Number(long);
-    if (n > 0) yield { index, n };
-    index += n < 0 ? -n : 1;
+    if (run === undefined && n > 0) yield { index, n };
+    index += run === undefined ? 1 : run.charCodeAt(0) - CODE_OF_A + SHORTEST_RUN;
   }
 }
 
@@ -71,12 +80,17 @@ function encodeBuckets(counts: ReadonlyMap<number, number>): string {
   let text = `${first[0]}:`;
   let next = first[0];
   for (const [index, n] of sorted) {
-    const empty = index - next;
-    text += empty > 3 ? `(-${empty})` : '0'.repeat(empty);
-    text += n < 36 ? n.toString(36) : `(${n})`;
+    text += emptyRun(index - next) + (n < 36 ? n.toString(36) : `(${n})`);
     next = index + 1;
   }
   return text;
+}
+
+function emptyRun(length: number): string {
+  const long = Math.floor(length / LONGEST_RUN);
+  const rest = length % LONGEST_RUN;
+  const last = rest < SHORTEST_RUN ? '0'.repeat(rest) : String.fromCharCode(CODE_OF_A + rest - SHORTEST_RUN);
+  return 'Z'.repeat(long) + last;
 }
 
 /** Index of the bucket of a positive value. */
@@ -120,8 +134,9 @@ export class Histogram {
   }
 
   merge(other: HistogramData): void {
-    if (other.count === 0) return;
-    this.#count += other.count;
+    const count = countOf(other);
+    if (count === 0) return;
+    this.#count += count;
     this.#sum += other.sum;
     this.#min = Math.min(this.#min, other.min);
     this.#max = Math.max(this.#max, other.max);
@@ -135,7 +150,6 @@ export class Histogram {
 
   toData(): HistogramData {
     return {
-      count: this.#count,
       sum: this.#sum,
       min: this.#count === 0 ? 0 : this.#min,
       max: this.#max,
@@ -157,8 +171,9 @@ export function mergeHistograms(a: HistogramData, b: HistogramData): HistogramDa
  * Null when the histogram is empty.
  */
 export function quantile(histogram: HistogramData, q: number): number | null {
-  if (histogram.count === 0) return null;
-  const rank = Math.max(1, Math.ceil(Math.min(Math.max(q, 0), 1) * histogram.count));
+  const count = countOf(histogram);
+  if (count === 0) return null;
+  const rank = Math.max(1, Math.ceil(Math.min(Math.max(q, 0), 1) * count));
   let seen = histogram.zero_count ?? 0;
   if (rank <= seen) return histogram.min;
   for (const { index, n } of bucketsOf(histogram)) {

@@ -14,9 +14,10 @@ export type FrameKind = 'warm' | 'cold' | 'pixels' | 'features' | 'partial';
 
 /**
  * A latency distribution. `p50_ms` and `p99_ms` repeat two quantiles of the histogram in plain numbers, for readers that
- * cannot compute them (Home Assistant, Node-RED); null for a distribution without values.
+ * cannot compute them (Home Assistant, Node-RED); null for a distribution without values. Only warm frames have them, and of
+ * the times from end to end only the raw ones: the rest is for readers that can.
  */
-const latencySeries = { p50_ms: milliseconds.nullable(), p99_ms: milliseconds.nullable(), latency_ms: histogramSchema };
+const latencySeries = { p50_ms: milliseconds.nullable().optional(), p99_ms: milliseconds.nullable().optional(), latency_ms: histogramSchema };
 
 const stageSeries = z.object({ stage: shortText, kind: frameKind, ...latencySeries });
 
@@ -192,16 +193,21 @@ export function delayVariation(histograms: readonly HistogramData[]): { pdv_p50_
   return { pdv_p50_ms: above(0.5), pdv_p99_ms: above(0.99) };
 }
 
+/** A histogram without quantiles beside it. Its sum has six digits, because every digit is sent again with every series. */
+export function onlyHistogram(latency: HistogramData): LatencySeries {
+  return { latency_ms: { ...latency, sum: Number(latency.sum.toPrecision(6)) } };
+}
+
 /**
  * A histogram with its median and 99th percentile beside it, in milliseconds. Both have four digits, because the histogram
- * knows them within 1.1 %; its sum has six, because every digit is sent again with every series.
+ * knows them within 1.1 %.
  */
 export function withQuantiles(latency: HistogramData): LatencySeries {
   const at = (q: number): number | null => {
     const value = quantile(latency, q);
     return value === null ? null : Number(value.toPrecision(4));
   };
-  return { p50_ms: at(0.5), p99_ms: at(0.99), latency_ms: { ...latency, sum: Number(latency.sum.toPrecision(6)) } };
+  return { p50_ms: at(0.5), p99_ms: at(0.99), ...onlyHistogram(latency) };
 }
 
 function mergeSeries<S extends LatencySeries>(a: readonly S[], b: readonly S[], keyOf: (s: S) => string): S[] {
@@ -209,7 +215,8 @@ function mergeSeries<S extends LatencySeries>(a: readonly S[], b: readonly S[], 
   for (const series of b) {
     const key = keyOf(series);
     const known = merged.get(key);
-    merged.set(key, known === undefined ? series : { ...series, ...withQuantiles(mergeHistograms(known.latency_ms, series.latency_ms)) });
+    const described = series.p50_ms === undefined ? onlyHistogram : withQuantiles;
+    merged.set(key, known === undefined ? series : { ...series, ...described(mergeHistograms(known.latency_ms, series.latency_ms)) });
   }
   return [...merged.values()];
 }

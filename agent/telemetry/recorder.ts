@@ -1,5 +1,5 @@
 /** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
-import { delayVariation, Histogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
+import { delayVariation, Histogram, onlyHistogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
 import { kindOf, type FrameRecorder, type ProcessedFrame } from '../ground/frames.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
@@ -45,7 +45,7 @@ export class Recorder implements FrameRecorder {
     const endToEnd = [...this.#series(this.#raw, 'raw'), ...this.#series(this.#corrected, 'corrected')];
     const stages = [...this.#stages].map(([key, histogram]) => {
       const [stage = '', kind] = key.split('/');
-      return { stage, kind: kind as FrameKind, ...withQuantiles(histogram.toData()) };
+      return { stage, kind: kind as FrameKind, ...described(kind === 'warm', histogram) };
     });
     const jitter: JitterReport = {
       rfc3550_ms: rounded(this.#jitter.jitterMs),
@@ -65,8 +65,13 @@ export class Recorder implements FrameRecorder {
   }
 
   #series(histograms: ReadonlyMap<FrameKind, Histogram>, clock: 'raw' | 'corrected'): PipelineWindow['end_to_end'] {
-    return [...histograms].map(([kind, histogram]) => ({ clock, kind, ...withQuantiles(histogram.toData()) }));
+    return [...histograms].map(([kind, histogram]) => ({ clock, kind, ...described(kind === 'warm' && clock === 'raw', histogram) }));
   }
+}
+
+/** Plain quantiles are sent only where people who cannot compute them look. */
+function described(plain: boolean, histogram: Histogram): ReturnType<typeof withQuantiles> {
+  return plain ? withQuantiles(histogram.toData()) : onlyHistogram(histogram.toData());
 }
 
 /** To 0.1 microseconds and at most five digits, which is finer than the clock's own noise: 12 digits less in each number of a window. */

@@ -1,5 +1,5 @@
 import {
-  lineageOf, mergeable, mergeHistograms, mergeWindows, ofPipeline, quantile,
+  countOf, lineageOf, mergeable, mergeHistograms, mergeWindows, ofPipeline, quantile,
   type EnergyReport, type HistogramData, type JitterReport, type MemoryReport, type PipelineWindow, type TelemetryWindow, type ThermalReport,
 } from '../../agent/contracts/index.js';
 
@@ -79,7 +79,7 @@ export function telemetryView(window: TelemetryWindow, name: string): TelemetryV
     }),
     raw: ofKind(pipeline, 'raw', 'warm'),
     corrected: ofKind(pipeline, 'corrected', 'warm'),
-    frames_per_second: raw === null || seconds <= 0 ? null : raw.count / seconds,
+    frames_per_second: raw === null || seconds <= 0 ? null : countOf(raw) / seconds,
     jitter: pipeline.jitter,
     energy: window.energy,
     power_watts: seconds <= 0 ? [] : window.energy.sources.flatMap(({ source, scope, quality, joules }) => (joules === null ? [] : [{ source, scope, quality, watts: joules / seconds }])),
@@ -104,7 +104,7 @@ function allKinds(window: PipelineWindow, clock: 'raw' | 'corrected'): Histogram
 function exitCounts(window: PipelineWindow): Record<string, number> {
   const exits: Record<string, number> = {};
   for (const { clock, kind, latency_ms } of window.end_to_end) {
-    if (clock === 'raw') exits[kind] = (exits[kind] ?? 0) + latency_ms.count;
+    if (clock === 'raw') exits[kind] = (exits[kind] ?? 0) + countOf(latency_ms);
   }
   return exits;
 }
@@ -112,7 +112,7 @@ function exitCounts(window: PipelineWindow): Record<string, number> {
 function latencyView(histogram: HistogramData): LatencyView | null {
   const p50 = quantile(histogram, 0.5);
   const p99 = quantile(histogram, 0.99);
-  return p50 === null || p99 === null ? null : { count: histogram.count, p50_ms: p50, p99_ms: p99, max_ms: histogram.max };
+  return p50 === null || p99 === null ? null : { count: countOf(histogram), p50_ms: p50, p99_ms: p99, max_ms: histogram.max };
 }
 
 /** Energy of an inference, over many windows. Joules. */

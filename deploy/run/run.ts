@@ -95,7 +95,7 @@ class Tally {
 function summarize(histogram: Histogram): Omit<StageSummary, 'stage'> {
   const data = histogram.toData();
   const at = (share: number): number => round(quantile(data, share) ?? 0);
-  return { count: data.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };
+  return { count: histogram.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };
 }
 
 function toLine({ sequence, exit, totalMs, findings, stages }: PipelineResult): FrameLine {

@@ -1,4 +1,4 @@
-import { Histogram, withQuantiles, type Desired, type PipelineWindow, type Status, type TelemetryWindow } from '../../../agent/contracts/index.js';
+import { countOf, Histogram, withQuantiles, type Desired, type PipelineWindow, type Status, type TelemetryWindow } from '../../../agent/contracts/index.js';
 
 export const BOOT = 'boot-0000-1111';
 
@@ -39,4 +39,10 @@ export function desired(over: Partial<Desired> = {}): Desired {
     schema_version: 2, generation: 1, settings: {},
     package: { name: 'faces', version: '1.0.0', digest: 'ab'.repeat(32), size_bytes: 1000, block_bytes: 256 }, ...over,
   };
+}
+
+/** Frames in a pipeline's first series from end to end. */
+export function framesOf(pipeline: PipelineWindow | null | undefined): number {
+  const series = pipeline?.end_to_end[0];
+  return series === undefined ? 0 : countOf(series.latency_ms);
 }

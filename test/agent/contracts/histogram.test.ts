@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bucketIndex, Histogram, histogramSchema, mergeHistograms, quantile, type HistogramData } from '../../../agent/contracts/index.js';
+import { bucketIndex, countOf, Histogram, histogramSchema, mergeHistograms, quantile, type HistogramData } from '../../../agent/contracts/index.js';
 
 const value = fc.double({ min: 0, max: 1e6, noNaN: true });
 
@@ -41,9 +41,23 @@ describe('exponential histograms', () => {
     }));
   });
 
-  it('refuse a count that is not the sum of the buckets', () => {
-    expect(histogramSchema.safeParse({ ...histogramOf([1, 2]), count: 3 }).success).toBe(false);
+  it('hold as many values as were recorded, which the buckets tell', () => {
+    fc.assert(fc.property(fc.array(fc.tuple(value, fc.integer({ min: 1, max: 100 }))), (pairs) => {
+      const histogram = new Histogram();
+      for (const [recorded, times] of pairs) histogram.record(recorded, times);
+      expect(countOf(histogram.toData())).toBe(histogram.count);
+    }));
   });
+
+  it.each(['0:1', '-70:z01A1', '0:1Z1', '3:(36)B(40)'])('are read as they are written: %s', (buckets) => {
+    const data = { ...histogramOf([]), buckets };
+    expect(Histogram.from(data).toData().buckets).toBe(buckets);
+  });
+
+  it.each(['0:(-4)1', '0:1(0)', '0:', '9999:1', '900:ZZZ1', '0:(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)(999999999999999)'])(
+    'refuse buckets of another form, out of range, or of more values than can be counted: %s', (buckets) => {
+      expect(histogramSchema.safeParse({ ...histogramOf([1, 2]), buckets }).success).toBe(false);
+    });
 
   it('have no quantile when empty, and refuse negative values', () => {
     expect(quantile(histogramOf([]), 0.5)).toBeNull();

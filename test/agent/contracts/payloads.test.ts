@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   commandSchema, ContractError, decodePayload, desiredSchema, encodePayload, jsonSchema, mergeable, mergeWindows, payloadSchemas, quantile, statusSchema,
-  supersedes, telemetrySchema, withQuantiles, type PayloadName, type TelemetryWindow,
+  countOf, supersedes, telemetrySchema, withQuantiles, type PayloadName, type TelemetryWindow,
 } from '../../../agent/contracts/index.js';
 import { BOOT, desired, histogram, status, telemetryWindow } from './fixtures.js';
 
@@ -146,7 +146,7 @@ describe('telemetry windows', () => {
       if (front === undefined || back === undefined) throw new Error('the fixture has a pipeline');
       return { ...telemetryWindow(seq), pipelines: [front, back] };
     };
-    expect(mergeWindows(two(0), two(1)).pipelines.map(({ name, end_to_end: [first] }) => [name, first?.latency_ms.count, first?.latency_ms.max])).toEqual([['front', 4, 20], ['back', 4, 21]]);
+    expect(mergeWindows(two(0), two(1)).pipelines.map(({ name, end_to_end: [first] }) => [name, first === undefined ? 0 : countOf(first.latency_ms), first?.latency_ms.max])).toEqual([['front', 4, 20], ['back', 4, 21]]);
     expect([mergeable(two(0), two(1)), mergeable(two(0), two(1, '2.0.0')), mergeable(two(0), telemetryWindow(1))]).toEqual([true, false, false]);
   });
 

@@ -10,7 +10,7 @@ import { Outbox, type OutboxMessage } from '../../../agent/outbox/outbox.js';
 import { dropReasons, outboxClasses } from '../../../agent/outbox/policy.js';
 import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';
 import { CollectorStore } from '../../../deploy/collector/store.js';
-import { telemetryWindow } from '../contracts/fixtures.js';
+import { framesOf, telemetryWindow } from '../contracts/fixtures.js';
 import { temporaryFolder } from '../support/tools.js';
 
 const DEVICE = { fleet: 'f', device: 'd' };
@@ -179,7 +179,7 @@ describe('the outbox at its cap, under kills, a full disk and a clock step', () 
       expect(new Set(delivered).size).toBe(delivered.length);
       expect(delivered.filter((number) => !device.created.has(number))).toEqual([]);
       // What a window says it stands for is what is in it: each of the fixture has two frames.
-      for (const w of device.accepted) expect(w.pipelines[0]?.end_to_end[0]?.latency_ms.count).toBe(2 * (w.seq - w.first_seq + 1));
+      for (const w of device.accepted) expect(framesOf(w.pipelines[0])).toBe(2 * (w.seq - w.first_seq + 1));
       const missing = device.created.size - delivered.length;
       const { dropped } = device.outbox;
       const lost = [...dropped].filter(([key]) => key.startsWith('summary/') && key !== 'summary/restart').reduce((sum, [, n]) => sum + n, 0);

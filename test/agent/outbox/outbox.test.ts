@@ -10,7 +10,7 @@ import { takeToken, type OutboxClass } from '../../../agent/outbox/policy.js';
 import { OutboxPump, type PumpLink } from '../../../agent/outbox/pump.js';
 import type { Clock } from '../../../agent/platform/clock.js';
 import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';
-import { telemetryWindow } from '../contracts/fixtures.js';
+import { framesOf, telemetryWindow } from '../contracts/fixtures.js';
 import { temporaryFolder, until } from '../support/tools.js';
 
 
@@ -101,7 +101,7 @@ describe('the outbox', () => {
     const kept = outbox.next(1000).map((m) => decodePayload(telemetrySchema, m.payload));
     expect(outbox.merged).toBeGreaterThan(250);
     expect(outbox.dropped.size).toBe(0);
-    expect(kept.reduce((sum, w) => sum + (w.pipelines[0]?.end_to_end[0]?.latency_ms.count ?? 0), 0)).toBe(600);
+    expect(kept.reduce((sum, w) => sum + framesOf(w.pipelines[0]), 0)).toBe(600);
     expect(kept[0]?.first_seq).toBe(0);
     expect(kept.at(-1)?.seq).toBe(299);
     kept.slice(1).forEach((w, i) => expect(w.first_seq).toBe((kept[i]?.seq ?? NaN) + 1));

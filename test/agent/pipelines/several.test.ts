@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ofPipeline, type PipelineReport, type PipelineWindow } from '../../../agent/contracts/index.js';
+import { framesOf as framesIn } from '../contracts/fixtures.js';
 import { parseConfig, startAgent, type Agent, type Config } from '../../../agent/main.js';
 import { aedesBroker } from '../support/brokers.js';
 import { FakeRuntime, packageBytes, type FakePackage } from '../support/fake-runtime.js';
@@ -60,7 +61,7 @@ describe('two cameras with two packages on one device', () => {
       expect(readdirSync(join(state, 'pipelines', name, 'packages'))).toEqual([`${wanted(fake).digest}.sterna`]);
     }
     expect(existsSync(join(state, 'packages'))).toBe(false);
-    await until('telemetry of both', () => ['front', 'back'].every((name) => (windowOf(fleet, name)?.end_to_end[0]?.latency_ms.count ?? 0) > 3));
+    await until('telemetry of both', () => ['front', 'back'].every((name) => framesIn(windowOf(fleet, name)) > 3));
     expect([windowOf(fleet, 'front')?.model, windowOf(fleet, 'back')?.model]).toEqual([{ name: 'faces', version: '1.0.0' }, { name: 'objects', version: '4.0.0' }]);
     await until('events of both', () => fleet.events.filter((e) => e.type === 'model').length >= 2);
     expect(fleet.events.filter((e) => e.type === 'model').map((e) => [e.pipeline, e.action, e.package.name]).sort()).toEqual([['back', 'activated', 'objects'], ['front', 'activated', 'faces']]);

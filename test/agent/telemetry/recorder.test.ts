@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { quantile } from '../../../agent/contracts/index.js';
+import { countOf, quantile } from '../../../agent/contracts/index.js';
 import { COLD_FRAMES, type ProcessedFrame, type Running } from '../../../agent/ground/frames.js';
 import { Counters, pipelineCounterNames } from '../../../agent/ground/counters.js';
 import { initialJitter, stepJitter } from '../../../agent/telemetry/jitter.js';
@@ -40,7 +40,10 @@ describe('the recorder', () => {
     recorder.record(frame(0, 10), 100);
     recorder.record(frame(500, 510, { droppedBefore: 4 }), 100);
     const { end_to_end } = recorder.close();
-    const of = (clock: string): { count: number; max: number } | undefined => end_to_end.find((s) => s.clock === clock)?.latency_ms;
+    const of = (clock: string): { count: number; max: number } => {
+      const { latency_ms: histogram } = end_to_end.find((s) => s.clock === clock) ?? never();
+      return { count: countOf(histogram), max: histogram.max };
+    };
     expect(of('raw')).toMatchObject({ count: 2, max: 10 });
     expect(of('corrected')).toMatchObject({ count: 6, max: 410 });
   });
