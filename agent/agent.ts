@@ -14,6 +14,7 @@ import { AgentError, toCodedError } from './errors.js';
 import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
 import { Health } from './health.js';
+import { EngineTurns, slotsFor } from './inference/engine-turns.js';
 import { runtimePort } from './inference/runtime-port.js';
 import { DevicePipeline } from './pipelines/device-pipeline.js';
 import { Pipelines } from './pipelines/pipelines.js';
@@ -52,7 +53,9 @@ export class Agent {
     this.#energy = parts.energy;
     this.#startedMs = f.clock.monotonicMs();
     this.#thermal = new ThermalMonitor(f.files);
-    this.#pipelines = new Pipelines(pipelineSpecs(f.config).map((spec) => this.#createPipeline(spec, deps)));
+    const specs = pipelineSpecs(f.config);
+    const turns = new EngineTurns(f.clock, { slots: slotsFor(specs.map(({ pipeline }) => pipeline.threads)) });
+    this.#pipelines = new Pipelines(specs.map((spec) => this.#createPipeline(spec, turns, deps)));
     this.#connection = this.#createConnection(deps);
     this.#metrics = this.#createMetrics();
     this.#collector = this.#createCollector();
@@ -158,11 +161,11 @@ export class Agent {
     log.info('started', { device_id: config.device_id, api: this.apiUrl, broker: config.broker.url === null ? null : redact(config.broker.url), version: runtimeVersion });
   }
 
-  #createPipeline(spec: PipelineSpec, deps: AgentDeps): DevicePipeline {
+  #createPipeline(spec: PipelineSpec, turns: EngineTurns, deps: AgentDeps): DevicePipeline {
     const { config, faults } = this.#f;
     const runtime = deps.runtime ?? runtimePort({ ...config, pipeline: spec.pipeline }, (warning) => faults.of(spec.name).raise('pipeline', warning, 'warning'));
     return new DevicePipeline(this.#f, spec, {
-      runtime,
+      runtime, turns,
       host: {
         isConnected: () => this.#connection.connected,
         request: (request) => this.#connection.request(request),

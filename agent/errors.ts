@@ -33,6 +33,8 @@ export const agentErrorCodes = {
   E_OTA_NO_PREVIOUS: 'there is no previous package to go back to',
   E_ACTIVE_UNUSABLE: 'the active package is missing or damaged, or can no longer be opened',
   E_CAMERA_LOST: 'the camera or stream ended or cannot be opened; the daemon tries again',
+  E_CAMERA_SIZE: 'the camera delivers pictures of another size than before; the pipeline goes on with the new size',
+  E_CAMERA_FRAMES: 'the camera delivers damaged pictures; they are left out, and the pipeline goes on',
   E_PIPELINE: 'the pipeline failed on a frame',
   E_GALLERY_SPACE: 'the enrolled people were enrolled with another embedder than the running one; they must be enrolled again',
   E_NO_MODEL: 'no package is active yet',

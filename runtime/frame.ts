@@ -19,6 +19,8 @@ export interface Sample {
 export interface SampleSource<S extends Sample> extends AsyncIterable<S> {
   /** Samples that the consumer was too slow for (live sources drop the oldest; files never drop). */
   readonly dropped: number;
+  /** Samples that were damaged on their way and left out or repaired, as far as the source can tell; absent where it cannot. */
+  readonly broken?: number;
 }
 
 /** The time that results go by, milliseconds: the source's own where it has one. */

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
+import { strictRuleFields } from '../../runtime/vision/zones/settings.js';
 import { DEFAULT_BLOCK_BYTES, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
 import { pipelineProblems } from './pipeline-problems.js';
 
@@ -39,9 +40,9 @@ const broker = z.strictObject({
 });
 
 const camera = z.strictObject({
-  /** A folder of pictures, a picture, a video, rtsp://... or /dev/videoN. Null or absent: no camera. */
+  /** A folder of pictures, a picture, a video, rtsp://..., http://... (MJPEG), /dev/videoN or stdin:WIDTHxHEIGHT. Null or absent: no camera. */
   input: z.string().min(1).nullable().default(null),
-  /** Frames per second; default: the rate of the source. */
+  /** Frames per second; a camera that delivers more is held to this rate. Default: the rate of the source. */
   fps: z.number().positive().max(240).optional(),
   /** For files: start again at the end. */
   loop: z.boolean().default(false),
@@ -67,6 +68,7 @@ const pipeline = z.strictObject({
   detect_threshold: detectThreshold.optional(),
   /** Follow what is found from frame to frame, so that every object has a number and its own events; absent: as the package says. */
   tracking: z.boolean().optional(),
+  ...strictRuleFields,
   /** A frame whose result comes later than this after its scheduled capture has missed its deadline. */
   deadline_ms: positiveMs.default(250),
   /** A package to start with when no package is active: "sterna agent --package". */
@@ -83,6 +85,7 @@ const namedPipeline = z.strictObject({
   match_threshold: matchThreshold.optional(),
   detect_threshold: detectThreshold.optional(),
   tracking: z.boolean().optional(),
+  ...strictRuleFields,
   deadline_ms: positiveMs.optional(),
   package: filePath.optional(),
 });

@@ -1,3 +1,4 @@
+import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 import type { Settings } from '../contracts/index.js';
 import type { PipelineOverrides } from '../ground/runtime.js';
 import type { PipelineSpec } from './pipelines.js';
@@ -40,13 +41,19 @@ export class LiveSettings {
     };
   }
 
-  /** Takes new settings; they hold even when they cannot be written. @returns what must be opened again @throws AgentError E_DISK_FULL, after taking them */
-  apply(next: Settings): { source: boolean; pipeline: boolean } {
-    const before = { fps: this.fps, overrides: JSON.stringify(this.overrides) };
+  /** Which findings count; can be changed while the pipeline runs. */
+  get rules(): FindingRules {
+    const { zones, labels, sizes } = this.#spec.pipeline;
+    return { zones: this.#current.zones ?? zones, labels: this.#current.labels ?? labels, sizes: this.#current.sizes ?? sizes };
+  }
+
+  /** Takes new settings; they hold even when they cannot be written. @returns what must be opened again, and whether other findings count @throws AgentError E_DISK_FULL, after taking them */
+  apply(next: Settings): { source: boolean; pipeline: boolean; rules: boolean } {
+    const before = { fps: this.fps, overrides: JSON.stringify(this.overrides), rules: JSON.stringify(this.rules) };
     const same = JSON.stringify(next) === JSON.stringify(this.#current);
     this.#current = next;
     if (!same) this.#store.saveSettings(next);
-    return { source: before.fps !== this.fps, pipeline: before.overrides !== JSON.stringify(this.overrides) };
+    return { source: before.fps !== this.fps, pipeline: before.overrides !== JSON.stringify(this.overrides), rules: before.rules !== JSON.stringify(this.rules) };
   }
 }
 

@@ -1,5 +1,6 @@
 /** `desired/{pipeline}`, down, retained: what a pipeline of this device should run. The whole of it each time, not a delta. */
 import { z } from 'zod';
+import { ruleFields } from '../../runtime/vision/zones/settings.js';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
 
@@ -13,6 +14,7 @@ export const settingsSchema = z.object({
   match_threshold: z.number().min(-1).max(1).optional(),
   /** Smallest detection score. */
   detect_threshold: z.number().min(0).max(1).optional(),
+  ...ruleFields,
 });
 export type Settings = z.infer<typeof settingsSchema>;
 

@@ -22,6 +22,8 @@ export const findingSchema = z.looseObject({
   age_ms: milliseconds.optional(),
   /** Of a track: speed of the box's centre, pixels a second. */
   velocity: z.tuple([z.number(), z.number()]).optional(),
+  /** Names of the include zones that it is in. */
+  zones: z.array(shortText).optional(),
   /** Who it is; null if the gallery knows nobody like that; absent if the pipeline does not identify it. */
   identity: z.object({ person_id: count, name: shortText, similarity: z.number().min(-1).max(1) }).nullable().optional(),
 });

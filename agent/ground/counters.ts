@@ -11,6 +11,7 @@ export const pipelineCounterNames = {
   frames_without_model_total: 'frames that arrived while no package was active',
   frames_failed_total: 'frames on which the pipeline failed',
   frames_dropped_total: 'frames that the source dropped because the pipeline was busy',
+  frames_broken_total: 'frames that were damaged on their way and left out or repaired',
   frames_dropped_by_swap_total: 'frames lost while one package replaced another',
   model_swaps_total: 'times that one running package replaced another',
   findings_total: 'findings in frames',

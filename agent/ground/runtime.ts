@@ -3,6 +3,7 @@ import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { GateReport } from './package.js';
+import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 
 /** Changes to what the package says; absent fields keep its values. */
 export interface PipelineOverrides {
@@ -62,7 +63,7 @@ export class CandidateError extends Error {
 
 export interface RuntimePort {
   /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...: then nothing stays open */
-  openModel(path: string, gallery: Gallery, overrides: PipelineOverrides): Promise<Model>;
+  openModel(path: string, gallery: Gallery, overrides: PipelineOverrides, rules?: FindingRules): Promise<Model>;
   /** What a package calls itself. Nothing of it is opened or run. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
   describePackage(path: string): Promise<{ name: string; version: string }>;
   /**

@@ -8,11 +8,14 @@ import { toCodedError, type CodedError } from '../errors.js';
 import { nextBackoff } from '../ground/backoff.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
 import type { Clock } from '../platform/clock.js';
+import type { Turns } from './engine-turns.js';
 import type { PipelineSlot } from './pipeline-slot.js';
 
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
 
 export interface LoopHandlers {
+  /** A frame came; `broken`: damaged ones of this source so far. */
+  onArrival?(frame: Frame, broken: number): void;
   onFrame(processed: ProcessedFrame): void;
   /** No package: the frame was only looked at. */
   onIdleFrame(frame: Frame): void;
@@ -25,6 +28,8 @@ export interface LoopOptions {
   /** Live sources (cameras, streams) never end by themselves: an end is a loss. */
   live: boolean;
   open: (signal: AbortSignal) => FrameSource;
+  /** Who may use the engine when; absent: this pipeline has it to itself. */
+  turns?: { name: string; of: Turns };
   random?: () => number;
   backoff?: { baseMs: number; capMs: number };
 }
@@ -123,7 +128,8 @@ export class InferenceLoop {
       for await (const frame of source) {
         if (this.#camera !== 'running') this.#setCamera('running', null);
         this.#frames += 1;
-        await this.#take(frame, source, source.dropped - droppedBefore);
+        this.#handlers.onArrival?.(frame, source.broken ?? 0);
+        await this.#take(frame, { source, droppedBefore: source.dropped - droppedBefore, signal });
         droppedBefore = source.dropped;
         if (signal.aborted) return null;
       }
@@ -133,8 +139,11 @@ export class InferenceLoop {
     }
   }
 
-  async #take(frame: Frame, source: FrameSource, droppedBefore: number): Promise<void> {
+  async #take(frame: Frame, { source, droppedBefore, signal }: { source: FrameSource; droppedBefore: number; signal: AbortSignal }): Promise<void> {
     const droppedAtStart = source.dropped;
+    const { turns } = this.#options;
+    const turn = turns === undefined || this.#slot.running === null ? undefined : await turns.of.take(turns.name, signal);
+    if (turn === null) return;
     this.#busySinceMs = this.#clock.monotonicMs();
     try {
       const used = await this.#slot.use(async (running) => {
@@ -148,6 +157,7 @@ export class InferenceLoop {
         this.#handlers.onIdleFrame(frame);
       }
     } finally {
+      turn?.done();
       this.#busySinceMs = null;
     }
   }

@@ -31,9 +31,9 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
   const engine = engineOf(config, onWarning);
   const { pipeline, cache_dir, cache_max_bytes } = config;
   return {
-    openModel: async (path, gallery, overrides): Promise<Model> => {
+    openModel: async (path, gallery, overrides, rules): Promise<Model> => {
       const modelPackage = await openPackage(path);
-      const opened = await createPipeline(modelPackage, { ...engine, gallery, ...toOverrides(overrides) });
+      const opened = await createPipeline(modelPackage, { ...engine, gallery, ...(rules === undefined ? {} : { rules }), ...toOverrides(overrides) });
       return {
         pipeline: opened,
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.

@@ -2,5 +2,5 @@
 
 /** Cameras and streams do not end by themselves. */
 export function isLive(input: string): boolean {
-  return /^rtsps?:\/\//i.test(input) || /^\/dev\//.test(input);
+  return /^(rtsp|http)s?:\/\//i.test(input) || /^\/dev\//.test(input);
 }

@@ -3,11 +3,11 @@ import type { CellMask } from '../../runtime/vision/pixels.js';
 import type { WireFinding } from '../contracts/index.js';
 
 /** Whatever any type of finding may say. */
-type Attributes = Pick<Finding, 'type' | 'label' | 'score'> & Partial<Pick<Detection, 'box' | 'track' | 'identity'> & Pick<TrackFinding, 'status' | 'ageMs' | 'velocity'>>;
+type Attributes = Pick<Finding, 'type' | 'label' | 'score'> & Partial<Pick<Detection, 'box' | 'track' | 'zones' | 'identity'> & Pick<TrackFinding, 'status' | 'ageMs' | 'velocity'>>;
 
 /** A finding as events and live frames carry it. What a new type of finding has in common with the known ones passes without a change here. */
 export function wireFinding(finding: Finding): WireFinding {
-  const { type, label, score, box, track, status, ageMs, velocity, identity }: Attributes = finding;
+  const { type, label, score, box, track, status, ageMs, velocity, zones, identity }: Attributes = finding;
   return {
     type, label: label.slice(0, 256), score: Math.min(1, Math.max(0, score)),
     ...(box === undefined ? {} : { box: [...box] as [number, number, number, number] }),
@@ -15,6 +15,7 @@ export function wireFinding(finding: Finding): WireFinding {
     ...(status === undefined ? {} : { status }),
     ...(ageMs === undefined ? {} : { age_ms: Math.max(0, ageMs) }),
     ...(velocity === undefined ? {} : { velocity: [...velocity] as [number, number] }),
+    ...(zones === undefined ? {} : { zones: [...zones] }),
     ...(identity === undefined ? {} : {
       identity: identity === null ? null : { person_id: identity.personId, name: identity.name.slice(0, 256), similarity: Math.min(1, Math.max(-1, identity.similarity)) },
     }),

@@ -10,12 +10,14 @@ import { toCodedError } from '../errors.js';
 import { attempt, type FaultPort } from '../ground/faults.js';
 import type { Foundation } from '../foundation.js';
 import { cameraFaults } from '../inference/camera-faults.js';
+import type { Turns } from '../inference/engine-turns.js';
 import { InferenceLoop } from '../inference/loop.js';
 import type { ProcessedFrame } from '../ground/frames.js';
 import { FrameObserver } from '../inference/observer.js';
 import { PipelineSlot } from '../inference/pipeline-slot.js';
 import type { RunningModel, RuntimePort } from '../ground/runtime.js';
 import { isLive } from '../inference/source.js';
+import { StreamFaults } from '../inference/stream-faults.js';
 import { isBusy } from '../ota/state.js';
 import { OtaManager } from '../ota/manager.js';
 import type { Announcement } from '../ota/parts.js';
@@ -46,6 +48,8 @@ export interface PipelineHost {
 
 export interface PipelineOptions {
   runtime: RuntimePort;
+  /** The engine, shared by all pipelines. */
+  turns: Turns;
   host: PipelineHost;
   /** Shorter back-offs for tests. */
   backoff?: { baseMs: number; capMs: number };
@@ -68,7 +72,7 @@ export class DevicePipeline {
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
 
-  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, backoff }: PipelineOptions) {
+  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, backoff }: PipelineOptions) {
     this.name = spec.name;
     this.input = spec.input;
     this.runtime = runtime;
@@ -81,7 +85,7 @@ export class DevicePipeline {
     this.recorder = new Recorder(spec.pipeline.deadline_ms);
     this.ota = this.#createOta();
     this.observer = this.#createObserver();
-    this.loop = this.#createLoop(backoff);
+    this.loop = this.#createLoop(turns, backoff);
   }
 
   /** Opens the active package; without one, installs that of the configuration. The input is started apart. */
@@ -153,7 +157,7 @@ export class DevicePipeline {
       store: new PackageStore(join(folder, 'packages')),
       pointer: new PointerFile(join(folder, 'slots.json')),
       host: {
-        open: (path) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides),
+        open: (path) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules),
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         switchTo: async (model, slot) => {
@@ -187,15 +191,18 @@ export class DevicePipeline {
     });
   }
 
-  #createLoop(backoff: PipelineOptions['backoff']): InferenceLoop {
+  #createLoop(turns: Turns, backoff: PipelineOptions['backoff']): InferenceLoop {
     const { clock, log } = this.#f;
+    const stream = new StreamFaults({ faults: this.#faults, counters: this.counters, clock });
     const { input, loop, realtime, max_side, stall_ms } = this.#spec.source;
     return new InferenceLoop(this.slot, clock, {
       input,
       live: input !== null && isLive(input),
       open: (signal) => this.runtime.openSource({ input: input ?? '', fps: this.settings.fps, loop, realtime, maxSide: max_side, stallMs: stall_ms, signal }),
+      turns: { name: this.name, of: turns },
       ...(backoff === undefined ? {} : { backoff }),
     }, {
+      onArrival: (frame, broken) => stream.note(frame, broken),
       onFrame: (processed) => this.observer.frame(processed),
       onIdleFrame: () => this.counters.add('frames_without_model_total'),
       onPipelineError: (running, error) => this.observer.failed(running, error),
@@ -220,6 +227,7 @@ export class DevicePipeline {
     attempt(this.#faults, 'agent', () => {
       const changed = this.settings.apply(next);
       if (changed.source) this.loop.restartSource();
+      if (changed.rules) this.slot.running?.model.pipeline.setRules?.(this.settings.rules);
       if (changed.pipeline) this.ota.reload();
     });
     this.#host.settingsChanged();

@@ -7,6 +7,7 @@ import type { TensorInfo } from '../tensor.js';
 import type { Anchor } from '../vision/decoders/family.js';
 import type { DecoderName } from '../vision/decoders/index.js';
 import type { PixelOps } from '../vision/pixels.js';
+import type { FindingRules } from '../vision/zones/settings.js';
 
 /** What a stage is for, and how it is treated when a package is made. */
 export interface StageRole {
@@ -42,6 +43,8 @@ export interface PipelineParts {
   pixels: PixelOps;
   /** Whom faces are compared with. Without one they are found but not embedded. */
   gallery: Gallery | undefined;
+  /** Which findings count; absent: all. They can be changed later (`Pipeline.setRules`). */
+  rules?: FindingRules | undefined;
 }
 
 /** A checked description, ready to become a pipeline. */

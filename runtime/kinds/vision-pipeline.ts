@@ -9,6 +9,8 @@ import type { Detection, ExitKind, Pipeline, PipelineResult } from '../stages/ty
 import { MotionGate } from '../vision/motion.js';
 import type { CellMask, MotionCells } from '../vision/pixels.js';
 import type { MotionSettings } from '../vision/settings.js';
+import { applyRules, noRules } from '../vision/zones/rules.js';
+import type { Anchor, FindingRules } from '../vision/zones/settings.js';
 import type { PipelineParts } from './kind.js';
 
 /** What a kind made of a frame that passed the pixel gate. */
@@ -23,12 +25,14 @@ export interface Worked {
 /** Everything was computed. */
 export const inFull = (findings: Finding[]): Worked => ({ findings, exit: 'full' });
 
-/** What a kind of vision pipeline does with a picture; the rest (gate, turns, times) is the same for all. */
+/** What a kind of vision pipeline does with a picture; the rest (gate, turns, times, zones) is the same for all. */
 export interface VisionWork {
-  /** A frame that passed the gate. */
-  process(frame: Frame, stages: Stages, clock: StageClock): Promise<Worked>;
+  /** A frame that passed the gate. What the rules leave out is left out afterwards in any case; a kind that knows them saves the work on it. */
+  process(frame: Frame, stages: Stages, clock: StageClock, rules: FindingRules): Promise<Worked>;
   /** A frame that stopped at the pixel gate: what is still there, since nothing moved. Nothing when the kind follows nothing. */
   rest?(frame: Frame): Finding[];
+  /** Which point of a box must be inside of a zone that states none. Default: `foot`. */
+  anchor?: Anchor;
   rehearse(image: Image, stages: Stages): Promise<void>;
   embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
 }
@@ -43,8 +47,9 @@ export class VisionPipeline implements Pipeline {
   readonly #gate: MotionGate;
   readonly #cellThreshold: number;
   readonly #motion: MotionCells;
+  #rules: FindingRules;
 
-  constructor({ name, version, embeddingSpaceId, stages, pixels }: PipelineParts, motion: MotionSettings, work: VisionWork) {
+  constructor({ name, version, embeddingSpaceId, stages, pixels, rules }: PipelineParts, motion: MotionSettings, work: VisionWork) {
     this.name = name;
     this.version = version;
     this.embeddingSpaceId = embeddingSpaceId;
@@ -53,6 +58,7 @@ export class VisionPipeline implements Pipeline {
     this.#gate = new MotionGate(motion);
     this.#cellThreshold = motion.cell_threshold;
     this.#motion = pixels.motionGrid();
+    this.#rules = rules ?? noRules;
   }
 
   get memoryBytes(): number {
@@ -61,6 +67,10 @@ export class VisionPipeline implements Pipeline {
 
   process(frame: Frame): Promise<PipelineResult> {
     return this.#stages.use((stages) => this.#process(frame, stages));
+  }
+
+  setRules(rules: FindingRules): void {
+    this.#rules = rules;
   }
 
   async embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]> {
@@ -85,8 +95,11 @@ export class VisionPipeline implements Pipeline {
     const { enabled } = this.#gate;
     const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
     const cells = enabled ? copyOf(this.#motion.mask) : null;
-    if (!open) return clock.finish(this.#work.rest?.(frame) ?? [], { exit: 'pixels', cells });
-    const { findings, ...worked } = await this.#work.process(frame, stages, clock);
+    const rules = this.#rules;
+    const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, this.#work.anchor);
+    if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells });
+    const { findings: found, ...worked } = await this.#work.process(frame, stages, clock, rules);
+    const findings = counting(found);
     if (detectionsOf(findings).length > 0) this.#gate.sawFinding(nowMs);
     return clock.finish(findings, { cells, ...worked });
   }

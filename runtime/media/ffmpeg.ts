@@ -6,7 +6,10 @@ import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
+import { redact } from '../redact.js';
+import type { Tally } from './decoded.js';
 import { PpmReader } from './ppm.js';
+import { Watchdog } from './watchdog.js';
 
 /** Lines of ffmpeg's log that are kept for an error message. */
 const keptLogLines = 40;
@@ -52,23 +55,31 @@ export interface DecodedImage extends Image {
 
 /**
  * Pictures of a video, decoded by an ffmpeg process, as fast as they are taken. The process ends with the iteration.
- * PPM rather than raw video on the pipe: each picture states its own size, so nothing has to be probed beforehand.
+ * PPM rather than raw video on the pipe: each picture states its own size, so nothing has to be probed beforehand. ffmpeg would scale the pictures of a
+ * camera that changes its resolution to the first size, whatever their shape: a new process begins with the new size instead.
+ * @param tally counts pictures that ffmpeg calls damaged
  * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
  */
-export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal): AsyncGenerator<DecodedImage, void, undefined> {
-  if (signal.aborted) return;
+export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal, tally: Tally = { dropped: 0, broken: 0 }): AsyncGenerator<DecodedImage, void, undefined> {
+  while (yield* decodeOneSize(source, signal, tally));
+}
+
+/** One process. @returns whether the source goes on with pictures of another size */
+async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, tally: Tally): AsyncGenerator<DecodedImage, boolean, undefined> {
+  if (signal.aborted) return false;
   const child = spawn(findFfmpeg(), argumentsFor(source), { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = exitOf(child);
-  const log = new Log(child.stderr);
   const stop = (): void => terminate(child);
+  const log = new Log(child.stderr, tally, source.strict ? () => undefined : stop);
   signal.addEventListener('abort', stop, { once: true });
   const watchdog = new Watchdog(source.stallMs, stop);
   let count = 0;
   try {
     const reader = new PpmReader();
     for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
-      if (signal.aborted) return;
       for (const image of reader.push(chunk)) {
+        if (signal.aborted) return false;
+        if (log.resized) return true;
         count++;
         watchdog.pause();
         yield { ...image, fps: log.outputFps };
@@ -76,11 +87,13 @@ export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal): As
       }
     }
     const { code, error } = await ended;
-    if (signal.aborted) return;
+    if (signal.aborted) return false;
+    if (log.resized) return true;
     if (error !== undefined) throw missing(`${findFfmpeg()} does not start: ${error.message}.`, error);
     if (watchdog.fired) throw unreadable(source, `no picture for ${source.stallMs ?? 0} ms`, log);
     if (code !== 0 || reader.pending) throw unreadable(source, log.lastLine(source) ?? `ffmpeg ended with code ${code}`, log);
     if (count === 0) throw unreadable(source, 'it has no video frames', log);
+    return false;
   } finally {
     watchdog.pause();
     signal.removeEventListener('abort', stop);
@@ -96,7 +109,7 @@ function argumentsFor({ input, fps, maxSide, strict }: FfmpegInput): string[] {
     filters.push(`scale=w='min(iw,${maxSide})':h='min(ih,${maxSide})':force_original_aspect_ratio=decrease`);
   }
   return [
-    '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : []),
+    '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : ['-reinit_filter', '0']),
     ...input, '-map', '0:v:0', '-an', '-sn', '-dn', ...(filters.length > 0 ? ['-vf', filters.join(',')] : []),
     '-f', 'image2pipe', '-c:v', 'ppm', '-pix_fmt', 'rgb24', 'pipe:1',
   ];
@@ -119,41 +132,25 @@ function terminate(child: Child): void {
   child.once('exit', () => clearTimeout(timer));
 }
 
-/** Calls `act` when it was not fed for `ms`; does nothing without `ms`. Time between a picture and the next request does not count. */
-class Watchdog {
-  readonly #ms: number | undefined;
-  readonly #act: () => void;
-  #timer: NodeJS.Timeout | undefined;
-  fired = false;
+/** What ffmpeg says of a picture that it decodes with errors, or cannot decode. */
+const damagedPicture = /corrupt decoded frame|Error while decoding stream|Error submitting packet to decoder|\[mjpeg.*\] error y=\d+ x=\d+/;
+/** What its buffer of input pictures says of one that has another size than the first, with `-reinit_filter 0`. */
+const otherSize = /filter context - w: (\d+) h: (\d+) .*incoming frame - w: (\d+) h: (\d+)/;
 
-  constructor(ms: number | undefined, act: () => void) {
-    this.#ms = ms;
-    this.#act = act;
-    this.feed();
-  }
-
-  feed(): void {
-    this.pause();
-    if (this.#ms === undefined) return;
-    this.#timer = setTimeout(() => {
-      this.fired = true;
-      this.#act();
-    }, this.#ms);
-  }
-
-  pause(): void {
-    clearTimeout(this.#timer);
-  }
-}
-
-/** The tail of ffmpeg's log, and the frame rate of the output found in it. */
+/** The tail of ffmpeg's log, and what it says of the pictures: rate of the output, damage, another size. */
 class Log {
   readonly #lines: string[] = [];
   #rest = '';
   #inOutput = false;
+  readonly #tally: Tally;
+  readonly #onResized: () => void;
   outputFps: number | undefined;
+  /** The pictures have another size than the first one had. */
+  resized = false;
 
-  constructor(stream: Readable) {
+  constructor(stream: Readable, tally: Tally, onResized: () => void) {
+    this.#tally = tally;
+    this.#onResized = onResized;
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => this.#push(text));
   }
@@ -161,7 +158,7 @@ class Log {
   /** The last line that says something, without credentials. */
   lastLine({ name }: FfmpegInput): string | undefined {
     const line = [...this.#lines, this.#rest].map((text) => text.trim()).filter((text) => text !== '').at(-1);
-    return line === undefined ? undefined : withoutCredentials(line.replaceAll(name, withoutCredentials(name)));
+    return line === undefined ? undefined : redact(line.replaceAll(name, redact(name)));
   }
 
   #push(text: string): void {
@@ -172,19 +169,20 @@ class Log {
       if (line.startsWith('Output #')) this.#inOutput = true;
       const fps = this.#inOutput ? /, ([\d.]+) fps/.exec(line)?.[1] : undefined;
       if (fps !== undefined && Number(fps) > 0) this.outputFps = Number(fps);
+      if (damagedPicture.test(line)) this.#tally.broken++;
+      const [, width, height, newWidth, newHeight] = otherSize.exec(line) ?? [];
+      if (!this.resized && (width !== newWidth || height !== newHeight)) {
+        this.resized = true;
+        this.#onResized();
+      }
       this.#lines.push(line);
     }
     this.#lines.splice(0, Math.max(0, this.#lines.length - keptLogLines));
   }
 }
 
-/** `rtsp://user:secret@host` becomes `rtsp://***@host`. */
-export function withoutCredentials(text: string): string {
-  return text.replace(/(\w+:\/\/)[^\s/@]*:[^\s/@]*@/g, '$1***@');
-}
-
 function unreadable(source: FfmpegInput, reason: string, log: Log): RuntimeError {
-  const name = withoutCredentials(source.name);
+  const name = redact(source.name);
   return new RuntimeError('E_MEDIA', `${name} cannot be decoded: ${reason}`, { details: { source: name, log: log.lastLine(source) } });
 }
 

@@ -24,16 +24,19 @@ const maxPixels = 40_000_000;
 export const imageExtensions: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.png', '.webp', '.bmp']);
 
 /**
- * Decodes a JPEG, PNG or WebP picture to RGB, upright (EXIF), transparency dropped.
+ * Decodes a JPEG, PNG or WebP picture to RGB, upright (EXIF), transparency dropped. `maxSide` scales it down so that no side is longer.
  * @throws RuntimeError E_MEDIA when it is truncated, corrupt, too large or of another format
  */
-export async function decodeImage(bytes: Uint8Array, name = 'The picture', options: { maxPixels?: number } = {}): Promise<Image> {
+export async function decodeImage(bytes: Uint8Array, name = 'The picture', options: { maxPixels?: number; maxSide?: number } = {}): Promise<Image> {
   const misfetched = describeMisfetched(bytes);
   if (misfetched !== undefined) throw unreadable(name, new Error(misfetched));
   try {
     const picture = await openSharp(bytes, { limitInputPixels: Math.min(maxPixels, options.maxPixels ?? maxPixels), failOn: 'warning' });
-    const { data, info } = await picture
-      .autoOrient().toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    const upright = picture.autoOrient();
+    const { maxSide } = options;
+    if (maxSide !== undefined) upright.resize({ width: maxSide, height: maxSide, fit: 'inside', withoutEnlargement: true });
+    const { data, info } = await upright
+      .toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`Expected 3 channels but received ${info.channels}`);
     return { width: info.width, height: info.height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
   } catch (cause) {

@@ -7,14 +7,18 @@ import type { EngineOptions } from '../stages/model-stage.js';
 import { openStages } from '../stages/open-stages.js';
 import type { Gallery, Pipeline } from '../stages/types.js';
 import { nativePixels } from '../vision/pixels.js';
+import { checkRules } from '../vision/zones/settings.js';
+import type { FindingRules } from '../vision/zones/settings.js';
 
 export interface PipelineOptions extends EngineOptions, PipelineOverrides {
   /** Gallery with which faces are compared. Without one, faces are detected but not embedded. Closing the pipeline does not close it. */
   gallery?: Gallery;
+  /** Zones, classes and sizes of the findings that count (runtime/vision/zones). Default: all findings count. */
+  rules?: FindingRules;
 }
 
 const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
-  ...engineOptionKinds, gallery: anObject, motionGate: aBoolean, tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
+  ...engineOptionKinds, gallery: anObject, rules: anObject, motionGate: aBoolean, tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
 };
 
 /**
@@ -23,7 +27,8 @@ const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
   checkOptions('createPipeline', options, pipelineOptionKinds);
-  const { gallery, engine, threads, affinity, isa, cache, ...overrides } = options;
+  const { gallery, rules, engine, threads, affinity, isa, cache, ...overrides } = options;
+  const checked = rules === undefined ? undefined : checkRules('createPipeline', rules);
   const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
   const blueprint = parsePipeline(pipeline).override(overrides);
   const stages = await openStages(blueprint.stages, (path) => modelPackage.file(path), {
@@ -31,5 +36,5 @@ export async function createPipeline(modelPackage: ModelPackage, options: Pipeli
     ...(cache === undefined ? {} : { cache }), ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }),
     ...(affinity === undefined ? {} : { affinity }), ...(isa === undefined ? {} : { isa }),
   });
-  return blueprint.create({ name, version, embeddingSpaceId, stages, pixels: nativePixels, gallery });
+  return blueprint.create({ name, version, embeddingSpaceId, stages, pixels: nativePixels, gallery, rules: checked });
 }

@@ -22,6 +22,8 @@ interface Located extends Labelled {
   landmarks?: readonly (readonly [number, number])[];
   /** Who of the gallery it is; null when nobody matched; absent when not embedded. */
   identity?: Identity | null;
+  /** Names of the include zones that it is in, where there are any (runtime/vision/zones). */
+  zones?: readonly string[];
 }
 
 /** An object or a face that a detector found in this frame, and that is not (yet) followed from frame to frame. */

@@ -1,6 +1,7 @@
 import type { Frame, Image } from '../frame.js';
 import type { Detection, Finding, Identity } from './finding.js';
 import type { CellMask } from '../vision/pixels.js';
+import type { FindingRules } from '../vision/zones/settings.js';
 import type { Stages } from './open-stages.js';
 
 export type { Box, Classification, Detection, Finding, Identity, TrackFinding } from './finding.js';
@@ -52,6 +53,8 @@ export interface Pipeline {
   withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T>;
   /** Runs every stage that this picture gives something to see, whatever gates say: what calibration and golden vectors are recorded from. */
   rehearse(image: Image): Promise<void>;
+  /** Changes which findings count, from the next frame on. Absent where findings have no place in a picture. */
+  setRules?(rules: FindingRules): void;
   /** Memory of all sessions, bytes. */
   readonly memoryBytes: number;
   close(): Promise<void>;

@@ -9,6 +9,8 @@ import { detect, onlyOutput, pairsOf } from '../../vision/detector.js';
 import type { DetectPlan } from '../../vision/detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
+import { counts, noRules } from '../../vision/zones/rules.js';
+import type { FindingRules } from '../../vision/zones/settings.js';
 import type { PipelineParts } from '../kind.js';
 import { inFull } from '../vision-pipeline.js';
 import type { VisionWork, Worked } from '../vision-pipeline.js';
@@ -25,10 +27,14 @@ interface Look {
   image: Image;
   stages: Stages;
   clock: StageClock;
+  /** No work is spent on a face that does not count. */
+  rules: FindingRules;
 }
 
 /** Detector, landmarks, alignment, embedder, gallery. */
 export class FaceWork implements VisionWork {
+  /** Faces do not stand on the ground. */
+  readonly anchor = 'center';
   readonly #parts: PipelineParts;
   readonly #settings: FaceSettings;
   readonly #plan: DetectPlan;
@@ -40,8 +46,8 @@ export class FaceWork implements VisionWork {
     this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
   }
 
-  async process(image: Image, stages: Stages, clock: StageClock): Promise<Worked> {
-    const look = { image, stages, clock };
+  async process(image: Image, stages: Stages, clock: StageClock, rules: FindingRules): Promise<Worked> {
+    const look = { image, stages, clock, rules };
     const findings: Finding[] = [];
     for (const face of await this.#findFaces(look)) findings.push(await this.#identify(look, face));
     return inFull(findings);
@@ -52,7 +58,7 @@ export class FaceWork implements VisionWork {
   }
 
   async embed(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]> {
-    const look = { image, stages, clock: new StageClock() };
+    const look = { image, stages, clock: new StageClock(), rules: noRules };
     const results: { detection: Detection; embedding: Float32Array }[] = [];
     for (const face of await this.#findFaces(look)) {
       const embedding = this.#isLargeEnough(face) ? await this.#embed(look, face) : null;
@@ -62,10 +68,11 @@ export class FaceWork implements VisionWork {
   }
 
   async #findFaces(look: Look): Promise<Face[]> {
-    const { image, stages, clock } = look;
+    const { image, stages, clock, rules } = look;
     const found = await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock });
     const faces: Face[] = [];
     for (const { detection, points: own } of found) {
+      if (!counts(detection, image, rules, this.anchor)) continue;
       const points = own ?? await clock.measureAsync('landmarks', () => this.#landmarks(look, detection));
       faces.push({ detection: { ...detection, landmarks: pairsOf(points) }, points });
     }

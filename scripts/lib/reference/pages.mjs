@@ -29,7 +29,7 @@ const payloads = [
 
 async function mqttPage() {
   const { payloadSchemas, TOPIC_ROOT, MAX_MESSAGE_BYTES } = await load('agent/contracts/index.js');
-  const comments = commentsOf(sources('agent/contracts'));
+  const comments = commentsOf([...sources('agent/contracts'), ...sources('runtime/vision/zones')]);
   const topics = payloads.map(([, , topic, direction, qos, what]) => `| ${topic} | ${direction} | ${qos} | ${what} |`);
   return page(
     'MQTT topics and payloads',
@@ -48,7 +48,7 @@ async function configPage() {
   return page(
     'Configuration of the daemon',
     '`sterna.yaml`, or variables: `STERNA_BROKER__URL` sets `broker.url` (README.md says which win). Unknown keys are errors.',
-    schemaTable(schema, commentsOf([join(root, 'agent/config/schema.ts')])('configSchema')),
+    schemaTable(schema, commentsOf([join(root, 'agent/config/schema.ts'), ...sources('runtime/vision/zones')])('configSchema')),
   );
 }
 

@@ -160,8 +160,8 @@ describe('settings from afar', () => {
     const journal = { settings: () => ({}), saveSettings: (s: unknown): void => { stored.push(s); if (stored.length > 1) throw new AgentError('E_DISK_FULL', 'full'); } };
     const settings = new LiveSettings(onlySpec(parseConfig({ pipeline: { match_threshold: 0.3 } })), journal);
     expect(settings.overrides).toEqual({ match_threshold: 0.3 });
-    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: true });
-    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: false });
+    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: true, rules: false });
+    expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: false, rules: false });
     expect(stored).toHaveLength(1);
     expect(() => settings.apply({ fps: 5, telemetry_interval_ms: 2000 })).toThrow('full');
     expect([settings.fps, telemetryInterval([settings.current, {}, { telemetry_interval_ms: 9000 }], 10_000), settings.overrides]).toEqual([5, 2000, { match_threshold: 0.3 }]);

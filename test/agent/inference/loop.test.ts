@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { InferenceLoop, type CameraState } from '../../../agent/inference/loop.js';
 import type { ProcessedFrame } from '../../../agent/ground/frames.js';
+import { EngineTurns } from '../../../agent/inference/engine-turns.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/ground/runtime.js';
 import { isLive } from '../../../agent/inference/source.js';
@@ -58,7 +59,7 @@ function source(script: Script, signal: AbortSignal): FrameSource {
   };
 }
 
-function bench(scripts: Script[], live = false): { loop: InferenceLoop; slot: PipelineSlot; frames: ProcessedFrame[]; cameras: CameraState[]; idle: number[]; errors: string[]; opened: { n: number } } {
+function bench(scripts: Script[], live = false, turns?: EngineTurns): { loop: InferenceLoop; slot: PipelineSlot; frames: ProcessedFrame[]; cameras: CameraState[]; idle: number[]; errors: string[]; opened: { n: number } } {
   const slot = new PipelineSlot();
   const frames: ProcessedFrame[] = [];
   const cameras: CameraState[] = [];
@@ -66,7 +67,7 @@ function bench(scripts: Script[], live = false): { loop: InferenceLoop; slot: Pi
   const errors: string[] = [];
   const opened = { n: 0 };
   const loop = new InferenceLoop(slot, systemClock(), {
-    input: 'x', live, backoff: { baseMs: 5, capMs: 10 },
+    input: 'x', live, backoff: { baseMs: 5, capMs: 10 }, ...(turns === undefined ? {} : { turns: { name: 'x', of: turns } }),
     open: (signal) => source(scripts[Math.min(opened.n++, scripts.length - 1)] ?? { frames: 0 }, signal),
   }, {
     onFrame: (f) => frames.push(f), onIdleFrame: (f) => idle.push(f.sequence), onPipelineError: (_, e) => errors.push(e.message),
@@ -160,6 +161,35 @@ describe('the inference loop', () => {
     await until('tried again', () => opened.n > before);
   });
 
+  it('waits for its turn, and gives it back also after a failure', async () => {
+    const { loop, slot, frames, errors } = bench([{ frames: 3 }], false, new EngineTurns(systemClock(), { slots: 1 }));
+    const bad = model('1', { fails: true });
+    await slot.exchange(bad.model, bad.slot);
+    loop.start();
+    await until('the end', () => loop.camera === 'ended');
+    expect([errors.length, frames.length]).toEqual([3, 0]);
+  });
+
+  it('of a pipeline that hangs leaves the turns to the others, and stops while it waits for one', async () => {
+    const turns = new EngineTurns(systemClock(), { slots: 1, overdueMs: 30 });
+    await turns.take('hangs', new AbortController().signal);
+    const going = bench([{ frames: 5 }], false, turns);
+    const fast = model('1');
+    await going.slot.exchange(fast.model, fast.slot);
+    going.loop.start();
+    await until('the end', () => going.loop.camera === 'ended');
+    expect(going.frames).toHaveLength(5);
+    const held = new EngineTurns(systemClock(), { slots: 1, overdueMs: 1e9 });
+    await held.take('hangs', new AbortController().signal);
+    const waiting = bench([{ frames: 5 }], false, held);
+    await waiting.slot.exchange(model('2').model, fast.slot);
+    waiting.loop.start();
+    await until('a frame', () => waiting.loop.frames === 1);
+    expect(waiting.loop.busySinceMs).toBeNull();
+    await waiting.loop.stop();
+    expect(waiting.frames).toHaveLength(0);
+  });
+
   it('takes new settings by opening the source again', async () => {
     const { loop, opened } = bench([{ frames: 1 }]);
     loop.start();
@@ -171,6 +201,6 @@ describe('the inference loop', () => {
 
 describe('inputs', () => {
   it('are live or not, and show no password', () => {
-    expect(['rtsp://cam/1', '/dev/video0', '/x/film.mp4', 'dir'].map(isLive)).toEqual([true, true, false, false]);
+    expect(['rtsp://cam/1', 'http://cam/video', '/dev/video0', '/x/film.mp4', 'dir', 'stdin:640x480'].map(isLive)).toEqual([true, true, true, false, false, false]);
   });
 });

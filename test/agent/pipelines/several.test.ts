@@ -102,6 +102,17 @@ describe('two cameras with two packages on one device', () => {
     await until('refused', () => fleet.events.some((e) => e.type === 'fault' && e.error.code === 'E_PIPELINE_UNKNOWN'));
   });
 
+  it('zones, classes and sizes change while the pipeline runs, without opening it again', async () => {
+    const { fleet, runtime } = await house();
+    const opened = runtime.opened.length;
+    const zones = [{ name: 'yard', kind: 'include' as const, points: [[0, 0], [1, 0], [1, 1]] as [number, number][] }];
+    await fleet.desire({ generation: 8, settings: { zones, labels: ['person'] }, package: null }, 'back');
+    await until('the rules', () => runtime.rules.at(-1)?.labels?.[0] === 'person');
+    expect(runtime.rules.at(-1)).toMatchObject({ zones, labels: ['person'] });
+    await until('reported', () => reportOf(fleet, 'back')?.settings.zones?.[0]?.name === 'yard');
+    expect(runtime.opened).toHaveLength(opened);
+  });
+
   it('goes on with both after a restart, without a broker', async () => {
     const { agent, state } = await house();
     await agent.stop();

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
 import { RuntimeError } from '../../../runtime/errors.js';
+import type { FindingRules } from '../../../runtime/vision/zones/settings.js';
 import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
 import { testInProcess } from '../../../agent/inference/candidate-process.js';
 import type { CandidateLimits, Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/ground/runtime.js';
@@ -62,6 +63,8 @@ export class FakeRuntime implements RuntimePort {
   candidateEntry = fakeCandidate;
   opened: { version: string; overrides: PipelineOverrides }[] = [];
   findings: Finding[] = [];
+  /** Rules that pipelines were opened with or given, newest last. */
+  rules: FindingRules[] = [];
   processMs = 0;
   frameMs = 5;
   sourceError: Error | null = null;
@@ -75,11 +78,12 @@ export class FakeRuntime implements RuntimePort {
   frames: number | null = null;
   readonly gallery = new FakeGallery();
 
-  async openModel(path: string, _gallery: Gallery, overrides: PipelineOverrides): Promise<Model> {
+  async openModel(path: string, _gallery: Gallery, overrides: PipelineOverrides, rules: FindingRules = {}): Promise<Model> {
     const fake = await readFake(path);
     if (fake.hangs === true) await sleep(60_000, undefined, { ref: false });
     this.open += 1;
     this.opened.push({ version: fake.version, overrides });
+    this.rules.push(rules);
     const pipeline = this.#pipeline(fake);
     return {
       pipeline,
@@ -111,6 +115,7 @@ export class FakeRuntime implements RuntimePort {
         if (fake.fails === true) throw new RuntimeError('E_INPUT', 'a frame that it does not like');
         return { sequence: frame.sequence, capturedMs: frame.capturedMs, findings: this.findings, exit: 'full', cells: null, audit: false, stages: [{ stage: 'detect', ms: 1 }], totalMs: 1 };
       },
+      setRules: (changed) => { this.rules.push(changed); },
       embed: () => Promise.resolve([]),
       withStages: (work) => work({}),
       rehearse: () => Promise.resolve(),

@@ -6,6 +6,8 @@ import type { OnnxGraph } from '../../../runtime/onnx/types.js';
 import { pipelineDescription } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import { floatTensor, frameOf, fakeSession } from '../pipeline/fakes.js';
+import { defaultMotion } from '../../../runtime/vision/settings.js';
+import type { FindingRules } from '../../../runtime/vision/zones/settings.js';
 import { referencePixels } from '../vision/reference-pixels.js';
 
 const yolox = { inputs: [{ name: 'input', type: 'float32' as const, dims: [1, 3, 32, 64] }], outputs: [{ name: 'y', type: 'float32' as const, dims: [1, 42, 85] }] };
@@ -73,6 +75,27 @@ describe('a detection pipeline', () => {
     expect((await at(3040, { level: 200, still: true })).findings).toEqual([expect.not.objectContaining({ track: 1 })]);
     // Another size is another scene, and its numbers are new.
     expect((await at(3080, { level: 90, width: 128 })).findings).toMatchObject([{ type: 'detection', track: 2 }]);
+    await pipeline.close();
+  });
+
+  it('leaves out what the rules leave out, also when they change', async () => {
+    const rows = new Array<number>(42 * 85).fill(0);
+    rows.splice(0, 6, 1, 1, 0, 0, 1, 0.75); // a person of 8 x 8 pixels around (8, 8)
+    const session = fakeSession(() => ({ y: floatTensor([1, 42, 85], rows) }));
+    const blueprint = parsePipeline(described({ motion: { ...defaultMotion, enabled: false } }));
+    const input = blueprint.stages['detector']?.input;
+    if (input === undefined) throw new Error('no stage');
+    const parts = { name: 'd', version: '1.0.0', embeddingSpaceId: null, pixels: referencePixels, gallery: undefined };
+    const pipeline = blueprint.create({ ...parts, stages: { detector: new ModelStage(session, input) }, rules: { labels: ['car'] } });
+    const found = async (rules?: FindingRules): Promise<unknown[]> => {
+      if (rules !== undefined) pipeline.setRules?.(rules);
+      return (await pipeline.process(frameOf([1, 2, 3]))).findings;
+    };
+    expect(await found()).toEqual([]);
+    expect(await found({})).toMatchObject([{ label: 'person' }]);
+    const points = [[0, 0], [1, 0], [1, 1], [0, 1]] as const;
+    expect(await found({ zones: [{ name: 'yard', kind: 'include', points }] })).toMatchObject([{ label: 'person', zones: ['yard'] }]);
+    expect(await found({ zones: [{ name: 'yard', kind: 'exclude', points }] })).toEqual([]);
     await pipeline.close();
   });
 

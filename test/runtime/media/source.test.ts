@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame, FrameSource } from '../../../runtime/frame.js';
-import { findFfmpeg, withoutCredentials } from '../../../runtime/media/ffmpeg.js';
+import { findFfmpeg } from '../../../runtime/media/ffmpeg.js';
 import { decodeImage, encodeJpeg, openSource } from '../../../runtime/media/index.js';
+import { redact } from '../../../runtime/redact.js';
 import { ffmpeg, makeVideo } from './ffmpeg-available.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-media-'));
@@ -73,7 +74,7 @@ describe('pictures', () => {
   it('refuses an input that is not there, an empty folder, and a protocol it does not read', () => {
     expect(() => openSource(at('nowhere.jpg'))).toThrow(expect.objectContaining({ code: 'E_MEDIA' }) as Error);
     expect(() => openSource(at('empty'))).toThrow(/no pictures/);
-    expect(() => openSource('http://user:secret@example.org/x.mp4')).toThrow(/\*\*\*@example\.org/);
+    expect(() => openSource('ftp://user:secret@example.org/x.mp4')).toThrow(/\*\*\*@example\.org/);
   });
 
   it('encodes a frame as JPEG, scaled down on request', async () => {
@@ -110,8 +111,8 @@ describe('findFfmpeg', () => {
   });
 
   it('never shows credentials of a stream', () => {
-    expect(withoutCredentials('rtsp://admin:p4ss@10.0.0.9:554/live failed')).toBe('rtsp://***@10.0.0.9:554/live failed');
-    expect(withoutCredentials('rtsp://10.0.0.9/live')).toBe('rtsp://10.0.0.9/live');
+    expect(redact('rtsp://admin:p4ss@10.0.0.9:554/live failed')).toBe('rtsp://***@10.0.0.9:554/live failed');
+    expect(redact('rtsp://10.0.0.9/live')).toBe('rtsp://10.0.0.9/live');
   });
 });
 

@@ -49,6 +49,19 @@ describe('a face-recognition pipeline', () => {
     expect(nose?.[0]).toBeCloseTo(64, 3);
   });
 
+  it('spends no work on faces that do not count', async () => {
+    const people = gallery();
+    people.enrol('Red', [colour(200, 10, 10)], 'colours');
+    const { pipeline, embedder } = setUp({ faces: [face], gallery: people });
+    pipeline.setRules?.({ zones: [{ name: 'window', kind: 'exclude', points: [[0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.4, 0.6]] }] });
+    const result = await pipeline.process(frameOf([200, 10, 10]));
+    expect(result.findings).toEqual([]);
+    expect(embedder.runs).toBe(0);
+    expect(result.stages.map(({ stage }) => stage)).not.toContain('landmarks');
+    // Enrollment looks at a picture, not at a camera with zones.
+    expect(await pipeline.embed(frameOf([200, 10, 10]))).toHaveLength(1);
+  });
+
   it('says null for a stranger, and nothing when faces are not embedded', async () => {
     const people = gallery();
     people.enrol('Red', [colour(200, 10, 10)], 'colours');

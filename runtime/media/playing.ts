@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Frame, FrameSource } from '../frame.js';
+import type { Decoded, Decoder, Tally } from './decoded.js';
+import { Pace } from './pace.js';
+import { DropOldestRing } from './ring.js';
+
+/** Frames waiting for a live consumer: one being processed, one fresh. More would only be older. */
+const ringFrames = 2;
+
+/** Every frame, when the consumer asks for it. */
+export class PulledSource implements FrameSource {
+  readonly #decoder: Decoder;
+  readonly #signal: AbortSignal;
+  readonly #tally: Tally = { dropped: 0, broken: 0 };
+
+  constructor(decoder: Decoder, signal: AbortSignal = new AbortController().signal) {
+    this.#decoder = decoder;
+    this.#signal = signal;
+  }
+
+  get dropped(): number {
+    return this.#tally.dropped;
+  }
+
+  get broken(): number {
+    return this.#tally.broken;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void, undefined> {
+    let sequence = 0;
+    for await (const image of this.#decoder(this.#signal, this.#tally)) {
+      yield toFrame(image, sequence, { capturedMs: performance.now(), mediaMs: (sequence * 1000) / image.fps });
+      sequence++;
+      if (this.#signal.aborted) return;
+    }
+  }
+}
+
+export interface LiveOptions {
+  /** Delivers on its own time; otherwise a recording is played by its time-table. */
+  camera: boolean;
+  /** A camera that is faster is held to this rate. */
+  fps: number | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** Frames at the pace of a camera or of a played file; a slow consumer gets the newest ones. */
+export class LiveSource implements FrameSource {
+  readonly #decoder: Decoder;
+  readonly #options: LiveOptions;
+  readonly #tally: Tally = { dropped: 0, broken: 0 };
+  /** Dropped by the rings of all iterations, and by the pace. */
+  #dropped = 0;
+
+  constructor(decoder: Decoder, options: LiveOptions) {
+    this.#decoder = decoder;
+    this.#options = options;
+  }
+
+  get dropped(): number {
+    return this.#dropped + this.#tally.dropped;
+  }
+
+  get broken(): number {
+    return this.#tally.broken;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void, undefined> {
+    const ring = new DropOldestRing<Frame>(ringFrames);
+    const stop = new AbortController();
+    const signal = this.#options.signal === undefined ? stop.signal : AbortSignal.any([this.#options.signal, stop.signal]);
+    const pump = this.#pump(ring, signal).then(() => ring.close(), (error: unknown) => ring.close(error));
+    const before = this.#dropped;
+    try {
+      for (;;) {
+        const frame = await ring.next();
+        this.#dropped = before + ring.dropped;
+        if (frame === undefined || signal.aborted) return;
+        yield frame;
+      }
+    } finally {
+      stop.abort();
+      await pump;
+    }
+  }
+
+  async #pump(ring: DropOldestRing<Frame>, signal: AbortSignal): Promise<void> {
+    const { camera } = this.#options;
+    const pace = new Pace(camera ? this.#options.fps : undefined);
+    const lostBefore = this.#tally.dropped;
+    let delivered = 0;
+    let started: number | undefined;
+    for await (const image of this.#decoder(signal, this.#tally)) {
+      const now = performance.now();
+      started ??= now;
+      const sequence = delivered++ + this.#tally.dropped - lostBefore;
+      // A camera's picture was due when it came; a played file has a time-table, and being late for it is latency.
+      const mediaMs = (sequence * 1000) / image.fps;
+      const due = camera ? image.arrivedMs ?? now : started + mediaMs;
+      if (!pace.passes(due)) {
+        ring.dropped++;
+        continue;
+      }
+      if (due > now) await sleep(due - now, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      ring.push(toFrame(image, sequence, { capturedMs: due, ...(camera ? {} : { mediaMs }) }));
+    }
+  }
+}
+
+function toFrame({ width, height, data, decodeMs, still }: Decoded, sequence: number, times: Pick<Frame, 'capturedMs' | 'mediaMs'>): Frame {
+  return { width, height, data, sequence, ...times, ...(decodeMs === undefined ? {} : { decodeMs }), ...(still === undefined ? {} : { still }) };
+}
