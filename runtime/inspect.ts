@@ -23,7 +23,10 @@ const formatOfFamily: Readonly<Record<string, ComputeFormat>> = {
   gemm_w46: 'w46', gemm_u4u4: 'int4', gemm_f32w4: 'int4', gemm_bnn: 'binary', gemm_tbn: 'ternary-binary', gemm_tnn: 'ternary',
 };
 
-const computeFormat = (format: ComputeFormat, kernel: string): ComputeFormat => formatOfFamily[kernel.split('/')[0] ?? ''] ?? format;
+function computeFormat(format: ComputeFormat, kernel: string): ComputeFormat {
+  const [family = kernel] = kernel.split('/');
+  return formatOfFamily[family] ?? format;
+}
 
 /** Bits of a grid that holds the weights: symmetric around 0, or -1 and 1 alone. */
 function bitsOf(weights: TensorValue | undefined): number | null {

@@ -68,12 +68,14 @@ const rotaryEmbedding: Expansion = (b, node) => {
   const turning = intAttribute(node, 'rotary_embedding_dim', 0) || size;
   const half = turning / 2;
   if (!Number.isInteger(half) || turning < 2 || turning > size) throw misshapen(node, `${turning} of ${size} numbers of a head cannot be turned in pairs`);
-  const [cos = '', sin = ''] = [1, 2].map((i) => m.reshape(position === '' ? input(node, i) : m.gather(input(node, i), position, 0), [batch, 1, length, half]));
+  const angles = (i: number): string => m.reshape(position === '' ? input(node, i) : m.gather(input(node, i), position, 0), [batch, 1, length, half]);
+  const [cos, sin] = [angles(1), angles(2)];
   const interleaved = intAttribute(node, 'interleaved', 0) !== 0;
   const turned = turning === size ? apart : m.slice(apart, 3, 0, turning);
   const pairs = m.reshape(turned, interleaved ? [batch, heads, length, half, 2] : [batch, heads, length, 2, half]);
   const axis = interleaved ? 4 : 3;
-  const [real = '', imaginary = ''] = [0, 1].map((i) => m.reshape(m.slice(pairs, axis, i, i + 1), [batch, heads, length, half]));
+  const side = (i: number): string => m.reshape(m.slice(pairs, axis, i, i + 1), [batch, heads, length, half]);
+  const [real, imaginary] = [side(0), side(1)];
   const parts = [m.sub(m.mul(cos, real), m.mul(sin, imaginary)), m.add(m.mul(sin, real), m.mul(cos, imaginary))];
   const raised = parts.map((part) => m.reshape(part, interleaved ? [batch, heads, length, half, 1] : [batch, heads, length, 1, half]));
   const y = m.reshape(m.concat(raised, axis), [batch, heads, length, turning]);

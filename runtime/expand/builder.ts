@@ -1,6 +1,7 @@
 import type { Attribute } from '../graph/attributes.js';
 import type { GraphLimits, Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, int64s, scalar, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import { absent } from '../graph/operands.js';
 
 export type AttributeRecord = Readonly<Record<string, Attribute>>;
 
@@ -37,8 +38,8 @@ export interface Builder {
  */
 export type Expansion = (builder: Builder, node: Node) => readonly string[] | undefined;
 
-/** Name of an operand; '' when the node does not have it. */
-export const input = (node: { readonly inputs: readonly string[] }, index = 0): string => node.inputs[index] ?? '';
+/** Name of an operand; '' when the node does not have it: expansions hand it on as it is. */
+export const input = (node: { readonly inputs: readonly string[] }, index = 0): string => node.inputs[index] ?? absent;
 
 /** Names the things that most expansions write. */
 export class Notation {
@@ -90,7 +91,8 @@ export class Notation {
     return perm.every((axis, i) => axis === i) ? x : this.b.emit('Transpose', [x], { perm: { type: 'ints', value: perm } });
   }
   concat(parts: readonly string[], axis: number): string {
-    return parts.length === 1 ? (parts[0] ?? '') : this.b.emit('Concat', parts, { axis: { type: 'int', value: axis } });
+    const [first, ...rest] = parts;
+    return first !== undefined && rest.length === 0 ? first : this.b.emit('Concat', parts, { axis: { type: 'int', value: axis } });
   }
   /** Elements [start, end) of an axis, every `step`-th. */
   slice(x: string, axis: number, start: number, end: number, step = 1): string {

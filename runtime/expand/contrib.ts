@@ -109,10 +109,10 @@ const channelsLast = (op: string): Expansion => (b, node) => {
   const m = new Notation(b);
   const rank = m.shape(input(node)).length;
   const [first, last] = [[0, rank - 1, ...Array.from({ length: rank - 2 }, (_, i) => i + 1)], [0, ...Array.from({ length: rank - 2 }, (_, i) => i + 2), 1]];
-  const [x, ...rest] = node.inputs;
+  const [x, rest] = [input(node), node.inputs.slice(1)];
   // A sum that a convolution takes in is a map as well.
   const operands = rest.map((name, i) => (op.endsWith('Conv') && i === 2 && name !== '' ? m.transpose(name, first) : name));
-  return [m.transpose(b.emit(op, [m.transpose(x ?? '', first), ...operands], Object.fromEntries(node.attributes)), last)];
+  return [m.transpose(b.emit(op, [m.transpose(x, first), ...operands], Object.fromEntries(node.attributes)), last)];
 };
 
 export const contrib: Readonly<Record<string, Expansion>> = {

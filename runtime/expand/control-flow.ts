@@ -6,6 +6,7 @@ import { sameShape } from '../graph/tensor-value.js';
 import type { OnnxGraph } from '../onnx/types.js';
 import { normalizeAxis } from '../ops/op.js';
 import { Notation, type Builder, type Expansion } from './builder.js';
+import { absent, operand, optionalOperand, optionalOutput } from '../graph/operands.js';
 
 /** Runs of a loop's body, in one loop; each is written out, or computed, as nodes of its own. */
 const maximumSteps = 65_536;
@@ -22,8 +23,8 @@ function graphOf(node: Node, name: string): OnnxGraph {
  */
 export function inline(b: Builder, node: Node, graph: OnnxGraph, inputs: readonly string[]): string[] {
   const { captures } = operandsOf(node);
-  const names = new Map<string, string>([['', '']]);
-  graph.inputs.forEach(({ name }, i) => names.set(name, inputs[i] ?? ''));
+  const names = new Map<string, string>([[absent, absent]]);
+  graph.inputs.forEach(({ name }, i) => names.set(name, inputs[i] ?? absent));
   const { nodes, constants } = importNodes(graph);
   for (const [name, value] of constants) if (!names.has(name)) names.set(name, b.constant(value));
   const own = new Set(nodes.flatMap((each) => each.outputs));
@@ -48,7 +49,8 @@ const truth = (b: Builder, value: string): boolean | undefined => {
 function both(b: Builder, node: Node, condition: string): string[] {
   const [yes, no] = [inline(b, node, graphOf(node, 'then_branch'), []), inline(b, node, graphOf(node, 'else_branch'), [])];
   return yes.map((value, i) => {
-    const other = no[i] ?? '';
+    const other = no[i];
+    if (other === undefined) throw misshapen(node, `the branches have ${yes.length} and ${no.length} outputs`);
     const [a, c] = [b.type(value), b.type(other)];
     if (a.dtype !== c.dtype || !sameShape(a.shape, c.shape)) throw notConstant(node, 0, 'cond');
     return new Notation(b).where(condition, value, other);
@@ -56,7 +58,7 @@ function both(b: Builder, node: Node, condition: string): string[] {
 }
 
 const branch: Expansion = (b, node) => {
-  const { operands: [condition = ''] } = operandsOf(node);
+  const condition = operand({ ...node, inputs: operandsOf(node).operands }, 0);
   const taken = truth(b, condition);
   if (taken === undefined) return both(b, node, condition);
   return inline(b, node, graphOf(node, taken ? 'then_branch' : 'else_branch'), []);
@@ -78,24 +80,24 @@ function tooManySteps(node: Node, steps: number): RuntimeError {
 
 const loop: Expansion = (b, node) => {
   const { operands } = operandsOf(node);
-  const [tripName = '', conditionName = '', ...initial] = operands;
+  const [tripName, conditionName, initial] = [optionalOperand({ inputs: operands }, 0), optionalOperand({ inputs: operands }, 1), operands.slice(2)];
   const body = graphOf(node, 'body');
-  const trips = tripName === '' ? Infinity : Number(b.known(tripName)?.data[0] ?? NaN);
+  const trips = tripName === undefined ? Infinity : Number(b.known(tripName)?.data[0] ?? NaN);
   if (Number.isNaN(trips)) throw notConstant(node, 0, 'M');
   const m = new Notation(b);
-  let [condition, states] = [conditionName, initial];
+  let [condition, states]: [string | undefined, readonly string[]] = [conditionName, initial];
   const scans: string[][] = body.outputs.slice(1 + initial.length).map(() => []);
   for (let step = 0; step < trips; step++) {
-    const goesOn = condition === '' ? true : truth(b, condition);
+    const goesOn = condition === undefined ? true : truth(b, condition);
     if (goesOn === undefined) throw step === 0 ? notConstant(node, 1, 'cond') : unsupported(node, 'whether it goes on is computed while the model runs', 'body');
     if (!goesOn) break;
     if (step >= maximumSteps) throw tooManySteps(node, step + 1);
-    const [next = '', ...rest] = inline(b, node, body, [m.number(step, 'int64'), condition === '' ? m.number(1, 'bool') : condition, ...states]);
+    const [next, ...rest] = inline(b, node, body, [m.number(step, 'int64'), condition ?? m.number(1, 'bool'), ...states]);
     condition = next;
     states = rest.slice(0, initial.length);
-    scans.forEach((list, i) => list.push(rest[initial.length + i] ?? ''));
+    rest.slice(initial.length).forEach((row, i) => scans[i]?.push(row));
   }
-  return [...states, ...scans.map((parts, i) => ((node.outputs[initial.length + i] ?? '') === '' ? '' : stacked(b, node, parts)))];
+  return [...states, ...scans.map((parts, i) => (optionalOutput(node, initial.length + i) === undefined ? absent : stacked(b, node, parts)))];
 };
 
 const scan: Expansion = (b, node) => {
@@ -117,11 +119,12 @@ const scan: Expansion = (b, node) => {
     const rows = sequences.map((value, i) => m.gather(value, m.number(backwards('scan_input_directions', i) ? steps - 1 - step : step, 'int64'), axes[i] ?? 0));
     const results = inline(b, node, body, [...states, ...rows]);
     states = results.slice(0, initial.length);
-    outputs.forEach((list, i) => list.push(results[initial.length + i] ?? ''));
+    results.slice(initial.length).forEach((row, i) => outputs[i]?.push(row));
   }
   const given = outputs.map((parts, i) => {
-    if ((node.outputs[initial.length + i] ?? '') === '') return '';
-    const rank = m.shape(parts[0] ?? '').length + 1;
+    const [first] = parts;
+    if (optionalOutput(node, initial.length + i) === undefined) return absent;
+    const rank = (first === undefined ? 0 : m.shape(first).length) + 1;
     const axis = normalizeAxis(node, intsAttribute(node, 'scan_output_axes')?.[i] ?? 0, rank);
     return stacked(b, node, backwards('scan_output_directions', i) ? [...parts].reverse() : parts, axis);
   });

@@ -2,6 +2,7 @@ import { misshapen, stringAttribute, unsupported } from '../graph/attributes.js'
 import type { Node } from '../graph/graph.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { Notation, type Expansion } from './builder.js';
+import { operand } from '../graph/operands.js';
 
 // Einsum as transposes, products of matrices and sums: the operands are combined from left to right.
 
@@ -19,15 +20,15 @@ interface Equation {
 /** Labels of one operand. Axes that `...` stands for are counted from the last one: '.1' is before '.0'. */
 function labelsOf(node: Node, text: string, rank: number | undefined): string[] {
   if (!/^[A-Za-z]*(\.\.\.)?[A-Za-z]*$/.test(text)) throw unsupported(node, `Expected letters and at most one ellipsis but received '${text}'`, 'equation');
-  const [before = '', after] = text.split('...');
-  if (after === undefined) return [...before];
+  const [before, after] = text.split('...');
+  if (before === undefined || after === undefined) return [...text];
   const hidden = (rank ?? 0) - before.length - after.length;
   return [...before, ...Array.from({ length: Math.max(0, hidden) }, (_, i) => `.${hidden - 1 - i}`), ...after];
 }
 
 function parse(node: Node, ranks: readonly number[]): Equation {
-  const [left = '', right, ...more] = stringAttribute(node, 'equation', '').replaceAll(' ', '').split('->');
-  const texts = left.split(',');
+  const [left, right, ...more] = stringAttribute(node, 'equation', '').replaceAll(' ', '').split('->');
+  const texts = left?.split(',') ?? [];
   if (more.length > 0 || texts.length !== ranks.length) throw unsupported(node, `Expected one term for each of ${ranks.length} operands and at most one '->'`, 'equation');
   const terms = texts.map((text, i) => labelsOf(node, text, ranks[i]));
   const wrong = terms.findIndex((labels, i) => labels.length !== ranks[i]);
@@ -42,9 +43,9 @@ function parse(node: Node, ranks: readonly number[]): Equation {
 
 /** Of axes that share a label, the elements at equal positions. */
 function diagonal(m: Notation, node: Node, term: Term): Term {
-  const at = term.labels.findIndex((label, i) => term.labels.indexOf(label) < i);
-  if (at < 0) return term;
-  const label = term.labels[at] ?? '';
+  const at = term.labels.findIndex((each, i) => term.labels.indexOf(each) < i);
+  const label = term.labels[at];
+  if (label === undefined) return term;
   const first = term.labels.indexOf(label);
   const shape = m.shape(term.value);
   const size = shape[at] ?? 1;
@@ -52,15 +53,16 @@ function diagonal(m: Notation, node: Node, term: Term): Term {
   const rest = term.labels.map((_, i) => i).filter((i) => i !== first && i !== at);
   const flat = m.reshape(m.transpose(term.value, [...rest, first, at]), [...rest.map((i) => shape[i] ?? 1), size * size]);
   const value = m.gather(flat, m.ints(...Array.from({ length: size }, (_, i) => i * (size + 1))), rest.length);
-  return diagonal(m, node, { value, labels: [...rest.map((i) => term.labels[i] ?? ''), label] });
+  return diagonal(m, node, { value, labels: [...term.labels.filter((_, i) => rest.includes(i)), label] });
 }
 
 /** The size of every label; an axis of 1 is repeated. */
 function sizesOf(m: Notation, node: Node, terms: readonly Term[]): Map<string, number> {
   const sizes = new Map<string, number>();
   for (const { value, labels } of terms) {
-    m.shape(value).forEach((dim, i) => {
-      const label = labels[i] ?? '';
+    const shape = m.shape(value);
+    labels.forEach((label, i) => {
+      const dim = shape[i] ?? 1;
       const known = sizes.get(label) ?? 1;
       if (dim !== known && dim !== 1 && known !== 1) throw misshapen(node, `label '${label}' stands for ${known} and ${dim} elements`);
       if (dim !== 1) sizes.set(label, dim);
@@ -73,12 +75,12 @@ function sizesOf(m: Notation, node: Node, terms: readonly Term[]): Map<string, n
 /** Without the axes of 1 that are repeated: what lacks an axis is the same all along it. */
 function squeezed(m: Notation, { value, labels }: Term, sizes: ReadonlyMap<string, number>): Term {
   const shape = m.shape(value);
-  const kept = labels.map((_, i) => i).filter((i) => shape[i] === sizes.get(labels[i] ?? ''));
-  return { value: m.reshape(value, kept.map((i) => shape[i] ?? 1)), labels: kept.map((i) => labels[i] ?? '') };
+  const kept = labels.flatMap((label, i) => (shape[i] === sizes.get(label) ? [{ label, size: shape[i] ?? 1 }] : []));
+  return { value: m.reshape(value, kept.map(({ size }) => size)), labels: kept.map(({ label }) => label) };
 }
 
 function summed(m: Notation, { value, labels }: Term, wanted: ReadonlySet<string>): Term {
-  const axes = labels.map((_, i) => i).filter((i) => !wanted.has(labels[i] ?? ''));
+  const axes = labels.flatMap((label, i) => (wanted.has(label) ? [] : [i]));
   return { value: m.reduce('ReduceSum', value, axes, false), labels: labels.filter((label) => wanted.has(label)) };
 }
 
@@ -113,7 +115,7 @@ function contracted(m: Notation, first: Term, second: Term, wanted: ReadonlySet<
 export const einsum: Expansion = (b, node) => {
   const m = new Notation(b);
   const { terms, output } = parse(node, node.inputs.map((name) => m.shape(name).length));
-  const whole = terms.map((labels, i) => diagonal(m, node, { value: node.inputs[i] ?? '', labels }));
+  const whole = terms.map((labels, i) => diagonal(m, node, { value: operand(node, i), labels }));
   const sizes = sizesOf(m, node, whole);
   const [first, ...rest] = whole.map((term) => squeezed(m, term, sizes));
   if (first === undefined) throw misshapen(node, 'Expected at least one operand but received none');

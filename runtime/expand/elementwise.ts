@@ -44,8 +44,9 @@ const oneHot: Expansion = (b, node) => {
   const wrapped = m.where(m.op('Less', given, m.number(0, 'int64')), m.add(given, m.number(depth, 'int64')), given);
   const raised = m.reshape(wrapped, [...shape.slice(0, axis), 1, ...shape.slice(axis)]);
   const hit = m.op('Equal', raised, m.iota(depth, axis, shape.length + 1));
-  const [off, on] = [0, 1].map((i) => m.gather(values, m.number(i, 'int64'), 0));
-  return [m.where(hit, on ?? '', off ?? '')];
+  const valueAt = (i: number): string => m.gather(values, m.number(i, 'int64'), 0);
+  const off = valueAt(0); // the order of constants is that of their names
+  return [m.where(hit, valueAt(1), off)];
 };
 
 const eyeLike: Expansion = (b, node) => {
@@ -94,28 +95,29 @@ const reverseSequence: Expansion = (b, node) => {
 /** Batch statistics, as in training; only the first output is the network's. */
 const batchNormalization: Expansion = (b, node) => {
   if (intAttribute(node, 'training_mode', 0) === 0) {
-    const parameters = node.inputs.slice(1, 5);
+    const parameters = [input(node, 1), input(node, 2), input(node, 3), input(node, 4)] as const;
     if (parameters.every((name) => b.known(name) !== undefined)) return undefined;
     return [normalized(new Notation(b), input(node), parameters, floatAttribute(node, 'epsilon', 1e-5))];
   }
   const m = new Notation(b);
-  const [x, scale, bias, mean, variance] = node.inputs.map((_, i) => input(node, i));
-  const rest = m.shape(x ?? '').map((_, i) => i).filter((i) => i !== 1);
-  const channels = m.shape(x ?? '')[1] ?? 1;
-  const batchMean = m.reduce('ReduceMean', x ?? '', rest);
-  const centred = m.sub(x ?? '', batchMean);
+  const [x, scale, bias, mean, variance] = [input(node), input(node, 1), input(node, 2), input(node, 3), input(node, 4)];
+  const rest = m.shape(x).map((_, i) => i).filter((i) => i !== 1);
+  const channels = m.shape(x)[1] ?? 1;
+  const batchMean = m.reduce('ReduceMean', x, rest);
+  const centred = m.sub(x, batchMean);
   const batchVariance = m.reduce('ReduceMean', m.mul(centred, centred), rest);
   const flat = (value: string) => m.reshape(value, [channels]);
   const momentum = floatAttribute(node, 'momentum', 0.9);
   const running = (old: string, fresh: string) => m.add(m.scale(old, momentum), m.scale(flat(fresh), 1 - momentum));
-  const y = normalized(m, x ?? '', [scale ?? '', bias ?? '', flat(batchMean), flat(batchVariance)], floatAttribute(node, 'epsilon', 1e-5));
-  return [y, running(mean ?? '', batchMean), running(variance ?? '', batchVariance)];
+  const y = normalized(m, x, [scale, bias, flat(batchMean), flat(batchVariance)], floatAttribute(node, 'epsilon', 1e-5));
+  return [y, running(mean, batchMean), running(variance, batchVariance)];
 };
 
 /** (x - mean) / sqrt(variance + epsilon) * scale + bias, by channel. */
-function normalized(m: Notation, x: string, parameters: readonly string[], epsilon: number): string {
+function normalized(m: Notation, x: string, parameters: readonly [scale: string, bias: string, mean: string, variance: string], epsilon: number): string {
   const shape = m.shape(x);
-  const [scale = '', bias = '', mean = '', variance = ''] = parameters.map((value) => m.reshape(value, shape.map((_, i) => (i === 1 ? (shape[1] ?? 1) : 1)).slice(1)));
+  const byChannel = (value: string): string => m.reshape(value, shape.map((_, i) => (i === 1 ? (shape[1] ?? 1) : 1)).slice(1));
+  const [scale, bias, mean, variance] = [byChannel(parameters[0]), byChannel(parameters[1]), byChannel(parameters[2]), byChannel(parameters[3])];
   const factor = m.div(scale, m.op('Sqrt', m.add(variance, m.number(epsilon))));
   return m.add(m.mul(m.sub(x, mean), factor), bias);
 }

@@ -5,6 +5,7 @@ import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-
 import { foldBudget, inferNode, knownOutputs, type FoldBudget } from '../infer/infer-node.js';
 import type { AttributeRecord, Builder } from './builder.js';
 import { expansions } from './expansions.js';
+import { absent } from '../graph/operands.js';
 
 /** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
 const shapeArithmeticElements = 4096;
@@ -85,13 +86,18 @@ export class Expander implements Builder {
     return name;
   }
   emit(op: string, inputs: readonly string[], attributes: AttributeRecord = {}): string {
-    return this.emitAll(op, inputs, 1, attributes)[0] ?? '';
+    const made = this.fresh(this.node().name);
+    this.addNamed(op, inputs, [made], attributes);
+    return made;
   }
   emitAll(op: string, inputs: readonly string[], outputs: number, attributes: AttributeRecord = {}): string[] {
-    const { name } = this.node();
-    const made = Array.from({ length: outputs }, () => this.fresh(name));
-    this.add({ name, op, inputs, outputs: made, attributes: new Map(Object.entries(attributes)) });
+    const made = Array.from({ length: outputs }, () => this.fresh(this.node().name));
+    this.addNamed(op, inputs, made, attributes);
     return made;
+  }
+  private addNamed(op: string, inputs: readonly string[], made: readonly string[], attributes: AttributeRecord): void {
+    const { name } = this.node();
+    this.add({ name, op, inputs, outputs: made, attributes: new Map(Object.entries(attributes)) });
   }
   alias(output: string, value: string): void {
     if (output === '' || value === output) return;
@@ -138,8 +144,8 @@ export class Expander implements Builder {
     this.expanded = true;
     node.outputs.forEach((output, i) => {
       if (output === '') return;
-      const value = made[i] ?? '';
-      if (value === '') throw misshapen(node, `there is no output ${i}`);
+      const value = made[i];
+      if (value === undefined || value === absent) throw misshapen(node, `there is no output ${i}`);
       this.alias(output, value);
     });
   }
@@ -165,7 +171,10 @@ export class Expander implements Builder {
     }
     const results = knownOutputs({ ...this.graph, constants: this.constants }, node, { types: this.types, known: this.values, budget: this.budget }, outputs);
     if (results === undefined && this.eager) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': a run computes more than the model's limits allow`, { details: { node: node.name, op: node.op } });
-    results?.forEach((value, i) => this.values.set(node.outputs[i] ?? '', value));
+    node.outputs.forEach((name, i) => {
+      const value = results?.[i];
+      if (value !== undefined) this.values.set(name, value);
+    });
   }
 
   /** The values of an eager run. */

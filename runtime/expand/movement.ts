@@ -49,8 +49,9 @@ function wrapped(m: Notation, x: string, before: readonly number[], after: reado
 const concat: Expansion = (b, node) => {
   const m = new Notation(b);
   const full = node.inputs.filter((name) => b.sequence(name) === undefined && elementCount(m.shape(name)) > 0);
-  if (full.length === node.inputs.length || full.length === 0) return undefined;
-  return [full.length === 1 ? m.op('Identity', full[0] ?? '') : b.emit('Concat', full, Object.fromEntries(node.attributes))];
+  const [first, ...others] = full;
+  if (full.length === node.inputs.length || first === undefined) return undefined;
+  return [others.length === 0 ? m.op('Identity', first) : b.emit('Concat', full, Object.fromEntries(node.attributes))];
 };
 
 /** Updates at places that are known: a choice among the elements of both. */

@@ -2,6 +2,7 @@ import { intAttribute, misshapen, notConstant, unsupported } from '../graph/attr
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, toNumbers, type DType } from '../graph/tensor-value.js';
 import { type AttributeRecord, type Builder, type Expansion, input, Notation } from './builder.js';
+import { absent } from '../graph/operands.js';
 
 // The quantized operators of onnxruntime (domain com.microsoft) as DequantizeLinear, operator, QuantizeLinear: the form in which later passes
 // compute them in integers.
@@ -101,7 +102,7 @@ const integerToFloat: Expansion = (b, node) => {
 
 const dynamicMatMul: Expansion = (b, node) => {
   const m = new Notation(b);
-  const [codes = '', scale = '', zero = ''] = b.emitAll('DynamicQuantizeLinear', [input(node, 0)], 3);
+  const [codes = absent, scale = absent, zero = absent] = b.emitAll('DynamicQuantizeLinear', [input(node, 0)], 3);
   return [scaledProduct(b, [codes, input(node, 1), zero, input(node, 3)], m.mul(scale, input(node, 2)), input(node, 4))];
 };
 

@@ -2,11 +2,12 @@ import { intAttribute, misshapen, notConstant, unsupported } from '../graph/attr
 import type { Node } from '../graph/graph.js';
 import { normalizeAxis } from '../ops/op.js';
 import { Notation, type Builder, type Expansion } from './builder.js';
+import { operand, optionalOperand } from '../graph/operands.js';
 
 // Sequences exist while a model is compiled only: a list of values, known by where it was made.
 
 function partsOf(b: Builder, node: Node, index: number): readonly string[] {
-  const parts = b.sequence(node.inputs[index] ?? '');
+  const parts = b.sequence(operand(node, index));
   if (parts === undefined) throw unsupported(node, `input ${index} is a tensor, or a sequence that the model is fed; expected a sequence that it makes`);
   return parts;
 }
@@ -20,8 +21,8 @@ function give(b: Builder, node: Node, parts: readonly string[]): readonly string
 
 /** A position, which may count from the end; `end` when there is none. */
 function positionOf(b: Builder, node: Node, index: number, length: number, end: number): number {
-  const name = node.inputs[index] ?? '';
-  if (name === '') return end;
+  const name = optionalOperand(node, index);
+  if (name === undefined) return end;
   const value = b.known(name)?.data[0];
   if (value === undefined) throw notConstant(node, index, 'position');
   const at = Number(value) < 0 ? Number(value) + length : Number(value);
@@ -32,7 +33,7 @@ function positionOf(b: Builder, node: Node, index: number, length: number, end: 
 const insert: Expansion = (b, node) => {
   const parts = partsOf(b, node, 0);
   const at = positionOf(b, node, 2, parts.length, parts.length);
-  return give(b, node, [...parts.slice(0, at), node.inputs[1] ?? '', ...parts.slice(at)]);
+  return give(b, node, [...parts.slice(0, at), operand(node, 1), ...parts.slice(at)]);
 };
 
 const erase: Expansion = (b, node) => {
@@ -43,12 +44,12 @@ const erase: Expansion = (b, node) => {
 
 const split: Expansion = (b, node) => {
   const m = new Notation(b);
-  const [x = '', sizesName = ''] = node.inputs;
+  const [x, sizesName] = [operand(node, 0), optionalOperand(node, 1)];
   const shape = m.shape(x);
   const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), shape.length);
   const size = shape[axis] ?? 0;
   const given = b.known(sizesName);
-  if (sizesName !== '' && given === undefined) throw notConstant(node, 1, 'split');
+  if (sizesName !== undefined && given === undefined) throw notConstant(node, 1, 'split');
   const step = given !== undefined && given.dims.length === 0 ? Number(given.data[0]) : 1;
   if (!(step >= 1)) throw misshapen(node, `parts of ${step} elements`);
   const sizes = given !== undefined && given.dims.length === 1
@@ -58,7 +59,7 @@ const split: Expansion = (b, node) => {
   const parts = sizes.map((length) => {
     const part = m.slice(x, axis, start, start + length);
     start += length;
-    const drops = sizesName === '' && intAttribute(node, 'keepdims', 1) === 0;
+    const drops = sizesName === undefined && intAttribute(node, 'keepdims', 1) === 0;
     return drops ? m.reshape(part, shape.filter((_, i) => i !== axis)) : part;
   });
   return give(b, node, parts);
@@ -67,8 +68,9 @@ const split: Expansion = (b, node) => {
 const concat: Expansion = (b, node) => {
   const m = new Notation(b);
   const parts = partsOf(b, node, 0);
-  if (parts.length === 0) throw misshapen(node, 'the sequence is empty');
-  const rank = m.shape(parts[0] ?? '').length;
+  const [first] = parts;
+  if (first === undefined) throw misshapen(node, 'the sequence is empty');
+  const rank = m.shape(first).length;
   const fresh = intAttribute(node, 'new_axis', 0) === 1;
   const axis = normalizeAxis(node, intAttribute(node, 'axis', 0), rank + (fresh ? 1 : 0));
   const raised = (part: string) => {
@@ -85,13 +87,14 @@ export const sequences: Readonly<Record<string, Expansion>> = {
   SequenceErase: erase,
   SequenceAt(b, node) {
     const parts = partsOf(b, node, 0);
-    return [parts[positionOf(b, node, 1, parts.length, parts.length - 1)] ?? ''];
+    const at = positionOf(b, node, 1, parts.length, parts.length - 1);
+    return parts.slice(at, at + 1);
   },
   SequenceLength: (b, node) => [new Notation(b).number(partsOf(b, node, 0).length, 'int64')],
   SplitToSequence: split,
   ConcatFromSequence: concat,
   Identity(b, node) {
-    const parts = b.sequence(node.inputs[0] ?? '');
+    const parts = b.sequence(operand(node, 0));
     return parts === undefined ? undefined : give(b, node, parts);
   },
 };

@@ -3,6 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { elementCount } from '../graph/tensor-value.js';
 import { autoPads } from '../ops/spatial.js';
 import { type AttributeRecord, type Builder, type Expansion, input, Notation } from './builder.js';
+import { optionalOutput } from '../graph/operands.js';
 
 // Windows over three axes, indices of pools, and convolutions by computed weights, through what the engine has: two axes, and products.
 
@@ -244,7 +245,7 @@ function maxWithIndices(b: Builder, node: Node): string[] {
 }
 
 const maxPool: Expansion = (b, node) => {
-  if ((node.outputs[1] ?? '') !== '') return maxWithIndices(b, node);
+  if (optionalOutput(node, 1) !== undefined) return maxWithIndices(b, node);
   const m = new Notation(b);
   const x = input(node);
   if (m.shape(x).length !== 5) return undefined;

@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode } from '../onnx/types.js';
 import type { Attribute } from './attributes.js';
+import { absent, optionalOperand, optionalOutput } from './operands.js';
 
 /** Calls within calls; a function that calls itself is deeper. */
 const maximumDepth = 32;
@@ -47,10 +48,11 @@ function nodeAt(inliner: Inliner, node: OnnxNode, call: Call): OnnxNode[] {
 
 function bodyOf(inliner: Inliner, node: OnnxNode, called: OnnxFunction, depth: number): OnnxNode[] {
   if (depth > maximumDepth) throw new RuntimeError('E_MODEL_LIMIT', `Function '${called.name}': expected at most ${maximumDepth} calls within each other`, { details: { node: node.name, op: node.op } });
-  const names = new Map<string, string>([['', '']]);
-  called.inputs.forEach((name, i) => names.set(name, node.inputs[i] ?? ''));
+  const names = new Map<string, string>([[absent, absent]]);
+  called.inputs.forEach((name, i) => names.set(name, node.inputs[i] ?? absent));
   called.outputs.forEach((name, i) => {
-    if ((node.outputs[i] ?? '') !== '' && !called.inputs.includes(name)) names.set(name, node.outputs[i] ?? '');
+    const output = optionalOutput(node, i);
+    if (output !== undefined && !called.inputs.includes(name)) names.set(name, output);
   });
   const prefix = `${node.name}/${called.name}${++inliner.calls}`;
   const call: Call = {
@@ -60,8 +62,11 @@ function bodyOf(inliner: Inliner, node: OnnxNode, called: OnnxFunction, depth: n
   };
   const body = called.nodes.flatMap((each) => nodeAt(inliner, { ...each, name: `${prefix}/${each.name}` }, call));
   // An output that is an input of the function, which no node of its body makes.
-  const passed = called.outputs.flatMap((name, i) => (called.inputs.includes(name) && (node.outputs[i] ?? '') !== ''
-    ? [{ name: `${prefix}/${name}`, op: 'Identity', domain: '', inputs: [node.inputs[called.inputs.indexOf(name)] ?? ''], outputs: [node.outputs[i] ?? ''], attributes: new Map() }] : []));
+  const passed = called.outputs.flatMap((name, i) => {
+    const [input, output] = [optionalOperand(node, called.inputs.indexOf(name)), optionalOutput(node, i)];
+    if (!called.inputs.includes(name) || output === undefined) return [];
+    return [{ name: `${prefix}/${name}`, op: 'Identity', domain: '', inputs: [input ?? absent], outputs: [output], attributes: new Map() }];
+  });
   return [...body, ...passed];
 }
 

@@ -55,6 +55,9 @@ export function typeOf(graph: Graph, value: string): ValueType {
   return type;
 }
 
+/** A value that is known before the model runs; undefined for others, and for an absent operand. */
+export const constantOf = (graph: Graph, value: string | undefined): TensorValue | undefined => (value === undefined ? undefined : graph.constants.get(value));
+
 export const isConstant = (graph: Graph, value: string): boolean => graph.constants.has(value);
 
 /** Which node makes each value. */

@@ -3,6 +3,7 @@ import type { OnnxGraph, OnnxNode } from '../onnx/types.js';
 import { strings, stringsAttribute, unsupported, type Attribute } from './attributes.js';
 import type { Node } from './graph.js';
 import { fromNumbers, int64s, type TensorValue } from './tensor-value.js';
+import { operand, outputOf } from './operands.js';
 
 /** Where a graph of a node (the body of a loop, a branch) reads values of the graph around it: their names, as its own nodes say them. */
 export const capturesAttribute = 'captures';
@@ -57,7 +58,7 @@ function withCaptures(node: OnnxNode): Node {
 export function operandsOf(node: Node): { operands: readonly string[]; captures: ReadonlyMap<string, string> } {
   const names = stringsAttribute(node, capturesAttribute) ?? [];
   const count = node.inputs.length - names.length;
-  return { operands: node.inputs.slice(0, count), captures: new Map(names.map((name, i) => [name, node.inputs[count + i] ?? ''])) };
+  return { operands: node.inputs.slice(0, count), captures: new Map(names.map((name, i) => [name, operand(node, count + i)])) };
 }
 
 const knownDomains = new Set(['', 'ai.onnx', 'com.microsoft', 'com.ms.internal.nhwc', ...qonnxDomains]);
@@ -71,10 +72,13 @@ export function importNodes(graph: OnnxGraph): { nodes: Node[]; constants: Map<s
       throw unsupported(node, `operators of domain '${node.domain}' are not supported; export the model with operators of ai.onnx, or with the function that defines this one`);
     }
     const value = node.op === 'Constant' ? constantOf(node) : undefined;
-    const output = node.outputs[0] ?? '';
-    if (value === undefined) nodes.push(withCaptures(node));
-    else if (constants.has(output)) throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`);
-    else constants.set(output, value);
+    if (value === undefined) {
+      nodes.push(withCaptures(node));
+      continue;
+    }
+    const output = outputOf(node);
+    if (constants.has(output)) throw new RuntimeError('E_MODEL_MALFORMED', `Value '${output}' is made twice, the second time by node '${node.name}'`);
+    constants.set(output, value);
   }
   return { nodes, constants };
 }

@@ -24,7 +24,8 @@ export function interpret(graph: Graph, feeds: ReadonlyMap<string, TensorValue>,
   for (const node of graph.nodes) {
     const inputs = node.inputs.map((name) => (name === '' ? undefined : values.get(name)));
     const types = inferNode(graph, node, graph.types, values);
-    evaluateNode(graph, node, inputs, types).forEach((value, i) => values.set(node.outputs[i] ?? '', value));
+    const results = evaluateNode(graph, node, inputs, types);
+    node.outputs.forEach((name, i) => { if (results[i] !== undefined) values.set(name, results[i]); });
   }
   return new Map(wanted.map((name) => {
     const value = values.get(name);

@@ -1,11 +1,13 @@
 import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { optionalOperand } from '../graph/operands.js';
 import { elementCount, isByte, programBytes, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
 import type { KernelFormat } from '../ops/record.js';
 import { recordOf } from '../ops/registry.js';
+import { single } from '../ops/views.js';
 import type { StoragePlan } from '../plan/storage.js';
 import { flipBytes } from './flip-bytes.js';
 import type { AttributesOf, OpCode, WireDType } from './program-format.js';
@@ -125,7 +127,7 @@ export class LoweringContext {
     return id;
   }
   optional(value: string | undefined): number | undefined {
-    return value === undefined || value === '' ? undefined : this.tensor(value);
+    return value === undefined ? undefined : this.tensor(value);
   }
 
   /** A value whose memory has no gaps, under any shape of as many elements. */
@@ -158,11 +160,11 @@ export class LoweringContext {
     this.writer.op(code, inputs, output, attributes);
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
-    const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+    const { x, output: y } = single(node);
     const record = recordOf(node);
     const format = typeof record?.format === 'function' ? record.format(this.dtype(x)) : (record?.format ?? 'none');
     const bytes = this.traffic(record?.copies === true, inputs, output);
-    const weights = macs > 0 && this.constant(node.inputs[1]) !== undefined ? (node.inputs[1] ?? null) : null;
+    const weights = macs > 0 && this.constant(optionalOperand(node, 1)) !== undefined ? (optionalOperand(node, 1) ?? null) : null;
     this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '' });
   }
 

@@ -40,7 +40,7 @@ const unary: OperatorRecord = {
 export const viewAttributes = (shape: Shape): AttributeRecord => ({ shape: ints(shape) });
 
 const view: OperatorRecord = {
-  linear: true, repeats: true, identity: always, pixels: 'any', copies: true,
+  linear: true, moves: 'first', repeats: true, identity: always, pixels: 'any', copies: true,
   needs: needsOfFirst(({ output }, region, shape) => reshapedRegion(shape, output, region)),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: requiredInts(context.node, 'shape') }],
   evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
@@ -55,7 +55,7 @@ export const coreSlice = (node: Node): SliceRange => ({
 });
 
 const stridedSlice: OperatorRecord = {
-  linear: true, repeats: true, transpose: throughLists('starts', 'steps', 'extent'), pixels: 'any', copies: true,
+  linear: true, moves: 'first', repeats: true, transpose: throughLists('starts', 'steps', 'extent'), pixels: 'any', copies: true,
   identity: (node) => coreSlice(node).steps.every((step) => step === 1),
   needs: needsOfFirst(({ node }, region) => slicedRegion(coreSlice(node), region)),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: coreSlice(context.node).extent }],
@@ -70,7 +70,7 @@ export const corePadding = (node: Node): Padding => ({
 });
 
 const padNd: OperatorRecord = {
-  linear: true, transpose: throughLists('before', 'after'), identity: always, pixels: 'any',
+  linear: true, moves: 'first', transpose: throughLists('before', 'after'), identity: always, pixels: 'any',
   needs: needsOfFirst(({ node }, region, shape) => paddedRegion(corePadding(node), shape, region)),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
@@ -114,7 +114,7 @@ const axisSoftmax: OperatorRecord = {
 
 /** Repeats along axes of size 1 until the result has `shape`. */
 const broadcastTo: OperatorRecord = {
-  linear: true, transpose: throughLists('shape'), identity: always, needs: needsBroadcast, pixels: 'any', copies: true,
+  linear: true, moves: 'first', transpose: throughLists('shape'), identity: always, needs: needsBroadcast, pixels: 'any', copies: true,
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: broadcast(context.node, shape, requiredInts(context.node, 'shape')) }];

@@ -38,7 +38,7 @@ export function transposeValue(value: TensorValue, perm: readonly number[]): Ten
 }
 
 const transpose: OperatorRecord = {
-  repeats: true, pixels: 'any',
+  moves: 'first', repeats: true, pixels: 'any',
   identity: (node) => isIdentityPermutation(intsAttribute(node, 'perm') ?? []),
   needs: needsOfFirst(({ node }, region, shape) => {
     const perm = permutationOf(node, shape.length);
@@ -69,7 +69,7 @@ const needsParts: Needs = ({ node, inputs, output }, region) => {
 };
 
 const concat: OperatorRecord = {
-  transpose: throughAxis('axis', 'all'), pixels: 'any', copies: true, needs: needsParts,
+  moves: 'all', transpose: throughAxis('axis', 'all'), pixels: 'any', copies: true, needs: needsParts,
   identity: (node) => node.inputs.length === 1,
   infer(context) {
     const first = inputType(context, 0);
@@ -214,7 +214,7 @@ const needsGathered: Needs = ({ node, inputs }, region) => {
 };
 
 const gather: OperatorRecord = {
-  copies: true, needs: needsGathered,
+  moves: 'first', copies: true, needs: needsGathered,
   infer(context) {
     const x = inputType(context, 0);
     const axis = normalizeAxis(context.node, intAttribute(context.node, 'axis', 0), x.shape.length);

@@ -51,6 +51,11 @@ export interface OperatorRecord {
    * outputs. Left out: never.
    */
   readonly identity?: (node: Node) => boolean;
+  /**
+   * It only moves elements, those of its first operand or of all of them, and may fill with an attribute `fill`: on quantized data it is the
+   * same operator. Left out: it computes.
+   */
+  readonly moves?: 'first' | 'all';
   /** Whether exporters and layout changes often make it twice, so that it is worth looking for twins. Left out: no. */
   readonly repeats?: boolean;
 

@@ -1,5 +1,6 @@
 import { floatAttribute, intAttribute, misshapen, notConstant, oneOf, requiredInt, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
+import { hasOperand } from '../graph/operands.js';
 import { elementCount, fromNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
@@ -107,7 +108,7 @@ export function resamplingOf(node: Node, opset: number, shape: Shape, values: Va
   const coordinates = legacy ? 'asymmetric' : oneOf(node, 'coordinate_transformation_mode', allCoordinateModes, 'half_pixel');
   const a = floatAttribute(node, 'cubic_coeff_a', -0.75);
   const roi = coordinates === 'tf_crop_and_resize' ? Array.from(values(1)?.data ?? [], Number) : [];
-  if (coordinates === 'tf_crop_and_resize' && roi.length === 0 && (node.inputs[1] ?? '') !== '') throw notConstant(node, 1, 'roi');
+  if (coordinates === 'tf_crop_and_resize' && roi.length === 0 && hasOperand(node, 1)) throw notConstant(node, 1, 'roi');
   if (coordinates === 'tf_crop_and_resize' && roi.length !== 2 * axes.length) throw misshapen(node, `Expected ${2 * axes.length} numbers as roi but received ${roi.length}`);
   const changed = axes.map((axis, i) => ({ axis, roi: [roi[i] ?? 0, roi[i + axes.length] ?? 1] as const }))
     .filter(({ axis, roi: [start, end] }) => sizes[axis] !== shape[axis] || scales[axis] !== 1 || start !== 0 || end !== 1);

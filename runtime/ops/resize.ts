@@ -1,5 +1,6 @@
 import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, notConstant, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
+import { hasOperand } from '../graph/operands.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Span } from './regions.js';
@@ -37,7 +38,7 @@ export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scal
   const old = node.op === 'Upsample' || node.inputs.length === 2;
   const list = (index: number) => {
     const value = values(index);
-    if (value === undefined && (node.inputs[index] ?? '') !== '') throw notConstant(node, index, 'scales');
+    if (value === undefined && hasOperand(node, index)) throw notConstant(node, index, 'scales');
     return value === undefined || value.data.length === 0 ? undefined : Array.from(value.data, Number);
   };
   const axes = (intsAttribute(node, 'axes') ?? shape.map((_, i) => i)).map((axis) => normalizeAxis(node, axis, shape.length));

@@ -112,7 +112,7 @@ const constantOfShape: OperatorRecord = {
 
 const range: OperatorRecord = {
   infer(context) {
-    const [start, limit, delta] = [0, 1, 2].map((i) => constantInts(context, i, ['start', 'limit', 'delta'][i] ?? '')?.[0] ?? NaN);
+    const [start, limit, delta] = ['start', 'limit', 'delta'].map((what, i) => constantInts(context, i, what)?.[0] ?? NaN);
     const count = Math.max(0, Math.ceil(((limit ?? NaN) - (start ?? NaN)) / (delta ?? NaN)));
     return [{ dtype: inputType(context, 0).dtype, shape: [count] }];
   },

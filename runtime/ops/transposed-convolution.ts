@@ -186,7 +186,7 @@ export function coreInterleave(node: Node): Interleave {
 
 /** The core operator: phases as groups of channels [N, H, W, SH * SW * C] -> [N, OH, OW, C]. */
 const interleave: OperatorRecord = {
-  linear: true, pixels: 'any', copies: true,
+  linear: true, moves: 'first', pixels: 'any', copies: true,
   identity: (node) => coreInterleave(node).strides.every((stride) => stride === 1) && coreInterleave(node).skips.every((skip) => skip === 0),
   needs: needsOfFirst(({ node }, region, x) => {
     const { strides, skips } = coreInterleave(node);

@@ -1,6 +1,7 @@
-import type { Attribute } from '../graph/attributes.js';
+import { int, type Attribute } from '../graph/attributes.js';
 import { GraphEditor } from '../graph/editor.js';
 import type { Node } from '../graph/graph.js';
+import { outputOf } from '../graph/operands.js';
 import type { ValueType } from '../graph/tensor-value.js';
 import { checkedType } from '../ops/op.js';
 import { operatorOf } from '../ops/registry.js';
@@ -27,6 +28,12 @@ export class Rewriter extends GraphEditor {
     return output;
   }
 
+  /** The parts one after the other along an axis; the part itself where there is only one. */
+  concatenate(name: string, parts: readonly string[], axis: number): string {
+    const [first, ...rest] = parts;
+    return first !== undefined && rest.length === 0 ? first : this.emit({ name, op: 'Concat', inputs: parts, attributes: { axis: int(axis) } });
+  }
+
   /** Adds a node that makes `output`, which nothing makes now. */
   emitTo(output: string, spec: Emission): Node {
     const node = this.add({ ...spec, outputs: [output] });
@@ -38,6 +45,6 @@ export class Rewriter extends GraphEditor {
   /** Replaces a node of one output by others; `last` makes the output, under the old node's name. */
   substitute(node: Node, last: Omit<Emission, 'name'>): void {
     this.remove(node);
-    this.emitTo(node.outputs[0] ?? '', { ...last, name: node.name });
+    this.emitTo(outputOf(node), { ...last, name: node.name });
   }
 }

@@ -1,8 +1,10 @@
 import { intAttribute } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { outputOf } from '../graph/operands.js';
 import { elementCount, isByte, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { recordOf } from '../ops/registry.js';
+import { single } from '../ops/views.js';
 import { layOut, type Block } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
 import { chooseStrips, findStrips, type StripGroup } from './strips.js';
@@ -116,7 +118,7 @@ class StoragePlanner {
   }
 
   private joinView(node: Node): void {
-    const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
+    const { x: input, output } = single(node);
     const [x, y] = [this.group(input), this.group(output)];
     if (x === undefined || y === undefined || x === y) return;
     const reshapes = lastDim(this.shape(input)) !== lastDim(this.shape(output));
@@ -172,7 +174,7 @@ class StoragePlanner {
   }
 
   private placeParts(node: Node): void {
-    const whole = node.outputs[0] ?? '';
+    const whole = outputOf(node);
     const axis = intAttribute(node, 'axis', 0);
     this.closeGaps(node, axis);
     const placed = new Set<number>();
@@ -192,14 +194,15 @@ class StoragePlanner {
 
   /** A concatenation of rows that come without gaps has none either, if nobody needs them. */
   private closeGaps(node: Node, axis: number): void {
-    const whole = this.group(node.outputs[0] ?? '');
-    const rows = axis < this.shape(node.outputs[0] ?? '').length - 1;
+    const output = outputOf(node);
+    const whole = this.group(output);
+    const rows = axis < this.shape(output).length - 1;
     const gapless = node.inputs.some((part) => this.group(part)?.dense === true);
     if (whole !== undefined && rows && gapless && whole.parent === undefined && whole.children.length === 0 && this.mayBeDense(whole)) whole.dense = true;
   }
 
   private placeSlice(node: Node): void {
-    const [whole = '', part = ''] = [node.inputs[0], node.outputs[0]];
+    const { x: whole, output: part } = single(node);
     const { starts, steps, extent } = coreSlice(node);
     const shape = this.shape(whole);
     const cut = extent.flatMap((size, axis) => (size === shape[axis] ? [] : [axis]));
@@ -224,7 +227,7 @@ class StoragePlanner {
   /** Elementwise operators may overwrite an operand that nobody reads afterwards. */
   private reuseInput(node: Node, step: number): void {
     if (recordOf(node)?.overwrites !== true) return;
-    const output = node.outputs[0] ?? '';
+    const output = outputOf(node);
     const y = this.group(output);
     if (y === undefined || y.parent !== undefined) return;
     for (const input of node.inputs) {

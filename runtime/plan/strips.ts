@@ -1,7 +1,8 @@
 import { maxDepthwiseRows, stripBytes } from '../../kernels/binding/tables.js';
 import { typeOf, consumersOf, type Graph, type Node } from '../graph/graph.js';
-import { isByte, programBytes, toNumbers, type Shape } from '../graph/tensor-value.js';
+import { isByte, programBytes, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { nhwcGeometry } from '../ops/convolution.js';
+import { convolution } from '../ops/views.js';
 import { alignBlock, type Block } from './arena.js';
 import { type Interval } from './liveness.js';
 
@@ -22,6 +23,9 @@ const countedThreads = 4;
 /** A convolution as strips see it. */
 interface Layer {
   readonly node: Node;
+  readonly input: string;
+  readonly weights: TensorValue;
+  readonly output: string;
   readonly kind: 'depthwise' | 'pointwise' | 'dense';
   /** Output row r reads the input rows [r * stride - pad, + taps). */
   readonly taps: number;
@@ -32,22 +36,21 @@ interface Layer {
 
 /** What a strip can do with a node: nothing where it is undefined. */
 function layerOf(graph: Graph, node: Node): Layer | undefined {
-  const w = graph.constants.get(node.inputs[1] ?? '');
-  if ((node.op !== 'ConvQ8' && node.op !== 'NhwcConv') || w === undefined) return undefined;
-  const [x, y] = [typeOf(graph, node.inputs[0] ?? '').shape, typeOf(graph, node.outputs[0] ?? '').shape];
+  if (node.op !== 'ConvQ8' && node.op !== 'NhwcConv') return undefined;
+  const { x: input, weights, output } = convolution(node);
+  const w = graph.constants.get(weights);
+  if (w === undefined) return undefined;
+  const [x, y] = [typeOf(graph, input).shape, typeOf(graph, output).shape];
   if (x.length !== 4 || x[0] !== 1) return undefined;
   const { kernel, strides, dilations, pads, group } = nhwcGeometry(node, x, w.dims);
-  const layer = { node, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
+  const layer = { node, input, weights: w, output, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
   if (group > 1 && group === x[3] && group === y[3] && kernel[0] <= maxDepthwiseRows) return { ...layer, kind: 'depthwise' };
   if (kernel[0] > 1 || kernel[1] > 1 || group > 1 || pads.some((pad) => pad > 0)) return { ...layer, kind: 'dense' };
   return strides[0] === 1 && strides[1] === 1 ? { ...layer, kind: 'pointwise' } : undefined;
 }
 
 /** Whether the engine may run a layer on planes of bits, which know no strips: it decides when it loads the program. */
-function mayUseBits(graph: Graph, { node, kind }: Layer): boolean {
-  const w = graph.constants.get(node.inputs[1] ?? '');
-  return node.op === 'ConvQ8' && kind !== 'depthwise' && w !== undefined && toNumbers(w).every((value) => Math.abs(value) <= 1);
-}
+const mayUseBits = ({ node, kind, weights }: Layer): boolean => node.op === 'ConvQ8' && kind !== 'depthwise' && toNumbers(weights).every((value) => Math.abs(value) <= 1);
 
 /** Bytes of a row of a map whose pixels start at multiples of 16 bytes. */
 function rowBytes(graph: Graph, value: string): number {
@@ -57,8 +60,8 @@ function rowBytes(graph: Graph, value: string): number {
 
 /** What one thread holds of a depthwise layer's input, where the layer before is in the strip too, and of its output: as strips.cpp computes it. */
 function scratchBytesOf(graph: Graph, depthwise: Layer, expanded: boolean): number {
-  const { node, taps, stride, x: [, inputRows = 1], y: [, outputRows = 1] } = depthwise;
-  const [wide, narrow] = [expanded ? rowBytes(graph, node.inputs[0] ?? '') : 0, rowBytes(graph, node.outputs[0] ?? '')];
+  const { input, output, taps, stride, x: [, inputRows = 1], y: [, outputRows = 1] } = depthwise;
+  const [wide, narrow] = [expanded ? rowBytes(graph, input) : 0, rowBytes(graph, output)];
   const bytes = (rows: number) => Math.min((rows - 1) * stride + taps, inputRows) * wide + rows * narrow;
   let rows = 1;
   while (rows < outputRows && bytes(rows + 1) <= stripBytes) rows++;
@@ -79,7 +82,7 @@ export function findStrips(graph: Graph): StripSearch {
   const consumers = consumersOf(graph.nodes);
   const layers = graph.nodes.map((node) => layerOf(graph, node));
   const passes = (from: Layer, to: Layer): boolean => {
-    const [value = ''] = from.node.outputs;
+    const value = from.output;
     const alone = consumers.get(value)?.length === 1 && !graph.outputs.includes(value);
     return alone && to.node.inputs.indexOf(value) === 0 && to.node.inputs.lastIndexOf(value) === 0 && from.node.op === to.node.op;
   };
@@ -90,13 +93,13 @@ export function findStrips(graph: Graph): StripSearch {
     if (depthwise?.kind !== 'depthwise') return;
     const [before, after] = [step > free ? layers[step - 1] : undefined, layers[step + 1]];
     if (after?.kind !== 'pointwise' || !passes(depthwise, after)) return void refused.set(depthwise.node, 'its output is not read by exactly one 1x1 layer');
-    if (mayUseBits(graph, after)) return void refused.set(depthwise.node, 'the next layer may run on bits');
-    const expanded = before !== undefined && before.kind !== 'depthwise' && passes(before, depthwise) && !mayUseBits(graph, before);
+    if (mayUseBits(after)) return void refused.set(depthwise.node, 'the next layer may run on bits');
+    const expanded = before !== undefined && before.kind !== 'depthwise' && passes(before, depthwise) && !mayUseBits(before);
     const members = [...(expanded ? [before] : []), depthwise, after];
     groups.push({
       nodes: members.map(({ node }) => node),
       steps: { first: step - (expanded ? 1 : 0), last: step + 1 },
-      between: members.slice(0, -1).map(({ node }) => node.outputs[0] ?? ''),
+      between: members.slice(0, -1).map(({ output }) => output),
       scratchBytes: scratchBytesOf(graph, depthwise, expanded),
     });
     free = step + 2;

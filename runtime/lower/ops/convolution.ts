@@ -1,8 +1,7 @@
-import { floatAttribute, intAttribute, requiredInt } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { elementCount, type Shape } from '../../graph/tensor-value.js';
-import { convOperands, fusedUnary, nhwcGeometry, type ConvGeometry } from '../../ops/convolution.js';
-import { convQ8Operands } from '../../ops/quantized.js';
+import { fusedUnary, nhwcGeometry, type ConvGeometry } from '../../ops/convolution.js';
+import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { unaryCodes } from '../program-format.js';
 
@@ -15,64 +14,58 @@ const geometryFields = ({ strides, pads, dilations, group }: ConvGeometry) => ({
 /** Multiplications of a convolution: one for each output and each weight that reaches it. */
 const convMacs = (output: Shape, weights: Shape): number => elementCount(output) * elementCount(weights.slice(1));
 
-const geometryOf = (context: LoweringContext, node: Node): ConvGeometry =>
-  nhwcGeometry(node, context.shape(node.inputs[0] ?? ''), context.shape(node.inputs[1] ?? ''));
+const geometryOf = (context: LoweringContext, node: Node, x: string, weights: string): ReturnType<typeof geometryFields> =>
+  geometryFields(nhwcGeometry(node, context.shape(x), context.shape(weights)));
+
+const optionalPixels = (context: LoweringContext, value: string | undefined): number | undefined => (value === undefined ? undefined : context.pixels(value));
+
+/** Weights of 8 bits, which are never moved by 128. */
+function rawWeights(context: LoweringContext, value: string): number | undefined {
+  const w = context.constant(value);
+  return w === undefined ? undefined : context.raw('int8', w.dims, w.data);
+}
 
 const convF32: Lowering = (context, node) => {
-  const operand = (index: number) => node.inputs[index] ?? '';
-  const output = node.outputs[0] ?? '';
+  const { x, weights, bias, slope, residual, output, residualFirst } = views.nhwcConv(node);
   const unary = fusedUnary(node);
-  const residual = operand(convOperands.residual);
   context.emit(
     node, 'ConvF32',
-    [
-      context.pixels(operand(convOperands.x)), context.tensor(operand(convOperands.weights)), context.optional(operand(convOperands.bias)),
-      context.optional(operand(convOperands.slope)), residual === '' ? undefined : context.pixels(residual),
-    ],
+    [context.pixels(x), context.tensor(weights), context.optional(bias), context.optional(slope), optionalPixels(context, residual)],
     context.pixels(output),
-    {
-      ...geometryFields(geometryOf(context, node)),
-      unary: unaryCodes[unary.kind], alpha: unary.alpha, beta: unary.beta, residual_first: intAttribute(node, 'residual_first', 0),
-    },
-    convMacs(context.shape(output), context.shape(operand(convOperands.weights))),
+    { ...geometryOf(context, node, x, weights), unary: unaryCodes[unary.kind], alpha: unary.alpha, beta: unary.beta, residual_first: residualFirst ? 1 : 0 },
+    convMacs(context.shape(output), context.shape(weights)),
   );
 };
 
 const convQ8: Lowering = (context, node) => {
-  const operand = (index: number) => node.inputs[index] ?? '';
-  const [x, weights, output] = [operand(convQ8Operands.x), operand(convQ8Operands.weights), node.outputs[0] ?? ''];
-  const residual = operand(convQ8Operands.residual);
-  const w = context.constant(weights);
-  const at = (value: string, name: string) => context.stored8(value, requiredInt(node, name));
+  const { x, weights, bias, scale, scaleNeg, table, residual, output, epilogue: e } = views.convQ8(node);
+  const at = (q: number) => context.stored8(output, q);
   context.emit(
     node, 'ConvQ8',
     [
-      context.pixels(x), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.optional(operand(convQ8Operands.bias)),
-      context.optional(operand(convQ8Operands.scale)), context.optional(operand(convQ8Operands.scaleNeg)), context.optional(operand(convQ8Operands.table)),
-      residual === '' ? undefined : context.pixels(residual),
+      context.pixels(x), rawWeights(context, weights), context.optional(bias), context.optional(scale), context.optional(scaleNeg), context.optional(table),
+      optionalPixels(context, residual),
     ],
     context.pixels(output),
     {
-      ...geometryFields(geometryOf(context, node)),
-      x_zp: at(x, 'x_zp'),
-      mid_zp: at(output, 'mid_zp'), mid_lo: at(output, 'mid_lo'), mid_hi: at(output, 'mid_hi'),
-      res_zp: residual === '' ? 0 : at(residual, 'res_zp'),
-      y_zp: at(output, 'y_zp'), y_lo: at(output, 'y_lo'), y_hi: at(output, 'y_hi'),
-      mid_mul: floatAttribute(node, 'mid_mul', 1), res_mul: floatAttribute(node, 'res_mul', 1),
+      ...geometryOf(context, node, x, weights),
+      x_zp: context.stored8(x, e.xZp),
+      mid_zp: at(e.midZp), mid_lo: at(e.midLo), mid_hi: at(e.midHi),
+      res_zp: residual === undefined ? 0 : context.stored8(residual, e.resZp),
+      y_zp: at(e.yZp), y_lo: at(e.yLo), y_hi: at(e.yHi),
+      mid_mul: e.midMul, res_mul: e.resMul,
     },
     convMacs(context.shape(output), context.shape(weights)),
   );
 };
 
 const convQ8F32: Lowering = (context, node) => {
-  const [x = '', weights = '', scale = '', bias = ''] = node.inputs;
-  const output = node.outputs[0] ?? '';
-  const w = context.constant(weights);
+  const { x, weights, scale, bias, output, xZp } = views.convQ8F32(node);
   context.emit(
     node, 'ConvQ8F32',
-    [context.pixels(x), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.tensor(scale), context.optional(bias)],
+    [context.pixels(x), rawWeights(context, weights), context.tensor(scale), context.optional(bias)],
     context.pixels(output),
-    { ...geometryFields(geometryOf(context, node)), x_zp: context.stored8(x, requiredInt(node, 'x_zp')) },
+    { ...geometryOf(context, node, x, weights), x_zp: context.stored8(x, xZp) },
     convMacs(context.shape(output), context.shape(weights)),
   );
 };

@@ -1,42 +1,42 @@
-import { floatAttribute, notConstant, oneOf, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
+import { notConstant, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { optionalOperand } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { coreBinaryKind, coreReduceKind, coreSoftmaxMode } from '../../ops/core.js';
 import { matMulShape } from '../../ops/linear.js';
 import { gatherElements } from '../../ops/movement.js';
+import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { binaryCodes, reduceCodes, softmaxCodes, unaryCodes } from '../program-format.js';
 
 const unaryF32: Lowering = (context, node) => {
+  const { x, output } = views.single(node);
   const { kind, alpha, beta } = fusedUnary(node);
-  context.emit(node, 'UnaryF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), { kind: unaryCodes[kind], alpha, beta });
+  context.emit(node, 'UnaryF32', [context.tensor(x)], context.tensor(output), { kind: unaryCodes[kind], alpha, beta });
 };
 
 const binaryF32: Lowering = (context, node) => {
+  const { a, b, output } = views.pair(node);
   const { kind, alpha, beta } = fusedUnary(node);
-  const [a = '', b = ''] = node.inputs;
   const attributes = { kind: binaryCodes[coreBinaryKind(node)], unary: unaryCodes[kind], alpha, beta };
-  context.emit(node, 'BinaryF32', [context.tensor(a), context.tensor(b)], context.tensor(node.outputs[0] ?? ''), attributes);
+  context.emit(node, 'BinaryF32', [context.tensor(a), context.tensor(b)], context.tensor(output), attributes);
 };
 
 const binaryQ8: Lowering = (context, node) => {
-  const [a = '', b = ''] = node.inputs;
-  const y = node.outputs[0] ?? '';
-  const at = (value: string, name: string) => context.stored8(value, requiredInt(node, name));
-  context.emit(node, 'BinaryQ8', [context.tensor(a), context.tensor(b)], context.tensor(y), {
-    kind: binaryCodes[oneOf(node, 'kind', ['add', 'sub', 'mul'], 'add')],
-    a_zp: at(a, 'a_zp'), b_zp: at(b, 'b_zp'), y_zp: at(y, 'y_zp'), y_lo: at(y, 'y_lo'), y_hi: at(y, 'y_hi'),
-    a_mul: floatAttribute(node, 'a_mul', 1), b_mul: floatAttribute(node, 'b_mul', 1),
+  const { a, b, output, kind, arithmetic: { aZp, bZp, yZp, yLo, yHi, aMul, bMul } } = views.binaryQ8(node);
+  const at = (q: number) => context.stored8(output, q);
+  context.emit(node, 'BinaryQ8', [context.tensor(a), context.tensor(b)], context.tensor(output), {
+    kind: binaryCodes[kind], a_zp: context.stored8(a, aZp), b_zp: context.stored8(b, bZp), y_zp: at(yZp), y_lo: at(yLo), y_hi: at(yHi), a_mul: aMul, b_mul: bMul,
   });
 };
 
 /** Tables are in the order of values, lowest first; their entries are activations. */
 const lutQ8: Lowering = (context, node) => {
-  const [x = '', table = ''] = node.inputs;
+  const { x, table, output } = views.lutQ8(node);
   const constant = context.constant(table);
   const entries = context.arrivesUnflipped(x) && constant !== undefined ? swapHalves(context, table, constant) : context.tensor(table);
-  context.emit(node, 'LutQ8', [context.tensor(x), entries], context.tensor(node.outputs[0] ?? ''), {});
+  context.emit(node, 'LutQ8', [context.tensor(x), entries], context.tensor(output), {});
 };
 
 /** A table for bytes whose sign is not the program's: the halves of the range change places. */
@@ -48,70 +48,67 @@ function swapHalves(context: LoweringContext, name: string, table: TensorValue):
 
 /** Scale and zero-point of a QuantizeLinear or DequantizeLinear; `quantized` is its 8-bit side. */
 function quantizeFields(context: LoweringContext, node: Node, quantized: string) {
-  const scale = context.constant(node.inputs[1]);
-  const zeroPoint = context.constant(node.inputs[2]);
+  const { scale: scaleName, zeroPoint: zeroName } = views.quantization(node);
+  const [scale, zeroPoint] = [context.constant(scaleName), context.constant(zeroName)];
   if (scale?.data.length !== 1) throw unsupported(node, 'Expected one scale for the whole tensor', 'axis');
-  if (zeroPoint === undefined && (node.inputs[2] ?? '') !== '') throw notConstant(node, 2, 'zero_point');
+  if (zeroPoint === undefined && zeroName !== undefined) throw notConstant(node, 2, 'zero_point');
   return { scale: Number(scale.data[0]), zp: context.stored8(quantized, Number(zeroPoint?.data[0] ?? 0)) };
 }
 
 const threshold: Lowering = (context, node) => {
-  const [x = '', lower = '', upper = ''] = node.inputs;
-  const y = node.outputs[0] ?? '';
-  context.emit(node, 'Threshold', [context.tensor(x), context.tensor(lower), context.tensor(upper)], context.tensor(y), { zp: context.stored8(y, requiredInt(node, 'y_zp')) });
+  const { x, lower, upper, output, yZp } = views.threshold(node);
+  context.emit(node, 'Threshold', [context.tensor(x), context.tensor(lower), context.tensor(upper)], context.tensor(output), { zp: context.stored8(output, yZp) });
 };
 
 const quantize: Lowering = (context, node) => {
-  const y = node.outputs[0] ?? '';
-  context.emit(node, 'Quantize', [context.tensor(node.inputs[0] ?? '')], context.tensor(y), quantizeFields(context, node, y));
+  const { x, output } = views.quantization(node);
+  context.emit(node, 'Quantize', [context.tensor(x)], context.tensor(output), quantizeFields(context, node, output));
 };
 const dequantize: Lowering = (context, node) => {
-  const x = node.inputs[0] ?? '';
-  context.emit(node, 'Dequantize', [context.tensor(x)], context.tensor(node.outputs[0] ?? ''), quantizeFields(context, node, x));
+  const { x, output } = views.quantization(node);
+  context.emit(node, 'Dequantize', [context.tensor(x)], context.tensor(output), quantizeFields(context, node, x));
 };
 
 const normalizeU8: Lowering = (context, node) => {
-  const [x = '', mul = '', add = ''] = node.inputs;
-  context.emit(node, 'NormalizeU8', [context.tensor(x), context.tensor(mul), context.tensor(add)], context.tensor(node.outputs[0] ?? ''), {});
+  const { pixels, mul, add, output } = views.normalizeU8(node);
+  context.emit(node, 'NormalizeU8', [context.tensor(pixels), context.tensor(mul), context.tensor(add)], context.tensor(output), {});
 };
 
 const matMul: Lowering = (context, node) => {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b, output } = views.pair(node);
   const shape = matMulShape(node, context.shape(a), context.shape(b));
   const macs = elementCount(shape) * (context.shape(a).at(-1) ?? 1);
   const attributes = { transpose_a: 0, transpose_b: 0, alpha: 1 };
-  context.emit(node, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(node.outputs[0] ?? ''), attributes, macs);
+  context.emit(node, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(output), attributes, macs);
 };
 
 const matMulW4: Lowering = (context, node) => {
-  const [a = '', codes = '', scales = '', bias = ''] = node.inputs;
-  const y = node.outputs[0] ?? '';
+  const { a, codes, scales, bias, output, group } = views.matMulW4(node);
   const w = context.constant(codes);
   const operands = [context.tensor(a), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.tensor(scales), context.optional(bias)];
-  context.emit(node, 'MatMulW4', operands, context.tensor(y), { group: requiredInt(node, 'group') }, elementCount(context.shape(y)) * (w?.dims[1] ?? 1));
+  context.emit(node, 'MatMulW4', operands, context.tensor(output), { group }, elementCount(context.shape(output)) * (w?.dims[1] ?? 1));
 };
 
 /** Absent operands keep their place: a float `a` has no zero-point. */
 const matMulS32: Lowering = (context, node) => {
-  const y = node.outputs[0] ?? '';
-  const operands = [0, 1, 2, 3].map((index) => context.optional(node.inputs[index]));
-  const macs = elementCount(context.shape(y)) * (context.shape(node.inputs[0] ?? '').at(-1) ?? 1);
-  context.emit(node, 'MatMulS32', operands, context.tensor(y), {}, macs);
+  const { a, output } = views.pair(node);
+  const operands = [0, 1, 2, 3].map((index) => context.optional(optionalOperand(node, index)));
+  const macs = elementCount(context.shape(output)) * (context.shape(a).at(-1) ?? 1);
+  context.emit(node, 'MatMulS32', operands, context.tensor(output), {}, macs);
 };
 
 const reduce: Lowering = (context, node) => {
+  const { x, output } = views.single(node);
   const mask = requiredInts(node, 'axes').reduce((bits, axis) => bits | (1 << axis), 0);
-  const attributes = { kind: reduceCodes[coreReduceKind(node)], axes_mask: mask };
-  context.emit(node, 'ReduceF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), attributes);
+  context.emit(node, 'ReduceF32', [context.tensor(x)], context.tensor(output), { kind: reduceCodes[coreReduceKind(node)], axes_mask: mask });
 };
 
 const softmax: Lowering = (context, node) => {
-  const attributes = { axis: requiredInt(node, 'axis'), mode: softmaxCodes[coreSoftmaxMode(node)] };
-  context.emit(node, 'SoftmaxF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), attributes);
+  const { x, output } = views.single(node);
+  context.emit(node, 'SoftmaxF32', [context.tensor(x)], context.tensor(output), { axis: requiredInt(node, 'axis'), mode: softmaxCodes[coreSoftmaxMode(node)] });
 };
 
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
   Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
 };
-

@@ -1,8 +1,10 @@
-import { floatAttribute, intAttribute, requiredInt, requiredInts } from '../../graph/attributes.js';
+import { floatAttribute, intAttribute, requiredInt } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { outputOf } from '../../graph/operands.js';
 import type { Shape } from '../../graph/tensor-value.js';
 import { corePadding, coreSlice } from '../../ops/core.js';
 import { coreInterleave } from '../../ops/transposed-convolution.js';
+import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { padCodes } from '../program-format.js';
 
@@ -16,25 +18,27 @@ function copyInto(context: LoweringContext, node: Node, x: number, y: number, sh
 
 /** A view that storage could not alias: the elements are copied without gaps, seen under the input's shape. */
 const view: Lowering = (context, node) => {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { x, output: y } = views.single(node);
   const shape = context.shape(x);
   if (context.shape(y).at(-1) === shape.at(-1)) copyInto(context, node, context.tensor(x), context.tensor(y, shape), shape);
   else copyInto(context, node, context.tensor(x), context.dense(y, shape), shape);
 };
 
 const transpose: Lowering = (context, node) => {
-  context.emit(node, 'Transpose', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), { perm: requiredInts(node, 'perm') });
+  const { x, output, perm } = views.transpose(node);
+  context.emit(node, 'Transpose', [context.tensor(x)], context.tensor(output), { perm });
 };
 
 const slice: Lowering = (context, node) => {
+  const { x, output } = views.single(node);
   const { starts, steps, extent } = coreSlice(node);
   const attributes = { extent, x_start: starts, x_step: steps, y_start: zeros(extent), y_step: ones(extent) };
-  context.emit(node, 'Copy', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), attributes);
+  context.emit(node, 'Copy', [context.tensor(x)], context.tensor(output), attributes);
 };
 
 /** The parts that are not written in place already. */
 const concat: Lowering = (context, node) => {
-  const y = node.outputs[0] ?? '';
+  const y = outputOf(node);
   const axis = intAttribute(node, 'axis', 0);
   const inPlace = context.plan.inPlaceInputs.get(node);
   let start = 0;
@@ -52,27 +56,27 @@ const concat: Lowering = (context, node) => {
 
 /** A step of 0 reads the same element again. */
 const broadcastTo: Lowering = (context, node) => {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { x, output: y } = views.single(node);
   const [from, to] = [context.shape(x), context.shape(y)];
   const attributes = { extent: to, x_start: zeros(to), x_step: to.map((_, i) => (from[i] === 1 ? 0 : 1)), y_start: zeros(to), y_step: ones(to) };
   context.emit(node, 'Copy', [context.tensor(x)], context.tensor(y), attributes);
 };
 
 const pad: Lowering = (context, node) => {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { x, output: y } = views.single(node);
   const { mode, before } = corePadding(node);
   const value = context.stored8(x, floatAttribute(node, 'fill', 0));
   context.emit(node, 'Pad', [context.tensor(x)], context.tensor(y), { mode: padCodes[mode], before, value });
 };
 
 const gather: Lowering = (context, node) => {
-  const [x = '', indices = ''] = node.inputs;
-  context.emit(node, 'Gather', [context.tensor(x), context.tensor(indices)], context.tensor(node.outputs[0] ?? ''), { axis: requiredInt(node, 'axis') });
+  const { x, indices, output } = views.gather(node);
+  context.emit(node, 'Gather', [context.tensor(x), context.tensor(indices)], context.tensor(output), { axis: requiredInt(node, 'axis') });
 };
 
 /** Each phase is a group of channels that goes to every stride-th pixel of every stride-th row. */
 const interleave: Lowering = (context, node) => {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const { x, output: y } = views.single(node);
   const { strides, skips } = coreInterleave(node);
   const [batch = 1, height = 1, width = 1, channels = 1] = context.shape(y);
   const along = (axis: 0 | 1, phase: number, size: number) => {
@@ -95,4 +99,3 @@ const interleave: Lowering = (context, node) => {
 export const movementLowerings: Readonly<Record<string, Lowering>> = {
   View: view, Transpose: transpose, StridedSlice: slice, Concat: concat, BroadcastTo: broadcastTo, PadNd: pad, Gather: gather, Interleave: interleave,
 };
-

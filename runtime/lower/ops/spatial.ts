@@ -1,14 +1,16 @@
-import { floatAttribute, requiredInt } from '../../graph/attributes.js';
+import { requiredInt } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand } from '../../graph/operands.js';
 import { isByte } from '../../graph/tensor-value.js';
 import { nhwcPool } from '../../ops/pooling.js';
 import { rangeOf } from '../../ops/quantization.js';
 import { coordinateModes, nearestModes, nhwcResize, resizeModes } from '../../ops/resize.js';
+import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { poolCodes } from '../program-format.js';
 
 function poolFields(context: LoweringContext, node: Node) {
-  const pool = nhwcPool(node, context.shape(node.inputs[0] ?? ''));
+  const pool = nhwcPool(node, context.shape(operand(node, 0)));
   return {
     kind: poolCodes[pool.kind],
     kernel_h: pool.kernel[0], kernel_w: pool.kernel[1],
@@ -21,23 +23,24 @@ function poolFields(context: LoweringContext, node: Node) {
 
 /** Bytes that no scale is known of have a maximum all the same. */
 function poolBytes(context: LoweringContext, node: Node): void {
+  const { x, output } = views.single(node);
   const [lowest, highest] = rangeOf(context.activation);
   const fields = { ...poolFields(context, node), x_zp: lowest, y_zp: lowest, y_lo: lowest, y_hi: highest, mul: 1 };
-  context.emit(node, 'PoolQ8', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), fields);
+  context.emit(node, 'PoolQ8', [context.tensor(x)], context.tensor(output), fields);
 }
 
 const poolF32: Lowering = (context, node) => {
-  if (isByte(context.dtype(node.inputs[0] ?? ''))) return poolBytes(context, node);
+  const { x, output } = views.single(node);
+  if (isByte(context.dtype(x))) return poolBytes(context, node);
   const fields = { ...poolFields(context, node), x_zp: 0, y_zp: 0, y_lo: 0, y_hi: 0, mul: 1 };
-  context.emit(node, 'PoolF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), fields);
+  context.emit(node, 'PoolF32', [context.tensor(x)], context.tensor(output), fields);
 };
 
 const poolQ8: Lowering = (context, node) => {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
-  const at = (value: string, name: string) => context.stored8(value, requiredInt(node, name));
-  context.emit(node, 'PoolQ8', [context.tensor(x)], context.tensor(y), {
-    ...poolFields(context, node),
-    x_zp: at(x, 'x_zp'), y_zp: at(y, 'y_zp'), y_lo: at(y, 'y_lo'), y_hi: at(y, 'y_hi'), mul: floatAttribute(node, 'mul', 1),
+  const { x, output, arithmetic: { xZp, yZp, yLo, yHi, mul } } = views.poolQ8(node);
+  const at = (q: number) => context.stored8(output, q);
+  context.emit(node, 'PoolQ8', [context.tensor(x)], context.tensor(output), {
+    ...poolFields(context, node), x_zp: context.stored8(x, xZp), y_zp: at(yZp), y_lo: at(yLo), y_hi: at(yHi), mul,
   });
 };
 
@@ -50,18 +53,19 @@ function resizeFields(node: Node) {
 }
 
 const resizeF32: Lowering = (context, node) => {
-  context.emit(node, 'ResizeF32', [context.tensor(node.inputs[0] ?? '')], context.tensor(node.outputs[0] ?? ''), { ...resizeFields(node), zp: 0 });
+  const { x, output } = views.single(node);
+  context.emit(node, 'ResizeF32', [context.tensor(x)], context.tensor(output), { ...resizeFields(node), zp: 0 });
 };
 
 const resizeQ8: Lowering = (context, node) => {
-  const x = node.inputs[0] ?? '';
+  const { x, output } = views.single(node);
   const zp = context.stored8(x, requiredInt(node, 'zp'));
-  context.emit(node, 'ResizeQ8', [context.tensor(x)], context.tensor(node.outputs[0] ?? ''), { ...resizeFields(node), zp });
+  context.emit(node, 'ResizeQ8', [context.tensor(x)], context.tensor(output), { ...resizeFields(node), zp });
 };
 
 const resample: Lowering = (context, node) => {
-  const operands = [0, 1, 2].map((index) => context.tensor(node.inputs[index] ?? ''));
-  context.emit(node, 'ResampleF32', operands, context.tensor(node.outputs[0] ?? ''), { axis: requiredInt(node, 'axis') });
+  const { x, indices, weights, output } = views.resampleAxis(node);
+  context.emit(node, 'ResampleF32', [context.tensor(x), context.tensor(indices), context.tensor(weights)], context.tensor(output), { axis: requiredInt(node, 'axis') });
 };
 
 export const spatialLowerings: Readonly<Record<string, Lowering>> = { NhwcPool: poolF32, PoolQ8: poolQ8, NhwcResize: resizeF32, ResizeQ8: resizeQ8, ResampleAxis: resample };

@@ -1,22 +1,24 @@
 import { intAttribute, requiredInt, unsupported } from '../../graph/attributes.js';
 import { consumersOf, type Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { isByte } from '../../graph/tensor-value.js';
 import { coreSuppression } from '../../ops/suppression.js';
 import { coreCompareKind, coreIntegerKind, coreLogicKind } from '../../ops/whole.js';
+import { single } from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { compareCodes, integerCodes, logicCodes } from '../program-format.js';
 
-const x = (context: LoweringContext, node: Node): number => context.tensor(node.inputs[0] ?? '');
-const y = (context: LoweringContext, node: Node): number => context.tensor(node.outputs[0] ?? '');
+const x = (context: LoweringContext, node: Node): number => context.tensor(operand(node, 0));
+const y = (context: LoweringContext, node: Node): number => context.tensor(outputOf(node));
 const operands = (context: LoweringContext, node: Node): number[] => node.inputs.map((value) => context.tensor(value));
 
 /** Numbers of 64 bits must fit the 32 that the engine has; those of 32 wrap as in any other engine. */
-const checked = (context: LoweringContext, node: Node): number => (context.dtype(node.outputs[0] ?? '') === 'int64' ? 1 : 0);
+const checked = (context: LoweringContext, node: Node): number => (context.dtype(outputOf(node)) === 'int64' ? 1 : 0);
 
 const zeroPoint = (context: LoweringContext, value: string): number => (isByte(context.dtype(value)) ? context.shift(value) : 0);
 
 const cast: Lowering = (context, node) => {
-  const [from = '', to = ''] = [node.inputs[0], node.outputs[0]];
+  const { x: from, output: to } = single(node);
   context.emit(node, 'Cast', [x(context, node)], y(context, node), {
     x_zp: zeroPoint(context, from), y_zp: zeroPoint(context, to), to_bool: context.dtype(to) === 'bool' ? 1 : 0, checked: checked(context, node),
   });
@@ -62,7 +64,7 @@ const topK: Lowering = (context, node) => {
 
 /** How many boxes stay is known when the model has run: nothing that is planned before can depend on it. */
 const selectBoxes: Lowering = (context, node) => {
-  const output = node.outputs[0] ?? '';
+  const output = outputOf(node);
   if ((consumersOf(context.graph.nodes).get(output) ?? []).length > 0) {
     throw unsupported(node, 'the number of boxes is known only when the model has run: they can be an output of the model, and nothing else');
   }

@@ -1,19 +1,21 @@
 import { int, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { absent, hasOperand, operand, optionalOperand, optionalOutput, outputOf } from '../../graph/operands.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { convGeometry, type ConvGeometry } from '../../ops/convolution.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
 import { qlinearConvOperands, qlinearMatMulOperands, smallestScale } from '../../ops/integer.js';
 import { transposeValue } from '../../ops/movement.js';
+import { convolution, pair } from '../../ops/views.js';
 import { kindAttribute } from '../../ops/whole.js';
 import type { Rewriter } from '../rewriter.js';
 import { matMul } from './linear.js';
 import { Arithmetic } from './normalization.js';
 import { conv, fromChannelsLast, toChannelsLast } from './spatial.js';
-import { operand, requiredConstant, type Canonical } from './types.js';
+import { requiredConstant, type Canonical } from './types.js';
 
-function dequantize(editor: Rewriter, node: Node, [x, scale, zero]: readonly [string, string, string], axis = 0): string {
-  return editor.emit({ name: node.name, op: 'DequantizeLinear', inputs: zero === '' ? [x, scale] : [x, scale, zero], attributes: { axis: int(axis) } });
+function dequantize(editor: Rewriter, node: Node, [x, scale, zero]: readonly [x: string, scale: string, zero?: string | undefined], axis = 0): string {
+  return editor.emit({ name: node.name, op: 'DequantizeLinear', inputs: zero === undefined ? [x, scale] : [x, scale, zero], attributes: { axis: int(axis) } });
 }
 
 /** One scale for each output channel, or one for all: as DequantizeLinear has them. */
@@ -23,6 +25,8 @@ function vectorOrScalar(editor: Rewriter, value: string): string {
   return editor.addConstant(value, reshaped(constant, constant.data.length === 1 ? [] : [constant.data.length]));
 }
 
+const optionalVector = (editor: Rewriter, value: string | undefined): string | undefined => (value === undefined ? undefined : vectorOrScalar(editor, value));
+
 /** The bias of QLinearConv: whole steps of x_scale * w_scale. */
 function dequantizedBias(editor: Rewriter, node: Node): string {
   const at = qlinearConvOperands;
@@ -30,13 +34,13 @@ function dequantizedBias(editor: Rewriter, node: Node): string {
   requiredConstant(editor, node, at.bias, 'B');
   const steps = mapNumbers(toNumbers(wScale), (scale) => Math.fround(scale * Number(xScale.data[0])));
   const scale = editor.addConstant(`${node.name}.bias_scale`, steps.length === 1 ? scalar('float32', steps[0] ?? 1) : float32s(steps));
-  return dequantize(editor, node, [operand(node, at.bias), scale, '']);
+  return dequantize(editor, node, [operand(node, at.bias), scale]);
 }
 
 /** Scales and zero-points of the QLinear operators are known when the model is compiled. @throws RuntimeError E_MODEL_OP */
 function requireParameters(editor: Rewriter, node: Node, operands: Readonly<Record<string, number>>): void {
   for (const [name, index] of Object.entries(operands)) {
-    if (/Scale|Zero/.test(name) && operand(node, index) !== '') requiredConstant(editor, node, index, name);
+    if (/Scale|Zero/.test(name) && hasOperand(node, index)) requiredConstant(editor, node, index, name);
   }
 }
 
@@ -45,13 +49,12 @@ const qlinearConv: Canonical = (editor, node) => {
   const at = qlinearConvOperands;
   requireParameters(editor, node, at);
   requiredConstant(editor, node, at.w, 'w');
-  const [w, wScale, wZero] = [at.w, at.wScale, at.wZero].map((index) => operand(node, index));
-  const x = dequantize(editor, node, [operand(node, at.x), operand(node, at.xScale), operand(node, at.xZero)]);
-  const weights = dequantize(editor, node, [w ?? '', vectorOrScalar(editor, wScale ?? ''), vectorOrScalar(editor, wZero ?? '')]);
-  const bias = operand(node, at.bias) === '' ? [] : [dequantizedBias(editor, node)];
+  const x = dequantize(editor, node, [operand(node, at.x), operand(node, at.xScale), optionalOperand(node, at.xZero)]);
+  const weights = dequantize(editor, node, [operand(node, at.w), vectorOrScalar(editor, operand(node, at.wScale)), optionalVector(editor, optionalOperand(node, at.wZero))]);
+  const bias = hasOperand(node, at.bias) ? [dequantizedBias(editor, node)] : [];
   editor.remove(node);
   const result = editor.emit({ name: node.name, op: 'Conv', inputs: [x, weights, ...bias], attributes: Object.fromEntries(node.attributes) });
-  editor.emitTo(node.outputs[0] ?? '', { name: node.name, op: 'QuantizeLinear', inputs: [result, operand(node, at.yScale), operand(node, at.yZero)] });
+  editor.emitTo(outputOf(node), { name: node.name, op: 'QuantizeLinear', inputs: [result, operand(node, at.yScale), operand(node, at.yZero)] });
   const emitted = editor.producer(result);
   if (emitted !== undefined) conv(editor, emitted);
 };
@@ -60,17 +63,17 @@ const qlinearConv: Canonical = (editor, node) => {
 const qlinearMatMul: Canonical = (editor, node) => {
   const at = qlinearMatMulOperands;
   requireParameters(editor, node, at);
-  const output = node.outputs[0] ?? '';
+  const output = outputOf(node);
   const value = (index: number) => operand(node, index);
   const fixed = editor.constant(value(at.b)) !== undefined;
-  const one = fixed ? '' : editor.addConstant(`${node.name}.one`, scalar('float32', 1));
+  const one = fixed ? undefined : editor.addConstant(`${node.name}.one`, scalar('float32', 1));
   const columns = editor.type(value(at.b)).shape.length - 1;
-  const a = dequantize(editor, node, [value(at.a), fixed ? value(at.aScale) : one, value(at.aZero)]);
-  const b = dequantize(editor, node, [value(at.b), fixed ? vectorOrScalar(editor, value(at.bScale)) : one, vectorOrScalar(editor, value(at.bZero))], columns);
+  const a = dequantize(editor, node, [value(at.a), one ?? value(at.aScale), optionalOperand(node, at.aZero)]);
+  const b = dequantize(editor, node, [value(at.b), one ?? vectorOrScalar(editor, value(at.bScale)), optionalVector(editor, optionalOperand(node, at.bZero))], columns);
   editor.remove(node);
   const product = editor.emit({ name: node.name, op: 'MatMul', inputs: [a, b] });
   const scaled = fixed ? product : editor.emit({ name: node.name, op: 'Mul', inputs: [product, productScale(editor, node)] });
-  editor.emitTo(output, { name: node.name, op: 'QuantizeLinear', inputs: [scaled, fixed ? value(at.yScale) : one, value(at.yZero)] });
+  editor.emitTo(output, { name: node.name, op: 'QuantizeLinear', inputs: [scaled, one ?? value(at.yScale), value(at.yZero)] });
   const emitted = editor.producer(product);
   if (emitted !== undefined) matMul(editor, emitted);
 };
@@ -85,23 +88,24 @@ function productScale(editor: Rewriter, node: Node): string {
 }
 
 /** A zero-point, or 0 in the type of what it belongs to: the engine moves both alike. */
-function zeroOf(editor: Rewriter, node: Node, value: string, zero: string): string {
-  return zero === '' ? editor.addConstant(`${node.name}.zero`, scalar(editor.type(value).dtype, 0)) : vectorOrScalar(editor, zero);
+function zeroOf(editor: Rewriter, node: Node, value: string, zero: string | undefined): string {
+  return zero === undefined ? editor.addConstant(`${node.name}.zero`, scalar(editor.type(value).dtype, 0)) : vectorOrScalar(editor, zero);
 }
 
 const matMulInteger: Canonical = (editor, node) => {
-  const [a = '', b = '', aZero = '', bZero = ''] = node.inputs;
-  if (aZero !== '' && elementCount(editor.type(aZero).shape) !== 1) throw unsupported(node, 'Expected one zero-point of A but received one for each row', 'a_zero_point');
+  const { a, b, output } = pair(node);
+  const [aZero, bZero] = [optionalOperand(node, 2), optionalOperand(node, 3)];
+  if (aZero !== undefined && elementCount(editor.type(aZero).shape) !== 1) throw unsupported(node, 'Expected one zero-point of A but received one for each row', 'a_zero_point');
   const raise = (value: string, column: boolean): string => {
     const { shape } = editor.type(value);
     if (shape.length !== 1) return value;
     return new Arithmetic(editor, node.name).view(value, column ? [shape[0] ?? 1, 1] : [1, shape[0] ?? 1]);
   };
   const inputs = [raise(a, false), raise(b, true), zeroOf(editor, node, a, aZero), zeroOf(editor, node, b, bZero)];
-  const { shape } = editor.type(node.outputs[0] ?? '');
+  const { shape } = editor.type(output);
   editor.remove(node);
   const product = editor.emit({ name: node.name, op: 'MatMulS32', inputs });
-  editor.emitTo(node.outputs[0] ?? '', { name: node.name, op: 'View', inputs: [product], attributes: viewAttributes(shape) });
+  editor.emitTo(output, { name: node.name, op: 'View', inputs: [product], attributes: viewAttributes(shape) });
 };
 
 /** Slices that an unfolded ConvInteger may consist of; beyond it is no edge network's layer. */
@@ -109,12 +113,12 @@ const maximumSlices = 1024;
 
 /** x - zero in float32: whole numbers, and 0 is what padding adds. */
 function centredData(editor: Rewriter, node: Node): string {
-  const [x = '', , zero = ''] = node.inputs;
+  const [x, zero] = [operand(node, 0), optionalOperand(node, 2)];
   const one = editor.addConstant(`${node.name}.one`, scalar('float32', 1));
-  if (zero === '' || editor.constant(zero) !== undefined) return dequantize(editor, node, [x, one, zero]);
+  if (zero === undefined || editor.constant(zero) !== undefined) return dequantize(editor, node, [x, one, zero]);
   const shape = editor.type(x).shape.map(() => 1);
-  const offset = new Arithmetic(editor, node.name).view(dequantize(editor, node, [zero, one, '']), shape);
-  return editor.emit({ name: node.name, op: 'Sub', inputs: [dequantize(editor, node, [x, one, '']), offset] });
+  const offset = new Arithmetic(editor, node.name).view(dequantize(editor, node, [zero, one]), shape);
+  return editor.emit({ name: node.name, op: 'Sub', inputs: [dequantize(editor, node, [x, one]), offset] });
 }
 
 /** The values under every output pixel, [N, OH, OW, KH * KW * C / group], of one group's channels. */
@@ -128,8 +132,7 @@ function unfolded(editor: Rewriter, node: Node, padded: string, geometry: ConvGe
     };
     return editor.emit({ name: node.name, op: 'StridedSlice', inputs: [padded], attributes: sliceAttributes(range) });
   });
-  const [first = ''] = slices;
-  return slices.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: slices, attributes: { axis: int(3) } });
+  return editor.concatenate(node.name, slices, 3);
 }
 
 /** Weights [O, C / group, KH, KW] of a group as a matrix [KH * KW * C / group, O / group]. */
@@ -142,11 +145,11 @@ function groupMatrix(w: TensorValue, { group }: ConvGeometry, index: number): Te
 
 /** A convolution of bytes into 32 bits: the values under each output pixel side by side, times the weights as a matrix. */
 const convInteger: Canonical = (editor, node) => {
-  const [x = '', w = '', , wZero = ''] = node.inputs;
+  const { x, weights: w } = convolution(node);
   const weights = requiredConstant(editor, node, 1, 'w');
   const geometry = convGeometry(node, editor.type(x).shape, weights.dims);
   if (geometry.group * geometry.kernel[0] * geometry.kernel[1] > maximumSlices) throw unsupported(node, `${geometry.group} groups of ${geometry.kernel.join('x')}`, 'group');
-  const zeros = wZero === '' ? undefined : requiredConstant(editor, node, 3, 'w_zero_point');
+  const zeros = hasOperand(node, 3) ? requiredConstant(editor, node, 3, 'w_zero_point') : undefined;
   const data = toChannelsLast(editor, node, centredData(editor, node));
   const [top, left, bottom, right] = geometry.pads;
   const padding = { mode: 'constant', before: [0, top, left, 0], after: [0, bottom, right, 0] } as const;
@@ -157,17 +160,16 @@ const convInteger: Canonical = (editor, node) => {
     const all = zeros === undefined ? [0] : Array.from(toNumbers(zeros));
     const own = all.length === 1 ? all : all.slice(group * perGroup, (group + 1) * perGroup);
     const zero = editor.addConstant(`${node.name}.zero`, fromNumbers(weights.dtype, own.length === 1 ? [] : [own.length], own));
-    return editor.emit({ name: node.name, op: 'MatMulS32', inputs: [unfolded(editor, node, padded, geometry, group), matrix, '', zero] });
+    return editor.emit({ name: node.name, op: 'MatMulS32', inputs: [unfolded(editor, node, padded, geometry, group), matrix, absent, zero] });
   });
-  const [first = ''] = parts;
-  const sums = parts.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: parts, attributes: { axis: int(3) } });
+  const sums = editor.concatenate(node.name, parts, 3);
   fromChannelsLast(editor, node, 'View', [sums], viewAttributes(editor.type(sums).shape));
 };
 
 /** The range with 0, a scale and a zero-point from it, and the data in them; bytes are made by quantizing with a scale of 1. */
 const dynamicQuantize: Canonical = (editor, node) => {
   const x = operand(node, 0);
-  const [y = '', scaleOutput = '', zeroOutput = ''] = node.outputs;
+  const [y, scaleOutput, zeroOutput] = [0, 1, 2].map((index) => optionalOutput(node, index));
   const { shape } = editor.type(x);
   const math = new Arithmetic(editor, node.name);
   const axes = shape.map((_, axis) => axis);
@@ -184,9 +186,9 @@ const dynamicQuantize: Canonical = (editor, node) => {
   const zeroPoint = editor.addConstant(`${node.name}.zero`, scalar('uint8', 0));
   editor.remove(node);
   const bytes = (value: string, output: string) => editor.emitTo(output, { name: output, op: 'QuantizeLinear', inputs: [value, one, zeroPoint] });
-  if (y !== '') bytes(steps, y);
-  if (scaleOutput !== '') editor.emitTo(scaleOutput, { name: scaleOutput, op: 'View', inputs: [scale], attributes: viewAttributes([]) });
-  if (zeroOutput !== '') bytes(math.view(zero, []), zeroOutput);
+  if (y !== undefined) bytes(steps, y);
+  if (scaleOutput !== undefined) editor.emitTo(scaleOutput, { name: scaleOutput, op: 'View', inputs: [scale], attributes: viewAttributes([]) });
+  if (zeroOutput !== undefined) bytes(math.view(zero, []), zeroOutput);
 };
 
 export const canonicalInteger: Readonly<Record<string, Canonical>> = {

@@ -1,9 +1,11 @@
 import { ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, scalar } from '../../graph/tensor-value.js';
 import { geometryAttributes } from '../../ops/convolution.js';
 import { viewAttributes } from '../../ops/core.js';
 import { gemmOf } from '../../ops/linear.js';
+import * as views from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import type { Canonical } from './types.js';
 import { relayWeights } from './weights.js';
@@ -34,24 +36,24 @@ function columnBias(editor: Rewriter, node: Node, value: string, columns: number
 }
 
 function fullyConnected(editor: Rewriter, node: Node, transB: boolean): string {
-  const [n = 1, k = 1] = editor.type(node.inputs[1] ?? '').shape;
+  const [n = 1, k = 1] = editor.type(operand(node, 1)).shape;
   const [outputs, depth] = transB ? [n, k] : [k, n];
   return relayWeights(editor, node, 1, { perm: transB ? [0, 1] : [1, 0], shape: [outputs, 1, 1, depth], outputAxis: transB ? 0 : 1 });
 }
 
 const gemm: Canonical = (editor, node) => {
-  const [a = '', b = '', c = ''] = node.inputs;
+  const { a, b, c, output } = views.gemm(node);
   const { transA, transB, alpha, beta } = gemmOf(node);
   const left = times(editor, node, transposed(editor, node, a, transA), alpha);
-  const columns = editor.type(node.outputs[0] ?? '').shape[1] ?? 1;
-  const bias = c === '' ? '' : columnBias(editor, node, c, columns, beta);
-  if (isWeight(editor, b) && bias !== undefined) {
+  const columns = editor.type(output).shape[1] ?? 1;
+  const bias = c === undefined ? undefined : columnBias(editor, node, c, columns, beta);
+  if (isWeight(editor, b) && (c === undefined || bias !== undefined)) {
     const weights = fullyConnected(editor, node, transB);
-    editor.substitute(node, { op: 'NhwcConv', inputs: bias === '' ? [left, weights] : [left, weights, bias], attributes: pointwise });
+    editor.substitute(node, { op: 'NhwcConv', inputs: bias === undefined ? [left, weights] : [left, weights, bias], attributes: pointwise });
     return;
   }
   const right = transposed(editor, node, b, transB);
-  if (c === '') {
+  if (c === undefined) {
     editor.substitute(node, { op: 'MatMul', inputs: [left, right] });
     return;
   }
@@ -60,7 +62,7 @@ const gemm: Canonical = (editor, node) => {
 };
 
 export const matMul: Canonical = (editor, node) => {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = views.pair(node);
   const [left, right] = [editor.type(a).shape, editor.type(b).shape];
   if (left.length < 2 || right.length < 2) {
     vectors(editor, node);
@@ -73,7 +75,7 @@ export const matMul: Canonical = (editor, node) => {
 
 /** Operands of rank 1 get the axis that numpy gives them, and lose it again. */
 function vectors(editor: Rewriter, node: Node): void {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b, output } = views.pair(node);
   const raise = (value: string, column: boolean): string => {
     const { shape } = editor.type(value);
     if (shape.length !== 1) return value;
@@ -82,7 +84,7 @@ function vectors(editor: Rewriter, node: Node): void {
     if (constant !== undefined) return editor.addConstant(value, reshaped(constant, dims));
     return editor.emit({ name: node.name, op: 'View', inputs: [value], attributes: viewAttributes(dims) });
   };
-  const { shape } = editor.type(node.outputs[0] ?? '');
+  const { shape } = editor.type(output);
   if (shape.length > 6) throw unsupported(node, `rank ${shape.length}`);
   const product = editor.emit({ name: node.name, op: 'MatMul', inputs: [raise(a, false), raise(b, true)] });
   editor.substitute(node, { op: 'View', inputs: [product], attributes: viewAttributes(shape) });

@@ -1,5 +1,6 @@
 import { int, intAttribute, ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, optionalOutput, outputOf } from '../../graph/operands.js';
 import { elementCount, toNumbers } from '../../graph/tensor-value.js';
 import { maximumRank } from '../../lower/program-format.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
@@ -8,12 +9,12 @@ import { normalizeAxis } from '../../ops/op.js';
 import type { Rewriter } from '../rewriter.js';
 import { constantInts, type Canonical } from './types.js';
 
-const first = (node: Node): string => node.inputs[0] ?? '';
+const first = (node: Node): string => operand(node, 0);
 const shapeOf = (editor: Rewriter, value: string): readonly number[] => editor.type(value).shape;
 
 /** Every operator whose result is its first input under another shape. */
 const view: Canonical = (editor, node) => {
-  editor.substitute(node, { op: 'View', inputs: [first(node)], attributes: viewAttributes(shapeOf(editor, node.outputs[0] ?? '')) });
+  editor.substitute(node, { op: 'View', inputs: [first(node)], attributes: viewAttributes(shapeOf(editor, outputOf(node))) });
 };
 
 const transpose: Canonical = (editor, node) => {
@@ -39,8 +40,8 @@ const split: Canonical = (editor, node) => {
       extent: shape.map((dim, a) => (a === axis ? size : dim)),
     };
     start += size;
-    const output = node.outputs[i] ?? '';
-    if (output !== '') editor.emitTo(output, { name: `${node.name}.${i}`, op: 'StridedSlice', inputs: [first(node)], attributes: sliceAttributes(range) });
+    const output = optionalOutput(node, i);
+    if (output !== undefined) editor.emitTo(output, { name: `${node.name}.${i}`, op: 'StridedSlice', inputs: [first(node)], attributes: sliceAttributes(range) });
   });
 };
 
@@ -52,7 +53,7 @@ const pad: Canonical = (editor, node) => {
 };
 
 const expand: Canonical = (editor, node) => {
-  const shape = shapeOf(editor, node.outputs[0] ?? '');
+  const shape = shapeOf(editor, outputOf(node));
   const rank = shapeOf(editor, first(node)).length;
   const full = shape.map((_, i) => (i < shape.length - rank ? 1 : (shapeOf(editor, first(node))[i - shape.length + rank] ?? 1)));
   const raised = rank === shape.length ? first(node) : editor.emit({ name: node.name, op: 'View', inputs: [first(node)], attributes: viewAttributes(full) });
@@ -76,7 +77,7 @@ function tileAxes(editor: Rewriter, node: Node, shape: readonly number[], output
 /** Repetition of an axis of size d: [.., 1, d, ..] broadcast to [.., r, d, ..]. Axis by axis where that is beyond the rank of a program. */
 const tile: Canonical = (editor, node) => {
   const shape = shapeOf(editor, first(node));
-  const output = shapeOf(editor, node.outputs[0] ?? '');
+  const output = shapeOf(editor, outputOf(node));
   if (shape.length + output.filter((dim, i) => dim !== shape[i]).length > maximumRank) {
     tileAxes(editor, node, shape, output);
     return;

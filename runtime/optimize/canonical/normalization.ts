@@ -1,5 +1,6 @@
 import { floatAttribute, intAttribute, ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, optionalOperand, optionalOutput, outputOf } from '../../graph/operands.js';
 import { inverse } from '../../graph/permutation.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, reshaped, scalar, type Shape } from '../../graph/tensor-value.js';
 import { reduceAttributes, unaryAttribute, viewAttributes } from '../../ops/core.js';
@@ -68,7 +69,7 @@ const epsilonOf = (node: Node): number => floatAttribute(node, 'epsilon', 1e-5);
 const channelsLast = (rank: number): number[] => [0, ...spatialAxes(rank), 1];
 
 const instanceNorm: Canonical = (editor, node) => {
-  const [x = '', scale = '', bias = ''] = node.inputs;
+  const [x, scale, bias] = [operand(node, 0), operand(node, 1), operand(node, 2)];
   const rank = editor.type(x).shape.length;
   const math = new Arithmetic(editor, node.name);
   const column = (value: string) => math.view(value, [elementCount(editor.type(value).shape), ...spatialAxes(rank).map(() => 1)]);
@@ -83,22 +84,22 @@ function give(editor: Rewriter, output: string, value: string): void {
 }
 
 const layerNorm: Canonical = (editor, node) => {
-  const [x = '', scale = '', bias = ''] = node.inputs;
-  const [y = '', meanOutput = '', inverseOutput = ''] = node.outputs;
+  const [x, scale, bias] = [operand(node, 0), operand(node, 1), optionalOperand(node, 2)];
+  const [y, meanOutput, inverseOutput] = [outputOf(node), optionalOutput(node, 1), optionalOutput(node, 2)];
   const math = new Arithmetic(editor, node.name);
   const axes = layerNormAxes(node, editor.type(x).shape.length);
   const { mean, centred, deviation } = centre(editor, math, x, axes, epsilonOf(node));
   const scaled = { name: node.name, op: 'Mul', inputs: [math.binary('Div', centred, deviation), scale] };
   editor.remove(node);
-  if (meanOutput !== '') give(editor, meanOutput, mean);
-  if (inverseOutput !== '') editor.emitTo(inverseOutput, { name: inverseOutput, op: 'Unary', inputs: [deviation], attributes: unaryAttribute({ kind: 'reciprocal', alpha: 0, beta: 0 }) });
-  if (bias === '') editor.emitTo(y, scaled);
+  if (meanOutput !== undefined) give(editor, meanOutput, mean);
+  if (inverseOutput !== undefined) editor.emitTo(inverseOutput, { name: inverseOutput, op: 'Unary', inputs: [deviation], attributes: unaryAttribute({ kind: 'reciprocal', alpha: 0, beta: 0 }) });
+  if (bias === undefined) editor.emitTo(y, scaled);
   else editor.emitTo(y, { name: node.name, op: 'Add', inputs: [editor.emit(scaled), bias] });
 };
 
 /** Over [N, pixels, groups, channels of a group]: channels last, as the convolutions around it have them. */
 const groupNorm: Canonical = (editor, node) => {
-  const [x = '', scale = '', bias = ''] = node.inputs;
+  const [x, scale, bias] = [operand(node, 0), operand(node, 1), operand(node, 2)];
   const { shape } = editor.type(x);
   const groups = groupsOf(node, shape);
   const [n = 1, c = 1] = shape;
@@ -113,7 +114,7 @@ const groupNorm: Canonical = (editor, node) => {
 };
 
 const meanVarianceNorm: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const math = new Arithmetic(editor, node.name);
   const { centred, deviation } = centre(editor, math, x, meanVarianceAxes(node, editor.type(x).shape.length), 0);
   editor.substitute(node, { op: 'Div', inputs: [centred, math.unary('affine', deviation, 1, meanVarianceEpsilon)] });
@@ -123,7 +124,7 @@ const meanVarianceNorm: Canonical = (editor, node) => {
 const smallestNorm = 2 ** -126;
 
 const lpNorm: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const math = new Arithmetic(editor, node.name);
   const axis = normalizeAxis(node, intAttribute(node, 'axis', -1), editor.type(x).shape.length);
   const norm = math.norm(x, normExponent(node, isOneOrTwo), [axis]);
@@ -131,7 +132,7 @@ const lpNorm: Canonical = (editor, node) => {
 };
 
 const globalLpPool: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const math = new Arithmetic(editor, node.name);
   const axes = spatialAxes(editor.type(x).shape.length);
   give(editor, replaced(editor, node), math.norm(x, normExponent(node, (p) => p >= 1), axes));
@@ -140,7 +141,7 @@ const globalLpPool: Canonical = (editor, node) => {
 /** Removes a node; returns the value that has to be made in its place. */
 function replaced(editor: Rewriter, node: Node): string {
   editor.remove(node);
-  return node.outputs[0] ?? '';
+  return outputOf(node);
 }
 
 /** Channels above which the sums over neighbours, a product with a band matrix, would cost too much: 16 MiB of weights. */
@@ -148,7 +149,7 @@ const maximumResponseChannels = 2048;
 
 /** The sum over neighbouring channels is a convolution of 1x1 by a matrix with a band of ones. */
 const localResponseNorm: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const { shape } = editor.type(x);
   const channels = shape[1] ?? 1;
   if (channels > maximumResponseChannels) throw unsupported(node, `${channels} channels, more than ${maximumResponseChannels}`);

@@ -1,38 +1,39 @@
 import { ints, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { absent, hasOperand, operand, optionalOperand, optionalOutput } from '../../graph/operands.js';
 import { float32s, fromNumbers, toNumbers } from '../../graph/tensor-value.js';
 import { sliceAttributes, viewAttributes } from '../../ops/core.js';
 import { gateCounts, recurrenceAttributes, recurrentOf, recurrentOperands, splitBias, type Recurrent } from '../../ops/recurrent.js';
 import type { Rewriter } from '../rewriter.js';
 import { pointwise } from './linear.js';
-import { operand, requiredConstant, type Canonical } from './types.js';
+import { requiredConstant, type Canonical } from './types.js';
 import { relayWeights } from './weights.js';
 
 function swapped(editor: Rewriter, node: Node, value: string, { batchFirst }: Recurrent): string {
-  if (value === '' || !batchFirst) return value;
+  if (!batchFirst) return value;
   return editor.emit({ name: node.name, op: 'Transpose', inputs: [value], attributes: { perm: ints([1, 0, 2]) } });
 }
 
 /** B as constants: one bias for each gate, and what GRU adds before it resets. */
-function biases(editor: Rewriter, node: Node, r: Recurrent): { gates: string; fresh: string } {
-  const name = operand(node, recurrentOperands.bias);
-  if (name === '') return { gates: '', fresh: '' };
+function biases(editor: Rewriter, node: Node, r: Recurrent): { gates?: string; fresh?: string } {
+  const name = optionalOperand(node, recurrentOperands.bias);
+  if (name === undefined) return {};
   const { gates, fresh } = splitBias(r, toNumbers(requiredConstant(editor, node, recurrentOperands.bias, 'B')));
   return {
     gates: editor.addConstant(`${name}.gates`, float32s(gates)),
-    fresh: fresh === undefined ? '' : editor.addConstant(`${name}.fresh`, fromNumbers('float32', [r.reverse.length, r.hidden], fresh)),
+    ...(fresh === undefined ? {} : { fresh: editor.addConstant(`${name}.fresh`, fromNumbers('float32', [r.reverse.length, r.hidden], fresh)) }),
   };
 }
 
 /** Lengths that are those of the whole sequence say nothing. */
-function lengthsOf(editor: Rewriter, node: Node, steps: number): string {
-  const name = operand(node, recurrentOperands.lengths);
+function lengthsOf(editor: Rewriter, node: Node, steps: number): string | undefined {
+  const name = optionalOperand(node, recurrentOperands.lengths);
   const constant = editor.constant(name);
   if (constant === undefined) return name;
   const lengths = Array.from(constant.data, Number);
   const bad = lengths.find((length) => length < 0 || length > steps);
   if (bad !== undefined) throw unsupported(node, `Expected lengths of 0 to ${steps} but received ${bad}`, 'sequence_lens');
-  return lengths.every((length) => length === steps) ? '' : name;
+  return lengths.every((length) => length === steps) ? undefined : name;
 }
 
 /** Row `row` of the recurrence's result as a state, in the layout of the node. */
@@ -62,21 +63,22 @@ const recurrent: Canonical = (editor, node) => {
   const r = recurrentOf(node);
   const at = recurrentOperands;
   requiredConstant(editor, node, at.recurrence, 'R');
-  const [y = '', hiddenOutput = '', cellOutput = ''] = node.outputs;
+  const [y, hiddenOutput, cellOutput] = [0, 1, 2].map((index) => optionalOutput(node, index));
   const x = swapped(editor, node, operand(node, at.x), r);
   const [steps = 1, , depth = 1] = editor.type(x).shape;
   const rows = r.reverse.length * gateCounts[r.kind] * r.hidden;
   const weights = relayWeights(editor, node, at.weights, { view: [rows, depth], perm: [0, 1], shape: [rows, 1, 1, depth], outputAxis: 0 });
   const bias = biases(editor, node, r);
-  const gates = editor.emit({ name: `${node.name}.gates`, op: 'NhwcConv', inputs: bias.gates === '' ? [x, weights] : [x, weights, bias.gates], attributes: pointwise });
-  const state = (index: number) => swapped(editor, node, operand(node, index), r);
-  const inputs = [gates, operand(node, at.recurrence), bias.fresh, state(at.hidden), state(at.cell), operand(node, at.peephole), lengthsOf(editor, node, steps)];
-  const states = cellOutput !== '' ? 2 : hiddenOutput !== '' ? 1 : 0;
+  const gates = editor.emit({ name: `${node.name}.gates`, op: 'NhwcConv', inputs: bias.gates === undefined ? [x, weights] : [x, weights, bias.gates], attributes: pointwise });
+  const state = (index: number) => (hasOperand(node, index) ? swapped(editor, node, operand(node, index), r) : undefined);
+  const optional = [bias.fresh, state(at.hidden), state(at.cell), optionalOperand(node, at.peephole), lengthsOf(editor, node, steps)];
+  const inputs = [gates, operand(node, at.recurrence), ...optional.map((value) => value ?? absent)];
+  const states = cellOutput !== undefined ? 2 : hiddenOutput !== undefined ? 1 : 0;
   editor.remove(node);
   const result = editor.emit({ name: node.name, op: 'Recurrence', inputs, attributes: recurrenceAttributes(r, states) });
-  if (y !== '') giveSteps(editor, y, result, steps, r);
-  if (hiddenOutput !== '') giveState(editor, hiddenOutput, result, steps, r);
-  if (cellOutput !== '') giveState(editor, cellOutput, result, steps + 1, r);
+  if (y !== undefined) giveSteps(editor, y, result, steps, r);
+  if (hiddenOutput !== undefined) giveState(editor, hiddenOutput, result, steps, r);
+  if (cellOutput !== undefined) giveState(editor, cellOutput, result, steps + 1, r);
 };
 
 export const canonicalRecurrent: Readonly<Record<string, Canonical>> = { RNN: recurrent, GRU: recurrent, LSTM: recurrent };

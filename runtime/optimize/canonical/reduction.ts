@@ -1,4 +1,5 @@
 import { intAttribute } from '../../graph/attributes.js';
+import { operand } from '../../graph/operands.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import type { Node } from '../../graph/graph.js';
 import { reduceAttributes, softmaxAttributes, unaryAttribute, viewAttributes } from '../../ops/core.js';
@@ -17,7 +18,7 @@ const unaryOf = (editor: Rewriter, node: Node, kind: UnaryKind, x: string, alpha
 
 /** One of the engine's own reductions of floats, the axes kept as ones. */
 const plain = (kind: ReduceKind): Body => (editor, node, axes) =>
-  editor.emit({ name: node.name, op: 'Reduce', inputs: [node.inputs[0] ?? ''], attributes: reduceAttributes(kind, axes) });
+  editor.emit({ name: node.name, op: 'Reduce', inputs: [operand(node, 0)], attributes: reduceAttributes(kind, axes) });
 
 const sumOf = (editor: Rewriter, node: Node, x: string, axes: readonly number[]): string =>
   editor.emit({ name: node.name, op: 'Reduce', inputs: [x], attributes: reduceAttributes('sum', axes) });
@@ -26,18 +27,18 @@ const largestFloat = 3.4028234663852886e38;
 
 /** The others through them. The exponents are relative to the largest, which must be a number to subtract. */
 const composed: Readonly<Record<ComposedKind, Body>> = {
-  l1: (editor, node, axes) => sumOf(editor, node, unaryOf(editor, node, 'abs', node.inputs[0] ?? ''), axes),
-  log_sum: (editor, node, axes) => unaryOf(editor, node, 'log', sumOf(editor, node, node.inputs[0] ?? '', axes)),
+  l1: (editor, node, axes) => sumOf(editor, node, unaryOf(editor, node, 'abs', operand(node, 0)), axes),
+  log_sum: (editor, node, axes) => unaryOf(editor, node, 'log', sumOf(editor, node, operand(node, 0), axes)),
   log_sum_exp(editor, node, axes) {
     const largest = unaryOf(editor, node, 'clip', plain('max')(editor, node, axes), -largestFloat, largestFloat);
-    const relative = editor.emit({ name: node.name, op: 'Sub', inputs: [node.inputs[0] ?? '', largest] });
+    const relative = editor.emit({ name: node.name, op: 'Sub', inputs: [operand(node, 0), largest] });
     const logarithm = unaryOf(editor, node, 'log', sumOf(editor, node, unaryOf(editor, node, 'exp', relative), axes));
     return editor.emit({ name: node.name, op: 'Add', inputs: [logarithm, largest] });
   },
 };
 
 const reduce = (body: Body): Canonical => (editor, node) => {
-  const { dtype, shape } = editor.type(node.inputs[0] ?? '');
+  const { dtype, shape } = editor.type(operand(node, 0));
   const axes = reducedAxes(node, shape.length, constantInts(editor, node, 1, 'axes'));
   if (dtype !== 'float32') reduceIntegers(editor, node, axes);
   else become(editor, node, body(editor, node, axes));
@@ -47,7 +48,7 @@ const modes: Readonly<Record<string, SoftmaxMode>> = { Softmax: 'soft', LogSoftm
 
 /** Before operator set 13 a softmax runs over everything from its axis on: over one axis of a matrix. */
 const softmax: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const { shape } = editor.type(x);
   const mode = modes[node.op] ?? 'soft';
   const legacy = editor.opset < 13;

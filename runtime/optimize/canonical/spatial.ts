@@ -1,5 +1,6 @@
 import { int, ints, type AttributeRecord } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { inverse, nchwToNhwc, nhwcToNchw } from '../../graph/permutation.js';
 import { viewAttributes } from '../../ops/core.js';
 import { convGeometry, geometryAttributes } from '../../ops/convolution.js';
@@ -7,6 +8,7 @@ import { poolAttributes, poolOf } from '../../ops/pooling.js';
 import { normExponent } from '../../ops/standardization.js';
 import { resamplingOf } from '../../ops/resample.js';
 import { resizeAttributes, resizeOf } from '../../ops/resize.js';
+import { convolution } from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import type { Canonical } from './types.js';
 import { Arithmetic } from './normalization.js';
@@ -23,38 +25,38 @@ export function toChannelsLast(editor: Rewriter, node: Node, value: string): str
 
 /** Puts a channels-last operator in the place of `node`, transposed back. */
 export function fromChannelsLast(editor: Rewriter, node: Node, op: string, inputs: readonly string[], attributes: AttributeRecord): void {
-  const { shape } = editor.type(node.outputs[0] ?? '');
+  const { shape } = editor.type(outputOf(node));
   editor.remove(node);
   const result = editor.emit({ name: node.name, op, inputs, attributes });
   if (shape.length === 4) {
-    editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.nchw`, op: 'Transpose', inputs: [result], attributes: { perm: ints(nhwcToNchw) } });
+    editor.emitTo(outputOf(node), { name: `${node.name}.nchw`, op: 'Transpose', inputs: [result], attributes: { perm: ints(nhwcToNchw) } });
     return;
   }
   const [n = 1, c = 1, w = 1] = shape;
   const flat = editor.emit({ name: `${node.name}.nwc`, op: 'View', inputs: [result], attributes: viewAttributes([n, w, c]) });
-  editor.emitTo(node.outputs[0] ?? '', { name: `${node.name}.ncw`, op: 'Transpose', inputs: [flat], attributes: { perm: ints([0, 2, 1]) } });
+  editor.emitTo(outputOf(node), { name: `${node.name}.ncw`, op: 'Transpose', inputs: [flat], attributes: { perm: ints([0, 2, 1]) } });
 }
 
 export const conv: Canonical = (editor, node) => {
-  const [x = '', w = '', bias = ''] = node.inputs;
+  const { x, weights: w, bias } = convolution(node);
   const weights = editor.type(w).shape;
   const geometry = convGeometry(node, editor.type(x).shape, weights);
   const [o = 1, i = 1, ...kernel] = weights;
   const [height, width] = kernel.length === 1 ? [1, kernel[0] ?? 1] : [kernel[0] ?? 1, kernel[1] ?? 1];
   const ohwi = relayWeights(editor, node, 1, { view: [o, i, height, width], perm: nchwToNhwc, shape: [o, height, width, i], outputAxis: 0 });
   const input = toChannelsLast(editor, node, x);
-  fromChannelsLast(editor, node, 'NhwcConv', bias === '' ? [input, ohwi] : [input, ohwi, bias], geometryAttributes(geometry));
+  fromChannelsLast(editor, node, 'NhwcConv', bias === undefined ? [input, ohwi] : [input, ohwi, bias], geometryAttributes(geometry));
 };
 
 const pool: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const attributes = poolAttributes(poolOf(node, editor.type(x).shape));
   fromChannelsLast(editor, node, 'NhwcPool', [toChannelsLast(editor, node, x)], attributes);
 };
 
 /** The mean over all of a window, padding included, times its size is the sum. What hangs over is padding here. */
 const lpPool: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const p = normExponent(node, (exponent) => exponent >= 1);
   const spec = poolOf(node, editor.type(x).shape);
   const [top, left, bottom, right] = spec.pads;
@@ -67,7 +69,7 @@ const lpPool: Canonical = (editor, node) => {
 
 /** Axis by axis, by tables; channels last where the channels stay, so that what is summed up lies together. */
 const resample: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const { shape } = editor.type(x);
   const { tables, outside } = resamplingOf(node, editor.opset, shape, (index) => editor.constant(node.inputs[index]));
   const math = new Arithmetic(editor, node.name);
@@ -86,7 +88,7 @@ const resample: Canonical = (editor, node) => {
 };
 
 const resize: Canonical = (editor, node) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const spec = resizeOf(node, editor.opset, editor.type(x).shape, (index) => editor.constant(node.inputs[index]));
   if (spec === undefined) return resample(editor, node);
   if (spec.channelsLast) editor.substitute(node, { op: 'NhwcResize', inputs: [x], attributes: resizeAttributes(spec) });

@@ -4,6 +4,7 @@ import { elementCount, fromNumbers, mapNumbers, reshaped, type TensorValue, toNu
 import { geometryAttributes } from '../../ops/convolution.js';
 import { normalizeAxis } from '../../ops/op.js';
 import { interleaveAttributes, paddingBefore, phaseAxis, phaseWeights, transposedWindowOf, type PhaseAxis, type TransposedWindow } from '../../ops/transposed-convolution.js';
+import { convolution } from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import { fromChannelsLast, toChannelsLast } from './spatial.js';
 import type { Canonical } from './types.js';
@@ -58,7 +59,7 @@ function partOf({ axes: [vertical, horizontal] }: Plan, phases: readonly Phase[]
 
 /** The weights of a part, quantized where the model's are: with one scale, or one for each output channel. */
 function weightsOf(editor: Rewriter, node: Node, { window, outputs }: Plan, { phases, taps }: Part): string {
-  const name = node.inputs[1] ?? '';
+  const { weights: name } = convolution(node);
   const flat = (w: TensorValue) => (w.dims.length === 3 ? reshaped(w, [w.dims[0] ?? 1, w.dims[1] ?? 1, 1, w.dims[2] ?? 1]) : w);
   const constant = editor.constant(name);
   if (constant !== undefined) return editor.addConstant(`${name}.phases`, phaseWeights(flat(constant), window, taps, phases, 0));
@@ -71,9 +72,9 @@ function weightsOf(editor: Rewriter, node: Node, { window, outputs }: Plan, { ph
   return dequantized(editor, quantized, phaseWeights(flat(quantized.stored), window, taps, phases, zeros[0] ?? 0), phases.length * outputs);
 }
 
-function biasOf(editor: Rewriter, node: Node, channels: number): string {
-  const name = node.inputs[2] ?? '';
-  if (name === '') return '';
+function biasOf(editor: Rewriter, node: Node, channels: number): string | undefined {
+  const { bias: name } = convolution(node);
+  if (name === undefined) return undefined;
   const constant = editor.constant(name);
   if (constant !== undefined) return editor.addConstant(`${name}.phases`, repeated(constant, channels));
   const quantized = quantizedConstant(editor, name);
@@ -89,7 +90,7 @@ function phaseConvolution(editor: Rewriter, node: Node, input: string, plan: Pla
     pads: [paddingBefore(vertical, part.taps[0]), paddingBefore(horizontal, part.taps[1]), vertical.after, horizontal.after], output: [1, 1], group: window.group,
   });
   const bias = biasOf(editor, node, part.phases.length * plan.outputs);
-  const inputs = [input, weightsOf(editor, node, plan, part), ...(bias === '' ? [] : [bias])];
+  const inputs = [input, weightsOf(editor, node, plan, part), ...(bias === undefined ? [] : [bias])];
   return editor.emit({ name: node.name, op: 'NhwcConv', inputs, attributes });
 }
 
@@ -123,7 +124,7 @@ function isCommon({ window, axes: [vertical, horizontal] }: Plan): boolean {
  * them as groups of channels.
  */
 export const convTranspose: Canonical = (editor, node) => {
-  const [x = '', w = ''] = node.inputs;
+  const { x, weights: w } = convolution(node);
   const weights = editor.type(w).shape;
   const window = transposedWindowOf(node, editor.type(x).shape, weights);
   checkSize(node, window, elementCount(weights));
@@ -134,7 +135,6 @@ export const convTranspose: Canonical = (editor, node) => {
   const [rows, columns] = window.strides;
   const phases = Array.from({ length: rows * columns }, (_, i): Phase => [Math.floor(i / columns), i % columns]);
   const parts = (isCommon(plan) ? [phases] : phases.map((phase) => [phase])).map((some) => phaseConvolution(editor, node, input, plan, partOf(plan, some)));
-  const [first = ''] = parts;
-  const all = parts.length === 1 ? first : editor.emit({ name: node.name, op: 'Concat', inputs: parts, attributes: { axis: int(3) } });
+  const all = editor.concatenate(node.name, parts, 3);
   fromChannelsLast(editor, node, 'Interleave', [all], interleaveAttributes({ strides: window.strides, skips: [axes[0].skip, axes[1].skip], output: window.output }));
 };

@@ -1,5 +1,6 @@
 import { int, intAttribute, notConstant, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand } from '../../graph/operands.js';
 import { keepsOrder } from '../../graph/permutation.js';
 import { reshaped, type Shape, type TensorValue } from '../../graph/tensor-value.js';
 import { transposeValue } from '../../ops/movement.js';
@@ -27,7 +28,7 @@ function relaid(value: TensorValue, { view = value.dims, perm, shape }: WeightLa
  * @throws RuntimeError E_MODEL_OP: the weights are computed while the model runs
  */
 export function relayWeights(editor: Rewriter, node: Node, index: number, layout: WeightLayout): string {
-  const name = node.inputs[index] ?? '';
+  const name = operand(node, index);
   const constant = editor.constant(name);
   if (constant !== undefined) return editor.addConstant(`${name}.ohwi`, relaid(constant, layout));
   const dequantize = editor.producer(name);

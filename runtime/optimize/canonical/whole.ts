@@ -1,10 +1,12 @@
 import { int, intAttribute, string, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { fromNumbers, isByte, scalar, type DType } from '../../graph/tensor-value.js';
 import { wireOfDtype } from '../../onnx/tensor-data.js';
 import { viewAttributes } from '../../ops/core.js';
 import { unaryOf } from '../../ops/unary.js';
 import { kindAttribute, reduceS32Attributes, type CompareKind, type IntegerKind, type LogicKind } from '../../ops/whole.js';
+import * as views from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import type { Canonical } from './types.js';
 
@@ -24,7 +26,7 @@ export function widened(editor: Rewriter, node: Node, value: string): string {
 
 /** Lets a value be the node's output, in the output's type and shape. The views and casts that change nothing are removed later. */
 export function become(editor: Rewriter, node: Node, value: string): void {
-  const { dtype, shape } = editor.type(node.outputs[0] ?? '');
+  const { dtype, shape } = editor.type(outputOf(node));
   editor.substitute(node, { op: 'View', inputs: [castTo(editor, node, value, dtype)], attributes: viewAttributes(shape) });
 }
 
@@ -36,17 +38,17 @@ export function integerPair(editor: Rewriter, node: Node, kind: IntegerKind, a: 
 /** A number to calculate with. */
 const number = (editor: Rewriter, node: Node, like: string, value: number): string => editor.addConstant(`${node.name}.constant`, scalar(dtypeOf(editor, like), value));
 
-const isFloat = (editor: Rewriter, node: Node): boolean => dtypeOf(editor, node.inputs[0] ?? '') === 'float32';
+const isFloat = (editor: Rewriter, node: Node): boolean => dtypeOf(editor, operand(node, 0)) === 'float32';
 
 /** Add, Sub, Mul, Div of whole numbers; those of floats are core operators already. */
 const arithmetic = (kind: IntegerKind): Canonical => (editor, node) => {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = views.pair(node);
   if (!isFloat(editor, node)) become(editor, node, integerPair(editor, node, kind, a, b));
 };
 
 /** Floats take a whole exponent as a float; whole numbers have whole powers. */
 const power: Canonical = (editor, node) => {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = views.pair(node);
   const exponent = dtypeOf(editor, b);
   if (isFloat(editor, node)) {
     if (exponent !== 'float32') editor.replace(node, { inputs: [a, castTo(editor, node, b, 'float32')] });
@@ -59,7 +61,7 @@ const modulo: Canonical = (editor, node) => arithmetic(intAttribute(node, 'fmod'
 
 /** Min, Max and Sum of any number of operands, in pairs. */
 const variadic = (kind: 'min' | 'max' | 'add', op: string): Canonical => (editor, node) => {
-  const [first = '', ...rest] = node.inputs;
+  const [first, rest] = [operand(node, 0), node.inputs.slice(1)];
   const float = isFloat(editor, node);
   if (float && rest.length === 1 && op === node.op) return;
   const pair = (a: string, b: string): string => (float ? editor.emit({ name: node.name, op, inputs: [a, b] }) : integerPair(editor, node, kind, a, b));
@@ -70,7 +72,7 @@ const variadic = (kind: 'min' | 'max' | 'add', op: string): Canonical => (editor
 };
 
 const mean: Canonical = (editor, node) => {
-  const [first = '', ...rest] = node.inputs;
+  const [first, rest] = [operand(node, 0), node.inputs.slice(1)];
   const sum = rest.reduce((total, input) => editor.emit({ name: node.name, op: 'Add', inputs: [total, input] }), first);
   editor.substitute(node, { op: 'Mul', inputs: [sum, number(editor, node, first, 1 / node.inputs.length)] });
 };
@@ -98,7 +100,7 @@ const integerUnary: Readonly<Record<string, (editor: Rewriter, node: Node, x: st
 export function canonicalIntegerUnary(editor: Rewriter, node: Node): boolean {
   const fn = integerUnary[node.op];
   if (fn === undefined || isFloat(editor, node)) return false;
-  become(editor, node, fn(editor, node, widened(editor, node, node.inputs[0] ?? '')));
+  become(editor, node, fn(editor, node, widened(editor, node, operand(node, 0))));
   return true;
 }
 
@@ -114,7 +116,7 @@ const logic = (kind: LogicKind): Canonical => (editor, node) => {
 
 const not: Canonical = (editor, node) => {
   const always = editor.addConstant(`${node.name}.true`, fromNumbers('bool', [], [1]));
-  editor.substitute(node, { op: 'Logic', inputs: [node.inputs[0] ?? '', always], attributes: { kind: string('xor') } });
+  editor.substitute(node, { op: 'Logic', inputs: [operand(node, 0), always], attributes: { kind: string('xor') } });
 };
 
 /** Reductions of whole numbers, one axis after the other. */
@@ -123,7 +125,7 @@ const integerReductions: Readonly<Record<string, IntegerKind>> = { ReduceSum: 'a
 /** Reduces whole numbers along `axes`. @throws RuntimeError E_MODEL_OP: a reduction whose result need not be whole */
 export function reduceIntegers(editor: Rewriter, node: Node, axes: readonly number[]): void {
   const kind = Object.hasOwn(integerReductions, node.op) ? integerReductions[node.op] : undefined;
-  const input = node.inputs[0] ?? '';
+  const input = operand(node, 0);
   if (kind === undefined) throw unsupported(node, `${dtypeOf(editor, input)} is not supported`);
   const x = widened(editor, node, input);
   const start = node.op === 'ReduceL1' ? absolute(editor, node, x) : node.op === 'ReduceSumSquare' ? integerPair(editor, node, 'mul', x, x) : x;

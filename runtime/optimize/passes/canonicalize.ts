@@ -1,4 +1,5 @@
 import type { Graph } from '../../graph/graph.js';
+import { operand } from '../../graph/operands.js';
 import { unaryOf } from '../../ops/unary.js';
 import { unaryAttribute } from '../../ops/core.js';
 import { canonicalInteger } from '../canonical/integer.js';
@@ -18,7 +19,7 @@ const unary: Canonical = (editor, node) => {
   if (canonicalIntegerUnary(editor, node)) return;
   const fn = unaryOf(node, (index) => editor.constant(node.inputs[index]));
   if (fn === undefined) return;
-  editor.substitute(node, { op: 'Unary', inputs: [node.inputs[0] ?? ''], attributes: unaryAttribute(fn) });
+  editor.substitute(node, { op: 'Unary', inputs: [operand(node, 0)], attributes: unaryAttribute(fn) });
 };
 
 const unaryNames = [

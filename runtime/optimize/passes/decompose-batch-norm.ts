@@ -3,8 +3,9 @@ import { GraphEditor } from '../../graph/editor.js';
 import type { Graph } from '../../graph/graph.js';
 import { fromNumbers, toNumbers } from '../../graph/tensor-value.js';
 import { batchNormAffine } from '../../ops/normalization.js';
+import { single } from '../../ops/views.js';
 
-const parameterNames = ['scale', 'B', 'input_mean', 'input_var'];
+const parameterNames = ['scale', 'B', 'input_mean', 'input_var'] as const;
 
 /** BatchNormalization that nothing could absorb, as a multiplication and an addition. */
 export function decomposeBatchNorm(graph: Graph): Graph {
@@ -12,10 +13,9 @@ export function decomposeBatchNorm(graph: Graph): Graph {
   for (const node of graph.nodes) {
     if (node.op !== 'BatchNormalization') continue;
     const parameters = node.inputs.slice(1, 5).map((name) => editor.constant(name));
-    const open = parameters.indexOf(undefined);
-    if (open >= 0) throw notConstant(node, open + 1, parameterNames[open] ?? '');
+    parameterNames.forEach((what, i) => { if (parameters[i] === undefined) throw notConstant(node, i + 1, what); });
     const affine = batchNormAffine(node, parameters.flatMap((value) => (value === undefined ? [] : [toNumbers(value)])));
-    const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
+    const { x: input, output } = single(node);
     const type = editor.type(input);
     const dims = [affine.mul.length, ...type.shape.slice(2).map(() => 1)];
     const mul = editor.addConstant(`${node.name}.mul`, fromNumbers('float32', dims, affine.mul));

@@ -5,6 +5,7 @@ import { unaryAttribute, viewAttributes } from '../../ops/core.js';
 import { normalizeAxis } from '../../ops/op.js';
 import { rangeOf } from '../../ops/quantization.js';
 import type { UnaryKind } from '../../ops/unary-functions.js';
+import { quantization } from '../../ops/views.js';
 import { castTo } from '../canonical/whole.js';
 import { tensorQuantization } from '../quantized/parameters.js';
 import { Rewriter } from '../rewriter.js';
@@ -29,12 +30,12 @@ const unary = (editor: Rewriter, node: Node, kind: UnaryKind, x: string, [alpha,
   editor.emit({ name: node.name, op: 'Unary', inputs: [x], attributes: unaryAttribute({ kind, alpha, beta }) });
 
 function decompose(editor: Rewriter, node: Node): void {
-  if (intAttribute(node, 'block_size', 0) !== 0) throw unsupported(node, 'blocked quantization', 'block_size');
-  const [x = '', scaleName = '', zeroName = ''] = node.inputs;
+  const { x, scale: scaleName, zeroPoint: zeroName, output, blockSize } = quantization(node);
+  if (blockSize !== 0) throw unsupported(node, 'blocked quantization', 'block_size');
   const { shape } = editor.type(x);
-  const { dtype } = editor.type(node.outputs[0] ?? '');
+  const { dtype } = editor.type(output);
   const scale = parameter(editor, node, scaleName, shape);
-  const zero = zeroName === '' ? undefined : parameter(editor, node, zeroName, shape);
+  const zero = zeroName === undefined ? undefined : parameter(editor, node, zeroName, shape);
   const combine = (op: 'Add' | 'Sub' | 'Mul' | 'Div', a: string, b: string): string => editor.emit({ name: node.name, op, inputs: [a, b] });
   if (node.op === 'DequantizeLinear') {
     const whole = castTo(editor, node, x, 'float32');

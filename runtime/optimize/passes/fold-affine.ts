@@ -1,8 +1,10 @@
 import { floatAttribute, intAttribute } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { optionalOutput, outputOf } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { batchNormAffine } from '../../ops/normalization.js';
+import { convolution, pair } from '../../ops/views.js';
 
 /** Where the output channels of a layer are, in its weights and in its result. */
 interface Layer {
@@ -15,14 +17,15 @@ interface Layer {
   readonly channelAxis: number;
 }
 
+const foldable: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'NhwcConv', 'Gemm']);
+
 function layerOf(editor: GraphEditor, value: string): Layer | undefined {
   const node = editor.producer(value);
-  if (node === undefined) return undefined;
+  if (node === undefined || !foldable.has(node.op)) return undefined;
   const rank = editor.type(value).shape.length;
-  const weights = editor.constant(node.inputs[1]);
-  const biasName = node.inputs[2] ?? '';
-  const bias = editor.constant(biasName);
-  if (weights === undefined || weights.dtype !== 'float32' || (biasName !== '' && bias === undefined)) return undefined;
+  const { weights: weightsName, bias: biasName } = convolution(node);
+  const [weights, bias] = [editor.constant(weightsName), editor.constant(biasName)];
+  if (weights === undefined || weights.dtype !== 'float32' || (biasName !== undefined && bias === undefined)) return undefined;
   switch (node.op) {
     case 'Conv': return { node, weights, bias, weightAxis: 0, channelAxis: 1 };
     case 'ConvTranspose': {
@@ -69,7 +72,7 @@ function affineOf(editor: GraphEditor, node: Node, layerValue: string, channelAx
     return batchNormAffine(node, parameters.map(toNumbers));
   }
   if (!['Mul', 'Div', 'Add', 'Sub'].includes(node.op)) return undefined;
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = pair(node);
   const constant = editor.constant(a === layerValue ? b : a);
   const values = constant === undefined ? undefined : perChannel(constant, shape, channelAxis);
   if (values === undefined) return undefined;
@@ -94,10 +97,11 @@ function foldInto(editor: GraphEditor, layer: Layer, consumer: Node, { mul, add 
   const old = layer.bias === undefined ? new Float64Array(channels) : toNumbers(layer.bias);
   const bias = mapNumbers({ length: channels }, (_, c) => (old[c] ?? 0) * (mul?.[c] ?? 1) + (add?.[c] ?? 0));
   const { node } = layer;
-  const weights = mul === undefined ? (node.inputs[1] ?? '') : editor.addConstant(`${node.inputs[1]}.scaled`, scaled(layer.weights, layer.weightAxis, mul));
+  const { x, weights: stored } = convolution(node);
+  const weights = mul === undefined ? stored : editor.addConstant(`${stored}.scaled`, scaled(layer.weights, layer.weightAxis, mul));
   const biasName = editor.addConstant(`${node.name}.bias`, fromNumbers('float32', [channels], bias));
   editor.remove(consumer);
-  editor.replace(node, { name: consumer.name, inputs: [node.inputs[0] ?? '', weights, biasName, ...node.inputs.slice(3)], outputs: consumer.outputs });
+  editor.replace(node, { name: consumer.name, inputs: [x, weights, biasName, ...node.inputs.slice(3)], outputs: consumer.outputs });
 }
 
 /**
@@ -107,16 +111,15 @@ function foldInto(editor: GraphEditor, layer: Layer, consumer: Node, { mul, add 
 export function foldAffine(graph: Graph): Graph {
   const editor = new GraphEditor(graph);
   for (const start of graph.nodes) {
-    let value = start.outputs[0] ?? '';
-    for (;;) {
+    for (let value = optionalOutput(start, 0); value !== undefined; ) {
       const layer = layerOf(editor, value);
       const consumer = editor.soleConsumer(value);
       if (layer === undefined || consumer === undefined) break;
       const affine = affineOf(editor, consumer, value, layer.channelAxis);
-      const keepsShape = affine !== undefined && elementCount(editor.type(consumer.outputs[0] ?? '').shape) === elementCount(editor.type(value).shape);
+      const keepsShape = affine !== undefined && elementCount(editor.type(outputOf(consumer)).shape) === elementCount(editor.type(value).shape);
       if (affine === undefined || !keepsShape || !finite(affine)) break;
       foldInto(editor, layer, consumer, affine);
-      value = consumer.outputs[0] ?? '';
+      value = outputOf(consumer);
     }
   }
   return editor.finish();

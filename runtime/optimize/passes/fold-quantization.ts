@@ -1,4 +1,5 @@
 import type { Graph, Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { planConv } from '../quantized/conv.js';
 import { planBinary, planPixels, planRequantize, planTable } from '../quantized/elementwise.js';
@@ -29,11 +30,12 @@ const readBy = (editor: Rewriter, value: string, reader: Node): boolean =>
 
 /** What a QuantizeLinear makes 8-bit: its input, or what the clips before it read, whose bounds become those of the codes. */
 function quantizedResult(editor: Rewriter, node: Node, q: TensorQuantization): { value: string; q: TensorQuantization } {
-  let value = node.inputs[0] ?? '';
+  let value = operand(node, 0);
   for (let clip = editor.producer(value); clip?.op === 'Unary'; clip = editor.producer(value)) {
     const { kind, alpha, beta } = fusedUnary(clip);
-    if (kind !== 'clip' || !readBy(editor, clip.inputs[0] ?? '', clip)) break;
-    value = clip.inputs[0] ?? '';
+    const x = operand(clip, 0);
+    if (kind !== 'clip' || !readBy(editor, x, clip)) break;
+    value = x;
     q = { ...q, bounds: quantizedBounds(q, alpha, beta) };
   }
   return { value, q };
@@ -47,13 +49,13 @@ export function foldQuantization(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   const plan = plannerAtDepth(maximumDepth);
   for (const node of graph.nodes) {
-    if (node.op !== 'QuantizeLinear' || !editor.has(node) || !readBy(editor, node.inputs[0] ?? '', node)) continue;
+    if (node.op !== 'QuantizeLinear' || !editor.has(node) || !readBy(editor, operand(node, 0), node)) continue;
     const q = tensorQuantization(editor, node);
     if (q === undefined) continue;
     const result = quantizedResult(editor, node, q);
     const build = plan(editor, result.value, result.q);
     if (build === undefined) continue;
-    replaceOutput(editor, node.outputs[0] ?? '', build);
+    replaceOutput(editor, outputOf(node), build);
   }
   return editor.finish();
 }

@@ -1,6 +1,7 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { evaluateNode, inferNode } from '../../infer/infer.js';
+import { quantization } from '../../ops/views.js';
 
 /** Whether a node computes on quantized data: then its constant operands must stay quantized. */
 function readsQuantizedData(editor: GraphEditor, node: Node, except: string): boolean {
@@ -17,9 +18,9 @@ function readsQuantizedData(editor: GraphEditor, node: Node, except: string): bo
 export function foldWeightDequantize(graph: Graph, { all = false }: { all?: boolean } = {}): Graph {
   const editor = new GraphEditor(graph);
   for (const node of graph.nodes) {
-    const constant = editor.constant(node.inputs[0]);
-    const output = node.outputs[0] ?? '';
-    if (node.op !== 'DequantizeLinear' || constant === undefined) continue;
+    if (node.op !== 'DequantizeLinear') continue;
+    const { x, output } = quantization(node);
+    if (editor.constant(x) === undefined) continue;
     if (!all && editor.consumers(output).some((consumer) => readsQuantizedData(editor, consumer, output))) continue;
     const inputs = node.inputs.map((name) => editor.constant(name));
     const [value] = evaluateNode(graph, node, inputs, inferNode(graph, node, graph.types, new Map()));

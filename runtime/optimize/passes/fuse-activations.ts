@@ -1,15 +1,10 @@
 import { hasAttribute } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { outputOf, withOperand } from '../../graph/operands.js';
 import { fromNumbers, mapNumbers, sameShape, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { convOperands, fusedUnary, unaryAttributes } from '../../ops/convolution.js';
+import { nhwcConv } from '../../ops/views.js';
 import { Rewriter } from '../rewriter.js';
-
-const present = (node: Node, operand: number): boolean => (node.inputs[operand] ?? '') !== '';
-
-/** Sets an operand by position, absent ones before it filled in. */
-function withOperand(inputs: readonly string[], index: number, value: string): string[] {
-  return Array.from({ length: Math.max(inputs.length, index + 1) }, (_, i) => (i === index ? value : (inputs[i] ?? '')));
-}
 
 /** A convolution takes over its only reader: the reader's output, its name, and what it did. */
 function absorb(editor: Rewriter, conv: Node, reader: Node, inputs: readonly string[], attributes: Node['attributes']): void {
@@ -25,27 +20,28 @@ function perChannelSlope(editor: Rewriter, node: Node, channels: number): Tensor
 }
 
 /** Whether the convolution has no function yet; the residual, when there is one, must then come before it. */
-const hasNoActivation = (node: Node): boolean => !hasAttribute(node, 'unary') && !present(node, convOperands.slope);
+const hasNoActivation = (node: Node): boolean => !hasAttribute(node, 'unary') && nhwcConv(node).slope === undefined;
 
 function fuseActivation(editor: Rewriter, conv: Node, reader: Node): boolean {
   if (!hasNoActivation(conv)) return false;
   const attributes = new Map(conv.attributes);
-  if (present(conv, convOperands.residual)) attributes.set('residual_first', { type: 'int', value: 1 });
+  const { output, residual } = nhwcConv(conv);
+  if (residual !== undefined) attributes.set('residual_first', { type: 'int', value: 1 });
   if (reader.op === 'Unary') {
     for (const [name, value] of Object.entries(unaryAttributes(fusedUnary(reader)))) attributes.set(name, value);
     absorb(editor, conv, reader, conv.inputs, attributes);
     return true;
   }
-  if (reader.op !== 'PRelu' || reader.inputs[0] !== conv.outputs[0]) return false;
-  const slope = perChannelSlope(editor, reader, editor.type(conv.outputs[0] ?? '').shape.at(-1) ?? 1);
+  if (reader.op !== 'PRelu' || reader.inputs[0] !== output) return false;
+  const slope = perChannelSlope(editor, reader, editor.type(output).shape.at(-1) ?? 1);
   if (slope === undefined) return false;
   absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.slope, editor.addConstant(`${reader.name}.slope`, slope)), attributes);
   return true;
 }
 
 function fuseResidual(editor: Rewriter, conv: Node, reader: Node): boolean {
-  if (reader.op !== 'Add' || present(conv, convOperands.residual)) return false;
-  const output = conv.outputs[0] ?? '';
+  const { output, residual } = nhwcConv(conv);
+  if (reader.op !== 'Add' || residual !== undefined) return false;
   const other = reader.inputs.find((input) => input !== output);
   if (other === undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) return false;
   absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.residual, other), conv.attributes);
@@ -62,7 +58,7 @@ export function fuseActivations(graph: Graph): Graph {
     if (start.op !== 'NhwcConv') continue;
     let conv = editor.producer(start.outputs[0]);
     while (conv?.op === 'NhwcConv') {
-      const reader = editor.soleConsumer(conv.outputs[0] ?? '');
+      const reader = editor.soleConsumer(outputOf(conv));
       if (reader === undefined || !(fuseActivation(editor, conv, reader) || fuseResidual(editor, conv, reader))) break;
       conv = editor.producer(reader.outputs[0]);
     }

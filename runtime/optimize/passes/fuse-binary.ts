@@ -1,5 +1,6 @@
 import { string } from '../../graph/attributes.js';
 import type { Graph } from '../../graph/graph.js';
+import { outputOf } from '../../graph/operands.js';
 import { fusedUnary, unaryAttributes } from '../../ops/convolution.js';
 import { binaryKinds, type BinaryKind } from '../../ops/core.js';
 import { Rewriter } from '../rewriter.js';
@@ -11,8 +12,8 @@ export function fuseBinary(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
     const kind = kindOf(node.op);
-    if (kind === undefined || editor.type(node.outputs[0] ?? '').dtype !== 'float32') continue;
-    const reader = editor.soleConsumer(node.outputs[0] ?? '');
+    if (kind === undefined || editor.type(outputOf(node)).dtype !== 'float32') continue;
+    const reader = editor.soleConsumer(outputOf(node));
     const fused = reader?.op === 'Unary' ? reader : undefined;
     if (fused !== undefined) editor.remove(fused);
     editor.replace(node, {

@@ -1,15 +1,11 @@
-import { float, floatAttribute, int, requiredInt, stringAttribute, type Attribute } from '../../graph/attributes.js';
+import { float, int, requiredInt, type Attribute } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { outputOf, withOperand } from '../../graph/operands.js';
 import { sameShape } from '../../graph/tensor-value.js';
 import { convQ8Operands } from '../../ops/quantized.js';
 import { rangeOf } from '../../ops/quantization.js';
+import { binaryQ8, convQ8, lutQ8 } from '../../ops/views.js';
 import { Rewriter } from '../rewriter.js';
-
-const present = (node: Node, operand: number): boolean => (node.inputs[operand] ?? '') !== '';
-
-function withOperand(inputs: readonly string[], index: number, value: string): string[] {
-  return Array.from({ length: Math.max(inputs.length, index + 1) }, (_, i) => (i === index ? value : (inputs[i] ?? '')));
-}
 
 function absorb(editor: Rewriter, conv: Node, reader: Node, inputs: readonly string[], changes: Record<string, Attribute>): boolean {
   editor.remove(reader);
@@ -19,33 +15,35 @@ function absorb(editor: Rewriter, conv: Node, reader: Node, inputs: readonly str
 
 /** The table that follows a convolution, when it is one table for all channels in the convolution's own type. */
 function fuseTable(editor: Rewriter, conv: Node, reader: Node): boolean {
-  if (reader.op !== 'LutQ8' || present(conv, convQ8Operands.residual) || present(conv, convQ8Operands.table)) return false;
-  const table = reader.inputs[1] ?? '';
+  const own = convQ8(conv);
+  if (reader.op !== 'LutQ8' || own.residual !== undefined || own.table !== undefined) return false;
+  const { table } = lutQ8(reader);
   const { dtype, shape } = editor.type(table);
-  if (shape[0] !== 256 || dtype !== editor.type(conv.outputs[0] ?? '').dtype) return false;
+  if (shape[0] !== 256 || dtype !== editor.type(own.output).dtype) return false;
   return absorb(editor, conv, reader, withOperand(conv.inputs, convQ8Operands.table, table), {});
 }
 
 /** The addition of two quantized tensors, one of which this convolution makes, in the convolution's epilogue. */
 function fuseResidual(editor: Rewriter, conv: Node, reader: Node): boolean {
-  const output = conv.outputs[0] ?? '';
-  const kind = stringAttribute(reader, 'kind', '');
-  if (reader.op !== 'BinaryQ8' || kind !== 'add' || present(conv, convQ8Operands.residual) || present(conv, convQ8Operands.table)) return false;
-  const first = reader.inputs[0] === output;
-  const other = reader.inputs[first ? 1 : 0] ?? '';
+  const { output, residual, table } = convQ8(conv);
+  if (reader.op !== 'BinaryQ8' || residual !== undefined || table !== undefined) return false;
+  const sum = binaryQ8(reader);
+  if (sum.kind !== 'add') return false;
+  const first = sum.a === output;
+  const other = first ? sum.b : sum.a;
   if (other === output || editor.constant(other) !== undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) return false;
-  const [own, added] = first ? (['a', 'b'] as const) : (['b', 'a'] as const);
-  const y = editor.type(reader.outputs[0] ?? '').dtype;
+  const { aZp, bZp, aMul, bMul, yZp, yLo, yHi } = sum.arithmetic;
+  const y = editor.type(sum.output).dtype;
   // The convolution's own result takes the type of the sum: the same number, 128 steps away.
   const shift = rangeOf(y)[0] - rangeOf(editor.type(output).dtype)[0];
   const moved = (name: string) => int(requiredInt(conv, name) + shift);
   return absorb(editor, conv, reader, withOperand(conv.inputs, convQ8Operands.residual, other), {
     y_type: { type: 'string', value: y },
     mid_zp: moved('mid_zp'), mid_lo: moved('mid_lo'), mid_hi: moved('mid_hi'),
-    mid_mul: float(floatAttribute(reader, `${own}_mul`, 1)),
-    res_zp: int(requiredInt(reader, `${added}_zp`)),
-    res_mul: float(floatAttribute(reader, `${added}_mul`, 1)),
-    y_zp: int(requiredInt(reader, 'y_zp')), y_lo: int(requiredInt(reader, 'y_lo')), y_hi: int(requiredInt(reader, 'y_hi')),
+    mid_mul: float(first ? aMul : bMul),
+    res_zp: int(first ? bZp : aZp),
+    res_mul: float(first ? bMul : aMul),
+    y_zp: int(yZp), y_lo: int(yLo), y_hi: int(yHi),
   });
 }
 
@@ -54,7 +52,7 @@ export function fuseQuantized(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const start of [...graph.nodes].reverse()) {
     const conv = start.op === 'ConvQ8' ? editor.producer(start.outputs[0]) : undefined;
-    const reader = conv === undefined ? undefined : editor.soleConsumer(conv.outputs[0] ?? '');
+    const reader = conv === undefined ? undefined : editor.soleConsumer(outputOf(conv));
     if (conv?.op !== 'ConvQ8' || reader === undefined) continue;
     if (!fuseTable(editor, conv, reader)) fuseResidual(editor, conv, reader);
   }

@@ -2,6 +2,7 @@ import type { Graph, Node } from '../../graph/graph.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { unaryAttribute } from '../../ops/core.js';
 import type { Unary } from '../../ops/unary-functions.js';
+import { pair } from '../../ops/views.js';
 import { Rewriter } from '../rewriter.js';
 
 /** The function that x * gate(x) is, when it has a name. */
@@ -16,7 +17,7 @@ export function fuseSilu(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
     if (node.op !== 'Mul') continue;
-    const [a = '', b = ''] = node.inputs;
+    const { a, b } = pair(node);
     for (const [x, gate] of [[a, b], [b, a]] as const) {
       const maker: Node | undefined = editor.producer(gate);
       const fn = maker?.op === 'Unary' && maker.inputs[0] === x && editor.soleConsumer(gate) === node ? gated(fusedUnary(maker)) : undefined;

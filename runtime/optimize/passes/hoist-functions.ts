@@ -1,9 +1,11 @@
+import { requiredInt } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { Rewriter } from '../rewriter.js';
 
 /** The convolutions that make the phases of an Interleave, when nobody else reads them: one, or the parts of a concatenation. */
 function phasesOf(editor: Rewriter, interleave: Node): { parts: readonly string[]; concat: Node | undefined } | undefined {
-  const input = interleave.inputs[0] ?? '';
+  const input = operand(interleave, 0);
   const maker = editor.producer(input);
   if (editor.soleConsumer(input) !== interleave) return undefined;
   if (maker?.op === 'NhwcConv') return { parts: [input], concat: undefined };
@@ -17,7 +19,7 @@ export function hoistFunctions(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
     const interleave = node.op === 'Unary' ? editor.producer(node.inputs[0]) : undefined;
-    if (interleave?.op !== 'Interleave' || editor.soleConsumer(node.inputs[0] ?? '') !== node) continue;
+    if (interleave?.op !== 'Interleave' || editor.soleConsumer(operand(node, 0)) !== node) continue;
     const phases = phasesOf(editor, interleave);
     if (phases === undefined) continue;
     const attributes = Object.fromEntries(node.attributes);
@@ -26,8 +28,8 @@ export function hoistFunctions(graph: Graph): Graph {
     const parts = phases.parts.map((part) => editor.emit({ name: node.name, op: 'Unary', inputs: [part], attributes }));
     const { concat } = phases;
     if (concat !== undefined) editor.remove(concat);
-    const all = concat === undefined ? (parts[0] ?? '') : editor.emit({ name: concat.name, op: 'Concat', inputs: parts, attributes: Object.fromEntries(concat.attributes) });
-    editor.emitTo(node.outputs[0] ?? '', { name: interleave.name, op: 'Interleave', inputs: [all], attributes: Object.fromEntries(interleave.attributes) });
+    const all = editor.concatenate((concat ?? node).name, parts, concat === undefined ? 3 : requiredInt(concat, 'axis'));
+    editor.emitTo(outputOf(node), { name: interleave.name, op: 'Interleave', inputs: [all], attributes: Object.fromEntries(interleave.attributes) });
   }
   return editor.finish();
 }

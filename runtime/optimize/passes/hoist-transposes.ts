@@ -1,10 +1,11 @@
 import type { Graph, Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { Rewriter } from '../rewriter.js';
 
 /** Views are free where they are, except between a DequantizeLinear and the convolution that it belongs to. */
 function worthMoving(editor: Rewriter, node: Node): boolean {
   if (node.op === 'Transpose') return true;
-  return node.op === 'View' && editor.soleConsumer(node.outputs[0] ?? '')?.op === 'NhwcConv';
+  return node.op === 'View' && editor.soleConsumer(outputOf(node))?.op === 'NhwcConv';
 }
 
 /**
@@ -18,9 +19,9 @@ export function hoistTransposes(graph: Graph): Graph {
     const producer = worthMoving(editor, node) ? editor.producer(node.inputs[0]) : undefined;
     if (producer?.op !== 'DequantizeLinear' || editor.constant(producer.inputs[1])?.data.length !== 1) continue;
     const attributes = Object.fromEntries(node.attributes);
-    const moved = editor.emit({ name: node.name, op: node.op, inputs: [producer.inputs[0] ?? ''], attributes });
+    const moved = editor.emit({ name: node.name, op: node.op, inputs: [operand(producer, 0)], attributes });
     editor.remove(node);
-    editor.emitTo(node.outputs[0] ?? '', { name: producer.name, op: 'DequantizeLinear', inputs: [moved, ...producer.inputs.slice(1)] });
+    editor.emitTo(outputOf(node), { name: producer.name, op: 'DequantizeLinear', inputs: [moved, ...producer.inputs.slice(1)] });
   }
   return editor.finish();
 }

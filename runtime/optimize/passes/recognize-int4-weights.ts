@@ -1,9 +1,11 @@
 import { int } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { optionalOperand } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { transposeValue } from '../../ops/movement.js';
 import { gemmOf } from '../../ops/linear.js';
 import { quantizationOf } from '../../ops/quantization.js';
+import { pair } from '../../ops/views.js';
 import { Rewriter } from '../rewriter.js';
 
 /** Rows up to which reading half a byte a weight is worth unpacking it (kernels/DECISIONS.md): with more the float product is as fast. */
@@ -42,8 +44,8 @@ function groupedWeights(editor: Rewriter, value: string, depthAxis: 0 | 1): Grou
 
 /** The bias of a Gemm when it is one constant number for each output; undefined: there is none. */
 function gemmBias(editor: Rewriter, node: Node, outputs: number): TensorValue | undefined | 'other' {
-  const name = node.inputs[2] ?? '';
-  if (name === '') return undefined;
+  const name = optionalOperand(node, 2);
+  if (name === undefined) return undefined;
   const value = editor.constant(name);
   return value?.data.length === outputs && value.dims.at(-1) === outputs ? reshaped(value, [outputs]) : 'other';
 }
@@ -51,7 +53,7 @@ function gemmBias(editor: Rewriter, node: Node, outputs: number): TensorValue | 
 function replaceProduct(editor: Rewriter, node: Node): void {
   const gemm = node.op === 'Gemm' ? gemmOf(node) : undefined;
   if (gemm !== undefined && (gemm.transA || gemm.alpha !== 1 || gemm.beta !== 1)) return;
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = pair(node);
   const { shape } = editor.type(a);
   if (elementCount(shape.slice(0, -1)) > mostRows) return;
   const weights = groupedWeights(editor, b, gemm?.transB === true ? 1 : 0);

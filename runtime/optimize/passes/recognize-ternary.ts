@@ -1,7 +1,7 @@
 import { int, intAttribute, string, type Attribute } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
-import { convOperands } from '../../ops/convolution.js';
+import { convolution } from '../../ops/views.js';
 import { ternaryActivations, type TernaryActivations } from '../quantized/steps.js';
 import { Rewriter } from '../rewriter.js';
 
@@ -40,7 +40,7 @@ class Thresholds {
 }
 
 function replaceConvolution(editor: Rewriter, thresholds: Thresholds, conv: Node): void {
-  const [x = '', w = '', bias = ''] = conv.inputs;
+  const { x, weights: w, bias } = convolution(conv);
   const constant = editor.constant(w);
   const weights = constant === undefined ? undefined : ternaryWeights(constant);
   if (weights === undefined) return;
@@ -51,7 +51,7 @@ function replaceConvolution(editor: Rewriter, thresholds: Thresholds, conv: Node
   const codes = thresholds.codes(activations, editor.producer(x)?.name ?? conv.name);
   const attributes: Record<string, Attribute> = { ...Object.fromEntries(conv.attributes), x_zp: int(0) };
   const scale = float32s(weights.scales.map((s) => s * activations.factor));
-  const inputs = [codes, editor.addConstant(`${w}.signs`, weights.signs), editor.addConstant(`${conv.name}.scale`, scale), ...(bias === '' ? [] : [bias])];
+  const inputs = [codes, editor.addConstant(`${w}.signs`, weights.signs), editor.addConstant(`${conv.name}.scale`, scale), ...(bias === undefined ? [] : [bias])];
   editor.substitute(conv, { op: 'ConvQ8F32', inputs, attributes });
 }
 
@@ -63,8 +63,9 @@ export function recognizeTernary(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   const thresholds = new Thresholds(editor);
   for (const node of graph.nodes) {
-    const bias = node.inputs[convOperands.bias] ?? '';
-    if (node.op === 'NhwcConv' && (bias === '' || editor.constant(bias) !== undefined)) replaceConvolution(editor, thresholds, node);
+    if (node.op !== 'NhwcConv') continue;
+    const { bias } = convolution(node);
+    if (bias === undefined || editor.constant(bias) !== undefined) replaceConvolution(editor, thresholds, node);
   }
   return editor.finish();
 }

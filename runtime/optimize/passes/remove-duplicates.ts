@@ -1,5 +1,6 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { optionalOutput } from '../../graph/operands.js';
 import { recordOf } from '../../ops/registry.js';
 
 /** JSON has no int64, and makes one thing of NaN and both infinities. */
@@ -12,9 +13,9 @@ export function removeDuplicates(graph: Graph): Graph {
   const editor = new GraphEditor(graph);
   const seen = new Map<string, string>();
   for (const original of graph.nodes) {
-    const output = original.outputs[0] ?? '';
+    const output = optionalOutput(original, 0);
     const node = editor.producer(output);
-    if (node === undefined || recordOf(node)?.repeats !== true || editor.isOutput(output)) continue;
+    if (output === undefined || node === undefined || recordOf(node)?.repeats !== true || editor.isOutput(output)) continue;
     const key = keyOf(node);
     const twin = seen.get(key);
     if (twin === undefined) seen.set(key, output);

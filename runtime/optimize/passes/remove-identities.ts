@@ -1,13 +1,15 @@
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { sameShape } from '../../graph/tensor-value.js';
+import { optionalOperand, optionalOutput } from '../../graph/operands.js';
 import { recordOf } from '../../ops/registry.js';
+import { single } from '../../ops/views.js';
 
 function isIdentity(editor: GraphEditor, node: Node): boolean {
-  const [input = '', output = '', ...others] = [node.inputs[0], ...node.outputs];
-  if (input === '' || output === '' || recordOf(node)?.identity?.(node) !== true) return false;
+  const [input, output] = [optionalOperand(node, 0), optionalOutput(node, 0)];
+  if (input === undefined || output === undefined || recordOf(node)?.identity?.(node) !== true) return false;
   const [from, to] = [editor.type(input), editor.type(output)];
-  const unread = others.every((other) => other === '' || (editor.consumers(other).length === 0 && !editor.isOutput(other)));
+  const unread = node.outputs.slice(1).every((other) => other === '' || (editor.consumers(other).length === 0 && !editor.isOutput(other)));
   return unread && from.dtype === to.dtype && sameShape(from.shape, to.shape);
 }
 
@@ -18,8 +20,8 @@ export function removeIdentities(graph: Graph): Graph {
     // Redirecting replaces the readers, so look each node up again by what it makes.
     const node = editor.producer(original.outputs.find((output) => output !== ''));
     if (node === undefined || !isIdentity(editor, node)) continue;
-    const [input = '', output = ''] = [node.inputs[0], node.outputs[0]];
-    if (editor.redirect(output, input)) editor.remove(node);
+    const { x, output } = single(node);
+    if (editor.redirect(output, x)) editor.remove(node);
   }
   return editor.finish();
 }

@@ -1,5 +1,6 @@
 import { ints, requiredInts } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { compose, inverse, isIdentityPermutation, keepsOrder, type Permutation } from '../../graph/permutation.js';
 import { elementCount, reshaped, type Shape } from '../../graph/tensor-value.js';
 import { viewAttributes } from '../../ops/core.js';
@@ -32,7 +33,7 @@ const raised = (shape: Shape, rank: number): number[] => [...new Array<number>(r
 /** The value before `perm`: the input of its Transpose, else the value put through the inverse. */
 function before(editor: Rewriter, value: string, perm: Permutation): string {
   const producer = editor.producer(value);
-  if (producer?.op === 'Transpose' && permOf(producer).join() === perm.join()) return producer.inputs[0] ?? '';
+  if (producer?.op === 'Transpose' && permOf(producer).join() === perm.join()) return operand(producer, 0);
   const shape = raised(editor.type(value).shape, perm.length);
   const constant = editor.constant(value);
   if (constant !== undefined) {
@@ -45,7 +46,7 @@ function before(editor: Rewriter, value: string, perm: Permutation): string {
 function sink(editor: Rewriter, node: Node): void {
   const rule = recordOf(node)?.transpose;
   if (rule === undefined || node.outputs.length !== 1) return;
-  const output = node.outputs[0] ?? '';
+  const output = outputOf(node);
   const rank = editor.type(output).shape.length;
   const operands = rule.operands === 'first' ? node.inputs.slice(0, 1) : node.inputs;
   const perm = commonPermutation(editor, operands, rank);
@@ -61,10 +62,10 @@ function merge(editor: Rewriter, node: Node): void {
   const producer = editor.producer(node.inputs[0]);
   if (producer?.op !== 'Transpose') return;
   const perm = compose(permOf(producer), permOf(node));
-  const inputs = [producer.inputs[0] ?? ''];
+  const x = operand(producer, 0);
   // Types of values stay, so an identity becomes a View and remove-identities takes it out.
-  if (isIdentityPermutation(perm)) editor.substitute(node, { op: 'View', inputs, attributes: viewAttributes(editor.type(inputs[0] ?? '').shape) });
-  else editor.substitute(node, { op: 'Transpose', inputs, attributes: { perm: ints(perm) } });
+  if (isIdentityPermutation(perm)) editor.substitute(node, { op: 'View', inputs: [x], attributes: viewAttributes(editor.type(x).shape) });
+  else editor.substitute(node, { op: 'Transpose', inputs: [x], attributes: { perm: ints(perm) } });
 }
 
 /**

@@ -1,7 +1,9 @@
 import { unsupported } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
+import { outputOf } from '../../graph/operands.js';
 import { fromNumbers, scalar, subByteBits, toNumbers, type DType } from '../../graph/tensor-value.js';
 import { quantizationOf, rangeOf } from '../../ops/quantization.js';
+import { quantization } from '../../ops/views.js';
 import { Rewriter } from '../rewriter.js';
 
 /** The byte type that holds a type of 4 or 2 bits. */
@@ -16,19 +18,18 @@ function widenConstant(editor: Rewriter, name: string): string {
 
 /** A QuantizeLinear to 4 or 2 bits: a clip to the narrow type's range, then a QuantizeLinear to bytes. */
 function widenQuantize(editor: Rewriter, node: Node): void {
-  const [x = '', scaleName = '', zeroName = ''] = node.inputs;
+  const { x, scale: scaleName, zeroPoint: zeroName, output } = quantization(node);
   const [scale, zeroPoint] = [editor.constant(scaleName), editor.constant(zeroName)];
-  if (scale?.data.length !== 1 || zeroPoint === undefined) {
-    throw unsupported(node, `data of type ${editor.type(node.outputs[0] ?? '').dtype} with a scale that is not one constant number`, 'zero_point');
+  if (scale?.data.length !== 1 || zeroName === undefined || zeroPoint === undefined) {
+    throw unsupported(node, `data of type ${editor.type(output).dtype} with a scale that is not one constant number`, 'zero_point');
   }
   const { scales, zeroPoints } = quantizationOf(node, 1, scale, zeroPoint, zeroPoint.dtype);
   const bounds = rangeOf(zeroPoint.dtype).map((code) => (code - (zeroPoints[0] ?? 0)) * (scales[0] ?? 1));
-  const [low, high] = bounds.map((bound, i) => editor.addConstant(`${node.name}.bound${i}`, scalar('float32', bound)));
-  const clipped = editor.emit({ name: node.name, op: 'Clip', inputs: [x, low ?? '', high ?? ''] });
+  const limits = bounds.map((bound, i) => editor.addConstant(`${node.name}.bound${i}`, scalar('float32', bound)));
+  const clipped = editor.emit({ name: node.name, op: 'Clip', inputs: [x, ...limits] });
   const attributes = new Map(node.attributes);
   attributes.delete('output_dtype');
   editor.replace(node, { inputs: [clipped, scaleName, widenConstant(editor, zeroName)], attributes });
-  const output = node.outputs[0] ?? '';
   editor.setType(output, { dtype: widened(zeroPoint.dtype), shape: editor.type(output).shape });
 }
 
@@ -40,9 +41,8 @@ function widenQuantize(editor: Rewriter, node: Node): void {
 export function widenQuantizedTypes(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
-    const output = node.outputs[0] ?? '';
-    const narrow = node.op === 'QuantizeLinear' && subByteBits(editor.type(output).dtype) < 8;
-    if (narrow && !editor.isOutput(output)) widenQuantize(editor, node);
+    const narrow = node.op === 'QuantizeLinear' && subByteBits(editor.type(outputOf(node)).dtype) < 8;
+    if (narrow && !editor.isOutput(outputOf(node))) widenQuantize(editor, node);
     if (node.op !== 'DequantizeLinear') continue;
     const inputs = node.inputs.map((name) => widenConstant(editor, name));
     if (inputs.some((name, i) => name !== node.inputs[i])) editor.replace(node, { inputs });

@@ -1,8 +1,10 @@
 import { float, int, intAttribute, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { absent, operand, optionalOperand } from '../../graph/operands.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { quantizationOf, rangeOf } from '../../ops/quantization.js';
+import { convolution } from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import { quantizedBounds, quantizedSource, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
 import type { Planner } from './plan.js';
@@ -23,7 +25,7 @@ function clampsOf(editor: Rewriter, value: string): { inner: string; low: number
     const node = editor.producer(inner);
     const unary = node?.op === 'Unary' ? fusedUnary(node) : undefined;
     if (node === undefined || (unary?.kind !== 'relu' && unary?.kind !== 'clip')) return { inner, low, high };
-    const input = node.inputs[0] ?? '';
+    const input = operand(node, 0);
     const [least, most] = unary.kind === 'relu' ? [0, Infinity] : [unary.alpha, unary.beta];
     // What an earlier clamp lets through, a later one narrows: bounds beyond its own end up at them.
     if (least > high || most < low || editor.soleConsumer(input) !== node) return { inner, low, high };
@@ -36,9 +38,9 @@ function chainOf(editor: Rewriter, value: string): Chain | undefined {
   const { inner, low, high } = clampsOf(editor, value);
   const node = editor.producer(inner);
   if (node?.op === 'NhwcConv') return { conv: node, low, high, slope: undefined };
-  const input = node?.inputs[0] ?? '';
+  const input = node === undefined ? undefined : optionalOperand(node, 0);
   const conv = editor.producer(input);
-  if (node === undefined || conv?.op !== 'NhwcConv' || editor.soleConsumer(input) !== node) return undefined;
+  if (node === undefined || input === undefined || conv?.op !== 'NhwcConv' || editor.soleConsumer(input) !== node) return undefined;
   const channels = editor.type(input).shape.at(-1) ?? 1;
   if (node.op === 'PRelu') {
     const slope = editor.constant(node.inputs[1]);
@@ -116,21 +118,21 @@ export const planConv: Planner = (editor, value, q) => {
   const chain = chainOf(editor, value);
   if (chain === undefined) return undefined;
   const { conv, slope } = chain;
-  const x = quantizedSource(editor, conv.inputs[0] ?? '');
-  const weights = symmetricWeights(editor, conv.inputs[1] ?? '');
+  const own = convolution(conv);
+  const x = quantizedSource(editor, own.x);
+  const weights = symmetricWeights(editor, own.weights);
   if (x === undefined || weights === undefined) return undefined;
   const steps = weights.scales.map((scale) => Math.fround(x.q.scale * scale));
-  const biasName = conv.inputs[2] ?? '';
-  const bias = biasName === '' ? undefined : integerBias(editor, biasName, steps);
-  if (biasName !== '' && bias === undefined) return undefined;
+  const bias = own.bias === undefined ? undefined : integerBias(editor, own.bias, steps);
+  if (own.bias !== undefined && bias === undefined) return undefined;
   // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
   const scale = steps.map((step) => Math.fround(step / q.scale));
   return () => {
     const name = editor.producer(value)?.name ?? conv.name;
     const inputs = [
       x.value,
-      editor.addConstant(`${conv.inputs[1]}.s8`, weights.values),
-      bias === undefined ? '' : editor.addConstant(`${name}.bias`, bias),
+      editor.addConstant(`${own.weights}.s8`, weights.values),
+      bias === undefined ? absent : editor.addConstant(`${name}.bias`, bias),
       editor.addConstant(`${name}.scale`, float32s(scale)),
       ...(slope === undefined ? [] : [editor.addConstant(`${name}.scale_neg`, float32s(scale.map((s, o) => s * (slope[o] ?? 0))))]),
     ];

@@ -1,8 +1,10 @@
 import { float, int, string, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, optionalOperand } from '../../graph/operands.js';
 import { fromNumbers, mapNumbers, reshaped, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { operatorOf, recordOf } from '../../ops/registry.js';
+import { normalizeU8, pair } from '../../ops/views.js';
 import type { Rewriter } from '../rewriter.js';
 import { dequantizedValues, quantizedBounds, quantizedSource, quantizeOne, sameQuantization, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
 import type { Planner } from './plan.js';
@@ -14,7 +16,7 @@ function clampOf(editor: Rewriter, value: string): { node: Node; low: number; hi
   const node = editor.producer(value);
   if (node?.op !== 'Unary') return node === undefined ? undefined : { node, low: -Infinity, high: Infinity };
   const { kind, alpha, beta } = fusedUnary(node);
-  const input = node.inputs[0] ?? '';
+  const input = operand(node, 0);
   const inner = editor.producer(input);
   if (inner === undefined || editor.soleConsumer(input) !== node) return undefined;
   if (kind === 'relu') return { node: inner, low: 0, high: Infinity };
@@ -26,8 +28,8 @@ export const planBinary: Planner = (editor, value, q) => {
   const clamp = clampOf(editor, value);
   const kind = clamp === undefined ? undefined : binaryKinds[clamp.node.op];
   if (clamp === undefined || kind === undefined) return undefined;
-  const a = quantizedSource(editor, clamp.node.inputs[0] ?? '');
-  const b = quantizedSource(editor, clamp.node.inputs[1] ?? '');
+  const operands = pair(clamp.node);
+  const [a, b] = [quantizedSource(editor, operands.a), quantizedSource(editor, operands.b)];
   if (a === undefined || b === undefined) return undefined;
   const [low, high] = quantizedBounds(q, clamp.low, clamp.high);
   const product = kind === 'mul';
@@ -70,8 +72,8 @@ function elementwiseChain(editor: Rewriter, value: string): ElementwiseChain | u
       if (constant.data.length !== last || constant.dims.at(-1) !== last) return undefined;
       channels = last;
     }
-    const next = node.inputs[variable] ?? '';
-    if (editor.type(next).shape.join() !== editor.type(value).shape.join()) return undefined;
+    const next = optionalOperand(node, variable);
+    if (next === undefined || editor.type(next).shape.join() !== editor.type(value).shape.join()) return undefined;
     nodes.push({ node, variable });
     at = next;
   }
@@ -127,15 +129,16 @@ export const planRequantize: Planner = (editor, value, q) => {
 /** Normalized pixels into QuantizeLinear: a table for each channel. */
 export const planPixels: Planner = (editor, value, q) => {
   const node = editor.producer(value);
-  const [mul, add] = [editor.constant(node?.inputs[1]), editor.constant(node?.inputs[2])];
-  if (node?.op !== 'NormalizeU8' || mul === undefined || add === undefined) return undefined;
+  if (node?.op !== 'NormalizeU8') return undefined;
+  const { pixels, ...parameters } = normalizeU8(node);
+  const [mul, add] = [editor.constant(parameters.mul), editor.constant(parameters.add)];
+  if (mul === undefined || add === undefined) return undefined;
   const [factors, summands] = [toNumbers(mul), toNumbers(add)];
   const table = mapNumbers({ length: 256 * factors.length }, (_, i) => {
     const c = Math.floor(i / 256);
     return quantizeOne(Math.fround(Math.fround((i % 256) * (factors[c] ?? 0)) + (summands[c] ?? 0)), q);
   });
   const identity = q.dtype === 'uint8' && table.every((entry, i) => entry === i % 256);
-  const pixels = node.inputs[0] ?? '';
   return () => (identity ? pixels : emitTable(editor, pixels, uniform(fromNumbers(q.dtype, [table.length], table)), node.name));
 };
 

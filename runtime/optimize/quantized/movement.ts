@@ -1,22 +1,19 @@
 import { float, floatAttribute, int, intsAttribute, stringAttribute, type Attribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
+import { operand, optionalOperand } from '../../graph/operands.js';
 import { poolAttributes } from '../../ops/pooling.js';
+import { recordOf } from '../../ops/registry.js';
 import type { Rewriter } from '../rewriter.js';
 import { requantize } from './elementwise.js';
 import { quantizedSource, quantizeOne, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
 import type { Build, Planner } from './plan.js';
-
-/** Operators that only move elements, with how many of their inputs are data. */
-const moves: Readonly<Record<string, 'first' | 'all'>> = {
-  View: 'first', Transpose: 'first', StridedSlice: 'first', BroadcastTo: 'first', Gather: 'first', PadNd: 'first', Interleave: 'first', Concat: 'all',
-};
 
 const record = (node: Node): Record<string, Attribute> => Object.fromEntries(node.attributes);
 
 /** Moving quantized elements; `plan` finds the quantized form of the inputs. */
 export function planMove(editor: Rewriter, value: string, q: TensorQuantization, plan: Planner): Build | undefined {
   const node = editor.producer(value);
-  const which = node === undefined ? undefined : moves[node.op];
+  const which = node === undefined ? undefined : recordOf(node)?.moves;
   if (node === undefined || which === undefined) return undefined;
   const data = which === 'first' ? node.inputs.slice(0, 1) : node.inputs;
   const builds = data.map((input) => plan(editor, input, q));
@@ -42,7 +39,7 @@ function planAverage(editor: Rewriter, node: Node, pool: Record<string, Attribut
 export const planPool: Planner = (editor, value, q) => {
   const node = editor.producer(value);
   if (node === undefined) return undefined;
-  const x = quantizedSource(editor, node.inputs[0] ?? '');
+  const x = quantizedSource(editor, optionalOperand(node, 0));
   if (x === undefined) return undefined;
   if (node.op === 'Reduce') {
     const { shape } = editor.type(x.value);
@@ -63,7 +60,7 @@ export const planPool: Planner = (editor, value, q) => {
 /** Resizing quantized data, whose scale stays. */
 export const planResize: Planner = (editor, value, q) => {
   const node = editor.producer(value);
-  const x = node?.op === 'NhwcResize' ? quantizedSource(editor, node.inputs[0] ?? '') : undefined;
+  const x = node?.op === 'NhwcResize' ? quantizedSource(editor, operand(node, 0)) : undefined;
   if (node === undefined || x === undefined) return undefined;
   return () => {
     const resized = editor.emit({ name: node.name, op: 'ResizeQ8', inputs: [x.value], attributes: { ...record(node), zp: int(x.q.zeroPoint) } });

@@ -1,8 +1,10 @@
-import { intAttribute, type Attribute } from '../../graph/attributes.js';
+import type { Attribute } from '../../graph/attributes.js';
 import type { GraphEditor } from '../../graph/editor.js';
 import type { Node } from '../../graph/graph.js';
+import { operand } from '../../graph/operands.js';
 import { isByte, type DType } from '../../graph/tensor-value.js';
 import { quantizationOf, quantizeNumber, rangeOf } from '../../ops/quantization.js';
+import { quantization } from '../../ops/views.js';
 
 /** One scale and zero-point for a whole tensor of 8-bit values. */
 export interface TensorQuantization {
@@ -24,23 +26,21 @@ export const sameQuantization = (a: TensorQuantization, b: TensorQuantization): 
 
 /** Parameters of a QuantizeLinear or DequantizeLinear, undefined unless they are constant, per tensor, and of 8 bits. */
 export function tensorQuantization(editor: GraphEditor, node: Node): TensorQuantization | undefined {
-  const scale = editor.constant(node.inputs[1]);
-  const zeroName = node.inputs[2] ?? '';
-  const zeroPoint = editor.constant(zeroName);
-  const quantized = node.op === 'QuantizeLinear' ? (node.outputs[0] ?? '') : (node.inputs[0] ?? '');
-  const { dtype, shape } = editor.type(quantized);
-  if (scale === undefined || scale.data.length !== 1 || (zeroName !== '' && zeroPoint === undefined) || !isByte(dtype)) return undefined;
-  if (intAttribute(node, 'block_size', 0) !== 0) return undefined;
+  const { x, scale: scaleName, zeroPoint: zeroName, output, blockSize } = quantization(node);
+  const [scale, zeroPoint] = [editor.constant(scaleName), editor.constant(zeroName)];
+  const { dtype, shape } = editor.type(node.op === 'QuantizeLinear' ? output : x);
+  if (scale === undefined || scale.data.length !== 1 || (zeroName !== undefined && zeroPoint === undefined) || !isByte(dtype)) return undefined;
+  if (blockSize !== 0) return undefined;
   const { scales, zeroPoints } = quantizationOf(node, shape.length, scale, zeroPoint, dtype);
   return { dtype, scale: scales[0] ?? 1, zeroPoint: zeroPoints[0] ?? 0, bounds: rangeOf(dtype) };
 }
 
 /** The quantized data behind a float value: that of the DequantizeLinear that makes it. */
-export function quantizedSource(editor: GraphEditor, value: string): QuantizedValue | undefined {
+export function quantizedSource(editor: GraphEditor, value: string | undefined): QuantizedValue | undefined {
   const node = editor.producer(value);
   if (node?.op !== 'DequantizeLinear') return undefined;
   const q = tensorQuantization(editor, node);
-  return q === undefined ? undefined : { value: node.inputs[0] ?? '', q };
+  return q === undefined ? undefined : { value: operand(node, 0), q };
 }
 
 export const quantizeOne = (x: number, { scale, zeroPoint, bounds }: TensorQuantization): number => quantizeNumber(x, scale, zeroPoint, bounds);

@@ -1,7 +1,9 @@
 import type { Node } from '../../graph/graph.js';
+import { operand, outputOf } from '../../graph/operands.js';
 import { fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { operatorOf, recordOf } from '../../ops/registry.js';
+import { pair } from '../../ops/views.js';
 import { coreCompareKind } from '../../ops/whole.js';
 import type { Rewriter } from '../rewriter.js';
 
@@ -42,7 +44,7 @@ function uniform(value: TensorValue | undefined): number | undefined {
 
 /** `x < bound` or `x <= bound` and their mirror images, as 0 and 1. */
 function comparisonStep(editor: Rewriter, node: Node): StepFunction | undefined {
-  const [a = '', b = ''] = node.inputs;
+  const { a, b } = pair(node);
   const [left, right] = [uniform(editor.constant(a)), uniform(editor.constant(b))];
   const kind = coreCompareKind(node);
   const bound = left ?? right;
@@ -61,7 +63,7 @@ function mappedStep(editor: Rewriter, node: Node, depth: number): StepFunction |
   const variables = node.inputs.flatMap((input, i) => (input !== '' && editor.constant(input) === undefined ? [i] : []));
   const [variable] = variables;
   if (variable === undefined || variables.length > 1 || recordOf(node)?.elementwise === undefined) return undefined;
-  const step = stepOf(editor, node.inputs[variable] ?? '', depth + 1);
+  const step = stepOf(editor, operand(node, variable), depth + 1);
   if (step === undefined) return undefined;
   const operands = node.inputs.map((input, i): TensorValue | undefined => {
     if (i === variable) return fromNumbers(editor.type(input).dtype, [3], step.values);
@@ -70,7 +72,7 @@ function mappedStep(editor: Rewriter, node: Node, depth: number): StepFunction |
     return constant === undefined || number === undefined ? undefined : fromNumbers(constant.dtype, [1], [number]);
   });
   if (operands.some((operand, i) => operand === undefined && node.inputs[i] !== '')) return undefined;
-  const { dtype } = editor.type(node.outputs[0] ?? '');
+  const { dtype } = editor.type(outputOf(node));
   const [result] = operatorOf(node).evaluate({ node, opset: editor.opset, inputs: operands, outputs: [{ dtype, shape: [3] }] });
   const [below = 0, between = 0, above = 0] = result === undefined ? [] : toNumbers(result);
   return { ...step, values: [below, between, above] };
@@ -82,7 +84,7 @@ function stepOf(editor: Rewriter, value: string, depth = 0): StepFunction | unde
   if (node.op === 'Compare') return comparisonStep(editor, node);
   const mapped = mappedStep(editor, node, depth);
   if (mapped !== undefined || node.op !== 'Unary' || fusedUnary(node).kind !== 'sign') return mapped;
-  return { source: node.inputs[0] ?? '', lower: 0, upper: nextUp(0), values: [-1, 0, 1] };
+  return { source: operand(node, 0), lower: 0, upper: nextUp(0), values: [-1, 0, 1] };
 }
 
 /** Where codes that never fall reach a level: below everything, at a threshold, or nowhere. */

@@ -1,6 +1,7 @@
 import type { Graph, Node } from '../../graph/graph.js';
 import { columnLayout } from '../observe/columns.js';
 import type { Layer, QuantizationPlan } from '../prepare/plan.js';
+import { firstOutput } from '../../graph/operands.js';
 
 /** Why a layer keeps 8 bits although fewer were asked for, or float32 although int8 was. ruinous: most of the damage was done there. */
 export type KeptReason = 'edge' | 'depthwise' | 'shallow' | 'sensitive' | 'ruinous';
@@ -15,7 +16,7 @@ function firstsOf(nodes: readonly Node[], marked: ReadonlySet<string>, reads: (n
   const behind = new Set<string>();
   const firsts = new Set<string>();
   for (const node of nodes) {
-    const name = node.outputs[0] ?? '';
+    const name = firstOutput(node);
     const after = reads(node).some((value) => behind.has(value));
     if (marked.has(name) && !after) firsts.add(name);
     if (marked.has(name) || after) for (const value of writes(node)) behind.add(value);
@@ -26,7 +27,7 @@ function firstsOf(nodes: readonly Node[], marked: ReadonlySet<string>, reads: (n
 /** Layers that no other weighted layer comes before, or after. */
 export function edgeLayers(graph: Graph, plan: QuantizationPlan): Set<Layer> {
   const layers = plan.layers.filter(weighted);
-  const nameOf = (layer: Layer): string => layer.node.outputs[0] ?? '';
+  const nameOf = (layer: Layer): string => firstOutput(layer.node);
   const marked = new Set(layers.map(nameOf));
   const firsts = firstsOf(graph.nodes, marked, (node) => node.inputs, (node) => node.outputs);
   const lasts = firstsOf([...graph.nodes].reverse(), marked, (node) => node.outputs, (node) => node.inputs);

@@ -5,6 +5,7 @@ import type { Fidelity } from '../report/fidelity.js';
 import { int8Drop, type Yardstick } from './mix.js';
 import type { Layer } from '../prepare/plan.js';
 import { reported } from '../report/progress.js';
+import { firstOutput } from '../../graph/operands.js';
 
 /** Layers that stay in float32 although 8-bit kernels could run them. */
 export interface FloatLayers {
@@ -49,7 +50,7 @@ class Neighbours {
   readonly #consumers: ReturnType<typeof consumersOf>;
 
   constructor({ graph, plan }: Calibrated) {
-    this.#layers = new Map(plan.layers.map((layer) => [layer.node.outputs[0] ?? '', layer]));
+    this.#layers = new Map(plan.layers.map((layer) => [firstOutput(layer.node), layer]));
     this.#makers = new Map(plan.layers.map((layer) => [layer.output, layer]));
     this.#consumers = consumersOf(graph.nodes);
   }
@@ -57,7 +58,7 @@ class Neighbours {
   /** Whoever reads a value, and what passes it on. */
   readers(value: string): Layer[] {
     return (this.#consumers.get(value) ?? []).flatMap((node) => {
-      const layer = this.#layers.get(node.outputs[0] ?? '');
+      const layer = this.#layers.get(firstOutput(node));
       if (layer === undefined) return [];
       return layer.kind === 'pass' ? [layer, ...this.readers(layer.output)] : [layer];
     });

@@ -1,6 +1,7 @@
 import { consumersOf, type Graph } from '../../graph/graph.js';
 import type { Grid } from './grids.js';
 import type { Layer, QuantizationPlan } from '../prepare/plan.js';
+import { firstOutput, operand } from '../../graph/operands.js';
 
 /** An activation as layers of fewer bits read it. */
 export interface NarrowValue {
@@ -28,17 +29,17 @@ export function narrowValues(graph: Graph, plan: QuantizationPlan, grids: Readon
   const found = new Map<string, NarrowValue & { readers: Set<string> }>();
   for (const layer of plan.layers) {
     const levels = grids.get(layer.output)?.activations ?? 256;
-    const value = layer.node.inputs[0] ?? '';
+    const value = operand(layer.node, 0);
     if (levels === 256) continue;
     const key = narrowKey(value, levels);
     const narrow = found.get(key) ?? { value, levels, readers: new Set<string>(), replaces: false };
-    narrow.readers.add(layer.node.outputs[0] ?? '');
+    narrow.readers.add(firstOutput(layer.node));
     found.set(key, narrow);
   }
   return [...found.values()].map((narrow) => {
     const { value, readers } = narrow;
     const maker = makers.get(value);
-    const alone = (consumers.get(value) ?? []).every((node) => readers.has(node.outputs[0] ?? ''));
+    const alone = (consumers.get(value) ?? []).every((node) => readers.has(firstOutput(node)));
     return { ...narrow, replaces: alone && maker !== undefined && clamping.has(maker.kind) && !graph.outputs.includes(value) && !plan.fixed.has(value) };
   });
 }

@@ -1,5 +1,5 @@
 import { graphToOnnx } from '../../graph/export.js';
-import { typeOf, type Graph } from '../../graph/graph.js';
+import { constantOf, typeOf, type Graph } from '../../graph/graph.js';
 import { serializeModel } from '../../onnx/serialize.js';
 import { createSession } from '../../session.js';
 import type { Calibrated } from '../write/carry-out.js';
@@ -8,6 +8,7 @@ import { largestCode, type Format, type Grid } from './grids.js';
 import { insertQuantization, type RoundedLayer } from '../write/insert.js';
 import { planQuantization, weightOperands, type Layer } from '../prepare/plan.js';
 import { affineParameters, type AffineParameters } from '../ranges/range.js';
+import { operand, outputOf } from '../../graph/operands.js';
 
 /** The fastest of so many runs is what the kernel takes; the others were disturbed. */
 const runs = 15;
@@ -57,8 +58,7 @@ async function timeLayer(graph: Graph, layer: Layer, grid: Grid | undefined): Pr
 
 /** The layer's node alone, quantized: its input in 256 codes from the model's, and in fewer from these. */
 function oneLayerModel(graph: Graph, { node }: Layer, grid: Grid | undefined): Uint8Array {
-  const [input = '', ...operands] = node.inputs;
-  const [output = ''] = node.outputs;
+  const [input, output, operands] = [operand(node, 0), outputOf(node), node.inputs.slice(1)];
   const constants = new Map(operands.flatMap((name) => {
     const value = graph.constants.get(name);
     return value === undefined ? [] : [[name, value] as const];
@@ -80,7 +80,7 @@ function oneLayerModel(graph: Graph, { node }: Layer, grid: Grid | undefined): U
 
 function toNearest(graph: Graph, layer: Layer, grid: Grid): RoundedLayer | undefined {
   const operands = weightOperands(graph, layer.node);
-  const weights = graph.constants.get(operands?.weights ?? '');
+  const weights = constantOf(graph, operands?.weights);
   const layout = columnLayout(graph, layer);
   if (operands === undefined || weights === undefined || layout === undefined) return undefined;
   const rows = toRows(weights.data as ArrayLike<number>, layout.outputs, operands.axis);

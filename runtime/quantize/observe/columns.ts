@@ -2,6 +2,7 @@ import { elementCount } from '../../graph/tensor-value.js';
 import { typeOf, type Graph } from '../../graph/graph.js';
 import { convGeometry } from '../../ops/convolution.js';
 import { weightOperands, type Layer } from '../prepare/plan.js';
+import { operand } from '../../graph/operands.js';
 
 /**
  * A weighted layer as products of a matrix with columns: y[o] = sum_k w[o][k] * column[g * depth + k], with g the group of output o. The
@@ -19,7 +20,7 @@ export interface ColumnLayout {
 }
 
 function convolutionLayout(graph: Graph, { node }: Layer, dims: readonly number[], group: number): ColumnLayout {
-  const { shape } = typeOf(graph, node.inputs[0] ?? '');
+  const { shape } = typeOf(graph, operand(node, 0));
   const [batch = 1, channels = 1, height = 1, width = 1] = shape;
   const { kernel: [rows, columns], strides, dilations, pads, output: [outRows, outColumns] } = convGeometry(node, shape, dims);
   const gather = (input: Float32Array, position: number, column: Float32Array): void => {
@@ -46,7 +47,7 @@ export function columnLayout(graph: Graph, layer: Layer): ColumnLayout | undefin
   if (layer.node.op === 'Conv') return convolutionLayout(graph, layer, dims, operands.group);
   const [depth = 1, outputs = 1] = operands.axis === 1 ? dims : [...dims].reverse();
   const gather = (input: Float32Array, position: number, column: Float32Array): void => column.set(input.subarray(position * depth, (position + 1) * depth));
-  return { groups: 1, depth, outputs, positions: elementCount(typeOf(graph, layer.node.inputs[0] ?? '').shape) / depth, gather };
+  return { groups: 1, depth, outputs, positions: elementCount(typeOf(graph, operand(layer.node, 0)).shape) / depth, gather };
 }
 
 /** Multiply-adds of a layer in one run of the model. */

@@ -1,9 +1,10 @@
 import { RuntimeError } from '../../errors.js';
-import type { Graph } from '../../graph/graph.js';
+import { constantOf, type Graph } from '../../graph/graph.js';
 import type { CalibrationStatistics } from './calibrate.js';
 import type { Histogram } from './histogram.js';
 import { weightOperands, type Layer, type QuantizationPlan } from '../prepare/plan.js';
 import { channelMagnitudes } from '../round/weights.js';
+import { operand } from '../../graph/operands.js';
 
 /** Whether a value was zero wherever calibration looked. */
 export const isZero = (histogram: Histogram | undefined): boolean => histogram !== undefined && histogram.min === 0 && histogram.max === 0;
@@ -21,7 +22,7 @@ export function deadOutputs(graph: Graph, layer: Layer): number[] {
 export function constantValues(graph: Graph, plan: QuantizationPlan): Set<string> {
   const constant = new Set<string>();
   for (const layer of plan.layers) {
-    const weights = layer.kind === 'weighted' ? graph.constants.get(weightOperands(graph, layer.node)?.weights ?? '') : undefined;
+    const weights = layer.kind === 'weighted' ? constantOf(graph, weightOperands(graph, layer.node)?.weights) : undefined;
     const dead = weights !== undefined && weights.data.every((weight: number | bigint) => Number(weight) === 0);
     if (dead || layer.inputs.every((input) => constant.has(input))) constant.add(layer.output);
   }
@@ -41,14 +42,14 @@ export function checkSeen(graph: Graph, plan: QuantizationPlan, { histograms, sa
     const maker = plan.layers.find(({ output }) => output === value);
     const layers = [...(maker === undefined ? [] : [maker]), ...plan.layers.filter(({ inputs }) => inputs.includes(value))].map(({ name }) => name);
     throw new RuntimeError('E_QUANTIZE', `Value '${value}'${maker === undefined ? '' : `, the output of ${maker.op} '${maker.name}',`} was zero in all ${samples} calibration samples although the model can compute other values, so it has no range; calibrate on data that make it nonzero, or exclude ${layers.map((name) => `'${name}'`).join(', ')}`, {
-      details: { value, layer: maker?.name ?? layers[0] ?? '', layers },
+      details: { value, layer: layers[0], layers },
     });
   }
 }
 
 /** Input channels of a weighted layer that were zero for every sample, but for those that the layer before cannot make anything else. */
 export function unseenInputs(graph: Graph, plan: QuantizationPlan, layer: Layer, { silentChannels }: Pick<CalibrationStatistics, 'silentChannels'>): number[] {
-  const value = layer.node.inputs[0] ?? '';
+  const value = operand(layer.node, 0);
   const maker = plan.layers.find(({ output }) => output === value);
   const explained = new Set(maker?.kind === 'weighted' ? deadOutputs(graph, maker) : []);
   return (silentChannels.get(value) ?? []).filter((channel) => !explained.has(channel));

@@ -3,6 +3,7 @@ import { consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js
 import type { TensorValue } from '../../graph/tensor-value.js';
 import { weightOperands, type Layer, type QuantizationPlan } from './plan.js';
 import { SharedGroups } from '../ranges/shared-groups.js';
+import { firstOutput } from '../../graph/operands.js';
 
 /**
  * Values whose channels can be rescaled together without changing what the network computes: convolutions write them, and
@@ -31,7 +32,7 @@ function passesChannels(graph: Graph, layer: Layer): boolean {
 
 /** The groups of a plan, in no particular order. */
 export function findChannelGroups(graph: Graph, plan: QuantizationPlan): ChannelGroup[] {
-  const layers = new Map(plan.layers.map((layer) => [layer.node.outputs[0] ?? '', layer]));
+  const layers = new Map(plan.layers.map((layer) => [firstOutput(layer.node), layer]));
   const makers = new Map(plan.layers.map((layer) => [layer.output, layer]));
   const passing = new Set(plan.layers.filter((layer) => passesChannels(graph, layer)));
   const groups = new SharedGroups();
@@ -40,7 +41,7 @@ export function findChannelGroups(graph: Graph, plan: QuantizationPlan): Channel
   const found: ChannelGroup[] = [];
   for (const values of groups.partition(plan.values)) {
     const made = values.map((value) => makers.get(value));
-    const read = values.flatMap((value) => (consumers.get(value) ?? []).map((node: Node) => layers.get(node.outputs[0] ?? '')));
+    const read = values.flatMap((value) => (consumers.get(value) ?? []).map((node: Node) => layers.get(firstOutput(node))));
     const writers = made.filter((layer) => layer !== undefined && !passing.has(layer));
     const readers = [...new Set(read.filter((layer) => layer !== undefined && !passing.has(layer)))];
     const closed =
@@ -108,7 +109,8 @@ const largestFactor = 32;
 
 /** What to divide a group's channels by so that they use the common range more alike. */
 function factorsFor(graph: Graph, group: ChannelGroup, magnitudes: ReadonlyMap<string, Float32Array>, migration: number): Float32Array | undefined {
-  const channels = typeOf(graph, group.values[0] ?? '').shape[1] ?? 0;
+  const [first] = group.values;
+  const channels = first === undefined ? 0 : (typeOf(graph, first).shape[1] ?? 0);
   const activation = new Float32Array(channels);
   for (const value of group.values) {
     const seen = magnitudes.get(value);

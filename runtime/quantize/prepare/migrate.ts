@@ -1,6 +1,6 @@
 import { intAttribute } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
-import { consumersOf, producersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
+import { constantOf, consumersOf, producersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
 import { elementCount, sameShape } from '../../graph/tensor-value.js';
 import type { EngineName } from '../../session.js';
 import { openPart, runSample, spread, type Feeds } from '../observe/calibrate.js';
@@ -13,6 +13,7 @@ import { mostColumns, mostOutputs, variance } from '../ranges/output-ranges.js';
 import { reported, type OnQuantizeProgress } from '../report/progress.js';
 import { weightOperands, type Layer, type QuantizationPlan } from './plan.js';
 import { affineParameters, chooseRange, roundTrip, type CalibrationMethod } from '../ranges/range.js';
+import { firstOutput, hasOperand, operand, optionalOperand } from '../../graph/operands.js';
 
 /** Where factors of a value's channels go on the way to it: into the weights of a layer, or into operands with one number a channel. */
 interface Fold {
@@ -69,7 +70,7 @@ interface Context {
   consumers: ReadonlyMap<string, readonly Node[]>;
 }
 
-const channelAxis = (graph: Graph, { op, inputs: [x = ''] }: Node): number => (op === 'Conv' ? 1 : typeOf(graph, x).shape.length - 1);
+const channelAxis = (graph: Graph, node: Node): number => (node.op === 'Conv' ? 1 : typeOf(graph, operand(node, 0)).shape.length - 1);
 
 /** Where to fold factors of the channels of `value`, of which nobody else may know; undefined: nowhere, exactly. */
 function foldsOf(context: Context, value: string, channels: number, axis: number): Fold[] | undefined {
@@ -78,28 +79,28 @@ function foldsOf(context: Context, value: string, channels: number, axis: number
   if (node === undefined || graph.outputs.includes(value)) return undefined;
   const { shape } = typeOf(graph, value);
   const rank = shape.length;
-  const perChannel = (operand: number): boolean => {
-    const constant = graph.constants.get(node.inputs[operand] ?? '');
+  const perChannel = (index: number): boolean => {
+    const constant = constantOf(graph, optionalOperand(node, index));
     return constant?.dtype === 'float32' && elementCount(constant.dims) === channels && constant.dims[axis - rank + constant.dims.length] === channels;
   };
   const before = (input: number): Fold[] | undefined => {
-    const source = node.inputs[input] ?? '';
+    const source = operand(node, input);
     return consumers.get(source)?.length === 1 && sameShape(typeOf(graph, source).shape, shape) ? foldsOf(context, source, channels, axis) : undefined;
   };
-  const given = [1, 2].filter((operand) => (node.inputs[operand] ?? '') !== '');
+  const given = [1, 2].filter((index) => hasOperand(node, index));
   const normalized = (right: boolean): Fold[] | undefined =>
-    right && given.length > 0 && given.every((operand) => graph.constants.get(node.inputs[operand] ?? '')?.data.length === channels) ? [{ node, operands: given }] : undefined;
+    right && given.length > 0 && given.every((index) => constantOf(graph, optionalOperand(node, index))?.data.length === channels) ? [{ node, operands: given }] : undefined;
   switch (node.op) {
     case 'Relu': case 'LeakyRelu':
       return before(0);
     case 'PRelu':
-      return graph.constants.has(node.inputs[1] ?? '') ? before(0) : undefined;
+      return constantOf(graph, optionalOperand(node, 1)) !== undefined ? before(0) : undefined;
     case 'Mul': case 'Add': {
-      const operand = [0, 1].find(perChannel);
-      if (operand === undefined) return undefined;
-      if (node.op === 'Mul') return [{ node, operands: [operand] }];
-      const rest = before(1 - operand);
-      return rest === undefined ? undefined : [{ node, operands: [operand] }, ...rest];
+      const index = [0, 1].find(perChannel);
+      if (index === undefined) return undefined;
+      if (node.op === 'Mul') return [{ node, operands: [index] }];
+      const rest = before(1 - index);
+      return rest === undefined ? undefined : [{ node, operands: [index] }, ...rest];
     }
     case 'LayerNormalization':
       return normalized(axis === rank - 1 && [rank - 1, -1].includes(intAttribute(node, 'axis', -1)));
@@ -112,12 +113,12 @@ function foldsOf(context: Context, value: string, channels: number, axis: number
 
 /** The values of a plan whose channels can take factors: a normalization or a layer makes them, and layers with constant weights alone read them. */
 export function findMigrations(graph: Graph, plan: QuantizationPlan): MigrationGroup[] {
-  const layers = new Map(plan.layers.filter(({ kind }) => kind === 'weighted').map((layer) => [layer.node.outputs[0] ?? '', layer]));
+  const layers = new Map(plan.layers.filter(({ kind }) => kind === 'weighted').map((layer) => [firstOutput(layer.node), layer]));
   const context = { graph, producers: producersOf(graph.nodes), consumers: consumersOf(graph.nodes) };
   const found: MigrationGroup[] = [];
   for (const value of plan.values) {
     const nodes = context.consumers.get(value) ?? [];
-    const readers = nodes.flatMap((node) => layers.get(node.outputs[0] ?? '') ?? []);
+    const readers = nodes.flatMap((node) => layers.get(firstOutput(node)) ?? []);
     const [first] = readers;
     if (first === undefined || readers.length < nodes.length) continue;
     const axis = channelAxis(graph, first.node);
@@ -157,7 +158,7 @@ async function observeReaders({ graph, samples, engine }: MigrationTask, groups:
   for (const layer of groups.flatMap((group) => group.readers)) {
     const layout = columnLayout(graph, layer);
     const operands = weightOperands(graph, layer.node);
-    const weights = graph.constants.get(operands?.weights ?? '');
+    const weights = constantOf(graph, operands?.weights);
     if (layout === undefined || operands === undefined || weights === undefined) continue;
     const all = toRows(weights.data as ArrayLike<number>, layout.outputs, operands.axis);
     const rows = spread(Array.from({ length: layout.outputs }, (_, o) => o), mostOutputs).map((output) => ({ output, weights: all.slice(output * layout.depth, (output + 1) * layout.depth) }));
@@ -168,7 +169,7 @@ async function observeReaders({ graph, samples, engine }: MigrationTask, groups:
     for (const [index, feeds] of samples.entries()) {
       const results = await runSample(session, feeds, index);
       for (const { layer, columns } of readers.values()) {
-        const data = results[layer.node.inputs[0] ?? '']?.data;
+        const data = results[operand(layer.node, 0)]?.data;
         if (data instanceof Float32Array) columns.add(data, index, Math.ceil(columns.capacity / samples.length));
       }
     }

@@ -1,8 +1,9 @@
 import { floatAttribute, intAttribute } from '../../graph/attributes.js';
-import { consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
+import { constantOf, consumersOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import type { AffineParameters, Range } from '../ranges/range.js';
 import { saturationLimits } from './saturation.js';
+import { firstOutput, optionalOperand, outputOf } from '../../graph/operands.js';
 
 /**
  * weighted: multiplies by constant weights. binary: combines two activations. unary: maps each element (a lookup table).
@@ -65,16 +66,16 @@ const fixedOutputs: Readonly<Record<string, AffineParameters>> = {
  * transposed or scaled products, kernels that are not two-dimensional, a bias of an odd shape).
  */
 export function weightOperands(graph: Graph, node: Node): WeightOperands | undefined {
-  const [, weights = '', bias = ''] = node.inputs;
-  const w = graph.constants.get(weights);
-  if (w === undefined || w.dtype !== 'float32') return undefined;
+  const [weights, bias] = [optionalOperand(node, 1), optionalOperand(node, 2)];
+  const w = constantOf(graph, weights);
+  if (weights === undefined || w === undefined || w.dtype !== 'float32') return undefined;
   const operands = ((): WeightOperands | undefined => {
     switch (node.op) {
       case 'Conv':
-        return w.dims.length === 4 ? { weights, axis: 0, bias: bias || undefined, group: intAttribute(node, 'group', 1) } : undefined;
+        return w.dims.length === 4 ? { weights, axis: 0, bias, group: intAttribute(node, 'group', 1) } : undefined;
       case 'Gemm': {
         const plain = intAttribute(node, 'transA', 0) === 0 && floatAttribute(node, 'alpha', 1) === 1 && floatAttribute(node, 'beta', 1) === 1;
-        return plain ? { weights, axis: intAttribute(node, 'transB', 0) === 0 ? 1 : 0, bias: bias || undefined, group: 1 } : undefined;
+        return plain ? { weights, axis: intAttribute(node, 'transB', 0) === 0 ? 1 : 0, bias, group: 1 } : undefined;
       }
       case 'MatMul':
         return w.dims.length === 2 ? { weights, axis: 1, bias: undefined, group: 1 } : undefined;
@@ -105,7 +106,7 @@ function kindOf(graph: Graph, node: Node): LayerKind | undefined {
 /** Activation that the kernel of `node` applies before it rounds, if the next node is one. */
 function fusedActivation(graph: Graph, node: Node, kind: LayerKind, consumers: ReadonlyMap<string, readonly Node[]>): Node | undefined {
   if (kind !== 'weighted' && kind !== 'binary') return undefined;
-  const [output = ''] = node.outputs;
+  const output = outputOf(node);
   const [next, another] = consumers.get(output) ?? [];
   if (next === undefined || another !== undefined || graph.outputs.includes(output)) return undefined;
   const fusable = kind === 'weighted' ? activations : clamps;
@@ -119,7 +120,7 @@ function makeLayer(graph: Graph, node: Node, kind: LayerKind, activation: Node |
     kind,
     node,
     inputs: [...new Set(node.inputs)].filter((input) => input !== '' && !graph.constants.has(input)),
-    output: (activation ?? node).outputs[0] ?? '',
+    output: firstOutput(activation ?? node),
   };
 }
 
@@ -143,7 +144,7 @@ function beforeLogarithms(graph: Graph): Set<string> {
   const found = new Set<string>();
   for (const node of [...graph.nodes].reverse()) {
     const ahead = node.outputs.some((output) => reached.has(output));
-    if (ahead) found.add(node.outputs[0] ?? '');
+    if (ahead) found.add(firstOutput(node));
     if (logarithmic.has(node.op) || (ahead && !summing.has(node.op) && weightOperands(graph, node) === undefined)) for (const input of node.inputs) reached.add(input);
   }
   return found;
@@ -156,7 +157,7 @@ function findLayers(graph: Graph, exclude: ReadonlySet<string>): Candidates {
   const found: Candidates = { layers: [], others: [] };
   for (const node of graph.nodes) {
     if (claimed.has(node)) continue;
-    const kind = exclude.has(node.name) || fine.has(node.outputs[0] ?? '') ? undefined : kindOf(graph, node);
+    const kind = exclude.has(node.name) || fine.has(firstOutput(node)) ? undefined : kindOf(graph, node);
     const activation = kind === undefined ? undefined : fusedActivation(graph, node, kind, consumers);
     if (activation !== undefined) claimed.add(activation);
     (kind === undefined ? found.others : found.layers).push(makeLayer(graph, node, kind ?? 'own', activation));

@@ -1,8 +1,9 @@
 import { floatAttribute, intAttribute, intsAttribute, int, string, stringAttribute, floatsAttribute, hasAttribute, type Attribute } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
-import { typeOf, type Graph, type Node } from '../../graph/graph.js';
+import { constantOf, typeOf, type Graph, type Node } from '../../graph/graph.js';
 import { float32s, int64s, scalar, type TensorValue } from '../../graph/tensor-value.js';
 import { RuntimeError } from '../../errors.js';
+import { hasOperand, operand, optionalOperand } from '../../graph/operands.js';
 
 /** First operator set with DequantizeLinear along an axis, which per-channel weights need. */
 export const qdqOpset = 13;
@@ -32,7 +33,7 @@ const oldCoordinates = { coordinate_transformation_mode: string('asymmetric'), n
 
 /** Before 13 softmax flattened everything from `axis` on; on the last axis that is what it does now. */
 function softmaxForm(graph: Graph, node: Node): NewForm {
-  const rank = typeOf(graph, node.inputs[0] ?? '').shape.length;
+  const rank = typeOf(graph, operand(node, 0)).shape.length;
   const axis = intAttribute(node, 'axis', 1);
   if ((axis + rank) % rank !== rank - 1) {
     throw new RuntimeError('E_QUANTIZE', `${node.op} '${node.name}' flattens its axes ${axis}.. as operator sets before 13 do; convert the model to operator set 13`, {
@@ -70,7 +71,7 @@ function formOf13(graph: Graph, node: Node): NewForm | undefined {
 
 /** GroupNormalization had one scale a group before 21, and has one a channel since. */
 function groupNormalizationForm(graph: Graph, node: Node): NewForm {
-  const channels = typeOf(graph, node.inputs[0] ?? '').shape[1] ?? 1;
+  const channels = typeOf(graph, operand(node, 0)).shape[1] ?? 1;
   const operands = node.inputs.slice(1).map((input) => {
     const value = graph.constants.get(input);
     if (value !== undefined) return repeated(value, channels);
@@ -87,7 +88,7 @@ function formOf21(graph: Graph, node: Node): NewForm | undefined {
     case 'ReduceMean': case 'ReduceMax': case 'ReduceMin': case 'ReduceProd': case 'ReduceL1': case 'ReduceL2': case 'ReduceLogSum': case 'ReduceLogSumExp': case 'ReduceSumSquare':
       return { operands: [optionalInts(node, 'axes')], drop: ['axes'] };
     case 'Split':
-      return (node.inputs[1] ?? '') === '' ? { operands: [], drop: [], set: { num_outputs: int(node.outputs.length) } } : undefined;
+      return !hasOperand(node, 1) ? { operands: [], drop: [], set: { num_outputs: int(node.outputs.length) } } : undefined;
     default:
       return undefined;
   }
@@ -96,7 +97,7 @@ function formOf21(graph: Graph, node: Node): NewForm | undefined {
 /** Upsample 7 has an attribute `scales`, Upsample 9 and Resize 10 an operand; Resize 11 put a region of interest before it. */
 function resizeForm(graph: Graph, node: Node): NewForm {
   const attribute = floatsAttribute(node, 'scales');
-  const scales = attribute === undefined ? graph.constants.get(node.inputs[1] ?? '') : float32s(attribute);
+  const scales = attribute === undefined ? constantOf(graph, optionalOperand(node, 1)) : float32s(attribute);
   if (scales === undefined) {
     throw new RuntimeError('E_QUANTIZE', `${node.op} '${node.name}' computes its scales; convert the model to operator set 13`, { details: { node: node.name, op: node.op } });
   }
@@ -124,7 +125,7 @@ function rewritten(graph: Graph, opset: number, newForm: (graph: Graph, node: No
     for (const [name, value] of Object.entries(form.set ?? {})) attributes.set(name, value);
     const added = form.operands.map((value, i) => (value === undefined ? '' : editor.addConstant(`${node.outputs[0] ?? node.name}_operand${i + 1}`, value)));
     while (added.at(-1) === '') added.pop();
-    editor.replace(node, { op: form.op ?? node.op, inputs: [node.inputs[0] ?? '', ...added], attributes });
+    editor.replace(node, { op: form.op ?? node.op, inputs: [operand(node, 0), ...added], attributes });
   }
   return { ...editor.finish(), opset };
 }

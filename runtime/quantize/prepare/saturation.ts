@@ -1,6 +1,7 @@
 import { floatAttribute } from '../../graph/attributes.js';
 import { consumersOf, type Graph, type Node } from '../../graph/graph.js';
 import type { Range } from '../ranges/range.js';
+import { outputOf } from '../../graph/operands.js';
 
 /** Operators that only move elements, so that a value can be limited in front of them as well as behind. */
 const movers: ReadonlySet<string> = new Set(['Reshape', 'Flatten', 'Squeeze', 'Unsqueeze', 'Transpose', 'Slice', 'Concat', 'Identity', 'DepthToSpace', 'SpaceToDepth']);
@@ -30,7 +31,7 @@ export function saturationLimits(graph: Graph): Map<string, Range> {
   for (const value of [...graph.nodes].reverse().flatMap((node) => node.outputs)) {
     const readers = consumers.get(value) ?? [];
     if (readers.length === 0 || outputs.has(value)) continue;
-    const ranges = readers.map((node) => (movers.has(node.op) && node.outputs.length === 1 ? limits.get(node.outputs[0] ?? '') : rangeOf(node)));
+    const ranges = readers.map((node) => (movers.has(node.op) && node.outputs.length === 1 ? limits.get(outputOf(node)) : rangeOf(node)));
     const known = ranges.filter((range) => range !== undefined);
     if (known.length < ranges.length) continue;
     limits.set(value, { min: Math.min(...known.map(({ min }) => min)), max: Math.max(...known.map(({ max }) => max)) });

@@ -7,6 +7,8 @@ import { narrowKey } from '../formats/narrow-values.js';
 import { weightOperands, type Layer } from '../prepare/plan.js';
 import { affineParameters, chooseRange, roundTrip, type AffineParameters, type Range } from './range.js';
 import { observeFloat, roundingSamples } from '../round/round-layers.js';
+import { operand } from '../../graph/operands.js';
+import { constantOf } from '../../graph/graph.js';
 
 /** Shares of the range that calibration saw. */
 const shares = Array.from({ length: 15 }, (_, i) => 1 - i / 20);
@@ -26,7 +28,7 @@ export async function outputRanges(calibrated: Calibrated, offers: readonly (rea
     // One layer at a time: the columns of all would not fit the memory of a small machine.
     const seen = await observeFloat({ graph, samples: spread(statistics.kept, roundingSamples), engine }, [layer]);
     const columns = seen.get(layer);
-    const value = layer.node.inputs[0] ?? '';
+    const value = operand(layer.node, 0);
     for (const [, { activations }] of offers.filter(([offered]) => offered === layer)) {
       const key = narrowKey(value, activations);
       const known = errors.get(key) ?? startOf(chooseRange(statistics.histograms.get(value) ?? new Histogram(), 'minmax', 100), activations);
@@ -47,7 +49,7 @@ function startOf({ min, max }: Range, levels: number): { candidates: AffineParam
 /** Variance that rounding the columns puts into a layer's outputs, as a share of what these are. */
 function outputError({ graph }: Calibrated, layer: Layer, { values, count, layout: { groups, depth, outputs } }: ColumnSample, parameters: AffineParameters): number {
   const operands = weightOperands(graph, layer.node);
-  const weights = graph.constants.get(operands?.weights ?? '');
+  const weights = constantOf(graph, operands?.weights);
   if (operands === undefined || weights === undefined) return 0;
   const rows = toRows(weights.data as ArrayLike<number>, outputs, operands.axis);
   const places = spread(Array.from({ length: count }, (_, c) => c), mostColumns);

@@ -11,6 +11,7 @@ import type { CalibrationMethod } from '../ranges/range.js';
 import { blocksOf } from '../round/gptq.js';
 import type { Fidelity } from './fidelity.js';
 import type { QuantizeWarning } from './warnings.js';
+import { firstOutput } from '../../graph/operands.js';
 
 export interface LayerReport {
   /** Name of the ONNX node. */
@@ -61,8 +62,8 @@ export interface Outcome extends ChosenFormats, Fidelity {
 }
 
 export function layerReports(graph: Graph, plan: QuantizationPlan, { grids, kept, rounded, migrations, reasons, sqnr }: Outcome): LayerReport[] {
-  const order = new Map(graph.nodes.map((node, index) => [node.outputs[0] ?? '', index]));
-  const position = (layer: Layer): number => order.get(layer.node.outputs[0] ?? '') ?? 0;
+  const order = new Map(graph.nodes.map((node, index) => [firstOutput(node), index]));
+  const position = (layer: Layer): number => order.get(firstOutput(layer.node)) ?? 0;
   const report = (format: LayerReport['format']) => (layer: Layer): LayerReport & { position: number } => {
     const grid = grids.get(layer.output);
     const reason = format === 'float32' ? reasons.get(layer.node.name) : kept.get(layer.output);

@@ -4,6 +4,7 @@ import { constantValues, deadOutputs, isZero, unseenInputs } from '../observe/de
 import type { FloatLayers } from '../formats/float-layers.js';
 import type { Fidelity } from './fidelity.js';
 import type { Layer, QuantizationPlan } from '../prepare/plan.js';
+import { operand } from '../../graph/operands.js';
 
 export interface QuantizeWarning {
   /**
@@ -36,7 +37,7 @@ function layerWarnings(graph: Graph, plan: QuantizationPlan, statistics: Calibra
   };
   const title = `${layer.op} '${layer.name}'`;
   const [dead, unseen] = [deadOutputs(graph, layer), unseenInputs(graph, plan, layer, statistics)];
-  const [input = ''] = layer.node.inputs;
+  const input = operand(layer.node, 0);
   const [outputs, inputs] = [channelsOf(layer.output), channelsOf(input)];
   const warnings: QuantizeWarning[] = [
     { kind: 'dead_weights', layer: layer.name, channels: dead, of: outputs, message: `${title}: all weights of output ${channelsText(dead, outputs)} are zero; the output there is the constant bias, as in the float32 model` },

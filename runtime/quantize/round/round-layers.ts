@@ -11,6 +11,7 @@ import { inputParameters, insertQuantization, type RoundedLayer, type WeightCont
 import { roundTrip } from '../ranges/range.js';
 import { weightOperands, type Layer, type QuantizationPlan } from '../prepare/plan.js';
 import { leastScale } from './weights.js';
+import { operand } from '../../graph/operands.js';
 
 /** Columns that a layer's statistics are made of: with twice as many as there are weights, each weight's part in them is known. */
 const columnsFor = (depth: number): number => Math.max(1024, Math.min(4096, 2 * depth));
@@ -102,7 +103,7 @@ function addRounded(done: Map<string, RoundedLayer>, task: RoundingTask, layer: 
 
 /** What layers read in the float model. */
 export async function observeFloat(task: Observation, layers: readonly Layer[]): Promise<Map<Layer, ColumnSample>> {
-  const inputOf = (layer: Layer): string => layer.node.inputs[0] ?? '';
+  const inputOf = (layer: Layer): string => operand(layer.node, 0);
   const seen = makeSamples(task, layers);
   await watch({ ...task, values: layers.map(inputOf) }, (sample) => addColumns(seen, sample, inputOf));
   return seen;
@@ -113,8 +114,8 @@ async function observeQuantized(task: RoundingTask, layers: readonly Layer[], do
   const { graph, plan, grids, context, samples, engine } = task;
   const open = [...grids.keys()].filter((output) => !done.has(output)).map((output): [string, 'float'] => [output, 'float']);
   const qdq = insertQuantization(graph, plan, { ...context, rounded: new Map<string, RoundedLayer | 'float'>([...done, ...open]) });
-  const unroundedOf = ({ node }: Layer): string => node.inputs[0] ?? '';
-  const roundedOf = ({ output }: Layer): string => qdq.inputs.get(output) ?? '';
+  const unroundedOf = ({ node }: Layer): string => operand(node, 0);
+  const roundedOf = (layer: Layer): string => qdq.inputs.get(layer.output) ?? unroundedOf(layer);
   const [unrounded, rounded] = [makeSamples(task, layers), makeSamples(task, layers)];
   await watch({ graph: qdq.graph, values: layers.flatMap((layer) => [unroundedOf(layer), roundedOf(layer)]), samples, engine }, (sample) => {
     addColumns(unrounded, sample, unroundedOf);

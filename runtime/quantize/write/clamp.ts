@@ -2,14 +2,15 @@ import type { GraphEditor } from '../../graph/editor.js';
 import type { Node } from '../../graph/graph.js';
 import { scalar } from '../../graph/tensor-value.js';
 import { gridRange, type AffineParameters, type Range } from '../ranges/range.js';
+import { operand, optionalOperand } from '../../graph/operands.js';
 
 /** What a Relu or Clip lets through, undefined for other operators and bounds that are computed. */
 function boundsOf(editor: GraphEditor, node: Node | undefined): Range | undefined {
   if (node?.op === 'Relu') return { min: 0, max: Infinity };
   if (node?.op !== 'Clip') return undefined;
-  const bound = (operand: number, absent: number): number | undefined => {
-    const name = node.inputs[operand] ?? '';
-    if (name === '') return absent;
+  const bound = (index: number, unbounded: number): number | undefined => {
+    const name = optionalOperand(node, index);
+    if (name === undefined) return unbounded;
     const value = editor.constant(name)?.data[0];
     return value === undefined ? undefined : Number(value);
   };
@@ -31,7 +32,7 @@ export function clampToCodes(editor: GraphEditor, source: string, parameters: Af
   const bounds = [Math.max(min, known?.min ?? -Infinity), Math.min(max, known?.max ?? Infinity)];
   const operands = bounds.map((bound, i) => editor.addConstant(`${source}_${i === 0 ? 'lowest' : 'highest'}`, scalar('float32', bound)));
   if (maker !== undefined && known !== undefined) {
-    editor.replace(maker, { op: 'Clip', inputs: [maker.inputs[0] ?? '', ...operands], attributes: {} });
+    editor.replace(maker, { op: 'Clip', inputs: [operand(maker, 0), ...operands], attributes: {} });
     return source;
   }
   return editor.insert({ name: `${source}_Clip`, op: 'Clip', inputs: [source, ...operands] }, editor.type(source));

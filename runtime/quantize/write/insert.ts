@@ -8,6 +8,7 @@ import type { NarrowValue } from '../formats/narrow-values.js';
 import { weightOperands, type Layer, type QuantizationPlan } from '../prepare/plan.js';
 import type { AffineParameters } from '../ranges/range.js';
 import { channelMagnitudes, meanShift, quantizeBias, quantizeWeights, weightScales, type QuantizedWeights } from '../round/weights.js';
+import { firstOutput, operand } from '../../graph/operands.js';
 
 export interface QuantizedGraph {
   graph: Graph;
@@ -40,8 +41,8 @@ export interface WeightContext {
 
 /** Parameters of a layer's input, as that layer reads it. */
 export function inputParameters({ node }: Layer, { parameters, narrow }: Pick<WeightContext, 'parameters' | 'narrow'>): AffineParameters | undefined {
-  const [input = ''] = node.inputs;
-  const few = narrow.find(({ value, readers }) => value === input && readers.has(node.outputs[0] ?? ''));
+  const input = operand(node, 0);
+  const few = narrow.find(({ value, readers }) => value === input && readers.has(firstOutput(node)));
   return few?.parameters ?? parameters.get(input);
 }
 
@@ -75,7 +76,7 @@ function roundToNearest(graph: Graph, layer: Layer, inputScale: number, { channe
   const stored = operands.bias === undefined ? undefined : graph.constants.get(operands.bias);
   const bias = stored === undefined ? undefined : Float32Array.from(asFloats(stored));
   const quantized = quantizeWeights(weights, operands.axis, weightScales(channelMagnitudes(weights, operands.axis), bias, inputScale));
-  const means = channelMeans.get(layer.node.inputs[0] ?? '');
+  const means = channelMeans.get(operand(layer.node, 0));
   const shift = means === undefined || operands.axis !== 0 ? undefined : meanShift(weights, quantized, means, operands.group);
   return { ...quantized, levels: 255, bias: correctBias(layer, bias, shift) };
 }
@@ -91,7 +92,7 @@ function quantizeOperands(editor: GraphEditor, graph: Graph, layer: Layer, conte
   if (quantized === undefined) return undefined;
   const { weights, scales, bias } = quantized;
   const restored = dequantizeConstant(editor, operands.weights, weights, scales, operands.axis);
-  const inputs = [node.inputs[0] ?? '', restored];
+  const inputs = [operand(node, 0), restored];
   if (bias !== undefined) {
     const { bias: integers, scales: biasScales } = quantizeBias(bias, inputScale, scales);
     const tensor: TensorValue = { dtype: 'int32', dims: [integers.length], data: integers };
@@ -131,7 +132,7 @@ function quantizeValue(editor: GraphEditor, value: string, parameters: AffinePar
   }
   const restored = editor.insert(spec, { dtype: 'float32', shape });
   for (const consumer of consumers) {
-    if (readers !== 'all' && !readers.has(consumer.outputs[0] ?? '')) continue;
+    if (readers !== 'all' && !readers.has(firstOutput(consumer))) continue;
     editor.replace(consumer, { inputs: consumer.inputs.map((input) => (input === value ? restored : input)) });
   }
   return restored;
@@ -156,7 +157,7 @@ export function insertQuantization(graph: Graph, plan: QuantizationPlan, context
   }
   const made = new Set(plan.layers.map((layer) => layer.output));
   // Nodes are replaced while values are rewritten; their first output identifies them throughout.
-  const readers = new Set(plan.layers.map((layer) => layer.node.outputs[0] ?? ''));
+  const readers = new Set(plan.layers.map((layer) => firstOutput(layer.node)));
   const names = new Map<string, string>();
   const copies = new Map<string, string>();
   for (const value of plan.values) {
@@ -171,6 +172,9 @@ export function insertQuantization(graph: Graph, plan: QuantizationPlan, context
       for (const reader of few) copies.set(reader, restored);
     }
   }
-  const inputs = new Map(plan.layers.map(({ node, output }) => [output, copies.get(node.outputs[0] ?? '') ?? names.get(node.inputs[0] ?? '') ?? '']));
+  const inputs = new Map(plan.layers.flatMap(({ node, output }) => {
+    const input = copies.get(firstOutput(node)) ?? names.get(operand(node, 0));
+    return input === undefined ? [] : [[output, input] as const];
+  }));
   return { graph: editor.finish(), names, inputs, levels };
 }

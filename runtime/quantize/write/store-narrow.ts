@@ -1,5 +1,6 @@
 import type { Graph, Node } from '../../graph/graph.js';
 import { int4Opset, raiseOpset } from '../prepare/raise-opset.js';
+import { quantization } from '../../ops/views.js';
 
 /** Values that a code of 4 bits can take. */
 const int4Levels = 16;
@@ -11,15 +12,19 @@ const int4Levels = 16;
  * @param levels how many values stored tensors can take
  */
 export function storeNarrow(graph: Graph, levels: ReadonlyMap<string, number>): Graph {
-  const isNarrow = ({ op, inputs: [codes = ''] }: Node): boolean => op === 'DequantizeLinear' && graph.constants.get(codes)?.dtype === 'int8' && (levels.get(codes) ?? 256) <= int4Levels;
+  const isNarrow = (node: Node): boolean => {
+    if (node.op !== 'DequantizeLinear') return false;
+    const { x } = quantization(node);
+    return graph.constants.get(x)?.dtype === 'int8' && (levels.get(x) ?? 256) <= int4Levels;
+  };
   const narrow = graph.nodes.filter(isNarrow);
   if (narrow.length === 0) return graph;
   const raised = raiseOpset(graph, int4Opset);
   const constants = new Map(raised.constants);
-  for (const { inputs: [codes = '', , zeroPoint = ''] } of narrow) {
-    for (const name of [codes, zeroPoint]) {
-      const value = constants.get(name);
-      if (value !== undefined) constants.set(name, { ...value, dtype: 'int4' });
+  for (const { x, zeroPoint } of narrow.map(quantization)) {
+    for (const name of [x, zeroPoint]) {
+      const value = name === undefined ? undefined : constants.get(name);
+      if (name !== undefined && value !== undefined) constants.set(name, { ...value, dtype: 'int4' });
     }
   }
   return { ...raised, constants };
