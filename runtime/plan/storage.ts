@@ -5,6 +5,7 @@ import { elementCount, isByte, programBytes, sameShape, type Shape } from '../gr
 import { coreSlice } from '../ops/core.js';
 import { recordOf } from '../ops/registry.js';
 import { single } from '../ops/views.js';
+import { explain } from '../graph/explain.js';
 import { layOut, type Block } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
 import { chooseStrips, findStrips, type StripGroup } from './strips.js';
@@ -304,5 +305,6 @@ export function planStorage(graph: Graph, { strips = true }: StorageOptions = {}
     if (wanted && smaller) for (const node of nodes) stripNotes.set(node, `strip of ${nodes.length} layers: ${reason}`);
     else for (const node of nodes.slice(-2, -1)) stripNotes.set(node, `no strip: ${wanted ? 'the arena would not become smaller' : reason}`);
   });
+  for (const [node, note] of stripNotes) explain('strips', node, note);
   return smaller ? { ...planned, stripNotes } : { ...plain, stripNotes };
 }

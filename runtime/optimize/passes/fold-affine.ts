@@ -5,6 +5,7 @@ import { optionalOutput, outputOf } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { batchNormAffine } from '../../ops/normalization.js';
 import { convolution, pair } from '../../ops/views.js';
+import { explain } from '../../graph/explain.js';
 
 /** Where the output channels of a layer are, in its weights and in its result. */
 interface Layer {
@@ -25,21 +26,21 @@ function layerOf(editor: GraphEditor, value: string): Layer | undefined {
   const rank = editor.type(value).shape.length;
   const { weights: weightsName, bias: biasName } = convolution(node);
   const [weights, bias] = [editor.constant(weightsName), editor.constant(biasName)];
-  if (weights === undefined || weights.dtype !== 'float32' || (biasName !== undefined && bias === undefined)) return undefined;
+  if (weights === undefined || weights.dtype !== 'float32' || (biasName !== undefined && bias === undefined)) return explain('fold-affine', node, 'its weights or its bias are not float constants');
   switch (node.op) {
     case 'Conv': return { node, weights, bias, weightAxis: 0, channelAxis: 1 };
     case 'ConvTranspose': {
       // With groups, axis 1 of the weights runs over the channels of one group only.
-      return intAttribute(node, 'group', 1) === 1 ? { node, weights, bias, weightAxis: 1, channelAxis: 1 } : undefined;
+      return intAttribute(node, 'group', 1) === 1 ? { node, weights, bias, weightAxis: 1, channelAxis: 1 } : explain('fold-affine', node, 'it has groups');
     }
     case 'NhwcConv': {
       const plain = node.inputs.slice(3).every((input) => input === '') && !node.attributes.has('unary');
-      return plain ? { node, weights, bias, weightAxis: 0, channelAxis: rank - 1 } : undefined;
+      return plain ? { node, weights, bias, weightAxis: 0, channelAxis: rank - 1 } : explain('fold-affine', node, 'it computes an activation or a residual already');
     }
     case 'Gemm': {
-      if (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1) return undefined;
+      if (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1) return explain('fold-affine', node, 'alpha or beta is not 1');
       const columns = weights.dims[intAttribute(node, 'transB', 0) !== 0 ? 0 : 1] ?? 1;
-      if (bias !== undefined && elementCount(bias.dims) !== columns) return undefined;
+      if (bias !== undefined && elementCount(bias.dims) !== columns) return explain('fold-affine', node, 'its bias is not one number for each column');
       return { node, weights, bias, weightAxis: intAttribute(node, 'transB', 0) !== 0 ? 0 : 1, channelAxis: 1 };
     }
     default: return undefined;
@@ -114,10 +115,17 @@ export function foldAffine(graph: Graph): Graph {
     for (let value = optionalOutput(start, 0); value !== undefined; ) {
       const layer = layerOf(editor, value);
       const consumer = editor.soleConsumer(value);
-      if (layer === undefined || consumer === undefined) break;
+      if (layer === undefined) break;
+      if (consumer === undefined) {
+        explain('fold-affine', layer.node, 'its output is an output of the model, or does not have exactly one reader');
+        break;
+      }
       const affine = affineOf(editor, consumer, value, layer.channelAxis);
       const keepsShape = affine !== undefined && elementCount(editor.type(outputOf(consumer)).shape) === elementCount(editor.type(value).shape);
-      if (affine === undefined || !keepsShape || !finite(affine)) break;
+      if (affine === undefined || !keepsShape || !finite(affine)) {
+        explain('fold-affine', layer.node, () => `the ${consumer.op} '${consumer.name}' that reads it is not a finite constant factor or summand for each channel`);
+        break;
+      }
       foldInto(editor, layer, consumer, affine);
       value = outputOf(consumer);
     }

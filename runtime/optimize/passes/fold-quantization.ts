@@ -6,6 +6,7 @@ import { planBinary, planPixels, planRequantize, planTable } from '../quantized/
 import { planMove, planPool, planResize } from '../quantized/movement.js';
 import { quantizedBounds, tensorQuantization, type TensorQuantization } from '../quantized/parameters.js';
 import type { Planner } from '../quantized/plan.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 /** Ways to compute a quantized tensor in integers, the most specific first. */
@@ -41,6 +42,13 @@ function quantizedResult(editor: Rewriter, node: Node, q: TensorQuantization): {
   return { value, q };
 }
 
+/** Why nothing computes `value` in integers, as far as its maker shows. */
+function noForm(editor: Rewriter, value: string): string {
+  const maker = editor.producer(value);
+  if (maker === undefined) return `'${value}' is an input of the model, which is float`;
+  return `there is no integer form of the ${maker.op} '${maker.name}' before it with operands like these`;
+}
+
 /**
  * Recognizes DequantizeLinear -> operator -> [activation] -> [clip] -> QuantizeLinear, and computes the operator on the integers. What
  * has no integer form stays float, between the DequantizeLinear and QuantizeLinear that the model has around it.
@@ -49,13 +57,20 @@ export function foldQuantization(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   const plan = plannerAtDepth(maximumDepth);
   for (const node of graph.nodes) {
-    if (node.op !== 'QuantizeLinear' || !editor.has(node) || !readBy(editor, operand(node, 0), node)) continue;
+    if (node.op !== 'QuantizeLinear' || !editor.has(node)) continue;
+    if (!readBy(editor, operand(node, 0), node)) {
+      explain('fold-quantization', node, 'what it quantizes has other readers, or is an output of the model');
+      continue;
+    }
     const q = tensorQuantization(editor, node);
-    if (q === undefined) continue;
+    if (q === undefined) {
+      explain('fold-quantization', node, 'its scale or zero-point is not one constant number, or its type is not of 8 bits');
+      continue;
+    }
     const result = quantizedResult(editor, node, q);
     const build = plan(editor, result.value, result.q);
-    if (build === undefined) continue;
-    replaceOutput(editor, outputOf(node), build);
+    if (build === undefined) explain('fold-quantization', node, () => noForm(editor, result.value));
+    else replaceOutput(editor, outputOf(node), build);
   }
   return editor.finish();
 }

@@ -4,6 +4,7 @@ import { outputOf, withOperand } from '../../graph/operands.js';
 import { fromNumbers, mapNumbers, sameShape, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { convOperands, fusedUnary, unaryAttributes } from '../../ops/convolution.js';
 import { nhwcConv } from '../../ops/views.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 /** A convolution takes over its only reader: the reader's output, its name, and what it did. */
@@ -34,7 +35,10 @@ function fuseActivation(editor: Rewriter, conv: Node, reader: Node): boolean {
   }
   if (reader.op !== 'PRelu' || reader.inputs[0] !== output) return false;
   const slope = perChannelSlope(editor, reader, editor.type(output).shape.at(-1) ?? 1);
-  if (slope === undefined) return false;
+  if (slope === undefined) {
+    explain('fuse-activations', conv, () => `the slopes of PRelu '${reader.name}' are not one constant, or one for each channel`);
+    return false;
+  }
   absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.slope, editor.addConstant(`${reader.name}.slope`, slope)), attributes);
   return true;
 }
@@ -43,7 +47,10 @@ function fuseResidual(editor: Rewriter, conv: Node, reader: Node): boolean {
   const { output, residual } = nhwcConv(conv);
   if (reader.op !== 'Add' || residual !== undefined) return false;
   const other = reader.inputs.find((input) => input !== output);
-  if (other === undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) return false;
+  if (other === undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) {
+    explain('fuse-activations', conv, () => `what Add '${reader.name}' adds does not have the shape of the convolution's output`);
+    return false;
+  }
   absorb(editor, conv, reader, withOperand(conv.inputs, convOperands.residual, other), conv.attributes);
   return true;
 }
@@ -59,7 +66,14 @@ export function fuseActivations(graph: Graph): Graph {
     let conv = editor.producer(start.outputs[0]);
     while (conv?.op === 'NhwcConv') {
       const reader = editor.soleConsumer(outputOf(conv));
-      if (reader === undefined || !(fuseActivation(editor, conv, reader) || fuseResidual(editor, conv, reader))) break;
+      if (reader === undefined) {
+        explain('fuse-activations', conv, 'its output is an output of the model, or does not have exactly one reader');
+        break;
+      }
+      if (!(fuseActivation(editor, conv, reader) || fuseResidual(editor, conv, reader))) {
+        explain('fuse-activations', conv, () => `it cannot compute the ${reader.op} '${reader.name}' that reads it`);
+        break;
+      }
       conv = editor.producer(reader.outputs[0]);
     }
   }

@@ -3,6 +3,7 @@ import type { Graph } from '../../graph/graph.js';
 import { outputOf } from '../../graph/operands.js';
 import { fusedUnary, unaryAttributes } from '../../ops/convolution.js';
 import { binaryKinds, type BinaryKind } from '../../ops/core.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 const kindOf = (op: string): BinaryKind | undefined => binaryKinds.find((kind) => kind === op.toLowerCase());
@@ -15,6 +16,7 @@ export function fuseBinary(graph: Graph): Graph {
     if (kind === undefined || editor.type(outputOf(node)).dtype !== 'float32') continue;
     const reader = editor.soleConsumer(outputOf(node));
     const fused = reader?.op === 'Unary' ? reader : undefined;
+    if (fused === undefined) explain('fuse-binary', node, 'its output is an output of the model, or is not read by exactly one function');
     if (fused !== undefined) editor.remove(fused);
     editor.replace(node, {
       op: 'BinaryF32',

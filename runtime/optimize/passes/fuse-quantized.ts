@@ -5,6 +5,7 @@ import { sameShape } from '../../graph/tensor-value.js';
 import { convQ8Operands } from '../../ops/quantized.js';
 import { rangeOf } from '../../ops/quantization.js';
 import { binaryQ8, convQ8, lutQ8 } from '../../ops/views.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 function absorb(editor: Rewriter, conv: Node, reader: Node, inputs: readonly string[], changes: Record<string, Attribute>): boolean {
@@ -19,7 +20,10 @@ function fuseTable(editor: Rewriter, conv: Node, reader: Node): boolean {
   if (reader.op !== 'LutQ8' || own.residual !== undefined || own.table !== undefined) return false;
   const { table } = lutQ8(reader);
   const { dtype, shape } = editor.type(table);
-  if (shape[0] !== 256 || dtype !== editor.type(own.output).dtype) return false;
+  if (shape[0] !== 256 || dtype !== editor.type(own.output).dtype) {
+    explain('fuse-quantized', conv, () => `LutQ8 '${reader.name}' has a table for each channel, or changes the type`);
+    return false;
+  }
   return absorb(editor, conv, reader, withOperand(conv.inputs, convQ8Operands.table, table), {});
 }
 
@@ -31,7 +35,10 @@ function fuseResidual(editor: Rewriter, conv: Node, reader: Node): boolean {
   if (sum.kind !== 'add') return false;
   const first = sum.a === output;
   const other = first ? sum.b : sum.a;
-  if (other === output || editor.constant(other) !== undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) return false;
+  if (other === output || editor.constant(other) !== undefined || !sameShape(editor.type(other).shape, editor.type(output).shape)) {
+    explain('fuse-quantized', conv, () => `what BinaryQ8 '${reader.name}' adds is a constant, or does not have the shape of the convolution's output`);
+    return false;
+  }
   const { aZp, bZp, aMul, bMul, yZp, yLo, yHi } = sum.arithmetic;
   const y = editor.type(sum.output).dtype;
   // The convolution's own result takes the type of the sum: the same number, 128 steps away.
@@ -53,8 +60,9 @@ export function fuseQuantized(graph: Graph): Graph {
   for (const start of [...graph.nodes].reverse()) {
     const conv = start.op === 'ConvQ8' ? editor.producer(start.outputs[0]) : undefined;
     const reader = conv === undefined ? undefined : editor.soleConsumer(outputOf(conv));
-    if (conv?.op !== 'ConvQ8' || reader === undefined) continue;
-    if (!fuseTable(editor, conv, reader)) fuseResidual(editor, conv, reader);
+    if (conv?.op !== 'ConvQ8') continue;
+    if (reader === undefined) explain('fuse-quantized', conv, 'its output is an output of the model, or does not have exactly one reader');
+    else if (!fuseTable(editor, conv, reader) && !fuseResidual(editor, conv, reader)) explain('fuse-quantized', conv, () => `it cannot compute the ${reader.op} '${reader.name}' that reads it`);
   }
   return editor.finish();
 }

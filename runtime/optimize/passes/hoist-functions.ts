@@ -1,6 +1,7 @@
 import { requiredInt } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
 import { operand, outputOf } from '../../graph/operands.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 /** The convolutions that make the phases of an Interleave, when nobody else reads them: one, or the parts of a concatenation. */
@@ -21,7 +22,10 @@ export function hoistFunctions(graph: Graph): Graph {
     const interleave = node.op === 'Unary' ? editor.producer(node.inputs[0]) : undefined;
     if (interleave?.op !== 'Interleave' || editor.soleConsumer(operand(node, 0)) !== node) continue;
     const phases = phasesOf(editor, interleave);
-    if (phases === undefined) continue;
+    if (phases === undefined) {
+      explain('hoist-functions', node, () => `the phases of Interleave '${interleave.name}' before it do not come from convolutions that nobody else reads`);
+      continue;
+    }
     const attributes = Object.fromEntries(node.attributes);
     editor.remove(node);
     editor.remove(interleave);

@@ -1,5 +1,6 @@
 import type { Graph, Node } from '../../graph/graph.js';
 import { operand, outputOf } from '../../graph/operands.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 /** Views are free where they are, except between a DequantizeLinear and the convolution that it belongs to. */
@@ -17,7 +18,11 @@ export function hoistTransposes(graph: Graph): Graph {
   const editor = new Rewriter(graph);
   for (const node of graph.nodes) {
     const producer = worthMoving(editor, node) ? editor.producer(node.inputs[0]) : undefined;
-    if (producer?.op !== 'DequantizeLinear' || editor.constant(producer.inputs[1])?.data.length !== 1) continue;
+    if (producer === undefined) continue;
+    if (producer.op !== 'DequantizeLinear' || editor.constant(producer.inputs[1])?.data.length !== 1) {
+      explain('hoist-transposes', node, () => `the ${producer.op} '${producer.name}' before it is not a DequantizeLinear with one constant scale`);
+      continue;
+    }
     const attributes = Object.fromEntries(node.attributes);
     const moved = editor.emit({ name: node.name, op: node.op, inputs: [operand(producer, 0)], attributes });
     editor.remove(node);

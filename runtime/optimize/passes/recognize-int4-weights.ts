@@ -6,6 +6,7 @@ import { transposeValue } from '../../ops/movement.js';
 import { gemmOf } from '../../ops/linear.js';
 import { quantizationOf } from '../../ops/quantization.js';
 import { pair } from '../../ops/views.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 /** Rows up to which reading half a byte a weight is worth unpacking it (kernels/DECISIONS.md): with more the float product is as fast. */
@@ -52,14 +53,14 @@ function gemmBias(editor: Rewriter, node: Node, outputs: number): TensorValue | 
 
 function replaceProduct(editor: Rewriter, node: Node): void {
   const gemm = node.op === 'Gemm' ? gemmOf(node) : undefined;
-  if (gemm !== undefined && (gemm.transA || gemm.alpha !== 1 || gemm.beta !== 1)) return;
+  if (gemm !== undefined && (gemm.transA || gemm.alpha !== 1 || gemm.beta !== 1)) return explain('recognize-int4-weights', node, 'it transposes A, or alpha or beta is not 1');
   const { a, b } = pair(node);
   const { shape } = editor.type(a);
-  if (elementCount(shape.slice(0, -1)) > mostRows) return;
+  if (elementCount(shape.slice(0, -1)) > mostRows) return explain('recognize-int4-weights', node, () => `it has more than ${mostRows} rows`);
   const weights = groupedWeights(editor, b, gemm?.transB === true ? 1 : 0);
-  if (weights === undefined) return;
+  if (weights === undefined) return explain('recognize-int4-weights', node, () => `its weights are not constant codes of 4 bits without zero-points, with a scale that binary16 holds for every ${groupStep} (or a multiple) along the depth`);
   const bias = gemm === undefined ? undefined : gemmBias(editor, node, weights.codes.dims[0] ?? 0);
-  if (bias === 'other') return;
+  if (bias === 'other') return explain('recognize-int4-weights', node, 'its bias is not one constant number for each output');
   const inputs = [a, editor.addConstant(`${b}.codes`, weights.codes), editor.addConstant(`${b}.scales`, weights.scales), ...(bias === undefined ? [] : [editor.addConstant(`${node.name}.bias`, bias)])];
   editor.substitute(node, { op: 'MatMulW4', inputs, attributes: { group: int(weights.group) } });
 }

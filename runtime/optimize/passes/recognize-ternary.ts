@@ -3,6 +3,7 @@ import type { Graph, Node } from '../../graph/graph.js';
 import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { convolution } from '../../ops/views.js';
 import { ternaryActivations, type TernaryActivations } from '../quantized/steps.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 interface TernaryWeights {
@@ -43,11 +44,11 @@ function replaceConvolution(editor: Rewriter, thresholds: Thresholds, conv: Node
   const { x, weights: w, bias } = convolution(conv);
   const constant = editor.constant(w);
   const weights = constant === undefined ? undefined : ternaryWeights(constant);
-  if (weights === undefined) return;
+  if (weights === undefined) return explain('recognize-ternary', conv, 'its weights are not -s, 0 and s in each output channel');
   const activations = ternaryActivations(editor, x);
-  if (activations === undefined) return;
+  if (activations === undefined) return explain('recognize-ternary', conv, 'its input is not a sign or a threshold of something');
   const group = intAttribute(conv, 'group', 1);
-  if (group > 1 && group === (editor.type(x).shape.at(-1) ?? 1)) return; // depthwise: too little depth for bits to pay
+  if (group > 1 && group === (editor.type(x).shape.at(-1) ?? 1)) return explain('recognize-ternary', conv, 'it is depthwise, which is too little depth for bits to pay');
   const codes = thresholds.codes(activations, editor.producer(x)?.name ?? conv.name);
   const attributes: Record<string, Attribute> = { ...Object.fromEntries(conv.attributes), x_zp: int(0) };
   const scale = float32s(weights.scales.map((s) => s * activations.factor));
@@ -66,6 +67,7 @@ export function recognizeTernary(graph: Graph): Graph {
     if (node.op !== 'NhwcConv') continue;
     const { bias } = convolution(node);
     if (bias === undefined || editor.constant(bias) !== undefined) replaceConvolution(editor, thresholds, node);
+    else explain('recognize-ternary', node, 'its bias is not constant');
   }
   return editor.finish();
 }

@@ -6,12 +6,13 @@ import { elementCount, reshaped, type Shape } from '../../graph/tensor-value.js'
 import { viewAttributes } from '../../ops/core.js';
 import { transposeValue } from '../../ops/movement.js';
 import { recordOf } from '../../ops/registry.js';
+import { explain } from '../../graph/explain.js';
 import { Rewriter } from '../rewriter.js';
 
 const permOf = (node: Node): readonly number[] => requiredInts(node, 'perm');
 
 /** The permutation that most operands have been through, if undoing it on the others costs less than it saves. */
-function commonPermutation(editor: Rewriter, values: readonly string[], rank: number): readonly number[] | undefined {
+function commonPermutation(editor: Rewriter, node: Node, values: readonly string[], rank: number): readonly number[] | undefined {
   const data = values.filter((value) => editor.constant(value) === undefined);
   const found = data.map((value) => editor.producer(value)).find((producer) => producer?.op === 'Transpose');
   if (found === undefined) return undefined;
@@ -24,7 +25,7 @@ function commonPermutation(editor: Rewriter, values: readonly string[], rank: nu
     if (producer?.op === 'Transpose' && permOf(producer).join() === perm.join()) saved++;
     else if (!keepsOrder(inverse(perm), raised(editor.type(value).shape, rank))) spent++;
   }
-  return saved > spent ? perm : undefined;
+  return saved > spent ? perm : explain('sink-transposes', node, () => `${saved} transposes would go and ${spent} would come`);
 }
 
 /** A shape with leading ones up to `rank`. */
@@ -45,11 +46,14 @@ function before(editor: Rewriter, value: string, perm: Permutation): string {
 
 function sink(editor: Rewriter, node: Node): void {
   const rule = recordOf(node)?.transpose;
-  if (rule === undefined || node.outputs.length !== 1) return;
+  if (rule === undefined || node.outputs.length !== 1) {
+    if (node.inputs.some((value) => editor.producer(value)?.op === 'Transpose')) explain('sink-transposes', node, 'no transpose passes through this operator');
+    return;
+  }
   const output = outputOf(node);
   const rank = editor.type(output).shape.length;
   const operands = rule.operands === 'first' ? node.inputs.slice(0, 1) : node.inputs;
-  const perm = commonPermutation(editor, operands, rank);
+  const perm = commonPermutation(editor, node, operands, rank);
   if (perm === undefined) return;
   editor.remove(node);
   const inputs = [...operands.map((value) => before(editor, value, perm)), ...node.inputs.slice(operands.length)];

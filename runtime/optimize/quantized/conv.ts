@@ -5,6 +5,7 @@ import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNu
 import { fusedUnary } from '../../ops/convolution.js';
 import { quantizationOf, rangeOf } from '../../ops/quantization.js';
 import { convolution } from '../../ops/views.js';
+import { explain } from '../../graph/explain.js';
 import type { Rewriter } from '../rewriter.js';
 import { quantizedBounds, quantizedSource, yType, type QuantizedValue, type TensorQuantization } from './parameters.js';
 import type { Planner } from './plan.js';
@@ -121,10 +122,11 @@ export const planConv: Planner = (editor, value, q) => {
   const own = convolution(conv);
   const x = quantizedSource(editor, own.x);
   const weights = symmetricWeights(editor, own.weights);
-  if (x === undefined || weights === undefined) return undefined;
+  if (x === undefined) return explain('fold-quantization', conv, 'its input is not an 8-bit value with one constant scale');
+  if (weights === undefined) return explain('fold-quantization', conv, 'its weights are not constants of 8 bits around a zero-point, with a scale for each output channel or one for all');
   const steps = weights.scales.map((scale) => Math.fround(x.q.scale * scale));
   const bias = own.bias === undefined ? undefined : integerBias(editor, own.bias, steps);
-  if (own.bias !== undefined && bias === undefined) return undefined;
+  if (own.bias !== undefined && bias === undefined) return explain('fold-quantization', conv, 'its bias is not constant, or does not fit 32 bits in steps of x_scale * w_scale');
   // The order of operations that onnxruntime uses: x_scale * w_scale, then / y_scale, in single precision.
   const scale = steps.map((step) => Math.fround(step / q.scale));
   return () => {
