@@ -15,7 +15,7 @@ const agentFloors = [
   ['contracts', 'errors'],
   ['platform'],
   ['ground'],
-  ['config', 'outbox', 'energy', 'thermal'],
+  ['config', 'outbox', 'energy', 'recordings', 'thermal'],
   ['api', 'events', 'gallery', 'inference', 'mqtt', 'ota', 'telemetry'],
   ['report'],
   ['commands'],

@@ -20,6 +20,7 @@ import { DevicePipeline } from './pipelines/device-pipeline.js';
 import { Pipelines } from './pipelines/pipelines.js';
 import { systemdServiceManager, type ServiceManager } from './platform/notify.js';
 import { startSchedule } from './platform/schedule.js';
+import { Recordings } from './recordings/recordings.js';
 import { readPmic } from './platform/vcgencmd.js';
 import { buildCaps, describeCompute, readInventory } from './report/caps.js';
 import { buildReported } from './report/reported.js';
@@ -31,6 +32,7 @@ import { runtimeVersion } from '../runtime/version.js';
 
 export class Agent {
   readonly #f: Foundation;
+  readonly #recordings: Recordings;
   readonly #pipelines: Pipelines;
   readonly #connection: Connection;
   readonly #reporter: Reporter;
@@ -53,6 +55,8 @@ export class Agent {
     this.#energy = parts.energy;
     this.#startedMs = f.clock.monotonicMs();
     this.#thermal = new ThermalMonitor(f.files);
+    const { max_bytes: maxBytes, max_age_h: maxAgeHours } = f.config.recordings;
+    this.#recordings = new Recordings({ stateDir: f.config.state_dir, clock: f.clock, faults: f.faults, maxBytes, maxAgeMs: maxAgeHours * 3_600_000 });
     const specs = pipelineSpecs(f.config);
     const turns = new EngineTurns(f.clock, { slots: slotsFor(specs.map(({ pipeline }) => pipeline.threads)) });
     this.#pipelines = new Pipelines(specs.map((spec) => this.#createPipeline(spec, turns, deps)));
@@ -128,6 +132,8 @@ export class Agent {
   #registerParts(): void {
     const { lifecycle } = this.#f;
     const each = (work: (pipeline: DevicePipeline) => Promise<void>) => (): Promise<unknown> => Promise.all(this.#pipelines.all.map(work));
+    lifecycle.add({ name: 'recordings', stop: () => this.#recordings.close() });
+    lifecycle.add({ name: 'pictures', stop: each(({ eventRecorder }) => eventRecorder.idle()), stopMs: 1000 });
     lifecycle.add({ name: 'pipelines', stop: each(({ slot }) => slot.exchange(null, null)), stopMs: 1000 });
     lifecycle.add({ name: 'api', stop: () => this.#api.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'link', stop: () => this.#connection.stop(), stopMs: 3000 });
@@ -141,6 +147,7 @@ export class Agent {
 
   async #begin(): Promise<void> {
     const { config, log, lifecycle } = this.#f;
+    await this.#recordings.open();
     if (config.api.enabled) await this.#api.start(this.#createApp());
     for (const pipeline of this.#pipelines) {
       await pipeline.start(); // one after another: opening a package takes memory
@@ -152,6 +159,7 @@ export class Agent {
     const schedule = startSchedule([
       { cron: config.schedule.self_test, run: () => this.#scheduledSelfTests() },
       { cron: config.schedule.retention, run: () => this.#f.outbox.maintain() },
+      { cron: config.schedule.retention, run: () => this.#recordings.trim() },
     ], (error) => this.#f.faults.raise('agent', toCodedError(error)));
     lifecycle.add({ name: 'schedule', stop: () => schedule.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'watchdog', stop: () => this.#health.stop() });
@@ -165,7 +173,7 @@ export class Agent {
     const { config, faults } = this.#f;
     const runtime = deps.runtime ?? runtimePort({ ...config, pipeline: spec.pipeline }, (warning) => faults.of(spec.name).raise('pipeline', warning, 'warning'));
     return new DevicePipeline(this.#f, spec, {
-      runtime, turns,
+      runtime, turns, recordings: this.#recordings,
       host: {
         isConnected: () => this.#connection.connected,
         request: (request) => this.#connection.request(request),
@@ -258,6 +266,9 @@ export class Agent {
       },
       metrics: () => this.#metrics.text(),
       gallery: () => gallery,
+      recordings: () => this.#recordings.require(),
+      recordingEnabled: () => this.#pipelines.all.some(({ records }) => records),
+      personName: (id) => nameOf(gallery, id),
       runtime,
       enrol: async (name, pictures, pipeline) => {
         const done = await this.#pipelines.embedding(pipeline).slot.use((running) => runtime.enrol(running.model.pipeline, gallery, name, pictures));
@@ -324,4 +335,13 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefine
     if (signal.aborted) onAbort();
   });
   await Promise.race([work, aborted]).finally(stopWaiting);
+}
+
+/** A recording has the number of a person only. '' for somebody who was deleted, and while the gallery is closed. */
+function nameOf(gallery: Foundation['gallery'], personId: number): string {
+  try {
+    return gallery.list().find(({ id }) => id === personId)?.name ?? '';
+  } catch {
+    return '';
+  }
 }

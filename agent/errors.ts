@@ -47,6 +47,7 @@ export const agentErrorCodes = {
   E_REQUEST_SIZE: 'a request to the local API is too large',
   E_UNAUTHORIZED: 'a request to the local API lacks the bearer token, or has a wrong one',
   E_NOT_FOUND: 'the local API has no such path, or no such person',
+  E_RECORDINGS: 'the recordings cannot be opened, or a picture or clip of an event could not be kept; the message says why. Everything else goes on',
   E_BUSY: 'the local API is busy with event streams, large bodies or an enrollment; try again later',
   E_API_UNAVAILABLE: 'the address of the local API is taken or does not exist; the daemon runs without the API and tries again',
   E_STOP_TIMEOUT: 'a part of the daemon did not stop within its deadline; the other parts were stopped (only in the log)',

@@ -12,6 +12,7 @@ import { addGallery } from './gallery.js';
 import { allowedHost, allowedOrigin, isLoopback } from './guard.js';
 import type { ApiParts } from './parts.js';
 import { noQuery, readQuery } from './query.js';
+import { addRecordings } from './recordings.js';
 
 const pipelineQuery = z.strictObject({ pipeline: z.string().regex(ID_PATTERN).optional() });
 
@@ -47,6 +48,7 @@ export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
     return c.body(new Uint8Array(jpeg), 200, { 'content-type': 'image/jpeg', 'x-frame-sequence': String(frame.sequence) });
   });
   addGallery(app, parts);
+  addRecordings(app, parts);
   return app;
 }
 
@@ -91,6 +93,7 @@ function statusOf(error: Error): 400 | 401 | 403 | 404 | 409 | 411 | 413 | 422 |
     case 'E_MEDIA':
     case 'E_GALLERY': return 422;
     case 'E_BUSY':
+    case 'E_RECORDINGS':
     case 'E_GALLERY_KEY':
     case 'E_GALLERY_TAMPERED': return 503;
     default: return 500;

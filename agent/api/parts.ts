@@ -1,5 +1,6 @@
 import type { TelemetryWindow } from '../contracts/index.js';
 import type { Gallery, Image, RuntimePort } from '../ground/runtime.js';
+import type { RecordingStore } from '../recordings/store.js';
 import type { StreamParts } from './event-stream.js';
 import type { GuardOptions } from './guard.js';
 
@@ -15,6 +16,12 @@ export interface ApiParts extends StreamParts {
   metrics: () => Promise<string>;
   /** @throws a coded error when there is none */
   gallery: () => Gallery;
+  /** @throws AgentError E_RECORDINGS */
+  recordings: () => RecordingStore;
+  /** Whether some pipeline records at present. */
+  recordingEnabled: () => boolean;
+  /** '' when nobody has this number. */
+  personName: (personId: number) => string;
   runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
   /** @param pipeline whose embedder is used; undefined: the first that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
   enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>, pipeline?: string) => Promise<Record<string, unknown>>;

@@ -99,6 +99,23 @@ const presence = z.strictObject({
   leave_ms: positiveMs.default(2000),
 });
 
+/** Pictures and clips of events, kept on the device. They show people: see README.md, "Recordings", before you switch them on. */
+const recordings = z.strictObject({
+  enabled: z.boolean().default(false),
+  /** Of all pictures and clips together; the oldest are deleted. */
+  max_bytes: z.number().int().min(MiB).default(256 * MiB),
+  /** Older ones are deleted. */
+  max_age_h: z.number().positive().max(24 * 366).default(24 * 7),
+  /** Wider pictures are scaled down, pixels. */
+  snapshot_width: z.number().int().min(64).max(4096).default(1280),
+  /** Whether a clip is kept as well: a few frames before and after the event. */
+  clips: z.boolean().default(true),
+  clip_before_ms: z.number().int().min(0).max(5000).default(1500),
+  clip_after_ms: z.number().int().min(0).max(10_000).default(2500),
+  clip_fps: z.number().min(0.5).max(15).default(4),
+  clip_width: z.number().int().min(64).max(1920).default(640),
+});
+
 const api = z.strictObject({
   enabled: z.boolean().default(true),
   /** Anything but a loopback address opens the API to the network; it has a token, but no encryption. */
@@ -176,6 +193,7 @@ export const configSchema = z.strictObject({
   pipelines: z.record(idText, namedPipeline)
     .refine((all) => Object.keys(all).length >= 1 && Object.keys(all).length <= MAX_PIPELINES, `expected 1 to ${MAX_PIPELINES} pipelines`).optional(),
   presence: presence.prefault({}),
+  recordings: recordings.prefault({}),
   api: api.prefault({}),
   gallery: gallery.prefault({}),
   telemetry: telemetry.prefault({}),

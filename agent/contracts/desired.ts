@@ -15,6 +15,8 @@ export const settingsSchema = z.object({
   /** Smallest detection score. */
   detect_threshold: z.number().min(0).max(1).optional(),
   ...ruleFields,
+  /** False: no pictures of events are kept (`recordings` of the configuration). True changes nothing where the configuration keeps none. */
+  record: z.boolean().optional(),
 });
 export type Settings = z.infer<typeof settingsSchema>;
 

@@ -41,7 +41,7 @@ export class EventSink implements EventPort {
     return () => this.#listeners.delete(listener);
   }
 
-  emit(body: EventBody): void {
+  emit(body: EventBody): string {
     const timeMs = this.#clock.nowMs();
     const event: Event = {
       ...body, schema_version: SCHEMA_VERSION, event_id: randomUUID(), boot_id: this.#bootId, time_ms: timeMs,
@@ -57,5 +57,6 @@ export class EventSink implements EventPort {
     } catch (error) {
       this.#log.error('an event cannot be encoded', { ...toCodedError(error), type: event.type });
     }
+    return event.event_id;
   }
 }

@@ -15,5 +15,6 @@ export const eventIdPattern = /^[A-Za-z0-9-]{1,64}:\d{1,15}$/;
 
 /** Where parts emit their events. */
 export interface EventPort {
-  emit(body: EventBody): void;
+  /** @returns the event's id */
+  emit(body: EventBody): string;
 }

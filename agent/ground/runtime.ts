@@ -81,7 +81,7 @@ export interface RuntimePort {
   openSource(request: SourceRequest): FrameSource;
   /** @throws RuntimeError E_MEDIA, also for a picture of more than `maxPixels` */
   decodeImage(bytes: Uint8Array, options: { maxPixels: number }): Promise<Image>;
-  encodeJpeg(image: Image): Promise<Uint8Array>;
+  encodeJpeg(image: Image, options?: { maxWidth: number; quality: number }): Promise<Uint8Array>;
 }
 
 export type { Frame, FrameSource, Gallery, Image, Pipeline };

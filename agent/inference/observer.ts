@@ -4,6 +4,7 @@ import type { CodedError } from '../errors.js';
 import type { FaultPort } from '../ground/faults.js';
 import type { EventPort } from '../ground/events.js';
 import { epochOf, type Clock } from '../platform/clock.js';
+import type { EventRecorder } from '../recordings/event-recorder.js';
 import type { PipelineCounters } from '../ground/counters.js';
 import type { FrameRecorder, LiveFrame, ProcessedFrame, Running } from '../ground/frames.js';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
@@ -22,6 +23,8 @@ export interface ObserverParts {
   faults: FaultPort;
   clock: Clock;
   presence: PresenceOptions;
+  /** Keeps pictures of what appears. */
+  recordings?: EventRecorder;
   /** The running package fails frame after frame. */
   onFailing: (running: Running, error: CodedError) => void;
 }
@@ -59,6 +62,7 @@ export class FrameObserver {
     if (this.#failures > 0) faults.clear('pipeline', 'E_PIPELINE');
     this.#failures = 0;
     this.#last = processed;
+    this.#parts.recordings?.frame(processed.frame);
     const step = stepPresence(this.#presence, { ...processed.result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
     this.#presence = step.state;
     for (const event of step.events) this.#emit(event, processed);
@@ -75,6 +79,7 @@ export class FrameObserver {
 
   /** The camera went away. */
   cameraGone(): void {
+    this.#parts.recordings?.ended();
     const last = this.#last;
     if (last !== null) for (const event of leaveAll(this.#presence)) this.#emit(event, last);
     this.#presence = emptyPresence;
@@ -95,11 +100,12 @@ export class FrameObserver {
     const stages: FindingEvent['stages_ms'] = {};
     for (const { stage, ms } of result.stages) stages[stage] = (stages[stage] ?? 0) + Math.max(0, ms);
     counters.add('finding_events_total');
-    events.emit({
+    const finding = wireFinding(event.finding);
+    const id = events.emit({
       type: 'finding',
       pipeline,
       action: event.action,
-      finding: wireFinding(event.finding),
+      finding,
       frame: { sequence: frame.sequence, captured_ms: epochOf(clock, frame.capturedMs), exit: result.exit },
       ...(event.visibleMs === undefined ? {} : { visible_ms: Math.max(0, event.visibleMs) }),
       stages_ms: stages,
@@ -107,6 +113,7 @@ export class FrameObserver {
       latency_ms: Math.max(0, processed.doneMs - frame.capturedMs),
       model: { name: running.slot.name, version: running.slot.version },
     });
+    if (event.action === 'appeared') this.#parts.recordings?.event({ id, timeMs: clock.nowMs(), finding }, frame, result.findings.map(wireFinding));
   }
 
   #show({ frame, result, doneMs }: ProcessedFrame): void {

@@ -56,7 +56,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       ...(request.maxSide === undefined ? {} : { maxSide: request.maxSide }),
     }),
     decodeImage: (bytes, options) => decodeImage(bytes, 'The picture', options),
-    encodeJpeg: (image) => encodeJpeg(image),
+    encodeJpeg: (image, options) => encodeJpeg(image, options),
   };
 }
 

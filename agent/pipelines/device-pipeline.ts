@@ -24,6 +24,8 @@ import type { Announcement } from '../ota/parts.js';
 import type { PipelineJournal } from '../ota/pipeline-journal.js';
 import { PointerFile } from '../ota/pointer-file.js';
 import { PackageStore } from '../ota/store.js';
+import { EventRecorder } from '../recordings/event-recorder.js';
+import type { Recordings } from '../recordings/recordings.js';
 import { endForPipeline } from '../platform/last-run.js';
 import type { ReportedPipeline } from '../report/reported.js';
 import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground/counters.js';
@@ -50,6 +52,7 @@ export interface PipelineOptions {
   runtime: RuntimePort;
   /** The engine, shared by all pipelines. */
   turns: Turns;
+  recordings: Recordings;
   host: PipelineHost;
   /** Shorter back-offs for tests. */
   backoff?: { baseMs: number; capMs: number };
@@ -62,6 +65,7 @@ export class DevicePipeline {
   readonly counters: PipelineCounters = new Counters(pipelineCounterNames);
   readonly recorder: Recorder;
   readonly settings: LiveSettings;
+  readonly eventRecorder: EventRecorder;
   readonly observer: FrameObserver;
   readonly loop: InferenceLoop;
   readonly ota: OtaManager;
@@ -72,7 +76,7 @@ export class DevicePipeline {
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
 
-  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, backoff }: PipelineOptions) {
+  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff }: PipelineOptions) {
     this.name = spec.name;
     this.input = spec.input;
     this.runtime = runtime;
@@ -84,6 +88,7 @@ export class DevicePipeline {
     this.settings = new LiveSettings(spec, this.#journal);
     this.recorder = new Recorder(spec.pipeline.deadline_ms);
     this.ota = this.#createOta();
+    this.eventRecorder = this.#createEventRecorder(recordings);
     this.observer = this.#createObserver();
     this.loop = this.#createLoop(turns, backoff);
   }
@@ -123,6 +128,8 @@ export class DevicePipeline {
       camera: { name: this.input, state: this.loop.camera, input: input === null ? null : redact(input), frames: this.loop.frames },
       model: this.model(),
       present: this.observer.present,
+      rules: this.settings.rules,
+      records: this.records,
       counters: this.counters.toRecord(),
     };
   }
@@ -180,11 +187,33 @@ export class DevicePipeline {
     });
   }
 
+  /** Whether pictures of events are kept: the configuration must allow it, and a setting can forbid it. */
+  get records(): boolean {
+    return this.#f.config.recordings.enabled && (this.settings.current.record ?? true);
+  }
+
+  #createEventRecorder(recordings: Recordings): EventRecorder {
+    const { snapshot_width: snapshotWidth, clips, clip_before_ms: beforeMs, clip_after_ms: afterMs, clip_fps: fps, clip_width: clipWidth } = this.#f.config.recordings;
+    return new EventRecorder({
+      pipeline: this.name, camera: this.input,
+      store: () => recordings.store,
+      enabled: () => this.records,
+      encode: (image, options) => this.runtime.encodeJpeg(image, options),
+      options: { snapshots: { maxWidth: snapshotWidth }, clips: clips ? { beforeMs, afterMs, fps, maxWidth: clipWidth } : null },
+      onFailure: (error) => recordings.failed(error),
+      onKept: () => {
+        this.counters.add('recordings_total');
+        recordings.kept();
+      },
+    });
+  }
+
   #createObserver(): FrameObserver {
     const { config, events, clock } = this.#f;
     const { appear_frames, unknown_frames, leave_ms } = config.presence;
     return new FrameObserver({
       pipeline: this.name, recorder: this.recorder, counters: this.counters, events, faults: this.#faults, clock,
+      recordings: this.eventRecorder,
       observe: (processed) => this.#host.observe(this.name, processed),
       presence: { appearFrames: appear_frames, unknownFrames: unknown_frames, leaveMs: leave_ms },
       onFailing: (running, error) => this.ota.activeFailing(running.slot.digest, error),

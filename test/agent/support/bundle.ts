@@ -5,11 +5,17 @@ import { build } from 'vite';
 const root = resolve(import.meta.dirname, '../../..');
 const folder = 'build/test-powercut';
 export const deviceScript = resolve(root, folder, 'device.mjs');
+export const recordingsScript = resolve(root, folder, 'recordings.mjs');
 export const daemonScript = resolve(root, folder, 'daemon.mjs');
 
 /** The device of the power-cut tests, with all but native dependencies, so that it starts fast. */
 export function bundleDevice(): Promise<void> {
   return bundle('test/agent/powercut/device.ts', deviceScript, { noExternal: true, external: ['better-sqlite3', 'sharp'] });
+}
+
+/** What keeps recordings until it is killed. */
+export function bundleRecordings(): Promise<void> {
+  return bundle('test/agent/recordings/child.ts', recordingsScript, { noExternal: true, external: ['better-sqlite3'] });
 }
 
 /** A whole daemon on the fake runtime, with its dependencies left outside. */

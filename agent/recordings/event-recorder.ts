@@ -1,0 +1,154 @@
+/**
+ * Pictures and clips of the events of one pipeline. Frames before an event are kept as they are, a few and without encoding them, so that a quiet camera
+ * costs nothing; they are encoded when something has happened, one after another and beside the frames.
+ */
+import type { Frame, Image } from '../../runtime/frame.js';
+import type { WireFinding } from '../contracts/index.js';
+import { toCodedError, type CodedError } from '../errors.js';
+import type { RecordingStore } from './store.js';
+
+export interface RecorderOptions {
+  snapshots: { maxWidth: number };
+  /** Null: no clips. Times are milliseconds. */
+  clips: { beforeMs: number; afterMs: number; fps: number; maxWidth: number } | null;
+}
+
+export interface RecorderParts {
+  pipeline: string;
+  camera: string;
+  store: () => RecordingStore | null;
+  encode: (image: Image, options: { maxWidth: number; quality: number }) => Promise<Uint8Array>;
+  /** Whether pictures may be kept at present. */
+  enabled: () => boolean;
+  options: RecorderOptions;
+  /** One picture or clip was not kept. */
+  onFailure: (error: CodedError) => void;
+  onKept: () => void;
+}
+
+/** An event with its frame, as far as a recording says it. */
+export interface RecordedEvent {
+  id: string;
+  timeMs: number;
+  finding: WireFinding;
+}
+
+interface OpenClip {
+  event: RecordedEvent;
+  eventMs: number;
+  frames: Frame[];
+}
+
+const SNAPSHOT_QUALITY = 85;
+const CLIP_QUALITY = 70;
+/** Raw pictures that wait for an event, bytes. */
+const MAX_BEFORE_BYTES = 16 * 1024 * 1024;
+/** Clips at a time: what happens at the same moment is in the clip of the first. */
+const MAX_OPEN_CLIPS = 2;
+/** Encodings that wait; more events than that in a moment are not recorded. */
+const MAX_WAITING = 8;
+
+export class EventRecorder {
+  readonly #parts: RecorderParts;
+  #before: Frame[] = [];
+  #open: OpenClip[] = [];
+  #work: Promise<void> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(parts: RecorderParts) {
+    this.#parts = parts;
+  }
+
+  /** Every processed frame, before its events. */
+  frame(frame: Frame): void {
+    const { clips } = this.#parts.options;
+    if (clips === null || !this.#recording) {
+      this.#before = [];
+      return;
+    }
+    for (const clip of [...this.#open]) this.#continue(clip, frame, clips);
+    const last = this.#before.at(-1);
+    if (last !== undefined && frame.capturedMs - last.capturedMs < 1000 / clips.fps) return;
+    this.#before.push(frame);
+    const oldestMs = frame.capturedMs - clips.beforeMs;
+    let bytes = this.#before.reduce((sum, { data }) => sum + data.byteLength, 0);
+    while (this.#before.length > 1 && (bytes > MAX_BEFORE_BYTES || (this.#before[0]?.capturedMs ?? Infinity) < oldestMs)) bytes -= this.#before.shift()?.data.byteLength ?? 0;
+  }
+
+  /** Something appeared in this frame. @param findings everything that was found in it */
+  event(event: RecordedEvent, frame: Frame, findings: readonly WireFinding[]): void {
+    if (!this.#recording) return;
+    const { pipeline, camera, options: { snapshots, clips } } = this.#parts;
+    const own = findings.find((finding) => sameThing(finding, event.finding)) ?? event.finding;
+    const all = [own, ...findings.filter((finding) => finding !== own)].slice(0, 100).map(withoutName);
+    const taken = this.#queue(async (store) => {
+      const jpeg = await this.#parts.encode(frame, { maxWidth: snapshots.maxWidth, quality: SNAPSHOT_QUALITY });
+      await store.add({
+        id: event.id, timeMs: event.timeMs, pipeline, camera, label: event.finding.label, personId: event.finding.identity?.person_id ?? null,
+        width: frame.width, height: frame.height, findings: all,
+      }, jpeg);
+      this.#parts.onKept();
+    });
+    if (!taken || clips === null || this.#open.length >= MAX_OPEN_CLIPS) return;
+    const before = this.#before.filter(({ sequence }) => sequence < frame.sequence);
+    this.#open.push({ event, eventMs: frame.capturedMs, frames: [...before, frame] });
+  }
+
+  /** The camera is gone: clips end here. */
+  ended(): void {
+    for (const clip of [...this.#open]) this.#close(clip);
+    this.#before = [];
+  }
+
+  /** Resolves when everything so far is kept. */
+  async idle(): Promise<void> {
+    await this.#work;
+  }
+
+  get #recording(): boolean {
+    return this.#parts.enabled() && this.#parts.store() !== null;
+  }
+
+  #continue(clip: OpenClip, frame: Frame, { afterMs, fps }: NonNullable<RecorderOptions['clips']>): void {
+    const last = clip.frames.at(-1)?.capturedMs ?? -Infinity;
+    if (frame.capturedMs - last >= 1000 / fps) clip.frames.push(frame);
+    if (frame.capturedMs - clip.eventMs >= afterMs) this.#close(clip);
+  }
+
+  #close(clip: OpenClip): void {
+    this.#open = this.#open.filter((open) => open !== clip);
+    const { clips } = this.#parts.options;
+    if (clips === null) return;
+    this.#queue(async (store) => {
+      const pictures = [];
+      for (const frame of clip.frames) {
+        pictures.push({ offsetMs: frame.capturedMs - clip.eventMs, jpeg: await this.#parts.encode(frame, { maxWidth: clips.maxWidth, quality: CLIP_QUALITY }) });
+      }
+      await store.addClip(clip.event.id, pictures);
+    });
+  }
+
+  /** One after another. @returns false when too much waits already */
+  #queue(work: (store: RecordingStore) => Promise<void>): boolean {
+    const store = this.#parts.store();
+    if (store === null) return false;
+    if (this.#waiting >= MAX_WAITING) {
+      this.#parts.onFailure({ code: 'E_BUSY', message: `More than ${MAX_WAITING} pictures wait to be encoded, so an event was not recorded` });
+      return false;
+    }
+    this.#waiting += 1;
+    this.#work = this.#work.then(() => work(store)).catch((error: unknown) => this.#parts.onFailure(toCodedError(error))).finally(() => { this.#waiting -= 1; });
+    return true;
+  }
+}
+
+function sameThing(a: WireFinding, b: WireFinding): boolean {
+  if (a.type !== b.type || a.label !== b.label) return false;
+  if (a.track !== undefined || b.track !== undefined) return a.track === b.track;
+  return a.identity?.person_id === b.identity?.person_id;
+}
+
+/** Names stay in the gallery, which is encrypted. */
+function withoutName(finding: WireFinding): WireFinding {
+  return finding.identity == null ? finding : { ...finding, identity: { ...finding.identity, name: '' } };
+}
