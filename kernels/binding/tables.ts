@@ -172,6 +172,80 @@ export const integerCodes = {
   fmod: 8,
 } as const;
 
+/** PoolKind. */
+export const poolCodes = {
+  max: 0,
+  average: 1,
+} as const;
+
+/** ReduceKind. */
+export const reduceCodes = {
+  mean: 0,
+  sum: 1,
+  max: 2,
+  min: 3,
+  l2: 4,
+  sum_square: 5,
+  product: 6,
+} as const;
+
+/** SoftmaxMode. */
+export const softmaxCodes = {
+  soft: 0,
+  log: 1,
+  hard: 2,
+} as const;
+
+/** PadMode. */
+export const padCodes = {
+  constant: 0,
+  reflect: 1,
+  edge: 2,
+} as const;
+
+/** CompareKind. */
+export const compareCodes = {
+  equal: 0,
+  less: 1,
+  less_or_equal: 2,
+} as const;
+
+/** LogicKind. */
+export const logicCodes = {
+  and: 0,
+  or: 1,
+  xor: 2,
+} as const;
+
+/** RecurrentKind. */
+export const recurrentCodes = {
+  rnn: 0,
+  gru: 1,
+  lstm: 2,
+} as const;
+
+/** ResizeMode. */
+export const resizeCodes = {
+  nearest: 0,
+  linear: 1,
+} as const;
+
+/** ResizeCoordinates. */
+export const coordinateCodes = {
+  half_pixel: 0,
+  asymmetric: 1,
+  align_corners: 2,
+  pytorch_half_pixel: 3,
+} as const;
+
+/** NearestMode. */
+export const nearestCodes = {
+  round_prefer_floor: 0,
+  round_prefer_ceil: 1,
+  floor: 2,
+  ceil: 3,
+} as const;
+
 /** Attributes of each op in order. `axes` is one i32 for each of maximumRank axes, `floats` as many f32. */
 export const attributeFields = {
   ConvQ8: { stride_h: 'i32', stride_w: 'i32', pad_top: 'i32', pad_left: 'i32', pad_bottom: 'i32', pad_right: 'i32', dilation_h: 'i32', dilation_w: 'i32', group: 'i32', x_zp: 'i32', mid_zp: 'i32', mid_lo: 'i32', mid_hi: 'i32', res_zp: 'i32', y_zp: 'i32', y_lo: 'i32', y_hi: 'i32', mid_mul: 'f32', res_mul: 'f32' },

@@ -74,7 +74,7 @@ class Follower {
   ByteSet OfPool() const {
     const PoolAttrs* attrs = AttrsOf<PoolAttrs>();
     if (attrs == nullptr) return ByteSet::All();
-    return attrs->kind == 0 ? OfInput(0) : Within({attrs->y_lo, attrs->y_hi});
+    return attrs->kind == static_cast<int32_t>(PoolKind::kMax) ? OfInput(0) : Within({attrs->y_lo, attrs->y_hi});
   }
 
   // Numbers of a constant, or null.

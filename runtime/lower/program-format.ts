@@ -1,7 +1,10 @@
 /** The wire format of a program: the tables that are generated from program.h (kernels/binding/tables.ts), by the compiler's names. */
 import { attributeFields, dtypes, locations, maximumRank, recordBytes, type opCodes } from '../../kernels/binding/tables.js';
 
-export { absent, attributeFields, binaryCodes, integerCodes, maximumRank, opCodes, programMagic, programVersion, unaryCodes } from '../../kernels/binding/tables.js';
+export {
+  absent, attributeFields, binaryCodes, compareCodes, coordinateCodes, integerCodes, logicCodes, maximumRank, nearestCodes, opCodes, padCodes, poolCodes, programMagic,
+  programVersion, recurrentCodes, reduceCodes, resizeCodes, softmaxCodes, unaryCodes,
+} from '../../kernels/binding/tables.js';
 
 export const wireDType = { float32: dtypes.F32, uint8: dtypes.U8, int8: dtypes.S8, int32: dtypes.S32 } as const;
 export type WireDType = keyof typeof wireDType;
@@ -16,14 +19,6 @@ export const opHeaderBytes = recordBytes.OpRecord;
 export const sectionAlignment = 64;
 
 export type OpCode = keyof typeof opCodes;
-
-/** Kinds that the comments of program.h number. */
-export const compareCodes = { equal: 0, less: 1, less_or_equal: 2 } as const;
-export const logicCodes = { and: 0, or: 1, xor: 2 } as const;
-export const poolCodes = { max: 0, average: 1 } as const;
-export const reduceCodes = { mean: 0, sum: 1, max: 2, min: 3, l2: 4, sum_square: 5, product: 6 } as const;
-export const softmaxCodes = { soft: 0, log: 1, hard: 2 } as const;
-export const padCodes = { constant: 0, reflect: 1, edge: 2 } as const;
 
 type FieldType = 'i32' | 'f32' | 'axes' | 'floats';
 

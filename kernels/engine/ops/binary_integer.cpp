@@ -144,9 +144,10 @@ bool HasTypes(const OpContext& context, DType operands, DType result) {
 
 template <typename T>
 Status PrepareComparison(const OpContext& context, DriverPtr* driver) {
-  constexpr Line<T, uint8_t> kLines[] = {Each<Equal<T>, T, uint8_t>, Each<Less<T>, T, uint8_t>, Each<LessOrEqual<T>, T, uint8_t>};
+  constexpr Line<T, uint8_t> kLines[] = {  // in the order of CompareKind
+      Each<Equal<T>, T, uint8_t>, Each<Less<T>, T, uint8_t>, Each<LessOrEqual<T>, T, uint8_t>};
   const int32_t kind = context.Attrs<CompareAttrs>().kind;
-  if (kind < 0 || kind > 2) return Unsupported("unknown comparison");
+  if (kind < 0 || kind > static_cast<int32_t>(CompareKind::kLessOrEqual)) return Unsupported("unknown comparison");
   return Prepare<T, uint8_t>(context, kLines[kind], false, "compare", driver);
 }
 
@@ -172,9 +173,10 @@ Status PrepareCompare(const OpContext& context, DriverPtr* driver) {
 }
 
 Status PrepareLogic(const OpContext& context, DriverPtr* driver) {
-  constexpr Line<uint8_t, uint8_t> kLines[] = {Each<And, uint8_t, uint8_t>, Each<Or, uint8_t, uint8_t>, Each<Xor, uint8_t, uint8_t>};
+  constexpr Line<uint8_t, uint8_t> kLines[] = {  // in the order of LogicKind
+      Each<And, uint8_t, uint8_t>, Each<Or, uint8_t, uint8_t>, Each<Xor, uint8_t, uint8_t>};
   const int32_t kind = context.Attrs<LogicAttrs>().kind;
-  if (kind < 0 || kind > 2) return Unsupported("unknown logical function");
+  if (kind < 0 || kind > static_cast<int32_t>(LogicKind::kXor)) return Unsupported("unknown logical function");
   if (!HasTypes(context, DType::kU8, DType::kU8)) return Mismatch("a logical function needs booleans");
   return Prepare<uint8_t, uint8_t>(context, kLines[kind], false, "logic", driver);
 }

@@ -67,10 +67,10 @@ class MappedCopy final : public OpDriver {
 };
 
 // Source index along one axis, or kFill.
-int32_t PadIndex(int64_t i, int64_t size, int32_t mode) {
+int32_t PadIndex(int64_t i, int64_t size, PadMode mode) {
   if (i >= 0 && i < size) return static_cast<int32_t>(i);
-  if (mode == 0) return kFill;
-  if (mode == 2 || size == 1) return static_cast<int32_t>(i < 0 ? 0 : size - 1);
+  if (mode == PadMode::kConstant) return kFill;
+  if (mode == PadMode::kEdge || size == 1) return static_cast<int32_t>(i < 0 ? 0 : size - 1);
   const int64_t period = 2 * (size - 1);  // reflect: the border itself is not repeated
   const int64_t at = (i % period + period) % period;
   return static_cast<int32_t>(at < size ? at : period - at);
@@ -136,14 +136,14 @@ Status PreparePad(const OpContext& context, DriverPtr* driver) {
   const Tensor &x = *context.Input(0), &y = context.Output();
   const PadAttrs& a = context.Attrs<PadAttrs>();
   if (x.dtype != y.dtype || x.rank != y.rank || x.rank == 0) return Mismatch("padding needs tensors of one type and rank");
-  if (a.mode < 0 || a.mode > 2) return Unsupported("unknown mode of padding");
+  if (a.mode < 0 || a.mode > static_cast<int32_t>(PadMode::kEdge)) return Unsupported("unknown mode of padding");
   std::vector<std::vector<int32_t>> maps(static_cast<size_t>(y.rank));
   for (int axis = 0; axis < y.rank; ++axis) {
     if (y.dims[axis] > kMaxAxis || x.dims[axis] > kMaxAxis) return Unsupported("an axis is too long to pad");
     const Status reserved = context.Reserve(static_cast<uint64_t>(y.dims[axis]) * sizeof(int32_t));
     if (!reserved.ok()) return reserved;
     maps[static_cast<size_t>(axis)].reserve(static_cast<size_t>(y.dims[axis]));
-    for (int64_t i = 0; i < y.dims[axis]; ++i) maps[static_cast<size_t>(axis)].push_back(PadIndex(i - a.before[axis], x.dims[axis], a.mode));
+    for (int64_t i = 0; i < y.dims[axis]; ++i) maps[static_cast<size_t>(axis)].push_back(PadIndex(i - a.before[axis], x.dims[axis], static_cast<PadMode>(a.mode)));
   }
   const uint8_t* data;
   const Status status = context.InputData(0, &data);

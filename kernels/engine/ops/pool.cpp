@@ -11,7 +11,7 @@ struct PoolShape {
   int64_t n, h, w, c, oh, ow;
   PoolAttrs a;
 
-  bool average() const { return a.kind == 1; }
+  bool average() const { return a.kind == static_cast<int32_t>(PoolKind::kAverage); }
 };
 
 // The taps of one output position along one axis that lie in the image: input indices first, first + dilation, ... (count of them),
@@ -41,7 +41,7 @@ Status CheckPool(const OpContext& context, DType type, PoolShape* shape) {
   const Tensor &x = *context.Input(0), &y = context.Output();
   const PoolAttrs& a = context.Attrs<PoolAttrs>();
   if (x.dtype != type || y.dtype != type || x.rank != 4 || y.rank != 4) return Mismatch("pooling needs feature maps of one type and rank 4");
-  if (a.kind != 0 && a.kind != 1) return Unsupported("unknown kind of pooling");
+  if (a.kind < 0 || a.kind > static_cast<int32_t>(PoolKind::kAverage)) return Unsupported("unknown kind of pooling");
   for (int32_t v : {a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.dilation_h, a.dilation_w}) {
     if (!SideOk(v, 1)) return Unsupported("a kernel, stride or dilation of pooling is out of range");
   }

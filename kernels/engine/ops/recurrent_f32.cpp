@@ -13,7 +13,7 @@ namespace sterna {
 namespace {
 
 enum Input : uint32_t { kGates, kWeights, kNewBias, kHidden, kCell, kPeephole, kLengths };
-enum class Kind : int32_t { kPlain = 0, kGru = 1, kLstm = 2 };
+using Kind = RecurrentKind;
 
 constexpr int kMaxDirections = 2;
 constexpr int kFunctions = 3;  // of a direction

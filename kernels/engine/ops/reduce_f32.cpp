@@ -8,8 +8,6 @@
 namespace sterna {
 namespace {
 
-enum class ReduceKind : int32_t { kMean = 0, kSum = 1, kMax = 2, kMin = 3, kL2 = 4, kSumSquare = 5, kProduct = 6 };
-
 float Initial(ReduceKind kind) {
   switch (kind) {
     case ReduceKind::kMax: return -std::numeric_limits<float>::infinity();
@@ -144,8 +142,6 @@ class ReduceF32 final : public OpDriver {
   Axis kept_[kMaxRank];
   LoopNest<1> reduced_;
 };
-
-enum class SoftmaxMode : int32_t { kSoft = 0, kLog = 1, kHard = 2 };
 
 // Units: vectors along the axis.
 class SoftmaxF32 final : public OpDriver {

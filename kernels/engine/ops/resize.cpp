@@ -14,23 +14,23 @@ struct Source {
 };
 
 // coordinate_transformation_mode; the order of ResizeAttrs.
-float SourceCoordinate(int64_t out, int64_t in_size, int64_t out_size, float scale, int32_t mode) {
+float SourceCoordinate(int64_t out, int64_t in_size, int64_t out_size, float scale, ResizeCoordinates mode) {
   const float o = static_cast<float>(out);
   switch (mode) {
-    case 1: return o / scale;
-    case 2: return out_size > 1 ? o * static_cast<float>(in_size - 1) / static_cast<float>(out_size - 1) : 0.0f;
-    case 3: return out_size > 1 ? (o + 0.5f) / scale - 0.5f : 0.0f;
+    case ResizeCoordinates::kAsymmetric: return o / scale;
+    case ResizeCoordinates::kAlignCorners: return out_size > 1 ? o * static_cast<float>(in_size - 1) / static_cast<float>(out_size - 1) : 0.0f;
+    case ResizeCoordinates::kPytorchHalfPixel: return out_size > 1 ? (o + 0.5f) / scale - 0.5f : 0.0f;
     default: return (o + 0.5f) / scale - 0.5f;
   }
 }
 
 // nearest_mode; the order of ResizeAttrs.
-float RoundNearest(float v, int32_t mode) {
+float RoundNearest(float v, NearestMode mode) {
   switch (mode) {
     // A little short of a half, as single precision makes it, is a half (onnxruntime).
-    case 1: return static_cast<float>(std::floor(static_cast<double>(v) + 1e-6 + 0.5));
-    case 2: return std::floor(v);
-    case 3: return std::ceil(v);
+    case NearestMode::kRoundPreferCeil: return static_cast<float>(std::floor(static_cast<double>(v) + 1e-6 + 0.5));
+    case NearestMode::kFloor: return std::floor(v);
+    case NearestMode::kCeil: return std::ceil(v);
     default: return std::ceil(v - 0.5f);
   }
 }
@@ -41,9 +41,9 @@ int32_t ClampIndex(float v, int64_t size) {
 }
 
 Source SourceOf(const ResizeAttrs& a, int64_t out, int64_t in_size, int64_t out_size, float scale) {
-  const float v = SourceCoordinate(out, in_size, out_size, scale, a.coordinates);
-  if (a.mode == 0) {
-    const int32_t index = ClampIndex(RoundNearest(v, a.nearest), in_size);
+  const float v = SourceCoordinate(out, in_size, out_size, scale, static_cast<ResizeCoordinates>(a.coordinates));
+  if (a.mode == static_cast<int32_t>(ResizeMode::kNearest)) {
+    const int32_t index = ClampIndex(RoundNearest(v, static_cast<NearestMode>(a.nearest)), in_size);
     return {index, index, 0.0f};
   }
   const float last = static_cast<float>(in_size - 1);
@@ -82,7 +82,7 @@ template <typename T>
 class Resize final : public OpDriver {
  public:
   Resize(const OpContext& context, const ResizeShape& s, const uint8_t* x)
-      : s_(s), copy_(context.Attrs<ResizeAttrs>().mode == 0), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
+      : s_(s), copy_(context.Attrs<ResizeAttrs>().mode == static_cast<int32_t>(ResizeMode::kNearest)), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
         x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(context.OutputData())) {
     const ResizeAttrs& a = context.Attrs<ResizeAttrs>();
     rows_.reserve(static_cast<size_t>(s_.oh)), columns_.reserve(static_cast<size_t>(s_.ow));

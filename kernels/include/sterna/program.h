@@ -204,8 +204,9 @@ struct UnaryAttrs {
 };
 
 // average, 8 bits: y = R(clamp(float(sum (x - x_zp)) * mul / count)) + y_zp, mul = x_scale / y_scale; max needs x_zp == y_zp, mul == 1.
+enum class PoolKind : int32_t { kMax = 0, kAverage = 1 };
 struct PoolAttrs {
-  int32_t kind;  // 0 max, 1 average
+  int32_t kind;  // PoolKind
   int32_t kernel_h, kernel_w, stride_h, stride_w;
   int32_t pad_top, pad_left, pad_bottom, pad_right;
   int32_t dilation_h, dilation_w;
@@ -214,10 +215,14 @@ struct PoolAttrs {
   float mul;
 };
 
+// By the names of ONNX: mode, coordinate_transformation_mode, nearest_mode.
+enum class ResizeMode : int32_t { kNearest = 0, kLinear = 1 };
+enum class ResizeCoordinates : int32_t { kHalfPixel = 0, kAsymmetric = 1, kAlignCorners = 2, kPytorchHalfPixel = 3 };
+enum class NearestMode : int32_t { kRoundPreferFloor = 0, kRoundPreferCeil = 1, kFloor = 2, kCeil = 3 };
 struct ResizeAttrs {
-  int32_t mode;         // 0 nearest, 1 linear
-  int32_t coordinates;  // ONNX coordinate_transformation_mode: 0 half_pixel, 1 asymmetric, 2 align_corners, 3 pytorch_half_pixel
-  int32_t nearest;      // ONNX nearest_mode: 0 round_prefer_floor, 1 round_prefer_ceil, 2 floor, 3 ceil
+  int32_t mode;            // ResizeMode
+  int32_t coordinates;     // ResizeCoordinates
+  int32_t nearest;         // NearestMode
   float scale_h, scale_w;  // output / input
   int32_t zp;              // of x and y, 8 bits
 };
@@ -237,13 +242,16 @@ struct MatMulAttrs {
 struct MatMulW4Attrs {
   int32_t group;
 };
+enum class ReduceKind : int32_t { kMean = 0, kSum = 1, kMax = 2, kMin = 3, kL2 = 4, kSumSquare = 5, kProduct = 6 };
 struct ReduceAttrs {
-  int32_t kind;       // 0 mean, 1 sum, 2 max, 3 min, 4 l2, 5 sum of squares, 6 product
+  int32_t kind;       // ReduceKind
   int32_t axes_mask;  // bit i: axis i of x is reduced; y has the same rank, with ones
 };
+// Hard: 1 at the first maximum, 0 elsewhere.
+enum class SoftmaxMode : int32_t { kSoft = 0, kLog = 1, kHard = 2 };
 struct SoftmaxAttrs {
   int32_t axis;
-  int32_t mode;  // 0 softmax, 1 log-softmax, 2 hardmax: 1 at the first maximum, 0 elsewhere
+  int32_t mode;  // SoftmaxMode
 };
 struct CopyAttrs {  // y[y_start + i * y_step] = x[x_start + i * x_step], i < extent, per axis; x and y have the same rank
   int32_t extent[kMaxRank];
@@ -253,8 +261,9 @@ struct CopyAttrs {  // y[y_start + i * y_step] = x[x_start + i * x_step], i < ex
 struct TransposeAttrs {
   int32_t perm[kMaxRank];
 };
+enum class PadMode : int32_t { kConstant = 0, kReflect = 1, kEdge = 2 };
 struct PadAttrs {
-  int32_t mode;  // 0 constant, 1 reflect, 2 edge
+  int32_t mode;  // PadMode
   int32_t before[kMaxRank];
   float value;   // the fill, converted to the tensor's type
 };
@@ -272,11 +281,13 @@ struct CastAttrs {
   int32_t to_bool;  // 1: y = x != 0
   int32_t checked;
 };
+enum class CompareKind : int32_t { kEqual = 0, kLess = 1, kLessOrEqual = 2 };
 struct CompareAttrs {
-  int32_t kind;  // 0 equal, 1 less, 2 less or equal
+  int32_t kind;  // CompareKind
 };
+enum class LogicKind : int32_t { kAnd = 0, kOr = 1, kXor = 2 };
 struct LogicAttrs {
-  int32_t kind;  // 0 and, 1 or, 2 xor
+  int32_t kind;  // LogicKind
 };
 // Divisions are towards zero; mod has the sign of the divisor, fmod that of the dividend. A division by zero ends the run with an error.
 enum class IntegerKind : int32_t { kAdd = 0, kSub = 1, kMul = 2, kDiv = 3, kMin = 4, kMax = 5, kPow = 6, kMod = 7, kFmod = 8 };
@@ -316,8 +327,9 @@ struct CumSumAttrs {
 //   new_bias [D, H]      of GRU's H R with linear_before_reset                   h0, c0 [D, B, H]  0 when absent
 //   peephole [D, 3*H]    LSTM: i, o, f                                           lengths s32 [B]  T when absent; y is 0 after them
 //   y [T + S, D, B, H]   the hidden state of every step; then, if S >= 1, the last hidden state, and if S == 2 the last cell state
+enum class RecurrentKind : int32_t { kRnn = 0, kGru = 1, kLstm = 2 };
 struct RecurrentAttrs {
-  int32_t kind;          // 0 RNN, 1 GRU, 2 LSTM
+  int32_t kind;          // RecurrentKind
   int32_t reverse_mask;  // bit d: direction d runs backwards
   int32_t linear_before_reset, input_forget;
   float clip;                   // bound of what goes into the functions; infinite: none

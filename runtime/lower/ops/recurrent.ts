@@ -1,15 +1,15 @@
 import { elementCount } from '../../graph/tensor-value.js';
-import { coreRecurrence, recurrentKinds } from '../../ops/recurrent.js';
+import { coreRecurrence } from '../../ops/recurrent.js';
 import * as views from '../../ops/views.js';
 import type { Lowering } from '../context.js';
-import { unaryCodes } from '../program-format.js';
+import { recurrentCodes, unaryCodes } from '../program-format.js';
 
 const recurrence: Lowering = (context, node) => {
   const r = coreRecurrence(node);
   const { gates, weights, newBias, hidden, cell, peephole, lengths, output } = views.recurrence(node);
   const operands = [gates, weights, newBias, hidden, cell, peephole, lengths].map((value) => context.optional(value));
   context.emit(node, 'RecurrentF32', operands, context.tensor(output), {
-    kind: recurrentKinds.indexOf(r.kind),
+    kind: recurrentCodes[r.kind],
     reverse_mask: r.reverse.reduce((mask, reverse, d) => mask | (reverse ? 1 << d : 0), 0),
     linear_before_reset: Number(r.linearBeforeReset), input_forget: Number(r.inputForget), clip: r.clip,
     functions: r.functions.map(({ kind }) => unaryCodes[kind]), alphas: r.functions.map(({ alpha }) => alpha), betas: r.functions.map(({ beta }) => beta),

@@ -4,10 +4,10 @@ import { operand } from '../../graph/operands.js';
 import { isByte } from '../../graph/tensor-value.js';
 import { nhwcPool } from '../../ops/pooling.js';
 import { rangeOf } from '../../ops/quantization.js';
-import { coordinateModes, nearestModes, nhwcResize, resizeModes } from '../../ops/resize.js';
+import { nhwcResize } from '../../ops/resize.js';
 import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
-import { poolCodes } from '../program-format.js';
+import { coordinateCodes, nearestCodes, poolCodes, resizeCodes } from '../program-format.js';
 
 function poolFields(context: LoweringContext, node: Node) {
   const pool = nhwcPool(node, context.shape(operand(node, 0)));
@@ -47,7 +47,7 @@ const poolQ8: Lowering = (context, node) => {
 function resizeFields(node: Node) {
   const resize = nhwcResize(node);
   return {
-    mode: resizeModes.indexOf(resize.mode), coordinates: coordinateModes.indexOf(resize.coordinates), nearest: nearestModes.indexOf(resize.nearest),
+    mode: resizeCodes[resize.mode], coordinates: coordinateCodes[resize.coordinates], nearest: nearestCodes[resize.nearest],
     scale_h: resize.scales[0], scale_w: resize.scales[1],
   };
 }

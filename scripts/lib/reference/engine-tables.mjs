@@ -53,6 +53,12 @@ function attributesOf(text) {
 /** Bytes of the records, as the header's static_assert states them. */
 const recordBytes = (text) => [...text.matchAll(/sizeof\((\w+)\) == (\d+)/g)].map(([, name, bytes]) => [name, Number(bytes)]);
 
+/** Kinds and modes that attributes hold, by the names of the compiler's operators. */
+const kinds = [
+  ['PoolKind', 'poolCodes'], ['ReduceKind', 'reduceCodes'], ['SoftmaxMode', 'softmaxCodes'], ['PadMode', 'padCodes'], ['CompareKind', 'compareCodes'],
+  ['LogicKind', 'logicCodes'], ['RecurrentKind', 'recurrentCodes'], ['ResizeMode', 'resizeCodes'], ['ResizeCoordinates', 'coordinateCodes'], ['NearestMode', 'nearestCodes'],
+];
+
 const literal = (value) => (typeof value === 'string' ? `'${value}'` : String(value));
 const record = (entries) => `{\n${entries.map(([key, value]) => `  ${key}: ${literal(value)},\n`).join('')}} as const`;
 const constant = (comment, name, value) => `/** ${comment} */\nexport const ${name} = ${value};\n`;
@@ -80,6 +86,7 @@ export function engineTables(isas = source('isa/isa.cmake'), header = source('in
     constant('UnaryKind, by the names of runtime/ops/unary-functions.ts.', 'unaryCodes', functions('UnaryKind')),
     constant('BinaryKind.', 'binaryCodes', functions('BinaryKind')),
     constant('IntegerKind.', 'integerCodes', functions('IntegerKind')),
+    ...kinds.map(([name, constantName]) => constant(`${name}.`, constantName, functions(name))),
     constant('Attributes of each op in order. `axes` is one i32 for each of maximumRank axes, `floats` as many f32.', 'attributeFields', `{\n${fields.join('')}} as const`),
   ].join('\n');
 }

@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { attributeFields, binaryCodes, encodeAttributes, integerCodes, maximumRank, opCodes, programMagic, programVersion, unaryCodes, wireDType } from '../../../runtime/lower/program-format.js';
+import {
+  attributeFields, binaryCodes, compareCodes, coordinateCodes, encodeAttributes, integerCodes, logicCodes, maximumRank, nearestCodes, opCodes, padCodes, poolCodes, programMagic,
+  programVersion, recurrentCodes, reduceCodes, resizeCodes, softmaxCodes, unaryCodes, wireDType,
+} from '../../../runtime/lower/program-format.js';
 
 const header = readFileSync(new URL('../../../kernels/include/sterna/program.h', import.meta.url), 'utf8').replace(/\/\*.*?\*\//g, '').replace(/\/\/.*$/gm, '');
 
@@ -48,6 +51,10 @@ describe('the wire format agrees with program.h', () => {
     const camel = (codes: Readonly<Record<string, number>>) => Object.fromEntries(Object.entries(codes).map(([name, value]) => [name.split('_').map((part) => part.charAt(0).toUpperCase() + part.slice(1)).join(''), value]));
     expect(camel(unaryCodes)).toEqual(enumeratorsOf('UnaryKind'));
     expect(camel(integerCodes)).toEqual(enumeratorsOf('IntegerKind'));
+    for (const [name, codes] of Object.entries({
+      PoolKind: poolCodes, ReduceKind: reduceCodes, SoftmaxMode: softmaxCodes, PadMode: padCodes, CompareKind: compareCodes, LogicKind: logicCodes,
+      RecurrentKind: recurrentCodes, ResizeMode: resizeCodes, ResizeCoordinates: coordinateCodes, NearestMode: nearestCodes,
+    })) expect(camel(codes), name).toEqual(enumeratorsOf(name));
     expect({ ...camel(binaryCodes), PRelu: binaryCodes.prelu, Prelu: undefined }).toEqual({ ...enumeratorsOf('BinaryKind'), Prelu: undefined });
   });
 
