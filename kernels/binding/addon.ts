@@ -49,6 +49,15 @@ export interface LoadOptions {
    * thread and back takes 0.1 to 0.4 ms on a virtual machine. Infinity suits a worker thread that does nothing else. Default 0.5.
    */
   maxBlockingMs?: number;
+  /** The program's table of regions (`kernels/engine/regions.h`): runs may then compute a part and keep the rest. */
+  regions?: Uint32Array;
+}
+
+/** Which cells of a grid over the picture have changed: row-major, `width * height` bytes, 0 where nothing has. Sides of 1..4096. */
+export interface ActiveCells {
+  width: number;
+  height: number;
+  cells: Uint8Array;
 }
 
 export interface OpProfile {
@@ -75,14 +84,23 @@ export interface NativeProgram {
   readonly kernels: readonly string[];
   /** Why that kernel, in words for people: how few codes a quantized layer has, and what kept it on 8 bits. May be empty. */
   readonly notes: readonly string[];
+  /** Whether each op can be computed in part, by index; all false without regions. */
+  readonly inParts: readonly boolean[];
   /**
    * Dense row-major inputs and outputs in program order; each view's byte length must match exactly.
    * Outputs are written in place. The views must not be transferred or changed until the promise settles.
    * @throws KernelError E_ARGUMENT
    */
   run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<void>;
+  /**
+   * As `run`, for a program with regions: computes what the active cells ask for and keeps the rest from the runs before; everything when
+   * nothing is kept. `outputsKept`: the views hold what the last run wrote there. Resolves to what was computed, as a share of everything.
+   */
+  run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active: (ActiveCells & { outputsKept: boolean }) | undefined): Promise<number>;
   /** As `run`, and times every op. */
-  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[]): Promise<OpProfile[]>;
+  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active?: ActiveCells & { outputsKept: boolean }): Promise<OpProfile[]>;
+  /** Gives the memory of the kept maps back to the system; the next run computes everything. False while a run is pending: nothing happens then. */
+  dropKept(): boolean;
   /** Waits for a running inference, then frees all memory. Idempotent. */
   close(): Promise<void>;
 }

@@ -5,6 +5,16 @@
 namespace sterna {
 namespace {
 
+// The pixels of some spans of a tensor in the arena.
+void CopySpansOut(const uint8_t* data, const Tensor& t, const SpanList& list, uint8_t* dense) {
+  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
+  for (const Span& span : list.spans()) {
+    const size_t first = static_cast<size_t>(span.first), count = static_cast<size_t>(span.count);
+    if (pixel == stride) std::memcpy(dense + first * pixel, data + first * pixel, count * pixel);
+    else for (size_t i = first; i < first + count; ++i) std::memcpy(dense + i * pixel, data + i * stride, pixel);
+  }
+}
+
 // Copies a tensor in the arena, whose pixels may be padded, to a dense one outside.
 void CopyOut(const uint8_t* data, const Tensor& t, uint8_t* dense) {
   const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
@@ -76,13 +86,14 @@ Status Engine::LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions&
   Program program;
   Status status = ParseProgram(bytes, size, options.memory_limit, &program);
   if (status.ok()) status = SelectKernels(options.isa, program.activation, &kernels_);
-  return status.ok() ? Prepare(program) : status;
+  return status.ok() ? Prepare(program, options) : status;
 }
 
-Status Engine::Prepare(const Program& program) {
+Status Engine::Prepare(const Program& program, const LoadOptions& options) {
   uint8_t* arena;
   Status status = memory_.Allocate(program.arena_bytes, &arena);
   arena_bytes_ = memory_.used();
+  arena_ = arena;
   std::vector<uint8_t*> retained(program.tensors.size(), nullptr);
   const std::vector<ByteSet> values = FollowValues(program);
   for (size_t i = 0; status.ok() && i < program.ops.size(); ++i) {
@@ -97,6 +108,7 @@ Status Engine::Prepare(const Program& program) {
   if (!status.ok()) return status;
   status = BindPorts(program, retained, arena);
   if (status.ok()) status = PlanSteps(program);
+  if (status.ok() && options.regions != nullptr) status = PlanParts(program, options);
   if (status.ok()) status = AllocateScratch();
   if (status.ok() && threads_ > 1) pool_ = std::make_unique<ThreadPool>(threads_, cpus_, &drivers_, &scratch_);
   return status;
@@ -144,6 +156,18 @@ Status Engine::PlanSteps(const Program& program) {
   return Status::Ok();
 }
 
+Status Engine::PlanParts(const Program& program, const LoadOptions& options) {
+  const Status status = Regions::Parse(options.regions, options.region_words, program, &memory_, &regions_);
+  if (!status.ok()) return status;
+  for (size_t op = 0; op < op_count(); ++op) {
+    parts_.emplace_back();
+    if (regions_->op(op) == nullptr || !drivers_[op]->takes_spans()) continue;
+    parts_.back().reset(new Part{new PartOp(drivers_[op].get(), regions_->op(op), program.tensors[program.ops[op].outputs[0]].pixels()), drivers_.size()});
+    drivers_.emplace_back(parts_.back()->op);
+  }
+  return status;
+}
+
 Status Engine::AllocateScratch() {
   size_t bytes = 0;
   for (const DriverPtr& driver : drivers_) bytes = std::max(bytes, driver->scratch_bytes());
@@ -159,12 +183,53 @@ Status Engine::AllocateScratch() {
 }
 
 Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms) {
+  ChooseParts(nullptr);
+  return RunAll(inputs, outputs, false, op_ms);
+}
+
+Status Engine::RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const ActiveCells& active, bool outputs_kept, double* op_ms) {
+  if (regions_ == nullptr) return Status::Error(StatusCode::kInvalidArgument, "the program was loaded without a table of regions");
+  if (active.rows < 1 || active.columns < 1 || active.rows > kMaxActiveSide || active.columns > kMaxActiveSide) {
+    return Status::Error(StatusCode::kInvalidArgument, "a grid of active cells has no cells, or a side of more than 4096");
+  }
+  ChooseParts(kept_ ? &active : nullptr);
+  return RunAll(inputs, outputs, outputs_kept, op_ms);
+}
+
+// Null: everything.
+void Engine::ChooseParts(const ActiveCells* active) {
+  in_part_ = active != nullptr;
+  idle_ = in_part_ && !regions_->Update(*active);
+  share_ = 1;
+  if (!in_part_) return;
+  int64_t computed = 0, whole = 0;
+  for (size_t op = 0; op < op_count(); ++op) {
+    Part* part = parts_[op].get();
+    if (part != nullptr) part->op->Update();
+    computed += idle_ ? 0 : part != nullptr ? part->op->cost() : drivers_[op]->cost();
+    whole += drivers_[op]->cost();
+  }
+  share_ = whole == 0 ? 1 : static_cast<double>(computed) / static_cast<double>(whole);
+}
+
+void Engine::Drop() {
+  kept_ = false;
+  if (incremental()) memory_.Release(arena_);
+}
+
+Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms) {
+  kept_ = false;  // until the run has succeeded
   int helpers = budget_.Enter(threads_ - 1);
   if (pool_ != nullptr) pool_->BeginInference(1 + helpers);
   const Status status = RunOps(inputs, &helpers, op_ms);
   if (pool_ != nullptr) pool_->EndInference();
   budget_.Leave(helpers);
-  for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
+  kept_ = status.ok() && incremental();
+  for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) {
+    const SpanList* list = in_part_ && outputs_kept ? regions_->output(i) : nullptr;
+    if (list != nullptr) CopySpansOut(outputs_[i].data, outputs_[i].tensor, *list, outputs[i]);
+    else if (!idle_ || !outputs_kept) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
+  }
   return status;
 }
 
@@ -175,14 +240,16 @@ Status Engine::RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms)
     static_cast<CopyInput&>(*drivers_[op_count() + i]).set_source(inputs[i]);
     RunDriver(op_count() + i, 1 + *helpers);
   }
-  for (const auto& [driver, op, strips] : steps_) {
+  for (const Step& step : steps_) {
     const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
     *helpers = budget_.Keep(*helpers);
-    if (strips != nullptr) strips->set_measured(op_ms != nullptr);
-    RunDriver(driver, 1 + *helpers);
-    if (op_ms != nullptr) op_ms[op] = Milliseconds(Clock::now() - start);
-    if (op_ms != nullptr && strips != nullptr) strips->DivideTime(&op_ms[op]);
-    if (!drivers_[driver]->Succeeded()) return Status::Error(StatusCode::kInvalidArgument, drivers_[driver]->problem(), static_cast<int32_t>(op));
+    const Part* part = in_part_ ? parts_[step.op].get() : nullptr;
+    const size_t driver = part != nullptr && !part->op->everything() ? part->driver : step.driver;
+    if (step.strips != nullptr) step.strips->set_measured(op_ms != nullptr);
+    if (!idle_) RunDriver(driver, 1 + *helpers);
+    if (op_ms != nullptr) op_ms[step.op] = Milliseconds(Clock::now() - start);
+    if (op_ms != nullptr && step.strips != nullptr) step.strips->DivideTime(&op_ms[step.op]);
+    if (!drivers_[driver]->Succeeded()) return Status::Error(StatusCode::kInvalidArgument, drivers_[driver]->problem(), static_cast<int32_t>(step.op));
   }
   return Status::Ok();
 }

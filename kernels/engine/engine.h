@@ -6,6 +6,7 @@
 #include "engine/core_budget.h"
 #include "engine/mapped_file.h"
 #include "engine/op.h"
+#include "engine/regions.h"
 #include "engine/strips.h"
 #include "engine/thread_pool.h"
 
@@ -20,6 +21,9 @@ struct LoadOptions {
   // What a thread holds of the maps between the ops of a strip, bytes, unless a row takes more: with the weights it fits the L2 cache of small
   // cores. runtime/plan/strips.ts counts on it.
   size_t strip_bytes = kStripBytes;
+  // The program's table of regions (regions.h), for runs of a part; null: every run computes everything. Needed during the call only.
+  const uint32_t* regions = nullptr;
+  size_t region_words = 0;
 };
 constexpr int kMaxThreads = 64;
 
@@ -33,6 +37,17 @@ class Engine {
   // Dense row-major inputs and outputs, in program order, of exactly the bytes that InputBytes and OutputBytes say. One call at
   // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds.
   Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr);
+
+  // As Run, but computes only what the active cells ask for and keeps the rest from the runs before; everything when nothing is kept.
+  // `outputs_kept`: the outputs hold what the last run wrote there. Only for programs with a table of regions.
+  Status RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const ActiveCells& active, bool outputs_kept, double* op_ms = nullptr);
+  bool incremental() const { return regions_ != nullptr; }
+  // Whether op `i` can be computed in part.
+  bool in_parts(size_t op) const { return incremental() && parts_[op] != nullptr; }
+  // What the last run computed, as a share of the cost of everything.
+  double share() const { return share_; }
+  // Gives the memory of the kept maps back to the system; the next run computes everything. Not during a run.
+  void Drop();
 
   size_t input_count() const { return inputs_.size(); }
   size_t output_count() const { return outputs_.size(); }
@@ -68,6 +83,11 @@ class Engine {
     size_t driver, op;
     Strips* strips;  // null: a single op
   };
+  // The part of an op that an incremental run computes, and its driver.
+  struct Part {
+    PartOp* op;
+    size_t driver;
+  };
 
   explicit Engine(const LoadOptions& options)
       : threads_(options.threads),
@@ -77,11 +97,14 @@ class Engine {
         memory_(options.memory_limit) {}
   // `bytes` are aligned to 8.
   Status LoadAligned(const uint8_t* bytes, size_t size, const LoadOptions& options);
-  Status Prepare(const Program& program);
+  Status Prepare(const Program& program, const LoadOptions& options);
   Status BindPorts(const Program& program, const std::vector<uint8_t*>& retained, uint8_t* arena);
   Status PlanSteps(const Program& program);
+  Status PlanParts(const Program& program, const LoadOptions& options);
   Status AllocateScratch();
+  Status RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms);
   Status RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms);
+  void ChooseParts(const ActiveCells* active);
   void RunDriver(size_t index, int threads);
 
   int threads_;
@@ -93,10 +116,16 @@ class Engine {
   Memory memory_;
   PackedStore packed_;
   uint64_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  const uint8_t* arena_ = nullptr;
   std::vector<Port> inputs_, outputs_;
   std::vector<OpCode> opcodes_;
   std::vector<DriverPtr> drivers_;    // of the ops, then of what threads share like ops: the copies of the inputs, and the strips
   std::vector<Step> steps_;           // in the order of execution
+  std::unique_ptr<Regions> regions_;  // null: every run computes everything
+  std::vector<std::unique_ptr<Part>> parts_;  // by op; null: it is computed as a whole
+  bool kept_ = false;                 // the arena holds the maps of the last run
+  bool in_part_ = false, idle_ = false;  // what runs: only the active cells; nothing, as none is active
+  double share_ = 1;
   std::vector<uint8_t*> scratch_;     // one block for each thread
   std::unique_ptr<ThreadPool> pool_;  // last: its threads use all the rest
 };

@@ -48,6 +48,12 @@ Status Memory::Allocate(uint64_t bytes, uint8_t** block) {
   return Status::Ok();
 }
 
+void Memory::Release(const uint8_t* block) {
+  for (const auto& owned : blocks_) {
+    if (owned.get() == block && owned.get_deleter().mapped) madvise(owned.get(), owned.get_deleter().bytes, MADV_DONTNEED);
+  }
+}
+
 void Memory::DiscardLast() {
   used_ -= blocks_.back().get_deleter().bytes;
   blocks_.pop_back();

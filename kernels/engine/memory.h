@@ -26,6 +26,9 @@ class Memory {
   // Zeroed, 64-byte aligned, with kSlack readable bytes after the end. `bytes` may be 0.
   Status Allocate(uint64_t bytes, uint8_t** block);
 
+  // Gives the pages of a block back to the system until it is written again; it is zeroed then. Blocks from the heap stay as they are.
+  void Release(const uint8_t* block);
+
   // Gives back the block that was allocated last.
   void DiscardLast();
 

@@ -15,6 +15,7 @@
 #include "engine/memory.h"
 #include "engine/packed.h"
 #include "engine/program.h"
+#include "engine/spans.h"
 #include "engine/value_sets.h"
 #include "sterna/registry.h"
 
@@ -43,6 +44,11 @@ class OpDriver {
   virtual void RunRows(int64_t, int64_t, const MapRows&, const MapRows&, uint8_t*) {}
   // Null: the op cannot be part of a strip.
   virtual const RowShape* row_shape() const { return nullptr; }
+  // Whether RunSpans can compute any pixels of the output.
+  virtual bool takes_spans() const { return false; }
+  // The pixels of some spans of the output, to the bits that Run gives them. `scratch`: span_scratch_bytes().
+  virtual void RunSpans(SpanReader, uint8_t*) {}
+  virtual size_t span_scratch_bytes() const { return scratch_bytes_; }
   // False after a run that met data it cannot work on (an index out of range).
   virtual bool Succeeded() { return true; }
   // What such a run met.

@@ -25,7 +25,7 @@ constexpr timespec kSleep{0, 50'000};
 constexpr int kThreadsShift = 22, kGenerationShift = 29;
 constexpr uint64_t kOneGeneration = uint64_t{1} << kGenerationShift, kBelowGeneration = kOneGeneration - 1;
 constexpr uint64_t kNoOp = (uint64_t{1} << kThreadsShift) - 1;  // only wakes
-static_assert(2 * kMaxOps + kMaxTensors <= kNoOp, "the index of an op, of an input's copy or of strips must fit its field");
+static_assert(3 * kMaxOps + kMaxTensors <= kNoOp, "the index of an op, of its part, of an input's copy or of strips must fit its field");
 
 uint64_t GenerationOf(uint64_t word) { return word & ~kBelowGeneration; }
 uint32_t OpOf(uint64_t word) { return static_cast<uint32_t>(word & kNoOp); }

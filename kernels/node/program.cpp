@@ -69,6 +69,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     };
     method("run", Call<&NativeProgram::Run>);
     method("profile", Call<&NativeProgram::Profile>);
+    method("dropKept", Call<&NativeProgram::DropKept>);
     method("close", Call<&NativeProgram::Close>);
     return program;
   }
@@ -136,9 +137,12 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     for (size_t i = 0; i < engine.input_count(); ++i) input_bytes_.push_back(engine.InputBytes(i));
     for (size_t i = 0; i < engine.output_count(); ++i) output_bytes_.push_back(engine.OutputBytes(i));
     Napi::Array kernels = Napi::Array::New(env_, engine.op_count()), notes = Napi::Array::New(env_, engine.op_count());
+    Napi::Array in_parts = Napi::Array::New(env_, engine.op_count());
+    incremental_ = engine.incremental();
     for (uint32_t i = 0; i < engine.op_count(); ++i) {
       kernels.Set(i, engine.kernel(i));
       notes.Set(i, engine.note(i));
+      in_parts.Set(i, engine.in_parts(i));
       opcodes_.push_back(static_cast<uint32_t>(engine.opcode(i)));
       kernel_names_.push_back(engine.kernel(i));
     }
@@ -151,12 +155,33 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
                            Napi::PropertyDescriptor::Value("scratchBytes", number(engine.scratch_bytes()), fixed),
                            Napi::PropertyDescriptor::Value("packedBytes", number(engine.packed_bytes()), fixed),
                            Napi::PropertyDescriptor::Value("kernels", kernels, fixed),
-                           Napi::PropertyDescriptor::Value("notes", notes, fixed)});
+                           Napi::PropertyDescriptor::Value("notes", notes, fixed),
+                           Napi::PropertyDescriptor::Value("inParts", in_parts, fixed)});
   }
 
   void Answer(const JsJob& job) const {
     if (!job.status.ok()) job.deferred.Reject(MakeError(env_, CodeOf(job.status), MessageOf(job.status), job.status.op));
-    else job.deferred.Resolve(job.timed ? Timings(job) : env_.Undefined());
+    else if (job.timed) job.deferred.Resolve(Timings(job));
+    else job.deferred.Resolve(incremental_ ? Napi::Number::New(env_, job.share) : env_.Undefined());
+  }
+
+  // The cells of an incremental run into the job. False with an exception pending.
+  bool CollectActive(const Napi::Value& value, JsJob* job) {
+    if (value.IsUndefined()) return true;
+    const Napi::Object active = value.IsObject() ? value.As<Napi::Object>() : Napi::Object::New(env_);
+    const Napi::Value cells = active.Get("cells"), width = active.Get("width"), height = active.Get("height");
+    const std::optional<Bytes> bytes = BytesOf(cells);
+    const double columns = width.IsNumber() ? width.As<Napi::Number>().DoubleValue() : 0, rows = height.IsNumber() ? height.As<Napi::Number>().DoubleValue() : 0;
+    const auto side = [](double v) { return std::floor(v) == v && v >= 1 && v <= static_cast<double>(sterna::kMaxActiveSide); };
+    if (!incremental_ || !bytes || !side(columns) || !side(rows) || static_cast<double>(bytes->size) != columns * rows) {
+      ThrowArgument(env_, incremental_ ? "Expected width * height bytes of active cells, sides of 1..4096, but received " + (bytes ? std::to_string(bytes->size) + " bytes for " + TextOf(width) + " x " + TextOf(height) : std::string("no view, or a detached one"))
+                                       : "Expected a program with regions for a run with active cells but it was loaded without");
+      return false;
+    }
+    job->held.push_back(Napi::Persistent(cells.As<Napi::Object>()));
+    job->active = {bytes->data, static_cast<int64_t>(rows), static_cast<int64_t>(columns)};
+    job->outputs_kept = active.Get("outputsKept").ToBoolean().Value();
+    return true;
   }
 
   // The views of one side into the job. False with an exception pending.
@@ -188,7 +213,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     auto job = std::make_unique<JsJob>(env_, info.This().As<Napi::Object>());
     if (job->deferred.IsEmpty()) return {};
     std::vector<uint8_t*> inputs;
-    if (!Collect(info[0], "input", input_bytes_, job.get(), &inputs) || !Collect(info[1], "output", output_bytes_, job.get(), &job->outputs)) {
+    if (!Collect(info[0], "input", input_bytes_, job.get(), &inputs) || !Collect(info[1], "output", output_bytes_, job.get(), &job->outputs) ||
+        !CollectActive(info[2], job.get())) {
       return env_.Undefined();
     }
     job->inputs.assign(inputs.begin(), inputs.end());
@@ -204,6 +230,13 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   }
   Napi::Value Run(const Napi::CallbackInfo& info) { return Start(info, false); }
   Napi::Value Profile(const Napi::CallbackInfo& info) { return Start(info, true); }
+
+  // False while a run is pending: its maps are in use.
+  Napi::Value DropKept(const Napi::CallbackInfo&) {
+    const bool idle = runner_ != nullptr && closing_ == nullptr && pending_ == 0;
+    if (idle) runner_->Drop();
+    return Napi::Boolean::New(env_, idle);
+  }
 
   Napi::Value Close(const Napi::CallbackInfo&) {
     if (closed_.IsEmpty()) {
@@ -251,6 +284,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   std::unique_ptr<Deferred> closing_;
   Napi::ObjectReference closed_;
   int64_t external_bytes_ = 0;
+  bool incremental_ = false;
   std::vector<uint64_t> input_bytes_, output_bytes_;
   std::vector<uint32_t> opcodes_;
   std::vector<std::string> kernel_names_;
@@ -321,6 +355,16 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   double threads = 1, limit = static_cast<double>(options.memory_limit);
   if (!ReadNumber(given, "threads", 1, sterna::kMaxThreads, &threads) || !ReadNumber(given, "memoryLimitBytes", 0, kLargestInteger, &limit)) return false;
   if (!ReadCpus(given, &options.cpus) || !ReadDuration(given, "maxBlockingMs", &read->max_blocking_ms)) return false;
+  const Napi::Value regions = given.Get("regions");
+  if (!regions.IsUndefined()) {
+    const std::optional<Bytes> words = BytesOf(regions);
+    if (!words || words->size % 4 != 0 || reinterpret_cast<uintptr_t>(words->data) % 4 != 0) {
+      ThrowArgument(env, "Expected a Uint32Array for regions but received " + TextOf(regions));
+      return false;
+    }
+    options.regions = reinterpret_cast<const uint32_t*>(words->data);
+    options.region_words = words->size / 4;
+  }
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
   const Napi::Value isa = given.Get("isa");

@@ -29,7 +29,10 @@ bool Runner::RunIfShort(Job* job) {
 void Runner::Execute(Job* job) {
   const auto start = std::chrono::steady_clock::now();
   if (job->timed) job->op_ms.resize(engine_->op_count());
-  job->status = engine_->Run(job->inputs.data(), job->outputs.data(), job->timed ? job->op_ms.data() : nullptr);
+  double* op_ms = job->timed ? job->op_ms.data() : nullptr;
+  if (job->active.cells == nullptr) job->status = engine_->Run(job->inputs.data(), job->outputs.data(), op_ms);
+  else job->status = engine_->RunPart(job->inputs.data(), job->outputs.data(), job->active, job->outputs_kept, op_ms);
+  job->share = engine_->share();
   last_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 

@@ -21,6 +21,10 @@ struct Job {
   virtual ~Job() = default;
   std::vector<const uint8_t*> inputs;
   std::vector<uint8_t*> outputs;
+  // Of an incremental run; cells null: everything is computed.
+  sterna::ActiveCells active{nullptr, 0, 0};
+  bool outputs_kept = false;
+  double share = 1;  // what was computed, of the cost of everything
   bool timed = false;
   std::vector<double> op_ms;  // by op, when timed
   sterna::Status status;
@@ -45,6 +49,8 @@ class Runner {
   // Runs the job at once, on the calling thread, if the last one took less than max_blocking_ms and may run on any core; else returns false.
   // Only for when every submitted job is done.
   bool RunIfShort(Job* job);
+  // Gives the kept maps' memory back. Only for when every submitted job is done.
+  void Drop() { engine_->Drop(); }
   // Finishes the running job, gives back no others, and frees the engine. Idempotent.
   void Stop();
 

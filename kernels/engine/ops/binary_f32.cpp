@@ -63,8 +63,10 @@ constexpr int64_t kShortAxis = 8;
 
 class BinaryF32 final : public OpDriver {
  public:
-  BinaryF32(const LoopNest<3>& nest, Segment run, const UnaryFunction& unary, const uint8_t* a, const uint8_t* b, uint8_t* y, const Tensor& output)
-      : nest_(nest), run_(run), unary_(unary), a_(reinterpret_cast<const float*>(a)), b_(reinterpret_cast<const float*>(b)),
+  // `walk`: null where the operands are not walked along pixels.
+  BinaryF32(const LoopNest<3>& nest, const PixelWalk<3>* walk, Segment run, const UnaryFunction& unary, const uint8_t* a, const uint8_t* b, uint8_t* y,
+            const Tensor& output)
+      : nest_(nest), walk_(walk != nullptr ? *walk : PixelWalk<3>(output)), walks_(walk != nullptr), run_(run), unary_(unary), a_(reinterpret_cast<const float*>(a)), b_(reinterpret_cast<const float*>(b)),
         y_(reinterpret_cast<float*>(y)) {
     // A unary function needs contiguous results: where the last axis is short, it is applied to all of y in the end, as one unit.
     const bool split = unary_.body == nullptr || nest_.inner() >= kShortAxis || !output.dense();
@@ -79,6 +81,15 @@ class BinaryF32 final : public OpDriver {
     Segments(0, nest_.units(), false);
     unary_.Apply(static_cast<size_t>(whole_), y_, y_);
   }
+  bool takes_spans() const override { return walks_; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    const Steps steps{walk_.inner_stride(0), walk_.inner_stride(1), 1};
+    walk_.ForEach(spans, [&](const int64_t(&at)[3], int64_t n) {
+      float* y = y_ + at[2];
+      run_(n, a_ + at[0], b_ + at[1], y, steps);
+      if (unary_.body != nullptr) unary_.Apply(static_cast<size_t>(n), y, y);
+    });
+  }
 
  private:
   void Segments(int64_t begin, int64_t end, bool with_unary) {
@@ -91,6 +102,8 @@ class BinaryF32 final : public OpDriver {
   }
 
   LoopNest<3> nest_;
+  PixelWalk<3> walk_;
+  bool walks_;
   Segment run_;
   UnaryFunction unary_;  // body null: none
   const float *a_, *b_;
@@ -114,7 +127,9 @@ Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver) {
   const uint8_t *a_data = nullptr, *b_data = nullptr;
   if (status.ok()) status = context.InputData(0, &a_data);
   if (status.ok()) status = context.InputData(1, &b_data);
-  if (status.ok()) driver->reset(new BinaryF32(nest, run, unary, a_data, b_data, context.OutputData(), y));
+  PixelWalk<3> walk(y);
+  const bool walks = walk.Add(0, a) && walk.Add(1, b);
+  if (status.ok()) driver->reset(new BinaryF32(nest, walks ? &walk : nullptr, run, unary, a_data, b_data, context.OutputData(), y));
   return status;
 }
 

@@ -23,29 +23,33 @@ class BinaryQ8 final : public OpDriver {
  public:
   // `attrs`: a subtraction has become an addition of -b_mul.
   BinaryQ8(const LoopNest<3>& nest, const BinaryQ8Attrs& attrs, const OpContext& context, const uint8_t* a, const uint8_t* b)
-      : nest_(nest), p_(attrs), vector_(context.kernels().vector), signed_(context.activation() == DType::kS8), a_(a), b_(b), y_(context.OutputData()) {
+      : nest_(nest), walk_(context.Output()), walks_(walk_.Add(0, *context.Input(0)) && walk_.Add(1, *context.Input(1))), p_(attrs), vector_(context.kernels().vector), signed_(context.activation() == DType::kS8), a_(a), b_(b), y_(context.OutputData()) {
     units_ = nest_.units();
     cost_ = context.Output().elements / 2;
-    use_kernel_ = p_.kind == static_cast<int32_t>(BinaryKind::kAdd) && nest_.inner_stride(0) == 1 && nest_.inner_stride(1) == 1;
-    kernel_ = use_kernel_ ? vector_->name : "binary_q8";
+    use_kernel_ = p_.kind == static_cast<int32_t>(BinaryKind::kAdd);
+    kernel_ = use_kernel_ && nest_.inner_stride(0) == 1 && nest_.inner_stride(1) == 1 ? vector_->name : "binary_q8";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
-    nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) {
-      const uint8_t *a = a_ + at[0], *b = b_ + at[1];
-      uint8_t* y = y_ + at[2];
-      if (use_kernel_) {
-        const AddQ8Args args{static_cast<size_t>(n), a, b, y, p_.a_zp, p_.b_zp, p_.y_zp, p_.y_lo, p_.y_hi, p_.a_mul, p_.b_mul};
-        return vector_->add_q8(&args);
-      }
-      if (signed_) return SegmentOf<int8_t>(n, a, b, y);
-      SegmentOf<uint8_t>(n, a, b, y);
-    });
+    const int64_t a_step = nest_.inner_stride(0), b_step = nest_.inner_stride(1);
+    nest_.ForEach(begin, end, [&](const int64_t(&at)[3], int64_t n) { Compute(n, a_ + at[0], a_step, b_ + at[1], b_step, y_ + at[2]); });
+  }
+  bool takes_spans() const override { return walks_; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    const int64_t a_step = walk_.inner_stride(0), b_step = walk_.inner_stride(1);
+    walk_.ForEach(spans, [&](const int64_t(&at)[3], int64_t n) { Compute(n, a_ + at[0], a_step, b_ + at[1], b_step, y_ + at[2]); });
   }
 
  private:
+  void Compute(int64_t n, const uint8_t* a, int64_t a_step, const uint8_t* b, int64_t b_step, uint8_t* y) const {
+    if (use_kernel_ && a_step == 1 && b_step == 1) {
+      const AddQ8Args args{static_cast<size_t>(n), a, b, y, p_.a_zp, p_.b_zp, p_.y_zp, p_.y_lo, p_.y_hi, p_.a_mul, p_.b_mul};
+      return vector_->add_q8(&args);
+    }
+    if (signed_) return SegmentOf<int8_t>(n, a, a_step, b, b_step, y);
+    SegmentOf<uint8_t>(n, a, a_step, b, b_step, y);
+  }
   template <typename T>
-  void SegmentOf(int64_t n, const uint8_t* a, const uint8_t* b, uint8_t* y) const {
-    const int64_t a_step = nest_.inner_stride(0), b_step = nest_.inner_stride(1);
+  void SegmentOf(int64_t n, const uint8_t* a, int64_t a_step, const uint8_t* b, int64_t b_step, uint8_t* y) const {
     const T *at = reinterpret_cast<const T*>(a), *bt = reinterpret_cast<const T*>(b);
     T* yt = reinterpret_cast<T*>(y);
     // Constant steps let the compiler vectorize the two common cases.
@@ -55,6 +59,8 @@ class BinaryQ8 final : public OpDriver {
   }
 
   LoopNest<3> nest_;
+  PixelWalk<3> walk_;
+  bool walks_;
   BinaryQ8Attrs p_;
   const VectorKernels* vector_;
   bool signed_, use_kernel_;

@@ -4,6 +4,8 @@
 //   Gemm::Element                                                  uint8_t or float
 //   void Run(y, pixel, count, panel, a, a_stride, scratch) const   output pixels [pixel, pixel + count), the first at y, channels of one panel
 //   Element* OutputAt(pixel) const                                 where the output tensor has a pixel
+//   void RunApart(rows, count, panel, a, a_stride, scratch) const  as Run, to output pixels that are apart (RowsApart)
+//   const Element* ResidualAt(pixel) const                         what is added to an output pixel; null: nothing
 //   size_t ScratchBytes(pixels) const
 //   int64_t panels() const
 //
@@ -56,7 +58,7 @@ class Im2Col {
  public:
   Im2Col(const ConvShape& shape, const Tensor& x, const uint8_t* data, T fill)
       : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride) {
-    contiguous_ = s_.g.dilation_w == 1 && stride_ == s_.cg;
+    contiguous_ = s_.kw == 1 || (s_.g.dilation_w == 1 && stride_ == s_.cg);
     // Output columns [inner_begin_, inner_end_) have all their taps inside the width.
     inner_begin_ = std::min<int64_t>((s_.g.pad_left + s_.g.stride_w - 1) / s_.g.stride_w, s_.ow);
     const int64_t last_start = s_.w - (s_.kw - 1) * s_.g.dilation_w - 1 + s_.g.pad_left;
@@ -254,6 +256,93 @@ class PanelGemm {
   std::vector<const uint8_t*> packed_;
 };
 
+// A block of output pixels that are apart in the output: one after the other in scratch, and what is added to each of them likewise.
+template <typename T>
+struct RowsApart {
+  T* y;
+  const T* residual;  // null: nothing
+  size_t stride;      // elements, of both
+};
+
+// Spans of a convolution's output pixels, for drivers of one Gemm. A tile of the GEMM takes pixels of several spans: their rows of A are
+// gathered as for any convolution, and the results are copied to where they belong. A long span of a 1x1 convolution is multiplied in place.
+template <typename Gemm>
+class SpanConv {
+ public:
+  using T = typename Gemm::Element;
+
+  SpanConv(const ConvShape& shape, Im2Col<T> im2col)
+      : s_(shape), im2col_(std::move(im2col)), block_(std::min<int64_t>(RoundUp(static_cast<uint64_t>(im2col_.BlockPixels()), kGemmRows), kMostPixels)) {}
+
+  size_t ScratchBytes(const Gemm& gemm) const { return im2col_.BlockBytes(block_) + 2 * RowsBytes() + gemm.ScratchBytes(std::max(block_, s_.direct() ? s_.pixels() : 0)); }
+
+  // `x`: the input of a 1x1 convolution that may be multiplied in place; null: gather always.
+  void Run(SpanReader spans, const Gemm& gemm, const T* x, uint8_t* scratch) const {
+    T* rows = reinterpret_cast<T*>(scratch);
+    T* y = reinterpret_cast<T*>(scratch + im2col_.BlockBytes(block_));
+    T* residual = reinterpret_cast<T*>(scratch + im2col_.BlockBytes(block_) + RowsBytes());
+    uint8_t* gemm_scratch = scratch + im2col_.BlockBytes(block_) + 2 * RowsBytes();
+    while (spans.left() > 0) {
+      int64_t first;
+      if (x != nullptr && spans.run() >= kInPlace) {
+        const int64_t count = spans.Take(spans.run() == spans.left() ? spans.run() : spans.run() / kGemmRows * kGemmRows, &first);
+        gemm.Run(gemm.OutputAt(first), first, count, 0, x + first * im2col_.x_stride(), static_cast<size_t>(im2col_.x_stride()), gemm_scratch);
+      } else if (spans.run() >= block_) {
+        const int64_t count = spans.Take(block_, &first);
+        for (int64_t group = 0; group < s_.g.group; ++group) {
+          im2col_.Gather(first, count, group * s_.cg, rows);
+          gemm.Run(gemm.OutputAt(first), first, count, group, rows, im2col_.row_stride(), gemm_scratch);
+        }
+      } else {
+        RunApart(&spans, gemm, rows, {y, residual, RowStride()}, gemm_scratch);
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kInPlace = 32;     // pixels of a span from which gathering them does not pay
+  static constexpr int64_t kMostPixels = 512;  // of a block
+  static constexpr int64_t kMostPieces = 64;
+
+  size_t RowStride() const { return RoundUp(static_cast<uint64_t>(s_.o), 16 / sizeof(T)); }
+  size_t RowsBytes() const { return RoundUp(static_cast<uint64_t>(block_) * RowStride() * sizeof(T) + kSlack, 64); }
+
+  void RunApart(SpanReader* spans, const Gemm& gemm, T* rows, const RowsApart<T>& apart, uint8_t* scratch) const {
+    struct Piece {
+      int64_t first, count;
+    } pieces[kMostPieces];
+    int64_t count = 0, filled = 0;
+    while (spans->left() > 0 && count < kMostPieces && filled < block_) {
+      pieces[count].count = spans->Take(block_ - filled, &pieces[count].first);
+      filled += pieces[count++].count;
+    }
+    RowsApart<T> to = apart;
+    if (gemm.ResidualAt(0) == nullptr) to.residual = nullptr;
+    const size_t row_bytes = static_cast<size_t>(s_.o) * sizeof(T);
+    int64_t row = 0;
+    for (int64_t i = 0; to.residual != nullptr && i < count; ++i) {
+      for (int64_t p = 0; p < pieces[i].count; ++p, ++row) std::memcpy(const_cast<T*>(to.residual) + static_cast<size_t>(row) * to.stride, gemm.ResidualAt(pieces[i].first + p), row_bytes);
+    }
+    for (int64_t group = 0; group < s_.g.group; ++group) {
+      T* at = rows;
+      for (int64_t i = 0; i < count; ++i) {
+        im2col_.Gather(pieces[i].first, pieces[i].count, group * s_.cg, at);
+        at += static_cast<size_t>(pieces[i].count) * im2col_.row_stride();
+      }
+      gemm.RunApart(to, filled, group, rows, im2col_.row_stride(), scratch);
+    }
+    row = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      T* y = gemm.OutputAt(pieces[i].first);
+      for (int64_t p = 0; p < pieces[i].count; ++p, ++row, y += gemm.y_stride()) std::memcpy(y, to.y + static_cast<size_t>(row) * to.stride, row_bytes);
+    }
+  }
+
+  ConvShape s_;
+  Im2Col<T> im2col_;
+  int64_t block_;
+};
+
 // 1x1, stride 1: the feature map is the matrix. Units: pixels.
 template <typename Gemm>
 class DirectConv final : public OpDriver {
@@ -261,7 +350,8 @@ class DirectConv final : public OpDriver {
   using T = typename Gemm::Element;
 
   DirectConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), width_(shape.w), one_image_(shape.n == 1), gemm_(std::move(gemm)) {
+      : x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), width_(shape.w), one_image_(shape.n == 1), gemm_(std::move(gemm)),
+        spans_(shape, Im2Col<T>(shape, x, data, T{})) {
     rows_ = RowShapeOf(shape, sizeof(T), stride_, gemm_.y_stride(), true);
     units_ = shape.pixels();
     granularity_ = kGemmRows;
@@ -279,6 +369,9 @@ class DirectConv final : public OpDriver {
     gemm_.Run(to, pixel, (end - begin) * width_, 0, from, static_cast<size_t>(stride_), scratch);
   }
   const RowShape* row_shape() const override { return one_image_ ? &rows_ : nullptr; }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { spans_.Run(spans, gemm_, x_, scratch); }
+  size_t span_scratch_bytes() const override { return spans_.ScratchBytes(gemm_); }
 
  private:
   const T* x_;
@@ -286,6 +379,7 @@ class DirectConv final : public OpDriver {
   bool one_image_;
   RowShape rows_;
   Gemm gemm_;
+  SpanConv<Gemm> spans_;
 };
 
 // 1x1, stride 1, too few pixels to share: units are panels of output channels.
@@ -313,8 +407,10 @@ class PanelConv final : public OpDriver {
 template <typename Gemm>
 class StridedConv final : public OpDriver {
  public:
+  using T = typename Gemm::Element;
+
   StridedConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : s_(shape), x_(reinterpret_cast<const typename Gemm::Element*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{})) {
     units_ = s_.n * s_.oh;
     cost_ = ConvCost(s_);
     scratch_bytes_ = gemm_.ScratchBytes(s_.ow);
@@ -326,12 +422,16 @@ class StridedConv final : public OpDriver {
       gemm_.Run(gemm_.OutputAt(row * s_.ow), row * s_.ow, s_.ow, 0, x_ + input_row * s_.w * stride_, static_cast<size_t>(s_.g.stride_w * stride_), scratch);
     }
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { spans_.Run(spans, gemm_, nullptr, scratch); }
+  size_t span_scratch_bytes() const override { return spans_.ScratchBytes(gemm_); }
 
  private:
   ConvShape s_;
-  const typename Gemm::Element* x_;
+  const T* x_;
   int64_t stride_;
   Gemm gemm_;
+  SpanConv<Gemm> spans_;
 };
 
 // Everything else: gather a block of rows of A, then multiply. Units: output pixels.
@@ -340,7 +440,7 @@ class GatheredConv final : public OpDriver {
  public:
   using T = typename Gemm::Element;
 
-  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(std::move(im2col)), gemm_(std::move(gemm)) {
+  GatheredConv(const ConvShape& shape, Im2Col<T> im2col, Gemm gemm) : s_(shape), im2col_(std::move(im2col)), gemm_(std::move(gemm)), spans_(s_, im2col_) {
     units_ = s_.pixels();
     granularity_ = kGemmRows;
     block_ = im2col_.BlockPixels();
@@ -354,6 +454,9 @@ class GatheredConv final : public OpDriver {
     RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin * s_.ow, end * s_.ow, scratch);
   }
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { spans_.Run(spans, gemm_, nullptr, scratch); }
+  size_t span_scratch_bytes() const override { return spans_.ScratchBytes(gemm_); }
 
  private:
   // Output pixels [begin, end), the first at `y`.
@@ -375,6 +478,7 @@ class GatheredConv final : public OpDriver {
   Im2Col<T> im2col_;
   Gemm gemm_;
   int64_t block_;
+  SpanConv<Gemm> spans_;
 };
 
 // The driver that fits the shape; depthwise convolutions have drivers of their own.

@@ -32,13 +32,23 @@ struct Target {
 
   // Output pixels [pixel, pixel + count), the first at `row`.
   void Finish(float* row, int64_t pixel, int64_t count, int64_t channel, size_t width) const {
+    const float* residual = late_residual == nullptr ? nullptr : late_residual + static_cast<size_t>(pixel) * late_residual_stride + channel;
+    FinishRows(row, y_stride, residual, late_residual_stride, count, width);
+  }
+  void FinishRows(float* row, size_t stride, const float* residual, size_t residual_stride, int64_t count, size_t width) const {
     if (!finish) return;
-    for (int64_t p = pixel; p < pixel + count; ++p, row += y_stride) {
+    for (int64_t p = 0; p < count; ++p, row += stride) {
       unary.Apply(width, row, row);
-      if (late_residual == nullptr) continue;
-      const float* residual = late_residual + static_cast<size_t>(p) * late_residual_stride + channel;
+      if (residual == nullptr) continue;
       for (size_t i = 0; i < width; ++i) row[i] += residual[i];
+      residual += residual_stride;
     }
+  }
+
+  // What is added to an output pixel, sooner or later; null: nothing.
+  const float* ResidualAt(int64_t pixel) const {
+    if (late_residual != nullptr) return late_residual + static_cast<size_t>(pixel) * late_residual_stride;
+    return epilogue.residual == nullptr ? nullptr : epilogue.residual + static_cast<size_t>(pixel) * epilogue.residual_stride;
   }
 };
 
@@ -56,6 +66,17 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
     const GemmF32Args args = Args(y, pixel, count, panel, a, a_stride, scratch);
     kernel_->run(&args);
     target_.Finish(args.y, pixel, count, panel * plan_.width, args.n);
+  }
+
+  const float* ResidualAt(int64_t pixel) const { return target_.ResidualAt(pixel); }
+  void RunApart(const RowsApart<float>& rows, int64_t count, int64_t panel, const float* a, size_t a_stride, uint8_t* scratch) const {
+    const int64_t channel = panel * plan_.width;
+    GemmF32Args args = Args(rows.y, 0, count, panel, a, a_stride, scratch);
+    args.y_stride = rows.stride;
+    const float* residual = rows.residual == nullptr ? nullptr : rows.residual + channel;
+    if (args.epilogue.residual != nullptr) args.epilogue.residual = residual, args.epilogue.residual_stride = rows.stride;
+    kernel_->run(&args);
+    target_.FinishRows(args.y, rows.stride, target_.late_residual == nullptr ? nullptr : residual, rows.stride, count, args.n);
   }
 
   bool takes_windows() const { return kernel_->run_pieces != nullptr; }
@@ -95,13 +116,13 @@ class DwF32 {
   float* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
 
-  void Run(float* y, const ConvShape& s, const float* const* rows, int64_t row, const float* zero_pixel, size_t x_stride, uint8_t*) const {
+  void Run(float* y, const ConvShape& s, const float* const* rows, int64_t pixel, const float* zero_pixel, size_t x_stride, uint8_t*) const {
     DwConvF32Args args = DwArgs<DwConvF32Args>(s, rows, zero_pixel, x_stride);
     args.w = w_;
     args.y = y, args.y_stride = target_.y_stride;
-    args.epilogue = target_.At(row * s.ow, 0);
+    args.epilogue = target_.At(pixel, 0);
     kernel_->run(&args);
-    target_.Finish(y, row * s.ow, s.ow, 0, args.channels);
+    target_.Finish(y, pixel, s.ow, 0, args.channels);
   }
   size_t ScratchBytes(const ConvShape&) const { return 0; }
   int64_t rows_at_once() const { return 1; }

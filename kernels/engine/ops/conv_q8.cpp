@@ -30,6 +30,7 @@ struct Target {
     return r;
   }
   uint8_t* OutputAt(int64_t pixel, int64_t channel) const { return y + static_cast<size_t>(pixel) * y_stride + channel; }
+  const uint8_t* ResidualAt(int64_t pixel) const { return requant.residual == nullptr ? nullptr : requant.residual + static_cast<size_t>(pixel) * requant.residual_stride; }
 };
 
 // What the rows of A hold: values in [lo, hi], of which zp stands for zero.
@@ -60,17 +61,15 @@ class GemmQ8 : public PanelGemm<Kernel> {
 
   void Run(uint8_t* y, int64_t pixel, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
     const int64_t channel = panel * plan_.width;
-    const GemmQ8Args args{static_cast<size_t>(count),
-                          Width(panel),
-                          k_,
-                          a,
-                          a_stride,
-                          packed_[static_cast<size_t>(panel)],
-                          y + channel,
-                          target_.y_stride,
-                          target_.At(pixel, channel),
-                          scratch};
-    kernel_->run(&args);
+    Multiply(y + channel, target_.y_stride, count, panel, a, a_stride, target_.At(pixel, channel), scratch);
+  }
+
+  const uint8_t* ResidualAt(int64_t pixel) const { return target_.ResidualAt(pixel); }
+  void RunApart(const RowsApart<uint8_t>& rows, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, uint8_t* scratch) const {
+    const int64_t channel = panel * plan_.width;
+    RequantQ8 requant = target_.At(0, channel);
+    if (rows.residual != nullptr) requant.residual = rows.residual + channel, requant.residual_stride = rows.stride;
+    Multiply(rows.y + channel, rows.stride, count, panel, a, a_stride, requant, scratch);
   }
 
   // `w` is null when the program brings the weights packed. False in *exact when the kernel cannot be exact for these weights.
@@ -82,6 +81,11 @@ class GemmQ8 : public PanelGemm<Kernel> {
   }
 
  private:
+  void Multiply(uint8_t* y, size_t y_stride, int64_t count, int64_t panel, const uint8_t* a, size_t a_stride, const RequantQ8& requant, uint8_t* scratch) const {
+    const GemmQ8Args args{static_cast<size_t>(count), Width(panel), k_, a, a_stride, packed_[static_cast<size_t>(panel)], y, y_stride, requant, scratch};
+    kernel_->run(&args);
+  }
+
   Target target_;
 };
 
@@ -110,14 +114,14 @@ class DwQ8 {
   uint8_t* OutputAt(int64_t pixel) const { return target_.OutputAt(pixel, 0); }
   int64_t y_stride() const { return static_cast<int64_t>(target_.y_stride); }
 
-  void Run(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
-    const DwConvQ8Args args = Args(y, s, rows, row, zero_pixel, x_stride, scratch);
+  void Run(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t pixel, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+    const DwConvQ8Args args = Args(y, s, rows, pixel, zero_pixel, x_stride, scratch);
     kernel_->run(&args);
   }
-  void RunTwo(uint8_t* y, const ConvShape& s, const uint8_t* const* upper, const uint8_t* const* lower, int64_t row, const uint8_t* zero_pixel, size_t x_stride,
-              uint8_t* scratch) const {
-    const DwConvQ8Args first = Args(y, s, upper, row, zero_pixel, x_stride, scratch);
-    const DwConvQ8Args second = Args(y + static_cast<size_t>(s.ow) * target_.y_stride, s, lower, row + 1, zero_pixel, x_stride, scratch);
+  void RunTwo(uint8_t* y, const ConvShape& s, const uint8_t* const* upper, const uint8_t* const* lower, int64_t pixel, int64_t width, const uint8_t* zero_pixel,
+              size_t x_stride, uint8_t* scratch) const {
+    const DwConvQ8Args first = Args(y, s, upper, pixel, zero_pixel, x_stride, scratch);
+    const DwConvQ8Args second = Args(y + static_cast<size_t>(width) * target_.y_stride, s, lower, pixel + width, zero_pixel, x_stride, scratch);
     if (kernel_->run_two != nullptr) return kernel_->run_two(&first, &second);
     kernel_->run(&first);
     kernel_->run(&second);
@@ -130,11 +134,11 @@ class DwQ8 {
   const char* name() const { return kernel_->name; }
 
  private:
-  DwConvQ8Args Args(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t row, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
+  DwConvQ8Args Args(uint8_t* y, const ConvShape& s, const uint8_t* const* rows, int64_t pixel, const uint8_t* zero_pixel, size_t x_stride, uint8_t* scratch) const {
     DwConvQ8Args args = DwArgs<DwConvQ8Args>(s, rows, zero_pixel, x_stride);
     args.packed = packed_;
     args.y = y, args.y_stride = target_.y_stride;
-    args.requant = target_.At(row * s.ow, 0);
+    args.requant = target_.At(pixel, 0);
     args.scratch = scratch;
     return args;
   }

@@ -17,7 +17,7 @@ class WindowConv final : public OpDriver {
   using T = typename Gemm::Element;
 
   WindowConv(const ConvShape& shape, const Tensor& x, const uint8_t* data, Gemm gemm)
-      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)) {
+      : s_(shape), x_(reinterpret_cast<const T*>(data)), stride_(x.pixel_stride), gemm_(std::move(gemm)), spans_(shape, Im2Col<T>(shape, x, data, T{})) {
     units_ = s_.n * s_.oh;
     row_ = static_cast<int64_t>(RoundUp(static_cast<uint64_t>(Width(s_) * s_.cg), 64 / sizeof(T)));
     const int64_t fitting = kBlockBytes / (row_ * static_cast<int64_t>(sizeof(T)));
@@ -39,6 +39,9 @@ class WindowConv final : public OpDriver {
     RunTo(y.data == nullptr ? gemm_.OutputAt(begin * s_.ow) : RowOf<T>(y, begin, rows_.y_row), begin, end, scratch);
   }
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { spans_.Run(spans, gemm_, nullptr, scratch); }
+  size_t span_scratch_bytes() const override { return spans_.ScratchBytes(gemm_); }
 
  private:
   static constexpr int64_t kBlockBytes = 64 * 1024;  // of input rows: most of L1, or a little of L2
@@ -91,6 +94,7 @@ class WindowConv final : public OpDriver {
   RowShape rows_;
   int64_t stride_, row_, block_;  // floats of an input pixel and of a copied row; output rows of a block
   Gemm gemm_;
+  SpanConv<Gemm> spans_;  // spans are gathered: their sums have the same order
 };
 
 }  // namespace sterna

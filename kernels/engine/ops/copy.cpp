@@ -19,12 +19,54 @@ void CopyLine(int64_t n, const T* x, int64_t x_step, T* y, int64_t y_step) {
   }
 }
 
+// Where the elements of an output's pixels come from: for spans of them.
+struct PixelSource {
+  bool known = false;  // false: not every pixel is written
+  int rank = 0;
+  int64_t dims[kMaxRank] = {}, steps[kMaxRank] = {};  // of the output's axes, and how far apart their elements are in x
+  int64_t y_pixel = 0;                      // elements of y between pixels
+
+  // `steps`: in the order of y's axes.
+  static PixelSource Of(const Tensor& y, const int64_t* dims, const int64_t* steps) {
+    PixelSource source;
+    source.known = true;
+    source.rank = std::max(y.rank, 1);
+    for (int axis = 0; axis < source.rank; ++axis) source.dims[axis] = y.rank == 0 ? 1 : dims[axis], source.steps[axis] = y.rank == 0 ? 1 : steps[axis];
+    source.y_pixel = y.pixel_stride;
+    return source;
+  }
+
+  template <typename T>
+  void Copy(SpanReader spans, const T* x, T* y) const {
+    const int last = rank - 1;
+    while (spans.left() > 0) {
+      int64_t first, index[kMaxRank] = {};
+      const int64_t count = spans.Take(spans.run(), &first);
+      int64_t from = 0, rest = first;
+      for (int axis = last - 1; axis >= 0; --axis) {
+        index[axis] = rest % dims[axis];
+        rest /= dims[axis];
+        from += index[axis] * steps[axis];
+      }
+      for (int64_t pixel = first; pixel < first + count; ++pixel) {
+        CopyLine(dims[last], x + from, steps[last], y + pixel * y_pixel, 1);
+        for (int axis = last - 1; axis >= 0; --axis) {
+          from += steps[axis];
+          if (++index[axis] < dims[axis]) break;
+          index[axis] = 0;
+          from -= dims[axis] * steps[axis];
+        }
+      }
+    }
+  }
+};
+
 // Units: segments of the nest.
 template <typename T>
 class StridedCopy final : public OpDriver {
  public:
-  StridedCopy(const LoopNest<2>& nest, const uint8_t* x, uint8_t* y, int64_t elements, const char* name)
-      : nest_(nest), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
+  StridedCopy(const LoopNest<2>& nest, const PixelSource& source, const uint8_t* x, uint8_t* y, int64_t elements, const char* name)
+      : nest_(nest), source_(source), x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
     if (nest_.inner_stride(0) != 1 || nest_.inner_stride(1) != 1) nest_.PreferLongInner();
     units_ = nest_.units();
     cost_ = elements * static_cast<int64_t>(sizeof(T)) / 8;
@@ -34,9 +76,12 @@ class StridedCopy final : public OpDriver {
     const int64_t x_step = nest_.inner_stride(0), y_step = nest_.inner_stride(1);
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { CopyLine(n, x_ + at[0], x_step, y_ + at[1], y_step); });
   }
+  bool takes_spans() const override { return source_.known; }
+  void RunSpans(SpanReader spans, uint8_t*) override { source_.Copy(spans, x_, y_); }
 
  private:
   LoopNest<2> nest_;
+  PixelSource source_;
   const T* x_;
   T* y_;
 };
@@ -54,8 +99,8 @@ class BlockTranspose final : public OpDriver {
     int64_t columns, x_column_stride;  // y is contiguous along this one
   };
 
-  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const VectorKernels& vector, const uint8_t* x, uint8_t* y, int64_t elements)
-      : nest_(nest), p_(plane), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
+  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const PixelSource& source, const VectorKernels& vector, const uint8_t* x, uint8_t* y, int64_t elements)
+      : nest_(nest), p_(plane), source_(source), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
         x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
@@ -71,6 +116,8 @@ class BlockTranspose final : public OpDriver {
       Block(x_ + x + first, y_ + y + first * p_.y_row_stride, std::min(block_rows_, p_.rows - first));
     }
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override { source_.Copy(spans, x_, y_); }
 
  private:
   void Position(int64_t position, int64_t* x, int64_t* y) const {
@@ -101,6 +148,7 @@ class BlockTranspose final : public OpDriver {
 
   LoopNest<2> nest_;
   Plane p_;
+  PixelSource source_;
   decltype(VectorKernels::interleave3_q8) interleave_;
   int64_t block_rows_, blocks_, for_each_inner_;
   const T* x_;
@@ -120,6 +168,17 @@ Status CheckCopy(const Tensor& x, const Tensor& y, const CopyAttrs& a) {
     }
   }
   return Status::Ok();
+}
+
+// Of a copy that writes channels next to each other of every pixel of y.
+PixelSource SourceOf(const Tensor& y, const CopyAttrs& a, const int64_t* xs) {
+  int64_t dims[kMaxRank], steps[kMaxRank];
+  for (int axis = 0; axis < y.rank; ++axis) {
+    const bool last = axis == y.rank - 1;
+    if (a.y_step[axis] != 1 || (!last && (a.y_start[axis] != 0 || a.extent[axis] != y.dims[axis]))) return {};
+    dims[axis] = a.extent[axis], steps[axis] = a.x_step[axis] * xs[axis];
+  }
+  return PixelSource::Of(y, dims, steps);
 }
 
 // The axis along which consecutive indices are neighbours in memory, or -1.
@@ -145,9 +204,10 @@ DriverPtr MakeTranspose(const OpContext& context, const int64_t* xs, const int64
   for (int axis = 0; axis < y.rank; ++axis) {
     if (!blocks || (axis != y_axis && axis != x_axis)) nest.AddAxis(y.dims[axis], {xs[axis], ys[axis]});
   }
-  if (!blocks) return DriverPtr(new StridedCopy<T>(nest, x_data, y_data, y.elements, "transpose"));
+  const PixelSource source = PixelSource::Of(y, y.dims, xs);
+  if (!blocks) return DriverPtr(new StridedCopy<T>(nest, source, x_data, y_data, y.elements, "transpose"));
   const typename BlockTranspose<T>::Plane plane{y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]};
-  return DriverPtr(new BlockTranspose<T>(nest, plane, *context.kernels().vector, x_data, y_data, y.elements));
+  return DriverPtr(new BlockTranspose<T>(nest, plane, source, *context.kernels().vector, x_data, y_data, y.elements));
 }
 
 }  // namespace
@@ -169,11 +229,12 @@ Status PrepareCopy(const OpContext& context, DriverPtr* driver) {
     elements *= a.extent[axis];
     nest.AddAxis(a.extent[axis], {a.x_step[axis] * xs[axis], a.y_step[axis] * ys[axis]});
   }
+  const PixelSource source = SourceOf(y, a, xs);
   const int64_t size = static_cast<int64_t>(SizeOf(x.dtype));
   const uint8_t* from = x_data + x_start * size;
   uint8_t* to = context.OutputData() + y_start * size;
-  if (size == 1) driver->reset(new StridedCopy<uint8_t>(nest, from, to, elements, "copy"));
-  else driver->reset(new StridedCopy<float>(nest, from, to, elements, "copy"));
+  if (size == 1) driver->reset(new StridedCopy<uint8_t>(nest, source, from, to, elements, "copy"));
+  else driver->reset(new StridedCopy<float>(nest, source, from, to, elements, "copy"));
   return status;
 }
 

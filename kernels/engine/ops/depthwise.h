@@ -1,11 +1,11 @@
 // Depthwise convolutions, row by row. A driver is a template over `Dw`, which computes one output row from pointers to input rows:
 //
 //   Dw::Element                              uint8_t or float
-//   void Run(y, shape, rows, row, zero_pixel, x_stride, scratch) const              output row `row`, at y
+//   void Run(y, shape, rows, pixel, zero_pixel, x_stride, scratch) const            the shape's `ow` output pixels from `pixel` on, at y
 //   Element* OutputAt(pixel) const           where the output tensor has a pixel
 //   static constexpr bool kTwoRows           whether it has RunTwo
 //   int64_t rows_at_once() const             2 where RunTwo is faster than Run twice, else 1
-//   void RunTwo(y, shape, upper, lower, row, zero_pixel, x_stride, scratch) const   output rows `row` and row + 1
+//   void RunTwo(y, shape, upper, lower, pixel, width, zero_pixel, x_stride, scratch) const   the same and, `width` pixels on, those of the row below
 #pragma once
 #include "engine/ops/conv.h"
 
@@ -50,17 +50,46 @@ class DepthwiseConv final : public OpDriver {
       for (; row + 2 <= end; row += 2) {
         FindRows(row, x, rows);
         FindRows(row + 1, x, next);
-        dw_.RunTwo(at(row), s_, rows, next, row, zero_row_, static_cast<size_t>(stride_), scratch);
+        dw_.RunTwo(at(row), s_, rows, next, row * s_.ow, s_.ow, zero_row_, static_cast<size_t>(stride_), scratch);
       }
     }
     for (; row < end; ++row) {
       FindRows(row, x, rows);
-      dw_.Run(at(row), s_, rows, row, zero_row_, static_cast<size_t>(stride_), scratch);
+      dw_.Run(at(row), s_, rows, row * s_.ow, zero_row_, static_cast<size_t>(stride_), scratch);
     }
   }
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override {
+    while (spans.left() > 0) {
+      int64_t first;
+      const int64_t count = spans.Take(spans.run(), &first);
+      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
+        const int64_t column = pixel % s_.ow;
+        n = std::min(first + count - pixel, s_.ow - column);
+        if (n == s_.ow) {
+          n = (first + count - pixel) / s_.ow * s_.ow;
+          RunRows(pixel / s_.ow, (pixel + n) / s_.ow, {nullptr, 0}, {nullptr, 0}, scratch);
+        } else {
+          RunColumns(pixel / s_.ow, column, n, scratch);
+        }
+      }
+    }
+  }
 
  private:
+  // `count` pixels of an output row from `column` on: those of a map that begins where their input columns do.
+  void RunColumns(int64_t row, int64_t column, int64_t count, uint8_t* scratch) {
+    const int64_t start = column * s_.g.stride_w - s_.g.pad_left, skipped = std::clamp<int64_t>(start, 0, s_.w - 1);
+    const T* rows[kMaxDepthwiseRows];
+    FindRows(row, {nullptr, 0}, rows);
+    for (int64_t ky = 0; ky < s_.kh; ++ky) rows[ky] += skipped * stride_;
+    ConvShape part = s_;
+    part.w = s_.w - skipped, part.ow = count;
+    part.g.pad_left = static_cast<int32_t>(skipped - start);
+    dw_.Run(dw_.OutputAt(row * s_.ow + column), part, rows, row * s_.ow + column, zero_row_, static_cast<size_t>(stride_), scratch);
+  }
+
   // The input rows under the taps of an output row.
   void FindRows(int64_t row, const MapRows& x, const T** rows) const {
     const int64_t n = row / s_.oh, y0 = row % s_.oh * s_.g.stride_h - s_.g.pad_top;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "engine/program.h"
+#include "engine/spans.h"
 
 namespace sterna {
 
@@ -101,6 +102,64 @@ class LoopNest {
   int64_t strides_[N][kMaxRank] = {};
 };
 
+// N operands, the last of which is the output, walked along spans of the output's pixels: for ops that compute each element from those at the
+// same place of the others, or from one that all pixels, channels or elements share.
+template <int N>
+class PixelWalk {
+ public:
+  explicit PixelWalk(const Tensor& y) : y_(y) { pixel_[N - 1] = y.pixel_stride, channel_[N - 1] = 1; }
+
+  // An operand but the output, in order. False when it is broadcast in another way.
+  bool Add(int operand, const Tensor& t) {
+    const bool one_pixel = t.pixels() == 1, one_channel = t.channels() == 1;
+    if (!one_channel && t.channels() != y_.channels()) return false;
+    if (!one_pixel && (t.rank != y_.rank || !std::equal(t.dims, t.dims + t.rank - 1, y_.dims))) return false;
+    channel_[operand] = one_channel && (one_pixel || y_.channels() > 1) ? 0 : 1;
+    pixel_[operand] = one_pixel ? 0 : t.pixel_stride;
+    return true;
+  }
+
+  // Distance between neighbours of a pixel.
+  int64_t inner_stride(int operand) const { return channel_[operand]; }
+
+  // body(const int64_t (&offsets)[N], int64_t count), as LoopNest::ForEach.
+  template <typename Body>
+  void ForEach(SpanReader spans, Body body) const {
+    const bool dense = Dense();
+    while (spans.left() > 0) {
+      int64_t first, offsets[N];
+      const int64_t count = spans.Take(spans.run(), &first);
+      for (int64_t p = first; p < first + count; ++p) {
+        for (int i = 0; i < N; ++i) offsets[i] = p * pixel_[i];
+        body(offsets, dense ? count * y_.channels() : y_.channels());
+        if (dense) break;
+      }
+    }
+  }
+
+ private:
+  // Whether the elements of a span are one run in all operands.
+  bool Dense() const {
+    for (int i = 0; i < N; ++i) {
+      if (pixel_[i] != y_.channels() * channel_[i]) return false;
+    }
+    return true;
+  }
+
+  Tensor y_;
+  int64_t pixel_[N] = {}, channel_[N] = {};
+};
+
+// Runs the spans of a driver whose units are pixels.
+template <typename Driver>
+void RunPixels(Driver* driver, SpanReader spans, uint8_t* scratch) {
+  while (spans.left() > 0) {
+    int64_t first;
+    const int64_t count = spans.Take(spans.run(), &first);
+    driver->Run(first, first + count, scratch);
+  }
+}
+
 // Strides with which `t` is read under the index of `y` (numpy broadcasting). False when the shapes do not broadcast.
 inline bool BroadcastStrides(const Tensor& t, const Tensor& y, int64_t (&strides)[kMaxRank]) {
   if (t.rank > y.rank) return false;
@@ -125,6 +184,13 @@ inline LoopNest<2> UnaryNest(const Tensor& x, const Tensor& y) {
   nest.EndContiguous(0);
   nest.EndContiguous(1);
   return nest;
+}
+
+// The walk of y = f(x), x and y of the same shape.
+inline PixelWalk<2> UnaryWalk(const Tensor& x, const Tensor& y) {
+  PixelWalk<2> walk(y);
+  (void)walk.Add(0, x);
+  return walk;
 }
 
 // The nest of y = f(a, b) with broadcasting, y contiguous on the innermost axis. False when the shapes do not fit.

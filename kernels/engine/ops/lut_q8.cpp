@@ -9,7 +9,7 @@ namespace {
 class LutQ8 final : public OpDriver {
  public:
   LutQ8(const LoopNest<2>& nest, const OpContext& context, const uint8_t* x, const uint8_t* table)
-      : nest_(nest), lut_(context.kernels().vector->lut_q8), x_(x), y_(context.OutputData()), table_(table) {
+      : nest_(nest), walk_(UnaryWalk(*context.Input(0), context.Output())), lut_(context.kernels().vector->lut_q8), x_(x), y_(context.OutputData()), table_(table) {
     units_ = nest_.units();
     cost_ = context.Output().elements / 4;
     kernel_ = context.kernels().vector->name;
@@ -17,9 +17,14 @@ class LutQ8 final : public OpDriver {
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { lut_(static_cast<size_t>(n), x_ + at[0], table_, y_ + at[1]); });
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    walk_.ForEach(spans, [&](const int64_t(&at)[2], int64_t n) { lut_(static_cast<size_t>(n), x_ + at[0], table_, y_ + at[1]); });
+  }
 
  private:
   LoopNest<2> nest_;
+  PixelWalk<2> walk_;
   void (*lut_)(size_t, const uint8_t*, const uint8_t*, uint8_t*);
   const uint8_t* x_;
   uint8_t* y_;
@@ -44,6 +49,8 @@ class ChannelLutQ8 final : public OpDriver {
       for (int64_t c = 0; c < channels_; ++c) y[c] = tables_[c * 256 + x[c]];
     }
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
 
  private:
   int64_t channels_, x_stride_, y_stride_;

@@ -73,12 +73,27 @@ class PoolDriver : public OpDriver {
 
   template <typename Body>
   void ForEachWindow(int64_t begin, int64_t end, Body body) const {
+    for (int64_t row = begin; row < end; ++row) ForEachColumn(row, 0, s_.ow, body);
+  }
+  template <typename Body>
+  void ForEachColumn(int64_t row, int64_t begin, int64_t end, Body body) const {
     const PoolAttrs& a = s_.a;
-    for (int64_t row = begin; row < end; ++row) {
-      const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
-      for (int64_t x = 0; x < s_.ow; ++x) {
-        const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
-        body(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0});
+    const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
+    for (int64_t x = begin; x < end; ++x) {
+      const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
+      body(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0});
+    }
+  }
+
+  // The same for spans of output pixels; columns(x, y, end): a span's pixels of one output row.
+  template <typename Columns>
+  void ForEachRun(SpanReader spans, Columns columns) const {
+    while (spans.left() > 0) {
+      int64_t first;
+      const int64_t count = spans.Take(spans.run(), &first);
+      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
+        n = std::min(first + count - pixel, s_.ow - pixel % s_.ow);
+        columns(pixel / s_.ow, pixel % s_.ow, pixel % s_.ow + n);
       }
     }
   }
@@ -107,6 +122,13 @@ class PoolQ8 final : public PoolDriver {
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     int32_t* acc = reinterpret_cast<int32_t*>(scratch);
     ForEachWindow(begin, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
+  }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override {
+    int32_t* acc = reinterpret_cast<int32_t*>(scratch);
+    ForEachRun(spans, [&](int64_t row, int64_t first, int64_t end) {
+      ForEachColumn(row, first, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
+    });
   }
 
  private:
@@ -155,18 +177,25 @@ class PoolF32 final : public PoolDriver {
     kernel_ = "pool_f32";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t row = begin; row < end; ++row) {
-      const PoolAttrs& a = s_.a;
-      const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
-      for (int64_t x = 0, count; x < s_.ow; x += count) {
-        const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
-        count = columns.count == a.kernel_w ? std::max<int64_t>(inner_end_ - x, 1) : 1;
-        Pool(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0}, count);
-      }
-    }
+    for (int64_t row = begin; row < end; ++row) Columns(row, 0, s_.ow);
+  }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    ForEachRun(spans, [&](int64_t row, int64_t first, int64_t end) { Columns(row, first, end); });
   }
 
  private:
+  // Output columns [begin, end) of a row.
+  void Columns(int64_t row, int64_t begin, int64_t end) {
+    const PoolAttrs& a = s_.a;
+    const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
+    for (int64_t x = begin, count; x < end; x += count) {
+      const Taps columns = TapsOf(x, s_.w, a.kernel_w, a.stride_w, a.dilation_w, a.pad_left, a.pad_right);
+      count = columns.count == a.kernel_w ? std::max<int64_t>(std::min(inner_end_, end) - x, 1) : 1;
+      Pool(Window{row / s_.oh, row % s_.oh, x, rows, columns, a.count_include_pad != 0}, count);
+    }
+  }
+
   // `count` outputs next to each other, with windows like the first one's.
   void Pool(const Window& w, int64_t count) {
     const int64_t c = s_.c, first = ((w.n * s_.h + w.rows.first) * s_.w + w.columns.first) * x_stride_;

@@ -14,7 +14,7 @@ class Requantize final : public OpDriver {
   using Kernel = void (*)(size_t n, const From* x, To* y, float scale, int32_t zp);
 
   Requantize(const OpContext& context, Kernel kernel, const uint8_t* x)
-      : nest_(UnaryNest(*context.Input(0), context.Output())), run_(kernel), attrs_(context.Attrs<QuantizeAttrs>()),
+      : nest_(UnaryNest(*context.Input(0), context.Output())), walk_(UnaryWalk(*context.Input(0), context.Output())), run_(kernel), attrs_(context.Attrs<QuantizeAttrs>()),
         x_(reinterpret_cast<const From*>(x)), y_(reinterpret_cast<To*>(context.OutputData())) {
     units_ = nest_.units();
     cost_ = context.Output().elements;
@@ -23,9 +23,14 @@ class Requantize final : public OpDriver {
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { run_(static_cast<size_t>(n), x_ + at[0], y_ + at[1], attrs_.scale, attrs_.zp); });
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    walk_.ForEach(spans, [&](const int64_t(&at)[2], int64_t n) { run_(static_cast<size_t>(n), x_ + at[0], y_ + at[1], attrs_.scale, attrs_.zp); });
+  }
 
  private:
   LoopNest<2> nest_;
+  PixelWalk<2> walk_;
   Kernel run_;
   QuantizeAttrs attrs_;
   const From* x_;
@@ -59,6 +64,8 @@ class QuantizePixels final : public OpDriver {
       }
     }
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
 
  private:
   void (*quantize_)(size_t, const float*, uint8_t*, float, int32_t);
@@ -95,6 +102,8 @@ class NormalizeU8 final : public OpDriver {
       for (int64_t c = 0; c < channels_; ++c) y[c] = static_cast<float>(x[c]) * mul_[c] + add_[c];
     }
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
 
  private:
   int64_t channels_, x_stride_, y_stride_;

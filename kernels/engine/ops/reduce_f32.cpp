@@ -162,6 +162,8 @@ class SoftmaxF32 final : public OpDriver {
     cost_ = in.elements * 2;
     scratch_bytes_ = static_cast<size_t>(rows_ * n_) * 2 * sizeof(float);
     kernel_ = "softmax_f32";
+    along_pixels_ = axis == in.rank - 1 && in.rank > 1;
+    x_pixel_ = in.pixel_stride, y_pixel_ = out.pixel_stride;
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     float* shifted = reinterpret_cast<float*>(scratch);
@@ -169,6 +171,15 @@ class SoftmaxF32 final : public OpDriver {
     kept_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t count) {
       for (int64_t i = 0; i < count; i += rows_) Block(x_ + at[0] + i * x_step, x_step, y_ + at[1] + i * y_step, y_step, std::min(rows_, count - i), shifted);
     });
+  }
+  // Of vectors that are pixels.
+  bool takes_spans() const override { return along_pixels_; }
+  void RunSpans(SpanReader spans, uint8_t* scratch) override {
+    while (spans.left() > 0) {
+      int64_t first;
+      const int64_t count = spans.Take(rows_, &first);
+      Block(x_ + first * x_pixel_, x_pixel_, y_ + first * y_pixel_, y_pixel_, count, reinterpret_cast<float*>(scratch));
+    }
   }
 
  private:
@@ -208,6 +219,8 @@ class SoftmaxF32 final : public OpDriver {
   const float* x_;
   float* y_;
   int64_t n_, x_step_, y_step_;
+  bool along_pixels_;
+  int64_t x_pixel_, y_pixel_;
   int64_t rows_;  // vectors in a block
   LoopNest<2> kept_;
 };

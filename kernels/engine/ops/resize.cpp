@@ -93,21 +93,35 @@ class Resize final : public OpDriver {
     kernel_ = sizeof(T) == 4 ? "resize_f32" : "resize_q8";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t row = begin; row < end; ++row) {
-      const Source& source = rows_[static_cast<size_t>(row % s_.oh)];
-      const T* top = x_ + (row / s_.oh * s_.h + source.low) * s_.w * x_stride_;
-      const T* bottom = x_ + (row / s_.oh * s_.h + source.high) * s_.w * x_stride_;
-      T* y = y_ + row * s_.ow * y_stride_;
-      for (const Source& column : columns_) {
-        const int64_t left = column.low * x_stride_, right = column.high * x_stride_;
-        if (copy_) std::memcpy(y, top + left, static_cast<size_t>(s_.c) * sizeof(T));
-        else Blend(top + left, top + right, bottom + left, bottom + right, column.fraction, source.fraction, y);
-        y += y_stride_;
+    for (int64_t row = begin; row < end; ++row) Columns(row, 0, s_.ow);
+  }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    while (spans.left() > 0) {
+      int64_t first;
+      const int64_t count = spans.Take(spans.run(), &first);
+      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
+        n = std::min(first + count - pixel, s_.ow - pixel % s_.ow);
+        Columns(pixel / s_.ow, pixel % s_.ow, pixel % s_.ow + n);
       }
     }
   }
 
  private:
+  // Output columns [begin, end) of a row.
+  void Columns(int64_t row, int64_t begin, int64_t end) const {
+    const Source& source = rows_[static_cast<size_t>(row % s_.oh)];
+    const T* top = x_ + (row / s_.oh * s_.h + source.low) * s_.w * x_stride_;
+    const T* bottom = x_ + (row / s_.oh * s_.h + source.high) * s_.w * x_stride_;
+    T* y = y_ + (row * s_.ow + begin) * y_stride_;
+    for (int64_t x = begin; x < end; ++x, y += y_stride_) {
+      const Source& column = columns_[static_cast<size_t>(x)];
+      const int64_t left = column.low * x_stride_, right = column.high * x_stride_;
+      if (copy_) std::memcpy(y, top + left, static_cast<size_t>(s_.c) * sizeof(T));
+      else Blend(top + left, top + right, bottom + left, bottom + right, column.fraction, source.fraction, y);
+    }
+  }
+
   void Blend(const T* tl, const T* tr, const T* bl, const T* br, float fx, float fy, T* y) const {
     for (int64_t c = 0; c < s_.c; ++c) {
       const float tlv = static_cast<float>(tl[c]), blv = static_cast<float>(bl[c]);

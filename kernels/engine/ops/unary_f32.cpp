@@ -117,7 +117,8 @@ constexpr Row kFunctions[] = {
 
 class UnaryF32 final : public OpDriver {
  public:
-  UnaryF32(const LoopNest<2>& nest, const UnaryFunction& f, const float* x, float* y, int64_t elements) : nest_(nest), f_(f), x_(x), y_(y) {
+  UnaryF32(const LoopNest<2>& nest, const PixelWalk<2>& walk, const UnaryFunction& f, const float* x, float* y, int64_t elements)
+      : nest_(nest), walk_(walk), f_(f), x_(x), y_(y) {
     units_ = nest_.units();
     cost_ = elements * 2;
     kernel_ = "unary_f32";
@@ -125,9 +126,14 @@ class UnaryF32 final : public OpDriver {
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { f_.Apply(static_cast<size_t>(n), x_ + at[0], y_ + at[1]); });
   }
+  bool takes_spans() const override { return true; }
+  void RunSpans(SpanReader spans, uint8_t*) override {
+    walk_.ForEach(spans, [&](const int64_t(&at)[2], int64_t n) { f_.Apply(static_cast<size_t>(n), x_ + at[0], y_ + at[1]); });
+  }
 
  private:
   LoopNest<2> nest_;
+  PixelWalk<2> walk_;
   UnaryFunction f_;
   const float* x_;
   float* y_;
@@ -154,7 +160,7 @@ Status PrepareUnaryF32(const OpContext& context, DriverPtr* driver) {
   if (status.ok()) status = context.InputData(0, &data);
   if (!status.ok()) return status;
   const LoopNest<2> nest = UnaryNest(x, y);
-  driver->reset(new UnaryF32(nest, f, reinterpret_cast<const float*>(data), reinterpret_cast<float*>(context.OutputData()), y.elements));
+  driver->reset(new UnaryF32(nest, UnaryWalk(x, y), f, reinterpret_cast<const float*>(data), reinterpret_cast<float*>(context.OutputData()), y.elements));
   return status;
 }
 
