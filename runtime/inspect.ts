@@ -2,6 +2,7 @@ import { loadProgram, type Isa } from '../kernels/binding/index.js';
 import { activationFor } from './engines/native.js';
 import { graphFromOnnx } from './graph/import.js';
 import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';
+import { withRegions } from './incremental/load.js';
 import { compile } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
 import { loadModelBytes } from './model-file.js';
@@ -11,10 +12,10 @@ import { checkNested, sessionOptionKinds } from './session.js';
 import type { SessionOptions } from './session-types.js';
 import type { TensorInfo } from './tensor.js';
 
-export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'shapes' | 'memoryLimitBytes' | 'strips'>;
+export type InspectOptions = Pick<SessionOptions, 'isa' | 'threads' | 'pixels' | 'symbols' | 'shapes' | 'memoryLimitBytes' | 'strips' | 'incremental'>;
 
-const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }) => (
-  { isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips }))(sessionOptionKinds);
+const inspectOptionKinds: OptionKinds<Required<InspectOptions>> = (({ isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips, incremental }) => (
+  { isa, threads, pixels, symbols, shapes, memoryLimitBytes, strips, incremental }))(sessionOptionKinds);
 
 /** Number format in which a kernel computes. `ternary-binary`: activations of -1, 0 and 1, weights of -1 and 1. */
 export type ComputeFormat = 'int8' | 'float32' | 'none' | 'w46' | 'int4' | 'binary' | 'ternary-binary' | 'ternary';
@@ -55,6 +56,8 @@ export interface InspectedLayer {
   readonly note: string;
   /** The kernel that runs it on this CPU, e.g. `gemm_q8/avx512vnni`. */
   readonly kernel: string;
+  /** With `incremental`: whether a run can compute a part of it. Otherwise null. */
+  readonly inParts: boolean | null;
 }
 
 export interface ModelInspection {
@@ -98,24 +101,27 @@ const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.red
 export async function inspectModel(model: Uint8Array | string, options: InspectOptions = {}): Promise<ModelInspection> {
   checkOptions('inspectModel', options, inspectOptionKinds);
   checkNested('inspectModel', options);
-  const { isa, threads, memoryLimitBytes, pixels, symbols, shapes, strips } = options;
+  const { isa, threads, memoryLimitBytes, pixels, symbols, shapes, strips, incremental } = options;
   const parsed = parseModel(await loadModelBytes(model));
   const program = compile(graphFromOnnx(parsed, { ...(symbols === undefined ? {} : { symbols }), ...(shapes === undefined ? {} : { shapes }) }), {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(strips === undefined ? {} : { strips }),
+    ...(incremental === undefined ? {} : { incremental }),
   });
   const native = nameOp(program, () =>
-    loadProgram(program.bytes, {
+    loadProgram(program.bytes, withRegions({
       ...(isa === undefined ? {} : { isa }),
       ...(threads === undefined ? {} : { threads }),
       ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
-    }),
+    }, program)),
   );
   const layers = program.opNames.map((op, i): InspectedLayer => {
     const kernel = native.kernels[i] ?? '';
     const weightBits = bitsOf(op.weights === null ? undefined : program.graph.constants.get(op.weights));
-    return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), note: [native.notes[i] ?? '', op.strip].filter((note) => note !== '').join('; ') };
+    const inParts = program.regions === undefined ? null : native.inParts[i] === true;
+    const whole = inParts === false ? (op.cells ? 'computed in full: the engine has no kernel for parts of it' : 'computed in full: cells of the picture cannot be told apart in its output') : '';
+    return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), inParts, note: [native.notes[i] ?? '', op.strip, whole].filter((note) => note !== '').join('; ') };
   });
   const inspection: ModelInspection = {
     opset: parsed.opsets.get('') ?? 0,

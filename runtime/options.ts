@@ -19,6 +19,8 @@ export const aFunction = ofType('function', 'a function');
 /** Infinity counts, NaN does not. */
 export const aNumber: OptionKind = { expected: 'a number', accepts: (value) => typeof value === 'number' && !Number.isNaN(value) };
 export const anObject: OptionKind = { expected: 'an object', accepts: (value) => typeof value === 'object' && value !== null };
+/** Off, on, or on with settings of its own. */
+export const aSwitch: OptionKind = { expected: 'true, false or an object', accepts: (value) => typeof value === 'boolean' || anObject.accepts(value) };
 export const oneOf = (values: readonly string[]): OptionKind => ({
   expected: `one of ${values.join(', ')}`,
   accepts: (value) => typeof value === 'string' && values.includes(value),

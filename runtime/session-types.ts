@@ -1,5 +1,6 @@
-import type { Affinity, Isa } from '../kernels/binding/index.js';
+import type { Affinity, CellMask, Isa } from '../kernels/binding/index.js';
 import type { RuntimeError } from './errors.js';
+import type { IncrementalOptions } from './incremental/regions.js';
 import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';
 
@@ -43,6 +44,11 @@ export interface SessionOptions {
   shapes?: Readonly<Record<string, readonly number[]>>;
   /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same result to the bit. Default true. */
   strips?: boolean;
+  /**
+   * Native engine, models with one picture as input: the session keeps all feature maps between runs, so that a run can compute only what has
+   * changed (`active` of `run`). The maps then share no memory, and there are no strips. Default false.
+   */
+  incremental?: boolean | IncrementalOptions;
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */
   memoryLimitBytes?: number;
   /**
@@ -65,6 +71,7 @@ export interface SessionStats {
   loadMs: number;
   /** Native engine with a cache: whether the program came from the cache. */
   cached?: boolean;
+  /** Of an incremental session this contains the kept maps. */
   arenaBytes?: number;
   packedBytes?: number;
 }
@@ -83,6 +90,18 @@ export interface LayerProfile {
   bytesWritten: number;
 }
 
+/** The feature maps that an incremental session keeps between runs. */
+export interface KeptMaps {
+  /** Their memory, which `arenaBytes` contains. */
+  readonly bytes: number;
+  /** Whether they hold the maps of the last run; otherwise the next run computes everything. */
+  readonly valid: boolean;
+  /** What the last run computed, as a share of the estimated cost of everything. */
+  readonly share: number;
+  /** Gives their memory back to the system; the next run computes everything. */
+  drop(): void;
+}
+
 /** A model that is ready to run. Calls of `run` are queued in order; the event loop is not blocked for longer than `maxBlockingMs`. */
 export interface Session {
   readonly inputs: readonly TensorInfo[];
@@ -94,9 +113,15 @@ export interface Session {
    * `onnxruntime` copies into them.
    * @throws RuntimeError E_INPUT for feeds or reused tensors that are missing, unknown, or of the wrong type or shape, and for reused memory
    * that a feed, another output or a run under way uses
+   *
+   * With `active`, an incremental session computes only what those cells of a grid over the picture ask for, and keeps the rest from the
+   * runs before: every op computes its output under the active cells from what its inputs hold. It computes everything when nothing is kept.
+   * Tensors of the last run in `reused` must still hold what that run wrote.
    */
-  run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+  run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<Record<string, Tensor>>;
+  /** What an incremental session keeps. */
+  readonly kept?: KeptMaps;
   /** Runs once and measures each layer (native engine only). */
-  profile?(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
+  profile?(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<LayerProfile[]>;
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import { loadModelBytes } from './model-file.js';
 import { defaultLimits, type ModelLimits } from './onnx/types.js';
-import { aBoolean, aFunction, aNumber, anObject, aString, checkOptions, oneOf, type OptionKinds } from './options.js';
+import { checkIncremental } from './incremental/regions.js';
+import { aBoolean, aFunction, aNumber, anObject, aString, aSwitch, checkOptions, oneOf, type OptionKinds } from './options.js';
 import { engineNames, type PixelInput, type ProgramCache, type Session, type SessionOptions } from './session-types.js';
 
 export type { Session, SessionOptions, SessionStats, EngineName, PixelInput, ProgramCache, LayerProfile } from './session-types.js';
@@ -11,7 +12,7 @@ const limitKinds = Object.fromEntries(Object.keys(defaultLimits).map((name) => [
 
 /** Options of whatever compiles a model: `inspectModel` and `compile` take some of them too. */
 export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
-  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, strips: aBoolean,
+  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, strips: aBoolean, incremental: aSwitch,
   memoryLimitBytes: aNumber, maxBlockingMs: aNumber, cache: anObject, modelSha256: aString, limits: anObject,
 };
 
@@ -19,7 +20,8 @@ export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
 export const engineOptionKinds = (({ engine, threads, affinity, isa, cache }) => ({ engine, threads, affinity, isa, cache }))(sessionOptionKinds);
 
 /** The options that hold options. @throws RuntimeError E_OPTION */
-export function checkNested(where: string, { pixels, cache, limits }: Pick<SessionOptions, 'pixels' | 'cache' | 'limits'>): void {
+export function checkNested(where: string, { pixels, cache, limits, incremental }: Pick<SessionOptions, 'pixels' | 'cache' | 'limits' | 'incremental'>): void {
+  checkIncremental(where, incremental);
   for (const [input, given] of Object.entries(pixels ?? {})) checkOptions(`pixels.${input} of ${where}`, given, pixelKinds);
   if (cache !== undefined) checkOptions(`cache of ${where}`, cache, cacheKinds);
   if (limits !== undefined) checkOptions(`limits of ${where}`, limits, limitKinds);

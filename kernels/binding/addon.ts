@@ -53,11 +53,16 @@ export interface LoadOptions {
   regions?: Uint32Array;
 }
 
-/** Which cells of a grid over the picture have changed: row-major, `width * height` bytes, 0 where nothing has. Sides of 1..4096. */
-export interface ActiveCells {
+/** Which cells of a grid are active: cell i, row-major, is bit i & 7 of byte i >> 3. */
+export interface CellMask {
   width: number;
   height: number;
-  cells: Uint8Array;
+  bits: Uint8Array;
+}
+
+/** What an incremental run is to compute: the cells of a grid over the picture, sides of 1..4096, and whether the outputs hold what the last run wrote. */
+export interface ActiveCells extends CellMask {
+  outputsKept: boolean;
 }
 
 export interface OpProfile {
@@ -96,9 +101,9 @@ export interface NativeProgram {
    * As `run`, for a program with regions: computes what the active cells ask for and keeps the rest from the runs before; everything when
    * nothing is kept. `outputsKept`: the views hold what the last run wrote there. Resolves to what was computed, as a share of everything.
    */
-  run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active: (ActiveCells & { outputsKept: boolean }) | undefined): Promise<number>;
+  run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active: ActiveCells | undefined): Promise<number>;
   /** As `run`, and times every op. */
-  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active?: ActiveCells & { outputsKept: boolean }): Promise<OpProfile[]>;
+  profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active?: ActiveCells): Promise<OpProfile[]>;
   /** Gives the memory of the kept maps back to the system; the next run computes everything. False while a run is pending: nothing happens then. */
   dropKept(): boolean;
   /** Waits for a running inference, then frees all memory. Idempotent. */

@@ -1,6 +1,8 @@
-import type { Area } from './addon.js';
+import type { Area, CellMask } from './addon.js';
 import { KernelError } from './errors.js';
 import { loadAddon } from './load.js';
+
+export type { CellMask };
 
 /** A picture to read from: 8-bit RGB, row-major HWC. */
 export interface ImageView {
@@ -119,13 +121,6 @@ export function greyCells(src: ImageView, factor: number, cells: Uint8Array): vo
   const grid = cellGrid(src, factor);
   checkBytes(cells, grid.width * grid.height, 'cells');
   loadAddon().image.greyCells(src.data, src.width, src.height, stride, factor, cells);
-}
-
-/** Which cells of a grid are active: cell i, row-major, is bit i & 7 of byte i >> 3. */
-export interface CellMask {
-  width: number;
-  height: number;
-  bits: Uint8Array;
 }
 
 /** A change gate over a coarse grey picture with a slowly learned background. */

@@ -4,7 +4,7 @@ import { loadAddon } from './load.js';
 import { isas } from './tables.js';
 
 export { isas };
-export type { Isa, IsaStatus, CpuDescription, PeakRate, LoadOptions, OpProfile, ActiveCells, NativeProgram, ProgramFile } from './addon.js';
+export type { Isa, IsaStatus, CpuDescription, PeakRate, LoadOptions, OpProfile, ActiveCells, CellMask, NativeProgram, ProgramFile } from './addon.js';
 
 /** As the addon wants them: CPUs instead of a kind of core. */
 function nativeOptions({ affinity = 'any', ...options }: LoadOptions): Omit<LoadOptions, 'affinity'> & { cpus?: readonly number[] } {

@@ -165,23 +165,32 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     else job.deferred.Resolve(incremental_ ? Napi::Number::New(env_, job.share) : env_.Undefined());
   }
 
-  // The cells of an incremental run into the job. False with an exception pending.
+  // The cells of an incremental run, {width, height, bits, outputsKept}, into the job. False with an exception pending.
   bool CollectActive(const Napi::Value& value, JsJob* job) {
     if (value.IsUndefined()) return true;
     const Napi::Object active = value.IsObject() ? value.As<Napi::Object>() : Napi::Object::New(env_);
-    const Napi::Value cells = active.Get("cells"), width = active.Get("width"), height = active.Get("height");
-    const std::optional<Bytes> bytes = BytesOf(cells);
-    const double columns = width.IsNumber() ? width.As<Napi::Number>().DoubleValue() : 0, rows = height.IsNumber() ? height.As<Napi::Number>().DoubleValue() : 0;
-    const auto side = [](double v) { return std::floor(v) == v && v >= 1 && v <= static_cast<double>(sterna::kMaxActiveSide); };
-    if (!incremental_ || !bytes || !side(columns) || !side(rows) || static_cast<double>(bytes->size) != columns * rows) {
-      ThrowArgument(env_, incremental_ ? "Expected width * height bytes of active cells, sides of 1..4096, but received " + (bytes ? std::to_string(bytes->size) + " bytes for " + TextOf(width) + " x " + TextOf(height) : std::string("no view, or a detached one"))
-                                       : "Expected a program with regions for a run with active cells but it was loaded without");
+    const Napi::Value width = active.Get("width"), height = active.Get("height");
+    const std::optional<Bytes> bits = BytesOf(active.Get("bits"));
+    const int64_t columns = SideOf(width), rows = SideOf(height);
+    if (!incremental_) {
+      ThrowArgument(env_, "Expected a program with regions for a run with active cells but it was loaded without");
       return false;
     }
-    job->held.push_back(Napi::Persistent(cells.As<Napi::Object>()));
-    job->active = {bytes->data, static_cast<int64_t>(rows), static_cast<int64_t>(columns)};
+    if (!bits || columns == 0 || rows == 0 || bits->size != static_cast<size_t>((columns * rows + 7) / 8)) {
+      const std::string received = bits ? std::to_string(bits->size) + " bytes for " + TextOf(width) + " x " + TextOf(height) : "no view, or a detached one";
+      ThrowArgument(env_, "Expected a bit for each of width * height active cells, sides of 1..4096, but received " + received);
+      return false;
+    }
+    job->cells.resize(static_cast<size_t>(columns * rows));
+    for (size_t i = 0; i < job->cells.size(); ++i) job->cells[i] = bits->data[i >> 3] >> (i & 7) & 1;
+    job->active = {job->cells.data(), rows, columns};
     job->outputs_kept = active.Get("outputsKept").ToBoolean().Value();
     return true;
+  }
+  // 0: no side of a grid.
+  static int64_t SideOf(const Napi::Value& value) {
+    const double side = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
+    return std::floor(side) == side && side >= 1 && side <= static_cast<double>(sterna::kMaxActiveSide) ? static_cast<int64_t>(side) : 0;
   }
 
   // The views of one side into the job. False with an exception pending.

@@ -21,6 +21,7 @@ struct Job {
   virtual ~Job() = default;
   std::vector<const uint8_t*> inputs;
   std::vector<uint8_t*> outputs;
+  std::vector<uint8_t> cells;  // what `active` points to
   // Of an incremental run; cells null: everything is computed.
   sterna::ActiveCells active{nullptr, 0, 0};
   bool outputs_kept = false;

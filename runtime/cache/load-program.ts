@@ -6,6 +6,7 @@ import { RuntimeError } from '../errors.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompileOptions } from '../lower/compile.js';
 import { nameOp } from '../lower/name-op.js';
+import { withRegions } from '../incremental/load.js';
 import type { ProgramCache } from '../session-types.js';
 import { runtimeVersion } from '../version.js';
 import type { ProgramDescription } from './format.js';
@@ -59,7 +60,7 @@ function fromStore(store: ProgramStore, key: string, load: LoadOptions): Omit<Lo
   const { fd, layout, description } = program;
   try {
     const place = { fd, offset: layout.programOffset, bytes: layout.programBytes, checksum: layout.checksum };
-    return { description, native: loadProgramFile(place, load) };
+    return { description, native: loadProgramFile(place, withRegions(load, description)) };
   } catch (error) {
     if (!(error instanceof KernelError) || !damageCodes.includes(error.code)) throw error;
     throw store.damaged(key, error.message, error);
@@ -88,11 +89,11 @@ export async function loadThroughCache(request: ProgramRequest): Promise<LoadedP
   };
   const found = await attempt(() => fromStore(store, key, load));
   if (found !== undefined) return { ...found, cached: true };
-  const { inputs, outputs, opNames, bytes, packed } = await compileApart(model, { ...compile, pack: load });
-  const description = { inputs, outputs, opNames };
+  const { inputs, outputs, opNames, regions, bytes, packed } = await compileApart(model, { ...compile, pack: load });
+  const description = { inputs, outputs, opNames, ...(regions === undefined ? {} : { regions }) };
   // From the file again: its pages can be shared with other processes, and dropped when memory is short.
   const kept = packed ? await attempt(() => keepAndOpen(store, key, description, bytes, load)) : undefined;
-  return kept !== undefined ? { ...kept, cached: false } : { description, native: nameOp(description, () => loadProgram(bytes, load)), cached: false };
+  return kept !== undefined ? { ...kept, cached: false } : { description, native: nameOp(description, () => loadProgram(bytes, withRegions(load, description))), cached: false };
 }
 
 async function keepAndOpen(store: ProgramStore, key: string, description: ProgramDescription, bytes: Uint8Array, load: LoadOptions): Promise<Omit<LoadedProgram, 'cached'> | undefined> {

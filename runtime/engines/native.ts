@@ -1,4 +1,4 @@
-import { describeCpu, loadProgram, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
+import { describeCpu, loadProgram, type CellMask, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
 import { isaActivations } from '../../kernels/binding/tables.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
@@ -6,8 +6,10 @@ import type { TensorValue } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
+import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
+import { NativeKeptMaps } from './kept-maps.js';
 import { outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { decidingInputs, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
@@ -27,11 +29,16 @@ function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBuffer
   });
 }
 
+/** What a session needs to know of a program besides its bytes. */
+type Description = Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames' | 'regions'>;
+
 class NativeSession implements Session {
   readonly stats: SessionStats;
+  readonly kept?: NativeKeptMaps;
 
-  constructor(private readonly program: Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames'>, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
+  constructor(private readonly program: Description, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
     this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
+    if (program.regions !== undefined) this.kept = new NativeKeptMaps(native, program.outputs);
   }
   get inputs() {
     return this.program.inputs.map(({ name, type, dims }) => ({ name, type, dims }));
@@ -45,21 +52,26 @@ class NativeSession implements Session {
     return feeds.map((feed, i) => toProgram(this.program.inputs[i], feed.data));
   }
 
-  async run(feeds: Readonly<Record<string, Tensor>>, reused: ReusedOutputs = {}): Promise<Record<string, Tensor>> {
+  async run(feeds: Readonly<Record<string, Tensor>>, reused: ReusedOutputs = {}, active?: CellMask): Promise<Record<string, Tensor>> {
     const ordered = orderFeeds(this.program.inputs, feeds);
     const giveBack = takeReused(this.program.outputs, reused, ordered);
     try {
       const slots = this.program.outputs.map((port) => outputSlot(port, reused[port.name]));
-      await this.native.run(this.views(ordered), slots.map(({ view }) => view));
-      return Object.fromEntries(slots.map((slot, i) => [this.program.outputs[i]?.name ?? '', slot.finish()]));
+      const [given, views] = [this.views(ordered), slots.map(({ view }) => view)];
+      const { kept } = this;
+      if (kept === undefined) await this.native.run(given, views);
+      else await kept.follow(() => this.native.run(given, views, kept.activeFor(active, reused)));
+      const tensors = slots.map((slot) => slot.finish());
+      kept?.wrote(tensors);
+      return Object.fromEntries(tensors.map((tensor, i) => [this.program.outputs[i]?.name ?? '', tensor]));
     } finally {
       giveBack();
     }
   }
 
-  async profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
+  async profile(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<LayerProfile[]> {
     const outputs = this.program.outputs.map((port) => outputSlot(port, undefined).view);
-    const ops = await this.native.profile(this.views(orderFeeds(this.program.inputs, feeds)), outputs);
+    const ops = await this.native.profile(this.views(orderFeeds(this.program.inputs, feeds)), outputs, this.kept?.activeFor(active, {}));
     return ops.map(({ op, kernel, ms }) => {
       const { name = '', op: operator = '', macs = 0, format = 'none', bytesRead = 0, bytesWritten = 0 } = this.program.opNames[op] ?? {};
       return { name, op: operator, kernel, ms, macs, format, bytesRead, bytesWritten };
@@ -81,13 +93,14 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
 async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
-  const { isa, pixels, symbols, shapes, strips, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, shapes, strips, incremental, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(symbols === undefined ? {} : { symbols }),
     ...(shapes === undefined ? {} : { shapes }),
     ...(strips === undefined ? {} : { strips }),
+    ...(incremental === undefined ? {} : { incremental }),
     ...(limits === undefined ? {} : { limits }),
   };
   const load: LoadOptions = {
@@ -102,10 +115,10 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
     return new NativeSession(description, native, { loadMs: performance.now() - start, cached });
   }
   const program = await compileApart(bytes, { ...compileOptions, fixed });
-  const native = nameOp(program, () => loadProgram(program.bytes, load));
+  const native = nameOp(program, () => loadProgram(program.bytes, withRegions(load, program)));
   // The session must not keep the program's bytes in memory.
-  const { inputs, outputs, opNames } = program;
-  return new NativeSession({ inputs, outputs, opNames }, native, { loadMs: performance.now() - start });
+  const { bytes: _, ...description } = program;
+  return new NativeSession(description, native, { loadMs: performance.now() - start });
 }
 
 /**

@@ -6,9 +6,10 @@ import { graphFromOnnx } from '../graph/import.js';
 import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
-import { aBoolean, anObject, checkOptions, oneOf, type OptionKinds } from '../options.js';
+import { aBoolean, anObject, aSwitch, checkOptions, oneOf, type OptionKinds } from '../options.js';
 import { optimize } from '../optimize/optimize.js';
 import { insertPixelInputs } from '../optimize/passes/insert-pixel-input.js';
+import { checkIncremental, RegionTable, type IncrementalOptions } from '../incremental/regions.js';
 import { planStorage } from '../plan/storage.js';
 import type { PixelInput } from '../session-types.js';
 import type { TensorInfo } from '../tensor.js';
@@ -37,10 +38,12 @@ export interface CompileOptions {
   fixed?: Readonly<Record<string, TensorValue>>;
   /** Whether convolutions may run in strips. Default true. */
   strips?: boolean;
+  /** Compiles for runs that compute a part and keep the rest; strips are then off. Default false. */
+  incremental?: boolean | IncrementalOptions;
 }
 
 const compileOptionKinds: OptionKinds<Required<CompileOptions>> = {
-  activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, shapes: anObject, limits: anObject, fixed: anObject, strips: aBoolean,
+  activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, shapes: anObject, limits: anObject, fixed: anObject, strips: aBoolean, incremental: aSwitch,
 };
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -59,6 +62,8 @@ export interface CompiledProgram {
   /** Description of each op of the program, by index. */
   readonly opNames: readonly OpName[];
   readonly arenaBytes: number;
+  /** Of a program for incremental runs: its table of regions (kernels/engine/regions.h). */
+  readonly regions?: readonly number[];
   /** The graph that was lowered. */
   readonly graph: Graph;
 }
@@ -86,11 +91,12 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
 }
 
 /** An optimized graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
-export function lower(graph: Graph, activation: 'uint8' | 'int8', strips = true): CompiledProgram {
-  const plan = planStorage(graph, { strips });
+export function lower(graph: Graph, activation: 'uint8' | 'int8', { strips = true, incremental = false }: Pick<CompileOptions, 'strips' | 'incremental'> = {}): CompiledProgram {
+  const table = incremental === false ? undefined : RegionTable.of(graph, incremental === true ? {} : incremental);
+  const plan = planStorage(graph, { strips, keep: table !== undefined });
   const writer = new ProgramWriter(activation);
   const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
-  const context = new LoweringContext(graph, activation, plan, writer, handling);
+  const context = new LoweringContext(graph, activation, plan, writer, handling, table);
   for (const node of graph.nodes) {
     if (plan.elided.has(node)) continue;
     const lowering = Object.hasOwn(lowerings, node.op) ? lowerings[node.op] : undefined;
@@ -105,7 +111,7 @@ export function lower(graph: Graph, activation: 'uint8' | 'int8', strips = true)
   const inputs = graph.inputs.map((name) => port(name, handling.get(name) === 'flip'));
   const outputs = graph.outputs.map((name) => port(name, isByte(typeOf(graph, name).dtype) && typeOf(graph, name).dtype !== activation));
   const bytes = writer.finish(graph.inputs.map((name) => context.tensor(name)), graph.outputs.map((name) => context.tensor(name)), plan.arenaBytes);
-  return { bytes, activation, inputs, outputs, opNames: context.names, arenaBytes: plan.arenaBytes, graph };
+  return { bytes, activation, inputs, outputs, opNames: context.names, arenaBytes: plan.arenaBytes, graph, ...(table === undefined ? {} : { regions: table.finish(graph.outputs) }) };
 }
 
 /** Lets a refusal for want of a constant say which inputs of the model it would follow from: `details.inputs`. */
@@ -122,10 +128,11 @@ function namingInputs(error: unknown, graph: Graph): unknown {
  */
 export function compile(model: Uint8Array | Graph, options: CompileOptions = {}): CompiledProgram {
   checkOptions('compile', options, compileOptionKinds);
-  const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true } = options;
+  checkIncremental('compile', options.incremental);
+  const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true, incremental = false } = options;
   const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, shapes, limits, fixed }) : model;
   try {
-    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, strips);
+    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, { strips, incremental });
   } catch (error) {
     throw namingInputs(error, graph);
   }

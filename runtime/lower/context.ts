@@ -5,6 +5,7 @@ import { optionalOperand } from '../graph/operands.js';
 import { elementCount, isByte, programBytes, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
+import type { RegionTable } from '../incremental/regions.js';
 import type { KernelFormat } from '../ops/record.js';
 import { recordOf } from '../ops/registry.js';
 import { single } from '../ops/views.js';
@@ -33,6 +34,8 @@ export interface OpName {
   readonly bytesWritten: number;
   /** Whether it runs in a strip, and why, where that was a question; else empty. */
   readonly strip: string;
+  /** In a program for incremental runs: whether the cells of the picture can be told apart in its output. Else false. */
+  readonly cells: boolean;
 }
 
 /**
@@ -63,6 +66,7 @@ export class LoweringContext {
     readonly plan: StoragePlan,
     readonly writer: ProgramWriter,
     private readonly ports: ReadonlyMap<string, InputHandling>,
+    private readonly regions?: RegionTable,
   ) {}
 
   /** Whether an input's bytes arrive as the model has them although the program's activations have the other sign. */
@@ -156,8 +160,13 @@ export class LoweringContext {
     return this.writer.tensor({ dtype, dims, memory: bytesOf(data) });
   }
 
-  emit<C extends OpCode>(node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0): void {
+  /** `filled`: the value whose pixels the op writes, all of them; '' where it writes others. */
+  emit<C extends OpCode>(
+    node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = node.outputs[0] ?? '',
+  ): void {
     this.writer.op(code, inputs, output, attributes);
+    const flow = filled === '' ? undefined : this.regions?.flow(filled);
+    this.regions?.addOp(flow);
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
     const { x, output: y } = single(node);
@@ -165,7 +174,7 @@ export class LoweringContext {
     const format = typeof record?.format === 'function' ? record.format(this.dtype(x)) : (record?.format ?? 'none');
     const bytes = this.traffic(record?.copies === true, inputs, output);
     const weights = macs > 0 && this.constant(optionalOperand(node, 1)) !== undefined ? (optionalOperand(node, 1) ?? null) : null;
-    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '' });
+    this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '', cells: flow !== undefined });
   }
 
   private traffic(copies: boolean, inputs: readonly (number | undefined)[], output: number): Pick<OpName, 'bytesRead' | 'bytesWritten'> {

@@ -67,9 +67,10 @@ class StoragePlanner {
   /** Values between the nodes of a strip. */
   private readonly inStrips: ReadonlySet<string>;
 
-  constructor(private readonly graph: Graph, strips: readonly StripGroup[]) {
+  constructor(private readonly graph: Graph, strips: readonly StripGroup[], keep = false) {
     this.slidOver = new Set(graph.nodes.flatMap((node) => (recordOf(node)?.pixels === 'aligned' ? node.inputs.slice(0, 1) : [])));
-    for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life, dense: false, children: [] });
+    const always: Interval = { first: -1, last: graph.nodes.length };
+    for (const [value, life] of liveness(graph)) this.groups.set(value, { members: [value], life: keep ? always : life, dense: false, children: [] });
     this.inStrips = new Set(strips.flatMap(({ between }) => between));
     for (const { nodes, steps } of strips) for (const { inputs, outputs } of nodes) for (const value of [...inputs, ...outputs]) this.prolong(value, steps);
   }
@@ -280,6 +281,8 @@ class StoragePlanner {
 export interface StorageOptions {
   /** Whether convolutions may run in strips, which saves the arena the maps between them. Default true. */
   readonly strips?: boolean;
+  /** Whether every map is there until the next run, for runs that compute a part: no two share memory then, and there are no strips. Default false. */
+  readonly keep?: boolean;
 }
 
 /**
@@ -287,10 +290,10 @@ export interface StorageOptions {
  * they end up, elementwise operators work in place, the maps that decide the size of the arena are never there as a whole
  * where strips can do without, and the rest shares one arena by lifetime.
  */
-export function planStorage(graph: Graph, { strips = true }: StorageOptions = {}): StoragePlan {
-  const first = new StoragePlanner(graph, []).plan();
+export function planStorage(graph: Graph, { strips = true, keep = false }: StorageOptions = {}): StoragePlan {
+  const first = new StoragePlanner(graph, [], keep).plan();
   const { blocks, ...plain } = first;
-  if (!strips) return { ...plain, stripNotes: new Map() };
+  if (!strips || keep) return { ...plain, stripNotes: new Map() };
   const { groups, refused } = findStrips(graph);
   const blockOf = new Map(blocks.flatMap(({ values }, block) => values.map((value) => [value, block] as const)));
   const candidates = groups.map(({ between, ...rest }) => ({ ...rest, between: between.flatMap((value) => blockOf.get(value) ?? []) }));

@@ -11,17 +11,18 @@ import { padCodes } from '../program-format.js';
 const zeros = (shape: Shape): number[] => shape.map(() => 0);
 const ones = (shape: Shape): number[] => shape.map(() => 1);
 
-/** Copies all of `x` to `y` at `start`. */
-function copyInto(context: LoweringContext, node: Node, x: number, y: number, shape: Shape, start: readonly number[] = zeros(shape)): void {
-  context.emit(node, 'Copy', [x], y, { extent: shape, x_start: zeros(shape), x_step: ones(shape), y_start: start, y_step: ones(shape) });
+/** Copies all of `value` to the tensor `y` at `start`. */
+function copyInto(context: LoweringContext, node: Node, value: string, y: number, start?: readonly number[]): void {
+  const shape = context.shape(value);
+  const attributes = { extent: shape, x_start: zeros(shape), x_step: ones(shape), y_start: start ?? zeros(shape), y_step: ones(shape) };
+  context.emit(node, 'Copy', [context.tensor(value)], y, attributes, 0, start === undefined ? value : '');
 }
 
 /** A view that storage could not alias: the elements are copied without gaps, seen under the input's shape. */
 const view: Lowering = (context, node) => {
   const { x, output: y } = views.single(node);
   const shape = context.shape(x);
-  if (context.shape(y).at(-1) === shape.at(-1)) copyInto(context, node, context.tensor(x), context.tensor(y, shape), shape);
-  else copyInto(context, node, context.tensor(x), context.dense(y, shape), shape);
+  copyInto(context, node, x, context.shape(y).at(-1) === shape.at(-1) ? context.tensor(y, shape) : context.dense(y, shape));
 };
 
 const transpose: Lowering = (context, node) => {
@@ -47,8 +48,8 @@ const concat: Lowering = (context, node) => {
     if (inPlace?.has(i) !== true) {
       // Into a tensor of the part alone where there can be one: other parts, in place already, may be what is copied.
       const target = context.part(y, axis, start, shape);
-      if (target !== undefined) copyInto(context, node, context.tensor(part), target, shape);
-      else copyInto(context, node, context.tensor(part), context.tensor(y), shape, shape.map((_, a) => (a === axis ? start : 0)));
+      if (target !== undefined) copyInto(context, node, part, target);
+      else copyInto(context, node, part, context.tensor(y), shape.map((_, a) => (a === axis ? start : 0)));
     }
     start += shape[axis] ?? 0;
   });
@@ -92,7 +93,7 @@ const interleave: Lowering = (context, node) => {
       extent: [batch, rows.count, columns.count, channels],
       x_start: [0, rows.from, columns.from, phase * channels], x_step: [1, 1, 1, 1],
       y_start: [0, rows.to, columns.to, 0], y_step: [1, strides[0], strides[1], 1],
-    });
+    }, 0, '');
   }
 };
 

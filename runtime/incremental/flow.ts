@@ -1,0 +1,186 @@
+/**
+ * Which pixels of a value belong to which cells of the picture. A pixel is what all axes of a value but the last index; a map [1, H, W, C] has
+ * one for each cell of its level, a head of it that was reshaped to [1, H * W * A, C] has A, and a concatenation of heads has those of several levels.
+ */
+import { intAttribute, requiredInt, requiredInts } from '../graph/attributes.js';
+import { typeOf, type Graph, type Node } from '../graph/graph.js';
+import { elementCount, type Shape } from '../graph/tensor-value.js';
+import { coreSlice } from '../ops/core.js';
+import { nhwcGeometry } from '../ops/convolution.js';
+
+/** The grid of the maps of one size. */
+export interface Grid {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** Pixels `first` and following: `pixels` for each cell of a grid, row-major. */
+export interface Piece extends Grid {
+  readonly pixels: number;
+  readonly first: number;
+}
+
+/** The pieces of a value, in the order of its pixels, all of them. Undefined: cells of the picture cannot be told apart in it. */
+export type Flow = readonly Piece[] | undefined;
+
+/** What a rule knows of the values that a node reads. */
+export interface FlowContext {
+  shape(value: string): Shape;
+  flow(value: string): Flow;
+  constant(value: string): boolean;
+}
+
+type FlowRule = (node: Node, context: FlowContext) => Flow;
+
+const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
+const pixelsOf = (shape: Shape): number => elementCount(shape) / Math.max(1, lastDim(shape));
+const same = (a: Flow, b: Flow): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** The flow of a map: one pixel a cell. A map of one cell is no grid. */
+export function mapFlow(shape: Shape): Flow {
+  const [batch = 0, rows = 0, columns = 0] = shape;
+  return shape.length === 4 && batch === 1 && rows * columns > 1 ? [{ rows, columns, pixels: 1, first: 0 }] : undefined;
+}
+
+/** Whether a value is a map whose pixels are the cells of its grid. */
+const isMap = (shape: Shape, flow: Flow): boolean => flow !== undefined && same(flow, mapFlow(shape));
+
+/** Each pixel of the output comes from the same pixel of the operands, or from one that all share. */
+const pixelwise: FlowRule = (node, context) => {
+  const pixels = pixelsOf(context.shape(node.outputs[0] ?? ''));
+  let flow: Flow;
+  for (const input of node.inputs) {
+    if (input === '' || context.constant(input) || pixelsOf(context.shape(input)) === 1) continue;
+    const own = context.flow(input);
+    if (own === undefined || pixelsOf(context.shape(input)) !== pixels || (flow !== undefined && !same(flow, own))) return undefined;
+    flow = own;
+  }
+  return flow;
+};
+
+/** Windows over a map: whatever they reach, the output is a map of its own grid. */
+const window: FlowRule = (node, context) => {
+  const x = node.inputs[0] ?? '';
+  return isMap(context.shape(x), context.flow(x)) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
+};
+
+/** 1x1 of stride 1 works on pixels of any kind; a sum that is added has to be of the same cells. */
+const convolution: FlowRule = (node, context) => {
+  const [x = '', weights = ''] = node.inputs;
+  const [shape, output] = [context.shape(x), node.outputs[0] ?? ''];
+  const { kernel, strides, pads, group } = nhwcGeometry(node, shape, context.shape(weights));
+  const pointwise = group === 1 && [...kernel, ...strides].every((side) => side === 1) && pads.every((pad) => pad === 0);
+  const flow = pointwise ? context.flow(x) : window(node, context);
+  const added = node.inputs.slice(2).filter((input) => input !== '' && !context.constant(input));
+  return added.every((input) => pixelsOf(context.shape(input)) !== pixelsOf(context.shape(output)) || same(context.flow(input), flow)) ? flow : undefined;
+};
+
+/** Pixels are cut into smaller ones, or the pixels of a cell are joined. */
+const view: FlowRule = (node, context) => {
+  const x = node.inputs[0] ?? '';
+  const [from, to] = [lastDim(context.shape(x)), lastDim(context.shape(node.outputs[0] ?? ''))];
+  const scaled = context.flow(x)?.map((piece) => ({ ...piece, pixels: (piece.pixels * from) / to, first: (piece.first * from) / to }));
+  return scaled?.every(({ pixels, first }) => Number.isInteger(pixels) && Number.isInteger(first)) === true ? scaled : undefined;
+};
+
+/** Channels next to each other, or pixels one after the other. */
+const concatenation: FlowRule = (node, context) => {
+  const shape = context.shape(node.outputs[0] ?? '');
+  const axis = intAttribute(node, 'axis', 0);
+  if (axis === shape.length - 1) return pixelwise(node, context);
+  if (elementCount(shape.slice(0, axis)) !== 1) return undefined;
+  const pieces: Piece[] = [];
+  let start = 0;
+  for (const input of node.inputs) {
+    const flow = context.flow(input);
+    if (flow === undefined && !context.constant(input)) return undefined;
+    for (const piece of flow ?? []) pieces.push({ ...piece, first: piece.first + start });
+    start += pixelsOf(context.shape(input));
+  }
+  return pieces.length === 0 ? undefined : pieces;
+};
+
+/** Some channels of every pixel, or every n-th pixel of a map (a space-to-depth is made of these). */
+const slice: FlowRule = (node, context) => {
+  const x = node.inputs[0] ?? '';
+  const [shape, flow] = [context.shape(x), context.flow(x)];
+  const { extent, steps } = coreSlice(node);
+  const spans = (axis: number): boolean => (extent[axis] ?? 0) * Math.abs(steps[axis] ?? 1) + Math.abs(steps[axis] ?? 1) > (shape[axis] ?? 0);
+  if (extent.slice(0, -1).every((size, axis) => size === shape[axis] && (steps[axis] ?? 1) > 0)) return flow;
+  return isMap(shape, flow) && [1, 2].every((axis) => spans(axis) && (steps[axis] ?? 1) > 0) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
+};
+
+/** Axes change places within a cell; those before them stay. */
+const transposition: FlowRule = (node, context) => {
+  const x = node.inputs[0] ?? '';
+  const [from, to, perm] = [context.shape(x), context.shape(node.outputs[0] ?? ''), requiredInts(node, 'perm')];
+  let kept = 0;
+  while (perm[kept] === kept && kept < perm.length - 1) kept++;
+  const [before, after] = [elementCount(from.slice(kept, -1)), elementCount(to.slice(kept, -1))];
+  const moved = context.flow(x)?.map((piece) => ({ ...piece, pixels: (piece.pixels / before) * after, first: (piece.first / before) * after, whole: piece.pixels % before === 0 && piece.first % before === 0 }));
+  return moved?.every(({ whole }) => whole) === true ? moved.map(({ whole: _, ...piece }) => piece) : undefined;
+};
+
+/** A result for each pixel, where nothing but the last axis is gone. */
+const alongPixels = (axesOf: (node: Node) => readonly number[]): FlowRule => (node, context) => {
+  const x = node.inputs[0] ?? '';
+  const last = context.shape(x).length - 1;
+  return axesOf(node).every((axis) => axis === last) ? context.flow(x) : undefined;
+};
+
+/** Operators without a rule compute everything, and so do all that read them. */
+const rules: Readonly<Record<string, FlowRule>> = {
+  NhwcConv: convolution, ConvQ8: convolution, ConvQ8F32: convolution,
+  NhwcPool: window, PoolQ8: window, NhwcResize: window, ResizeQ8: window, PadNd: window, Interleave: window, ResampleAxis: window,
+  Unary: pixelwise, BinaryF32: pixelwise, BinaryQ8: pixelwise, BinaryS32: pixelwise, LutQ8: pixelwise, QuantizeLinear: pixelwise, DequantizeLinear: pixelwise,
+  Threshold: pixelwise, NormalizeU8: pixelwise, Cast: pixelwise, Compare: pixelwise, Logic: pixelwise, Where: pixelwise,
+  View: view, Concat: concatenation, StridedSlice: slice, Transpose: transposition,
+  AxisSoftmax: alongPixels((node) => [requiredInt(node, 'axis')]), ArgReduce: alongPixels((node) => [requiredInt(node, 'axis')]),
+  Reduce: alongPixels((node) => requiredInts(node, 'axes')),
+};
+
+/** Channels of a picture, at most. */
+const pictureChannels = 4;
+
+/** An input [1, H, W, C] or [1, C, H, W] with the channels of a picture. */
+function isPicture(shape: Shape): 'pixels' | 'planes' | undefined {
+  if (shape.length !== 4 || shape[0] !== 1) return undefined;
+  if ((shape[3] ?? 0) <= pictureChannels) return 'pixels';
+  return (shape[1] ?? 0) <= pictureChannels ? 'planes' : undefined;
+}
+
+/** Of a value [1, C, H, W] that becomes [1, H, W, C]. */
+const toPixels = (node: Node): boolean => node.op === 'Transpose' && requiredInts(node, 'perm').join() === '0,2,3,1';
+
+export interface PictureFlow {
+  /** The picture's input, and its size. */
+  readonly input: string;
+  readonly grid: Grid;
+  /** Of every value that has one. */
+  readonly flows: ReadonlyMap<string, Flow>;
+}
+
+/**
+ * Follows the cells of the picture through a graph of core operators. Undefined where the graph does not have exactly one picture among its inputs.
+ */
+export function followPicture(graph: Graph): PictureFlow | undefined {
+  const shape = (value: string): Shape => typeOf(graph, value).shape;
+  const pictures = graph.inputs.filter((input) => isPicture(shape(input)) !== undefined);
+  const [input] = pictures;
+  if (input === undefined || pictures.length > 1) return undefined;
+  const flows = new Map<string, Flow>();
+  /** Values that hold the picture as planes, before it is transposed. */
+  const planes = new Set<string>();
+  const asPixels = isPicture(shape(input)) === 'pixels';
+  if (asPixels) flows.set(input, mapFlow(shape(input)));
+  else planes.add(input);
+  const context: FlowContext = { shape, flow: (value) => flows.get(value), constant: (value) => graph.constants.has(value) };
+  for (const node of graph.nodes) {
+    const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+    if (planes.has(x) && rules[node.op] === pixelwise) planes.add(y);
+    if (planes.has(x) && toPixels(node)) flows.set(y, mapFlow(shape(y)));
+    else if (Object.hasOwn(rules, node.op)) flows.set(y, rules[node.op]?.(node, context));
+  }
+  const [, a = 1, b = 1, c = 1] = shape(input);
+  return { input, grid: asPixels ? { rows: a, columns: b } : { rows: b, columns: c }, flows };
+}
