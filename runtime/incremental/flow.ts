@@ -7,6 +7,7 @@ import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { nhwcGeometry } from '../ops/convolution.js';
+import { planesOf, spansAxis, toPixels } from './planes.js';
 
 /** The grid of the maps of one size. */
 export interface Grid {
@@ -28,6 +29,8 @@ export interface FlowContext {
   shape(value: string): Shape;
   flow(value: string): Flow;
   constant(value: string): boolean;
+  /** Whether a value is a map [1, H, W, C] whose pixels are the cells of its grid. */
+  isMap(value: string): boolean;
 }
 
 type FlowRule = (node: Node, context: FlowContext) => Flow;
@@ -41,9 +44,6 @@ export function mapFlow(shape: Shape): Flow {
   const [batch = 0, rows = 0, columns = 0] = shape;
   return shape.length === 4 && batch === 1 && rows * columns > 1 ? [{ rows, columns, pixels: 1, first: 0 }] : undefined;
 }
-
-/** Whether a value is a map whose pixels are the cells of its grid. */
-const isMap = (shape: Shape, flow: Flow): boolean => flow !== undefined && same(flow, mapFlow(shape));
 
 /** Each pixel of the output comes from the same pixel of the operands, or from one that all share. */
 const pixelwise: FlowRule = (node, context) => {
@@ -59,10 +59,7 @@ const pixelwise: FlowRule = (node, context) => {
 };
 
 /** Windows over a map: whatever they reach, the output is a map of its own grid. */
-const window: FlowRule = (node, context) => {
-  const x = node.inputs[0] ?? '';
-  return isMap(context.shape(x), context.flow(x)) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
-};
+const window: FlowRule = (node, context) => (context.isMap(node.inputs[0] ?? '') ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined);
 
 /** 1x1 of stride 1 works on pixels of any kind; a sum that is added has to be of the same cells. */
 const convolution: FlowRule = (node, context) => {
@@ -103,11 +100,10 @@ const concatenation: FlowRule = (node, context) => {
 /** Some channels of every pixel, or every n-th pixel of a map (a space-to-depth is made of these). */
 const slice: FlowRule = (node, context) => {
   const x = node.inputs[0] ?? '';
-  const [shape, flow] = [context.shape(x), context.flow(x)];
+  const shape = context.shape(x);
   const { extent, steps } = coreSlice(node);
-  const spans = (axis: number): boolean => (extent[axis] ?? 0) * Math.abs(steps[axis] ?? 1) + Math.abs(steps[axis] ?? 1) > (shape[axis] ?? 0);
-  if (extent.slice(0, -1).every((size, axis) => size === shape[axis] && (steps[axis] ?? 1) > 0)) return flow;
-  return isMap(shape, flow) && [1, 2].every((axis) => spans(axis) && (steps[axis] ?? 1) > 0) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
+  if (extent.slice(0, -1).every((size, axis) => size === shape[axis] && (steps[axis] ?? 1) > 0)) return context.flow(x);
+  return context.isMap(x) && [1, 2].every((axis) => spansAxis(node, shape[axis] ?? 1, axis)) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
 };
 
 /** Axes change places within a cell; those before them stay. */
@@ -149,9 +145,6 @@ function isPicture(shape: Shape): 'pixels' | 'planes' | undefined {
   return (shape[1] ?? 0) <= pictureChannels ? 'planes' : undefined;
 }
 
-/** Of a value [1, C, H, W] that becomes [1, H, W, C]. */
-const toPixels = (node: Node): boolean => node.op === 'Transpose' && requiredInts(node, 'perm').join() === '0,2,3,1';
-
 export interface PictureFlow {
   /** The picture's input, and its size. */
   readonly input: string;
@@ -169,18 +162,23 @@ export function followPicture(graph: Graph): PictureFlow | undefined {
   const [input] = pictures;
   if (input === undefined || pictures.length > 1) return undefined;
   const flows = new Map<string, Flow>();
-  /** Values that hold the picture as planes, before it is transposed. */
-  const planes = new Set<string>();
+  const planes = new Map<string, Grid>();
   const asPixels = isPicture(shape(input)) === 'pixels';
+  const [, a = 1, b = 1, c = 1] = shape(input);
+  const grid = asPixels ? { rows: a, columns: b } : { rows: b, columns: c };
   if (asPixels) flows.set(input, mapFlow(shape(input)));
-  else planes.add(input);
-  const context: FlowContext = { shape, flow: (value) => flows.get(value), constant: (value) => graph.constants.has(value) };
+  else planes.set(input, grid);
+  const context: FlowContext = {
+    shape, flow: (value) => flows.get(value), constant: (value) => graph.constants.has(value),
+    isMap: (value) => flows.get(value) !== undefined && same(flows.get(value), mapFlow(shape(value))),
+  };
   for (const node of graph.nodes) {
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
-    if (planes.has(x) && rules[node.op] === pixelwise) planes.add(y);
-    if (planes.has(x) && toPixels(node)) flows.set(y, mapFlow(shape(y)));
-    else if (Object.hasOwn(rules, node.op)) flows.set(y, rules[node.op]?.(node, context));
+    const rule = Object.hasOwn(rules, node.op) ? rules[node.op] : undefined;
+    const plane = planesOf(node, planes, context, rule === pixelwise);
+    if (plane !== undefined) planes.set(y, plane);
+    if (planes.has(x) && toPixels(node, shape(x), shape(y))) flows.set(y, mapFlow(shape(y)));
+    else if (plane === undefined && rule !== undefined) flows.set(y, rule(node, context));
   }
-  const [, a = 1, b = 1, c = 1] = shape(input);
-  return { input, grid: asPixels ? { rows: a, columns: b } : { rows: b, columns: c }, flows };
+  return { input, grid, flows };
 }

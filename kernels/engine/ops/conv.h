@@ -300,7 +300,7 @@ class SpanConv {
   }
 
  private:
-  static constexpr int64_t kInPlace = 32;     // pixels of a span from which gathering them does not pay
+  static constexpr int64_t kInPlace = 16;     // pixels of a span from which gathering them does not pay
   static constexpr int64_t kMostPixels = 512;  // of a block
   static constexpr int64_t kMostPieces = 64;
 

@@ -7,6 +7,8 @@
 //   int64_t rows_at_once() const             2 where RunTwo is faster than Run twice, else 1
 //   void RunTwo(y, shape, upper, lower, pixel, width, zero_pixel, x_stride, scratch) const   the same and, `width` pixels on, those of the row below
 #pragma once
+#include <utility>
+
 #include "engine/ops/conv.h"
 
 namespace sterna {
@@ -61,33 +63,60 @@ class DepthwiseConv final : public OpDriver {
   const RowShape* row_shape() const override { return s_.n == 1 ? &rows_ : nullptr; }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t* scratch) override {
+    Piece pieces[kMostPieces];
+    int64_t count = 0;
     while (spans.left() > 0) {
       int64_t first;
-      const int64_t count = spans.Take(spans.run(), &first);
-      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
+      const int64_t n = spans.Take(spans.run(), &first);
+      for (int64_t pixel = first, end = first + n; pixel < end; pixel += pieces[count - 1].columns) {
+        if (count == kMostPieces) RunPieces(pieces, std::exchange(count, 0), scratch);
         const int64_t column = pixel % s_.ow;
-        n = std::min(first + count - pixel, s_.ow - column);
-        if (n == s_.ow) {
-          n = (first + count - pixel) / s_.ow * s_.ow;
-          RunRows(pixel / s_.ow, (pixel + n) / s_.ow, {nullptr, 0}, {nullptr, 0}, scratch);
-        } else {
-          RunColumns(pixel / s_.ow, column, n, scratch);
-        }
+        pieces[count++] = {pixel / s_.ow, column, std::min(end - pixel, s_.ow - column)};
       }
     }
+    RunPieces(pieces, count, scratch);
   }
 
  private:
-  // `count` pixels of an output row from `column` on: those of a map that begins where their input columns do.
-  void RunColumns(int64_t row, int64_t column, int64_t count, uint8_t* scratch) {
-    const int64_t start = column * s_.g.stride_w - s_.g.pad_left, skipped = std::clamp<int64_t>(start, 0, s_.w - 1);
+  // Columns of an output row, from `column` on; none: they are computed.
+  struct Piece {
+    int64_t row, column, columns;
+  };
+  static constexpr int64_t kMostPieces = 64;
+
+  // Two at a time where the next row has the same columns.
+  void RunPieces(Piece* pieces, int64_t count, uint8_t* scratch) {
+    for (int64_t i = 0; i < count; ++i) {
+      const Piece upper = pieces[i];
+      if (upper.columns == 0) continue;
+      bool two = false;
+      for (int64_t k = i + 1; dw_.rows_at_once() == 2 && k < count && pieces[k].row <= upper.row + 1 && !two; ++k) {
+        two = pieces[k].row == upper.row + 1 && pieces[k].column == upper.column && pieces[k].columns == upper.columns;
+        if (two) pieces[k].columns = 0;
+      }
+      RunColumns(upper, two, scratch);
+    }
+  }
+
+  // As of a map that begins where the input columns of the piece do.
+  void RunColumns(const Piece& piece, bool two_rows, uint8_t* scratch) {
+    const int64_t start = piece.column * s_.g.stride_w - s_.g.pad_left, skipped = std::clamp<int64_t>(start, 0, s_.w - 1);
+    const int64_t pixel = piece.row * s_.ow + piece.column;
     const T* rows[kMaxDepthwiseRows];
-    FindRows(row, {nullptr, 0}, rows);
+    FindRows(piece.row, {nullptr, 0}, rows);
     for (int64_t ky = 0; ky < s_.kh; ++ky) rows[ky] += skipped * stride_;
     ConvShape part = s_;
-    part.w = s_.w - skipped, part.ow = count;
+    part.w = s_.w - skipped, part.ow = piece.columns;
     part.g.pad_left = static_cast<int32_t>(skipped - start);
-    dw_.Run(dw_.OutputAt(row * s_.ow + column), part, rows, row * s_.ow + column, zero_row_, static_cast<size_t>(stride_), scratch);
+    if constexpr (Dw::kTwoRows) {
+      if (two_rows) {
+        const T* next[kMaxDepthwiseRows];
+        FindRows(piece.row + 1, {nullptr, 0}, next);
+        for (int64_t ky = 0; ky < s_.kh; ++ky) next[ky] += skipped * stride_;
+        return dw_.RunTwo(dw_.OutputAt(pixel), part, rows, next, pixel, s_.ow, zero_row_, static_cast<size_t>(stride_), scratch);
+      }
+    }
+    dw_.Run(dw_.OutputAt(pixel), part, rows, pixel, zero_row_, static_cast<size_t>(stride_), scratch);
   }
 
   // The input rows under the taps of an output row.
