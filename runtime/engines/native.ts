@@ -60,7 +60,10 @@ class NativeSession implements Session {
       const [given, views] = [this.views(ordered), slots.map(({ view }) => view)];
       const { kept } = this;
       if (kept === undefined) await this.native.run(given, views);
-      else await kept.follow(() => this.native.run(given, views, kept.activeFor(active, reused)));
+      else {
+        const cells = kept.activeFor(active, reused);
+        await kept.follow(() => this.native.run(given, views, cells));
+      }
       const tensors = slots.map((slot) => slot.finish());
       kept?.wrote(tensors);
       return Object.fromEntries(tensors.map((tensor, i) => [this.program.outputs[i]?.name ?? '', tensor]));

@@ -7,6 +7,8 @@ import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { nhwcGeometry } from '../ops/convolution.js';
+import { needsBroadcast, needsSame } from '../ops/regions.js';
+import { recordOf } from '../ops/registry.js';
 import { planesOf, spansAxis, toPixels } from './planes.js';
 
 /** The grid of the maps of one size. */
@@ -124,16 +126,20 @@ const alongPixels = (axesOf: (node: Node) => readonly number[]): FlowRule => (no
   return axesOf(node).every((axis) => axis === last) ? context.flow(x) : undefined;
 };
 
-/** Operators without a rule compute everything, and so do all that read them. */
+/** The others that are not element by element compute everything, and so do all that read them. */
 const rules: Readonly<Record<string, FlowRule>> = {
   NhwcConv: convolution, ConvQ8: convolution, ConvQ8F32: convolution,
   NhwcPool: window, PoolQ8: window, NhwcResize: window, ResizeQ8: window, PadNd: window, Interleave: window, ResampleAxis: window,
-  Unary: pixelwise, BinaryF32: pixelwise, BinaryQ8: pixelwise, BinaryS32: pixelwise, LutQ8: pixelwise, QuantizeLinear: pixelwise, DequantizeLinear: pixelwise,
-  Threshold: pixelwise, NormalizeU8: pixelwise, Cast: pixelwise, Compare: pixelwise, Logic: pixelwise, Where: pixelwise,
   View: view, Concat: concatenation, StridedSlice: slice, Transpose: transposition,
   AxisSoftmax: alongPixels((node) => [requiredInt(node, 'axis')]), ArgReduce: alongPixels((node) => [requiredInt(node, 'axis')]),
   Reduce: alongPixels((node) => requiredInts(node, 'axes')),
 };
+
+function ruleOf(node: Node): FlowRule | undefined {
+  if (Object.hasOwn(rules, node.op)) return rules[node.op];
+  const needs = recordOf(node)?.needs;
+  return needs === needsSame || needs === needsBroadcast ? pixelwise : undefined;
+}
 
 /** Channels of a picture, at most. */
 const pictureChannels = 4;
@@ -174,7 +180,7 @@ export function followPicture(graph: Graph): PictureFlow | undefined {
   };
   for (const node of graph.nodes) {
     const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
-    const rule = Object.hasOwn(rules, node.op) ? rules[node.op] : undefined;
+    const rule = ruleOf(node);
     const plane = planesOf(node, planes, context, rule === pixelwise);
     if (plane !== undefined) planes.set(y, plane);
     if (planes.has(x) && toPixels(node, shape(x), shape(y))) flows.set(y, mapFlow(shape(y)));

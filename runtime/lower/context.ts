@@ -165,7 +165,8 @@ export class LoweringContext {
     node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = node.outputs[0] ?? '',
   ): void {
     this.writer.op(code, inputs, output, attributes);
-    const flow = filled === '' ? undefined : this.regions?.flow(filled);
+    // Who reads an output in which cells cannot be told apart relies on all of it being new.
+    const flow = this.regions?.flow(node.outputs[0] ?? '') === undefined ? undefined : this.regions.flow(filled);
     this.regions?.addOp(flow);
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
