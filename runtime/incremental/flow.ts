@@ -3,12 +3,14 @@
  * one for each cell of its level, a head of it that was reshaped to [1, H * W * A, C] has A, and a concatenation of heads has those of several levels.
  */
 import { intAttribute, requiredInt, requiredInts } from '../graph/attributes.js';
+import { operand, optionalOperand, outputOf } from '../graph/operands.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { nhwcGeometry } from '../ops/convolution.js';
 import { needsBroadcast, needsSame } from '../ops/regions.js';
 import { recordOf } from '../ops/registry.js';
+import * as views from '../ops/views.js';
 import { planesOf, spansAxis, toPixels } from './planes.js';
 
 /** The grid of the maps of one size. */
@@ -49,7 +51,7 @@ export function mapFlow(shape: Shape): Flow {
 
 /** Each pixel of the output comes from the same pixel of the operands, or from one that all share. */
 const pixelwise: FlowRule = (node, context) => {
-  const pixels = pixelsOf(context.shape(node.outputs[0] ?? ''));
+  const pixels = pixelsOf(context.shape(outputOf(node)));
   let flow: Flow;
   for (const input of node.inputs) {
     if (input === '' || context.constant(input) || pixelsOf(context.shape(input)) === 1) continue;
@@ -61,12 +63,12 @@ const pixelwise: FlowRule = (node, context) => {
 };
 
 /** Windows over a map: whatever they reach, the output is a map of its own grid. */
-const window: FlowRule = (node, context) => (context.isMap(node.inputs[0] ?? '') ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined);
+const window: FlowRule = (node, context) => (context.isMap(operand(node, 0)) ? mapFlow(context.shape(outputOf(node))) : undefined);
 
 /** 1x1 of stride 1 works on pixels of any kind; a sum that is added has to be of the same cells. */
 const convolution: FlowRule = (node, context) => {
-  const [x = '', weights = ''] = node.inputs;
-  const [shape, output] = [context.shape(x), node.outputs[0] ?? ''];
+  const { x, weights, output } = views.convolution(node);
+  const shape = context.shape(x);
   const { kernel, strides, pads, group } = nhwcGeometry(node, shape, context.shape(weights));
   const pointwise = group === 1 && [...kernel, ...strides].every((side) => side === 1) && pads.every((pad) => pad === 0);
   const flow = pointwise ? context.flow(x) : window(node, context);
@@ -76,15 +78,15 @@ const convolution: FlowRule = (node, context) => {
 
 /** Pixels are cut into smaller ones, or the pixels of a cell are joined. */
 const view: FlowRule = (node, context) => {
-  const x = node.inputs[0] ?? '';
-  const [from, to] = [lastDim(context.shape(x)), lastDim(context.shape(node.outputs[0] ?? ''))];
+  const x = operand(node, 0);
+  const [from, to] = [lastDim(context.shape(x)), lastDim(context.shape(outputOf(node)))];
   const scaled = context.flow(x)?.map((piece) => ({ ...piece, pixels: (piece.pixels * from) / to, first: (piece.first * from) / to }));
   return scaled?.every(({ pixels, first }) => Number.isInteger(pixels) && Number.isInteger(first)) === true ? scaled : undefined;
 };
 
 /** Channels next to each other, or pixels one after the other. */
 const concatenation: FlowRule = (node, context) => {
-  const shape = context.shape(node.outputs[0] ?? '');
+  const shape = context.shape(outputOf(node));
   const axis = intAttribute(node, 'axis', 0);
   if (axis === shape.length - 1) return pixelwise(node, context);
   if (elementCount(shape.slice(0, axis)) !== 1) return undefined;
@@ -101,17 +103,17 @@ const concatenation: FlowRule = (node, context) => {
 
 /** Some channels of every pixel, or every n-th pixel of a map (a space-to-depth is made of these). */
 const slice: FlowRule = (node, context) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const shape = context.shape(x);
   const { extent, steps } = coreSlice(node);
   if (extent.slice(0, -1).every((size, axis) => size === shape[axis] && (steps[axis] ?? 1) > 0)) return context.flow(x);
-  return context.isMap(x) && [1, 2].every((axis) => spansAxis(node, shape[axis] ?? 1, axis)) ? mapFlow(context.shape(node.outputs[0] ?? '')) : undefined;
+  return context.isMap(x) && [1, 2].every((axis) => spansAxis(node, shape[axis] ?? 1, axis)) ? mapFlow(context.shape(outputOf(node))) : undefined;
 };
 
 /** Axes change places within a cell; those before them stay. */
 const transposition: FlowRule = (node, context) => {
-  const x = node.inputs[0] ?? '';
-  const [from, to, perm] = [context.shape(x), context.shape(node.outputs[0] ?? ''), requiredInts(node, 'perm')];
+  const x = operand(node, 0);
+  const [from, to, perm] = [context.shape(x), context.shape(outputOf(node)), requiredInts(node, 'perm')];
   let kept = 0;
   while (perm[kept] === kept && kept < perm.length - 1) kept++;
   const [before, after] = [elementCount(from.slice(kept, -1)), elementCount(to.slice(kept, -1))];
@@ -121,7 +123,7 @@ const transposition: FlowRule = (node, context) => {
 
 /** A result for each pixel, where nothing but the last axis is gone. */
 const alongPixels = (axesOf: (node: Node) => readonly number[]): FlowRule => (node, context) => {
-  const x = node.inputs[0] ?? '';
+  const x = operand(node, 0);
   const last = context.shape(x).length - 1;
   return axesOf(node).every((axis) => axis === last) ? context.flow(x) : undefined;
 };
@@ -179,7 +181,7 @@ export function followPicture(graph: Graph): PictureFlow | undefined {
     isMap: (value) => flows.get(value) !== undefined && same(flows.get(value), mapFlow(shape(value))),
   };
   for (const node of graph.nodes) {
-    const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+    const [x, y] = [optionalOperand(node, 0) ?? '', outputOf(node)];
     const rule = ruleOf(node);
     const plane = planesOf(node, planes, context, rule === pixelwise);
     if (plane !== undefined) planes.set(y, plane);

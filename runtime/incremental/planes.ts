@@ -1,6 +1,7 @@
 /** Values [.., H, W] that hold a picture or a map plane by plane, as models that work channels-first leave some of them. */
 import { intAttribute, requiredInts } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
+import { optionalOperand, outputOf } from '../graph/operands.js';
 import type { Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import type { FlowContext, Grid } from './flow.js';
@@ -30,7 +31,7 @@ function shared(node: Node, planes: ReadonlyMap<string, Grid>, { constant }: Flo
 
 /** The grid of the planes that a node writes; undefined: it writes something else. `elementwise`: as the operator's rule of flow says. */
 export function planesOf(node: Node, planes: ReadonlyMap<string, Grid>, context: FlowContext, elementwise: boolean): Grid | undefined {
-  const [x = '', y = ''] = [node.inputs[0], node.outputs[0]];
+  const [x, y] = [optionalOperand(node, 0) ?? '', outputOf(node)];
   const [from, to, grid] = [context.shape(x), context.shape(y), planes.get(x)];
   const [rows = 1, columns = 1] = to.slice(-2);
   if (elementwise) return shared(node, planes, context);

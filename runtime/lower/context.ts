@@ -1,7 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
-import { optionalOperand } from '../graph/operands.js';
+import { optionalOperand, outputOf } from '../graph/operands.js';
 import { elementCount, isByte, programBytes, type DType, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { asPixels } from '../ops/convolution.js';
 import { rangeOf } from '../ops/quantization.js';
@@ -162,11 +162,11 @@ export class LoweringContext {
 
   /** `filled`: the value whose pixels the op writes, all of them; '' where it writes others. */
   emit<C extends OpCode>(
-    node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = node.outputs[0] ?? '',
+    node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = outputOf(node),
   ): void {
     this.writer.op(code, inputs, output, attributes);
     // Who reads an output in which cells cannot be told apart relies on all of it being new.
-    const flow = this.regions?.flow(node.outputs[0] ?? '') === undefined ? undefined : this.regions.flow(filled);
+    const flow = this.regions?.flow(outputOf(node)) === undefined ? undefined : this.regions.flow(filled);
     this.regions?.addOp(flow);
     let parameters = 0;
     for (const input of new Set(node.inputs)) parameters += this.constant(input)?.data.length ?? 0;
