@@ -1,10 +1,12 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import sharp from 'sharp';
-import { elementCount } from '../../runtime/engines/feeds.js';
+import { elementCount, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
 import { RuntimeError } from '../../runtime/errors.js';
+import type { Image } from '../../runtime/frame.js';
 import { imageExtensions, readImage } from '../../runtime/media/image.js';
+import { PixelCanvas } from '../../runtime/stages/pixel-canvas.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
+import { nativePixels, type Canvas } from '../../runtime/vision/pixels.js';
 import { DeployError } from '../errors.js';
 import { parseNpy } from './npy.js';
 import { defaultPictureOptions, type PictureOptions } from './picture-options.js';
@@ -12,16 +14,11 @@ import { randomFeeds } from './random.js';
 
 export type Feeds = Record<string, Tensor>;
 
-const sharpFit = { letterbox: 'contain', crop: 'cover', stretch: 'fill' } as const;
-
-/** Where the channels and the picture are in an input of 4 dimensions. */
+/** Size of the picture in an input of 4 dimensions, and its channels. */
 interface PictureInput {
-  name: string;
-  dims: readonly number[];
   width: number;
   height: number;
   channels: number;
-  planar: boolean;
 }
 
 function pictureInput(info: TensorInfo): PictureInput {
@@ -30,18 +27,21 @@ function pictureInput(info: TensorInfo): PictureInput {
   if (info.type !== 'float32' || info.dims.length !== 4 || batch !== 1 || !(isChannels(a) || isChannels(c))) {
     throw new RuntimeError('E_INPUT', `Expected an input of float32[1, 3 or 1, H, W] or [1, H, W, 3 or 1] for pictures but the model's "${info.name}" is ${info.type}[${info.dims.join(', ')}]; give .npy files instead`);
   }
-  return isChannels(a)
-    ? { name: info.name, dims: info.dims, channels: a, height: b, width: c, planar: true }
-    : { name: info.name, dims: info.dims, channels: c, height: a, width: b, planar: false };
+  return isChannels(a) ? { channels: a, height: b, width: c } : { channels: c, height: a, width: b };
 }
 
-/** The n-th of `values`, or the only one. */
-function perChannel(values: readonly number[], channel: number, count: number, what: string): number {
-  const value = values.length === 1 ? values[0] : values[channel];
-  if (value === undefined || (values.length !== 1 && values.length !== count)) {
-    throw new RuntimeError('E_INPUT', `Expected 1 or ${count} values for ${what} but received ${values.length}`);
-  }
-  return value;
+/** One value for each channel. */
+function perChannel(values: readonly number[], count: number, what: string): number[] {
+  if (values.length !== 1 && values.length !== count) throw new RuntimeError('E_INPUT', `Expected 1 or ${count} values for ${what} but received ${values.length}`);
+  return values.length === count ? [...values] : new Array<number>(count).fill(values[0] ?? 0);
+}
+
+/** Draws a picture as the pipelines do, or its middle, which no pipeline does. */
+function draw(picture: Image, canvas: Canvas, { fit, pad = 0 }: PictureOptions): void {
+  if (fit !== 'crop') return void nativePixels.fit(picture, canvas, fit, pad);
+  const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
+  const [width, height] = [canvas.width / scale, canvas.height / scale];
+  nativePixels.crop(picture, { x: (picture.width - width) / 2, y: (picture.height - height) / 2, width, height }, canvas);
 }
 
 /** Feeds made from a picture, and the picture's own size. */
@@ -55,25 +55,17 @@ export interface SizedPicture {
 export async function readPicture(path: string, info: TensorInfo, options: PictureOptions): Promise<SizedPicture> {
   const input = pictureInput(info);
   if ((input.channels === 1) !== (options.channels === 'gray')) {
-    throw new RuntimeError('E_INPUT', `Expected channels ${input.channels === 1 ? 'gray' : 'rgb or bgr'} for input "${input.name}" of ${input.channels} channel(s) but received ${options.channels}`);
+    throw new RuntimeError('E_INPUT', `Expected channels ${input.channels === 1 ? 'gray' : 'rgb or bgr'} for input "${info.name}" of ${input.channels} channel(s) but received ${options.channels}`);
   }
-  const { data: rgb, width, height } = await readImage(path);
-  const { pad = 0 } = options;
-  const resized = sharp(rgb, { raw: { width, height, channels: 3 } })
-    .resize(input.width, input.height, { fit: sharpFit[options.fit], background: { r: pad, g: pad, b: pad } });
-  const pixels = await (input.channels === 1 ? resized.grayscale() : resized).raw().toBuffer();
-  const area = input.width * input.height;
-  const data = new Float32Array(area * input.channels);
-  for (let channel = 0; channel < input.channels; channel++) {
-    const mean = perChannel(options.mean, channel, input.channels, 'mean');
-    const std = perChannel(options.std, channel, input.channels, 'std');
-    const source = options.channels === 'bgr' ? input.channels - 1 - channel : channel;
-    for (let i = 0; i < area; i++) {
-      const value = ((pixels[i * input.channels + source] ?? 0) - mean) / std;
-      data[input.planar ? channel * area + i : i * input.channels + channel] = value;
-    }
-  }
-  return { feeds: { [input.name]: { type: 'float32', dims: input.dims, data } }, width, height };
+  const { width, height, channels } = input;
+  const mean = perChannel(options.mean, channels, 'mean');
+  const std = perChannel(options.std, channels, 'std');
+  const picture = await readImage(path);
+  const drawing = new PixelCanvas({ width, height, channels: options.channels === 'gray' ? 'grey' : options.channels });
+  draw(picture, drawing.canvas, options);
+  drawing.drawn();
+  const data = pixelsToFloats(pixelLayout(info, { mean, std }), drawing.pixels);
+  return { feeds: { [info.name]: { type: 'float32', dims: info.dims, data } }, width: picture.width, height: picture.height };
 }
 
 async function readArray(path: string, info: TensorInfo): Promise<Feeds> {

@@ -1,8 +1,10 @@
 import { basename, join } from 'node:path';
 import { RuntimeError } from '../../runtime/errors.js';
+import { classifierPicture } from '../../runtime/kinds/classification/kind.js';
 import { endsOf } from '../../runtime/onnx/heads.js';
 import { bestOf } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
+import type { PictureDefaults } from '../../runtime/vision/decoders/family.js';
 import { defaultPictureOptions, type PictureOptions } from '../compress/picture-options.js';
 import { readPicture, type SizedPicture } from '../compress/samples.js';
 import { ap50, type ScoredBox } from './average-precision.js';
@@ -13,7 +15,7 @@ export interface EvaluateOptions {
   folder: string;
   /** Paths from the folder. */
   pictures: readonly string[];
-  /** What the user states of how pictures become the input. Default: what the family of a detector wants, and `defaultPictureOptions` of a classifier. */
+  /** What the user states of how pictures become the input. Default: what `sterna run` assumes of such a model. */
   prepare: Partial<PictureOptions>;
   engine: EngineName;
   shapes?: Readonly<Record<string, readonly number[]>> | undefined;
@@ -39,6 +41,12 @@ async function* fedPictures(session: Session, prepare: PictureOptions, { folder,
   }
 }
 
+/** What the user states, and else what `sterna run` assumes. What a family wants of three channels says nothing of the levels of grey pictures. */
+function preparedAs({ channels, mean, std, fit, pad }: PictureDefaults, stated: Partial<PictureOptions>): PictureOptions {
+  const levels = stated.channels === 'gray' ? { mean: defaultPictureOptions.mean, std: defaultPictureOptions.std } : { mean, std };
+  return { channels, ...levels, fit, pad, ...stated };
+}
+
 export interface ClassifierScore {
   pictures: number;
   /** Share of the pictures whose class has the largest score; or one of the five largest. */
@@ -58,7 +66,7 @@ export function evaluateClassifier(model: Uint8Array, labels: ReadonlyMap<string
     if (unknown !== undefined) throw new RuntimeError('E_INPUT', `Picture ${unknown[0]} has class ${unknown[1]}, but the model has classes 0 to ${classes - 1}`);
     const answers: number[] = [];
     let [first, five] = [0, 0];
-    for await (const { feeds, picture } of fedPictures(session, { ...defaultPictureOptions, ...options.prepare }, options)) {
+    for await (const { feeds, picture } of fedPictures(session, preparedAs(classifierPicture, options.prepare), options)) {
       const scores = (await session.run(feeds))[output.name]?.data ?? [];
       const label = labels.get(picture) ?? -1;
       const mine = Number(scores[label]);
@@ -100,9 +108,7 @@ export function evaluateDetector(model: Uint8Array, truth: Boxes, decode: Decode
     const planar = dims[1] === 1 || dims[1] === 3;
     const size = { height: dims[planar ? 2 : 1] ?? 0, width: dims[planar ? 3 : 2] ?? 0 };
     const decoder = decoderFor(session.outputs, size, decode, endsOf(model));
-    // What a family wants of three channels says nothing of grey pictures.
-    const { channels, mean, std, fit, pad } = decoder.picture;
-    const prepared = { ...(options.prepare.channels === 'gray' ? defaultPictureOptions : { channels, mean, std, fit, pad }), ...options.prepare };
+    const prepared = preparedAs(decoder.picture, options.prepare);
     const found: ScoredBox[] = [];
     const real: ScoredBox[] = [];
     for await (const { feeds, picture, image, ...dimensions } of fedPictures(session, prepared, options)) {

@@ -4,6 +4,7 @@ import type { Session, SessionOptions } from '../session-types.js';
 import type { Tensor } from '../tensor.js';
 import type { Canvas } from '../vision/pixels.js';
 import type { PixelContract, StageContract } from './contract.js';
+import { PixelCanvas } from './pixel-canvas.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
 export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'affinity' | 'isa' | 'cache'>;
@@ -12,9 +13,7 @@ export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'affinit
 export class ModelStage {
   readonly session: Session;
   readonly contract: PixelContract;
-  /** What `run` reads: RGB or grey. A BGR model gets a copy with swapped channels. */
-  readonly canvas: Canvas;
-  readonly #feed: Uint8Array;
+  readonly #picture: PixelCanvas;
   readonly #feeds: Readonly<Record<string, Tensor>>;
   /** Of the run before: the next one writes into them. */
   #outputs: Record<string, Tensor> | undefined;
@@ -23,12 +22,15 @@ export class ModelStage {
 
   constructor(session: Session, contract: PixelContract) {
     const { width, height, tensor } = contract;
-    const channels = contract.channels === 'grey' ? 1 : 3;
     this.session = session;
     this.contract = contract;
-    this.canvas = { width, height, channels, data: new Uint8Array(width * height * channels) };
-    this.#feed = contract.channels === 'bgr' ? new Uint8Array(this.canvas.data.length) : this.canvas.data;
-    this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, channels], data: this.#feed } };
+    this.#picture = new PixelCanvas(contract);
+    this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, this.canvas.channels], data: this.#picture.pixels } };
+  }
+
+  /** What `run` reads: RGB or grey. */
+  get canvas(): Canvas {
+    return this.#picture.canvas;
   }
 
   /**
@@ -44,11 +46,11 @@ export class ModelStage {
 
   /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
-    if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
+    this.#picture.drawn();
     const reused = this.#outputs;
     this.#outputs = undefined; // a run that begins before this one ends has tensors of its own
     const outputs = await this.session.run(this.#feeds, reused);
-    this.onRun?.(this.#feed, outputs);
+    this.onRun?.(this.#picture.pixels, outputs);
     this.#outputs = outputs;
     return outputs;
   }
@@ -83,12 +85,4 @@ function mismatch({ inputs, outputs }: Session, { input: { tensor, width, height
   const names = outputs.map((output) => output.name);
   const missing = wanted.filter((output) => !names.includes(output));
   return missing.length === 0 ? null : `expected outputs ${missing.join(', ')} but it has ${names.join(', ')}`;
-}
-
-function copySwapped(from: Uint8Array, to: Uint8Array): void {
-  for (let i = 0; i < from.length; i += 3) {
-    to[i] = from[i + 2] ?? 0;
-    to[i + 1] = from[i + 1] ?? 0;
-    to[i + 2] = from[i] ?? 0;
-  }
 }

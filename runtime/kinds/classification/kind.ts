@@ -4,6 +4,7 @@ import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Classification } from '../../stages/types.js';
+import type { PictureDefaults } from '../../vision/decoders/family.js';
 import type { PixelOps } from '../../vision/pixels.js';
 import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
@@ -44,15 +45,18 @@ async function classify(
   return clock.measure('topk', () => rankClasses(scores, settings));
 }
 
-/** The input's normalization is that of the ImageNet models of Keras and TensorFlow: -1..1. */
+/** How classifiers want their pictures unless something else is stated: as the ImageNet models of Keras and TensorFlow do, -1..1. */
+export const classifierPicture: PictureDefaults = { channels: 'rgb', mean: [127.5, 127.5, 127.5], std: [127.5, 127.5, 127.5], fit: 'stretch', pad: 0 };
+
 function describeClassifier(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
   const model = modelOf(models, 'classifier');
   onlyVector(model, 'classifier');
+  const { channels, mean, std, fit } = classifierPicture;
   // A graph that ends in a softmax gives probabilities; a second softmax would make them all alike.
   const ends = model.ends?.[model.outputs[0]?.name ?? ''] ?? [];
   const activation = ends.some((op) => op === 'Softmax' || op === 'Sigmoid') ? 'none' : 'softmax';
   return {
-    stages: { classifier: describeStage('classifier', model, 'classifier', { channels: 'rgb', mean: 127.5, std: 127.5 }) },
-    settings: { motion: defaultMotion, fit: 'stretch', activation, labels: [], top: 5, score_threshold: 0.1 },
+    stages: { classifier: describeStage('classifier', model, 'classifier', { channels, mean, std }) },
+    settings: { motion: defaultMotion, fit, activation, labels: [], top: 5, score_threshold: 0.1 },
   };
 }

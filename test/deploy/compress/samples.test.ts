@@ -7,7 +7,12 @@ import { parseNpy } from '../../../deploy/compress/npy.js';
 import { randomFeeds } from '../../../deploy/compress/random.js';
 import { defaultPictureOptions, type PictureOptions } from '../../../deploy/compress/picture-options.js';
 import { readSamples } from '../../../deploy/compress/samples.js';
+import { describePipeline } from '../../../deploy/package/describe.js';
+import { calibrationFeeds, recordPictures } from '../../../deploy/package/record.js';
+import { readImage } from '../../../runtime/media/index.js';
 import type { TensorInfo } from '../../../runtime/tensor.js';
+import { random } from '../../runtime/support/random.js';
+import { tinyModels } from '../package/tiny-models.js';
 
 let folder = '';
 beforeAll(async () => {
@@ -121,5 +126,23 @@ describe('readSamples', () => {
     const empty = await mkdtemp(join(folder, 'empty-'));
     await writeFile(join(empty, 'readme.txt'), 'nothing here');
     await expect(first(empty, [planar])).rejects.toMatchObject({ code: 'E_INPUT', message: expect.stringContaining('found none') as string });
+  });
+});
+
+describe('a picture that a model is calibrated with', () => {
+  it.each([
+    ['rgb', 'stretch', [300, 40]], ['bgr', 'stretch', [61, 47]], ['rgb', 'letterbox', [61, 47]], ['bgr', 'letterbox', [40, 300]],
+  ] as const)('is to the bit what the pipeline on a device feeds it: %s, %s, %j', async (channels, fit, [width, height]) => {
+    const next = random(width + height);
+    const path = join(folder, `${channels}-${fit}.png`);
+    await sharp(Buffer.from(Array.from({ length: width * height * 3 }, () => Math.floor(next() * 256))), { raw: { width, height, channels: 3 } }).png().toFile(path);
+    const [mean, std] = [[103, 116, 123], [57, 58, 59]];
+    const models = { classifier: tinyModels().embedder };
+    const pipeline = await describePipeline('classification', models, { stages: { classifier: { input: { channels, mean, std } } }, settings: { fit } });
+    const runs = await recordPictures(models, pipeline, [await readImage(path)], { engine: 'native' });
+    const [onDevice] = await calibrationFeeds(models.classifier, 'classifier', pipeline, { runs, engine: 'native' });
+    const fed = await first(path, [{ name: 'input', type: 'float32', dims: [1, 3, 112, 112] }], { channels, fit, mean, std });
+    expect(onDevice?.['input']?.data).toHaveLength(3 * 112 * 112);
+    expect(fed).toEqual(onDevice);
   });
 });

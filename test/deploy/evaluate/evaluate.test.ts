@@ -86,6 +86,15 @@ describe('sterna evaluate of a classifier', () => {
     expect(loss).toEqual({ top1: expect.closeTo(2 / 3, 12) as number, top5: 0 });
   });
 
+  it('stretches pictures as sterna run does, unless something else is stated', async () => {
+    // Black bars would make red weaker than the second class.
+    await writeFile(at('no-bars.onnx'), classifier([1, 0, 0, 0, -0.5, 0, 0, 0, 0]));
+    await mkdir(at('dark', '0'), { recursive: true });
+    await sharp({ create: { width: 16, height: 8, channels: 3, background: '#dc0000' } }).png().toFile(at('dark', '0', 'red.png'));
+    expect(await evaluate(at('no-bars.onnx'), '--images', at('dark'))).toMatchObject({ top1: 1 });
+    expect(await evaluate(at('no-bars.onnx'), '--images', at('dark'), '--fit', 'letterbox')).toMatchObject({ top1: 0 });
+  });
+
   it('exits with 1 when more is lost than allowed', async () => {
     const argv = ['evaluate', at('swapped.onnx'), '--images', at('sorted'), '--against', at('right.onnx'), '--max-loss'];
     const { code, out } = await captureCli([...argv, '0.5']);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Histogram } from '../../../runtime/quantize/observe/histogram.js';
+import { Histogram } from '../../../../runtime/quantize/observe/histogram.js';
 
 const total = (histogram: Histogram): number => [...histogram.bins()].reduce((sum, { count }) => sum + count, 0);
 const values = fc.array(fc.float({ noNaN: true, noDefaultInfinity: true, min: -1000, max: 1000 }), { minLength: 1, maxLength: 60 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { cheapestWithin, paretoCurve, type LayerChoices } from '../../../runtime/quantize/formats/pareto.js';
-import { instructionsFor } from '../../../runtime/quantize/formats/targets.js';
+import { cheapestWithin, paretoCurve, type LayerChoices } from '../../../../runtime/quantize/formats/pareto.js';
+import { instructionsFor } from '../../../../runtime/quantize/formats/targets.js';
 
 const layers: LayerChoices[] = [
   { layer: 'a', choices: [{ format: 'int8', cost: 10, drop: 0 }, { format: 'w46', cost: 6, drop: 0.001 }, { format: 'int4', cost: 5, drop: 0.01 }] },

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
-import { channelMagnitudes, meanShift, quantizeBias, quantizeWeights, roundHalfEven, weightScales } from '../../../runtime/quantize/round/weights.js';
-import { randomTensor } from '../support/models.js';
+import { fromNumbers } from '../../../../runtime/graph/tensor-value.js';
+import { channelMagnitudes, meanShift, quantizeBias, quantizeWeights, roundHalfEven, weightScales } from '../../../../runtime/quantize/round/weights.js';
+import { randomTensor } from '../../support/models.js';
 
 describe('weights', () => {
   it('stay within 127 and within half a step, channel by channel, on either axis', () => {

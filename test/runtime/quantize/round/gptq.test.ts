@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { clippedScale } from '../../../runtime/quantize/ranges/clip-search.js';
-import { covariance, roundingOrder, roundRow } from '../../../runtime/quantize/round/gptq.js';
-import { random } from '../support/random.js';
+import { clippedScale } from '../../../../runtime/quantize/ranges/clip-search.js';
+import { covariance, roundingOrder, roundRow } from '../../../../runtime/quantize/round/gptq.js';
+import { random } from '../../support/random.js';
 
 const depth = 12;
 const count = 400;

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import { inferShapes } from '../../../runtime/infer/infer.js';
-import { Histogram } from '../../../runtime/quantize/observe/histogram.js';
-import { chooseParameters } from '../../../runtime/quantize/ranges/parameters.js';
-import { planQuantization } from '../../../runtime/quantize/prepare/plan.js';
-import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
-import { floats, model, node, randomTensor, type ModelSpec } from '../support/models.js';
-import { residualNet } from './networks.js';
+import { graphFromOnnx } from '../../../../runtime/graph/import.js';
+import { inferShapes } from '../../../../runtime/infer/infer.js';
+import { Histogram } from '../../../../runtime/quantize/observe/histogram.js';
+import { chooseParameters } from '../../../../runtime/quantize/ranges/parameters.js';
+import { planQuantization } from '../../../../runtime/quantize/prepare/plan.js';
+import { fromNumbers } from '../../../../runtime/graph/tensor-value.js';
+import { floats, model, node, randomTensor, type ModelSpec } from '../../support/models.js';
+import { residualNet } from '../networks.js';
 
 const graphOf = (spec: ModelSpec) => inferShapes(graphFromOnnx(model(spec)));
 const planOf = (spec: ModelSpec, exclude: string[] = []) => planQuantization(graphOf(spec), new Set(exclude));

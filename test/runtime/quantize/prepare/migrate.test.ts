@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import type { Graph } from '../../../runtime/graph/graph.js';
-import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import { inferShapes } from '../../../runtime/infer/infer.js';
-import { interpret } from '../../../runtime/infer/interpret.js';
-import { gridOf } from '../../../runtime/quantize/formats/grids.js';
-import { findMigrations, migrateChannels, migrateScales, type MigrationScope } from '../../../runtime/quantize/prepare/migrate.js';
-import { planQuantization } from '../../../runtime/quantize/prepare/plan.js';
-import { silent } from '../../../runtime/quantize/report/progress.js';
-import { quantizeModel, type QuantizeReport } from '../../../runtime/quantize/quantize.js';
-import { floats, model, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
-import { feedsFor, middleNet } from './networks.js';
+import type { Graph } from '../../../../runtime/graph/graph.js';
+import { graphFromOnnx } from '../../../../runtime/graph/import.js';
+import { inferShapes } from '../../../../runtime/infer/infer.js';
+import { interpret } from '../../../../runtime/infer/interpret.js';
+import { gridOf } from '../../../../runtime/quantize/formats/grids.js';
+import { findMigrations, migrateChannels, migrateScales, type MigrationScope } from '../../../../runtime/quantize/prepare/migrate.js';
+import { planQuantization } from '../../../../runtime/quantize/prepare/plan.js';
+import { silent } from '../../../../runtime/quantize/report/progress.js';
+import { quantizeModel, type QuantizeReport } from '../../../../runtime/quantize/quantize.js';
+import { floats, model, modelBytes, node, randomTensor, type ModelSpec } from '../../support/models.js';
+import { feedsFor, middleNet } from '../networks.js';
 
 const graphOf = (spec: ModelSpec): Graph => inferShapes(graphFromOnnx(model(spec)));
 const groupsOf = (graph: Graph) => findMigrations(graph, planQuantization(graph));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { activationLevelsFor, gridOf, largestCode } from '../../../runtime/quantize/formats/grids.js';
+import { activationLevelsFor, gridOf, largestCode } from '../../../../runtime/quantize/formats/grids.js';
 
 describe('grids', () => {
   it.each([[5, 127], [9, 63], [15, 37], [19, 29], [21, 25], [23, 23], [25, 21], [43, 13], [127, 5]])('of %i weight levels leave %i for activations', (weights, activations) => {

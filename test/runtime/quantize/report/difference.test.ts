@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { OutputComparison } from '../../../runtime/quantize/report/difference.js';
-import type { Tensor } from '../../../runtime/tensor.js';
+import { OutputComparison } from '../../../../runtime/quantize/report/difference.js';
+import type { Tensor } from '../../../../runtime/tensor.js';
 
 const tensor = (...values: number[]): Tensor => ({ type: 'float32', dims: [values.length], data: Float32Array.from(values) });
 const compared = (step: number | undefined, actual: number[], expected: number[]) => {

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import type { Graph } from '../../../runtime/graph/graph.js';
-import { inferShapes } from '../../../runtime/infer/infer.js';
-import { interpret } from '../../../runtime/infer/interpret.js';
-import { equalizeChannels, findChannelGroups } from '../../../runtime/quantize/prepare/equalize.js';
-import { planQuantization } from '../../../runtime/quantize/prepare/plan.js';
-import { quantizeModel } from '../../../runtime/quantize/quantize.js';
-import type { Tensor } from '../../../runtime/tensor.js';
-import { model, modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
-import { feedsFor, residualNet } from './networks.js';
+import { graphFromOnnx } from '../../../../runtime/graph/import.js';
+import type { Graph } from '../../../../runtime/graph/graph.js';
+import { inferShapes } from '../../../../runtime/infer/infer.js';
+import { interpret } from '../../../../runtime/infer/interpret.js';
+import { equalizeChannels, findChannelGroups } from '../../../../runtime/quantize/prepare/equalize.js';
+import { planQuantization } from '../../../../runtime/quantize/prepare/plan.js';
+import { quantizeModel } from '../../../../runtime/quantize/quantize.js';
+import type { Tensor } from '../../../../runtime/tensor.js';
+import { model, modelBytes, node, randomTensor, type ModelSpec } from '../../support/models.js';
+import { feedsFor, residualNet } from '../networks.js';
 
 const graphOf = (spec: ModelSpec): Graph => inferShapes(graphFromOnnx(model(spec)));
 const groupsOf = (graph: Graph) => findChannelGroups(graph, planQuantization(graph));

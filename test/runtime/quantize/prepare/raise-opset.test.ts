@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import { inferShapes } from '../../../runtime/infer/infer.js';
-import { interpret } from '../../../runtime/infer/interpret.js';
-import { int4Opset, qdqOpset, raiseOpset } from '../../../runtime/quantize/prepare/raise-opset.js';
-import { floats, ints64, model, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { graphFromOnnx } from '../../../../runtime/graph/import.js';
+import { inferShapes } from '../../../../runtime/infer/infer.js';
+import { interpret } from '../../../../runtime/infer/interpret.js';
+import { int4Opset, qdqOpset, raiseOpset } from '../../../../runtime/quantize/prepare/raise-opset.js';
+import { floats, ints64, model, node, randomTensor, type ModelSpec } from '../../support/models.js';
 
 const float = (value: number) => ({ float: value });
 const cases: Record<string, Omit<ModelSpec, 'inputs' | 'outputs'>> = {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { columnLayout, ColumnSample, fromRows, layerMacs, toRows } from '../../../runtime/quantize/observe/columns.js';
-import { planQuantization } from '../../../runtime/quantize/prepare/plan.js';
-import { prepareGraph } from '../../../runtime/quantize/prepare/read-model.js';
-import { parseModel } from '../../../runtime/onnx/parse.js';
-import { createSession } from '../../../runtime/session.js';
-import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
+import { columnLayout, ColumnSample, fromRows, layerMacs, toRows } from '../../../../runtime/quantize/observe/columns.js';
+import { planQuantization } from '../../../../runtime/quantize/prepare/plan.js';
+import { prepareGraph } from '../../../../runtime/quantize/prepare/read-model.js';
+import { parseModel } from '../../../../runtime/onnx/parse.js';
+import { createSession } from '../../../../runtime/session.js';
+import { modelBytes, node, randomTensor, type ModelSpec } from '../../support/models.js';
 
 const convolution = (attributes: Parameters<typeof node>[3], weights: number[], input: number[]): ModelSpec => ({
   opset: 13, inputs: { x: input }, constants: { w: randomTensor(weights, 1) }, nodes: [node('Conv', ['x', 'w'], ['y'], attributes)], outputs: ['y'],

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { pixelParameters, collectLevels } from '../../../runtime/quantize/ranges/input-grid.js';
-import { Histogram } from '../../../runtime/quantize/observe/histogram.js';
-import { affineParameters, chooseRange, type Range } from '../../../runtime/quantize/ranges/range.js';
-import { random } from '../support/random.js';
+import { pixelParameters, collectLevels } from '../../../../runtime/quantize/ranges/input-grid.js';
+import { Histogram } from '../../../../runtime/quantize/observe/histogram.js';
+import { affineParameters, chooseRange, type Range } from '../../../../runtime/quantize/ranges/range.js';
+import { random } from '../../support/random.js';
 
 const filled = (values: Iterable<number>): Histogram => {
   const histogram = new Histogram();

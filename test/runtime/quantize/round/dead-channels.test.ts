@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { fromNumbers } from '../../../runtime/graph/tensor-value.js';
-import { parseModel } from '../../../runtime/onnx/parse.js';
-import { quantizeModel, type QuantizeOptions } from '../../../runtime/quantize/quantize.js';
-import { leastScale, weightScales } from '../../../runtime/quantize/round/weights.js';
-import { createSession } from '../../../runtime/session.js';
-import type { Tensor } from '../../../runtime/tensor.js';
-import { modelBytes, node, randomTensor, type ModelSpec } from '../support/models.js';
-import { feedsFor, middleNet } from './networks.js';
+import { fromNumbers } from '../../../../runtime/graph/tensor-value.js';
+import { parseModel } from '../../../../runtime/onnx/parse.js';
+import { quantizeModel, type QuantizeOptions } from '../../../../runtime/quantize/quantize.js';
+import { leastScale, weightScales } from '../../../../runtime/quantize/round/weights.js';
+import { createSession } from '../../../../runtime/session.js';
+import type { Tensor } from '../../../../runtime/tensor.js';
+import { modelBytes, node, randomTensor, type ModelSpec } from '../../support/models.js';
+import { feedsFor, middleNet } from '../networks.js';
 
 /** The middle net with one of its constants changed. */
 function changed(name: string, change: (value: number, index: number) => number): Uint8Array {
