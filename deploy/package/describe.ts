@@ -5,7 +5,7 @@ import { endsOf } from '../../runtime/onnx/heads.js';
 import { pipelineDescription } from '../../runtime/stages/contract.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import { createSession } from '../../runtime/session.js';
-import type { EngineName } from '../../runtime/session-types.js';
+import type { EngineName, SessionOptions } from '../../runtime/session-types.js';
 import { DeployError } from '../errors.js';
 
 /** The models of a pipeline as ONNX, by the names of its stages. */
@@ -48,8 +48,8 @@ function usage<T>(work: () => T): T {
 }
 
 /** What a model takes and gives, and what computes its outputs. @throws RuntimeError E_MODEL_* */
-export async function describeModel(model: Uint8Array, engine: EngineName | undefined): Promise<ModelInfo> {
-  const session = await createSession(model, engine === undefined ? {} : { engine });
+export async function describeModel(model: Uint8Array, engine: EngineName | undefined, sizes: Pick<SessionOptions, 'shapes' | 'symbols'> = {}): Promise<ModelInfo> {
+  const session = await createSession(model, { ...sizes, ...(engine === undefined ? {} : { engine }) });
   await session.close();
   return { inputs: session.inputs, outputs: session.outputs, ends: endsOf(model) };
 }

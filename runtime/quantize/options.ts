@@ -6,13 +6,14 @@ import { formats, gridOf, offeredLevels, type Format, type Grid } from './format
 import { targets, type Target } from './formats/targets.js';
 import { migrationScopes, type MigrationScope } from './prepare/migrate.js';
 import { calibrationMethods, type CalibrationMethod } from './ranges/range.js';
+import type { Agreement } from './report/fidelity.js';
 import { silent, type OnQuantizeProgress } from './report/progress.js';
 
 export interface QuantizeOptions {
   /** Format of the layers' multiplications; default `int8`. Depthwise convolutions, first and last layers stay int8 unless asked. */
   format?: Format | 'auto';
   /**
-   * Largest loss of the mean cosine between the outputs and the float outputs, on calibration samples. With fewer bits, it is the loss beyond
+   * Largest loss of the agreement with the float model, on calibration samples. With fewer bits, it is the loss beyond
    * that of int8, and sensitive layers stay int8; default 0.012 for w46, w4a8 and auto, 0.035 for int4. With int8, it is the whole loss, and the
    * most sensitive layers stay float32; default: no bound. With ternary, all candidate layers become ternary, whatever the loss.
    */
@@ -51,6 +52,11 @@ export interface QuantizeOptions {
   shapes?: Readonly<Record<string, readonly number[]>>;
   /** Number of samples on which the report is measured; default 8. */
   measuredSamples?: number;
+  /**
+   * How much of the float model's answer to a sample another model's answer keeps, 0..1, by outputs by name; undefined when the sample does not
+   * tell. All choices and `maxDrop` are judged by its mean. Default: the mean cosine of the outputs, which says little of boxes and their scores.
+   */
+  agreement?: Agreement;
   /** Called with the current stage and its progress. */
   onProgress?: OnQuantizeProgress;
 }
@@ -76,6 +82,7 @@ export interface Settings {
   symbols: Readonly<Record<string, number>>;
   shapes: Readonly<Record<string, readonly number[]>>;
   measuredSamples: number;
+  agreement: Agreement | undefined;
   onProgress: OnQuantizeProgress;
 }
 
@@ -95,12 +102,12 @@ function gridsFor(format: Format | 'auto', levels: QuantizeOptions['levels']): G
 /** Values are checked below, for data and options that do not serve share E_QUANTIZE. */
 const quantizeOptionKinds: OptionKinds<Required<QuantizeOptions>> = {
   format: aString, maxDrop: aNumber, target: aString, levels: anObject, edges: aBoolean, depthwise: aBoolean, method: aString, percentile: aNumber,
-  exclude: anObject, biasCorrection: aBoolean, equalize: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber, onProgress: aFunction,
+  exclude: anObject, biasCorrection: aBoolean, equalize: aBoolean, migrate: aString, engine: oneOf(engineNames), symbols: anObject, shapes: anObject, measuredSamples: aNumber, agreement: aFunction, onProgress: aFunction,
 };
 
 export function settle(options: QuantizeOptions): Settings {
   checkOptions('quantizeModel', options, quantizeOptionKinds);
-  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, onProgress = silent } = options;
+  const { format = 'int8', levels, maxDrop = format === 'auto' ? 0.012 : defaultDrops[format], target = 'this', edges = false, depthwise = false, method = 'auto', percentile = 99.99, exclude = [], biasCorrection = true, equalize = true, migrate = 'auto', engine, symbols = {}, shapes = {}, measuredSamples = 8, agreement, onProgress = silent } = options;
   const refuse = (expected: string, received: unknown): never => {
     throw new RuntimeError('E_QUANTIZE', `Expected ${expected} but received ${String(received)}`);
   };
@@ -112,7 +119,7 @@ export function settle(options: QuantizeOptions): Settings {
   if (!(percentile > 50 && percentile <= 100)) refuse('a percentile above 50 and up to 100', percentile);
   if (!(Number.isInteger(measuredSamples) && measuredSamples > 0)) refuse('a positive number of measured samples', measuredSamples);
   const grids = gridsFor(format, levels);
-  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalize, migrate, engine, symbols, shapes, measuredSamples, onProgress };
+  return { format, grids, maxDrop, target, edges, depthwise, method, narrowMethod: method === 'auto' ? 'mse' : method, percentile, exclude: new Set(exclude), biasCorrection, equalize, migrate, engine, symbols, shapes, measuredSamples, agreement, onProgress };
 }
 
 export function checkExclusions(graph: Graph, exclude: ReadonlySet<string>): void {

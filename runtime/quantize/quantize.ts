@@ -87,7 +87,7 @@ interface GraphResult {
 }
 
 async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: readonly Feeds[]; all: AsyncIterable<Feeds> }, migrations: ReadonlyMap<string, Migration>): Promise<GraphResult> {
-  const { method, narrowMethod, percentile, engine, grids, measuredSamples, onProgress } = settings;
+  const { method, narrowMethod, percentile, engine, grids, measuredSamples, agreement, onProgress } = settings;
   const plan = planQuantization(graph, settings.exclude);
   const narrow = grids.length > 0;
   const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
@@ -96,9 +96,8 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
   checkSeen(graph, plan, seen);
   const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
   const pixels = pixelInputs(graph, plan, samples.few);
-  const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, onProgress };
-  const { parameters, ...ranges } = await chooseRanges(unranged, { ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, settings);
-  const floats = await leaveFloat({ ...unranged, parameters }, settings, { pixels, ranges });
+  const unranged = { graph, plan, statistics, narrowMethod, percentile, engine, agreement, onProgress };
+  const { floats, ranges } = await settleRanges(unranged, pixels, settings);
   const { calibrated } = floats;
   const formats = await chooseFormats(calibrated, settings);
   const qdq = quantizeTo(calibrated, formats.grids, formats.rounded);
@@ -115,6 +114,7 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
       calibration_samples: statistics.samples,
       layers: layerReports(graph, calibrated.plan, { ...formats, ...fidelity, migrations, reasons: floats.reasons }),
       output_cosine: fidelity.outputCosine,
+      agreement: fidelity.agreement,
       top1_agreement: fidelity.top1Agreement,
       ...lowBitShares(graph, calibrated.plan, formats),
       ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
@@ -123,20 +123,34 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
   };
 }
 
-/** Layers stay float32 that would ruin the outputs; and in int8 with a bound on the drop, those without which it would not hold. */
-async function leaveFloat(calibrated: Calibrated, settings: Settings, { pixels, ranges }: { pixels: ReadonlyMap<string, AffineParameters>; ranges: CalibrationChoice }): Promise<FloatLayers> {
-  const { graph, statistics } = calibrated;
+/**
+ * How ranges are chosen, and the layers that stay float32: those that would ruin the outputs; and in int8 with a bound on the drop, those
+ * without which it would not hold. Ranges that were chosen to tame a ruinous layer are chosen again without it.
+ */
+async function settleRanges(
+  unranged: Omit<Calibrated, 'parameters'>, pixels: ReadonlyMap<string, AffineParameters>, settings: Settings,
+): Promise<{ floats: FloatLayers; ranges: CalibrationChoice }> {
+  const { graph, statistics } = unranged;
   const samples = spread(statistics.kept, settings.measuredSamples);
-  const search: FloatSearch = {
-    yardstick: await makeYardstick(calibrated, samples),
+  const withPixels = (plan: QuantizationPlan): QuantizationPlan => ({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) });
+  const choose = (plan: QuantizationPlan) => chooseRanges({ ...unranged, plan }, withPixels(plan), settings);
+  const yardstick = await makeYardstick(unranged, samples);
+  const searchWith = (ranges: CalibrationChoice): FloatSearch => ({
+    yardstick,
     replan(names) {
       const plan = planQuantization(graph, new Set([...settings.exclude, ...names]));
-      return { ...calibrated, plan, parameters: chooseParameters({ ...plan, fixed: new Map([...plan.fixed, ...pixels]) }, statistics.histograms, ranges) };
+      return { ...unranged, plan, parameters: chooseParameters(withPixels(plan), statistics.histograms, ranges) };
     },
     measure: (candidate) => measureModel(candidate, quantizeTo(candidate, new Map(), new Map()), samples),
-  };
-  const floats = await leaveRuinous(calibrated, search);
-  return settings.format === 'int8' && settings.maxDrop < unbounded ? holdDrop(floats, settings.maxDrop, search) : floats;
+  });
+  let { parameters, ...ranges } = await choose(unranged.plan);
+  let floats = await leaveRuinous({ ...unranged, parameters }, searchWith(ranges));
+  if (floats.reasons.size > 0 && settings.method === 'auto') {
+    ({ parameters, ...ranges } = await choose(floats.calibrated.plan));
+    floats = { ...floats, calibrated: { ...floats.calibrated, parameters } };
+  }
+  const bounded = settings.format === 'int8' && settings.maxDrop < unbounded;
+  return { floats: bounded ? await holdDrop(floats, settings.maxDrop, searchWith(ranges)) : floats, ranges };
 }
 
 /** Samples that migration and the search for pixels look at, evenly spread over all. */

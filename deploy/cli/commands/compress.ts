@@ -9,12 +9,14 @@ import { calibrationMethods, type CalibrationMethod } from '../../../runtime/qua
 import type { QuantizeWarning } from '../../../runtime/quantize/report/warnings.js';
 import { targets, type Target } from '../../../runtime/quantize/formats/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
+import { agreementOf } from '../../compress/box-agreement.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { unscaledPixels } from '../../compress/pixel-scale.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
 import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
+import { describeModel } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
@@ -69,7 +71,7 @@ function paretoText({ target, unit, points, chosen }: ParetoReport): string[] {
   return [
     formatTable([{ title: 'layers below int8', align: 'right' }, { title, align: 'right' }, { title: 'summed drop', align: 'right' }], rows),
     `chosen: ${chosen.low_bit_layers} layers below int8, ${chosen.cost.toFixed(3)} ${title}, measured drop ${chosen.drop.toFixed(5)}`,
-    'drop: 1 minus the mean cosine between the quantized and the float32 outputs, on calibration samples; no labels are used',
+    'drop: 1 minus the agreement with the float32 model on calibration samples, which is the mean cosine of the outputs, or of a detector the share of its boxes; no labels are used',
     '',
   ];
 }
@@ -83,6 +85,7 @@ function reportText(report: QuantizeReport, output: string): string {
     ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
     `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method}${report.percentile === undefined ? '' : ` ${report.percentile}`})${low}`,
     `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}${report.top1_agreement === null ? '' : `, the same largest value in ${(100 * report.top1_agreement).toFixed(0)} % of the measured samples`}`,
+    ...(report.agreement === null ? [] : [`boxes of the float32 model that are kept, weighted by scores and overlaps: ${(100 * report.agreement).toFixed(1)} %`]),
     `written to ${output}`,
   ].join('\n');
 }
@@ -109,12 +112,12 @@ export function register(program: Command): void {
     .addOption(new Option('--levels <weights[/activations]>', 'for w46 and w4a8: number of quantization levels; default: 19/29 for w46, and as few as --max-drop allows for w4a8').argParser(levelPair))
     .option('--edges', 'also use the format for the first and last layers, which otherwise stay int8')
     .option('--depthwise', 'also use the format for depthwise convolutions, which otherwise stay int8')
-    .option('--max-drop <x>', 'the mean cosine of the outputs may drop by at most x: sensitive layers stay int8; default 0.012 (w46, w4a8, auto), 0.035 (int4). With --format int8, sensitive layers stay float32; exit code 1 if no layer can be int8', positive)
+    .option('--max-drop <x>', 'the agreement with the float32 model (the mean cosine of the outputs; of a detector, its boxes and scores) may drop by at most x: sensitive layers stay int8; default 0.012 (w46, w4a8, auto), 0.035 (int4). With --format int8, sensitive layers stay float32; exit code 1 if no layer can be int8', positive)
     .addOption(new Option('--target <target>', 'for --format auto: this machine (latencies are measured), or a CPU core (instructions are counted)').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for --format auto: draw the curve of cost against loss')
     .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N')
     .option('--samples <n>', 'calibrate on at most n inputs, evenly spread', integer(1), 128)
-    .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: the method whose outputs are closest to the float32 outputs; with fewer than 256 levels, mse').choices(['auto', ...calibrationMethods]).default('auto'))
+    .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: the method that agrees best with the float32 model; with fewer than 256 levels, mse').choices(['auto', ...calibrationMethods]).default('auto'))
     .option('--percentile <p>', 'for --method percentile: percentage of values within the range', Number, 99.99)
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .addOption(new Option('--migrate <where>', 'where magnitudes of channels may move from activations into weights, if that reduces the error; auto: everywhere except between convolutions').choices(migrationScopes).default('auto'))
@@ -129,17 +132,18 @@ export function register(program: Command): void {
       const unscaled = options.calibrate.startsWith('random:') ? undefined : unscaledPixels(bytes, shapes, options);
       if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
       const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
+      const agreement = agreementOf(await describeModel(bytes, options.engine, { shapes }));
       const view = stageProgress(self);
       const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
-      const { model, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress }).finally(() => view.clear());
+      const { model, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);
-      const drop = 1 - report.output_cosine;
+      const drop = 1 - (report.agreement ?? report.output_cosine);
       const bounded = options.format === 'int8' && options.maxDrop !== undefined;
       const none = bounded && !report.layers.some(({ format }) => format !== 'float32');
       const over = none || (bounded && !(drop <= (options.maxDrop ?? 0)));
-      const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow a larger drop, or calibrate on data that resemble the later inputs of the model`] : over ? [`FAILED: with int8, the mean cosine of the outputs drops by ${drop.toFixed(5)}, which is more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
+      const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow a larger drop, or calibrate on data that resemble the later inputs of the model`] : over ? [`FAILED: with int8, the agreement with float32 drops by ${drop.toFixed(5)}, which is more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
       return { json: { output: options.output, shapes, passed: !over, ...report }, text: [reportText(report, options.output), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
     }),
   );

@@ -98,8 +98,10 @@ export async function leaveRuinous(start: Calibrated, search: FloatSearch): Prom
   let drop = await int8Drop(calibrated, search.yardstick);
   for (let round = 0; round < mostRounds && drop > leastDrop; round++) {
     const found = suspects(calibrated, await search.measure(calibrated));
-    const best = await bestTrial(calibrated, found, names, search);
-    if (best === undefined || !(best.drop <= clearGain * drop)) break;
+    const helps = (trial: Trial | undefined): trial is Trial => trial !== undefined && trial.drop <= clearGain * drop;
+    const suspected = await bestTrial(calibrated, found, names, search);
+    const best = helps(suspected) ? suspected : await narrowDown(calibrated, names, { search, helps });
+    if (best === undefined) break;
     for (const name of namesOf(calibrated, best.layers)) names.add(name);
     for (const layer of best.layers) if (layer.kind !== 'pass') ruinous.push({ layer, before: drop, after: best.drop });
     calibrated = search.replan(names);
@@ -108,14 +110,46 @@ export async function leaveRuinous(start: Calibrated, search: FloatSearch): Prom
   return { calibrated, reasons: new Map([...names].map((name) => [name, 'ruinous'])), ruinous };
 }
 
-async function bestTrial(calibrated: Calibrated, found: readonly Layer[], names: ReadonlySet<string>, { replan, yardstick }: FloatSearch): Promise<Trial | undefined> {
+/** A search by halves ends without a result above so many layers: then the noise is everywhere. */
+const mostNeighbours = 8;
+
+/**
+ * Searches the layers by halves for a few neighbours that do most of the damage: noise in a value tells nothing of what it does to the outputs
+ * where most of the value is constant, or behind it little depends on the noisy part. Halves overlap, for the layers around a value only help together.
+ */
+async function narrowDown(
+  calibrated: Calibrated, names: ReadonlySet<string>, { search, helps }: { search: FloatSearch; helps: (trial: Trial) => boolean },
+): Promise<Trial | undefined> {
+  let [run, best]: [readonly Layer[], Trial | undefined] = [calibrated.plan.layers, undefined];
+  for (;;) {
+    const size = run.length > mostNeighbours ? Math.ceil(run.length / 2) : run.length - 1;
+    const starts = new Set([0, Math.floor((run.length - size) / 2), run.length - size]);
+    const trials: Trial[] = [];
+    for (const start of size < 1 ? [] : reported([...starts], 'float', calibrated.onProgress)) {
+      const trial = await tried(names, new Set(run.slice(start, start + size)), calibrated, search);
+      if (trial !== undefined) trials.push(trial);
+    }
+    const next = trials.filter(helps).sort((a, b) => a.drop - b.drop)[0];
+    if (next === undefined || (best !== undefined && best.layers.size <= mostNeighbours && next.drop > 1.25 * best.drop + 1e-4)) break;
+    best = next;
+    run = [...next.layers];
+  }
+  return best !== undefined && best.layers.size <= mostNeighbours ? best : undefined;
+}
+
+/** What is lost with these layers in float32; undefined when no layer with weights would be left in int8. */
+async function tried(names: ReadonlySet<string>, layers: Set<Layer>, calibrated: Calibrated, { replan, yardstick }: FloatSearch): Promise<Trial | undefined> {
+  const candidate = replan(new Set([...names, ...namesOf(calibrated, layers)]));
+  return candidate.plan.layers.some(isWeighted) ? { layers, drop: await int8Drop(candidate, yardstick) } : undefined;
+}
+
+async function bestTrial(calibrated: Calibrated, found: readonly Layer[], names: ReadonlySet<string>, search: FloatSearch): Promise<Trial | undefined> {
   const neighbours = new Neighbours(calibrated);
   const forms = found.flatMap((layer) => [[layer], [layer, ...neighbours.readers(layer.output)], [layer, ...layer.inputs.flatMap((input) => neighbours.around(input))]]);
   const trials: Trial[] = [];
   for (const form of reported(forms, 'float', calibrated.onProgress)) {
-    const layers = new Set(form);
-    const candidate = replan(new Set([...names, ...namesOf(calibrated, layers)]));
-    if (candidate.plan.layers.some(isWeighted)) trials.push({ layers, drop: await int8Drop(candidate, yardstick) });
+    const trial = await tried(names, new Set(form), calibrated, search);
+    if (trial !== undefined) trials.push(trial);
   }
   const least = Math.min(...trials.map(({ drop }) => drop));
   // Of those that gain about as much, the one that costs the fewest layers.

@@ -39,11 +39,23 @@ function cosine(a: Tensor | undefined, b: Tensor | undefined): number {
   return cosineOf(dot, squaresA, squaresB);
 }
 
+/**
+ * How much of the float model's answer to one sample another model's answer keeps, 0..1; undefined when this sample does not tell.
+ * Outputs are by name.
+ */
+export type Agreement = (expected: Feeds, actual: Feeds) => number | undefined;
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+const only = (names: readonly string[], values: Feeds): Feeds => Object.fromEntries(names.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]]])));
+
 export interface Fidelity {
   /** By value of the float graph. */
   sqnr: ReadonlyMap<string, number | null>;
   /** Mean over samples and outputs of the cosine between quantized and float output. */
   outputCosine: number;
+  /** Mean agreement with the float model, as the user compares answers; null where nobody does, or no sample tells. */
+  agreement: number | null;
   /** Share of the samples and of the outputs [1, N] in which the largest value stands at the same place; null without such an output. */
   top1Agreement: number | null;
 }
@@ -59,14 +71,18 @@ export async function measureFidelity(
   names: ReadonlyMap<string, string>,
   outputs: readonly string[],
   samples: Iterable<Feeds>,
+  agreement?: Agreement,
 ): Promise<Fidelity> {
   const totals = new Map([...names.keys()].map((value): [string, Noise] => [value, { signal: 0, noise: 0 }]));
   const cosines: number[] = [];
   const agreed: boolean[] = [];
+  const told: number[] = [];
   for (const feeds of samples) {
     const expected = await float.run(feeds);
     const actual = await quantized.run(feeds);
     for (const [value, total] of totals) addNoise(total, expected[value] ?? feeds[value], actual[names.get(value) ?? value]);
+    const share = agreement?.(only(outputs, expected), only(outputs, actual));
+    if (share !== undefined) told.push(share);
     for (const output of outputs) {
       const [float, mine] = [expected[output], actual[output]];
       cosines.push(cosine(float, mine));
@@ -75,7 +91,8 @@ export async function measureFidelity(
   }
   return {
     sqnr: new Map([...totals].map(([value, total]) => [value, sqnrDb(total)])),
-    outputCosine: cosines.reduce((sum, value) => sum + value, 0) / cosines.length,
+    outputCosine: mean(cosines),
+    agreement: told.length === 0 ? null : mean(told),
     top1Agreement: agreed.length === 0 ? null : agreed.filter(Boolean).length / agreed.length,
   };
 }
@@ -87,9 +104,13 @@ export async function outputsOf(session: Session, samples: readonly Feeds[]): Pr
   return results;
 }
 
-/** Mean over samples and outputs of the cosine between what a session puts out and what is expected. */
-export async function outputCosine(session: Session, samples: readonly Feeds[], expected: readonly Feeds[]): Promise<number> {
-  const actual = await outputsOf(session, samples);
-  const cosines = expected.flatMap((outputs, i) => Object.entries(outputs).map(([name, tensor]) => cosine(tensor, actual[i]?.[name])));
-  return cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
+/** Mean over samples and outputs of the cosine between what a model puts out and what is expected. */
+export function outputCosine(expected: readonly Feeds[], actual: readonly Feeds[]): number {
+  return mean(expected.flatMap((outputs, i) => Object.entries(outputs).map(([name, tensor]) => cosine(tensor, actual[i]?.[name]))));
+}
+
+/** Mean agreement over the samples that tell; the mean cosine of the outputs where none does, or nobody knows what the outputs mean. */
+export function meanAgreement(expected: readonly Feeds[], actual: readonly Feeds[], agreement: Agreement | undefined): number {
+  const told = agreement === undefined ? [] : expected.map((outputs, i) => agreement(outputs, actual[i] ?? {})).filter((value) => value !== undefined);
+  return told.length === 0 ? outputCosine(expected, actual) : mean(told);
 }

@@ -10,13 +10,13 @@ const floatOutputs = (graph: Graph, plan: QuantizationPlan): string[] =>
   plan.floatLayers.map((layer) => layer.output).filter((value) => value !== '' && typeOf(graph, value).dtype === 'float32');
 
 /** Runs the float and the quantized graph side by side, and measures every value that both have. */
-export async function measureModel({ graph, plan, engine }: Calibrated, qdq: QuantizedGraph, samples: Iterable<Feeds>): Promise<Fidelity> {
+export async function measureModel({ graph, plan, engine, agreement }: Calibrated, qdq: QuantizedGraph, samples: Iterable<Feeds>): Promise<Fidelity> {
   const observed = [...plan.values, ...floatOutputs(graph, plan)];
   const carriers = new Map(observed.map((value) => [value, qdq.names.get(value) ?? value]));
   const float = await openObserved(graph, observed, engine);
   try {
     const quantized = await openObserved(qdq.graph, carriers.values(), engine);
-    return await measureFidelity(float, quantized, carriers, graph.outputs, samples).finally(() => quantized.close());
+    return await measureFidelity(float, quantized, carriers, graph.outputs, samples, agreement).finally(() => quantized.close());
   } finally {
     await float.close();
   }

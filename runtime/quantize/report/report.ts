@@ -43,6 +43,8 @@ export interface QuantizeReport {
   layers: LayerReport[];
   /** Mean cosine between the quantized and the float outputs over the measured samples. */
   output_cosine: number;
+  /** Mean agreement with the float model over the measured samples, as `agreement` of the options tells; null without it, or when no sample tells. */
+  agreement: number | null;
   /** Share of the measured samples in which the largest value of a classifier's output [1, N] has the same index as in the float model; null without such an output. */
   top1_agreement: number | null;
   /** Of the multiply-adds in layers with constant weights, the share that has fewer than eight bits. */

@@ -79,9 +79,9 @@ export function floatWarnings({ ruinous, reasons }: Pick<FloatLayers, 'ruinous' 
   const rest = sensitive.length - mostNamed;
   return [
     ...ruinous.map(({ layer: { name, op }, before, after }): QuantizeWarning => ({
-      kind: 'left_float', layer: name, message: `${op} '${name}' stays float32: with this layer in int8, the mean cosine of the outputs falls from ${(1 - after).toFixed(4)} to ${(1 - before).toFixed(4)}`,
+      kind: 'left_float', layer: name, message: `${op} '${name}' stays float32: with this layer in int8, the agreement with the float32 model falls from ${(1 - after).toFixed(4)} to ${(1 - before).toFixed(4)}`,
     })),
-    ...(sensitive.length === 0 ? [] : [{ kind: 'left_float' as const, message: `${sensitive.length} nodes stay float32, so that the mean cosine of the outputs falls by at most ${maxDrop}: ${sensitive.slice(0, mostNamed).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}` }]),
+    ...(sensitive.length === 0 ? [] : [{ kind: 'left_float' as const, message: `${sensitive.length} nodes stay float32, so that the agreement with the float32 model falls by at most ${maxDrop}: ${sensitive.slice(0, mostNamed).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}` }]),
   ];
 }
 

@@ -7,6 +7,7 @@ import { Histogram } from '../observe/histogram.js';
 import { insertQuantization, type QuantizedGraph, type RoundedLayer, type WeightContext } from './insert.js';
 import type { QuantizationPlan } from '../prepare/plan.js';
 import { narrowKey, narrowValues } from '../formats/narrow-values.js';
+import type { Agreement } from '../report/fidelity.js';
 import type { OnQuantizeProgress } from '../report/progress.js';
 import { affineParameters, chooseRange, type AffineParameters, type CalibrationMethod } from '../ranges/range.js';
 import { roundLayers, roundingSamples } from '../round/round-layers.js';
@@ -24,6 +25,8 @@ export interface Calibrated {
   /** Ranges that were chosen by method `output`, by value and levels. */
   outputRanges?: ReadonlyMap<string, AffineParameters>;
   engine: EngineName | undefined;
+  /** How answers are compared where the user knows what they mean. */
+  agreement: Agreement | undefined;
   onProgress: OnQuantizeProgress;
 }
 

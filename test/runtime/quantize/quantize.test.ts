@@ -203,18 +203,32 @@ describe('a value that only a saturating function reads', () => {
     outputs: [extra === 'product' ? 'y' : 's', ...(extra === 'output' ? ['z'] : [])],
   });
   const feeds = feedsFor(8, [1, 4, 8, 8]);
-  const gridOfLogits = async (spec: ModelSpec): Promise<number> => {
+  /** What the codes of the logits span, and their zero-point. */
+  const gridOf = async (spec: ModelSpec): Promise<[number, number]> => {
     const { model } = await quantizeModel(modelBytes(spec), feeds, { ...native, method: 'minmax' });
-    const { graph } = parseModel(model);
-    return 255 * Number(graph.initializers.get('z_scale')?.data[0]);
+    const { initializers } = parseModel(model).graph;
+    return [255 * Number(initializers.get('z_scale')?.data[0]), Number(initializers.get('z_zero_point')?.data[0])];
   };
+  const gridOfLogits = async (spec: ModelSpec): Promise<number> => (await gridOf(spec))[0];
 
   it.each([['Sigmoid', 16], ['Tanh', 16], ['HardSigmoid', 5]])('is limited to where %s still changes', async (op, span) => {
     expect(await gridOfLogits(logits(op))).toBeCloseTo(span, 3);
   });
 
-  it.each(['output', 'product'] as const)('keeps its range when it has another use: %s', async (extra) => {
-    expect(await gridOfLogits(logits('Sigmoid', extra))).toBeGreaterThan(400);
+  it.each([['HardSwish', 3], ['Gelu', 5], ['Mish', 8], ['Softplus', 8], ['Elu', 8]])('is limited on the left where %s has all but ended there', async (op, left) => {
+    const [grid, zeroPoint] = await gridOf({ ...logits(op), opset: 22 });
+    expect(zeroPoint / 255 * grid).toBeLessThan(left + 2);
+    expect(grid).toBeGreaterThan(150);
+  });
+
+  it.each([['Sigmoid', 8], ['HardSigmoid', 2.5]])('is limited on the left when it is multiplied by its own %s, as in Silu', async (op, left) => {
+    const [grid, zeroPoint] = await gridOf(logits(op, 'product'));
+    expect(zeroPoint / 255 * grid).toBeLessThan(left + 2);
+    expect(grid).toBeGreaterThan(150);
+  });
+
+  it('keeps its range when it is an output', async () => {
+    expect(await gridOfLogits(logits('Sigmoid', 'output'))).toBeGreaterThan(400);
   });
 
   it('keeps its range in front of a Softmax, which depends on differences', async () => {
