@@ -16,9 +16,11 @@ export type DeviceGateway = (address: DeviceAddress) => DeviceAccess | null;
 
 /** What of a device's local API the page may use: anything else is not there. */
 const ROUTES: readonly { method: string; path: RegExp }[] = [
-  { method: 'GET', path: /^(status|snapshot\.jpg|events|gallery)$/ },
+  { method: 'GET', path: /^(status|snapshot\.jpg|events|gallery|recordings)$/ },
+  { method: 'GET', path: /^recordings\/[0-9a-f-]{36}\/(snapshot\.jpg|clip\/\d{1,4}\.jpg)$/ },
   { method: 'POST', path: /^gallery$/ },
   { method: 'DELETE', path: /^gallery\/\d{1,15}$/ },
+  { method: 'DELETE', path: /^recordings\/[0-9a-f-]{36}$/ },
 ];
 const MAX_BODY_BYTES = 12 * 2 ** 20;
 /** Until the first byte: a device that hangs must not hang the page. */

@@ -110,7 +110,9 @@ export class DeviceProcess {
       log_level: 'warn',
       broker: { url: brokerUrl },
       camera: { input, loop: true, realtime: true },
-      pipeline: { engine },
+      // The walls beside the door do not count.
+      pipeline: { engine, zones: [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }] },
+      recordings: { enabled: true, max_bytes: 64 * 2 ** 20, max_age_h: 24 },
       api: { host: '127.0.0.1', port },
       telemetry: { interval_ms: telemetryMs },
     };

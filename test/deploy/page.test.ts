@@ -21,6 +21,10 @@ class FakeDevice {
   people = [{ person_id: 1, name: 'Ada', samples: 5 }, { person_id: 2, name: HOSTILE, samples: 1 }];
   requests: string[] = [];
   jpeg = Buffer.alloc(0);
+  zones: unknown[] = [];
+  recordings: unknown[] = [];
+  /** Of the frames of its pipelines. */
+  frames: object[] = [{}];
   /** A device without a picture answers 404. */
   camera = true;
   detections: unknown[] = [{ type: 'detection', label: 'face', box: [100, 60, 80, 100], score: 0.99, identity: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { type: 'detection', label: 'face', box: [10, 20, 40, 40], score: 0.81, identity: null }];
@@ -34,6 +38,10 @@ class FakeDevice {
     if (url === '/api/snapshot.jpg?pipeline=main' && !this.camera) send({ error: { code: 'E_NO_FRAME', message: 'No frame has arrived yet' } }, 404);
     else if (url === '/api/snapshot.jpg?pipeline=main') response.writeHead(200, { 'content-type': 'image/jpeg', 'x-frame-sequence': '7' }).end(this.jpeg);
     else if (url === '/api/events?frames=1') this.#stream(response);
+    else if (url === '/api/status') send({ pipelines: [{ name: 'main', rules: { zones: this.zones } }] });
+    else if (url.startsWith('/api/recordings?')) send({ recordings: this.recordings });
+    else if (method === 'GET' && url.startsWith('/api/recordings/')) response.writeHead(200, { 'content-type': 'image/jpeg' }).end(this.jpeg);
+    else if (method === 'DELETE' && url.startsWith('/api/recordings/')) { this.recordings = []; send({ removed: 1 }); }
     else if (method === 'DELETE') { this.people = this.people.filter((p) => !url.endsWith(`/${p.person_id}`)); send({ removed: 1 }); }
     else if (method === 'POST') {
       const { name } = JSON.parse(Buffer.concat(chunks).toString()) as { name: string };
@@ -45,8 +53,8 @@ class FakeDevice {
 
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    const frame = (): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'full', cells: null, audit: false, total_ms: 9.4, latency_ms: 14, findings: this.detections });
-    const timer = setInterval(() => response.write(`event: frame\ndata: ${JSON.stringify(frame())}\n\n`), 50);
+    const frame = (over: object): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'full', cells: null, audit: false, total_ms: 9.4, latency_ms: 14, findings: this.detections, ...over });
+    const timer = setInterval(() => { for (const over of this.frames) response.write(`event: frame\ndata: ${JSON.stringify(frame(over))}\n\n`); }, 50);
     response.once('close', () => clearInterval(timer));
   }
 }
@@ -116,6 +124,8 @@ describe('the server of the page', () => {
     expect((await fetch(`${local}/gallery/1`, { method: 'DELETE', headers: evil })).status).toBe(403);
     expect((await fetch(`${local}/../status`)).status).toBe(404);
     expect((await fetch(`${local}/metrics`)).status).toBe(404);
+    expect((await fetch(`${local}/recordings?all=1`, { method: 'DELETE' })).status).toBe(404);
+    expect((await fetch(`${local}/recordings/..%2fstatus/snapshot.jpg`)).status).toBe(404);
     expect((await fetch(`${local}/gallery`, { method: 'PUT', body: '{}' })).status).toBe(404);
     expect((await fetch(`${dashboard.url}/api/devices/demo/other/local/gallery`)).status).toBe(404);
     expect((await fetch(`${local}/gallery`)).status).toBe(200);
@@ -206,6 +216,87 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
       return canvas.getContext('2d').getImageData(Math.round(140 * scale), Math.round(60 * scale), 1, 1).data[1];
     })()`);
     expect(green).toBeGreaterThan(0x90);
+  });
+
+  it('draws zones, active cells and tracks, each of which can be switched off', async () => {
+    device.zones = [{ name: 'path', kind: 'include', points: [[0.5, 0.5], [0.95, 0.5], [0.95, 0.95], [0.5, 0.95]] }, { name: 'street', kind: 'exclude', points: [[0, 0], [0.3, 0], [0.3, 0.2]] }];
+    // Cells 0 and 19 of 5 x 4: the first, and the last.
+    device.frames = [{ cells: { width: 5, height: 4, bits: Buffer.from([1, 0, 8]).toString('base64') } }];
+    const before = device.detections;
+    device.detections = [{ type: 'track', label: 'person', box: [200, 30, 40, 60], score: 0.9, track: 4, status: 'held', age_ms: 900, velocity: [0, 0] }];
+    const page = await open();
+    const colourAt = (x: number, y: number): Promise<number[]> => page.evaluate<number[]>(`(() => {
+      const canvas = document.querySelector('#picture');
+      const scale = canvas.width / 320;
+      // From a copy of that pixel: reading the canvas itself often makes the browser complain.
+      const copy = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+      copy.drawImage(canvas, -Math.round(${x} * scale), -Math.round(${y} * scale));
+      return [...copy.getImageData(0, 0, 1, 1).data];
+    })()`);
+    const plain = [0x33, 0x55, 0x77];
+    const far = (colour: number[], from = plain): number => Math.max(...from.map((value, i) => Math.abs(value - (colour[i] ?? 0))));
+    await page.waitForSelector('#findings .finding.thing');
+    expect(await page.locator('#findings').innerText()).toMatch(/Person\s*90 % · track 4/);
+    await expect.poll(async () => far(await colourAt(5, 40))).toBeGreaterThan(30); // the first cell
+    await expect.poll(async () => far(await colourAt(315, 190))).toBeGreaterThan(30); // the last one
+    await expect.poll(async () => far(await colourAt(90, 20))).toBeGreaterThan(10); // in the excluded zone
+    expect(far(await colourAt(150, 90))).toBeLessThan(10);
+    await picture(page, 'overlay');
+    await page.click('#layers [data-name="cells"]');
+    await page.click('#layers [data-name="zones"]');
+    await expect.poll(async () => far(await colourAt(5, 40))).toBeLessThan(10);
+    await expect.poll(async () => far(await colourAt(90, 20))).toBeLessThan(10);
+    expect(await page.getAttribute('#layers [data-name="zones"]', 'aria-pressed')).toBe('false');
+    Object.assign(device, { zones: [], frames: [{}], detections: before });
+  });
+
+  it('shows for each camera how far its frames went', async () => {
+    device.frames = [{ exit: 'full' }, { exit: 'pixels' }, { pipeline: 'back', exit: 'features', audit: true }];
+    const page = await open();
+    await expect.poll(() => page.locator('#strips .strip').count()).toBe(2);
+    await expect.poll(() => page.locator('#strips canvas').nth(1).getAttribute('aria-label')).toMatch(/^main, last \d+ frames: Pixel gate 50 %, Full pipeline 50 %$/);
+    expect(await page.locator('#strips canvas').nth(0).getAttribute('aria-label')).toMatch(/^back, .*Feature gate 100 %/);
+    expect(await page.locator('#strips-legend').innerText()).toMatch(/Pixel gate[\s\S]*Feature gate[\s\S]*Full pipeline/);
+    device.frames = [{}];
+  });
+
+  it('hides classes that are switched off, from the picture, the findings and the events', async () => {
+    const before = device.detections;
+    device.detections = [...before, { type: 'detection', label: 'car', box: [10, 100, 80, 40], score: 0.7 }];
+    receive('event/finding', recognition('car', Date.now(), { finding: { type: 'detection', label: 'car', score: 0.7, box: [0, 0, 9, 9] } }));
+    const page = await open();
+    await page.waitForSelector('#findings .finding.thing');
+    expect(await page.locator('#events').innerText()).toContain('Car appeared');
+    await page.click('#classes [data-name="car"]');
+    await expect.poll(() => page.locator('#findings').innerText()).not.toContain('Car');
+    expect(await page.locator('#events').innerText()).not.toContain('Car appeared');
+    expect(await page.locator('#findings').innerText()).toContain('Ada');
+    await page.click('#classes [data-name="car"]');
+    await expect.poll(() => page.locator('#events').innerText()).toContain('Car appeared');
+    device.detections = before;
+  });
+
+  it('shows the pictures and clips of events, and deletes them', async () => {
+    const id = '12345678-0000-4000-8000-123456789abc';
+    receive('event/finding', recognition(id, Date.now()));
+    device.recordings = [{ event_id: id, time_ms: Date.now(), pipeline: 'main', camera: 'camera', label: 'face', person_id: 1, width: 320, height: 240, findings: device.detections, clip: { frames: [-100, 0, 100] } }];
+    const page = await open();
+    await page.waitForSelector('#events .thumb img');
+    const source = await page.getAttribute('#events .thumb img', 'src');
+    expect(source).toBe(`/api/devices/demo/door-1/local/recordings/${id}/snapshot.jpg`);
+    await page.click('#events .thumb');
+    await page.waitForSelector('#viewer[open]');
+    expect(await page.locator('#viewer-title').innerText()).toContain('face at camera');
+    await expect.poll(() => page.evaluate<number>("document.querySelector('#viewer-picture').width")).toBe(320);
+    await picture(page, 'viewer');
+    await page.click('#viewer-play');
+    await expect.poll(() => device.requests.filter((request) => request.includes(`/clip/`)).length).toBe(3);
+    await page.click('#viewer-delete');
+    expect(await page.locator('#viewer-delete').innerText()).toBe('Delete picture and clip');
+    await page.click('#viewer-delete');
+    await expect.poll(() => page.locator('#events .thumb').count()).toBe(0);
+    expect(device.requests).toContain(`DELETE /api/recordings/${id}`);
+    expect(await page.locator('#viewer[open]').count()).toBe(0);
   });
 
   it('shows what a device sends as text, never as markup', async () => {

@@ -1,17 +1,26 @@
 import { devicePath, getJson, listen } from './api.js';
 import { Charts } from './charts.js';
 import { byId, fill, h, setText } from './dom.js';
+import { Switches } from './filters.js';
 import { count, duration } from './format.js';
 import { LiveView } from './live.js';
 import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, renderStages, renderTiles, renderTiming } from './panels.js';
 import { PeopleView } from './people.js';
+import { RecordingsView } from './recordings.js';
+import { ExitStrips } from './strip.js';
 
 /** Bursts of messages become one reload. */
 const SETTLE_MS = 150;
 /** Ages on the page grow without any message. */
 const REFRESH_MS = 5000;
 
-const live = new LiveView();
+let shown = null;
+const showEvents = () => { if (shown !== null) renderEvents(shown, { shows: (label) => classes.has(label), thumb: (event) => recordings.thumb(event) }); };
+/** Classes of the findings that are drawn and listed. */
+const classes = new Switches('classes', showEvents);
+const recordings = new RecordingsView(showEvents);
+const strips = new ExitStrips((name) => pick(name));
+const live = new LiveView(classes, (frame) => strips.note(frame));
 const people = new PeopleView();
 const charts = new Charts();
 let fleet = { devices: [] };
@@ -80,12 +89,16 @@ function render(view) {
   renderEnergy(view);
   renderMachine(view);
   renderModel(view);
-  renderEvents(view);
+  shown = view;
+  classes.offer(view.events.flatMap((event) => (event.type === 'finding' ? [[event.finding.label, event.finding.label]] : [])));
+  showEvents();
+  void recordings.show(address);
+  live.refresh();
   charts.show(view.history, chartNotes(view));
   byId('main').classList.toggle('away', view.status?.state !== 'online' || view.health.level === 'unknown');
-  const shown = `${keyOf(view)}/${view.pipeline}`;
-  if (shown !== people.key || (address === null) !== people.away) {
-    people.key = shown;
+  const key = `${keyOf(view)}/${view.pipeline}`;
+  if (key !== people.key || (address === null) !== people.away) {
+    people.key = key;
     people.away = address === null;
     void people.show(address === null ? null : { ...address, pipeline: view.pipeline });
   } else {
@@ -129,15 +142,19 @@ byId('device').addEventListener('change', (event) => {
   pipeline = null;
   history.replaceState(null, '', `#${encodeURIComponent(keyOf(selected))}`);
   live.stop();
+  strips.clear();
+  classes.clear();
   void load();
 });
-byId('pipelines').addEventListener('click', (event) => {
-  const name = event.target.dataset?.pipeline;
+/** Shows another pipeline of the device. */
+function pick(name) {
   if (name === undefined || name === pipeline) return;
   pipeline = name;
   live.stop();
   void load();
-});
+}
+
+byId('pipelines').addEventListener('click', (event) => pick(event.target.dataset?.pipeline));
 listen('/api/stream', { device: ifShown, telemetry: ifShown, event: ifShown }, (open) => { if (open) soon(); });
 setInterval(soon, REFRESH_MS);
 document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') soon(); });

@@ -1,7 +1,10 @@
-import { listen, localPath, request } from './api.js';
+import { getJson, listen, localPath, request } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
+import { EXITS } from './exits.js';
+import { Switches } from './filters.js';
 import { classOf, detailOf, nameOf } from './finding.js';
-import { ms, percent } from './format.js';
+import { ms } from './format.js';
+import { drawOverlay, LAYERS } from './overlay.js';
 
 /** Time between two pictures: fluent enough to follow a person, cheap enough for a small device. */
 const PICTURE_INTERVAL_MS = 120;
@@ -11,9 +14,8 @@ const KEPT_RESULTS = 32;
 /** A result older than this is not drawn over a newer picture. */
 const STALE_MS = 1500;
 
-const EXITS = { pixels: 'no motion, stopped at the pixel gate', features: 'nothing new, stopped at the feature gate', partial: 'part of the picture', full: 'full pipeline' };
-
-const COLOURS = { known: '#34d399', unknown: '#fbbf24', thing: '#7dd3fc' };
+/** Points of a track's way that are drawn. */
+const TRAIL_POINTS = 40;
 
 /** The live picture with boxes and names, of one device at a time. */
 export class LiveView {
@@ -24,6 +26,19 @@ export class LiveView {
   #generation = 0;
 
   #trouble = null;
+  #zones = [];
+  /** Where each track was, by its number. */
+  #trails = new Map();
+  #layers = new Switches('layers', () => undefined);
+  #classes;
+  #onFrame;
+
+  /** @param classes switches of the classes that are shown @param onFrame called with every result, of every camera of the device */
+  constructor(classes, onFrame) {
+    this.#classes = classes;
+    this.#onFrame = onFrame;
+    this.#layers.offer(LAYERS);
+  }
 
   /** `address` null: no picture can be had. `trouble`: why the camera delivers none at present, or null. */
   show(address, reason, trouble = null) {
@@ -33,7 +48,13 @@ export class LiveView {
     this.#address = address;
     this.#empty(address === null ? reason : 'Waiting for the camera…');
     if (address === null) return;
-    this.#events = listen(localPath(address, 'events?frames=1'), { frame: (frame) => { if (frame.pipeline === address.pipeline) this.#note(frame); } });
+    this.#events = listen(localPath(address, 'events?frames=1'), {
+      frame: (frame) => {
+        this.#onFrame(frame);
+        if (frame.pipeline === address.pipeline) this.#note(frame);
+      },
+    });
+    void this.#readZones(address);
     void this.#poll(++this.#generation);
   }
 
@@ -43,15 +64,45 @@ export class LiveView {
     this.#events = null;
     this.#results = [];
     this.#arrivals = [];
+    this.#trails.clear();
+    this.#zones = [];
     this.#address = null;
   }
 
+  /** Zones are settings, which may change: the page asks for them with the figures. */
+  refresh() {
+    if (this.#address !== null) void this.#readZones(this.#address);
+  }
+
+  async #readZones(address) {
+    try {
+      const { pipelines = [] } = await getJson(localPath(address, 'status'));
+      if (this.#address === address) this.#zones = pipelines.find(({ name }) => name === address.pipeline)?.rules?.zones ?? [];
+    } catch {
+      // Then there are no zones to see; the picture says what is wrong.
+    }
+  }
+
   #note(frame) {
+    this.#classes.offer(frame.findings.map(({ label }) => [label, label]));
+    this.#follow(frame);
     const now = performance.now();
     this.#results.push({ frame, at: now });
     if (this.#results.length > KEPT_RESULTS) this.#results.shift();
     this.#arrivals.push(now);
     while (this.#arrivals.length > 0 && now - this.#arrivals[0] > 3000) this.#arrivals.shift();
+  }
+
+  #follow({ findings }) {
+    for (const { track, box } of findings) {
+      if (track === undefined || !box) continue;
+      const trail = this.#trails.get(track) ?? [];
+      trail.push([box[0] + box[2] / 2, box[1] + box[3]]);
+      if (trail.length > TRAIL_POINTS) trail.shift();
+      this.#trails.delete(track); // to the end: the oldest go first
+      this.#trails.set(track, trail);
+    }
+    while (this.#trails.size > 64) this.#trails.delete(this.#trails.keys().next().value);
   }
 
   async #poll(generation) {
@@ -98,15 +149,17 @@ export class LiveView {
     context.drawImage(bitmap, 0, 0, width, height);
     byId('live-empty').hidden = true;
     canvas.hidden = false;
-    const findings = frame?.findings ?? [];
-    for (const finding of findings) if (finding.box) drawBox(context, finding, scale * (bitmap.width / (frame.width || bitmap.width)));
+    const findings = (frame?.findings ?? []).filter(({ label }) => this.#classes.has(label));
+    drawOverlay(context, {
+      frame, findings, zones: this.#zones, layers: this.#layers, trails: this.#trails, scale: scale * (bitmap.width / (frame?.width || bitmap.width)),
+    });
     this.#describe(frame, findings, bitmap);
   }
 
   #describe(frame, findings, bitmap) {
     const seconds = (this.#arrivals.at(-1) - this.#arrivals[0]) / 1000;
     const fps = this.#arrivals.length > 2 && seconds > 0 ? `${((this.#arrivals.length - 1) / seconds).toFixed(1)} frames/s · ` : '';
-    setText('live-note', frame === null ? `${bitmap.width} × ${bitmap.height} · no results yet` : `${bitmap.width} × ${bitmap.height} · ${fps}${EXITS[frame.exit] ?? frame.exit} in ${ms(frame.total_ms)}`);
+    setText('live-note', frame === null ? `${bitmap.width} × ${bitmap.height} · no results yet` : `${bitmap.width} × ${bitmap.height} · ${fps}${EXITS[frame.exit]?.note ?? frame.exit} in ${ms(frame.total_ms)}`);
     const labels = findings.map((finding) => h('li', { class: `finding ${classOf(finding)}` }, h('strong', {}, nameOf(finding)), h('span', {}, detailOf(finding))));
     // A pipeline knows only what its model looks for: nothing found is not nobody there.
     const none = frame === null ? 'No results yet' : frame.exit === 'pixels' ? 'No motion, so nothing was searched' : frame.exit === 'features' ? 'Nothing new in the picture' : 'Nothing found';
@@ -121,29 +174,6 @@ export class LiveView {
     setText('live-note', '');
     fill('findings');
   }
-}
-
-function drawBox(context, finding, scale) {
-  const [x, y, width, height] = finding.box.map((value) => value * scale);
-  const colour = COLOURS[classOf(finding)];
-  const size = Math.max(15, Math.round(context.canvas.width / 46));
-  context.lineWidth = Math.max(2, context.canvas.width / 320);
-  context.strokeStyle = colour;
-  context.beginPath();
-  context.roundRect(x, y, width, height, size * 0.5);
-  context.stroke();
-  const text = `${nameOf(finding)} · ${finding.identity ? finding.identity.similarity.toFixed(2) : percent(finding.score)}`;
-  context.font = `600 ${size}px system-ui, sans-serif`;
-  const labelWidth = context.measureText(text).width + size;
-  const labelX = Math.min(Math.max(0, x), context.canvas.width - labelWidth);
-  const labelY = y > size * 2 ? y - size * 1.9 : y + height + size * 0.3;
-  context.fillStyle = colour;
-  context.beginPath();
-  context.roundRect(labelX, labelY, labelWidth, size * 1.6, size * 0.4);
-  context.fill();
-  context.fillStyle = '#04130d';
-  context.textBaseline = 'middle';
-  context.fillText(text, labelX + size * 0.5, labelY + size * 0.84);
 }
 
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });

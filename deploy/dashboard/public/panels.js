@@ -164,17 +164,19 @@ function packageRow(label, pack) {
 const packageText = (pack) => (pack ? `${pack.name} ${pack.version}` : '');
 const progressText = (ota) => (ota.blocks_total > 0 ? `${ota.blocks_done} of ${ota.blocks_total} blocks` : '');
 
-export function renderEvents({ events, pipelines }) {
+/** @param shows whether findings of a class are listed @param thumb the picture of an event, or null */
+export function renderEvents({ events, pipelines }, { shows, thumb }) {
   const several = pipelines.length > 1;
-  setText('events-note', events.length === 0 ? '' : `${events.length} kept`);
-  fill('events', events.length === 0 ? h('li', { class: 'empty' }, 'Nothing has happened yet.') : events.map((event) => eventRow(event, several)));
+  const listed = events.filter((event) => event.type !== 'finding' || shows(event.finding.label));
+  setText('events-note', events.length === 0 ? '' : `${events.length} kept${listed.length < events.length ? `, ${listed.length} shown` : ''}`);
+  fill('events', listed.length === 0 ? h('li', { class: 'empty' }, events.length === 0 ? 'Nothing has happened yet.' : 'No event of the chosen classes.') : listed.map((event) => eventRow(event, several, thumb(event))));
 }
 
-function eventRow(event, several) {
+function eventRow(event, several, picture) {
   const { kind, title, detail } = describeEvent(event);
-  return h('li', { class: `event event-${kind}` },
+  return h('li', { class: `event event-${kind}${picture === null ? '' : ' event-seen'}` },
     h('time', { datetime: new Date(event.time_ms).toISOString() }, time(event.time_ms)),
-    h('span', { class: 'event-title' }, title), h('span', { class: 'muted' }, `${several && event.pipeline !== null ? `${event.pipeline}${detail ? ' · ' : ''}` : ''}${detail}${event.backfill ? ' · delivered late' : ''}`));
+    h('span', { class: 'event-title' }, title), h('span', { class: 'muted' }, `${several && event.pipeline !== null ? `${event.pipeline}${detail ? ' · ' : ''}` : ''}${detail}${event.backfill ? ' · delivered late' : ''}`), picture);
 }
 
 function describeEvent(event) {

@@ -1,0 +1,78 @@
+import { byId, fill, h } from './dom.js';
+import { EXITS } from './exits.js';
+import { percent } from './format.js';
+
+/** Frames of a camera that the strip shows. */
+const FRAMES = 200;
+const REDRAW_MS = 200;
+
+/** A strip for each camera: one column a frame, coloured by how far the frame went; frames that are checked in full in the background have a mark. */
+export class ExitStrips {
+  #frames = new Map();
+  #rows = new Map();
+  #timer = null;
+  #onPick;
+
+  /** @param onPick called with the name of a pipeline whose strip was chosen */
+  constructor(onPick) {
+    this.#onPick = onPick;
+    document.addEventListener('themechange', () => this.#soon());
+  }
+
+  clear() {
+    this.#frames.clear();
+    this.#rows.clear();
+    fill('strips');
+    fill('strips-legend');
+  }
+
+  note({ pipeline, exit, audit }) {
+    const frames = this.#frames.get(pipeline) ?? [];
+    frames.push({ exit, audit: audit === true });
+    if (frames.length > FRAMES) frames.shift();
+    this.#frames.set(pipeline, frames);
+    this.#soon();
+  }
+
+  #soon() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#draw();
+    }, REDRAW_MS);
+  }
+
+  #draw() {
+    const names = [...this.#frames.keys()].sort();
+    for (const name of names) if (!this.#rows.has(name)) this.#rows.set(name, this.#row(name));
+    const rows = names.map((name) => this.#rows.get(name));
+    const list = byId('strips');
+    if (list.children.length !== rows.length) fill(list, rows);
+    for (const name of names) this.#paint(name);
+    const seen = new Set([...this.#frames.values()].flat().map(({ exit }) => exit));
+    fill('strips-legend', Object.entries(EXITS).filter(([exit]) => seen.has(exit)).map(([, { name, colour }]) => h('li', {}, h('i', { class: 'dot', style: { background: `var(${colour})` } }), name)));
+  }
+
+  #row(name) {
+    return h('li', { class: 'strip' },
+      h('button', { type: 'button', class: 'strip-name', onclick: () => this.#onPick(name) }, name),
+      h('canvas', { width: FRAMES * 3, height: 24, role: 'img' }));
+  }
+
+  #paint(name) {
+    const frames = this.#frames.get(name) ?? [];
+    const canvas = this.#rows.get(name).querySelector('canvas');
+    const context = canvas.getContext('2d');
+    const style = getComputedStyle(document.documentElement);
+    const width = canvas.width / FRAMES;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    for (const [index, { exit, audit }] of frames.entries()) {
+      const x = canvas.width - (frames.length - index) * width;
+      context.fillStyle = style.getPropertyValue(EXITS[exit]?.colour ?? '--muted');
+      context.fillRect(x, 0, width, canvas.height);
+      context.fillStyle = style.getPropertyValue('--text');
+      if (audit) context.fillRect(x, canvas.height - 5, width, 5);
+    }
+    const counts = Object.entries(EXITS).map(([exit, { name: text }]) => [text, frames.filter((frame) => frame.exit === exit).length]).filter(([, n]) => n > 0);
+    canvas.setAttribute('aria-label', `${name}, last ${frames.length} frames: ${counts.map(([text, n]) => `${text} ${percent(n / frames.length)}`).join(', ')}`);
+  }
+}
