@@ -155,5 +155,6 @@ export interface Addon {
   notifySystemd(message: string): boolean;
   frugalMemory(): boolean;
   dieWithParent(): boolean;
+  stripBytes(shapes: Float64Array): number;
   readonly image: ImageAddon;
 }

@@ -52,6 +52,25 @@ export function packProgram(bytes: Uint8Array, options: LoadOptions = {}): Uint8
   return loadAddon().packProgram(bytes, options);
 }
 
+/** One op of a strip: the rows of its maps, the bytes of a row of its output, and how it slides over its input. */
+export interface StripShape {
+  readonly inputRows: number;
+  readonly outputRows: number;
+  readonly outputRowBytes: number;
+  /** Output row r reads `taps` input rows from r * stride on. */
+  readonly taps: number;
+  readonly stride: number;
+}
+
+/**
+ * What the maps between the ops of a strip take in a thread, bytes. How many rows it makes at a time is the engine's choice.
+ * @throws KernelError E_NATIVE_MISSING, E_ARGUMENT
+ */
+export function stripBytes(ops: readonly StripShape[]): number {
+  const fields = ops.flatMap(({ inputRows, outputRows, outputRowBytes, taps, stride }) => [inputRows, outputRows, outputRowBytes, taps, stride]);
+  return loadAddon().stripBytes(Float64Array.from(fields));
+}
+
 /** XXH64 of some bytes: tells damaged files, not forged ones. @throws KernelError E_ARGUMENT */
 export function checksumOf(bytes: Uint8Array): bigint {
   return loadAddon().checksumOf(bytes);

@@ -30,9 +30,6 @@ export const absent = 0xffffffff;
 /** Rows of a kernel that the engine takes for a depthwise convolution, at most. */
 export const maxDepthwiseRows = 32;
 
-/** Bytes of the maps between the ops of a strip that a thread holds, unless a single row takes more. */
-export const stripBytes = 65536;
-
 /** Bytes of the records. */
 export const recordBytes = {
   ProgramHeader: 64,

@@ -8,7 +8,29 @@ namespace {
 
 constexpr MapRows kWhole{nullptr, 0};
 
+// Of what `op` writes, for strips of `rows` rows of the last output.
+size_t MapBytes(const RowShape* const* shapes, uint32_t count, uint32_t op, int64_t rows) {
+  for (uint32_t later = count - 1; later > op; --later) rows = std::min((rows - 1) * shapes[later]->stride + shapes[later]->taps, shapes[later]->x_rows);
+  return RoundUp(static_cast<uint64_t>(rows) * shapes[op]->y_row + kSlack, kAlignment);
+}
+
+size_t MapBytes(const RowShape* const* shapes, uint32_t count, int64_t rows) {
+  size_t bytes = 0;
+  for (uint32_t op = 0; op + 1 < count; ++op) bytes += MapBytes(shapes, count, op, rows);
+  return bytes;
+}
+
 }  // namespace
+
+StripSize SizeOfStrip(const RowShape* const* shapes, uint32_t count, size_t bytes) {
+  int64_t rows = 1;
+  for (int64_t most = shapes[count - 1]->y_rows; rows < most;) {
+    const int64_t middle = rows + (most - rows + 1) / 2;
+    if (MapBytes(shapes, count, middle) <= bytes) rows = middle;
+    else most = middle - 1;
+  }
+  return {rows, MapBytes(shapes, count, rows)};
+}
 
 Status Strips::Make(const DriverPtr* ops, uint32_t count, size_t bytes, std::unique_ptr<Strips>* strips) {
   for (uint32_t op = 0; op < count; ++op) {
@@ -22,20 +44,19 @@ Status Strips::Make(const DriverPtr* ops, uint32_t count, size_t bytes, std::uni
 }
 
 Strips::Strips(const DriverPtr* ops, uint32_t count, size_t bytes) : count_(count) {
-  for (uint32_t op = 0; op < count; ++op) ops_[op] = ops[op].get();
-  const int64_t y_rows = shape(count - 1).y_rows;
-  for (int64_t most = y_rows; rows_ < most;) {
-    const int64_t middle = rows_ + (most - rows_ + 1) / 2;
-    if (BufferBytes(middle) <= bytes) rows_ = middle;
-    else most = middle - 1;
+  for (uint32_t op = 0; op < count; ++op) {
+    ops_[op] = ops[op].get();
+    shapes_[op] = ops_[op]->row_shape();
   }
-  units_ = y_rows;
+  const StripSize size = SizeOfStrip(shapes_, count, bytes);
+  rows_ = size.rows;
+  units_ = shape(count - 1).y_rows;
   granularity_ = rows_;
   for (uint32_t op = 0; op < count; ++op) {
     cost_ += ops_[op]->cost();
     scratch_bytes_ = std::max(scratch_bytes_, ops_[op]->scratch_bytes());
   }
-  scratch_bytes_ += BufferBytes(rows_);
+  scratch_bytes_ += size.bytes;
   kernel_ = "strips";
 }
 
@@ -46,24 +67,12 @@ Strips::Rows Strips::InputRows(uint32_t op, const Rows& y) const {
   return {begin, std::clamp<int64_t>((y.end - 1) * s.stride - s.pad + s.taps, begin, s.x_rows)};
 }
 
-// Of what `op` writes, for strips of `rows` rows of the last output.
-size_t Strips::BufferBytes(uint32_t op, int64_t rows) const {
-  for (uint32_t later = count_ - 1; later > op; --later) rows = std::min((rows - 1) * shape(later).stride + shape(later).taps, shape(later).x_rows);
-  return RoundUp(static_cast<uint64_t>(rows) * shape(op).y_row + kSlack, kAlignment);
-}
-
-size_t Strips::BufferBytes(int64_t rows) const {
-  size_t bytes = 0;
-  for (uint32_t op = 0; op + 1 < count_; ++op) bytes += BufferBytes(op, rows);
-  return bytes;
-}
-
 void Strips::Run(int64_t begin, int64_t end, uint8_t* scratch) {
   Buffers buffers;
   for (uint32_t op = 0; op + 1 < count_; ++op) {
     buffers.maps[op] = {scratch, 0};
     buffers.ends[op] = 0;
-    scratch += BufferBytes(op, rows_);
+    scratch += MapBytes(shapes_, count_, op, rows_);
   }
   for (int64_t row = begin; row < end; row += rows_) RunStrip({row, std::min(row + rows_, end)}, &buffers, scratch);
 }

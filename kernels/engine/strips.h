@@ -16,6 +16,14 @@
 
 namespace sterna {
 
+// How a strip of ops of these shapes works when the maps between them may take `bytes` in a thread: the rows of the last output at a time (one
+// at least), and what the maps then take.
+struct StripSize {
+  int64_t rows;
+  size_t bytes;
+};
+StripSize SizeOfStrip(const RowShape* const* shapes, uint32_t count, size_t bytes);
+
 // Units: output rows of the last op.
 class Strips final : public OpDriver {
  public:
@@ -43,14 +51,13 @@ class Strips final : public OpDriver {
   };
 
   Strips(const DriverPtr* ops, uint32_t count, size_t bytes);
-  const RowShape& shape(uint32_t op) const { return *ops_[op]->row_shape(); }
+  const RowShape& shape(uint32_t op) const { return *shapes_[op]; }
   Rows InputRows(uint32_t op, const Rows& y) const;
-  size_t BufferBytes(uint32_t op, int64_t rows) const;
-  size_t BufferBytes(int64_t rows) const;
   void RunStrip(const Rows& y, Buffers* buffers, uint8_t* scratch);
   void RunOp(uint32_t op, const Rows& rows, const MapRows& x, const MapRows& y, uint8_t* scratch);
 
   OpDriver* ops_[kMaxStripOps];
+  const RowShape* shapes_[kMaxStripOps];
   const uint32_t count_;
   int64_t rows_ = 1;  // of a strip
   bool measured_ = false;

@@ -12,6 +12,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterSystemd(env, exports);
   RegisterMemory(env, exports);
   RegisterProcess(env, exports);
+  RegisterStrips(env, exports);
   RegisterImage(env, exports);
   return exports;
 }

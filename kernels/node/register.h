@@ -10,6 +10,7 @@ void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram, load
 void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
 void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()
 void RegisterProcess(Napi::Env env, Napi::Object exports);  // dieWithParent()
+void RegisterStrips(Napi::Env env, Napi::Object exports);   // stripBytes(shapes)
 void RegisterImage(Napi::Env env, Napi::Object exports);
 
 }  // namespace sterna_node

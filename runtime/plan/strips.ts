@@ -1,4 +1,5 @@
-import { maxDepthwiseRows, stripBytes } from '../../kernels/binding/tables.js';
+import { stripBytes, type StripShape } from '../../kernels/binding/index.js';
+import { maxDepthwiseRows } from '../../kernels/binding/tables.js';
 import { typeOf, consumersOf, type Graph, type Node } from '../graph/graph.js';
 import { isByte, programBytes, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
 import { nhwcGeometry } from '../ops/convolution.js';
@@ -13,7 +14,7 @@ export interface StripGroup {
   readonly steps: Interval;
   /** The values between the nodes, which then are nowhere as a whole. */
   readonly between: readonly string[];
-  /** What a thread holds of them, bytes. */
+  /** What a thread holds of them, bytes: the engine says. */
   readonly scratchBytes: number;
 }
 
@@ -23,7 +24,6 @@ const countedThreads = 4;
 /** A convolution as strips see it. */
 interface Layer {
   readonly node: Node;
-  readonly input: string;
   readonly weights: TensorValue;
   readonly output: string;
   readonly kind: 'depthwise' | 'pointwise' | 'dense';
@@ -43,7 +43,7 @@ function layerOf(graph: Graph, node: Node): Layer | undefined {
   const [x, y] = [typeOf(graph, input).shape, typeOf(graph, output).shape];
   if (x.length !== 4 || x[0] !== 1) return undefined;
   const { kernel, strides, dilations, pads, group } = nhwcGeometry(node, x, w.dims);
-  const layer = { node, input, weights: w, output, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
+  const layer = { node, weights: w, output, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
   if (group > 1 && group === x[3] && group === y[3] && kernel[0] <= maxDepthwiseRows) return { ...layer, kind: 'depthwise' };
   if (kernel[0] > 1 || kernel[1] > 1 || group > 1 || pads.some((pad) => pad > 0)) return { ...layer, kind: 'dense' };
   return strides[0] === 1 && strides[1] === 1 ? { ...layer, kind: 'pointwise' } : undefined;
@@ -58,14 +58,9 @@ function rowBytes(graph: Graph, value: string): number {
   return width * (isByte(dtype) ? Math.ceil(channels / 16) * 16 : channels * programBytes(dtype));
 }
 
-/** What one thread holds of a depthwise layer's input, where the layer before is in the strip too, and of its output: as strips.cpp computes it. */
-function scratchBytesOf(graph: Graph, depthwise: Layer, expanded: boolean): number {
-  const { input, output, taps, stride, x: [, inputRows = 1], y: [, outputRows = 1] } = depthwise;
-  const [wide, narrow] = [expanded ? rowBytes(graph, input) : 0, rowBytes(graph, output)];
-  const bytes = (rows: number) => Math.min((rows - 1) * stride + taps, inputRows) * wide + rows * narrow;
-  let rows = 1;
-  while (rows < outputRows && bytes(rows + 1) <= stripBytes) rows++;
-  return bytes(rows);
+/** A layer of a strip as the engine sees it. */
+function shapeOf(graph: Graph, { output, taps, stride, x: [, inputRows = 1], y: [, outputRows = 1] }: Layer): StripShape {
+  return { inputRows, outputRows, outputRowBytes: rowBytes(graph, output), taps, stride };
 }
 
 export interface StripSearch {
@@ -100,7 +95,7 @@ export function findStrips(graph: Graph): StripSearch {
       nodes: members.map(({ node }) => node),
       steps: { first: step - (expanded ? 1 : 0), last: step + 1 },
       between: members.slice(0, -1).map(({ output }) => output),
-      scratchBytes: scratchBytesOf(graph, depthwise, expanded),
+      scratchBytes: stripBytes(members.map((layer) => shapeOf(graph, layer))),
     });
     free = step + 2;
   });

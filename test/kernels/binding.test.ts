@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
-import { describeCpu, KernelError, loadProgram, measurePeaks, readCores, type NativeProgram } from '../../kernels/binding/index.js';
+import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram, readCores, stripBytes } from '../../kernels/binding/index.js';
 import { candidates, loadAddon, requireFirst } from '../../kernels/binding/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
@@ -367,5 +367,23 @@ describe('the search for the addon', () => {
     writeFileSync(join(folder, 'sterna.node'), 'not a library');
     expect(() => requireFirst([{ path: join(folder, 'sterna.node') }], '')).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
     rmSync(folder, { recursive: true });
+  });
+});
+
+describe('stripBytes', () => {
+  const depthwise = { inputRows: 56, outputRows: 56, outputRowBytes: 1000, taps: 3, stride: 1 };
+
+  it('is what the rows between the ops take when they fill 64 KiB, or one row where that takes more', () => {
+    const before = { ...depthwise, outputRowBytes: 2000 };
+    const pointwise = { ...depthwise, outputRowBytes: 500, taps: 1 };
+    const bytes = stripBytes([before, depthwise, pointwise]);
+    expect(bytes).toBeLessThanOrEqual(64 * 1024);
+    expect(bytes).toBeGreaterThan(64 * 1024 - 3000 - 128); // one more row of both maps would not fit
+    expect(stripBytes([{ ...depthwise, outputRowBytes: 1e6 }, pointwise])).toBeGreaterThan(1e6);
+  });
+
+  it('refuses what is no strip', () => {
+    expect(() => stripBytes([depthwise])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
+    expect(() => stripBytes([depthwise, { ...depthwise, stride: 0 }])).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
   });
 });

@@ -78,7 +78,6 @@ export function engineTables(isas = source('isa/isa.cmake'), header = source('in
     constant('Axes of a tensor at most.', 'maximumRank', constantOf(header, 'kMaxRank')),
     constant('The id of an optional input that is not there.', 'absent', `0x${constantOf(header, 'kAbsent').toString(16)}`),
     constant('Rows of a kernel that the engine takes for a depthwise convolution, at most.', 'maxDepthwiseRows', constantOf(header, 'kMaxDepthwiseRows')),
-    constant('Bytes of the maps between the ops of a strip that a thread holds, unless a single row takes more.', 'stripBytes', constantOf(header, 'kStripBytes')),
     constant('Bytes of the records.', 'recordBytes', record(recordBytes(header))),
     constant('DType.', 'dtypes', record(enumeratorsOf(header, 'DType'))),
     constant('Location.', 'locations', record(enumeratorsOf(header, 'Location'))),
