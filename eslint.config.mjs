@@ -17,7 +17,7 @@ const agentFloors = [
   ['ground'],
   ['config', 'outbox', 'energy', 'recordings', 'thermal'],
   ['api', 'events', 'gallery', 'inference', 'mqtt', 'ota', 'telemetry'],
-  ['report'],
+  ['report', 'trust'],
   ['commands'],
   ['foundation'],
   ['pipelines', 'health', 'connection'],

@@ -199,7 +199,7 @@ export class Agent {
         for (const { ota } of this.#pipelines) ota.connected();
         void this.#reporter.rebirth();
       },
-      onDesired: (name, desired) => this.#pipelines.get(name).ota.desire(desired),
+      onDesired: (name, desired) => this.#pipelines.get(name).desire(desired),
       onCommand: (name, payload) => this.#commands.receive(name, payload),
       // Blocks name the package, not who asked: whoever downloads it takes them.
       onBlock: (digest8, index, message) => { for (const { ota } of this.#pipelines) ota.receiveBlock(digest8, index, message); },
@@ -227,9 +227,13 @@ export class Agent {
   }
 
   #createCommands(): CommandHandler {
-    const { journal, clock, bootId, counters, outbox } = this.#f;
+    const { journal, clock, bootId, counters, outbox, trust, faults } = this.#f;
     return new CommandHandler({
-      journal, clock, bootId,
+      journal, clock, bootId, trust,
+      onRefused: (error) => {
+        counters.add('messages_refused_total');
+        faults.raise('mqtt', error, 'warning');
+      },
       actions: this.#actions,
       answer: (id, payload) => {
         outbox.put({ class: 'critical', topic: `res/${id}`, payload });
@@ -294,8 +298,9 @@ export class Agent {
   }
 
   #reported(): Reported {
-    const { bootId, clock, faults } = this.#f;
+    const { bootId, clock, faults, trust } = this.#f;
     return buildReported({
+      trust: trust.report(),
       bootId, timeMs: clock.nowMs(), clockSynchronized: clock.synchronized(), pipelines: this.#pipelines.all.map((pipeline) => pipeline.reported()),
       faults: faults.active, lastError: faults.last,
     });

@@ -21,6 +21,7 @@ import { hostFiles, type HostFiles } from './platform/host-files.js';
 import { createLog, type Log } from './platform/log.js';
 import { keepPrivate, takeStateFolder } from './platform/state-folder.js';
 import { Counters, deviceCounterNames, type DeviceCounters } from './ground/counters.js';
+import { Trust } from './trust/trust.js';
 
 /** Parts that tests replace. */
 export interface AgentDeps {
@@ -46,6 +47,8 @@ export interface Foundation {
   counters: DeviceCounters;
   faults: Faults;
   journal: Journal;
+  /** Verifies whatever would change this device. */
+  trust: Trust;
   /** How the run of the daemon before this one ended. */
   lastRun: OpenJournal['lastRun'];
   outbox: Outbox;
@@ -95,15 +98,25 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const gallery = DeviceGallery.open(runtime, join(folder.path, 'gallery.db'), gallerySource(folder.path, config, env), faults);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
     const token = loadToken({ stateDir: folder.path, tokenFile: credentialFile(env, TOKEN_FILE) ?? config.api.token_file }, damaged);
+    const trust = openTrust(folder.path, config, { clock, faults, journal: journal.trust });
     keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
-      config, token, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
+      config, token, trust, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal, lastRun,
     };
   } catch (error) {
     void lifecycle.stop(); // everything so far is closed synchronously
     throw error;
   }
+}
+
+/** Without a broker nothing can arrive, so missing roots are no fault. */
+function openTrust(folder: string, { trust, fleet, device_id: device, broker }: Config, { clock, faults, journal }: { clock: Clock; faults: Faults; journal: Journal['trust'] }): Trust {
+  const roots = { image: trust.image_root ?? join(folder, 'trust', 'image-root.json'), director: trust.director_root ?? join(folder, 'trust', 'director-root.json') };
+  return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned }, {
+    journal, clock,
+    onFault: (error, severity) => { if (broker.url !== null) faults.raise('ota', error, severity); },
+  });
 }
 
 function logStopFailure(log: Log, { part, error, timedOut }: StopFailure): void {

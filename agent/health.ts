@@ -25,14 +25,16 @@ export class Health {
     this.#parts = parts;
   }
 
-  check(): { ok: boolean; reasons: string[] } {
+  /** `warnings` do not make it unhealthy: the unsigned mode of development. */
+  check(): { ok: boolean; reasons: string[]; warnings: string[] } {
     const { pipelines, faults } = this.#parts;
     const reasons: string[] = [];
     const of = (name: string): string => (pipelines.length === 1 ? '' : ` of ${name}`);
     for (const name of this.#stuck()) reasons.push(`the pipeline${of(name)} has worked on one frame for more than ${STUCK_MS} ms`);
     for (const { name, loop } of pipelines) if (loop.camera === 'lost') reasons.push(`the camera${of(name)} is lost`);
     for (const { component, error } of faults.active) if (component === 'pipeline' && error.code === 'E_PIPELINE') reasons.push(error.message);
-    return { ok: reasons.length === 0, reasons };
+    const warnings = faults.active.flatMap(({ error }) => (error.code === 'E_TRUST_OFF' ? [error.message] : []));
+    return { ok: reasons.length === 0, reasons, warnings };
   }
 
   /** WATCHDOG=1 says that frames go through (or that there are none to go), not merely that timers run. */

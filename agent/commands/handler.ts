@@ -1,10 +1,12 @@
-/** `cmd/{name}`: decoded, refused when expired, executed once for each id, answered in `res/{id}`. */
+/** `cmd/{name}`: decoded, verified, executed once for each id, answered in `res/{id}`. */
 import {
   commandNames, commandSchema, decodePayload, encodePayload, responseSchema, SCHEMA_VERSION, type Command, type CommandName, type Response,
 } from '../contracts/index.js';
-import { AgentError, toCodedError } from '../errors.js';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import { Rate } from '../mqtt/rate.js';
 import type { Journal } from '../ota/journal.js';
 import type { Clock } from '../platform/clock.js';
+import type { Trust } from '../trust/trust.js';
 
 /** @param pipeline the one that the command names; absent: the first of the device */
 export type CommandAction = (args: Readonly<Record<string, unknown>>, pipeline?: string) => Promise<Record<string, unknown>> | Record<string, unknown>;
@@ -12,6 +14,9 @@ export type CommandAction = (args: Readonly<Record<string, unknown>>, pipeline?:
 export interface CommandParts {
   journal: Pick<Journal, 'response' | 'saveResponse'>;
   clock: Clock;
+  trust: Pick<Trust, 'acceptCommand'>;
+  /** Told of a command that is not trusted. */
+  onRefused: (error: CodedError) => void;
   bootId: string;
   actions: Record<CommandName, CommandAction>;
   /** Sends an answer; must not throw. */
@@ -20,12 +25,15 @@ export interface CommandParts {
 }
 
 const MAX_PENDING = 16;
+/** Whoever may publish can send commands that are not trusted; only a few of them are answered. */
+const REFUSALS = { perSecond: 1, burst: 5 };
 
 export class CommandHandler {
   readonly #parts: CommandParts;
   /** One after another: two self-tests at once would measure each other. */
   #chain: Promise<void> = Promise.resolve();
   readonly #pending = new Set<string>();
+  readonly #refusals = new Rate(REFUSALS);
 
   constructor(parts: CommandParts) {
     this.#parts = parts;
@@ -46,13 +54,27 @@ export class CommandHandler {
   }
 
   async #handle(name: string, command: Command): Promise<void> {
-    const { journal, clock } = this.#parts;
-    const known = responseSchema.safeParse(attempt(() => journal.response(command.id)));
-    if (known.success) return this.#send(known.data);
+    const { journal, clock, trust } = this.#parts;
+    try {
+      const isNew = trust.acceptCommand(name, command);
+      const known = responseSchema.safeParse(attempt(() => journal.response(command.id)));
+      if (known.success) return this.#send(known.data);
+      if (!isNew) throw new AgentError('E_TRUST_COMMAND_REPLAYED', `The command ${command.id} was taken before, and its answer is no longer known; it is not carried out again`);
+    } catch (error) {
+      return this.#refuse(name, command, toCodedError(error));
+    }
     const response = await this.#execute(name, command);
     // An answer that cannot be remembered is still an answer; a repeated id would then run again.
     attempt(() => journal.saveResponse(command.id, response, clock.nowMs()));
     this.#send(response);
+  }
+
+  /** Not remembered: strangers must not push the answers to operators out of the journal. */
+  #refuse(name: string, command: Command, { code, message }: CodedError): void {
+    const { clock, bootId, onRefused } = this.#parts;
+    onRefused({ code, message });
+    if (!this.#refusals.take(clock.monotonicMs())) return;
+    this.#send({ schema_version: SCHEMA_VERSION, id: command.id, command: name.slice(0, 64), boot_id: bootId, time_ms: clock.nowMs(), ok: false, code, message: message.slice(0, 4096) });
   }
 
   async #execute(name: string, command: Command): Promise<Response> {

@@ -159,6 +159,17 @@ const ota = z.strictObject({
   max_crashes: z.number().int().min(1).max(100).default(3),
 });
 
+const trust = z.strictObject({
+  /** Pinned root metadata of the image repository (sterna provision writes it). Default: `trust/image-root.json` in the state folder. */
+  image_root: filePath.optional(),
+  /** Pinned root metadata of the director. Default: `trust/director-root.json` in the state folder. */
+  director_root: filePath.optional(),
+  /** What packages must be signed for. Default: the processor's architecture, such as x64 or arm64. */
+  hardware_id: idText.default(process.arch),
+  /** For development only: take updates, settings and commands from whoever may publish to this device, without signatures. */
+  unsigned: z.boolean().default(false),
+});
+
 const energy = z.strictObject({
   /** Power of one busy core in watts. Machines without an energy sensor calculate joules from it and CPU time. */
   watts_per_core: z.number().positive().max(100).default(2.5),
@@ -199,6 +210,8 @@ export const configSchema = z.strictObject({
   telemetry: telemetry.prefault({}),
   outbox: outbox.prefault({}),
   ota: ota.prefault({}),
+  /** Whose signatures this device trusts. */
+  trust: trust.prefault({}),
   energy: energy.prefault({}),
   schedule: schedule.prefault({}),
 }).superRefine((config, context) => {

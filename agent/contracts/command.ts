@@ -1,6 +1,7 @@
 /** `cmd/{name}`, down, and `res/{id}`, up. Correlation is in the payload, so that MQTT 3.1.1 is enough. */
 import { z } from 'zod';
 import { bootId, epochMs, id, longText, schemaVersion, shortText } from './codec.js';
+import { MAX_METADATA_BYTES } from './signed.js';
 
 export const commandNames = ['rebirth', 'self-test', 'bench', 'rollback', 'log-tail'] as const;
 export type CommandName = (typeof commandNames)[number];
@@ -14,6 +15,8 @@ export const commandSchema = z.object({
   /** The pipeline that it concerns; absent: the first of the device. */
   pipeline: id.optional(),
   args: z.record(z.string().max(64), z.unknown()).default({}),
+  /** Signed metadata (`command` of SIGNED_FIELDS) that states all of the above, for this device. Required, unless the device runs in the unsigned mode. */
+  signed: z.string().max(MAX_METADATA_BYTES).optional(),
 });
 export type Command = z.infer<typeof commandSchema>;
 

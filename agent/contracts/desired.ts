@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ruleFields } from '../../runtime/vision/zones/settings.js';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
+import { signedSchema } from './signed.js';
 
 /** Settings that can be changed remotely; an absent field keeps the value of the device's own configuration. */
 export const settingsSchema = z.object({
@@ -46,6 +47,15 @@ export const desiredSchema = z.object({
   }).nullable(),
   settings: settingsSchema.default({}),
   time_ms: epochMs.optional(),
+  /** Signatures of all that is above. A device takes no message without them, unless it runs in the unsigned mode of development. */
+  signed: signedSchema.optional(),
 });
 export type Desired = z.infer<typeof desiredSchema>;
 export type DesiredPackage = NonNullable<Desired['package']>;
+
+/** The text whose SHA-256 the director signs: what of `desired` changes a device, with keys in a fixed order. */
+export function desiredText({ generation, package: wanted, settings }: Pick<Desired, 'generation' | 'package' | 'settings'>): string {
+  const sorted = Object.entries(settings).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
+  const named = wanted === null ? null : [wanted.name, wanted.version, wanted.digest, wanted.size_bytes, wanted.block_bytes];
+  return JSON.stringify([generation, named, sorted]);
+}

@@ -27,6 +27,8 @@ const pipelineReportSchema = z.object({
   /** True during the time in which crashes make the device return to the previous package. */
   probation: z.boolean(),
   settings: settingsSchema,
+  /** The last `desired` that was not taken, for example because its signatures are not trusted; null once another one is taken. */
+  refused: codedError.extend({ generation: count }).nullable().optional(),
 });
 export type PipelineReport = z.infer<typeof pipelineReportSchema>;
 
@@ -36,6 +38,8 @@ export const reportedSchema = z.object({
   time_ms: epochMs,
   clock_synchronized: z.boolean(),
   pipelines: z.array(pipelineReportSchema).max(MAX_PIPELINES),
+  /** Whose signatures the device trusts: versions of the two roots. `unsigned` takes any message; `unprovisioned` takes none. */
+  trust: z.object({ mode: openSet(['signed', 'unsigned', 'unprovisioned']), image_root: count.nullable(), director_root: count.nullable() }).optional(),
   /** Present faults, at most 32; `pipeline` is null for those of the whole device. */
   faults: z.array(codedError.extend({ component: shortText, pipeline: id.nullable() })).max(32),
   /** Latest fault of any component. */

@@ -2,8 +2,8 @@
 import { DEFAULT_PIPELINE } from '../contracts/index.js';
 import type { Sqlite } from '../platform/database.js';
 
-/** Version 0: one table of values, and one pipeline without a name. */
-export const JOURNAL_VERSION = 1;
+/** Version 0: one table of values, and one pipeline without a name. Version 1 had no record of trust. */
+export const JOURNAL_VERSION = 2;
 
 const TABLES = `
   CREATE TABLE deployment (pipeline TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
@@ -34,16 +34,24 @@ const FROM_0 = `
   DROP TABLE value;
 `;
 
+/** What was verified, in one row, so that it changes as a whole; and the ids of signed commands until they expire. */
+const FROM_1 = `
+  CREATE TABLE trust (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL) STRICT;
+  CREATE TABLE nonce (id TEXT PRIMARY KEY, digest TEXT NOT NULL, expires_ms INTEGER NOT NULL) STRICT;
+`;
+
 export function journalVersion(db: Sqlite): number {
   return Number(db.pragma('user_version', { simple: true }));
 }
 
 /** One transaction: a power cut leaves the old tables or the new ones. */
 export function migrateJournal(db: Sqlite): void {
-  if (journalVersion(db) >= JOURNAL_VERSION) return;
+  const version = journalVersion(db);
+  if (version >= JOURNAL_VERSION) return;
   db.transaction(() => {
     const old = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'value'").get() !== undefined;
-    db.exec(old ? FROM_0 : TABLES);
+    if (version < 1) db.exec(old ? FROM_0 : TABLES);
+    db.exec(FROM_1);
     db.pragma(`user_version = ${JOURNAL_VERSION}`);
   }).immediate();
 }

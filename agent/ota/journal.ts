@@ -1,12 +1,13 @@
 /**
- * The journal: what the daemon decided, in SQLite with synchronous=FULL. Five jobs, each in tables of its own: deployments (state and transitions),
- * downloads, settings, runs (with the numbers of connections), answers to commands. Once a method returns, a power cut cannot take it back.
+ * The journal: what the daemon decided, in SQLite with synchronous=FULL. Six jobs, each in tables of its own: deployments (state and transitions),
+ * downloads, settings, runs (with the numbers of connections), answers to commands, what was verified. Once a method returns, a power cut cannot take it back.
  */
 import type { CodedError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
 import { readRunRecord, type RunRecord } from '../platform/last-run.js';
 import { migrateJournal, parseJson } from './journal-schema.js';
 import { PipelineJournal } from './pipeline-journal.js';
+import { TrustJournal } from './trust-journal.js';
 
 const KEPT_COMMANDS = 200;
 
@@ -30,6 +31,11 @@ export class Journal {
   /** The deployments, downloads and settings of one pipeline. */
   of(pipeline: string): PipelineJournal {
     return new PipelineJournal(this.#db, pipeline, this.#onDamaged);
+  }
+
+  /** What was verified, and which signed commands were taken. */
+  get trust(): TrustJournal {
+    return new TrustJournal(this.#db);
   }
 
   /** Notes that a run begins. @returns the note of the run before, if that one did not end by `markStopped` */

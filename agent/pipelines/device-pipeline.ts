@@ -5,8 +5,8 @@
 import { join } from 'node:path';
 import { LiveSettings } from '../config/settings.js';
 import type { PipelineSpec } from '../config/pipelines.js';
-import { DEFAULT_PIPELINE, type OtaGet, type Settings } from '../contracts/index.js';
-import { toCodedError } from '../errors.js';
+import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../contracts/index.js';
+import { agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
 import { attempt, type FaultPort } from '../ground/faults.js';
 import type { Foundation } from '../foundation.js';
 import { cameraFaults } from '../inference/camera-faults.js';
@@ -75,6 +75,8 @@ export class DevicePipeline {
   readonly #host: PipelineHost;
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
+  /** The last `desired` that was not taken, until one is. */
+  #refused: (CodedError & { generation: number }) | null = null;
 
   constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff }: PipelineOptions) {
     this.name = spec.name;
@@ -105,6 +107,21 @@ export class DevicePipeline {
     }
   }
 
+  /** A `desired` from the broker. Only what is verified is passed on; what is refused is reported, and changes nothing. */
+  desire(desired: Desired): void {
+    try {
+      if (this.#f.trust.accept(this.name, desired, this.ota.state)) this.ota.desire(desired);
+      this.#refused = null;
+      for (const code of TRUST_CODES) this.#faults.clear('ota', code);
+    } catch (error) {
+      this.#refused = { generation: desired.generation, ...toCodedError(error) };
+      this.#f.counters.add('messages_refused_total');
+      const { generation: _, ...coded } = this.#refused;
+      this.#faults.raise('ota', coded);
+    }
+    this.#host.changed();
+  }
+
   /** A package runs, and no deployment is under way. */
   get resting(): boolean {
     return this.slot.running !== null && !isBusy(this.ota.state);
@@ -116,7 +133,7 @@ export class DevicePipeline {
   }
 
   reported(): ReportedPipeline {
-    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, settings: this.settings.current };
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, settings: this.settings.current, refused: this.#refused };
   }
 
   /** For `/api/status`. */
@@ -175,7 +192,10 @@ export class DevicePipeline {
         },
       },
       link: { isConnected: () => this.#host.isConnected(), request: (request) => this.#request(request) },
-      onChange: () => this.#host.changed(),
+      onChange: () => {
+        this.#f.trust.settle(this.name, this.ota.state);
+        this.#host.changed();
+      },
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => this.#faults.raise('ota', error),
       onSettings: (next) => this.#applySettings(next),
@@ -273,6 +293,8 @@ export class DevicePipeline {
     }
   }
 }
+
+const TRUST_CODES = [...Object.keys(agentErrorCodes).filter((code) => code.startsWith('E_TRUST_')), 'E_OTA_GENERATION'];
 
 /** The only pipeline of a device, and any of that name, has its files where devices with one pipeline always had them. */
 export function pipelineFolder(stateDir: string, name: string): string {

@@ -9,12 +9,15 @@ export interface ReportedPipeline {
   ota: OtaState;
   progress: { done: number; total: number };
   settings: Settings;
+  /** The last `desired` that was not taken. */
+  refused: (CodedError & { generation: number }) | null;
 }
 
 export interface ReportedParts {
   bootId: string;
   timeMs: number;
   clockSynchronized: boolean;
+  trust: NonNullable<Reported['trust']>;
   pipelines: readonly ReportedPipeline[];
   /** Active at present. */
   faults: readonly ActiveFault[];
@@ -28,13 +31,14 @@ export function buildReported(parts: ReportedParts): Reported {
     boot_id: parts.bootId,
     time_ms: parts.timeMs,
     clock_synchronized: parts.clockSynchronized,
+    trust: parts.trust,
     pipelines: parts.pipelines.map(reportOf),
     faults: parts.faults.slice(0, 32).map(({ pipeline, component, error }) => ({ pipeline, component, code: error.code.slice(0, 256), message: error.message.slice(0, 512) })),
     last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },
   };
 }
 
-function reportOf({ name, input, ota, progress, settings }: ReportedPipeline): PipelineReport {
+function reportOf({ name, input, ota, progress, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
   const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
   const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
@@ -53,5 +57,6 @@ function reportOf({ name, input, ota, progress, settings }: ReportedPipeline): P
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,
     settings,
+    refused: refused === null ? null : { generation: refused.generation, code: refused.code.slice(0, 256), message: refused.message.slice(0, 1024) },
   };
 }

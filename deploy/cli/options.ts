@@ -12,6 +12,9 @@ export const integer = (least: number) => (text: string): number => {
   return value;
 };
 
+/** Parser of an option that may be repeated. */
+export const repeated = (text: string, previous: string[]): string[] => [...previous, text];
+
 /** Parser of a comma list of integers of at least `least`, in ascending order. */
 export const integerList = (least: number) => (text: string): number[] => [...new Set(text.split(',').map(integer(least)))].sort((a, b) => a - b);
 

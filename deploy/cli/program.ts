@@ -21,6 +21,8 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   gallery: () => import('./commands/gallery.js'),
   package: () => import('./commands/package.js'),
   fleet: () => import('./commands/fleet.js'),
+  keys: () => import('./commands/keys.js'),
+  repository: () => import('./commands/repository.js'),
   publish: () => import('./commands/publish.js'),
   agent: () => import('./commands/agent.js'),
   up: () => import('./commands/up.js'),

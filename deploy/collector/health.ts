@@ -25,6 +25,7 @@ export interface Health {
 const VITAL: ReadonlySet<string> = new Set(['camera', 'pipeline']);
 const TITLES: Readonly<Record<string, string>> = {
   E_CAMERA_LOST: 'camera lost', E_PIPELINE: 'pipeline fails', E_DISK_FULL: 'disk full', E_STATE_READ_ONLY: 'disk read-only', E_OTA_GENERATION: 'generation refused', E_GALLERY_SPACE: 'people must be enrolled again',
+  E_TRUST_OFF: 'unsigned mode', E_TRUST_ROOT: 'cannot verify updates', E_TRUST_UNSIGNED: 'unsigned update refused', E_TRUST_FREEZE: 'update has expired', E_TRUST_ROLLBACK: 'older update refused',
 };
 
 /**
@@ -59,5 +60,5 @@ function named(alarm: Alarm): Alarm {
 interface Fault { pipeline: string | null; component: string; code: string; message: string }
 
 function alarmOf({ pipeline, component, code, message }: Fault): Alarm {
-  return { level: VITAL.has(component) && code !== 'E_GALLERY_SPACE' ? 'bad' : 'warning', pipeline, component, code, title: TITLES[code] ?? `${component} fault`, message };
+  return { level: VITAL.has(component) && code !== 'E_GALLERY_SPACE' ? 'bad' : 'warning', pipeline, component, code, title: TITLES[code] ?? (code.startsWith('E_TRUST_') ? 'update not trusted' : `${component} fault`), message };
 }

@@ -16,6 +16,8 @@ export interface DeviceOptions {
   fleet: string;
   device: string;
   brokerUrl: string;
+  /** Files of the roots that it trusts. */
+  trust: { image_root: string; director_root: string };
   /** What the camera is. */
   input: string;
   engine: string;
@@ -102,7 +104,7 @@ export class DeviceProcess {
   }
 
   #config(port: number): Record<string, unknown> {
-    const { folder, fleet, device, brokerUrl, input, engine, telemetryMs } = this.#options;
+    const { folder, fleet, device, brokerUrl, trust, input, engine, telemetryMs } = this.#options;
     return {
       device_id: device,
       fleet,
@@ -113,6 +115,7 @@ export class DeviceProcess {
       // The walls beside the door do not count.
       pipeline: { engine, zones: [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }] },
       recordings: { enabled: true, max_bytes: 64 * 2 ** 20, max_age_h: 24 },
+      trust,
       api: { host: '127.0.0.1', port },
       telemetry: { interval_ms: telemetryMs },
     };

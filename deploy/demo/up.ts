@@ -24,6 +24,7 @@ import { assetsFolder, projectFolder } from './folder.js';
 import { demoPackage, type DemoPackage } from './model.js';
 import { clips, faceModels } from './pins.js';
 import { summarize, type UpSummary } from './summary.js';
+import { DemoTrust } from './trust.js';
 import { Visits } from './visits.js';
 
 export interface UpOptions {
@@ -77,6 +78,7 @@ interface FleetSide {
   store: CollectorStore;
   collector: Collector;
   publisher: Publisher;
+  trust: DemoTrust;
   dashboard: Dashboard;
 }
 
@@ -102,7 +104,7 @@ class Up {
     const { once, onReady } = this.#options;
     const input = this.#ownInput();
     const state = await this.#stateFolder();
-    const fleet = await this.#step('fleet side', () => this.#startFleet(state), (f) => `broker ${f.broker.url}, page ${f.dashboard.url}`);
+    const fleet = await this.#step('fleet side', () => this.#startFleet(state), (f) => `broker ${f.broker.url}, page ${f.dashboard.url}, keys and signed repository in ${f.trust.repository.folder.path}`);
     const camera = await this.#fetch();
     const pack = await this.#model(camera);
     const replay = input === undefined ? await this.#replay(camera) : null;
@@ -173,13 +175,14 @@ class Up {
     const collector = new Collector({ url: broker.url, fleet: FLEET }, store);
     await collector.start();
     this.#stack.add({ name: 'collector', stop: () => collector.stop() });
-    const publisher = new Publisher({ url: broker.url, fleet: FLEET });
+    const trust = new DemoTrust(state);
+    const publisher = new Publisher({ url: broker.url, fleet: FLEET, signer: trust.director });
     await publisher.start();
     this.#stack.add({ name: 'publisher', stop: () => publisher.stop() });
     const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client ?? null : null) });
     await dashboard.start();
     this.#stack.add({ name: 'page', stop: () => dashboard.stop() });
-    return { broker, store, collector, publisher, dashboard };
+    return { broker, store, collector, publisher, trust, dashboard };
   }
 
   async #fetch(): Promise<CameraOptions & { modelPaths: Record<string, string> }> {
@@ -214,6 +217,7 @@ class Up {
 
   async #startDevice(state: string, fleet: FleetSide, { source, ffmpeg }: { source: string; ffmpeg: string }): Promise<DeviceProcess> {
     const device = new DeviceProcess({
+      trust: await fleet.trust.provision(join(state, 'device', 'trust')),
       folder: join(state, 'device'), fleet: FLEET, device: DEVICE, brokerUrl: fleet.broker.url, input: source, engine: this.#options.engine, ffmpeg,
       telemetryMs: TELEMETRY_MS, signal: this.#signal,
     });
@@ -224,17 +228,18 @@ class Up {
     return device;
   }
 
-  async #deploy({ publisher }: FleetSide, pack: DemoPackage): Promise<Outcome> {
+  async #deploy({ publisher, trust }: FleetSide, pack: DemoPackage): Promise<Outcome> {
     return this.#step('update', async () => {
       const held = await loadPackage(pack.path);
+      trust.add(held);
       const generation = await publisher.publish(DEVICE, held);
       const outcome = await publisher.outcome(DEVICE, held.digest, generation, { timeoutMs: DEPLOY_TIMEOUT_MS, signal: this.#signal });
       if (outcome.state !== 'committed') {
-        const { error } = outcome.reported.ota;
+        const { error } = outcome;
         throw new DeployError('E_DEVICE_REJECTED', `${DEVICE} refused ${held.name} ${held.version}: ${error?.code ?? 'no code'}: ${error?.message ?? outcome.state}`, { details: { code: error?.code } });
       }
       return outcome;
-    }, ({ reported }) => `${reported.ota.blocks_total} blocks over MQTT, hash verified, self-test passed, ${reported.ota.state}`);
+    }, ({ reported }) => `${reported.ota.blocks_total} blocks over MQTT, signatures and hash verified, self-test passed, ${reported.ota.state}`);
   }
 }
 

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
 import {
-  commandSchema, decodePayload, deviceTopic, encodePayload, responseSchema, SCHEMA_VERSION, type CommandName, type DeviceAddress, type Response, type Status,
+  commandSchema, decodePayload, deviceTopic, encodePayload, responseSchema, SCHEMA_VERSION, MAX_COMMAND_LIFE_MS, type CommandName, type CommandStatement, type DeviceAddress, type Response, type Status,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
+
+/** @returns the text of the message's `signed` */
+export type CommandSigner = (statement: CommandStatement) => string;
 
 export interface CommandRequest {
   address: DeviceAddress;
@@ -12,22 +15,26 @@ export interface CommandRequest {
   pipeline?: string;
   args?: Record<string, unknown>;
   timeoutMs: number;
+  /** Signs the command. Without one, only devices in the unsigned mode of development carry it out. */
+  signer?: CommandSigner;
   signal?: AbortSignal;
   /** Of the device: a command is not sent to one that is away, for the broker keeps none for it. */
   status: Status | null;
 }
 
 /**
- * Sends one command to a device and waits for its answer. It expires with the waiting, where the device's clock can be believed.
+ * Sends one command to a device and waits for its answer. It expires with the waiting; unsigned, only where the device's clock can be believed.
  * @throws DeployError E_DEVICE_OFFLINE, E_DEVICE_TIMEOUT, E_DEVICE_COMMAND when the device could not do it; the signal's reason
  */
-export async function sendCommand(client: MqttClient, { address, name, pipeline, args = {}, timeoutMs, signal, status }: CommandRequest): Promise<Response> {
+export async function sendCommand(client: MqttClient, { address, name, pipeline, args = {}, timeoutMs, signer, signal, status }: CommandRequest): Promise<Response> {
   const { device } = address;
   if (status !== null && status.state !== 'online') throw new DeployError('E_DEVICE_OFFLINE', `${device} is ${status.state}: it cannot receive the command ${name}`, { details: { device, state: status.state } });
   const id = `cli-${randomUUID()}`;
   const topic = deviceTopic(address, { kind: 'res', id });
   const expiry = status?.clock_synchronized === true ? { expires_ms: Date.now() + timeoutMs } : {};
-  const payload = encodePayload(commandSchema, { schema_version: SCHEMA_VERSION, id, ...(pipeline === undefined ? {} : { pipeline }), args, ...expiry });
+  const now = Date.now();
+  const signed = signer?.({ fleet: address.fleet, device, command: name, id, pipeline: pipeline ?? null, args, issued_ms: now, expires_ms: now + Math.min(timeoutMs, MAX_COMMAND_LIFE_MS) });
+  const payload = encodePayload(commandSchema, { schema_version: SCHEMA_VERSION, id, ...(pipeline === undefined ? {} : { pipeline }), args, ...(signed === undefined ? expiry : { signed }) });
   const answer = waitForAnswer(client, topic, { device, name, timeoutMs, ...(signal === undefined ? {} : { signal }) });
   answer.catch(() => undefined); // awaited below, after the sending
   await client.subscribeAsync(topic, { qos: 1 });

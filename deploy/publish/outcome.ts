@@ -7,6 +7,8 @@ export interface Outcome {
   address: DeviceAddress;
   state: 'committed' | 'rejected' | 'rolled_back' | 'superseded';
   reported: PipelineReport;
+  /** Why the device did not take it. */
+  error: { code: string; message: string } | null;
 }
 
 /** States in which a package was refused. */
@@ -14,12 +16,18 @@ const REFUSED = ['rejected', 'rolled_back'] as const;
 
 /** The final state of this deployment, or null while it is under way or another one is reported. */
 export function endOf(reported: PipelineReport, digest: string, generation: number): Outcome['state'] | null {
+  if (reported.refused?.generation === generation) return 'rejected';
   const seen = reported.generation_seen ?? -1;
   if (seen < generation) return null;
   if (reported.slots.active?.digest === digest && (reported.generation_applied ?? -1) >= generation) return 'committed';
   const { state, package: candidate } = reported.ota;
   if (candidate?.digest !== digest) return seen > generation ? 'superseded' : null;
   return REFUSED.find((refused) => refused === state) ?? null;
+}
+
+/** What the device says against this generation, or against its package. */
+export function errorOf({ refused, ota }: PipelineReport, generation: number): Outcome['error'] {
+  return refused?.generation === generation ? { code: refused.code, message: refused.message } : ota.error;
 }
 
 /** The same, with what the broker retains: a device that is away is superseded, too, when another publisher asks for something else. */

@@ -6,6 +6,8 @@ import { openPackage } from '../../runtime/package/package.js';
 export interface HeldPackage {
   readonly name: string;
   readonly version: string;
+  /** Of its manifest. */
+  readonly releaseCounter: number;
   /** SHA-256 of `bytes`, lower-case hex. */
   readonly digest: string;
   readonly bytes: Uint8Array;
@@ -18,7 +20,7 @@ export interface HeldPackage {
 export async function loadPackage(path: string): Promise<HeldPackage> {
   const { manifest, sha256 } = await openPackage(path);
   const bytes = await readFile(path);
-  return { name: manifest.name, version: manifest.version, digest: sha256, bytes };
+  return { name: manifest.name, version: manifest.version, releaseCounter: manifest.release_counter, digest: sha256, bytes };
 }
 
 /** How `desired` names it. */

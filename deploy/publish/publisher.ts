@@ -9,8 +9,9 @@ import {
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { knownPipeline, KnownDevices, type KnownDevice, type KnownPipeline } from './devices.js';
-import { outcomeOf, timedOut, type Outcome } from './outcome.js';
+import { errorOf, outcomeOf, timedOut, type Outcome } from './outcome.js';
 import { desiredPackage, packageBlock, type HeldPackage } from './packages.js';
+import type { DesiredSigner } from '../repository/director.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
 
 export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
@@ -22,6 +23,8 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   maxInFlight?: number;
   /** Payload bytes of a block. Default 64 KiB. */
   blockBytes?: number;
+  /** Signs what devices should run. Without one, only devices in the unsigned mode of development take it. */
+  signer?: DesiredSigner;
   /** Looks for a package that is asked for and not held; null: it is not here. Must not throw. */
   find?: (digest: string) => Promise<HeldPackage | null>;
 }
@@ -145,7 +148,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const client = this.#connected();
     const generation = this.#devices.nextGeneration(device, pipeline, Date.now());
     const kept = settings ?? this.reported(device, pipeline)?.settings ?? {};
-    const desired: Desired = { schema_version: SCHEMA_VERSION, generation, package: wanted, settings: kept, time_ms: Date.now() };
+    const desired = this.#signed(device, pipeline, { schema_version: SCHEMA_VERSION, generation, package: wanted, settings: kept, time_ms: Date.now() });
     try {
       const payload = encodePayload(desiredSchema, desired);
       await client.publishAsync(deviceTopic({ fleet: this.#options.fleet, device }, { kind: 'desired', pipeline }), payload, { qos: 1, retain: true });
@@ -154,6 +157,13 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     }
     this.#devices.state(device, pipeline, desired);
     return generation;
+  }
+
+  #signed(device: string, pipeline: string, desired: Desired): Desired {
+    const { signer, fleet } = this.#options;
+    if (signer === undefined) return desired;
+    const { image_root: image = null, director_root: director = null } = this.#devices.get(device).reported?.trust ?? {};
+    return { ...desired, signed: signer.sign({ fleet, device, pipeline }, desired, { image, director }) };
   }
 
   /**
@@ -173,7 +183,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       const check = (known: KnownPipeline): void => {
         const state = outcomeOf(known, digest, generation);
         const { reported } = known;
-        if (reported !== null && state !== null) finish(() => resolve({ address, state, reported }));
+        if (reported !== null && state !== null) finish(() => resolve({ address, state, reported, error: errorOf(reported, generation) }));
       };
       const onChanged = (name: string, known: KnownDevice): void => { if (name === device) check(knownPipeline(known, pipeline)); };
       const onAbort = (): void => finish(() => reject(options.signal?.reason ?? new Error('aborted')));

@@ -75,7 +75,7 @@ describe('a daemon under attack by broker and local clients', () => {
     broker.onOnline = attackDevice;
     const port = await freePort();
     const state = join(temporaryFolder(), 'state');
-    const child = spawn(process.execPath, [entry], { stdio: 'ignore', env: { ...process.env, STERNA_DEVICE_ID: 'door', STERNA_FLEET: 'test', STERNA_STATE_DIR: state, STERNA_BROKER_URL: broker.url, STERNA_API_PORT: String(port), STERNA_LOG_LEVEL: 'error' } });
+    const child = spawn(process.execPath, [entry], { stdio: 'ignore', env: { ...process.env, STERNA_DEVICE_ID: 'door', STERNA_FLEET: 'test', STERNA_STATE_DIR: state, STERNA_BROKER_URL: broker.url, STERNA_API_PORT: String(port), STERNA_LOG_LEVEL: 'error', STERNA_TRUST_UNSIGNED: 'true' } });
     let exit: { code: number | null; signal: NodeJS.Signals | null } | null = null;
     child.once('exit', (code, signal) => { exit = { code, signal }; });
     onTestFinished(() => void child.kill('SIGKILL'));

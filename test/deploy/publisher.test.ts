@@ -19,7 +19,7 @@ afterEach(async () => {
 
 function held(size: number): HeldPackage {
   const bytes = Uint8Array.from({ length: size }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
-  return { name: 'faces', version: '1.0.0', digest: createHash('sha256').update(bytes).digest('hex'), bytes };
+  return { name: 'faces', version: '1.0.0', releaseCounter: 0, digest: createHash('sha256').update(bytes).digest('hex'), bytes };
 }
 
 interface Bench {
@@ -178,7 +178,7 @@ describe('a publisher', () => {
     const pack = held(5000);
     const generation = await b.publisher.publish(DOOR.device, pack);
     const outcome = b.publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 5000 });
-    const candidate = { name: 'faces', version: '1.0.0', digest: pack.digest, size_bytes: 5000 };
+    const candidate = { name: 'faces', version: '1.0.0', releaseCounter: 0, digest: pack.digest, size_bytes: 5000 };
     const say = (state: 'downloading' | 'rejected', generationSeen: number): Promise<unknown> => b.device.publishAsync(topic('reported'), json(reported({
       generation_seen: generationSeen, generation_applied: 4, slots: { active: null, previous: null },
       ota: { state, package: candidate, blocks_done: 1, blocks_total: 5, error: state === 'rejected' ? { code: 'E_DIGEST', message: 'wrong' } : null },

@@ -24,7 +24,7 @@ const DOOR = { fleet: 'demo', device: 'door-1' };
 const packages: Record<'1.0.0' | '2.0.0', HeldPackage> = { '1.0.0': empty(), '2.0.0': empty() };
 
 function empty(): HeldPackage {
-  return { name: '', version: '', digest: '', bytes: new Uint8Array(0) };
+  return { name: '', version: '', releaseCounter: 0, digest: '', bytes: new Uint8Array(0) };
 }
 
 beforeAll(async () => {
@@ -32,7 +32,7 @@ beforeAll(async () => {
     const { manifest, bytes, sha256 } = await buildPipelinePackage('face-recognition', tinyModels(), {
       name: 'faces', version, releaseCounter: Number(version[0]), embeddingSpaceId: 'colours', overrides: { motion: { enabled: false }, match_threshold: 0.9 },
     });
-    packages[version] = { name: manifest.name, version, digest: sha256, bytes };
+    packages[version] = { name: manifest.name, version, releaseCounter: manifest.release_counter, digest: sha256, bytes };
   }
 }, 60_000);
 
@@ -87,7 +87,7 @@ async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSec
   const state = temporaryFolder();
   const agent = await startAgent(parseConfig({
     device_id: DOOR.device, fleet: DOOR.fleet, state_dir: state, broker: { url: broker.url },
-    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500 },
+    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500 }, trust: { unsigned: true },
   }), { log: quietLog, env: {}, backoff: { baseMs: 50, capMs: 200 } });
   onTestFinished(() => agent.stop());
   return { broker, agent, device: new DeviceClient(agent.apiUrl ?? '', join(state, 'api.token')), publisher, store, events };

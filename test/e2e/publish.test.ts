@@ -23,41 +23,58 @@ async function sterna(...args: string[]): Promise<{ code: number; json: unknown;
   return { code, json: out === '' ? null : JSON.parse(out), log };
 }
 
-async function fleet(): Promise<{ url: string; path: string; bad: string }> {
+/** Everything as a user does it: a repository with keys, a device that has its roots, packages that are signed. */
+async function fleet(): Promise<{ url: string; path: string; bad: string; signed: string[] }> {
   const broker = new EmbeddedBroker();
   await broker.start();
   onTestFinished(() => broker.stop());
   const folder = temporaryFolder();
-  const agent = await startAgent(parseConfig({ device_id: 'door-1', fleet: 'demo', state_dir: join(folder, 'state'), broker: { url: broker.url }, api: { port: 0 } }), { log: quietLog, env: {} });
-  onTestFinished(() => agent.stop());
   const [path, bad] = [join(folder, 'faces.sterna'), join(folder, 'bad.sterna')];
   writeFileSync(path, bytes);
   writeFileSync(bad, impossible);
-  return { url: broker.url, path, bad };
+  const repository = join(folder, 'repository');
+  expect((await sterna('repository', 'init', repository, '--no-passphrase', '--json')).code).toBe(0);
+  expect(await sterna('repository', 'add', path, bad, '--repository', repository, '--json')).toMatchObject({ code: 0, json: { packages: ['all/faces-1.0.0.sterna', 'all/faces-2.0.0.sterna'], pending: [] } });
+  const agent = await startAgent(parseConfig({
+    device_id: 'door-1', fleet: 'demo', state_dir: join(folder, 'state'), broker: { url: broker.url }, api: { port: 0 },
+    trust: { image_root: join(repository, 'image', '1.root.json'), director_root: join(repository, 'director', '1.root.json') },
+  }), { log: quietLog, env: {} });
+  onTestFinished(() => agent.stop());
+  return { url: broker.url, path, bad, signed: ['--repository', repository] };
 }
 
 describe('sterna publish', () => {
   it('serves a device until it has committed, and finds the devices of a fleet', async () => {
-    const { url, path } = await fleet();
-    const one = await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', '--json');
+    const { url, path, signed } = await fleet();
+    const one = await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', ...signed, '--json');
     expect(one).toMatchObject({ code: 0, json: { name: 'faces', version: '1.0.0', bytes: bytes.length, devices: [{ device: 'door-1', state: 'committed', error: null }], sent: { malformedPayloads: 0 } } });
     expect(one.log).toMatch(/door-1: committed/);
-    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--all', '--timeout', '60', '--json')).toMatchObject({ code: 0, json: { devices: [{ device: 'door-1', state: 'committed' }] } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--all', '--timeout', '60', ...signed, '--json')).toMatchObject({ code: 0, json: { devices: [{ device: 'door-1', state: 'committed' }] } });
+  }, 120_000);
+
+  it('is refused by the device without signatures, and says so at once; a command as well', async () => {
+    const { url, path, signed } = await fleet();
+    const unsigned = await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', '--unsigned', '--json');
+    expect(unsigned).toMatchObject({ code: 1, json: { error: { details: { devices: [{ state: 'rejected', error: { code: 'E_TRUST_UNSIGNED' } }] } } } });
+    const log = ['fleet', 'log', 'door-1', '--broker', url, '--fleet', 'demo', '--json'];
+    expect(await sterna(...log, '--unsigned')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_COMMAND', details: { code: 'E_TRUST_UNSIGNED' } } } });
+    expect(await sterna(...log, ...signed)).toMatchObject({ code: 0, json: { command: 'log-tail' } });
+    expect(await sterna(...log)).toMatchObject({ code: 2, json: { error: { code: 'E_USAGE' } } });
   }, 120_000);
 
   it('exits with 1 and the code of the device that refuses the package', async () => {
-    const { url, bad } = await fleet();
-    const result = await sterna('publish', bad, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', '--json');
+    const { url, bad, signed } = await fleet();
+    const result = await sterna('publish', bad, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', ...signed, '--json');
     expect(result).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_REJECTED', message: expect.stringContaining('E_OTA_GATE_MEMORY') as string, details: { devices: [{ state: 'rejected' }] } } } });
   }, 120_000);
 
   it('says what is wrong with the command line, the package, the broker, the fleet', async () => {
-    const { url, path } = await fleet();
-    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--json')).toMatchObject({ code: 2, json: { error: { code: 'E_USAGE' } } });
-    expect(await sterna('publish', `${path}.not`, '--broker', url, '--fleet', 'demo', '--all', '--json')).toMatchObject({ code: 3, json: { error: { code: 'E_PACKAGE' } } });
-    expect(await sterna('publish', path, '--broker', url, '--fleet', 'nobody', '--all', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_UNKNOWN' } } });
-    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'absent', '--timeout', '1', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_UNKNOWN' } } });
-    expect(await sterna('publish', path, '--broker', 'mqtt://127.0.0.1:1', '--fleet', 'demo', '--all', '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_BROKER_CONNECT' } } });
+    const { url, path, signed } = await fleet();
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', ...signed, '--json')).toMatchObject({ code: 2, json: { error: { code: 'E_USAGE' } } });
+    expect(await sterna('publish', `${path}.not`, '--broker', url, '--fleet', 'demo', '--all', ...signed, '--json')).toMatchObject({ code: 3, json: { error: { code: 'E_PACKAGE' } } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'nobody', '--all', ...signed, '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_UNKNOWN' } } });
+    expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'absent', '--timeout', '1', ...signed, '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_DEVICE_UNKNOWN' } } });
+    expect(await sterna('publish', path, '--broker', 'mqtt://127.0.0.1:1', '--fleet', 'demo', '--all', ...signed, '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_BROKER_CONNECT' } } });
   }, 120_000);
 });
 

@@ -8,12 +8,13 @@ import { Publisher } from '../../publish/publisher.js';
 import { wantedDevices } from '../../publish/wanted.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
-import { integer } from '../options.js';
+import { integer, repeated } from '../options.js';
+import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 import { Exit, emit, exitCodes, log, reporting, wantsJson, type Report } from '../output.js';
 import { progressOf, progressOutput, ProgressView } from '../progress.js';
 import { formatBytes } from '../table.js';
 
-interface PublishOptions extends BrokerOptions {
+interface PublishOptions extends BrokerOptions, SigningOptions {
   fleet: string;
   device: string[];
   all: boolean;
@@ -36,28 +37,29 @@ interface DeviceResult {
 }
 
 export function register(program: Command): void {
-  addBrokerOptions(program
+  addSigningOptions(addBrokerOptions(program
     .command('publish')
     .summary('tell devices to run a package, and send it to them')
     .description('States that devices should run a package (retained on the broker), sends them its blocks, and ends when every device has settled: it runs the package, has rejected it, or has rolled back. Exits with 0 only if all of them run it, with 1 if one of them does not, and with 5 if one did not finish in time. An interrupted or late device continues when the package is published again. With --detach a running `sterna fleet serve` sends the blocks, and the command ends at once.')
     .argument('<package>', 'a .sterna file')
     .requiredOption('--fleet <name>', 'the fleet of the devices')
-    .option('--device <name>', 'a device; may be repeated', (text: string, previous: string[]) => [...previous, text], [])
+    .option('--device <name>', 'a device; may be repeated', repeated, [])
     .option('--all', 'every device of the fleet that has reported to this broker', false)
     .option('--pipeline <name>', 'the pipeline of each device that shall run it; default: its only one, or main')
     .option('--detach', 'hand the package over to a running `sterna fleet serve` and do not wait', false)
     .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
     .option('--timeout <seconds>', 'stop waiting after this time', integer(1), 600)
-    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80))
+    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80)))
     .action(reporting(publish));
 }
 
 async function publish(self: Command, path: string, options: PublishOptions): Promise<Report> {
   if (options.all === (options.device.length > 0)) throw new DeployError('E_USAGE', 'Expected either --all or --device NAME');
   const link = brokerLink(options);
+  const director = directorOf(options);
   const held = await loadPackage(path);
   if (options.detach) await handOver(options.store ?? handoverFolder(), options, held);
-  const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate });
+  const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, ...(director === null ? {} : { signer: director }) });
   return interruptible('Interrupted before every device was done. A device goes on when the package is published again', async (signal) => {
     await publisher.start();
     try {
@@ -104,13 +106,13 @@ async function deploy({ publisher, held, view, options, signal }: Deployment, de
   }
 }
 
-function resultOf(asked: { pipeline: string; generation: number }, { address: { device }, state, reported }: Outcome): DeviceResult {
+function resultOf(asked: { pipeline: string; generation: number }, { address: { device }, state, reported, error: why }: Outcome): DeviceResult {
   if (state === 'committed') return { device, ...asked, state, error: null };
   if (state === 'superseded') {
     const other = reported.ota.package;
     return { device, ...asked, state, error: { code: 'E_DEVICE_SUPERSEDED', message: `Somebody else asked for ${other === null ? 'something else' : `${other.name} ${other.version}`} meanwhile` } };
   }
-  return { device, ...asked, state, error: reported.ota.error ?? { code: 'E_DEVICE_REJECTED', message: 'the device gives no reason' } };
+  return { device, ...asked, state, error: why ?? { code: 'E_DEVICE_REJECTED', message: 'the device gives no reason' } };
 }
 
 /** Devices that refused outweigh late ones, and those an interrupt: what is certain decides. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CommandName, Response } from '../../../agent/contracts/index.js';
+import type { CommandName, CommandStatement, Response } from '../../../agent/contracts/index.js';
 import { connectLink } from '../../mqtt/link.js';
 import { randomBytes } from 'node:crypto';
 import { sendCommand } from '../../publish/command.js';
@@ -7,12 +7,14 @@ import { desiredOf } from '../../publish/packages.js';
 import { chosenPipeline } from '../../publish/pipeline.js';
 import { Publisher } from '../../publish/publisher.js';
 import { wantedDevices } from '../../publish/wanted.js';
+import type { Director } from '../../repository/director.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { reporting, type Report } from '../output.js';
+import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 
-interface DeviceOptions extends BrokerOptions { fleet: string; timeout: number; lines?: number; pipeline?: string }
+interface DeviceOptions extends BrokerOptions, SigningOptions { fleet: string; timeout: number; lines?: number; pipeline?: string }
 type Result = NonNullable<Response['result']>;
 
 interface DeviceCommand {
@@ -74,17 +76,18 @@ export function registerDeviceCommands(fleet: Command): void {
 }
 
 function deviceCommand(fleet: Command, word: string, { summary, description }: { summary: string; description: string }): Command {
-  return addBrokerOptions(fleet.command(word).summary(summary).description(description).argument('<device>', 'its name').requiredOption('--fleet <name>', 'its fleet'));
+  return addSigningOptions(addBrokerOptions(fleet.command(word).summary(summary).description(description).argument('<device>', 'its name').requiredOption('--fleet <name>', 'its fleet')));
 }
 
 /** Runs `work` with a publisher that knows the device. @throws DeployError E_DEVICE_UNKNOWN */
-async function withDevice<T>(device: string, options: DeviceOptions, work: (publisher: Publisher, signal: AbortSignal) => Promise<T>): Promise<T> {
-  const publisher = new Publisher({ ...brokerLink(options), fleet: options.fleet });
+async function withDevice<T>(device: string, options: DeviceOptions, work: (publisher: Publisher, signal: AbortSignal, director: Director | null) => Promise<T>): Promise<T> {
+  const director = directorOf(options);
+  const publisher = new Publisher({ ...brokerLink(options), fleet: options.fleet, ...(director === null ? {} : { signer: director }) });
   return interruptible('Interrupted before the device answered', async (signal) => {
     await publisher.start();
     try {
       await wantedDevices(publisher, { fleet: options.fleet, names: [device], signal });
-      return await work(publisher, signal);
+      return await work(publisher, signal, director);
     } finally {
       await publisher.stop();
     }
@@ -96,12 +99,13 @@ function addPipelineOption(command: Command): Command {
 }
 
 async function run(command: DeviceCommand, device: string, options: DeviceOptions): Promise<Report> {
-  return withDevice(device, options, async (publisher, signal) => {
+  return withDevice(device, options, async (publisher, signal, director) => {
     const pipeline = command.ofPipeline ? { pipeline: chosenPipeline(device, publisher.pipelines(device), options.pipeline) } : {};
     const client = await connectLink({ ...brokerLink(options), clientId: `sterna-command-${randomBytes(4).toString('hex')}` });
     try {
       const { result = {} } = await sendCommand(client, {
         address: { fleet: options.fleet, device }, name: command.name, timeoutMs: options.timeout * 1000, signal, status: publisher.known(device).status, ...pipeline,
+        ...(director === null ? {} : { signer: (statement: CommandStatement) => director.command(statement) }),
         ...(options.lines === undefined ? {} : { args: { lines: Math.min(200, options.lines) } }),
       });
       return { json: { fleet: options.fleet, device, ...pipeline, command: command.name, result }, text: command.text(device, result) };

@@ -56,7 +56,7 @@ describe('the local API', () => {
       const status = await (await ask(`${url}/api/status`)).json() as { pipelines: { counters: Record<string, number>; model: { version: string } | null }[] };
       return status.pipelines[0]?.model?.version === '1.0.0' && (status.pipelines[0].counters['frames_processed_total'] ?? 0) > 3;
     });
-    expect(await (await ask(`${url}/health`)).json()).toEqual({ ok: true, reasons: [] });
+    expect(await (await ask(`${url}/health`)).json()).toEqual({ ok: true, reasons: [], warnings: [] });
     await until('a window', async () => (await (await ask(`${url}/api/telemetry`)).json()) !== null);
     const metrics = await (await ask(`${url}/metrics`)).text();
     for (const line of [/^sterna_stage_latency_seconds_bucket\{le="0.001",pipeline="main",stage="detect",kind="warm"\} \d+$/m, /^sterna_frames_dropped_by_swap_total\{pipeline="main"\} 0$/m, /^sterna_info\{.*model_version="1.0.0"\} 1$/m, /^sterna_energy_joules_total\{.*quality="\w+"\} [\d.e-]+$/m, /^sterna_process_resident_bytes \d+$/m]) {

@@ -16,7 +16,7 @@ const token = 'a-token-of-this-test';
 function app(parts: Partial<ApiParts> = {}): ReturnType<typeof createApp> {
   const none = (): (() => void) => () => undefined;
   return createApp({
-    guard: () => ({ host: '127.0.0.1', port: 80, allowedOrigins: [] }), token, status: () => ({}), health: () => ({ ok: true, reasons: [] }), latestTelemetry: () => null,
+    guard: () => ({ host: '127.0.0.1', port: 80, allowedOrigins: [] }), token, status: () => ({}), health: () => ({ ok: true, reasons: [], warnings: [] }), latestTelemetry: () => null,
     metrics: () => Promise.resolve(''), gallery: () => new FakeGallery(), recordings: () => { throw new Error('not here'); }, recordingEnabled: () => false, personName: () => '', runtime: new FakeRuntime(), enrol: () => Promise.resolve({}), latestFrame: () => null, enrolmentFrame: () => null,
     eventsSince: () => [], listenEvents: none, listenTelemetry: none, listenFrames: none, ...parts,
   });

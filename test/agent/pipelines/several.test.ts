@@ -19,7 +19,7 @@ const wanted = (fake: FakePackage): ReturnType<typeof desiredPackage> => desired
 /** A camera at the door, and one in the yard. */
 function config(url: string | null, state = temporaryFolder()): Config {
   return parseConfig({
-    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 200 },
+    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 200 }, trust: { unsigned: true },
     inputs: { door: { input: '/dev/door' }, yard: { input: '/dev/yard' } },
     pipelines: { front: { input: 'door' }, back: { input: 'yard', threads: 2 } },
   });
@@ -83,13 +83,13 @@ describe('two cameras with two packages on one device', () => {
     const { fleet, agent, runtime } = await house();
     runtime.lost.add('/dev/yard');
     await until('the fault', () => fleet.reported.at(-1)?.faults.some(({ code }) => code === 'E_CAMERA_LOST') === true);
-    expect(fleet.reported.at(-1)?.faults.map(({ pipeline, component, code }) => [pipeline, component, code])).toEqual([['back', 'camera', 'E_CAMERA_LOST']]);
+    expect(fleet.reported.at(-1)?.faults.map(({ pipeline, component, code }) => [pipeline, component, code])).toEqual([[null, 'ota', 'E_TRUST_OFF'], ['back', 'camera', 'E_CAMERA_LOST']]);
     const before = framesOf(agent, 'front');
     await until('frames go on', () => framesOf(agent, 'front') > before + 5);
     const health = await (await fetch(`${agent.apiUrl ?? ''}/health`)).json() as { reasons: string[] };
     expect(health.reasons).toEqual(['the camera of back is lost']);
     runtime.lost.clear();
-    await until('it is over', () => fleet.reported.at(-1)?.faults.length === 0);
+    await until('it is over', () => fleet.reported.at(-1)?.faults.length === 1);
   });
 
   it('a command names the pipeline, and `desired` for one that is not there is refused', async () => {
@@ -128,7 +128,7 @@ describe('a device that had one pipeline', () => {
     const fleet = await FleetSide.connect(broker.url, address);
     fleet.packages = packages;
     const state = temporaryFolder();
-    const base = { device_id: address.device, fleet: address.fleet, state_dir: state, api: { port: 0 }, camera: { input: '/dev/door' } };
+    const base = { device_id: address.device, fleet: address.fleet, state_dir: state, api: { port: 0 }, camera: { input: '/dev/door' }, trust: { unsigned: true } };
     const { agent } = await start(parseConfig({ ...base, broker: { url: broker.url } }));
     await fleet.desire({ generation: 1, settings: {}, package: wanted(faces) });
     await fleet.untilReported('it runs', (r) => r.ota.state === 'committed');

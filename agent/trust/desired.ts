@@ -1,0 +1,119 @@
+/** Whether a `desired` may be taken: verified by both repositories, for this device, hardware and pipeline. Pure. */
+import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import type { TargetFile } from '@tufjs/models';
+import { ALL_FLEETS, desiredText, SIGNED_FIELDS, statementSchema, targetCustomSchema, type Desired, type DesiredPackage, type Statement, type TargetCustom } from '../contracts/index.js';
+import { AgentError } from '../errors.js';
+import type { Decoded } from './metadata.js';
+import { verifyRepository, type TrustedRepository, type VerifiedRepository } from './repository.js';
+
+/** Whom signatures must name. */
+export interface Identity {
+  fleet: string;
+  device: string;
+  hardwareId: string;
+}
+
+export interface TrustedPair {
+  image: TrustedRepository;
+  /** With the versions of this pipeline. */
+  director: TrustedRepository;
+}
+
+export interface VerifiedDesired {
+  trusted: TrustedPair;
+  /** Of the wanted package; null: none is wanted. */
+  release: { name: string; counter: number } | null;
+}
+
+/** Inputs of a verification that come from the device. */
+export interface Situation {
+  identity: Identity;
+  pipeline: string;
+  trusted: TrustedPair;
+  /** Smallest release counter that may be installed, by name of the package. */
+  floors: Readonly<Record<string, number>>;
+  nowMs: number;
+}
+
+/** @throws AgentError E_TRUST_*: then nothing of the message may be used, and nothing changes */
+export function verifyDesired(desired: Desired, { identity, pipeline, trusted, floors, nowMs }: Situation): VerifiedDesired {
+  const { signed } = desired;
+  if (signed === undefined) throw new AgentError('E_TRUST_UNSIGNED', 'Expected a `desired` with signatures. Publish with --repository; an unsigned message changes nothing on this device');
+  const director = verifyRepository('director', trusted.director, signed.director, nowMs);
+  const statement = statementOf(director.targets);
+  requireAddress(statement, { identity, pipeline });
+  requireSame(statement, desired);
+  const directed = directorTarget(director.targets, statement);
+  if (desired.package === null || directed === null) return withoutPackage({ desired, directed, director, trusted });
+  if (signed.image === null) throw new AgentError('E_TRUST_PARTIAL', 'The metadata of the image repository is missing');
+  const issuedMs = director.trusted.versions.issued_ms;
+  const image = verifyRepository('image', trusted.image, signed.image, Math.max(nowMs, issuedMs));
+  const custom = agreed({ path: statement.target ?? '', fleet: identity.fleet }, directed, image);
+  requirePackage(desired.package, directed, custom);
+  requireHardware(custom, identity);
+  const floor = Object.hasOwn(floors, custom.name) ? floors[custom.name] ?? 0 : 0;
+  if (custom.release_counter < floor) {
+    throw new AgentError('E_TRUST_RELEASE', `${custom.name} ${custom.version} has the release counter ${custom.release_counter}, but this device has run ${custom.name} with ${floor}: it does not go back`);
+  }
+  return { trusted: { image: image.trusted, director: director.trusted }, release: { name: custom.name, counter: custom.release_counter } };
+}
+
+function withoutPackage({ desired, directed, director, trusted }: { desired: Desired; directed: TargetFile | null; director: VerifiedRepository; trusted: TrustedPair }): VerifiedDesired {
+  if (desired.package !== null || directed !== null) throw new AgentError('E_TRUST_ADDRESS', 'The message and the director disagree on whether a package is wanted');
+  return { trusted: { image: trusted.image, director: director.trusted }, release: null };
+}
+
+function statementOf(targets: Decoded<'targets'>): Statement {
+  const text = targets.signed.unrecognizedFields[SIGNED_FIELDS.statement];
+  try {
+    return statementSchema.parse(JSON.parse(typeof text === 'string' ? text : ''));
+  } catch (cause) {
+    throw new AgentError('E_TRUST_FORMAT', `The ${targets.label} metadata carries no usable statement`, { cause });
+  }
+}
+
+function requireAddress(statement: Statement, { identity, pipeline }: { identity: Identity; pipeline: string }): void {
+  const own = `${identity.fleet}/${identity.device}/${pipeline}`;
+  const named = `${statement.fleet}/${statement.device}/${statement.pipeline}`;
+  if (named !== own) throw new AgentError('E_TRUST_ADDRESS', `The director's statement is for ${named}, not for ${own}`);
+}
+
+/** The message is what the director signed, not something else with the same signatures. */
+function requireSame(statement: Statement, desired: Desired): void {
+  const digest = createHash('sha256').update(desiredText(desired)).digest('hex');
+  if (statement.generation !== desired.generation || statement.desired_sha256 !== digest) {
+    throw new AgentError('E_TRUST_ADDRESS', `The director signed generation ${statement.generation} of another message than this one (generation ${desired.generation})`);
+  }
+}
+
+/** Uptane: the director names at most one package for one pipeline, and delegates to nobody. */
+function directorTarget({ signed, label }: Decoded<'targets'>, { target }: Statement): TargetFile | null {
+  const paths = Object.keys(signed.targets);
+  if (signed.delegations !== undefined || paths.length > 1) throw new AgentError('E_TRUST_FORMAT', `The ${label} metadata delegates, or names ${paths.length} packages; expected one at most, without delegations`);
+  if (target === null ? paths.length > 0 : paths[0] !== target) throw new AgentError('E_TRUST_ADDRESS', `The director's statement names ${target ?? 'no package'}, but its targets ${paths.join(', ') || 'none'}`);
+  return target === null ? null : signed.targets[target] ?? null;
+}
+
+/** Both repositories state the same about the package. */
+function agreed({ path, fleet }: { path: string; fleet: string }, directed: TargetFile, image: VerifiedRepository): TargetCustom {
+  const owner = path.slice(0, path.indexOf('/'));
+  if (owner !== ALL_FLEETS && owner !== fleet) throw new AgentError('E_TRUST_ADDRESS', `The package ${path} is for another fleet than ${fleet}`);
+  const listed = image.target(path);
+  if (listed === null) throw new AgentError('E_TRUST_ARBITRARY', `The director names ${path}, which no trusted role of the image repository has signed`);
+  const [theirs, ours] = [targetCustomSchema.safeParse(listed.custom), targetCustomSchema.safeParse(directed.custom)];
+  if (!theirs.success || !ours.success) throw new AgentError('E_TRUST_FORMAT', `The target ${path} does not state name, version, release_counter and hardware_ids`);
+  const parts = { length: [listed.length, directed.length], hashes: [listed.hashes, directed.hashes], custom: [theirs.data, ours.data] };
+  const different = Object.entries(parts).filter(([, [a, b]]) => !isDeepStrictEqual(a, b)).map(([name]) => name);
+  if (different.length > 0) throw new AgentError('E_TRUST_DISAGREE', `Director and image repository disagree on ${different.join(' and ')} of ${path}`);
+  return theirs.data;
+}
+
+function requirePackage(wanted: DesiredPackage, target: TargetFile, custom: TargetCustom): void {
+  const same = wanted.digest === target.hashes['sha256'] && wanted.size_bytes === target.length && wanted.name === custom.name && wanted.version === custom.version;
+  if (!same) throw new AgentError('E_TRUST_ADDRESS', `The message wants ${wanted.name} ${wanted.version} (${wanted.digest.slice(0, 8)}), but the signatures are for ${custom.name} ${custom.version} (${target.hashes['sha256']?.slice(0, 8) ?? 'no SHA-256'})`);
+}
+
+function requireHardware({ name, version, hardware_ids }: TargetCustom, { hardwareId }: Identity): void {
+  if (!hardware_ids.includes(hardwareId)) throw new AgentError('E_TRUST_HARDWARE', `${name} ${version} is for ${hardware_ids.join(', ')}, and this device is ${hardwareId}`);
+}

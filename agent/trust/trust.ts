@@ -1,0 +1,201 @@
+/**
+ * What this device trusts: two pinned roots, and what was verified since. Everything that would change the device passes here first. Nothing is
+ * remembered of a message unless all of it was verified; then everything is, in one transaction.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { largestGeneration, type Command, type Desired } from '../contracts/index.js';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import { isBusy, type OtaState } from '../ota/state.js';
+import type { TrustJournal } from '../ota/trust-journal.js';
+import type { Clock } from '../platform/clock.js';
+import { verifyCommand } from './command.js';
+import { verifyDesired, type Identity, type TrustedPair } from './desired.js';
+import type { Decoded, RepositoryName } from './metadata.js';
+import { floorsWith, latestSignedMs, pipelineTrust, settleReleases, trustRecordSchema, withPipeline, type PipelineTrust, type TrustRecord } from './record.js';
+import { decodeRoot } from './repository.js';
+import { TrustedTime } from './time.js';
+
+export interface TrustOptions {
+  identity: Identity;
+  /** Files of the pinned roots. */
+  roots: Readonly<Record<RepositoryName, string>>;
+  /** The mode of development: signatures are neither needed nor read. */
+  unsigned: boolean;
+}
+
+export interface TrustParts {
+  journal: Pick<TrustJournal, 'load' | 'save' | 'spend'>;
+  clock: Clock;
+  /** Trouble that lasts: no roots, the unsigned mode, a record that cannot be read. */
+  onFault: (error: CodedError, severity: 'warning' | 'error') => void;
+}
+
+/** What of a pipeline's deployments matters here. */
+export type Deployed = OtaState;
+
+/** What `reported` says of trust. */
+export interface TrustReport {
+  mode: 'signed' | 'unsigned' | 'unprovisioned';
+  image_root: number | null;
+  director_root: number | null;
+}
+
+export class Trust {
+  readonly #options: TrustOptions;
+  readonly #parts: TrustParts;
+  readonly #time: TrustedTime;
+  #record: TrustRecord | null = null;
+  #director: Decoded<'root'> | null = null;
+
+  private constructor(options: TrustOptions, parts: TrustParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.#time = new TrustedTime(parts.clock);
+  }
+
+  /** Never throws: a device without usable roots runs what it has, and takes nothing new. */
+  static open(options: TrustOptions, parts: TrustParts): Trust {
+    const trust = new Trust(options, parts);
+    if (options.unsigned) {
+      parts.onFault({ code: 'E_TRUST_OFF', message: 'trust.unsigned is set: whoever may publish to this device decides what it runs. Use it for development only' }, 'warning');
+      return trust;
+    }
+    try {
+      trust.#load();
+    } catch (error) {
+      parts.onFault({ code: 'E_TRUST_ROOT', message: `No update can be verified: ${toCodedError(error).message}. Write both roots with sterna provision, or set trust.unsigned for development` }, 'error');
+    }
+    return trust;
+  }
+
+  report(): TrustReport {
+    if (this.#options.unsigned) return { mode: 'unsigned', image_root: null, director_root: null };
+    if (this.#record === null) return { mode: 'unprovisioned', image_root: null, director_root: null };
+    return { mode: 'signed', image_root: decodeRoot('image', this.#record.image.root).signed.version, director_root: this.#director?.signed.version ?? null };
+  }
+
+  /**
+   * Verifies a `desired` and remembers what was verified.
+   * @returns whether it may be passed on; false for a repetition that changes nothing
+   * @throws AgentError E_TRUST_*, E_OTA_GENERATION, and E_DISK_FULL or E_STATE when what was verified cannot be saved
+   */
+  accept(pipeline: string, desired: Desired, deployed: Deployed): boolean {
+    if (this.#options.unsigned) return true;
+    const record = this.#required();
+    const before = pipelineTrust(record, pipeline);
+    const sha256 = createHash('sha256').update(JSON.stringify(desired)).digest('hex');
+    if (before.accepted?.sha256 === sha256 && isSettled(desired, deployed)) return false;
+    // A number out of bounds must not be remembered, whoever signed it: it would end all updates.
+    const largest = largestGeneration(deployed.generation_seen);
+    if (desired.generation > largest) throw new AgentError('E_OTA_GENERATION', `Expected a generation of at most ${largest} but received ${desired.generation}; the message was ignored. Publish again with generation ${(deployed.generation_seen ?? 0) + 1} or the time in milliseconds`);
+    const trusted: TrustedPair = { image: { root: record.image.root, versions: before.image }, director: { root: record.director.root, versions: before.director } };
+    const verified = verifyDesired(desired, {
+      identity: this.#options.identity, pipeline, trusted, floors: floorsWith(before, deployed.active?.digest ?? null), nowMs: this.#time.now(),
+    });
+    const releases = verified.release === null || desired.package === null ? before.releases : { ...before.releases, [desired.package.digest]: verified.release };
+    const { image, director } = verified.trusted;
+    const next: PipelineTrust = { ...before, image: image.versions, director: director.versions, accepted: { generation: desired.generation, sha256 }, releases };
+    this.#save(withPipeline({ ...record, image: { ...record.image, root: image.root }, director: { ...record.director, root: director.root } }, pipeline, next));
+    return true;
+  }
+
+  /**
+   * Verifies a command and notes its id, so that it cannot be carried out again later.
+   * @returns false when it was noted before: its answer may be sent again, but it must not be carried out again
+   * @throws AgentError E_TRUST_UNSIGNED, E_TRUST_COMMAND*, E_TRUST_ROOT, E_COMMAND
+   */
+  acceptCommand(name: string, command: Command): boolean {
+    if (this.#options.unsigned) return true;
+    this.#required();
+    const nowMs = this.#time.now();
+    const { expires_ms: expiresMs, id } = verifyCommand(name, command, { root: this.#director ?? this.#directorRoot(), identity: this.#options.identity, nowMs });
+    const digest = createHash('sha256').update(command.signed ?? '').digest('hex');
+    const spent = this.#parts.journal.spend(id, digest, { expiresMs, nowMs });
+    if (spent === 'other') {
+      throw new AgentError('E_TRUST_COMMAND_REPLAYED', `The id ${id} was used for another command before; every command needs an id of its own`);
+    }
+    return spent === 'new';
+  }
+
+  /** Called when a deployment has changed: a package that passed its probation raises the smallest counter of its name. */
+  settle(pipeline: string, { active, previous, candidate, probation }: Deployed): void {
+    if (this.#record === null) return;
+    const before = pipelineTrust(this.#record, pipeline);
+    const kept = [active, previous, candidate].flatMap((found) => (found === null ? [] : [found.digest]));
+    const next = settleReleases(before, { proven: probation === null ? active?.digest ?? null : null, kept });
+    if (next === before) return;
+    try {
+      this.#save(withPipeline(this.#record, pipeline, next));
+    } catch (error) {
+      this.#parts.onFault(toCodedError(error), 'error'); // it is tried again at the next change
+    }
+  }
+
+  get clockIsBehind(): boolean {
+    return this.#time.clockIsBehind;
+  }
+
+  #required(): TrustRecord {
+    if (this.#record === null) throw new AgentError('E_TRUST_ROOT', 'This device has no pinned roots, so it can verify nothing. Write them with sterna provision');
+    return this.#record;
+  }
+
+  #save(record: TrustRecord): void {
+    this.#parts.journal.save(record);
+    this.#take(record);
+  }
+
+  #take(record: TrustRecord): void {
+    this.#record = record;
+    this.#director = this.#directorRoot();
+    this.#time.raise(latestSignedMs(record));
+  }
+
+  #directorRoot(): Decoded<'root'> {
+    return decodeRoot('director', this.#required().director.root);
+  }
+
+  #load(): void {
+    const pinned = { image: this.#pinned('image'), director: this.#pinned('director') };
+    const stored = this.#parts.journal.load();
+    const parsed = trustRecordSchema.safeParse(stored);
+    if (stored !== null && !parsed.success) {
+      this.#parts.onFault({ code: 'E_STATE_CORRUPT', message: 'The record of verified metadata cannot be read; the device begins again with its pinned roots' }, 'error');
+    }
+    const record = parsed.success ? parsed.data : null;
+    const fits = (name: RepositoryName): boolean => record?.[name].pinned_sha256 === pinned[name].pinned_sha256;
+    this.#take({
+      version: 1,
+      image: record !== null && fits('image') ? record.image : pinned.image,
+      director: record !== null && fits('director') ? record.director : pinned.director,
+      pipelines: record === null ? {} : fits('image') && fits('director') ? record.pipelines : withoutVersions(record.pipelines),
+    });
+    for (const name of ['image', 'director'] as const) this.#time.raise(decodeRoot(name, pinned[name].root).issuedMs ?? 0);
+  }
+
+  /** @throws AgentError E_TRUST_ROOT */
+  #pinned(name: RepositoryName): { pinned_sha256: string; root: string } {
+    const path = this.#options.roots[name];
+    try {
+      const root = readFileSync(path, 'utf8');
+      decodeRoot(name, root);
+      return { pinned_sha256: createHash('sha256').update(root).digest('hex'), root };
+    } catch (cause) {
+      throw new AgentError('E_TRUST_ROOT', `the pinned ${name} root ${path} cannot be used (${cause instanceof Error ? cause.message : String(cause)})`, { cause });
+    }
+  }
+}
+
+/** Other roots are trusted now: the versions under their predecessors no longer count; the release counters do. */
+function withoutVersions(pipelines: TrustRecord['pipelines']): TrustRecord['pipelines'] {
+  return Object.fromEntries(Object.entries(pipelines).map(([name, trust]) => [name, { ...trust, image: null, director: null, accepted: null }]));
+}
+
+/**
+ * The broker repeats the last message at each connection. One that was verified, and whose deployment is under way or done, needs no second look: its metadata may have
+ * expired since, and an installation that was begun is finished all the same.
+ */
+function isSettled({ generation }: Desired, deployed: Deployed): boolean {
+  return deployed.generation_seen === generation && (isBusy(deployed) || deployed.generation_applied === generation);
+}

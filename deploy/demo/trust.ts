@@ -1,0 +1,51 @@
+import { rmSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { HeldPackage } from '../publish/packages.js';
+import { Director } from '../repository/director.js';
+import { createKey } from '../repository/keys.js';
+import { Repository, type RoleKeysInput } from '../repository/repository.js';
+
+/** The demonstration's keys and repository, kept with its state. On one machine the keys lie unencrypted side by side; for real devices they must not. */
+export class DemoTrust {
+  readonly repository: Repository;
+  readonly director: Director;
+
+  /** Opens the repository of an earlier run, or makes one. @throws DeployError E_KEY, E_REPOSITORY */
+  constructor(folder: string) {
+    const path = join(folder, 'repository');
+    this.repository = existing(path) ?? make(path);
+    this.repository.refresh();
+    this.director = new Director(this.repository);
+  }
+
+  /** Signs a package for machines like this one. */
+  add(held: HeldPackage): void {
+    this.repository.add(held, { hardwareIds: [process.arch], releaseCounter: held.releaseCounter });
+  }
+
+  /** What `sterna provision` does for a real device: gives it the roots that it trusts from then on. */
+  async provision(folder: string): Promise<{ image_root: string; director_root: string }> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const files = { image_root: join(folder, 'image-root.json'), director_root: join(folder, 'director-root.json') };
+    await copyFile(join(this.repository.folder.path, 'image', '1.root.json'), files.image_root);
+    await copyFile(join(this.repository.folder.path, 'director', '1.root.json'), files.director_root);
+    return files;
+  }
+}
+
+function existing(path: string): Repository | null {
+  try {
+    const repository = Repository.open(path);
+    repository.root('director');
+    return repository;
+  } catch {
+    return null; // none yet, or one that was cut off while it was made
+  }
+}
+
+function make(path: string): Repository {
+  rmSync(path, { recursive: true, force: true });
+  const key = (role: string): RoleKeysInput => ({ keys: [createKey(join(path, 'keys', `${role}.json`))], threshold: 1 });
+  return Repository.init(path, { root: key('root'), targets: key('targets'), snapshot: key('snapshot'), timestamp: key('timestamp'), director: key('director'), operator: key('operator') }).repository;
+}

@@ -1,0 +1,452 @@
+/**
+ * A repository of packages as TUF metadata in a folder. Changes are staged, signed by whatever keys are at hand, and published when a role has its
+ * threshold of signatures; a snapshot and a timestamp follow what was published. So the same commands serve one person with all keys and several
+ * who carry the folder from one to the next.
+ */
+import { ALL_FLEETS, MAX_METADATA_BYTES, requireId, SIGNED_FIELDS, type TargetCustom } from '../../agent/contracts/index.js';
+import { DeployError } from '../errors.js';
+import type { HeldPackage } from '../publish/packages.js';
+import { documentText, isSigned, listing, newDocument, parseDocument, roleKeys, signDocument, type Document, type RoleKeys } from './document.js';
+import { defaultLifetimes, RepositoryFolder, type RepositoryName, type RepositorySettings } from './folder.js';
+import { keyJson, openSigner, readKey, type Passphrase, type PublicKey, type Signer } from './keys.js';
+
+export interface TargetEntry {
+  length: number;
+  hashes: { sha256: string };
+  custom: TargetCustom;
+}
+
+/** A staged file that still needs signatures. */
+export interface Pending {
+  repository: RepositoryName;
+  role: string;
+  version: number;
+  signatures: number;
+  threshold: number;
+  /** Ids of keys that may sign and have not. */
+  missing: string[];
+}
+
+export interface Published {
+  repository: RepositoryName;
+  role: string;
+  version: number;
+}
+
+export interface Progress {
+  published: Published[];
+  pending: Pending[];
+}
+
+export interface RoleChange {
+  add: readonly PublicKey[];
+  /** Ids. */
+  remove: readonly string[];
+  threshold?: number;
+}
+
+export interface InitKeys {
+  root: RoleKeysInput;
+  targets: RoleKeysInput;
+  snapshot: RoleKeysInput;
+  timestamp: RoleKeysInput;
+  director: RoleKeysInput;
+  /** May give every command. */
+  operator: RoleKeysInput;
+}
+export interface RoleKeysInput {
+  keys: readonly PublicKey[];
+  threshold: number;
+}
+
+export interface RepositoryOptions {
+  /** Of encrypted key files. */
+  passphrase?: Passphrase;
+  /** Key files besides those in `keys/`. */
+  keyFiles?: readonly string[];
+  now?: () => number;
+}
+
+const DAY_MS = 86_400_000;
+const IMAGE_ROLES = ['targets', 'snapshot', 'timestamp'] as const;
+
+export class Repository {
+  readonly folder: RepositoryFolder;
+  readonly settings: RepositorySettings;
+  readonly #options: RepositoryOptions;
+  readonly #signers = new Map<string, Signer | null>();
+
+  private constructor(folder: RepositoryFolder, options: RepositoryOptions) {
+    this.folder = folder;
+    this.settings = folder.settings();
+    this.#options = options;
+  }
+
+  /** @throws DeployError E_REPOSITORY */
+  static open(path: string, options: RepositoryOptions = {}): Repository {
+    return new Repository(new RepositoryFolder(path), options);
+  }
+
+  /** Makes both roots and an empty image repository. @throws DeployError E_REPOSITORY when there is one */
+  static init(path: string, keys: InitKeys, options: RepositoryOptions & { lifetimeDays?: Partial<RepositorySettings['lifetime_days']> } = {}): { repository: Repository; progress: Progress } {
+    const folder = new RepositoryFolder(path);
+    if (folder.exists()) throw new DeployError('E_REPOSITORY', `${path} is a repository already`);
+    folder.writeSettings({ schema_version: 1, lifetime_days: { ...defaultLifetimes, ...options.lifetimeDays } });
+    const repository = new Repository(folder, options);
+    repository.#stageRoot('image', 1, { root: keys.root, targets: keys.targets, snapshot: keys.snapshot, timestamp: keys.timestamp });
+    repository.#stageRoot('director', 1, { root: keys.root, targets: keys.director, snapshot: keys.director, timestamp: keys.director }, { operator: { ...keys.operator, paths: ['cmd/*'] } });
+    folder.stage('image', 'targets', repository.#document('targets', 1, { targets: {} }));
+    return { repository, progress: repository.sign() };
+  }
+
+  /** The newest published root. @throws DeployError E_REPOSITORY */
+  root(repository: RepositoryName): Document {
+    const text = this.folder.rootText(repository);
+    if (text === null) throw new DeployError('E_REPOSITORY', `The ${repository} root of ${this.folder.path} is not signed yet: sterna repository sign`);
+    return parseDocument(text, `${repository}/root.json`);
+  }
+
+  /** Texts of the published roots after `known`, oldest first. */
+  rootsAfter(repository: RepositoryName, known: number): string[] {
+    const newest = this.root(repository).signed.version;
+    return Array.from({ length: Math.max(0, newest - known) }, (_, i) => this.folder.rootText(repository, known + 1 + i)).flatMap((text) => (text === null ? [] : [text]));
+  }
+
+  /** Image metadata as a client sees it now, with its text: what the timestamp leads to. Null before it is published. */
+  published(role: string): { document: Document; text: string } | null {
+    return this.#file(role, role === 'timestamp' ? undefined : this.#listed(role));
+  }
+
+  /** Names of the delegated roles, in their order. */
+  delegatedRoles(): string[] {
+    const targets = this.#latest('targets');
+    return delegationsOf(targets).roles.map(({ name }) => name);
+  }
+
+  /**
+   * Adds a package for one fleet, or for all. It is signed by the fleet's own role where there is one.
+   * @throws DeployError E_REPOSITORY
+   */
+  add(held: Pick<HeldPackage, 'name' | 'version' | 'digest' | 'bytes'>, { fleet, hardwareIds, releaseCounter }: { fleet?: string; hardwareIds: readonly string[]; releaseCounter: number }): { path: string; progress: Progress } {
+    const path = `${fleet === undefined ? ALL_FLEETS : requireId('fleet', fleet)}/${held.name}-${held.version}.sterna`;
+    const role = fleet !== undefined && this.delegatedRoles().includes(fleetRole(fleet)) ? fleetRole(fleet) : 'targets';
+    const document = this.#latest(role);
+    const custom: TargetCustom = { name: held.name, version: held.version, release_counter: releaseCounter, hardware_ids: hardwareIds.map((name) => requireId('hardware id', name)) };
+    const entry: TargetEntry = { length: held.bytes.byteLength, hashes: { sha256: held.digest }, custom };
+    const known = targetsOf(document);
+    const newest = Math.max(-1, ...Object.entries(known).filter(([other, target]) => other !== path && target.custom.name === held.name).map(([, target]) => target.custom.release_counter));
+    if (releaseCounter < newest) throw new DeployError('E_REPOSITORY', `${held.name} ${held.version} has the release counter ${releaseCounter}, and ${newest} is in the repository already: devices would refuse to go back. Package it again with --release-counter ${newest + 1}`);
+    if (JSON.stringify(known[path]) === JSON.stringify(entry)) return { path, progress: this.sign() };
+    this.folder.writeTarget(path, held.digest, held.bytes);
+    this.#stageTargets(role, { ...document.signed, targets: { ...known, [path]: entry } });
+    return { path, progress: this.sign() };
+  }
+
+  /** Takes a package out. Devices that run it keep it. @throws DeployError E_REPOSITORY */
+  remove(path: string): Progress {
+    for (const role of ['targets', ...this.delegatedRoles()]) {
+      const document = this.#latest(role);
+      const { [path]: found, ...others } = targetsOf(document);
+      if (found === undefined) continue;
+      this.#stageTargets(role, { ...document.signed, targets: others });
+      return this.sign();
+    }
+    throw new DeployError('E_REPOSITORY', `No role lists ${path}: sterna repository status shows what there is`);
+  }
+
+  /** Keys of its own for the packages of one fleet. @throws DeployError E_REPOSITORY */
+  delegate(fleet: string, { keys, threshold }: RoleKeysInput): Progress {
+    const name = fleetRole(requireId('fleet', fleet));
+    requireThreshold(name, keys.length, threshold);
+    const document = this.#latest('targets');
+    const { keys: known, roles } = delegationsOf(document);
+    const role = { name, keyids: keys.map(({ id }) => id), threshold, terminating: true, paths: [`${fleet}/*`] };
+    const delegations = { keys: { ...known, ...keyMap(keys) }, roles: [...roles.filter((other) => other.name !== name), role] };
+    this.#stageTargets('targets', { ...document.signed, delegations: withoutUnused(delegations) });
+    if (this.#newest(name) === null && !this.folder.staged().some((staged) => staged.role === name)) this.folder.stage('image', name, this.#document('targets', 1, { targets: {} }));
+    return this.sign();
+  }
+
+  /**
+   * A new root in which a role has other keys or another threshold. The new root needs the signatures of the old root keys and of the new ones.
+   * @param role root, targets, snapshot, timestamp of the image repository; root or director of the director
+   * @throws DeployError E_REPOSITORY
+   */
+  rotate(repository: RepositoryName, role: string, change: RoleChange): Progress {
+    const root = this.#latestRoot(repository);
+    const roles = root.signed['roles'] as Record<string, RoleKeys>;
+    const names = role === 'director' ? ['targets', 'snapshot', 'timestamp'] : [role];
+    const next = { ...roles };
+    for (const name of names) {
+      const old = Object.hasOwn(roles, name) ? roles[name] : undefined;
+      if (old === undefined || (repository === 'director' && role !== 'director' && role !== 'root')) throw new DeployError('E_REPOSITORY', `The ${repository} repository has no role ${role}: expected ${repository === 'image' ? 'root, targets, snapshot or timestamp' : 'root or director'}`);
+      next[name] = changed(role, old, change);
+    }
+    this.#stageNextRoot(repository, root, next, change.add);
+    return this.sign();
+  }
+
+  /** A role that may give commands to devices. No keys: the role is removed. @throws DeployError E_REPOSITORY */
+  commandRole(name: string, { keys, threshold, commands }: RoleKeysInput & { commands: readonly string[] }): Progress {
+    requireId('role', name);
+    if (keys.length > 0) requireThreshold(name, keys.length, threshold);
+    const root = this.#latestRoot('director');
+    const before = root.signed[SIGNED_FIELDS.commandRoles] as Delegations | undefined;
+    const others = (before?.roles ?? []).filter((role) => role.name !== name);
+    const role = { name, keyids: keys.map(({ id }) => id), threshold, terminating: false, paths: commands.map((command) => (command === '*' ? 'cmd/*' : `cmd/${requireId('command', command)}`)) };
+    const delegations = withoutUnused({ keys: { ...before?.keys, ...keyMap(keys) }, roles: keys.length === 0 ? others : [...others, role] });
+    this.#stageNextRoot('director', root, root.signed['roles'] as Record<string, RoleKeys>, [], delegations);
+    return this.sign();
+  }
+
+  /** Signs again what expires within half of its lifetime, with the keys at hand; the timestamp always. @throws DeployError E_KEY */
+  refresh(): Progress {
+    const now = this.#now();
+    for (const role of ['targets', ...this.delegatedRoles(), 'snapshot', 'timestamp']) {
+      const current = this.#newest(role)?.document;
+      if (current === undefined) continue;
+      const lifetime = this.#lifetimeMs(lifetimeOf(role));
+      if (role === 'timestamp' || Date.parse(current.signed.expires) - now < lifetime / 2) this.#restage(role, current);
+    }
+    return this.sign();
+  }
+
+  /** Signs everything that is staged, with the keys at hand, and publishes what has enough signatures. @throws DeployError E_KEY */
+  sign(): Progress {
+    const published: Published[] = [];
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const { repository, role, document } of this.#ordered()) {
+        const signed = this.#signed(repository, role, document);
+        if (!this.#complete(repository, role, signed)) {
+          if (signed.signatures.length > document.signatures.length) this.folder.stage(repository, role, signed);
+          continue;
+        }
+        this.folder.publish(repository, role, signed);
+        published.push({ repository, role, version: signed.signed.version });
+        this.#follow(repository, role);
+        moved = true;
+        break; // what follows may have changed
+      }
+    }
+    return { published, pending: this.pending() };
+  }
+
+  pending(): Pending[] {
+    return this.folder.staged().map(({ repository, role, document }) => {
+      const sets = this.#delegators(repository, role, document).map((delegator) => roleKeys(delegator, role));
+      const keyids = [...new Set(sets.flatMap((set) => set?.keyids ?? []))];
+      const have = document.signatures.map(({ keyid }) => keyid);
+      return { repository, role, version: document.signed.version, signatures: have.length, threshold: Math.max(0, ...sets.map((set) => set?.threshold ?? 0)), missing: keyids.filter((id) => !have.includes(id)) };
+    });
+  }
+
+  /** The path of a package that a device of this fleet may run. Null: it is in no published role. */
+  find(digest: string, fleet: string): { path: string; entry: TargetEntry; role: string } | null {
+    for (const role of ['targets', ...this.delegatedRoles()]) {
+      const published = this.published(role);
+      if (published === null) continue;
+      for (const [path, entry] of Object.entries(targetsOf(published.document))) {
+        if (entry.hashes.sha256 === digest && (path.startsWith(`${fleet}/`) || path.startsWith(`${ALL_FLEETS}/`))) return { path, entry, role };
+      }
+    }
+    return null;
+  }
+
+  /** Packages by path, published or staged. */
+  targets(): { path: string; entry: TargetEntry; role: string }[] {
+    return ['targets', ...this.delegatedRoles()].flatMap((role) => Object.entries(targetsOf(this.#latest(role))).map(([path, entry]) => ({ path, entry, role })));
+  }
+
+  /** Signers at hand for these keys. @throws DeployError E_KEY */
+  signers(ids: readonly string[]): Signer[] {
+    return ids.flatMap((id) => this.#signer(id) ?? []);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  #lifetimeMs(role: keyof RepositorySettings['lifetime_days']): number {
+    return this.settings.lifetime_days[role] * DAY_MS;
+  }
+
+  #document(role: string, version: number, fields: Record<string, unknown>): Document {
+    const kind = role === 'root' || role === 'snapshot' || role === 'timestamp' ? role : 'targets';
+    const now = this.#now();
+    return newDocument(kind, { version, nowMs: now, expiresMs: now + this.#lifetimeMs(lifetimeOf(role)) }, fields);
+  }
+
+  #stageRoot(repository: RepositoryName, version: number, roles: Record<string, RoleKeysInput>, commands: Record<string, RoleKeysInput & { paths: string[] }> = {}): void {
+    const keys = Object.assign({}, ...Object.values(roles).map((role) => keyMap(role.keys))) as KeyMap;
+    for (const [name, role] of Object.entries(roles)) requireThreshold(name, role.keys.length, role.threshold);
+    const delegations: Delegations = {
+      keys: Object.assign({}, ...Object.values(commands).map((role) => keyMap(role.keys))) as KeyMap,
+      roles: Object.entries(commands).map(([name, role]) => ({ name, keyids: role.keys.map(({ id }) => id), threshold: role.threshold, terminating: false, paths: role.paths })),
+    };
+    this.folder.stage(repository, 'root', this.#document('root', version, {
+      consistent_snapshot: true, keys,
+      roles: Object.fromEntries(Object.entries(roles).map(([name, role]) => [name, { keyids: role.keys.map(({ id }) => id), threshold: role.threshold }])),
+      ...(Object.keys(commands).length === 0 ? {} : { [SIGNED_FIELDS.commandRoles]: delegations }),
+    }));
+  }
+
+  #stageNextRoot(repository: RepositoryName, root: Document, roles: Record<string, RoleKeys>, added: readonly PublicKey[], commands?: Delegations): void {
+    const { version: _version, expires: _expires, _type: _kind, spec_version: _spec, issued: _issued, ...fields } = root.signed;
+    const used = new Set(Object.values(roles).flatMap(({ keyids }) => keyids));
+    const keys = Object.fromEntries(Object.entries({ ...(root.signed['keys'] as KeyMap), ...keyMap(added) }).filter(([id]) => used.has(id)));
+    const version = this.root(repository).signed.version + 1;
+    this.folder.stage(repository, 'root', this.#document('root', version, { ...fields, keys, roles, ...(commands === undefined ? {} : { [SIGNED_FIELDS.commandRoles]: commands }) }));
+  }
+
+  #stageTargets(role: string, signed: Document['signed']): void {
+    const { version: _version, expires: _expires, _type: _kind, spec_version: _spec, ...fields } = signed;
+    const document = this.#document(role, (this.#newest(role)?.document.signed.version ?? 0) + 1, fields);
+    const size = Buffer.byteLength(documentText(document));
+    if (size > MAX_METADATA_BYTES / 2) throw new DeployError('E_REPOSITORY', `The metadata of ${role} would have ${size} bytes, more than fits into a message to a device. Remove old packages (sterna repository remove), or give each fleet a role of its own (sterna repository delegate)`);
+    this.folder.stage('image', role, document);
+  }
+
+  /** The same contents with the next version and a new expiry. */
+  #restage(role: string, { signed }: Document): void {
+    if (this.folder.staged().some((staged) => staged.repository === 'image' && staged.role === role)) return;
+    const { version, expires: _expires, _type: _kind, spec_version: _spec, issued: _issued, ...fields } = signed;
+    this.folder.stage('image', role, this.#document(role, version + 1, fields));
+  }
+
+  /** After a publication: snapshot and timestamp, and roles whose keys the new root no longer trusts. */
+  #follow(repository: RepositoryName, role: string): void {
+    if (repository === 'director') return;
+    if (role === 'root') {
+      const root = this.root('image');
+      for (const name of IMAGE_ROLES) {
+        const current = this.#newest(name);
+        if (current !== null && !isSigned(root, name, current.document)) this.#restage(name, current.document);
+      }
+    } else if (role === 'snapshot') {
+      const snapshot = this.#newest('snapshot');
+      if (snapshot === null) return;
+      const version = (this.#file('timestamp')?.document.signed.version ?? 0) + 1;
+      this.folder.stage('image', 'timestamp', this.#document('timestamp', version, { meta: { 'snapshot.json': listing(snapshot.text, snapshot.document.signed.version) } }));
+    } else if (role !== 'timestamp') this.#stageSnapshot(role);
+  }
+
+  #stageSnapshot(published: string): void {
+    const before = this.#newest('snapshot')?.document;
+    const staged = this.folder.staged().find((file) => file.repository === 'image' && file.role === 'snapshot')?.document;
+    const newest = this.#newest(published);
+    if (newest === null) return;
+    const meta = { ...((staged ?? before)?.signed['meta'] as Record<string, unknown> | undefined), [`${published}.json`]: listing(newest.text, newest.document.signed.version) };
+    this.folder.stage('image', 'snapshot', this.#document('snapshot', (before?.signed.version ?? 0) + 1, { meta }));
+  }
+
+  /** The newest that has all its signatures; a snapshot that lists it may still lack some. */
+  #newest(role: string): { document: Document; text: string } | null {
+    if (role === 'timestamp') return this.#file(role);
+    let version = this.#listed(role);
+    while (this.folder.imageText(role, version + 1) !== null) version += 1;
+    return this.#file(role, version);
+  }
+
+  #file(role: string, version?: number): { document: Document; text: string } | null {
+    const text = version === 0 ? null : this.folder.imageText(role, version);
+    return text === null ? null : { document: parseDocument(text, role), text };
+  }
+
+  /** 0: it is not listed. */
+  #listed(role: string): number {
+    const versionIn = (found: { document: Document } | null, file: string): number => (found?.document.signed['meta'] as Record<string, { version: number }> | undefined)?.[file]?.version ?? 0;
+    const snapshot = versionIn(this.#file('timestamp'), 'snapshot.json');
+    return role === 'snapshot' ? snapshot : versionIn(this.#file('snapshot', snapshot), `${role}.json`);
+  }
+
+  /** What is staged, else what is published. @throws DeployError E_REPOSITORY */
+  #latest(role: string): Document {
+    const staged = this.folder.staged().find((file) => file.repository === 'image' && file.role === role)?.document;
+    const document = staged ?? this.#newest(role)?.document;
+    if (document === undefined) throw new DeployError('E_REPOSITORY', `The role ${role} of ${this.folder.path} has no metadata`);
+    return document;
+  }
+
+  #latestRoot(repository: RepositoryName): Document {
+    return this.folder.staged().find((file) => file.repository === repository && file.role === 'root')?.document ?? this.root(repository);
+  }
+
+  /** Roots first, then targets, then those that it delegates to. */
+  #ordered(): { repository: RepositoryName; role: string; document: Document }[] {
+    const rank = (role: string): number => ({ root: 0, targets: 1, snapshot: 3, timestamp: 4 })[role] ?? 2;
+    return this.folder.staged().sort((a, b) => rank(a.role) - rank(b.role));
+  }
+
+  /** Whose keys must have signed: of a root the one before it and itself. */
+  #delegators(repository: RepositoryName, role: string, document: Document): Document[] {
+    if (role === 'root') {
+      const before = this.folder.rootText(repository);
+      return before === null ? [document] : [parseDocument(before, 'root'), document];
+    }
+    const root = this.folder.rootText(repository);
+    if (root === null) return [];
+    if (role === 'targets' || role === 'snapshot' || role === 'timestamp') return [parseDocument(root, 'root')];
+    return [this.#latest('targets')];
+  }
+
+  #complete(repository: RepositoryName, role: string, document: Document): boolean {
+    const delegators = this.#delegators(repository, role, document);
+    return delegators.length > 0 && delegators.every((delegator) => isSigned(delegator, role, document));
+  }
+
+  #signed(repository: RepositoryName, role: string, document: Document): Document {
+    const ids = this.#delegators(repository, role, document).flatMap((delegator) => roleKeys(delegator, role)?.keyids ?? []);
+    return signDocument(document, this.signers([...new Set(ids)]));
+  }
+
+  #signer(id: string): Signer | null {
+    if (!this.#signers.has(id)) {
+      const path = [...(this.#options.keyFiles ?? []), ...this.folder.keyFiles()].find((file) => readKey(file).id === id);
+      this.#signers.set(id, path === undefined ? null : openSigner(path, this.#options.passphrase ?? (() => undefined)));
+    }
+    return this.#signers.get(id) ?? null;
+  }
+}
+
+type KeyMap = Record<string, ReturnType<typeof keyJson>>;
+interface Delegations {
+  keys: KeyMap;
+  roles: (RoleKeys & { name: string; terminating: boolean; paths: string[] })[];
+}
+
+export const fleetRole = (fleet: string): string => `fleet-${fleet}`;
+
+function targetsOf({ signed }: Document): Record<string, TargetEntry> {
+  return (signed['targets'] ?? {}) as Record<string, TargetEntry>;
+}
+
+function delegationsOf({ signed }: Document): Delegations {
+  return (signed['delegations'] as Delegations | undefined) ?? { keys: {}, roles: [] };
+}
+
+function keyMap(keys: readonly PublicKey[]): KeyMap {
+  return Object.fromEntries(keys.map(({ id, public: value }) => [id, keyJson(value)]));
+}
+
+function withoutUnused({ keys, roles }: Delegations): Delegations {
+  const used = new Set(roles.flatMap(({ keyids }) => keyids));
+  return { keys: Object.fromEntries(Object.entries(keys).filter(([id]) => used.has(id))), roles };
+}
+
+function lifetimeOf(role: string): keyof RepositorySettings['lifetime_days'] {
+  return role === 'root' || role === 'snapshot' || role === 'timestamp' ? role : 'targets';
+}
+
+function requireThreshold(role: string, keys: number, threshold: number): void {
+  if (threshold < 1 || threshold > keys) throw new DeployError('E_REPOSITORY', `Expected a threshold of ${role} from 1 to its ${keys} keys but received ${threshold}`);
+}
+
+function changed(role: string, old: RoleKeys, { add, remove, threshold }: RoleChange): RoleKeys {
+  const unknown = remove.filter((id) => !old.keyids.includes(id));
+  if (unknown.length > 0) throw new DeployError('E_REPOSITORY', `The role ${role} has no key ${unknown.join(', ')}; it has ${old.keyids.join(', ')}`);
+  const keyids = [...new Set([...old.keyids.filter((id) => !remove.includes(id)), ...add.map(({ id }) => id)])];
+  const next = { keyids, threshold: threshold ?? Math.min(old.threshold, keyids.length) };
+  requireThreshold(role, keyids.length, next.threshold);
+  return next;
+}
