@@ -279,7 +279,8 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
   it('shows the pictures and clips of events, and deletes them', async () => {
     const id = '12345678-0000-4000-8000-123456789abc';
     receive('event/finding', recognition(id, Date.now()));
-    device.recordings = [{ event_id: id, time_ms: Date.now(), pipeline: 'main', camera: 'camera', label: 'face', person_id: 1, width: 320, height: 240, findings: device.detections, clip: { frames: [-100, 0, 100] } }];
+    const recording = { event_id: id, time_ms: Date.now(), pipeline: 'main', camera: 'camera', label: 'face', person_id: 1, width: 320, height: 240, findings: device.detections, clip: null };
+    device.recordings = [recording];
     const page = await open();
     await page.waitForSelector('#events .thumb img');
     const source = await page.getAttribute('#events .thumb img', 'src');
@@ -289,6 +290,10 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     expect(await page.locator('#viewer-title').innerText()).toContain('face at camera');
     await expect.poll(() => page.evaluate<number>("document.querySelector('#viewer-picture').width")).toBe(320);
     await picture(page, 'viewer');
+    // The clip is complete some seconds after the picture, when the viewer is open already.
+    expect(await page.locator('#viewer-play').isVisible()).toBe(false);
+    device.recordings = [{ ...recording, clip: { frames: [-100, 0, 100] } }];
+    await page.waitForSelector('#viewer-play', { state: 'visible' });
     await page.click('#viewer-play');
     await expect.poll(() => device.requests.filter((request) => request.includes(`/clip/`)).length).toBe(3);
     await page.click('#viewer-delete');

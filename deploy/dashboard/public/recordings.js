@@ -42,10 +42,19 @@ export class RecordingsView {
       const { recordings = [] } = await getJson(localPath(address, `recordings?limit=${ASKED}`));
       const before = [...this.#byEvent.keys()].join();
       this.#byEvent = new Map(recordings.map((recording) => [recording.event_id, recording]));
+      this.#update();
       if ([...this.#byEvent.keys()].join() !== before) this.#onChange();
     } catch {
       // A device of an earlier version has none; the events are there without pictures.
     }
+  }
+
+  /** A clip is complete some seconds after its picture: what is open gets it as well. */
+  #update() {
+    const fresh = this.#shown === null ? undefined : this.#byEvent.get(this.#shown.event_id);
+    if (fresh === undefined) return;
+    this.#shown = fresh;
+    byId('viewer-play').hidden = fresh.clip === null;
   }
 
   /** The picture beside an event, or null. */
