@@ -20,6 +20,7 @@ export const deployErrorCodes = {
   E_KEY: 'a key file is missing, damaged, encrypted without a passphrase that opens it, or its command did not sign',
   E_REPOSITORY: 'a repository does not exist, is not completely signed, has expired, or cannot be changed as requested',
   E_REPOSITORY_TARGET: 'a package is not in the repository, so no device would accept it',
+  E_PROVISION: 'a device cannot be provisioned: openssl is missing or failed, or a key exists already',
   E_INTERRUPTED: 'the command was interrupted before every device had finished',
   E_DEVICE_API: 'the local API of a device cannot be reached, or refused a request',
   E_PORT_BUSY: 'another process uses the port of the page; choose another port with --port',

@@ -22,6 +22,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   package: () => import('./commands/package.js'),
   fleet: () => import('./commands/fleet.js'),
   keys: () => import('./commands/keys.js'),
+  provision: () => import('./commands/provision.js'),
   repository: () => import('./commands/repository.js'),
   publish: () => import('./commands/publish.js'),
   agent: () => import('./commands/agent.js'),

@@ -1,0 +1,94 @@
+/** `sterna provision` and a real Mosquitto: what a device can do there, and what it cannot. */
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { connectAsync, type MqttClient } from 'mqtt';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { loadConfig } from '../../../agent/main.js';
+import { mosquittoListener } from '../../../deploy/repository/access.js';
+import { freePort, mosquittoBroker, mosquittoMissing } from '../../agent/support/brokers.js';
+import { opensslMissing } from '../../agent/support/certificates.js';
+import { until } from '../../agent/support/tools.js';
+import { SignedFleet } from '../../agent/trust/fleet.js';
+import { captureCli } from '../cli/capture.js';
+
+const skip = mosquittoMissing || opensslMissing;
+
+async function provisioned(fleet: SignedFleet, device: string, url: string, ...more: string[]): Promise<string> {
+  const { code, out } = await captureCli(['provision', device, '--fleet', 'test', '--broker', url, '--repository', fleet.folder, '--json', ...more]);
+  expect(code, out).toBe(0);
+  return (JSON.parse(out) as { folder: string }).folder;
+}
+
+async function client(url: string, folder: string, name = 'device'): Promise<MqttClient> {
+  const own = { cert: readFileSync(join(folder, `${name}.pem`)), key: readFileSync(join(folder, `${name}.key`)), ca: readFileSync(join(folder, 'ca.pem')) };
+  const connected = await connectAsync(url, { ...own, protocolVersion: 5, reconnectPeriod: 0 });
+  onTestFinished(() => connected.endAsync(true));
+  return connected;
+}
+
+/** A Mosquitto as `mosquittoListener` describes it. @returns the folder of the authority */
+async function guarded(fleet: SignedFleet, url: string): Promise<string> {
+  const access = join(fleet.folder, 'access');
+  const authority = join(access, 'authority');
+  const port = Number(new URL(url).port);
+  const [, ...lines] = mosquittoListener({ port, ca: join(authority, 'ca.pem'), cert: join(authority, 'broker.pem'), key: join(authority, 'broker.key'), acl: join(access, 'mosquitto.acl') }).split('\n');
+  await mosquittoBroker(['user root', ...lines], port);
+  return authority;
+}
+
+describe(skip ? 'access to a broker (skipped: mosquitto or openssl is not installed)' : 'access to a broker', () => {
+  it.skipIf(skip)('OTA-070: a device reads and writes its own topics only, and cannot publish as the operator', async () => {
+    const fleet = new SignedFleet();
+    const url = `mqtts://127.0.0.1:${await freePort()}`;
+    const [door, gate] = [await provisioned(fleet, 'door', url), await provisioned(fleet, 'gate', url)];
+    const authority = await guarded(fleet, url);
+    const operator = await client(url, authority, 'operator');
+    const [one, other] = [await client(url, door), await client(url, gate)];
+    const seen: string[] = [];
+    for (const [name, party] of [['operator', operator], ['door', one], ['gate', other]] as const) party.on('message', (topic) => seen.push(`${name} ${topic.replace('sterna/v2/test/', '')}`));
+    await operator.subscribeAsync('sterna/v2/#', { qos: 1 });
+    await one.subscribeAsync('sterna/v2/test/door/desired/+', { qos: 1 });
+    for (const topic of ['sterna/v2/test/door/desired/+', 'sterna/v2/#', '#', 'sterna/v2/test/+/cmd/+']) await other.subscribeAsync(topic, { qos: 1 }).catch(() => undefined);
+    await other.publishAsync('sterna/v2/test/door/reported', 'forged', { qos: 1 }).catch(() => undefined);
+    await other.publishAsync('sterna/v2/test/door/desired/main', 'forged', { qos: 1 }).catch(() => undefined);
+    await other.publishAsync('sterna/v2/test/gate/desired/main', 'forged', { qos: 1 }).catch(() => undefined);
+    await one.publishAsync('sterna/v2/test/door/reported', 'own', { qos: 1 });
+    await operator.publishAsync('sterna/v2/test/door/desired/main', 'genuine', { qos: 1 });
+    await operator.publishAsync('sterna/v2/test/door/cmd/bench', 'genuine', { qos: 1 });
+    await until('the last message', () => seen.includes('operator door/cmd/bench') && seen.includes('door door/desired/main'));
+    expect(seen.sort()).toEqual(['door door/desired/main', 'operator door/cmd/bench', 'operator door/desired/main', 'operator door/reported']);
+  }, 60_000);
+
+  it.skipIf(skip)('OTA-071: a client without a certificate of the authority is not let in', async () => {
+    const fleet = new SignedFleet();
+    const url = `mqtts://127.0.0.1:${await freePort()}`;
+    await provisioned(fleet, 'door', url);
+    const foreign = new SignedFleet();
+    const stranger = await provisioned(foreign, 'door', url);
+    const authority = await guarded(fleet, url);
+    const ca = readFileSync(join(authority, 'ca.pem'));
+    await expect(connectAsync(url, { ca, reconnectPeriod: 0, connectTimeout: 5000 }, false)).rejects.toThrow();
+    await expect(connectAsync(url, { ca, reconnectPeriod: 0, connectTimeout: 5000, cert: readFileSync(join(stranger, 'device.pem')), key: readFileSync(join(stranger, 'device.key')) }, false)).rejects.toThrow();
+  }, 60_000);
+});
+
+describe('sterna provision', () => {
+  it.skipIf(opensslMissing)('makes a folder that the daemon runs with, and never overwrites a key', async () => {
+    const fleet = new SignedFleet();
+    const folder = await provisioned(fleet, 'door', 'mqtts://broker.example.org:8883');
+    expect(loadConfig({ path: join(folder, 'sterna.yaml'), env: {} })).toMatchObject({
+      device_id: 'door', fleet: 'test', broker: { url: 'mqtts://broker.example.org:8883', tls: { cert: join(folder, 'device.pem') } }, trust: { image_root: join(folder, 'image-root.json'), unsigned: false },
+    });
+    expect(statSync(join(folder, 'device.key')).mode & 0o077).toBe(0);
+    expect(readFileSync(join(folder, 'image-root.json'), 'utf8')).toBe(fleet.root('image'));
+    writeFileSync(join(folder, 'device.key'), 'kept');
+    const again = await captureCli(['provision', 'door', '--fleet', 'test', '--broker', 'mqtts://broker.example.org:8883', '--repository', fleet.folder, '--json']);
+    expect({ code: again.code, error: JSON.parse(again.out) as unknown }).toMatchObject({ code: 1, error: { error: { code: 'E_PROVISION' } } });
+    expect(readFileSync(join(folder, 'device.key'), 'utf8')).toBe('kept');
+  });
+
+  it.skipIf(opensslMissing)('writes a request for an authority of your own', async () => {
+    const folder = await provisioned(new SignedFleet(), 'door', 'mqtts://broker.example.org:8883', '--request');
+    expect(readFileSync(join(folder, 'device.csr'), 'utf8')).toContain('BEGIN CERTIFICATE REQUEST');
+  });
+});
