@@ -3,7 +3,7 @@ import { activationFor } from './engines/native.js';
 import { graphFromOnnx } from './graph/import.js';
 import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';
 import { withRegions } from './incremental/load.js';
-import { compile } from './lower/compile.js';
+import { compile, splitCosts, type SplitCost } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
 import { loadModelBytes } from './model-file.js';
 import { parseModel } from './onnx/parse.js';
@@ -82,6 +82,8 @@ export interface ModelInspection {
   /** Working memory of the kernels, bytes. */
   readonly scratchBytes: number;
   readonly programBytes: number;
+  /** Layers after which the program can be stopped and resumed, which is where a feature gate may be. */
+  readonly splits: readonly SplitCost[];
 }
 
 function countOperators(nodes: readonly { op: string }[]): Record<string, number> {
@@ -139,6 +141,7 @@ export async function inspectModel(model: Uint8Array | string, options: InspectO
     packedBytes: native.packedBytes,
     scratchBytes: native.scratchBytes,
     programBytes: program.bytes.length,
+    splits: splitCosts(program),
   };
   await native.close();
   return inspection;

@@ -42,6 +42,10 @@ export interface SessionOptions {
   symbols?: Readonly<Record<string, number>>;
   /** Complete shapes by input name, for dimensions that the file leaves open, including those without a name. */
   shapes?: Readonly<Record<string, readonly number[]>>;
+  /** Native engine: name of a layer, as `inspect` lists it, after which a run can be stopped and resumed (`Session.split`). */
+  split?: string;
+  /** Native engine: runs with the lowest priority that the system has for a thread, and never within the call. Default false. */
+  background?: boolean;
   /** Native engine: whether convolutions may run in strips, which takes less memory and gives the same result to the bit. Default true. */
   strips?: boolean;
   /**
@@ -102,6 +106,25 @@ export interface KeptMaps {
   drop(): void;
 }
 
+/** A model in two parts, which together give the bits of a whole run and compute nothing twice. */
+export interface SplitRun {
+  /** Name of the layer, and its feature map [1, H, W, C]. */
+  readonly name: string;
+  readonly features: TensorInfo;
+  /** The value that stands for 0 in the features; 0 for float. */
+  readonly zeroPoint: number;
+  /**
+   * Runs the layers that the features need. The tensor's memory is used again by the next call.
+   * @throws RuntimeError E_INPUT as `run`
+   */
+  prefix(feeds: Readonly<Record<string, Tensor>>): Promise<Tensor>;
+  /**
+   * Goes on from the last `prefix`, and gives what `run` would.
+   * @throws RuntimeError E_INPUT when another run came in between, or none was stopped
+   */
+  suffix(reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
+}
+
 /** A model that is ready to run. Calls of `run` are queued in order; the event loop is not blocked for longer than `maxBlockingMs`. */
 export interface Session {
   readonly inputs: readonly TensorInfo[];
@@ -121,6 +144,8 @@ export interface Session {
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<Record<string, Tensor>>;
   /** What an incremental session keeps. */
   readonly kept?: KeptMaps;
+  /** With the option `split`: the model in two parts. */
+  readonly split?: SplitRun | undefined;
   /** Runs once and measures each layer (native engine only). */
   profile?(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<LayerProfile[]>;
   close(): Promise<void>;

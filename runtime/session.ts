@@ -12,7 +12,8 @@ const limitKinds = Object.fromEntries(Object.keys(defaultLimits).map((name) => [
 
 /** Options of whatever compiles a model: `inspectModel` and `compile` take some of them too. */
 export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
-  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, strips: aBoolean, incremental: aSwitch,
+  engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, split: aString, background: aBoolean,
+  strips: aBoolean, incremental: aSwitch,
   memoryLimitBytes: aNumber, maxBlockingMs: aNumber, cache: anObject, modelSha256: aString, limits: anObject,
 };
 

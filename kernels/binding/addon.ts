@@ -51,6 +51,8 @@ export interface LoadOptions {
   maxBlockingMs?: number;
   /** The program's table of regions (`kernels/engine/regions.h`): runs may then compute a part and keep the rest. */
   regions?: Uint32Array;
+  /** Runs with the lowest priority that the system has for a thread, and never within the call. Default false. */
+  background?: boolean;
 }
 
 /** Which cells of a grid are active: cell i, row-major, is bit i & 7 of byte i >> 3. */
@@ -102,6 +104,12 @@ export interface NativeProgram {
    * nothing is kept. `outputsKept`: the views hold what the last run wrote there. Resolves to what was computed, as a share of everything.
    */
   run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active: ActiveCells | undefined): Promise<number>;
+  /**
+   * Runs ops `first` to `end` - 1 only. What earlier ones left in the program's memory is still there, so parts that follow each other give
+   * what a whole run does. Null for `inputs`: they stay as they are. Null for an output: it is not written.
+   * @throws KernelError E_ARGUMENT, also when a strip would be cut
+   */
+  runPart(first: number, end: number, inputs: readonly ArrayBufferView[] | null, outputs: readonly (ArrayBufferView | null)[]): Promise<void>;
   /** As `run`, and times every op. */
   profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active?: ActiveCells): Promise<OpProfile[]>;
   /** Gives the memory of the kept maps back to the system; the next run computes everything. False while a run is pending: nothing happens then. */
@@ -141,6 +149,11 @@ export interface ImageAddon {
   ): void;
   greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, cells: Uint8Array): void;
   updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number, mask: Uint8Array): number;
+  learnBackground(data: Uint8Array, channels: number, zeroPoint: number, signed: boolean, background: Int16Array, streaks: Uint8Array): void;
+  featureGate(
+    data: Uint8Array, channels: number, zeroPoint: number, signed: boolean, background: Int16Array, streaks: Uint8Array, mask: Uint8Array,
+    threshold: number, shift: number, patience: number, renewal: number,
+  ): number;
 }
 
 /** What the addon exports; `image` is what `kernels/node/image.cpp` exports. */

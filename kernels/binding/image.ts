@@ -1,5 +1,6 @@
 import type { Area, CellMask } from './addon.js';
 import { KernelError } from './errors.js';
+import { everyCell, type CellMask } from './cell-mask.js';
 import { loadAddon } from './load.js';
 
 export type { CellMask };
@@ -170,13 +171,6 @@ export class MotionGrid {
     greyCells(src, this.#factor, this.#cells);
     return loadAddon().image.updateBackground(this.#cells, this.#background, threshold, this.#learningRate, this.#mask.bits);
   }
-}
-
-/** The bits of `count` active cells. */
-function everyCell(count: number): Uint8Array {
-  const bits = new Uint8Array((count + 7) >> 3).fill(0xff);
-  if ((count & 7) !== 0) bits[bits.length - 1] = (1 << (count & 7)) - 1;
-  return bits;
 }
 
 function expected(what: string, argument: string, received: string): KernelError {

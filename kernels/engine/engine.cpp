@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace sterna {
@@ -182,9 +183,19 @@ Status Engine::AllocateScratch() {
   return Status::Ok();
 }
 
-Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms) {
+Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms, const OpRange& range) {
+  if (range.first > range.end || !StepBegins(range.first) || !StepBegins(range.end)) {
+    return Status::Error(StatusCode::kInvalidArgument, "a part of a program must begin and end where no strip is cut");
+  }
   ChooseParts(nullptr);
-  return RunAll(inputs, outputs, false, op_ms);
+  const Status status = RunAll(inputs, outputs, false, op_ms, range);
+  kept_ = kept_ && range.first == 0 && range.end >= op_count();
+  return status;
+}
+
+// Whether ops before `op` can be run without it: it is not inside a strip.
+bool Engine::StepBegins(size_t op) const {
+  return op >= op_count() || std::any_of(steps_.begin(), steps_.end(), [op](const Step& step) { return step.op == op; });
 }
 
 Status Engine::RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const ActiveCells& active, bool outputs_kept, double* op_ms) {
@@ -193,7 +204,7 @@ Status Engine::RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, co
     return Status::Error(StatusCode::kInvalidArgument, "a grid of active cells has no cells, or a side of more than 4096");
   }
   ChooseParts(kept_ ? &active : nullptr);
-  return RunAll(inputs, outputs, outputs_kept, op_ms);
+  return RunAll(inputs, outputs, outputs_kept, op_ms, OpRange());
 }
 
 // Null: everything.
@@ -217,15 +228,16 @@ void Engine::Drop() {
   if (incremental()) memory_.Release(arena_);
 }
 
-Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms) {
+Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range) {
   kept_ = false;  // until the run has succeeded
   int helpers = budget_.Enter(threads_ - 1);
   if (pool_ != nullptr) pool_->BeginInference(1 + helpers);
-  const Status status = RunOps(inputs, &helpers, op_ms);
+  const Status status = RunOps(inputs, range, &helpers, op_ms);
   if (pool_ != nullptr) pool_->EndInference();
   budget_.Leave(helpers);
   kept_ = status.ok() && incremental();
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) {
+    if (outputs[i] == nullptr) continue;
     const SpanList* list = in_part_ && outputs_kept ? regions_->output(i) : nullptr;
     if (list != nullptr) CopySpansOut(outputs_[i].data, outputs_[i].tensor, *list, outputs[i]);
     else if (!idle_ || !outputs_kept) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
@@ -234,13 +246,14 @@ Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, boo
 }
 
 // With *helpers of the pool's workers, or fewer when other programs begin meanwhile.
-Status Engine::RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms) {
+Status Engine::RunOps(const uint8_t* const* inputs, const OpRange& range, int* helpers, double* op_ms) {
   using Clock = std::chrono::steady_clock;
-  for (size_t i = 0; i < inputs_.size(); ++i) {
+  for (size_t i = 0; inputs != nullptr && i < inputs_.size(); ++i) {
     static_cast<CopyInput&>(*drivers_[op_count() + i]).set_source(inputs[i]);
     RunDriver(op_count() + i, 1 + *helpers);
   }
   for (const Step& step : steps_) {
+    if (step.op < range.first || step.op >= range.end) continue;
     const Clock::time_point start = op_ms != nullptr ? Clock::now() : Clock::time_point();
     *helpers = budget_.Keep(*helpers);
     const Part* part = in_part_ ? parts_[step.op].get() : nullptr;

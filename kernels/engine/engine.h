@@ -34,9 +34,16 @@ class Engine {
   // As above, from a file that stays mapped as long as the engine: weights that are packed already are used where they are.
   static Status Load(std::unique_ptr<MappedFile> file, const LoadOptions& options, std::unique_ptr<Engine>* engine);
 
+  // Ops [first, end) of the program. What earlier ones left in the arena is still there, so a run in parts gives what a whole one does.
+  struct OpRange {
+    size_t first = 0, end = SIZE_MAX;
+  };
+
   // Dense row-major inputs and outputs, in program order, of exactly the bytes that InputBytes and OutputBytes say. One call at
-  // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds.
-  Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr);
+  // a time. `op_ms`: null, or one number for each op: its wall time in milliseconds. `inputs` may be null (they stay as they are), and so may an
+  // output that nobody wants.
+  Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms, const OpRange& range);
+  Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr) { return Run(inputs, outputs, op_ms, OpRange()); }
 
   // As Run, but computes only what the active cells ask for and keeps the rest from the runs before; everything when nothing is kept.
   // `outputs_kept`: the outputs hold what the last run wrote there. Only for programs with a table of regions.
@@ -102,9 +109,10 @@ class Engine {
   Status PlanSteps(const Program& program);
   Status PlanParts(const Program& program, const LoadOptions& options);
   Status AllocateScratch();
-  Status RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms);
-  Status RunOps(const uint8_t* const* inputs, int* helpers, double* op_ms);
+  Status RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range);
+  Status RunOps(const uint8_t* const* inputs, const OpRange& range, int* helpers, double* op_ms);
   void ChooseParts(const ActiveCells* active);
+  bool StepBegins(size_t op) const;
   void RunDriver(size_t index, int threads);
 
   int threads_;

@@ -21,6 +21,7 @@
   TYPED(gemm_tbn, GemmBitsKernel) \
   TYPED(gemm_tnn, GemmBitsKernel) \
   TYPED(bit_planes, BitPlaneKernels) \
+  UNTYPED(cell_cosine, CellCosineKernel) \
   UNTYPED(gemm_f32w4, GemmF32W4Kernel) \
   MEASURED(peak, PeakKernel)
 // clang-format on

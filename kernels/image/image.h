@@ -41,4 +41,25 @@ void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells);
 // camera's exposure) is taken out; then background += (cell - background) * rate. Bit i & 7 of byte i >> 3 of `mask` says which cells those are.
 size_t UpdateBackground(const uint8_t* cells, float* background, size_t n, float threshold, float rate, uint8_t* mask);
 
+// A feature map: `cells` pixels of `channels` bytes without gaps, at most kMaxCosineChannels (cell_cosine/kernel.h). `flip`: 0x80 when the bytes are
+// signed, else 0; `zp`: of a byte once it is flipped.
+struct FeatureMap {
+  const uint8_t* data;
+  size_t cells, channels;
+  uint8_t flip;
+  int32_t zp;
+};
+struct FeatureGateOptions {
+  double threshold;  // a cell is active when 1 - max(0, cosine with the background) is at least this, 0..1
+  int shift;         // the background takes over 2^-shift of the difference a frame where it learns, 1..7
+  int patience;      // it learns where a cell is quiet, and where one has been active for more than so many frames in a row, 0..255
+  double renewal;    // when more than this share of the cells are active, the frame becomes the background
+};
+
+// background = the map, times 2^kBackgroundBits; streaks = 0. Both belong to one map: cells * channels numbers, and one for each cell.
+void LearnBackground(const FeatureMap& map, int16_t* background, uint8_t* streaks);
+
+// Counts the active cells, says which they are (bit i & 7 of byte i >> 3 of `mask`), and lets the background learn.
+size_t FeatureGate(const FeatureMap& map, const FeatureGateOptions& options, int16_t* background, uint8_t* streaks, uint8_t* mask);
+
 }  // namespace sterna

@@ -4,6 +4,7 @@
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/views.h"
+#include "sterna/microkernel.h"
 
 namespace sterna_node {
 namespace {
@@ -100,6 +101,40 @@ Napi::Value UpdateBackground(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, static_cast<double>(changed));
 }
 
+// Arguments 0..3: data, channels, zero-point, whether bytes are signed; 4 and 5: background and streaks.
+bool ReadFeatures(const Napi::CallbackInfo& info, sterna::FeatureMap* map, int16_t** background, uint8_t** streaks) {
+  const std::optional<Bytes> data = BytesOf(info[0]), learned = BytesOf(info[4]), runs = BytesOf(info[5]);
+  const size_t channels = SizeAt(info, 1), zp = SizeAt(info, 2);
+  if (!data || !learned || !runs || channels < 1 || channels > sterna::kMaxCosineChannels || zp > 255 || data->size % channels != 0) return false;
+  *map = {data->data, data->size / channels, channels, static_cast<uint8_t>(info[3].ToBoolean().Value() ? 0x80 : 0), static_cast<int32_t>(zp)};
+  *background = reinterpret_cast<int16_t*>(learned->data);
+  *streaks = runs->data;
+  return learned->size == data->size * sizeof(int16_t) && reinterpret_cast<uintptr_t>(learned->data) % alignof(int16_t) == 0 && runs->size == map->cells;
+}
+
+// (data, channels, zeroPoint, signed, background, streaks)
+Napi::Value LearnBackground(const Napi::CallbackInfo& info) {
+  sterna::FeatureMap map;
+  int16_t* background;
+  uint8_t* streaks;
+  if (!ReadFeatures(info, &map, &background, &streaks)) return Refuse(info.Env());
+  sterna::LearnBackground(map, background, streaks);
+  return info.Env().Undefined();
+}
+
+// (data, channels, zeroPoint, signed, background, streaks, mask, threshold, shift, patience, renewal)
+Napi::Value FeatureGate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  sterna::FeatureMap map;
+  int16_t* background;
+  uint8_t* streaks;
+  const std::optional<Bytes> mask = BytesOf(info[6]);
+  const size_t shift = SizeAt(info, 8), patience = SizeAt(info, 9);
+  if (!ReadFeatures(info, &map, &background, &streaks) || !mask || mask->size < (map.cells + 7) / 8 || shift < 1 || shift > 7 || patience > 255) return Refuse(env);
+  const sterna::FeatureGateOptions options{NumberAt(info, 7), static_cast<int>(shift), static_cast<int>(patience), NumberAt(info, 10)};
+  return Napi::Number::New(env, static_cast<double>(sterna::FeatureGate(map, options, background, streaks, mask->data)));
+}
+
 }  // namespace
 
 void RegisterImage(Napi::Env env, Napi::Object exports) {
@@ -108,6 +143,8 @@ void RegisterImage(Napi::Env env, Napi::Object exports) {
   image.Set("warp", Napi::Function::New(env, Warp, "warp"));
   image.Set("greyCells", Napi::Function::New(env, GreyCells, "greyCells"));
   image.Set("updateBackground", Napi::Function::New(env, UpdateBackground, "updateBackground"));
+  image.Set("learnBackground", Napi::Function::New(env, LearnBackground, "learnBackground"));
+  image.Set("featureGate", Napi::Function::New(env, FeatureGate, "featureGate"));
   exports.Set("image", image);
 }
 

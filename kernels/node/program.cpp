@@ -68,13 +68,14 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
       prototype.DefineProperty(Napi::PropertyDescriptor::Value(name, Napi::Function::New(env, call, name), napi_default_method));
     };
     method("run", Call<&NativeProgram::Run>);
+    method("runPart", Call<&NativeProgram::RunPart>);
     method("profile", Call<&NativeProgram::Profile>);
     method("dropKept", Call<&NativeProgram::DropKept>);
     method("close", Call<&NativeProgram::Close>);
     return program;
   }
 
-  // Called by loadProgram only, with the engine as an External and how long a run may block.
+  // Called by loadProgram only, with the engine as an External, how long a run may block, and whether it runs in the background.
   explicit NativeProgram(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NativeProgram>(info), env_(info.Env()) {
     if (!info[0].IsExternal() || !info[0].As<GivenEngine>().CheckTypeTag(&kEngineTag)) {
       ThrowArgument(env_, "Programs are made by loadProgram");
@@ -85,7 +86,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     Describe(info.This().As<Napi::Object>(), *engine);
     done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
     done_.Unref(env_);
-    runner_ = std::make_unique<Runner>(std::move(engine), info[1].As<Napi::Number>().DoubleValue(), &NativeProgram::Finished, this);
+    runner_ = std::make_unique<Runner>(std::move(engine), Runner::Manners{info[1].As<Napi::Number>().DoubleValue(), info[2].ToBoolean().Value()}, &NativeProgram::Finished, this);
     if (!runner_->Start()) {
       runner_.reset();
       done_.Release();
@@ -193,8 +194,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     return std::floor(side) == side && side >= 1 && side <= static_cast<double>(sterna::kMaxActiveSide) ? static_cast<int64_t>(side) : 0;
   }
 
-  // The views of one side into the job. False with an exception pending.
-  bool Collect(const Napi::Value& list, const char* side, const std::vector<uint64_t>& expected, JsJob* job, std::vector<uint8_t*>* out) {
+  // The views of one side into the job; `optional`: null stands for a view that nobody wants. False with an exception pending.
+  bool Collect(const Napi::Value& list, const char* side, const std::vector<uint64_t>& expected, JsJob* job, std::vector<uint8_t*>* out, bool optional = false) {
     if (!list.IsArray() || list.As<Napi::Array>().Length() != expected.size()) {
       const std::string received = list.IsArray() ? std::to_string(list.As<Napi::Array>().Length()) : "no array";
       ThrowArgument(env_, "Expected an array of " + std::to_string(expected.size()) + " views for the " + side + "s but received " + received);
@@ -202,6 +203,10 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     }
     for (uint32_t i = 0; i < expected.size(); ++i) {
       const Napi::Value view = list.As<Napi::Array>().Get(i);
+      if (optional && view.IsNull()) {
+        out->push_back(nullptr);
+        continue;
+      }
       const std::optional<Bytes> bytes = BytesOf(view);
       if (!bytes || bytes->size != expected[i]) {
         const std::string received = bytes ? std::to_string(bytes->size) + " bytes" : "no view, or a detached one";
@@ -214,13 +219,19 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     return true;
   }
 
-  Napi::Value Start(const Napi::CallbackInfo& info, bool timed) {
+  // A job for an open program; null with an exception pending, or in an environment that ends.
+  std::unique_ptr<JsJob> NewJob(const Napi::CallbackInfo& info) {
     if (runner_ == nullptr || closing_ != nullptr) {
       ThrowArgument(env_, "Expected an open program but it was closed");
-      return env_.Undefined();
+      return nullptr;
     }
     auto job = std::make_unique<JsJob>(env_, info.This().As<Napi::Object>());
-    if (job->deferred.IsEmpty()) return {};
+    return job->deferred.IsEmpty() ? nullptr : std::move(job);
+  }
+
+  Napi::Value Start(const Napi::CallbackInfo& info, bool timed) {
+    std::unique_ptr<JsJob> job = NewJob(info);
+    if (job == nullptr) return {};
     std::vector<uint8_t*> inputs;
     if (!Collect(info[0], "input", input_bytes_, job.get(), &inputs) || !Collect(info[1], "output", output_bytes_, job.get(), &job->outputs) ||
         !CollectActive(info[2], job.get())) {
@@ -228,6 +239,29 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     }
     job->inputs.assign(inputs.begin(), inputs.end());
     job->timed = timed;
+    return Begin(std::move(job));
+  }
+
+  // (first, end, inputs or null, outputs, null for those that are not wanted)
+  Napi::Value RunPart(const Napi::CallbackInfo& info) {
+    std::unique_ptr<JsJob> job = NewJob(info);
+    if (job == nullptr) return {};
+    const double ops = static_cast<double>(opcodes_.size());
+    const double first = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1, end = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
+    if (!(first >= 0 && first <= end && end <= ops) || std::floor(first) != first || std::floor(end) != end) {
+      ThrowArgument(env_, "Expected a range of the program's " + std::to_string(opcodes_.size()) + " ops but received " + TextOf(info[0]) + " to " + TextOf(info[1]));
+      return env_.Undefined();
+    }
+    job->range = {static_cast<size_t>(first), static_cast<size_t>(end)};
+    job->keeps_inputs = info[2].IsNull();
+    std::vector<uint8_t*> inputs;
+    if (!job->keeps_inputs && !Collect(info[2], "input", input_bytes_, job.get(), &inputs)) return env_.Undefined();
+    if (!Collect(info[3], "output", output_bytes_, job.get(), &job->outputs, true)) return env_.Undefined();
+    job->inputs.assign(inputs.begin(), inputs.end());
+    return Begin(std::move(job));
+  }
+
+  Napi::Value Begin(std::unique_ptr<JsJob> job) {
     const Napi::Value promise = job->deferred.Promise();
     if (pending_ == 0 && runner_->RunIfShort(job.get())) {  // answers keep their order
       Answer(*job);
@@ -342,6 +376,7 @@ struct GivenOptions {
   std::string isa;
   // As long as an event loop may be kept from other work without anyone noticing: a 60th of a frame of 30 Hz.
   double max_blocking_ms = 0.5;
+  bool background = false;
 };
 
 // Reads an optional duration, which may be infinite; false with an exception pending.
@@ -376,6 +411,7 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   }
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
+  read->background = given.Get("background").ToBoolean().Value();
   const Napi::Value isa = given.Get("isa");
   if (isa.IsUndefined()) return true;
   read->isa = TextOf(isa);
@@ -394,7 +430,7 @@ Napi::Value Wrap(const Napi::CallbackInfo& info, std::unique_ptr<Engine> engine,
   const GivenEngine external = GivenEngine::New(info.Env(), &engine);
   if (external.IsEmpty()) return {};  // the environment ends
   external.TypeTag(&kEngineTag);
-  return constructor.New({external, Napi::Number::New(info.Env(), given.max_blocking_ms)});
+  return constructor.New({external, Napi::Number::New(info.Env(), given.max_blocking_ms), Napi::Boolean::New(info.Env(), given.background)});
 }
 
 // The bytes of a program given as the first argument; nothing with an exception pending.

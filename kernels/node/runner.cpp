@@ -1,11 +1,13 @@
 #include "node/runner.h"
 
+#include <sys/resource.h>
+
 #include <chrono>
 
 namespace sterna_node {
 
-Runner::Runner(std::unique_ptr<sterna::Engine> engine, double max_blocking_ms, Done done, void* context)
-    : engine_(std::move(engine)), max_blocking_ms_(max_blocking_ms), done_(done), context_(context) {}
+Runner::Runner(std::unique_ptr<sterna::Engine> engine, const Manners& manners, Done done, void* context)
+    : engine_(std::move(engine)), manners_(manners), done_(done), context_(context) {}
 
 Runner::~Runner() { Stop(); }
 
@@ -21,7 +23,7 @@ void Runner::Submit(Job* job) {
 }
 
 bool Runner::RunIfShort(Job* job) {
-  if (last_ms_ >= max_blocking_ms_ || !engine_->cpus().empty()) return false;
+  if (manners_.background || last_ms_[job->range.first > 0] >= manners_.max_blocking_ms || !engine_->cpus().empty()) return false;
   Execute(job);
   return true;
 }
@@ -30,10 +32,10 @@ void Runner::Execute(Job* job) {
   const auto start = std::chrono::steady_clock::now();
   if (job->timed) job->op_ms.resize(engine_->op_count());
   double* op_ms = job->timed ? job->op_ms.data() : nullptr;
-  if (job->active.cells == nullptr) job->status = engine_->Run(job->inputs.data(), job->outputs.data(), op_ms);
+  if (job->active.cells == nullptr) job->status = engine_->Run(job->keeps_inputs ? nullptr : job->inputs.data(), job->outputs.data(), op_ms, job->range);
   else job->status = engine_->RunPart(job->inputs.data(), job->outputs.data(), job->active, job->outputs_kept, op_ms);
   job->share = engine_->share();
-  last_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  last_ms_[job->range.first > 0] = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
 void Runner::Stop() {
@@ -56,6 +58,7 @@ void* Runner::Main(void* runner) {
 
 void Runner::Work() {
   sterna::StayOn(engine_->cpus());
+  if (manners_.background) (void)setpriority(PRIO_PROCESS, 0, 19);  // of this thread, on Linux; without the right to it, it runs as others do
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stop_ || !jobs_.empty(); });

@@ -26,6 +26,8 @@ struct Job {
   sterna::ActiveCells active{nullptr, 0, 0};
   bool outputs_kept = false;
   double share = 1;  // what was computed, of the cost of everything
+  bool keeps_inputs = false;  // the inputs stay as an earlier job left them
+  sterna::Engine::OpRange range;
   bool timed = false;
   std::vector<double> op_ms;  // by op, when timed
   sterna::Status status;
@@ -36,8 +38,11 @@ class Runner {
   // Called on the runner's thread when a job is done; must not block.
   using Done = void (*)(void* context, Job* job);
 
-  // `max_blocking_ms`: how long RunIfShort may keep its caller.
-  Runner(std::unique_ptr<sterna::Engine> engine, double max_blocking_ms, Done done, void* context);
+  struct Manners {
+    double max_blocking_ms = 0;  // how long RunIfShort may keep its caller
+    bool background = false;     // the lowest priority that the system has for a thread, and never on the caller's
+  };
+  Runner(std::unique_ptr<sterna::Engine> engine, const Manners& manners, Done done, void* context);
   // As Stop.
   ~Runner();
   Runner(const Runner&) = delete;
@@ -61,7 +66,7 @@ class Runner {
   void Execute(Job* job);
 
   std::unique_ptr<sterna::Engine> engine_;
-  double max_blocking_ms_;
+  Manners manners_;
   Done done_;
   void* context_;
   pthread_t thread_{};
@@ -69,7 +74,8 @@ class Runner {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job*> jobs_;
-  double last_ms_ = std::numeric_limits<double>::infinity();  // what the last job took; belongs to whoever runs jobs
+  // What the last job took that began with the first op, and the last that went on from another; belongs to whoever runs jobs.
+  double last_ms_[2] = {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
   bool stop_ = false;
 };
 

@@ -4,7 +4,7 @@ import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
-import type { CompiledProgram, CompileOptions, ProgramPort } from '../lower/compile.js';
+import type { CompiledProgram, CompileOptions, ProgramPort, ProgramSplit } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
 import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
@@ -12,7 +12,7 @@ import { orderFeeds } from './feeds.js';
 import { NativeKeptMaps } from './kept-maps.js';
 import { outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { decidingInputs, SpecializingSession } from './specializing.js';
-import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
+import type { LayerProfile, Session, SessionOptions, SessionStats, SplitRun } from '../session-types.js';
 import type { Tensor, TensorData } from '../tensor.js';
 
 const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -30,15 +30,19 @@ function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBuffer
 }
 
 /** What a session needs to know of a program besides its bytes. */
-type Description = Pick<CompiledProgram, 'inputs' | 'outputs' | 'opNames' | 'regions'>;
+type Description = Pick<CompiledProgram, 'inputs' | 'outputs' | 'split' | 'opNames' | 'regions'>;
 
 class NativeSession implements Session {
   readonly stats: SessionStats;
   readonly kept?: NativeKeptMaps;
+  readonly split: SplitRun | undefined;
+  /** Whether the program's memory is as `split.prefix` left it. */
+  private stopped = false;
 
   constructor(private readonly program: Description, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
     this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
     if (program.regions !== undefined) this.kept = new NativeKeptMaps(native, program.outputs);
+    this.split = program.split === undefined ? undefined : this.inParts(program.split);
   }
   get inputs() {
     return this.program.inputs.map(({ name, type, dims }) => ({ name, type, dims }));
@@ -54,26 +58,57 @@ class NativeSession implements Session {
 
   async run(feeds: Readonly<Record<string, Tensor>>, reused: ReusedOutputs = {}, active?: CellMask): Promise<Record<string, Tensor>> {
     const ordered = orderFeeds(this.program.inputs, feeds);
-    const giveBack = takeReused(this.program.outputs, reused, ordered);
+    return this.writing(ordered, reused, (views) => this.runWhole(this.views(ordered), views, { active, reused }));
+  }
+
+  private async runWhole(given: ArrayBufferView[], views: ArrayBufferView[], { active, reused }: { active: CellMask | undefined; reused: ReusedOutputs }): Promise<void> {
+    const { kept, native, program } = this;
+    this.stopped = false;
+    if (program.split !== undefined) return native.runPart(0, program.opNames.length, given, [...views, null]);
+    if (kept === undefined) return native.run(given, views);
+    const cells = kept.activeFor(active, reused);
+    await kept.follow(() => native.run(given, views, cells));
+  }
+
+  /** The outputs, once `run` has written them. */
+  private async writing(feeds: readonly Tensor[], reused: ReusedOutputs, run: (views: ArrayBufferView[]) => Promise<void>): Promise<Record<string, Tensor>> {
+    const giveBack = takeReused(this.program.outputs, reused, feeds);
     try {
       const slots = this.program.outputs.map((port) => outputSlot(port, reused[port.name]));
-      const [given, views] = [this.views(ordered), slots.map(({ view }) => view)];
-      const { kept } = this;
-      if (kept === undefined) await this.native.run(given, views);
-      else {
-        const cells = kept.activeFor(active, reused);
-        await kept.follow(() => this.native.run(given, views, cells));
-      }
+      await run(slots.map(({ view }) => view));
       const tensors = slots.map((slot) => slot.finish());
-      kept?.wrote(tensors);
+      this.kept?.wrote(tensors);
       return Object.fromEntries(tensors.map((tensor, i) => [this.program.outputs[i]?.name ?? '', tensor]));
     } finally {
       giveBack();
     }
   }
 
+  private inParts({ name, ops, features: port, zeroPoint }: ProgramSplit): SplitRun {
+    const { opNames, outputs } = this.program;
+    const tensor = outputSlot(port, undefined).finish();
+    const unwanted = outputs.map(() => null);
+    return {
+      name, zeroPoint, features: { name: port.name, type: port.type, dims: port.dims },
+      prefix: async (feeds) => {
+        const views = this.views(orderFeeds(this.program.inputs, feeds));
+        this.stopped = true;
+        const slot = outputSlot(port, tensor);
+        await this.native.runPart(0, ops, views, [...unwanted, slot.view]);
+        return slot.finish();
+      },
+      suffix: async (reused = {}) => {
+        if (!this.stopped) throw new RuntimeError('E_INPUT', `Expected a run that was stopped after ${name} but the last one was not: call split.prefix first`);
+        this.stopped = false;
+        return this.writing([], reused, (views) => this.native.runPart(ops, opNames.length, null, [...views, null]));
+      },
+    };
+  }
+
   async profile(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<LayerProfile[]> {
-    const outputs = this.program.outputs.map((port) => outputSlot(port, undefined).view);
+    const { outputs: ports, split } = this.program;
+    const outputs = [...ports, ...(split === undefined ? [] : [split.features])].map((port) => outputSlot(port, undefined).view);
+    this.stopped = false;
     const ops = await this.native.profile(this.views(orderFeeds(this.program.inputs, feeds)), outputs, this.kept?.activeFor(active, {}));
     return ops.map(({ op, kernel, ms }) => {
       const { name = '', op: operator = '', macs = 0, format = 'none', bytesRead = 0, bytesWritten = 0 } = this.program.opNames[op] ?? {};
@@ -96,7 +131,7 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
 async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
-  const { isa, pixels, symbols, shapes, strips, incremental, threads, affinity, memoryLimitBytes, maxBlockingMs, limits, cache, modelSha256 } = options;
+  const { isa, pixels, symbols, shapes, strips, incremental, split, threads, affinity, memoryLimitBytes, maxBlockingMs, background, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
@@ -104,6 +139,7 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
     ...(shapes === undefined ? {} : { shapes }),
     ...(strips === undefined ? {} : { strips }),
     ...(incremental === undefined ? {} : { incremental }),
+    ...(split === undefined ? {} : { split }),
     ...(limits === undefined ? {} : { limits }),
   };
   const load: LoadOptions = {
@@ -112,6 +148,7 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
     ...(affinity === undefined ? {} : { affinity }),
     ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
     ...(maxBlockingMs === undefined ? {} : { maxBlockingMs }),
+    ...(background === undefined ? {} : { background }),
   };
   if (cache !== undefined && Object.keys(fixed).length === 0) {
     const { description, native, cached } = await loadThroughCache({ model: bytes, sha256: modelSha256, compile: compileOptions, load, cache });

@@ -6,7 +6,7 @@ import { compile } from './compile.js';
 /** The answer to a request: a program, or what is wrong with the model. */
 export function answer(bytes: Uint8Array, { pack, ...options }: ApartOptions): CompileAnswer {
   try {
-    const { graph: _graph, ...model } = compile(bytes, options);
+    const { graph: _graph, opNodes: _nodes, ...model } = compile(bytes, options);
     const packed = pack === undefined ? undefined : packedBytes(model.bytes, pack);
     return { model: { ...model, bytes: packed ?? model.bytes, packed: packed !== undefined } };
   } catch (error) {

@@ -3,7 +3,7 @@ import type { LoadOptions } from '../../kernels/binding/index.js';
 import type { CompiledProgram, CompileOptions } from './compile.js';
 
 /** A program without the graph that it came from, so that nothing keeps the graph's constants in memory. */
-export interface CompiledModel extends Omit<CompiledProgram, 'graph'> {
+export interface CompiledModel extends Omit<CompiledProgram, 'graph' | 'opNodes'> {
   /** Its weights are packed as `ApartOptions` say. */
   readonly packed: boolean;
 }

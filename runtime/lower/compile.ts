@@ -1,12 +1,12 @@
 import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
-import type { Graph } from '../graph/graph.js';
+import type { Graph, Node } from '../graph/graph.js';
 import { consumersOf, inputsBehind, producersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
-import { aBoolean, anObject, aSwitch, checkOptions, oneOf, type OptionKinds } from '../options.js';
+import { aBoolean, anObject, aString, aSwitch, checkOptions, oneOf, type OptionKinds } from '../options.js';
 import { optimize } from '../optimize/optimize.js';
 import { insertPixelInputs } from '../optimize/passes/insert-pixel-input.js';
 import { checkIncremental, RegionTable, type IncrementalOptions } from '../incremental/regions.js';
@@ -15,6 +15,7 @@ import type { PixelInput } from '../session-types.js';
 import type { TensorInfo } from '../tensor.js';
 import { inferShapes } from '../infer/infer.js';
 import { LoweringContext, type InputHandling, type Lowering, type OpName } from './context.js';
+import { cutAt, nodesBehind, splitPoints } from './split.js';
 import { convolutionLowerings } from './ops/convolution.js';
 import { elementwiseLowerings } from './ops/elementwise.js';
 import { movementLowerings } from './ops/movement.js';
@@ -40,10 +41,13 @@ export interface CompileOptions {
   strips?: boolean;
   /** Compiles for runs that compute a part and keep the rest; strips are then off. Default false. */
   incremental?: boolean | IncrementalOptions;
+  /** Name of a layer after which the program can be stopped and resumed (`ProgramSplit`); not of an incremental one. */
+  split?: string;
 }
 
 const compileOptionKinds: OptionKinds<Required<CompileOptions>> = {
   activation: oneOf(['uint8', 'int8']), pixels: anObject, symbols: anObject, shapes: anObject, limits: anObject, fixed: anObject, strips: aBoolean, incremental: aSwitch,
+  split: aString,
 };
 
 /** An input or output of a program, and how its bytes differ from the model's. */
@@ -54,18 +58,33 @@ export interface ProgramPort extends TensorInfo {
   readonly padded: boolean;
 }
 
+/** A program in two parts: the layers that a feature map needs, then the others, which go on from the memory that the first part leaves. */
+export interface ProgramSplit {
+  /** Name of the last layer of the first part. */
+  readonly name: string;
+  /** Number of its ops. */
+  readonly ops: number;
+  /** Its feature map [1, H, W, C]: the last output of the program, and none of the model's. */
+  readonly features: ProgramPort;
+  /** The value that stands for 0 in it, as its type has it; 0 for float. */
+  readonly zeroPoint: number;
+}
+
 export interface CompiledProgram {
   readonly bytes: Uint8Array;
   readonly activation: 'uint8' | 'int8';
   readonly inputs: readonly ProgramPort[];
+  /** Those of the model. */
   readonly outputs: readonly ProgramPort[];
+  readonly split?: ProgramSplit | undefined;
   /** Description of each op of the program, by index. */
   readonly opNames: readonly OpName[];
   readonly arenaBytes: number;
   /** Of a program for incremental runs: its table of regions (kernels/engine/regions.h). */
   readonly regions?: readonly number[];
-  /** The graph that was lowered. */
+  /** The graph that was lowered, and its node for each op. */
   readonly graph: Graph;
+  readonly opNodes: readonly Node[];
 }
 
 const lowerings: Readonly<Record<string, Lowering>> = { ...convolutionLowerings, ...spatialLowerings, ...elementwiseLowerings, ...movementLowerings, ...recurrentLowerings, ...wholeLowerings };
@@ -90,14 +109,22 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
   return dtype;
 }
 
-/** An optimized graph as a program. @throws RuntimeError E_MODEL_OP: an operator that the engine does not have */
-export function lower(graph: Graph, activation: 'uint8' | 'int8', { strips = true, incremental = false }: Pick<CompileOptions, 'strips' | 'incremental'> = {}): CompiledProgram {
+/**
+ * An optimized graph as a program.
+ * @throws RuntimeError E_MODEL_OP: an operator that the engine does not have; E_INPUT: no layer to split after; E_OPTION: split and incremental
+ */
+export function lower(whole: Graph, activation: 'uint8' | 'int8', { strips = true, incremental = false, split }: Pick<CompileOptions, 'strips' | 'incremental' | 'split'> = {}): CompiledProgram {
+  if (split !== undefined && incremental !== false) throw new RuntimeError('E_OPTION', 'Expected either split or incremental but received both: an incremental run keeps its maps from one whole run to the next');
+  const cut = split === undefined ? undefined : cutAt(whole, split);
+  const graph = cut?.graph ?? whole;
   const table = incremental === false ? undefined : RegionTable.of(graph, incremental === true ? {} : incremental);
   const plan = planStorage(graph, { strips, keep: table !== undefined });
   const writer = new ProgramWriter(activation);
   const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
   const context = new LoweringContext(graph, activation, plan, writer, handling, table);
-  for (const node of graph.nodes) {
+  let prefixOps = 0;
+  for (const [i, node] of graph.nodes.entries()) {
+    if (i === cut?.prefix) prefixOps = context.names.length;
     if (plan.elided.has(node)) continue;
     const lowering = Object.hasOwn(lowerings, node.op) ? lowerings[node.op] : undefined;
     if (lowering === undefined) throw unsupported(node, 'the engine cannot compute this operator while the model runs');
@@ -111,7 +138,12 @@ export function lower(graph: Graph, activation: 'uint8' | 'int8', { strips = tru
   const inputs = graph.inputs.map((name) => port(name, handling.get(name) === 'flip'));
   const outputs = graph.outputs.map((name) => port(name, isByte(typeOf(graph, name).dtype) && typeOf(graph, name).dtype !== activation));
   const bytes = writer.finish(graph.inputs.map((name) => context.tensor(name)), graph.outputs.map((name) => context.tensor(name)), plan.arenaBytes);
-  return { bytes, activation, inputs, outputs, opNames: context.names, arenaBytes: plan.arenaBytes, graph, ...(table === undefined ? {} : { regions: table.finish(graph.outputs) }) };
+  const regions = table === undefined ? {} : { regions: table.finish(graph.outputs) };
+  const described = { bytes, activation, inputs, opNames: context.names, opNodes: context.nodes, arenaBytes: plan.arenaBytes, graph, ...regions };
+  const features = cut === undefined ? undefined : outputs.at(-1);
+  if (cut === undefined || features === undefined) return { ...described, outputs };
+  const { name, zeroPoint } = cut.point;
+  return { ...described, outputs: outputs.slice(0, -1), split: { name, ops: prefixOps, features, zeroPoint } };
 }
 
 /** Lets a refusal for want of a constant say which inputs of the model it would follow from: `details.inputs`. */
@@ -129,11 +161,37 @@ function namingInputs(error: unknown, graph: Graph): unknown {
 export function compile(model: Uint8Array | Graph, options: CompileOptions = {}): CompiledProgram {
   checkOptions('compile', options, compileOptionKinds);
   checkIncremental('compile', options.incremental);
-  const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true, incremental = false } = options;
+  const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true, incremental = false, split } = options;
   const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, shapes, limits, fixed }) : model;
   try {
-    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, { strips, incremental });
+    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, { strips, incremental, ...(split === undefined ? {} : { split }) });
   } catch (error) {
     throw namingInputs(error, graph);
   }
+}
+
+/** A place where a program can be cut, and what its first part costs. */
+export interface SplitCost {
+  readonly name: string;
+  /** [1, H, W, C] */
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** Multiplications of the first part, and their share of all. */
+  readonly macs: number;
+  readonly share: number;
+}
+
+/** Where this program can be cut, in its order. */
+export function splitCosts({ graph, opNames, opNodes }: Pick<CompiledProgram, 'graph' | 'opNames' | 'opNodes'>): SplitCost[] {
+  const macsOf = (wanted: (node: Node) => boolean): number => opNames.reduce((sum, { macs }, i) => {
+    const node = opNodes[i];
+    return node !== undefined && wanted(node) ? sum + macs : sum;
+  }, 0);
+  const all = macsOf(() => true);
+  return splitPoints(graph).map(({ name, value }) => {
+    const behind = nodesBehind(graph, value);
+    const macs = macsOf((node) => behind.has(node));
+    const { shape, dtype } = typeOf(graph, value);
+    return { name, shape, dtype, macs, share: all === 0 ? 0 : macs / all };
+  });
 }

@@ -57,6 +57,8 @@ function narrowed(value: string, data: BigInt64Array): Int32Array {
 /** Everything a lowering works with: the graph, where values live, and the program being written. */
 export class LoweringContext {
   readonly names: OpName[] = [];
+  /** The node that each op stands for. */
+  readonly nodes: Node[] = [];
   private readonly ids = new Map<string, number>();
   private readonly stored = new Map<string, Uint8Array>();
 
@@ -175,6 +177,7 @@ export class LoweringContext {
     const format = typeof record?.format === 'function' ? record.format(this.dtype(x)) : (record?.format ?? 'none');
     const bytes = this.traffic(record?.copies === true, inputs, output);
     const weights = macs > 0 && this.constant(optionalOperand(node, 1)) !== undefined ? (optionalOperand(node, 1) ?? null) : null;
+    this.nodes.push(node);
     this.names.push({ name: node.name, op: node.op, macs, format, inputShape: this.shape(x), outputShape: this.shape(y), parameters, weights, ...bytes, strip: this.plan.stripNotes.get(node) ?? '', cells: flow !== undefined });
   }
 

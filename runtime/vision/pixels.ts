@@ -1,5 +1,6 @@
 import { cropResize, letterbox, MotionGrid, stretch, warpAffine } from '../../kernels/binding/image.js';
-import type { Canvas, CellMask, Region } from '../../kernels/binding/image.js';
+import type { CellMask } from '../../kernels/binding/cell-mask.js';
+import type { Canvas, Region } from '../../kernels/binding/image.js';
 import type { Image } from '../frame.js';
 import type { Affine } from './align.js';
 import type { FitTransform } from './decoders/candidates.js';

@@ -1,6 +1,7 @@
 // The contracts of the kernels that the engine calls: the epilogues, and kernel.h of each family.
 #pragma once
 #include "families/bit_planes/kernel.h"
+#include "families/cell_cosine/kernel.h"
 #include "families/dwconv_f32/kernel.h"
 #include "families/dwconv_q8/kernel.h"
 #include "families/gemm_bnn/kernel.h"
