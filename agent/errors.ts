@@ -47,6 +47,8 @@ export const agentErrorCodes = {
   E_OTA_GATE_TIMEOUT: 'opening and testing the package took longer than ota.warm_timeout_ms',
   E_OTA_GATE_CRASH: 'the process that opens or tests the package crashed more than once, and nothing outside had killed it',
   E_OTA_GATE_KILLED: 'the test of the package was interrupted from outside (a kill, lack of memory, a power cut); it is repeated after growing delays',
+  E_GATE_TIGHTENED: 'an audit showed that the gates miss more than their limit; their thresholds were lowered',
+  E_GATE_OFF: 'the gates miss more than their limit even when tightened; they are switched off, and every frame runs in full',
   E_OTA_PROBATION: 'the new package kept crashing or failing after the switch',
   E_OTA_SUPERSEDED: 'a newer generation arrived before the installation was complete',
   E_OTA_ROLLBACK: 'the device went back to its previous package on request',

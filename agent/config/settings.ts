@@ -35,9 +35,10 @@ export class LiveSettings {
     const match = this.#current.match_threshold ?? this.#spec.pipeline.match_threshold;
     const detect = this.#current.detect_threshold ?? this.#spec.pipeline.detect_threshold;
     const { tracking } = this.#spec.pipeline;
+    const { gates, feature_threshold } = this.#current;
     return {
       ...(match === undefined ? {} : { match_threshold: match }), ...(detect === undefined ? {} : { detect_threshold: detect }),
-      ...(tracking === undefined ? {} : { tracking }),
+      ...(tracking === undefined ? {} : { tracking }), ...(gates === undefined ? {} : { gates }), ...(feature_threshold === undefined ? {} : { feature_threshold }),
     };
   }
 

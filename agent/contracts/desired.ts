@@ -18,6 +18,10 @@ export const settingsSchema = z.object({
   ...ruleFields,
   /** False: no pictures of events are kept (`recordings` of the configuration). True changes nothing where the configuration keeps none. */
   record: z.boolean().optional(),
+  /** False: no gate stops a frame, every one runs in full. */
+  gates: z.boolean().optional(),
+  /** Distance from the background at which a cell of the feature gate is active: lower is stricter. */
+  feature_threshold: z.number().min(0).max(1).optional(),
 });
 export type Settings = z.infer<typeof settingsSchema>;
 

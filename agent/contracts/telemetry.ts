@@ -52,6 +52,16 @@ const pipelineWindow = z.object({
   stages: z.array(stageSeries).max(128),
   end_to_end: z.array(endToEndSeries).max(16),
   jitter,
+  /** How strict the gates are, and what they miss; absent when they are not audited. */
+  gates: z.object({
+    strictness: openSet(['set', 'tight', 'tightest', 'off']),
+    /** Share of the frames that stop in which a full run finds something new; null before the first audit. */
+    miss_rate: z.number().min(0).max(1).nullable(),
+    /** Its upper bound, which holds with 95 % confidence (Clopper and Pearson, one-sided). */
+    miss_rate_upper: z.number().min(0).max(1),
+    /** Audits that these two rest on. */
+    audits: count,
+  }).optional(),
   /** Of this pipeline: `frames_total`, `frames_dropped_by_swap_total`, ... */
   counters,
 });

@@ -10,6 +10,10 @@ export interface PipelineOverrides {
   match_threshold?: number;
   detect_threshold?: number;
   tracking?: boolean;
+  /** False: every frame runs in full. */
+  gates?: boolean;
+  /** Distance at which a cell of the feature gate is active. */
+  feature_threshold?: number;
 }
 
 /** A package opened on this device. */
@@ -25,6 +29,7 @@ export interface RunningModel {
   version: string;
   /** Of its sessions. */
   memoryBytes: number;
+  gates?: Pipeline['gates'];
 }
 
 export interface SourceRequest {

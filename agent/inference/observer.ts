@@ -1,4 +1,6 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
+import type { Strictness } from '../../runtime/vision/gates/audit.js';
+import type { GateReport } from '../../runtime/vision/gates/auditor.js';
 import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { FaultPort } from '../ground/faults.js';
@@ -35,6 +37,7 @@ export class FrameObserver {
   #presence: PresenceState = emptyPresence;
   #last: ProcessedFrame | null = null;
   #failures = 0;
+  #strictness: Strictness = 'set';
 
   constructor(parts: ObserverParts) {
     this.#parts = parts;
@@ -61,12 +64,32 @@ export class FrameObserver {
     counters.add('findings_total', processed.result.findings.length);
     if (this.#failures > 0) faults.clear('pipeline', 'E_PIPELINE');
     this.#failures = 0;
+    this.#gates(processed);
     this.#last = processed;
     this.#parts.recordings?.frame(processed.frame);
     const step = stepPresence(this.#presence, { ...processed.result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
     this.#presence = step.state;
     for (const event of step.events) this.#emit(event, processed);
     if (this.#listeners.size > 0) this.#show(processed);
+  }
+
+  /** What the audit of the gates has shown, and whether it made them stricter. */
+  #gates({ running: { model } }: ProcessedFrame): void {
+    const { gates } = model.pipeline;
+    const { counters, faults } = this.#parts;
+    const now = gates?.strictness ?? 'set';
+    if (now !== this.#strictness) {
+      const before = this.#strictness;
+      this.#strictness = now;
+      if (now === 'set' || now === 'off') faults.clear('pipeline', 'E_GATE_TIGHTENED');
+      if (now === 'set') faults.clear('pipeline', 'E_GATE_OFF');
+      else faults.raise('pipeline', strictnessFault(now, before, gates), 'warning');
+    }
+    if (gates === undefined) return;
+    counters.set('gate_audits_total', gates.audits);
+    counters.set('gate_misses_total', gates.misses);
+    counters.set('gate_unsure_total', gates.unsure);
+    counters.set('gate_audits_skipped_total', gates.skipped);
   }
 
   failed(running: Running, error: CodedError): void {
@@ -132,4 +155,11 @@ export class FrameObserver {
     };
     for (const listener of this.#listeners) listener(live);
   }
+}
+
+function strictnessFault(now: Strictness, before: Strictness, gates: GateReport | undefined): CodedError {
+  const counted = `${gates?.misses ?? 0} of ${gates?.audits ?? 0} frames that had stopped and were run in full showed something new`;
+  return now === 'off'
+    ? { code: 'E_GATE_OFF', message: `The gates missed too much even when tightened, and are off: every frame runs in full (${counted}). Calibrate them on footage of this camera, and publish the package again` }
+    : { code: 'E_GATE_TIGHTENED', message: `The gates missed more than their limit and were tightened (${before} -> ${now}): ${counted}` };
 }

@@ -68,11 +68,13 @@ function keyFor(gallery: string, { file, create }: GalleryKeySource): GalleryKey
   throw new RuntimeError('E_GALLERY_KEY', `${what}: the file ${file} does not exist. Put the key back and start again${needed === null ? '' : ', or move the gallery away and enroll everybody again'}. Until then nobody is recognized by name`);
 }
 
-function toOverrides({ match_threshold, detect_threshold, tracking }: PipelineOverrides): Pick<PipelineOptions, 'matchThreshold' | 'detectThreshold' | 'tracking'> {
+function toOverrides({ match_threshold, detect_threshold, tracking, gates, feature_threshold }: PipelineOverrides): Omit<PipelineOptions, keyof EngineOptions | 'gallery'> {
   return {
     ...(match_threshold === undefined ? {} : { matchThreshold: match_threshold }),
     ...(detect_threshold === undefined ? {} : { detectThreshold: detect_threshold }),
     ...(tracking === undefined ? {} : { tracking }),
+    ...(gates === false ? { motionGate: false } : {}),
+    ...(feature_threshold === undefined ? {} : { featureThreshold: feature_threshold }),
   };
 }
 

@@ -129,7 +129,7 @@ export class DevicePipeline {
 
   model(): RunningModel | null {
     const running = this.slot.running;
-    return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes };
+    return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes, gates: running.model.pipeline.gates };
   }
 
   reported(): ReportedPipeline {

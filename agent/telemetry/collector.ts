@@ -137,11 +137,20 @@ function measure(pipeline: MeasuredPipeline): { window: PipelineWindow; modelFra
   const { modelFrames, ...series } = recorder.close();
   return {
     window: {
-      name, input, model: running === null ? null : { name: running.name, version: running.version }, memory_bytes: running?.memoryBytes ?? 0, ...series,
+      name, input, model: running === null ? null : { name: running.name, version: running.version }, memory_bytes: running?.memoryBytes ?? 0, ...series, ...gatesOf(running),
       counters: counters.counted(),
     },
     modelFrames,
   };
+}
+
+/** To four digits: a bound of a rate has no more to say. */
+const digits = (rate: number): number => Number(rate.toPrecision(4));
+
+function gatesOf(running: RunningModel | null): Pick<PipelineWindow, 'gates'> {
+  if (running?.gates === undefined) return {};
+  const { strictness, missRate: { audits, rate, upper } } = running.gates;
+  return { gates: { strictness, miss_rate: rate === null ? null : digits(rate), miss_rate_upper: digits(upper), audits } };
 }
 
 /** As labels: the other end compares them with the numbers that are missing in the sequence. Absent while nothing was lost. */

@@ -28,8 +28,12 @@ export interface PipelineOverrides {
   matchThreshold?: number;
   /** Smallest score of a finding, 0..1. */
   detectThreshold?: number;
-  /** False switches the motion gate off: every frame runs in full. */
+  /** False switches the gates off: every frame runs in full. True switches the pixel gate on. */
   motionGate?: boolean;
+  /** Whether the feature gate is used, where the settings have one. */
+  featureGate?: boolean;
+  /** Distance from the background at which a cell of the feature gate is active, 0..1. */
+  featureThreshold?: number;
   /** Whether what is found is followed from frame to frame. */
   tracking?: boolean;
 }
@@ -45,11 +49,22 @@ export interface PipelineParts {
   gallery: Gallery | undefined;
   /** Which findings count; absent: all. They can be changed later (`Pipeline.setRules`). */
   rules?: FindingRules | undefined;
+  /** Opens models of the same stages that no frame waits for, when the gates are first audited. Without it they are not. */
+  auditStages?: (() => Promise<Stages>) | undefined;
+  /** Of the frames that the audit draws. Default: by the clock. */
+  auditSeed?: number | undefined;
+}
+
+/** What a pipeline's gates want of the stages: layers to stop after, and the stages that an audit runs. */
+export interface GateNeeds {
+  splits: Readonly<Record<string, string>>;
+  audited: readonly string[];
 }
 
 /** A checked description, ready to become a pipeline. */
 export interface Blueprint {
   readonly stages: StageRecord;
+  readonly gates: GateNeeds;
   override(overrides: PipelineOverrides): Blueprint;
   create(parts: PipelineParts): Pipeline;
 }
@@ -89,6 +104,8 @@ export interface KindDefinition<Settings> extends Pick<Kind, 'name' | 'roles' | 
   settings: z.ZodType<Settings>;
   /** What stages and settings together get wrong; null when nothing. */
   conflict?(stages: StageRecord, settings: Settings): string | null;
+  /** The gates of these settings, for a kind that has any beside the pixel gate. */
+  gates?(settings: Settings): GateNeeds;
   override(settings: Settings, overrides: PipelineOverrides): Settings;
   create(parts: PipelineParts, settings: Settings, stages: StageRecord): Pipeline;
 }
@@ -98,6 +115,7 @@ export function defineKind<Settings>(definition: KindDefinition<Settings>): Kind
   const { name, roles } = definition;
   const blueprint = (stages: StageRecord, settings: Settings): Blueprint => ({
     stages,
+    gates: definition.gates?.(settings) ?? { splits: {}, audited: [] },
     override: (overrides) => blueprint(stages, definition.override(settings, overrides)),
     create: (parts) => definition.create(parts, settings, stages),
   });

@@ -3,13 +3,18 @@ import type { Frame, Image } from '../frame.js';
 import { ExclusiveStages } from '../stages/exclusive-stages.js';
 import { detectionsOf } from '../stages/finding.js';
 import type { Finding } from '../stages/finding.js';
+import { closeStages, memoryOf } from '../stages/open-stages.js';
 import type { Stages } from '../stages/open-stages.js';
 import { StageClock } from '../stages/stage-clock.js';
 import type { Detection, ExitKind, Pipeline, PipelineResult } from '../stages/types.js';
+import { looked } from '../stages/types.js';
+import { Auditor, type GateReport } from '../vision/gates/auditor.js';
+import type { AuditLook } from '../vision/gates/gated-detector.js';
+import { defaultAudit, type AuditSettings } from '../vision/gates/settings.js';
 import { MotionGate } from '../vision/motion.js';
 import type { CellMask, MotionCells } from '../vision/pixels.js';
 import type { MotionSettings } from '../vision/settings.js';
-import { applyRules, noRules } from '../vision/zones/rules.js';
+import { applyRules, counts, noRules } from '../vision/zones/rules.js';
 import type { Anchor, FindingRules } from '../vision/zones/settings.js';
 import type { PipelineParts } from './kind.js';
 
@@ -25,16 +30,32 @@ export interface Worked {
 /** Everything was computed. */
 export const inFull = (findings: Finding[]): Worked => ({ findings, exit: 'full' });
 
+/** What is wanted of a frame. */
+export interface Wanted {
+  /** Which findings count. */
+  rules: FindingRules;
+  /** For the thresholds of the kind's own gates; 0: they are off. */
+  factor: number;
+}
+
 /** What a kind of vision pipeline does with a picture; the rest (gate, turns, times, zones) is the same for all. */
 export interface VisionWork {
-  /** A frame that passed the gate. What the rules leave out is left out afterwards in any case; a kind that knows them saves the work on it. */
-  process(frame: Frame, stages: Stages, clock: StageClock, rules: FindingRules): Promise<Worked>;
+  /** A frame that passed the pixel gate. What the rules leave out is left out afterwards in any case; a kind that knows them saves the work on it. */
+  process(frame: Frame, stages: Stages, clock: StageClock, wanted: Wanted): Promise<Worked>;
+  /** What a frame that stopped shows without any gate, on stages that no frame waits for; the picture is read before the first wait. */
+  audit?(image: Image, stages: Stages): Promise<AuditLook>;
   /** A frame that stopped at the pixel gate: what is still there, since nothing moved. Nothing when the kind follows nothing. */
   rest?(frame: Frame): Finding[];
   /** Which point of a box must be inside of a zone that states none. Default: `foot`. */
   anchor?: Anchor;
   rehearse(image: Image, stages: Stages): Promise<void>;
   embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
+}
+
+/** What the gates of all kinds are set by. */
+interface GatedSettings {
+  motion: MotionSettings;
+  audit?: AuditSettings;
 }
 
 /** A motion gate, then the work of a kind: one frame at a time, every stage timed. */
@@ -47,9 +68,13 @@ export class VisionPipeline implements Pipeline {
   readonly #gate: MotionGate;
   readonly #cellThreshold: number;
   readonly #motion: MotionCells;
+  readonly #auditor: Auditor | null;
+  #auditStages: Stages | null = null;
+  #opening: Promise<void> | null = null;
   #rules: FindingRules;
 
-  constructor({ name, version, embeddingSpaceId, stages, pixels, rules }: PipelineParts, motion: MotionSettings, work: VisionWork) {
+  constructor(parts: PipelineParts, { motion, audit = defaultAudit }: GatedSettings, work: VisionWork) {
+    const { name, version, embeddingSpaceId, stages, pixels, rules } = parts;
     this.name = name;
     this.version = version;
     this.embeddingSpaceId = embeddingSpaceId;
@@ -59,10 +84,32 @@ export class VisionPipeline implements Pipeline {
     this.#cellThreshold = motion.cell_threshold;
     this.#motion = pixels.motionGrid();
     this.#rules = rules ?? noRules;
+    this.#auditor = this.#auditorOf(parts, audit);
   }
 
   get memoryBytes(): number {
-    return this.#stages.memoryBytes;
+    return this.#stages.memoryBytes + (this.#auditStages === null ? 0 : memoryOf(this.#auditStages));
+  }
+
+  get gates(): GateReport | undefined {
+    return this.#auditor?.report;
+  }
+
+  /** What does not count is no miss. */
+  #countingLook(look: AuditLook, size: { width: number; height: number }): AuditLook {
+    return { ...look, found: look.found.filter(({ detection }) => counts(detection, size, this.#rules, this.#work.anchor)) };
+  }
+
+  #auditorOf({ auditStages, auditSeed = Date.now() }: PipelineParts, audit: AuditSettings): Auditor | null {
+    const work = this.#work;
+    if (auditStages === undefined || work.audit === undefined || audit.share === 0) return null;
+    return new Auditor(audit, async (image) => {
+      const stages = this.#auditStages;
+      if (stages !== null) return work.audit === undefined ? null : this.#countingLook(await work.audit(image, stages), image);
+      this.#opening ??= auditStages().then((stages) => { this.#auditStages = stages; });
+      await this.#opening;
+      return null;
+    }, auditSeed);
   }
 
   process(frame: Frame): Promise<PipelineResult> {
@@ -85,22 +132,30 @@ export class VisionPipeline implements Pipeline {
     return this.#stages.use((stages) => this.#work.rehearse(image, stages));
   }
 
-  close(): Promise<void> {
-    return this.#stages.close();
+  async close(): Promise<void> {
+    await this.#stages.close();
+    await this.#auditor?.settled();
+    const audited = this.#auditStages;
+    this.#auditStages = null;
+    if (audited !== null) await closeStages(audited);
   }
 
   async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
     const clock = new StageClock(frame);
     const nowMs = timeOf(frame);
-    const { enabled } = this.#gate;
-    const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold), nowMs));
+    const factor = this.#auditor?.factor ?? 1;
+    const enabled = this.#gate.enabled && factor > 0;
+    const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold * factor), nowMs));
     const cells = enabled ? copyOf(this.#motion.mask) : null;
     const rules = this.#rules;
     const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, this.#work.anchor);
-    if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells });
-    const { findings: found, ...worked } = await this.#work.process(frame, stages, clock, rules);
+    if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells, audit: this.#auditor?.stopped(frame) ?? false });
+    const { findings: found, ...worked } = await this.#work.process(frame, stages, clock, { rules, factor });
     const findings = counting(found);
-    if (detectionsOf(findings).length > 0) this.#gate.sawFinding(nowMs);
+    if (!looked(worked.exit)) return clock.finish(findings, { cells, ...worked, audit: this.#auditor?.stopped(frame) ?? false });
+    const detections = detectionsOf(findings);
+    this.#auditor?.saw(detections);
+    if (detections.length > 0) this.#gate.sawFinding(nowMs);
     return clock.finish(findings, { cells, ...worked });
   }
 }

@@ -5,6 +5,8 @@ import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../
 import { engineOptionKinds } from '../session.js';
 import type { EngineOptions } from '../stages/model-stage.js';
 import { openStages } from '../stages/open-stages.js';
+import type { StageOptions, Stages } from '../stages/open-stages.js';
+import type { StageRecord } from '../stages/contract.js';
 import type { Gallery, Pipeline } from '../stages/types.js';
 import { nativePixels } from '../vision/pixels.js';
 import { checkRules } from '../vision/zones/settings.js';
@@ -15,10 +17,13 @@ export interface PipelineOptions extends EngineOptions, PipelineOverrides {
   gallery?: Gallery;
   /** Zones, classes and sizes of the findings that count (runtime/vision/zones). Default: all findings count. */
   rules?: FindingRules;
+  /** Of the frames that the audit of the gates draws. Default: by the clock. */
+  auditSeed?: number;
 }
 
 const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
-  ...engineOptionKinds, gallery: anObject, rules: anObject, motionGate: aBoolean, tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
+  ...engineOptionKinds, gallery: anObject, rules: anObject, motionGate: aBoolean, featureGate: aBoolean, featureThreshold: aNumber, auditSeed: aNumber,
+  tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
 };
 
 /**
@@ -27,14 +32,29 @@ const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
  */
 export async function createPipeline(modelPackage: ModelPackage, options: PipelineOptions = {}): Promise<Pipeline> {
   checkOptions('createPipeline', options, pipelineOptionKinds);
-  const { gallery, rules, engine, threads, affinity, isa, cache, ...overrides } = options;
+  const { gallery, rules, auditSeed, engine, threads, affinity, isa, cache, ...overrides } = options;
   const checked = rules === undefined ? undefined : checkRules('createPipeline', rules);
   const { name, version, embedding_space_id: embeddingSpaceId, pipeline } = modelPackage.manifest;
   const blueprint = parsePipeline(pipeline).override(overrides);
-  const stages = await openStages(blueprint.stages, (path) => modelPackage.file(path), {
-    sha256Of: (path) => modelPackage.manifest.files.find((file) => file.path === path)?.sha256,
+  const hashes = new Map(modelPackage.manifest.files.map(({ path, sha256 }) => [path, sha256]));
+  const { splits, audited } = blueprint.gates;
+  const engineOptions = {
+    sha256Of: (path: string) => hashes.get(path), splits,
     ...(cache === undefined ? {} : { cache }), ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }),
     ...(affinity === undefined ? {} : { affinity }), ...(isa === undefined ? {} : { isa }),
-  });
-  return blueprint.create({ name, version, embeddingSpaceId, stages, pixels: nativePixels, gallery, rules: checked });
+  };
+  const stages = await openStages(blueprint.stages, (path) => modelPackage.file(path), engineOptions);
+  const auditStages = audited.length === 0 ? undefined : openLater(blueprint.stages, audited, modelPackage, { ...engineOptions, threads: 1, background: true });
+  return blueprint.create({ name, version, embeddingSpaceId, stages, pixels: nativePixels, gallery, rules: checked, auditStages, auditSeed });
+}
+
+/** Keeps the bytes of those models until they are opened, once, and nothing else of the package. The same program as the frames': one file of a cache. */
+function openLater(stages: StageRecord, names: readonly string[], modelPackage: ModelPackage, options: StageOptions): () => Promise<Stages> {
+  const wanted = Object.fromEntries(Object.entries(stages).filter(([name]) => names.includes(name)));
+  const bytes = new Map(Object.values(wanted).map(({ model }) => [model, modelPackage.file(model)]));
+  return async () => {
+    const opened = await openStages(wanted, (path) => bytes.get(path) ?? new Uint8Array(0), options);
+    bytes.clear();
+    return opened;
+  };
 }

@@ -1,6 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import { createSession } from '../session.js';
-import type { Session, SessionOptions } from '../session-types.js';
+import type { Session, SessionOptions, SplitRun } from '../session-types.js';
 import type { Tensor } from '../tensor.js';
 import type { Canvas } from '../vision/pixels.js';
 import type { PixelContract, StageContract } from './contract.js';
@@ -55,6 +55,27 @@ export class ModelStage {
     return outputs;
   }
 
+  /** Runs the layers up to the split of the session. The features belong to the caller until the next run. @throws RuntimeError E_INPUT without a split */
+  async runPrefix(): Promise<Tensor> {
+    if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
+    return this.#split.prefix(this.#feeds);
+  }
+
+  /** Goes on from there; the outputs are those of `run`. */
+  async runSuffix(): Promise<Record<string, Tensor>> {
+    const reused = this.#outputs;
+    this.#outputs = undefined;
+    const outputs = await this.#split.suffix(reused);
+    this.onRun?.(this.#feed, outputs);
+    this.#outputs = outputs;
+    return outputs;
+  }
+
+  get #split(): SplitRun {
+    if (this.session.split === undefined) throw new RuntimeError('E_INPUT', 'Expected a session that was opened with the option split');
+    return this.session.split;
+  }
+
   /** Memory that the engine states for this model, bytes; 0 when it states none. */
   get memoryBytes(): number {
     return (this.session.stats.arenaBytes ?? 0) + (this.session.stats.packedBytes ?? 0);
@@ -65,7 +86,7 @@ export class ModelStage {
  * Opens a model that is fed 8-bit pixels as its contract says.
  * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture or an output is missing
  */
-export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256'> = {}): Promise<ModelStage> {
+export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> = {}): Promise<ModelStage> {
   const { tensor, mean, std } = contract.input;
   const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } } });
   const problem = mismatch(session, contract);

@@ -9,18 +9,23 @@ export type Stages = Readonly<Record<string, ModelStage>>;
 export interface StageOptions extends EngineOptions {
   /** SHA-256 of the bytes of a path, where it is known: a cache then need not hash them. */
   sha256Of?: (path: string) => string | undefined;
+  /** Layers after which the models of these stages can be stopped. */
+  splits?: Readonly<Record<string, string>>;
+  /** Nobody waits for these models: the lowest priority. */
+  background?: boolean;
 }
 
 /**
  * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
-export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, ...options }: StageOptions = {}): Promise<Stages> {
+export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, splits = {}, ...options }: StageOptions = {}): Promise<Stages> {
   const opened: Record<string, ModelStage> = {};
   try {
     for (const [name, contract] of Object.entries(stages)) {
       const modelSha256 = sha256Of?.(contract.model);
-      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }) });
+      const split = splits[name];
+      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }), ...(split === undefined ? {} : { split }) });
     }
     return opened;
   } catch (error) {

@@ -1,5 +1,6 @@
 import type { Frame, Image } from '../frame.js';
 import type { Detection, Finding, Identity } from './finding.js';
+import type { GateReport } from '../vision/gates/auditor.js';
 import type { CellMask } from '../vision/pixels.js';
 import type { FindingRules } from '../vision/zones/settings.js';
 import type { Stages } from './open-stages.js';
@@ -55,6 +56,8 @@ export interface Pipeline {
   rehearse(image: Image): Promise<void>;
   /** Changes which findings count, from the next frame on. Absent where findings have no place in a picture. */
   setRules?(rules: FindingRules): void;
+  /** What the audit of its gates has shown; undefined when they are not audited. */
+  readonly gates?: GateReport | undefined;
   /** Memory of all sessions, bytes. */
   readonly memoryBytes: number;
   close(): Promise<void>;

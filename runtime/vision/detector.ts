@@ -4,11 +4,11 @@ import type { Detection } from '../stages/finding.js';
 import type { ModelStage } from '../stages/model-stage.js';
 import type { StageClock } from '../stages/stage-clock.js';
 import type { Tensor } from '../tensor.js';
-import type { Candidates } from './decoders/candidates.js';
+import type { Candidates, FitTransform } from './decoders/candidates.js';
 import { decodeBoxes } from './decoders/index.js';
 import { suppress, suppressSoftly } from './nms.js';
 import type { Kept } from './nms.js';
-import type { PixelOps } from './pixels.js';
+import type { Canvas, PixelOps } from './pixels.js';
 import type { DetectorBase, SuppressionSettings } from './settings.js';
 
 /** A box that was found, and the keypoints of the detector (flat) where its decoder gives them. */
@@ -32,6 +32,11 @@ export async function detect(image: Image, stage: ModelStage, plan: DetectPlan, 
   const { canvas } = stage;
   const fit = clock.measure('letterbox', () => pixels.fit(image, canvas, plan.fit, plan.pad));
   const outputs = await clock.measureAsync('detect', () => stage.run());
+  return foundIn(outputs, plan, { canvas, fit }, clock);
+}
+
+/** What a detector's outputs say: decoded and suppressed. `fit`: how the picture was brought to the canvas. @throws RuntimeError E_MODEL_SHAPE */
+export function foundIn(outputs: Record<string, Tensor>, plan: DetectPlan, { canvas, fit }: { canvas: Canvas; fit: FitTransform }, clock: StageClock): Found[] {
   const candidates = clock.measure('decode_boxes', () => decodeBoxes(outputs, plan.decoder, { input: canvas, fit, threshold: plan.score_threshold }));
   const kept = clock.measure('nms', () => choose(candidates, plan));
   return kept.map((one) => toFound(candidates, one, plan.labels));

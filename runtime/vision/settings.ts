@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { positiveInteger, share } from '../stages/contract.js';
+import { auditSettings, defaultAudit, featureGateSettings, type AuditSettings, type FeatureGateSettings } from './gates/settings.js';
 import { boxDecoder } from './decoders/index.js';
 
 /** Settings that kinds of vision pipelines share. Field names carry units. */
@@ -51,6 +52,26 @@ export const defaultMotion: MotionSettings = { enabled: true, cell_threshold: 10
 
 /** The motion gate as a caller wants it; undefined: as the package says. */
 export const gated = (motion: MotionSettings, enabled: boolean | undefined): MotionSettings => ({ ...motion, enabled: enabled ?? motion.enabled });
+
+/** The feature gate as a caller wants it; undefined: as the package says. Without the pixel gate there is none either. */
+export function featuresGated(features: FeatureGateSettings | null, { motionGate, featureGate, featureThreshold }: { motionGate?: boolean; featureGate?: boolean; featureThreshold?: number }): FeatureGateSettings | null {
+  if (features === null) return null;
+  return { ...features, enabled: motionGate !== false && (featureGate ?? features.enabled), threshold: featureThreshold ?? features.threshold };
+}
+
+/** What a detector's gates want of its stage. */
+export function detectorGates({ motion, features, audit }: { motion: MotionSettings; features: FeatureGateSettings | null; audit: AuditSettings }): { splits: Record<string, string>; audited: string[] } {
+  const split = features?.enabled === true ? { detector: features.split } : {};
+  return { splits: split, audited: audit.share > 0 && (motion.enabled || features?.enabled === true) ? ['detector'] : [] };
+}
+
+/** Settings of the gates of a kind with a detector. */
+export const detectorGateSettings = {
+  motion: motionSettings,
+  /** Null: no gate on features. */
+  features: featureGateSettings.nullable().default(null),
+  audit: auditSettings.default(defaultAudit),
+};
 
 export type DetectorBase = z.output<typeof detectorBase>;
 export type SuppressionSettings = z.output<typeof suppressionSettings>;

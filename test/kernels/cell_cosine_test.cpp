@@ -35,7 +35,7 @@ void Check(const CellCosineKernel& kernel, const CellCosineKernel& ref, size_t c
 
 }  // namespace
 
-TEST_CASE(cell_cosine) {
+STERNA_TEST(cell_cosine_equals_ref) {
   ForEachIsa("cell_cosine", &sterna::IsaKernels::cell_cosine, [](const sterna::IsaKernels& row) {
     Random random(29);
     const sterna::KernelSet ref = sterna::RefKernels(DType::kU8);

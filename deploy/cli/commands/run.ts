@@ -78,7 +78,7 @@ function summaryText({ frames, dropped, findings, recognized, exits, total, stag
   return [
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',
-    `${frames} frames (${exits.motion ?? 0} stopped at the motion gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`,
+    `${frames} frames (${exits.pixels ?? 0} stopped at the pixel gate, ${exits.features ?? 0} at the feature gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`,
   ].join('\n');
 }
 

@@ -26,7 +26,7 @@ export const classification = defineKind({
     motion: gated(settings.motion, motionGate),
     score_threshold: detectThreshold ?? settings.score_threshold,
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings.motion, {
+  create: (parts, settings) => new VisionPipeline(parts, settings, {
     process: async (image, stages, clock) => inFull(await classify(image, stages, settings, { pixels: parts.pixels, clock })),
     rehearse: async (image, stages) => {
       await classify(image, stages, settings, { pixels: parts.pixels, clock: new StageClock() });

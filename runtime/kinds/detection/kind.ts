@@ -4,15 +4,17 @@ import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Detection, Finding } from '../../stages/types.js';
 import { detect, pairsOf } from '../../vision/detector.js';
-import type { DetectPlan } from '../../vision/detector.js';
+import type { DetectPlan, Found } from '../../vision/detector.js';
+import { auditLook, GatedDetector } from '../../vision/gates/gated-detector.js';
+import type { AuditLook } from '../../vision/gates/gated-detector.js';
 import type { PixelOps } from '../../vision/pixels.js';
-import { gated } from '../../vision/settings.js';
+import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
 import { Follower } from '../../vision/tracking/follower.js';
 import { tracked } from '../../vision/tracking/settings.js';
 import { defineKind } from '../kind.js';
 import type { PipelineParts } from '../kind.js';
-import { inFull, VisionPipeline } from '../vision-pipeline.js';
-import type { VisionWork, Worked } from '../vision-pipeline.js';
+import { VisionPipeline } from '../vision-pipeline.js';
+import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
 import { describeDetection } from './describe.js';
 import { detectionSettings } from './settings.js';
 import type { DetectionSettings } from './settings.js';
@@ -23,30 +25,41 @@ export const detection = defineKind({
   roles: { detector: { what: 'detector with any head of runtime/vision/decoders', goldenVectors: 1, quantized: true } },
   settings: detectionSettings,
   describe: describeDetection,
-  override: (settings, { detectThreshold, motionGate, tracking }) => ({
+  gates: (settings) => detectorGates(settings),
+  override: (settings, { detectThreshold, tracking, ...gates }) => ({
     ...settings,
-    motion: gated(settings.motion, motionGate),
+    motion: gated(settings.motion, gates.motionGate),
+    features: featuresGated(settings.features, gates),
     tracking: tracked(settings.tracking, tracking),
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings.motion, new DetectionWork(parts, settings)),
+  create: (parts, settings) => new VisionPipeline(parts, settings, new DetectionWork(parts, settings)),
 });
 
 class DetectionWork implements VisionWork {
   readonly #pixels: PixelOps;
   readonly #plan: DetectPlan;
   readonly #follower: Follower;
+  readonly #detector: GatedDetector;
 
-  constructor({ pixels }: PipelineParts, { detector, labels, tracking }: DetectionSettings) {
+  constructor({ pixels }: PipelineParts, { detector, labels, tracking, features }: DetectionSettings) {
     this.#pixels = pixels;
     this.#plan = { ...detector, labels };
+    this.#detector = new GatedDetector(features);
     this.#follower = new Follower(tracking, detector.score_threshold);
   }
 
-  async process(frame: Frame, stages: Stages, clock: StageClock): Promise<Worked> {
+  async process(frame: Frame, stages: Stages, clock: StageClock, { factor }: Wanted): Promise<Worked> {
     const follows = this.#follower.follows(frame);
-    const found = await this.#find(frame, stages, { clock, threshold: follows ? this.#follower.lowThreshold : this.#plan.score_threshold });
-    return inFull(follows ? clock.measure('track', () => this.#follower.see(found, frame)) : found);
+    const plan = { ...this.#plan, score_threshold: follows ? this.#follower.lowThreshold : this.#plan.score_threshold };
+    const { found, ...look } = await this.#detector.look(frame, stageOf(stages, 'detector'), plan, { pixels: this.#pixels, clock, factor });
+    if (look.exit === 'features') return { findings: this.rest(frame), ...look };
+    const detections = found.map(toDetection);
+    return { findings: follows ? clock.measure('track', () => this.#follower.see(detections, frame)) : detections, ...look };
+  }
+
+  audit(image: Image, stages: Stages): Promise<AuditLook> {
+    return auditLook(image, stageOf(stages, 'detector'), this.#plan, this.#pixels);
   }
 
   rest(frame: Frame): Finding[] {
@@ -54,11 +67,8 @@ class DetectionWork implements VisionWork {
   }
 
   async rehearse(image: Image, stages: Stages): Promise<void> {
-    await this.#find(image, stages, { clock: new StageClock(), threshold: this.#plan.score_threshold });
-  }
-
-  async #find(image: Image, stages: Stages, { clock, threshold }: { clock: StageClock; threshold: number }): Promise<Detection[]> {
-    const found = await detect(image, stageOf(stages, 'detector'), { ...this.#plan, score_threshold: threshold }, { pixels: this.#pixels, clock });
-    return found.map(({ detection: box, points }) => (points === undefined ? box : { ...box, landmarks: pairsOf(points) }));
+    await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#pixels, clock: new StageClock() });
   }
 }
+
+const toDetection = ({ detection: box, points }: Found): Detection => (points === undefined ? box : { ...box, landmarks: pairsOf(points) });

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { detectorBase, motionSettings, suppressionSettings } from '../../vision/settings.js';
+import { detectorBase, detectorGateSettings, suppressionSettings } from '../../vision/settings.js';
 import { defaultTracking, trackingSettings } from '../../vision/tracking/settings.js';
 
 export const detectionSettings = z.object({
-  motion: motionSettings,
+  ...detectorGateSettings,
   detector: detectorBase.extend({ suppression: suppressionSettings }),
   /** Off by default: many sources are photos. */
   tracking: trackingSettings.default({ ...defaultTracking, enabled: false }),

@@ -25,7 +25,7 @@ export const embedding = defineKind({
     motion: gated(settings.motion, motionGate),
     match_threshold: matchThreshold ?? settings.match_threshold,
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings.motion, new EmbeddingWork(parts, settings)),
+  create: (parts, settings) => new VisionPipeline(parts, settings, new EmbeddingWork(parts, settings)),
 });
 
 class EmbeddingWork implements VisionWork {

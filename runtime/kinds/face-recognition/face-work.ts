@@ -1,19 +1,20 @@
 import { RuntimeError } from '../../errors.js';
-import type { Image } from '../../frame.js';
+import type { Frame, Image } from '../../frame.js';
 import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Detection, Finding, Identity } from '../../stages/types.js';
 import { arcfaceTemplate, invertAffine, similarityTransform } from '../../vision/align.js';
 import { detect, onlyOutput, pairsOf } from '../../vision/detector.js';
-import type { DetectPlan } from '../../vision/detector.js';
+import type { DetectPlan, Found } from '../../vision/detector.js';
+import { auditLook, GatedDetector } from '../../vision/gates/gated-detector.js';
+import type { AuditLook } from '../../vision/gates/gated-detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
 import { counts, noRules } from '../../vision/zones/rules.js';
 import type { FindingRules } from '../../vision/zones/settings.js';
 import type { PipelineParts } from '../kind.js';
-import { inFull } from '../vision-pipeline.js';
-import type { VisionWork, Worked } from '../vision-pipeline.js';
+import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
 import type { FaceSettings } from './settings.js';
 
 interface Face {
@@ -38,19 +39,26 @@ export class FaceWork implements VisionWork {
   readonly #parts: PipelineParts;
   readonly #settings: FaceSettings;
   readonly #plan: DetectPlan;
+  readonly #detector: GatedDetector;
 
   constructor(parts: PipelineParts, settings: FaceSettings) {
     this.#parts = parts;
     this.#settings = settings;
+    this.#detector = new GatedDetector(settings.features);
     const { label, iou_threshold, ...detector } = settings.detector;
     this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
   }
 
-  async process(image: Image, stages: Stages, clock: StageClock, rules: FindingRules): Promise<Worked> {
-    const look = { image, stages, clock, rules };
+  async process(frame: Frame, stages: Stages, clock: StageClock, { rules, factor }: Wanted): Promise<Worked> {
+    const look = { image: frame, stages, clock, rules };
+    const { found, ...seen } = await this.#detector.look(frame, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock, factor });
     const findings: Finding[] = [];
-    for (const face of await this.#findFaces(look)) findings.push(await this.#identify(look, face));
-    return inFull(findings);
+    for (const face of await this.#facesOf(look, found)) findings.push(await this.#identify(look, face));
+    return { findings, ...seen };
+  }
+
+  audit(image: Image, stages: Stages): Promise<AuditLook> {
+    return auditLook(image, stageOf(stages, 'detector'), this.#plan, this.#parts.pixels);
   }
 
   async rehearse(image: Image, stages: Stages): Promise<void> {
@@ -68,8 +76,12 @@ export class FaceWork implements VisionWork {
   }
 
   async #findFaces(look: Look): Promise<Face[]> {
-    const { image, stages, clock, rules } = look;
-    const found = await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock });
+    const { image, stages, clock } = look;
+    return this.#facesOf(look, await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock }));
+  }
+
+  async #facesOf(look: Look, found: readonly Found[]): Promise<Face[]> {
+    const { image, clock, rules } = look;
     const faces: Face[] = [];
     for (const { detection, points: own } of found) {
       if (!counts(detection, image, rules, this.anchor)) continue;

@@ -1,5 +1,5 @@
 import { keypointsOf } from '../../vision/decoders/index.js';
-import { gated } from '../../vision/settings.js';
+import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { describeFaces } from './describe.js';
@@ -21,11 +21,13 @@ export const faceRecognition = defineKind({
     if ((stage === undefined) !== (landmarks === null)) return 'expected settings of the landmarks exactly when there is such a stage';
     return stage === undefined && keypointsOf(detector.decoder) !== 5 ? 'expected a landmark model: this detector gives boxes only' : null;
   },
-  override: (settings, { matchThreshold, detectThreshold, motionGate }) => ({
+  gates: (settings) => detectorGates(settings),
+  override: (settings, { matchThreshold, detectThreshold, ...gates }) => ({
     ...settings,
-    motion: gated(settings.motion, motionGate),
+    motion: gated(settings.motion, gates.motionGate),
+    features: featuresGated(settings.features, gates),
     match_threshold: matchThreshold ?? settings.match_threshold,
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings.motion, new FaceWork(parts, settings)),
+  create: (parts, settings) => new VisionPipeline(parts, settings, new FaceWork(parts, settings)),
 });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { positiveInteger } from '../../stages/contract.js';
-import { detectorSettings, motionSettings } from '../../vision/settings.js';
+import { detectorGateSettings, detectorSettings } from '../../vision/settings.js';
 
 /** A square crop around the face box, and the 68 points (iBUG order) that come out as shares of it. */
 const landmarkSettings = z.object({
@@ -18,7 +18,7 @@ const embedderSettings = z.object({
 });
 
 export const faceSettings = z.object({
-  motion: motionSettings,
+  ...detectorGateSettings,
   detector: detectorSettings,
   /** Null when the detector's decoder gives the five points (`yunet`). */
   landmarks: landmarkSettings.nullable(),

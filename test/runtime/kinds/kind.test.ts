@@ -20,7 +20,7 @@ const brightness = defineKind({
     stages: { meter: describeStage('meter', modelOf(models, 'meter'), 'meter', { channels: 'grey', mean: 0, std: 1 }) }, settings: { limit: 0.5 },
   }),
   override: (settings, { detectThreshold }) => ({ limit: detectThreshold ?? settings.limit }),
-  create: (parts, { limit }) => new VisionPipeline(parts, { ...defaultMotion, enabled: false }, {
+  create: (parts, { limit }) => new VisionPipeline(parts, { motion: { ...defaultMotion, enabled: false } }, {
     process: async (image, stages) => {
       parts.pixels.fit(image, stageOf(stages, 'meter').canvas, 'stretch');
       const score = Number((await stageOf(stages, 'meter').run())['y']?.data[0]);

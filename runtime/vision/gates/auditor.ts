@@ -1,0 +1,92 @@
+import type { Image } from '../../frame.js';
+import type { Detection } from '../../stages/finding.js';
+
+import { initialAudit, Lottery, missRate, stepAudit, thresholdFactor, type AuditState, type MissRate, type Strictness } from './audit.js';
+import type { AuditLook } from './gated-detector.js';
+import { overlap } from './overlap.js';
+import type { AuditSettings } from './settings.js';
+
+type Placed = Pick<Detection, 'box' | 'label'>;
+
+/** What the audit of a pipeline's gates has shown. */
+export interface GateReport {
+  strictness: Strictness;
+  /** Frames that stopped and were run in full, and those in which a full run found something new; since the pipeline was opened. */
+  audits: number;
+  misses: number;
+  /** Audits whose finding a grey level of noise takes away: how sure the detector itself is. */
+  unsure: number;
+  /** Frames that were drawn while another audit was under way, or before its models were open. */
+  skipped: number;
+  /** Of the gates as they are now. */
+  missRate: MissRate;
+}
+
+/** Boxes that overlap by this much are the same thing. */
+const sameThing = 0.3;
+
+/** Draws frames that stopped, runs them in full in the background, one at a time, and makes the gates stricter when they miss too much. */
+export class Auditor {
+  readonly #settings: AuditSettings;
+  readonly #look: (image: Image) => Promise<AuditLook | null>;
+  readonly #lottery: Lottery;
+  #state: AuditState = initialAudit;
+  #known: readonly Placed[] = [];
+  #skipped = 0;
+  #running: Promise<void> | null = null;
+
+  /** `look` reads the picture before it waits; null: the models are not open yet. */
+  constructor(settings: AuditSettings, look: (image: Image) => Promise<AuditLook | null>, seed: number) {
+    this.#settings = settings;
+    this.#look = look;
+    this.#lottery = new Lottery(settings.share, seed);
+  }
+
+  /** For the thresholds of the gates; 0: they are off. */
+  get factor(): number {
+    return thresholdFactor(this.#state.strictness);
+  }
+
+  get report(): GateReport {
+    const { strictness, audits, misses, unsure } = this.#state;
+    return { strictness, audits, misses, unsure, skipped: this.#skipped, missRate: missRate(this.#state) };
+  }
+
+  /** What a frame that did not stop showed: a full run of a later one is compared with it. */
+  saw(detections: readonly Placed[]): void {
+    this.#known = detections;
+  }
+
+  /** A frame stopped. @returns whether it was drawn, and runs in full in the background */
+  stopped(image: Image): boolean {
+    if (!this.#lottery.draw()) return false;
+    if (this.#running !== null) {
+      this.#skipped += 1;
+      return false;
+    }
+    const known = this.#known;
+    this.#running = this.#audit(image, known).catch(() => { this.#skipped += 1; }).finally(() => { this.#running = null; });
+    return true;
+  }
+
+  /** Waits for the audit under way. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #audit(image: Image, known: readonly Placed[]): Promise<void> {
+    const look = await this.#look(image);
+    if (look === null) {
+      this.#skipped += 1;
+      return;
+    }
+    const fresh = unknown(look.found.map(({ detection }) => detection), known);
+    const outcome = fresh.length === 0 ? 'nothing new' : unknown(fresh, (await look.again()).map(({ detection }) => detection)).length === fresh.length ? 'unsure' : 'miss';
+    this.#state = stepAudit(this.#state, outcome, this.#settings);
+  }
+}
+
+/** Those of `found` that none of `known` is. */
+function unknown(found: readonly Detection[], known: readonly Placed[]): Detection[] {
+  return found.filter((one) => !known.some((other) => other.label === one.label && overlap(other.box, one.box) >= sameThing));
+}

@@ -1,0 +1,79 @@
+import type { Frame, Image } from '../../frame.js';
+import { timeOf } from '../../frame.js';
+import type { ModelStage } from '../../stages/model-stage.js';
+import type { CellMask, PixelOps } from '../pixels.js';
+import { StageClock } from '../../stages/stage-clock.js';
+import { detect, foundIn } from '../detector.js';
+import type { DetectPlan, Found } from '../detector.js';
+import { cellOf, FeatureGate } from './feature-gate.js';
+import type { FeatureGateSettings } from './settings.js';
+
+/** What a detector with a gate made of a frame. */
+export interface GatedLook {
+  found: Found[];
+  exit: 'features' | 'full';
+  /** Absent when no gate looked at the features. */
+  cells?: CellMask;
+}
+
+export interface GateTools {
+  pixels: PixelOps;
+  clock: StageClock;
+  /** For the thresholds of the gate; 0 switches it off. */
+  factor: number;
+}
+
+/** A detector whose run stops after its first layers while their features show nothing new. */
+export class GatedDetector {
+  readonly #gate: FeatureGate | null;
+
+  /** Null, or settings that are not enabled: every frame runs in full. */
+  constructor(settings: FeatureGateSettings | null) {
+    this.#gate = settings?.enabled === true ? new FeatureGate(settings) : null;
+  }
+
+  /** @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the decoder */
+  async look(frame: Frame, stage: ModelStage, plan: DetectPlan, { pixels, clock, factor }: GateTools): Promise<GatedLook> {
+    const gate = this.#gate;
+    const { split } = stage.session;
+    if (gate === null || split === undefined || factor === 0) return { found: await detect(frame, stage, plan, { pixels, clock }), exit: 'full' };
+    const nowMs = timeOf(frame);
+    const fit = clock.measure('letterbox', () => pixels.fit(frame, stage.canvas, plan.fit, plan.pad));
+    const features = await clock.measureAsync('features', () => stage.runPrefix());
+    const { open, due, mask } = clock.measure('gate', () => gate.decide(gate.viewOf(split, features), nowMs, factor));
+    if (!open) return { found: [], exit: 'features', cells: mask };
+    const outputs = await clock.measureAsync('detect', () => stage.runSuffix());
+    const found = foundIn(outputs, plan, { canvas: stage.canvas, fit }, clock);
+    return { found: gate.keep(found, { mask, due, nowMs, toMap: cellOf(fit, stage.canvas) }), exit: 'full', cells: mask };
+  }
+}
+
+/** What a full run finds in a frame that had stopped, and again in the same picture with a grey level of noise. */
+export interface AuditLook {
+  found: Found[];
+  again(): Promise<Found[]>;
+}
+
+/** Runs the detector without any gate, on a stage that no frame waits for. The picture is read before the first wait. */
+export async function auditLook(image: Image, stage: ModelStage, plan: DetectPlan, pixels: PixelOps): Promise<AuditLook> {
+  const clock = new StageClock();
+  const { canvas } = stage;
+  const fit = pixels.fit(image, canvas, plan.fit, plan.pad);
+  const found = foundIn(await stage.run(), plan, { canvas, fit }, clock);
+  return {
+    found,
+    again: async () => {
+      addNoise(canvas.data);
+      return foundIn(await stage.run(), plan, { canvas, fit }, clock);
+    },
+  };
+}
+
+/** A grey level more or less at every value, from a fixed pattern: less than any camera adds. */
+function addNoise(data: Uint8Array): void {
+  let state = 1;
+  for (let i = 0; i < data.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    data[i] = Math.max(0, Math.min(255, (data[i] ?? 0) + ((state >>> 30) % 3) - 1));
+  }
+}
