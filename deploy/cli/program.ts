@@ -18,6 +18,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   evaluate: () => import('./commands/evaluate.js'),
   conformance: () => import('./commands/conformance.js'),
   run: () => import('./commands/run.js'),
+  gate: () => import('./commands/gate.js'),
   gallery: () => import('./commands/gallery.js'),
   package: () => import('./commands/package.js'),
   fleet: () => import('./commands/fleet.js'),

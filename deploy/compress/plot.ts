@@ -3,7 +3,7 @@ import type { ParetoReport } from '../../runtime/quantize/formats/choose-formats
 const [width, height, margin] = [640, 400, 56];
 
 /** Four or five round numbers from zero to at least `most`. */
-function ticks(largest: number): number[] {
+export function ticks(largest: number): number[] {
   const most = largest > 0 ? largest : 1;
   const rough = most / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -11,7 +11,7 @@ function ticks(largest: number): number[] {
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, i) => i * step);
 }
 
-const short = (value: number): string => String(Number(value.toPrecision(3)));
+export const short = (value: number): string => String(Number(value.toPrecision(3)));
 
 /** What can be had for which cost, as an SVG picture: each point a model, a ring around the chosen one. */
 export function paretoSvg({ target, unit, points, chosen }: ParetoReport): string {

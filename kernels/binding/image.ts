@@ -1,4 +1,4 @@
-import type { Area, CellMask } from './addon.js';
+import type { Area } from './addon.js';
 import { KernelError } from './errors.js';
 import { everyCell, type CellMask } from './cell-mask.js';
 import { loadAddon } from './load.js';

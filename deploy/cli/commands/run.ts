@@ -2,7 +2,6 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Affinity } from '../../../kernels/binding/affinity.js';
 import { isas, type Isa } from '../../../kernels/binding/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
-import type { ModelPackage } from '../../../runtime/package/package.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
@@ -10,12 +9,12 @@ import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { readGalleryKey } from '../../../runtime/pipeline/gallery-key.js';
 import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
-import { DeployError } from '../../errors.js';
 import type { Drawing } from '../../run/draw.js';
-import { openModel, openPipelineOrPackage } from '../../run/open.js';
+import { openAny, withSettings } from '../../run/open-any.js';
+import { readJson } from '../files.js';
 import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
-import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
+import { addModelOptions, type ModelArguments } from '../model-options.js';
 import { affinityOption, engineOption, integer, positive } from '../options.js';
 import { emit, log, reporting } from '../output.js';
 import { formatTable } from '../table.js';
@@ -36,6 +35,7 @@ interface RunOptions extends ModelArguments {
   affinity: Affinity;
   isa?: Isa;
   motion: boolean;
+  gates?: string;
   track?: boolean;
   realtime: boolean;
   loop: boolean;
@@ -52,15 +52,6 @@ function enrolArgument(text: string, previous: Enrol[]): Enrol[] {
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=PICTURE but received ${text}`);
   return [...previous, { name: text.slice(0, at), source: text.slice(at + 1) }];
-}
-
-/** @throws DeployError E_USAGE for options of a model with something else */
-async function openAny(self: Command, path: string, options: RunOptions): Promise<ModelPackage> {
-  const { engine, kind } = options;
-  if (path.toLowerCase().endsWith('.onnx')) return openModel(path, await modelOptions(options), (text) => log(self, `sterna: ${text}`), engine);
-  const [first] = [...(kind === undefined ? [] : ['kind']), ...statedOptions(options)];
-  if (first === undefined) return openPipelineOrPackage(path, engine);
-  throw new DeployError('E_USAGE', `Expected --${first} with an .onnx model but ${path} has settings of its own`);
 }
 
 async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, people: readonly Enrol[], signal: AbortSignal): Promise<void> {
@@ -100,6 +91,7 @@ export function register(program: Command): void {
     .option('--no-motion', 'run the whole pipeline on every frame, even if nothing moves')
     .option('--track', 'follow what is found from frame to frame; the default of a package is its own, that of a detector is not to')
     .option('--no-track', 'look at every frame by itself')
+    .option('--gates <file>', 'settings of the gates that sterna gate calibrate wrote')
     .option('--realtime', 'play files at their own frame rate and drop late frames, like a camera', false)
     .option('--loop', 'start again at the end', false)
     .option('--fps <n>', 'frames per second', positive)
@@ -121,7 +113,8 @@ export function register(program: Command): void {
         const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
         // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
         drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
-        const modelPackage = await openAny(self, path, options);
+        const opened = await openAny(path, options, (text) => log(self, `sterna: ${text}`));
+        const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
         pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
         const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });

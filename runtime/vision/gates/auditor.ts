@@ -3,7 +3,7 @@ import type { Detection } from '../../stages/finding.js';
 
 import { initialAudit, Lottery, missRate, stepAudit, thresholdFactor, type AuditState, type MissRate, type Strictness } from './audit.js';
 import type { AuditLook } from './gated-detector.js';
-import { overlap } from './overlap.js';
+import { newAmong } from './overlap.js';
 import type { AuditSettings } from './settings.js';
 
 type Placed = Pick<Detection, 'box' | 'label'>;
@@ -21,9 +21,6 @@ export interface GateReport {
   /** Of the gates as they are now. */
   missRate: MissRate;
 }
-
-/** Boxes that overlap by this much are the same thing. */
-const sameThing = 0.3;
 
 /** Draws frames that stopped, runs them in full in the background, one at a time, and makes the gates stricter when they miss too much. */
 export class Auditor {
@@ -80,13 +77,8 @@ export class Auditor {
       this.#skipped += 1;
       return;
     }
-    const fresh = unknown(look.found.map(({ detection }) => detection), known);
-    const outcome = fresh.length === 0 ? 'nothing new' : unknown(fresh, (await look.again()).map(({ detection }) => detection)).length === fresh.length ? 'unsure' : 'miss';
+    const fresh = newAmong(look.found.map(({ detection }) => detection), known);
+    const outcome = fresh.length === 0 ? 'nothing new' : newAmong(fresh, (await look.again()).map(({ detection }) => detection)).length === fresh.length ? 'unsure' : 'miss';
     this.#state = stepAudit(this.#state, outcome, this.#settings);
   }
-}
-
-/** Those of `found` that none of `known` is. */
-function unknown(found: readonly Detection[], known: readonly Placed[]): Detection[] {
-  return found.filter((one) => !known.some((other) => other.label === one.label && overlap(other.box, one.box) >= sameThing));
 }

@@ -4,7 +4,7 @@ import type { SplitRun } from '../../session-types.js';
 import type { Detection } from '../../stages/finding.js';
 import type { Tensor } from '../../tensor.js';
 import type { FitTransform } from '../decoders/candidates.js';
-import { overlap } from './overlap.js';
+import { isSame } from './overlap.js';
 import type { FeatureGateSettings } from './settings.js';
 
 /** Cells that left their background; a test brings its own. */
@@ -20,8 +20,6 @@ interface Kept {
   lastMs: number;
 }
 
-/** Boxes that overlap by this much are the same thing in two frames. */
-const sameThing = 0.3;
 /** Largest value of a float map that the whole numbers of the gate hold: a quarter more than the first map had. */
 const headroom = 1.25;
 
@@ -54,8 +52,8 @@ export class FeatureGate {
   /** The boxes that stay, of what the detector found in the frame of `nowMs`; `toMap`: where in the map a point of the frame lies. */
   keep<T extends { detection: Detection }>(found: readonly T[], { mask, due, nowMs, toMap }: { mask: CellMask; due: boolean; nowMs: number; toMap: CellOf }): T[] {
     const alive = this.#kept.filter(({ lastMs }) => nowMs - lastMs <= this.#settings.track_ms);
-    const stays = found.filter(({ detection }) => due || touches(detection.box, mask, toMap) || alive.some((track) => same(track, detection)));
-    const gone = alive.filter((track) => !stays.some(({ detection }) => same(track, detection)));
+    const stays = found.filter(({ detection }) => due || touches(detection.box, mask, toMap) || alive.some((track) => isSame(track, detection)));
+    const gone = alive.filter((track) => !stays.some(({ detection }) => isSame(track, detection)));
     this.#kept = [...stays.map(({ detection: { box, label } }) => ({ box, label, lastMs: nowMs })), ...gone];
     return stays;
   }
@@ -83,8 +81,6 @@ export function cellOf(fit: FitTransform, { width, height }: { width: number; he
 function gridFor({ learning_shift, patience_frames, renewal_share }: FeatureGateSettings): FeatureGrid {
   return new FeatureGrid({ shift: learning_shift, patience: patience_frames, renewal: renewal_share });
 }
-
-const same = (track: Kept, detection: Detection): boolean => track.label === detection.label && overlap(track.box, detection.box) >= sameThing;
 
 /** Whether a box covers an active cell, if only in part. */
 function touches([x, y, w, h]: Detection['box'], { width, height, bits }: CellMask, toMap: CellOf): boolean {
