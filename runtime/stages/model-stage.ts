@@ -57,7 +57,7 @@ export class ModelStage {
 
   /** Runs the layers up to the split of the session. The features belong to the caller until the next run. @throws RuntimeError E_INPUT without a split */
   async runPrefix(): Promise<Tensor> {
-    if (this.#feed !== this.canvas.data) copySwapped(this.canvas.data, this.#feed);
+    this.#picture.drawn();
     return this.#split.prefix(this.#feeds);
   }
 
@@ -66,7 +66,7 @@ export class ModelStage {
     const reused = this.#outputs;
     this.#outputs = undefined;
     const outputs = await this.#split.suffix(reused);
-    this.onRun?.(this.#feed, outputs);
+    this.onRun?.(this.#picture.pixels, outputs);
     this.#outputs = outputs;
     return outputs;
   }
