@@ -170,4 +170,9 @@ export interface Addon {
   dieWithParent(): boolean;
   stripBytes(shapes: Float64Array): number;
   readonly image: ImageAddon;
+  /** `kernels/binding/nearest.ts` says what these are. */
+  nearestCandidates(
+    codes: Int8Array, scales: Float32Array, errors: Float32Array, owners: Int32Array, count: number, depth: number,
+    query: Int8Array, queryScale: number, queryError: number, wanted: number, cosines: Float32Array, out: Uint32Array,
+  ): number;
 }

@@ -23,6 +23,7 @@
   TYPED(bit_planes, BitPlaneKernels) \
   UNTYPED(cell_cosine, CellCosineKernel) \
   UNTYPED(gemm_f32w4, GemmF32W4Kernel) \
+  UNTYPED(dots_s8, DotsS8Kernel) \
   MEASURED(peak, PeakKernel)
 // clang-format on
 

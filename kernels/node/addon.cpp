@@ -14,6 +14,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterProcess(env, exports);
   RegisterStrips(env, exports);
   RegisterImage(env, exports);
+  RegisterNearest(env, exports);
   return exports;
 }
 

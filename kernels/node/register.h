@@ -12,5 +12,6 @@ void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()
 void RegisterProcess(Napi::Env env, Napi::Object exports);  // dieWithParent()
 void RegisterStrips(Napi::Env env, Napi::Object exports);   // stripBytes(shapes)
 void RegisterImage(Napi::Env env, Napi::Object exports);
+void RegisterNearest(Napi::Env env, Napi::Object exports);  // nearestCandidates(...)
 
 }  // namespace sterna_node

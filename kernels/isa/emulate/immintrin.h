@@ -298,6 +298,7 @@ static inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i
 }
 
 // Conversions.
+static inline __m256i _mm256_cvtepi8_epi16(__m128i x) { return {{_mm_cvtepi8_epi16(x), _mm_cvtepi8_epi16(_mm_srli_si128(x, 8))}}; }
 static inline __m256i _mm256_cvtepu8_epi16(__m128i x) { return {{_mm_cvtepu8_epi16(x), _mm_cvtepu8_epi16(_mm_srli_si128(x, 8))}}; }
 static inline __m256i _mm256_cvtepu8_epi32(__m128i x) { return {{_mm_cvtepu8_epi32(x), _mm_cvtepu8_epi32(_mm_srli_si128(x, 4))}}; }
 static inline __m256i _mm256_cvtepu16_epi32(__m128i x) { return {{_mm_cvtepu16_epi32(x), _mm_cvtepu16_epi32(_mm_srli_si128(x, 8))}}; }
