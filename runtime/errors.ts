@@ -21,6 +21,8 @@ export const runtimeErrorCodes = {
   E_FFMPEG_MISSING: 'this input needs ffmpeg, which was not found',
   E_GALLERY: 'the gallery cannot enroll, list or delete a person',
   E_GALLERY_KEY: 'the key of an encrypted gallery is missing, malformed or wrong; restore the right key. Nothing was deleted',
+  E_GALLERY_DAMAGED: 'the file of the gallery or samples in it are damaged; damaged samples are left out, and whoever they belong to must be enrolled again',
+  E_GALLERY_DUPLICATE: 'the face in the pictures is enrolled under another name already; remove that person first, or use that name',
   E_GALLERY_TAMPERED: 'another program changed or moved a record of an encrypted gallery; remove that person and enroll again',
 } as const;
 

@@ -8,9 +8,12 @@ import type { Gallery, GalleryKeySource, RuntimePort } from '../ground/runtime.j
 import { moveAside, volatileFault } from '../platform/database.js';
 
 /** What a fault is cleared of when the gallery can be read again. */
-const CODES = ['E_GALLERY', 'E_GALLERY_KEY', 'E_GALLERY_TAMPERED'];
+const CODES = ['E_GALLERY', 'E_GALLERY_KEY', 'E_GALLERY_TAMPERED', 'E_GALLERY_DAMAGED'];
+/** While one of these lasts, nobody is recognized. */
+const TROUBLES: readonly string[] = ['E_GALLERY_KEY', 'E_GALLERY_TAMPERED', 'E_GALLERY_DAMAGED'];
 
 type Match = ReturnType<Gallery['match']>;
+type Nearest = ReturnType<Gallery['nearest']>;
 
 /**
  * Without its key, or with records that something else changed, it recognizes nobody and says so by a fault; listing and enrolling
@@ -20,6 +23,8 @@ export class DeviceGallery implements Gallery {
   readonly #opened: Gallery | null;
   readonly #faults: FaultPort;
   #trouble: SternaError | null;
+  /** The last look failed, for a reason that may pass. */
+  #failing = false;
 
   private constructor(opened: Gallery | null, trouble: SternaError | null, faults: FaultPort) {
     this.#opened = opened;
@@ -49,20 +54,30 @@ export class DeviceGallery implements Gallery {
   /** Also the way to get rid of a record that something else changed. */
   remove(personId: number): boolean {
     const removed = this.#usable().remove(personId);
-    if (removed && this.#trouble !== null) {
-      this.#trouble = null; // looked at again with the next face
-      for (const code of CODES) this.#faults.clear('agent', code);
-    }
-    return removed;
+    if (!removed) return false;
+    this.#trouble = null; // looked at again with the next face
+    for (const code of CODES) this.#faults.clear('agent', code);
+    return true;
   }
 
-  match(...args: Parameters<Gallery['match']>): Match {
-    if (this.#trouble !== null) return null;
+  match(embedding: Float32Array, embeddingSpaceId: string): Match {
+    return this.nearest(embedding, embeddingSpaceId, 1)[0] ?? null;
+  }
+
+  /** Nobody while the gallery cannot be read: frames go on, and a fault says why nobody is recognized. */
+  nearest(...args: Parameters<Gallery['nearest']>): Nearest {
+    if (this.#trouble !== null) return [];
     try {
-      return this.#noting(() => this.#usable().match(...args));
+      const people = this.#noting(() => this.#usable().nearest(...args));
+      if (this.#failing) this.#faults.clear('agent', 'E_GALLERY');
+      this.#failing = false;
+      return people;
     } catch (error) {
-      if (this.#trouble !== null) return null;
-      throw error;
+      if (this.#trouble !== null) return [];
+      if (!(error instanceof SternaError) || error.code !== 'E_GALLERY') throw error;
+      this.#failing = true;
+      this.#faults.raise('agent', toCodedError(error));
+      return [];
     }
   }
 
@@ -89,7 +104,7 @@ export class DeviceGallery implements Gallery {
     try {
       return work();
     } catch (error) {
-      if (error instanceof SternaError && (error.code === 'E_GALLERY_KEY' || error.code === 'E_GALLERY_TAMPERED')) {
+      if (error instanceof SternaError && TROUBLES.includes(error.code)) {
         this.#trouble = error;
         this.#faults.raise('agent', toCodedError(error));
       }
@@ -105,29 +120,30 @@ type Opener = Pick<RuntimePort, 'openGallery'>;
  * used from a copy, which whoever is enrolled meanwhile goes to.
  */
 function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, faults: FaultPort): Gallery {
+  const onWarning = (warning: SternaError): void => faults.raise('agent', toCodedError(warning), 'warning');
   try {
-    return runtime.openGallery(path, key);
+    return runtime.openGallery(path, key, onWarning);
   } catch (error) {
     const code = causeCode(error);
     if (/^(SQLITE_(READONLY|CANTOPEN|FULL|IOERR)|ENOSPC|EDQUOT|EROFS)/.test(code) || (mayMake(key) && /^(EACCES|EPERM)$/.test(code))) {
       faults.raise('agent', toCodedError(volatileFault('The gallery', path, error)));
-      return openCopy(runtime, path, key);
+      return openCopy(runtime, path, key, onWarning);
     }
     if (!code.startsWith('SQLITE_CORRUPT') && code !== 'SQLITE_NOTADB') throw error;
     moveAside(path);
     const renewed = new AgentError('E_STATE_CORRUPT', `The gallery ${path} is damaged; it was moved to ${path}.corrupt, and everybody must be enrolled again`, { cause: error });
     faults.raise('agent', toCodedError(renewed));
-    return runtime.openGallery(path, key);
+    return runtime.openGallery(path, key, onWarning);
   }
 }
 
 /** A key that could not be made where it belongs is made for the copy alone. A copy that needs another key is not replaced by nothing. */
-function openCopy(runtime: Opener, path: string, key: GalleryKeySource): Gallery {
+function openCopy(runtime: Opener, path: string, key: GalleryKeySource, onWarning: (warning: SternaError) => void): Gallery {
   try {
     const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));
     const copy = join(folder, 'gallery.db');
     for (const suffix of ['', '-wal']) if (existsSync(`${path}${suffix}`)) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
-    return runtime.openGallery(copy, mayMake(key) ? { file: join(folder, 'gallery.key'), create: true } : key);
+    return runtime.openGallery(copy, mayMake(key) ? { file: join(folder, 'gallery.key'), create: true } : key, onWarning);
   } catch (error) {
     if (error instanceof SternaError && error.code === 'E_GALLERY_KEY') throw error;
     return runtime.openGallery(':memory:', null);

@@ -2,6 +2,7 @@
 import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
+import type { SternaError } from '../errors.js';
 import type { GateReport } from './package.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 
@@ -78,9 +79,10 @@ export interface RuntimePort {
   testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport>;
   /**
    * @param key null for ':memory:' only
+   * @param onWarning told of samples that are damaged
    * @throws RuntimeError E_GALLERY; E_GALLERY_KEY when the key is lost, malformed or another one, or cannot be made
    */
-  openGallery(path: string, key: GalleryKeySource | null): Gallery;
+  openGallery(path: string, key: GalleryKeySource | null, onWarning?: (warning: SternaError) => void): Gallery;
   /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
   enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): Promise<Enrolment>;
   openSource(request: SourceRequest): FrameSource;

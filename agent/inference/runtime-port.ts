@@ -48,7 +48,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       return { name: manifest.name, version: manifest.version };
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes } }, limits, signal),
-    openGallery: (path, key) => openGallery(path, key === null ? {} : { key: keyFor(path, key) }),
+    openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {
       loop: request.loop, realtime: request.realtime, stallMs: request.stallMs, signal: request.signal,

@@ -1,7 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import type { Image } from '../frame.js';
 import { aNumber, checkOptions, type OptionKinds } from '../options.js';
-import { cosineSimilarity } from '../vision/embedding.js';
+import { cosineSimilarity, meanDirection } from '../vision/embedding.js';
 import type { Detection, Gallery, Person, Pipeline } from './types.js';
 
 export interface EnrolmentOptions {
@@ -15,6 +15,8 @@ export interface EnrolmentOptions {
   duplicateCosine?: number;
   /** Minimum mean cosine of a sample to the other samples; a sample below it probably shows another person. Default 0.3. */
   agreementCosine?: number;
+  /** If the mean of the samples has this cosine to somebody else who is enrolled, it is the same face, and nobody is enrolled. Default 0.5; 2 allows it. */
+  samePersonCosine?: number;
 }
 
 export type SkipReason = 'no face' | 'several faces' | 'unsure' | 'too small' | 'somebody else';
@@ -26,10 +28,10 @@ export interface Enrolment {
   skipped: Partial<Record<SkipReason, number>>;
 }
 
-const defaults = { minScore: 0.8, minFacePx: 48, maxSamples: 12, duplicateCosine: 0.95, agreementCosine: 0.3 } as const;
+const defaults = { minScore: 0.8, minFacePx: 48, maxSamples: 12, duplicateCosine: 0.95, agreementCosine: 0.3, samePersonCosine: 0.5 } as const;
 
 const enrolmentOptionKinds: OptionKinds<Required<EnrolmentOptions>> = {
-  minScore: aNumber, minFacePx: aNumber, maxSamples: aNumber, duplicateCosine: aNumber, agreementCosine: aNumber,
+  minScore: aNumber, minFacePx: aNumber, maxSamples: aNumber, duplicateCosine: aNumber, agreementCosine: aNumber, samePersonCosine: aNumber,
 };
 
 /** A second face of more than this share of the first one's area makes it unclear who is meant. */
@@ -38,7 +40,8 @@ const rivalArea = 0.5;
 /**
  * Enrols a person from pictures: checks each picture, drops those that disagree with the others, and keeps the few
  * samples that differ most (views from several sides are worth more than many alike).
- * @throws RuntimeError E_OPTION, E_GALLERY when no picture is usable, with the reasons
+ * @throws RuntimeError E_OPTION; E_GALLERY when no picture is usable, with the reasons; E_GALLERY_DUPLICATE when the face is enrolled under
+ *   another name
  */
 export async function enrolPictures(
   pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>, options: EnrolmentOptions = {},
@@ -65,7 +68,16 @@ export async function enrolPictures(
     const reasons = Object.entries(skipped).map(([reason, times]) => `${reason} (${times})`).join(', ') || 'no pictures given';
     throw new RuntimeError('E_GALLERY', `No picture of ${name} is usable: ${reasons}`, { details: { name, pictures: count, skipped } });
   }
+  refuseSecondName({ gallery, space, name: name.trim() }, agreeing, settings.samePersonCosine);
   return { person: gallery.enrol(name, selectDiverse(agreeing, settings), space), pictures: count, skipped };
+}
+
+/** One face under two names would be recognized as neither: whoever comes resembles both. */
+function refuseSecondName({ gallery, space, name }: { gallery: Gallery; space: string; name: string }, samples: readonly Float32Array[], samePersonCosine: number): void {
+  const mean = meanDirection(samples);
+  const other = mean === null ? undefined : gallery.nearest(mean, space, 2).find((person) => person.name !== name);
+  if (other === undefined || other.similarity < samePersonCosine) return;
+  throw new RuntimeError('E_GALLERY_DUPLICATE', `The face of ${name} is enrolled as ${other.name} already (cosine ${other.similarity.toFixed(2)}): remove ${other.name} first, or enroll the pictures under that name`, { details: { name, enrolledAs: other } });
 }
 
 /** Why a picture with these faces, largest first, cannot be used; null when it can. */

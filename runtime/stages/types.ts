@@ -80,5 +80,7 @@ export interface Gallery {
   remove(personId: number): boolean;
   /** Best cosine over everyone of that space, or null when nobody is enrolled in it. */
   match(embedding: Float32Array, embeddingSpaceId: string): Identity | null;
+  /** The `people` nearest people of that space (1 to 8), best first, each by the best of their samples. */
+  nearest(embedding: Float32Array, embeddingSpaceId: string, people: number): Identity[];
   close(): void;
 }

@@ -7,6 +7,13 @@ export function normalize(vector: Float32Array): Float32Array | null {
   return vector.map((value) => value * factor);
 }
 
+/** The direction of the sum of unit vectors; null when they cancel, or there are none. */
+export function meanDirection(vectors: readonly Float32Array[]): Float32Array | null {
+  const sum = new Float32Array(vectors[0]?.length ?? 0);
+  for (const vector of vectors) for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (vector[i] ?? 0);
+  return normalize(sum);
+}
+
 /** Cosine similarity of two vectors of equal length, -1..1; 0 when one of them has no direction. */
 export function cosineSimilarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let dot = 0;

@@ -71,9 +71,13 @@ export class Panel implements Gallery {
   }
 
   match(embedding: Float32Array, space: string): Identity | null {
+    return this.nearest(embedding, space, 1)[0] ?? null;
+  }
+
+  nearest(embedding: Float32Array, space: string, people: number): Identity[] {
     const answers = Object.fromEntries(Object.entries(this.#members).map(([name, gallery]) => [name, gallery.match(embedding, space)]));
     this.answers.push(answers);
-    return Object.values(answers).reduce((best, answer) => ((answer?.similarity ?? -1) > (best?.similarity ?? -1) ? answer : best), null);
+    return Object.values(answers).flatMap((answer) => answer ?? []).sort((a, b) => b.similarity - a.similarity).slice(0, people);
   }
 
   enrol(): never {

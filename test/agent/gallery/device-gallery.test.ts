@@ -205,3 +205,71 @@ describe('a changed record', () => {
     expect(gallery.match(face(0), 's')?.name).toBe('Anna');
   });
 });
+
+describe('a gallery that is damaged while the daemon runs', () => {
+  it('leaves out a sample that is damaged, says whose it is, and recognizes all others', () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'gallery.db');
+    const plain = openGallery(path);
+    for (const [i, name] of ['Anna', 'Ben', 'Cem'].entries()) plain.enrol(name, [face(i)], 's');
+    plain.close();
+    const other = new Database(path);
+    other.exec('UPDATE sample SET embedding = zeroblob(7) WHERE person = 2');
+    other.close();
+    const { gallery, told } = opened(folder, path);
+    expect([0, 2].map((i) => gallery.match(face(i), 's')?.name)).toEqual(['Anna', 'Cem']);
+    expect(gallery.match(face(1), 's')?.name).not.toBe('Ben');
+    expect(told).toEqual([expect.stringMatching(/^E_GALLERY_DAMAGED: .*1 damaged samples, of Ben/) as string]);
+    expect(gallery.remove(2)).toBe(true);
+    expect(told).toContain('cleared E_GALLERY_DAMAGED');
+    gallery.enrol('Ben', [face(1)], 's');
+    expect(gallery.match(face(1), 's')?.name).toBe('Ben');
+  });
+
+  it('costs the names, and no frame fails, when its pages are overwritten', () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'gallery.db');
+    const { gallery, told } = opened(folder, path);
+    for (const [i, name] of ['Anna', 'Ben'].entries()) gallery.enrol(name, [face(i)], 's');
+    new Database(path).pragma('wal_checkpoint(TRUNCATE)');
+    const bytes = readFileSync(path);
+    bytes.fill(0x5a, 100);
+    writeFileSync(path, bytes);
+    // Another program's commit makes the daemon read its file again.
+    for (const suffix of ['-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    expect([gallery.match(face(0), 's'), gallery.nearest(face(1), 's', 2)]).toEqual([null, []]);
+    expect(told).toEqual([expect.stringMatching(/^E_GALLERY_DAMAGED: .*restored from a copy/) as string]);
+    expect(() => gallery.list()).toThrow(expect.objectContaining({ code: 'E_GALLERY_DAMAGED' }) as Error);
+  });
+
+  it('is used again by the next face when what failed has passed', () => {
+    const told: string[] = [];
+    let busy = true;
+    const real = openGallery(':memory:');
+    onTestFinished(() => real.close());
+    real.enrol('Anna', [face(0)], 's');
+    const flaky = new Proxy(real, { get: (target, name) => (name === 'nearest' && busy
+      ? () => { throw new RuntimeError('E_GALLERY', 'The gallery is in use'); }
+      : (Reflect.get(target, name) as (...args: unknown[]) => unknown).bind(target)) });
+    const gallery = DeviceGallery.open({ openGallery: () => flaky }, 'x', { file: 'y', create: false }, noting(told));
+    expect(gallery.match(face(0), 's')).toBeNull();
+    busy = false;
+    expect(gallery.match(face(0), 's')?.name).toBe('Anna');
+    expect(told).toEqual(['E_GALLERY: The gallery is in use', 'cleared E_GALLERY']);
+  });
+});
+
+type Faults = Parameters<typeof DeviceGallery.open>[3];
+
+function noting(told: string[]): Faults {
+  return { raise: (_component, { code, message }) => void told.push(`${code}: ${message}`), clear: (_component, code) => void told.push(`cleared ${String(code)}`) };
+}
+
+/** The gallery as a daemon opens it, and what it says of it. */
+function opened(folder: string, path: string): { gallery: DeviceGallery; told: string[] } {
+  const told: string[] = [];
+  const runtime = runtimePort(parseConfig({ state_dir: folder }), () => undefined);
+  const gallery = DeviceGallery.open(runtime, path, { file: join(folder, 'gallery.key'), create: true }, noting(told));
+  onTestFinished(() => gallery.close());
+  return { gallery, told };
+}

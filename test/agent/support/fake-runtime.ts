@@ -196,6 +196,10 @@ export class FakeGallery implements Gallery {
     return null;
   }
 
+  nearest(): never[] {
+    return [];
+  }
+
   close(): void {
     this.closed = true;
   }

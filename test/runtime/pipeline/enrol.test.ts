@@ -59,6 +59,29 @@ describe('enrolPictures', () => {
     gallery.close();
   });
 
+  it('refuses a face that is enrolled under another name, unless told otherwise', async () => {
+    const gallery = openGallery(':memory:');
+    const anna = pipelineOf([[face(unit(1, 0.1, 0))], [face(unit(1, 0, 0.1))]]);
+    await enrolPictures(anna.pipeline, gallery, 'Anna', anna.images);
+    const again = pipelineOf([[face(unit(1, 0.2, 0.1))]]);
+    await expect(enrolPictures(again.pipeline, gallery, 'Ben', again.images)).rejects.toMatchObject({ code: 'E_GALLERY_DUPLICATE', message: expect.stringMatching(/face of Ben is enrolled as Anna already \(cosine 0\.9/) as string });
+    expect(gallery.list().map(({ name }) => name)).toEqual(['Anna']);
+    expect((await enrolPictures(again.pipeline, gallery, ' Anna', again.images)).person.name).toBe('Anna');
+    await enrolPictures(again.pipeline, gallery, 'Ben', again.images, { samePersonCosine: 2 });
+    expect(gallery.nearest(unit(1, 0, 0), 's', 2).map(({ name }) => name).sort()).toEqual(['Anna', 'Ben']);
+    gallery.close();
+  });
+
+  it('says so when the only picture has five faces, or none', async () => {
+    const gallery = openGallery(':memory:');
+    const crowd = pipelineOf([Array.from({ length: 5 }, () => face(unit(1, 0)))]);
+    await expect(enrolPictures(crowd.pipeline, gallery, 'Anna', crowd.images)).rejects.toMatchObject({ code: 'E_GALLERY', message: expect.stringContaining('several faces (1)') as string });
+    const nobody = pipelineOf([[]]);
+    await expect(enrolPictures(nobody.pipeline, gallery, 'Anna', nobody.images)).rejects.toMatchObject({ code: 'E_GALLERY', message: expect.stringContaining('no face (1)') as string });
+    expect(gallery.list()).toEqual([]);
+    gallery.close();
+  });
+
   it('refuses when nothing is usable, and pipelines that do not embed', async () => {
     const gallery = openGallery(':memory:');
     const none = pipelineOf([[], []]);

@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
 import { normalize } from '../../../runtime/vision/embedding.js';
+import { random } from '../support/random.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -21,6 +23,22 @@ describe('gallery', () => {
     expect(gallery.match(unit(0, 0, 1), 's')).toMatchObject({ name: 'Ben', similarity: 1 });
     expect(gallery.match(unit(-1, -1, -1), 's')?.similarity).toBeLessThan(0);
     gallery.close();
+  });
+
+  it('finds what comparing all in float finds, people and similarities, in a gallery of any vectors', () => {
+    const next = random(5);
+    const spread = (): Float32Array => unit(...Array.from({ length: 100 }, () => next() - 0.5));
+    fc.assert(fc.property(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 8 }), fc.boolean(), (people, wanted, alike) => {
+      const gallery = openGallery(':memory:');
+      const base = spread();
+      const samples = Array.from({ length: people }, (_, i) => Array.from({ length: 1 + (i % 4) }, () => (alike ? unit(...base.map((value) => value + (next() - 0.5) * 1e-3)) : spread())));
+      samples.forEach((own, i) => gallery.enrol(`p${i}`, own, 's'));
+      const query = alike ? base : spread();
+      const dot = (sample: Float32Array): number => Math.max(-1, Math.min(1, sample.reduce((sum, value, k) => sum + value * (query[k] ?? 0), 0)));
+      const expected = samples.map((own, i) => ({ personId: i + 1, name: `p${i}`, similarity: Math.max(...own.map(dot)) })).sort((a, b) => b.similarity - a.similarity).slice(0, wanted);
+      expect(gallery.nearest(query, 's', wanted)).toEqual(expected);
+      gallery.close();
+    }), { numRuns: 40 });
   });
 
   it('never compares different spaces', () => {
