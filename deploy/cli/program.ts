@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
   'bench-operators': () => import('./commands/bench-operators.js'),
+  'bench-pipeline': () => import('./commands/bench-pipeline.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),
   evaluate: () => import('./commands/evaluate.js'),

@@ -4,7 +4,7 @@ import type { Node } from '../graph/graph.js';
 import { optionalOperand, outputOf } from '../graph/operands.js';
 import type { Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
-import type { FlowContext, Grid } from './flow.js';
+import type { FlowContext, Grid } from './flow-types.js';
 
 const sameGrid = (a: Grid | undefined, b: Grid | undefined): boolean => a?.rows === b?.rows && a?.columns === b?.columns;
 

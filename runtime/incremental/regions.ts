@@ -2,7 +2,8 @@
 import { RuntimeError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { aNumber, checkOptions, type OptionKinds } from '../options.js';
-import { followPicture, type Flow, type Grid, type PictureFlow } from './flow.js';
+import { followPicture, type PictureFlow } from './flow.js';
+import type { Flow, Grid } from './flow-types.js';
 
 /** How much an incremental run computes around what has changed. */
 export interface IncrementalOptions {

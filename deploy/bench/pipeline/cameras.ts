@@ -8,19 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseConfig, startAgent, type Agent } from '../../../agent/main.js';
 import { encodeJpeg } from '../../../runtime/media/index.js';
+import type { Bar } from '../bars.js';
 import { percentile } from '../statistics.js';
 import { benchRuntime } from './engine.js';
 import { MjpegCameras } from './mjpeg-server.js';
-
-/** A figure with the bar that it must reach. */
-export interface Bar {
-  id: string;
-  what: string;
-  value: number;
-  unit: string;
-  bar: string;
-  met: boolean;
-}
 
 export interface CameraBenchOptions {
   /** Of each of the two measurements, seconds. The bar of late frames is meant for 600. */
