@@ -3,7 +3,7 @@ import type { Frame } from '../../../runtime/frame.js';
 import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
-import type { Bar } from './cameras.js';
+import type { Bar } from '../bars.js';
 
 const rounds = 5;
 const framesARound = 200;

@@ -8,6 +8,7 @@ export interface SectionOptions {
 
 /** What `npm run bench:pipeline` measures: one line a section, loaded on demand. */
 export const sections: Readonly<Record<string, (options: SectionOptions) => Promise<Bar[]>>> = {
+  gates: async () => (await import('./gates.js')).gateBars(),
   cameras: async (options) => {
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];
