@@ -8,6 +8,7 @@ import type { Anchor } from '../vision/decoders/family.js';
 import type { DecoderName } from '../vision/decoders/index.js';
 import type { PixelOps } from '../vision/pixels.js';
 import type { FindingRules } from '../vision/zones/settings.js';
+import type { StageIncrement } from '../incremental/settings.js';
 
 /** What a stage is for, and how it is treated when a package is made. */
 export interface StageRole {
@@ -34,6 +35,8 @@ export interface PipelineOverrides {
   featureGate?: boolean;
   /** Distance from the background at which a cell of the feature gate is active, 0..1. */
   featureThreshold?: number;
+  /** Whether a detector computes only what has changed in the picture. */
+  incremental?: boolean;
   /** Whether what is found is followed from frame to frame. */
   tracking?: boolean;
 }
@@ -65,6 +68,8 @@ export interface GateNeeds {
 export interface Blueprint {
   readonly stages: StageRecord;
   readonly gates: GateNeeds;
+  /** Of the stages that compute only what has changed in their picture. */
+  readonly increments: Readonly<Record<string, StageIncrement>>;
   override(overrides: PipelineOverrides): Blueprint;
   create(parts: PipelineParts): Pipeline;
 }
@@ -107,6 +112,8 @@ export interface KindDefinition<Settings> extends Pick<Kind, 'name' | 'roles' | 
   /** The gates of these settings, for a kind that has any beside the pixel gate. */
   gates?(settings: Settings): GateNeeds;
   override(settings: Settings, overrides: PipelineOverrides): Settings;
+  /** Of the stages that compute only what has changed in their picture; absent: none. */
+  increments?(settings: Settings): Readonly<Record<string, StageIncrement>>;
   create(parts: PipelineParts, settings: Settings, stages: StageRecord): Pipeline;
 }
 
@@ -116,6 +123,7 @@ export function defineKind<Settings>(definition: KindDefinition<Settings>): Kind
   const blueprint = (stages: StageRecord, settings: Settings): Blueprint => ({
     stages,
     gates: definition.gates?.(settings) ?? { splits: {}, audited: [] },
+    increments: definition.increments?.(settings) ?? {},
     override: (overrides) => blueprint(stages, definition.override(settings, overrides)),
     create: (parts) => definition.create(parts, settings, stages),
   });

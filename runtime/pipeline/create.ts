@@ -22,7 +22,7 @@ export interface PipelineOptions extends EngineOptions, PipelineOverrides {
 }
 
 const pipelineOptionKinds: OptionKinds<Required<PipelineOptions>> = {
-  ...engineOptionKinds, gallery: anObject, rules: anObject, motionGate: aBoolean, featureGate: aBoolean, featureThreshold: aNumber, auditSeed: aNumber,
+  ...engineOptionKinds, gallery: anObject, rules: anObject, motionGate: aBoolean, incremental: aBoolean, featureGate: aBoolean, featureThreshold: aNumber, auditSeed: aNumber,
   tracking: aBoolean, matchThreshold: aNumber, detectThreshold: aNumber,
 };
 
@@ -43,7 +43,7 @@ export async function createPipeline(modelPackage: ModelPackage, options: Pipeli
     ...(cache === undefined ? {} : { cache }), ...(engine === undefined ? {} : { engine }), ...(threads === undefined ? {} : { threads }),
     ...(affinity === undefined ? {} : { affinity }), ...(isa === undefined ? {} : { isa }),
   };
-  const stages = await openStages(blueprint.stages, (path) => modelPackage.file(path), engineOptions);
+  const stages = await openStages(blueprint.stages, (path) => modelPackage.file(path), { ...engineOptions, increments: blueprint.increments });
   const auditStages = audited.length === 0 ? undefined : openLater(blueprint.stages, audited, modelPackage, { ...engineOptions, threads: 1, background: true });
   return blueprint.create({ name, version, embeddingSpaceId, stages, pixels: nativePixels, gallery, rules: checked, auditStages, auditSeed });
 }

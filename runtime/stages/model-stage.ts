@@ -2,7 +2,9 @@ import { RuntimeError } from '../errors.js';
 import { createSession } from '../session.js';
 import type { Session, SessionOptions, SplitRun } from '../session-types.js';
 import type { Tensor } from '../tensor.js';
-import type { Canvas } from '../vision/pixels.js';
+import { CellChooser } from '../incremental/chooser.js';
+import type { StageIncrement } from '../incremental/settings.js';
+import type { Canvas, CellMask } from '../vision/pixels.js';
 import type { PixelContract, StageContract } from './contract.js';
 import { PixelCanvas } from './pixel-canvas.js';
 
@@ -17,14 +19,18 @@ export class ModelStage {
   readonly #feeds: Readonly<Record<string, Tensor>>;
   /** Of the run before: the next one writes into them. */
   #outputs: Record<string, Tensor> | undefined;
+  readonly #chooser: CellChooser | undefined;
+  #active: CellMask | null = null;
   /** Sees every run: the pixels as the model got them (its own channel order) and the outputs, both only for the time of the call. */
   onRun: ((pixels: Uint8Array, outputs: Readonly<Record<string, Tensor>>) => void) | undefined;
 
-  constructor(session: Session, contract: PixelContract) {
+  /** `increment`: a session that keeps its maps computes only what has changed on the canvas, which must be RGB. */
+  constructor(session: Session, contract: PixelContract, increment?: StageIncrement) {
     const { width, height, tensor } = contract;
     this.session = session;
     this.contract = contract;
     this.#picture = new PixelCanvas(contract);
+    this.#chooser = increment === undefined || session.kept === undefined || this.canvas.channels !== 3 ? undefined : new CellChooser(increment.chooser);
     this.#feeds = { [tensor]: { type: 'uint8', dims: [1, height, width, this.canvas.channels], data: this.#picture.pixels } };
   }
 
@@ -49,7 +55,8 @@ export class ModelStage {
     this.#picture.drawn();
     const reused = this.#outputs;
     this.#outputs = undefined; // a run that begins before this one ends has tensors of its own
-    const outputs = await this.session.run(this.#feeds, reused);
+    this.#active = this.#choose();
+    const outputs = await this.session.run(this.#feeds, reused, this.#active ?? undefined);
     this.onRun?.(this.#picture.pixels, outputs);
     this.#outputs = outputs;
     return outputs;
@@ -76,6 +83,17 @@ export class ModelStage {
     return this.session.split;
   }
 
+  /** The cells of the canvas that the last run computed; null: all of it. */
+  get active(): CellMask | null {
+    return this.#active;
+  }
+
+  #choose(): CellMask | null {
+    if (this.#chooser === undefined) return null;
+    if (this.session.kept?.valid !== true) this.#chooser.forget();
+    return this.#chooser.choose({ width: this.canvas.width, height: this.canvas.height, data: this.canvas.data });
+  }
+
   /** Memory that the engine states for this model, bytes; 0 when it states none. */
   get memoryBytes(): number {
     return (this.session.stats.arenaBytes ?? 0) + (this.session.stats.packedBytes ?? 0);
@@ -86,11 +104,13 @@ export class ModelStage {
  * Opens a model that is fed 8-bit pixels as its contract says.
  * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture or an output is missing
  */
-export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, options: EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> = {}): Promise<ModelStage> {
+export type ModelStageOptions = EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> & { increment?: StageIncrement };
+
+export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, { increment, ...options }: ModelStageOptions = {}): Promise<ModelStage> {
   const { tensor, mean, std } = contract.input;
-  const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } } });
+  const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } }, ...(increment === undefined ? {} : { incremental: increment.session }) });
   const problem = mismatch(session, contract);
-  if (problem === null) return new ModelStage(session, contract.input);
+  if (problem === null) return new ModelStage(session, contract.input, increment);
   await session.close();
   throw new RuntimeError('E_MODEL_SHAPE', `The model of stage ${name} does not fit its contract: ${problem}`);
 }

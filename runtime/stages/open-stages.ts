@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import type { StageRecord } from './contract.js';
 import { openModelStage } from './model-stage.js';
+import type { StageIncrement } from '../incremental/settings.js';
 import type { EngineOptions, ModelStage } from './model-stage.js';
 
 /** The opened models of a pipeline, by the names that its description gives them. */
@@ -13,19 +14,21 @@ export interface StageOptions extends EngineOptions {
   splits?: Readonly<Record<string, string>>;
   /** Nobody waits for these models: the lowest priority. */
   background?: boolean;
+  /** Of the stages that compute only what has changed in their picture. */
+  increments?: Readonly<Record<string, StageIncrement>>;
 }
 
 /**
  * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
-export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, splits = {}, ...options }: StageOptions = {}): Promise<Stages> {
+export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, splits = {}, increments = {}, ...options }: StageOptions = {}): Promise<Stages> {
   const opened: Record<string, ModelStage> = {};
   try {
     for (const [name, contract] of Object.entries(stages)) {
       const modelSha256 = sha256Of?.(contract.model);
-      const split = splits[name];
-      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }), ...(split === undefined ? {} : { split }) });
+      const [split, increment] = [splits[name], increments[name]];
+      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }), ...(split === undefined ? {} : { split }), ...(increment === undefined ? {} : { increment }) });
     }
     return opened;
   } catch (error) {

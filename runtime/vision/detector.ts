@@ -28,7 +28,7 @@ export interface DetectPlan extends DetectorBase {
  * One pass of a detector over a picture: fit, run, decode, suppress; each step timed.
  * @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the decoder
  */
-export async function detect(image: Image, stage: ModelStage, plan: DetectPlan, { pixels, clock }: { pixels: PixelOps; clock: StageClock }): Promise<Found[]> {
+export async function detect(image: Image, stage: Pick<ModelStage, 'canvas' | 'run'>, plan: DetectPlan, { pixels, clock }: { pixels: PixelOps; clock: StageClock }): Promise<Found[]> {
   const { canvas } = stage;
   const fit = clock.measure('letterbox', () => pixels.fit(image, canvas, plan.fit, plan.pad));
   const outputs = await clock.measureAsync('detect', () => stage.run());

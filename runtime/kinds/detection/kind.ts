@@ -1,4 +1,5 @@
 import type { Frame, Image } from '../../frame.js';
+import { incrementOf } from '../../incremental/settings.js';
 import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
@@ -7,7 +8,7 @@ import { detect, pairsOf } from '../../vision/detector.js';
 import type { DetectPlan, Found } from '../../vision/detector.js';
 import { auditLook, GatedDetector } from '../../vision/gates/gated-detector.js';
 import type { AuditLook } from '../../vision/gates/gated-detector.js';
-import type { PixelOps } from '../../vision/pixels.js';
+import type { CellMask, PixelOps } from '../../vision/pixels.js';
 import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
 import { Follower } from '../../vision/tracking/follower.js';
 import { tracked } from '../../vision/tracking/settings.js';
@@ -25,11 +26,15 @@ export const detection = defineKind({
   roles: { detector: { what: 'detector with any head of runtime/vision/decoders', goldenVectors: 1, quantized: true } },
   settings: detectionSettings,
   describe: describeDetection,
+  increments: ({ incremental }) => incrementOf('detector', incremental),
+  conflict: (_, { features, incremental }) => (features?.enabled === true && incremental.enabled ? 'expected either features.enabled or incremental.enabled, since a detector that stops at its features computes all of what comes before them' : null),
   gates: (settings) => detectorGates(settings),
-  override: (settings, { detectThreshold, tracking, ...gates }) => ({
+  override: (settings, { detectThreshold, tracking, incremental, ...gates }) => ({
     ...settings,
+    incremental: { ...settings.incremental, enabled: incremental ?? settings.incremental.enabled },
     motion: gated(settings.motion, gates.motionGate),
-    features: featuresGated(settings.features, gates),
+    // What stops at its features computes all of what comes before them.
+    features: featuresGated(settings.features, incremental === true ? { ...gates, featureGate: false } : gates),
     tracking: tracked(settings.tracking, tracking),
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
@@ -55,7 +60,15 @@ class DetectionWork implements VisionWork {
     const { found, ...look } = await this.#detector.look(frame, stageOf(stages, 'detector'), plan, { pixels: this.#pixels, clock, factor });
     if (look.exit === 'features') return { findings: this.rest(frame), ...look };
     const detections = found.map(toDetection);
-    return { findings: follows ? clock.measure('track', () => this.#follower.see(detections, frame)) : detections, ...look };
+    const findings = follows ? clock.measure('track', () => this.#follower.see(detections, frame)) : detections;
+    return { findings, ...look, ...this.#extent(stageOf(stages, 'detector').active) };
+  }
+
+  /** What is different about a frame of which the detector computed a part. */
+  #extent(active: CellMask | null): Partial<Pick<Worked, 'exit' | 'cells'>> {
+    if (active === null) return {};
+    // The cells are those of what the model was fed; with borders around the picture they are not those of the frame.
+    return { exit: 'partial', ...(this.#plan.fit === 'stretch' ? { cells: active } : {}) };
   }
 
   audit(image: Image, stages: Stages): Promise<AuditLook> {
