@@ -1,6 +1,5 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
-import type { Strictness } from '../../runtime/vision/gates/audit.js';
-import type { GateReport } from '../../runtime/vision/gates/auditor.js';
+import type { GateReport, Strictness } from '../../runtime/vision/gates/audit.js';
 import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { FaultPort } from '../ground/faults.js';

@@ -1,6 +1,6 @@
 import type { Frame, Image } from '../frame.js';
 import type { Detection, Finding, Identity } from './finding.js';
-import type { GateReport } from '../vision/gates/auditor.js';
+import type { GateReport } from '../vision/gates/audit.js';
 import type { CellMask } from '../vision/pixels.js';
 import type { FindingRules } from '../vision/zones/settings.js';
 import type { Stages } from './open-stages.js';

@@ -34,6 +34,20 @@ export interface MissRate {
   upper: number;
 }
 
+/** What the audit of a pipeline's gates has shown. */
+export interface GateReport {
+  strictness: Strictness;
+  /** Frames that stopped and were run in full, and those in which a full run found something new; since the pipeline was opened. */
+  audits: number;
+  misses: number;
+  /** Audits whose finding a grey level of noise takes away: how sure the detector itself is. */
+  unsure: number;
+  /** Frames that were drawn while another audit was under way, or before its models were open. */
+  skipped: number;
+  /** Of the gates as they are now. */
+  missRate: MissRate;
+}
+
 export function missRate({ outcomes }: AuditState): MissRate {
   const audits = outcomes.length;
   const misses = outcomes.filter(Boolean).length;

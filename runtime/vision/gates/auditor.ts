@@ -1,26 +1,12 @@
 import type { Image } from '../../frame.js';
 import type { Detection } from '../../stages/finding.js';
 
-import { initialAudit, Lottery, missRate, stepAudit, thresholdFactor, type AuditState, type MissRate, type Strictness } from './audit.js';
+import { initialAudit, Lottery, missRate, stepAudit, thresholdFactor, type AuditState, type GateReport } from './audit.js';
 import type { AuditLook } from './gated-detector.js';
 import { newAmong } from './overlap.js';
 import type { AuditSettings } from './settings.js';
 
 type Placed = Pick<Detection, 'box' | 'label'>;
-
-/** What the audit of a pipeline's gates has shown. */
-export interface GateReport {
-  strictness: Strictness;
-  /** Frames that stopped and were run in full, and those in which a full run found something new; since the pipeline was opened. */
-  audits: number;
-  misses: number;
-  /** Audits whose finding a grey level of noise takes away: how sure the detector itself is. */
-  unsure: number;
-  /** Frames that were drawn while another audit was under way, or before its models were open. */
-  skipped: number;
-  /** Of the gates as they are now. */
-  missRate: MissRate;
-}
 
 /** Draws frames that stopped, runs them in full in the background, one at a time, and makes the gates stricter when they miss too much. */
 export class Auditor {
