@@ -133,7 +133,7 @@ function bestAnswers(answers: readonly Record<string, Identity | null>[]): Recor
 
 /** The pipeline of a package with a gallery that can be exchanged, the motion gate off. */
 export async function openPipeline(modelPackage: ModelPackage, gallery: Gallery | undefined, engine: EngineName = 'native'): Promise<Pipeline> {
-  return createPipeline(modelPackage, { engine, motionGate: false, ...(gallery === undefined ? {} : { gallery }) });
+  return createPipeline(modelPackage, { engine, motionGate: false, tracking: false, ...(gallery === undefined ? {} : { gallery }) });
 }
 
 /** The faces of the sample photos, by person: the largest of each, and both people of the picture that shows two. */

@@ -1,8 +1,10 @@
 import { RuntimeError } from '../../errors.js';
 import { defaultMotion } from '../../vision/settings.js';
+import { defaultTracking } from '../../vision/tracking/settings.js';
 import type { ModelInfo } from '../kind.js';
 import { describeStage, modelOf } from '../pixel-input.js';
 import type { PixelDefaults } from '../pixel-input.js';
+import { defaultRecognition } from './recognition.js';
 
 /**
  * Stages and settings for face models: normalization, crops and thresholds are those of the published models that have such heads
@@ -26,6 +28,8 @@ export function describeFaces(models: Readonly<Record<string, ModelInfo>>): { st
       landmarks: landmarks === undefined ? null : { points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0.05 } },
       embedder: { alignment: 'arcface-112', min_face_px: 32, dimensions: embedder.outputs[0]?.dims.at(-1) },
       match_threshold: 0.42,
+      tracking: defaultTracking,
+      recognition: defaultRecognition,
     },
   };
 }

@@ -1,9 +1,10 @@
 import { RuntimeError } from '../../errors.js';
+import { timeOf } from '../../frame.js';
 import type { Frame, Image } from '../../frame.js';
 import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
-import type { Detection, Finding, Identity } from '../../stages/types.js';
+import type { Detection, Finding } from '../../stages/types.js';
 import { arcfaceTemplate, invertAffine, similarityTransform } from '../../vision/align.js';
 import { detect, onlyOutput, pairsOf } from '../../vision/detector.js';
 import type { DetectPlan, Found } from '../../vision/detector.js';
@@ -11,11 +12,14 @@ import { auditLook, GatedDetector } from '../../vision/gates/gated-detector.js';
 import type { AuditLook } from '../../vision/gates/gated-detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { fivePoints } from '../../vision/landmarks.js';
+import { Follower, mergeTracks } from '../../vision/tracking/follower.js';
 import { counts, noRules } from '../../vision/zones/rules.js';
 import type { FindingRules } from '../../vision/zones/settings.js';
 import type { PipelineParts } from '../kind.js';
 import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
+import { poseQuality, sharpness } from './face-quality.js';
 import type { FaceSettings } from './settings.js';
+import { TrackRecognizer } from './track-recognizer.js';
 
 interface Face {
   detection: Detection;
@@ -40,6 +44,11 @@ export class FaceWork implements VisionWork {
   readonly #settings: FaceSettings;
   readonly #plan: DetectPlan;
   readonly #detector: GatedDetector;
+  readonly #follower: Follower;
+  /** Null without anybody to compare faces with. */
+  readonly #recognizer: TrackRecognizer | null;
+  /** Tracks that were lost in the last frame. */
+  #lost: ReadonlySet<number> = new Set();
 
   constructor(parts: PipelineParts, settings: FaceSettings) {
     this.#parts = parts;
@@ -47,14 +56,26 @@ export class FaceWork implements VisionWork {
     this.#detector = new GatedDetector(settings.features);
     const { label, iou_threshold, ...detector } = settings.detector;
     this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
+    this.#follower = new Follower(settings.tracking, detector.score_threshold);
+    const { gallery, embeddingSpaceId: space } = parts;
+    this.#recognizer = gallery === undefined || space === null ? null
+      : new TrackRecognizer({ gallery, space, threshold: settings.match_threshold, settings: settings.recognition });
   }
 
   async process(frame: Frame, stages: Stages, clock: StageClock, { rules, factor }: Wanted): Promise<Worked> {
     const look = { image: frame, stages, clock, rules };
-    const { found, ...seen } = await this.#detector.look(frame, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock, factor });
+    const follows = this.#follower.follows(frame);
+    const plan = { ...this.#plan, score_threshold: follows ? this.#follower.lowThreshold : this.#plan.score_threshold };
+    const { found, ...seen } = await this.#detector.look(frame, stageOf(stages, 'detector'), plan, { pixels: this.#parts.pixels, clock, factor });
+    if (seen.exit === 'features') return { findings: this.rest(frame), ...seen };
+    if (follows) return { findings: await this.#follow(look, frame, found.filter(({ detection }) => counts(detection, frame, rules, this.anchor))), ...seen };
     const findings: Finding[] = [];
     for (const face of await this.#facesOf(look, found)) findings.push(await this.#identify(look, face));
     return { findings, ...seen };
+  }
+
+  rest(frame: Frame): Finding[] {
+    return this.#named(this.#follower.rest(frame), timeOf(frame));
   }
 
   audit(image: Image, stages: Stages): Promise<AuditLook> {
@@ -81,14 +102,53 @@ export class FaceWork implements VisionWork {
   }
 
   async #facesOf(look: Look, found: readonly Found[]): Promise<Face[]> {
-    const { image, clock, rules } = look;
     const faces: Face[] = [];
-    for (const { detection, points: own } of found) {
-      if (!counts(detection, image, rules, this.anchor)) continue;
-      const points = own ?? await clock.measureAsync('landmarks', () => this.#landmarks(look, detection));
-      faces.push({ detection: { ...detection, landmarks: pairsOf(points) }, points });
+    for (const one of found) {
+      if (counts(one.detection, look.image, look.rules, this.anchor)) faces.push(await this.#withPoints(look, one));
     }
     return faces;
+  }
+
+  async #withPoints(look: Look, { detection, points: own }: Found): Promise<Face> {
+    const points = own ?? await look.clock.measureAsync('landmarks', () => this.#landmarks(look, detection));
+    return { detection: { ...detection, landmarks: pairsOf(points) }, points };
+  }
+
+  /** Faces become tracks; of each track, the sights that are worth it are embedded. */
+  async #follow(look: Look, frame: Frame, found: readonly Found[]): Promise<Finding[]> {
+    const detections = found.map(({ detection }) => detection);
+    const { tracks, trackOf } = look.clock.measure('track', () => this.#follower.step(detections, frame));
+    this.#recognizer?.keep(new Set(tracks.map(({ id }) => id)));
+    for (const [i, one] of found.entries()) {
+      const track = trackOf[i] ?? null;
+      if (track === null) continue;
+      const face = await this.#withPoints(look, one);
+      detections[i] = face.detection;
+      await this.#learn(look, face, { track, nowMs: timeOf(frame), found: this.#lost.has(track) });
+    }
+    this.#lost = new Set(tracks.flatMap(({ id, status }) => (status === 'lost' ? [id] : [])));
+    return this.#named(mergeTracks(detections, { tracks, trackOf }, this.#plan.score_threshold), timeOf(frame));
+  }
+
+  /** Embeds a sight of a track when it is new, better than those before, or due. */
+  async #learn(look: Look, face: Face, sight: { track: number; nowMs: number; found: boolean }): Promise<void> {
+    const recognizer = this.#recognizer;
+    if (recognizer === null || !this.#isLargeEnough(face)) return;
+    // Sharpness takes an aligned picture, and can only lower what size and pose allow.
+    const possible = poseQuality(face.points);
+    if (!recognizer.isWorthIt(sight.track, { ...sight, quality: possible }) || !this.#align(look, face)) return;
+    const quality = possible * sharpness(stageOf(look.stages, 'embedder').canvas);
+    if (!recognizer.isWorthIt(sight.track, { ...sight, quality })) return;
+    const embedding = await this.#embedAligned(look);
+    if (embedding !== null) look.clock.measure('match', () => recognizer.add(sight.track, { embedding, quality, nowMs: sight.nowMs }));
+  }
+
+  #named(findings: readonly Finding[], nowMs: number): Finding[] {
+    return findings.map((finding) => {
+      const track = finding.type === 'class' ? undefined : finding.track;
+      const identity = track === undefined ? undefined : this.#recognizer?.identityOf(track, nowMs);
+      return identity === undefined ? finding : { ...finding, identity };
+    });
   }
 
   async #landmarks({ image, stages }: Look, { box: [x, y, width, height] }: Detection): Promise<Float32Array> {
@@ -105,12 +165,10 @@ export class FaceWork implements VisionWork {
   }
 
   async #identify(look: Look, face: Face): Promise<Detection> {
-    const { gallery, embeddingSpaceId: space } = this.#parts;
-    if (gallery === undefined || space === null || !this.#isLargeEnough(face)) return face.detection;
+    const recognizer = this.#recognizer;
+    if (recognizer === null || !this.#isLargeEnough(face)) return face.detection;
     const embedding = await this.#embed(look, face);
-    if (embedding === null) return face.detection;
-    const best = look.clock.measure('match', (): Identity | null => gallery.match(embedding, space));
-    return { ...face.detection, identity: best !== null && best.similarity >= this.#settings.match_threshold ? best : null };
+    return embedding === null ? face.detection : { ...face.detection, identity: look.clock.measure('match', () => recognizer.identify(embedding)) };
   }
 
   #isLargeEnough({ detection: { box: [, , width, height] } }: Face): boolean {
@@ -118,15 +176,23 @@ export class FaceWork implements VisionWork {
   }
 
   /** Null when the landmarks are degenerate or the model gives no direction. */
-  async #embed({ image, stages, clock }: Look, { points }: Face): Promise<Float32Array | null> {
-    const embedder = stageOf(stages, 'embedder');
-    const aligned = clock.measure('align', () => {
+  async #embed(look: Look, face: Face): Promise<Float32Array | null> {
+    return this.#align(look, face) ? this.#embedAligned(look) : null;
+  }
+
+  /** Draws the face on the embedder's canvas; false when the landmarks are degenerate. */
+  #align({ image, stages, clock }: Look, { points }: Face): boolean {
+    return clock.measure('align', () => {
       const toCanvas = similarityTransform(points, arcfaceTemplate);
       const toImage = toCanvas === null ? null : invertAffine(toCanvas);
-      if (toImage !== null) this.#parts.pixels.warp(image, toImage, embedder.canvas);
+      if (toImage !== null) this.#parts.pixels.warp(image, toImage, stageOf(stages, 'embedder').canvas);
       return toImage !== null;
     });
-    if (!aligned) return null;
+  }
+
+  /** Null when the model gives no direction. */
+  #embedAligned({ stages, clock }: Look): Promise<Float32Array | null> {
+    const embedder = stageOf(stages, 'embedder');
     return clock.measureAsync('embed', async () => normalize(onlyOutput(await embedder.run(), this.#settings.embedder.dimensions, 'embedder')));
   }
 }

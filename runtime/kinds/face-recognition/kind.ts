@@ -1,5 +1,6 @@
 import { keypointsOf } from '../../vision/decoders/index.js';
 import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
+import { tracked } from '../../vision/tracking/settings.js';
 import { defineKind } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
 import { describeFaces } from './describe.js';
@@ -22,10 +23,11 @@ export const faceRecognition = defineKind({
     return stage === undefined && keypointsOf(detector.decoder) !== 5 ? 'expected a landmark model: this detector gives boxes only' : null;
   },
   gates: (settings) => detectorGates(settings),
-  override: (settings, { matchThreshold, detectThreshold, ...gates }) => ({
+  override: (settings, { matchThreshold, detectThreshold, tracking, ...gates }) => ({
     ...settings,
     motion: gated(settings.motion, gates.motionGate),
     features: featuresGated(settings.features, gates),
+    tracking: tracked(settings.tracking, tracking),
     match_threshold: matchThreshold ?? settings.match_threshold,
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { positiveInteger } from '../../stages/contract.js';
 import { detectorGateSettings, detectorSettings } from '../../vision/settings.js';
+import { defaultTracking, trackingSettings } from '../../vision/tracking/settings.js';
+import { defaultRecognition, recognitionSettings } from './recognition.js';
 
 /** A square crop around the face box, and the 68 points (iBUG order) that come out as shares of it. */
 const landmarkSettings = z.object({
@@ -25,6 +27,9 @@ export const faceSettings = z.object({
   embedder: embedderSettings,
   /** Cosine similarity at or above which a face counts as an enrolled person. */
   match_threshold: z.number().min(-1).max(1),
+  /** Faces are followed unless this says otherwise; photos never are. */
+  tracking: trackingSettings.default(defaultTracking),
+  recognition: recognitionSettings.default(defaultRecognition),
 });
 
 export type FaceSettings = z.output<typeof faceSettings>;

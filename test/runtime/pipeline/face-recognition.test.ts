@@ -30,7 +30,7 @@ describe('a face-recognition pipeline', () => {
     const { pipeline } = setUp({ faces: [face], gallery: people });
     const result = await pipeline.process(frameOf([200, 10, 10], { sequence: 7, capturedMs: 123 }));
     expect(result).toMatchObject({ sequence: 7, capturedMs: 123, exit: 'full' });
-    expect(result.stages.map(({ stage }) => stage)).toEqual(['motion', 'letterbox', 'detect', 'decode_boxes', 'nms', 'landmarks', 'align', 'embed', 'match']);
+    expect(result.stages.map(({ stage }) => stage)).toEqual(['motion', 'letterbox', 'detect', 'decode_boxes', 'nms', 'track', 'landmarks', 'align', 'embed', 'match']);
     expect(result.stages.every(({ ms }) => ms >= 0)).toBe(true);
     expect(result.stages.reduce((sum, { ms }) => sum + ms, 0)).toBeLessThanOrEqual(result.totalMs);
     const [found] = detectionsOf(result.findings);
@@ -159,5 +159,45 @@ describe('a face-recognition pipeline', () => {
     await expect(running).resolves.toMatchObject({ exit: 'full' });
     expect([detector.closed, landmarks.closed, embedder.closed]).toEqual([true, true, true]);
     await expect(pipeline.process(frameOf([1, 1, 1]))).rejects.toMatchObject({ code: 'E_INPUT' });
+  });
+
+  it('embeds a track when it is new, and then when it is due, and goes by the mean', async () => {
+    const people = gallery();
+    people.enrol('Red', [colour(200, 10, 10)], 'colours');
+    const { pipeline, embedder } = setUp({ faces: [face], gallery: people, change: { motion: { ...settings.motion, enabled: false } } });
+    const at = async (capturedMs: number, level: readonly [number, number, number] = [200, 10, 10]) => (await pipeline.process(frameOf(level, { capturedMs }))).findings[0];
+    for (let ms = 0; ms < 1000; ms += 40) await at(ms);
+    // Three sights of a new track; the last of them at 80 ms, so the next is due at 1080 ms.
+    expect(embedder.runs).toBe(3);
+    expect(await at(1040)).toMatchObject({ type: 'track', track: 1, identity: { name: 'Red' } });
+    expect(embedder.runs).toBe(3);
+    await at(1080);
+    expect(embedder.runs).toBe(4);
+    // Who is removed from the gallery is not named any longer than a look takes to be due.
+    people.remove(1);
+    expect(await at(2200)).toMatchObject({ type: 'track', track: 1, identity: null });
+  });
+
+  it('takes one bad embedding for bad, and two for somebody else', async () => {
+    const people = gallery();
+    people.enrol('Red', [colour(200, 10, 10)], 'colours');
+    people.enrol('Blue', [colour(5, 5, 250)], 'colours');
+    const { pipeline } = setUp({ faces: [face], gallery: people, change: { motion: { ...settings.motion, enabled: false } } });
+    const at = async (capturedMs: number, level: readonly [number, number, number]) => (await pipeline.process(frameOf(level, { capturedMs }))).findings[0];
+    for (const ms of [0, 40, 80]) await at(ms, [200, 10, 10]);
+    expect(await at(1100, [5, 5, 250])).toMatchObject({ track: 1, identity: { name: 'Red' } });
+    expect(await at(1140, [5, 5, 250])).toMatchObject({ track: 1, identity: { name: 'Blue' } });
+  });
+
+  it('keeps who stands still while the gate is closed', async () => {
+    const people = gallery();
+    people.enrol('Red', [colour(200, 10, 10)], 'colours');
+    const { pipeline, detector } = setUp({ faces: [face], gallery: people });
+    const at = (capturedMs: number, red = 200) => pipeline.process(frameOf([red, 10, 10], { capturedMs }));
+    await at(0, 100);
+    await at(40);
+    const runs = detector.runs;
+    expect(await at(5000)).toMatchObject({ exit: 'pixels', findings: [{ type: 'track', track: 1, status: 'held', identity: { name: 'Red' } }] });
+    expect(detector.runs).toBe(runs);
   });
 });

@@ -6,6 +6,8 @@ import type { PipelineDescription } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import type { Session } from '../../../runtime/session-types.js';
 import type { Tensor } from '../../../runtime/tensor.js';
+import { defaultRecognition } from '../../../runtime/kinds/face-recognition/recognition.js';
+import { defaultTracking } from '../../../runtime/vision/tracking/settings.js';
 import { referencePixels } from '../vision/reference-pixels.js';
 
 export const floatTensor = (dims: number[], data: ArrayLike<number>): Tensor => ({ type: 'float32', dims, data: Float32Array.from(data) });
@@ -39,6 +41,8 @@ export const settings: FaceSettings = {
   landmarks: { points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0 } },
   embedder: { alignment: 'arcface-112', min_face_px: 8, dimensions: 4 },
   match_threshold: 0.5,
+  tracking: defaultTracking,
+  recognition: defaultRecognition,
 };
 
 const pixels = { type: 'pixels', tensor: 'input' } as const;
