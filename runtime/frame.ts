@@ -37,5 +37,24 @@ export interface Image {
 /** A picture on its way through a pipeline. */
 export interface Frame extends Image, Sample {}
 
+/** A piece of sound on its way through a pipeline; `capturedMs` is when its first sample was captured. */
+export interface AudioChunk extends Sample {
+  /** Samples a second. */
+  rate: number;
+  /** One channel, full scale -1..1. */
+  samples: Float32Array;
+}
+
+/** A source of sound, and what its clock is like. */
+export interface SoundSource extends SampleSource<AudioChunk> {
+  /** Of live sources, once it can be told: how much faster (in millionths) the samples come than their rate says, and how unevenly, in milliseconds. */
+  readonly clock: { driftPpm: number; jitterMs: number } | null;
+}
+
+/** Whatever a pipeline processes. */
+export type AnySample = Frame | AudioChunk;
+
+export const isSound = (sample: AnySample): sample is AudioChunk => 'samples' in sample;
+
 /** A source of pictures. */
 export type FrameSource = SampleSource<Frame>;

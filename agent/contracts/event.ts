@@ -21,7 +21,7 @@ export const frameRef = z.object({
   /** Scheduled time of capture. */
   captured_ms: epochMs,
   /** How far the pipeline took it. */
-  exit: openSet(['pixels', 'features', 'partial', 'full']).optional(),
+  exit: openSet(['pixels', 'features', 'partial', 'full', 'silence', 'late']).optional(),
 });
 
 /** Somebody or something came or went, debounced over frames. `identity` of the finding is null for a face that is nobody's in the gallery. */

@@ -7,10 +7,11 @@ import { MAX_PIPELINES, ofPipeline } from './pipeline.js';
 
 /**
  * Cold: the first frames of a pipeline. Pixels, features: frames that stopped at that gate. Partial: frames of which the
- * detector computed a part. `warm` contains none of these.
+ * detector computed a part. Silence: pieces of sound with nothing to hear. Late: those whose results would have been late. `warm`
+ * contains none of these.
  */
-export const frameKind = openSet(['warm', 'cold', 'pixels', 'features', 'partial']);
-export type FrameKind = 'warm' | 'cold' | 'pixels' | 'features' | 'partial';
+export const frameKind = openSet(['warm', 'cold', 'pixels', 'features', 'partial', 'silence', 'late']);
+export type FrameKind = 'warm' | 'cold' | 'pixels' | 'features' | 'partial' | 'silence' | 'late';
 
 /**
  * A latency distribution. `p50_ms` and `p99_ms` repeat two quantiles of the histogram in plain numbers, for readers that

@@ -8,6 +8,8 @@ export const pipelineCounterNames = {
   frames_exit_features_total: 'frames that stopped at the feature gate, after the first layers of the detector',
   frames_exit_partial_total: 'frames of which the detector computed a part',
   frames_exit_full_total: 'frames that ran in full',
+  frames_exit_silence_total: 'pieces of sound that stopped because there was nothing to hear',
+  frames_exit_late_total: 'pieces of sound that were dropped because their results would have been late',
   gate_audits_total: 'frames that had stopped at a gate and were run in full in the background, to measure what the gates miss',
   gate_misses_total: 'audits in which the full run found something new',
   gate_unsure_total: 'audits in which a grey level of noise takes away what the full run found',

@@ -11,6 +11,7 @@ import { defaultMotion, fitSetting, motionSettings, type MotionSettings } from '
 import { DeployError } from '../errors.js';
 import { bothPoint, cheapest, pixelPoint, splitsToTry, type GatePoint, type SplitChoice } from './choose.js';
 import { FeatureTrial, PixelTrial } from './simulate.js';
+import { pixelsOf } from '../../runtime/stages/contract.js';
 
 /** Thresholds that are tried. */
 const pixelThresholds = [3, 5, 7, 10, 14, 20, 28];
@@ -94,7 +95,7 @@ async function runInFull(modelPackage: ModelPackage, trials: readonly PixelTrial
 async function splitsOf(modelPackage: ModelPackage): Promise<SplitChoice[]> {
   const { detector } = modelPackage.manifest.pipeline.stages;
   if (detector === undefined) return [];
-  const { tensor, mean, std } = detector.input;
+  const { tensor, mean, std } = pixelsOf(detector);
   return splitsToTry((await inspectModel(modelPackage.file(detector.model), { pixels: { [tensor]: { mean, std } } })).splits);
 }
 

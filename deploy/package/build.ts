@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Image } from '../../runtime/frame.js';
+import type { AudioChunk, Image } from '../../runtime/frame.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import { MANIFEST_VERSION } from '../../runtime/package/manifest.js';
@@ -31,7 +31,7 @@ export interface PipelinePackageOptions {
   /** What the user knows of a detector and its file does not say. */
   hints?: DescribeHints;
   /** Pictures to make golden vectors of. What the stages see of them (aligned faces, say) becomes part of the package. Without any, a generated pattern serves. */
-  goldenPictures?: AsyncIterable<Image> | Iterable<Image>;
+  goldenPictures?: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>;
   calibration?: ManifestInput['calibration'];
   budget?: Partial<ManifestInput['budget']>;
   engine?: EngineOptions;
@@ -116,18 +116,18 @@ function goldenVectors({ kind, stages }: PipelineDescription, runs: readonly Sta
   const golden: Golden = { vectors: [], files: {} };
   const { roles } = kindOf(kind);
   for (const stage of Object.keys(stages)) {
-    runs.filter((run) => run.stage === stage).slice(0, roles[stage]?.goldenVectors).forEach((run, index) => addVector(golden, run, `golden/${stage}-${index}`));
+    runs.filter((run) => run.stage === stage).slice(0, roles[stage]?.goldenVectors).forEach((run, index) => addVector(golden, run, `golden/${stage}-${index}`, stages[stage]?.input.type === 'pixels' ? 'u8' : 'bin'));
   }
   return golden;
 }
 
-function addVector({ vectors, files }: Golden, { stage, canvas, outputs }: StageRun, stem: string): void {
+function addVector({ vectors, files }: Golden, { stage, canvas, outputs }: StageRun, stem: string, extension: 'u8' | 'bin'): void {
   const recorded = Object.entries(outputs).map(([name, { data }], k) => ({ name, file: `${stem}-${k}.f32`, values: Float32Array.from(data, Number) }));
   const largest = recorded.reduce((most, { values }) => values.reduce((known, value) => Math.max(known, Math.abs(value)), most), 0);
-  files[`${stem}.u8`] = canvas;
+  files[`${stem}.${extension}`] = canvas;
   for (const { file, values } of recorded) files[file] = bytesOf(values);
   vectors.push({
-    stage, input: `${stem}.u8`, outputs: recorded.map(({ name, file }) => ({ name, file })),
+    stage, input: `${stem}.${extension}`, outputs: recorded.map(({ name, file }) => ({ name, file })),
     min_cosine: minCosine, max_abs: Math.max(largest * maxError, 1e-6),
   });
 }

@@ -1,4 +1,4 @@
-import type { Image } from '../../runtime/frame.js';
+import type { AudioChunk, Image } from '../../runtime/frame.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import type { ManifestInput } from '../../runtime/package/manifest.js';
@@ -26,7 +26,7 @@ export interface CompressStagesOptions {
   onProgress?: (stage: string) => OnQuantizeProgress;
 }
 
-async function* counted(pictures: AsyncIterable<Image> | Iterable<Image>, onPicture: (count: number) => void): AsyncGenerator<Image> {
+async function* counted(pictures: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>, onPicture: (count: number) => void): AsyncGenerator<Image | AudioChunk> {
   let count = 0;
   onPicture(count);
   for await (const picture of pictures) {
@@ -48,7 +48,7 @@ export interface CompressedStages {
  * @throws DeployError E_USAGE when the pictures give a stage nothing to see, or the kind has no such stage; RuntimeError E_QUANTIZE, E_MODEL_*
  */
 export async function compressStages(
-  kind: string, models: StageModels, pictures: AsyncIterable<Image> | Iterable<Image>, options: CompressStagesOptions = {},
+  kind: string, models: StageModels, pictures: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>, options: CompressStagesOptions = {},
 ): Promise<CompressedStages> {
   const { stages = quantizedStages(kind), record = {}, quantize = {}, onPicture = () => undefined, onProgress } = options;
   const unknown = stages.filter((stage) => kindOf(kind).roles[stage] === undefined);

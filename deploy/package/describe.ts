@@ -1,12 +1,16 @@
+import { z } from 'zod';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import type { DescribeHints, ModelInfo } from '../../runtime/kinds/kind.js';
 import { RuntimeError } from '../../runtime/errors.js';
 import { endsOf } from '../../runtime/onnx/heads.js';
-import { pipelineDescription } from '../../runtime/stages/contract.js';
+import { bakeConstants } from '../../runtime/stages/bake-constants.js';
+import { pipelineDescription, stageContract } from '../../runtime/stages/contract.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import { createSession } from '../../runtime/session.js';
 import type { EngineName, SessionOptions } from '../../runtime/session-types.js';
 import { DeployError } from '../errors.js';
+
+const statedStage = stageContract.pick({ states: true, constants: true }).extend({ input: z.object({ tensor: z.string(), samples: z.number() }).optional().catch(undefined) });
 
 /** The models of a pipeline as ONNX, by the names of its stages. */
 export type StageModels = Readonly<Record<string, Uint8Array>>;
@@ -19,7 +23,7 @@ export type StageModels = Readonly<Record<string, Uint8Array>>;
  */
 export async function describePipeline(kind: string, models: StageModels, overrides: unknown = {}, engine?: EngineName, hints?: DescribeHints): Promise<PipelineDescription> {
   const infos: Record<string, ModelInfo> = {};
-  for (const [stage, model] of Object.entries(models)) infos[stage] = await describeModel(model, engine);
+  for (const [stage, model] of Object.entries(models)) infos[stage] = await describeStated(overrides, stage, model, engine);
   return descriptionOf(kind, infos, overrides, hints);
 }
 
@@ -52,6 +56,15 @@ export async function describeModel(model: Uint8Array, engine: EngineName | unde
   const session = await createSession(model, { ...sizes, ...(engine === undefined ? {} : { engine }) });
   await session.close();
   return { inputs: session.inputs, outputs: session.outputs, ends: endsOf(model) };
+}
+
+/** A model with what a description states of its inputs, if it listens: then it may leave shapes open, and have inputs that are constants. */
+function describeStated(overrides: unknown, stage: string, model: Uint8Array, engine: EngineName | undefined): Promise<ModelInfo> {
+  const stated = statedStage.safeParse(isRecord(overrides) && isRecord(overrides['stages']) ? overrides['stages'][stage] : undefined);
+  if (!stated.success) return describeModel(model, engine);
+  const { input, states = [], constants = [] } = stated.data;
+  const shapes = states.map(({ input: name, dims }): [string, readonly number[]] => [name, dims]).concat(input === undefined ? [] : [[input.tensor, [1, input.samples]]]);
+  return describeModel(bakeConstants(model, constants), engine, { shapes: Object.fromEntries(shapes) });
 }
 
 /** Objects are merged field by field; everything else is replaced. */

@@ -1,13 +1,17 @@
 import { pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
-import type { Image } from '../../runtime/frame.js';
+import type { AudioChunk, Image } from '../../runtime/frame.js';
 import { parsePipeline } from '../../runtime/kinds/registry.js';
 import { createSession } from '../../runtime/session.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
-import type { EngineOptions, ModelStage } from '../../runtime/stages/model-stage.js';
+import { soundValues } from '../../runtime/stages/contract.js';
+import { ModelStage } from '../../runtime/stages/model-stage.js';
+import type { EngineOptions } from '../../runtime/stages/model-stage.js';
 import { openStages } from '../../runtime/stages/open-stages.js';
+import { SoundStage } from '../../runtime/stages/sound-stage.js';
+import type { Stage } from '../../runtime/stages/stage.js';
 import type { Pipeline } from '../../runtime/stages/types.js';
-import type { Tensor } from '../../runtime/tensor.js';
+import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 import { nativePixels } from '../../runtime/vision/pixels.js';
 import type { Canvas, PixelOps } from '../../runtime/vision/pixels.js';
 import type { StageModels } from './describe.js';
@@ -15,7 +19,7 @@ import type { StageModels } from './describe.js';
 /** One inference of one stage, as it happened in a pipeline. */
 export interface StageRun {
   stage: string;
-  /** The canvas: RGB or grey, HWC. */
+  /** The canvas: RGB or grey, HWC. Of sound, what the model was fed. */
   canvas: Uint8Array;
   /** The same pixels in the model's own channel order. */
   pixels: Uint8Array;
@@ -30,7 +34,7 @@ export type RecordOptions = EngineOptions & { pixels?: PixelOps };
  * calibrated with, the pairs are golden vectors. Stops at the end, or when there are `enough` runs.
  */
 export async function recordPictures(
-  models: StageModels, pipeline: PipelineDescription, pictures: AsyncIterable<Image> | Iterable<Image>,
+  models: StageModels, pipeline: PipelineDescription, pictures: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>,
   options: RecordOptions & { enough?: (runs: readonly StageRun[]) => boolean } = {},
 ): Promise<StageRun[]> {
   const { enough = () => false, ...rest } = options;
@@ -46,7 +50,8 @@ export async function recordPictures(
 export async function recordPattern(models: StageModels, pipeline: PipelineDescription, options: RecordOptions = {}): Promise<StageRun[]> {
   return recording(models, pipeline, options, (opened) => opened.withStages(async (stages) => {
     for (const stage of Object.values(stages)) {
-      paintPattern(stage.canvas);
+      if (stage instanceof ModelStage) paintPattern(stage.canvas);
+      if (stage instanceof SoundStage) stage.loadPattern();
       await stage.run();
     }
   }));
@@ -69,10 +74,10 @@ async function recording(
   return runs;
 }
 
-function observe(stage: string, model: ModelStage, runs: StageRun[]): void {
+function observe(stage: string, model: Stage, runs: StageRun[]): void {
   model.onRun = (fed, outputs) => {
     const copies = Object.entries(outputs).map(([name, { type, dims, data }]) => [name, { type, dims, data: data.slice() }] as const);
-    runs.push({ stage, canvas: model.canvas.data.slice(), pixels: fed.slice(), outputs: Object.fromEntries(copies) });
+    runs.push({ stage, canvas: model instanceof ModelStage ? model.canvas.data.slice() : fed.slice(), pixels: fed.slice(), outputs: Object.fromEntries(copies) });
   };
 }
 
@@ -109,9 +114,16 @@ export async function calibrationFeeds(
   await session.close();
   const info = session.inputs.find((input) => input.name === contract.tensor);
   if (info === undefined) return [];
+  if (contract.type !== 'pixels') return soundFeeds(info, soundValues(contract), runs.filter((run) => run.stage === stage));
   const layout = pixelLayout(info, contract);
   return runs.filter((run) => run.stage === stage)
     .map((run) => ({ [info.name]: { type: 'float32' as const, dims: info.dims, data: pixelsToFloats(layout, run.pixels) } }));
+}
+
+/** A float model of sound was recorded as it is: its floats are its feeds. */
+function soundFeeds({ name, dims }: TensorInfo, values: number, runs: readonly StageRun[]): Record<string, Tensor>[] {
+  return runs.filter(({ pixels }) => pixels.length === 4 * values)
+    .map(({ pixels }) => ({ [name]: { type: 'float32' as const, dims, data: new Float32Array(pixels.slice().buffer) } }));
 }
 
 /** The bytes of a path of the description. */

@@ -14,7 +14,7 @@ function colorOf(key: string): string {
 
 /** What has a colour of its own: a person, else a track, else a label. */
 function keyOf(finding: Finding): string {
-  if (finding.type === 'class') return finding.label;
+  if (finding.type === 'class' || finding.type === 'sound') return finding.label;
   const { identity, track, label } = finding;
   return identity?.name ?? (track === undefined ? label : `${label} #${track}`);
 }
@@ -22,7 +22,7 @@ function keyOf(finding: Finding): string {
 /** What is written beside a finding: name or label, track, percentage. */
 function caption(finding: Finding): string {
   const percent = `${Math.round(finding.score * 100)} %`;
-  if (finding.type === 'class') return `${finding.label} ${percent}`;
+  if (finding.type !== 'detection') return `${finding.label} ${percent}`;
   const { identity, track, label } = finding;
   return `${identity?.name ?? label}${track === undefined ? '' : ` #${track}`} ${percent}`;
 }
@@ -41,7 +41,7 @@ export function overlaySvg({ width, height }: Pick<Image, 'width' | 'height'>, f
   let line = 0;
   const parts = findings.map((finding) => {
     const color = colorOf(keyOf(finding));
-    if (finding.type === 'class') return plate(caption(finding), { x: 0, y: line++ * size * 1.3, color, size });
+    if (finding.type === 'class' || finding.type === 'sound') return plate(caption(finding), { x: 0, y: line++ * size * 1.3, color, size });
     const [x, y, w, h] = finding.box;
     const points = (finding.landmarks ?? []).map(([px, py]) => `<circle cx="${px}" cy="${py}" r="${stroke}" fill="${color}"/>`).join('');
     const above = y - size * 1.3;

@@ -74,7 +74,8 @@ function defined(values: Record<string, unknown>): Record<string, unknown> {
 }
 
 function assumptionsOf(kind: ModelKind, { stages, settings }: PipelineDescription, options: ModelOptions): string[] {
-  const input = stages[modelKinds[kind]]?.input;
+  const stated = stages[modelKinds[kind]]?.input;
+  const input = stated?.type === 'pixels' ? stated : undefined;
   const part = (kind === 'detection' ? settings['detector'] : settings) as Readonly<Record<string, unknown>>;
   const decoder = boxDecoder.safeParse(part['decoder']);
   const labels = (settings['labels'] ?? []) as readonly string[];

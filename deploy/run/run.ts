@@ -1,5 +1,6 @@
 import { Histogram, quantile } from '../../agent/contracts/histogram.js';
-import type { FrameSource } from '../../runtime/frame.js';
+import { isSound } from '../../runtime/frame.js';
+import type { FrameSource, SoundSource } from '../../runtime/frame.js';
 import { detectionsOf } from '../../runtime/stages/finding.js';
 import type { Finding, Pipeline, PipelineResult } from '../../runtime/stages/types.js';
 import type { Drawing } from './draw.js';
@@ -23,6 +24,8 @@ export interface RunSummary {
   findings: number;
   /** Number of frames in which each person was recognized. */
   recognized: Record<string, number>;
+  /** Of sound: how often each class began, windows that were dropped because they would have been late, and what checks of the gate found. */
+  sound?: { events: Record<string, number>; late: number; audited: number; missed: number };
   memory_bytes: number;
   /** All stages together. */
   total: Omit<StageSummary, 'stage'>;
@@ -38,13 +41,17 @@ export interface FrameLine {
   /** Of any type; what a finding has beyond type, label and score depends on it. */
   findings: {
     type: string; label: string; score: number; box?: number[]; track?: number; status?: string; age_ms?: number; velocity?: number[]; name?: string | null; similarity?: number;
+    onset_ms?: number; duration_ms?: number;
   }[];
   stages_ms: Record<string, number>;
+  /** Of sound: decibels below full scale, and what is wrong with the signal. */
+  level_db?: number;
+  problems?: string[];
 }
 
 /** Runs a pipeline over a source until its end, the limit, or the abort of the source. */
 export async function runFrames(
-  pipeline: Pipeline, source: FrameSource, options: { limit?: number | undefined; onFrame: (line: FrameLine) => void; drawing?: Pick<Drawing, 'add'> | undefined },
+  pipeline: Pipeline, source: FrameSource | SoundSource, options: { limit?: number | undefined; onFrame: (line: FrameLine) => void; drawing?: Pick<Drawing, 'add'> | undefined },
 ): Promise<RunSummary> {
   const tally = new Tally();
   const limit = options.limit ?? Infinity;
@@ -53,7 +60,7 @@ export async function runFrames(
       const result = await pipeline.process(frame);
       tally.add(result);
       options.onFrame(toLine(result));
-      await options.drawing?.add(frame, result.findings);
+      if (!isSound(frame)) await options.drawing?.add(frame, result.findings);
       if (tally.frames >= limit) break;
     }
   }
@@ -67,8 +74,14 @@ class Tally {
   readonly #recognized = new Map<string, number>();
   readonly #total = new Histogram();
   readonly #stages = new Map<string, Histogram>();
+  readonly #onsets = new Map<string, Set<number>>();
+  #sound: PipelineResult['sound'];
 
   add(result: PipelineResult): void {
+    this.#sound = result.sound;
+    for (const finding of result.findings) {
+      if (finding.type === 'sound') this.#onsets.set(finding.label, (this.#onsets.get(finding.label) ?? new Set()).add(finding.onsetMs));
+    }
     this.frames++;
     this.#findings += result.findings.length;
     this.#exits.set(result.exit, (this.#exits.get(result.exit) ?? 0) + 1);
@@ -82,10 +95,17 @@ class Tally {
     }
   }
 
+  #heard(): Pick<RunSummary, 'sound'> {
+    if (this.#sound === undefined) return {};
+    const { late, audited, missed } = this.#sound;
+    return { sound: { events: Object.fromEntries([...this.#onsets].map(([label, onsets]) => [label, onsets.size])), late, audited, missed } };
+  }
+
   summary(pipeline: Pipeline, dropped: number): RunSummary {
     return {
       type: 'summary', pipeline: pipeline.name, version: pipeline.version, frames: this.frames, dropped,
       exits: Object.fromEntries(this.#exits), findings: this.#findings, recognized: Object.fromEntries(this.#recognized),
+      ...this.#heard(),
       memory_bytes: pipeline.memoryBytes, total: summarize(this.#total),
       stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarize(histogram) })),
     };
@@ -98,10 +118,11 @@ function summarize(histogram: Histogram): Omit<StageSummary, 'stage'> {
   return { count: histogram.count, p50_ms: at(0.5), p99_ms: at(0.99), max_ms: round(data.max) };
 }
 
-function toLine({ sequence, exit, totalMs, findings, stages }: PipelineResult): FrameLine {
+function toLine({ sequence, exit, totalMs, findings, stages, sound }: PipelineResult): FrameLine {
   return {
     type: 'frame', sequence, exit, total_ms: round(totalMs), findings: findings.map(toLineFinding),
     stages_ms: Object.fromEntries(stages.map(({ stage, ms }) => [stage, round(ms)])),
+    ...(sound === undefined ? {} : { level_db: round(sound.levelDb), ...(sound.problems.length === 0 ? {} : { problems: sound.problems }) }),
   };
 }
 
@@ -109,6 +130,7 @@ function toLineFinding(finding: Finding): FrameLine['findings'][number] {
   const { type, label } = finding;
   const score = round(finding.score);
   if (type === 'class') return { type, label, score };
+  if (type === 'sound') return { type, label, score, onset_ms: Math.round(finding.onsetMs), duration_ms: Math.round(finding.durationMs) };
   const { box, track, identity } = finding;
   return {
     type, box: box.map(tenth), score, label,

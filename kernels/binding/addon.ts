@@ -156,6 +156,21 @@ export interface ImageAddon {
   ): number;
 }
 
+/** An open front end of the addon; only its functions can look inside. */
+export type FrontEndHandle = object & { readonly __frontEnd: unique symbol };
+
+/** What `kernels/node/audio.cpp` exports as `audio`. Every argument has been checked in audio.ts; it checks again what memory safety needs. */
+export interface AudioAddon {
+  open(
+    numbers: Float64Array, window: Float32Array, first: Uint32Array, length: Uint32Array, weights: Float32Array,
+    cosineFirst: Uint32Array, cosineLength: Uint32Array, cosineWeights: Float32Array, mean: Float32Array, factor: Float32Array,
+    codeScale: number, isa: string | undefined,
+  ): FrontEndHandle;
+  push(frontEnd: FrontEndHandle, samples: Float32Array, ring: ArrayBufferView, ringRows: number): number;
+  notFinite(frontEnd: FrontEndHandle): number;
+  reset(frontEnd: FrontEndHandle): void;
+}
+
 /** What the addon exports; `image` is what `kernels/node/image.cpp` exports. */
 export interface Addon {
   setErrorFactory(factory: (code: string, message: string, op: number) => Error): void;
@@ -175,4 +190,5 @@ export interface Addon {
     codes: Int8Array, scales: Float32Array, errors: Float32Array, owners: Int32Array, count: number, depth: number,
     query: Int8Array, queryScale: number, queryError: number, wanted: number, cosines: Float32Array, out: Uint32Array,
   ): number;
+  readonly audio: AudioAddon;
 }

@@ -15,6 +15,7 @@
   UNTYPED(dwconv_f32, DwConvF32Kernel) \
   TYPED(vector, VectorKernels) \
   UNTYPED(unary_f32, UnaryF32Kernels) \
+  UNTYPED(audio, AudioKernels) \
   TYPED(gemm_w46, GemmNarrowKernel) \
   TYPED(gemm_u4u4, GemmNarrowKernel) \
   TYPED(gemm_bnn, GemmBitsKernel) \

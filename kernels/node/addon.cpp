@@ -15,6 +15,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   RegisterStrips(env, exports);
   RegisterImage(env, exports);
   RegisterNearest(env, exports);
+  RegisterAudio(env, exports);
   return exports;
 }
 

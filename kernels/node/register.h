@@ -13,5 +13,6 @@ void RegisterProcess(Napi::Env env, Napi::Object exports);  // dieWithParent()
 void RegisterStrips(Napi::Env env, Napi::Object exports);   // stripBytes(shapes)
 void RegisterImage(Napi::Env env, Napi::Object exports);
 void RegisterNearest(Napi::Env env, Napi::Object exports);  // nearestCandidates(...)
+void RegisterAudio(Napi::Env env, Napi::Object exports);
 
 }  // namespace sterna_node

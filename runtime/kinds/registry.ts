@@ -6,8 +6,9 @@ import { detection } from './detection/kind.js';
 import { embedding } from './embedding/kind.js';
 import { faceRecognition } from './face-recognition/kind.js';
 import type { Blueprint, Kind } from './kind.js';
+import { sound } from './sound/kind.js';
 
-export const kinds: readonly Kind[] = [faceRecognition, detection, classification, embedding];
+export const kinds: readonly Kind[] = [faceRecognition, detection, classification, embedding, sound];
 
 /** @throws RuntimeError E_PACKAGE_VERSION: a newer runtime may know it */
 export function kindOf(name: string): Kind {

@@ -1,5 +1,6 @@
-import { timeOf } from '../frame.js';
-import type { Frame, Image } from '../frame.js';
+import { RuntimeError } from '../errors.js';
+import { isSound, timeOf } from '../frame.js';
+import type { AnySample, AudioChunk, Frame, Image } from '../frame.js';
 import { ExclusiveStages } from '../stages/exclusive-stages.js';
 import { detectionsOf } from '../stages/finding.js';
 import type { Finding } from '../stages/finding.js';
@@ -23,7 +24,7 @@ import type { PipelineParts } from './kind.js';
 export interface Worked {
   findings: Finding[];
   /** How far the frame went. */
-  exit: Exclude<ExitKind, 'pixels'>;
+  exit: Exclude<ExitKind, 'pixels' | 'silence' | 'late'>;
   /** The cells by which that was decided; when absent, those of the pixel gate count. */
   cells?: CellMask;
 }
@@ -113,7 +114,8 @@ export class VisionPipeline implements Pipeline {
     }, auditSeed);
   }
 
-  process(frame: Frame): Promise<PipelineResult> {
+  async process(frame: AnySample): Promise<PipelineResult> {
+    if (isSound(frame)) throw listens();
     return this.#stages.use((stages) => this.#process(frame, stages));
   }
 
@@ -129,7 +131,8 @@ export class VisionPipeline implements Pipeline {
     return this.#stages.use(work);
   }
 
-  rehearse(image: Image): Promise<void> {
+  async rehearse(image: Image | AudioChunk): Promise<void> {
+    if ('samples' in image) throw listens();
     return this.#stages.use((stages) => this.#work.rehearse(image, stages));
   }
 
@@ -160,6 +163,8 @@ export class VisionPipeline implements Pipeline {
     return clock.finish(findings, { cells, ...worked });
   }
 }
+
+const listens = (): RuntimeError => new RuntimeError('E_INPUT', 'Expected frames for this pipeline but received sound; a pipeline of the kind sound listens');
 
 /** A result outlives the gate's next frame. */
 const copyOf = ({ width, height, bits }: CellMask): CellMask => ({ width, height, bits: bits.slice() });

@@ -44,13 +44,55 @@ export interface FfmpegInput {
   maxSide?: number | undefined;
   /** Files: stop at the first damaged packet. Cameras conceal it and go on. */
   strict: boolean;
-  /** Give up when no picture comes for so long. */
+  /** The process reads this process's standard input. */
+  stdin?: boolean | undefined;
+  /** Give up when nothing comes for so long. */
   stallMs?: number | undefined;
 }
 
 export interface DecodedImage extends Image {
   /** Frame rate that ffmpeg states for its output, when it does. */
   fps: number | undefined;
+}
+
+/** A run of ffmpeg: its whole arguments, and what it delivers, for messages. */
+interface FfmpegRun {
+  arguments: readonly string[];
+  what: 'picture' | 'sound';
+  /** Takes what the process says. */
+  log: Log;
+}
+
+/**
+ * Runs ffmpeg and gives what it writes, as fast as it is taken. The process ends with the iteration.
+ * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
+ */
+async function* readFfmpeg(source: FfmpegInput, { arguments: words, what, log }: FfmpegRun, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+  if (signal.aborted) return;
+  const child = spawn(findFfmpeg(), words, { stdio: [source.stdin === true ? 'inherit' : 'ignore', 'pipe', 'pipe'] });
+  const ended = exitOf(child);
+  log.follow(child.stderr);
+  const stop = (): void => terminate(child);
+  signal.addEventListener('abort', stop, { once: true });
+  const watchdog = new Watchdog(source.stallMs, stop);
+  try {
+    for await (const bytes of child.stdout as AsyncIterable<Buffer>) {
+      if (signal.aborted) return;
+      watchdog.pause();
+      yield bytes;
+      watchdog.feed();
+    }
+    const { code, error } = await ended;
+    if (signal.aborted) return;
+    if (error !== undefined) throw missing(`${findFfmpeg()} does not start: ${error.message}.`, error);
+    if (watchdog.fired) throw unreadable(source, `no ${what} for ${source.stallMs ?? 0} ms`, log);
+    if (code !== 0) throw unreadable(source, log.lastLine(source) ?? `ffmpeg ended with code ${code}`, log);
+  } finally {
+    watchdog.pause();
+    signal.removeEventListener('abort', stop);
+    terminate(child);
+    await ended;
+  }
 }
 
 /**
@@ -66,40 +108,42 @@ export async function* decodeVideo(source: FfmpegInput, signal: AbortSignal, tal
 
 /** One process. @returns whether the source goes on with pictures of another size */
 async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, tally: Tally): AsyncGenerator<DecodedImage, boolean, undefined> {
-  if (signal.aborted) return false;
-  const child = spawn(findFfmpeg(), argumentsFor(source), { stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended = exitOf(child);
-  const stop = (): void => terminate(child);
-  const log = new Log(child.stderr, tally, source.strict ? () => undefined : stop);
-  signal.addEventListener('abort', stop, { once: true });
-  const watchdog = new Watchdog(source.stallMs, stop);
+  const resized = new AbortController();
+  const log = new Log(tally, source.strict ? () => undefined : () => resized.abort());
+  const reader = new PpmReader();
   let count = 0;
-  try {
-    const reader = new PpmReader();
-    for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
-      for (const image of reader.push(chunk)) {
-        if (signal.aborted) return false;
-        if (log.resized) return true;
-        count++;
-        watchdog.pause();
-        yield { ...image, fps: log.outputFps };
-        watchdog.feed();
-      }
+  for await (const bytes of readFfmpeg(source, { arguments: argumentsFor(source), what: 'picture', log }, AbortSignal.any([signal, resized.signal]))) {
+    for (const image of reader.push(bytes)) {
+      if (signal.aborted) return false;
+      if (log.resized) return true;
+      count++;
+      yield { ...image, fps: log.outputFps };
     }
-    const { code, error } = await ended;
-    if (signal.aborted) return false;
-    if (log.resized) return true;
-    if (error !== undefined) throw missing(`${findFfmpeg()} does not start: ${error.message}.`, error);
-    if (watchdog.fired) throw unreadable(source, `no picture for ${source.stallMs ?? 0} ms`, log);
-    if (code !== 0 || reader.pending) throw unreadable(source, log.lastLine(source) ?? `ffmpeg ended with code ${code}`, log);
-    if (count === 0) throw unreadable(source, 'it has no video frames', log);
-    return false;
-  } finally {
-    watchdog.pause();
-    signal.removeEventListener('abort', stop);
-    terminate(child);
-    await ended;
   }
+  if (signal.aborted) return false;
+  if (log.resized) return true;
+  if (reader.pending) throw unreadable(source, log.lastLine(source) ?? 'ffmpeg ended in the middle of a picture', log);
+  if (count === 0) throw unreadable(source, 'it has no video frames', log);
+  return false;
+}
+
+/**
+ * The sound of a file, stream or device, mixed to one channel and resampled: 32-bit floats, as many bytes at a time as came.
+ * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
+ */
+export async function* decodeSound(source: FfmpegInput & { rate: number }, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+  const { input, rate, strict } = source;
+  const words = [
+    '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : []),
+    ...input, '-map', '0:a:0', '-vn', '-sn', '-dn', '-ac', '1', '-ar', String(rate), '-flush_packets', '1', '-f', 'f32le', 'pipe:1',
+  ];
+  const log = new Log({ dropped: 0, broken: 0 }, () => undefined);
+  let count = 0;
+  for await (const bytes of readFfmpeg(source, { arguments: words, what: 'sound', log }, signal)) {
+    count += bytes.length;
+    yield bytes;
+  }
+  if (!signal.aborted && count === 0) throw unreadable(source, 'it has no sound', log);
 }
 
 function argumentsFor({ input, fps, maxSide, strict }: FfmpegInput): string[] {
@@ -148,9 +192,12 @@ class Log {
   /** The pictures have another size than the first one had. */
   resized = false;
 
-  constructor(stream: Readable, tally: Tally, onResized: () => void) {
+  constructor(tally: Tally, onResized: () => void) {
     this.#tally = tally;
     this.#onResized = onResized;
+  }
+
+  follow(stream: Readable): void {
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => this.#push(text));
   }

@@ -1,9 +1,10 @@
 import { RuntimeError } from '../errors.js';
 import { aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { engineOptionKinds } from '../session.js';
-import { closeStages, memoryOf, openStages, stageOf } from '../stages/open-stages.js';
+import { anyStageOf, closeStages, memoryOf, openStages } from '../stages/open-stages.js';
 import type { Stages } from '../stages/open-stages.js';
-import type { EngineOptions, ModelStage } from '../stages/model-stage.js';
+import type { EngineOptions } from '../stages/model-stage.js';
+import type { Stage } from '../stages/stage.js';
 import type { Pipeline } from '../stages/types.js';
 import { cosineSimilarity } from '../vision/embedding.js';
 import type { GoldenVector } from './manifest.js';
@@ -61,7 +62,7 @@ async function testStages(modelPackage: ModelPackage, stages: Stages, rounds: nu
   const golden: GoldenResult[] = [];
   const times = new Map<string, number[]>();
   for (const vector of modelPackage.manifest.golden) {
-    const stage = stageOf(stages, vector.stage);
+    const stage = anyStageOf(stages, vector.stage);
     golden.push(...await compare(modelPackage, stage, vector));
     const samples = times.get(vector.stage) ?? [];
     times.set(vector.stage, samples);
@@ -86,7 +87,7 @@ function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golde
   };
 }
 
-async function compare(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<GoldenResult[]> {
+async function compare(modelPackage: ModelPackage, stage: Stage, vector: GoldenVector): Promise<GoldenResult[]> {
   stage.load(modelPackage.file(vector.input), `${vector.input} of the ${vector.stage}`);
   const outputs = await stage.run();
   return vector.outputs.map(({ name, file }) => {
@@ -103,7 +104,7 @@ async function compare(modelPackage: ModelPackage, stage: ModelStage, vector: Go
   });
 }
 
-async function timeRun(modelPackage: ModelPackage, stage: ModelStage, vector: GoldenVector): Promise<number> {
+async function timeRun(modelPackage: ModelPackage, stage: Stage, vector: GoldenVector): Promise<number> {
   stage.load(modelPackage.file(vector.input), `${vector.input} of the ${vector.stage}`);
   const started = performance.now();
   await stage.run();

@@ -51,8 +51,17 @@ export interface Classification extends Labelled {
   type: 'class';
 }
 
+/** Something that is heard: decided over windows, with hysteresis. Its label and score are those of the class. */
+export interface SoundEvent extends Labelled {
+  type: 'sound';
+  /** When the first window with it began, in the time of the samples (`mediaMs`, else `capturedMs`). */
+  onsetMs: number;
+  /** From the onset to the end of the newest window with it. */
+  durationMs: number;
+}
+
 /** What a pipeline found in a sample: consumers render the types that they know, and the label and score of any other. */
-export type Finding = Detection | TrackFinding | Classification;
+export type Finding = Detection | TrackFinding | Classification | SoundEvent;
 
 /** The findings that have a place in the frame. */
 export function detectionsOf(findings: readonly Finding[]): (Detection | TrackFinding)[] {

@@ -5,14 +5,17 @@ import type { Tensor } from '../tensor.js';
 import { CellChooser } from '../incremental/chooser.js';
 import type { StageIncrement } from '../incremental/settings.js';
 import type { Canvas, CellMask } from '../vision/pixels.js';
+import { pixelsOf } from './contract.js';
 import type { PixelContract, StageContract } from './contract.js';
 import { PixelCanvas } from './pixel-canvas.js';
+import { missingOutputs } from './stage.js';
+import type { Stage } from './stage.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
 export type EngineOptions = Pick<SessionOptions, 'engine' | 'threads' | 'affinity' | 'isa' | 'cache'>;
 
 /** A model with one picture as its input, and the canvas that the picture is drawn on. */
-export class ModelStage {
+export class ModelStage implements Stage {
   readonly session: Session;
   readonly contract: PixelContract;
   readonly #picture: PixelCanvas;
@@ -107,23 +110,20 @@ export class ModelStage {
 export type ModelStageOptions = EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> & { increment?: StageIncrement };
 
 export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, { increment, ...options }: ModelStageOptions = {}): Promise<ModelStage> {
-  const { tensor, mean, std } = contract.input;
+  const input = pixelsOf(contract);
+  const { tensor, mean, std } = input;
   const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } }, ...(increment === undefined ? {} : { incremental: increment.session }) });
-  const problem = mismatch(session, contract);
-  if (problem === null) return new ModelStage(session, contract.input, increment);
+  const problem = mismatch(session, input) ?? missingOutputs(session, contract);
+  if (problem === null) return new ModelStage(session, input, increment);
   await session.close();
   throw new RuntimeError('E_MODEL_SHAPE', `The model of stage ${name} does not fit its contract: ${problem}`);
 }
 
-/** What of the model is not as the contract says; null when it fits. */
-function mismatch({ inputs, outputs }: Session, { input: { tensor, width, height, channels }, outputs: wanted }: StageContract): string | null {
+/** What of the model's input is not as the contract says; null when it fits. */
+function mismatch({ inputs }: Session, { tensor, width, height, channels }: PixelContract): string | null {
   const expected = [1, height, width, channels === 'grey' ? 1 : 3];
   const [input, ...others] = inputs;
-  if (input?.name !== tensor || others.length > 0 || input.dims.length !== 4 || !expected.every((dim, axis) => dim === input.dims[axis])) {
-    const received = inputs.map((info) => `${info.name} [${info.dims.join(', ')}]`).join(', ');
-    return `expected one input ${tensor} [${expected.join(', ')}] but it has ${received}`;
-  }
-  const names = outputs.map((output) => output.name);
-  const missing = wanted.filter((output) => !names.includes(output));
-  return missing.length === 0 ? null : `expected outputs ${missing.join(', ')} but it has ${names.join(', ')}`;
+  if (input?.name === tensor && others.length === 0 && input.dims.length === 4 && expected.every((dim, axis) => dim === input.dims[axis])) return null;
+  const received = inputs.map((info) => `${info.name} [${info.dims.join(', ')}]`).join(', ');
+  return `expected one input ${tensor} [${expected.join(', ')}] but it has ${received}`;
 }

@@ -1,11 +1,13 @@
 import { RuntimeError } from '../errors.js';
 import type { StageRecord } from './contract.js';
-import { openModelStage } from './model-stage.js';
 import type { StageIncrement } from '../incremental/settings.js';
-import type { EngineOptions, ModelStage } from './model-stage.js';
+import { ModelStage, openModelStage } from './model-stage.js';
+import type { EngineOptions } from './model-stage.js';
+import { openSoundStage, SoundStage } from './sound-stage.js';
+import type { Stage } from './stage.js';
 
 /** The opened models of a pipeline, by the names that its description gives them. */
-export type Stages = Readonly<Record<string, ModelStage>>;
+export type Stages = Readonly<Record<string, Stage>>;
 
 export interface StageOptions extends EngineOptions {
   /** SHA-256 of the bytes of a path, where it is known: a cache then need not hash them. */
@@ -22,13 +24,16 @@ export interface StageOptions extends EngineOptions {
  * Opens all models of a pipeline, or none. `file` gives the bytes of a path; they are not needed afterwards.
  * @throws RuntimeError E_MODEL_*, E_INPUT, E_ENGINE_MISSING
  */
-export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, splits = {}, increments = {}, ...options }: StageOptions = {}): Promise<Stages> {
-  const opened: Record<string, ModelStage> = {};
+export async function openStages(stages: StageRecord, file: (path: string) => Uint8Array, { sha256Of, splits = {}, increments = {}, background, ...options }: StageOptions = {}): Promise<Stages> {
+  const opened: Record<string, Stage> = {};
   try {
     for (const [name, contract] of Object.entries(stages)) {
       const modelSha256 = sha256Of?.(contract.model);
       const [split, increment] = [splits[name], increments[name]];
-      opened[name] = await openModelStage(name, file(contract.model), contract, { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }), ...(split === undefined ? {} : { split }), ...(increment === undefined ? {} : { increment }) });
+      const engine = { ...options, ...(modelSha256 === undefined ? {} : { modelSha256 }) };
+      opened[name] = contract.input.type === 'pixels'
+        ? await openModelStage(name, file(contract.model), contract, { ...engine, ...(background === undefined ? {} : { background }), ...(split === undefined ? {} : { split }), ...(increment === undefined ? {} : { increment }) })
+        : await openSoundStage(name, file(contract.model), contract, engine);
     }
     return opened;
   } catch (error) {
@@ -47,8 +52,22 @@ export function memoryOf(stages: Stages): number {
 }
 
 /** The stage of that name. @throws RuntimeError E_PACKAGE when the pipeline has none */
-export function stageOf(stages: Stages, name: string): ModelStage {
+export function anyStageOf(stages: Stages, name: string): Stage {
   const stage = stages[name];
   if (stage === undefined) throw new RuntimeError('E_PACKAGE', `Expected a stage ${name} but the pipeline has ${Object.keys(stages).join(', ')}`);
   return stage;
+}
+
+/** The stage of that name, which sees pictures. @throws RuntimeError E_PACKAGE when the pipeline has none, or it listens */
+export function stageOf(stages: Stages, name: string): ModelStage {
+  const stage = anyStageOf(stages, name);
+  if (stage instanceof ModelStage) return stage;
+  throw new RuntimeError('E_PACKAGE', `Expected a stage ${name} that sees pictures but it listens to sound`);
+}
+
+/** The stage of that name, which listens. @throws RuntimeError E_PACKAGE when the pipeline has none, or it sees pictures */
+export function soundStageOf(stages: Stages, name: string): SoundStage {
+  const stage = anyStageOf(stages, name);
+  if (stage instanceof SoundStage) return stage;
+  throw new RuntimeError('E_PACKAGE', `Expected a stage ${name} that listens to sound but it sees pictures`);
 }

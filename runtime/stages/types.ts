@@ -1,29 +1,56 @@
-import type { Frame, Image } from '../frame.js';
+import type { AnySample, AudioChunk, Image } from '../frame.js';
 import type { Detection, Finding, Identity } from './finding.js';
 import type { GateReport } from '../vision/gates/audit.js';
 import type { CellMask } from '../vision/pixels.js';
 import type { FindingRules } from '../vision/zones/settings.js';
 import type { Stages } from './open-stages.js';
 
-export type { Box, Classification, Detection, Finding, Identity, TrackFinding } from './finding.js';
+export type { Box, Classification, Detection, Finding, Identity, SoundEvent, TrackFinding } from './finding.js';
 
 /**
  * How far a frame went, from the cheapest to the dearest: it stopped at the pixels (nothing moved), it stopped at the features (the
- * detector's first layers saw nothing new), the detector ran on parts of the picture, or on all of it.
+ * detector's first layers saw nothing new), the detector ran on parts of the picture, or on all of it. Sound stops where there is nothing to
+ * hear (`silence`), and where its result would come too late (`late`).
  */
-export const exitKinds = ['pixels', 'features', 'partial', 'full'] as const;
+export const exitKinds = ['pixels', 'features', 'partial', 'full', 'silence', 'late'] as const;
 export type ExitKind = (typeof exitKinds)[number];
 
-/** Whether a frame with this exit has findings of its own; one that stopped says only that nothing changed. */
-export const looked = (exit: ExitKind): boolean => exit === 'full' || exit === 'partial';
+/** Whether a frame with this exit has findings of its own; one that stopped says only that nothing changed. Silence says that nothing is heard. */
+export const looked = (exit: ExitKind): boolean => exit === 'full' || exit === 'partial' || exit === 'silence';
 
 /**
  * Wall time of one stage of one frame. Stage names are stable: decode, motion, letterbox, detect, decode_boxes, nms, landmarks, align, embed, match,
- * classify, topk, track.
+ * classify, topk, track. Of sound: chunk, buffer, levels, features, infer, smooth.
  */
 export interface StageTime {
   stage: string;
   ms: number;
+}
+
+/** What is wrong with the signal of a microphone or a recording, for as long as it lasts. */
+export const signalProblems = {
+  E_SOUND_CLIPPED: 'the sound is clipped: more than 1 % of the samples are at full scale; lower the gain of the microphone',
+  E_SOUND_OFFSET: 'the sound has a constant offset of more than a tenth of full scale; the microphone or its wiring is defective',
+  E_SOUND_SILENT: 'all samples are exactly zero; the microphone is muted or not connected',
+  E_SOUND_INVALID: 'samples are not numbers; they count as silence',
+} as const;
+export type SignalProblem = keyof typeof signalProblems;
+
+/** One chunk of sound, for telemetry and the page. */
+export interface SoundReport {
+  /** Level without its offset, and the slow floor of the noise: decibels below full scale. */
+  levelDb: number;
+  floorDb: number;
+  /** Of the classes with the highest smoothed scores, best first. */
+  scores: { label: string; score: number }[];
+  problems: SignalProblem[];
+  /** Windows that were dropped so far because their results would have been late. */
+  late: number;
+  /** Of windows that the gate stopped: how many were run in full for a check, and in how many of them something was heard. */
+  audited: number;
+  missed: number;
+  /** The newest row of features as 0..255, for pictures; null when the model makes its own. */
+  spectrum: Uint8Array | null;
 }
 
 export interface PipelineResult {
@@ -36,6 +63,8 @@ export interface PipelineResult {
   cells: CellMask | null;
   /** Whether this exit was drawn for a check: the frame stopped early, and runs in full in the background as well. */
   audit: boolean;
+  /** Of sound: what its level and its signal are like. */
+  sound?: SoundReport;
   stages: StageTime[];
   /** From the start of processing to the result. */
   totalMs: number;
@@ -47,13 +76,16 @@ export interface Pipeline {
   readonly version: string;
   /** Vectors of different spaces must never be compared. Null when the pipeline embeds nothing. */
   readonly embeddingSpaceId: string | null;
-  process(frame: Frame): Promise<PipelineResult>;
+  /** Present: the pipeline listens, and wants chunks of `step` samples at `rate`. Absent: it wants frames. */
+  readonly sound?: { rate: number; step: number; deadlineMs: number };
+  /** @throws RuntimeError E_INPUT for a sample of the other medium */
+  process(sample: AnySample): Promise<PipelineResult>;
   /** Embeddings (L2-normalized) of everything in a picture, largest first: what enrolment needs. Nothing when the pipeline embeds nothing. */
   embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]>;
   /** Lends the models, between two frames: for a self-test that needs no second copy of them. */
   withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T>;
   /** Runs every stage that this picture gives something to see, whatever gates say: what calibration and golden vectors are recorded from. */
-  rehearse(image: Image): Promise<void>;
+  rehearse(sample: Image | AudioChunk): Promise<void>;
   /** Changes which findings count, from the next frame on. Absent where findings have no place in a picture. */
   setRules?(rules: FindingRules): void;
   /** What the audit of its gates has shown; undefined when they are not audited. */

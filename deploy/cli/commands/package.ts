@@ -1,5 +1,7 @@
 import { basename, extname } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { AudioChunk, Image } from '../../../runtime/frame.js';
+import { openSoundSource } from '../../../runtime/media/sound.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { selfTest, type SelfTestReport } from '../../../runtime/package/self-test.js';
@@ -90,7 +92,7 @@ async function modelsToPack({ kind, models, settings: { overrides, hints } }: Pl
   if (calibrate !== undefined) {
     const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
     const quantize: QuantizeOptions = { engine, ...Object.fromEntries(given) };
-    return compressStages(kind, models, openSource(calibrate, { fps: 1 }), {
+    return compressStages(kind, models, samplesOf(kind, calibrate), {
       overrides, quantize, record: { engine }, ...(stages === undefined ? {} : { stages }), ...(hints === undefined ? {} : { hints }),
       onPicture: (count) => view.update('running the calibration pictures through the pipeline', count, null),
       onProgress: (stage) => quantizeProgress(view, { prefix: `${stage}: ` }),
@@ -102,6 +104,11 @@ async function modelsToPack({ kind, models, settings: { overrides, hints } }: Pl
   return { models, reports: {}, calibration: [] };
 }
 
+/** What a kind of pipeline is calibrated with: a picture a second of a video, or pieces of sound. */
+function samplesOf(kind: string, spec: string): AsyncIterable<Image | AudioChunk> {
+  return kind === 'sound' ? openSoundSource(spec) : openSource(spec, { fps: 1 });
+}
+
 /** Settings that do not depend on what is packed. */
 async function packageOptions(options: PackageOptions): Promise<Omit<PipelinePackageOptions, 'name' | 'version'>> {
   const { releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, engine } = options;
@@ -109,7 +116,7 @@ async function packageOptions(options: PackageOptions): Promise<Omit<PipelinePac
     releaseCounter, engine: { engine },
     ...(embeddingSpace === undefined ? {} : { embeddingSpaceId: embeddingSpace }),
     ...(settings === undefined ? {} : { overrides: await readJson(settings) }),
-    ...(golden === undefined ? {} : { goldenPictures: openSource(golden, { fps: 1 }) }),
+    ...(golden === undefined ? {} : { goldenPictures: samplesOf(options.kind ?? defaultKind, golden) }),
     budget: { ...(ramBudget === undefined ? {} : { ram_bytes: ramBudget }), ...(p99Budget === undefined ? {} : { p99_ms: p99Budget }) },
   };
 }

@@ -2,6 +2,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Affinity } from '../../../kernels/binding/affinity.js';
 import { isas, type Isa } from '../../../kernels/binding/native.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
+import { openSoundSource } from '../../../runtime/media/sound.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { createPipeline } from '../../../runtime/pipeline/create.js';
 import { enrolPictures } from '../../../runtime/pipeline/enrol.js';
@@ -62,14 +63,21 @@ async function enrolAll(self: Command, pipeline: Pipeline, gallery: Gallery, peo
   }
 }
 
-function summaryText({ frames, dropped, findings, recognized, exits, total, stages }: RunSummary): string {
+function heardText(chunks: number, exits: RunSummary['exits'], { events, late, audited, missed }: NonNullable<RunSummary['sound']>): string {
+  const heard = Object.entries(events).map(([label, count]) => `${label} ${count}`).join(', ') || 'nothing';
+  return `${chunks} pieces of sound (${exits['silence'] ?? 0} stopped at the gate, ${late} dropped because they would have been late); events: ${heard}; checks of the gate: ${audited}, of them missed: ${missed}`;
+}
+
+function summaryText({ sound, frames, dropped, findings, recognized, exits, total, stages }: RunSummary): string {
   const rows = [...stages, { stage: 'total', ...total }]
     .map(({ stage, count, p50_ms, p99_ms, max_ms }) => [stage, String(count), p50_ms.toFixed(3), p99_ms.toFixed(3), max_ms.toFixed(3)]);
   const people = Object.entries(recognized).map(([name, count]) => `${name} in ${count}`).join(', ') || 'nobody';
   return [
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',
-    `${frames} frames (${exits.pixels ?? 0} stopped at the pixel gate, ${exits.features ?? 0} at the feature gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`,
+    sound === undefined
+      ? `${frames} frames (${exits.pixels ?? 0} stopped at the pixel gate, ${exits.features ?? 0} at the feature gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`
+      : heardText(frames, exits, sound),
   ].join('\n');
 }
 
@@ -79,7 +87,7 @@ export function register(program: Command): void {
     .summary('run a pipeline over pictures, a video or a camera')
     .description('Runs a package (.sterna), a model (.onnx), or a pipeline (.json that names model files) over a source. What a model is (a detector and its family, a classifier, an embedder) is recognized from its outputs; what was assumed is printed, and options replace it. Prints one JSON line for each frame and then a summary line on stdout, and a table of the summary on stderr.')
     .argument('<pipeline-or-package>', 'a .sterna package, an .onnx model, or a .json file with kind, models (a path for each stage) and pipeline')
-    .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
+    .requiredOption('--input <source>', 'a folder of pictures, a picture, a video, rtsp://... or /dev/videoN; for a pipeline that listens: a file of sound or a video, rtsp://..., alsa:DEVICE, pulse:SOURCE or pcm:FORMAT:RATE:CHANNELS on standard input')
     .option('--limit <n>', 'stop after n frames', integer(1))
     .option('--gallery <file>', 'database of enrolled people', ':memory:')
     .option('--key-file <file>', 'key file of an encrypted gallery; a plain gallery is encrypted with it')
@@ -117,7 +125,11 @@ export function register(program: Command): void {
         const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
         pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
         await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
-        const source = openSource(options.input, { realtime, loop, signal: stop.signal, ...(fps === undefined ? {} : { fps }) });
+        const playing = { realtime, loop, signal: stop.signal };
+        const { sound } = pipeline;
+        const source = sound === undefined
+          ? openSource(options.input, { ...playing, ...(fps === undefined ? {} : { fps }) })
+          : openSoundSource(options.input, { ...playing, rate: sound.rate, step: sound.step });
         const summary = await runFrames(pipeline, source, {
           limit, drawing,
           onFrame: (line) => {

@@ -1,5 +1,6 @@
 // The contracts of the kernels that the engine calls: the epilogues, and kernel.h of each family.
 #pragma once
+#include "families/audio/kernel.h"
 #include "families/bit_planes/kernel.h"
 #include "families/cell_cosine/kernel.h"
 #include "families/dwconv_f32/kernel.h"

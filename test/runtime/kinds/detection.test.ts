@@ -3,7 +3,7 @@ import { kindOf, parsePipeline } from '../../../runtime/kinds/registry.js';
 import { producersOf } from '../../../runtime/graph/graph.js';
 import { outputEnds } from '../../../runtime/onnx/heads.js';
 import type { OnnxGraph } from '../../../runtime/onnx/types.js';
-import { pipelineDescription } from '../../../runtime/stages/contract.js';
+import { pipelineDescription, pixelsOf } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import { floatTensor, frameOf, fakeSession } from '../pipeline/fakes.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
@@ -37,8 +37,9 @@ describe('a detection pipeline', () => {
     put(2, 0, 2, 0.875);
     const session = fakeSession(() => ({ y: floatTensor([1, 42, 85], rows) }));
     const blueprint = parsePipeline(described());
-    const input = blueprint.stages['detector']?.input;
-    if (input === undefined) throw new Error('no stage');
+    const stage = blueprint.stages['detector'];
+    if (stage === undefined) throw new Error('no stage');
+    const input = pixelsOf(stage);
     const pipeline = blueprint.create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: new ModelStage(session, input) }, pixels: referencePixels, gallery: undefined });
     const frame = frameOf([1, 2, 3]);
     const { findings, stages } = await pipeline.process(frame);
@@ -55,8 +56,9 @@ describe('a detection pipeline', () => {
       return { y: floatTensor([1, 42, 85], rows) };
     });
     const blueprint = parsePipeline(described({ motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 1, full_pass_every_ms: 60_000 } })).override({ tracking: true });
-    const input = blueprint.stages['detector']?.input;
-    if (input === undefined) throw new Error('no stage');
+    const stage = blueprint.stages['detector'];
+    if (stage === undefined) throw new Error('no stage');
+    const input = pixelsOf(stage);
     const pipeline = blueprint.create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: new ModelStage(session, input) }, pixels: referencePixels, gallery: undefined });
     const at = async (capturedMs: number, { level = 50, still = false, width = 64 } = {}) => (await pipeline.process({ ...frameOf([level, level, level], { capturedMs, width }), ...(still ? { still } : {}) }));
     const move = (i: number): void => { box.x = i / 10; };
@@ -83,8 +85,9 @@ describe('a detection pipeline', () => {
     rows.splice(0, 6, 1, 1, 0, 0, 1, 0.75); // a person of 8 x 8 pixels around (8, 8)
     const session = fakeSession(() => ({ y: floatTensor([1, 42, 85], rows) }));
     const blueprint = parsePipeline(described({ motion: { ...defaultMotion, enabled: false } }));
-    const input = blueprint.stages['detector']?.input;
-    if (input === undefined) throw new Error('no stage');
+    const stage = blueprint.stages['detector'];
+    if (stage === undefined) throw new Error('no stage');
+    const input = pixelsOf(stage);
     const parts = { name: 'd', version: '1.0.0', embeddingSpaceId: null, pixels: referencePixels, gallery: undefined };
     const pipeline = blueprint.create({ ...parts, stages: { detector: new ModelStage(session, input) }, rules: { labels: ['car'] } });
     const found = async (rules?: FindingRules): Promise<unknown[]> => {

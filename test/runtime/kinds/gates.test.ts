@@ -6,6 +6,7 @@ import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import { describedWith, fakeSession, floatTensor, frameOf, settings, type FakeFace } from '../pipeline/fakes.js';
 import { nativeMissing } from '../support/native.js';
 import { referencePixels } from '../vision/reference-pixels.js';
+import { pixelsOf } from '../../../runtime/stages/contract.js';
 
 const features = { enabled: true, split: 'conv', threshold: 0.2, learning_shift: 4, patience_frames: 10, renewal_share: 1, full_pass_every_ms: 10_000, track_ms: 500 };
 const face: FakeFace = { box: [0.25, 0.25, 0.75, 0.75], score: 0.9 };
@@ -30,9 +31,9 @@ function setUp({ faces = [] as FakeFace[], lit = new Set<number>(), motion = fal
   const blueprint = parsePipeline(describedWith({ motion: { ...settings.motion, enabled: motion }, features, audit: { share: audit, miss_limit: 0.5 } })).override({ featureGate: gate });
   expect(blueprint.gates).toEqual({ splits: gate ? { detector: 'conv' } : {}, audited: audit > 0 && (gate || motion) ? ['detector'] : [] });
   const stage = (name: string, session: Session): ModelStage => {
-    const input = blueprint.stages[name]?.input;
-    if (input === undefined) throw new Error('no stage');
-    return new ModelStage(session, input);
+    const contract = blueprint.stages[name];
+    if (contract === undefined) throw new Error('no stage');
+    return new ModelStage(session, pixelsOf(contract));
   };
   const pipeline = blueprint.create({
     name: 'fake', version: '1.0.0', embeddingSpaceId: null, pixels: referencePixels, gallery: undefined, auditSeed: 1,

@@ -4,7 +4,7 @@ import { defineKind } from '../../../runtime/kinds/kind.js';
 import { describeStage, modelOf } from '../../../runtime/kinds/pixel-input.js';
 import { kindOf, kinds, parsePipeline } from '../../../runtime/kinds/registry.js';
 import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
-import { pipelineDescription } from '../../../runtime/stages/contract.js';
+import { pipelineDescription, pixelsOf } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import { stageOf } from '../../../runtime/stages/open-stages.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
@@ -39,7 +39,7 @@ describe('a toy kind', () => {
     const parts = { name: 'b', version: '1.0.0', embeddingSpaceId: null, pixels: referencePixels, gallery: undefined };
     const contract = stated.stages['meter'];
     if (contract === undefined) throw new Error('no stage');
-    const pipeline = brightness.parse(stated).override({ detectThreshold: 0.9 }).create({ ...parts, stages: { meter: new ModelStage(session, contract.input) } });
+    const pipeline = brightness.parse(stated).override({ detectThreshold: 0.9 }).create({ ...parts, stages: { meter: new ModelStage(session, pixelsOf(contract)) } });
     expect((await pipeline.process(frameOf([255, 255, 255]))).findings).toEqual([{ type: 'class', label: 'bright', score: 1 }]);
     expect((await pipeline.process(frameOf([100, 100, 100]))).findings).toEqual([]);
     await pipeline.close();

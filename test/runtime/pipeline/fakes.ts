@@ -3,6 +3,7 @@ import type { FaceSettings } from '../../../runtime/kinds/face-recognition/setti
 import { parsePipeline } from '../../../runtime/kinds/registry.js';
 import type { Gallery } from '../../../runtime/pipeline/types.js';
 import type { PipelineDescription } from '../../../runtime/stages/contract.js';
+import { pixelsOf } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import type { Session } from '../../../runtime/session-types.js';
 import type { Tensor } from '../../../runtime/tensor.js';
@@ -104,9 +105,9 @@ export function fakePipeline(options: { faces: FakeFace[]; gallery?: Gallery; ch
   const embedder = fakeSession((pixels) => ({ output: floatTensor([1, 4], colourEmbedding(pixels)) }));
   const sessions: Record<string, Session> = { detector, landmarks, embedder };
   const blueprint = parsePipeline(describedWith(options.change ?? {}));
-  const stages = Object.entries(blueprint.stages).flatMap(([name, { input }]) => {
+  const stages = Object.entries(blueprint.stages).flatMap(([name, contract]) => {
     const session = sessions[name];
-    return session === undefined ? [] : [[name, new ModelStage(session, input)] as const];
+    return session === undefined ? [] : [[name, new ModelStage(session, pixelsOf(contract))] as const];
   });
   const pipeline = blueprint.create({
     name: 'fake', version: '1.0.0', embeddingSpaceId: 'colours', pixels: referencePixels, gallery: options.gallery, stages: Object.fromEntries(stages),
