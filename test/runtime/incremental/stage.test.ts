@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { CellMask } from '../../../kernels/binding/image.js';
 import { defaultIncremental, incrementalSettings, incrementOf } from '../../../runtime/incremental/settings.js';
 import { kindOf, parsePipeline } from '../../../runtime/kinds/registry.js';
-import { pipelineDescription } from '../../../runtime/stages/contract.js';
+import { pipelineDescription, pixelsOf } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
 import type { Session } from '../../../runtime/session-types.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
@@ -53,7 +53,7 @@ describe.skipIf(nativeMissing !== undefined)(`an incremental detector${nativeMis
 
   it('asks for what has changed on its canvas, and for everything when the session keeps nothing', async () => {
     const session = keeping();
-    const stage = new ModelStage(session, contract.input, increment);
+    const stage = new ModelStage(session, pixelsOf(contract), increment);
     const paint = (cell: number): Uint8Array => stage.canvas.data.fill(200, cell * 24, cell * 24 + 24);
     await stage.run();
     await stage.run();
@@ -66,19 +66,19 @@ describe.skipIf(nativeMissing !== undefined)(`an incremental detector${nativeMis
   });
 
   it('runs in full on a session that keeps no maps, and on grey pictures', async () => {
-    const plain = new ModelStage(fakeSession(() => output), contract.input, increment);
+    const plain = new ModelStage(fakeSession(() => output), pixelsOf(contract), increment);
     await plain.run();
     await plain.run();
     expect(plain.active).toBeNull();
     const session = keeping();
-    const grey = new ModelStage(session, { ...contract.input, channels: 'grey', mean: [0], std: [1] }, increment);
+    const grey = new ModelStage(session, { ...pixelsOf(contract), channels: 'grey', mean: [0], std: [1] }, increment);
     await grey.run();
     await grey.run();
     expect(session.asked).toEqual([undefined, undefined]);
   });
 
   it('makes frames that the pipeline calls partial, with the cells that were computed', async () => {
-    const stage = new ModelStage(keeping(), contract.input, increment);
+    const stage = new ModelStage(keeping(), pixelsOf(contract), increment);
     const pipeline = parsePipeline(described({})).create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: stage }, pixels: nativePixels, gallery: undefined });
     expect(await pipeline.process(frameOf([9, 9, 9], { width: 64, height: 32 }))).toMatchObject({ exit: 'full', cells: null });
     const frame = frameOf([9, 9, 9], { width: 64, height: 32 });
