@@ -7,6 +7,7 @@ import { doorCamera, demoPeople, enrolmentPictures, timeline } from '../../deplo
 import type { DemoPerson } from '../../deploy/demo/camera.js';
 import { buildPipelinePackage } from '../../deploy/package/build.js';
 import { findFfmpeg } from '../../runtime/media/ffmpeg.js';
+import { detectionsOf } from '../../runtime/stages/finding.js';
 import { openSource, readImage } from '../../runtime/media/index.js';
 import { openPackage } from '../../runtime/package/index.js';
 import { createPipeline, enrolPictures, openGallery } from '../../runtime/pipeline/index.js';
@@ -36,8 +37,8 @@ describe.skipIf(missing !== '')(`the visits of the demonstration's door${missing
       const { findings, stages } = await pipeline.process(frame);
       frames++;
       if (stages.some(({ stage }) => stage === 'embed')) embedded++;
-      for (const finding of findings) {
-        if (finding.type === 'class' || finding.identity === undefined) continue;
+      for (const finding of detectionsOf(findings)) {
+        if (finding.identity === undefined) continue;
         faces++;
         seen.push({ second: (frame.mediaMs ?? 0) / 1000, name: finding.identity?.name ?? null });
       }

@@ -145,8 +145,8 @@ export class FaceWork implements VisionWork {
 
   #named(findings: readonly Finding[], nowMs: number): Finding[] {
     return findings.map((finding) => {
-      const track = finding.type === 'class' ? undefined : finding.track;
-      const identity = track === undefined ? undefined : this.#recognizer?.identityOf(track, nowMs);
+      if (finding.type !== 'detection' && finding.type !== 'track') return finding;
+      const identity = finding.track === undefined ? undefined : this.#recognizer?.identityOf(finding.track, nowMs);
       return identity === undefined ? finding : { ...finding, identity };
     });
   }

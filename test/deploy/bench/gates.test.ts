@@ -6,6 +6,6 @@ describe.skipIf(nativeMissing !== undefined)('the figures of the gates', () => {
   it('are measured on a scene that stops at the pixels', { timeout: 60_000 }, async () => {
     const bars = await gateBars();
     expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['quiet_camera', 'ms'], ['pixel_gate_720p', 'ms']]);
-    for (const { value, bar, met } of bars) expect(met).toBe(value > 0 && value <= Number(/[\d.]+/.exec(bar)?.[0]));
+    for (const { value, bar, met } of bars) expect(met).toBe(value > 0 && value <= Number(/[\d.]+/.exec(String(bar))?.[0]));
   });
 });
