@@ -68,7 +68,7 @@ function packPlatform(platform, out) {
 
 /** Takes comments and white space out of every script below a folder, a third of its bytes. Names stay, so that a stack trace can be read. */
 function minify(folder) {
-  for (const name of readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.js') && !file.endsWith('.bundle.js'))) {
+  for (const name of readdirSync(folder, { recursive: true }).filter((file) => /\.m?js$/.test(file) && !file.endsWith('.bundle.js'))) {
     const file = join(folder, name);
     const { code, errors } = minifySync(name, readFileSync(file, 'utf8'), { module: true, compress: false, mangle: false, codegen: { removeWhitespace: true } });
     if (errors.length > 0) throw new Error(`${name} could not be minified: ${errors[0].message}`);
@@ -86,6 +86,7 @@ function packMain(out) {
       '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
     // Who installs the package reads its declarations, and the sources in the repository; a device stores and loads these.
     minify(join(staged, 'dist'));
+    minify(join(staged, 'scripts'));
     minify(join(staged, 'deploy', 'dashboard', 'public'));
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars
     const optionalDependencies = Object.fromEntries(Object.keys(PLATFORMS).map((platform) => [packageName(platform), manifest.version]));

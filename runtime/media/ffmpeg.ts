@@ -131,7 +131,7 @@ async function* decodeOneSize(source: FfmpegInput, signal: AbortSignal, tally: T
  * The sound of a file, stream or device, mixed to one channel and resampled: 32-bit floats, as many bytes at a time as came.
  * @throws RuntimeError E_FFMPEG_MISSING, E_MEDIA with ffmpeg's last line
  */
-export async function* decodeSound(source: FfmpegInput & { rate: number }, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+export async function* decodeSound(source: FfmpegInput & { rate: number }, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
   const { input, rate, strict } = source;
   const words = [
     '-hide_banner', '-nostdin', '-nostats', '-loglevel', 'info', ...(strict ? ['-xerror'] : []),
