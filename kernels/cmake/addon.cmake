@@ -13,6 +13,8 @@ target_include_directories(sterna_node SYSTEM PRIVATE ${STERNA_NODE_API_HEADERS}
 # A worker that is terminated in the middle of a call can take no exception: swallowed, since node-addon-api ends the process otherwise.
 target_compile_definitions(sterna_node PRIVATE NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS NAPI_VERSION=8 NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS NAPI_DISABLE_CPP_EXCEPTIONS BUILDING_NODE_EXTENSION)
 target_link_libraries(sterna_node PRIVATE sterna_core)
+# Calls from JavaScript check arguments and make objects, once a run: node-addon-api, inlined everywhere, would be a sixth of the addon.
+target_compile_options(sterna_node PRIVATE $<$<CONFIG:Release>:-Os>)
 if(CMAKE_SYSTEM_NAME STREQUAL Linux)
   # A prebuilt addon must not want a newer libstdc++ than the machine has; nothing of ours but the module's entry is for others.
   target_link_options(sterna_node PRIVATE -static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections)
