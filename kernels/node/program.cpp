@@ -54,6 +54,9 @@ constexpr napi_type_tag kProgramTag = {0x9d0f3c5ea2714b86, 0xb7e64412c8a95d03}, 
 
 using GivenEngine = Napi::External<std::unique_ptr<Engine>>;  // the constructor takes the engine out of it
 
+// A property that is absent is no true, nor is one of an environment that ends: coercing what could not be read would end the process.
+bool IsTrue(const Napi::Value& value) { return value.IsBoolean() && value.As<Napi::Boolean>().Value(); }
+
 class NativeProgram;
 void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job);
 using DoneFunction = Napi::TypedThreadSafeFunction<NativeProgram, JsJob, OnDone>;
@@ -86,7 +89,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     Describe(info.This().As<Napi::Object>(), *engine);
     done_ = DoneFunction::New(env_, "sterna program", 0, 1, this);
     done_.Unref(env_);
-    runner_ = std::make_unique<Runner>(std::move(engine), Runner::Manners{info[1].As<Napi::Number>().DoubleValue(), info[2].ToBoolean().Value()}, &NativeProgram::Finished, this);
+    runner_ = std::make_unique<Runner>(std::move(engine), Runner::Manners{info[1].As<Napi::Number>().DoubleValue(), IsTrue(info[2])}, &NativeProgram::Finished, this);
     if (!runner_->Start()) {
       runner_.reset();
       done_.Release();
@@ -185,7 +188,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     job->cells.resize(static_cast<size_t>(columns * rows));
     for (size_t i = 0; i < job->cells.size(); ++i) job->cells[i] = bits->data[i >> 3] >> (i & 7) & 1;
     job->active = {job->cells.data(), rows, columns};
-    job->outputs_kept = active.Get("outputsKept").ToBoolean().Value();
+    job->outputs_kept = IsTrue(active.Get("outputsKept"));
     return true;
   }
   // 0: no side of a grid.
@@ -411,7 +414,7 @@ bool ReadOptions(Napi::Env env, const Napi::Value& value, GivenOptions* read) {
   }
   options.threads = static_cast<int>(threads);
   options.memory_limit = static_cast<uint64_t>(limit);
-  read->background = given.Get("background").ToBoolean().Value();
+  read->background = IsTrue(given.Get("background"));
   const Napi::Value isa = given.Get("isa");
   if (isa.IsUndefined()) return true;
   read->isa = TextOf(isa);
