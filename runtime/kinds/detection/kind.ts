@@ -56,7 +56,7 @@ class DetectionWork implements VisionWork {
 
   async process(frame: Frame, stages: Stages, clock: StageClock, { factor }: Wanted): Promise<Worked> {
     const follows = this.#follower.follows(frame);
-    const plan = { ...this.#plan, score_threshold: follows ? this.#follower.lowThreshold : this.#plan.score_threshold };
+    const plan = { ...this.#plan, score_threshold: this.#follower.thresholdFor(frame) };
     const { found, ...look } = await this.#detector.look(frame, stageOf(stages, 'detector'), plan, { pixels: this.#pixels, clock, factor });
     if (look.exit === 'features') return { findings: this.rest(frame), ...look };
     const detections = found.map(toDetection);

@@ -65,7 +65,7 @@ export class FaceWork implements VisionWork {
   async process(frame: Frame, stages: Stages, clock: StageClock, { rules, factor }: Wanted): Promise<Worked> {
     const look = { image: frame, stages, clock, rules };
     const follows = this.#follower.follows(frame);
-    const plan = { ...this.#plan, score_threshold: follows ? this.#follower.lowThreshold : this.#plan.score_threshold };
+    const plan = { ...this.#plan, score_threshold: this.#follower.thresholdFor(frame) };
     const { found, ...seen } = await this.#detector.look(frame, stageOf(stages, 'detector'), plan, { pixels: this.#parts.pixels, clock, factor });
     if (seen.exit === 'features') return { findings: this.rest(frame), ...seen };
     if (follows) return { findings: await this.#follow(look, frame, found.filter(({ detection }) => counts(detection, frame, rules, this.anchor))), ...seen };

@@ -18,19 +18,15 @@ export class Follower {
     this.#limits = { ...limits, score_threshold: threshold };
   }
 
-  /** Score from which on a box may continue a track. */
-  get lowThreshold(): number {
-    return this.#limits.score_threshold * this.#limits.low_score_share;
-  }
-
-  /** Where something is that is still being followed, as of the last frame: a box there must not be dropped by a gate. */
-  get boxes(): Box[] {
-    return stepTracker(this.#state, { nowMs: this.#state.atMs ?? 0, sights: null }, this.#limits).tracks.map(({ box }) => box);
-  }
-
   /** Whether objects are followed into this frame: not when tracking is off, nor into a photo. */
   follows({ still }: Frame): boolean {
     return this.#enabled && still !== true;
+  }
+
+  /** Score from which on a box of this frame is of use: where objects are followed, weak boxes may continue a track. */
+  thresholdFor(frame: Frame): number {
+    const { score_threshold, low_score_share } = this.#limits;
+    return this.follows(frame) ? score_threshold * low_score_share : score_threshold;
   }
 
   /**
