@@ -1,4 +1,9 @@
-export type { CellMask } from './addon.js';
+import type { CellMask } from './addon.js';
+
+export type { CellMask };
+
+/** A mask that outlives the next frame of the grid that it came from. */
+export const copyOfMask = ({ width, height, bits }: CellMask): CellMask => ({ width, height, bits: bits.slice() });
 
 /** The bits of `count` active cells. */
 export function everyCell(count: number): Uint8Array {

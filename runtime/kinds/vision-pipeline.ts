@@ -1,3 +1,4 @@
+import { copyOfMask } from '../../kernels/binding/cell-mask.js';
 import { RuntimeError } from '../errors.js';
 import { isSound, timeOf } from '../frame.js';
 import type { AnySample, AudioChunk, Frame, Image } from '../frame.js';
@@ -150,7 +151,7 @@ export class VisionPipeline implements Pipeline {
     const factor = this.#auditor?.factor ?? 1;
     const enabled = this.#gate.enabled && factor > 0;
     const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold * factor), nowMs));
-    const cells = enabled ? copyOf(this.#motion.mask) : null;
+    const cells = enabled ? copyOfMask(this.#motion.mask) : null;
     const rules = this.#rules;
     const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, this.#work.anchor);
     if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells, audit: this.#auditor?.stopped(frame) ?? false });
@@ -165,6 +166,3 @@ export class VisionPipeline implements Pipeline {
 }
 
 const listens = (): RuntimeError => new RuntimeError('E_INPUT', 'Expected frames for this pipeline but received sound; a pipeline of the kind sound listens');
-
-/** A result outlives the gate's next frame. */
-const copyOf = ({ width, height, bits }: CellMask): CellMask => ({ width, height, bits: bits.slice() });

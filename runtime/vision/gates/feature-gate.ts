@@ -1,5 +1,5 @@
 import { FeatureGrid, type FeatureView } from '../../../kernels/binding/feature-grid.js';
-import type { CellMask } from '../../../kernels/binding/cell-mask.js';
+import { copyOfMask, type CellMask } from '../../../kernels/binding/cell-mask.js';
 import type { SplitRun } from '../../session-types.js';
 import type { Detection } from '../../stages/finding.js';
 import type { Tensor } from '../../tensor.js';
@@ -45,8 +45,7 @@ export class FeatureGate {
     const due = nowMs - this.#lastPassMs >= this.#settings.full_pass_every_ms;
     const open = active > 0 || due;
     if (open) this.#lastPassMs = nowMs;
-    const { width, height, bits } = this.#cells.mask;
-    return { open, due, mask: { width, height, bits: bits.slice() } };
+    return { open, due, mask: copyOfMask(this.#cells.mask) };
   }
 
   /** The boxes that stay, of what the detector found in the frame of `nowMs`; `toMap`: where in the map a point of the frame lies. */
@@ -70,7 +69,7 @@ export class FeatureGate {
   }
 }
 
-/** The cell, as fractions of the map's width and height, of a point of the frame. */
+/** Where in the map a point of the frame lies, as shares of the map's width and height. */
 export type CellOf = (x: number, y: number) => readonly [number, number];
 
 /** From pixels of the frame to shares of the detector's input, which its feature maps cover too. */
@@ -99,5 +98,3 @@ function range(from: number, to: number, cells: number): number[] {
   const first = at(from);
   return Array.from({ length: at(to) - first + 1 }, (_, i) => first + i);
 }
-
-
