@@ -8,7 +8,7 @@ import type { Canvas, CellMask } from '../vision/pixels.js';
 import { pixelsOf } from './contract.js';
 import type { PixelContract, StageContract } from './contract.js';
 import { PixelCanvas } from './pixel-canvas.js';
-import { missingOutputs } from './stage.js';
+import { memoryOfSession, missingOutputs } from './stage.js';
 import type { Stage } from './stage.js';
 
 /** Engine settings that apply to every stage of a pipeline. */
@@ -56,13 +56,9 @@ export class ModelStage implements Stage {
   /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
     this.#picture.drawn();
-    const reused = this.#outputs;
-    this.#outputs = undefined; // a run that begins before this one ends has tensors of its own
-    this.#active = this.#choose();
-    const outputs = await this.session.run(this.#feeds, reused, this.#active ?? undefined);
-    this.onRun?.(this.#picture.pixels, outputs);
-    this.#outputs = outputs;
-    return outputs;
+    const active = this.#choose();
+    this.#active = active;
+    return this.#reusing((reused) => this.session.run(this.#feeds, reused, active ?? undefined));
   }
 
   /** Runs the layers up to the split of the session. The features belong to the caller until the next run. @throws RuntimeError E_INPUT without a split */
@@ -73,9 +69,14 @@ export class ModelStage implements Stage {
 
   /** Goes on from there; the outputs are those of `run`. */
   async runSuffix(): Promise<Record<string, Tensor>> {
+    const split = this.#split;
+    return this.#reusing((reused) => split.suffix(reused));
+  }
+
+  async #reusing(run: (reused: Record<string, Tensor> | undefined) => Promise<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
     const reused = this.#outputs;
-    this.#outputs = undefined;
-    const outputs = await this.#split.suffix(reused);
+    this.#outputs = undefined; // a run that begins before this one ends has tensors of its own
+    const outputs = await run(reused);
     this.onRun?.(this.#picture.pixels, outputs);
     this.#outputs = outputs;
     return outputs;
@@ -99,16 +100,16 @@ export class ModelStage implements Stage {
 
   /** Memory that the engine states for this model, bytes; 0 when it states none. */
   get memoryBytes(): number {
-    return (this.session.stats.arenaBytes ?? 0) + (this.session.stats.packedBytes ?? 0);
+    return memoryOfSession(this.session);
   }
 }
+
+export type ModelStageOptions = EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> & { increment?: StageIncrement };
 
 /**
  * Opens a model that is fed 8-bit pixels as its contract says.
  * @throws RuntimeError E_MODEL_* when it cannot run, E_INPUT or E_MODEL_SHAPE when its input is not the contract's picture or an output is missing
  */
-export type ModelStageOptions = EngineOptions & Pick<SessionOptions, 'modelSha256' | 'split' | 'background'> & { increment?: StageIncrement };
-
 export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, { increment, ...options }: ModelStageOptions = {}): Promise<ModelStage> {
   const input = pixelsOf(contract);
   const { tensor, mean, std } = input;

@@ -1,5 +1,6 @@
 import type { FrontEnd } from '../../kernels/binding/audio.js';
 import { RuntimeError } from '../errors.js';
+import { elementCount } from '../graph/tensor-value.js';
 import { createSession } from '../session.js';
 import type { Session, SessionOptions } from '../session-types.js';
 import { createFrontEnd } from '../sound/front-end.js';
@@ -8,7 +9,7 @@ import { bakeConstants } from './bake-constants.js';
 import { soundSpan, soundValues } from './contract.js';
 import type { SoundContract, StageContract } from './contract.js';
 import type { EngineOptions } from './model-stage.js';
-import { missingOutputs } from './stage.js';
+import { memoryOfSession, missingOutputs } from './stage.js';
 import type { Stage } from './stage.js';
 
 /** Where the newest sound is kept in the form in which a model takes it. */
@@ -41,7 +42,7 @@ export class SoundStage implements Stage {
     this.#listening = input.type === 'wave' ? new WaveWindow(input.samples, input.gain) : new FeatureWindow(input);
     const info = session.inputs.find(({ name }) => name === input.tensor);
     this.#main = { type: typeOf(input), dims: info?.dims ?? [1, soundValues(input)], data: new Float32Array(0) };
-    this.#states = states.map((state) => ({ output: state.output, feed: { type: 'float32', dims: state.dims, data: new Float32Array(state.dims.reduce((a, b) => a * b, 1)) } }));
+    this.#states = states.map((state) => ({ output: state.output, feed: { type: 'float32', dims: state.dims, data: new Float32Array(elementCount(state.dims)) } }));
     this.#feeds = {
       ...Object.fromEntries(states.map((state, i) => [state.input, this.#states[i]?.feed ?? this.#main])), [input.tensor]: this.#main,
     };
@@ -100,7 +101,7 @@ export class SoundStage implements Stage {
   }
 
   get memoryBytes(): number {
-    return (this.session.stats.arenaBytes ?? 0) + (this.session.stats.packedBytes ?? 0);
+    return memoryOfSession(this.session);
   }
 }
 
@@ -129,7 +130,7 @@ function mismatch({ inputs }: Session, { states = [] }: StageContract, input: So
   const received = inputs.map(({ name, type, dims }) => `${name} ${type} [${dims.join(', ')}]`).join(', ');
   const main = inputs.find(({ name }) => name === input.tensor);
   const values = soundValues(input);
-  if (main?.type !== typeOf(input) || main.dims.reduce((product, dim) => product * dim, 1) !== values) {
+  if (main?.type !== typeOf(input) || elementCount(main.dims) !== values) {
     return `expected an input ${input.tensor} of ${values} ${typeOf(input)} values but it has ${received}`;
   }
   const known = new Set([input.tensor, ...states.map((state) => state.input)]);

@@ -18,6 +18,9 @@ export interface Stage {
   onRun: ((fed: Uint8Array, outputs: Readonly<Record<string, Tensor>>) => void) | undefined;
 }
 
+/** Memory that the engine states for a model, bytes; 0 when it states none. */
+export const memoryOfSession = ({ stats }: Pick<Session, 'stats'>): number => (stats.arenaBytes ?? 0) + (stats.packedBytes ?? 0);
+
 /** Which outputs of the contract a model lacks, in words; null when none. */
 export function missingOutputs({ outputs }: Pick<Session, 'outputs'>, contract: Pick<StageContract, 'outputs' | 'states'>): string | null {
   const names = outputs.map((output) => output.name);

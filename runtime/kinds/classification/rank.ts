@@ -1,4 +1,5 @@
 import type { Classification } from '../../stages/types.js';
+import { softmax } from '../softmax.js';
 import type { ClassificationSettings } from './settings.js';
 
 /** The best classes at or above the threshold, best first; equal scores keep the order of the output. NaN never counts. */
@@ -9,11 +10,4 @@ export function rankClasses(values: Float32Array, { activation, labels, top, sco
     .sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b)
     .slice(0, top)
     .map((index) => ({ type: 'class', label: labels[index] ?? `class ${index}`, score: Math.min(1, scores[index] ?? 0) }));
-}
-
-function softmax(values: Float32Array): Float32Array {
-  const largest = values.reduce((most, value) => Math.max(most, value), -Infinity);
-  const powers = values.map((value) => Math.exp(value - largest));
-  const sum = powers.reduce((total, value) => total + value, 0);
-  return powers.map((value) => value / sum);
 }

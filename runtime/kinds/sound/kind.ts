@@ -1,4 +1,6 @@
 import { RuntimeError } from '../../errors.js';
+import { elementCount } from '../../graph/tensor-value.js';
+import { rateOf } from '../../stages/contract.js';
 import type { StageContract, StageRecord, WaveContract } from '../../stages/contract.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo } from '../kind.js';
@@ -20,7 +22,7 @@ export const sound = defineKind({
     const contract = listener(stages);
     if (contract === null) return `the stage ${stage} must have an input of type wave or features`;
     const { input } = contract;
-    const stepMs = (1000 * input.step) / (input.type === 'wave' ? input.rate : input.definition.rate);
+    const stepMs = (1000 * input.step) / rateOf(input);
     const least = stepMs * settings.smoothing_windows;
     return least <= settings.deadline_ms ? null
       : `${settings.smoothing_windows} windows every ${stepMs} ms take ${least} ms, which is more than the deadline of ${settings.deadline_ms} ms (settings.deadline_ms)`;
@@ -53,7 +55,7 @@ function describeSound(models: Readonly<Record<string, ModelInfo>>): { stages: o
   const given = model.inputs.filter(({ name }) => !carried.has(name));
   const main = given.find(({ type, dims }) => type === 'float32' && dims.length > 0) ?? given[0];
   if (main === undefined) throw new RuntimeError('E_MODEL_SHAPE', `Expected an input of sound for the ${stage} but received none`);
-  const samples = main.dims.reduce((product, dim) => product * dim, 1);
+  const samples = elementCount(main.dims);
   const rates = given.filter(({ name }) => name !== main.name).map(({ name, type, dims }) => ({ input: name, type, dims, values: [usualRate] }));
   const ends = model.ends?.[model.outputs[0]?.name ?? ''] ?? [];
   const input: WaveContract = { type: 'wave', tensor: main.name, rate: usualRate, samples, step: Math.min(samples, usualRate / 10), gain: 1 };

@@ -1,5 +1,6 @@
 import { RuntimeError } from '../../errors.js';
 import { isSound } from '../../frame.js';
+import { elementCount } from '../../graph/tensor-value.js';
 import type { AnySample, AudioChunk, Image } from '../../frame.js';
 import { SoundDecisions } from '../../sound/decisions.js';
 import type { SoundClass } from '../../sound/decisions.js';
@@ -15,6 +16,7 @@ import { StageClock } from '../../stages/stage-clock.js';
 import type { ExitKind, Pipeline, PipelineResult, SoundEvent } from '../../stages/types.js';
 import type { Tensor } from '../../tensor.js';
 import type { PipelineParts } from '../kind.js';
+import { softmax } from '../softmax.js';
 import type { SoundSettings } from './settings.js';
 
 /** What a pipeline that listens is made of. `random` draws the windows that are checked; a test brings its own. */
@@ -71,7 +73,7 @@ export class SoundPipeline implements Pipeline {
 
   async process(sample: AnySample): Promise<PipelineResult> {
     if (!isSound(sample)) throw new RuntimeError('E_INPUT', 'Expected sound for this pipeline but received a frame; kinds of pictures see');
-    if (sample.rate !== this.sound.rate) throw new RuntimeError('E_INPUT', `Expected sound of ${this.sound.rate} samples a second but received ${sample.rate}`);
+    this.#checkRate(sample);
     return this.#stages.use((stages) => this.#process(sample, soundStageOf(stages, 'classifier')));
   }
 
@@ -85,7 +87,7 @@ export class SoundPipeline implements Pipeline {
 
   async rehearse(sample: Image | AudioChunk): Promise<void> {
     if (!('samples' in sample)) throw new RuntimeError('E_INPUT', 'Expected sound for this pipeline but received a picture');
-    if (sample.rate !== this.sound.rate) throw new RuntimeError('E_INPUT', `Expected sound of ${this.sound.rate} samples a second but received ${sample.rate}`);
+    this.#checkRate(sample);
     await this.#stages.use(async (stages) => {
       const stage = soundStageOf(stages, 'classifier');
       stage.push(sample.samples);
@@ -95,6 +97,11 @@ export class SoundPipeline implements Pipeline {
 
   close(): Promise<void> {
     return this.#stages.close();
+  }
+
+  /** @throws RuntimeError E_INPUT */
+  #checkRate({ rate }: AudioChunk): void {
+    if (rate !== this.sound.rate) throw new RuntimeError('E_INPUT', `Expected sound of ${this.sound.rate} samples a second but received ${rate}`);
   }
 
   async #process(chunk: AudioChunk, stage: SoundStage): Promise<PipelineResult> {
@@ -179,18 +186,14 @@ function scoresOf(output: Tensor | undefined, activation: SoundSettings['activat
   if (!(output?.data instanceof Float32Array)) throw new RuntimeError('E_MODEL_SHAPE', 'Expected a float32 output of scores from the classifier');
   const { data } = output;
   if (activation === 'none') return data;
-  if (activation === 'sigmoid') return data.map((value) => 1 / (1 + Math.exp(-value)));
-  const largest = data.reduce((most, value) => Math.max(most, value), -Infinity);
-  const powers = data.map((value) => Math.exp(value - largest));
-  const sum = powers.reduce((total, value) => total + value, 0);
-  return powers.map((value) => value / sum);
+  return activation === 'sigmoid' ? data.map((value) => 1 / (1 + Math.exp(-value))) : softmax(data);
 }
 
 function classesOf(settings: SoundSettings, stages: Stages, { outputs }: StageContract): SoundClass[] {
   const { classes, labels, on, off, min_ms } = settings;
   if (classes.length > 0) return classes.map((one) => ({ on, off: Math.min(off, one.on ?? on), min_ms, ...defined(one) }));
   const info = soundStageOf(stages, 'classifier').session.outputs.find(({ name }) => name === outputs[0]);
-  const count = info?.dims.reduce((product, dim) => product * dim, 1) ?? labels.length;
+  const count = info === undefined ? labels.length : elementCount(info.dims);
   return Array.from({ length: count }, (_, i) => ({ label: labels[i] ?? `class ${i}`, members: [i], on, off, min_ms }));
 }
 
