@@ -55,6 +55,12 @@ export interface DecodedImage extends Image {
   fps: number | undefined;
 }
 
+/** Input words of a file. A playlist inside it must not make ffmpeg open network addresses. */
+export const localFile = (path: string): string[] => ['-protocol_whitelist', 'file,crypto,data', '-i', `file:${path}`];
+
+/** Input words of an RTSP address. */
+export const overRtsp = (address: string): string[] => ['-rtsp_transport', 'tcp', '-i', address];
+
 /** A run of ffmpeg: its whole arguments, and what it delivers, for messages. */
 interface FfmpegRun {
   arguments: readonly string[];

@@ -82,16 +82,16 @@ async function receive({ url, name, fps }: { url: string; name: string; fps: num
   if (body === null) return;
   const cutter = new JpegCutter();
   const pace = new Pace(fps);
-  let broken = 0;
   try {
     for await (const chunk of body) {
-      for (const jpeg of cutter.push(chunk)) {
+      const before = cutter.broken;
+      const cut = cutter.push(chunk);
+      tally.broken += cutter.broken - before;
+      for (const jpeg of cut) {
         const arrivedMs = performance.now();
         if (pace.passes(arrivedMs)) ring.push({ jpeg, arrivedMs });
         else ring.dropped++;
       }
-      tally.broken += cutter.broken - broken;
-      broken = cutter.broken;
     }
   } catch (cause) {
     if (!signal.aborted) throw unreadable(name, reasonOf(cause), cause);

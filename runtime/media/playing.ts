@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameSource } from '../frame.js';
 import type { Decoded, Decoder, Tally } from './decoded.js';
 import { Pace } from './pace.js';
-import { DropOldestRing } from './ring.js';
+import { newestOf, type DropOldestRing } from './ring.js';
 
 /** Frames waiting for a live consumer: one being processed, one fresh. More would only be older. */
 const ringFrames = 2;
@@ -66,22 +66,12 @@ export class LiveSource implements FrameSource {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void, undefined> {
-    const ring = new DropOldestRing<Frame>(ringFrames);
-    const stop = new AbortController();
-    const signal = this.#options.signal === undefined ? stop.signal : AbortSignal.any([this.#options.signal, stop.signal]);
-    const pump = this.#pump(ring, signal).then(() => ring.close(), (error: unknown) => ring.close(error));
     const before = this.#dropped;
-    try {
-      for (;;) {
-        const frame = await ring.next();
-        this.#dropped = before + ring.dropped;
-        if (frame === undefined || signal.aborted) return;
-        yield frame;
-      }
-    } finally {
-      stop.abort();
-      await pump;
-    }
+    yield* newestOf<Frame>(ringFrames, {
+      produce: (ring, signal) => this.#pump(ring, signal),
+      signal: this.#options.signal,
+      onDropped: (count) => { this.#dropped = before + count; },
+    });
   }
 
   async #pump(ring: DropOldestRing<Frame>, signal: AbortSignal): Promise<void> {

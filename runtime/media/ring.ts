@@ -38,3 +38,30 @@ export class DropOldestRing<T> {
     return item;
   }
 }
+
+interface Production<T> {
+  /** Pushes items until it ends, or the signal says so. */
+  produce(ring: DropOldestRing<T>, signal: AbortSignal): Promise<void>;
+  signal: AbortSignal | undefined;
+  /** Told how many items of this iteration were dropped so far. */
+  onDropped(count: number): void;
+}
+
+/** What a producer pushes on its own time, for a consumer that may be slow: of what waits, the newest `capacity`. The producer ends with the iteration. */
+export async function* newestOf<T>(capacity: number, { produce, signal, onDropped }: Production<T>): AsyncGenerator<T, void, undefined> {
+  const ring = new DropOldestRing<T>(capacity);
+  const stop = new AbortController();
+  const ended = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+  const pump = produce(ring, ended).then(() => ring.close(), (error: unknown) => ring.close(error));
+  try {
+    for (;;) {
+      const item = await ring.next();
+      onDropped(ring.dropped);
+      if (item === undefined || ended.aborted) return;
+      yield item;
+    }
+  } finally {
+    stop.abort();
+    await pump;
+  }
+}

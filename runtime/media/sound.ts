@@ -6,8 +6,8 @@ import type { AudioChunk, SoundSource } from '../frame.js';
 import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { CaptureClock } from './capture-clock.js';
 import { redact } from '../redact.js';
-import { decodeSound, findFfmpeg } from './ffmpeg.js';
-import { DropOldestRing } from './ring.js';
+import { decodeSound, findFfmpeg, localFile, overRtsp } from './ffmpeg.js';
+import { newestOf, type DropOldestRing } from './ring.js';
 
 export interface SoundOptions {
   /** Samples a second to deliver; the source is resampled. Default 16000. */
@@ -75,7 +75,7 @@ function planOf(spec: string): Plan {
     case 'pulse': return live(['-f', 'pulse', '-i', rest === '' ? 'default' : rest]);
     case 'pcm': return { ...live(pcmInput(rest)), stdin: true };
     case 'rtsp':
-    case 'rtsps': return live(['-fflags', 'nobuffer', '-rtsp_transport', 'tcp', '-i', spec]);
+    case 'rtsps': return live(['-fflags', 'nobuffer', ...overRtsp(spec)]);
     default: return fileOf(spec);
   }
 }
@@ -98,8 +98,7 @@ function fileOf(path: string): Plan {
   } catch (cause) {
     throw new RuntimeError('E_MEDIA', `The sound ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  // A playlist inside a file must not make ffmpeg open network addresses.
-  return { input: ['-protocol_whitelist', 'file,crypto,data', '-i', `file:${path}`], live: false };
+  return { input: localFile(path), live: false };
 }
 
 /** Cuts bytes of floats into chunks of `step` samples, each copied once. */
@@ -177,22 +176,12 @@ class FfmpegSound implements SoundSource {
 
   /** Chunks at the pace of a microphone or of a played file; a slow consumer loses the oldest. */
   async *#play(): AsyncGenerator<AudioChunk, void, undefined> {
-    const ring = new DropOldestRing<AudioChunk>(ringChunks);
-    const stop = new AbortController();
-    const signal = this.#options.signal === undefined ? stop.signal : AbortSignal.any([this.#options.signal, stop.signal]);
-    const pump = (this.#plan.live ? this.#capture(ring, signal) : this.#replay(ring, signal)).then(() => ring.close(), (error: unknown) => ring.close(error));
     const before = this.#dropped;
-    try {
-      for (;;) {
-        const chunk = await ring.next();
-        this.#dropped = before + ring.dropped;
-        if (chunk === undefined || signal.aborted) return;
-        yield chunk;
-      }
-    } finally {
-      stop.abort();
-      await pump;
-    }
+    yield* newestOf<AudioChunk>(ringChunks, {
+      produce: (ring, signal) => (this.#plan.live ? this.#capture(ring, signal) : this.#replay(ring, signal)),
+      signal: this.#options.signal,
+      onDropped: (count) => { this.#dropped = before + count; },
+    });
   }
 
   async #capture(ring: DropOldestRing<AudioChunk>, signal: AbortSignal): Promise<void> {

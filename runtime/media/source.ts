@@ -5,7 +5,7 @@ import type { FrameSource } from '../frame.js';
 import { aBoolean, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { redact } from '../redact.js';
 import { videoFps, type Decoder } from './decoded.js';
-import { decodeVideo, findFfmpeg } from './ffmpeg.js';
+import { decodeVideo, findFfmpeg, localFile, overRtsp } from './ffmpeg.js';
 import type { FfmpegInput } from './ffmpeg.js';
 import { imageExtensions, readImage } from './image.js';
 import { mjpegPictures } from './mjpeg.js';
@@ -64,7 +64,7 @@ function chooseDecoder(spec: string, options: SourceOptions): Opened {
   const { fps, maxSide, stallMs = defaultStallMs } = options;
   const camera = (decoder: Decoder): Opened => ({ decoder, camera: true, live: true });
   const file = (decoder: Decoder): Opened => ({ decoder, camera: false, live: false });
-  if (/^rtsps?:\/\//i.test(spec)) return camera(video(cameraInput(spec, ['-rtsp_transport', 'tcp', '-i', spec], options), false));
+  if (/^rtsps?:\/\//i.test(spec)) return camera(video(cameraInput(spec, overRtsp(spec), options), false));
   if (/^https?:\/\//i.test(spec)) return camera(mjpegPictures(spec, { fps, maxSide, stallMs }));
   if (/^stdin:/i.test(spec)) {
     const live = options.realtime === true;
@@ -78,9 +78,7 @@ function chooseDecoder(spec: string, options: SourceOptions): Opened {
   const loop = options.loop ?? false;
   if (kind === 'directory') return file(pictures(listPictures(spec), fps, loop));
   if (imageExtensions.has(extname(spec).toLowerCase())) return file(pictures([spec], fps, loop));
-  // A playlist inside a file must not make ffmpeg open network addresses.
-  const input = ['-protocol_whitelist', 'file,crypto,data', '-i', `file:${spec}`];
-  return file(video({ input, name: spec, fps, maxSide, strict: true }, loop));
+  return file(video({ input: localFile(spec), name: spec, fps, maxSide, strict: true }, loop));
 }
 
 function cameraInput(name: string, input: string[], { fps, maxSide, stallMs }: SourceOptions): FfmpegInput {

@@ -10,6 +10,8 @@ import { Watchdog } from './watchdog.js';
 
 interface Cutter {
   readonly pending: boolean;
+  /** Damaged pictures so far, where the format shows them. */
+  readonly broken?: number;
   push(chunk: Buffer): (Image | Buffer)[];
 }
 
@@ -17,8 +19,6 @@ interface Cutter {
 interface Reading {
   spec: string;
   cutter: Cutter;
-  /** Damaged pictures since it was last asked. */
-  broken: () => number;
   ready: (Image | Buffer)[];
 }
 
@@ -58,16 +58,17 @@ function readingOf(stream: Readable, spec: string, format: StdinFormat): Reading
   const known = readings.get(stream);
   if (known !== undefined && known.spec !== spec) throw new RuntimeError('E_MEDIA', `Standard input is being read as ${known.spec} already, so it cannot be read as ${spec}`);
   if (known !== undefined) return known;
-  const reading: Reading = { spec, ready: [], broken: () => 0, cutter: new PpmCutter() };
-  if (format.type === 'raw') reading.cutter = new RawReader(format);
-  if (format.type === 'mjpeg') {
-    const cutter = new JpegCutter();
-    let counted = 0;
-    reading.cutter = cutter;
-    reading.broken = () => { const more = cutter.broken - counted; counted = cutter.broken; return more; };
-  }
+  const reading: Reading = { spec, ready: [], cutter: cutterOf(format) };
   readings.set(stream, reading);
   return reading;
+}
+
+function cutterOf(format: StdinFormat): Cutter {
+  switch (format.type) {
+    case 'raw': return new RawReader(format);
+    case 'mjpeg': return new JpegCutter();
+    case 'ppm': return new PpmCutter();
+  }
 }
 
 async function* items(stream: Readable, { reading, tally, signal }: { reading: Reading; tally: Tally; signal: AbortSignal }): AsyncGenerator<Image | Buffer, void, undefined> {
@@ -79,8 +80,10 @@ async function* items(stream: Readable, { reading, tally, signal }: { reading: R
     }
     const chunk = await read(stream, signal);
     if (chunk === null || signal.aborted) return;
-    reading.ready.push(...reading.cutter.push(chunk));
-    tally.broken += reading.broken();
+    const { cutter } = reading;
+    const before = cutter.broken ?? 0;
+    reading.ready.push(...cutter.push(chunk));
+    tally.broken += (cutter.broken ?? 0) - before;
   }
 }
 
