@@ -4,7 +4,8 @@ import type { DataType, Tensor, TensorData, TensorInfo } from '../tensor.js';
 
 export const elementCount = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1);
 
-const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>> = {
+/** The array that holds the elements of a type. */
+export const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>> = {
   float32: Float32Array,
   uint8: Uint8Array,
   int8: Int8Array,

@@ -10,12 +10,10 @@ import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
 import { NativeKeptMaps } from './kept-maps.js';
-import { outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
+import { asBytes, outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { decidingInputs, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats, SplitRun } from '../session-types.js';
 import type { Tensor, TensorData } from '../tensor.js';
-
-const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** What the program is given for a feed: int64 as int32, bytes in the program's own sign. */
 function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBufferView {

@@ -1,22 +1,13 @@
 import { RuntimeError } from '../errors.js';
 import type { ProgramPort } from '../lower/compile.js';
 import { flipInPlace } from '../lower/flip-bytes.js';
-import type { DataType, Tensor, TensorData, TensorInfo } from '../tensor.js';
-import { checkTensor, elementCount } from './feeds.js';
+import type { Tensor, TensorData, TensorInfo } from '../tensor.js';
+import { arrayTypes, checkTensor, elementCount } from './feeds.js';
 
 /** Tensors of an earlier run, by output name, that a run writes into instead of new ones. */
 export type ReusedOutputs = Readonly<Record<string, Tensor>>;
 
-const arrays: { readonly [T in DataType]: (count: number) => TensorData } = {
-  float32: (count) => new Float32Array(count),
-  uint8: (count) => new Uint8Array(count),
-  int8: (count) => new Int8Array(count),
-  int32: (count) => new Int32Array(count),
-  int64: (count) => new BigInt64Array(count),
-  bool: (count) => new Uint8Array(count),
-};
-
-const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+export const asBytes = (data: TensorData): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 const overlaps = (a: TensorData, b: TensorData): boolean =>
   a.buffer === b.buffer && a.byteOffset < b.byteOffset + b.byteLength && b.byteOffset < a.byteOffset + a.byteLength;
@@ -109,12 +100,12 @@ function wideSlot({ type, dims }: ProgramPort, reused: Tensor | undefined): Outp
   };
 }
 
-/** Where the program writes this output: into `reused`, which `checkReused` has seen, or into a new tensor. */
+/** Where the program writes this output: into `reused`, which `takeReused` has seen, or into a new tensor. */
 export function outputSlot(port: ProgramPort, reused: Tensor | undefined): OutputSlot {
   const { type, dims, flip, padded } = port;
   if (padded) return paddedSlot(port);
   if (type === 'int64') return wideSlot(port, reused);
-  const tensor = reused ?? { type, dims, data: arrays[type](elementCount(dims)) };
+  const tensor = reused ?? { type, dims, data: new arrayTypes[type](elementCount(dims)) };
   return {
     view: tensor.data,
     finish() {
