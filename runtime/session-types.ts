@@ -134,12 +134,12 @@ export interface Session {
    * Runs the model once. Outputs that `reused` names, as a rule what an earlier run gave, are written into those tensors and make no
    * garbage: their former values are gone. An output whose shape depends on the data is a new tensor each time, and the engine
    * `onnxruntime` copies into them.
-   * @throws RuntimeError E_INPUT for feeds or reused tensors that are missing, unknown, or of the wrong type or shape, and for reused memory
-   * that a feed, another output or a run under way uses
    *
    * With `active`, an incremental session computes only what those cells of a grid over the picture ask for, and keeps the rest from the
    * runs before: every op computes its output under the active cells from what its inputs hold. It computes everything when nothing is kept.
    * Tensors of the last run in `reused` must still hold what that run wrote.
+   * @throws RuntimeError E_INPUT for feeds or reused tensors that are missing, unknown, or of the wrong type or shape, and for reused memory
+   * that a feed, another output or a run under way uses
    */
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<Record<string, Tensor>>;
   /** What an incremental session keeps. */

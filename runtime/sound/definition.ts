@@ -69,7 +69,6 @@ export const featureDefinition = z.object({
 });
 
 export type FeatureDefinition = z.output<typeof featureDefinition>;
-export type FeatureInput = z.input<typeof featureDefinition>;
 export type MelDefinition = z.output<typeof melDefinition>;
 
 /** Values in a row of features. */

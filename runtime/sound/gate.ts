@@ -15,7 +15,7 @@ export interface SoundGateSettings {
   audit_share: number;
 }
 
-/** Most of the way that the floor may fall at once, decibels a second. */
+/** The floor falls so many times as fast as it rises. */
 const fallFactor = 10;
 
 /**

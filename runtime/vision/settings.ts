@@ -1,10 +1,10 @@
+/** Settings that kinds of vision pipelines share. Field names carry units. */
 import { z } from 'zod';
 import { positiveInteger, share } from '../stages/contract.js';
 import { auditSettings, defaultAudit, featureGateSettings, type AuditSettings, type FeatureGateSettings } from './gates/settings.js';
 import { boxDecoder } from './decoders/index.js';
 
-/** Settings that kinds of vision pipelines share. Field names carry units. */
-
+/** How a picture of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it. */
 export const fitSetting = z.enum(['stretch', 'letterbox']);
 
 /** How a frame is fitted to a detector, and which of its boxes count. */
