@@ -6,7 +6,7 @@ import { fusedUnary, unaryAttributes } from './convolution.js';
 import { integerCoreOps } from './integer.js';
 import { broadcastValue, paddedRegion, paddedShape, padModes, padValue, slicedRegion, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
-import { broadcast, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
+import { always, broadcast, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { recurrenceOps } from './recurrent.js';
 import { needsAlong, needsBroadcast, needsOfFirst, needsSame, reshapedRegion } from './regions.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
@@ -22,8 +22,6 @@ import { applyUnary, type Unary } from './unary-functions.js';
 
 /** y = unary(x) */
 export const unaryAttribute = (unary: Unary): AttributeRecord => unaryAttributes(unary);
-
-const always = (): boolean => true;
 
 const unary: OperatorRecord = {
   linear: true, elementwise: 'floats', transpose: throughFirst, repeats: true,

@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph.js';
 import { isIdentityPermutation } from '../graph/permutation.js';
 import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
-import { broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { always, broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Region, type Span } from './regions.js';
 import { throughAxis } from './transpose-rules.js';
 
@@ -239,8 +239,6 @@ const gather: OperatorRecord = {
     return [gatherElements(x, offsets, outputType(context).shape)];
   },
 };
-
-const always = (): boolean => true;
 
 const expand: OperatorRecord = {
   identity: always,

@@ -4,7 +4,7 @@ import type { GraphLimits, Node } from '../graph/graph.js';
 import { volume, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 import type { EvaluateContext, InferContext } from './record.js';
 
-export { sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './record.js';
+export { always, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './record.js';
 
 function beyond(node: Node, what: string, limit: string): RuntimeError {
   return new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': ${what} exceeds ${limit}`, { details: { node: node.name, op: node.op } });

@@ -77,6 +77,9 @@ export interface OperatorRecord {
 
 export type OpTable = Readonly<Record<string, OperatorRecord>>;
 
+/** `identity` of operators that give back their first operand whenever the types are the same. */
+export const always = (): boolean => true;
+
 /** Records of a family with the members that they have in common. */
 export const sharing = (common: Partial<OperatorRecord>, records: OpTable): OpTable =>
   Object.fromEntries(Object.entries(records).map(([op, record]) => [op, { ...common, ...record }]));

@@ -62,7 +62,7 @@ export function broadcastRegion(shape: Shape, region: Region): Region {
 export const needsBroadcast: Needs = ({ inputs }, region) => inputs.map((shape) => (shape === undefined ? undefined : broadcastRegion(shape, region)));
 
 /** The rows (axis 0) or columns (axis 1) of an image of `size` over which a window slides for a span of its output. */
-export function windowSpan({ kernel, strides, dilations, pads }: Omit<Window, 'output'>, axis: 0 | 1, { from, to }: Span, size: number): Span {
+function windowSpan({ kernel, strides, dilations, pads }: Omit<Window, 'output'>, axis: 0 | 1, { from, to }: Span, size: number): Span {
   const extent = (kernel[axis] - 1) * dilations[axis] + 1;
   return clipped({ from: from * strides[axis] - pads[axis], to: (to - 1) * strides[axis] - pads[axis] + extent }, size);
 }

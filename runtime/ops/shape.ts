@@ -1,11 +1,9 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
 import { type DType, elementCount, fromNumbers, int64s, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
-import { constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import { always, constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { throughFirst } from './transpose-rules.js';
-
-const always = (): boolean => true;
 
 /** Operators that only give the same elements another shape. */
 const reshaping = (shape: (context: InferContext) => number[]): OperatorRecord => ({
