@@ -4,7 +4,7 @@ import { contextFor, quantizeTo, roundAll, type Calibrated } from '../write/carr
 import { cheapestWithin, paretoCurve, type Choice, type LayerChoices, type ParetoPoint } from './pareto.js';
 import type { Format, Grid } from './grids.js';
 import type { RoundedLayer } from '../write/insert.js';
-import { meanAgreement, outputsOf, type Agreement } from '../report/fidelity.js';
+import { meanAgreement, outputsOf } from '../report/fidelity.js';
 import { reported } from '../report/progress.js';
 import { roundAlone, roundingSamples } from '../round/round-layers.js';
 
@@ -12,20 +12,18 @@ import { roundAlone, roundingSamples } from '../round/round-layers.js';
 export interface Yardstick {
   samples: readonly Feeds[];
   expected: readonly Readonly<Record<string, Tensor>>[];
-  /** How answers are compared where the user knows what they mean; default: the mean cosine of the outputs. */
-  agreement: Agreement | undefined;
 }
 
-export async function makeYardstick({ graph, engine, agreement }: Pick<Calibrated, 'graph' | 'engine' | 'agreement'>, samples: readonly Feeds[]): Promise<Yardstick> {
+export async function makeYardstick({ graph, engine }: Pick<Calibrated, 'graph' | 'engine'>, samples: readonly Feeds[]): Promise<Yardstick> {
   const session = await openPart(graph, graph.outputs, engine);
-  return { samples, expected: await outputsOf(session, samples).finally(() => session.close()), agreement };
+  return { samples, expected: await outputsOf(session, samples).finally(() => session.close()) };
 }
 
 /** One less the mean agreement with the float model: what is lost, told without labels. */
-export async function measureDrop(calibrated: Calibrated, grids: ReadonlyMap<string, Grid>, rounded: ReadonlyMap<string, RoundedLayer>, { samples, expected, agreement }: Yardstick): Promise<number> {
+export async function measureDrop(calibrated: Calibrated, grids: ReadonlyMap<string, Grid>, rounded: ReadonlyMap<string, RoundedLayer>, { samples, expected }: Yardstick): Promise<number> {
   const { graph } = quantizeTo(calibrated, grids, rounded);
   const session = await openPart(graph, graph.outputs, calibrated.engine);
-  return 1 - meanAgreement(expected, await outputsOf(session, samples).finally(() => session.close()), agreement);
+  return 1 - meanAgreement(expected, await outputsOf(session, samples).finally(() => session.close()), calibrated.agreement);
 }
 
 /** What int8 everywhere loses: the formats of fewer bits are judged by what they take beyond that. */
