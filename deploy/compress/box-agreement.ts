@@ -2,7 +2,7 @@ import { RuntimeError } from '../../runtime/errors.js';
 import { pictureSize } from '../../runtime/kinds/pixel-input.js';
 import type { ModelInfo } from '../../runtime/kinds/kind.js';
 import type { Agreement } from '../../runtime/quantize/report/fidelity.js';
-import { intersectionOverUnion } from '../../runtime/vision/nms.js';
+import { overlap } from '../evaluate/average-precision.js';
 import { decoderFor, type DecodeOptions, type Detection } from '../evaluate/decode.js';
 import { guessKind } from '../run/recognize.js';
 
@@ -10,8 +10,6 @@ import { guessKind } from '../run/recognize.js';
 const leastScore = 0.25;
 /** A box is the same when it overlaps by this much. */
 const leastOverlap = 0.5;
-
-const overlap = (a: Detection, b: Detection): number => intersectionOverUnion(Float32Array.from([...a.corners, ...b.corners]), 0, 1);
 
 /**
  * How much of what one model finds another one finds too, 0..1, weighted by scores: each box counts with its overlap and the ratio of the scores, and

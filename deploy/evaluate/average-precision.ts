@@ -13,7 +13,8 @@ export interface ScoredBox {
 /** A box counts as found when it overlaps the real one by this much. */
 const leastOverlap = 0.5;
 
-const overlap = (a: ScoredBox, b: ScoredBox): number => intersectionOverUnion(Float32Array.from([...a.corners, ...b.corners]), 0, 1);
+/** Area that two boxes share, as a share of the area that they cover together. */
+export const overlap = (a: Pick<ScoredBox, 'corners'>, b: Pick<ScoredBox, 'corners'>): number => intersectionOverUnion(Float32Array.from([...a.corners, ...b.corners]), 0, 1);
 
 /** Whether each found box, best score first, hits a real one that no better box has hit. */
 function hitsOf(found: readonly ScoredBox[], truth: readonly ScoredBox[]): boolean[] {
