@@ -162,6 +162,12 @@ export class LoweringContext {
     return this.writer.tensor({ dtype, dims, memory: bytesOf(data) });
   }
 
+  /** A constant of 8-bit weights, as the graph has it; undefined when the value is not constant. */
+  weights8(value: string): number | undefined {
+    const constant = this.constant(value);
+    return constant === undefined ? undefined : this.raw('int8', constant.dims, constant.data);
+  }
+
   /** `filled`: the value whose pixels the op writes, all of them; '' where it writes others. */
   emit<C extends OpCode>(
     node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = outputOf(node),

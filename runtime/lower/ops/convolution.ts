@@ -19,12 +19,6 @@ const geometryOf = (context: LoweringContext, node: Node, x: string, weights: st
 
 const optionalPixels = (context: LoweringContext, value: string | undefined): number | undefined => (value === undefined ? undefined : context.pixels(value));
 
-/** Weights of 8 bits, which are never moved by 128. */
-function rawWeights(context: LoweringContext, value: string): number | undefined {
-  const w = context.constant(value);
-  return w === undefined ? undefined : context.raw('int8', w.dims, w.data);
-}
-
 const convF32: Lowering = (context, node) => {
   const { x, weights, bias, slope, residual, output, residualFirst } = views.nhwcConv(node);
   const unary = fusedUnary(node);
@@ -43,7 +37,7 @@ const convQ8: Lowering = (context, node) => {
   context.emit(
     node, 'ConvQ8',
     [
-      context.pixels(x), rawWeights(context, weights), context.optional(bias), context.optional(scale), context.optional(scaleNeg), context.optional(table),
+      context.pixels(x), context.weights8(weights), context.optional(bias), context.optional(scale), context.optional(scaleNeg), context.optional(table),
       optionalPixels(context, residual),
     ],
     context.pixels(output),
@@ -63,7 +57,7 @@ const convQ8F32: Lowering = (context, node) => {
   const { x, weights, scale, bias, output, xZp } = views.convQ8F32(node);
   context.emit(
     node, 'ConvQ8F32',
-    [context.pixels(x), rawWeights(context, weights), context.tensor(scale), context.optional(bias)],
+    [context.pixels(x), context.weights8(weights), context.tensor(scale), context.optional(bias)],
     context.pixels(output),
     { ...geometryOf(context, node, x, weights), x_zp: context.stored8(x, xZp) },
     convMacs(context.shape(output), context.shape(weights)),

@@ -84,9 +84,8 @@ const matMul: Lowering = (context, node) => {
 
 const matMulW4: Lowering = (context, node) => {
   const { a, codes, scales, bias, output, group } = views.matMulW4(node);
-  const w = context.constant(codes);
-  const operands = [context.tensor(a), w === undefined ? undefined : context.raw('int8', w.dims, w.data), context.tensor(scales), context.optional(bias)];
-  context.emit(node, 'MatMulW4', operands, context.tensor(output), { group }, elementCount(context.shape(output)) * (w?.dims[1] ?? 1));
+  const operands = [context.tensor(a), context.weights8(codes), context.tensor(scales), context.optional(bias)];
+  context.emit(node, 'MatMulW4', operands, context.tensor(output), { group }, elementCount(context.shape(output)) * (context.shape(codes)[1] ?? 1));
 };
 
 /** Absent operands keep their place: a float `a` has no zero-point. */
