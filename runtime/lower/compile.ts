@@ -188,8 +188,9 @@ export function splitCosts({ graph, opNames, opNodes }: Pick<CompiledProgram, 'g
     return node !== undefined && wanted(node) ? sum + macs : sum;
   }, 0);
   const all = macsOf(() => true);
+  const producers = producersOf(graph.nodes);
   return splitPoints(graph).map(({ name, value }) => {
-    const behind = nodesBehind(graph, value);
+    const behind = nodesBehind(producers, value);
     const macs = macsOf((node) => behind.has(node));
     const { shape, dtype } = typeOf(graph, value);
     return { name, shape, dtype, macs, share: all === 0 ? 0 : macs / all };

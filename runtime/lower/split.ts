@@ -1,7 +1,8 @@
 import { RuntimeError } from '../errors.js';
-import { requiredInt } from '../graph/attributes.js';
 import { consumersOf, producersOf, typeOf, type Graph, type Node } from '../graph/graph.js';
+import { outputOf } from '../graph/operands.js';
 import { isByte } from '../graph/tensor-value.js';
+import { binaryQ8, convQ8, poolQ8 } from '../ops/views.js';
 
 /** Operators of the lowered graph that end a layer: their outputs are feature maps. */
 const layerOperators = new Set(['ConvQ8', 'BinaryQ8', 'PoolQ8', 'LutQ8', 'NhwcConv', 'BinaryF32', 'NhwcPool', 'Unary']);
@@ -19,10 +20,15 @@ export interface SplitPoint {
 /** The zero-point that readers of the value subtract; undefined when none of them does. */
 function zeroPointOf(value: string, readers: readonly Node[]): number | undefined {
   for (const node of readers) {
-    const first = node.inputs[0] === value;
-    if (node.op === 'ConvQ8') return requiredInt(node, first ? 'x_zp' : 'res_zp');
-    if (node.op === 'BinaryQ8') return requiredInt(node, first ? 'a_zp' : 'b_zp');
-    if (node.op === 'PoolQ8') return requiredInt(node, 'x_zp');
+    if (node.op === 'ConvQ8') {
+      const { x, epilogue } = convQ8(node);
+      return x === value ? epilogue.xZp : epilogue.resZp;
+    }
+    if (node.op === 'BinaryQ8') {
+      const { a, arithmetic } = binaryQ8(node);
+      return a === value ? arithmetic.aZp : arithmetic.bZp;
+    }
+    if (node.op === 'PoolQ8') return poolQ8(node).arithmetic.xZp;
   }
   return undefined;
 }
@@ -31,19 +37,21 @@ function zeroPointOf(value: string, readers: readonly Node[]): number | undefine
 export function splitPoints(graph: Graph): SplitPoint[] {
   const readers = consumersOf(graph.nodes);
   const seen = new Set<string>();
-  return graph.nodes.flatMap(({ name, op, outputs: [value = ''] }) => {
+  return graph.nodes.flatMap((node) => {
+    const { name, op } = node;
+    if (!layerOperators.has(op) || seen.has(name)) return [];
+    const value = outputOf(node);
     const { dtype, shape } = typeOf(graph, value);
     const map = shape.length === 4 && shape[0] === 1;
     const zeroPoint = isByte(dtype) ? zeroPointOf(value, readers.get(value) ?? []) : dtype === 'float32' ? 0 : undefined;
-    if (!map || !layerOperators.has(op) || zeroPoint === undefined || graph.outputs.includes(value) || seen.has(name)) return [];
+    if (!map || zeroPoint === undefined || graph.outputs.includes(value)) return [];
     seen.add(name);
     return [{ name, value, zeroPoint }];
   });
 }
 
 /** The nodes that a value is computed by. */
-export function nodesBehind(graph: Graph, value: string): Set<Node> {
-  const producers = producersOf(graph.nodes);
+export function nodesBehind(producers: ReadonlyMap<string, Node>, value: string): Set<Node> {
   const behind = new Set<Node>();
   const open = [value];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
@@ -68,7 +76,7 @@ export function cutAt(graph: Graph, name: string): { graph: Graph; point: SplitP
     const some = names.length > 12 ? `${names.slice(0, 12).join(', ')} and ${names.length - 12} more` : names.join(', ');
     throw new RuntimeError('E_INPUT', `Expected a layer with a feature map for split but received "${name}"; the model can be split after ${some || 'none of its layers'}`, { details: { split: name } });
   }
-  const behind = nodesBehind(graph, point.value);
+  const behind = nodesBehind(producersOf(graph.nodes), point.value);
   const nodes = [...graph.nodes.filter((node) => behind.has(node)), ...graph.nodes.filter((node) => !behind.has(node))];
   return { graph: { ...graph, nodes, outputs: [...graph.outputs, point.value] }, point, prefix: behind.size };
 }

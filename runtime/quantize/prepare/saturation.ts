@@ -29,7 +29,8 @@ function rangeOf(node: Node, value: string, producers: ReadonlyMap<string, Node>
 
 /** Of x * gate(x), as exporters write Silu and HardSwish: where the gate is shut, so is everything. */
 function gatedRange(node: Node, value: string, producers: ReadonlyMap<string, Node>): Range | undefined {
-  const gate = producers.get(node.inputs.find((input) => input !== value) ?? '');
+  const other = node.inputs.find((input) => input !== value);
+  const gate = other === undefined ? undefined : producers.get(other);
   if (gate === undefined || (gate.op !== 'Sigmoid' && gate.op !== 'HardSigmoid') || gate.inputs[0] !== value) return undefined;
   const open = rangeOf(gate, value, producers);
   return open === undefined || floatAttribute(gate, 'alpha', 1) < 0 ? undefined : { min: open.min, max: Infinity };
