@@ -1,6 +1,9 @@
 import { RuntimeError } from '../../runtime/errors.js';
+import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import { pictureSize } from '../../runtime/kinds/pixel-input.js';
 import type { ModelInfo } from '../../runtime/kinds/kind.js';
+import { endsOf } from '../../runtime/onnx/heads.js';
+import { modelPorts } from '../../runtime/quantize/prepare/read-model.js';
 import type { Agreement } from '../../runtime/quantize/report/fidelity.js';
 import { overlap } from '../evaluate/average-precision.js';
 import { decoderFor, type DecodeOptions, type Detection } from '../evaluate/decode.js';
@@ -43,3 +46,7 @@ export function agreementOf(model: ModelInfo, options: DecodeOptions = {}): Agre
     throw error;
   }
 }
+
+/** The same of a model's bytes, as quantization reads them: no engine has to open it. @throws RuntimeError E_MODEL_* */
+export const agreementOfModel = (bytes: Uint8Array, sizes: ChosenSizes = {}, options: DecodeOptions = {}): Agreement | undefined =>
+  agreementOf({ ...modelPorts(bytes, sizes), ends: endsOf(bytes) }, options);

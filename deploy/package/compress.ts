@@ -6,8 +6,8 @@ import type { OnQuantizeProgress } from '../../runtime/quantize/report/progress.
 import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import type { QuantizeOptions, QuantizeReport } from '../../runtime/quantize/quantize.js';
 import { DeployError } from '../errors.js';
-import { agreementOf } from '../compress/box-agreement.js';
-import { describeModel, describePipeline } from './describe.js';
+import { agreementOfModel } from '../compress/box-agreement.js';
+import { describePipeline } from './describe.js';
 import type { StageModels } from './describe.js';
 import { calibrationFeeds, recordPictures } from './record.js';
 import type { RecordOptions } from './record.js';
@@ -62,7 +62,7 @@ export async function compressStages(
     const feeds = await calibrationFeeds(model, stage, pipeline, { runs, engine: record.engine });
     if (feeds.length === 0) throw new DeployError('E_USAGE', `The calibration pictures give the ${stage} nothing to see: nothing was found in them`);
     // Devices see people whom calibration did not: nothing that it saw is clipped.
-    const agreement = agreementOf(await describeModel(model, record.engine), options.hints);
+    const agreement = agreementOfModel(model, {}, options.hints);
     const { model: quantized, report } = await quantizeModel(model, feeds, { method: 'minmax', ...(agreement === undefined ? {} : { agreement }), ...quantize, ...(onProgress === undefined ? {} : { onProgress: onProgress(stage) }) });
     result.models[stage] = quantized;
     result.reports[stage] = report;

@@ -9,14 +9,13 @@ import { calibrationMethods, type CalibrationMethod } from '../../../runtime/qua
 import type { QuantizeWarning } from '../../../runtime/quantize/report/warnings.js';
 import { targets, type Target } from '../../../runtime/quantize/formats/targets.js';
 import type { EngineName } from '../../../runtime/session-types.js';
-import { agreementOf } from '../../compress/box-agreement.js';
+import { agreementOfModel } from '../../compress/box-agreement.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { unscaledPixels } from '../../compress/pixel-scale.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
 import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
-import { describeModel } from '../../package/describe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
@@ -132,7 +131,7 @@ export function register(program: Command): void {
       const unscaled = options.calibrate.startsWith('random:') ? undefined : unscaledPixels(bytes, shapes, options);
       if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
       const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
-      const agreement = agreementOf(await describeModel(bytes, options.engine, { shapes }));
+      const agreement = agreementOfModel(bytes, { shapes });
       const view = stageProgress(self);
       const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
       const { model, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());

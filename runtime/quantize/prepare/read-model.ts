@@ -2,11 +2,25 @@ import { RuntimeError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import type { ChosenSizes } from '../../graph/open-dimensions.js';
 import { graphFromOnnx } from '../../graph/import.js';
+import { inferShapes } from '../../infer/infer.js';
 import { parseModel } from '../../onnx/parse.js';
 import type { OnnxModel } from '../../onnx/types.js';
 import { simplifyOnnx } from '../../optimize/optimize.js';
 import { dataTypes, type TensorInfo } from '../../tensor.js';
 import { raiseOpset } from './raise-opset.js';
+
+/** Values at the edge of a graph. @throws RuntimeError E_MODEL_OP: a type that does not cross it */
+function portsOf({ types, constants }: Graph, names: readonly string[], side: 'input' | 'output'): TensorInfo[] {
+  return names.map((name) => {
+    const constant = constants.get(name);
+    const type = constant === undefined ? types.get(name) : { dtype: constant.dtype, shape: constant.dims };
+    const dtype = dataTypes.find((candidate) => candidate === type?.dtype);
+    if (type === undefined || dtype === undefined) {
+      throw new RuntimeError('E_MODEL_OP', `Expected ${dataTypes.join(', ')} for the type of ${side} "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
+    }
+    return { name, type: dtype, dims: type.shape };
+  });
+}
 
 /**
  * Inputs of a model; open dimensions have the given sizes, or else 1.
@@ -14,14 +28,16 @@ import { raiseOpset } from './raise-opset.js';
  */
 export function modelInputs(bytes: Uint8Array, sizes: ChosenSizes = {}): TensorInfo[] {
   const graph = graphFromOnnx(parseModel(bytes), sizes);
-  return graph.inputs.map((name) => {
-    const type = graph.types.get(name);
-    const dtype = dataTypes.find((candidate) => candidate === type?.dtype);
-    if (type === undefined || dtype === undefined) {
-      throw new RuntimeError('E_MODEL_OP', `Expected ${dataTypes.join(', ')} for the type of input "${name}" but received ${type?.dtype ?? 'none'}`, { details: { value: name } });
-    }
-    return { name, type: dtype, dims: type.shape };
-  });
+  return portsOf(graph, graph.inputs, 'input');
+}
+
+/**
+ * Inputs and outputs of a model, whose shapes are inferred: no engine has to open it. Open dimensions as for `modelInputs`.
+ * @throws RuntimeError E_MODEL_*
+ */
+export function modelPorts(bytes: Uint8Array, sizes: ChosenSizes = {}): { inputs: TensorInfo[]; outputs: TensorInfo[] } {
+  const graph = inferShapes(graphFromOnnx(parseModel(bytes), sizes));
+  return { inputs: portsOf(graph, graph.inputs, 'input'), outputs: portsOf(graph, graph.outputs, 'output') };
 }
 
 /**
