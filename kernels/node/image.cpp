@@ -1,6 +1,7 @@
 // The pixel kernels, as the object `image` of the addon. kernels/binding/image.ts has checked every argument and says what was wrong; here
 // only what memory safety needs is checked again.
 #include "image/image.h"
+#include "node/arguments.h"
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/views.h"
@@ -63,7 +64,7 @@ Napi::Value Resize(const Napi::CallbackInfo& info) {
   const sterna::RegionF region{NumberAt(info, 4), NumberAt(info, 5), NumberAt(info, 6), NumberAt(info, 7)};
   const auto bounded = [](double start, double length) { return start >= -1e6 && start <= 1e6 && length > 0 && length <= kMaxRegion; };
   if (!bounded(region.x, region.width) || !bounded(region.y, region.height)) return Refuse(env);
-  ResizeImage(src, region, info[12].IsBoolean() && info[12].As<Napi::Boolean>() ? sterna::Border::kEdge : sterna::Border::kBlack, dst);
+  ResizeImage(src, region, IsTrue(info[12]) ? sterna::Border::kEdge : sterna::Border::kBlack, dst);
   return env.Undefined();
 }
 
@@ -106,7 +107,7 @@ bool ReadFeatures(const Napi::CallbackInfo& info, sterna::FeatureMap* map, int16
   const std::optional<Bytes> data = BytesOf(info[0]), learned = BytesOf(info[4]), runs = BytesOf(info[5]);
   const size_t channels = SizeAt(info, 1), zp = SizeAt(info, 2);
   if (!data || !learned || !runs || channels < 1 || channels > sterna::kMaxCosineChannels || zp > 255 || data->size % channels != 0) return false;
-  *map = {data->data, data->size / channels, channels, static_cast<uint8_t>(info[3].ToBoolean().Value() ? 0x80 : 0), static_cast<int32_t>(zp)};
+  *map = {data->data, data->size / channels, channels, static_cast<uint8_t>(IsTrue(info[3]) ? 0x80 : 0), static_cast<int32_t>(zp)};
   *background = reinterpret_cast<int16_t*>(learned->data);
   *streaks = runs->data;
   return learned->size == data->size * sizeof(int16_t) && reinterpret_cast<uintptr_t>(learned->data) % alignof(int16_t) == 0 && runs->size == map->cells;

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "engine/pack_program.h"
+#include "node/arguments.h"
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/runner.h"
@@ -54,19 +55,18 @@ constexpr napi_type_tag kProgramTag = {0x9d0f3c5ea2714b86, 0xb7e64412c8a95d03}, 
 
 using GivenEngine = Napi::External<std::unique_ptr<Engine>>;  // the constructor takes the engine out of it
 
-// A property that is absent is no true, nor is one of an environment that ends: coercing what could not be read would end the process.
-bool IsTrue(const Napi::Value& value) { return value.IsBoolean() && value.As<Napi::Boolean>().Value(); }
-
 class NativeProgram;
 void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job);
 using DoneFunction = Napi::TypedThreadSafeFunction<NativeProgram, JsJob, OnDone>;
 
 class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
  public:
-  // Methods are plain functions of the prototype, so that they see any `this` before it is unwrapped (Call).
+  // Methods are plain functions of the prototype, so that they see any `this` before it is unwrapped (Call). Empty when the environment ends.
   static Napi::Function Define(Napi::Env env) {
     const Napi::Function program = DefineClass(env, "NativeProgram", {});
-    const Napi::Object prototype = program.Get("prototype").As<Napi::Object>();
+    const Napi::Value given = program.IsEmpty() ? Napi::Value() : program.Get("prototype");
+    if (given.IsEmpty()) return {};
+    const Napi::Object prototype = given.As<Napi::Object>();
     const auto method = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
       prototype.DefineProperty(Napi::PropertyDescriptor::Value(name, Napi::Function::New(env, call, name), napi_default_method));
     };
@@ -500,9 +500,10 @@ Napi::Value ChecksumOf(const Napi::CallbackInfo& info) {
 
 // A function that makes programs; it keeps their class alive.
 void SetLoader(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*load)(const Napi::CallbackInfo&), Napi::Function program) {
-  auto* constructor = new Napi::FunctionReference(Napi::Persistent(program));  // freed with the function that holds it
-  Napi::Function function = Napi::Function::New(env, load, name, constructor);
-  function.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor);
+  auto constructor = std::make_unique<Napi::FunctionReference>(Napi::Persistent(program));
+  const Napi::Function function = Napi::Function::New(env, load, name, constructor.get());
+  if (function.IsEmpty()) return;  // the environment ends
+  function.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor.release());
   exports.Set(name, function);
 }
 
@@ -510,6 +511,7 @@ void SetLoader(Napi::Env env, Napi::Object exports, const char* name, Napi::Valu
 
 void RegisterProgram(Napi::Env env, Napi::Object exports) {
   const Napi::Function program = NativeProgram::Define(env);
+  if (program.IsEmpty()) return;
   SetLoader(env, exports, "loadProgram", LoadProgram, program);
   SetLoader(env, exports, "loadProgramFile", LoadProgramFile, program);
   exports.Set("packProgram", Napi::Function::New(env, PackProgram, "packProgram"));

@@ -305,12 +305,12 @@ describe('closing', () => {
     await expect(promisify(execFile)(process.execPath, ['-e', script, JSON.stringify(argument(state))], { timeout: 20_000 })).resolves.toBeDefined();
   });
 
-  it('survives workers that are terminated in the middle of calls', async () => {
-    const callsForEver = `
-      const [addon, file] = require('node:worker_threads').workerData;
+  // Each runs for ever in a worker.
+  const calls = {
+    'of programs': `
       const { loadProgram } = require(addon), bytes = require('node:fs').readFileSync(file);
       const program = loadProgram(bytes, { threads: 2, isa: 'ref' });
-      require('node:worker_threads').parentPort.postMessage('calls');
+      begin();
       const input = [new Uint8Array(65536)], output = [new Uint8Array(65536)];
       const calls = () => {
         for (let i = 0; i < 20; ++i) void program.run(input, output);
@@ -319,12 +319,27 @@ describe('closing', () => {
         try { program.run([], []); } catch {}
         setImmediate(calls);
       };
-      calls();`;
+      calls();`,
+    'that read options': `
+      const { image } = require(addon);
+      const background = new Int16Array(1), streaks = new Uint8Array(1);
+      begin();
+      for (;;) image.learnBackground(new Uint8Array(1), 1, 128, true, background, streaks);`,
+    'that load the addon': `
+      begin();
+      for (;;) process.dlopen({ exports: {} }, addon);`,
+  };
+
+  it.each(Object.entries(calls))('survives workers that are terminated in the middle of calls %s', async (_, callsForEver) => {
+    const worker = `
+      const { workerData: [addon, file], parentPort } = require('node:worker_threads');
+      const begin = () => parentPort.postMessage('begin');
+      ${callsForEver}`;
     const terminations = `
       const { Worker } = require('node:worker_threads');
       (async () => {
         for (let i = 0; i < 8; ++i) {
-          const worker = new Worker(${JSON.stringify(callsForEver)}, { eval: true, workerData: JSON.parse(process.argv[1]) });
+          const worker = new Worker(${JSON.stringify(worker)}, { eval: true, workerData: JSON.parse(process.argv[1]) });
           await new Promise((done) => worker.once('message', done));
           await new Promise((done) => setTimeout(done, i % 10));
           await worker.terminate();
