@@ -1,8 +1,7 @@
 // The audio front end, as the object `audio` of the addon. kernels/binding/audio.ts has checked every argument and says what was wrong; here
 // only what memory safety needs is checked again. An open front end is an External that its finalizer deletes; it keeps no view.
-#include <cmath>
-
 #include "audio/front_end.h"
+#include "node/arguments.h"
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/views.h"
@@ -37,17 +36,14 @@ bool ReadBands(const Napi::CallbackInfo& info, size_t at, size_t inputs, sterna:
   return offset == bands->weights.size();
 }
 
-// Whole numbers of the array, within bounds.
-bool Whole(double value, double least, double most) { return value >= least && value <= most && std::floor(value) == value; }
-
 bool ReadConfig(const Napi::CallbackInfo& info, sterna::FrontEndConfig* config, sterna::DType* type) {
   std::vector<double> n;
   if (!ReadArray(info[0], &n) || n.size() != 18 || !ReadArray(info[1], &config->window)) return false;
-  if (!Whole(n[0], 1, sterna::kMostPoints) || !Whole(n[1], sterna::kLeastPoints, sterna::kMostPoints) || !Whole(n[2], 0, sterna::kMostPoints)) return false;
+  if (!IsWhole(n[0], 1, sterna::kMostPoints) || !IsWhole(n[1], sterna::kLeastPoints, sterna::kMostPoints) || !IsWhole(n[2], 0, sterna::kMostPoints)) return false;
   config->hop = static_cast<size_t>(n[0]), config->points = static_cast<size_t>(n[1]), config->padding = static_cast<size_t>(n[2]);
   if (!sterna::SpectrumTables::Possible(config->points) || config->window.size() > config->points || config->window.size() < config->hop) return false;
   config->remove_mean = n[3] != 0, config->preemphasis = static_cast<float>(n[4]), config->magnitude = n[5] != 0;
-  if (!Whole(n[6], 0, 2) || !Whole(n[16], 0, 2)) return false;
+  if (!IsWhole(n[6], 0, 2) || !IsWhole(n[16], 0, 2)) return false;
   config->compression = static_cast<sterna::Compression>(static_cast<int>(n[6]));
   float* const of_log[] = {&config->floor, &config->offset, &config->scale, &config->shift};
   for (size_t i = 0; i < 4; ++i) *of_log[i] = static_cast<float>(n[7 + i]);
@@ -59,9 +55,8 @@ bool ReadConfig(const Napi::CallbackInfo& info, sterna::FrontEndConfig* config, 
   if (!ReadBands(info, 5, bands, &config->cosines) || !ReadArray(info[8], &config->mean) || !ReadArray(info[9], &config->factor)) return false;
   const size_t features = config->cosines.first.empty() ? bands : config->cosines.first.size();
   if (config->mean.size() != config->factor.size() || (!config->mean.empty() && config->mean.size() != features)) return false;
-  const double scale = info[10].IsNumber() ? info[10].As<Napi::Number>().DoubleValue() : 0;
-  config->code_scale = n[16] == 0 ? 0.0f : static_cast<float>(scale);
-  config->code_zero = Whole(n[17], -128, 255) ? static_cast<int32_t>(n[17]) : 0;
+  config->code_scale = n[16] == 0 ? 0.0f : static_cast<float>(NumberOf(info[10], 0));
+  config->code_zero = IsWhole(n[17], -128, 255) ? static_cast<int32_t>(n[17]) : 0;
   return n[16] == 0 || config->code_scale > 0;
 }
 
@@ -104,8 +99,8 @@ Napi::Value Push(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   FrontEnd* const front_end = Given(info);
   const std::optional<Bytes> samples = BytesOf(info[1]), ring = BytesOf(info[2]);
-  const double rows = info[3].IsNumber() ? info[3].As<Napi::Number>().DoubleValue() : 0;
-  if (front_end == nullptr || !samples || !ring || samples->size % sizeof(float) != 0 || !Whole(rows, 1, kMostRows)) return Refuse(env, "a front end, samples and a ring");
+  const double rows = NumberOf(info[3], 0);
+  if (front_end == nullptr || !samples || !ring || samples->size % sizeof(float) != 0 || !IsWhole(rows, 1, kMostRows)) return Refuse(env, "a front end, samples and a ring");
   const size_t bytes = 2 * static_cast<size_t>(rows) * front_end->features() * (front_end->quantized() ? 1 : sizeof(float));
   if (ring->size != bytes) return Refuse(env, "a ring of twice its rows");
   const size_t written = front_end->Push(reinterpret_cast<const float*>(samples->data), samples->size / sizeof(float), ring->data, static_cast<size_t>(rows));

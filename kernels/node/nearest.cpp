@@ -2,19 +2,13 @@
 // needs is checked again.
 #include "families/dots_s8/kernel.h"
 #include "nearest/nearest.h"
+#include "node/arguments.h"
 #include "node/errors.h"
 #include "node/register.h"
 #include "node/views.h"
 
 namespace sterna_node {
 namespace {
-
-size_t SizeOf(const Napi::Value& value) {
-  const int64_t number = value.IsNumber() ? value.As<Napi::Number>().Int64Value() : -1;
-  return number >= 0 ? static_cast<size_t>(number) : SIZE_MAX;
-}
-
-float FloatOf(const Napi::Value& value) { return value.IsNumber() ? value.As<Napi::Number>().FloatValue() : 0.0f; }
 
 // The kernel of the best ISA; chosen once.
 const sterna::DotsS8Kernel& Kernel() {
@@ -51,7 +45,7 @@ Napi::Value NearestCandidates(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const sterna::CodedRows rows{codes, scales, errors, owners, count, depth};
-  const size_t found = sterna::NearestCandidates(rows, {query, FloatOf(info[7]), FloatOf(info[8])}, wanted, Kernel(), cosines, out);
+  const size_t found = sterna::NearestCandidates(rows, {query, static_cast<float>(NumberOf(info[7], 0)), static_cast<float>(NumberOf(info[8], 0))}, wanted, Kernel(), cosines, out);
   return Napi::Number::New(env, static_cast<double>(found));
 }
 

@@ -193,8 +193,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
   }
   // 0: no side of a grid.
   static int64_t SideOf(const Napi::Value& value) {
-    const double side = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
-    return std::floor(side) == side && side >= 1 && side <= static_cast<double>(sterna::kMaxActiveSide) ? static_cast<int64_t>(side) : 0;
+    const double side = NumberOf(value, 0);
+    return IsWhole(side, 1, static_cast<double>(sterna::kMaxActiveSide)) ? static_cast<int64_t>(side) : 0;
   }
 
   // The views of one side into the job; `optional`: null stands for a view that nobody wants. False with an exception pending.
@@ -250,8 +250,8 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     std::unique_ptr<JsJob> job = NewJob(info);
     if (job == nullptr) return {};
     const double ops = static_cast<double>(opcodes_.size());
-    const double first = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1, end = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
-    if (!(first >= 0 && first <= end && end <= ops) || std::floor(first) != first || std::floor(end) != end) {
+    const double first = NumberOf(info[0], -1), end = NumberOf(info[1], -1);
+    if (!IsWhole(first, 0, ops) || !IsWhole(end, first, ops)) {
       ThrowArgument(env_, "Expected a range of the program's " + std::to_string(opcodes_.size()) + " ops but received " + TextOf(info[0]) + " to " + TextOf(info[1]));
       return env_.Undefined();
     }
@@ -345,8 +345,8 @@ void OnDone(Napi::Env env, Napi::Function, NativeProgram* program, JsJob* job) {
 bool ReadNumber(Napi::Object options, const char* name, double lowest, double highest, double* value) {
   const Napi::Value v = options.Get(name);
   if (v.IsUndefined()) return true;
-  const double number = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : std::nan("");
-  if (std::floor(number) == number && number >= lowest && number <= highest) {
+  const double number = NumberOf(v, std::nan(""));
+  if (IsWhole(number, lowest, highest)) {
     *value = number;
     return true;
   }
@@ -362,9 +362,8 @@ bool ReadCpus(Napi::Object options, std::vector<int>* cpus) {
   cpu_set_t allowed;
   bool usable = !v.IsArray() || sched_getaffinity(0, sizeof(allowed), &allowed) != 0;
   for (uint32_t i = 0; v.IsArray() && i < v.As<Napi::Array>().Length(); ++i) {
-    const Napi::Value cpu = v.As<Napi::Array>().Get(i);
-    const double number = cpu.IsNumber() ? cpu.As<Napi::Number>().DoubleValue() : -1;
-    if (!(number >= 0 && number < CPU_SETSIZE) || std::floor(number) != number) break;
+    const double number = NumberOf(v.As<Napi::Array>().Get(i), -1);
+    if (!IsWhole(number, 0, CPU_SETSIZE - 1)) break;
     cpus->push_back(static_cast<int>(number));
     usable = usable || CPU_ISSET(cpus->back(), &allowed);
   }
@@ -386,7 +385,7 @@ struct GivenOptions {
 bool ReadDuration(Napi::Object options, const char* name, double* ms) {
   const Napi::Value v = options.Get(name);
   if (v.IsUndefined()) return true;
-  const double number = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : -1;
+  const double number = NumberOf(v, -1);
   if (number >= 0) {
     *ms = number;
     return true;
