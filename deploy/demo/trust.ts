@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import type { HeldPackage } from '../publish/packages.js';
 import { Director } from '../repository/director.js';
 import { createKey } from '../repository/keys.js';
-import { Repository, type RoleKeysInput } from '../repository/repository.js';
+import { Repository } from '../repository/repository.js';
+import type { RoleKeysInput } from '../repository/roles.js';
 
 /** The demonstration's keys and repository, kept with its state. On one machine the keys lie unencrypted side by side; for real devices they must not. */
 export class DemoTrust {

@@ -6,6 +6,7 @@ import {
 import { DeployError } from '../errors.js';
 import { compactText, isSigned, listing, newDocument, roleKeys, signDocument, tufTime, type Document, type DocumentKind } from './document.js';
 import type { Repository } from './repository.js';
+import { commandRolesOf, fleetRole, mayGive } from './roles.js';
 
 /** Versions of the roots that a device has reported; null: unknown, so all of them are sent. */
 export interface KnownRoots {
@@ -52,9 +53,7 @@ export class Director implements DesiredSigner {
    * @throws DeployError E_REPOSITORY when no role with keys at hand may give it, E_KEY
    */
   command(statement: CommandStatement): string {
-    const root = this.#repository.root('director');
-    const delegations = root.signed[SIGNED_FIELDS.commandRoles] as { roles?: { name: string; paths: string[]; keyids: string[]; threshold: number }[] } | undefined;
-    const allowed = (delegations?.roles ?? []).filter(({ paths }) => paths.includes('cmd/*') || paths.includes(`cmd/${statement.command}`));
+    const allowed = commandRolesOf(this.#repository.root('director')).roles.filter((role) => mayGive(role, statement.command));
     for (const { keyids, threshold } of allowed) {
       const signers = this.#repository.signers(keyids);
       if (signers.length >= threshold) return signCommand(statement, signers);
@@ -67,7 +66,7 @@ export class Director implements DesiredSigner {
     const now = this.#now();
     const document = newDocument(kind, { version, nowMs: now, expiresMs: now + this.#repository.settings.lifetime_days.director * DAY_MS }, fields);
     const signed = signDocument(document, this.#repository.signers(roleKeys(root, kind)?.keyids ?? []));
-    if (!isSigned(root, kind, signed)) throw new DeployError('E_REPOSITORY', `The key of the director is not at hand: put its file into ${this.#repository.folder.keys}, or name it with --key`);
+    if (!isSigned(root, kind, signed)) throw new DeployError('E_REPOSITORY', `The key of the director is not at hand: put its file into ${this.#repository.folder.keys}, or name it with --signing-key`);
     return signed;
   }
 
@@ -81,7 +80,7 @@ export class Director implements DesiredSigner {
       return found.text;
     };
     const owner = path.slice(0, path.indexOf('/'));
-    const delegated = role === 'targets' ? [] : this.#repository.delegatedRoles().filter((name) => name === role || name === `fleet-${owner}`);
+    const delegated = role === 'targets' ? [] : this.#repository.delegatedRoles().filter((name) => name === role || name === fleetRole(owner));
     return {
       roots: this.#repository.rootsAfter('image', known),
       timestamp: text('timestamp'), snapshot: text('snapshot'), targets: text('targets'), delegated: Object.fromEntries(delegated.map((name) => [name, text(name)])),

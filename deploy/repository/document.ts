@@ -28,7 +28,7 @@ export interface RoleKeys {
   threshold: number;
 }
 
-export const SPEC_VERSION = '1.0.31';
+const SPEC_VERSION = '1.0.31';
 
 /** ISO 8601 without fractions, as TUF wants it. */
 export function tufTime(ms: number): string {
@@ -38,6 +38,12 @@ export function tufTime(ms: number): string {
 export function newDocument(kind: DocumentKind, { version, expiresMs, nowMs }: { version: number; expiresMs: number; nowMs: number }, fields: Record<string, unknown>): Document {
   const issued = kind === 'root' || kind === 'timestamp' ? { [SIGNED_FIELDS.issued]: tufTime(nowMs) } : {};
   return { signed: { _type: kind, spec_version: SPEC_VERSION, version, expires: tufTime(expiresMs), ...issued, ...fields }, signatures: [] };
+}
+
+/** What a document says besides what `newDocument` fills in: for the next version of it. */
+export function fieldsOf({ signed }: Pick<Document, 'signed'>): Record<string, unknown> {
+  const { version: _version, expires: _expires, _type: _kind, spec_version: _spec, [SIGNED_FIELDS.issued]: _issued, ...fields } = signed;
+  return fields;
 }
 
 export function documentText(document: Document): string {
@@ -60,7 +66,7 @@ export function parseDocument(text: string, label: string): Document {
   }
 }
 
-export function metadataOf(document: Document): AnyMetadata {
+function metadataOf(document: Document): AnyMetadata {
   const json = document as unknown as JsonObject;
   switch (document.signed._type) {
     case 'root': return Metadata.fromJSON(MetadataKind.Root, json);

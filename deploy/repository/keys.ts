@@ -42,7 +42,7 @@ export interface Signer extends PublicKey {
 
 export type Passphrase = () => string | undefined;
 
-export function publicKey(value: string): PublicKey {
+function publicKey(value: string): PublicKey {
   return { id: createHash('sha256').update(JSON.stringify(keyJson(value))).digest('hex'), public: value };
 }
 

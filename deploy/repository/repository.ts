@@ -6,9 +6,10 @@
 import { ALL_FLEETS, MAX_METADATA_BYTES, requireId, SIGNED_FIELDS, type TargetCustom } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import type { HeldPackage } from '../publish/packages.js';
-import { documentText, isSigned, listing, newDocument, parseDocument, roleKeys, signDocument, type Document, type RoleKeys } from './document.js';
+import { documentText, fieldsOf, isSigned, listing, newDocument, parseDocument, roleKeys, signDocument, type Document, type RoleKeys } from './document.js';
 import { defaultLifetimes, RepositoryFolder, type RepositoryName, type RepositorySettings } from './folder.js';
-import { keyJson, openSigner, readKey, type Passphrase, type PublicKey, type Signer } from './keys.js';
+import { openSigner, readKey, type Passphrase, type PublicKey, type Signer } from './keys.js';
+import { changed, commandPath, commandRolesOf, delegationsOf, firstRoles, fleetRole, requireThreshold, rootKeys, rootRoles, withRole, type Delegations, type InitKeys, type RoleChange, type RoleKeysInput } from './roles.js';
 
 export interface TargetEntry {
   length: number;
@@ -36,27 +37,6 @@ export interface Published {
 export interface Progress {
   published: Published[];
   pending: Pending[];
-}
-
-export interface RoleChange {
-  add: readonly PublicKey[];
-  /** Ids. */
-  remove: readonly string[];
-  threshold?: number;
-}
-
-export interface InitKeys {
-  root: RoleKeysInput;
-  targets: RoleKeysInput;
-  snapshot: RoleKeysInput;
-  timestamp: RoleKeysInput;
-  director: RoleKeysInput;
-  /** May give every command. */
-  operator: RoleKeysInput;
-}
-export interface RoleKeysInput {
-  keys: readonly PublicKey[];
-  threshold: number;
 }
 
 export interface RepositoryOptions {
@@ -93,8 +73,10 @@ export class Repository {
     if (folder.exists()) throw new DeployError('E_REPOSITORY', `${path} is a repository already`);
     folder.writeSettings({ schema_version: 1, lifetime_days: { ...defaultLifetimes, ...options.lifetimeDays } });
     const repository = new Repository(folder, options);
-    repository.#stageRoot('image', 1, { root: keys.root, targets: keys.targets, snapshot: keys.snapshot, timestamp: keys.timestamp });
-    repository.#stageRoot('director', 1, { root: keys.root, targets: keys.director, snapshot: keys.director, timestamp: keys.director }, { operator: { ...keys.operator, paths: ['cmd/*'] } });
+    const { root, targets, snapshot, timestamp, director, operator } = keys;
+    const commands = withRole({ keys: {}, roles: [] }, 'operator', { ...operator, terminating: false, paths: [commandPath('*')] });
+    folder.stage('image', 'root', repository.#document('root', 1, firstRoles({ root, targets, snapshot, timestamp })));
+    folder.stage('director', 'root', repository.#document('root', 1, { ...firstRoles({ root, targets: director, snapshot: director, timestamp: director }), [SIGNED_FIELDS.commandRoles]: commands }));
     folder.stage('image', 'targets', repository.#document('targets', 1, { targets: {} }));
     return { repository, progress: repository.sign() };
   }
@@ -119,8 +101,7 @@ export class Repository {
 
   /** Names of the delegated roles, in their order. */
   delegatedRoles(): string[] {
-    const targets = this.#latest('targets');
-    return delegationsOf(targets).roles.map(({ name }) => name);
+    return delegationsOf(this.#latest('targets')).roles.map(({ name }) => name);
   }
 
   /**
@@ -159,11 +140,9 @@ export class Repository {
     const name = fleetRole(requireId('fleet', fleet));
     requireThreshold(name, keys.length, threshold);
     const document = this.#latest('targets');
-    const { keys: known, roles } = delegationsOf(document);
-    const role = { name, keyids: keys.map(({ id }) => id), threshold, terminating: true, paths: [`${fleet}/*`] };
-    const delegations = { keys: { ...known, ...keyMap(keys) }, roles: [...roles.filter((other) => other.name !== name), role] };
-    this.#stageTargets('targets', { ...document.signed, delegations: withoutUnused(delegations) });
-    if (this.#newest(name) === null && !this.folder.staged().some((staged) => staged.role === name)) this.folder.stage('image', name, this.#document('targets', 1, { targets: {} }));
+    const delegations = withRole(delegationsOf(document), name, { keys, threshold, terminating: true, paths: [`${fleet}/*`] });
+    this.#stageTargets('targets', { ...document.signed, delegations });
+    if (this.#newest(name) === null && this.#staged('image', name) === undefined) this.folder.stage('image', name, this.#document('targets', 1, { targets: {} }));
     return this.sign();
   }
 
@@ -174,7 +153,7 @@ export class Repository {
    */
   rotate(repository: RepositoryName, role: string, change: RoleChange): Progress {
     const root = this.#latestRoot(repository);
-    const roles = root.signed['roles'] as Record<string, RoleKeys>;
+    const roles = rootRoles(root);
     const names = role === 'director' ? ['targets', 'snapshot', 'timestamp'] : [role];
     const next = { ...roles };
     for (const name of names) {
@@ -191,11 +170,8 @@ export class Repository {
     requireId('role', name);
     if (keys.length > 0) requireThreshold(name, keys.length, threshold);
     const root = this.#latestRoot('director');
-    const before = root.signed[SIGNED_FIELDS.commandRoles] as Delegations | undefined;
-    const others = (before?.roles ?? []).filter((role) => role.name !== name);
-    const role = { name, keyids: keys.map(({ id }) => id), threshold, terminating: false, paths: commands.map((command) => (command === '*' ? 'cmd/*' : `cmd/${requireId('command', command)}`)) };
-    const delegations = withoutUnused({ keys: { ...before?.keys, ...keyMap(keys) }, roles: keys.length === 0 ? others : [...others, role] });
-    this.#stageNextRoot('director', root, root.signed['roles'] as Record<string, RoleKeys>, [], delegations);
+    const role = keys.length === 0 ? null : { keys, threshold, terminating: false, paths: commands.map((command) => commandPath(command === '*' ? command : requireId('command', command))) };
+    this.#stageNextRoot('director', root, rootRoles(root), [], withRole(commandRolesOf(root), name, role));
     return this.sign();
   }
 
@@ -277,41 +253,22 @@ export class Repository {
     return newDocument(kind, { version, nowMs: now, expiresMs: now + this.#lifetimeMs(lifetimeOf(role)) }, fields);
   }
 
-  #stageRoot(repository: RepositoryName, version: number, roles: Record<string, RoleKeysInput>, commands: Record<string, RoleKeysInput & { paths: string[] }> = {}): void {
-    const keys = Object.assign({}, ...Object.values(roles).map((role) => keyMap(role.keys))) as KeyMap;
-    for (const [name, role] of Object.entries(roles)) requireThreshold(name, role.keys.length, role.threshold);
-    const delegations: Delegations = {
-      keys: Object.assign({}, ...Object.values(commands).map((role) => keyMap(role.keys))) as KeyMap,
-      roles: Object.entries(commands).map(([name, role]) => ({ name, keyids: role.keys.map(({ id }) => id), threshold: role.threshold, terminating: false, paths: role.paths })),
-    };
-    this.folder.stage(repository, 'root', this.#document('root', version, {
-      consistent_snapshot: true, keys,
-      roles: Object.fromEntries(Object.entries(roles).map(([name, role]) => [name, { keyids: role.keys.map(({ id }) => id), threshold: role.threshold }])),
-      ...(Object.keys(commands).length === 0 ? {} : { [SIGNED_FIELDS.commandRoles]: delegations }),
-    }));
-  }
-
   #stageNextRoot(repository: RepositoryName, root: Document, roles: Record<string, RoleKeys>, added: readonly PublicKey[], commands?: Delegations): void {
-    const { version: _version, expires: _expires, _type: _kind, spec_version: _spec, issued: _issued, ...fields } = root.signed;
-    const used = new Set(Object.values(roles).flatMap(({ keyids }) => keyids));
-    const keys = Object.fromEntries(Object.entries({ ...(root.signed['keys'] as KeyMap), ...keyMap(added) }).filter(([id]) => used.has(id)));
     const version = this.root(repository).signed.version + 1;
-    this.folder.stage(repository, 'root', this.#document('root', version, { ...fields, keys, roles, ...(commands === undefined ? {} : { [SIGNED_FIELDS.commandRoles]: commands }) }));
+    this.folder.stage(repository, 'root', this.#document('root', version, { ...fieldsOf(root), keys: rootKeys(root, roles, added), roles, ...(commands === undefined ? {} : { [SIGNED_FIELDS.commandRoles]: commands }) }));
   }
 
   #stageTargets(role: string, signed: Document['signed']): void {
-    const { version: _version, expires: _expires, _type: _kind, spec_version: _spec, ...fields } = signed;
-    const document = this.#document(role, (this.#newest(role)?.document.signed.version ?? 0) + 1, fields);
+    const document = this.#document(role, (this.#newest(role)?.document.signed.version ?? 0) + 1, fieldsOf({ signed }));
     const size = Buffer.byteLength(documentText(document));
     if (size > MAX_METADATA_BYTES / 2) throw new DeployError('E_REPOSITORY', `The metadata of ${role} would have ${size} bytes, more than fits into a message to a device. Remove old packages (sterna repository remove), or give each fleet a role of its own (sterna repository delegate)`);
     this.folder.stage('image', role, document);
   }
 
   /** The same contents with the next version and a new expiry. */
-  #restage(role: string, { signed }: Document): void {
-    if (this.folder.staged().some((staged) => staged.repository === 'image' && staged.role === role)) return;
-    const { version, expires: _expires, _type: _kind, spec_version: _spec, issued: _issued, ...fields } = signed;
-    this.folder.stage('image', role, this.#document(role, version + 1, fields));
+  #restage(role: string, document: Document): void {
+    if (this.#staged('image', role) !== undefined) return;
+    this.folder.stage('image', role, this.#document(role, document.signed.version + 1, fieldsOf(document)));
   }
 
   /** After a publication: snapshot and timestamp, and roles whose keys the new root no longer trusts. */
@@ -333,7 +290,7 @@ export class Repository {
 
   #stageSnapshot(published: string): void {
     const before = this.#newest('snapshot')?.document;
-    const staged = this.folder.staged().find((file) => file.repository === 'image' && file.role === 'snapshot')?.document;
+    const staged = this.#staged('image', 'snapshot');
     const newest = this.#newest(published);
     if (newest === null) return;
     const meta = { ...((staged ?? before)?.signed['meta'] as Record<string, unknown> | undefined), [`${published}.json`]: listing(newest.text, newest.document.signed.version) };
@@ -360,16 +317,19 @@ export class Repository {
     return role === 'snapshot' ? snapshot : versionIn(this.#file('snapshot', snapshot), `${role}.json`);
   }
 
+  #staged(repository: RepositoryName, role: string): Document | undefined {
+    return this.folder.staged().find((file) => file.repository === repository && file.role === role)?.document;
+  }
+
   /** What is staged, else what is published. @throws DeployError E_REPOSITORY */
   #latest(role: string): Document {
-    const staged = this.folder.staged().find((file) => file.repository === 'image' && file.role === role)?.document;
-    const document = staged ?? this.#newest(role)?.document;
+    const document = this.#staged('image', role) ?? this.#newest(role)?.document;
     if (document === undefined) throw new DeployError('E_REPOSITORY', `The role ${role} of ${this.folder.path} has no metadata`);
     return document;
   }
 
   #latestRoot(repository: RepositoryName): Document {
-    return this.folder.staged().find((file) => file.repository === repository && file.role === 'root')?.document ?? this.root(repository);
+    return this.#staged(repository, 'root') ?? this.root(repository);
   }
 
   /** Roots first, then targets, then those that it delegates to. */
@@ -409,44 +369,10 @@ export class Repository {
   }
 }
 
-type KeyMap = Record<string, ReturnType<typeof keyJson>>;
-interface Delegations {
-  keys: KeyMap;
-  roles: (RoleKeys & { name: string; terminating: boolean; paths: string[] })[];
-}
-
-export const fleetRole = (fleet: string): string => `fleet-${fleet}`;
-
 function targetsOf({ signed }: Document): Record<string, TargetEntry> {
   return (signed['targets'] ?? {}) as Record<string, TargetEntry>;
 }
 
-function delegationsOf({ signed }: Document): Delegations {
-  return (signed['delegations'] as Delegations | undefined) ?? { keys: {}, roles: [] };
-}
-
-function keyMap(keys: readonly PublicKey[]): KeyMap {
-  return Object.fromEntries(keys.map(({ id, public: value }) => [id, keyJson(value)]));
-}
-
-function withoutUnused({ keys, roles }: Delegations): Delegations {
-  const used = new Set(roles.flatMap(({ keyids }) => keyids));
-  return { keys: Object.fromEntries(Object.entries(keys).filter(([id]) => used.has(id))), roles };
-}
-
 function lifetimeOf(role: string): keyof RepositorySettings['lifetime_days'] {
   return role === 'root' || role === 'snapshot' || role === 'timestamp' ? role : 'targets';
-}
-
-function requireThreshold(role: string, keys: number, threshold: number): void {
-  if (threshold < 1 || threshold > keys) throw new DeployError('E_REPOSITORY', `Expected a threshold of ${role} from 1 to its ${keys} keys but received ${threshold}`);
-}
-
-function changed(role: string, old: RoleKeys, { add, remove, threshold }: RoleChange): RoleKeys {
-  const unknown = remove.filter((id) => !old.keyids.includes(id));
-  if (unknown.length > 0) throw new DeployError('E_REPOSITORY', `The role ${role} has no key ${unknown.join(', ')}; it has ${old.keyids.join(', ')}`);
-  const keyids = [...new Set([...old.keyids.filter((id) => !remove.includes(id)), ...add.map(({ id }) => id)])];
-  const next = { keyids, threshold: threshold ?? Math.min(old.threshold, keyids.length) };
-  requireThreshold(role, keyids.length, next.threshold);
-  return next;
 }

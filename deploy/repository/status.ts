@@ -1,7 +1,7 @@
-import { SIGNED_FIELDS } from '../../agent/contracts/index.js';
 import { formatTable } from '../cli/table.js';
 import { roleKeys, type Document } from './document.js';
 import type { Pending, Repository } from './repository.js';
+import { commandOfPath, commandRolesOf, isFleetRole } from './roles.js';
 
 export interface RoleStatus {
   repository: 'image' | 'director';
@@ -45,7 +45,7 @@ function imageRoles(repository: Repository): RoleStatus[] {
   const targets = repository.published('targets')?.document;
   const named = ['targets', ...(targets === undefined ? [] : repository.delegatedRoles()), 'snapshot', 'timestamp'].flatMap((role) => {
     const found = repository.published(role)?.document;
-    const delegator = role.startsWith('fleet-') ? targets : root;
+    const delegator = isFleetRole(role) ? targets : root;
     return found === undefined || delegator === undefined ? [] : [roleStatus('image', role, found, delegator)];
   });
   return [roleStatus('image', 'root', root, root), ...named];
@@ -65,9 +65,8 @@ function roleStatus(repository: RoleStatus['repository'], role: string, { signed
   return { repository, role, version: signed.version, expires: signed.expires, threshold: keys?.threshold ?? 0, keys: keys?.keyids ?? [] };
 }
 
-function commandRoles({ signed }: Document): RepositoryStatus['commands'] {
-  const field = signed[SIGNED_FIELDS.commandRoles] as { roles?: { name: string; paths: string[]; threshold: number; keyids: string[] }[] } | undefined;
-  return (field?.roles ?? []).map(({ name, paths, threshold, keyids }) => ({ role: name, allow: paths.map((path) => path.replace(/^cmd\//, '')), threshold, keys: keyids }));
+function commandRoles(root: Document): RepositoryStatus['commands'] {
+  return commandRolesOf(root).roles.map(({ name, paths, threshold, keyids }) => ({ role: name, allow: paths.map(commandOfPath), threshold, keys: keyids }));
 }
 
 export function statusText({ roles, commands, packages, attention }: RepositoryStatus): string {

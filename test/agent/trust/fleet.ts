@@ -5,7 +5,8 @@ import type { Desired, DesiredPackage, Signed } from '../../../agent/contracts/i
 import { Director } from '../../../deploy/repository/director.js';
 import { compactText, listing, signDocument, type Document } from '../../../deploy/repository/document.js';
 import { createKey, openSigner, type PublicKey } from '../../../deploy/repository/keys.js';
-import { Repository, type RoleKeysInput } from '../../../deploy/repository/repository.js';
+import { Repository } from '../../../deploy/repository/repository.js';
+import type { RoleKeysInput } from '../../../deploy/repository/roles.js';
 import { temporaryFolder } from '../../support/folder.js';
 
 export const ADDRESS = { fleet: 'test', device: 'door' } as const;
