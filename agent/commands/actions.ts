@@ -11,7 +11,7 @@ import type { CommandAction } from './handler.js';
 
 export interface ActionParts {
   /** The pipeline of this name, or the first for none. @throws AgentError E_PIPELINE_UNKNOWN */
-  pipeline: (name?: string) => { slot: PipelineSlot; ota: Pick<OtaManager, 'rollback' | 'state'> };
+  pipeline: (name?: string) => { slot: PipelineSlot; ota: Pick<OtaManager, 'rollback' | 'settled' | 'state'> };
   reporter: Pick<Reporter, 'rebirth'>;
   log: Pick<Log, 'tail'>;
 }
@@ -28,13 +28,13 @@ export function commandActions(parts: ActionParts): Record<CommandName, CommandA
       return {};
     },
     'self-test': async (_args, name) => {
-      const { slot, ota } = parts.pipeline(name);
-      const { report, digest } = await test(slot);
-      const active = ota.state.active;
+      const pipeline = parts.pipeline(name);
+      const { report, digest } = await test(pipeline);
+      const { active } = pipeline.ota.state;
       passGate(active?.digest === digest ? active : { ...report, digest, size_bytes: 0 }, report);
       return summary(report);
     },
-    bench: async (_args, name) => summary((await test(parts.pipeline(name).slot)).report),
+    bench: async (_args, name) => summary((await test(parts.pipeline(name))).report),
     rollback: async (_args, name) => {
       const { ota } = parts.pipeline(name);
       await ota.rollback();
@@ -48,8 +48,9 @@ export function commandActions(parts: ActionParts): Record<CommandName, CommandA
   };
 }
 
-/** Runs between frames: the pipeline's own turns keep the two apart. */
-async function test(slot: PipelineSlot): Promise<{ report: GateReport; digest: string }> {
+/** Of the package that was decided on, even if it is not in place yet. Runs between frames: the pipeline's own turns keep the two apart. */
+async function test({ slot, ota }: ReturnType<ActionParts['pipeline']>): Promise<{ report: GateReport; digest: string }> {
+  await ota.settled();
   const tested = await slot.use(async (running) => ({ report: await running.model.selfTest(), digest: running.slot.digest }));
   if (tested === null) throw new AgentError('E_NO_MODEL', 'No package is active yet');
   return tested;

@@ -83,7 +83,7 @@ export class OtaManager {
       if (this.#decisions.idle) void this.#decisions.dispatch({ type: 'time', up_ms: this.#active.upMs });
     }, TIME_EVENT_MS);
     this.#tick.unref();
-    await this.#chain.settled();
+    await this.settled();
     if (adopt) void this.#adopt(packages);
   }
 
@@ -110,7 +110,7 @@ export class OtaManager {
     this.#inbox.stop();
     this.#work.retire();
     await this.#work.ended();
-    await this.#chain.settled();
+    await this.settled();
     await this.#work.dropWarmed();
   }
 
@@ -162,7 +162,12 @@ export class OtaManager {
   async rollback(): Promise<void> {
     if (this.state.previous === null) throw new AgentError('E_OTA_NO_PREVIOUS', 'There is no previous package to go back to');
     await this.#decisions.dispatch({ type: 'rollback', now_ms: this.#parts.clock.nowMs() });
-    await this.#chain.settled();
+    await this.settled();
+  }
+
+  /** Resolves when what was decided has taken effect: a state is known, and reported, before the package of its slot runs. */
+  settled(): Promise<void> {
+    return this.#chain.settled();
   }
 
   /** Opens the active package again, with new overrides. */

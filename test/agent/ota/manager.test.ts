@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { digest8, encodeBlock, type OtaGet } from '../../../agent/contracts/index.js';
+import { commandActions } from '../../../agent/commands/actions.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/ground/runtime.js';
 import { Journal } from '../../../agent/ota/journal.js';
@@ -128,6 +129,21 @@ describe('a deployment', () => {
     expect(bench.runtime.open).toBe(1);
     expect(readdirSync(join(bench.folder, 'packages')).sort()).toEqual([desiredPackage(one, oneBytes).digest, desiredPackage(two, twoBytes).digest].map((d) => `${d}.sterna`).sort());
     expect(bench.journal.transitions().map((t) => t.phase)).toEqual([...PHASES, ...PHASES]);
+  });
+
+  it('is in place before a command tests what runs, although its state was known before', async () => {
+    const bench = new Bench(temporaryFolder(), [oneBytes]);
+    await bench.manager.start();
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => { release = resolve; });
+    bench.beforeSwitch = () => held;
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
+    await until('it is committed', () => bench.manager.state.phase === 'committed');
+    expect(bench.slot.running).toBeNull();
+    const actions = commandActions({ pipeline: () => ({ slot: bench.slot, ota: bench.manager }), reporter: { rebirth: () => Promise.resolve() }, log: quietLog });
+    const tested = Promise.all([actions['self-test']({}), actions.bench({})]);
+    release();
+    expect(await tested).toMatchObject([{ version: '1.0.0', golden_failed: 0 }, { version: '1.0.0' }]);
   });
 
   it('asks for at most a window of blocks', async () => {
