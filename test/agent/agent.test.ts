@@ -53,6 +53,7 @@ describe.each([
     await fleet.untilReported('version 2', (r) => r.slots.active?.version === '2.0.0' && r.slots.previous?.version === '1.0.0' && r.generation_applied === 2);
     expect(runtime.opened.at(-1)?.overrides).toEqual({ match_threshold: 0.6 });
     await until('telemetry of version 2', () => fleet.telemetry.some((t) => t.pipelines[0]?.model?.version === '2.0.0' && (t.pipelines[0].counters['frames_processed_total'] ?? 0) > 10));
+    await until('the event of version 2', () => fleet.events.some((e) => e.type === 'model' && e.package.version === '2.0.0')); // it and the telemetry come in any order
     // Twice: the new threshold opens version 1 again at once, version 2 comes when it is there.
     expect({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, ...fleet.telemetry.at(-1)?.pipelines[0]?.counters }).toMatchObject({ frames_dropped_by_swap_total: 0, frames_failed_total: 0, model_swaps_total: 2 });
     expect(fleet.events.filter((e) => e.type === 'model').map((e) => [e.action, e.package.version])).toEqual([['activated', '1.0.0'], ['activated', '2.0.0']]);
