@@ -65,7 +65,7 @@ export const statementSchema = z.object({
   generation: count,
   /** Path of the package in both repositories; null: none is wanted. */
   target: z.string().max(256).nullable(),
-  /** SHA-256 of the canonical form (`desiredDigest`) of `generation`, `package` and `settings`. */
+  /** SHA-256 of the canonical form (`desiredText`) of `generation`, `package` and `settings`. */
   desired_sha256: z.string().length(64),
 });
 export type Statement = z.infer<typeof statementSchema>;

@@ -31,9 +31,6 @@ export interface TrustParts {
   onFault: (error: CodedError, severity: 'warning' | 'error') => void;
 }
 
-/** What of a pipeline's deployments matters here. */
-export type Deployed = OtaState;
-
 /** What `reported` says of trust. */
 export interface TrustReport {
   mode: 'signed' | 'unsigned' | 'unprovisioned';
@@ -41,12 +38,19 @@ export interface TrustReport {
   director_root: number | null;
 }
 
+/** The record, and its roots as they are used. */
+interface Trusted {
+  record: TrustRecord;
+  image: Decoded<'root'>;
+  director: Decoded<'root'>;
+}
+
 export class Trust {
   readonly #options: TrustOptions;
   readonly #parts: TrustParts;
   readonly #time: TrustedTime;
-  #record: TrustRecord | null = null;
-  #director: Decoded<'root'> | null = null;
+  /** Null: there are no usable roots. */
+  #trusted: Trusted | null = null;
 
   private constructor(options: TrustOptions, parts: TrustParts) {
     this.#options = options;
@@ -71,8 +75,9 @@ export class Trust {
 
   report(): TrustReport {
     if (this.#options.unsigned) return { mode: 'unsigned', image_root: null, director_root: null };
-    if (this.#record === null) return { mode: 'unprovisioned', image_root: null, director_root: null };
-    return { mode: 'signed', image_root: decodeRoot('image', this.#record.image.root).signed.version, director_root: this.#director?.signed.version ?? null };
+    if (this.#trusted === null) return { mode: 'unprovisioned', image_root: null, director_root: null };
+    const { image, director } = this.#trusted;
+    return { mode: 'signed', image_root: image.signed.version, director_root: director.signed.version };
   }
 
   /**
@@ -80,9 +85,9 @@ export class Trust {
    * @returns whether it may be passed on; false for a repetition that changes nothing
    * @throws AgentError E_TRUST_*, E_OTA_GENERATION, and E_DISK_FULL or E_STATE when what was verified cannot be saved
    */
-  accept(pipeline: string, desired: Desired, deployed: Deployed): boolean {
+  accept(pipeline: string, desired: Desired, deployed: OtaState): boolean {
     if (this.#options.unsigned) return true;
-    const record = this.#required();
+    const { record } = this.#required();
     const before = pipelineTrust(record, pipeline);
     const sha256 = createHash('sha256').update(JSON.stringify(desired)).digest('hex');
     if (before.accepted?.sha256 === sha256 && isSettled(desired, deployed)) return false;
@@ -107,9 +112,9 @@ export class Trust {
    */
   acceptCommand(name: string, command: Command): boolean {
     if (this.#options.unsigned) return true;
-    this.#required();
+    const { director: root } = this.#required();
     const nowMs = this.#time.now();
-    const { expires_ms: expiresMs, id } = verifyCommand(name, command, { root: this.#director ?? this.#directorRoot(), identity: this.#options.identity, nowMs });
+    const { expires_ms: expiresMs, id } = verifyCommand(name, command, { root, identity: this.#options.identity, nowMs });
     const digest = createHash('sha256').update(command.signed ?? '').digest('hex');
     const spent = this.#parts.journal.spend(id, digest, { expiresMs, nowMs });
     if (spent === 'other') {
@@ -119,14 +124,15 @@ export class Trust {
   }
 
   /** Called when a deployment has changed: a package that passed its probation raises the smallest counter of its name. */
-  settle(pipeline: string, { active, previous, candidate, probation }: Deployed): void {
-    if (this.#record === null) return;
-    const before = pipelineTrust(this.#record, pipeline);
+  settle(pipeline: string, { active, previous, candidate, probation }: OtaState): void {
+    if (this.#trusted === null) return;
+    const { record } = this.#trusted;
+    const before = pipelineTrust(record, pipeline);
     const kept = [active, previous, candidate].flatMap((found) => (found === null ? [] : [found.digest]));
     const next = settleReleases(before, { proven: probation === null ? active?.digest ?? null : null, kept });
     if (next === before) return;
     try {
-      this.#save(withPipeline(this.#record, pipeline, next));
+      this.#save(withPipeline(record, pipeline, next));
     } catch (error) {
       this.#parts.onFault(toCodedError(error), 'error'); // it is tried again at the next change
     }
@@ -136,9 +142,9 @@ export class Trust {
     return this.#time.clockIsBehind;
   }
 
-  #required(): TrustRecord {
-    if (this.#record === null) throw new AgentError('E_TRUST_ROOT', 'This device has no pinned roots, so it can verify nothing. Write them with sterna provision');
-    return this.#record;
+  #required(): Trusted {
+    if (this.#trusted === null) throw new AgentError('E_TRUST_ROOT', 'This device has no pinned roots, so it can verify nothing. Write them with sterna provision');
+    return this.#trusted;
   }
 
   #save(record: TrustRecord): void {
@@ -147,23 +153,13 @@ export class Trust {
   }
 
   #take(record: TrustRecord): void {
-    this.#record = record;
-    this.#director = this.#directorRoot();
+    this.#trusted = { record, image: decodeRoot('image', record.image.root), director: decodeRoot('director', record.director.root) };
     this.#time.raise(latestSignedMs(record));
-  }
-
-  #directorRoot(): Decoded<'root'> {
-    return decodeRoot('director', this.#required().director.root);
   }
 
   #load(): void {
     const pinned = { image: this.#pinned('image'), director: this.#pinned('director') };
-    const stored = this.#parts.journal.load();
-    const parsed = trustRecordSchema.safeParse(stored);
-    if (stored !== null && !parsed.success) {
-      this.#parts.onFault({ code: 'E_STATE_CORRUPT', message: 'The record of verified metadata cannot be read; the device begins again with its pinned roots' }, 'error');
-    }
-    const record = parsed.success ? parsed.data : null;
+    const record = this.#stored();
     const fits = (name: RepositoryName): boolean => record?.[name].pinned_sha256 === pinned[name].pinned_sha256;
     this.#take({
       version: 1,
@@ -172,6 +168,20 @@ export class Trust {
       pipelines: record === null ? {} : fits('image') && fits('director') ? record.pipelines : withoutVersions(record.pipelines),
     });
     for (const name of ['image', 'director'] as const) this.#time.raise(decodeRoot(name, pinned[name].root).issuedMs ?? 0);
+  }
+
+  /** Null: nothing was saved, or (a fault) it cannot be read. */
+  #stored(): TrustRecord | null {
+    const stored = this.#parts.journal.load();
+    if (stored === null) return null;
+    try {
+      const record = trustRecordSchema.parse(stored);
+      for (const name of ['image', 'director'] as const) decodeRoot(name, record[name].root);
+      return record;
+    } catch {
+      this.#parts.onFault({ code: 'E_STATE_CORRUPT', message: 'The record of verified metadata cannot be read; the device begins again with its pinned roots' }, 'error');
+      return null;
+    }
   }
 
   /** @throws AgentError E_TRUST_ROOT */
@@ -196,6 +206,6 @@ function withoutVersions(pipelines: TrustRecord['pipelines']): TrustRecord['pipe
  * The broker repeats the last message at each connection. One that was verified, and whose deployment is under way or done, needs no second look: its metadata may have
  * expired since, and an installation that was begun is finished all the same.
  */
-function isSettled({ generation }: Desired, deployed: Deployed): boolean {
+function isSettled({ generation }: Desired, deployed: OtaState): boolean {
   return deployed.generation_seen === generation && (isBusy(deployed) || deployed.generation_applied === generation);
 }

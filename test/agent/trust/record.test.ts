@@ -8,7 +8,7 @@ import { Trust, type TrustParts } from '../../../agent/trust/trust.js';
 import type { TrustJournal } from '../../../agent/ota/trust-journal.js';
 import type { CodedError } from '../../../agent/errors.js';
 import { temporaryFolder } from '../../support/folder.js';
-import { ADDRESS, HARDWARE, item, SignedFleet, START_MS, wanted } from './fleet.js';
+import { ADDRESS, digestOf, HARDWARE, item, SignedFleet, START_MS, wanted } from './fleet.js';
 
 const one = item('faces', '1.0.0', 1);
 const two = item('faces', '2.0.0', 2);
@@ -53,9 +53,15 @@ describe('the record of what was verified', () => {
   it('OTA-061: that cannot be read is replaced by the pinned roots, and the device says so', () => {
     const fleet = new SignedFleet();
     fleet.add(one);
-    for (const stored of [{ version: 99 }, undefined, { version: 1, image: 5 }, 'text']) {
+    const saved = (name: 'image' | 'director', damaged: string): object => {
+      const root = fleet.root(name);
+      return { pinned_sha256: digestOf(Buffer.from(root)), root: name === damaged ? root.replace('ed25519', 'ed25518') : root };
+    };
+    const damaged = ['image', 'director'].map((name) => ({ version: 1, image: saved('image', name), director: saved('director', name), pipelines: {} }));
+    for (const stored of [{ version: 99 }, undefined, { version: 1, image: 5 }, 'text', ...damaged]) {
       const { trust, faults, close } = open(fleet, temporaryFolder(), { journal: { load: () => stored, save: () => undefined, spend: () => 'new' } });
       expect(faults.map(({ code }) => code)).toEqual(['E_STATE_CORRUPT']);
+      expect(trust.report().mode).toBe('signed');
       expect(trust.accept('main', fleet.desired(1, one), initialOtaState)).toBe(true);
       close();
     }
