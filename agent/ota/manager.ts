@@ -4,9 +4,9 @@
  */
 import { DEFAULT_BLOCK_BYTES } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
+import { Chain } from '../ground/chain.js';
 import { ActivePackage } from './active-package.js';
 import { CandidateWork } from './candidate-work.js';
-import { Chain } from './chain.js';
 import { Decisions } from './decisions.js';
 import { blaming, failure } from './failure.js';
 import { DesiredInbox } from './inbox.js';

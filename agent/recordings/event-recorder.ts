@@ -5,6 +5,7 @@
 import type { Frame, Image } from '../../runtime/frame.js';
 import type { WireFinding } from '../contracts/index.js';
 import { toCodedError, type CodedError } from '../errors.js';
+import { Chain } from '../ground/chain.js';
 import type { RecordingStore } from './store.js';
 
 export interface RecorderOptions {
@@ -52,11 +53,12 @@ export class EventRecorder {
   readonly #parts: RecorderParts;
   #before: Frame[] = [];
   #open: OpenClip[] = [];
-  #work: Promise<void> = Promise.resolve();
+  readonly #work: Chain;
   #waiting = 0;
 
   constructor(parts: RecorderParts) {
     this.#parts = parts;
+    this.#work = new Chain((error) => parts.onFailure(toCodedError(error)));
   }
 
   /** Every processed frame, before its events. */
@@ -101,8 +103,8 @@ export class EventRecorder {
   }
 
   /** Resolves when everything so far is kept. */
-  async idle(): Promise<void> {
-    await this.#work;
+  idle(): Promise<void> {
+    return this.#work.settled();
   }
 
   get #recording(): boolean {
@@ -137,7 +139,7 @@ export class EventRecorder {
       return false;
     }
     this.#waiting += 1;
-    this.#work = this.#work.then(() => work(store)).catch((error: unknown) => this.#parts.onFailure(toCodedError(error))).finally(() => { this.#waiting -= 1; });
+    this.#work.add(() => work(store).finally(() => { this.#waiting -= 1; }));
     return true;
   }
 }
