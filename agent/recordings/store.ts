@@ -161,7 +161,7 @@ export class RecordingStore {
   }
 
   async #reconcile(): Promise<void> {
-    const rows = this.#db.prepare<[], Row>('SELECT * FROM recording').all();
+    const rows = this.#db.prepare<[], Pick<Row, 'id' | 'snapshot_bytes' | 'clip_bytes'>>('SELECT id, snapshot_bytes, clip_bytes FROM recording').all();
     const named = new Set<string>();
     for (const { id, snapshot_bytes: snapshot, clip_bytes: clip } of rows) {
       if ((await sizeOf(this.snapshotPath(id))) !== snapshot) {
