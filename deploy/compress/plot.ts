@@ -29,7 +29,7 @@ export function paretoSvg({ target, unit, points, chosen }: ParetoReport): strin
     ...up.map((drop) => `<path d="M${margin} ${at(y(drop))}H${width - margin}" stroke="#ddd"/><text x="${margin - 6}" y="${at(y(drop) + 4)}" text-anchor="end">${short(drop)}</text>`),
     `<path d="M${margin} ${margin}V${height - margin}H${width - margin}" fill="none" stroke="#000"/>`,
     `<text x="${width / 2}" y="${height - 14}" text-anchor="middle">${unit === 'ms' ? 'ms, measured here' : `million instructions on ${target}, counted`}</text>`,
-    `<text x="${margin}" y="${margin - 16}">drop of the outputs' mean cosine (points: sum of single layers, ring: measured)</text>`,
+    `<text x="${margin}" y="${margin - 16}">drop of the agreement with float32 (points: sum of single layers, ring: measured)</text>`,
     `<polyline points="${line}" fill="none" stroke="#468"/>`,
     `<g fill="#fff" stroke="#468">${dots.join('')}</g>`,
     `<circle cx="${at(x(chosen.cost))}" cy="${at(y(chosen.drop))}" r="6" fill="none" stroke="#c30" stroke-width="2"><title>chosen</title></circle>`,

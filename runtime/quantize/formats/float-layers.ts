@@ -12,7 +12,7 @@ export interface FloatLayers {
   calibrated: Calibrated;
   /** By name of the node. */
   reasons: ReadonlyMap<string, KeptReason>;
-  /** What the outputs' mean cosine lost before a layer was left in float32, and after. */
+  /** What was lost of the agreement with the float model before a layer was left in float32, and after. */
   ruinous: readonly { layer: Layer; before: number; after: number }[];
 }
 

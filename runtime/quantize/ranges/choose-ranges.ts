@@ -23,8 +23,8 @@ export interface ChosenRanges extends CalibrationChoice {
 }
 
 /**
- * Ranges by a given method; by `auto`, those of the one with which the int8 model's outputs are closest to the float model's. No labels are
- * needed: clipped tails cost some networks much and help others, which the noise of single layers does not tell.
+ * Ranges by a given method; by `auto`, those of the one with which the int8 model agrees best with the float model. No labels are needed:
+ * clipped tails cost some networks much and help others, which the noise of single layers does not tell.
  */
 export async function chooseRanges(
   calibrated: Omit<Calibrated, 'parameters'>, plan: QuantizationPlan, { method, percentile }: { method: CalibrationMethod | 'auto'; percentile: number },
