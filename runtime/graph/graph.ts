@@ -58,8 +58,6 @@ export function typeOf(graph: Graph, value: string): ValueType {
 /** A value that is known before the model runs; undefined for others, and for an absent operand. */
 export const constantOf = (graph: Graph, value: string | undefined): TensorValue | undefined => (value === undefined ? undefined : graph.constants.get(value));
 
-export const isConstant = (graph: Graph, value: string): boolean => graph.constants.has(value);
-
 /** Which node makes each value. */
 export function producersOf<T extends { readonly outputs: readonly string[] }>(nodes: readonly T[]): Map<string, T> {
   const producers = new Map<string, T>();

@@ -3,7 +3,7 @@
  * one for each cell of its level, a head of it that was reshaped to [1, H * W * A, C] has A, and a concatenation of heads has those of several levels.
  */
 import { intAttribute, requiredInt, requiredInts } from '../graph/attributes.js';
-import { operand, optionalOperand, outputOf } from '../graph/operands.js';
+import { operand, outputOf } from '../graph/operands.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
@@ -158,7 +158,7 @@ export function followPicture(graph: Graph): PictureFlow | undefined {
     isMap: (value) => flows.get(value) !== undefined && same(flows.get(value), mapFlow(shape(value))),
   };
   for (const node of graph.nodes) {
-    const [x, y] = [optionalOperand(node, 0) ?? '', outputOf(node)];
+    const { x, output: y } = views.single(node);
     const rule = ruleOf(node);
     const plane = planesOf(node, planes, context, rule === pixelwise);
     if (plane !== undefined) planes.set(y, plane);

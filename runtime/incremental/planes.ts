@@ -1,9 +1,9 @@
 /** Values [.., H, W] that hold a picture or a map plane by plane, as models that work channels-first leave some of them. */
 import { intAttribute, requiredInts } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { optionalOperand, outputOf } from '../graph/operands.js';
 import type { Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
+import { single } from '../ops/views.js';
 import type { FlowContext, Grid } from './flow-types.js';
 
 const sameGrid = (a: Grid | undefined, b: Grid | undefined): boolean => a?.rows === b?.rows && a?.columns === b?.columns;
@@ -25,13 +25,14 @@ export function spansAxis(node: Node, size: number, axis: number): boolean {
 /** The grid of all operands that are no constants; undefined when one has another. */
 function shared(node: Node, planes: ReadonlyMap<string, Grid>, { constant }: FlowContext): Grid | undefined {
   const operands = node.inputs.filter((input) => input !== '' && !constant(input));
-  const grid = planes.get(operands[0] ?? '');
+  const [first] = operands;
+  const grid = first === undefined ? undefined : planes.get(first);
   return operands.every((input) => sameGrid(planes.get(input), grid)) ? grid : undefined;
 }
 
 /** The grid of the planes that a node writes; undefined: it writes something else. `elementwise`: as the operator's rule of flow says. */
 export function planesOf(node: Node, planes: ReadonlyMap<string, Grid>, context: FlowContext, elementwise: boolean): Grid | undefined {
-  const [x, y] = [optionalOperand(node, 0) ?? '', outputOf(node)];
+  const { x, output: y } = single(node);
   const [from, to, grid] = [context.shape(x), context.shape(y), planes.get(x)];
   const [rows = 1, columns = 1] = to.slice(-2);
   if (elementwise) return shared(node, planes, context);
