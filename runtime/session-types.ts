@@ -1,6 +1,6 @@
 import type { Affinity, CellMask, Isa } from '../kernels/binding/index.js';
 import type { RuntimeError } from './errors.js';
-import type { IncrementalOptions } from './incremental/regions.js';
+import type { IncrementalOptions } from './incremental/options.js';
 import type { ModelLimits } from './onnx/types.js';
 import type { Tensor, TensorInfo } from './tensor.js';
 

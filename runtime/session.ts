@@ -1,6 +1,6 @@
 import { loadModelBytes } from './model-file.js';
 import { defaultLimits, type ModelLimits } from './onnx/types.js';
-import { checkIncremental } from './incremental/regions.js';
+import { checkIncremental } from './incremental/options.js';
 import { aBoolean, aFunction, aNumber, anObject, aString, aSwitch, checkOptions, oneOf, type OptionKinds } from './options.js';
 import { engineNames, type PixelInput, type ProgramCache, type Session, type SessionOptions } from './session-types.js';
 

@@ -1,32 +1,9 @@
 /** The table of regions that the engine reads beside a program (kernels/engine/regions.h). */
 import { RuntimeError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
-import { aNumber, checkOptions, type OptionKinds } from '../options.js';
 import { followPicture, type PictureFlow } from './flow.js';
 import type { Flow, Grid } from './flow-types.js';
-
-/** How much an incremental run computes around what has changed. */
-export interface IncrementalOptions {
-  /** Maps whose cells are at least so many pixels of the picture wide or high get a ring of neighbours around each active cell. Default 16. */
-  contextStride?: number;
-  /** The width of that ring, in cells of the map. Default 1. */
-  context?: number;
-  /** Maps whose cells are at least so many pixels wide or high are computed in full: they are small. Default 64. */
-  wholeStride?: number;
-}
-
-const defaults: Required<IncrementalOptions> = { contextStride: 16, context: 1, wholeStride: 64 };
-
-const kinds: OptionKinds<Required<IncrementalOptions>> = { contextStride: aNumber, context: aNumber, wholeStride: aNumber };
-
-/** @throws RuntimeError E_OPTION */
-export function checkIncremental(where: string, incremental: boolean | IncrementalOptions | undefined): void {
-  if (typeof incremental !== 'object') return;
-  checkOptions(`incremental of ${where}`, incremental, kinds);
-  const { context = defaults.context } = incremental;
-  if (Number.isInteger(context) && context >= 0 && context <= 64) return;
-  throw new RuntimeError('E_OPTION', `Expected a whole number of 0..64 cells for context in incremental of ${where} but received ${context}`, { details: { option: 'context' } });
-}
+import { defaultIncrement, type IncrementalOptions } from './options.js';
 
 const tableVersion = 1;
 const noRegion = 0xffffffff;
@@ -45,7 +22,7 @@ export class RegionTable {
   private readonly options: Required<IncrementalOptions>;
 
   private constructor(private readonly picture: PictureFlow, options: IncrementalOptions) {
-    this.options = { ...defaults, ...options };
+    this.options = { ...defaultIncrement, ...options };
   }
 
   /** @throws RuntimeError E_OPTION: the graph has no picture, or several */

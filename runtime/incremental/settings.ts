@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { positiveInteger, share } from '../stages/contract.js';
 import type { ChooserSettings } from './chooser.js';
-import type { IncrementalOptions } from './regions.js';
+import type { IncrementalOptions } from './options.js';
 
 /** How a detector runs on parts of the picture; cells are 8 x 8 pixels of what the model is fed. Field names carry units. */
 export const incrementalSettings = z.object({

@@ -5,7 +5,6 @@ import { createSession } from '../session.js';
 import type { Session, SessionOptions } from '../session-types.js';
 import { createFrontEnd } from '../sound/front-end.js';
 import type { Tensor, TensorData } from '../tensor.js';
-import { bakeConstants } from './bake-constants.js';
 import { soundSpan, soundValues } from './contract.js';
 import type { SoundContract, StageContract } from './contract.js';
 import type { EngineOptions } from './model-stage.js';
@@ -118,7 +117,9 @@ export async function openSoundStage(name: string, model: Uint8Array, contract: 
   // A cache must not take the model with other constants for this one.
   const { modelSha256, ...engine } = options;
   const known = constants.length > 0 || modelSha256 === undefined ? {} : { modelSha256 };
-  const session = await createSession(bakeConstants(model, constants), { ...engine, ...known, shapes });
+  // What reads and writes models is loaded when it is needed: most packages have no constants.
+  const baked = constants.length === 0 ? model : (await import('./bake-constants.js')).bakeConstants(model, constants);
+  const session = await createSession(baked, { ...engine, ...known, shapes });
   const problem = mismatch(session, contract, input) ?? missingOutputs(session, contract);
   if (problem === null) return new SoundStage(session, { ...contract, input });
   await session.close();

@@ -1,4 +1,4 @@
-/** No file imports itself by way of others, and folders import downwards only (a rule of `npm run lint`, which is tested here). */
+/** No file imports itself by way of others, folders import downwards only (a rule of `npm run lint`, which is tested here), and a start loads no compiler. */
 import { ESLint, Linter } from 'eslint';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -54,6 +54,27 @@ describe('circles of imports', () => {
     const sources = folders.flatMap(sourcesOf);
     expect(sources.length).toBeGreaterThan(300);
     expect(findCircle(importsOf(new Map(sources.map((file) => [file, readFileSync(join(root, file), 'utf8')]))))).toBeUndefined();
+  });
+});
+
+/** The files that are loaded with `entry`: those that it imports at once, by way of others too. */
+function loadedWith(entry: string): Set<string> {
+  const loaded = new Set([entry]);
+  for (const file of loaded) {
+    const text = readFileSync(join(root, file), 'utf8');
+    for (const [, path = ''] of text.matchAll(/^(?:import|export)\s(?!type\b)[^'"=]*'(\.[^']+)'/gm)) loaded.add(join(dirname(file), path).replace(/\.js$/, '.ts'));
+  }
+  return loaded;
+}
+
+describe('a start', () => {
+  it.each([
+    ['agent/main.ts', 'runtime/session.ts'],
+    ['runtime/pipeline/index.ts', 'runtime/session.ts'],
+  ])('does not load the compiler, nor what reads and writes models: %s', (entry, needed) => {
+    const loaded = loadedWith(entry);
+    expect(loaded).toContain(needed);
+    for (const late of ['runtime/lower/compile.ts', 'runtime/ops/registry.ts', 'runtime/onnx/parse.ts', 'runtime/onnx/serialize.ts']) expect(loaded).not.toContain(late);
   });
 });
 
