@@ -4,7 +4,7 @@
 // Registers: 4 sums, 2 of the vector, 1 of a row and 1 product. 32 products take 2 widening loads, 2 multiplies and 2 additions.
 #include <immintrin.h>
 
-#include "dots_x86.h"
+#include "dots_vec.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 // memory, which is what limits.
 #include <immintrin.h>
 
-#include "dots_x86.h"
+#include "dots_vec.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 // Registers: 4 sums, 1 of the vector, 1 of a row, 1 constant. 32 products take a load, an xor and a multiply.
 #include <immintrin.h>
 
-#include "dots_x86.h"
+#include "dots_vec.h"
 
 namespace {
 

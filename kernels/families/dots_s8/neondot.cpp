@@ -3,32 +3,23 @@
 // Registers: 4 sums, 1 of the vector, 1 of a row. 16 products take a load and a multiply.
 #include <arm_neon.h>
 
-#include "kernel.h"
+#include "dots_vec.h"
 
-namespace sterna {
 namespace {
 
-template <int kRows>
-inline void DotRows(size_t depth, const int8_t* rows, const int8_t* x, int32_t* y) {
-  int32x4_t sum[kRows];
-  for (int r = 0; r < kRows; ++r) sum[r] = vdupq_n_s32(0);
-  for (size_t k = 0; k < depth; k += 16) {
-    const int8x16_t step = vld1q_s8(x + k);
-    for (int r = 0; r < kRows; ++r) sum[r] = vdotq_s32(sum[r], vld1q_s8(rows + r * depth + k), step);
-  }
-  for (int r = 0; r < kRows; ++r) y[r] = vaddvq_s32(sum[r]);
-}
-
-void Run(size_t n, size_t depth, const int8_t* rows, const int8_t* x, int32_t* y) {
-  size_t i = 0;
-  for (; i + 4 <= n; i += 4) DotRows<4>(depth, rows + i * depth, x, y + i);
-  for (; i < n; ++i) DotRows<1>(depth, rows + i * depth, x, y + i);
-}
+struct Core {
+  using Sum = int32x4_t;
+  static constexpr size_t kStep = 16;
+  static inline int8x16_t Load(const int8_t* p) { return vld1q_s8(p); }
+  static inline Sum Zero() { return vdupq_n_s32(0); }
+  static inline Sum Add(Sum sum, const int8_t* row, int8x16_t x) { return vdotq_s32(sum, Load(row), x); }
+  static inline int32_t Total(Sum sum) { return vaddvq_s32(sum); }
+  static inline int32_t Offset(size_t, const int8_t*) { return 0; }
+};
 
 }  // namespace
-}  // namespace sterna
 
 extern "C" {
 extern const sterna::DotsS8Kernel sterna_dots_s8_neondot;
-const sterna::DotsS8Kernel sterna_dots_s8_neondot = {"dots_s8/neondot", sterna::Run};
+const sterna::DotsS8Kernel sterna_dots_s8_neondot = {"dots_s8/neondot", sterna::Dots<Core>};
 }

@@ -1,4 +1,4 @@
-// What the x86 units of dots_s8 share: four rows pass at a time, so that the vector is loaded once for four products and four sums are on their
+// What the vector units of dots_s8 share: four rows pass at a time, so that the vector is loaded once for four products and four sums are on their
 // way. A Core multiplies and adds:
 //
 //   Sum, Zero()                  a register of partial sums
