@@ -115,4 +115,13 @@ Status SelectKernels(const char* isa, DType activation, KernelSet* kernels) {
   return Status::Ok();
 }
 
+const KernelSet& BestKernels() {
+  static const KernelSet best = [] {
+    KernelSet kernels{};
+    (void)SelectKernels(nullptr, static_cast<DType>(BestIsa().kernels.activation), &kernels);  // ref always runs
+    return kernels;
+  }();
+  return best;
+}
+
 }  // namespace sterna

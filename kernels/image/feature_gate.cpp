@@ -7,14 +7,6 @@
 namespace sterna {
 namespace {
 
-const CellCosineKernel& BestKernel() {
-  static const CellCosineKernel* const kernel = [] {
-    KernelSet set{};
-    return SelectKernels(nullptr, DType::kU8, &set).ok() ? set.cell_cosine : &sterna_cell_cosine_ref;
-  }();
-  return *kernel;
-}
-
 // cos <= 1 - threshold, without a root: dot^2 <= (1 - threshold)^2 |v|^2 |b|^2 where dot is positive. All products are of doubles, each rounded once,
 // so every CPU decides alike. A cell whose numbers are at most one step of the quantization on average, in the frame and in the background, has no
 // direction to speak of: it is quiet, also when both are zero.
@@ -34,7 +26,7 @@ void LearnBackground(const FeatureMap& map, int16_t* background, uint8_t* streak
 }
 
 size_t FeatureGate(const FeatureMap& map, const FeatureGateOptions& options, int16_t* background, uint8_t* streaks, uint8_t* mask) {
-  const CellCosineKernel& kernel = BestKernel();
+  const CellCosineKernel& kernel = *BestKernels().cell_cosine;
   const double kept = 1.0 - options.threshold, kept_square = kept * kept;
   std::memset(mask, 0, (map.cells + 7) / 8);
   size_t active = 0;

@@ -10,17 +10,6 @@
 namespace sterna_node {
 namespace {
 
-// The kernel of the best ISA; chosen once.
-const sterna::DotsS8Kernel& Kernel() {
-  static const sterna::DotsS8Kernel* const kernel = [] {
-    sterna::KernelSet set = sterna::RefKernels(sterna::DType::kU8);
-    const auto activation = static_cast<sterna::DType>(sterna::BestIsa().kernels.activation);
-    if (!sterna::SelectKernels(nullptr, activation, &set).ok()) set = sterna::RefKernels(activation);
-    return set.dots_s8;
-  }();
-  return *kernel;
-}
-
 template <typename T>
 bool Read(const Napi::Value& value, size_t count, T** data) {
   const std::optional<Bytes> bytes = BytesOf(value);
@@ -45,7 +34,7 @@ Napi::Value NearestCandidates(const Napi::CallbackInfo& info) {
     return env.Undefined();
   }
   const sterna::CodedRows rows{codes, scales, errors, owners, count, depth};
-  const size_t found = sterna::NearestCandidates(rows, {query, static_cast<float>(NumberOf(info[7], 0)), static_cast<float>(NumberOf(info[8], 0))}, wanted, Kernel(), cosines, out);
+  const size_t found = sterna::NearestCandidates(rows, {query, static_cast<float>(NumberOf(info[7], 0)), static_cast<float>(NumberOf(info[8], 0))}, wanted, *sterna::BestKernels().dots_s8, cosines, out);
   return Napi::Number::New(env, static_cast<double>(found));
 }
 

@@ -55,4 +55,7 @@ KernelSet RefKernels(DType activation);
 // The name and the activation type of the ISA that SelectKernels takes by default.
 const IsaRow& BestIsa();
 
+// What SelectKernels takes by default for that type: for work that no program and no choice of the user bring kernels for. Chosen once.
+const KernelSet& BestKernels();
+
 }  // namespace sterna
