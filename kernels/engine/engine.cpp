@@ -6,24 +6,15 @@
 namespace sterna {
 namespace {
 
-// The pixels of some spans of a tensor in the arena.
-void CopySpansOut(const uint8_t* data, const Tensor& t, const SpanList& list, uint8_t* dense) {
-  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
-  for (const Span& span : list.spans()) {
-    const size_t first = static_cast<size_t>(span.first), count = static_cast<size_t>(span.count);
-    if (pixel == stride) std::memcpy(dense + first * pixel, data + first * pixel, count * pixel);
-    else for (size_t i = first; i < first + count; ++i) std::memcpy(dense + i * pixel, data + i * stride, pixel);
-  }
-}
-
-// Copies a tensor in the arena, whose pixels may be padded, to a dense one outside.
-void CopyOut(const uint8_t* data, const Tensor& t, uint8_t* dense) {
-  const size_t size = SizeOf(t.dtype), pixel = static_cast<size_t>(t.channels()) * size, stride = static_cast<size_t>(t.pixel_stride) * size;
+// Copies pixels of a tensor in the arena, which may be padded, to where they belong in a dense one outside.
+void CopyOut(const uint8_t* data, const Tensor& t, int64_t first, int64_t count, uint8_t* dense) {
+  const int64_t size = static_cast<int64_t>(SizeOf(t.dtype)), pixel = t.channels() * size, stride = t.pixel_stride * size;
+  data += first * stride, dense += first * pixel;
   if (t.dense()) {
-    std::memcpy(dense, data, static_cast<size_t>(t.bytes()));
+    std::memcpy(dense, data, static_cast<size_t>(count * pixel));
     return;
   }
-  for (int64_t i = 0; i < t.pixels(); ++i, dense += pixel, data += stride) std::memcpy(dense, data, pixel);
+  for (int64_t i = 0; i < count; ++i, dense += pixel, data += stride) std::memcpy(dense, data, static_cast<size_t>(pixel));
 }
 
 constexpr int64_t kCopiedBytesPerCost = 4;  // a nanosecond on a slow core
@@ -237,10 +228,11 @@ Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, boo
   budget_.Leave(helpers);
   kept_ = status.ok() && incremental();
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) {
-    if (outputs[i] == nullptr) continue;
+    if (outputs[i] == nullptr || (idle_ && outputs_kept)) continue;
+    const auto& [tensor, data] = outputs_[i];
     const SpanList* list = in_part_ && outputs_kept ? regions_->output(i) : nullptr;
-    if (list != nullptr) CopySpansOut(outputs_[i].data, outputs_[i].tensor, *list, outputs[i]);
-    else if (!idle_ || !outputs_kept) CopyOut(outputs_[i].data, outputs_[i].tensor, outputs[i]);
+    if (list == nullptr) CopyOut(data, tensor, 0, tensor.pixels(), outputs[i]);
+    else for (const Span& span : list->spans()) CopyOut(data, tensor, span.first, span.count, outputs[i]);
   }
   return status;
 }

@@ -60,4 +60,18 @@ class SpanReader {
   int64_t skipped_ = 0, left_ = 0;
 };
 
+// Takes all that is left, row by row of a map `width` pixels wide: body(row, begin, end), for columns [begin, end) of a row.
+template <typename Body>
+void ForEachRow(SpanReader spans, int64_t width, Body body) {
+  while (spans.left() > 0) {
+    int64_t first;
+    const int64_t end = spans.Take(spans.run(), &first) + first;
+    for (int64_t pixel = first, columns; pixel < end; pixel += columns) {
+      const int64_t column = pixel % width;
+      columns = std::min(end - pixel, width - column);
+      body(pixel / width, column, column + columns);
+    }
+  }
+}
+
 }  // namespace sterna

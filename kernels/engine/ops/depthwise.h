@@ -65,15 +65,10 @@ class DepthwiseConv final : public OpDriver {
   void RunSpans(SpanReader spans, uint8_t* scratch) override {
     Piece pieces[kMostPieces];
     int64_t count = 0;
-    while (spans.left() > 0) {
-      int64_t first;
-      const int64_t n = spans.Take(spans.run(), &first);
-      for (int64_t pixel = first, end = first + n; pixel < end; pixel += pieces[count - 1].columns) {
-        if (count == kMostPieces) RunPieces(pieces, std::exchange(count, 0), scratch);
-        const int64_t column = pixel % s_.ow;
-        pieces[count++] = {pixel / s_.ow, column, std::min(end - pixel, s_.ow - column)};
-      }
-    }
+    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t begin, int64_t end) {
+      if (count == kMostPieces) RunPieces(pieces, std::exchange(count, 0), scratch);
+      pieces[count++] = {row, begin, end - begin};
+    });
     RunPieces(pieces, count, scratch);
   }
 

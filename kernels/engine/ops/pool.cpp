@@ -85,19 +85,6 @@ class PoolDriver : public OpDriver {
     }
   }
 
-  // The same for spans of output pixels; columns(x, y, end): a span's pixels of one output row.
-  template <typename Columns>
-  void ForEachRun(SpanReader spans, Columns columns) const {
-    while (spans.left() > 0) {
-      int64_t first;
-      const int64_t count = spans.Take(spans.run(), &first);
-      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
-        n = std::min(first + count - pixel, s_.ow - pixel % s_.ow);
-        columns(pixel / s_.ow, pixel % s_.ow, pixel % s_.ow + n);
-      }
-    }
-  }
-
   // tap(element offset / stride of the input pixel) for each tap in the image.
   template <typename Tap>
   void ForEachTap(const Window& w, Tap tap) const {
@@ -126,7 +113,7 @@ class PoolQ8 final : public PoolDriver {
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t* scratch) override {
     int32_t* acc = reinterpret_cast<int32_t*>(scratch);
-    ForEachRun(spans, [&](int64_t row, int64_t first, int64_t end) {
+    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t first, int64_t end) {
       ForEachColumn(row, first, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
     });
   }
@@ -181,7 +168,7 @@ class PoolF32 final : public PoolDriver {
   }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t*) override {
-    ForEachRun(spans, [&](int64_t row, int64_t first, int64_t end) { Columns(row, first, end); });
+    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t first, int64_t end) { Columns(row, first, end); });
   }
 
  private:

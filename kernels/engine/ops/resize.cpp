@@ -97,14 +97,7 @@ class Resize final : public OpDriver {
   }
   bool takes_spans() const override { return true; }
   void RunSpans(SpanReader spans, uint8_t*) override {
-    while (spans.left() > 0) {
-      int64_t first;
-      const int64_t count = spans.Take(spans.run(), &first);
-      for (int64_t pixel = first, n; pixel < first + count; pixel += n) {
-        n = std::min(first + count - pixel, s_.ow - pixel % s_.ow);
-        Columns(pixel / s_.ow, pixel % s_.ow, pixel % s_.ow + n);
-      }
-    }
+    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t begin, int64_t end) { Columns(row, begin, end); });
   }
 
  private:
