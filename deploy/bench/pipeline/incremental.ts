@@ -16,16 +16,7 @@ import type { Detection } from '../../../runtime/stages/types.js';
 import { detect, type DetectPlan } from '../../../runtime/vision/detector.js';
 import { overlapOf } from '../../../runtime/vision/nms.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
-
-/** A figure with the bar that it must reach. */
-export interface Bar {
-  id: string;
-  what: string;
-  value: number;
-  unit: string;
-  bar: string;
-  met: boolean;
-}
+import type { Bar } from '../bars.js';
 
 export interface IncrementalBenchOptions extends DescribeHints {
   /** A detector. */
@@ -38,6 +29,7 @@ export interface IncrementalBenchOptions extends DescribeHints {
   settings?: Partial<IncrementalSettings>;
   /** Default: all. */
   frames?: number;
+  signal?: AbortSignal;
 }
 
 /** The same box: an overlap (IoU) of at least this. */
@@ -68,7 +60,7 @@ const kept = (full: readonly Detection[], part: readonly Detection[], threshold:
   full.filter(({ box }) => part.some((other) => other.score >= threshold && overlapOf(box, other.box) >= SAME_BOX)).length;
 
 /** Rows: boxes kept at the threshold, at the tracker's lower one, and CPU time of the detector. */
-export async function incrementalBars({ model, video, name, label = 'person', settings, frames = Infinity, ...hints }: IncrementalBenchOptions): Promise<Bar[]> {
+export async function incrementalBars({ model, video, name, label = 'person', settings, frames = Infinity, signal, ...hints }: IncrementalBenchOptions): Promise<Bar[]> {
   const probe = await createSession(model);
   const described = describeDetection({ detector: { inputs: probe.inputs, outputs: probe.outputs } }, hints);
   await probe.close();
@@ -76,7 +68,7 @@ export async function incrementalBars({ model, video, name, label = 'person', se
   const [plan, record] = [{ ...detector, labels }, stageRecord.parse(described.stages)];
   const increments = incrementOf('detector', { ...defaultIncremental, ...settings, enabled: true });
   const [whole, parts] = [await openStages(record, () => model), await openStages(record, () => model, { increments })];
-  const source = openSource(video);
+  const source = openSource(video, signal === undefined ? {} : { signal });
   const sums = { boxes: 0, kept: 0, keptLow: 0, wholeMs: 0, partMs: 0, frames: 0 };
   try {
     for await (const frame of source) {

@@ -1,16 +1,31 @@
+import { readFile } from 'node:fs/promises';
+import { basename, extname } from 'node:path';
 import type { Bar } from '../bars.js';
 
 export interface SectionOptions {
   /** Of each measurement that takes a time, seconds. */
   seconds: number;
+  /** A detector (.onnx) and footage of a fixed camera, for sections that measure one. */
+  detector?: string;
+  footage?: string;
   signal: AbortSignal;
 }
 
+/** Instead of figures: what a section would need, in words. */
+export interface Absent {
+  absent: string;
+}
+
 /** What `npm run bench:pipeline` measures: one line a section, loaded on demand. */
-export const sections: Readonly<Record<string, (options: SectionOptions) => Promise<Bar[]>>> = {
+export const sections: Readonly<Record<string, (options: SectionOptions) => Promise<Bar[] | Absent>>> = {
   gates: async () => (await import('./gates.js')).gateBars(),
   cameras: async (options) => {
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];
+  },
+  incremental: async ({ detector, footage, signal }) => {
+    if (detector === undefined || footage === undefined) return { absent: 'it needs --detector FILE and --footage FILE' };
+    const { incrementalBars } = await import('./incremental.js');
+    return incrementalBars({ model: await readFile(detector), video: footage, name: basename(footage, extname(footage)), signal });
   },
 };
