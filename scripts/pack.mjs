@@ -66,7 +66,7 @@ function packPlatform(platform, out) {
   }
 }
 
-/** Takes comments and white space out of every script below a folder, a third of its bytes. Names stay, so that a stack trace can be read. */
+/** Takes comments and white space out of every script below a folder, and simplifies expressions. Names stay, so that a stack trace can be read. */
 function minify(folder) {
   for (const name of readdirSync(folder, { recursive: true }).filter((file) => /\.m?js$/.test(file) && !file.endsWith('.bundle.js'))) {
     const file = join(folder, name);
