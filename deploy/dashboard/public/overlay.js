@@ -47,11 +47,8 @@ function drawZone(context, { name, kind, points }) {
   context.stroke();
   context.setLineDash([]);
   const [x, y] = points.reduce((top, point) => (point[1] < top[1] ? point : top));
-  const size = Math.max(12, Math.round(width / 60));
-  context.font = `600 ${size}px system-ui, sans-serif`;
-  context.textBaseline = 'top';
-  context.fillStyle = colour;
-  context.fillText(name, Math.min(x * width + size / 2, width - context.measureText(name).width - size / 2), Math.min(y * height + size / 3, height - size * 1.4));
+  const size = textSize(context.canvas, Math.max(12, width / 60), 9);
+  drawPlate(context, name, { x: x * width + size * 0.4, y: y * height + size * 0.4, size, colour });
 }
 
 function drawTrail(context, points, colour, scale) {
@@ -67,7 +64,7 @@ function drawTrail(context, points, colour, scale) {
 function drawBox(context, finding, scale) {
   const [x, y, width, height] = finding.box.map((value) => value * scale);
   const colour = COLOURS[classOf(finding)];
-  const size = Math.max(15, Math.round(context.canvas.width / 46));
+  const size = textSize(context.canvas, Math.max(15, context.canvas.width / 46), 11);
   context.lineWidth = Math.max(2, context.canvas.width / 320);
   context.strokeStyle = colour;
   // Nobody looked at a track that is held: the gate was closed over it.
@@ -77,15 +74,26 @@ function drawBox(context, finding, scale) {
   context.stroke();
   context.setLineDash([]);
   const text = `${nameOf(finding)}${finding.track === undefined ? '' : ` #${finding.track}`} · ${finding.identity ? finding.identity.similarity.toFixed(2) : percent(finding.score)}`;
+  drawPlate(context, text, { x, y: y > size * 2 ? y - size * 1.9 : y + height + size * 0.3, size, colour });
+}
+
+/** Pixels of the canvas for text that is at least `least` CSS pixels high: a phone shows the canvas at a quarter of its size. */
+function textSize(canvas, size, least) {
+  return Math.round(Math.max(size, (least * canvas.width) / (canvas.clientWidth || canvas.width)));
+}
+
+/** Dark text on a plate, which can be read over any picture. The plate stays within the picture. */
+function drawPlate(context, text, { x, y, size, colour }) {
+  const { width, height } = context.canvas;
   context.font = `600 ${size}px system-ui, sans-serif`;
-  const labelWidth = context.measureText(text).width + size;
-  const labelX = Math.min(Math.max(0, x), context.canvas.width - labelWidth);
-  const labelY = y > size * 2 ? y - size * 1.9 : y + height + size * 0.3;
+  const plateWidth = context.measureText(text).width + size;
+  const left = Math.min(Math.max(0, x), width - plateWidth);
+  const top = Math.min(y, height - size * 1.6);
   context.fillStyle = colour;
   context.beginPath();
-  context.roundRect(labelX, labelY, labelWidth, size * 1.6, size * 0.4);
+  context.roundRect(left, top, plateWidth, size * 1.6, size * 0.4);
   context.fill();
   context.fillStyle = '#04130d';
   context.textBaseline = 'middle';
-  context.fillText(text, labelX + size * 0.5, labelY + size * 0.84);
+  context.fillText(text, left + size * 0.5, top + size * 0.84);
 }

@@ -42,6 +42,7 @@ export class RecordingsView {
       const { recordings = [] } = await getJson(localPath(address, `recordings?limit=${ASKED}`));
       const before = [...this.#byEvent.keys()].join();
       this.#byEvent = new Map(recordings.map((recording) => [recording.event_id, recording]));
+      for (const id of this.#thumbs.keys()) if (!this.#byEvent.has(id)) this.#thumbs.delete(id);
       this.#update();
       if ([...this.#byEvent.keys()].join() !== before) this.#onChange();
     } catch {

@@ -47,7 +47,8 @@ export class ExitStrips {
     const rows = names.map((name) => this.#rows.get(name));
     const list = byId('strips');
     if (list.children.length !== rows.length) fill(list, rows);
-    for (const name of names) this.#paint(name);
+    const palette = paletteOf(getComputedStyle(document.documentElement));
+    for (const name of names) this.#paint(name, palette);
     const seen = new Set([...this.#frames.values()].flat().map(({ exit }) => exit));
     fill('strips-legend', Object.entries(EXITS).filter(([exit]) => seen.has(exit)).map(([, { name, colour }]) => h('li', {}, h('i', { class: 'dot', style: { background: `var(${colour})` } }), name)));
   }
@@ -58,21 +59,29 @@ export class ExitStrips {
       h('canvas', { width: FRAMES * 3, height: 24, role: 'img' }));
   }
 
-  #paint(name) {
+  #paint(name, { exits, other, mark }) {
     const frames = this.#frames.get(name) ?? [];
     const canvas = this.#rows.get(name).querySelector('canvas');
     const context = canvas.getContext('2d');
-    const style = getComputedStyle(document.documentElement);
     const width = canvas.width / FRAMES;
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (const [index, { exit, audit }] of frames.entries()) {
       const x = canvas.width - (frames.length - index) * width;
-      context.fillStyle = style.getPropertyValue(EXITS[exit]?.colour ?? '--muted');
+      context.fillStyle = exits[exit] ?? other;
       context.fillRect(x, 0, width, canvas.height);
-      context.fillStyle = style.getPropertyValue('--text');
-      if (audit) context.fillRect(x, canvas.height - 5, width, 5);
+      if (!audit) continue;
+      context.fillStyle = mark;
+      context.fillRect(x, canvas.height - 5, width, 5);
     }
     const counts = Object.entries(EXITS).map(([exit, { name: text }]) => [text, frames.filter((frame) => frame.exit === exit).length]).filter(([, n]) => n > 0);
     canvas.setAttribute('aria-label', `${name}, last ${frames.length} frames: ${counts.map(([text, n]) => `${text} ${percent(n / frames.length)}`).join(', ')}`);
   }
+}
+
+/** The colours of the theme, read once for all columns. */
+function paletteOf(style) {
+  return {
+    exits: Object.fromEntries(Object.entries(EXITS).map(([exit, { colour }]) => [exit, style.getPropertyValue(colour)])),
+    other: style.getPropertyValue('--muted'), mark: style.getPropertyValue('--text'),
+  };
 }
