@@ -92,7 +92,7 @@ const decisions = (folder) => [`${folder}/DECISIONS.md`, () => indexedDecisions(
 
 /** Path of each page, and what writes it. */
 export const pages = {
-  ...Object.fromEntries(['agent', 'deploy', 'kernels', 'runtime'].map(decisions)),
+  ...Object.fromEntries(['agent', 'deploy', 'kernels', 'runtime', 'systemd'].map(decisions)),
   'agent/contracts/REFERENCE.md': mqttPage,
   'agent/config/REFERENCE.md': configPage,
   'agent/api/METRICS.md': metricsPage,
