@@ -3,7 +3,7 @@ import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
 import { strictRuleFields } from '../../runtime/vision/zones/settings.js';
-import { DEFAULT_BLOCK_BYTES, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
 import { pipelineProblems } from './pipeline-problems.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
@@ -141,6 +141,18 @@ const outbox = z.strictObject({
   backfill_per_s: z.number().positive().max(100).default(10),
 });
 
+/** What a package must keep to on this device, beside the budget of its own manifest. Absent: its budget alone. */
+const gate = z.strictObject({
+  /** Largest p99 of the self-test, all stages together. */
+  p99_ms: gateFields.p99_ms.optional(),
+  /** Most memory of all models of the package. */
+  ram_bytes: gateFields.ram_bytes.optional(),
+  /** Most energy of one inference, in joules, where this device can measure or model it. */
+  joules: gateFields.joules.optional(),
+  /** True: a package without golden vectors may be installed. Then nothing shows that it computes the right results on this processor. */
+  allow_without_golden: gateFields.allow_without_golden.default(false),
+});
+
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
@@ -157,6 +169,7 @@ const ota = z.strictObject({
   /** If a new package crashes or fails repeatedly within this time, the device returns to the previous package. */
   probation_ms: positiveMs.default(300_000),
   max_crashes: z.number().int().min(1).max(100).default(3),
+  gate: gate.prefault({}),
 });
 
 const trust = z.strictObject({

@@ -1,7 +1,9 @@
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 import type { Settings } from '../contracts/index.js';
 import type { PipelineOverrides } from '../ground/runtime.js';
+import type { UpdateRules } from '../ground/update-rules.js';
 import type { PipelineSpec } from './pipelines.js';
+import type { Config } from './schema.js';
 
 /** Where settings are kept. */
 export interface SettingsStore {
@@ -56,6 +58,20 @@ export class LiveSettings {
     if (!same) this.#store.saveSettings(next);
     return { source: before.fps !== this.fps, pipeline: before.overrides !== JSON.stringify(this.overrides), rules: before.rules !== JSON.stringify(this.rules) };
   }
+}
+
+/** The rules of a pipeline: a limit of the gate can be tightened from afar and not loosened. */
+export function updateRules({ gate }: Pick<Config['ota'], 'gate'>, { update }: Settings): UpdateRules {
+  const tighter = (name: 'p99_ms' | 'ram_bytes' | 'joules'): number | undefined => {
+    const stated = [gate[name], update?.gate?.[name]].filter((limit) => limit !== undefined);
+    return stated.length === 0 ? undefined : Math.min(...stated);
+  };
+  return {
+    gate: {
+      p99_ms: tighter('p99_ms'), ram_bytes: tighter('ram_bytes'), joules: tighter('joules'),
+      allow_without_golden: update?.gate?.allow_without_golden ?? gate.allow_without_golden,
+    },
+  };
 }
 
 /** The shortest that a pipeline asks for, else that of the configuration, milliseconds. */

@@ -4,6 +4,7 @@ import { ruleFields } from '../../runtime/vision/zones/settings.js';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
 import { signedSchema } from './signed.js';
+import { updateSettingsSchema } from './update-rules.js';
 
 /** Settings that can be changed remotely; an absent field keeps the value of the device's own configuration. */
 export const settingsSchema = z.object({
@@ -22,6 +23,8 @@ export const settingsSchema = z.object({
   gates: z.boolean().optional(),
   /** Distance from the background at which a cell of the feature gate is active: lower is stricter. */
   feature_threshold: z.number().min(0).max(1).optional(),
+  /** Rules for the packages that this pipeline is offered. */
+  update: updateSettingsSchema.optional(),
 });
 export type Settings = z.infer<typeof settingsSchema>;
 
@@ -59,7 +62,14 @@ export type DesiredPackage = NonNullable<Desired['package']>;
 
 /** The text whose SHA-256 the director signs: what of `desired` changes a device, with keys in a fixed order. */
 export function desiredText({ generation, package: wanted, settings }: Pick<Desired, 'generation' | 'package' | 'settings'>): string {
-  const sorted = Object.entries(settings).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
+  const sorted = Object.entries(settings).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => [name, ordered(value)]);
   const named = wanted === null ? null : [wanted.name, wanted.version, wanted.digest, wanted.size_bytes, wanted.block_bytes];
   return JSON.stringify([generation, named, sorted]);
+}
+
+/** With the keys of every object in alphabetical order: both ends must sign and verify one text, whatever order their JSON has. */
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, field]) => [key, ordered(field)]));
 }

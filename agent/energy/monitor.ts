@@ -39,6 +39,11 @@ export async function findMeters(files: HostFiles, options: EnergyOptions): Prom
   return meters.length > 0 ? meters : [cpuModelMeter(options.wattsPerCore)];
 }
 
+/** What the energy of an inference is taken from; null of none. */
+export function bestMeter(meters: readonly EnergyMeter[]): EnergyMeter | null {
+  return best(meters, ({ source, scope }) => `${source}/${scope}`);
+}
+
 export class EnergyMonitor {
   readonly #clock: Clock;
   readonly #accounts: Account[];
@@ -127,10 +132,13 @@ function describe({ meter: { source, scope, quality }, reason }: Account): Energ
 
 /** The best of those whose readings of this window were all valid: a sum with a hole is no energy per inference. */
 function bestSource(sources: EnergyReport['sources']): EnergyReport['sources'][number] | null {
-  const sound = sources.filter((s) => s.joules !== null && (s.invalid_readings ?? 0) === 0);
+  return best(sources.filter((s) => s.joules !== null && (s.invalid_readings ?? 0) === 0), (s) => `${s.source}/${s.scope}`);
+}
+
+function best<T>(sources: readonly T[], nameOf: (source: T) => string): T | null {
   for (const pattern of PREFERENCE) {
-    const found = sound.find((s) => pattern.test(`${s.source}/${s.scope}`));
+    const found = sources.find((source) => pattern.test(nameOf(source)));
     if (found !== undefined) return found;
   }
-  return sound[0] ?? null;
+  return sources[0] ?? null;
 }

@@ -21,5 +21,8 @@ export interface GateReport {
   /** Of the self-test's timed runs of all stages together; null when the package has none. */
   p50_ms: number | null;
   p99_ms: number | null;
-  budget: { ram_bytes: number; p99_ms: number };
+  /** Energy of one inference of all stages, and where the number comes from; null where the device has no source, or nothing was run. */
+  energy: { joules: number; source: string } | null;
+  /** Of the manifest. `joules`: of one inference; absent when the package states none. */
+  budget: { ram_bytes: number; p99_ms: number; joules?: number | undefined };
 }

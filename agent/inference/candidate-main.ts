@@ -7,7 +7,7 @@ import { useLittleMemory } from '../platform/frugal.js';
 import { serveCandidate } from './candidate-protocol.js';
 import { testPackage } from './runtime-port.js';
 
-const engineSchema = z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number() });
+const engineSchema = z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number(), energy: configSchema.shape.energy });
 
 /** When memory runs out, the kernel shall take this process, and not the daemon whose camera and model are at work. */
 function volunteerForOom(): void {

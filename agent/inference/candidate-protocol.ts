@@ -22,7 +22,8 @@ const reportSchema: z.ZodType<GateReport> = z.object({
   golden: z.array(z.object({ name: z.string(), passed: z.boolean(), detail: z.string() })),
   p50_ms: z.number().nullable(),
   p99_ms: z.number().nullable(),
-  budget: z.object({ ram_bytes: z.number(), p99_ms: z.number() }),
+  energy: z.object({ joules: z.number(), source: z.string() }).nullable(),
+  budget: z.object({ ram_bytes: z.number(), p99_ms: z.number(), joules: z.number().optional() }),
 });
 
 export const answerSchema = z.union([

@@ -5,12 +5,16 @@ import { createGalleryKey, createPipeline, enrolPictures, galleryKeyId, openGall
 import type { EngineOptions } from '../../runtime/stages/model-stage.js';
 import { RuntimeError } from '../../runtime/errors.js';
 import type { Config } from '../config/schema.js';
+import { findMeters } from '../energy/monitor.js';
+import { NetEnergy } from '../energy/net.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import type { GateReport } from '../ground/package.js';
+import { hostFiles } from '../platform/host-files.js';
+import { readPmic } from '../platform/vcgencmd.js';
 import { testInProcess } from './candidate-process.js';
 import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from '../ground/runtime.js';
 
-export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes'>;
+export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes' | 'energy'>;
 
 /** Sources that a test runner transforms on the fly have no file that Node could start: then the built one stands in. */
 const candidateEntry = new URL(import.meta.url.endsWith('.ts') ? '../../dist/agent/inference/candidate-main.js' : './candidate-main.js', import.meta.url);
@@ -23,13 +27,20 @@ function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWar
 /** Opens a package's models, runs its golden vectors, and closes them: what the process of `testCandidate` does. @throws RuntimeError E_PACKAGE*, E_MODEL_*, ... */
 export async function testPackage(path: string, config: RuntimeConfig, onWarning: (warning: CodedError) => void): Promise<GateReport> {
   const stored = await openPackage(path);
-  return toGateReport(stored, await selfTest(stored, engineOf(config, onWarning)));
+  const energy = new NetEnergy(await findMeters(hostFiles(), { wattsPerCore: config.energy.watts_per_core, readPmic }));
+  try {
+    await energy.begin();
+    const report = await selfTest(stored, { ...engineOf(config, onWarning), energy: () => energy.read() });
+    return toGateReport(stored, report, energy.source);
+  } finally {
+    energy.end();
+  }
 }
 
 /** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
 export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedError) => void): RuntimePort {
   const engine = engineOf(config, onWarning);
-  const { pipeline, cache_dir, cache_max_bytes } = config;
+  const { pipeline, cache_dir, cache_max_bytes, energy } = config;
   return {
     openModel: async (path, gallery, overrides, rules): Promise<Model> => {
       const modelPackage = await openPackage(path);
@@ -47,7 +58,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       const { manifest } = await openPackage(path);
       return { name: manifest.name, version: manifest.version };
     },
-    testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes } }, limits, signal),
+    testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy } }, limits, signal),
     openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {
@@ -78,7 +89,7 @@ function toOverrides({ match_threshold, detect_threshold, tracking, gates, featu
   };
 }
 
-function toGateReport({ manifest }: ModelPackage, report: SelfTestReport): GateReport {
+function toGateReport({ manifest }: ModelPackage, report: SelfTestReport, source = ''): GateReport {
   return {
     name: manifest.name,
     version: manifest.version,
@@ -88,6 +99,7 @@ function toGateReport({ manifest }: ModelPackage, report: SelfTestReport): GateR
     })),
     p50_ms: report.golden.length === 0 ? null : report.p50Ms,
     p99_ms: report.golden.length === 0 ? null : report.p99Ms,
+    energy: report.joules === null ? null : { joules: report.joules, source },
     budget: manifest.budget,
   };
 }

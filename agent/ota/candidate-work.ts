@@ -15,7 +15,7 @@ import type { Candidate } from './state.js';
 /** The effects that are work on a candidate. */
 export type WorkEffect = Extract<OtaEffect, { type: 'check' | 'download' | 'verify' | 'warm' }>;
 
-export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | 'host'> & {
+export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | 'host' | 'rules'> & {
   dispatch: (event: OtaEvent) => Promise<void>;
   /** Opens a package in the daemon itself. */
   open: (digest: string) => Promise<Model>;
@@ -146,7 +146,7 @@ export class CandidateWork {
     await sleep(delayMs, undefined, { signal });
     await this.#parts.dispatch({ type: 'warming', generation });
     signal.throwIfAborted();
-    passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)));
+    passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)), this.#parts.rules().gate);
     signal.throwIfAborted();
     const model = await openInTime(this.#parts.open(digest), this.#options.openTimeoutMs, signal);
     await this.dropWarmed();

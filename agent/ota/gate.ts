@@ -1,20 +1,42 @@
 /** The acceptance gate: whether a package, opened and tested on this device, may become the active one. Pure. */
-import { AgentError } from '../errors.js';
+import { AgentError, type AgentErrorCode } from '../errors.js';
 import type { GateReport, PackageId } from '../ground/package.js';
+import type { GateRules } from '../ground/update-rules.js';
 
-/** @throws AgentError E_OTA_PACKAGE, E_OTA_GATE_ACCURACY, E_OTA_GATE_MEMORY, E_OTA_GATE_LATENCY */
-export function passGate(expected: PackageId, report: GateReport): void {
+/** For a package that runs already: it was accepted once, and the limits of this device are for those that are to come. */
+export const noLimits: GateRules = { allow_without_golden: true };
+
+/**
+ * The budget is what the package promises of itself, the rules are what this device allows; each has its own codes.
+ * @throws AgentError E_OTA_PACKAGE, E_OTA_GATE_GOLDEN, E_OTA_GATE_ACCURACY, E_OTA_GATE_MEMORY, E_OTA_GATE_LATENCY, E_OTA_GATE_ENERGY, E_OTA_LIMIT_*
+ */
+export function passGate(expected: PackageId, report: GateReport, rules: GateRules): void {
   if (report.name !== expected.name || report.version !== expected.version) {
     throw new AgentError('E_OTA_PACKAGE', `Expected package ${expected.name} ${expected.version} but the file is ${report.name} ${report.version}`);
   }
-  const wrong = report.golden.filter((vector) => !vector.passed);
+  checkGolden(report, rules);
+  const { budget, memory_bytes: memory, p99_ms: p99, energy } = report;
+  within('E_OTA_GATE_MEMORY', memory, budget.ram_bytes, (limit) => `Expected at most ${limit} bytes but the pipeline needs ${memory}`);
+  within('E_OTA_LIMIT_MEMORY', memory, rules.ram_bytes, (limit) => `This device allows a pipeline ${limit} bytes (gate.ram_bytes) but it needs ${memory}`);
+  within('E_OTA_GATE_LATENCY', p99, budget.p99_ms, (limit) => `Expected a p99 of at most ${limit} ms but measured ${p99?.toFixed(2)} ms`);
+  within('E_OTA_LIMIT_LATENCY', p99, rules.p99_ms, (limit) => `This device allows a p99 of ${limit} ms (gate.p99_ms) but measured ${p99?.toFixed(2)} ms`);
+  const joules = energy?.joules ?? null;
+  const measured = `${joules?.toPrecision(3)} J (${energy?.source})`;
+  within('E_OTA_GATE_ENERGY', joules, budget.joules, (limit) => `Expected at most ${limit} J for an inference but it took ${measured}`);
+  within('E_OTA_LIMIT_ENERGY', joules, rules.joules, (limit) => `This device allows ${limit} J for an inference (gate.joules) but it took ${measured}`);
+}
+
+function checkGolden({ golden, name, version }: GateReport, { allow_without_golden: allowed }: GateRules): void {
+  if (golden.length === 0 && !allowed) {
+    throw new AgentError('E_OTA_GATE_GOLDEN', `${name} ${version} has no golden vectors, so its results cannot be checked on this device. Pack it again with golden vectors, or publish it with the setting update.gate.allow_without_golden`);
+  }
+  const wrong = golden.filter((vector) => !vector.passed);
   if (wrong.length > 0) {
-    throw new AgentError('E_OTA_GATE_ACCURACY', `${wrong.length} of ${report.golden.length} golden vectors failed: ${wrong.map((v) => `${v.name} (${v.detail})`).slice(0, 3).join(', ')}`);
+    throw new AgentError('E_OTA_GATE_ACCURACY', `${wrong.length} of ${golden.length} golden vectors failed: ${wrong.map((v) => `${v.name} (${v.detail})`).slice(0, 3).join(', ')}`);
   }
-  if (report.memory_bytes > report.budget.ram_bytes) {
-    throw new AgentError('E_OTA_GATE_MEMORY', `Expected at most ${report.budget.ram_bytes} bytes but the pipeline needs ${report.memory_bytes}`);
-  }
-  if (report.p99_ms !== null && report.p99_ms > report.budget.p99_ms) {
-    throw new AgentError('E_OTA_GATE_LATENCY', `Expected a p99 of at most ${report.budget.p99_ms} ms but measured ${report.p99_ms.toFixed(2)} ms`);
-  }
+}
+
+/** A limit that nobody states, and a value that could not be measured, refuse nothing. */
+function within(code: AgentErrorCode, value: number | null, limit: number | undefined, describe: (limit: number) => string): void {
+  if (value !== null && limit !== undefined && !(value <= limit)) throw new AgentError(code, describe(limit));
 }

@@ -34,7 +34,7 @@ export class OtaManager {
 
   constructor(parts: OtaParts, options: OtaOptions) {
     this.#parts = parts;
-    const { journal, store, link, host, clock, log, onChange, onFault, onOpening } = parts;
+    const { journal, store, link, host, rules, clock, log, onChange, onFault, onOpening } = parts;
     this.#chain = new Chain((error) => onFault(toCodedError(error)));
     this.#decisions = new Decisions({
       journal, clock, log, onChange, onFault,
@@ -49,7 +49,7 @@ export class OtaManager {
       onUnusable: (slot, error) => void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: clock.nowMs() }),
     });
     this.#work = new CandidateWork({
-      journal, store, link, host,
+      journal, store, link, host, rules,
       dispatch: (event) => this.#decisions.dispatch(event),
       open: (digest) => this.#active.open(digest),
       onProgress: (done, total) => {

@@ -8,6 +8,7 @@ import type { Log } from '../platform/log.js';
 import type { BlockLink, DownloadOptions } from './download.js';
 import type { GateReport, Slot } from '../ground/package.js';
 import type { OtaEffect, OtaLimits } from './machine.js';
+import type { UpdateRules } from '../ground/update-rules.js';
 import type { PipelineJournal } from './pipeline-journal.js';
 import type { PointerFile } from './pointer-file.js';
 import type { PackageStore } from './store.js';
@@ -40,6 +41,8 @@ export interface OtaParts {
   pointer: Pick<PointerFile, 'read' | 'write' | 'removeAbandoned'>;
   host: ModelHost;
   link: BlockLink;
+  /** The rules of now: settings change them. */
+  rules: () => UpdateRules;
   clock: Clock;
   log: Log;
   /** How the run before this one ended, and what it was opening. */

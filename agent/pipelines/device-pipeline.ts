@@ -3,7 +3,7 @@
  * process, the gallery and the connection; nothing that happens to one of them changes another.
  */
 import { join } from 'node:path';
-import { LiveSettings } from '../config/settings.js';
+import { LiveSettings, updateRules } from '../config/settings.js';
 import type { PipelineSpec } from '../config/pipelines.js';
 import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../contracts/index.js';
 import { agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
@@ -191,6 +191,7 @@ export class DevicePipeline {
           this.#warnOfForeignGallery();
         },
       },
+      rules: () => updateRules(ota, this.settings.current),
       link: { isConnected: () => this.#host.isConnected(), request: (request) => this.#request(request) },
       onChange: () => {
         this.#f.trust.settle(this.name, this.ota.state);

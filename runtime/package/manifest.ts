@@ -40,6 +40,8 @@ export const budget = z.object({
   ram_bytes: positiveInteger,
   /** Upper bound for the 99th percentile of all stages together, on the slowest device that should run the package. */
   p99_ms: z.number().positive(),
+  /** Upper bound for the energy of one inference of all stages, in joules, on the device that should run the package; absent: none is promised. */
+  joules: z.number().positive().optional(),
 });
 
 /** Version 1 knew face pipelines only; nothing that was in the field had it. */

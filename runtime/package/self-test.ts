@@ -1,5 +1,5 @@
 import { RuntimeError } from '../errors.js';
-import { aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
+import { aFunction, aNumber, anObject, checkOptions, type OptionKinds } from '../options.js';
 import { engineOptionKinds } from '../session.js';
 import { anyStageOf, closeStages, memoryOf, openStages } from '../stages/open-stages.js';
 import type { Stages } from '../stages/open-stages.js';
@@ -15,6 +15,8 @@ export interface SelfTestOptions extends EngineOptions {
   rounds?: number;
   /** An open pipeline of the package, whose models are tested instead of opening them a second time. */
   pipeline?: Pipeline;
+  /** Reads how much energy has been used so far, in joules; null when that cannot be told. It is asked before and after the timed rounds. */
+  energy?: () => Promise<number | null>;
 }
 
 export interface GoldenResult {
@@ -37,9 +39,11 @@ export interface SelfTestReport {
   p50Ms: number;
   p99Ms: number;
   memoryBytes: number;
+  /** For one pass through all stages; null without `energy`, without golden vectors, or when `energy` cannot tell. */
+  joules: number | null;
 }
 
-const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineOptionKinds, rounds: aNumber, pipeline: anObject };
+const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineOptionKinds, rounds: aNumber, pipeline: anObject, energy: aFunction };
 
 /**
  * Runs a package's golden vectors on this CPU, and checks that the outputs agree with those of the machine that packed it
@@ -48,20 +52,32 @@ const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineO
  */
 export async function selfTest(modelPackage: ModelPackage, options: SelfTestOptions = {}): Promise<SelfTestReport> {
   checkOptions('selfTest', options, selfTestOptionKinds);
-  const { rounds = 20, pipeline, ...engine } = options;
-  if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, rounds));
+  const { rounds = 20, pipeline, energy, ...engine } = options;
+  const timing = { rounds, energy };
+  if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, timing));
   const stages = await openStages(modelPackage.manifest.pipeline.stages, (path) => modelPackage.file(path), engine);
   try {
-    return await testStages(modelPackage, stages, rounds);
+    return await testStages(modelPackage, stages, timing);
   } finally {
     await closeStages(stages);
   }
 }
 
-async function testStages(modelPackage: ModelPackage, stages: Stages, rounds: number): Promise<SelfTestReport> {
+interface Timing {
+  rounds: number;
+  energy: SelfTestOptions['energy'];
+}
+
+/** Energy counters move in steps of up to some milliseconds, so the rounds go on until this time is over. */
+const MIN_ENERGY_MS = 500;
+/** And not longer than this many rounds, should an engine take no time at all. */
+const MAX_ENERGY_ROUNDS = 100_000;
+
+async function testStages(modelPackage: ModelPackage, stages: Stages, { rounds, energy }: Timing): Promise<SelfTestReport> {
+  const { golden: vectors } = modelPackage.manifest;
   const golden: GoldenResult[] = [];
   const times = new Map<string, number[]>();
-  for (const vector of modelPackage.manifest.golden) {
+  for (const vector of vectors) {
     const stage = anyStageOf(stages, vector.stage);
     golden.push(...await compare(modelPackage, stage, vector));
     const samples = times.get(vector.stage) ?? [];
@@ -69,17 +85,32 @@ async function testStages(modelPackage: ModelPackage, stages: Stages, rounds: nu
     for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
   }
   const memoryBytes = memoryOf(stages);
+  const joules = energy === undefined || vectors.length === 0 ? null : await joulesOf(energy, vectors, (vector) => timeRun(modelPackage, anyStageOf(stages, vector.stage), vector));
   const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
-  return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes });
+  return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes, joules });
 }
 
-function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golden' | 'p50Ms' | 'p99Ms' | 'memoryBytes'>): SelfTestReport {
-  const { golden, p99Ms, memoryBytes } = measured;
+/** Energy of one pass through all stages: that of rounds over all vectors, with each stage counted once, whatever number of vectors it has. */
+async function joulesOf(energy: () => Promise<number | null>, vectors: readonly GoldenVector[], run: (vector: GoldenVector) => Promise<number>): Promise<number | null> {
+  const firsts = vectors.filter((vector, i) => vectors.findIndex(({ stage }) => stage === vector.stage) === i);
+  const before = await energy();
+  if (before === null) return null;
+  let passes = 0;
+  for (let spentMs = 0; spentMs < MIN_ENERGY_MS && passes < MAX_ENERGY_ROUNDS; passes++) {
+    for (const vector of firsts) spentMs += await run(vector);
+  }
+  const after = await energy();
+  return after === null ? null : Math.max(0, after - before) / passes;
+}
+
+function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golden' | 'p50Ms' | 'p99Ms' | 'memoryBytes' | 'joules'>): SelfTestReport {
+  const { golden, p99Ms, memoryBytes, joules } = measured;
   const failures = golden.filter((result) => !result.passed)
     .map(({ stage, output, cosine, maxAbs }) => `${stage} ${output}: cosine ${cosine.toFixed(5)}, largest error ${maxAbs.toPrecision(3)}`);
-  const { ram_bytes: ramBytes, p99_ms: budgetMs } = manifest.budget;
+  const { ram_bytes: ramBytes, p99_ms: budgetMs, joules: budgetJoules } = manifest.budget;
   if (p99Ms > budgetMs) failures.push(`p99 ${p99Ms.toFixed(1)} ms is over the budget of ${budgetMs} ms`);
   if (memoryBytes > ramBytes) failures.push(`memory ${memoryBytes} bytes is over the budget of ${ramBytes} bytes`);
+  if (joules !== null && budgetJoules !== undefined && joules > budgetJoules) failures.push(`an inference took ${joules.toPrecision(3)} J, over the budget of ${budgetJoules} J`);
   return {
     ...measured, failures, passed: failures.length === 0,
     worstCosine: golden.reduce((worst, { cosine }) => Math.min(worst, cosine), 1),

@@ -49,6 +49,8 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     const { signal } = new AbortController();
     const report = await runtime.testCandidate(path, limits, signal);
     expect(report).toMatchObject({ name: 'faces', version: '1.0.0' });
+    expect(report.energy?.joules ?? 0).toBeGreaterThanOrEqual(0);
+    expect(report.energy?.source).toMatch(/./); // with no sensor, the model of CPU time
     expect(report.golden.length).toBeGreaterThan(0);
     expect(report.golden.every(({ passed }) => passed)).toBe(true);
     expect(readdirSync(config.cache_dir)).toHaveLength(3);

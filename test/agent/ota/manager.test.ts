@@ -10,6 +10,7 @@ import type { Model } from '../../../agent/ground/runtime.js';
 import { Journal } from '../../../agent/ota/journal.js';
 import type { PipelineJournal } from '../../../agent/ota/pipeline-journal.js';
 import type { Slot } from '../../../agent/ground/package.js';
+import type { UpdateRules } from '../../../agent/ground/update-rules.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
 import type { Announcement, OtaOptions, OtaParts } from '../../../agent/ota/parts.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
@@ -46,6 +47,7 @@ class Bench {
   beforeCollect = (): Promise<void> => Promise.resolve();
   beforeSwitch = (): Promise<void> => Promise.resolve();
   limits = { timeoutMs: 20_000, memoryBytes: 200_000_000 };
+  rules: UpdateRules = { gate: { allow_without_golden: false } };
 
   constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}, lastRun: Partial<OtaParts['lastRun']> = {}) {
     this.folder = folder;
@@ -65,6 +67,7 @@ class Bench {
         open: (path): Promise<Model> => this.runtime.openModel(path, this.runtime.gallery, {}),
         switchTo: (model: Model | null, slot: Slot | null) => this.beforeSwitch().then(() => this.slot.exchange(model, slot)),
       },
+      rules: () => this.rules,
       link: {
         isConnected: () => this.connected,
         request: (request) => {
@@ -214,6 +217,8 @@ describe('a bad deployment leaves the running package, with a code', () => {
     { title: 'golden vectors fail', code: 'E_OTA_GATE_ACCURACY', fake: { golden: false } },
     { title: 'too much memory', code: 'E_OTA_GATE_MEMORY', fake: { memory: 20_000 } },
     { title: 'too slow', code: 'E_OTA_GATE_LATENCY', fake: { p99: 99 } },
+    { title: 'too much energy', code: 'E_OTA_GATE_ENERGY', fake: { joules: 3 } },
+    { title: 'no golden vectors', code: 'E_OTA_GATE_GOLDEN', fake: { golden: null } },
     { title: 'opening never ends', code: 'E_OTA_GATE_TIMEOUT', fake: { hangs: true }, over: { openTimeoutMs: 50 } },
     { title: 'larger than allowed', code: 'E_OTA_SIZE', fake: { padding: 9000 }, over: { maxPackageBytes: 8000 } },
     { title: 'nobody answers', code: 'E_OTA_STALL', over: quickStalls, answer: () => undefined },
@@ -247,6 +252,21 @@ describe('a bad deployment leaves the running package, with a code', () => {
     await bench.settle(3);
     expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
     await until('only the running pipeline is open', () => bench.runtime.open === 1);
+  });
+
+  it('a package without golden vectors is installed when a setting allows it, and the limits of the device hold', async () => {
+    const bare: FakePackage = { name: 'faces', version: '3.0.0', golden: null };
+    const bench = new Bench(temporaryFolder(), [packageBytes(bare), twoBytes]);
+    await bench.manager.start();
+    bench.rules = { gate: { allow_without_golden: true } };
+    bench.manager.desire({ generation: 1, package: desiredPackage(bare, packageBytes(bare)) });
+    await bench.settle(1);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '3.0.0' } });
+    bench.rules = { gate: { allow_without_golden: false, ram_bytes: 500 } };
+    bench.announcements.length = 0;
+    bench.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
+    await bench.settle(2);
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_LIMIT_MEMORY' }, active: { version: '3.0.0' } });
   });
 
   it('a file that is another package than announced: E_OTA_PACKAGE', async () => {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { digest8, type OtaGet } from '../../../agent/contracts/index.js';
 import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
+import type { UpdateRules } from '../../../agent/ground/update-rules.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
 import { openJournal } from '../../../agent/ota/open-journal.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
@@ -23,6 +24,7 @@ const generation = Number(generationText);
 const bytes = readFileSync(join(folder, offer));
 const fake = JSON.parse(bytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+const rules: UpdateRules = { gate: { allow_without_golden: false } };
 const runtime = new FakeRuntime();
 runtime.candidateEntry = new URL('../../test/agent/support/fake-candidate.mjs', import.meta.url);
 runtime.alwaysApart = process.env['STERNA_TEST_APART'] === '1';
@@ -48,6 +50,7 @@ const manager: OtaManager = new OtaManager({
       await slot.exchange(model, where);
     },
   },
+  rules: () => rules,
   link: {
     isConnected: () => true,
     request: (request: OtaGet) => {
@@ -86,6 +89,7 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
     test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
     switchTo: (model, where) => besideSlot.exchange(model, where),
   },
+  rules: () => rules,
   link: {
     isConnected: () => true,
     request: (request: OtaGet) => {

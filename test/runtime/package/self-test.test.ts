@@ -52,6 +52,21 @@ describe('selfTest', () => {
     await pipeline.close();
   });
 
+  it('measures the energy of one pass where somebody can tell it, and holds the budget', async () => {
+    const { pipeline, embedder } = fakePipeline({ faces: [] });
+    const expected = bytesOf(white, white, white, 0);
+    const budget = { ram_bytes: 6000, p99_ms: 1000, joules: 0.5 };
+    const [before, joules] = [embedder.runs, 2];
+    const energy = (): Promise<number> => Promise.resolve((embedder.runs - before) * joules);
+    const dear = await selfTest(await packed(expected, { budget }), { pipeline, rounds: 1, energy });
+    expect(dear.joules).toBe(joules);
+    expect(dear.failures).toEqual(['an inference took 2.00 J, over the budget of 0.5 J']);
+    const unknown = await selfTest(await packed(expected, { budget }), { pipeline, rounds: 1, energy: () => Promise.resolve(null) });
+    expect(unknown).toMatchObject({ joules: null, passed: true });
+    expect((await selfTest(await packed(expected, { budget }), { pipeline, rounds: 1 })).joules).toBeNull();
+    await pipeline.close();
+  });
+
   it('refuses golden files of the wrong size, and vectors of a stage that is not there', async () => {
     const { pipeline } = fakePipeline({ faces: [] });
     await expect(selfTest(await packed(bytesOf(1, 2)), { pipeline })).rejects.toMatchObject({ code: 'E_PACKAGE', message: expect.stringContaining('8 bytes') as string });
