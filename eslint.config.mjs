@@ -36,6 +36,13 @@ const floorRules = agentFloors.flatMap((floor, i) => floor.map((member) => {
   ];
 })).flat();
 
+/** Lines without blank ones and comments; positional parameters. A test states many cases in one `describe`, so it may be longer. */
+const sizes = ({ file, fn, params }) => ({
+  'max-lines': ['error', { max: file, skipBlankLines: true, skipComments: true }],
+  'max-lines-per-function': ['error', { max: fn, skipBlankLines: true, skipComments: true }],
+  'max-params': ['error', { max: params }],
+});
+
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'node_modules/', '.cache/', 'deploy/dashboard/public/'] },
   ...tseslint.configs.recommended,
@@ -54,6 +61,8 @@ export default tseslint.config(
       ],
     },
   },
+  { files: ['**/*.ts', '**/*.mjs'], rules: sizes({ file: 400, fn: 60, params: 5 }) },
+  { files: ['test/**/*.ts'], rules: sizes({ file: 700, fn: 400, params: 8 }) },
   { files: ['vitest.config.ts'], rules: { 'no-restricted-syntax': 'off' } },
   { files: ['kernels/**/*.ts'], rules: forbid(...arrows('runtime/', 'agent/', 'deploy/')) },
   { files: ['runtime/**/*.ts'], rules: forbid(...arrows('agent/', 'deploy/')) },

@@ -122,7 +122,7 @@ export function lower(whole: Graph, activation: 'uint8' | 'int8', { strips = tru
   const plan = planStorage(graph, { strips, keep: table !== undefined });
   const writer = new ProgramWriter(activation);
   const handling = new Map(graph.inputs.map((input) => [input, handlingOf(graph, input, activation)]));
-  const context = new LoweringContext(graph, activation, plan, writer, handling, table);
+  const context = new LoweringContext(graph, plan, writer, { activation, handling }, table);
   let prefixOps = 0;
   for (const [i, node] of graph.nodes.entries()) {
     if (i === cut?.prefix) prefixOps = context.names.length;

@@ -54,22 +54,36 @@ function narrowed(value: string, data: BigInt64Array): Int32Array {
   });
 }
 
+/** A node that an op is written for, where there is more to say of it than the node itself. */
+export interface Work {
+  readonly node: Node;
+  /** Multiply-adds of the op. Default 0. */
+  readonly macs?: number;
+  /** The value whose pixels the op writes, all of them; '' where it writes others. Default: the node's output. */
+  readonly filled?: string;
+}
+
 /** Everything a lowering works with: the graph, where values live, and the program being written. */
 export class LoweringContext {
   readonly names: OpName[] = [];
   /** The node that each op stands for. */
   readonly nodes: Node[] = [];
+  readonly activation: 'uint8' | 'int8';
+  private readonly ports: ReadonlyMap<string, InputHandling>;
   private readonly ids = new Map<string, number>();
   private readonly stored = new Map<string, Uint8Array>();
 
+  /** @param bytes the type of the program's 8-bit activations, and how each input's bytes become that type */
   constructor(
     readonly graph: Graph,
-    readonly activation: 'uint8' | 'int8',
     readonly plan: StoragePlan,
     readonly writer: ProgramWriter,
-    private readonly ports: ReadonlyMap<string, InputHandling>,
+    bytes: { activation: 'uint8' | 'int8'; handling: ReadonlyMap<string, InputHandling> },
     private readonly regions?: RegionTable,
-  ) {}
+  ) {
+    this.activation = bytes.activation;
+    this.ports = bytes.handling;
+  }
 
   /** Whether an input's bytes arrive as the model has them although the program's activations have the other sign. */
   arrivesUnflipped(value: string): boolean {
@@ -168,10 +182,9 @@ export class LoweringContext {
     return constant === undefined ? undefined : this.raw('int8', constant.dims, constant.data);
   }
 
-  /** `filled`: the value whose pixels the op writes, all of them; '' where it writes others. */
-  emit<C extends OpCode>(
-    node: Node, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>, macs = 0, filled = outputOf(node),
-  ): void {
+  /** Writes an op of the program, and what a profile says of it. */
+  emit<C extends OpCode>(work: Node | Work, code: C, inputs: readonly (number | undefined)[], output: number, attributes: AttributesOf<C>): void {
+    const { node, macs = 0, filled = outputOf(node) }: Work = 'node' in work ? work : { node: work };
     this.writer.op(code, inputs, output, attributes);
     // Who reads an output in which cells cannot be told apart relies on all of it being new.
     const flow = this.regions?.flow(outputOf(node)) === undefined ? undefined : this.regions.flow(filled);

@@ -136,10 +136,17 @@ function product(p: Recurrence, d: number, row: number, h: ArrayLike<number>): n
   return sum;
 }
 
-type Apply = (index: number, x: number) => number;
+/** One step of one row of the batch in one direction. */
+interface Step {
+  readonly d: number;
+  /** The input's share of a gate row. */
+  readonly input: (row: number) => number;
+  /** The activation function with that number, after the clip. */
+  readonly apply: (index: number, x: number) => number;
+}
 
-/** One step of one row of the batch: the next hidden and cell state (ONNX, equations of RNN, GRU and LSTM). */
-function next(p: Recurrence, d: number, input: (row: number) => number, h: Float64Array, c: Float64Array, apply: Apply): [Float64Array, Float64Array] {
+/** The hidden and cell state after a step (ONNX, equations of RNN, GRU and LSTM). */
+function next(p: Recurrence, { d, input, apply }: Step, h: Float64Array, c: Float64Array): [Float64Array, Float64Array] {
   const { hidden: n, kind } = p.r;
   const each = (fn: (j: number) => number) => Float64Array.from({ length: n }, (_, j) => fn(j));
   const share = (gate: number, j: number) => input(gate * n + j) + product(p, d, gate * n + j, h);
@@ -171,7 +178,7 @@ function recur(p: Recurrence): States {
   const all = new Float64Array(steps * d * batch * n);
   const [hidden, cell] = [new Float64Array(d * batch * n), new Float64Array(d * batch * n)];
   r.reverse.forEach((backwards, direction) => {
-    const apply: Apply = (index, x) => applyUnary(r.functions[direction * functionsPerDirection + index] ?? none, Math.min(Math.max(x, -r.clip), r.clip));
+    const apply: Step['apply'] = (index, x) => applyUnary(r.functions[direction * functionsPerDirection + index] ?? none, Math.min(Math.max(x, -r.clip), r.clip));
     for (let b = 0; b < batch; b++) {
       const at = (direction * batch + b) * n;
       const initial = (values: ArrayLike<number> | undefined) => Float64Array.from({ length: n }, (_, j) => values?.[at + j] ?? 0);
@@ -180,7 +187,7 @@ function recur(p: Recurrence): States {
       for (let s = 0; s < length; s++) {
         const step = backwards ? length - 1 - s : s;
         const input = (row: number) => p.gates[((step * batch + b) * d + direction) * width + row] ?? 0;
-        [h, c] = next(p, direction, input, h, c, apply);
+        [h, c] = next(p, { d: direction, input, apply }, h, c);
         all.set(h, ((step * d + direction) * batch + b) * n);
       }
       hidden.set(h, at);

@@ -92,7 +92,8 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
   const narrow = grids.length > 0;
   const keep = Math.max(measuredSamples, narrow ? roundingSamples : 0, method === 'auto' ? judgedSamples : 0);
   const float = await openObserved(graph, plan.values, engine);
-  const seen = await calibrate(float, graph, plan.values, inputsOfWeighted(plan), samples.all, { keep, keepsBins: narrow || method !== 'minmax' }).finally(() => float.close());
+  const observed = { values: plan.values, channelsOf: inputsOfWeighted(plan), keep, keepsBins: narrow || method !== 'minmax' };
+  const seen = await calibrate(float, graph, samples.all, observed).finally(() => float.close());
   checkSeen(graph, plan, seen);
   const statistics = settings.biasCorrection ? seen : { ...seen, channelMeans: new Map<string, Float32Array>() };
   const pixels = pixelInputs(graph, plan, samples.few);

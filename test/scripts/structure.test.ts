@@ -1,4 +1,4 @@
-/** No file imports itself by way of others, folders import downwards only (a rule of `npm run lint`, which is tested here), and a start loads no compiler. */
+/** No file imports itself by way of others, folders import downwards only and sizes are limited (rules of `npm run lint`, which are tested here), and a start loads no compiler. */
 import { ESLint, Linter } from 'eslint';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -78,13 +78,33 @@ describe('a start', () => {
   });
 });
 
-/** What the rules of the folder in which `file` is say about its imports. */
-async function refused(file: string, imports: readonly string[]): Promise<string[]> {
-  const config = await new ESLint({ cwd: root }).calculateConfigForFile(join(root, file)) as { rules: Linter.RulesRecord };
-  const rule = config.rules['no-restricted-imports'];
-  const text = imports.map((path) => `import '${path}';`).join('\n');
-  return new Linter().verify(text, [{ rules: { 'no-restricted-imports': rule ?? 'off' } }]).map(({ message }) => message);
+/** What some of the rules of the folder in which `file` is say about `text`, which is JavaScript. */
+async function refusedText(file: string, text: string, names: readonly string[]): Promise<string[]> {
+  const { rules } = await new ESLint({ cwd: root }).calculateConfigForFile(join(root, file)) as { rules: Linter.RulesRecord };
+  return new Linter().verify(text, [{ rules: Object.fromEntries(names.map((name) => [name, rules[name] ?? 'off'])) }]).map(({ message }) => message);
 }
+
+/** What the rules of the folder in which `file` is say about its imports. */
+const refused = (file: string, imports: readonly string[]): Promise<string[]> =>
+  refusedText(file, imports.map((path) => `import '${path}';`).join('\n'), ['no-restricted-imports']);
+
+describe('sizes', () => {
+  const rules = ['max-lines', 'max-lines-per-function', 'max-params'];
+  const lines = (count: number): string => 'x();\n// a comment does not count\n\n'.repeat(count);
+  const fn = (count: number): string => `function f() {\n${lines(count - 2)}}`;
+
+  it.each(['kernels/binding/a.ts', 'runtime/vision/a.ts', 'agent/ota/a.ts', 'deploy/cli/a.ts', 'scripts/lib/a.mjs'])('are limited in %s', async (file) => {
+    expect(await refusedText(file, lines(401), rules)).toEqual([expect.stringContaining('too many lines (401)')]);
+    expect(await refusedText(file, fn(61), rules)).toEqual([expect.stringContaining('too many lines (61)')]);
+    expect(await refusedText(file, 'function f(a, b, c, d, e, f) {}', rules)).toEqual([expect.stringContaining('too many parameters (6)')]);
+    expect(await refusedText(file, `${lines(338)}${fn(60)}\nfunction g(a, b, c, d, e) {}`, rules)).toEqual([]);
+  });
+
+  it('are limited in tests, which may be longer', async () => {
+    expect(await refusedText('test/runtime/a.test.ts', fn(300), rules)).toEqual([]);
+    expect(await refusedText('test/runtime/a.test.ts', `${fn(401)}\nfunction g(a, b, c, d, e, f, g, h, i) {}`, rules)).toHaveLength(2);
+  });
+});
 
 describe('arrows against the floors', () => {
   it.each([

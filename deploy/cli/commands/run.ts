@@ -17,7 +17,7 @@ import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
 import { addModelOptions, type ModelArguments } from '../model-options.js';
 import { affinityOption, engineOption, integer, positive } from '../options.js';
-import { emit, log, reporting } from '../output.js';
+import { emit, log, reporting, type Report } from '../output.js';
 import { formatTable } from '../table.js';
 
 interface Enrol {
@@ -81,6 +81,46 @@ function summaryText({ sound, frames, dropped, findings, recognized, exits, tota
   ].join('\n');
 }
 
+async function run(self: Command, path: string, options: RunOptions): Promise<Report> {
+  const stop = new AbortController();
+  const interrupt = (): void => stop.abort();
+  process.once('SIGINT', interrupt);
+  process.once('SIGTERM', interrupt);
+  const gallery = openGallery(options.gallery, options.keyFile === undefined ? {} : { key: readGalleryKey(options.keyFile) });
+  let pipeline: Pipeline | undefined;
+  let drawing: Drawing | undefined;
+  try {
+    const { engine, threads, affinity, isa, motion, track, realtime, loop, fps, limit, events, cache: dir } = options;
+    const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
+    // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
+    drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
+    const opened = await openAny(path, options, (text) => log(self, `sterna: ${text}`));
+    const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
+    pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
+    await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
+    const playing = { realtime, loop, signal: stop.signal };
+    const { sound } = pipeline;
+    const source = sound === undefined
+      ? openSource(options.input, { ...playing, ...(fps === undefined ? {} : { fps }) })
+      : openSoundSource(options.input, { ...playing, rate: sound.rate, step: sound.step });
+    const summary = await runFrames(pipeline, source, {
+      limit, drawing,
+      onFrame: (line) => {
+        if (!events || line.findings.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
+      },
+    });
+    await drawing?.close();
+    if (self.optsWithGlobals<{ json?: boolean }>().json !== true) log(self, summaryText(summary));
+    return { json: { ...summary }, text: JSON.stringify(summary) };
+  } finally {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+    await drawing?.discard();
+    await pipeline?.close();
+    gallery.close();
+  }
+}
+
 export function register(program: Command): void {
   const command = program
     .command('run')
@@ -107,44 +147,5 @@ export function register(program: Command): void {
     .addOption(new Option('--kind <kind>', 'of a model: what it is for').choices(Object.keys(modelKinds)))
     .option('--draw <file>', 'also write the frames with what was found: .png or .jpg (later frames as FILE-2, FILE-3, ...), or .mp4')
     .option('--events', 'print only frames in which something was found', false);
-  addModelOptions(command)
-    .action(reporting(async (self, path: string, options: RunOptions) => {
-      const stop = new AbortController();
-      const interrupt = (): void => stop.abort();
-      process.once('SIGINT', interrupt);
-      process.once('SIGTERM', interrupt);
-      const gallery = openGallery(options.gallery, options.keyFile === undefined ? {} : { key: readGalleryKey(options.keyFile) });
-      let pipeline: Pipeline | undefined;
-      let drawing: Drawing | undefined;
-      try {
-        const { engine, threads, affinity, isa, motion, track, realtime, loop, fps, limit, events, cache: dir } = options;
-        const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
-        // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
-        drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
-        const opened = await openAny(path, options, (text) => log(self, `sterna: ${text}`));
-        const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
-        pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
-        await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
-        const playing = { realtime, loop, signal: stop.signal };
-        const { sound } = pipeline;
-        const source = sound === undefined
-          ? openSource(options.input, { ...playing, ...(fps === undefined ? {} : { fps }) })
-          : openSoundSource(options.input, { ...playing, rate: sound.rate, step: sound.step });
-        const summary = await runFrames(pipeline, source, {
-          limit, drawing,
-          onFrame: (line) => {
-            if (!events || line.findings.length > 0) emit(self, { json: { ...line }, text: JSON.stringify(line) });
-          },
-        });
-        await drawing?.close();
-        if (self.optsWithGlobals<{ json?: boolean }>().json !== true) log(self, summaryText(summary));
-        return { json: { ...summary }, text: JSON.stringify(summary) };
-      } finally {
-        process.off('SIGINT', interrupt);
-        process.off('SIGTERM', interrupt);
-        await drawing?.discard();
-        await pipeline?.close();
-        gallery.close();
-      }
-    }));
+  addModelOptions(command).action(reporting(run));
 }

@@ -23,11 +23,10 @@ const convF32: Lowering = (context, node) => {
   const { x, weights, bias, slope, residual, output, residualFirst } = views.nhwcConv(node);
   const unary = fusedUnary(node);
   context.emit(
-    node, 'ConvF32',
+    { node, macs: convMacs(context.shape(output), context.shape(weights)) }, 'ConvF32',
     [context.pixels(x), context.tensor(weights), context.optional(bias), context.optional(slope), optionalPixels(context, residual)],
     context.pixels(output),
     { ...geometryOf(context, node, x, weights), unary: unaryCodes[unary.kind], alpha: unary.alpha, beta: unary.beta, residual_first: residualFirst ? 1 : 0 },
-    convMacs(context.shape(output), context.shape(weights)),
   );
 };
 
@@ -35,7 +34,7 @@ const convQ8: Lowering = (context, node) => {
   const { x, weights, bias, scale, scaleNeg, table, residual, output, epilogue: e } = views.convQ8(node);
   const at = (q: number) => context.stored8(output, q);
   context.emit(
-    node, 'ConvQ8',
+    { node, macs: convMacs(context.shape(output), context.shape(weights)) }, 'ConvQ8',
     [
       context.pixels(x), context.weights8(weights), context.optional(bias), context.optional(scale), context.optional(scaleNeg), context.optional(table),
       optionalPixels(context, residual),
@@ -49,18 +48,16 @@ const convQ8: Lowering = (context, node) => {
       y_zp: at(e.yZp), y_lo: at(e.yLo), y_hi: at(e.yHi),
       mid_mul: e.midMul, res_mul: e.resMul,
     },
-    convMacs(context.shape(output), context.shape(weights)),
   );
 };
 
 const convQ8F32: Lowering = (context, node) => {
   const { x, weights, scale, bias, output, xZp } = views.convQ8F32(node);
   context.emit(
-    node, 'ConvQ8F32',
+    { node, macs: convMacs(context.shape(output), context.shape(weights)) }, 'ConvQ8F32',
     [context.pixels(x), context.weights8(weights), context.tensor(scale), context.optional(bias)],
     context.pixels(output),
     { ...geometryOf(context, node, x, weights), x_zp: context.stored8(x, xZp) },
-    convMacs(context.shape(output), context.shape(weights)),
   );
 };
 

@@ -79,13 +79,14 @@ const matMul: Lowering = (context, node) => {
   const shape = matMulShape(node, context.shape(a), context.shape(b));
   const macs = elementCount(shape) * (context.shape(a).at(-1) ?? 1);
   const attributes = { transpose_a: 0, transpose_b: 0, alpha: 1 };
-  context.emit(node, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(output), attributes, macs);
+  context.emit({ node, macs }, 'MatMulF32', [context.tensor(a), context.tensor(b)], context.tensor(output), attributes);
 };
 
 const matMulW4: Lowering = (context, node) => {
   const { a, codes, scales, bias, output, group } = views.matMulW4(node);
   const operands = [context.tensor(a), context.weights8(codes), context.tensor(scales), context.optional(bias)];
-  context.emit(node, 'MatMulW4', operands, context.tensor(output), { group }, elementCount(context.shape(output)) * (context.shape(codes)[1] ?? 1));
+  const macs = elementCount(context.shape(output)) * (context.shape(codes)[1] ?? 1);
+  context.emit({ node, macs }, 'MatMulW4', operands, context.tensor(output), { group });
 };
 
 /** Absent operands keep their place: a float `a` has no zero-point. */
@@ -93,7 +94,7 @@ const matMulS32: Lowering = (context, node) => {
   const { a, output } = views.pair(node);
   const operands = [0, 1, 2, 3].map((index) => context.optional(optionalOperand(node, index)));
   const macs = elementCount(context.shape(output)) * (context.shape(a).at(-1) ?? 1);
-  context.emit(node, 'MatMulS32', operands, context.tensor(output), {}, macs);
+  context.emit({ node, macs }, 'MatMulS32', operands, context.tensor(output), {});
 };
 
 const reduce: Lowering = (context, node) => {

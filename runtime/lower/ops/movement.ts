@@ -15,7 +15,7 @@ const ones = (shape: Shape): number[] => shape.map(() => 1);
 function copyInto(context: LoweringContext, node: Node, value: string, y: number, start?: readonly number[]): void {
   const shape = context.shape(value);
   const attributes = { extent: shape, x_start: zeros(shape), x_step: ones(shape), y_start: start ?? zeros(shape), y_step: ones(shape) };
-  context.emit(node, 'Copy', [context.tensor(value)], y, attributes, 0, start === undefined ? value : '');
+  context.emit({ node, filled: start === undefined ? value : '' }, 'Copy', [context.tensor(value)], y, attributes);
 }
 
 /** A view that storage could not alias: the elements are copied without gaps, seen under the input's shape. */
@@ -89,11 +89,11 @@ const interleave: Lowering = (context, node) => {
     const rows = along(0, Math.floor(phase / strides[1]), height);
     const columns = along(1, phase % strides[1], width);
     if (rows.count < 1 || columns.count < 1) continue;
-    context.emit(node, 'Copy', [context.tensor(x)], context.tensor(y), {
+    context.emit({ node, filled: '' }, 'Copy', [context.tensor(x)], context.tensor(y), {
       extent: [batch, rows.count, columns.count, channels],
       x_start: [0, rows.from, columns.from, phase * channels], x_step: [1, 1, 1, 1],
       y_start: [0, rows.to, columns.to, 0], y_step: [1, strides[0], strides[1], 1],
-    }, 0, '');
+    });
   }
 };
 

@@ -13,7 +13,7 @@ import { become, reduceIntegers } from './whole.js';
 
 type Body = (editor: Rewriter, node: Node, axes: readonly number[]) => string;
 
-const unaryOf = (editor: Rewriter, node: Node, kind: UnaryKind, x: string, alpha = 0, beta = 0): string =>
+const unaryOf = (editor: Rewriter, node: Node, x: string, kind: UnaryKind, [alpha, beta] = [0, 0]): string =>
   editor.emit({ name: node.name, op: 'Unary', inputs: [x], attributes: unaryAttribute({ kind, alpha, beta }) });
 
 /** One of the engine's own reductions of floats, the axes kept as ones. */
@@ -27,12 +27,12 @@ const largestFloat = 3.4028234663852886e38;
 
 /** The others through them. The exponents are relative to the largest, which must be a number to subtract. */
 const composed: Readonly<Record<ComposedKind, Body>> = {
-  l1: (editor, node, axes) => sumOf(editor, node, unaryOf(editor, node, 'abs', operand(node, 0)), axes),
-  log_sum: (editor, node, axes) => unaryOf(editor, node, 'log', sumOf(editor, node, operand(node, 0), axes)),
+  l1: (editor, node, axes) => sumOf(editor, node, unaryOf(editor, node, operand(node, 0), 'abs'), axes),
+  log_sum: (editor, node, axes) => unaryOf(editor, node, sumOf(editor, node, operand(node, 0), axes), 'log'),
   log_sum_exp(editor, node, axes) {
-    const largest = unaryOf(editor, node, 'clip', plain('max')(editor, node, axes), -largestFloat, largestFloat);
+    const largest = unaryOf(editor, node, plain('max')(editor, node, axes), 'clip', [-largestFloat, largestFloat]);
     const relative = editor.emit({ name: node.name, op: 'Sub', inputs: [operand(node, 0), largest] });
-    const logarithm = unaryOf(editor, node, 'log', sumOf(editor, node, unaryOf(editor, node, 'exp', relative), axes));
+    const logarithm = unaryOf(editor, node, sumOf(editor, node, unaryOf(editor, node, relative, 'exp'), axes), 'log');
     return editor.emit({ name: node.name, op: 'Add', inputs: [logarithm, largest] });
   },
 };

@@ -171,19 +171,26 @@ export async function runSample(session: Session, feeds: Feeds, sample: number):
   }
 }
 
+/** What calibration gathers. */
+export interface Observation {
+  readonly values: ReadonlySet<string>;
+  /** Values of which each channel is looked at, too. */
+  readonly channelsOf: ReadonlySet<string>;
+  /** Number of samples to keep. */
+  readonly keep: number;
+  /** Whether the method needs more than the extremes. */
+  readonly keepsBins: boolean;
+}
+
 /**
- * Runs the float graph over all samples and gathers statistics of `values`, in memory that does not grow with the samples.
- * @param channelsOf values of which each channel is looked at, too
- * @param keep number of samples to keep; `keepsBins` whether the method needs more than the extremes
+ * Runs the float graph over all samples and gathers statistics of values, in memory that does not grow with the samples.
  * @throws RuntimeError E_QUANTIZE: no sample, a feed that does not fit, NaN or infinity, an input that is always zero
  */
 export async function calibrate(
   session: Session,
   graph: Graph,
-  values: ReadonlySet<string>,
-  channelsOf: ReadonlySet<string>,
   samples: AsyncIterable<Feeds> | Iterable<Feeds>,
-  { keep, keepsBins }: { keep: number; keepsBins: boolean },
+  { values, channelsOf, keep, keepsBins }: Observation,
 ): Promise<CalibrationStatistics> {
   const histograms = new Map([...values].map((value) => [value, new Histogram(keepsBins)]));
   const channels = new Map([...channelsOf].map((value) => [value, new ChannelStatistics(typeOf(graph, value).shape)]));

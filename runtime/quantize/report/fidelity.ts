@@ -63,12 +63,10 @@ export interface Fidelity {
 /**
  * Runs float and quantized model side by side and measures, at every value, how much of the signal quantization leaves.
  * The error at a layer includes what the layers before it made.
- * @param names what carries each value in the quantized model
+ * @param models `names`: what carries each value in the quantized model
  */
 export async function measureFidelity(
-  float: Session,
-  quantized: Session,
-  names: ReadonlyMap<string, string>,
+  { float, quantized, names }: { float: Session; quantized: Session; names: ReadonlyMap<string, string> },
   outputs: readonly string[],
   samples: Iterable<Feeds>,
   agreement?: Agreement,

@@ -16,7 +16,7 @@ export async function measureModel({ graph, plan, engine, agreement }: Calibrate
   const float = await openObserved(graph, observed, engine);
   try {
     const quantized = await openObserved(qdq.graph, carriers.values(), engine);
-    return await measureFidelity(float, quantized, carriers, graph.outputs, samples, agreement).finally(() => quantized.close());
+    return await measureFidelity({ float, quantized, names: carriers }, graph.outputs, samples, agreement).finally(() => quantized.close());
   } finally {
     await float.close();
   }

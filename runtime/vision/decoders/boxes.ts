@@ -66,7 +66,7 @@ export const boxes = defineFamily({
     }
     const list = new CandidateList(fit);
     scanScores(scores, { activation, columns, threshold, everyClass }, (row, label, score) => {
-      list.add(score, label, ...cornersOf(coding, units, input, fourAt(corners, row)));
+      list.add(score, label, cornersOf(coding, units, input, fourAt(corners, row)));
     });
     return list.finish();
   },

@@ -36,8 +36,11 @@ export class CandidateList {
     this.#hasPoints = hasPoints;
   }
 
-  /** False for a box without area, with NaN, or far outside any picture: later stages crop boxes, so it is dropped, and gets no points. */
-  add(score: number, label: number, x1: number, y1: number, x2: number, y2: number): boolean {
+  /**
+   * False for a box without area, with NaN, or far outside any picture: later stages crop boxes, so it is dropped, and gets no points.
+   * @param box x1, y1, x2, y2 in pixels of the model's input
+   */
+  add(score: number, label: number, [x1, y1, x2, y2]: readonly [number, number, number, number]): boolean {
     const left = this.#x(x1), top = this.#y(y1), right = this.#x(x2), bottom = this.#y(y2);
     if (!(right > left && bottom > top && Math.max(-left, -top, right, bottom) <= maxCoordinate)) return false;
     this.#boxes.push(left, top, right, bottom);

@@ -65,7 +65,7 @@ export const detr = defineFamily({
     }
     const list = new CandidateList(fit);
     scanScores(scores, { activation, columns, threshold, everyClass }, (row, label, score) => {
-      list.add(score, label, ...cornersOf('cxcywh', units, input, fourAt(boxes, row)));
+      list.add(score, label, cornersOf('cxcywh', units, input, fourAt(boxes, row)));
     });
     return list.finish();
   },

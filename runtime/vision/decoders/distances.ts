@@ -36,7 +36,7 @@ export function addDistanceLevel(list: CandidateList, { grid, scores, distances 
     const x = (column + center) * grid.stride;
     const y = ((cell - column) / grid.columns + center) * grid.stride;
     const side = (index: number): number => expectation(distances, cell, index * bins, bins) * grid.stride;
-    list.add(score, label, x - side(0), y - side(1), x + side(2), y + side(3));
+    list.add(score, label, [x - side(0), y - side(1), x + side(2), y + side(3)]);
   });
 }
 

@@ -44,7 +44,7 @@ export const fastestdet = defineFamily({
       const y = (((cell - column) / columns + Math.tanh(valueAt(table, cell, 2))) / rows) * input.height;
       const halfWidth = (activate(valueAt(table, cell, 3), 'sigmoid') * input.width) / 2;
       const halfHeight = (activate(valueAt(table, cell, 4), 'sigmoid') * input.height) / 2;
-      list.add(score, label, x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight);
+      list.add(score, label, [x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight]);
     });
     return list.finish();
   },

@@ -103,7 +103,7 @@ class ListedDetections {
   add(boxes: Table, row: number, score: number, number: number): void {
     const label = this.#columns === undefined ? number - this.#stated.first_class : this.#columns.indexOf(number);
     if (!(score >= this.#frame.threshold) || !(label >= 0)) return;
-    this.#list.add(Math.min(1, score), label, ...cornersOf(this.#stated.coding, this.#stated.units, this.#frame.input, fourAt(boxes, row)));
+    this.#list.add(Math.min(1, score), label, cornersOf(this.#stated.coding, this.#stated.units, this.#frame.input, fourAt(boxes, row)));
   }
 
   finish(): Candidates {

@@ -90,7 +90,7 @@ export const ssd = defineFamily({
       const centerY = (cy + valueAt(boxes, row, y) * near * height) * input.height;
       const halfWidth = (width * Math.exp(valueAt(boxes, row, w) * size) * input.width) / 2;
       const halfHeight = (height * Math.exp(valueAt(boxes, row, h) * size) * input.height) / 2;
-      const kept = list.add(score, label, centerX - halfWidth, centerY - halfHeight, centerX + halfWidth, centerY + halfHeight);
+      const kept = list.add(score, label, [centerX - halfWidth, centerY - halfHeight, centerX + halfWidth, centerY + halfHeight]);
       if (kept && points !== undefined) addPoints(list, points, row, { cx, cy, width: width * near, height: height * near, input });
     });
     return list.finish();

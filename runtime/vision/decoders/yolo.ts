@@ -17,7 +17,7 @@ export interface YoloRows {
 export function addYoloRows(list: CandidateList, { table, activation, box, columns }: YoloRows, { threshold, everyClass = false }: { threshold: number; everyClass?: boolean | undefined }): void {
   const objectness = { table: columnsOf(table, 4, 1), activation, combine: product };
   scanScores(columnsOf(table, 5), { activation, columns, threshold, everyClass, objectness }, (row, label, score) => {
-    list.add(score, label, ...box(row));
+    list.add(score, label, box(row));
   });
 }
 

@@ -37,6 +37,7 @@ export const yolov8 = defineFamily({
   title: 'YOLOv8',
   fits: 'one output [1, 4 + C, cells of strides 8, 16 and 32], or raw [1, 64 + C, H, W] for each stride (YOLOv8, YOLO11)',
   settings,
+  keypoints: ({ heads }) => (heads.form === 'merged' ? heads.keypoints?.count ?? 0 : 0),
   recognize(model): Recognized<Stated> | null {
     const found = merged(model) ?? distributions(model);
     return found === null ? null : { ...found, picture: rgbOf255, scoreThreshold: 0.3, suppress: true };
@@ -88,7 +89,7 @@ function decodeMerged(outputs: Outputs, { output, layout, keypoints }: Merged, c
   const scores = columnsOf(table, 4, table.columns - 4 - points);
   const list = new CandidateList(fit, keypoints !== undefined);
   scanScores(scores, { activation: 'none', columns, threshold, everyClass }, (row, label, score) => {
-    if (list.add(score, label, ...centerBox(table, row)) && keypoints !== undefined) addPoints(list, columnsOf(table, table.columns - points), row, keypoints);
+    if (list.add(score, label, centerBox(table, row)) && keypoints !== undefined) addPoints(list, columnsOf(table, table.columns - points), row, keypoints);
   });
   return list.finish();
 }

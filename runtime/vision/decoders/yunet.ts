@@ -21,6 +21,7 @@ export const yunet = defineFamily({
   title: 'YuNet',
   fits: 'cls_S, obj_S, bbox_S and kps_S for each stride S (YuNet)',
   settings,
+  keypoints: () => 5,
   recognize({ heads }): Recognized<Settings> | null {
     const strides = heads.flatMap(({ name }) => /^cls_(\d+)$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
     const names = new Set(heads.map(({ name }) => name));
@@ -41,7 +42,7 @@ export const yunet = defineFamily({
         const row = (cell - column) / columns;
         const [centerX, centerY] = [column + valueAt(bbox, cell, 0), row + valueAt(bbox, cell, 1)];
         const [halfWidth, halfHeight] = [Math.exp(valueAt(bbox, cell, 2)) / 2, Math.exp(valueAt(bbox, cell, 3)) / 2];
-        const kept = list.add(score, label, (centerX - halfWidth) * stride, (centerY - halfHeight) * stride, (centerX + halfWidth) * stride, (centerY + halfHeight) * stride);
+        const kept = list.add(score, label, [(centerX - halfWidth) * stride, (centerY - halfHeight) * stride, (centerX + halfWidth) * stride, (centerY + halfHeight) * stride]);
         for (let point = 0; kept && point < 10; point += 2) {
           list.addPoint((column + valueAt(kps, cell, point)) * stride, (row + valueAt(kps, cell, point + 1)) * stride);
         }
