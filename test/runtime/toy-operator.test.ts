@@ -1,22 +1,14 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadProgram } from '../../kernels/binding/index.js';
 import type { Graph, Node } from '../../runtime/graph/graph.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
+import { answerOf, changedIn, copyWith, type Addition } from '../support/toys.js';
 import { randomTensor } from './support/models.js';
 import { nativeMissing } from './support/native.js';
 
 // Adds two operators to a copy of runtime/, each in the files that runtime/README.md names, and holds the number of these files.
-
-const root = join(import.meta.dirname, '../..');
-
-/** Text after `anchor` in a file of runtime/. */
-interface Addition {
-  readonly file: string;
-  readonly anchor: string;
-  readonly text: string;
-}
 
 const record = (reference: string): string => `{
     infer: (context) => [inputType(context, 0)],
@@ -29,9 +21,9 @@ const record = (reference: string): string => `{
 
 /** |a - b|, which core operators express. */
 const rewritten: readonly Addition[] = [
-  { file: 'ops/linear.ts', anchor: 'export const linearOps: OpTable = {', text: `ToyDistance: ${record('Math.abs(a - (other[i] ?? 0))')}` },
+  { file: 'runtime/ops/linear.ts', anchor: 'export const linearOps: OpTable = {', text: `ToyDistance: ${record('Math.abs(a - (other[i] ?? 0))')}` },
   {
-    file: 'optimize/canonical/linear.ts', anchor: 'export const canonicalLinear: Readonly<Record<string, Canonical>> = {', text: `
+    file: 'runtime/optimize/canonical/linear.ts', anchor: 'export const canonicalLinear: Readonly<Record<string, Canonical>> = {', text: `
   ToyDistance(editor, node) {
     const { a, b } = views.pair(node);
     const difference = editor.emit({ name: node.name, op: 'Sub', inputs: [a, b] });
@@ -42,9 +34,9 @@ const rewritten: readonly Addition[] = [
 
 /** x + x, as a core operator: its record says nothing but its shape and what it computes. */
 const lowered: readonly Addition[] = [
-  { file: 'ops/linear.ts', anchor: 'export const linearOps: OpTable = {', text: `ToyTwice: ${record('a + a + 0 * (other[i] ?? 0)')}` },
+  { file: 'runtime/ops/linear.ts', anchor: 'export const linearOps: OpTable = {', text: `ToyTwice: ${record('a + a + 0 * (other[i] ?? 0)')}` },
   {
-    file: 'lower/ops/elementwise.ts', anchor: 'export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {', text: `
+    file: 'runtime/lower/ops/elementwise.ts', anchor: 'export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {', text: `
   ToyTwice(context, node) {
     const { x, output } = views.single(node);
     const attributes = { kind: binaryCodes.add, unary: unaryCodes.identity, alpha: 0, beta: 0 };
@@ -53,33 +45,10 @@ const lowered: readonly Addition[] = [
   },
 ];
 
-const stages = [...rewritten, ...lowered];
-const textsOf = (folder: string): Map<string, string> =>
-  new Map(readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts')).map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
-
-/** The files of runtime/ that the section of the README names, and how many lines it has. */
-function answer(): { files: string[]; lines: number } {
-  const readme = readFileSync(join(root, 'runtime/README.md'), 'utf8');
-  const section = /### Add an operator\n\n(.*?)\n\n/s.exec(readme)?.[1] ?? '';
-  return { files: [...section.matchAll(/`([a-z/]+<family>\.ts)`/g)].map(([, file = '']) => file), lines: section.split('\n').length };
-}
-
 let copy = '';
-
 beforeAll(() => {
-  mkdirSync(join(root, 'build'), { recursive: true });
-  copy = mkdtempSync(join(root, 'build/toy-'));
-  cpSync(join(root, 'runtime'), join(copy, 'runtime'), { recursive: true });
-  symlinkSync(join(root, 'kernels'), join(copy, 'kernels'));
-  cpSync(join(root, 'package.json'), join(copy, 'package.json'));
-  for (const { file, anchor, text } of stages) {
-    const path = join(copy, 'runtime', file);
-    const before = readFileSync(path, 'utf8');
-    expect(before, file).toContain(anchor);
-    writeFileSync(path, before.replace(anchor, () => anchor + text));
-  }
+  copy = copyWith(['runtime'], [...rewritten, ...lowered]);
 });
-
 afterAll(() => rmSync(copy, { recursive: true }));
 
 const node = (op: string, inputs: readonly string[], output: string, attributes: Node['attributes'] = new Map()): Node => ({ name: output, op, inputs, outputs: [output], attributes });
@@ -97,12 +66,10 @@ const graph: Graph = {
 
 describe('a new operator', () => {
   it('takes the files that the README names in at most five lines', () => {
-    const { files, lines } = answer();
-    expect(lines).toBeLessThanOrEqual(5);
-    const [before, after] = [textsOf(join(root, 'runtime')), textsOf(join(copy, 'runtime'))];
-    const changed = [...after].flatMap(([name, text]) => (before.get(name) === text ? [] : [name]));
+    const { files, lines } = answerOf('runtime/README.md', 'Add an operator');
+    expect(lines.length).toBeLessThanOrEqual(5);
     const family = (name: string): string => name.replace(/[^/]+\.ts$/, '<family>.ts');
-    expect([...new Set(changed.map(family))].sort()).toEqual([...files].sort());
+    expect([...new Set(changedIn(copy, 'runtime').map(family))].sort()).toEqual(files.filter((file) => file.includes('<family>')).sort());
     for (const additions of [rewritten, lowered]) expect(new Set(additions.map(({ file }) => file)).size, relative('', additions[0]?.file ?? '')).toBe(2);
   });
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { PixelContract } from '../../stages/contract.js';
+import type { Fit } from '../pixels.js';
 import type { Candidates, FitTransform } from './candidates.js';
 import type { Outputs } from './table.js';
 
@@ -35,7 +36,7 @@ export interface PictureDefaults {
   channels: Exclude<PixelContract['channels'], 'grey'>;
   mean: readonly number[];
   std: readonly number[];
-  fit: 'letterbox' | 'stretch';
+  fit: Fit;
   /** Grey level around a letterboxed picture. */
   pad: number;
 }
@@ -75,6 +76,8 @@ export interface Family<Type extends string = string, Schema extends z.ZodObject
   recognize(model: HeadsToRecognize): Recognized<z.output<Schema>> | null;
   /** @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the settings */
   decode(outputs: Outputs, settings: z.output<Schema>, frame: DecodeFrame): Candidates;
+  /** Keypoints of each box. Absent: none. */
+  keypoints?(settings: z.output<Schema>): number;
 }
 
 /** A family with the types of its settings inferred. */

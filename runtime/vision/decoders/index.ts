@@ -15,43 +15,35 @@ import { yolov8 } from './yolov8.js';
 import { yolox } from './yolox.js';
 import { yunet } from './yunet.js';
 
+/** In the order in which they are asked: the more particular first. */
+const families = [yunet, detr, ssd, nanodet, yolox, yolov5, yolov8, fastestdet, boxes, listed] as const;
+
+type SettingsOf<Families extends readonly { settings: unknown }[]> = { [K in keyof Families]: Families[K]['settings'] };
+
 /** How a detector's outputs are read: the family and what it has to know. */
-export const boxDecoder = z.discriminatedUnion('type', [
-  yunet.settings, detr.settings, ssd.settings, boxes.settings, yolox.settings, yolov5.settings, yolov8.settings, nanodet.settings, fastestdet.settings, listed.settings,
-]);
+export const boxDecoder = z.discriminatedUnion('type', families.map(({ settings }) => settings) as unknown as SettingsOf<typeof families>);
 
 export type BoxDecoder = z.output<typeof boxDecoder>;
 export type DecoderName = BoxDecoder['type'];
 
-/** In the order in which they are asked: the more particular first. */
-const families = [yunet, detr, ssd, nanodet, yolox, yolov5, yolov8, fastestdet, boxes, listed] as const;
+/** A family as the others see it: what its settings hold is its own affair, and those of `decoder` belong to it by their `type`. */
+interface AnyFamily {
+  readonly title: string;
+  decode(outputs: Outputs, decoder: BoxDecoder, frame: DecodeFrame): Candidates;
+  keypoints?(decoder: BoxDecoder): number;
+}
+const familyOf = Object.fromEntries(families.map((family) => [family.type, family])) as unknown as Readonly<Record<DecoderName, AnyFamily>>;
 
 export const decoderNames: readonly DecoderName[] = families.map(({ type }) => type);
 
 /** For people. */
-export const decoderTitle = (name: DecoderName): string => families.find(({ type }) => type === name)?.title ?? name;
+export const decoderTitle = (name: DecoderName): string => familyOf[name].title;
 
 /** @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the decoder */
-export function decodeBoxes(outputs: Outputs, decoder: BoxDecoder, frame: DecodeFrame): Candidates {
-  switch (decoder.type) {
-    case 'yunet': return yunet.decode(outputs, decoder, frame);
-    case 'detr': return detr.decode(outputs, decoder, frame);
-    case 'ssd': return ssd.decode(outputs, decoder, frame);
-    case 'boxes': return boxes.decode(outputs, decoder, frame);
-    case 'yolox': return yolox.decode(outputs, decoder, frame);
-    case 'yolov5': return yolov5.decode(outputs, decoder, frame);
-    case 'yolov8': return yolov8.decode(outputs, decoder, frame);
-    case 'nanodet': return nanodet.decode(outputs, decoder, frame);
-    case 'fastestdet': return fastestdet.decode(outputs, decoder, frame);
-    case 'listed': return listed.decode(outputs, decoder, frame);
-  }
-}
+export const decodeBoxes = (outputs: Outputs, decoder: BoxDecoder, frame: DecodeFrame): Candidates => familyOf[decoder.type].decode(outputs, decoder, frame);
 
 /** Keypoints that a decoder gives each box; 0 when none. */
-export function keypointsOf(decoder: BoxDecoder): number {
-  if (decoder.type === 'yunet') return 5;
-  return decoder.type === 'yolov8' && decoder.heads.form === 'merged' ? decoder.heads.keypoints?.count ?? 0 : 0;
-}
+export const keypointsOf = (decoder: BoxDecoder): number => familyOf[decoder.type].keypoints?.(decoder) ?? 0;
 
 /**
  * Finds the family that outputs belong to, by their number, shapes, names and the operators that compute them.

@@ -2,8 +2,8 @@ import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import type { OnnxGraph, OnnxNode } from '../../../runtime/onnx/types.js';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
 
-/** One head: global mean of each channel, times `weights` [out][in], plus `bias` [out], reshaped to `dims`. */
-interface Head {
+/** A head of `meanModel`: global mean of each channel, times `weights` [out][in], plus `bias` [out], reshaped to `dims`. */
+export interface Head {
   name: string;
   weights: number[][];
   bias: number[];
@@ -15,7 +15,8 @@ const node = (op: string, inputs: string[], output: string): OnnxNode =>
 
 const floats = (dims: number[], data: number[]): TensorValue => ({ dtype: 'float32', dims, data: Float32Array.from(data) });
 
-function model(input: number[], heads: readonly Head[]): Uint8Array {
+/** A model of the mean of each channel. */
+export function meanModel(input: number[], heads: readonly Head[]): Uint8Array {
   const nodes = [node('GlobalAveragePool', ['input'], 'mean')];
   const initializers = new Map<string, TensorValue>();
   for (const { name, weights, bias, dims } of heads) {
@@ -69,11 +70,11 @@ export function deepEmbedder(): Uint8Array {
 /** Whatever it sees, this detector finds one face in the middle; the embedder tells colours apart. */
 export function tinyModels(): Record<'detector' | 'landmarks' | 'embedder', Uint8Array> {
   return {
-    detector: model([1, 3, 24, 32], [
+    detector: meanModel([1, 3, 24, 32], [
       { name: 'scores', weights: zeros(2, 3), bias: [0.1, 0.9], dims: [1, 1, 2] },
       { name: 'boxes', weights: zeros(4, 3), bias: [0.25, 0.25, 0.75, 0.75], dims: [1, 1, 4] },
     ]),
-    landmarks: model([1, 1, 16, 16], [{ name: 'output', weights: zeros(136, 1), bias: frontal(), dims: [1, 136] }]),
-    embedder: model([1, 3, 112, 112], [{ name: 'output', weights: [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, -0.5, 0.25]], bias: [0, 0, 0, 0.5], dims: [1, 4] }]),
+    landmarks: meanModel([1, 1, 16, 16], [{ name: 'output', weights: zeros(136, 1), bias: frontal(), dims: [1, 136] }]),
+    embedder: meanModel([1, 3, 112, 112], [{ name: 'output', weights: [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, -0.5, 0.25]], bias: [0, 0, 0, 0.5], dims: [1, 4] }]),
   };
 }
