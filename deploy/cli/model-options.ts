@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import { decoderNames } from '../../runtime/vision/decoders/index.js';
+import { fits } from '../../runtime/vision/pixels.js';
 import { readAnchors } from '../evaluate/anchors.js';
 import { readClassNames } from '../evaluate/truth.js';
 import type { ModelOptions } from '../run/recognize.js';
@@ -22,7 +23,7 @@ export function addModelOptions(command: Command): Command {
     .addOption(new Option('--mean <values>', 'of a model: subtracted from each 0..255 value; one, or one a channel').argParser(numbers))
     .addOption(new Option('--std <values>', 'of a model: the difference is divided by it').argParser(deviations))
     .addOption(new Option('--channels <order>', 'of a model: channel order').choices(['rgb', 'bgr']))
-    .addOption(new Option('--fit <how>', 'of a model: how pictures are brought to the size of the input').choices(['letterbox', 'stretch']))
+    .addOption(new Option('--fit <how>', 'of a model: how pictures are brought to the size of the input').choices(fits))
     .option('--score <x>', 'of a model: least score of a finding, 0 to 1 (of an embedder: least cosine)', Number)
     .option('--iou <x>', 'of a model: boxes of a class that overlap by more are one object, 0 to 1', Number)
     .option('--anchors <file.json>', 'of a model with SSD heads: a list of [cy, cx, height, width] as fractions of the input')

@@ -1,7 +1,8 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { affinities } from '../../kernels/binding/affinity.js';
 import { isas } from '../../kernels/binding/native.js';
-import { defaultPictureOptions, type PictureOptions } from '../compress/picture-options.js';
+import type { PictureOptions } from '../compress/picture-options.js';
+import { fits } from '../../runtime/vision/pixels.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { EngineName } from '../../runtime/session-types.js';
 
@@ -57,18 +58,13 @@ export const deviations = (text: string): number[] => {
   return values;
 };
 
-/**
- * Adds --mean, --std, --channels and --fit: how pictures become the model's input.
- * @param byModel without defaults: the model's family decides what is not stated
- */
-export function addPictureOptions(command: Command, { byModel = false } = {}): Command {
-  const { mean, std, channels, fit } = defaultPictureOptions;
-  const defaulted = (option: Option, value: unknown, text?: string): Option => (byModel ? option : option.default(value, text));
+/** Adds --mean, --std, --channels and --fit: how pictures become the model's input. What is not stated is assumed as `sterna run` would. */
+export function addPictureOptions(command: Command): Command {
   return command
-    .addOption(defaulted(new Option('--mean <values>', 'pictures: subtracted from each 0..255 value; one, or one a channel').argParser(numbers), mean, mean.join()))
-    .addOption(defaulted(new Option('--std <values>', 'pictures: the difference is divided by it').argParser(deviations), std, std.join()))
-    .addOption(defaulted(new Option('--channels <order>', 'pictures: channel order of the model').choices(['rgb', 'bgr', 'gray']), channels))
-    .addOption(defaulted(new Option('--fit <how>', 'pictures: how they are brought to the size of the input').choices(['letterbox', 'crop', 'stretch']), fit));
+    .addOption(new Option('--mean <values>', 'pictures: subtracted from each 0..255 value; one, or one a channel; default: as run assumes of the model').argParser(numbers))
+    .addOption(new Option('--std <values>', 'pictures: the difference is divided by it').argParser(deviations))
+    .addOption(new Option('--channels <order>', 'pictures: channel order of the model').choices(['rgb', 'bgr', 'gray']))
+    .addOption(new Option('--fit <how>', 'pictures: how they are brought to the size of the input').choices(fits));
 }
 
 /** Options of `addShapeOptions`. */
@@ -104,9 +100,6 @@ export function addShapeOptions(command: Command): Command {
 /** The shape part of a command's options. */
 export const chosenSizes = ({ shape, symbol }: ShapeOptions): ChosenSizes => ({ shapes: shape, symbols: symbol });
 
-/** What was stated of them, where `addPictureOptions` had no defaults. */
+/** What was stated of the options of `addPictureOptions`. */
 export const statedPictureOptions = ({ mean, std, channels, fit }: Partial<PictureOptions>): Partial<PictureOptions> =>
   Object.fromEntries(Object.entries({ mean, std, channels, fit }).filter(([, value]) => value !== undefined));
-
-/** The picture part of a command's options. */
-export const pictureOptions = ({ mean, std, channels, fit }: PictureOptions): PictureOptions => ({ mean, std, channels, fit });

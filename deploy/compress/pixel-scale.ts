@@ -41,5 +41,5 @@ export function unscaledPixels(model: Uint8Array, shapes: Readonly<Record<string
   const largest = Math.max(...mean.flatMap((m) => std.map((s) => Math.max(Math.abs(255 - m), Math.abs(m)) / Math.abs(s))));
   const sum = largest < unscaled ? undefined : firstWeights(model, shapes);
   if (sum === undefined || sum <= mostOfBytes) return undefined;
-  return `--mean ${mean.join()} and --std ${std.join()} feed pixels as large as ${largest.toFixed(0)}, but the weights of the first layer (their magnitudes sum to ${sum.toFixed(1)} per output) suggest that the model expects pixels of about 1; --mean 0 --std 255 gives 0 to 1, and the defaults give -1 to 1`;
+  return `--mean ${mean.join()} and --std ${std.join()} feed pixels as large as ${largest.toFixed(0)}, but the weights of the first layer (their magnitudes sum to ${sum.toFixed(1)} per output) suggest that the model expects pixels of about 1; --mean 0 --std 255 gives 0 to 1, and --mean 127.5 --std 127.5 gives -1 to 1`;
 }

@@ -2,11 +2,10 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { elementCount, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
 import { RuntimeError } from '../../runtime/errors.js';
-import type { Image } from '../../runtime/frame.js';
 import { imageExtensions, readImage } from '../../runtime/media/image.js';
 import { PixelCanvas } from '../../runtime/stages/pixel-canvas.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
-import { nativePixels, type Canvas } from '../../runtime/vision/pixels.js';
+import { nativePixels } from '../../runtime/vision/pixels.js';
 import { DeployError } from '../errors.js';
 import { parseNpy } from './npy.js';
 import { defaultPictureOptions, type PictureOptions } from './picture-options.js';
@@ -36,14 +35,6 @@ function perChannel(values: readonly number[], count: number, what: string): num
   return values.length === count ? [...values] : new Array<number>(count).fill(values[0] ?? 0);
 }
 
-/** Draws a picture as the pipelines do, or its middle, which no pipeline does. */
-function draw(picture: Image, canvas: Canvas, { fit, pad = 0 }: PictureOptions): void {
-  if (fit !== 'crop') return void nativePixels.fit(picture, canvas, fit, pad);
-  const scale = Math.max(canvas.width / picture.width, canvas.height / picture.height);
-  const [width, height] = [canvas.width / scale, canvas.height / scale];
-  nativePixels.crop(picture, { x: (picture.width - width) / 2, y: (picture.height - height) / 2, width, height }, canvas);
-}
-
 /** Feeds made from a picture, and the picture's own size. */
 export interface SizedPicture {
   feeds: Feeds;
@@ -62,7 +53,7 @@ export async function readPicture(path: string, info: TensorInfo, options: Pictu
   const std = perChannel(options.std, channels, 'std');
   const picture = await readImage(path);
   const drawing = new PixelCanvas({ width, height, channels: options.channels === 'gray' ? 'grey' : options.channels });
-  draw(picture, drawing.canvas, options);
+  nativePixels.fit(picture, drawing.canvas, options.fit, options.pad); // as the pipelines do
   drawing.drawn();
   const data = pixelsToFloats(pixelLayout(info, { mean, std }), drawing.pixels);
   return { feeds: { [info.name]: { type: 'float32', dims: info.dims, data } }, width: picture.width, height: picture.height };
@@ -97,6 +88,11 @@ async function listSamples(path: string): Promise<string[]> {
 function spread<T>(items: readonly T[], limit: number): T[] {
   if (items.length <= limit) return [...items];
   return Array.from({ length: limit }, (_, i) => items[Math.floor((i * items.length) / limit)]).filter((item) => item !== undefined);
+}
+
+/** Whether a source of samples has pictures, so that it matters how they become the input. @throws DeployError E_FILE, RuntimeError E_INPUT */
+export async function hasPictures(source: string): Promise<boolean> {
+  return randomCount(source) === undefined && (await listSamples(source)).some((path) => extname(path) !== '.npy');
 }
 
 const randomCount = (source: string): number | undefined => {

@@ -4,8 +4,7 @@ import { classifierPicture } from '../../runtime/kinds/classification/kind.js';
 import { endsOf } from '../../runtime/onnx/heads.js';
 import { bestOf } from '../../runtime/quantize/report/difference.js';
 import { createSession, type EngineName, type Session } from '../../runtime/session.js';
-import type { PictureDefaults } from '../../runtime/vision/decoders/family.js';
-import { defaultPictureOptions, type PictureOptions } from '../compress/picture-options.js';
+import { preparedAs, type PictureOptions } from '../compress/picture-options.js';
 import { readPicture, type SizedPicture } from '../compress/samples.js';
 import { ap50, type ScoredBox } from './average-precision.js';
 import { decoderFor, type DecodeOptions } from './decode.js';
@@ -39,12 +38,6 @@ async function* fedPictures(session: Session, prepare: PictureOptions, { folder,
     yield { ...(await readPicture(join(folder, picture), input, prepare)), picture, image };
     onPicture(image + 1, pictures.length);
   }
-}
-
-/** What the user states, and else what `sterna run` assumes. What a family wants of three channels says nothing of the levels of grey pictures. */
-function preparedAs({ channels, mean, std, fit, pad }: PictureDefaults, stated: Partial<PictureOptions>): PictureOptions {
-  const levels = stated.channels === 'gray' ? { mean: defaultPictureOptions.mean, std: defaultPictureOptions.std } : { mean, std };
-  return { channels, ...levels, fit, pad, ...stated };
 }
 
 export interface ClassifierScore {

@@ -6,7 +6,7 @@ import { createPipeline } from '../../runtime/pipeline/create.js';
 import { detectionsOf, type Detection } from '../../runtime/stages/finding.js';
 import { closeStages, openStages, stageOf } from '../../runtime/stages/open-stages.js';
 import { featureGateSettings } from '../../runtime/vision/gates/settings.js';
-import { nativePixels } from '../../runtime/vision/pixels.js';
+import { nativePixels, type Fit } from '../../runtime/vision/pixels.js';
 import { defaultMotion, fitSetting, motionSettings, type MotionSettings } from '../../runtime/vision/settings.js';
 import { DeployError } from '../errors.js';
 import { bothPoint, cheapest, pixelPoint, splitsToTry, type GatePoint, type SplitChoice } from './choose.js';
@@ -103,7 +103,7 @@ interface Behind {
   truth: Truth;
   /** Frames that the pixel gate let through; undefined: all. */
   passed: readonly boolean[] | undefined;
-  fit: { fit: 'stretch' | 'letterbox'; pad: number };
+  fit: { fit: Fit; pad: number };
 }
 
 async function runPrefix(modelPackage: ModelPackage, { name }: SplitChoice, { truth, passed, fit }: Behind, { open, onFrame }: CalibrateOptions): Promise<FeatureTrial[]> {

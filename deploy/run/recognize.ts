@@ -1,8 +1,12 @@
+import { z } from 'zod';
 import type { DescribeHints, ModelInfo } from '../../runtime/kinds/kind.js';
 import { vectorLength } from '../../runtime/kinds/pixel-input.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
+import type { PictureDefaults } from '../../runtime/vision/decoders/family.js';
 import { boxDecoder, decoderTitle } from '../../runtime/vision/decoders/index.js';
+import type { Fit } from '../../runtime/vision/pixels.js';
+import { fitSetting } from '../../runtime/vision/settings.js';
 import { DeployError } from '../errors.js';
 import { describeModel, descriptionOf } from '../package/describe.js';
 
@@ -17,7 +21,7 @@ export interface ModelOptions extends DescribeHints {
   mean?: readonly number[] | undefined;
   std?: readonly number[] | undefined;
   channels?: 'rgb' | 'bgr' | undefined;
-  fit?: 'letterbox' | 'stretch' | undefined;
+  fit?: Fit | undefined;
   score?: number | undefined;
   iou?: number | undefined;
 }
@@ -50,6 +54,25 @@ export async function recognizeModel(model: Uint8Array, options: ModelOptions, e
   const description = descriptionOf(kind, { [modelKinds[kind]]: info }, overridesOf(kind, options), hintsOf(options));
   return { kind, description, assumptions: assumptionsOf(kind, description, options) };
 }
+
+/**
+ * How such a model wants its pictures, as `sterna run` assumes.
+ * @returns undefined where it can assume nothing: another input than one picture of three channels, or a head that fits no family
+ */
+export function pictureOf(info: ModelInfo): PictureDefaults | undefined {
+  const kind = guessKind(info);
+  try {
+    const { stages, settings } = descriptionOf(kind, { [modelKinds[kind]]: info });
+    const input = stages[modelKinds[kind]]?.input;
+    const { fit, pad = 0 } = fitted.parse(kind === 'detection' ? settings['detector'] : settings);
+    return input?.type !== 'pixels' || input.channels === 'grey' ? undefined : { channels: input.channels, mean: input.mean, std: input.std, fit, pad };
+  } catch (error) {
+    if (error instanceof DeployError && error.code === 'E_USAGE') return undefined;
+    throw error;
+  }
+}
+
+const fitted = z.looseObject({ fit: fitSetting, pad: z.number().optional() });
 
 export const hintsOf = ({ decoder, anchors, keypoints }: DescribeHints): DescribeHints => ({ decoder, anchors, keypoints });
 

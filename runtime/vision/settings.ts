@@ -3,13 +3,14 @@ import { z } from 'zod';
 import { positiveInteger, share } from '../stages/contract.js';
 import { auditSettings, defaultAudit, featureGateSettings, type AuditSettings, type FeatureGateSettings } from './gates/settings.js';
 import { boxDecoder } from './decoders/index.js';
+import { fits } from './pixels.js';
 
-/** How a picture of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it. */
-export const fitSetting = z.enum(['stretch', 'letterbox']);
+/** How a picture of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it, `crop` takes the middle. */
+export const fitSetting = z.enum(fits);
 
 /** How a frame is fitted to a detector, and which of its boxes count. */
 export const detectorBase = z.object({
-  /** How a frame of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it. */
+  /** How a frame of another aspect ratio is fitted: `stretch` distorts it, `letterbox` pads it, `crop` takes the middle. */
   fit: fitSetting,
   /** Grey level of the padding. */
   pad: z.number().int().min(0).max(255).default(0),

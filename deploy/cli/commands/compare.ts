@@ -7,11 +7,12 @@ import type { PictureOptions } from '../../compress/picture-options.js';
 import { readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { readInputFile } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, type ShapeOptions } from '../options.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
+import { choosePictures } from '../pictures.js';
 import { formatTable } from '../table.js';
 
-interface CompareOptions extends PictureOptions, ShapeOptions {
+interface CompareOptions extends Partial<PictureOptions>, ShapeOptions {
   engine: EngineName;
   against: EngineName;
   reference?: string;
@@ -71,11 +72,12 @@ export function register(program: Command): void {
       const reference = options.reference === undefined ? model : await readInputFile(options.reference);
       const { shapes, notes } = await chooseShapes(model, chosenSizes(options), options.inputs);
       for (const note of notes) log(self, `sterna: ${note}`);
+      const pictures = await choosePictures(self, model, shapes, options.inputs, options);
       const result = await compareModels(
         { model, engine: options.engine, shapes },
         { model: reference, engine: options.against, ...(sameInputNames(reference, shapes) ? { shapes } : {}) },
         outputSteps(model),
-        (inputs) => readSamples(options.inputs, inputs, options.samples, pictureOptions(options)),
+        (inputs) => readSamples(options.inputs, inputs, options.samples, pictures),
       );
       const failures = verdictOf(result, options);
       const text = [resultText(result), ...failures].join('\n');

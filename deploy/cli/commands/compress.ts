@@ -17,12 +17,13 @@ import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { readInputFile, writeOutputFile } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, pictureOptions, positive, type ShapeOptions } from '../options.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
+import { choosePictures } from '../pictures.js';
 import { quantizeProgress, stageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
-interface CompressOptions extends PictureOptions, ShapeOptions {
+interface CompressOptions extends Partial<PictureOptions>, ShapeOptions {
   output: string;
   format: Format | 'auto';
   levels?: { weights: number; activations?: number };
@@ -90,8 +91,8 @@ function reportText(report: QuantizeReport, output: string): string {
 }
 
 /** Mean and deviation that training code applies to pixels divided by 255. A model that takes pixels as they are has mean 0 and deviation 1. */
-const looksLikeUnitScale = ({ mean, std, calibrate }: CompressOptions): boolean =>
-  !calibrate.startsWith('random:') && [...mean, ...std].every((value) => Math.abs(value) <= 1) && std.some((value) => value < 1);
+const looksLikeUnitScale = ({ mean, std }: PictureOptions): boolean =>
+  [...mean, ...std].every((value) => Math.abs(value) <= 1) && std.some((value) => value < 1);
 
 /** The options of the command that say how to quantize. */
 function quantizeOptions(options: CompressOptions): QuantizeOptions {
@@ -125,12 +126,14 @@ export function register(program: Command): void {
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, options: CompressOptions) => {
       const bytes = await readInputFile(input);
-      if (looksLikeUnitScale(options)) log(self, `sterna: warning: --mean ${options.mean.join()} and --std ${options.std.join()} look like those of pixels from 0 to 1, but they are applied to pixels from 0 to 255; multiply both by 255`);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);
-      const unscaled = options.calibrate.startsWith('random:') ? undefined : unscaledPixels(bytes, shapes, options);
+      const pictures = await choosePictures(self, bytes, shapes, options.calibrate, options);
+      const scaled = !options.calibrate.startsWith('random:');
+      if (scaled && looksLikeUnitScale(pictures)) log(self, `sterna: warning: --mean ${pictures.mean.join()} and --std ${pictures.std.join()} look like those of pixels from 0 to 1, but they are applied to pixels from 0 to 255; multiply both by 255`);
+      const unscaled = scaled ? unscaledPixels(bytes, shapes, pictures) : undefined;
       if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
-      const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictureOptions(options));
+      const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictures);
       const agreement = agreementOfModel(bytes, { shapes });
       const view = stageProgress(self);
       const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { decoderNames, type DecoderName } from '../../../runtime/vision/decoders/index.js';
-import type { PictureOptions } from '../../compress/picture-options.js';
+import { assumedText, type PictureOptions } from '../../compress/picture-options.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateClassifier, evaluateDetector, type EvaluateOptions } from '../../evaluate/evaluate.js';
@@ -53,8 +53,8 @@ async function makeJudge(self: Command, options: EvaluateCommand, view: ReturnTy
     const decode = { decoder, firstClass, boxOrder, boxUnits, anchors: options.anchors === undefined ? undefined : await readAnchors(options.anchors) };
     return async (model, stage) => {
       const { ap50, prepared, ...about } = await evaluateDetector(model, truth, decode, await settings(model, stage, all));
-      const assumed = (['channels', 'mean', 'std', 'fit'] as const).filter((name) => options[name] === undefined).map((name) => ` --${name} ${String(prepared[name])}`);
-      if (assumed.length > 0) log(self, `sterna: assumed${assumed.join('')} (${about.decoder})`);
+      const assumed = assumedText(prepared, options);
+      if (assumed !== '') log(self, `sterna: assumed${assumed} (${about.decoder})`);
       return { figures: { ap50 }, about };
     };
   }
@@ -117,7 +117,7 @@ export function register(program: Command): void {
     .option('--first-class <n>', "for detectors: the model's class number that label 0 stands for (default: 1 with two classes, COCO's own numbers with 91 classes, else 0)", integer(0))
     .addOption(new Option('--box-order <order>', 'for detectors: order of the corner coordinates (default: yxyx for the output names of TensorFlow, else xyxy)').choices(['xyxy', 'yxyx']))
     .addOption(new Option('--box-units <units>', "for detectors: unit of the corner coordinates (default: shares, which are fractions of the model's input)").choices(['shares', 'pixels']));
-  addShapeOptions(addPictureOptions(command, { byModel: true })).action(
+  addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: EvaluateCommand) => {
       if (options.boxes !== undefined && (options.labels ?? options.classes) !== undefined) throw new DeployError('E_USAGE', 'Expected --labels or --boxes but received both: a model is scored as a classifier or as a detector');
       if (options.maxLoss !== undefined && options.against === undefined) throw new DeployError('E_USAGE', 'Expected --against with --max-loss, because the loss is measured against another model');

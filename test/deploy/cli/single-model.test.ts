@@ -43,6 +43,26 @@ async function run(model: string, ...argv: string[]): Promise<Ran> {
 
 const redBox = { type: 'detection', box: [16, 0, 32, 32], score: expect.closeTo(1 / (1 + Math.exp(-240 / 255)), 3) as number };
 
+describe('what compress and compare assume of pictures', () => {
+  it.each(['Fixed_Boxes.onnx', 'classes.onnx', 'vector.onnx'])('is what run assumes of %s', async (model) => {
+    const { err } = await run(model);
+    const stated = ['channels', 'mean', 'std', 'fit'].map((name) => new RegExp(`assumed (--${name} \\S+)`).exec(err)?.[1] ?? name);
+    const commands = [['compress', at(model), '-o', at('small.onnx'), '--calibrate', at('red.png'), '--engine', 'native'], ['compare', at(model), '--against', 'native', '--inputs', at('red.png')]];
+    for (const argv of commands) {
+      expect((await captureCli(argv)).err).toContain(`sterna: assumed ${stated.join(' ')}\n`);
+      expect((await captureCli([...argv, ...stated.flatMap((option) => option.split(' '))])).err).not.toContain('assumed');
+    }
+  });
+});
+
+describe('a picture of which run takes the middle', () => {
+  it('maps boxes back to where they are', async () => {
+    await sharp({ create: { width: 128, height: 64, channels: 3, background: red } }).png().toFile(at('wide.png'));
+    const { out } = await captureCli(['run', at('Fixed_Boxes.onnx'), '--input', at('wide.png'), '--fit', 'crop']);
+    expect((JSON.parse(out.split('\n')[0] ?? '') as FrameLine).findings).toEqual([{ ...redBox, box: [48, 0, 32, 32], label: 'class 0' }]);
+  });
+});
+
 describe('sterna run of a model with open dimensions', () => {
   const needed = "sterna: E_OPTION: The model leaves dimensions of input 'x' [N, 3, height, width] open; set them, for example with --shape x=1x3x320x320, or --symbol height=320 --symbol width=320\n";
 

@@ -131,7 +131,7 @@ describe('readSamples', () => {
 
 describe('a picture that a model is calibrated with', () => {
   it.each([
-    ['rgb', 'stretch', [300, 40]], ['bgr', 'stretch', [61, 47]], ['rgb', 'letterbox', [61, 47]], ['bgr', 'letterbox', [40, 300]],
+    ['rgb', 'stretch', [300, 40]], ['bgr', 'stretch', [61, 47]], ['rgb', 'letterbox', [61, 47]], ['bgr', 'letterbox', [40, 300]], ['rgb', 'crop', [61, 47]], ['bgr', 'crop', [40, 300]],
   ] as const)('is to the bit what the pipeline on a device feeds it: %s, %s, %j', async (channels, fit, [width, height]) => {
     const next = random(width + height);
     const path = join(folder, `${channels}-${fit}.png`);
