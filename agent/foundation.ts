@@ -54,6 +54,8 @@ export interface Foundation {
   outbox: Outbox;
   events: EventSink;
   gallery: DeviceGallery;
+  /** Where it is, for another process of this daemon. */
+  galleryFile: { path: string; key: GalleryKeySource };
   /** Of the local API. */
   token: string;
   /** Holds what is open; the daemon adds its own parts on top. */
@@ -95,13 +97,14 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const events = new EventSink(outbox, clock, bootId, log);
     faults.connect(events);
     const env = deps.env ?? process.env;
-    const gallery = DeviceGallery.open(runtime, join(folder.path, 'gallery.db'), gallerySource(folder.path, config, env), faults);
+    const galleryFile = { path: join(folder.path, 'gallery.db'), key: gallerySource(folder.path, config, env) };
+    const gallery = DeviceGallery.open(runtime, galleryFile.path, galleryFile.key, faults);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
     const token = loadToken({ stateDir: folder.path, tokenFile: credentialFile(env, TOKEN_FILE) ?? config.api.token_file }, damaged);
     const trust = openTrust(folder.path, config, { clock, faults, journal: journal.trust });
     keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
-      config, token, trust, runtime, clock, log, counters, faults, outbox, events, gallery, bootId, lifecycle,
+      config, token, trust, runtime, clock, log, counters, faults, outbox, events, gallery, galleryFile, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal, lastRun,
     };
   } catch (error) {

@@ -3,7 +3,7 @@ import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
 import { strictRuleFields } from '../../runtime/vision/zones/settings.js';
-import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES, shadowFields } from '../contracts/index.js';
 import { pipelineProblems } from './pipeline-problems.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
@@ -153,6 +153,24 @@ const gate = z.strictObject({
   allow_without_golden: gateFields.allow_without_golden.default(false),
 });
 
+/** A new package runs beside the one that serves before it takes its place; its frames are compared, and nobody acts on them. */
+const shadow = z.strictObject({
+  /** One in so many of the frames that the serving package looks at is given to the new one as well; 0: packages are not compared. */
+  every: shadowFields.every.default(5),
+  /** So many samples decide. */
+  min_samples: shadowFields.min_samples.default(30),
+  /** The comparison ends after this time. */
+  max_ms: shadowFields.max_ms.default(600_000),
+  /** With too few samples by then, the new package goes on to its probation (commit) or is refused (reject). */
+  undecided: shadowFields.undecided.default('commit'),
+  /** Smallest share of the boxes, and of the classes and sounds, that either package found and both did. */
+  agreement: shadowFields.agreement.default(0.5),
+  /** Smallest share of the people whom the serving package knew that the new one takes for the same ones. */
+  identity_agreement: shadowFields.identity_agreement.default(0.5),
+  /** Most that the new package's median time for a frame may be, in multiples of that of the serving one. */
+  latency_ratio: shadowFields.latency_ratio.default(3),
+});
+
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
@@ -170,6 +188,7 @@ const ota = z.strictObject({
   probation_ms: positiveMs.default(300_000),
   max_crashes: z.number().int().min(1).max(100).default(3),
   gate: gate.prefault({}),
+  shadow: shadow.prefault({}),
 });
 
 const trust = z.strictObject({

@@ -61,7 +61,7 @@ export class LiveSettings {
 }
 
 /** The rules of a pipeline: a limit of the gate can be tightened from afar and not loosened. */
-export function updateRules({ gate }: Pick<Config['ota'], 'gate'>, { update }: Settings): UpdateRules {
+export function updateRules({ gate, shadow }: Pick<Config['ota'], 'gate' | 'shadow'>, { update }: Settings): UpdateRules {
   const tighter = (name: 'p99_ms' | 'ram_bytes' | 'joules'): number | undefined => {
     const stated = [gate[name], update?.gate?.[name]].filter((limit) => limit !== undefined);
     return stated.length === 0 ? undefined : Math.min(...stated);
@@ -71,7 +71,13 @@ export function updateRules({ gate }: Pick<Config['ota'], 'gate'>, { update }: S
       p99_ms: tighter('p99_ms'), ram_bytes: tighter('ram_bytes'), joules: tighter('joules'),
       allow_without_golden: update?.gate?.allow_without_golden ?? gate.allow_without_golden,
     },
+    shadow: { ...shadow, ...stated(update?.shadow) },
   };
+}
+
+/** Without what is undefined, which would hide the configuration. */
+function stated<T extends object>(fields: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields ?? {}).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
 /** The shortest that a pipeline asks for, else that of the configuration, milliseconds. */

@@ -1,10 +1,32 @@
 /** `reported`, up, retained: what this device runs, and how the last deployments went. It can never cause a transition. */
 import { z } from 'zod';
-import { bootId, codedError, count, epochMs, id, openSet, packageRef, schemaVersion, shortText } from './codec.js';
+import { bootId, codedError, count, epochMs, id, longText, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
 import { settingsSchema } from './desired.js';
 import { MAX_PIPELINES } from './pipeline.js';
 
 const slot = packageRef.extend({ since_ms: epochMs });
+
+const shareOrNull = z.number().min(0).max(1).nullable();
+
+/** How a new package did beside the serving one. Null: nothing to compare, or not measured. */
+const shadowReportSchema = z.object({
+  /** `undecided`: too few samples, and the rules let it go on. `skipped`: there was nothing to compare with. */
+  state: openSet(['running', 'passed', 'undecided', 'failed', 'skipped']),
+  /** What was not compared, and why. */
+  note: longText.nullable(),
+  samples: count,
+  samples_wanted: count,
+  /** Samples that were left out because the new package was behind. */
+  skipped: count,
+  errors: count,
+  /** Shares of what either package found that both found. */
+  agreement: z.object({ boxes: shareOrNull, identities: shareOrNull, classes: shareOrNull }),
+  /** Median time for a frame. */
+  p50_ms: milliseconds.nullable(),
+  serving_p50_ms: milliseconds.nullable(),
+  /** Of a frame, modelled from processor time. */
+  joules: z.number().nonnegative().nullable(),
+});
 
 const pipelineReportSchema = z.object({
   name: id,
@@ -22,6 +44,8 @@ const pipelineReportSchema = z.object({
     blocks_total: count,
     /** Why the package was rejected or rolled back. */
     error: codedError.nullable(),
+    /** How it does beside the serving package, from then on. */
+    shadow: shadowReportSchema.nullable().optional(),
   }),
   slots: z.object({ active: slot.nullable(), previous: slot.nullable() }),
   /** True during the time in which crashes make the device return to the previous package. */

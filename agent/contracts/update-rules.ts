@@ -13,9 +13,30 @@ export const gateFields = {
   allow_without_golden: z.boolean(),
 };
 
+const share = z.number().min(0).max(1);
+
+/** Of the shadow: the candidate runs beside the package that serves, and nobody acts on what it finds. */
+export const shadowFields = {
+  /** One in so many of the frames that the serving package looks at is given to the candidate as well; 0: candidates are not compared. */
+  every: z.number().int().min(0).max(10_000),
+  /** So many samples decide. */
+  min_samples: z.number().int().min(1).max(10_000),
+  /** The comparison ends after this time. */
+  max_ms: z.number().int().positive().max(86_400_000),
+  /** What becomes of a candidate when the time is over and there were too few samples: it goes on to its probation, or is refused. */
+  undecided: z.enum(['commit', 'reject']),
+  /** Smallest share of the boxes, and of the classes and sounds, that either package found and both did. 0: any. */
+  agreement: share,
+  /** Smallest share of the people whom the serving package knew that the candidate takes for the same ones. 0: any. */
+  identity_agreement: share,
+  /** Most that the candidate's median time for a frame may be, in multiples of that of the serving package. */
+  latency_ratio: z.number().positive().max(1000),
+};
+
 /** What settings may say of the rules; what is absent is as in the configuration. */
 export const updateSettingsSchema = z.object({
   /** A limit here can only tighten that of the configuration: the smaller one holds. */
   gate: z.object(gateFields).partial().optional(),
+  shadow: z.object(shadowFields).partial().optional(),
 });
 export type UpdateSettings = z.infer<typeof updateSettingsSchema>;

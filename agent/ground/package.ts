@@ -26,3 +26,23 @@ export interface GateReport {
   /** Of the manifest. `joules`: of one inference; absent when the package states none. */
   budget: { ram_bytes: number; p99_ms: number; joules?: number | undefined };
 }
+
+/** How a candidate does beside the package that serves. Shares are 0..1, and null where there was nothing to compare. */
+export interface ShadowReport {
+  /** `undecided`: there were too few samples, and the rules let it go on. `skipped`: there was nothing to compare it with. */
+  state: 'running' | 'passed' | 'undecided' | 'failed' | 'skipped';
+  /** What was not compared, and why. */
+  note: string | null;
+  samples: number;
+  samples_wanted: number;
+  /** Samples that were left out because the candidate was behind. */
+  skipped: number;
+  /** Samples on which the candidate failed. */
+  errors: number;
+  agreement: { boxes: number | null; identities: number | null; classes: number | null };
+  /** Median time for a frame, without the time in which others had the processor. */
+  p50_ms: number | null;
+  serving_p50_ms: number | null;
+  /** Of a frame, modelled from processor time. */
+  joules: number | null;
+}

@@ -4,6 +4,7 @@ import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { SternaError } from '../errors.js';
 import type { GateReport } from './package.js';
+import type { ShadowCandidate, Vocabulary } from './shadow.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 
 /** Changes to what the package says; absent fields keep its values. */
@@ -20,6 +21,8 @@ export interface PipelineOverrides {
 /** A package opened on this device. */
 export interface Model {
   readonly pipeline: Pipeline;
+  /** What it can find; absent: not known, so it is not compared with others. */
+  readonly vocabulary?: Vocabulary;
   /** Golden vectors, warm-up and timed runs. It does not touch the gallery and emits nothing. */
   selfTest(): Promise<GateReport>;
 }
@@ -57,6 +60,14 @@ export interface CandidateLimits {
   memoryBytes: number;
 }
 
+/** How a candidate is opened that runs beside the serving package. */
+export interface ShadowRequest {
+  overrides: PipelineOverrides;
+  rules: FindingRules;
+  /** Whom it compares faces with; null: nobody. */
+  gallery: { path: string; key: GalleryKeySource } | null;
+}
+
 /** Errors of the process that tests a package. They keep their code and message; which class they had is lost on the way. */
 export class CandidateError extends Error {
   readonly code: string;
@@ -77,6 +88,12 @@ export interface RuntimePort {
    * @throws errors as `openModel`; AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; the signal's reason
    */
   testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport>;
+  /**
+   * Opens a package in a process of its own with the lowest priority, to run it beside the one that serves: without gates and without tracking, so
+   * that its findings depend on the frame alone.
+   * @throws as `testCandidate`
+   */
+  openShadow(path: string, request: ShadowRequest, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate>;
   /**
    * @param key null for ':memory:' only
    * @param onWarning told of samples that are damaged

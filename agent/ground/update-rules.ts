@@ -8,6 +8,18 @@ export interface GateRules {
   allow_without_golden: boolean;
 }
 
+/** Of the shadow; `contracts/update-rules.ts` says what each means. */
+export interface ShadowRules {
+  every: number;
+  min_samples: number;
+  max_ms: number;
+  undecided: 'commit' | 'reject';
+  agreement: number;
+  identity_agreement: number;
+  latency_ratio: number;
+}
+
 export interface UpdateRules {
   gate: GateRules;
+  shadow: ShadowRules;
 }

@@ -1,22 +1,12 @@
 /** The process that tests a candidate; `candidate-process.ts` starts it. */
-import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { dieWithParent } from '../../kernels/binding/process.js';
 import { configSchema } from '../config/schema.js';
 import { useLittleMemory } from '../platform/frugal.js';
-import { serveCandidate } from './candidate-protocol.js';
+import { serveCandidate, volunteerForOom } from './candidate-protocol.js';
 import { testPackage } from './runtime-port.js';
 
 const engineSchema = z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number(), energy: configSchema.shape.energy });
-
-/** When memory runs out, the kernel shall take this process, and not the daemon whose camera and model are at work. */
-function volunteerForOom(): void {
-  try {
-    writeFileSync('/proc/self/oom_score_adj', '1000');
-  } catch {
-    // Not Linux, or not allowed: then the limit on resident memory has to do.
-  }
-}
 
 function outliveNobody(): void {
   try {

@@ -26,7 +26,8 @@ export interface CandidateEnd {
 }
 
 const WATCH_MS = 50;
-const KEPT_STDERR = 2000;
+/** Of the last words on stderr. */
+export const KEPT_STDERR = 2000;
 const MiB = 1024 * 1024;
 /** What a process does to itself; all others are sent to it. */
 const FAULT_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS']);
@@ -37,7 +38,7 @@ const FAULT_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGBUS',
  */
 export async function testInProcess(candidate: CandidateProcess, request: CandidateRequest, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport> {
   signal.throwIfAborted();
-  const child = start(candidate, limits);
+  const child = forkCandidate(candidate, limits, 'json');
   let endedFor: CandidateEnd['endedFor'] = null;
   let answer: unknown;
   let stderr = '';
@@ -47,7 +48,7 @@ export async function testInProcess(candidate: CandidateProcess, request: Candid
   child.on('message', (message) => { answer ??= message; });
   signal.addEventListener('abort', kill, { once: true });
   const deadline = setTimeout(() => endFor('timeout'), limits.timeoutMs);
-  const watch = setInterval(() => { if ((residentBytes(child.pid) ?? 0) > limits.memoryBytes) endFor('memory'); }, WATCH_MS);
+  const watch = watchMemory(child, limits, () => endFor('memory'));
   try {
     const ended = closed(child);
     child.send(request, () => undefined); // a child that is gone already says so by its end
@@ -79,12 +80,18 @@ export function errorOfEnd({ code, signal, endedFor, stderr }: CandidateEnd, { t
   return new AgentError('E_OTA_GATE_CRASH', `The process that tested the package ended by itself with ${signal ?? `exit code ${code ?? 'none'}`}${said}`);
 }
 
-function start({ entry, args = [] }: CandidateProcess, { memoryBytes }: CandidateLimits): ChildProcess {
+/** Begins such a process. Its standard error is a pipe, and it has a channel of messages. */
+export function forkCandidate({ entry, args = [] }: CandidateProcess, { memoryBytes }: CandidateLimits, serialization: 'json' | 'advanced'): ChildProcess {
   const env = { ...process.env };
   // The child must not speak to the service manager in the daemon's name.
   for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'STERNA_FAULT']) delete env[name];
   const heapMiB = Math.max(48, Math.floor(memoryBytes / 2 / MiB));
-  return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization: 'json' });
+  return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization });
+}
+
+/** Calls back when the process has more memory than it may; clear it when the process has ended. */
+export function watchMemory(child: ChildProcess, { memoryBytes }: CandidateLimits, onOver: () => void): NodeJS.Timeout {
+  return setInterval(() => { if ((residentBytes(child.pid) ?? 0) > memoryBytes) onOver(); }, WATCH_MS);
 }
 
 function closed(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {

@@ -1,4 +1,5 @@
 /** What the daemon and the process that tests a candidate say to each other: one request down, one answer up. */
+import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { toCodedError } from '../errors.js';
 import type { GateReport } from '../ground/package.js';
@@ -31,6 +32,15 @@ export const answerSchema = z.union([
   z.object({ error: z.object({ code: z.string(), message: z.string() }) }),
 ]);
 export type CandidateAnswer = z.infer<typeof answerSchema>;
+
+/** When memory runs out, the kernel shall take such a process, and not the daemon whose camera and model are at work. */
+export function volunteerForOom(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', '1000');
+  } catch {
+    // Not Linux, or not allowed: then the limit on resident memory has to do.
+  }
+}
 
 /**
  * The child's side: tests what the first message names, answers, and ends. It ends as well when the daemon does: a test has no meaning without it.

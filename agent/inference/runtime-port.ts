@@ -9,15 +9,18 @@ import { findMeters } from '../energy/monitor.js';
 import { NetEnergy } from '../energy/net.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import type { GateReport } from '../ground/package.js';
+import type { ShadowCandidate, Vocabulary } from '../ground/shadow.js';
 import { hostFiles } from '../platform/host-files.js';
 import { readPmic } from '../platform/vcgencmd.js';
 import { testInProcess } from './candidate-process.js';
+import { openShadowProcess } from './shadow-process.js';
 import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from '../ground/runtime.js';
 
 export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes' | 'energy'>;
 
 /** Sources that a test runner transforms on the fly have no file that Node could start: then the built one stands in. */
-const candidateEntry = new URL(import.meta.url.endsWith('.ts') ? '../../dist/agent/inference/candidate-main.js' : './candidate-main.js', import.meta.url);
+const entryOf = (name: string): URL => new URL(import.meta.url.endsWith('.ts') ? `../../dist/agent/inference/${name}.js` : `./${name}.js`, import.meta.url);
+const [candidateEntry, shadowEntry] = [entryOf('candidate-main'), entryOf('shadow-main')];
 
 function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWarning: (warning: CodedError) => void): EngineOptions {
   const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
@@ -47,6 +50,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       const opened = await createPipeline(modelPackage, { ...engine, gallery, ...(rules === undefined ? {} : { rules }), ...toOverrides(overrides) });
       return {
         pipeline: opened,
+        vocabulary: vocabularyOf(modelPackage),
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
         selfTest: async () => {
           const stored = await openPackage(path);
@@ -59,6 +63,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       return { name: manifest.name, version: manifest.version };
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy } }, limits, signal),
+    openShadow: (path, request, limits, signal) => openShadowProcess({ entry: shadowEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy }, request }, limits, signal),
     openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {
@@ -69,6 +74,18 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
     decodeImage: (bytes, options) => decodeImage(bytes, 'The picture', options),
     encodeJpeg: (image, options) => encodeJpeg(image, options),
   };
+}
+
+/** What a package promises of a frame. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
+export async function budgetOf(path: string): Promise<ShadowCandidate['budget']> {
+  const { p99_ms, joules } = (await openPackage(path)).manifest.budget;
+  return { p99_ms, ...(joules === undefined ? {} : { joules }) };
+}
+
+/** Kinds whose packages name their classes have them in `labels` of their settings. */
+function vocabularyOf({ manifest: { pipeline: { kind, settings }, embedding_space_id: embeddingSpaceId } }: ModelPackage): Vocabulary {
+  const { labels } = settings;
+  return { kind, labels: Array.isArray(labels) ? labels.filter((label) => typeof label === 'string') : [], embeddingSpaceId };
 }
 
 function keyFor(gallery: string, { file, create }: GalleryKeySource): GalleryKey {

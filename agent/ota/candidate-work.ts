@@ -4,22 +4,26 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentError } from '../errors.js';
+import type { ProcessedFrame } from '../ground/frames.js';
+import type { ShadowReport } from '../ground/package.js';
 import type { Model } from '../ground/runtime.js';
 import { Download } from './download.js';
 import { blaming, failure, openInTime } from './failure.js';
 import { passGate } from './gate.js';
 import type { OtaEffect, OtaEvent } from './machine.js';
 import type { OtaOptions, OtaParts } from './parts.js';
+import { notCompared, ShadowRun } from './shadow.js';
 import type { Candidate } from './state.js';
 
 /** The effects that are work on a candidate. */
-export type WorkEffect = Extract<OtaEffect, { type: 'check' | 'download' | 'verify' | 'warm' }>;
+export type WorkEffect = Extract<OtaEffect, { type: 'check' | 'download' | 'verify' | 'warm' | 'shadow' }>;
 
-export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | 'host' | 'rules'> & {
+export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | 'host' | 'rules' | 'clock'> & {
   dispatch: (event: OtaEvent) => Promise<void>;
   /** Opens a package in the daemon itself. */
   open: (digest: string) => Promise<Model>;
   onProgress: (blocksDone: number, blocksTotal: number) => void;
+  onShadow: (report: ShadowReport) => void;
 };
 
 export class CandidateWork {
@@ -32,6 +36,7 @@ export class CandidateWork {
   /** Resolves when no files are being deleted. */
   #deleted: Promise<void> = Promise.resolve();
   #download: Download | null = null;
+  #shadow: ShadowRun | null = null;
   #warmed: { generation: number; model: Model } | null = null;
 
   constructor(parts: CandidateWorkParts, options: OtaOptions) {
@@ -80,12 +85,17 @@ export class CandidateWork {
     if (this.#download?.candidate.digest.startsWith(digest8) === true) this.#download.receive(message, index);
   }
 
+  /** A frame that the serving package has processed: some of them are given to the candidate as well. */
+  offer(processed: ProcessedFrame): void {
+    this.#shadow?.offer(processed);
+  }
+
   /** The link is back: requests that were on the way are lost. */
   resumeDownload(): void {
     this.#download?.resume();
   }
 
-  /** The candidate of this generation as it was opened after its test; from now on it is the caller's to close. */
+  /** The candidate of this generation as it was opened after its tests; from now on it is the caller's to close. */
   takeWarmed(generation: number): Model | null {
     const warmed = this.#warmed;
     if (warmed === null || warmed.generation !== generation) return null;
@@ -110,6 +120,7 @@ export class CandidateWork {
       case 'download': return this.#fetch(effect.candidate, signal);
       case 'verify': return this.#verify(effect.candidate, signal);
       case 'warm': return this.#warm(effect, signal);
+      case 'shadow': return this.#beside(effect.candidate, signal);
     }
   }
 
@@ -140,17 +151,39 @@ export class CandidateWork {
     return { type: 'verified', generation: candidate.generation };
   }
 
-  /** In a process of its own first; a package that passes there is opened here. */
+  /** In a process of its own, of which nothing is left. */
   async #warm({ candidate, delay_ms: delayMs }: Extract<WorkEffect, { type: 'warm' }>, signal: AbortSignal): Promise<OtaEvent> {
     const { generation, digest } = candidate;
     await sleep(delayMs, undefined, { signal });
     await this.#parts.dispatch({ type: 'warming', generation });
     signal.throwIfAborted();
     passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)), this.#parts.rules().gate);
+    return { type: 'warmed', generation };
+  }
+
+  /** Beside the serving package, in a process of its own. Only a candidate that passes there too is opened in the daemon. */
+  async #beside({ generation, digest }: Candidate, signal: AbortSignal): Promise<OtaEvent> {
+    this.#parts.onShadow(await this.#compare(digest, signal));
     signal.throwIfAborted();
     const model = await openInTime(this.#parts.open(digest), this.#options.openTimeoutMs, signal);
     await this.dropWarmed();
     this.#warmed = { generation, model };
-    return { type: 'warmed', generation };
+    return { type: 'shadowed', generation, now_ms: this.#parts.clock.nowMs() };
+  }
+
+  async #compare(digest: string, signal: AbortSignal): Promise<ShadowReport> {
+    const { host, store, rules, clock, onShadow } = this.#parts;
+    if (rules().shadow.every === 0) return notCompared('the rules of this device ask for no comparison (update.shadow.every is 0)');
+    if (host.serving() === null) return notCompared('no package serves, or no frames come, so there is nothing to compare with');
+    const candidate = await blaming(host.shadow(store.path(digest), signal));
+    const serving = host.serving(); // opening takes a while
+    try {
+      if (serving === null) return notCompared('the serving package ended before the comparison began');
+      this.#shadow = new ShadowRun(serving, { candidate, serving: () => host.serving(), rules: rules(), clock, onProgress: onShadow });
+      return await this.#shadow.run(signal);
+    } finally {
+      this.#shadow = null;
+      candidate.close();
+    }
   }
 }

@@ -14,10 +14,13 @@ import type { OtaEffect } from './machine.js';
 import type { OtaOptions, OtaParts, Wanted } from './parts.js';
 import { reconcile } from './recovery.js';
 import { isBusy, type Candidate, type OtaState } from './state.js';
-import type { Slot } from '../ground/package.js';
+import type { ProcessedFrame } from '../ground/frames.js';
+import type { ShadowReport, Slot } from '../ground/package.js';
 import type { StoredPackage } from './store.js';
 
 const TIME_EVENT_MS = 5000;
+/** A comparison that goes on is reported this often. */
+const SHADOW_REPORT_MS = 2000;
 /** Each `desired` that is taken costs a durable transaction, so a flood of them is thinned out to this. */
 const DESIRED_INTERVAL_MS = 250;
 
@@ -31,6 +34,7 @@ export class OtaManager {
   readonly #inbox: DesiredInbox<Wanted>;
   #tick: NodeJS.Timeout | undefined;
   #progress = { done: 0, total: 0 };
+  #shadow: { generation: number; report: ShadowReport; toldMs: number } | null = null;
 
   constructor(parts: OtaParts, options: OtaOptions) {
     this.#parts = parts;
@@ -49,9 +53,10 @@ export class OtaManager {
       onUnusable: (slot, error) => void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: clock.nowMs() }),
     });
     this.#work = new CandidateWork({
-      journal, store, link, host, rules,
+      journal, store, link, host, rules, clock,
       dispatch: (event) => this.#decisions.dispatch(event),
       open: (digest) => this.#active.open(digest),
+      onShadow: (report) => this.#noteShadow(report),
       onProgress: (done, total) => {
         this.#progress = { done, total };
         onChange();
@@ -66,6 +71,11 @@ export class OtaManager {
 
   get progress(): { done: number; total: number } {
     return this.#progress;
+  }
+
+  /** How the candidate of the last deployment did beside the serving package; null: it has not come so far. */
+  get shadow(): ShadowReport | null {
+    return this.#shadow !== null && this.#shadow.generation === this.state.candidate?.generation ? this.#shadow.report : null;
   }
 
   /** Goes on where the journal says, and opens the active package. Resolves when that one runs (or cannot). */
@@ -143,6 +153,11 @@ export class OtaManager {
     await this.#decisions.dispatch({ type: 'install', package: { name, version, digest, size_bytes: sizeBytes, block_bytes: DEFAULT_BLOCK_BYTES } });
   }
 
+  /** Every frame that the serving package has processed. */
+  offer(processed: ProcessedFrame): void {
+    this.#work.offer(processed);
+  }
+
   receiveBlock(digest8: string, index: number, message: Uint8Array): void {
     this.#work.receiveBlock(digest8, index, message);
   }
@@ -180,9 +195,8 @@ export class OtaManager {
       case 'check':
       case 'download':
       case 'verify':
-      case 'warm': return this.#work.begin(effect);
-      // Running a candidate beside the active one, without acting on it, has its place here; until it measures something it passes.
-      case 'shadow': return void this.#decisions.dispatch({ type: 'shadowed', generation: effect.candidate.generation, now_ms: this.#parts.clock.nowMs() });
+      case 'warm':
+      case 'shadow': return this.#work.begin(effect);
       case 'switch': return this.#chain.add(() => this.#switch(effect.candidate));
       case 'activate': return this.#chain.add(() => this.#active.activate(effect.slot));
       case 'cancel': {
@@ -192,6 +206,16 @@ export class OtaManager {
       case 'collect': return this.#chain.add(() => this.#collect(effect.keep, effect.keep_partial));
       case 'announce': return this.#chain.add(() => { this.#parts.onAnnounce(effect); return Promise.resolve(); });
     }
+  }
+
+  /** Reported when its state changes, and from time to time between. */
+  #noteShadow(report: ShadowReport): void {
+    const { candidate } = this.state;
+    if (candidate === null) return;
+    const [before, nowMs] = [this.#shadow, this.#parts.clock.monotonicMs()];
+    const tell = before === null || before.generation !== candidate.generation || before.report.state !== report.state || nowMs - before.toldMs >= SHADOW_REPORT_MS;
+    this.#shadow = { generation: candidate.generation, report, toldMs: tell ? nowMs : before.toldMs };
+    if (tell) this.#parts.onChange();
   }
 
   async #switch(candidate: Candidate): Promise<void> {

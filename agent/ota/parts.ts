@@ -1,7 +1,9 @@
 /** What the manager of deployments is built from. */
 import type { DesiredPackage, Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
+import type { Running } from '../ground/frames.js';
 import type { Model } from '../ground/runtime.js';
+import type { ShadowCandidate } from '../ground/shadow.js';
 import type { Clock } from '../platform/clock.js';
 import type { RunEnd } from '../platform/last-run.js';
 import type { Log } from '../platform/log.js';
@@ -20,6 +22,10 @@ export interface ModelHost {
   describe(path: string): Promise<{ name: string; version: string }>;
   /** Opens and tests a package in a process of its own; see `RuntimePort.testCandidate`. */
   test(path: string, signal: AbortSignal): Promise<GateReport>;
+  /** Opens a package in a process of its own, to run beside the serving one; see `RuntimePort.openShadow`. */
+  shadow(path: string, signal: AbortSignal): Promise<ShadowCandidate>;
+  /** The package that serves, while frames come. */
+  serving(): Running | null;
   /** Puts a model (or none) in place between two frames, then closes the old one. */
   switchTo(model: Model | null, slot: Slot | null): Promise<void>;
 }

@@ -133,7 +133,7 @@ export class DevicePipeline {
   }
 
   reported(): ReportedPipeline {
-    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, settings: this.settings.current, refused: this.#refused };
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, settings: this.settings.current, refused: this.#refused };
   }
 
   /** For `/api/status`. */
@@ -184,6 +184,9 @@ export class DevicePipeline {
         open: (path) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules),
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
+        shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
+          { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
+        serving: () => (this.#spec.source.input === null || this.loop.camera === 'ended' ? null : this.slot.running),
         switchTo: async (model, slot) => {
           await this.#host.closeWindow();
           await this.slot.exchange(model, slot);
@@ -253,7 +256,10 @@ export class DevicePipeline {
       ...(backoff === undefined ? {} : { backoff }),
     }, {
       onArrival: (frame, broken) => stream.note(frame, broken),
-      onFrame: (processed) => this.observer.frame(processed),
+      onFrame: (processed) => {
+        this.observer.frame(processed);
+        this.ota.offer(processed);
+      },
       onIdleFrame: () => this.counters.add('frames_without_model_total'),
       onPipelineError: (running, error) => this.observer.failed(running, error),
       onCamera: cameraFaults({ faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),

@@ -1,6 +1,7 @@
 import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { ActiveFault } from '../ground/faults.js';
+import type { ShadowReport } from '../ground/package.js';
 import type { OtaState } from '../ota/state.js';
 
 export interface ReportedPipeline {
@@ -8,6 +9,7 @@ export interface ReportedPipeline {
   input: string;
   ota: OtaState;
   progress: { done: number; total: number };
+  shadow: ShadowReport | null;
   settings: Settings;
   /** The last `desired` that was not taken. */
   refused: (CodedError & { generation: number }) | null;
@@ -38,7 +40,7 @@ export function buildReported(parts: ReportedParts): Reported {
   };
 }
 
-function reportOf({ name, input, ota, progress, settings, refused }: ReportedPipeline): PipelineReport {
+function reportOf({ name, input, ota, progress, shadow, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
   const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
   const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
@@ -53,6 +55,7 @@ function reportOf({ name, input, ota, progress, settings, refused }: ReportedPip
       blocks_done: partial ? Math.min(progress.done, total) : total,
       blocks_total: total,
       error: ota.error === null ? null : { code: ota.error.code.slice(0, 256), message: ota.error.message.slice(0, 4096) },
+      ...(shadow === null ? {} : { shadow }),
     },
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,

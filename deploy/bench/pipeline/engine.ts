@@ -25,6 +25,7 @@ export function benchRuntime(costMs: number): RuntimePort {
     openModel: () => Promise.resolve({ pipeline: spinning(name, version, costMs), selfTest: () => Promise.resolve(report) }),
     describePackage: () => Promise.resolve({ name, version }),
     testCandidate: () => Promise.resolve(report),
+    openShadow: refuse,
     openGallery: () => gallery,
     enrol: refuse,
     openSource: ({ input, fps, maxSide, stallMs, signal }) => openSource(input, { stallMs, signal, ...(fps === undefined ? {} : { fps }), ...(maxSide === undefined ? {} : { maxSide }) }),

@@ -2,6 +2,7 @@ import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../../agent/config/load.js';
+import { CandidateError } from '../../../agent/ground/runtime.js';
 import { runtimePort } from '../../../agent/inference/runtime-port.js';
 import { buildPipelinePackage } from '../../../deploy/package/build.js';
 import { tinyModels } from '../../deploy/package/tiny-models.js';
@@ -57,6 +58,30 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     await expect(runtime.describePackage(path)).resolves.toEqual({ name: 'faces', version: '1.0.0' });
     truncateSync(path, 1000);
     await expect(runtime.testCandidate(path, limits, signal)).rejects.toMatchObject({ code: 'E_PACKAGE' });
+  });
+
+  it('runs a candidate in a process of its own, with the lowest priority, on frames as they are', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'faces.sterna');
+    writeFileSync(path, (await buildPipelinePackage('face-recognition', tinyModels(), { name: 'faces', version: '1.0.0', embeddingSpaceId: 'colours', budget: { joules: 3 } })).bytes);
+    const config = parseConfig({ state_dir: join(folder, 'state') });
+    const runtime = runtimePort(config, () => undefined);
+    const limits = { timeoutMs: config.ota.warm_timeout_ms, memoryBytes: config.ota.warm_memory_bytes };
+    const key = { file: join(folder, 'gallery.key'), create: true };
+    const gallery = runtime.openGallery(join(folder, 'gallery.db'), key);
+    const shadow = await runtime.openShadow(path, { overrides: {}, rules: {}, gallery: { path: join(folder, 'gallery.db'), key } }, limits, new AbortController().signal);
+    expect(shadow).toMatchObject({ vocabulary: { kind: 'face-recognition', embeddingSpaceId: 'colours' }, budget: { joules: 3 } });
+    // A view of a larger buffer, as sources deliver them.
+    const data = new Uint8Array(new ArrayBuffer(3 * 64 * 48 + 100), 50, 3 * 64 * 48).fill(90);
+    const sample = await shadow.process({ sequence: 1, capturedMs: 5, width: 64, height: 48, data });
+    expect(sample.cpuMs).toBeGreaterThan(0);
+    expect(sample.joules).toBeCloseTo((sample.cpuMs / 1000) * config.energy.watts_per_core);
+    await expect(shadow.process({ sequence: 2, capturedMs: 6, width: 64, height: 48, data: new Uint8Array(5) })).rejects.toBeInstanceOf(CandidateError);
+    shadow.close();
+    await expect(shadow.process({ sequence: 3, capturedMs: 7, width: 64, height: 48, data })).rejects.toMatchObject({ code: 'E_OTA_GATE_KILLED' });
+    truncateSync(path, 1000);
+    await expect(runtime.openShadow(path, { overrides: {}, rules: {}, gallery: null }, limits, new AbortController().signal)).rejects.toMatchObject({ code: 'E_PACKAGE' });
+    gallery.close();
   });
 
   it('keeps none when the bound is 0', async () => {

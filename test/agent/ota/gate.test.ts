@@ -3,6 +3,7 @@ import { updateRules } from '../../../agent/config/settings.js';
 import type { GateReport } from '../../../agent/ground/package.js';
 import type { GateRules } from '../../../agent/ground/update-rules.js';
 import { noLimits, passGate } from '../../../agent/ota/gate.js';
+import { testRules } from '../support/update-rules.js';
 
 const id = { name: 'faces', version: '1.0.0', digest: 'a'.repeat(64), size_bytes: 10 };
 const golden = [{ name: 'detector/out', passed: true, detail: 'cosine 1' }];
@@ -61,7 +62,8 @@ describe('the gate', () => {
 });
 
 describe('the limits of a device', () => {
-  const config = { gate: { p99_ms: 50, allow_without_golden: false } };
+  const { shadow } = testRules;
+  const config = { gate: { p99_ms: 50, allow_without_golden: false }, shadow };
 
   it('can be tightened from afar, and not loosened', () => {
     expect(updateRules(config, { update: { gate: { p99_ms: 20, joules: 1 } } }).gate).toMatchObject({ p99_ms: 20, joules: 1, allow_without_golden: false });
@@ -71,6 +73,11 @@ describe('the limits of a device', () => {
 
   it('let the signed setting decide on packages without golden vectors', () => {
     expect(updateRules(config, { update: { gate: { allow_without_golden: true } } }).gate.allow_without_golden).toBe(true);
-    expect(updateRules({ gate: { allow_without_golden: true } }, { update: { gate: { allow_without_golden: false } } }).gate.allow_without_golden).toBe(false);
+    expect(updateRules({ gate: { allow_without_golden: true }, shadow }, { update: { gate: { allow_without_golden: false } } }).gate.allow_without_golden).toBe(false);
+  });
+
+  it('let settings change single rules of the shadow', () => {
+    expect(updateRules(config, { update: { shadow: { agreement: 0, every: 9 } } }).shadow).toEqual({ ...shadow, agreement: 0, every: 9 });
+    expect(updateRules(config, {}).shadow).toEqual(shadow);
   });
 });

@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
+import type { Finding } from '../../../runtime/pipeline/types.js';
 import { digest8, encodeBlock, type OtaGet } from '../../../agent/contracts/index.js';
 import { commandActions } from '../../../agent/commands/actions.js';
+import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import type { Model } from '../../../agent/ground/runtime.js';
 import { Journal } from '../../../agent/ota/journal.js';
@@ -18,6 +20,7 @@ import { decodePointer } from '../../../agent/ota/stored-state.js';
 import { PackageStore } from '../../../agent/ota/store.js';
 import { systemClock } from '../../../agent/platform/clock.js';
 import { openDatabase, type Sqlite } from '../../../agent/platform/database.js';
+import { testRules } from '../support/update-rules.js';
 import { FakeRuntime, packageBytes, type FakePackage } from '../support/fake-runtime.js';
 import { answerRequest } from '../support/publisher.js';
 import { desiredPackage, quietLog, temporaryFolder, until } from '../support/tools.js';
@@ -47,7 +50,9 @@ class Bench {
   beforeCollect = (): Promise<void> => Promise.resolve();
   beforeSwitch = (): Promise<void> => Promise.resolve();
   limits = { timeoutMs: 20_000, memoryBytes: 200_000_000 };
-  rules: UpdateRules = { gate: { allow_without_golden: false } };
+  rules: UpdateRules = testRules;
+  /** Whether frames come. */
+  camera = false;
 
   constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}, lastRun: Partial<OtaParts['lastRun']> = {}) {
     this.folder = folder;
@@ -64,6 +69,8 @@ class Bench {
       host: {
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, this.limits, signal),
+        shadow: (path) => this.runtime.openShadow(path),
+        serving: () => (this.camera ? this.slot.running : null),
         open: (path): Promise<Model> => this.runtime.openModel(path, this.runtime.gallery, {}),
         switchTo: (model: Model | null, slot: Slot | null) => this.beforeSwitch().then(() => this.slot.exchange(model, slot)),
       },
@@ -258,11 +265,11 @@ describe('a bad deployment leaves the running package, with a code', () => {
     const bare: FakePackage = { name: 'faces', version: '3.0.0', golden: null };
     const bench = new Bench(temporaryFolder(), [packageBytes(bare), twoBytes]);
     await bench.manager.start();
-    bench.rules = { gate: { allow_without_golden: true } };
+    bench.rules = { ...testRules, gate: { allow_without_golden: true } };
     bench.manager.desire({ generation: 1, package: desiredPackage(bare, packageBytes(bare)) });
     await bench.settle(1);
     expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '3.0.0' } });
-    bench.rules = { gate: { allow_without_golden: false, ram_bytes: 500 } };
+    bench.rules = { ...testRules, gate: { allow_without_golden: false, ram_bytes: 500 } };
     bench.announcements.length = 0;
     bench.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
     await bench.settle(2);
@@ -285,6 +292,59 @@ describe('a bad deployment leaves the running package, with a code', () => {
     await bench.settle(1);
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_PACKAGE' } });
     await until('deleted', () => readdirSync(join(bench.folder, 'packages')).length === 0);
+  });
+});
+
+describe('a new package beside the serving one', () => {
+  const sees = (label: string): Finding => ({ type: 'detection', label, score: 1, box: [0, 0, 10, 10] });
+
+  /** A device with a camera that runs the first, and is offered the second. */
+  async function offered(second: FakePackage): Promise<Bench> {
+    const bench = await deployed(one);
+    bench.runtime.findings = [sees('face')];
+    bench.camera = true;
+    const loop = new InferenceLoop(bench.slot, systemClock(), { input: '/camera', live: true, open: (signal) => bench.runtime.openSource({ input: '/camera', fps: undefined, loop: true, realtime: true, maxSide: undefined, stallMs: 1000, signal }) }, {
+      onFrame: (processed) => bench.manager.offer(processed), onIdleFrame: () => undefined, onPipelineError: () => undefined, onCamera: () => undefined,
+    });
+    loop.start();
+    onTestFinished(() => loop.stop());
+    bench.answer = honest([packageBytes(second)]);
+    bench.announcements.length = 0;
+    bench.manager.desire({ generation: 2, package: desiredPackage(second, packageBytes(second)) });
+    await bench.settle(2);
+    return bench;
+  }
+
+  it('takes its place when both find the same', async () => {
+    const bench = await offered(two);
+    expect(bench.manager.state).toMatchObject({ phase: 'committed', active: { version: '2.0.0' } });
+    expect(bench.manager.shadow).toMatchObject({ state: 'passed', samples: 5, agreement: { boxes: 1 } });
+    expect(bench.runtime.shadows).toBe(0);
+  });
+
+  it('is refused when it finds something else, and the serving one goes on', async () => {
+    const bench = await offered({ ...two, sees: [sees('hat')] });
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_SHADOW_AGREEMENT' }, active: { version: '1.0.0' } });
+    expect(bench.manager.shadow).toMatchObject({ state: 'failed', agreement: { boxes: 0 } });
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    expect([bench.runtime.shadows, bench.runtime.open]).toEqual([0, 1]);
+  });
+
+  it('is refused when its process keeps ending on frames', async () => {
+    const bench = await offered({ ...two, shadowCrashes: true });
+    expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_GATE_CRASH' }, active: { version: '1.0.0' } });
+  });
+
+  it('gives way to a newer generation at once', async () => {
+    const bench = await deployed(one);
+    bench.camera = true; // of which no frame comes
+    bench.answer = honest([oneBytes, twoBytes]);
+    bench.manager.desire({ generation: 2, package: desiredPackage(two, twoBytes) });
+    await until('beside the serving one', () => bench.runtime.shadows === 1);
+    bench.announcements.length = 0;
+    bench.manager.desire({ generation: 3, package: null });
+    await until('ended', () => bench.runtime.shadows === 0);
+    expect(bench.manager.state).toMatchObject({ phase: 'idle', active: { version: '1.0.0' } });
   });
 });
 

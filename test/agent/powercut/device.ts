@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { digest8, type OtaGet } from '../../../agent/contracts/index.js';
 import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
-import type { UpdateRules } from '../../../agent/ground/update-rules.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
 import { openJournal } from '../../../agent/ota/open-journal.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
@@ -17,6 +16,7 @@ import { systemBootClock, systemClock } from '../../../agent/platform/clock.js';
 import { endForPipeline } from '../../../agent/platform/last-run.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { FakeRuntime, type FakePackage } from '../support/fake-runtime.js';
+import { testRules } from '../support/update-rules.js';
 import { answerRequest } from '../support/publisher.js';
 
 const [folder = '', generationText = '1', offer = '', camera = '', beside = ''] = process.argv.slice(2);
@@ -24,7 +24,8 @@ const generation = Number(generationText);
 const bytes = readFileSync(join(folder, offer));
 const fake = JSON.parse(bytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
-const rules: UpdateRules = { gate: { allow_without_golden: false } };
+/** With a camera, a new package is compared on so many frames. */
+const rules = { ...testRules, shadow: { ...testRules.shadow, every: 1, min_samples: 10 } };
 const runtime = new FakeRuntime();
 runtime.candidateEntry = new URL('../../test/agent/support/fake-candidate.mjs', import.meta.url);
 runtime.alwaysApart = process.env['STERNA_TEST_APART'] === '1';
@@ -42,6 +43,8 @@ const manager: OtaManager = new OtaManager({
     open: (path) => runtime.openModel(path, runtime.gallery, {}),
     describe: (path) => runtime.describePackage(path),
     test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
+    shadow: (path) => runtime.openShadow(path),
+    serving: () => (camera === '' ? null : slot.running),
     switchTo: async (model, where) => {
       if (atStart === null) {
         atStart = where?.version ?? 'none';
@@ -74,7 +77,7 @@ const manager: OtaManager = new OtaManager({
 const loop = new InferenceLoop(slot, systemClock(), {
   input: camera === '' ? null : camera, live: true,
   open: (signal) => runtime.openSource({ input: camera, fps: undefined, loop: false, realtime: true, maxSide: undefined, stallMs: 1000, signal }),
-}, { onFrame: () => undefined, onIdleFrame: () => undefined, onPipelineError: (_, error) => say({ action: 'pipeline failed', version: '', code: error.code }), onCamera: () => undefined });
+}, { onFrame: (processed) => manager.offer(processed), onIdleFrame: () => undefined, onPipelineError: (_, error) => say({ action: 'pipeline failed', version: '', code: error.code }), onCamera: () => undefined });
 
 /** The second pipeline: a slot, a store and a journal of its own. */
 const besideBytes = beside === '' ? null : readFileSync(join(folder, beside));
@@ -87,6 +90,8 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
     open: (path) => runtime.openModel(path, runtime.gallery, {}),
     describe: (path) => runtime.describePackage(path),
     test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
+    shadow: (path) => runtime.openShadow(path),
+    serving: () => null,
     switchTo: (model, where) => besideSlot.exchange(model, where),
   },
   rules: () => rules,

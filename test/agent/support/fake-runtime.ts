@@ -5,7 +5,9 @@ import { RuntimeError } from '../../../runtime/errors.js';
 import type { FindingRules } from '../../../runtime/vision/zones/settings.js';
 import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
 import { testInProcess } from '../../../agent/inference/candidate-process.js';
-import type { CandidateLimits, Model, PipelineOverrides, RuntimePort, SourceRequest } from '../../../agent/ground/runtime.js';
+import type { ShadowCandidate, ShadowSample, Vocabulary } from '../../../agent/ground/shadow.js';
+import { AgentError } from '../../../agent/errors.js';
+import { CandidateError, type CandidateLimits, type Model, type PipelineOverrides, type RuntimePort, type SourceRequest } from '../../../agent/ground/runtime.js';
 import type { GateReport } from '../../../agent/ground/package.js';
 
 /** What a fake package says about itself; the rest of the file is padding. */
@@ -31,6 +33,16 @@ export interface FakePackage {
   fails?: boolean;
   /** The daemon never gets it open, after its test has passed. */
   hangs?: boolean;
+  /** What it finds beside the serving package; absent: what every pipeline finds. */
+  sees?: Finding[];
+  /** Of a frame beside the serving package; absent: 1. */
+  shadowMs?: number;
+  /** Every frame fails beside the serving package. */
+  shadowFails?: boolean;
+  /** Its process ends at the first frame beside the serving package. */
+  shadowCrashes?: boolean;
+  kind?: string;
+  labels?: string[];
   padding?: number;
 }
 
@@ -52,6 +64,10 @@ function reportOf(fake: FakePackage): GateReport {
     golden: fake.golden === null ? [] : [{ name: 'detector/out', passed: fake.golden !== false, detail: 'cosine 0.5' }],
     energy: fake.joules === undefined ? null : { joules: fake.joules, source: 'cpu_model/process' }, budget: { ram_bytes: 10_000, p99_ms: 10, joules: 2 },
   };
+}
+
+function vocabularyOf({ kind = 'face-recognition', labels = [], space = 'space-1' }: FakePackage): Vocabulary {
+  return { kind, labels, embeddingSpaceId: space };
 }
 
 /** What Node starts to test a fake package. */
@@ -91,6 +107,7 @@ export class FakeRuntime implements RuntimePort {
     const pipeline = this.#pipeline(fake);
     return {
       pipeline,
+      vocabulary: vocabularyOf(fake),
       selfTest: () => Promise.resolve(reportOf(fake)),
     };
   }
@@ -106,6 +123,34 @@ export class FakeRuntime implements RuntimePort {
     const fake = await readFake(path);
     const bad = fake.kills === true || fake.crashes === true || fake.spins === true || fake.eats === true;
     return bad || this.alwaysApart ? testInProcess({ entry: this.candidateEntry, args: [this.candidatePidFile] }, { path, engine: null }, limits, signal) : reportOf(fake);
+  }
+
+  /** Shadows that are open now. */
+  shadows = 0;
+  /** Frames that were given to shadows. */
+  shadowed = 0;
+  /** Holds every answer of a shadow back until it resolves. */
+  shadowGate: Promise<void> = Promise.resolve();
+
+  async openShadow(path: string): Promise<ShadowCandidate> {
+    const fake = await readFake(path);
+    this.shadows += 1;
+    let open = true;
+    return {
+      vocabulary: vocabularyOf(fake), budget: { p99_ms: 10, joules: 2 },
+      process: async (): Promise<ShadowSample> => {
+        this.shadowed += 1;
+        await this.shadowGate;
+        if (fake.shadowCrashes === true) throw new AgentError('E_OTA_GATE_CRASH', 'its process ended');
+        if (fake.shadowFails === true) throw new CandidateError('E_INPUT', 'a frame that it does not like');
+        const ms = fake.shadowMs ?? 1;
+        return { findings: fake.sees ?? this.findings, totalMs: ms, cpuMs: ms, joules: fake.joules ?? 0.01 };
+      },
+      close: () => {
+        if (open) this.shadows -= 1;
+        open = false;
+      },
+    };
   }
 
   #pipeline(fake: FakePackage): Pipeline {

@@ -1,0 +1,57 @@
+/** The process that runs a candidate beside the serving package; `shadow-process.ts` starts it, with the lowest priority. */
+import { z } from 'zod';
+import { dieWithParent } from '../../kernels/binding/process.js';
+import type { AnySample } from '../../runtime/frame.js';
+import type { Gallery } from '../../runtime/pipeline/types.js';
+import { configSchema } from '../config/schema.js';
+import type { RuntimePort, ShadowRequest } from '../ground/runtime.js';
+import { useLittleMemory } from '../platform/frugal.js';
+import { volunteerForOom } from './candidate-protocol.js';
+import { budgetOf, runtimePort } from './runtime-port.js';
+import { serveShadow } from './shadow-protocol.js';
+
+const requestSchema = z.object({
+  path: z.string(),
+  engine: z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number(), energy: configSchema.shape.energy }),
+  request: z.custom<ShadowRequest>((value) => typeof value === 'object' && value !== null),
+});
+
+function outliveNobody(): void {
+  try {
+    dieWithParent();
+  } catch {
+    // Without the addon the package cannot be opened either, and says so. The end of the channel ends this process too.
+  }
+}
+
+/** Null: it cannot be read now. The daemon has said so, and the candidate is compared without names. */
+function openGallery(port: RuntimePort, gallery: ShadowRequest['gallery']): Gallery | null {
+  try {
+    return gallery === null ? null : port.openGallery(gallery.path, { ...gallery.key, create: false });
+  } catch {
+    return null;
+  }
+}
+
+volunteerForOom();
+outliveNobody();
+useLittleMemory();
+
+serveShadow(async (message) => {
+  const { path, engine, request } = requestSchema.parse(message);
+  const port = runtimePort({ ...engine, pipeline: { ...engine.pipeline, threads: 1 } }, () => undefined);
+  const gallery = openGallery(port, request.gallery);
+  const model = await port.openModel(path, gallery ?? port.openGallery(':memory:', null), { ...request.overrides, gates: false, tracking: false }, request.rules);
+  const { kind = '', labels = [], embeddingSpaceId = null } = model.vocabulary ?? {};
+  return {
+    vocabulary: { kind, labels, embeddingSpaceId: gallery === null ? null : embeddingSpaceId },
+    budget: await budgetOf(path),
+    process: async (sample: AnySample) => {
+      const before = process.cpuUsage();
+      const { findings, totalMs } = await model.pipeline.process(sample);
+      const { user, system } = process.cpuUsage(before);
+      const cpuMs = (user + system) / 1000;
+      return { findings, totalMs, cpuMs, joules: (cpuMs / 1000) * engine.energy.watts_per_core };
+    },
+  };
+});

@@ -1,0 +1,55 @@
+/** What the daemon and the process of a shadow say to each other: it opens a package, and answers each sample with what it found. One at a time. */
+import { z } from 'zod';
+import type { AnySample } from '../../runtime/frame.js';
+import type { Finding } from '../../runtime/stages/types.js';
+import { toCodedError } from '../errors.js';
+import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
+
+/** What the process answers to its first message. */
+export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget'>;
+
+const number4 = z.tuple([z.number(), z.number(), z.number(), z.number()]);
+/** Of a finding, what is compared. */
+const comparedFinding = z.union([
+  z.object({ type: z.enum(['detection', 'track']), label: z.string(), box: number4, identity: z.object({ personId: z.number() }).nullish() }),
+  z.object({ type: z.enum(['class', 'sound']), label: z.string() }),
+]);
+const finding = z.custom<Finding>((value) => comparedFinding.safeParse(value).success);
+
+const openedSchema: z.ZodType<ShadowOpened> = z.object({
+  vocabulary: z.object({ kind: z.string(), labels: z.array(z.string()), embeddingSpaceId: z.string().nullable() }),
+  budget: z.object({ p99_ms: z.number(), joules: z.number().optional() }),
+});
+const sampleSchema: z.ZodType<ShadowSample> = z.object({ findings: z.array(finding), totalMs: z.number(), cpuMs: z.number(), joules: z.number() });
+const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+
+export const openedAnswer = z.union([z.object({ opened: openedSchema }), errorSchema]);
+export const sampleAnswer = z.union([z.object({ sample: sampleSchema }), errorSchema]);
+
+/** A sample as it travels. */
+export interface SampleMessage {
+  sample: AnySample;
+}
+
+/** What the process makes of the first message. */
+export interface Shadow extends ShadowOpened {
+  process(sample: AnySample): Promise<ShadowSample>;
+}
+
+/** The child's side. It ends when the daemon does, and obeys no signals that service managers send to whole groups. */
+export function serveShadow(open: (request: unknown) => Promise<Shadow>): void {
+  process.on('SIGTERM', () => undefined);
+  process.on('SIGINT', () => undefined);
+  process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+  let shadow: Shadow | null = null;
+  const answer = async (message: unknown): Promise<object> => {
+    if (shadow === null) {
+      shadow = await open(message);
+      return { opened: { vocabulary: shadow.vocabulary, budget: shadow.budget } };
+    }
+    return { sample: await shadow.process((message as SampleMessage).sample) };
+  };
+  process.on('message', (message) => {
+    void answer(message).catch((error: unknown) => ({ error: toCodedError(error) })).then((said) => process.send?.(said));
+  });
+}

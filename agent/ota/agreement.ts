@@ -1,0 +1,106 @@
+/** How far two packages agree on what is in a sample. Pure. */
+import { detectionsOf, type Box, type Finding } from '../../runtime/stages/finding.js';
+import type { Vocabulary } from '../ground/shadow.js';
+
+/** Of all samples together: what the serving package found, what the candidate found, and what both did. */
+export interface Counts {
+  serving: number;
+  candidate: number;
+  both: number;
+}
+
+export interface Agreement {
+  /** Things at a place: the same class, and boxes that overlap. */
+  boxes: Counts;
+  /** Of those at the same place that the serving package knew by name. */
+  identities: Counts;
+  /** Classes of whole samples, and sounds. */
+  classes: Counts;
+}
+
+/** What can be compared at all. */
+export interface Comparable {
+  /** False: the two are of different kinds, or have no class in common, so that only latency, energy and errors are judged. */
+  findings: boolean;
+  /** False: their embeddings are of different spaces. */
+  identities: boolean;
+  /** Classes of which both know; null: all, since one of them states none. */
+  labels: ReadonlySet<string> | null;
+  /** Why something is left out; null when nothing is. */
+  note: string | null;
+}
+
+/** Two boxes show the same thing from this overlap on (intersection over union), as in PASCAL VOC (Everingham et al., IJCV 2010). */
+const SAME_PLACE_IOU = 0.5;
+
+const none = (): Counts => ({ serving: 0, candidate: 0, both: 0 });
+export const noAgreement = (): Agreement => ({ boxes: none(), identities: none(), classes: none() });
+
+/** Packages of different kinds are not compared by their findings; of different class lists, by the classes that both have. */
+export function comparable(serving: Vocabulary, candidate: Vocabulary): Comparable {
+  if (serving.kind !== candidate.kind) {
+    return { findings: false, identities: false, labels: null, note: `findings are not compared: the package is of kind ${candidate.kind}, the serving one of kind ${serving.kind}` };
+  }
+  const identities = serving.embeddingSpaceId !== null && serving.embeddingSpaceId === candidate.embeddingSpaceId;
+  if (serving.labels.length === 0 || candidate.labels.length === 0) return { findings: true, identities, labels: null, note: null };
+  const common = new Set(serving.labels.filter((label) => candidate.labels.includes(label)));
+  const [removed, added] = [serving.labels.length - common.size, new Set(candidate.labels).size - common.size];
+  if (common.size === 0) return { findings: false, identities: false, labels: common, note: 'findings are not compared: the two packages have no class in common' };
+  const changed = removed > 0 || added > 0;
+  return { findings: true, identities, labels: common, note: changed ? `only the ${common.size} classes that both packages have are compared (${added} added, ${removed} removed)` : null };
+}
+
+/** Adds one sample. */
+export function addSample(total: Agreement, serving: readonly Finding[], candidate: readonly Finding[], { labels, identities }: Comparable): Agreement {
+  const known = (finding: Finding): boolean => labels === null || labels.has(finding.label);
+  const [a, b] = [serving.filter(known), candidate.filter(known)];
+  const [boxesA, boxesB] = [detectionsOf(a), detectionsOf(b)];
+  const pairs = pairBoxes(boxesA, boxesB);
+  const named = identities ? pairs.filter(([i]) => boxesA[i]?.identity != null) : [];
+  const same = named.filter(([i, j]) => boxesA[i]?.identity?.personId === boxesB[j]?.identity?.personId);
+  const [classesA, classesB] = [wholes(a), wholes(b)];
+  return {
+    boxes: plus(total.boxes, boxesA.length, boxesB.length, pairs.length),
+    identities: plus(total.identities, named.length, named.length, same.length),
+    classes: plus(total.classes, classesA.size, classesB.size, [...classesA].filter((label) => classesB.has(label)).length),
+  };
+}
+
+/** The share of what either found that both found (Dice coefficient, or F1 of one with the other as the truth); null when neither found anything. */
+export function shareOf({ serving, candidate, both }: Counts): number | null {
+  return serving + candidate === 0 ? null : (2 * both) / (serving + candidate);
+}
+
+/** The best class of the sample, and every sound in it. */
+function wholes(findings: readonly Finding[]): Set<string> {
+  const best = findings.find(({ type }) => type === 'class');
+  const sounds = findings.filter(({ type }) => type === 'sound').map(({ label }) => `sound ${label}`);
+  return new Set([...(best === undefined ? [] : [`class ${best.label}`]), ...sounds]);
+}
+
+/** Greedily, the largest overlaps first; each box once. */
+function pairBoxes(a: readonly { label: string; box: Box }[], b: readonly { label: string; box: Box }[]): [number, number][] {
+  const overlaps = a.flatMap((one, i) => b.flatMap((two, j) => {
+    const iou = one.label === two.label ? overlapOf(one.box, two.box) : 0;
+    return iou >= SAME_PLACE_IOU ? [{ i, j, iou }] : [];
+  })).sort((x, y) => y.iou - x.iou);
+  const [usedA, usedB] = [new Set<number>(), new Set<number>()];
+  return overlaps.flatMap(({ i, j }): [number, number][] => {
+    if (usedA.has(i) || usedB.has(j)) return [];
+    usedA.add(i);
+    usedB.add(j);
+    return [[i, j]];
+  });
+}
+
+function overlapOf([ax, ay, aw, ah]: Box, [bx, by, bw, bh]: Box): number {
+  const width = Math.min(ax + aw, bx + bw) - Math.max(ax, bx);
+  const height = Math.min(ay + ah, by + bh) - Math.max(ay, by);
+  if (!(width > 0 && height > 0)) return 0;
+  const shared = width * height;
+  return shared / (aw * ah + bw * bh - shared);
+}
+
+function plus(total: Counts, serving: number, candidate: number, both: number): Counts {
+  return { serving: total.serving + serving, candidate: total.candidate + candidate, both: total.both + both };
+}

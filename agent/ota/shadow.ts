@@ -1,0 +1,150 @@
+/** Runs a candidate on some of the frames that the serving package processes, and compares the two. Whatever happens, the serving package does not wait. */
+import { isSound } from '../../runtime/frame.js';
+import { looked } from '../../runtime/stages/types.js';
+import { AgentError, toCodedError } from '../errors.js';
+import type { ProcessedFrame, Running } from '../ground/frames.js';
+import type { ShadowReport } from '../ground/package.js';
+import { CandidateError } from '../ground/runtime.js';
+import type { ShadowCandidate } from '../ground/shadow.js';
+import type { UpdateRules } from '../ground/update-rules.js';
+import type { Clock } from '../platform/clock.js';
+import { addSample, comparable, noAgreement } from './agreement.js';
+import { judgeShadow, ownMs, reportShadow, type ShadowLimits, type ShadowTally } from './shadow-rules.js';
+
+/** Between two looks at the time, and at whether there is still something to compare with. */
+const LOOK_MS = 250;
+/** Values that medians are made of; a comparison of many samples needs no more memory than this. */
+const KEPT_VALUES = 1000;
+
+export interface ShadowParts {
+  candidate: ShadowCandidate;
+  /** The package that serves, while frames come; null: there is nothing to compare with. */
+  serving: () => Running | null;
+  rules: Pick<UpdateRules, 'gate' | 'shadow'>;
+  clock: Clock;
+  onProgress: (report: ShadowReport) => void;
+}
+
+/** Of a candidate that was not compared. */
+export function notCompared(note: string): ShadowReport {
+  return {
+    state: 'skipped', note, samples: 0, samples_wanted: 0, skipped: 0, errors: 0,
+    agreement: { boxes: null, identities: null, classes: null }, p50_ms: null, serving_p50_ms: null, joules: null,
+  };
+}
+
+const noTally = (): ShadowTally => ({ agreement: noAgreement(), samples: 0, skipped: 0, errors: 0, candidateMs: [], servingMs: [], joules: [] });
+
+export class ShadowRun {
+  readonly #parts: ShadowParts;
+  readonly #startMs: number;
+  #serving: Running;
+  #limits: ShadowLimits;
+  #tally = noTally();
+  /** Frames since the last one that was taken. */
+  #since = 0;
+  #busy = false;
+  #settle: { resolve: (report: ShadowReport) => void; reject: (error: unknown) => void } | null = null;
+
+  constructor(serving: Running, parts: ShadowParts) {
+    this.#parts = parts;
+    this.#serving = serving;
+    this.#limits = this.#limitsBeside(serving);
+    this.#startMs = parts.clock.monotonicMs();
+  }
+
+  /**
+   * Resolves when the candidate may go on, also when there were too few samples and the rules leave that to the probation.
+   * @throws AgentError E_OTA_SHADOW_*, E_OTA_GATE_* when its process ended; the signal's reason
+   */
+  async run(signal: AbortSignal): Promise<ShadowReport> {
+    const abort = (): void => this.#finish(() => { throw signal.reason as Error; });
+    const look = setInterval(() => this.#look(), LOOK_MS);
+    try {
+      const done = new Promise<ShadowReport>((resolve, reject) => { this.#settle = { resolve, reject }; });
+      signal.addEventListener('abort', abort, { once: true });
+      if (signal.aborted) abort();
+      this.#look();
+      return await done;
+    } finally {
+      clearInterval(look);
+      signal.removeEventListener('abort', abort);
+      this.#parts.candidate.close();
+    }
+  }
+
+  /** Every frame that the serving package has processed. One that comes while the candidate is at work is not kept for later. */
+  offer({ frame, result, running }: ProcessedFrame): void {
+    if (this.#settle === null || running !== this.#serving || !looked(result.exit)) return;
+    this.#since += 1;
+    // What is heard depends on what was heard before, so sound is not left out.
+    if (!isSound(frame) && this.#since < this.#limits.rules.every) return;
+    if (this.#busy) {
+      this.#tally.skipped += 1;
+      return;
+    }
+    this.#since = 0;
+    this.#busy = true;
+    void this.#compare(frame, result).finally(() => { this.#busy = false; });
+  }
+
+  async #compare(frame: ProcessedFrame['frame'], result: ProcessedFrame['result']): Promise<void> {
+    const tally = this.#tally;
+    try {
+      const sample = await this.#parts.candidate.process(frame);
+      const { comparable: which } = this.#limits;
+      if (which.findings) tally.agreement = addSample(tally.agreement, result.findings, sample.findings, which);
+      tally.samples += 1;
+      keep(tally.candidateMs, ownMs(sample));
+      keep(tally.joules, sample.joules);
+      if (result.exit === 'full') keep(tally.servingMs, result.totalMs);
+    } catch (error) {
+      if (!(error instanceof CandidateError)) return this.#finish(() => { throw error; });
+      tally.errors += 1;
+    }
+    if (tally === this.#tally) this.#look();
+  }
+
+  #look(): void {
+    if (this.#settle === null) return;
+    const { serving, clock, onProgress } = this.#parts;
+    const now = serving();
+    if (now === null) return this.#finish(() => notCompared('no package serves, or no frames come, so there is nothing to compare with'));
+    if (now.slot.digest !== this.#serving.slot.digest) this.#tally = noTally(); // what was counted was beside another package
+    if (now !== this.#serving) {
+      this.#limits = this.#limitsBeside(now);
+      this.#serving = now;
+    }
+    const verdict = judgeShadow(this.#tally, this.#limits, clock.monotonicMs() - this.#startMs);
+    const report = reportShadow(this.#tally, this.#limits, verdict.state);
+    onProgress(report);
+    if (verdict.state === 'failed') this.#finish(() => { throw new AgentError(verdict.error.code as 'E_OTA_SHADOW_ERRORS', verdict.error.message); });
+    else if (verdict.state !== 'running') this.#finish(() => report);
+  }
+
+  #limitsBeside({ model }: Running): ShadowLimits {
+    const { candidate, rules } = this.#parts;
+    const unknown = { findings: false, identities: false, labels: null, note: 'findings are not compared: the serving package does not say what it finds' };
+    return {
+      rules: rules.shadow, gate: rules.gate, budget: candidate.budget,
+      comparable: model.vocabulary === undefined ? unknown : comparable(model.vocabulary, candidate.vocabulary),
+    };
+  }
+
+  /** Once. */
+  #finish(outcome: () => ShadowReport): void {
+    const settle = this.#settle;
+    if (settle === null) return;
+    this.#settle = null;
+    try {
+      settle.resolve(outcome());
+    } catch (error) {
+      settle.reject(error instanceof Error ? error : new AgentError('E_INTERNAL', toCodedError(error).message));
+    }
+  }
+}
+
+function keep(values: number[], value: number): void {
+  values.push(value);
+  if (values.length > KEPT_VALUES) values.shift();
+}

@@ -1,0 +1,7 @@
+import type { UpdateRules } from '../../../agent/ground/update-rules.js';
+
+/** The defaults of the configuration, with few samples. */
+export const testRules: UpdateRules = {
+  gate: { allow_without_golden: false },
+  shadow: { every: 1, min_samples: 5, max_ms: 60_000, undecided: 'commit', agreement: 0.5, identity_agreement: 0.5, latency_ratio: 3 },
+};
