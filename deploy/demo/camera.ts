@@ -31,7 +31,19 @@ const visits: readonly Visit[] = [
   { who: 'franck', startS: 30, clipStartS: 28 },
 ];
 
-const { width, height, fps } = cameraFormat;
+/** How a replay is cut: frames a second, and seconds until it begins again. The visits are the same in all. */
+export interface ReplayCut {
+  fps: number;
+  /** At least until the second visit has ended: 38. */
+  lengthS: number;
+}
+const demoCut: ReplayCut = { fps: cameraFormat.fps, lengthS: timeline.lengthS };
+
+/** Who stands before the door from when to when, seconds of every replay. */
+export const replayVisits: readonly { name: string; fromS: number; toS: number }[] =
+  visits.map(({ who, startS }) => ({ name: demoPeople[who].name, fromS: startS, toS: startS + timeline.visitS }));
+
+const { width, height } = cameraFormat;
 
 /**
  * The empty room behind the visitors, as a filter graph over `cap13_edit2.mp4`. The man leans back at 24.5 s: a mean over
@@ -74,7 +86,7 @@ function during(fromS: number, toS: number): string {
 }
 
 /** Shifts a clip to the visit's place in the replay. */
-function placed(visit: Visit): string {
+function placed(visit: Visit, fps: number): string {
   return `fps=${fps},setpts=PTS-STARTPTS+${visit.startS}/TB`;
 }
 
@@ -83,7 +95,7 @@ function placed(visit: Visit): string {
  * Franck stands before a blue wall and is keyed out of it; Martin is in his own room, so that he only needs a matte (the
  * difference to the empty room) while he walks.
  */
-function replayGraph(): string {
+function replayGraph({ fps }: ReplayCut): string {
   const [martin, franck] = visits;
   if (martin === undefined || franck === undefined) throw new Error('the timeline has two visits');
   const { startS } = martin;
@@ -91,7 +103,7 @@ function replayGraph(): string {
   const columns = `crop=${martinColumns.width}:${height}:${martinColumns.x}:0`;
   return [
     `[0:v]fps=${fps},split=3[room][key][base]`,
-    `[1:v]${placed(martin)},scale=${width}:${height}:flags=bicubic,setsar=1,format=gbrp,split=3[martin][m1][still]`,
+    `[1:v]${placed(martin, fps)},scale=${width}:${height}:flags=bicubic,setsar=1,format=gbrp,split=3[martin][m1][still]`,
     `[key]${columns},format=gbrp,setpts=PTS-STARTPTS[key1]`,
     `[m1]${columns},setpts=PTS-STARTPTS[m2]`,
     "[key1][m2]blend=all_mode=difference:shortest=1,colorchannelmixer=rr=1:rg=1:rb=1,extractplanes=r,gblur=3,lut=y='clip((val-55)*8,0,255)',gblur=2[differs]",
@@ -101,7 +113,7 @@ function replayGraph(): string {
     '[room]nullsink',
     `[base][walker]overlay=x='${walk(martin, martinColumns.x)}':y=0:${during(startS, endS)}:eof_action=pass[b1]`,
     `[b1][still]overlay=${during(startS + timeline.walkS, endS - timeline.walkS)}:eof_action=pass[b2]`,
-    `[2:v]${placed(franck)},crop=336:284:24:2,chromakey=0x2f7cf5:0.21:0.05,despill=type=blue:mix=0.4,scale=404:-2:flags=bicubic,setsar=1[franck]`,
+    `[2:v]${placed(franck, fps)},crop=336:284:24:2,chromakey=0x2f7cf5:0.21:0.05,despill=type=blue:mix=0.4,scale=404:-2:flags=bicubic,setsar=1[franck]`,
     `[b2][franck]overlay=x='${walk(franck, width - 404)}':y=H-h:${during(franck.startS, franck.startS + timeline.visitS)}:eof_action=pass[b3]`,
     `[b3]noise=alls=5:allf=t,format=yuv420p[out]`,
   ].join(';');
@@ -125,16 +137,17 @@ function derivedName(stem: string, recipe: string, extension: string): string {
  * The replayed door camera as a video file, made once.
  * @throws DeployError E_FFMPEG, E_ASSET
  */
-export async function doorCamera(options: CameraOptions): Promise<string> {
-  const graph = replayGraph();
-  const target = join(options.folder, derivedName('door', `${emptyRoom.join(';')}${graph}${timeline.lengthS}`, 'mp4'));
+export async function doorCamera(options: CameraOptions, cut: ReplayCut = demoCut): Promise<string> {
+  const { fps, lengthS } = cut;
+  const graph = replayGraph(cut);
+  const target = join(options.folder, derivedName('door', `${emptyRoom.join(';')}${graph}${lengthS}`, 'mp4'));
   if (existsSync(target)) return target;
   const room = await roomPicture(options);
   const input = (visit: Visit | undefined, name: string): string[] => ['-ss', String(visit?.clipStartS ?? 0), '-t', String(timeline.visitS), '-i', clip(options, name)];
   await produce(options, target, [
-    '-loop', '1', '-framerate', String(fps), '-t', String(timeline.lengthS), '-i', room,
+    '-loop', '1', '-framerate', String(fps), '-t', String(lengthS), '-i', room,
     ...input(visits[0], 'cap13_edit2.mp4'), ...input(visits[1], 'franck.mp4'),
-    '-filter_complex', replayGraph(), '-map', '[out]', '-an', '-r', String(fps), '-t', String(timeline.lengthS),
+    '-filter_complex', graph, '-map', '[out]', '-an', '-r', String(fps), '-t', String(lengthS),
     '-c:v', 'mpeg4', '-q:v', '3', '-g', '30', '-movflags', '+faststart',
   ]);
   return target;

@@ -5,7 +5,7 @@ import type { Detection } from '../../runtime/stages/finding.js';
 import { newAmong } from '../../runtime/vision/gates/overlap.js';
 import { FeatureGate } from '../../runtime/vision/gates/feature-gate.js';
 import type { FeatureGateSettings } from '../../runtime/vision/gates/settings.js';
-import { MotionGate } from '../../runtime/vision/motion.js';
+import { PixelGate } from '../../runtime/vision/motion.js';
 import type { MotionSettings } from '../../runtime/vision/settings.js';
 
 type Placed = Pick<Detection, 'box' | 'label'>;
@@ -34,14 +34,13 @@ class Ledger {
 
 /** The pixel gate at one threshold, over footage of which a full run of every frame is known. */
 export class PixelTrial {
-  readonly #grid = new MotionGrid();
-  readonly #gate: MotionGate;
+  readonly #gate: PixelGate;
   readonly #ledger = new Ledger();
   /** Which frames it let through, in order. */
   readonly passed: boolean[] = [];
 
   constructor(readonly threshold: number, settings: MotionSettings) {
-    this.#gate = new MotionGate({ ...settings, enabled: true });
+    this.#gate = new PixelGate({ ...settings, enabled: true, cell_threshold: threshold }, new MotionGrid());
   }
 
   get outcome(): GateOutcome {
@@ -49,7 +48,7 @@ export class PixelTrial {
   }
 
   add(frame: Frame, found: readonly Placed[]): void {
-    const open = this.#gate.decide(this.#grid.update(frame, this.threshold), timeOf(frame));
+    const open = this.#gate.opensFor(frame, timeOf(frame));
     if (open && found.length > 0) this.#gate.sawFinding(timeOf(frame));
     this.passed.push(open);
     this.#ledger.add(open, found);

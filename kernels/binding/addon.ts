@@ -147,7 +147,7 @@ export interface ImageAddon {
     src: Uint8Array, width: number, height: number, stride: number, matrix: Float64Array,
     dst: Uint8Array, dstWidth: number, dstHeight: number, channels: number,
   ): void;
-  greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, cells: Uint8Array): void;
+  greyCells(src: Uint8Array, width: number, height: number, stride: number, factor: number, rowStep: number, cells: Uint8Array): void;
   updateBackground(cells: Uint8Array, background: Float32Array, threshold: number, rate: number, mask: Uint8Array): number;
   learnBackground(data: Uint8Array, channels: number, zeroPoint: number, signed: boolean, background: Int16Array, streaks: Uint8Array): void;
   featureGate(

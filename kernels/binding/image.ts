@@ -113,29 +113,36 @@ export function cellGrid(image: { width: number; height: number }, factor: numbe
 
 /**
  * Mean luma (ITU-R BT.601, rounded half to even) of each factor x factor cell of `src`, factor 1..16: the picture a motion gate looks at.
- * `cells` holds cellGrid(src, factor) bytes, row-major.
+ * `cells` holds cellGrid(src, factor) bytes, row-major. `rowStep`: only every so many rows of a cell are read, 1..factor, the first one and those that
+ * follow, which takes so many times less.
  * @throws KernelError E_ARGUMENT
  */
-export function greyCells(src: ImageView, factor: number, cells: Uint8Array): void {
+export function greyCells(src: ImageView, factor: number, cells: Uint8Array, rowStep = 1): void {
   const stride = checkImage(src);
   if (!Number.isInteger(factor) || factor < 1 || factor > 16) throw expected('an integer of 1..16', 'factor', String(factor));
+  if (!Number.isInteger(rowStep) || rowStep < 1 || rowStep > factor) throw expected(`an integer of 1..${String(factor)}`, 'rowStep', String(rowStep));
   const grid = cellGrid(src, factor);
   checkBytes(cells, grid.width * grid.height, 'cells');
-  loadAddon().image.greyCells(src.data, src.width, src.height, stride, factor, cells);
+  loadAddon().image.greyCells(src.data, src.width, src.height, stride, factor, rowStep, cells);
 }
 
 /** A change gate over a coarse grey picture with a slowly learned background. */
 export class MotionGrid {
   readonly #factor: number;
+  readonly #rowStep: number;
   readonly #learningRate: number;
   #cells = new Uint8Array(0);
   #background = new Float32Array(0);
   #mask: CellMask = { width: 0, height: 0, bits: new Uint8Array(0) };
   #size = '';
 
-  /** `factor`: pixels a cell side, 1..16. `learningRate`: share of the difference that the background takes over each frame. */
+  /**
+   * `factor`: pixels a cell side, 1..16. `learningRate`: share of the difference that the background takes over each frame. Every second row of a cell is
+   * read: the mean of 32 pixels is as good as that of 64 where ten grey levels count, and half of the picture stays out of the cache.
+   */
   constructor(options: { factor?: number; learningRate?: number } = {}) {
     this.#factor = options.factor ?? 8;
+    this.#rowStep = Math.min(2, this.#factor);
     this.#learningRate = options.learningRate ?? 0.05;
     if (!(this.#learningRate >= 0 && this.#learningRate <= 1)) throw expected('a number of 0..1', 'learningRate', String(this.#learningRate));
   }
@@ -161,14 +168,14 @@ export class MotionGrid {
     if (size !== this.#size) {
       const grid = cellGrid(src, this.#factor);
       const cells = new Uint8Array(grid.width * grid.height);
-      greyCells(src, this.#factor, cells);
+      greyCells(src, this.#factor, cells, this.#rowStep);
       this.#cells = cells;
       this.#background = Float32Array.from(cells);
       this.#mask = { ...grid, bits: everyCell(cells.length) };
       this.#size = size;
       return cells.length;
     }
-    greyCells(src, this.#factor, this.#cells);
+    greyCells(src, this.#factor, this.#cells, this.#rowStep);
     return loadAddon().image.updateBackground(this.#cells, this.#background, threshold, this.#learningRate, this.#mask.bits);
   }
 }

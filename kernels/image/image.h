@@ -34,8 +34,9 @@ void ResizeImage(const ImageRef& src, const RegionF& region, Border border, cons
 // dst(x, y) = src(m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5]) between pixel centres, bilinear, black outside.
 void WarpAffine(const ImageRef& src, const double m[6], const CanvasRef& dst);
 
-// Mean luma of each factor x factor cell, factor 1..16; floor(width / factor) * floor(height / factor) cells, row-major.
-void GreyCells(const ImageRef& src, size_t factor, uint8_t* cells);
+// Mean luma of each factor x factor cell, factor 1..16; floor(width / factor) * floor(height / factor) cells, row-major. Of a cell only every
+// row_step-th row is read, 1..factor: the first one and those that follow.
+void GreyCells(const ImageRef& src, size_t factor, size_t row_step, uint8_t* cells);
 
 // Counts the cells that differ from the background by more than `threshold`, once the mean difference of all cells (a lamp, the
 // camera's exposure) is taken out; then background += (cell - background) * rate. Bit i & 7 of byte i >> 3 of `mask` says which cells those are.

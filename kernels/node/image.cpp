@@ -71,15 +71,15 @@ Napi::Value Warp(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// (src, width, height, stride, factor, cells)
+// (src, width, height, stride, factor, rowStep, cells)
 Napi::Value GreyCells(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   sterna::ImageRef src;
-  const size_t factor = SizeOf(info[4]);
-  const std::optional<Bytes> cells = BytesOf(info[5]);
-  if (!ReadImage(info, &src) || factor < 1 || factor > 16 || !cells) return Refuse(env);
+  const size_t factor = SizeOf(info[4]), row_step = SizeOf(info[5]);
+  const std::optional<Bytes> cells = BytesOf(info[6]);
+  if (!ReadImage(info, &src) || factor < 1 || factor > 16 || row_step < 1 || row_step > factor || !cells) return Refuse(env);
   if (cells->size < (src.width / factor) * (src.height / factor)) return Refuse(env);
-  sterna::GreyCells(src, factor, cells->data);
+  sterna::GreyCells(src, factor, row_step, cells->data);
   return env.Undefined();
 }
 

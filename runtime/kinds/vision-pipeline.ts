@@ -14,8 +14,8 @@ import type { GateReport } from '../vision/gates/audit.js';
 import { Auditor } from '../vision/gates/auditor.js';
 import type { AuditLook } from '../vision/gates/gated-detector.js';
 import { defaultAudit, type AuditSettings } from '../vision/gates/settings.js';
-import { MotionGate } from '../vision/motion.js';
-import type { CellMask, MotionCells } from '../vision/pixels.js';
+import { PixelGate } from '../vision/motion.js';
+import type { CellMask } from '../vision/pixels.js';
 import type { MotionSettings } from '../vision/settings.js';
 import { applyRules, counts, noRules } from '../vision/zones/rules.js';
 import type { Anchor, FindingRules } from '../vision/zones/settings.js';
@@ -68,9 +68,7 @@ export class VisionPipeline implements Pipeline {
   readonly embeddingSpaceId: string | null;
   readonly #work: VisionWork;
   readonly #stages: ExclusiveStages;
-  readonly #gate: MotionGate;
-  readonly #cellThreshold: number;
-  readonly #motion: MotionCells;
+  readonly #gate: PixelGate;
   readonly #auditor: Auditor | null;
   #auditStages: Stages | null = null;
   #opening: Promise<void> | null = null;
@@ -83,9 +81,7 @@ export class VisionPipeline implements Pipeline {
     this.embeddingSpaceId = embeddingSpaceId;
     this.#work = work;
     this.#stages = new ExclusiveStages(stages);
-    this.#gate = new MotionGate(motion);
-    this.#cellThreshold = motion.cell_threshold;
-    this.#motion = pixels.motionGrid();
+    this.#gate = new PixelGate(motion, pixels.motionGrid());
     this.#rules = rules ?? noRules;
     this.#auditor = this.#auditorOf(parts, audit);
   }
@@ -150,8 +146,8 @@ export class VisionPipeline implements Pipeline {
     const nowMs = timeOf(frame);
     const factor = this.#auditor?.factor ?? 1;
     const enabled = this.#gate.enabled && factor > 0;
-    const open = !enabled || clock.measure('motion', () => this.#gate.decide(this.#motion.update(frame, this.#cellThreshold * factor), nowMs));
-    const cells = enabled ? copyOfMask(this.#motion.mask) : null;
+    const open = !enabled || clock.measure('motion', () => this.#gate.opensFor(frame, nowMs, factor));
+    const cells = enabled ? copyOfMask(this.#gate.mask) : null;
     const rules = this.#rules;
     const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, this.#work.anchor);
     if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells, audit: this.#auditor?.stopped(frame) ?? false });

@@ -31,6 +31,8 @@ export interface MotionCells {
   update(image: Image, threshold: number): number;
   /** Which they were; overwritten by the next `update`. */
   readonly mask: CellMask;
+  /** Grey levels of all cells of the last picture, row-major; overwritten by the next `update`. */
+  readonly cells: Uint8Array;
 }
 
 /** The largest part of a picture that has the canvas's aspect ratio, in its middle. */

@@ -45,11 +45,13 @@ export const motionSettings = z.object({
   min_cells: positiveInteger,
   /** The gate stays open this long after the last motion or the last finding. */
   hold_ms: z.number().nonnegative(),
+  /** While it is open and nothing has changed since the last frame that ran, a frame runs at least this often; 0: every frame. */
+  repeat_ms: z.number().nonnegative().default(200),
   /** A frame runs in full at least this often whatever the gate says. */
   full_pass_every_ms: positiveInteger,
 });
 
-export const defaultMotion: MotionSettings = { enabled: true, cell_threshold: 10, min_cells: 4, hold_ms: 2000, full_pass_every_ms: 10_000 };
+export const defaultMotion: MotionSettings = { enabled: true, cell_threshold: 10, min_cells: 4, hold_ms: 2000, repeat_ms: 200, full_pass_every_ms: 10_000 };
 
 /** The motion gate as a caller wants it; undefined: as the package says. */
 export const gated = (motion: MotionSettings, enabled: boolean | undefined): MotionSettings => ({ ...motion, enabled: enabled ?? motion.enabled });

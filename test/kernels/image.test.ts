@@ -200,6 +200,18 @@ describe('greyCells', () => {
     expectLevels(dst.data, exact);
   });
 
+  it('reads only every so many rows of a cell when it is told to', () => {
+    const src = picture(16, 16, 4);
+    const cells = new Uint8Array(4);
+    greyCells(src, 8, cells, 3);
+    const exact = draw(canvas(2, 2, 1), (x, y, channel) => {
+      let sum = 0;
+      for (const row of [0, 3, 6]) for (let i = 0; i < 8; i++) sum += level(src, x * 8 + i, y * 8 + row, channel, 'black');
+      return sum / 24;
+    });
+    expectLevels(cells, exact);
+  });
+
   it('leaves a picture smaller than one cell without cells', () => {
     expect(() => greyCells(picture(7, 7, 9), 8, new Uint8Array(0))).not.toThrow();
   });
@@ -261,6 +273,8 @@ describe('arguments', () => {
     ['a matrix that is not a number', () => warpAffine(src, [1, 0, NaN, 0, 1, 0], dst)],
     ['a matrix beyond the limit', () => warpAffine(src, [1, 0, 0, 0, 1, 1e7], dst)],
     ['a factor of 17', () => greyCells(src, 17, new Uint8Array(1))],
+    ['a step of 0 rows', () => greyCells(src, 2, new Uint8Array(16), 0)],
+    ['a step beyond the cell', () => greyCells(src, 2, new Uint8Array(16), 3)],
     ['too few cells', () => greyCells(src, 2, new Uint8Array(15))],
     ['a learning rate above 1', () => new MotionGrid({ learningRate: 2 })],
     ['a negative threshold', () => new MotionGrid().update(src, -1)],

@@ -94,8 +94,10 @@ STERNA_TEST(grey_cells_stay_within_their_memory) {
     const Picture picture(from[0], from[1], 3, random);
     for (const size_t factor : {1, 2, 5, 8, 16}) {
       const Guarded cells((from[0] / factor) * (from[1] / factor));
-      sterna::GreyCells(picture.ref, factor, cells.data());
+      sterna::GreyCells(picture.ref, factor, 1, cells.data());
       sum.Add(cells.data(), cells.size());
+      sterna::GreyCells(picture.ref, factor, factor, cells.data());  // the first row of each cell
+      if (factor > 2) sterna::GreyCells(picture.ref, factor, 3, cells.data());
     }
   }
   ExpectChecksum(sum, 0x23e964a8);

@@ -19,6 +19,12 @@ export interface Absent {
 /** What `npm run bench:pipeline` measures: one line a section, loaded on demand. */
 export const sections: Readonly<Record<string, (options: SectionOptions) => Promise<Bar[] | Absent>>> = {
   gates: async () => (await import('./gates.js')).gateBars(),
+  faces: async ({ signal }) => {
+    const [{ openDoor }, { faceBars }] = await Promise.all([import('./demo-door.js'), import('./faces.js')]);
+    const door = await openDoor(signal);
+    return 'absent' in door ? door : faceBars(door).finally(() => door.gallery.close());
+  },
+  gallery: async () => (await import('./gallery.js')).galleryBars(),
   cameras: async (options) => {
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];

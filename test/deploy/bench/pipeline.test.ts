@@ -3,10 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { faceBars } from '../../../deploy/bench/pipeline/faces.js';
+import { galleryBars } from '../../../deploy/bench/pipeline/gallery.js';
 import { incrementalBars } from '../../../deploy/bench/pipeline/incremental.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 import { captureCli } from '../cli/capture.js';
+import { buildPipelinePackage } from '../../../deploy/package/build.js';
+import { openPackage } from '../../../runtime/package/index.js';
+import { createPipeline, openGallery } from '../../../runtime/pipeline/index.js';
 import { boxesModel } from '../cli/single-model.js';
+import { tinyModels } from '../package/tiny-models.js';
 
 describe('sterna bench-pipeline', () => {
   it('names a section whose model and film are absent', async () => {
@@ -18,7 +24,7 @@ describe('sterna bench-pipeline', () => {
   it('refuses a section that does not exist', async () => {
     const { code, err } = await captureCli(['bench-pipeline', '--only', 'nothing']);
     expect(code).not.toBe(0);
-    expect(err).toContain('gates, cameras, incremental but received nothing');
+    expect(err).toContain('gates, faces, gallery, cameras, incremental but received nothing');
   });
 });
 
@@ -36,5 +42,37 @@ describe.skipIf(nativeMissing !== undefined)('the figures of incremental runs', 
     expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['incremental.red.kept', '%'], ['incremental.red.kept-low', '%'], ['incremental.red.cost', 'x']]);
     expect(bars[0]).toMatchObject({ value: 100, met: true });
     expect(bars[0]?.what).toContain('(3 of 3, 3 frames of red)');
+  });
+});
+
+describe.skipIf(nativeMissing !== undefined)('the figures of faces', () => {
+  let folder = '';
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sterna-bench-'));
+    // Nobody for two pictures, then a red one, which the tiny embedder knows.
+    for (const [i, background] of ['#000', '#000', '#f00', '#f00'].entries()) await sharp({ create: { width: 64, height: 48, channels: 3, background } }).png().toFile(join(folder, `${i}.png`));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('say the cost with and without gates, and which visits were missed and confused', { timeout: 60_000 }, async () => {
+    const modelPackage = await openPackage((await buildPipelinePackage('face-recognition', tinyModels(), { name: 'tiny', version: '1.0.0', embeddingSpaceId: 'tiny' })).bytes);
+    const gallery = openGallery(':memory:');
+    const pipeline = await createPipeline(modelPackage, { gallery });
+    const [face] = await pipeline.embed({ width: 64, height: 48, data: new Uint8Array(64 * 48 * 3).map((_, i) => (i % 3 === 0 ? 255 : 0)) });
+    gallery.enrol('Rosa', [face?.embedding ?? new Float32Array(0)], 'tiny');
+    await pipeline.close();
+    const bars = await faceBars({ modelPackage, gallery, video: folder, cacheFolder: join(folder, 'programs'), rounds: 2, visits: [{ name: 'Rosa', fromS: 0, toS: 1 }, { name: 'Ruth', fromS: 100, toS: 101 }] });
+    gallery.close();
+    expect(bars.map(({ id, bar }) => [id, bar])).toEqual([['faces.gates', '<= 0.3'], ['faces.missed', '0'], ['faces.confused', '0']]);
+    expect(bars[0]?.value).toBeGreaterThan(0);
+    expect(bars.slice(1)).toMatchObject([{ value: 1, met: false }, { value: 0, met: true }]);
+  });
+
+  it('say what a gallery takes', async () => {
+    const [bar] = await galleryBars({ people: 20, samples: 2, dimensions: 64, queries: 4 });
+    expect(bar).toMatchObject({ id: 'gallery.match', unit: 'ms', bar: '<= 2 ms' });
+    expect(bar?.what).toContain('a face among 40 embeddings of 64 values');
+    expect(bar?.value).toBeGreaterThanOrEqual(0);
   });
 });

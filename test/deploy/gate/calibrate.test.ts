@@ -42,7 +42,7 @@ describe('the choice of gates', () => {
 });
 
 describe.skipIf(nativeMissing !== undefined)('trials on footage', () => {
-  const motion = { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 0, full_pass_every_ms: 100_000 };
+  const motion = { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 0, repeat_ms: 0, full_pass_every_ms: 100_000 };
   const frame = (sequence: number, level: number): Frame => {
     const data = new Uint8Array(32 * 16 * 3).fill(50);
     for (let y = 0; y < 8; y++) data.fill(level, y * 96, y * 96 + 24);

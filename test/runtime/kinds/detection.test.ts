@@ -55,7 +55,7 @@ describe('a detection pipeline', () => {
       rows.splice(9 * 85, 6, box.x, 0, 1, 1, 1, box.score);
       return { y: floatTensor([1, 42, 85], rows) };
     });
-    const blueprint = parsePipeline(described({ motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 1, full_pass_every_ms: 60_000 } })).override({ tracking: true });
+    const blueprint = parsePipeline(described({ motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 1, repeat_ms: 0, full_pass_every_ms: 60_000 } })).override({ tracking: true });
     const stage = blueprint.stages['detector'];
     if (stage === undefined) throw new Error('no stage');
     const input = pixelsOf(stage);

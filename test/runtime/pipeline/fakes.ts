@@ -34,7 +34,7 @@ export function fakeSession(compute: (pixels: Uint8Array) => Record<string, Tens
 
 export const settings: FaceSettings = {
   features: null, audit: { share: 0, miss_limit: 0.01 },
-  motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 100, full_pass_every_ms: 10_000 },
+  motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 100, repeat_ms: 0, full_pass_every_ms: 10_000 },
   detector: {
     label: 'face', fit: 'letterbox', pad: 0, decoder: { type: 'boxes', scores: 'scores', class: 1, boxes: 'boxes', activation: 'none', coding: 'xyxy', units: 'shares' },
     score_threshold: 0.5, iou_threshold: 0.4, max_detections: 10,

@@ -52,6 +52,9 @@ export const referencePixels: PixelOps = {
     const mask = { width: 0, height: 0, bits: new Uint8Array(0) };
     return {
       mask,
+      get cells() {
+        return background ?? new Uint8Array(0);
+      },
       update(image: Image, threshold: number): number {
         const cells: Canvas = { width: image.width >> 3, height: image.height >> 3, channels: 1, data: new Uint8Array((image.width >> 3) * (image.height >> 3)) };
         referencePixels.crop(image, { x: 0, y: 0, width: cells.width * 8, height: cells.height * 8 }, cells);
