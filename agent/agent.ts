@@ -46,6 +46,8 @@ export class Agent {
   readonly #collector: TelemetryCollector;
   readonly #startedMs: number;
   readonly #health: Health;
+  /** Reports that were made for the broker. */
+  #reports = 0;
   #stopped: Promise<void> | null = null;
 
   private constructor(foundation: Foundation, deps: AgentDeps, parts: { energy: EnergyMonitor; service: ServiceManager }) {
@@ -180,6 +182,7 @@ export class Agent {
         closeWindow: () => this.#collector.close(),
         observe: (name, processed) => this.#metrics.observe(name, processed),
         switched: () => this.#service.status(this.#pipelines.summary()),
+        throttled: () => this.#thermal.throttledNow(),
         changed: () => this.#reporter.changed(),
         settingsChanged: () => {
           this.#collector.setInterval(this.#telemetryIntervalMs());
@@ -221,7 +224,7 @@ export class Agent {
       connected: () => this.#connection.connected,
       publish: (kind, payload) => this.#connection.publish(kind, payload),
       caps: async () => encodePayload(capsSchema, await this.#caps()),
-      reported: () => encodePayload(reportedSchema, this.#reported()),
+      reported: () => encodePayload(reportedSchema, { ...this.#reported(), order: { birth_seq: this.#connection.birthSeq, seq: ++this.#reports } }),
       onFault: (error) => this.#f.faults.raise('mqtt', error, 'warning'),
     });
   }

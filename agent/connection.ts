@@ -46,6 +46,11 @@ export class Connection {
     return this.#link?.connected ?? false;
   }
 
+  /** Number of the newest connection; it only grows, also over restarts. */
+  get birthSeq(): number {
+    return this.#birthSeq;
+  }
+
   get reconnects(): number {
     return this.#link?.reconnects ?? 0;
   }

@@ -21,8 +21,8 @@ export function pipelineSpecs(config: Parts): PipelineSpec[] {
   }));
 }
 
-/** `pipeline.package` is that of the only pipeline; several have their own, or none. */
-function withoutPackage({ package: _, ...rest }: Config['pipeline']): Config['pipeline'] {
+/** `pipeline.package` and `pipeline.factory` are those of the only pipeline; several have their own, or none. */
+function withoutPackage({ package: _, factory: __, ...rest }: Config['pipeline']): Config['pipeline'] {
   return rest;
 }
 

@@ -3,7 +3,7 @@ import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
 import { strictRuleFields } from '../../runtime/vision/zones/settings.js';
-import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES, shadowFields } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES, probationFields, shadowFields } from '../contracts/index.js';
 import { pipelineProblems } from './pipeline-problems.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
@@ -73,6 +73,8 @@ const pipeline = z.strictObject({
   deadline_ms: positiveMs.default(250),
   /** A package to start with when no package is active: "sterna agent --package". */
   package: filePath.optional(),
+  /** The factory package: a file that updates never change or delete. It runs when no other package can. Keep it where the daemon may not write. */
+  factory: filePath.optional(),
 });
 
 /** One of several pipelines. What it does not set is as in `pipeline`. */
@@ -88,6 +90,7 @@ const namedPipeline = z.strictObject({
   ...strictRuleFields,
   deadline_ms: positiveMs.optional(),
   package: filePath.optional(),
+  factory: filePath.optional(),
 });
 
 const presence = z.strictObject({
@@ -171,6 +174,18 @@ const shadow = z.strictObject({
   latency_ratio: shadowFields.latency_ratio.default(3),
 });
 
+/** Rules for a package within its probation; a broken one leads back to the package before. */
+const probation = z.strictObject({
+  /** Largest share of the last 100 frames that may fail. */
+  error_share: probationFields.error_share.default(0.1),
+  /** Most that the median time of a frame in full may be, in multiples of the p99 that the package promises or the device allows. */
+  latency_ratio: probationFields.latency_ratio.default(1.5),
+  /** Largest miss rate of the gates that the audit may show. */
+  miss_rate: probationFields.miss_rate.default(0.2),
+  /** Heat may slow the processor down for so long without a break, if it did not before the switch. */
+  throttled_ms: probationFields.throttled_ms.default(60_000),
+});
+
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
@@ -189,6 +204,11 @@ const ota = z.strictObject({
   max_crashes: z.number().int().min(1).max(100).default(3),
   gate: gate.prefault({}),
   shadow: shadow.prefault({}),
+  probation: probation.prefault({}),
+  /** So many starts in a row that end in a crash or a hang lead back to the package before, or to the factory package. */
+  max_failed_starts: z.number().int().min(1).max(100).default(3),
+  /** A start in which the package has run for so long did not fail. */
+  healthy_ms: positiveMs.default(60_000),
 });
 
 const trust = z.strictObject({

@@ -61,7 +61,7 @@ export class LiveSettings {
 }
 
 /** The rules of a pipeline: a limit of the gate can be tightened from afar and not loosened. */
-export function updateRules({ gate, shadow }: Pick<Config['ota'], 'gate' | 'shadow'>, { update }: Settings): UpdateRules {
+export function updateRules({ gate, shadow, probation }: Pick<Config['ota'], 'gate' | 'shadow' | 'probation'>, { update }: Settings): UpdateRules {
   const tighter = (name: 'p99_ms' | 'ram_bytes' | 'joules'): number | undefined => {
     const stated = [gate[name], update?.gate?.[name]].filter((limit) => limit !== undefined);
     return stated.length === 0 ? undefined : Math.min(...stated);
@@ -72,6 +72,7 @@ export function updateRules({ gate, shadow }: Pick<Config['ota'], 'gate' | 'shad
       allow_without_golden: update?.gate?.allow_without_golden ?? gate.allow_without_golden,
     },
     shadow: { ...shadow, ...stated(update?.shadow) },
+    probation: { ...probation, ...stated(update?.probation) },
   };
 }
 

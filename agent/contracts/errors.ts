@@ -8,6 +8,7 @@ export const contractErrorCodes = {
   E_PAYLOAD_SIZE: 'a payload is larger than the protocol allows',
   E_PAYLOAD_VERSION: 'a payload has a schema version that this software does not know',
   E_PACKET_SIZE: 'the other end of a connection announced an MQTT packet that is larger than the protocol allows; the connection was closed',
+  E_REPORT_REPLAYED: 'a report of a device is older than one that was read before; it changes nothing',
   E_BLOCK: 'a block of a package is malformed: header, length or checksum',
 } as const;
 

@@ -1,5 +1,6 @@
 /** `reported`, up, retained: what this device runs, and how the last deployments went. It can never cause a transition. */
 import { z } from 'zod';
+import { ContractError } from './errors.js';
 import { bootId, codedError, count, epochMs, id, longText, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
 import { settingsSchema } from './desired.js';
 import { MAX_PIPELINES } from './pipeline.js';
@@ -66,7 +67,21 @@ export const reportedSchema = z.object({
   trust: z.object({ mode: openSet(['signed', 'unsigned', 'unprovisioned']), image_root: count.nullable(), director_root: count.nullable() }).optional(),
   /** Present faults, at most 32; `pipeline` is null for those of the whole device. */
   faults: z.array(codedError.extend({ component: shortText, pipeline: id.nullable() })).max(32),
+  /** Place of this report among those of the device: number of its connection, which only grows, and of the report since the start. */
+  order: z.object({ birth_seq: count, seq: count }).optional(),
   /** Latest fault of any component. */
   last_error: codedError.extend({ time_ms: epochMs }).nullable(),
 });
 export type Reported = z.infer<typeof reportedSchema>;
+
+/**
+ * Reports are not signed, so a broker can invent one; but it cannot present an old one as new. Devices that do not number their reports are believed.
+ * @throws ContractError E_REPORT_REPLAYED
+ */
+export function requireNewerReport(next: Reported, known: Reported | null): void {
+  const [now, before] = [next.order, known?.order];
+  if (before === undefined || (now === undefined && next.boot_id !== known?.boot_id)) return;
+  if (now !== undefined && (now.birth_seq > before.birth_seq || (now.birth_seq === before.birth_seq && now.seq >= before.seq))) return;
+  const said = now === undefined ? 'without a number' : `${now.birth_seq}/${now.seq}`;
+  throw new ContractError('E_REPORT_REPLAYED', `A report ${said} came after the report ${before.birth_seq}/${before.seq} of the same device; it is old, or somebody sent it again`);
+}

@@ -33,10 +33,23 @@ export const shadowFields = {
   latency_ratio: z.number().positive().max(1000),
 };
 
+/** Of the probation after the switch. A broken rule leads back to the package before. */
+export const probationFields = {
+  /** Largest share of the last 100 frames that may fail. */
+  error_share: share,
+  /** Most that the median time of a frame in full may be, in multiples of the p99 that the package promises or the device allows. */
+  latency_ratio: z.number().positive().max(1000),
+  /** Largest miss rate of the gates that the audit may show, by its lower bound. */
+  miss_rate: share,
+  /** Heat may slow the processor down for so long without a break, if it did not before the switch. */
+  throttled_ms: z.number().int().positive().max(86_400_000),
+};
+
 /** What settings may say of the rules; what is absent is as in the configuration. */
 export const updateSettingsSchema = z.object({
   /** A limit here can only tighten that of the configuration: the smaller one holds. */
   gate: z.object(gateFields).partial().optional(),
   shadow: z.object(shadowFields).partial().optional(),
+  probation: z.object(probationFields).partial().optional(),
 });
 export type UpdateSettings = z.infer<typeof updateSettingsSchema>;

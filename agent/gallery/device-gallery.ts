@@ -81,10 +81,10 @@ export class DeviceGallery implements Gallery {
     }
   }
 
-  /** Number of people who belong to another embedding space; 0 while nobody can be read. */
-  foreignTo(embeddingSpaceId: string): number {
+  /** Number of people who belong to another embedding space (of them, those of the space `from`, if one is given); 0 while nobody can be read. */
+  foreignTo(embeddingSpaceId: string, from?: string): number {
     try {
-      return this.list().filter((person) => person.embeddingSpaceId !== embeddingSpaceId).length;
+      return this.list().filter(({ embeddingSpaceId: space }) => space !== embeddingSpaceId && (from === undefined || space === from)).length;
     } catch (error) {
       if (this.#trouble !== null) return 0;
       throw error;

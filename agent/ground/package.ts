@@ -23,6 +23,9 @@ export interface GateReport {
   p99_ms: number | null;
   /** Energy of one inference of all stages, and where the number comes from; null where the device has no source, or nothing was run. */
   energy: { joules: number; source: string } | null;
+  embedding_space_id: string | null;
+  /** What its manifest plans for people of another embedding space; null: nothing. */
+  gallery_plan: 'enroll' | null;
   /** Of the manifest. `joules`: of one inference; absent when the package states none. */
   budget: { ram_bytes: number; p99_ms: number; joules?: number | undefined };
 }

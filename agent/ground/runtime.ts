@@ -23,6 +23,8 @@ export interface Model {
   readonly pipeline: Pipeline;
   /** What it can find; absent: not known, so it is not compared with others. */
   readonly vocabulary?: Vocabulary;
+  /** What its manifest promises of a frame; absent: nothing. */
+  readonly budget?: { p99_ms: number };
   /** Golden vectors, warm-up and timed runs. It does not touch the gallery and emits nothing. */
   selfTest(): Promise<GateReport>;
 }

@@ -19,7 +19,16 @@ export interface ShadowRules {
   latency_ratio: number;
 }
 
+/** Of the probation; `contracts/update-rules.ts` says what each means. */
+export interface ProbationRules {
+  error_share: number;
+  latency_ratio: number;
+  miss_rate: number;
+  throttled_ms: number;
+}
+
 export interface UpdateRules {
   gate: GateRules;
   shadow: ShadowRules;
+  probation: ProbationRules;
 }

@@ -24,6 +24,8 @@ const reportSchema: z.ZodType<GateReport> = z.object({
   p50_ms: z.number().nullable(),
   p99_ms: z.number().nullable(),
   energy: z.object({ joules: z.number(), source: z.string() }).nullable(),
+  embedding_space_id: z.string().nullable(),
+  gallery_plan: z.literal('enroll').nullable(),
   budget: z.object({ ram_bytes: z.number(), p99_ms: z.number(), joules: z.number().optional() }),
 });
 

@@ -51,6 +51,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       return {
         pipeline: opened,
         vocabulary: vocabularyOf(modelPackage),
+        budget: modelPackage.manifest.budget,
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
         selfTest: async () => {
           const stored = await openPackage(path);
@@ -117,6 +118,8 @@ function toGateReport({ manifest }: ModelPackage, report: SelfTestReport, source
     p50_ms: report.golden.length === 0 ? null : report.p50Ms,
     p99_ms: report.golden.length === 0 ? null : report.p99Ms,
     energy: report.joules === null ? null : { joules: report.joules, source },
+    embedding_space_id: manifest.embedding_space_id,
+    gallery_plan: manifest.gallery_plan ?? null,
     budget: manifest.budget,
   };
 }

@@ -8,6 +8,8 @@ import type { Slot } from '../ground/package.js';
 export type ActivePackageParts = Pick<OtaParts, 'store' | 'host' | 'clock' | 'onFault' | 'onOpening'> & {
   /** A slot's package cannot run, and the package is to blame. */
   onUnusable: (slot: Slot, error: CodedError) => void;
+  /** Another package is in place now. */
+  onPlaced: () => void;
 };
 
 export class ActivePackage {
@@ -38,6 +40,7 @@ export class ActivePackage {
   async switchTo(model: Model, slot: Slot | null): Promise<void> {
     await this.#parts.host.switchTo(model, slot);
     this.#sinceMs = this.#parts.clock.monotonicMs();
+    this.#parts.onPlaced();
   }
 
   /** A slot was accepted before; its file is hashed again all the same, because flash forgets. */
@@ -61,5 +64,6 @@ export class ActivePackage {
   async reload(slot: Slot | null): Promise<void> {
     if (slot === null) return;
     await this.#parts.host.switchTo(await this.#parts.host.open(this.#parts.store.path(slot.digest)), slot);
+    this.#parts.onPlaced();
   }
 }

@@ -9,7 +9,7 @@ import type { ShadowReport } from '../ground/package.js';
 import type { Model } from '../ground/runtime.js';
 import { Download } from './download.js';
 import { blaming, failure, openInTime } from './failure.js';
-import { passGate } from './gate.js';
+import { passGallery, passGate } from './gate.js';
 import type { OtaEffect, OtaEvent } from './machine.js';
 import type { OtaOptions, OtaParts } from './parts.js';
 import { notCompared, ShadowRun } from './shadow.js';
@@ -157,7 +157,9 @@ export class CandidateWork {
     await sleep(delayMs, undefined, { signal });
     await this.#parts.dispatch({ type: 'warming', generation });
     signal.throwIfAborted();
-    passGate(candidate, await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal)), this.#parts.rules().gate);
+    const report = await blaming(this.#parts.host.test(this.#parts.store.path(digest), signal));
+    passGate(candidate, report, this.#parts.rules().gate);
+    passGallery(report, report.embedding_space_id === null ? 0 : this.#parts.host.peopleLost(report.embedding_space_id));
     return { type: 'warmed', generation };
   }
 

@@ -3,7 +3,8 @@
  * only then are its effects handed on. While the journal cannot be written, events wait in order.
  */
 import { toCodedError } from '../errors.js';
-import { stepOta, type OtaEffect, type OtaEvent } from './machine.js';
+import { stepOta, type OtaEffect, type OtaEvent, type OtaLimits } from './machine.js';
+import type { PackageId } from '../ground/package.js';
 import type { OtaOptions, OtaParts } from './parts.js';
 import { initialOtaState, isBusy, type OtaState } from './state.js';
 import { encodePointer, pointerOf, type Pointer } from './stored-state.js';
@@ -27,6 +28,7 @@ export class Decisions {
   /** The first one is being decided on. */
   readonly #queue: Waiting[] = [];
   #running = false;
+  #factory: PackageId | null = null;
   #retry: NodeJS.Timeout | undefined;
   /** To be asked again after every event. */
   readonly #atRest: (() => void)[] = [];
@@ -53,8 +55,13 @@ export class Decisions {
     return pointerOf(this.#sequence, this.#state);
   }
 
+  get limits(): OtaLimits {
+    return { ...this.#options.limits, factory: this.#factory };
+  }
+
   /** Begins with the state that was found on the disk. */
-  start(state: OtaState, sequence: number): void {
+  start(state: OtaState, sequence: number, factory: PackageId | null): void {
+    this.#factory = factory;
     this.#state = state;
     this.#sequence = sequence;
     this.#running = true;
@@ -98,7 +105,7 @@ export class Decisions {
 
   #drain(): void {
     for (let next = this.#queue[0]; next !== undefined && this.#running; next = this.#queue[0]) {
-      const { state, effects } = stepOta(this.#state, next.event, this.#options.limits);
+      const { state, effects } = stepOta(this.#state, next.event, this.limits);
       // What a start decides it decides again at the next one: a disk that takes no more must not keep the last model from running.
       if (!this.#save(state, next.event) && next.event.type !== 'booted') return;
       const moved = !samePointer(state, this.#state);

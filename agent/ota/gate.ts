@@ -26,6 +26,16 @@ export function passGate(expected: PackageId, report: GateReport, rules: GateRul
   within('E_OTA_LIMIT_ENERGY', joules, rules.joules, (limit) => `This device allows ${limit} J for an inference (gate.joules) but it took ${measured}`);
 }
 
+/**
+ * Embeddings of two spaces cannot be compared: with another embedder, the people who are enrolled are strangers.
+ * @param lost people who would not be recognized any more
+ * @throws AgentError E_OTA_GATE_SPACE
+ */
+export function passGallery({ name, version, embedding_space_id: space, gallery_plan: plan }: GateReport, lost: number): void {
+  if (lost === 0 || plan !== null) return;
+  throw new AgentError('E_OTA_GATE_SPACE', `${name} ${version} recognizes faces in the embedding space ${space}, and ${lost} people are enrolled in another one: it would know none of them. Pack it with --gallery-plan enroll to have them enrolled again`);
+}
+
 function checkGolden({ golden, name, version }: GateReport, { allow_without_golden: allowed }: GateRules): void {
   if (golden.length === 0 && !allowed) {
     throw new AgentError('E_OTA_GATE_GOLDEN', `${name} ${version} has no golden vectors, so its results cannot be checked on this device. Pack it again with golden vectors, or publish it with the setting update.gate.allow_without_golden`);

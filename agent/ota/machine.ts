@@ -58,6 +58,11 @@ export interface OtaLimits {
   retry_base_ms: number;
   max_crashes: number;
   probation_ms: number;
+  /** So many runs in a row that crash or hang within `healthy_ms` lead back. */
+  max_failed_starts: number;
+  healthy_ms: number;
+  /** The package of last resort; null or absent: there is none. */
+  factory?: PackageId | null;
 }
 
 /** Longest wait between two tests of one candidate. */
@@ -87,8 +92,8 @@ export function stepOta(state: OtaState, event: OtaEvent, limits: OtaLimits): Ot
       return begin({ ...state, tries: 0 }, { ...event.package, generation: state.generation_seen ?? 0 }, []);
     case 'booted': return onBooted(state, event, limits);
     case 'time': return onTime(state, event.up_ms, limits);
-    case 'active_failed': return onActiveFailed(state, event);
-    case 'rollback': return onRollback(state, event.now_ms);
+    case 'active_failed': return onActiveFailed(state, event, limits);
+    case 'rollback': return onRollback(state, event.now_ms, limits);
     default: return onAnswer(state, event, limits);
   }
 }
@@ -211,6 +216,7 @@ function commit(state: BusyState, nowMs: number): OtaStep {
     previous: previous?.digest === active.digest ? state.previous : previous,
     generation_applied: candidate.generation,
     probation: { digest: active.digest, crashes: 0 },
+    failed_starts: 0,
     // What somebody wanted runs now, so the slots are known again. A package that was only found in the store proves nothing about the others.
     keep_all: state.keep_all && (state.generation_seen === null || state.generation_seen === state.generation_applied),
   };
@@ -247,22 +253,44 @@ function settled(state: OtaState, phase: RestPhase): RestState {
  * A power cut and a kill from outside say nothing about the packages. A crash does, and against the package that was at work: the candidate
  * while the daemon opened it, else the active one. So does a hang, which is always of the active one: no candidate sees a frame.
  */
-function onBooted(state: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
-  const { probation, active } = state;
-  const testing = state.phase === 'warming' || state.phase === 'shadow' ? state : null;
-  const ofCandidate = event.opening === testing?.candidate.digest;
+function onBooted(before: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
+  const { probation, active } = before;
+  const testing = before.phase === 'warming' || before.phase === 'shadow' ? before : null;
+  const ofCandidate = testing !== null && event.opening === testing.candidate.digest;
   const ofActive = event.ended === 'hang' || (event.ended === 'crash' && !ofCandidate);
-  if (ofActive && probation !== null && active?.digest === probation.digest) {
-    const crashes = probation.crashes + 1;
-    if (crashes >= limits.max_crashes) {
-      const error = { code: 'E_OTA_PROBATION', message: `The daemon crashed or hung ${crashes} times within the probation of ${active.name} ${active.version}` };
-      const back = rollBack(state, error, event.now_ms);
+  const state = countStart(before, ofActive, event.ended === 'clean');
+  if (ofActive && active !== null) {
+    const inProbation = probation !== null && active.digest === probation.digest;
+    const crashes = inProbation ? probation.crashes + 1 : 0;
+    const error = failureOfStarts({ active, crashes, starts: state.failed_starts }, limits);
+    // Without another package to run, the present one is still the best there is. Within its probation it has to prove itself, and is given up.
+    if (error !== null && (inProbation || before.previous !== null || factoryBeside(active, limits) !== null)) {
+      const back = rollBack(state, error, event.now_ms, limits);
       return { state: back.state, effects: [...back.effects, ...resume(back.state).effects] };
     }
-    return withActive(resume({ ...state, probation: { ...probation, crashes } }));
+    const counted = inProbation ? { ...state, probation: { ...probation, crashes } } : state;
+    return withActive(resume(counted), event.now_ms, limits);
   }
-  if (testing === null || event.ended === 'clean') return withActive(resume(state));
-  return withActive(afterCutTest(testing, event.ended === 'crash' && ofCandidate, limits));
+  if (testing === null || event.ended === 'clean' || !isBusy(state)) return withActive(resume(state), event.now_ms, limits);
+  return withActive(afterCutTest(state, event.ended === 'crash' && ofCandidate, limits), event.now_ms, limits);
+}
+
+/** A kill from outside and a power cut neither count nor end the count. */
+function countStart(state: OtaState, failed: boolean, clean: boolean): OtaState {
+  const failedStarts = failed && state.active !== null ? state.failed_starts + 1 : clean ? 0 : state.failed_starts;
+  return failedStarts === state.failed_starts ? state : { ...state, failed_starts: failedStarts };
+}
+
+function failureOfStarts({ active, crashes, starts }: { active: Slot; crashes: number; starts: number }, limits: OtaLimits): CodedError | null {
+  const name = `${active.name} ${active.version}`;
+  if (crashes >= limits.max_crashes) return { code: 'E_OTA_PROBATION', message: `The daemon crashed or hung ${crashes} times within the probation of ${name}` };
+  if (starts >= limits.max_failed_starts) return { code: 'E_OTA_STARTS', message: `The daemon crashed or hung at ${starts} starts in a row, before ${name} had run for ${limits.healthy_ms} ms` };
+  return null;
+}
+
+/** The factory package, unless it is the one that failed. */
+function factoryBeside(failed: PackageId, { factory }: OtaLimits): PackageId | null {
+  return factory === undefined || factory === null || factory.digest === failed.digest ? null : factory;
 }
 
 /** The daemon ended in the middle of a test. */
@@ -276,8 +304,14 @@ function afterCutTest(state: BusyState, crashed: boolean, limits: OtaLimits): Ot
   return warmAgain({ ...state, interruptions: state.interruptions + 1 }, error, limits);
 }
 
-function withActive(step: OtaStep): OtaStep {
-  return { state: step.state, effects: [{ type: 'activate', slot: step.state.active }, ...step.effects] };
+/** A device that has no package, or has lost them all, runs the factory package. */
+function withActive({ state, effects }: OtaStep, nowMs: number, { factory }: OtaLimits): OtaStep {
+  if (state.active !== null || factory === undefined || factory === null) return { state, effects: [{ type: 'activate', slot: state.active }, ...effects] };
+  const active: Slot = { ...idOf(factory), since_ms: nowMs };
+  return {
+    state: { ...state, active },
+    effects: [{ type: 'activate', slot: active }, { type: 'announce', action: 'activated', package: idOf(factory), previous: null, error: null }, ...effects],
+  };
 }
 
 /** Begin the journalled step again. */
@@ -293,31 +327,38 @@ function resume(state: OtaState): OtaStep {
 }
 
 /** A package that ran well for the time of its probation has passed it, and troubles of the past are forgotten. */
-function onTime(state: OtaState, upMs: number, limits: OtaLimits): OtaStep {
+function onTime(before: OtaState, upMs: number, limits: OtaLimits): OtaStep {
+  const state = before.failed_starts > 0 && upMs >= limits.healthy_ms ? { ...before, failed_starts: 0 } : before;
   return state.probation === null || upMs < limits.probation_ms ? stay(state) : stay({ ...state, probation: null, tries: 0 });
 }
 
 /** The running package cannot be opened, or keeps failing: go back at once, whatever the probation. */
-function onActiveFailed(state: OtaState, event: Extract<OtaEvent, { type: 'active_failed' }>): OtaStep {
+function onActiveFailed(state: OtaState, event: Extract<OtaEvent, { type: 'active_failed' }>, limits: OtaLimits): OtaStep {
   if (state.active?.digest !== event.digest) return stay(state);
-  return rollBack(state, event.error, event.now_ms);
+  return rollBack(state, event.error, event.now_ms, limits);
 }
 
-function onRollback(state: OtaState, nowMs: number): OtaStep {
-  if (state.previous === null) return stay(state);
-  const back = rollBack({ ...state, phase: 'idle' }, { code: 'E_OTA_ROLLBACK', message: 'Rolled back on request' }, nowMs);
+function onRollback(state: OtaState, nowMs: number, limits: OtaLimits): OtaStep {
+  if (!canGoBack(state, limits)) return stay(state);
+  const back = rollBack({ ...state, phase: 'idle' }, { code: 'E_OTA_ROLLBACK', message: 'Rolled back on request' }, nowMs, limits);
   return { state: back.state, effects: [...abandon(state), ...back.effects] };
 }
 
+/** Whether there is another package than the active one. */
+export function canGoBack({ active, previous }: OtaState, limits: OtaLimits): boolean {
+  return active !== null && (previous !== null || factoryBeside(active, limits) !== null);
+}
+
 /**
- * The previous package becomes the active one, or none does. An installation under way goes on: it may be the cure.
+ * The previous package becomes the active one, else the factory package, else none does. An installation under way goes on: it may be the cure.
  * What was left is no slot any more, so that a later failure cannot lead back to it.
  */
-function rollBack(state: OtaState, error: CodedError, nowMs: number): OtaStep {
+function rollBack(state: OtaState, error: CodedError, nowMs: number, limits: OtaLimits): OtaStep {
   const failed = state.active;
   if (failed === null) return stay(state);
-  const back = state.previous === null ? null : { ...state.previous, since_ms: nowMs };
-  const left = { generation_applied: null, active: back, previous: null, probation: null };
+  const target = state.previous ?? factoryBeside(failed, limits);
+  const back = target === null ? null : { ...idOf(target), since_ms: nowMs };
+  const left = { generation_applied: null, active: back, previous: null, probation: null, failed_starts: 0 };
   const next: OtaState = isBusy(state) ? { ...state, ...left }
     : { ...state, ...left, phase: 'rolled_back', error, candidate: state.candidate?.digest === failed.digest ? state.candidate : null };
   return {

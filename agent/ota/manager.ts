@@ -10,15 +10,18 @@ import { CandidateWork } from './candidate-work.js';
 import { Decisions } from './decisions.js';
 import { blaming, failure } from './failure.js';
 import { DesiredInbox } from './inbox.js';
-import type { OtaEffect } from './machine.js';
+import { canGoBack, type OtaEffect } from './machine.js';
 import type { OtaOptions, OtaParts, Wanted } from './parts.js';
+import { ProbationWatch } from './probation.js';
 import { reconcile } from './recovery.js';
 import { isBusy, type Candidate, type OtaState } from './state.js';
-import type { ProcessedFrame } from '../ground/frames.js';
-import type { ShadowReport, Slot } from '../ground/package.js';
+import type { ProcessedFrame, Running } from '../ground/frames.js';
+import type { PackageId, ShadowReport, Slot } from '../ground/package.js';
 import type { StoredPackage } from './store.js';
 
 const TIME_EVENT_MS = 5000;
+/** Between two looks at the temperature within a probation. */
+const HEAT_MS = 1000;
 /** A comparison that goes on is reported this often. */
 const SHADOW_REPORT_MS = 2000;
 /** Each `desired` that is taken costs a durable transaction, so a flood of them is thinned out to this. */
@@ -32,12 +35,16 @@ export class OtaManager {
   /** Effects on the running pipeline and on the store, in order. */
   readonly #chain: Chain;
   readonly #inbox: DesiredInbox<Wanted>;
+  readonly #options: OtaOptions;
   #tick: NodeJS.Timeout | undefined;
+  #heat: NodeJS.Timeout | undefined;
+  #probation: ProbationWatch | null = null;
   #progress = { done: 0, total: 0 };
   #shadow: { generation: number; report: ShadowReport; toldMs: number } | null = null;
 
   constructor(parts: OtaParts, options: OtaOptions) {
     this.#parts = parts;
+    this.#options = options;
     const { journal, store, link, host, rules, clock, log, onChange, onFault, onOpening } = parts;
     this.#chain = new Chain((error) => onFault(toCodedError(error)));
     this.#decisions = new Decisions({
@@ -50,6 +57,7 @@ export class OtaManager {
     this.#active = new ActivePackage({
       store, host, clock, onFault,
       ...(onOpening === undefined ? {} : { onOpening }),
+      onPlaced: () => { this.#probation = null; }, // counted anew from the next frame on
       onUnusable: (slot, error) => void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: clock.nowMs() }),
     });
     this.#work = new CandidateWork({
@@ -84,7 +92,7 @@ export class OtaManager {
     await store.open();
     const packages = await store.list();
     const { state, sequence, adopt, finding } = reconcile(journal.load(), await pointer.read(), packages.length);
-    this.#decisions.start(state, sequence);
+    this.#decisions.start(state, sequence, await this.#factory());
     if (finding !== null) this.#parts.onFault(finding);
     await pointer.removeAbandoned().catch((error: unknown) => this.#parts.log.warn('files that a kill left cannot be deleted', { ...failure(error) }));
     await this.#decisions.dispatch({ type: 'booted', ...this.#parts.lastRun, now_ms: clock.nowMs() });
@@ -93,8 +101,23 @@ export class OtaManager {
       if (this.#decisions.idle) void this.#decisions.dispatch({ type: 'time', up_ms: this.#active.upMs });
     }, TIME_EVENT_MS);
     this.#tick.unref();
+    this.#heat = setInterval(() => void this.#lookAtHeat().catch((error: unknown) => this.#parts.log.warn('temperatures cannot be read', { ...failure(error) })), HEAT_MS);
+    this.#heat.unref();
     await this.settled();
     if (adopt) void this.#adopt(packages);
+  }
+
+  /** A device without its factory package runs what it has; a fault says that the last resort is missing. */
+  async #factory(): Promise<PackageId | null> {
+    const { factory: path } = this.#options;
+    if (path === null) return null;
+    try {
+      const { digest, sizeBytes } = await this.#parts.store.adoptFactory(path);
+      return { ...(await this.#parts.host.describe(path)), digest, size_bytes: sizeBytes };
+    } catch (error) {
+      this.#parts.onFault({ code: 'E_OTA_FACTORY', message: `The factory package ${path} cannot be used: ${failure(error).message}` });
+      return null;
+    }
   }
 
   /** The slots are unknown, but packages are here: the first that passes the gate runs. What was wanted meanwhile comes first. */
@@ -117,6 +140,7 @@ export class OtaManager {
     if (!this.#decisions.running) return;
     this.#decisions.stop();
     clearInterval(this.#tick);
+    clearInterval(this.#heat);
     this.#inbox.stop();
     this.#work.retire();
     await this.#work.ended();
@@ -156,6 +180,34 @@ export class OtaManager {
   /** Every frame that the serving package has processed. */
   offer(processed: ProcessedFrame): void {
     this.#work.offer(processed);
+    const watch = this.#watch(processed.running);
+    if (watch !== null) this.#judge(watch, watch.frame(processed));
+  }
+
+  /** A frame on which the serving package failed. */
+  frameFailed(running: Running): void {
+    const watch = this.#watch(running);
+    if (watch !== null) this.#judge(watch, watch.failed());
+  }
+
+  /** Of the package that runs, while it is within its probation. */
+  #watch(running: Running): ProbationWatch | null {
+    if (this.state.probation?.digest !== running.slot.digest || this.state.active?.digest !== running.slot.digest) return null;
+    if (this.#probation?.running !== running) this.#probation = new ProbationWatch(running, this.#parts.rules);
+    return this.#probation;
+  }
+
+  #judge({ running: { slot } }: ProbationWatch, error: CodedError | null): void {
+    if (error === null || this.state.active?.digest !== slot.digest) return;
+    const message = `${slot.name} ${slot.version} broke a rule of its probation: ${error.message}`;
+    void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error: { code: error.code, message }, now_ms: this.#parts.clock.nowMs() });
+  }
+
+  async #lookAtHeat(): Promise<void> {
+    const watch = this.#probation;
+    if (watch === null || this.state.probation === null) return;
+    const hot = await this.#parts.host.throttled();
+    if (watch === this.#probation) this.#judge(watch, watch.heat(hot, this.#parts.clock.monotonicMs()));
   }
 
   receiveBlock(digest8: string, index: number, message: Uint8Array): void {
@@ -175,7 +227,7 @@ export class OtaManager {
 
   /** @throws AgentError E_OTA_NO_PREVIOUS */
   async rollback(): Promise<void> {
-    if (this.state.previous === null) throw new AgentError('E_OTA_NO_PREVIOUS', 'There is no previous package to go back to');
+    if (!canGoBack(this.state, this.#decisions.limits)) throw new AgentError('E_OTA_NO_PREVIOUS', 'There is no previous package to go back to, and no factory package');
     await this.#decisions.dispatch({ type: 'rollback', now_ms: this.#parts.clock.nowMs() });
     await this.settled();
   }

@@ -26,12 +26,18 @@ export interface ModelHost {
   shadow(path: string, signal: AbortSignal): Promise<ShadowCandidate>;
   /** The package that serves, while frames come. */
   serving(): Running | null;
+  /** How many enrolled people an embedder of this space would not recognize any more. */
+  peopleLost(embeddingSpaceId: string): number;
+  /** Whether heat slows the processor down now. */
+  throttled(): Promise<boolean>;
   /** Puts a model (or none) in place between two frames, then closes the old one. */
   switchTo(model: Model | null, slot: Slot | null): Promise<void>;
 }
 
 export interface OtaOptions extends DownloadOptions {
   maxPackageBytes: number;
+  /** File of the factory package; null: there is none. */
+  factory: string | null;
   /** For the daemon itself to open a package that passed its test. */
   openTimeoutMs: number;
   /** Between attempts to write the journal on a full disk. */

@@ -26,6 +26,8 @@ export interface OtaFacts {
   previous: Slot | null;
   /** While set, crashes and failures of the active package lead back. It ends when the package has run long enough at one stretch. */
   probation: { digest: string; crashes: number } | null;
+  /** So many runs in a row have crashed or hung before the active package had run for a while. */
+  failed_starts: number;
   /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
   tries: number;
   /** How often a process crashed by itself while it opened or tested the candidate: evidence against the package. */
@@ -62,7 +64,7 @@ export type OtaState = BusyState | RejectedState | RestState;
 
 export const initialOtaState: RestState = {
   phase: 'idle', candidate: null, error: null, generation_seen: null, generation_applied: null,
-  active: null, previous: null, probation: null, tries: 0, warm_crashes: 0, interruptions: 0, keep_all: false,
+  active: null, previous: null, probation: null, failed_starts: 0, tries: 0, warm_crashes: 0, interruptions: 0, keep_all: false,
 };
 
 export function isBusy(state: OtaState): state is BusyState {

@@ -17,6 +17,8 @@ export interface StoredPackage {
 
 export class PackageStore {
   readonly #folder: string;
+  /** A package elsewhere that is only ever read. */
+  #factory: { digest: string; path: string } | null = null;
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -31,13 +33,27 @@ export class PackageStore {
   async list(): Promise<StoredPackage[]> {
     const names = await readdir(this.#folder).catch(() => []);
     const digests = names.flatMap((name) => /^([0-9a-f]{64})\.sterna$/.exec(name)?.[1] ?? []);
-    const found = await Promise.all(digests.map(async (digest) => ({ digest, info: await stat(this.path(digest)).catch(() => null) })));
+    const found = await Promise.all(digests.map(async (digest) => ({ digest, info: await stat(this.#ownPath(digest)).catch(() => null) })));
     return found.flatMap(({ digest, info }) => (info?.isFile() === true ? [{ digest, sizeBytes: info.size, changedMs: info.mtimeMs }] : []))
       .sort((a, b) => b.changedMs - a.changedMs)
       .map(({ digest, sizeBytes }) => ({ digest, sizeBytes }));
   }
 
+  /**
+   * Takes a file outside of the store as one of its packages. It is never changed and never deleted.
+   * @throws errors of the file system
+   */
+  async adoptFactory(path: string): Promise<StoredPackage> {
+    const digest = await sha256(path);
+    this.#factory = { digest, path };
+    return { digest, sizeBytes: (await stat(path)).size };
+  }
+
   path(digest: string): string {
+    return this.#factory?.digest === digest ? this.#factory.path : this.#ownPath(digest);
+  }
+
+  #ownPath(digest: string): string {
     return join(this.#folder, `${digest}.sterna`);
   }
 
@@ -80,7 +96,7 @@ export class PackageStore {
     if (size === null) throw new AgentError('E_OTA_PACKAGE', `The file of package ${digest} is missing`);
     const actual = size === sizeBytes || path === final ? await sha256(path, signal) : null;
     if (actual !== digest || size !== sizeBytes) {
-      if (actual !== digest) await rm(path, { force: true }).catch(() => undefined);
+      if (actual !== digest && path !== this.#factory?.path) await rm(path, { force: true }).catch(() => undefined);
       if (size !== sizeBytes) throw new AgentError('E_OTA_SIZE', `Expected a package of ${sizeBytes} bytes but received ${size}`);
       throw new AgentError('E_OTA_HASH', `Expected SHA-256 ${digest} but received ${actual}`);
     }

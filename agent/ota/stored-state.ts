@@ -39,7 +39,7 @@ function byPhase<T extends z.ZodRawShape>(rest: T) {
   ]);
 }
 
-const stateSchema = byPhase({ ...facts, warm_crashes: z.number(), interruptions: z.number(), keep_all: z.boolean() });
+const stateSchema = byPhase({ ...facts, failed_starts: z.number().default(0), warm_crashes: z.number(), interruptions: z.number(), keep_all: z.boolean() });
 const envelopeSchema = z.object({ version: z.literal(STATE_VERSION), sequence: z.number().int().nonnegative(), state: stateSchema });
 const version0Schema = byPhase(facts);
 
@@ -67,9 +67,9 @@ export function decodeState(value: unknown): Stored<StoredState> {
  */
 function fromVersion0(old: z.infer<typeof version0Schema>): OtaState {
   const sane = (generation: number | null): number | null => (generation !== null && generation > MAX_FREE_GENERATION + MAX_GENERATION_JUMP ? null : generation);
-  const { warm_crashes, interruptions, keep_all } = initialOtaState;
+  const { failed_starts, warm_crashes, interruptions, keep_all } = initialOtaState;
   const state: OtaState = {
-    ...old, warm_crashes, interruptions, keep_all,
+    ...old, failed_starts, warm_crashes, interruptions, keep_all,
     generation_seen: sane(old.generation_seen), generation_applied: sane(old.generation_applied),
     probation: old.probation === null ? null : { digest: old.probation.digest, crashes: 0 },
   };

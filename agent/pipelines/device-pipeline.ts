@@ -46,6 +46,8 @@ export interface PipelineHost {
   /** What `reported` says of this pipeline is different now. */
   changed(): void;
   settingsChanged(): void;
+  /** Whether heat slows the processor down now. */
+  throttled(): Promise<boolean>;
 }
 
 export interface PipelineOptions {
@@ -187,6 +189,9 @@ export class DevicePipeline {
         shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
           { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         serving: () => (this.#spec.source.input === null || this.loop.camera === 'ended' ? null : this.slot.running),
+        // Those of another pipeline's embedder stay with it.
+        peopleLost: (space) => this.#f.gallery.foreignTo(space, this.slot.running?.model.pipeline.embeddingSpaceId ?? undefined),
+        throttled: () => this.#host.throttled(),
         switchTo: async (model, slot) => {
           await this.#host.closeWindow();
           await this.slot.exchange(model, slot);
@@ -206,8 +211,8 @@ export class DevicePipeline {
       // Without space the note is missing, and a crash counts as nobody's.
       onOpening: (digest) => attempt(this.#faults, 'ota', () => journal.noteOpening(this.name, digest)),
     }, {
-      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
-      limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms },
+      window: ota.window, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
+      limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms, max_failed_starts: ota.max_failed_starts, healthy_ms: ota.healthy_ms },
     });
   }
 
@@ -261,7 +266,10 @@ export class DevicePipeline {
         this.ota.offer(processed);
       },
       onIdleFrame: () => this.counters.add('frames_without_model_total'),
-      onPipelineError: (running, error) => this.observer.failed(running, error),
+      onPipelineError: (running, error) => {
+        this.observer.failed(running, error);
+        this.ota.frameFailed(running);
+      },
       onCamera: cameraFaults({ faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),
     });
   }

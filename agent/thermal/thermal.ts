@@ -28,7 +28,9 @@ export class ThermalMonitor {
   readonly #files: HostFiles;
   #hottest = new Map<string, number>();
   #everThrottled = false;
+  /** The kernel's count of slow-downs at the end of the last window, and at the last look in between. */
   #throttleCount: number | null = null;
+  #countAtLook: number | null = null;
   /** By sensor, of this window. */
   #invalid = new Map<string, { reason: InvalidReason; readings: number }>();
   /** Of the newest reading. */
@@ -60,6 +62,13 @@ export class ThermalMonitor {
     for (const { zone, celsius } of await this.#zones()) this.#note(zone, celsius);
   }
 
+  /** Whether heat slows the processor down now. Looks that come often do not disturb the windows. */
+  async throttledNow(): Promise<boolean> {
+    const { now, count } = await this.#throttled(await this.#zones(), await this.#cooling(), this.#countAtLook);
+    this.#countAtLook = count;
+    return now;
+  }
+
   /** Reads everything and begins a new window of peaks. */
   async close(): Promise<ThermalReport> {
     const zones = await this.#zones();
@@ -67,7 +76,8 @@ export class ThermalMonitor {
     const peaks = this.#hottest;
     this.#hottest = new Map();
     const cooling = await this.#cooling();
-    const throttled = await this.#throttled(zones, cooling);
+    const throttled = await this.#throttled(zones, cooling, this.#throttleCount);
+    this.#throttleCount = throttled.count;
     this.#everThrottled ||= throttled.now || throttled.sinceBoot;
     const cpus = await this.#cpus();
     const invalid = [...this.#invalid].map(([sensor, { reason, readings }]) => ({ sensor, reason, readings })).slice(0, 64);
@@ -169,15 +179,15 @@ export class ThermalMonitor {
   }
 
   /** Now: the kernel slows the processor down because of heat. A fan that turns is no throttling. */
-  async #throttled(zones: readonly Zone[], cooling: ThermalReport['cooling']): Promise<{ now: boolean; sinceBoot: boolean }> {
+  async #throttled(zones: readonly Zone[], cooling: ThermalReport['cooling'], before: number | null): Promise<{ now: boolean; sinceBoot: boolean; count: number | null }> {
     const cpuCooling = cooling.some(({ device, state }) => state > 0 && /^(cpufreq|processor|cpu-|thermal-cpufreq|intel_powerclamp)/i.test(device));
     const passive = zones.some(({ celsius, passive_celsius }) => passive_celsius !== null && celsius >= passive_celsius);
     const count = await this.#files.number('sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count');
-    const grew = count !== null && this.#throttleCount !== null && count > this.#throttleCount;
-    this.#throttleCount = count;
+    const grew = count !== null && before !== null && count > before;
     const pi = this.#checked('get_throttled', parseFlags(await this.#files.text(PI_THROTTLED)), (flags) => flags >= 0 && flags <= PI_FLAGS) ?? 0;
     return {
       now: cpuCooling || passive || grew || (pi & PI_NOW) !== 0,
+      count,
       sinceBoot: (count ?? 0) > 0 || (pi & PI_SINCE_BOOT) !== 0,
     };
   }

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
 import {
-  capsSchema, decodePayload, eventSchema, parseTopic, reportedSchema, statusSchema, supersedes, telemetrySchema, upstreamSubscriptions,
+  capsSchema, decodePayload, eventSchema, parseTopic, reportedSchema, requireNewerReport, statusSchema, supersedes, telemetrySchema, upstreamSubscriptions,
   type DeviceAddress, type DeviceTopic, type Event, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
@@ -88,7 +88,11 @@ export class Collector extends EventEmitter<CollectorEvents> {
         return this.#noted(address, this.#store.note(address, 'status', status, nowMs));
       }
       case 'caps': return this.#noted(address, this.#store.note(address, 'caps', decodePayload(capsSchema, payload), nowMs));
-      case 'reported': return this.#noted(address, this.#store.note(address, 'reported', decodePayload(reportedSchema, payload), nowMs));
+      case 'reported': {
+        const reported = decodePayload(reportedSchema, payload);
+        requireNewerReport(reported, this.#store.device(address)?.reported ?? null);
+        return this.#noted(address, this.#store.note(address, 'reported', reported, nowMs));
+      }
       case 'telemetry': return this.#takeWindow(address, decodePayload(telemetrySchema, payload), nowMs);
       case 'event': return this.#takeEvent(address, topic.type, decodePayload(eventSchema, payload), nowMs);
       default: return;

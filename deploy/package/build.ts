@@ -26,6 +26,8 @@ export interface PipelinePackageOptions {
    * it is made of the embedder's hash, so that only equal models do.
    */
   embeddingSpaceId?: string;
+  /** What becomes of people whom another embedder enrolled; absent: devices that have such people refuse the package. */
+  galleryPlan?: 'enroll';
   /** Replaces defaults of the pipeline's description, field by field. */
   overrides?: unknown;
   /** What the user knows of a detector and its file does not say. */
@@ -74,6 +76,7 @@ function manifestOf(kind: string, models: StageModels, pipeline: PipelineDescrip
     release_counter: options.releaseCounter ?? 0,
     minimum_runtime: runtimeVersion,
     embedding_space_id: options.embeddingSpaceId ?? spaceOf(kind, models),
+    ...(options.galleryPlan === undefined ? {} : { gallery_plan: options.galleryPlan }),
     pipeline,
     calibration: options.calibration ?? [],
     golden: [],

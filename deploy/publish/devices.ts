@@ -1,5 +1,5 @@
 import {
-  decodePayload, desiredSchema, largestGeneration, ofPipeline, reportedSchema, statusSchema, supersedes, type Desired, type DeviceTopic, type PipelineReport, type Reported, type Status,
+  decodePayload, desiredSchema, largestGeneration, ofPipeline, reportedSchema, requireNewerReport, statusSchema, supersedes, type Desired, type DeviceTopic, type PipelineReport, type Reported, type Status,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 
@@ -37,7 +37,7 @@ export class KnownDevices {
     return this.#devices.get(device) ?? nothing;
   }
 
-  /** @throws ContractError for a payload that is not what its topic says */
+  /** @throws ContractError for a payload that is not what its topic says, and E_REPORT_REPLAYED for an old report */
   note(device: string, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
     if (payload.byteLength === 0) return null; // a retained message being cleared
     const known = this.get(device);
@@ -70,7 +70,11 @@ export class KnownDevices {
 
 function noted(known: KnownDevice, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
   switch (topic.kind) {
-    case 'reported': return { ...known, reported: decodePayload(reportedSchema, payload) };
+    case 'reported': {
+      const reported = decodePayload(reportedSchema, payload);
+      requireNewerReport(reported, known.reported);
+      return { ...known, reported };
+    }
     case 'status': {
       const status = decodePayload(statusSchema, payload);
       return supersedes(status, known.status) ? { ...known, status } : null;

@@ -56,6 +56,11 @@ const manifestFields = {
   minimum_runtime: z.string().regex(/^\d+\.\d+\.\d+$/, 'a runtime version such as 0.1.0'),
   /** Embeddings of different spaces are never compared. Null when the pipeline embeds nothing. */
   embedding_space_id: z.string().min(1).max(128).nullable(),
+  /**
+   * What becomes of a gallery that another embedder made. `enroll`: the people in it are asked to enroll again. Absent: a device that has such people
+   * refuses the package.
+   */
+  gallery_plan: z.enum(['enroll']).optional(),
   pipeline: pipelineDescription,
   calibration: z.array(calibrationSummary).max(16).default([]),
   golden: z.array(goldenVector).max(64),

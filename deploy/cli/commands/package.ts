@@ -45,6 +45,7 @@ interface PackageOptions extends Omit<ModelArguments, 'kind'> {
   ramBudget?: number;
   p99Budget?: number;
   energyBudget?: number;
+  galleryPlan?: 'enroll';
   engine: EngineName;
   output?: string;
 }
@@ -112,10 +113,11 @@ function samplesOf(kind: string, spec: string): AsyncIterable<Image | AudioChunk
 
 /** Settings that do not depend on what is packed. */
 async function packageOptions(options: PackageOptions): Promise<Omit<PipelinePackageOptions, 'name' | 'version'>> {
-  const { releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, energyBudget, engine } = options;
+  const { releaseCounter, embeddingSpace, settings, golden, ramBudget, p99Budget, energyBudget, galleryPlan, engine } = options;
   return {
     releaseCounter, engine: { engine },
     ...(embeddingSpace === undefined ? {} : { embeddingSpaceId: embeddingSpace }),
+    ...(galleryPlan === undefined ? {} : { galleryPlan }),
     ...(settings === undefined ? {} : { overrides: await readJson(settings) }),
     ...(golden === undefined ? {} : { goldenPictures: samplesOf(options.kind ?? defaultKind, golden) }),
     budget: { ...(ramBudget === undefined ? {} : { ram_bytes: ramBudget }), ...(p99Budget === undefined ? {} : { p99_ms: p99Budget }), ...(energyBudget === undefined ? {} : { joules: energyBudget }) },
@@ -212,6 +214,7 @@ export function register(program: Command): void {
     .option('--golden <source>', 'pictures or a video to record golden vectors from (they become part of the package); default: a generated pattern')
     .option('--ram-budget <bytes>', 'a device refuses the package if its models need more memory', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package if the p99 of its self-test is higher', Number)
+    .addOption(new Option('--gallery-plan <plan>', 'what becomes of people whom another embedder enrolled: enroll asks for them again; without a plan, devices that have such people refuse the package').choices(['enroll']))
     .option('--energy-budget <joules>', 'a device that can tell refuses the package if an inference of its self-test takes more energy', Number)
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration and records the golden vectors').default('native'))
     .option('-o, --output <out.sterna>', 'where the package goes; default for a single model: its name with .sterna');

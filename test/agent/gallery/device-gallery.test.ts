@@ -194,6 +194,7 @@ describe('a changed record', () => {
     gallery.enrol('Ben', [face(1)], 's');
     expect(gallery.match(face(0), 's')?.name).toBe('Anna');
     expect([gallery.foreignTo('s'), gallery.foreignTo('t')]).toEqual([0, 2]);
+    expect([gallery.foreignTo('t', 's'), gallery.foreignTo('t', 'u')]).toEqual([2, 0]);
     const other = new Database(path);
     other.exec('UPDATE sample SET embedding = zeroblob(44) WHERE person = 2');
     other.close();

@@ -8,7 +8,7 @@ import { testRules } from '../support/update-rules.js';
 const id = { name: 'faces', version: '1.0.0', digest: 'a'.repeat(64), size_bytes: 10 };
 const golden = [{ name: 'detector/out', passed: true, detail: 'cosine 1' }];
 const report: GateReport = {
-  name: 'faces', version: '1.0.0', memory_bytes: 1000, p50_ms: 5, p99_ms: 8, energy: { joules: 0.5, source: 'rapl/package-0' }, golden,
+  name: 'faces', version: '1.0.0', memory_bytes: 1000, p50_ms: 5, p99_ms: 8, energy: { joules: 0.5, source: 'rapl/package-0' }, golden, embedding_space_id: null, gallery_plan: null,
   budget: { ram_bytes: 2000, p99_ms: 10, joules: 1 },
 };
 const strict: GateRules = { allow_without_golden: false };
@@ -62,8 +62,8 @@ describe('the gate', () => {
 });
 
 describe('the limits of a device', () => {
-  const { shadow } = testRules;
-  const config = { gate: { p99_ms: 50, allow_without_golden: false }, shadow };
+  const { shadow, probation } = testRules;
+  const config = { gate: { p99_ms: 50, allow_without_golden: false }, shadow, probation };
 
   it('can be tightened from afar, and not loosened', () => {
     expect(updateRules(config, { update: { gate: { p99_ms: 20, joules: 1 } } }).gate).toMatchObject({ p99_ms: 20, joules: 1, allow_without_golden: false });
@@ -73,7 +73,7 @@ describe('the limits of a device', () => {
 
   it('let the signed setting decide on packages without golden vectors', () => {
     expect(updateRules(config, { update: { gate: { allow_without_golden: true } } }).gate.allow_without_golden).toBe(true);
-    expect(updateRules({ gate: { allow_without_golden: true }, shadow }, { update: { gate: { allow_without_golden: false } } }).gate.allow_without_golden).toBe(false);
+    expect(updateRules({ gate: { allow_without_golden: true }, shadow, probation }, { update: { gate: { allow_without_golden: false } } }).gate.allow_without_golden).toBe(false);
   });
 
   it('let settings change single rules of the shadow', () => {

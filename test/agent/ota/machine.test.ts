@@ -4,7 +4,7 @@ import { stepOta, type OtaEvent, type OtaLimits, type OtaStep } from '../../../a
 import { initialOtaState, isBusy, type OtaState } from '../../../agent/ota/state.js';
 import type { RunEnd } from '../../../agent/platform/last-run.js';
 
-const limits: OtaLimits = { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: 3, probation_ms: 1000 };
+const limits: OtaLimits = { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: 3, probation_ms: 1000, max_failed_starts: 3, healthy_ms: 500 };
 const pkg = (letter: string): { name: string; version: string; digest: string; size_bytes: number; block_bytes: number } => ({ name: 'faces', version: `1.0.${letter.charCodeAt(0)}`, digest: letter.repeat(64), size_bytes: 1000, block_bytes: 256 });
 const desired = (generation: number, letter: string | null): OtaEvent => ({ type: 'desired', generation, package: letter === null ? null : pkg(letter) });
 const booted = (ended: RunEnd, opening: string | null = null): OtaEvent => ({ type: 'booted', ended, opening, now_ms: 500 });
@@ -21,6 +21,9 @@ function install(generation: number, letter: string): OtaEvent[] {
     { type: 'warming', generation }, { type: 'warmed', generation }, { type: 'shadowed', generation, now_ms: 100 },
   ];
 }
+
+const crashes = (state: OtaState, n: number, over: Partial<OtaLimits> = {}): OtaStep => Array.from({ length: n }).reduce<OtaStep>((step) => stepOta(step.state, booted('crash'), { ...limits, ...over }), { state, effects: [] });
+const factory = { name: 'faces', version: '0.1.0', digest: 'f'.repeat(64), size_bytes: 5 };
 
 const withA = run(initialOtaState, ...install(1, 'a')).state;
 const withAB = run(withA, ...install(2, 'b')).state;
@@ -158,7 +161,8 @@ describe('the deployment machine', () => {
     const passed = run(withAB, { type: 'time', up_ms: 1000 }).state;
     expect(passed.probation).toBeNull();
     const crash = booted('crash');
-    expect(run(passed, crash, crash, crash, crash).state.active?.digest).toBe(pkg('b').digest);
+    const healthy: OtaEvent = { type: 'time', up_ms: 500 };
+    expect(run(passed, crash, crash, healthy, crash, crash, healthy, crash).state.active?.digest).toBe(pkg('b').digest);
   });
 
   it('fetches the wanted package again when both slots are damaged, a bounded number of times', () => {
@@ -265,5 +269,42 @@ describe('after any sequence of events', () => {
       if (isBusy(again)) expect(again.candidate).toEqual(state.candidate);
       expect(run(again, booted('clean')).state).toEqual(again);
     }));
+  });
+});
+
+describe('starts that fail', () => {
+  const proven = { ...withAB, probation: null };
+
+  it('OTA-087: three in a row lead back to the package before, also after its probation and without the network', () => {
+    expect(crashes(proven, 2).state).toMatchObject({ failed_starts: 2, active: { digest: pkg('b').digest } });
+    const back = crashes(proven, 3);
+    expect(back.state).toMatchObject({ phase: 'rolled_back', error: { code: 'E_OTA_STARTS' }, active: { digest: pkg('a').digest }, previous: null, failed_starts: 0 });
+    expect(back.effects[0]).toMatchObject({ type: 'activate', slot: { digest: pkg('a').digest } });
+  });
+
+  it('OTA-087: and three more to the factory package, which is the last one', () => {
+    const last = crashes(crashes(proven, 3).state, 3, { factory });
+    expect(last.state).toMatchObject({ active: { digest: factory.digest }, previous: null, error: { code: 'E_OTA_STARTS' } });
+    // It is still better than none.
+    expect(crashes(last.state, 9, { factory }).state).toMatchObject({ active: { digest: factory.digest } });
+    expect(crashes({ ...withA, probation: null }, 9).state).toMatchObject({ active: { digest: pkg('a').digest } });
+  });
+
+  it('are forgotten when the package has run for a while, or ended in order; a kill or a power cut neither counts nor forgets', () => {
+    const two = crashes(proven, 2).state;
+    expect(run(two, { type: 'time', up_ms: 499 }).state.failed_starts).toBe(2);
+    expect(run(two, { type: 'time', up_ms: 500 }).state.failed_starts).toBe(0);
+    expect(run(two, booted('clean')).state.failed_starts).toBe(0);
+    for (const ended of ['kill', 'power'] as RunEnd[]) expect(run(two, booted(ended)).state.failed_starts).toBe(2);
+  });
+
+  it('OTA-088: a device without any other package runs the factory package, and a failing one gives way to it', () => {
+    const fresh = stepOta(initialOtaState, booted('clean'), { ...limits, factory });
+    expect(fresh.state).toMatchObject({ phase: 'idle', active: { digest: factory.digest }, probation: null });
+    expect(fresh.effects).toMatchObject([{ type: 'activate', slot: { digest: factory.digest } }, { type: 'announce', action: 'activated' }, { type: 'collect' }]);
+    const broken = stepOta(withA, { type: 'active_failed', digest: pkg('a').digest, error: { code: 'E_ACTIVE_UNUSABLE', message: '' }, now_ms: 1 }, { ...limits, factory });
+    expect(broken.state.active?.digest).toBe(factory.digest);
+    const asked = stepOta(withA, { type: 'rollback', now_ms: 1 }, { ...limits, factory });
+    expect(asked.state).toMatchObject({ active: { digest: factory.digest }, error: { code: 'E_OTA_ROLLBACK' } });
   });
 });

@@ -26,8 +26,8 @@ import { answerRequest } from '../support/publisher.js';
 import { desiredPackage, quietLog, temporaryFolder, until } from '../support/tools.js';
 
 const options: OtaOptions = {
-  window: 4, stallMs: 2000, maxStalls: 3, maxPackageBytes: 1_000_000, openTimeoutMs: 5000, journalRetryMs: 20,
-  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1, max_crashes: 3, probation_ms: 60_000 },
+  window: 4, stallMs: 2000, maxStalls: 3, maxPackageBytes: 1_000_000, factory: null, openTimeoutMs: 5000, journalRetryMs: 20,
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
 };
 
 /** How the other end answers a request; by default as it should. */
@@ -53,6 +53,7 @@ class Bench {
   rules: UpdateRules = testRules;
   /** Whether frames come. */
   camera = false;
+  hot = false;
 
   constructor(folder: string, packages: readonly Buffer[], over: Partial<OtaOptions> = {}, lastRun: Partial<OtaParts['lastRun']> = {}) {
     this.folder = folder;
@@ -70,6 +71,8 @@ class Bench {
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, this.limits, signal),
         shadow: (path) => this.runtime.openShadow(path),
+        peopleLost: (space) => this.runtime.gallery.people.filter((person) => person.embeddingSpaceId !== space).length,
+        throttled: () => Promise.resolve(this.hot),
         serving: () => (this.camera ? this.slot.running : null),
         open: (path): Promise<Model> => this.runtime.openModel(path, this.runtime.gallery, {}),
         switchTo: (model: Model | null, slot: Slot | null) => this.beforeSwitch().then(() => this.slot.exchange(model, slot)),
@@ -276,6 +279,20 @@ describe('a bad deployment leaves the running package, with a code', () => {
     expect(bench.manager.state).toMatchObject({ phase: 'rejected', error: { code: 'E_OTA_LIMIT_MEMORY' }, active: { version: '3.0.0' } });
   });
 
+  it('OTA-089: another embedding space than that of the enrolled people, unless the package plans for them: E_OTA_GATE_SPACE', async () => {
+    const other: FakePackage = { ...two, space: 'space-2' };
+    const planned: FakePackage = { ...other, version: '3.0.0', plan: 'enroll' };
+    const bench = await deployed(one);
+    bench.runtime.gallery.enrol('Ada', [new Float32Array(4)], 'space-1');
+    bench.answer = honest([other, planned, two].map(packageBytes));
+    for (const [i, [fake, expected]] of ([[other, { phase: 'rejected', error: { code: 'E_OTA_GATE_SPACE' }, active: { version: '1.0.0' } }], [planned, { phase: 'committed', active: { version: '3.0.0' } }]] as const).entries()) {
+      bench.announcements.length = 0;
+      bench.manager.desire({ generation: i + 2, package: desiredPackage(fake, packageBytes(fake)) });
+      await bench.settle(i + 2);
+      expect(bench.manager.state).toMatchObject(expected);
+    }
+  });
+
   it('a file that is another package than announced: E_OTA_PACKAGE', async () => {
     const bench = new Bench(temporaryFolder(), [oneBytes]);
     await bench.manager.start();
@@ -345,6 +362,108 @@ describe('a new package beside the serving one', () => {
     bench.manager.desire({ generation: 3, package: null });
     await until('ended', () => bench.runtime.shadows === 0);
     expect(bench.manager.state).toMatchObject({ phase: 'idle', active: { version: '1.0.0' } });
+  });
+});
+
+describe('the probation', () => {
+  /** A device with a camera on which the second package has just taken the place of the first. */
+  async function switched(second: FakePackage = two): Promise<Bench> {
+    const bench = await deployed(one, second);
+    const loop = new InferenceLoop(bench.slot, systemClock(), { input: '/camera', live: true, open: (signal) => bench.runtime.openSource({ input: '/camera', fps: undefined, loop: true, realtime: true, maxSide: undefined, stallMs: 1000, signal }) }, {
+      onFrame: (processed) => bench.manager.offer(processed), onIdleFrame: () => undefined, onPipelineError: (running) => bench.manager.frameFailed(running), onCamera: () => undefined,
+    });
+    loop.start();
+    onTestFinished(() => loop.stop());
+    return bench;
+  }
+
+  it('OTA-086: a package that breaks a rule gives way to the one before, whose frames go on', async () => {
+    const bench = await switched();
+    bench.rules = { ...testRules, gate: { p99_ms: 0.001, allow_without_golden: false } };
+    await until('the one before runs', () => bench.slot.running?.slot.version === '1.0.0');
+    expect(bench.manager.state).toMatchObject({ phase: 'rolled_back', error: { code: 'E_OTA_PROBATION_LATENCY' }, active: { version: '1.0.0' }, probation: null });
+    await until('frames', () => (bench.slot.running?.frames ?? 0) > 30);
+    expect(bench.manager.state.active?.version).toBe('1.0.0'); // it is not within a probation
+  });
+
+  it('OTA-086: so does one that fails on frames, and one that heats the processor', async () => {
+    const failing = await switched({ ...two, fails: true });
+    await until('the one before runs', () => failing.slot.running?.slot.version === '1.0.0');
+    expect(failing.manager.state.error?.code).toBe('E_OTA_PROBATION_ERRORS');
+    const hot = await switched();
+    hot.rules = { ...testRules, probation: { ...testRules.probation, throttled_ms: 1 } };
+    await sleep(1200); // a look at which it is cool
+    hot.hot = true;
+    await until('the one before runs', () => hot.slot.running?.slot.version === '1.0.0');
+    expect(hot.manager.state.error?.code).toBe('E_OTA_PROBATION_HEAT');
+  });
+});
+
+describe('the factory package', () => {
+  const factoryFake: FakePackage = { name: 'faces', version: '0.1.0', padding: 10 };
+
+  function factoryFile(): string {
+    const path = join(temporaryFolder(), 'factory.sterna');
+    writeFileSync(path, packageBytes(factoryFake), { mode: 0o400 });
+    return path;
+  }
+
+  it('OTA-088: runs on a device that has no other, stays where it is, and is never changed or deleted', async () => {
+    const factory = factoryFile();
+    const bench = new Bench(temporaryFolder(), [oneBytes, twoBytes], { factory });
+    await bench.manager.start();
+    expect(bench.slot.running?.slot.version).toBe('0.1.0');
+    for (const [i, fake] of [one, two].entries()) {
+      bench.announcements.length = 0;
+      bench.manager.desire({ generation: i + 1, package: desiredPackage(fake, packageBytes(fake)) });
+      await bench.settle(i + 1);
+    }
+    await bench.end();
+    expect(readFileSync(factory)).toEqual(packageBytes(factoryFake));
+    expect(readdirSync(join(bench.folder, 'packages'))).toHaveLength(2);
+    // Both packages are damaged: without the network the device runs what it was made with.
+    for (const name of readdirSync(join(bench.folder, 'packages'))) writeFileSync(join(bench.folder, 'packages', name), 'rotten');
+    const again = new Bench(bench.folder, [], { factory });
+    await again.manager.start();
+    expect(again.slot.running?.slot.version).toBe('0.1.0');
+    expect(again.manager.state).toMatchObject({ phase: 'rolled_back', error: { code: 'E_ACTIVE_UNUSABLE' }, previous: null });
+  });
+
+  it('OTA-088: that is missing or damaged is a fault, and nothing else', async () => {
+    const bench = new Bench(temporaryFolder(), [oneBytes], { factory: join(temporaryFolder(), 'none.sterna') });
+    await bench.manager.start();
+    expect(bench.faults).toEqual(['E_OTA_FACTORY']);
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
+    await bench.settle(1);
+    expect(bench.slot.running?.slot.version).toBe('1.0.0');
+    const damaged = factoryFile();
+    const other = new Bench(temporaryFolder(), [], { factory: damaged });
+    await other.manager.start();
+    await other.end();
+    rmSync(damaged);
+    writeFileSync(damaged, 'rotten');
+    const later = new Bench(other.folder, [], { factory: damaged });
+    await later.manager.start();
+    expect(later.faults).toContain('E_OTA_FACTORY');
+    expect(readFileSync(damaged, 'utf8')).toBe('rotten');
+  });
+
+  it('OTA-087: three starts that crash lead to it, without the network', async () => {
+    const factory = factoryFile();
+    const bench = new Bench(temporaryFolder(), [oneBytes], { factory });
+    await bench.manager.start();
+    bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
+    await bench.settle(1);
+    await bench.end();
+    const versions: (string | undefined)[] = [];
+    for (let i = 0; i < 3; i++) {
+      const next = new Bench(bench.folder, [], { factory }, { ended: 'crash' });
+      next.connected = false;
+      await next.manager.start();
+      versions.push(next.slot.running?.slot.version);
+      await next.end();
+    }
+    expect(versions).toEqual(['1.0.0', '1.0.0', '0.1.0']);
   });
 });
 
@@ -538,7 +657,7 @@ describe('a test of a candidate that goes wrong', () => {
     const killed: FakePackage = { name: 'faces', version: '3.0.0', padding: 500, kills: true };
     bench.answer = honest([packageBytes(killed), twoBytes]);
     bench.manager.desire({ generation: 2, package: desiredPackage(killed, packageBytes(killed)) });
-    await until('killed some times', () => bench.manager.state.interruptions > 5);
+    await until('killed some times', () => bench.manager.state.interruptions > 5, 50_000);
     expect(['staged', 'warming']).toContain(bench.manager.state.phase);
     expect(bench.manager.state).toMatchObject({ error: { code: 'E_OTA_GATE_KILLED' }, active: { version: '1.0.0' } });
     expect(bench.slot.running?.slot.version).toBe('1.0.0');

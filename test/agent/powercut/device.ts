@@ -5,7 +5,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { digest8, type OtaGet } from '../../../agent/contracts/index.js';
+import { desiredSchema, digest8, type OtaGet } from '../../../agent/contracts/index.js';
+import { Trust } from '../../../agent/trust/trust.js';
 import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
@@ -44,6 +45,8 @@ const manager: OtaManager = new OtaManager({
     describe: (path) => runtime.describePackage(path),
     test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
     shadow: (path) => runtime.openShadow(path),
+    peopleLost: () => 0,
+    throttled: () => Promise.resolve(false),
     serving: () => (camera === '' ? null : slot.running),
     switchTo: async (model, where) => {
       if (atStart === null) {
@@ -64,6 +67,7 @@ const manager: OtaManager = new OtaManager({
     },
   },
   onChange: () => {
+    trust?.settle('main', manager.state);
     if (manager.state.phase === phase) return;
     phase = manager.state.phase;
     say({ phase });
@@ -71,9 +75,14 @@ const manager: OtaManager = new OtaManager({
   onAnnounce: ({ action, package: { version }, error }) => say({ action, version, code: error?.code ?? null }),
   onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
 }, {
-  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, openTimeoutMs: 300_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
+  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, factory: null, openTimeoutMs: 300_000, journalRetryMs: 1000,
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
 });
+/** With STERNA_TEST_SIGNED the offer comes in a signed message, as from a broker. */
+const signed = process.env['STERNA_TEST_SIGNED'] ?? '';
+const trust = signed === '' ? null : Trust.open({
+  identity: { fleet: 'test', device: 'door', hardwareId: 'x64' }, unsigned: false, roots: { image: join(folder, 'image-root.json'), director: join(folder, 'director-root.json') },
+}, { journal: journal.trust, clock: systemClock(), onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`) });
 const loop = new InferenceLoop(slot, systemClock(), {
   input: camera === '' ? null : camera, live: true,
   open: (signal) => runtime.openSource({ input: camera, fps: undefined, loop: false, realtime: true, maxSide: undefined, stallMs: 1000, signal }),
@@ -91,6 +100,8 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
     describe: (path) => runtime.describePackage(path),
     test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
     shadow: (path) => runtime.openShadow(path),
+    peopleLost: () => 0,
+    throttled: () => Promise.resolve(false),
     serving: () => null,
     switchTo: (model, where) => besideSlot.exchange(model, where),
   },
@@ -103,17 +114,19 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
   },
   onChange: () => undefined, onAnnounce: () => undefined, onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
 }, {
-  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, openTimeoutMs: 300_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000 },
+  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, factory: null, openTimeoutMs: 300_000, journalRetryMs: 1000,
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
 });
 
 await manager.start();
 await second?.start();
 const besideAtStart = besideSlot.running?.slot.version ?? null;
 loop.start();
-manager.desire({ generation, package: {
+const message = signed === '' ? null : desiredSchema.parse(JSON.parse(readFileSync(join(folder, signed), 'utf8')));
+if (message === null || trust === null) manager.desire({ generation, package: {
   name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256,
 } });
+else if (trust.accept('main', message, manager.state)) manager.desire(message);
 if (second !== null && besideBytes !== null) {
   const other = JSON.parse(besideBytes.toString('utf8').split('\n')[0] ?? '') as FakePackage;
   second.desire({ generation, package: {

@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { packageBytes } from '../support/fake-runtime.js';
 import { temporaryFolder } from '../support/tools.js';
+import { item, SignedFleet } from '../trust/fleet.js';
 import { bundleDevice, deviceScript as script } from '../support/bundle.js';
 
 interface Outcome {
@@ -22,9 +23,9 @@ interface Outcome {
 beforeAll(bundleDevice, 60_000);
 
 /** Runs the device. @returns what it says, or null when it was killed */
-function run(folder: string, generation: number, offer: string, fault = '', beside = ''): Promise<Outcome | null> {
+function run(folder: string, generation: number, offer: string, fault = '', beside = '', signed = ''): Promise<Outcome | null> {
   return new Promise((done, fail) => {
-    const child = spawn(process.execPath, [script, folder, String(generation), offer, '', beside], { env: { ...process.env, STERNA_FAULT: fault }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [script, folder, String(generation), offer, '', beside], { env: { ...process.env, STERNA_FAULT: fault, STERNA_TEST_SIGNED: signed }, stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     let err = '';
     child.stdout.on('data', (piece: Buffer) => { out += piece.toString(); });
@@ -98,5 +99,30 @@ describe('when the power fails', () => {
     const folder = prepare();
     expect(await run(folder, 2, 'crashes')).toMatchObject({ atStart: '1.0.0', running: '1.0.0', phase: 'rejected', code: 'E_OTA_GATE_CRASH' });
     expect(existsSync(join(folder, 'state.db'))).toBe(true);
+  });
+});
+
+describe('when the power fails while a signed message is taken', () => {
+  /** A device that runs version 1 of a signed fleet, and a signed message with version 2. */
+  async function signedDevice(): Promise<{ folder: string; fleet: SignedFleet }> {
+    const folder = prepare(true);
+    const fleet = new SignedFleet({ nowMs: Date.now() });
+    for (const name of ['image', 'director'] as const) writeFileSync(join(folder, `${name}-root.json`), fleet.root(name));
+    for (const [i, [offer, version]] of ([['one', '1.0.0'], ['two', '2.0.0']] as const).entries()) {
+      const added = { ...item('faces', version, i + 1), bytes: readFileSync(join(folder, offer)) };
+      fleet.add(added);
+      writeFileSync(join(folder, `${offer}.json`), JSON.stringify(fleet.desired(i + 1, added)));
+    }
+    expect(await run(folder, 1, 'one', '', '', 'one.json')).toMatchObject({ running: '1.0.0', phase: 'committed' });
+    return { folder, fleet };
+  }
+
+  it.each(['trust.before', 'trust.after'])('OTA-064: at %s, what was verified is there as a whole or not at all, and the deployment finishes', async (fault) => {
+    const { folder } = await signedDevice();
+    expect(await run(folder, 2, 'two', fault, '', 'two.json'), `${fault} was not reached`).toBeNull();
+    const back = await run(folder, 2, 'two', '', '', 'two.json');
+    expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0' });
+    // The older message is none that could be replayed now.
+    await expect(run(folder, 1, 'one', '', '', 'one.json')).rejects.toThrow('E_TRUST_R');
   });
 });

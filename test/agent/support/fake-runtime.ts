@@ -21,6 +21,8 @@ export interface FakePackage {
   memory?: number;
   p99?: number;
   space?: string;
+  /** For people of another space. */
+  plan?: 'enroll';
   /** The process that tests it is killed from outside. */
   kills?: boolean;
   /** The process that tests it aborts, as a bad native program would. */
@@ -62,7 +64,7 @@ function reportOf(fake: FakePackage): GateReport {
   return {
     name: fake.name, version: fake.version, memory_bytes: fake.memory ?? 1000, p50_ms: 1, p99_ms: fake.p99 ?? 1,
     golden: fake.golden === null ? [] : [{ name: 'detector/out', passed: fake.golden !== false, detail: 'cosine 0.5' }],
-    energy: fake.joules === undefined ? null : { joules: fake.joules, source: 'cpu_model/process' }, budget: { ram_bytes: 10_000, p99_ms: 10, joules: 2 },
+    energy: fake.joules === undefined ? null : { joules: fake.joules, source: 'cpu_model/process' }, embedding_space_id: fake.space ?? 'space-1', gallery_plan: fake.plan ?? null, budget: { ram_bytes: 10_000, p99_ms: 10, joules: 2 },
   };
 }
 

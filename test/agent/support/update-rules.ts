@@ -4,4 +4,5 @@ import type { UpdateRules } from '../../../agent/ground/update-rules.js';
 export const testRules: UpdateRules = {
   gate: { allow_without_golden: false },
   shadow: { every: 1, min_samples: 5, max_ms: 60_000, undecided: 'commit', agreement: 0.5, identity_agreement: 0.5, latency_ratio: 3 },
+  probation: { error_share: 0.1, latency_ratio: 1.5, miss_rate: 0.2, throttled_ms: 60_000 },
 };
