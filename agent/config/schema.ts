@@ -189,8 +189,16 @@ const probation = z.strictObject({
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
-  /** Blocks that are requested at a time. */
-  window: z.number().int().min(1).max(16).default(4),
+  /** Blocks or chunks that are on the way at a time. */
+  window: z.number().int().min(1).max(16).default(16),
+  /** Bytes of them; a download takes no more memory than that. */
+  window_bytes: z.number().int().min(64 * 1024).max(8 * MiB).default(512 * 1024),
+  /** Bandwidth limit for packages; null: none. */
+  max_bytes_per_s: z.number().int().min(1024).nullable().default(null),
+  /** A download that is slower than this, averaged over `min_rate_ms`, is given up (E_OTA_SLOW), because somebody may hold it back on purpose. 0: never. */
+  min_bytes_per_s: z.number().int().min(0).default(1024),
+  /** Time over which the smallest rate is averaged; only time while connected and not waiting counts. */
+  min_rate_ms: positiveMs.default(120_000),
   /** Request blocks again after this time without one; only time while connected counts. */
   stall_ms: positiveMs.default(10_000),
   /** Give up after this many stalls without a block in between. */
@@ -209,7 +217,7 @@ const ota = z.strictObject({
   max_failed_starts: z.number().int().min(1).max(100).default(3),
   /** A start in which the package has run for so long did not fail. */
   healthy_ms: positiveMs.default(60_000),
-});
+}).refine(({ max_bytes_per_s: most, min_bytes_per_s: least }) => most === null || least < most, { path: ['min_bytes_per_s'], message: 'expected less than max_bytes_per_s' });
 
 const trust = z.strictObject({
   /** Pinned root metadata of the image repository (sterna provision writes it). Default: `trust/image-root.json` in the state folder. */

@@ -20,16 +20,22 @@ const BLOCK_VERSION = 1;
 const FLAG_LAST = 1;
 /** The sender has no package of that digest; the payload is empty. */
 const FLAG_UNAVAILABLE = 2;
+/** The payload is a raw DEFLATE stream (RFC 1951) of the chunk. Only in answers to requests that name a list of chunks. */
+const FLAG_DEFLATED = 4;
+/** The sender has too much to do; the payload is the time in milliseconds (u32) after which the device may ask again. */
+const FLAG_BUSY = 8;
 
 export interface Block {
   index: number;
   last: boolean;
   unavailable: boolean;
+  deflated: boolean;
+  busy: boolean;
   payload: Uint8Array;
 }
 
 /** @throws ContractError E_BLOCK when the payload is too long or the index is out of range */
-export function encodeBlock(block: { index: number; last: boolean; payload: Uint8Array; unavailable?: boolean }): Buffer {
+export function encodeBlock(block: Pick<Block, 'index' | 'last' | 'payload'> & Partial<Block>): Buffer {
   if (block.payload.byteLength > MAX_BLOCK_BYTES) {
     throw new ContractError('E_BLOCK', `Expected a block of at most ${MAX_BLOCK_BYTES} bytes but received ${block.payload.byteLength}`);
   }
@@ -39,7 +45,8 @@ export function encodeBlock(block: { index: number; last: boolean; payload: Uint
   const out = Buffer.alloc(BLOCK_HEADER_BYTES + block.payload.byteLength);
   out.writeUInt32LE(MAGIC, 0);
   out.writeUInt8(BLOCK_VERSION, 4);
-  out.writeUInt8((block.last ? FLAG_LAST : 0) | (block.unavailable === true ? FLAG_UNAVAILABLE : 0), 5);
+  const flags = (block.last ? FLAG_LAST : 0) | (block.unavailable === true ? FLAG_UNAVAILABLE : 0) | (block.deflated === true ? FLAG_DEFLATED : 0) | (block.busy === true ? FLAG_BUSY : 0);
+  out.writeUInt8(flags, 5);
   out.writeUInt32LE(block.index, 8);
   out.set(block.payload, BLOCK_HEADER_BYTES);
   out.writeUInt32LE(checksum(out), 12);
@@ -63,12 +70,26 @@ export function decodeBlock(message: Uint8Array): Block {
     index: view.readUInt32LE(8),
     last: (flags & FLAG_LAST) !== 0,
     unavailable: (flags & FLAG_UNAVAILABLE) !== 0,
+    deflated: (flags & FLAG_DEFLATED) !== 0,
+    busy: (flags & FLAG_BUSY) !== 0,
     payload: view.subarray(BLOCK_HEADER_BYTES),
   };
 }
 
 function checksum(message: Buffer): number {
   return crc32c(message.subarray(BLOCK_HEADER_BYTES), crc32c(message.subarray(0, 12)));
+}
+
+/** Busy, try again after so long: the answer to a request that cannot be served now. */
+export function encodeBusy(index: number, waitMs: number): Buffer {
+  const payload = Buffer.alloc(4);
+  payload.writeUInt32LE(Math.min(0xffff_ffff, Math.max(0, Math.round(waitMs))));
+  return encodeBlock({ index, last: false, busy: true, payload });
+}
+
+/** The time that a busy sender asks for, milliseconds. 0 when it says none. */
+export function busyMs({ payload }: Pick<Block, 'payload'>): number {
+  return payload.byteLength === 4 ? new DataView(payload.buffer, payload.byteOffset, 4).getUint32(0, true) : 0;
 }
 
 /** How many blocks a package of `sizeBytes` has. */

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ruleFields } from '../../runtime/vision/zones/settings.js';
 import { MAX_BLOCK_BYTES, MIN_BLOCK_BYTES } from './block.js';
+import { chunkListRef } from './chunk-list.js';
 import { count, epochMs, packageRef, schemaVersion } from './codec.js';
 import { signedSchema } from './signed.js';
 import { updateSettingsSchema } from './update-rules.js';
@@ -51,6 +52,8 @@ export const desiredSchema = z.object({
   package: packageRef.extend({
     size_bytes: z.number().int().positive(),
     block_bytes: z.number().int().min(MIN_BLOCK_BYTES).max(MAX_BLOCK_BYTES),
+    /** List of its chunks, so that only those travel that the device lacks. Absent: it travels as a whole, in blocks. The signed metadata states the same. */
+    chunks: chunkListRef.optional(),
   }).nullable(),
   settings: settingsSchema.default({}),
   time_ms: epochMs.optional(),

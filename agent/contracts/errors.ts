@@ -10,6 +10,7 @@ export const contractErrorCodes = {
   E_PACKET_SIZE: 'the other end of a connection announced an MQTT packet that is larger than the protocol allows; the connection was closed',
   E_REPORT_REPLAYED: 'a report of a device is older than one that was read before; it changes nothing',
   E_BLOCK: 'a block of a package is malformed: header, length or checksum',
+  E_CHUNK_LIST: 'the list of the chunks of a package is malformed',
 } as const;
 
 export type ContractErrorCode = keyof typeof contractErrorCodes;

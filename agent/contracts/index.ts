@@ -11,6 +11,7 @@ import { telemetrySchema } from './telemetry.js';
 
 export * from './block.js';
 export * from './caps.js';
+export * from './chunk-list.js';
 export { decodePayload, encodePayload, SCHEMA_VERSION, type PackageRef } from './codec.js';
 export * from './command.js';
 export * from './crc32c.js';

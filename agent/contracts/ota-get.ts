@@ -23,6 +23,10 @@ export const otaGetSchema = z.object({
   /** Base64; bit k (least significant first) set = block `first_block + k` is wanted. */
   bitmap: z.base64().max(128),
   window: z.number().int().min(1).max(MAX_WINDOW),
+  /** SHA-256 of the list of chunks: then the numbers are those of chunks in that list, and `block_bytes` says nothing. Chunks may come deflated. */
+  chunks: digest.optional(),
+  /** Of the package whose list of chunks is asked for; then `digest` and `size_bytes` are those of the list, which comes in blocks. */
+  list_of: digest.optional(),
 });
 export type OtaGet = z.infer<typeof otaGetSchema>;
 

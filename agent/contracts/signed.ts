@@ -4,6 +4,7 @@
  * or refused. Metadata is passed as text: signatures and hashes are of these very bytes.
  */
 import { z } from 'zod';
+import { chunkListRef } from './chunk-list.js';
 import { count, epochMs, id, shortText } from './codec.js';
 import { ID_PATTERN } from './topics.js';
 
@@ -54,6 +55,8 @@ export const targetCustomSchema = z.object({
   release_counter: count,
   /** What the package is for: `x64`, `arm64`, or names of your own boards. */
   hardware_ids: z.array(id).min(1).max(32),
+  /** List of its chunks. Absent in metadata of earlier versions. */
+  chunks: chunkListRef.optional(),
 });
 export type TargetCustom = z.infer<typeof targetCustomSchema>;
 

@@ -1,10 +1,13 @@
-/** Which blocks are here, asked for, or wanted next: the pure part of a download. */
+/** Which pieces are here, and which are on the way: the pure part of a download. */
+import { MAX_BITMAP_BLOCKS } from '../contracts/index.js';
 
-/** A set of block numbers 0..count-1 as bits, least significant first. */
+/** A set of piece numbers 0..count-1 as bits, least significant first. */
 export class BlockSet {
   readonly count: number;
   readonly bits: Buffer;
   #size = 0;
+  /** All below are here. */
+  #complete = 0;
 
   constructor(count: number, bits?: Uint8Array) {
     const bytes = Math.ceil(count / 8);
@@ -22,6 +25,12 @@ export class BlockSet {
     return this.#size === this.count;
   }
 
+  /** The lowest that is missing; `count` when none is. */
+  get firstMissing(): number {
+    while (this.#complete < this.count && this.has(this.#complete)) this.#complete += 1;
+    return this.#complete;
+  }
+
   has(index: number): boolean {
     return ((this.bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
   }
@@ -35,16 +44,127 @@ export class BlockSet {
   }
 }
 
-/**
- * The next blocks to ask for: the lowest that are neither here nor on the way, so that never more than `window` are on
- * the way. Asks again only when half of the window is free: fewer, larger requests.
- */
-export function nextRequest(have: BlockSet, outstanding: ReadonlySet<number>, window: number): number[] {
-  const free = window - outstanding.size;
-  if (free < Math.ceil(window / 2)) return [];
-  const wanted: number[] = [];
-  for (let index = 0; index < have.count && wanted.length < free; index++) {
-    if (!have.has(index) && !outstanding.has(index)) wanted.push(index);
+/** What may be on the way at one time. */
+export interface Window {
+  pieces: number;
+  bytes: number;
+}
+
+interface Asked {
+  /** Of all that was ever asked for. */
+  order: number;
+  atMs: number;
+  bytes: number;
+}
+
+/** A piece is lost when so many that were asked for after it are here: the sender answers in order. TCP uses the same number (RFC 5681, section 3.2). */
+const OVERTAKEN_BY = 3;
+const LONGEST_PROBE_MS = 60_000;
+
+/** The pieces that were asked for and have not been written yet. */
+export class Flight {
+  readonly #window: Window;
+  readonly #asked = new Map<number, Asked>();
+  /** Arrived, and not on the disk yet: they occupy memory. */
+  readonly #writing = new Map<number, number>();
+  #bytes = 0;
+  #order = 0;
+  /** Of the pieces that arrived: the newest number in the order of asking. */
+  #newest = -1;
+  #roundTripMs: number | null = null;
+
+  constructor(window: Window) {
+    this.#window = window;
   }
-  return wanted;
+
+  get size(): number {
+    return this.#asked.size + this.#writing.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Pieces that may still come. */
+  get waiting(): number {
+    return this.#asked.size;
+  }
+
+  has(index: number): boolean {
+    return this.#asked.has(index);
+  }
+
+  /** How long to wait for the last pieces before one of them is asked for again: some round trips, more after each attempt. */
+  probeMs(attempts: number): number {
+    return Math.min(LONGEST_PROBE_MS, Math.max(500, (this.#roundTripMs ?? 1000) * 4) * 2 ** attempts);
+  }
+
+  /**
+   * The next pieces to ask for: the lowest that are neither here nor on the way, within the window, and few enough for one bitmap. Asks again only
+   * when half of the window is free: fewer, larger requests.
+   */
+  next(have: BlockSet, length: (index: number) => number): number[] {
+    const first = have.firstMissing;
+    const wanted: number[] = [];
+    let [pieces, bytes] = [this.size, this.#bytes];
+    if (pieces > this.#window.pieces / 2 || bytes > this.#window.bytes / 2) return [];
+    let from = -1;
+    for (let index = first; index < have.count && pieces < this.#window.pieces; index++) {
+      if (have.has(index) || this.#asked.has(index) || this.#writing.has(index)) continue;
+      if (from < 0) from = index;
+      if (index - from >= MAX_BITMAP_BLOCKS || (pieces > 0 && bytes + length(index) > this.#window.bytes)) break;
+      wanted.push(index);
+      pieces += 1;
+      bytes += length(index);
+    }
+    return wanted;
+  }
+
+  ask(index: number, bytes: number, nowMs: number): void {
+    if (!this.#asked.has(index)) this.#bytes += bytes;
+    this.#asked.set(index, { order: this.#order++, atMs: nowMs, bytes });
+  }
+
+  /** Takes a piece that is being written. @returns false for one that nobody waits for */
+  arrived(index: number, nowMs: number): boolean {
+    const asked = this.#asked.get(index);
+    if (asked === undefined) return false;
+    this.#asked.delete(index);
+    this.#writing.set(index, asked.bytes);
+    this.#newest = Math.max(this.#newest, asked.order);
+    const sample = Math.max(0, nowMs - asked.atMs);
+    this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // RFC 6298, section 2
+    return true;
+  }
+
+  /** The piece is on the disk, or was wrong: nothing of it is in memory. */
+  settled(index: number): void {
+    this.#bytes -= this.#writing.get(index) ?? 0;
+    this.#writing.delete(index);
+  }
+
+  /** Takes out the pieces that must have been lost, because later ones are here. Lowest first. */
+  takeOvertaken(): number[] {
+    const lost = [...this.#asked].filter(([, { order }]) => order + OVERTAKEN_BY <= this.#newest).map(([index]) => index);
+    for (const index of lost) this.#forget(index);
+    return lost.sort((a, b) => a - b);
+  }
+
+  /** Takes out the piece that was asked for longest ago. */
+  takeOldest(): number | null {
+    const [oldest] = [...this.#asked].sort(([, a], [, b]) => a.order - b.order);
+    if (oldest === undefined) return null;
+    this.#forget(oldest[0]);
+    return oldest[0];
+  }
+
+  /** What was on the way is lost. */
+  clear(): void {
+    for (const index of [...this.#asked.keys()]) this.#forget(index);
+  }
+
+  #forget(index: number): void {
+    this.#bytes -= this.#asked.get(index)?.bytes ?? 0;
+    this.#asked.delete(index);
+  }
 }

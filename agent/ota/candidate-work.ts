@@ -7,7 +7,7 @@ import { AgentError } from '../errors.js';
 import type { ProcessedFrame } from '../ground/frames.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { Model } from '../ground/runtime.js';
-import { Download } from './download.js';
+import { Download, type DownloadProgress } from './download.js';
 import { blaming, failure, openInTime } from './failure.js';
 import { passGallery, passGate } from './gate.js';
 import type { OtaEffect, OtaEvent } from './machine.js';
@@ -22,7 +22,7 @@ export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | '
   dispatch: (event: OtaEvent) => Promise<void>;
   /** Opens a package in the daemon itself. */
   open: (digest: string) => Promise<Model>;
-  onProgress: (blocksDone: number, blocksTotal: number) => void;
+  onProgress: (progress: DownloadProgress) => void;
   onShadow: (report: ShadowReport) => void;
 };
 
@@ -82,7 +82,7 @@ export class CandidateWork {
   }
 
   receiveBlock(digest8: string, index: number, message: Uint8Array): void {
-    if (this.#download?.candidate.digest.startsWith(digest8) === true) this.#download.receive(message, index);
+    this.#download?.receive(digest8, index, message);
   }
 
   /** A frame that the serving package has processed: some of them are given to the candidate as well. */
@@ -135,8 +135,8 @@ export class CandidateWork {
   }
 
   async #fetch(candidate: Candidate, signal: AbortSignal): Promise<OtaEvent> {
-    const { store, journal, link, onProgress } = this.#parts;
-    const download = await Download.open(candidate, { store, journal, link, onProgress }, this.#options);
+    const { store, journal, link, clock, onProgress } = this.#parts;
+    const download = new Download(candidate, { store, journal, link, now: () => clock.monotonicMs(), onProgress }, this.#options);
     this.#download = download;
     try {
       await download.run(signal);

@@ -1,210 +1,188 @@
 /**
- * One package from blocks to a partial file. The device asks (`ota/get`) and so owns the flow; blocks may come twice, in any
- * order, damaged or never. What is on the disk is in the journal's bitmap, and only that: a restart goes on from there.
+ * One package, from what is on this device and what others send to a complete partial file. With a list of chunks only those travel that are not here,
+ * and the partial file tells by their hashes what it holds. Without a list the package travels in blocks, and the journal's bitmap says which are here.
  */
+import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import { ChunkList, DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, type ChunkListRef } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
-import { blockCount, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
 import { faultPoint } from '../platform/fault.js';
-import { BlockSet, nextRequest } from './blocks.js';
+import { Assembly, MemorySink, type Sink } from './assembly.js';
+import { BlockFetch, writeError, type BlockLink } from './block-fetch.js';
+import { BlockSet } from './blocks.js';
+import { Pace, type PaceLimits } from './pace.js';
+import { Blocks, Chunks } from './pieces.js';
 import type { PipelineJournal } from './pipeline-journal.js';
+import { resumeFrom, seedFrom } from './seed.js';
 import type { Candidate } from './state.js';
 import type { PackageStore } from './store.js';
 
-/** Blocks between two commits of the bitmap (1 MiB): at most so much is fetched again after a power cut. */
-const COMMIT_EVERY_BLOCKS = 16;
-const MAX_BAD_BLOCKS = 64;
-
-/** The side of the link that a download needs. */
-export interface BlockLink {
-  isConnected(): boolean;
-  /** Sends a request; a failure is the same as a lost request, the stall timer covers both. */
-  request(request: OtaGet): void;
-}
-
 export interface DownloadOptions {
+  /** Pieces on the way at one time. */
   window: number;
+  /** And their bytes. Default: those of the pieces. */
+  windowBytes?: number;
   stallMs: number;
   maxStalls: number;
+  /** Default: no limits. */
+  pace?: PaceLimits;
+}
+
+const noLimits: PaceLimits = { maxBytesPerS: null, minBytesPerS: 0, slowWindowMs: 3_600_000 };
+
+/** How far a download is. */
+export interface DownloadProgress {
+  pieces: { done: number; total: number };
+  bytes: { done: number; total: number };
 }
 
 export interface DownloadParts {
   store: PackageStore;
   journal: PipelineJournal;
   link: BlockLink;
-  onProgress: (blocksDone: number, blocksTotal: number) => void;
+  /** Monotonic milliseconds. */
+  now: () => number;
+  onProgress: (progress: DownloadProgress) => void;
 }
+
+/** At most so many blocks are fetched again after a restart, and 1 MiB. */
+const COMMIT_EVERY_BLOCKS = 16;
+/** A list that came damaged is fetched once more. */
+const LIST_TRIES = 2;
 
 export class Download {
   readonly candidate: Candidate;
   readonly #parts: DownloadParts;
   readonly #options: DownloadOptions;
-  readonly #have: BlockSet;
-  readonly #outstanding = new Set<number>();
-  readonly #file: FileHandle;
-  #uncommitted = 0;
-  #bad = 0;
-  #stalls = 0;
-  #work: Promise<void> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
-  #settle: { resolve: () => void; reject: (error: unknown) => void } | null = null;
+  readonly #pace: Pace;
+  #fetch: { digest: string; fetch: BlockFetch } | null = null;
 
-  private constructor(candidate: Candidate, parts: DownloadParts, options: DownloadOptions, state: { have: BlockSet; file: FileHandle }) {
+  constructor(candidate: Candidate, parts: DownloadParts, options: DownloadOptions) {
     this.candidate = candidate;
     this.#parts = parts;
     this.#options = options;
-    this.#have = state.have;
-    this.#file = state.file;
-  }
-
-  /** Goes on where the journal says. */
-  static async open(candidate: Candidate, parts: DownloadParts, options: DownloadOptions): Promise<Download> {
-    const { digest, size_bytes: sizeBytes, block_bytes: blockBytes } = candidate;
-    const saved = parts.journal.progress(digest);
-    const usable = saved !== null && saved.size_bytes === sizeBytes && saved.block_bytes === blockBytes && (await parts.store.hasPartial(digest));
-    if (!usable) await parts.store.deletePartial(digest);
-    const have = new BlockSet(blockCount(sizeBytes, blockBytes), usable ? saved.bitmap : undefined);
-    return new Download(candidate, parts, options, { have, file: await parts.store.openPartial(digest) });
-  }
-
-  get blocksDone(): number {
-    return this.#have.size;
-  }
-
-  get blocksTotal(): number {
-    return this.#have.count;
+    this.#pace = new Pace(options.pace ?? noLimits, parts.now);
   }
 
   /**
-   * Resolves when every block is on the disk. The file is closed in any case.
+   * Resolves when the partial file is complete.
    * @throws AgentError E_OTA_*, E_DISK_FULL; the signal's reason when it is aborted
    */
   async run(signal: AbortSignal): Promise<void> {
-    const abort = (): void => this.#finish(signal.reason ?? new Error('aborted'));
+    const { chunks } = this.candidate;
     try {
-      const done = new Promise<void>((resolve, reject) => { this.#settle = { resolve, reject }; });
-      signal.addEventListener('abort', abort, { once: true });
-      if (signal.aborted) abort();
-      this.#parts.onProgress(this.#have.size, this.#have.count);
-      if (this.#have.complete) this.#finish();
-      else this.resume();
-      await done;
-    } finally {
-      signal.removeEventListener('abort', abort);
-      clearTimeout(this.#timer);
-      await this.#work;
-      await this.#file.close();
-    }
-  }
-
-  /** Ask (again): at the start, and after every reconnect, when what was on the way is lost. */
-  resume(): void {
-    this.#outstanding.clear();
-    this.#ask();
-    this.#armStallTimer();
-  }
-
-  /** Takes a block message; returns at once, the writing happens in order behind. */
-  receive(message: Uint8Array, topicIndex: number): void {
-    if (this.#settle === null) return;
-    let block: Block;
-    try {
-      block = decodeBlock(message);
+      await (chunks === undefined ? this.#runBlocks(signal) : this.#runChunks(chunks, signal));
     } catch (error) {
-      if (!(error instanceof ContractError)) throw error;
-      this.#countBad(topicIndex, error);
-      return;
-    }
-    this.#work = this.#work.then(() => this.#take(block, topicIndex)).catch((error: unknown) => this.#finish(writeError(error)));
-  }
-
-  async #take(block: Block, topicIndex: number): Promise<void> {
-    if (this.#settle === null) return;
-    if (block.unavailable) throw new AgentError('E_OTA_UNAVAILABLE', `The publisher has no package with the digest ${this.candidate.digest}`);
-    if (block.index !== topicIndex) return this.#countBad(topicIndex, new Error(`block ${block.index} on the topic of block ${topicIndex}`));
-    const expected = this.#lengthOf(block.index);
-    if (block.payload.byteLength !== expected) {
-      throw new AgentError('E_OTA_SIZE', `Expected block ${block.index} of ${this.#have.count} to have ${expected} bytes but received ${block.payload.byteLength}`);
-    }
-    this.#outstanding.delete(block.index);
-    if (this.#have.has(block.index)) return;
-    await this.#file.write(block.payload, 0, expected, block.index * this.candidate.block_bytes);
-    faultPoint('download.written');
-    this.#have.add(block.index);
-    this.#uncommitted += 1;
-    this.#stalls = 0;
-    if (this.#uncommitted >= COMMIT_EVERY_BLOCKS || this.#have.complete) await this.#commit();
-    if (this.#have.complete) this.#finish();
-    else {
-      this.#ask();
-      this.#armStallTimer();
+      throw writeError(error);
     }
   }
 
-  /** Data first, then the bitmap that vouches for it. */
-  async #commit(): Promise<void> {
-    if (this.#uncommitted === 0) return;
-    await this.#file.datasync();
+  receive(digest8: string, index: number, message: Uint8Array): void {
+    if (this.#fetch?.digest.startsWith(digest8) === true) this.#fetch.fetch.receive(message, index);
+  }
+
+  /** The link is back: requests that were on the way are lost. */
+  resume(): void {
+    this.#fetch?.fetch.resume();
+  }
+
+  /** Goes on where the journal says. */
+  async #runBlocks(signal: AbortSignal): Promise<void> {
     const { digest, size_bytes, block_bytes } = this.candidate;
-    this.#parts.journal.saveProgress({ digest, size_bytes, block_bytes, bitmap: this.#have.bits });
-    this.#uncommitted = 0;
-    this.#parts.onProgress(this.#have.size, this.#have.count);
-  }
-
-  #lengthOf(index: number): number {
-    const { size_bytes: size, block_bytes: block } = this.candidate;
-    return Math.max(0, Math.min(block, size - index * block));
-  }
-
-  #countBad(index: number, cause: unknown): void {
-    this.#bad += 1;
-    this.#outstanding.delete(index);
-    if (this.#bad > MAX_BAD_BLOCKS) {
-      this.#finish(new AgentError('E_OTA_BLOCK', `More than ${MAX_BAD_BLOCKS} blocks of ${this.candidate.name} ${this.candidate.version} were damaged on arrival`, { cause }));
-    }
-  }
-
-  #ask(): void {
-    if (!this.#parts.link.isConnected()) return;
-    const wanted = nextRequest(this.#have, this.#outstanding, this.#options.window);
-    const first = wanted[0];
-    if (first === undefined) return;
-    for (const index of wanted) this.#outstanding.add(index);
-    const { digest, size_bytes, block_bytes } = this.candidate;
-    this.#parts.link.request({
-      schema_version: SCHEMA_VERSION, digest, size_bytes, block_bytes, first_block: first, bitmap: encodeBitmap(first, wanted), window: wanted.length,
+    const { store, journal } = this.#parts;
+    const saved = journal.progress(digest);
+    const usable = saved !== null && saved.size_bytes === size_bytes && saved.block_bytes === block_bytes && (await store.hasPartial(digest));
+    if (!usable) await store.deletePartial(digest);
+    const pieces = new Blocks({ digest, size_bytes, block_bytes });
+    const have = new BlockSet(pieces.count, usable ? saved.bitmap : undefined);
+    const save = ({ bits }: BlockSet): void => journal.saveProgress({ digest, size_bytes, block_bytes, bitmap: bits });
+    await this.#withFile({ commitPieces: COMMIT_EVERY_BLOCKS, save }, async (sink) => {
+      const assembly: Assembly = new Assembly(pieces, sink, { have, onProgress: () => this.#report(assembly) });
+      await this.#complete(assembly, signal);
     });
   }
 
-  #armStallTimer(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#onStall(), this.#options.stallMs);
+  async #runChunks(ref: ChunkListRef, signal: AbortSignal): Promise<void> {
+    const { digest, size_bytes, block_bytes } = this.candidate;
+    const { store } = this.#parts;
+    const list = await this.#list(ref, signal);
+    const partial = await store.hasPartial(digest);
+    const pieces = new Chunks(list, ref.digest, { digest, size_bytes, block_bytes });
+    await this.#withFile({ save: () => undefined }, async (sink) => {
+      const assembly: Assembly = new Assembly(pieces, sink, { onProgress: () => this.#report(assembly) });
+      if (partial) await resumeFrom(store.partialPath(digest), assembly, list, signal);
+      if (!assembly.have.complete) await seedFrom((await store.list()).map((stored) => store.path(stored.digest)), assembly, list, signal);
+      await this.#complete(assembly, signal);
+    });
   }
 
-  #onStall(): void {
-    if (this.#settle === null) return;
-    if (this.#parts.link.isConnected()) this.#stalls += 1; // while the broker is away nobody is to blame
-    if (this.#stalls >= this.#options.maxStalls) {
-      this.#finish(new AgentError('E_OTA_STALL', `No block for ${this.#options.stallMs} ms, ${this.#stalls} times: ${this.#have.size} of ${this.#have.count} blocks are here`));
-    } else {
-      this.resume();
+  /** The list of chunks, from the disk or from the publisher. */
+  async #list(ref: ChunkListRef, signal: AbortSignal): Promise<ChunkList> {
+    const { store } = this.#parts;
+    const { digest, size_bytes: sizeBytes, name, version } = this.candidate;
+    const right = (bytes: Uint8Array): boolean => bytes.byteLength === ref.size_bytes && createHash('sha256').update(bytes).digest('hex') === ref.digest;
+    const stored = await store.readList(digest, ref.size_bytes);
+    if (stored !== null && right(stored)) return new ChunkList(stored, sizeBytes);
+    for (let tries = 0; tries < LIST_TRIES; tries++) {
+      const sink = new MemorySink(ref.size_bytes);
+      const pieces = new Blocks({ digest: ref.digest, size_bytes: ref.size_bytes, block_bytes: DEFAULT_BLOCK_BYTES, list_of: digest });
+      await this.#overMqtt(new Assembly(pieces, sink), `the list of chunks of ${name} ${version}`, signal);
+      if (!right(sink.bytes)) continue;
+      const list = new ChunkList(sink.bytes, sizeBytes);
+      await store.writeList(digest, sink.bytes);
+      faultPoint('download.listed');
+      return list;
+    }
+    throw new AgentError('E_OTA_LIST', `The list of chunks of ${name} ${version} came ${LIST_TRIES} times with other bytes than those that were signed (${ref.digest.slice(0, 8)})`);
+  }
+
+  async #complete(assembly: Assembly, signal: AbortSignal): Promise<void> {
+    const { name, version } = this.candidate;
+    this.#report(assembly);
+    await this.#overMqtt(assembly, `${name} ${version}`, signal);
+  }
+
+  async #overMqtt(assembly: Assembly, label: string, signal: AbortSignal): Promise<void> {
+    const { window: pieces, windowBytes: bytes = pieces * MAX_BLOCK_BYTES, stallMs, maxStalls } = this.#options;
+    const fetch = new BlockFetch({ assembly, link: this.#parts.link, pace: this.#pace, label }, { window: { pieces, bytes }, stallMs, maxStalls });
+    this.#fetch = { digest: assembly.pieces.request.digest, fetch };
+    try {
+      await fetch.run(signal);
+    } finally {
+      this.#fetch = null;
     }
   }
 
-  /** Once. What was received is committed first, so that a later try goes on from it. */
-  #finish(error?: unknown): void {
-    const settle = this.#settle;
-    if (settle === null) return;
-    this.#settle = null;
-    clearTimeout(this.#timer);
-    if (error === undefined) settle.resolve();
-    else void this.#work.then(() => this.#commit()).catch(() => undefined).then(() => settle.reject(error));
+  async #withFile(journal: Vouching, work: (sink: Sink) => Promise<void>): Promise<void> {
+    const file = await this.#parts.store.openPartial(this.candidate.digest);
+    try {
+      await work(fileSink(file, journal));
+    } finally {
+      await file.close();
+    }
+  }
+
+  #report({ have, bytesDone, pieces }: Assembly): void {
+    this.#parts.onProgress({ pieces: { done: have.size, total: have.count }, bytes: { done: bytesDone, total: pieces.sizeBytes } });
   }
 }
 
-function writeError(error: unknown): unknown {
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
-    return new AgentError('E_DISK_FULL', `No space for the package: ${error.message}`, { cause: error });
-  }
-  return error;
+/** What vouches for pieces after they are on the disk. */
+interface Vouching {
+  commitPieces?: number;
+  save: (have: BlockSet) => void;
+}
+
+function fileSink(file: FileHandle, { save, ...commits }: Vouching): Sink {
+  return {
+    ...commits,
+    write: async (bytes, offset) => {
+      await file.write(bytes, 0, bytes.byteLength, offset);
+      faultPoint('download.written');
+    },
+    commit: async (have) => {
+      await file.datasync();
+      save(have);
+    },
+  };
 }

@@ -75,7 +75,7 @@ export interface OtaStep {
 
 /** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
 const PASSING_CODES: ReadonlySet<string> = new Set([
-  'E_OTA_STALL', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT',
+  'E_OTA_STALL', 'E_OTA_SLOW', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_OTA_CHUNK', 'E_OTA_LIST', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT',
   'E_OTA_SHADOW_SAMPLES', 'E_NATIVE_MISSING', 'E_ENGINE_MISSING', 'E_OUT_OF_MEMORY',
 ]);
 /** The daemon itself cannot use a slot's file any more. */

@@ -8,6 +8,7 @@ import { Chain } from '../ground/chain.js';
 import { ActivePackage } from './active-package.js';
 import { CandidateWork } from './candidate-work.js';
 import { Decisions } from './decisions.js';
+import type { DownloadProgress } from './download.js';
 import { blaming, failure } from './failure.js';
 import { DesiredInbox } from './inbox.js';
 import { canGoBack, type OtaEffect } from './machine.js';
@@ -39,7 +40,7 @@ export class OtaManager {
   #tick: NodeJS.Timeout | undefined;
   #heat: NodeJS.Timeout | undefined;
   #probation: ProbationWatch | null = null;
-  #progress = { done: 0, total: 0 };
+  #progress: DownloadProgress | null = null;
   #shadow: { generation: number; report: ShadowReport; toldMs: number } | null = null;
 
   constructor(parts: OtaParts, options: OtaOptions) {
@@ -65,8 +66,8 @@ export class OtaManager {
       dispatch: (event) => this.#decisions.dispatch(event),
       open: (digest) => this.#active.open(digest),
       onShadow: (report) => this.#noteShadow(report),
-      onProgress: (done, total) => {
-        this.#progress = { done, total };
+      onProgress: (progress) => {
+        this.#progress = progress;
         onChange();
       },
     }, options);
@@ -77,7 +78,8 @@ export class OtaManager {
     return this.#decisions.state;
   }
 
-  get progress(): { done: number; total: number } {
+  /** Of the last download in this run; null before the first. */
+  get progress(): DownloadProgress | null {
     return this.#progress;
   }
 

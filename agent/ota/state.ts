@@ -1,5 +1,6 @@
 /** What the state machine of deployments decides on, as it is journalled. Which fields a state has follows from its phase. */
 import type { CodedError } from '../errors.js';
+import type { ChunkListRef } from '../contracts/index.js';
 import type { PackageId, Slot } from '../ground/package.js';
 
 /** A deployment is under way. */
@@ -16,6 +17,8 @@ export type OtaPhase = BusyPhase | RestPhase | 'rejected';
 export interface Candidate extends PackageId {
   generation: number;
   block_bytes: number;
+  /** Absent: it travels as a whole, in blocks. */
+  chunks?: ChunkListRef | undefined;
 }
 
 /** What is known in every phase. */

@@ -1,10 +1,10 @@
-/** Package files by content: `packages/{digest}.sterna`, and `{digest}.part` while one is downloaded. */
+/** Package files by content: `packages/{digest}.sterna`, and while one is downloaded `{digest}.part` and its list of chunks, `{digest}.chunks`. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError, toCodedError } from '../errors.js';
-import { syncFolder } from '../../runtime/atomic-file.js';
+import { syncFolder, writeFileAtomic } from '../../runtime/atomic-file.js';
 import { faultPoint } from '../platform/fault.js';
 
 /** Left free for the databases and the log. */
@@ -132,10 +132,23 @@ export class PackageStore {
   /** Deletes every file that is not named. A file that will not go is left for the next time. */
   async collect(keep: readonly string[], keepPartial: string | null): Promise<void> {
     const wanted = new Set(keep.map((digest) => `${digest}.sterna`));
-    if (keepPartial !== null) wanted.add(`${keepPartial}.part`);
+    if (keepPartial !== null) wanted.add(`${keepPartial}.part`).add(`${keepPartial}.chunks`);
     for (const name of await readdir(this.#folder)) {
       if (!wanted.has(name)) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
     }
+  }
+
+  /** The list of chunks of a package, if the file has this size. What is in it the caller checks. */
+  async readList(digest: string, sizeBytes: number): Promise<Buffer | null> {
+    return (await sizeOf(this.#listPath(digest))) === sizeBytes ? readFile(this.#listPath(digest)) : null;
+  }
+
+  async writeList(digest: string, bytes: Uint8Array): Promise<void> {
+    await writeFileAtomic(this.#listPath(digest), bytes, 0o600);
+  }
+
+  #listPath(digest: string): string {
+    return join(this.#folder, `${digest}.chunks`);
   }
 
   async deletePartial(digest: string): Promise<void> {

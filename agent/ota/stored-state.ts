@@ -1,7 +1,7 @@
 /** What the two copies of a device's decisions look like on the disk, and how old forms become the present one. Pure. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
+import { chunkListRef, MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
 import { busyPhases, initialOtaState, isBusy, restPhases, type OtaState } from './state.js';
 import type { Slot } from '../ground/package.js';
 
@@ -19,7 +19,7 @@ export interface StoredState {
 
 const packageId = { name: z.string(), version: z.string(), digest: z.string(), size_bytes: z.number() };
 const slot = z.object({ ...packageId, since_ms: z.number() });
-const candidate = z.object({ ...packageId, generation: z.number(), block_bytes: z.number() });
+const candidate = z.object({ ...packageId, generation: z.number(), block_bytes: z.number(), chunks: chunkListRef.optional() });
 const error = z.object({ code: z.string(), message: z.string() });
 const facts = {
   generation_seen: z.number().nullable(),

@@ -2,13 +2,15 @@ import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Se
 import type { CodedError } from '../errors.js';
 import type { ActiveFault } from '../ground/faults.js';
 import type { ShadowReport } from '../ground/package.js';
+import type { DownloadProgress } from '../ota/download.js';
 import type { OtaState } from '../ota/state.js';
 
 export interface ReportedPipeline {
   name: string;
   input: string;
   ota: OtaState;
-  progress: { done: number; total: number };
+  /** Of the last download in this run; null before the first. */
+  progress: DownloadProgress | null;
   shadow: ShadowReport | null;
   settings: Settings;
   /** The last `desired` that was not taken. */
@@ -42,7 +44,7 @@ export function buildReported(parts: ReportedParts): Reported {
 
 function reportOf({ name, input, ota, progress, shadow, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
-  const total = candidate === null ? 0 : blockCount(candidate.size_bytes, candidate.block_bytes);
+  const total = candidate === null ? 0 : progress?.pieces.total ?? (candidate.chunks === undefined ? blockCount(candidate.size_bytes, candidate.block_bytes) : 0);
   const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
   return {
     name,
@@ -52,7 +54,7 @@ function reportOf({ name, input, ota, progress, shadow, settings, refused }: Rep
     ota: {
       state: ota.phase,
       package: candidate === null ? null : { name: candidate.name, version: candidate.version, digest: candidate.digest, size_bytes: candidate.size_bytes },
-      blocks_done: partial ? Math.min(progress.done, total) : total,
+      blocks_done: partial ? Math.min(progress?.pieces.done ?? 0, total) : total,
       blocks_total: total,
       error: ota.error === null ? null : { code: ota.error.code.slice(0, 256), message: ota.error.message.slice(0, 4096) },
       ...(shadow === null ? {} : { shadow }),

@@ -111,6 +111,7 @@ function agreed({ path, fleet }: { path: string; fleet: string }, directed: Targ
 
 function requirePackage(wanted: DesiredPackage, target: TargetFile, custom: TargetCustom): void {
   const same = wanted.digest === target.hashes['sha256'] && wanted.size_bytes === target.length && wanted.name === custom.name && wanted.version === custom.version;
+  if (!isDeepStrictEqual(wanted.chunks, custom.chunks)) throw new AgentError('E_TRUST_ADDRESS', `The message names another list of chunks for ${custom.name} ${custom.version} than the signatures`);
   if (!same) throw new AgentError('E_TRUST_ADDRESS', `The message wants ${wanted.name} ${wanted.version} (${wanted.digest.slice(0, 8)}), but the signatures are for ${custom.name} ${custom.version} (${target.hashes['sha256']?.slice(0, 8) ?? 'no SHA-256'})`);
 }
 

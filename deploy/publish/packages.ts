@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { DEFAULT_BLOCK_BYTES, blockCount, encodeBlock, type DesiredPackage, type PackageRef } from '../../agent/contracts/index.js';
+import { constants, deflateRawSync } from 'node:zlib';
+import {
+  ChunkList, chunkListOf, DEFAULT_BLOCK_BYTES, blockCount, encodeBlock, type ChunkListRef, type DesiredPackage, type OtaGet, type PackageRef, type WrittenChunkList,
+} from '../../agent/contracts/index.js';
 import { openPackage } from '../../runtime/package/package.js';
 
 /** A package that this publisher can serve. */
@@ -33,9 +36,64 @@ export function desiredOf({ name, version, digest, size_bytes }: PackageRef, blo
   return { name, version, digest, size_bytes, block_bytes: blockBytes };
 }
 
-/** Block `index` of the package, ready for the wire. */
-export function packageBlock(held: HeldPackage, index: number, blockBytes: number): Buffer {
-  const start = index * blockBytes;
-  const payload = held.bytes.subarray(start, start + blockBytes);
-  return encodeBlock({ index, last: index === blockCount(held.bytes.byteLength, blockBytes) - 1, payload });
+/** A package that shrinks by less on the way is not worth the time of the device. */
+const WORTHWHILE = 0.95;
+
+/** A package, or its list of chunks, as it goes out: messages by number. */
+export interface Pieces {
+  readonly count: number;
+  message(index: number): Buffer;
+}
+
+/** What a publisher has to send of one package. Chunks are made, and deflated, when they are first asked for. */
+export class ServedPackage {
+  readonly held: HeldPackage;
+  readonly #written: WrittenChunkList | null;
+  readonly #list: ChunkList | null;
+  /** Null: it is sent as it is. */
+  readonly #deflated = new Map<number, Uint8Array | null>();
+
+  constructor(held: HeldPackage) {
+    this.held = held;
+    this.#written = chunkListOf(held.bytes);
+    this.#list = this.#written === null ? null : new ChunkList(this.#written.bytes, held.bytes.byteLength);
+  }
+
+  /** How `desired` names the list of its chunks; undefined for a small package, which has none. */
+  get chunks(): ChunkListRef | undefined {
+    return this.#written === null ? undefined : { digest: this.#written.digest, size_bytes: this.#written.size_bytes };
+  }
+
+  /** What a request asks for; null when this package cannot satisfy it: another size, or another list. */
+  pieces(request: Pick<OtaGet, 'digest' | 'size_bytes' | 'block_bytes' | 'chunks' | 'list_of'>): Pieces | null {
+    const listed = request.list_of === undefined ? request.chunks : request.digest;
+    if (listed !== undefined && listed !== this.#written?.digest) return null;
+    if (request.list_of !== undefined) return blocksOf(this.#written?.bytes ?? new Uint8Array(0), request);
+    if (request.chunks === undefined) return blocksOf(this.held.bytes, request);
+    const list = this.#list;
+    if (list === null || request.size_bytes !== list.sizeBytes) return null;
+    return { count: list.count, message: (index) => this.#chunk(list, index) };
+  }
+
+  #chunk(list: ChunkList, index: number): Buffer {
+    const raw = this.held.bytes.subarray(list.offset(index), list.offset(index + 1));
+    const known = this.#deflated.get(index);
+    const deflated = known === undefined ? worthwhile(raw) : known;
+    this.#deflated.set(index, deflated);
+    return encodeBlock({ index, last: index === list.count - 1, deflated: deflated !== null, payload: deflated ?? raw });
+  }
+}
+
+function worthwhile(raw: Uint8Array): Uint8Array | null {
+  const deflated = deflateRawSync(raw, { level: constants.Z_BEST_COMPRESSION });
+  return deflated.byteLength < raw.byteLength * WORTHWHILE ? deflated : null;
+}
+
+function blocksOf(bytes: Uint8Array, { size_bytes, block_bytes }: Pick<OtaGet, 'size_bytes' | 'block_bytes'>): Pieces | null {
+  if (bytes.byteLength !== size_bytes) return null;
+  const count = blockCount(size_bytes, block_bytes);
+  return {
+    count,
+    message: (index) => encodeBlock({ index, last: index === count - 1, payload: bytes.subarray(index * block_bytes, (index + 1) * block_bytes) }),
+  };
 }

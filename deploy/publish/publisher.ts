@@ -3,24 +3,26 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import {
-  blockCount, DEFAULT_PIPELINE, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodePayload, otaGetSchema, parseTopic,
-  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
+  DEFAULT_PIPELINE, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodeBusy, encodePayload, otaGetSchema, parseTopic,
+  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type ChunkListRef, type Desired, type DesiredPackage, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { knownPipeline, KnownDevices, type KnownDevice, type KnownPipeline } from './devices.js';
 import { errorOf, outcomeOf, timedOut, type Outcome } from './outcome.js';
-import { desiredPackage, packageBlock, type HeldPackage } from './packages.js';
+import { desiredPackage, ServedPackage, type HeldPackage, type Pieces } from './packages.js';
 import type { DesiredSigner } from '../repository/director.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
 
 export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   /** The fleet that it serves. */
   fleet: string;
-  /** Upper bound of block messages; AWS IoT Core takes 100 publishes a second. Default 80. */
+  /** Upper bound of block messages. Default 1000; AWS IoT Core takes 100 publishes a second. */
   blocksPerSecond?: number;
   /** Blocks on the way to the broker at one time. Default 16, i.e. 1 MiB. */
   maxInFlight?: number;
+  /** Devices that wait for blocks at one time. Default 256; the next one is told to ask again later. */
+  maxWaitingDevices?: number;
   /** Payload bytes of a block. Default 64 KiB. */
   blockBytes?: number;
   /** Signs what devices should run. Without one, only devices in the unsigned mode of development take it. */
@@ -32,8 +34,10 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
 /** What a publisher did so far. */
 export interface PublisherStats {
   requests: number;
-  /** Malformed, for a package that is not held, or too many at once. */
+  /** Malformed, or for a package that is not held. */
   requestsRefused: number;
+  /** Answered with the time at which the device may ask again. */
+  requestsPutOff: number;
   blocksSent: number;
   bytesSent: number;
   malformedPayloads: number;
@@ -50,12 +54,17 @@ interface PublisherEvents {
 
 interface BlockRequest {
   address: DeviceAddress;
-  held: HeldPackage;
-  blockBytes: number;
+  /** Of what is asked for: the package, or its list of chunks. */
+  digest: string;
+  pieces: Pieces;
 }
 
-/** Devices whose requests are queued at one time; others ask again. */
+/** Devices whose requests are queued at one time; others are told when to ask again. */
 const MAX_WAITING_DEVICES = 256;
+/** What waits for a device on average. */
+const BLOCKS_OF_A_DEVICE = 16;
+const SHORTEST_BUSY_MS = 1000;
+const LONGEST_BUSY_MS = 60_000;
 /** Packages that were found, not held from the start: the oldest is looked for again. */
 const MAX_FOUND = 4;
 
@@ -68,23 +77,25 @@ const MAX_FOUND = 4;
  */
 export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #options: PublisherOptions;
-  readonly #held = new Map<string, HeldPackage>();
-  readonly #found = new Map<string, Promise<HeldPackage | null>>();
+  readonly #held = new Map<string, ServedPackage>();
+  readonly #found = new Map<string, Promise<ServedPackage | null>>();
   readonly #devices = new KnownDevices();
-  readonly #schedule = new BlockSchedule<BlockRequest>(MAX_WAITING_DEVICES);
+  readonly #schedule: BlockSchedule<BlockRequest>;
+  readonly #perSecond: number;
   readonly #rate: RateLimit;
   readonly #stopping = new AbortController();
   #client: MqttClient | null = null;
   #inFlight = 0;
   #pumping = false;
-  readonly stats: PublisherStats = { requests: 0, requestsRefused: 0, blocksSent: 0, bytesSent: 0, malformedPayloads: 0 };
+  readonly stats: PublisherStats = { requests: 0, requestsRefused: 0, requestsPutOff: 0, blocksSent: 0, bytesSent: 0, malformedPayloads: 0 };
 
   constructor(options: PublisherOptions) {
     super();
     requireId('fleet', options.fleet);
     this.#options = options;
-    const perSecond = options.blocksPerSecond ?? 80;
-    this.#rate = new RateLimit(perSecond, Math.max(1, Math.min(16, perSecond)));
+    this.#perSecond = options.blocksPerSecond ?? 1000;
+    this.#schedule = new BlockSchedule(options.maxWaitingDevices ?? MAX_WAITING_DEVICES);
+    this.#rate = new RateLimit(this.#perSecond, Math.max(1, Math.min(16, this.#perSecond)));
   }
 
   /** @throws DeployError E_BROKER_CONNECT */
@@ -109,7 +120,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   hold(held: HeldPackage): void {
-    this.#held.set(held.digest, held);
+    if (!this.#held.has(held.digest)) this.#held.set(held.digest, new ServedPackage(held));
   }
 
   release(digest: string): void {
@@ -140,7 +151,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    */
   async publish(device: string, held: HeldPackage | null, settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
     if (held !== null) this.hold(held);
-    return this.state(device, held === null ? null : desiredPackage(held, this.#options.blockBytes), settings, pipeline);
+    if (held === null) return this.state(device, null, settings, pipeline);
+    return this.state(device, withChunks(desiredPackage(held, this.#options.blockBytes), this.#held.get(held.digest)?.chunks), settings, pipeline);
   }
 
   /** As `publish`, of a package that need not be here: whoever holds it sends it. */
@@ -159,9 +171,12 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return generation;
   }
 
-  #signed(device: string, pipeline: string, desired: Desired): Desired {
+  /** The list of chunks is the one that the image repository has signed: an older version may have added the package, and made none. */
+  #signed(device: string, pipeline: string, stated: Desired): Desired {
     const { signer, fleet } = this.#options;
-    if (signer === undefined) return desired;
+    if (signer === undefined) return stated;
+    const chunks = stated.package === null ? undefined : signer.chunks(stated.package.digest, fleet);
+    const desired: Desired = { ...stated, package: stated.package === null ? null : withChunks(stated.package, chunks) };
     const { image_root: image = null, director_root: director = null } = this.#devices.get(device).reported?.trust ?? {};
     return { ...desired, signed: signer.sign({ fleet, device, pipeline }, desired, { image, director }) };
   }
@@ -221,19 +236,20 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
   #request(address: DeviceAddress, request: OtaGet): void {
     this.stats.requests++;
-    const held = this.#held.get(request.digest);
-    if (held !== undefined) return this.#answer(address, request, held);
-    void this.#find(request.digest).then((found) => {
+    const digest = request.list_of ?? request.digest;
+    const served = this.#held.get(digest);
+    if (served !== undefined) return this.#answer(address, request, served);
+    void this.#find(digest).then((found) => {
       if (found !== null) this.#answer(address, request, found);
       else this.stats.requestsRefused++;
     });
   }
 
   /** Looked for once at a time, and kept while it is among the newest. */
-  async #find(digest: string): Promise<HeldPackage | null> {
+  async #find(digest: string): Promise<ServedPackage | null> {
     const { find } = this.#options;
     if (find === undefined) return null;
-    const looking = this.#found.get(digest) ?? find(digest);
+    const looking = this.#found.get(digest) ?? find(digest).then((held) => (held === null ? null : new ServedPackage(held)));
     this.#found.delete(digest);
     this.#found.set(digest, looking);
     for (const oldest of [...this.#found.keys()].slice(0, -MAX_FOUND)) this.#found.delete(oldest);
@@ -242,24 +258,31 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     return found;
   }
 
-  #answer(address: DeviceAddress, request: OtaGet, held: HeldPackage): void {
-    if (held.bytes.byteLength !== request.size_bytes) {
+  #answer(address: DeviceAddress, request: OtaGet, served: ServedPackage): void {
+    const pieces = served.pieces(request);
+    const first = request.first_block;
+    if (pieces === null) {
+      // The device expects another size, or another list: no data can satisfy it.
       this.stats.requestsRefused++;
-      this.#refuse(address, request);
-      return;
+      return this.#tell(address, request, encodeBlock({ index: first, last: false, unavailable: true, payload: new Uint8Array(0) }));
     }
-    const blocks = requestedBlocks(request, blockCount(held.bytes.byteLength, request.block_bytes));
-    this.emit('serving', address.device, held);
-    const context = { address, held, blockBytes: request.block_bytes };
-    if (!this.#schedule.request(`${address.device}/${held.digest}`, { context, blocks })) this.stats.requestsRefused++;
+    this.emit('serving', address.device, served.held);
+    const context = { address, digest: request.digest, pieces };
+    if (!this.#schedule.request(`${address.device}/${request.digest}`, { context, blocks: requestedBlocks(request, pieces.count) })) {
+      this.stats.requestsPutOff++;
+      return this.#tell(address, request, encodeBusy(first, this.#busyMs()));
+    }
     void this.#pump();
   }
 
-  /** The device expects another size under this digest: no data can satisfy it. */
-  #refuse(address: DeviceAddress, request: OtaGet): void {
-    const topic = deviceTopic(address, { kind: 'ota_block', digest8: digest8(request.digest), index: request.first_block });
-    const block = encodeBlock({ index: request.first_block, last: false, unavailable: true, payload: new Uint8Array(0) });
-    this.#client?.publish(topic, block, { qos: 1 });
+  /** About the time that those take who wait already, and different for each, so that they do not all come back at once. */
+  #busyMs(): number {
+    const aheadMs = this.#schedule.devices * BLOCKS_OF_A_DEVICE * 1000 / this.#perSecond;
+    return Math.min(LONGEST_BUSY_MS, Math.max(SHORTEST_BUSY_MS, aheadMs)) * (0.5 + Math.random());
+  }
+
+  #tell(address: DeviceAddress, { digest, first_block: index }: OtaGet, message: Buffer): void {
+    this.#client?.publish(deviceTopic(address, { kind: 'ota_block', digest8: digest8(digest), index }), message, { qos: 1 });
   }
 
   /** Sends what is scheduled, within the rate and the number in flight; at most one runs. */
@@ -281,12 +304,12 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     }
   }
 
-  #send({ address, held, blockBytes }: BlockRequest, index: number): void {
+  #send({ address, digest, pieces }: BlockRequest, index: number): void {
     const client = this.#client;
     if (client === null) return;
-    const message = packageBlock(held, index, blockBytes);
+    const message = pieces.message(index);
     this.#inFlight++;
-    client.publish(deviceTopic(address, { kind: 'ota_block', digest8: digest8(held.digest), index }), message, { qos: 1 }, (error) => {
+    client.publish(deviceTopic(address, { kind: 'ota_block', digest8: digest8(digest), index }), message, { qos: 1 }, (error) => {
       this.#inFlight--;
       if (!error) {
         this.stats.blocksSent++;
@@ -295,6 +318,10 @@ export class Publisher extends EventEmitter<PublisherEvents> {
       void this.#pump();
     });
   }
+}
+
+function withChunks({ chunks: _, ...wanted }: DesiredPackage, chunks: ChunkListRef | undefined): DesiredPackage {
+  return chunks === undefined ? wanted : { ...wanted, chunks };
 }
 
 function messageOf(error: unknown): string {

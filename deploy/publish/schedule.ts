@@ -5,10 +5,13 @@ export interface Job<T> {
   blocks: number[];
 }
 
+/** Blocks that wait for one device: some requests, of which each names at most 16. */
+const MAX_WAITING_BLOCKS = 64;
+
 /**
  * Who gets the next block: devices take turns, so that one that asks for much cannot starve the others. Pure state, no
- * clock. A device's new request for a package replaces its old one: requests are idempotent, and the newest knows best what
- * is missing. `device` names the device and the package: pipelines of one device may wait for several.
+ * clock. A device's new request for a package is added to what is left of its old one, each block once: a device asks for more while the
+ * last ones are on the way. `device` names the device and the package: pipelines of one device may wait for several.
  */
 export class BlockSchedule<T> {
   readonly #jobs = new Map<string, Job<T>>();
@@ -26,7 +29,11 @@ export class BlockSchedule<T> {
   request(device: string, job: Job<T>): boolean {
     if (!this.#jobs.has(device) && this.#jobs.size >= this.#maxDevices) return false;
     if (job.blocks.length === 0) this.#jobs.delete(device);
-    else this.#jobs.set(device, { context: job.context, blocks: [...job.blocks] });
+    else {
+      const waiting = this.#jobs.get(device)?.blocks ?? [];
+      const added = job.blocks.filter((block) => !waiting.includes(block));
+      this.#jobs.set(device, { context: job.context, blocks: [...waiting, ...added].slice(-MAX_WAITING_BLOCKS) });
+    }
     return true;
   }
 

@@ -1,7 +1,7 @@
 /** The director: signs what one pipeline of one device should run now, and commands; adds the metadata of the image repository that proves the package. */
 import { createHash } from 'node:crypto';
 import {
-  commandStatementSchema, desiredText, SIGNED_FIELDS, statementSchema, type CommandStatement, type Desired, type DeviceAddress, type RepositoryFiles, type Signed, type Statement,
+  commandStatementSchema, desiredText, SIGNED_FIELDS, statementSchema, type ChunkListRef, type CommandStatement, type Desired, type DeviceAddress, type RepositoryFiles, type Signed, type Statement,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { compactText, isSigned, listing, newDocument, roleKeys, signDocument, tufTime, type Document, type DocumentKind } from './document.js';
@@ -18,6 +18,8 @@ export interface KnownRoots {
 export interface DesiredSigner {
   /** @throws DeployError E_REPOSITORY, E_REPOSITORY_TARGET, E_KEY */
   sign(address: DeviceAddress & { pipeline: string }, desired: Omit<Desired, 'signed'>, known: KnownRoots): Signed;
+  /** The list of chunks of a package as it is signed for this fleet; undefined when there is none. */
+  chunks(digest: string, fleet: string): ChunkListRef | undefined;
 }
 
 const DAY_MS = 86_400_000;
@@ -30,6 +32,10 @@ export class Director implements DesiredSigner {
   constructor(repository: Repository, now: () => number = Date.now) {
     this.#repository = repository;
     this.#now = now;
+  }
+
+  chunks(digest: string, fleet: string): ChunkListRef | undefined {
+    return this.#repository.find(digest, fleet)?.entry.custom.chunks;
   }
 
   sign(address: DeviceAddress & { pipeline: string }, desired: Omit<Desired, 'signed'>, known: KnownRoots): Signed {

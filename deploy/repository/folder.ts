@@ -94,6 +94,11 @@ export class RepositoryFolder {
     this.#write(targetFile(path, digest), bytes);
   }
 
+  /** A list of chunks, for devices that fetch over HTTPS. */
+  writeChunks(digest: string, bytes: Uint8Array): void {
+    this.#write(`image/chunks/${digest}.chunks`, bytes);
+  }
+
   targetFile(path: string, digest: string): string {
     return join(this.path, targetFile(path, digest));
   }

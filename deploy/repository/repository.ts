@@ -3,7 +3,7 @@
  * threshold of signatures; a snapshot and a timestamp follow what was published. So the same commands serve one person with all keys and several
  * who carry the folder from one to the next.
  */
-import { ALL_FLEETS, MAX_METADATA_BYTES, requireId, SIGNED_FIELDS, type TargetCustom } from '../../agent/contracts/index.js';
+import { ALL_FLEETS, chunkListOf, MAX_METADATA_BYTES, requireId, SIGNED_FIELDS, type TargetCustom } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import type { HeldPackage } from '../publish/packages.js';
 import { documentText, fieldsOf, isSigned, listing, newDocument, parseDocument, roleKeys, signDocument, type Document, type RoleKeys } from './document.js';
@@ -112,13 +112,15 @@ export class Repository {
     const path = `${fleet === undefined ? ALL_FLEETS : requireId('fleet', fleet)}/${held.name}-${held.version}.sterna`;
     const role = fleet !== undefined && this.delegatedRoles().includes(fleetRole(fleet)) ? fleetRole(fleet) : 'targets';
     const document = this.#latest(role);
-    const custom: TargetCustom = { name: held.name, version: held.version, release_counter: releaseCounter, hardware_ids: hardwareIds.map((name) => requireId('hardware id', name)) };
+    const list = chunkListOf(held.bytes);
+    const custom: TargetCustom = { name: held.name, version: held.version, release_counter: releaseCounter, hardware_ids: hardwareIds.map((name) => requireId('hardware id', name)), ...(list === null ? {} : { chunks: { digest: list.digest, size_bytes: list.size_bytes } }) };
     const entry: TargetEntry = { length: held.bytes.byteLength, hashes: { sha256: held.digest }, custom };
     const known = targetsOf(document);
     const newest = Math.max(-1, ...Object.entries(known).filter(([other, target]) => other !== path && target.custom.name === held.name).map(([, target]) => target.custom.release_counter));
     if (releaseCounter < newest) throw new DeployError('E_REPOSITORY', `${held.name} ${held.version} has the release counter ${releaseCounter}, and ${newest} is in the repository already: devices would refuse to go back. Package it again with --release-counter ${newest + 1}`);
     if (JSON.stringify(known[path]) === JSON.stringify(entry)) return { path, progress: this.sign() };
     this.folder.writeTarget(path, held.digest, held.bytes);
+    if (list !== null) this.folder.writeChunks(list.digest, list.bytes);
     this.#stageTargets(role, { ...document.signed, targets: { ...known, [path]: entry } });
     return { path, progress: this.sign() };
   }

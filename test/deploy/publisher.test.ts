@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
-  blockCount, decodeBlock, decodePayload, desiredSchema, deviceTopic, encodeBitmap, parseTopic, type Block, type OtaGet,
+  decodeBlock, decodePayload, desiredSchema, deviceTopic, encodeBitmap, parseTopic, type Block, type OtaGet,
 } from '../../agent/contracts/index.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { connectLink } from '../../deploy/mqtt/link.js';
 import { endOf } from '../../deploy/publish/outcome.js';
-import { packageBlock, type HeldPackage } from '../../deploy/publish/packages.js';
+import { ServedPackage, type HeldPackage } from '../../deploy/publish/packages.js';
 import { Publisher } from '../../deploy/publish/publisher.js';
 import { DOOR, json, pipelineReport, reported, topic } from './fixtures.js';
 
@@ -65,8 +65,8 @@ async function until(condition: () => boolean): Promise<void> {
 describe('the blocks of a package', () => {
   it('give the package back, and only the last says so', () => {
     const pack = held(BLOCK * 3 + 17);
-    const count = blockCount(pack.bytes.length, BLOCK);
-    const decoded = Array.from({ length: count }, (_, i) => decodeBlock(packageBlock(pack, i, BLOCK)));
+    const pieces = new ServedPackage(pack).pieces({ digest: pack.digest, size_bytes: pack.bytes.length, block_bytes: BLOCK });
+    const decoded = Array.from({ length: pieces?.count ?? 0 }, (_, i) => decodeBlock(pieces?.message(i) ?? new Uint8Array(0)));
     expect(Buffer.concat(decoded.map(({ payload }) => payload)).equals(pack.bytes)).toBe(true);
     expect(decoded.map(({ last }) => last)).toEqual([false, false, false, true]);
     expect(decoded.map(({ payload }) => payload.length)).toEqual([BLOCK, BLOCK, BLOCK, 17]);

@@ -16,13 +16,13 @@ describe('block schedule', () => {
     expect(drain(schedule)).toEqual(['a0', 'b7', 'a1', 'a2']);
   });
 
-  it("replaces a device's request by its newest, and forgets one that wants nothing", () => {
+  it("adds a device's request to what is left of its last one, each block once, and forgets one that wants nothing", () => {
     const schedule = new BlockSchedule<string>(8);
     schedule.request('a', { context: '', blocks: [0, 1] });
     schedule.request('a', { context: '', blocks: [1, 5] });
     schedule.request('b', { context: '', blocks: [2] });
     schedule.request('b', { context: '', blocks: [] });
-    expect(drain(schedule)).toEqual(['a1', 'a5']);
+    expect(drain(schedule)).toEqual(['a0', 'a1', 'a5']);
   });
 
   it('refuses one device too many, and takes the known ones still', () => {
@@ -30,7 +30,7 @@ describe('block schedule', () => {
     expect(schedule.request('a', { context: '', blocks: [0] })).toBe(true);
     expect(schedule.request('b', { context: '', blocks: [0] })).toBe(false);
     expect(schedule.request('a', { context: '', blocks: [3] })).toBe(true);
-    expect(drain(schedule)).toEqual(['a3']);
+    expect(drain(schedule)).toEqual(['a0', 'a3']);
   });
 
   it('sends every requested block once, and no device waits for more than one block of each other', () => {

@@ -49,7 +49,7 @@ export function register(program: Command): void {
     .option('--detach', 'hand the package over to a running `sterna fleet serve` and do not wait', false)
     .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
     .option('--timeout <seconds>', 'stop waiting after this time', integer(1), 600)
-    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80)))
+    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000)))
     .action(reporting(publish));
 }
 

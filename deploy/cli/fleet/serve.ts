@@ -19,7 +19,7 @@ export function registerServe(fleet: Command): void {
     .argument('[packages...]', '.sterna files to serve besides')
     .requiredOption('--fleet <name>', 'the fleet that it serves')
     .option('--store <folder>', 'where packages are handed over; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
-    .option('--rate <blocks>', 'at most this many blocks per second', integer(1), 80))
+    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000))
     .action(async (paths: string[], options: ServeOptions, self: Command) => {
       const link = brokerLink(options);
       const packages = await Promise.all(paths.map((path) => loadPackage(path)));

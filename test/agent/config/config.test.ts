@@ -100,7 +100,7 @@ describe('the configuration', () => {
     expect(parseConfig(parse(text), { base: '/etc/sterna' }).telemetry).toEqual({ interval_ms: 10_000 });
     // With every comment that shows a key taken away, it is still valid.
     const uncommented = text.split('\n').map((line) => line.replace(/^(\s*)# ?(\s*[a-z_]+: )/, '$1$2')).join('\n');
-    expect(parseConfig(parse(uncommented), { base: '/etc/sterna' })).toMatchObject({ api: { port: 8481 }, broker: { tls: { ca: '/etc/sterna/ca.pem' } }, ota: { window: 4 } });
+    expect(parseConfig(parse(uncommented), { base: '/etc/sterna' })).toMatchObject({ api: { port: 8481 }, broker: { tls: { ca: '/etc/sterna/ca.pem' } }, ota: { window: 16 } });
     for (const { path } of configKeys()) expect(text, `${path.join('.')} is missing`).toMatch(new RegExp(`^\\s*#?\\s*${path.at(-1) ?? ''}:`, 'm'));
   });
 

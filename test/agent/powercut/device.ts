@@ -18,7 +18,7 @@ import { endForPipeline } from '../../../agent/platform/last-run.js';
 import { createLog } from '../../../agent/platform/log.js';
 import { FakeRuntime, type FakePackage } from '../support/fake-runtime.js';
 import { testRules } from '../support/update-rules.js';
-import { answerRequest } from '../support/publisher.js';
+import { answerRequest, chunksOf } from '../support/publisher.js';
 
 const [folder = '', generationText = '1', offer = '', camera = '', beside = ''] = process.argv.slice(2);
 const generation = Number(generationText);
@@ -62,12 +62,16 @@ const manager: OtaManager = new OtaManager({
     request: (request: OtaGet) => {
       for (const { index, message } of answerRequest(request, bytes)) {
         blocksAsked.push(index);
+        if (request.chunks !== undefined) say({ sent: index });
+        if (request.list_of !== undefined) say({ list: index });
         setImmediate(() => manager.receiveBlock(digest8(request.digest), index, message));
       }
     },
   },
   onChange: () => {
     trust?.settle('main', manager.state);
+    const { progress } = manager;
+    if (progress !== null && manager.state.phase === 'downloading') say({ bytes: progress.bytes.done });
     if (manager.state.phase === phase) return;
     phase = manager.state.phase;
     say({ phase });
@@ -124,7 +128,7 @@ const besideAtStart = besideSlot.running?.slot.version ?? null;
 loop.start();
 const message = signed === '' ? null : desiredSchema.parse(JSON.parse(readFileSync(join(folder, signed), 'utf8')));
 if (message === null || trust === null) manager.desire({ generation, package: {
-  name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256,
+  name: fake.name, version: fake.version, digest: createHash('sha256').update(bytes).digest('hex'), size_bytes: bytes.length, block_bytes: 256, ...(process.env['STERNA_TEST_CHUNKS'] === '1' ? chunksOf(bytes) : {}),
 } });
 else if (trust.accept('main', message, manager.state)) manager.desire(message);
 if (second !== null && besideBytes !== null) {
@@ -134,7 +138,7 @@ if (second !== null && besideBytes !== null) {
   } });
 }
 const settled = ({ state }: OtaManager): boolean => state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(state.phase);
-while ((second !== null && !settled(second)) || !(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress.done === manager.progress.total)) {
+while ((second !== null && !settled(second)) || !(manager.state.generation_seen === generation && ['committed', 'rejected', 'rolled_back'].includes(manager.state.phase) && manager.progress?.pieces.done === manager.progress?.pieces.total)) {
   await new Promise((resolve) => { setTimeout(resolve, 5); });
 }
 await loop.stop();

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../../runtime/support/random.js';
 import { packageBytes } from '../support/fake-runtime.js';
 import { temporaryFolder } from '../support/tools.js';
 import { item, SignedFleet } from '../trust/fleet.js';
@@ -24,13 +25,19 @@ beforeAll(bundleDevice, 60_000);
 
 /** Runs the device. @returns what it says, or null when it was killed */
 function run(folder: string, generation: number, offer: string, fault = '', beside = '', signed = ''): Promise<Outcome | null> {
+  return runWith({ STERNA_TEST_SIGNED: signed }, folder, generation, offer, { fault, beside });
+}
+
+/** @param lines receives everything that the device says */
+function runWith(env: Record<string, string>, folder: string, generation: number, offer: string, { fault = '', beside = '', lines = [] }: { fault?: string; beside?: string; lines?: Record<string, unknown>[] } = {}): Promise<Outcome | null> {
   return new Promise((done, fail) => {
-    const child = spawn(process.execPath, [script, folder, String(generation), offer, '', beside], { env: { ...process.env, STERNA_FAULT: fault, STERNA_TEST_SIGNED: signed }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [script, folder, String(generation), offer, '', beside], { env: { ...process.env, ...env, STERNA_FAULT: fault }, stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
     let err = '';
     child.stdout.on('data', (piece: Buffer) => { out += piece.toString(); });
     child.stderr.on('data', (piece: Buffer) => { err += piece.toString(); });
     child.once('close', (code, signal) => {
+      lines.push(...out.split('\n').filter((line) => line.endsWith('}')).map((line) => JSON.parse(line) as Record<string, unknown>));
       if (signal === 'SIGKILL') done(null);
       else if (code === 0) done(JSON.parse(out.trim().split('\n').at(-1) ?? '') as Outcome);
       else fail(new Error(`the device ended with ${code}: ${err}`));
@@ -47,6 +54,24 @@ function prepare(fresh = false): string {
   writeFileSync(join(folder, 'crashes'), packageBytes({ name: 'faces', version: '6.6.7', padding: 3000, crashes: true }));
   return folder;
 }
+
+/** As `packageBytes`, with contents that chunks can be told apart by, and so many bytes of its own. */
+function largePackage(version: string, own: number): Buffer {
+  const noise = (bytes: number, seed: number): Buffer => {
+    const next = random(seed);
+    return Buffer.from(Array.from({ length: bytes }, () => Math.floor(next() * 256)));
+  };
+  return Buffer.concat([packageBytes({ name: 'faces', version, padding: 1 }), noise(300_000, 1), noise(own, 2), noise(200_000, 3)]);
+}
+
+const chunks = { STERNA_TEST_CHUNKS: '1' };
+let installedLarge = '';
+beforeAll(async () => {
+  installedLarge = mkdtempSync(join(tmpdir(), 'sterna-powercut-'));
+  writeFileSync(join(installedLarge, 'one'), largePackage('1.0.0', 0));
+  expect(await runWith(chunks, installedLarge, 1, 'one')).toMatchObject({ running: '1.0.0' });
+}, 60_000);
+afterAll(() => rmSync(installedLarge, { recursive: true, force: true }));
 
 let installed = '';
 beforeAll(async () => {
@@ -80,6 +105,28 @@ describe('when the power fails', () => {
     expect(['1.0.0', '2.0.0']).toContain(back?.atStart);
     expect(['3.0.0', '4.0.0']).toContain(back?.beside.atStart);
     expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0', files: 2, beside: { running: '4.0.0', phase: 'committed' } });
+  });
+
+  it.each([
+    'journal.after.downloading', 'download.listed', 'download.seeded:9', 'download.written:25', 'download.written:33', 'journal.before.verifying', 'store.before.rename',
+  ])('OTA-082: at %s of a download by chunks, no chunk is fetched twice, and progress never goes backwards', async (fault) => {
+    const folder = temporaryFolder();
+    cpSync(installedLarge, folder, { recursive: true });
+    const two = largePackage('2.0.0', 160_000);
+    writeFileSync(join(folder, 'two'), two);
+    const before: Record<string, unknown>[] = [];
+    const after: Record<string, unknown>[] = [];
+    expect(await runWith(chunks, folder, 2, 'two', { fault, lines: before }), `${fault} was not reached`).toBeNull();
+    const back = await runWith(chunks, folder, 2, 'two', { lines: after });
+    expect(back).toMatchObject({ running: '2.0.0', phase: 'committed', previous: '1.0.0', files: 2 });
+    const numbers = (lines: readonly Record<string, unknown>[], key: string): number[] => lines.flatMap((line) => (typeof line[key] === 'number' ? [line[key]] : []));
+    expect(numbers([...before, ...after], 'list')).toHaveLength(1);
+    const [first, then] = [numbers(before, 'sent'), numbers(after, 'sent')];
+    const onTheWay = first.slice(-4); // of a window; what the kill found on its way was not here
+    expect(then.filter((index) => first.includes(index) && !onTheWay.includes(index))).toEqual([]);
+    expect(first.length + then.length).toBeLessThan(two.length / 16_384);
+    const bytes = numbers([...before, ...after], 'bytes');
+    expect(bytes).toEqual([...bytes].sort((a, b) => a - b));
   });
 
   it('progress never goes backwards', async () => {

@@ -20,6 +20,8 @@ export class FleetSide {
   readonly requests: OtaGet[] = [];
   readonly kinds = new Set<string>();
   packages: ReadonlyMap<string, Buffer> = new Map();
+  /** What it sends for a request, in place of the honest answer: a hostile broker. */
+  tamper: (request: OtaGet, answer: { index: number; message: Buffer }[]) => { index: number; message: Buffer }[] = (_, answer) => answer;
   /** Blocks answered before it goes silent. */
   budget = Infinity;
 
@@ -80,9 +82,9 @@ export class FleetSide {
 
   #serve(request: OtaGet): void {
     this.requests.push(request);
-    const bytes = this.packages.get(request.digest);
+    const bytes = this.packages.get(request.list_of ?? request.digest);
     if (bytes === undefined) return;
-    for (const { index, message } of answerRequest(request, bytes)) {
+    for (const { index, message } of this.tamper(request, answerRequest(request, bytes))) {
       if (this.budget <= 0) return;
       this.budget -= 1;
       this.client.publish(deviceTopic(this.address, { kind: 'ota_block', digest8: request.digest.slice(0, 8), index }), message, { qos: 1 });

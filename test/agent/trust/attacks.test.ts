@@ -5,11 +5,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Desired, Signed } from '../../../agent/contracts/index.js';
+import { deviceTopic, encodeBlock, type Desired, type Signed } from '../../../agent/contracts/index.js';
 import { readKey } from '../../../deploy/repository/keys.js';
+import { random } from '../../runtime/support/random.js';
+import { packageBytes } from '../support/fake-runtime.js';
 import { until } from '../support/tools.js';
 import { fakeItem, TrustBench } from './bench.js';
-import { DAY_MS, forge, listed, SignedFleet, wanted, type Item } from './fleet.js';
+import { ADDRESS, DAY_MS, forge, listed, SignedFleet, wanted, type Item } from './fleet.js';
 
 type SignedDesired = Desired & { signed: Signed };
 const two = fakeItem('2.0.0', 2);
@@ -311,6 +313,57 @@ describe('pieces that do not fit', () => {
     await bench.side.desire(bench.fleet.desired(generation, two));
     await bench.side.untilReported('the package is refused', (r) => r.ota.state === 'rejected' && r.ota.error?.code === 'E_OTA_HASH');
     expect(bench.side.reported.at(-1)?.slots.active?.version).toBe('1.0.0');
+  });
+});
+
+/** Too large to travel in one message, so that it has a list of chunks. */
+function largeItem(version: string, counter: number): Item {
+  const next = random(counter);
+  return { name: 'faces', version, counter, bytes: Buffer.concat([packageBytes({ name: 'faces', version, padding: 1 }), Buffer.from(Array.from({ length: 150_000 }, () => Math.floor(next() * 256)))]) };
+}
+
+describe('transfer', () => {
+  it('OTA-081: the broker cannot put another list of chunks in the place of the signed one, nor take it away', async () => {
+    const bench = await TrustBench.start();
+    const genuine = honest(bench, largeItem('2.0.0', 2));
+    expect(genuine.package?.chunks).toBeDefined();
+    const { chunks: _, ...whole } = genuine.package ?? wanted(two);
+    await bench.refuses('E_TRUST_ADDRESS', { ...genuine, package: whole });
+    await bench.refuses('E_TRUST_ADDRESS', { ...genuine, package: { ...whole, chunks: { digest: 'ab'.repeat(32), size_bytes: 100 } } });
+  });
+
+  it('OTA-081: director and image repository must agree on the list of chunks', async () => {
+    const bench = await TrustBench.start();
+    const forged = directed(bench.fleet, honest(bench, largeItem('2.0.0', 2)), (targets) => {
+      for (const { custom } of Object.values((targets as unknown as { targets: Record<string, { custom: { chunks: { digest: string } } }> }).targets)) custom.chunks.digest = 'ab'.repeat(32);
+    });
+    await bench.refuses('E_TRUST_DISAGREE', forged);
+  });
+
+  it('OTA-080: a broker that changes a chunk each time ends this try, not the generation; the serving package does not notice', async () => {
+    const bench = await TrustBench.start();
+    const item = largeItem('2.0.0', 2);
+    const genuine = honest(bench, item);
+    bench.side.tamper = (request, answer) => answer.map(({ index, message }) => ({ index, message: request.chunks !== undefined && index === 3 ? encodeBlock({ index, last: false, payload: Buffer.alloc(5000, 6) }) : message }));
+    await bench.side.desire(genuine);
+    await bench.side.untilReported('the chunk is refused', (r) => r.ota.state === 'rejected' && r.ota.error?.code === 'E_OTA_CHUNK' && r.slots.active?.version === '1.0.0');
+    bench.side.tamper = (_, answer) => answer;
+    await bench.side.desire(genuine); // as a broker repeats it at every connection
+    await bench.side.untilReported('the same generation is installed', (r) => r.slots.active?.version === '2.0.0');
+  });
+
+  it('OTA-083: a broker that sends just enough to look alive is found out', async () => {
+    const bench = await TrustBench.start({ config: { ota: { stall_ms: 2000, min_bytes_per_s: 100_000_000, min_rate_ms: 600 } } });
+    const genuine = honest(bench, largeItem('2.0.0', 2));
+    bench.side.tamper = (request, answer) => {
+      if (request.chunks === undefined) return answer;
+      const [piece] = answer;
+      const topic = deviceTopic(ADDRESS, { kind: 'ota_block', digest8: request.digest.slice(0, 8), index: piece?.index ?? 0 });
+      setTimeout(() => void bench.side.client.publish(topic, piece?.message ?? Buffer.alloc(0), { qos: 1 }), 250);
+      return [];
+    };
+    await bench.side.desire(genuine);
+    await bench.side.untilReported('slow retrieval is reported', (r) => r.ota.state === 'rejected' && r.ota.error?.code === 'E_OTA_SLOW' && r.slots.active?.version === '1.0.0');
   });
 });
 

@@ -8,6 +8,7 @@ import { createKey, openSigner, type PublicKey } from '../../../deploy/repositor
 import { Repository } from '../../../deploy/repository/repository.js';
 import type { RoleKeysInput } from '../../../deploy/repository/roles.js';
 import { temporaryFolder } from '../../support/folder.js';
+import { chunksOf } from '../support/publisher.js';
 
 export const ADDRESS = { fleet: 'test', device: 'door' } as const;
 export const HARDWARE = 'x64';
@@ -29,7 +30,7 @@ export function item(name: string, version: string, counter: number, contents = 
 export const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 export function wanted({ name, version, bytes }: Item, blockBytes = 256): DesiredPackage {
-  return { name, version, digest: digestOf(bytes), size_bytes: bytes.length, block_bytes: blockBytes };
+  return { name, version, digest: digestOf(bytes), size_bytes: bytes.length, block_bytes: blockBytes, ...chunksOf(bytes) };
 }
 
 /** The whole of a fleet's trust, with a clock of its own. */

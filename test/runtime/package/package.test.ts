@@ -7,7 +7,8 @@ import { packTar } from 'modern-tar';
 import { afterAll, describe, expect, it } from 'vitest';
 import { RuntimeError } from '../../../runtime/errors.js';
 import { archiveLimits, writeArchive } from '../../../runtime/package/archive.js';
-import { deflate } from '../../../runtime/package/deflate.js';
+import { packageChunks } from '../../../runtime/package/content-chunks.js';
+import { deflate, inflate } from '../../../runtime/package/deflate.js';
 import { buildPackage, openPackage, writePackage } from '../../../runtime/package/package.js';
 import { describedWith, description } from '../pipeline/fakes.js';
 import { files, manifest } from './manifest-fixture.js';
@@ -71,6 +72,22 @@ describe('buildPackage', () => {
 });
 
 describe('a file that deflates', () => {
+  it('keeps its bytes, except near a change', () => {
+    const before = Uint8Array.from({ length: 1_000_000 }, (_, i) => Math.round(8 * Math.sin(i * i % 9973)) + 8);
+    const after = Uint8Array.from(before);
+    for (let i = 500_000; i < 520_000; i++) after[i] = (after[i] ?? 0) ^ 1;
+    const lists = [before, after].map((data) => {
+      const stream = deflate(data) ?? data;
+      expect(stream.length).toBeLessThan(data.length * 0.7);
+      expect(Buffer.from(inflate(stream, data.length) ?? []).equals(data)).toBe(true);
+      return [...packageChunks((offset, length) => stream.subarray(offset, offset + length), stream.length)].map(({ bytes }) => ({ hash: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length, whole: stream.length }));
+    });
+    const known = new Set(lists[0]?.map(({ hash }) => hash));
+    const missing = (lists[1] ?? []).filter(({ hash }) => !known.has(hash)).reduce((sum, { bytes }) => sum + bytes, 0);
+    expect(missing / (lists[1]?.[0]?.whole ?? 1)).toBeLessThan(0.3);
+  });
+
+
   const weights = Buffer.from(Int8Array.from({ length: 20_000 }, (_, i) => ((i * 7919) % 19) - 9).buffer);
   const large = { ...files, 'models/embedder.onnx': weights };
   const path = 'models/embedder.onnx';

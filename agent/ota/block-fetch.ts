@@ -1,0 +1,230 @@
+/**
+ * Pieces over MQTT. The device asks (`ota/get`) and so owns the flow; pieces may come twice, in any order, damaged or never. A wrong one is asked for
+ * again. One that others have overtaken is asked for again at once, because the sender answers in order; the last ones, after some round trips.
+ */
+import { AgentError } from '../errors.js';
+import { busyMs, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
+import type { Assembly } from './assembly.js';
+import { Flight, type Window } from './blocks.js';
+import type { PieceErrorCode } from './pieces.js';
+import type { Pace } from './pace.js';
+
+/** A piece that is wrong so often is not asked for again. */
+const MAX_WRONG = 3;
+/** Wrong ones in all. */
+const MAX_BAD = 64;
+/** A busy sender is asked again after at most this time, milliseconds. */
+const LONGEST_BUSY_MS = 3_600_000;
+
+/** The side of the link that a download needs. */
+export interface BlockLink {
+  isConnected(): boolean;
+  /** Sends a request; a failure is the same as a lost request. */
+  request(request: OtaGet): void;
+}
+
+export interface FetchOptions {
+  window: Window;
+  stallMs: number;
+  maxStalls: number;
+}
+
+export interface FetchParts {
+  assembly: Assembly;
+  link: BlockLink;
+  pace: Pace;
+  /** What is fetched, for messages. */
+  label: string;
+}
+
+export class BlockFetch {
+  readonly #parts: FetchParts;
+  readonly #options: FetchOptions;
+  readonly #flight: Flight;
+  readonly #wrong = new Map<number, number>();
+  #bad = 0;
+  #stalls = 0;
+  #probes = 0;
+  /** Monotonic, of the last progress or request after a silence. */
+  #movedAtMs = 0;
+  #busyUntilMs = 0;
+  #work: Promise<void> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #settle: { resolve: () => void; reject: (error: unknown) => void } | null = null;
+
+  constructor(parts: FetchParts, options: FetchOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#flight = new Flight(options.window);
+  }
+
+  /**
+   * Resolves when every piece is in its place, and committed.
+   * @throws AgentError E_OTA_*, E_DISK_FULL; the signal's reason when it is aborted
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const abort = (): void => this.#finish(signal.reason ?? new Error('aborted'));
+    try {
+      const done = new Promise<void>((resolve, reject) => { this.#settle = { resolve, reject }; });
+      signal.addEventListener('abort', abort, { once: true });
+      if (signal.aborted) abort();
+      if (this.#parts.assembly.have.complete) this.#finish();
+      else this.resume();
+      await done;
+    } finally {
+      signal.removeEventListener('abort', abort);
+      clearTimeout(this.#timer);
+      await this.#work;
+    }
+  }
+
+  /** Asks (again): at the start, and after every reconnect, when what was on the way is lost. */
+  resume(): void {
+    if (this.#settle === null) return;
+    this.#flight.clear();
+    this.#parts.pace.restart(this.#now());
+    this.#movedAtMs = this.#now();
+    this.#ask();
+  }
+
+  /** Takes a block message; returns at once, the writing happens in order behind. What nobody waits for costs nothing. */
+  receive(message: Uint8Array, topicIndex: number): void {
+    if (this.#settle === null || !this.#flight.has(topicIndex)) return;
+    let block: Block;
+    try {
+      block = decodeBlock(message);
+    } catch (error) {
+      if (!(error instanceof ContractError)) throw error;
+      return this.#refuse(topicIndex, 'E_OTA_BLOCK', error.message);
+    }
+    if (block.unavailable) return this.#finish(new AgentError('E_OTA_UNAVAILABLE', `The publisher does not have ${this.#parts.label}`));
+    if (block.busy) return this.#wait(busyMs(block));
+    if (block.index !== topicIndex) return this.#refuse(topicIndex, 'E_OTA_BLOCK', `piece ${block.index} on the topic of piece ${topicIndex}`);
+    if (!this.#flight.arrived(topicIndex, this.#now())) return;
+    this.#work = this.#work.then(() => this.#take(block, message.byteLength)).catch((error: unknown) => this.#finish(writeError(error)));
+  }
+
+  async #take(block: Block, wireBytes: number): Promise<void> {
+    if (this.#settle === null) return;
+    const { assembly, pace } = this.#parts;
+    const bytes = assembly.pieces.open(block);
+    if (typeof bytes === 'string') {
+      this.#flight.settled(block.index);
+      return this.#refuse(block.index, bytes, `${block.payload.byteLength} bytes came for ${assembly.pieces.length(block.index)}`);
+    }
+    await assembly.put(block.index, bytes);
+    this.#flight.settled(block.index);
+    pace.received(bytes.byteLength, wireBytes, this.#now());
+    this.#wrong.delete(block.index);
+    this.#stalls = 0;
+    this.#probes = 0;
+    this.#movedAtMs = this.#now();
+    if (assembly.have.complete) this.#finish();
+    else this.#ask();
+  }
+
+  /** A piece came, and is not what it should be: it is asked for again, some times. */
+  #refuse(index: number, code: PieceErrorCode, problem: string): void {
+    this.#bad += 1;
+    const wrong = (this.#wrong.get(index) ?? 0) + 1;
+    this.#wrong.set(index, wrong);
+    this.#flight.arrived(index, this.#now());
+    this.#flight.settled(index);
+    const { label, assembly } = this.#parts;
+    if (wrong >= MAX_WRONG) return this.#finish(new AgentError(code, `Piece ${index} of ${assembly.pieces.count} of ${label} was wrong ${wrong} times: ${problem}`));
+    if (this.#bad > MAX_BAD) return this.#finish(new AgentError('E_OTA_BLOCK', `More than ${MAX_BAD} pieces of ${label} were wrong; the last: ${problem}`));
+    this.#request([index]);
+    this.#arm();
+  }
+
+  /** Asks for what is lost and for what fits into the window, as far as the pace allows. */
+  #ask(): void {
+    if (this.#settle === null || this.#now() < this.#busyUntilMs) return this.#arm();
+    const { assembly, pace } = this.#parts;
+    const overtaken = this.#flight.takeOvertaken();
+    if (overtaken.length > 0) this.#request(overtaken);
+    const wanted = this.#flight.next(assembly.have, (index) => assembly.pieces.length(index));
+    if (wanted.length > 0 && pace.take(wanted.reduce((sum, index) => sum + assembly.pieces.length(index), 0), this.#now())) this.#request(wanted);
+    this.#arm();
+  }
+
+  /** @param wanted ascending */
+  #request(wanted: readonly number[]): void {
+    const first = wanted[0];
+    if (first === undefined) return;
+    const { pieces } = this.#parts.assembly;
+    for (const index of wanted) this.#flight.ask(index, pieces.length(index), this.#now());
+    this.#parts.link.request({ schema_version: SCHEMA_VERSION, ...pieces.request, first_block: first, bitmap: encodeBitmap(first, wanted), window: wanted.length });
+  }
+
+  #wait(ms: number): void {
+    const waitMs = Math.min(LONGEST_BUSY_MS, Math.max(100, ms));
+    this.#busyUntilMs = this.#now() + waitMs;
+    this.#flight.clear();
+    this.#parts.pace.wait('publisher', this.#busyUntilMs, this.#now());
+    this.#arm();
+  }
+
+  /** One timer for everything that time decides. */
+  #arm(): void {
+    clearTimeout(this.#timer);
+    if (this.#settle === null) return;
+    const now = this.#now();
+    const probe = this.#flight.waiting > 0 ? this.#movedAtMs + this.#flight.probeMs(this.#probes) : Infinity;
+    const next = now < this.#busyUntilMs ? this.#busyUntilMs : Math.min(this.#movedAtMs + this.#options.stallMs, probe, this.#parts.pace.nextLookMs(now));
+    this.#timer = setTimeout(() => this.#look(), Math.max(1, next - now));
+  }
+
+  #look(): void {
+    if (this.#settle === null) return;
+    const now = this.#now();
+    const { link, pace, assembly, label } = this.#parts;
+    if (now < this.#busyUntilMs) return this.#arm();
+    if (this.#busyUntilMs > 0) {
+      this.#busyUntilMs = 0;
+      return this.resume();
+    }
+    if (!link.isConnected()) pace.restart(now); // while the broker is away nobody is to blame
+    const slow = pace.slowness(now);
+    if (slow !== null) return this.#finish(new AgentError('E_OTA_SLOW', `${label} arrives with ${slow.bytesPerS} bytes a second, below ota.min_bytes_per_s (${slow.least}); ${assembly.bytesDone} of ${assembly.pieces.sizeBytes} bytes are here`));
+    if (now >= this.#movedAtMs + this.#options.stallMs && !pace.holding(now)) return this.#onStall();
+    if (this.#flight.waiting > 0 && now >= this.#movedAtMs + this.#flight.probeMs(this.#probes)) this.#probe();
+    this.#ask();
+  }
+
+  /** The end of what was sent may be lost, with nothing behind it that tells. */
+  #probe(): void {
+    this.#probes += 1;
+    const oldest = this.#flight.takeOldest();
+    if (oldest !== null) this.#request([oldest]);
+  }
+
+  #onStall(): void {
+    const { link, assembly } = this.#parts;
+    if (link.isConnected()) this.#stalls += 1;
+    if (this.#stalls < this.#options.maxStalls) return this.resume();
+    this.#finish(new AgentError('E_OTA_STALL', `No block for ${this.#options.stallMs} ms, ${this.#stalls} times: ${assembly.have.size} of ${assembly.have.count} blocks are here`));
+  }
+
+  /** Once. What was received is committed first, so that a later try goes on from it. */
+  #finish(error?: unknown): void {
+    const settle = this.#settle;
+    if (settle === null) return;
+    this.#settle = null;
+    clearTimeout(this.#timer);
+    if (error === undefined) settle.resolve();
+    else void this.#work.then(() => this.#parts.assembly.commit()).catch(() => undefined).then(() => settle.reject(error));
+  }
+
+  #now(): number {
+    return this.#parts.pace.now();
+  }
+}
+
+/** A full disk, with its code. */
+export function writeError(error: unknown): unknown {
+  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
+    return new AgentError('E_DISK_FULL', `No space for the package: ${error.message}`, { cause: error });
+  }
+  return error;
+}

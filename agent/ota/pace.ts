@@ -1,0 +1,124 @@
+/** How fast a download may be, must be and is. Pure bookkeeping; takes the time from outside. */
+
+export interface PaceLimits {
+  /** Null: no limit. */
+  maxBytesPerS: number | null;
+  /** Less than this over `slowWindowMs` is an attack or a useless link. 0: no limit. */
+  minBytesPerS: number;
+  slowWindowMs: number;
+}
+
+/** Why nothing is asked for at the moment. */
+export type Waiting = 'publisher' | 'bandwidth' | 'maintenance' | 'metered';
+
+export interface PaceReport {
+  /** Of the package, since the download began in this run. */
+  receivedBytes: number;
+  /** On the wire: compressed, with headers. */
+  wireBytes: number;
+  bytesPerS: number;
+  waiting: Waiting | null;
+  /** Monotonic; until when, if that is known. */
+  untilMs: number | null;
+}
+
+/** Over which the reported rate is averaged. */
+const RATE_WINDOW_MS = 10_000;
+/** A burst of the bandwidth limit. */
+const BURST_S = 1;
+
+export class Pace {
+  readonly #limits: PaceLimits;
+  readonly #now: () => number;
+  #tokens: number;
+  #tokensAtMs: number | null = null;
+  #received = 0;
+  #wire = 0;
+  #slow: { atMs: number; bytes: number } | null = null;
+  #waiting: { what: Waiting; untilMs: number } | null = null;
+  /** Newest last: when, and how much in all was there. */
+  readonly #history: { atMs: number; bytes: number }[] = [];
+
+  /** @param now monotonic milliseconds */
+  constructor(limits: PaceLimits, now: () => number) {
+    this.#limits = limits;
+    this.#now = now;
+    this.#tokens = (limits.maxBytesPerS ?? 0) * BURST_S;
+  }
+
+  now(): number {
+    return this.#now();
+  }
+
+  /** Whether so many bytes may be asked for now; if not, `nextLookMs` says when it may be tried again. */
+  take(bytes: number, nowMs: number): boolean {
+    const { maxBytesPerS: limit } = this.#limits;
+    if (limit === null) return true;
+    const burst = limit * BURST_S;
+    this.#tokens = Math.min(burst, this.#tokens + (nowMs - (this.#tokensAtMs ?? nowMs)) * limit / 1000);
+    this.#tokensAtMs = nowMs;
+    // A request may be larger than a burst: then it waits for a full one, and leaves a debt.
+    const needed = Math.min(bytes, burst);
+    if (this.#tokens >= needed) {
+      this.#tokens -= bytes;
+      if (this.#waiting?.what === 'bandwidth') this.#waiting = null;
+      return true;
+    }
+    this.wait('bandwidth', nowMs + (needed - this.#tokens) * 1000 / limit, nowMs);
+    return false;
+  }
+
+  /** Nothing is asked for until then, and nobody is to blame. */
+  wait(what: Waiting, untilMs: number, nowMs: number): void {
+    this.#waiting = { what, untilMs };
+    this.#slow = { atMs: Math.max(nowMs, untilMs), bytes: this.#received };
+  }
+
+  /** Whether it waits on purpose. */
+  holding(nowMs: number): boolean {
+    return this.#waiting !== null && nowMs < this.#waiting.untilMs;
+  }
+
+  received(bytes: number, wireBytes: number, nowMs: number): void {
+    this.#received += bytes;
+    this.#wire += wireBytes;
+    if (this.#waiting !== null && this.#waiting.what !== 'bandwidth') this.#waiting = null;
+    this.#history.push({ atMs: nowMs, bytes: this.#received });
+    while (this.#history.length > 2 && (this.#history[1]?.atMs ?? nowMs) < nowMs - RATE_WINDOW_MS) this.#history.shift();
+    if (this.#history.length > 512) this.#history.splice(1, 256);
+  }
+
+  /** The measurement of slowness begins again: after a reconnect, or a pause. */
+  restart(nowMs: number): void {
+    if (this.#waiting !== null && this.#waiting.untilMs <= nowMs) this.#waiting = null;
+    this.#slow = { atMs: nowMs, bytes: this.#received };
+  }
+
+  /** Null: fast enough, or too early to say. */
+  slowness(nowMs: number): { bytesPerS: number; least: number } | null {
+    const { minBytesPerS: least, slowWindowMs } = this.#limits;
+    this.#slow ??= { atMs: nowMs, bytes: this.#received };
+    const { atMs, bytes } = this.#slow;
+    if (nowMs - atMs < slowWindowMs) return null;
+    const bytesPerS = Math.round((this.#received - bytes) * 1000 / (nowMs - atMs));
+    this.#slow = { atMs: nowMs, bytes: this.#received };
+    return bytesPerS < least ? { bytesPerS, least } : null;
+  }
+
+  /** When time alone may change something. */
+  nextLookMs(nowMs: number): number {
+    this.#slow ??= { atMs: nowMs, bytes: this.#received };
+    const slow = this.#slow.atMs + this.#limits.slowWindowMs;
+    return this.#waiting === null || this.#waiting.untilMs <= nowMs ? slow : Math.min(slow, this.#waiting.untilMs);
+  }
+
+  report(nowMs: number): PaceReport {
+    const [oldest] = this.#history;
+    const elapsedMs = oldest === undefined ? 0 : Math.max(1, nowMs - oldest.atMs);
+    return {
+      receivedBytes: this.#received, wireBytes: this.#wire,
+      bytesPerS: oldest === undefined || this.#history.length < 2 ? 0 : Math.round((this.#received - oldest.bytes) * 1000 / elapsedMs),
+      waiting: this.#waiting?.what ?? null, untilMs: this.#waiting?.untilMs ?? null,
+    };
+  }
+}
