@@ -10,6 +10,7 @@ interface CommandModule {
 /** One line a command, in the order of --help. Loaded on demand: most need much that the others do not. */
 const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   compress: () => import('./commands/compress.js'),
+  lab: () => import('./commands/lab.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
   'bench-operators': () => import('./commands/bench-operators.js'),

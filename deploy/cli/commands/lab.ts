@@ -1,0 +1,56 @@
+import type { Command } from 'commander';
+import { join } from 'node:path';
+import { labConfig, parseLabConfig } from '../../lab/config.js';
+import { runLab, type LabReport } from '../../lab/run.js';
+import { DeployError } from '../../errors.js';
+import { readInputFile } from '../files.js';
+import { integer } from '../options.js';
+import { reporting } from '../output.js';
+import { stageProgress } from '../stage-progress.js';
+
+function reportText({ model, parameters, steps, loss, train_clips, test_clips, accuracy }: LabReport): string {
+  return [
+    `${parameters} weights, ${steps} steps on ${train_clips} recordings, loss ${loss.toFixed(4)}`,
+    ...(accuracy === null ? [] : [`recognized: ${(100 * accuracy).toFixed(1)} % of ${test_clips} recordings of the test folds`]),
+    `written to ${model}`,
+  ].join('\n');
+}
+
+interface TrainOptions {
+  output: string;
+  steps?: number;
+  seed?: number;
+}
+
+/** The configuration with what the command line gives instead. */
+async function configuration(path: string, { steps, seed }: TrainOptions, distil: boolean) {
+  const read = parseLabConfig(Buffer.from(await readInputFile(path)).toString('utf8'), path);
+  if (distil && read.teacher === undefined) throw new DeployError('E_USAGE', `${path}: expected a key "teacher" for distillation; use \`sterna lab train\` to learn from labels alone`);
+  return labConfig.parse({ ...read, ...(steps === undefined ? {} : { steps }), ...(seed === undefined ? {} : { seed }) });
+}
+
+function addTraining(lab: Command, name: 'train' | 'distil', summary: string): void {
+  lab
+    .command(name)
+    .summary(summary)
+    .description(`${summary[0]?.toUpperCase() ?? ''}${summary.slice(1)}, as a file describes it (deploy/lab/README.md). An interrupted run goes on from its checkpoint when it is started again.`)
+    .argument('<lab.yaml>', 'what to train, on what, and how')
+    .requiredOption('-o, --output <folder>', 'where the model, the loss curve, the record of the run and its checkpoint go')
+    .option('--steps <n>', 'steps to make, instead of those in the file', integer(1))
+    .option('--seed <n>', 'seed of all random numbers, instead of that in the file', integer(0))
+    .action(reporting(async (self, path: string, options: TrainOptions) => {
+      const config = await configuration(path, options, name === 'distil');
+      const view = stageProgress(self);
+      const report = await runLab(config, options.output, {
+        onClips: (done, total) => view.update('reading recordings', done, total),
+        onStep: (step, steps, loss) => view.update('training', step, steps, `loss ${loss.toFixed(3)}`),
+      }).finally(() => view.clear());
+      return { json: { ...report, curve: join(options.output, 'loss.svg') }, text: reportText(report) };
+    }));
+}
+
+export function register(program: Command): void {
+  const lab = program.command('lab').summary('train and distil models').description('Trains and distils ONNX models, by graphs that compute their own gradients.');
+  addTraining(lab, 'train', 'train a model on a folder of recordings');
+  addTraining(lab, 'distil', 'train a model with the help of a larger one');
+}

@@ -1,0 +1,73 @@
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { DeployError } from '../errors.js';
+
+const share = z.number().min(0).max(1);
+const count = z.number().int().positive();
+
+const loss = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('cross-entropy'), smoothing: share.optional() }),
+  z.strictObject({ kind: z.literal('gce'), q: z.number().gt(0).max(1).default(0.7) }),
+  z.strictObject({ kind: z.literal('sce'), alpha: z.number().positive().default(0.1), beta: z.number().positive().default(1) }),
+]);
+
+const optimizer = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('sgd'), momentum: share.default(0.9), decay: z.number().min(0).default(5e-4) }),
+  z.strictObject({ kind: z.literal('adamw'), beta1: share.default(0.9), beta2: share.default(0.999), epsilon: z.number().positive().default(1e-8), decay: z.number().min(0).default(0.02) }),
+]);
+
+const schedule = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('constant') }), z.strictObject({ kind: z.literal('cosine') }), z.strictObject({ kind: z.literal('one-cycle') }),
+  z.strictObject({ kind: z.literal('restarts'), cycles: count.max(16).default(3) }),
+]);
+
+/** A run, as lab.yaml describes it. */
+export const labConfig = z.strictObject({
+  /** Path of an ONNX model with an open batch dimension, or a student that the lab builds. */
+  model: z.union([z.string().min(1), z.strictObject({ student: z.strictObject({ width: z.number().positive().max(8).default(1) }) })]),
+  data: z.strictObject({
+    kind: z.literal('clips'),
+    /** Holds a folder of recordings for each class. */
+    folder: z.string().min(1),
+    /** Recordings of these folds are only tested on. */
+    test_folds: z.array(z.number().int().min(0)).default([]),
+    /** Rows of features that the model sees at once. */
+    rows: count.max(4096).default(96),
+    /** Share of the training labels that are replaced by wrong ones, for experiments. */
+    wrong_labels: share.default(0),
+  }),
+  loss: loss.default({ kind: 'cross-entropy', smoothing: 0.1 }),
+  /** Soft targets of a larger model that takes the same input and gives logits of the same classes. */
+  teacher: z.strictObject({ model: z.string().min(1), temperature: z.number().positive().default(2), weight: share.default(0.5), direction: z.enum(['forward', 'reverse']).default('forward') }).optional(),
+  optimizer: optimizer.default({ kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.02 }),
+  schedule: schedule.default({ kind: 'cosine' }),
+  rate: z.number().positive().default(3e-3),
+  warmup: share.default(0.05),
+  clip: z.number().positive().default(5),
+  /** Share of the averaged weights that each step keeps; 0 switches averaging off. */
+  average: z.number().min(0).lt(1).default(0.99),
+  steps: count.default(600),
+  batch: count.max(4096).default(32),
+  seed: z.number().int().min(0).default(1),
+  threads: count.max(256).default(1),
+  /** Steps between two checkpoints. */
+  checkpoint_steps: count.default(100),
+  /** Checkpoints after which training stops when the smoothed loss has not fallen; left out: never. */
+  patience: count.optional(),
+});
+
+export type LabConfig = z.output<typeof labConfig>;
+
+/** @throws DeployError E_USAGE that names the key */
+export function parseLabConfig(text: string, path: string): LabConfig {
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (cause) {
+    throw new DeployError('E_USAGE', `${path} is not YAML: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
+  }
+  const result = labConfig.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new DeployError('E_USAGE', `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not valid'}`, { details: { path } });
+}

@@ -1,0 +1,122 @@
+import { createHash } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import { openOnnxRuntime } from '../../runtime/engines/onnxruntime.js';
+import { parseModel } from '../../runtime/onnx/parse.js';
+import { featuresOf } from '../../runtime/sound/definition.js';
+import type { Tensor } from '../../runtime/tensor.js';
+import { runtimeVersion } from '../../runtime/version.js';
+import { readInputFile } from '../cli/files.js';
+import { DeployError } from '../errors.js';
+import { accuracyOf } from './accuracy.js';
+import { readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { defaultFeatures, readClips, scalingOf } from './clips.js';
+import type { LabConfig } from './config.js';
+import { lossSvg } from './curve.js';
+import { batchesOf, hashOf, splitClips, type Geometry } from './examples.js';
+import { studentOf, trained, trainingOf, type Student } from './student.js';
+import { buildStudent } from './students.js';
+import { Trainer, type Batches } from './trainer.js';
+
+/** What a run is told on its way. */
+export interface LabEvents {
+  onClips?(done: number, total: number): void;
+  onStep?(step: number, steps: number, loss: number): void;
+}
+
+export interface LabReport {
+  model: string;
+  parameters: number;
+  steps: number;
+  /** Mean of the last tenth. */
+  loss: number;
+  train_clips: number;
+  test_clips: number;
+  /** Share of the recordings of the test folds that are recognized; null without test folds. */
+  accuracy: number | null;
+  seed: number;
+  data_sha256: string;
+}
+
+/** The teacher's session and the batches with its answers. */
+async function taught(config: LabConfig, student: Student, classes: number, raw: ReturnType<typeof batchesOf>): Promise<{ batches: Batches; close(): Promise<void> }> {
+  const plain = (step: number): Record<string, Tensor> => {
+    const { input, target } = raw(step);
+    return { [student.input]: input, 'lab.target': target };
+  };
+  if (config.teacher === undefined) return { batches: plain, close: () => Promise.resolve() };
+  const { dims } = raw(0).input;
+  const bytes = await readInputFile(config.teacher.model);
+  const name = parseModel(bytes).graph.inputs[0]?.name ?? '';
+  const teacher = await openOnnxRuntime(bytes, { shapes: { [name]: dims }, threads: config.threads });
+  const output = teacher.outputs[0];
+  const batches = async (step: number): Promise<Record<string, Tensor>> => {
+    const feeds = plain(step);
+    const answer = (await teacher.run({ [name]: feeds[student.input] ?? raw(step).input }))[output?.name ?? ''];
+    if (answer === undefined || answer.dims.length !== 2 || answer.dims[1] !== classes) throw new DeployError('E_LAB', `The teacher gives [${answer?.dims.join(', ') ?? ''}]; expected logits of [${config.batch}, ${classes}], as the student's`);
+    return { ...feeds, 'lab.teacher': answer };
+  };
+  return { batches, close: () => teacher.close() };
+}
+
+const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+
+/** Trains until the last step, or until the loss has not fallen for `patience` checkpoints, and keeps checkpoints on the way. */
+async function trainAll(trainer: Trainer, config: LabConfig, { path, run }: { path: string; run: string }, events: LabEvents): Promise<void> {
+  let [best, waited] = [Infinity, 0];
+  while (trainer.step < config.steps) {
+    const loss = await trainer.advance();
+    events.onStep?.(trainer.step, config.steps, loss);
+    if (trainer.step % config.checkpoint_steps !== 0 && trainer.step !== config.steps) continue;
+    await writeCheckpoint(path, trainer.checkpoint(run));
+    const recent = meanOf(trainer.losses.slice(-config.checkpoint_steps));
+    waited = recent < best ? 0 : waited + 1;
+    best = Math.min(best, recent);
+    if (config.patience !== undefined && waited >= config.patience) return;
+  }
+}
+
+/** Batches over which statistics of normalizations are estimated after training. */
+const statisticsBatches = 20;
+
+/**
+ * Carries out a run: reads the data, trains, and writes `model.onnx`, `loss.svg` and `run.json` into the folder. A run that was
+ * interrupted goes on from `checkpoint.bin` there, with the same bits.
+ * @throws DeployError E_LAB, E_FILE; RuntimeError E_GRADIENT, E_MEDIA, E_ENGINE_MISSING and others
+ */
+export async function runLab(config: LabConfig, folder: string, events: LabEvents = {}): Promise<LabReport> {
+  await mkdir(folder, { recursive: true });
+  const read = await readClips(config.data.folder, defaultFeatures, events.onClips);
+  const { train, test } = splitClips(read, config);
+  const geometry: Geometry = { rows: config.data.rows, bands: featuresOf(read.definition), scaling: scalingOf(train) };
+  const classes = read.classes.length;
+  const bytes = typeof config.model === 'string' ? await readInputFile(config.model) : buildStudent({ rows: geometry.rows, columns: geometry.bands, classes, width: config.model.student.width, seed: config.seed });
+  const student = studentOf(bytes, config.batch, geometry, classes);
+  const training = trainingOf(student, classes, config);
+  const dataHash = hashOf([...train, ...test]);
+  const run = createHash('sha256').update(bytes).update(dataHash).update(JSON.stringify(config)).digest('hex');
+  const { batches, close } = await taught(config, student, classes, batchesOf(train, classes, geometry, config));
+  const trainer = await Trainer.open(training, config, batches);
+  try {
+    const path = join(folder, 'checkpoint.bin');
+    const saved = await readCheckpoint(path, run);
+    if (saved !== undefined) trainer.restore(saved);
+    await trainAll(trainer, config, { path, run }, events);
+    await trainer.reestimate(statisticsBatches);
+    const record = { version: runtimeVersion, config, classes: read.classes, features: { ...read.definition, normalize: { mean: [geometry.scaling.mean], std: [geometry.scaling.std] } }, data_sha256: dataHash };
+    const made = trained(student, trainer, record);
+    const report: LabReport = {
+      model: join(folder, 'model.onnx'), parameters: [...trainer.weights.values()].reduce((sum, { length }) => sum + length, 0), steps: trainer.step,
+      loss: meanOf(trainer.losses.slice(-Math.ceil(trainer.losses.length / 10))), train_clips: train.length, test_clips: test.length,
+      accuracy: test.length === 0 ? null : await accuracyOf(made, student, test, geometry, config.batch), seed: config.seed, data_sha256: dataHash,
+    };
+    await writeFileAtomic(report.model, made, 0o644);
+    await writeFileAtomic(join(folder, 'loss.svg'), lossSvg(trainer.losses, `loss of ${trainer.step} steps (${config.loss.kind})`), 0o644);
+    await writeFileAtomic(join(folder, 'run.json'), `${JSON.stringify({ ...record, ...report }, null, 2)}\n`, 0o644);
+    return report;
+  } finally {
+    await trainer.close();
+    await close();
+  }
+}

@@ -1,0 +1,88 @@
+import { float, int, ints, type Attribute } from '../../runtime/graph/attributes.js';
+import { fromNumbers, type TensorValue } from '../../runtime/graph/tensor-value.js';
+import { serializeModel } from '../../runtime/onnx/serialize.js';
+import type { OnnxModel, OnnxNode } from '../../runtime/onnx/types.js';
+import { runtimeVersion } from '../../runtime/version.js';
+import { uniform } from '../compress/random.js';
+
+/** A small network of inverted residuals (MobileNetV2 and V3) with one input plane. */
+export interface StudentSettings {
+  /** Rows and columns of the input. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly classes: number;
+  /** Factor on all channels. */
+  readonly width: number;
+  readonly seed: number;
+}
+
+/** [channels inside, channels out, kernel, stride] of each block. */
+const blocks: readonly (readonly [number, number, number, number])[] = [
+  [16, 16, 3, 2], [64, 24, 3, 2], [80, 24, 3, 1], [96, 40, 5, 2], [144, 40, 5, 1], [160, 48, 5, 1],
+];
+const [stem, head] = [16, 256];
+
+/** Writes layers one after the other, with weights drawn for their size (He et al., arXiv 1502.01852). */
+class Writer {
+  readonly nodes: OnnxNode[] = [];
+  readonly weights = new Map<string, TensorValue>();
+  private readonly next: () => number;
+
+  constructor(seed: number) {
+    this.next = uniform(seed);
+  }
+
+  private normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
+  }
+  node(op: string, inputs: readonly string[], output: string, attributes: Readonly<Record<string, Attribute>> = {}): string {
+    this.nodes.push({ name: output, op, domain: '', inputs, outputs: [output], attributes: new Map(Object.entries(attributes)) });
+    return output;
+  }
+  weight(name: string, dims: readonly number[], fanIn: number): string {
+    const deviation = Math.sqrt(2 / fanIn);
+    const count = dims.reduce((product, dim) => product * dim, 1);
+    this.weights.set(name, fromNumbers('float32', dims, Float64Array.from({ length: count }, () => deviation * this.normal())));
+    return name;
+  }
+  filled(name: string, size: number, value: number): string {
+    this.weights.set(name, fromNumbers('float32', [size], new Float64Array(size).fill(value)));
+    return name;
+  }
+  /** Convolution and batch normalization. */
+  conv(x: string, name: string, shape: { inputs: number; outputs: number; kernel: number; stride: number; group: number }): string {
+    const { inputs, outputs, kernel, stride, group } = shape;
+    const pad = Math.floor(kernel / 2);
+    const w = this.weight(`${name}.weight`, [outputs, inputs / group, kernel, kernel], (inputs / group) * kernel * kernel);
+    const y = this.node('Conv', [x, w], `${name}.conv`, { kernel_shape: ints([kernel, kernel]), strides: ints([stride, stride]), pads: ints([pad, pad, pad, pad]), group: int(group) });
+    const statistics = [this.filled(`${name}.scale`, outputs, 1), this.filled(`${name}.bias`, outputs, 0), this.filled(`${name}.mean`, outputs, 0), this.filled(`${name}.variance`, outputs, 1)];
+    return this.node('BatchNormalization', [y, ...statistics], `${name}.norm`, { epsilon: float(1e-5) });
+  }
+  hardSwish(x: string, name: string): string {
+    return this.node('HardSwish', [x], `${name}.act`);
+  }
+}
+
+/** An untrained student: input `input` [batch, 1, rows, columns], output `logits` [batch, classes]. */
+export function buildStudent({ rows, columns, classes, width, seed }: StudentSettings): Uint8Array {
+  const w = new Writer(seed);
+  const wide = (channels: number): number => Math.max(8, Math.round((channels * width) / 8) * 8);
+  let [x, channels] = [w.hardSwish(w.conv('input', 'stem', { inputs: 1, outputs: wide(stem), kernel: 3, stride: 2, group: 1 }), 'stem'), wide(stem)];
+  blocks.forEach(([inside, out, kernel, stride], i) => {
+    const [name, inner, outputs] = [`block${i}`, wide(inside), wide(out)];
+    const expanded = w.hardSwish(w.conv(x, `${name}.expand`, { inputs: channels, outputs: inner, kernel: 1, stride: 1, group: 1 }), `${name}.expand`);
+    const seen = w.hardSwish(w.conv(expanded, `${name}.depthwise`, { inputs: inner, outputs: inner, kernel, stride, group: inner }), `${name}.depthwise`);
+    const projected = w.conv(seen, `${name}.project`, { inputs: inner, outputs, kernel: 1, stride: 1, group: 1 });
+    x = stride === 1 && outputs === channels ? w.node('Add', [x, projected], `${name}.sum`) : projected;
+    channels = outputs;
+  });
+  const features = w.hardSwish(w.conv(x, 'head', { inputs: channels, outputs: wide(head), kernel: 1, stride: 1, group: 1 }), 'head');
+  const flat = w.node('Flatten', [w.node('GlobalAveragePool', [features], 'pooled')], 'flat', { axis: int(1) });
+  w.node('Gemm', [flat, w.weight('classifier.weight', [wide(head), classes], wide(head)), w.filled('classifier.bias', classes, 0)], 'logits');
+  const info = (name: string, dims: readonly (number | string)[]) => ({ name, dtype: 'float32', dims } as const);
+  const model: OnnxModel = {
+    irVersion: 8, producerName: 'sterna', producerVersion: runtimeVersion, opsets: new Map([['', 17]]), metadata: new Map(),
+    graph: { name: 'student', nodes: w.nodes, initializers: w.weights, inputs: [info('input', ['batch', 1, rows, columns])], outputs: [info('logits', ['batch', classes])], valueInfo: [] },
+  };
+  return serializeModel(model);
+}
