@@ -27,6 +27,8 @@ import { buildReported } from './report/reported.js';
 import { Reporter } from './report/reporter.js';
 import { TelemetryCollector } from './telemetry/collector.js';
 import { ThermalMonitor } from './thermal/thermal.js';
+import type { Person } from '../runtime/pipeline/types.js';
+import type { Image } from './ground/runtime.js';
 import { redact } from '../runtime/redact.js';
 import { runtimeVersion } from '../runtime/version.js';
 
@@ -278,13 +280,32 @@ export class Agent {
       personName: (id) => nameOf(gallery, id),
       runtime,
       enrol: async (name, pictures, pipeline) => {
-        const done = await this.#pipelines.embedding(pipeline).slot.use((running) => runtime.enrol(running.model.pipeline, gallery, name, pictures));
+        const { keep, seen } = this.#keeping(pictures);
+        const done = await this.#pipelines.embedding(pipeline).slot.use((running) => runtime.enrol(running.model.pipeline, gallery, name, seen));
         if (done === null) throw new AgentError('E_NO_MODEL', 'No package is active yet, so nobody can be enrolled');
+        await keep(done.person);
         return { person_id: done.person.id, name: done.person.name, samples: done.person.samples, pictures: done.pictures, skipped: done.skipped };
       },
       enrolmentFrame: (pipeline) => this.#pipelines.embedding(pipeline).loop.latest?.frame ?? null,
       latestFrame: (pipeline) => this.#pipelines.get(pipeline).loop.latest?.frame ?? null,
     });
+  }
+
+  /** Keeps what was enrolled from, where the configuration says so. A picture that cannot be kept is a fault, and no reason to refuse the person. */
+  #keeping(pictures: AsyncIterable<Image> | Iterable<Image>): { seen: AsyncIterable<Image> | Iterable<Image>; keep: (person: Person) => Promise<void> } {
+    const { pictures: store, runtime, faults } = this.#f;
+    if (store === null) return { seen: pictures, keep: () => Promise.resolve() };
+    const kept: Uint8Array[] = [];
+    const seen = async function* (): AsyncGenerator<Image, void, undefined> {
+      for await (const picture of pictures) {
+        kept.push(await runtime.encodeJpeg(picture));
+        yield picture;
+      }
+    };
+    return {
+      seen: seen(),
+      keep: (person) => store.keep(person, kept).catch((error: unknown) => faults.raise('agent', toCodedError(error), 'warning')),
+    };
   }
 
   #telemetryIntervalMs(): number {

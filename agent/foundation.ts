@@ -7,6 +7,7 @@ import { toCodedError, type AgentError } from './errors.js';
 import { EventSink } from './events/sink.js';
 import { Faults } from './events/faults.js';
 import { DeviceGallery } from './gallery/device-gallery.js';
+import { EnrolmentPictures } from './gallery/pictures.js';
 import { runtimePort } from './inference/runtime-port.js';
 import type { GalleryKeySource, RuntimePort } from './ground/runtime.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
@@ -54,6 +55,8 @@ export interface Foundation {
   outbox: Outbox;
   events: EventSink;
   gallery: DeviceGallery;
+  /** Null: none are kept. */
+  pictures: EnrolmentPictures | null;
   /** Where it is, for another process of this daemon. */
   galleryFile: { path: string; key: GalleryKeySource };
   /** Of the local API. */
@@ -100,11 +103,14 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const galleryFile = { path: join(folder.path, 'gallery.db'), key: gallerySource(folder.path, config, env) };
     const gallery = DeviceGallery.open(runtime, galleryFile.path, galleryFile.key, faults);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
+    const enrolled = new EnrolmentPictures(join(folder.path, 'enrolled'), galleryFile.key.file);
+    gallery.onRemoved = (id) => enrolled.forget(id); // also of a time in which they were kept
+    const pictures = config.gallery.keep_pictures ? enrolled : null;
     const token = loadToken({ stateDir: folder.path, tokenFile: credentialFile(env, TOKEN_FILE) ?? config.api.token_file }, damaged);
     const trust = openTrust(folder.path, config, { clock, faults, journal: journal.trust });
     keepPrivate(folder.path, (error) => log.warn('the rights of the state folder cannot be changed', { ...toCodedError(error) }));
     return {
-      config, token, trust, runtime, clock, log, counters, faults, outbox, events, gallery, galleryFile, bootId, lifecycle,
+      config, token, trust, runtime, clock, log, counters, faults, outbox, events, gallery, galleryFile, pictures, bootId, lifecycle,
       files: deps.files ?? hostFiles(), journal, lastRun,
     };
   } catch (error) {

@@ -134,6 +134,8 @@ const api = z.strictObject({
 const gallery = z.strictObject({
   /** File that holds the key of the gallery, 64 hexadecimal digits; a systemd credential `gallery.key` comes first. Default: `gallery.key` in the state folder, made at the first start. */
   key_file: filePath.optional(),
+  /** Whether the pictures that people are enrolled from are kept (encrypted with that key), so that a package with another embedder can enroll them again. */
+  keep_pictures: z.boolean().default(false),
 });
 
 const telemetry = z.strictObject({ interval_ms: z.number().int().min(1000).max(3_600_000).default(10_000) });
@@ -163,7 +165,7 @@ const shadow = z.strictObject({
   /** So many samples decide. */
   min_samples: shadowFields.min_samples.default(30),
   /** The comparison ends after this time. */
-  max_ms: shadowFields.max_ms.default(600_000),
+  max_ms: shadowFields.max_ms.default(300_000),
   /** With too few samples by then, the new package goes on to its probation (commit) or is refused (reject). */
   undecided: shadowFields.undecided.default('commit'),
   /** Smallest share of the boxes, and of the classes and sounds, that either package found and both did. */

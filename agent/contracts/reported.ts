@@ -51,6 +51,8 @@ const pipelineReportSchema = z.object({
   slots: z.object({ active: slot.nullable(), previous: slot.nullable() }),
   /** True during the time in which crashes make the device return to the previous package. */
   probation: z.boolean(),
+  /** What became of people whom another embedder enrolled, by the plan of the package; null or absent: there were none. */
+  gallery: z.object({ plan: openSet(['re-embed', 'enroll']), re_embedded: count, to_enroll: count }).nullable().optional(),
   settings: settingsSchema,
   /** The last `desired` that was not taken, for example because its signatures are not trusted; null once another one is taken. */
   refused: codedError.extend({ generation: count }).nullable().optional(),

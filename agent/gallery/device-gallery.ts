@@ -23,6 +23,8 @@ export class DeviceGallery implements Gallery {
   readonly #opened: Gallery | null;
   readonly #faults: FaultPort;
   #trouble: SternaError | null;
+  /** Told of everybody who was deleted. */
+  onRemoved: (personId: number) => void = () => undefined;
   /** The last look failed, for a reason that may pass. */
   #failing = false;
 
@@ -55,6 +57,7 @@ export class DeviceGallery implements Gallery {
   remove(personId: number): boolean {
     const removed = this.#usable().remove(personId);
     if (!removed) return false;
+    this.onRemoved(personId);
     this.#trouble = null; // looked at again with the next face
     for (const code of CODES) this.#faults.clear('agent', code);
     return true;
@@ -81,10 +84,12 @@ export class DeviceGallery implements Gallery {
     }
   }
 
-  /** Number of people who belong to another embedding space (of them, those of the space `from`, if one is given); 0 while nobody can be read. */
+  /** Number of people who are enrolled in another embedding space (in `from`, if it is given) and not in this one; 0 while nobody can be read. */
   foreignTo(embeddingSpaceId: string, from?: string): number {
     try {
-      return this.list().filter(({ embeddingSpaceId: space }) => space !== embeddingSpaceId && (from === undefined || space === from)).length;
+      const people = this.list();
+      const known = new Set(people.filter(({ embeddingSpaceId: space }) => space === embeddingSpaceId).map(({ name }) => name));
+      return new Set(people.filter(({ embeddingSpaceId: space, name }) => space !== embeddingSpaceId && !known.has(name) && (from === undefined || space === from)).map(({ name }) => name)).size;
     } catch (error) {
       if (this.#trouble !== null) return 0;
       throw error;

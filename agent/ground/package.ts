@@ -8,6 +8,9 @@ export interface PackageId {
   size_bytes: number;
 }
 
+/** What becomes of people whom another embedder enrolled. */
+export type GalleryPlan = 're-embed' | 'enroll';
+
 export interface Slot extends PackageId {
   since_ms: number;
 }
@@ -25,7 +28,7 @@ export interface GateReport {
   energy: { joules: number; source: string } | null;
   embedding_space_id: string | null;
   /** What its manifest plans for people of another embedding space; null: nothing. */
-  gallery_plan: 'enroll' | null;
+  gallery_plan: GalleryPlan | null;
   /** Of the manifest. `joules`: of one inference; absent when the package states none. */
   budget: { ram_bytes: number; p99_ms: number; joules?: number | undefined };
 }

@@ -3,7 +3,7 @@ import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { SternaError } from '../errors.js';
-import type { GateReport } from './package.js';
+import type { GalleryPlan, GateReport } from './package.js';
 import type { ShadowCandidate, Vocabulary } from './shadow.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 
@@ -25,6 +25,7 @@ export interface Model {
   readonly vocabulary?: Vocabulary;
   /** What its manifest promises of a frame; absent: nothing. */
   readonly budget?: { p99_ms: number };
+  readonly galleryPlan?: GalleryPlan | null;
   /** Golden vectors, warm-up and timed runs. It does not touch the gallery and emits nothing. */
   selfTest(): Promise<GateReport>;
 }

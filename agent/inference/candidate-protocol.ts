@@ -25,7 +25,7 @@ const reportSchema: z.ZodType<GateReport> = z.object({
   p99_ms: z.number().nullable(),
   energy: z.object({ joules: z.number(), source: z.string() }).nullable(),
   embedding_space_id: z.string().nullable(),
-  gallery_plan: z.literal('enroll').nullable(),
+  gallery_plan: z.enum(['re-embed', 'enroll']).nullable(),
   budget: z.object({ ram_bytes: z.number(), p99_ms: z.number(), joules: z.number().optional() }),
 });
 

@@ -52,6 +52,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
         pipeline: opened,
         vocabulary: vocabularyOf(modelPackage),
         budget: modelPackage.manifest.budget,
+        galleryPlan: modelPackage.manifest.gallery_plan ?? null,
         // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
         selfTest: async () => {
           const stored = await openPackage(path);

@@ -33,7 +33,7 @@ export function passGate(expected: PackageId, report: GateReport, rules: GateRul
  */
 export function passGallery({ name, version, embedding_space_id: space, gallery_plan: plan }: GateReport, lost: number): void {
   if (lost === 0 || plan !== null) return;
-  throw new AgentError('E_OTA_GATE_SPACE', `${name} ${version} recognizes faces in the embedding space ${space}, and ${lost} people are enrolled in another one: it would know none of them. Pack it with --gallery-plan enroll to have them enrolled again`);
+  throw new AgentError('E_OTA_GATE_SPACE', `${name} ${version} recognizes faces in the embedding space ${space}, and ${lost} people are enrolled in another one: it would know none of them. Pack it with --gallery-plan re-embed or enroll to have them enrolled again`);
 }
 
 function checkGolden({ golden, name, version }: GateReport, { allow_without_golden: allowed }: GateRules): void {

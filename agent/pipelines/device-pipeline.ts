@@ -9,6 +9,7 @@ import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../c
 import { agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
 import { attempt, type FaultPort } from '../ground/faults.js';
 import type { Foundation } from '../foundation.js';
+import { reEmbed } from '../gallery/re-embed.js';
 import { cameraFaults } from '../inference/camera-faults.js';
 import type { Turns } from '../inference/engine-turns.js';
 import { InferenceLoop } from '../inference/loop.js';
@@ -77,6 +78,8 @@ export class DevicePipeline {
   readonly #host: PipelineHost;
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
+  /** What became of people whom another embedder enrolled. */
+  #gallery: ReportedPipeline['gallery'] = null;
   /** The last `desired` that was not taken, until one is. */
   #refused: (CodedError & { generation: number }) | null = null;
 
@@ -135,7 +138,7 @@ export class DevicePipeline {
   }
 
   reported(): ReportedPipeline {
-    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, settings: this.settings.current, refused: this.#refused };
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery, settings: this.settings.current, refused: this.#refused };
   }
 
   /** For `/api/status`. */
@@ -196,7 +199,7 @@ export class DevicePipeline {
           await this.#host.closeWindow();
           await this.slot.exchange(model, slot);
           this.#host.switched();
-          this.#warnOfForeignGallery();
+          void this.#carryOverGallery().catch((error: unknown) => this.#faults.raise('pipeline', toCodedError(error), 'warning'));
         },
       },
       rules: () => updateRules(ota, this.settings.current),
@@ -298,15 +301,24 @@ export class DevicePipeline {
     this.#host.settingsChanged();
   }
 
-  /** A new embedder cannot recognize faces that another one enrolled: that must not go unnoticed. */
-  #warnOfForeignGallery(): void {
-    const space = this.slot.running?.model.pipeline.embeddingSpaceId ?? null;
-    const foreign = space === null ? 0 : this.#f.gallery.foreignTo(space);
-    if (foreign > 0) {
-      this.#faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${foreign} enrolled people belong to another embedder and must be enrolled again` }, 'warning');
+  /** A new embedder cannot recognize faces that another one enrolled: its plan is carried out, and whoever is still missing must not go unnoticed. */
+  async #carryOverGallery(): Promise<void> {
+    const { gallery, pictures } = this.#f;
+    const model = this.slot.running?.model;
+    const space = model?.pipeline.embeddingSpaceId ?? null;
+    const before = space === null ? 0 : gallery.foreignTo(space);
+    if (before > 0 && model?.galleryPlan === 're-embed' && pictures !== null) {
+      // Beside the frames, which it does not hold up for longer than a picture takes.
+      await this.slot.use(({ model: { pipeline } }) => reEmbed({ runtime: this.runtime, gallery, pictures, pipeline }));
+    }
+    const missing = space === null ? 0 : gallery.foreignTo(space);
+    this.#gallery = before === 0 || model?.galleryPlan == null ? null : { plan: model.galleryPlan, re_embedded: before - missing, to_enroll: missing };
+    if (missing > 0) {
+      this.#faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${missing} enrolled people belong to another embedder and must be enrolled again${before > missing ? `; ${before - missing} were enrolled again from their pictures` : ''}` }, 'warning');
     } else {
       this.#faults.clear('pipeline', 'E_GALLERY_SPACE');
     }
+    this.#host.changed();
   }
 }
 

@@ -12,6 +12,8 @@ export interface ReportedPipeline {
   /** Of the last download in this run; null before the first. */
   progress: DownloadProgress | null;
   shadow: ShadowReport | null;
+  /** What became of people whom another embedder enrolled. */
+  gallery: NonNullable<PipelineReport['gallery']> | null;
   settings: Settings;
   /** The last `desired` that was not taken. */
   refused: (CodedError & { generation: number }) | null;
@@ -42,7 +44,7 @@ export function buildReported(parts: ReportedParts): Reported {
   };
 }
 
-function reportOf({ name, input, ota, progress, shadow, settings, refused }: ReportedPipeline): PipelineReport {
+function reportOf({ name, input, ota, progress, shadow, gallery, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
   const total = candidate === null ? 0 : progress?.pieces.total ?? (candidate.chunks === undefined ? blockCount(candidate.size_bytes, candidate.block_bytes) : 0);
   const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
@@ -61,6 +63,7 @@ function reportOf({ name, input, ota, progress, shadow, settings, refused }: Rep
     },
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,
+    ...(gallery === null ? {} : { gallery }),
     settings,
     refused: refused === null ? null : { generation: refused.generation, code: refused.code.slice(0, 256), message: refused.message.slice(0, 1024) },
   };

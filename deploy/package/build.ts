@@ -27,7 +27,7 @@ export interface PipelinePackageOptions {
    */
   embeddingSpaceId?: string;
   /** What becomes of people whom another embedder enrolled; absent: devices that have such people refuse the package. */
-  galleryPlan?: 'enroll';
+  galleryPlan?: 're-embed' | 'enroll';
   /** Replaces defaults of the pipeline's description, field by field. */
   overrides?: unknown;
   /** What the user knows of a detector and its file does not say. */

@@ -57,10 +57,10 @@ const manifestFields = {
   /** Embeddings of different spaces are never compared. Null when the pipeline embeds nothing. */
   embedding_space_id: z.string().min(1).max(128).nullable(),
   /**
-   * What becomes of a gallery that another embedder made. `enroll`: the people in it are asked to enroll again. Absent: a device that has such people
-   * refuses the package.
+   * What becomes of a gallery that another embedder made. `re-embed`: they are enrolled again from the pictures that the device has kept, and whoever it
+   * has none of must be enrolled again; `enroll`: all of them must be. Absent: a device that has such people refuses the package.
    */
-  gallery_plan: z.enum(['enroll']).optional(),
+  gallery_plan: z.enum(['re-embed', 'enroll']).optional(),
   pipeline: pipelineDescription,
   calibration: z.array(calibrationSummary).max(16).default([]),
   golden: z.array(goldenVector).max(64),

@@ -20,7 +20,7 @@ function config(over: { url: string | null; state?: string; broker?: Record<stri
   return parseConfig({
     device_id: address.device, fleet: address.fleet, state_dir: over.state ?? temporaryFolder(),
     broker: { url: over.url, ...over.broker }, camera: { input: '/camera', loop: true }, api: { port: 0 },
-    telemetry: { interval_ms: over.telemetryMs ?? 1000 }, ota: { stall_ms: 200 }, trust: { unsigned: true },
+    telemetry: { interval_ms: over.telemetryMs ?? 1000 }, ota: { stall_ms: 200, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
   });
 }
 

@@ -87,7 +87,7 @@ async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSec
   const state = temporaryFolder();
   const agent = await startAgent(parseConfig({
     device_id: DOOR.device, fleet: DOOR.fleet, state_dir: state, broker: { url: broker.url },
-    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500 }, trust: { unsigned: true },
+    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
   }), { log: quietLog, env: {}, backoff: { baseMs: 50, capMs: 200 } });
   onTestFinished(() => agent.stop());
   return { broker, agent, device: new DeviceClient(agent.apiUrl ?? '', join(state, 'api.token')), publisher, store, events };

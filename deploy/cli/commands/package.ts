@@ -45,7 +45,7 @@ interface PackageOptions extends Omit<ModelArguments, 'kind'> {
   ramBudget?: number;
   p99Budget?: number;
   energyBudget?: number;
-  galleryPlan?: 'enroll';
+  galleryPlan?: 're-embed' | 'enroll';
   engine: EngineName;
   output?: string;
 }
@@ -214,7 +214,7 @@ export function register(program: Command): void {
     .option('--golden <source>', 'pictures or a video to record golden vectors from (they become part of the package); default: a generated pattern')
     .option('--ram-budget <bytes>', 'a device refuses the package if its models need more memory', integer(1))
     .option('--p99-budget <ms>', 'a device refuses the package if the p99 of its self-test is higher', Number)
-    .addOption(new Option('--gallery-plan <plan>', 'what becomes of people whom another embedder enrolled: enroll asks for them again; without a plan, devices that have such people refuse the package').choices(['enroll']))
+    .addOption(new Option('--gallery-plan <plan>', 'what becomes of people whom another embedder enrolled: re-embed enrolls them from the pictures that a device has kept, and enroll asks for them again; without a plan, devices that have such people refuse the package').choices(['re-embed', 'enroll']))
     .option('--energy-budget <joules>', 'a device that can tell refuses the package if an inference of its self-test takes more energy', Number)
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration and records the golden vectors').default('native'))
     .option('-o, --output <out.sterna>', 'where the package goes; default for a single model: its name with .sterna');

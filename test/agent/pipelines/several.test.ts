@@ -19,7 +19,7 @@ const wanted = (fake: FakePackage): ReturnType<typeof desiredPackage> => desired
 /** A camera at the door, and one in the yard. */
 function config(url: string | null, state = temporaryFolder()): Config {
   return parseConfig({
-    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 200 }, trust: { unsigned: true },
+    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 200, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
     inputs: { door: { input: '/dev/door' }, yard: { input: '/dev/yard' } },
     pipelines: { front: { input: 'door' }, back: { input: 'yard', threads: 2 } },
   });

@@ -22,7 +22,7 @@ export interface FakePackage {
   p99?: number;
   space?: string;
   /** For people of another space. */
-  plan?: 'enroll';
+  plan?: 're-embed' | 'enroll';
   /** The process that tests it is killed from outside. */
   kills?: boolean;
   /** The process that tests it aborts, as a bad native program would. */
@@ -110,6 +110,7 @@ export class FakeRuntime implements RuntimePort {
     return {
       pipeline,
       vocabulary: vocabularyOf(fake),
+      galleryPlan: fake.plan ?? null,
       selfTest: () => Promise.resolve(reportOf(fake)),
     };
   }

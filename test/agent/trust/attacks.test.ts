@@ -174,7 +174,7 @@ describe('rollback', () => {
   });
 
   it('OTA-015: a smaller release counter than that of a package that ran is refused, whatever its version says', async () => {
-    const bench = await TrustBench.start({ config: { ota: { stall_ms: 200, probation_ms: 1 } } });
+    const bench = await TrustBench.start({ config: { ota: { stall_ms: 200, probation_ms: 1, shadow: { every: 1, min_samples: 3, max_ms: 5000 } } } });
     await bench.install(two);
     const attacker = new SignedFleet(); // an honest repository refuses to add it, so the keys do it by hand
     expect(() => bench.fleet.add(fakeItem('9.0.0', 1))).toThrow('devices would refuse to go back');

@@ -1,0 +1,52 @@
+/** Enrolls people again for another embedder, from the pictures that were kept of them. */
+import { SternaError } from '../errors.js';
+import type { Gallery, Image, Pipeline, RuntimePort } from '../ground/runtime.js';
+import type { EnrolmentPictures } from './pictures.js';
+
+/** A kept picture is one that was decoded before, so it is within the limit of the local API. */
+const MAX_PIXELS = 16_000_000;
+
+export interface ReEmbedParts {
+  runtime: Pick<RuntimePort, 'enrol' | 'decodeImage'>;
+  gallery: Gallery;
+  pictures: EnrolmentPictures;
+  pipeline: Pipeline;
+}
+
+export interface ReEmbedded {
+  done: number;
+  /** Names of those of whom no usable picture is there: they must be enrolled again. */
+  missing: string[];
+}
+
+/**
+ * The entries of the old embedder stay, so that the way back finds them. Whoever is enrolled for the new one already is left as they are, so it may be
+ * repeated.
+ */
+export async function reEmbed({ runtime, gallery, pictures, pipeline }: ReEmbedParts): Promise<ReEmbedded> {
+  const people = gallery.list();
+  const known = new Set(people.filter(({ embeddingSpaceId }) => embeddingSpaceId === pipeline.embeddingSpaceId).map(({ name }) => name));
+  const outcome: ReEmbedded = { done: 0, missing: [] };
+  for (const person of people.filter(({ name }) => !known.has(name))) {
+    known.add(person.name);
+    try {
+      const kept = pictures.of(person);
+      if (kept.length === 0) {
+        outcome.missing.push(person.name);
+        continue;
+      }
+      const enrolled = await runtime.enrol(pipeline, gallery, person.name, decoded(runtime, kept));
+      await pictures.keep(enrolled.person, kept);
+      outcome.done += 1;
+    } catch (error) {
+      if (!(error instanceof SternaError)) throw error;
+      outcome.missing.push(person.name);
+    }
+  }
+  return outcome;
+}
+
+/** One after another, so that only one is in memory as pixels. */
+async function* decoded(runtime: ReEmbedParts['runtime'], pictures: readonly Uint8Array[]): AsyncGenerator<Image, void, undefined> {
+  for (const picture of pictures) yield await runtime.decodeImage(picture, { maxPixels: MAX_PIXELS });
+}
