@@ -20,7 +20,7 @@ const agentFloors = [
   ['report', 'trust'],
   ['commands'],
   ['foundation'],
-  ['pipelines', 'health', 'connection'],
+  ['pipelines', 'health', 'memory-guard', 'connection'],
   ['agent'],
   ['main'],
 ];

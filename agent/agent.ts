@@ -14,6 +14,7 @@ import { AgentError, toCodedError } from './errors.js';
 import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
 import { Health } from './health.js';
+import { MemoryGuard, readMemoryState } from './memory-guard.js';
 import { EngineTurns, slotsFor } from './inference/engine-turns.js';
 import { runtimePort } from './inference/runtime-port.js';
 import { DevicePipeline } from './pipelines/device-pipeline.js';
@@ -48,6 +49,7 @@ export class Agent {
   readonly #collector: TelemetryCollector;
   readonly #startedMs: number;
   readonly #health: Health;
+  readonly #memory: MemoryGuard;
   /** Reports that were made for the broker. */
   #reports = 0;
   #stopped: Promise<void> | null = null;
@@ -72,6 +74,7 @@ export class Agent {
     this.#actions = commandActions({ pipeline: (name) => this.#pipelines.get(name), reporter: this.#reporter, log: f.log });
     this.#commands = this.#createCommands();
     this.#health = new Health({ pipelines: this.#pipelines.all, faults: f.faults, service: this.#service, clock: f.clock, onHung: (hung) => this.#noteHung(hung) });
+    this.#memory = new MemoryGuard({ pipelines: this.#pipelines.all, read: () => readMemoryState(f.files), faults: f.faults });
     this.#api = new ApiServer({
       host: f.config.api.host, port: f.config.api.port,
       onUnavailable: (error) => f.faults.raise('agent', toCodedError(error)),
@@ -167,8 +170,10 @@ export class Agent {
     ], (error) => this.#f.faults.raise('agent', toCodedError(error)));
     lifecycle.add({ name: 'schedule', stop: () => schedule.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'watchdog', stop: () => this.#health.stop() });
+    lifecycle.add({ name: 'memory guard', stop: () => this.#memory.stop() });
     lifecycle.add({ name: 'service manager', stop: () => this.#service.stopping() });
     this.#health.start();
+    this.#memory.start();
     this.#service.ready(this.#pipelines.all.some(({ slot }) => slot.running !== null) ? 'running' : 'waiting for a package');
     log.info('started', { device_id: config.device_id, api: this.apiUrl, broker: config.broker.url === null ? null : redact(config.broker.url), version: runtimeVersion });
   }

@@ -14,6 +14,7 @@ export const pipelineCounterNames = {
   gate_misses_total: 'audits in which the full run found something new',
   gate_unsure_total: 'audits in which a grey level of noise takes away what the full run found',
   gate_audits_skipped_total: 'frames that were drawn for an audit while another one was under way',
+  kept_maps_dropped_total: 'times that the feature maps which a detector keeps between frames were given back, because memory was short',
   frames_without_model_total: 'frames that arrived while no package was active',
   frames_failed_total: 'frames on which the pipeline failed',
   frames_dropped_total: 'frames that the source dropped because the pipeline was busy',

@@ -1,3 +1,4 @@
+import { RuntimeError } from '../../runtime/errors.js';
 import { inspectModel, type InspectedLayer, type InspectOptions, type ModelInspection } from '../../runtime/inspect.js';
 import type { ModelPackage } from '../../runtime/package/index.js';
 
@@ -6,7 +7,18 @@ const layerJson = ({ name, op, format, weightBits, note, kernel, inputShape, out
   name, op, format, weight_bits: weightBits, note, kernel, input_shape: inputShape, output_shape: outputShape, macs, parameters,
 });
 
-const modelJson = (bytes: number, model: ModelInspection) => ({
+/** What a detector's run can compute in part, on this CPU; null for a model without exactly one picture as its input. */
+export interface PartsReport {
+  /** Share of the multiplications that a run can compute in part. */
+  share: number;
+  /** Layers that are computed in part, of all. */
+  layers: number;
+  of: number;
+  /** Memory that keeps the feature maps from frame to frame. */
+  kept_bytes: number;
+}
+
+const modelJson = (bytes: number, model: ModelInspection, parts: PartsReport | null) => ({
   bytes,
   opset: model.opset,
   producer: model.producer,
@@ -21,6 +33,9 @@ const modelJson = (bytes: number, model: ModelInspection) => ({
   program_bytes: model.programBytes,
   isa: model.isa,
   layers: model.layers.map(layerJson),
+  /** Layers after which a run can stop, which is where a gate on the features may be; `share`: of the multiplications, up to there. */
+  splits: model.splits,
+  parts,
 });
 
 export type ModelReport = ReturnType<typeof modelJson>;
@@ -39,7 +54,19 @@ export interface PackageReport {
  * What a model consists of and how this machine will run it.
  * @throws RuntimeError E_MODEL_*, KernelError
  */
-export const reportModel = async (bytes: Uint8Array, options: InspectOptions = {}): Promise<ModelReport> => modelJson(bytes.length, await inspectModel(bytes, options));
+export const reportModel = async (bytes: Uint8Array, options: InspectOptions = {}): Promise<ModelReport> =>
+  modelJson(bytes.length, await inspectModel(bytes, options), await reportParts(bytes, options));
+
+async function reportParts(bytes: Uint8Array, options: InspectOptions): Promise<PartsReport | null> {
+  try {
+    const { layers, macs, arenaBytes } = await inspectModel(bytes, { ...options, incremental: true });
+    const inParts = layers.filter((layer) => layer.inParts === true);
+    return { share: macs === 0 ? 0 : inParts.reduce((sum, layer) => sum + layer.macs, 0) / macs, layers: inParts.length, of: layers.length, kept_bytes: arenaBytes };
+  } catch (error) {
+    if (error instanceof RuntimeError && error.code === 'E_OPTION') return null; // no picture goes in
+    throw error;
+  }
+}
 
 /** A package and each of its models. @throws as `reportModel` */
 export async function reportPackage(opened: ModelPackage): Promise<PackageReport> {

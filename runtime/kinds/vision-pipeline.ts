@@ -90,6 +90,14 @@ export class VisionPipeline implements Pipeline {
     return this.#stages.memoryBytes + (this.#auditStages === null ? 0 : memoryOf(this.#auditStages));
   }
 
+  get keptBytes(): number {
+    return this.#stages.keptBytes;
+  }
+
+  dropKept(): void {
+    this.#stages.dropKept();
+  }
+
   get gates(): GateReport | undefined {
     return this.#auditor?.report;
   }

@@ -1,6 +1,9 @@
 import { RuntimeError } from '../errors.js';
+import type { KeptMaps } from '../session-types.js';
 import { closeStages, memoryOf } from './open-stages.js';
 import type { Stages } from './open-stages.js';
+
+const keptOf = (stages: Stages): KeptMaps[] => Object.values(stages).flatMap(({ session }) => session.kept ?? []);
 
 /** The stages of one pipeline, lent to one piece of work at a time: their canvases are shared, so frames and enrolments take turns. */
 export class ExclusiveStages {
@@ -14,6 +17,15 @@ export class ExclusiveStages {
 
   get memoryBytes(): number {
     return memoryOf(this.#stages);
+  }
+
+  get keptBytes(): number {
+    return keptOf(this.#stages).reduce((sum, { valid, bytes }) => sum + (valid ? bytes : 0), 0);
+  }
+
+  /** Needs no turn: a run under way goes on, and its maps do not count afterwards. */
+  dropKept(): void {
+    if (!this.#closed) for (const kept of keptOf(this.#stages)) kept.drop();
   }
 
   /** @throws RuntimeError E_INPUT when the pipeline is closed, and whatever the work throws */

@@ -92,6 +92,10 @@ export interface Pipeline {
   readonly gates?: GateReport | undefined;
   /** Memory of all sessions, bytes. */
   readonly memoryBytes: number;
+  /** Of it, feature maps that detectors keep from the last frame for the next one, and could do without; 0 when they hold none. */
+  readonly keptBytes?: number;
+  /** Gives that memory back to the system; the next frame is computed in full. */
+  dropKept?(): void;
   close(): Promise<void>;
 }
 

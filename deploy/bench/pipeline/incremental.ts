@@ -17,6 +17,7 @@ import { detect, type DetectPlan } from '../../../runtime/vision/detector.js';
 import { overlapOf } from '../../../runtime/vision/nms.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
 import type { Bar } from '../bars.js';
+import type { Absent } from './sections.js';
 
 export interface IncrementalBenchOptions extends DescribeHints {
   /** A detector. */
@@ -60,7 +61,7 @@ const kept = (full: readonly Detection[], part: readonly Detection[], threshold:
   full.filter(({ box }) => part.some((other) => other.score >= threshold && overlapOf(box, other.box) >= SAME_BOX)).length;
 
 /** Rows: boxes kept at the threshold, at the tracker's lower one, and CPU time of the detector. */
-export async function incrementalBars({ model, video, name, label = 'person', settings, frames = Infinity, signal, ...hints }: IncrementalBenchOptions): Promise<Bar[]> {
+export async function incrementalBars({ model, video, name, label = 'person', settings, frames = Infinity, signal, ...hints }: IncrementalBenchOptions): Promise<Bar[] | Absent> {
   const probe = await createSession(model);
   const described = describeDetection({ detector: { inputs: probe.inputs, outputs: probe.outputs } }, hints);
   await probe.close();
@@ -85,6 +86,7 @@ export async function incrementalBars({ model, video, name, label = 'person', se
   } finally {
     await Promise.all([closeStages(whole), closeStages(parts)]);
   }
+  if (sums.boxes === 0) return { absent: `the detector finds no ${label} in ${name} (${sums.frames} frames), so there are no boxes to keep` };
   return rowsOf(name, label, detector.score_threshold, sums);
 }
 

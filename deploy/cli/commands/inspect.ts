@@ -11,6 +11,22 @@ import { formatBytes, formatCount, formatTable } from '../table.js';
 const shape = (dims: readonly number[]): string => (dims.length === 0 ? 'scalar' : dims.join('x'));
 const right = (title: string) => ({ title, align: 'right' as const });
 
+const percent = (share: number): string => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+
+/** How far a frame of a video can go, from the cheapest to the dearest. */
+function ladderText({ splits, parts, macs }: ModelReport): string {
+  const [first, last] = [splits[0], splits.at(-1)];
+  const range = first === undefined || last === undefined ? 'no layer at which a run can stop'
+    : splits.length === 1 ? `after ${first.name}, ${percent(first.share)} of the MACs`
+      : `after one of ${splits.length} layers, from ${first.name} (${percent(first.share)} of the MACs) to ${last.name} (${percent(last.share)}); --json lists them as splits`;
+  return formatTable([{ title: 'a frame can end' }, { title: 'what is computed' }], [
+    ['at the pixels', 'nothing of the model'],
+    ['at the features', range],
+    ['with a part', parts === null ? 'not possible: the model has no picture, or several, as its inputs' : `the changed cells of ${parts.layers} of ${parts.of} layers, which have ${percent(parts.share)} of the MACs; keeps ${formatBytes(parts.kept_bytes)}`],
+    ['with all of it', `${formatCount(macs)} MACs`],
+  ]);
+}
+
 function modelText(model: ModelReport): string {
   const rows = model.layers.map((layer) => [
     layer.name, layer.op, layer.weight_bits === null ? '-' : String(Number(layer.weight_bits.toFixed(1))), layer.format === 'none' ? '-' : layer.format, layer.kernel, shape(layer.input_shape), shape(layer.output_shape),
@@ -26,6 +42,8 @@ function modelText(model: ModelReport): string {
     formatTable(columns, rows),
     '',
     `${formatCount(model.macs)} MACs, ${formatCount(model.parameters)} parameters, activations ${formatBytes(model.arena_bytes)}, packed weights ${formatBytes(model.packed_bytes)} on ${model.isa}`,
+    '',
+    ladderText(model),
   ].join('\n');
 }
 

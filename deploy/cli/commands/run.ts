@@ -13,6 +13,9 @@ import type { EngineName } from '../../../runtime/session-types.js';
 import type { Drawing } from '../../run/draw.js';
 import { openAny, withSettings } from '../../run/open-any.js';
 import { readJson } from '../files.js';
+import { parsePipeline } from '../../../runtime/kinds/registry.js';
+import type { ModelPackage } from '../../../runtime/package/package.js';
+import { DeployError } from '../../errors.js';
 import { modelKinds } from '../../run/recognize.js';
 import { runFrames, type RunSummary } from '../../run/run.js';
 import { addModelOptions, type ModelArguments } from '../model-options.js';
@@ -36,6 +39,7 @@ interface RunOptions extends ModelArguments {
   affinity: Affinity;
   isa?: Isa;
   motion: boolean;
+  incremental?: boolean;
   gates?: string;
   track?: boolean;
   realtime: boolean;
@@ -68,6 +72,12 @@ function heardText(chunks: number, exits: RunSummary['exits'], { events, late, a
   return `${chunks} pieces of sound (${exits['silence'] ?? 0} stopped at the gate, ${late} dropped because they would have been late); events: ${heard}; checks of the gate: ${audited}, of them missed: ${missed}`;
 }
 
+/** @throws DeployError E_USAGE for a pipeline that always computes everything */
+function inParts({ manifest: { pipeline } }: ModelPackage): true {
+  if (Object.keys(parsePipeline(pipeline).override({ incremental: true }).increments).length > 0) return true;
+  throw new DeployError('E_USAGE', `Expected a pipeline of the kind detection for --incremental but received one of the kind ${pipeline.kind}, which computes every frame as a whole; leave the option out`);
+}
+
 function summaryText({ sound, frames, dropped, findings, recognized, exits, total, stages }: RunSummary): string {
   const rows = [...stages, { stage: 'total', ...total }]
     .map(({ stage, count, p50_ms, p99_ms, max_ms }) => [stage, String(count), p50_ms.toFixed(3), p99_ms.toFixed(3), max_ms.toFixed(3)]);
@@ -76,7 +86,7 @@ function summaryText({ sound, frames, dropped, findings, recognized, exits, tota
     formatTable([{ title: 'stage' }, ...['frames', 'p50 ms', 'p99 ms', 'max ms'].map((title) => ({ title, align: 'right' as const }))], rows),
     '',
     sound === undefined
-      ? `${frames} frames (${exits.pixels ?? 0} stopped at the pixel gate, ${exits.features ?? 0} at the feature gate, ${dropped} dropped), ${findings} findings; recognized: ${people}`
+      ? `${frames} frames (${exits.pixels ?? 0} stopped at the pixel gate, ${exits.features ?? 0} at the feature gate, ${exits.partial ?? 0} computed in part, ${dropped} dropped), ${findings} findings; recognized: ${people}`
       : heardText(frames, exits, sound),
   ].join('\n');
 }
@@ -90,13 +100,13 @@ async function run(self: Command, path: string, options: RunOptions): Promise<Re
   let pipeline: Pipeline | undefined;
   let drawing: Drawing | undefined;
   try {
-    const { engine, threads, affinity, isa, motion, track, realtime, loop, fps, limit, events, cache: dir } = options;
+    const { engine, threads, affinity, isa, motion, incremental, track, realtime, loop, fps, limit, events, cache: dir } = options;
     const cache = dir === undefined ? {} : { cache: { dir, onWarning: (warning: RuntimeError) => log(self, `sterna: ${warning.message}`) } };
     // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
     drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
     const opened = await openAny(path, options, (text) => log(self, `sterna: ${text}`));
     const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
-    pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
+    pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(incremental === undefined ? {} : { incremental: inParts(modelPackage) }), ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
     await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
     const playing = { realtime, loop, signal: stop.signal };
     const { sound } = pipeline;
@@ -139,6 +149,7 @@ export function register(program: Command): void {
     .option('--no-motion', 'run the whole pipeline on every frame, even if nothing moves')
     .option('--track', 'follow what is found from frame to frame; the default of a package is its own, that of a detector is not to')
     .option('--no-track', 'look at every frame by itself')
+    .option('--incremental', 'of a detector, compute only what has changed in the picture; findings differ a little from those of full runs')
     .option('--gates <file>', 'settings of the gates that sterna gate calibrate wrote')
     .option('--realtime', 'play files at their own frame rate and drop late frames, like a camera', false)
     .option('--loop', 'start again at the end', false)

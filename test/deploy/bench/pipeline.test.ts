@@ -38,7 +38,10 @@ describe.skipIf(nativeMissing !== undefined)('the figures of incremental runs', 
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   it('are measured against full runs of the same frames', { timeout: 60_000 }, async () => {
-    const bars = await incrementalBars({ model: boxesModel([[0, 0, 0.5, 0.5]], [1, 3, 64, 64]), video: folder, name: 'red', label: 'class 0' });
+    const options = { model: boxesModel([[0, 0, 0.5, 0.5]], [1, 3, 64, 64]), video: folder, name: 'red' };
+    expect(await incrementalBars({ ...options, label: 'nothing' })).toEqual({ absent: 'the detector finds no nothing in red (3 frames), so there are no boxes to keep' });
+    const bars = await incrementalBars({ ...options, label: 'class 0' });
+    if ('absent' in bars) throw new Error(bars.absent);
     expect(bars.map(({ id, unit }) => [id, unit])).toEqual([['incremental.red.kept', '%'], ['incremental.red.kept-low', '%'], ['incremental.red.cost', 'x']]);
     expect(bars[0]).toMatchObject({ value: 100, met: true });
     expect(bars[0]?.what).toContain('(3 of 3, 3 frames of red)');

@@ -108,6 +108,13 @@ describe('sterna inspect', () => {
     expect(before['macs']).toBe(64 * (216 + 72 + 64 + 64) + 40);
     expect(after['macs']).toBe(before['macs']);
     expect(after['arena_bytes']).toBeLessThan(Number(before['arena_bytes']));
+    // A run can stop behind a layer, compute a part of most layers, or all of them.
+    const { splits, parts } = after as { splits: { name: string; share: number }[]; parts: { share: number; layers: number; of: number; kept_bytes: number } };
+    expect(splits.length).toBeGreaterThan(0);
+    for (const { share } of splits) expect(share > 0 && share < 1).toBe(true);
+    expect(parts).toMatchObject({ layers: expect.any(Number) as number, of: expect.any(Number) as number });
+    expect(parts.share).toBeGreaterThan(0.9);
+    expect(parts.kept_bytes).toBeGreaterThan(0);
     for (const layer of after['layers'] as { kernel: string }[]) expect(layer.kernel).not.toBe('');
   });
 
@@ -115,6 +122,7 @@ describe('sterna inspect', () => {
     const { code, out } = await captureCli(['inspect', int8]);
     expect(code).toBe(0);
     expect(out).toMatch(/layer +op +bits +format +kernel +input +output +MACs +parameters +why/);
+    expect(out).toMatch(/at the pixels +nothing of the model\n *at the features +after .* % of the MACs.*\n *with a part +the changed cells of \d+ of \d+ layers.*\n *with all of it +[\d.]+ ?k? MACs/);
     expect(out).toMatch(/ConvQ8 +8 +int8 .*256 codes x 255 levels/);
   });
 

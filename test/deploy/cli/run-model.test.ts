@@ -1,11 +1,14 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { afterAll, expect, it } from 'vitest';
 import type { FrameLine } from '../../../deploy/run/run.js';
 import { guessKind } from '../../../deploy/run/recognize.js';
 import { sharedFile } from '../../support/shared.js';
+import { nativeMissing } from '../../runtime/support/native.js';
 import { captureCli } from './capture.js';
+import { boxesModel, meansModel } from './single-model.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sterna-run-model-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -31,6 +34,21 @@ it.skipIf(!existsSync(model) || !existsSync(picture))('a detector runs without a
   const wrong = await captureCli(['run', model, '--input', picture, '--decoder', 'detr']);
   expect([wrong.code, wrong.err]).toEqual([expect.any(Number), expect.stringMatching(/output float32\[1, 3549, 85\].*decoder detr needs/) as string]);
 }, 120_000);
+
+it.skipIf(nativeMissing !== undefined)('a detector computes only what has changed when it is told to, and a pipeline that cannot refuses', async () => {
+  const [detector, scene] = [join(folder, 'boxes.onnx'), join(folder, 'scene')];
+  writeFileSync(detector, boxesModel([[0, 0, 0.5, 0.5]], [1, 3, 64, 64]));
+  mkdirSync(scene);
+  for (let i = 0; i < 3; i++) await sharp({ create: { width: 64, height: 64, channels: 3, background: '#f00' } }).png().toFile(join(scene, `${i}.png`));
+  const { code, out, err } = await captureCli(['run', detector, '--input', scene, '--fps', '5', '--no-motion', '--incremental']);
+  expect([code, err]).toEqual([0, expect.stringContaining('2 computed in part') as string]);
+  const frames = out.trim().split('\n').map((line) => JSON.parse(line) as FrameLine).filter(({ type }) => type === 'frame');
+  expect(frames.map(({ exit }) => exit)).toEqual(['full', 'partial', 'partial']);
+  const classifier = join(folder, 'means.onnx');
+  writeFileSync(classifier, meansModel(3));
+  const refused = await captureCli(['run', classifier, '--input', scene, '--incremental']);
+  expect([refused.code, refused.err]).toEqual([2, expect.stringContaining('of the kind detection for --incremental but received one of the kind classification') as string]);
+}, 60_000);
 
 it('options of a model are refused with anything else', async () => {
   const { code, err } = await captureCli(['run', join(folder, 'x.sterna'), '--input', folder, '--iou', '0.5']);

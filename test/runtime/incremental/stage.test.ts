@@ -16,7 +16,7 @@ const output = { y: floatTensor([1, 42, 85], new Array<number>(42 * 85).fill(0))
 /** A session that keeps maps; `asked` are the cells of its runs. */
 function keeping(): Session & { kept: { valid: boolean }; asked: (CellMask | undefined)[] } {
   const asked: (CellMask | undefined)[] = [];
-  const kept = { bytes: 1, valid: false, share: 1, drop: () => undefined };
+  const kept = { bytes: 1, valid: false, share: 1, drop: (): void => { kept.valid = false; } };
   return { ...fakeSession(() => output), kept, asked, run: async (_feeds, _reused, active) => { await Promise.resolve(); asked.push(active); kept.valid = true; return output; } };
 }
 
@@ -85,6 +85,18 @@ describe.skipIf(nativeMissing !== undefined)(`an incremental detector${nativeMis
     for (let y = 0; y < 8; y++) frame.data.fill(200, y * 192, y * 192 + 24);
     const { exit, cells } = await pipeline.process(frame);
     expect([exit, cellsOf(cells)]).toEqual(['partial', [0]]);
+    await pipeline.close();
+  });
+
+  it('holds memory that a pipeline can give back, and then computes everything once', async () => {
+    const stage = new ModelStage(keeping(), pixelsOf(contract), increment);
+    const pipeline = parsePipeline(described({})).create({ name: 'd', version: '1.0.0', embeddingSpaceId: null, stages: { detector: stage }, pixels: nativePixels, gallery: undefined });
+    const next = async () => (await pipeline.process(frameOf([9, 9, 9], { width: 64, height: 32 }))).exit;
+    expect(pipeline.keptBytes).toBe(0);
+    expect([await next(), await next(), pipeline.keptBytes]).toEqual(['full', 'partial', stage.session.kept?.bytes]);
+    pipeline.dropKept?.();
+    expect(pipeline.keptBytes).toBe(0);
+    expect([await next(), await next()]).toEqual(['full', 'partial']);
     await pipeline.close();
   });
 });

@@ -1,0 +1,87 @@
+import { attempt, type FaultPort } from './ground/faults.js';
+import type { Counters, PipelineCounter } from './ground/counters.js';
+import type { HostFiles } from './platform/host-files.js';
+
+/** How often memory is looked at. */
+const LOOK_MS = 5000;
+/** Of the limit of the service (`MemoryMax=` of systemd), from which on the kernel is near to ending the process. */
+const FULL_SHARE = 0.9;
+/** Of the machine's memory: with less available, it begins to swap or to end processes. */
+const LEAST_AVAILABLE = 0.05;
+
+/** Memory of this process and what there is, bytes; null where the system does not say. */
+export interface MemoryState {
+  resident: number;
+  /** Of the control group that the process is in. */
+  limit: number | null;
+  available: number | null;
+  total: number | null;
+}
+
+/** Whether what can be computed again should be given back. */
+export function isShort({ resident, limit, available, total }: MemoryState): boolean {
+  return (limit !== null && resident > FULL_SHARE * limit) || (available !== null && total !== null && available < LEAST_AVAILABLE * total);
+}
+
+/** What the machine says (cgroup v2, /proc/meminfo). */
+export async function readMemoryState(files: HostFiles): Promise<MemoryState> {
+  const group = /^0::(\/.*)$/m.exec((await files.text('proc/self/cgroup')) ?? '')?.[1];
+  const info = (await files.text('proc/meminfo')) ?? '';
+  const bytes = (name: string): number | null => {
+    const kilobytes = new RegExp(`^${name}:\\s+(\\d{1,12}) kB$`, 'm').exec(info)?.[1];
+    return kilobytes === undefined ? null : Number(kilobytes) * 1024;
+  };
+  return {
+    resident: process.memoryUsage.rss(),
+    limit: group === undefined ? null : await files.number(`sys/fs/cgroup${group}/memory.max`), // "max" is no number: no limit
+    available: bytes('MemAvailable'), total: bytes('MemTotal'),
+  };
+}
+
+export interface MemoryGuardParts {
+  pipelines: readonly { slot: { running: { model: { pipeline: RunningPipeline } } | null }; counters: Pick<Counters<PipelineCounter>, 'add'> }[];
+  read: () => Promise<MemoryState>;
+  faults: FaultPort;
+}
+
+/** The part of a running pipeline that the guard needs. */
+interface RunningPipeline {
+  readonly keptBytes?: number;
+  dropKept?(): void;
+}
+
+/**
+ * Gives back the feature maps that detectors keep between frames while memory is short. A frame that comes afterwards is computed in full and keeps its
+ * maps again, so the memory stays free for as long as nothing moves.
+ */
+export class MemoryGuard {
+  readonly #parts: MemoryGuardParts;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: MemoryGuardParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => void this.look(), LOOK_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Looks once. */
+  async look(): Promise<void> {
+    const state = await this.#parts.read();
+    if (!isShort(state)) return;
+    attempt(this.#parts.faults, 'agent', () => {
+      for (const { slot, counters } of this.#parts.pipelines) {
+        const pipeline = slot.running?.model.pipeline;
+        if ((pipeline?.keptBytes ?? 0) === 0) continue;
+        pipeline?.dropKept?.();
+        counters.add('kept_maps_dropped_total');
+      }
+    });
+  }
+}
