@@ -22,7 +22,7 @@ const agentFloors = [
   ['foundation'],
   ['pipelines', 'health', 'memory-guard', 'connection'],
   ['agent'],
-  ['main'],
+  ['main', 'doctor'],
 ];
 
 /** For each member of a floor, the imports that would go up or sideways. */
@@ -68,5 +68,5 @@ export default tseslint.config(
   { files: ['runtime/**/*.ts'], rules: forbid(...arrows('agent/', 'deploy/')) },
   { files: ['agent/**/*.ts'], rules: forbid(...arrows('deploy/')) },
   ...floorRules,
-  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|main\\.)')) },
+  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|main\\.|doctor/main\\.)')) },
 );

@@ -1,5 +1,6 @@
-// `npm run package:deb [-- --arch amd64,arm64] [--out DIR]`: Debian packages, for every architecture on one machine. `sternad` is the daemon with
-// everything but Node.js; `sterna-node` is a Node.js for systems that have none of the versions that Sterna supports, such as Debian 12.
+// `npm run package:deb [-- --arch amd64,arm64] [--out DIR] [--abi 137]`: Debian packages, for every architecture on one machine. `sternad` is the
+// daemon with everything but Node.js; `sterna-node` is a Node.js for systems that have none of the versions that Sterna supports, such as Debian 12.
+// `--abi` compiles better-sqlite3 for some versions of Node.js only (137 is that of `sterna-node`), which takes less time.
 // `--quick` is for tests: this machine's architecture, the installed better-sqlite3, fast compression, and no `sterna-node`.
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,7 @@ import { NODE_HEADERS, NODE_VERSION, nodeProgram } from './lib/node-releases.mjs
 import { run } from './lib/npm-tarball.mjs';
 import { HOST, makeAddon, PLATFORMS, toolFor } from './lib/platforms.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
-import { sqliteAddon } from './lib/sqlite-addon.mjs';
+import { sqliteAddons } from './lib/sqlite-addon.mjs';
 
 /** Debian's variables for whoever builds a package. */
 const MAINTAINER = `${process.env.DEBFULLNAME ?? 'The authors of Sterna'} <${process.env.DEBEMAIL ?? 'sterna@example.org'}>`;
@@ -69,12 +70,12 @@ function strippedSqlite(folder) {
   }));
 }
 
-function stageDaemon(tree, platform, { epoch, quick }) {
+function stageDaemon(tree, platform, { epoch, quick, abis }) {
   const library = join(tree, 'usr', 'lib', 'sterna');
   const scratch = mkdtempSync(join(tmpdir(), 'sterna-deb-addon-'));
   try {
     makeAddon(platform, join(scratch, 'sterna.node'));
-    const sqlite = quick ? strippedSqlite(scratch) : Object.fromEntries(Object.keys(NODE_HEADERS).map((abi) => [abi, sqliteAddon(platform, abi)]));
+    const sqlite = quick ? strippedSqlite(scratch) : sqliteAddons(platform, abis);
     layOutDevice(library, { platform, addon: join(scratch, 'sterna.node'), sqlite });
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -84,9 +85,10 @@ function stageDaemon(tree, platform, { epoch, quick }) {
   for (const [from, to] of Object.entries(SYSTEM_FILES)) writeFile(join(tree, to), readFileSync(join(root, from)));
   mkdirSync(join(tree, 'etc', 'sterna'), { recursive: true });
   mkdirSync(join(tree, 'usr', 'bin'), { recursive: true });
-  symlinkSync('../lib/sterna/bin/sternad', join(tree, 'usr', 'bin', 'sternad'));
+  for (const name of ['sterna', 'sternad']) symlinkSync(`../lib/sterna/bin/${name}`, join(tree, 'usr', 'bin', name));
   const page = packaging('sternad.8').replace('@DATE@', new Date(epoch * 1000).toISOString().slice(0, 10)).replace('@VERSION@', manifest.version);
   writeFile(join(tree, 'usr', 'share', 'man', 'man8', 'sternad.8.gz'), compressed(page));
+  writeFile(join(tree, 'usr', 'share', 'man', 'man1', 'sterna.1.gz'), compressed('.so man8/sternad.8\n'));
   writeDocuments(tree, { name: 'sternad', version: VERSION, epoch, changes: 'See CHANGELOG.md.gz in this folder.', copyright: copyright(platform) });
   writeFile(join(tree, 'usr', 'share', 'doc', 'sternad', 'CHANGELOG.md.gz'), compressed(readFileSync(join(root, 'CHANGELOG.md'))));
 }
@@ -136,11 +138,17 @@ function build(stage, fieldsOf, platform, { out, epoch, scripts = {}, compressio
   }
 }
 
-function packagesFor(platform, { out, quick, epoch }) {
+function packagesFor(platform, { out, quick, epoch, abis }) {
   const scripts = Object.fromEntries(['postinst', 'prerm', 'postrm'].map((name) => [name, packaging(`sternad.${name}`)]));
   const compression = quick ? ['-Zgzip', '-z1'] : undefined;
-  const daemon = build((tree) => stageDaemon(tree, platform, { epoch, quick }), daemonFields, platform, { out, epoch, scripts, compression });
+  const daemon = build((tree) => stageDaemon(tree, platform, { epoch, quick, abis }), daemonFields, platform, { out, epoch, scripts, compression });
   return quick ? [daemon] : [daemon, build((tree) => stageNode(tree, platform, { epoch }), nodeFields, platform, { out, epoch })];
+}
+
+function knownAbis(text) {
+  const unknown = text.split(',').filter((abi) => !Object.hasOwn(NODE_HEADERS, abi));
+  if (unknown.length > 0) throw new Error(`Expected some of ${Object.keys(NODE_HEADERS).join(', ')} for --abi but received ${unknown.join(', ')}`);
+  return text.split(',');
 }
 
 /** Platforms by Debian's names. */
@@ -152,11 +160,11 @@ function platformsOf(arch) {
 }
 
 try {
-  const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, arch: { type: 'string', default: 'amd64,arm64' }, quick: { type: 'boolean', default: false } } });
+  const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, arch: { type: 'string', default: 'amd64,arm64' }, abi: { type: 'string', default: Object.keys(NODE_HEADERS).join(',') }, quick: { type: 'boolean', default: false } } });
   const platforms = values.quick ? [HOST] : platformsOf(values.arch);
   for (const tool of ['dpkg-deb', 'readelf']) if (!findProgram(tool)) throw new Error(`${tool} not found; Debian: apt-get install ${tool === 'readelf' ? 'binutils' : 'dpkg'}`);
   ensureSetup();
-  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, epoch: sourceDate() }));
+  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, abis: knownAbis(values.abi), epoch: sourceDate() }));
   for (const path of files) log(`${path} (${statSync(path).size} bytes)`);
 } catch (error) {
   log(error.message);

@@ -3,7 +3,6 @@
  * whole fleet, unbounded memory): every attempt is a new client, the back-off is ours, and what must not be lost is in the
  * outbox. MQTT 5 where the broker speaks it, else 3.1.1.
  */
-import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Config } from '../config/schema.js';
 import { guardPackets, MAX_PACKET_BYTES } from '../contracts/index.js';
@@ -12,6 +11,7 @@ import type { Log } from '../platform/log.js';
 import { nextBackoff } from '../ground/backoff.js';
 import { classifyFailure, type ProtocolVersion } from './classify.js';
 import { InFlight } from './in-flight.js';
+import { loginOf } from './login.js';
 
 export interface LinkHandlers {
   /** A new connection is about to be tried: its number, which will and birth carry. */
@@ -160,8 +160,6 @@ export class MqttLink {
 
   #clientOptions(): IClientOptions {
     const { broker, clientId, statusTopic } = this.#options;
-    const password = broker.password_file === undefined ? undefined : readFileSync(broker.password_file, 'utf8').trimEnd();
-    const tls = broker.tls;
     return {
       clientId,
       protocolVersion: this.#protocol,
@@ -175,11 +173,7 @@ export class MqttLink {
       will: { topic: statusTopic, payload: this.#handlers.status('offline', this.#birthSeq), qos: 1, retain: true },
       wsOptions: { maxPayload: MAX_FRAME_BYTES },
       ...(this.#protocol === 5 ? { properties: { receiveMaximum: 2 * MAX_IN_FLIGHT, maximumPacketSize: MAX_PACKET_BYTES } } : {}),
-      ...(broker.username === undefined ? {} : { username: broker.username }),
-      ...(password === undefined ? {} : { password }),
-      ...(tls?.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
-      ...(tls?.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
-      ...(tls?.key === undefined ? {} : { key: readFileSync(tls.key) }),
+      ...loginOf(broker),
     };
   }
 

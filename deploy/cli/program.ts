@@ -29,6 +29,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   repository: () => import('./commands/repository.js'),
   publish: () => import('./commands/publish.js'),
   agent: () => import('./commands/agent.js'),
+  doctor: () => import('./commands/doctor.js'),
   up: () => import('./commands/up.js'),
   'build-native': () => import('./commands/build-native.js'),
 };

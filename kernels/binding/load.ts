@@ -67,8 +67,16 @@ function platformPackage(name: string, version: string): Candidate {
   return found === version ? { path } : { path, refusal: `its package has version ${found}, and this is Sterna ${version}` };
 }
 
-function remedy(): string {
+/** Whether this Linux has musl instead of glibc (Alpine, OpenWrt), as Node's own report says. Prebuilt addons do not load there. */
+function hasMusl(): boolean {
+  const report = process.report?.getReport() as { header: { glibcVersionRuntime?: string } } | undefined;
+  return process.platform === 'linux' && report !== undefined && report.header.glibcVersionRuntime === undefined;
+}
+
+/** What to do where no addon loads. `musl` is for tests. */
+export function remedy(musl = hasMusl()): string {
   const root = packageRoot(dirname(fileURLToPath(import.meta.url)));
+  if (musl) return 'This system has musl (Alpine, OpenWrt), which Sterna does not support: its packages are compiled for glibc. Use Debian, Ubuntu or another system with glibc >= 2.34; as a container image, debian:bookworm-slim.';
   if (existsSync(join(root, 'package-lock.json'))) return 'Build it with `npm run build`.';
   const { version } = readManifest(join(root, 'package.json'));
   const log = join(root, 'build', 'native.log');

@@ -7,7 +7,7 @@ import { root } from './setup.mjs';
 
 const FOLDERS = ['kernels', 'runtime', 'agent'];
 /** Shell programs, in systemd/bin of the checkout and bin of the folder. */
-const PROGRAMS = ['node', 'sternad'];
+const PROGRAMS = ['node', 'sterna', 'sternad'];
 /** Declarations, source maps, prose; licences stay. */
 const FOR_READERS = /(\.d\.[cm]?ts|\.map|(?<!licen[cs]e|notice|copying)\.(md|markdown))$/i;
 /** What compiling better-sqlite3 leaves beside its addon, the tests of others, and the settings of other people's tools. */

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
 import { describeCpu, KernelError, loadProgram, measurePeaks, type NativeProgram, readCores, stripBytes } from '../../kernels/binding/index.js';
-import { candidates, loadAddon, requireFirst } from '../../kernels/binding/load.js';
+import { candidates, loadAddon, remedy, requireFirst } from '../../kernels/binding/load.js';
 import { f, geometry, ProgramWriter } from './support/program-writer.js';
 
 /** y = x * 2 + 1 on [4] floats. */
@@ -382,6 +382,11 @@ describe('the search for the addon', () => {
     writeFileSync(join(folder, 'sterna.node'), 'not a library');
     expect(() => requireFirst([{ path: join(folder, 'sterna.node') }], '')).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
     rmSync(folder, { recursive: true });
+  });
+
+  it('says that musl is not supported where the system has it, and does not say so here', () => {
+    expect(remedy(true)).toMatch(/^This system has musl \(Alpine, OpenWrt\), which Sterna does not support.*glibc >= 2\.34/);
+    expect(remedy()).toBe('Build it with `npm run build`.');
   });
 });
 

@@ -53,7 +53,7 @@ describe.skipIf(lacking.length > 0)(`the Debian package${lacking.length > 0 ? ` 
 
   it('has the daemon, its unit, rules and configuration, and nothing that only development or npm needs', () => {
     for (const path of [
-      'etc/sterna', 'usr/bin/sternad', 'usr/lib/sterna/dist/agent/main.js', 'usr/lib/systemd/system/sternad.service', 'usr/lib/udev/rules.d/60-sterna.rules',
+      'etc/sterna', 'usr/bin/sterna', 'usr/bin/sternad', 'usr/lib/sterna/dist/agent/main.js', 'usr/lib/sterna/dist/agent/doctor/main.js', 'usr/lib/systemd/system/sternad.service', 'usr/lib/udev/rules.d/60-sterna.rules',
       'usr/lib/sysusers.d/sterna.conf', 'usr/share/sterna/sterna.yaml', 'usr/share/doc/sternad/copyright', 'usr/share/doc/sternad/changelog.gz', 'usr/share/man/man8/sternad.8.gz',
     ]) expect(existsSync(join(tree, path)), path).toBe(true);
     const packages = readdirSync(join(library, 'node_modules'));

@@ -1,0 +1,141 @@
+/** The state folder: space, rights, speed; the package in it; keys and certificates. */
+import { createHash, X509Certificate } from 'node:crypto';
+import { closeSync, createReadStream, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { pipeline } from 'node:stream/promises';
+import type { Config } from '../config/schema.js';
+import { pipelineSpecs } from '../config/pipelines.js';
+import { decodePointer } from '../ota/stored-state.js';
+import { pipelineFolder } from '../pipelines/device-pipeline.js';
+import type { RepositoryName } from '../trust/metadata.js';
+import { decodeRoot } from '../trust/repository.js';
+import { checksOf, messageOf, type Check } from './check.js';
+
+const MiB = 2 ** 20;
+/** Slower than this, a transaction of the journal is felt. */
+const SLOW_SYNC_MS = 100;
+const PROBE_BYTES = 64 * 1024;
+const PROBES = 5;
+const DAY_MS = 86_400_000;
+const EXPIRES_SOON_DAYS = 30;
+
+/** Median of a few writes that wait for the disk, milliseconds. @throws errors of the file system */
+function syncMilliseconds(folder: string): number {
+  const path = join(folder, `doctor.${process.pid}`);
+  const times: number[] = [];
+  const file = openSync(path, 'wx', 0o600);
+  try {
+    for (let i = 0; i < PROBES; i++) {
+      const began = performance.now();
+      writeSync(file, Buffer.alloc(PROBE_BYTES, i));
+      fsyncSync(file);
+      times.push(performance.now() - began);
+    }
+  } finally {
+    closeSync(file);
+    rmSync(path, { force: true });
+  }
+  return times.sort((a, b) => a - b)[PROBES >> 1] ?? 0;
+}
+
+export function checkDisk({ state_dir: folder, ota, outbox, recordings }: Config): Check[] {
+  const report = checksOf('disk');
+  if (!existsSync(folder)) return [report.none(`${folder} does not exist yet; the daemon makes it at its first start`)];
+  let syncMs: number;
+  try {
+    syncMs = syncMilliseconds(folder);
+  } catch (error) {
+    const root = process.getuid?.() === 0;
+    return [report.failed(`${folder} cannot be written: ${messageOf(error)}`, { remedy: root ? 'check that the file system is not full, mounted read-only or damaged' : 'run the command as root, or as the user of the daemon' })];
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  const free = bavail * bsize;
+  const wanted = 2 * Math.min(ota.max_package_bytes, 64 * MiB) + outbox.max_bytes + (recordings.enabled ? recordings.max_bytes : 0);
+  const details = { path: folder, free_bytes: free, sync_ms: syncMs };
+  const text = `${folder}: ${Math.round(free / MiB)} MiB free, a synchronous write takes ${syncMs.toFixed(1)} ms`;
+  if (free < 16 * MiB) return [report.failed(text, { details, remedy: 'free some space: updates cannot be stored, and messages are kept in memory only' })];
+  if (free < wanted) return [report.warning(text, { details, remedy: `packages, outbox and recordings may need ${Math.round(wanted / MiB)} MiB: free some space, or lower their limits` })];
+  if (syncMs > SLOW_SYNC_MS) return [report.warning(text, { details, remedy: 'the storage is slow: updates and events take longer; use a better card' })];
+  return [report.ok(text, { details })];
+}
+
+/** Reads only: `PackageStore.verify` deletes what is damaged. */
+async function sha256(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}
+
+export async function checkPackages(config: Config): Promise<Check[]> {
+  return Promise.all(pipelineSpecs(config).map(async ({ name }) => {
+    const report = checksOf(`package ${name}`);
+    const home = pipelineFolder(config.state_dir, name);
+    const file = join(home, 'slots.json');
+    let text: string;
+    try {
+      text = readFileSync(file, 'utf8');
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return report.none('no package has arrived yet', { remedy: 'publish one for this device (sterna publish), or set pipeline.package' });
+      return report.failed(`${file} cannot be read: ${messageOf(error)}`, { remedy: 'run the command as root, or as the user of the daemon' });
+    }
+    const pointer = decodePointer(text);
+    if (pointer.kind !== 'sound') return report.warning(`${file} is damaged: ${pointer.kind === 'unsound' ? pointer.problem : 'it is empty'}`, { remedy: 'the daemon restores it from its journal at the next start' });
+    const { active } = pointer.value;
+    if (active === null) return report.none('no package is active', { remedy: 'publish one for this device (sterna publish)' });
+    const details = { name: active.name, version: active.version, digest: active.digest };
+    try {
+      const actual = await sha256(join(home, 'packages', `${active.digest}.sterna`));
+      if (actual !== active.digest) throw new Error(`expected SHA-256 ${active.digest} but it is ${actual}`);
+      return report.ok(`${active.name} ${active.version}, ${(active.size_bytes / MiB).toFixed(1)} MiB, has the right SHA-256`, { details });
+    } catch (error) {
+      return report.failed(`${active.name} ${active.version} is damaged: ${messageOf(error)}`, { details, remedy: 'the daemon goes back to the previous package at its next start; publish this one again' });
+    }
+  }));
+}
+
+function checkRoot(config: Config, name: RepositoryName): Check {
+  const report = checksOf('trust');
+  const path = (name === 'image' ? config.trust.image_root : config.trust.director_root) ?? join(config.state_dir, 'trust', `${name}-root.json`);
+  try {
+    const { signed, expiresMs } = decodeRoot(name, readFileSync(path, 'utf8'));
+    const details = { path, version: signed.version, expires_ms: expiresMs };
+    const until = new Date(expiresMs).toISOString().slice(0, 10);
+    if (expiresMs < Date.now()) return report.warning(`the pinned ${name} root expired on ${until}`, { details, remedy: 'newer roots come with the next publication; if none does, rotate the root (sterna repository rotate)' });
+    return report.ok(`${name} root, version ${signed.version}, until ${until}`, { details });
+  } catch (error) {
+    return report.failed(`no usable ${name} root: ${messageOf(error)}`, { details: { path }, remedy: `the device installs nothing without it: put the ${name}-root.json that sterna provision wrote to ${path}` });
+  }
+}
+
+function checkCertificate({ broker }: Config): Check[] {
+  const report = checksOf('certificate');
+  const path = broker.tls?.cert;
+  if (path === undefined) return [];
+  try {
+    const certificate = new X509Certificate(readFileSync(path));
+    const days = Math.floor((Date.parse(certificate.validTo) - Date.now()) / DAY_MS);
+    const details = { path, subject: certificate.subject, days_left: days };
+    const remedy = 'make a new one (sterna provision) and put it in its place; the daemon reads it at the next connection';
+    if (days < 0) return [report.failed(`${certificate.subject} expired ${-days} days ago`, { details, remedy })];
+    return [days < EXPIRES_SOON_DAYS ? report.warning(`${certificate.subject} expires in ${days} days`, { details, remedy }) : report.ok(`${certificate.subject}, ${days} days left`, { details })];
+  } catch (error) {
+    return [report.failed(`${path}: ${messageOf(error)}`, { remedy: 'expected the certificate of this device as PEM' })];
+  }
+}
+
+/** Whether others may read a secret. */
+function checkSecret(path: string): Check[] {
+  const report = checksOf('secrets');
+  if (!existsSync(path)) return [];
+  const mode = statSync(path).mode & 0o777;
+  return [(mode & 0o077) === 0 ? report.ok(`${path} is its owner's alone`) : report.warning(`others may read ${path} (mode ${mode.toString(8)})`, { remedy: `chmod 600 ${path}` })];
+}
+
+export function checkKeys(config: Config): Check[] {
+  const trust = config.broker.url === null ? [] : config.trust.unsigned
+    ? [checksOf('trust').warning('the unsigned mode of development is on: whoever may publish to this device decides what it runs', { remedy: 'pin both roots (sterna provision), and remove trust.unsigned' })]
+    : [checkRoot(config, 'image'), checkRoot(config, 'director')];
+  const secrets = [join(config.state_dir, 'gallery.key'), config.gallery.key_file, config.broker.tls?.key, config.broker.password_file].filter((path) => path !== undefined);
+  return [...trust, ...checkCertificate(config), ...secrets.flatMap(checkSecret)];
+}
