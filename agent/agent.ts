@@ -320,7 +320,7 @@ export class Agent {
   async #caps(): Promise<ReturnType<typeof buildCaps>> {
     const { bootId, clock, config, log } = this.#f;
     return buildCaps({
-      bootId, version: runtimeVersion, energy: this.#energy.sources, thermalZones: await this.#thermal.zoneNames(), sensorsInvalid: this.#thermal.faulty,
+      bootId, version: runtimeVersion, labels: config.labels, energy: this.#energy.sources, thermalZones: await this.#thermal.zoneNames(), sensorsInvalid: this.#thermal.faulty,
       limits: { packageBytes: config.ota.max_package_bytes, outboxBytes: config.outbox.max_bytes },
       compute: await describeCompute(log), inventory: await readInventory(log), timeMs: clock.nowMs(), clockSynchronized: clock.synchronized(),
     });

@@ -17,6 +17,7 @@ export const deployErrorCodes = {
   E_DEVICE_COMMAND: 'a device received a command and could not carry it out; the message carries its own error code',
   E_GENERATION: 'the generation of a device cannot be increased: the device has seen the largest possible number',
   E_HANDOVER: 'no running `sterna fleet serve` can take the package over, or its folder cannot be used',
+  E_ROLLOUT: 'a roll-out does not exist, cannot be begun or changed as requested, or its database cannot be used',
   E_KEY: 'a key file is missing, damaged, encrypted without a passphrase that opens it, or its command did not sign',
   E_REPOSITORY: 'a repository does not exist, is not completely signed, has expired, or cannot be changed as requested',
   E_REPOSITORY_TARGET: 'a package is not in the repository, so no device would accept it',

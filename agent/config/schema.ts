@@ -3,7 +3,7 @@ import { validate as isCron } from 'node-cron';
 import { z } from 'zod';
 import { affinities } from '../../kernels/binding/index.js';
 import { strictRuleFields } from '../../runtime/vision/zones/settings.js';
-import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, MAX_PIPELINES, probationFields, shadowFields } from '../contracts/index.js';
+import { DEFAULT_BLOCK_BYTES, gateFields, ID_PATTERN, labelsSchema, MAX_PIPELINES, probationFields, shadowFields } from '../contracts/index.js';
 import { pipelineProblems } from './pipeline-problems.js';
 
 /** A host name as a device id: what the topic tree does not allow becomes "-". */
@@ -250,6 +250,8 @@ export const configSchema = z.strictObject({
   device_id: idText.default(() => defaultDeviceId()),
   /** Name of the fleet that the device belongs to. */
   fleet: idText.default('default'),
+  /** What this device is, such as `ring: canary` or `site: berlin`; roll-outs and the fleet's page choose devices by it. At most 32. */
+  labels: labelsSchema.default({}),
   /** Journal, packages, outbox and gallery. Default: systemd's STATE_DIRECTORY, else .sterna/device here. */
   state_dir: filePath,
   /** Compiled programs, which may be deleted at any time. Default: systemd's CACHE_DIRECTORY, else `cache` in the state folder. */

@@ -8,6 +8,7 @@ type Inventory = Pick<Caps['machine'], 'model' | 'cpu'>;
 export interface CapsParts {
   bootId: string;
   version: string;
+  labels: Record<string, string>;
   energy: Caps['energy'];
   thermalZones: string[];
   sensorsInvalid: { sensor: string; reason: string }[];
@@ -25,6 +26,7 @@ export function buildCaps(parts: CapsParts): Caps {
     time_ms: parts.timeMs,
     clock_synchronized: parts.clockSynchronized,
     version: parts.version,
+    ...(Object.keys(parts.labels).length > 0 ? { labels: parts.labels } : {}),
     machine: {
       arch: machine(), os: type(), kernel: release(), model: parts.inventory.model, cpu: parts.inventory.cpu,
       cores: cpus().length, memory_bytes: totalmem(),

@@ -28,6 +28,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   provision: () => import('./commands/provision.js'),
   repository: () => import('./commands/repository.js'),
   publish: () => import('./commands/publish.js'),
+  rollout: () => import('./commands/rollout.js'),
   agent: () => import('./commands/agent.js'),
   doctor: () => import('./commands/doctor.js'),
   up: () => import('./commands/up.js'),

@@ -4,8 +4,7 @@ import {
   capsSchema, eventSchema, reportedSchema, statusSchema, telemetrySchema,
   type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
-import { requireOptional } from '../../runtime/optional-package.js';
-import { DeployError } from '../errors.js';
+import { openDatabase } from '../database.js';
 
 /** Bounds of the database: the newest rows of each device stay. About 1 MB a device. */
 export interface StoreLimits {
@@ -46,7 +45,6 @@ const STREAMS_PER_DEVICE = 64;
 /** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
 const SPANS_PER_STREAM = 512;
 
-const SCHEMA_VERSION = 3;
 const SPANS = `
   CREATE TABLE stream (
     id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, stream TEXT NOT NULL,
@@ -97,7 +95,8 @@ export class CollectorStore {
 
   /** @param path a file, or ':memory:'. @throws DeployError E_COLLECTOR */
   constructor(path: string, limits: StoreLimits = defaultLimits) {
-    this.#db = open(path);
+    // Devices say everything again: a power cut may cost the last second.
+    this.#db = openDatabase(path, { migrations: MIGRATIONS, durability: 'normal', code: 'E_COLLECTOR', user: 'The collector' });
     this.#limits = limits;
   }
 
@@ -225,32 +224,6 @@ export class CollectorStore {
     this.#db.prepare(`
       DELETE FROM ${table} WHERE id IN (
         SELECT id FROM ${table} WHERE fleet = ? AND device = ? ORDER BY ${time} DESC, id DESC LIMIT -1 OFFSET ?)`).run(fleet, device, keep);
-  }
-}
-
-function open(path: string): Database.Database {
-  let db: Database.Database | undefined;
-  try {
-    // Loaded when a collector opens: the command line also serves people who have no SQLite.
-    const Sqlite = requireOptional('better-sqlite3', 'The collector') as typeof Database;
-    db = new Sqlite(path, { timeout: 2000 });
-    db.pragma('journal_mode = WAL');
-    db.pragma('synchronous = NORMAL'); // devices say everything again; a power cut may cost the last second
-    const version = Number(db.pragma('user_version', { simple: true }));
-    if (version > SCHEMA_VERSION) {
-      throw new DeployError('E_COLLECTOR', `The database ${path} has schema version ${version}; this version reads ${SCHEMA_VERSION}. Update Sterna.`);
-    }
-    db.pragma('foreign_keys = ON');
-    const opened = db;
-    opened.transaction(() => {
-      for (const migration of MIGRATIONS.slice(version)) opened.exec(migration);
-      opened.pragma(`user_version = ${SCHEMA_VERSION}`);
-    }).immediate();
-    return db;
-  } catch (cause) {
-    db?.close();
-    if (cause instanceof DeployError) throw cause;
-    throw new DeployError('E_COLLECTOR', `The database ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
 }
 

@@ -11,7 +11,11 @@ import { requireId } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { loadPackage, type HeldPackage } from './packages.js';
 
-const helloSchema = z.object({ fleet: z.string(), broker: z.string(), pid: z.number() });
+const helloSchema = z.object({
+  fleet: z.string(), broker: z.string(), pid: z.number(),
+  /** Whether it tells devices what to run as roll-outs say. */
+  rollouts: z.boolean().default(false),
+});
 export type Hello = z.infer<typeof helloSchema>;
 
 const ANSWER_TIMEOUT_MS = 3000;
@@ -63,9 +67,9 @@ export class HandoverPoint {
   readonly #hello: Hello;
   #server: Server | null = null;
 
-  constructor(folder: string, { fleet, broker }: { fleet: string; broker: string }) {
+  constructor(folder: string, { fleet, broker, rollouts = false }: { fleet: string; broker: string; rollouts?: boolean }) {
     this.#folder = folder;
-    this.#hello = { fleet: requireId('fleet', fleet), broker: brokerKey(broker), pid: process.pid };
+    this.#hello = { fleet: requireId('fleet', fleet), broker: brokerKey(broker), pid: process.pid, rollouts };
   }
 
   /** @throws DeployError E_HANDOVER when another one runs, or the folder cannot be used */
@@ -111,15 +115,16 @@ export async function askHandover(folder: string, fleet: string): Promise<Hello 
 
 /**
  * Gives a package to the running server of a fleet.
- * @throws DeployError E_HANDOVER when none runs, or it serves another broker
+ * @throws DeployError E_HANDOVER when none runs, or it serves another broker, or it runs no roll-outs and shall
  */
-export async function handOver(folder: string, target: { fleet: string; broker: string }, held: HeldPackage): Promise<void> {
+export async function handOver(folder: string, target: { fleet: string; broker: string; rollouts?: boolean }, held: HeldPackage): Promise<void> {
   const hello = await askHandover(folder, target.fleet);
-  const start = `sterna fleet serve --broker ${brokerKey(target.broker)} --fleet ${target.fleet}`;
-  if (hello === null) throw new DeployError('E_HANDOVER', `No server of fleet ${target.fleet} runs with the folder ${folder}. Start one (${start}), or publish without --detach`);
+  const start = `sterna fleet serve --broker ${brokerKey(target.broker)} --fleet ${target.fleet}${target.rollouts === true ? ' --repository FOLDER' : ''}`;
+  if (hello === null) throw new DeployError('E_HANDOVER', `No server of fleet ${target.fleet} runs with the folder ${folder}. Start one (${start})${target.rollouts === true ? '' : ', or publish without --detach'}`);
   if (hello.broker !== brokerKey(target.broker)) {
     throw new DeployError('E_HANDOVER', `The running server of fleet ${target.fleet} uses the broker ${hello.broker}, not ${brokerKey(target.broker)}. Start another one with its own --store: ${start} --store FOLDER`);
   }
+  if (target.rollouts === true && !hello.rollouts) throw new DeployError('E_HANDOVER', `The running server of fleet ${target.fleet} only sends blocks, because it has no repository to sign with. Stop process ${hello.pid}, and start it with one: ${start}`);
   await new PackageStore(folder).put(held);
 }
 

@@ -85,11 +85,22 @@ export interface Provisioned {
   devices: DeviceAddress[];
 }
 
+export interface ProvisionOptions {
+  /** Texts of the pinned roots. */
+  roots: { image: string; director: string };
+  broker: string;
+  days: number;
+  /** A certificate request instead of a certificate. */
+  request: boolean;
+  operators: readonly string[];
+  labels?: Readonly<Record<string, string>>;
+}
+
 /**
  * Makes the folder of one device: key, certificate (or a request for one), authority, pinned roots, and its part of the configuration; and writes the ACLs of all devices that were provisioned here.
  * @throws DeployError E_PROVISION
  */
-export function provision(access: string, address: DeviceAddress, { roots, broker, days, request, operators }: { roots: { image: string; director: string }; broker: string; days: number; request: boolean; operators: readonly string[] }): Provisioned {
+export function provision(access: string, address: DeviceAddress, { roots, broker, days, request, operators, labels }: ProvisionOptions): Provisioned {
   const authority = new Authority(join(access, 'authority'));
   const folder = join(access, 'devices', address.fleet, requireId('device', address.device));
   const file = `${address.fleet}.${address.device}`;
@@ -102,16 +113,17 @@ export function provision(access: string, address: DeviceAddress, { roots, broke
   if (own.csr !== null) copyFileSync(join(authority.folder, own.csr), join(folder, 'device.csr'));
   writeFileSync(join(folder, 'image-root.json'), roots.image);
   writeFileSync(join(folder, 'director-root.json'), roots.director);
-  writeFileSync(join(folder, 'sterna.yaml'), configText(address, broker));
+  writeFileSync(join(folder, 'sterna.yaml'), configText(address, broker, labels));
   const devices = remember(access, address);
   writeFileSync(join(access, 'mosquitto.acl'), mosquittoAcl(devices, operators));
   writeFileSync(join(access, 'emqx-acl.conf'), emqxAcl(devices, operators));
   return { folder, csr: own.csr === null ? null : join(folder, 'device.csr'), devices };
 }
 
-function configText({ fleet, device }: DeviceAddress, broker: string): string {
+function configText({ fleet, device }: DeviceAddress, broker: string, labels: Readonly<Record<string, string>> = {}): string {
   return [
     '# Written by sterna provision: put this folder on the device, for example as /etc/sterna.', `device_id: ${device}`, `fleet: ${fleet}`,
+    ...(Object.keys(labels).length === 0 ? [] : [`labels: ${JSON.stringify(labels)}`]),
     'broker:', `  url: ${JSON.stringify(broker)}`, '  tls: { ca: ca.pem, cert: device.pem, key: device.key }', 'trust: { image_root: image-root.json, director_root: director-root.json }', '',
   ].join('\n');
 }

@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
 import { Authority, provision } from '../../repository/certificates.js';
+import { parseLabels } from '../../rollout/spec.js';
 import { integer, repeated } from '../options.js';
 import { reporting } from '../output.js';
 import { addRepositoryOption, openRepository } from '../signing-options.js';
 
-interface ProvisionOptions { repository?: string; fleet: string; broker: string; days: number; request: boolean; operator: string[]; access?: string }
+interface ProvisionOptions { repository?: string; fleet: string; broker: string; days: number; request: boolean; operator: string[]; label: string[]; access?: string }
 
 export function register(program: Command): void {
   addRepositoryOption(program
@@ -18,6 +19,7 @@ export function register(program: Command): void {
     .option('--days <n>', 'how long certificates are valid', integer(1), 825)
     .option('--request', 'write a certificate request (device.csr) for your own authority instead of a certificate', false)
     .option('--operator <name>', 'common name of a certificate that may use all topics; may be repeated; default: operator', repeated, [])
+    .option('--label <name=value>', 'what the device is, such as ring=canary; may be repeated', repeated, [])
     .option('--access <folder>', 'authority, device folders and access lists; default: access/ in the repository'))
     .action(reporting((_self: Command, device: string, options: ProvisionOptions) => {
       const repository = openRepository({ ...options, signingKey: [] });
@@ -30,7 +32,7 @@ export function register(program: Command): void {
       const host = new URL(options.broker).hostname;
       for (const name of operators) authority.ensure(name, options.days);
       authority.ensureServer(host, options.days);
-      const done = provision(access, { fleet: options.fleet, device }, { roots, broker: options.broker, days: options.days, request: options.request, operators });
+      const done = provision(access, { fleet: options.fleet, device }, { roots, broker: options.broker, days: options.days, request: options.request, operators, labels: parseLabels(options.label) });
       const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl and emqx-acl.conf for ${done.devices.length} ${done.devices.length === 1 ? 'device' : 'devices'}`].join('\n');
       return Promise.resolve({ json: { folder: done.folder, csr: done.csr, access, devices: done.devices }, text });
     }));

@@ -7,39 +7,52 @@ import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-opti
 import { aborted, interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { log } from '../output.js';
+import type { Director } from '../../repository/director.js';
+import { openRollouts } from '../../rollout/server.js';
+import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 
-interface ServeOptions extends BrokerOptions { fleet: string; store?: string; rate: number }
+interface ServeOptions extends BrokerOptions, SigningOptions { fleet: string; store?: string; rate: number }
 
 /** `sterna fleet serve`: a publisher that stays. */
 export function registerServe(fleet: Command): void {
-  addBrokerOptions(fleet
+  addSigningOptions(addBrokerOptions(fleet
     .command('serve')
-    .summary('send blocks to devices until Ctrl-C, of whatever is handed over')
-    .description('Answers requests of a fleet for blocks of the named packages, and of those that `sterna publish --detach` hands over on this machine, now or in earlier runs. It does not tell devices what to run. Each fleet and folder can have one server.')
+    .summary('send blocks to devices and carry out roll-outs, until Ctrl-C')
+    .description('Answers requests of a fleet for blocks of the named packages, and of those that `sterna publish --detach` and `sterna rollout create` hand over on this machine, now or in earlier runs. With a repository to sign with (or --unsigned) it also carries out the roll-outs of the fleet; without one it does not tell devices what to run. Each fleet and folder can have one server.')
     .argument('[packages...]', '.sterna files to serve besides')
     .requiredOption('--fleet <name>', 'the fleet that it serves')
     .option('--store <folder>', 'where packages are handed over; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
-    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000))
+    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000)))
     .action(async (paths: string[], options: ServeOptions, self: Command) => {
       const link = brokerLink(options);
       const packages = await Promise.all(paths.map((path) => loadPackage(path)));
       const store = new PackageStore(options.store ?? handoverFolder());
-      const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, find: (digest) => store.find(digest) });
-      const point = new HandoverPoint(store.folder, options);
+      const signing = signingOf(options);
+      const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, find: (digest) => store.find(digest), ...(signing?.director == null ? {} : { signer: signing.director }) });
+      const point = new HandoverPoint(store.folder, { ...options, rollouts: signing !== null });
+      const rollouts = signing === null ? null : openRollouts({ folder: store.folder, fleet: options.fleet, publisher, director: signing.director, link, line: (text) => log(self, text) });
       for (const held of packages) publisher.hold(held);
       watch(publisher, (line) => log(self, line));
       await interruptible('Stopped', async (signal) => {
         try {
-          await publisher.start();
           await point.start();
-          log(self, `Serving fleet ${options.fleet}; packages are handed over in ${store.folder}   (Ctrl-C ends it)`);
+          await publisher.start();
+          rollouts?.runner.start();
+          log(self, `Serving fleet ${options.fleet}${rollouts === null ? '' : ' and its roll-outs'}; packages are handed over in ${store.folder}   (Ctrl-C ends it)`);
           await aborted(signal);
         } finally {
-          await point.stop();
+          await rollouts?.stop();
           await publisher.stop();
+          await point.stop();
         }
       });
     });
+}
+
+/** What signs; null: nothing was named that could, so the server only sends blocks. `director` is null in the unsigned mode. */
+function signingOf(options: ServeOptions): { director: Director | null } | null {
+  const named = options.unsigned || options.repository !== undefined || process.env['STERNA_REPOSITORY'] !== undefined;
+  return named ? { director: directorOf(options) } : null;
 }
 
 /** One line when a device begins to receive a package, and when its update changes state. */

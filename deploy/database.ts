@@ -1,0 +1,44 @@
+/** SQLite of the fleet side: one way to open a database and to bring it to the newest schema. */
+import type Database from 'better-sqlite3';
+import { requireOptional } from '../runtime/optional-package.js';
+import { DeployError, type DeployErrorCode } from './errors.js';
+
+export interface DatabaseOptions {
+  /** From each version of the schema to the next. */
+  migrations: readonly string[];
+  /** `full`: a committed transaction survives a power cut. `normal`: the last ones may be lost. */
+  durability: 'full' | 'normal';
+  /** Of what cannot be opened. */
+  code: DeployErrorCode;
+  /** Who needs SQLite, for the message when it is not installed. */
+  user: string;
+}
+
+/** @param path a file, or ':memory:'. @throws DeployError with `code` */
+export function openDatabase(path: string, { migrations, durability, code, user }: DatabaseOptions): Database.Database {
+  let db: Database.Database | undefined;
+  try {
+    // Loaded when a database opens: the command line also serves people who have no SQLite.
+    const Sqlite = requireOptional('better-sqlite3', user) as typeof Database;
+    db = new Sqlite(path, { timeout: 5000 });
+    db.pragma('journal_mode = WAL');
+    db.pragma(`synchronous = ${durability.toUpperCase()}`);
+    migrate(db, path, { migrations, code });
+    db.pragma('foreign_keys = ON');
+    return db;
+  } catch (cause) {
+    db?.close();
+    if (cause instanceof DeployError) throw cause;
+    throw new DeployError(code, `The database ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/** In one transaction that begins with a write lock: of several processes that open a new file, one makes its tables. */
+function migrate(db: Database.Database, path: string, { migrations, code }: Pick<DatabaseOptions, 'migrations' | 'code'>): void {
+  db.transaction(() => {
+    const version = Number(db.pragma('user_version', { simple: true }));
+    if (version > migrations.length) throw new DeployError(code, `The database ${path} has schema version ${version}; this version reads ${migrations.length}. Update Sterna.`);
+    for (const migration of migrations.slice(version)) db.exec(migration);
+    if (version < migrations.length) db.pragma(`user_version = ${migrations.length}`);
+  }).immediate();
+}

@@ -1,0 +1,232 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Status } from '../../agent/contracts/index.js';
+import { DeployError } from '../errors.js';
+import type { KnownPipeline } from '../publish/devices.js';
+import { errorOf, outcomeOf } from '../publish/outcome.js';
+import type { Publisher } from '../publish/publisher.js';
+import { stepRollout, type RolloutEvent, type RolloutNote, type RolloutStep } from './machine.js';
+import { TOUCHED, type CodedFailure, type RolloutDevice } from './state.js';
+import type { Rollout, RolloutStore } from './store.js';
+
+export interface RolloutRunnerOptions {
+  store: RolloutStore;
+  /** Started and stopped by whoever made it; the runner states through it what devices should run. */
+  publisher: Pick<Publisher, 'known' | 'state' | 'devices' | 'on' | 'off'>;
+  fleet: string;
+  /** Makes a device run its previous package. @throws DeployError */
+  sendBack: (target: { device: string; pipeline: string; status: Status | null }) => Promise<unknown>;
+  /** What happens to a roll-out, as it happens. */
+  onNote?: (rollout: Rollout, note: RolloutNote) => void;
+  /** Something failed that will be tried again. */
+  onError?: (error: unknown) => void;
+  /** Between two looks at times and requests. Default 1 s. */
+  tickMs?: number;
+  now?: () => number;
+}
+
+/** Devices that are told something at the same time. */
+const MAX_WORKING = 16;
+/** Devices that are looked at in one tick. */
+const BATCH = 500;
+/** Before a device that did not answer is told again to return. */
+const RETRY_MS = 30_000;
+/** For messages on their way to a broker that does not answer. */
+const STOP_MS = 2000;
+/** No device could be told, so none is tried. */
+const OF_THE_FLEET_SIDE: ReadonlySet<string> = new Set(['E_REPOSITORY', 'E_REPOSITORY_TARGET', 'E_KEY']);
+
+type DeviceEventOf<T> = T extends { device: RolloutDevice } ? Omit<T, 'device' | 'now_ms'> : never;
+type OwnEvent = DeviceEventOf<RolloutEvent>;
+
+/**
+ * Carries out the roll-outs of a fleet. What it decides is stored before it is done, and done again after a restart when that is not certain: a device that is told
+ * twice to run a package goes on with what it has.
+ */
+export class RolloutRunner {
+  readonly #options: RolloutRunnerOptions;
+  readonly #work = new Map<string, Promise<void>>();
+  readonly #retryAt = new Map<string, number>();
+  readonly #stopping = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: RolloutRunnerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (this.#timer !== null) return;
+    this.#options.publisher.on('changed', this.#onChanged);
+    this.#timer = setInterval(this.#tick, this.#options.tickMs ?? 1000);
+    for (const device of this.#options.publisher.devices()) this.#onChanged(device);
+    this.#tick();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer === null) return;
+    clearInterval(this.#timer);
+    this.#timer = null;
+    this.#options.publisher.off('changed', this.#onChanged);
+    this.#stopping.abort();
+    await Promise.race([Promise.allSettled(this.#work.values()), sleep(STOP_MS, undefined, { ref: false })]);
+  }
+
+  get #now(): number {
+    return (this.#options.now ?? Date.now)();
+  }
+
+  readonly #tick = (): void => {
+    this.#guard(() => {
+      for (const { id } of this.#options.store.unfinished(this.#options.fleet)) this.#look(id);
+    });
+  };
+
+  /** A report, a status or a `desired` of a device arrived. */
+  readonly #onChanged = (device: string): void => {
+    this.#guard(() => {
+      for (const id of this.#options.store.of(this.#options.fleet, device)) this.#observe(id, device);
+    });
+  };
+
+  /** A database that is busy or full must not end the process: the next tick tries again. */
+  #guard(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.onError?.(error);
+    }
+  }
+
+  #look(id: string): void {
+    const { store } = this.#options;
+    for (let next = store.nextRequest(id); next !== null; next = store.nextRequest(id)) {
+      const { kind, by, request } = next;
+      this.#step(id, { request }, (now) => ({ type: kind, by, now_ms: now }));
+    }
+    const rollout = this.#step(id, {}, (now) => ({ type: 'tick', now_ms: now }));
+    if (rollout === null) return;
+    if (rollout.state.phase === 'running') this.#startDue(rollout);
+    if (rollout.state.phase === 'aborting') for (const { device } of store.inPhases(id, TOUCHED, { limit: BATCH })) this.#stepDevice(id, device, { type: 'withdraw' });
+    this.#giveUpLate(rollout);
+    for (const device of store.working(id, BATCH)) this.#begin(rollout, device);
+  }
+
+  #startDue(rollout: Rollout): void {
+    for (const { device, pipeline } of this.#options.store.due(rollout, this.#now, BATCH)) {
+      const { reported } = this.#options.publisher.known(device, pipeline);
+      // Its settings and the generation that it has seen go into what it is told.
+      if (reported === null) continue;
+      const { active } = reported.slots;
+      const before = active === null ? null : { name: active.name, version: active.version, digest: active.digest, size_bytes: active.size_bytes };
+      if (this.#stepDevice(rollout.id, device, { type: 'due', before })?.state.phase !== 'running') return;
+    }
+  }
+
+  #giveUpLate({ id, spec, state }: Rollout): void {
+    const phases = state.phase === 'aborting' ? ['withdrawing', 'returning'] as const : ['asked', 'proving'] as const;
+    for (const { device, pipeline } of this.#options.store.inPhases(id, phases, { limit: BATCH, beforeMs: this.#now - spec.timeout_ms })) {
+      this.#stepDevice(id, device, { type: 'late', online: this.#options.publisher.known(device, pipeline).status?.state === 'online' });
+    }
+  }
+
+  /** What a device reports about its roll-out. */
+  #observe(id: string, name: string): void {
+    const { store, publisher } = this.#options;
+    const [rollout, row] = [store.find(id), store.device(id, name)];
+    if (rollout === null || row === null) return;
+    const known = publisher.known(name, row.pipeline);
+    if (row.phase === 'returning') return this.#begin(rollout, row);
+    const { digest } = rollout.package;
+    const outcome = row.generation === null || known.reported === null ? null : outcomeOf(known, digest, row.generation);
+    if (outcome === null || known.reported === null || row.generation === null) return;
+    const state = outcome === 'committed' && !known.reported.probation ? 'proven' : outcome;
+    this.#stepDevice(id, name, { type: 'ended', outcome: state, error: errorOf(known.reported, row.generation) });
+  }
+
+  #stepDevice(id: string, device: string, event: OwnEvent): RolloutStep | null {
+    const { store } = this.#options;
+    const now = this.#now;
+    let rollout: Rollout | null = null;
+    const step = store.step(id, { device, nowMs: now }, (found, row) => {
+      rollout = found;
+      return row === null ? { state: found.state, device: null, action: null, notes: [] } : stepRollout(found.spec, found.state, { ...event, device: row, now_ms: now });
+    });
+    if (step === null || rollout === null) return null;
+    this.#tell(rollout, step);
+    if (step.action !== null) this.#begin(rollout, step.action.device);
+    return step;
+  }
+
+  /** A step of the whole roll-out. Returns it as it is afterwards. */
+  #step(id: string, { request }: { request?: number }, event: (now: number) => RolloutEvent): Rollout | null {
+    const now = this.#now;
+    const { store } = this.#options;
+    const step = store.step(id, { nowMs: now, ...(request === undefined ? {} : { request }) }, ({ spec, state }) => stepRollout(spec, state, event(now)));
+    const rollout = store.find(id);
+    if (step === null || rollout === null) return null;
+    this.#tell(rollout, step);
+    return rollout;
+  }
+
+  #tell(rollout: Rollout, { notes }: RolloutStep): void {
+    for (const each of notes) this.#options.onNote?.(rollout, each);
+  }
+
+  /** Begins the work that the row's phase asks for, once at a time, and only when the device has reported. */
+  #begin(rollout: Rollout, row: RolloutDevice): void {
+    const key = `${rollout.id}/${row.device}`;
+    if (this.#stopping.signal.aborted || this.#work.has(key) || this.#work.size >= MAX_WORKING || (this.#retryAt.get(key) ?? 0) > this.#now) return;
+    const known = this.#options.publisher.known(row.device, row.pipeline);
+    if (known.reported === null) return;
+    const work = this.#perform(rollout, row, known).catch((error: unknown) => {
+      this.#retryAt.set(key, this.#now + RETRY_MS);
+      this.#options.onError?.(error);
+    }).finally(() => { this.#work.delete(key); });
+    this.#work.set(key, work);
+  }
+
+  async #perform(rollout: Rollout, row: RolloutDevice, known: KnownPipeline): Promise<void> {
+    const works: Partial<Record<RolloutDevice['phase'], () => Promise<void>>> = {
+      asking: () => this.#ask(rollout, row, known),
+      withdrawing: () => this.#withdraw(rollout, row, known),
+      returning: () => this.#return(rollout, row, known),
+    };
+    await works[row.phase]?.();
+  }
+
+  async #ask({ id, package: wanted }: Rollout, row: RolloutDevice, { desired }: KnownPipeline): Promise<void> {
+    // Told before this process was killed: the broker retains it.
+    const told = desired?.package?.digest === wanted.digest && (desired.time_ms ?? 0) >= row.changed_ms;
+    try {
+      const generation = told ? desired.generation : await this.#options.publisher.state(row.device, wanted, undefined, row.pipeline);
+      this.#stepDevice(id, row.device, { type: 'asked', generation });
+      this.#observe(id, row.device);
+    } catch (error) {
+      // A broker that does not take it may do so later.
+      if (!(error instanceof DeployError) || error.code === 'E_PUBLISH') throw error;
+      this.#stepDevice(id, row.device, { type: 'not_asked', error: coded(error), final: OF_THE_FLEET_SIDE.has(error.code) });
+    }
+  }
+
+  async #withdraw(rollout: Rollout, row: RolloutDevice, known: KnownPipeline): Promise<void> {
+    const { desired } = known;
+    const other = desired !== null && desired.package?.digest !== rollout.package.digest && desired.generation > (row.generation ?? Number.MAX_SAFE_INTEGER);
+    const generation = other ? null : await this.#options.publisher.state(row.device, null, undefined, row.pipeline);
+    this.#stepDevice(rollout.id, row.device, { type: 'withdrawn', generation });
+  }
+
+  /** A device that has not seen yet that nothing is wanted may still install the package, also without the network. */
+  async #return(rollout: Rollout, row: RolloutDevice, { status, reported }: KnownPipeline): Promise<void> {
+    if (reported === null || (reported.generation_seen ?? -1) < (row.generation ?? 0)) return;
+    if (reported.slots.active?.digest !== rollout.package.digest) return void this.#stepDevice(rollout.id, row.device, { type: 'returned' });
+    if (status?.state !== 'online') return; // it gets the command when it is back
+    try {
+      await this.#options.sendBack({ device: row.device, pipeline: row.pipeline, status });
+      this.#stepDevice(rollout.id, row.device, { type: 'returned' });
+    } catch (error) {
+      if (!(error instanceof DeployError) || error.code !== 'E_DEVICE_COMMAND') throw error;
+      this.#stepDevice(rollout.id, row.device, { type: 'kept', error: coded(error) });
+    }
+  }
+}
+
+const coded = ({ code, message }: DeployError): CodedFailure => ({ code, message });
