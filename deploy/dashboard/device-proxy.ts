@@ -2,6 +2,7 @@ import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
 import { addressOf } from './address.js';
+import { sameOrigin } from './same-origin.js';
 
 /** The local API of a device. The token stays on this side: the page never sees it. */
 export interface DeviceAccess {
@@ -45,12 +46,6 @@ export function deviceProxy(gateway: DeviceGateway): Hono {
     return forward(context, `${access.baseUrl}/api/${path}${new URL(context.req.url).search}`, access.token);
   });
   return proxy;
-}
-
-/** A browser says where a request comes from; a script without a browser says nothing, and could do as it likes anyway. */
-function sameOrigin(context: Context): boolean {
-  const origin = context.req.header('origin');
-  return origin === undefined || origin === `http://${context.req.header('host') ?? ''}`;
 }
 
 async function forward(context: Context, url: string, token: string | null): Promise<Response> {

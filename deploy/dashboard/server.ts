@@ -12,6 +12,7 @@ import { DeployError } from '../errors.js';
 import { fleetApi } from './fleet-api.js';
 import { deviceProxy, type DeviceGateway } from './device-proxy.js';
 import { EventStreams } from './event-streams.js';
+import { rolloutApi, type RolloutSource } from './rollout-api.js';
 
 export interface DashboardOptions {
   /** 0 takes any free port. */
@@ -20,6 +21,8 @@ export interface DashboardOptions {
   store: CollectorStore;
   /** Where the local API of a device can be reached from here; null when it cannot. */
   gateway?: DeviceGateway;
+  /** Roll-outs that the page shows; it leaves requests there. */
+  rollouts?: RolloutSource;
 }
 
 /** The files of the page: name in the URL, and type. Nothing else is served. */
@@ -27,7 +30,7 @@ const PAGE_FILES: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
-  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
+  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
 };
 
 /**
@@ -75,7 +78,7 @@ export class Dashboard {
   }
 
   async #routes(): Promise<Hono> {
-    const { collector, store, gateway } = this.#options;
+    const { collector, store, gateway, rollouts } = this.#options;
     const app = new Hono();
     app.use(async (context, next) => {
       const host = context.req.header('host') ?? '';
@@ -95,6 +98,7 @@ export class Dashboard {
       app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
     }
     app.route('/api', fleetApi({ collector, store, streams: this.#streams, ...(gateway === undefined ? {} : { gateway }) }));
+    app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/api/devices', deviceProxy(gateway));
     app.notFound((context) => context.json({ error: { code: 'E_NOT_FOUND', message: `Nothing at ${context.req.path}` } }, 404));
     app.onError((error, context) => context.json({ error: { code: 'E_INTERNAL', message: error.message } }, 500));

@@ -59,9 +59,10 @@ export function haltOf(at: Pick<Halt, 'rule' | 'wave' | 'time_ms'>, spec: Rollou
   const names = wave.failures.slice(0, 5).map(({ device }) => device).join(', ');
   const which = `${codes}: ${names}${wave.counts.failed > 5 ? `, and ${wave.counts.failed - 5} more` : ''}`;
   const share = samples === 0 ? 0 : Math.round((failed * 1000) / samples) / 10;
+  const accepted = wave.forgiven === 0 ? '' : `, apart from ${wave.forgiven} that an operator accepted`;
   const texts: Record<Halt['rule'], string> = {
-    errors: `${failed} of ${samples} results of ${name} are failures (${share} %), and at most ${spec.max_error_percent} % may be. ${which}`,
-    success: `Only ${possible - failed} of ${possible} devices of ${name} can still succeed, and ${needed(spec, possible)} must (${spec.min_success_percent} %). ${which}`,
+    errors: `${failed} of ${samples} results of ${name} are failures (${share} %), and at most ${spec.max_error_percent} % may be${accepted}. ${which}`,
+    success: `Only ${possible - failed} of ${possible} devices of ${name} can still succeed, and ${needed(spec, possible)} must (${spec.min_success_percent} %)${accepted}. ${which}`,
     samples: `No device of ${name} gave a result: all of them are away or run another package`,
     unpublishable: `The fleet side cannot tell the devices of ${name} to run the package: ${reason ?? ''}`,
   };

@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { Dashboard } from '../../dashboard/server.js';
+import { handoverFolder } from '../../publish/handover.js';
+import { RolloutReader } from '../../rollout/reader.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { aborted, interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { emit, log } from '../output.js';
 import { deviceJson, deviceTable, discovered, openFleet } from './open.js';
 
-interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string }
+interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string; store?: string }
 
 /** `sterna fleet page`, and what `sterna fleet` does without a word of its own. */
 export function registerPage(fleet: Command): void {
@@ -16,12 +18,14 @@ export function registerPage(fleet: Command): void {
     .description('Prints the devices, and serves the page on 127.0.0.1 until Ctrl-C. Pictures and enrolled people stay on the devices; the page says so if it cannot reach them.')
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--port <n>', 'port of the page', integer(0), 8480)
-    .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:'))
+    .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:')
+    .option('--store <folder>', 'where the server of the fleet keeps its roll-outs; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet'))
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
       await interruptible('Stopped', async (signal) => {
         const open = await openFleet(link, options.fleet, options.database);
-        const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store });
+        const rollouts = new RolloutReader(options.store ?? handoverFolder());
+        const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store, rollouts: () => rollouts.store });
         try {
           await dashboard.start();
           const devices = await discovered(open, signal);
@@ -30,6 +34,7 @@ export function registerPage(fleet: Command): void {
           await aborted(signal);
         } finally {
           await dashboard.stop();
+          rollouts.close();
           await open.close();
         }
       });

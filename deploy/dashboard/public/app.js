@@ -7,6 +7,7 @@ import { LiveView } from './live.js';
 import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, renderStages, renderTiles, renderTiming } from './panels.js';
 import { PeopleView } from './people.js';
 import { RecordingsView } from './recordings.js';
+import { RolloutsView } from './rollouts.js';
 import { ExitStrips } from './strip.js';
 
 /** Bursts of messages become one reload. */
@@ -23,6 +24,7 @@ const strips = new ExitStrips((name) => pick(name));
 const live = new LiveView(classes, (frame) => strips.note(frame));
 const people = new PeopleView();
 const charts = new Charts();
+const rollouts = new RolloutsView();
 let fleet = { devices: [] };
 let selected = null;
 /** Name of the pipeline that is shown; null: the first of the device. */
@@ -157,5 +159,9 @@ function pick(name) {
 byId('pipelines').addEventListener('click', (event) => pick(event.target.dataset?.pipeline));
 listen('/api/stream', { device: ifShown, telemetry: ifShown, event: ifShown }, (open) => { if (open) soon(); });
 setInterval(soon, REFRESH_MS);
-document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'visible') soon(); });
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState !== 'visible') return;
+  soon();
+  void rollouts.load();
+});
 void load();
