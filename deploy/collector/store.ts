@@ -6,14 +6,22 @@ import {
 } from '../../agent/contracts/index.js';
 import { openDatabase } from '../database.js';
 
-/** Bounds of the database: the newest rows of each device stay. About 1 MB a device. */
+/**
+ * Bounds of the database: the newest rows of each device stay, and a large fleet keeps fewer of each, so that the whole stays below about 300 MB. A device itself
+ * takes about 5 kB.
+ */
 export interface StoreLimits {
   devices: number;
   eventsPerDevice: number;
   /** At a window of 10 s, 360 are an hour. */
   windowsPerDevice: number;
+  /** Of all devices together; absent: as many as each may have. No device has less than six of each. */
+  events?: number;
+  windows?: number;
 }
-export const defaultLimits: StoreLimits = { devices: 256, eventsPerDevice: 500, windowsPerDevice: 360 };
+export const defaultLimits: StoreLimits = { devices: 20_000, eventsPerDevice: 500, windowsPerDevice: 360, events: 128_000, windows: 92_160 };
+/** What each device may have, however large the fleet is. */
+const LEAST_ROWS = 6;
 
 /** Latest of everything that a device has said; null what it has not said yet. */
 export interface DeviceRecord extends DeviceAddress {
@@ -92,12 +100,14 @@ type Facet = 'status' | 'caps' | 'reported';
 export class CollectorStore {
   readonly #db: Database.Database;
   readonly #limits: StoreLimits;
+  #devices: number;
 
   /** @param path a file, or ':memory:'. @throws DeployError E_COLLECTOR */
   constructor(path: string, limits: StoreLimits = defaultLimits) {
     // Devices say everything again: a power cut may cost the last second.
     this.#db = openDatabase(path, { migrations: MIGRATIONS, durability: 'normal', code: 'E_COLLECTOR', user: 'The collector' });
     this.#limits = limits;
+    this.#devices = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get()?.n ?? 0;
   }
 
   /** False when this device is one too many. */
@@ -111,9 +121,9 @@ export class CollectorStore {
   touch({ fleet, device }: DeviceAddress, nowMs: number): boolean {
     const updated = this.#db.prepare('UPDATE device SET seen_ms = ? WHERE fleet = ? AND device = ?').run(Math.round(nowMs), fleet, device);
     if (updated.changes > 0) return true;
-    const { n } = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get() ?? { n: 0 };
-    if (n >= this.#limits.devices) return false;
+    if (this.#devices >= this.#limits.devices) return false;
     this.#db.prepare('INSERT INTO device (fleet, device, seen_ms) VALUES (?, ?, ?)').run(fleet, device, Math.round(nowMs));
+    this.#devices += 1;
     return true;
   }
 
@@ -122,7 +132,7 @@ export class CollectorStore {
     const added = this.#db.prepare('INSERT OR IGNORE INTO event (fleet, device, event_id, time_ms, payload) VALUES (?, ?, ?, ?, ?)')
       .run(fleet, device, event.event_id, Math.round(event.time_ms), JSON.stringify(event));
     if (added.changes === 0) return false;
-    this.#trim('event', 'time_ms', { fleet, device }, this.#limits.eventsPerDevice);
+    this.#trim('event', 'time_ms', { fleet, device }, this.#share(this.#limits.eventsPerDevice, this.#limits.events));
     return true;
   }
 
@@ -139,7 +149,7 @@ export class CollectorStore {
         this.#join(stream, window.first_seq, window.seq);
         this.#db.prepare('INSERT OR IGNORE INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)')
           .run(fleet, device, window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window));
-        this.#trim('telemetry', 'end_ms', address, this.#limits.windowsPerDevice);
+        this.#trim('telemetry', 'end_ms', address, this.#share(this.#limits.windowsPerDevice, this.#limits.windows));
       }
       const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
       this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);
@@ -218,6 +228,11 @@ export class CollectorStore {
     if (a === undefined || b === undefined) return;
     this.#db.prepare('DELETE FROM span WHERE stream_id = ? AND first_seq IN (?, ?)').run(stream, a.first_seq, b.first_seq);
     this.#db.prepare('INSERT INTO span (stream_id, first_seq, last_seq) VALUES (?, ?, ?)').run(stream, a.first_seq, b.last_seq);
+  }
+
+  /** How many rows a device may have: its own bound, or its part of what all may have. */
+  #share(perDevice: number, all = Infinity): number {
+    return Math.min(perDevice, Math.max(LEAST_ROWS, Math.floor(all / Math.max(1, this.#devices))));
   }
 
   #trim(table: 'event' | 'telemetry', time: 'time_ms' | 'end_ms', { fleet, device }: DeviceAddress, keep: number): void {

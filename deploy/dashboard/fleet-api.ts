@@ -3,6 +3,7 @@ import { streamSSE } from 'hono/streaming';
 import { DEFAULT_PIPELINE, ofPipeline } from '../../agent/contracts/index.js';
 import type { Collector } from '../collector/collector.js';
 import { healthOf } from '../collector/health.js';
+import type { FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore, DeviceRecord } from '../collector/store.js';
 import { historyPoint, inferenceEnergy, recentWindow, telemetryView } from '../collector/view.js';
 import { addressOf } from './address.js';
@@ -13,6 +14,7 @@ export interface FleetApiOptions {
   collector: Collector;
   store: CollectorStore;
   streams: EventStreams;
+  table: FleetTable;
   gateway?: DeviceGateway;
 }
 
@@ -20,27 +22,31 @@ export interface FleetApiOptions {
 const RECENT_MS = 60_000;
 const HISTORY_WINDOWS = 180;
 const EVENTS = 60;
+/** Devices that a list to choose from can have; of a larger fleet the table is for that. */
+const LISTED = 50;
 
 /**
- * What the page reads: `GET fleet` (all devices in short), `GET devices/{fleet}/{device}?pipeline=NAME` (everything about one
+ * What the page reads: `GET fleet` (the devices of a small fleet, else one of them), `GET table?since=REVISION&instance=ID` (rows of the fleet's table that changed), `GET devices/{fleet}/{device}?pipeline=NAME` (everything about one
  * device and one of its pipelines, by default the first), and
  * `GET stream` (server-sent events that say what changed).
  */
-export function fleetApi({ collector, store, streams, gateway }: FleetApiOptions): Hono {
+export function fleetApi({ collector, store, streams, table, gateway }: FleetApiOptions): Hono {
   const api = new Hono();
   const deviceOf = (context: Context): DeviceRecord | null => {
     const address = addressOf(context);
     return address === null ? null : store.device(address);
   };
-  api.get('/fleet', (context) => context.json({
-    now_ms: Date.now(),
-    broker_connected: collector.connected,
-    collector: collector.stats,
-    devices: store.devices().map((record) => ({
-      fleet: record.fleet, device: record.device, seen_ms: record.seenMs, state: record.status?.state ?? 'unknown', packages: (record.reported?.pipelines ?? []).map(({ name, slots }) => ({ pipeline: name, package: slots.active })),
-      health: healthOf(record, collector.connected),
-    })),
-  }));
+  api.get('/fleet', (context) => {
+    const rows = table.rows();
+    const listed = rows.length > LISTED ? rows.filter(({ state }, i) => state === 'online' || i === 0).slice(-1) : rows;
+    const devices = listed.map(({ fleet, device, state }) => ({ fleet, device, state })).sort((a, b) => (`${a.fleet}/${a.device}` < `${b.fleet}/${b.device}` ? -1 : 1));
+    return context.json({ now_ms: Date.now(), broker_connected: collector.connected, collector: collector.stats, size: rows.length, devices });
+  });
+  api.get('/table', (context) => {
+    const known = context.req.query('instance') === table.instance && context.req.query('connected') === String(collector.connected);
+    const rows = table.rows(known ? Number(context.req.query('since') ?? 0) || 0 : 0);
+    return context.json({ now_ms: Date.now(), broker_connected: collector.connected, instance: table.instance, revision: table.revision, complete: !known, rows });
+  });
   api.get('/devices/:fleet/:device', (context) => {
     const record = deviceOf(context);
     if (record === null) return context.json({ error: { code: 'E_NOT_FOUND', message: 'No such device has been heard' } }, 404);

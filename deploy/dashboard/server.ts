@@ -6,6 +6,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { Collector } from '../collector/collector.js';
+import { FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore } from '../collector/store.js';
 import { projectFolder } from '../demo/folder.js';
 import { DeployError } from '../errors.js';
@@ -30,7 +31,7 @@ const PAGE_FILES: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
-  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
+  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
 };
 
 /**
@@ -40,11 +41,13 @@ const PAGE_FILES: Readonly<Record<string, string>> = {
 export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #streams: EventStreams;
+  readonly #table: FleetTable;
   #server: Server | null = null;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
     this.#streams = new EventStreams(options.collector);
+    this.#table = new FleetTable(options.collector, options.store);
   }
 
   get port(): number {
@@ -65,6 +68,7 @@ export class Dashboard {
     await listen(server, this.#options.port);
     this.#server = server;
     this.#streams.start();
+    this.#table.start();
   }
 
   async stop(): Promise<void> {
@@ -72,6 +76,7 @@ export class Dashboard {
     if (server === null) return;
     this.#server = null;
     this.#streams.stop();
+    this.#table.stop();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();
     await closed;
@@ -97,7 +102,7 @@ export class Dashboard {
     for (const [path, file] of await pageFiles()) {
       app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
     }
-    app.route('/api', fleetApi({ collector, store, streams: this.#streams, ...(gateway === undefined ? {} : { gateway }) }));
+    app.route('/api', fleetApi({ collector, store, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
     app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/api/devices', deviceProxy(gateway));
     app.notFound((context) => context.json({ error: { code: 'E_NOT_FOUND', message: `Nothing at ${context.req.path}` } }, 404));

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PipelineReport } from '../../../agent/contracts/index.js';
 import { Collector } from '../../collector/collector.js';
 import { healthOf, type Health } from '../../collector/health.js';
-import { CollectorStore, type DeviceRecord } from '../../collector/store.js';
+import { CollectorStore, defaultLimits, type DeviceRecord } from '../../collector/store.js';
 import type { LinkOptions } from '../../mqtt/link.js';
 import { formatTable } from '../table.js';
 
@@ -16,8 +16,8 @@ export interface OpenFleet {
 }
 
 /** Listens to a fleet (all of them when it is absent). @throws DeployError E_BROKER_CONNECT, E_COLLECTOR */
-export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, database = ':memory:'): Promise<OpenFleet> {
-  const store = new CollectorStore(database);
+export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, { database = ':memory:', maxDevices = defaultLimits.devices }: { database?: string; maxDevices?: number } = {}): Promise<OpenFleet> {
+  const store = new CollectorStore(database, { ...defaultLimits, devices: maxDevices });
   const collector = new Collector({ ...link, ...(fleet === undefined ? {} : { fleet }) }, store);
   try {
     await collector.start();

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { defaultLimits } from '../../collector/store.js';
 import { Dashboard } from '../../dashboard/server.js';
 import { handoverFolder } from '../../publish/handover.js';
 import { RolloutReader } from '../../rollout/reader.js';
@@ -8,7 +9,7 @@ import { integer } from '../options.js';
 import { emit, log } from '../output.js';
 import { deviceJson, deviceTable, discovered, openFleet } from './open.js';
 
-interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string; store?: string }
+interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string; maxDevices: number; store?: string }
 
 /** `sterna fleet page`, and what `sterna fleet` does without a word of its own. */
 export function registerPage(fleet: Command): void {
@@ -19,11 +20,12 @@ export function registerPage(fleet: Command): void {
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:')
+    .option('--max-devices <n>', 'devices that it keeps; others are counted as refused', integer(1), defaultLimits.devices)
     .option('--store <folder>', 'where the server of the fleet keeps its roll-outs; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet'))
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
       await interruptible('Stopped', async (signal) => {
-        const open = await openFleet(link, options.fleet, options.database);
+        const open = await openFleet(link, options.fleet, options);
         const rollouts = new RolloutReader(options.store ?? handoverFolder());
         const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store, rollouts: () => rollouts.store });
         try {

@@ -2,6 +2,7 @@ import { devicePath, getJson, listen } from './api.js';
 import { Charts } from './charts.js';
 import { byId, fill, h, setText } from './dom.js';
 import { Switches } from './filters.js';
+import { FleetTableView } from './fleet-table.js';
 import { count, duration } from './format.js';
 import { LiveView } from './live.js';
 import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, renderStages, renderTiles, renderTiming } from './panels.js';
@@ -25,7 +26,8 @@ const live = new LiveView(classes, (frame) => strips.note(frame));
 const people = new PeopleView();
 const charts = new Charts();
 const rollouts = new RolloutsView();
-let fleet = { devices: [] };
+const table = new FleetTableView((address) => choose(address));
+let fleet = { size: 0, devices: [] };
 let selected = null;
 /** Name of the pipeline that is shown; null: the first of the device. */
 let pipeline = null;
@@ -39,15 +41,20 @@ async function loadFleet() {
   fill(picker, fleet.devices.map((device) => h('option', { value: keyOf(device) }, keyOf(device))));
   picker.parentElement.hidden = fleet.devices.length < 2;
   if (selected === null && fleet.devices.length > 0) selected = wanted();
-  if (selected !== null) picker.value = keyOf(selected);
+  if (selected !== null) {
+    picker.value = keyOf(selected);
+    table.select(selected);
+  }
   const { messages } = fleet.collector;
-  setText('foot', `${fleet.devices.length} ${fleet.devices.length === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${counted(fleet.collector)} · broker ${fleet.broker_connected ? 'connected' : 'not reachable'}`);
+  setText('foot', `${count(fleet.size)} ${fleet.size === 1 ? 'device' : 'devices'} · ${count(messages)} messages over MQTT${counted(fleet.collector)} · broker ${fleet.broker_connected ? 'connected' : 'not reachable'}`);
 }
 
 /** The device in the address (#fleet/device), else the first that is online. */
 function wanted() {
   const named = decodeURIComponent(location.hash.slice(1));
-  return fleet.devices.find((device) => keyOf(device) === named) ?? fleet.devices.find(({ state }) => state === 'online') ?? fleet.devices[0];
+  const [, name, device] = /^([^/]+)\/([^/]+)$/.exec(named) ?? [];
+  if (device !== undefined) return { fleet: name, device };
+  return fleet.devices.find(({ state }) => state === 'online') ?? fleet.devices[0];
 }
 
 /** What the collector did not take, as far as there is any. */
@@ -140,14 +147,22 @@ function ifShown(address) {
 }
 
 byId('device').addEventListener('change', (event) => {
-  selected = fleet.devices.find((device) => keyOf(device) === event.target.value) ?? selected;
+  const chosen = fleet.devices.find((device) => keyOf(device) === event.target.value);
+  if (chosen !== undefined) choose(chosen);
+});
+
+/** Shows another device. */
+function choose(address) {
+  selected = address;
+  table.select(address);
   pipeline = null;
   history.replaceState(null, '', `#${encodeURIComponent(keyOf(selected))}`);
   live.stop();
   strips.clear();
   classes.clear();
   void load();
-});
+}
+
 /** Shows another pipeline of the device. */
 function pick(name) {
   if (name === undefined || name === pipeline) return;

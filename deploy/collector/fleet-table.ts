@@ -1,0 +1,112 @@
+import { randomUUID } from 'node:crypto';
+import { quantile, type DeviceAddress, type TelemetryWindow } from '../../agent/contracts/index.js';
+import type { Collector } from './collector.js';
+import { healthOf, type HealthLevel } from './health.js';
+import type { CollectorStore, DeviceRecord } from './store.js';
+
+/** A device as a row of the fleet's table. */
+export interface FleetRow extends DeviceAddress {
+  seen_ms: number;
+  state: string;
+  /** Of the agent; null before it has reported. */
+  version: string | null;
+  /** What its pipelines run, such as `faces 1.2.0`. */
+  packages: string[];
+  health: HealthLevel;
+  alarms: string[];
+  labels: Record<string, string>;
+  /** Of the newest window: the hottest zone, the energy of an inference (net where that is known), and the slowest pipeline. */
+  celsius: number | null;
+  millijoules: number | null;
+  p99_ms: number | null;
+  /** Of the table, when this row changed last. */
+  revision: number;
+}
+
+type Facts = Pick<FleetRow, 'celsius' | 'millijoules' | 'p99_ms'>;
+const NO_FACTS: Facts = { celsius: null, millijoules: null, p99_ms: null };
+
+/**
+ * All devices in short, kept up to date by what the collector takes: a page of thousands of rows must not read thousands of documents. A reader that
+ * knows a revision gets only the rows that changed since.
+ */
+export class FleetTable {
+  /** Another one after each start: revisions of an earlier run mean nothing. */
+  readonly instance = randomUUID();
+  readonly #collector: Collector;
+  readonly #store: CollectorStore;
+  readonly #rows = new Map<string, FleetRow>();
+  readonly #windows = new Map<string, number>();
+  #revision = 0;
+  #running = false;
+
+  constructor(collector: Collector, store: CollectorStore) {
+    this.#collector = collector;
+    this.#store = store;
+  }
+
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    for (const record of this.#store.devices()) {
+      this.#onDevice(record);
+      for (const window of this.#store.windows(record, 1)) this.#facts(record, window, record.seenMs);
+    }
+    this.#collector.on('device', this.#onDevice).on('telemetry', this.#onTelemetry);
+  }
+
+  stop(): void {
+    if (!this.#running) return;
+    this.#running = false;
+    this.#collector.off('device', this.#onDevice).off('telemetry', this.#onTelemetry);
+    this.#rows.clear();
+    this.#windows.clear();
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Rows that changed after a revision; 0: all. Without a broker nothing that is known is current. */
+  rows(since = 0): FleetRow[] {
+    const changed = [...this.#rows.values()].filter(({ revision }) => revision > since);
+    return this.#collector.connected ? changed : changed.map((row): FleetRow => ({ ...row, health: 'unknown', alarms: [] }));
+  }
+
+  readonly #onDevice = (record: DeviceRecord): void => {
+    const { status, reported, caps } = record;
+    const { level, alarms } = healthOf(record, true);
+    const packages = (reported?.pipelines ?? []).flatMap(({ slots: { active } }) => (active === null ? [] : [`${active.name} ${active.version}`]));
+    this.#set(record, {
+      seen_ms: record.seenMs, state: status?.state ?? 'unknown', version: status?.version ?? caps?.version ?? null, packages: [...new Set(packages)],
+      health: level, alarms: alarms.map(({ title }) => title), labels: caps?.labels ?? {},
+    });
+  };
+
+  readonly #onTelemetry = (address: DeviceAddress, window: TelemetryWindow): void => this.#facts(address, window, Date.now());
+
+  /** A window that came late does not replace what a newer one said. */
+  #facts(address: DeviceAddress, window: TelemetryWindow, seenMs: number): void {
+    const key = keyOf(address);
+    const newest = window.end_ms >= (this.#windows.get(key) ?? 0);
+    if (newest) this.#windows.set(key, window.end_ms);
+    this.#set(address, { seen_ms: seenMs, ...(newest ? factsOf(window) : {}) });
+  }
+
+  #set(address: DeviceAddress, over: Partial<FleetRow>): void {
+    const key = keyOf(address);
+    const { fleet, device } = address;
+    const known = this.#rows.get(key) ?? { fleet, device, seen_ms: 0, state: 'unknown', version: null, packages: [], health: 'unknown' as const, alarms: [], labels: {}, ...NO_FACTS };
+    this.#rows.set(key, { ...known, ...over, revision: ++this.#revision });
+  }
+}
+
+const keyOf = ({ fleet, device }: DeviceAddress): string => `${fleet}/${device}`;
+
+function factsOf({ pipelines, thermal, energy }: TelemetryWindow): Facts {
+  const p99s = pipelines.flatMap(({ end_to_end }) => end_to_end.filter(({ clock, kind }) => clock === 'raw' && kind === 'warm').map(({ p99_ms, latency_ms }) => p99_ms ?? quantile(latency_ms, 0.99)));
+  const joules = energy.inference?.net_joules ?? energy.inference?.gross_joules ?? null;
+  return { celsius: largest(thermal.zones.map(({ celsius }) => celsius)), millijoules: joules === null ? null : joules * 1000, p99_ms: largest(p99s.filter((value) => value !== null)) };
+}
+
+const largest = (values: readonly number[]): number | null => (values.length === 0 ? null : Math.max(...values));

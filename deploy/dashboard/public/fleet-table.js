@@ -1,0 +1,133 @@
+import { getJson } from './api.js';
+import { byId, fill, h, setText } from './dom.js';
+import { count, duration, ms, number } from './format.js';
+
+/** Height of a row, as in style.css. Only the rows in view are in the document. */
+const ROW_PX = 38;
+const SPARE_ROWS = 8;
+const REFRESH_MS = 3000;
+const LEVELS = { bad: ['alarm', 0], warning: ['warning', 1], unknown: ['unknown', 2], good: ['ok', 3] };
+const NONE = '–';
+/** Title, class, what is shown, what it is sorted by, and whether the largest comes first. */
+const COLUMNS = [
+  { id: 'health', title: 'Health', show: (row) => [h('span', { class: `dot level-${row.health}` }), ` ${LEVELS[row.health]?.[0] ?? row.health}`], key: (row) => LEVELS[row.health]?.[1] ?? 9 },
+  { id: 'device', title: 'Device', show: (row) => row.device, key: (row) => `${row.device}/${row.fleet}` },
+  { id: 'packages', title: 'Package', show: (row) => row.packages.join(', ') || 'none', key: (row) => row.packages.join() },
+  { id: 'version', title: 'Agent', show: (row) => row.version ?? NONE, key: (row) => row.version ?? '' },
+  { id: 'alarms', title: 'Alarms', show: (row) => row.alarms.join(', ') || NONE, key: (row) => -row.alarms.length },
+  { id: 'heat', title: 'Heat', show: (row) => (row.celsius === null ? NONE : `${number(row.celsius)} °C`), key: (row) => -(row.celsius ?? -1e9) },
+  { id: 'energy', title: 'Energy', show: (row) => (row.millijoules === null ? NONE : `${number(row.millijoules)} mJ`), key: (row) => -(row.millijoules ?? -1e9) },
+  { id: 'p99', title: 'p99', show: (row) => ms(row.p99_ms), key: (row) => -(row.p99_ms ?? -1e9) },
+  { id: 'seen', title: 'Last seen', show: (row, now) => (now - row.seen_ms < 5000 ? 'now' : `${duration(now - row.seen_ms)} ago`), key: (row) => row.seen_ms },
+  { id: 'labels', title: 'Labels', show: (row) => labelsOf(row).join(' ') || NONE, key: (row) => labelsOf(row).join() },
+];
+const labelsOf = ({ labels }) => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+const keyOf = ({ fleet, device }) => `${fleet}/${device}`;
+const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** All devices of the fleet: searched, filtered and sorted here, so that each key that is pressed costs no request. */
+export class FleetTableView {
+  #rows = new Map();
+  /** Sorted, then those that pass the search. */
+  #sorted = [];
+  #shown = [];
+  #instance = null;
+  #revision = 0;
+  #now = Date.now();
+  #sort = { id: 'health', reverse: false };
+  #level = null;
+  #selected = null;
+  #onPick;
+  #connected = null;
+
+  /** @param onPick called with the address of a device that was chosen */
+  constructor(onPick) {
+    this.#onPick = onPick;
+    byId('fleet-search').addEventListener('input', () => this.#filter());
+    byId('fleet-body').addEventListener('scroll', () => this.#paint(), { passive: true });
+    byId('fleet-body').addEventListener('click', (event) => this.#pick(event.target.closest('[data-key]')));
+    byId('fleet-body').addEventListener('keydown', (event) => { if (event.key === 'Enter') this.#pick(event.target.closest('[data-key]')); });
+    new ResizeObserver(() => this.#paint()).observe(byId('fleet-body'));
+    this.#heads();
+    void this.load();
+  }
+
+  /** Marks the device that the rest of the page shows. */
+  select(address) {
+    this.#selected = keyOf(address);
+    this.#paint();
+  }
+
+  async load() {
+    try {
+      const answer = await getJson(`/api/table?since=${this.#revision}&instance=${this.#instance ?? ''}&connected=${this.#connected}`);
+      if (answer.complete) this.#rows.clear();
+      this.#connected = answer.broker_connected;
+      this.#instance = answer.instance;
+      this.#revision = answer.revision;
+      this.#now = answer.now_ms;
+      for (const row of answer.rows) this.#rows.set(keyOf(row), { ...row, text: [row.fleet, row.device, row.state, row.version ?? '', ...row.packages, ...row.alarms, ...labelsOf(row)].join(' ').toLowerCase() });
+      byId('fleet').hidden = this.#rows.size < 2;
+      if (answer.rows.length > 0) this.#resort();
+      else this.#paint();
+    } catch {
+      // The banner of the page says that the fleet side does not answer.
+    }
+    setTimeout(() => void this.load(), REFRESH_MS);
+  }
+
+  #resort() {
+    const { key } = COLUMNS.find(({ id }) => id === this.#sort.id);
+    const sign = this.#sort.reverse ? -1 : 1;
+    const keyed = [...this.#rows.values()].map((row) => [key(row), row]);
+    keyed.sort(([a, x], [b, y]) => sign * compare(a, b) || compare(x.device, y.device));
+    this.#sorted = keyed.map(([, row]) => row);
+    this.#chips();
+    this.#filter();
+  }
+
+  /** Every word must be somewhere in the row. */
+  #filter() {
+    const started = performance.now();
+    const words = byId('fleet-search').value.toLowerCase().split(/\s+/).filter(Boolean);
+    this.#shown = this.#sorted.filter((row) => (this.#level === null || row.health === this.#level) && words.every((word) => row.text.includes(word)));
+    setText('fleet-note', this.#shown.length === this.#rows.size ? `${count(this.#rows.size)} devices` : `${count(this.#shown.length)} of ${count(this.#rows.size)} devices`);
+    this.#paint();
+    performance.measure('fleet:filter', { start: started, end: performance.now() });
+  }
+
+  #chips() {
+    const counts = new Map();
+    for (const { health } of this.#rows.values()) counts.set(health, (counts.get(health) ?? 0) + 1);
+    fill('fleet-levels', Object.entries(LEVELS).filter(([level]) => counts.has(level) || level === this.#level).map(([level, [title]]) => h('button', {
+      type: 'button', class: 'switch', 'aria-pressed': String(this.#level === level), 'data-level': level,
+      onclick: () => { this.#level = this.#level === level ? null : level; this.#chips(); this.#filter(); },
+    }, h('span', { class: `dot level-${level}` }), ` ${title} ${count(counts.get(level) ?? 0)}`)));
+  }
+
+  #heads() {
+    fill('fleet-head', COLUMNS.map(({ id, title }) => h('button', {
+      type: 'button', role: 'columnheader', class: `fleet-${id}`, 'data-sort': id, 'aria-sort': this.#sort.id === id ? (this.#sort.reverse ? 'descending' : 'ascending') : 'none',
+      onclick: () => { this.#sort = { id, reverse: this.#sort.id === id && !this.#sort.reverse }; this.#heads(); this.#resort(); },
+    }, title, this.#sort.id === id ? (this.#sort.reverse ? ' ▴' : ' ▾') : '')));
+  }
+
+  /** The rows in view, and some on both sides. */
+  #paint() {
+    const body = byId('fleet-body');
+    const rows = byId('fleet-rows');
+    rows.style.setProperty('height', `${this.#shown.length * ROW_PX}px`);
+    const first = Math.max(0, Math.floor(body.scrollTop / ROW_PX) - SPARE_ROWS);
+    const last = Math.min(this.#shown.length, Math.ceil((body.scrollTop + body.clientHeight) / ROW_PX) + SPARE_ROWS);
+    body.setAttribute('aria-rowcount', String(this.#shown.length));
+    fill(rows, this.#shown.slice(first, last).map((row, i) => h('div', {
+      role: 'row', class: 'fleet-row', tabindex: '0', 'data-key': keyOf(row), 'aria-rowindex': String(first + i + 1), 'aria-selected': String(keyOf(row) === this.#selected), style: { top: `${(first + i) * ROW_PX}px` },
+    }, COLUMNS.map(({ id, show }) => h('span', { role: 'cell', class: `fleet-${id}` }, show(row, this.#now))))),
+    this.#shown.length === 0 ? h('p', { class: 'empty' }, 'No device matches.') : null);
+  }
+
+  #pick(element) {
+    const row = element === null ? undefined : this.#rows.get(element.dataset.key);
+    if (row !== undefined) this.#onPick({ fleet: row.fleet, device: row.device });
+  }
+}
