@@ -12,17 +12,17 @@ const MIB = 1024 * 1024;
 
 /** One object per bar. A run that did not come to its end counts nothing, so its bars are missed. */
 function barsOf(report, switches) {
-  const bar = (id, what, value, unit, wanted, met) => ({ id, what, value, unit, bar: wanted, met: report !== null && met });
+  const bar = (id, what, [value, unit], wanted, met) => ({ id, what, value, unit, bar: wanted, met: report !== null && met });
   const grown = report === null ? 0 : (report.rss_last - report.rss_first) / MIB;
   // A busy machine makes frames late without any switch; those that the switches add are what counts.
   const expected = report === null ? 0 : report.frames_during * (report.late_elsewhere / Math.max(1, report.frames_elsewhere));
   const late = report === null ? 0 : Math.max(0, Math.round(report.late_during - expected));
   return [
-    bar('switches', 'switches between two packages of different shapes', report?.switches ?? 0, 'count', `= ${switches}`, report?.switches === switches),
-    bar('lost', 'frames lost because of a switch', report?.lost_by_switch ?? 0, 'count', '= 0', report?.lost_by_switch === 0),
-    bar('late', 'frames late because of a switch (beyond the share that is late without one)', late, 'count', '= 0', late === 0),
-    bar('memory', `resident memory after ${switches} switches, compared with after the first`, grown, 'MiB', '<= 2', grown <= 2),
-    bar('way-back', 'from a broken rule of the probation to the first frame of the package before', report?.rollback_ms ?? 0, 'ms', '<= 2000', report?.rollback_ms <= 2000),
+    bar('switches', 'switches between two packages of different shapes', [report?.switches ?? 0, 'count'], `= ${switches}`, report?.switches === switches),
+    bar('lost', 'frames lost because of a switch', [report?.lost_by_switch ?? 0, 'count'], '= 0', report?.lost_by_switch === 0),
+    bar('late', 'frames late because of a switch (beyond the share that is late without one)', [late, 'count'], '= 0', late === 0),
+    bar('memory', `resident memory after ${switches} switches, compared with after the first`, [grown, 'MiB'], '<= 2', grown <= 2),
+    bar('way-back', 'from a broken rule of the probation to the first frame of the package before', [report?.rollback_ms ?? 0, 'ms'], '<= 2000', report?.rollback_ms <= 2000),
   ];
 }
 

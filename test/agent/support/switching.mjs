@@ -92,8 +92,7 @@ function camera(signal) {
 }
 
 const frames = [];
-let source = null;
-const loop = new InferenceLoop(slot, clock, { input: 'camera', live: true, open: (signal) => (source = camera(signal)) }, {
+const loop = new InferenceLoop(slot, clock, { input: 'camera', live: true, open: (signal) => camera(signal) }, {
   onFrame: (processed) => {
     frames.push({ atMs: processed.doneMs, lateMs: processed.doneMs - processed.frame.capturedMs, lost: processed.droppedBefore, bySwap: processed.droppedBySwap, version: processed.running.slot.version });
     manager.offer(processed);

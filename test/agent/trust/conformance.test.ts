@@ -13,8 +13,7 @@ import { keyJson, type Signer } from '../../../deploy/repository/keys.js';
 
 const DAY_MS = 86_400_000;
 const START_MS = Date.UTC(2030, 0, 15);
-const tops = ['root', 'timestamp', 'snapshot', 'targets'] as const;
-type Top = (typeof tops)[number];
+type Top = 'root' | 'timestamp' | 'snapshot' | 'targets';
 
 const signers = Array.from({ length: 30 }, (): Signer => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
