@@ -19,7 +19,7 @@ const spin = `
 export function benchRuntime(costMs: number): RuntimePort {
   const name = 'engine';
   const version = '1.0.0';
-  const report = { name, version, memory_bytes: 1, golden: [], p50_ms: costMs, p99_ms: costMs, energy: null, embedding_space_id: null, gallery_plan: null, budget: { ram_bytes: 1e9, p99_ms: 1e6 } };
+  const report = { name, version, memory_bytes: 1, golden: [{ name: 'engine', passed: true, detail: 'it computes nothing' }], p50_ms: costMs, p99_ms: costMs, energy: null, embedding_space_id: null, gallery_plan: null, budget: { ram_bytes: 1e9, p99_ms: 1e6 } };
   const gallery = { enrol: refuse, list: () => [], remove: () => false, match: () => null, nearest: () => [], close: () => undefined };
   return {
     openModel: () => Promise.resolve({ pipeline: spinning(name, version, costMs), selfTest: () => Promise.resolve(report) }),

@@ -13,6 +13,10 @@ export class MjpegCameras {
   readonly #fps: number;
   readonly #streams: Set<ServerResponse>[];
   readonly #behaviours: Behaviour[];
+  /** By camera, and number of the picture of its last connection: when it was written, milliseconds since 1970. */
+  readonly sent: number[][];
+  /** Beats of a timer that were late by more than a period of the cameras: pictures that were sent late. */
+  lateBeats = 0;
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #server: Server;
 
@@ -21,8 +25,11 @@ export class MjpegCameras {
     this.#jpeg = Buffer.concat([Buffer.from(`--frame\r\nContent-Type: image/jpeg\r\nContent-Length: ${jpeg.length}\r\n\r\n`), jpeg, Buffer.from('\r\n')]);
     this.#streams = Array.from({ length: count }, () => new Set<ServerResponse>());
     this.#behaviours = this.#streams.map(() => 'steady');
+    this.sent = this.#streams.map(() => []);
     this.#server = createServer(({ url }, response) => {
-      const streams = this.#streams[Number(url?.slice(1))];
+      const index = Number(url?.slice(1));
+      const streams = this.#streams[index];
+      if (streams !== undefined) this.sent[index] = [];
       response.writeHead(200, { 'content-type': 'multipart/x-mixed-replace; boundary=frame' });
       streams?.add(response);
       response.once('close', () => streams?.delete(response));
@@ -48,10 +55,19 @@ export class MjpegCameras {
 
   #tick(index: number): void {
     let beat = 0;
+    let lastMs = performance.now();
+    const periodMs = 1000 / this.#fps;
     this.#timers.push(setInterval(() => {
+      const nowMs = performance.now();
+      if (nowMs - lastMs > periodMs) this.lateBeats++;
+      lastMs = nowMs;
       const behaviour = this.#behaviours[index];
       if (behaviour === 'stalled' || (behaviour === 'steady' && beat++ % FLOOD !== 0)) return;
-      for (const stream of this.#streams[index] ?? []) if (!stream.writableNeedDrain) stream.write(this.#jpeg);
-    }, 1000 / this.#fps / FLOOD));
+      for (const stream of this.#streams[index] ?? []) {
+        if (stream.writableNeedDrain) continue;
+        stream.write(this.#jpeg);
+        this.sent[index]?.push(Date.now());
+      }
+    }, periodMs / FLOOD));
   }
 }
