@@ -9,10 +9,12 @@ import type { Config } from './config/schema.js';
 import { telemetryInterval } from './config/settings.js';
 import { Connection, DRAIN_MS } from './connection.js';
 import { capsSchema, encodePayload, reportedSchema, type Reported } from './contracts/index.js';
+import { batteryHours } from './energy/battery.js';
 import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError } from './errors.js';
 import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
+import { Governor } from './governor/governor.js';
 import { Health } from './health.js';
 import { MemoryGuard, readMemoryState } from './memory-guard.js';
 import { EngineTurns, slotsFor } from './inference/engine-turns.js';
@@ -47,6 +49,7 @@ export class Agent {
   readonly #service: ServiceManager;
   readonly #energy: EnergyMonitor;
   readonly #collector: TelemetryCollector;
+  readonly #governor: Governor;
   readonly #startedMs: number;
   readonly #health: Health;
   readonly #memory: MemoryGuard;
@@ -68,6 +71,7 @@ export class Agent {
     this.#pipelines = new Pipelines(specs.map((spec) => this.#createPipeline(spec, turns, deps)));
     this.#connection = this.#createConnection(deps);
     this.#metrics = this.#createMetrics();
+    this.#governor = this.#createGovernor();
     this.#collector = this.#createCollector();
     this.#reporter = this.#createReporter();
     f.faults.watch(() => this.#reporter.changed());
@@ -125,6 +129,7 @@ export class Agent {
       reported: this.#reported(),
       outbox: { ...outbox.usage(), dropped: Object.fromEntries(outbox.dropped), merged: outbox.merged },
       faults: faults.active,
+      governor: this.#governor.report,
       counters: counters.toRecord(),
     };
   }
@@ -149,6 +154,7 @@ export class Agent {
     lifecycle.add({ name: 'commands', stop: () => this.#commands.idle(), stopMs: 1000 });
     lifecycle.add({ name: 'updates', stop: () => each(({ ota }) => ota.stop())().then(() => this.#markStopped()), stopMs: 2000 });
     lifecycle.add({ name: 'telemetry', stop: () => this.#collector.stop(), stopMs: 1000 });
+    lifecycle.add({ name: 'governor', stop: () => this.#governor.stop(), stopMs: 500 });
     lifecycle.add({ name: 'camera', stop: each(({ loop }) => loop.stop()), stopMs: 2000 });
   }
 
@@ -161,6 +167,7 @@ export class Agent {
       if (lifecycle.stopping) return;
     }
     this.#collector.start();
+    this.#governor.start();
     for (const { loop } of this.#pipelines) loop.start();
     this.#connection.start();
     const schedule = startSchedule([
@@ -222,8 +229,26 @@ export class Agent {
       pipelines: this.#pipelines.all,
       energy: this.#energy, thermal: this.#thermal, counters, outbox, files, clock, log, bootId,
       refresh: () => this.#refreshCounters(),
+      governor: () => this.#governor.report,
       idle: () => this.#pipelines.all.every((pipeline) => pipeline.resting),
     }, this.#telemetryIntervalMs());
+  }
+
+  #createGovernor(): Governor {
+    const { config, files, events, clock } = this.#f;
+    const { enabled, max_celsius: celsius = null, max_watts: watts = null, battery_hours: hours = null, max_late: late = null, max_gate_factor: maxGate, min_pace: minPace } = config.governor;
+    const pipelines = this.#pipelines.all;
+    return new Governor({
+      settings: { enabled, celsius, watts, batteryHours: hours, late, maxGate, minPace },
+      sensors: {
+        thermal: () => this.#thermal.latest,
+        watts: () => this.#energy.watts,
+        batteryHours: () => (hours === null ? Promise.resolve(null) : batteryHours(files)),
+        deadlines: () => sumDeadlines(pipelines.map(({ recorder }) => recorder.deadlines)),
+      },
+      events, clock,
+      apply: (effort) => { for (const pipeline of pipelines) pipeline.setEffort(effort); },
+    });
   }
 
   #createReporter(): Reporter {
@@ -378,4 +403,8 @@ function nameOf(gallery: Foundation['gallery'], personId: number): string {
   } catch {
     return '';
   }
+}
+
+function sumDeadlines(all: readonly { frames: number; missed: number }[]): { frames: number; missed: number } {
+  return all.reduce((sum, { frames, missed }) => ({ frames: sum.frames + frames, missed: sum.missed + missed }), { frames: 0, missed: 0 });
 }

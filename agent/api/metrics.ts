@@ -121,6 +121,7 @@ export class Metrics {
     gauge('sterna_outbox_messages', 'Number of stored messages', () => outbox().messages);
     gauge('sterna_mqtt_connected', '1 while connected to the broker', () => (connected() ? 1 : 0));
     gauge('sterna_throttled', '1 while the processor is slowed down because of heat', () => (window()?.thermal.throttled === true ? 1 : 0));
+    gauge('sterna_governor_rung', 'How far down its ladder the governor went to keep its limits; 0 is all of the work', () => window()?.governor?.rung);
     new Gauge({
       name: 'sterna_temperature_celsius', help: 'Temperature of a thermal zone', labelNames: ['zone'], registers: [this.#registry],
       collect() {

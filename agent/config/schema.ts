@@ -237,6 +237,23 @@ const energy = z.strictObject({
   watts_per_core: z.number().positive().max(100).default(2.5),
 });
 
+/** Limits that the device keeps by doing less: wider gates first, then fewer frames. README.md, "Governor". */
+const governor = z.strictObject({
+  enabled: z.boolean().default(true),
+  /** The hottest zone stays below this, degrees Celsius. Default: 3 below the temperature at which the kernel slows the processor down; where it has none, no limit. */
+  max_celsius: z.number().min(30).max(120).optional(),
+  /** Mean power of the best energy source, watts. Default: no limit. */
+  max_watts: z.number().positive().max(1000).optional(),
+  /** How long a discharging battery has to last. Default: no demand. */
+  battery_hours: z.number().positive().max(10_000).optional(),
+  /** Largest share of the frames that may miss `deadline_ms`. Default: no demand. */
+  max_late: z.number().gt(0).lt(1).optional(),
+  /** Thresholds of the gates are multiplied by at most this; 1 leaves the gates alone. */
+  max_gate_factor: z.number().min(1).max(4).default(2),
+  /** At least this share of the frames is processed; 1 leaves the frame rate alone. */
+  min_pace: z.number().min(0.01).max(1).default(0.1),
+});
+
 const cron = z.string().refine(isCron, 'expected five cron fields such as "17 3 * * *"');
 const schedule = z.strictObject({
   /** When to run the golden vectors of the running package (cron syntax). */
@@ -277,6 +294,7 @@ export const configSchema = z.strictObject({
   /** Whose signatures this device trusts. */
   trust: trust.prefault({}),
   energy: energy.prefault({}),
+  governor: governor.prefault({}),
   schedule: schedule.prefault({}),
 }).superRefine((config, context) => {
   for (const { path, message } of pipelineProblems(config)) context.addIssue({ code: 'custom', path: [...path], message });

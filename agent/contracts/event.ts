@@ -63,7 +63,31 @@ export const modelSchema = z.object({
   error: codedError.nullable(),
 });
 
-const known = ['finding', 'fault', 'model'] as const;
+/** The governor changed how much the pipelines do. Rung 0 is all of it. */
+export const governorSchema = z.object({
+  ...base,
+  type: z.literal('governor'),
+  action: openSet(['lowered', 'raised']),
+  reason: openSet(['temperature', 'power', 'battery', 'deadline', 'recovered']),
+  from: count,
+  to: count,
+  /** Of the ladder. */
+  rungs: count,
+  /** Factor for the thresholds of the gates. */
+  gate_factor: z.number().positive(),
+  /** Share of the frames that are processed. */
+  pace: z.number().min(0).max(1),
+  /** What was read; null: no sensor. */
+  reading: z.object({
+    celsius: z.number().nullable(),
+    watts: z.number().nullable(),
+    battery_hours: z.number().nonnegative().nullable(),
+    /** Share of the frames that missed their deadline. */
+    late: z.number().min(0).max(1).nullable(),
+  }),
+});
+
+const known = ['finding', 'fault', 'model', 'governor'] as const;
 
 /** Only in types: any other word, so that comparing `type` with a known one narrows the union. */
 type OtherType = `other/${string}`;
@@ -74,8 +98,9 @@ const otherEventSchema = z.looseObject({
   type: id.refine((type) => !known.some((name) => name === type), { message: 'an event of this type has other fields' }) as z.ZodType<OtherType, string>,
 });
 
-export const eventSchema = z.union([z.discriminatedUnion('type', [findingEventSchema, faultSchema, modelSchema]), otherEventSchema]);
+export const eventSchema = z.union([z.discriminatedUnion('type', [findingEventSchema, faultSchema, modelSchema, governorSchema]), otherEventSchema]);
 export type Event = z.infer<typeof eventSchema>;
 export type FindingEvent = z.infer<typeof findingEventSchema>;
 export type FaultEvent = z.infer<typeof faultSchema>;
 export type ModelEvent = z.infer<typeof modelSchema>;
+export type GovernorEvent = z.infer<typeof governorSchema>;

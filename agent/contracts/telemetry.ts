@@ -139,6 +139,16 @@ export const telemetrySchema = z.object({
   energy,
   thermal,
   memory,
+  /** How much the governor lets the pipelines do; absent while it has no limit to keep. */
+  governor: z.object({
+    /** 0: all of it; the last of `rungs`: the least. */
+    rung: count,
+    rungs: count,
+    limit_celsius: z.number().nullable(),
+    /** At the present trend; null when the temperature does not rise. */
+    seconds_to_limit: z.number().nonnegative().nullable(),
+    celsius_per_minute: z.number().nullable(),
+  }).optional(),
   /** Of the device: `faults_total`, `mqtt_reconnects_total`, ... */
   counters,
 }).refine((window) => window.first_seq <= window.seq, { message: 'first_seq is larger than seq', path: ['first_seq'] });
@@ -146,6 +156,7 @@ export type TelemetryWindow = z.infer<typeof telemetrySchema>;
 export type EnergyReport = z.infer<typeof energy>;
 export type ThermalReport = z.infer<typeof thermal>;
 export type MemoryReport = z.infer<typeof memory>;
+export type GovernorReport = NonNullable<TelemetryWindow['governor']>;
 export type JitterReport = z.infer<typeof jitter>;
 export type PipelineWindow = z.infer<typeof pipelineWindow>;
 type LatencySeries = Pick<PipelineWindow['stages'][number], 'latency_ms' | 'p50_ms' | 'p99_ms'>;

@@ -6,9 +6,10 @@ import type { InvalidReason } from '../platform/plausible.js';
 import { cpuModelMeter } from './model.js';
 import { findBatteries, findInaMeters, integratingMeter, pmicWatts } from './power.js';
 import { findRapl } from './rapl.js';
-import type { EnergyMeter } from './types.js';
+import type { EnergyMeter, Reading } from './types.js';
 
 const SAMPLE_MS = 1000;
+const POWER_SECONDS = 10;
 
 /** Best first: what the energy of an inference is taken from. Whole-board rails before packages before models. */
 const PREFERENCE: readonly RegExp[] = [/^ina\d+\/(VDD_IN|POM_5V_IN|VIN)/, /^rapl\/(psys|package)/, /^ina/, /^battery\//, /^rpi5_pmic\//, /^rapl\//, /^cpu_model\//];
@@ -21,6 +22,8 @@ interface Account {
   invalidReadings: number;
   /** Of the newest reading; null when it was valid. */
   reason: InvalidReason | null;
+  /** Mean power of the last seconds, watts; null before two readings, and after an invalid one. */
+  watts: number | null;
 }
 
 export interface EnergyOptions {
@@ -50,14 +53,16 @@ export class EnergyMonitor {
   #timer: NodeJS.Timeout | undefined;
   #sampling: Promise<void> = Promise.resolve();
   #windowStartMs: number;
+  #sampledMs: number;
   /** Of the best source, from the last window in which nothing was to be done. */
   #idle: { source: string; watts: number } | null = null;
   #invalidReadings = 0;
 
   constructor(meters: readonly EnergyMeter[], clock: Clock) {
     this.#clock = clock;
-    this.#accounts = meters.map((meter) => ({ meter, window: null, total: 0, invalidReadings: 0, reason: null }));
+    this.#accounts = meters.map((meter) => ({ meter, window: null, total: 0, invalidReadings: 0, reason: null, watts: null }));
     this.#windowStartMs = clock.monotonicMs();
+    this.#sampledMs = this.#windowStartMs;
   }
 
   /** As `caps` shows them: a sensor whose newest reading was invalid is one, with the reason. */
@@ -68,6 +73,11 @@ export class EnergyMonitor {
   /** Since the start. */
   get invalidReadings(): number {
     return this.#invalidReadings;
+  }
+
+  /** Of the best source, over the last seconds; null without one. */
+  get watts(): number | null {
+    return best(this.#accounts.filter(({ watts }) => watts !== null), ({ meter: { source, scope } }) => `${source}/${scope}`)?.watts ?? null;
   }
 
   start(): void {
@@ -84,8 +94,12 @@ export class EnergyMonitor {
   /** Reads every meter once. Calls queue. */
   sample(): Promise<void> {
     this.#sampling = this.#sampling.then(async () => {
+      const nowMs = this.#clock.monotonicMs();
+      const seconds = (nowMs - this.#sampledMs) / 1000;
+      this.#sampledMs = nowMs;
       for (const account of this.#accounts) {
         const reading = await account.meter.sample(this.#clock.monotonicMs());
+        account.watts = smoothed(account.watts, reading, seconds);
         account.reason = 'invalid' in reading ? reading.invalid : null;
         if ('invalid' in reading) {
           account.invalidReadings += 1;
@@ -141,4 +155,11 @@ function best<T>(sources: readonly T[], nameOf: (source: T) => string): T | null
     if (found !== undefined) return found;
   }
   return sources[0] ?? null;
+}
+
+/** An exponential mean with a time constant of 10 s. */
+function smoothed(before: number | null, reading: Reading, seconds: number): number | null {
+  if ('invalid' in reading || reading.joules === null || seconds <= 0) return null;
+  const watts = reading.joules / seconds;
+  return before === null ? watts : before + (watts - before) * (1 - Math.exp(-seconds / POWER_SECONDS));
 }

@@ -17,6 +17,7 @@ export const pipelineCounterNames = {
   kept_maps_dropped_total: 'times that the feature maps which a detector keeps between frames were given back, because memory was short',
   frames_without_model_total: 'frames that arrived while no package was active',
   frames_failed_total: 'frames on which the pipeline failed',
+  frames_paced_total: 'frames that the governor left out to save energy or heat',
   frames_dropped_total: 'frames that the source dropped because the pipeline was busy',
   frames_broken_total: 'frames that were damaged on their way and left out or repaired',
   frames_dropped_by_swap_total: 'frames lost while one package replaced another',

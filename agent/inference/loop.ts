@@ -17,6 +17,8 @@ export interface LoopHandlers {
   /** A frame came; `broken`: damaged ones of this source so far. */
   onArrival?(frame: Frame, broken: number): void;
   onFrame(processed: ProcessedFrame): void;
+  /** The pace left the frame out. */
+  onPaced?(): void;
   /** No package: the frame was only looked at. */
   onIdleFrame(frame: Frame): void;
   onPipelineError(running: Running, error: CodedError): void;
@@ -50,6 +52,9 @@ export class InferenceLoop {
   #busySinceMs: number | null = null;
   #swapping: { running: Running | null; dropped: number } = { running: null, dropped: 0 };
   #frames = 0;
+  #pace = 1;
+  /** Frames that are due, as a fraction: at 1 one is taken. */
+  #due = 0;
 
   constructor(slot: PipelineSlot, clock: Clock, options: LoopOptions, handlers: LoopHandlers) {
     this.#slot = slot;
@@ -75,6 +80,11 @@ export class InferenceLoop {
   /** Since when the pipeline works on the present frame, monotonic; null when it waits. What the watchdog looks at. */
   get busySinceMs(): number | null {
     return this.#busySinceMs;
+  }
+
+  /** Processes this share of the frames from now on, evenly spread; 1: all. */
+  setPace(share: number): void {
+    this.#pace = share;
   }
 
   start(): void {
@@ -129,6 +139,7 @@ export class InferenceLoop {
         if (this.#camera !== 'running') this.#setCamera('running', null);
         this.#frames += 1;
         this.#handlers.onArrival?.(frame, source.broken ?? 0);
+        if (!this.#isDue()) continue;
         await this.#take(frame, { source, droppedBefore: source.dropped - droppedBefore, signal });
         droppedBefore = source.dropped;
         if (signal.aborted) return null;
@@ -137,6 +148,17 @@ export class InferenceLoop {
     } catch (error) {
       return signal.aborted ? null : toCodedError(error);
     }
+  }
+
+  /** Whether the pace takes this frame. What the source drops meanwhile is counted with the next frame that is taken. */
+  #isDue(): boolean {
+    this.#due += this.#pace;
+    if (this.#due >= 1) {
+      this.#due -= 1;
+      return true;
+    }
+    this.#handlers.onPaced?.();
+    return false;
   }
 
   async #take(frame: Frame, { source, droppedBefore, signal }: { source: FrameSource; droppedBefore: number; signal: AbortSignal }): Promise<void> {

@@ -61,6 +61,12 @@ export interface PipelineOptions {
   backoff?: { baseMs: number; capMs: number };
 }
 
+/** How much of the work is done: the factor for the thresholds of the gates, and the share of the frames. */
+export interface Effort {
+  gate: number;
+  pace: number;
+}
+
 export class DevicePipeline {
   readonly name: string;
   readonly input: string;
@@ -78,6 +84,7 @@ export class DevicePipeline {
   readonly #host: PipelineHost;
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
+  #effort: Effort = { gate: 1, pace: 1 };
   /** What became of people whom another embedder enrolled. */
   #gallery: ReportedPipeline['gallery'] = null;
   /** The last `desired` that was not taken, until one is. */
@@ -98,6 +105,13 @@ export class DevicePipeline {
     this.eventRecorder = this.#createEventRecorder(recordings);
     this.observer = this.#createObserver();
     this.loop = this.#createLoop(turns, backoff);
+  }
+
+  /** How much to do from now on; a package that is opened later begins with it. */
+  setEffort(effort: Effort): void {
+    this.#effort = effort;
+    this.loop.setPace(effort.pace);
+    this.slot.running?.model.pipeline.setGateFactor?.(effort.gate);
   }
 
   /** Opens the active package; without one, installs that of the configuration. The input is started apart. */
@@ -197,6 +211,7 @@ export class DevicePipeline {
         throttled: () => this.#host.throttled(),
         switchTo: async (model, slot) => {
           await this.#host.closeWindow();
+          model?.pipeline.setGateFactor?.(this.#effort.gate);
           await this.slot.exchange(model, slot);
           this.#host.switched();
           void this.#carryOverGallery().catch((error: unknown) => this.#faults.raise('pipeline', toCodedError(error), 'warning'));
@@ -269,6 +284,7 @@ export class DevicePipeline {
         this.observer.frame(processed);
         this.ota.offer(processed);
       },
+      onPaced: () => this.counters.add('frames_paced_total'),
       onIdleFrame: () => this.counters.add('frames_without_model_total'),
       onPipelineError: (running, error) => {
         this.observer.failed(running, error);

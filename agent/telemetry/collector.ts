@@ -1,5 +1,5 @@
 /** Makes a window every interval: from the recorder, the meters and the counters, into the outbox and to the local API. */
-import { SCHEMA_VERSION, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
+import { SCHEMA_VERSION, type GovernorReport, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
 import type { RunningModel } from '../ground/runtime.js';
@@ -34,6 +34,8 @@ export interface CollectorParts {
   bootId: string;
   /** Packages run and no deployment is under way: a window without an inference then shows the idle power. */
   idle: () => boolean;
+  /** Null while nothing is governed. */
+  governor: () => GovernorReport | null;
   /** Just before counters are read: totals that others keep are copied. */
   refresh: () => void;
 }
@@ -123,6 +125,7 @@ export class TelemetryCollector {
       energy: energyReport,
       thermal: thermalReport,
       memory: await readMemory(files),
+      ...governed(this.#parts.governor()),
       counters: { ...counters.counted(), ...outboxLosses(outbox.dropped) },
     };
     const window = outbox.putWindow(({ stream_id, seq }) => ({ ...content, stream_id, seq, first_seq: seq }));
@@ -143,6 +146,8 @@ function measure(pipeline: MeasuredPipeline): { window: PipelineWindow; modelFra
     modelFrames,
   };
 }
+
+const governed = (governor: GovernorReport | null): { governor?: GovernorReport } => (governor === null ? {} : { governor });
 
 /** To four digits: a bound of a rate has no more to say. */
 const digits = (rate: number): number => Number(rate.toPrecision(4));

@@ -17,6 +17,7 @@ export class Recorder implements FrameRecorder {
   #missed = 0;
   #frames = 0;
   #modelFrames = 0;
+  #deadlines = { frames: 0, missed: 0 };
 
   constructor(deadlineMs: number) {
     this.#deadlineMs = deadlineMs;
@@ -37,7 +38,14 @@ export class Recorder implements FrameRecorder {
     this.#jitter = stepJitter(this.#jitter, processed.frame.capturedMs, processed.doneMs);
     this.#frames += 1;
     if (kind !== 'pixels') this.#modelFrames += 1;
-    if (latencyMs > this.#deadlineMs) this.#missed += 1;
+    const missed = latencyMs > this.#deadlineMs ? 1 : 0;
+    this.#missed += missed;
+    this.#deadlines = { frames: this.#deadlines.frames + 1, missed: this.#deadlines.missed + missed };
+  }
+
+  /** Since the start. */
+  get deadlines(): { frames: number; missed: number } {
+    return this.#deadlines;
   }
 
   /** Ends the window and begins the next. */

@@ -36,6 +36,7 @@ export class ThermalMonitor {
   /** Of the newest reading. */
   readonly #faulty = new Map<string, InvalidReason>();
   #invalidReadings = 0;
+  #latest: { celsius: number | null; passiveCelsius: number | null } = { celsius: null, passiveCelsius: null };
   /** Sensors that gave a number once: when they do not any more, that is a fault and not an absence. */
   readonly #known = new Set<string>();
 
@@ -50,6 +51,11 @@ export class ThermalMonitor {
   /** Sensors whose newest reading was invalid. */
   get faulty(): { sensor: string; reason: string }[] {
     return [...this.#faulty].map(([sensor, reason]) => ({ sensor, reason }));
+  }
+
+  /** Of the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down; null where there is none. */
+  get latest(): { celsius: number | null; passiveCelsius: number | null } {
+    return this.#latest;
   }
 
   /** Since the start. */
@@ -112,7 +118,12 @@ export class ThermalMonitor {
   }
 
   async #zones(): Promise<Zone[]> {
-    return [...await this.#thermalZones(), ...await this.#hwmonZones()];
+    const zones = [...await this.#thermalZones(), ...await this.#hwmonZones()];
+    this.#latest = {
+      celsius: zones.length === 0 ? null : Math.max(...zones.map(({ celsius }) => celsius)),
+      passiveCelsius: lowest(zones.flatMap(({ passive_celsius: passive }) => (passive === null ? [] : [passive]))),
+    };
+    return zones;
   }
 
   async #thermalZones(): Promise<Zone[]> {

@@ -14,6 +14,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
   'bench-operators': () => import('./commands/bench-operators.js'),
+  'bench-governor': () => import('./commands/bench-governor.js'),
   'bench-pipeline': () => import('./commands/bench-pipeline.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   compare: () => import('./commands/compare.js'),

@@ -73,6 +73,7 @@ export class VisionPipeline implements Pipeline {
   #auditStages: Stages | null = null;
   #opening: Promise<void> | null = null;
   #rules: FindingRules;
+  #gateFactor = 1;
 
   constructor(parts: PipelineParts, { motion, audit = defaultAudit }: GatedSettings, work: VisionWork) {
     const { name, version, embeddingSpaceId, stages, pixels, rules } = parts;
@@ -128,6 +129,10 @@ export class VisionPipeline implements Pipeline {
     this.#rules = rules;
   }
 
+  setGateFactor(factor: number): void {
+    this.#gateFactor = factor;
+  }
+
   async embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]> {
     return this.#stages.use(async (stages) => this.#work.embed?.(image, stages) ?? []);
   }
@@ -152,7 +157,7 @@ export class VisionPipeline implements Pipeline {
   async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
     const clock = new StageClock(frame);
     const nowMs = timeOf(frame);
-    const factor = this.#auditor?.factor ?? 1;
+    const factor = this.#gateFactor * (this.#auditor?.factor ?? 1);
     const enabled = this.#gate.enabled && factor > 0;
     const open = !enabled || clock.measure('motion', () => this.#gate.opensFor(frame, nowMs, factor));
     const cells = enabled ? copyOfMask(this.#gate.mask) : null;

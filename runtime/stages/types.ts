@@ -88,6 +88,11 @@ export interface Pipeline {
   rehearse(sample: Image | AudioChunk): Promise<void>;
   /** Changes which findings count, from the next frame on. Absent where findings have no place in a picture. */
   setRules?(rules: FindingRules): void;
+  /**
+   * Multiplies the thresholds of its gates, from the next frame on; 1 is as set. Above 1 the gates stop more frames, and what the audit shows of them bounds it.
+   * Absent where there are none.
+   */
+  setGateFactor?(factor: number): void;
   /** What the audit of its gates has shown; undefined when they are not audited. */
   readonly gates?: GateReport | undefined;
   /** Memory of all sessions, bytes. */

@@ -105,6 +105,7 @@ export function renderEnergy({ recent, latest, caps, energy }) {
     ...invalidRows(latest),
     ...latest.thermal.zones.map((zone) => [zone.zone, celsius(zone.celsius), h('span', { class: 'muted' }, zone.trip_celsius === null ? ` max ${celsius(zone.celsius_max)}` : ` of ${celsius(zone.trip_celsius)}`)]),
     latest.thermal.zones.length === 0 ? ['Temperature', 'no sensor on this machine'] : null,
+    latest.governor ? ['Governor', latest.governor.rung === 0 ? 'all of the work' : `rung ${latest.governor.rung} of ${latest.governor.rungs - 1}`] : null,
     ['Throttled', latest.thermal.throttled ? 'now' : latest.thermal.throttled_since_boot ? 'not now, but since boot' : 'no'],
   ]);
 }
@@ -188,6 +189,10 @@ function describeEvent(event) {
       return { kind: finding.identity ? 'known' : 'unknown', title: `${name} ${event.action}`, detail: `${detailOf(finding)} · ${ms(event.latency_ms)} after capture` };
     }
     case 'model': return { kind: event.action === 'activated' ? 'model' : 'fault', title: `${event.package.name} ${event.package.version} ${event.action.replace('_', ' ')}`, detail: event.error ? `${event.error.code}: ${event.error.message}` : `${event.frames_dropped_by_swap} frames lost by the switch` };
+    case 'governor': return {
+      kind: event.action === 'lowered' ? 'fault' : 'left', title: event.action === 'lowered' ? 'does less' : 'does more again',
+      detail: `${event.reason}${event.reading.celsius === null ? '' : ` · ${event.reading.celsius.toFixed(1)} °C`} · rung ${event.to} of ${event.rungs - 1}`,
+    };
     case 'fault': return { kind: event.cleared ? 'left' : 'fault', title: event.cleared ? `${event.component} recovered` : `${event.component} ${event.severity}`, detail: `${event.error.code}: ${event.error.message}` };
     default: return { kind: 'left', title: event.type, detail: '' };
   }

@@ -78,6 +78,16 @@ function bench(scripts: Script[], live = false, turns?: EngineTurns): { loop: In
 }
 
 describe('the inference loop', () => {
+  it('takes the share of the frames that the pace allows, evenly spread', async () => {
+    const { loop, slot, frames } = bench([{ frames: 40 }]);
+    const { model: running, slot: place } = model('1');
+    await slot.exchange(running, place);
+    loop.setPace(0.25);
+    loop.start();
+    await until('the source ends', () => loop.camera === 'ended');
+    expect(frames.map(({ frame }) => frame.sequence)).toEqual([3, 7, 11, 15, 19, 23, 27, 31, 35, 39]);
+  });
+
   it('exchanges pipelines between two frames, and loses none', async () => {
     const { loop, slot, frames, errors } = bench([{ frames: 400 }]);
     const models = ['1', '2', '3', '4'].map((v) => model(v));

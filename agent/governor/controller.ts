@@ -1,0 +1,198 @@
+/**
+ * The governor's decisions: a state and a reading make the next state, and perhaps another rung of the ladder. Pure: no clock, no files. It goes down
+ * before a limit is reached, as far as the trend asks for. It comes up after a rest, to the highest rung that should keep every limit. A rung that proved
+ * too high rests twice as long, and nothing is raised while the last hour had `MOVES_AN_HOUR` moves: so the governor cannot oscillate.
+ */
+import type { Rung } from './ladder.js';
+import { secondsTo, trendOf, withSample, type Sample } from './trend.js';
+
+export type GovernorReason = 'temperature' | 'power' | 'battery' | 'deadline' | 'recovered';
+
+export interface Reading {
+  /** Monotonic, milliseconds. */
+  readonly nowMs: number;
+  /** Of the hottest zone, degrees; null without a sensor, or while none can be believed. */
+  readonly celsius: number | null;
+  /** Mean of the last seconds; null without a meter. */
+  readonly watts: number | null;
+  /** How long the battery lasts at the present power; null without one that discharges. */
+  readonly batteryHours: number | null;
+  /** Share of the frames since the last reading whose results came too late; null without frames. */
+  readonly late: number | null;
+}
+
+/** What must be kept; null: nothing is asked for. */
+export interface GovernorLimits {
+  /** The temperature that must not be exceeded, degrees. */
+  readonly celsius: number | null;
+  /** The power that must not be exceeded. */
+  readonly watts: number | null;
+  /** How long the battery must last at the present power. */
+  readonly batteryHours: number | null;
+  /** The largest share of late frames. */
+  readonly late: number | null;
+}
+
+export interface GovernorState {
+  /** Index of the present rung; 0 is the best. */
+  readonly rung: number;
+  /** When it was reached. */
+  readonly sinceMs: number;
+  /** Whether it was reached from below. */
+  readonly raised: boolean;
+  /** Temperatures on this rung, the newest 30 s. */
+  readonly samples: readonly Sample[];
+  /** By rung: how long a lower one must hold before it is tried again, milliseconds. Absent: the shortest rest. */
+  readonly rests: Readonly<Record<number, number>>;
+  /** Times of the moves within the last hour. */
+  readonly movesMs: readonly number[];
+}
+
+export interface GovernorStep {
+  readonly from: number;
+  readonly to: number;
+  readonly reason: GovernorReason;
+}
+
+export interface GovernorOptions {
+  /** At least one rung, the best first. */
+  readonly ladder: readonly Rung[];
+  readonly limits: GovernorLimits;
+}
+
+export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], rests: {}, movesMs: [] });
+
+/** The temperature is kept below the limit by so many degrees. */
+const MARGIN = 0.7;
+/** A limit that the trend reaches sooner than this, seconds, is acted upon ... */
+const LEAD_S = 30;
+/** ... within so many degrees of it: from a cold start everything rises steeply. */
+const NEAR = 5;
+/** With this little time left the load is halved at once. */
+const URGENT_S = 6;
+const SOON_S = 15;
+/** Slopes, degrees a second: it cools down by itself; it rises so fast that one rung would not be enough; it is as good as steady. */
+const FALLING = 0.02;
+const STEEP = 0.1;
+const STEADY = 0.005;
+/** What of the temperature lies above this, degrees, is taken for heat of the work: the air, and what an idle device adds to it, are seldom colder. */
+const IDLE_CELSIUS = 30;
+
+/** How long after a move the next one is looked at, milliseconds: when a limit is exceeded, else, after a raise (the chip warms up within seconds, which is no trend), and for slow figures. */
+const URGENT_LOOK_MS = 4000;
+const LOOK_MS = 10_000;
+const RAISED_LOOK_MS = 40_000;
+const SLOW_LOOK_MS = 60_000;
+
+const HOUR_MS = 3_600_000;
+const MOVES_AN_HOUR = 2;
+const SHORTEST_REST_MS = 5 * 60_000;
+const LONGEST_REST_MS = 4 * HOUR_MS;
+/** A rung that is left within this time after it was tried was too high. */
+const TRIAL_MS = 45 * 60_000;
+/** Watts and hours are judged with this much room, as a share, before a rung is raised. */
+const ROOM = 0.1;
+
+/** Shares of the present load to go down to. */
+const KEEP = 1;
+const ONE_RUNG = 0.999;
+const TWO_THIRDS = 0.67;
+const HALF = 0.5;
+
+/** Looks at a reading. Times must not go back. */
+export function stepGovernor(before: GovernorState, reading: Reading, options: GovernorOptions): { state: GovernorState; step: GovernorStep | null } {
+  const state = observe(before, reading);
+  const down = wantedLower(state, reading, options);
+  if (down !== null) return move(state, reading.nowMs, down);
+  const up = wantedHigher(state, reading, options);
+  return up === null ? { state, step: null } : move(state, reading.nowMs, { to: up, reason: 'recovered' });
+}
+
+/** A gap in the temperatures ends the trend: what came before says nothing about now. */
+function observe(state: GovernorState, { nowMs, celsius }: Reading): GovernorState {
+  if (celsius === null) return state.samples.length === 0 ? state : { ...state, samples: [] };
+  return { ...state, samples: withSample(state.samples, { atMs: nowMs, celsius }) };
+}
+
+/** The rung to go down to, and why; null when no limit is in danger, or the ladder ends. */
+function wantedLower(state: GovernorState, reading: Reading, { ladder, limits }: GovernorOptions): { to: number; reason: GovernorReason } | null {
+  if (state.rung >= ladder.length - 1) return null;
+  const slow = rested(state, reading, SLOW_LOOK_MS);
+  const cuts: readonly (readonly [GovernorReason, number])[] = [
+    ['temperature', thermalCut(state, reading, limits.celsius)],
+    ['power', powerCut(state, reading, limits.watts)],
+    ['battery', slow && exceeds(limits.batteryHours, reading.batteryHours) ? ONE_RUNG : KEEP],
+    ['deadline', slow && exceeds(reading.late, limits.late) ? ONE_RUNG : KEEP],
+  ];
+  const [reason, share] = cuts.reduce((deepest, cut) => (cut[1] < deepest[1] ? cut : deepest));
+  return share === KEEP ? null : { to: firstWithin(ladder, state.rung, share), reason };
+}
+
+function thermalCut(state: GovernorState, reading: Reading, limit: number | null): number {
+  const trend = trendOf(state.samples);
+  if (limit === null || trend === null || reading.celsius === null) return KEEP;
+  const { celsius, slope } = trend;
+  if (slope !== null && slope < -FALLING) return KEEP;
+  const urgent = rested(state, reading, URGENT_LOOK_MS);
+  if (reading.celsius >= limit) return urgent ? HALF : KEEP;
+  const target = limit - MARGIN;
+  const left = secondsTo(target, trend);
+  if (slope === null || left === null || left > LEAD_S || celsius < target - NEAR) return KEEP;
+  if (left < URGENT_S && slope > STEEP) return urgent ? HALF : KEEP;
+  if (!rested(state, reading, state.raised ? RAISED_LOOK_MS : LOOK_MS)) return KEEP;
+  return left < SOON_S && slope > STEEP ? TWO_THIRDS : ONE_RUNG;
+}
+
+function powerCut(state: GovernorState, reading: Reading, limit: number | null): number {
+  const { watts } = reading;
+  if (limit === null || watts === null || watts <= limit || !rested(state, reading, LOOK_MS)) return KEEP;
+  return Math.min(ONE_RUNG, limit / watts);
+}
+
+/** The highest rung that has rested long enough and should keep every limit; null for none. */
+function wantedHigher(state: GovernorState, reading: Reading, { ladder, limits }: GovernorOptions): number | null {
+  const { rung, rests, movesMs } = state;
+  if (!rested(state, reading, SHORTEST_REST_MS) || recent(movesMs, reading.nowMs).length >= MOVES_AN_HOUR) return null;
+  const found = ladder.slice(0, rung).findIndex(({ load }, i) => rested(state, reading, rests[i] ?? SHORTEST_REST_MS)
+    && keeps(state, reading, { limits, more: load / loadOf(ladder, rung) }));
+  return found === -1 ? null : found;
+}
+
+/** Whether `more` times the present load should keep every limit. */
+function keeps({ samples }: GovernorState, { watts, batteryHours, late }: Reading, { limits, more }: { limits: GovernorLimits; more: number }): boolean {
+  return coolEnough(samples, limits.celsius, more)
+    && (limits.watts === null || watts === null || watts * more <= limits.watts * (1 - ROOM))
+    && (limits.batteryHours === null || batteryHours === null || batteryHours / more >= limits.batteryHours * (1 + ROOM))
+    && (limits.late === null || late === null || late * more <= limits.late / 2);
+}
+
+/** What is above the air's temperature grows at most as the load does: a part of it is there without any load. */
+function coolEnough(samples: readonly Sample[], limit: number | null, more: number): boolean {
+  const trend = trendOf(samples);
+  if (limit === null || trend === null) return true;
+  if (trend.slope === null || trend.slope > STEADY) return false;
+  return trend.celsius + Math.max(0, trend.celsius - IDLE_CELSIUS) * (more - 1) <= limit - MARGIN;
+}
+
+const rested = ({ sinceMs }: GovernorState, { nowMs }: Reading, ms: number): boolean => nowMs - sinceMs >= ms;
+const exceeds = (value: number | null, limit: number | null): boolean => value !== null && limit !== null && value > limit;
+const recent = (times: readonly number[], nowMs: number): readonly number[] => times.filter((ms) => nowMs - ms < HOUR_MS);
+const loadOf = (ladder: readonly Rung[], rung: number): number => ladder[rung]?.load ?? 1;
+
+/** The first rung below with at most this share of the present load; the last one when there is none. */
+function firstWithin(ladder: readonly Rung[], rung: number, share: number): number {
+  const found = ladder.findIndex(({ load }, i) => i > rung && load <= loadOf(ladder, rung) * share);
+  return found === -1 ? ladder.length - 1 : found;
+}
+
+function move(state: GovernorState, nowMs: number, { to, reason }: { to: number; reason: GovernorReason }): { state: GovernorState; step: GovernorStep } {
+  const { rung, raised, sinceMs, samples, movesMs } = state;
+  const lowered = to > rung;
+  const { [rung]: rest = SHORTEST_REST_MS, ...others } = state.rests;
+  const tooHigh = lowered && raised && nowMs - sinceMs < TRIAL_MS;
+  const rests = tooHigh ? { ...others, [rung]: Math.min(LONGEST_REST_MS, 2 * rest) } : others;
+  return {
+    state: { rung: to, sinceMs: nowMs, raised: !lowered, samples: samples.slice(-1), rests, movesMs: [...recent(movesMs, nowMs), nowMs] },
+    step: { from: rung, to, reason },
+  };
+}

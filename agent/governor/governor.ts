@@ -1,0 +1,126 @@
+/** The governor at work: looks at the sensors every two seconds, asks the controller, and tells the pipelines how much to do. */
+import type { GovernorReport } from '../contracts/index.js';
+import type { EventPort } from '../ground/events.js';
+import type { Clock } from '../platform/clock.js';
+import { initialGovernor, stepGovernor, type GovernorLimits, type GovernorState, type GovernorStep, type Reading } from './controller.js';
+import { defaultLadder, rungsWithin, type LadderBounds, type OperatingPoint, type Rung } from './ladder.js';
+import { secondsTo, trendOf } from './trend.js';
+
+const LOOK_MS = 2000;
+/** Where the kernel begins to slow the processor down, minus this, degrees: to lose a few frames on purpose is better than all of them being late. */
+const BELOW_TRIP = 3;
+
+/** What the governor reads; each of it may be missing. */
+export interface GovernorSensors {
+  /** Of the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down. */
+  thermal(): { celsius: number | null; passiveCelsius: number | null };
+  /** Mean power of the last seconds, watts. */
+  watts(): number | null;
+  batteryHours(): Promise<number | null>;
+  /** Frames with a deadline since the start, and those of them that missed it. */
+  deadlines(): { frames: number; missed: number };
+}
+
+export interface GovernorSettings extends LadderBounds {
+  enabled: boolean;
+  /** Null: `BELOW_TRIP` under the lowest passive trip point; no limit where there is none. */
+  celsius: number | null;
+  watts: number | null;
+  batteryHours: number | null;
+  late: number | null;
+}
+
+export interface GovernorParts {
+  sensors: GovernorSensors;
+  settings: GovernorSettings;
+  events: EventPort;
+  clock: Clock;
+  /** Tells the pipelines. */
+  apply(point: OperatingPoint): void;
+  ladder?: readonly Rung[];
+}
+
+export class Governor {
+  readonly #parts: GovernorParts;
+  readonly #ladder: readonly Rung[];
+  #state: GovernorState;
+  #limits: GovernorLimits;
+  #deadlines = { frames: 0, missed: 0 };
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> = Promise.resolve();
+
+  constructor(parts: GovernorParts) {
+    this.#parts = parts;
+    this.#ladder = rungsWithin(parts.ladder ?? defaultLadder, parts.settings);
+    this.#state = initialGovernor(parts.clock.monotonicMs());
+    this.#limits = limitsOf(parts.settings, null);
+  }
+
+  /** How much the pipelines do now. */
+  get point(): OperatingPoint {
+    const { gate, pace } = this.#ladder[this.#state.rung] ?? { gate: 1, pace: 1 };
+    return { gate, pace };
+  }
+
+  /** For telemetry; null where nothing is governed, because it is off or there is neither a limit nor a reason to look. */
+  get report(): GovernorReport | null {
+    const { celsius } = this.#limits;
+    const { rung, samples } = this.#state;
+    if (!this.#parts.settings.enabled || Object.values(this.#limits).every((limit) => limit === null)) return null;
+    const trend = trendOf(samples);
+    const left = celsius === null || trend === null ? null : secondsTo(celsius, trend);
+    return {
+      rung, rungs: this.#ladder.length, limit_celsius: celsius, seconds_to_limit: left === null ? null : Math.round(left),
+      celsius_per_minute: trend?.slope == null ? null : Number((60 * trend.slope).toFixed(2)),
+    };
+  }
+
+  start(): void {
+    if (!this.#parts.settings.enabled || this.#timer !== undefined) return;
+    this.#timer = setInterval(() => void this.look(), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    await this.#looking;
+  }
+
+  /** Reads once, and moves when it must. Calls queue. */
+  look(): Promise<void> {
+    this.#looking = this.#looking.then(() => this.#look());
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const { sensors, settings, clock } = this.#parts;
+    const { celsius, passiveCelsius } = sensors.thermal();
+    this.#limits = limitsOf(settings, passiveCelsius);
+    const reading: Reading = { nowMs: clock.monotonicMs(), celsius, watts: sensors.watts(), batteryHours: await sensors.batteryHours(), late: this.#late() };
+    const { state, step } = stepGovernor(this.#state, reading, { ladder: this.#ladder, limits: this.#limits });
+    this.#state = state;
+    if (step !== null) this.#moved(step, reading);
+  }
+
+  #late(): number | null {
+    const now = this.#parts.sensors.deadlines();
+    const frames = now.frames - this.#deadlines.frames;
+    const missed = now.missed - this.#deadlines.missed;
+    this.#deadlines = now;
+    return frames <= 0 ? null : missed / frames;
+  }
+
+  #moved({ from, to, reason }: GovernorStep, { celsius, watts, batteryHours, late }: Reading): void {
+    const { gate, pace } = this.point;
+    this.#parts.apply({ gate, pace });
+    this.#parts.events.emit({
+      type: 'governor', pipeline: null, action: to > from ? 'lowered' : 'raised', reason, from, to, rungs: this.#ladder.length, gate_factor: gate, pace,
+      reading: { celsius, watts, battery_hours: batteryHours, late },
+    });
+  }
+}
+
+function limitsOf({ celsius, watts, batteryHours, late }: GovernorSettings, passiveCelsius: number | null): GovernorLimits {
+  return { celsius: celsius ?? (passiveCelsius === null ? null : passiveCelsius - BELOW_TRIP), watts, batteryHours, late };
+}

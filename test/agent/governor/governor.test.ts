@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { batteryHours } from '../../../agent/energy/battery.js';
+import { Governor, type GovernorSensors, type GovernorSettings } from '../../../agent/governor/governor.js';
+import type { OperatingPoint } from '../../../agent/governor/ladder.js';
+import type { EventBody } from '../../../agent/ground/events.js';
+import { machine } from '../support/machine.js';
+
+const settings: GovernorSettings = { enabled: true, celsius: 75, watts: null, batteryHours: null, late: null, maxGate: 2, minPace: 0.05 };
+
+function governed(change: Partial<GovernorSettings> = {}) {
+  const now = { ms: 0, celsius: 60 as number | null, passiveCelsius: null as number | null, frames: 0, missed: 0 };
+  const events: EventBody[] = [];
+  const applied: OperatingPoint[] = [];
+  const sensors: GovernorSensors = {
+    thermal: () => ({ celsius: now.celsius, passiveCelsius: now.passiveCelsius }), watts: () => null, batteryHours: () => Promise.resolve(null),
+    deadlines: () => ({ frames: now.frames, missed: now.missed }),
+  };
+  const governor = new Governor({
+    sensors, settings: { ...settings, ...change }, events: { emit: (body) => `e-${events.push(body)}` },
+    clock: { nowMs: () => now.ms, monotonicMs: () => now.ms, synchronized: () => true }, apply: (point) => applied.push(point),
+  });
+  const look = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i++) {
+      now.ms += 2000;
+      await governor.look();
+    }
+  };
+  return { governor, now, events, applied, look };
+}
+
+describe('the governor at work', () => {
+  it('tells the pipelines and everybody else what it does, and why', async () => {
+    const { governor, now, events, applied, look } = governed();
+    await look(4);
+    expect(applied).toEqual([]);
+    now.celsius = 76;
+    await look(2);
+    expect(applied).toHaveLength(1);
+    expect(applied[0]).toEqual(governor.point);
+    expect(events[0]).toMatchObject({ type: 'governor', action: 'lowered', reason: 'temperature', from: 0, reading: { celsius: 76 }, pace: governor.point.pace });
+    expect(governor.report).toMatchObject({ limit_celsius: 75, seconds_to_limit: 0 });
+  });
+
+  it('stays below the temperature at which the kernel slows the processor down, unless told otherwise', async () => {
+    const { governor, now, look } = governed({ celsius: null });
+    await look(1);
+    expect(governor.report).toBeNull(); // no limit, nothing to report
+    now.passiveCelsius = 85;
+    await look(1);
+    expect(governor.report?.limit_celsius).toBe(82);
+  });
+
+  it('counts late frames between two looks only', async () => {
+    const { governor, now, look } = governed({ celsius: null, late: 0.1 });
+    Object.assign(now, { frames: 1000, missed: 500 });
+    await look(1);
+    for (let i = 0; i < 40; i++) {
+      now.frames += 10;
+      await look(1);
+    }
+    expect(governor.point).toEqual({ gate: 1, pace: 1 });
+  });
+
+  it('does nothing when it is switched off', async () => {
+    const { governor, applied } = governed({ enabled: false });
+    governor.start();
+    await governor.stop();
+    expect(applied).toEqual([]);
+    expect(governor.report).toBeNull();
+  });
+});
+
+describe('the hours that a battery lasts', () => {
+  const folder = 'sys/class/power_supply/BAT0';
+  const battery = { [`${folder}/type`]: 'Battery', [`${folder}/status`]: 'Discharging' };
+
+  it.each([
+    ['energy and power', { [`${folder}/energy_now`]: 30_000_000, [`${folder}/power_now`]: 6_000_000 }, 5],
+    ['charge, current and voltage', { [`${folder}/charge_now`]: 2_000_000, [`${folder}/current_now`]: -500_000, [`${folder}/voltage_now`]: 3_700_000 }, 4],
+    ['nothing that says what is left', { [`${folder}/power_now`]: 6_000_000 }, null],
+    ['a battery that charges', { [`${folder}/status`]: 'Charging', [`${folder}/energy_now`]: 30_000_000, [`${folder}/power_now`]: 6_000_000 }, null],
+  ])('come from %s', async (_, files, hours) => {
+    expect(await batteryHours(machine({ ...battery, ...files }).files)).toBe(hours);
+  });
+});
