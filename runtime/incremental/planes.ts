@@ -2,9 +2,9 @@
 import { intAttribute, requiredInts } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import type { Shape } from '../graph/tensor-value.js';
+import { spansAxis, type FlowContext, type Grid } from '../ops/cell-flow.js';
 import { coreSlice } from '../ops/core.js';
 import { single } from '../ops/views.js';
-import type { FlowContext, Grid } from './flow-types.js';
 
 const sameGrid = (a: Grid | undefined, b: Grid | undefined): boolean => a?.rows === b?.rows && a?.columns === b?.columns;
 
@@ -14,13 +14,6 @@ export function toPixels(node: Node, from: Shape, to: Shape): boolean {
   return node.op === 'Transpose' && requiredInts(node, 'perm').join() === '0,2,3,1';
 }
 const toPlanes = (node: Node): boolean => node.op === 'Transpose' && requiredInts(node, 'perm').join() === '0,3,1,2';
-
-/** Whether a slice takes an axis from one end to the other, every step-th place of it. */
-export function spansAxis(node: Node, size: number, axis: number): boolean {
-  const { extent, steps } = coreSlice(node);
-  const step = steps[axis] ?? 1;
-  return step > 0 && (extent[axis] ?? 0) * step + step > size;
-}
 
 /** The grid of all operands that are no constants; undefined when one has another. */
 function shared(node: Node, planes: ReadonlyMap<string, Grid>, { constant }: FlowContext): Grid | undefined {
@@ -44,7 +37,7 @@ export function planesOf(node: Node, planes: ReadonlyMap<string, Grid>, context:
     }
     case 'View': return sameGrid(grid, { rows, columns }) ? grid : undefined;
     case 'Concat': return intAttribute(node, 'axis', 0) < to.length - 2 ? shared(node, planes, context) : undefined;
-    case 'StridedSlice': return grid !== undefined && [from.length - 2, from.length - 1].every((axis) => spansAxis(node, from[axis] ?? 1, axis)) ? { rows, columns } : undefined;
+    case 'StridedSlice': return grid !== undefined && [from.length - 2, from.length - 1].every((axis) => spansAxis(coreSlice(node), from[axis] ?? 1, axis)) ? { rows, columns } : undefined;
     default: return undefined;
   }
 }

@@ -2,7 +2,7 @@
 import { RuntimeError } from '../errors.js';
 import type { Graph } from '../graph/graph.js';
 import { followPicture, type PictureFlow } from './flow.js';
-import type { Flow, Grid } from './flow-types.js';
+import type { Flow, Grid } from '../ops/cell-flow.js';
 import { defaultIncrement, type IncrementalOptions } from './options.js';
 
 const tableVersion = 1;

@@ -1,6 +1,8 @@
 import { floatAttribute, int, intAttribute, ints, intsAttribute, misshapen, requiredInts, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
+import { operand, outputOf } from '../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { pixelsOf, sameFlow, throughWindow, type FlowRule } from './cell-flow.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type EvaluateContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsOfFirst, wholeSpan, windowRegion, type Needs, type RegionContext, type Span } from './regions.js';
@@ -23,6 +25,9 @@ export function convGeometry(node: Node, x: Shape, w: Shape): ConvGeometry {
   if (stated !== undefined && !sameShape(stated, w.slice(2))) throw misshapen(node, `kernel_shape [${stated.join(', ')}] is not that of the weights [${w.join(', ')}]`);
   return { ...windowOf(node, x.slice(2), w.slice(2)), group };
 }
+
+/** Whether each output channel reads one input channel of its own, which the engine has kernels for (ConvShape::depthwise of engine/ops/conv.h). */
+export const isDepthwise = (group: number, inputs: number | undefined, outputs: number | undefined): boolean => group > 1 && group === inputs && group === outputs;
 
 /** Attributes of NhwcConv and ConvQ8 for a geometry. */
 export function geometryAttributes(geometry: ConvGeometry): Record<string, Attribute> {
@@ -154,8 +159,19 @@ function convolvedRegion({ node, inputs: [, weights = []] }: RegionContext, regi
   const channels = wholeSpan(x.at(-1) ?? 1);
   if (x.length !== 4) return [...region.slice(0, -1), channels];
   const geometry = nhwcGeometry(node, x, weights);
-  return windowRegion(geometry, x, region, geometry.group === x[3] && geometry.group === weights[0] ? (region[3] ?? channels) : channels);
+  return windowRegion(geometry, x, region, isDepthwise(geometry.group, x[3], weights[0]) ? (region[3] ?? channels) : channels);
 }
+
+/** Of NhwcConv, ConvQ8 and ConvQ8F32. 1x1 of stride 1 works on pixels of any kind; a sum that is added has to be of the same cells. */
+export const throughConvolution: FlowRule = (node, context) => {
+  const [x, weights, output] = [operand(node, 0), operand(node, 1), outputOf(node)];
+  const shape = context.shape(x);
+  const { kernel, strides, pads, group } = nhwcGeometry(node, shape, context.shape(weights));
+  const pointwise = group === 1 && [...kernel, ...strides].every((side) => side === 1) && pads.every((pad) => pad === 0);
+  const flow = pointwise ? context.flow(x) : throughWindow(node, context);
+  const added = node.inputs.slice(2).filter((input) => input !== '' && !context.constant(input));
+  return added.every((input) => pixelsOf(context.shape(input)) !== pixelsOf(context.shape(output)) || sameFlow(context.flow(input), flow)) ? flow : undefined;
+};
 
 /** Operands of NhwcConv by position. */
 export const convOperands = { x: 0, weights: 1, bias: 2, slope: 3, residual: 4 } as const;
@@ -179,7 +195,7 @@ function epilogue(context: EvaluateContext, sums: Float64Array, outputs: number)
  * A fused PRelu has a slope for each channel; otherwise `unary`.
  */
 const nhwcConv: OperatorRecord = {
-  needs: needsWindow(convOperands.residual), pixels: 'any', format: 'float32',
+  needs: needsWindow(convOperands.residual), cells: throughConvolution, pixels: 'any', format: 'float32',
   infer(context) {
     const x = expectType(context, 0, ['float32']);
     const w = inputType(context, 1);

@@ -2,6 +2,7 @@ import { float, floatAttribute, int, ints, oneOf, requiredInt, requiredInts, str
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers } from '../graph/tensor-value.js';
 import { zip } from './binary.js';
+import { alongPixels, throughSlice, throughView, throughWindow } from './cell-flow.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
 import { integerCoreOps } from './integer.js';
 import { broadcastValue, paddedRegion, paddedShape, padModes, padValue, slicedRegion, sliceValue, type Padding, type SliceRange } from './movement.js';
@@ -38,7 +39,7 @@ const unary: OperatorRecord = {
 export const viewAttributes = (shape: Shape): AttributeRecord => ({ shape: ints(shape) });
 
 const view: OperatorRecord = {
-  linear: true, moves: 'first', repeats: true, identity: always, pixels: 'any', copies: true,
+  linear: true, moves: 'first', repeats: true, identity: always, cells: throughView, pixels: 'any', copies: true,
   needs: needsOfFirst(({ output }, region, shape) => reshapedRegion(shape, output, region)),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: requiredInts(context.node, 'shape') }],
   evaluate: (context) => [reshaped(inputValue(context, 0), outputType(context).shape)],
@@ -56,6 +57,7 @@ const stridedSlice: OperatorRecord = {
   linear: true, moves: 'first', repeats: true, transpose: throughLists('starts', 'steps', 'extent'), pixels: 'any', copies: true,
   identity: (node) => coreSlice(node).steps.every((step) => step === 1),
   needs: needsOfFirst(({ node }, region) => slicedRegion(coreSlice(node), region)),
+  cells: throughSlice(coreSlice),
   infer: (context) => [{ dtype: inputType(context, 0).dtype, shape: coreSlice(context.node).extent }],
   evaluate: (context) => [sliceValue(inputValue(context, 0), coreSlice(context.node))],
 };
@@ -68,7 +70,7 @@ export const corePadding = (node: Node): Padding => ({
 });
 
 const padNd: OperatorRecord = {
-  linear: true, moves: 'first', transpose: throughLists('before', 'after'), identity: always, pixels: 'any',
+  linear: true, moves: 'first', transpose: throughLists('before', 'after'), identity: always, cells: throughWindow, pixels: 'any',
   needs: needsOfFirst(({ node }, region, shape) => paddedRegion(corePadding(node), shape, region)),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
@@ -88,6 +90,7 @@ const reduce: OperatorRecord = {
   linear: true, transpose: throughAxes('axes'), pixels: 'any', format: 'float32',
   identity: (node) => requiredInts(node, 'axes').length === 0 && !squaring.has(coreReduceKind(node)),
   needs: needsAlong((node) => requiredInts(node, 'axes')),
+  cells: alongPixels((node) => requiredInts(node, 'axes')),
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: reducedShape(shape, requiredInts(context.node, 'axes'), true) }];
@@ -102,6 +105,7 @@ export const coreSoftmaxMode = (node: Node): SoftmaxMode => oneOf(node, 'mode', 
 const axisSoftmax: OperatorRecord = {
   linear: true, transpose: throughAxis('axis'), pixels: 'any', format: 'float32',
   needs: needsAlong((node) => [requiredInt(node, 'axis')]),
+  cells: alongPixels((node) => [requiredInt(node, 'axis')]),
   infer: (context) => [inputType(context, 0)],
   evaluate(context) {
     const x = inputValue(context, 0);

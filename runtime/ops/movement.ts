@@ -2,6 +2,7 @@ import { hasAttribute, intAttribute, intsAttribute, misshapen, oneOf, floatAttri
 import type { Node } from '../graph/graph.js';
 import { isIdentityPermutation } from '../graph/permutation.js';
 import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { throughConcatenation, throughTransposition } from './cell-flow.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
 import { always, broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Region, type Span } from './regions.js';
@@ -38,6 +39,7 @@ export function transposeValue(value: TensorValue, perm: readonly number[]): Ten
 }
 
 const transpose: OperatorRecord = {
+  cells: throughTransposition,
   moves: 'first', repeats: true, pixels: 'any',
   identity: (node) => isIdentityPermutation(intsAttribute(node, 'perm') ?? []),
   needs: needsOfFirst(({ node }, region, shape) => {
@@ -69,6 +71,7 @@ const needsParts: Needs = ({ node, inputs, output }, region) => {
 };
 
 const concat: OperatorRecord = {
+  cells: throughConcatenation,
   moves: 'all', transpose: throughAxis('axis', 'all'), pixels: 'any', copies: true, needs: needsParts,
   identity: (node) => node.inputs.length === 1,
   infer(context) {

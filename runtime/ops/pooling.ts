@@ -1,6 +1,7 @@
 import { int, intAttribute, ints, intsAttribute, misshapen, oneOf, requiredInts, string, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, isByte, mapNumbers, reshaped, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { throughWindow } from './cell-flow.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { needsOfFirst, wholeSpan, windowRegion, type Needs } from './regions.js';
@@ -109,7 +110,7 @@ const pool: OperatorRecord = {
 export const needsPooled: Needs = needsOfFirst(({ node }, region, x) => windowRegion(nhwcPool(node, x), x, region, region[3] ?? wholeSpan(x[3] ?? 1)));
 
 const nhwc: OperatorRecord = {
-  needs: needsPooled, pixels: 'any',
+  needs: needsPooled, cells: throughWindow, pixels: 'any',
   format: (x) => (isByte(x) ? 'int8' : 'float32'), // bytes that no scale is known of have a maximum all the same
   infer(context) {
     const { dtype, shape } = inputType(context, 0);

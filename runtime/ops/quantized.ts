@@ -1,6 +1,7 @@
 import { floatAttribute, oneOf, requiredInt, unsupported } from '../graph/attributes.js';
 import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
-import { convolve, needsWindow, nhwcConvShape, nhwcGeometry } from './convolution.js';
+import { throughWindow } from './cell-flow.js';
+import { convolve, needsWindow, nhwcConvShape, nhwcGeometry, throughConvolution } from './convolution.js';
 import { broadcastOffsets } from './indexing.js';
 import { broadcast, inputType, inputValue, outputType, type EvaluateContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsPooled, nhwcPool, poolWindows } from './pooling.js';
@@ -48,7 +49,7 @@ function convEpilogue(context: EvaluateContext): (acc: number, o: number, i: num
 
 /** kConvQ8: x, w s8 [O, KH, KW, C / group], bias? s32, scale f32, scale_neg?, table?, residual? */
 const convQ8: OperatorRecord = {
-  needs: needsWindow(convQ8Operands.residual), pixels: 'aligned', format: 'int8',
+  needs: needsWindow(convQ8Operands.residual), cells: throughConvolution, pixels: 'aligned', format: 'int8',
   infer(context) {
     const x = inputType(context, 0);
     const w = inputType(context, 1);
@@ -68,7 +69,7 @@ const convQ8: OperatorRecord = {
 
 /** kConvQ8F32: x, w s8 of -1, 0 and 1 [O, KH, KW, C / group], scale f32, bias? f32; x - x_zp is -1, 0 or 1 too. */
 const convQ8F32: OperatorRecord = {
-  needs: needsWindow(), pixels: 'aligned', format: 'float32',
+  needs: needsWindow(), cells: throughConvolution, pixels: 'aligned', format: 'float32',
   infer(context) {
     const [x, w] = [inputType(context, 0), inputType(context, 1)];
     return [{ dtype: 'float32', shape: nhwcConvShape(context.node, x.shape, w.shape) }];
@@ -164,7 +165,7 @@ const lutQ8: OperatorRecord = {
 
 /** kPoolQ8 */
 const poolQ8: OperatorRecord = {
-  needs: needsPooled, pixels: 'aligned', format: 'int8',
+  needs: needsPooled, cells: throughWindow, pixels: 'aligned', format: 'int8',
   infer(context) {
     const { shape } = inputType(context, 0);
     return [{ dtype: quantizedOutput(context.node), shape: [shape[0] ?? 1, ...nhwcPool(context.node, shape).output, shape[3] ?? 1] }];
@@ -185,7 +186,7 @@ const poolQ8: OperatorRecord = {
 
 /** kResizeQ8: scale and zero-point of the input. */
 const resizeQ8: OperatorRecord = {
-  needs: needsResized, pixels: 'aligned', format: 'int8',
+  needs: needsResized, cells: throughWindow, pixels: 'aligned', format: 'int8',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: [shape[0] ?? 1, ...nhwcResize(context.node).output, shape[3] ?? 1] }];

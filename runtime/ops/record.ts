@@ -1,5 +1,6 @@
 import type { Node } from '../graph/graph.js';
 import type { DType, TensorValue, ValueType } from '../graph/tensor-value.js';
+import type { FlowRule } from './cell-flow.js';
 import type { Needs } from './regions.js';
 import type { TransposeRule } from './transpose-rules.js';
 
@@ -61,6 +62,12 @@ export interface OperatorRecord {
 
   /** The region of each input that a region of the output needs. Left out: every input as a whole (`neededRegions`). */
   readonly needs?: Needs;
+
+  /**
+   * Which pixels of the output belong to which cells of a picture, for incremental runs. Left out: the same pixels as of the operands, where
+   * `needs` says that it works element by element; otherwise the operator and all that read it are computed in full.
+   */
+  readonly cells?: FlowRule;
 
   /** Whether the engine may write the result onto an operand of the same type, shape and stride. Left out: no. */
   readonly overwrites?: boolean;

@@ -2,6 +2,7 @@ import { floatAttribute, intAttribute, misshapen, notConstant, oneOf, requiredIn
 import type { Node } from '../graph/graph.js';
 import { hasOperand } from '../graph/operands.js';
 import { elementCount, fromNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { throughWindow } from './cell-flow.js';
 import { transposeValue } from './movement.js';
 import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { needsAlong } from './regions.js';
@@ -173,7 +174,7 @@ const resize: OperatorRecord = {
 
 /** The core operator, ResampleF32 of program.h: x, indices int32 [size, taps], weights float32 [size, taps]. */
 const resample: OperatorRecord = {
-  needs: needsAlong((node) => [requiredInt(node, 'axis')]), pixels: 'any', format: 'float32',
+  needs: needsAlong((node) => [requiredInt(node, 'axis')]), cells: throughWindow, pixels: 'any', format: 'float32',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     const axis = requiredInt(context.node, 'axis');

@@ -2,6 +2,7 @@ import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribut
 import type { Node } from '../graph/graph.js';
 import { hasOperand } from '../graph/operands.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { throughWindow } from './cell-flow.js';
 import { inputType, inputValue, normalizeAxis, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { clipped, needsOfFirst, wholeRegion, wholeSpan, type Needs, type Span } from './regions.js';
 
@@ -198,7 +199,7 @@ export const needsResized: Needs = needsOfFirst(({ node }, region, x) => {
 });
 
 const nhwc: OperatorRecord = {
-  needs: needsResized, pixels: 'any', format: 'float32',
+  needs: needsResized, cells: throughWindow, pixels: 'any', format: 'float32',
   infer(context) {
     const { dtype, shape } = inputType(context, 0);
     return [{ dtype, shape: [shape[0] ?? 1, ...nhwcResize(context.node).output, shape[3] ?? 1] }];

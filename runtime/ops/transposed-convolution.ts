@@ -1,6 +1,7 @@
 import { intAttribute, ints, intsAttribute, misshapen, oneOf, requiredInts, unsupported, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { allocate, elementCount, fromNumbers, mapNumbers, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { throughWindow } from './cell-flow.js';
 import { expectType, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
 import { clipped, needsOfFirst, wholeSpan } from './regions.js';
 import { autoPads, pair, positive } from './spatial.js';
@@ -186,7 +187,7 @@ export function coreInterleave(node: Node): Interleave {
 
 /** The core operator: phases as groups of channels [N, H, W, SH * SW * C] -> [N, OH, OW, C]. */
 const interleave: OperatorRecord = {
-  linear: true, moves: 'first', pixels: 'any', copies: true,
+  linear: true, moves: 'first', cells: throughWindow, pixels: 'any', copies: true,
   identity: (node) => coreInterleave(node).strides.every((stride) => stride === 1) && coreInterleave(node).skips.every((skip) => skip === 0),
   needs: needsOfFirst(({ node }, region, x) => {
     const { strides, skips } = coreInterleave(node);

@@ -1,6 +1,7 @@
 import { int, intAttribute, oneOf, requiredInt, string, type AttributeRecord } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { fromNumbers, stridesOf, toNumbers, type TensorValue } from '../graph/tensor-value.js';
+import { alongPixels } from './cell-flow.js';
 import { zip } from './binary.js';
 import { stridedOffsets } from './indexing.js';
 import { broadcast, inputType, inputValue, outputType, type OperatorRecord, type OpTable } from './op.js';
@@ -105,7 +106,7 @@ const flag = (node: Node, name: string): boolean => intAttribute(node, name, 0) 
 export const argReduceAttributes = (axis: number, smallest: boolean, last: boolean): AttributeRecord => ({ axis: int(axis), smallest: int(smallest ? 1 : 0), last: int(last ? 1 : 0) });
 
 const argReduce: OperatorRecord = {
-  ...ofLines,
+  ...ofLines, cells: alongPixels((node) => [requiredInt(node, 'axis')]),
   infer: (context) => [{ dtype: 'int64', shape: inputType(context, 0).shape.map((dim, i) => (i === requiredInt(context.node, 'axis') ? 1 : dim)) }],
   evaluate(context) {
     const { node } = context;

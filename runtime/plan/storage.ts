@@ -1,13 +1,14 @@
 import { intAttribute } from '../graph/attributes.js';
 import { typeOf, type Graph, type Node } from '../graph/graph.js';
 import { outputOf } from '../graph/operands.js';
-import { elementCount, isByte, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
+import { elementCount, programBytes, sameShape, type Shape } from '../graph/tensor-value.js';
 import { coreSlice } from '../ops/core.js';
 import { recordOf } from '../ops/registry.js';
 import { single } from '../ops/views.js';
 import { explain } from '../graph/explain.js';
 import { layOut, type Block } from './arena.js';
 import { liveness, union, type Interval } from './liveness.js';
+import { pixelStride } from './pixel-stride.js';
 import { chooseStrips, findStrips, type StripGroup } from './strips.js';
 
 /** Where a value lives. */
@@ -31,10 +32,6 @@ export interface StoragePlan {
   /** Why nodes run in strips, or why depthwise layers do not, for people. */
   readonly stripNotes: ReadonlyMap<Node, string>;
 }
-
-/** Pixels of 8-bit feature maps start at multiples of this many bytes, except images of a few channels (program.h). */
-const bytePixelAlignment = 16;
-const denseImageChannels = 4;
 
 const lastDim = (shape: Shape): number => shape.at(-1) ?? 1;
 const pixels = (shape: Shape): number => elementCount(shape) / Math.max(1, lastDim(shape));
@@ -114,8 +111,7 @@ class StoragePlanner {
   private mayBeDense(group: Group): boolean {
     return group.members.every((value) => {
       const last = lastDim(this.shape(value));
-      if (!isByte(typeOf(this.graph, value).dtype) || last % bytePixelAlignment === 0 || last <= denseImageChannels) return true;
-      return !this.slidOver.has(value);
+      return pixelStride(typeOf(this.graph, value).dtype, last) === last || !this.slidOver.has(value);
     });
   }
 
@@ -141,8 +137,7 @@ class StoragePlanner {
     const last = lastDim(this.shape(value));
     if (group === undefined || group.dense || pixels(this.shape(value)) === 1) return last;
     if (group.parent !== undefined) return group.parent.stride;
-    if (!isByte(typeOf(this.graph, value).dtype) || last <= denseImageChannels) return last;
-    return Math.ceil(last / bytePixelAlignment) * bytePixelAlignment;
+    return pixelStride(typeOf(this.graph, value).dtype, last);
   }
 
   /** Where part [start, start + size) of an axis of `whole` lies in it, undefined when that is not one run of pixels. */

@@ -1,11 +1,12 @@
 import { stripBytes, type StripShape } from '../../kernels/binding/index.js';
 import { maxDepthwiseRows } from '../../kernels/binding/tables.js';
 import { typeOf, consumersOf, type Graph, type Node } from '../graph/graph.js';
-import { isByte, programBytes, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
-import { nhwcGeometry } from '../ops/convolution.js';
+import { programBytes, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { isDepthwise, nhwcGeometry } from '../ops/convolution.js';
 import { convolution } from '../ops/views.js';
 import { alignBlock, type Block } from './arena.js';
 import { type Interval } from './liveness.js';
+import { pixelStride } from './pixel-stride.js';
 
 /** Convolutions that follow each other and can make their maps a few rows at a time (kernels/engine/strips.h). */
 export interface StripGroup {
@@ -44,7 +45,7 @@ function layerOf(graph: Graph, node: Node): Layer | undefined {
   if (x.length !== 4 || x[0] !== 1) return undefined;
   const { kernel, strides, dilations, pads, group } = nhwcGeometry(node, x, w.dims);
   const layer = { node, weights: w, output, taps: (kernel[0] - 1) * dilations[0] + 1, stride: strides[0], x, y };
-  if (group > 1 && group === x[3] && group === y[3] && kernel[0] <= maxDepthwiseRows) return { ...layer, kind: 'depthwise' };
+  if (isDepthwise(group, x[3], y[3]) && kernel[0] <= maxDepthwiseRows) return { ...layer, kind: 'depthwise' };
   if (kernel[0] > 1 || kernel[1] > 1 || group > 1 || pads.some((pad) => pad > 0)) return { ...layer, kind: 'dense' };
   return strides[0] === 1 && strides[1] === 1 ? { ...layer, kind: 'pointwise' } : undefined;
 }
@@ -52,10 +53,10 @@ function layerOf(graph: Graph, node: Node): Layer | undefined {
 /** Whether the engine may run a layer on planes of bits, which know no strips: it decides when it loads the program. */
 const mayUseBits = ({ node, kind, weights }: Layer): boolean => node.op === 'ConvQ8' && kind !== 'depthwise' && toNumbers(weights).every((value) => Math.abs(value) <= 1);
 
-/** Bytes of a row of a map whose pixels start at multiples of 16 bytes. */
+/** Bytes of a row of a map that has its memory for itself, as storage places it. */
 function rowBytes(graph: Graph, value: string): number {
   const { shape: [, , width = 1, channels = 1], dtype } = typeOf(graph, value);
-  return width * (isByte(dtype) ? Math.ceil(channels / 16) * 16 : channels * programBytes(dtype));
+  return width * pixelStride(dtype, channels) * programBytes(dtype);
 }
 
 /** A layer of a strip as the engine sees it. */

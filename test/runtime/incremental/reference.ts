@@ -5,7 +5,7 @@ import { typeOf, type Graph, type Node } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { elementCount, fromNumbers, isByte, toNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { followPicture } from '../../../runtime/incremental/flow.js';
-import type { Piece } from '../../../runtime/incremental/flow-types.js';
+import type { Piece } from '../../../runtime/ops/cell-flow.js';
 import { withRegions } from '../../../runtime/incremental/load.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
