@@ -1,6 +1,6 @@
 /** `caps`, up, retained: what this device is and can do. */
 import { z } from 'zod';
-import { bootId, bytes, count, epochMs, id, openSet, schemaVersion, shortText } from './codec.js';
+import { bytes, count, id, openSet, shortText, stamp } from './codec.js';
 
 /**
  * `measured`: by a sensor of the component itself. `estimated`: from sensors of its parts. `modelled`: calculated from work done.
@@ -24,10 +24,7 @@ export type EnergySource = z.infer<typeof energySource>;
 export const labelsSchema = z.record(id, z.string().min(1).max(64)).refine((labels) => Object.keys(labels).length <= 32, { message: 'expected at most 32 labels' });
 
 export const capsSchema = z.object({
-  schema_version: schemaVersion,
-  boot_id: bootId,
-  time_ms: epochMs,
-  clock_synchronized: z.boolean(),
+  ...stamp,
   version: shortText,
   /** What its configuration says that it is, such as `ring: canary`: for choosing devices. */
   labels: labelsSchema.optional(),

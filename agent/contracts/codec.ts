@@ -19,6 +19,9 @@ export const digest = z.string().regex(DIGEST_PATTERN);
 /** Random, new at every start of the agent. */
 export const bootId = z.string().min(8).max(64);
 
+/** How a message that is kept begins: whose life it belongs to, and when it was made. */
+export const stamp = { schema_version: schemaVersion, boot_id: bootId, time_ms: epochMs, clock_synchronized: z.boolean() };
+
 /** Any other word of an open set: it keeps the type of the known ones from collapsing to `string`. */
 export type OtherWord = string & Record<never, never>;
 

@@ -1,7 +1,7 @@
 /** `reported`, up, retained: what this device runs, and how the last deployments went. It can never cause a transition. */
 import { z } from 'zod';
 import { ContractError } from './errors.js';
-import { bootId, codedError, count, epochMs, id, longText, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
+import { codedError, count, epochMs, id, longText, milliseconds, openSet, packageRef, shortText, stamp } from './codec.js';
 import { settingsSchema } from './desired.js';
 import { MAX_PIPELINES } from './pipeline.js';
 
@@ -60,10 +60,7 @@ const pipelineReportSchema = z.object({
 export type PipelineReport = z.infer<typeof pipelineReportSchema>;
 
 export const reportedSchema = z.object({
-  schema_version: schemaVersion,
-  boot_id: bootId,
-  time_ms: epochMs,
-  clock_synchronized: z.boolean(),
+  ...stamp,
   pipelines: z.array(pipelineReportSchema).max(MAX_PIPELINES),
   /** Whose signatures the device trusts: versions of the two roots. `unsigned` takes any message; `unprovisioned` takes none. */
   trust: z.object({ mode: openSet(['signed', 'unsigned', 'unprovisioned']), image_root: count.nullable(), director_root: count.nullable() }).optional(),

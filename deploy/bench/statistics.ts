@@ -1,8 +1,4 @@
-/** Nearest-rank percentile of ascending values. */
-export function percentile(sorted: readonly number[], percent: number): number {
-  const rank = Math.max(1, Math.ceil((percent / 100) * sorted.length));
-  return sorted[rank - 1] ?? NaN;
-}
+export { percentile } from '../../runtime/percentile.js';
 
 /**
  * Geometric mean of positive numbers: the only mean of ratios that does not depend on which side is the numerator

@@ -1,4 +1,4 @@
-import { elementCount } from '../../runtime/engines/feeds.js';
+import { elementCount } from '../../runtime/graph/tensor-value.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 
 /** Small deterministic generator of numbers in [0, 1) (Marsaglia's xorshift32): the same seed gives the same numbers on every machine. */

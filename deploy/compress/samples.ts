@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { elementCount, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
+import { pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
+import { elementCount } from '../../runtime/graph/tensor-value.js';
 import { RuntimeError } from '../../runtime/errors.js';
 import { imageExtensions, readImage } from '../../runtime/media/image.js';
 import { PixelCanvas } from '../../runtime/stages/pixel-canvas.js';

@@ -52,3 +52,9 @@ export function cheapest(points: readonly GatePoint[], missRate: number): GatePo
   return points.filter((point) => point.missRate <= missRate).reduce<GatePoint | undefined>(
     (best, point) => (best === undefined || point.cost < best.cost || (point.cost === best.cost && point.missRate < best.missRate) ? point : best), undefined);
 }
+
+/** Settings that no other one beats in cost and in misses at once, cheapest first. */
+export function unbeaten(points: readonly GatePoint[]): GatePoint[] {
+  const beaten = (a: GatePoint): boolean => points.some((b) => b.cost <= a.cost && b.missRate <= a.missRate && (b.cost < a.cost || b.missRate < a.missRate));
+  return points.filter((point) => !beaten(point)).sort((a, b) => a.cost - b.cost);
+}

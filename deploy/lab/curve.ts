@@ -1,4 +1,4 @@
-import { short, ticks } from '../compress/plot.js';
+import { short, ticks } from '../chart.js';
 
 const [width, height, margin] = [640, 320, 48];
 

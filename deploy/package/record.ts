@@ -15,6 +15,7 @@ import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 import { nativePixels } from '../../runtime/vision/pixels.js';
 import type { Canvas, PixelOps } from '../../runtime/vision/pixels.js';
 import type { StageModels } from './describe.js';
+import { noise } from '../../runtime/noise.js';
 
 /** One inference of one stage, as it happened in a pipeline. */
 export interface StageRun {
@@ -83,15 +84,14 @@ function observe(stage: string, model: Stage, runs: StageRun[]): void {
 
 /** Waves of several lengths with grain: smooth and fine structure in every channel, the same on every machine. */
 function paintPattern({ width, channels, data }: Canvas): void {
-  let grain = 1;
+  const grain = noise();
   for (let i = 0; i < data.length; i++) {
     const pixel = Math.floor(i / channels);
     const x = pixel % width;
     const y = Math.floor(pixel / width);
-    grain = (Math.imul(grain, 1664525) + 1013904223) >>> 0;
     // Triangle waves, not sines: Math.sin may differ in the last bit between engines.
     const wave = triangle(x, 48) + triangle(y, 31) + triangle(x + y, 13 + 4 * (i % channels));
-    data[i] = Math.min(255, 20 + wave * 70 + (grain >>> 28));
+    data[i] = Math.min(255, 20 + wave * 70 + (grain() >>> 28));
   }
 }
 

@@ -1,8 +1,7 @@
 import { RuntimeError } from '../errors.js';
+import { elementCount } from '../graph/tensor-value.js';
 import type { PixelInput } from '../session-types.js';
 import type { DataType, Tensor, TensorData, TensorInfo } from '../tensor.js';
-
-export const elementCount = (dims: readonly number[]): number => dims.reduce((product, dim) => product * dim, 1);
 
 /** The array that holds the elements of a type. */
 export const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>> = {

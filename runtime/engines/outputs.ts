@@ -2,7 +2,8 @@ import { RuntimeError } from '../errors.js';
 import type { ProgramPort } from '../lower/compile.js';
 import { flipInPlace } from '../lower/flip-bytes.js';
 import type { Tensor, TensorData, TensorInfo } from '../tensor.js';
-import { arrayTypes, checkTensor, elementCount } from './feeds.js';
+import { arrayTypes, checkTensor } from './feeds.js';
+import { elementCount } from '../graph/tensor-value.js';
 
 /** Tensors of an earlier run, by output name, that a run writes into instead of new ones. */
 export type ReusedOutputs = Readonly<Record<string, Tensor>>;

@@ -9,6 +9,7 @@ import type { Pipeline } from '../stages/types.js';
 import { cosineSimilarity } from '../vision/embedding.js';
 import type { GoldenVector } from './manifest.js';
 import type { ModelPackage } from './package.js';
+import { percentile } from '../percentile.js';
 
 export interface SelfTestOptions extends EngineOptions {
   /** Number of timed rounds over all golden vectors, after one warm-up round. Default 20. */
@@ -86,7 +87,7 @@ async function testStages(modelPackage: ModelPackage, stages: Stages, { rounds, 
   }
   const memoryBytes = memoryOf(stages);
   const joules = energy === undefined || vectors.length === 0 ? null : await joulesOf(energy, vectors, (vector) => timeRun(modelPackage, anyStageOf(stages, vector.stage), vector));
-  const sumOf = (share: number): number => [...times.values()].reduce((sum, samples) => sum + percentile(samples, share), 0);
+  const sumOf = (percent: number): number => [...times.values()].reduce((sum, samples) => sum + (samples.length === 0 ? 0 : percentile([...samples].sort((a, b) => a - b), percent)), 0);
   return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes, joules });
 }
 
@@ -146,10 +147,4 @@ async function timeRun(modelPackage: ModelPackage, stage: Stage, vector: GoldenV
 export function floatsOf(bytes: Uint8Array): Float32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   return Float32Array.from({ length: bytes.length >> 2 }, (_, i) => view.getFloat32(i * 4, true));
-}
-
-/** Nearest-rank percentile; 0 of nothing. */
-function percentile(samples: readonly number[], share: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0;
 }

@@ -61,15 +61,19 @@ export interface QuantizeOptions {
   onProgress?: OnQuantizeProgress;
 }
 
-/** The options with their defaults. */
-export interface Settings {
+/** Which layers may have which formats. */
+export interface FormatChoice {
   format: Format | 'auto';
-  /** Formats that layers may have besides int8. */
+  /** Offered to each layer besides int8; where the first is too much for all, each gets one of them or int8. Of w4a8, from few levels to many. */
   grids: readonly Grid[];
   maxDrop: number;
   target: Target;
   edges: boolean;
   depthwise: boolean;
+}
+
+/** The options with their defaults. */
+export interface Settings extends FormatChoice {
   method: CalibrationMethod | 'auto';
   /** Of activations with fewer than 256 levels: the wide steps that would hold every outlier cost them more than clipping does. */
   narrowMethod: CalibrationMethod;

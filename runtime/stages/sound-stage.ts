@@ -10,6 +10,7 @@ import type { SoundContract, StageContract } from './contract.js';
 import type { EngineOptions } from './model-stage.js';
 import { memoryOfSession, missingOutputs } from './stage.js';
 import type { Stage } from './stage.js';
+import { noise } from '../noise.js';
 
 /** Where the newest sound is kept in the form in which a model takes it. */
 interface Listening {
@@ -216,12 +217,12 @@ class FeatureWindow implements Listening {
 
 /** Triangle waves of two changing heights with grain: the same on every machine, where sines may differ in the last bit. */
 export function soundPattern(length: number): Float32Array {
-  let [grain, low, high] = [1, 0, 0];
+  const grain = noise();
+  let [low, high] = [0, 0];
   return Float32Array.from({ length }, (_, i) => {
-    grain = (Math.imul(grain, 1664525) + 1013904223) >>> 0;
     low = (low + 0.02 + 0.1 * (i / length)) % 1;
     high = (high + 0.25 - 0.15 * (i / length)) % 1;
     const wave = (phase: number): number => (phase < 0.5 ? 4 * phase - 1 : 3 - 4 * phase);
-    return 0.3 * wave(low) + 0.15 * wave(high) + 0.05 * (grain / 2 ** 32 - 0.5);
+    return 0.3 * wave(low) + 0.15 * wave(high) + 0.05 * (grain() / 2 ** 32 - 0.5);
   });
 }

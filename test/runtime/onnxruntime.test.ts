@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { elementCount, orderFeeds, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
+import { orderFeeds, pixelLayout, pixelsToFloats } from '../../runtime/engines/feeds.js';
+import { elementCount } from '../../runtime/graph/tensor-value.js';
 import { openOnnxRuntime } from '../../runtime/engines/onnxruntime.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 import { sharedFile } from '../support/shared.js';

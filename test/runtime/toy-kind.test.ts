@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame } from '../../runtime/frame.js';
@@ -10,34 +10,8 @@ import { nativeMissing } from './support/native.js';
 // Adds a kind of pipeline and a family of detectors to a copy of the sources, each in the files that its README names, packs and runs them, and
 // compares these files with the README.
 
-/** Tells bright pictures from dark ones by a model with one output. */
 const kind: readonly Addition[] = [
-  {
-    file: 'runtime/kinds/brightness/kind.ts', text: `
-import { z } from 'zod';
-import { stageOf } from '../../stages/open-stages.js';
-import { defaultMotion } from '../../vision/settings.js';
-import { defineKind } from '../kind.js';
-import { describeStage, modelOf } from '../pixel-input.js';
-import { inFull, VisionPipeline } from '../vision-pipeline.js';
-
-export const brightness = defineKind({
-  name: 'brightness',
-  roles: { meter: { what: 'model with one output', goldenVectors: 1, quantized: true } },
-  settings: z.object({ limit: z.number().min(0).max(1) }),
-  describe: (models) => ({ stages: { meter: describeStage('meter', modelOf(models, 'meter'), 'meter', { channels: 'grey', mean: 0, std: 255 }) }, settings: { limit: 0.5 } }),
-  override: (settings, { detectThreshold }) => ({ limit: detectThreshold ?? settings.limit }),
-  create: (parts, { limit }) => new VisionPipeline(parts, { motion: { ...defaultMotion, enabled: false } }, {
-    process: async (image, stages) => {
-      parts.pixels.fit(image, stageOf(stages, 'meter').canvas, 'stretch');
-      const score = Number((await stageOf(stages, 'meter').run())['y']?.data[0]);
-      return inFull(score >= limit ? [{ type: 'class', label: 'bright', score }] : []);
-    },
-    rehearse: async (image, stages) => void await stageOf(stages, 'meter').run(),
-  }),
-});
-`,
-  },
+  { file: 'runtime/kinds/brightness/kind.ts', text: readFileSync(join(import.meta.dirname, 'kinds/brightness.ts'), 'utf8').replaceAll("'../../../runtime/", "'../../").replaceAll("'../../kinds/", "'../") },
   { file: 'runtime/kinds/registry.ts', anchor: "import { sound } from './sound/kind.js';", text: "\nimport { brightness } from './brightness/kind.js';" },
   { file: 'runtime/kinds/registry.ts', anchor: 'export const kinds: readonly Kind[] = [', text: 'brightness, ' },
 ];

@@ -4,19 +4,17 @@ import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.j
 import { nativePixels } from '../../../runtime/vision/pixels.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
 import type { Bar } from '../bars.js';
+import { noise } from '../../../runtime/noise.js';
 
 const rounds = 5;
 const framesARound = 200;
 
 /** A still scene with a grey level of noise: frames of it, made beforehand. */
 function quietScene(width: number, height: number): Frame[] {
-  let state = 1;
+  const next = noise();
   const scene = new Uint8Array(width * height * 3).map((_, i) => 60 + ((i >> 7) % 120));
   return Array.from({ length: 8 }, (_, sequence) => {
-    const data = scene.map((value) => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return value + ((state >>> 30) % 3) - 1;
-    });
+    const data = scene.map((value) => value + ((next() >>> 30) % 3) - 1);
     return { width, height, sequence, capturedMs: sequence * 40, data };
   });
 }

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { openSource } from '../../../runtime/media/source.js';
 import { calibrateGates, type Calibration } from '../../gate/calibrate.js';
-import type { GatePoint } from '../../gate/choose.js';
+import { unbeaten } from '../../gate/choose.js';
 import { curveSvg } from '../../gate/curve.js';
 import { openAny } from '../../run/open-any.js';
 import { writeOutputFile } from '../files.js';
@@ -28,14 +28,8 @@ const share = (text: string): number => {
 
 const percent = (value: number): string => `${(100 * value).toFixed(value < 0.1 ? 2 : 1)} %`;
 
-/** Settings that no other one beats in cost and in misses at once, cheapest first. */
-function best(points: readonly GatePoint[]): GatePoint[] {
-  const beaten = (a: GatePoint): boolean => points.some((b) => b.cost <= a.cost && b.missRate <= a.missRate && (b.cost < a.cost || b.missRate < a.missRate));
-  return points.filter((point) => !beaten(point)).sort((a, b) => a.cost - b.cost);
-}
-
 function textOf({ frames, busy, points, chosen }: Calibration, { output, missRate }: CalibrateCommand): string {
-  const rows = best(points).map((point) => [
+  const rows = unbeaten(points).map((point) => [
     point.pixels === null ? 'off' : String(point.pixels), point.features?.split ?? '-', point.features === null ? '-' : String(point.features.threshold),
     percent(point.cost), String(point.stopped), String(point.missed), percent(point.missRate), point === chosen ? '<- chosen' : '',
   ]);

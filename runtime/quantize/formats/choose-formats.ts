@@ -10,15 +10,9 @@ import { outputRanges } from '../ranges/output-ranges.js';
 import type { Layer } from '../prepare/plan.js';
 import { instructionsFor, type Target } from './targets.js';
 import { timeLayers } from './time-layers.js';
+import type { FormatChoice } from '../options.js';
 
-export interface FormatSettings {
-  format: Format | 'auto';
-  /** Offered to each layer besides int8; where the first is too much for all, each gets one of them or int8. Of w4a8, from few levels to many. */
-  grids: readonly Grid[];
-  maxDrop: number;
-  target: Target;
-  edges: boolean;
-  depthwise: boolean;
+export interface FormatSettings extends FormatChoice {
   measuredSamples: number;
 }
 

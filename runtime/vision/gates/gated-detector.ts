@@ -7,6 +7,7 @@ import { detect, foundIn } from '../detector.js';
 import type { DetectPlan, Found } from '../detector.js';
 import { cellOf, FeatureGate } from './feature-gate.js';
 import type { FeatureGateSettings } from './settings.js';
+import { noise } from '../../noise.js';
 
 /** What a detector with a gate made of a frame. */
 export interface GatedLook {
@@ -71,9 +72,8 @@ export async function auditLook(image: Image, stage: ModelStage, plan: DetectPla
 
 /** A grey level more or less at every value, from a fixed pattern: less than any camera adds. */
 function addNoise(data: Uint8Array): void {
-  let state = 1;
+  const next = noise();
   for (let i = 0; i < data.length; i++) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    data[i] = Math.max(0, Math.min(255, (data[i] ?? 0) + ((state >>> 30) % 3) - 1));
+    data[i] = Math.max(0, Math.min(255, (data[i] ?? 0) + ((next() >>> 30) % 3) - 1));
   }
 }

@@ -1,34 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
-import { defineKind } from '../../../runtime/kinds/kind.js';
-import { describeStage, modelOf } from '../../../runtime/kinds/pixel-input.js';
 import { kindOf, kinds, parsePipeline } from '../../../runtime/kinds/registry.js';
-import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
 import { pipelineDescription, pixelsOf } from '../../../runtime/stages/contract.js';
 import { ModelStage } from '../../../runtime/stages/model-stage.js';
-import { stageOf } from '../../../runtime/stages/open-stages.js';
-import { defaultMotion } from '../../../runtime/vision/settings.js';
 import { describedWith, description, fakeSession, floatTensor, frameOf } from '../pipeline/fakes.js';
+import { brightness } from './brightness.js';
 import { referencePixels } from '../vision/reference-pixels.js';
-
-/** What runtime/kinds/README.md says that a new kind takes: this definition in a folder of its own, and one line in the registry. */
-const brightness = defineKind({
-  name: 'brightness',
-  roles: { meter: { what: 'model with one output', goldenVectors: 1, quantized: true } },
-  settings: z.object({ limit: z.number().min(0).max(1) }),
-  describe: (models) => ({
-    stages: { meter: describeStage('meter', modelOf(models, 'meter'), 'meter', { channels: 'grey', mean: 0, std: 1 }) }, settings: { limit: 0.5 },
-  }),
-  override: (settings, { detectThreshold }) => ({ limit: detectThreshold ?? settings.limit }),
-  create: (parts, { limit }) => new VisionPipeline(parts, { motion: { ...defaultMotion, enabled: false } }, {
-    process: async (image, stages) => {
-      parts.pixels.fit(image, stageOf(stages, 'meter').canvas, 'stretch');
-      const score = Number((await stageOf(stages, 'meter').run())['y']?.data[0]);
-      return inFull(score >= limit ? [{ type: 'class', label: 'bright', score }] : []);
-    },
-    rehearse: async (image, stages) => void await stageOf(stages, 'meter').run(),
-  }),
-});
 
 const meter = { inputs: [{ name: 'input', type: 'float32' as const, dims: [1, 1, 4, 4] }], outputs: [{ name: 'y', type: 'float32' as const, dims: [1, 1] }] };
 
