@@ -12,14 +12,14 @@ const weightOperands: Readonly<Record<string, readonly number[]>> = {
   Conv: [1, 2], ConvTranspose: [1, 2], Gemm: [1, 2], MatMul: [0, 1], BatchNormalization: [1, 2], LayerNormalization: [1, 2], InstanceNormalization: [1, 2], GroupNormalization: [1, 2], PRelu: [1], Gather: [0], Add: [0, 1],
 };
 
-/** Constants that are weights by their place, and that training changes. Sums have biases of more than one number. */
-export function trainableWeights(graph: Graph, frozen: (name: string) => boolean): string[] {
+/** Constants that are weights by their place. Sums have biases of more than one number. */
+function weightsByPlace(graph: Graph): string[] {
   const found = graph.nodes.flatMap(({ op, inputs }) => (weightOperands[op] ?? []).flatMap((index) => {
     const name = inputs[index] ?? '';
     const value = graph.constants.get(name);
     return value?.dtype === 'float32' && (op !== 'Add' || elementCount(value.dims) > 1) ? [name] : [];
   }));
-  return [...new Set(found)].filter((name) => !frozen(name));
+  return [...new Set(found)];
 }
 
 /** Running statistics of a batch normalization, and the outputs that hold those of the batch. */
@@ -58,8 +58,8 @@ export interface TrainingSettings {
   readonly inputs: Readonly<Record<string, ValueType>>;
   /** Writes the loss, a scalar. */
   readonly loss: (m: Calculus) => string;
-  /** Weights that are left as they are. */
-  readonly frozen?: (name: string) => boolean;
+  /** Constants to train; by default those that are weights by their place. */
+  readonly weights?: readonly string[];
   /** Statistics of normalizations stay those of the model. */
   readonly keepStatistics?: boolean;
 }
@@ -83,9 +83,9 @@ export function trainingModel(graph: Graph, settings: TrainingSettings): Trainin
   const loss = 'lab.loss';
   const extension: Extension = { inputs: settings.inputs, write: (m) => ({ [loss]: m.reshape(settings.loss(m), []) }) };
   const whole = extendGraph(forward, extension);
-  const wrt = trainableWeights(forward, settings.frozen ?? (() => false));
-  if (wrt.length === 0) throw new DeployError('E_LAB', 'The model has no weights that could be trained: its layers have computed weights, or all are frozen');
+  const wrt = [...(settings.weights ?? weightsByPlace(forward))];
+  if (wrt.length === 0) throw new DeployError('E_LAB', 'The model has no weights that could be trained: its layers have computed weights');
   const { graph: made, gradients } = differentiate({ ...whole, outputs: [loss, ...statistics.map(({ batch }) => batch)] }, { loss, wrt });
-  const weights = new Map(wrt.map((name) => [name, graph.constants.get(name) ?? float32s([])]));
+  const weights = new Map(wrt.map((name) => [name, forward.constants.get(name) ?? float32s([])]));
   return { bytes: serializeModel(graphToOnnx(constantsToInputs(made, wrt))), loss, weights, gradients, statistics };
 }

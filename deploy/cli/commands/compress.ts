@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { spread } from '../../../runtime/quantize/observe/calibrate.js';
+import { spread, type Feeds } from '../../../runtime/quantize/observe/calibrate.js';
 import type { ParetoReport } from '../../../runtime/quantize/formats/choose-formats.js';
 import { formats, type Format } from '../../../runtime/quantize/formats/grids.js';
 import { migrationScopes, type Migration, type MigrationScope } from '../../../runtime/quantize/prepare/migrate.js';
@@ -16,11 +16,12 @@ import type { PictureOptions } from '../../compress/picture-options.js';
 import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
+import { tuneThresholds, type ThresholdReport } from '../../lab/methods/thresholds.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
-import { quantizeProgress, stageProgress } from '../stage-progress.js';
+import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
 interface CompressOptions extends Partial<PictureOptions>, ShapeOptions {
@@ -40,6 +41,7 @@ interface CompressOptions extends Partial<PictureOptions>, ShapeOptions {
   biasCorrection: boolean;
   migrate: MigrationScope;
   engine?: EngineName;
+  fineTune?: number;
 }
 
 /** `19` or `19/29`: weight levels, and activation levels if not as many as the former allow. */
@@ -101,6 +103,15 @@ function quantizeOptions(options: CompressOptions): QuantizeOptions {
   return { format, target, method, percentile, biasCorrection, migrate, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
 }
 
+const tuningText = ({ kept, error_before, error_after, judged_samples }: ThresholdReport): string =>
+  `fine-tuned scales: error of the outputs on ${judged_samples} samples that were not tuned on ${error_before.toExponential(2)} -> ${error_after.toExponential(2)}${kept ? '' : '; not kept'}`;
+
+async function tuned({ float, quantized, steps }: { float: Uint8Array; quantized: Uint8Array; steps: number }, samples: AsyncIterable<Feeds>, view: StageProgress): Promise<Awaited<ReturnType<typeof tuneThresholds>>> {
+  const all: Feeds[] = [];
+  for await (const feeds of samples) all.push(feeds);
+  return tuneThresholds(float, quantized, all, { steps, onStep: (step, total, loss) => view.update('fine-tuning', step, total, `distance ${loss.toFixed(4)}`) });
+}
+
 export function register(program: Command): void {
   const command = program
     .command('compress')
@@ -122,6 +133,7 @@ export function register(program: Command): void {
     .option('--exclude <nodes...>', 'nodes that stay float32')
     .addOption(new Option('--migrate <where>', 'where magnitudes of channels may move from activations into weights, if that reduces the error; auto: everywhere except between convolutions').choices(migrationScopes).default('auto'))
     .option('--no-bias-correction', 'do not correct the biases for the quantization error')
+    .option('--fine-tune <steps>', 'afterwards, tune the scales for so many steps so that the outputs come closer to those of the float32 model (FAT; no labels; needs onnxruntime-node); kept only if it helps on samples that were not tuned on', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, options: CompressOptions) => {
@@ -137,7 +149,9 @@ export function register(program: Command): void {
       const agreement = agreementOfModel(bytes, { shapes });
       const view = stageProgress(self);
       const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
-      const { model, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());
+      const { model: quantized, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());
+      const tuning = options.fineTune === undefined ? undefined : await tuned({ float: bytes, quantized, steps: options.fineTune }, readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictures), view).finally(() => view.clear());
+      const model = tuning?.model ?? quantized;
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));
       for (const text of warningTexts(report.warnings)) log(self, `sterna: warning: ${text}`);
@@ -146,7 +160,7 @@ export function register(program: Command): void {
       const none = bounded && !report.layers.some(({ format }) => format !== 'float32');
       const over = none || (bounded && !(drop <= (options.maxDrop ?? 0)));
       const verdict = none ? [`FAILED: no layer can be int8 within --max-drop ${options.maxDrop}; allow a larger drop, or calibrate on data that resemble the later inputs of the model`] : over ? [`FAILED: with int8, the agreement with float32 drops by ${drop.toFixed(5)}, which is more than --max-drop ${options.maxDrop}; exclude the layers with the lowest SQNR`] : [];
-      return { json: { output: options.output, shapes, passed: !over, ...report }, text: [reportText(report, options.output), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
+      return { json: { output: options.output, shapes, passed: !over, ...report, ...(tuning === undefined ? {} : { output_bytes: model.length, fine_tune: tuning.report }) }, text: [reportText(report, options.output), ...(tuning === undefined ? [] : [tuningText(tuning.report)]), ...verdict].join('\n'), exitCode: over ? exitCodes.failed : exitCodes.ok };
     }),
   );
 }
