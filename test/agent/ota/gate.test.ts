@@ -35,7 +35,7 @@ describe('the gate', () => {
     ['more energy', { energy: { joules: 1.1, source: 'rapl/package-0' } }, 'E_OTA_GATE_ENERGY'],
     ['a p99 that is no number', { p99_ms: NaN }, 'E_OTA_GATE_LATENCY'],
     ['another name', { name: 'objects' }, 'E_OTA_PACKAGE'],
-  ])('OTA-080: refuses %s than the package promises', (_, over, code) => {
+  ])('OTA-090: refuses %s than the package promises', (_, over, code) => {
     expect(codeOf(over)).toBe(code);
   });
 
@@ -43,11 +43,11 @@ describe('the gate', () => {
     ['memory', { ram_bytes: 999 }, 'E_OTA_LIMIT_MEMORY'],
     ['latency', { p99_ms: 7.9 }, 'E_OTA_LIMIT_LATENCY'],
     ['energy', { joules: 0.49 }, 'E_OTA_LIMIT_ENERGY'],
-  ])('OTA-081: refuses what needs more %s than this device allows, whatever the package promises', (_, rules, code) => {
+  ])('OTA-091: refuses what needs more %s than this device allows, whatever the package promises', (_, rules, code) => {
     expect(codeOf({}, { ...strict, ...rules })).toBe(code);
   });
 
-  it('OTA-082: refuses a package without golden vectors, unless a signed setting or the configuration allows it', () => {
+  it('OTA-092: refuses a package without golden vectors, unless a signed setting or the configuration allows it', () => {
     const bare = { golden: [], p50_ms: null, p99_ms: null, energy: null };
     expect(codeOf(bare)).toBe('E_OTA_GATE_GOLDEN');
     expect(codeOf(bare, { allow_without_golden: true })).toBe('passed');

@@ -43,7 +43,7 @@ describe('the agreement of two packages', () => {
     expect(addSample(noAgreement(), [sound('siren'), sound('dog')], [sound('siren')], all).classes).toEqual({ serving: 2, candidate: 1, both: 1 });
   });
 
-  it('OTA-085: is taken over the classes that both packages have, and not at all between kinds; the note says so', () => {
+  it('OTA-095: is taken over the classes that both packages have, and not at all between kinds; the note says so', () => {
     const wider = comparable(objects, { ...objects, labels: ['person', 'dog'] });
     expect(wider).toMatchObject({ findings: true, note: expect.stringContaining('only the 1 classes that both packages have are compared (1 added, 1 removed)') as string });
     expect(addSample(noAgreement(), [at('person', 0), at('car', 50)], [at('person', 0), at('dog', 50)], wider).boxes).toEqual({ serving: 1, candidate: 1, both: 1 });
@@ -104,7 +104,7 @@ class Beside {
 }
 
 describe('a candidate beside the serving package', () => {
-  it('OTA-083: passes when it agrees, with what was measured', async () => {
+  it('OTA-093: passes when it agrees, with what was measured', async () => {
     const beside = new Beside();
     expect(await beside.decide()).toMatchObject({ state: 'passed', samples: 5, samples_wanted: 5, errors: 0, agreement: { boxes: 1, identities: null, classes: null }, p50_ms: 10, serving_p50_ms: 10, joules: 0.1 });
     expect(beside.closed).toBe(true);
@@ -119,7 +119,7 @@ describe('a candidate beside the serving package', () => {
     ['uses more energy than it promises', 'E_OTA_SHADOW_ENERGY', (beside) => { beside.answer = () => Promise.resolve({ joules: 1.1 }); }],
     ['fails on frames', 'E_OTA_SHADOW_ERRORS', (beside) => { beside.answer = () => Promise.reject(new CandidateError('E_INPUT', 'no')); }],
     ['ends its process', 'E_OTA_GATE_CRASH', (beside) => { beside.answer = () => Promise.reject(new AgentError('E_OTA_GATE_CRASH', 'gone')); }],
-  ])('OTA-083: is refused when it %s', async (_, code, change) => {
+  ])('OTA-093: is refused when it %s', async (_, code, change) => {
     const beside = new Beside();
     change(beside);
     await expect(beside.decide()).rejects.toMatchObject({ code });
@@ -132,7 +132,7 @@ describe('a candidate beside the serving package', () => {
     expect(await beside.decide()).toMatchObject({ state: 'passed', p50_ms: 12 });
   });
 
-  it('OTA-084: makes no frame wait: while it is at work, frames are left out and counted', async () => {
+  it('OTA-094: makes no frame wait: while it is at work, frames are left out and counted', async () => {
     const beside = new Beside({ every: 3 });
     let release = (): void => undefined;
     beside.answer = () => new Promise((resolve) => { release = () => resolve({}); });
