@@ -188,6 +188,8 @@ const probation = z.strictObject({
   throttled_ms: probationFields.throttled_ms.default(60_000),
 });
 
+const cron = z.string().refine(isCron, 'expected five cron fields such as "17 3 * * *"');
+
 const ota = z.strictObject({
   max_package_bytes: z.number().int().positive().default(256 * MiB),
   block_bytes: z.number().int().min(256).max(DEFAULT_BLOCK_BYTES).default(DEFAULT_BLOCK_BYTES),
@@ -201,6 +203,18 @@ const ota = z.strictObject({
   min_bytes_per_s: z.number().int().min(0).default(1024),
   /** Time over which the smallest rate is averaged; only time while connected and not waiting counts. */
   min_rate_ms: positiveMs.default(120_000),
+  /** Times in which packages are downloaded; none: always. */
+  maintenance: z.array(z.strictObject({
+    /** When it opens (cron syntax, local time). */
+    start: cron,
+    minutes: z.number().int().min(1).max(1440),
+  })).max(16).default([]),
+  metered: z.strictObject({
+    /** Network interfaces that cost by volume; a `*` at the end stands for any ending. The default routes say which one is used. */
+    interfaces: z.array(z.string().min(1).max(32)).max(32).default(['wwan*', 'ppp*', 'rmnet*']),
+    /** Over such an interface, a download that still needs more bytes than this waits for another link; null: none waits. */
+    max_bytes: z.number().int().min(0).nullable().default(null),
+  }).prefault({}),
   /** Request blocks again after this time without one; only time while connected counts. */
   stall_ms: positiveMs.default(10_000),
   /** Give up after this many stalls without a block in between. */
@@ -254,7 +268,6 @@ const governor = z.strictObject({
   min_pace: z.number().min(0.01).max(1).default(0.1),
 });
 
-const cron = z.string().refine(isCron, 'expected five cron fields such as "17 3 * * *"');
 const schedule = z.strictObject({
   /** When to run the golden vectors of the running package (cron syntax). */
   self_test: cron.default('17 3 * * *'),

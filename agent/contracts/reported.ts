@@ -43,6 +43,22 @@ const pipelineReportSchema = z.object({
     package: packageRef.nullable(),
     blocks_done: count,
     blocks_total: count,
+    /** While a package is downloaded. */
+    transfer: z.object({
+      /** Of the package: here, and in all. */
+      bytes_done: count,
+      bytes_total: count,
+      /** Of the package, over the network, since the download began or the device started. */
+      received_bytes: count,
+      /** Over the last ten seconds. */
+      bytes_per_s: count,
+      /** Null: unknown. */
+      eta_s: count.nullable(),
+      /** Why nothing is asked for at the moment. */
+      waiting: openSet(['publisher', 'bandwidth', 'maintenance', 'metered']).nullable(),
+      /** When it looks again. */
+      wait_s: count.nullable(),
+    }).optional(),
     /** Why the package was rejected or rolled back. */
     error: codedError.nullable(),
     /** How it does beside the serving package, from then on. */

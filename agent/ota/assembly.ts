@@ -21,7 +21,7 @@ export class Assembly {
   #bytesDone = 0;
   #uncommitted = { bytes: 0, pieces: 0 };
 
-  /** @param onProgress after each commit */
+  /** @param onProgress when what a restart would find has changed: after each commit, or (pieces that tell by their hashes) after each piece */
   constructor(pieces: Pieces, sink: Sink, { have, onProgress }: { have?: BlockSet; onProgress?: () => void } = {}) {
     this.pieces = pieces;
     this.have = have ?? new BlockSet(pieces.count);
@@ -47,6 +47,7 @@ export class Assembly {
     this.#uncommitted.bytes += bytes.byteLength;
     this.#uncommitted.pieces += 1;
     const { bytes: waiting, pieces } = this.#uncommitted;
+    if (this.#sink.commitPieces === undefined) this.#onProgress();
     if (waiting >= COMMIT_EVERY_BYTES || pieces >= (this.#sink.commitPieces ?? Infinity) || this.have.complete) await this.commit();
   }
 

@@ -4,6 +4,7 @@
  */
 import { AgentError } from '../errors.js';
 import { busyMs, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
+import type { Allowance } from './allowance.js';
 import type { Assembly } from './assembly.js';
 import { Flight, type Window } from './blocks.js';
 import type { PieceErrorCode } from './pieces.js';
@@ -15,6 +16,8 @@ const MAX_WRONG = 3;
 const MAX_BAD = 64;
 /** A busy sender is asked again after at most this time, milliseconds. */
 const LONGEST_BUSY_MS = 3_600_000;
+/** How often it is looked whether a maintenance window has opened, or the link has changed. */
+const LOOK_AGAIN_MS = 15_000;
 
 /** The side of the link that a download needs. */
 export interface BlockLink {
@@ -33,6 +36,9 @@ export interface FetchParts {
   assembly: Assembly;
   link: BlockLink;
   pace: Pace;
+  allowance: Allowance;
+  /** It waits now, or no longer. */
+  onWait: () => void;
   /** What is fetched, for messages. */
   label: string;
 }
@@ -48,6 +54,8 @@ export class BlockFetch {
   /** Monotonic, of the last progress or request after a silence. */
   #movedAtMs = 0;
   #busyUntilMs = 0;
+  /** Of the timer. */
+  #dueMs = 0;
   #work: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | null = null;
@@ -139,7 +147,7 @@ export class BlockFetch {
 
   /** Asks for what is lost and for what fits into the window, as far as the pace allows. */
   #ask(): void {
-    if (this.#settle === null || this.#now() < this.#busyUntilMs) return this.#arm();
+    if (this.#settle === null || this.#now() < this.#busyUntilMs || this.#mustHold()) return this.#arm();
     const { assembly, pace } = this.#parts;
     const overtaken = this.#flight.takeOvertaken();
     if (overtaken.length > 0) this.#request(overtaken);
@@ -162,7 +170,20 @@ export class BlockFetch {
     this.#busyUntilMs = this.#now() + waitMs;
     this.#flight.clear();
     this.#parts.pace.wait('publisher', this.#busyUntilMs, this.#now());
+    this.#parts.onWait();
     this.#arm();
+  }
+
+  /** Outside of a maintenance window, or on a metered link. What is on the way already may still come. */
+  #mustHold(): boolean {
+    const { assembly, allowance, pace, onWait } = this.#parts;
+    const why = allowance.refusal(assembly.pieces.sizeBytes - assembly.bytesDone);
+    if (why === null) return false;
+    const now = this.#now();
+    pace.wait(why, now + LOOK_AGAIN_MS, now);
+    this.#movedAtMs = now;
+    onWait();
+    return true;
   }
 
   /** One timer for everything that time decides. */
@@ -172,14 +193,16 @@ export class BlockFetch {
     const now = this.#now();
     const probe = this.#flight.waiting > 0 ? this.#movedAtMs + this.#flight.probeMs(this.#probes) : Infinity;
     const next = now < this.#busyUntilMs ? this.#busyUntilMs : Math.min(this.#movedAtMs + this.#options.stallMs, probe, this.#parts.pace.nextLookMs(now));
-    this.#timer = setTimeout(() => this.#look(), Math.max(1, next - now));
+    this.#dueMs = Math.max(next, now + 1);
+    this.#timer = setTimeout(() => this.#look(), this.#dueMs - now);
   }
 
   #look(): void {
     if (this.#settle === null) return;
     const now = this.#now();
     const { link, pace, assembly, label } = this.#parts;
-    if (now < this.#busyUntilMs) return this.#arm();
+    if (now < this.#busyUntilMs || this.#mustHold()) return this.#arm();
+    if (now - this.#dueMs > this.#options.stallMs / 2) this.#movedAtMs = now; // this process was late, and what has arrived meanwhile is looked at first
     if (this.#busyUntilMs > 0) {
       this.#busyUntilMs = 0;
       return this.resume();

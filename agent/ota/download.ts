@@ -7,10 +7,11 @@ import type { FileHandle } from 'node:fs/promises';
 import { ChunkList, DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, type ChunkListRef } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
+import { alwaysAllowed, type Allowance } from './allowance.js';
 import { Assembly, MemorySink, type Sink } from './assembly.js';
 import { BlockFetch, writeError, type BlockLink } from './block-fetch.js';
 import { BlockSet } from './blocks.js';
-import { Pace, type PaceLimits } from './pace.js';
+import { Pace, type PaceLimits, type PaceReport } from './pace.js';
 import { Blocks, Chunks } from './pieces.js';
 import type { PipelineJournal } from './pipeline-journal.js';
 import { resumeFrom, seedFrom } from './seed.js';
@@ -26,6 +27,8 @@ export interface DownloadOptions {
   maxStalls: number;
   /** Default: no limits. */
   pace?: PaceLimits;
+  /** Default: always. */
+  allowance?: Allowance;
 }
 
 const noLimits: PaceLimits = { maxBytesPerS: null, minBytesPerS: 0, slowWindowMs: 3_600_000 };
@@ -34,7 +37,14 @@ const noLimits: PaceLimits = { maxBytesPerS: null, minBytesPerS: 0, slowWindowMs
 export interface DownloadProgress {
   pieces: { done: number; total: number };
   bytes: { done: number; total: number };
+  pace: PaceReport;
+  /** Milliseconds until it may go on, and until everything should be here; null: unknown, or it does not wait. */
+  waitMs: number | null;
+  etaMs: number | null;
 }
+
+/** A progress that is told in between. */
+const PROGRESS_MS = 500;
 
 export interface DownloadParts {
   store: PackageStore;
@@ -56,6 +66,7 @@ export class Download {
   readonly #options: DownloadOptions;
   readonly #pace: Pace;
   #fetch: { digest: string; fetch: BlockFetch } | null = null;
+  #toldMs = -Infinity;
 
   constructor(candidate: Candidate, parts: DownloadParts, options: DownloadOptions) {
     this.candidate = candidate;
@@ -138,13 +149,14 @@ export class Download {
 
   async #complete(assembly: Assembly, signal: AbortSignal): Promise<void> {
     const { name, version } = this.candidate;
-    this.#report(assembly);
+    this.#report(assembly, true);
     await this.#overMqtt(assembly, `${name} ${version}`, signal);
   }
 
   async #overMqtt(assembly: Assembly, label: string, signal: AbortSignal): Promise<void> {
     const { window: pieces, windowBytes: bytes = pieces * MAX_BLOCK_BYTES, stallMs, maxStalls } = this.#options;
-    const fetch = new BlockFetch({ assembly, link: this.#parts.link, pace: this.#pace, label }, { window: { pieces, bytes }, stallMs, maxStalls });
+    const parts = { assembly, link: this.#parts.link, pace: this.#pace, allowance: this.#options.allowance ?? alwaysAllowed, onWait: () => this.#report(assembly, true), label };
+    const fetch = new BlockFetch(parts, { window: { pieces, bytes }, stallMs, maxStalls });
     this.#fetch = { digest: assembly.pieces.request.digest, fetch };
     try {
       await fetch.run(signal);
@@ -162,8 +174,18 @@ export class Download {
     }
   }
 
-  #report({ have, bytesDone, pieces }: Assembly): void {
-    this.#parts.onProgress({ pieces: { done: have.size, total: have.count }, bytes: { done: bytesDone, total: pieces.sizeBytes } });
+  /** Of the package: while its list of chunks is fetched, nothing of it is here. */
+  #report({ have, bytesDone, pieces }: Assembly, now = have.complete): void {
+    const nowMs = this.#parts.now();
+    if (!now && nowMs - this.#toldMs < PROGRESS_MS) return;
+    this.#toldMs = nowMs;
+    const pace = this.#pace.report(nowMs);
+    const listed = pieces.request.list_of === undefined;
+    this.#parts.onProgress({
+      pieces: listed ? { done: have.size, total: have.count } : { done: 0, total: 0 }, bytes: { done: listed ? bytesDone : 0, total: this.candidate.size_bytes }, pace,
+      waitMs: pace.untilMs === null ? null : Math.max(0, pace.untilMs - nowMs),
+      etaMs: pace.bytesPerS === 0 ? null : (pieces.sizeBytes - bytesDone) * 1000 / pace.bytesPerS,
+    });
   }
 }
 

@@ -82,7 +82,7 @@ export class Pace {
   received(bytes: number, wireBytes: number, nowMs: number): void {
     this.#received += bytes;
     this.#wire += wireBytes;
-    if (this.#waiting !== null && this.#waiting.what !== 'bandwidth') this.#waiting = null;
+    if (this.#waiting?.what === 'publisher' || (this.#waiting !== null && this.#waiting.untilMs <= nowMs)) this.#waiting = null;
     this.#history.push({ atMs: nowMs, bytes: this.#received });
     while (this.#history.length > 2 && (this.#history[1]?.atMs ?? nowMs) < nowMs - RATE_WINDOW_MS) this.#history.shift();
     if (this.#history.length > 512) this.#history.splice(1, 256);
@@ -118,7 +118,7 @@ export class Pace {
     return {
       receivedBytes: this.#received, wireBytes: this.#wire,
       bytesPerS: oldest === undefined || this.#history.length < 2 ? 0 : Math.round((this.#received - oldest.bytes) * 1000 / elapsedMs),
-      waiting: this.#waiting?.what ?? null, untilMs: this.#waiting?.untilMs ?? null,
+      waiting: this.holding(nowMs) ? this.#waiting?.what ?? null : null, untilMs: this.holding(nowMs) ? this.#waiting?.untilMs ?? null : null,
     };
   }
 }

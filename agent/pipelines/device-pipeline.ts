@@ -19,12 +19,14 @@ import { PipelineSlot } from '../inference/pipeline-slot.js';
 import type { RunningModel, RuntimePort } from '../ground/runtime.js';
 import { isLive } from '../inference/source.js';
 import { StreamFaults } from '../inference/stream-faults.js';
+import { allowanceOf } from '../ota/allowance.js';
 import { isBusy } from '../ota/state.js';
 import { OtaManager } from '../ota/manager.js';
 import type { Announcement } from '../ota/parts.js';
 import type { PipelineJournal } from '../ota/pipeline-journal.js';
 import { PointerFile } from '../ota/pointer-file.js';
 import { PackageStore } from '../ota/store.js';
+import { MaintenanceWindows } from '../platform/maintenance.js';
 import { EventRecorder } from '../recordings/event-recorder.js';
 import type { Recordings } from '../recordings/recordings.js';
 import { endForPipeline } from '../platform/last-run.js';
@@ -230,6 +232,7 @@ export class DevicePipeline {
       onOpening: (digest) => attempt(this.#faults, 'ota', () => journal.noteOpening(this.name, digest)),
     }, {
       window: ota.window, windowBytes: ota.window_bytes, pace: { maxBytesPerS: ota.max_bytes_per_s, minBytesPerS: ota.min_bytes_per_s, slowWindowMs: ota.min_rate_ms },
+      allowance: allowanceOf({ maintenance: new MaintenanceWindows(ota.maintenance), metered: { interfaces: ota.metered.interfaces, maxBytes: ota.metered.max_bytes }, now: () => new Date(clock.nowMs()) }),
       stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms, max_failed_starts: ota.max_failed_starts, healthy_ms: ota.healthy_ms },
     });

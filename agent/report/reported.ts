@@ -44,6 +44,13 @@ export function buildReported(parts: ReportedParts): Reported {
   };
 }
 
+function transferOf({ bytes, pace, waitMs, etaMs }: DownloadProgress): NonNullable<PipelineReport['ota']['transfer']> {
+  return {
+    bytes_done: bytes.done, bytes_total: bytes.total, received_bytes: pace.receivedBytes, bytes_per_s: pace.bytesPerS,
+    eta_s: etaMs === null ? null : Math.ceil(etaMs / 1000), waiting: pace.waiting, wait_s: waitMs === null ? null : Math.ceil(waitMs / 1000),
+  };
+}
+
 function reportOf({ name, input, ota, progress, shadow, gallery, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
   const total = candidate === null ? 0 : progress?.pieces.total ?? (candidate.chunks === undefined ? blockCount(candidate.size_bytes, candidate.block_bytes) : 0);
@@ -58,6 +65,7 @@ function reportOf({ name, input, ota, progress, shadow, gallery, settings, refus
       package: candidate === null ? null : { name: candidate.name, version: candidate.version, digest: candidate.digest, size_bytes: candidate.size_bytes },
       blocks_done: partial ? Math.min(progress?.pieces.done ?? 0, total) : total,
       blocks_total: total,
+      ...(ota.phase === 'downloading' && progress !== null ? { transfer: transferOf(progress) } : {}),
       error: ota.error === null ? null : { code: ota.error.code.slice(0, 256), message: ota.error.message.slice(0, 4096) },
       ...(shadow === null ? {} : { shadow }),
     },

@@ -163,7 +163,15 @@ function packageRow(label, pack) {
 }
 
 const packageText = (pack) => (pack ? `${pack.name} ${pack.version}` : '');
-const progressText = (ota) => (ota.blocks_total > 0 ? `${ota.blocks_done} of ${ota.blocks_total} blocks` : '');
+const WAITS = { publisher: 'the publisher is busy', maintenance: 'waits for its maintenance window', metered: 'waits for a link that is not metered' };
+
+/** Bytes, rate and remaining time while a package is downloaded; else how many pieces it had. */
+function progressText({ transfer, blocks_done: done, blocks_total: total }) {
+  if (!transfer) return total > 0 ? `${done} of ${total} blocks` : '';
+  const waits = WAITS[transfer.waiting];
+  const pace = transfer.bytes_per_s > 0 ? `, ${bytes(transfer.bytes_per_s)}/s${transfer.eta_s === null ? '' : `, ${duration(transfer.eta_s * 1000)} left`}` : '';
+  return `${bytes(transfer.bytes_done)} of ${bytes(transfer.bytes_total)}${waits ? `, ${waits}` : pace}`;
+}
 
 /** @param shows whether findings of a class are listed @param thumb the picture of an event, or null */
 export function renderEvents({ events, pipelines }, { shows, thumb }) {

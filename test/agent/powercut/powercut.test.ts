@@ -109,7 +109,7 @@ describe('when the power fails', () => {
 
   it.each([
     'journal.after.downloading', 'download.listed', 'download.seeded:9', 'download.written:25', 'download.written:33', 'journal.before.verifying', 'store.before.rename',
-  ])('OTA-082: at %s of a download by chunks, no chunk is fetched twice, and progress never goes backwards', async (fault) => {
+  ])('OTA-112: at %s of a download by chunks, no chunk is fetched twice, and progress never goes backwards', async (fault) => {
     const folder = temporaryFolder();
     cpSync(installedLarge, folder, { recursive: true });
     const two = largePackage('2.0.0', 160_000);

@@ -323,7 +323,7 @@ function largeItem(version: string, counter: number): Item {
 }
 
 describe('transfer', () => {
-  it('OTA-081: the broker cannot put another list of chunks in the place of the signed one, nor take it away', async () => {
+  it('OTA-111: the broker cannot put another list of chunks in the place of the signed one, nor take it away', async () => {
     const bench = await TrustBench.start();
     const genuine = honest(bench, largeItem('2.0.0', 2));
     expect(genuine.package?.chunks).toBeDefined();
@@ -332,7 +332,7 @@ describe('transfer', () => {
     await bench.refuses('E_TRUST_ADDRESS', { ...genuine, package: { ...whole, chunks: { digest: 'ab'.repeat(32), size_bytes: 100 } } });
   });
 
-  it('OTA-081: director and image repository must agree on the list of chunks', async () => {
+  it('OTA-111: director and image repository must agree on the list of chunks', async () => {
     const bench = await TrustBench.start();
     const forged = directed(bench.fleet, honest(bench, largeItem('2.0.0', 2)), (targets) => {
       for (const { custom } of Object.values((targets as unknown as { targets: Record<string, { custom: { chunks: { digest: string } } }> }).targets)) custom.chunks.digest = 'ab'.repeat(32);
@@ -340,7 +340,7 @@ describe('transfer', () => {
     await bench.refuses('E_TRUST_DISAGREE', forged);
   });
 
-  it('OTA-080: a broker that changes a chunk each time ends this try, not the generation; the serving package does not notice', async () => {
+  it('OTA-110: a broker that changes a chunk each time ends this try, not the generation; the serving package does not notice', async () => {
     const bench = await TrustBench.start();
     const item = largeItem('2.0.0', 2);
     const genuine = honest(bench, item);
@@ -352,7 +352,7 @@ describe('transfer', () => {
     await bench.side.untilReported('the same generation is installed', (r) => r.slots.active?.version === '2.0.0');
   });
 
-  it('OTA-083: a broker that sends just enough to look alive is found out', async () => {
+  it('OTA-113: a broker that sends just enough to look alive is found out', async () => {
     const bench = await TrustBench.start({ config: { ota: { stall_ms: 2000, min_bytes_per_s: 100_000_000, min_rate_ms: 600 } } });
     const genuine = honest(bench, largeItem('2.0.0', 2));
     bench.side.tamper = (request, answer) => {
