@@ -33,6 +33,7 @@ import { ThermalMonitor } from './thermal/thermal.js';
 import type { Person } from '../runtime/pipeline/types.js';
 import type { Image } from './ground/runtime.js';
 import { redact } from '../runtime/redact.js';
+import { isSound, type Frame } from '../runtime/frame.js';
 import { runtimeVersion } from '../runtime/version.js';
 
 export class Agent {
@@ -316,8 +317,8 @@ export class Agent {
         await keep(done.person);
         return { person_id: done.person.id, name: done.person.name, samples: done.person.samples, pictures: done.pictures, skipped: done.skipped };
       },
-      enrolmentFrame: (pipeline) => this.#pipelines.embedding(pipeline).loop.latest?.frame ?? null,
-      latestFrame: (pipeline) => this.#pipelines.get(pipeline).loop.latest?.frame ?? null,
+      enrolmentFrame: (pipeline) => pictureOf(this.#pipelines.embedding(pipeline)),
+      latestFrame: (pipeline) => pictureOf(this.#pipelines.seeing(pipeline)),
     });
   }
 
@@ -394,6 +395,13 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefine
     if (signal.aborted) onAbort();
   });
   await Promise.race([work, aborted]).finally(stopWaiting);
+}
+
+/** The newest frame; null before the first. @throws AgentError E_NO_FRAME for a pipeline that listens */
+function pictureOf({ name, loop }: DevicePipeline): Frame | null {
+  if (loop.medium === 'microphone') throw new AgentError('E_NO_FRAME', `The pipeline ${name} listens, so it has no pictures`);
+  const frame = loop.latest?.frame;
+  return frame === undefined || isSound(frame) ? null : frame;
 }
 
 /** A recording has the number of a person only. '' for somebody who was deleted, and while the gallery is closed. */

@@ -7,7 +7,7 @@ import type { ServiceManager } from './platform/notify.js';
 const STUCK_MS = 30_000;
 
 export interface HealthParts {
-  pipelines: readonly { name: string; loop: Pick<InferenceLoop, 'camera' | 'busySinceMs'> }[];
+  pipelines: readonly { name: string; loop: Pick<InferenceLoop, 'camera' | 'busySinceMs'> & Partial<Pick<InferenceLoop, 'medium'>> }[];
   faults: Pick<Faults, 'active'>;
   service: Pick<ServiceManager, 'watchdog' | 'watchdogMs'>;
   clock: Clock;
@@ -31,7 +31,7 @@ export class Health {
     const reasons: string[] = [];
     const of = (name: string): string => (pipelines.length === 1 ? '' : ` of ${name}`);
     for (const name of this.#stuck()) reasons.push(`the pipeline${of(name)} has worked on one frame for more than ${STUCK_MS} ms`);
-    for (const { name, loop } of pipelines) if (loop.camera === 'lost') reasons.push(`the camera${of(name)} is lost`);
+    for (const { name, loop } of pipelines) if (loop.camera === 'lost') reasons.push(`the ${loop.medium ?? 'camera'}${of(name)} is lost`);
     for (const { component, error } of faults.active) if (component === 'pipeline' && error.code === 'E_PIPELINE') reasons.push(error.message);
     const warnings = faults.active.flatMap(({ error }) => (error.code === 'E_TRUST_OFF' ? [error.message] : []));
     return { ok: reasons.length === 0, reasons, warnings };

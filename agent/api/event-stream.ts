@@ -9,15 +9,15 @@ import type { Event, TelemetryWindow } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { eventIdPattern, type KeptEvent } from '../ground/events.js';
 import { readQuery } from './query.js';
-import type { LiveFrame } from '../ground/frames.js';
+import type { LiveSample } from '../ground/frames.js';
 
 export interface StreamParts {
   /** Kept events that are newer than the one of this id, oldest first; null: all that are kept. */
   eventsSince: (id: string | null) => readonly KeptEvent[];
   listenEvents: (listener: (event: Event, id: string) => void) => () => void;
   listenTelemetry: (listener: (window: TelemetryWindow) => void) => () => void;
-  /** Every frame's result, for whoever draws boxes. */
-  listenFrames: (listener: (frame: LiveFrame) => void) => () => void;
+  /** The result of every frame and every piece of sound, for whoever draws them. */
+  listenFrames: (listener: (frame: LiveSample) => void) => () => void;
 }
 
 export type ApiContext = Context<{ Bindings: HttpBindings }>;
@@ -78,7 +78,7 @@ function openStream(parts: StreamParts, { frames, since }: { frames: boolean; si
       stops = [
         parts.listenEvents((event, id) => push('event', event, id)),
         parts.listenTelemetry((window) => push('telemetry', window)),
-        ...(frames ? [parts.listenFrames((frame) => push('frame', frame))] : []),
+        ...(frames ? [parts.listenFrames((frame) => push('spectrum' in frame ? 'sound' : 'frame', frame))] : []),
         () => clearInterval(ping),
       ];
       push('ping', {}); // says that the stream is open

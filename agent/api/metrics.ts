@@ -1,7 +1,7 @@
 /** `/metrics`: Prometheus text format. Names and units follow the conventions: base units, `_total` for counters. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { PipelineWindow, TelemetryWindow } from '../contracts/index.js';
-import { kindOf, type ProcessedFrame } from '../ground/frames.js';
+import { kindOf, latencyOf, type ProcessedFrame } from '../ground/frames.js';
 import type { RunningModel } from '../ground/runtime.js';
 import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../ground/counters.js';
 
@@ -45,7 +45,7 @@ export class Metrics {
   observe(pipeline: string, processed: ProcessedFrame): void {
     const kind = kindOf(processed);
     for (const { stage, ms } of processed.result.stages) this.#stages.observe({ pipeline, stage, kind }, ms / 1000);
-    this.#endToEnd.observe({ pipeline, kind }, Math.max(0, processed.doneMs - processed.frame.capturedMs) / 1000);
+    this.#endToEnd.observe({ pipeline, kind }, latencyOf(processed) / 1000);
   }
 
   text(): Promise<string> {

@@ -130,8 +130,11 @@ function withoutNulls(tree: Tree): Tree {
 
 function resolvePath(tree: Tree, path: readonly string[], base: string): void {
   const value = getAt(tree, path);
-  if (typeof value !== 'string' || isAbsolute(value) || value === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(value)) return;
-  setAt(tree, path, resolve(base, value));
+  if (typeof value !== 'string') return;
+  // `sound:` may precede a path, as any other name of an input.
+  const [, prefix = '', rest = ''] = /^(sound:)?(.*)$/is.exec(value) ?? [];
+  if (isAbsolute(rest) || rest === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(rest) || /^(stdin|pcm|alsa|pulse):/i.test(rest)) return;
+  setAt(tree, path, `${prefix}${resolve(base, rest)}`);
 }
 
 function getAt(tree: Tree, path: readonly (string | number | symbol)[]): unknown {

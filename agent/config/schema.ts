@@ -40,7 +40,7 @@ const broker = z.strictObject({
 });
 
 const camera = z.strictObject({
-  /** A folder of pictures, a picture, a video, rtsp://..., http://... (MJPEG), /dev/videoN or stdin:WIDTHxHEIGHT. Null or absent: no camera. */
+  /** A folder of pictures, a picture, a video, rtsp://..., http://... (MJPEG), /dev/videoN or stdin:WIDTHxHEIGHT. For pipelines that listen: alsa:DEVICE, pulse:SOURCE, pcm:FORMAT:RATE:CHANNELS (standard input), a file of sound, or sound: before a video or rtsp://... Null or absent: none. */
   input: z.string().min(1).nullable().default(null),
   /** Frames per second; a camera that delivers more is held to this rate. Default: the rate of the source. */
   fps: z.number().positive().max(240).optional(),

@@ -45,7 +45,7 @@ export const findingEventSchema = z.object({
 export const faultSchema = z.object({
   ...base,
   type: z.literal('fault'),
-  component: openSet(['camera', 'pipeline', 'ota', 'mqtt', 'outbox', 'config', 'agent']),
+  component: openSet(['camera', 'microphone', 'pipeline', 'ota', 'mqtt', 'outbox', 'config', 'agent']),
   severity: openSet(['warning', 'error']),
   cleared: z.boolean(),
   error: codedError,

@@ -25,7 +25,7 @@ export const pipelineCounterNames = {
   findings_total: 'findings in frames',
   finding_events_total: 'events about somebody or something that appeared or left',
   recordings_total: 'events of which a picture was kept',
-  camera_reopened_total: 'times that the camera was reopened',
+  camera_reopened_total: 'times that the camera or the microphone was reopened',
   ota_requests_total: 'requests for blocks of packages',
 } as const;
 

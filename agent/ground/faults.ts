@@ -2,7 +2,7 @@
 import type { OtherWord } from '../contracts/codec.js';
 import { toCodedError, type CodedError } from '../errors.js';
 
-export type Component = 'camera' | 'pipeline' | 'ota' | 'mqtt' | 'outbox' | 'config' | 'agent';
+export type Component = 'camera' | 'microphone' | 'pipeline' | 'ota' | 'mqtt' | 'outbox' | 'config' | 'agent';
 export type Severity = 'warning' | 'error';
 
 /** A fault that was raised and is not over. */

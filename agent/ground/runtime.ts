@@ -1,5 +1,5 @@
 /** What the daemon needs of the runtime, and no more: `inference/runtime-port.ts` binds it, tests bring their own. */
-import type { Frame, FrameSource, Image } from '../../runtime/frame.js';
+import type { AnySample, Frame, FrameSource, Image, SampleSource, SoundSource } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { SternaError } from '../errors.js';
@@ -47,6 +47,13 @@ export interface SourceRequest {
   maxSide: number | undefined;
   stallMs: number;
   signal: AbortSignal;
+}
+
+export interface SoundRequest extends Pick<SourceRequest, 'input' | 'loop' | 'realtime' | 'stallMs' | 'signal'> {
+  /** Samples a second. */
+  rate: number;
+  /** Samples of a chunk. */
+  step: number;
 }
 
 /** Where the key of the gallery is. */
@@ -106,9 +113,11 @@ export interface RuntimePort {
   /** @throws RuntimeError E_GALLERY when no picture is usable, with the reasons */
   enrol(pipeline: Pipeline, gallery: Gallery, name: string, pictures: AsyncIterable<Image> | Iterable<Image>): Promise<Enrolment>;
   openSource(request: SourceRequest): FrameSource;
+  /** @throws RuntimeError E_MEDIA, E_FFMPEG_MISSING */
+  openSound(request: SoundRequest): SoundSource;
   /** @throws RuntimeError E_MEDIA, also for a picture of more than `maxPixels` */
   decodeImage(bytes: Uint8Array, options: { maxPixels: number }): Promise<Image>;
   encodeJpeg(image: Image, options?: { maxWidth: number; quality: number }): Promise<Uint8Array>;
 }
 
-export type { Frame, FrameSource, Gallery, Image, Pipeline };
+export type { AnySample, Frame, FrameSource, Gallery, Image, Pipeline, SampleSource, SoundSource };

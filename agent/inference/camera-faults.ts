@@ -2,26 +2,28 @@ import type { CodedError } from '../errors.js';
 import type { FaultPort } from '../ground/faults.js';
 import type { Log } from '../platform/log.js';
 import type { PipelineCounters } from '../ground/counters.js';
-import type { CameraState } from './loop.js';
+import { lostCodes, type CameraState, type Medium } from './loop.js';
 
 export interface CameraFaultParts {
+  medium: Medium;
   faults: FaultPort;
   counters: PipelineCounters;
   log: Log;
-  /** No camera delivers any more: whoever was seen has left. */
+  /** Nothing is delivered any more: whoever was seen has left, and what was heard has ended. */
   onGone: () => void;
 }
 
-/** What each state of the camera means for faults, counters and the people who were seen. @returns the loop's `onCamera` */
-export function cameraFaults({ faults, counters, log, onGone }: CameraFaultParts): (state: CameraState, error: CodedError | null) => void {
+/** What each state of the camera or microphone means for faults, counters and the people who were seen. @returns the loop's `onCamera` */
+export function cameraFaults({ medium, faults, counters, log, onGone }: CameraFaultParts): (state: CameraState, error: CodedError | null) => void {
   let lost = 0;
   return (state, error) => {
-    log.info('camera', { state, code: error?.code });
-    if (state === 'running') faults.clear('camera');
+    log.info(medium, { state, code: error?.code });
+    if (state === 'running') faults.clear(medium);
     if (state === 'opening' && lost > 0) counters.add('camera_reopened_total');
     if (state === 'lost' && error !== null) {
       lost += 1;
-      faults.raise('camera', { code: 'E_CAMERA_LOST', message: error.code === 'E_CAMERA_LOST' ? error.message : `${error.code}: ${error.message}` });
+      const code = lostCodes[medium];
+      faults.raise(medium, { code, message: error.code === code ? error.message : `${error.code}: ${error.message}` });
     }
     if (state === 'lost' || state === 'ended' || state === 'none') onGone();
   };

@@ -1,8 +1,8 @@
 /**
- * Camera to results: opens the source, takes its frames through the running pipeline, and opens it again when it is lost.
+ * Camera or microphone to results: opens the source, takes its frames through the running pipeline, and opens it again when it is lost.
  * Lives without a camera, without a package, and through a pipeline that fails.
  */
-import type { Frame, FrameSource } from '../../runtime/frame.js';
+import type { AnySample, SampleSource } from '../../runtime/frame.js';
 import type { PipelineResult } from '../../runtime/pipeline/types.js';
 import { toCodedError, type CodedError } from '../errors.js';
 import { nextBackoff } from '../ground/backoff.js';
@@ -11,16 +11,22 @@ import type { Clock } from '../platform/clock.js';
 import type { Turns } from './engine-turns.js';
 import type { PipelineSlot } from './pipeline-slot.js';
 
+/** What a pipeline is fed by. */
+export type Medium = 'camera' | 'microphone';
+
+/** What the loss of each is called. */
+export const lostCodes = { camera: 'E_CAMERA_LOST', microphone: 'E_MICROPHONE_LOST' } as const satisfies Record<Medium, string>;
+
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
 
 export interface LoopHandlers {
   /** A frame came; `broken`: damaged ones of this source so far. */
-  onArrival?(frame: Frame, broken: number): void;
+  onArrival?(frame: AnySample, broken: number): void;
   onFrame(processed: ProcessedFrame): void;
   /** The pace left the frame out. */
   onPaced?(): void;
   /** No package: the frame was only looked at. */
-  onIdleFrame(frame: Frame): void;
+  onIdleFrame(frame: AnySample): void;
   onPipelineError(running: Running, error: CodedError): void;
   onCamera(state: CameraState, error: CodedError | null): void;
 }
@@ -29,7 +35,9 @@ export interface LoopOptions {
   input: string | null;
   /** Live sources (cameras, streams) never end by themselves: an end is a loss. */
   live: boolean;
-  open: (signal: AbortSignal) => FrameSource;
+  open: (signal: AbortSignal) => SampleSource<AnySample>;
+  /** What delivers; default: a camera. */
+  medium?: Medium;
   /** Who may use the engine when; absent: this pipeline has it to itself. */
   turns?: { name: string; of: Turns };
   random?: () => number;
@@ -47,7 +55,7 @@ export class InferenceLoop {
   #stop = new AbortController();
   #reopen: AbortController | null = null;
   #done: Promise<void> | null = null;
-  #latest: { frame: Frame; result: PipelineResult | null } | null = null;
+  #latest: { frame: AnySample; result: PipelineResult | null } | null = null;
   #camera: CameraState = 'none';
   #busySinceMs: number | null = null;
   #swapping: { running: Running | null; dropped: number } = { running: null, dropped: 0 };
@@ -64,8 +72,12 @@ export class InferenceLoop {
   }
 
   /** The newest frame with its result (null while no package runs). */
-  get latest(): { frame: Frame; result: PipelineResult | null } | null {
+  get latest(): { frame: AnySample; result: PipelineResult | null } | null {
     return this.#latest;
+  }
+
+  get medium(): Medium {
+    return this.#options.medium ?? 'camera';
   }
 
   get camera(): CameraState {
@@ -119,7 +131,7 @@ export class InferenceLoop {
         await aborted(AbortSignal.any([signal, reopen.signal]));
         continue;
       }
-      this.#setCamera('lost', error ?? { code: 'E_CAMERA_LOST', message: 'The stream ended' });
+      this.#setCamera('lost', error ?? { code: lostCodes[this.medium], message: 'The stream ended' });
       if (this.#frames > before) backoffMs = 0;
       const { baseMs, capMs } = this.#options.backoff ?? { baseMs: REOPEN_BASE_MS, capMs: REOPEN_CAP_MS };
       backoffMs = nextBackoff(backoffMs, (this.#options.random ?? Math.random)(), baseMs, capMs);
@@ -152,6 +164,8 @@ export class InferenceLoop {
 
   /** Whether the pace takes this frame. What the source drops meanwhile is counted with the next frame that is taken. */
   #isDue(): boolean {
+    // A piece of sound that is left out is a gap in what is heard.
+    if (this.medium === 'microphone') return true;
     this.#due += this.#pace;
     if (this.#due >= 1) {
       this.#due -= 1;
@@ -161,7 +175,7 @@ export class InferenceLoop {
     return false;
   }
 
-  async #take(frame: Frame, { source, droppedBefore, signal }: { source: FrameSource; droppedBefore: number; signal: AbortSignal }): Promise<void> {
+  async #take(frame: AnySample, { source, droppedBefore, signal }: { source: SampleSource<AnySample>; droppedBefore: number; signal: AbortSignal }): Promise<void> {
     const droppedAtStart = source.dropped;
     const { turns } = this.#options;
     const turn = turns === undefined || this.#slot.running === null ? undefined : await turns.of.take(turns.name, signal);
@@ -184,7 +198,7 @@ export class InferenceLoop {
     }
   }
 
-  async #process(frame: Frame, running: Running, drops: { droppedBefore: number; droppedBySwap: number }): Promise<void> {
+  async #process(frame: AnySample, running: Running, drops: { droppedBefore: number; droppedBySwap: number }): Promise<void> {
     let result: PipelineResult;
     try {
       result = await running.model.pipeline.process(frame);

@@ -1,4 +1,6 @@
 /** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
+import { isSound, timeOf, type AnySample } from '../../runtime/frame.js';
+import type { SoundReport } from '../../runtime/stages/types.js';
 import type { GateReport, Strictness } from '../../runtime/vision/gates/audit.js';
 import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
@@ -7,8 +9,10 @@ import type { EventPort } from '../ground/events.js';
 import { epochOf, type Clock } from '../platform/clock.js';
 import type { EventRecorder } from '../recordings/event-recorder.js';
 import type { PipelineCounters } from '../ground/counters.js';
-import type { FrameRecorder, LiveFrame, ProcessedFrame, Running } from '../ground/frames.js';
+import { latencyOf, type FrameRecorder, type LiveSample, type LiveSound, type ProcessedFrame, type Running } from '../ground/frames.js';
+import { emptyHearing, endAll, stepHearing, type HearingState } from './hearing.js';
 import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, type PresenceOptions, type PresenceState } from './presence.js';
+import { SoundFaults } from './sound-faults.js';
 import { wireCells, wireFinding } from './wire-finding.js';
 
 /** So many failed frames in a row are a broken pipeline, not a bad frame. */
@@ -32,22 +36,30 @@ export interface ObserverParts {
 
 export class FrameObserver {
   readonly #parts: ObserverParts;
-  readonly #listeners = new Set<(frame: LiveFrame) => void>();
+  readonly #listeners = new Set<(frame: LiveSample) => void>();
+  readonly #sound: SoundFaults;
   #presence: PresenceState = emptyPresence;
+  #hearing: HearingState = emptyHearing;
   #last: ProcessedFrame | null = null;
   #failures = 0;
   #strictness: Strictness = 'set';
 
   constructor(parts: ObserverParts) {
     this.#parts = parts;
+    this.#sound = new SoundFaults(parts.faults);
   }
 
-  /** Who and what is in sight now. */
+  /** Who and what is in sight now, and what is heard. */
   get present(): (WireFinding & { since_ms: number })[] {
-    return presentNow(this.#presence).map(({ finding, sinceMs }) => ({ ...wireFinding(finding), since_ms: epochOf(this.#parts.clock, sinceMs) }));
+    const { clock } = this.#parts;
+    const seen = presentNow(this.#presence).map(({ finding, sinceMs }) => ({ ...wireFinding(finding), since_ms: epochOf(clock, sinceMs) }));
+    const last = this.#last;
+    if (last === null) return seen;
+    const epoch = this.#epochOf(last.frame);
+    return [...seen, ...[...this.#hearing.values()].map((sound) => ({ ...wireFinding(sound, epoch), since_ms: epoch(sound.onsetMs) }))];
   }
 
-  listen(listener: (frame: LiveFrame) => void): () => void {
+  listen(listener: (frame: LiveSample) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
@@ -65,11 +77,29 @@ export class FrameObserver {
     this.#failures = 0;
     this.#gates(processed);
     this.#last = processed;
-    this.#parts.recordings?.frame(processed.frame);
-    const step = stepPresence(this.#presence, { ...processed.result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
-    this.#presence = step.state;
-    for (const event of step.events) this.#emit(event, processed);
+    const { frame, result } = processed;
+    if (result.sound !== undefined) this.#heard(processed, result.sound);
+    else {
+      if (!isSound(frame)) this.#parts.recordings?.frame(frame);
+      const step = stepPresence(this.#presence, { ...result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
+      this.#presence = step.state;
+      for (const event of step.events) this.#emit(event, processed);
+    }
     if (this.#listeners.size > 0) this.#show(processed);
+  }
+
+  /** A piece of sound: what began or ended in it, and how long it took to say so. */
+  #heard(processed: ProcessedFrame, { audited, missed, problems }: SoundReport): void {
+    const { counters, clock, recorder } = this.#parts;
+    counters.set('gate_audits_total', audited);
+    counters.set('gate_misses_total', missed);
+    this.#sound.note(problems);
+    const step = stepHearing(this.#hearing, processed.result.findings);
+    this.#hearing = step.state;
+    if (step.events.length === 0) return;
+    const startedMs = clock.monotonicMs();
+    for (const event of step.events) this.#emit(event, processed);
+    recorder.stage('publish', processed, clock.monotonicMs() - startedMs);
   }
 
   /** What the audit of the gates has shown, and whether it made them stricter. */
@@ -99,12 +129,14 @@ export class FrameObserver {
     this.#parts.onFailing(running, error);
   }
 
-  /** The camera went away. */
+  /** The camera or the microphone went away. */
   cameraGone(): void {
     this.#parts.recordings?.ended();
     const last = this.#last;
-    if (last !== null) for (const event of leaveAll(this.#presence)) this.#emit(event, last);
+    if (last !== null) for (const event of [...leaveAll(this.#presence), ...endAll(this.#hearing)]) this.#emit(event, last);
+    this.#sound.note([]);
     this.#presence = emptyPresence;
+    this.#hearing = emptyHearing;
     this.#last = null;
   }
 
@@ -122,7 +154,7 @@ export class FrameObserver {
     const stages: FindingEvent['stages_ms'] = {};
     for (const { stage, ms } of result.stages) stages[stage] = (stages[stage] ?? 0) + Math.max(0, ms);
     counters.add('finding_events_total');
-    const finding = wireFinding(event.finding);
+    const finding = wireFinding(event.finding, this.#epochOf(frame));
     const id = events.emit({
       type: 'finding',
       pipeline,
@@ -132,28 +164,38 @@ export class FrameObserver {
       ...(event.visibleMs === undefined ? {} : { visible_ms: Math.max(0, event.visibleMs) }),
       stages_ms: stages,
       total_ms: result.totalMs,
-      latency_ms: Math.max(0, processed.doneMs - frame.capturedMs),
+      latency_ms: latencyOf(processed),
       model: { name: running.slot.name, version: running.slot.version },
     });
-    if (event.action === 'appeared') this.#parts.recordings?.event({ id, timeMs: clock.nowMs(), finding }, frame, result.findings.map(wireFinding));
+    if (event.action === 'appeared' && !isSound(frame)) this.#parts.recordings?.event({ id, timeMs: clock.nowMs(), finding }, frame, result.findings.map((one) => wireFinding(one)));
   }
 
-  #show({ frame, result, doneMs }: ProcessedFrame): void {
-    const live: LiveFrame = {
-      pipeline: this.#parts.pipeline,
-      sequence: frame.sequence,
-      captured_ms: epochOf(this.#parts.clock, frame.capturedMs),
-      width: frame.width,
-      height: frame.height,
-      exit: result.exit,
-      cells: result.cells === null ? null : wireCells(result.cells),
-      audit: result.audit,
-      total_ms: result.totalMs,
-      latency_ms: Math.max(0, doneMs - frame.capturedMs),
-      findings: result.findings.map(wireFinding),
-    };
+  /** Milliseconds since 1970 of the times that findings of this sample go by. */
+  #epochOf(frame: AnySample): (ms: number) => number {
+    return (ms) => epochOf(this.#parts.clock, frame.capturedMs + ms - timeOf(frame));
+  }
+
+  #show(processed: ProcessedFrame): void {
+    const live = this.#live(processed);
     for (const listener of this.#listeners) listener(live);
   }
+
+  #live(processed: ProcessedFrame): LiveSample {
+    const { frame, result, running } = processed;
+    const epoch = this.#epochOf(frame);
+    const common = {
+      pipeline: this.#parts.pipeline, sequence: frame.sequence, captured_ms: epochOf(this.#parts.clock, frame.capturedMs), exit: result.exit,
+      latency_ms: latencyOf(processed), findings: result.findings.map((finding) => wireFinding(finding, epoch)),
+    };
+    const { sound } = result;
+    if (sound !== undefined) return { ...common, ...liveSound(sound), stages: result.stages, deadline_ms: running.model.pipeline.sound?.deadlineMs ?? 0 };
+    const { width, height } = isSound(frame) ? { width: 0, height: 0 } : frame;
+    return { ...common, width, height, cells: result.cells === null ? null : wireCells(result.cells), audit: result.audit, total_ms: result.totalMs };
+  }
+}
+
+function liveSound({ levelDb, floorDb, scores, problems, spectrum, late }: SoundReport): Pick<LiveSound, 'level_db' | 'floor_db' | 'scores' | 'problems' | 'spectrum' | 'late'> {
+  return { level_db: levelDb, floor_db: floorDb, scores, problems, late, spectrum: spectrum === null ? null : { bands: spectrum.bands, rows: Buffer.from(spectrum.rows).toString('base64') } };
 }
 
 function strictnessFault(now: Strictness, before: Strictness, gates: GateReport | undefined): CodedError {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { decodeImage, encodeJpeg, openSource } from '../../runtime/media/index.js';
+import { decodeImage, encodeJpeg, openSoundSource, openSource } from '../../runtime/media/index.js';
 import { openPackage, selfTest, type ModelPackage, type SelfTestReport } from '../../runtime/package/index.js';
 import { createGalleryKey, createPipeline, enrolPictures, galleryKeyId, openGallery, readGalleryKey, type GalleryKey, type PipelineOptions } from '../../runtime/pipeline/index.js';
 import type { EngineOptions } from '../../runtime/stages/model-stage.js';
@@ -73,6 +73,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
       ...(request.fps === undefined ? {} : { fps: request.fps }),
       ...(request.maxSide === undefined ? {} : { maxSide: request.maxSide }),
     }),
+    openSound: ({ input, ...options }) => openSoundSource(input, options),
     decodeImage: (bytes, options) => decodeImage(bytes, 'The picture', options),
     encodeJpeg: (image, options) => encodeJpeg(image, options),
   };

@@ -1,6 +1,10 @@
 /** What an input is, by its name. */
+import { isSoundInput } from '../../runtime/media/index.js';
 
-/** Cameras and streams do not end by themselves. */
+export { isSoundInput };
+
+/** Cameras, microphones and streams do not end by themselves. */
 export function isLive(input: string): boolean {
-  return /^(rtsp|http)s?:\/\//i.test(input) || /^\/dev\//.test(input);
+  const bare = input.replace(/^sound:/i, '');
+  return /^(rtsp|http)s?:\/\//i.test(bare) || /^\/dev\//.test(bare) || /^(alsa|pulse):/i.test(bare);
 }

@@ -6,18 +6,19 @@ import { join } from 'node:path';
 import { LiveSettings, updateRules } from '../config/settings.js';
 import type { PipelineSpec } from '../config/pipelines.js';
 import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../contracts/index.js';
-import { agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
+import { AgentError, agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
 import { attempt, type FaultPort } from '../ground/faults.js';
 import type { Foundation } from '../foundation.js';
 import { reEmbed } from '../gallery/re-embed.js';
 import { cameraFaults } from '../inference/camera-faults.js';
 import type { Turns } from '../inference/engine-turns.js';
-import { InferenceLoop } from '../inference/loop.js';
+import { InferenceLoop, type Medium } from '../inference/loop.js';
 import type { ProcessedFrame } from '../ground/frames.js';
 import { FrameObserver } from '../inference/observer.js';
 import { PipelineSlot } from '../inference/pipeline-slot.js';
-import type { RunningModel, RuntimePort } from '../ground/runtime.js';
-import { isLive } from '../inference/source.js';
+import type { AnySample, Model, RunningModel, RuntimePort, SampleSource, SoundRequest } from '../ground/runtime.js';
+import { isLive, isSoundInput } from '../inference/source.js';
+import { isSound } from '../../runtime/frame.js';
 import { StreamFaults } from '../inference/stream-faults.js';
 import { allowanceOf } from '../ota/allowance.js';
 import { isBusy } from '../ota/state.js';
@@ -34,6 +35,9 @@ import type { ReportedPipeline } from '../report/reported.js';
 import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground/counters.js';
 import { Recorder } from '../telemetry/recorder.js';
 import { redact } from '../../runtime/redact.js';
+
+/** Samples a second, and samples of a chunk. */
+type SoundCut = Pick<SoundRequest, 'rate' | 'step'>;
 
 /** What a pipeline needs of the whole device. */
 export interface PipelineHost {
@@ -72,6 +76,8 @@ export interface Effort {
 export class DevicePipeline {
   readonly name: string;
   readonly input: string;
+  /** By the name of its input. */
+  readonly medium: Medium;
   readonly slot = new PipelineSlot();
   readonly counters: PipelineCounters = new Counters(pipelineCounterNames);
   readonly recorder: Recorder;
@@ -89,12 +95,15 @@ export class DevicePipeline {
   #effort: Effort = { gate: 1, pace: 1 };
   /** What became of people whom another embedder enrolled. */
   #gallery: ReportedPipeline['gallery'] = null;
+  /** How the source of sound that is open cuts it. */
+  #cut: SoundCut = usualCut;
   /** The last `desired` that was not taken, until one is. */
   #refused: (CodedError & { generation: number }) | null = null;
 
   constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff }: PipelineOptions) {
     this.name = spec.name;
     this.input = spec.input;
+    this.medium = isSoundInput(spec.source.input ?? '') ? 'microphone' : 'camera';
     this.runtime = runtime;
     this.#f = foundation;
     this.#spec = spec;
@@ -202,12 +211,13 @@ export class DevicePipeline {
       store: new PackageStore(join(folder, 'packages')),
       pointer: new PointerFile(join(folder, 'slots.json')),
       host: {
-        open: (path) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules),
+        open: async (path) => this.#fitting(await this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules)),
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
           { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
-        serving: () => (this.#spec.source.input === null || this.loop.camera === 'ended' ? null : this.slot.running),
+        // Another package may want other chunks than those that are cut: what listens goes on to its probation.
+        serving: () => (this.#spec.source.input === null || this.medium === 'microphone' || this.loop.camera === 'ended' ? null : this.slot.running),
         // Those of another pipeline's embedder stay with it.
         peopleLost: (space) => this.#f.gallery.foreignTo(space, this.slot.running?.model.pipeline.embeddingSpaceId ?? undefined),
         throttled: () => this.#host.throttled(),
@@ -215,6 +225,7 @@ export class DevicePipeline {
           await this.#host.closeWindow();
           model?.pipeline.setGateFactor?.(this.#effort.gate);
           await this.slot.exchange(model, slot);
+          this.#cutAgain();
           this.#host.switched();
           void this.#carryOverGallery().catch((error: unknown) => this.#faults.raise('pipeline', toCodedError(error), 'warning'));
         },
@@ -274,15 +285,16 @@ export class DevicePipeline {
   #createLoop(turns: Turns, backoff: PipelineOptions['backoff']): InferenceLoop {
     const { clock, log } = this.#f;
     const stream = new StreamFaults({ faults: this.#faults, counters: this.counters, clock });
-    const { input, loop, realtime, max_side, stall_ms } = this.#spec.source;
+    const { input } = this.#spec.source;
     return new InferenceLoop(this.slot, clock, {
       input,
       live: input !== null && isLive(input),
-      open: (signal) => this.runtime.openSource({ input: input ?? '', fps: this.settings.fps, loop, realtime, maxSide: max_side, stallMs: stall_ms, signal }),
+      medium: this.medium,
+      open: (signal) => this.#open(signal),
       turns: { name: this.name, of: turns },
       ...(backoff === undefined ? {} : { backoff }),
     }, {
-      onArrival: (frame, broken) => stream.note(frame, broken),
+      onArrival: (frame, broken) => { if (!isSound(frame)) stream.note(frame, broken); },
       onFrame: (processed) => {
         this.observer.frame(processed);
         this.ota.offer(processed);
@@ -293,8 +305,38 @@ export class DevicePipeline {
         this.observer.failed(running, error);
         this.ota.frameFailed(running);
       },
-      onCamera: cameraFaults({ faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),
+      onCamera: cameraFaults({ medium: this.medium, faults: this.#faults, counters: this.counters, log, onGone: () => this.observer.cameraGone() }),
     });
+  }
+
+  #open(signal: AbortSignal): SampleSource<AnySample> {
+    const { input, loop, realtime, max_side, stall_ms } = this.#spec.source;
+    const request = { input: input ?? '', loop, realtime, stallMs: stall_ms, signal };
+    if (this.medium === 'camera') return this.runtime.openSource({ ...request, fps: this.settings.fps, maxSide: max_side });
+    this.#cut = this.#wantedCut();
+    return this.runtime.openSound({ ...request, ...this.#cut });
+  }
+
+  /** What the running package wants to hear; without one, what most want. */
+  #wantedCut(): SoundCut {
+    const { rate, step } = this.slot.running?.model.pipeline.sound ?? usualCut;
+    return { rate, step };
+  }
+
+  /** Another package may want another rate, or longer chunks. */
+  #cutAgain(): void {
+    const { rate, step } = this.#wantedCut();
+    if (this.medium === 'microphone' && (rate !== this.#cut.rate || step !== this.#cut.step)) this.loop.restartSource();
+  }
+
+  /** A package that sees is of no use to a microphone. @throws AgentError E_PACKAGE_MEDIUM; then nothing stays open */
+  async #fitting(model: Model): Promise<Model> {
+    const { pipeline } = model;
+    const listens = pipeline.sound !== undefined;
+    if (this.#spec.source.input === null || listens === (this.medium === 'microphone')) return model;
+    const message = `Expected a package that ${listens ? 'sees' : 'listens'}, because the input ${this.input} is a ${this.medium}, but ${pipeline.name} ${pipeline.version} ${listens ? 'listens' : 'sees pictures'}`;
+    await pipeline.close();
+    throw new AgentError('E_PACKAGE_MEDIUM', message);
   }
 
   #request(request: OtaGet): void {
@@ -340,6 +382,9 @@ export class DevicePipeline {
     this.#host.changed();
   }
 }
+
+/** 16 kHz, a tenth of a second. */
+const usualCut: SoundCut = { rate: 16_000, step: 1600 };
 
 const TRUST_CODES = [...Object.keys(agentErrorCodes).filter((code) => code.startsWith('E_TRUST_')), 'E_OTA_GENERATION'];
 

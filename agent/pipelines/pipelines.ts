@@ -20,6 +20,11 @@ export class Pipelines implements Iterable<DevicePipeline> {
     throw new AgentError('E_PIPELINE_UNKNOWN', `This device has no pipeline ${name ?? ''}; it has ${this.all.map((pipeline) => pipeline.name).join(', ')}`);
   }
 
+  /** The one of this name; without one, the first that sees, else the first. @throws AgentError E_PIPELINE_UNKNOWN */
+  seeing(name?: string): DevicePipeline {
+    return (name === undefined ? this.all.find(({ medium }) => medium === 'camera') : undefined) ?? this.get(name);
+  }
+
   /** What runs, for the service manager. */
   summary(): string {
     const texts = this.all.map((pipeline) => {

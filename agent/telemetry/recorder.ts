@@ -1,6 +1,6 @@
 /** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
 import { delayVariation, Histogram, onlyHistogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
-import { kindOf, type FrameRecorder, type ProcessedFrame } from '../ground/frames.js';
+import { kindOf, latencyOf, type FrameRecorder, type ProcessedFrame } from '../ground/frames.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
 /** Most frames that one gap may stand for: after a suspend the clock has no frames to tell of. */
@@ -25,7 +25,7 @@ export class Recorder implements FrameRecorder {
 
   record(processed: ProcessedFrame, intervalMs: number | null): void {
     const kind = kindOf(processed);
-    const latencyMs = rounded(processed.doneMs - processed.frame.capturedMs);
+    const latencyMs = rounded(latencyOf(processed));
     for (const { stage, ms } of processed.result.stages) at(this.#stages, `${stage}/${kind}`).record(rounded(ms));
     at(this.#raw, kind).record(latencyMs);
     const corrected = at(this.#corrected, kind);
@@ -46,6 +46,10 @@ export class Recorder implements FrameRecorder {
   /** Since the start. */
   get deadlines(): { frames: number; missed: number } {
     return this.#deadlines;
+  }
+
+  stage(stage: string, processed: ProcessedFrame, ms: number): void {
+    at(this.#stages, `${stage}/${kindOf(processed)}`).record(rounded(ms));
   }
 
   /** Ends the window and begins the next. */

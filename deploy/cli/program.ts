@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   'bench-governor': () => import('./commands/bench-governor.js'),
   'bench-pipeline': () => import('./commands/bench-pipeline.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
+  'train-sound': () => import('./commands/train-sound.js'),
   compare: () => import('./commands/compare.js'),
   evaluate: () => import('./commands/evaluate.js'),
   conformance: () => import('./commands/conformance.js'),

@@ -20,8 +20,8 @@ interface Listening {
   /** Silence, as after a long time without sound. */
   reset(): void;
   readonly notFinite: number;
-  /** The newest row of features; null when the model makes its own. */
-  readonly newest: Float32Array | Int8Array | Uint8Array | null;
+  /** Rows of features that the newest `push` completed; null when the model makes its own. */
+  readonly fresh: Float32Array | Int8Array | Uint8Array | null;
 }
 
 /** A model that listens: the newest sound as its contract wants it, and the states that it carries from run to run. */
@@ -64,15 +64,17 @@ export class SoundStage implements Stage {
     return this.#listening.notFinite;
   }
 
-  get newestFeatures(): Float32Array | Int8Array | Uint8Array | null {
-    return this.#listening.newest;
+  /** Rows of features that the newest `push` completed; null when the model makes its own. */
+  get freshFeatures(): Float32Array | Int8Array | Uint8Array | null {
+    return this.#listening.fresh;
   }
 
   load(bytes: Uint8Array, what: string): void {
     const { type } = this.#main;
     const expected = soundValues(this.contract) * (type === 'float32' ? 4 : 1);
     if (bytes.length !== expected) throw new RuntimeError('E_PACKAGE', `Expected ${expected} bytes of sound in ${what} but it has ${bytes.length}`);
-    const copy = bytes.slice();
+    // Not `slice`, which of a Buffer is a view of its pool.
+    const copy = new Uint8Array(bytes);
     this.#loaded = type === 'float32' ? new Float32Array(copy.buffer) : type === 'int8' ? new Int8Array(copy.buffer) : copy;
   }
 
@@ -145,7 +147,7 @@ function typeOf(input: SoundContract): 'float32' | 'int8' | 'uint8' {
 }
 
 class WaveWindow implements Listening {
-  readonly newest = null;
+  readonly fresh = null;
   readonly #samples: Float32Array;
   readonly #gain: number;
   notFinite = 0;
@@ -180,6 +182,7 @@ class FeatureWindow implements Listening {
   readonly #frontEnd: FrontEnd;
   readonly #turned: Float32Array | Int8Array | Uint8Array | null;
   readonly #silence: Float32Array;
+  #fresh = 0;
 
   constructor(contract: Extract<SoundContract, { type: 'features' }>) {
     this.#frontEnd = createFrontEnd(contract.definition, contract.frames, { codes: contract.codes });
@@ -189,7 +192,7 @@ class FeatureWindow implements Listening {
   }
 
   push(samples: Float32Array): void {
-    this.#frontEnd.push(samples);
+    this.#fresh = Math.min(this.#frontEnd.rows, this.#frontEnd.push(samples));
   }
 
   input(): Float32Array | Int8Array | Uint8Array {
@@ -210,8 +213,9 @@ class FeatureWindow implements Listening {
     return this.#frontEnd.notFinite;
   }
 
-  get newest(): Float32Array | Int8Array | Uint8Array {
-    return this.#frontEnd.newest;
+  get fresh(): Float32Array | Int8Array | Uint8Array {
+    const { window, rows, features } = this.#frontEnd;
+    return window.subarray((rows - this.#fresh) * features);
   }
 }
 

@@ -49,8 +49,10 @@ export interface SoundReport {
   /** Of windows that the gate stopped: how many were run in full for a check, and in how many of them something was heard. */
   audited: number;
   missed: number;
-  /** The newest row of features as 0..255, for pictures; null when the model makes its own. */
-  spectrum: Uint8Array | null;
+  /** What smoothing adds to the age of a result: that of the oldest window in the average but the newest. */
+  smoothingMs: number;
+  /** Rows of features that the chunk completed, as 0..255 for pictures; null when the model makes its own. */
+  spectrum: { bands: number; rows: Uint8Array } | null;
 }
 
 export interface PipelineResult {

@@ -29,6 +29,7 @@ export function benchRuntime(costMs: number): RuntimePort {
     openGallery: () => gallery,
     enrol: refuse,
     openSource: ({ input, fps, maxSide, stallMs, signal }) => openSource(input, { stallMs, signal, ...(fps === undefined ? {} : { fps }), ...(maxSide === undefined ? {} : { maxSide }) }),
+    openSound: refuse,
     decodeImage: refuse,
     encodeJpeg: refuse,
   };

@@ -122,14 +122,15 @@ export class SoundPipeline implements Pipeline {
     const open = this.#gate.decide(levels.levelDb, time.untilMs, durationMs, this.#decisions.busy);
     const { exit, events } = await this.#hear(stage, clock, { open, live, time, waitedMs, durationMs });
     // What smoothing costs, is the age of the oldest window in the average.
-    clock.add('smooth', (this.#settings.smoothing_windows - 1) * durationMs);
+    const smoothingMs = (this.#settings.smoothing_windows - 1) * durationMs;
+    clock.add('smooth', smoothingMs);
     const result = clock.finish(events, { exit, audit: this.#auditedNow });
     const { floorDb } = this.#gate;
     return {
       ...result,
       sound: {
-        levelDb: levels.levelDb, floorDb, scores: this.#decisions.best(shownScores), problems, late: this.#late, audited: this.#audited, missed: this.#missed,
-        spectrum: this.#contract.input.type === 'features' ? picture(stage.newestFeatures, this.#contract.input) : null,
+        levelDb: levels.levelDb, floorDb, scores: this.#decisions.best(shownScores), problems, late: this.#late, audited: this.#audited, missed: this.#missed, smoothingMs,
+        spectrum: this.#contract.input.type === 'features' ? picture(stage.freshFeatures, this.#contract.input) : null,
       },
     };
   }
@@ -202,17 +203,18 @@ function defined(one: SoundSettings['classes'][number]): Pick<SoundClass, 'label
   return { label, members, ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) };
 }
 
-/** A row of features for people: 80 dB below the level at which speech is loud are 0, that level is 255. */
-function picture(row: ArrayLike<number> | null, { definition, codes }: FeaturesContract): Uint8Array | null {
-  if (row === null || definition.cepstrum !== undefined) return null;
+/** Rows of features for people: 80 dB below the level at which speech is loud are 0, that level is 255. */
+function picture(rows: ArrayLike<number> | null, { definition, codes }: FeaturesContract): NonNullable<PipelineResult['sound']>['spectrum'] {
+  if (rows === null || definition.cepstrum !== undefined) return null;
+  const bands = definition.mel.bands;
   const { normalize, compression } = definition;
   const perDecibel = compression.type === 'log' ? 10 / Math.LN10 / compression.factor : 0;
-  return Uint8Array.from({ length: row.length }, (_, i) => {
-    const value = codes === undefined ? row[i] ?? 0 : ((row[i] ?? 0) - codes.zero_point) * codes.scale;
-    const own = (values: readonly number[]): number => values[values.length === 1 ? 0 : i] ?? 0;
+  return { bands, rows: Uint8Array.from({ length: rows.length }, (_, i) => {
+    const value = codes === undefined ? rows[i] ?? 0 : ((rows[i] ?? 0) - codes.zero_point) * codes.scale;
+    const own = (values: readonly number[]): number => values[values.length === 1 ? 0 : i % bands] ?? 0;
     const plain = normalize === undefined ? value : value * own(normalize.std) + own(normalize.mean);
     // Power in a band of full-scale noise is some 30 dB above 1 for windows of 25 ms.
     const decibels = perDecibel === 0 ? plain * 20 : (plain - (compression.type === 'log' ? compression.shift : 0)) * perDecibel - 20 * Math.log10(definition.gain);
     return Math.max(0, Math.min(255, ((decibels + 60) / 80) * 255));
-  });
+  }) };
 }

@@ -6,7 +6,7 @@ import { createApp } from '../../../agent/api/app.js';
 import type { ApiParts } from '../../../agent/api/parts.js';
 import { eventSchema, telemetrySchema, type Event, type TelemetryWindow } from '../../../agent/contracts/index.js';
 import { agentErrorCodes, SternaError } from '../../../agent/errors.js';
-import type { LiveFrame } from '../../../agent/ground/frames.js';
+import type { LiveSample } from '../../../agent/ground/frames.js';
 import { runtimeErrorCodes } from '../../../runtime/errors.js';
 import { FakeGallery, FakeRuntime } from '../support/fake-runtime.js';
 
@@ -59,7 +59,7 @@ describe('the reference page', () => {
       eventsSince: () => [{ id: of('replay').id, event: past }],
       listenEvents: (listener) => { queueMicrotask(() => listener(now, of('event').id)); return () => undefined; },
       listenTelemetry: (listener) => { queueMicrotask(() => listener(window)); return () => undefined; },
-      listenFrames: (listener) => { queueMicrotask(() => listener(of('frame').data as LiveFrame)); return () => undefined; },
+      listenFrames: (listener) => { queueMicrotask(() => { listener(of('sound').data as LiveSample); listener(of('frame').data as LiveSample); }); return () => undefined; },
     }), '/api/events?frames=1&since=0');
     const reader = (stream.body as ReadableStream<Uint8Array>).getReader();
     let sent = '';

@@ -67,6 +67,12 @@ describe('the configuration', () => {
     expect(configKeys().map(({ path }) => path.join('.'))).toContain('broker.tls.ca');
   });
 
+  it('leaves the names of devices and streams as they are, and resolves a path behind sound:', () => {
+    const inputOf = (input: string): string | null => parseConfig({ state_dir: '/s', camera: { input } }, { base: '/base' }).camera.input;
+    for (const name of ['alsa:default', 'pulse:mic', 'pcm:s16le:16000:1', 'stdin:640x480', 'sound:rtsp://camera/1', 'sound:alsa:default']) expect(inputOf(name)).toBe(name);
+    expect([inputOf('street.wav'), inputOf('sound:clips/a.mp4'), inputOf('sound:/a.mp4')]).toEqual(['/base/street.wav', 'sound:/base/clips/a.mp4', 'sound:/a.mp4']);
+  });
+
   it('resolves paths against the file', () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'sterna.yaml'), 'state_dir: state\nbroker: {url: "mqtt://x", password_file: secret}\ncamera: {input: "rtsp://user:pw@cam/1"}\n');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { LiveFrame, ProcessedFrame } from '../../../agent/ground/frames.js';
+import type { LiveSample, ProcessedFrame } from '../../../agent/ground/frames.js';
 import { FrameObserver, type ObserverParts } from '../../../agent/inference/observer.js';
 import { Counters, pipelineCounterNames } from '../../../agent/ground/counters.js';
 import { Recorder } from '../../../agent/telemetry/recorder.js';
@@ -35,7 +35,7 @@ describe('what a frame leaves behind', () => {
 
   it('shows the exit, the active cells and the audit on live frames', () => {
     const { observer } = setUp();
-    const seen: LiveFrame[] = [];
+    const seen: LiveSample[] = [];
     observer.listen((frame) => seen.push(frame));
     observer.frame(processed({ exit: 'features', cells: mask, audit: true }));
     observer.frame(processed({}));

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Frame, FrameSource, Image } from '../../../runtime/frame.js';
+import type { AnySample, FrameSource, Image, SoundSource } from '../../../runtime/frame.js';
 import { RuntimeError } from '../../../runtime/errors.js';
 import type { FindingRules } from '../../../runtime/vision/zones/settings.js';
 import type { Finding, Gallery, Person, Pipeline, PipelineResult } from '../../../runtime/pipeline/types.js';
 import { testInProcess } from '../../../agent/inference/candidate-process.js';
 import type { ShadowCandidate, ShadowSample, Vocabulary } from '../../../agent/ground/shadow.js';
 import { AgentError } from '../../../agent/errors.js';
-import { CandidateError, type CandidateLimits, type Model, type PipelineOverrides, type RuntimePort, type SourceRequest } from '../../../agent/ground/runtime.js';
+import { CandidateError, type CandidateLimits, type Model, type PipelineOverrides, type RuntimePort, type SoundRequest, type SourceRequest } from '../../../agent/ground/runtime.js';
 import type { GateReport } from '../../../agent/ground/package.js';
 
 /** What a fake package says about itself; the rest of the file is padding. */
@@ -31,6 +31,8 @@ export interface FakePackage {
   spins?: boolean;
   /** Its test takes all the memory that it can get. */
   eats?: boolean;
+  /** It listens. */
+  listens?: { rate: number; step: number };
   /** Every frame fails. */
   fails?: boolean;
   /** The daemon never gets it open, after its test has passed. */
@@ -160,7 +162,8 @@ export class FakeRuntime implements RuntimePort {
     let closed = false;
     return {
       name: fake.name, version: fake.version, embeddingSpaceId: fake.space ?? 'space-1', memoryBytes: fake.memory ?? 1000,
-      process: async (frame: Frame): Promise<PipelineResult> => {
+      ...(fake.listens === undefined ? {} : { sound: { ...fake.listens, deadlineMs: 250 } }),
+      process: async (frame: AnySample): Promise<PipelineResult> => {
         if (closed) throw new Error('used after close');
         await sleep(this.processMs);
         if (closed) throw new Error('closed while it worked');
@@ -209,6 +212,26 @@ export class FakeRuntime implements RuntimePort {
           yield { sequence, capturedMs: performance.now(), width: 2, height: 2, data: new Uint8Array(12) };
           if (hangs()) await new Promise(() => undefined);
           await sleep(frameMs, undefined, { signal: request.signal }).catch(() => undefined);
+        }
+      },
+    };
+  }
+
+  /** Requests for sound, newest last. */
+  readonly sounds: SoundRequest[] = [];
+
+  openSound(request: SoundRequest): SoundSource {
+    this.sounds.push(request);
+    const { rate, step, signal, input } = request;
+    if (this.lost.has(input)) throw new RuntimeError('E_MEDIA', `${input} cannot be opened`);
+    const lost = (): boolean => this.lost.has(input);
+    return {
+      dropped: 0, clock: null,
+      async *[Symbol.asyncIterator]() {
+        for (let sequence = 0; !signal.aborted; sequence++) {
+          if (lost()) throw new RuntimeError('E_MEDIA', `${input} is gone`);
+          yield { sequence, capturedMs: performance.now(), rate, samples: new Float32Array(step) };
+          await sleep(5, undefined, { signal }).catch(() => undefined);
         }
       },
     };

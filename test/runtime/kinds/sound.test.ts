@@ -128,6 +128,16 @@ describe('stages that listen', () => {
     expect(seen).toEqual([0, 1, 0, 2, 0]);
   });
 
+  test('golden vectors may be a part of a larger buffer', async () => {
+    const calls: Record<string, Tensor>[] = [];
+    const stage = new SoundStage(loudness(calls), wave);
+    const pool = Buffer.alloc(16_384);
+    pool.writeFloatLE(0.25, 64);
+    stage.load(pool.subarray(64, 64 + 4 * 3200), 'golden/a.bin');
+    await stage.run();
+    expect([calls[0]?.['x']?.data.length, calls[0]?.['x']?.data[0]]).toEqual([3200, 0.25]);
+  });
+
   test('features come in the layout of the model, and begin with silence', async () => {
     const definition = librosaLogMel({ rate: 16_000, frame: 400, hop: 160, points: 512, bands: 8 });
     const of = async (layout: 'time-bands' | 'bands-time'): Promise<Float32Array> => {

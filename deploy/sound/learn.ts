@@ -1,0 +1,137 @@
+/** The training loop: batches of patches that are varied a little, one graph a step, Adam. */
+import { createSession } from '../../runtime/session.js';
+import type { Tensor } from '../../runtime/tensor.js';
+import { uniform } from '../compress/random.js';
+import { Adam, rateAt } from './adam.js';
+import { rowsIn } from './clips.js';
+import { initialWeights, learningModel, patch, type StudentShape, type Weight } from './student.js';
+
+/** A patch with what it is to mean. */
+export interface Example {
+  /** Features that hold the patch, [rows][bands], and its first row. */
+  rows: Float32Array;
+  start: number;
+  /** Of each class, 0..1. */
+  target: Float32Array;
+  /** The teacher's, standardized. */
+  embedding: Float32Array;
+}
+
+export interface LearnOptions {
+  shape: StudentShape;
+  epochs: number;
+  seed: number;
+  batch?: number;
+  /** Highest rate of learning. */
+  peak?: number;
+  decay?: number;
+  /** Weight of the teacher's embedding in the loss. */
+  distill?: number;
+  dropout?: number;
+  onEpoch?: (epoch: number, loss: number) => void;
+}
+
+const silence = Math.log(0.001);
+const embedded = 192;
+
+/** @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients */
+export async function learn(examples: readonly Example[], options: LearnOptions): Promise<Record<string, Weight>> {
+  const { shape, epochs, seed, batch = 32, peak = 2e-3, decay = 0.02, distill = 8, dropout = 0.2, onEpoch = () => undefined } = options;
+  const random = uniform(seed);
+  const weights = initialWeights(shape, random);
+  const session = await createSession(learningModel(shape, { batch, distill }), { engine: 'onnxruntime' });
+  const adam = new Adam(decay);
+  const perEpoch = Math.floor(examples.length / batch);
+  const order = examples.map((_, i) => i);
+  const buffers = new Batch(shape, batch);
+  try {
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      shuffle(order, random);
+      let loss = 0;
+      for (let step = 0; step < perEpoch; step++) {
+        order.slice(step * batch, (step + 1) * batch).forEach((n, slot) => buffers.put(slot, examples[n], random));
+        buffers.drop(dropout, random);
+        const outputs = await session.run({ ...buffers.feeds(), ...Object.fromEntries(Object.entries(weights).map(([name, { dims, data }]) => [name, { type: 'float32' as const, dims, data }])) });
+        adam.step(weights, gradientsOf(outputs), rateAt(epoch * perEpoch + step, epochs * perEpoch, peak));
+        loss += Number(outputs['loss']?.data[0]) / perEpoch;
+      }
+      onEpoch(epoch, loss);
+    }
+  } finally {
+    await session.close();
+  }
+  return weights;
+}
+
+function gradientsOf(outputs: Readonly<Record<string, Tensor>>): Record<string, Float32Array> {
+  return Object.fromEntries(Object.entries(outputs).flatMap(([name, { data }]) => (name.startsWith('d_') && data instanceof Float32Array ? [[name.slice(2), data]] : [])));
+}
+
+function shuffle(order: number[], random: () => number): void {
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [order[i], order[j]] = [order[j] ?? 0, order[i] ?? 0];
+  }
+}
+
+class Batch {
+  readonly #patches: Float32Array;
+  readonly #targets: Float32Array;
+  readonly #embeddings: Float32Array;
+  readonly #keep: Float32Array;
+  readonly #shape: StudentShape;
+  readonly #batch: number;
+
+  constructor(shape: StudentShape, batch: number) {
+    this.#shape = shape;
+    this.#batch = batch;
+    this.#patches = new Float32Array(batch * patch.rows * patch.bands);
+    this.#targets = new Float32Array(batch * shape.classes);
+    this.#embeddings = new Float32Array(batch * shape.teacher);
+    this.#keep = new Float32Array(batch * embedded);
+  }
+
+  put(slot: number, example: Example | undefined, random: () => number): void {
+    if (example === undefined) return;
+    vary(example, this.#patches.subarray(slot * patch.rows * patch.bands, (slot + 1) * patch.rows * patch.bands), random);
+    this.#targets.set(example.target, slot * this.#shape.classes);
+    this.#embeddings.set(example.embedding, slot * this.#shape.teacher);
+  }
+
+  drop(share: number, random: () => number): void {
+    for (let i = 0; i < this.#keep.length; i++) this.#keep[i] = random() < share ? 0 : 1 / (1 - share);
+  }
+
+  feeds(): Record<string, Tensor> {
+    const { classes, teacher } = this.#shape;
+    return {
+      patch: { type: 'float32', dims: [this.#batch, 1, patch.rows, patch.bands], data: this.#patches },
+      target: { type: 'float32', dims: [this.#batch, classes], data: this.#targets },
+      embedding: { type: 'float32', dims: [this.#batch, teacher], data: this.#embeddings },
+      keep: { type: 'float32', dims: [this.#batch, embedded], data: this.#keep },
+    };
+  }
+}
+
+/** Moved by up to 80 ms and one band, up to 8 dB louder or softer, with a stripe of time and one of frequency left out (Park et al., arXiv 1904.08779). */
+function vary({ rows, start }: Example, into: Float32Array, random: () => number): void {
+  const most = rowsIn(rows) - patch.rows;
+  const first = Math.max(0, Math.min(most, start + Math.round(16 * random() - 8)));
+  const shift = Math.floor(3 * random()) - 1;
+  const gain = (16 * random() - 8) * (Math.LN10 / 20);
+  const [hiddenRows, hiddenBands] = [Math.floor(14 * random()), Math.floor(8 * random())];
+  const [fromRow, fromBand] = [Math.floor(random() * patch.rows), Math.floor(random() * patch.bands)];
+  for (let row = 0; row < patch.rows; row++) {
+    const hidden = row >= fromRow && row < fromRow + hiddenRows;
+    for (let band = 0; band < patch.bands; band++) {
+      const source = Math.max(0, Math.min(patch.bands - 1, band + shift));
+      const blank = hidden || (band >= fromBand && band < fromBand + hiddenBands);
+      into[row * patch.bands + band] = scaled(blank ? silence + 2 : Math.max(silence, (rows[(first + row) * patch.bands + source] ?? silence) + gain));
+    }
+  }
+}
+
+/** Features of -6.9 (silence) to about 3 become -1.5 to 1.8: what the student is fed, and what the manifest of its package says (`normalize`). */
+export const patchScale = { mean: -2.5, std: 3 } as const;
+
+const scaled = (feature: number): number => (feature - patchScale.mean) / patchScale.std;
