@@ -48,7 +48,7 @@ describe('a roll-out to simulated devices', () => {
   it('brings the package to all of them, in waves, and keeps their settings', async () => {
     const { fleet, store, begin } = await bench(40);
     begin();
-    await until('it is complete', () => phaseOf(store) === 'complete');
+    await until('it is complete', () => phaseOf(store) === 'complete', 50_000);
     expect(fleet.running(held.digest)).toHaveLength(40);
     expect([...fleet.devices.values()].every(({ told, report }) => told.length === 1 && report.settings.fps === 5)).toBe(true);
     const asked = store.devices('r1').map(({ wave, asked_ms }) => ({ wave, asked_ms: asked_ms ?? 0 }));
@@ -83,6 +83,8 @@ describe('a roll-out to simulated devices', () => {
     await until('some run it', () => fleet.running(held.digest).length > 2);
     store.request('r1', { kind: 'pause', by: 'ada' }, Date.now());
     await until('it is paused', () => phaseOf(store) === 'paused');
+    // Devices that were about to be told when the pause came are told.
+    await until('nobody is about to be told', () => store.devices('r1').every(({ phase }) => phase !== 'asking'));
     const told = (): number => [...fleet.devices.values()].reduce((sum, device) => sum + device.told.length, 0);
     const before = told();
     await new Promise((resolve) => { setTimeout(resolve, 250); });
