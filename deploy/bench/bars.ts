@@ -12,6 +12,11 @@ export interface Bar {
   met: boolean;
 }
 
+/** Instead of figures: what they would need, in words. */
+export interface Absent {
+  absent: string;
+}
+
 /** What figures were measured on. */
 export const machineOf = (): { cpu: string; cores: number; isa: string; node: string } => ({ cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, isa: describeCpu().selected, node: process.version });
 

@@ -10,8 +10,8 @@ import { ensureFfmpeg } from '../../demo/ffmpeg.js';
 import { assetsFolder } from '../../demo/folder.js';
 import { demoPackage } from '../../demo/model.js';
 import { clips, faceModels } from '../../demo/pins.js';
+import type { Absent } from '../bars.js';
 import type { FaceBenchOptions } from './faces.js';
-import type { Absent } from './sections.js';
 
 /** Two visits of 8 s in 80 s: faces in 20 % of the frames. */
 export const benchCut: ReplayCut = { fps: 25, lengthS: 80 };

@@ -16,8 +16,7 @@ import type { Detection } from '../../../runtime/stages/types.js';
 import { detect, type DetectPlan } from '../../../runtime/vision/detector.js';
 import { overlapOf } from '../../../runtime/vision/nms.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
-import type { Bar } from '../bars.js';
-import type { Absent } from './sections.js';
+import type { Absent, Bar } from '../bars.js';
 
 export interface IncrementalBenchOptions extends DescribeHints {
   /** A detector. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
-import type { Bar } from '../bars.js';
+import type { Absent, Bar } from '../bars.js';
 
 export interface SectionOptions {
   /** Of each measurement that takes a time, seconds. */
@@ -9,11 +9,6 @@ export interface SectionOptions {
   detector?: string;
   footage?: string;
   signal: AbortSignal;
-}
-
-/** Instead of figures: what a section would need, in words. */
-export interface Absent {
-  absent: string;
 }
 
 /** What `npm run bench:pipeline` measures: one line a section, loaded on demand. */

@@ -24,7 +24,7 @@ describe('blocks', () => {
     fc.assert(fc.property(fc.nat(0xffff_ffff), fc.boolean(), fc.uint8Array({ maxLength: 300 }), fc.nat(7), (index, last, payload, shift) => {
       const message = Buffer.concat([Buffer.alloc(shift), encodeBlock({ index, last, payload })]).subarray(shift);
       const block = decodeBlock(message);
-      expect({ ...block, payload: [...block.payload] }).toEqual({ index, last, unavailable: false, payload: [...payload] });
+      expect({ ...block, payload: [...block.payload] }).toEqual({ index, last, unavailable: false, busy: false, deflated: false, payload: [...payload] });
     }));
   });
 
