@@ -51,7 +51,7 @@ void FrontEnd::Frame(const float* samples, void* ring, size_t ring_rows) {
   } else {
     for (size_t i = 0; i < length; ++i) frame[i] = samples[i] - mean;
   }
-  kernels_.vector->mul_f32(length, frame, config_.window.data(), frame);
+  kernels_.elementwise->mul_f32(length, frame, config_.window.data(), frame);
   kernels_.audio->power(&tables_.plan(), frame, power_.data(), scratch_.data());
   if (config_.magnitude) {
     for (float& value : power_) value = std::sqrt(value);
@@ -72,7 +72,7 @@ void FrontEnd::Frame(const float* samples, void* ring, size_t ring_rows) {
   for (size_t i = 0; i < config_.mean.size(); ++i) row[i] = (row[i] - config_.mean[i]) * config_.factor[i];
   const size_t at = static_cast<size_t>(position_ % ring_rows), bytes = features_ * (quantized() ? 1 : sizeof(float));
   uint8_t *first = static_cast<uint8_t*>(ring) + at * bytes, *second = first + ring_rows * bytes;
-  if (quantized()) kernels_.vector->quantize(features_, row, first, config_.code_scale, config_.code_zero);
+  if (quantized()) kernels_.elementwise->quantize(features_, row, first, config_.code_scale, config_.code_zero);
   else std::memcpy(first, row, bytes);
   std::memcpy(second, first, bytes);
   ++position_;
@@ -98,11 +98,11 @@ void FrontEnd::Pcen(float* values, size_t count) {
   }
   kernels_.unary_f32->log(count, work_.data(), work_.data(), 0, 0);
   for (size_t i = 0; i < count; ++i) work_[i] *= -gain;
-  kernels_.vector->exp_f32(count, work_.data(), work_.data());
+  kernels_.elementwise->exp_f32(count, work_.data(), work_.data());
   for (size_t i = 0; i < count; ++i) work_[i] = values[i] * work_[i] + bias;
   kernels_.unary_f32->log(count, work_.data(), work_.data(), 0, 0);
   for (size_t i = 0; i < count; ++i) work_[i] *= power;
-  kernels_.vector->exp_f32(count, work_.data(), values);
+  kernels_.elementwise->exp_f32(count, work_.data(), values);
   const float least = std::pow(bias, power);
   for (size_t i = 0; i < count; ++i) values[i] -= least;
 }

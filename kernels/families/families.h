@@ -13,7 +13,8 @@
   TYPED(dwconv_q8, DwConvQ8Kernel) \
   UNTYPED(gemm_f32, GemmF32Kernel) \
   UNTYPED(dwconv_f32, DwConvF32Kernel) \
-  TYPED(vector, VectorKernels) \
+  TYPED(elementwise, ElementwiseKernels) \
+  TYPED(pool, PoolKernels) \
   UNTYPED(unary_f32, UnaryF32Kernels) \
   UNTYPED(audio, AudioKernels) \
   TYPED(gemm_w46, GemmNarrowKernel) \

@@ -12,7 +12,7 @@ shift
 cpus=("$@")
 [[ ${#cpus[@]} -gt 0 ]] || cpus=(Nehalem)
 tests=(gemm_q8_is_bit_equal_to_ref_around dwconv_q8_is_bit_equal_to_ref_across gemm_f32_does_not_depend dwconv_f32_is_within
-  vector_kernels_equal_ref unary_f32_is_within_its_bounds any_number_of_threads)
+  elementwise_kernels_equal_ref pool_kernels_equal_ref unary_f32_is_within_its_bounds any_number_of_threads)
 
 status=0
 for cpu in "${cpus[@]}"; do
@@ -26,7 +26,7 @@ done
 # The ledger: a kernel that this CPU offers and that did not run is a failure, not a skip.
 expect() { grep -q "^ledger $2: $3" "$build/$1.txt" || { echo "$1: expected $2 to be \"$3\"" >&2; status=1; }; }
 for cpu in "${cpus[@]}"; do
-  for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 vector unary_f32; do
+  for family in gemm_q8 dwconv_q8 gemm_f32 dwconv_f32 elementwise pool unary_f32; do
     expect "$cpu" "$family/sse41" emulated
     expect "$cpu" "$family/avx2" "not run: CPU or operating system lacks avx2, fma"
   done

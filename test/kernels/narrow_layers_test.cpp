@@ -4,6 +4,7 @@
 #include "engine/pack_program.h"
 #include "kernel_cases.h"
 #include "program_builder.h"
+#include "run_engine.h"
 
 namespace sterna_test {
 namespace {
@@ -11,7 +12,6 @@ namespace {
 using sterna::ConvQ8Attrs;
 using sterna::Engine;
 using sterna::OpCode;
-using Bytes = std::vector<uint8_t>;
 
 constexpr uint32_t kSide = 12, kChannels = 40, kWide = 400;
 
@@ -102,26 +102,6 @@ Net BuildNet(DType type) {
   add([](Net::Layer& l) { l.kernel = 6, l.zp = -14; });
   add([](Net::Layer& l) { l.channels = kWide; });
   return net;
-}
-
-sterna::LoadOptions OptionsFor(const char* isa, int threads) {
-  sterna::LoadOptions options;
-  options.isa = isa;
-  options.threads = threads;
-  return options;
-}
-
-std::vector<Bytes> RunAll(Engine& engine) {
-  Bytes in(engine.InputBytes(0));
-  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint8_t>(i * 37 + i / 7);
-  const uint8_t* inputs[] = {in.data()};
-  std::vector<Bytes> out;
-  std::vector<uint8_t*> outputs;
-  for (size_t i = 0; i < engine.output_count(); ++i) out.emplace_back(engine.OutputBytes(i));
-  for (Bytes& bytes : out) outputs.push_back(bytes.data());
-  const sterna::Status status = engine.Run(inputs, outputs.data());
-  EXPECT_MSG(status.ok(), status.message);
-  return out;
 }
 
 std::unique_ptr<Engine> Load(const Bytes& program, const char* isa, int threads) {

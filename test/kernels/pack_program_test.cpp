@@ -7,6 +7,7 @@
 
 #include "kernel_cases.h"
 #include "program_builder.h"
+#include "run_engine.h"
 #include "sterna/checksum.h"
 
 namespace sterna_test {
@@ -19,7 +20,6 @@ using sterna::LoadOptions;
 using sterna::OpCode;
 using sterna::Status;
 using sterna::StatusCode;
-using Bytes = std::vector<uint8_t>;
 
 constexpr uint32_t kSide = 6, kChannels = 40, kWide = 400;
 
@@ -57,26 +57,6 @@ Bytes BuildNet(DType type) {
   b.Op(OpCode::kConvF32, {f, weights}, y, sterna::ConvF32Attrs{{1, 1, 0, 0, 0, 0, 1, 1, 1}, 1, 0, 0, 0});
   b.Op(OpCode::kUnaryF32, {weights}, copy, sterna::UnaryAttrs{9, 0, 0});
   return b.Build();
-}
-
-LoadOptions OptionsFor(const char* isa, int threads) {
-  LoadOptions options;
-  options.isa = isa;
-  options.threads = threads;
-  return options;
-}
-
-std::vector<Bytes> RunAll(Engine& engine) {
-  Bytes in(engine.InputBytes(0));
-  for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint8_t>(i * 37 + i / 7);
-  const uint8_t* inputs[] = {in.data()};
-  std::vector<Bytes> out;
-  std::vector<uint8_t*> outputs;
-  for (size_t i = 0; i < engine.output_count(); ++i) out.emplace_back(engine.OutputBytes(i));
-  for (Bytes& bytes : out) outputs.push_back(bytes.data());
-  const Status status = engine.Run(inputs, outputs.data());
-  EXPECT_MSG(status.ok(), status.message);
-  return out;
 }
 
 Status LoadBytes(const Bytes& bytes, const LoadOptions& options, std::unique_ptr<Engine>* engine) { return Engine::Load(bytes.data(), bytes.size(), options, engine); }

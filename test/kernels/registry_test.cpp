@@ -73,7 +73,7 @@ STERNA_TEST(every_family_resolves_for_both_activation_types) {
     const sterna::Status status = sterna::SelectKernels(nullptr, type, &kernels);
     EXPECT(status.ok());
     EXPECT(kernels.gemm_q8 != nullptr && kernels.dwconv_q8 != nullptr && kernels.gemm_f32 != nullptr);
-    EXPECT(kernels.dwconv_f32 != nullptr && kernels.vector != nullptr);
+    EXPECT(kernels.dwconv_f32 != nullptr && kernels.elementwise != nullptr && kernels.pool != nullptr);
     EXPECT(kernels.activation == type);
     // An ISA's 8-bit kernels take its own activation type only.
     if (static_cast<DType>(sterna::BestIsa().kernels.activation) != type) {

@@ -55,7 +55,7 @@ describe('the gate on the execution ledger', () => {
   });
 
   it('fails when no test knows a kernel', () => {
-    expect(check([`${host}ledger vector/avx2: not run: no test runs it\n`]).status).toBe(1);
+    expect(check([`${host}ledger pool/avx2: not run: no test runs it\n`]).status).toBe(1);
   });
 
   it('fails when the ledger is empty', () => {

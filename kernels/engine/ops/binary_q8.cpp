@@ -23,11 +23,11 @@ class BinaryQ8 final : public OpDriver {
  public:
   // `attrs`: a subtraction has become an addition of -b_mul.
   BinaryQ8(const LoopNest<3>& nest, const BinaryQ8Attrs& attrs, const OpContext& context, const uint8_t* a, const uint8_t* b)
-      : nest_(nest), walk_(context.Output()), walks_(walk_.Add(0, *context.Input(0)) && walk_.Add(1, *context.Input(1))), p_(attrs), vector_(context.kernels().vector), signed_(context.activation() == DType::kS8), a_(a), b_(b), y_(context.OutputData()) {
+      : nest_(nest), walk_(context.Output()), walks_(walk_.Add(0, *context.Input(0)) && walk_.Add(1, *context.Input(1))), p_(attrs), elementwise_(context.kernels().elementwise), signed_(context.activation() == DType::kS8), a_(a), b_(b), y_(context.OutputData()) {
     units_ = nest_.units();
     cost_ = context.Output().elements / 2;
     use_kernel_ = p_.kind == static_cast<int32_t>(BinaryKind::kAdd);
-    kernel_ = use_kernel_ && nest_.inner_stride(0) == 1 && nest_.inner_stride(1) == 1 ? vector_->name : "binary_q8";
+    kernel_ = use_kernel_ && nest_.inner_stride(0) == 1 && nest_.inner_stride(1) == 1 ? elementwise_->name : "binary_q8";
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     const int64_t a_step = nest_.inner_stride(0), b_step = nest_.inner_stride(1);
@@ -43,7 +43,7 @@ class BinaryQ8 final : public OpDriver {
   void Compute(int64_t n, const uint8_t* a, int64_t a_step, const uint8_t* b, int64_t b_step, uint8_t* y) const {
     if (use_kernel_ && a_step == 1 && b_step == 1) {
       const AddQ8Args args{static_cast<size_t>(n), a, b, y, p_.a_zp, p_.b_zp, p_.y_zp, p_.y_lo, p_.y_hi, p_.a_mul, p_.b_mul};
-      return vector_->add_q8(&args);
+      return elementwise_->add_q8(&args);
     }
     if (signed_) return SegmentOf<int8_t>(n, a, a_step, b, b_step, y);
     SegmentOf<uint8_t>(n, a, a_step, b, b_step, y);
@@ -63,7 +63,7 @@ class BinaryQ8 final : public OpDriver {
   PixelWalk<3> walk_;
   bool walks_;
   BinaryQ8Attrs p_;
-  const VectorKernels* vector_;
+  const ElementwiseKernels* elementwise_;
   bool signed_, use_kernel_;
   const uint8_t *a_, *b_;
   uint8_t* y_;

@@ -99,8 +99,8 @@ class BlockTranspose final : public OpDriver {
     int64_t columns, x_column_stride;  // y is contiguous along this one
   };
 
-  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const PixelSource& source, const VectorKernels& vector, const uint8_t* x, uint8_t* y, int64_t elements)
-      : nest_(nest), p_(plane), source_(source), interleave_(vector.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
+  BlockTranspose(const LoopNest<2>& nest, const Plane& plane, const PixelSource& source, const ElementwiseKernels& elementwise, const uint8_t* x, uint8_t* y, int64_t elements)
+      : nest_(nest), p_(plane), source_(source), interleave_(elementwise.interleave3_q8), block_rows_(std::max(kBlock, kBlockElements / plane.columns)),
         x_(reinterpret_cast<const T*>(x)), y_(reinterpret_cast<T*>(y)) {
     blocks_ = (plane.rows + block_rows_ - 1) / block_rows_;
     for_each_inner_ = nest_.inner();
@@ -149,7 +149,7 @@ class BlockTranspose final : public OpDriver {
   LoopNest<2> nest_;
   Plane p_;
   PixelSource source_;
-  decltype(VectorKernels::interleave3_q8) interleave_;
+  decltype(ElementwiseKernels::interleave3_q8) interleave_;
   int64_t block_rows_, blocks_, for_each_inner_;
   const T* x_;
   T* y_;
@@ -207,7 +207,7 @@ DriverPtr MakeTranspose(const OpContext& context, const int64_t* xs, const int64
   const PixelSource source = PixelSource::Of(y, y.dims, xs);
   if (!blocks) return DriverPtr(new StridedCopy<T>(nest, source, x_data, y_data, y.elements, "transpose"));
   const typename BlockTranspose<T>::Plane plane{y.dims[x_axis], ys[x_axis], y.dims[y_axis], xs[y_axis]};
-  return DriverPtr(new BlockTranspose<T>(nest, plane, source, *context.kernels().vector, x_data, y_data, y.elements));
+  return DriverPtr(new BlockTranspose<T>(nest, plane, source, *context.kernels().elementwise, x_data, y_data, y.elements));
 }
 
 }  // namespace

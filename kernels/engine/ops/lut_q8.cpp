@@ -9,10 +9,10 @@ namespace {
 class LutQ8 final : public OpDriver {
  public:
   LutQ8(const LoopNest<2>& nest, const OpContext& context, const uint8_t* x, const uint8_t* table)
-      : nest_(nest), walk_(UnaryWalk(*context.Input(0), context.Output())), lut_(context.kernels().vector->lut_q8), x_(x), y_(context.OutputData()), table_(table) {
+      : nest_(nest), walk_(UnaryWalk(*context.Input(0), context.Output())), lut_(context.kernels().elementwise->lut_q8), x_(x), y_(context.OutputData()), table_(table) {
     units_ = nest_.units();
     cost_ = context.Output().elements / 4;
-    kernel_ = context.kernels().vector->name;
+    kernel_ = context.kernels().elementwise->name;
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { lut_(static_cast<size_t>(n), x_ + at[0], table_, y_ + at[1]); });

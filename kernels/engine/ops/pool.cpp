@@ -101,10 +101,10 @@ class PoolDriver : public OpDriver {
 class PoolQ8 final : public PoolDriver {
  public:
   PoolQ8(const OpContext& context, const PoolShape& shape, const uint8_t* x)
-      : PoolDriver(shape), vector_(context.kernels().vector), lowest_(static_cast<uint8_t>(context.lowest())),
+      : PoolDriver(shape), kernels_(context.kernels().pool), lowest_(static_cast<uint8_t>(context.lowest())),
         x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x), y_(context.OutputData()) {
     scratch_bytes_ = static_cast<size_t>(s_.c) * sizeof(int32_t);
-    kernel_ = vector_->name;
+    kernel_ = kernels_->name;
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     int32_t* acc = reinterpret_cast<int32_t*>(scratch);
@@ -126,7 +126,7 @@ class PoolQ8 final : public PoolDriver {
     ForEachTap(w, [&](int64_t pixel) {
       const uint8_t* x = x_ + pixel * x_stride_;
       if (first) std::memcpy(y, x, c);
-      else vector_->max_q8(c, x, y);
+      else kernels_->max_q8(c, x, y);
       first = false;
     });
     if (first) std::memset(y, lowest_, c);
@@ -135,7 +135,7 @@ class PoolQ8 final : public PoolDriver {
   void Average(const Window& w, int32_t* acc) {
     const size_t c = static_cast<size_t>(s_.c);
     std::memset(acc, 0, c * sizeof(int32_t));
-    ForEachTap(w, [&](int64_t pixel) { vector_->sum_q8(c, x_ + pixel * x_stride_, acc); });
+    ForEachTap(w, [&](int64_t pixel) { kernels_->sum_q8(c, x_ + pixel * x_stride_, acc); });
     // Padding counts as real zeros, which is x_zp in every byte: it adds nothing to sum(x - x_zp).
     const int32_t zero = static_cast<int32_t>(w.rows.count * w.columns.count) * s_.a.x_zp;
     const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
@@ -146,7 +146,7 @@ class PoolQ8 final : public PoolDriver {
     }
   }
 
-  const VectorKernels* vector_;
+  const PoolKernels* kernels_;
   uint8_t lowest_;
   int64_t x_stride_, y_stride_;
   const uint8_t* x_;
@@ -156,7 +156,7 @@ class PoolQ8 final : public PoolDriver {
 class PoolF32 final : public PoolDriver {
  public:
   PoolF32(const OpContext& context, const PoolShape& shape, const uint8_t* x)
-      : PoolDriver(shape), vector_(context.kernels().vector), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
+      : PoolDriver(shape), kernels_(context.kernels().pool), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
         x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     const PoolAttrs& a = s_.a;
     const int64_t last_start = s_.w - 1 - int64_t{a.kernel_w - 1} * a.dilation_w + a.pad_left;
@@ -190,15 +190,15 @@ class PoolF32 final : public PoolDriver {
     const PoolF32Args args{static_cast<size_t>(c), static_cast<size_t>(w.rows.count), static_cast<size_t>(w.columns.count), x_ + first,
                            static_cast<size_t>(s_.a.dilation_h * s_.w * x_stride_), static_cast<size_t>(s_.a.dilation_w * x_stride_),
                            static_cast<size_t>(count), static_cast<size_t>(s_.a.stride_w * x_stride_), static_cast<size_t>(y_stride_), y};
-    if (!s_.average()) return vector_->max_pool_f32(&args);
-    vector_->sum_pool_f32(&args);
+    if (!s_.average()) return kernels_->max_pool_f32(&args);
+    kernels_->sum_pool_f32(&args);
     const float divisor = static_cast<float>(std::max<int64_t>(w.divisor(), 1));
     for (int64_t o = 0; o < count; ++o, y += y_stride_) {
       for (int64_t i = 0; i < c; ++i) y[i] /= divisor;
     }
   }
 
-  const VectorKernels* vector_;
+  const PoolKernels* kernels_;
   int64_t inner_end_;  // the first output column, from 0 on, whose window leaves the image to the right
   int64_t x_stride_, y_stride_;
   const float* x_;

@@ -18,7 +18,7 @@ class Requantize final : public OpDriver {
         x_(reinterpret_cast<const From*>(x)), y_(reinterpret_cast<To*>(context.OutputData())) {
     units_ = nest_.units();
     cost_ = context.Output().elements;
-    kernel_ = context.kernels().vector->name;
+    kernel_ = context.kernels().elementwise->name;
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     nest_.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t n) { run_(static_cast<size_t>(n), x_ + at[0], y_ + at[1], attrs_.scale, attrs_.zp); });
@@ -45,13 +45,13 @@ class QuantizePixels final : public OpDriver {
   static constexpr int64_t kMaxChannels = 16;
 
   QuantizePixels(const OpContext& context, const uint8_t* x)
-      : quantize_(context.kernels().vector->quantize), attrs_(context.Attrs<QuantizeAttrs>()), channels_(context.Output().channels()),
+      : quantize_(context.kernels().elementwise->quantize), attrs_(context.Attrs<QuantizeAttrs>()), channels_(context.Output().channels()),
         stride_(context.Output().pixel_stride), x_(reinterpret_cast<const float*>(x)), y_(context.OutputData()) {
     units_ = context.Output().pixels();
     granularity_ = kBlock;
     cost_ = context.Output().elements;
     scratch_bytes_ = static_cast<size_t>(kBlock * channels_);
-    kernel_ = context.kernels().vector->name;
+    kernel_ = context.kernels().elementwise->name;
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
     for (int64_t pixel = begin; pixel < end; pixel += kBlock) {
@@ -122,7 +122,7 @@ Status PrepareQuantize(const OpContext& context, DriverPtr* driver) {
   const Tensor& y = context.Output();
   const bool spread = context.Input(0)->dense() && !y.dense() && y.channels() <= QuantizePixels::kMaxChannels;
   if (spread) driver->reset(new QuantizePixels(context, x));
-  else driver->reset(new Requantize<float, uint8_t>(context, context.kernels().vector->quantize, x));
+  else driver->reset(new Requantize<float, uint8_t>(context, context.kernels().elementwise->quantize, x));
   return status;
 }
 
@@ -130,7 +130,7 @@ Status PrepareDequantize(const OpContext& context, DriverPtr* driver) {
   Status status = CheckQuantize(context, context.activation(), DType::kF32);
   const uint8_t* x = nullptr;
   if (status.ok()) status = context.InputData(0, &x);
-  if (status.ok()) driver->reset(new Requantize<uint8_t, float>(context, context.kernels().vector->dequantize, x));
+  if (status.ok()) driver->reset(new Requantize<uint8_t, float>(context, context.kernels().elementwise->dequantize, x));
   return status;
 }
 

@@ -39,7 +39,7 @@ class Function {
   void Apply(int64_t n, const float* x, float* y) const {
     if (!tanh_) return function_.Apply(static_cast<size_t>(n), x, y);
     for (int64_t i = 0; i < n; ++i) y[i] = 2.0f * x[i];
-    function_.vector->sigmoid_f32(static_cast<size_t>(n), y, y);
+    function_.elementwise->sigmoid_f32(static_cast<size_t>(n), y, y);
     for (int64_t i = 0; i < n; ++i) y[i] = 2.0f * y[i] - 1.0f;
   }
 
@@ -88,14 +88,14 @@ class RecurrentF32 final : public OpDriver {
   void StepLstm(const Direction& d, int64_t count, const Workspace& w) const;
   void Product(const uint8_t* packed, int64_t count, int64_t n, const float* a, const float* bias, const float* residual, float* y, const Workspace& w) const;
   void Clip(int64_t n, float* x) const {
-    if (clip_ < std::numeric_limits<float>::infinity()) vector_->clamp_f32(static_cast<size_t>(n), x, x, -clip_, clip_);
+    if (clip_ < std::numeric_limits<float>::infinity()) elementwise_->clamp_f32(static_cast<size_t>(n), x, x, -clip_, clip_);
   }
   float* Row(int64_t step, int64_t d, int64_t row) const { return y_ + ((step * s_.directions + d) * s_.batch + row) * y_stride_; }
   int64_t LengthOf(int64_t row) const { return lengths_ == nullptr ? s_.steps : std::clamp<int64_t>(lengths_[row], 0, s_.steps); }
 
   Shape s_;
   const GemmF32Kernel* kernel_f32_;
-  const VectorKernels* vector_ = nullptr;
+  const ElementwiseKernels* elementwise_ = nullptr;
   Direction directions_[kMaxDirections] = {};
   bool linear_before_reset_ = false, input_forget_ = false;
   float clip_ = 0.0f;
@@ -151,7 +151,7 @@ Status RecurrentF32::Bind(const OpContext& context) {
 
 Status RecurrentF32::Init(const OpContext& context) {
   const RecurrentAttrs& a = context.Attrs<RecurrentAttrs>();
-  vector_ = context.kernels().vector;
+  elementwise_ = context.kernels().elementwise;
   linear_before_reset_ = a.linear_before_reset != 0, input_forget_ = a.input_forget != 0, clip_ = a.clip;
   Status status = Bind(context);
   for (int64_t d = 0; status.ok() && d < s_.directions; ++d) {

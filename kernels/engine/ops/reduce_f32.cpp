@@ -147,7 +147,7 @@ class ReduceF32 final : public OpDriver {
 class SoftmaxF32 final : public OpDriver {
  public:
   SoftmaxF32(const OpContext& context, int axis, SoftmaxMode mode, const uint8_t* x)
-      : exp_(context.kernels().vector->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+      : exp_(context.kernels().elementwise->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     const Tensor &in = *context.Input(0), &out = context.Output();
     int64_t xs[kMaxRank], ys[kMaxRank];
     StridesOf(in, xs);

@@ -10,7 +10,7 @@ struct UnaryFunction {
 
   Body body = nullptr;
   float alpha = 0, beta = 0;
-  const VectorKernels* vector = nullptr;
+  const ElementwiseKernels* elementwise = nullptr;
   const UnaryF32Kernels* unary = nullptr;
 
   void Apply(size_t n, const float* x, float* y) const { body(*this, n, x, y); }

@@ -21,20 +21,20 @@ void Each(const UnaryFunction& u, size_t n, const float* x, float* y) {
 void Identity(const UnaryFunction&, size_t n, const float* x, float* y) {
   if (x != y) std::memmove(y, x, n * sizeof(float));
 }
-void Relu(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->clamp_f32(n, x, y, 0.0f, kInfinity); }
-void Clip(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->clamp_f32(n, x, y, u.alpha, u.beta); }
-void Sigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->sigmoid_f32(n, x, y); }
-void Exp(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->exp_f32(n, x, y); }
-void HardSigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->hard_sigmoid_f32(n, x, y, u.alpha, u.beta); }
-void HardSwish(const UnaryFunction& u, size_t n, const float* x, float* y) { u.vector->hard_swish_f32(n, x, y, 1.0f / 6.0f, 0.5f); }
+void Relu(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->clamp_f32(n, x, y, 0.0f, kInfinity); }
+void Clip(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->clamp_f32(n, x, y, u.alpha, u.beta); }
+void Sigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->sigmoid_f32(n, x, y); }
+void Exp(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->exp_f32(n, x, y); }
+void HardSigmoid(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->hard_sigmoid_f32(n, x, y, u.alpha, u.beta); }
+void HardSwish(const UnaryFunction& u, size_t n, const float* x, float* y) { u.elementwise->hard_swish_f32(n, x, y, 1.0f / 6.0f, 0.5f); }
 
 // x * sigmoid(x), in pieces that fit L1.
 void Silu(const UnaryFunction& u, size_t n, const float* x, float* y) {
   float s[256];
   for (size_t i = 0; i < n; i += 256) {
     const size_t count = n - i < 256 ? n - i : 256;
-    u.vector->sigmoid_f32(count, x + i, s);
-    u.vector->mul_f32(count, x + i, s, y + i);
+    u.elementwise->sigmoid_f32(count, x + i, s);
+    u.elementwise->mul_f32(count, x + i, s, y + i);
   }
 }
 
@@ -144,7 +144,7 @@ class UnaryF32 final : public OpDriver {
 Status MakeUnary(const KernelSet& kernels, int32_t kind, float alpha, float beta, UnaryFunction* unary) {
   for (const Row& row : kFunctions) {
     if (row.kind != static_cast<UnaryKind>(kind)) continue;
-    *unary = {row.body, alpha, beta, kernels.vector, kernels.unary_f32};
+    *unary = {row.body, alpha, beta, kernels.elementwise, kernels.unary_f32};
     return Status::Ok();
   }
   return Unsupported("unknown unary function");

@@ -1,5 +1,6 @@
 // bit_planes/ref: sign and mask planes of stored activations, 32 to a word; bits past the last one are 0.
 #include "kernel.h"
+#include "families/typed_reference.h"
 
 namespace sterna {
 namespace {
@@ -18,11 +19,12 @@ void FromQ8(size_t n, const uint8_t* x, int32_t zp, uint32_t* sign, uint32_t* ma
   }
 }
 
+template <typename T>
+constexpr BitPlaneKernels Reference() {
+  return {"bit_planes/ref", FromQ8<T>};
+}
+
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::BitPlaneKernels sterna_bit_planes_ref_u8, sterna_bit_planes_ref_s8;
-const sterna::BitPlaneKernels sterna_bit_planes_ref_u8 = {"bit_planes/ref", sterna::FromQ8<uint8_t>};
-const sterna::BitPlaneKernels sterna_bit_planes_ref_s8 = {"bit_planes/ref", sterna::FromQ8<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::BitPlaneKernels, bit_planes, sterna::Reference)

@@ -2,23 +2,15 @@
 // products of -128 would not fit 16 bits.
 //
 // Registers: 4 sums, 1 of the vector, 1 of a row, 2 of products. 16 products take a load, 2 multiplies and 2 additions.
-#include <arm_neon.h>
-
-#include "dots_vec.h"
+#include "dots_neon.h"
 
 namespace {
 
-struct Core {
-  using Sum = int32x4_t;
-  static constexpr size_t kStep = 16;
-  static inline int8x16_t Load(const int8_t* p) { return vld1q_s8(p); }
-  static inline Sum Zero() { return vdupq_n_s32(0); }
+struct Core : DotsNeon {
   static inline Sum Add(Sum sum, const int8_t* rows, int8x16_t x) {
     const int8x16_t row = Load(rows);
     return vpadalq_s16(vpadalq_s16(sum, vmull_s8(vget_low_s8(row), vget_low_s8(x))), vmull_high_s8(row, x));
   }
-  static inline int32_t Total(Sum sum) { return vaddvq_s32(sum); }
-  static inline int32_t Offset(size_t, const int8_t*) { return 0; }
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 // It computes the formula as it stands; the other kernels add -x_zp * sum w[.][.][c] to the bias when they pack.
 // Packed layout: int32 x_zp, int32 bias[channels], then int8 w[kernel_h][kernel_w][channels].
 #include "kernel.h"
+#include "families/typed_reference.h"
 #include "sterna/requant.h"
 
 namespace sterna {
@@ -60,13 +61,12 @@ void Run(const DwConvQ8Args* args) {
   }
 }
 
+template <typename T>
+constexpr DwConvQ8Kernel Reference() {
+  return {"dwconv_q8/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
+}
+
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::DwConvQ8Kernel sterna_dwconv_q8_ref_u8, sterna_dwconv_q8_ref_s8;
-const sterna::DwConvQ8Kernel sterna_dwconv_q8_ref_u8 = {"dwconv_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
-                                                        sterna::Run<uint8_t>};
-const sterna::DwConvQ8Kernel sterna_dwconv_q8_ref_s8 = {"dwconv_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
-                                                        sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::DwConvQ8Kernel, dwconv_q8, sterna::Reference)

@@ -2,6 +2,7 @@
 //
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + depth - 2 popcount(a[i] ^ w[o]))
 #include "kernel.h"
+#include "families/typed_reference.h"
 #include "ref_bits.h"
 
 namespace sterna {
@@ -19,11 +20,12 @@ void Run(const GemmBitsArgs* args) {
   });
 }
 
+template <typename T>
+constexpr GemmBitsKernel Reference() {
+  return {"gemm_bnn/ref", PackedBytes, PackPlanes, NoScratch, Run<T>};
+}
+
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8, sterna_gemm_bnn_ref_s8;
-const sterna::GemmBitsKernel sterna_gemm_bnn_ref_u8 = {"gemm_bnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<uint8_t>};
-const sterna::GemmBitsKernel sterna_gemm_bnn_ref_s8 = {"gemm_bnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::GemmBitsKernel, gemm_bnn, sterna::Reference)

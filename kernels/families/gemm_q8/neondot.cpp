@@ -11,6 +11,7 @@
 #include "kernel.h"
 #include "isa/arm/tile_neon.h"
 #include "pack_arm.h"
+#include "run_arm.h"
 
 namespace sterna {
 namespace {
@@ -60,15 +61,6 @@ inline __attribute__((always_inline)) void Multiply(int32x4_t (&acc)[M][V], cons
   }
 }
 
-// One panel, at output channel `o`.
-struct Panel {
-  const int8_t* b;
-  const int32_t* bias;
-  const float* scale;
-  size_t o, width;  // channels that exist
-  FinishNeon finish;
-};
-
 // `count` tiles of M rows of one panel, from `row` on; returns the row after them.
 template <int M, int V>
 __attribute__((noinline)) size_t Tiles(const GemmQ8Args* args, const RequantNeon& requant, const Panel& panel, size_t row, size_t count) {
@@ -116,20 +108,11 @@ bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp
 size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 
 void Run(const GemmQ8Args* args) {
-  const RequantNeon requant = MakeRequantNeon(args->requant);
-  const int32_t* bias = static_cast<const int32_t*>(args->packed);
-  const float* reach = static_cast<const float*>(args->packed) + BiasBytesArm(args->n) / sizeof(float);
-  const int8_t* panels = static_cast<const int8_t*>(args->packed) + PanelsOffsetArm(args->n);
   const size_t block = RoundUpArm(kBlockBytes / args->k + 1, kRows), depth = RoundUpArm(args->k, kStep);
-  for (size_t row = 0; row < args->m; row += block) {
-    const size_t end = row + block < args->m ? row + block : args->m;
-    for (size_t o = 0, width = 0; o < args->n; o += width) {
-      width = PanelWidthArm(args->n, o, kChannels);
-      const size_t exist = args->n - o < width ? args->n - o : width;
-      const Panel panel{panels + o * depth, bias + o, args->requant.scale + o, o, exist, FinishOf(args->requant, o, exist, width, reach + o)};
-      width == 8 ? Rows<2>(args, requant, panel, row, end) : Rows<4>(args, requant, panel, row, end);
-    }
-  }
+  RunBlocksArm(args, {block, depth, kChannels, static_cast<const int32_t*>(args->packed)},
+               [args](const RequantNeon& requant, const Panel& panel, size_t width, size_t row, size_t end) {
+                 width == 8 ? Rows<2>(args, requant, panel, row, end) : Rows<4>(args, requant, panel, row, end);
+               });
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "kernel.h"
 #include "isa/arm/tile_neon.h"
 #include "pack_arm.h"
+#include "run_arm.h"
 
 namespace sterna {
 namespace {
@@ -51,15 +52,6 @@ inline __attribute__((always_inline)) void Multiply(int32x4_t (&acc)[P][V], cons
 
 inline int32x4_t ZipLow(int32x4_t x, int32x4_t y) { return vreinterpretq_s32_s64(vzip1q_s64(vreinterpretq_s64_s32(x), vreinterpretq_s64_s32(y))); }
 inline int32x4_t ZipHigh(int32x4_t x, int32x4_t y) { return vreinterpretq_s32_s64(vzip2q_s64(vreinterpretq_s64_s32(x), vreinterpretq_s64_s32(y))); }
-
-// One panel, at output channel `o`.
-struct Panel {
-  const int8_t* b;
-  const int32_t* bias;
-  const float* scale;
-  size_t o, width;  // channels that exist
-  FinishNeon finish;
-};
 
 // M rows (1, or an even number) of 2 * V channels.
 template <int M, int V>
@@ -118,20 +110,11 @@ bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp
 size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 
 void Run(const GemmQ8Args* args) {
-  const RequantNeon requant = MakeRequantNeon(args->requant);
   const int32_t* bias = reinterpret_cast<const int32_t*>(static_cast<const int8_t*>(args->packed) + BlocksOffset(args->n, args->k));
-  const float* reach = static_cast<const float*>(args->packed) + BiasBytesArm(args->n) / sizeof(float);
-  const int8_t* panels = static_cast<const int8_t*>(args->packed) + PanelsOffsetArm(args->n);
   const size_t block = RoundUpArm(kBlockBytes / args->k + 1, kRows), depth = RoundUpArm(args->k, kStep);
-  for (size_t row = 0; row < args->m; row += block) {
-    const size_t end = row + block < args->m ? row + block : args->m;
-    for (size_t o = 0, width = 0; o < args->n; o += width) {
-      width = PanelWidthArm(args->n, o, kChannels);
-      const size_t exist = args->n - o < width ? args->n - o : width;
-      const Panel panel{panels + o * depth, bias + 2 * o, args->requant.scale + o, o, exist, FinishOf(args->requant, o, exist, width, reach + o)};
-      width == 8 ? Rows<4>(args, requant, panel, row, end) : Rows<8>(args, requant, panel, row, end);
-    }
-  }
+  RunBlocksArm(args, {block, depth, kChannels, bias, 2}, [args](const RequantNeon& requant, const Panel& panel, size_t width, size_t row, size_t end) {
+    width == 8 ? Rows<4>(args, requant, panel, row, end) : Rows<8>(args, requant, panel, row, end);
+  });
 }
 
 }  // namespace

@@ -6,7 +6,8 @@
 // where they are compared with this one.
 // Packed layout: int32 a_zp, int32 bias[n], then the weights as they come, int8 [n][k].
 #include "kernel.h"
-#include "sterna/requant.h"
+#include "families/typed_reference.h"
+#include "ref_rows.h"
 
 namespace sterna {
 namespace {
@@ -29,28 +30,20 @@ void Run(const GemmQ8Args* args) {
   const int32_t* bias = static_cast<const int32_t*>(args->packed) + 1;
   const int32_t a_zp = bias[-1];
   const int8_t* weights = reinterpret_cast<const int8_t*>(bias + args->n);
-  const RequantQ8& r = args->requant;
-  for (size_t i = 0; i < args->m; ++i) {
-    const T* a = reinterpret_cast<const T*>(args->a + i * args->a_stride);
-    const T* residual = reinterpret_cast<const T*>(r.residual != nullptr ? r.residual + i * r.residual_stride : nullptr);
-    T* y = reinterpret_cast<T*>(args->y + i * args->y_stride);
-    for (size_t o = 0; o < args->n; ++o) {
-      const int8_t* w = weights + o * args->k;
-      int32_t acc = 0;
-      for (size_t p = 0; p < args->k; ++p) acc += (static_cast<int32_t>(a[p]) - a_zp) * w[p];
-      acc = static_cast<int32_t>(static_cast<uint32_t>(acc) + static_cast<uint32_t>(bias[o]));
-      y[o] = RequantizeQ8<T>(r, acc, o, residual != nullptr ? residual[o] : T{0});
-    }
-  }
+  RunRows<T>(args, bias, [=](const T* a, size_t o) {
+    const int8_t* w = weights + o * args->k;
+    int32_t sum = 0;
+    for (size_t p = 0; p < args->k; ++p) sum += (static_cast<int32_t>(a[p]) - a_zp) * w[p];
+    return sum;
+  });
+}
+
+template <typename T>
+constexpr GemmQ8Kernel Reference() {
+  return {"gemm_q8/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
 }
 
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::GemmQ8Kernel sterna_gemm_q8_ref_u8, sterna_gemm_q8_ref_s8;
-const sterna::GemmQ8Kernel sterna_gemm_q8_ref_u8 = {"gemm_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
-                                                    sterna::Run<uint8_t>};
-const sterna::GemmQ8Kernel sterna_gemm_q8_ref_s8 = {"gemm_q8/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes,
-                                                    sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::GemmQ8Kernel, gemm_q8, sterna::Reference)

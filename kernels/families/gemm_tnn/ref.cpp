@@ -3,6 +3,7 @@
 //   y[i][o] = epilogue(bias[o] + row_bias[i][o] + popcount(nz) - 2 popcount(nz & (sign_a ^ sign_w))),  nz = mask_a & mask_w
 #include "families/gemm_bnn/kernel.h"
 #include "families/gemm_bnn/ref_bits.h"
+#include "families/typed_reference.h"
 
 namespace sterna {
 namespace {
@@ -22,11 +23,12 @@ void Run(const GemmBitsArgs* args) {
   });
 }
 
+template <typename T>
+constexpr GemmBitsKernel Reference() {
+  return {"gemm_tnn/ref", PackedBytes, PackPlanes, NoScratch, Run<T>};
+}
+
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::GemmBitsKernel sterna_gemm_tnn_ref_u8, sterna_gemm_tnn_ref_s8;
-const sterna::GemmBitsKernel sterna_gemm_tnn_ref_u8 = {"gemm_tnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<uint8_t>};
-const sterna::GemmBitsKernel sterna_gemm_tnn_ref_s8 = {"gemm_tnn/ref", sterna::PackedBytes, sterna::PackPlanes, sterna::NoScratch, sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::GemmBitsKernel, gemm_tnn, sterna::Reference)

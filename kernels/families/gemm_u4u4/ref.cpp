@@ -7,8 +7,9 @@
 //   sum (a - a_zp) * w = sum a' * w' - 8 * sum a' + (a_lo - a_zp) * sum w,   a' = a - a_lo, w' = w + 8
 // Packed layout: int32 a_lo, int32 corrected bias[n] = bias[o] + (a_lo - a_zp) * sum_k w[o][k], then rows of ceil(k / 2) bytes, the
 // lower half first.
+#include "families/gemm_q8/ref_rows.h"
 #include "families/gemm_w46/kernel.h"
-#include "sterna/requant.h"
+#include "families/typed_reference.h"
 
 namespace sterna {
 namespace {
@@ -59,23 +60,15 @@ template <typename T>
 void Run(const GemmQ8Args* args) {
   const int32_t* bias = static_cast<const int32_t*>(args->packed) + 1;
   const uint8_t* codes = reinterpret_cast<const uint8_t*>(bias + args->n);
-  const RequantQ8& r = args->requant;
-  for (size_t i = 0; i < args->m; ++i) {
-    const T* a = reinterpret_cast<const T*>(args->a + i * args->a_stride);
-    const T* residual = reinterpret_cast<const T*>(r.residual != nullptr ? r.residual + i * r.residual_stride : nullptr);
-    T* y = reinterpret_cast<T*>(args->y + i * args->y_stride);
-    for (size_t o = 0; o < args->n; ++o) {
-      const uint32_t acc = static_cast<uint32_t>(Sum(a, bias[-1], codes + o * RowBytes(args->k), args->k)) + static_cast<uint32_t>(bias[o]);
-      y[o] = RequantizeQ8<T>(r, static_cast<int32_t>(acc), o, residual != nullptr ? residual[o] : T{0});
-    }
-  }
+  RunRows<T>(args, bias, [=](const T* a, size_t o) { return Sum(a, bias[-1], codes + o * RowBytes(args->k), args->k); });
+}
+
+template <typename T>
+constexpr GemmNarrowKernel Reference() {
+  return {"gemm_u4u4/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
 }
 
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::GemmNarrowKernel sterna_gemm_u4u4_ref_u8, sterna_gemm_u4u4_ref_s8;
-const sterna::GemmNarrowKernel sterna_gemm_u4u4_ref_u8 = {"gemm_u4u4/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes, sterna::Run<uint8_t>};
-const sterna::GemmNarrowKernel sterna_gemm_u4u4_ref_s8 = {"gemm_u4u4/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes, sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::GemmNarrowKernel, gemm_u4u4, sterna::Reference)

@@ -9,6 +9,7 @@
 // Packed: int32 flush and padding to 64 bytes, then as gemm_q8/pack_x86.h has it, without complements; u4u4 two weights to a byte.
 #pragma once
 #include "kernel.h"
+#include "largest_weight.h"
 #include "families/gemm_q8/gemm_x86.h"
 
 namespace sterna {
@@ -17,12 +18,6 @@ namespace {
 constexpr int32_t kMaxProduct = 127;  // of code and weight, counted from the middle of the codes: what makes a level pair of 4.6 bits
 
 inline int32_t Magnitude(int32_t v) { return v < 0 ? -v : v; }
-
-inline int32_t LargestWeight(const int8_t* w, size_t count) {
-  int32_t largest = 1;
-  for (size_t i = 0; i < count; ++i) largest = Magnitude(w[i]) > largest ? Magnitude(w[i]) : largest;
-  return largest;
-}
 
 template <typename V>
 struct PairSums {

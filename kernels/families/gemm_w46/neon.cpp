@@ -13,6 +13,7 @@
 #include <arm_neon.h>
 
 #include "kernel.h"
+#include "largest_weight.h"
 #include "isa/arm/codes_neon.h"
 
 namespace sterna {
@@ -52,15 +53,6 @@ struct W46 : CodesNeon {
     FlushCodes<M, V>(sums, acc);
   }
 };
-
-int32_t LargestWeight(const int8_t* w, size_t count) {
-  int32_t largest = 1;
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t magnitude = w[i] < 0 ? -w[i] : w[i];
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
-}
 
 // The last pass loads weights of a next one.
 size_t PackedBytes(size_t n, size_t k) { return PanelsOffsetFew(n) + RoundUpArm(n, 8) * RoundUpArm(k, kStepCodes) + 64; }

@@ -7,7 +7,9 @@
 // 10.3390/math12050651: N_x = 2 * floor(127 / floor(N_w / 2)) + 1) a product is at most 127, and flush at least 258.
 // Packed layout: header, int32 corrected bias[n] = bias[o] + (middle - a_zp) * sum_k w[o][k], weights int8 [n][k].
 #include "kernel.h"
-#include "sterna/requant.h"
+#include "largest_weight.h"
+#include "families/gemm_q8/ref_rows.h"
+#include "families/typed_reference.h"
 
 namespace sterna {
 namespace {
@@ -19,15 +21,6 @@ struct Header {
 };
 
 size_t PackedBytes(size_t n, size_t k) { return sizeof(Header) + n * sizeof(int32_t) + n * k; }
-
-int32_t LargestWeight(const int8_t* w, size_t count) {
-  int32_t largest = 1;
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t magnitude = w[i] < 0 ? -w[i] : w[i];
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
-}
 
 bool Pack(size_t n, size_t k, const int8_t* w, const int32_t* bias, int32_t a_zp, int32_t a_lo, int32_t a_hi, void* packed) {
   const int32_t middle = (a_lo + a_hi + 1) >> 1, largest = a_hi - middle > middle - a_lo ? a_hi - middle : middle - a_lo;
@@ -64,23 +57,15 @@ void Run(const GemmQ8Args* args) {
   const Header& header = *static_cast<const Header*>(args->packed);
   const int32_t* bias = reinterpret_cast<const int32_t*>(&header + 1);
   const int8_t* weights = reinterpret_cast<const int8_t*>(bias + args->n);
-  const RequantQ8& r = args->requant;
-  for (size_t i = 0; i < args->m; ++i) {
-    const T* a = reinterpret_cast<const T*>(args->a + i * args->a_stride);
-    const T* residual = reinterpret_cast<const T*>(r.residual != nullptr ? r.residual + i * r.residual_stride : nullptr);
-    T* y = reinterpret_cast<T*>(args->y + i * args->y_stride);
-    for (size_t o = 0; o < args->n; ++o) {
-      const uint32_t acc = static_cast<uint32_t>(Sum(header, a, weights + o * args->k, args->k)) + static_cast<uint32_t>(bias[o]);
-      y[o] = RequantizeQ8<T>(r, static_cast<int32_t>(acc), o, residual != nullptr ? residual[o] : T{0});
-    }
-  }
+  RunRows<T>(args, bias, [&](const T* a, size_t o) { return Sum(header, a, weights + o * args->k, args->k); });
+}
+
+template <typename T>
+constexpr GemmNarrowKernel Reference() {
+  return {"gemm_w46/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
 }
 
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::GemmNarrowKernel sterna_gemm_w46_ref_u8, sterna_gemm_w46_ref_s8;
-const sterna::GemmNarrowKernel sterna_gemm_w46_ref_u8 = {"gemm_w46/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes, sterna::Run<uint8_t>};
-const sterna::GemmNarrowKernel sterna_gemm_w46_ref_s8 = {"gemm_w46/ref", sterna::PackedBytes, sterna::Pack, sterna::ScratchBytes, sterna::Run<int8_t>};
-}
+STERNA_TYPED_REFERENCE(sterna::GemmNarrowKernel, gemm_w46, sterna::Reference)

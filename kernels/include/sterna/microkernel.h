@@ -12,5 +12,6 @@
 #include "families/gemm_w46/kernel.h"
 #include "families/peak/kernel.h"
 #include "families/unary_f32/kernel.h"
-#include "families/vector/kernel.h"
+#include "families/elementwise/kernel.h"
+#include "families/pool/kernel.h"
 #include "sterna/epilogue.h"

@@ -45,14 +45,7 @@ static inline PackedFew PartsFew(const void* packed, size_t n) {
   return {static_cast<const HeaderFew*>(packed), bias, reinterpret_cast<const float*>(bias) + BiasBytesArm(n) / sizeof(float), bytes + PanelsOffsetFew(n)};
 }
 
-// One panel, at output channel `o`.
-struct PanelFew {
-  const uint8_t* b;
-  const int32_t* bias;
-  const float* scale;
-  size_t o, width;  // channels that exist
-  FinishNeon finish;
-};
+using PanelFew = PanelNeon<uint8_t>;
 
 // Rows of a block; a multiple of four.
 static inline size_t BlockRowsFew(size_t tile_bytes, size_t m) {

@@ -227,4 +227,14 @@ static inline __attribute__((always_inline)) void FinishRowsNeon(const RequantNe
   FinishRowsFullNeon<N>(r, copy, M, target);
 }
 
+// A panel of packed weights, at output channel `o`. B: what the weights are packed as.
+template <typename B>
+struct PanelNeon {
+  const B* b;
+  const int32_t* bias;
+  const float* scale;
+  size_t o, width;  // channels that exist
+  FinishNeon finish;
+};
+
 }  // namespace sterna

@@ -4,32 +4,23 @@
 // kSigmoidUlps (kernel.h), denormal results included; beyond the range of float exp is 0 or inf. NaN gives NaN. Arithmetic limits the speed of
 // these two, memory that of the rest.
 // Reads and writes exactly n elements: the last, incomplete vector goes through a copy or a mask.
-// Pools keep up to four vectors of channels in registers over all taps of a window; three planes of bytes become pixels by 9 pshufb for 16.
+// Three planes of bytes become pixels by 9 pshufb for 16.
 #pragma once
 #include "kernel.h"
 #include "isa/exp_f32.h"
+#include "isa/x86/map_x86.h"
 #include "isa/x86/requant_x86.h"
 
 namespace sterna {
 namespace {
 
 template <typename Q, typename F>
-struct Vector {
+struct Elementwise {
   using Int = typename Q::Int;
   using Reg = typename F::Reg;
   static constexpr size_t kBytes = Q::kBytes, kLanes = F::kLanes;
 
   // y[i] = op(a[i], b[i]), a register at a time.
-  template <typename Op>
-  static inline __attribute__((always_inline)) void MapBytes(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, Op op) {
-    size_t i = 0;
-    for (; i + kBytes <= n; i += kBytes) Q::StoreInt(y + i, op(Q::LoadInt(a + i), Q::LoadInt(b + i)));
-    if (i == n) return;
-    const typename Q::Mask mask = Q::MakeMask(n - i);
-    const Int last = op(Q::template LoadParts<1>(1, mask, a + i, 0), Q::template LoadParts<1>(1, mask, b + i, 0));
-    Q::template StoreParts<1>(last, 1, mask, y + i, 0);
-  }
-
   template <typename Op>
   static inline __attribute__((always_inline)) void MapFloats(size_t n, const float* a, const float* b, float* y, Op op) {
     size_t i = 0;
@@ -40,14 +31,14 @@ struct Vector {
   }
 
   static void Lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
-    MapBytes(n, x, x, y, [table](Int v, Int) { return Q::Lookup(table, v); });
+    MapBytes<Q>(n, x, x, y, [table](Int v, Int) { return Q::Lookup(table, v); });
   }
 
   static void Add(const AddQ8Args* args) {
     const AddQ8Args& s = *args;
     const typename Q::Weigher weigh_a = Q::MakeWeigher(s.a_zp, s.a_mul), weigh_b = Q::MakeWeigher(s.b_zp, s.b_mul);
     const typename Q::Narrower out = Q::MakeNarrower(s.y_lo, s.y_hi, s.y_zp);
-    MapBytes(s.n, s.a, s.b, s.y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
+    MapBytes<Q>(s.n, s.a, s.b, s.y, [&](Int av, Int bv) { return AddBytes<Q>(weigh_a, weigh_b, out, av, bv); });
   }
 
   static inline Int QuantizeBlock(const float* x, Reg scale, const typename Q::Narrower& out) {
@@ -74,16 +65,6 @@ struct Vector {
     uint8_t last[kLanes] = {};
     for (size_t l = 0; l < n - i; ++l) last[l] = x[i + l];
     F::StorePart(y + i, F::MakeMask(n - i), F::Mul(F::FromBytes(last, zp), factor));
-  }
-
-  static void Max(size_t n, const uint8_t* a, uint8_t* y) {
-    MapBytes(n, a, y, y, [](Int av, Int yv) { return Q::MaxU8(av, yv); });
-  }
-
-  static void Sum(size_t n, const uint8_t* a, int32_t* acc) {
-    size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) F::AddBytesTo(a + i, acc + i);
-    for (; i < n; ++i) acc[i] += a[i];
   }
 
   static void AddF32(size_t n, const float* a, const float* b, float* y) {
@@ -128,54 +109,6 @@ struct Vector {
     MapFloats(n, x, x, y, [slope, offset](Reg v, Reg) { return F::Mul(v, HardGate(v, slope, offset)); });
   }
 
-  // kVectors of channels, from `channel` on, of every output; all lanes exist, or but for the last those of `mask`.
-  template <size_t kVectors, bool kWhole, typename Op>
-  static inline __attribute__((always_inline)) void PoolBlock(const PoolF32Args& a, size_t channel, typename F::Mask mask, Reg start, Op op) {
-    const auto load = [mask](const float* p) { return kWhole ? F::Load(p) : F::LoadPart(p, mask); };
-    const float* window = a.x + channel;
-    float* y = a.y + channel;
-    for (size_t o = 0; o < a.outputs; ++o, window += a.x_step, y += a.y_step) {
-      Reg acc[kVectors];
-#pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) acc[v] = start;
-      const float* row = window;
-      for (size_t i = 0; i < a.rows; ++i, row += a.row_stride) {
-        const float* tap = row;
-        for (size_t j = 0; j < a.columns; ++j, tap += a.column_stride) {
-#pragma GCC unroll 4
-          for (size_t v = 0; v < kVectors; ++v) acc[v] = op(load(tap + v * kLanes), acc[v]);
-        }
-      }
-#pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) {
-        if constexpr (kWhole) {
-          F::Store(y + v * kLanes, acc[v]);
-        } else {
-          F::StorePart(y, mask, acc[v]);
-        }
-      }
-    }
-  }
-
-  template <typename Op>
-  static inline __attribute__((always_inline)) void Pool(const PoolF32Args& a, Reg start, Op op) {
-    const size_t n = a.channels;
-    const typename F::Mask all = F::MakeMask(kLanes);
-    size_t c = 0;
-    for (; c + 4 * kLanes <= n; c += 4 * kLanes) PoolBlock<4, true>(a, c, all, start, op);
-    for (; c + 2 * kLanes <= n; c += 2 * kLanes) PoolBlock<2, true>(a, c, all, start, op);
-    for (; c + kLanes <= n; c += kLanes) PoolBlock<1, true>(a, c, all, start, op);
-    if (c < n) PoolBlock<1, false>(a, c, F::MakeMask(n - c), start, op);
-  }
-
-  static void MaxPoolF32(const PoolF32Args* args) {
-    Pool(*args, F::Set(-__builtin_inff()), [](Reg v, Reg acc) { return F::MaxOrNaN(acc, v); });
-  }
-
-  static void SumPoolF32(const PoolF32Args* args) {
-    Pool(*args, F::Set(0.0f), [](Reg v, Reg acc) { return F::Add(acc, v); });
-  }
-
   // The bytes at 3 i + kPlane of block kBlock of three, from 16 bytes of plane kPlane; elsewhere zeros.
   template <int kBlock, int kPlane>
   static inline __m128i Spread(__m128i plane) {
@@ -202,9 +135,8 @@ struct Vector {
     for (; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
   }
 
-  static constexpr VectorKernels Kernels(const char* name) {
-    return {name,      Lut,        Add,    Quantize,       Dequantize,   Max,        Sum,        AddF32,     MulF32,
-            ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, MaxPoolF32, SumPoolF32, Interleave3};
+  static constexpr ElementwiseKernels Kernels(const char* name) {
+    return {name, Lut, Add, Quantize, Dequantize, AddF32, MulF32, ClampF32, SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, Interleave3};
   }
 };
 

@@ -1,4 +1,4 @@
-// vector/neon: the element-wise kernels for every 64-bit Arm core. Integer results are bit-equal to ref.
+// elementwise/neon: the element-wise kernels for every 64-bit Arm core. Integer results are bit-equal to ref.
 //
 // Each kernel is a body for 16 bytes or 4 floats. Tails go through a buffer of that size and the same body: nothing beyond the n
 // elements is read or written, and an element's result does not depend on where it lies.
@@ -8,13 +8,11 @@
 #include <arm_neon.h>
 
 #include "kernel.h"
+#include "isa/arm/map_neon.h"
 #include "isa/arm/requant_neon.h"
 
 namespace sterna {
 namespace {
-
-inline int8x16_t LoadBytes(const uint8_t* p) { return vld1q_s8(reinterpret_cast<const int8_t*>(p)); }
-inline void StoreBytes(uint8_t* p, int8x16_t v) { vst1q_s8(reinterpret_cast<int8_t*>(p), v); }
 
 // y = body(x) for bytes.
 template <typename Body>
@@ -26,19 +24,6 @@ inline __attribute__((always_inline)) void ForBytes(size_t n, const uint8_t* x, 
   __builtin_memcpy(tail, x + i, n - i);
   StoreBytes(tail, body(LoadBytes(tail)));
   __builtin_memcpy(y + i, tail, n - i);
-}
-
-// y = body(a, b) for bytes.
-template <typename Body>
-inline __attribute__((always_inline)) void ForPairsOfBytes(size_t n, const uint8_t* a, const uint8_t* b, uint8_t* y, Body body) {
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) StoreBytes(y + i, body(LoadBytes(a + i), LoadBytes(b + i)));
-  if (i == n) return;
-  uint8_t tail_a[16] = {}, tail_b[16] = {};
-  __builtin_memcpy(tail_a, a + i, n - i);
-  __builtin_memcpy(tail_b, b + i, n - i);
-  StoreBytes(tail_a, body(LoadBytes(tail_a), LoadBytes(tail_b)));
-  __builtin_memcpy(y + i, tail_a, n - i);
 }
 
 // y = body(x) for floats.
@@ -109,23 +94,6 @@ void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
   __builtin_memcpy(y + i, tail, (n - i) * sizeof(float));
 }
 
-void Max(size_t n, const uint8_t* a, uint8_t* y) {
-  ForPairsOfBytes(n, a, y, y, [](int8x16_t va, int8x16_t vy) { return vmaxq_s8(va, vy); });
-}
-
-void Sum(size_t n, const uint8_t* a, int32_t* acc) {
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    const int8x16_t v = LoadBytes(a + i);
-    const int16x8_t low = vmovl_s8(vget_low_s8(v)), high = vmovl_high_s8(v);
-    vst1q_s32(acc + i, vaddw_s16(vld1q_s32(acc + i), vget_low_s16(low)));
-    vst1q_s32(acc + i + 4, vaddw_high_s16(vld1q_s32(acc + i + 4), low));
-    vst1q_s32(acc + i + 8, vaddw_s16(vld1q_s32(acc + i + 8), vget_low_s16(high)));
-    vst1q_s32(acc + i + 12, vaddw_high_s16(vld1q_s32(acc + i + 12), high));
-  }
-  for (; i < n; ++i) acc[i] += static_cast<int8_t>(a[i]);
-}
-
 void AddF32(size_t n, const float* a, const float* b, float* y) {
   ForPairsOfFloats(n, a, b, y, [](float32x4_t va, float32x4_t vb) { return vaddq_f32(va, vb); });
 }
@@ -181,33 +149,6 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   ForFloats(n, x, y, [&](float32x4_t v) { return vmulq_f32(v, HardGate(v, slope, offset)); });
 }
 
-inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vmaxq_f32(v, acc); }  // NaN, once met, stays
-inline float32x4_t Plus(float32x4_t v, float32x4_t acc) { return vaddq_f32(acc, v); }
-
-// `load` takes the channels of a tap that are worked on.
-template <float32x4_t (*op)(float32x4_t, float32x4_t), typename Load>
-inline float32x4_t PoolWindow(const PoolF32Args& a, const float* window, float start, Load load) {
-  float32x4_t acc = vdupq_n_f32(start);
-  for (size_t i = 0; i < a.rows; ++i) {
-    for (size_t j = 0; j < a.columns; ++j) acc = op(load(window + i * a.row_stride + j * a.column_stride), acc);
-  }
-  return acc;
-}
-
-template <float32x4_t (*op)(float32x4_t, float32x4_t)>
-inline void Pool(const PoolF32Args& a, float start) {
-  for (size_t o = 0; o < a.outputs; ++o) {
-    const float* window = a.x + o * a.x_step;
-    float* y = a.y + o * a.y_step;
-    size_t c = 0;
-    for (; c + 4 <= a.channels; c += 4) vst1q_f32(y + c, PoolWindow<op>(a, window + c, start, [](const float* p) { return vld1q_f32(p); }));
-    for (; c < a.channels; ++c) y[c] = vgetq_lane_f32(PoolWindow<op>(a, window + c, start, [](const float* p) { return vdupq_n_f32(*p); }), 0);
-  }
-}
-
-void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(*args, -__builtin_inff()); }
-void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(*args, 0.0f); }
-
 void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) vst3q_u8(y + 3 * i, (uint8x16x3_t{{vld1q_u8(a + i), vld1q_u8(b + i), vld1q_u8(c + i)}}));
@@ -218,9 +159,8 @@ void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c,
 }  // namespace sterna
 
 extern "C" {
-extern const sterna::VectorKernels sterna_vector_neon;
-const sterna::VectorKernels sterna_vector_neon = {"vector/neon",  sterna::Lut,        sterna::Add,    sterna::Quantize, sterna::Dequantize, sterna::Max,
-                                                  sterna::Sum,    sterna::AddF32,     sterna::MulF32, sterna::ClampF32, sterna::SigmoidF32, sterna::ExpF32,
-                                                  sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::MaxPoolF32, sterna::SumPoolF32,
-                                                  sterna::Interleave3};
+extern const sterna::ElementwiseKernels sterna_elementwise_neon;
+const sterna::ElementwiseKernels sterna_elementwise_neon = {
+    "elementwise/neon", sterna::Lut, sterna::Add, sterna::Quantize, sterna::Dequantize, sterna::AddF32, sterna::MulF32, sterna::ClampF32,
+    sterna::SigmoidF32, sterna::ExpF32, sterna::HardSigmoidF32, sterna::HardSwishF32, sterna::Interleave3};
 }

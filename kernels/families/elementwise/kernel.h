@@ -3,15 +3,6 @@
 
 namespace sterna {
 
-// Outputs of a pool whose windows have the same shape, `x_step` floats apart. Tap (i, j) of the first is at x + i * row_stride + j * column_stride.
-struct PoolF32Args {
-  size_t channels, rows, columns;  // of a window: what lies in the image; may be 0
-  const float* x;
-  size_t row_stride, column_stride;  // floats
-  size_t outputs, x_step, y_step;    // y_step: floats from one output to the next
-  float* y;
-};
-
 // BinaryQ8Attrs (program.h) of an addition; a subtraction has a negative b_mul. y may be a or b itself.
 struct AddQ8Args {
   size_t n;
@@ -25,26 +16,22 @@ struct AddQ8Args {
 // number, where the result is denormal).
 constexpr int kExpUlps = 2, kSigmoidUlps = 4;
 
-// Vector kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
+// Kernels over `n` contiguous elements; nothing is read or written beyond them. y may be x, a or b itself.
 // The result for an element does not depend on n or on its place, bit for bit.
-struct VectorKernels {
+struct ElementwiseKernels {
   const char* name;
   void (*lut_q8)(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y);  // table: indexed by the stored byte
   void (*add_q8)(const AddQ8Args* args);
   void (*quantize)(size_t n, const float* x, uint8_t* y, float scale, int32_t zp);
   void (*dequantize)(size_t n, const uint8_t* x, float* y, float scale, int32_t zp);
-  void (*max_q8)(size_t n, const uint8_t* a, uint8_t* y);                    // y = max(y, a): one tap of a max pool
-  void (*sum_q8)(size_t n, const uint8_t* a, int32_t* acc);                  // acc += a: one tap of an average pool
   void (*add_f32)(size_t n, const float* a, const float* b, float* y);
   void (*mul_f32)(size_t n, const float* a, const float* b, float* y);
   void (*clamp_f32)(size_t n, const float* x, float* y, float lo, float hi);
-  void (*sigmoid_f32)(size_t n, const float* x, float* y);                   // within kSigmoidUlps; NaN stays NaN
-  void (*exp_f32)(size_t n, const float* x, float* y);                       // within kExpUlps; NaN stays NaN
+  void (*sigmoid_f32)(size_t n, const float* x, float* y);  // within kSigmoidUlps; NaN stays NaN
+  void (*exp_f32)(size_t n, const float* x, float* y);  // within kExpUlps; NaN stays NaN
   // min(max(alpha * x + beta, 0), 1), and x times that; the product is rounded before the addition, NaN stays NaN.
   void (*hard_sigmoid_f32)(size_t n, const float* x, float* y, float alpha, float beta);
   void (*hard_swish_f32)(size_t n, const float* x, float* y, float alpha, float beta);
-  void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap), which passes over NaN in x
-  void (*sum_pool_f32)(const PoolF32Args* args);  // 0 + every tap, row by row
   // y = a[0] b[0] c[0] a[1] b[1] .., 3 n bytes: planes of colours to pixels.
   void (*interleave3_q8)(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y);
 };

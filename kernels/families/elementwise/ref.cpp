@@ -1,7 +1,8 @@
-// vector/ref: the executable specification of the element-wise kernels. sigmoid and exp are the C library's.
+// elementwise/ref: the executable specification of the element-wise kernels. sigmoid and exp are the C library's.
 #include <math.h>
 
 #include "kernel.h"
+#include "families/typed_reference.h"
 #include "sterna/requant.h"
 
 namespace sterna {
@@ -34,16 +35,6 @@ void Quantize(size_t n, const float* x, uint8_t* y, float scale, int32_t zp) {
 template <typename T>
 void Dequantize(size_t n, const uint8_t* x, float* y, float scale, int32_t zp) {
   for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(static_cast<T>(x[i]) - zp) * scale;
-}
-
-template <typename T>
-void Max(size_t n, const uint8_t* a, uint8_t* y) {
-  for (size_t i = 0; i < n; ++i) y[i] = static_cast<T>(a[i]) > static_cast<T>(y[i]) ? a[i] : y[i];
-}
-
-template <typename T>
-void Sum(size_t n, const uint8_t* a, int32_t* acc) {
-  for (size_t i = 0; i < n; ++i) acc[i] += static_cast<T>(a[i]);
 }
 
 void AddF32(size_t n, const float* a, const float* b, float* y) {
@@ -83,43 +74,17 @@ void HardSwishF32(size_t n, const float* x, float* y, float alpha, float beta) {
   for (size_t i = 0; i < n; ++i) y[i] = x[i] * HardGate(x[i], alpha, beta);
 }
 
-template <float (*fold)(float x, float so_far)>
-void Pool(const PoolF32Args* a, float start) {
-  for (size_t o = 0; o < a->outputs; ++o) {
-    for (size_t c = 0; c < a->channels; ++c) {
-      float y = start;
-      for (size_t i = 0; i < a->rows; ++i) {
-        for (size_t j = 0; j < a->columns; ++j) y = fold(a->x[o * a->x_step + i * a->row_stride + j * a->column_stride + c], y);
-      }
-      a->y[o * a->y_step + c] = y;
-    }
-  }
-}
-
-// NaN, once met, stays.
-float Greater(float x, float y) { return x > y || x != x ? x : y; }
-float Plus(float x, float y) { return y + x; }
-
 void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c, uint8_t* y) {
   for (size_t i = 0; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
 }
 
-void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(args, -__builtin_inff()); }
-void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(args, 0.0f); }
+template <typename T>
+constexpr ElementwiseKernels Reference() {
+  return {"elementwise/ref", Lut, Add<T>, Quantize<T>, Dequantize<T>, AddF32, MulF32, ClampF32,
+          SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, Interleave3};
+}
 
 }  // namespace
 }  // namespace sterna
 
-extern "C" {
-extern const sterna::VectorKernels sterna_vector_ref_u8, sterna_vector_ref_s8;
-const sterna::VectorKernels sterna_vector_ref_u8 = {
-    "vector/ref",         sterna::Lut,          sterna::Add<uint8_t>, sterna::Quantize<uint8_t>, sterna::Dequantize<uint8_t>,
-    sterna::Max<uint8_t>, sterna::Sum<uint8_t>, sterna::AddF32,       sterna::MulF32,            sterna::ClampF32,
-    sterna::SigmoidF32,   sterna::ExpF32,       sterna::HardSigmoidF32, sterna::HardSwishF32,    sterna::MaxPoolF32,
-    sterna::SumPoolF32,   sterna::Interleave3};
-const sterna::VectorKernels sterna_vector_ref_s8 = {
-    "vector/ref",        sterna::Lut,         sterna::Add<int8_t>, sterna::Quantize<int8_t>, sterna::Dequantize<int8_t>,
-    sterna::Max<int8_t>, sterna::Sum<int8_t>, sterna::AddF32,      sterna::MulF32,           sterna::ClampF32,
-    sterna::SigmoidF32,  sterna::ExpF32,      sterna::HardSigmoidF32, sterna::HardSwishF32,  sterna::MaxPoolF32,
-    sterna::SumPoolF32,   sterna::Interleave3};
-}
+STERNA_TYPED_REFERENCE(sterna::ElementwiseKernels, elementwise, sterna::Reference)

@@ -1,48 +1,29 @@
-// Every runnable table of vector kernels against ref: integer results bit-equal, floats within their bound.
+// Every runnable table of element-wise kernels against ref: integer results bit-equal, floats within their bound.
 #include <cmath>
 #include <limits>
 
-#include "kernel_cases.h"
+#include "array_cases.h"
 
 namespace sterna_test {
 namespace {
 
-using sterna::VectorKernels;
+using sterna::ElementwiseKernels;
 
-constexpr size_t kSizes[] = {0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 500};
-
-void ExpectSame(const char* name, const char* what, size_t n, const Guarded& expected, const Guarded& actual) {
-  const long at = FirstDifference(expected.data(), actual.data(), expected.size());
-  EXPECT_MSG(at < 0, Format("%s %s n=%zu: byte %ld is %d instead of %d", name, what, n, at, actual.data()[at], expected.data()[at]));
-}
-
-void FillActivations(const Guarded& memory, DType type, Random& random) {
-  for (size_t i = 0; i < memory.size(); ++i) memory.data()[i] = Activation(random, type, i % 5 == 0 ? Fill::kExtremes : Fill::kRandom);
-}
-
-void CheckBytes(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
-  Guarded a(n), b(n), table(256), expected(n), actual(n), expected_sum(n * 4), actual_sum(n * 4);
-  FillActivations(a, type, random), FillActivations(b, type, random), FillActivations(table, type, random);
+void CheckBytes(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, DType type, size_t n, Random& random) {
+  Guarded a(n), table(256), expected(n), actual(n);
+  FillActivations(a, type, random), FillActivations(table, type, random);
   ref.lut_q8(n, a.data(), table.data(), expected.data());
   kernel.lut_q8(n, a.data(), table.data(), actual.data());
   ExpectSame(kernel.name, "lut_q8", n, expected, actual);
-  std::memcpy(expected.data(), b.data(), n), std::memcpy(actual.data(), b.data(), n);
-  ref.max_q8(n, a.data(), expected.data());
-  kernel.max_q8(n, a.data(), actual.data());
-  ExpectSame(kernel.name, "max_q8", n, expected, actual);
   Guarded planes(3 * n), pixels(3 * n), expected_pixels(3 * n);
   FillActivations(planes, type, random);
   const uint8_t* plane = planes.data();
   ref.interleave3_q8(n, plane, plane + n, plane + 2 * n, expected_pixels.data());
   kernel.interleave3_q8(n, plane, plane + n, plane + 2 * n, pixels.data());
   ExpectSame(kernel.name, "interleave3_q8", n, expected_pixels, pixels);
-  for (size_t i = 0; i < n; ++i) expected_sum.as<int32_t>()[i] = actual_sum.as<int32_t>()[i] = random.Int(-1000000, 1000000);
-  ref.sum_q8(n, a.data(), expected_sum.as<int32_t>());
-  kernel.sum_q8(n, a.data(), actual_sum.as<int32_t>());
-  ExpectSame(kernel.name, "sum_q8", n, expected_sum, actual_sum);
 }
 
-void CheckAdd(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
+void CheckAdd(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, DType type, size_t n, Random& random) {
   Guarded a(n), b(n), expected(n), actual(n);
   FillActivations(a, type, random), FillActivations(b, type, random);
   const int32_t lo = Lowest(type), hi = lo + 255;
@@ -57,7 +38,7 @@ void CheckAdd(const VectorKernels& kernel, const VectorKernels& ref, DType type,
   ExpectSame(kernel.name, "add_q8", n, expected, actual);
 }
 
-void CheckQuantize(const VectorKernels& kernel, const VectorKernels& ref, DType type, size_t n, Random& random) {
+void CheckQuantize(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, DType type, size_t n, Random& random) {
   Guarded x(n * 4), expected(n), actual(n), expected_f32(n * 4), actual_f32(n * 4);
   const float specials[] = {0.0f, -0.0f, 0.5f, -0.5f, 1.5f, 2.5f, 1e30f, -1e30f, std::numeric_limits<float>::infinity(),
                             -std::numeric_limits<float>::infinity(), 127.5f, -128.5f, 1e-40f, std::numeric_limits<float>::quiet_NaN()};
@@ -73,7 +54,7 @@ void CheckQuantize(const VectorKernels& kernel, const VectorKernels& ref, DType 
   ExpectSame(kernel.name, "dequantize", n, expected_f32, actual_f32);
 }
 
-void CheckExactFloats(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+void CheckExactFloats(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, size_t n, Random& random) {
   Guarded a(n * 4), b(n * 4), expected(n * 4), actual(n * 4);
   for (size_t i = 0; i < n; ++i) a.as<float>()[i] = random.Float(-3.0f, 3.0f), b.as<float>()[i] = random.Float(-3.0f, 3.0f);
   ref.add_f32(n, a.as<float>(), b.as<float>(), expected.as<float>());
@@ -91,7 +72,7 @@ void CheckExactFloats(const VectorKernels& kernel, const VectorKernels& ref, siz
   EXPECT_MSG(std::isnan(actual.as<float>()[n / 2]), Format("%s clamp_f32 n=%zu: NaN is lost", kernel.name, n));
 }
 
-void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
+void CheckHardGates(const ElementwiseKernels& kernel, const ElementwiseKernels& ref, size_t n, Random& random) {
   Guarded x(n * 4), expected(n * 4), actual(n * 4);
   const float specials[] = {0.0f, -0.0f, 3.0f, -3.0f, 2.9999998f, 1e30f, -1e30f, std::numeric_limits<float>::infinity()};
   for (size_t i = 0; i < n; ++i) x.as<float>()[i] = random.Int(0, 2) == 0 ? specials[random.Int(0, 7)] : random.Float(-5.0f, 5.0f);
@@ -107,36 +88,9 @@ void CheckHardGates(const VectorKernels& kernel, const VectorKernels& ref, size_
   EXPECT_MSG(std::isnan(actual.as<float>()[n - 1]), Format("%s hard_sigmoid_f32 n=%zu: NaN is lost", kernel.name, n));
 }
 
-// NaN is NaN, whatever its other bits.
-void UniteNaN(const Guarded& values) {
-  for (size_t i = 0; i < values.size() / 4; ++i) {
-    if (std::isnan(values.as<float>()[i])) values.as<float>()[i] = std::numeric_limits<float>::quiet_NaN();
-  }
-}
-
-// `n` channels of two outputs, whose windows overlap.
-void CheckPools(const VectorKernels& kernel, const VectorKernels& ref, size_t n, Random& random) {
-  const size_t rows = static_cast<size_t>(random.Int(0, 3)), columns = static_cast<size_t>(random.Int(1, 3));
-  const size_t pixel = n + static_cast<size_t>(random.Int(0, 2)), row = (columns + 2) * pixel;
-  Guarded x((rows * row + 2 * pixel) * 4), expected((pixel + n) * 4), actual((pixel + n) * 4);
-  std::memset(expected.data(), 0x77, expected.size()), std::memset(actual.data(), 0x77, actual.size());
-  for (size_t i = 0; i < x.size() / 4; ++i) x.as<float>()[i] = random.Int(0, 9) == 0 ? std::numeric_limits<float>::quiet_NaN() : random.Float(-3.0f, 3.0f);
-  sterna::PoolF32Args args{n, rows, columns, x.as<float>(), row, pixel, 2, pixel, pixel, expected.as<float>()};
-  ref.max_pool_f32(&args);
-  args.y = actual.as<float>();
-  kernel.max_pool_f32(&args);
-  UniteNaN(expected), UniteNaN(actual);
-  ExpectSame(kernel.name, "max_pool_f32", n, expected, actual);
-  for (size_t i = 0; i < x.size() / 4; ++i) x.as<float>()[i] = random.Float(-3.0f, 3.0f);
-  kernel.sum_pool_f32(&args);
-  args.y = expected.as<float>();
-  ref.sum_pool_f32(&args);
-  ExpectSame(kernel.name, "sum_pool_f32", n, expected, actual);
-}
-
 using UnaryKernel = void (*)(size_t, const float*, float*);
 
-// `ulps`: the bound that the contract states (families/vector/kernel.h).
+// `ulps`: the bound that the contract states (families/elementwise/kernel.h).
 void CheckTranscendental(const char* name, UnaryKernel run, double (*exact)(double), int ulps, size_t n, Random& random) {
   Guarded x(n * 4), y(n * 4);
   const float specials[] = {0.0f, -0.0f, 88.0f, -87.0f, -104.0f, 20.0f, -1000.0f, 1e-20f};
@@ -160,7 +114,7 @@ void CheckPlaces(const char* name, UnaryKernel run, size_t n, Random& random) {
   ExpectSame(name, "in place", n, whole, x);
 }
 
-void CheckBytesInPlace(const VectorKernels& kernel, DType type, size_t n, Random& random) {
+void CheckBytesInPlace(const ElementwiseKernels& kernel, DType type, size_t n, Random& random) {
   Guarded a(n), b(n), table(256), expected(n);
   FillActivations(a, type, random), FillActivations(b, type, random), FillActivations(table, type, random);
   const int32_t zp = Lowest(type) + 100, lo = Lowest(type), hi = lo + 255;
@@ -177,17 +131,16 @@ void CheckBytesInPlace(const VectorKernels& kernel, DType type, size_t n, Random
 double ExactSigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 double ExactExp(double x) { return std::exp(x); }
 
-void TestAll(const VectorKernels& kernel, DType type) {
-  const VectorKernels& ref = *sterna::RefKernels(type).vector;
+void TestAll(const ElementwiseKernels& kernel, DType type) {
+  const ElementwiseKernels& ref = *sterna::RefKernels(type).elementwise;
   Random random(7);
-  for (size_t n : kSizes) {
+  for (size_t n : kArraySizes) {
     for (int repeat = 0; repeat < 4; ++repeat) {
       CheckBytes(kernel, ref, type, n, random);
       CheckAdd(kernel, ref, type, n, random);
       CheckQuantize(kernel, ref, type, n, random);
       CheckExactFloats(kernel, ref, n, random);
       CheckHardGates(kernel, ref, n, random);
-      CheckPools(kernel, ref, n, random);
       CheckTranscendental("sigmoid_f32", kernel.sigmoid_f32, ExactSigmoid, sterna::kSigmoidUlps, n, random);
       CheckTranscendental("exp_f32", kernel.exp_f32, ExactExp, sterna::kExpUlps, n, random);
       CheckPlaces("sigmoid_f32", kernel.sigmoid_f32, n, random);
@@ -199,10 +152,10 @@ void TestAll(const VectorKernels& kernel, DType type) {
 
 }  // namespace
 
-STERNA_TEST(vector_kernels_equal_ref) {
-  ForEachIsa("vector", &sterna::IsaKernels::vector, [](const sterna::IsaKernels& isa) { TestAll(*isa.vector, static_cast<DType>(isa.activation)); });
-  TestAll(sterna_vector_ref_u8, DType::kU8);
-  TestAll(sterna_vector_ref_s8, DType::kS8);
+STERNA_TEST(elementwise_kernels_equal_ref) {
+  ForEachIsa("elementwise", &sterna::IsaKernels::elementwise, [](const sterna::IsaKernels& isa) { TestAll(*isa.elementwise, static_cast<DType>(isa.activation)); });
+  TestAll(sterna_elementwise_ref_u8, DType::kU8);
+  TestAll(sterna_elementwise_ref_s8, DType::kS8);
 }
 
 }  // namespace sterna_test
