@@ -54,7 +54,7 @@ export class Agent {
   readonly #startedMs: number;
   readonly #health: Health;
   readonly #memory: MemoryGuard;
-  /** Reports that were made for the broker. */
+  /** How many times `reported` was built for the broker. */
   #reports = 0;
   #stopped: Promise<void> | null = null;
 
@@ -90,8 +90,9 @@ export class Agent {
   }
 
   /**
-   * Starts everything; resolves when the active packages run (as far as there are any) and the local API answers. The broker may be away.
-   * @throws AgentError E_STATE_LOCKED, E_STATE, E_CONFIG: then nothing stays open
+   * Starts every part, in order. Resolves when the active packages run (as far as there are any) and the local API answers; it does not wait for the
+   * broker.
+   * @throws AgentError E_STATE_LOCKED, E_STATE, E_CONFIG; everything that was opened before the error is closed again
    */
   static async start(config: Config, deps: AgentDeps = {}): Promise<Agent> {
     deps.signal?.throwIfAborted();
@@ -112,7 +113,7 @@ export class Agent {
   get config(): Config { return this.#f.config; }
   get bootId(): string { return this.#f.bootId; }
 
-  /** Of the local API; null when it is switched off. */
+  /** Address of the local API; null when the configuration switches it off. */
   get apiUrl(): string | null {
     const { host } = this.#f.config.api;
     return this.#api.port === 0 ? null : `http://${host.includes(':') ? `[${host}]` : host}:${this.#api.port}`;
@@ -135,13 +136,19 @@ export class Agent {
     };
   }
 
-  /** Graceful: the last window, what is waiting, goodbye. Idempotent, also while it starts; takes at most 10 s, and never rejects. */
+  /**
+   * Sends the last window and what is waiting, says goodbye to the broker, and stops every part. Idempotent, also while the daemon starts; takes at
+   * most 10 s, and never rejects.
+   */
   stop(): Promise<void> {
     this.#stopped ??= this.#f.lifecycle.stop().then(() => this.#f.log.info('stopped'));
     return this.#stopped;
   }
 
-  /** Whoever needs a part comes after it, and so is stopped before it. Pipelines stop at the same time: the time that there is does not depend on their number. */
+  /**
+   * Registers every part after the parts that it needs, because parts are stopped in the reverse order. Pipelines stop at the same time, so that the
+   * time which a stop takes does not depend on their number.
+   */
   #registerParts(): void {
     const { lifecycle } = this.#f;
     const each = (work: (pipeline: DevicePipeline) => Promise<void>) => (): Promise<unknown> => Promise.all(this.#pipelines.all.map(work));
@@ -164,7 +171,7 @@ export class Agent {
     await this.#recordings.open();
     if (config.api.enabled) await this.#api.start(this.#createApp());
     for (const pipeline of this.#pipelines) {
-      await pipeline.start(); // one after another: opening a package takes memory
+      await pipeline.start(); // Pipelines start one after another, because opening a package takes memory.
       if (lifecycle.stopping) return;
     }
     this.#collector.start();
@@ -219,7 +226,7 @@ export class Agent {
       },
       onDesired: (name, desired) => this.#pipelines.get(name).desire(desired),
       onCommand: (name, payload) => this.#commands.receive(name, payload),
-      // Blocks name the package, not who asked: whoever downloads it takes them.
+      // A block names its package and not the pipeline that asked for it, so every pipeline sees it, and those that download this package take it.
       onBlock: (digest8, index, message) => { for (const { ota } of this.#pipelines) ota.receiveBlock(digest8, index, message); },
     });
   }
@@ -322,7 +329,10 @@ export class Agent {
     });
   }
 
-  /** Keeps what was enrolled from, where the configuration says so. A picture that cannot be kept is a fault, and no reason to refuse the person. */
+  /**
+   * Keeps the pictures from which somebody is enrolled, where the configuration says so. If a picture cannot be kept, that raises a fault; the person
+   * is enrolled all the same.
+   */
   #keeping(pictures: AsyncIterable<Image> | Iterable<Image>): { seen: AsyncIterable<Image> | Iterable<Image>; keep: (person: Person) => Promise<void> } {
     const { pictures: store, runtime, faults } = this.#f;
     if (store === null) return { seen: pictures, keep: () => Promise.resolve() };
@@ -368,23 +378,32 @@ export class Agent {
     counters.set('outbox_merged_total', outbox.merged);
   }
 
-  /** One after another: two at once would measure each other. */
+  /** Runs the self-tests one after another, because two at the same time would slow each other down and falsify both measurements. */
   async #scheduledSelfTests(): Promise<void> {
     for (const pipeline of this.#pipelines) await pipeline.scheduledSelfTest(async () => this.#actions['self-test']({}, pipeline.name));
   }
 
-  /** On a full disk the note is missing, and the watchdog's kill counts as nobody's. */
+  /**
+   * Notes the pipelines that hang for the next start. If the disk is full, the note is missing, and the next start blames no package for the
+   * watchdog's kill.
+   */
   #noteHung(hung: readonly string[]): void {
     attempt(this.#f.faults, 'agent', () => this.#f.journal.noteHung(hung));
   }
 
-  /** Without space the next start takes this end for a kill, which costs no package. */
+  /**
+   * Notes that this run ended in order. If the disk is full, the note is missing, and the next start takes this end for a kill, which it holds
+   * against no package.
+   */
   #markStopped(): void {
     attempt(this.#f.faults, 'agent', () => this.#f.journal.markStopped());
   }
 }
 
-/** Settles as `work` does, or rejects with the signal's reason; what `work` does after that is for the lifecycle to stop. */
+/**
+ * Settles as `work` does, or rejects with the signal's reason as soon as the signal comes. `work` itself is not stopped here: the lifecycle stops its
+ * parts.
+ */
 async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
   if (signal === undefined) return work;
   let stopWaiting = (): void => undefined;
@@ -397,14 +416,17 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefine
   await Promise.race([work, aborted]).finally(stopWaiting);
 }
 
-/** The newest frame; null before the first. @throws AgentError E_NO_FRAME for a pipeline that listens */
+/** The newest frame; null before the first one. @throws AgentError E_NO_FRAME for a pipeline that listens to a microphone */
 function pictureOf({ name, loop }: DevicePipeline): Frame | null {
   if (loop.medium === 'microphone') throw new AgentError('E_NO_FRAME', `The pipeline ${name} listens, so it has no pictures`);
   const frame = loop.latest?.frame;
   return frame === undefined || isSound(frame) ? null : frame;
 }
 
-/** A recording has the number of a person only. '' for somebody who was deleted, and while the gallery is closed. */
+/**
+ * Name of a person in a recording. Recordings hold only the number of a person, never the name. The result is '' for somebody who was deleted, and
+ * while the gallery is closed.
+ */
 function nameOf(gallery: Foundation['gallery'], personId: number): string {
   try {
     return gallery.list().find(({ id }) => id === personId)?.name ?? '';

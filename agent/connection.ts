@@ -1,4 +1,4 @@
-/** The daemon's side of the broker: the link with its birth and will, what goes up through the outbox, what comes down. */
+/** The daemon's side of the broker: the link with its birth and will messages, what the outbox sends, and what arrives. */
 import {
   deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, SCHEMA_VERSION, statusSchema, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet,
 } from './contracts/index.js';
@@ -15,7 +15,7 @@ export const DRAIN_MS = 2000;
 export interface ConnectionParts {
   foundation: Foundation;
   pipelines: readonly string[];
-  /** Shorter back-offs for tests. */
+  /** Delays between attempts to connect; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
   onConnected: () => void;
   onDesired: (pipeline: string, desired: Desired) => void;
@@ -23,7 +23,7 @@ export interface ConnectionParts {
   onBlock: (digest8: string, index: number, message: Buffer) => void;
 }
 
-/** Without a broker in the configuration it is there and never connected. */
+/** Exists also when the configuration names no broker; it is then never connected. */
 export class Connection {
   readonly #parts: ConnectionParts;
   readonly #address: DeviceAddress;
@@ -46,7 +46,7 @@ export class Connection {
     return this.#link?.connected ?? false;
   }
 
-  /** Number of the newest connection; it only grows, also over restarts. */
+  /** Number of the newest connection. It only grows, also over restarts of the daemon. */
   get birthSeq(): number {
     return this.#birthSeq;
   }
@@ -55,7 +55,7 @@ export class Connection {
     return this.#link?.reconnects ?? 0;
   }
 
-  /** For `/api/status`; null without a broker. */
+  /** What `/api/status` shows of the broker; null when the configuration names none. */
   status(): Record<string, unknown> | null {
     const link = this.#link;
     return link === null ? null : { state: link.state, protocol: link.protocol === 5 ? '5' : '3.1.1', reconnects: link.reconnects, last_error: link.lastError };
@@ -66,7 +66,7 @@ export class Connection {
     this.#link?.start();
   }
 
-  /** Sends what waits, as far as it goes within `DRAIN_MS`. */
+  /** Sends the waiting messages, as many as `DRAIN_MS` leaves time for. */
   async drain(): Promise<void> {
     await this.#pump?.drain(DRAIN_MS).finally(() => this.#pump?.stop());
   }
@@ -75,17 +75,17 @@ export class Connection {
     await this.#link?.stop();
   }
 
-  /** A message waits in the outbox and is wanted soon. */
+  /** Tells that a message waits in the outbox and should be sent soon. */
   kick(): void {
     this.#pump?.kick();
   }
 
-  /** A retained report. @throws AgentError E_BROKER_AWAY */
+  /** Publishes a retained report. @throws AgentError E_BROKER_AWAY */
   async publish(kind: 'caps' | 'reported', payload: Buffer): Promise<void> {
     await this.#link?.publish(this.#topic({ kind }), payload, { qos: 1, retain: true });
   }
 
-  /** A request that is lost is asked again by the stall timer. */
+  /** Sends a request for blocks. A failure needs no handling here: the download's stall timer asks again for what is lost. */
   request(request: OtaGet): void {
     this.#link?.publish(this.#topic({ kind: 'ota_get' }), encodePayload(otaGetSchema, request), { qos: 1 }).catch(() => undefined);
   }
@@ -117,7 +117,10 @@ export class Connection {
     }, log);
   }
 
-  /** On a full disk the number grows in memory: a device that cannot write must still be able to say so. */
+  /**
+   * The next connection's number. If the disk is full, it grows in memory only, because a device that cannot write must still be able to connect and
+   * say so.
+   */
   #nextBirth(): number {
     const { journal, faults } = this.#parts.foundation;
     try {

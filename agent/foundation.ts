@@ -1,4 +1,7 @@
-/** What the daemon stands on: state folder, databases, clock, log, counters, faults. Opened first, closed last. */
+/**
+ * The parts on which all others of the daemon are built: state folder, databases, clock, log, counters, faults. They are opened first and closed
+ * last.
+ */
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { loadToken, TOKEN_FILE } from './api/auth.js';
@@ -32,9 +35,9 @@ export interface AgentDeps {
   files?: HostFiles;
   log?: Log;
   env?: NodeJS.ProcessEnv;
-  /** Shorter back-offs for tests. */
+  /** Delays between attempts to connect and reopen; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
-  /** Ends the start where it stands: everything that was started is stopped, and `startAgent` rejects with its reason. */
+  /** Aborts the start: everything that was started is stopped, and `startAgent` rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -48,26 +51,26 @@ export interface Foundation {
   counters: DeviceCounters;
   faults: Faults;
   journal: Journal;
-  /** Verifies whatever would change this device. */
+  /** Verifies every message that would change this device. */
   trust: Trust;
   /** How the run of the daemon before this one ended. */
   lastRun: OpenJournal['lastRun'];
   outbox: Outbox;
   events: EventSink;
   gallery: DeviceGallery;
-  /** Null: none are kept. */
+  /** Pictures from which people were enrolled; null when the configuration keeps none. */
   pictures: EnrolmentPictures | null;
-  /** Where it is, for another process of this daemon. */
+  /** Where the gallery is, so that another process of this daemon can open it. */
   galleryFile: { path: string; key: GalleryKeySource };
-  /** Of the local API. */
+  /** Bearer token of the local API. */
   token: string;
-  /** Holds what is open; the daemon adds its own parts on top. */
+  /** Closes what is open, in the reverse order. The daemon adds its own parts to it. */
   lifecycle: Lifecycle;
 }
 
-/** The file may be so much larger than the messages in it before SQLite itself says no. */
+/** How much larger than its messages the outbox's file may become before SQLite refuses to write. */
 const FILE_OVERHEAD = 1.5;
-/** Everything is stopped within this; `main.ts` ends the process at 10 s. */
+/** Within this time everything is stopped. `main.ts` ends the process at 10 s. */
 const STOP_BUDGET_MS = 8000;
 
 /** Name of the credential, and of the file in the state folder. */
@@ -104,7 +107,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
     const gallery = DeviceGallery.open(runtime, galleryFile.path, galleryFile.key, faults);
     lifecycle.add({ name: 'gallery', stop: () => gallery.close() });
     const enrolled = new EnrolmentPictures(join(folder.path, 'enrolled'), galleryFile.key.file);
-    gallery.onRemoved = (id) => enrolled.forget(id); // also of a time in which they were kept
+    gallery.onRemoved = (id) => enrolled.forget(id); // Earlier runs may have kept pictures, even if this one does not.
     const pictures = config.gallery.keep_pictures ? enrolled : null;
     const token = loadToken({ stateDir: folder.path, tokenFile: credentialFile(env, TOKEN_FILE) ?? config.api.token_file }, damaged);
     const trust = openTrust(folder.path, config, { clock, faults, journal: journal.trust });
@@ -114,12 +117,12 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
       files: deps.files ?? hostFiles(), journal, lastRun,
     };
   } catch (error) {
-    void lifecycle.stop(); // everything so far is closed synchronously
+    void lifecycle.stop(); // Everything that was opened so far closes synchronously, so the promise need not be awaited.
     throw error;
   }
 }
 
-/** Without a broker nothing can arrive, so missing roots are no fault. */
+/** Opens the trusted roots. Without a broker no message can arrive, so missing roots are then no fault. */
 function openTrust(folder: string, { trust, fleet, device_id: device, broker }: Config, { clock, faults, journal }: { clock: Clock; faults: Faults; journal: Journal['trust'] }): Trust {
   const roots = { image: trust.image_root ?? join(folder, 'trust', 'image-root.json'), director: trust.director_root ?? join(folder, 'trust', 'director-root.json') };
   return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned }, {
@@ -133,7 +136,7 @@ function logStopFailure(log: Log, { part, error, timedOut }: StopFailure): void 
   log.error('a part of the daemon did not stop properly', { part, code: timedOut ? 'E_STOP_TIMEOUT' : code, error: message });
 }
 
-/** A key that somebody else keeps is only read; the one in the state folder is made at the first start. */
+/** Where the gallery's key is. A key that somebody else provides is only read; the one in the state folder is made at the first start. */
 function gallerySource(folder: string, config: Config, env: NodeJS.ProcessEnv): GalleryKeySource {
   const given = credentialFile(env, GALLERY_KEY_FILE) ?? config.gallery.key_file;
   return given === undefined ? { file: join(folder, GALLERY_KEY_FILE), create: true } : { file: given, create: false };

@@ -3,7 +3,7 @@ import type { InferenceLoop } from './inference/loop.js';
 import type { Clock } from './platform/clock.js';
 import type { ServiceManager } from './platform/notify.js';
 
-/** A frame that takes longer than this means that the pipeline hangs: the watchdog is not fed any more. */
+/** A frame that takes longer than this means that the pipeline hangs; the watchdog is then no longer fed. Milliseconds. */
 const STUCK_MS = 30_000;
 
 export interface HealthParts {
@@ -11,11 +11,11 @@ export interface HealthParts {
   faults: Pick<Faults, 'active'>;
   service: Pick<ServiceManager, 'watchdog' | 'watchdogMs'>;
   clock: Clock;
-  /** The pipelines that hang on a frame, when they are others than before. Told only while a watchdog looks. */
+  /** Called with the names of the pipelines that hang on a frame, when they have changed. It is called only while a watchdog looks. */
   onHung: (hung: string[]) => void;
 }
 
-/** Whether frames go through: for `/health`, and for the service manager's watchdog. */
+/** Whether frames are being processed, for `/health` and for the service manager's watchdog. */
 export class Health {
   readonly #parts: HealthParts;
   #watchdog: NodeJS.Timeout | undefined;
@@ -25,7 +25,7 @@ export class Health {
     this.#parts = parts;
   }
 
-  /** `warnings` do not make it unhealthy: the unsigned mode of development. */
+  /** `warnings` do not make the daemon unhealthy; an example is the unsigned mode for development. */
   check(): { ok: boolean; reasons: string[]; warnings: string[] } {
     const { pipelines, faults } = this.#parts;
     const reasons: string[] = [];
@@ -37,7 +37,7 @@ export class Health {
     return { ok: reasons.length === 0, reasons, warnings };
   }
 
-  /** WATCHDOG=1 says that frames go through (or that there are none to go), not merely that timers run. */
+  /** Starts to feed the watchdog. WATCHDOG=1 says that frames are processed (or that there are none to process), not merely that timers run. */
   start(): void {
     const { service } = this.#parts;
     if (service.watchdogMs === null || this.#watchdog !== undefined) return;
@@ -49,7 +49,10 @@ export class Health {
     this.#watchdog = undefined;
   }
 
-  /** What the next start knows of a hang must be written before the watchdog strikes. */
+  /**
+   * Feeds the watchdog, unless a pipeline hangs. The hang is noted first, because the next start needs the note, and the watchdog may kill this
+   * process at once.
+   */
   #feed(): void {
     const hung = this.#stuck();
     if (hung.join() !== this.#hung) this.#parts.onHung(hung);

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The daemon's entry: `startAgent` for those who embed it, and `sternad` for the command line. */
+/** The daemon's entries: `startAgent` for programs that embed it, and `sternad` for the command line. */
 import { realpathSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ export type { Config } from './config/schema.js';
 export type { AgentDeps } from './foundation.js';
 export { AgentError, agentErrorCodes, type AgentErrorCode } from './errors.js';
 
-/** Starts a daemon in this process. Signals are the caller's. @throws AgentError E_STATE_LOCKED, E_STATE, E_CONFIG */
+/** Starts a daemon in this process. The caller handles signals. @throws AgentError E_STATE_LOCKED, E_STATE, E_CONFIG */
 export function startAgent(config: Config, deps: AgentDeps = {}): Promise<Agent> {
   return Agent.start(config, deps);
 }
@@ -27,17 +27,20 @@ const EXIT_CONFIG = 78;
 const EXIT_TEMPORARY = 75;
 const EXIT_FAILURE = 1;
 
-/** A stop that takes longer is ended by the signal's default action: state is journalled, so that costs what was not sent yet. */
+/**
+ * If a stop takes longer than this, milliseconds, the signal's default action ends the process. State is journalled, so only what was not sent yet is
+ * lost.
+ */
 const STOP_DEADLINE_MS = 9500;
-/** What still holds the process after everything has stopped (a camera's driver, a native thread) may do so for this long. */
+/** After everything has stopped, a camera's driver or a native thread may still hold the process for this long. Milliseconds. */
 const LINGER_MS = 500;
 
 /**
- * Runs until SIGTERM or SIGINT; the process is over within 10 s of it, and at once when a second signal comes.
+ * Runs until SIGTERM or SIGINT. The process ends within 10 s of the signal, and at once when a second signal comes.
  * @returns the exit code
  */
 export async function runDaemon(args: readonly string[]): Promise<number> {
-  process.umask(0o077); // whatever this process writes is its user's alone
+  process.umask(0o077); // Only the user of this process may read the files that it writes.
   useLittleMemory();
   const stop = new AbortController();
   let signal: NodeJS.Signals = 'SIGTERM';
@@ -59,7 +62,7 @@ export async function runDaemon(args: readonly string[]): Promise<number> {
     await agent.stop();
     return stoppedWell();
   } catch (error) {
-    if (stop.signal.aborted) return stoppedWell(); // it was asked to stop while it started
+    if (stop.signal.aborted) return stoppedWell(); // It was asked to stop while it started.
     release();
     const { code, message } = toCodedError(error);
     process.stderr.write(`${code}: ${message}\n`);
@@ -80,8 +83,8 @@ function onStopSignals(first: (signal: NodeJS.Signals) => void): () => void {
 }
 
 /**
- * Not `process.exit`: that waits for threads of the pool, and one of them may be what hangs. Without a listener the signal's
- * default action ends the process, whatever its threads do.
+ * Ends the process by the signal's default action, which does not wait for threads. `process.exit` would wait for threads of the pool, one of which
+ * may be the cause of the hang.
  */
 function endBy(signal: NodeJS.Signals, why: string): void {
   process.stderr.write(`E_STOP_TIMEOUT: ${why}; ended without cleaning up\n`);

@@ -2,28 +2,28 @@ import { attempt, type FaultPort } from './ground/faults.js';
 import type { Counters, PipelineCounter } from './ground/counters.js';
 import type { HostFiles } from './platform/host-files.js';
 
-/** How often memory is looked at. */
+/** Milliseconds between two looks at memory. */
 const LOOK_MS = 5000;
-/** Of the limit of the service (`MemoryMax=` of systemd), from which on the kernel is near to ending the process. */
+/** Above this share of the service's limit (`MemoryMax=` of systemd), the kernel is close to ending the process. */
 const FULL_SHARE = 0.9;
-/** Of the machine's memory: with less available, it begins to swap or to end processes. */
+/** When less than this share of the machine's memory is available, the machine begins to swap or to end processes. */
 const LEAST_AVAILABLE = 0.05;
 
-/** Memory of this process and what there is, bytes; null where the system does not say. */
+/** Memory of this process and of the machine, bytes; null where the system does not say. */
 export interface MemoryState {
   resident: number;
-  /** Of the control group that the process is in. */
+  /** Limit of the control group that the process is in. */
   limit: number | null;
   available: number | null;
   total: number | null;
 }
 
-/** Whether what can be computed again should be given back. */
+/** Whether memory is so short that everything which can be computed again should be given back. */
 export function isShort({ resident, limit, available, total }: MemoryState): boolean {
   return (limit !== null && resident > FULL_SHARE * limit) || (available !== null && total !== null && available < LEAST_AVAILABLE * total);
 }
 
-/** What the machine says (cgroup v2, /proc/meminfo). */
+/** Reads what the system says (cgroup v2, /proc/meminfo). */
 export async function readMemoryState(files: HostFiles): Promise<MemoryState> {
   const group = /^0::(\/.*)$/m.exec((await files.text('proc/self/cgroup')) ?? '')?.[1];
   const info = (await files.text('proc/meminfo')) ?? '';
@@ -33,7 +33,7 @@ export async function readMemoryState(files: HostFiles): Promise<MemoryState> {
   };
   return {
     resident: process.memoryUsage.rss(),
-    limit: group === undefined ? null : await files.number(`sys/fs/cgroup${group}/memory.max`), // "max" is no number: no limit
+    limit: group === undefined ? null : await files.number(`sys/fs/cgroup${group}/memory.max`), // The text "max" is no number and means no limit.
     available: bytes('MemAvailable'), total: bytes('MemTotal'),
   };
 }
@@ -51,8 +51,8 @@ interface RunningPipeline {
 }
 
 /**
- * Gives back the feature maps that detectors keep between frames while memory is short. A frame that comes afterwards is computed in full and keeps its
- * maps again, so the memory stays free for as long as nothing moves.
+ * Gives back the feature maps that detectors keep between frames while memory is short. The next frame that runs is computed in full and keeps its
+ * maps again, so the memory stays free only for as long as nothing moves.
  */
 export class MemoryGuard {
   readonly #parts: MemoryGuardParts;
@@ -71,7 +71,7 @@ export class MemoryGuard {
     this.#timer = undefined;
   }
 
-  /** Looks once. */
+  /** Looks at memory once, and gives back feature maps if it is short. */
   async look(): Promise<void> {
     const state = await this.#parts.read();
     if (!isShort(state)) return;

@@ -1,4 +1,4 @@
-/** The local HTTP API. JSON out; errors are `{error: {code, message}}`. */
+/** The local HTTP API. Answers are JSON; errors have the form `{error: {code, message}}`. */
 import type { HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import { cors } from 'hono/cors';
@@ -52,10 +52,13 @@ export function createApp(parts: ApiParts): Hono<{ Bindings: HttpBindings }> {
   return app;
 }
 
-/** In this order: who asks (host, origin, token), and only then how much it wants to send. */
+/**
+ * Checks first who asks (host, origin, token), and only then how much the request wants to send, so that a stranger cannot use up the budget of
+ * bodies.
+ */
 function guardRequests(app: Hono<{ Bindings: HttpBindings }>, parts: ApiParts): void {
   app.use('*', async (c, next) => {
-    // No other site may show a picture of this camera, and no cache may keep one.
+    // These headers forbid other sites to show a picture of this camera, and caches to keep one.
     c.header('cross-origin-resource-policy', 'same-origin');
     c.header('x-content-type-options', 'nosniff');
     c.header('cache-control', 'no-store');
@@ -68,7 +71,7 @@ function guardRequests(app: Hono<{ Bindings: HttpBindings }>, parts: ApiParts): 
   app.use('*', cors({ exposeHeaders: ['x-frame-sequence'], origin: (origin) => (parts.guard().allowedOrigins.includes(origin) ? origin : null) }));
   app.use('*', async (c, next) => {
     const { path } = c.req;
-    // Service managers and Prometheus read these two; they hold counts and times, no names, faces or addresses.
+    // Service managers and Prometheus read these two paths without a token. They hold counts and times, but no names, faces or addresses.
     const open = path === '/health' || (path === '/metrics' && isLoopback(parts.guard().host));
     if (!open && !authorized(c.req.header('authorization'), parts.token)) {
       throw new AgentError('E_UNAUTHORIZED', 'Expected "Authorization: Bearer TOKEN" with the token in the file api.token of the state folder (or in api.token_file)');

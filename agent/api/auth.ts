@@ -1,10 +1,10 @@
-/** The bearer token of the local API (RFC 6750, section 2.1): who may see faces and names, and change what the device knows. */
+/** The bearer token of the local API (RFC 6750, section 2.1). Whoever has it may see faces and names, and change what the device knows. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AgentError } from '../errors.js';
 
-/** In the state folder, mode 0600, made at the first start. */
+/** Name of the token's file in the state folder. The file has the mode 0600 and is made at the first start. */
 export const TOKEN_FILE = 'api.token';
 const TOKEN_BYTES = 32;
 const SHORTEST_TOKEN = 16;
@@ -32,7 +32,7 @@ export function loadToken(options: { stateDir: string; tokenFile?: string | unde
   return token;
 }
 
-/** Compares in constant time: hashes have one length, and their order says nothing about the token's. */
+/** Compares hashes in constant time, so that the time which an answer takes tells nothing about the token. */
 export function authorized(header: string | undefined, token: string): boolean {
   const given = /^Bearer ([\x21-\x7e]{1,512})$/i.exec(header ?? '')?.[1];
   return given !== undefined && timingSafeEqual(sha256(given), sha256(token));

@@ -1,14 +1,14 @@
-/** One bound for the bodies of all requests together: each is in memory several times while it is read. */
+/** One bound for the bodies of all requests together, because each body is in memory several times while it is read. */
 import type { MiddlewareHandler } from 'hono';
 import { AgentError } from '../errors.js';
 
 export const MAX_BODY_BYTES = 12 * 1024 * 1024;
-/** Of all requests at a time. */
+/** Upper bound for the bodies of all requests that are in progress at the same time. */
 export const BODY_BUDGET_BYTES = 16 * 1024 * 1024;
 
 /**
- * Refuses by the length that the request states, before anything of it is read; Node's HTTP parser keeps to that length. A body
- * without a length (chunked) is refused: its size is known too late.
+ * Refuses a request by the length that it states, before any of its body is read; Node's HTTP parser holds the sender to that length. A body without
+ * a length (chunked) is refused, because its size would be known too late.
  * @throws AgentError E_REQUEST_LENGTH, E_REQUEST_SIZE, E_BUSY
  */
 export function bodyBudget(maxBytes = MAX_BODY_BYTES, budgetBytes = BODY_BUDGET_BYTES): MiddlewareHandler {

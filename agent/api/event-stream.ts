@@ -1,6 +1,7 @@
 /**
- * Server-sent events (HTML Standard, section 9.2). Live by default. `Last-Event-ID` or `?since=ID` replays what is kept and newer,
- * under another name (`replay`) and marked `replayed: true`: whoever opens a door on "appeared" must not open it for the past.
+ * Server-sent events (HTML Standard, section 9.2). A stream is live by default. `Last-Event-ID` or `?since=ID` first replays the kept events that are
+ * newer. Replayed events have another name (`replay`) and are marked `replayed: true`, so that a program which opens a door on "appeared" does not
+ * open it for an event of the past.
  */
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
@@ -12,18 +13,21 @@ import { readQuery } from './query.js';
 import type { LiveSample } from '../ground/frames.js';
 
 export interface StreamParts {
-  /** Kept events that are newer than the one of this id, oldest first; null: all that are kept. */
+  /** Kept events that came after the event with this id, oldest first; null asks for all kept events. */
   eventsSince: (id: string | null) => readonly KeptEvent[];
   listenEvents: (listener: (event: Event, id: string) => void) => () => void;
   listenTelemetry: (listener: (window: TelemetryWindow) => void) => () => void;
-  /** The result of every frame and every piece of sound, for whoever draws them. */
+  /** Calls the listener with the result of every frame and every piece of sound, for pages that draw them. Returns how to stop listening. */
   listenFrames: (listener: (frame: LiveSample) => void) => () => void;
 }
 
 export type ApiContext = Context<{ Bindings: HttpBindings }>;
 
 const MAX_STREAMS = 16;
-/** A reader that is so many bytes behind is gone or too slow: its connection is closed, and its next one may ask for the rest. */
+/**
+ * A reader that is this many bytes behind is gone or too slow. Its connection is closed; with its next connection it may ask for the events that it
+ * missed.
+ */
 export const MAX_STREAM_BACKLOG_BYTES = 256 * 1024;
 const PING_MS = 15_000;
 
@@ -48,7 +52,7 @@ export function eventStreams(parts: StreamParts): (c: ApiContext) => Response {
 
 interface StreamEnds {
   closed: () => void;
-  /** Ends the connection of a reader that does not read: what it holds back is not ours to wait for. */
+  /** Ends the connection of a reader that does not read, because its unsent events would fill this device's memory. */
   drop: () => void;
 }
 
@@ -81,7 +85,7 @@ function openStream(parts: StreamParts, { frames, since }: { frames: boolean; si
         ...(frames ? [parts.listenFrames((frame) => push('spectrum' in frame ? 'sound' : 'frame', frame))] : []),
         () => clearInterval(ping),
       ];
-      push('ping', {}); // says that the stream is open
+      push('ping', {}); // The first message tells the reader that the stream is open.
     },
     cancel: close,
   }, new ByteLengthQueuingStrategy({ highWaterMark: MAX_STREAM_BACKLOG_BYTES }));

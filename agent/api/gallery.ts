@@ -10,14 +10,17 @@ import type { ApiParts } from './parts.js';
 import { noQuery } from './query.js';
 
 const MAX_PICTURES = 32;
-/** 4000 x 4000; a picture of more pixels would take more memory than a small device has beside its model. */
+/** 4000 x 4000. A picture of more pixels would take more memory than a small device has beside its model. */
 export const MAX_PICTURE_PIXELS = 16_000_000;
 
 const picture = z.custom<File>((value) => value instanceof File, { message: 'expected a file' });
 const name = z.string().trim().min(1).max(128);
-/** Whose camera and embedder; absent: the first pipeline that has an embedder. */
+/** Name of the pipeline whose camera and embedder are used. Absent means the first pipeline that has an embedder. */
 const pipeline = z.string().regex(ID_PATTERN).optional();
-/** Whoever misspells "picture" must not enrol whoever stands before the camera: the camera has to be named. */
+/**
+ * Enrolment needs either pictures or the explicit name of a camera. If the camera were the default, a misspelt "picture" would enrol whoever stands
+ * before it.
+ */
 const enrolmentSchema = z.union([
   z.strictObject({ name, pipeline, from: z.literal('camera') }),
   z.strictObject({ name, pipeline, picture: z.union([picture, z.array(picture).min(1).max(MAX_PICTURES)]) }),
@@ -69,7 +72,7 @@ async function readEnrolment(c: ApiContext, parts: ApiParts): Promise<{ name: st
   return { ...of, name: parsed.data.name, pictures: decoded([parsed.data.picture].flat(), parts) };
 }
 
-/** One after another, so that only one is in memory as pixels. */
+/** Decodes the pictures one after another, so that only one at a time is in memory as pixels. */
 async function* decoded(files: readonly File[], parts: ApiParts): AsyncGenerator<Image, void, undefined> {
   for (const file of files) yield await parts.runtime.decodeImage(new Uint8Array(await file.arrayBuffer()), { maxPixels: MAX_PICTURE_PIXELS });
 }

@@ -1,4 +1,4 @@
-/** Which programs and pages may talk to the local API at all. Pure. Who may see faces and names is the token's matter (`auth.ts`). */
+/** Decides which programs and pages may talk to the local API at all. Pure. `auth.ts` decides who may see faces and names. */
 
 export interface GuardOptions {
   /** Address that the server listens on. */
@@ -8,8 +8,8 @@ export interface GuardOptions {
 }
 
 /**
- * DNS rebinding: a web page of a stranger's domain that resolves to 127.0.0.1 comes with its own name in `Host`. So only
- * names of this machine pass. A server that is open to the network on purpose (0.0.0.0) takes IP addresses as well.
+ * Protects against DNS rebinding: a web page of a stranger's domain that resolves to 127.0.0.1 sends its own domain in `Host`. So only names of this
+ * machine pass. A server that is open to the network on purpose (0.0.0.0) takes IP addresses as well.
  */
 export function allowedHost(header: string | undefined, options: GuardOptions): boolean {
   if (header === undefined) return false;
@@ -27,7 +27,7 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-/** A browser tells where a page comes from; everything else sends no `Origin`. */
+/** Browsers send an `Origin` that names the site of the page; other programs send none, and are not restricted here. */
 export function allowedOrigin(origin: string | undefined, host: string | undefined, options: GuardOptions): boolean {
   if (origin === undefined) return true;
   return options.allowedOrigins.includes(origin) || (host !== undefined && origin === `http://${host}`);

@@ -1,11 +1,14 @@
-/** `/metrics`: Prometheus text format. Names and units follow the conventions: base units, `_total` for counters. */
+/**
+ * `/metrics` in Prometheus text format. Names and units follow Prometheus' conventions: base units (seconds, bytes, joules), and `_total` for
+ * counters.
+ */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { PipelineWindow, TelemetryWindow } from '../contracts/index.js';
 import { kindOf, latencyOf, type ProcessedFrame } from '../ground/frames.js';
 import type { RunningModel } from '../ground/runtime.js';
 import { deviceCounterNames, pipelineCounterNames, type DeviceCounter, type DeviceCounters, type PipelineCounter, type PipelineCounters } from '../ground/counters.js';
 
-/** Half a millisecond to 8 s, doubling: the classic buckets; the exact histograms go over MQTT. */
+/** Buckets from half a millisecond to 8 s, each twice the one before. They are coarse, as Prometheus expects; the exact histograms go over MQTT. */
 const BUCKETS_SECONDS = Array.from({ length: 15 }, (_, i) => 0.0005 * 2 ** i);
 
 /** What `/metrics` shows of a pipeline. */

@@ -14,19 +14,19 @@ export interface ApiParts extends StreamParts {
   health: () => { ok: boolean; reasons: string[] };
   latestTelemetry: () => TelemetryWindow | null;
   metrics: () => Promise<string>;
-  /** @throws a coded error when there is none */
+  /** @throws a coded error when the gallery cannot be used */
   gallery: () => Gallery;
   /** @throws AgentError E_RECORDINGS */
   recordings: () => RecordingStore;
-  /** Whether some pipeline records at present. */
+  /** Whether at least one pipeline records at present. */
   recordingEnabled: () => boolean;
-  /** '' when nobody has this number. */
+  /** Name of the person with this number; '' when nobody has it. */
   personName: (personId: number) => string;
   runtime: Pick<RuntimePort, 'decodeImage' | 'encodeJpeg'>;
-  /** @param pipeline whose embedder is used; undefined: the first that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
+  /** @param pipeline whose embedder is used; undefined means the first pipeline that has one @throws AgentError E_PIPELINE_UNKNOWN, E_NO_MODEL */
   enrol: (name: string, pictures: AsyncIterable<Image> | Iterable<Image>, pipeline?: string) => Promise<Record<string, unknown>>;
   /** The newest frame of the pipeline that `enrol` uses. @throws AgentError E_PIPELINE_UNKNOWN */
   enrolmentFrame: (pipeline?: string) => Image | null;
-  /** @param pipeline undefined: the first @throws AgentError E_PIPELINE_UNKNOWN */
+  /** @param pipeline undefined means the first pipeline @throws AgentError E_PIPELINE_UNKNOWN */
   latestFrame: (pipeline?: string) => (Image & { sequence: number }) | null;
 }

@@ -2,7 +2,10 @@ import type { Context } from 'hono';
 import { z } from 'zod';
 import { AgentError } from '../errors.js';
 
-/** A misspelt parameter must not silently do something else. @throws AgentError E_REQUEST */
+/**
+ * Reads the parameters of a request. Unknown names are refused, so that a misspelt parameter does not silently do something else.
+ * @throws AgentError E_REQUEST
+ */
 export function readQuery<T>(c: Context, schema: z.ZodType<T>, expected: string): T {
   const all = c.req.queries();
   const twice = Object.entries(all).find(([, values]) => values.length > 1);
@@ -13,7 +16,7 @@ export function readQuery<T>(c: Context, schema: z.ZodType<T>, expected: string)
 
 const nothing = z.strictObject({});
 
-/** For a request that takes no parameters. @throws AgentError E_REQUEST */
+/** Refuses every parameter, for requests that take none. @throws AgentError E_REQUEST */
 export function noQuery(c: Context): void {
   readQuery(c, nothing, 'no query parameters');
 }

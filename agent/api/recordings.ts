@@ -1,4 +1,4 @@
-/** Pictures and clips of events: find, show, delete. */
+/** Routes for the pictures and clips of events: find, show, delete. */
 import type { Hono } from 'hono';
 import type { HttpBindings } from '@hono/node-server';
 import { z } from 'zod';
@@ -59,7 +59,7 @@ export function addRecordings(app: Hono<{ Bindings: HttpBindings }>, parts: ApiP
   app.delete('/api/recordings', async (c) => {
     const { all, ...query } = readQuery(c, deleteQuery, `${filterText}, or ?all=1`);
     const filter = filterOf(query);
-    // A request that lost its filter on the way must not delete everything.
+    // Deleting everything must be asked for by `all`: a request that lost its filter on the way must not delete everything.
     if ((all === undefined) === (Object.values(filter).every((value) => value === undefined))) throw new AgentError('E_REQUEST', `Expected at least one of ${filterText}, or else ?all=1`);
     return c.json({ removed: await parts.recordings().remove(filter) });
   });

@@ -8,25 +8,25 @@ export type ApiApp = Hono<{ Bindings: HttpBindings }>;
 
 export interface ApiServerOptions {
   host: string;
-  /** 0: any free port. */
+  /** Port to listen on; 0 means any free port. */
   port: number;
-  /** The address cannot be listened on; it is tried again. */
+  /** Called when the server cannot listen on the address; it then tries again. */
   onUnavailable: (error: AgentError) => void;
   onListening: () => void;
-  /** Shorter ones are for tests. */
+  /** Delays between attempts to listen; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
 }
 
 const RETRY_BASE_MS = 1000;
 const RETRY_CAP_MS = 60_000;
-/** Event streams, the page, and some more. */
+/** Enough for the event streams, the page, and a few other programs. */
 const MAX_CONNECTIONS = 64;
-/** Until a request is complete: whoever sends slowly must not hold the budget of bodies. */
+/** A request must be complete within these times (milliseconds), so that a slow sender does not hold the budget of bodies. */
 const SERVER_LIMITS = { requestTimeout: 30_000, headersTimeout: 10_000, connectionsCheckingInterval: 2000, maxHeaderSize: 16 * 1024 };
 
 /**
- * The HTTP server around the app. An address that is taken (or not there yet) is no reason for a device to run no model: the
- * daemon goes on without the API, and the server tries again with a growing delay.
+ * The HTTP server around the app. An address that is taken, or not there yet, must not keep a device from running its model: the daemon goes on
+ * without the API, and the server tries again with a growing delay.
  */
 export class ApiServer {
   readonly #options: ApiServerOptions;
@@ -40,7 +40,7 @@ export class ApiServer {
     this.#options = options;
   }
 
-  /** The port that it listens on; 0 while it does not. */
+  /** The port that the server listens on; 0 while it does not listen. */
   get port(): number {
     return this.#port;
   }
@@ -52,7 +52,7 @@ export class ApiServer {
     await this.#attempt(app);
   }
 
-  /** Ends streams and connections. Idempotent. */
+  /** Stops listening, and ends the open streams and connections. Idempotent. */
   async stop(): Promise<void> {
     this.#running = false;
     clearTimeout(this.#timer);

@@ -10,17 +10,17 @@ import type { Reporter } from '../report/reporter.js';
 import type { CommandAction } from './handler.js';
 
 export interface ActionParts {
-  /** The pipeline of this name, or the first for none. @throws AgentError E_PIPELINE_UNKNOWN */
+  /** The pipeline of this name; without a name, the first pipeline. @throws AgentError E_PIPELINE_UNKNOWN */
   pipeline: (name?: string) => { slot: PipelineSlot; ota: Pick<OtaManager, 'rollback' | 'settled' | 'state'> };
   reporter: Pick<Reporter, 'rebirth'>;
   log: Pick<Log, 'tail'>;
 }
 
-/** A message has room for 128 KiB; this leaves some for the rest. */
+/** Upper bound of the log's tail in an answer. A message has room for 128 KiB; this leaves some for the rest of the answer. */
 const TAIL_CHARACTERS = 32 * 1024;
 const tailArgs = z.object({ lines: z.number().int().min(1).max(200).default(50) });
 
-/** What each command does; what they return is the `result` of the answer. */
+/** What each command does. The value that an action returns becomes the `result` of the answer. */
 export function commandActions(parts: ActionParts): Record<CommandName, CommandAction> {
   return {
     rebirth: async () => {
@@ -48,7 +48,9 @@ export function commandActions(parts: ActionParts): Record<CommandName, CommandA
   };
 }
 
-/** Of the package that was decided on, even if it is not in place yet. Runs between frames: the pipeline's own turns keep the two apart. */
+/**
+ * Tests the package that was decided on, also when it is not in place yet. The test runs between frames: the pipeline's own turns keep the two apart.
+ */
 async function test({ slot, ota }: ReturnType<ActionParts['pipeline']>): Promise<{ report: GateReport; digest: string }> {
   await ota.settled();
   const tested = await slot.use(async (running) => ({ report: await running.model.selfTest(), digest: running.slot.digest }));

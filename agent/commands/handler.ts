@@ -1,4 +1,4 @@
-/** `cmd/{name}`: decoded, verified, executed once for each id, answered in `res/{id}`. */
+/** Handles the messages `cmd/{name}`. Each is decoded, verified, executed once for each id, and answered in `res/{id}`. */
 import {
   commandNames, commandSchema, decodePayload, encodePayload, responseSchema, SCHEMA_VERSION, type Command, type CommandName, type Response,
 } from '../contracts/index.js';
@@ -8,29 +8,29 @@ import type { Journal } from '../ota/journal.js';
 import type { Clock } from '../platform/clock.js';
 import type { Trust } from '../trust/trust.js';
 
-/** @param pipeline the one that the command names; absent: the first of the device */
+/** @param pipeline the one that the command names; absent means the first pipeline of the device */
 export type CommandAction = (args: Readonly<Record<string, unknown>>, pipeline?: string) => Promise<Record<string, unknown>> | Record<string, unknown>;
 
 export interface CommandParts {
   journal: Pick<Journal, 'response' | 'saveResponse'>;
   clock: Clock;
   trust: Pick<Trust, 'acceptCommand'>;
-  /** Told of a command that is not trusted. */
+  /** Called for each command that is not trusted. */
   onRefused: (error: CodedError) => void;
   bootId: string;
   actions: Record<CommandName, CommandAction>;
-  /** Sends an answer; must not throw. */
+  /** Sends an answer. It must not throw. */
   answer: (id: string, payload: Buffer) => void;
   onExecuted: () => void;
 }
 
 const MAX_PENDING = 16;
-/** Whoever may publish can send commands that are not trusted; only a few of them are answered. */
+/** Whoever may publish can send commands that are not trusted. The number of answers to them is limited, so that a flood causes no flood. */
 const REFUSALS = { perSecond: 1, burst: 5 };
 
 export class CommandHandler {
   readonly #parts: CommandParts;
-  /** One after another: two self-tests at once would measure each other. */
+  /** Commands run one after another, because two self-tests at the same time would slow each other down and falsify both measurements. */
   #chain: Promise<void> = Promise.resolve();
   readonly #pending = new Set<string>();
   readonly #refusals = new Rate(REFUSALS);
@@ -39,7 +39,10 @@ export class CommandHandler {
     this.#parts = parts;
   }
 
-  /** @throws ContractError for a payload that is no command, AgentError E_COMMAND when too many wait; returns at once otherwise */
+  /**
+   * Takes a command, and returns before it is executed.
+   * @throws ContractError for a payload that is no command, AgentError E_COMMAND when too many commands wait
+   */
   receive(name: string, payload: Uint8Array): void {
     const command = decodePayload(commandSchema, payload);
     if (this.#pending.has(command.id)) return;
@@ -48,7 +51,7 @@ export class CommandHandler {
     this.#chain = this.#chain.then(() => this.#handle(name, command)).finally(() => this.#pending.delete(command.id));
   }
 
-  /** Resolves when everything received so far is answered. */
+  /** Resolves when everything that was received so far is answered. */
   idle(): Promise<void> {
     return this.#chain;
   }
@@ -64,12 +67,12 @@ export class CommandHandler {
       return this.#refuse(name, command, toCodedError(error));
     }
     const response = await this.#execute(name, command);
-    // An answer that cannot be remembered is still an answer; a repeated id would then run again.
+    // If the answer cannot be remembered, it is sent all the same; the command would then run again if its id were repeated.
     attempt(() => journal.saveResponse(command.id, response, clock.nowMs()));
     this.#send(response);
   }
 
-  /** Not remembered: strangers must not push the answers to operators out of the journal. */
+  /** Refuses a command, without remembering the answer: strangers must not push the answers to operators out of the journal. */
   #refuse(name: string, command: Command, { code, message }: CodedError): void {
     const { clock, bootId, onRefused } = this.#parts;
     onRefused({ code, message });

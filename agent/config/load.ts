@@ -16,15 +16,15 @@ const LARGEST_CONFIG_BYTES = 1024 * 1024;
 type Tree = Record<string, unknown>;
 
 export interface LoadOptions {
-  /** `sterna.yaml`; without one, defaults and environment alone. */
+  /** Path of `sterna.yaml`. Without one, only the defaults and the environment count. */
   path?: string;
   env?: NodeJS.ProcessEnv;
   cwd?: string;
 }
 
 /**
- * The file, then the environment on top: `STERNA_` and the key in capitals, levels joined by "_"
- * (`STERNA_BROKER_URL`, `STERNA_API_PORT`). Variables that name no key belong to somebody else and are ignored.
+ * Reads the file, and then puts the environment on top: `STERNA_` and the key in capitals, with levels joined by "_" (`STERNA_BROKER_URL`,
+ * `STERNA_API_PORT`). Variables that name no key belong to other programs and are ignored.
  * @throws AgentError E_CONFIG that lists every wrong key
  */
 export function loadConfig(options: LoadOptions = {}): Config {
@@ -35,7 +35,7 @@ export function loadConfig(options: LoadOptions = {}): Config {
   return parseConfig(tree, { env, base });
 }
 
-/** As `loadConfig`, for a configuration that is already a value: what tests and the demo use. @throws AgentError E_CONFIG */
+/** Checks a configuration that is already a value, as `loadConfig` does for a file. Tests and the demo use it. @throws AgentError E_CONFIG */
 export function parseConfig(input: unknown, options: { env?: NodeJS.ProcessEnv; base?: string } = {}): Config {
   const env = options.env ?? {};
   const base = options.base ?? process.cwd();
@@ -51,13 +51,13 @@ export function parseConfig(input: unknown, options: { env?: NodeJS.ProcessEnv; 
   return result.data;
 }
 
-/** The same of named inputs and pipelines. */
+/** Paths to the same keys in named inputs and pipelines. */
 function namedPaths(tree: Tree): string[][] {
   const names = (key: string): string[] => (isTree(tree[key]) ? Object.keys(tree[key]) : []);
   return [...names('inputs').map((name) => ['inputs', name, 'input']), ...names('pipelines').map((name) => ['pipelines', name, 'package'])];
 }
 
-/** Of a state folder that is no path the schema will complain. */
+/** The default cache folder within the state folder. If the state folder is no text, the schema reports that, so nothing is made of it here. */
 const cacheIn = (stateDir: unknown): unknown => (typeof stateDir === 'string' ? join(stateDir, 'cache') : stateDir);
 
 function readTree(path: string): unknown {
@@ -69,7 +69,7 @@ function readTree(path: string): unknown {
   }
   if (text.length > LARGEST_CONFIG_BYTES) throw configError([`expected at most ${LARGEST_CONFIG_BYTES} bytes but received ${text.length}`]);
   try {
-    // A bomb of aliases stays small: maxAliasCount is the parser's own bound.
+    // A small file can expand to gigabytes by aliases of aliases; the parser's bound on aliases keeps it small.
     return parse(text, { maxAliasCount: 20 }) ?? {};
   } catch (cause) {
     const where = cause instanceof YAMLParseError && cause.linePos !== undefined ? ` at line ${cause.linePos[0].line}` : '';
@@ -84,14 +84,14 @@ interface JsonSchemaNode {
   anyOf?: JsonSchemaNode[];
 }
 
-/** Every leaf key of the schema with its JSON type: what the environment may set. */
+/** Every leaf key of the schema with its JSON type: these are the keys that the environment may set. */
 export function configKeys(): { path: string[]; type: string }[] {
   const root: JsonSchemaNode = z.toJSONSchema(configSchema, { io: 'input' }) as JsonSchemaNode;
   const leaves: { path: string[]; type: string }[] = [];
   const walk = (node: JsonSchemaNode, path: string[]): void => {
     if (node.properties !== undefined) {
       for (const [key, child] of Object.entries(node.properties)) walk(child, [...path, key]);
-    } else if (node.additionalProperties === undefined || node.additionalProperties === false) { // names that a file chooses have no variables
+    } else if (node.additionalProperties === undefined || node.additionalProperties === false) { // Names that the file chooses have no variables.
       leaves.push({ path, type: node.type ?? node.anyOf?.find((option) => option.type !== 'null')?.type ?? 'string' });
     }
   };
@@ -122,7 +122,7 @@ function fromText(text: string, type: string): unknown {
   }
 }
 
-/** `broker:` with nothing but comments below it is null in YAML, and means: all defaults. */
+/** In YAML, `broker:` with nothing but comments below it is null. Its author means that all defaults hold, so nulls are left out. */
 function withoutNulls(tree: Tree): Tree {
   const entries = Object.entries(tree).filter(([, value]) => value !== null);
   return Object.fromEntries(entries.map(([key, value]) => [key, isTree(value) ? withoutNulls(value) : structuredClone(value)]));
@@ -131,7 +131,7 @@ function withoutNulls(tree: Tree): Tree {
 function resolvePath(tree: Tree, path: readonly string[], base: string): void {
   const value = getAt(tree, path);
   if (typeof value !== 'string') return;
-  // `sound:` may precede a path, as any other name of an input.
+  // The prefix `sound:` may precede a path, as it may precede any other name of an input.
   const [, prefix = '', rest = ''] = /^(sound:)?(.*)$/is.exec(value) ?? [];
   if (isAbsolute(rest) || rest === '' || /^[a-z][a-z0-9+.-]*:\/\//i.test(rest) || /^(stdin|pcm|alsa|pulse):/i.test(rest)) return;
   setAt(tree, path, `${prefix}${resolve(base, rest)}`);
@@ -148,7 +148,7 @@ function setAt(tree: Tree, path: readonly string[], value: unknown): void {
     return;
   }
   const child = tree[key];
-  if (child !== undefined && child !== null && !isTree(child)) return; // the schema will complain about it
+  if (child !== undefined && child !== null && !isTree(child)) return; // The schema will report this value.
   const next: Tree = isTree(child) ? child : {};
   tree[key] = next;
   setAt(next, rest, value);

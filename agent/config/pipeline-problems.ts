@@ -1,4 +1,4 @@
-/** What `camera` is called among the inputs. */
+/** Name of the input that the section `camera` describes. */
 export const CAMERA = 'camera';
 
 export interface Problem {
@@ -6,14 +6,14 @@ export interface Problem {
   message: string;
 }
 
-/** What the check of a configuration needs to know of it. */
+/** The parts of a named section that the check needs. */
 interface Named {
   camera: { input: unknown };
   inputs: Readonly<Record<string, unknown>>;
   pipelines?: Readonly<Record<string, { input: string }>> | undefined;
 }
 
-/** Inputs without a pipeline, pipelines without an input, and inputs of two: a camera can be opened once. */
+/** Finds inputs without a pipeline, pipelines without an input, and inputs that two pipelines use: a camera can be opened only once. */
 export function pipelineProblems({ camera, inputs, pipelines }: Named): Problem[] {
   const named = Object.keys(inputs);
   const problems: Problem[] = named.includes(CAMERA) ? [{ path: ['inputs', CAMERA], message: 'expected another name, because `camera` is the name of the key `camera`' }] : [];

@@ -1,4 +1,4 @@
-/** Which pipelines a configuration means: the named ones, or the only one of a configuration that names none. Pure. */
+/** Which pipelines a configuration means: the named ones, or a single one when it names none. Pure. */
 import { DEFAULT_PIPELINE } from '../contracts/index.js';
 import { CAMERA } from './pipeline-problems.js';
 import type { Config } from './schema.js';
@@ -13,7 +13,7 @@ export interface PipelineSpec {
 
 type Parts = Pick<Config, 'camera' | 'inputs' | 'pipeline' | 'pipelines'>;
 
-/** In the order of the configuration; the first is the one that a command without a name means. */
+/** The pipelines in the order of the configuration. The first one is meant by a command without a name. */
 export function pipelineSpecs(config: Parts): PipelineSpec[] {
   if (config.pipelines === undefined) return [{ name: DEFAULT_PIPELINE, input: CAMERA, source: config.camera, pipeline: config.pipeline }];
   return Object.entries(config.pipelines).map(([name, { input, ...own }]) => ({
@@ -21,7 +21,10 @@ export function pipelineSpecs(config: Parts): PipelineSpec[] {
   }));
 }
 
-/** `pipeline.package` and `pipeline.factory` are those of the only pipeline; several have their own, or none. */
+/**
+ * Removes `pipeline.package` and `pipeline.factory`, which belong to the only pipeline of a device. Where there are several pipelines, each has its
+ * own, or none.
+ */
 function withoutPackage({ package: _, factory: __, ...rest }: Config['pipeline']): Config['pipeline'] {
   return rest;
 }

@@ -12,7 +12,10 @@ export interface SettingsStore {
   saveSettings(settings: Settings): void;
 }
 
-/** The settings of `desired` over those of the configuration file, of one pipeline. They are journalled, so they also hold without a broker. */
+/**
+ * The settings of one pipeline: those that `desired` sets override those of the configuration file. They are journalled, so they also hold while
+ * there is no broker.
+ */
 export class LiveSettings {
   readonly #spec: PipelineSpec;
   readonly #store: SettingsStore;
@@ -44,13 +47,17 @@ export class LiveSettings {
     };
   }
 
-  /** Which findings count; can be changed while the pipeline runs. */
+  /** Which findings count. These rules can be changed while the pipeline runs. */
   get rules(): FindingRules {
     const { zones, labels, sizes } = this.#spec.pipeline;
     return { zones: this.#current.zones ?? zones, labels: this.#current.labels ?? labels, sizes: this.#current.sizes ?? sizes };
   }
 
-  /** Takes new settings; they hold even when they cannot be written. @returns what must be opened again, and whether other findings count @throws AgentError E_DISK_FULL, after taking them */
+  /**
+   * Takes new settings. They hold in this run even when they cannot be written.
+   * @returns what must be opened again, and whether other findings count
+   * @throws AgentError E_DISK_FULL, after the settings were taken
+   */
   apply(next: Settings): { source: boolean; pipeline: boolean; rules: boolean } {
     const before = { fps: this.fps, overrides: JSON.stringify(this.overrides), rules: JSON.stringify(this.rules) };
     const same = JSON.stringify(next) === JSON.stringify(this.#current);
@@ -60,7 +67,7 @@ export class LiveSettings {
   }
 }
 
-/** The rules of a pipeline: a limit of the gate can be tightened from afar and not loosened. */
+/** The rules by which a pipeline judges packages. Settings that come from afar can tighten a limit of the gate, but not loosen it. */
 export function updateRules({ gate, shadow, probation }: Pick<Config['ota'], 'gate' | 'shadow' | 'probation'>, { update }: Settings): UpdateRules {
   const tighter = (name: 'p99_ms' | 'ram_bytes' | 'joules'): number | undefined => {
     const stated = [gate[name], update?.gate?.[name]].filter((limit) => limit !== undefined);
@@ -76,12 +83,12 @@ export function updateRules({ gate, shadow, probation }: Pick<Config['ota'], 'ga
   };
 }
 
-/** Without what is undefined, which would hide the configuration. */
+/** Leaves out fields that are undefined, because spreading them would hide the values of the configuration. */
 function stated<T extends object>(fields: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(fields ?? {}).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
-/** The shortest that a pipeline asks for, else that of the configuration, milliseconds. */
+/** The shortest interval that a pipeline asks for; if none asks, that of the configuration. Milliseconds. */
 export function telemetryInterval(settings: readonly Settings[], configuredMs: number): number {
   const asked = settings.flatMap(({ telemetry_interval_ms: ms }) => (ms === undefined ? [] : [ms]));
   return asked.length === 0 ? configuredMs : Math.min(...asked);

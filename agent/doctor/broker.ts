@@ -1,4 +1,4 @@
-/** The broker, as this device sees it: connection, encryption, rights, and the time that the fleet has signed. */
+/** Checks the broker as this device sees it: connection, encryption, rights, and the time that the fleet has signed. */
 import { randomBytes } from 'node:crypto';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { redact } from '../../runtime/redact.js';
@@ -11,26 +11,29 @@ import { decodeMetadata } from '../trust/metadata.js';
 import { checksOf, messageOf, type Check } from './check.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Retained messages come right after a subscription is granted. */
+/** How long the check listens. Brokers send retained messages right after they grant a subscription, so this is enough. */
 const LISTEN_MS = 1500;
 const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)$/;
 
 export interface BrokerReport {
   checks: Check[];
-  /** Newest time that the fleet signed, in the messages that the broker keeps for this device. */
+  /** Newest time that the fleet signed, in the messages that the broker keeps for this device. Milliseconds since 1970; null when there is none. */
   signedMs: number | null;
 }
 
 interface Probe {
   protocol: ProtocolVersion;
-  /** Why the device's own topics were not granted; null when they were. */
+  /** Why the broker did not grant the device's own topics; null when it granted them. */
   refused: string | null;
-  /** Other devices whose status this device could read. */
+  /** Other devices whose status this device could read. With access control there should be none. */
   others: string[];
   signedMs: number | null;
 }
 
-/** Connects once, without a will, under a name of its own, so that the daemon's connection stays. @throws AgentError E_BROKER_*, and errors of files */
+/**
+ * Connects once, without a will and under a client id of its own, so that the broker does not end the daemon's connection.
+ * @throws AgentError E_BROKER_*, and errors of files
+ */
 function open(config: Config, url: string, protocol: ProtocolVersion): Promise<MqttClient> {
   const options: IClientOptions = {
     ...loginOf(config.broker), clientId: `sterna-doctor-${randomBytes(6).toString('hex')}`, protocolVersion: protocol, clean: true,
@@ -62,13 +65,16 @@ async function openEither(config: Config, url: string): Promise<{ client: MqttCl
   }
 }
 
-/** When a message to this device was signed, as far as it says so. Its signatures are the daemon's business. */
+/**
+ * When a message to this device was signed, according to the message; null when it does not say so. The doctor does not verify the signatures; the
+ * daemon does.
+ */
 function issuedMs(payload: Buffer): number | null {
   try {
     const { signed } = desiredSchema.parse(JSON.parse(payload.toString('utf8')));
     return signed === undefined || signed === null ? null : decodeMetadata('timestamp', 'director timestamp', signed.director.timestamp).issuedMs;
   } catch {
-    return null; // not a message of this version: the daemon says why it refuses it
+    return null; // This is not a message of this version; the daemon's own fault says why it refuses it.
   }
 }
 
@@ -85,7 +91,7 @@ async function probe(config: Config, url: string): Promise<Probe> {
   try {
     let refused: string | null = null;
     await client.subscribeAsync(deviceSubscriptions({ fleet: config.fleet, device: config.device_id }), { qos: 1 }).catch((error: unknown) => { refused = messageOf(error); });
-    // A broker with access control refuses this, or grants it and sends nothing.
+    // A broker with access control refuses this subscription, or grants it and sends nothing.
     await client.subscribeAsync(`${TOPIC_ROOT}/+/+/status`, { qos: 0 }).catch(() => undefined);
     await new Promise((resolve) => setTimeout(resolve, LISTEN_MS));
     return { protocol, refused, others: [...others].sort(), signedMs };

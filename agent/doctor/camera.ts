@@ -1,4 +1,4 @@
-/** Cameras and other inputs: what is plugged in, and whether a picture comes from what is configured. */
+/** Checks cameras and other inputs: which are plugged in, and whether a picture comes from the configured one. */
 import { accessSync, constants, existsSync } from 'node:fs';
 import { findFfmpeg, isSoundInput, openSource } from '../../runtime/media/index.js';
 import { redact } from '../../runtime/redact.js';
@@ -9,20 +9,20 @@ import { checksOf, messageOf, type Check } from './check.js';
 
 const PICTURE_TIMEOUT_MS = 15_000;
 
-/** Video devices with their names. Of one camera there may be several, and only one of them gives pictures. */
+/** Video devices with their names. One camera may have several, of which only one gives pictures. */
 export async function videoDevices(files: HostFiles): Promise<{ path: string; name: string }[]> {
   const nodes = (await files.list('sys/class/video4linux')).filter((node) => /^video\d+$/.test(node));
   return Promise.all(nodes.map(async (node) => ({ path: `/dev/${node}`, name: (await files.text(`sys/class/video4linux/${node}/name`)) ?? '' })));
 }
 
-/** Takes one picture. @throws what the source throws, and an Error when none comes in time */
+/** Takes one picture. @throws what the source throws, and an Error when no picture comes in time */
 async function firstPicture(input: string, { fps, max_side: maxSide }: Config['camera']): Promise<{ width: number; height: number }> {
   const stop = AbortSignal.timeout(PICTURE_TIMEOUT_MS);
   for await (const { width, height } of openSource(input, { signal: stop, ...(fps === undefined ? {} : { fps }), ...(maxSide === undefined ? {} : { maxSide }) })) return { width, height };
   throw new Error(stop.aborted ? `no picture came within ${PICTURE_TIMEOUT_MS / 1000} s` : 'it has no picture');
 }
 
-/** Why the device file cannot be used, with what to do; null when it can. */
+/** Why the device file cannot be used, and what to do about it; null when it can be used. */
 function deviceProblem(path: string, found: readonly { path: string; name: string }[]): [string, string] | null {
   const others = found.length === 0 ? 'no camera is plugged in, or its driver is missing: see `dmesg`' : `set camera.input to one of ${found.map((device) => `${device.path} (${device.name})`).join(', ')}`;
   if (!existsSync(path)) return [`${path} does not exist`, others];
@@ -36,7 +36,7 @@ function deviceProblem(path: string, found: readonly { path: string; name: strin
 
 export interface CameraSituation {
   files: HostFiles;
-  /** The daemon runs, so it has the camera, which can be opened once. */
+  /** While the daemon runs it holds the camera, which can be opened only once. */
   daemonRuns: boolean;
 }
 

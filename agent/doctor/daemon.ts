@@ -1,4 +1,4 @@
-/** The daemon itself, over its local API: whether it runs, and what it says of itself. */
+/** Asks the daemon over its local API whether it runs, and what it says of itself. */
 import { z } from 'zod';
 import type { Config } from '../config/schema.js';
 import { checksOf, type Check } from './check.js';

@@ -1,4 +1,4 @@
-/** The kernels of this CPU: which instruction sets run, and whether each computes what the reference kernels compute. */
+/** Checks the kernels on this CPU: which instruction sets run, and whether each of them computes what the reference kernels compute. */
 import { describeCpu, type Isa } from '../../kernels/binding/index.js';
 import { createSession } from '../../runtime/index.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
@@ -11,12 +11,12 @@ const SIDE = 9;
 
 const node = (op: string, inputs: string[], output: string, attributes: [string, Attribute][] = []): OnnxNode =>
   ({ name: output, op, domain: '', inputs, outputs: [output], attributes: new Map(attributes) });
-/** Numbers that repeat late: a kernel that mixes up lanes gives another result. */
+/** Numbers whose pattern repeats late, so that a kernel which mixes up lanes gives another result. */
 const pattern = (count: number, range: number): number[] => Array.from({ length: count }, (_, i) => ((i * 7919 + 17) % 251) % range);
 const scalar = (dtype: 'float32' | 'uint8' | 'int8', value: number): TensorValue =>
   ({ dtype, dims: [], data: dtype === 'float32' ? Float32Array.of(value) : dtype === 'uint8' ? Uint8Array.of(value) : Int8Array.of(value) });
 
-/** A 3x3 convolution in 8 bits, and the same of single precision, each over more channels than a vector has. */
+/** A 3x3 convolution in 8 bits, and one of the same shape in single precision. Both have more channels than a vector has lanes. */
 export function selfCheckModel(): Uint8Array {
   const dims = [CHANNELS, CHANNELS, 3, 3];
   const weights = pattern(CHANNELS * CHANNELS * 9, 251).map((value) => value - 125);
@@ -42,7 +42,7 @@ export function selfCheckModel(): Uint8Array {
 }
 
 interface Outputs { bytes: readonly number[]; floats: readonly number[] }
-/** Runs the model of the self-check on an instruction set; a test gives another one. */
+/** Runs the model of the self-check with one instruction set. Tests give a runner of their own. */
 export type Runner = (isa: Isa) => Promise<Outputs>;
 
 export async function runSelfCheck(isa: Isa): Promise<Outputs> {
@@ -60,7 +60,10 @@ export async function runSelfCheck(isa: Isa): Promise<Outputs> {
   }
 }
 
-/** Why results differ from those of the reference, or null: integers to the bit, single precision within the rounding of a sum of 216 products. */
+/**
+ * Why results differ from those of the reference; null when they agree. Integers must be equal to the bit; single precision may differ by the
+ * rounding of a sum of 216 products.
+ */
 function difference(found: Outputs, wanted: Outputs): string | null {
   const at = found.bytes.findIndex((value, i) => value !== wanted.bytes[i]);
   if (found.bytes.length !== wanted.bytes.length || at >= 0) return `8-bit result ${at} is ${found.bytes[at]} instead of ${wanted.bytes[at]}`;

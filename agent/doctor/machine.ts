@@ -1,4 +1,4 @@
-/** Processor, memory, clock, sensors. Files come from `HostFiles`, so that tests bring their own machine. */
+/** Checks processor, memory, clock and sensors. The files of the system come from `HostFiles`, so that tests can describe a machine of their own. */
 import { findMeters } from '../energy/monitor.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
@@ -7,9 +7,9 @@ import { checksOf, type Check } from './check.js';
 
 const GiB = 2 ** 30;
 const MiB = 2 ** 20;
-/** Least memory for the daemon with a package of faces and one camera, of which it takes about 110 MB, and for the process that tests a candidate. */
+/** Least memory for the daemon with a package for faces and one camera (measured: about 110 MB), and for the process that tests a candidate. */
 const ENOUGH_MEMORY_BYTES = 192 * MiB;
-/** As `trust` judges: no metadata lives that long. */
+/** A clock this far ahead of the signed time is wrong, because no metadata lives that long. `trust` judges by the same bound. */
 const MAX_AHEAD_MS = 3 * 366 * 86_400_000;
 
 export async function checkProcessor(files: HostFiles, { arch, cores }: { arch: string; cores: number }): Promise<Check[]> {

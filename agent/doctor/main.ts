@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `sterna doctor`: what works on this device, what does not, and what to do. It changes nothing; it may run beside the daemon. */
+/** `sterna doctor` tells what works on this device, what does not, and what to do. It changes nothing, so it may run beside the daemon. */
 import { realpathSync, statSync } from 'node:fs';
 import { availableParallelism, machine } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -27,7 +27,7 @@ export interface DoctorDeps {
   runKernels?: Runner;
 }
 
-/** Checks everything, in the order in which a person would repair it. `config` is undefined when it could not be read. */
+/** Runs all checks, in the order in which a person would repair things. `config` is undefined when it could not be read. */
 export async function examine(config: Config | undefined, deps: DoctorDeps = {}): Promise<Check[]> {
   const { files = hostFiles(), clock = systemClock(), env = process.env } = deps;
   const builtMs = statSync(fileURLToPath(import.meta.url)).mtimeMs;

@@ -1,4 +1,4 @@
-/** The state folder: space, rights, speed; the package in it; keys and certificates. */
+/** Checks the state folder (space, rights, speed), the package in it, and keys and certificates. */
 import { createHash, X509Certificate } from 'node:crypto';
 import { closeSync, createReadStream, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,14 +13,14 @@ import { decodeRoot } from '../trust/repository.js';
 import { checksOf, messageOf, type Check } from './check.js';
 
 const MiB = 2 ** 20;
-/** Slower than this, a transaction of the journal is felt. */
+/** If a write takes longer than this, each transaction of the journal noticeably delays the daemon. */
 const SLOW_SYNC_MS = 100;
 const PROBE_BYTES = 64 * 1024;
 const PROBES = 5;
 const DAY_MS = 86_400_000;
 const EXPIRES_SOON_DAYS = 30;
 
-/** Median of a few writes that wait for the disk, milliseconds. @throws errors of the file system */
+/** Median time of a few writes that wait for the disk, milliseconds. @throws errors of the file system */
 function syncMilliseconds(folder: string): number {
   const path = join(folder, `doctor.${process.pid}`);
   const times: number[] = [];
@@ -60,7 +60,7 @@ export function checkDisk({ state_dir: folder, ota, outbox, recordings }: Config
   return [report.ok(text, { details })];
 }
 
-/** Reads only: `PackageStore.verify` deletes what is damaged. */
+/** Hashes a package without changing anything. `PackageStore.verify` is not used here, because it deletes what is damaged. */
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
@@ -124,7 +124,7 @@ function checkCertificate({ broker }: Config): Check[] {
   }
 }
 
-/** Whether others may read a secret. */
+/** Checks whether other users may read a secret. */
 function checkSecret(path: string): Check[] {
   const report = checksOf('secrets');
   if (!existsSync(path)) return [];

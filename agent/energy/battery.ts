@@ -4,9 +4,9 @@ import type { HostFiles } from '../platform/host-files.js';
 const FOLDER = 'sys/class/power_supply';
 
 /**
- * Hours at the present power, of all discharging batteries together; null when none discharges, or one does not say what is left in it. Kernel
- * Documentation/ABI/testing/sysfs-class-power: energy_now in microwatt-hours with power_now in microwatts, or charge_now in microampere-hours
- * with current_now in microamperes.
+ * Hours that all discharging batteries together last at the present power; null when none discharges, or when one does not say what is left in it.
+ * The kernel (Documentation/ABI/testing/sysfs-class-power) gives energy_now in microwatt-hours with power_now in microwatts, or charge_now in
+ * microampere-hours with current_now in microamperes.
  */
 export async function batteryHours(files: HostFiles): Promise<number | null> {
   let [wattHours, watts] = [0, 0];

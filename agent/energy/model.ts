@@ -1,6 +1,9 @@
 import type { EnergyMeter } from './types.js';
 
-/** For machines without a sensor: CPU time of this process times the watts of a busy core. Modelled, and it says so. */
+/**
+ * A stand-in for machines without a sensor: it multiplies the CPU time of this process by the watts of a busy core. Its readings are marked as
+ * modelled.
+ */
 export function cpuModelMeter(wattsPerCore: number, cpuUsage: () => { user: number; system: number } = () => process.cpuUsage()): EnergyMeter {
   let last: number | null = null;
   return {

@@ -1,4 +1,7 @@
-/** All energy meters of the machine: sampled every second, summed per window, never added across scopes. */
+/**
+ * All energy meters of the machine. They are sampled every second and summed for each window. Meters of different scopes are never added, because
+ * scopes may overlap.
+ */
 import type { EnergyReport, EnergySource } from '../contracts/index.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
@@ -11,16 +14,16 @@ import type { EnergyMeter, Reading } from './types.js';
 const SAMPLE_MS = 1000;
 const POWER_SECONDS = 10;
 
-/** Best first: what the energy of an inference is taken from. Whole-board rails before packages before models. */
+/** Which source the energy of an inference is taken from, best first: rails of the whole board, then processor packages, then models. */
 const PREFERENCE: readonly RegExp[] = [/^ina\d+\/(VDD_IN|POM_5V_IN|VIN)/, /^rapl\/(psys|package)/, /^ina/, /^battery\//, /^rpi5_pmic\//, /^rapl\//, /^cpu_model\//];
 
 interface Account {
   meter: EnergyMeter;
-  /** Of this window; null while no reading told anything. */
+  /** Energy of this window, joules; null while no reading gave a value. */
   window: number | null;
   total: number;
   invalidReadings: number;
-  /** Of the newest reading; null when it was valid. */
+  /** Why the newest reading was invalid; null when it was valid. */
   reason: InvalidReason | null;
   /** Mean power of the last seconds, watts; null before two readings, and after an invalid one. */
   watts: number | null;
@@ -32,7 +35,7 @@ export interface EnergyOptions {
   readPmic?: () => Promise<string | null>;
 }
 
-/** The meters that this machine offers; with none that measures, the model stands in. */
+/** The meters that this machine offers. When none of them measures, the model stands in. */
 export async function findMeters(files: HostFiles, options: EnergyOptions): Promise<EnergyMeter[]> {
   const meters = [...await findRapl(files), ...await findInaMeters(files), ...await findBatteries(files)];
   const { readPmic } = options;
@@ -42,7 +45,7 @@ export async function findMeters(files: HostFiles, options: EnergyOptions): Prom
   return meters.length > 0 ? meters : [cpuModelMeter(options.wattsPerCore)];
 }
 
-/** What the energy of an inference is taken from; null of none. */
+/** The meter that the energy of an inference is taken from; null when there is none. */
 export function bestMeter(meters: readonly EnergyMeter[]): EnergyMeter | null {
   return best(meters, ({ source, scope }) => `${source}/${scope}`);
 }
@@ -54,7 +57,7 @@ export class EnergyMonitor {
   #sampling: Promise<void> = Promise.resolve();
   #windowStartMs: number;
   #sampledMs: number;
-  /** Of the best source, from the last window in which nothing was to be done. */
+  /** Idle power of the best source, from the last window in which there was nothing to do. */
   #idle: { source: string; watts: number } | null = null;
   #invalidReadings = 0;
 
@@ -65,17 +68,17 @@ export class EnergyMonitor {
     this.#sampledMs = this.#windowStartMs;
   }
 
-  /** As `caps` shows them: a sensor whose newest reading was invalid is one, with the reason. */
+  /** The sources as `caps` shows them. A sensor whose newest reading was invalid is listed too, with the reason. */
   get sources(): EnergySource[] {
     return this.#accounts.map(describe);
   }
 
-  /** Since the start. */
+  /** Invalid readings since the start of the daemon. */
   get invalidReadings(): number {
     return this.#invalidReadings;
   }
 
-  /** Of the best source, over the last seconds; null without one. */
+  /** Mean power of the best source over the last seconds, watts; null without a source. */
   get watts(): number | null {
     return best(this.#accounts.filter(({ watts }) => watts !== null), ({ meter: { source, scope } }) => `${source}/${scope}`)?.watts ?? null;
   }
@@ -91,7 +94,7 @@ export class EnergyMonitor {
     await this.#sampling;
   }
 
-  /** Reads every meter once. Calls queue. */
+  /** Reads every meter once. Calls that overlap run one after another. */
   sample(): Promise<void> {
     this.#sampling = this.#sampling.then(async () => {
       const nowMs = this.#clock.monotonicMs();
@@ -113,7 +116,11 @@ export class EnergyMonitor {
     return this.#sampling;
   }
 
-  /** Ends the window. @param inferences frames that ran a model in it @param idle a window without any tells the idle power */
+  /**
+   * Ends the window.
+   * @param inferences frames of this window that ran a model
+   * @param idle whether the daemon had nothing to do; a window without any inference then gives the idle power
+   */
   async close(inferences: number, idle: boolean): Promise<EnergyReport> {
     await this.sample();
     const nowMs = this.#clock.monotonicMs();
@@ -144,7 +151,7 @@ function describe({ meter: { source, scope, quality }, reason }: Account): Energ
   return reason === null ? { source, scope, quality } : { source, scope, quality: 'invalid', reason };
 }
 
-/** The best of those whose readings of this window were all valid: a sum with a hole is no energy per inference. */
+/** The best source whose readings were all valid in this window. A sum with a missing reading would make the energy of an inference too small. */
 function bestSource(sources: EnergyReport['sources']): EnergyReport['sources'][number] | null {
   return best(sources.filter((s) => s.joules !== null && (s.invalid_readings ?? 0) === 0), (s) => `${s.source}/${s.scope}`);
 }
@@ -157,7 +164,7 @@ function best<T>(sources: readonly T[], nameOf: (source: T) => string): T | null
   return sources[0] ?? null;
 }
 
-/** An exponential mean with a time constant of 10 s. */
+/** The new mean power, watts: an exponential mean with a time constant of 10 s. */
 function smoothed(before: number | null, reading: Reading, seconds: number): number | null {
   if ('invalid' in reading || reading.joules === null || seconds <= 0) return null;
   const watts = reading.joules / seconds;

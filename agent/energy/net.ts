@@ -1,15 +1,15 @@
-/** Energy of one piece of work, for the process that tests a package: what the best meter shows, less what the machine uses anyway. */
+/** Energy of one piece of work, for the process that tests a package: what the best meter shows, less what the machine uses without that work. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { bestMeter } from './monitor.js';
 import type { EnergyMeter } from './types.js';
 
-/** Meters of watts are integrated, so they are read this often. */
+/** How often a meter of watts is read during the work, because its readings must be integrated. */
 const SAMPLE_MS = 50;
 const BASELINE_MS = 400;
 
 /**
- * Sensors see the whole machine, and the daemon's own model runs beside the test. So the power is measured first while this process waits, and taken
- * off afterwards. A model of CPU time sees this process alone, which uses next to nothing while it waits.
+ * Sensors see the whole machine, and the daemon's own model runs beside the test. So the power is measured first while this process waits, and is
+ * subtracted afterwards. A model of CPU time sees this process alone, which uses next to nothing while it waits.
  */
 export class NetEnergy {
   readonly #meter: EnergyMeter | null;
@@ -25,12 +25,12 @@ export class NetEnergy {
     this.#nowMs = nowMs;
   }
 
-  /** Such as `rapl/package-0`; '' without a meter. */
+  /** Name of the meter, such as `rapl/package-0`; '' when there is none. */
   get source(): string {
     return this.#meter === null ? '' : `${this.#meter.source}/${this.#meter.scope}`;
   }
 
-  /** Measures the power of the machine without the work that follows. @param ms for so long */
+  /** Measures the power of the machine before the work begins. @param ms how long it measures */
   async begin(ms = BASELINE_MS): Promise<void> {
     if (this.#meter === null) return;
     await this.#sample();
@@ -44,7 +44,7 @@ export class NetEnergy {
     this.#joules = 0;
   }
 
-  /** Joules of the work since `begin`. Null without a meter, and after a reading that cannot be true. */
+  /** Joules that the work has used since `begin`. Null without a meter, and after a reading that cannot be true. */
   async read(): Promise<number | null> {
     if (this.#meter === null || this.#baseline === null) return null;
     await this.#sample();

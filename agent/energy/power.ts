@@ -1,16 +1,19 @@
-/** Meters of watts, integrated over time: INA3221 and friends (hwmon), batteries, the PMIC of a Raspberry Pi 5. */
+/**
+ * Meters that show watts, integrated over time: INA3221 and similar sensors (hwmon), batteries, and the power management chip (PMIC) of a Raspberry
+ * Pi 5.
+ */
 import type { Quality } from '../contracts/index.js';
 import type { HostFiles } from '../platform/host-files.js';
 import { MAX_WATTS, StuckDetector, type InvalidReason } from '../platform/plausible.js';
 import type { EnergyMeter, Reading } from './types.js';
 
-/** A gap longer than this says nothing about the power in between. */
+/** After a longer gap between two readings nothing is known about the power in between, so nothing is added for it. */
 const LONGEST_GAP_MS = 60_000;
 
-/** Watts now: a number, what is wrong with it, or null when there is nothing to measure. */
+/** The present power in watts, or why the reading is invalid, or null when there is nothing to measure. */
 type Watts = number | { invalid: InvalidReason } | null;
 
-/** Trapezoids between valid readings. An invalid one ends the last trapezoid, and the next valid one begins anew. */
+/** Integrates by the trapezoidal rule between valid readings. After an invalid reading the integration begins anew with the next valid one. */
 export function integratingMeter(id: { source: string; scope: string; quality: Quality }, watts: () => Promise<Watts>): EnergyMeter {
   const limit = Object.entries(MAX_WATTS).find(([source]) => id.source.startsWith(source))?.[1] ?? Infinity;
   const stuck = new StuckDetector();
@@ -73,7 +76,10 @@ export async function findBatteries(files: HostFiles): Promise<EnergyMeter[]> {
   return meters;
 }
 
-/** Output of `vcgencmd pmic_read_adc` to watts: the sum over rails, calibrated to the whole board by its users; null when it is none. */
+/**
+ * Watts from the output of `vcgencmd pmic_read_adc`: the sum over all rails, corrected to the power of the whole board. Null when the text is no such
+ * output.
+ */
 export function pmicWatts(output: string): number | null {
   const volts = new Map<string, number>();
   const amperes = new Map<string, number>();
@@ -82,7 +88,7 @@ export function pmicWatts(output: string): number | null {
   }
   let sum = 0;
   for (const [rail, current] of amperes) sum += current * (volts.get(rail) ?? 0);
-  // Linear fit against a wall meter; the rails leave out USB and the 5 V loads.
+  // The rails leave out USB and the 5 V loads. These factors are a linear fit that users of the board made against a wall meter.
   return sum === 0 || !Number.isFinite(sum) ? null : 1.1451 * sum + 0.5879;
 }
 

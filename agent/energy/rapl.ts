@@ -1,6 +1,6 @@
 /**
- * Intel and AMD running-average power limit counters (kernel Documentation/power/powercap). Microjoules that wrap at
- * `max_energy_range_uj`; readable by root only since CVE-2020-8694, hence the udev rule in systemd/.
+ * Intel's and AMD's running-average power limit counters (kernel Documentation/power/powercap). They count microjoules and wrap at
+ * `max_energy_range_uj`. Since CVE-2020-8694 only root may read them, which is why systemd/ has a udev rule.
  */
 import type { HostFiles } from '../platform/host-files.js';
 import { MAX_WATTS, StuckDetector } from '../platform/plausible.js';
@@ -32,7 +32,8 @@ function raplMeter(files: HostFiles, zone: string, scope: string): EnergyMeter {
       if (now < 0) return { invalid: 'out_of_range' };
       const before = last;
       last = { microjoules: now, atMs: nowMs };
-      // Parts of a package may sleep for long; the whole of one never uses nothing.
+      // Parts of a processor package may sleep for long, but the whole package always uses some energy. So only a whole one that stands still is
+      // faulty.
       if (stuck.isStuck(String(now), nowMs) && /^(package|psys)/.test(scope)) return { invalid: 'stuck' };
       if (before === null) return { joules: null };
       const range = (await files.number(`${FOLDER}/${zone}/max_energy_range_uj`)) ?? 0;
@@ -41,12 +42,15 @@ function raplMeter(files: HostFiles, zone: string, scope: string): EnergyMeter {
   };
 }
 
-/** Shorter intervals than this are jitter of the timer; the bound of power must not be divided by them. */
+/**
+ * A shorter interval comes from jitter of the timer. The bound of the energy between two readings is the greatest power times the interval, so the
+ * interval is taken to be at least this long.
+ */
 const SHORTEST_SECONDS = 0.1;
 
 /**
- * A counter that went down has wrapped at its range or begun anew. It wrapped when the power that this means is one that a
- * machine can draw; otherwise nobody knows what it counted. Sample more often than it wraps.
+ * A counter that went down has either wrapped at its range or begun anew. It counts as wrapped when the resulting power is one that a machine can
+ * draw; otherwise the energy is unknown. Read the counter more often than it wraps.
  */
 function counted({ before, after, range, seconds }: { before: number; after: number; range: number; seconds: number }): Reading {
   const joules = wrappedDifference(before, after, range) / 1e6;
@@ -55,7 +59,7 @@ function counted({ before, after, range, seconds }: { before: number; after: num
   return possible ? { joules } : { invalid: 'out_of_range' };
 }
 
-/** How far a counter went that jumps back to 0 after `range`. One wrap at most. */
+/** How far a counter went that jumps back to 0 after `range`. The counter may have wrapped once at most. */
 export function wrappedDifference(before: number, after: number, range: number): number {
   return after >= before ? after - before : Math.max(0, range - before) + after;
 }

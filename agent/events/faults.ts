@@ -1,4 +1,4 @@
-/** Faults: raised once, however often the trouble repeats, and cleared when it is over. */
+/** The faults of the daemon. A fault is raised once, however often the trouble repeats, and is cleared when the trouble is over. */
 import { redact } from '../../runtime/redact.js';
 import type { CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
@@ -25,12 +25,12 @@ export class Faults implements FaultPort {
     this.#counters = counters;
   }
 
-  /** The sink needs the outbox, and the outbox raises faults: it comes second. */
+  /** Sets where events go. This comes after the constructor, because the sink needs the outbox, and the outbox already raises faults. */
   connect(sink: EventSink): void {
     this.#sink = sink;
   }
 
-  /** Told whenever a fault begins or ends. One listener: the report. */
+  /** Calls `onChange` whenever a fault begins or ends. There is one listener: the report. */
   watch(onChange: () => void): void {
     this.#onChange = onChange;
   }
@@ -43,7 +43,7 @@ export class Faults implements FaultPort {
     return [...this.#active.values()].map(({ pipeline, component, error }) => ({ pipeline, component, error }));
   }
 
-  /** The faults of one pipeline, apart from those of the others and of the device. */
+  /** A port for the faults of one pipeline, which are kept apart from those of the others and of the device. */
   of(pipeline: string): FaultPort {
     return {
       raise: (component, error, severity) => this.#raise(pipeline, component, error, severity),
@@ -65,7 +65,7 @@ export class Faults implements FaultPort {
     const nowMs = this.#clock.monotonicMs();
     const known = this.#active.get(key);
     if (known !== undefined && nowMs - known.atMs < REPEAT_MS) return;
-    // Noted before the event is emitted: emitting may raise the same fault (a full disk), and must not do so for ever.
+    // The fault is noted before its event is emitted: emitting may raise the same fault (a full disk), and must not repeat that for ever.
     this.#active.set(key, { pipeline, component, error, atMs: nowMs });
     this.#last = { ...error, time_ms: this.#clock.nowMs() };
     this.#counters.add('faults_total');

@@ -1,4 +1,4 @@
-/** Every event of the daemon goes through here: to the broker (outbox), to whoever listens locally, and to the short history. */
+/** Every event of the daemon goes through here. It is sent to the broker (by the outbox), to local listeners, and into the short history. */
 import { randomUUID } from 'node:crypto';
 import { encodePayload, eventSchema, SCHEMA_VERSION, type Event } from '../contracts/index.js';
 import { toCodedError } from '../errors.js';
@@ -26,8 +26,8 @@ export class EventSink implements EventPort {
   }
 
   /**
-   * Kept events (at most 100) that came after the one of this id, oldest first; all of them for null, and for the id of an
-   * earlier start, whose events are over.
+   * The kept events (at most 100) that came after the event with this id, oldest first. All kept events for null, and for an id of an earlier start,
+   * whose events are no longer kept.
    */
   since(id: string | null): readonly KeptEvent[] {
     const [boot, number] = (id ?? '').split(':');
@@ -35,7 +35,7 @@ export class EventSink implements EventPort {
     return this.#kept.slice(Math.max(0, this.#kept.length - Math.max(0, this.#count - Number(number))));
   }
 
-  /** @returns how to stop listening */
+  /** Calls the listener for each event from now on. @returns a function that stops it */
   listen(listener: (event: Event, id: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -1,4 +1,4 @@
-/** The gallery as a daemon uses it: whatever is wrong with its file or its key costs the names, not the device. */
+/** The gallery as the daemon uses it. If its file or its key is damaged or lost, nobody is recognized, but the device keeps working. */
 import { copyFileSync, existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import type { FaultPort } from '../ground/faults.js';
 import type { Gallery, GalleryKeySource, RuntimePort } from '../ground/runtime.js';
 import { moveAside, volatileFault } from '../platform/database.js';
 
-/** What a fault is cleared of when the gallery can be read again. */
+/** The faults that are cleared when the gallery can be read again. */
 const CODES = ['E_GALLERY', 'E_GALLERY_KEY', 'E_GALLERY_TAMPERED', 'E_GALLERY_DAMAGED'];
 /** While one of these lasts, nobody is recognized. */
 const TROUBLES: readonly string[] = ['E_GALLERY_KEY', 'E_GALLERY_TAMPERED', 'E_GALLERY_DAMAGED'];
@@ -16,16 +16,16 @@ type Match = ReturnType<Gallery['match']>;
 type Nearest = ReturnType<Gallery['nearest']>;
 
 /**
- * Without its key, or with records that something else changed, it recognizes nobody and says so by a fault; listing and enrolling
- * throw that error. A damaged file is moved aside and begun anew; nothing is ever deleted.
+ * Without its key, or with records that something else has changed, this gallery recognizes nobody and raises a fault; listing and enrolling throw
+ * the same error. A damaged file is moved aside and a new one is begun; nothing is ever deleted.
  */
 export class DeviceGallery implements Gallery {
   readonly #opened: Gallery | null;
   readonly #faults: FaultPort;
   #trouble: SternaError | null;
-  /** Told of everybody who was deleted. */
+  /** Called with the number of each person who was deleted. */
   onRemoved: (personId: number) => void = () => undefined;
-  /** The last look failed, for a reason that may pass. */
+  /** The last search failed for a reason that may pass. */
   #failing = false;
 
   private constructor(opened: Gallery | null, trouble: SternaError | null, faults: FaultPort) {
@@ -34,7 +34,7 @@ export class DeviceGallery implements Gallery {
     this.#faults = faults;
   }
 
-  /** @throws whatever is no coded error: a defect */
+  /** @throws any error without a code, because that is a defect of the program */
   static open(runtime: Opener, path: string, key: GalleryKeySource, faults: FaultPort): DeviceGallery {
     try {
       return new DeviceGallery(openOrRenew(runtime, path, key, faults), null, faults);
@@ -53,12 +53,12 @@ export class DeviceGallery implements Gallery {
     return this.#noting(() => this.#usable().list());
   }
 
-  /** Also the way to get rid of a record that something else changed. */
+  /** Deletes a person. This is also how an operator gets rid of a record that something else has changed. */
   remove(personId: number): boolean {
     const removed = this.#usable().remove(personId);
     if (!removed) return false;
     this.onRemoved(personId);
-    this.#trouble = null; // looked at again with the next face
+    this.#trouble = null; // The next face makes it check again.
     for (const code of CODES) this.#faults.clear('agent', code);
     return true;
   }
@@ -67,7 +67,7 @@ export class DeviceGallery implements Gallery {
     return this.nearest(embedding, embeddingSpaceId, 1)[0] ?? null;
   }
 
-  /** Nobody while the gallery cannot be read: frames go on, and a fault says why nobody is recognized. */
+  /** Returns nobody while the gallery cannot be read. Frames go on, and a fault says why nobody is recognized. */
   nearest(...args: Parameters<Gallery['nearest']>): Nearest {
     if (this.#trouble !== null) return [];
     try {
@@ -84,7 +84,9 @@ export class DeviceGallery implements Gallery {
     }
   }
 
-  /** Number of people who are enrolled in another embedding space (in `from`, if it is given) and not in this one; 0 while nobody can be read. */
+  /**
+   * Number of people who are enrolled in another embedding space (in `from`, if it is given) but not in this one; 0 while the gallery cannot be read.
+   */
   foreignTo(embeddingSpaceId: string, from?: string): number {
     try {
       const people = this.list();
@@ -121,8 +123,8 @@ export class DeviceGallery implements Gallery {
 type Opener = Pick<RuntimePort, 'openGallery'>;
 
 /**
- * A damaged gallery costs the enrolments, not the device; the file is kept aside for whoever wants to save it. One on a full or read-only disk is
- * used from a copy, which whoever is enrolled meanwhile goes to.
+ * If the gallery is damaged, its enrolments are lost, but the device keeps working; the file is kept aside for repair. If its disk is full or
+ * read-only, a copy of the gallery is used, and new enrolments go to the copy.
  */
 function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, faults: FaultPort): Gallery {
   const onWarning = (warning: SternaError): void => faults.raise('agent', toCodedError(warning), 'warning');
@@ -142,7 +144,10 @@ function openOrRenew(runtime: Opener, path: string, key: GalleryKeySource, fault
   }
 }
 
-/** A key that could not be made where it belongs is made for the copy alone. A copy that needs another key is not replaced by nothing. */
+/**
+ * A key that could not be made in its own place is made for the copy alone. If the copy needs another key, the error stays: an empty gallery must not
+ * take its place.
+ */
 function openCopy(runtime: Opener, path: string, key: GalleryKeySource, onWarning: (warning: SternaError) => void): Gallery {
   try {
     const folder = mkdtempSync(join(tmpdir(), 'sterna-gallery-'));

@@ -1,6 +1,6 @@
 /**
- * The pictures from which people were enrolled, sealed with the key of the gallery: what a new embedder needs to know them again. Kept only where the
- * configuration says so (`gallery.keep_pictures`).
+ * The pictures from which people were enrolled, sealed with the key of the gallery. With them a new embedder can enrol the same people again. They
+ * are kept only where the configuration says so (`gallery.keep_pictures`).
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { writeFileAtomic } from '../../runtime/atomic-file.js';
 import { readGalleryKey } from '../../runtime/pipeline/gallery-key.js';
 import type { Person } from '../../runtime/pipeline/types.js';
 
-/** Of one person; embeddings of more are not kept either. */
+/** Most pictures of one person; the gallery keeps no more embeddings of one person either. */
 const MAX_PICTURES = 12;
 
 type Key = Pick<Person, 'id' | 'createdMs'>;
@@ -17,14 +17,14 @@ export class EnrolmentPictures {
   readonly #folder: string;
   readonly #keyFile: string;
 
-  /** @param keyFile of the gallery; it is read when it is needed */
+  /** @param keyFile file of the gallery's key; it is read when it is needed */
   constructor(folder: string, keyFile: string) {
     this.#folder = folder;
     this.#keyFile = keyFile;
   }
 
   /**
-   * Replaces those of this person.
+   * Keeps these pictures of a person in place of earlier ones.
    * @param pictures JPEG
    * @throws RuntimeError E_GALLERY_KEY; errors of the file system
    */
@@ -38,7 +38,7 @@ export class EnrolmentPictures {
     }
   }
 
-  /** JPEG pictures; none for somebody of whom none were kept. @throws RuntimeError E_GALLERY_KEY, E_GALLERY_TAMPERED */
+  /** The JPEG pictures of a person; an empty list when none were kept. @throws RuntimeError E_GALLERY_KEY, E_GALLERY_TAMPERED */
   of(person: Key): Uint8Array[] {
     const names = this.#names().filter((name) => name.startsWith(`${person.id}-${person.createdMs}-`)).sort();
     if (names.length === 0) return [];
@@ -56,7 +56,7 @@ export class EnrolmentPictures {
   }
 }
 
-/** With the time of the enrolment, because the number of somebody who was deleted may be given again. */
+/** File name of a picture. It contains the time of the enrolment, because the number of somebody who was deleted may be given to another person. */
 function nameOf({ id, createdMs }: Key, index: number): string {
   return `${id}-${createdMs}-${String(index).padStart(2, '0')}.sealed`;
 }

@@ -1,9 +1,9 @@
-/** Enrolls people again for another embedder, from the pictures that were kept of them. */
+/** Enrols people again for another embedder, from the pictures that were kept of them. */
 import { SternaError } from '../errors.js';
 import type { Gallery, Image, Pipeline, RuntimePort } from '../ground/runtime.js';
 import type { EnrolmentPictures } from './pictures.js';
 
-/** A kept picture is one that was decoded before, so it is within the limit of the local API. */
+/** Kept pictures were decoded once before, so they are within this limit, which is that of the local API. */
 const MAX_PIXELS = 16_000_000;
 
 export interface ReEmbedParts {
@@ -15,13 +15,13 @@ export interface ReEmbedParts {
 
 export interface ReEmbedded {
   done: number;
-  /** Names of those of whom no usable picture is there: they must be enrolled again. */
+  /** Names of people of whom there is no usable picture. They must be enrolled again by hand. */
   missing: string[];
 }
 
 /**
- * The entries of the old embedder stay, so that the way back finds them. Whoever is enrolled for the new one already is left as they are, so it may be
- * repeated.
+ * Enrols for the new embedder everybody who is not enrolled for it yet, so it may be repeated. The entries of the old embedder stay, so that people
+ * are still recognized after a roll-back.
  */
 export async function reEmbed({ runtime, gallery, pictures, pipeline }: ReEmbedParts): Promise<ReEmbedded> {
   const people = gallery.list();
@@ -46,7 +46,7 @@ export async function reEmbed({ runtime, gallery, pictures, pipeline }: ReEmbedP
   return outcome;
 }
 
-/** One after another, so that only one is in memory as pixels. */
+/** Decodes the pictures one after another, so that only one at a time is in memory as pixels. */
 async function* decoded(runtime: ReEmbedParts['runtime'], pictures: readonly Uint8Array[]): AsyncGenerator<Image, void, undefined> {
   for (const picture of pictures) yield await runtime.decodeImage(picture, { maxPixels: MAX_PIXELS });
 }

@@ -1,7 +1,8 @@
 /**
- * The governor's decisions: a state and a reading make the next state, and perhaps another rung of the ladder. Pure: no clock, no files. It goes down
- * before a limit is reached, as far as the trend asks for. It comes up after a rest, to the highest rung that should keep every limit. A rung that proved
- * too high rests twice as long, and nothing is raised while the last hour had `MOVES_AN_HOUR` moves: so the governor cannot oscillate.
+ * The governor's decisions: from a state and a reading it makes the next state, and perhaps the move to another rung of the ladder. Pure: it uses no
+ * clock and no files. It goes down before a limit is reached, as far as the trend asks for. It comes up after a rest, to the highest rung that should
+ * keep every limit. A rung that proved too high must rest twice as long, and nothing is raised while the last hour had `MOVES_AN_HOUR` moves, so the
+ * governor cannot oscillate.
  */
 import type { Rung } from './ladder.js';
 import { secondsTo, trendOf, withSample, type Sample } from './trend.js';
@@ -11,17 +12,17 @@ export type GovernorReason = 'temperature' | 'power' | 'battery' | 'deadline' | 
 export interface Reading {
   /** Monotonic, milliseconds. */
   readonly nowMs: number;
-  /** Of the hottest zone, degrees; null without a sensor, or while none can be believed. */
+  /** Temperature of the hottest zone, degrees Celsius; null without a sensor, or while no sensor can be believed. */
   readonly celsius: number | null;
-  /** Mean of the last seconds; null without a meter. */
+  /** Mean power of the last seconds; null without a meter. */
   readonly watts: number | null;
-  /** How long the battery lasts at the present power; null without one that discharges. */
+  /** How long the battery lasts at the present power, hours; null when no battery discharges. */
   readonly batteryHours: number | null;
   /** Share of the frames since the last reading whose results came too late; null without frames. */
   readonly late: number | null;
 }
 
-/** What must be kept; null: nothing is asked for. */
+/** The limits that must be kept; null means that there is no such limit. */
 export interface GovernorLimits {
   /** The temperature that must not be exceeded, degrees. */
   readonly celsius: number | null;
@@ -36,13 +37,13 @@ export interface GovernorLimits {
 export interface GovernorState {
   /** Index of the present rung; 0 is the best. */
   readonly rung: number;
-  /** When it was reached. */
+  /** When the rung was reached. Monotonic, milliseconds. */
   readonly sinceMs: number;
-  /** Whether it was reached from below. */
+  /** Whether the rung was reached from a lower one. */
   readonly raised: boolean;
-  /** Temperatures on this rung, the newest 30 s. */
+  /** Temperatures measured on this rung within the newest 30 s. */
   readonly samples: readonly Sample[];
-  /** By rung: how long a lower one must hold before it is tried again, milliseconds. Absent: the shortest rest. */
+  /** For each rung, how long a lower one must hold before this one is tried again, milliseconds. An absent rung has the shortest rest. */
   readonly rests: Readonly<Record<number, number>>;
   /** Times of the moves within the last hour. */
   readonly movesMs: readonly number[];
@@ -55,30 +56,39 @@ export interface GovernorStep {
 }
 
 export interface GovernorOptions {
-  /** At least one rung, the best first. */
+  /** The rungs, the best first; there is at least one. */
   readonly ladder: readonly Rung[];
   readonly limits: GovernorLimits;
 }
 
 export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], rests: {}, movesMs: [] });
 
-/** The temperature is kept below the limit by so many degrees. */
+/** The temperature is kept this many degrees below the limit. */
 const MARGIN = 0.7;
-/** A limit that the trend reaches sooner than this, seconds, is acted upon ... */
+/** The governor acts when the trend reaches a limit sooner than this, seconds, and the temperature is within `NEAR` of it. */
 const LEAD_S = 30;
-/** ... within so many degrees of it: from a cold start everything rises steeply. */
+/** Degrees below a limit within which the trend counts. Farther away it does not, because from a cold start every temperature rises steeply. */
 const NEAR = 5;
-/** With this little time left the load is halved at once. */
+/** If less time than this is left until a limit, seconds, the load is halved at once. */
 const URGENT_S = 6;
 const SOON_S = 15;
-/** Slopes, degrees a second: it cools down by itself; it rises so fast that one rung would not be enough; it is as good as steady. */
+/**
+ * Bounds for slopes, degrees Celsius a second: the device cools down by itself; it rises so fast that one rung would not be enough; it is as good as
+ * steady.
+ */
 const FALLING = 0.02;
 const STEEP = 0.1;
 const STEADY = 0.005;
-/** What of the temperature lies above this, degrees, is taken for heat of the work: the air, and what an idle device adds to it, are seldom colder. */
+/**
+ * The part of the temperature above this, degrees Celsius, is taken for heat of the work, because air and the heat of an idle device seldom add up to
+ * less.
+ */
 const IDLE_CELSIUS = 30;
 
-/** How long after a move the next one is looked at, milliseconds: when a limit is exceeded, else, after a raise (the chip warms up within seconds, which is no trend), and for slow figures. */
+/**
+ * How long after a move the governor waits before the next one, milliseconds: when a limit is exceeded; otherwise; after a raise, because the chip
+ * warms up within seconds, which is no trend; and for figures that change slowly.
+ */
 const URGENT_LOOK_MS = 4000;
 const LOOK_MS = 10_000;
 const RAISED_LOOK_MS = 40_000;
@@ -88,18 +98,18 @@ const HOUR_MS = 3_600_000;
 const MOVES_AN_HOUR = 2;
 const SHORTEST_REST_MS = 5 * 60_000;
 const LONGEST_REST_MS = 4 * HOUR_MS;
-/** A rung that is left within this time after it was tried was too high. */
+/** A rung that is left within this time after it was tried was too high. Milliseconds. */
 const TRIAL_MS = 45 * 60_000;
-/** Watts and hours are judged with this much room, as a share, before a rung is raised. */
+/** Watts and hours must keep this distance from their limits, as a share of the limit, before a rung is raised. */
 const ROOM = 0.1;
 
-/** Shares of the present load to go down to. */
+/** To which share of the present load the governor goes down. */
 const KEEP = 1;
 const ONE_RUNG = 0.999;
 const TWO_THIRDS = 0.67;
 const HALF = 0.5;
 
-/** Looks at a reading. Times must not go back. */
+/** Decides on one reading. Readings must come in the order of their times. */
 export function stepGovernor(before: GovernorState, reading: Reading, options: GovernorOptions): { state: GovernorState; step: GovernorStep | null } {
   const state = observe(before, reading);
   const down = wantedLower(state, reading, options);
@@ -108,13 +118,13 @@ export function stepGovernor(before: GovernorState, reading: Reading, options: G
   return up === null ? { state, step: null } : move(state, reading.nowMs, { to: up, reason: 'recovered' });
 }
 
-/** A gap in the temperatures ends the trend: what came before says nothing about now. */
+/** Adds the temperature to the samples. A gap in the temperatures ends the trend, because earlier samples say nothing about what follows. */
 function observe(state: GovernorState, { nowMs, celsius }: Reading): GovernorState {
   if (celsius === null) return state.samples.length === 0 ? state : { ...state, samples: [] };
   return { ...state, samples: withSample(state.samples, { atMs: nowMs, celsius }) };
 }
 
-/** The rung to go down to, and why; null when no limit is in danger, or the ladder ends. */
+/** The rung to go down to, and why; null when no limit is in danger, or when there is no lower rung. */
 function wantedLower(state: GovernorState, reading: Reading, { ladder, limits }: GovernorOptions): { to: number; reason: GovernorReason } | null {
   if (state.rung >= ladder.length - 1) return null;
   const slow = rested(state, reading, SLOW_LOOK_MS);
@@ -149,7 +159,7 @@ function powerCut(state: GovernorState, reading: Reading, limit: number | null):
   return Math.min(ONE_RUNG, limit / watts);
 }
 
-/** The highest rung that has rested long enough and should keep every limit; null for none. */
+/** The highest rung that has rested long enough and should keep every limit; null when there is none. */
 function wantedHigher(state: GovernorState, reading: Reading, { ladder, limits }: GovernorOptions): number | null {
   const { rung, rests, movesMs } = state;
   if (!rested(state, reading, SHORTEST_REST_MS) || recent(movesMs, reading.nowMs).length >= MOVES_AN_HOUR) return null;
@@ -158,7 +168,7 @@ function wantedHigher(state: GovernorState, reading: Reading, { ladder, limits }
   return found === -1 ? null : found;
 }
 
-/** Whether `more` times the present load should keep every limit. */
+/** Whether every limit should be kept with `more` times the present load. */
 function keeps({ samples }: GovernorState, { watts, batteryHours, late }: Reading, { limits, more }: { limits: GovernorLimits; more: number }): boolean {
   return coolEnough(samples, limits.celsius, more)
     && (limits.watts === null || watts === null || watts * more <= limits.watts * (1 - ROOM))
@@ -166,7 +176,10 @@ function keeps({ samples }: GovernorState, { watts, batteryHours, late }: Readin
     && (limits.late === null || late === null || late * more <= limits.late / 2);
 }
 
-/** What is above the air's temperature grows at most as the load does: a part of it is there without any load. */
+/**
+ * Whether the temperature should keep its limit with `more` times the load. What it has above the air grows at most as the load does, because a part
+ * of it comes from the idle device.
+ */
 function coolEnough(samples: readonly Sample[], limit: number | null, more: number): boolean {
   const trend = trendOf(samples);
   if (limit === null || trend === null) return true;
@@ -179,7 +192,7 @@ const exceeds = (value: number | null, limit: number | null): boolean => value !
 const recent = (times: readonly number[], nowMs: number): readonly number[] => times.filter((ms) => nowMs - ms < HOUR_MS);
 const loadOf = (ladder: readonly Rung[], rung: number): number => ladder[rung]?.load ?? 1;
 
-/** The first rung below with at most this share of the present load; the last one when there is none. */
+/** The first lower rung with at most this share of the present load; if there is none, the last rung. */
 function firstWithin(ladder: readonly Rung[], rung: number, share: number): number {
   const found = ladder.findIndex(({ load }, i) => i > rung && load <= loadOf(ladder, rung) * share);
   return found === -1 ? ladder.length - 1 : found;

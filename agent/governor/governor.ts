@@ -1,4 +1,4 @@
-/** The governor at work: looks at the sensors every two seconds, asks the controller, and tells the pipelines how much to do. */
+/** The governor's shell. It reads the sensors every two seconds, asks the controller, and tells the pipelines how much to do. */
 import type { GovernorReport } from '../contracts/index.js';
 import type { EventPort } from '../ground/events.js';
 import type { Clock } from '../platform/clock.js';
@@ -7,23 +7,26 @@ import { defaultLadder, rungsWithin, type LadderBounds, type OperatingPoint, typ
 import { secondsTo, trendOf } from './trend.js';
 
 const LOOK_MS = 2000;
-/** Where the kernel begins to slow the processor down, minus this, degrees: to lose a few frames on purpose is better than all of them being late. */
+/**
+ * The default limit lies this many degrees Celsius below the temperature at which the kernel slows the processor down: losing a few frames on purpose
+ * is better than having all of them late.
+ */
 const BELOW_TRIP = 3;
 
-/** What the governor reads; each of it may be missing. */
+/** The values that the governor reads; each of them may be missing. */
 export interface GovernorSensors {
-  /** Of the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down. */
+  /** From the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down. Degrees Celsius. */
   thermal(): { celsius: number | null; passiveCelsius: number | null };
   /** Mean power of the last seconds, watts. */
   watts(): number | null;
   batteryHours(): Promise<number | null>;
-  /** Frames with a deadline since the start, and those of them that missed it. */
+  /** Frames with a deadline since the start, and how many of them missed it. */
   deadlines(): { frames: number; missed: number };
 }
 
 export interface GovernorSettings extends LadderBounds {
   enabled: boolean;
-  /** Null: `BELOW_TRIP` under the lowest passive trip point; no limit where there is none. */
+  /** Null means `BELOW_TRIP` under the lowest passive trip point; where there is no trip point, there is no limit. */
   celsius: number | null;
   watts: number | null;
   batteryHours: number | null;
@@ -35,7 +38,7 @@ export interface GovernorParts {
   settings: GovernorSettings;
   events: EventPort;
   clock: Clock;
-  /** Tells the pipelines. */
+  /** Tells the pipelines how much to do. */
   apply(point: OperatingPoint): void;
   ladder?: readonly Rung[];
 }
@@ -62,7 +65,7 @@ export class Governor {
     return { gate, pace };
   }
 
-  /** For telemetry; null where nothing is governed, because it is off or there is neither a limit nor a reason to look. */
+  /** What telemetry reports. Null where nothing is governed: the governor is off, or there is neither a limit nor another reason to look. */
   get report(): GovernorReport | null {
     const { celsius } = this.#limits;
     const { rung, samples } = this.#state;
@@ -87,7 +90,7 @@ export class Governor {
     await this.#looking;
   }
 
-  /** Reads once, and moves when it must. Calls queue. */
+  /** Reads the sensors once, and moves to another rung when it must. Calls that overlap run one after another. */
   look(): Promise<void> {
     this.#looking = this.#looking.then(() => this.#look());
     return this.#looking;

@@ -9,13 +9,16 @@ export interface OperatingPoint {
 }
 
 export interface Rung extends OperatingPoint {
-  /** Work for the processor, as a share of that of the first rung. An estimate: the controller lets measurements correct it. */
+  /** Work for the processor, as a share of that of the first rung. This is an estimate, which the controller corrects by measurements. */
   readonly load: number;
-  /** What it costs: share of the objects in sight that are not found in a frame, above that of the first rung (`npm run bench:governor`). */
+  /**
+   * What the rung costs in accuracy: the share of the objects in sight that are not found in a frame, above that of the first rung (`npm run
+   * bench:governor`).
+   */
   readonly cost: number;
 }
 
-/** What an operator allows. */
+/** How far an operator allows the governor to go. */
 export interface LadderBounds {
   /** The highest factor for the gates. */
   maxGate: number;
@@ -29,8 +32,8 @@ export function rungsWithin(ladder: readonly Rung[], { maxGate, minPace }: Ladde
 }
 
 /**
- * Points of which no other one is both cheaper for the processor and closer to the full result (the Pareto front), the heaviest first. An order by load
- * alone would contain points that cost accuracy and save nothing.
+ * Keeps the points of which no other one is both cheaper for the processor and closer to the full result (the Pareto front), the heaviest first. A
+ * ladder ordered by load alone would contain points that cost accuracy and save nothing.
  */
 export function paretoLadder(points: readonly Rung[]): readonly Rung[] {
   const byLoad = [...points].sort((a, b) => b.load - a.load || a.cost - b.cost);
@@ -39,9 +42,9 @@ export function paretoLadder(points: readonly Rung[]): readonly Rung[] {
 }
 
 /**
- * The ladder of a device. Measured: wider gates left the demonstration's door 4 % (factor 1.5) and 7 % (factor 2) fewer frames to run, and no face was
- * missed. Costs of the pace are those of people in the street (vtest.avi, YOLOX-nano: share of the boxes of a run on every frame which the findings of the
- * last processed frame do not cover by half); at the door they are a third of that. agent/DECISIONS.md has the figures.
+ * The ladder of a device. Measured: with wider gates, the demonstration's door had 4 % (factor 1.5) and 7 % (factor 2) fewer frames to run, and no
+ * face was missed. Costs of the pace are those of people in the street (vtest.avi, YOLOX-nano: share of the boxes of a run on every frame which the
+ * findings of the last processed frame do not cover by half); at the door they are a third of that. agent/DECISIONS.md has the figures.
  */
 export const defaultLadder: readonly Rung[] = paretoLadder([
   { gate: 1, pace: 1, load: 1, cost: 0 },

@@ -1,30 +1,33 @@
-/** Temperature now, how fast it changes, and when it will reach a limit. Pure. */
+/** The present temperature, how fast it changes, and when it will reach a limit. Pure. */
 
 export interface Sample {
   readonly atMs: number;
   readonly celsius: number;
 }
 
-/** The samples of the last so many milliseconds tell the slope: at 2 s between two, noise of half a degree moves it by 1 degree a minute. */
+/**
+ * The slope is computed from the samples of this time, milliseconds. With samples every 2 s, noise of half a degree changes the slope by 1 degree a
+ * minute.
+ */
 const WINDOW_MS = 30_000;
-/** Fewer say nothing about a slope. */
+/** Fewer samples than this give no slope. */
 const FEWEST = 4;
 
 export interface Trend {
-  /** Fitted to the newest sample's time, degrees Celsius. */
+  /** The fitted line's value at the time of the newest sample, degrees Celsius. */
   readonly celsius: number;
-  /** Degrees a second; null before there are enough samples. */
+  /** Degrees Celsius a second; null before there are enough samples. */
   readonly slope: number | null;
 }
 
-/** The samples with a new one. Times must grow; one that does not is left out. */
+/** Adds a sample. Times must grow: a sample that is not later than the newest one is left out. */
 export function withSample(samples: readonly Sample[], sample: Sample): readonly Sample[] {
   const last = samples.at(-1);
   if (last !== undefined && sample.atMs <= last.atMs) return samples;
   return [...samples.filter(({ atMs }) => sample.atMs - atMs < WINDOW_MS), sample];
 }
 
-/** Least squares over the samples; null without any. */
+/** Fits a line by least squares; null when there are no samples. */
 export function trendOf(samples: readonly Sample[]): Trend | null {
   const last = samples.at(-1);
   if (last === undefined) return null;
@@ -38,7 +41,9 @@ export function trendOf(samples: readonly Sample[]): Trend | null {
   return { celsius: meanCelsius - slope * meanTime, slope };
 }
 
-/** Seconds until the temperature is reached if the trend goes on; 0 when it is reached, null when it does not rise. */
+/**
+ * Seconds until the temperature reaches the limit if the trend goes on; 0 when it has reached it already, null when the temperature does not rise.
+ */
 export function secondsTo(limit: number, { celsius, slope }: Trend): number | null {
   if (celsius >= limit) return 0;
   return slope === null || slope <= 0 ? null : (limit - celsius) / slope;

@@ -1,6 +1,6 @@
 /**
- * Decorrelated jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015):
- * next = min(cap, uniform(base, 3 * previous)). A fleet that lost its broker comes back spread over time.
+ * Decorrelated jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): next = min(cap, uniform(base, 3 * previous)). It
+ * spreads the reconnections of a fleet that lost its broker over time. Milliseconds.
  */
 export const BACKOFF_BASE_MS = 1000;
 export const BACKOFF_CAP_MS = 300_000;

@@ -7,7 +7,7 @@ export type Severity = 'warning' | 'error';
 
 /** A fault that was raised and is not over. */
 export interface ActiveFault {
-  /** Null: of the whole device. */
+  /** Null means that the fault is one of the whole device. */
   pipeline: string | null;
   component: Component | OtherWord;
   error: CodedError;
@@ -16,11 +16,11 @@ export interface ActiveFault {
 /** Where a part raises and clears its faults: those of the device, or of one pipeline. */
 export interface FaultPort {
   raise(component: Component, error: CodedError, severity?: Severity): void;
-  /** Everything of a component, or one code of it, is right again. */
+  /** Tells that one code of a component, or without a code everything of it, works again. */
   clear(component: Component, code?: string): void;
 }
 
-/** Does what may fail without stopping the daemon, such as a note on a full disk: what it throws is raised. */
+/** Runs work whose failure must not stop the daemon, such as a note on a full disk. An error that it throws is raised as a fault. */
 export function attempt(faults: FaultPort, component: Component, work: () => void): void {
   try {
     work();

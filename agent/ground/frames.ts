@@ -1,4 +1,4 @@
-/** What one frame was, for those who count it, report it, or show it. */
+/** What is known of one processed frame, for those who count it, report it, or show it. */
 import type { AnySample } from '../../runtime/frame.js';
 import type { ExitKind, PipelineResult } from '../../runtime/pipeline/types.js';
 import type { FrameKind, WireFinding } from '../contracts/index.js';
@@ -9,16 +9,16 @@ import type { Model } from './runtime.js';
 export interface Running {
   model: Model;
   slot: Slot;
-  /** Frames that it processed. */
+  /** Number of frames that it has processed. */
   frames: number;
 }
 
-/** What one frame, or piece of sound, was: for telemetry, events and the page. */
+/** What happened to one frame, or one piece of sound, for telemetry, events and the page. */
 export interface ProcessedFrame {
   frame: AnySample;
   result: PipelineResult;
   running: Running;
-  /** Monotonic, when the result was there. */
+  /** When the result was there. Monotonic, milliseconds. */
   doneMs: number;
   /** Frames that the source dropped since the last processed one. */
   droppedBefore: number;
@@ -34,7 +34,10 @@ export interface LiveFrame {
   width: number;
   height: number;
   exit: ExitKind;
-  /** Which cells of the frame a gate called active: cell i, row-major, is bit i & 7 of byte i >> 3 of `bits` (base64). Null when no gate looked. */
+  /**
+   * Which cells of the frame a gate called active. In `bits` (base64), cell i in row-major order is bit i & 7 of byte i >> 3. Null when no gate
+   * looked at the frame.
+   */
   cells: { width: number; height: number; bits: string } | null;
   /** Whether the frame stopped early and runs in full in the background, to measure what the gates miss. */
   audit: boolean;
@@ -49,34 +52,34 @@ export interface LiveSound {
   sequence: number;
   captured_ms: number;
   exit: ExitKind;
-  /** Of the chunk without its offset, and the slow floor of the noise: decibels below full scale. */
+  /** Level of the chunk without its constant offset, and the slowly rising floor of the noise. Decibels relative to full scale. */
   level_db: number;
   floor_db: number;
   /** The classes with the highest smoothed scores, best first. */
   scores: { label: string; score: number }[];
-  /** Codes of what is wrong with the signal. */
+  /** Codes for what is wrong with the signal. */
   problems: string[];
-  /** Rows of features that this chunk completed, a byte for each band (base64); null when the model makes its own. */
+  /** The rows of features that this chunk completed, with one byte for each band (base64); null when the model computes its features itself. */
   spectrum: { bands: number; rows: string } | null;
-  /** What the budget was spent on, in order. */
+  /** The stages on which the time was spent, in order. */
   stages: { stage: string; ms: number }[];
   deadline_ms: number;
-  /** From the first sample to the result, with what smoothing adds. */
+  /** Time from the first sample to the result, including the delay of smoothing. */
   latency_ms: number;
-  /** Windows that were dropped so far because they would have been late. */
+  /** Number of windows so far that were dropped because their results would have been late. */
   late: number;
   findings: WireFinding[];
 }
 
-/** What a pipeline shows live: `spectrum` is what tells sound from pictures. */
+/** What a pipeline shows live. Only sound has the field `spectrum`, so it tells the two apart. */
 export type LiveSample = LiveFrame | LiveSound;
 
-/** From the scheduled capture to the result; of sound, with the age that smoothing gives it. */
+/** Time from the scheduled capture to the result, milliseconds. For sound it includes the age that smoothing adds to the result. */
 export function latencyOf({ frame, result, doneMs }: Pick<ProcessedFrame, 'frame' | 'result' | 'doneMs'>): number {
   return Math.max(0, doneMs - frame.capturedMs + (result.sound?.smoothingMs ?? 0));
 }
 
-/** A pipeline's first frames: caches, page faults and frequency are not what they will be. */
+/** So many first frames of a pipeline count as cold, because caches, page faults and the processor's frequency have not settled yet. */
 export const COLD_FRAMES = 5;
 
 export function kindOf(processed: ProcessedFrame): FrameKind {
@@ -84,10 +87,10 @@ export function kindOf(processed: ProcessedFrame): FrameKind {
   return processed.running.frames <= COLD_FRAMES ? 'cold' : 'warm';
 }
 
-/** Where frames are measured. */
+/** The part that collects measurements of frames. */
 export interface FrameRecorder {
   /** @param intervalMs the source's frame interval, null when unknown */
   record(processed: ProcessedFrame, intervalMs: number | null): void;
-  /** What follows from a frame after its result, such as publishing its events. */
+  /** Notes the time of work that follows a frame's result, such as publishing its events. */
   stage(stage: string, processed: ProcessedFrame, ms: number): void;
 }

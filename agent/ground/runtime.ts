@@ -1,4 +1,4 @@
-/** What the daemon needs of the runtime, and no more: `inference/runtime-port.ts` binds it, tests bring their own. */
+/** The part of the runtime that the daemon needs. `inference/runtime-port.ts` binds it to the runtime; tests provide their own. */
 import type { AnySample, Frame, FrameSource, Image, SampleSource, SoundSource } from '../../runtime/frame.js';
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
@@ -7,12 +7,12 @@ import type { GalleryPlan, GateReport } from './package.js';
 import type { ShadowCandidate, Vocabulary } from './shadow.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 
-/** Changes to what the package says; absent fields keep its values. */
+/** Changes to what the package says. For absent fields the package's values hold. */
 export interface PipelineOverrides {
   match_threshold?: number;
   detect_threshold?: number;
   tracking?: boolean;
-  /** False: every frame runs in full. */
+  /** False means that every frame runs in full. */
   gates?: boolean;
   /** Distance at which a cell of the feature gate is active. */
   feature_threshold?: number;
@@ -21,12 +21,12 @@ export interface PipelineOverrides {
 /** A package opened on this device. */
 export interface Model {
   readonly pipeline: Pipeline;
-  /** What it can find; absent: not known, so it is not compared with others. */
+  /** What it can find. When it is absent, this is unknown, so the package is not compared with others. */
   readonly vocabulary?: Vocabulary;
-  /** What its manifest promises of a frame; absent: nothing. */
+  /** The budget for a frame that the manifest promises; absent when it promises none. */
   readonly budget?: { p99_ms: number };
   readonly galleryPlan?: GalleryPlan | null;
-  /** Golden vectors, warm-up and timed runs. It does not touch the gallery and emits nothing. */
+  /** Runs the golden vectors, a warm-up and timed runs. It does not touch the gallery and emits nothing. */
   selfTest(): Promise<GateReport>;
 }
 
@@ -34,7 +34,7 @@ export interface Model {
 export interface RunningModel {
   name: string;
   version: string;
-  /** Of its sessions. */
+  /** Memory of its sessions, bytes. */
   memoryBytes: number;
   gates?: Pipeline['gates'];
 }
@@ -50,35 +50,35 @@ export interface SourceRequest {
 }
 
 export interface SoundRequest extends Pick<SourceRequest, 'input' | 'loop' | 'realtime' | 'stallMs' | 'signal'> {
-  /** Samples a second. */
+  /** Samples a second (hertz). */
   rate: number;
-  /** Samples of a chunk. */
+  /** Number of samples in a chunk. */
   step: number;
 }
 
 /** Where the key of the gallery is. */
 export interface GalleryKeySource {
   file: string;
-  /** Make it when it is not there, unless there is a gallery that needs one already. */
+  /** Whether to make the key when the file does not exist. It is not made when there is a gallery already that needs the lost key. */
   create: boolean;
 }
 
-/** What the process that tests a package may take. */
+/** How much time and memory the process that tests a package may take. */
 export interface CandidateLimits {
   timeoutMs: number;
-  /** Resident, bytes; looked at 20 times a second. */
+  /** Limit on resident memory, bytes. It is checked 20 times a second. */
   memoryBytes: number;
 }
 
-/** How a candidate is opened that runs beside the serving package. */
+/** How to open a candidate that runs beside the serving package. */
 export interface ShadowRequest {
   overrides: PipelineOverrides;
   rules: FindingRules;
-  /** Whom it compares faces with; null: nobody. */
+  /** The gallery with which faces are compared; null when none is. */
   gallery: { path: string; key: GalleryKeySource } | null;
 }
 
-/** Errors of the process that tests a package. They keep their code and message; which class they had is lost on the way. */
+/** An error of the process that tests a package. It keeps its code and message; its original class cannot be sent between processes. */
 export class CandidateError extends Error {
   readonly code: string;
 
@@ -89,24 +89,24 @@ export class CandidateError extends Error {
 }
 
 export interface RuntimePort {
-  /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...: then nothing stays open */
+  /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...; everything that was opened before the error is closed again */
   openModel(path: string, gallery: Gallery, overrides: PipelineOverrides, rules?: FindingRules): Promise<Model>;
-  /** What a package calls itself. Nothing of it is opened or run. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
+  /** The name and version that a package states. None of its models is opened or run. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
   describePackage(path: string): Promise<{ name: string; version: string }>;
   /**
-   * Opens and tests a package in a process of its own, of which nothing is left afterwards.
+   * Opens and tests a package in a process of its own. When the promise settles, that process and its memory are gone.
    * @throws errors as `openModel`; AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; the signal's reason
    */
   testCandidate(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport>;
   /**
-   * Opens a package in a process of its own with the lowest priority, to run it beside the one that serves: without gates and without tracking, so
-   * that its findings depend on the frame alone.
+   * Opens a package in a process of its own with the lowest priority, to run it beside the serving package. It runs without gates and without
+   * tracking, so that its findings depend on the frame alone.
    * @throws as `testCandidate`
    */
   openShadow(path: string, request: ShadowRequest, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate>;
   /**
-   * @param key null for ':memory:' only
-   * @param onWarning told of samples that are damaged
+   * @param key null is allowed for ':memory:' only
+   * @param onWarning called for samples that are damaged
    * @throws RuntimeError E_GALLERY; E_GALLERY_KEY when the key is lost, malformed or another one, or cannot be made
    */
   openGallery(path: string, key: GalleryKeySource | null, onWarning?: (warning: SternaError) => void): Gallery;

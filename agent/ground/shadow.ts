@@ -1,12 +1,12 @@
-/** A candidate that runs beside the package that serves, without anybody acting on what it finds. */
+/** A candidate that runs beside the serving package. Its findings are compared, but nothing acts on them. */
 import type { AnySample } from '../../runtime/frame.js';
 import type { Finding } from '../../runtime/stages/types.js';
 
 /** What two packages must share for their findings to be comparable. */
 export interface Vocabulary {
-  /** Of the manifest's pipeline, such as `detection`. */
+  /** Kind of the manifest's pipeline, such as `detection`. */
   kind: string;
-  /** Names of its classes; empty when the package states none. */
+  /** Names of the classes that it can find; empty when the package states none. */
   labels: readonly string[];
   embeddingSpaceId: string | null;
 }
@@ -14,19 +14,22 @@ export interface Vocabulary {
 /** What a candidate made of one sample. */
 export interface ShadowSample {
   findings: readonly Finding[];
-  /** From the sample to the findings. */
+  /** Time from the sample to the findings. Milliseconds. */
   totalMs: number;
-  /** Processor time of the whole process for it. */
+  /** Processor time of the whole process for this sample. Milliseconds. */
   cpuMs: number;
-  /** Modelled from that time. */
+  /** Energy, modelled from the processor time. */
   joules: number;
 }
 
 export interface ShadowCandidate {
   readonly vocabulary: Vocabulary;
-  /** Of its manifest. */
+  /** The budget in its manifest. */
   readonly budget: { p99_ms: number; joules?: number | undefined };
-  /** One at a time. @throws CandidateError: the candidate failed on this sample; AgentError E_OTA_GATE_*: its process has ended */
+  /**
+   * Processes one sample at a time.
+   * @throws CandidateError when the candidate failed on this sample; AgentError E_OTA_GATE_* when its process has ended
+   */
   process(sample: AnySample): Promise<ShadowSample>;
   /** Ends its process. Idempotent. */
   close(): void;

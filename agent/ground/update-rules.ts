@@ -1,6 +1,6 @@
-/** The rules by which a pipeline of this device judges packages: those of its configuration, with its settings before them. */
+/** The rules by which a pipeline of this device judges packages. They come from its configuration; its settings take precedence. */
 
-/** Of the gate. Absent limits are those of the package alone. */
+/** Rules of the gate. Where this device states no limit, only the limits of the package hold. */
 export interface GateRules {
   p99_ms?: number | undefined;
   ram_bytes?: number | undefined;
@@ -8,7 +8,7 @@ export interface GateRules {
   allow_without_golden: boolean;
 }
 
-/** Of the shadow; `contracts/update-rules.ts` says what each means. */
+/** Rules of the comparison beside the serving package; `contracts/update-rules.ts` says what each means. */
 export interface ShadowRules {
   every: number;
   min_samples: number;
@@ -19,7 +19,7 @@ export interface ShadowRules {
   latency_ratio: number;
 }
 
-/** Of the probation; `contracts/update-rules.ts` says what each means. */
+/** Rules of the probation; `contracts/update-rules.ts` says what each means. */
 export interface ProbationRules {
   error_share: number;
   latency_ratio: number;

@@ -9,11 +9,11 @@ export interface CameraFaultParts {
   faults: FaultPort;
   counters: PipelineCounters;
   log: Log;
-  /** Nothing is delivered any more: whoever was seen has left, and what was heard has ended. */
+  /** Called when nothing is delivered any more. Everybody who was seen has then left, and every sound has ended. */
   onGone: () => void;
 }
 
-/** What each state of the camera or microphone means for faults, counters and the people who were seen. @returns the loop's `onCamera` */
+/** What each state of the camera or microphone means for faults, counters, and the people who were seen. @returns the loop's `onCamera` */
 export function cameraFaults({ medium, faults, counters, log, onGone }: CameraFaultParts): (state: CameraState, error: CodedError | null) => void {
   let lost = 0;
   return (state, error) => {

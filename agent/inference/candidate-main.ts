@@ -1,4 +1,4 @@
-/** The process that tests a candidate; `candidate-process.ts` starts it. */
+/** The entry of the process that tests a candidate. `candidate-process.ts` starts it. */
 import { z } from 'zod';
 import { dieWithParent } from '../../kernels/binding/process.js';
 import { configSchema } from '../config/schema.js';
@@ -12,7 +12,7 @@ function outliveNobody(): void {
   try {
     dieWithParent();
   } catch {
-    // Without the addon the package cannot be opened either, and says so. The end of the channel ends this process too.
+    // Without the addon the package cannot be opened either, and that error is reported. This process also ends when its channel to the daemon ends.
   }
 }
 
@@ -20,5 +20,5 @@ volunteerForOom();
 outliveNobody();
 useLittleMemory();
 
-// Trouble with the cache of programs is the daemon's to report: it opens the same programs next.
+// Trouble with the cache of programs is not reported here, because the daemon opens the same programs next and reports it.
 serveCandidate(({ path, engine }) => testPackage(path, engineSchema.parse(engine), () => undefined));

@@ -1,6 +1,6 @@
 /**
- * Tests a candidate in a process of its own, within this device's limits on time and memory. Whatever the package does there (hang, eat memory,
- * crash), the daemon and the running pipeline go on, and afterwards nothing of it is left.
+ * Tests a candidate in a process of its own, within this device's limits on time and memory. If the package hangs, takes too much memory or crashes
+ * there, the daemon and the running pipeline go on. Afterwards that process and its memory are gone.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { CandidateError, type CandidateLimits } from '../ground/runtime.js';
 import { answerSchema, type CandidateRequest } from './candidate-protocol.js';
 
 export interface CandidateProcess {
-  /** The module that calls `serveCandidate`. */
+  /** The module that calls `serveCandidate`; the process runs it. */
   entry: URL | string;
   args?: readonly string[];
 }
@@ -19,22 +19,23 @@ export interface CandidateProcess {
 export interface CandidateEnd {
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** Why the parent ended it; null: it did not. */
+  /** Why the parent ended the process; null when it did not. */
   endedFor: 'timeout' | 'memory' | null;
-  /** The last words on stderr. */
+  /** The end of what the process wrote to stderr. */
   stderr: string;
 }
 
 const WATCH_MS = 50;
-/** Of the last words on stderr. */
+/** How many characters of stderr's end are kept. */
 export const KEPT_STDERR = 2000;
 const MiB = 1024 * 1024;
-/** What a process does to itself; all others are sent to it. */
+/** Signals that a process raises by a fault of its own. All other signals were sent to it by somebody. */
 const FAULT_SIGNALS: ReadonlySet<NodeJS.Signals> = new Set(['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS']);
 
 /**
- * @throws AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; CandidateError with the code of what failed in
- * the child; the signal's reason
+ * Starts the process, sends it the request, and waits for its answer.
+ * @throws AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; CandidateError with the code of what failed in the
+ * child; the signal's reason
  */
 export async function testInProcess(candidate: CandidateProcess, request: CandidateRequest, limits: CandidateLimits, signal: AbortSignal): Promise<GateReport> {
   signal.throwIfAborted();
@@ -51,7 +52,7 @@ export async function testInProcess(candidate: CandidateProcess, request: Candid
   const watch = watchMemory(child, limits, () => endFor('memory'));
   try {
     const ended = closed(child);
-    child.send(request, () => undefined); // a child that is gone already says so by its end
+    child.send(request, () => undefined); // If the child is gone already, the handler of its end reports it.
     const { code, signal: by } = await ended;
     signal.throwIfAborted();
     if (answer !== undefined && endedFor === null) return readAnswer(answer);
@@ -64,7 +65,7 @@ export async function testInProcess(candidate: CandidateProcess, request: Candid
   }
 }
 
-/** What an end without an answer means. Pure. */
+/** The error for a process that ended without an answer. Pure. */
 export function errorOfEnd({ code, signal, endedFor, stderr }: CandidateEnd, { timeoutMs, memoryBytes }: CandidateLimits): AgentError {
   if (endedFor === 'timeout') {
     return new AgentError('E_OTA_GATE_TIMEOUT', `Opening and testing the package took longer than the ${timeoutMs} ms of ota.warm_timeout_ms`);
@@ -80,16 +81,16 @@ export function errorOfEnd({ code, signal, endedFor, stderr }: CandidateEnd, { t
   return new AgentError('E_OTA_GATE_CRASH', `The process that tested the package ended by itself with ${signal ?? `exit code ${code ?? 'none'}`}${said}`);
 }
 
-/** Begins such a process. Its standard error is a pipe, and it has a channel of messages. */
+/** Starts such a process. Its standard error is a pipe, and it has a channel for messages. */
 export function forkCandidate({ entry, args = [] }: CandidateProcess, { memoryBytes }: CandidateLimits, serialization: 'json' | 'advanced'): ChildProcess {
   const env = { ...process.env };
-  // The child must not speak to the service manager in the daemon's name.
+  // Without these variables the child cannot speak to the service manager in the daemon's name, and does not die at the daemon's fault points.
   for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'STERNA_FAULT']) delete env[name];
   const heapMiB = Math.max(48, Math.floor(memoryBytes / 2 / MiB));
   return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization });
 }
 
-/** Calls back when the process has more memory than it may; clear it when the process has ended. */
+/** Calls `onOver` when the process uses more memory than it may. The caller must clear the timer when the process has ended. */
 export function watchMemory(child: ChildProcess, { memoryBytes }: CandidateLimits, onOver: () => void): NodeJS.Timeout {
   return setInterval(() => { if ((residentBytes(child.pid) ?? 0) > memoryBytes) onOver(); }, WATCH_MS);
 }
@@ -110,7 +111,7 @@ function readAnswer(message: unknown): GateReport {
   throw new CandidateError(parsed.data.error.code, parsed.data.error.message);
 }
 
-/** From /proc/PID/statm, whose second number is resident pages; null where there is none. */
+/** Reads /proc/PID/statm, whose second number is the resident pages; null where that file does not exist. */
 function residentBytes(pid: number | undefined): number | null {
   try {
     const pages = Number(readFileSync(`/proc/${pid ?? 'none'}/statm`, 'utf8').split(' ')[1]);
@@ -120,7 +121,10 @@ function residentBytes(pid: number | undefined): number | null {
   }
 }
 
-/** The kernel counts in its own pages; Node does not name their size. All kernels that Node runs on have pages of 4 KiB or, rarely, 16 or 64. */
+/**
+ * Bytes of a memory page. The kernel counts in pages, and Node does not tell their size. Kernels on which Node runs have pages of 4 KiB or, rarely,
+ * 16 or 64 KiB.
+ */
 const PAGE_BYTES = pageBytes();
 
 function pageBytes(): number {

@@ -1,4 +1,4 @@
-/** What the daemon and the process that tests a candidate say to each other: one request down, one answer up. */
+/** The messages between the daemon and the process that tests a candidate: one request to it, and one answer from it. */
 import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { toCodedError } from '../errors.js';
@@ -12,7 +12,7 @@ const requestSchema = z.object({
 export interface CandidateRequest {
   /** The package's file. */
   path: string;
-  /** What the runtime port of the child is made of. */
+  /** Configuration from which the child makes its runtime port. */
   engine: unknown;
 }
 
@@ -35,18 +35,19 @@ export const answerSchema = z.union([
 ]);
 export type CandidateAnswer = z.infer<typeof answerSchema>;
 
-/** When memory runs out, the kernel shall take such a process, and not the daemon whose camera and model are at work. */
+/** Asks the kernel to choose this process first when memory runs out, so that it does not kill the daemon, whose camera and model are at work. */
 export function volunteerForOom(): void {
   try {
     writeFileSync('/proc/self/oom_score_adj', '1000');
   } catch {
-    // Not Linux, or not allowed: then the limit on resident memory has to do.
+    // The system is not Linux, or does not allow it; only the limit on resident memory then protects the daemon.
   }
 }
 
 /**
- * The child's side: tests what the first message names, answers, and ends. It ends as well when the daemon does: a test has no meaning without it.
- * SIGTERM and SIGINT are the daemon's to obey (service managers and terminals send them to all processes of a group).
+ * The child's side: it tests the package that the first message names, answers, and ends. It also ends when the daemon ends, because nobody then
+ * needs the result. It ignores SIGTERM and SIGINT, because service managers and terminals send them to every process of a group, and the daemon alone
+ * decides when this process ends.
  */
 export function serveCandidate(test: (request: CandidateRequest) => Promise<GateReport>): void {
   process.on('SIGTERM', () => undefined);
@@ -62,6 +63,6 @@ async function answer(message: unknown, test: (request: CandidateRequest) => Pro
   } catch (error) {
     said = { error: toCodedError(error) };
   }
-  // Without waiting for threads that may never end: the answer is there, and the parent needs no more.
+  // The process kills itself so as not to wait for threads that may never end. The parent has the answer, and needs no more.
   process.send?.(said, () => process.kill(process.pid, 'SIGKILL'));
 }

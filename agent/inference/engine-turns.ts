@@ -1,23 +1,26 @@
-/** The engine's turns, with a clock and promises around `fair-share.ts`. All pipelines of a daemon share one. */
+/** Gives pipelines their turns on the engine: it adds a clock and promises to the pure `fair-share.ts`. All pipelines of a daemon share one. */
 import { availableParallelism } from 'node:os';
 import type { Clock } from '../platform/clock.js';
 import { emptyShare, stepShare, type FairEvent, type FairOptions, type FairState } from './fair-share.js';
 
-/** A turn that was given; `done` ends it and may be called twice. */
+/** A turn that was given. `done` ends it, and may be called twice. */
 export interface Turn {
   done(): void;
 }
 
-/** What a pipeline asks before it processes a frame. */
+/** The interface through which a pipeline asks for its turn before it processes a frame. */
 export interface Turns {
   /** Waits until this pipeline may process a frame; null when the signal comes first. */
   take(pipeline: string, signal: AbortSignal): Promise<Turn | null>;
 }
 
-/** Ten times what a slow device needs for a frame: whoever takes longer hangs, or has no use for a schedule. */
+/** Ten times what a slow device needs for a frame, milliseconds. A pipeline that takes longer hangs, or cannot be scheduled in a useful way. */
 const OVERDUE_MS = 2000;
 
-/** Frames that this machine can process at the same time without them slowing each other: one for as many cores as a pipeline has threads. */
+/**
+ * Number of frames that this machine can process at the same time without slowing each other down: as many as there are groups of cores, one group
+ * for a pipeline's threads.
+ */
 export function slotsFor(threads: readonly number[], cores = availableParallelism()): number {
   return Math.max(1, Math.floor(cores / Math.max(1, ...threads)));
 }

@@ -1,14 +1,14 @@
 /**
- * Who may use the engine next. Pure: (state, event) -> {state, granted}. Start-time fair queueing (Goyal, Vin, Cheng: "Start-time Fair Queuing", SIGCOMM 1996,
- * algorithm SFQ) over pipelines that ask for one frame at a time: the pipeline that has used the engine least goes first, and one that was idle earns no
- * credit for it. A frame cannot be interrupted, so what a frame costs is charged when it is done.
+ * Decides which pipeline may use the engine next. Pure: (state, event) -> {state, granted}. It is start-time fair queueing (Goyal, Vin, Cheng:
+ * "Start-time Fair Queuing", SIGCOMM 1996, algorithm SFQ) over pipelines that ask for one frame at a time: the pipeline that has used the engine
+ * least goes first, and one that was idle earns no credit for it. A frame cannot be interrupted, so its cost is charged when it is done.
  *
- * It follows (and is tested) that a pipeline that has not used more than its share waits for at most one frame of each other pipeline, however many frames
- * they want.
+ * It follows (and is tested) that a pipeline that has not used more than its share waits for at most one frame of each other pipeline, however many
+ * frames they want.
  */
 
 interface Asking {
-  /** Its start tag: the engine time that it has used, on the scale of all pipelines. */
+  /** The request's start tag: the engine time that the pipeline has used, milliseconds on a scale which all pipelines share. */
   start: number;
   order: number;
 }
@@ -19,7 +19,7 @@ interface Working {
 }
 
 interface Client {
-  /** Finish tag of its last frame. */
+  /** Finish tag of the pipeline's last frame. */
   finish: number;
   asking: Asking | null;
   working: Working | null;
@@ -29,28 +29,31 @@ export interface FairState {
   clients: ReadonlyMap<string, Client>;
   /** Virtual time: the start tag of the frame that was let in last. */
   virtual: number;
-  /** Requests so far: of two equal ones, the older goes first. */
+  /** Number of requests so far. Of two requests with equal tags, the older one goes first. */
   order: number;
 }
 
 export interface FairOptions {
   /** Frames that may be processed at the same time. */
   slots: number;
-  /** A frame that takes longer than this no longer keeps others out: a pipeline that hangs must not stop the others. */
+  /** A frame that takes longer than this, milliseconds, no longer keeps others out, because a pipeline that hangs must not stop the others. */
   overdueMs: number;
 }
 
 /**
- * `done`: its frame is done, or it does not want its turn any more. That lets nobody in yet: a pipeline that has the next frame already asks at the same
- * moment, and would otherwise always come after those who wait, whatever they have used. `tick`: now it has had its chance, or time has passed.
+ * `done`: the frame of the client is done, or the client does not want its turn any more. This event lets nobody in yet: a pipeline that already has
+ * its next frame asks at the same moment, and it would otherwise always come after those who wait, whatever they have used. `tick`: that pipeline has
+ * had its chance to ask, or time has passed.
  */
 export type FairEvent = { type: 'ask' | 'done'; client: string; atMs: number } | { type: 'tick'; atMs: number };
 
 export interface FairStep {
   state: FairState;
-  /** Whose turn it is now, in order. */
+  /** The clients whose turn it is now, in order. */
   granted: string[];
-  /** When a `tick` would let somebody in who waits; not later than the event: as soon as all others who are ready have asked. Null: nobody waits. */
+  /**
+   * When a `tick` would let in somebody who waits. When everybody else who is ready has asked, this is not later than the event. Null: nobody waits.
+   */
   wakeMs: number | null;
 }
 
@@ -100,7 +103,7 @@ function grant(state: FairState, nowMs: number, { slots, overdueMs }: FairOption
 
 const waits = (clients: ReadonlyMap<string, Client>): boolean => [...clients.values()].some(({ asking }) => asking !== null);
 
-/** The request with the smallest start tag; of equal ones, the oldest. */
+/** The request with the smallest start tag; of several with the same tag, the oldest. */
 function first(clients: ReadonlyMap<string, Client>): [string, Client, Asking] | null {
   let best: [string, Client, Asking] | null = null;
   for (const [name, client] of clients) {

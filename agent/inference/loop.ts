@@ -1,6 +1,6 @@
 /**
- * Camera or microphone to results: opens the source, takes its frames through the running pipeline, and opens it again when it is lost.
- * Lives without a camera, without a package, and through a pipeline that fails.
+ * Opens the camera or microphone, takes its frames through the running pipeline, and opens it again when it is lost. The loop goes on without a
+ * camera, without a package, and when a pipeline fails.
  */
 import type { AnySample, SampleSource } from '../../runtime/frame.js';
 import type { PipelineResult } from '../../runtime/pipeline/types.js';
@@ -11,21 +11,21 @@ import type { Clock } from '../platform/clock.js';
 import type { Turns } from './engine-turns.js';
 import type { PipelineSlot } from './pipeline-slot.js';
 
-/** What a pipeline is fed by. */
+/** The kind of input that feeds a pipeline. */
 export type Medium = 'camera' | 'microphone';
 
-/** What the loss of each is called. */
+/** The code of the fault when each is lost. */
 export const lostCodes = { camera: 'E_CAMERA_LOST', microphone: 'E_MICROPHONE_LOST' } as const satisfies Record<Medium, string>;
 
 export type CameraState = 'none' | 'opening' | 'running' | 'ended' | 'lost';
 
 export interface LoopHandlers {
-  /** A frame came; `broken`: damaged ones of this source so far. */
+  /** Called for each frame that arrives. `broken` is the number of damaged frames of this source so far. */
   onArrival?(frame: AnySample, broken: number): void;
   onFrame(processed: ProcessedFrame): void;
-  /** The pace left the frame out. */
+  /** Called for a frame that was left out because of the pace. */
   onPaced?(): void;
-  /** No package: the frame was only looked at. */
+  /** Called for a frame that no package processed, because none runs. */
   onIdleFrame(frame: AnySample): void;
   onPipelineError(running: Running, error: CodedError): void;
   onCamera(state: CameraState, error: CodedError | null): void;
@@ -33,12 +33,12 @@ export interface LoopHandlers {
 
 export interface LoopOptions {
   input: string | null;
-  /** Live sources (cameras, streams) never end by themselves: an end is a loss. */
+  /** Live sources (cameras, streams) never end by themselves, so the end of one counts as a loss. */
   live: boolean;
   open: (signal: AbortSignal) => SampleSource<AnySample>;
-  /** What delivers; default: a camera. */
+  /** The kind of input; the default is a camera. */
   medium?: Medium;
-  /** Who may use the engine when; absent: this pipeline has it to itself. */
+  /** Who may use the engine when. If absent, this pipeline has the engine to itself. */
   turns?: { name: string; of: Turns };
   random?: () => number;
   backoff?: { baseMs: number; capMs: number };
@@ -61,7 +61,7 @@ export class InferenceLoop {
   #swapping: { running: Running | null; dropped: number } = { running: null, dropped: 0 };
   #frames = 0;
   #pace = 1;
-  /** Frames that are due, as a fraction: at 1 one is taken. */
+  /** Frames that are due, as a fraction. When it reaches 1, one frame is taken. */
   #due = 0;
 
   constructor(slot: PipelineSlot, clock: Clock, options: LoopOptions, handlers: LoopHandlers) {
@@ -84,17 +84,19 @@ export class InferenceLoop {
     return this.#camera;
   }
 
-  /** Frames taken from the source. */
+  /** Number of frames that were taken from the source. */
   get frames(): number {
     return this.#frames;
   }
 
-  /** Since when the pipeline works on the present frame, monotonic; null when it waits. What the watchdog looks at. */
+  /**
+   * Since when the pipeline has been at work on the present frame (monotonic, milliseconds); null when it waits for one. The watchdog looks at this.
+   */
   get busySinceMs(): number | null {
     return this.#busySinceMs;
   }
 
-  /** Processes this share of the frames from now on, evenly spread; 1: all. */
+  /** Sets the share of the frames that are processed from now on, evenly spread. 1 means all of them. */
   setPace(share: number): void {
     this.#pace = share;
   }
@@ -105,14 +107,14 @@ export class InferenceLoop {
     this.#done = this.#run(this.#stop.signal);
   }
 
-  /** Ends after the present frame. Idempotent. */
+  /** Ends the loop after the present frame. Idempotent. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#done;
     this.#done = null;
   }
 
-  /** Opens the source again, with settings that have changed. */
+  /** Opens the source again, because its settings have changed. */
   restartSource(): void {
     this.#reopen?.abort();
   }
@@ -140,7 +142,7 @@ export class InferenceLoop {
     this.#setCamera('none', null);
   }
 
-  /** One life of the source. @returns why it ended; null for an orderly end */
+  /** Takes frames from the source until it ends. @returns why it ended; null for an orderly end */
   async #consume(signal: AbortSignal): Promise<CodedError | null> {
     this.#setCamera('opening', null);
     try {
@@ -162,9 +164,9 @@ export class InferenceLoop {
     }
   }
 
-  /** Whether the pace takes this frame. What the source drops meanwhile is counted with the next frame that is taken. */
+  /** Whether the pace allows to process this frame. Frames that the source drops meanwhile are counted with the next frame that is taken. */
   #isDue(): boolean {
-    // A piece of sound that is left out is a gap in what is heard.
+    // Sound is always processed, because a piece that is left out would be a gap in what is heard.
     if (this.medium === 'microphone') return true;
     this.#due += this.#pace;
     if (this.#due >= 1) {

@@ -1,4 +1,4 @@
-/** What follows from a processed frame: telemetry, counters, presence events, and the live view. */
+/** Handles what follows from a processed frame: telemetry, counters, presence events, and the live view. */
 import { isSound, timeOf, type AnySample } from '../../runtime/frame.js';
 import type { SoundReport } from '../../runtime/stages/types.js';
 import type { GateReport, Strictness } from '../../runtime/vision/gates/audit.js';
@@ -15,22 +15,22 @@ import { emptyPresence, leaveAll, presentNow, stepPresence, type PresenceEvent, 
 import { SoundFaults } from './sound-faults.js';
 import { wireCells, wireFinding } from './wire-finding.js';
 
-/** So many failed frames in a row are a broken pipeline, not a bad frame. */
+/** If this many frames in a row fail, the pipeline is broken; fewer may just be bad frames. */
 const FAILURES_TO_FAULT = 10;
 
 export interface ObserverParts {
   pipeline: string;
   recorder: FrameRecorder;
-  /** For `/metrics`. */
+  /** Counts the frame for `/metrics`. */
   observe: (processed: ProcessedFrame) => void;
   counters: PipelineCounters;
   events: EventPort;
   faults: FaultPort;
   clock: Clock;
   presence: PresenceOptions;
-  /** Keeps pictures of what appears. */
+  /** Keeps pictures of what appears. Absent when the configuration keeps none. */
   recordings?: EventRecorder;
-  /** The running package fails frame after frame. */
+  /** Called when the running package fails frame after frame. */
   onFailing: (running: Running, error: CodedError) => void;
 }
 
@@ -49,7 +49,7 @@ export class FrameObserver {
     this.#sound = new SoundFaults(parts.faults);
   }
 
-  /** Who and what is in sight now, and what is heard. */
+  /** Who and what is in sight now, and which sounds are heard. */
   get present(): (WireFinding & { since_ms: number })[] {
     const { clock } = this.#parts;
     const seen = presentNow(this.#presence).map(({ finding, sinceMs }) => ({ ...wireFinding(finding), since_ms: epochOf(clock, sinceMs) }));
@@ -88,7 +88,7 @@ export class FrameObserver {
     if (this.#listeners.size > 0) this.#show(processed);
   }
 
-  /** A piece of sound: what began or ended in it, and how long it took to say so. */
+  /** Handles a piece of sound: what began or ended in it, and how long it took to report it. */
   #heard(processed: ProcessedFrame, { audited, missed, problems }: SoundReport): void {
     const { counters, clock, recorder } = this.#parts;
     counters.set('gate_audits_total', audited);
@@ -102,7 +102,7 @@ export class FrameObserver {
     recorder.stage('publish', processed, clock.monotonicMs() - startedMs);
   }
 
-  /** What the audit of the gates has shown, and whether it made them stricter. */
+  /** Reports what the audit of the gates has shown, and whether it made them stricter. */
   #gates({ running: { model } }: ProcessedFrame): void {
     const { gates } = model.pipeline;
     const { counters, faults } = this.#parts;
@@ -129,7 +129,7 @@ export class FrameObserver {
     this.#parts.onFailing(running, error);
   }
 
-  /** The camera or the microphone went away. */
+  /** Called when the camera or the microphone went away. */
   cameraGone(): void {
     this.#parts.recordings?.ended();
     const last = this.#last;
@@ -140,7 +140,7 @@ export class FrameObserver {
     this.#last = null;
   }
 
-  /** Of the source's own time-table, from two neighbouring frames. */
+  /** The frame interval by the source's own time stamps, from two neighbouring frames. Milliseconds; null when it is unknown. */
   #interval(processed: ProcessedFrame): number | null {
     const last = this.#last;
     if (last === null || processed.frame.sequence <= last.frame.sequence) return null;
@@ -170,7 +170,7 @@ export class FrameObserver {
     if (event.action === 'appeared' && !isSound(frame)) this.#parts.recordings?.event({ id, timeMs: clock.nowMs(), finding }, frame, result.findings.map((one) => wireFinding(one)));
   }
 
-  /** Milliseconds since 1970 of the times that findings of this sample go by. */
+  /** A function that converts the times of this sample's findings to milliseconds since 1970. */
   #epochOf(frame: AnySample): (ms: number) => number {
     return (ms) => epochOf(this.#parts.clock, frame.capturedMs + ms - timeOf(frame));
   }

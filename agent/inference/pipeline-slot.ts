@@ -1,7 +1,7 @@
 /**
- * The place where the running pipeline stands. Frames are processed one at a time; an exchange moves a reference between
- * two of them, and the old pipeline is closed when the frame that it still works on is done. No frame is refused, queued
- * or skipped for it, and the counters prove that.
+ * Holds the running pipeline. Frames are processed one at a time. An exchange replaces the reference between two of them, and the old pipeline is
+ * closed when the frame that it still works on is done. No frame is refused, queued or skipped for an exchange; the telemetry counter of frames
+ * dropped by a swap shows it.
  */
 import type { Running } from '../ground/frames.js';
 import type { Slot } from '../ground/package.js';
@@ -17,12 +17,12 @@ export class PipelineSlot {
     return this.#running;
   }
 
-  /** Exchanges so far, the first package not counted. */
+  /** Number of exchanges so far, without the first package. */
   get swaps(): number {
     return this.#swaps;
   }
 
-  /** Uses the running pipeline; it stays open until `work` is done. Null when there is none. */
+  /** Calls `work` with the running pipeline, which stays open until `work` is done. Null when no pipeline runs. */
   async use<T>(work: (running: Running) => Promise<T>): Promise<T | null> {
     const running = this.#running;
     if (running === null) return null;
@@ -39,7 +39,7 @@ export class PipelineSlot {
     }
   }
 
-  /** Puts a model, or none, in place; resolves when the old one is closed. */
+  /** Puts a model, or none, in place. Resolves when the old one is closed. */
   async exchange(model: Model | null, slot: Slot | null): Promise<void> {
     const old = this.#running;
     this.#running = model === null || slot === null ? null : { model, slot, frames: 0 };

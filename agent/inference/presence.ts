@@ -1,7 +1,7 @@
 /**
- * From findings in frames to "Ann appeared", "Ann left", "a cat appeared". Pure: (state, frame) -> {state, events}. One wrong frame makes no
- * event: somebody appears after several sights with at most one miss between two of them, and leaves after a time
- * without any. A frame that stopped at a gate says that nothing changed, so it prolongs what was there.
+ * Turns findings in frames into "Ann appeared", "Ann left", "a cat appeared". Pure: (state, frame) -> {state, events}. One wrong frame makes no
+ * event: somebody appears after several sights with at most one miss between two of them, and leaves after a time without any sight. A frame that
+ * stopped at a gate says that nothing has changed, so whoever was there is taken to be still there.
  */
 import { looked } from '../../runtime/stages/types.js';
 import type { Finding, Identity, PipelineResult } from '../../runtime/pipeline/types.js';
@@ -12,11 +12,14 @@ export interface PresenceOptions {
   leaveMs: number;
 }
 
-/** A frame's result; `identifies` (default): the pipeline says who it found, so a finding that it did not look at closely (a small face) tells nothing. */
+/**
+ * A frame's result. `identifies` (default true) says that the pipeline tells who somebody is; a finding that it did not look at closely (a small
+ * face) then says nothing about presence.
+ */
 type Sight = PipelineResult & { identifies?: boolean };
 
 interface Track {
-  /** Null: a stranger. Undefined: something without an identity. */
+  /** Null is a stranger; undefined is something without an identity. */
   identity: Identity | null | undefined;
   sights: number;
   misses: number;
@@ -26,24 +29,24 @@ interface Track {
   finding: Finding;
 }
 
-/** By `keyOf`. */
+/** The tracks, by the key that `keyOf` makes. */
 export type PresenceState = ReadonlyMap<string, Track>;
 
 export interface PresenceEvent {
   action: 'appeared' | 'left';
   identity: Identity | null | undefined;
-  /** The best sight so far. */
+  /** The finding of the best sight so far. */
   finding: Finding;
-  /** Set when somebody left. */
+  /** How long it was visible, milliseconds. Set when it has left. */
   visibleMs?: number;
 }
 
-/** Sights in a row may be interrupted so often. */
+/** Number of frames without a sight that are allowed between two sights in a row. */
 const TOLERATED_MISSES = 1;
 
 export const emptyPresence: PresenceState = new Map();
 
-/** `nowMs` is the frame's capture time, monotonic. */
+/** Adds a frame. `nowMs` is the frame's capture time, monotonic milliseconds. */
 export function stepPresence(state: PresenceState, result: Sight, options: PresenceOptions): { state: PresenceState; events: PresenceEvent[] } {
   const nowMs = result.capturedMs;
   const events: PresenceEvent[] = [];
@@ -74,19 +77,19 @@ export function stepPresence(state: PresenceState, result: Sight, options: Prese
   return { state: next, events };
 }
 
-/** The camera is gone: whoever was there is out of sight. */
+/** Makes everybody who was there leave, because the camera is gone. */
 export function leaveAll(state: PresenceState): PresenceEvent[] {
   return [...state.values()].filter((track) => track.present).map(left);
 }
 
 const left = ({ identity, finding, firstMs, lastMs }: Track): PresenceEvent => ({ action: 'left', identity, finding, visibleMs: lastMs - firstMs });
 
-/** Keys of strangers who are known by now: their tracks are somebody. */
+/** Keys of the tracks of strangers who are recognized by now. These tracks end, because each person has another key, which is made of their number. */
 function strangersWithNames(seen: ReadonlyMap<string, Finding>): Set<string> {
   return new Set([...seen.values()].flatMap((finding) => (identityOf(finding) == null ? [] : trackKey(finding) ?? [])));
 }
 
-/** Who and what is there now, for people to look at. */
+/** Who and what is there now, for people who look at the page or the API. */
 export function presentNow(state: PresenceState): { finding: Finding; sinceMs: number }[] {
   return [...state.values()].filter((t) => t.present).map((t) => ({ finding: t.finding, sinceMs: t.firstMs }));
 }
@@ -108,7 +111,10 @@ function identityOf(finding: Finding): Identity | null | undefined {
   return 'identity' in finding ? finding.identity : undefined;
 }
 
-/** What counts as the same in two frames: a person of the gallery; a track; strangers together where nothing tells them apart; else a label. */
+/**
+ * The key under which two findings in two frames are the same: a person of the gallery; else a track; else all strangers together, where nothing
+ * tells them apart; else a label.
+ */
 function keyOf(finding: Finding, identifies: boolean): string | null {
   const identity = identityOf(finding);
   if (identity !== undefined) return identity === null ? trackKey(finding) ?? 'unknown' : `person/${identity.personId}`;

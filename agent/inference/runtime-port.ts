@@ -18,7 +18,7 @@ import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from '..
 
 export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_bytes' | 'energy'>;
 
-/** Sources that a test runner transforms on the fly have no file that Node could start: then the built one stands in. */
+/** A test runner transforms sources on the fly, so there is no JavaScript file beside this one that Node could start. The built file is used then. */
 const entryOf = (name: string): URL => new URL(import.meta.url.endsWith('.ts') ? `../../dist/agent/inference/${name}.js` : `./${name}.js`, import.meta.url);
 const [candidateEntry, shadowEntry] = [entryOf('candidate-main'), entryOf('shadow-main')];
 
@@ -27,7 +27,10 @@ function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWar
   return { engine: pipeline.engine, threads: pipeline.threads, affinity: pipeline.affinity, ...(cache_max_bytes === 0 ? {} : { cache }) };
 }
 
-/** Opens a package's models, runs its golden vectors, and closes them: what the process of `testCandidate` does. @throws RuntimeError E_PACKAGE*, E_MODEL_*, ... */
+/**
+ * Opens a package's models, runs its golden vectors, and closes them. The process of `testCandidate` calls it.
+ * @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...
+ */
 export async function testPackage(path: string, config: RuntimeConfig, onWarning: (warning: CodedError) => void): Promise<GateReport> {
   const stored = await openPackage(path);
   const energy = new NetEnergy(await findMeters(hostFiles(), { wattsPerCore: config.energy.watts_per_core, readPmic }));
@@ -40,7 +43,7 @@ export async function testPackage(path: string, config: RuntimeConfig, onWarning
   }
 }
 
-/** The runtime of this repository. `onWarning`: trouble with the cache of compiled programs, which costs time only. */
+/** Binds the runtime of this repository. `onWarning` reports trouble with the cache of compiled programs, which costs only time. */
 export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedError) => void): RuntimePort {
   const engine = engineOf(config, onWarning);
   const { pipeline, cache_dir, cache_max_bytes, energy } = config;
@@ -53,7 +56,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
         vocabulary: vocabularyOf(modelPackage),
         budget: modelPackage.manifest.budget,
         galleryPlan: modelPackage.manifest.gallery_plan ?? null,
-        // Read again when needed: the golden vectors are not worth megabytes of a small device's memory all day.
+        // The package is read again for each test, because its golden vectors would otherwise occupy megabytes of a small device's memory all day.
         selfTest: async () => {
           const stored = await openPackage(path);
           return toGateReport(stored, await selfTest(stored, { ...engine, pipeline: opened }));
@@ -79,13 +82,13 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
   };
 }
 
-/** What a package promises of a frame. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
+/** The budget for a frame that a package's manifest states. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
 export async function budgetOf(path: string): Promise<ShadowCandidate['budget']> {
   const { p99_ms, joules } = (await openPackage(path)).manifest.budget;
   return { p99_ms, ...(joules === undefined ? {} : { joules }) };
 }
 
-/** Kinds whose packages name their classes have them in `labels` of their settings. */
+/** What a package can find. Kinds whose packages name their classes have them in `labels` of their settings. */
 function vocabularyOf({ manifest: { pipeline: { kind, settings }, embedding_space_id: embeddingSpaceId } }: ModelPackage): Vocabulary {
   const { labels } = settings;
   return { kind, labels: Array.isArray(labels) ? labels.filter((label) => typeof label === 'string') : [], embeddingSpaceId };

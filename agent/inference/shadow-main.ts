@@ -1,4 +1,4 @@
-/** The process that runs a candidate beside the serving package; `shadow-process.ts` starts it, with the lowest priority. */
+/** The entry of the process that runs a candidate beside the serving package. `shadow-process.ts` starts it, with the lowest priority. */
 import { z } from 'zod';
 import { dieWithParent } from '../../kernels/binding/process.js';
 import type { AnySample } from '../../runtime/frame.js';
@@ -20,11 +20,11 @@ function outliveNobody(): void {
   try {
     dieWithParent();
   } catch {
-    // Without the addon the package cannot be opened either, and says so. The end of the channel ends this process too.
+    // Without the addon the package cannot be opened either, and that error is reported. This process also ends when its channel to the daemon ends.
   }
 }
 
-/** Null: it cannot be read now. The daemon has said so, and the candidate is compared without names. */
+/** Null when the gallery cannot be read now. The daemon has raised a fault for that, and the candidate is compared without names. */
 function openGallery(port: RuntimePort, gallery: ShadowRequest['gallery']): Gallery | null {
   try {
     return gallery === null ? null : port.openGallery(gallery.path, { ...gallery.key, create: false });

@@ -1,6 +1,6 @@
 /**
- * Runs a candidate beside the serving package in a process of its own: whatever it does there, the daemon goes on. The process has the lowest
- * priority, so that the serving package has the processor whenever it wants it.
+ * Runs a candidate beside the serving package in a process of its own, so that nothing the candidate does there can stop the daemon. The process has
+ * the lowest priority, so that the serving package gets the processor whenever it wants it.
  */
 import type { ChildProcess } from 'node:child_process';
 import { constants, setPriority } from 'node:os';
@@ -11,7 +11,7 @@ import type { ShadowCandidate } from '../ground/shadow.js';
 import { errorOfEnd, forkCandidate, KEPT_STDERR, watchMemory, type CandidateEnd, type CandidateProcess } from './candidate-process.js';
 import { openedAnswer, sampleAnswer } from './shadow-protocol.js';
 
-/** A candidate that takes longer for one sample hangs. */
+/** A candidate that takes longer than this for one sample hangs. Milliseconds. */
 const SAMPLE_TIMEOUT_MS = 30_000;
 
 /**
@@ -47,7 +47,7 @@ class ShadowChild {
   readonly #watch: NodeJS.Timeout;
   #endedFor: CandidateEnd['endedFor'] = null;
   #stderr = '';
-  /** Why nothing can be asked any more. */
+  /** Why the process can no longer be asked; null while it can. */
   #ended: AgentError | null = null;
   #waiting: { resolve: (answer: unknown) => void; reject: (error: AgentError) => void } | null = null;
 
@@ -70,7 +70,7 @@ class ShadowChild {
     child.once('close', (code, signal) => this.#end(errorOfEnd({ code, signal, endedFor: this.#endedFor, stderr: this.#stderr }, limits)));
   }
 
-  /** @param late what it means when there is no answer in time; the process is ended then */
+  /** @param late makes the error for an answer that does not come in time; the process is then ended */
   async ask(message: unknown, { timeoutMs, late }: { timeoutMs: number; late: () => AgentError }): Promise<unknown> {
     if (this.#ended !== null) throw this.#ended;
     let timer: NodeJS.Timeout | undefined;
@@ -81,7 +81,7 @@ class ShadowChild {
           this.#end(late());
           this.close();
         }, timeoutMs);
-        this.#child.send(message as object, () => undefined); // a child that is gone already says so by its end
+        this.#child.send(message as object, () => undefined); // If the child is gone already, the handler of its end reports it.
       });
     } finally {
       clearTimeout(timer);
@@ -102,12 +102,12 @@ class ShadowChild {
   }
 }
 
-/** At once, before it has threads of its own: they inherit it. */
+/** Lowers the priority of the process. This must happen right after its start, because threads inherit the priority when they are made. */
 function yieldToOthers(pid: number | undefined): void {
   try {
     if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_LOW);
   } catch {
-    // It is gone already, or the system does not allow it: it runs with the priority of all others.
+    // The process is gone already, or the system does not allow it; then it runs with the same priority as all others.
   }
 }
 

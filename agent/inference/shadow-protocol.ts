@@ -1,4 +1,7 @@
-/** What the daemon and the process of a shadow say to each other: it opens a package, and answers each sample with what it found. One at a time. */
+/**
+ * The messages between the daemon and the process of a shadow. The process opens a package, and answers each sample with its findings. One request is
+ * under way at a time.
+ */
 import { z } from 'zod';
 import type { AnySample } from '../../runtime/frame.js';
 import type { Finding } from '../../runtime/stages/types.js';
@@ -9,7 +12,7 @@ import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
 export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget'>;
 
 const number4 = z.tuple([z.number(), z.number(), z.number(), z.number()]);
-/** Of a finding, what is compared. */
+/** The fields of a finding that are compared. */
 const comparedFinding = z.union([
   z.object({ type: z.enum(['detection', 'track']), label: z.string(), box: number4, identity: z.object({ personId: z.number() }).nullish() }),
   z.object({ type: z.enum(['class', 'sound']), label: z.string() }),
@@ -26,17 +29,20 @@ const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.st
 export const openedAnswer = z.union([z.object({ opened: openedSchema }), errorSchema]);
 export const sampleAnswer = z.union([z.object({ sample: sampleSchema }), errorSchema]);
 
-/** A sample as it travels. */
+/** A sample, in the form in which it is sent between the processes. */
 export interface SampleMessage {
   sample: AnySample;
 }
 
-/** What the process makes of the first message. */
+/** A package that the process has opened for the first message. */
 export interface Shadow extends ShadowOpened {
   process(sample: AnySample): Promise<ShadowSample>;
 }
 
-/** The child's side. It ends when the daemon does, and obeys no signals that service managers send to whole groups. */
+/**
+ * The child's side. It ends when the daemon ends. It ignores the signals that service managers send to whole groups of processes, because the daemon
+ * alone decides when it ends.
+ */
 export function serveShadow(open: (request: unknown) => Promise<Shadow>): void {
   process.on('SIGTERM', () => undefined);
   process.on('SIGINT', () => undefined);

@@ -1,4 +1,4 @@
-/** What is wrong with the signal of a microphone while it goes on delivering: each is a warning for as long as it lasts. */
+/** Raises a warning for each problem of a microphone's signal for as long as it lasts, while the microphone goes on delivering. */
 import { signalProblems, type SignalProblem } from '../../runtime/stages/types.js';
 import type { FaultPort } from '../ground/faults.js';
 
@@ -10,7 +10,7 @@ export class SoundFaults {
     this.#faults = faults;
   }
 
-  /** @param problems of the newest chunk; none when the microphone is gone */
+  /** @param problems of the newest chunk; an empty list when the microphone is gone */
   note(problems: readonly SignalProblem[]): void {
     for (const code of problems) if (!this.#raised.includes(code)) this.#faults.raise('microphone', { code, message: capital(signalProblems[code]) }, 'warning');
     for (const code of this.#raised) if (!problems.includes(code)) this.#faults.clear('microphone', code);

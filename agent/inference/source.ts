@@ -1,9 +1,9 @@
-/** What an input is, by its name. */
+/** Decides by the name of an input what kind it is. */
 import { isSoundInput } from '../../runtime/media/index.js';
 
 export { isSoundInput };
 
-/** Cameras, microphones and streams do not end by themselves. */
+/** Whether an input is live. Cameras, microphones and streams are: they do not end by themselves. */
 export function isLive(input: string): boolean {
   const bare = input.replace(/^sound:/i, '');
   return /^(rtsp|http)s?:\/\//i.test(bare) || /^\/dev\//.test(bare) || /^(alsa|pulse):/i.test(bare);

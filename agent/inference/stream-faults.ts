@@ -1,13 +1,13 @@
 /**
- * What a camera does wrong while it goes on delivering: another size of pictures, damaged ones. Each is a warning that is cleared when the stream has been
- * in order for a while.
+ * Finds troubles of a camera that goes on delivering: pictures of another size, and damaged ones. Each is a warning, which is cleared when the stream
+ * has been in order for a while.
  */
 import type { Frame } from '../../runtime/frame.js';
 import type { FaultPort } from '../ground/faults.js';
 import type { Clock } from '../platform/clock.js';
 import type { PipelineCounters } from '../ground/counters.js';
 
-/** In order for so long: it is over. */
+/** A trouble is over when the stream has been in order for this long. Milliseconds. */
 const CALM_MS = 10_000;
 
 type StreamCode = 'E_CAMERA_SIZE' | 'E_CAMERA_FRAMES';
@@ -15,7 +15,7 @@ type StreamCode = 'E_CAMERA_SIZE' | 'E_CAMERA_FRAMES';
 export class StreamFaults {
   readonly #parts: { faults: FaultPort; counters: PipelineCounters; clock: Clock };
   #size: { width: number; height: number } | null = null;
-  /** Damaged frames of the present source that are counted. */
+  /** Number of damaged frames of the present source that were counted already. */
   #broken = 0;
   readonly #raisedMs = new Map<StreamCode, number>();
 
@@ -23,7 +23,7 @@ export class StreamFaults {
     this.#parts = parts;
   }
 
-  /** @param broken damaged frames of this source so far; a source that was opened again begins at 0 */
+  /** @param broken damaged frames of this source so far; it begins at 0 when the source is opened again */
   note({ width, height }: Pick<Frame, 'width' | 'height'>, broken: number): void {
     const { counters } = this.#parts;
     const before = this.#size;

@@ -2,12 +2,13 @@ import type { Detection, Finding, SoundEvent, TrackFinding } from '../../runtime
 import type { CellMask } from '../../runtime/vision/pixels.js';
 import type { WireFinding } from '../contracts/index.js';
 
-/** Whatever any type of finding may say. */
+/** Every attribute that some type of finding may have. */
 type Attributes = Pick<Finding, 'type' | 'label' | 'score'> & Partial<Pick<Detection, 'box' | 'track' | 'zones' | 'identity'> & Pick<TrackFinding, 'status' | 'ageMs' | 'velocity'> & Pick<SoundEvent, 'onsetMs' | 'durationMs'>>;
 
 /**
- * A finding as events and live frames carry it. What a new type of finding has in common with the known ones passes without a change here.
- * @param epoch milliseconds since 1970 of a time of the samples; without it, a sound has no onset
+ * Converts a finding to the form in which events and live frames carry it. Attributes that a new type of finding shares with the known ones need no
+ * change here.
+ * @param epoch converts a time of the samples to milliseconds since 1970; without it, a sound has no onset
  */
 export function wireFinding(finding: Finding, epoch?: (ms: number) => number): WireFinding {
   const { type, label, score, box, track, status, ageMs, velocity, zones, identity, onsetMs, durationMs }: Attributes = finding;
@@ -27,7 +28,7 @@ export function wireFinding(finding: Finding, epoch?: (ms: number) => number): W
   };
 }
 
-/** A gate's cells as live frames carry them. */
+/** Converts a gate's cells to the form in which live frames carry them. */
 export function wireCells({ width, height, bits }: CellMask): { width: number; height: number; bits: string } {
   return { width, height, bits: Buffer.from(bits.buffer, bits.byteOffset, bits.byteLength).toString('base64') };
 }

@@ -1,4 +1,4 @@
-/** What a failed attempt to connect means. Pure: takes what MQTT.js and the sockets report. */
+/** Decides what a failed attempt to connect means. Pure: it takes what MQTT.js and the sockets report. */
 import { redact } from '../../runtime/redact.js';
 import { ContractError } from '../contracts/index.js';
 import type { AgentErrorCode } from '../errors.js';
@@ -8,19 +8,19 @@ export type ProtocolVersion = 4 | 5;
 export interface ConnectFailure {
   code: Extract<AgentErrorCode, `E_BROKER_${string}`> | 'E_PACKET_SIZE';
   message: string;
-  /** The broker may know the other version of MQTT: try that one, at once. */
+  /** Whether the broker may speak the other version of MQTT, so that this one should be tried at once. */
   otherProtocol: boolean;
 }
 
 export interface FailureFacts {
-  /** Error of MQTT.js or of the socket; null when the connection just closed. */
+  /** Error of MQTT.js or of the socket; null when the connection was closed without an error. */
   error: unknown;
-  /** A TCP (or TLS, or websocket) connection was there. */
+  /** Whether a TCP, TLS or websocket connection had been made. */
   reached: boolean;
   protocol: ProtocolVersion;
 }
 
-/** CONNACK: MQTT 3.1.1 return codes (section 3.2.2.3), and MQTT 5 reason codes (section 3.2.2.2). */
+/** Codes in CONNACK: MQTT 3.1.1 return codes (section 3.2.2.3), and MQTT 5 reason codes (section 3.2.2.2). */
 const UNSUPPORTED_VERSION: ReadonlySet<number> = new Set([1, 0x84]);
 const REFUSED: ReadonlyMap<number, string> = new Map([
   [2, 'client identifier rejected'], [4, 'bad user name or password'], [5, 'not authorized'],
@@ -38,7 +38,7 @@ export function classifyFailure(facts: FailureFacts): ConnectFailure {
     return { code: 'E_BROKER_REFUSED', message: `The broker refused the connection: ${refusal} (${code}); check broker.username, password_file and tls`, otherProtocol: false };
   }
   const text = facts.error instanceof Error ? redact(facts.error.message || facts.error.name) : 'the connection closed before the broker answered';
-  // A 3.1.1-only broker may hang up on a version 5 CONNECT, or answer in a form that a version 5 parser refuses.
+  // A broker that knows only MQTT 3.1.1 may hang up on a version 5 CONNECT, or answer in a form that a version 5 parser refuses.
   return { code: 'E_BROKER_AWAY', message: `The broker cannot be reached: ${text}`, otherProtocol: facts.reached && facts.protocol === 5 };
 }
 

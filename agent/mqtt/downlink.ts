@@ -1,7 +1,7 @@
 /**
- * Messages from the broker, taken apart and handed on. Returns at once: MQTT.js acknowledges when this is done. What a
- * message costs is bounded before it is read: of `desired` only the newest of a short time is decoded, commands and blocks
- * have a rate.
+ * Takes messages from the broker apart and hands them on. It returns at once, because MQTT.js acknowledges a message when this is done. The cost of a
+ * message is bounded before it is read: of several `desired` within a short time only the newest is decoded, and commands and blocks have a maximum
+ * rate.
  */
 import { decodePayload, desiredSchema, parseTopic, type Desired, type DeviceAddress, type DeviceTopic } from '../contracts/index.js';
 import { AgentError, toCodedError } from '../errors.js';
@@ -22,13 +22,13 @@ export interface DownlinkParts {
   onBlock: (digest8: string, index: number, message: Buffer) => void;
 }
 
-/** Decoding 128 KiB of JSON takes milliseconds: one `desired` in this time, the newest. */
+/** Decoding 128 KiB of JSON takes milliseconds, so in each interval of this length only the newest `desired` is decoded. */
 const DESIRED_INTERVAL_MS = 100;
 const COMMANDS = { perSecond: 20, burst: 64 };
-/** 64 KiB each: far above what a device asks for (at most 16 at a time), far below what a flood could bring. */
+/** A block has up to 64 KiB. The limit is far above what a device asks for (at most 16 at a time), and far below what a flood could bring. */
 const BLOCKS = { perSecond: 4000, burst: 4000 };
 
-/** The last `desired` of a pipeline that has not been taken yet. */
+/** The newest `desired` of a pipeline that has not been taken yet. */
 interface Newest {
   waiting: { topic: string; payload: Buffer } | null;
   takenAtMs: number;
@@ -39,7 +39,7 @@ export class Downlink {
   readonly #parts: DownlinkParts;
   readonly #commands = new Rate(COMMANDS);
   readonly #blocks = new Rate(BLOCKS);
-  /** By pipeline. */
+  /** The messages that wait, by the name of the pipeline. */
   readonly #desired: ReadonlyMap<string, Newest>;
 
   constructor(parts: DownlinkParts) {
@@ -51,12 +51,12 @@ export class Downlink {
     const { address } = this.#parts;
     const parsed = parseTopic(text);
     if (parsed === null || parsed.fleet !== address.fleet || parsed.device !== address.device) return;
-    // An empty retained message only clears the topic.
+    // An empty retained message only clears the topic, so it wants nothing.
     if (parsed.topic.kind === 'desired') { if (payload.length > 0) this.#receiveDesired(text, parsed.topic.pipeline, payload); }
     else this.#guard(text, () => this.#dispatch(parsed.topic, payload, retained));
   }
 
-  /** Forgets what waits. */
+  /** Drops the messages that wait. */
   stop(): void {
     for (const newest of this.#desired.values()) {
       clearTimeout(newest.timer);
@@ -68,15 +68,15 @@ export class Downlink {
     const nowMs = this.#parts.clock.monotonicMs();
     if (topic.kind === 'ota_block') {
       if (this.#blocks.take(nowMs)) this.#parts.onBlock(topic.digest8, topic.index, payload);
-      else this.#parts.counters.add('messages_refused_total'); // whatever was wanted of it is asked for again
+      else this.#parts.counters.add('messages_refused_total'); // Nothing is lost by refusing it: a block that was wanted is asked for again.
     } else if (topic.kind === 'cmd' && !retained) {
-      // A retained command would be executed at every connection; commands are for now.
+      // The broker would deliver a retained command at every connection, and it would be executed each time. So retained commands are refused.
       if (!this.#commands.take(nowMs)) throw new AgentError('E_COMMAND', `More than ${COMMANDS.perSecond} commands a second arrived; some were not taken`);
       this.#parts.onCommand(topic.name, payload);
     }
   }
 
-  /** The first one at once; those that follow too soon replace each other, and the last is taken. */
+  /** Takes the first `desired` at once. Those that follow within the interval replace each other, and the last of them is taken at its end. */
   #receiveDesired(topic: string, pipeline: string, payload: Buffer): void {
     const { clock, counters, pipelines } = this.#parts;
     const newest = this.#desired.get(pipeline);

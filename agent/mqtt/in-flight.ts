@@ -1,4 +1,4 @@
-/** Messages that were handed to the connection and not yet proved to have arrived. Pure bookkeeping. */
+/** Keeps track of messages that were handed to the connection, but of which nothing proves yet that they arrived. Pure bookkeeping. */
 interface Sent {
   qos: 0 | 1;
   resolve: () => void;
@@ -21,7 +21,7 @@ export class InFlight {
     return { order, promise };
   }
 
-  /** The broker answered this one, so it has received everything that was sent before. */
+  /** The broker acknowledged this message, so it has received everything that was sent before. */
   acknowledge(order: number): void {
     this.#confirm(order);
     const sent = this.#sent.get(order);
@@ -29,12 +29,12 @@ export class InFlight {
     sent?.resolve();
   }
 
-  /** A ping leaves. */
+  /** Notes that a ping is sent. */
   mark(): void {
     this.#mark = this.#order + 1;
   }
 
-  /** Its answer came. */
+  /** Notes that the ping was answered, so everything that was sent before it has arrived. */
   confirmMark(): void {
     this.#confirm(this.#mark);
   }

@@ -1,7 +1,7 @@
 /**
- * The connection to the broker, over MQTT.js with its own reconnecting and queueing switched off (a fixed second for a
- * whole fleet, unbounded memory): every attempt is a new client, the back-off is ours, and what must not be lost is in the
- * outbox. MQTT 5 where the broker speaks it, else 3.1.1.
+ * The connection to the broker, made with MQTT.js. Its own reconnecting and queueing are switched off, because it would retry at a fixed second for a
+ * whole fleet and queue without a bound on memory. Instead, every attempt is a new client, this class computes the back-off, and what must not be
+ * lost is in the outbox. It speaks MQTT 5 where the broker does, else 3.1.1.
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Config } from '../config/schema.js';
@@ -14,16 +14,18 @@ import { InFlight } from './in-flight.js';
 import { loginOf } from './login.js';
 
 export interface LinkHandlers {
-  /** A new connection is about to be tried: its number, which will and birth carry. */
+  /** Called before a new connection is tried. Returns the connection's number, which its will and birth messages carry. */
   nextBirth(): number;
-  /** Payload of `status` for that number. */
+  /** Payload of the `status` message for the connection of that number. */
   status(state: 'online' | 'stopped' | 'offline', birthSeq: number): Buffer;
-  /** Subscribed, and the birth is out. */
+  /** Called when the topics are subscribed and the birth message is sent. */
   onConnected(protocol: ProtocolVersion): void;
   onDisconnected(error: CodedError): void;
-  /** An attempt failed, or a connection ended: it will be tried again. */
+  /** Called when an attempt failed or a connection ended. The link then tries again. */
   onFailed(error: CodedError): void;
-  /** Must return at once: MQTT.js acknowledges when it does, and late acknowledgements starve its keep-alive. */
+  /**
+   * Called for each message. It must return at once: MQTT.js acknowledges the message when it does, and late acknowledgements delay its keep-alive.
+   */
   onMessage(topic: string, payload: Buffer, retained: boolean): void;
 }
 
@@ -33,7 +35,7 @@ export interface LinkOptions {
   statusTopic: string;
   subscriptions: string[];
   random?: () => number;
-  /** Shorter ones are for tests. */
+  /** Delays between attempts to connect; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
 }
 
@@ -41,9 +43,9 @@ export type LinkState = 'stopped' | 'connecting' | 'connected' | 'waiting';
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const GOODBYE_TIMEOUT_MS = 1200;
-/** Of a websocket, which collects a whole frame; one frame may carry several packets. */
+/** Upper bound for a websocket frame, which is collected as a whole. One frame may carry several packets. */
 const MAX_FRAME_BYTES = 8 * MAX_PACKET_BYTES;
-/** A connection that lasted so long was a good one: the next back-off begins at the base again. */
+/** After a connection that lasted this long, milliseconds, the next back-off begins at its base again. */
 const GOOD_CONNECTION_MS = 30_000;
 export const MAX_IN_FLIGHT = 16;
 
@@ -73,7 +75,7 @@ export class MqttLink {
   get connected(): boolean { return this.#state === 'connected'; }
   get protocol(): ProtocolVersion { return this.#protocol; }
   get lastError(): CodedError | null { return this.#lastError; }
-  /** Connections after the first. */
+  /** Number of connections after the first one. */
   get reconnects(): number { return this.#reconnects; }
   get inFlight(): number { return this.#inFlight.size; }
 
@@ -81,7 +83,7 @@ export class MqttLink {
     if (this.#state === 'stopped') this.#attempt();
   }
 
-  /** Says goodbye (`stopped`) when connected, and closes. Idempotent. */
+  /** Says goodbye (`stopped`) if it is connected, and closes the connection. Idempotent. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
     const client = this.#client;
@@ -97,8 +99,8 @@ export class MqttLink {
   }
 
   /**
-   * QoS 1: resolves with the broker's acknowledgement. QoS 0: resolves when a later packet was acknowledged, which on one
-   * TCP connection proves that this one arrived.
+   * With QoS 1 it resolves when the broker acknowledges the message. With QoS 0 it resolves when a later packet was acknowledged, which on one TCP
+   * connection proves that this message arrived.
    * @throws AgentError E_BROKER_AWAY when the connection ends first, E_BROKER_REFUSED when the broker rejects the message
    */
   publish(topic: string, payload: Buffer, options: { qos: 0 | 1; retain?: boolean }): Promise<void> {
@@ -106,7 +108,7 @@ export class MqttLink {
     if (client === null || !client.connected) return Promise.reject(new AgentError('E_BROKER_AWAY', 'Not connected'));
     const sent = this.#inFlight.add(options.qos);
     client.publish(topic, payload, { qos: options.qos, retain: options.retain ?? false }, (error) => {
-      if (client !== this.#client) return; // of a connection that is over: failed already
+      if (client !== this.#client) return; // This answer belongs to a connection that is over, whose messages have failed already.
       if (error !== undefined && error !== null) this.#inFlight.fail(sent.order, publishError(error));
       else if (options.qos === 1) this.#inFlight.acknowledge(sent.order);
     });
@@ -119,7 +121,7 @@ export class MqttLink {
       this.#birthSeq = this.#handlers.nextBirth();
       this.#client = this.#connect();
     } catch (error) {
-      // A certificate that cannot be read, a journal on a full disk: no reason to die, the next attempt may find it mended.
+      // A certificate that cannot be read, or a journal on a full disk, must not end the daemon: the next attempt may find it repaired.
       this.#retry(toCodedError(error), false);
     }
   }
@@ -139,15 +141,15 @@ export class MqttLink {
       this.#client = null;
       this.#inFlight.failAll(new AgentError('E_BROKER_AWAY', classified.message));
       client.end(true);
-      client.stream?.destroy(); // a half-closed socket would stay: MQTT.js ends what it believes to be connected
+      client.stream?.destroy(); // MQTT.js ends only connections that it takes for connected, so a half-closed socket would stay.
       if (wasConnected) this.#lost({ code: classified.code, message: classified.message });
       else this.#retry({ code: classified.code, message: classified.message }, classified.otherProtocol);
     };
-    // MQTT 5's Maximum Packet Size asks the broker to keep to it; this is for 3.1.1, and for brokers that do not.
+    // MQTT 5's Maximum Packet Size asks the broker to keep to this bound. The guard is for MQTT 3.1.1, and for brokers that ignore the request.
     guardPackets(client.stream, end);
     client.once('connect', () => void this.#welcome(client).catch(end));
     client.on('packetsend', (packet) => {
-      reached = true; // MQTT.js writes CONNECT when the transport is there
+      reached = true; // MQTT.js writes CONNECT only when the transport is connected.
       if (packet.cmd === 'pingreq') this.#inFlight.mark();
     });
     client.on('packetreceive', (packet) => { if (packet.cmd === 'pingresp') this.#inFlight.confirmMark(); });
@@ -165,7 +167,7 @@ export class MqttLink {
       protocolVersion: this.#protocol,
       clean: true,
       keepalive: broker.keepalive_s,
-      reschedulePings: false, // pings prove that earlier QoS 0 messages arrived
+      reschedulePings: false, // Pings must also be sent when other packets are, because they prove that earlier QoS 0 messages arrived.
       connectTimeout: CONNECT_TIMEOUT_MS,
       reconnectPeriod: 0,
       resubscribe: false,
@@ -177,7 +179,7 @@ export class MqttLink {
     };
   }
 
-  /** Subscribe, then the birth: whoever sees `online` may send. */
+  /** Subscribes first and then sends the birth message, because whoever sees `online` may send messages at once. */
   async #welcome(client: MqttClient): Promise<void> {
     try {
       await client.subscribeAsync(this.#options.subscriptions, { qos: 1 });
@@ -209,11 +211,11 @@ export class MqttLink {
     const auto = this.#options.broker.protocol === 'auto';
     if (otherProtocol && auto) {
       this.#protocol = this.#protocol === 5 ? 4 : 5;
-      if (this.#protocol === 4) return this.#later(0, error); // at once, once: coming back to 5 waits like any other failure
+      if (this.#protocol === 4) return this.#later(0, error); // Only this change of version is tried at once.
     }
     const { baseMs, capMs } = this.#options.backoff ?? { baseMs: undefined, capMs: undefined };
     this.#backoffMs = nextBackoff(this.#backoffMs, (this.#options.random ?? Math.random)(), baseMs, capMs);
-    // A broker that was merely away may be a newer one when it comes back.
+    // The broker may have been replaced by a newer one while it was away, so version 5 is tried again when it comes back.
     if (auto && this.#protocol === 4 && error.code === 'E_BROKER_AWAY' && this.#connectedAtMs === 0) this.#protocol = 5;
     this.#later(this.#backoffMs, error);
   }

@@ -4,7 +4,10 @@ import type { IClientOptions } from 'mqtt';
 import type { Config } from '../config/schema.js';
 import { credentialFile } from '../platform/credentials.js';
 
-/** A file that only root may read, such as a key in /etc/sterna, comes as a credential of systemd with the same name (systemd/sternad.service). */
+/**
+ * Reads a secret file. A file that only root may read, such as a key in /etc/sterna, is also handed to this service as a systemd credential with the
+ * same name (systemd/sternad.service).
+ */
 function readSecret(path: string, env: NodeJS.ProcessEnv): Buffer {
   try {
     return readFileSync(path);
@@ -15,7 +18,11 @@ function readSecret(path: string, env: NodeJS.ProcessEnv): Buffer {
   }
 }
 
-/** Who this device is at the broker, and whom it trusts, as MQTT.js takes it. The files are read at each call. @throws errors of the file system */
+/**
+ * The name and secrets with which this device logs in to the broker, and the certificates that it trusts, in the form that MQTT.js takes. The files
+ * are read at each call, so that a renewed certificate is used at the next connection.
+ * @throws errors of the file system
+ */
 export function loginOf({ username, password_file: passwordFile, tls }: Config['broker'], env: NodeJS.ProcessEnv = process.env): IClientOptions {
   return {
     ...(username === undefined ? {} : { username }),

@@ -1,11 +1,11 @@
-/** Bounds on what the broker may ask of this device in a second. Pure: takes the time, keeps two numbers. */
+/** Bounds on what the broker may ask of this device in a second. Pure: the caller gives the time. */
 
 export interface RateLimit {
   perSecond: number;
   burst: number;
 }
 
-/** A token bucket (RFC 2697's committed rate and burst). Refused calls cost nothing. */
+/** A token bucket (the committed rate and burst of RFC 2697). Refused calls take no tokens. */
 export class Rate {
   readonly #limit: RateLimit;
   #tokens: number;
@@ -16,7 +16,7 @@ export class Rate {
     this.#tokens = limit.burst;
   }
 
-  /** @param nowMs monotonic */
+  /** Takes a token if there is one. @param nowMs monotonic @returns whether there was one */
   take(nowMs: number): boolean {
     const { perSecond, burst } = this.#limit;
     if (this.#atMs !== -Infinity) this.#tokens = Math.min(burst, this.#tokens + Math.max(0, nowMs - this.#atMs) * perSecond / 1000);

@@ -1,8 +1,8 @@
-/** How far two packages agree on what is in a sample. Pure. */
+/** Measures how far two packages agree on what is in a sample. Pure. */
 import { detectionsOf, type Box, type Finding } from '../../runtime/stages/finding.js';
 import type { Vocabulary } from '../ground/shadow.js';
 
-/** Of all samples together: what the serving package found, what the candidate found, and what both did. */
+/** Totals over all samples: what the serving package found, what the candidate found, and what both found. */
 export interface Counts {
   serving: number;
   candidate: number;
@@ -10,33 +10,33 @@ export interface Counts {
 }
 
 export interface Agreement {
-  /** Things at a place: the same class, and boxes that overlap. */
+  /** Findings with a place. They agree when they are of the same class and their boxes overlap. */
   boxes: Counts;
-  /** Of those at the same place that the serving package knew by name. */
+  /** Identities of people at the same place whom the serving package recognized. */
   identities: Counts;
   /** Classes of whole samples, and sounds. */
   classes: Counts;
 }
 
-/** What can be compared at all. */
+/** Which parts of two packages' findings can be compared. */
 export interface Comparable {
-  /** False: the two are of different kinds, or have no class in common, so that only latency, energy and errors are judged. */
+  /** False when the two are of different kinds, or have no class in common. Only latency, energy and errors are judged then. */
   findings: boolean;
-  /** False: their embeddings are of different spaces. */
+  /** False when their embeddings are of different spaces. */
   identities: boolean;
-  /** Classes of which both know; null: all, since one of them states none. */
+  /** Classes that both can find; null when all count, because one of them states no classes. */
   labels: ReadonlySet<string> | null;
-  /** Why something is left out; null when nothing is. */
+  /** What is left out of the comparison, and why; null when nothing is. */
   note: string | null;
 }
 
-/** Two boxes show the same thing from this overlap on (intersection over union), as in PASCAL VOC (Everingham et al., IJCV 2010). */
+/** From this overlap on (intersection over union), two boxes show the same thing. PASCAL VOC uses the same value (Everingham et al., IJCV 2010). */
 const SAME_PLACE_IOU = 0.5;
 
 const none = (): Counts => ({ serving: 0, candidate: 0, both: 0 });
 export const noAgreement = (): Agreement => ({ boxes: none(), identities: none(), classes: none() });
 
-/** Packages of different kinds are not compared by their findings; of different class lists, by the classes that both have. */
+/** Findings of packages of different kinds are not compared. If their lists of classes differ, the classes that both have are compared. */
 export function comparable(serving: Vocabulary, candidate: Vocabulary): Comparable {
   if (serving.kind !== candidate.kind) {
     return { findings: false, identities: false, labels: null, note: `findings are not compared: the package is of kind ${candidate.kind}, the serving one of kind ${serving.kind}` };
@@ -50,7 +50,7 @@ export function comparable(serving: Vocabulary, candidate: Vocabulary): Comparab
   return { findings: true, identities, labels: common, note: changed ? `only the ${common.size} classes that both packages have are compared (${added} added, ${removed} removed)` : null };
 }
 
-/** Adds one sample. */
+/** Adds the findings of one sample to the totals. */
 export function addSample(total: Agreement, serving: readonly Finding[], candidate: readonly Finding[], { labels, identities }: Comparable): Agreement {
   const known = (finding: Finding): boolean => labels === null || labels.has(finding.label);
   const [a, b] = [serving.filter(known), candidate.filter(known)];
@@ -66,19 +66,22 @@ export function addSample(total: Agreement, serving: readonly Finding[], candida
   };
 }
 
-/** The share of what either found that both found (Dice coefficient, or F1 of one with the other as the truth); null when neither found anything. */
+/**
+ * The share of what either found that both found: the Dice coefficient, which is also the F1 score of one with the other as the truth. Null when
+ * neither found anything.
+ */
 export function shareOf({ serving, candidate, both }: Counts): number | null {
   return serving + candidate === 0 ? null : (2 * both) / (serving + candidate);
 }
 
-/** The best class of the sample, and every sound in it. */
+/** The best class of a whole sample, and every sound in it. */
 function wholes(findings: readonly Finding[]): Set<string> {
   const best = findings.find(({ type }) => type === 'class');
   const sounds = findings.filter(({ type }) => type === 'sound').map(({ label }) => `sound ${label}`);
   return new Set([...(best === undefined ? [] : [`class ${best.label}`]), ...sounds]);
 }
 
-/** Greedily, the largest overlaps first; each box once. */
+/** Pairs boxes greedily, the largest overlaps first. Each box is used once. */
 function pairBoxes(a: readonly { label: string; box: Box }[], b: readonly { label: string; box: Box }[]): [number, number][] {
   const overlaps = a.flatMap((one, i) => b.flatMap((two, j) => {
     const iou = one.label === two.label ? overlapOf(one.box, two.box) : 0;

@@ -1,23 +1,23 @@
-/** Whether a download may ask for more at the moment: maintenance windows, and links that cost money. */
+/** Decides whether a download may ask for more at the moment, given maintenance windows and links that cost money. */
 import { readFileSync } from 'node:fs';
 import type { MaintenanceWindows } from '../platform/maintenance.js';
 import type { Waiting } from './pace.js';
 
 export interface Allowance {
-  /** Why nothing may be asked for now, with so many bytes missing; null: it may. */
+  /** Why nothing may be asked for now, when so many bytes are missing; null when it may. */
   refusal(missingBytes: number): Extract<Waiting, 'maintenance' | 'metered'> | null;
 }
 
 export interface MeteredPolicy {
   /** Names of network interfaces that are metered; a `*` at the end stands for any ending. */
   interfaces: readonly string[];
-  /** Downloads that still need more wait for another link; null: none does. */
+  /** A download that still needs more bytes than this waits for another link; null means that none waits. */
   maxBytes: number | null;
 }
 
 export const alwaysAllowed: Allowance = { refusal: () => null };
 
-/** @param root replaces `/`, so that tests bring their own machine */
+/** @param root replaces `/`, so that tests can describe a machine of their own */
 export function allowanceOf({ maintenance, metered, now, root = '' }: { maintenance: MaintenanceWindows; metered: MeteredPolicy; now: () => Date; root?: string }): Allowance {
   return {
     refusal: (missingBytes) => {
@@ -32,7 +32,7 @@ function isMetered(name: string, patterns: readonly string[]): boolean {
   return patterns.some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern));
 }
 
-/** The interfaces of the default routes with the lowest metric, IPv4 and IPv6 (Linux). Empty when that cannot be told. */
+/** The interfaces of the default routes with the lowest metric, for IPv4 and IPv6 (Linux). Empty when the system does not tell. */
 export function defaultInterfaces(root = ''): string[] {
   const four = lines(`${root}/proc/net/route`).slice(1).filter(([, destination, , , , , , mask]) => destination === '00000000' && mask === '00000000')
     .map((fields) => ({ name: fields[0] ?? '', metric: Number(fields[6]) }));
@@ -44,11 +44,11 @@ export function defaultInterfaces(root = ''): string[] {
   }))];
 }
 
-/** Fields of each line of a small table of the kernel. */
+/** The fields of each line of one of the kernel's small tables. */
 function lines(path: string): string[][] {
   try {
     return readFileSync(path, 'utf8').split('\n').filter((line) => line !== '').map((line) => line.trim().split(/\s+/));
   } catch {
-    return []; // another system: nothing is known of its links
+    return []; // This is another system, whose links are unknown.
   }
 }

@@ -1,15 +1,18 @@
-/** What is here of a package or list, and where the rest of it goes. */
+/** Keeps which pieces of a package or list are on this device, and writes the others as they arrive. */
 import { BlockSet } from './blocks.js';
 import type { Pieces } from './pieces.js';
 
-/** Between two commits: at most so much is fetched again after a power cut. */
+/** Bytes between two commits. At most this much is fetched again after a power cut. */
 const COMMIT_EVERY_BYTES = 1024 * 1024;
 
 export interface Sink {
-  /** Pieces between two commits, because of those after the last commit nothing is known after a restart. Absent: only bytes count. */
+  /**
+   * Pieces between two commits. Pieces that cannot be checked alone need this bound, because after a restart nothing is known about those since the
+   * last commit. Absent means that only bytes count.
+   */
   readonly commitPieces?: number;
   write(bytes: Uint8Array, offset: number): Promise<void>;
-  /** What `have` names survives a power cut from now on. */
+  /** Makes durable what `have` names: from now on it survives a power cut. */
   commit(have: BlockSet): Promise<void>;
 }
 
@@ -21,7 +24,10 @@ export class Assembly {
   #bytesDone = 0;
   #uncommitted = { bytes: 0, pieces: 0 };
 
-  /** @param onProgress when what a restart would find has changed: after each commit, or (pieces that tell by their hashes) after each piece */
+  /**
+   * @param onProgress called when that which a restart would find has changed: after each commit, or, for pieces with hashes of their own, after each
+   * piece
+   */
   constructor(pieces: Pieces, sink: Sink, { have, onProgress }: { have?: BlockSet; onProgress?: () => void } = {}) {
     this.pieces = pieces;
     this.have = have ?? new BlockSet(pieces.count);
@@ -34,7 +40,7 @@ export class Assembly {
     return this.#bytesDone;
   }
 
-  /** The piece is in its place already. */
+  /** Notes a piece that is in its place already. */
   note(index: number): void {
     if (this.have.add(index)) this.#bytesDone += this.pieces.length(index);
   }
@@ -51,7 +57,7 @@ export class Assembly {
     if (waiting >= COMMIT_EVERY_BYTES || pieces >= (this.#sink.commitPieces ?? Infinity) || this.have.complete) await this.commit();
   }
 
-  /** Data first, then the note that vouches for it. */
+  /** Writes the data first, and only then the note that says the data is there. */
   async commit(): Promise<void> {
     if (this.#uncommitted.pieces === 0) return;
     await this.#sink.commit(this.have);
@@ -60,7 +66,7 @@ export class Assembly {
   }
 }
 
-/** A list is small and is kept in memory until it is complete. */
+/** Collects a list of chunks in memory until it is complete, because a list is small. */
 export class MemorySink implements Sink {
   readonly bytes: Buffer;
 

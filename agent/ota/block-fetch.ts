@@ -1,6 +1,7 @@
 /**
- * Pieces over MQTT. The device asks (`ota/get`) and so owns the flow; pieces may come twice, in any order, damaged or never. A wrong one is asked for
- * again. One that others have overtaken is asked for again at once, because the sender answers in order; the last ones, after some round trips.
+ * Fetches pieces over MQTT. The device asks (`ota/get`) and so controls the flow. Pieces may come twice, in any order, damaged or never. A wrong
+ * piece is asked for again. A missing piece that later ones have overtaken is asked for again at once, because the sender answers in order; the last
+ * pieces are asked for again after some round trips.
  */
 import { AgentError } from '../errors.js';
 import { busyMs, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
@@ -10,19 +11,19 @@ import { Flight, type Window } from './blocks.js';
 import type { PieceErrorCode } from './pieces.js';
 import type { Pace } from './pace.js';
 
-/** A piece that is wrong so often is not asked for again. */
+/** After this many wrong copies of one piece the download fails. */
 const MAX_WRONG = 3;
-/** Wrong ones in all. */
+/** With more wrong pieces in all than this the download fails. */
 const MAX_BAD = 64;
-/** A busy sender is asked again after at most this time, milliseconds. */
+/** A sender that says it is busy is asked again after at most this time, milliseconds. */
 const LONGEST_BUSY_MS = 3_600_000;
-/** How often it is looked whether a maintenance window has opened, or the link has changed. */
+/** Milliseconds between two looks whether a maintenance window has opened, or the link has changed. */
 const LOOK_AGAIN_MS = 15_000;
 
-/** The side of the link that a download needs. */
+/** The functions of the link that a download needs. */
 export interface BlockLink {
   isConnected(): boolean;
-  /** Sends a request; a failure is the same as a lost request. */
+  /** Sends a request. If that fails, the request counts as lost. */
   request(request: OtaGet): void;
 }
 
@@ -37,9 +38,9 @@ export interface FetchParts {
   link: BlockLink;
   pace: Pace;
   allowance: Allowance;
-  /** It waits now, or no longer. */
+  /** Called when the download begins to wait, and when it goes on. */
   onWait: () => void;
-  /** What is fetched, for messages. */
+  /** What is fetched, for messages to people. */
   label: string;
 }
 
@@ -51,10 +52,10 @@ export class BlockFetch {
   #bad = 0;
   #stalls = 0;
   #probes = 0;
-  /** Monotonic, of the last progress or request after a silence. */
+  /** When the download last made progress, or asked after a silence. Monotonic, milliseconds. */
   #movedAtMs = 0;
   #busyUntilMs = 0;
-  /** Of the timer. */
+  /** When the timer is due. Monotonic, milliseconds. */
   #dueMs = 0;
   #work: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -67,7 +68,7 @@ export class BlockFetch {
   }
 
   /**
-   * Resolves when every piece is in its place, and committed.
+   * Resolves when every piece is in its place and committed.
    * @throws AgentError E_OTA_*, E_DISK_FULL; the signal's reason when it is aborted
    */
   async run(signal: AbortSignal): Promise<void> {
@@ -86,7 +87,7 @@ export class BlockFetch {
     }
   }
 
-  /** Asks (again): at the start, and after every reconnect, when what was on the way is lost. */
+  /** Asks for what is missing: at the start, and after every reconnection, because requests and pieces on the way are then lost. */
   resume(): void {
     if (this.#settle === null) return;
     this.#flight.clear();
@@ -95,7 +96,10 @@ export class BlockFetch {
     this.#ask();
   }
 
-  /** Takes a block message; returns at once, the writing happens in order behind. What nobody waits for costs nothing. */
+  /**
+   * Takes a block message and returns at once; pieces are written afterwards, in order. A block that nobody waits for is dropped before it is
+   * decoded.
+   */
   receive(message: Uint8Array, topicIndex: number): void {
     if (this.#settle === null || !this.#flight.has(topicIndex)) return;
     let block: Block;
@@ -131,7 +135,7 @@ export class BlockFetch {
     else this.#ask();
   }
 
-  /** A piece came, and is not what it should be: it is asked for again, some times. */
+  /** Handles a piece that came but is wrong. It is asked for again, up to the bounds above. */
   #refuse(index: number, code: PieceErrorCode, problem: string): void {
     this.#bad += 1;
     const wrong = (this.#wrong.get(index) ?? 0) + 1;
@@ -145,7 +149,7 @@ export class BlockFetch {
     this.#arm();
   }
 
-  /** Asks for what is lost and for what fits into the window, as far as the pace allows. */
+  /** Asks for lost pieces, and for those that fit into the window, as far as the pace allows. */
   #ask(): void {
     if (this.#settle === null || this.#now() < this.#busyUntilMs || this.#mustHold()) return this.#arm();
     const { assembly, pace } = this.#parts;
@@ -156,7 +160,7 @@ export class BlockFetch {
     this.#arm();
   }
 
-  /** @param wanted ascending */
+  /** @param wanted numbers of pieces, ascending */
   #request(wanted: readonly number[]): void {
     const first = wanted[0];
     if (first === undefined) return;
@@ -174,7 +178,7 @@ export class BlockFetch {
     this.#arm();
   }
 
-  /** Outside of a maintenance window, or on a metered link. What is on the way already may still come. */
+  /** Whether nothing may be asked for, because no maintenance window is open, or because the link is metered. Pieces on the way may still come. */
   #mustHold(): boolean {
     const { assembly, allowance, pace, onWait } = this.#parts;
     const why = allowance.refusal(assembly.pieces.sizeBytes - assembly.bytesDone);
@@ -186,7 +190,7 @@ export class BlockFetch {
     return true;
   }
 
-  /** One timer for everything that time decides. */
+  /** Sets the one timer that serves everything which depends on time. */
   #arm(): void {
     clearTimeout(this.#timer);
     if (this.#settle === null) return;
@@ -202,12 +206,12 @@ export class BlockFetch {
     const now = this.#now();
     const { link, pace, assembly, label } = this.#parts;
     if (now < this.#busyUntilMs || this.#mustHold()) return this.#arm();
-    if (now - this.#dueMs > this.#options.stallMs / 2) this.#movedAtMs = now; // this process was late, and what has arrived meanwhile is looked at first
+    if (now - this.#dueMs > this.#options.stallMs / 2) this.#movedAtMs = now; // This process was late: messages that have arrived are read first.
     if (this.#busyUntilMs > 0) {
       this.#busyUntilMs = 0;
       return this.resume();
     }
-    if (!link.isConnected()) pace.restart(now); // while the broker is away nobody is to blame
+    if (!link.isConnected()) pace.restart(now); // While the broker is away, the sender is not to blame.
     const slow = pace.slowness(now);
     if (slow !== null) return this.#finish(new AgentError('E_OTA_SLOW', `${label} arrives with ${slow.bytesPerS} bytes a second, below ota.min_bytes_per_s (${slow.least}); ${assembly.bytesDone} of ${assembly.pieces.sizeBytes} bytes are here`));
     if (now >= this.#movedAtMs + this.#options.stallMs && !pace.holding(now)) return this.#onStall();
@@ -215,7 +219,7 @@ export class BlockFetch {
     this.#ask();
   }
 
-  /** The end of what was sent may be lost, with nothing behind it that tells. */
+  /** Asks again for the last pieces. They may be lost without any later piece that would show it. */
   #probe(): void {
     this.#probes += 1;
     const oldest = this.#flight.takeOldest();
@@ -229,7 +233,7 @@ export class BlockFetch {
     this.#finish(new AgentError('E_OTA_STALL', `No block for ${this.#options.stallMs} ms, ${this.#stalls} times: ${assembly.have.size} of ${assembly.have.count} blocks are here`));
   }
 
-  /** Once. What was received is committed first, so that a later try goes on from it. */
+  /** Ends the download; later calls do nothing. What was received is committed first, so that a later try goes on from there. */
   #finish(error?: unknown): void {
     const settle = this.#settle;
     if (settle === null) return;
@@ -244,7 +248,7 @@ export class BlockFetch {
   }
 }
 
-/** A full disk, with its code. */
+/** Gives the error of a full disk its code. */
 export function writeError(error: unknown): unknown {
   if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
     return new AgentError('E_DISK_FULL', `No space for the package: ${error.message}`, { cause: error });

@@ -1,4 +1,4 @@
-/** Which pieces are here, and which are on the way: the pure part of a download. */
+/** Keeps which pieces are here and which are on the way. This is the pure part of a download. */
 import { MAX_BITMAP_BLOCKS } from '../contracts/index.js';
 
 /** A set of piece numbers 0..count-1 as bits, least significant first. */
@@ -6,13 +6,13 @@ export class BlockSet {
   readonly count: number;
   readonly bits: Buffer;
   #size = 0;
-  /** All below are here. */
+  /** All pieces with a smaller number are here. */
   #complete = 0;
 
   constructor(count: number, bits?: Uint8Array) {
     const bytes = Math.ceil(count / 8);
     this.count = count;
-    // A bitmap of another length belongs to another way of cutting: begin anew.
+    // A bitmap of another length belongs to another way of cutting the package, so the set begins empty.
     this.bits = bits !== undefined && bits.length === bytes ? Buffer.from(bits) : Buffer.alloc(bytes);
     for (let i = 0; i < count; i++) if (this.has(i)) this.#size += 1;
   }
@@ -25,7 +25,7 @@ export class BlockSet {
     return this.#size === this.count;
   }
 
-  /** The lowest that is missing; `count` when none is. */
+  /** The lowest number that is missing; `count` when none is. */
   get firstMissing(): number {
     while (this.#complete < this.count && this.has(this.#complete)) this.#complete += 1;
     return this.#complete;
@@ -35,7 +35,7 @@ export class BlockSet {
     return ((this.bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
   }
 
-  /** @returns false when it was there already */
+  /** @returns false when the piece was there already */
   add(index: number): boolean {
     if (index < 0 || index >= this.count || this.has(index)) return false;
     this.bits[index >> 3] = (this.bits[index >> 3] ?? 0) | (1 << (index & 7));
@@ -44,20 +44,23 @@ export class BlockSet {
   }
 }
 
-/** What may be on the way at one time. */
+/** How much may be on the way at one time. */
 export interface Window {
   pieces: number;
   bytes: number;
 }
 
 interface Asked {
-  /** Of all that was ever asked for. */
+  /** Position of the request among all that were ever made. */
   order: number;
   atMs: number;
   bytes: number;
 }
 
-/** A piece is lost when so many that were asked for after it are here: the sender answers in order. TCP uses the same number (RFC 5681, section 3.2). */
+/**
+ * The sender answers in order, so a piece is lost when this many pieces that were asked for after it are here. TCP uses the same number (RFC 5681,
+ * section 3.2).
+ */
 const OVERTAKEN_BY = 3;
 const LONGEST_PROBE_MS = 60_000;
 
@@ -65,11 +68,11 @@ const LONGEST_PROBE_MS = 60_000;
 export class Flight {
   readonly #window: Window;
   readonly #asked = new Map<number, Asked>();
-  /** Arrived, and not on the disk yet: they occupy memory. */
+  /** Pieces that have arrived and are not on the disk yet, so they occupy memory. */
   readonly #writing = new Map<number, number>();
   #bytes = 0;
   #order = 0;
-  /** Of the pieces that arrived: the newest number in the order of asking. */
+  /** The largest position in the order of asking among the pieces that arrived. */
   #newest = -1;
   #roundTripMs: number | null = null;
 
@@ -85,7 +88,7 @@ export class Flight {
     return this.#bytes;
   }
 
-  /** Pieces that may still come. */
+  /** Number of pieces that may still come. */
   get waiting(): number {
     return this.#asked.size;
   }
@@ -94,14 +97,14 @@ export class Flight {
     return this.#asked.has(index);
   }
 
-  /** How long to wait for the last pieces before one of them is asked for again: some round trips, more after each attempt. */
+  /** How long to wait for the last pieces before one of them is asked for again, milliseconds: some round trips, and more after each attempt. */
   probeMs(attempts: number): number {
     return Math.min(LONGEST_PROBE_MS, Math.max(500, (this.#roundTripMs ?? 1000) * 4) * 2 ** attempts);
   }
 
   /**
-   * The next pieces to ask for: the lowest that are neither here nor on the way, within the window, and few enough for one bitmap. Asks again only
-   * when half of the window is free: fewer, larger requests.
+   * The next pieces to ask for: the lowest that are neither here nor on the way, within the window, and few enough for one bitmap. It asks only when
+   * half of the window is free, so that requests are fewer and larger.
    */
   next(have: BlockSet, length: (index: number) => number): number[] {
     const first = have.firstMissing;
@@ -125,7 +128,7 @@ export class Flight {
     this.#asked.set(index, { order: this.#order++, atMs: nowMs, bytes });
   }
 
-  /** Takes a piece that is being written. @returns false for one that nobody waits for */
+  /** Takes a piece that is about to be written. @returns false for a piece that nobody waits for */
   arrived(index: number, nowMs: number): boolean {
     const asked = this.#asked.get(index);
     if (asked === undefined) return false;
@@ -133,24 +136,24 @@ export class Flight {
     this.#writing.set(index, asked.bytes);
     this.#newest = Math.max(this.#newest, asked.order);
     const sample = Math.max(0, nowMs - asked.atMs);
-    this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // RFC 6298, section 2
+    this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // Smoothed as in RFC 6298, section 2.
     return true;
   }
 
-  /** The piece is on the disk, or was wrong: nothing of it is in memory. */
+  /** The piece is on the disk, or it was wrong, so it no longer occupies memory. */
   settled(index: number): void {
     this.#bytes -= this.#writing.get(index) ?? 0;
     this.#writing.delete(index);
   }
 
-  /** Takes out the pieces that must have been lost, because later ones are here. Lowest first. */
+  /** Removes and returns the pieces that must have been lost, because later ones are here. Lowest first. */
   takeOvertaken(): number[] {
     const lost = [...this.#asked].filter(([, { order }]) => order + OVERTAKEN_BY <= this.#newest).map(([index]) => index);
     for (const index of lost) this.#forget(index);
     return lost.sort((a, b) => a - b);
   }
 
-  /** Takes out the piece that was asked for longest ago. */
+  /** Removes and returns the piece that was asked for longest ago. */
   takeOldest(): number | null {
     const [oldest] = [...this.#asked].sort(([, a], [, b]) => a.order - b.order);
     if (oldest === undefined) return null;
@@ -158,7 +161,7 @@ export class Flight {
     return oldest[0];
   }
 
-  /** What was on the way is lost. */
+  /** Forgets everything that was on the way, because it is lost. */
   clear(): void {
     for (const index of [...this.#asked.keys()]) this.#forget(index);
   }

@@ -1,6 +1,6 @@
 /**
- * The work on a candidate that takes long: look, download, hash, test and open. At most one piece is under way, and it answers with an event; one that
- * is overtaken is aborted and answers nothing.
+ * Does the work on a candidate that takes long: look, download, hash, test and open. At most one piece of work is under way, and it answers with an
+ * event. When it is overtaken, it is aborted and answers nothing.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentError } from '../errors.js';
@@ -29,9 +29,9 @@ export type CandidateWorkParts = Pick<OtaParts, 'journal' | 'store' | 'link' | '
 export class CandidateWork {
   readonly #parts: CandidateWorkParts;
   readonly #options: OtaOptions;
-  /** Aborted when it is overtaken. */
+  /** The work under way. It is aborted when other work overtakes it. */
   #work: { generation: number; abort: AbortController } | null = null;
-  /** Resolves when the newest work has ended, and with it all before it: each waits for the one before. */
+  /** Resolves when the newest work has ended. Each piece of work waits for the one before, so all earlier work has ended then as well. */
   #worked: Promise<void> = Promise.resolve();
   /** Resolves when no files are being deleted. */
   #deleted: Promise<void> = Promise.resolve();
@@ -44,12 +44,12 @@ export class CandidateWork {
     this.#options = options;
   }
 
-  /** Ends what is under way, and begins this. A failure is an event too. */
+  /** Ends what is under way, and begins this work. If it fails, the failure is answered as an event. */
   begin(effect: WorkEffect): void {
     this.retire();
     const abort = new AbortController();
     const { generation } = effect.candidate;
-    const before = this.#worked; // two downloads of one digest must not share a file
+    const before = this.#worked; // The work before must have ended, because two downloads of one digest must not share a file.
     const run = async (): Promise<void> => {
       await before;
       await this.#deleted;
@@ -63,7 +63,7 @@ export class CandidateWork {
     this.#worked = run();
   }
 
-  /** Aborts the work that is under way: all of it, or only that of a generation. */
+  /** Aborts the work under way. With a generation, it does so only for work of that generation. */
   retire(generation?: number): void {
     const work = this.#work;
     if (work === null || (generation !== undefined && work.generation !== generation)) return;
@@ -71,9 +71,9 @@ export class CandidateWork {
     work.abort.abort(new AgentError('E_OTA_SUPERSEDED', 'The work on this package ended before it was done'));
   }
 
-  /** Work that begins from now on waits for this deletion, because a new file would look like one that no slot needs. */
+  /** Makes later work wait for this deletion, because a new file would look like one that no slot needs. */
   waitFor(deletion: Promise<void>): void {
-    this.#deleted = deletion.catch(() => undefined); // whoever deletes reports the failure
+    this.#deleted = deletion.catch(() => undefined); // The caller, who deletes, reports the failure.
   }
 
   /** Resolves when no work is under way. */
@@ -85,17 +85,17 @@ export class CandidateWork {
     this.#download?.receive(digest8, index, message);
   }
 
-  /** A frame that the serving package has processed: some of them are given to the candidate as well. */
+  /** Takes a frame that the serving package has processed. Some of these frames are given to the candidate as well. */
   offer(processed: ProcessedFrame): void {
     this.#shadow?.offer(processed);
   }
 
-  /** The link is back: requests that were on the way are lost. */
+  /** Tells that the link is back, and that requests which were on the way are lost. */
   resumeDownload(): void {
     this.#download?.resume();
   }
 
-  /** The candidate of this generation as it was opened after its tests; from now on it is the caller's to close. */
+  /** The candidate of this generation, which was opened after its tests; null when there is none. From now on the caller must close it. */
   takeWarmed(generation: number): Model | null {
     const warmed = this.#warmed;
     if (warmed === null || warmed.generation !== generation) return null;
@@ -103,13 +103,13 @@ export class CandidateWork {
     return warmed.model;
   }
 
-  /** Closes an opened candidate: any, or only that of a generation. */
+  /** Closes an opened candidate. With a generation, it does so only for the candidate of that generation. */
   async dropWarmed(generation?: number): Promise<void> {
     const warmed = this.#warmed;
     if (warmed !== null) await this.takeWarmed(generation ?? warmed.generation)?.pipeline.close();
   }
 
-  /** Not awaited: the event may start the next work, which waits for this one. */
+  /** The event is not awaited: it may start the next work, which waits for this one to end. */
   #answer(event: OtaEvent, signal: AbortSignal): void {
     if (!signal.aborted) void this.#parts.dispatch(event);
   }
@@ -151,7 +151,7 @@ export class CandidateWork {
     return { type: 'verified', generation: candidate.generation };
   }
 
-  /** In a process of its own, of which nothing is left. */
+  /** Tests the candidate in a process of its own, which is gone afterwards. */
   async #warm({ candidate, delay_ms: delayMs }: Extract<WorkEffect, { type: 'warm' }>, signal: AbortSignal): Promise<OtaEvent> {
     const { generation, digest } = candidate;
     await sleep(delayMs, undefined, { signal });
@@ -163,7 +163,7 @@ export class CandidateWork {
     return { type: 'warmed', generation };
   }
 
-  /** Beside the serving package, in a process of its own. Only a candidate that passes there too is opened in the daemon. */
+  /** Runs the candidate beside the serving package, in a process of its own. Only a candidate that passes there too is opened in the daemon. */
   async #beside({ generation, digest }: Candidate, signal: AbortSignal): Promise<OtaEvent> {
     this.#parts.onShadow(await this.#compare(digest, signal));
     signal.throwIfAborted();
@@ -178,7 +178,7 @@ export class CandidateWork {
     if (rules().shadow.every === 0) return notCompared('the rules of this device ask for no comparison (update.shadow.every is 0)');
     if (host.serving() === null) return notCompared('no package serves, or no frames come, so there is nothing to compare with');
     const candidate = await blaming(host.shadow(store.path(digest), signal));
-    const serving = host.serving(); // opening takes a while
+    const serving = host.serving(); // It may have changed while the candidate was opened.
     try {
       if (serving === null) return notCompared('the serving package ended before the comparison began');
       this.#shadow = new ShadowRun(serving, { candidate, serving: () => host.serving(), rules: rules(), clock, onProgress: onShadow });

@@ -1,6 +1,6 @@
 /**
- * The state of the deployments, and the only place that changes it: one event at a time goes through the machine, the new state is journalled, and
- * only then are its effects handed on. While the journal cannot be written, events wait in order.
+ * Holds the state of the deployments, and is the only place that changes it. One event at a time goes through the machine; the new state is
+ * journalled, and only then are its effects handed on. While the journal cannot be written, events wait in order.
  */
 import { toCodedError } from '../errors.js';
 import { stepOta, type OtaEffect, type OtaEvent, type OtaLimits } from './machine.js';
@@ -10,7 +10,7 @@ import { initialOtaState, isBusy, type OtaState } from './state.js';
 import { encodePointer, pointerOf, type Pointer } from './stored-state.js';
 
 export type DecisionParts = Pick<OtaParts, 'journal' | 'clock' | 'log' | 'onChange' | 'onFault'> & {
-  /** After the journal. @param moved the slots are other ones now */
+  /** Called after the state was journalled. @param moved whether the slots have changed */
   onDecided: (effects: readonly OtaEffect[], moved: boolean) => void;
 };
 
@@ -25,12 +25,12 @@ export class Decisions {
   #state: OtaState = initialOtaState;
   /** How often the slots have changed, over all runs. */
   #sequence = 0;
-  /** The first one is being decided on. */
+  /** Events that wait, oldest first. The first one is being decided on. */
   readonly #queue: Waiting[] = [];
   #running = false;
   #factory: PackageId | null = null;
   #retry: NodeJS.Timeout | undefined;
-  /** To be asked again after every event. */
+  /** Functions to call after every event, which resolve the promises of `untilRest`. */
   readonly #atRest: (() => void)[] = [];
 
   constructor(parts: DecisionParts, options: Pick<OtaOptions, 'limits' | 'journalRetryMs'>) {
@@ -46,7 +46,7 @@ export class Decisions {
     return this.#running;
   }
 
-  /** No event waits. */
+  /** Whether no event waits. */
   get idle(): boolean {
     return this.#queue.length === 0;
   }
@@ -67,7 +67,7 @@ export class Decisions {
     this.#running = true;
   }
 
-  /** Decides on nothing any more. What waits is dropped; the journal knows no more of it than a power cut would have left. */
+  /** Stops deciding. Events that wait are dropped; the journal then holds no more of them than after a power cut. */
   stop(): void {
     this.#running = false;
     clearTimeout(this.#retry);
@@ -84,7 +84,7 @@ export class Decisions {
     });
   }
 
-  /** Takes the place of a waiting event of the same type, because only the newest of them counts. */
+  /** Replaces a waiting event of the same type, because only the newest of them counts. */
   dispatchNewest(event: OtaEvent): void {
     const waiting = this.#queue.findIndex((entry, i) => i > 0 && entry.event.type === event.type);
     if (waiting < 0) return void this.dispatch(event);
@@ -92,7 +92,7 @@ export class Decisions {
     this.#queue[waiting] = { event, done: () => undefined };
   }
 
-  /** Resolves when no deployment is under way, or at the stop. */
+  /** Resolves when no deployment is under way, or when this is stopped. */
   untilRest(): Promise<void> {
     return new Promise((resolve) => {
       const look = (): void => {
@@ -106,7 +106,7 @@ export class Decisions {
   #drain(): void {
     for (let next = this.#queue[0]; next !== undefined && this.#running; next = this.#queue[0]) {
       const { state, effects } = stepOta(this.#state, next.event, this.limits);
-      // What a start decides it decides again at the next one: a disk that takes no more must not keep the last model from running.
+      // What is decided at a start is decided again at the next start. So a disk that takes nothing more does not keep the last model from running.
       if (!this.#save(state, next.event) && next.event.type !== 'booted') return;
       const moved = !samePointer(state, this.#state);
       this.#state = state;
@@ -117,7 +117,7 @@ export class Decisions {
     }
   }
 
-  /** A full disk stops decisions, not the device: the event waits and is tried again. */
+  /** Saves the state. If that is not possible (a full disk), the event waits and is tried again; the running package goes on. */
   #save(state: OtaState, event: OtaEvent): boolean {
     if (state === this.#state) return true;
     const sequence = this.#sequence + (samePointer(state, this.#state) ? 0 : 1);

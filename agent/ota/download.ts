@@ -1,6 +1,7 @@
 /**
- * One package, from what is on this device and what others send to a complete partial file. With a list of chunks only those travel that are not here,
- * and the partial file tells by their hashes what it holds. Without a list the package travels in blocks, and the journal's bitmap says which are here.
+ * Downloads one package: from what is on this device already, and from what others send, it makes a complete partial file. With a list of chunks,
+ * only the missing chunks travel, and their hashes tell what the partial file holds. Without a list, the package travels in blocks, and the journal's
+ * bitmap tells which are here.
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
@@ -19,15 +20,15 @@ import type { Candidate } from './state.js';
 import type { PackageStore } from './store.js';
 
 export interface DownloadOptions {
-  /** Pieces on the way at one time. */
+  /** Most pieces on the way at one time. */
   window: number;
-  /** And their bytes. Default: those of the pieces. */
+  /** Most bytes on the way at one time. The default follows from the number of pieces. */
   windowBytes?: number;
   stallMs: number;
   maxStalls: number;
-  /** Default: no limits. */
+  /** Limits on speed; by default there are none. */
   pace?: PaceLimits;
-  /** Default: always. */
+  /** When it may ask for pieces; by default always. */
   allowance?: Allowance;
 }
 
@@ -38,12 +39,12 @@ export interface DownloadProgress {
   pieces: { done: number; total: number };
   bytes: { done: number; total: number };
   pace: PaceReport;
-  /** Milliseconds until it may go on, and until everything should be here; null: unknown, or it does not wait. */
+  /** Milliseconds until a waiting download may go on, and until everything should be here; null when this is unknown, or when it does not wait. */
   waitMs: number | null;
   etaMs: number | null;
 }
 
-/** A progress that is told in between. */
+/** Milliseconds between two reports of progress. */
 const PROGRESS_MS = 500;
 
 export interface DownloadParts {
@@ -55,9 +56,9 @@ export interface DownloadParts {
   onProgress: (progress: DownloadProgress) => void;
 }
 
-/** At most so many blocks are fetched again after a restart, and 1 MiB. */
+/** After a restart, at most this many blocks and 1 MiB are fetched again. */
 const COMMIT_EVERY_BLOCKS = 16;
-/** A list that came damaged is fetched once more. */
+/** A list that arrives damaged is fetched once more. */
 const LIST_TRIES = 2;
 
 export class Download {
@@ -92,12 +93,12 @@ export class Download {
     if (this.#fetch?.digest.startsWith(digest8) === true) this.#fetch.fetch.receive(message, index);
   }
 
-  /** The link is back: requests that were on the way are lost. */
+  /** Tells that the link is back, and that requests which were on the way are lost. */
   resume(): void {
     this.#fetch?.fetch.resume();
   }
 
-  /** Goes on where the journal says. */
+  /** Fetches blocks, beginning with those that the journal does not list as present. */
   async #runBlocks(signal: AbortSignal): Promise<void> {
     const { digest, size_bytes, block_bytes } = this.candidate;
     const { store, journal } = this.#parts;
@@ -174,7 +175,7 @@ export class Download {
     }
   }
 
-  /** Of the package: while its list of chunks is fetched, nothing of it is here. */
+  /** Reports progress of the package. While its list of chunks is still being fetched, nothing of the package is here. */
   #report({ have, bytesDone, pieces }: Assembly, now = have.complete): void {
     const nowMs = this.#parts.now();
     if (!now && nowMs - this.#toldMs < PROGRESS_MS) return;
@@ -189,7 +190,7 @@ export class Download {
   }
 }
 
-/** What vouches for pieces after they are on the disk. */
+/** How the record is saved which says that pieces are on the disk. */
 interface Vouching {
   commitPieces?: number;
   save: (have: BlockSet) => void;

@@ -1,13 +1,13 @@
-/** What went wrong while a package was handled, and whether it speaks against the package or against this machine. */
+/** Decides what went wrong while a package was handled, and whether the package or this machine is the cause. */
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { CandidateError, type Model } from '../ground/runtime.js';
 
-/** Codes that mean "this package is bad" rather than "this machine is". */
+/** Whether an error code means "this package is bad" rather than "this machine has a problem". */
 export function blamesPackage(code: string): boolean {
   return /^E_(OTA|PACKAGE|MODEL|PROGRAM|INPUT)/.test(code);
 }
 
-/** Errors of the runtime and the system, as a rejection names them. */
+/** Converts errors of the runtime and the system to the form in which a rejection names them. */
 export function failure(error: unknown): CodedError {
   if (error instanceof AgentError) return toCodedError(error);
   if (error instanceof CandidateError) return { code: error.code, message: error.message };
@@ -17,7 +17,7 @@ export function failure(error: unknown): CodedError {
   return toCodedError(error);
 }
 
-/** Errors of a package name it as such; errors of the machine stay as they are. */
+/** Turns errors that the package causes into those which blame it. Errors of the machine stay as they are. */
 export async function blaming<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
@@ -28,7 +28,7 @@ export async function blaming<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** The model, or an error after the time or the abort; a model that comes too late is closed. */
+/** Returns the model, or throws after the time or the abort. A model that is opened too late is closed. */
 export async function openInTime(opening: Promise<Model>, timeoutMs: number, signal: AbortSignal): Promise<Model> {
   let timer: NodeJS.Timeout | undefined;
   let late = false;

@@ -1,13 +1,13 @@
-/** The acceptance gate: whether a package, opened and tested on this device, may become the active one. Pure. */
+/** The acceptance gate. It decides whether a package that was opened and tested on this device may become the active one. Pure. */
 import { AgentError, type AgentErrorCode } from '../errors.js';
 import type { GateReport, PackageId } from '../ground/package.js';
 import type { GateRules } from '../ground/update-rules.js';
 
-/** For a package that runs already: it was accepted once, and the limits of this device are for those that are to come. */
+/** Rules for a package that runs already. It was accepted once, and this device's limits are for packages that are still to be accepted. */
 export const noLimits: GateRules = { allow_without_golden: true };
 
 /**
- * The budget is what the package promises of itself, the rules are what this device allows; each has its own codes.
+ * Checks the budget, which the package promises of itself, and the rules, which say what this device allows. Each of the two has its own codes.
  * @throws AgentError E_OTA_PACKAGE, E_OTA_GATE_GOLDEN, E_OTA_GATE_ACCURACY, E_OTA_GATE_MEMORY, E_OTA_GATE_LATENCY, E_OTA_GATE_ENERGY, E_OTA_LIMIT_*
  */
 export function passGate(expected: PackageId, report: GateReport, rules: GateRules): void {
@@ -27,7 +27,7 @@ export function passGate(expected: PackageId, report: GateReport, rules: GateRul
 }
 
 /**
- * Embeddings of two spaces cannot be compared: with another embedder, the people who are enrolled are strangers.
+ * Embeddings of two spaces cannot be compared, so with another embedder the enrolled people would be strangers.
  * @param lost people who would not be recognized any more
  * @throws AgentError E_OTA_GATE_SPACE
  */
@@ -46,7 +46,7 @@ function checkGolden({ golden, name, version }: GateReport, { allow_without_gold
   }
 }
 
-/** A limit that nobody states, and a value that could not be measured, refuse nothing. */
+/** Refuses a value above its limit. If there is no limit, or if the value could not be measured, nothing is refused. */
 function within(code: AgentErrorCode, value: number | null, limit: number | undefined, describe: (limit: number) => string): void {
   if (value !== null && limit !== undefined && !(value <= limit)) throw new AgentError(code, describe(limit));
 }

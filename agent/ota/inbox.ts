@@ -1,14 +1,14 @@
 /**
- * `desired` messages, before they become decisions: whatever a broker sends, at most one of them costs a transaction per interval, and it is the
- * newest. The first message after a quiet time is taken at once.
+ * Limits `desired` messages before they become decisions. Whatever a broker sends, at most one message in each interval, the newest, costs a
+ * transaction. The first message after a quiet time is taken at once.
  */
 import { largestGeneration } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 
 export interface InboxOptions<T> {
-  /** Between two messages that are taken. */
+  /** Milliseconds between two messages that are taken. */
   intervalMs: number;
-  /** The largest generation that was decided on; null: none so far. */
+  /** The largest generation that was decided on; null when there was none yet. */
   seen: () => number | null;
   take: (message: T) => void;
 }
@@ -23,7 +23,8 @@ export class DesiredInbox<T extends { generation: number }> {
   }
 
   /**
-   * Takes the message now or after the interval, unless a newer one comes before. An older generation than the last is dropped: a replay.
+   * Takes the message now, or after the interval unless a newer one comes before. A message with an older generation than the last is a replay, and
+   * is dropped.
    * @returns whether it was kept
    * @throws AgentError E_OTA_GENERATION
    */
@@ -36,7 +37,7 @@ export class DesiredInbox<T extends { generation: number }> {
     return true;
   }
 
-  /** Forgets what waits. */
+  /** Drops the message that waits. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

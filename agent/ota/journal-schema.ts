@@ -1,8 +1,8 @@
-/** The tables of the journal, and how those of an earlier version become the present ones. */
+/** The tables of the journal, and how tables of an earlier version are converted to the present ones. */
 import { DEFAULT_PIPELINE } from '../contracts/index.js';
 import type { Sqlite } from '../platform/database.js';
 
-/** Version 0: one table of values, and one pipeline without a name. Version 1 had no record of trust. */
+/** Version 0 had one table of values, and one pipeline without a name. Version 1 had no record of trust. */
 export const JOURNAL_VERSION = 2;
 
 const TABLES = `
@@ -34,7 +34,7 @@ const FROM_0 = `
   DROP TABLE value;
 `;
 
-/** What was verified, in one row, so that it changes as a whole; and the ids of signed commands until they expire. */
+/** The record of what was verified is one row, so that it changes as a whole. Ids of signed commands are kept until the commands expire. */
 const FROM_1 = `
   CREATE TABLE trust (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL) STRICT;
   CREATE TABLE nonce (id TEXT PRIMARY KEY, digest TEXT NOT NULL, expires_ms INTEGER NOT NULL) STRICT;
@@ -44,7 +44,7 @@ export function journalVersion(db: Sqlite): number {
   return Number(db.pragma('user_version', { simple: true }));
 }
 
-/** One transaction: a power cut leaves the old tables or the new ones. */
+/** Converts the tables in one transaction, so that a power cut leaves the old tables or the new ones. */
 export function migrateJournal(db: Sqlite): void {
   const version = journalVersion(db);
   if (version >= JOURNAL_VERSION) return;
@@ -56,7 +56,7 @@ export function migrateJournal(db: Sqlite): void {
   }).immediate();
 }
 
-/** Undefined for text that is not JSON. */
+/** The value of a JSON text; undefined for text that is not JSON. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);

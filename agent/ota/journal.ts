@@ -1,6 +1,7 @@
 /**
- * The journal: what the daemon decided, in SQLite with synchronous=FULL. Six jobs, each in tables of its own: deployments (state and transitions),
- * downloads, settings, runs (with the numbers of connections), answers to commands, what was verified. Once a method returns, a power cut cannot take it back.
+ * The journal holds what the daemon decided, in SQLite with synchronous=FULL. It has six parts, each in tables of its own: deployments (state and
+ * transitions), downloads, settings, runs (with the numbers of connections), answers to commands, and what was verified. Once a method returns, a
+ * power cut cannot undo it.
  */
 import type { CodedError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
@@ -11,15 +12,15 @@ import { TrustJournal } from './trust-journal.js';
 
 const KEPT_COMMANDS = 200;
 
-/** The part of the whole device; `of` gives that of a pipeline. */
+/** The part of the journal for the whole device; `of` gives the part of one pipeline. */
 export class Journal {
   readonly #db: Sqlite;
   readonly #onDamaged: (error: CodedError) => void;
   #run: RunRecord | null = null;
 
   /**
-   * Creates the tables, or brings those of an earlier version to the present form.
-   * @param onDamaged told of values that cannot be read; each is kept aside in the table `unread`
+   * Creates the tables, or converts those of an earlier version to the present form.
+   * @param onDamaged called for values that cannot be read; each is kept aside in the table `unread`
    * @throws AgentError E_STATE, E_DISK_FULL, E_STATE_READ_ONLY
    */
   constructor(db: Sqlite, onDamaged: (error: CodedError) => void = () => undefined) {
@@ -46,14 +47,17 @@ export class Journal {
     return before === undefined ? null : readRunRecord(parseJson(before.json));
   }
 
-  /** Notes which package this process opens now for a pipeline, or that it is done. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  /**
+   * Notes which package this process opens now for a pipeline; null notes that it is done.
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE
+   */
   noteOpening(pipeline: string, digest: string | null): void {
     if (this.#run === null) return;
     const { [pipeline]: _, ...others } = this.#run.opening;
     this.#note({ opening: digest === null ? others : { ...others, [pipeline]: digest } });
   }
 
-  /** Notes the pipelines whose active package works on one frame without an end. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  /** Notes the pipelines whose active package hangs on a frame. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
   noteHung(pipelines: readonly string[]): void {
     this.#note({ hung: [...pipelines] });
   }
@@ -63,13 +67,13 @@ export class Journal {
     translateSqlite('write the journal', () => this.#db.prepare('DELETE FROM run').run());
   }
 
-  /** The number of the next connection: grows for ever. */
+  /** The number of the next connection. It grows with each call, over all runs. */
   nextBirth(): number {
     return translateSqlite('write the journal', () => this.#db.prepare<[], { seq: number }>(
       'INSERT INTO birth (id, seq) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1 RETURNING seq').get()?.seq ?? 1);
   }
 
-  /** The answer that was given to a command, if it was. */
+  /** The answer that was given to a command; null when there was none, or when it cannot be read. */
   response(id: string): unknown {
     const row = this.#db.prepare<[string], { response: string }>('SELECT response FROM command WHERE id = ?').get(id);
     return row === undefined ? null : (parseJson(row.response) ?? null);

@@ -1,13 +1,12 @@
 /**
- * The deployment state machine, pure: (state, event) -> {state, effects}. The shell (`manager.ts`) writes the new state in
- * one synchronous transaction and only then starts the effects; an effect answers with an event. So power may fail
- * anywhere: the journal says what had been decided, and `booted` starts that step again. Every effect is idempotent.
+ * The deployment state machine, pure: (state, event) -> {state, effects}. The shell (`manager.ts`) writes the new state in one synchronous
+ * transaction and only then starts the effects; each effect answers with an event. So power may fail at any time: the journal says what had been
+ * decided, and the event `booted` starts that step again. Every effect is idempotent.
  *
  *   idle > checking > downloading > verifying > staged > warming > shadow > committed | rejected | rolled_back
  *
- * Rules from other people's accidents: a status report has no power here; a failed deployment never
- * blocks the next; a rejected generation is not tried for ever; progress never goes backwards; the running package
- * changes only by `committed` and `rolled_back`.
+ * Some rules come from known failures of other update systems: a status report cannot change the state; a failed deployment never blocks the next
+ * one; a rejected generation is not tried for ever; progress never goes backwards; the running package changes only by `committed` and `rolled_back`.
  */
 import type { CodedError } from '../errors.js';
 import { largestGeneration } from '../contracts/index.js';
@@ -15,10 +14,10 @@ import type { RunEnd } from '../platform/last-run.js';
 import { isBusy, type BusyPhase, type BusyState, type Candidate, type OtaState, type RestPhase, type RestState } from './state.js';
 import type { PackageId, Slot } from '../ground/package.js';
 
-/** Answers of effects carry the generation that they belong to: one that was overtaken is ignored. */
+/** Answers of effects carry the generation that they belong to. Answers for a generation that was overtaken are ignored. */
 export type OtaEvent =
   | { type: 'desired'; generation: number; package: Omit<Candidate, 'generation'> | null }
-  /** From this device itself (`pipeline.package`), when nothing is active: has no generation of its own. */
+  /** A package from this device itself (`pipeline.package`), when nothing is active. It has no generation of its own. */
   | { type: 'install'; package: Omit<Candidate, 'generation'> }
   | { type: 'checked'; generation: number; present: boolean }
   | { type: 'downloaded'; generation: number }
@@ -40,32 +39,32 @@ export type OtaEffect =
   | { type: 'verify'; candidate: Candidate }
   | { type: 'warm'; candidate: Candidate; delay_ms: number }
   | { type: 'shadow'; candidate: Candidate }
-  /** The pointer is moved in the journal already; put the warmed pipeline in place of the running one. */
+  /** The journal already names the candidate as the active package; put its warmed pipeline in place of the running one. */
   | { type: 'switch'; candidate: Candidate; previous: Slot | null }
-  /** Open this slot and run it (at start, after a roll-back); null: run without a package. */
+  /** Open this slot and run it (at the start, and after a roll-back). Null means to run without a package. */
   | { type: 'activate'; slot: Slot | null }
   /** Stop the work on a candidate, and close its pipeline. */
   | { type: 'cancel'; generation: number }
-  /** Delete files that are no slot's; `keep_partial`: a download worth going on with. */
+  /** Delete files that belong to no slot. `keep_partial` names a partial download that is kept, because it may be continued. */
   | { type: 'collect'; keep: string[]; keep_partial: string | null }
   | { type: 'announce'; action: 'activated' | 'rejected' | 'rolled_back'; package: PackageId; previous: PackageId | null; error: CodedError | null };
 
 export interface OtaLimits {
   max_tries: number;
-  /** So many crashes of the process that tests a candidate are the candidate's. */
+  /** After this many crashes of the process that tests a candidate, the candidate is rejected. */
   max_warm_crashes: number;
-  /** The wait after the second test that did not come to its end; it doubles from there, up to an hour. */
+  /** The wait after the second test that was cut off. It doubles with each further one, up to an hour. The first one is repeated at once. */
   retry_base_ms: number;
   max_crashes: number;
   probation_ms: number;
-  /** So many runs in a row that crash or hang within `healthy_ms` lead back. */
+  /** After this many runs in a row that crash or hang within `healthy_ms`, the device goes back to another package. */
   max_failed_starts: number;
   healthy_ms: number;
-  /** The package of last resort; null or absent: there is none. */
+  /** The package that runs when there is no other; null or absent means that there is none. */
   factory?: PackageId | null;
 }
 
-/** Longest wait between two tests of one candidate. */
+/** Longest wait between two tests of one candidate. Milliseconds. */
 const RETRY_CAP_MS = 3_600_000;
 
 export interface OtaStep {
@@ -73,17 +72,17 @@ export interface OtaStep {
   effects: OtaEffect[];
 }
 
-/** Troubles that may pass: the same generation may be begun again, a bounded number of times. */
+/** Codes of troubles that may pass. After them the same generation may be begun again, a bounded number of times. */
 const PASSING_CODES: ReadonlySet<string> = new Set([
   'E_OTA_STALL', 'E_OTA_SLOW', 'E_OTA_UNAVAILABLE', 'E_OTA_BLOCK', 'E_OTA_CHUNK', 'E_OTA_LIST', 'E_DISK_FULL', 'E_STATE', 'E_STATE_READ_ONLY', 'E_OTA_GATE_TIMEOUT',
   'E_OTA_SHADOW_SAMPLES', 'E_NATIVE_MISSING', 'E_ENGINE_MISSING', 'E_OUT_OF_MEMORY',
 ]);
-/** The daemon itself cannot use a slot's file any more. */
+/** Code of the error that the daemon itself can no longer use the file of a slot. */
 const UNUSABLE: string = 'E_ACTIVE_UNUSABLE';
 
 const stay = (state: OtaState): OtaStep => ({ state, effects: [] });
 
-/** Never throws; an event that makes no sense in this state changes nothing. */
+/** Makes the next state. It never throws; an event that makes no sense in this state changes nothing. */
 export function stepOta(state: OtaState, event: OtaEvent, limits: OtaLimits): OtaStep {
   switch (event.type) {
     case 'desired': return onDesired(state, event, limits);
@@ -117,18 +116,21 @@ function onDesired(state: OtaState, event: Extract<OtaEvent, { type: 'desired' }
   return begin({ ...next, tries: 0 }, candidate, effects);
 }
 
-/** Nothing is wanted: an installation under way ends, the running package stays. */
+/** Handles a `desired` that wants no package: an installation under way ends, and the running package stays. */
 function withdraw(state: OtaState, generation: number): OtaStep {
   const effects = abandon(state);
   return { state: { ...settled(state, 'idle'), candidate: null, generation_applied: generation }, effects: [...effects, ...collectFor(state, null)] };
 }
 
-/** A new generation wants what is being installed already: go on, and answer for the new one. Work is begun again where its answer would carry the old number. */
+/**
+ * A new generation wants the package that is being installed already. The installation goes on for the new generation; its present step is begun
+ * again, because its answer would carry the old number.
+ */
 function adopt(state: OtaState, candidate: Candidate, old: number): OtaStep {
   return begin(state, candidate, [{ type: 'cancel', generation: old }]);
 }
 
-/** The end of an installation that is under way. */
+/** The effects that end an installation under way. */
 function abandon(state: OtaState): OtaEffect[] {
   return isBusy(state) ? [{ type: 'cancel', generation: state.candidate.generation }] : [];
 }
@@ -139,8 +141,8 @@ function begin(state: OtaState, candidate: Candidate, before: OtaEffect[]): OtaS
 }
 
 /**
- * The last `desired` once more, as the broker sends it at every connection. A deployment that met a passing trouble is begun again, and a device
- * whose packages were damaged fetches the wanted one again; both a bounded number of times.
+ * Handles the last `desired` once more, as the broker sends it at every connection. A deployment that failed for a reason which may pass is begun
+ * again, and a device whose packages were damaged fetches the wanted one again. Both happen a bounded number of times.
  */
 function onRepeated(state: OtaState, wanted: Omit<Candidate, 'generation'> | null, limits: OtaLimits): OtaStep {
   const { error, generation_seen: generation } = state;
@@ -179,8 +181,8 @@ function go(state: BusyState, phase: BusyPhase, effect: OtaEffect): OtaStep {
 }
 
 /**
- * Staged > warming is a transition of its own, journalled before the package is tested: the next start knows that a test was cut off. A warmed
- * pipeline lives in memory only, so a start that finds `warming` or `shadow` comes through here again.
+ * The step from `staged` to `warming` is a transition of its own, and is journalled before the package is tested, so that the next start knows that a
+ * test was cut off. A warmed pipeline exists in memory only, so a start that finds `warming` or `shadow` comes through here again.
  */
 function beginWarming(state: BusyState): OtaStep {
   if (state.phase !== 'staged' && state.phase !== 'warming' && state.phase !== 'shadow') return stay(state);
@@ -194,8 +196,8 @@ function onFailed(state: BusyState, error: CodedError, limits: OtaLimits): OtaSt
 }
 
 /**
- * A test that did not come to its end is repeated, later each time. In the meantime the phase is `staged`, when no test runs. Only crashes end in a
- * rejection: however often something outside cuts the test off, the package may be good, and the running package goes on either way.
+ * Repeats a test that was cut off, with a longer delay each time. In the meantime the phase is `staged`, in which no test runs. Only crashes lead to
+ * a rejection: however often something outside cuts the test off, the package may be good, and the running package goes on in any case.
  */
 function warmAgain(state: BusyState, error: CodedError, limits: OtaLimits): OtaStep {
   if (state.warm_crashes >= limits.max_warm_crashes) return reject(state, error);
@@ -217,7 +219,7 @@ function commit(state: BusyState, nowMs: number): OtaStep {
     generation_applied: candidate.generation,
     probation: { digest: active.digest, crashes: 0 },
     failed_starts: 0,
-    // What somebody wanted runs now, so the slots are known again. A package that was only found in the store proves nothing about the others.
+    // When the package that was wanted runs, the slots are known again. One that was only found in the store says nothing about the others.
     keep_all: state.keep_all && (state.generation_seen === null || state.generation_seen === state.generation_applied),
   };
   return {
@@ -244,14 +246,14 @@ function reject(state: BusyState, error: CodedError): OtaStep {
   };
 }
 
-/** A state at rest. */
+/** The same state, with no deployment under way. */
 function settled(state: OtaState, phase: RestPhase): RestState {
   return { ...state, phase, error: null, warm_crashes: 0, interruptions: 0 };
 }
 
 /**
- * A power cut and a kill from outside say nothing about the packages. A crash does, and against the package that was at work: the candidate
- * while the daemon opened it, else the active one. So does a hang, which is always of the active one: no candidate sees a frame.
+ * A power cut or a kill from outside says nothing about the packages. A crash counts against the package that was at work: the candidate while the
+ * daemon opened it, else the active one. A hang always counts against the active one, because no candidate processes frames in the daemon.
  */
 function onBooted(before: OtaState, event: Extract<OtaEvent, { type: 'booted' }>, limits: OtaLimits): OtaStep {
   const { probation, active } = before;
@@ -263,7 +265,8 @@ function onBooted(before: OtaState, event: Extract<OtaEvent, { type: 'booted' }>
     const inProbation = probation !== null && active.digest === probation.digest;
     const crashes = inProbation ? probation.crashes + 1 : 0;
     const error = failureOfStarts({ active, crashes, starts: state.failed_starts }, limits);
-    // Without another package to run, the present one is still the best there is. Within its probation it has to prove itself, and is given up.
+    // Without another package to run, the present one is kept, because it is still better than none. Within its probation it is given up all the
+    // same, because it has not proved itself yet.
     if (error !== null && (inProbation || before.previous !== null || factoryBeside(active, limits) !== null)) {
       const back = rollBack(state, error, event.now_ms, limits);
       return { state: back.state, effects: [...back.effects, ...resume(back.state).effects] };
@@ -275,7 +278,7 @@ function onBooted(before: OtaState, event: Extract<OtaEvent, { type: 'booted' }>
   return withActive(afterCutTest(state, event.ended === 'crash' && ofCandidate, limits), event.now_ms, limits);
 }
 
-/** A kill from outside and a power cut neither count nor end the count. */
+/** Counts failed starts in a row. A kill from outside or a power cut neither adds to the count nor ends it. */
 function countStart(state: OtaState, failed: boolean, clean: boolean): OtaState {
   const failedStarts = failed && state.active !== null ? state.failed_starts + 1 : clean ? 0 : state.failed_starts;
   return failedStarts === state.failed_starts ? state : { ...state, failed_starts: failedStarts };
@@ -288,12 +291,12 @@ function failureOfStarts({ active, crashes, starts }: { active: Slot; crashes: n
   return null;
 }
 
-/** The factory package, unless it is the one that failed. */
+/** The factory package; null when there is none, or when it is the one that failed. */
 function factoryBeside(failed: PackageId, { factory }: OtaLimits): PackageId | null {
   return factory === undefined || factory === null || factory.digest === failed.digest ? null : factory;
 }
 
-/** The daemon ended in the middle of a test. */
+/** Handles the end of the daemon in the middle of a test. */
 function afterCutTest(state: BusyState, crashed: boolean, limits: OtaLimits): OtaStep {
   const name = `${state.candidate.name} ${state.candidate.version}`;
   if (crashed) {
@@ -304,7 +307,7 @@ function afterCutTest(state: BusyState, crashed: boolean, limits: OtaLimits): Ot
   return warmAgain({ ...state, interruptions: state.interruptions + 1 }, error, limits);
 }
 
-/** A device that has no package, or has lost them all, runs the factory package. */
+/** Makes a device that has no package, or has lost all of them, run the factory package. */
 function withActive({ state, effects }: OtaStep, nowMs: number, { factory }: OtaLimits): OtaStep {
   if (state.active !== null || factory === undefined || factory === null) return { state, effects: [{ type: 'activate', slot: state.active }, ...effects] };
   const active: Slot = { ...idOf(factory), since_ms: nowMs };
@@ -314,7 +317,7 @@ function withActive({ state, effects }: OtaStep, nowMs: number, { factory }: Ota
   };
 }
 
-/** Begin the journalled step again. */
+/** Begins the journalled step again. */
 function resume(state: OtaState): OtaStep {
   if (!isBusy(state)) return { state, effects: collectFor(state, null) };
   const { candidate } = state;
@@ -326,13 +329,13 @@ function resume(state: OtaState): OtaStep {
   }
 }
 
-/** A package that ran well for the time of its probation has passed it, and troubles of the past are forgotten. */
+/** A package that has run well for the time of its probation has passed it. Earlier failed starts and tries are then forgotten. */
 function onTime(before: OtaState, upMs: number, limits: OtaLimits): OtaStep {
   const state = before.failed_starts > 0 && upMs >= limits.healthy_ms ? { ...before, failed_starts: 0 } : before;
   return state.probation === null || upMs < limits.probation_ms ? stay(state) : stay({ ...state, probation: null, tries: 0 });
 }
 
-/** The running package cannot be opened, or keeps failing: go back at once, whatever the probation. */
+/** The running package cannot be opened, or keeps failing. The device goes back at once, also outside of a probation. */
 function onActiveFailed(state: OtaState, event: Extract<OtaEvent, { type: 'active_failed' }>, limits: OtaLimits): OtaStep {
   if (state.active?.digest !== event.digest) return stay(state);
   return rollBack(state, event.error, event.now_ms, limits);
@@ -350,8 +353,8 @@ export function canGoBack({ active, previous }: OtaState, limits: OtaLimits): bo
 }
 
 /**
- * The previous package becomes the active one, else the factory package, else none does. An installation under way goes on: it may be the cure.
- * What was left is no slot any more, so that a later failure cannot lead back to it.
+ * Goes back to the previous package, else to the factory package, else to none. An installation under way goes on, because it may repair the device.
+ * The package that is left loses its slot, so that a later failure cannot lead back to it.
  */
 function rollBack(state: OtaState, error: CodedError, nowMs: number, limits: OtaLimits): OtaStep {
   const failed = state.active;

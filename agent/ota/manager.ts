@@ -1,6 +1,6 @@
 /**
- * The shell around the deployment machine. It connects its parts: `decisions.ts` decides and journals, `candidate-work.ts` does what takes long,
- * `active-package.ts` moves the running pipeline, and what must happen in order goes through one chain.
+ * The shell around the deployment machine. It connects these parts: `decisions.ts` decides and journals, `candidate-work.ts` does what takes long,
+ * `active-package.ts` changes the running pipeline. Effects whose order matters go through one chain.
  */
 import { DEFAULT_BLOCK_BYTES } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
@@ -21,11 +21,11 @@ import type { PackageId, ShadowReport, Slot } from '../ground/package.js';
 import type { StoredPackage } from './store.js';
 
 const TIME_EVENT_MS = 5000;
-/** Between two looks at the temperature within a probation. */
+/** Milliseconds between two checks within a probation whether heat slows the processor down. */
 const HEAT_MS = 1000;
-/** A comparison that goes on is reported this often. */
+/** Milliseconds between two reports of a comparison that goes on. */
 const SHADOW_REPORT_MS = 2000;
-/** Each `desired` that is taken costs a durable transaction, so a flood of them is thinned out to this. */
+/** Each `desired` that is taken costs a durable transaction, so at most one is taken in this time. Milliseconds. */
 const DESIRED_INTERVAL_MS = 250;
 
 export class OtaManager {
@@ -33,7 +33,7 @@ export class OtaManager {
   readonly #decisions: Decisions;
   readonly #work: CandidateWork;
   readonly #active: ActivePackage;
-  /** Effects on the running pipeline and on the store, in order. */
+  /** Runs the effects on the running pipeline and on the store, in order. */
   readonly #chain: Chain;
   readonly #inbox: DesiredInbox<Wanted>;
   readonly #options: OtaOptions;
@@ -58,7 +58,7 @@ export class OtaManager {
     this.#active = new ActivePackage({
       store, host, clock, onFault,
       ...(onOpening === undefined ? {} : { onOpening }),
-      onPlaced: () => { this.#probation = null; }, // counted anew from the next frame on
+      onPlaced: () => { this.#probation = null; }, // The probation counts anew from the next frame on.
       onUnusable: (slot, error) => void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: clock.nowMs() }),
     });
     this.#work = new CandidateWork({
@@ -78,17 +78,17 @@ export class OtaManager {
     return this.#decisions.state;
   }
 
-  /** Of the last download in this run; null before the first. */
+  /** Progress of the last download in this run; null before the first. */
   get progress(): DownloadProgress | null {
     return this.#progress;
   }
 
-  /** How the candidate of the last deployment did beside the serving package; null: it has not come so far. */
+  /** How the candidate of the last deployment did beside the serving package; null when it has not been compared yet. */
   get shadow(): ShadowReport | null {
     return this.#shadow !== null && this.#shadow.generation === this.state.candidate?.generation ? this.#shadow.report : null;
   }
 
-  /** Goes on where the journal says, and opens the active package. Resolves when that one runs (or cannot). */
+  /** Goes on with the journalled step, and opens the active package. Resolves when that package runs, or cannot run. */
   async start(): Promise<void> {
     const { store, journal, pointer, clock } = this.#parts;
     await store.open();
@@ -98,7 +98,7 @@ export class OtaManager {
     if (finding !== null) this.#parts.onFault(finding);
     await pointer.removeAbandoned().catch((error: unknown) => this.#parts.log.warn('files that a kill left cannot be deleted', { ...failure(error) }));
     await this.#decisions.dispatch({ type: 'booted', ...this.#parts.lastRun, now_ms: clock.nowMs() });
-    this.#chain.add(() => this.#writePointer()); // a cut between journal and pointer, and a damaged pointer, end here
+    this.#chain.add(() => this.#writePointer()); // Writing the pointer repairs what a power cut between journal and pointer left, and a damaged pointer.
     this.#tick = setInterval(() => {
       if (this.#decisions.idle) void this.#decisions.dispatch({ type: 'time', up_ms: this.#active.upMs });
     }, TIME_EVENT_MS);
@@ -109,7 +109,7 @@ export class OtaManager {
     if (adopt) void this.#adopt(packages);
   }
 
-  /** A device without its factory package runs what it has; a fault says that the last resort is missing. */
+  /** Finds the factory package. Without it, the device runs what it has, and a fault says that the last resort is missing. */
   async #factory(): Promise<PackageId | null> {
     const { factory: path } = this.#options;
     if (path === null) return null;
@@ -122,7 +122,7 @@ export class OtaManager {
     }
   }
 
-  /** The slots are unknown, but packages are here: the first that passes the gate runs. What was wanted meanwhile comes first. */
+  /** When the slots are unknown but there are packages, the first that passes the gate runs. A package that is wanted meanwhile has precedence. */
   async #adopt(packages: readonly StoredPackage[]): Promise<void> {
     for (const { digest, sizeBytes } of packages) {
       await this.#decisions.untilRest();
@@ -137,7 +137,7 @@ export class OtaManager {
     }
   }
 
-  /** Ends all work; what was downloaded is kept. The running pipeline is the caller's to close. */
+  /** Ends all work; what was downloaded is kept. The caller must close the running pipeline. */
   async stop(): Promise<void> {
     if (!this.#decisions.running) return;
     this.#decisions.stop();
@@ -150,7 +150,10 @@ export class OtaManager {
     await this.#work.dropWarmed();
   }
 
-  /** Of a flood only the newest counts. An older generation is ignored, and one that is too far ahead raises the fault E_OTA_GENERATION. */
+  /**
+   * Takes a `desired`. Of many at a time only the newest counts. An older generation is ignored, and one that is too far ahead raises the fault
+   * E_OTA_GENERATION.
+   */
   desire(wanted: Wanted): void {
     if (!this.#decisions.running) return;
     try {
@@ -167,7 +170,7 @@ export class OtaManager {
     this.#decisions.dispatchNewest({ type: 'desired', generation, package: wanted });
   }
 
-  /** A package from this device itself, when there is none yet: through the same gate. @throws AgentError E_OTA_PACKAGE */
+  /** Installs a package from this device itself, through the same gate, when there is none yet. @throws AgentError E_OTA_PACKAGE */
   async install(path: string): Promise<void> {
     if (this.state.active !== null || isBusy(this.state)) return;
     const { digest, sizeBytes } = await this.#parts.store.import(path);
@@ -179,20 +182,20 @@ export class OtaManager {
     await this.#decisions.dispatch({ type: 'install', package: { name, version, digest, size_bytes: sizeBytes, block_bytes: DEFAULT_BLOCK_BYTES } });
   }
 
-  /** Every frame that the serving package has processed. */
+  /** Takes every frame that the serving package has processed. */
   offer(processed: ProcessedFrame): void {
     this.#work.offer(processed);
     const watch = this.#watch(processed.running);
     if (watch !== null) this.#judge(watch, watch.frame(processed));
   }
 
-  /** A frame on which the serving package failed. */
+  /** Takes notice of a frame on which the serving package failed. */
   frameFailed(running: Running): void {
     const watch = this.#watch(running);
     if (watch !== null) this.#judge(watch, watch.failed());
   }
 
-  /** Of the package that runs, while it is within its probation. */
+  /** The watch of the package that runs; null outside of its probation. */
   #watch(running: Running): ProbationWatch | null {
     if (this.state.probation?.digest !== running.slot.digest || this.state.active?.digest !== running.slot.digest) return null;
     if (this.#probation?.running !== running) this.#probation = new ProbationWatch(running, this.#parts.rules);
@@ -216,12 +219,12 @@ export class OtaManager {
     this.#work.receiveBlock(digest8, index, message);
   }
 
-  /** The link is back. */
+  /** Tells that the link is back. */
   connected(): void {
     this.#work.resumeDownload();
   }
 
-  /** The running package keeps failing. Within its probation that leads back; later it is only a fault. */
+  /** The running package keeps failing. Within its probation the device goes back; later it only raises a fault. */
   activeFailing(digest: string, error: CodedError): void {
     if (this.state.probation?.digest !== digest) return;
     void this.#decisions.dispatch({ type: 'active_failed', digest, error: { code: 'E_OTA_PROBATION', message: error.message }, now_ms: this.#parts.clock.nowMs() });
@@ -234,7 +237,7 @@ export class OtaManager {
     await this.settled();
   }
 
-  /** Resolves when what was decided has taken effect: a state is known, and reported, before the package of its slot runs. */
+  /** Resolves when everything that was decided has taken effect. A state is known, and reported, before the package of its slot runs. */
   settled(): Promise<void> {
     return this.#chain.settled();
   }
@@ -262,7 +265,7 @@ export class OtaManager {
     }
   }
 
-  /** Reported when its state changes, and from time to time between. */
+  /** Reports the comparison when its state changes, and at intervals in between. */
   #noteShadow(report: ShadowReport): void {
     const { candidate } = this.state;
     if (candidate === null) return;
@@ -278,11 +281,11 @@ export class OtaManager {
     return model === null ? this.#active.activate(slot) : this.#active.switchTo(model, slot);
   }
 
-  /** Deletes what no slot needs. */
+  /** Deletes files that no slot needs. */
   async #collect(keep: string[], keepPartial: string | null): Promise<void> {
-    // A candidate may have begun since the effect was decided; it is collected when it comes to rest.
+    // A candidate may have begun since this effect was decided. Its files are collected when its deployment has ended.
     if (isBusy(this.state)) return;
-    // It may also have become a slot since.
+    // A package may also have become a slot since.
     const slots = [this.state.active, this.state.previous].flatMap((slot) => (slot === null ? [] : [slot.digest]));
     const collect = async (): Promise<void> => {
       await this.#writePointer();
@@ -294,7 +297,10 @@ export class OtaManager {
     await collecting;
   }
 
-  /** The newest state: several changes may have come while earlier effects ran. Without it the journal still knows, so a failure is only a fault. */
+  /**
+   * Writes the newest state, because several changes may have come while earlier effects ran. If this fails, the journal still holds the state, so
+   * the failure only raises a fault.
+   */
   async #writePointer(): Promise<void> {
     try {
       await this.#parts.pointer.write(this.#decisions.pointer);

@@ -12,8 +12,8 @@ export interface OpenJournal {
 }
 
 /**
- * Opens the journal and begins a run in it. A damaged database is moved aside, and one that cannot be written (full or read-only disk) is gone on with
- * in memory: the last model runs either way.
+ * Opens the journal and begins a run in it. A damaged database is moved aside. One that cannot be written (full or read-only disk) is copied to
+ * memory. In both cases the last model runs.
  * @param kernelBoot which start of the kernel this is; null when that cannot be told
  * @throws AgentError E_STATE_LOCKED, E_STATE
  */
@@ -39,7 +39,7 @@ export function openJournal(folder: string, kernelBoot: string | null, onFault: 
   }
 }
 
-/** One that a newer agent wrote is moved aside like a damaged one: the second copy of the slots and the packages are still there. */
+/** A database that a newer agent wrote is moved aside like a damaged one; the second copy of the slots and the packages are still there. */
 function openReadable(path: string, onFault: (error: CodedError) => void): Sqlite {
   const open = (): Sqlite => openOrRenew(path, { durability: 'full' }, (error) => onFault(toCodedError(error)));
   const db = open();

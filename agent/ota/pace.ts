@@ -1,9 +1,9 @@
-/** How fast a download may be, must be and is. Pure bookkeeping; takes the time from outside. */
+/** Keeps how fast a download may be, must be, and is. Pure bookkeeping: the caller gives the time. */
 
 export interface PaceLimits {
-  /** Null: no limit. */
+  /** The limit of bandwidth; null means none. */
   maxBytesPerS: number | null;
-  /** Less than this over `slowWindowMs` is an attack or a useless link. 0: no limit. */
+  /** A download that is slower than this over `slowWindowMs` fails, because somebody delays it or the link is useless. 0 means no limit. */
   minBytesPerS: number;
   slowWindowMs: number;
 }
@@ -12,19 +12,19 @@ export interface PaceLimits {
 export type Waiting = 'publisher' | 'bandwidth' | 'maintenance' | 'metered';
 
 export interface PaceReport {
-  /** Of the package, since the download began in this run. */
+  /** Bytes of the package that were received since the download began in this run. */
   receivedBytes: number;
-  /** On the wire: compressed, with headers. */
+  /** Bytes on the wire: compressed, and with headers. */
   wireBytes: number;
   bytesPerS: number;
   waiting: Waiting | null;
-  /** Monotonic; until when, if that is known. */
+  /** Until when it waits, monotonic; null when that is unknown. */
   untilMs: number | null;
 }
 
-/** Over which the reported rate is averaged. */
+/** Milliseconds over which the reported rate is averaged. */
 const RATE_WINDOW_MS = 10_000;
-/** A burst of the bandwidth limit. */
+/** How many seconds' worth of the limit may be asked for at once. */
 const BURST_S = 1;
 
 export class Pace {
@@ -36,7 +36,7 @@ export class Pace {
   #wire = 0;
   #slow: { atMs: number; bytes: number } | null = null;
   #waiting: { what: Waiting; untilMs: number } | null = null;
-  /** Newest last: when, and how much in all was there. */
+  /** Times, and how many bytes in all had been received by then. Newest last. */
   readonly #history: { atMs: number; bytes: number }[] = [];
 
   /** @param now monotonic milliseconds */
@@ -50,14 +50,14 @@ export class Pace {
     return this.#now();
   }
 
-  /** Whether so many bytes may be asked for now; if not, `nextLookMs` says when it may be tried again. */
+  /** Whether this many bytes may be asked for now. If not, `nextLookMs` says when to try again. */
   take(bytes: number, nowMs: number): boolean {
     const { maxBytesPerS: limit } = this.#limits;
     if (limit === null) return true;
     const burst = limit * BURST_S;
     this.#tokens = Math.min(burst, this.#tokens + (nowMs - (this.#tokensAtMs ?? nowMs)) * limit / 1000);
     this.#tokensAtMs = nowMs;
-    // A request may be larger than a burst: then it waits for a full one, and leaves a debt.
+    // A request may be larger than a burst. It then waits for a full burst, and leaves the balance negative.
     const needed = Math.min(bytes, burst);
     if (this.#tokens >= needed) {
       this.#tokens -= bytes;
@@ -68,13 +68,13 @@ export class Pace {
     return false;
   }
 
-  /** Nothing is asked for until then, and nobody is to blame. */
+  /** Lets nothing be asked for until then. The sender is not blamed for this time. */
   wait(what: Waiting, untilMs: number, nowMs: number): void {
     this.#waiting = { what, untilMs };
     this.#slow = { atMs: Math.max(nowMs, untilMs), bytes: this.#received };
   }
 
-  /** Whether it waits on purpose. */
+  /** Whether the download waits on purpose. */
   holding(nowMs: number): boolean {
     return this.#waiting !== null && nowMs < this.#waiting.untilMs;
   }
@@ -88,13 +88,13 @@ export class Pace {
     if (this.#history.length > 512) this.#history.splice(1, 256);
   }
 
-  /** The measurement of slowness begins again: after a reconnect, or a pause. */
+  /** Begins the measurement of slowness again, after a reconnection or a pause. */
   restart(nowMs: number): void {
     if (this.#waiting !== null && this.#waiting.untilMs <= nowMs) this.#waiting = null;
     this.#slow = { atMs: nowMs, bytes: this.#received };
   }
 
-  /** Null: fast enough, or too early to say. */
+  /** The measured rate if the download is too slow; null when it is fast enough, or when it is too early to say. */
   slowness(nowMs: number): { bytesPerS: number; least: number } | null {
     const { minBytesPerS: least, slowWindowMs } = this.#limits;
     this.#slow ??= { atMs: nowMs, bytes: this.#received };
@@ -105,7 +105,7 @@ export class Pace {
     return bytesPerS < least ? { bytesPerS, least } : null;
   }
 
-  /** When time alone may change something. */
+  /** The next time at which the passing of time alone may change something. */
   nextLookMs(nowMs: number): number {
     this.#slow ??= { atMs: nowMs, bytes: this.#received };
     const slow = this.#slow.atMs + this.#limits.slowWindowMs;

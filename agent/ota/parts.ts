@@ -1,4 +1,4 @@
-/** What the manager of deployments is built from. */
+/** The parts from which the manager of deployments is built. */
 import type { DesiredPackage, Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
 import type { Running } from '../ground/frames.js';
@@ -16,16 +16,16 @@ import type { PipelineJournal } from './pipeline-journal.js';
 import type { PointerFile } from './pointer-file.js';
 import type { PackageStore } from './store.js';
 
-/** The running pipeline, as the manager moves it. */
+/** The functions with which the manager changes the running pipeline. */
 export interface ModelHost {
   open(path: string): Promise<Model>;
-  /** What the package calls itself, without opening its models. */
+  /** The name and version that the package states. Its models are not opened. */
   describe(path: string): Promise<{ name: string; version: string }>;
   /** Opens and tests a package in a process of its own; see `RuntimePort.testCandidate`. */
   test(path: string, signal: AbortSignal): Promise<GateReport>;
   /** Opens a package in a process of its own, to run beside the serving one; see `RuntimePort.openShadow`. */
   shadow(path: string, signal: AbortSignal): Promise<ShadowCandidate>;
-  /** The package that serves, while frames come. */
+  /** The package that serves, while frames come; null when there is none, or when no frames come. */
   serving(): Running | null;
   /** How many enrolled people an embedder of this space would not recognize any more. */
   peopleLost(embeddingSpaceId: string): number;
@@ -37,11 +37,11 @@ export interface ModelHost {
 
 export interface OtaOptions extends DownloadOptions {
   maxPackageBytes: number;
-  /** File of the factory package; null: there is none. */
+  /** File of the factory package; null when there is none. */
   factory: string | null;
-  /** For the daemon itself to open a package that passed its test. */
+  /** Milliseconds that the daemon may take to open a package which passed its test. */
   openTimeoutMs: number;
-  /** Between attempts to write the journal on a full disk. */
+  /** Milliseconds between attempts to write the journal on a full disk. */
   journalRetryMs: number;
   limits: OtaLimits;
 }
@@ -54,24 +54,27 @@ export interface OtaParts {
   pointer: Pick<PointerFile, 'read' | 'write' | 'removeAbandoned'>;
   host: ModelHost;
   link: BlockLink;
-  /** The rules of now: settings change them. */
+  /** The present rules. Settings can change them. */
   rules: () => UpdateRules;
   clock: Clock;
   log: Log;
   /** How the run before this one ended, and what it was opening. */
   lastRun: { ended: RunEnd; opening: string | null };
-  /** The state or the progress changed. */
+  /** Called when the state or the progress has changed. */
   onChange: () => void;
   onAnnounce: (announcement: Announcement) => void;
-  /** Trouble that is not a rejected package: a journal that cannot be written, a slot that cannot be opened. */
+  /** Called for trouble other than a rejected package: a journal that cannot be written, a slot that cannot be opened. */
   onFault: (error: CodedError) => void;
-  /** The settings of a `desired` that is taken, before its package. */
+  /** Called with the settings of a `desired` that is taken, before its package is handled. */
   onSettings?: (settings: Settings) => void;
-  /** The daemon itself opens this package now, or (null) is done: if it crashes meanwhile, the next start knows on what. */
+  /**
+   * Called when the daemon itself begins to open this package, and with null when it is done. If the daemon crashes in between, the next start knows
+   * which package was being opened.
+   */
   onOpening?: (digest: string | null) => void;
 }
 
-/** What of `desired` concerns this device's package and settings. */
+/** The part of `desired` that concerns a pipeline's package and settings. */
 export interface Wanted {
   generation: number;
   package: DesiredPackage | null;

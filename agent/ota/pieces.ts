@@ -1,24 +1,26 @@
-/** How a package, or its list of chunks, is cut for the way: what its pieces are, how each is checked, and how they are asked for. Pure. */
+/**
+ * How a package, or its list of chunks, is cut into pieces for sending: what the pieces are, how each is checked, and how they are asked for. Pure.
+ */
 import { inflate } from '../../runtime/package/deflate.js';
 import { blockCount, type Block, type ChunkList, type OtaGet } from '../contracts/index.js';
 import type { AgentErrorCode } from '../errors.js';
 
-/** What a piece fails with when it was wrong too often. */
+/** The code with which a download fails when a piece was wrong too often. */
 export type PieceErrorCode = Extract<AgentErrorCode, 'E_OTA_BLOCK' | 'E_OTA_SIZE' | 'E_OTA_CHUNK'>;
 
 export interface Pieces {
   readonly count: number;
-  /** Of all pieces together. */
+  /** Bytes of all pieces together. */
   readonly sizeBytes: number;
   offset(index: number): number;
   length(index: number): number;
   /** The bytes of the piece that a block brings, or the code of what is wrong with them. */
   open(block: Pick<Block, 'index' | 'payload' | 'deflated'>): Uint8Array | PieceErrorCode;
-  /** What of a request says how this is cut. */
+  /** The fields of a request that say how the package is cut. */
   readonly request: Pick<OtaGet, 'digest' | 'size_bytes' | 'block_bytes' | 'chunks' | 'list_of'>;
 }
 
-/** Equal blocks, known by their length only: the whole is hashed when it is complete. */
+/** Blocks of equal size. Only their length can be checked; the whole file is hashed when it is complete. */
 export class Blocks implements Pieces {
   readonly count: number;
   readonly sizeBytes: number;
@@ -46,7 +48,7 @@ export class Blocks implements Pieces {
   }
 }
 
-/** The chunks of a list, each known by its SHA-256. */
+/** The chunks of a list. Each is checked by its SHA-256. */
 export class Chunks implements Pieces {
   readonly list: ChunkList;
   readonly count: number;

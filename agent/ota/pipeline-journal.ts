@@ -1,4 +1,4 @@
-/** What the journal holds of one pipeline: the state of its deployments, the progress of its downloads, its settings. */
+/** The journal's part for one pipeline: the state of its deployments, the progress of its downloads, its settings. */
 import type { Settings } from '../contracts/index.js';
 import { settingsSchema } from '../contracts/desired.js';
 import type { CodedError } from '../errors.js';
@@ -14,7 +14,7 @@ export interface DownloadProgress {
   digest: string;
   size_bytes: number;
   block_bytes: number;
-  /** Bit i (least significant first) set = block i is in the partial file, and on the disk. */
+  /** When bit i (least significant first) is set, block i is in the partial file and on the disk. */
   bitmap: Buffer;
 }
 
@@ -29,7 +29,7 @@ export class PipelineJournal {
     this.#onDamaged = onDamaged;
   }
 
-  /** The state as it was last saved. One that cannot be read is kept aside before anything is written over it. */
+  /** The state as it was last saved. A state that cannot be read is kept aside before anything is written over it. */
   load(): Stored<StoredState> {
     const row = this.#row('deployment');
     if (row === null) return { kind: 'none' };
@@ -40,9 +40,9 @@ export class PipelineJournal {
   }
 
   /**
-   * One transaction a transition.
+   * Saves a transition in one transaction.
    * @param entry.sequence how often the slots have changed
-   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE: then nothing has changed
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE; nothing has changed then
    */
   save(state: OtaState, entry: { event: string; timeMs: number; sequence: number }): void {
     faultPoint(`journal.before.${state.phase}`);
@@ -55,7 +55,7 @@ export class PipelineJournal {
     faultPoint(`journal.after.${state.phase}`);
   }
 
-  /** Newest last. */
+  /** The transitions that the journal keeps, newest last. */
   transitions(): { time_ms: number; phase: string; event: string }[] {
     return this.#db.prepare<[string], { time_ms: number; phase: string; event: string }>(
       'SELECT time_ms, phase, event FROM transition WHERE pipeline = ? ORDER BY id').all(this.#pipeline);
@@ -100,12 +100,12 @@ export class PipelineJournal {
     this.#db.prepare(`INSERT OR REPLACE INTO ${table} (pipeline, json) VALUES (?, ?)`).run(this.#pipeline, JSON.stringify(value));
   }
 
-  /** Kept for whoever wants to know what happened. A disk that takes no more is no reason to stop here. */
+  /** Keeps an unreadable row for whoever wants to know what happened. If the disk takes nothing more, the daemon goes on without the copy. */
   #setAside(table: string, row: string): void {
     try {
       this.#db.prepare('INSERT OR REPLACE INTO unread (key, json) VALUES (?, ?)').run(`${table}/${this.#pipeline}`, row);
     } catch {
-      // The fault that is raised says as much as can be kept.
+      // The fault that is raised has to suffice.
     }
   }
 }

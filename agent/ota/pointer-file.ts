@@ -6,7 +6,7 @@ import { decodePointer, encodePointer, type Pointer, type Stored } from './store
 /** The second copy of the active pointer, `slots.json` in the state folder. */
 export class PointerFile {
   readonly #path: string;
-  /** The content, when this run has written it. */
+  /** The content that this run has written; '' when it has written none. */
   #written = '';
 
   constructor(path: string) {
@@ -22,7 +22,10 @@ export class PointerFile {
     }
   }
 
-  /** Deletes what writes left that a kill cut off. Only before the first `write`: a later one may be under way. */
+  /**
+   * Deletes the temporary files of writes that a kill cut off. Call this only before the first `write`, because it would also delete the file of a
+   * write under way.
+   */
   async removeAbandoned(): Promise<void> {
     const folder = dirname(this.#path);
     for (const name of await readdir(folder)) {
@@ -30,7 +33,10 @@ export class PointerFile {
     }
   }
 
-  /** After a power cut the file holds the old pointer or the new one. What this run wrote last is not written again. @throws errors of the file system */
+  /**
+   * Writes the pointer. After a power cut the file holds the old pointer or the new one. If this run wrote the same content last, nothing is written.
+   * @throws errors of the file system
+   */
   async write(pointer: Pointer): Promise<void> {
     const content = encodePointer(pointer);
     if (content === this.#written) return;

@@ -1,24 +1,24 @@
 /**
- * Watches the package that runs within its probation: failures, time, what the gates miss, heat. Everything is counted from the switch on, and goes
- * by the monotonic clock. Crashes and hangs end the process, so the machine counts them at the next start (machine.ts).
+ * Watches the package that runs within its probation: failures, time, what the gates miss, and heat. Everything is counted from the switch on, by the
+ * monotonic clock. Crashes and hangs end the process, so the machine counts them at the next start (machine.ts).
  */
 import type { AgentErrorCode, CodedError } from '../errors.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
 import { COLD_FRAMES } from '../ground/frames.js';
 import type { UpdateRules } from '../ground/update-rules.js';
 
-/** Fewer frames decide nothing. */
+/** With fewer frames nothing is decided. */
 const FRAMES_FROM = 20;
-/** What happened longer ago than so many frames is over. */
+/** Only this many of the newest frames count. */
 const KEPT_FRAMES = 100;
 
 export class ProbationWatch {
   readonly running: Running;
   readonly #rules: () => Pick<UpdateRules, 'gate' | 'probation'>;
-  /** Of the last frames, newest last: milliseconds of a frame in full; NaN: it failed. */
+  /** The last frames, newest last: milliseconds of a frame that ran in full, or NaN for one that failed. */
   readonly #frames: number[] = [];
   #failed = 0;
-  /** The package runs on a processor that was slowed down before it. */
+  /** Whether heat has slowed the processor down without a break since before the switch; null before the first look. */
   #hotBefore: boolean | null = null;
   #hotSinceMs: number | null = null;
 
@@ -27,7 +27,7 @@ export class ProbationWatch {
     this.#rules = rules;
   }
 
-  /** @returns the rule that is broken now; null: none */
+  /** Adds a frame. @returns the error of the rule that is broken now; null when none is */
   frame({ result, running }: ProcessedFrame): CodedError | null {
     if (result.exit === 'full' && running.frames > COLD_FRAMES) this.#note(result.totalMs);
     return this.#brokenByTime() ?? this.#brokenByGates();
@@ -41,13 +41,13 @@ export class ProbationWatch {
     return broken('E_OTA_PROBATION_ERRORS', `${this.#failed} of the last ${this.#frames.length} frames failed, and at most ${percent(most)} may (update.probation.error_share)`);
   }
 
-  /** @param hot whether heat slows the processor down now */
+  /** Adds a look at the heat. @param hot whether heat slows the processor down now */
   heat(hot: boolean, nowMs: number): CodedError | null {
     this.#hotBefore ??= hot;
     if (!hot) this.#hotBefore = false;
     this.#hotSinceMs = hot ? this.#hotSinceMs ?? nowMs : null;
     const { throttled_ms: most } = this.#rules().probation;
-    // A machine that was hot before the switch proves nothing about the package.
+    // If the machine was hot already before the switch, its heat proves nothing about the package.
     if (this.#hotBefore || this.#hotSinceMs === null || nowMs - this.#hotSinceMs < most) return null;
     return broken('E_OTA_PROBATION_HEAT', `Heat has slowed the processor down for ${Math.round(nowMs - this.#hotSinceMs)} ms, and not before the switch (update.probation.throttled_ms)`);
   }
@@ -68,7 +68,7 @@ export class ProbationWatch {
     return median <= most ? null : broken('E_OTA_PROBATION_LATENCY', `The median of the last ${times.length} frames is ${median.toFixed(1)} ms, and at most ${most} ms are allowed (update.probation.latency_ratio)`);
   }
 
-  /** By the lower bound of the miss rate, so that few audits decide only what is beyond doubt. */
+  /** Judges by the lower bound of the miss rate, so that a few audits decide only in clear cases. */
   #brokenByGates(): CodedError | null {
     const gates = this.running.model.pipeline.gates;
     const { miss_rate: most } = this.#rules().probation;

@@ -1,6 +1,6 @@
 /**
- * Which of two copies is believed at a start. The journal is written first and the pointer file after it, each with the number of changes of the
- * slots so far; so the larger number is the later decision, and a copy that cannot be read costs nothing. Pure.
+ * Decides which of two copies is believed at a start. The journal is written first and the pointer file after it, each with the number of changes of
+ * the slots so far. So the larger number is the later decision, and if one copy cannot be read, the other one suffices. Pure.
  */
 import type { CodedError } from '../errors.js';
 import { initialOtaState, type OtaState } from './state.js';
@@ -8,26 +8,26 @@ import type { Pointer, Stored, StoredState } from './stored-state.js';
 
 export interface Recovered {
   state: OtaState;
-  /** Of the last change of the slots. */
+  /** Number of the last change of the slots. */
   sequence: number;
-  /** The slots are unknown: packages in the store are tested again, and the first good one runs. */
+  /** Whether the slots are unknown. Packages in the store are then tested again, and the first good one runs. */
   adopt: boolean;
-  /** What was found and what is done about it; null when nothing was wrong. */
+  /** What was found, and what is done about it; null when nothing was wrong. */
   finding: CodedError | null;
 }
 
-/** @param packages how many complete packages the store holds */
+/** The state to begin with. @param packages how many complete packages the store holds */
 export function reconcile(journal: Stored<StoredState>, pointer: Stored<Pointer>, packages: number): Recovered {
   const later = pointer.kind === 'sound' ? pointer.value.sequence : 0;
   if (journal.kind === 'sound') {
     const { state, sequence } = journal.value;
-    // A version without numbers cannot be compared: it ran last, so it is right.
+    // A journal of a version without numbers cannot be compared by them. It was written by the last run, so it is believed.
     if (sequence === null) return { state, sequence: later, adopt: false, finding: null };
     if (pointer.kind !== 'sound' || later <= sequence) {
       return { state, sequence, adopt: false, finding: pointer.kind === 'unsound' ? damagedPointer(pointer.problem) : null };
     }
   }
-  // A device that was never updated: the second copy is written at its first start, the journal with the first transition.
+  // This device was never updated: the pointer file is written at its first start, but the journal only with the first transition.
   if (journal.kind === 'none' && pointer.kind === 'sound' && pointer.value.active === null && pointer.value.previous === null && packages === 0) {
     const { generation_applied } = pointer.value;
     return { state: { ...initialOtaState, generation_seen: generation_applied, generation_applied }, sequence: later, adopt: false, finding: null };
@@ -37,7 +37,10 @@ export function reconcile(journal: Stored<StoredState>, pointer: Stored<Pointer>
   return { state: { ...initialOtaState, keep_all: true }, sequence: 0, adopt: packages > 0, finding: lostBoth(journal, pointer, packages) };
 }
 
-/** The slots of the pointer. An installation under way is forgotten: the retained `desired` begins it again, because its generation counts as unseen. */
+/**
+ * Takes the slots of the pointer. An installation under way is forgotten; its generation then counts as unseen, so that the retained `desired` begins
+ * it again.
+ */
 function fromPointer(journal: Stored<StoredState>, { sequence, generation_applied, active, previous }: Pointer): Recovered {
   const running = active === null ? 'no package was active' : `${active.name} ${active.version} is active`;
   const wrong = journal.kind === 'unsound' ? `cannot be read (${journal.problem})` : journal.kind === 'none' ? 'is missing' : 'is older than the second copy';

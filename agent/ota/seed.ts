@@ -1,4 +1,4 @@
-/** What of a package is on this device already: in its own partial file, and as chunks of other packages. */
+/** Finds what of a package is on this device already: in its own partial file, and as chunks of other packages. */
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -7,10 +7,10 @@ import { MAX_BLOCK_BYTES, type ChunkList } from '../contracts/index.js';
 import { faultPoint } from '../platform/fault.js';
 import type { Assembly } from './assembly.js';
 
-/** Read and hashed between two turns of the event loop: some milliseconds on a small board. */
+/** Bytes that are read and hashed between two turns of the event loop. This takes some milliseconds on a small board. */
 const SLICE_BYTES = 512 * 1024;
 
-/** Reads pieces of one file, synchronously because they are small, and lets others run in between. */
+/** Reads pieces of one file. It reads synchronously because they are small, and lets other work run in between. */
 class SlicedReader {
   readonly #file: number;
   readonly #buffer = Buffer.alloc(MAX_BLOCK_BYTES);
@@ -24,14 +24,14 @@ class SlicedReader {
     return fstatSync(this.#file).size;
   }
 
-  /** A view that holds until the next call. */
+  /** Returns a view of the bytes, which is valid until the next call. */
   readonly read = (offset: number, length: number): Uint8Array => {
     this.#sinceTurn += length;
     const wanted = this.#buffer.subarray(0, Math.min(length, this.#buffer.length));
     return wanted.subarray(0, readSync(this.#file, wanted, 0, wanted.length, offset));
   };
 
-  /** @throws the signal's reason when it is aborted */
+  /** Lets other work run when a slice has been read. @throws the signal's reason when it is aborted */
   async rest(signal: AbortSignal): Promise<void> {
     if (this.#sinceTurn < SLICE_BYTES) return;
     this.#sinceTurn = 0;
@@ -45,7 +45,8 @@ class SlicedReader {
 }
 
 /**
- * Notes the chunks that the partial file holds. It needs no record of its own: the hashes say what is there, also after a power cut that lost some of it.
+ * Notes the chunks that the partial file holds. This needs no record of its own, because the hashes say what is there, also after a power cut that
+ * lost some of it.
  */
 export async function resumeFrom(partial: string, assembly: Assembly, list: ChunkList, signal: AbortSignal): Promise<void> {
   const reader = new SlicedReader(partial);
@@ -59,7 +60,7 @@ export async function resumeFrom(partial: string, assembly: Assembly, list: Chun
   }
 }
 
-/** Copies the chunks that other packages on this device have. A package that cannot be read has none. */
+/** Copies the chunks that other packages on this device have. A package that cannot be read is taken to have none. */
 export async function seedFrom(packages: readonly string[], assembly: Assembly, list: ChunkList, signal: AbortSignal): Promise<void> {
   const wanted = new Map<string, number[]>();
   for (let index = 0; index < list.count; index++) {
@@ -87,6 +88,6 @@ function openReader(path: string): SlicedReader | null {
   try {
     return new SlicedReader(path);
   } catch {
-    return null; // deleted meanwhile, or flash that cannot be read: its chunks travel
+    return null; // The file was deleted meanwhile, or the flash cannot be read; its chunks are fetched instead.
   }
 }

@@ -1,4 +1,4 @@
-/** What is known of a candidate that runs beside the serving package, and whether it may take its place. Pure. */
+/** Judges a candidate that runs beside the serving package: what is known of it, and whether it may take that package's place. Pure. */
 import type { AgentErrorCode, CodedError } from '../errors.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { GateRules, ShadowRules } from '../ground/update-rules.js';
@@ -10,7 +10,7 @@ export interface ShadowTally {
   samples: number;
   /** Samples that were due while the candidate was still at work on an earlier one. */
   skipped: number;
-  /** Samples on which it failed. */
+  /** Samples on which the candidate failed. */
   errors: number;
   candidateMs: number[];
   servingMs: number[];
@@ -26,13 +26,13 @@ export interface ShadowLimits {
   comparable: Comparable;
 }
 
-/** An error may be a damaged frame; from so many tries on, more than this share of them is the candidate's fault. */
+/** A single error may come from a damaged frame. From this many tries on, a larger share of errors than the one below is the candidate's fault. */
 const ERRORS_FROM = 10;
 const ERROR_SHARE = 0.1;
 
 /**
- * What a sample cost the candidate without the others on this machine: it has the lowest priority, so that its wall time is that of whoever is in its
- * way, and it runs on one thread, so that its processor time is what it would have taken alone.
+ * The time that a sample would have cost the candidate without other programs on this machine. The candidate has the lowest priority, so its wall
+ * time depends on the others. It runs on one thread, so its processor time is what it would have taken alone.
  */
 export function ownMs({ totalMs, cpuMs }: Pick<ShadowSample, 'totalMs' | 'cpuMs'>): number {
   return Math.min(totalMs, cpuMs);
@@ -71,7 +71,7 @@ function brokenRule({ agreement, candidateMs, servingMs, joules }: ShadowTally, 
   return null;
 }
 
-/** As `reported` shows it. */
+/** Converts the tally to the form in which `reported` shows it. */
 export function reportShadow(tally: ShadowTally, { rules, comparable }: Pick<ShadowLimits, 'rules' | 'comparable'>, state: ShadowReport['state']): ShadowReport {
   const { agreement } = tally;
   return {

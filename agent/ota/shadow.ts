@@ -1,4 +1,6 @@
-/** Runs a candidate on some of the frames that the serving package processes, and compares the two. Whatever happens, the serving package does not wait. */
+/**
+ * Runs a candidate on some of the frames that the serving package processes, and compares the two. The serving package never waits for the candidate.
+ */
 import { isSound } from '../../runtime/frame.js';
 import { looked } from '../../runtime/stages/types.js';
 import { AgentError, toCodedError } from '../errors.js';
@@ -11,21 +13,21 @@ import type { Clock } from '../platform/clock.js';
 import { addSample, comparable, noAgreement } from './agreement.js';
 import { judgeShadow, ownMs, reportShadow, type ShadowLimits, type ShadowTally } from './shadow-rules.js';
 
-/** Between two looks at the time, and at whether there is still something to compare with. */
+/** Milliseconds between two checks whether the time is over, and whether there is still something to compare with. */
 const LOOK_MS = 250;
-/** Values that medians are made of; a comparison of many samples needs no more memory than this. */
+/** Medians are computed from at most this many values, so that a comparison of many samples needs no more memory. */
 const KEPT_VALUES = 1000;
 
 export interface ShadowParts {
   candidate: ShadowCandidate;
-  /** The package that serves, while frames come; null: there is nothing to compare with. */
+  /** The package that serves, while frames come; null when there is nothing to compare with. */
   serving: () => Running | null;
   rules: Pick<UpdateRules, 'gate' | 'shadow'>;
   clock: Clock;
   onProgress: (report: ShadowReport) => void;
 }
 
-/** Of a candidate that was not compared. */
+/** The report for a candidate that was not compared. */
 export function notCompared(note: string): ShadowReport {
   return {
     state: 'skipped', note, samples: 0, samples_wanted: 0, skipped: 0, errors: 0,
@@ -41,7 +43,7 @@ export class ShadowRun {
   #serving: Running;
   #limits: ShadowLimits;
   #tally = noTally();
-  /** Frames since the last one that was taken. */
+  /** Number of frames since the last one that was taken. */
   #since = 0;
   #busy = false;
   #settle: { resolve: (report: ShadowReport) => void; reject: (error: unknown) => void } | null = null;
@@ -54,7 +56,7 @@ export class ShadowRun {
   }
 
   /**
-   * Resolves when the candidate may go on, also when there were too few samples and the rules leave that to the probation.
+   * Resolves when the candidate may go on. That includes the case of too few samples, when the rules leave the judgement to the probation.
    * @throws AgentError E_OTA_SHADOW_*, E_OTA_GATE_* when its process ended; the signal's reason
    */
   async run(signal: AbortSignal): Promise<ShadowReport> {
@@ -73,11 +75,11 @@ export class ShadowRun {
     }
   }
 
-  /** Every frame that the serving package has processed. One that comes while the candidate is at work is not kept for later. */
+  /** Takes every frame that the serving package has processed. A frame that comes while the candidate is at work is not kept for later. */
   offer({ frame, result, running }: ProcessedFrame): void {
     if (this.#settle === null || running !== this.#serving || !looked(result.exit)) return;
     this.#since += 1;
-    // What is heard depends on what was heard before, so sound is not left out.
+    // What is heard depends on what was heard before, so no sound may be left out.
     if (!isSound(frame) && this.#since < this.#limits.rules.every) return;
     if (this.#busy) {
       this.#tally.skipped += 1;
@@ -110,7 +112,7 @@ export class ShadowRun {
     const { serving, clock, onProgress } = this.#parts;
     const now = serving();
     if (now === null) return this.#finish(() => notCompared('no package serves, or no frames come, so there is nothing to compare with'));
-    if (now.slot.digest !== this.#serving.slot.digest) this.#tally = noTally(); // what was counted was beside another package
+    if (now.slot.digest !== this.#serving.slot.digest) this.#tally = noTally(); // Earlier samples were compared with another package.
     if (now !== this.#serving) {
       this.#limits = this.#limitsBeside(now);
       this.#serving = now;
@@ -131,7 +133,7 @@ export class ShadowRun {
     };
   }
 
-  /** Once. */
+  /** Ends the comparison; later calls do nothing. */
   #finish(outcome: () => ShadowReport): void {
     const settle = this.#settle;
     if (settle === null) return;

@@ -1,43 +1,51 @@
-/** What the state machine of deployments decides on, as it is journalled. Which fields a state has follows from its phase. */
+/**
+ * The state of deployments that the state machine decides on, in the form in which it is journalled. The phase determines which fields a state has.
+ */
 import type { CodedError } from '../errors.js';
 import type { ChunkListRef } from '../contracts/index.js';
 import type { PackageId, Slot } from '../ground/package.js';
 
-/** A deployment is under way. */
+/** Phases in which a deployment is under way. */
 export const busyPhases = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow'] as const;
 export type BusyPhase = (typeof busyPhases)[number];
 
-/** At rest; `rejected` is apart because it always names a package and a reason. */
+/** Phases in which no deployment is under way. `rejected` is not among them, because it always names a package and a reason. */
 export const restPhases = ['idle', 'committed', 'rolled_back'] as const;
 export type RestPhase = (typeof restPhases)[number];
 
-/** Where a deployment stands; `reported` names it. */
+/** The phase of a deployment, as `reported` names it. */
 export type OtaPhase = BusyPhase | RestPhase | 'rejected';
 
 export interface Candidate extends PackageId {
   generation: number;
   block_bytes: number;
-  /** Absent: it travels as a whole, in blocks. */
+  /** The list of chunks. If absent, the package travels as a whole, in blocks. */
   chunks?: ChunkListRef | undefined;
 }
 
-/** What is known in every phase. */
+/** The facts that are known in every phase. */
 export interface OtaFacts {
   generation_seen: number | null;
   generation_applied: number | null;
   active: Slot | null;
   previous: Slot | null;
-  /** While set, crashes and failures of the active package lead back. It ends when the package has run long enough at one stretch. */
+  /**
+   * While this is set, crashes and failures of the active package make the device go back. It ends when the package has run long enough without a
+   * break.
+   */
   probation: { digest: string; crashes: number } | null;
-  /** So many runs in a row have crashed or hung before the active package had run for a while. */
+  /** How many runs in a row have crashed or hung before the active package had run for `healthy_ms`. */
   failed_starts: number;
-  /** How often the candidate's generation was begun again after a passing trouble (stall, full disk). */
+  /** How often the candidate's generation was begun again after a failure that may pass (stall, full disk). */
   tries: number;
-  /** How often a process crashed by itself while it opened or tested the candidate: evidence against the package. */
+  /** How often a process crashed by itself while it opened or tested the candidate. This counts against the package. */
   warm_crashes: number;
-  /** How often a test was cut off from outside (power, a kill, want of memory): evidence of nothing, so it only makes the next try wait longer. */
+  /**
+   * How often a test was cut off from outside (power, a kill, want of memory). This does not count against the package; it only makes the next try
+   * wait longer.
+   */
   interruptions: number;
-  /** The slots come from a second source (recovery.ts): until an update has succeeded, no package is deleted. */
+  /** The slots come from the second copy (recovery.ts). Until an update has succeeded, no package is deleted. */
   keep_all: boolean;
 }
 
@@ -50,14 +58,14 @@ export interface BusyState extends OtaFacts {
 
 export interface RejectedState extends OtaFacts {
   phase: 'rejected';
-  /** Of the deployment that was rejected. */
+  /** The package of the deployment that was rejected. */
   candidate: Candidate;
   error: CodedError;
 }
 
 export interface RestState extends OtaFacts {
   phase: RestPhase;
-  /** Of the last deployment. */
+  /** The package of the last deployment. */
   candidate: Candidate | null;
   /** Why the active package was rolled back. */
   error: CodedError | null;

@@ -1,4 +1,7 @@
-/** Package files by content: `packages/{digest}.sterna`, and while one is downloaded `{digest}.part` and its list of chunks, `{digest}.chunks`. */
+/**
+ * Stores package files by their content: `packages/{digest}.sterna`, and while one is downloaded, `{digest}.part` and its list of chunks,
+ * `{digest}.chunks`.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
@@ -7,7 +10,7 @@ import { AgentError, toCodedError } from '../errors.js';
 import { syncFolder, writeFileAtomic } from '../../runtime/atomic-file.js';
 import { faultPoint } from '../platform/fault.js';
 
-/** Left free for the databases and the log. */
+/** Bytes that are left free for the databases and the log. */
 const SPARE_BYTES = 8 * 1024 * 1024;
 
 export interface StoredPackage {
@@ -17,19 +20,19 @@ export interface StoredPackage {
 
 export class PackageStore {
   readonly #folder: string;
-  /** A package elsewhere that is only ever read. */
+  /** A package outside of the store, which is only ever read. */
   #factory: { digest: string; path: string } | null = null;
 
   constructor(folder: string) {
     this.#folder = folder;
   }
 
-  /** On a disk that cannot be written a store without packages is as good as an empty one. */
+  /** Creates the folder. On a disk that cannot be written, a store without packages is as good as an empty one, so the error is ignored. */
   async open(): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch(() => undefined);
   }
 
-  /** Complete packages by name, newest first; whether they are sound, `verify` says. */
+  /** Complete packages by name, newest first. Use `verify` to find out whether they are sound. */
   async list(): Promise<StoredPackage[]> {
     const names = await readdir(this.#folder).catch(() => []);
     const digests = names.flatMap((name) => /^([0-9a-f]{64})\.sterna$/.exec(name)?.[1] ?? []);
@@ -61,7 +64,7 @@ export class PackageStore {
     return join(this.#folder, `${digest}.part`);
   }
 
-  /** Whether the complete file is there, by name and size. */
+  /** Whether the complete file is there, judged by its name and size. */
   async has(digest: string, sizeBytes: number): Promise<boolean> {
     return (await sizeOf(this.path(digest))) === sizeBytes;
   }
@@ -86,8 +89,8 @@ export class PackageStore {
 
   /**
    * Hashes the file, whole or partial, and gives it its final name when it is right. Idempotent.
-   * @throws AgentError E_OTA_SIZE, E_OTA_HASH: then the file is deleted when it can never become right (a complete file that is what its name says
-   * stays, whatever size was stated); E_OTA_PACKAGE when there is none
+   * @throws AgentError E_OTA_SIZE, E_OTA_HASH: the file is deleted if it can never become right (a complete file whose hash matches its name stays,
+   * whatever size was stated); E_OTA_PACKAGE when there is none
    */
   async verify(digest: string, sizeBytes: number, signal?: AbortSignal): Promise<void> {
     const final = this.path(digest);
@@ -129,7 +132,7 @@ export class PackageStore {
     }
   }
 
-  /** Deletes every file that is not named. A file that will not go is left for the next time. */
+  /** Deletes every file that is not named. If a file cannot be deleted, it is tried again the next time. */
   async collect(keep: readonly string[], keepPartial: string | null): Promise<void> {
     const wanted = new Set(keep.map((digest) => `${digest}.sterna`));
     if (keepPartial !== null) wanted.add(`${keepPartial}.part`).add(`${keepPartial}.chunks`);
@@ -138,7 +141,7 @@ export class PackageStore {
     }
   }
 
-  /** The list of chunks of a package, if the file has this size. What is in it the caller checks. */
+  /** The list of chunks of a package, if its file has this size. The caller must check the content. */
   async readList(digest: string, sizeBytes: number): Promise<Buffer | null> {
     return (await sizeOf(this.#listPath(digest))) === sizeBytes ? readFile(this.#listPath(digest)) : null;
   }

@@ -1,17 +1,17 @@
-/** What the two copies of a device's decisions look like on the disk, and how old forms become the present one. Pure. */
+/** The form of the two copies of a device's decisions on the disk, and how old forms are converted to the present one. Pure. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { chunkListRef, MAX_FREE_GENERATION, MAX_GENERATION_JUMP } from '../contracts/index.js';
 import { busyPhases, initialOtaState, isBusy, restPhases, type OtaState } from './state.js';
 import type { Slot } from '../ground/package.js';
 
-/** Something read back. `unsound`: there is something, and it cannot be believed. */
+/** A copy that was read back. `unsound`: there is a copy, but it cannot be believed. */
 export type Stored<T> = { kind: 'none' } | { kind: 'unsound'; problem: string } | { kind: 'sound'; value: T };
 
-/** Version 0 was the bare state, without a version; a change that an older agent would misread takes the next number. */
+/** Version 0 was the bare state, without a version number. A change that an older agent would misread must take the next number. */
 export const STATE_VERSION = 1;
 
-/** The state, and how often the slots had changed by then; null: written by a version that did not count. */
+/** The state, and how often the slots had changed by then; null when a version wrote it that did not count. */
 export interface StoredState {
   sequence: number | null;
   state: OtaState;
@@ -30,7 +30,7 @@ const facts = {
   tries: z.number(),
 };
 
-/** The union of `OtaState`: which fields may be null follows from the phase. */
+/** The union of `OtaState`, in which the phase determines which fields may be null. */
 function byPhase<T extends z.ZodRawShape>(rest: T) {
   return z.discriminatedUnion('phase', [
     z.object({ ...rest, phase: z.enum(busyPhases), candidate, error: error.nullable() }),
@@ -47,7 +47,7 @@ export function encodeState({ sequence, state }: { sequence: number; state: OtaS
   return { version: STATE_VERSION, sequence, state };
 }
 
-/** @param value as it was parsed from JSON */
+/** @param value the value that JSON.parse returned */
 export function decodeState(value: unknown): Stored<StoredState> {
   const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : 0;
   if (typeof version === 'number' && version > STATE_VERSION) {
@@ -62,8 +62,8 @@ export function decodeState(value: unknown): Stored<StoredState> {
 }
 
 /**
- * Version 0 had no bound of generations. One that no publisher can have counted came from a single hostile message, and would disable updates for
- * good; it is forgotten, so that the next honest `desired` counts again.
+ * Version 0 had no bound on generations. A generation that no publisher can have reached by counting came from a single hostile message, and would
+ * disable updates for good. It is forgotten, so that the next honest `desired` counts again.
  */
 function fromVersion0(old: z.infer<typeof version0Schema>): OtaState {
   const sane = (generation: number | null): number | null => (generation !== null && generation > MAX_FREE_GENERATION + MAX_GENERATION_JUMP ? null : generation);
@@ -77,7 +77,7 @@ function fromVersion0(old: z.infer<typeof version0Schema>): OtaState {
   return isBusy(state) ? { ...state, phase: 'idle', candidate: null } : { ...state, candidate: { ...state.candidate, generation: 0 } };
 }
 
-/** The second copy of the active pointer: a small file beside the journal, written after it. */
+/** The second copy of the active pointer. It is a small file beside the journal, and is written after it. */
 export interface Pointer {
   sequence: number;
   generation_applied: number | null;

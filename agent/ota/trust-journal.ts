@@ -1,10 +1,10 @@
-/** What the journal holds of trust: one record of everything that was verified, and the ids of signed commands. */
+/** The journal's part for trust: one record of everything that was verified, and the ids of signed commands. */
 import { AgentError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
 import { faultPoint } from '../platform/fault.js';
 import { parseJson } from './journal-schema.js';
 
-/** A device whose clock is far behind cannot forget ids; this many are kept then, and no further command is taken. */
+/** A device whose clock is far behind cannot forget ids. When this many are kept, no further command is taken. */
 const MAX_NONCES = 10_000;
 
 export class TrustJournal {
@@ -14,13 +14,16 @@ export class TrustJournal {
     this.#db = db;
   }
 
-  /** As it was last saved; null before the first time, undefined when it cannot be read. */
+  /** The record as it was last saved; null before the first time, undefined when it cannot be read. */
   load(): unknown {
     const row = this.#db.prepare<[], { json: string }>('SELECT json FROM trust').get();
     return row === undefined ? null : parseJson(row.json);
   }
 
-  /** One row, one transaction: after a power cut it is the old record or the new one. @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE */
+  /**
+   * Saves the record as one row in one transaction, so that a power cut leaves the old record or the new one.
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE
+   */
   save(record: unknown): void {
     faultPoint('trust.before');
     translateSqlite('write what was verified', () => this.#db.prepare('INSERT OR REPLACE INTO trust (id, json) VALUES (1, ?)').run(JSON.stringify(record)));

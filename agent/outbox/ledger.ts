@@ -1,8 +1,8 @@
 /**
- * What must survive a kill while the database cannot be written: a file of fixed size that is overwritten in place, which
- * needs no new space on a full disk. Two slots in turn, each with a checksum, so that a torn write leaves the other one.
- * It says how far the sequence went, what is only in memory, and what was dropped. On a file system that copies on write, or
- * on a read-only one, writing may fail: the outbox then goes on without it.
+ * Keeps what must survive a kill while the database cannot be written. It is a file of fixed size that is overwritten in place, which needs no new
+ * space on a full disk. It has two slots, which are written in turn and each have a checksum, so that a torn write leaves the other slot. It says how
+ * far the sequence went, what is only in memory, and what was dropped. On a file system that copies on write, or on a read-only one, writing may
+ * fail; the outbox then goes on without it.
  */
 import { closeSync, existsSync, fdatasyncSync, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { z } from 'zod';
@@ -11,32 +11,32 @@ import { crc32c } from '../contracts/index.js';
 const count = z.number().int().nonnegative();
 
 const recordSchema = z.object({
-  /** Grows with each period without a writable database; the database knows the last one that it took over. */
+  /** Grows with each period in which the database cannot be written. The database knows the last period that it took over. */
   epoch: count,
-  /** The database's stream and its next number; null while the database was never open in this period. */
+  /** The database's stream and its next number; null when the database was never open in this period. */
   stream_id: z.string().nullable(),
   next_seq: count,
-  /** Windows in the database up to this message were sent, and could not be marked as sent there. */
+  /** Windows that are in the database up to this message were sent, but could not be marked as sent there. */
   sent_through: count,
-  /** By class: messages (of telemetry: windows) that are only in memory. */
+  /** For each class, how many messages (for telemetry: windows) are only in memory. */
   waiting: z.record(z.string(), count),
-  /** `class/reason`: what was dropped in this period. */
+  /** By `class/reason`, how many were dropped in this period. */
   dropped: z.record(z.string(), count),
 });
 export type LedgerRecord = z.infer<typeof recordSchema>;
 
 export interface Ledger {
-  /** It did not exist before: whoever wrote the database had none. */
+  /** Whether the file did not exist before. The process that wrote the database then had no ledger. */
   readonly fresh: boolean;
   read(): LedgerRecord | null;
-  /** @param durable also after a power cut @returns false when it could not be written */
+  /** @param durable whether the record must also survive a power cut @returns false when it could not be written */
   write(record: LedgerRecord, durable: boolean): boolean;
   close(): void;
 }
 
 const SLOT_BYTES = 4096;
 
-/** Null when the file can be neither opened nor created. */
+/** Opens the ledger, or creates it; null when neither is possible. */
 export function openLedger(path: string): Ledger | null {
   let fd: number | null = null;
   try {
@@ -53,12 +53,12 @@ export function openLedger(path: string): Ledger | null {
   }
 }
 
-/** A file that was begun and could not be filled: emptied, so that the next start does not take it for a ledger. */
+/** Empties a file that was begun but could not be filled, so that the next start does not take it for a ledger. */
 function discard(fd: number): void {
   try {
     ftruncateSync(fd);
   } catch {
-    // Its size tells anyway.
+    // If it cannot be emptied either, its size shows that it is incomplete.
   }
   closeSync(fd);
 }

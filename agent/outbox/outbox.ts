@@ -1,8 +1,8 @@
 /**
- * Store and forward. What goes up is written to SQLite first and deleted when the broker has it, so a restart or an outage
- * loses nothing that fits. While the disk is full or read-only, the same store in memory takes over, smaller; everything moves
- * to the disk when it can be written again, which is tried with back-off. What does not fit is dropped by class, counted by
- * reason, and telemetry windows are merged before they are dropped.
+ * Stores and forwards. Every message to the broker is written to SQLite first and deleted when the broker has it, so a restart or an outage loses
+ * nothing that fits. While the disk is full or read-only, the same store in memory takes over, with a smaller cap; when the disk can be written
+ * again, which is tried with back-off, everything moves to the disk. What does not fit is dropped by class and counted by reason, and telemetry
+ * windows are merged before they are dropped.
  */
 import { randomInt, randomUUID } from 'node:crypto';
 import { encodePayload, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
@@ -16,14 +16,14 @@ import { MessageStore, spanOf, type IdRange, type StoredMessage, type StoreState
 export type OutboxMessage = StoredMessage;
 
 export interface OutboxOptions {
-  /** Opens the database on the disk; called again, with back-off, while it throws. */
+  /** Opens the database on the disk. While it throws, it is called again, with back-off. */
   open: () => Sqlite;
   maxBytes: number;
-  /** Null where the disk does not allow one. */
+  /** Opens the ledger; null where the disk does not allow one. */
   ledger: () => Ledger | null;
   boot: BootClock;
   onFault: (error: CodedError) => void;
-  /** After faults: the disk is written again. */
+  /** Called when the disk can be written again after a fault. */
   onRecovered?: () => void;
 }
 
@@ -33,40 +33,43 @@ export interface WindowNumber {
   seq: number;
 }
 
-/** Of the store in memory. */
+/** Upper bound of the store in memory. */
 const MEMORY_BYTES = 2 * 1024 * 1024;
 const RETRY_MS = { base: 1000, cap: 60_000 };
-/** After a power cut the sequence goes on above what may have been used: one durable write for so many windows. */
+/**
+ * How many numbers of the sequence are reserved with one durable write. After a power cut the sequence goes on above all reserved numbers, because
+ * they may have been used.
+ */
 const RESERVED_NUMBERS = 64;
-/** Ids of messages that came before the database was ever open: above those in it, and different at each start. */
+/** Id for messages that come before the database was ever open. It lies above the ids in the database, and differs at each start. */
 const unknownId = (): number => 2 ** 40 * (1 + randomInt(4096)) + randomInt(2 ** 32);
 
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #handed = new Set<number>();
-  /** Delivered, or with a reason dropped, and not yet deleted on the disk. */
+  /** Messages that were delivered (null) or dropped (the reason), and are not yet deleted on the disk. */
   readonly #toDelete = new Map<number, DropReason | null>();
-  /** Counted, and not yet on the disk. */
+  /** Losses that are counted, but not yet on the disk. */
   readonly #dropped: Tally = new Map();
   readonly #ledger: Ledger | null;
   #disk: MessageStore | null = null;
   #memory: MessageStore | null = null;
-  /** The newest, on the disk or ahead of it; null while the database was never open. */
+  /** The newest state, on the disk or ahead of it; null when the database was never open. */
   #state: StoreState | null = null;
-  /** What an earlier process left in the ledger, until the database tells whether it knows. */
+  /** The record that an earlier process left in the ledger. It is kept until the database is open and shows whether it knows the record already. */
   #inherited: LedgerRecord | null;
   #lastEpoch: number;
-  /** Of the present period without a disk that can be written; null in between. */
+  /** Number of the present period in which the disk cannot be written; null when it can be. */
   #epoch: number | null = null;
-  /** A sequence of this process alone, for windows whose numbers cannot be written down anywhere. */
+  /** A sequence of this process alone, for windows whose numbers cannot be recorded anywhere. */
   #loose: WindowNumber | null = null;
-  /** Windows up to this message were sent while they could not be marked. */
+  /** Windows up to this message were sent while they could not be marked as sent. */
   #sentThrough = 0;
-  /** Something waits for the disk: messages, deletions, counts. */
+  /** Whether messages, deletions or counts wait for the disk. */
   #unsettled = false;
   #closed = false;
   #failing: { code: string; retryAtMs: number; waitMs: number } | null = null;
-  /** The outbox's clock was `ageMs` at `moment`. It counts while the machine is on, whatever becomes of the date. */
+  /** The outbox's clock showed `ageMs` at `moment`. This clock counts while the machine is on, and does not depend on the date. */
   #age: { ageMs: number; moment: BootMoment };
   #nextId = 1;
 
@@ -80,15 +83,15 @@ export class Outbox {
     if (this.#state === null) this.#nextId = unknownId();
   }
 
-  /** Never throws: a message that cannot be stored on the disk is kept in memory, or counted as dropped. */
+  /** Stores a message. Never throws: a message that cannot be stored on the disk is kept in memory, or counted as dropped. */
   put(message: { class: OutboxClass; topic: string; payload: Buffer }): void {
     const stored = this.#toStored(message, null);
     if (!this.#onDisk((disk) => this.#commit(disk, {}, () => disk.insert(stored)))) this.#keepInMemory(stored);
   }
 
   /**
-   * Numbers a window and stores it as telemetry. `make` is called again when the number must be one of another stream.
-   * @throws what `make` throws, and ContractError for a window that its schema refuses: then no number was used
+   * Numbers a window and stores it as telemetry. `make` is called again if the number turns out to belong to another stream.
+   * @throws what `make` throws, and ContractError for a window that its schema refuses; no number was used then
    */
   putWindow(make: (number: WindowNumber) => TelemetryWindow): TelemetryWindow {
     let made = this.#prepare(make, this.#loose ?? this.#number() ?? { stream_id: randomUUID(), seq: 0 });
@@ -108,12 +111,12 @@ export class Outbox {
     return made.window;
   }
 
-  /** Of the newest message; those with a larger number come later. */
+  /** Id of the newest message. Later messages have larger ids. */
   lastId(): number {
     return this.#nextId - 1;
   }
 
-  /** The next messages by class, oldest first, without those that are on their way: `newerThan` or `upTo` an id. */
+  /** The next messages by class, oldest first, without those that are on their way. The range limits their ids (`newerThan`, `upTo`). */
   next(limit: number, range: IdRange = {}): OutboxMessage[] {
     if (limit <= 0) return [];
     const busy = (id: number): boolean => this.#handed.has(id) || this.#toDelete.has(id);
@@ -128,7 +131,7 @@ export class Outbox {
     return found.sort((a, b) => rankOf(a.class) - rankOf(b.class) || a.id - b.id).slice(0, limit);
   }
 
-  /** They are about to be sent. From now on they never change: a window that may have arrived is not merged any more. */
+  /** Notes that these messages are about to be sent. From now on they never change: a window that may have arrived must not be merged. */
   handOver(messages: readonly OutboxMessage[]): void {
     for (const { id } of messages) this.#handed.add(id);
     const windows = messages.filter((message) => message.span !== null && !message.sent).map(({ id }) => id);
@@ -141,44 +144,44 @@ export class Outbox {
     this.#writeLedger();
   }
 
-  /** It did not arrive, or nobody knows: it will be sent again. */
+  /** Notes that a message did not arrive, or that nobody knows whether it did. It will be sent again. */
   giveBack(id: number): void {
     this.#handed.delete(id);
   }
 
-  /** The broker has it. Never throws: what cannot be deleted now is not sent again, and deleted later. */
+  /** Notes that the broker has a message. Never throws: what cannot be deleted now is not sent again, and is deleted later. */
   remove(id: number): void {
     this.#discard(id, null);
   }
 
-  /** It can never be delivered. */
+  /** Drops a message that can never be delivered, and counts it. */
   drop(message: OutboxMessage, reason: DropReason): void {
     this.#discard(message.id, reason);
   }
 
-  /** Tries the disk again when something waits for it and it is time. Cheap when nothing does. */
+  /** Tries the disk again when something waits for it and the back-off is over. This costs little when nothing waits. */
   retry(): void {
     if (this.#failing !== null || this.#unsettled) this.#onDisk(() => undefined);
   }
 
-  /** Bytes of stored messages, and how many; `in_memory` of them are not on the disk. */
+  /** Bytes and number of stored messages. `in_memory` of them are not on the disk. */
   usage(): { bytes: number; messages: number; in_memory: number } {
     const none = { bytes: 0, messages: 0 };
     const [disk, memory] = [this.#disk?.usage() ?? none, this.#memory?.usage() ?? none];
     return { bytes: disk.bytes + memory.bytes, messages: disk.messages + memory.messages, in_memory: memory.messages };
   }
 
-  /** `class/reason` to the number lost since the database exists: windows of telemetry, messages of the rest. */
+  /** By `class/reason`, how many were lost since the database exists: windows for telemetry, messages for the rest. */
   get dropped(): ReadonlyMap<string, number> {
     return sumOf(this.#disk?.dropped ?? new Map(), this.#memory?.dropped ?? new Map(), this.#dropped);
   }
 
-  /** Windows that were merged into a neighbour. */
+  /** Number of windows that were merged into a neighbour. */
   get merged(): number {
     return (this.#disk?.merged ?? 0) + (this.#memory?.merged ?? 0);
   }
 
-  /** Expiry by the outbox's own clock, and free pages back to the file system. The scheduled job. */
+  /** Removes messages that are too old by the outbox's own clock, and returns free pages to the file system. A scheduled job calls it. */
   maintain(): void {
     this.#onDisk((disk) => {
       this.#commit(disk, {}, () => disk.expire(this.#ageNow()));
@@ -187,7 +190,7 @@ export class Outbox {
     this.#memory?.commit(null, () => this.#memory?.expire(this.#ageNow()));
   }
 
-  /** Idempotent. Writes what it can, and closes the files. What is only in memory then is counted as lost at the next start. */
+  /** Writes what can be written, and closes the files. What is only in memory then is counted as lost at the next start. Idempotent. */
   close(): void {
     if (this.#closed) return;
     this.#failing = null;
@@ -211,12 +214,12 @@ export class Outbox {
     return { window, stored: this.#toStored({ class: 'summary', topic: 'telemetry', payload }, spanOf(window)) };
   }
 
-  /** The next of the persistent sequence; null while the database was never open. */
+  /** The next number of the persistent sequence; null when the database was never open. */
   #number(): WindowNumber | null {
     return this.#state === null ? null : { stream_id: this.#state.stream_id, seq: this.#state.next_seq };
   }
 
-  /** Takes a number for a window that is only in memory: of the persistent sequence when the ledger can hold its place. */
+  /** A number for a window that is only in memory. It comes from the persistent sequence if the ledger can record that it was used. */
   #numberInMemory(): WindowNumber {
     const number = this.#loose === null ? this.#number() : null;
     if (number !== null && this.#state !== null && this.#writeLedger(number.seq + 1)) {
@@ -232,7 +235,7 @@ export class Outbox {
     return this.#age.ageMs + Math.max(0, this.#options.boot.ms() - this.#age.moment.ms);
   }
 
-  /** One transaction with the state; `#state` follows only when it is on the disk. */
+  /** Changes the database and the state in one transaction. `#state` changes only when the transaction is on the disk. */
   #commit(disk: MessageStore, change: Partial<StoreState>, work: () => void, durable = false): void {
     const moment = bootMoment(this.#options.boot);
     const base = this.#state ?? { stream_id: randomUUID(), next_seq: 0, reserved_seq: 0, ledger_epoch: this.#lastEpoch, merged: 0 };
@@ -241,11 +244,11 @@ export class Outbox {
     this.#state = state;
   }
 
-  /** Runs `work` with a database that can be written, after everything that waited for it. @returns false when there is none */
+  /** Runs `work` with a database that can be written, after everything that waited for the disk. @returns false when there is none */
   #onDisk(work: (disk: MessageStore) => void): boolean {
     if (this.#closed || (this.#failing !== null && this.#options.boot.ms() < this.#failing.retryAtMs)) return false;
     try {
-      // A connection that was opened on a read-only file system stays read-only.
+      // A connection that was opened on a read-only file system stays read-only, so it is opened again.
       if (this.#disk === null || this.#failing?.code === 'E_STATE_READ_ONLY') this.#open();
       const disk = this.#disk;
       if (disk === null) return false;
@@ -273,20 +276,23 @@ export class Outbox {
     this.#disk?.close();
     this.#disk = store;
     this.#unsettled = true;
-    if (this.#state !== null) return; // only the connection is new
+    if (this.#state !== null) return; // The state is known already; only the connection is new.
     const elapsedMs = saved === null ? null : elapsedSince({ boot: saved.boot, ms: saved.boot_ms }, this.#options.boot);
     const ageMs = (saved?.age_ms ?? 0) + (elapsedMs ?? 0);
     this.#memory?.commit(null, () => this.#memory?.shiftAges(ageMs - this.#ageNow()));
     this.#age = { ageMs, moment: bootMoment(this.#options.boot) };
     this.#nextId = Math.max(this.#nextId, saved?.next_id ?? 0, store.lastId() + 1);
-    // Without a ledger nobody could have noted what was sent while it could not be marked.
+    // Without a ledger nobody could have noted which messages were sent while they could not be marked, so all of them may have been sent.
     if (this.#ledger === null || this.#ledger.fresh) this.#sentThrough = store.lastId();
     if (saved !== null) this.#state = this.#resume(saved, elapsedMs !== null);
     else for (const [key, n] of this.#inherited === null ? [] : lossesOf(this.#inherited)) addTo(this.#dropped, key, n);
     this.#inherited = null;
   }
 
-  /** Where an earlier process stopped. After a power cut the newest transactions may be missing, and their numbers were used. */
+  /**
+   * The state with which to go on after an earlier process. After a power cut the newest transactions may be missing although their numbers were
+   * used.
+   */
   #resume(saved: StoreState, sameBoot: boolean): StoreState {
     const inherited = this.#inherited !== null && this.#inherited.epoch > saved.ledger_epoch ? this.#inherited : null;
     const known = inherited?.stream_id === saved.stream_id ? Math.max(saved.next_seq, inherited.next_seq) : saved.next_seq;
@@ -300,7 +306,7 @@ export class Outbox {
     return { ...saved, next_seq: next };
   }
 
-  /** Everything that waited goes to the disk, in one transaction; then the ledger is empty again. */
+  /** Moves everything that waited to the disk, in one transaction. The ledger is empty afterwards. */
   #settle(disk: MessageStore): void {
     const memory = this.#memory;
     const epoch = this.#epoch ?? this.#lastEpoch;
@@ -322,7 +328,7 @@ export class Outbox {
   }
 
   #keepInMemory(message: StoredMessage): void {
-    if (this.#closed) return; // a part that stops after the outbox has nobody to speak to
+    if (this.#closed) return; // A part that stops after the outbox has nobody left to report to.
     const { maxBytes } = this.#options;
     this.#memory ??= new MessageStore(openDatabase(':memory:', { durability: 'normal' }), {
       maxBytes: Math.min(maxBytes, MEMORY_BYTES), handed: this.#handed, fullReason: () => lossReason(this.#failing?.code),
@@ -344,7 +350,7 @@ export class Outbox {
     }
   }
 
-  /** @param nextSeq a number that is about to be used: it is durable when this returns true */
+  /** @param nextSeq a number that is about to be used; when this returns true, it is durable */
   #writeLedger(nextSeq?: number): boolean {
     if (this.#ledger === null || this.#closed) return false;
     const [state, inherited] = [this.#state, this.#inherited];
@@ -361,7 +367,7 @@ export class Outbox {
   }
 }
 
-/** What a process that was killed in such a period has cost. */
+/** What was lost with a process that was killed while the disk could not be written. */
 function lossesOf({ dropped, waiting }: LedgerRecord): Tally {
   return sumOf(new Map(Object.entries(dropped)), new Map(Object.entries(waiting).map(([name, n]) => [`${name}/restart`, n])));
 }

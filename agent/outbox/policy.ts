@@ -1,11 +1,17 @@
-/** What the outbox keeps when it cannot keep everything. Pure. */
+/** Decides what the outbox keeps when it cannot keep everything. Pure. */
 export const outboxClasses = ['critical', 'event', 'summary', 'raw'] as const;
-/** Most important first. Critical: faults and answers. Event: recognitions. Summary: telemetry windows. Raw: what can be done without. */
+/**
+ * Classes of messages, the most important first. Critical: faults and answers. Event: recognitions. Summary: telemetry windows. Raw: values that can
+ * be done without.
+ */
 export type OutboxClass = (typeof outboxClasses)[number];
 
 export const rankOf = (c: OutboxClass): number => outboxClasses.indexOf(c);
 
-/** Longest stay, milliseconds of a machine that is switched on: an old recognition is still history, an old raw value is nothing. */
+/**
+ * How long a message may wait, milliseconds in which the machine is switched on. An old recognition still has value as history; an old raw value has
+ * none.
+ */
 export const MAX_AGE_MS: Record<OutboxClass, number> = {
   critical: 90 * 86_400_000,
   event: 30 * 86_400_000,
@@ -13,7 +19,7 @@ export const MAX_AGE_MS: Record<OutboxClass, number> = {
   raw: 86_400_000,
 };
 
-/** A class may fill so much of the whole before it makes room by itself; what others leave free it may use. */
+/** The share of the whole that a class may fill before it must drop messages of its own. It may also use what other classes leave free. */
 export const SHARE: Record<OutboxClass, number> = { critical: 1, event: 0.75, summary: 0.5, raw: 0.1 };
 
 /**
@@ -41,7 +47,7 @@ export function sumOf(...tallies: ReadonlyMap<string, number>[]): Tally {
   return sum;
 }
 
-/** Token bucket: whether one more message may catch up now. `tokens` never exceeds a second's worth (at least one). */
+/** A token bucket, which decides whether one more waiting message may be sent now. `tokens` never exceeds a second's worth (at least one). */
 export interface Bucket {
   tokens: number;
   atMs: number;

@@ -1,4 +1,7 @@
-/** From the outbox to the link: live messages at once, what waited at a limited rate, flagged, at most 16 on the way. */
+/**
+ * Sends messages from the outbox over the link. Live messages go at once; messages that had to wait go at a limited rate and carry the flag
+ * `backfill`. At most 16 are on the way.
+ */
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
 import type { Outbox, OutboxMessage } from './outbox.js';
@@ -10,7 +13,7 @@ export interface PumpLink {
 }
 
 export interface PumpOptions {
-  /** `sterna/v1/{fleet}/{device}`. */
+  /** Beginning of every topic: `sterna/v1/{fleet}/{device}`. */
   prefix: string;
   backfillPerSecond: number;
   maxInFlight: number;
@@ -25,7 +28,9 @@ export class OutboxPump {
   readonly #clock: Clock;
   readonly #options: PumpOptions;
   readonly #onWay = new Set<number>();
-  /** QoS 0 messages wait long for their proof; they do not take the places of the others. */
+  /**
+   * Number of QoS 0 messages on the way. It may take long until something proves that they arrived, so they do not occupy the places of the others.
+   */
   #quiet = 0;
   #bucket: Bucket = { tokens: 1, atMs: 0 };
   /** Messages above this id were stored during the present connection. */
@@ -49,13 +54,13 @@ export class OutboxPump {
     this.#timer = undefined;
   }
 
-  /** Messages stored from now on are live, those before are backfill. */
+  /** Notes a new connection. Messages that are stored from now on are live; those before are backfill. */
   connected(): void {
     this.#backlogId = this.#outbox.lastId();
     this.kick();
   }
 
-  /** Send what may be sent. Cheap when there is nothing, and never throws. */
+  /** Sends what may be sent. This costs little when there is nothing to send, and never throws. */
   kick(): void {
     if (this.#link.connected) this.#guard(() => this.#sendSome());
   }
@@ -79,7 +84,7 @@ export class OutboxPump {
     return taken;
   }
 
-  /** Noted first that they were sent, then sent: a kill in between costs a second delivery, never a window. */
+  /** Notes that the messages are sent before it sends them. A kill in between costs a second delivery, but never loses a window. */
   #sendAll(messages: readonly OutboxMessage[], backfill: boolean): void {
     if (messages.length > 0) this.#outbox.handOver(messages);
     for (const message of messages) this.#send(message, backfill);
@@ -93,7 +98,7 @@ export class OutboxPump {
     }
   }
 
-  /** Resolves when everything that was on the way is settled, or after the time. */
+  /** Resolves when everything that was on the way is settled, or after `timeoutMs`. */
   async drain(timeoutMs: number): Promise<void> {
     const end = this.#clock.monotonicMs() + timeoutMs;
     while (this.#link.connected && this.#clock.monotonicMs() < end && this.#pending() > 0) {
@@ -102,7 +107,7 @@ export class OutboxPump {
     }
   }
 
-  /** Live messages that are not delivered; QoS 0 ones need no waiting for, they stay stored if they failed. */
+  /** Live messages that are not delivered yet. Messages of QoS 0 need not be waited for, because they stay stored if they failed. */
   #pending(): number {
     return this.#outbox.next(this.#options.maxInFlight, { newerThan: this.#backlogId }).length + this.#onWay.size - this.#quiet;
   }
@@ -115,7 +120,7 @@ export class OutboxPump {
     if (quiet) this.#quiet += 1;
     void this.#link.publish(`${this.#options.prefix}/${message.topic}`, payload, { qos: quiet ? 0 : 1 }).then(
       () => this.#guard(() => this.#outbox.remove(message.id)),
-      // Anything but a refusal: it stays, and goes out again.
+      // Unless the broker refused the message, it stays in the outbox and is sent again.
       (error: unknown) => this.#guard(() => {
         if (error instanceof AgentError && error.code === 'E_BROKER_REFUSED') this.#outbox.drop(message, 'refused');
         else this.#outbox.giveBack(message.id);
@@ -127,7 +132,7 @@ export class OutboxPump {
   }
 }
 
-/** Sets `backfill` in a JSON payload; null for one that is no JSON object. */
+/** Sets `backfill` in a JSON payload; null for a payload that is no JSON object. */
 function flagBackfill(payload: Buffer): Buffer | null {
   try {
     const value: unknown = JSON.parse(payload.toString('utf8'));

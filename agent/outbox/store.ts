@@ -1,7 +1,7 @@
 /**
- * The messages of one SQLite database: classes, caps, age, merging. Each change is one transaction together with what it
- * drops and with the state of the outbox, so that a kill at any point leaves all of it or none. It knows nothing of disks that
- * come and go: errors are thrown, and nothing has changed then.
+ * The messages of one SQLite database: classes, caps, age, merging. Each change is one transaction, together with what it drops and with the state of
+ * the outbox, so that a kill at any point leaves all of it or none. This class does not handle disks that become full or read-only: it throws an
+ * error, and nothing has changed then.
  */
 import { z } from 'zod';
 import { decodePayload, lineageOf, mergeable, mergeWindows, telemetrySchema, type TelemetryWindow } from '../contracts/index.js';
@@ -9,24 +9,24 @@ import { AgentError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
 import { addTo, MAX_AGE_MS, outboxClasses, rankOf, SHARE, type DropReason, type OutboxClass, type Tally } from './policy.js';
 
-/** The windows that a message of telemetry stands for. Only those of one lineage may be merged. */
+/** The windows that a message of telemetry stands for. Windows may be merged only when their lineage is the same. */
 export interface WindowSpan {
-  /** Stream, life of the agent and model. */
+  /** Stream, life of the agent, and model, joined to one text. */
   lineage: string;
   firstSeq: number;
   seq: number;
 }
 
 export interface StoredMessage {
-  /** Unique over all databases of one process, and growing. */
+  /** Unique over all databases of one process. Later messages have larger ids. */
   id: number;
   class: OutboxClass;
-  /** Below `sterna/v1/{fleet}/{device}/`. */
+  /** The topic below `sterna/v1/{fleet}/{device}/`. */
   topic: string;
   payload: Buffer;
-  /** On the outbox's own clock, which counts only while the machine is on. */
+  /** When it was stored, by the outbox's own clock, which counts only while the machine is on. */
   storedMs: number;
-  /** It was handed to a connection, so it may have arrived: it never changes again. */
+  /** Whether it was handed to a connection. It may have arrived then, so it never changes again. */
   sent: boolean;
   span: WindowSpan | null;
 }
@@ -34,14 +34,14 @@ export interface StoredMessage {
 const stateSchema = z.object({
   stream_id: z.string(),
   next_seq: z.number(),
-  /** Durable, and never below `next_seq`: where the sequence goes on after a power cut. */
+  /** Where the sequence goes on after a power cut. It is durable, and never below `next_seq`. */
   reserved_seq: z.number(),
   next_id: z.number(),
-  /** The outbox's clock at the moment `boot`, `boot_ms` of the boot clock. */
+  /** What the outbox's clock showed at the moment `boot`, `boot_ms` of the boot clock. */
   age_ms: z.number(),
   boot: z.string().nullable(),
   boot_ms: z.number(),
-  /** Of the ledger, as far as it is in this database. */
+  /** The latest epoch of the ledger whose contents are in this database. */
   ledger_epoch: z.number(),
   merged: z.number(),
 });
@@ -75,7 +75,9 @@ const SCHEMA = `
   CREATE TABLE dropped (key TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
   CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL) STRICT;
 `;
-/** Of the first version, without a sequence that survives: its windows may have been sent, so they stay as they are. */
+/**
+ * Converts a database of the first version, which had no sequence that survives a restart. Its windows may have been sent, so they stay as they are.
+ */
 const FROM_0 = `
   DROP INDEX IF EXISTS message_class;
   ALTER TABLE message RENAME TO message_0;
@@ -84,7 +86,7 @@ const FROM_0 = `
   DROP TABLE message_0;
 `;
 
-/** Messages of the first version of the contracts: the other end refuses them, so they are counted as dropped. */
+/** Messages of the first version of the contracts are refused by the other end, so they are counted as dropped. */
 const FROM_1 = `
   INSERT INTO dropped (key, n)
     SELECT CASE class ${outboxClasses.map((name, rank) => `WHEN ${rank} THEN '${name}/outdated'`).join(' ')} ELSE 'raw/outdated' END, SUM(COALESCE(seq - first_seq, 0) + 1)
@@ -92,7 +94,7 @@ const FROM_1 = `
   DELETE FROM message;
 `;
 
-/** Of SQLite's own, a row and its index entry. */
+/** Bytes that SQLite itself needs for a row and its index entry. */
 const ROW_BYTES = 64;
 const FREE_PAGES_TO_RETURN = 64;
 
@@ -100,7 +102,7 @@ export class MessageStore {
   readonly #db: Sqlite;
   readonly #maxBytes: number;
   readonly #fullReason: () => DropReason;
-  /** Handed to the connection right now: neither merged nor dropped. */
+  /** Messages that are handed to the connection right now. They are neither merged nor dropped. */
   readonly #handed: ReadonlySet<number>;
   #bytes = new Map<OutboxClass, number>();
   #dropped: Tally = new Map();
@@ -121,7 +123,7 @@ export class MessageStore {
     });
   }
 
-  /** As it was last saved; null in a new database. */
+  /** The state as it was last saved; null in a new database. */
   loadState(): StoreState | null {
     const row = translateSqlite('read the outbox', () => this.#db.prepare<[], { json: string }>('SELECT json FROM state').get());
     const parsed = row === undefined ? null : stateSchema.safeParse(JSON.parse(row.json));
@@ -133,7 +135,7 @@ export class MessageStore {
     return this.#db.prepare<[], { id: number | null }>('SELECT MAX(id) AS id FROM message').get()?.id ?? 0;
   }
 
-  /** Bytes of the messages, and how many. */
+  /** Bytes and number of the messages. */
   usage(): { bytes: number; messages: number } {
     const { n } = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM message').get() ?? { n: 0 };
     return { bytes: this.#totalBytes(), messages: n };
@@ -143,18 +145,18 @@ export class MessageStore {
     return this.#dropped;
   }
 
-  /** Windows that were merged into a neighbour. */
+  /** Number of windows that were merged into a neighbour. */
   get merged(): number {
     return this.#merged;
   }
 
-  /** Units that are stored, by class: windows of telemetry, messages of the rest. */
+  /** Units that are stored, by class: windows for telemetry, messages for the rest. */
   units(): Map<OutboxClass, number> {
     const rows = this.#db.prepare<[], { class: number; n: number }>('SELECT class, SUM(COALESCE(seq - first_seq, 0) + 1) AS n FROM message GROUP BY class').all();
     return new Map(rows.map(({ class: rank, n }) => [classOf(rank), n]));
   }
 
-  /** One transaction: all of `work` and the state, or nothing. With `durable` also after a power cut. @throws AgentError */
+  /** Runs `work` and saves the state in one transaction. With `durable` it also survives a power cut. @throws AgentError */
   commit(state: StoreState | null, work: () => void, durable = false): void {
     const before = { bytes: new Map(this.#bytes), dropped: new Map(this.#dropped), merged: this.#merged };
     try {
@@ -175,12 +177,14 @@ export class MessageStore {
     }
   }
 
-  /** Within `commit`. Makes room for it; a message that does not fit beside more important ones is counted as dropped. */
+  /**
+   * Inserts a message and makes room for it. A message that does not fit beside more important ones is counted as dropped. Call it within `commit`.
+   */
   insert(message: StoredMessage): void {
     const bytes = message.payload.byteLength + message.topic.length + ROW_BYTES;
     this.#makeRoom(message.class, bytes);
     const units = message.span === null ? 1 : message.span.seq - message.span.firstSeq + 1;
-    // One that is on its way comes from the store in memory: it may arrive, so it is not counted as lost.
+    // A message that is on its way was in the store in memory before. It may arrive, so it is not counted as lost.
     if (this.#totalBytes() + bytes > this.#maxBytes && !this.#handed.has(message.id)) return this.count(message.class, this.#fullReason(), units);
     this.#db.prepare('INSERT INTO message (id, class, topic, payload, bytes, stored_ms, sent, lineage, first_seq, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
       message.id, rankOf(message.class), message.topic, message.payload, bytes, Math.round(message.storedMs), message.sent ? 1 : 0,
@@ -189,22 +193,22 @@ export class MessageStore {
     this.#account(rankOf(message.class), bytes);
   }
 
-  /** Within `commit`. */
+  /** Call it within `commit`. */
   markSent(ids: Iterable<number>): void {
     for (const id of ids) this.#db.prepare('UPDATE message SET sent = 1 WHERE id = ?').run(id);
   }
 
-  /** Within `commit`: every message up to this one may have been sent. */
+  /** Notes that every message up to this one may have been sent. Call it within `commit`. */
   markSentThrough(id: number): void {
     this.#db.prepare('UPDATE message SET sent = 1 WHERE id <= ?').run(id);
   }
 
-  /** Within `commit`. With a reason it is a loss, and counted. @returns whether it was here */
+  /** Deletes a message. With a reason it is a loss, and is counted. Call it within `commit`. @returns whether the message was here */
   delete(id: number, reason: DropReason | null = null): boolean {
     return this.#delete('id = ?', [id], reason) > 0;
   }
 
-  /** Within `commit`. */
+  /** Drops messages that are too old. Call it within `commit`. */
   expire(nowMs: number): void {
     for (const name of outboxClasses) {
       const old = this.#db.prepare<[number, number], { id: number }>('SELECT id FROM message WHERE class = ? AND stored_ms <= ?').all(rankOf(name), Math.round(nowMs - MAX_AGE_MS[name]));
@@ -212,24 +216,24 @@ export class MessageStore {
     }
   }
 
-  /** Within `commit`: the outbox's clock turned out to be so far ahead of what these messages were stored by. */
+  /** Moves the times at which messages were stored, because the outbox's clock turned out to be this far ahead of them. Call it within `commit`. */
   shiftAges(ms: number): void {
     this.#db.prepare('UPDATE message SET stored_ms = stored_ms + ?').run(Math.round(ms));
   }
 
-  /** Within `commit`. */
+  /** Counts losses of a class. Call it within `commit`. */
   count(name: OutboxClass, reason: DropReason, n: number): void {
     this.addDropped(`${name}/${reason}`, n);
   }
 
-  /** Within `commit`. */
+  /** Adds to the count of losses under this key. Call it within `commit`. */
   addDropped(key: string, n: number): void {
     if (n === 0) return;
     this.#db.prepare('INSERT INTO dropped (key, n) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET n = n + excluded.n').run(key, n);
     addTo(this.#dropped, key, n);
   }
 
-  /** By class, then oldest first. @throws AgentError E_STATE */
+  /** The next messages by class, then oldest first. @throws AgentError E_STATE */
   next(limit: number, exclude: (id: number) => boolean, range: IdRange = {}): StoredMessage[] {
     return translateSqlite('read the outbox', () => {
       const found: StoredMessage[] = [];
@@ -247,7 +251,7 @@ export class MessageStore {
     return translateSqlite('read the outbox', () => this.#db.prepare('SELECT 1 FROM message WHERE id = ?').get(id) !== undefined);
   }
 
-  /** Free pages back to the file system. The log stays allocated (at most 1 MiB): on a full disk it is what deleting needs. */
+  /** Returns free pages to the file system. The write-ahead log stays allocated (at most 1 MiB), because on a full disk deleting needs it. */
   reclaim(): void {
     translateSqlite('tidy the outbox', () => {
       if (Number(this.#db.pragma('freelist_count', { simple: true })) >= FREE_PAGES_TO_RETURN) this.#db.pragma('incremental_vacuum');
@@ -259,7 +263,7 @@ export class MessageStore {
     this.#db.close();
   }
 
-  /** Merges, then drops the oldest of the least important, until a message of this class fits or nothing is left to drop. */
+  /** Merges windows, then drops the oldest messages of the least important class, until a message of this class fits or nothing is left to drop. */
   #makeRoom(forClass: OutboxClass, bytes: number): void {
     const cap = this.#maxBytes * SHARE[forClass];
     const overCap = (): number => this.#bytesOf(forClass) + bytes - cap;
@@ -293,7 +297,9 @@ export class MessageStore {
     return gone.length;
   }
 
-  /** The oldest until so many bytes are free. What is on its way stays: it would be counted as lost and arrive. */
+  /**
+   * Drops the oldest messages until this many bytes are free. Messages on their way stay, because they would be counted as lost although they arrive.
+   */
   #dropOldest(name: OutboxClass, bytes: number): boolean {
     const oldest = this.#db.prepare<[number, number], { id: number; bytes: number }>('SELECT id, bytes FROM message WHERE class = ? ORDER BY id LIMIT ?')
       .all(rankOf(name), 32 + this.#handed.size);
@@ -308,9 +314,10 @@ export class MessageStore {
   }
 
   /**
-   * One pass over the windows that were never sent: the neighbours that make the shortest window become one, everywhere, so
-   * that resolution goes evenly. Whoever received a window knows its numbers, so one that may have arrived is left as it is,
-   * and no window may come to stand for a number that lies between two others. @returns false when nothing can be merged
+   * Makes one pass over the windows that were never sent. Everywhere, the two neighbours that make the shortest window become one, so that resolution
+   * decreases evenly. The receiver of a window knows its numbers, so a window that may have arrived is left as it is. No window may come to stand for
+   * a number that lies between two others.
+   * @returns false when nothing can be merged
    */
   #mergeOnce(): boolean {
     const rows = this.#db.prepare<[number], Pick<Row, 'id' | 'lineage' | 'first_seq' | 'seq'>>(
@@ -336,7 +343,7 @@ export class MessageStore {
     const [a, b] = [first, second].map((id) => this.#db.prepare<[number], Row>('SELECT * FROM message WHERE id = ?').get(id));
     const [earlier, later] = [parseWindow(a), parseWindow(b)];
     if (b === undefined || earlier === null || later === null || !mergeable(earlier, later)) {
-      this.#db.prepare('UPDATE message SET lineage = NULL WHERE id = ?').run(first); // damaged: it is not tried again
+      this.#db.prepare('UPDATE message SET lineage = NULL WHERE id = ?').run(first); // A damaged message is not tried again.
       return false;
     }
     const payload = Buffer.from(JSON.stringify(mergeWindows(earlier, later)));
@@ -348,7 +355,7 @@ export class MessageStore {
   }
 }
 
-/** Which windows a message stands for, as its columns say it. */
+/** Reads from a window which windows its message stands for, in the form of the store's columns. */
 export function spanOf(window: TelemetryWindow): WindowSpan {
   const { stream_id, boot_id } = window;
   return { lineage: JSON.stringify([stream_id, boot_id, lineageOf(window)]), firstSeq: window.first_seq, seq: window.seq };

@@ -36,21 +36,21 @@ import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground
 import { Recorder } from '../telemetry/recorder.js';
 import { redact } from '../../runtime/redact.js';
 
-/** Samples a second, and samples of a chunk. */
+/** How sound is cut into chunks: samples a second, and samples in a chunk. */
 type SoundCut = Pick<SoundRequest, 'rate' | 'step'>;
 
-/** What a pipeline needs of the whole device. */
+/** The functions of the whole device that a pipeline needs. */
 export interface PipelineHost {
   isConnected(): boolean;
   /** Sends a request for blocks. */
   request(request: OtaGet): void;
-  /** Ends the telemetry window: latencies of two packages must not mix in one. */
+  /** Ends the telemetry window, because latencies of two packages must not mix in one. */
   closeWindow(): Promise<void>;
-  /** Another package runs, or none. */
+  /** Called when another package, or none, runs. */
   switched(): void;
-  /** A frame, for `/metrics`. */
+  /** Counts a frame for `/metrics`. */
   observe(pipeline: string, processed: ProcessedFrame): void;
-  /** What `reported` says of this pipeline is different now. */
+  /** Called when what `reported` says of this pipeline has changed. */
   changed(): void;
   settingsChanged(): void;
   /** Whether heat slows the processor down now. */
@@ -59,11 +59,11 @@ export interface PipelineHost {
 
 export interface PipelineOptions {
   runtime: RuntimePort;
-  /** The engine, shared by all pipelines. */
+  /** The turns on the engine, which all pipelines share. */
   turns: Turns;
   recordings: Recordings;
   host: PipelineHost;
-  /** Shorter back-offs for tests. */
+  /** Delays between attempts to open the input; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
 }
 
@@ -76,7 +76,7 @@ export interface Effort {
 export class DevicePipeline {
   readonly name: string;
   readonly input: string;
-  /** By the name of its input. */
+  /** The kind of input, which follows from the input's name. */
   readonly medium: Medium;
   readonly slot = new PipelineSlot();
   readonly counters: PipelineCounters = new Counters(pipelineCounterNames);
@@ -95,9 +95,9 @@ export class DevicePipeline {
   #effort: Effort = { gate: 1, pace: 1 };
   /** What became of people whom another embedder enrolled. */
   #gallery: ReportedPipeline['gallery'] = null;
-  /** How the source of sound that is open cuts it. */
+  /** How the source of sound that is open cuts the sound. */
   #cut: SoundCut = usualCut;
-  /** The last `desired` that was not taken, until one is. */
+  /** The last `desired` that was refused; null again when one is taken. */
   #refused: (CodedError & { generation: number }) | null = null;
 
   constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff }: PipelineOptions) {
@@ -118,14 +118,14 @@ export class DevicePipeline {
     this.loop = this.#createLoop(turns, backoff);
   }
 
-  /** How much to do from now on; a package that is opened later begins with it. */
+  /** Sets how much to do from now on. Packages that are opened later begin with it. */
   setEffort(effort: Effort): void {
     this.#effort = effort;
     this.loop.setPace(effort.pace);
     this.slot.running?.model.pipeline.setGateFactor?.(effort.gate);
   }
 
-  /** Opens the active package; without one, installs that of the configuration. The input is started apart. */
+  /** Opens the active package; when there is none, it installs that of the configuration. The input is started separately. */
   async start(): Promise<void> {
     await this.ota.start();
     const local = this.#spec.pipeline.package;
@@ -137,7 +137,7 @@ export class DevicePipeline {
     }
   }
 
-  /** A `desired` from the broker. Only what is verified is passed on; what is refused is reported, and changes nothing. */
+  /** Takes a `desired` from the broker. Only a verified one is passed on; a refused one is reported, and changes nothing. */
   desire(desired: Desired): void {
     try {
       if (this.#f.trust.accept(this.name, desired, this.ota.state)) this.ota.desire(desired);
@@ -152,7 +152,7 @@ export class DevicePipeline {
     this.#host.changed();
   }
 
-  /** A package runs, and no deployment is under way. */
+  /** Whether a package runs and no deployment is under way. */
   get resting(): boolean {
     return this.slot.running !== null && !isBusy(this.ota.state);
   }
@@ -166,7 +166,7 @@ export class DevicePipeline {
     return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery, settings: this.settings.current, refused: this.#refused };
   }
 
-  /** For `/api/status`. */
+  /** What `/api/status` shows of this pipeline. */
   status(): Record<string, unknown> {
     const { input } = this.#spec.source;
     this.refreshCounters();
@@ -181,13 +181,13 @@ export class DevicePipeline {
     };
   }
 
-  /** Copies the totals that others keep. */
+  /** Copies the totals that other parts keep into the counters. */
   refreshCounters(): void {
     this.counters.set('frames_total', this.loop.frames);
     this.counters.set('model_swaps_total', this.slot.swaps);
   }
 
-  /** Golden vectors, latency and memory of the running package, at the configured time. @param test the command of that name */
+  /** Tests golden vectors, latency and memory of the running package, at the configured time. @param test runs the command `test` */
   async scheduledSelfTest(test: () => Promise<unknown>): Promise<void> {
     const running = this.slot.running;
     if (running === null) return;
@@ -197,7 +197,7 @@ export class DevicePipeline {
     } catch (error) {
       const coded = toCodedError(error);
       this.#faults.raise('pipeline', coded);
-      // Latency is no reason to go back here: the camera's frames ran at the same time.
+      // Slow frames are no reason to go back here, because the camera's frames ran at the same time as the test.
       if (coded.code === 'E_OTA_GATE_ACCURACY') this.ota.activeFailing(running.slot.digest, coded);
     }
   }
@@ -216,9 +216,10 @@ export class DevicePipeline {
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
           { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
-        // Another package may want other chunks than those that are cut: what listens goes on to its probation.
+        // A microphone is not compared: another package may need chunks of another rate or length than those that are cut now. Such a candidate is
+        // judged in its probation.
         serving: () => (this.#spec.source.input === null || this.medium === 'microphone' || this.loop.camera === 'ended' ? null : this.slot.running),
-        // Those of another pipeline's embedder stay with it.
+        // People of another pipeline's embedder are not counted, because they stay recognized there.
         peopleLost: (space) => this.#f.gallery.foreignTo(space, this.slot.running?.model.pipeline.embeddingSpaceId ?? undefined),
         throttled: () => this.#host.throttled(),
         switchTo: async (model, slot) => {
@@ -239,7 +240,7 @@ export class DevicePipeline {
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => this.#faults.raise('ota', error),
       onSettings: (next) => this.#applySettings(next),
-      // Without space the note is missing, and a crash counts as nobody's.
+      // Without space on the disk the note is missing, and a crash then counts against no package.
       onOpening: (digest) => attempt(this.#faults, 'ota', () => journal.noteOpening(this.name, digest)),
     }, {
       window: ota.window, windowBytes: ota.window_bytes, pace: { maxBytesPerS: ota.max_bytes_per_s, minBytesPerS: ota.min_bytes_per_s, slowWindowMs: ota.min_rate_ms },
@@ -249,7 +250,7 @@ export class DevicePipeline {
     });
   }
 
-  /** Whether pictures of events are kept: the configuration must allow it, and a setting can forbid it. */
+  /** Whether pictures of events are kept. The configuration must allow it, and a setting can forbid it. */
   get records(): boolean {
     return this.#f.config.recordings.enabled && (this.settings.current.record ?? true);
   }
@@ -317,19 +318,19 @@ export class DevicePipeline {
     return this.runtime.openSound({ ...request, ...this.#cut });
   }
 
-  /** What the running package wants to hear; without one, what most want. */
+  /** The cut of sound that the running package needs; without a package, the one that most packages need. */
   #wantedCut(): SoundCut {
     const { rate, step } = this.slot.running?.model.pipeline.sound ?? usualCut;
     return { rate, step };
   }
 
-  /** Another package may want another rate, or longer chunks. */
+  /** Opens the source again if the package now needs another rate, or chunks of another length. */
   #cutAgain(): void {
     const { rate, step } = this.#wantedCut();
     if (this.medium === 'microphone' && (rate !== this.#cut.rate || step !== this.#cut.step)) this.loop.restartSource();
   }
 
-  /** A package that sees is of no use to a microphone. @throws AgentError E_PACKAGE_MEDIUM; then nothing stays open */
+  /** Refuses a package for pictures on a microphone, and one for sound on a camera. @throws AgentError E_PACKAGE_MEDIUM; the model is closed then */
   async #fitting(model: Model): Promise<Model> {
     const { pipeline } = model;
     const listens = pipeline.sound !== undefined;
@@ -351,7 +352,7 @@ export class DevicePipeline {
     });
   }
 
-  /** The settings of a `desired` that was taken: kept, and whatever they change is opened again. */
+  /** Keeps the settings of a `desired` that was taken, and opens again whatever they change. */
   #applySettings(next: Settings): void {
     attempt(this.#faults, 'agent', () => {
       const changed = this.settings.apply(next);
@@ -362,14 +363,17 @@ export class DevicePipeline {
     this.#host.settingsChanged();
   }
 
-  /** A new embedder cannot recognize faces that another one enrolled: its plan is carried out, and whoever is still missing must not go unnoticed. */
+  /**
+   * A new embedder cannot recognize faces that another one enrolled. So this carries out the package's plan for them, and reports whoever is still
+   * missing.
+   */
   async #carryOverGallery(): Promise<void> {
     const { gallery, pictures } = this.#f;
     const model = this.slot.running?.model;
     const space = model?.pipeline.embeddingSpaceId ?? null;
     const before = space === null ? 0 : gallery.foreignTo(space);
     if (before > 0 && model?.galleryPlan === 're-embed' && pictures !== null) {
-      // Beside the frames, which it does not hold up for longer than a picture takes.
+      // This runs beside the frames. A frame waits at most for as long as one picture takes.
       await this.slot.use(({ model: { pipeline } }) => reEmbed({ runtime: this.runtime, gallery, pictures, pipeline }));
     }
     const missing = space === null ? 0 : gallery.foreignTo(space);
@@ -383,12 +387,12 @@ export class DevicePipeline {
   }
 }
 
-/** 16 kHz, a tenth of a second. */
+/** 16 kHz, and chunks of a tenth of a second. */
 const usualCut: SoundCut = { rate: 16_000, step: 1600 };
 
 const TRUST_CODES = [...Object.keys(agentErrorCodes).filter((code) => code.startsWith('E_TRUST_')), 'E_OTA_GENERATION'];
 
-/** The only pipeline of a device, and any of that name, has its files where devices with one pipeline always had them. */
+/** Folder of a pipeline's files. The pipeline with the default name keeps its files where devices with only one pipeline always had them. */
 export function pipelineFolder(stateDir: string, name: string): string {
   return name === DEFAULT_PIPELINE ? stateDir : join(stateDir, 'pipelines', name);
 }

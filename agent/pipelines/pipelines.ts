@@ -13,19 +13,19 @@ export class Pipelines implements Iterable<DevicePipeline> {
     return this.all[Symbol.iterator]();
   }
 
-  /** The one of this name; the first for none. @throws AgentError E_PIPELINE_UNKNOWN */
+  /** The pipeline of this name; without a name, the first one. @throws AgentError E_PIPELINE_UNKNOWN */
   get(name?: string): DevicePipeline {
     const found = name === undefined ? this.all[0] : this.all.find((pipeline) => pipeline.name === name);
     if (found !== undefined) return found;
     throw new AgentError('E_PIPELINE_UNKNOWN', `This device has no pipeline ${name ?? ''}; it has ${this.all.map((pipeline) => pipeline.name).join(', ')}`);
   }
 
-  /** The one of this name; without one, the first that sees, else the first. @throws AgentError E_PIPELINE_UNKNOWN */
+  /** The pipeline of this name; without a name, the first that has a camera, else the first. @throws AgentError E_PIPELINE_UNKNOWN */
   seeing(name?: string): DevicePipeline {
     return (name === undefined ? this.all.find(({ medium }) => medium === 'camera') : undefined) ?? this.get(name);
   }
 
-  /** What runs, for the service manager. */
+  /** A line for the service manager that says what runs. */
   summary(): string {
     const texts = this.all.map((pipeline) => {
       const model = pipeline.model();
@@ -34,7 +34,10 @@ export class Pipelines implements Iterable<DevicePipeline> {
     return texts.length === 1 ? texts[0]?.text ?? '' : texts.map(({ name, text }) => `${name}: ${text}`).join('; ');
   }
 
-  /** Whose embedder enrols people: the one of this name, else the first that runs one, else the first. @throws AgentError E_PIPELINE_UNKNOWN */
+  /**
+   * The pipeline whose embedder enrols people: the one of this name; without a name, the first that runs an embedder, else the first.
+   * @throws AgentError E_PIPELINE_UNKNOWN
+   */
   embedding(name?: string): DevicePipeline {
     const running = name === undefined ? this.all.find(({ slot }) => slot.running != null && slot.running.model.pipeline.embeddingSpaceId !== null) : undefined;
     return running ?? this.get(name);

@@ -1,4 +1,4 @@
-/** SQLite as the daemon uses it: pragmas in one place, and SQLite's codes turned into ours. */
+/** Opens SQLite databases for the daemon. The pragmas are set in this one place, and SQLite's codes are converted to ours. */
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { AgentError, toCodedError } from '../errors.js';
 export type Sqlite = Database.Database;
 
 export interface DatabaseOptions {
-  /** `full`: a committed transaction survives a power cut. `normal`: the last ones may be lost, the file stays sound. */
+  /** `full`: a committed transaction survives a power cut. `normal`: the last transactions may be lost, but the file stays sound. */
   durability: 'full' | 'normal';
   /** Upper bound of the file, bytes; beyond it writes fail with E_DISK_FULL. */
   maxBytes?: number;
@@ -19,7 +19,7 @@ export function openDatabase(path: string, options: DatabaseOptions): Sqlite {
   return translateSqlite(`open ${path}`, () => {
     const db = new Database(path, { timeout: 2000 });
     try {
-      db.pragma('auto_vacuum = INCREMENTAL'); // only takes effect before the first table
+      db.pragma('auto_vacuum = INCREMENTAL'); // This takes effect only before the first table is made.
       db.pragma('journal_mode = WAL');
       db.pragma(`synchronous = ${options.durability.toUpperCase()}`);
       db.pragma('journal_size_limit = 1048576');
@@ -38,8 +38,8 @@ export function openDatabase(path: string, options: DatabaseOptions): Sqlite {
 }
 
 /**
- * As `openDatabase`, and a damaged file is moved aside (`.corrupt`, one generation) and begun anew. What was in it is lost,
- * so this is for data that comes back: outbox, journal (the retained `desired` and the content-addressed store restore it).
+ * Like `openDatabase`, but a damaged file is moved aside (`.corrupt`; only the newest one is kept) and a new one is begun. The content is lost, so
+ * use this only for data that comes back: the outbox, and the journal, which the retained `desired` and the content-addressed store restore.
  */
 export function openOrRenew(path: string, options: DatabaseOptions, onRenewed: (error: AgentError) => void): Sqlite {
   try {
@@ -52,21 +52,24 @@ export function openOrRenew(path: string, options: DatabaseOptions, onRenewed: (
   }
 }
 
-/** With its log: a log that stayed behind would be played into the new file. @throws errors of the file system */
+/**
+ * Moves a database aside, together with its log, because SQLite would replay a log that stayed behind into the new file.
+ * @throws errors of the file system
+ */
 export function moveAside(path: string): void {
   for (const suffix of ['', '-wal', '-shm']) {
     if (existsSync(`${path}${suffix}`)) renameSync(`${path}${suffix}`, `${path}${suffix}.corrupt`);
   }
 }
 
-/** Whether a coded error says that the disk takes nothing now, while what is on it may be sound. */
+/** Whether a coded error says that nothing can be written to the disk now, while the data on it may be sound. */
 export function cannotBeWritten(error: unknown): error is AgentError {
   return error instanceof AgentError && (error.code === 'E_DISK_FULL' || error.code === 'E_STATE_READ_ONLY' || error.code === 'E_STATE');
 }
 
 /**
- * What is in a database whose folder cannot be written, as a database in memory; an empty one when it cannot be read. With a folder for temporary files
- * that can be written, what is in its log counts as well.
+ * Copies a database whose folder cannot be written to memory; the copy is empty if it cannot be read. If there is a folder for temporary files that
+ * can be written, the copy includes what is in the database's log.
  */
 export function copyToMemory(path: string): Sqlite {
   for (const read of [readWithLog, readWithoutLog]) {
@@ -75,7 +78,7 @@ export function copyToMemory(path: string): Sqlite {
       if (db.pragma('quick_check(1)', { simple: true }) === 'ok') return db;
       db.close();
     } catch {
-      // The next way, and in the end nothing: whoever opens it has a second copy, or can do without.
+      // If this way fails, the next one is tried. In the end the copy is empty: the caller has a second copy of the data, or can do without it.
     }
   }
   return new Database(':memory:');
@@ -89,7 +92,7 @@ function readWithLog(path: string): Buffer {
     if (existsSync(`${path}-wal`)) copyFileSync(`${path}-wal`, `${copy}-wal`);
     const db = new Database(copy);
     try {
-      db.pragma('journal_mode = DELETE'); // plays the log into the file
+      db.pragma('journal_mode = DELETE'); // This makes SQLite replay the log into the file.
       return db.serialize();
     } finally {
       db.close();
@@ -99,14 +102,17 @@ function readWithLog(path: string): Buffer {
   }
 }
 
-/** Bytes 18 and 19 of the header say "with a write-ahead log", which a database in memory cannot have (sqlite.org/fileformat.html, 1.3.3). */
+/**
+ * Reads a database file without its log. Bytes 18 and 19 of the header say "with a write-ahead log", which a database in memory cannot have
+ * (sqlite.org/fileformat.html, 1.3.3), so they are changed.
+ */
 function readWithoutLog(path: string): Buffer {
   const bytes = readFileSync(path);
   bytes.fill(1, 18, 20);
   return bytes;
 }
 
-/** Runs `work` and turns SQLite's errors into coded ones. */
+/** Runs `work`, and converts SQLite's errors to coded ones. */
 export function translateSqlite<T>(what: string, work: () => T): T {
   try {
     return work();
@@ -118,7 +124,7 @@ export function translateSqlite<T>(what: string, work: () => T): T {
   }
 }
 
-/** SQLITE_IOERR_SHMSIZE: the shared memory of the write-ahead log cannot grow, which is a full disk as well. */
+/** Codes of a full disk. SQLITE_IOERR_SHMSIZE is one of them: the shared memory of the write-ahead log cannot grow. */
 const FULL = new Set(['SQLITE_FULL', 'ENOSPC', 'EDQUOT', 'SQLITE_IOERR_WRITE', 'SQLITE_IOERR_SHMSIZE']);
 const READ_ONLY = new Set(['EROFS', 'EACCES', 'EPERM', 'SQLITE_PERM']);
 
@@ -132,7 +138,7 @@ function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_READ_ONLY' | 'E_STATE_
   return code.startsWith('SQLITE_') || code.startsWith('E') ? 'E_STATE' : null;
 }
 
-/** What is raised when a file cannot be written and the daemon goes on with a copy in memory. */
+/** The fault that is raised when a file cannot be written and the daemon goes on with a copy in memory. */
 export function volatileFault(what: string, path: string, cause: unknown): AgentError {
   return new AgentError('E_STATE_VOLATILE', `${what} ${path} cannot be written: ${toCodedError(cause).message}. What was in it is used, and changes are kept in memory until the next start; `
     + 'free some space or mount the disk for writing, and start again', { cause });

@@ -1,9 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Small files of the operating system (`/sys`, `/proc`). Absence is normal: every reader answers null or an empty list. */
+/** Small files of the operating system (`/sys`, `/proc`). Files are often absent, so every reader then answers null or an empty list. */
 export interface HostFiles {
-  /** Trimmed text, or null when the file is absent, unreadable or too large to be one of ours. */
+  /** The trimmed text; null when the file is absent, unreadable, or larger than any of these files is. */
   text(path: string): Promise<string | null>;
   /** A finite number, or null. */
   number(path: string): Promise<number | null>;
@@ -13,14 +13,14 @@ export interface HostFiles {
 
 const LARGEST_FILE_BYTES = 64 * 1024;
 
-/** `root` replaces `/`, so that tests bring their own machine. */
+/** @param root replaces `/`, so that tests can describe a machine of their own */
 export function hostFiles(root = '/'): HostFiles {
   const text = async (path: string): Promise<string | null> => {
     try {
       const content = await readFile(join(root, path), 'utf8');
       return content.length > LARGEST_FILE_BYTES ? null : content.trim();
     } catch {
-      return null; // absent, or no right to read: both mean "this machine does not offer it"
+      return null; // The file is absent, or may not be read. Both mean that this machine does not offer it.
     }
   };
   return {

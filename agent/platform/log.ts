@@ -1,6 +1,6 @@
 import { redact } from '../../runtime/redact.js';
 
-/** The log: JSON lines on stderr (journald keeps them), and the last ones in memory for the `log-tail` command. */
+/** The log. It writes JSON lines to stderr, which journald keeps, and keeps the last ones in memory for the command `log-tail`. */
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 export interface Log {
@@ -8,7 +8,7 @@ export interface Log {
   info(message: string, fields?: Record<string, unknown>): void;
   warn(message: string, fields?: Record<string, unknown>): void;
   error(message: string, fields?: Record<string, unknown>): void;
-  /** Newest last. */
+  /** The last lines, newest last. */
   tail(lines: number): string[];
 }
 
@@ -20,7 +20,8 @@ export function createLog(level: LogLevel, write: (line: string) => void = (line
   const kept: string[] = [];
   const emit = (at: LogLevel, message: string, fields: Record<string, unknown> = {}): void => {
     if (LEVELS.indexOf(at) < LEVELS.indexOf(level)) return;
-    // Before it is cut: half an address cannot be told from a whole one. Also what other programs say of an address ends here.
+    // Addresses with passwords are redacted before the line is cut, because half an address cannot be recognized. This also covers addresses in the
+    // messages of other programs.
     const line = redact(JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields })).slice(0, LONGEST_LINE);
     kept.push(line);
     if (kept.length > KEPT_LINES) kept.shift();

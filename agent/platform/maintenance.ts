@@ -1,14 +1,14 @@
 import { createTask, type ScheduledTask } from 'node-cron';
 
 export interface MaintenanceWindow {
-  /** When it opens: five cron fields, local time. */
+  /** When the window opens: five cron fields, in local time. */
   start: string;
   minutes: number;
 }
 
 const MINUTE_MS = 60_000;
 
-/** Times in which something may be done. Without a window, always. */
+/** Times in which something may be done. Without any window, it may always be done. */
 export class MaintenanceWindows {
   readonly #windows: { task: ScheduledTask; minutes: number }[];
   #judged: { minute: number; open: boolean } | null = null;
@@ -17,7 +17,7 @@ export class MaintenanceWindows {
     this.#windows = windows.map(({ start, minutes }) => ({ task: createTask(start, () => undefined), minutes }));
   }
 
-  /** Looks back for an opening that has not ended: a device may have been off when it came. */
+  /** Looks back for an opening whose window has not ended, because the device may have been off when it opened. */
   isOpen(now: Date): boolean {
     if (this.#windows.length === 0) return true;
     const minute = Math.floor(now.getTime() / MINUTE_MS);

@@ -1,18 +1,18 @@
 import type { Log } from './log.js';
 
-/** The service manager's side channel (sd_notify(3)). */
+/** Messages to the service manager (sd_notify(3)). */
 export interface ServiceManager {
   ready(status: string): void;
   status(text: string): void;
   stopping(): void;
   watchdog(): void;
-  /** Longest time between two `watchdog` calls, milliseconds; null when nobody watches. */
+  /** Longest time between two calls of `watchdog`, milliseconds; null when no watchdog looks. */
   readonly watchdogMs: number | null;
 }
 
 type Send = (state: string) => boolean;
 
-/** Speaks to systemd through the native addon; does nothing outside systemd, and gives up once without the addon. */
+/** Sends messages to systemd through the native addon. It does nothing outside systemd, or when the addon cannot be loaded. */
 export async function systemdServiceManager(env: NodeJS.ProcessEnv, log: Log): Promise<ServiceManager> {
   let send: Send | null = env['NOTIFY_SOCKET'] === undefined ? null : await loadSender();
   const watchdogUs = Number(env['WATCHDOG_USEC']);
@@ -34,7 +34,7 @@ export async function systemdServiceManager(env: NodeJS.ProcessEnv, log: Log): P
   };
 }
 
-/** Loaded only under systemd: elsewhere the addon need not even be built. */
+/** Loads the addon only under systemd, because elsewhere it need not even be built. */
 async function loadSender(): Promise<Send> {
   const { notifySystemd } = await import('../../kernels/binding/systemd.js');
   return notifySystemd;

@@ -1,6 +1,6 @@
 /**
- * Whether a sensor can be believed. Sensors lie: a counter begins anew, a bus answers with all ones, a driver keeps its last
- * value for ever. What cannot be true is not used, not replaced by zero, and counted with one of these reasons.
+ * Decides whether a reading of a sensor can be believed. Sensors give wrong values: a counter begins anew, a bus answers with all ones, a driver
+ * keeps its last value for ever. A value that cannot be true is neither used nor replaced by zero; it is counted with one of these reasons.
  */
 export const invalidReasons = {
   unreadable: 'it was readable before, and cannot be read or is no number',
@@ -10,26 +10,29 @@ export const invalidReasons = {
 } as const;
 export type InvalidReason = keyof typeof invalidReasons;
 
-/** Silicon and boards, degrees Celsius: -55 is the lower end of the military range, above 150 no part of ours works. */
+/** For processors and boards, degrees Celsius. -55 is the lower end of the military temperature range, and no part of ours works above 150. */
 export function plausibleCelsius(celsius: number): boolean {
   return celsius >= -55 && celsius <= 150;
 }
 
-/** Clocks of processors: the record is 9.1 GHz; 0 is what drivers say when they do not know. */
+/** For clocks of processors. The highest clock ever reached is 9.1 GHz; drivers say 0 when they do not know the clock. */
 export function plausibleHertz(hertz: number): boolean {
   return hertz > 0 && hertz <= 10e9;
 }
 
-/** Upper bounds of power, watts, by source: what the largest machine of the kind can draw, with room. */
+/** Upper bounds of power for each source, watts: what the largest machine of the kind can draw, and some more. */
 export const MAX_WATTS: Record<string, number> = { rapl: 1500, ina: 500, battery: 300, rpi5_pmic: 50 };
 
 const STUCK_MS = 600_000;
-/** Of one core, between the least and the most busy moment: a load that steady says nothing about the sensor. */
+/**
+ * Change in the load of one core, between its least and its most busy moment. Under a load that changes less, a constant value says nothing about the
+ * sensor.
+ */
 const LOAD_CHANGE = 0.5;
 
 /**
- * Finds values that no longer move. Careful on purpose: sensors of coarse steps repeat themselves under a steady load, so
- * the raw value must be the same for ten minutes, while the CPU time of this process changed by half a core in between.
+ * Finds values that no longer change. Sensors with coarse steps repeat their values under a steady load. So a value counts as stuck only when the raw
+ * value was the same for ten minutes, while the CPU time of this process changed by half a core in between.
  */
 export class StuckDetector {
   readonly #cpuSeconds: () => number;
@@ -42,7 +45,7 @@ export class StuckDetector {
     this.#cpuSeconds = cpuSeconds;
   }
 
-  /** @param nowMs monotonic */
+  /** Adds a reading. @param nowMs monotonic @returns whether the sensor is stuck */
   isStuck(raw: string, nowMs: number): boolean {
     const cpuSeconds = this.#cpuSeconds();
     const gapMs = this.#last === null ? 0 : nowMs - this.#last.atMs;

@@ -9,7 +9,7 @@ export interface Schedule {
   stop(): Promise<void>;
 }
 
-/** Jobs by local time. A job that still runs is not started again, and one that fails is only reported. */
+/** Runs jobs by local time. A job that still runs is not started again, and a job that fails is only reported. */
 export function startSchedule(jobs: readonly Job[], onError: (error: unknown) => void): Schedule {
   const running = new Set<Promise<void>>();
   const tasks: ScheduledTask[] = jobs.map((job) => schedule(job.cron, () => {

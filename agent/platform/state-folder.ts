@@ -10,9 +10,9 @@ export interface StateFolder {
 }
 
 /**
- * Takes a state folder for this process. The lock is an open exclusive transaction on an empty database: the kernel drops
- * it (POSIX record lock) however the process ends, so no stale lock can ever keep a device from starting.
- * A folder that cannot be written is taken without a lock: nobody can change anything in it.
+ * Takes a state folder for this process. The lock is an open exclusive transaction on an empty database. The kernel drops that lock (a POSIX record
+ * lock) however the process ends, so no stale lock can keep a device from starting. A folder that cannot be written is taken without a lock, because
+ * nobody can change anything in it.
  * @throws AgentError E_STATE_LOCKED, E_STATE
  */
 export function takeStateFolder(path: string, onUnlocked: (error: AgentError) => void = () => undefined): StateFolder {
@@ -31,7 +31,7 @@ export function takeStateFolder(path: string, onUnlocked: (error: AgentError) =>
   }
 }
 
-/** A file of a few bytes, as the lock would be. */
+/** Tries to write a file of a few bytes, like that of the lock. */
 function canWrite(folder: string): boolean {
   const probe = join(folder, `probe.${process.pid}`);
   try {
@@ -45,8 +45,8 @@ function canWrite(folder: string): boolean {
 }
 
 /**
- * Takes the rights of everybody but the owner from a state folder and what is in it: faces, names and tokens, also those that
- * an earlier version left readable. Databases hand their rights on to the files that SQLite puts beside them.
+ * Removes the rights of everybody but the owner from a state folder and its content, because it holds faces, names and tokens. This includes files
+ * that an earlier version left readable. SQLite gives the files that it puts beside a database the same rights as the database.
  */
 export function keepPrivate(folder: string, onFailure: (error: unknown) => void): void {
   const change = (path: string, mode: number): void => {
@@ -75,7 +75,7 @@ function lock(file: string, folder: string, retry = true): Database.Database {
       throw new AgentError('E_STATE_LOCKED', `The state folder ${folder} is used by another sternad; stop that one, or set another state_dir`, { cause });
     }
     if (code === 'SQLITE_NOTADB' && retry) {
-      // Nothing is ever written to it, so what is in there came from a damaged file system.
+      // The daemon never writes to this database, so any content comes from a damaged file system.
       rmSync(file);
       return lock(file, folder, false);
     }

@@ -1,6 +1,6 @@
 /**
- * Pictures and clips of the events of one pipeline. Frames before an event are kept as they are, a few and without encoding them, so that a quiet camera
- * costs nothing; they are encoded when something has happened, one after another and beside the frames.
+ * Records pictures and clips of the events of one pipeline. A few frames before an event are kept in memory without encoding them, so that a quiet
+ * camera costs no processor time. They are encoded when something has happened, one after another and beside the processing of frames.
  */
 import type { Frame, Image } from '../../runtime/frame.js';
 import type { WireFinding } from '../contracts/index.js';
@@ -10,7 +10,7 @@ import type { RecordingStore } from './store.js';
 
 export interface RecorderOptions {
   snapshots: { maxWidth: number };
-  /** Null: no clips. Times are milliseconds. */
+  /** Null means no clips. Times are milliseconds. */
   clips: { beforeMs: number; afterMs: number; fps: number; maxWidth: number } | null;
 }
 
@@ -22,12 +22,12 @@ export interface RecorderParts {
   /** Whether pictures may be kept at present. */
   enabled: () => boolean;
   options: RecorderOptions;
-  /** One picture or clip was not kept. */
+  /** Called for each picture or clip that was not kept. */
   onFailure: (error: CodedError) => void;
   onKept: () => void;
 }
 
-/** An event with its frame, as far as a recording says it. */
+/** An event with its frame, in the form in which a recording describes it. */
 export interface RecordedEvent {
   id: string;
   timeMs: number;
@@ -42,11 +42,11 @@ interface OpenClip {
 
 const SNAPSHOT_QUALITY = 85;
 const CLIP_QUALITY = 70;
-/** Raw pictures that wait for an event, bytes. */
+/** Upper bound for the raw pictures that are kept in case of an event, bytes. */
 const MAX_BEFORE_BYTES = 16 * 1024 * 1024;
-/** Clips at a time: what happens at the same moment is in the clip of the first. */
+/** Most clips that are recorded at a time. Another event at the same moment is in the clip of the first. */
 const MAX_OPEN_CLIPS = 2;
-/** Encodings that wait; more events than that in a moment are not recorded. */
+/** Most encodings that may wait. Further events of the same moment are not recorded. */
 const MAX_WAITING = 8;
 
 export class EventRecorder {
@@ -61,7 +61,7 @@ export class EventRecorder {
     this.#work = new Chain((error) => parts.onFailure(toCodedError(error)));
   }
 
-  /** Every processed frame, before its events. */
+  /** Takes every processed frame, before the events of that frame. */
   frame(frame: Frame): void {
     const { clips } = this.#parts.options;
     if (clips === null || !this.#recording) {
@@ -77,7 +77,7 @@ export class EventRecorder {
     while (this.#before.length > 1 && (bytes > MAX_BEFORE_BYTES || (this.#before[0]?.capturedMs ?? Infinity) < oldestMs)) bytes -= this.#before.shift()?.data.byteLength ?? 0;
   }
 
-  /** Something appeared in this frame. @param findings everything that was found in it */
+  /** Records that something appeared in this frame. @param findings everything that was found in the frame */
   event(event: RecordedEvent, frame: Frame, findings: readonly WireFinding[]): void {
     if (!this.#recording) return;
     const { pipeline, camera, options: { snapshots, clips } } = this.#parts;
@@ -96,7 +96,7 @@ export class EventRecorder {
     this.#open.push({ event, eventMs: frame.capturedMs, frames: [...before, frame] });
   }
 
-  /** The camera is gone: clips end here. */
+  /** Ends the clips here, because the camera is gone. */
   ended(): void {
     for (const clip of [...this.#open]) this.#close(clip);
     this.#before = [];
@@ -130,7 +130,7 @@ export class EventRecorder {
     });
   }
 
-  /** One after another. @returns false when too much waits already */
+  /** Queues an encoding; they run one after another. @returns false when too many wait already */
   #queue(work: (store: RecordingStore) => Promise<void>): boolean {
     const store = this.#parts.store();
     if (store === null) return false;
@@ -150,7 +150,7 @@ function sameThing(a: WireFinding, b: WireFinding): boolean {
   return a.identity?.person_id === b.identity?.person_id;
 }
 
-/** Names stay in the gallery, which is encrypted. */
+/** Removes names, because they are kept only in the gallery, which is encrypted. */
 function withoutName(finding: WireFinding): WireFinding {
   return finding.identity == null ? finding : { ...finding, identity: { ...finding.identity, name: '' } };
 }

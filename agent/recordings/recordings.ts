@@ -1,4 +1,4 @@
-/** The recordings of the device: opens the store when the daemon runs, trims it, and turns its troubles into faults. */
+/** The recordings of the device. This opens the store when the daemon starts, trims it, and raises faults for its troubles. */
 import { join } from 'node:path';
 import { AgentError, toCodedError } from '../errors.js';
 import { attempt, type FaultPort } from '../ground/faults.js';
@@ -6,7 +6,7 @@ import type { Clock } from '../platform/clock.js';
 import { openOrRenew, type Sqlite } from '../platform/database.js';
 import { RecordingStore, type StoreLimits } from './store.js';
 
-/** The index may be so large; a row has some hundred bytes. */
+/** Upper bound of the index. A row has a few hundred bytes. */
 const MAX_INDEX_BYTES = 64 * 1024 * 1024;
 
 export interface RecordingsOptions extends StoreLimits {
@@ -24,18 +24,18 @@ export class Recordings {
     this.#options = options;
   }
 
-  /** Null before `open`, and when it failed: then nothing is recorded. */
+  /** The store; null before `open`, and when `open` failed. Nothing is recorded then. */
   get store(): RecordingStore | null {
     return this.#store;
   }
 
-  /** @throws AgentError E_RECORDINGS */
+  /** The store. @throws AgentError E_RECORDINGS when it is not open */
   require(): RecordingStore {
     if (this.#store === null) throw new AgentError('E_RECORDINGS', 'The recordings cannot be opened; the faults of this device say why');
     return this.#store;
   }
 
-  /** Never rejects: a device without recordings is still a device. */
+  /** Opens the store. Never rejects, because a device must also run without recordings. */
   async open(): Promise<void> {
     const { stateDir, clock, faults, ...limits } = this.#options;
     try {

@@ -1,37 +1,40 @@
 import { z } from 'zod';
 import { findingSchema, type WireFinding } from '../contracts/index.js';
 
-/** A frame of a clip: when it was captured, milliseconds relative to the event, and where its JPEG picture is in the file. */
+/** A frame of a clip: when it was captured, milliseconds relative to the event, and the position of its JPEG picture in the file. */
 export interface ClipFrame {
   offsetMs: number;
   at: number;
   bytes: number;
 }
 
-/** What is known of an event that has a picture. */
+/** What is recorded of an event that has a picture. */
 export interface Recording {
-  /** `event_id` of the event. */
+  /** `event_id` of the event to which it belongs. */
   id: string;
   timeMs: number;
   pipeline: string;
   /** Name of the input. */
   camera: string;
   label: string;
-  /** Of the gallery; null: somebody unknown, or something without an identity. */
+  /** Number of a person in the gallery; null for somebody unknown, and for something without an identity. */
   personId: number | null;
-  /** Size of the frame in which boxes are stated, pixels. */
+  /** Size of the frame in which the boxes of findings are stated, pixels. */
   width: number;
   height: number;
-  /** Everything that was found in the frame of the picture. The finding of the event comes first. Without names, which only the gallery has. */
+  /**
+   * Everything that was found in the frame of the picture. The finding of the event comes first. Names are left out, because only the gallery may
+   * have them.
+   */
   findings: WireFinding[];
   snapshotBytes: number;
-  /** Null: none, or not yet. */
+  /** The clip; null when there is none, or not yet. */
   clip: { bytes: number; frames: ClipFrame[] } | null;
 }
 
-/** Which recordings are meant; absent fields do not limit. */
+/** Which recordings are meant. Absent fields do not limit the choice. */
 export interface RecordingFilter {
-  /** At this time or later, and before that one; milliseconds since 1970. */
+  /** Recordings at this time or later, and before the other one; milliseconds since 1970. */
   sinceMs?: number | undefined;
   untilMs?: number | undefined;
   pipeline?: string | undefined;
@@ -79,7 +82,7 @@ export function fromRow(row: Row): Recording {
 
 export const framesText = (frames: readonly ClipFrame[]): string => JSON.stringify(frames.map(({ offsetMs, at, bytes }) => [Math.round(offsetMs), at, bytes]));
 
-/** The condition of a filter, and its values. */
+/** The SQL condition of a filter, and its values. */
 export function whereOf({ sinceMs, untilMs, pipeline, camera, label, personId }: RecordingFilter): { sql: string; values: (string | number)[] } {
   const parts: [string, string | number | undefined][] = [
     ['time_ms >= ?', sinceMs], ['time_ms < ?', untilMs], ['pipeline = ?', pipeline], ['camera = ?', camera], ['label = ?', label], ['person_id = ?', personId],

@@ -1,9 +1,10 @@
 /**
- * Pictures and clips of events on this device: an index in SQLite, and a file for each picture and each clip. Bounded in bytes and age; the oldest go first.
+ * Pictures and clips of events on this device: an index in SQLite, and a file for each picture and each clip. The store is bounded in bytes and age;
+ * the oldest recordings are deleted first.
  *
- * After a power cut at any line the two agree: a file is written whole (temporary name, fsync, rename) before the index names it, and the index
- * forgets it before it is deleted. What a cut leaves is a file that the index does not name, which the next start deletes. A row whose file is not
- * there can only come from a deletion that the index lost (`synchronous = NORMAL`), so the next start finishes that deletion.
+ * After a power cut at any line, index and files agree. A file is written whole (temporary name, fsync, rename) before the index names it, and the
+ * index forgets it before it is deleted. So a power cut can only leave a file that the index does not name, which the next start deletes. If a row's
+ * file is missing, the file was deleted and the index lost that change (`synchronous = NORMAL`), so the next start deletes the row.
  */
 import { mkdir, open, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,16 +15,16 @@ import { faultPoint } from '../platform/fault.js';
 import { framesText, fromRow, SCHEMA, SCHEMA_VERSION, whereOf, type ClipFrame, type Recording, type RecordingFilter, type Row } from './schema.js';
 
 export interface StoreLimits {
-  /** Of all files and rows. */
+  /** Upper bound of all files and rows. */
   maxBytes: number;
   maxAgeMs: number;
 }
 
 export type NewRecording = Omit<Recording, 'snapshotBytes' | 'clip'>;
 
-/** What a row takes in the index, without its texts. */
+/** Bytes that a row takes in the index, without its texts. */
 const ROW_BYTES = 256;
-/** Left free for the databases, packages and the log. */
+/** Bytes that are left free for the databases, packages and the log. */
 const SPARE_BYTES = 64 * 1024 * 1024;
 const ID_PATTERN = /^[0-9a-f-]{36}$/;
 const SIZE = `snapshot_bytes + COALESCE(clip_bytes, 0) + LENGTH(findings) + LENGTH(COALESCE(clip_frames, '')) + ${ROW_BYTES}`;
@@ -43,7 +44,7 @@ export class RecordingStore {
   }
 
   /**
-   * Makes files and index agree, and deletes what is too old or too much.
+   * Opens the store: makes files and index agree, and deletes what is too old or too much.
    * @throws AgentError E_STATE, E_STATE_READ_ONLY, E_DISK_FULL
    */
   static async open(db: Sqlite, folder: string, { limits, now }: { limits: StoreLimits; now: () => number }): Promise<RecordingStore> {
@@ -59,7 +60,7 @@ export class RecordingStore {
     return store;
   }
 
-  /** Of all recordings, with their rows. */
+  /** Bytes of all recordings, with their rows. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -69,8 +70,8 @@ export class RecordingStore {
   }
 
   /**
-   * Keeps a picture of an event; older ones go until there is room.
-   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE: then nothing of it is kept
+   * Keeps a picture of an event. Older recordings are deleted until there is room.
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE; nothing of it is kept then
    */
   async add(recording: NewRecording, snapshot: Uint8Array): Promise<void> {
     const { id } = recording;
@@ -88,7 +89,7 @@ export class RecordingStore {
     faultPoint('recordings.snapshot.indexed');
   }
 
-  /** Adds the clip to a recording, if that is still there. @throws as `add` */
+  /** Adds the clip to a recording, if the recording is still there. @throws as `add` */
   async addClip(id: string, pictures: readonly { offsetMs: number; jpeg: Uint8Array }[]): Promise<void> {
     const frames: ClipFrame[] = [];
     let bytes = 0;
@@ -106,11 +107,11 @@ export class RecordingStore {
       changes = this.#db.prepare('UPDATE recording SET clip_bytes = ?, clip_frames = ? WHERE id = ? AND clip_bytes IS NULL').run(bytes, text, id).changes;
     });
     if (changes > 0) this.#bytes += bytes + text.length;
-    else await rm(this.clipPath(id), { force: true }); // it was deleted meanwhile
+    else await rm(this.clipPath(id), { force: true }); // The recording was deleted meanwhile.
     faultPoint('recordings.clip.indexed');
   }
 
-  /** Newest first. @param limit at most so many */
+  /** Recordings of a filter, newest first. @param limit the most that are returned */
   list(filter: RecordingFilter, limit: number): Recording[] {
     const { sql, values } = whereOf(filter);
     const rows = this.#db.prepare<(string | number)[], Row>(`SELECT * FROM recording WHERE ${sql} ORDER BY time_ms DESC, id DESC LIMIT ?`).all(...values, limit);
@@ -126,12 +127,12 @@ export class RecordingStore {
     return this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM recording').get()?.n ?? 0;
   }
 
-  /** JPEG. @throws AgentError E_NOT_FOUND */
+  /** The JPEG picture of an event. @throws AgentError E_NOT_FOUND */
   async snapshot(id: string): Promise<Uint8Array> {
     return this.#read(id, (recording) => ({ path: this.snapshotPath(id), at: 0, bytes: recording.snapshotBytes }));
   }
 
-  /** The whole clip, JPEG pictures one after another; with `frame`, that picture of it. @throws AgentError E_NOT_FOUND */
+  /** The whole clip, as JPEG pictures one after another; with `frame`, only that picture. @throws AgentError E_NOT_FOUND */
   async clip(id: string, frame?: number): Promise<Uint8Array> {
     return this.#read(id, ({ clip }) => {
       if (clip === null) return null;
@@ -140,13 +141,13 @@ export class RecordingStore {
     });
   }
 
-  /** Deletes all that the filter means, or the one of that id. @returns how many there were */
+  /** Deletes all recordings of the filter, or the one with that id. @returns how many there were */
   async remove(which: RecordingFilter | { id: string }): Promise<number> {
     const { sql, values } = 'id' in which ? { sql: 'id = ?', values: [which.id] } : whereOf(which);
     return this.#forget(sql, values);
   }
 
-  /** Deletes what is older than the limit. */
+  /** Deletes recordings that are older than the limit. */
   async trim(): Promise<void> {
     await this.#forget('time_ms < ?', [this.#now() - this.#limits.maxAgeMs]);
     await this.#makeRoom(0);
@@ -178,7 +179,7 @@ export class RecordingStore {
     this.#bytes = this.#db.prepare<[], { bytes: number | null }>(`SELECT SUM(${SIZE}) AS bytes FROM recording`).get()?.bytes ?? 0;
   }
 
-  /** @throws AgentError E_DISK_FULL when so much is never free */
+  /** Deletes old recordings until this many bytes are free. @throws AgentError E_DISK_FULL when that is not possible */
   async #makeRoom(bytes: number): Promise<void> {
     if (bytes > this.#limits.maxBytes) throw new AgentError('E_DISK_FULL', `A recording of ${bytes} bytes is larger than recordings.max_bytes, ${this.#limits.maxBytes}`);
     while (this.#bytes + bytes > this.#limits.maxBytes && (await this.#forgetOldest()));
@@ -242,7 +243,7 @@ async function freeBytes(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** Errors of the file system as coded ones. */
+/** Runs `work`, and converts errors of the file system to coded ones. */
 async function fileSystem<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

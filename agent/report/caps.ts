@@ -41,7 +41,7 @@ export function buildCaps(parts: CapsParts): Caps {
   };
 }
 
-/** The kernels' view of this CPU; null when the native addon is not there. */
+/** What the kernels see of this CPU; null when the native addon is not there. */
 export async function describeCompute(log: Log): Promise<Compute> {
   try {
     const { describeCpu } = await import('../../kernels/binding/index.js');
@@ -53,7 +53,7 @@ export async function describeCompute(log: Log): Promise<Compute> {
   }
 }
 
-/** Static inventory through systeminformation, which is loaded for it once and asked for nothing else. */
+/** Reads the static inventory of the machine. The library systeminformation is loaded only for this. */
 export async function readInventory(log: Log): Promise<Inventory> {
   const fallback: Inventory = { model: '', cpu: cpus()[0]?.model ?? '' };
   try {

@@ -9,13 +9,13 @@ export interface ReportedPipeline {
   name: string;
   input: string;
   ota: OtaState;
-  /** Of the last download in this run; null before the first. */
+  /** Progress of the last download in this run; null before the first. */
   progress: DownloadProgress | null;
   shadow: ShadowReport | null;
   /** What became of people whom another embedder enrolled. */
   gallery: NonNullable<PipelineReport['gallery']> | null;
   settings: Settings;
-  /** The last `desired` that was not taken. */
+  /** The last `desired` that was refused; null when the newest was taken. */
   refused: (CodedError & { generation: number }) | null;
 }
 
@@ -25,12 +25,12 @@ export interface ReportedParts {
   clockSynchronized: boolean;
   trust: NonNullable<Reported['trust']>;
   pipelines: readonly ReportedPipeline[];
-  /** Active at present. */
+  /** The faults that last at present. */
   faults: readonly ActiveFault[];
   lastError: (CodedError & { time_ms: number }) | null;
 }
 
-/** What the fleet sees of the journal. */
+/** Makes the report that shows the fleet the state of the journal. */
 export function buildReported(parts: ReportedParts): Reported {
   return {
     schema_version: SCHEMA_VERSION,

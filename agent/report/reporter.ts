@@ -1,4 +1,4 @@
-/** The retained messages `caps` and `reported`: sent on every connection, and again when they change, at most five a second. */
+/** Sends the retained messages `caps` and `reported`: on every connection, and again when they change, at most five times a second. */
 import { toCodedError, type CodedError } from '../errors.js';
 
 export interface ReporterParts {
@@ -6,7 +6,7 @@ export interface ReporterParts {
   publish: (kind: 'caps' | 'reported', payload: Buffer) => Promise<void>;
   caps: () => Promise<Buffer>;
   reported: () => Buffer;
-  /** Neither can cause a transition: a report that fails is sent again at the next change or connection, and that is all. */
+  /** Called when a report cannot be sent. A failure changes no state of a deployment; the report is sent again at the next change or connection. */
   onFault: (error: CodedError) => void;
 }
 
@@ -20,7 +20,7 @@ export class Reporter {
     this.#parts = parts;
   }
 
-  /** Everything anew: a new connection, or the command `rebirth`. */
+  /** Sends both again, for a new connection or the command `rebirth`. */
   async rebirth(): Promise<void> {
     try {
       await this.#parts.publish('caps', await this.#parts.caps());

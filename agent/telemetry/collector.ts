@@ -1,4 +1,6 @@
-/** Makes a window every interval: from the recorder, the meters and the counters, into the outbox and to the local API. */
+/**
+ * Makes a telemetry window in every interval from the recorder, the meters and the counters. The window goes into the outbox and to the local API.
+ */
 import { SCHEMA_VERSION, type GovernorReport, type PipelineWindow, type TelemetryWindow } from '../contracts/index.js';
 import type { EnergyMonitor } from '../energy/monitor.js';
 import { toCodedError } from '../errors.js';
@@ -12,7 +14,7 @@ import type { DeviceCounters, PipelineCounters } from '../ground/counters.js';
 import { readMemory } from './memory.js';
 import type { Recorder } from './recorder.js';
 
-/** What telemetry reads of a pipeline. */
+/** The parts of a pipeline from which telemetry reads. */
 export interface MeasuredPipeline {
   name: string;
   /** Name of its input. */
@@ -32,15 +34,15 @@ export interface CollectorParts {
   clock: Clock;
   log: Log;
   bootId: string;
-  /** Packages run and no deployment is under way: a window without an inference then shows the idle power. */
+  /** Whether packages run and no deployment is under way. A window without an inference then shows the idle power. */
   idle: () => boolean;
-  /** Null while nothing is governed. */
+  /** The governor's report; null while nothing is governed. */
   governor: () => GovernorReport | null;
-  /** Just before counters are read: totals that others keep are copied. */
+  /** Called just before the counters are read, to copy totals that other parts keep. */
   refresh: () => void;
 }
 
-/** Temperatures move slowly; their peaks are still sampled within a window. */
+/** Milliseconds between two samples within a window, which catch the peaks of temperatures. Temperatures change slowly, so this suffices. */
 const PEAK_SAMPLE_MS = 2000;
 
 export class TelemetryCollector {
@@ -81,7 +83,7 @@ export class TelemetryCollector {
     if (this.#timer !== undefined) this.#arm();
   }
 
-  /** Ends the last window as well. */
+  /** Stops, and ends the last window. */
   async stop(): Promise<void> {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
@@ -92,8 +94,8 @@ export class TelemetryCollector {
   }
 
   /**
-   * Ends the present window now (also where one package takes another's place: their latencies must not mix), and puts it
-   * into the outbox. Calls queue; a failure is logged and costs that window.
+   * Ends the present window now, and puts it into the outbox. It is also called when one package takes another's place, because their latencies must
+   * not mix. Calls that overlap run one after another; a failure is logged and loses that window.
    */
   close(): Promise<void> {
     this.#busy = this.#busy.then(() => this.#close()).catch((error: unknown) => {
@@ -149,7 +151,7 @@ function measure(pipeline: MeasuredPipeline): { window: PipelineWindow; modelFra
 
 const governed = (governor: GovernorReport | null): { governor?: GovernorReport } => (governor === null ? {} : { governor });
 
-/** To four digits: a bound of a rate has no more to say. */
+/** Rounds to four digits, because the bound of a rate is not known more exactly. */
 const digits = (rate: number): number => Number(rate.toPrecision(4));
 
 function gatesOf(running: RunningModel | null): Pick<PipelineWindow, 'gates'> {
@@ -158,7 +160,7 @@ function gatesOf(running: RunningModel | null): Pick<PipelineWindow, 'gates'> {
   return { gates: { strictness, miss_rate: rate === null ? null : digits(rate), miss_rate_upper: digits(upper), audits } };
 }
 
-/** As labels: the other end compares them with the numbers that are missing in the sequence. Absent while nothing was lost. */
+/** Losses as labels, which the other end compares with the numbers that are missing in the sequence. Absent while nothing was lost. */
 function outboxLosses(dropped: ReadonlyMap<string, number>): Record<string, number> {
   return Object.fromEntries([...dropped].map(([key, n]) => {
     const [name, reason] = key.split('/');

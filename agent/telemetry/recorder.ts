@@ -1,9 +1,9 @@
-/** What one window of frames was like. Collects per frame, gives the latency parts of a telemetry window. */
+/** Collects the measurements of single frames, and makes the latency part of a telemetry window from them. */
 import { delayVariation, Histogram, onlyHistogram, withQuantiles, type FrameKind, type JitterReport, type PipelineWindow } from '../contracts/index.js';
 import { kindOf, latencyOf, type FrameRecorder, type ProcessedFrame } from '../ground/frames.js';
 import { initialJitter, stepJitter } from './jitter.js';
 
-/** Most frames that one gap may stand for: after a suspend the clock has no frames to tell of. */
+/** Most frames that one gap may stand for. After a suspend, a gap in the times does not mean that frames were missed. */
 const MAX_CORRECTED_FRAMES = 1000;
 
 type Series = Pick<PipelineWindow, 'stages' | 'end_to_end'> & { jitter: JitterReport; modelFrames: number };
@@ -31,7 +31,7 @@ export class Recorder implements FrameRecorder {
     const corrected = at(this.#corrected, kind);
     corrected.record(latencyMs);
     if (intervalMs !== null) {
-      // Each dropped frame would have waited for this result: it was due k intervals before this one.
+      // Each dropped frame would have waited for this result, because it was due k intervals before this one.
       const missing = Math.min(processed.droppedBefore, MAX_CORRECTED_FRAMES);
       for (let k = 1; k <= missing; k++) corrected.record(rounded(latencyMs + k * intervalMs));
     }
@@ -43,7 +43,7 @@ export class Recorder implements FrameRecorder {
     this.#deadlines = { frames: this.#deadlines.frames + 1, missed: this.#deadlines.missed + missed };
   }
 
-  /** Since the start. */
+  /** Frames with a deadline since the start, and how many of them missed it. */
   get deadlines(): { frames: number; missed: number } {
     return this.#deadlines;
   }
@@ -52,7 +52,7 @@ export class Recorder implements FrameRecorder {
     at(this.#stages, `${stage}/${kindOf(processed)}`).record(rounded(ms));
   }
 
-  /** Ends the window and begins the next. */
+  /** Ends the window, returns what it collected, and begins the next. */
   close(): Series {
     const endToEnd = [...this.#series(this.#raw, 'raw'), ...this.#series(this.#corrected, 'corrected')];
     const stages = [...this.#stages].map(([key, histogram]) => {
@@ -81,12 +81,15 @@ export class Recorder implements FrameRecorder {
   }
 }
 
-/** Plain quantiles are sent only where people who cannot compute them look. */
+/** Describes a histogram. Quantiles are added only for readers, such as people, who do not compute them from the histogram. */
 function described(plain: boolean, histogram: Histogram): ReturnType<typeof withQuantiles> {
   return plain ? withQuantiles(histogram.toData()) : onlyHistogram(histogram.toData());
 }
 
-/** To 0.1 microseconds and at most five digits, which is finer than the clock's own noise: 12 digits less in each number of a window. */
+/**
+ * Rounds to 0.1 microseconds and at most five digits, which is finer than the noise of the clock. This saves up to 12 digits in each number of a
+ * window.
+ */
 function rounded(ms: number): number {
   return Number((Math.round(Math.max(0, ms) * 1e4) / 1e4).toPrecision(5));
 }

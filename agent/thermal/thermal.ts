@@ -1,6 +1,6 @@
 /**
- * Temperatures, cooling and frequency, from sysfs directly (systeminformation misreads some boards). Units of the kernel:
- * millidegrees, kilohertz. A sensor that does not answer is left out.
+ * Reads temperatures, cooling and frequency from sysfs itself, because systeminformation misreads some boards. The kernel's units are millidegrees
+ * Celsius and kilohertz. A sensor that does not answer is left out.
  */
 import type { ThermalReport } from '../contracts/index.js';
 import type { HostFiles } from '../platform/host-files.js';
@@ -16,10 +16,10 @@ interface Zone {
 const THERMAL = 'sys/class/thermal';
 const CPUFREQ = 'sys/devices/system/cpu/cpufreq';
 const PI_THROTTLED = 'sys/devices/platform/soc/soc:firmware/get_throttled';
-/** hwmon chips whose temperatures are the processor's or the board's; the rest (disks, network) is not ours to watch. */
+/** hwmon chips that measure the processor's or the board's temperature. Others, such as those of disks and network cards, are ignored. */
 const HWMON_CHIPS = /^(coretemp|k10temp|zenpower|cpu_thermal|soc_thermal|rp1_adc|acpitz)$/;
 
-/** `get_throttled` of the Raspberry Pi: bits 0..3 now (under-voltage, capped, throttled, soft limit), 16..19 since boot. */
+/** Bits of the Raspberry Pi's `get_throttled`: bits 0 to 3 hold now (under-voltage, capped, throttled, soft limit), bits 16 to 19 since boot. */
 const PI_NOW = 0b1110;
 const PI_SINCE_BOOT = PI_NOW << 16;
 const PI_FLAGS = 0b1111 | (0b1111 << 16);
@@ -31,13 +31,13 @@ export class ThermalMonitor {
   /** The kernel's count of slow-downs at the end of the last window, and at the last look in between. */
   #throttleCount: number | null = null;
   #countAtLook: number | null = null;
-  /** By sensor, of this window. */
+  /** Invalid readings of this window, by sensor. */
   #invalid = new Map<string, { reason: InvalidReason; readings: number }>();
-  /** Of the newest reading. */
+  /** Why the newest reading of a sensor was invalid. Sensors whose newest reading was valid are not in it. */
   readonly #faulty = new Map<string, InvalidReason>();
   #invalidReadings = 0;
   #latest: { celsius: number | null; passiveCelsius: number | null } = { celsius: null, passiveCelsius: null };
-  /** Sensors that gave a number once: when they do not any more, that is a fault and not an absence. */
+  /** Sensors that gave a number at least once. When such a sensor gives none, it is faulty; others are just absent. */
   readonly #known = new Set<string>();
 
   constructor(files: HostFiles) {
@@ -53,22 +53,25 @@ export class ThermalMonitor {
     return [...this.#faulty].map(([sensor, reason]) => ({ sensor, reason }));
   }
 
-  /** Of the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down; null where there is none. */
+  /**
+   * Values of the newest sample: the temperature of the hottest zone, and the lowest temperature at which the kernel slows the processor down. Null
+   * where there is none.
+   */
   get latest(): { celsius: number | null; passiveCelsius: number | null } {
     return this.#latest;
   }
 
-  /** Since the start. */
+  /** Invalid readings since the start. */
   get invalidReadings(): number {
     return this.#invalidReadings;
   }
 
-  /** Notes peaks between two windows. */
+  /** Takes a sample between two windows, for their peaks. */
   async sample(): Promise<void> {
     for (const { zone, celsius } of await this.#zones()) this.#note(zone, celsius);
   }
 
-  /** Whether heat slows the processor down now. Looks that come often do not disturb the windows. */
+  /** Whether heat slows the processor down now. Frequent calls do not disturb the windows. */
   async throttledNow(): Promise<boolean> {
     const { now, count } = await this.#throttled(await this.#zones(), await this.#cooling(), this.#countAtLook);
     this.#countAtLook = count;
@@ -98,7 +101,10 @@ export class ThermalMonitor {
     };
   }
 
-  /** Null for a reading that is not to be used: absent from the start, or invalid and counted as such. */
+  /**
+   * The value; null for a reading that must not be used, because the sensor was always absent, or because the value is invalid and is counted as
+   * such.
+   */
   #checked(sensor: string, value: number | null, plausible: (value: number) => boolean): number | null {
     if (value === null && !this.#known.has(sensor)) return null;
     this.#known.add(sensor);
@@ -189,7 +195,7 @@ export class ThermalMonitor {
     return devices;
   }
 
-  /** Now: the kernel slows the processor down because of heat. A fan that turns is no throttling. */
+  /** Whether the kernel slows the processor down now because of heat. A fan that turns is no throttling. */
   async #throttled(zones: readonly Zone[], cooling: ThermalReport['cooling'], before: number | null): Promise<{ now: boolean; sinceBoot: boolean; count: number | null }> {
     const cpuCooling = cooling.some(({ device, state }) => state > 0 && /^(cpufreq|processor|cpu-|thermal-cpufreq|intel_powerclamp)/i.test(device));
     const passive = zones.some(({ celsius, passive_celsius }) => passive_celsius !== null && celsius >= passive_celsius);
@@ -219,7 +225,7 @@ function degrees(millis: number | null): number | null {
   return millis === null ? null : millis / 1000;
 }
 
-/** Hexadecimal, with or without 0x; -1 for a text that is none, null for no text. */
+/** Parses hexadecimal digits, with or without 0x. -1 for a text that is no such number, null when there is no text. */
 function parseFlags(text: string | null): number | null {
   if (text === null) return null;
   return /^(0x)?[0-9a-f]{1,8}$/i.test(text) ? Number.parseInt(text, 16) : -1;

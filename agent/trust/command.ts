@@ -1,4 +1,4 @@
-/** Whether a command may be carried out: signed by a role that may give it, for this device, now. Pure. */
+/** Decides whether a command may be carried out: it must be signed by a role that may give it, for this device, and be valid now. Pure. */
 import { isDeepStrictEqual } from 'node:util';
 import { commandStatementSchema, MAX_COMMAND_LIFE_MS, SIGNED_FIELDS, type Command, type CommandStatement } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
@@ -22,7 +22,7 @@ export function verifyCommand(name: string, command: Command, { root, identity, 
   return statement;
 }
 
-/** Any role whose paths contain the command, and whose keys reach its threshold. */
+/** Requires at least one role whose paths contain the command, and whose keys reach its threshold. */
 function requireRole(name: string, root: Decoded<'root'>, signed: Decoded<'targets'>): void {
   const roles = commandRoles(root);
   const allowed = [...roles?.signed.delegations?.rolesForTarget(`cmd/${name}`) ?? []].map(({ role }) => role);
@@ -31,13 +31,16 @@ function requireRole(name: string, root: Decoded<'root'>, signed: Decoded<'targe
       roles?.metadata.verifyDelegate(role, signed.metadata);
       return;
     } catch {
-      // Another role may have signed it.
+      // The signature may be that of another role.
     }
   }
   throw new AgentError('E_TRUST_COMMAND', `The command ${name} is not signed by a role that may give it (${allowed.join(', ') || 'there is none'})`);
 }
 
-/** Roles and keys of the root's field, as delegations of targets metadata that nobody signs: the root's signatures cover them. */
+/**
+ * Reads roles and keys from the root's field `command_roles`, in the form of delegations of targets metadata. Nobody signs that metadata; the root's
+ * signatures cover it.
+ */
 function commandRoles(root: Decoded<'root'>): Decoded<'targets'> | null {
   const delegations = root.signed.unrecognizedFields[SIGNED_FIELDS.commandRoles];
   if (delegations === undefined) return null;
@@ -54,7 +57,7 @@ function statementOf({ signed }: Decoded<'targets'>): CommandStatement {
   }
 }
 
-/** The time in the statement counts; it must not live long, so that a nonce need not be remembered for long. */
+/** Checks the time in the statement. The statement must not be valid for long, so that its nonce need not be remembered for long. */
 function requireTime({ issued_ms: issued, expires_ms: expires, command }: CommandStatement, signed: Decoded<'targets'>, nowMs: number): void {
   if (expires - issued > MAX_COMMAND_LIFE_MS || expires > signed.expiresMs + 1000) throw new AgentError('E_TRUST_COMMAND_EXPIRED', `The command ${command} would live for ${Math.round((expires - issued) / 1000)} s; at most ${MAX_COMMAND_LIFE_MS / 1000} s are accepted`);
   if (nowMs >= expires) throw new AgentError('E_TRUST_COMMAND_EXPIRED', `The command ${command} expired ${Math.round((nowMs - expires) / 1000)} s ago`);

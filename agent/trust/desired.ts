@@ -1,4 +1,4 @@
-/** Whether a `desired` may be taken: verified by both repositories, for this device, hardware and pipeline. Pure. */
+/** Decides whether a `desired` may be taken: both repositories must verify it, for this device, hardware and pipeline. Pure. */
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { TargetFile } from '@tufjs/models';
@@ -7,7 +7,7 @@ import { AgentError } from '../errors.js';
 import type { Decoded } from './metadata.js';
 import { verifyRepository, type TrustedRepository, type VerifiedRepository } from './repository.js';
 
-/** Whom signatures must name. */
+/** The names that signatures must contain: those of this device. */
 export interface Identity {
   fleet: string;
   device: string;
@@ -16,13 +16,13 @@ export interface Identity {
 
 export interface TrustedPair {
   image: TrustedRepository;
-  /** With the versions of this pipeline. */
+  /** The director's repository, with the versions of this pipeline. */
   director: TrustedRepository;
 }
 
 export interface VerifiedDesired {
   trusted: TrustedPair;
-  /** Of the wanted package; null: none is wanted. */
+  /** The release of the wanted package; null when no package is wanted. */
   release: { name: string; counter: number } | null;
 }
 
@@ -31,12 +31,12 @@ export interface Situation {
   identity: Identity;
   pipeline: string;
   trusted: TrustedPair;
-  /** Smallest release counter that may be installed, by name of the package. */
+  /** Smallest release counter that may be installed, by the package's name. */
   floors: Readonly<Record<string, number>>;
   nowMs: number;
 }
 
-/** @throws AgentError E_TRUST_*: then nothing of the message may be used, and nothing changes */
+/** @throws AgentError E_TRUST_*; nothing of the message may be used then, and nothing has changed */
 export function verifyDesired(desired: Desired, { identity, pipeline, trusted, floors, nowMs }: Situation): VerifiedDesired {
   const { signed } = desired;
   if (signed === undefined) throw new AgentError('E_TRUST_UNSIGNED', 'Expected a `desired` with signatures. Publish with --repository; an unsigned message changes nothing on this device');
@@ -79,7 +79,7 @@ function requireAddress(statement: Statement, { identity, pipeline }: { identity
   if (named !== own) throw new AgentError('E_TRUST_ADDRESS', `The director's statement is for ${named}, not for ${own}`);
 }
 
-/** The message is what the director signed, not something else with the same signatures. */
+/** Requires that the message is what the director signed, and not something else with the same signatures. */
 function requireSame(statement: Statement, desired: Desired): void {
   const digest = createHash('sha256').update(desiredText(desired)).digest('hex');
   if (statement.generation !== desired.generation || statement.desired_sha256 !== digest) {
@@ -87,7 +87,7 @@ function requireSame(statement: Statement, desired: Desired): void {
   }
 }
 
-/** Uptane: the director names at most one package for one pipeline, and delegates to nobody. */
+/** Uptane lets the director name at most one package for one pipeline, and delegate to nobody. */
 function directorTarget({ signed, label }: Decoded<'targets'>, { target }: Statement): TargetFile | null {
   const paths = Object.keys(signed.targets);
   if (signed.delegations !== undefined || paths.length > 1) throw new AgentError('E_TRUST_FORMAT', `The ${label} metadata delegates, or names ${paths.length} packages; expected one at most, without delegations`);
@@ -95,7 +95,7 @@ function directorTarget({ signed, label }: Decoded<'targets'>, { target }: State
   return target === null ? null : signed.targets[target] ?? null;
 }
 
-/** Both repositories state the same about the package. */
+/** Requires that both repositories state the same about the package. */
 function agreed({ path, fleet }: { path: string; fleet: string }, directed: TargetFile, image: VerifiedRepository): TargetCustom {
   const owner = path.slice(0, path.indexOf('/'));
   if (owner !== ALL_FLEETS && owner !== fleet) throw new AgentError('E_TRUST_ADDRESS', `The package ${path} is for another fleet than ${fleet}`);

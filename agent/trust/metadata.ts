@@ -1,7 +1,7 @@
 /**
- * One file of TUF metadata, decoded. Formats, canonical JSON, signatures and thresholds are those of `@tufjs/models`; what that library leaves to its
- * caller is checked here: sizes, versions that are whole numbers, expiries that are dates (an invalid date would never expire), and one key
- * per key id (a key with two ids would count twice towards a threshold).
+ * Decodes one file of TUF metadata. Formats, canonical JSON, signatures and thresholds are those of `@tufjs/models`. This checks what that library
+ * leaves to its caller: sizes, that versions are whole numbers, that expiries are dates (an invalid date would never expire), and that there is one
+ * key per key id (a key with two ids would count twice towards a threshold).
  */
 import { Metadata, MetadataKind, type Root, type Snapshot, type Targets, type Timestamp } from '@tufjs/models';
 import { SIGNED_FIELDS } from '../contracts/index.js';
@@ -18,13 +18,13 @@ interface Kinds {
 export type Kind = keyof Kinds;
 
 export interface Decoded<K extends Kind> {
-  /** For messages: `image snapshot`, `image fleet-demo`. */
+  /** Name of the file in messages, such as `image snapshot` or `image fleet-demo`. */
   label: string;
   text: string;
   metadata: Metadata<Kinds[K]>;
   signed: Kinds[K];
   expiresMs: number;
-  /** When it was signed, as far as it says so. */
+  /** When the file was signed, milliseconds since 1970; null when it does not say so. */
   issuedMs: number | null;
 }
 
@@ -39,7 +39,7 @@ const parsers: { [K in Kind]: (value: Parameters<typeof Metadata.fromJSON>[1]) =
   targets: (value) => Metadata.fromJSON(MetadataKind.Targets, value),
 };
 
-/** @throws AgentError E_TRUST_SIZE, E_TRUST_FORMAT: whatever the text is, nothing else */
+/** @throws AgentError E_TRUST_SIZE, E_TRUST_FORMAT; no text causes any other error */
 export function decodeMetadata<K extends Kind>(kind: K, label: string, text: string): Decoded<K> {
   const size = Buffer.byteLength(text);
   if (size > LIMIT_BYTES[kind]) throw new AgentError('E_TRUST_SIZE', `The ${label} metadata has ${size} bytes; at most ${LIMIT_BYTES[kind]} are read`);
@@ -84,7 +84,7 @@ function keyMaps(signed: Kinds[Kind]): Keys[] {
   return 'targets' in signed && signed.delegations !== undefined ? [signed.delegations.keys] : [];
 }
 
-/** Ed25519 only: one algorithm to trust. */
+/** Accepts only Ed25519, so that there is only one algorithm to trust. */
 function requireKeys(keys: Keys): void {
   const seen = new Set<string>();
   for (const { keyID, keyType, scheme, keyVal } of Object.values(keys)) {

@@ -1,4 +1,4 @@
-/** What a device remembers of everything that it has verified: one record, saved as a whole. Pure. */
+/** Everything that a device remembers of what it has verified, in one record that is saved as a whole. Pure. */
 import { z } from 'zod';
 import type { TrustedVersions } from './repository.js';
 
@@ -7,21 +7,24 @@ const versionsSchema = z.object({
 });
 
 const rootSchema = z.object({
-  /** SHA-256 of the pinned root that this record grew from: whoever provisions the device anew begins a new record. */
+  /** SHA-256 of the pinned root from which this record began. If the device is provisioned with another root, a new record begins. */
   pinned_sha256: z.string(),
   /** Text of the newest verified root. */
   root: z.string(),
 });
 
-/** Each pipeline is a client of its own: a message that was published before another pipeline's is no rollback. */
+/**
+ * Each pipeline keeps versions of its own. Otherwise a message for one pipeline that was published before the message for another would look like a
+ * rollback.
+ */
 const pipelineSchema = z.object({
   image: versionsSchema.nullable(),
   director: versionsSchema.nullable(),
   /** Generation and SHA-256 of the last message that was verified. */
   accepted: z.object({ generation: z.number(), sha256: z.string() }).nullable(),
-  /** Release counters of packages that were accepted, by digest; only those of slots and of the candidate are kept. */
+  /** Release counters of packages that were accepted, by digest. Only those of slots and of the candidate are kept. */
   releases: z.record(z.string(), z.object({ name: z.string(), counter: z.number() })),
-  /** Largest release counter that has passed its probation, by name of the package. */
+  /** Largest release counter that has passed its probation, by the package's name. */
   floors: z.record(z.string(), z.number()),
 });
 
@@ -50,7 +53,10 @@ export function latestSignedMs(record: TrustRecord): number {
   return Math.max(0, ...all.map((versions) => versions?.issued_ms ?? 0));
 }
 
-/** A package has passed its probation, or left its slots: smaller counters of its name are refused from now on, and counters of others are forgotten. */
+/**
+ * Handles a package that has passed its probation, or has left its slots. Smaller counters of a proven package's name are refused from now on, and
+ * counters of packages without a slot are forgotten.
+ */
 export function settleReleases(trust: PipelineTrust, { proven, kept }: { proven: string | null; kept: readonly string[] }): PipelineTrust {
   const releases = Object.fromEntries(Object.entries(trust.releases).filter(([digest]) => kept.includes(digest)));
   const release = proven === null ? undefined : trust.releases[proven];
@@ -60,7 +66,7 @@ export function settleReleases(trust: PipelineTrust, { proven, kept }: { proven:
   return same ? trust : { ...trust, releases, floors };
 }
 
-/** Smallest counters that may be installed: those that are proven, and that of the package that runs now. */
+/** Smallest counters that may be installed: those that passed their probation, and that of the package that runs now. */
 export function floorsWith(trust: PipelineTrust, active: string | null): Record<string, number> {
   const running = active === null ? undefined : trust.releases[active];
   return running === undefined ? trust.floors : { ...trust.floors, [running.name]: Math.max(running.counter, trust.floors[running.name] ?? 0) };

@@ -1,7 +1,8 @@
 /**
- * The client's workflow of the TUF specification (1.0.34, section 5) over files that came with a message. Pure: what was trusted before, the files
- * and the time go in; what may be trusted afterwards comes out, or an error that names the attack. So trusted state can only change after the
- * whole chain has been verified. `tuf-js` itself is not used, because its Updater writes each file as soon as that file has been verified, and asks the clock itself.
+ * The client's workflow of the TUF specification (1.0.34, section 5) over files that came with a message. Pure: its inputs are what was trusted
+ * before, the files, and the time; its result is what may be trusted afterwards, or an error that names the attack. So trusted state can change only
+ * after the whole chain has been verified. `tuf-js` itself is not used, because its Updater writes each file as soon as that file has been verified,
+ * and reads the clock itself.
  */
 import type { TargetFile } from '@tufjs/models';
 import { MAX_DELEGATED_ROLES, type RepositoryFiles } from '../contracts/index.js';
@@ -10,35 +11,38 @@ import { decodeMetadata, type Decoded, type Kind, type RepositoryName } from './
 
 /** What a device remembers of the files that it has verified. Each part holds only under the keys that were trusted then. */
 export interface TrustedVersions {
-  /** Of the roles timestamp and snapshot: other keys end a fast-forward attack (section 5.3.11). */
+  /** Keys of the roles timestamp and snapshot. New keys end a fast-forward attack (section 5.3.11). */
   online_keys: string;
-  /** Of the role targets. */
+  /** Keys of the role targets. */
   targets_keys: string;
   timestamp: number;
   snapshot: number;
-  /** By role, as the snapshot listed them. */
+  /** Versions by role, as the snapshot listed them. */
   roles: Record<string, number>;
-  /** The latest time that was signed. */
+  /** The latest time that was signed. Milliseconds since 1970. */
   issued_ms: number;
 }
 
 export interface TrustedRepository {
   /** Text of the newest verified root. */
   root: string;
-  /** Null: nothing but the root was verified so far. */
+  /** Versions of the files; null when only the root was verified so far. */
   versions: TrustedVersions | null;
 }
 
 export interface VerifiedRepository {
   root: Decoded<'root'>;
   targets: Decoded<'targets'>;
-  /** To be remembered, once everything else is right as well. */
+  /** The versions to be remembered, once everything else is verified as well. */
   trusted: TrustedRepository & { versions: TrustedVersions };
-  /** The target of a path, in the first role that may list it and does. @throws AgentError E_TRUST_* of a delegated role */
+  /**
+   * The target of a path, from the first role that may list it and does. Null when there is none.
+   * @throws AgentError E_TRUST_* of a delegated role
+   */
   target(path: string): TargetFile | null;
 }
 
-/** A clock that is so far ahead of every signed time is wrong: no metadata lives that long. */
+/** A clock that is this far ahead of every signed time is wrong, because no metadata lives that long. */
 const MAX_CLOCK_AHEAD_MS = 3 * 366 * 86_400_000;
 
 /** @throws AgentError E_TRUST_FORMAT, E_TRUST_SIZE */
@@ -49,7 +53,7 @@ export function decodeRoot(name: RepositoryName, text: string): Decoded<'root'> 
 }
 
 /**
- * Section 5.3: each new root is signed by the root before it and by itself, and none is left out. Roots that are known already are skipped.
+ * Section 5.3: each new root must be signed by the root before it and by itself, and none may be left out. Roots that are known already are skipped.
  * @throws AgentError E_TRUST_*
  */
 export function verifyRoots(name: RepositoryName, trusted: string, newer: readonly string[]): Decoded<'root'> {
@@ -114,7 +118,7 @@ function decodeTargets({ name, snapshot, fresh }: Walk, role: string, delegator:
   return targets;
 }
 
-/** Section 5.6.7: delegations depth first, in their order, each role once. */
+/** Section 5.6.7: searches delegations depth first, in their order, and visits each role once. */
 function findTarget(walk: Walk, top: Decoded<'targets'>, path: string): TargetFile | null {
   const visited = new Set<string>();
   const waiting: { role: string; delegator: Decoded<'targets'> }[] = [];
@@ -158,7 +162,7 @@ function requireNewer(label: string, version: number, known: number): void {
   if (version < known) throw new AgentError('E_TRUST_ROLLBACK', `The ${label} has version ${version}, but this device has verified version ${known} before`);
 }
 
-/** By the file that is one level up. Without a hash there files of different moments could be combined, so a hash is required. */
+/** Requires that the file one level up lists this file. The list must have a hash, because otherwise files of different moments could be combined. */
 function requireListed(decoded: Decoded<'snapshot'> | Decoded<'targets'>, listed: { hashes?: Record<string, string>; verify(data: Buffer): void }): void {
   if (listed.hashes?.['sha256'] === undefined) throw new AgentError('E_TRUST_FORMAT', `The file that lists the ${decoded.label} metadata states no SHA-256 for it`);
   try {
@@ -173,7 +177,7 @@ function requireVersion(decoded: Decoded<'snapshot'> | Decoded<'targets'>, liste
   if (version !== listed) throw new AgentError('E_TRUST_MIX', `The ${decoded.label} metadata has version ${version}, but version ${listed} is listed`);
 }
 
-/** Section 5.5.5: nothing that was listed may vanish or become older. */
+/** Section 5.5.5: no file that was listed may vanish or become older. */
 function rolesOf(snapshot: Decoded<'snapshot'>, before: Readonly<Record<string, number>>): Record<string, number> {
   const { meta } = snapshot.signed;
   for (const [file, version] of Object.entries(before)) {
@@ -184,7 +188,7 @@ function rolesOf(snapshot: Decoded<'snapshot'>, before: Readonly<Record<string, 
   return Object.fromEntries(Object.entries(meta).map(([file, { version }]) => [file, version]));
 }
 
-/** Expiry at the trusted time. A signed time that is later than the clock counts as well. */
+/** Checks expiry at the trusted time. If a signed time is later than the clock, the signed time is used. */
 function freshness(nowMs: number, signedTimes: readonly (number | null)[]): (decoded: Decoded<Kind>) => void {
   const signedMs = Math.max(0, ...signedTimes.map((time) => time ?? 0));
   const timeMs = Math.max(nowMs, signedMs);
@@ -203,7 +207,10 @@ function isoTime(ms: number): string {
 
 const noVersions: Omit<TrustedVersions, 'online_keys' | 'targets_keys'> = { timestamp: 0, snapshot: 0, roles: {}, issued_ms: 0 };
 
-/** What holds of the remembered versions under this root. New keys forget the versions that the old ones may have driven up. */
+/**
+ * The remembered versions that hold under this root. When keys have changed, the versions of their roles are forgotten, because a thief of the old
+ * keys may have driven them up.
+ */
 function versionsUnder(root: Decoded<'root'>, versions: TrustedVersions | null): Omit<TrustedVersions, 'online_keys' | 'targets_keys'> {
   if (versions === null || versions.online_keys !== keysOf(root, ['timestamp', 'snapshot'])) return noVersions;
   return versions.targets_keys === keysOf(root, ['targets']) ? versions : { ...versions, roles: {} };

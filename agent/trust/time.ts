@@ -1,8 +1,9 @@
 import type { Clock } from '../platform/clock.js';
 
 /**
- * The time by which expiry is judged: the clock, but never earlier than the latest signed time plus what has passed since. Setting the clock back
- * (a battery that is empty, a hostile time server) gains nothing beyond that. Nothing of the clock is ever stored, so one that ran ahead does no lasting harm.
+ * The time by which expiry is judged. It is the clock, but never earlier than the latest signed time plus the time that has passed since then. So
+ * nobody gains more by setting the clock back (an empty battery, a hostile time server). No reading of the clock is ever stored, so a clock that ran
+ * ahead does no lasting harm.
  */
 export class TrustedTime {
   readonly #clock: Clock;
@@ -18,14 +19,14 @@ export class TrustedTime {
     return Math.max(this.#clock.nowMs(), this.#lowest());
   }
 
-  /** A time that was signed by a trusted key: it is at least that late. */
+  /** Takes a time that a trusted key has signed. The present cannot be earlier than that. */
   raise(signedMs: number): void {
     if (signedMs <= this.#lowest()) return;
     this.#floorMs = signedMs;
     this.#floorAtMs = this.#clock.monotonicMs();
   }
 
-  /** Whether the clock is behind what was signed: it is not used then. */
+  /** Whether the clock is behind what was signed. The clock is not used then. */
   get clockIsBehind(): boolean {
     return this.#clock.nowMs() < this.#lowest();
   }

@@ -1,6 +1,6 @@
 /**
- * What this device trusts: two pinned roots, and what was verified since. Everything that would change the device passes here first. Nothing is
- * remembered of a message unless all of it was verified; then everything is, in one transaction.
+ * What this device trusts: two pinned roots, and what was verified since. Every message that would change the device is checked here first. Nothing
+ * of a message is remembered unless all of it was verified; then everything is remembered in one transaction.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -20,14 +20,14 @@ export interface TrustOptions {
   identity: Identity;
   /** Files of the pinned roots. */
   roots: Readonly<Record<RepositoryName, string>>;
-  /** The mode of development: signatures are neither needed nor read. */
+  /** The unsigned mode for development, in which signatures are neither needed nor read. */
   unsigned: boolean;
 }
 
 export interface TrustParts {
   journal: Pick<TrustJournal, 'load' | 'save' | 'spend'>;
   clock: Clock;
-  /** Trouble that lasts: no roots, the unsigned mode, a record that cannot be read. */
+  /** Called for trouble that lasts: no roots, the unsigned mode, a record that cannot be read. */
   onFault: (error: CodedError, severity: 'warning' | 'error') => void;
 }
 
@@ -38,7 +38,7 @@ export interface TrustReport {
   director_root: number | null;
 }
 
-/** The record, and its roots as they are used. */
+/** The record, and its roots in decoded form. */
 interface Trusted {
   record: TrustRecord;
   image: Decoded<'root'>;
@@ -49,7 +49,7 @@ export class Trust {
   readonly #options: TrustOptions;
   readonly #parts: TrustParts;
   readonly #time: TrustedTime;
-  /** Null: there are no usable roots. */
+  /** The roots and the record; null when there are no usable roots. */
   #trusted: Trusted | null = null;
 
   private constructor(options: TrustOptions, parts: TrustParts) {
@@ -58,7 +58,7 @@ export class Trust {
     this.#time = new TrustedTime(parts.clock);
   }
 
-  /** Never throws: a device without usable roots runs what it has, and takes nothing new. */
+  /** Never throws: a device without usable roots runs the package that it has, and takes nothing new. */
   static open(options: TrustOptions, parts: TrustParts): Trust {
     const trust = new Trust(options, parts);
     if (options.unsigned) {
@@ -91,7 +91,7 @@ export class Trust {
     const before = pipelineTrust(record, pipeline);
     const sha256 = createHash('sha256').update(JSON.stringify(desired)).digest('hex');
     if (before.accepted?.sha256 === sha256 && isSettled(desired, deployed)) return false;
-    // A number out of bounds must not be remembered, whoever signed it: it would end all updates.
+    // A generation out of bounds must not be remembered, whoever signed it, because every later update would then be older than it.
     const largest = largestGeneration(deployed.generation_seen);
     if (desired.generation > largest) throw new AgentError('E_OTA_GENERATION', `Expected a generation of at most ${largest} but received ${desired.generation}; the message was ignored. Publish again with generation ${(deployed.generation_seen ?? 0) + 1} or the time in milliseconds`);
     const trusted: TrustedPair = { image: { root: record.image.root, versions: before.image }, director: { root: record.director.root, versions: before.director } };
@@ -123,7 +123,7 @@ export class Trust {
     return spent === 'new';
   }
 
-  /** Called when a deployment has changed: a package that passed its probation raises the smallest counter of its name. */
+  /** Called when a deployment has changed. A package that passed its probation raises the smallest counter of its name. */
   settle(pipeline: string, { active, previous, candidate, probation }: OtaState): void {
     if (this.#trusted === null) return;
     const { record } = this.#trusted;
@@ -134,7 +134,7 @@ export class Trust {
     try {
       this.#save(withPipeline(record, pipeline, next));
     } catch (error) {
-      this.#parts.onFault(toCodedError(error), 'error'); // it is tried again at the next change
+      this.#parts.onFault(toCodedError(error), 'error'); // It is tried again at the next change.
     }
   }
 
@@ -170,7 +170,7 @@ export class Trust {
     for (const name of ['image', 'director'] as const) this.#time.raise(decodeRoot(name, pinned[name].root).issuedMs ?? 0);
   }
 
-  /** Null: nothing was saved, or (a fault) it cannot be read. */
+  /** The saved record; null when none was saved, or (with a fault) when it cannot be read. */
   #stored(): TrustRecord | null {
     const stored = this.#parts.journal.load();
     if (stored === null) return null;
@@ -197,14 +197,14 @@ export class Trust {
   }
 }
 
-/** Other roots are trusted now: the versions under their predecessors no longer count; the release counters do. */
+/** After the roots have changed, versions that were verified under the old roots no longer count; the release counters still do. */
 function withoutVersions(pipelines: TrustRecord['pipelines']): TrustRecord['pipelines'] {
   return Object.fromEntries(Object.entries(pipelines).map(([name, trust]) => [name, { ...trust, image: null, director: null, accepted: null }]));
 }
 
 /**
- * The broker repeats the last message at each connection. One that was verified, and whose deployment is under way or done, needs no second look: its metadata may have
- * expired since, and an installation that was begun is finished all the same.
+ * The broker repeats the last message at each connection. If the message was verified, and its deployment is under way or done, it is not verified
+ * again: its metadata may have expired since, and an installation that was begun is finished in any case.
  */
 function isSettled({ generation }: Desired, deployed: OtaState): boolean {
   return deployed.generation_seen === generation && (isBusy(deployed) || deployed.generation_applied === generation);
