@@ -119,8 +119,9 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     await client.endAsync(!client.connected);
   }
 
+  /** Serves these bytes from now on, also when others were held under the digest: a package that was read damaged must not stay. */
   hold(held: HeldPackage): void {
-    if (!this.#held.has(held.digest)) this.#held.set(held.digest, new ServedPackage(held));
+    if (this.#held.get(held.digest)?.held.bytes !== held.bytes) this.#held.set(held.digest, new ServedPackage(held));
   }
 
   release(digest: string): void {

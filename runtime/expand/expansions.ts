@@ -5,7 +5,6 @@ import { controlFlow } from './control-flow.js';
 import { einsum } from './einsum.js';
 import { elementwise } from './elementwise.js';
 import { movements } from './movement.js';
-import { normalizations } from './normalization.js';
 import { quantizations } from './quantization.js';
 import { quantizedContrib } from './quantized.js';
 import { samplings } from './sampling.js';
@@ -18,6 +17,6 @@ const microsoft = (table: Readonly<Record<string, Expansion>>): Record<string, E
 
 /** Operators that are defined by others, in some or all of their forms. */
 export const expansions: Readonly<Record<string, Expansion>> = {
-  ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...normalizations, ...windows, ...movements, ...samplings, ...scatters, ...attentions, Einsum: einsum, ...unofficial,
+  ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...samplings, ...scatters, ...attentions, Einsum: einsum, ...unofficial,
   ...microsoft(contrib), ...microsoft(quantizedContrib),
 };

@@ -145,7 +145,7 @@ describe.each([
   }, 120_000);
 
   it.skipIf(skip)('arrives although the broker falls over in the middle, and what was there is not sent again', async () => {
-    const b = await bench(open, { blockBytes: MIN_BLOCK_BYTES, blocksPerSecond: 150 });
+    const b = await bench(open, { blockBytes: MIN_BLOCK_BYTES, blocksPerSecond: 20 });
     const pack = packages['1.0.0'];
     const total = Math.ceil(pack.bytes.length / MIN_BLOCK_BYTES);
     const generation = await b.publisher.publish(DOOR.device, pack);

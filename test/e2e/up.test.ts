@@ -78,7 +78,9 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
       telemetry: { stages: { stage: string; p50_ms: number; p99_ms: number }[]; exits: Record<string, number>; counters: Record<string, number> }; memory: { rss_bytes: number };
     };
     expect(pack.int8_bytes).toBeLessThan(pack.float_bytes * 0.5);
-    expect(transfer.blocks).toBe(Math.ceil(pack.package_bytes / 65_536));
+    // Content-defined chunks have 4 to 64 KiB; the manifest and the end of the package may be shorter.
+    expect(transfer.blocks).toBeGreaterThanOrEqual(Math.ceil(pack.package_bytes / 65_536));
+    expect(transfer.blocks).toBeLessThanOrEqual(Math.ceil(pack.package_bytes / 4096) + 1);
     expect(new Set(recognitions.map(({ name }) => name).filter((name) => name !== null))).toEqual(new Set(['Martin', 'Franck']));
     expect(recognitions.every(({ similarity }) => similarity === null || similarity > 0.42)).toBe(true);
     expect(telemetry.stages.map(({ stage }) => stage)).toEqual(expect.arrayContaining(['motion', 'letterbox', 'detect', 'nms', 'landmarks', 'align', 'embed', 'match']));

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { deviceTopic, encodeBlock, type Desired, type Signed } from '../../../agent/contracts/index.js';
+import { decodeBlock, deviceTopic, encodeBlock, type Desired, type Signed } from '../../../agent/contracts/index.js';
 import { readKey } from '../../../deploy/repository/keys.js';
 import { random } from '../../runtime/support/random.js';
 import { packageBytes } from '../support/fake-runtime.js';
@@ -299,7 +299,11 @@ describe('pieces that do not fit', () => {
     await until('it is refused', () => counted() > before);
     expect(bench.side.reported.at(-1)?.slots.active?.version).toBe('1.0.0');
     // More bytes than the signed length: the block is not taken, and the package is refused.
-    bench.side.packages = new Map([[wanted(two).digest, Buffer.concat([two.bytes, Buffer.alloc(100_000)])]]);
+    bench.side.packages = new Map([[wanted(two).digest, Buffer.from(two.bytes)]]);
+    bench.side.tamper = (_request, answers) => answers.map(({ index, message }) => {
+      const block = decodeBlock(message);
+      return { index, message: encodeBlock({ ...block, payload: Buffer.concat([block.payload, Buffer.alloc(2000)]) }) };
+    });
     await bench.side.desire(bench.fleet.desired(bench.next(), two, { blockBytes: 4096 }));
     await bench.side.untilReported('the package is refused', (r) => r.ota.state === 'rejected' && r.ota.error?.code === 'E_OTA_SIZE');
     expect(bench.side.reported.at(-1)?.slots.active?.version).toBe('1.0.0');
