@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { MIN_BLOCK_BYTES, type Event, type PipelineReport } from '../../agent/contracts/index.js';
+import { type Event, type PipelineReport } from '../../agent/contracts/index.js';
 import { parseConfig, startAgent, type Agent } from '../../agent/main.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
@@ -145,15 +145,15 @@ describe.each([
   }, 120_000);
 
   it.skipIf(skip)('arrives although the broker falls over in the middle, and what was there is not sent again', async () => {
-    const b = await bench(open, { blockBytes: MIN_BLOCK_BYTES, blocksPerSecond: 20 });
+    const b = await bench(open, { blocksPerSecond: 3 });
     const pack = packages['1.0.0'];
-    const total = Math.ceil(pack.bytes.length / MIN_BLOCK_BYTES);
     const generation = await b.publisher.publish(DOOR.device, pack);
-    await until('a third has arrived', () => (b.publisher.reported(DOOR.device)?.ota.blocks_done ?? 0) > total / 3, 60_000);
+    await until('a chunk has arrived', () => (b.publisher.reported(DOOR.device)?.ota.blocks_done ?? 0) > 0, 30_000);
     await b.broker.restart();
     // A broker without persistence has forgotten it; a device that begins again would ask. This one has its journal.
     const outcome = await b.publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 60_000 });
     expect(outcome).toMatchObject({ state: 'committed', reported: { slots: { active: { digest: pack.digest } } } });
-    expect(b.publisher.stats.blocksSent).toBeLessThan(total * 1.5);
+    // Of the three chunks at most the two that were on their way come again.
+    expect(b.publisher.stats.blocksSent).toBeLessThanOrEqual((outcome.reported.ota.blocks_total ?? 0) + 2);
   }, 120_000);
 });
