@@ -32,7 +32,8 @@ export const defaultFeatures: FeatureDefinition = featureDefinition.parse({
 
 const soundFile = /\.(wav|ogg|flac|mp3)$/i;
 
-async function samplesOf(path: string, rate: number): Promise<Float32Array> {
+/** Samples of -1..1 of a whole recording. */
+export async function samplesOf(path: string, rate: number): Promise<Float32Array> {
   const plain = await readPlainWave(path, rate);
   if (plain !== null) return plain;
   const parts: Float32Array[] = [];
@@ -54,10 +55,10 @@ export function featureRows(samples: Float32Array, definition: FeatureDefinition
 }
 
 /**
- * A folder with a folder of recordings for each class.
- * @throws DeployError E_LAB: fewer than two classes, or a class without recordings; RuntimeError E_MEDIA, E_FFMPEG_MISSING
+ * The recordings of a folder with a folder for each class, in the order of their names.
+ * @throws DeployError E_FILE; E_LAB: fewer than two classes, or a class without recordings
  */
-export async function readClips(folder: string, definition: FeatureDefinition, onProgress: (done: number, total: number) => void = () => undefined): Promise<ClipFolder> {
+export async function listClips(folder: string): Promise<{ classes: string[]; files: Pick<Clip, 'name' | 'label' | 'fold'>[] }> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw new DeployError('E_FILE', `${folder} cannot be read: ${String(cause)}`, { cause, details: { path: folder } });
   });
@@ -68,11 +69,19 @@ export async function readClips(folder: string, definition: FeatureDefinition, o
     if (own.length === 0) throw new DeployError('E_LAB', `Expected recordings (.wav, .ogg, .flac, .mp3) in ${join(folder, name)} but found none`, { details: { path: join(folder, name) } });
     return own.map((file) => ({ name: `${name}/${file}`, label, fold: Number(/^(\d+)-/.exec(file)?.[1] ?? 0) }));
   }));
-  const all = files.flat();
+  return { classes, files: files.flat() };
+}
+
+/**
+ * A folder with a folder of recordings for each class.
+ * @throws DeployError as `listClips`; RuntimeError E_MEDIA, E_FFMPEG_MISSING
+ */
+export async function readClips(folder: string, definition: FeatureDefinition, onProgress: (done: number, total: number) => void = () => undefined): Promise<ClipFolder> {
+  const { classes, files } = await listClips(folder);
   const clips: Clip[] = [];
-  for (const file of all) {
+  for (const file of files) {
     clips.push({ ...file, features: featureRows(await samplesOf(join(folder, file.name), definition.rate), definition) });
-    onProgress(clips.length, all.length);
+    onProgress(clips.length, files.length);
   }
   return { classes, clips, definition };
 }

@@ -1,6 +1,7 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { DeployError } from '../errors.js';
+import { adamw } from './optimizers.js';
 
 const share = z.number().min(0).max(1);
 const count = z.number().int().positive();
@@ -13,7 +14,7 @@ const loss = z.discriminatedUnion('kind', [
 
 const optimizer = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('sgd'), momentum: share.default(0.9), decay: z.number().min(0).default(5e-4) }),
-  z.strictObject({ kind: z.literal('adamw'), beta1: share.default(0.9), beta2: share.default(0.999), epsilon: z.number().positive().default(1e-8), decay: z.number().min(0).default(0.02) }),
+  z.strictObject({ kind: z.literal('adamw'), beta1: share.default(adamw.beta1), beta2: share.default(adamw.beta2), epsilon: z.number().positive().default(adamw.epsilon), decay: z.number().min(0).default(0.02) }),
 ]);
 
 const schedule = z.discriminatedUnion('kind', [
@@ -39,7 +40,7 @@ export const labConfig = z.strictObject({
   loss: loss.default({ kind: 'cross-entropy', smoothing: 0.1 }),
   /** Soft targets of a larger model that takes the same input and gives logits of the same classes. */
   teacher: z.strictObject({ model: z.string().min(1), temperature: z.number().positive().default(2), weight: share.default(0.5), direction: z.enum(['forward', 'reverse']).default('forward') }).optional(),
-  optimizer: optimizer.default({ kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.02 }),
+  optimizer: optimizer.default({ ...adamw, decay: 0.02 }),
   schedule: schedule.default({ kind: 'cosine' }),
   rate: z.number().positive().default(3e-3),
   warmup: share.default(0.05),

@@ -38,19 +38,27 @@ function orderOf(round: number, size: number, seed: number): Uint32Array {
   return order;
 }
 
+/** The items in rounds, each of them once in each round, in another order: the item at an index that counts on through the rounds. */
+export function inRounds<T>(items: readonly T[], seed: number): (index: number) => T | undefined {
+  let round = -1;
+  let order: Uint32Array = new Uint32Array(0);
+  return (index) => {
+    const wanted = Math.floor(index / items.length);
+    if (wanted !== round) [round, order] = [wanted, orderOf(wanted, items.length, seed)];
+    return items[order[index % items.length] ?? 0];
+  };
+}
+
+/** Numbers for the random choices of a step. */
+export const randomOf = (seed: number, step: number): (() => number) => uniform(seed * 104_729 + step);
+
 /** Patches at random places of the recordings, varied, with their labels. */
 export function batchesOf(train: readonly Clip[], classes: number, geometry: Geometry, config: LabConfig): (step: number) => { input: Tensor; target: Tensor } {
   const { batch, seed } = config;
   const { rows, bands } = geometry;
-  let round = -1;
-  let order: Uint32Array = new Uint32Array(0);
-  const clipAt = (index: number): Clip | undefined => {
-    const wanted = Math.floor(index / train.length);
-    if (wanted !== round) [round, order] = [wanted, orderOf(wanted, train.length, seed)];
-    return train[order[index % train.length] ?? 0];
-  };
+  const clipAt = inRounds(train, seed);
   return (step) => {
-    const next = uniform(seed * 104_729 + step);
+    const next = randomOf(seed, step);
     const input = new Float32Array(batch * rows * bands);
     const target = new Float32Array(batch * classes);
     for (let slot = 0; slot < batch; slot++) {

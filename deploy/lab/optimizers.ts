@@ -1,9 +1,14 @@
+import { elementCount } from '../../runtime/graph/tensor-value.js';
+
 /** Numbers that are trained, and the state of their optimizer, by name. */
 export type Arrays = ReadonlyMap<string, Float32Array>;
 
 export type OptimizerSettings =
   | { readonly kind: 'sgd'; readonly momentum: number; readonly decay: number }
   | { readonly kind: 'adamw'; readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly decay: number };
+
+/** AdamW as its authors use it, but for the decay. */
+export const adamw = { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } as const;
 
 /** Changes weights in place. Its whole state is `state`, so that a checkpoint can hold it. */
 export interface Optimizer {
@@ -18,9 +23,9 @@ const decays = (shape: readonly number[] | undefined): boolean => (shape?.length
 type Shapes = ReadonlyMap<string, readonly number[]>;
 
 const zeros = (shapes: Shapes, prefix: string): [string, Float32Array][] =>
-  [...shapes].map(([name, shape]) => [`${prefix}/${name}`, new Float32Array(shape.reduce((product, dim) => product * dim, 1))]);
+  [...shapes].map(([name, shape]) => [`${prefix}/${name}`, new Float32Array(elementCount(shape))]);
 
-function sgd({ momentum, decay }: { momentum: number; decay: number }, shapes: Shapes): Optimizer {
+function sgdOptimizer({ momentum, decay }: { momentum: number; decay: number }, shapes: Shapes): Optimizer {
   const state = new Map(zeros(shapes, 'velocity'));
   return {
     state,
@@ -39,7 +44,7 @@ function sgd({ momentum, decay }: { momentum: number; decay: number }, shapes: S
 }
 
 /** Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101). */
-function adamw({ beta1, beta2, epsilon, decay }: { beta1: number; beta2: number; epsilon: number; decay: number }, shapes: Shapes): Optimizer {
+function adamOptimizer({ beta1, beta2, epsilon, decay }: { beta1: number; beta2: number; epsilon: number; decay: number }, shapes: Shapes): Optimizer {
   const state = new Map([...zeros(shapes, 'mean'), ...zeros(shapes, 'square')]);
   return {
     state,
@@ -61,7 +66,7 @@ function adamw({ beta1, beta2, epsilon, decay }: { beta1: number; beta2: number;
   };
 }
 
-export const createOptimizer = (settings: OptimizerSettings, shapes: Shapes): Optimizer => (settings.kind === 'sgd' ? sgd(settings, shapes) : adamw(settings, shapes));
+export const createOptimizer = (settings: OptimizerSettings, shapes: Shapes): Optimizer => (settings.kind === 'sgd' ? sgdOptimizer(settings, shapes) : adamOptimizer(settings, shapes));
 
 /** Scales all gradients so that their common norm is at most `most`; gives back the norm that they had. */
 export function clipNorm(gradients: Arrays, most: number): number {

@@ -1,9 +1,8 @@
-import { float, int, ints, type Attribute } from '../../runtime/graph/attributes.js';
-import { fromNumbers, type TensorValue } from '../../runtime/graph/tensor-value.js';
+import { float, int, ints } from '../../runtime/graph/attributes.js';
+import { elementCount, fromNumbers } from '../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
-import type { OnnxModel, OnnxNode } from '../../runtime/onnx/types.js';
-import { runtimeVersion } from '../../runtime/version.js';
 import { uniform } from '../compress/random.js';
+import { NetworkWriter } from './network-writer.js';
 
 /** A small network of inverted residuals (MobileNetV2 and V3) with one input plane. */
 export interface StudentSettings {
@@ -23,26 +22,20 @@ const blocks: readonly (readonly [number, number, number, number])[] = [
 const [stem, head] = [16, 256];
 
 /** Writes layers one after the other, with weights drawn for their size (He et al., arXiv 1502.01852). */
-class Writer {
-  readonly nodes: OnnxNode[] = [];
-  readonly weights = new Map<string, TensorValue>();
+class Writer extends NetworkWriter {
   private readonly next: () => number;
 
   constructor(seed: number) {
+    super();
     this.next = uniform(seed);
   }
 
   private normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
   }
-  node(op: string, inputs: readonly string[], output: string, attributes: Readonly<Record<string, Attribute>> = {}): string {
-    this.nodes.push({ name: output, op, domain: '', inputs, outputs: [output], attributes: new Map(Object.entries(attributes)) });
-    return output;
-  }
   weight(name: string, dims: readonly number[], fanIn: number): string {
     const deviation = Math.sqrt(2 / fanIn);
-    const count = dims.reduce((product, dim) => product * dim, 1);
-    this.weights.set(name, fromNumbers('float32', dims, Float64Array.from({ length: count }, () => deviation * this.normal())));
+    this.weights.set(name, fromNumbers('float32', dims, Float64Array.from({ length: elementCount(dims) }, () => deviation * this.normal())));
     return name;
   }
   filled(name: string, size: number, value: number): string {
@@ -79,10 +72,5 @@ export function buildStudent({ rows, columns, classes, width, seed }: StudentSet
   const features = w.hardSwish(w.conv(x, 'head', { inputs: channels, outputs: wide(head), kernel: 1, stride: 1, group: 1 }), 'head');
   const flat = w.node('Flatten', [w.node('GlobalAveragePool', [features], 'pooled')], 'flat', { axis: int(1) });
   w.node('Gemm', [flat, w.weight('classifier.weight', [wide(head), classes], wide(head)), w.filled('classifier.bias', classes, 0)], 'logits');
-  const info = (name: string, dims: readonly (number | string)[]) => ({ name, dtype: 'float32', dims } as const);
-  const model: OnnxModel = {
-    irVersion: 8, producerName: 'sterna', producerVersion: runtimeVersion, opsets: new Map([['', 17]]), metadata: new Map(),
-    graph: { name: 'student', nodes: w.nodes, initializers: w.weights, inputs: [info('input', ['batch', 1, rows, columns])], outputs: [info('logits', ['batch', classes])], valueInfo: [] },
-  };
-  return serializeModel(model);
+  return serializeModel(w.model({ input: ['batch', 1, rows, columns] }, { logits: ['batch', classes] }));
 }

@@ -1,6 +1,7 @@
 /** What teacher and student learn from: patches of recordings, mixtures of them, and synthesized sound. */
 import { uniform } from '../compress/random.js';
-import { featuresOf, patchesOf, patchSamples, patchDefinition, type Clip } from './clips.js';
+import { defaultFeatures } from '../lab/clips.js';
+import { featuresOf, patchesOf, patchSamples, type Clip } from './clips.js';
 import { atLevel, carHorn, mixAt, powerOf, rain, rate, siren, sirenKinds, tonal, traffic } from './synthesize.js';
 import type { Teacher } from './teacher.js';
 import { patch } from './student.js';
@@ -29,7 +30,7 @@ export async function recordedPatches(clips: readonly Clip[], classes: number, t
   const found: Raw[] = [];
   for (const [clip, { rows, samples, label, fold }] of clips.entries()) {
     for (const start of patchesOf(rows, patchStep)) {
-      const from = start * patchDefinition.hop;
+      const from = start * defaultFeatures.hop;
       found.push({ rows, start, fold, clip, target: oneHot(classes, { [label]: 1 }), embedding: await teacher.embed(samples.slice(from, from + patchSamples)) });
     }
   }
@@ -57,7 +58,7 @@ const anyOf = <T>(all: readonly T[], random: () => number): T => all[Math.floor(
 
 /** A second of a recording that is not silent. */
 export function excerpt({ rows, samples }: Clip, random: () => number): Float32Array {
-  const from = anyOf(patchesOf(rows, 10), random) * patchDefinition.hop;
+  const from = anyOf(patchesOf(rows, 10), random) * defaultFeatures.hop;
   return samples.slice(from, from + patchSamples);
 }
 

@@ -1,10 +1,11 @@
-/** The training loop: batches of patches that are varied a little, one graph a step, Adam. */
-import { createSession } from '../../runtime/session.js';
+/** What the lab's trainer is fed with: batches of patches that are varied a little. */
 import type { Tensor } from '../../runtime/tensor.js';
 import { uniform } from '../compress/random.js';
-import { Adam, rateAt } from './adam.js';
+import { inRounds, randomOf } from '../lab/examples.js';
+import { adamw } from '../lab/optimizers.js';
+import { Trainer } from '../lab/trainer.js';
 import { rowsIn } from './clips.js';
-import { initialWeights, learningModel, patch, type StudentShape, type Weight } from './student.js';
+import { embedded, initialWeights, learningModel, patch, type StudentShape, type Weight } from './student.js';
 
 /** A patch with what it is to mean. */
 export interface Example {
@@ -32,46 +33,36 @@ export interface LearnOptions {
 }
 
 const silence = Math.log(0.001);
-const embedded = 192;
 
-/** @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients */
+/** @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients; DeployError E_LAB: a loss that is no number */
 export async function learn(examples: readonly Example[], options: LearnOptions): Promise<Record<string, Weight>> {
   const { shape, epochs, seed, batch = 32, peak = 2e-3, decay = 0.02, distill = 8, dropout = 0.2, onEpoch = () => undefined } = options;
-  const random = uniform(seed);
-  const weights = initialWeights(shape, random);
-  const session = await createSession(learningModel(shape, { batch, distill }), { engine: 'onnxruntime' });
-  const adam = new Adam(decay);
+  const weights = initialWeights(shape, uniform(seed));
   const perEpoch = Math.floor(examples.length / batch);
-  const order = examples.map((_, i) => i);
-  const buffers = new Batch(shape, batch);
+  const trainer = await Trainer.open(learningModel(weights, shape, { batch, distill }), {
+    steps: epochs * perEpoch, optimizer: { ...adamw, decay }, schedule: { kind: 'cosine' }, rate: peak, warmup: 0.05, clip: Infinity, average: 0, threads: 1,
+  }, batchesOf(examples, { shape, batch, dropout, seed }));
   try {
     for (let epoch = 0; epoch < epochs; epoch++) {
-      shuffle(order, random);
       let loss = 0;
-      for (let step = 0; step < perEpoch; step++) {
-        order.slice(step * batch, (step + 1) * batch).forEach((n, slot) => buffers.put(slot, examples[n], random));
-        buffers.drop(dropout, random);
-        const outputs = await session.run({ ...buffers.feeds(), ...Object.fromEntries(Object.entries(weights).map(([name, { dims, data }]) => [name, { type: 'float32' as const, dims, data }])) });
-        adam.step(weights, gradientsOf(outputs), rateAt(epoch * perEpoch + step, epochs * perEpoch, peak));
-        loss += Number(outputs['loss']?.data[0]) / perEpoch;
-      }
+      for (let step = 0; step < perEpoch; step++) loss += (await trainer.advance()) / perEpoch;
       onEpoch(epoch, loss);
     }
   } finally {
-    await session.close();
+    await trainer.close();
   }
-  return weights;
+  return Object.fromEntries(Object.entries(weights).map(([name, { dims, data }]) => [name, { dims, data: trainer.weights.get(name) ?? data }]));
 }
 
-function gradientsOf(outputs: Readonly<Record<string, Tensor>>): Record<string, Float32Array> {
-  return Object.fromEntries(Object.entries(outputs).flatMap(([name, { data }]) => (name.startsWith('d_') && data instanceof Float32Array ? [[name.slice(2), data]] : [])));
-}
-
-function shuffle(order: number[], random: () => number): void {
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [order[i], order[j]] = [order[j] ?? 0, order[i] ?? 0];
-  }
+function batchesOf(examples: readonly Example[], { shape, batch, dropout, seed }: { shape: StudentShape; batch: number; dropout: number; seed: number }): (step: number) => Record<string, Tensor> {
+  const exampleAt = inRounds(examples, seed);
+  const buffers = new Batch(shape, batch);
+  return (step) => {
+    const random = randomOf(seed, step);
+    for (let slot = 0; slot < batch; slot++) buffers.put(slot, exampleAt(step * batch + slot), random);
+    buffers.drop(dropout, random);
+    return buffers.feeds();
+  };
 }
 
 class Batch {

@@ -2,7 +2,7 @@ import { openOnnxRuntime } from '../../../runtime/engines/onnxruntime.js';
 import { graphToOnnx } from '../../../runtime/graph/export.js';
 import { producersOf, type Graph, type Node } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
-import { fromNumbers, toNumbers, type TensorValue, type ValueType } from '../../../runtime/graph/tensor-value.js';
+import { elementCount, fromNumbers, toNumbers, type TensorValue, type ValueType } from '../../../runtime/graph/tensor-value.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
@@ -10,6 +10,7 @@ import type { Session } from '../../../runtime/session-types.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { DeployError } from '../../errors.js';
 import { rootDistance } from '../losses.js';
+import { adamw } from '../optimizers.js';
 import { Trainer } from '../trainer.js';
 import { trainingModel } from '../training-model.js';
 
@@ -77,7 +78,7 @@ function withFactors(graph: Graph, groups: readonly Group[]): Graph {
   for (const { factor, scales } of groups) {
     const dims = constants.get(scales[0] ?? '')?.dims ?? [];
     const type: ValueType = { dtype: 'float32', shape: dims };
-    constants.set(factor, fromNumbers('float32', dims, new Float64Array(dims.reduce((product, dim) => product * dim, 1)).fill(1)));
+    constants.set(factor, fromNumbers('float32', dims, new Float64Array(elementCount(dims)).fill(1)));
     const add = (op: string, inputs: readonly string[], output: string): void => {
       nodes.push({ name: output, op, inputs, outputs: [output], attributes: new Map() });
       types.set(output, type);
@@ -198,7 +199,7 @@ export async function tuneThresholds(float: Uint8Array, quantized: Uint8Array, s
   });
   const names = graph.outputs.filter((name) => graph.types.get(name)?.dtype === 'float32');
   const trainer = await Trainer.open(stepOf(graph, groups, sizesOf(answers.tuned)), {
-    steps, optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0 }, schedule: { kind: 'cosine' }, rate, warmup: 0.02, clip: Infinity, average: 0.9, threads: 1,
+    steps, optimizer: { ...adamw, decay: 0 }, schedule: { kind: 'cosine' }, rate, warmup: 0.02, clip: Infinity, average: 0.9, threads: 1,
   }, (step) => {
     const at = step % tuned.length;
     const wanted = names.map((name, i) => [`lab.wanted${i}`, answers.tuned[at]?.[name]] as const).flatMap(([name, tensor]) => (tensor === undefined ? [] : [[name, tensor] as const]));

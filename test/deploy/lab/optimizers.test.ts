@@ -1,7 +1,7 @@
 /** Optimizers, schedules and losses against their definitions. */
 import { describe, expect, it } from 'vitest';
 import { labelLoss, distillationLoss, type LossSettings } from '../../../deploy/lab/losses.js';
-import { clipNorm, createOptimizer } from '../../../deploy/lab/optimizers.js';
+import { adamw, clipNorm, createOptimizer } from '../../../deploy/lab/optimizers.js';
 import { rateShare } from '../../../deploy/lab/schedules.js';
 import { extendGraph } from '../../../runtime/gradients/extend.js';
 import type { Calculus } from '../../../runtime/gradients/rule.js';
@@ -25,6 +25,14 @@ describe('optimizers', () => {
     const [weights, adam] = [one(1), createOptimizer({ kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.5 }, shapes)];
     adam.step(weights, one(1000), 0.01, 1);
     expect(weights.get('w')?.[0]).toBeCloseTo(1 * (1 - 0.005) - 0.01, 5);
+  });
+
+  it('AdamW finds the least of a parabola, with a rate that rises and falls', () => {
+    const [weights, adam] = [one(3), createOptimizer({ ...adamw, decay: 0 }, shapes)];
+    const rateAt = (step: number, steps: number, peak: number): number => peak * rateShare({ kind: 'cosine' }, 0.05, step, steps);
+    for (let step = 0; step < 400; step++) adam.step(weights, one(2 * ((weights.get('w')?.[0] ?? 0) - 1)), rateAt(step, 400, 0.05), step + 1);
+    expect(weights.get('w')?.[0]).toBeCloseTo(1, 2);
+    expect([rateAt(0, 100, 1), rateAt(5, 100, 1), rateAt(100, 100, 1)].map((r) => Math.round(10 * r))).toEqual([2, 10, 0]);
   });
 
   it('spare vectors the decay', () => {

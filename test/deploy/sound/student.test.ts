@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { uniform } from '../../../deploy/compress/random.js';
-import { Adam, rateAt } from '../../../deploy/sound/adam.js';
 import { patchesOf, featuresOf, patchSamples } from '../../../deploy/sound/clips.js';
 import { learn, type Example } from '../../../deploy/sound/learn.js';
 import { initialWeights, learningModel, parametersOf, patch, studentModel, type Weight } from '../../../deploy/sound/student.js';
@@ -16,8 +15,9 @@ const tensor = (dims: number[], value: () => number): Tensor => ({ type: 'float3
 
 describe('the graph that trains the student', () => {
   it('has the gradients of its own loss', async () => {
-    const session = await createSession(learningModel(shape, { batch, distill: 4 }), { engine: 'onnxruntime' });
     const weights = initialWeights(shape, random);
+    const model = learningModel(weights, shape, { batch, distill: 4 });
+    const session = await createSession(model.bytes, { engine: 'onnxruntime' });
     const given = {
       patch: tensor([batch, 1, patch.rows, patch.bands], () => 2 * random() - 1), target: tensor([batch, 3], () => random()), embedding: tensor([batch, 5], () => 2 * random() - 1),
       keep: tensor([batch, 192], () => (random() < 0.2 ? 0 : 1.25)),
@@ -25,11 +25,11 @@ describe('the graph that trains the student', () => {
     const run = (changed: Readonly<Record<string, Weight>> = weights): Promise<Record<string, Tensor>> => session.run({ ...given, ...Object.fromEntries(Object.entries(changed).map(([name, { dims, data }]) => [name, { type: 'float32' as const, dims, data }])) });
     const outputs = await run();
     for (const [name, { dims, data }] of Object.entries(weights)) {
-      const gradient = outputs[`d_${name}`]?.data as Float32Array;
+      const gradient = outputs[model.gradients.get(name) ?? '']?.data as Float32Array;
       // Along the gradient itself: a random direction would cancel most of it, and the kinks of ReLU would weigh as much as the rest.
       const slope = Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0));
       const direction = gradient.map((g) => g / slope);
-      const loss = async (step: number): Promise<number> => Number((await run({ ...weights, [name]: { dims, data: data.map((value, i) => value + step * (direction[i] ?? 0)) } }))['loss']?.data[0]);
+      const loss = async (step: number): Promise<number> => Number((await run({ ...weights, [name]: { dims, data: data.map((value, i) => value + step * (direction[i] ?? 0)) } }))[model.loss]?.data[0]);
       const measured = ((await loss(2e-3)) - (await loss(-2e-3))) / 4e-3;
       expect(Math.abs(measured - slope), name).toBeLessThan(0.03 * slope);
     }
@@ -53,16 +53,6 @@ describe('the graph that trains the student', () => {
       a.forEach((score, i) => expect(score).toBeCloseTo(b[i] ?? NaN, 4));
     }
     await Promise.all([native.close(), other.close()]);
-  });
-});
-
-describe('the optimizer', () => {
-  it('finds the least of a parabola, and its rate rises and falls', () => {
-    const weights = { x: { dims: [1], data: Float32Array.of(3) } };
-    const adam = new Adam(0);
-    for (let step = 0; step < 400; step++) adam.step(weights, { x: Float32Array.of(2 * ((weights.x.data[0] ?? 0) - 1)) }, rateAt(step, 400, 0.05));
-    expect(weights.x.data[0]).toBeCloseTo(1, 2);
-    expect([rateAt(0, 100, 1), rateAt(5, 100, 1), rateAt(100, 100, 1)].map((r) => Math.round(10 * r))).toEqual([2, 10, 0]);
   });
 });
 
