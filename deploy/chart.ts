@@ -1,4 +1,4 @@
-/** The frame that pictures of a loss (upwards) by a cost (to the right) have in common, as SVG. Both begin at zero. */
+/** The frame that pictures of a loss (upwards) by a cost or a step (to the right) have in common, as SVG. Both begin at zero. */
 
 const [width, height, margin] = [640, 400, 56];
 
