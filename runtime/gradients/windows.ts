@@ -1,4 +1,5 @@
 import type { AttributeRecord } from '../expand/builder.js';
+import { int, ints } from '../graph/attributes.js';
 import { elementCount, type Shape } from '../graph/tensor-value.js';
 import type { Calculus } from './rule.js';
 
@@ -11,8 +12,6 @@ export interface Sliding {
   readonly group: number;
 }
 
-const ints = (value: readonly number[]) => ({ type: 'ints', value }) as const;
-const int = (value: number) => ({ type: 'int', value }) as const;
 const ones = (values: readonly number[]): boolean => values.every((value) => value === 1);
 const zeros = (values: readonly number[]): boolean => values.every((value) => value === 0);
 const at = (values: readonly number[], i: number): number => values[i] ?? 0;

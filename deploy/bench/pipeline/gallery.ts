@@ -1,3 +1,4 @@
+import { noise } from '../../../runtime/noise.js';
 import { GalleryIndex } from '../../../runtime/pipeline/gallery-index.js';
 import { normalize } from '../../../runtime/vision/embedding.js';
 import type { Bar } from '../bars.js';
@@ -14,12 +15,8 @@ export interface GalleryBenchOptions {
 
 /** Seeded unit vectors. */
 function unitVectors(dimensions: number): () => Float32Array {
-  let state = 1;
-  const value = (): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  };
-  return () => normalize(Float32Array.from({ length: dimensions }, value)) ?? new Float32Array(dimensions);
+  const next = noise();
+  return () => normalize(Float32Array.from({ length: dimensions }, () => next() / 2 ** 31 - 1)) ?? new Float32Array(dimensions);
 }
 
 /**

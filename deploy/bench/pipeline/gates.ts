@@ -5,6 +5,7 @@ import { nativePixels } from '../../../runtime/vision/pixels.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
 import type { Bar } from '../bars.js';
 import { noise } from '../../../runtime/noise.js';
+import { cpuMsOf } from './cpu-time.js';
 
 const rounds = 5;
 const framesARound = 200;
@@ -19,14 +20,12 @@ function quietScene(width: number, height: number): Frame[] {
   });
 }
 
-/** CPU time of this process for one call, milliseconds: the least of several rounds, since neighbours only ever add. */
+/** CPU time of one call, milliseconds: the least of several rounds, since neighbours only ever add. */
 async function cpuMs(work: (i: number) => unknown): Promise<number> {
   let least = Infinity;
   for (let round = 0; round < rounds; round++) {
-    const before = process.cpuUsage();
-    for (let i = 0; i < framesARound; i++) await work(round * framesARound + i);
-    const { user, system } = process.cpuUsage(before);
-    least = Math.min(least, (user + system) / 1000 / framesARound);
+    const ms = await cpuMsOf(async () => { for (let i = 0; i < framesARound; i++) await work(round * framesARound + i); });
+    least = Math.min(least, ms / framesARound);
   }
   return least;
 }

@@ -1,6 +1,6 @@
 import { intAttribute } from '../../graph/attributes.js';
 import { optionalOperand } from '../../graph/operands.js';
-import { elementCount, fromNumbers, type Shape } from '../../graph/tensor-value.js';
+import { elementCount, type Shape } from '../../graph/tensor-value.js';
 import { poolOf } from '../../ops/pooling.js';
 import { windowOf } from '../../ops/spatial.js';
 import { normExponent } from '../../ops/standardization.js';
@@ -107,7 +107,7 @@ function lpPool(m: Calculus, node: Parameters<typeof poolOf>[0]): readonly strin
   const p = normExponent(node, (exponent) => exponent >= 1);
   const rank = spatial.length;
   const kernel = last(pool.kernel, rank);
-  const weights = m.b.constant(fromNumbers('float32', [channels, 1, ...kernel], new Float64Array(channels * elementCount(kernel)).fill(1)));
+  const weights = m.tensor('float32', [channels, 1, ...kernel], new Float64Array(channels * elementCount(kernel)).fill(1));
   const [top, left, bottom, right] = pool.pads;
   const sums = m.b.emit('Conv', [m.op('Pow', m.op('Abs', x), m.number(p)), weights], {
     group: { type: 'int', value: channels }, strides: { type: 'ints', value: last(pool.strides, rank) }, dilations: { type: 'ints', value: last(pool.dilations, rank) },

@@ -1,5 +1,6 @@
 import { gemmOf } from '../../ops/linear.js';
 import { optionalOperand } from '../../graph/operands.js';
+import { elementCount } from '../../graph/tensor-value.js';
 import { rules, type Calculus, type GradientTable, type Rule } from '../rule.js';
 
 /** The last two axes exchanged. */
@@ -19,7 +20,7 @@ const matMul: Rule = (step) => {
   const [rows = 1, depth = 1, columns = 1] = [m.shape(a).at(-2), m.shape(a).at(-1), m.shape(b).at(-1)];
   const dOut = m.reshape(dy, [...batch, rows, columns]);
   const shared = m.shape(b).length === 2 && batch.length > 0;
-  const all = batch.reduce((product, dim) => product * dim, rows);
+  const all = rows * elementCount(batch);
   return [
     () => m.reshape(m.unbroadcast(m.op('MatMul', dOut, flipped(m, b)), m.shape(a)), left),
     () => {

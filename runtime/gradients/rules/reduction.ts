@@ -2,6 +2,7 @@ import { intAttribute } from '../../graph/attributes.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import { normalizeAxis } from '../../ops/op.js';
 import { reducedAxes, reducedShape } from '../../ops/reduction.js';
+import { spatialAxes } from '../../ops/standardization.js';
 import { composed, flat, rules, type Calculus, type GradientTable, type Rule, type Step } from '../rule.js';
 
 /** What the rules of reductions have in common: results in the shape that broadcasts over the operand. */
@@ -71,8 +72,8 @@ export const reductionGradients: GradientTable = {
     Softmax: softmax, LogSoftmax: logSoftmax,
   }),
   ...composed({
-    GlobalMaxPool: (m, node) => [m.reduce('ReduceMax', node.inputs[0] ?? '', m.shape(node.inputs[0] ?? '').slice(2).map((_, i) => i + 2))],
-    GlobalAveragePool: (m, node) => [m.reduce('ReduceMean', node.inputs[0] ?? '', m.shape(node.inputs[0] ?? '').slice(2).map((_, i) => i + 2))],
+    GlobalMaxPool: (m, node) => [m.reduce('ReduceMax', node.inputs[0] ?? '', spatialAxes(m.shape(node.inputs[0] ?? '').length))],
+    GlobalAveragePool: (m, node) => [m.reduce('ReduceMean', node.inputs[0] ?? '', spatialAxes(m.shape(node.inputs[0] ?? '').length))],
   }),
   ...flat('Hardmax', 'ArgMax', 'ArgMin'),
 };
