@@ -1,8 +1,8 @@
 import { RuntimeError } from '../errors.js';
 import { removeDead, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { absent } from '../graph/operands.js';
+import { raiseOpset } from '../graph/raise-opset.js';
 import { elementCount, type ValueType } from '../graph/tensor-value.js';
-import { raiseOpset } from '../quantize/prepare/raise-opset.js';
 import { Calculus, noGradient, Step, type GradientEntry } from './rule.js';
 import { gradientOf } from './rules/table.js';
 import { Tape } from './tape.js';
@@ -24,11 +24,11 @@ export interface Differentiated {
 /** First operator set with all operators that rules write: scatters that add came with 16. */
 const gradientOpset = 17;
 
-/** An inferred graph in an operator set that can express gradients. @throws RuntimeError E_QUANTIZE naming a node without an equivalent */
+/** An inferred graph in an operator set that can express gradients. @throws RuntimeError E_MODEL_OP naming a node without an equivalent */
 function recent(graph: Graph, { loss, wrt }: Differentiation): Graph {
   // Nodes that no output needs would be dropped on the way.
   const wanted = new Set([...graph.outputs, loss, ...wrt.filter((value) => !graph.constants.has(value) && !graph.inputs.includes(value))]);
-  const raised = { ...raiseOpset({ ...graph, outputs: [...wanted] }), outputs: graph.outputs };
+  const raised = { ...raiseOpset({ ...graph, outputs: [...wanted] }, 'E_MODEL_OP'), outputs: graph.outputs };
   // From 13 to 17 no operator that inference knows changed its form.
   return raised.opset >= gradientOpset ? raised : { ...raised, opset: gradientOpset };
 }
@@ -106,8 +106,8 @@ function backward(tape: Tape, node: Node, arrivals: Arrivals): void {
  * DequantizeLinear follow straight-through rules.
  * @param graph inferred, of ONNX operators. Weights should be constants when types are inferred: inference replaces convolutions whose weights
  * are computed by products. `constantsToInputs` makes them inputs afterwards
- * @throws RuntimeError E_GRADIENT: an operator without a gradient on the way, a loss that is no scalar or does not depend on a value; E_MODEL_*;
- * E_QUANTIZE: a node without an equivalent in a recent operator set
+ * @throws RuntimeError E_GRADIENT: an operator without a gradient on the way, a loss that is no scalar or does not depend on a value;
+ * E_MODEL_OP: a node without an equivalent in a recent operator set; other E_MODEL_*
  */
 export function differentiate(graph: Graph, options: Differentiation): Differentiated {
   check(graph, options);

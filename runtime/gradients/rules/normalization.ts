@@ -1,3 +1,4 @@
+import { rms } from '../../expand/elementwise.js';
 import { floatAttribute, intAttribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { optionalOperand } from '../../graph/operands.js';
@@ -81,9 +82,8 @@ function localResponse(m: Calculus, node: Node): readonly string[] {
 
 /** x / root of the mean of squares over the last axes. */
 function rmsNorm(m: Calculus, node: Node): readonly string[] {
-  const axes = layerNormAxes(node, m.shape(x(node)).length);
-  const root = m.op('Sqrt', m.affine(m.reduce('ReduceMean', m.square(x(node)), axes), 1, epsilonOf(node)));
-  return [m.mul(m.div(x(node), root), node.inputs[1] ?? '')];
+  const [axis = 0] = layerNormAxes(node, m.shape(x(node)).length);
+  return [m.mul(m.mul(x(node), rms(m, x(node), axis, epsilonOf(node))), node.inputs[1] ?? '')];
 }
 
 /** (x - mean) / sqrt(variance + epsilon) * scale + bias by fixed statistics. */

@@ -2,12 +2,12 @@ import { RuntimeError } from '../../errors.js';
 import type { Graph } from '../../graph/graph.js';
 import type { ChosenSizes } from '../../graph/open-dimensions.js';
 import { graphFromOnnx } from '../../graph/import.js';
+import { raiseOpset } from '../../graph/raise-opset.js';
 import { inferShapes } from '../../infer/infer.js';
 import { parseModel } from '../../onnx/parse.js';
 import type { OnnxModel } from '../../onnx/types.js';
 import { simplifyOnnx } from '../../optimize/optimize.js';
 import { dataTypes, type TensorInfo } from '../../tensor.js';
-import { raiseOpset } from './raise-opset.js';
 
 /** Values at the edge of a graph. @throws RuntimeError E_MODEL_OP: a type that does not cross it */
 function portsOf({ types, constants }: Graph, names: readonly string[], side: 'input' | 'output'): TensorInfo[] {
@@ -46,7 +46,7 @@ export function modelPorts(bytes: Uint8Array, sizes: ChosenSizes = {}): { inputs
  * @throws RuntimeError E_MODEL_*; E_QUANTIZE for a model whose activations are quantized already
  */
 export function prepareGraph(model: OnnxModel, sizes: ChosenSizes): Graph {
-  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, sizes)));
+  const graph = raiseOpset(simplifyOnnx(graphFromOnnx(model, sizes)), 'E_QUANTIZE');
   const quantized = graph.nodes.find((node) => node.op === 'QuantizeLinear');
   if (quantized !== undefined) {
     throw new RuntimeError('E_QUANTIZE', `The model is quantized already (node '${quantized.name}'); expected the float32 model that it was made from`, {

@@ -1,5 +1,5 @@
 import type { Graph, Node } from '../../graph/graph.js';
-import { int4Opset, raiseOpset } from '../prepare/raise-opset.js';
+import { int4Opset, raiseOpset } from '../../graph/raise-opset.js';
 import { quantization } from '../../ops/views.js';
 
 /** Values that a code of 4 bits can take. */
@@ -19,7 +19,7 @@ export function storeNarrow(graph: Graph, levels: ReadonlyMap<string, number>): 
   };
   const narrow = graph.nodes.filter(isNarrow);
   if (narrow.length === 0) return graph;
-  const raised = raiseOpset(graph, int4Opset);
+  const raised = raiseOpset(graph, 'E_QUANTIZE', int4Opset);
   const constants = new Map(raised.constants);
   for (const { x, zeroPoint } of narrow.map(quantization)) {
     for (const name of [x, zeroPoint]) {

@@ -171,6 +171,11 @@ describe('what has no gradient', () => {
     expect(() => differentiate(inferred(model), { loss: 'loss', wrt })).toThrow(expect.objectContaining({ code: 'E_GRADIENT', message: expect.stringMatching(message) as string }));
   });
 
+  it('is a softmax that flattens, as before operator set 13', () => {
+    const graph = inferred({ ...spec([node('Softmax', ['x'], ['y'], { axis: 0 }), sum('y')]), opset: 11 });
+    expect(() => differentiate(graph, { loss: 'loss', wrt: ['x'] })).toThrow(expect.objectContaining({ code: 'E_MODEL_OP', details: { node: 'y', op: 'Softmax', attribute: 'axis' } }));
+  });
+
   it('is no obstacle where no gradient has to pass', () => {
     const graph = inferred(spec([node('Mod', ['x', 'k'], ['y'], { fmod: 1 }), node('Mul', ['y', 'w'], ['z']), sum('z')], { constants: { k: floats([], 2), w: floats([], 3) } }));
     expect(differentiate(graph, { loss: 'loss', wrt: ['w'] }).gradients.get('w')).toBe('w.gradient');

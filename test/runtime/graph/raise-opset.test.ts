@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { graphFromOnnx } from '../../../../runtime/graph/import.js';
-import { inferShapes } from '../../../../runtime/infer/infer.js';
-import { interpret } from '../../../../runtime/infer/interpret.js';
-import { int4Opset, qdqOpset, raiseOpset } from '../../../../runtime/quantize/prepare/raise-opset.js';
-import { floats, ints64, model, node, randomTensor, type ModelSpec } from '../../support/models.js';
+import { graphFromOnnx } from '../../../runtime/graph/import.js';
+import { inferShapes } from '../../../runtime/infer/infer.js';
+import { interpret } from '../../../runtime/infer/interpret.js';
+import { int4Opset, qdqOpset, raiseOpset } from '../../../runtime/graph/raise-opset.js';
+import { floats, ints64, model, node, randomTensor, type ModelSpec } from '../support/models.js';
 
 const float = (value: number) => ({ float: value });
 const cases: Record<string, Omit<ModelSpec, 'inputs' | 'outputs'>> = {
@@ -32,7 +32,7 @@ describe('raiseOpset', () => {
 
   it.each(Object.entries(cases))('keeps the meaning of %s', (_, spec) => {
     const before = graphOf(spec);
-    const after = inferShapes(raiseOpset(before));
+    const after = inferShapes(raiseOpset(before, 'E_QUANTIZE'));
     expect(after.opset).toBe(qdqOpset);
     const feeds = new Map([['x', randomTensor([1, 3, 4, 4], 5)]]);
     expect(interpret(after, feeds).get('y')).toEqual(interpret(before, feeds).get('y'));
@@ -40,7 +40,7 @@ describe('raiseOpset', () => {
 
   it.each(Object.entries(laterCases))('keeps the meaning of %s in operator set 21', (_, spec) => {
     const before = graphOf(spec, 4);
-    const after = inferShapes(raiseOpset(before, int4Opset));
+    const after = inferShapes(raiseOpset(before, 'E_QUANTIZE', int4Opset));
     expect(after.opset).toBe(int4Opset);
     const feeds = new Map([['x', randomTensor([1, 4, 4, 4], 5)]]);
     expect(interpret(after, feeds).get('y')).toEqual(interpret(before, feeds).get('y'));
@@ -48,16 +48,16 @@ describe('raiseOpset', () => {
 
   it('refuses a group normalization whose scale is computed', () => {
     const graph = inferShapes(graphFromOnnx(model({ opset: 18, inputs: { x: [1, 4, 4, 4], s: [2] }, constants: { b: floats([2], 1, 2) }, nodes: [node('GroupNormalization', ['x', 's', 'b'], ['y'], { num_groups: 2 })], outputs: ['y'] })));
-    expect(() => raiseOpset(graph, int4Opset)).toThrow(expect.objectContaining({ code: 'E_QUANTIZE', details: { node: 'y', op: 'GroupNormalization' } }));
+    expect(() => raiseOpset(graph, 'E_QUANTIZE', int4Opset)).toThrow(expect.objectContaining({ code: 'E_QUANTIZE', details: { node: 'y', op: 'GroupNormalization' } }));
   });
 
   it('refuses a softmax that flattens', () => {
     const spec = { opset: 9, nodes: [node('Softmax', ['x'], ['y'], { axis: 1 })] };
-    expect(() => raiseOpset(graphOf(spec))).toThrow(expect.objectContaining({ code: 'E_QUANTIZE', details: { node: 'y', op: 'Softmax', attribute: 'axis' } }));
+    expect(() => raiseOpset(graphOf(spec), 'E_QUANTIZE')).toThrow(expect.objectContaining({ code: 'E_QUANTIZE', details: { node: 'y', op: 'Softmax', attribute: 'axis' } }));
   });
 
   it('leaves later operator sets alone', () => {
     const graph = graphOf({ opset: 17, nodes: [node('Relu', ['x'], ['y'])] });
-    expect(raiseOpset(graph)).toBe(graph);
+    expect(raiseOpset(graph, 'E_QUANTIZE')).toBe(graph);
   });
 });
