@@ -3,7 +3,7 @@
 const [width, height, margin] = [640, 400, 56];
 
 /** Four or five round numbers from zero to at least `most`. */
-export function ticks(largest: number): number[] {
+function ticks(largest: number): number[] {
   const most = largest > 0 ? largest : 1;
   const rough = most / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -11,7 +11,7 @@ export function ticks(largest: number): number[] {
   return Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, i) => i * step);
 }
 
-export const short = (value: number): string => String(Number(value.toPrecision(3)));
+const short = (value: number): string => String(Number(value.toPrecision(3)));
 export const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
 export interface Chart {

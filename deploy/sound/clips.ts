@@ -43,7 +43,7 @@ export const featuresOf = (samples: Float32Array): Float32Array => featureRows(s
 export const rowsIn = (rows: Float32Array): number => rows.length / patch.bands;
 
 /** Silence has a feature of ln(0.001) in every band. What is hardly louder teaches nothing, and the gate would stop it. */
-export function isSilent(rows: Float32Array, start: number): boolean {
+function isSilent(rows: Float32Array, start: number): boolean {
   const part = rows.subarray(start * patch.bands, (start + patch.rows) * patch.bands);
   return part.reduce((sum, feature) => sum + feature, 0) / part.length < Math.log(0.001) + 0.05;
 }

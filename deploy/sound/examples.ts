@@ -22,7 +22,7 @@ export interface Raw {
 export const synthesizedClasses = ['siren', 'car_horn'] as const;
 
 /** Rows from one patch of a recording to the next: 0.4 s. */
-export const patchStep = 40;
+const patchStep = 40;
 
 const oneHot = (size: number, values: Readonly<Record<number, number>>): Float32Array => Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
 
@@ -57,7 +57,7 @@ export async function mixedPatches(clips: readonly Clip[], classes: number, teac
 const anyOf = <T>(all: readonly T[], random: () => number): T => all[Math.floor(random() * all.length)] as T;
 
 /** A second of a recording that is not silent. */
-export function excerpt({ rows, samples }: Clip, random: () => number): Float32Array {
+function excerpt({ rows, samples }: Clip, random: () => number): Float32Array {
   const from = anyOf(patchesOf(rows, 10), random) * defaultFeatures.hop;
   return samples.slice(from, from + patchSamples);
 }

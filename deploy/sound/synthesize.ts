@@ -73,7 +73,7 @@ function voice(random: Random, seconds: number, pitch: (at: number) => number): 
 }
 
 /** Early reflections and a tail: sparse taps that decay. */
-export function reverberate(samples: Float32Array, random: Random): Float32Array {
+function reverberate(samples: Float32Array, random: Random): Float32Array {
   const decay = between(random, 0.05, 0.4);
   const taps = Array.from({ length: 24 }, () => {
     const seconds = between(random, 0.005, decay * 1.5);

@@ -4,7 +4,7 @@ import type { Bar } from '../bars.js';
 import { simulate, type Run } from './plants.js';
 
 /** What "halve the frame rate" is: only every second frame, then every fourth, and so on; costs as in the default ladder. */
-export const halving: readonly Rung[] = [
+const halving: readonly Rung[] = [
   { gate: 1, pace: 1, load: 1, cost: 0 },
   { gate: 1, pace: 0.5, load: 0.5, cost: 0.037 },
   { gate: 1, pace: 0.25, load: 0.25, cost: 0.245 },

@@ -14,7 +14,7 @@ import type { Absent } from '../bars.js';
 import type { FaceBenchOptions } from './faces.js';
 
 /** Two visits of 8 s in 80 s: faces in 20 % of the frames. */
-export const benchCut: ReplayCut = { fps: 25, lengthS: 80 };
+const benchCut: ReplayCut = { fps: 25, lengthS: 80 };
 
 /** What `faceBars` needs; the gallery is for the caller to close. */
 export async function openDoor(signal: AbortSignal): Promise<FaceBenchOptions | Absent> {
