@@ -43,6 +43,8 @@ export interface GovernorState {
   readonly raised: boolean;
   /** Temperatures measured on this rung within the newest 30 s. */
   readonly samples: readonly Sample[];
+  /** Whether a temperature was ever measured. If there is none now, the sensor is lost. */
+  readonly sensed: boolean;
   /** For each rung, how long a lower one must hold before this one is tried again, milliseconds. An absent rung has the shortest rest. */
   readonly rests: Readonly<Record<number, number>>;
   /** Times of the moves within the last hour. */
@@ -61,7 +63,7 @@ export interface GovernorOptions {
   readonly limits: GovernorLimits;
 }
 
-export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], rests: {}, movesMs: [] });
+export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], sensed: false, rests: {}, movesMs: [] });
 
 /** The temperature is kept this many degrees below the limit. */
 const MARGIN = 0.7;
@@ -121,7 +123,7 @@ export function stepGovernor(before: GovernorState, reading: Reading, options: G
 /** Adds the temperature to the samples. A gap in the temperatures ends the trend, because earlier samples say nothing about what follows. */
 function observe(state: GovernorState, { nowMs, celsius }: Reading): GovernorState {
   if (celsius === null) return state.samples.length === 0 ? state : { ...state, samples: [] };
-  return { ...state, samples: withSample(state.samples, { atMs: nowMs, celsius }) };
+  return { ...state, sensed: true, samples: withSample(state.samples, { atMs: nowMs, celsius }) };
 }
 
 /** The rung to go down to, and why; null when no limit is in danger, or when there is no lower rung. */
@@ -169,8 +171,8 @@ function wantedHigher(state: GovernorState, reading: Reading, { ladder, limits }
 }
 
 /** Whether every limit should be kept with `more` times the present load. */
-function keeps({ samples }: GovernorState, { watts, batteryHours, late }: Reading, { limits, more }: { limits: GovernorLimits; more: number }): boolean {
-  return coolEnough(samples, limits.celsius, more)
+function keeps(state: GovernorState, { watts, batteryHours, late }: Reading, { limits, more }: { limits: GovernorLimits; more: number }): boolean {
+  return coolEnough(state, limits.celsius, more)
     && (limits.watts === null || watts === null || watts * more <= limits.watts * (1 - ROOM))
     && (limits.batteryHours === null || batteryHours === null || batteryHours / more >= limits.batteryHours * (1 + ROOM))
     && (limits.late === null || late === null || late * more <= limits.late / 2);
@@ -178,11 +180,12 @@ function keeps({ samples }: GovernorState, { watts, batteryHours, late }: Readin
 
 /**
  * Whether the temperature should keep its limit with `more` times the load. What it has above the air grows at most as the load does, because a part
- * of it comes from the idle device.
+ * of it comes from the idle device. While a sensor is lost, nothing shows that there is room.
  */
-function coolEnough(samples: readonly Sample[], limit: number | null, more: number): boolean {
+function coolEnough({ samples, sensed }: GovernorState, limit: number | null, more: number): boolean {
+  if (limit === null) return true;
   const trend = trendOf(samples);
-  if (limit === null || trend === null) return true;
+  if (trend === null) return !sensed;
   if (trend.slope === null || trend.slope > STEADY) return false;
   return trend.celsius + Math.max(0, trend.celsius - IDLE_CELSIUS) * (more - 1) <= limit - MARGIN;
 }
@@ -199,13 +202,13 @@ function firstWithin(ladder: readonly Rung[], rung: number, share: number): numb
 }
 
 function move(state: GovernorState, nowMs: number, { to, reason }: { to: number; reason: GovernorReason }): { state: GovernorState; step: GovernorStep } {
-  const { rung, raised, sinceMs, samples, movesMs } = state;
+  const { rung, raised, sinceMs, samples, sensed, movesMs } = state;
   const lowered = to > rung;
   const { [rung]: rest = SHORTEST_REST_MS, ...others } = state.rests;
   const tooHigh = lowered && raised && nowMs - sinceMs < TRIAL_MS;
   const rests = tooHigh ? { ...others, [rung]: Math.min(LONGEST_REST_MS, 2 * rest) } : others;
   return {
-    state: { rung: to, sinceMs: nowMs, raised: !lowered, samples: samples.slice(-1), rests, movesMs: [...recent(movesMs, nowMs), nowMs] },
+    state: { rung: to, sinceMs: nowMs, raised: !lowered, samples: samples.slice(-1), sensed, rests, movesMs: [...recent(movesMs, nowMs), nowMs] },
     step: { from: rung, to, reason },
   };
 }

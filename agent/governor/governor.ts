@@ -48,6 +48,8 @@ export class Governor {
   readonly #ladder: readonly Rung[];
   #state: GovernorState;
   #limits: GovernorLimits;
+  /** The lowest passive trip point when it was last read. It is kept, because it vanishes together with its sensor and the limit still holds. */
+  #passiveCelsius: number | null = null;
   #deadlines = { frames: 0, missed: 0 };
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
@@ -99,7 +101,8 @@ export class Governor {
   async #look(): Promise<void> {
     const { sensors, settings, clock } = this.#parts;
     const { celsius, passiveCelsius } = sensors.thermal();
-    this.#limits = limitsOf(settings, passiveCelsius);
+    this.#passiveCelsius = passiveCelsius ?? this.#passiveCelsius;
+    this.#limits = limitsOf(settings, this.#passiveCelsius);
     const reading: Reading = { nowMs: clock.monotonicMs(), celsius, watts: sensors.watts(), batteryHours: await sensors.batteryHours(), late: this.#late() };
     const { state, step } = stepGovernor(this.#state, reading, { ladder: this.#ladder, limits: this.#limits });
     this.#state = state;

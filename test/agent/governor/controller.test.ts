@@ -74,9 +74,14 @@ describe('the governor', () => {
 
   it('holds its rung while the sensor gives nothing', () => {
     const hot = feed(times(2, () => ({ celsius: 76 })), { celsius: 75 });
-    const blind = feed(times(30, () => ({})), { celsius: 75 }, hot.state);
+    const blind = feed(times(600, () => ({})), { celsius: 75 }, hot.state);
     expect(blind.steps).toEqual([]);
     expect(blind.state.samples).toEqual([]);
+  });
+
+  it('comes up without a temperature where there was never a sensor', () => {
+    const late: GovernorState = { ...initialGovernor(0), rung: 1 };
+    expect(feed(times(160, () => ({ late: 0 })), { celsius: 75, late: 0.01 }, late).steps).toEqual([{ from: 1, to: 0, reason: 'recovered' }]);
   });
 
   it('stays at the last rung when there is nothing left to save', () => {

@@ -50,6 +50,20 @@ describe('the governor at work', () => {
     expect(governor.report?.limit_celsius).toBe(82);
   });
 
+  it('keeps that limit, and its rung, when the sensor vanishes with its trip point', async () => {
+    const { governor, now, applied, look } = governed({ celsius: null });
+    Object.assign(now, { celsius: 84, passiveCelsius: 85 });
+    await look(4);
+    const { point } = governor;
+    const moves = applied.length;
+    expect(point.pace).toBeLessThan(1);
+    Object.assign(now, { celsius: null, passiveCelsius: null });
+    await look(600);
+    expect(applied).toHaveLength(moves);
+    expect(governor.point).toEqual(point);
+    expect(governor.report?.limit_celsius).toBe(82);
+  });
+
   it('counts late frames between two looks only', async () => {
     const { governor, now, look } = governed({ celsius: null, late: 0.1 });
     Object.assign(now, { frames: 1000, missed: 500 });
