@@ -14,7 +14,7 @@ import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError } from './errors.js';
 import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
-import { Governor } from './governor/governor.js';
+import { Governor, governorSettings } from './governor/governor.js';
 import { Health } from './health.js';
 import { MemoryGuard, readMemoryState } from './memory-guard.js';
 import { EngineTurns, slotsFor } from './inference/engine-turns.js';
@@ -244,15 +244,14 @@ export class Agent {
 
   #createGovernor(): Governor {
     const { config, files, events, clock } = this.#f;
-    const { enabled, max_celsius: celsius = null, max_watts: watts = null, battery_hours: hours = null, max_late: late = null, max_gate_factor: maxGate, min_pace: minPace } = config.governor;
     const pipelines = this.#pipelines.all;
     return new Governor({
-      settings: { enabled, celsius, watts, batteryHours: hours, late, maxGate, minPace },
+      settings: governorSettings(config.governor),
       sensors: {
         thermal: () => this.#thermal.latest,
         watts: () => this.#energy.watts,
-        batteryHours: () => (hours === null ? Promise.resolve(null) : batteryHours(files)),
-        deadlines: () => sumDeadlines(pipelines.map(({ recorder }) => recorder.deadlines)),
+        batteryHours: () => batteryHours(files),
+        deadlines: () => pipelines.map(({ recorder }) => recorder.deadlines),
       },
       events, clock,
       apply: (effort) => { for (const pipeline of pipelines) pipeline.setEffort(effort); },
@@ -433,8 +432,4 @@ function nameOf(gallery: Foundation['gallery'], personId: number): string {
   } catch {
     return '';
   }
-}
-
-function sumDeadlines(all: readonly { frames: number; missed: number }[]): { frames: number; missed: number } {
-  return all.reduce((sum, { frames, missed }) => ({ frames: sum.frames + frames, missed: sum.missed + missed }), { frames: 0, missed: 0 });
 }

@@ -14,7 +14,7 @@ export interface Reading {
   readonly nowMs: number;
   /** Temperature of the hottest zone, degrees Celsius; null without a sensor, or while no sensor can be believed. */
   readonly celsius: number | null;
-  /** Mean power of the last seconds; null without a meter. */
+  /** Mean power of the last seconds, watts; null while no meter gives a value. */
   readonly watts: number | null;
   /** How long the battery lasts at the present power, hours; null when no battery discharges. */
   readonly batteryHours: number | null;
@@ -24,11 +24,11 @@ export interface Reading {
 
 /** The limits that must be kept; null means that there is no such limit. */
 export interface GovernorLimits {
-  /** The temperature that must not be exceeded, degrees. */
+  /** The temperature that must not be exceeded, degrees Celsius. */
   readonly celsius: number | null;
-  /** The power that must not be exceeded. */
+  /** The power that must not be exceeded, watts. */
   readonly watts: number | null;
-  /** How long the battery must last at the present power. */
+  /** How long the battery must last at the present power, hours. */
   readonly batteryHours: number | null;
   /** The largest share of late frames. */
   readonly late: number | null;
@@ -41,13 +41,13 @@ export interface GovernorState {
   readonly sinceMs: number;
   /** Whether the rung was reached from a lower one. */
   readonly raised: boolean;
-  /** Temperatures measured on this rung within the newest 30 s. */
+  /** Temperatures of the newest 30 s, since the rung was reached; the first of them decided the move. */
   readonly samples: readonly Sample[];
   /** Whether a temperature was ever measured. If there is none now, the sensor is lost. */
   readonly sensed: boolean;
   /** For each rung, how long a lower one must hold before this one is tried again, milliseconds. An absent rung has the shortest rest. */
   readonly rests: Readonly<Record<number, number>>;
-  /** Times of the moves within the last hour. */
+  /** Times of the moves within the last hour. Monotonic, milliseconds. */
   readonly movesMs: readonly number[];
 }
 
@@ -65,21 +65,21 @@ export interface GovernorOptions {
 
 export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], sensed: false, rests: {}, movesMs: [] });
 
-/** The temperature is kept this many degrees below the limit. */
+/** The governor aims at a temperature this many degrees Celsius below the limit. */
 const MARGIN = 0.7;
-/** The governor acts when the trend reaches a limit sooner than this, seconds, and the temperature is within `NEAR` of it. */
+/** The governor goes down when the trend reaches the aim within this time, seconds, and the temperature is within `NEAR` of it. */
 const LEAD_S = 30;
-/** Degrees below a limit within which the trend counts. Farther away it does not, because from a cold start every temperature rises steeply. */
+/** Degrees Celsius below the aim within which the trend counts. Farther away it does not, because from a cold start every temperature rises steeply. */
 const NEAR = 5;
-/** If less time than this is left until a limit, seconds, the load is halved at once. */
+/** When a steep trend reaches the aim within this time, seconds, the load is halved. */
 const URGENT_S = 6;
+/** When a steep trend reaches the aim within this time, seconds, the load is cut by a third. */
 const SOON_S = 15;
-/**
- * Bounds for slopes, degrees Celsius a second: the device cools down by itself; it rises so fast that one rung would not be enough; it is as good as
- * steady.
- */
+/** When the temperature falls faster than this, degrees Celsius a second, the device cools down by itself, and heat is no reason to go down. */
 const FALLING = 0.02;
+/** When the temperature rises faster than this, degrees Celsius a second, one rung would not be enough. */
 const STEEP = 0.1;
+/** A rung is raised only while the temperature rises no faster than this, degrees Celsius a second: it is as good as steady. */
 const STEADY = 0.005;
 /**
  * The part of the temperature above this, degrees Celsius, is taken for heat of the work, because air and the heat of an idle device seldom add up to
@@ -87,28 +87,35 @@ const STEADY = 0.005;
  */
 const IDLE_CELSIUS = 30;
 
-/**
- * How long after a move the governor waits before the next one, milliseconds: when a limit is exceeded; otherwise; after a raise, because the chip
- * warms up within seconds, which is no trend; and for figures that change slowly.
- */
+/** How long a rung is held before the load is halved, milliseconds. */
 const URGENT_LOOK_MS = 4000;
+/** How long a rung is held before the governor goes down for the trend of the temperature or for the power, milliseconds. */
 const LOOK_MS = 10_000;
+/** The same for the trend after a raise, milliseconds: the chip then warms up within seconds, which is no trend. */
 const RAISED_LOOK_MS = 40_000;
+/** The same for the battery and for late frames, milliseconds, because these figures change slowly. */
 const SLOW_LOOK_MS = 60_000;
 
+/** Moves are remembered for this time, milliseconds. */
 const HOUR_MS = 3_600_000;
+/** While the last hour had this many moves, nothing is raised. */
 const MOVES_AN_HOUR = 2;
+/** How long a rung is held at least before the governor comes up, milliseconds. */
 const SHORTEST_REST_MS = 5 * 60_000;
+/** Doubling the rest of a rung that proved too high ends here, milliseconds. */
 const LONGEST_REST_MS = 4 * HOUR_MS;
 /** A rung that is left within this time after it was tried was too high. Milliseconds. */
 const TRIAL_MS = 45 * 60_000;
 /** Watts and hours must keep this distance from their limits, as a share of the limit, before a rung is raised. */
 const ROOM = 0.1;
 
-/** To which share of the present load the governor goes down. */
+/** Share of the present load to which the governor goes down: it stays where it is. */
 const KEEP = 1;
+/** The next lower rung, whatever its load. */
 const ONE_RUNG = 0.999;
+/** A third less. */
 const TWO_THIRDS = 0.67;
+/** Half of it, when there is hardly any time left. */
 const HALF = 0.5;
 
 /** Decides on one reading. Readings must come in the order of their times. */

@@ -1,4 +1,5 @@
 /** The governor's shell. It reads the sensors every two seconds, asks the controller, and tells the pipelines how much to do. */
+import type { Config } from '../config/schema.js';
 import type { GovernorReport } from '../contracts/index.js';
 import type { EventPort } from '../ground/events.js';
 import type { Clock } from '../platform/clock.js';
@@ -13,15 +14,21 @@ const LOOK_MS = 2000;
  */
 const BELOW_TRIP = 3;
 
+interface Deadlines {
+  frames: number;
+  missed: number;
+}
+
 /** The values that the governor reads; each of them may be missing. */
 export interface GovernorSensors {
   /** From the newest sample: the hottest zone, and the lowest temperature at which the kernel slows the processor down. Degrees Celsius. */
   thermal(): { celsius: number | null; passiveCelsius: number | null };
   /** Mean power of the last seconds, watts. */
   watts(): number | null;
+  /** Read only where there is a limit. */
   batteryHours(): Promise<number | null>;
-  /** Frames with a deadline since the start, and how many of them missed it. */
-  deadlines(): { frames: number; missed: number };
+  /** For each pipeline, the frames with a deadline since the start, and how many of them missed it. */
+  deadlines(): readonly Deadlines[];
 }
 
 export interface GovernorSettings extends LadderBounds {
@@ -31,6 +38,13 @@ export interface GovernorSettings extends LadderBounds {
   watts: number | null;
   batteryHours: number | null;
   late: number | null;
+}
+
+export function governorSettings(config: Config['governor']): GovernorSettings {
+  return {
+    enabled: config.enabled, celsius: config.max_celsius ?? null, watts: config.max_watts ?? null, batteryHours: config.battery_hours ?? null,
+    late: config.max_late ?? null, maxGate: config.max_gate_factor, minPace: config.min_pace,
+  };
 }
 
 export interface GovernorParts {
@@ -50,7 +64,7 @@ export class Governor {
   #limits: GovernorLimits;
   /** The lowest passive trip point when it was last read. It is kept, because it vanishes together with its sensor and the limit still holds. */
   #passiveCelsius: number | null = null;
-  #deadlines = { frames: 0, missed: 0 };
+  #deadlines: Deadlines = { frames: 0, missed: 0 };
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
 
@@ -67,7 +81,7 @@ export class Governor {
     return { gate, pace };
   }
 
-  /** What telemetry reports. Null where nothing is governed: the governor is off, or there is neither a limit nor another reason to look. */
+  /** What telemetry reports. Null where nothing is governed: the governor is off, or it has no limit to keep. */
   get report(): GovernorReport | null {
     const { celsius } = this.#limits;
     const { rung, samples } = this.#state;
@@ -103,14 +117,20 @@ export class Governor {
     const { celsius, passiveCelsius } = sensors.thermal();
     this.#passiveCelsius = passiveCelsius ?? this.#passiveCelsius;
     this.#limits = limitsOf(settings, this.#passiveCelsius);
-    const reading: Reading = { nowMs: clock.monotonicMs(), celsius, watts: sensors.watts(), batteryHours: await sensors.batteryHours(), late: this.#late() };
+    const hours = settings.batteryHours === null ? null : await sensors.batteryHours();
+    const reading: Reading = { nowMs: clock.monotonicMs(), celsius, watts: sensors.watts(), batteryHours: hours, late: this.#late() };
     const { state, step } = stepGovernor(this.#state, reading, { ladder: this.#ladder, limits: this.#limits });
     this.#state = state;
     if (step !== null) this.#moved(step, reading);
   }
 
+  /** Share of the frames since the last look that missed their deadline; null without frames. */
   #late(): number | null {
-    const now = this.#parts.sensors.deadlines();
+    const now = { frames: 0, missed: 0 };
+    for (const { frames, missed } of this.#parts.sensors.deadlines()) {
+      now.frames += frames;
+      now.missed += missed;
+    }
     const frames = now.frames - this.#deadlines.frames;
     const missed = now.missed - this.#deadlines.missed;
     this.#deadlines = now;

@@ -12,8 +12,8 @@ export interface Rung extends OperatingPoint {
   /** Work for the processor, as a share of that of the first rung. This is an estimate, which the controller corrects by measurements. */
   readonly load: number;
   /**
-   * What the rung costs in accuracy: the share of the objects in sight that are not found in a frame, above that of the first rung (`npm run
-   * bench:governor`).
+   * What the rung costs in accuracy: the share of the objects in sight that are not found in a frame, above that of the first rung. A-047 of
+   * agent/DECISIONS.md says how it was measured.
    */
   readonly cost: number;
 }

@@ -13,7 +13,7 @@ function governed(change: Partial<GovernorSettings> = {}) {
   const applied: OperatingPoint[] = [];
   const sensors: GovernorSensors = {
     thermal: () => ({ celsius: now.celsius, passiveCelsius: now.passiveCelsius }), watts: () => null, batteryHours: () => Promise.resolve(null),
-    deadlines: () => ({ frames: now.frames, missed: now.missed }),
+    deadlines: () => [{ frames: now.frames, missed: now.missed }, { frames: 0, missed: 0 }],
   };
   const governor = new Governor({
     sensors, settings: { ...settings, ...change }, events: { emit: (body) => `e-${events.push(body)}` },
