@@ -12,6 +12,7 @@ import { findRapl } from './rapl.js';
 import type { EnergyMeter, Reading } from './types.js';
 
 const SAMPLE_MS = 1000;
+/** Time constant of the mean power, seconds. */
 const POWER_SECONDS = 10;
 
 /** Which source the energy of an inference is taken from, best first: rails of the whole board, then processor packages, then models. */
@@ -25,7 +26,7 @@ interface Account {
   invalidReadings: number;
   /** Why the newest reading was invalid; null when it was valid. */
   reason: InvalidReason | null;
-  /** Mean power of the last seconds, watts; null before two readings, and after an invalid one. */
+  /** Mean power of the last seconds, watts; null before two readings, and after a reading that gave no value. */
   watts: number | null;
 }
 
@@ -78,7 +79,7 @@ export class EnergyMonitor {
     return this.#invalidReadings;
   }
 
-  /** Mean power of the best source over the last seconds, watts; null without a source. */
+  /** Mean power over the last seconds, watts, of the best source whose newest reading gave a value; null when there is none. */
   get watts(): number | null {
     return best(this.#accounts.filter(({ watts }) => watts !== null), ({ meter: { source, scope } }) => `${source}/${scope}`)?.watts ?? null;
   }
@@ -164,7 +165,7 @@ function best<T>(sources: readonly T[], nameOf: (source: T) => string): T | null
   return sources[0] ?? null;
 }
 
-/** The new mean power, watts: an exponential mean with a time constant of 10 s. */
+/** The new mean power, watts: an exponential mean with the time constant `POWER_SECONDS`. */
 function smoothed(before: number | null, reading: Reading, seconds: number): number | null {
   if ('invalid' in reading || reading.joules === null || seconds <= 0) return null;
   const watts = reading.joules / seconds;

@@ -26,7 +26,7 @@ const recordSchema = z.object({
 export type LedgerRecord = z.infer<typeof recordSchema>;
 
 export interface Ledger {
-  /** Whether the file did not exist before. The process that wrote the database then had no ledger. */
+  /** Whether there was no complete file before. The process that wrote the database then had no ledger. */
   readonly fresh: boolean;
   read(): LedgerRecord | null;
   /** @param durable whether the record must also survive a power cut @returns false when it could not be written */

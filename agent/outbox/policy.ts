@@ -1,16 +1,15 @@
 /** Decides what the outbox keeps when it cannot keep everything. Pure. */
 export const outboxClasses = ['critical', 'event', 'summary', 'raw'] as const;
 /**
- * Classes of messages, the most important first. Critical: faults and answers. Event: recognitions. Summary: telemetry windows. Raw: values that can
- * be done without.
+ * Classes of messages, the most important first. Critical: answers, and all events but findings. Event: findings. Summary: telemetry windows. Raw:
+ * values that can be done without.
  */
 export type OutboxClass = (typeof outboxClasses)[number];
 
 export const rankOf = (c: OutboxClass): number => outboxClasses.indexOf(c);
 
 /**
- * How long a message may wait, milliseconds in which the machine is switched on. An old recognition still has value as history; an old raw value has
- * none.
+ * How long a message may wait, milliseconds in which the machine is switched on. An old finding still has value as history; an old raw value has none.
  */
 export const MAX_AGE_MS: Record<OutboxClass, number> = {
   critical: 90 * 86_400_000,
@@ -19,7 +18,10 @@ export const MAX_AGE_MS: Record<OutboxClass, number> = {
   raw: 86_400_000,
 };
 
-/** The share of the whole that a class may fill before it must drop messages of its own. It may also use what other classes leave free. */
+/**
+ * The most that a class may fill, as a share of the whole. Beyond it the class drops messages of its own. The shares add up to more than the whole, so
+ * that a class can use what others leave free; when the whole is full, less important classes make room first.
+ */
 export const SHARE: Record<OutboxClass, number> = { critical: 1, event: 0.75, summary: 0.5, raw: 0.1 };
 
 /**

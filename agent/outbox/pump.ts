@@ -1,6 +1,6 @@
 /**
  * Sends messages from the outbox over the link. Live messages go at once; messages that had to wait go at a limited rate and carry the flag
- * `backfill`. At most 16 are on the way.
+ * `backfill`. Apart from live telemetry, which goes with QoS 0, at most `maxInFlight` are on the way.
  */
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
@@ -13,7 +13,7 @@ export interface PumpLink {
 }
 
 export interface PumpOptions {
-  /** Beginning of every topic: `sterna/v1/{fleet}/{device}`. */
+  /** Beginning of every topic: `sterna/v2/{fleet}/{device}`. */
   prefix: string;
   backfillPerSecond: number;
   maxInFlight: number;

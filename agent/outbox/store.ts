@@ -21,7 +21,7 @@ export interface StoredMessage {
   /** Unique over all databases of one process. Later messages have larger ids. */
   id: number;
   class: OutboxClass;
-  /** The topic below `sterna/v1/{fleet}/{device}/`. */
+  /** The topic below `sterna/v2/{fleet}/{device}/`. */
   topic: string;
   payload: Buffer;
   /** When it was stored, by the outbox's own clock, which counts only while the machine is on. */
