@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { loadToken, TOKEN_FILE } from './api/auth.js';
+import { rootFiles } from './config/root-files.js';
 import type { Config } from './config/schema.js';
 import { toCodedError, type AgentError } from './errors.js';
 import { EventSink } from './events/sink.js';
@@ -124,7 +125,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
 
 /** Opens the trusted roots. Without a broker no message can arrive, so missing roots are then no fault. */
 function openTrust(folder: string, { trust, fleet, device_id: device, broker }: Config, { clock, faults, journal }: { clock: Clock; faults: Faults; journal: Journal['trust'] }): Trust {
-  const roots = { image: trust.image_root ?? join(folder, 'trust', 'image-root.json'), director: trust.director_root ?? join(folder, 'trust', 'director-root.json') };
+  const roots = rootFiles(folder, trust);
   return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned }, {
     journal, clock,
     onFault: (error, severity) => { if (broker.url !== null) faults.raise('ota', error, severity); },

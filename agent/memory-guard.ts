@@ -1,6 +1,7 @@
 import { attempt, type FaultPort } from './ground/faults.js';
 import type { Counters, PipelineCounter } from './ground/counters.js';
 import type { HostFiles } from './platform/host-files.js';
+import { readMachineMemory, type MachineMemory } from './platform/meminfo.js';
 
 /** Milliseconds between two looks at memory. */
 const LOOK_MS = 5000;
@@ -10,12 +11,10 @@ const FULL_SHARE = 0.9;
 const LEAST_AVAILABLE = 0.05;
 
 /** Memory of this process and of the machine, bytes; null where the system does not say. */
-export interface MemoryState {
+export interface MemoryState extends MachineMemory {
   resident: number;
   /** Limit of the control group that the process is in. */
   limit: number | null;
-  available: number | null;
-  total: number | null;
 }
 
 /** Whether memory is so short that everything which can be computed again should be given back. */
@@ -26,15 +25,10 @@ export function isShort({ resident, limit, available, total }: MemoryState): boo
 /** Reads what the system says (cgroup v2, /proc/meminfo). */
 export async function readMemoryState(files: HostFiles): Promise<MemoryState> {
   const group = /^0::(\/.*)$/m.exec((await files.text('proc/self/cgroup')) ?? '')?.[1];
-  const info = (await files.text('proc/meminfo')) ?? '';
-  const bytes = (name: string): number | null => {
-    const kilobytes = new RegExp(`^${name}:\\s+(\\d{1,12}) kB$`, 'm').exec(info)?.[1];
-    return kilobytes === undefined ? null : Number(kilobytes) * 1024;
-  };
   return {
     resident: process.memoryUsage.rss(),
     limit: group === undefined ? null : await files.number(`sys/fs/cgroup${group}/memory.max`), // The text "max" is no number and means no limit.
-    available: bytes('MemAvailable'), total: bytes('MemTotal'),
+    ...await readMachineMemory(files),
   };
 }
 

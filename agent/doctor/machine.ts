@@ -2,15 +2,15 @@
 import { findMeters } from '../energy/monitor.js';
 import type { Clock } from '../platform/clock.js';
 import type { HostFiles } from '../platform/host-files.js';
+import { readMachineMemory } from '../platform/meminfo.js';
 import { ThermalMonitor } from '../thermal/thermal.js';
+import { MAX_CLOCK_AHEAD_MS } from '../trust/repository.js';
 import { checksOf, type Check } from './check.js';
 
 const GiB = 2 ** 30;
 const MiB = 2 ** 20;
 /** Least memory for the daemon with a package for faces and one camera (measured: about 110 MB), and for the process that tests a candidate. */
 const ENOUGH_MEMORY_BYTES = 192 * MiB;
-/** A clock this far ahead of the signed time is wrong, because no metadata lives that long. `trust` judges by the same bound. */
-const MAX_AHEAD_MS = 3 * 366 * 86_400_000;
 
 export async function checkProcessor(files: HostFiles, { arch, cores }: { arch: string; cores: number }): Promise<Check[]> {
   const info = (await files.text('proc/cpuinfo')) ?? '';
@@ -20,9 +20,7 @@ export async function checkProcessor(files: HostFiles, { arch, cores }: { arch: 
 
 export async function checkMemory(files: HostFiles): Promise<Check[]> {
   const report = checksOf('memory');
-  const info = (await files.text('proc/meminfo')) ?? '';
-  const bytes = (name: string): number | null => { const found = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(info)?.[1]; return found === undefined ? null : Number(found) * 1024; };
-  const [total, available] = [bytes('MemTotal'), bytes('MemAvailable')];
+  const { total, available } = await readMachineMemory(files);
   if (total === null || available === null) return [report.warning('/proc/meminfo cannot be read')];
   const text = `${(available / GiB).toFixed(2)} GiB of ${(total / GiB).toFixed(2)} GiB are available`;
   const details = { total_bytes: total, available_bytes: available };
@@ -38,7 +36,7 @@ export function checkClock(clock: Clock, { signedMs, builtMs }: { signedMs: numb
   const stated = (ms: number): string => new Date(ms).toISOString().slice(0, 19);
   const floor = signedMs === null || signedMs < builtMs ? { ms: builtMs, what: 'this program was built' } : { ms: signedMs, what: 'the fleet signed' };
   if (nowMs < floor.ms - 60_000) return [report.failed(`${stated(nowMs)} UTC is too early: ${floor.what} at ${stated(floor.ms)}`, { details, remedy })];
-  if (signedMs !== null && nowMs > signedMs + MAX_AHEAD_MS) return [report.failed(`${stated(nowMs)} UTC is years after the newest signed time, ${stated(signedMs)}`, { details, remedy })];
+  if (signedMs !== null && nowMs > signedMs + MAX_CLOCK_AHEAD_MS) return [report.failed(`${stated(nowMs)} UTC is years after the newest signed time, ${stated(signedMs)}`, { details, remedy })];
   if (!clock.synchronized()) return [report.warning(`${stated(nowMs)} UTC is plausible, but no time server has confirmed it`, { details, remedy })];
   return [report.ok(`${stated(nowMs)} UTC, synchronized${signedMs === null ? '' : `; the newest signed time is ${stated(signedMs)}`}`, { details })];
 }

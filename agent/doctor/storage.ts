@@ -1,11 +1,12 @@
 /** Checks the state folder (space, rights, speed), the package in it, and keys and certificates. */
-import { createHash, X509Certificate } from 'node:crypto';
-import { closeSync, createReadStream, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { pipeline } from 'node:stream/promises';
 import type { Config } from '../config/schema.js';
 import { pipelineSpecs } from '../config/pipelines.js';
+import { rootFiles } from '../config/root-files.js';
+import { sha256 } from '../ota/store.js';
 import { decodePointer } from '../ota/stored-state.js';
 import { pipelineFolder } from '../pipelines/device-pipeline.js';
 import type { RepositoryName } from '../trust/metadata.js';
@@ -60,13 +61,7 @@ export function checkDisk({ state_dir: folder, ota, outbox, recordings }: Config
   return [report.ok(text, { details })];
 }
 
-/** Hashes a package without changing anything. `PackageStore.verify` is not used here, because it deletes what is damaged. */
-async function sha256(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
-}
-
+/** Hashes the active packages. `PackageStore.verify` is not used here, because it deletes what is damaged. */
 export async function checkPackages(config: Config): Promise<Check[]> {
   return Promise.all(pipelineSpecs(config).map(async ({ name }) => {
     const report = checksOf(`package ${name}`);
@@ -96,7 +91,7 @@ export async function checkPackages(config: Config): Promise<Check[]> {
 
 function checkRoot(config: Config, name: RepositoryName): Check {
   const report = checksOf('trust');
-  const path = (name === 'image' ? config.trust.image_root : config.trust.director_root) ?? join(config.state_dir, 'trust', `${name}-root.json`);
+  const path = rootFiles(config.state_dir, config.trust)[name];
   try {
     const { signed, expiresMs } = decodeRoot(name, readFileSync(path, 'utf8'));
     const details = { path, version: signed.version, expires_ms: expiresMs };

@@ -177,7 +177,8 @@ async function syncFile(path: string): Promise<void> {
   }
 }
 
-async function sha256(path: string, signal?: AbortSignal): Promise<string> {
+/** SHA-256 of a file, lower-case hex. @throws errors of the file system, and the signal's reason */
+export async function sha256(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, signal === undefined ? {} : { signal });
   for await (const piece of stream) hash.update(piece as Buffer);

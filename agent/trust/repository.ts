@@ -43,7 +43,7 @@ export interface VerifiedRepository {
 }
 
 /** A clock that is this far ahead of every signed time is wrong, because no metadata lives that long. */
-const MAX_CLOCK_AHEAD_MS = 3 * 366 * 86_400_000;
+export const MAX_CLOCK_AHEAD_MS = 3 * 366 * 86_400_000;
 
 /** @throws AgentError E_TRUST_FORMAT, E_TRUST_SIZE */
 export function decodeRoot(name: RepositoryName, text: string): Decoded<'root'> {
