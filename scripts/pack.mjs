@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { minify } from './lib/minify.mjs';
-import { run } from './lib/npm-tarball.mjs';
 import { makeAddon, PLATFORMS } from './lib/platforms.mjs';
+import { run, someOf } from './lib/run.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
@@ -61,12 +61,11 @@ function packMain(out) {
 
 try {
   const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, platforms: { type: 'string', default: Object.keys(PLATFORMS).join(',') } } });
-  const unknown = values.platforms.split(',').filter((platform) => !Object.hasOwn(PLATFORMS, platform) && platform !== '');
-  if (unknown.length > 0) throw new Error(`Expected some of ${Object.keys(PLATFORMS).join(', ')} for --platforms but received ${unknown.join(', ')}`);
+  const platforms = someOf(Object.keys(PLATFORMS), 'platforms', values.platforms.split(',').filter((platform) => platform !== ''));
   ensureSetup();
   const out = resolve(values.out);
   mkdirSync(out, { recursive: true });
-  const tarballs = [...values.platforms.split(',').filter((platform) => platform !== '').map((platform) => packPlatform(platform, out)), packMain(out)];
+  const tarballs = [...platforms.map((platform) => packPlatform(platform, out)), packMain(out)];
   for (const path of tarballs) log(`${path} (${statSync(path).size} bytes)`);
 } catch (error) {
   log(error.message);

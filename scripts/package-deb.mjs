@@ -11,8 +11,8 @@ import { installedSqlite, layOutDevice, productionPackages } from './lib/device-
 import { findProgram } from './lib/host.mjs';
 import { minify } from './lib/minify.mjs';
 import { NODE_HEADERS, NODE_VERSION, nodeProgram } from './lib/node-releases.mjs';
-import { run } from './lib/npm-tarball.mjs';
 import { HOST, makeAddon, PLATFORMS, toolFor } from './lib/platforms.mjs';
+import { run, someOf } from './lib/run.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
 import { sqliteAddons } from './lib/sqlite-addon.mjs';
 
@@ -145,26 +145,20 @@ function packagesFor(platform, { out, quick, epoch, abis }) {
   return quick ? [daemon] : [daemon, build((tree) => stageNode(tree, platform, { epoch }), nodeFields, platform, { out, epoch })];
 }
 
-function knownAbis(text) {
-  const unknown = text.split(',').filter((abi) => !Object.hasOwn(NODE_HEADERS, abi));
-  if (unknown.length > 0) throw new Error(`Expected some of ${Object.keys(NODE_HEADERS).join(', ')} for --abi but received ${unknown.join(', ')}`);
-  return text.split(',');
-}
-
 /** Platforms by Debian's names. */
 function platformsOf(arch) {
   const known = Object.fromEntries(Object.entries(PLATFORMS).map(([platform, { debian }]) => [debian, platform]));
-  const unknown = arch.split(',').filter((name) => !Object.hasOwn(known, name));
-  if (unknown.length > 0) throw new Error(`Expected some of ${Object.keys(known).join(', ')} for --arch but received ${unknown.join(', ')}`);
-  return arch.split(',').map((name) => known[name]);
+  return someOf(Object.keys(known), 'arch', arch.split(',')).map((name) => known[name]);
 }
 
 try {
   const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, arch: { type: 'string', default: 'amd64,arm64' }, abi: { type: 'string', default: Object.keys(NODE_HEADERS).join(',') }, quick: { type: 'boolean', default: false } } });
   const platforms = values.quick ? [HOST] : platformsOf(values.arch);
   for (const tool of ['dpkg-deb', 'readelf']) if (!findProgram(tool)) throw new Error(`${tool} not found; Debian: apt-get install ${tool === 'readelf' ? 'binutils' : 'dpkg'}`);
+  const abis = someOf(Object.keys(NODE_HEADERS), 'abi', values.abi.split(','));
   ensureSetup();
-  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, abis: knownAbis(values.abi), epoch: sourceDate() }));
+  const epoch = sourceDate();
+  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, abis, epoch }));
   for (const path of files) log(`${path} (${statSync(path).size} bytes)`);
 } catch (error) {
   log(error.message);

@@ -10,7 +10,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DebianRoot, missingForRoots } from './lib/debian-root.mjs';
 import { findProgram } from './lib/host.mjs';
-import { run } from './lib/npm-tarball.mjs';
+import { run } from './lib/run.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const NOBODY = 65_534;

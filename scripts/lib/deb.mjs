@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, lstatSync, lutimesSync, mkdirSync, openSync, readSync, closeSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { run } from './npm-tarball.mjs';
+import { run } from './run.mjs';
 
 /** Versions of libstdc++6 by its newest symbol version, GLIBCXX_3.4.N (GCC manual, "ABI Policy and Guidelines"). */
 const LIBSTDCXX = { 26: 9, 28: 9, 29: 11, 30: 12, 31: 13, 32: 13, 33: 14 };

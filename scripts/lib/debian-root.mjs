@@ -5,8 +5,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findProgram } from './host.mjs';
-import { run } from './npm-tarball.mjs';
 import { HOST, PLATFORMS } from './platforms.mjs';
+import { run } from './run.mjs';
 import { log, root } from './setup.mjs';
 
 const MIRROR = process.env.STERNA_DEBIAN_MIRROR ?? 'http://deb.debian.org/debian';

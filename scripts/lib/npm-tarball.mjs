@@ -1,17 +1,10 @@
 // Packages of the registry that a release needs and a checkout does not install: other architectures' parts, and Node.js itself. Each is pinned
 // by its integrity, and kept unpacked in the cache.
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from './run.mjs';
 import { root } from './setup.mjs';
-
-/** Runs a program to its end. @returns what it printed; throws an Error with the last lines that it printed when it fails */
-export function run(command, args, options = {}) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, ...options });
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? `${stdout}${stderr}`.trimEnd().split('\n').slice(-20).join('\n')}`);
-  return stdout;
-}
 
 /**
  * The folder of an unpacked package, from the cache or the registry.

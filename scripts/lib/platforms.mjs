@@ -2,7 +2,7 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from './host.mjs';
-import { run } from './npm-tarball.mjs';
+import { run } from './run.mjs';
 import { buildNative, root } from './setup.mjs';
 
 /** By platform: Debian's name of the architecture, and the prefix of the tools that build for it on a machine of another architecture. */

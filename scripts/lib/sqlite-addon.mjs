@@ -4,9 +4,9 @@ import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, syml
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { findProgram } from './host.mjs';
-import { run } from './npm-tarball.mjs';
 import { NODE_HEADERS, nodeHeaders } from './node-releases.mjs';
 import { toolFor } from './platforms.mjs';
+import { run } from './run.mjs';
 import { log, root } from './setup.mjs';
 
 const TOOLS = { CC: 'gcc', CXX: 'g++', LINK: 'g++', AR: 'ar', STRIP: 'strip' };
