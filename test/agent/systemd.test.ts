@@ -15,6 +15,13 @@ describe('the unit file', () => {
     expect(existsSync(resolve(root, `${script}.ts`))).toBe(true);
   });
 
+  it('names documentation that the Debian package brings', () => {
+    const named = /^Documentation=(.+)$/m.exec(text)?.[1]?.split(' ').filter((uri) => uri.startsWith('file:')) ?? [];
+    const packaging = readFileSync(resolve(root, 'scripts/package-deb.mjs'), 'utf8');
+    expect(named).not.toEqual([]);
+    for (const uri of named) expect(packaging).toContain(`'${uri.slice('file:/'.length)}'`);
+  });
+
   it.skipIf(missing)(missing ? 'has an exposure of at most 1.5 (skipped: systemd-analyze is not installed)' : 'has an exposure of at most 1.5', () => {
     const { status, stdout } = spawnSync('systemd-analyze', ['security', '--offline=true', '--threshold=15', '--no-pager', unit], { encoding: 'utf8' });
     expect(status, stdout.split('\n').slice(-3).join('\n')).toBe(0);
