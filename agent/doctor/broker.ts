@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { redact } from '../../runtime/redact.js';
+import { isLoopback } from '../api/guard.js';
 import type { Config } from '../config/schema.js';
 import { desiredSchema, deviceSubscriptions, parseTopic, TOPIC_ROOT } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
@@ -13,7 +14,6 @@ import { checksOf, messageOf, type Check } from './check.js';
 const CONNECT_TIMEOUT_MS = 10_000;
 /** How long the check listens. Brokers send retained messages right after they grant a subscription, so this is enough. */
 const LISTEN_MS = 1500;
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)$/;
 
 export interface BrokerReport {
   checks: Check[];
@@ -108,7 +108,7 @@ function judge(config: Config, url: string, { protocol, refused, others, signedM
     ? report.ok(`connected to ${redact(url)} with MQTT ${details.protocol}; ${address} may use its topics`, { details })
     : report.failed(`connected to ${redact(url)}, but ${address} may not subscribe to its topics: ${refused}`, { details, remedy: 'check fleet and device_id, and the access list of the broker (sterna provision writes one)' });
   const { hostname, protocol: scheme } = new URL(url);
-  const open = /^(mqtt|ws|tcp):$/.test(scheme) && !LOOPBACK.test(hostname)
+  const open = /^(mqtt|ws|tcp):$/.test(scheme) && !isLoopback(hostname.replace(/^\[(.*)\]$/, '$1'))
     ? [report.warning('the connection is not encrypted: passwords and events can be read on the way', { remedy: 'use mqtts:// and broker.tls' })] : [];
   const wide = others.length === 0 ? [] : [report.warning(`this device can read other devices: ${others.slice(0, 3).join(', ')}${others.length > 3 ? ` and ${others.length - 3} more` : ''}`, {
     details: { readable: others }, remedy: 'give the broker an access list that confines each device to its own topics (sterna provision writes one)',
