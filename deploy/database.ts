@@ -1,4 +1,4 @@
-/** SQLite of the fleet side: one way to open a database and to bring it to the newest schema. */
+/** SQLite of the fleet side: one way to open a database, to bring it to the newest schema, and to run statements. */
 import type Database from 'better-sqlite3';
 import { requireOptional } from '../runtime/optional-package.js';
 import { DeployError, type DeployErrorCode } from './errors.js';
@@ -14,8 +14,34 @@ export interface DatabaseOptions {
   user: string;
 }
 
+/** An open database. Each statement is prepared once, since a message of a device takes about ten of them. */
+export class FleetDatabase {
+  readonly #db: Database.Database;
+  readonly #statements = new Map<string, Database.Statement>();
+
+  constructor(db: Database.Database) {
+    this.#db = db;
+  }
+
+  /** @param sql one of a few texts: each stays in memory */
+  prepare<P extends unknown[] = unknown[], R = unknown>(sql: string): Database.Statement<P, R> {
+    const statement = this.#statements.get(sql) ?? this.#db.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement as Database.Statement<P, R>;
+  }
+
+  /** All or nothing. It begins with a write lock, so that what `work` has read stays true until it has written. */
+  transaction<T>(work: () => T): T {
+    return this.#db.transaction(work).immediate();
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
+
 /** @param path a file, or ':memory:'. @throws DeployError with `code` */
-export function openDatabase(path: string, { migrations, durability, code, user }: DatabaseOptions): Database.Database {
+export function openDatabase(path: string, { migrations, durability, code, user }: DatabaseOptions): FleetDatabase {
   let db: Database.Database | undefined;
   try {
     // Loaded when a database opens: the command line also serves people who have no SQLite.
@@ -25,7 +51,7 @@ export function openDatabase(path: string, { migrations, durability, code, user 
     db.pragma(`synchronous = ${durability.toUpperCase()}`);
     migrate(db, path, { migrations, code });
     db.pragma('foreign_keys = ON');
-    return db;
+    return new FleetDatabase(db);
   } catch (cause) {
     db?.close();
     if (cause instanceof DeployError) throw cause;

@@ -1,10 +1,9 @@
-import type Database from 'better-sqlite3';
 import { z } from 'zod';
 import {
   capsSchema, eventSchema, reportedSchema, statusSchema, telemetrySchema,
   type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
-import { openDatabase } from '../database.js';
+import { openDatabase, type FleetDatabase } from '../database.js';
 
 /**
  * Bounds of the database: the newest rows of each device stay, and a large fleet keeps fewer of each, so that the whole stays below about 300 MB. A device itself
@@ -98,7 +97,7 @@ type Facet = 'status' | 'caps' | 'reported';
 
 /** What the collector knows, in SQLite, bounded. All times are the collector's own clock unless a payload says otherwise. */
 export class CollectorStore {
-  readonly #db: Database.Database;
+  readonly #db: FleetDatabase;
   readonly #limits: StoreLimits;
   #devices: number;
 
@@ -154,7 +153,7 @@ export class CollectorStore {
       const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
       this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);
       return arrival;
-    }).immediate();
+    });
   }
 
   account(address: DeviceAddress): TelemetryAccount {

@@ -1,10 +1,9 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type Database from 'better-sqlite3';
 import { z } from 'zod';
 import { packageRef } from '../../agent/contracts/codec.js';
 import type { DesiredPackage } from '../../agent/contracts/index.js';
-import { openDatabase } from '../database.js';
+import { openDatabase, type FleetDatabase } from '../database.js';
 import { DeployError } from '../errors.js';
 import type { RolloutNote, RolloutStep } from './machine.js';
 import type { PlannedDevice } from './plan.js';
@@ -57,7 +56,7 @@ type DeviceRow = Omit<RolloutDevice, 'error' | 'before'> & { error: string | nul
 
 /** Roll-outs in SQLite. The server of a fleet alone steps them; commands and pages read, and leave requests. A committed step survives a power cut. */
 export class RolloutStore {
-  readonly #db: Database.Database;
+  readonly #db: FleetDatabase;
 
   /** @param path a file, or ':memory:'. @throws DeployError E_ROLLOUT */
   constructor(path: string) {
@@ -89,7 +88,7 @@ export class RolloutStore {
         insert.run(id, device, pipeline, wave, offset_ms, created_ms);
       }
       return { ...begun, state };
-    }).immediate();
+    });
   }
 
   /** Newest first. */
@@ -177,7 +176,7 @@ export class RolloutStore {
       for (const { kind, wave, by, text } of next.notes) this.#db.prepare('INSERT INTO note (rollout_id, time_ms, kind, wave, by_whom, text) VALUES (?, ?, ?, ?, ?, ?)').run(id, nowMs, kind, wave, by, text);
       if (request !== undefined) this.#db.prepare('DELETE FROM request WHERE id = ?').run(request);
       return next;
-    }).immediate();
+    });
   }
 
   /** What happened to it, oldest first. */
