@@ -1,6 +1,6 @@
 /** Roll-outs as text for people. */
 import type { Plan } from '../rollout/plan.js';
-import { waveName, type RolloutSpec } from '../rollout/spec.js';
+import { devicesText, waveName, type RolloutSpec } from '../rollout/spec.js';
 import { strip, stripLegend, type DeviceView, type RolloutView } from '../rollout/view.js';
 import { formatBytes, formatTable } from './table.js';
 
@@ -8,7 +8,6 @@ import { formatBytes, formatTable } from './table.js';
 const LISTED = 60;
 
 const seconds = (ms: number): string => (ms < 120_000 ? `${Math.round(ms / 100) / 10} s` : ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / 360_000) / 10} h`);
-const devicesText = (n: number): string => `${n} ${n === 1 ? 'device' : 'devices'}`;
 
 interface What { id: string; fleet: string; package: { name: string; version: string; size_bytes: number } }
 

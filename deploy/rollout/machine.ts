@@ -6,7 +6,7 @@
  * A wave opens, its devices start at their times, and it passes when enough of them have succeeded; after the soak the next one opens. Failures halt it.
  */
 import { brokenRule, haltOf, wavePasses } from './rules.js';
-import { waveName, type RolloutSpec } from './spec.js';
+import { devicesText, nameOfWave, type RolloutSpec } from './spec.js';
 import {
   countOfPhases, isFinished, MAX_FAILURES, OPEN, TOUCHED, type CodedFailure, type DevicePhase, type Halt, type RolloutDevice, type RolloutState, type WaveState,
 } from './state.js';
@@ -88,7 +88,7 @@ function onTick(spec: RolloutSpec, state: RolloutState, now: number): RolloutSte
 function openCurrent(spec: RolloutSpec, state: RolloutState, now: number): RolloutStep {
   const wave = state.waves[state.wave];
   if (wave === undefined || wave.opened_ms !== null) return stay(state);
-  const text = `Wave ${state.wave + 1} of ${state.waves.length} (${nameOf(spec, state.wave)}) opened: ${wave.size} ${wave.size === 1 ? 'device' : 'devices'}`;
+  const text = `Wave ${state.wave + 1} of ${state.waves.length} (${nameOfWave(spec, state.wave)}) opened: ${devicesText(wave.size)}`;
   return { ...stay(withWave(state, state.wave, { ...wave, opened_ms: now })), notes: [note('opened', text, state)] };
 }
 
@@ -146,7 +146,7 @@ function finishAbort(state: RolloutState): RolloutStep {
   const left = state.waves.reduce((sum, wave) => sum + countOfPhases(wave, [...TOUCHED, 'withdrawing', 'returning']), 0);
   if (left > 0) return stay(state);
   const kept = state.waves.reduce((sum, wave) => sum + wave.counts.kept, 0);
-  const text = kept === 0 ? 'Every device runs what it ran before' : `${kept} ${kept === 1 ? 'device' : 'devices'} could not be made to return`;
+  const text = kept === 0 ? 'Every device runs what it ran before' : `${devicesText(kept)} could not be made to return`;
   return { ...stay({ ...state, phase: 'aborted' }), notes: [note('aborted', text)] };
 }
 
@@ -240,9 +240,4 @@ function moved(state: RolloutState, before: RolloutDevice, after: RolloutDevice)
 
 function withWave(state: RolloutState, index: number, wave: WaveState): RolloutState {
   return { ...state, waves: state.waves.map((each, i) => (i === index ? wave : each)) };
-}
-
-function nameOf(spec: RolloutSpec, wave: number): string {
-  const found = spec.waves[wave];
-  return found === undefined ? '' : waveName(found);
 }

@@ -1,6 +1,6 @@
 /** Which device is in which wave, and when it starts. Pure: the same devices and seed give the same plan. */
 import { createHash } from 'node:crypto';
-import type { RolloutSpec } from './spec.js';
+import { hasLabels, shareOf, type RolloutSpec } from './spec.js';
 
 /** A device as far as a plan needs it. */
 export interface PlanDevice {
@@ -44,10 +44,8 @@ export function planRollout(spec: RolloutSpec, devices: readonly PlanDevice[], d
     .sort((a, b) => a.at - b.at || (a.device < b.device ? -1 : 1));
   const waves = new Map<string, number>();
   spec.waves.forEach(({ labels, percent }, wave) => {
-    const matching = ordered.filter((device) => Object.entries(labels).every(([name, value]) => device.labels[name] === value));
-    // A whole number of devices can come out as 7.000000000000001.
-    const take = Math.ceil(Number(((matching.length * percent) / 100).toFixed(6)));
-    for (const { device } of matching.slice(0, take)) if (!waves.has(device)) waves.set(device, wave);
+    const matching = ordered.filter((device) => hasLabels(device.labels, labels));
+    for (const { device } of matching.slice(0, shareOf(matching.length, percent))) if (!waves.has(device)) waves.set(device, wave);
   });
   const planned = ordered.flatMap(({ device, pipeline }) => {
     const wave = waves.get(device);

@@ -1,6 +1,5 @@
 /** The rules that halt a roll-out or let a wave pass. Pure. */
-import type { RolloutSpec } from './spec.js';
-import { waveName } from './spec.js';
+import { devicesText, nameOfWave, shareOf, type RolloutSpec } from './spec.js';
 import { countOfPhases, OPEN, type Halt, type RolloutState, type WaveState } from './state.js';
 
 interface Tally {
@@ -22,7 +21,7 @@ function tallyOf(wave: WaveState): Tally {
 
 /** The devices of a wave that must succeed. */
 function needed({ min_success_percent: percent }: RolloutSpec, possible: number): number {
-  return Math.ceil(Number(((possible * percent) / 100).toFixed(6)));
+  return shareOf(possible, percent);
 }
 
 export function wavePasses(spec: RolloutSpec, wave: WaveState): boolean {
@@ -53,9 +52,8 @@ function ruleOf(spec: RolloutSpec, wave: WaveState): Halt['rule'] | null {
 
 export function haltOf(at: Pick<Halt, 'rule' | 'wave' | 'time_ms'>, spec: RolloutSpec, wave: WaveState, reason?: string): Halt {
   const { failed, samples, possible } = tallyOf(wave);
-  const chosen = spec.waves[at.wave];
-  const name = `wave ${at.wave + 1} (${chosen === undefined ? '' : waveName(chosen)})`;
-  const codes = Object.entries(wave.codes).sort(([, a], [, b]) => b - a).map(([code, n]) => `${code} on ${n} ${n === 1 ? 'device' : 'devices'}`).join(', ');
+  const name = `wave ${at.wave + 1} (${nameOfWave(spec, at.wave)})`;
+  const codes = Object.entries(wave.codes).sort(([, a], [, b]) => b - a).map(([code, n]) => `${code} on ${devicesText(n)}`).join(', ');
   const names = wave.failures.slice(0, 5).map(({ device }) => device).join(', ');
   const which = `${codes}: ${names}${wave.counts.failed > 5 ? `, and ${wave.counts.failed - 5} more` : ''}`;
   const share = samples === 0 ? 0 : Math.round((failed * 1000) / samples) / 10;

@@ -4,9 +4,9 @@ import { DeployError } from '../errors.js';
 import type { KnownPipeline } from '../publish/devices.js';
 import { errorOf, outcomeOf } from '../publish/outcome.js';
 import type { Publisher } from '../publish/publisher.js';
-import { stepRollout, type RolloutEvent, type RolloutNote, type RolloutStep } from './machine.js';
+import { stepRollout, type RolloutEvent, type RolloutNote } from './machine.js';
 import { TOUCHED, type CodedFailure, type RolloutDevice } from './state.js';
-import type { Rollout, RolloutStore } from './store.js';
+import type { Rollout, RolloutStore, StoredStep } from './store.js';
 
 export interface RolloutRunnerOptions {
   store: RolloutStore;
@@ -35,8 +35,10 @@ const STOP_MS = 2000;
 /** No device could be told, so none is tried. */
 const OF_THE_FLEET_SIDE: ReadonlySet<string> = new Set(['E_REPOSITORY', 'E_REPOSITORY_TARGET', 'E_KEY']);
 
-type DeviceEventOf<T> = T extends { device: RolloutDevice } ? Omit<T, 'device' | 'now_ms'> : never;
-type OwnEvent = DeviceEventOf<RolloutEvent>;
+type Without<T> = T extends unknown ? Omit<T, 'device' | 'now_ms'> : never;
+/** Time and row are added when it is stepped. */
+type UntimedEvent = Without<RolloutEvent>;
+type DeviceEvent = Without<Extract<RolloutEvent, { device: RolloutDevice }>>;
 
 /**
  * Carries out the roll-outs of a fleet. What it decides is stored before it is done, and done again after a restart when that is not certain: a device that is told
@@ -76,7 +78,7 @@ export class RolloutRunner {
 
   readonly #tick = (): void => {
     this.#guard(() => {
-      for (const { id } of this.#options.store.unfinished(this.#options.fleet)) this.#look(id);
+      for (const id of this.#options.store.unfinished(this.#options.fleet)) this.#look(id);
     });
   };
 
@@ -100,10 +102,10 @@ export class RolloutRunner {
     const { store } = this.#options;
     for (let next = store.nextRequest(id); next !== null; next = store.nextRequest(id)) {
       const { kind, by, request } = next;
-      this.#step(id, { request }, (now) => ({ type: kind, by, now_ms: now }));
+      this.#step(id, { request }, { type: kind, by });
     }
-    const rollout = this.#step(id, {}, (now) => ({ type: 'tick', now_ms: now }));
-    if (rollout === null) return;
+    const rollout = this.#step(id, {}, { type: 'tick' })?.rollout;
+    if (rollout === undefined) return;
     if (rollout.state.phase === 'running') this.#startDue(rollout);
     if (rollout.state.phase === 'aborting') for (const { device } of store.inPhases(id, TOUCHED, { limit: BATCH })) this.#stepDevice(id, device, { type: 'withdraw' });
     this.#giveUpLate(rollout);
@@ -142,33 +144,20 @@ export class RolloutRunner {
     this.#stepDevice(id, name, { type: 'ended', outcome: state, error: errorOf(known.reported, row.generation) });
   }
 
-  #stepDevice(id: string, device: string, event: OwnEvent): RolloutStep | null {
-    const { store } = this.#options;
-    const now = this.#now;
-    let rollout: Rollout | null = null;
-    const step = store.step(id, { device, nowMs: now }, (found, row) => {
-      rollout = found;
-      return row === null ? { state: found.state, device: null, action: null, notes: [] } : stepRollout(found.spec, found.state, { ...event, device: row, now_ms: now });
-    });
-    if (step === null || rollout === null) return null;
-    this.#tell(rollout, step);
-    if (step.action !== null) this.#begin(rollout, step.action.device);
+  /** A step of one device, and the beginning of what it asks for. */
+  #stepDevice(id: string, device: string, event: DeviceEvent): StoredStep | null {
+    const step = this.#step(id, { device }, event);
+    if (step?.action != null) this.#begin(step.rollout, step.action.device);
     return step;
   }
 
-  /** A step of the whole roll-out. Returns it as it is afterwards. */
-  #step(id: string, { request }: { request?: number }, event: (now: number) => RolloutEvent): Rollout | null {
+  /** Stores what comes of an event, of the whole roll-out or of one device, and tells it. Null when one of them is unknown. */
+  #step(id: string, of: { device?: string; request?: number }, event: UntimedEvent): StoredStep | null {
     const now = this.#now;
-    const { store } = this.#options;
-    const step = store.step(id, { nowMs: now, ...(request === undefined ? {} : { request }) }, ({ spec, state }) => stepRollout(spec, state, event(now)));
-    const rollout = store.find(id);
-    if (step === null || rollout === null) return null;
-    this.#tell(rollout, step);
-    return rollout;
-  }
-
-  #tell(rollout: Rollout, { notes }: RolloutStep): void {
-    for (const each of notes) this.#options.onNote?.(rollout, each);
+    const step = this.#options.store.step(id, { ...of, nowMs: now }, ({ spec, state }, row) =>
+      stepRollout(spec, state, { ...event, now_ms: now, ...(row === null ? {} : { device: row }) } as RolloutEvent));
+    if (step !== null) for (const each of step.notes) this.#options.onNote?.(step.rollout, each);
+    return step;
   }
 
   /** Begins the work that the row's phase asks for, once at a time, and only when the device has reported. */

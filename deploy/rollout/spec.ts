@@ -63,6 +63,23 @@ export function parseLabels(pairs: readonly string[]): Record<string, string> {
   }));
 }
 
+export function hasLabels(labels: Readonly<Record<string, string>>, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([name, value]) => labels[name] === value);
+}
+
+/** So many percent of `n` devices, rounded up. A whole number of devices can come out as 7.000000000000001. */
+export function shareOf(n: number, share: number): number {
+  return Math.ceil(Number(((n * share) / 100).toFixed(6)));
+}
+
+export const devicesText = (n: number): string => `${n} ${n === 1 ? 'device' : 'devices'}`;
+
+/** The name of a wave by its index. */
+export function nameOfWave({ waves }: Pick<RolloutSpec, 'waves'>, index: number): string {
+  const wave = waves[index];
+  return wave === undefined ? '' : waveName(wave);
+}
+
 export function waveName({ labels, percent: share }: Wave): string {
   const named = Object.entries(labels).map(([name, value]) => `${name}=${value}`).join(',');
   if (named === '') return `${share} %`;

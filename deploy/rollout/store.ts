@@ -26,6 +26,8 @@ export interface Rollout {
   created_by: string;
 }
 
+export interface StoredStep extends RolloutStep { rollout: Rollout }
+
 export interface LoggedNote extends RolloutNote { time_ms: number }
 
 const MIGRATIONS = [`
@@ -99,8 +101,9 @@ export class RolloutStore {
     return rows.map(toRollout);
   }
 
-  unfinished(fleet: string): Rollout[] {
-    return this.#db.prepare<[string], RolloutRow>('SELECT * FROM rollout WHERE fleet = ? AND finished = 0 ORDER BY created_ms, id').all(fleet).map(toRollout);
+  /** Ids of the unfinished roll-outs of a fleet, oldest first. */
+  unfinished(fleet: string): string[] {
+    return this.#db.prepare<[string], { id: string }>('SELECT id FROM rollout WHERE fleet = ? AND finished = 0 ORDER BY created_ms, id').all(fleet).map(({ id }) => id);
   }
 
   find(id: string): Rollout | null {
@@ -163,10 +166,10 @@ export class RolloutStore {
 
   /**
    * One step: reads state and row, and stores what `step` makes of them, all or nothing. `request`: the one that it carries out.
-   * Null when roll-out or device is unknown.
+   * Returns it with the roll-out as it is afterwards; null when roll-out or device is unknown.
    */
-  step(id: string, { device, request, nowMs }: { device?: string; request?: number; nowMs: number }, step: (rollout: Rollout, device: RolloutDevice | null) => RolloutStep): RolloutStep | null {
-    return this.#db.transaction((): RolloutStep | null => {
+  step(id: string, { device, request, nowMs }: { device?: string; request?: number; nowMs: number }, step: (rollout: Rollout, device: RolloutDevice | null) => RolloutStep): StoredStep | null {
+    return this.#db.transaction((): StoredStep | null => {
       const rollout = this.find(id);
       const row = device === undefined ? null : this.device(id, device);
       if (rollout === null || (device !== undefined && row === null)) return null;
@@ -175,7 +178,7 @@ export class RolloutStore {
       if (next.device !== null) this.#write(id, next.device);
       for (const { kind, wave, by, text } of next.notes) this.#db.prepare('INSERT INTO note (rollout_id, time_ms, kind, wave, by_whom, text) VALUES (?, ?, ?, ?, ?, ?)').run(id, nowMs, kind, wave, by, text);
       if (request !== undefined) this.#db.prepare('DELETE FROM request WHERE id = ?').run(request);
-      return next;
+      return { ...next, rollout: { ...rollout, state: next.state } };
     });
   }
 

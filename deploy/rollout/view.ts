@@ -1,6 +1,6 @@
 /** A roll-out as commands and the page show it. */
 import { isFinished, type DevicePhase, type RolloutDevice } from './state.js';
-import { waveName } from './spec.js';
+import { nameOfWave } from './spec.js';
 import type { LoggedNote, Rollout, RolloutStore } from './store.js';
 
 /** What devices do, in the order in which a picture shows it. */
@@ -50,7 +50,7 @@ export function rolloutView(store: Pick<RolloutStore, 'notes'>, { id, fleet, pac
     waves: state.waves.map((wave, i): WaveView => {
       const samples = wave.counts.succeeded + wave.counts.proving + wave.counts.failed;
       return {
-        name: spec.waves[i] === undefined ? String(i + 1) : waveName(spec.waves[i]), size: wave.size, opened_ms: wave.opened_ms, passed_ms: wave.passed_ms, groups: grouped(wave.counts), counts: wave.counts, codes: wave.codes,
+        name: nameOfWave(spec, i), size: wave.size, opened_ms: wave.opened_ms, passed_ms: wave.passed_ms, groups: grouped(wave.counts), counts: wave.counts, codes: wave.codes,
         samples, error_percent: samples === 0 ? null : (wave.counts.failed * 100) / samples, success_percent: wave.size === 0 ? 100 : (wave.counts.succeeded * 100) / wave.size,
       };
     }),

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
 import { Authority, provision } from '../../repository/certificates.js';
-import { parseLabels } from '../../rollout/spec.js';
+import { devicesText, parseLabels } from '../../rollout/spec.js';
 import { integer, repeated } from '../options.js';
 import { reporting } from '../output.js';
 import { addRepositoryOption, openRepository } from '../signing-options.js';
@@ -33,7 +33,7 @@ export function register(program: Command): void {
       for (const name of operators) authority.ensure(name, options.days);
       authority.ensureServer(host, options.days);
       const done = provision(access, { fleet: options.fleet, device }, { roots, broker: options.broker, days: options.days, request: options.request, operators, labels: parseLabels(options.label) });
-      const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl and emqx-acl.conf for ${done.devices.length} ${done.devices.length === 1 ? 'device' : 'devices'}`].join('\n');
+      const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl and emqx-acl.conf for ${devicesText(done.devices.length)}`].join('\n');
       return Promise.resolve({ json: { folder: done.folder, csr: done.csr, access, devices: done.devices }, text });
     }));
 }
