@@ -2,6 +2,7 @@ import { Hono, type Context } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
 import { addressOf } from './address.js';
+import { failure } from './failure.js';
 import { sameOrigin } from './same-origin.js';
 
 /** The local API of a device. The token stays on this side: the page never sees it. */
@@ -103,8 +104,4 @@ function untilEither(body: ReadableStream<Uint8Array> | null): ReadableStream<Ui
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? error.cause.message : error.message;
-}
-
-function failure(context: Context, status: 403 | 404 | 413 | 502, code: string, message: string): Response {
-  return context.json({ error: { code, message } }, status);
 }

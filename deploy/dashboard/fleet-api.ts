@@ -3,12 +3,13 @@ import { streamSSE } from 'hono/streaming';
 import { DEFAULT_PIPELINE, ofPipeline } from '../../agent/contracts/index.js';
 import type { Collector } from '../collector/collector.js';
 import { healthOf } from '../collector/health.js';
-import type { FleetTable } from '../collector/fleet-table.js';
+import type { FleetRow, FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore, DeviceRecord } from '../collector/store.js';
 import { historyPoint, inferenceEnergy, recentWindow, telemetryView } from '../collector/view.js';
 import { addressOf } from './address.js';
 import type { DeviceGateway } from './device-proxy.js';
 import type { EventStreams } from './event-streams.js';
+import { failure } from './failure.js';
 
 export interface FleetApiOptions {
   collector: Collector;
@@ -26,8 +27,8 @@ const EVENTS = 60;
 const LISTED = 50;
 
 /**
- * What the page reads: `GET fleet` (the devices of a small fleet, else one of them), `GET table?since=REVISION&instance=ID` (rows of the fleet's table that changed), `GET devices/{fleet}/{device}?pipeline=NAME` (everything about one
- * device and one of its pipelines, by default the first), and
+ * What the page reads: `GET fleet` (the devices of a small fleet, else one of them), `GET table?since=REVISION&instance=ID&connected=BOOLEAN` (rows of the
+ * fleet's table that changed), `GET devices/{fleet}/{device}?pipeline=NAME` (everything about one device and one of its pipelines, by default the first), and
  * `GET stream` (server-sent events that say what changed).
  */
 export function fleetApi({ collector, store, streams, table, gateway }: FleetApiOptions): Hono {
@@ -38,8 +39,7 @@ export function fleetApi({ collector, store, streams, table, gateway }: FleetApi
   };
   api.get('/fleet', (context) => {
     const rows = table.rows();
-    const listed = rows.length > LISTED ? rows.filter(({ state }, i) => state === 'online' || i === 0).slice(-1) : rows;
-    const devices = listed.map(({ fleet, device, state }) => ({ fleet, device, state })).sort((a, b) => (`${a.fleet}/${a.device}` < `${b.fleet}/${b.device}` ? -1 : 1));
+    const devices = listed(rows).map(({ fleet, device, state }) => ({ fleet, device, state })).sort((a, b) => (`${a.fleet}/${a.device}` < `${b.fleet}/${b.device}` ? -1 : 1));
     return context.json({ now_ms: Date.now(), broker_connected: collector.connected, collector: collector.stats, size: rows.length, devices });
   });
   api.get('/table', (context) => {
@@ -49,7 +49,7 @@ export function fleetApi({ collector, store, streams, table, gateway }: FleetApi
   });
   api.get('/devices/:fleet/:device', (context) => {
     const record = deviceOf(context);
-    if (record === null) return context.json({ error: { code: 'E_NOT_FOUND', message: 'No such device has been heard' } }, 404);
+    if (record === null) return failure(context, 404, 'E_NOT_FOUND', 'No such device has been heard');
     const pipeline = pipelineOf(context, record);
     const windows = store.windows(record, HISTORY_WINDOWS);
     const last = windows.at(-1);
@@ -76,7 +76,7 @@ export function fleetApi({ collector, store, streams, table, gateway }: FleetApi
   });
   api.get('/stream', (context) => {
     const subscription = streams.subscribe();
-    if (subscription === null) return context.json({ error: { code: 'E_BUSY', message: 'Too many pages are open' } }, 503);
+    if (subscription === null) return failure(context, 503, 'E_BUSY', 'Too many pages are open');
     return streamSSE(context, async (stream) => {
       stream.onAbort(() => streams.unsubscribe(subscription));
       try {
@@ -93,4 +93,11 @@ export function fleetApi({ collector, store, streams, table, gateway }: FleetApi
 function pipelineOf(context: Context, { reported }: DeviceRecord): string {
   const asked = context.req.query('pipeline') ?? '';
   return (ofPipeline(reported, asked) ?? reported?.pipelines[0])?.name ?? DEFAULT_PIPELINE;
+}
+
+/** All devices of a small fleet; of a larger one a single one, if possible one that is online. */
+function listed(rows: readonly FleetRow[]): readonly FleetRow[] {
+  if (rows.length <= LISTED) return rows;
+  const online = rows.findLast(({ state }) => state === 'online');
+  return online === undefined ? rows.slice(0, 1) : [online];
 }

@@ -1,7 +1,8 @@
-import { Hono, type Context } from 'hono';
+import { Hono } from 'hono';
 import { DeployError } from '../errors.js';
 import { requestKinds, type RolloutStore } from '../rollout/store.js';
 import { deviceView, rolloutView, type DeviceView } from '../rollout/view.js';
+import { failure } from './failure.js';
 import { sameOrigin } from './same-origin.js';
 
 /** The store, once there is one: the server of a fleet makes it with its first start. */
@@ -40,8 +41,4 @@ export function rolloutApi(source: RolloutSource): Hono {
     }
   });
   return api;
-}
-
-function failure(context: Context, status: 403 | 404 | 409, code: string, message: string): Response {
-  return context.json({ error: { code, message } }, status);
 }

@@ -13,6 +13,7 @@ import { DeployError } from '../errors.js';
 import { fleetApi } from './fleet-api.js';
 import { deviceProxy, type DeviceGateway } from './device-proxy.js';
 import { EventStreams } from './event-streams.js';
+import { failure } from './failure.js';
 import { rolloutApi, type RolloutSource } from './rollout-api.js';
 
 export interface DashboardOptions {
@@ -87,7 +88,7 @@ export class Dashboard {
     const app = new Hono();
     app.use(async (context, next) => {
       const host = context.req.header('host') ?? '';
-      if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(host)) return context.json({ error: { code: 'E_HOST', message: `Expected a loopback host name but received ${JSON.stringify(host)}` } }, 403);
+      if (!/^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/.test(host)) return failure(context, 403, 'E_HOST', `Expected a loopback host name but received ${JSON.stringify(host)}`);
       return next();
     });
     app.use(secureHeaders({
@@ -105,8 +106,8 @@ export class Dashboard {
     app.route('/api', fleetApi({ collector, store, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
     app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/api/devices', deviceProxy(gateway));
-    app.notFound((context) => context.json({ error: { code: 'E_NOT_FOUND', message: `Nothing at ${context.req.path}` } }, 404));
-    app.onError((error, context) => context.json({ error: { code: 'E_INTERNAL', message: error.message } }, 500));
+    app.notFound((context) => failure(context, 404, 'E_NOT_FOUND', `Nothing at ${context.req.path}`));
+    app.onError((error, context) => failure(context, 500, 'E_INTERNAL', error.message));
     return app;
   }
 }
