@@ -17,6 +17,7 @@ export async function request(path, options = {}) {
 export const getJson = async (path) => (await request(path)).json();
 
 const enc = encodeURIComponent;
+export const deviceKey = ({ fleet, device }) => `${fleet}/${device}`;
 export const devicePath = ({ fleet, device }) => `/api/devices/${enc(fleet)}/${enc(device)}`;
 export const localPath = (address, path) => `${devicePath(address)}/local/${path}`;
 

@@ -1,4 +1,4 @@
-import { devicePath, getJson, listen } from './api.js';
+import { deviceKey, devicePath, getJson, listen } from './api.js';
 import { Charts } from './charts.js';
 import { byId, fill, h, setText } from './dom.js';
 import { Switches } from './filters.js';
@@ -33,16 +33,14 @@ let selected = null;
 let pipeline = null;
 let timer = null;
 
-const keyOf = ({ fleet: name, device }) => `${name}/${device}`;
-
 async function loadFleet() {
   fleet = await getJson('/api/fleet');
   const picker = byId('device');
-  fill(picker, fleet.devices.map((device) => h('option', { value: keyOf(device) }, keyOf(device))));
+  fill(picker, fleet.devices.map((device) => h('option', { value: deviceKey(device) }, deviceKey(device))));
   picker.parentElement.hidden = fleet.devices.length < 2;
   if (selected === null && fleet.devices.length > 0) selected = wanted();
   if (selected !== null) {
-    picker.value = keyOf(selected);
+    picker.value = deviceKey(selected);
     table.select(selected);
   }
   const { messages } = fleet.collector;
@@ -105,7 +103,7 @@ function render(view) {
   live.refresh();
   charts.show(view.history, chartNotes(view));
   byId('main').classList.toggle('away', view.status?.state !== 'online' || view.health.level === 'unknown');
-  const key = `${keyOf(view)}/${view.pipeline}`;
+  const key = `${deviceKey(view)}/${view.pipeline}`;
   if (key !== people.key || (address === null) !== people.away) {
     people.key = key;
     people.away = address === null;
@@ -143,11 +141,11 @@ function soon() {
 }
 
 function ifShown(address) {
-  if (selected === null || keyOf(address) === keyOf(selected)) soon();
+  if (selected === null || deviceKey(address) === deviceKey(selected)) soon();
 }
 
 byId('device').addEventListener('change', (event) => {
-  const chosen = fleet.devices.find((device) => keyOf(device) === event.target.value);
+  const chosen = fleet.devices.find((device) => deviceKey(device) === event.target.value);
   if (chosen !== undefined) choose(chosen);
 });
 
@@ -156,7 +154,7 @@ function choose(address) {
   selected = address;
   table.select(address);
   pipeline = null;
-  history.replaceState(null, '', `#${encodeURIComponent(keyOf(selected))}`);
+  history.replaceState(null, '', `#${encodeURIComponent(deviceKey(selected))}`);
   live.stop();
   strips.clear();
   classes.clear();

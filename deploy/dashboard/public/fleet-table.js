@@ -1,28 +1,28 @@
-import { getJson } from './api.js';
+import { deviceKey, getJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
-import { count, duration, ms, number } from './format.js';
+import { celsius, count, duration, ms, NONE, number } from './format.js';
 
 /** Height of a row, as in style.css. Only the rows in view are in the document. */
 const ROW_PX = 38;
 const SPARE_ROWS = 8;
 const REFRESH_MS = 3000;
 const LEVELS = { bad: ['alarm', 0], warning: ['warning', 1], unknown: ['unknown', 2], good: ['ok', 3] };
-const NONE = '–';
-/** Title, class, what is shown, what it is sorted by, and whether the largest comes first. */
+/** Class, title, what is shown, and what it is sorted by. */
 const COLUMNS = [
   { id: 'health', title: 'Health', show: (row) => [h('span', { class: `dot level-${row.health}` }), ` ${LEVELS[row.health]?.[0] ?? row.health}`], key: (row) => LEVELS[row.health]?.[1] ?? 9 },
   { id: 'device', title: 'Device', show: (row) => row.device, key: (row) => `${row.device}/${row.fleet}` },
   { id: 'packages', title: 'Package', show: (row) => row.packages.join(', ') || 'none', key: (row) => row.packages.join() },
   { id: 'version', title: 'Agent', show: (row) => row.version ?? NONE, key: (row) => row.version ?? '' },
   { id: 'alarms', title: 'Alarms', show: (row) => row.alarms.join(', ') || NONE, key: (row) => -row.alarms.length },
-  { id: 'heat', title: 'Heat', show: (row) => (row.celsius === null ? NONE : `${number(row.celsius)} °C`), key: (row) => -(row.celsius ?? -1e9) },
-  { id: 'energy', title: 'Energy', show: (row) => (row.millijoules === null ? NONE : `${number(row.millijoules)} mJ`), key: (row) => -(row.millijoules ?? -1e9) },
-  { id: 'p99', title: 'p99', show: (row) => ms(row.p99_ms), key: (row) => -(row.p99_ms ?? -1e9) },
+  { id: 'heat', title: 'Heat', show: (row) => celsius(row.celsius), key: (row) => largestFirst(row.celsius) },
+  { id: 'energy', title: 'Energy', show: (row) => (row.millijoules === null ? NONE : `${number(row.millijoules)} mJ`), key: (row) => largestFirst(row.millijoules) },
+  { id: 'p99', title: 'p99', show: (row) => ms(row.p99_ms), key: (row) => largestFirst(row.p99_ms) },
   { id: 'seen', title: 'Last seen', show: (row, now) => (now - row.seen_ms < 5000 ? 'now' : `${duration(now - row.seen_ms)} ago`), key: (row) => row.seen_ms },
   { id: 'labels', title: 'Labels', show: (row) => labelsOf(row).join(' ') || NONE, key: (row) => labelsOf(row).join() },
 ];
+/** What is not known comes last. */
+const largestFirst = (value) => -(value ?? -1e9);
 const labelsOf = ({ labels }) => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
-const keyOf = ({ fleet, device }) => `${fleet}/${device}`;
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 /** All devices of the fleet: searched, filtered and sorted here, so that each key that is pressed costs no request. */
@@ -54,7 +54,7 @@ export class FleetTableView {
 
   /** Marks the device that the rest of the page shows. */
   select(address) {
-    this.#selected = keyOf(address);
+    this.#selected = deviceKey(address);
     this.#paint();
   }
 
@@ -66,7 +66,7 @@ export class FleetTableView {
       this.#instance = answer.instance;
       this.#revision = answer.revision;
       this.#now = answer.now_ms;
-      for (const row of answer.rows) this.#rows.set(keyOf(row), { ...row, text: [row.fleet, row.device, row.state, row.version ?? '', ...row.packages, ...row.alarms, ...labelsOf(row)].join(' ').toLowerCase() });
+      for (const row of answer.rows) this.#rows.set(deviceKey(row), { ...row, text: [row.fleet, row.device, row.state, row.version ?? '', ...row.packages, ...row.alarms, ...labelsOf(row)].join(' ').toLowerCase() });
       byId('fleet').hidden = this.#rows.size < 2;
       if (answer.rows.length > 0) this.#resort();
       else this.#paint();
@@ -121,7 +121,7 @@ export class FleetTableView {
     const last = Math.min(this.#shown.length, Math.ceil((body.scrollTop + body.clientHeight) / ROW_PX) + SPARE_ROWS);
     body.setAttribute('aria-rowcount', String(this.#shown.length));
     fill(rows, this.#shown.slice(first, last).map((row, i) => h('div', {
-      role: 'row', class: 'fleet-row', tabindex: '0', 'data-key': keyOf(row), 'aria-rowindex': String(first + i + 1), 'aria-selected': String(keyOf(row) === this.#selected), style: { top: `${(first + i) * ROW_PX}px` },
+      role: 'row', class: 'fleet-row', tabindex: '0', 'data-key': deviceKey(row), 'aria-rowindex': String(first + i + 1), 'aria-selected': String(deviceKey(row) === this.#selected), style: { top: `${(first + i) * ROW_PX}px` },
     }, COLUMNS.map(({ id, show }) => h('span', { role: 'cell', class: `fleet-${id}` }, show(row, this.#now))))),
     this.#shown.length === 0 ? h('p', { class: 'empty' }, 'No device matches.') : null);
   }

@@ -1,4 +1,4 @@
-const NONE = '–';
+export const NONE = '–';
 
 /** 3 significant digits: 0.0123, 1.23, 12.3, 123. */
 export function number(value, digits = 3) {

@@ -1,6 +1,6 @@
 import { getJson, sendJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
-import { bytes, duration } from './format.js';
+import { bytes, duration, NONE, time } from './format.js';
 
 const BUSY_MS = 2000;
 const IDLE_MS = 15_000;
@@ -67,7 +67,7 @@ export class RolloutsView {
       h('ul', { class: 'legend' }, GROUPS.filter((group) => waves.some((wave) => wave.groups[group] > 0)).map((group) => h('li', {}, h('span', { class: `swatch group-${group}` }), LABELS[group])),
         h('li', { class: 'muted' }, h('span', { class: 'swatch-line' }), `needed: ${rollout.rules.min_success_percent} %`)),
       halt === null ? null : h('div', { class: 'halt', role: 'alert' }, h('p', {}, h('strong', {}, 'Halted. '), halt.text), h('ul', {}, halt.devices.slice(0, 8).map(({ device, code, message }) => h('li', {}, h('strong', {}, device), ' ', h('code', {}, code), ` ${message}`)))),
-      h('details', { class: 'rollout-log' }, h('summary', {}, 'What happened'), h('ol', {}, log.slice(-12).map(({ time_ms: at, text }) => h('li', {}, h('time', { class: 'muted', datetime: new Date(at).toISOString() }, new Date(at).toLocaleTimeString('en-GB')), ` ${text}`)))),
+      h('details', { class: 'rollout-log' }, h('summary', {}, 'What happened'), h('ol', {}, log.slice(-12).map(({ time_ms: at, text }) => h('li', {}, h('time', { class: 'muted', datetime: new Date(at).toISOString() }, time(at)), ` ${text}`)))),
       this.#deviceList(rollout));
   }
 
@@ -76,7 +76,7 @@ export class RolloutsView {
     const found = open && this.#devices?.id === id ? this.#devices : null;
     const details = h('details', { class: 'rollout-devices', open }, h('summary', {}, 'Devices'), found === null ? null : h('div', { class: 'table-wrap' }, h('table', {},
       h('thead', {}, h('tr', {}, ['Device', 'Wave', 'State', 'Before', 'Error'].map((title) => h('th', { scope: 'col' }, title)))),
-      h('tbody', {}, found.devices.map((device) => h('tr', {}, h('th', { scope: 'row' }, device.device), h('td', {}, String(device.wave + 1)), h('td', {}, h('span', { class: `swatch group-${device.group}` }), ` ${device.phase}`), h('td', {}, device.before ?? '–'), h('td', {}, device.error === null ? '–' : `${device.error.code}: ${device.error.message}`)))))),
+      h('tbody', {}, found.devices.map((device) => h('tr', {}, h('th', { scope: 'row' }, device.device), h('td', {}, String(device.wave + 1)), h('td', {}, h('span', { class: `swatch group-${device.group}` }), ` ${device.phase}`), h('td', {}, device.before ?? NONE), h('td', {}, device.error === null ? NONE : `${device.error.code}: ${device.error.message}`)))))),
     found !== null && found.devices_total > found.devices.length ? h('p', { class: 'note' }, `${found.devices.length} of ${found.devices_total} are listed`) : null);
     details.addEventListener('toggle', () => {
       if (details.open === (this.#open === id)) return;
