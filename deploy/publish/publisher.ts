@@ -151,8 +151,8 @@ export class Publisher extends EventEmitter<PublisherEvents> {
    * @throws DeployError E_PUBLISH when the broker does not take it, E_GENERATION
    */
   async publish(device: string, held: HeldPackage | null, settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
-    if (held !== null) this.hold(held);
     if (held === null) return this.state(device, null, settings, pipeline);
+    this.hold(held);
     return this.state(device, withChunks(desiredPackage(held, this.#options.blockBytes), this.#held.get(held.digest)?.chunks), settings, pipeline);
   }
 
