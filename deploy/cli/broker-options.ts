@@ -1,7 +1,8 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { DeployError } from '../errors.js';
 import type { LinkOptions } from '../mqtt/link.js';
+import { integer } from './options.js';
 
 /** How every command that talks to a broker reaches it. The same as in the `broker` part of sterna.yaml. */
 export interface BrokerOptions {
@@ -26,6 +27,12 @@ export function addBrokerOptions(command: Command): Command {
     .option('--key <pem>', 'private key of --cert')
     .option('--server-name <name>', "name in the broker's certificate, if it is not the host of --broker");
 }
+
+/** The folder that commands share with the server of a fleet: `handoverFolder()` when it is not stated. @param what the folder is for this command */
+export const storeOption = (what: string): Option => new Option('--store <folder>', `${what}; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet`);
+
+/** Of commands that send blocks. */
+export const rateOption = (): Option => new Option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100').argParser(integer(1)).default(1000);
 
 /**
  * The options as a link. Options of TLS with an address that does not encrypt are refused, not ignored.

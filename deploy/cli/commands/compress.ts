@@ -145,12 +145,13 @@ export function register(program: Command): void {
       if (scaled && looksLikeUnitScale(pictures)) log(self, `sterna: warning: --mean ${pictures.mean.join()} and --std ${pictures.std.join()} look like those of pixels from 0 to 1, but they are applied to pixels from 0 to 255; multiply both by 255`);
       const unscaled = scaled ? unscaledPixels(bytes, shapes, pictures) : undefined;
       if (unscaled !== undefined) log(self, `sterna: warning: ${unscaled}`);
-      const samples = readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictures);
+      const inputs = modelInputs(bytes, { shapes });
+      const samples = (): AsyncIterable<Feeds> => readSamples(options.calibrate, inputs, options.samples, pictures);
       const agreement = agreementOfModel(bytes, { shapes });
       const view = stageProgress(self);
       const onProgress = quantizeProgress(view, { samples: await countSamples(options.calibrate, options.samples) });
-      const { model: quantized, report } = await quantizeModel(bytes, samples, { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());
-      const tuning = options.fineTune === undefined ? undefined : await tuned({ float: bytes, quantized, steps: options.fineTune }, readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictures), view).finally(() => view.clear());
+      const { model: quantized, report } = await quantizeModel(bytes, samples(), { ...quantizeOptions(options), shapes, onProgress, ...(agreement === undefined ? {} : { agreement }) }).finally(() => view.clear());
+      const tuning = options.fineTune === undefined ? undefined : await tuned({ float: bytes, quantized, steps: options.fineTune }, samples(), view).finally(() => view.clear());
       const model = tuning?.model ?? quantized;
       await writeOutputFile(options.output, model);
       if (options.plot !== undefined && report.pareto !== undefined) await writeOutputFile(options.plot, Buffer.from(paretoSvg(report.pareto)));

@@ -6,7 +6,7 @@ import { loadPackage, type HeldPackage } from '../../publish/packages.js';
 import { chosenPipeline } from '../../publish/pipeline.js';
 import { Publisher } from '../../publish/publisher.js';
 import { wantedDevices } from '../../publish/wanted.js';
-import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { addBrokerOptions, brokerLink, rateOption, storeOption, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer, repeated } from '../options.js';
 import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
@@ -47,9 +47,9 @@ export function register(program: Command): void {
     .option('--all', 'every device of the fleet that has reported to this broker', false)
     .option('--pipeline <name>', 'the pipeline of each device that shall run it; default: its only one, or main')
     .option('--detach', 'hand the package over to a running `sterna fleet serve` and do not wait', false)
-    .option('--store <folder>', 'with --detach: the folder of that server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
+    .addOption(storeOption('with --detach: the folder of that server'))
     .option('--timeout <seconds>', 'stop waiting after this time', integer(1), 600)
-    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000)))
+    .addOption(rateOption())))
     .action(reporting(publish));
 }
 

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import type { Command, Option } from 'commander';
 import { randomBytes } from 'node:crypto';
 import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,11 +9,11 @@ import { desiredPackage, loadPackage } from '../../publish/packages.js';
 import { chosenPipeline } from '../../publish/pipeline.js';
 import { planRollout, type Plan, type PlanDevice } from '../../rollout/plan.js';
 import { rolloutFile } from '../../rollout/server.js';
-import { defaultSpec, parseLabels, parseWave, specSchema, waveName, type RolloutSpec } from '../../rollout/spec.js';
+import { defaultSpec, hasLabels, parseLabels, parseWave, specSchema, waveName, type RolloutSpec } from '../../rollout/spec.js';
 import { isFinished } from '../../rollout/state.js';
 import { RolloutStore, type RequestKind, type Rollout } from '../../rollout/store.js';
 import { deviceView, rolloutView } from '../../rollout/view.js';
-import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { addBrokerOptions, brokerLink, storeOption, type BrokerOptions } from '../broker-options.js';
 import { discovered, openFleet } from '../fleet/open.js';
 import { interruptible } from '../interrupt.js';
 import { integer, repeated } from '../options.js';
@@ -38,7 +38,7 @@ interface CreateOptions extends BrokerOptions {
   dryRun: boolean;
 }
 
-const storeOption = 'the folder of the server; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet';
+const serverFolder = (): Option => storeOption('the folder of the server');
 /** The server looks for requests once a second. */
 const TAKEN_MS = 5000;
 const LOOK_MS = 100;
@@ -50,13 +50,13 @@ export function register(program: Command): void {
     .description('A roll-out tells devices to run a package, wave by wave. A wave passes when enough of its devices have succeeded; too many failures halt it, and it says which rule, which devices, and their error codes. `sterna fleet serve --repository FOLDER` carries it out, also after restarts.');
   registerCreate(group);
   group.command('list').summary('the roll-outs of this machine')
-    .option('--fleet <name>', 'one fleet; default: all of them').option('--store <folder>', storeOption)
+    .option('--fleet <name>', 'one fleet; default: all of them').addOption(serverFolder())
     .action(reporting((_self: Command, options: { fleet?: string; store?: string }) => Promise.resolve(withStore(options.store, (store) => {
       const views = store.list(options.fleet).map((rollout) => rolloutView(store, rollout));
       return { json: { rollouts: views }, text: listText(views) };
     }))));
   group.command('status').summary('how far it is, wave by wave, and why it halted').argument('[id]', 'default: the newest one')
-    .option('--store <folder>', storeOption).option('--devices', 'list the devices as well', false).option('--check', 'exit with 1 when it was halted or aborted', false)
+    .addOption(serverFolder()).option('--devices', 'list the devices as well', false).option('--check', 'exit with 1 when it was halted or aborted', false)
     .action(reporting(status));
   const words: readonly [RequestKind, string, string][] = [
     ['pause', 'start no more devices', 'Devices that were told already go on. Their results count.'],
@@ -64,7 +64,7 @@ export function register(program: Command): void {
     ['abort', 'take the package back from every device', 'Devices that run the package are told to run their previous one, those that are installing it stop, and the others are left alone. A device that is away is told when it is back.'],
   ];
   for (const [kind, summary, description] of words) {
-    group.command(kind).summary(summary).description(description).argument('[id]', 'default: the only one that is not finished').option('--store <folder>', storeOption)
+    group.command(kind).summary(summary).description(description).argument('[id]', 'default: the only one that is not finished').addOption(serverFolder())
       .action(reporting((_self: Command, id: string | undefined, options: { store?: string }) => change(kind, id, options.store)));
   }
 }
@@ -89,7 +89,7 @@ function registerCreate(group: Command): void {
     .option('--on-halt <what>', 'wait: for an operator; abort: take everything back', defaultSpec.on_halt)
     .option('--id <name>', 'its name; default: package, version and a random number')
     .option('--seed <text>', 'order the devices by a hash of this text and their names; default: the id')
-    .option('--store <folder>', storeOption)
+    .addOption(serverFolder())
     .option('--dry-run', 'say which device would start when, and change nothing', false))
     .action(reporting(create));
 }
@@ -131,12 +131,12 @@ function specOf(options: CreateOptions, id: string): RolloutSpec {
 
 /** @throws DeployError E_BROKER_CONNECT, E_DEVICE_UNKNOWN, E_DEVICE_PIPELINE */
 async function candidates(options: CreateOptions, signal: AbortSignal): Promise<PlanDevice[]> {
-  const labels = Object.entries(parseLabels(options.label));
+  const labels = parseLabels(options.label);
   const fleet = await openFleet(brokerLink(options), options.fleet);
   try {
     const records = (await discovered(fleet, signal)).filter(({ reported }) => reported !== null);
-    const chosen = records.filter(({ caps }) => labels.every(([name, value]) => caps?.labels?.[name] === value));
-    if (chosen.length === 0) throw new DeployError('E_DEVICE_UNKNOWN', `No device of fleet ${options.fleet} ${labels.length === 0 ? 'has reported to this broker' : 'that has reported has these labels'}`, { details: { fleet: options.fleet, reported: records.length } });
+    const chosen = records.filter(({ caps }) => hasLabels(caps?.labels ?? {}, labels));
+    if (chosen.length === 0) throw new DeployError('E_DEVICE_UNKNOWN', `No device of fleet ${options.fleet} ${options.label.length === 0 ? 'has reported to this broker' : 'that has reported has these labels'}`, { details: { fleet: options.fleet, reported: records.length } });
     return chosen.map(({ device, reported, caps }) => {
       const pipeline = chosenPipeline(device, reported?.pipelines.map(({ name }) => name) ?? [], options.pipeline);
       return { device, pipeline, labels: caps?.labels ?? {}, active: reported?.pipelines.find(({ name }) => name === pipeline)?.slots.active?.digest ?? null };

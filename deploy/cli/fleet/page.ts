@@ -3,7 +3,7 @@ import { defaultLimits } from '../../collector/store.js';
 import { Dashboard } from '../../dashboard/server.js';
 import { handoverFolder } from '../../publish/handover.js';
 import { RolloutReader } from '../../rollout/reader.js';
-import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { addBrokerOptions, brokerLink, storeOption, type BrokerOptions } from '../broker-options.js';
 import { aborted, interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { emit, log } from '../output.js';
@@ -21,7 +21,7 @@ export function registerPage(fleet: Command): void {
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:')
     .option('--max-devices <n>', 'devices that it keeps; others are counted as refused', integer(1), defaultLimits.devices)
-    .option('--store <folder>', 'where the server of the fleet keeps its roll-outs; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet'))
+    .addOption(storeOption('where the server of the fleet keeps its roll-outs')))
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
       await interruptible('Stopped', async (signal) => {

@@ -3,9 +3,8 @@ import { DEFAULT_PIPELINE } from '../../../agent/contracts/index.js';
 import { HandoverPoint, handoverFolder, PackageStore } from '../../publish/handover.js';
 import { loadPackage } from '../../publish/packages.js';
 import { Publisher } from '../../publish/publisher.js';
-import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
+import { addBrokerOptions, brokerLink, rateOption, storeOption, type BrokerOptions } from '../broker-options.js';
 import { aborted, interruptible } from '../interrupt.js';
-import { integer } from '../options.js';
 import { log } from '../output.js';
 import type { Director } from '../../repository/director.js';
 import { openRollouts } from '../../rollout/server.js';
@@ -21,8 +20,8 @@ export function registerServe(fleet: Command): void {
     .description('Answers requests of a fleet for blocks of the named packages, and of those that `sterna publish --detach` and `sterna rollout create` hand over on this machine, now or in earlier runs. With a repository to sign with (or --unsigned) it also carries out the roll-outs of the fleet; without one it does not tell devices what to run. Each fleet and folder can have one server.')
     .argument('[packages...]', '.sterna files to serve besides')
     .requiredOption('--fleet <name>', 'the fleet that it serves')
-    .option('--store <folder>', 'where packages are handed over; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet')
-    .option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100', integer(1), 1000)))
+    .addOption(storeOption('where packages are handed over'))
+    .addOption(rateOption())))
     .action(async (paths: string[], options: ServeOptions, self: Command) => {
       const link = brokerLink(options);
       const packages = await Promise.all(paths.map((path) => loadPackage(path)));
