@@ -3,10 +3,11 @@ import { X509Certificate } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { medianOf } from '../../runtime/percentile.js';
 import type { Config } from '../config/schema.js';
 import { pipelineSpecs } from '../config/pipelines.js';
 import { rootFiles } from '../config/root-files.js';
-import { sha256 } from '../ota/store.js';
+import { sha256OfFile } from '../ota/store.js';
 import { decodePointer } from '../ota/stored-state.js';
 import { pipelineFolder } from '../pipelines/device-pipeline.js';
 import type { RepositoryName } from '../trust/metadata.js';
@@ -37,7 +38,7 @@ function syncMilliseconds(folder: string): number {
     closeSync(file);
     rmSync(path, { force: true });
   }
-  return times.sort((a, b) => a - b)[PROBES >> 1] ?? 0;
+  return medianOf(times) ?? 0;
 }
 
 export function checkDisk({ state_dir: folder, ota, outbox, recordings }: Config): Check[] {
@@ -61,7 +62,6 @@ export function checkDisk({ state_dir: folder, ota, outbox, recordings }: Config
   return [report.ok(text, { details })];
 }
 
-/** Hashes the active packages. `PackageStore.verify` is not used here, because it deletes what is damaged. */
 export async function checkPackages(config: Config): Promise<Check[]> {
   return Promise.all(pipelineSpecs(config).map(async ({ name }) => {
     const report = checksOf(`package ${name}`);
@@ -80,7 +80,8 @@ export async function checkPackages(config: Config): Promise<Check[]> {
     if (active === null) return report.none('no package is active', { remedy: 'publish one for this device (sterna publish)' });
     const details = { name: active.name, version: active.version, digest: active.digest };
     try {
-      const actual = await sha256(join(home, 'packages', `${active.digest}.sterna`));
+      // `PackageStore.verify` is not used here, because it deletes what is damaged.
+      const actual = await sha256OfFile(join(home, 'packages', `${active.digest}.sterna`));
       if (actual !== active.digest) throw new Error(`expected SHA-256 ${active.digest} but it is ${actual}`);
       return report.ok(`${active.name} ${active.version}, ${(active.size_bytes / MiB).toFixed(1)} MiB, has the right SHA-256`, { details });
     } catch (error) {

@@ -1,5 +1,6 @@
 /** Measures how far two packages agree on what is in a sample. Pure. */
 import { detectionsOf, type Box, type Finding } from '../../runtime/stages/finding.js';
+import { overlapOf } from '../../runtime/vision/nms.js';
 import type { Vocabulary } from '../ground/shadow.js';
 
 /** Totals over all samples: what the serving package found, what the candidate found, and what both found. */
@@ -94,14 +95,6 @@ function pairBoxes(a: readonly { label: string; box: Box }[], b: readonly { labe
     usedB.add(j);
     return [[i, j]];
   });
-}
-
-function overlapOf([ax, ay, aw, ah]: Box, [bx, by, bw, bh]: Box): number {
-  const width = Math.min(ax + aw, bx + bw) - Math.max(ax, bx);
-  const height = Math.min(ay + ah, by + bh) - Math.max(ay, by);
-  if (!(width > 0 && height > 0)) return 0;
-  const shared = width * height;
-  return shared / (aw * ah + bw * bh - shared);
 }
 
 function plus(total: Counts, serving: number, candidate: number, both: number): Counts {

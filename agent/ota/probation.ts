@@ -2,12 +2,13 @@
  * Watches the package that runs within its probation: failures, time, what the gates miss, and heat. Everything is counted from the switch on, by the
  * monotonic clock. Crashes and hangs end the process, so the machine counts them at the next start (machine.ts).
  */
+import { medianOf } from '../../runtime/percentile.js';
 import type { AgentErrorCode, CodedError } from '../errors.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
 import { COLD_FRAMES } from '../ground/frames.js';
 import type { UpdateRules } from '../ground/update-rules.js';
 
-/** With fewer frames nothing is decided. */
+/** With fewer frames than this, neither failures nor times are judged. */
 const FRAMES_FROM = 20;
 /** Only this many of the newest frames count. */
 const KEPT_FRAMES = 100;
@@ -64,7 +65,7 @@ export class ProbationWatch {
     const times = this.#frames.filter((ms) => !Number.isNaN(ms));
     const most = budget * probation.latency_ratio;
     if (times.length < FRAMES_FROM || !Number.isFinite(most)) return null;
-    const median = times.sort((a, b) => a - b)[times.length >> 1] ?? 0;
+    const median = medianOf(times) ?? 0;
     return median <= most ? null : broken('E_OTA_PROBATION_LATENCY', `The median of the last ${times.length} frames is ${median.toFixed(1)} ms, and at most ${most} ms are allowed (update.probation.latency_ratio)`);
   }
 

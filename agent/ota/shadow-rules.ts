@@ -1,5 +1,6 @@
 /** Judges a candidate that runs beside the serving package: what is known of it, and whether it may take that package's place. Pure. */
-import type { AgentErrorCode, CodedError } from '../errors.js';
+import { medianOf } from '../../runtime/percentile.js';
+import type { AgentErrorCode } from '../errors.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { GateRules, ShadowRules } from '../ground/update-rules.js';
 import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
@@ -17,7 +18,7 @@ export interface ShadowTally {
   joules: number[];
 }
 
-export type ShadowVerdict = { state: 'running' } | { state: 'passed' | 'undecided' } | { state: 'failed'; error: CodedError };
+export type ShadowVerdict = { state: 'running' } | { state: 'passed' | 'undecided' } | { state: 'failed'; code: AgentErrorCode; message: string };
 
 export interface ShadowLimits {
   rules: ShadowRules;
@@ -82,11 +83,7 @@ export function reportShadow(tally: ShadowTally, { rules, comparable }: Pick<Sha
 }
 
 function failed(code: AgentErrorCode, message: string): ShadowVerdict {
-  return { state: 'failed', error: { code, message } };
+  return { state: 'failed', code, message };
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
-
-function medianOf(values: readonly number[]): number | null {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? null;
-}

@@ -47,7 +47,7 @@ export class PackageStore {
    * @throws errors of the file system
    */
   async adoptFactory(path: string): Promise<StoredPackage> {
-    const digest = await sha256(path);
+    const digest = await sha256OfFile(path);
     this.#factory = { digest, path };
     return { digest, sizeBytes: (await stat(path)).size };
   }
@@ -97,7 +97,7 @@ export class PackageStore {
     const path = (await sizeOf(final)) === null ? this.partialPath(digest) : final;
     const size = await sizeOf(path);
     if (size === null) throw new AgentError('E_OTA_PACKAGE', `The file of package ${digest} is missing`);
-    const actual = size === sizeBytes || path === final ? await sha256(path, signal) : null;
+    const actual = size === sizeBytes || path === final ? await sha256OfFile(path, signal) : null;
     if (actual !== digest || size !== sizeBytes) {
       if (actual !== digest && path !== this.#factory?.path) await rm(path, { force: true }).catch(() => undefined);
       if (size !== sizeBytes) throw new AgentError('E_OTA_SIZE', `Expected a package of ${sizeBytes} bytes but received ${size}`);
@@ -113,7 +113,7 @@ export class PackageStore {
   /** Copies a package from elsewhere on this device. @returns its digest and size @throws AgentError E_OTA_PACKAGE */
   async import(path: string): Promise<{ digest: string; sizeBytes: number }> {
     try {
-      const digest = await sha256(path);
+      const digest = await sha256OfFile(path);
       const sizeBytes = (await stat(path)).size;
       if (!(await this.has(digest, sizeBytes))) {
         const source = await open(path, 'r');
@@ -178,7 +178,7 @@ async function syncFile(path: string): Promise<void> {
 }
 
 /** SHA-256 of a file, lower-case hex. @throws errors of the file system, and the signal's reason */
-export async function sha256(path: string, signal?: AbortSignal): Promise<string> {
+export async function sha256OfFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, signal === undefined ? {} : { signal });
   for await (const piece of stream) hash.update(piece as Buffer);

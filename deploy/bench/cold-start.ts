@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { medianOf } from '../../runtime/percentile.js';
 import { createSession, type SessionOptions } from '../../runtime/session.js';
 
 const loads = 9;
@@ -22,5 +23,5 @@ export async function cachedLoadMs(model: Uint8Array, options: Pick<SessionOptio
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
-  return times.sort((a, b) => a - b)[times.length >> 1] ?? null;
+  return medianOf(times);
 }
