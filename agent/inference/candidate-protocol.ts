@@ -45,14 +45,18 @@ export function volunteerForOom(): void {
 }
 
 /**
- * The child's side: it tests the package that the first message names, answers, and ends. It also ends when the daemon ends, because nobody then
- * needs the result. It ignores SIGTERM and SIGINT, because service managers and terminals send them to every process of a group, and the daemon alone
- * decides when this process ends.
+ * Ends this process when the daemon ends, because nobody then needs its answers. It ignores SIGTERM and SIGINT, because service managers and
+ * terminals send them to every process of a group, and the daemon alone decides when this process ends.
  */
-export function serveCandidate(test: (request: CandidateRequest) => Promise<GateReport>): void {
+export function obeyDaemonAlone(): void {
   process.on('SIGTERM', () => undefined);
   process.on('SIGINT', () => undefined);
   process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+}
+
+/** The child's side: it tests the package that the first message names, answers, and ends. */
+export function serveCandidate(test: (request: CandidateRequest) => Promise<GateReport>): void {
+  obeyDaemonAlone();
   process.once('message', (message) => void answer(message, test));
 }
 

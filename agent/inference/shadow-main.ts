@@ -1,28 +1,17 @@
 /** The entry of the process that runs a candidate beside the serving package. `shadow-process.ts` starts it, with the lowest priority. */
 import { z } from 'zod';
-import { dieWithParent } from '../../kernels/binding/process.js';
 import type { AnySample } from '../../runtime/frame.js';
 import type { Gallery } from '../../runtime/pipeline/types.js';
-import { configSchema } from '../config/schema.js';
 import type { RuntimePort, ShadowRequest } from '../ground/runtime.js';
-import { useLittleMemory } from '../platform/frugal.js';
-import { volunteerForOom } from './candidate-protocol.js';
+import { beginModestly, engineSchema } from './candidate-entry.js';
 import { budgetOf, runtimePort } from './runtime-port.js';
 import { serveShadow } from './shadow-protocol.js';
 
 const requestSchema = z.object({
   path: z.string(),
-  engine: z.object({ pipeline: configSchema.shape.pipeline, cache_dir: z.string(), cache_max_bytes: z.number(), energy: configSchema.shape.energy }),
+  engine: engineSchema,
   request: z.custom<ShadowRequest>((value) => typeof value === 'object' && value !== null),
 });
-
-function outliveNobody(): void {
-  try {
-    dieWithParent();
-  } catch {
-    // Without the addon the package cannot be opened either, and that error is reported. This process also ends when its channel to the daemon ends.
-  }
-}
 
 /** Null when the gallery cannot be read now. The daemon has raised a fault for that, and the candidate is compared without names. */
 function openGallery(port: RuntimePort, gallery: ShadowRequest['gallery']): Gallery | null {
@@ -33,9 +22,7 @@ function openGallery(port: RuntimePort, gallery: ShadowRequest['gallery']): Gall
   }
 }
 
-volunteerForOom();
-outliveNobody();
-useLittleMemory();
+beginModestly();
 
 serveShadow(async (message) => {
   const { path, engine, request } = requestSchema.parse(message);

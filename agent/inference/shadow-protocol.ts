@@ -7,6 +7,7 @@ import type { AnySample } from '../../runtime/frame.js';
 import type { Finding } from '../../runtime/stages/types.js';
 import { toCodedError } from '../errors.js';
 import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
+import { obeyDaemonAlone } from './candidate-protocol.js';
 
 /** What the process answers to its first message. */
 export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget'>;
@@ -39,14 +40,9 @@ export interface Shadow extends ShadowOpened {
   process(sample: AnySample): Promise<ShadowSample>;
 }
 
-/**
- * The child's side. It ends when the daemon ends. It ignores the signals that service managers send to whole groups of processes, because the daemon
- * alone decides when it ends.
- */
+/** The child's side: it opens the package that the first message names, and answers each later message with what the package finds. */
 export function serveShadow(open: (request: unknown) => Promise<Shadow>): void {
-  process.on('SIGTERM', () => undefined);
-  process.on('SIGINT', () => undefined);
-  process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+  obeyDaemonAlone();
   let shadow: Shadow | null = null;
   const answer = async (message: unknown): Promise<object> => {
     if (shadow === null) {
