@@ -69,7 +69,7 @@ export class BlockFetch {
 
   /**
    * Resolves when every piece is in its place and committed.
-   * @throws AgentError E_OTA_*, E_DISK_FULL; the signal's reason when it is aborted
+   * @throws AgentError E_OTA_*; errors of the file system; the signal's reason when it is aborted
    */
   async run(signal: AbortSignal): Promise<void> {
     const abort = (): void => this.#finish(signal.reason ?? new Error('aborted'));
@@ -113,7 +113,7 @@ export class BlockFetch {
     if (block.busy) return this.#wait(busyMs(block));
     if (block.index !== topicIndex) return this.#refuse(topicIndex, 'E_OTA_BLOCK', `piece ${block.index} on the topic of piece ${topicIndex}`);
     if (!this.#flight.arrived(topicIndex, this.#now())) return;
-    this.#work = this.#work.then(() => this.#take(block, message.byteLength)).catch((error: unknown) => this.#finish(writeError(error)));
+    this.#work = this.#work.then(() => this.#take(block, message.byteLength)).catch((error: unknown) => this.#finish(error));
   }
 
   async #take(block: Block, wireBytes: number): Promise<void> {
@@ -246,12 +246,4 @@ export class BlockFetch {
   #now(): number {
     return this.#parts.pace.now();
   }
-}
-
-/** Gives the error of a full disk its code. */
-export function writeError(error: unknown): unknown {
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
-    return new AgentError('E_DISK_FULL', `No space for the package: ${error.message}`, { cause: error });
-  }
-  return error;
 }

@@ -10,8 +10,9 @@ import { AgentError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { alwaysAllowed, type Allowance } from './allowance.js';
 import { Assembly, MemorySink, type Sink } from './assembly.js';
-import { BlockFetch, writeError, type BlockLink } from './block-fetch.js';
+import { BlockFetch, type BlockLink } from './block-fetch.js';
 import { BlockSet } from './blocks.js';
+import { isDiskFull } from './failure.js';
 import { Pace, type PaceLimits, type PaceReport } from './pace.js';
 import { Blocks, Chunks } from './pieces.js';
 import type { PipelineJournal } from './pipeline-journal.js';
@@ -85,7 +86,7 @@ export class Download {
     try {
       await (chunks === undefined ? this.#runBlocks(signal) : this.#runChunks(chunks, signal));
     } catch (error) {
-      throw writeError(error);
+      throw isDiskFull(error) ? new AgentError('E_DISK_FULL', `No space for the package: ${error.message}`, { cause: error }) : error;
     }
   }
 
@@ -123,7 +124,7 @@ export class Download {
     await this.#withFile({ save: () => undefined }, async (sink) => {
       const assembly: Assembly = new Assembly(pieces, sink, { onProgress: () => this.#report(assembly) });
       if (partial) await resumeFrom(store.partialPath(digest), assembly, list, signal);
-      if (!assembly.have.complete) await seedFrom((await store.list()).map((stored) => store.path(stored.digest)), assembly, list, signal);
+      if (!assembly.have.complete) await seedFrom(await store.paths(), assembly, list, signal);
       await this.#complete(assembly, signal);
     });
   }

@@ -11,10 +11,15 @@ export function blamesPackage(code: string): boolean {
 export function failure(error: unknown): CodedError {
   if (error instanceof AgentError) return toCodedError(error);
   if (error instanceof CandidateError) return { code: error.code, message: error.message };
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) return { code: 'E_DISK_FULL', message: error.message };
+  if (isDiskFull(error)) return { code: 'E_DISK_FULL', message: error.message };
   if (error instanceof Error && 'code' in error && error.code === 'EROFS') return { code: 'E_STATE_READ_ONLY', message: error.message };
   if (error instanceof Error && 'syscall' in error) return { code: 'E_STATE', message: error.message };
   return toCodedError(error);
+}
+
+/** Whether the disk, or the share of it that this user may fill, is full. */
+export function isDiskFull(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
 }
 
 /** Turns errors that the package causes into those which blame it. Errors of the machine stay as they are. */

@@ -52,6 +52,12 @@ export class PackageStore {
     return { digest, sizeBytes: (await stat(path)).size };
   }
 
+  /** Files of all complete packages, newest first, and the factory package last. */
+  async paths(): Promise<string[]> {
+    const paths = (await this.list()).map(({ digest }) => this.path(digest));
+    return this.#factory === null ? paths : [...new Set([...paths, this.#factory.path])];
+  }
+
   path(digest: string): string {
     return this.#factory?.digest === digest ? this.#factory.path : this.#ownPath(digest);
   }
@@ -177,7 +183,7 @@ async function syncFile(path: string): Promise<void> {
   }
 }
 
-/** SHA-256 of a file, lower-case hex. @throws errors of the file system, and the signal's reason */
+/** SHA-256 of a file, lower-case hexadecimal. @throws errors of the file system; the reason of the signal */
 export async function sha256OfFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, signal === undefined ? {} : { signal });

@@ -101,6 +101,15 @@ describe('a download by chunks', () => {
     expect(new Set(bench.sent).size).toBe(bench.sent.length);
   });
 
+  it('OTA-112: takes chunks of the factory package too, which lies outside of the store', async () => {
+    const bench = await new Bench().holds();
+    const factory = join(bench.folder, 'factory.sterna');
+    writeFileSync(factory, one);
+    await bench.store.adoptFactory(factory);
+    expect((await bench.fetch(two)).equals(two)).toBe(true);
+    expect(bench.sent.reduce((sum, index) => sum + listTwo.length(index), 0)).toBeLessThan(20_000 + 3 * 65_536);
+  });
+
   it('needs nobody when all chunks are here', async () => {
     const bench = await new Bench().holds(one, two);
     const mixed = Buffer.concat([one, two]);
