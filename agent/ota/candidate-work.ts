@@ -12,7 +12,7 @@ import { blaming, failure, openInTime } from './failure.js';
 import { passGallery, passGate } from './gate.js';
 import type { OtaEffect, OtaEvent } from './machine.js';
 import type { OtaOptions, OtaParts } from './parts.js';
-import { notCompared, ShadowRun } from './shadow.js';
+import { besideNothing, notCompared, ShadowRun } from './shadow.js';
 import type { Candidate } from './state.js';
 
 /** The effects that are work on a candidate. */
@@ -176,7 +176,7 @@ export class CandidateWork {
   async #compare(digest: string, signal: AbortSignal): Promise<ShadowReport> {
     const { host, store, rules, clock, onShadow } = this.#parts;
     if (rules().shadow.every === 0) return notCompared('the rules of this device ask for no comparison (update.shadow.every is 0)');
-    if (host.serving() === null) return notCompared('no package serves, or no frames come, so there is nothing to compare with');
+    if (host.serving() === null) return besideNothing();
     const candidate = await blaming(host.shadow(store.path(digest), signal));
     const serving = host.serving(); // It may have changed while the candidate was opened.
     try {

@@ -25,7 +25,7 @@ export interface ModelHost {
   test(path: string, signal: AbortSignal): Promise<GateReport>;
   /** Opens a package in a process of its own, to run beside the serving one; see `RuntimePort.openShadow`. */
   shadow(path: string, signal: AbortSignal): Promise<ShadowCandidate>;
-  /** The package that serves, while frames come; null when there is none, or when no frames come. */
+  /** The package that serves, while frames come; null when there is none, when no frames come, and for a microphone. */
   serving(): Running | null;
   /** How many enrolled people an embedder of this space would not recognize any more. */
   peopleLost(embeddingSpaceId: string): number;

@@ -1,7 +1,6 @@
 /**
  * Runs a candidate on some of the frames that the serving package processes, and compares the two. The serving package never waits for the candidate.
  */
-import { isSound } from '../../runtime/frame.js';
 import { looked } from '../../runtime/stages/types.js';
 import { AgentError, toCodedError } from '../errors.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
@@ -34,6 +33,9 @@ export function notCompared(note: string): ShadowReport {
     agreement: { boxes: null, identities: null, classes: null }, p50_ms: null, serving_p50_ms: null, joules: null,
   };
 }
+
+/** The report when there is nothing to compare the candidate with. */
+export const besideNothing = (): ShadowReport => notCompared('no package serves, no frames come, or the input is a microphone, so there is nothing to compare with');
 
 const noTally = (): ShadowTally => ({ agreement: noAgreement(), samples: 0, skipped: 0, errors: 0, candidateMs: [], servingMs: [], joules: [] });
 
@@ -79,8 +81,7 @@ export class ShadowRun {
   offer({ frame, result, running }: ProcessedFrame): void {
     if (this.#settle === null || running !== this.#serving || !looked(result.exit)) return;
     this.#since += 1;
-    // What is heard depends on what was heard before, so no sound may be left out.
-    if (!isSound(frame) && this.#since < this.#limits.rules.every) return;
+    if (this.#since < this.#limits.rules.every) return;
     if (this.#busy) {
       this.#tally.skipped += 1;
       return;
@@ -111,7 +112,7 @@ export class ShadowRun {
     if (this.#settle === null) return;
     const { serving, clock, onProgress } = this.#parts;
     const now = serving();
-    if (now === null) return this.#finish(() => notCompared('no package serves, or no frames come, so there is nothing to compare with'));
+    if (now === null) return this.#finish(besideNothing);
     if (now.slot.digest !== this.#serving.slot.digest) this.#tally = noTally(); // Earlier samples were compared with another package.
     if (now !== this.#serving) {
       this.#limits = this.#limitsBeside(now);
@@ -120,7 +121,7 @@ export class ShadowRun {
     const verdict = judgeShadow(this.#tally, this.#limits, clock.monotonicMs() - this.#startMs);
     const report = reportShadow(this.#tally, this.#limits, verdict.state);
     onProgress(report);
-    if (verdict.state === 'failed') this.#finish(() => { throw new AgentError(verdict.error.code as 'E_OTA_SHADOW_ERRORS', verdict.error.message); });
+    if (verdict.state === 'failed') this.#finish(() => { throw new AgentError(verdict.code, verdict.message); });
     else if (verdict.state !== 'running') this.#finish(() => report);
   }
 
