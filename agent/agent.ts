@@ -14,6 +14,7 @@ import { EnergyMonitor, findMeters } from './energy/monitor.js';
 import { AgentError, toCodedError } from './errors.js';
 import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
+import { enrol } from './gallery/enrol.js';
 import { Governor, governorSettings } from './governor/governor.js';
 import { Health } from './health.js';
 import { MemoryGuard, readMemoryState } from './memory-guard.js';
@@ -30,10 +31,7 @@ import { buildReported } from './report/reported.js';
 import { Reporter } from './report/reporter.js';
 import { TelemetryCollector } from './telemetry/collector.js';
 import { ThermalMonitor } from './thermal/thermal.js';
-import type { Person } from '../runtime/pipeline/types.js';
-import type { Image } from './ground/runtime.js';
 import { redact } from '../runtime/redact.js';
-import { isSound, type Frame } from '../runtime/frame.js';
 import { runtimeVersion } from '../runtime/version.js';
 
 export class Agent {
@@ -296,7 +294,8 @@ export class Agent {
   }
 
   #createApp(): ReturnType<typeof createApp> {
-    const { config, events, gallery, runtime } = this.#f;
+    const { config, events, faults, gallery, pictures: kept, runtime } = this.#f;
+    const onNotKept = (error: unknown): void => faults.raise('agent', toCodedError(error), 'warning');
     return createApp({
       guard: () => ({ host: config.api.host, port: this.#api.port, allowedOrigins: config.api.allowed_origins }),
       status: () => this.status(),
@@ -317,35 +316,13 @@ export class Agent {
       personName: (id) => nameOf(gallery, id),
       runtime,
       enrol: async (name, pictures, pipeline) => {
-        const { keep, seen } = this.#keeping(pictures);
-        const done = await this.#pipelines.embedding(pipeline).slot.use((running) => runtime.enrol(running.model.pipeline, gallery, name, seen));
+        const done = await this.#pipelines.embedding(pipeline).slot.use((running) => enrol({ runtime, gallery, pictures: kept, onNotKept }, running.model.pipeline, name, pictures));
         if (done === null) throw new AgentError('E_NO_MODEL', 'No package is active yet, so nobody can be enrolled');
-        await keep(done.person);
         return { person_id: done.person.id, name: done.person.name, samples: done.person.samples, pictures: done.pictures, skipped: done.skipped };
       },
-      enrolmentFrame: (pipeline) => pictureOf(this.#pipelines.embedding(pipeline)),
-      latestFrame: (pipeline) => pictureOf(this.#pipelines.seeing(pipeline)),
+      enrolmentFrame: (pipeline) => this.#pipelines.embedding(pipeline).picture(),
+      latestFrame: (pipeline) => this.#pipelines.seeing(pipeline).picture(),
     });
-  }
-
-  /**
-   * Keeps the pictures from which somebody is enrolled, where the configuration says so. If a picture cannot be kept, that raises a fault; the person
-   * is enrolled all the same.
-   */
-  #keeping(pictures: AsyncIterable<Image> | Iterable<Image>): { seen: AsyncIterable<Image> | Iterable<Image>; keep: (person: Person) => Promise<void> } {
-    const { pictures: store, runtime, faults } = this.#f;
-    if (store === null) return { seen: pictures, keep: () => Promise.resolve() };
-    const kept: Uint8Array[] = [];
-    const seen = async function* (): AsyncGenerator<Image, void, undefined> {
-      for await (const picture of pictures) {
-        kept.push(await runtime.encodeJpeg(picture));
-        yield picture;
-      }
-    };
-    return {
-      seen: seen(),
-      keep: (person) => store.keep(person, kept).catch((error: unknown) => faults.raise('agent', toCodedError(error), 'warning')),
-    };
   }
 
   #telemetryIntervalMs(): number {
@@ -413,13 +390,6 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefine
     if (signal.aborted) onAbort();
   });
   await Promise.race([work, aborted]).finally(stopWaiting);
-}
-
-/** The newest frame; null before the first one. @throws AgentError E_NO_FRAME for a pipeline that listens to a microphone */
-function pictureOf({ name, loop }: DevicePipeline): Frame | null {
-  if (loop.medium === 'microphone') throw new AgentError('E_NO_FRAME', `The pipeline ${name} listens, so it has no pictures`);
-  const frame = loop.latest?.frame;
-  return frame === undefined || isSound(frame) ? null : frame;
 }
 
 /**

@@ -18,7 +18,7 @@ import { FrameObserver } from '../inference/observer.js';
 import { PipelineSlot } from '../inference/pipeline-slot.js';
 import type { AnySample, Model, RunningModel, RuntimePort, SampleSource, SoundRequest } from '../ground/runtime.js';
 import { isLive, isSoundInput } from '../inference/source.js';
-import { isSound } from '../../runtime/frame.js';
+import { isSound, type Frame } from '../../runtime/frame.js';
 import { StreamFaults } from '../inference/stream-faults.js';
 import { allowanceOf } from '../ota/allowance.js';
 import { isBusy } from '../ota/state.js';
@@ -160,6 +160,13 @@ export class DevicePipeline {
   model(): RunningModel | null {
     const running = this.slot.running;
     return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes, gates: running.model.pipeline.gates };
+  }
+
+  /** The newest frame; null before the first one. @throws AgentError E_NO_FRAME when the input is a microphone */
+  picture(): Frame | null {
+    if (this.medium === 'microphone') throw new AgentError('E_NO_FRAME', `The pipeline ${this.name} listens, so it has no pictures`);
+    const frame = this.loop.latest?.frame;
+    return frame === undefined || isSound(frame) ? null : frame;
   }
 
   reported(): ReportedPipeline {
