@@ -28,7 +28,8 @@ export interface ShadowCandidate {
   readonly budget: { p99_ms: number; joules?: number | undefined };
   /**
    * Processes one sample at a time.
-   * @throws CandidateError when the candidate failed on this sample; AgentError E_OTA_GATE_* when its process has ended
+   * @throws CandidateError when the candidate failed on this sample; AgentError E_OTA_GATE_* when its process has ended, E_OTA_SHADOW_LATENCY when it
+   * gives no answer in time
    */
   process(sample: AnySample): Promise<ShadowSample>;
   /** Ends its process. Idempotent. */

@@ -33,7 +33,7 @@ function isMetered(name: string, patterns: readonly string[]): boolean {
 }
 
 /** The interfaces of the default routes with the lowest metric, for IPv4 and IPv6 (Linux). Empty when the system does not tell. */
-export function defaultInterfaces(root = ''): string[] {
+function defaultInterfaces(root: string): string[] {
   const four = lines(`${root}/proc/net/route`).slice(1).filter(([, destination, , , , , , mask]) => destination === '00000000' && mask === '00000000')
     .map((fields) => ({ name: fields[0] ?? '', metric: Number(fields[6]) }));
   const six = lines(`${root}/proc/net/ipv6_route`).filter(([destination, prefix, , , , , , , , name]) => /^0+$/.test(destination ?? '') && prefix === '00' && name !== 'lo')

@@ -58,8 +58,8 @@ interface Asked {
 }
 
 /**
- * The sender answers in order, so a piece is lost when this many pieces that were asked for after it are here. TCP uses the same number (RFC 5681,
- * section 3.2).
+ * The sender answers in order, so a piece is lost when a piece that was asked for at least this many places later is here. TCP waits for the same
+ * number of segments (RFC 5681, section 3.2).
  */
 const OVERTAKEN_BY = 3;
 const LONGEST_PROBE_MS = 60_000;

@@ -18,7 +18,7 @@ export interface PaceReport {
   wireBytes: number;
   bytesPerS: number;
   waiting: Waiting | null;
-  /** Until when it waits, monotonic; null when that is unknown. */
+  /** Until when it waits, monotonic; null when it does not wait. */
   untilMs: number | null;
 }
 
@@ -115,10 +115,11 @@ export class Pace {
   report(nowMs: number): PaceReport {
     const [oldest] = this.#history;
     const elapsedMs = oldest === undefined ? 0 : Math.max(1, nowMs - oldest.atMs);
+    const waiting = this.holding(nowMs) ? this.#waiting : null;
     return {
       receivedBytes: this.#received, wireBytes: this.#wire,
       bytesPerS: oldest === undefined || this.#history.length < 2 ? 0 : Math.round((this.#received - oldest.bytes) * 1000 / elapsedMs),
-      waiting: this.holding(nowMs) ? this.#waiting?.what ?? null : null, untilMs: this.holding(nowMs) ? this.#waiting?.untilMs ?? null : null,
+      waiting: waiting?.what ?? null, untilMs: waiting?.untilMs ?? null,
     };
   }
 }
