@@ -49,7 +49,8 @@ describe.skipIf(missing !== undefined)(`a microphone on the real runtime${missin
     await until('telemetry', () => ofPipeline(fleet.telemetry.at(-1), 'ears')?.stages.some(({ stage }) => stage === 'publish') === true || fleet.telemetry.some((window) => ofPipeline(window, 'ears')?.stages.some(({ stage }) => stage === 'publish')), 30_000);
     const stages = new Set(fleet.telemetry.flatMap((window) => ofPipeline(window, 'ears')?.stages.map(({ stage }) => stage) ?? []));
     for (const stage of ['chunk', 'buffer', 'features', 'infer', 'smooth', 'publish']) expect(stages).toContain(stage);
-    expect(statusOf(agent, 'ears')?.counters['frames_exit_silence_total']).toBeGreaterThan(0);
+    // A busy machine may lose chunks, which ends the whistle before its silence was heard. The recording repeats, so the silence comes.
+    await until('silence', () => (statusOf(agent, 'ears')?.counters['frames_exit_silence_total'] ?? 0) > 0, 30_000);
     await streams(agent, readFileSync(join(state, 'api.token'), 'utf8').trim());
   }, 150_000);
 });
