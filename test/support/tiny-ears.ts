@@ -1,5 +1,6 @@
 import { int, ints, type Attribute } from '../../runtime/graph/attributes.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
+import { noise } from '../../runtime/noise.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxNode } from '../../runtime/onnx/types.js';
 
@@ -67,10 +68,7 @@ export function waveFile(samples: Float32Array, rate = 16_000): Buffer {
 
 /** Pieces of tones, one after another; 0 Hz is silence with a trace of noise, as a microphone has it. */
 export function tones(pieces: readonly (readonly [hertz: number, seconds: number])[], rate = 16_000): Float32Array {
-  let grain = 1;
-  const noise = (): number => {
-    grain = (Math.imul(grain, 1664525) + 1013904223) >>> 0;
-    return 2e-4 * (grain / 2 ** 32 - 0.5);
-  };
-  return Float32Array.from(pieces.flatMap(([hertz, seconds]) => Array.from({ length: Math.round(seconds * rate) }, (_, i) => (hertz === 0 ? 0 : 0.5 * Math.sin((2 * Math.PI * hertz * i) / rate)) + noise())));
+  const grain = noise();
+  const trace = (): number => 2e-4 * (grain() / 2 ** 32 - 0.5);
+  return Float32Array.from(pieces.flatMap(([hertz, seconds]) => Array.from({ length: Math.round(seconds * rate) }, (_, i) => (hertz === 0 ? 0 : 0.5 * Math.sin((2 * Math.PI * hertz * i) / rate)) + trace())));
 }

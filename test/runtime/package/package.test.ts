@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { packTar } from 'modern-tar';
 import { afterAll, describe, expect, it } from 'vitest';
 import { RuntimeError } from '../../../runtime/errors.js';
+import { noise } from '../../../runtime/noise.js';
 import { archiveLimits, writeArchive } from '../../../runtime/package/archive.js';
 import { packageChunks } from '../../../runtime/package/content-chunks.js';
 import { deflate, inflate } from '../../../runtime/package/deflate.js';
@@ -74,11 +75,8 @@ describe('buildPackage', () => {
 describe('a file that deflates', () => {
   it('keeps its bytes, except near a change', () => {
     // Like the codes of weights: a narrow hump of values, none of which follows from another.
-    let state = 1;
-    const byte = (): number => {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      return state >>> 24;
-    };
+    const next = noise();
+    const byte = (): number => next() >>> 24;
     const before = Uint8Array.from({ length: 1_000_000 }, () => 8 + Math.round((byte() + byte() - 255) / 32));
     const after = Uint8Array.from(before);
     for (let i = 500_000; i < 520_000; i++) after[i] = (after[i] ?? 0) ^ 1;
@@ -92,7 +90,6 @@ describe('a file that deflates', () => {
     const missing = (lists[1] ?? []).filter(({ hash }) => !known.has(hash)).reduce((sum, { bytes }) => sum + bytes, 0);
     expect(missing / (lists[1]?.[0]?.whole ?? 1)).toBeLessThan(0.3);
   });
-
 
   const weights = Buffer.from(Int8Array.from({ length: 20_000 }, (_, i) => ((i * 7919) % 19) - 9).buffer);
   const large = { ...files, 'models/embedder.onnx': weights };
