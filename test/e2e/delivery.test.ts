@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { type Event, type PipelineReport } from '../../agent/contracts/index.js';
+import type { Event, PipelineReport } from '../../agent/contracts/index.js';
 import { parseConfig, startAgent, type Agent } from '../../agent/main.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
@@ -72,7 +72,7 @@ interface Bench {
   events: Event[];
 }
 
-async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSecond?: number; blockBytes?: number } = {}): Promise<Bench> {
+async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSecond?: number } = {}): Promise<Bench> {
   const broker = await open();
   const store = new CollectorStore(':memory:');
   onTestFinished(() => store.close());
