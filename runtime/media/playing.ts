@@ -3,6 +3,7 @@ import type { Frame, FrameSource } from '../frame.js';
 import type { Decoded, Decoder, Tally } from './decoded.js';
 import { Pace } from './pace.js';
 import { newestOf, type DropOldestRing } from './ring.js';
+import { TimeTable } from './timetable.js';
 
 /** Frames waiting for a live consumer: one being processed, one fresh. More would only be older. */
 const ringFrames = 2;
@@ -77,17 +78,16 @@ export class LiveSource implements FrameSource {
   async #pump(ring: DropOldestRing<Frame>, signal: AbortSignal): Promise<void> {
     const { camera } = this.#options;
     const pace = new Pace(camera ? this.#options.fps : undefined);
+    const table = new TimeTable();
     const lostBefore = this.#tally.dropped;
     let delivered = 0;
-    let started: number | undefined;
     for await (const image of this.#decoder(signal, this.#tally)) {
       const now = performance.now();
-      started ??= now;
       const sequence = delivered++ + this.#tally.dropped - lostBefore;
-      // A camera's picture was due when it came; a played file has a time-table, and being late for it is latency.
       const mediaMs = (sequence * 1000) / image.fps;
-      const due = camera ? image.arrivedMs ?? now : started + mediaMs;
-      if (!pace.passes(due)) {
+      // A camera's picture was due when it came; a played file has a time-table, and being late for it is latency.
+      const due = camera ? image.arrivedMs ?? now : table.due(mediaMs, 1000 / image.fps, now);
+      if (due === null || !pace.passes(due)) {
         ring.dropped++;
         continue;
       }
