@@ -13,17 +13,10 @@ import { DeviceClient } from './device-client.js';
 export interface DeviceOptions {
   /** Of its own: configuration, journal, packages, gallery. */
   folder: string;
-  fleet: string;
-  device: string;
-  brokerUrl: string;
-  /** Files of the roots that it trusts. */
-  trust: { image_root: string; director_root: string };
-  /** What the camera is. */
-  input: string;
-  engine: string;
-  /** ffmpeg that it must use. */
-  ffmpeg: string;
-  telemetryMs: number;
+  /** As in sterna.yaml. The state folder is `state` in `folder`, and the API gets a free port of loopback. */
+  config: Readonly<Record<string, unknown>>;
+  /** ffmpeg that it must use. Default: that of the machine. */
+  ffmpeg?: string;
   signal?: AbortSignal;
 }
 
@@ -50,6 +43,11 @@ export class DeviceProcess {
     this.#onExit = handler;
   }
 
+  /** Number of the process; null when none runs. */
+  get pid(): number | null {
+    return this.#child?.pid ?? null;
+  }
+
   get client(): DeviceClient {
     if (this.#client === null) throw new DeployError('E_AGENT', 'The device was not started');
     return this.#client;
@@ -65,7 +63,7 @@ export class DeviceProcess {
     await writeFile(configPath, stringify(this.#config(port)));
     const child = spawn(process.execPath, [childScript(), '--config', configPath], {
       stdio: ['pipe', 'ignore', 'pipe'],
-      env: { ...process.env, STERNA_FFMPEG: ffmpeg },
+      env: { ...process.env, ...(ffmpeg === undefined ? {} : { STERNA_FFMPEG: ffmpeg }) },
     });
     this.#child = child;
     child.stdin.on('error', () => undefined);
@@ -104,21 +102,8 @@ export class DeviceProcess {
   }
 
   #config(port: number): Record<string, unknown> {
-    const { folder, fleet, device, brokerUrl, trust, input, engine, telemetryMs } = this.#options;
-    return {
-      device_id: device,
-      fleet,
-      state_dir: join(folder, 'state'),
-      log_level: 'warn',
-      broker: { url: brokerUrl },
-      camera: { input, loop: true, realtime: true },
-      // The walls beside the door do not count.
-      pipeline: { engine, zones: [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }] },
-      recordings: { enabled: true, max_bytes: 64 * 2 ** 20, max_age_h: 24 },
-      trust,
-      api: { host: '127.0.0.1', port },
-      telemetry: { interval_ms: telemetryMs },
-    };
+    const { folder, config } = this.#options;
+    return { ...config, state_dir: join(folder, 'state'), log_level: 'warn', api: { host: '127.0.0.1', port } };
   }
 
   #note(text: string): void {
@@ -139,7 +124,7 @@ function childScript(): string {
 }
 
 /** A loopback port that is free now. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;

@@ -216,11 +216,15 @@ class Up {
   }
 
   async #startDevice(state: string, fleet: FleetSide, { source, ffmpeg }: { source: string; ffmpeg: string }): Promise<DeviceProcess> {
-    const device = new DeviceProcess({
+    const config = {
+      device_id: DEVICE, fleet: FLEET, broker: { url: fleet.broker.url }, camera: { input: source, loop: true, realtime: true },
+      // The walls beside the door do not count.
+      pipeline: { engine: this.#options.engine, zones: [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }] },
+      recordings: { enabled: true, max_bytes: 64 * 2 ** 20, max_age_h: 24 },
       trust: await fleet.trust.provision(join(state, 'device', 'trust')),
-      folder: join(state, 'device'), fleet: FLEET, device: DEVICE, brokerUrl: fleet.broker.url, input: source, engine: this.#options.engine, ffmpeg,
-      telemetryMs: TELEMETRY_MS, signal: this.#signal,
-    });
+      telemetry: { interval_ms: TELEMETRY_MS },
+    };
+    const device = new DeviceProcess({ folder: join(state, 'device'), config, ffmpeg, signal: this.#signal });
     device.onUnexpectedExit((error) => { if (!this.#options.signal.aborted) this.#failed.abort(error); });
     this.#stack.add({ name: 'device', stop: () => device.stop(), stopMs: DEVICE_STOP_MS });
     await this.#step('device', () => device.start(), () => `${FLEET}/${DEVICE}, its own process, local API ${device.client.baseUrl}`);

@@ -2,12 +2,13 @@ import fc from 'fast-check';
 import { createServer, type AddressInfo } from 'node:net';
 import { readFileSync } from 'node:fs';
 import { connectAsync } from 'mqtt';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { nextBackoff } from '../../../agent/ground/backoff.js';
 import { classifyFailure } from '../../../agent/mqtt/classify.js';
 import { InFlight } from '../../../agent/mqtt/in-flight.js';
 import { MqttLink, type LinkOptions } from '../../../agent/mqtt/link.js';
 import type { CodedError } from '../../../agent/errors.js';
+import { createLog, type Log } from '../../../agent/platform/log.js';
 import { aedesBroker, freePort, mosquittoBroker, mosquittoMissing } from '../support/brokers.js';
 import { certificates, opensslMissing } from '../support/certificates.js';
 import { quietLog, until } from '../support/tools.js';
@@ -69,13 +70,13 @@ interface Bench {
   messages: { topic: string; text: string }[];
 }
 
-function bench(url: string, over: Partial<LinkOptions['broker']> = {}): Bench {
+function bench(url: string, over: Partial<LinkOptions['broker']> = {}, { log = quietLog, ...options }: { log?: Log; random?: () => number } = {}): Bench {
   const births: number[] = [];
   const connected: number[] = [];
   const failures: CodedError[] = [];
   const messages: { topic: string; text: string }[] = [];
   const link = new MqttLink({
-    broker: { url, protocol: 'auto', keepalive_s: 5, ...over }, clientId: 'device', statusTopic: 'status', subscriptions: ['down/#'], backoff: { baseMs: 10, capMs: 50 },
+    broker: { url, protocol: 'auto', keepalive_s: 5, ...over }, clientId: 'device', statusTopic: 'status', subscriptions: ['down/#'], backoff: { baseMs: 10, capMs: 50 }, ...options,
   }, {
     nextBirth: () => { births.push(births.length + 1); return births.length; },
     status: (state, birthSeq) => Buffer.from(`${state} ${birthSeq}`),
@@ -83,7 +84,7 @@ function bench(url: string, over: Partial<LinkOptions['broker']> = {}): Bench {
     onDisconnected: () => undefined,
     onFailed: (error) => failures.push(error),
     onMessage: (topic, payload) => messages.push({ topic, text: payload.toString() }),
-  }, quietLog);
+  }, log);
   onTestFinished(() => link.stop());
   return { link, births, connected, failures, messages };
 }
@@ -155,6 +156,23 @@ describe('the link', () => {
     await until('connected again', () => link.connected);
     expect(births).toEqual([...births].sort((a, b) => a - b));
     await expect(link.publish('x', Buffer.from('y'), { qos: 1 })).resolves.toBeUndefined();
+  });
+
+  it('begins its back-off again after a connection that was of use, so that a link which breaks every 20 s is used in between', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const broker = await aedesBroker();
+    const waits: number[] = [];
+    const log = createLog('warn', (line) => waits.push(Number(/"retry_ms":(\d+)/.exec(line)?.[1])));
+    const { link } = bench(broker.url, { protocol: '3.1.1' }, { log, random: () => 1 });
+    link.start();
+    for (let cut = 1; cut <= 4; cut++) {
+      await until('connected', () => link.connected);
+      vi.advanceTimersByTime(cut === 4 ? 20_000 : 100);
+      broker.dropAll();
+      await until('lost', () => waits.length === cut);
+    }
+    expect(waits).toEqual([10, 30, 50, 10]);
   });
 
   it('survives a server that speaks no MQTT', async () => {

@@ -1,10 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { EmbeddedBroker } from '../../../deploy/broker/broker.js';
-import { temporaryFolder, until } from './tools.js';
+import { mosquittoMissing as isMosquittoMissing, startMosquitto } from '../../../deploy/bench/transfer/mosquitto.js';
+import { freePort } from '../../../deploy/demo/device-process.js';
+import { temporaryFolder } from './tools.js';
 
 export interface TestBroker {
   readonly port: number;
@@ -24,22 +23,14 @@ export async function aedesBroker(port = 0): Promise<TestBroker> {
   return { port: bound, url, dropAll: () => broker.dropConnections(), stop };
 }
 
-export const mosquittoMissing = spawnSync('mosquitto', ['-h']).error !== undefined;
+export const mosquittoMissing = isMosquittoMissing();
+export { freePort };
 
 /** A real Mosquitto on a loopback port, any free one by default. */
 export async function mosquittoBroker(extra: readonly string[] = [], wantedPort = 0): Promise<TestBroker> {
-  const port = wantedPort === 0 ? await freePort() : wantedPort;
-  const config = join(temporaryFolder(), 'mosquitto.conf');
-  writeFileSync(config, [`listener ${port} 127.0.0.1`, ...(extra.length === 0 ? ['allow_anonymous true'] : extra), ''].join('\n'));
-  const child = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const stop = async (): Promise<void> => {
-    child.kill('SIGTERM');
-    await exited;
-  };
+  const { port, url, stop } = await startMosquitto(temporaryFolder(), extra, wantedPort);
   onTestFinished(stop);
-  await until('mosquitto listens', () => canConnect(port));
-  return { port, url: `mqtt://127.0.0.1:${port}`, dropAll: () => { throw new Error('mosquitto cannot do that'); }, stop };
+  return { port, url, dropAll: () => { throw new Error('mosquitto cannot do that'); }, stop };
 }
 
 /** Counts and cuts the connections that pass through it. */
@@ -64,19 +55,4 @@ export async function proxy(targetPort: number): Promise<TestBroker> {
   };
   onTestFinished(stop);
   return { port, url: `mqtt://127.0.0.1:${port}`, dropAll, stop };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
-
-function canConnect(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
-    socket.once('error', () => resolve(false));
-  });
 }

@@ -1,0 +1,63 @@
+/** A package on its way to a real daemon over a bad link: whether it is installed, and how much more is sent than was missing. */
+import { join } from 'node:path';
+import { parseConfig, startAgent, type Agent, type AgentDeps } from '../../../agent/main.js';
+import type { Bar } from '../bars.js';
+import { BadLink, type LinkQuality, type LinkStats } from './bad-link.js';
+import { classifierPackage, wireBytes } from './packages.js';
+import { openBench } from './transfer-bench.js';
+
+/** The link that an update must survive. */
+export const BAD_LINK: LinkQuality = { roundTripMs: 300, lossShare: 0.05, cutEveryMs: 20_000, cutMs: 2000, firstCutAfterBytes: 2_000_000, seed: 1 };
+
+/** Delays between a daemon's attempts to connect, milliseconds; only a link whose times are scaled needs others than the daemon's own. */
+export type Backoff = AgentDeps['backoff'];
+
+export interface LinkRun {
+  /** How the deployment ended. */
+  state: string;
+  code: string | null;
+  seconds: number;
+  /** Bytes of all messages with which the package travels once. */
+  missingBytes: number;
+  packageBytes: number;
+  stats: LinkStats;
+}
+
+const INSTALL_TIMEOUT_MS = 300_000;
+
+/** Installs a package on a real daemon whose broker is behind a bad link. @throws DeployError E_DEVICE_TIMEOUT, E_BENCH */
+export async function installOver(quality: LinkQuality, signal: AbortSignal, backoff?: Backoff): Promise<LinkRun> {
+  const held = await classifierPackage('1.0.0');
+  const bench = await openBench(signal);
+  const link = new BadLink(bench.brokerPort, quality);
+  let agent: Agent | null = null;
+  try {
+    const config = parseConfig({ ...bench.deviceConfig('far', await link.start()), state_dir: join(bench.folder, 'far'), log_level: 'error', api: { port: 0 } });
+    agent = await startAgent(config, { env: {}, ...(backoff === undefined ? {} : { backoff }) });
+    await bench.known('far');
+    const started = performance.now();
+    const generation = await bench.publisher.publish('far', held);
+    const { state, error } = await bench.publisher.outcome('far', held.digest, generation, { timeoutMs: INSTALL_TIMEOUT_MS, signal });
+    return { state, code: error?.code ?? null, seconds: (performance.now() - started) / 1000, missingBytes: wireBytes(held), packageBytes: held.bytes.byteLength, stats: { ...link.stats } };
+  } finally {
+    await agent?.stop();
+    await link.stop();
+    await bench.close();
+  }
+}
+
+/** Several runs, because with few losses one run is luck. */
+export async function linkBars(signal: AbortSignal, { quality = BAD_LINK, runs = 3, backoff }: { quality?: LinkQuality; runs?: number; backoff?: Backoff } = {}): Promise<Bar[]> {
+  const all: LinkRun[] = [];
+  for (let seed = 1; seed <= runs; seed++) all.push(await installOver({ ...quality, seed }, signal, backoff));
+  const sum = (of: (run: LinkRun) => number): number => all.reduce((total, run) => total + of(run), 0);
+  const installed = all.filter(({ state }) => state === 'committed').length;
+  const sent = sum(({ stats }) => stats.blockBytes) / sum(({ missingBytes }) => missingBytes);
+  const link = `${Math.round(quality.lossShare * 100)} % of the messages lost, ${quality.roundTripMs} ms there and back, a cut every ${quality.cutEveryMs / 1000} s`;
+  const seen = `${sum(({ stats }) => stats.lost)} of ${sum(({ stats }) => stats.messages)} messages lost, ${sum(({ stats }) => stats.cuts)} cuts, ${(sum(({ seconds }) => seconds) / runs).toFixed(1)} s each`;
+  const codes = all.flatMap(({ code }) => (code === null ? [] : [code]));
+  return [
+    { id: 'transfer.link.installed', what: `installs of a package of ${((all[0]?.packageBytes ?? 0) / 1e6).toFixed(1)} MB over a link with ${link} (${[seen, ...codes].join(', ')})`, value: installed, unit: 'count', bar: `= ${runs}`, met: installed === runs },
+    { id: 'transfer.link.sent', what: 'bytes of blocks that were sent on that link, in multiples of what was missing', value: sent, unit: 'x', bar: '<= 1.1', met: installed === runs && sent <= 1.1 },
+  ];
+}
