@@ -18,6 +18,8 @@ export interface ActionParts {
 
 /** Upper bound of the log's tail in an answer. A message has room for 128 KiB; this leaves some for the rest of the answer. */
 const TAIL_CHARACTERS = 32 * 1024;
+/** `from`: go back only if this package runs. */
+const rollbackArgs = z.object({ from: z.string().regex(/^[0-9a-f]{64}$/).optional() });
 const tailArgs = z.object({ lines: z.number().int().min(1).max(200).default(50) });
 
 /** What each command does. The value that an action returns becomes the `result` of the answer. */
@@ -35,9 +37,13 @@ export function commandActions(parts: ActionParts): Record<CommandName, CommandA
       return summary(report);
     },
     bench: async (_args, name) => summary((await test(parts.pipeline(name))).report),
-    rollback: async (_args, name) => {
+    rollback: async (args, name) => {
       const { ota } = parts.pipeline(name);
-      await ota.rollback();
+      const parsed = rollbackArgs.safeParse(args);
+      if (!parsed.success) throw new AgentError('E_COMMAND', 'Expected from to be the SHA-256 of a package, 64 hexadecimal digits');
+      const { from } = parsed.data;
+      // Whoever is not certain that the device has gone back already may ask again.
+      if (from === undefined || ota.state.active?.digest === from) await ota.rollback();
       return { active: ota.state.active };
     },
     'log-tail': (args) => {

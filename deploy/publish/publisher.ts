@@ -31,6 +31,16 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   find?: (digest: string) => Promise<HeldPackage | null>;
 }
 
+/** How something is stated. */
+export interface StateOptions {
+  /** Absent: those that the pipeline has. */
+  settings?: Settings;
+  /** Absent: `main`. */
+  pipeline?: string;
+  /** One of `nextGeneration`, that was noted before; a device takes it once. Absent: the next one. */
+  generation?: number;
+}
+
 /** What a publisher did so far. */
 export interface PublisherStats {
   requests: number;
@@ -147,19 +157,28 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   }
 
   /**
+   * The generation of what is stated next, for whoever notes it before stating it.
+   * @throws DeployError E_GENERATION
+   */
+  nextGeneration(device: string, pipeline = DEFAULT_PIPELINE): number {
+    return this.#devices.nextGeneration(device, pipeline, Date.now());
+  }
+
+  /**
    * States that a pipeline of `device` should run `held` (null: keep what is there) with `settings`; absent, those that it has. Returns the generation.
    * @throws DeployError E_PUBLISH when the broker does not take it, E_GENERATION
    */
   async publish(device: string, held: HeldPackage | null, settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
-    if (held === null) return this.state(device, null, settings, pipeline);
+    const how = { pipeline, ...(settings === undefined ? {} : { settings }) };
+    if (held === null) return this.state(device, null, how);
     this.hold(held);
-    return this.state(device, withChunks(desiredPackage(held, this.#options.blockBytes), this.#held.get(held.digest)?.chunks), settings, pipeline);
+    return this.state(device, withChunks(desiredPackage(held, this.#options.blockBytes), this.#held.get(held.digest)?.chunks), how);
   }
 
   /** As `publish`, of a package that need not be here: whoever holds it sends it. */
-  async state(device: string, wanted: Desired['package'], settings?: Settings, pipeline = DEFAULT_PIPELINE): Promise<number> {
+  async state(device: string, wanted: Desired['package'], how: StateOptions = {}): Promise<number> {
     const client = this.#connected();
-    const generation = this.#devices.nextGeneration(device, pipeline, Date.now());
+    const { settings, pipeline = DEFAULT_PIPELINE, generation = this.nextGeneration(device, pipeline) } = how;
     const kept = settings ?? this.reported(device, pipeline)?.settings ?? {};
     const desired = this.#signed(device, pipeline, { schema_version: SCHEMA_VERSION, generation, package: wanted, settings: kept, time_ms: Date.now() });
     try {

@@ -14,8 +14,8 @@ import {
 export type DeviceOutcome = 'committed' | 'proven' | 'rejected' | 'rolled_back' | 'superseded';
 
 type DeviceEvent =
-  /** Its time to start may have come. */
-  | { type: 'due'; before: RolloutDevice['before'] }
+  /** Its time to start may have come. `generation`: with which it will be told; null: it is not known yet. */
+  | { type: 'due'; before: RolloutDevice['before']; generation: number | null }
   /** It was told. */
   | { type: 'asked'; generation: number }
   /** It could not be told. `final`: nor can any other device. */
@@ -24,10 +24,10 @@ type DeviceEvent =
   | { type: 'ended'; outcome: DeviceOutcome; error: CodedFailure | null }
   /** Its time is over. */
   | { type: 'late'; online: boolean }
-  /** The roll-out is being aborted, and this device is next. */
-  | { type: 'withdraw' }
-  /** It was told that nothing is wanted, with this generation; null: somebody else told it to run another package, which holds. */
-  | { type: 'withdrawn'; generation: number | null }
+  /** The roll-out is being aborted, and this device is next. `generation`: with which it will be told; null: somebody else told it to run another package, which holds. */
+  | { type: 'withdraw'; generation: number | null }
+  /** It was told that nothing is wanted. */
+  | { type: 'withdrawn' }
   /** It has seen that, and runs something else. */
   | { type: 'returned' }
   /** It cannot be made to return. */
@@ -157,15 +157,15 @@ function onDevice(spec: RolloutSpec, state: RolloutState, event: Extract<Rollout
     return { ...stay(moved(state, device, next)), device: next };
   };
   switch (event.type) {
-    case 'due': return mayStart(state, device, now) ? acting('ask', to('asking', { before: event.before, asked_ms: now })) : stay(state);
+    case 'due': return mayStart(state, device, now) ? acting('ask', to('asking', { before: event.before, generation: event.generation, asked_ms: now })) : stay(state);
     case 'asked': return device.phase === 'asking' ? to('asked', { generation: event.generation }) : stay(state);
     case 'not_asked': return onNotAsked(spec, state, event, to);
     case 'ended': return judged(spec, onEnded(state, event, to), now);
     case 'late': return judged(spec, onLate(state, event, to), now);
-    case 'withdraw': return state.phase === 'aborting' && TOUCHED.includes(device.phase) ? acting('withdraw', to('withdrawing')) : stay(state);
-    case 'withdrawn':
-      if (device.phase !== 'withdrawing') return stay(state);
-      return event.generation === null ? to('superseded') : acting('return', to('returning', { generation: event.generation }));
+    case 'withdraw':
+      if (state.phase !== 'aborting' || !TOUCHED.includes(device.phase)) return stay(state);
+      return event.generation === null ? to('superseded') : acting('withdraw', to('withdrawing', { generation: event.generation }));
+    case 'withdrawn': return device.phase === 'withdrawing' ? acting('return', to('returning')) : stay(state);
     case 'returned': return device.phase === 'returning' ? to('returned') : stay(state);
     case 'kept': return device.phase === 'returning' || device.phase === 'withdrawing' ? to('kept', { error: event.error }) : stay(state);
   }
@@ -181,7 +181,7 @@ function mayStart(state: RolloutState, { phase, wave: index, offset_ms: offset }
 function onNotAsked(spec: RolloutSpec, state: RolloutState, { device, error, final, now_ms: now }: { device: RolloutDevice; error: CodedFailure; final: boolean; now_ms: number }, to: Move): RolloutStep {
   if (device.phase !== 'asking') return stay(state);
   if (!final) return judged(spec, to('failed', { error }), now);
-  const back = to('waiting', { asked_ms: null, before: null });
+  const back = to('waiting', { asked_ms: null, before: null, generation: null });
   const wave = back.state.waves[device.wave];
   if (back.state.phase !== 'running' || wave === undefined) return back;
   const halt = halted(spec, back.state, haltOf({ rule: 'unpublishable', wave: device.wave, time_ms: now }, spec, wave, `${error.code}: ${error.message}`));

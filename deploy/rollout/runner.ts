@@ -11,10 +11,10 @@ import type { Rollout, RolloutStore, StoredStep } from './store.js';
 export interface RolloutRunnerOptions {
   store: RolloutStore;
   /** Started and stopped by whoever made it; the runner states through it what devices should run. */
-  publisher: Pick<Publisher, 'known' | 'state' | 'devices' | 'on' | 'off'>;
+  publisher: Pick<Publisher, 'known' | 'nextGeneration' | 'state' | 'devices' | 'on' | 'off'>;
   fleet: string;
-  /** Makes a device run its previous package. @throws DeployError */
-  sendBack: (target: { device: string; pipeline: string; status: Status | null }) => Promise<unknown>;
+  /** Makes a device that runs the package `from` run its previous one; it leaves one that runs something else as it is. @throws DeployError */
+  sendBack: (target: { device: string; pipeline: string; status: Status | null; from: string }) => Promise<unknown>;
   /** What happens to a roll-out, as it happens. */
   onNote?: (rollout: Rollout, note: RolloutNote) => void;
   /** Something failed that will be tried again. */
@@ -30,6 +30,8 @@ const MAX_WORKING = 16;
 const BATCH = 500;
 /** Before a device that did not answer is told again to return. */
 const RETRY_MS = 30_000;
+/** After a start, what the broker retains is heard before devices are told again: somebody may have told them otherwise meanwhile. */
+const HEARD_MS = 1500;
 /** For messages on their way to a broker that does not answer. */
 const STOP_MS = 2000;
 /** No device could be told, so none is tried. */
@@ -41,8 +43,8 @@ type UntimedEvent = Without<RolloutEvent>;
 type DeviceEvent = Without<Extract<RolloutEvent, { device: RolloutDevice }>>;
 
 /**
- * Carries out the roll-outs of a fleet. What it decides is stored before it is done, and done again after a restart when that is not certain: a device that is told
- * twice to run a package goes on with what it has.
+ * Carries out the roll-outs of a fleet. What it decides is stored before it is done, with the generation, and done again after a restart when it is not certain that
+ * it was done. That harms nobody: a device takes each generation once, and the command to go back names the package that it shall leave.
  */
 export class RolloutRunner {
   readonly #options: RolloutRunnerOptions;
@@ -50,6 +52,7 @@ export class RolloutRunner {
   readonly #retryAt = new Map<string, number>();
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | null = null;
+  #startedMs = 0;
 
   constructor(options: RolloutRunnerOptions) {
     this.#options = options;
@@ -57,6 +60,7 @@ export class RolloutRunner {
 
   start(): void {
     if (this.#timer !== null) return;
+    this.#startedMs = this.#now;
     this.#options.publisher.on('changed', this.#onChanged);
     this.#timer = setInterval(this.#tick, this.#options.tickMs ?? 1000);
     for (const device of this.#options.publisher.devices()) this.#onChanged(device);
@@ -107,7 +111,7 @@ export class RolloutRunner {
     const rollout = this.#step(id, {}, { type: 'tick' })?.rollout;
     if (rollout === undefined) return;
     if (rollout.state.phase === 'running') this.#startDue(rollout);
-    if (rollout.state.phase === 'aborting') for (const { device } of store.inPhases(id, TOUCHED, { limit: BATCH })) this.#stepDevice(id, device, { type: 'withdraw' });
+    if (rollout.state.phase === 'aborting' && this.#hasHeard) for (const row of store.inPhases(id, TOUCHED, { limit: BATCH })) this.#withdrawFrom(rollout, row);
     this.#giveUpLate(rollout);
     for (const device of store.working(id, BATCH)) this.#begin(rollout, device);
   }
@@ -119,8 +123,31 @@ export class RolloutRunner {
       if (reported === null) continue;
       const { active } = reported.slots;
       const before = active === null ? null : { name: active.name, version: active.version, digest: active.digest, size_bytes: active.size_bytes };
-      if (this.#stepDevice(rollout.id, device, { type: 'due', before })?.state.phase !== 'running') return;
+      const generation = this.#nextGeneration(device, pipeline);
+      if (this.#stepDevice(rollout.id, device, { type: 'due', before, generation })?.state.phase !== 'running') return;
     }
+  }
+
+  #withdrawFrom({ id, package: wanted }: Rollout, { device, pipeline, generation }: RolloutDevice): void {
+    const { publisher } = this.#options;
+    // Its generation may have been noted and not been sent yet.
+    const next = isOverruled(publisher.known(device, pipeline), wanted.digest, generation) ? null : Math.max(this.#nextGeneration(device, pipeline) ?? 0, (generation ?? 0) + 1);
+    this.#stepDevice(id, device, { type: 'withdraw', generation: next });
+  }
+
+  /** Null when the device accepts no further one; then telling it fails, and says so. */
+  #nextGeneration(device: string, pipeline: string): number | null {
+    try {
+      return this.#options.publisher.nextGeneration(device, pipeline);
+    } catch (error) {
+      if (error instanceof DeployError) return null;
+      throw error;
+    }
+  }
+
+  /** Whether what the broker retains has had time to arrive. */
+  get #hasHeard(): boolean {
+    return this.#now >= this.#startedMs + HEARD_MS;
   }
 
   #giveUpLate({ id, spec, state }: Rollout): void {
@@ -164,6 +191,7 @@ export class RolloutRunner {
   #begin(rollout: Rollout, row: RolloutDevice): void {
     const key = `${rollout.id}/${row.device}`;
     if (this.#stopping.signal.aborted || this.#work.has(key) || this.#work.size >= MAX_WORKING || (this.#retryAt.get(key) ?? 0) > this.#now) return;
+    if (row.changed_ms < this.#startedMs && !this.#hasHeard) return; // decided by a run before this one
     const known = this.#options.publisher.known(row.device, row.pipeline);
     if (known.reported === null) return;
     const work = this.#perform(rollout, row, known).catch((error: unknown) => {
@@ -182,11 +210,10 @@ export class RolloutRunner {
     await works[row.phase]?.();
   }
 
-  async #ask({ id, package: wanted }: Rollout, row: RolloutDevice, { desired }: KnownPipeline): Promise<void> {
-    // Told before this process was killed: the broker retains it.
-    const told = desired?.package?.digest === wanted.digest && (desired.time_ms ?? 0) >= row.changed_ms;
+  async #ask({ id, package: wanted }: Rollout, row: RolloutDevice, known: KnownPipeline): Promise<void> {
     try {
-      const generation = told ? desired.generation : await this.#options.publisher.state(row.device, wanted, undefined, row.pipeline);
+      // Who told it otherwise meanwhile, before a restart, say, is not contradicted.
+      const generation = row.generation !== null && isOverruled(known, wanted.digest, row.generation) ? row.generation : await this.#tell(row, wanted);
       this.#stepDevice(id, row.device, { type: 'asked', generation });
       this.#observe(id, row.device);
     } catch (error) {
@@ -196,11 +223,14 @@ export class RolloutRunner {
     }
   }
 
-  async #withdraw(rollout: Rollout, row: RolloutDevice, known: KnownPipeline): Promise<void> {
-    const { desired } = known;
-    const other = desired !== null && desired.package?.digest !== rollout.package.digest && desired.generation > (row.generation ?? Number.MAX_SAFE_INTEGER);
-    const generation = other ? null : await this.#options.publisher.state(row.device, null, undefined, row.pipeline);
-    this.#stepDevice(rollout.id, row.device, { type: 'withdrawn', generation });
+  async #withdraw(rollout: Rollout, row: RolloutDevice, { desired }: KnownPipeline): Promise<void> {
+    if (desired === null || desired.generation <= (row.generation ?? 0)) await this.#tell(row, null);
+    this.#stepDevice(rollout.id, row.device, { type: 'withdrawn' });
+  }
+
+  /** With the generation that was noted, so that it may be repeated. */
+  #tell({ device, pipeline, generation }: RolloutDevice, wanted: Rollout['package'] | null): Promise<number> {
+    return this.#options.publisher.state(device, wanted, { pipeline, ...(generation === null ? {} : { generation }) });
   }
 
   /** A device that has not seen yet that nothing is wanted may still install the package, also without the network. */
@@ -209,13 +239,18 @@ export class RolloutRunner {
     if (reported.slots.active?.digest !== rollout.package.digest) return void this.#stepDevice(rollout.id, row.device, { type: 'returned' });
     if (status?.state !== 'online') return; // it gets the command when it is back
     try {
-      await this.#options.sendBack({ device: row.device, pipeline: row.pipeline, status });
+      await this.#options.sendBack({ device: row.device, pipeline: row.pipeline, status, from: rollout.package.digest });
       this.#stepDevice(rollout.id, row.device, { type: 'returned' });
     } catch (error) {
       if (!(error instanceof DeployError) || error.code !== 'E_DEVICE_COMMAND') throw error;
       this.#stepDevice(rollout.id, row.device, { type: 'kept', error: coded(error) });
     }
   }
+}
+
+/** Whether somebody else has told the device to run another package since. */
+function isOverruled({ desired }: KnownPipeline, digest: string, generation: number | null): boolean {
+  return desired !== null && desired.package?.digest !== digest && desired.generation > (generation ?? Number.MAX_SAFE_INTEGER);
 }
 
 const coded = ({ code, message }: DeployError): CodedFailure => ({ code, message });

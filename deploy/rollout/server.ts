@@ -53,7 +53,7 @@ class CommandLink {
   }
 
   /** @throws DeployError E_BROKER_CONNECT, E_DEVICE_OFFLINE, E_DEVICE_TIMEOUT, E_DEVICE_COMMAND */
-  async sendBack({ device, pipeline, status }: Parameters<RolloutRunnerOptions['sendBack']>[0]): Promise<void> {
+  async sendBack({ device, pipeline, status, from }: Parameters<RolloutRunnerOptions['sendBack']>[0]): Promise<void> {
     this.#client ??= connectLink({ ...this.#link, clientId: `sterna-rollout-${randomBytes(4).toString('hex')}` });
     const client = await this.#client.catch((error: unknown) => {
       this.#client = null;
@@ -62,7 +62,7 @@ class CommandLink {
     client.setMaxListeners(0); // each command that waits for its answer has one
     const director = this.#director;
     await sendCommand(client, {
-      address: { fleet: this.#fleet, device }, name: 'rollback', pipeline, timeoutMs: COMMAND_MS, status,
+      address: { fleet: this.#fleet, device }, name: 'rollback', pipeline, args: { from }, timeoutMs: COMMAND_MS, status,
       ...(director === null ? {} : { signer: (statement: CommandStatement) => director.command(statement) }),
     });
   }

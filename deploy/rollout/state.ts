@@ -30,7 +30,7 @@ export const deviceSchema = z.object({
   /** When it got this phase. */
   changed_ms: z.number(),
   asked_ms: z.number().nullable(),
-  /** Of the `desired` that it was sent. */
+  /** Of the `desired` that it is sent. It is noted before, so that a device which is told again after a kill hears the same once more, and takes it once. */
   generation: z.number().nullable(),
   error: coded.nullable(),
   /** What it ran when it was asked. */

@@ -120,7 +120,7 @@ async function resetGeneration(device: string, options: DeviceOptions): Promise<
     const pipeline = chosenPipeline(device, publisher.pipelines(device), options.pipeline);
     const active = publisher.reported(device, pipeline)?.slots.active ?? null;
     const before = publisher.reported(device, pipeline)?.generation_seen ?? null;
-    const generation = await publisher.state(device, active === null ? null : desiredOf(active), undefined, pipeline);
+    const generation = await publisher.state(device, active === null ? null : desiredOf(active), { pipeline });
     return {
       json: { fleet: options.fleet, device, pipeline, generation, generation_seen: before, package: active },
       text: `${device}: asked to keep ${active === null ? 'what it has' : `${active.name} ${active.version}`} (generation ${generation}; before: ${before ?? 'none'})`,

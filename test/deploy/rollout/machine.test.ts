@@ -57,7 +57,7 @@ class Bench {
   /** Tells the devices of a wave, and lets them end. */
   run(wave: number, outcome: (device: string, i: number) => DeviceOutcome | null): this {
     this.wave(wave).forEach((device, i) => {
-      this.device(device, { type: 'due', before: null }).device(device, { type: 'asked', generation: 7 });
+      this.device(device, { type: 'due', before: null, generation: 7 }).device(device, { type: 'asked', generation: 7 });
       const ended = outcome(device, i);
       if (ended !== null) this.device(device, { type: 'ended', outcome: ended, error: ended === 'rejected' ? { code: 'E_OTA_GATE_LATENCY', message: 'too slow' } : null });
     });
@@ -92,14 +92,14 @@ describe('the waves of a roll-out', () => {
     const bench = new Bench(50, { spread_ms: 1000 }).tick();
     const device = [...bench.rows.values()].filter(({ wave }) => wave === 0).reduce((a, b) => (a.offset_ms > b.offset_ms ? a : b));
     bench.now = 1000 + device.offset_ms - 1;
-    expect(bench.device(device.device, { type: 'due', before: null }).asked).toEqual([]);
+    expect(bench.device(device.device, { type: 'due', before: null, generation: 7 }).asked).toEqual([]);
     bench.operator('pause');
     bench.now += 10_000;
-    expect(bench.device(device.device, { type: 'due', before: null }).asked).toEqual([]);
-    bench.operator('resume').device(device.device, { type: 'due', before: null });
+    expect(bench.device(device.device, { type: 'due', before: null, generation: 7 }).asked).toEqual([]);
+    bench.operator('resume').device(device.device, { type: 'due', before: null, generation: 7 });
     expect(bench.asked).toEqual([]);
     bench.now += 1;
-    expect(bench.device(device.device, { type: 'due', before: null }).asked).toHaveLength(1);
+    expect(bench.device(device.device, { type: 'due', before: null, generation: 7 }).asked).toHaveLength(1);
   });
 });
 
@@ -137,7 +137,7 @@ describe('the rules of a roll-out', () => {
     bench.operator('resume').tick();
     expect(bench.state).toMatchObject({ phase: 'running', halt: null });
     const last = bench.wave(0)[9] ?? '';
-    bench.device(last, { type: 'due', before: null }).device(last, { type: 'asked', generation: 7 }).device(last, { type: 'ended', outcome: 'rejected', error: null });
+    bench.device(last, { type: 'due', before: null, generation: 7 }).device(last, { type: 'asked', generation: 7 }).device(last, { type: 'ended', outcome: 'rejected', error: null });
     expect(bench.state).toMatchObject({ phase: 'halted', halt: { failed: 1, samples: 9, text: expect.stringContaining('apart from 1 that an operator accepted') as string } });
     bench.operator('resume').tick();
     expect(bench.state).toMatchObject({ phase: 'running', wave: 1 });
@@ -151,10 +151,10 @@ describe('the rules of a roll-out', () => {
   it('halt when the fleet side cannot sign, and try the same device again afterwards', () => {
     const bench = new Bench(50).tick();
     const [device = ''] = bench.wave(0);
-    bench.device(device, { type: 'due', before: null }).device(device, { type: 'not_asked', error: { code: 'E_KEY', message: 'no key' }, final: true });
+    bench.device(device, { type: 'due', before: null, generation: 7 }).device(device, { type: 'not_asked', error: { code: 'E_KEY', message: 'no key' }, final: true });
     expect(bench.state).toMatchObject({ phase: 'halted', halt: { rule: 'unpublishable', text: expect.stringContaining('E_KEY: no key') as string } });
     expect(bench.rows.get(device)?.phase).toBe('waiting');
-    bench.operator('resume').device(device, { type: 'due', before: null });
+    bench.operator('resume').device(device, { type: 'due', before: null, generation: 7 });
     expect(bench.rows.get(device)?.phase).toBe('asking');
   });
 });
@@ -162,7 +162,7 @@ describe('the rules of a roll-out', () => {
 describe('an abort', () => {
   it('returns every device that was told, leaves the others alone, and ends when the last one has returned', () => {
     const bench = new Bench(50).tick().run(0, (_, i) => (i < 2 ? 'proven' : null)).operator('abort');
-    for (const device of bench.rows.keys()) bench.device(device, { type: 'withdraw' }).device(device, { type: 'withdrawn', generation: 9 });
+    for (const device of bench.rows.keys()) bench.device(device, { type: 'withdraw', generation: 9 }).device(device, { type: 'withdrawn' });
     expect(bench.state.waves.map(({ counts }) => [counts.returning, counts.waiting])).toEqual([[5, 0], [0, 45]]);
     const [last = '', ...rest] = bench.wave(0);
     for (const device of rest) bench.device(device, { type: 'returned' });
@@ -180,11 +180,11 @@ const event = fc.oneof(
   {
     weight: 8, arbitrary: fc.record({
       kind: fc.constant('device' as const), device: fc.nat({ max: 11 }), own: fc.oneof(
-        fc.constant({ type: 'due' as const, before: null }), fc.constant({ type: 'asked' as const, generation: 7 }),
+        fc.constant({ type: 'due' as const, before: null, generation: 7 }), fc.constant({ type: 'asked' as const, generation: 7 }),
         fc.record({ type: fc.constant('not_asked' as const), error: fc.constant({ code: 'E_KEY', message: '' }), final: fc.boolean() }),
         fc.record({ type: fc.constant('ended' as const), outcome: fc.constantFrom<DeviceOutcome[]>('committed', 'proven', 'proven', 'proven', 'rejected', 'rolled_back', 'superseded'), error: fc.constantFrom(null, { code: 'E_X', message: '' }) }),
-        fc.record({ type: fc.constant('late' as const), online: fc.boolean() }), fc.constant({ type: 'withdraw' as const }),
-        fc.record({ type: fc.constant('withdrawn' as const), generation: fc.constantFrom(null, 9) }), fc.constant({ type: 'returned' as const }),
+        fc.record({ type: fc.constant('late' as const), online: fc.boolean() }), fc.record({ type: fc.constant('withdraw' as const), generation: fc.constantFrom(null, 9) }),
+        fc.constant({ type: 'withdrawn' as const }), fc.constant({ type: 'returned' as const }),
         fc.record({ type: fc.constant('kept' as const), error: fc.constant({ code: 'E_Y', message: '' }) }),
       ),
     }),
@@ -241,8 +241,8 @@ describe('any sequence of events', () => {
         if (run.state.phase === 'paused' || run.state.phase === 'halted') run.operator('resume');
         run.tick(1000);
         [...run.rows.keys()].forEach((device, i) => {
-          run.device(device, { type: 'due', before: null }).device(device, { type: 'asked', generation: 7 }).device(device, { type: 'ended', outcome: answers[i] ?? 'proven', error: null });
-          run.device(device, { type: 'late', online: false }).device(device, { type: 'withdraw' }).device(device, { type: 'withdrawn', generation: 9 }).device(device, { type: 'returned' });
+          run.device(device, { type: 'due', before: null, generation: 7 }).device(device, { type: 'asked', generation: 7 }).device(device, { type: 'ended', outcome: answers[i] ?? 'proven', error: null });
+          run.device(device, { type: 'late', online: false }).device(device, { type: 'withdraw', generation: 9 }).device(device, { type: 'withdrawn' }).device(device, { type: 'returned' });
         });
       }
       expect(isFinished(run.state)).toBe(true);

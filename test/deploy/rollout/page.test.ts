@@ -46,7 +46,7 @@ function step(event: Own<RolloutEvent>, device?: string, id = 'faces-2'): void {
 function run(from: number, to: number, bad: readonly number[] = []): void {
   step({ type: 'tick' });
   for (let i = from; i < to; i++) {
-    step({ type: 'due', before: { name: 'faces', version: '1.0.0', digest: 'ab'.repeat(32), size_bytes: 1 } }, `door-${i}`);
+    step({ type: 'due', before: { name: 'faces', version: '1.0.0', digest: 'ab'.repeat(32), size_bytes: 1 }, generation: 7 }, `door-${i}`);
     step({ type: 'asked', generation: 7 }, `door-${i}`);
     step({ type: 'ended', outcome: bad.includes(i) ? 'rejected' : 'proven', error: bad.includes(i) ? { code: 'E_OTA_GATE_LATENCY', message: HOSTILE } : null }, `door-${i}`);
   }

@@ -144,12 +144,14 @@ export class SimulatedFleet {
   }
 
   async #obey(device: SimulatedDevice, name: string, payload: Buffer): Promise<void> {
-    const { id } = decodePayload(commandSchema, payload);
+    const { id, args } = decodePayload(commandSchema, payload);
     if (name !== 'rollback') return;
-    device.rollbacks++;
     const { active, previous } = device.report.slots;
+    const leave = args['from'] === undefined || args['from'] === active?.digest;
+    if (!leave) return this.#send(device, { kind: 'res', id }, { schema_version: 2, id, command: name, boot_id: BOOT, time_ms: Date.now(), ok: true, result: { active } });
+    device.rollbacks++;
     const answer = previous === null ? { ok: false, code: 'E_OTA_NO_PREVIOUS', message: 'There is no previous package' } : { ok: true, result: { active: previous } };
-    if (previous !== null) await this.#tell(device, { slots: { active: previous, previous: active }, probation: false });
+    if (previous !== null) await this.#tell(device, { slots: { active: previous, previous: null }, probation: false });
     await this.#send(device, { kind: 'res', id }, { schema_version: 2, id, command: name, boot_id: BOOT, time_ms: Date.now(), ...answer });
   }
 }
