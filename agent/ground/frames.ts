@@ -61,7 +61,7 @@ export interface LiveSound {
   problems: string[];
   /** The rows of features that this chunk completed, with one byte for each band (base64); null when the model computes its features itself. */
   spectrum: { bands: number; rows: string } | null;
-  /** The stages on which the time was spent, in order. */
+  /** The stages on which the time was spent, in order. `publish` is the last one where the piece made events. */
   stages: { stage: string; ms: number }[];
   deadline_ms: number;
   /** Time from the first sample to the result, including the delay of smoothing. */

@@ -1,6 +1,6 @@
 /** Handles what follows from a processed frame: telemetry, counters, presence events, and the live view. */
 import { isSound, timeOf, type AnySample } from '../../runtime/frame.js';
-import type { SoundReport } from '../../runtime/stages/types.js';
+import type { SoundReport, StageTime } from '../../runtime/stages/types.js';
 import type { GateReport, Strictness } from '../../runtime/vision/gates/audit.js';
 import type { FindingEvent, WireFinding } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
@@ -78,28 +78,30 @@ export class FrameObserver {
     this.#gates(processed);
     this.#last = processed;
     const { frame, result } = processed;
-    if (result.sound !== undefined) this.#heard(processed, result.sound);
-    else {
+    const published = result.sound === undefined ? [] : this.#heard(processed, result.sound);
+    if (result.sound === undefined) {
       if (!isSound(frame)) this.#parts.recordings?.frame(frame);
       const step = stepPresence(this.#presence, { ...result, identifies: processed.running.model.pipeline.embeddingSpaceId !== null }, presence);
       this.#presence = step.state;
       for (const event of step.events) this.#emit(event, processed);
     }
-    if (this.#listeners.size > 0) this.#show(processed);
+    if (this.#listeners.size > 0) this.#show(processed, published);
   }
 
-  /** Handles a piece of sound: what began or ended in it, and how long it took to report it. */
-  #heard(processed: ProcessedFrame, { audited, missed, problems }: SoundReport): void {
+  /** Handles a piece of sound: what began or ended in it. Returns how long it took to report that, if there was anything to report. */
+  #heard(processed: ProcessedFrame, { audited, missed, problems }: SoundReport): StageTime[] {
     const { counters, clock, recorder } = this.#parts;
     counters.set('gate_audits_total', audited);
     counters.set('gate_misses_total', missed);
     this.#sound.note(problems);
     const step = stepHearing(this.#hearing, processed.result.findings);
     this.#hearing = step.state;
-    if (step.events.length === 0) return;
+    if (step.events.length === 0) return [];
     const startedMs = clock.monotonicMs();
     for (const event of step.events) this.#emit(event, processed);
-    recorder.stage('publish', processed, clock.monotonicMs() - startedMs);
+    const published = { stage: 'publish', ms: clock.monotonicMs() - startedMs };
+    recorder.stage(published.stage, processed, published.ms);
+    return [published];
   }
 
   /** Reports what the audit of the gates has shown, and whether it made them stricter. */
@@ -175,12 +177,12 @@ export class FrameObserver {
     return (ms) => epochOf(this.#parts.clock, frame.capturedMs + ms - timeOf(frame));
   }
 
-  #show(processed: ProcessedFrame): void {
-    const live = this.#live(processed);
+  #show(processed: ProcessedFrame, published: readonly StageTime[]): void {
+    const live = this.#live(processed, published);
     for (const listener of this.#listeners) listener(live);
   }
 
-  #live(processed: ProcessedFrame): LiveSample {
+  #live(processed: ProcessedFrame, published: readonly StageTime[]): LiveSample {
     const { frame, result, running } = processed;
     const epoch = this.#epochOf(frame);
     const common = {
@@ -188,7 +190,7 @@ export class FrameObserver {
       latency_ms: latencyOf(processed), findings: result.findings.map((finding) => wireFinding(finding, epoch)),
     };
     const { sound } = result;
-    if (sound !== undefined) return { ...common, ...liveSound(sound), stages: result.stages, deadline_ms: running.model.pipeline.sound?.deadlineMs ?? 0 };
+    if (sound !== undefined) return { ...common, ...liveSound(sound), stages: [...result.stages, ...published], deadline_ms: running.model.pipeline.sound?.deadlineMs ?? 0 };
     const { width, height } = isSound(frame) ? { width: 0, height: 0 } : frame;
     return { ...common, width, height, cells: result.cells === null ? null : wireCells(result.cells), audit: result.audit, total_ms: result.totalMs };
   }

@@ -32,7 +32,7 @@ const PAGE_FILES: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
-  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
+  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
 };
 
 /**

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { Dashboard } from '../../deploy/dashboard/server.js';
@@ -25,6 +25,8 @@ class FakeDevice {
   recordings: unknown[] = [];
   /** Of the frames of its pipelines. */
   frames: object[] = [{}];
+  /** The newest piece of sound of each pipeline that listens. */
+  sounds: object[] = [];
   /** A device without a picture answers 404. */
   camera = true;
   detections: unknown[] = [{ type: 'detection', label: 'face', box: [100, 60, 80, 100], score: 0.99, identity: { person_id: 1, name: 'Ada', similarity: 0.78 } }, { type: 'detection', label: 'face', box: [10, 20, 40, 40], score: 0.81, identity: null }];
@@ -54,10 +56,23 @@ class FakeDevice {
   #stream(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     const frame = (over: object): unknown => ({ pipeline: 'main', sequence: 7, captured_ms: 1, width: 320, height: 240, exit: 'full', cells: null, audit: false, total_ms: 9.4, latency_ms: 14, findings: this.detections, ...over });
-    const timer = setInterval(() => { for (const over of this.frames) response.write(`event: frame\ndata: ${JSON.stringify(frame(over))}\n\n`); }, 50);
+    let sequence = 0;
+    const timer = setInterval(() => {
+      for (const over of this.frames) response.write(`event: frame\ndata: ${JSON.stringify(frame(over))}\n\n`);
+      sequence += 1;
+      for (const over of this.sounds) response.write(`event: sound\ndata: ${JSON.stringify(piece(sequence, over))}\n\n`);
+    }, 50);
     response.once('close', () => clearInterval(timer));
   }
 }
+
+/** A piece of sound as the device sends it: ten rows of four bands, the highest of which is loud. */
+const piece = (sequence: number, over: object): unknown => ({
+  pipeline: 'ears', sequence, captured_ms: 1, exit: 'full', latency_ms: 203, deadline_ms: 250, level_db: -21.4, floor_db: -48.2, problems: [], late: 0,
+  findings: [{ type: 'sound', label: 'siren', score: 0.97, onset_ms: 1, duration_ms: 300 }], scores: [{ label: 'siren', score: 0.97 }, { label: HOSTILE, score: 0.5 }],
+  spectrum: { bands: 4, rows: Buffer.from(Array.from({ length: 10 }, () => [0, 0, 0, 255]).flat()).toString('base64') },
+  stages: [['chunk', 100], ['buffer', 2], ['levels', 0.1], ['features', 0.4], ['infer', 0.5], ['smooth', 100], ['publish', 1]].map(([stage, ms]) => ({ stage, ms })), ...over,
+});
 
 const device = new FakeDevice();
 let store: CollectorStore;
@@ -494,6 +509,54 @@ describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without $
     await page.waitForSelector('#people .person');
     expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
     await picture(page, 'phone');
+  });
+
+  it('shows what is heard: a spectrogram, a strip for each class, and what the budget is spent on', async () => {
+    device.sounds = [{}];
+    onTestFinished(() => { device.sounds = []; });
+    const page = await open();
+    await page.waitForSelector('#sound:not([hidden])');
+    const text = (selector: string): Promise<string> => page.locator(selector).innerText();
+    await expect.poll(() => text('#sound-heard')).toBe('Siren 97 %');
+    expect(await text('#sound-note')).toBe('ears · -21 dB, floor -48 dB');
+    expect(await text('#budget-total')).toBe('204 ms of 250 ms');
+    expect((await text('#budget-legend')).replace(/\s+/g, ' ')).toBe('Chunk 100 ms Buffer 2.00 ms Features 0.500 ms Inference 0.500 ms Smoothing 100 ms Publish 1.00 ms');
+    const widths = await page.evaluate<number[]>(`(() => { const whole = document.querySelector('#budget-bar').clientWidth; return [...document.querySelectorAll('#budget-bar span')].map((part) => part.getBoundingClientRect().width / whole); })()`);
+    [0.4, 0.008, 0.002, 0.002, 0.4, 0.004].forEach((share, i) => expect(widths[i]).toBeCloseTo(share, 2));
+    expect(await page.locator('#sound-classes .sound-label').allInnerTexts()).toEqual([HOSTILE, 'siren']);
+    expect(await page.locator('#sound-classes img').count()).toBe(0);
+    // The highest band is at the top of the spectrogram, and loud is bright; the next one is silent.
+    const rows = await page.evaluate<number[]>(`(() => {
+      const copy = new OffscreenCanvas(4, 4).getContext('2d', { willReadFrequently: true });
+      copy.drawImage(document.querySelector('#spectrogram'), -996, 0);
+      return [0, 1, 2, 3].map((y) => copy.getImageData(3, y, 1, 1).data[0]);
+    })()`);
+    expect(rows).toEqual([255, 5, 5, 5]);
+    expect(await page.locator('#strips .strip-name').allInnerTexts()).toContain('ears');
+    await expect.poll(() => page.locator('#spectrogram').getAttribute('aria-label')).toBe('Spectrogram of the newest sound of ears: Siren 97 %');
+    await picture(page, 'sound');
+  });
+
+  it('says that the model rests, that a piece came too late, and that the budget is exceeded', async () => {
+    onTestFinished(() => { device.sounds = []; });
+    device.sounds = [{ exit: 'silence', findings: [], scores: [{ label: 'siren', score: 0 }], spectrum: null, stages: [{ stage: 'chunk', ms: 100 }] }];
+    const page = await open({ colorScheme: 'light', viewport: { width: 360, height: 780 }, deviceScaleFactor: 2, isMobile: true });
+    await expect.poll(() => page.locator('#sound-heard').innerText()).toBe('silence, the model rests');
+    expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(360);
+    device.sounds = [{ exit: 'late', findings: [], late: 7 }];
+    await expect.poll(() => page.locator('#sound-heard').innerText()).toBe('dropped, because it would have been late');
+    expect(await page.locator('#sound-note').innerText()).toMatch(/7 late$/);
+    device.sounds = [{ deadline_ms: 150 }];
+    await expect.poll(() => page.locator('#budget.over').count()).toBe(1);
+    await picture(page, 'sound-phone');
+  });
+
+  it('says of a pipeline that listens that it has no picture', async () => {
+    device.camera = false;
+    device.sounds = [{ pipeline: 'main' }];
+    onTestFinished(() => { [device.camera, device.sounds] = [true, []]; });
+    const page = await open();
+    await expect.poll(() => page.locator('#stage').innerText(), { timeout: 20_000 }).toContain('This pipeline listens, so it has no picture');
   });
 
   it('names every control and every picture', async () => {

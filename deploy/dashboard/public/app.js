@@ -9,6 +9,7 @@ import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, re
 import { PeopleView } from './people.js';
 import { RecordingsView } from './recordings.js';
 import { RolloutsView } from './rollouts.js';
+import { SoundView } from './sound.js';
 import { ExitStrips } from './strip.js';
 
 /** Bursts of messages become one reload. */
@@ -22,7 +23,8 @@ const showEvents = () => { if (shown !== null) renderEvents(shown, { shows: (lab
 const classes = new Switches('classes', showEvents);
 const recordings = new RecordingsView(showEvents);
 const strips = new ExitStrips((name) => pick(name));
-const live = new LiveView(classes, (frame) => strips.note(frame));
+const sound = new SoundView();
+const live = new LiveView(classes, { onFrame: (frame) => strips.note(frame), onSound: (piece) => sound.note(piece) });
 const people = new PeopleView();
 const charts = new Charts();
 const rollouts = new RolloutsView();
@@ -87,6 +89,7 @@ function render(view) {
   const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
   const camera = view.health.alarms.find((alarm) => alarm.component === 'camera' && alarm.pipeline === view.pipeline);
   showPipelines(view);
+  sound.want(view.pipeline);
   live.show(address === null ? null : { ...address, pipeline: view.pipeline }, view.status?.state === 'online' ? 'The picture stays on the device, which cannot be reached from here' : view.status ? `The device is ${view.status.state}` : 'The device has not reported yet',
     camera ? `No picture: ${camera.title}. ${camera.message}. The device tries again by itself.` : null);
   renderPills(view);
@@ -118,7 +121,7 @@ function showPipelines(view) {
   const tabs = byId('pipelines');
   tabs.hidden = view.pipelines.length < 2;
   fill('pipelines', view.pipelines.map(({ name, input }) => h('button', {
-    type: 'button', 'aria-pressed': String(name === view.pipeline), title: `looks at the input ${input}`, 'data-pipeline': name,
+    type: 'button', 'aria-pressed': String(name === view.pipeline), title: `input ${input}`, 'data-pipeline': name,
   }, name)));
 }
 
@@ -156,6 +159,7 @@ function choose(address) {
   pipeline = null;
   history.replaceState(null, '', `#${encodeURIComponent(deviceKey(selected))}`);
   live.stop();
+  sound.clear();
   strips.clear();
   classes.clear();
   void load();

@@ -32,11 +32,19 @@ export class LiveView {
   #layers = new Switches('layers', () => undefined);
   #classes;
   #onFrame;
+  #onSound;
+  /** Whether the pipeline that is shown listens, and has no pictures. */
+  #listens = false;
 
-  /** @param classes switches of the classes that are shown @param onFrame called with every result, of every camera of the device */
-  constructor(classes, onFrame) {
+  /**
+   * @param classes switches of the classes that are shown
+   * @param onFrame called with every result, of every camera and microphone of the device
+   * @param onSound called with every piece of sound
+   */
+  constructor(classes, { onFrame, onSound }) {
     this.#classes = classes;
     this.#onFrame = onFrame;
+    this.#onSound = onSound;
     this.#layers.offer(LAYERS);
   }
 
@@ -53,6 +61,11 @@ export class LiveView {
         this.#onFrame(frame);
         if (frame.pipeline === address.pipeline) this.#note(frame);
       },
+      sound: (piece) => {
+        this.#onFrame(piece);
+        if (piece.pipeline === address.pipeline) this.#listens = true;
+        this.#onSound(piece);
+      },
     });
     void this.#readZones(address);
     void this.#poll(++this.#generation);
@@ -66,6 +79,7 @@ export class LiveView {
     this.#arrivals = [];
     this.#trails.clear();
     this.#zones = [];
+    this.#listens = false;
     this.#address = null;
   }
 
@@ -114,7 +128,7 @@ export class LiveView {
           if (generation !== this.#generation) return;
           // A device whose camera is lost may still have its last picture, which is not a live one.
           if (answer.status === 204 || this.#trouble !== null) {
-            this.#empty(this.#trouble ?? 'The camera has not delivered a picture yet');
+            this.#empty(this.#trouble ?? (this.#listens ? 'This pipeline listens, so it has no picture' : 'The camera has not delivered a picture yet'));
             await pause(RETRY_MS);
             continue;
           }

@@ -7,7 +7,7 @@ const OTA_STEPS = ['downloading', 'verifying', 'staged', 'warming', 'committed']
 /** States between two steps, shown as the step that they belong to. */
 const STEP_OF = { checking: 'downloading', shadow: 'warming' };
 const BUSY = ['checking', 'downloading', 'verifying', 'staged', 'warming', 'shadow'];
-const KINDS = { warm: ['Full pipeline', '--series-1'], partial: ['Part of the picture', '--series-4'], features: ['Stopped at the feature gate', '--series-5'], pixels: ['Stopped at the pixel gate', '--series-3'], cold: ['Cold start', '--series-2'] };
+const KINDS = { warm: ['Full pipeline', '--series-1'], partial: ['Part of the picture', '--series-4'], features: ['Stopped at the feature gate', '--series-5'], pixels: ['Stopped at the pixel gate', '--series-3'], silence: ['Silence', '--muted'], late: ['Late', '--bad'], cold: ['Cold start', '--series-2'] };
 
 /** State of the device and of its model, in the header. */
 export function renderPills(view) {
