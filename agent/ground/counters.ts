@@ -10,7 +10,7 @@ export const pipelineCounterNames = {
   frames_exit_full_total: 'frames that ran in full',
   frames_exit_silence_total: 'pieces of sound that stopped because there was nothing to hear',
   frames_exit_late_total: 'pieces of sound that were dropped because their results would have been late',
-  gate_audits_total: 'frames that had stopped at a gate and were run in full in the background, to measure what the gates miss',
+  gate_audits_total: 'frames, or windows of sound, that had stopped at a gate and were run in full, to measure what the gates miss',
   gate_misses_total: 'audits in which the full run found something new',
   gate_unsure_total: 'audits in which a grey level of noise takes away what the full run found',
   gate_audits_skipped_total: 'frames that were drawn for an audit while another one was under way',

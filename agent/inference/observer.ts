@@ -89,10 +89,8 @@ export class FrameObserver {
   }
 
   /** Handles a piece of sound: what began or ended in it. Returns how long it took to report that, if there was anything to report. */
-  #heard(processed: ProcessedFrame, { audited, missed, problems }: SoundReport): StageTime[] {
-    const { counters, clock, recorder } = this.#parts;
-    counters.set('gate_audits_total', audited);
-    counters.set('gate_misses_total', missed);
+  #heard(processed: ProcessedFrame, { problems }: SoundReport): StageTime[] {
+    const { clock, recorder } = this.#parts;
     this.#sound.note(problems);
     const step = stepHearing(this.#hearing, processed.result.findings);
     this.#hearing = step.state;
@@ -201,8 +199,8 @@ function liveSound({ levelDb, floorDb, scores, problems, spectrum, late }: Sound
 }
 
 function strictnessFault(now: Strictness, before: Strictness, gates: GateReport | undefined): CodedError {
-  const counted = `${gates?.misses ?? 0} of ${gates?.audits ?? 0} frames that had stopped and were run in full showed something new`;
+  const counted = `${gates?.misses ?? 0} of ${gates?.audits ?? 0} frames or windows of sound that had stopped and were run in full showed something new`;
   return now === 'off'
-    ? { code: 'E_GATE_OFF', message: `The gates missed too much even when tightened, and are off: every frame runs in full (${counted}). Calibrate them on footage of this camera, and publish the package again` }
+    ? { code: 'E_GATE_OFF', message: `The gates missed too much even when tightened, and are off: everything runs in full (${counted}). Calibrate them on footage of this camera or sound of this microphone, and publish the package again` }
     : { code: 'E_GATE_TIGHTENED', message: `The gates missed more than their limit and were tightened (${before} -> ${now}): ${counted}` };
 }

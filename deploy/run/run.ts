@@ -95,9 +95,10 @@ class Tally {
     }
   }
 
-  #heard(): Pick<RunSummary, 'sound'> {
+  #heard({ gates }: Pipeline): Pick<RunSummary, 'sound'> {
     if (this.#sound === undefined) return {};
-    const { late, audited, missed } = this.#sound;
+    const { late } = this.#sound;
+    const { audits: audited, misses: missed } = gates ?? { audits: 0, misses: 0 };
     return { sound: { events: Object.fromEntries([...this.#onsets].map(([label, onsets]) => [label, onsets.size])), late, audited, missed } };
   }
 
@@ -105,7 +106,7 @@ class Tally {
     return {
       type: 'summary', pipeline: pipeline.name, version: pipeline.version, frames: this.frames, dropped,
       exits: Object.fromEntries(this.#exits), findings: this.#findings, recognized: Object.fromEntries(this.#recognized),
-      ...this.#heard(),
+      ...this.#heard(pipeline),
       memory_bytes: pipeline.memoryBytes, total: summarize(this.#total),
       stages: [...this.#stages].map(([stage, histogram]) => ({ stage, ...summarize(histogram) })),
     };

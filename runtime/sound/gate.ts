@@ -13,6 +13,8 @@ export interface SoundGateSettings {
   forced_pass_ms: number;
   /** Share of the stopped windows that are run in full for a check. */
   audit_share: number;
+  /** Share of the stopped windows in which such a check may hear something. When it hears more, the gate tightens, then switches off. */
+  miss_limit: number;
 }
 
 /** The floor falls so many times as fast as it rises. */
@@ -27,6 +29,8 @@ export class SoundGate {
   #floorDb: number | undefined;
   #openUntilMs = -Infinity;
   #lastPassMs = -Infinity;
+  /** For the thresholds, as amplitudes; 0: the gate is off. */
+  factor = 1;
 
   constructor(settings: SoundGateSettings) {
     this.#settings = settings;
@@ -43,8 +47,8 @@ export class SoundGate {
    */
   decide(levelDb: number, nowMs: number, durationMs: number, busy: boolean): boolean {
     const { enabled, margin_db: margin, least_db: least, hold_ms: hold, forced_pass_ms: forced } = this.#settings;
-    if (!enabled) return true;
-    const loud = levelDb > Math.max(this.floorDb + margin, least);
+    if (!enabled || this.factor === 0) return true;
+    const loud = levelDb > Math.max(this.floorDb + margin * this.factor, least + 20 * Math.log10(this.factor));
     if (loud || busy) this.#openUntilMs = nowMs + hold;
     if (!busy) this.#follow(levelDb, durationMs / 1000);
     const open = nowMs <= this.#openUntilMs || nowMs - this.#lastPassMs >= forced;

@@ -46,9 +46,6 @@ export interface SoundReport {
   problems: SignalProblem[];
   /** Windows that were dropped so far because their results would have been late. */
   late: number;
-  /** Of windows that the gate stopped: how many were run in full for a check, and in how many of them something was heard. */
-  audited: number;
-  missed: number;
   /** What smoothing adds to the age of a result: that of the oldest window in the average but the newest. */
   smoothingMs: number;
   /** Rows of features that the chunk completed, as 0..255 for pictures; null when the model makes its own. */

@@ -15,6 +15,8 @@ import type { SoundStage } from '../../stages/sound-stage.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { ExitKind, Pipeline, PipelineResult, SoundEvent } from '../../stages/types.js';
 import type { Tensor } from '../../tensor.js';
+import { initialAudit, missRate, stepAudit, thresholdFactor } from '../../vision/gates/audit.js';
+import type { AuditState, GateReport } from '../../vision/gates/audit.js';
 import type { PipelineParts } from '../kind.js';
 import { softmax } from '../softmax.js';
 import type { SoundSettings } from './settings.js';
@@ -49,8 +51,7 @@ export class SoundPipeline implements Pipeline {
   readonly #runMs: number[] = [];
   #next: number | undefined;
   #late = 0;
-  #audited = 0;
-  #missed = 0;
+  #audit: AuditState = initialAudit;
   #auditedNow = false;
 
   constructor({ name, version, stages, contract, settings, random = Math.random, now = () => performance.now() }: SoundParts) {
@@ -69,6 +70,13 @@ export class SoundPipeline implements Pipeline {
 
   get memoryBytes(): number {
     return this.#stages.memoryBytes;
+  }
+
+  get gates(): GateReport | undefined {
+    const { enabled, audit_share: share } = this.#settings.gate;
+    if (!enabled || share === 0) return undefined;
+    const { strictness, audits, misses, unsure } = this.#audit;
+    return { strictness, audits, misses, unsure, skipped: 0, missRate: missRate(this.#audit) };
   }
 
   async process(sample: AnySample): Promise<PipelineResult> {
@@ -129,7 +137,7 @@ export class SoundPipeline implements Pipeline {
     return {
       ...result,
       sound: {
-        levelDb: levels.levelDb, floorDb, scores: this.#decisions.best(shownScores), problems, late: this.#late, audited: this.#audited, missed: this.#missed, smoothingMs,
+        levelDb: levels.levelDb, floorDb, scores: this.#decisions.best(shownScores), problems, late: this.#late, smoothingMs,
         spectrum: this.#contract.input.type === 'features' ? picture(stage.freshFeatures, this.#contract.input) : null,
       },
     };
@@ -154,12 +162,13 @@ export class SoundPipeline implements Pipeline {
     return { exit: 'full', events: clock.measure('smooth', () => this.#decisions.step(scores, time)) };
   }
 
-  /** A stopped window in full: would something have been heard? */
+  /** A stopped window in full: would something have been heard? If that happens too often, the gate becomes stricter. */
   async #check(stage: SoundStage): Promise<void> {
     this.#auditedNow = true;
-    this.#audited++;
     const scores = await this.#scores(stage);
-    if (this.#classes.some(({ members, on }) => members.some((member) => (scores[member] ?? 0) >= on))) this.#missed++;
+    const miss = this.#classes.some(({ members, on }) => members.some((member) => (scores[member] ?? 0) >= on));
+    this.#audit = stepAudit(this.#audit, miss ? 'miss' : 'nothing new', this.#settings.gate);
+    this.#gate.factor = thresholdFactor(this.#audit.strictness);
   }
 
   async #timed(stage: SoundStage): Promise<Float32Array> {

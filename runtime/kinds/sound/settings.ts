@@ -37,6 +37,7 @@ export const soundSettings = z.object({
     hold_ms: milliseconds,
     forced_pass_ms: milliseconds,
     audit_share: share,
+    miss_limit: z.number().min(0.001).max(1).default(0.01),
   }),
 }).refine((settings) => settings.off <= settings.on, { message: 'Expected off up to on' });
 
@@ -44,5 +45,5 @@ export type SoundSettings = z.output<typeof soundSettings>;
 
 export const defaultSoundSettings: SoundSettings = {
   activation: 'none', labels: [], classes: [], on: 0.5, off: 0.3, min_ms: 0, smoothing_windows: 2, release_ms: 300, deadline_ms: 250,
-  gate: { enabled: true, margin_db: 6, least_db: -60, rise_db_per_s: 1, hold_ms: 1000, forced_pass_ms: 10_000, audit_share: 0.01 },
+  gate: { enabled: true, margin_db: 6, least_db: -60, rise_db_per_s: 1, hold_ms: 1000, forced_pass_ms: 10_000, audit_share: 0.01, miss_limit: 0.01 },
 };

@@ -5,6 +5,9 @@ import type { AuditSettings } from './settings.js';
 export const strictnesses = ['set', 'tight', 'tightest', 'off'] as const;
 export type Strictness = (typeof strictnesses)[number];
 
+/** Share of what stops in which a full run may find something new. */
+export type AuditLimit = Pick<AuditSettings, 'miss_limit'>;
+
 /** What the audit knows: nothing of it depends on time. */
 export interface AuditState {
   readonly strictness: Strictness;
@@ -19,7 +22,7 @@ export interface AuditState {
 
 export const initialAudit: AuditState = { strictness: 'set', outcomes: [], audits: 0, misses: 0, unsure: 0 };
 
-/** What a full run of a frame that had stopped shows. */
+/** What a full run of a frame, or of a window of sound, that had stopped shows. */
 export type AuditOutcome = 'nothing new' | 'miss' | 'unsure';
 
 /** Older outcomes than so many times the fewest that decide are forgotten. */
@@ -58,13 +61,13 @@ export function missRate({ outcomes }: AuditState): MissRate {
  * Whether the gates miss too much: the upper bound is above the limit although there were enough audits to show the contrary, or the lower
  * bound is, however few there were.
  */
-export function missesTooMuch(state: AuditState, { miss_limit: limit }: AuditSettings): boolean {
+export function missesTooMuch(state: AuditState, { miss_limit: limit }: AuditLimit): boolean {
   const { audits, lower, upper } = missRate(state);
   return lower > limit || (audits >= trialsToShow(limit) && upper > limit);
 }
 
 /** The state after an audit. When the gates miss too much they become one step stricter, and the count begins anew: it was that of other gates. */
-export function stepAudit(state: AuditState, outcome: AuditOutcome, settings: AuditSettings): AuditState {
+export function stepAudit(state: AuditState, outcome: AuditOutcome, settings: AuditLimit): AuditState {
   if (outcome === 'unsure') return { ...state, audits: state.audits + 1, unsure: state.unsure + 1 };
   const miss = outcome === 'miss';
   const kept = windowsKept * trialsToShow(settings.miss_limit);

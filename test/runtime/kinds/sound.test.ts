@@ -83,12 +83,42 @@ describe('a pipeline that listens', () => {
   });
 
   test('checks a share of the silence, and says what the gate missed', async () => {
-    const deaf = { ...settings, gate: { ...settings.gate, margin_db: 60, least_db: 0, audit_share: 0.5 } };
+    const deaf = { ...settings, gate: { ...settings.gate, margin_db: 60, least_db: 0, audit_share: 0.5, miss_limit: 1 } };
     const pipeline = pipelineOf({ settings: deaf, random: () => 0.4 });
     await pipeline.process(chunk(0, quiet));
     const results = [await pipeline.process(chunk(1, loud)), await pipeline.process(chunk(2, loud))];
     expect(results.map(({ exit, audit, findings }) => [exit, audit, findings.length])).toEqual([['silence', true, 0], ['silence', true, 0]]);
-    expect(results[1]?.sound).toMatchObject({ audited: 2, missed: 2 });
+    expect(pipeline.gates).toMatchObject({ strictness: 'set', audits: 2, misses: 2, missRate: { audits: 2, misses: 2, rate: 1, upper: 1 } });
+  });
+
+  test('becomes stricter when the gate misses too much, and in the end hears everything', async () => {
+    // The sound has -9 dB, and the gate opens from 0 dB on: tightened once, from -6 dB on, and twice, from -12 dB on.
+    const deaf = { ...settings, gate: { ...settings.gate, margin_db: 60, least_db: 0, forced_pass_ms: 3_600_000, audit_share: 1, miss_limit: 0.3 } };
+    const pipeline = pipelineOf({ settings: deaf, random: () => 0 });
+    const seen: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      const { exit } = await pipeline.process(chunk(i, i < 2 ? quiet : loud));
+      const strictness = pipeline.gates?.strictness ?? 'none';
+      if (seen.at(-1) !== `${strictness} ${exit}`) seen.push(`${strictness} ${exit}`);
+    }
+    expect(seen).toEqual(['set full', 'set silence', 'tight silence', 'tightest silence', 'tightest full']);
+    // The count begins anew with each strictness: it was that of another gate.
+    expect(pipeline.gates?.missRate).toMatchObject({ audits: 0, upper: 1 });
+  });
+
+  test('switches its gate off when it is deaf at every strictness', async () => {
+    const deaf = { ...settings, gate: { ...settings.gate, margin_db: 60, least_db: 0, forced_pass_ms: 3_600_000, audit_share: 1, miss_limit: 0.3 } };
+    // A model that hears something in every silence.
+    const session: Session = { ...loudness(), run: () => Promise.resolve({ y: { type: 'float32', dims: [1, 1], data: Float32Array.of(1) } }) };
+    const pipeline = pipelineOf({ session, settings: { ...deaf, on: 0.9 }, random: () => 0 });
+    const exits = [];
+    const strictnesses = new Set<string | undefined>();
+    for (let i = 0; i < 60; i++) {
+      exits.push((await pipeline.process(chunk(i, quiet))).exit);
+      strictnesses.add(pipeline.gates?.strictness);
+    }
+    expect([...strictnesses]).toEqual(['set', 'tight', 'tightest', 'off']);
+    expect(exits.at(-1)).toBe('full');
   });
 
   test('samples that are not numbers are silence, and told', async () => {

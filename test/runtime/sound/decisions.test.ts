@@ -28,7 +28,7 @@ describe('decisions', () => {
 });
 
 describe('the gate', () => {
-  const gateSettings = { enabled: true, margin_db: 6, least_db: -60, rise_db_per_s: 1, hold_ms: 300, forced_pass_ms: 10_000, audit_share: 0 };
+  const gateSettings = { enabled: true, margin_db: 6, least_db: -60, rise_db_per_s: 1, hold_ms: 300, forced_pass_ms: 10_000, audit_share: 0, miss_limit: 0.01 };
   const decide = (gate: SoundGate, levels: readonly number[], busy = false, fromMs = 0): boolean[] => levels.map((level, i) => gate.decide(level, fromMs + i * 100, 100, busy));
 
   test('opens above the floor, holds, closes in silence, and passes a window in any case', () => {

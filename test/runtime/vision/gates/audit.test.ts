@@ -7,7 +7,7 @@ import { initialAudit, Lottery, missesTooMuch, missRate, stepAudit, strictnesses
 import { binomialAtMost, rateBounds, trialsToShow } from '../../../../runtime/vision/gates/binomial.js';
 import type { AuditLook } from '../../../../runtime/vision/gates/gated-detector.js';
 
-const play = (outcomes: readonly AuditOutcome[], limit = 0.01): AuditState => outcomes.reduce<AuditState>((state, outcome) => stepAudit(state, outcome, { share: 1, miss_limit: limit }), initialAudit);
+const play = (outcomes: readonly AuditOutcome[], limit = 0.01): AuditState => outcomes.reduce<AuditState>((state, outcome) => stepAudit(state, outcome, { miss_limit: limit }), initialAudit);
 const repeat = (n: number, outcome: AuditOutcome): AuditOutcome[] => new Array<AuditOutcome>(n).fill(outcome);
 
 describe('bounds of a rate', () => {
