@@ -100,8 +100,10 @@ export interface KeptMaps {
   readonly bytes: number;
   /** Whether they hold the maps of the last run; otherwise the next run computes everything. */
   readonly valid: boolean;
-  /** What the last run computed, as a share of the estimated cost of everything. */
+  /** What the last run computed, as a share of the estimated cost of everything; a suffix adds to what its prefix computed. */
   readonly share: number;
+  /** The cells that the last run, prefix or suffix computed; null: everything. */
+  readonly active: CellMask | null;
   /** Gives their memory back to the system; the next run computes everything. */
   drop(): void;
 }
@@ -114,12 +116,12 @@ export interface SplitRun {
   /** The value that stands for 0 in the features; 0 for float. */
   readonly zeroPoint: number;
   /**
-   * Runs the layers that the features need. The tensor's memory is used again by the next call.
+   * Runs the layers that the features need. The tensor's memory is used again by the next call. `active` of an incremental session: as of `run`.
    * @throws RuntimeError E_INPUT as `run`
    */
-  prefix(feeds: Readonly<Record<string, Tensor>>): Promise<Tensor>;
+  prefix(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<Tensor>;
   /**
-   * Goes on from the last `prefix`, and gives what `run` would.
+   * Goes on from the last `prefix`, and gives what `run` would. An incremental session computes what all prefixes since the last outputs have asked for.
    * @throws RuntimeError E_INPUT when another run came in between, or none was stopped
    */
   suffix(reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;

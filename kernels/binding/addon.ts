@@ -106,10 +106,12 @@ export interface NativeProgram {
   run(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active: ActiveCells | undefined): Promise<number>;
   /**
    * Runs ops `first` to `end` - 1 only. What earlier ones left in the program's memory is still there, so parts that follow each other give
-   * what a whole run does. Null for `inputs`: they stay as they are. Null for an output: it is not written.
+   * what a whole run does. Null for `inputs`: they stay as they are. Null for an output: it is not written. `active`: as in `run`; ops behind `end`
+   * keep what they have, so that a later part has to name the cells that they missed. Resolves to the share of the cost of everything that was computed
+   * if the program has regions.
    * @throws KernelError E_ARGUMENT, also when a strip would be cut
    */
-  runPart(first: number, end: number, inputs: readonly ArrayBufferView[] | null, outputs: readonly (ArrayBufferView | null)[]): Promise<void>;
+  runPart(first: number, end: number, inputs: readonly ArrayBufferView[] | null, outputs: readonly (ArrayBufferView | null)[], active?: ActiveCells): Promise<number>;
   /** As `run`, and times every op. */
   profile(inputs: readonly ArrayBufferView[], outputs: readonly ArrayBufferView[], active?: ActiveCells): Promise<OpProfile[]>;
   /** Gives the memory of the kept maps back to the system; the next run computes everything. False while a run is pending: nothing happens then. */

@@ -175,13 +175,15 @@ Status Engine::AllocateScratch() {
 }
 
 Status Engine::Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms, const OpRange& range) {
-  if (range.first > range.end || !StepBegins(range.first) || !StepBegins(range.end)) {
-    return Status::Error(StatusCode::kInvalidArgument, "a part of a program must begin and end where no strip is cut");
-  }
-  ChooseParts(nullptr);
-  const Status status = RunAll(inputs, outputs, false, op_ms, range);
-  kept_ = kept_ && range.first == 0 && range.end >= op_count();
-  return status;
+  const Status status = Check(range);
+  if (!status.ok()) return status;
+  ChooseParts(nullptr, range);
+  return RunAll(inputs, outputs, false, op_ms, range);
+}
+
+Status Engine::Check(const OpRange& range) const {
+  if (range.first <= range.end && StepBegins(range.first) && StepBegins(range.end)) return Status::Ok();
+  return Status::Error(StatusCode::kInvalidArgument, "a part of a program must begin and end where no strip is cut");
 }
 
 // Whether ops before `op` can be run without it: it is not inside a strip.
@@ -189,44 +191,48 @@ bool Engine::StepBegins(size_t op) const {
   return op >= op_count() || std::any_of(steps_.begin(), steps_.end(), [op](const Step& step) { return step.op == op; });
 }
 
-Status Engine::RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const ActiveCells& active, bool outputs_kept, double* op_ms) {
+Status Engine::RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const Change& change, double* op_ms) {
+  const auto& [active, outputs_kept, range] = change;
   if (regions_ == nullptr) return Status::Error(StatusCode::kInvalidArgument, "the program was loaded without a table of regions");
   if (active.rows < 1 || active.columns < 1 || active.rows > kMaxActiveSide || active.columns > kMaxActiveSide) {
     return Status::Error(StatusCode::kInvalidArgument, "a grid of active cells has no cells, or a side of more than 4096");
   }
-  ChooseParts(kept_ ? &active : nullptr);
-  return RunAll(inputs, outputs, outputs_kept, op_ms, OpRange());
+  const Status status = Check(range);
+  if (!status.ok()) return status;
+  ChooseParts(kept_ops_ >= std::min(range.end, op_count()) ? &active : nullptr, range);
+  return RunAll(inputs, outputs, outputs_kept, op_ms, range);
 }
 
 // Null: everything.
-void Engine::ChooseParts(const ActiveCells* active) {
+void Engine::ChooseParts(const ActiveCells* active, const OpRange& range) {
   in_part_ = active != nullptr;
   idle_ = in_part_ && !regions_->Update(*active);
-  share_ = 1;
-  if (!in_part_) return;
   int64_t computed = 0, whole = 0;
   for (size_t op = 0; op < op_count(); ++op) {
-    Part* part = parts_[op].get();
+    const int64_t cost = drivers_[op]->cost();
+    whole += cost;
+    if (idle_ || op < range.first || op >= range.end) continue;
+    Part* part = in_part_ ? parts_[op].get() : nullptr;
     if (part != nullptr) part->op->Update();
-    computed += idle_ ? 0 : part != nullptr ? part->op->cost() : drivers_[op]->cost();
-    whole += drivers_[op]->cost();
+    computed += part != nullptr ? part->op->cost() : cost;
   }
   share_ = whole == 0 ? 1 : static_cast<double>(computed) / static_cast<double>(whole);
 }
 
 void Engine::Drop() {
-  kept_ = false;
+  kept_ops_ = 0;
   if (incremental()) memory_.Release(arena_);
 }
 
 Status Engine::RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range) {
-  kept_ = false;  // until the run has succeeded
+  const size_t kept = kept_ops_;
+  kept_ops_ = std::min(kept, range.first);  // until the run has succeeded
   int helpers = budget_.Enter(threads_ - 1);
   if (pool_ != nullptr) pool_->BeginInference(1 + helpers);
   const Status status = RunOps(inputs, range, &helpers, op_ms);
   if (pool_ != nullptr) pool_->EndInference();
   budget_.Leave(helpers);
-  kept_ = status.ok() && incremental();
+  if (status.ok() && incremental()) kept_ops_ = range.first <= kept ? std::max(kept, std::min(range.end, op_count())) : kept;
   for (size_t i = 0; status.ok() && i < outputs_.size(); ++i) {
     if (outputs[i] == nullptr || (idle_ && outputs_kept)) continue;
     const auto& [tensor, data] = outputs_[i];

@@ -45,13 +45,20 @@ class Engine {
   Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms, const OpRange& range);
   Status Run(const uint8_t* const* inputs, uint8_t* const* outputs, double* op_ms = nullptr) { return Run(inputs, outputs, op_ms, OpRange()); }
 
-  // As Run, but computes only what the active cells ask for and keeps the rest from the runs before; everything when nothing is kept.
-  // `outputs_kept`: the outputs hold what the last run wrote there. Only for programs with a table of regions.
-  Status RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const ActiveCells& active, bool outputs_kept, double* op_ms = nullptr);
+  // What an incremental run computes.
+  struct Change {
+    ActiveCells active;
+    bool outputs_kept;  // the outputs hold what the last run that wrote them left there
+    OpRange range = OpRange();
+  };
+  // As Run, but computes only what the active cells ask for and keeps the rest from the runs before; all of the range's ops when they, or ops before
+  // them, have kept nothing. Ops behind the range keep what they have: whoever goes on with them says which cells they have missed. Only for
+  // programs with a table of regions.
+  Status RunPart(const uint8_t* const* inputs, uint8_t* const* outputs, const Change& change, double* op_ms = nullptr);
   bool incremental() const { return regions_ != nullptr; }
   // Whether op `i` can be computed in part.
   bool in_parts(size_t op) const { return incremental() && parts_[op] != nullptr; }
-  // What the last run computed, as a share of the cost of everything.
+  // What the last run computed, as a share of the cost of all ops.
   double share() const { return share_; }
   // Gives the memory of the kept maps back to the system; the next run computes everything. Not during a run.
   void Drop();
@@ -111,7 +118,8 @@ class Engine {
   Status AllocateScratch();
   Status RunAll(const uint8_t* const* inputs, uint8_t* const* outputs, bool outputs_kept, double* op_ms, const OpRange& range);
   Status RunOps(const uint8_t* const* inputs, const OpRange& range, int* helpers, double* op_ms);
-  void ChooseParts(const ActiveCells* active);
+  void ChooseParts(const ActiveCells* active, const OpRange& range);
+  Status Check(const OpRange& range) const;
   bool StepBegins(size_t op) const;
   void RunDriver(size_t index, int threads);
 
@@ -131,7 +139,7 @@ class Engine {
   std::vector<Step> steps_;           // in the order of execution
   std::unique_ptr<Regions> regions_;  // null: every run computes everything
   std::vector<std::unique_ptr<Part>> parts_;  // by op; null: it is computed as a whole
-  bool kept_ = false;                 // the arena holds the maps of the last run
+  size_t kept_ops_ = 0;               // of an incremental program: the first so many ops have left their maps in the arena
   bool in_part_ = false, idle_ = false;  // what runs: only the active cells; nothing, as none is active
   double share_ = 1;
   std::vector<uint8_t*> scratch_;     // one block for each thread

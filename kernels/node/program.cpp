@@ -245,7 +245,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     return Begin(std::move(job));
   }
 
-  // (first, end, inputs or null, outputs, null for those that are not wanted)
+  // (first, end, inputs or null, outputs, null for those that are not wanted, active cells or undefined)
   Napi::Value RunPart(const Napi::CallbackInfo& info) {
     std::unique_ptr<JsJob> job = NewJob(info);
     if (job == nullptr) return {};
@@ -259,7 +259,7 @@ class NativeProgram : public Napi::ObjectWrap<NativeProgram> {
     job->keeps_inputs = info[2].IsNull();
     std::vector<uint8_t*> inputs;
     if (!job->keeps_inputs && !Collect(info[2], "input", input_bytes_, job.get(), &inputs)) return env_.Undefined();
-    if (!Collect(info[3], "output", output_bytes_, job.get(), &job->outputs, true)) return env_.Undefined();
+    if (!Collect(info[3], "output", output_bytes_, job.get(), &job->outputs, true) || !CollectActive(info[4], job.get())) return env_.Undefined();
     job->inputs.assign(inputs.begin(), inputs.end());
     return Begin(std::move(job));
   }

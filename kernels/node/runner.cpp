@@ -32,8 +32,9 @@ void Runner::Execute(Job* job) {
   const auto start = std::chrono::steady_clock::now();
   if (job->timed) job->op_ms.resize(engine_->op_count());
   double* op_ms = job->timed ? job->op_ms.data() : nullptr;
-  if (job->active.cells == nullptr) job->status = engine_->Run(job->keeps_inputs ? nullptr : job->inputs.data(), job->outputs.data(), op_ms, job->range);
-  else job->status = engine_->RunPart(job->inputs.data(), job->outputs.data(), job->active, job->outputs_kept, op_ms);
+  const uint8_t* const* inputs = job->keeps_inputs ? nullptr : job->inputs.data();
+  if (job->active.cells == nullptr) job->status = engine_->Run(inputs, job->outputs.data(), op_ms, job->range);
+  else job->status = engine_->RunPart(inputs, job->outputs.data(), {job->active, job->outputs_kept, job->range}, op_ms);
   job->share = engine_->share();
   last_ms_[job->range.first > 0] = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }

@@ -1,4 +1,4 @@
-import { describeCpu, loadProgram, type CellMask, type Isa, type LoadOptions, type NativeProgram } from '../../kernels/binding/index.js';
+import { describeCpu, loadProgram, type CellMask, type Isa, type LoadOptions, type NativeProgram, type OpProfile } from '../../kernels/binding/index.js';
 import { isaActivations } from '../../kernels/binding/tables.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
@@ -9,7 +9,7 @@ import { flipBytes } from '../lower/flip-bytes.js';
 import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
 import { orderFeeds } from './feeds.js';
-import { NativeKeptMaps } from './kept-maps.js';
+import { NativeKeptMaps, type ProgramPart } from './kept-maps.js';
 import { asBytes, outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { decidingInputs, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats, SplitRun } from '../session-types.js';
@@ -39,7 +39,7 @@ class NativeSession implements Session {
 
   constructor(private readonly program: Description, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
     this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
-    if (program.regions !== undefined) this.kept = new NativeKeptMaps(native, program.outputs);
+    if (program.regions !== undefined) this.kept = new NativeKeptMaps(native, program.outputs, () => this.stopped);
     this.split = program.split === undefined ? undefined : this.inParts(program.split);
   }
   get inputs() {
@@ -61,11 +61,16 @@ class NativeSession implements Session {
 
   private async runWhole(given: ArrayBufferView[], views: ArrayBufferView[], { active, reused }: { active: CellMask | undefined; reused: ReusedOutputs }): Promise<void> {
     const { kept, native, program } = this;
+    const cells = kept?.take('whole', active, reused);
     this.stopped = false;
-    if (program.split !== undefined) return native.runPart(0, program.opNames.length, given, [...views, null]);
-    if (kept === undefined) return native.run(given, views);
-    const cells = kept.activeFor(active, reused);
-    await kept.follow(() => native.run(given, views, cells));
+    if (program.split !== undefined) return this.followed('whole', () => native.runPart(0, program.opNames.length, given, [...views, null], cells));
+    return kept === undefined ? native.run(given, views) : this.followed('whole', () => native.run(given, views, cells));
+  }
+
+  /** A run that kept maps are told of, where there are any. */
+  private async followed(part: ProgramPart, run: () => Promise<number>): Promise<void> {
+    if (this.kept === undefined) await run();
+    else await this.kept.follow(part, run);
   }
 
   /** The outputs, once `run` has written them. */
@@ -88,17 +93,24 @@ class NativeSession implements Session {
     const unwanted = outputs.map(() => null);
     return {
       name, zeroPoint, features: { name: port.name, type: port.type, dims: port.dims },
-      prefix: async (feeds) => {
+      prefix: async (feeds, active) => {
         const views = this.views(orderFeeds(this.program.inputs, feeds));
+        const cells = this.kept?.take('prefix', active, {});
         this.stopped = true;
         const slot = outputSlot(port, tensor);
-        await this.native.runPart(0, ops, views, [...unwanted, slot.view]);
+        await this.followed('prefix', () => this.native.runPart(0, ops, views, [...unwanted, slot.view], cells)).catch((error: unknown) => {
+          this.stopped = false;
+          throw error;
+        });
         return slot.finish();
       },
       suffix: async (reused = {}) => {
         if (!this.stopped) throw new RuntimeError('E_INPUT', `Expected a run that was stopped after ${name} but the last one was not: call split.prefix first`);
-        this.stopped = false;
-        return this.writing([], reused, (views) => this.native.runPart(ops, opNames.length, null, [...views, null]));
+        return this.writing([], reused, async (views) => {
+          const cells = this.kept?.take('suffix', undefined, reused);
+          this.stopped = false;
+          await this.followed('suffix', () => this.native.runPart(ops, opNames.length, null, [...views, null], cells));
+        });
       },
     };
   }
@@ -106,8 +118,14 @@ class NativeSession implements Session {
   async profile(feeds: Readonly<Record<string, Tensor>>, active?: CellMask): Promise<LayerProfile[]> {
     const { outputs: ports, split } = this.program;
     const outputs = [...ports, ...(split === undefined ? [] : [split.features])].map((port) => outputSlot(port, undefined).view);
+    const views = this.views(orderFeeds(this.program.inputs, feeds));
+    const cells = this.kept?.take('whole', active, {});
     this.stopped = false;
-    const ops = await this.native.profile(this.views(orderFeeds(this.program.inputs, feeds)), outputs, this.kept?.activeFor(active, {}));
+    let ops: OpProfile[] = [];
+    await this.followed('whole', async () => {
+      ops = await this.native.profile(views, outputs, cells);
+      return this.kept?.share ?? 1;
+    });
     return ops.map(({ op, kernel, ms }) => {
       const { name = '', op: operator = '', macs = 0, format = 'none', bytesRead = 0, bytesWritten = 0 } = this.program.opNames[op] ?? {};
       return { name, op: operator, kernel, ms, macs, format, bytesRead, bytesWritten };

@@ -56,12 +56,16 @@ export class CellChooser {
     this.#computed = new Uint8Array(0);
   }
 
-  /** The cells to compute of a picture, which are then taken as computed; null: all of it. @throws KernelError E_ARGUMENT */
-  choose(picture: ImageView): CellMask | null {
+  /**
+   * The cells to compute of a picture, which are then taken as computed; null: all of it.
+   * @param factor multiplies the threshold: above 1 less is computed
+   * @throws KernelError E_ARGUMENT
+   */
+  choose(picture: ImageView, factor = 1): CellMask | null {
     const grid = cellGrid(picture, cellSide);
     const cells = new Uint8Array(grid.width * grid.height);
     if (cells.length > 0) greyCells(picture, cellSide, cells);
-    const mask = this.#compare(cells, grid);
+    const mask = this.#compare(cells, grid, this.#settings.threshold * factor);
     if (mask === null) {
       this.#computed = cells;
       this.#grid = grid;
@@ -70,8 +74,8 @@ export class CellChooser {
     return mask;
   }
 
-  #compare(cells: Uint8Array, grid: { width: number; height: number }): CellMask | null {
-    const { threshold, dilation, fullEvery, fullShare } = this.#settings;
+  #compare(cells: Uint8Array, grid: { width: number; height: number }, threshold: number): CellMask | null {
+    const { dilation, fullEvery, fullShare } = this.#settings;
     const computed = this.#computed;
     if (computed.length === 0 || grid.width !== this.#grid.width || grid.height !== this.#grid.height || ++this.#sinceFull >= fullEvery) return null;
     const changed = new Uint8Array(cells.length);

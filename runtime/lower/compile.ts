@@ -42,7 +42,7 @@ export interface CompileOptions {
   strips?: boolean;
   /** Compiles for runs that compute a part and keep the rest; strips are then off. Default false. */
   incremental?: boolean | IncrementalOptions;
-  /** Name of a layer after which the program can be stopped and resumed (`ProgramSplit`); not of an incremental one. */
+  /** Name of a layer after which the program can be stopped and resumed (`ProgramSplit`). */
   split?: string;
 }
 
@@ -112,10 +112,9 @@ function portType(name: string, dtype: DType): TensorInfo['type'] {
 
 /**
  * An optimized graph as a program.
- * @throws RuntimeError E_MODEL_OP: an operator that the engine does not have; E_INPUT: no layer to split after; E_OPTION: split and incremental
+ * @throws RuntimeError E_MODEL_OP: an operator that the engine does not have; E_INPUT: no layer to split after; E_OPTION: an incremental one without a picture
  */
 export function lower(whole: Graph, activation: 'uint8' | 'int8', { strips = true, incremental = false, split }: Pick<CompileOptions, 'strips' | 'incremental' | 'split'> = {}): CompiledProgram {
-  if (split !== undefined && incremental !== false) throw new RuntimeError('E_OPTION', 'Expected either split or incremental but received both: an incremental run keeps its maps from one whole run to the next');
   const cut = split === undefined ? undefined : cutAt(whole, split);
   const graph = cut?.graph ?? whole;
   const table = incremental === false ? undefined : RegionTable.of(graph, incremental === true ? {} : incremental);

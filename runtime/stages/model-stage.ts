@@ -23,7 +23,8 @@ export class ModelStage implements Stage {
   /** Of the run before: the next one writes into them. */
   #outputs: Record<string, Tensor> | undefined;
   readonly #chooser: CellChooser | undefined;
-  #active: CellMask | null = null;
+  /** Multiplies the change at which a cell is computed anew. */
+  changeFactor = 1;
   /** Sees every run: the pixels as the model got them (its own channel order) and the outputs, both only for the time of the call. */
   onRun: ((pixels: Uint8Array, outputs: Readonly<Record<string, Tensor>>) => void) | undefined;
 
@@ -51,20 +52,25 @@ export class ModelStage implements Stage {
       throw new RuntimeError('E_PACKAGE', `Expected ${this.canvas.data.length} bytes of pixels in ${what} but it has ${pixels.length}`);
     }
     this.canvas.data.set(pixels);
+    this.afresh();
+  }
+
+  /** The next run computes everything, whatever has changed: its picture has nothing to do with the frames before. */
+  afresh(): void {
+    this.#chooser?.forget();
   }
 
   /** The outputs belong to the caller until the next run. */
   async run(): Promise<Record<string, Tensor>> {
     this.#picture.drawn();
     const active = this.#choose();
-    this.#active = active;
-    return this.#reusing((reused) => this.session.run(this.#feeds, reused, active ?? undefined));
+    return this.#reusing((reused) => this.session.run(this.#feeds, reused, active));
   }
 
   /** Runs the layers up to the split of the session. The features belong to the caller until the next run. @throws RuntimeError E_INPUT without a split */
   async runPrefix(): Promise<Tensor> {
     this.#picture.drawn();
-    return this.#split.prefix(this.#feeds);
+    return this.#split.prefix(this.#feeds, this.#choose());
   }
 
   /** Goes on from there; the outputs are those of `run`. */
@@ -87,15 +93,16 @@ export class ModelStage implements Stage {
     return this.session.split;
   }
 
-  /** The cells of the canvas that the last run computed; null: all of it. */
+  /** The cells of the canvas that the last run, or the last part of one, computed; null: all of it. */
   get active(): CellMask | null {
-    return this.#active;
+    return this.session.kept?.active ?? null;
   }
 
-  #choose(): CellMask | null {
-    if (this.#chooser === undefined) return null;
+  /** Undefined: all of it. */
+  #choose(): CellMask | undefined {
+    if (this.#chooser === undefined) return undefined;
     if (this.session.kept?.valid !== true) this.#chooser.forget();
-    return this.#chooser.choose({ width: this.canvas.width, height: this.canvas.height, data: this.canvas.data });
+    return this.#chooser.choose({ width: this.canvas.width, height: this.canvas.height, data: this.canvas.data }, this.changeFactor) ?? undefined;
   }
 
   /** Memory that the engine states for this model, bytes; 0 when it states none. */

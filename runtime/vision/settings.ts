@@ -1,5 +1,6 @@
 /** Settings that kinds of vision pipelines share. Field names carry units. */
 import { z } from 'zod';
+import { defaultIncremental, incrementalSettings } from '../incremental/settings.js';
 import { positiveInteger, share } from '../stages/contract.js';
 import { auditSettings, defaultAudit, featureGateSettings, type AuditSettings, type FeatureGateSettings } from './gates/settings.js';
 import { boxDecoder } from './decoders/index.js';
@@ -68,11 +69,12 @@ export function detectorGates({ motion, features, audit }: { motion: MotionSetti
   return { splits: split, audited: audit.share > 0 && (motion.enabled || features?.enabled === true) ? ['detector'] : [] };
 }
 
-/** Settings of the gates of a kind with a detector. */
+/** How far the frames of a kind with a detector go: they stop at the pixels or at the features, or a part or all of the picture is computed. */
 export const detectorGateSettings = {
   motion: motionSettings,
   /** Null: no gate on features. */
   features: featureGateSettings.nullable().default(null),
+  incremental: incrementalSettings.default(defaultIncremental),
   audit: auditSettings.default(defaultAudit),
 };
 

@@ -130,13 +130,13 @@ Bytes RandomMap(DType type, uint64_t bytes, uint64_t seed) {
 
 using Maps = std::vector<Bytes>;
 
-// A run; `active` null: of everything.
-void Run(Engine& engine, const Bytes& input, const ActiveCells* active, bool kept, Maps* maps) {
+// A run of those ops; `active` null: of everything.
+void Run(Engine& engine, const Bytes& input, const ActiveCells* active, bool kept, Maps* maps, const Engine::OpRange& range = Engine::OpRange()) {
   maps->resize(engine.output_count());
   std::vector<uint8_t*> outputs;
   for (size_t i = 0; i < maps->size(); ++i) (*maps)[i].resize(engine.OutputBytes(i)), outputs.push_back((*maps)[i].data());
   const uint8_t* inputs[] = {input.data()};
-  const Status status = active == nullptr ? engine.Run(inputs, outputs.data()) : engine.RunPart(inputs, outputs.data(), *active, kept);
+  const Status status = active == nullptr ? engine.Run(inputs, outputs.data(), nullptr, range) : engine.RunPart(inputs, outputs.data(), {*active, kept, range});
   EXPECT_MSG(status.ok(), status.message);
 }
 
@@ -151,9 +151,9 @@ bool IsActive(const Net::Side& side, const ActiveCells& active, int64_t y, int64
   return false;
 }
 
-// After a run of `active` on maps that held `before`: each cell is what its layer makes of the kept inputs, or what it was.
-void ExpectParts(DType type, const Chain& chain, const char* isa, const Bytes& input, const ActiveCells& active, const Maps& before, const Maps& after) {
-  for (size_t layer = 0; layer < chain.layers.size(); ++layer) {
+// After a run of `active` on maps that held `before`: each cell is what its layer makes of the kept inputs, or what it was. Of those layers only.
+void ExpectParts(DType type, const Chain& chain, const char* isa, const Bytes& input, const ActiveCells& active, const Maps& before, const Maps& after, const Engine::OpRange& layers = Engine::OpRange()) {
+  for (size_t layer = layers.first; layer < std::min(layers.end, chain.layers.size()); ++layer) {
     Net alone(type, chain, layer, 1, 3);
     const std::unique_ptr<Engine> engine = Load(alone.b.Build(), OptionsFor(isa, 1));
     if (engine == nullptr) return;
@@ -216,7 +216,57 @@ void CheckChain(DType type, const Chain& chain, const char* isa, int threads) {
   EXPECT_MSG(maps == expected && engine->share() == 1, "dropped maps are computed anew");
 }
 
+// A program that stops half-way: the ops behind the cut keep what they have until a run goes on with all cells that they missed.
+void CheckStops(DType type, const Chain& chain, const char* isa, int threads) {
+  Net net(type, chain, 0, chain.layers.size(), 3);
+  const std::vector<uint32_t> table = TableOf(net.sides);
+  const Bytes program = net.b.Build();
+  for (size_t cut = 1; cut < chain.layers.size(); ++cut) {
+    const std::unique_ptr<Engine> engine = Load(program, OptionsFor(isa, threads, &table));
+    if (engine == nullptr) return;
+    const Engine::OpRange prefix{0, cut}, suffix{cut, SIZE_MAX};
+    Random random(11 + cut);
+    Bytes cells(5 * 7, 0), missed(5 * 7, 0);
+    const ActiveCells active{cells.data(), 5, 7}, all{missed.data(), 5, 7};
+    const Bytes first = RandomMap(type, engine->InputBytes(0), 5), second = RandomMap(type, engine->InputBytes(0), 6);
+    Maps before, after;
+    Run(*engine, first, &active, false, &before, prefix);  // nothing is kept: the prefix is computed as a whole, and later the suffix
+    EXPECT(engine->share() > 0 && engine->share() < 1);
+    Run(*engine, first, &active, false, &before, suffix);
+    Maps whole;
+    const std::unique_ptr<Engine> plain = Load(program, OptionsFor(isa, threads));
+    if (plain == nullptr) return;
+    Run(*plain, first, nullptr, false, &whole);
+    EXPECT_MSG(before == whole, Format("%s, cut %zu: a run in two parts", isa, cut));
+    Maps stopped = before;
+    for (int stop = 0; stop < 3; ++stop) {
+      const Bytes& input = stop == 1 ? first : second;
+      for (size_t i = 0; i < cells.size(); ++i) cells[i] = random.Int(1, 100) <= 25 ? 1 : 0, missed[i] |= cells[i];
+      Run(*engine, input, &active, false, &after, prefix);
+      ExpectParts(type, chain, isa, input, active, stopped, after, prefix);
+      EXPECT_MSG(std::equal(after.begin() + static_cast<ptrdiff_t>(cut), after.end(), before.begin() + static_cast<ptrdiff_t>(cut)), Format("%s, cut %zu: maps behind it", isa, cut));
+      stopped = after;
+    }
+    Run(*engine, second, &all, true, &after, suffix);
+    ExpectParts(type, chain, isa, second, all, stopped, after, suffix);
+    // A whole run after a prefix that was never gone on with: what is named is computed, all the same.
+    Run(*engine, first, &active, false, &stopped, prefix);
+    std::fill(cells.begin(), cells.end(), uint8_t{1});
+    Run(*engine, first, &active, true, &after);
+    EXPECT_MSG(after == whole, Format("%s, cut %zu: every cell", isa, cut));
+  }
+}
+
 }  // namespace
+
+STERNA_TEST(regions_parts_that_stop_half_way) {
+  for (const sterna::IsaStatus& isa : sterna::DescribeIsas()) {
+    for (DType type : {DType::kU8, DType::kS8, DType::kF32}) {
+      if (!isa.runnable || !HasKernels(isa.isa, type)) continue;
+      for (const Chain& chain : Chains()) CheckStops(type, chain, isa.isa, 1 + static_cast<int>(chain.layers.size() % 2));
+    }
+  }
+}
 
 STERNA_TEST(regions_parts_of_convolutions) {
   for (const sterna::IsaStatus& isa : sterna::DescribeIsas()) {
@@ -295,6 +345,6 @@ STERNA_TEST(regions_need_a_table_to_run_in_part) {
   const uint8_t cell = 1;
   const uint8_t* inputs[] = {nullptr};
   uint8_t* outputs[] = {nullptr};
-  EXPECT(engine != nullptr && engine->RunPart(inputs, outputs, {&cell, 1, 1}, false).code == StatusCode::kInvalidArgument);
+  EXPECT(engine != nullptr && engine->RunPart(inputs, outputs, {{&cell, 1, 1}, false}).code == StatusCode::kInvalidArgument);
 }
 }  // namespace sterna_test

@@ -1,5 +1,5 @@
 import type { Frame, Image } from '../../frame.js';
-import { incrementOf } from '../../incremental/settings.js';
+import { incrementally, incrementOf } from '../../incremental/settings.js';
 import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
@@ -8,7 +8,7 @@ import { detect, pairsOf } from '../../vision/detector.js';
 import type { DetectPlan, Found } from '../../vision/detector.js';
 import { auditLook, GatedDetector } from '../../vision/gates/gated-detector.js';
 import type { AuditLook } from '../../vision/gates/gated-detector.js';
-import type { CellMask, PixelOps } from '../../vision/pixels.js';
+import type { PixelOps } from '../../vision/pixels.js';
 import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
 import { Follower } from '../../vision/tracking/follower.js';
 import { tracked } from '../../vision/tracking/settings.js';
@@ -27,14 +27,12 @@ export const detection = defineKind({
   settings: detectionSettings,
   describe: describeDetection,
   increments: ({ incremental }) => incrementOf('detector', incremental),
-  conflict: (_, { features, incremental }) => (features?.enabled === true && incremental.enabled ? 'expected either features.enabled or incremental.enabled, since a detector that stops at its features computes all of what comes before them' : null),
   gates: (settings) => detectorGates(settings),
   override: (settings, { detectThreshold, tracking, incremental, ...gates }) => ({
     ...settings,
-    incremental: { ...settings.incremental, enabled: incremental ?? settings.incremental.enabled },
+    incremental: incrementally(settings.incremental, incremental),
     motion: gated(settings.motion, gates.motionGate),
-    // What stops at its features computes all of what comes before them.
-    features: featuresGated(settings.features, incremental === true ? { ...gates, featureGate: false } : gates),
+    features: featuresGated(settings.features, gates),
     tracking: tracked(settings.tracking, tracking),
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
@@ -61,14 +59,7 @@ class DetectionWork implements VisionWork {
     if (look.exit === 'features') return { findings: this.rest(frame), ...look };
     const detections = found.map(toDetection);
     const findings = follows ? clock.measure('track', () => this.#follower.see(detections, frame)) : detections;
-    return { findings, ...look, ...this.#extent(stageOf(stages, 'detector').active) };
-  }
-
-  /** What is different about a frame of which the detector computed a part. */
-  #extent(active: CellMask | null): Partial<Pick<Worked, 'exit' | 'cells'>> {
-    if (active === null) return {};
-    // The cells are those of what the model was fed; with borders around the picture they are not those of the frame.
-    return { exit: 'partial', ...(this.#plan.fit === 'stretch' ? { cells: active } : {}) };
+    return { findings, ...look };
   }
 
   audit(image: Image, stages: Stages): Promise<AuditLook> {
@@ -80,7 +71,9 @@ class DetectionWork implements VisionWork {
   }
 
   async rehearse(image: Image, stages: Stages): Promise<void> {
-    await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#pixels, clock: new StageClock() });
+    const stage = stageOf(stages, 'detector');
+    stage.afresh();
+    await detect(image, stage, this.#plan, { pixels: this.#pixels, clock: new StageClock() });
   }
 }
 

@@ -1,12 +1,10 @@
 import { z } from 'zod';
-import { defaultIncremental, incrementalSettings } from '../../incremental/settings.js';
 import { detectorBase, detectorGateSettings, suppressionSettings } from '../../vision/settings.js';
 import { defaultTracking, trackingSettings } from '../../vision/tracking/settings.js';
 
 export const detectionSettings = z.object({
   ...detectorGateSettings,
   detector: detectorBase.extend({ suppression: suppressionSettings }),
-  incremental: incrementalSettings.default(defaultIncremental),
   /** Off by default: many sources are photos. */
   tracking: trackingSettings.default({ ...defaultTracking, enabled: false }),
   /** Of each class, in the order of the decoder's columns; those without a label are called "class N". */

@@ -98,7 +98,9 @@ export class FaceWork implements VisionWork {
 
   async #findFaces(look: Look): Promise<Face[]> {
     const { image, stages, clock } = look;
-    return this.#facesOf(look, await detect(image, stageOf(stages, 'detector'), this.#plan, { pixels: this.#parts.pixels, clock }));
+    const stage = stageOf(stages, 'detector');
+    stage.afresh();
+    return this.#facesOf(look, await detect(image, stage, this.#plan, { pixels: this.#parts.pixels, clock }));
   }
 
   async #facesOf(look: Look, found: readonly Found[]): Promise<Face[]> {

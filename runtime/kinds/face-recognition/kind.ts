@@ -1,3 +1,4 @@
+import { incrementally, incrementOf } from '../../incremental/settings.js';
 import { keypointsOf } from '../../vision/decoders/index.js';
 import { detectorGates, featuresGated, gated } from '../../vision/settings.js';
 import { tracked } from '../../vision/tracking/settings.js';
@@ -23,8 +24,10 @@ export const faceRecognition = defineKind({
     return stage === undefined && keypointsOf(detector.decoder) !== 5 ? 'expected a landmark model: this detector gives boxes only' : null;
   },
   gates: (settings) => detectorGates(settings),
-  override: (settings, { matchThreshold, detectThreshold, tracking, ...gates }) => ({
+  increments: ({ incremental }) => incrementOf('detector', incremental),
+  override: (settings, { matchThreshold, detectThreshold, tracking, incremental, ...gates }) => ({
     ...settings,
+    incremental: incrementally(settings.incremental, incremental),
     motion: gated(settings.motion, gates.motionGate),
     features: featuresGated(settings.features, gates),
     tracking: tracked(settings.tracking, tracking),

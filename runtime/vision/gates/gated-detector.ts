@@ -12,8 +12,8 @@ import { noise } from '../../noise.js';
 /** What a detector with a gate made of a frame. */
 export interface GatedLook {
   found: Found[];
-  exit: 'features' | 'full';
-  /** Absent when no gate looked at the features. */
+  exit: 'features' | 'partial' | 'full';
+  /** Of the gate, or those that were computed of a part; absent when there were neither. */
   cells?: CellMask;
 }
 
@@ -24,7 +24,7 @@ export interface GateTools {
   factor: number;
 }
 
-/** A detector whose run stops after its first layers while their features show nothing new. */
+/** A detector whose run stops after its first layers while their features show nothing new, and which may compute a part of the picture only. */
 export class GatedDetector {
   readonly #gate: FeatureGate | null;
 
@@ -37,7 +37,9 @@ export class GatedDetector {
   async look(frame: Frame, stage: ModelStage, plan: DetectPlan, { pixels, clock, factor }: GateTools): Promise<GatedLook> {
     const gate = this.#gate;
     const { split } = stage.session;
-    if (gate === null || split === undefined || factor === 0) return { found: await detect(frame, stage, plan, { pixels, clock }), exit: 'full' };
+    // An audit that tightens the gates watches frames that stop; what has changed is computed by the same threshold.
+    stage.changeFactor = Math.max(1, factor);
+    if (gate === null || split === undefined || factor === 0) return { found: await detect(frame, stage, plan, { pixels, clock }), exit: 'full', ...extentOf(stage, plan) };
     const nowMs = timeOf(frame);
     const fit = clock.measure('letterbox', () => pixels.fit(frame, stage.canvas, plan.fit, plan.pad));
     const features = await clock.measureAsync('features', () => stage.runPrefix());
@@ -45,8 +47,15 @@ export class GatedDetector {
     if (!open) return { found: [], exit: 'features', cells: mask };
     const outputs = await clock.measureAsync('detect', () => stage.runSuffix());
     const found = foundIn(outputs, plan, { canvas: stage.canvas, fit }, clock);
-    return { found: gate.keep(found, { mask, due, nowMs, toMap: cellOf(fit, stage.canvas) }), exit: 'full', cells: mask };
+    return { found: gate.keep(found, { mask, due, nowMs, toMap: cellOf(fit, stage.canvas) }), exit: 'full', cells: mask, ...extentOf(stage, plan) };
   }
+}
+
+/** What is different about a frame of which the detector computed a part. */
+function extentOf({ active }: ModelStage, { fit }: DetectPlan): Partial<Pick<GatedLook, 'exit' | 'cells'>> {
+  if (active === null) return {};
+  // The cells are those of what the model was fed; with borders around the picture they are not those of the frame.
+  return { exit: 'partial', ...(fit === 'stretch' ? { cells: active } : {}) };
 }
 
 /** What a full run finds in a frame that had stopped, and again in the same picture with a grey level of noise. */

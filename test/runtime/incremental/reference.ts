@@ -75,9 +75,23 @@ export class Incremental {
     return new Map([...feeds, ...outputs.map(({ name, flip }, i): [string, TensorValue] => [name, flipped(made[i], flip)])]);
   }
 
-  /** What is wrong with the maps after a run of `mask` on those of before; empty when nothing is. */
-  problems(before: Maps, after: Maps, mask: CellMask): string[] {
-    return this.graph.nodes.flatMap((node) => this.problemsOf(node, before, after, mask));
+  get ops(): number {
+    return this.program.opNames.length;
+  }
+
+  /** Every value after a run of ops `first` to `end` - 1. */
+  async runOps([first, end]: readonly [number, number], feeds: Maps, mask?: CellMask): Promise<Map<string, TensorValue>> {
+    const { inputs, outputs } = this.program;
+    const given = first > 0 ? null : inputs.map(({ name, flip }) => flipped(feeds.get(name), flip).data);
+    const made = outputs.map(({ name }) => zerosOf(this.graph, name));
+    await this.native.runPart(first, end, given, made.map(({ data }) => data), mask === undefined ? undefined : { ...mask, outputsKept: false });
+    return new Map([...feeds, ...outputs.map(({ name, flip }, i): [string, TensorValue] => [name, flipped(made[i], flip)])]);
+  }
+
+  /** What is wrong with the maps after a run of `mask` on those of before; empty when nothing is. `ops`: of a run of these only. */
+  problems(before: Maps, after: Maps, mask: CellMask, [first, end]: readonly [number, number] = [0, Infinity]): string[] {
+    const ran = (node: Node): boolean => this.opsOf(node).every((op) => op >= first && op < end);
+    return this.graph.nodes.flatMap((node) => (ran(node) ? this.problemsOf(node, before, after, mask) : []));
   }
 
   close(): Promise<void> {
@@ -105,10 +119,14 @@ export class Incremental {
     return wrong === 0 ? [] : [`${node.op} '${node.name}' -> [${want.dims.join()}]: ${wrong} of ${got.data.length} elements`];
   }
 
+  private opsOf(node: Node): number[] {
+    return this.program.opNames.flatMap(({ name, op }, i) => (name === node.name && op === node.op ? [i] : []));
+  }
+
   /** Which pixels of a node's output a run computes. A value that is nothing but memory of its operands has no op and follows them. */
   private computed(node: Node, mask: CellMask): 'all' | ('computed' | 'kept' | 'either')[] {
     const y = node.outputs[0] ?? '';
-    const ops = this.program.opNames.flatMap(({ name, op }, i) => (name === node.name && op === node.op ? [i] : []));
+    const ops = this.opsOf(node);
     const flow = this.flows.get(y);
     if (flow === undefined || ops.length === 0 || ops.some((op) => this.native.inParts[op] !== true)) return 'all';
     const pixels = elementCount(typeOf(this.graph, y).shape) / Math.max(1, typeOf(this.graph, y).shape.at(-1) ?? 1);

@@ -16,8 +16,8 @@ const output = { y: floatTensor([1, 42, 85], new Array<number>(42 * 85).fill(0))
 /** A session that keeps maps; `asked` are the cells of its runs. */
 function keeping(): Session & { kept: { valid: boolean }; asked: (CellMask | undefined)[] } {
   const asked: (CellMask | undefined)[] = [];
-  const kept = { bytes: 1, valid: false, share: 1, drop: (): void => { kept.valid = false; } };
-  return { ...fakeSession(() => output), kept, asked, run: async (_feeds, _reused, active) => { await Promise.resolve(); asked.push(active); kept.valid = true; return output; } };
+  const kept = { bytes: 1, valid: false, share: 1, active: null as CellMask | null, drop: (): void => { kept.valid = false; } };
+  return { ...fakeSession(() => output), kept, asked, run: async (_feeds, _reused, active) => { await Promise.resolve(); asked.push(active); kept.valid = true; kept.active = active ?? null; return output; } };
 }
 
 const cellsOf = (mask: CellMask | null | undefined): number[] | null => (mask === null || mask === undefined ? null : Array.from({ length: mask.width * mask.height }, (_, i) => i).filter((i) => (((mask.bits[i >> 3] ?? 0) >> (i & 7)) & 1) === 1));
@@ -38,11 +38,9 @@ describe('settings of incremental stages', () => {
     expect(stated.increments).toMatchObject({ detector: { session: { context: 1 }, chooser: { threshold: 4, dilation: 2, fullEvery: 25, fullShare: 0.6 } } });
     expect(stated.override({ incremental: false }).increments).toEqual({});
     expect(Object.keys(parsePipeline(described({})).override({ incremental: true }).increments)).toEqual(['detector']);
-    // A detector that stops at its features computes everything before them.
-    const features = { enabled: true, split: 'layer', threshold: 0.2 };
-    expect(() => parsePipeline(described({ features, incremental: { enabled: true } }))).toThrow(/either features\.enabled or incremental\.enabled/);
-    const both = parsePipeline(described({ features })).override({ incremental: true });
-    expect([both.gates.splits, Object.keys(both.increments)]).toEqual([{}, ['detector']]);
+    // A detector that stops at its features may compute a part of what comes before and behind them.
+    const both = parsePipeline(described({ features: { enabled: true, split: 'layer', threshold: 0.2 } })).override({ incremental: true });
+    expect([both.gates.splits, Object.keys(both.increments)]).toEqual([{ detector: 'layer' }, ['detector']]);
     expect(() => parsePipeline(described({ incremental: { enabled: true, full_share: 2 } }))).toThrow(/settings\.incremental\.full_share/);
   });
 });
@@ -63,6 +61,22 @@ describe.skipIf(nativeMissing !== undefined)(`an incremental detector${nativeMis
     session.kept.valid = false;
     await stage.run();
     expect([session.asked.at(-1), stage.active]).toEqual([undefined, null]);
+  });
+
+  it('asks for less when its gates are wider, and for everything of a picture that no frame came before', async () => {
+    const session = keeping();
+    const stage = new ModelStage(session, pixelsOf(contract), increment);
+    stage.canvas.data.fill(100);
+    await stage.run();
+    stage.canvas.data.fill(108);
+    stage.changeFactor = 2; // of a threshold of 6
+    await stage.run();
+    expect(cellsOf(session.asked.at(-1))).toEqual([]);
+    stage.afresh();
+    await stage.run();
+    stage.load(stage.canvas.data.slice(), 'a golden vector');
+    await stage.run();
+    expect(session.asked.slice(-2)).toEqual([undefined, undefined]);
   });
 
   it('runs in full on a session that keeps no maps, and on grey pictures', async () => {

@@ -1,3 +1,4 @@
+import { defaultIncremental } from '../../../runtime/incremental/settings.js';
 import type { Frame } from '../../../runtime/frame.js';
 import type { FaceSettings } from '../../../runtime/kinds/face-recognition/settings.js';
 import { parsePipeline } from '../../../runtime/kinds/registry.js';
@@ -33,7 +34,7 @@ export function fakeSession(compute: (pixels: Uint8Array) => Record<string, Tens
 }
 
 export const settings: FaceSettings = {
-  features: null, audit: { share: 0, miss_limit: 0.01 },
+  features: null, incremental: defaultIncremental, audit: { share: 0, miss_limit: 0.01 },
   motion: { enabled: true, cell_threshold: 10, min_cells: 1, hold_ms: 100, repeat_ms: 0, full_pass_every_ms: 10_000 },
   detector: {
     label: 'face', fit: 'letterbox', pad: 0, decoder: { type: 'boxes', scores: 'scores', class: 1, boxes: 'boxes', activation: 'none', coding: 'xyxy', units: 'shares' },
