@@ -1,8 +1,8 @@
 // `npm run bench:fleet-page`: how soon the page shows a fleet of 10,000 devices, and how long a key in its search takes, in Chromium; and what a device takes in the
 // collector's memory. It judges nothing.
-import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
+import { launchChromium } from './lib/chromium.mjs';
 import { ensureSetup, root } from './lib/setup.mjs';
 
 ensureSetup();
@@ -10,7 +10,6 @@ const load = (path) => import(pathToFileURL(join(root, 'dist', path)).href);
 const { Collector } = await load('deploy/collector/collector.js');
 const { CollectorStore } = await load('deploy/collector/store.js');
 const { Dashboard } = await load('deploy/dashboard/server.js');
-const { chromium } = createRequire(import.meta.url)('playwright-core');
 
 const devices = Number(process.argv[2] ?? 10_000);
 const digest = 'ab'.repeat(32);
@@ -37,7 +36,7 @@ for (let i = 0; i < devices; i++) {
 }
 const rssPerDevice = (process.memoryUsage().rss - rssBefore) / devices;
 
-const browser = await chromium.launch({ executablePath: process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium', args: ['--headless', '--no-sandbox', '--disable-gpu'] });
+const browser = await launchChromium();
 const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
 await page.goto(`${dashboard.url}/icon.svg`); // the browser itself is warm
 const started = performance.now();

@@ -5,8 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chromium } from 'playwright-core';
 import sharp from 'sharp';
+import { launchChromium } from './lib/chromium.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const PORT = 8490;
@@ -16,10 +16,7 @@ const WAIT_MS = 240_000;
 const SETTLE_MS = 30_000;
 
 async function shoot(url) {
-  const browser = await chromium.launch({
-    executablePath: process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
+  const browser = await launchChromium();
   try {
     const page = await browser.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'dark' });
     await page.goto(url);

@@ -8,6 +8,7 @@ import { findProgram } from './lib/host.mjs';
 import { slowTests } from './lib/quick.mjs';
 import { buildCommand, configureCommand, ensureSetup, log, removeStaleTree, root } from './lib/setup.mjs';
 import { capture, runSuites } from './lib/suites.mjs';
+import { countsOf } from './lib/vitest-report.mjs';
 
 const bin = (name) => join(root, 'node_modules', ...name);
 const outputs = join(root, 'build', 'test');
@@ -158,16 +159,6 @@ async function fetchAssets() {
   }
 }
 
-/** What vitest's report says: counts, and the skipped tests by file and outermost title. */
-function countsOf(report, status) {
-  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, numFailedTestSuites, testResults } = report;
-  const failed = numFailedTests === 0 && (status !== 0 || numFailedTestSuites > 0) ? Math.max(1, numFailedTestSuites) : numFailedTests;
-  const names = testResults.flatMap(({ name, assertionResults }) => assertionResults
-    .filter((test) => ['pending', 'skipped', 'todo', 'disabled'].includes(test.status))
-    .map(({ ancestorTitles, title }) => `skip ${relative(root, name)}: ${ancestorTitles[0] ?? title}`));
-  return { passed: numPassedTests, failed, skipped: numPendingTests + numTodoTests, notes: [...new Set(names)] };
-}
-
 function typeScriptTests(name, args) {
   return {
     name,
@@ -177,7 +168,7 @@ function typeScriptTests(name, args) {
       const all = [bin(['vitest', 'vitest.mjs']), 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args];
       const { status, output } = await program(name, process.execPath, all);
       if (!existsSync(file)) return { failed: 1, output };
-      const counts = countsOf(JSON.parse(readFileSync(file, 'utf8')), status);
+      const counts = countsOf(JSON.parse(readFileSync(file, 'utf8')), status, root);
       return { ...counts, ...(counts.failed > 0 && { output }) };
     },
   };
@@ -229,7 +220,10 @@ function onEnd(result) {
 function summary(results) {
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
   process.stdout.write(`\nWhole outputs: ${relative(process.cwd(), outputs) || '.'}\n\n`);
-  for (const result of results) process.stdout.write(report(result));
+  for (const result of results) {
+    process.stdout.write(report(result));
+    for (const failure of result.failures) process.stdout.write(`          ${failure}\n`);
+  }
   process.stdout.write(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
   if (sum('failed') > 0 || sum('passed') === 0) process.exitCode = 1;
 }

@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import { misshapen, unsupported } from '../graph/attributes.js';
 import { limitsOf, type Graph, type GraphLimits, type Node } from '../graph/graph.js';
+import { UniqueNames } from '../graph/unique-names.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 import { foldBudget, inferNode, knownOutputs, type FoldBudget } from '../infer/infer-node.js';
 import type { AttributeRecord, Builder } from './builder.js';
@@ -34,8 +35,7 @@ export class Expander implements Builder {
   private readonly values = new Map<string, TensorValue>();
   private readonly producers = new Map<string, Node>();
   private readonly sequences = new Map<string, readonly string[]>();
-  private readonly names: Set<string>;
-  private readonly suffixes = new Map<string, number>();
+  private readonly names: UniqueNames;
   private readonly budget: FoldBudget;
   private current: Node | undefined;
   private depth = 0;
@@ -47,7 +47,7 @@ export class Expander implements Builder {
     this.constants = new Map(graph.constants);
     this.types = new Map(graph.inputs.map((name) => [name, graph.types.get(name) ?? { dtype: 'float32', shape: [] }]));
     this.budget = foldBudget(graph);
-    this.names = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
+    this.names = new UniqueNames([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
   }
 
   get opset(): number {
@@ -78,12 +78,7 @@ export class Expander implements Builder {
     return name;
   }
   fresh(base: string): string {
-    // The last number is remembered: a loop asks for the same name thousands of times.
-    let [name, i] = [base, this.suffixes.get(base) ?? 0];
-    while (this.names.has(name)) name = `${base}~${++i}`;
-    this.suffixes.set(base, i);
-    this.names.add(name);
-    return name;
+    return this.names.fresh(base);
   }
   emit(op: string, inputs: readonly string[], attributes: AttributeRecord = {}): string {
     const made = this.fresh(this.node().name);

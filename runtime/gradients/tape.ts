@@ -2,6 +2,7 @@ import { RuntimeError } from '../errors.js';
 import type { AttributeRecord, Builder } from '../expand/builder.js';
 import { absent } from '../graph/operands.js';
 import { limitsOf, type Graph, type GraphLimits, type Node } from '../graph/graph.js';
+import { UniqueNames } from '../graph/unique-names.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 import { foldBudget, inferNode, knownOutputs, type FoldBudget } from '../infer/infer-node.js';
 
@@ -22,8 +23,7 @@ export class Tape implements Builder {
   readonly active: Set<string>;
   private readonly values = new Map<string, TensorValue>();
   private readonly producers = new Map<string, Node>();
-  private readonly names: Set<string>;
-  private readonly suffixes = new Map<string, number>();
+  private readonly names: UniqueNames;
   private readonly budget: FoldBudget;
   /** What added nodes are named after. */
   origin = 'gradient';
@@ -34,7 +34,7 @@ export class Tape implements Builder {
     this.types = new Map(graph.types);
     this.active = new Set(wrt);
     this.budget = foldBudget(graph);
-    this.names = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => [node.name, ...node.outputs])]);
+    this.names = new UniqueNames([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => [node.name, ...node.outputs])]);
   }
 
   get opset(): number {
@@ -64,11 +64,7 @@ export class Tape implements Builder {
     return name;
   }
   fresh(base: string): string {
-    let [name, i] = [base, this.suffixes.get(base) ?? 0];
-    while (this.names.has(name)) name = `${base}~${++i}`;
-    this.suffixes.set(base, i);
-    this.names.add(name);
-    return name;
+    return this.names.fresh(base);
   }
   emit(op: string, inputs: readonly string[], attributes: AttributeRecord = {}): string {
     return this.emitAll(op, inputs, 1, attributes)[0] ?? absent;

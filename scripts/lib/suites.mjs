@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 
 /**
  * Runs the suites, `slots` at most at a time, and returns their results in the order given: each has {suite, passed, failed, skipped, seconds}.
- * A suite is {name, after, run}: `run` resolves to {passed, failed, skipped, reason?, notes?}, and may reject; `after` names suites that have to
+ * A suite is {name, after, run}: `run` resolves to {passed, failed, skipped, reason?, notes?, failures?}, and may reject; `after` names suites that have to
  * end before it, and if one of them failed to `provide` (a build) what it is for, this one fails without running.
  */
 export async function runSuites(suites, { slots, onStart = () => undefined, onEnd = () => undefined }) {
@@ -28,7 +28,7 @@ export async function runSuites(suites, { slots, onStart = () => undefined, onEn
 
 async function runOne({ name, after = [], provides = false, run }, broken) {
   const began = performance.now();
-  const end = (result) => ({ passed: 0, failed: 0, skipped: 0, notes: [], ...result, suite: name, seconds: Math.round((performance.now() - began) / 1000) });
+  const end = (result) => ({ passed: 0, failed: 0, skipped: 0, notes: [], failures: [], ...result, suite: name, seconds: Math.round((performance.now() - began) / 1000) });
   const lacking = after.find((other) => broken.has(other));
   if (lacking !== undefined) return end({ failed: 1, reason: `not run, because "${lacking}" failed` });
   try {

@@ -1,15 +1,12 @@
 /** The table of the fleet: its rows, what the collector keeps of many devices, and the page in a browser. */
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { BrowserContextOptions, Page } from 'playwright-core';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { Dashboard } from '../../deploy/dashboard/server.js';
+import { chromiumMissing, HOSTILE, picture, usePages } from './browser.js';
 import { caps, json, reported, status, telemetry, topic } from './fixtures.js';
 
-const CHROMIUM = process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium';
-const HOSTILE = '<img src=x onerror="document.title=1">';
 const address = (i: number): { fleet: string; device: string } => ({ fleet: 'demo', device: `door-${String(i).padStart(4, '0')}` });
 
 let store: CollectorStore;
@@ -104,32 +101,12 @@ describe('the collector of a large fleet', () => {
   });
 });
 
-describe.skipIf(!existsSync(CHROMIUM))(`the table of the fleet in a browser (skipped without ${CHROMIUM})`, () => {
-  let browser: Browser | null = null;
-  const problems: string[] = [];
-  const pages: Page[] = [];
-  afterAll(async () => { await browser?.close(); });
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.close();
-    expect(problems.splice(0)).toEqual([]);
-  });
-
-  async function open(options: BrowserContextOptions = { viewport: { width: 1440, height: 900 }, colorScheme: 'dark' }): Promise<Page> {
-    browser ??= await chromium.launch({ executablePath: CHROMIUM, args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'] });
-    const page = await browser.newPage(options);
-    pages.push(page);
-    page.on('console', (message) => { if (message.type() !== 'info' && message.type() !== 'log') problems.push(`${message.type()}: ${message.text()}`); });
-    page.on('pageerror', (error) => problems.push(error.message));
-    await page.goto(dashboard.url);
+describe.skipIf(chromiumMissing !== undefined)(`the table of the fleet in a browser${chromiumMissing === undefined ? '' : ` (${chromiumMissing})`}`, () => {
+  const { open: openPage } = usePages();
+  async function open(options: BrowserContextOptions = {}): Promise<Page> {
+    const page = await openPage(dashboard.url, { colorScheme: 'dark', ...options });
     await page.waitForSelector('.fleet-row');
     return page;
-  }
-
-  async function picture(page: Page, name: string): Promise<void> {
-    const folder = process.env.STERNA_SCREENSHOTS;
-    if (folder === undefined) return;
-    mkdirSync(folder, { recursive: true });
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
   }
 
   it('searches, filters, sorts and scrolls a thousand devices with few of them in the document, and shows the one that is chosen', async () => {

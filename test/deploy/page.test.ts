@@ -1,20 +1,13 @@
-import { existsSync, mkdirSync } from 'node:fs';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
-import { join } from 'node:path';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import type { BrowserContextOptions, Page } from 'playwright-core';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Collector } from '../../deploy/collector/collector.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { Dashboard } from '../../deploy/dashboard/server.js';
+import { chromiumMissing, HOSTILE, picture, usePages } from './browser.js';
 import { caps, DOOR, json, listenOn, recognition, reported, status, telemetry, topic } from './fixtures.js';
-
-const CHROMIUM = process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium';
-const CHROMIUM_ARGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
-const HOSTILE = '<img src=x onerror="document.title=1">';
 
 /** The local API of a device, as far as the page uses it; it counts and answers, nothing more. */
 class FakeDevice {
@@ -171,34 +164,12 @@ describe('the server of the page', () => {
   });
 });
 
-describe.skipIf(!existsSync(CHROMIUM))(`the page in a browser (skipped without ${CHROMIUM})`, () => {
-  let browser: Browser;
-  const problems: string[] = [];
-  const pages: Page[] = [];
-  beforeAll(async () => { browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_ARGS }); }, 60_000);
-  afterAll(() => browser.close());
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.close();
-    expect(problems.splice(0)).toEqual([]);
-  });
-
-  async function open(options: BrowserContextOptions = { viewport: { width: 1440, height: 900 } }): Promise<Page> {
-    const page = await browser.newPage(options);
-    pages.push(page);
-    page.on('console', (message) => { if (message.type() !== 'info' && message.type() !== 'log') problems.push(`${message.type()}: ${message.text()}`); });
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('request', (request) => { if (!request.url().startsWith(dashboard.url) && !request.url().startsWith('blob:')) problems.push(`request to ${request.url()}`); });
-    await page.goto(dashboard.url);
+describe.skipIf(chromiumMissing !== undefined)(`the page in a browser${chromiumMissing === undefined ? '' : ` (${chromiumMissing})`}`, () => {
+  const { open: openPage, problems } = usePages();
+  async function open(options: BrowserContextOptions = {}): Promise<Page> {
+    const page = await openPage(dashboard.url, options);
     await page.waitForSelector('#tiles .tile');
     return page;
-  }
-
-  /** For people to look at; STERNA_SCREENSHOTS names the folder. */
-  async function picture(page: Page, name: string): Promise<void> {
-    const folder = process.env.STERNA_SCREENSHOTS;
-    if (folder === undefined) return;
-    mkdirSync(folder, { recursive: true });
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
   }
 
   it('shows state, figures with their quality, stages, exits, model and machine', async () => {

@@ -162,3 +162,24 @@ describe('npm in this checkout', () => {
     expect(readdirSync(join(root, 'node_modules', 'onnxruntime-node', 'bin', 'napi-v6', process.platform, process.arch)).length).toBeGreaterThan(0);
   });
 });
+
+describe('the report of vitest', async () => {
+  const { countsOf } = await script<{ countsOf(report: object, status: number, root: string): { failed: number; failures: string[]; notes: string[] } }>('vitest-report.mjs');
+  const counts = { numPassedTests: 1, numFailedTests: 1, numPendingTests: 1, numTodoTests: 0, numFailedTestSuites: 1 };
+
+  it('names what failed with the first line of the reason, and what was skipped', () => {
+    const assertionResults = [
+      { status: 'passed', ancestorTitles: [], title: 'a', fullName: 'a', failureMessages: [] },
+      { status: 'failed', ancestorTitles: ['sums'], title: 'add', fullName: 'sums add', failureMessages: ['\u001b[31mexpected 3 to be 4\u001b[39m\n    at x.ts:1'] },
+      { status: 'skipped', ancestorTitles: ['videos (no ffmpeg)'], title: 'play', fullName: 'videos play', failureMessages: [] },
+    ];
+    expect(countsOf({ ...counts, testResults: [{ name: '/x/test/a.test.ts', status: 'failed', assertionResults }] }, 1, '/x')).toEqual({
+      passed: 1, failed: 1, skipped: 1, notes: ['skip test/a.test.ts: videos (no ffmpeg)'], failures: ['fail test/a.test.ts: sums add: expected 3 to be 4'],
+    });
+  });
+
+  it('names a file that could not be loaded', () => {
+    const report = { ...counts, numFailedTests: 0, testResults: [{ name: '/x/test/b.test.ts', status: 'failed', message: 'no such module', assertionResults: [] }] };
+    expect(countsOf(report, 1, '/x')).toMatchObject({ failed: 1, failures: ['fail test/b.test.ts: no such module'] });
+  });
+});

@@ -19,12 +19,8 @@ void FromQ8(size_t n, const uint8_t* x, int32_t zp, uint32_t* sign, uint32_t* ma
   }
 }
 
-template <typename T>
-constexpr BitPlaneKernels Reference() {
-  return {"bit_planes/ref", FromQ8<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::BitPlaneKernels, bit_planes, sterna::Reference)
+STERNA_TYPED_REFERENCE(BitPlaneKernels, bit_planes, FromQ8<T>)
+
+}  // namespace sterna

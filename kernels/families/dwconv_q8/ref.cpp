@@ -61,12 +61,8 @@ void Run(const DwConvQ8Args* args) {
   }
 }
 
-template <typename T>
-constexpr DwConvQ8Kernel Reference() {
-  return {"dwconv_q8/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::DwConvQ8Kernel, dwconv_q8, sterna::Reference)
+STERNA_TYPED_REFERENCE(DwConvQ8Kernel, dwconv_q8, PackedBytes, Pack, ScratchBytes, Run<T>)
+
+}  // namespace sterna

@@ -78,13 +78,9 @@ void Interleave3(size_t n, const uint8_t* a, const uint8_t* b, const uint8_t* c,
   for (size_t i = 0; i < n; ++i) y[3 * i] = a[i], y[3 * i + 1] = b[i], y[3 * i + 2] = c[i];
 }
 
-template <typename T>
-constexpr ElementwiseKernels Reference() {
-  return {"elementwise/ref", Lut, Add<T>, Quantize<T>, Dequantize<T>, AddF32, MulF32, ClampF32,
-          SigmoidF32, ExpF32, HardSigmoidF32, HardSwishF32, Interleave3};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::ElementwiseKernels, elementwise, sterna::Reference)
+STERNA_TYPED_REFERENCE(ElementwiseKernels, elementwise, Lut, Add<T>, Quantize<T>, Dequantize<T>, AddF32, MulF32, ClampF32, SigmoidF32,
+                       ExpF32, HardSigmoidF32, HardSwishF32, Interleave3)
+
+}  // namespace sterna

@@ -8,8 +8,6 @@
 namespace sterna {
 namespace {
 
-size_t PackedBytes(size_t n, size_t words) { return PlaneBytes(n, words, 1); }
-
 template <typename T>
 void Run(const GemmBitsArgs* args) {
   const size_t words = args->words;
@@ -20,12 +18,8 @@ void Run(const GemmBitsArgs* args) {
   });
 }
 
-template <typename T>
-constexpr GemmBitsKernel Reference() {
-  return {"gemm_bnn/ref", PackedBytes, PackPlanes, NoScratch, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::GemmBitsKernel, gemm_bnn, sterna::Reference)
+STERNA_TYPED_REFERENCE(GemmBitsKernel, gemm_bnn, PackedBytes<1>, PackPlanes, NoScratch, Run<T>)
+
+}  // namespace sterna

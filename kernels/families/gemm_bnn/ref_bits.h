@@ -46,7 +46,10 @@ void RunBits(const GemmBitsArgs* args, bool masked_weights, Dot dot) {
 }
 
 inline size_t NoScratch(size_t, size_t, size_t) { return 0; }
-inline size_t PlaneBytes(size_t n, size_t words, size_t planes) { return sizeof(int32_t) * (1 + n) + planes * n * words * sizeof(uint32_t); }
+template <size_t kPlanes>
+size_t PackedBytes(size_t n, size_t words) {
+  return sizeof(int32_t) * (1 + n) + kPlanes * n * words * sizeof(uint32_t);
+}
 
 }  // namespace
 }  // namespace sterna

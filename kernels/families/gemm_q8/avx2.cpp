@@ -11,8 +11,5 @@
 
 extern "C" {
 extern const sterna::GemmQ8Kernel sterna_gemm_q8_avx2;
-const sterna::GemmQ8Kernel sterna_gemm_q8_avx2 = {"gemm_q8/avx2", sterna::GemmQ8<sterna::Q8Vec256>::PackedBytes,
-                                                  sterna::GemmQ8<sterna::Q8Vec256>::Pack,
-                                                  sterna::GemmQ8<sterna::Q8Vec256>::ScratchBytes,
-                                                  sterna::GemmQ8<sterna::Q8Vec256>::Run};
+const sterna::GemmQ8Kernel sterna_gemm_q8_avx2 = sterna::GemmQ8<sterna::Q8Vec256>::Kernel("gemm_q8/avx2");
 }

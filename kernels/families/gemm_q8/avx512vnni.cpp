@@ -13,8 +13,5 @@
 
 extern "C" {
 extern const sterna::GemmQ8Kernel sterna_gemm_q8_avx512vnni;
-const sterna::GemmQ8Kernel sterna_gemm_q8_avx512vnni = {"gemm_q8/avx512vnni", sterna::GemmQ8<sterna::Q8Vec512>::PackedBytes,
-                                                        sterna::GemmQ8<sterna::Q8Vec512>::Pack,
-                                                        sterna::GemmQ8<sterna::Q8Vec512>::ScratchBytes,
-                                                        sterna::GemmQ8<sterna::Q8Vec512>::Run};
+const sterna::GemmQ8Kernel sterna_gemm_q8_avx512vnni = sterna::GemmQ8<sterna::Q8Vec512>::Kernel("gemm_q8/avx512vnni");
 }

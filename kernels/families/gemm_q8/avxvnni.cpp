@@ -11,8 +11,5 @@
 
 extern "C" {
 extern const sterna::GemmQ8Kernel sterna_gemm_q8_avxvnni;
-const sterna::GemmQ8Kernel sterna_gemm_q8_avxvnni = {"gemm_q8/avxvnni", sterna::GemmQ8<sterna::Q8VecVnni256>::PackedBytes,
-                                                     sterna::GemmQ8<sterna::Q8VecVnni256>::Pack,
-                                                     sterna::GemmQ8<sterna::Q8VecVnni256>::ScratchBytes,
-                                                     sterna::GemmQ8<sterna::Q8VecVnni256>::Run};
+const sterna::GemmQ8Kernel sterna_gemm_q8_avxvnni = sterna::GemmQ8<sterna::Q8VecVnni256>::Kernel("gemm_q8/avxvnni");
 }

@@ -167,6 +167,8 @@ struct GemmQ8 {
       first += rows;
     }
   }
+
+  static constexpr GemmQ8Kernel Kernel(const char* name) { return {name, PackedBytes, Pack, ScratchBytes, Run}; }
 };
 
 }  // namespace

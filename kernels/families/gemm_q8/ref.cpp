@@ -38,12 +38,8 @@ void Run(const GemmQ8Args* args) {
   });
 }
 
-template <typename T>
-constexpr GemmQ8Kernel Reference() {
-  return {"gemm_q8/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::GemmQ8Kernel, gemm_q8, sterna::Reference)
+STERNA_TYPED_REFERENCE(GemmQ8Kernel, gemm_q8, PackedBytes, Pack, ScratchBytes, Run<T>)
+
+}  // namespace sterna

@@ -10,8 +10,5 @@
 
 extern "C" {
 extern const sterna::GemmQ8Kernel sterna_gemm_q8_sse41;
-const sterna::GemmQ8Kernel sterna_gemm_q8_sse41 = {"gemm_q8/sse41", sterna::GemmQ8<sterna::Q8Vec128>::PackedBytes,
-                                                   sterna::GemmQ8<sterna::Q8Vec128>::Pack,
-                                                   sterna::GemmQ8<sterna::Q8Vec128>::ScratchBytes,
-                                                   sterna::GemmQ8<sterna::Q8Vec128>::Run};
+const sterna::GemmQ8Kernel sterna_gemm_q8_sse41 = sterna::GemmQ8<sterna::Q8Vec128>::Kernel("gemm_q8/sse41");
 }

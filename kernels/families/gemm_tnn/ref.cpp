@@ -8,8 +8,6 @@
 namespace sterna {
 namespace {
 
-size_t PackedBytes(size_t n, size_t words) { return PlaneBytes(n, words, 2); }
-
 template <typename T>
 void Run(const GemmBitsArgs* args) {
   const size_t words = args->words;
@@ -23,12 +21,8 @@ void Run(const GemmBitsArgs* args) {
   });
 }
 
-template <typename T>
-constexpr GemmBitsKernel Reference() {
-  return {"gemm_tnn/ref", PackedBytes, PackPlanes, NoScratch, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::GemmBitsKernel, gemm_tnn, sterna::Reference)
+STERNA_TYPED_REFERENCE(GemmBitsKernel, gemm_tnn, PackedBytes<2>, PackPlanes, NoScratch, Run<T>)
+
+}  // namespace sterna

@@ -63,12 +63,8 @@ void Run(const GemmQ8Args* args) {
   RunRows<T>(args, bias, [=](const T* a, size_t o) { return Sum(a, bias[-1], codes + o * RowBytes(args->k), args->k); });
 }
 
-template <typename T>
-constexpr GemmNarrowKernel Reference() {
-  return {"gemm_u4u4/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::GemmNarrowKernel, gemm_u4u4, sterna::Reference)
+STERNA_TYPED_REFERENCE(GemmNarrowKernel, gemm_u4u4, PackedBytes, Pack, ScratchBytes, Run<T>)
+
+}  // namespace sterna

@@ -60,12 +60,8 @@ void Run(const GemmQ8Args* args) {
   RunRows<T>(args, bias, [&](const T* a, size_t o) { return Sum(header, a, weights + o * args->k, args->k); });
 }
 
-template <typename T>
-constexpr GemmNarrowKernel Reference() {
-  return {"gemm_w46/ref", PackedBytes, Pack, ScratchBytes, Run<T>};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::GemmNarrowKernel, gemm_w46, sterna::Reference)
+STERNA_TYPED_REFERENCE(GemmNarrowKernel, gemm_w46, PackedBytes, Pack, ScratchBytes, Run<T>)
+
+}  // namespace sterna

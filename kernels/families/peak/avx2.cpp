@@ -16,5 +16,5 @@ const sterna::PeakLoop kLoops[] = {{"vpmaddwd + vpaddd ymm", false, 16 * STERNA_
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_avx2;
-const sterna::PeakKernel sterna_peak_avx2 = {"peak/avx2", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_avx2 = sterna::PeakOf("peak/avx2", kLoops);
 }

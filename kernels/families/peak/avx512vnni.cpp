@@ -18,5 +18,5 @@ const sterna::PeakLoop kLoops[] = {{"vpdpbusd zmm", false, 64 * STERNA_PEAK_STEP
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_avx512vnni;
-const sterna::PeakKernel sterna_peak_avx512vnni = {"peak/avx512vnni", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_avx512vnni = sterna::PeakOf("peak/avx512vnni", kLoops);
 }

@@ -13,5 +13,5 @@ const sterna::PeakLoop kLoops[] = {{"vpdpbusd ymm", false, 32 * STERNA_PEAK_STEP
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_avxvnni;
-const sterna::PeakKernel sterna_peak_avxvnni = {"peak/avxvnni", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_avxvnni = sterna::PeakOf("peak/avxvnni", kLoops);
 }

@@ -17,4 +17,9 @@ struct PeakKernel {
   size_t count;
 };
 
+template <size_t kCount>
+constexpr PeakKernel PeakOf(const char* name, const PeakLoop (&loops)[kCount]) {
+  return {name, loops, kCount};
+}
+
 }  // namespace sterna

@@ -13,5 +13,5 @@ const sterna::PeakLoop kLoops[] = {{"smull + smlal2 + sadalp", false, 16 * STERN
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_neon;
-const sterna::PeakKernel sterna_peak_neon = {"peak/neon", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_neon = sterna::PeakOf("peak/neon", kLoops);
 }

@@ -13,5 +13,5 @@ const sterna::PeakLoop kLoops[] = {{"sdot 4s", false, 16 * STERNA_PEAK_STEPS, Do
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_neondot;
-const sterna::PeakKernel sterna_peak_neondot = {"peak/neondot", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_neondot = sterna::PeakOf("peak/neondot", kLoops);
 }

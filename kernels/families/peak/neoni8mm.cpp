@@ -13,5 +13,5 @@ const sterna::PeakLoop kLoops[] = {{"smmla 4s", false, 32 * STERNA_PEAK_STEPS, M
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_neoni8mm;
-const sterna::PeakKernel sterna_peak_neoni8mm = {"peak/neoni8mm", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_neoni8mm = sterna::PeakOf("peak/neoni8mm", kLoops);
 }

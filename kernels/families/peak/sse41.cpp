@@ -22,5 +22,5 @@ const sterna::PeakLoop kLoops[] = {{"pmaddwd + paddd xmm", false, 8 * STERNA_PEA
 
 extern "C" {
 extern const sterna::PeakKernel sterna_peak_sse41;
-const sterna::PeakKernel sterna_peak_sse41 = {"peak/sse41", kLoops, sizeof(kLoops) / sizeof(kLoops[0])};
+const sterna::PeakKernel sterna_peak_sse41 = sterna::PeakOf("peak/sse41", kLoops);
 }

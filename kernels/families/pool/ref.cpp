@@ -35,12 +35,8 @@ float Plus(float x, float y) { return y + x; }
 void MaxPoolF32(const PoolF32Args* args) { Pool<Greater>(args, -__builtin_inff()); }
 void SumPoolF32(const PoolF32Args* args) { Pool<Plus>(args, 0.0f); }
 
-template <typename T>
-constexpr PoolKernels Reference() {
-  return {"pool/ref", Max<T>, Sum<T>, MaxPoolF32, SumPoolF32};
-}
-
 }  // namespace
-}  // namespace sterna
 
-STERNA_TYPED_REFERENCE(sterna::PoolKernels, pool, sterna::Reference)
+STERNA_TYPED_REFERENCE(PoolKernels, pool, Max<T>, Sum<T>, MaxPoolF32, SumPoolF32)
+
+}  // namespace sterna

@@ -11,6 +11,7 @@ import { InferenceLoop } from '../../../agent/inference/loop.js';
 import { PipelineSlot } from '../../../agent/inference/pipeline-slot.js';
 import { OtaManager } from '../../../agent/ota/manager.js';
 import { openJournal } from '../../../agent/ota/open-journal.js';
+import type { ModelHost, OtaOptions } from '../../../agent/ota/parts.js';
 import { PointerFile } from '../../../agent/ota/pointer-file.js';
 import { PackageStore } from '../../../agent/ota/store.js';
 import { systemBootClock, systemClock } from '../../../agent/platform/clock.js';
@@ -37,16 +38,25 @@ const blocksAsked: number[] = [];
 let atStart: string | null = null;
 let phase = '';
 
+/** What both pipelines do with packages, and how patient they are. */
+const packages: Omit<ModelHost, 'serving' | 'switchTo'> = {
+  open: (path) => runtime.openModel(path, runtime.gallery, {}),
+  describe: (path) => runtime.describePackage(path),
+  test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
+  shadow: (path) => runtime.openShadow(path),
+  peopleLost: () => 0,
+  throttled: () => Promise.resolve(false),
+};
+const updates: OtaOptions = {
+  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, factory: null, openTimeoutMs: 300_000, journalRetryMs: 1000,
+  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
+};
+
 const manager: OtaManager = new OtaManager({
   journal: journal.of('main'), lastRun: endForPipeline(lastRun, 'main'), onOpening: (digest) => journal.noteOpening('main', digest), clock: systemClock(), log: createLog('error'),
   store: new PackageStore(join(folder, 'packages')), pointer: new PointerFile(join(folder, 'slots.json')),
   host: {
-    open: (path) => runtime.openModel(path, runtime.gallery, {}),
-    describe: (path) => runtime.describePackage(path),
-    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
-    shadow: (path) => runtime.openShadow(path),
-    peopleLost: () => 0,
-    throttled: () => Promise.resolve(false),
+    ...packages,
     serving: () => (camera === '' ? null : slot.running),
     switchTo: async (model, where) => {
       if (atStart === null) {
@@ -78,10 +88,7 @@ const manager: OtaManager = new OtaManager({
   },
   onAnnounce: ({ action, package: { version }, error }) => say({ action, version, code: error?.code ?? null }),
   onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
-}, {
-  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, factory: null, openTimeoutMs: 300_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
-});
+}, updates);
 /** With STERNA_TEST_SIGNED the offer comes in a signed message, as from a broker. */
 const signed = process.env['STERNA_TEST_SIGNED'] ?? '';
 const trust = signed === '' ? null : Trust.open({
@@ -100,12 +107,7 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
   journal: journal.of('back'), lastRun: endForPipeline(lastRun, 'back'), onOpening: (digest) => journal.noteOpening('back', digest), clock: systemClock(), log: createLog('error'),
   store: new PackageStore(join(besideFolder, 'packages')), pointer: new PointerFile(join(besideFolder, 'slots.json')),
   host: {
-    open: (path) => runtime.openModel(path, runtime.gallery, {}),
-    describe: (path) => runtime.describePackage(path),
-    test: (path, signal) => runtime.testCandidate(path, { timeoutMs: 300_000, memoryBytes: 300_000_000 }, signal),
-    shadow: (path) => runtime.openShadow(path),
-    peopleLost: () => 0,
-    throttled: () => Promise.resolve(false),
+    ...packages,
     serving: () => null,
     switchTo: (model, where) => besideSlot.exchange(model, where),
   },
@@ -117,10 +119,7 @@ const second: OtaManager | null = besideBytes === null ? null : new OtaManager({
     },
   },
   onChange: () => undefined, onAnnounce: () => undefined, onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`),
-}, {
-  window: 4, stallMs: 10_000, maxStalls: 6, maxPackageBytes: 10_000_000, factory: null, openTimeoutMs: 300_000, journalRetryMs: 1000,
-  limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 5, max_crashes: 3, probation_ms: 60_000, max_failed_starts: 3, healthy_ms: 60_000 },
-});
+}, updates);
 
 await manager.start();
 await second?.start();

@@ -1,8 +1,6 @@
 /** The panel of roll-outs, in a browser. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
+import type { BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Collector } from '../../../deploy/collector/collector.js';
 import { CollectorStore } from '../../../deploy/collector/store.js';
@@ -10,9 +8,7 @@ import { Dashboard } from '../../../deploy/dashboard/server.js';
 import { stepRollout, type RolloutEvent } from '../../../deploy/rollout/machine.js';
 import { defaultSpec, parseWave } from '../../../deploy/rollout/spec.js';
 import { RolloutStore } from '../../../deploy/rollout/store.js';
-
-const CHROMIUM = process.env.STERNA_CHROMIUM ?? '/usr/bin/chromium';
-const HOSTILE = '<img src=x onerror="document.title=1">';
+import { chromiumMissing, HOSTILE, picture, usePages } from '../browser.js';
 
 let store: CollectorStore;
 let rollouts: RolloutStore;
@@ -78,32 +74,9 @@ describe('the API of roll-outs', () => {
   });
 });
 
-describe.skipIf(!existsSync(CHROMIUM))(`the panel of roll-outs in a browser (skipped without ${CHROMIUM})`, () => {
-  let browser: Browser;
-  const problems: string[] = [];
-  const pages: Page[] = [];
-  beforeAll(async () => { browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'] }); }, 60_000);
-  afterAll(() => browser.close());
-  afterEach(async () => {
-    for (const page of pages.splice(0)) await page.close();
-    expect(problems.splice(0)).toEqual([]);
-  });
-
-  async function open(options: BrowserContextOptions = { viewport: { width: 1440, height: 900 }, colorScheme: 'dark' }): Promise<Page> {
-    const page = await browser.newPage(options);
-    pages.push(page);
-    page.on('console', (message) => { if (message.type() !== 'info' && message.type() !== 'log') problems.push(`${message.type()}: ${message.text()}`); });
-    page.on('pageerror', (error) => problems.push(error.message));
-    await page.goto(dashboard.url);
-    return page;
-  }
-
-  async function picture(page: Page, name: string): Promise<void> {
-    const folder = process.env.STERNA_SCREENSHOTS;
-    if (folder === undefined) return;
-    mkdirSync(folder, { recursive: true });
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
-  }
+describe.skipIf(chromiumMissing !== undefined)(`the panel of roll-outs in a browser${chromiumMissing === undefined ? '' : ` (${chromiumMissing})`}`, () => {
+  const { open: openPage } = usePages();
+  const open = (options: BrowserContextOptions = {}): Promise<Page> => openPage(dashboard.url, { colorScheme: 'dark', ...options });
 
   it('is not there without a roll-out', async () => {
     const page = await open();

@@ -88,14 +88,26 @@ export class Incremental {
     return new Map([...feeds, ...outputs.map(({ name, flip }, i): [string, TensorValue] => [name, flipped(made[i], flip)])]);
   }
 
-  /** What is wrong with the maps after a run of `mask` on those of before; empty when nothing is. `ops`: of a run of these only. */
-  problems(before: Maps, after: Maps, mask: CellMask, [first, end]: readonly [number, number] = [0, Infinity]): string[] {
-    const ran = (node: Node): boolean => this.opsOf(node).every((op) => op >= first && op < end);
-    return this.graph.nodes.flatMap((node) => (ran(node) ? this.problemsOf(node, before, after, mask) : []));
+  /**
+   * What is wrong with the maps after a run of `mask` on those of before; empty when nothing is. `ops`: of a run of these only. With `alike` the
+   * interpreter evaluates at most so many of the nodes that differ in nothing but their channels and the size of their maps.
+   */
+  problems(before: Maps, after: Maps, mask: CellMask, { ops: [first, end] = [0, Infinity], alike = Infinity }: { ops?: readonly [number, number]; alike?: number } = {}): string[] {
+    const seen = new Map<string, number>();
+    return this.graph.nodes.filter((node) => this.opsOf(node).every((op) => op >= first && op < end)).flatMap((node) => {
+      const kind = this.kindOf(node), times = (seen.get(kind) ?? 0) + 1;
+      seen.set(kind, times);
+      return times > alike ? [] : this.problemsOf(node, before, after, mask);
+    });
   }
 
   close(): Promise<void> {
     return this.native.close();
+  }
+
+  private kindOf({ op, attributes, inputs, outputs }: Node): string {
+    const group = attributes.get('group');
+    return JSON.stringify([op, [...attributes, ['group', group === undefined ? 0 : Number(group) > 1 ? 2 : 1]], inputs.length, typeOf(this.graph, outputs[0] ?? '').dtype], (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
   }
 
   private problemsOf(node: Node, before: Maps, after: Maps, mask: CellMask): string[] {

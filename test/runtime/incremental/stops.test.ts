@@ -37,12 +37,12 @@ async function stopsAt(parsed: OnnxModel, shares: readonly number[], { threads =
     for (const [stop, i] of [2, 3].entries()) {
       const mask = randomMask(...grid, active, seed + stop);
       const after = await net.runOps(prefix, picture(seed + i), mask);
-      expect(net.problems(before, after, mask, prefix), `stop ${stop} after ${cut} of ${net.ops} ops`).toEqual([]);
+      expect(net.problems(before, after, mask, { ops: prefix }), `stop ${stop} after ${cut} of ${net.ops} ops`).toEqual([]);
       [before, missed] = [after, either(missed, mask)];
     }
     const after = await net.runOps(suffix, picture(seed + 3), missed);
     const then = new Map([...behind, ...after]);
-    expect(net.problems(before, then, missed, suffix), `going on after ${cut} of ${net.ops} ops`).toEqual([]);
+    expect(net.problems(before, then, missed, { ops: suffix }), `going on after ${cut} of ${net.ops} ops`).toEqual([]);
     const every = randomMask(...grid, 1.1, seed);
     await net.runOps(prefix, picture(seed + 4), every);
     expect(bitsOf(await net.runOps(suffix, picture(seed + 4), every)), 'every cell').toEqual(bitsOf(await net.run(picture(seed + 4))));
