@@ -78,6 +78,10 @@ export interface SessionStats {
   /** Of an incremental session this contains the kept maps. */
   arenaBytes?: number;
   packedBytes?: number;
+  /** Native engine: how often a run had to compile the model for the values that it was fed, the first of them included. 0 for most models. */
+  recompilations?: number;
+  /** Native engine: nodes that no program can have and that the reference implementations compute; left out where there are none. */
+  interpretedNodes?: number;
 }
 
 export interface LayerProfile {

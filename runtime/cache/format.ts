@@ -15,7 +15,7 @@ import { checksumOf } from '../../kernels/binding/index.js';
 import type { CompiledModel } from '../lower/compile-message.js';
 
 /** What a session needs to know of a program besides its bytes. */
-export type ProgramDescription = Pick<CompiledModel, 'inputs' | 'outputs' | 'split' | 'opNames' | 'regions'>;
+export type ProgramDescription = Pick<CompiledModel, 'inputs' | 'outputs' | 'split' | 'opNames' | 'regions' | 'open'>;
 
 const magic = Buffer.from('STRNPROG', 'latin1');
 const version = 1;

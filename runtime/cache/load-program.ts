@@ -89,8 +89,8 @@ export async function loadThroughCache(request: ProgramRequest): Promise<LoadedP
   };
   const found = await attempt(() => fromStore(store, key, load));
   if (found !== undefined) return { ...found, cached: true };
-  const { inputs, outputs, split, opNames, regions, bytes, packed } = await compileApart(model, { ...compile, pack: load });
-  const description = { inputs, outputs, opNames, ...(split === undefined ? {} : { split }), ...(regions === undefined ? {} : { regions }) };
+  const { inputs, outputs, split, opNames, regions, open, bytes, packed } = await compileApart(model, { ...compile, pack: load });
+  const description = { inputs, outputs, opNames, ...(split === undefined ? {} : { split }), ...(regions === undefined ? {} : { regions }), ...(open === undefined ? {} : { open }) };
   // From the file again: its pages can be shared with other processes, and dropped when memory is short.
   const kept = packed ? await attempt(() => keepAndOpen(store, key, description, bytes, load)) : undefined;
   return kept !== undefined ? { ...kept, cached: false } : { description, native: nameOp(description, () => loadProgram(bytes, withRegions(load, description))), cached: false };

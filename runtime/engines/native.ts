@@ -2,18 +2,22 @@ import { describeCpu, loadProgram, type CellMask, type Isa, type LoadOptions, ty
 import { isaActivations } from '../../kernels/binding/tables.js';
 import { loadThroughCache } from '../cache/load-program.js';
 import { RuntimeError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { compileApart } from '../lower/compile-apart.js';
 import type { CompiledProgram, CompileOptions, ProgramPort, ProgramSplit } from '../lower/compile.js';
 import { flipBytes } from '../lower/flip-bytes.js';
 import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
-import { orderFeeds } from './feeds.js';
+import type { ModelPart } from '../lower/parts.js';
+import { orderFeeds, pixelLayout } from './feeds.js';
+import { multiplies, SessionInParts, type RunningPart } from './in-parts.js';
 import { NativeKeptMaps, type ProgramPart } from './kept-maps.js';
 import { asBytes, outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
-import { decidingInputs, SpecializingSession } from './specializing.js';
+import { ReshapingSession, type Shapes } from './reshaping.js';
+import { decidingInputs, portsOf, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats, SplitRun } from '../session-types.js';
-import type { Tensor, TensorData } from '../tensor.js';
+import type { Tensor, TensorData, TensorInfo } from '../tensor.js';
 
 /** What the program is given for a feed: int64 as int32, bytes in the program's own sign. */
 function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBufferView {
@@ -28,7 +32,7 @@ function toProgram(port: ProgramPort | undefined, data: TensorData): ArrayBuffer
 }
 
 /** What a session needs to know of a program besides its bytes. */
-type Description = Pick<CompiledProgram, 'inputs' | 'outputs' | 'split' | 'opNames' | 'regions'>;
+type Description = Pick<CompiledProgram, 'inputs' | 'outputs' | 'split' | 'opNames' | 'regions' | 'open'>;
 
 class NativeSession implements Session {
   readonly stats: SessionStats;
@@ -38,9 +42,13 @@ class NativeSession implements Session {
   private stopped = false;
 
   constructor(private readonly program: Description, private readonly native: NativeProgram, opening: Pick<SessionStats, 'loadMs' | 'cached'>) {
-    this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
+    this.stats = { engine: 'native', isa: native.isa, threads: native.threads, ...opening, recompilations: 0, arenaBytes: native.arenaBytes, packedBytes: native.packedBytes };
     if (program.regions !== undefined) this.kept = new NativeKeptMaps(native, program.outputs, () => this.stopped);
     this.split = program.split === undefined ? undefined : this.inParts(program.split);
+  }
+  /** Whether sizes of inputs were taken as 1 because nothing states them. */
+  get open(): boolean {
+    return this.program.open === true;
   }
   get inputs() {
     return this.program.inputs.map(({ name, type, dims }) => ({ name, type, dims }));
@@ -145,7 +153,7 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 }
 
 /** Compiles one program, or takes it from the cache, and loads it. `fixed`: inputs that become constants of it; no cache keeps these. */
-async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
+async function openProgram(source: Uint8Array | Graph, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
   const { isa, pixels, symbols, shapes, strips, incremental, split, threads, affinity, memoryLimitBytes, maxBlockingMs, background, limits, cache, modelSha256 } = options;
   const compileOptions: CompileOptions = {
@@ -166,27 +174,127 @@ async function openProgram(bytes: Uint8Array, options: SessionOptions, fixed: Re
     ...(maxBlockingMs === undefined ? {} : { maxBlockingMs }),
     ...(background === undefined ? {} : { background }),
   };
-  if (cache !== undefined && Object.keys(fixed).length === 0) {
-    const { description, native, cached } = await loadThroughCache({ model: bytes, sha256: modelSha256, compile: compileOptions, load, cache });
+  if (cache !== undefined && source instanceof Uint8Array && Object.keys(fixed).length === 0) {
+    const { description, native, cached } = await loadThroughCache({ model: source, sha256: modelSha256, compile: compileOptions, load, cache });
     return new NativeSession(description, native, { loadMs: performance.now() - start, cached });
   }
-  const program = await compileApart(bytes, { ...compileOptions, fixed });
+  const program = await compileApart(source, { ...compileOptions, fixed });
   const native = nameOp(program, () => loadProgram(program.bytes, withRegions(load, program)));
   // The session must not keep the program's bytes in memory.
   const { bytes: _, ...description } = program;
   return new NativeSession(description, native, { loadMs: performance.now() - start });
 }
 
+/** The program of a graph. */
+async function openGraph(graph: Graph, options: SessionOptions): Promise<NativeSession> {
+  const { cache: _cache, modelSha256: _hash, ...rest } = options;
+  return openProgram(graph, rest);
+}
+
+/** Attempts to open a model in parts: each that fails finds at least one more node to interpret. */
+const maximumAttempts = 32;
+
+const isRefusal = (error: unknown): error is RuntimeError => error instanceof RuntimeError && (error.code === 'E_MODEL_OP' || error.code === 'E_MODEL_SHAPE');
+
+/** The node that is refused because one of its operands is not a constant. */
+function refusedNode({ nodes }: Graph, error: unknown): string | undefined {
+  const name = isRefusal(error) && typeof error.details['operand'] === 'string' ? error.details['node'] : undefined;
+  return typeof name === 'string' && nodes.some((node) => node.name === name) ? name : undefined;
+}
+
+/** Loads the programs of a model's parts. A name: of a node that has to be interpreted, too. */
+async function loadParts(parts: readonly ModelPart[], options: SessionOptions): Promise<RunningPart[] | string> {
+  const loaded: RunningPart[] = [];
+  const { pixels = {} } = options;
+  for (const part of parts) {
+    if (part.kind === 'interpreted') {
+      loaded.push(part);
+      continue;
+    }
+    const own = Object.entries(pixels).filter(([name]) => part.graph.inputs.includes(name));
+    try {
+      loaded.push({ ...part, session: await openGraph(part.graph, { ...options, pixels: Object.fromEntries(own) }) });
+    } catch (error) {
+      for (const each of loaded) if (each.kind === 'compiled') await each.session.close();
+      const name = refusedNode(part.graph, error);
+      if (name === undefined) throw error;
+      return name;
+    }
+  }
+  return loaded;
+}
+
 /**
- * Compiles a model for this CPU and loads it into the native engine. A model with inputs that decide shapes, or that an
- * operator must know beforehand, is compiled when it is run, once for each of their values (`specializing.ts`).
+ * Opens a model that no single program can run. It is compiled for the values of whole numbers that it is fed when these decide the sizes of
+ * layers with weights; otherwise it runs in parts.
+ * @param error why it was refused as one program, which is thrown when there is no other way
+ */
+async function openApart(bytes: Uint8Array, options: SessionOptions, error: unknown): Promise<SessionInParts | SpecializingSession> {
+  const start = performance.now();
+  const { partsOf } = await import('../lower/parts.js');
+  const { graph, inputs, outputs } = portsOf(bytes, options);
+  const deciding = decidingInputs(error) ?? [];
+  const apart = new Set<string>();
+  for (let attempt = 0; attempt < maximumAttempts; attempt++) {
+    const { parts, constants } = partsOf(graph, apart);
+    const interpreted = parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes : []));
+    if (interpreted.length === 0 && attempt > 0) break;
+    const whole = deciding.length > 0 && deciding.every((name) => graph.types.get(name)?.dtype !== 'float32');
+    if (whole && options.pixels === undefined && multiplies(interpreted, constants)) return new SpecializingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
+    const loaded = await loadParts(parts, options);
+    if (typeof loaded !== 'string') return new SessionInParts({ graph, inputs: inputs.map((info) => pixelInfo(info, options)), outputs, constants, parts: loaded }, { threads: options.threads ?? 1, loadMs: performance.now() - start });
+    apart.add(loaded);
+  }
+  throw error;
+}
+
+/** An input as it is fed: as pixels where the options say so. */
+function pixelInfo(info: TensorInfo, { pixels = {} }: SessionOptions): TensorInfo {
+  const given = pixels[info.name];
+  if (given === undefined) return info;
+  const { height, width, channels } = pixelLayout(info, given);
+  return { name: info.name, type: 'uint8', dims: [1, height, width, channels] };
+}
+
+/**
+ * Compiles a model for this CPU and loads it into the native engine. A model that cannot be one program, because sizes follow from data, runs
+ * in parts (`in-parts.ts`); one in which whole numbers that are fed decide the sizes of layers with weights is compiled when it is run, once
+ * for each of their values (`specializing.ts`).
  * @throws RuntimeError E_MODEL_*, E_INPUT; KernelError E_NATIVE_MISSING, E_ISA, E_OUT_OF_MEMORY, E_PROGRAM_LIMIT
  */
 export async function openNative(bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const { split, incremental = false, pixels } = options;
+  const plain = split === undefined && incremental === false;
+  let session: OpenedSession | undefined;
+  try {
+    session = await openOnce(bytes, options, plain);
+    if (!plain || pixels !== undefined || session instanceof SpecializingSession || (session instanceof NativeSession && !session.open)) return session;
+  } catch (error) {
+    if (!plain || pixels !== undefined || !isRefusal(error) || error.code !== 'E_MODEL_SHAPE') throw error;
+    return reshaping(bytes, options, undefined, error);
+  }
+  return reshaping(bytes, options, session, undefined);
+}
+
+type OpenedSession = NativeSession | SessionInParts | SpecializingSession;
+
+/** @param parts whether a model that cannot be one program may run in parts */
+async function openOnce(bytes: Uint8Array, options: SessionOptions, parts: boolean): Promise<OpenedSession> {
   try {
     return await openProgram(bytes, options);
   } catch (error) {
-    if (decidingInputs(error) === undefined || options.pixels !== undefined) throw error;
-    return new SpecializingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
+    if (!parts || !isRefusal(error)) throw error;
+    return openApart(bytes, options, error);
   }
+}
+
+/** A session for any sizes where the file leaves them open; the session itself, or the refusal, where it leaves none. */
+function reshaping(bytes: Uint8Array, options: SessionOptions, first: OpenedSession | undefined, refusal: unknown): Session {
+  const { inputs, outputs, open } = portsOf(bytes, options, first?.outputs);
+  if (Object.keys(open).length === 0) {
+    if (first !== undefined) return first;
+    throw refusal;
+  }
+  const openFor = (shapes: Shapes): Promise<OpenedSession> => openOnce(bytes, { ...options, shapes: { ...options.shapes, ...shapes } }, true);
+  return new ReshapingSession({ inputs, outputs, open, openFor }, first);
 }

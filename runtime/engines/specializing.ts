@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { RuntimeError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
+import { openAxes } from '../graph/open-dimensions.js';
 import { parseModel } from '../onnx/parse.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
@@ -26,14 +28,20 @@ export interface SpecializedSession extends Session {
 /** Compiles the model with these inputs as constants. */
 export type Specialize = (fixed: Readonly<Record<string, TensorValue>>) => Promise<SpecializedSession>;
 
-interface Ports {
+export interface Ports {
+  readonly graph: Graph;
   readonly inputs: TensorInfo[];
-  readonly outputs: TensorInfo[];
-  /** Inputs with sizes that the file leaves open. */
-  readonly open: ReadonlySet<string>;
+  readonly outputs: readonly TensorInfo[];
+  /** Axes by input with sizes that neither the file nor the options state. */
+  readonly open: Readonly<Record<string, readonly number[]>>;
 }
 
-function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions): Ports {
+/**
+ * The interface of a model as its file states it.
+ * @param outputs where they are known; the file need not state their types then
+ * @throws RuntimeError E_MODEL_*
+ */
+export function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions, outputs?: readonly TensorInfo[]): Ports {
   const model = parseModel(bytes, limits);
   const graph = graphFromOnnx(model, { symbols, shapes, limits });
   const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
@@ -42,9 +50,10 @@ function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: 
     return { name, type, dims };
   };
   return {
+    graph,
     inputs: graph.inputs.map((name) => info(name, graph.types.get(name)?.dtype, graph.types.get(name)?.shape ?? [])),
-    open: new Set(model.graph.inputs.filter(({ dims }) => dims?.some((dim) => typeof dim !== 'number')).map(({ name }) => name)),
-    outputs: model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
+    open: openAxes(model.graph.inputs, { symbols, shapes }),
+    outputs: outputs ?? model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
   };
 }
 
@@ -62,10 +71,11 @@ function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {
 export class SpecializingSession implements Session {
   readonly inputs: readonly TensorInfo[];
   private readonly declared: readonly TensorInfo[];
-  private readonly open: ReadonlySet<string>;
+  private readonly open: Ports['open'];
   private readonly fixed = new Set<string>();
   private readonly programs = new Map<string, SpecializedSession>();
   private latest: SpecializedSession | undefined;
+  private recompilations = 0;
   /** The end of the queue: runs are in order, and one may have to compile first. */
   private queue: Promise<unknown> = Promise.resolve();
   private closed = false;
@@ -83,7 +93,8 @@ export class SpecializingSession implements Session {
 
   /** Of the program that ran last. */
   get stats(): SessionStats {
-    return this.latest?.stats ?? { engine: 'native', threads: this.options.threads ?? 1, loadMs: 0 };
+    const { stats } = this.latest ?? { stats: { engine: 'native' as const, threads: this.options.threads ?? 1, loadMs: 0 } };
+    return { ...stats, recompilations: this.recompilations };
   }
 
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
@@ -137,7 +148,7 @@ export class SpecializingSession implements Session {
 
   /** An input that is compiled in may have any sizes where the file leaves them open: a list of axes may be empty. */
   private sized(info: TensorInfo, feed: Tensor | undefined): TensorInfo {
-    return this.open.has(info.name) && feed?.dims.length === info.dims.length ? { ...info, dims: feed.dims } : info;
+    return this.open[info.name] !== undefined && feed?.dims.length === info.dims.length ? { ...info, dims: feed.dims } : info;
   }
 
   /** Undefined: the compiler asked for further inputs, which are fixed from now on. */
@@ -145,7 +156,9 @@ export class SpecializingSession implements Session {
     // Copies: the caller's arrays may be views of something large.
     const values = fixed.map(([name, { type, dims, data }]): [string, TensorValue] => [name, { dtype: type, dims: [...dims], data: data.slice() }]);
     try {
-      return await this.specialize(Object.fromEntries(values));
+      const session = await this.specialize(Object.fromEntries(values));
+      this.recompilations += 1;
+      return session;
     } catch (error) {
       const wanted = (decidingInputs(error) ?? []).filter((name) => !this.fixed.has(name));
       if (wanted.length === 0 || wanted.some((name) => !this.mayBeFixed(name))) throw error;

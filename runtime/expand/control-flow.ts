@@ -78,6 +78,12 @@ function tooManySteps(node: Node, steps: number): RuntimeError {
   return new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${maximumSteps} steps but there are ${steps}`, { details: { node: node.name, op: node.op } });
 }
 
+/** A loop whose body computes whether it goes on. */
+function openCourse(node: Node, condition: string): RuntimeError {
+  const { message, details } = unsupported(node, 'whether it goes on is computed while the model runs', 'body');
+  return new RuntimeError('E_MODEL_OP', message, { details: { ...details, operand: condition } });
+}
+
 const loop: Expansion = (b, node) => {
   const { operands } = operandsOf(node);
   const [tripName, conditionName, initial] = [optionalOperand({ inputs: operands }, 0), optionalOperand({ inputs: operands }, 1), operands.slice(2)];
@@ -89,7 +95,7 @@ const loop: Expansion = (b, node) => {
   const scans: string[][] = body.outputs.slice(1 + initial.length).map(() => []);
   for (let step = 0; step < trips; step++) {
     const goesOn = condition === undefined ? true : truth(b, condition);
-    if (goesOn === undefined) throw step === 0 ? notConstant(node, 1, 'cond') : unsupported(node, 'whether it goes on is computed while the model runs', 'body');
+    if (goesOn === undefined) throw step === 0 ? notConstant(node, 1, 'cond') : openCourse(node, condition ?? absent);
     if (!goesOn) break;
     if (step >= maximumSteps) throw tooManySteps(node, step + 1);
     const [next, ...rest] = inline(b, node, body, [m.number(step, 'int64'), condition ?? m.number(1, 'bool'), ...states]);
@@ -101,7 +107,7 @@ const loop: Expansion = (b, node) => {
 };
 
 const scan: Expansion = (b, node) => {
-  if (b.opset < 9) throw unsupported(node, 'Expected operator set 9 or later; convert the model');
+  if (b.opset < 9) return batchedScan(b, node);
   const { operands } = operandsOf(node);
   const body = graphOf(node, 'body');
   const count = intAttribute(node, 'num_scan_inputs', 0);
@@ -131,4 +137,45 @@ const scan: Expansion = (b, node) => {
   return [...states, ...given];
 };
 
-export const controlFlow: Readonly<Record<string, Expansion>> = { If: branch, Loop: loop, Scan: scan };
+/** Operator set 8: sequences [batch, steps, ...], an optional list of their lengths before the operands, and the body run for each of the batch. */
+function batchedScan(b: Builder, node: Node): string[] {
+  const { operands } = operandsOf(node);
+  if (operands[0] !== absent) throw unsupported(node, 'sequences of several lengths; convert the model to operator set 9 or later', 'sequence_lens');
+  if (intsAttribute(node, 'directions')?.some((direction) => direction !== 0) === true) throw unsupported(node, 'backward sequences; convert the model to operator set 9 or later', 'directions');
+  const body = graphOf(node, 'body');
+  const [values, count] = [operands.slice(1), intAttribute(node, 'num_scan_inputs', 0)];
+  const states = values.length - count;
+  const m = new Notation(b);
+  const [batch = 1, steps = 1] = m.shape(values[states] ?? absent);
+  if (batch * steps > maximumSteps) throw tooManySteps(node, batch * steps);
+  const results = Array.from({ length: batch }, (_, image) => {
+    const at = (value: string, index: number): string => m.gather(value, m.number(index, 'int64'), 0);
+    let own: readonly string[] = values.slice(0, states).map((value) => at(value, image));
+    const rows = values.slice(states).map((value) => at(value, image));
+    const given: string[][] = body.outputs.slice(states).map(() => []);
+    for (let step = 0; step < steps; step++) {
+      const made = inline(b, node, body, [...own, ...rows.map((row) => at(row, step))]);
+      own = made.slice(0, states);
+      made.slice(states).forEach((row, i) => given[i]?.push(row));
+    }
+    return [...own, ...given.map((parts) => stacked(b, node, parts))];
+  });
+  return (results[0] ?? []).map((_, i) => stacked(b, node, results.map((each) => each[i] ?? absent)));
+}
+
+/** The body for each element of the sequences; a tensor is the same for all. */
+const sequenceMap: Expansion = (b, node) => {
+  const { operands } = operandsOf(node);
+  const [first] = operands;
+  const length = b.sequence(first ?? absent)?.length;
+  if (length === undefined) throw unsupported(node, 'input 0 is a tensor, or a sequence that the model is fed; expected a sequence that it makes');
+  const body = graphOf(node, 'body');
+  const results = Array.from({ length }, (_, i) => inline(b, node, body, operands.map((value) => b.sequence(value)?.[i] ?? value)));
+  return body.outputs.map((_, output) => {
+    const name = b.fresh(`${node.name}.sequence`);
+    b.setSequence(name, results.map((each) => each[output] ?? absent));
+    return name;
+  });
+};
+
+export const controlFlow: Readonly<Record<string, Expansion>> = { If: branch, Loop: loop, Scan: scan, SequenceMap: sequenceMap };

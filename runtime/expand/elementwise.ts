@@ -1,4 +1,4 @@
-import { floatAttribute, intAttribute, misshapen } from '../graph/attributes.js';
+import { floatAttribute, intAttribute, misshapen, notConstant, oneOf, unsupported } from '../graph/attributes.js';
 import { normalizeAxis } from '../ops/op.js';
 import { type Builder, type Expansion, input, Notation } from './builder.js';
 
@@ -35,7 +35,7 @@ const oneHot: Expansion = (b, node) => {
   const m = new Notation(b);
   const [indices, depthName, values] = [input(node), input(node, 1), input(node, 2)];
   const depthValue = b.known(depthName);
-  if (depthValue === undefined) return undefined;
+  if (depthValue === undefined) throw notConstant(node, 1, 'depth');
   const depth = Number(depthValue.data[0]);
   if (!(depth >= 1)) throw misshapen(node, `Expected a depth of at least 1 but received ${depth}`);
   const shape = m.shape(indices);
@@ -145,12 +145,24 @@ const pow: Expansion = (b, node) => {
   return [m.cast(m.op('Pow', m.cast(x, 'float32'), y), m.dtype(x))];
 };
 
+/** A shift by n bits is a product with 2^n, or a quotient, and nothing is left of a byte after eight. */
+const bitShift: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const [x, bits] = [input(node), input(node, 1)];
+  if (m.dtype(x) !== 'uint8') throw unsupported(node, `Expected uint8 but received ${m.dtype(x)}`);
+  const powers = m.tensor('uint8', [8], Array.from({ length: 8 }, (_, i) => 1 << i));
+  const few = m.op('Less', m.cast(bits, 'int32'), m.number(8, 'int32'));
+  const power = m.gather(powers, m.where(few, m.cast(bits, 'int32'), m.number(0, 'int32')), 0);
+  const shifted = oneOf(node, 'direction', ['LEFT', 'RIGHT'], 'LEFT') === 'LEFT' ? m.mul(x, power) : m.div(x, power);
+  return [m.where(few, shifted, m.number(0, 'uint8'))];
+};
+
 export const elementwise: Readonly<Record<string, Expansion>> = {
   IsNaN(b, node) {
     const m = new Notation(b);
     return [m.op('Not', m.op('Equal', input(node), input(node)))];
   },
   IsInf: isInf, Trilu: trilu, OneHot: oneHot, EyeLike: eyeLike, RMSNormalization: rmsNormalization, ReverseSequence: reverseSequence,
-  BatchNormalization: batchNormalization, Clip: clip, CastLike: castLike, Pow: pow,
+  BatchNormalization: batchNormalization, Clip: clip, CastLike: castLike, Pow: pow, BitShift: bitShift,
   Swish: (b, node) => [swish(b, input(node), floatAttribute(node, 'alpha', 1))],
 };

@@ -11,6 +11,9 @@ import { absent } from '../graph/operands.js';
 /** Values up to this many elements are evaluated during inference: enough for shape arithmetic, too few for weights. */
 const shapeArithmeticElements = 4096;
 
+/** Nodes that an eager run may compute, every step of a loop counted: some seconds. */
+const maximumComputed = 1 << 19;
+
 /** Expansions within expansions: nested control flow and functions; what lies deeper is a mistake or an attack. */
 const maximumDepth = 64;
 
@@ -40,6 +43,7 @@ export class Expander implements Builder {
   private current: Node | undefined;
   private depth = 0;
   private expanded = false;
+  private count = 0;
 
   constructor(private readonly graph: Graph, { eager = false }: ExpanderOptions = {}) {
     this.eager = eager;
@@ -146,17 +150,28 @@ export class Expander implements Builder {
   }
 
   private infer(node: Node): void {
-    if (this.nodes.length >= this.limits.nodes) {
-      throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${this.limits.nodes} nodes after expansion`, { details: { node: node.name, op: node.op } });
+    if (++this.count > (this.eager ? maximumComputed : this.limits.nodes)) {
+      throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': expected at most ${this.eager ? maximumComputed : this.limits.nodes} nodes after expansion`, { details: { node: node.name, op: node.op } });
     }
+    this.checkKnownSizes(node);
     const outputs = inferNode({ ...this.graph, constants: this.constants }, node, this.types, this.values);
     node.outputs.forEach((name, i) => {
       const type = outputs[i];
       if (name !== '' && type !== undefined) this.types.set(name, type);
     });
-    this.nodes.push(node);
-    for (const name of node.outputs) this.producers.set(name, node);
+    if (!this.eager) {
+      this.nodes.push(node);
+      for (const name of node.outputs) this.producers.set(name, node);
+    }
     this.evaluate(node, outputs);
+  }
+
+  /** The type of what a suppression selects says how many rows there may be: nothing that follows from it is known before a run. */
+  private checkKnownSizes(node: Node): void {
+    const index = this.eager ? -1 : node.inputs.findIndex((name) => this.producers.get(name)?.op === 'NonMaxSuppression' && this.known(name) === undefined);
+    if (index < 0) return;
+    const { details } = unsupported(node, 'unknown size');
+    throw new RuntimeError('E_MODEL_OP', `${node.op} '${node.name}': the number of boxes that NonMaxSuppression selects is known only when the model has run`, { details: { ...details, operand: node.inputs[index] } });
   }
 
   private evaluate(node: Node, outputs: readonly ValueType[]): void {
@@ -170,6 +185,11 @@ export class Expander implements Builder {
       const value = results?.[i];
       if (value !== undefined) this.values.set(name, value);
     });
+  }
+
+  /** Gives a value to an eager run. */
+  give(name: string, value: TensorValue): void {
+    this.values.set(name, value);
   }
 
   /** The values of an eager run. */

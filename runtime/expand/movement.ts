@@ -1,4 +1,5 @@
-import { intAttribute, misshapen, stringAttribute } from '../graph/attributes.js';
+import { int, intAttribute, misshapen, notConstant, requiredInts, stringAttribute, intsAttribute } from '../graph/attributes.js';
+import { hasOperand } from '../graph/operands.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, toNumbers } from '../graph/tensor-value.js';
 import { paddingOf } from '../ops/movement.js';
@@ -94,7 +95,7 @@ const scatterNd: Expansion = (b, node) => {
 const compress: Expansion = (b, node) => {
   const m = new Notation(b);
   const condition = b.known(input(node, 1));
-  if (condition === undefined || b.eager) return undefined;
+  if (condition === undefined) throw notConstant(node, 1, 'condition');
   const chosen = Array.from(toNumbers(condition)).flatMap((flag, i) => (flag === 0 ? [] : [i]));
   const whole = !node.attributes.has('axis');
   const shape = m.shape(input(node));
@@ -116,5 +117,23 @@ const resizeCodes: Expansion = (b, node) => {
   return [b.emit('QuantizeLinear', [resized, ...grid])];
 };
 
+/** Values go back to where a MaxPool found them, in an output of zeros of the size that the pool's input had. */
+const maxUnpool: Expansion = (b, node) => {
+  const m = new Notation(b);
+  const x = input(node);
+  const [n = 1, c = 1, ...spatial] = m.shape(x);
+  const kernel = requiredInts(node, 'kernel_shape');
+  const [strides, pads] = [intsAttribute(node, 'strides') ?? kernel.map(() => 1), intsAttribute(node, 'pads') ?? kernel.flatMap(() => [0, 0])];
+  const inferred = [n, c, ...spatial.map((size, i) => (size - 1) * (strides[i] ?? 1) + (kernel[i] ?? 1) - (pads[i] ?? 0) - (pads[i + kernel.length] ?? 0))];
+  const wanted = hasOperand(node, 2) ? numbersOf(b, node, 2) : inferred;
+  if (wanted === undefined) throw notConstant(node, 2, 'output_shape');
+  if (wanted.length !== inferred.length || wanted.some((size, i) => size < (inferred[i] ?? 0))) throw misshapen(node, `an output of [${wanted.join(', ')}] is smaller than [${inferred.join(', ')}]`);
+  const count = elementCount(m.shape(x));
+  const zeros = m.expand(m.like(x, 0), [elementCount(inferred)]);
+  const flat = b.emit('ScatterElements', [zeros, m.reshape(input(node, 1), [count]), m.reshape(x, [count])], { axis: int(0) });
+  return [m.pad(m.reshape(flat, inferred), inferred.map(() => 0), wanted.map((size, i) => size - (inferred[i] ?? 0)))];
+};
+
 export const movements: Readonly<Record<string, Expansion>> = {
-  Resize: resizeCodes, Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress };
+  Resize: resizeCodes, Pad: pad, Concat: concat, ScatterND: scatterNd, Compress: compress, MaxUnpool: maxUnpool,
+};

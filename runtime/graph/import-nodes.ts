@@ -61,7 +61,7 @@ export function operandsOf(node: Node): { operands: readonly string[]; captures:
   return { operands: node.inputs.slice(0, count), captures: new Map(names.map((name, i) => [name, operand(node, count + i)])) };
 }
 
-const knownDomains = new Set(['', 'ai.onnx', 'com.microsoft', 'com.ms.internal.nhwc', ...qonnxDomains]);
+const knownDomains = new Set(['', 'ai.onnx', 'ai.onnx.preview.training', 'com.microsoft', 'com.ms.internal.nhwc', ...qonnxDomains]);
 
 /** Nodes without Constant, whose values join the constants. */
 export function importNodes(graph: OnnxGraph): { nodes: Node[]; constants: Map<string, TensorValue> } {

@@ -32,8 +32,12 @@ function limitsFor(constants: ReadonlyMap<string, TensorValue>, limits: Partial<
   };
 }
 
+/** Whose operators those of other domains are written in, where the model does not say. */
+const defaultOpset = 17;
+
 function opsetOf(model: OnnxModel): number {
-  const opset = model.opsets.get('');
+  // A model without operators of ai.onnx need not say which ones it would have.
+  const opset = model.opsets.get('') ?? (model.graph.nodes.every(({ domain }) => domain !== '' && domain !== 'ai.onnx') ? defaultOpset : undefined);
   if (opset === undefined) throw new RuntimeError('E_MODEL_MALFORMED', 'The model imports no ai.onnx operator set');
   return readableOpset(opset, model.graph.nodes.map(({ op }) => op));
 }
@@ -46,7 +50,7 @@ function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Reado
   const shape = givenDims(info, options, symbols).map((given, axis) => {
     const [dim, size] = [dims[axis], given ?? 1];
     if (typeof dim === 'number') return dim;
-    if (!Number.isInteger(size) || size < 1) throw new RuntimeError('E_MODEL_SHAPE', `Symbol '${dim}': expected a size of at least 1 but received ${size}`);
+    if (!Number.isInteger(size) || size < 0) throw new RuntimeError('E_MODEL_SHAPE', `Symbol '${dim}': expected a size but received ${size}`);
     return size;
   });
   return { dtype: info.dtype, shape };

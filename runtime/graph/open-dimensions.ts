@@ -17,7 +17,7 @@ export const showDims = (dims: readonly OnnxDimension[]): string => `[${dims.map
 const refuse = (message: string, details: Record<string, unknown>): RuntimeError => new RuntimeError('E_OPTION', message, { details });
 
 function checkShape({ name, dims = [] }: OpenInput, shape: readonly number[]): void {
-  const sized = shape.every((size) => Number.isInteger(size) && size >= 1);
+  const sized = shape.every((size) => Number.isInteger(size) && size >= 0);
   const fits = shape.length === dims.length && dims.every((dim, axis) => typeof dim !== 'number' || dim === shape[axis]);
   if (!sized || !fits) throw refuse(`Expected a shape that fits ${showDims(dims)} for input '${name}' but received [${shape.join(', ')}]`, { input: name, shape });
 }
@@ -45,4 +45,13 @@ export function bindSymbols(inputs: readonly OpenInput[], { shapes = {}, symbols
 /** Size of each dimension of an input that the file or the options give; undefined where neither does. */
 export function givenDims({ name, dims = [] }: OpenInput, { shapes = {} }: ChosenSizes, bound: Readonly<Record<string, number>>): (number | undefined)[] {
   return dims.map((dim, axis) => shapes[name]?.[axis] ?? (typeof dim === 'string' ? (Object.hasOwn(bound, dim) ? bound[dim] : undefined) : dim));
+}
+
+/** Axes by input whose sizes neither the file nor the options state: they are taken as 1. */
+export function openAxes(inputs: readonly OpenInput[], sizes: ChosenSizes): Record<string, number[]> {
+  const bound = bindSymbols(inputs, sizes);
+  return Object.fromEntries(inputs.flatMap((input) => {
+    const axes = givenDims(input, sizes, bound).flatMap((size, axis) => (size === undefined ? [axis] : []));
+    return axes.length === 0 ? [] : [[input.name, axes] as const];
+  }));
 }

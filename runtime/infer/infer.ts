@@ -5,8 +5,8 @@ import type { ValueType } from '../graph/tensor-value.js';
 
 export { evaluateNode, foldBudget, inferNode, knownOutputs, type FoldBudget, type Knowledge } from './infer-node.js';
 
-/** @throws RuntimeError E_MODEL_MALFORMED */
-function checkDeclared({ declared }: Graph, node: Node, types: ReadonlyMap<string, ValueType>): void {
+/** Holds a node's outputs to the types that the file states. @throws RuntimeError E_MODEL_MALFORMED */
+export function checkDeclared({ declared }: Graph, node: Node, types: ReadonlyMap<string, ValueType>): void {
   for (const name of node.outputs) {
     const [stated, found] = [declared?.get(name), types.get(name)?.dtype];
     if (stated === undefined || found === undefined || stated === found) continue;

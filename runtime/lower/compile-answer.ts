@@ -1,12 +1,13 @@
 import { KernelError, packProgram, type LoadOptions } from '../../kernels/binding/index.js';
 import { SternaError } from '../errors.js';
+import type { Graph } from '../graph/graph.js';
 import type { ApartOptions, CompileAnswer } from './compile-message.js';
 import { compile } from './compile.js';
 
 /** The answer to a request: a program, or what is wrong with the model. */
-export function answer(bytes: Uint8Array, { pack, ...options }: ApartOptions): CompileAnswer {
+export function answer(source: Uint8Array | Graph, { pack, ...options }: ApartOptions): CompileAnswer {
   try {
-    const { graph: _graph, opNodes: _nodes, ...model } = compile(bytes, options);
+    const { graph: _graph, opNodes: _nodes, ...model } = compile(source, options);
     const packed = pack === undefined ? undefined : packedBytes(model.bytes, pack);
     return { model: { ...model, bytes: packed ?? model.bytes, packed: packed !== undefined } };
   } catch (error) {

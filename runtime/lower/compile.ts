@@ -3,6 +3,7 @@ import { unsupported } from '../graph/attributes.js';
 import type { Graph, Node } from '../graph/graph.js';
 import { consumersOf, inputsBehind, producersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
+import { openAxes } from '../graph/open-dimensions.js';
 import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
@@ -81,6 +82,8 @@ export interface CompiledProgram {
   /** Description of each op of the program, by index. */
   readonly opNames: readonly OpName[];
   readonly arenaBytes: number;
+  /** Whether sizes of inputs that neither the file nor the options state were taken as 1. */
+  readonly open?: boolean;
   /** Of a program for incremental runs: its table of regions (kernels/engine/regions.h). */
   readonly regions?: readonly number[];
   /** The graph that was lowered, and its node for each op. */
@@ -162,9 +165,11 @@ export function compile(model: Uint8Array | Graph, options: CompileOptions = {})
   checkOptions('compile', options, compileOptionKinds);
   checkIncremental('compile', options.incremental);
   const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true, incremental = false, split } = options;
-  const graph = model instanceof Uint8Array ? graphFromOnnx(parseModel(model, limits), { symbols, shapes, limits, fixed }) : model;
+  const parsed = model instanceof Uint8Array ? parseModel(model, limits) : model;
+  const graph = 'graph' in parsed ? graphFromOnnx(parsed, { symbols, shapes, limits, fixed }) : parsed;
   try {
-    return lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, { strips, incremental, ...(split === undefined ? {} : { split }) });
+    const program = lower(optimize(insertPixelInputs(inferShapes(graph), pixels)), activation, { strips, incremental, ...(split === undefined ? {} : { split }) });
+    return !('graph' in parsed) || Object.keys(openAxes(parsed.graph.inputs, { symbols, shapes })).length === 0 ? program : { ...program, open: true };
   } catch (error) {
     throw namingInputs(error, graph);
   }

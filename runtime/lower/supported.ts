@@ -10,7 +10,12 @@ export interface SupportedOperators {
   readonly run: readonly string[];
   /** ONNX operators that must be known when the model is compiled: shape arithmetic, masks, ranges. */
   readonly folded: readonly string[];
+  /** ONNX operators that the reference implementations compute between the programs of a model. */
+  readonly interpreted: readonly string[];
 }
+
+/** What is a constant by the time that a program is written. */
+const shapeArithmetic = new Set(['Constant', 'Range', 'Shape', 'Size']);
 
 /** Operators of ours, which ONNX has no name for. */
 const isOurs = (op: string): boolean => op.startsWith('Nhwc') || op === 'Silu' || Object.hasOwn(coreOps, op) || Object.hasOwn(quantizedOps, op);
@@ -21,5 +26,6 @@ export function supportedOperators(): SupportedOperators {
   const runs = new Set([...canonicalOperators, ...loweredOperators, ...arithmetic, 'BatchNormalization']);
   for (const op of Object.keys(expansions)) runs.add(op);
   const onnx = [...new Set([...operatorNames.filter((op) => !isOurs(op)), ...Object.keys(expansions)])].sort();
-  return { run: onnx.filter((op) => runs.has(op)), folded: onnx.filter((op) => !runs.has(op)) };
+  const others = onnx.filter((op) => !runs.has(op));
+  return { run: onnx.filter((op) => runs.has(op)), folded: others.filter((op) => shapeArithmetic.has(op)), interpreted: others.filter((op) => !shapeArithmetic.has(op)) };
 }

@@ -4,7 +4,9 @@ import { volume, type Shape } from '../graph/tensor-value.js';
 import { binaryOps } from './binary.js';
 import { convolutionOps } from './convolution.js';
 import { coreOps } from './core.js';
+import { dataSizedOps } from './data-sized.js';
 import { integerOps } from './integer.js';
+import { interpretedOps } from './interpreted.js';
 import { linearOps } from './linear.js';
 import { movementOps } from './movement.js';
 import { normalizationOps } from './normalization.js';
@@ -29,7 +31,7 @@ const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
   ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps, ...resampleOps,
-  ...selectionOps, ...suppressionOps, ...spaceOps,
+  ...selectionOps, ...suppressionOps, ...spaceOps, ...dataSizedOps, ...interpretedOps,
 };
 
 const records: ReadonlyMap<string, OperatorRecord> = new Map(Object.entries(table));

@@ -33,7 +33,7 @@ describe('what cannot be right is refused by the compiler', () => {
     refused({ ...sum, inputs: { a: [2] }, constants: { b: wide(1n, 1n << 40n) } }, 'E_MODEL_VALUE', { initializer: 'b' });
   });
   it('computing with the selection of boxes', () => {
-    refused({ ...boxes, nodes: [...boxes.nodes, node('Cast', ['y'], ['z'], { to: 6 })], outputs: ['z'] }, 'E_MODEL_OP', { node: 'y', op: 'SelectBoxes' });
+    refused({ ...boxes, nodes: [...boxes.nodes, node('Cast', ['y'], ['z'], { to: 6 })], outputs: ['z'] }, 'E_MODEL_OP', { node: 'z', op: 'Cast', operand: 'y' });
   });
   it('means of whole numbers', () => {
     const types = { x: 'int32' } as const;

@@ -111,6 +111,41 @@ const movements: Case[] = [
   one('Compress by what is known', 'Compress', { x: randomTensor([4, 3], 1) }, { constants: { c: fromNumbers('bool', [4], [1, 0, 1, 0]) }, attributes: { axis: 0 } }),
 ];
 
+const labels = (...dims: number[]): TensorValue => randomInts('int64', dims, 5, 0, 4);
+const weights = floats([5], 0.5, 1, 2, 0.25, 3);
+const losses: Case[] = [
+  one('SoftmaxCrossEntropyLoss, with logarithms', 'SoftmaxCrossEntropyLoss', { x: randomTensor([3, 5, 2, 2], 1), t: labels(3, 2, 2) }, { opset: 13, constants: { w: weights }, outputs: ['y', 'p'], attributes: { ignore_index: 1 } }),
+  one('SoftmaxCrossEntropyLoss of rows', 'SoftmaxCrossEntropyLoss', { x: randomTensor([3, 5], 1), t: labels(3) }, { opset: 12, attributes: { reduction: 'none' } }),
+  one('NegativeLogLikelihoodLoss, summed', 'NegativeLogLikelihoodLoss', { x: randomTensor([3, 5, 4], 1), t: labels(3, 4) }, { opset: 13, constants: { w: weights }, attributes: { reduction: 'sum' } }),
+  one('NegativeLogLikelihoodLoss, the mean', 'NegativeLogLikelihoodLoss', { x: randomTensor([3, 5, 4], 1), t: labels(3, 4) }, { opset: 13, attributes: { ignore_index: 2 } }),
+];
+
+const added = (name: string, op: string, constants: Values, attributes: Attributes = {}): Case => {
+  const { spec, feeds } = network(name, { x: floats([], 1) }, [node(op, Object.keys(constants), ['w'], attributes), node('Add', ['x', 'w'], ['y'])], { constants });
+  return { name, spec, feeds };
+};
+const whole = (value: number): TensorValue => scalar('int64', value);
+const spectra: Case[] = [
+  ...['HannWindow', 'HammingWindow', 'BlackmanWindow'].flatMap((op) => [0, 1].map((periodic) => added(`${op} ${periodic}`, op, { n: whole(10) }, { periodic }))),
+  added('MelWeightMatrix', 'MelWeightMatrix', { n: whole(8), l: whole(64), r: whole(8192), low: floats([], 0), high: floats([], 4096) }),
+  one('DFT of real numbers, one side', 'DFT', { x: randomTensor([2, 7, 3, 1], 1) }, { opset: 17, attributes: { axis: 1, onesided: 1 } }),
+  one('DFT of complex numbers, cut and inverse', 'DFT', { x: randomTensor([2, 9, 2], 1) }, { opset: 17, constants: { n: whole(6) }, attributes: { axis: 1, inverse: 1 } }),
+  one('DFT of operator set 20, filled up', 'DFT', { x: randomTensor([2, 3, 5, 2], 1) }, { opset: 20, constants: { n: whole(8), a: whole(-3) } }),
+  one('STFT', 'STFT', { x: randomTensor([2, 40, 1], 1) }, { opset: 17, constants: { s: whole(6), w: randomTensor([16], 2) } }),
+];
+
+const bytesShifted: Case[] = ['LEFT', 'RIGHT'].map((direction) => one(`BitShift ${direction}`, 'BitShift', { x: randomInts('uint8', [3, 4], 1, 0, 255), n: randomInts('uint8', [4], 2, 0, 7) }, { attributes: { direction }, outputTypes: { y: 'uint8' } }));
+
+const unpooled: Case[] = [
+  network('MaxUnpool of what MaxPool found', { x: randomTensor([1, 2, 4, 6], 1) }, [node('MaxPool', ['x'], ['p', 'i'], { kernel_shape: [2, 2], strides: [2, 2] }), node('MaxUnpool', ['p', 'i'], ['y'], { kernel_shape: [2, 2], strides: [2, 2] })]),
+];
+
+const mapped: Case[] = [
+  network('SequenceMap', { x, z: randomTensor([3, 4], 2) }, [
+    node('SplitToSequence', ['x'], ['s'], { axis: 0, keepdims: 0 }), node('SequenceMap', ['s', 'z'], ['t'], { body: body(graph({ a: 'float32', b: 'float32' }, [node('Mul', ['a', 'b'], ['c'])], { c: 'float32' })) }), node('ConcatFromSequence', ['t'], ['y'], { axis: 0 }),
+  ]),
+];
+
 const u8 = (dims: readonly number[], seed: number): TensorValue => randomInts('uint8', dims, seed, 0, 255);
 const q = (scale: number, zero: number, at: string): Values => ({ [`${at}s`]: floats([], scale), [`${at}z`]: scalar('uint8', zero) });
 const ms = (name: string, op: string, feeds: Values, inputs: readonly string[], constants: Values, attributes: Attributes = {}, options: Partial<ModelSpec> = {}, made?: readonly string[]): Case =>
@@ -160,4 +195,5 @@ const codes: Case[] = [
 
 export const expansionCases: readonly Case[] = [
   ...control, ...sequences, ...functions, ...elements, ...newer, ...pools, ...convolutions, ...movements, ...quantized, ...fused, ...integers, ...codes,
+  ...losses, ...spectra, ...bytesShifted, ...unpooled, ...mapped,
 ];

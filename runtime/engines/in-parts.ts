@@ -1,0 +1,160 @@
+import { setImmediate } from 'node:timers/promises';
+import { Expander } from '../expand/expander.js';
+import { RuntimeError } from '../errors.js';
+import { limitsOf, type Graph, type Node } from '../graph/graph.js';
+import { elementCount, type TensorValue } from '../graph/tensor-value.js';
+import type { InterpretedPart, ModelPart } from '../lower/parts.js';
+import type { LayerProfile, Session, SessionStats } from '../session-types.js';
+import { asTensor, type Tensor, type TensorInfo } from '../tensor.js';
+import { orderFeeds } from './feeds.js';
+import { checkReusedNames, moveInto } from './outputs.js';
+import type { SpecializedSession } from './specializing.js';
+
+/** Nodes are computed within the event loop; it gets its turn between two of them after so many milliseconds. */
+const longestTurn = 5;
+
+/** Steps of the reference implementations in one run, by an upper bound: some seconds. The elements that a run makes are those that folding may. */
+const runSteps = 2 ** 34;
+
+/** A compiled part with its program. */
+export interface LoadedPart {
+  readonly kind: 'compiled';
+  readonly graph: Graph;
+  readonly session: SpecializedSession;
+}
+
+export type RunningPart = LoadedPart | InterpretedPart;
+
+export interface PartedModel {
+  readonly graph: Graph;
+  readonly inputs: readonly TensorInfo[];
+  /** -1 for sizes that are known only after a run. */
+  readonly outputs: readonly TensorInfo[];
+  readonly constants: ReadonlyMap<string, TensorValue>;
+  readonly parts: readonly RunningPart[];
+}
+
+const asValue = ({ type, dims, data }: Tensor): TensorValue => ({ dtype: type, dims: [...dims], data });
+
+/** Constants that interpreted nodes read, what their graphs capture included. */
+function constantsOf(parts: readonly ModelPart[], constants: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {
+  const read = parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes.flatMap((node) => node.inputs) : []));
+  return new Map(read.flatMap((name) => {
+    const value = constants.get(name);
+    return value === undefined ? [] : [[name, value] as const];
+  }));
+}
+
+/**
+ * A model of several programs, between which nodes are computed by the reference implementations: those whose results have a size that follows
+ * from data, and what follows from these. Nothing is compiled after it was opened.
+ */
+export class SessionInParts implements Session {
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly stats: SessionStats;
+  private readonly constants: Map<string, TensorValue>;
+  /** Runs are in order: the programs take turns with the nodes between them. */
+  private queue: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  constructor(private readonly model: PartedModel, opening: Pick<SessionStats, 'threads' | 'loadMs'>) {
+    this.inputs = model.inputs;
+    this.outputs = model.outputs;
+    this.constants = constantsOf(model.parts, model.constants);
+    const programs = model.parts.flatMap((part) => (part.kind === 'compiled' ? [part.session.stats] : []));
+    const sum = (of: (stats: SessionStats) => number | undefined): number => programs.reduce((total, stats) => total + (of(stats) ?? 0), 0);
+    const isa = programs[0]?.isa;
+    const interpreted = model.parts.reduce((count, part) => count + (part.kind === 'interpreted' ? part.nodes.length : 0), 0);
+    this.stats = {
+      engine: 'native', ...(isa === undefined ? {} : { isa }), ...opening, recompilations: 0, interpretedNodes: interpreted,
+      arenaBytes: sum((stats) => stats.arenaBytes), packedBytes: sum((stats) => stats.packedBytes),
+    };
+  }
+
+  run(feeds: Readonly<Record<string, Tensor>>, reused: Readonly<Record<string, Tensor>> = {}): Promise<Record<string, Tensor>> {
+    return this.enqueue(async () => {
+      checkReusedNames(this.outputs, reused);
+      const values = await this.compute(feeds, (session, given) => session.run(given));
+      return Object.fromEntries(this.outputs.map(({ name }) => [name, moveInto(reused[name], this.result(name, values))]));
+    });
+  }
+
+  profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
+    return this.enqueue(async () => {
+      const layers: LayerProfile[] = [];
+      await this.compute(feeds, async (session, given) => {
+        layers.push(...await session.profile(given));
+        return session.run(given);
+      }, (node, ms) => layers.push({ name: node.name, op: node.op, kernel: 'interpreted', ms, macs: 0, format: 'none', bytesRead: 0, bytesWritten: 0 }));
+      return layers;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.queue;
+    await Promise.all(this.model.parts.map((part) => (part.kind === 'compiled' ? part.session.close() : undefined)));
+  }
+
+  private enqueue<T>(work: () => Promise<T>): Promise<T> {
+    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
+    const result = this.queue.then(work);
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  private result(name: string, values: Expander): Tensor {
+    const value = values.value(name) ?? this.model.constants.get(name);
+    if (value !== undefined) return asTensor({ ...value, data: value.data.slice() });
+    throw new RuntimeError('E_MODEL_OP', `Output '${name}' is a sequence, which cannot cross the interface of a model`, { details: { value: name } });
+  }
+
+  /** Runs the parts in order, on values that every node finds by name. */
+  private async compute(
+    feeds: Readonly<Record<string, Tensor>>, runProgram: (session: SpecializedSession, feeds: Record<string, Tensor>) => Promise<Record<string, Tensor>>, computed?: (node: Node, ms: number) => void,
+  ): Promise<Expander> {
+    const { graph, parts } = this.model;
+    const ordered = orderFeeds(this.inputs, feeds);
+    const limits = { ...limitsOf(graph), foldSteps: runSteps };
+    const values = new Expander({ ...graph, inputs: [], nodes: [], types: new Map(), constants: this.constants, limits }, { eager: true });
+    this.inputs.forEach(({ name }, i) => { if (ordered[i] !== undefined) values.give(name, asValue(ordered[i])); });
+    for (const part of parts) {
+      if (part.kind === 'interpreted') await interpretNodes(part.nodes, values, computed);
+      else await runPart(part, values, runProgram);
+    }
+    return values;
+  }
+}
+
+async function runPart({ graph, session }: LoadedPart, values: Expander, run: (session: SpecializedSession, feeds: Record<string, Tensor>) => Promise<Record<string, Tensor>>): Promise<void> {
+  const given = Object.fromEntries(graph.inputs.map((name) => {
+    const value = values.value(name);
+    if (value === undefined) throw new RuntimeError('E_MODEL_SHAPE', `The value '${name}' was not computed`, { details: { value: name } });
+    return [name, asTensor(value)];
+  }));
+  for (const [name, tensor] of Object.entries(await run(session, given))) values.give(name, asValue(tensor));
+}
+
+async function interpretNodes(nodes: readonly Node[], values: Expander, computed: ((node: Node, ms: number) => void) | undefined): Promise<void> {
+  let turn = performance.now();
+  for (const node of nodes) {
+    const start = performance.now();
+    values.add(node);
+    const now = performance.now();
+    computed?.(node, now - start);
+    if (now - turn < longestTurn) continue;
+    await setImmediate();
+    turn = performance.now();
+  }
+}
+
+/** Whether interpreting these nodes takes longer than compiling them again: they multiply, and not just a few numbers. */
+export function multiplies(nodes: readonly Node[], constants: ReadonlyMap<string, TensorValue>): boolean {
+  const large = (name: string): boolean => elementCount(constants.get(name)?.dims ?? [0]) > 4096;
+  return nodes.some((node) => multiplying.has(node.op) && node.inputs.some(large));
+}
+
+const multiplying = new Set([
+  'Conv', 'ConvTranspose', 'ConvInteger', 'QLinearConv', 'MatMul', 'MatMulInteger', 'QLinearMatMul', 'Gemm', 'RNN', 'GRU', 'LSTM', 'Attention', 'If', 'Loop', 'Scan',
+]);

@@ -1,0 +1,114 @@
+import { RuntimeError } from '../errors.js';
+import { sameShape } from '../graph/tensor-value.js';
+import type { LayerProfile, Session, SessionStats } from '../session-types.js';
+import type { Tensor, TensorInfo } from '../tensor.js';
+import type { SpecializedSession } from './specializing.js';
+
+/** Sessions kept, the least recently used going first. */
+const keptSessions = 8;
+
+export type Shapes = Readonly<Record<string, readonly number[]>>;
+
+/** What a model leaves open, and how to open it for sizes. */
+export interface Reshapable {
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  /** Axes by input whose sizes neither the file nor the options state. */
+  readonly open: Readonly<Record<string, readonly number[]>>;
+  /** @throws RuntimeError E_MODEL_*: the model cannot have these shapes */
+  openFor(shapes: Shapes): Promise<SpecializedSession>;
+}
+
+/**
+ * A model with sizes that neither its file nor the options state, which are 1 until it is fed others: it is compiled again for the shapes that it
+ * is fed, when it first meets them, and not again while they are among the last eight.
+ */
+export class ReshapingSession implements Session {
+  private readonly sessions = new Map<string, SpecializedSession>();
+  private latest: SpecializedSession | undefined;
+  private recompilations = 0;
+  /** Runs are in order, and one may have to compile first. */
+  private queue: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  /** @param first the session of the sizes that are 1; undefined when the model cannot have these */
+  constructor(private readonly model: Reshapable, first: SpecializedSession | undefined) {
+    this.latest = first;
+    if (first !== undefined) this.sessions.set(this.keyOf(Object.fromEntries(model.inputs.map(({ name, dims }) => [name, dims]))), first);
+  }
+
+  get inputs(): readonly TensorInfo[] {
+    return this.latest?.inputs ?? this.model.inputs;
+  }
+  get outputs(): readonly TensorInfo[] {
+    return this.latest?.outputs ?? this.model.outputs;
+  }
+  /** Of the session that ran last. */
+  get stats(): SessionStats {
+    return { ...(this.latest?.stats ?? { engine: 'native', threads: 1, loadMs: 0 }), recompilations: this.recompilations + (this.latest?.stats.recompilations ?? 0) };
+  }
+
+  run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
+    return this.enqueue(async () => (await this.sessionFor(feeds)).run(feeds, reused));
+  }
+  profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
+    return this.enqueue(async () => (await this.sessionFor(feeds)).profile(feeds));
+  }
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.queue;
+    await Promise.all([...this.sessions.values()].map((session) => session.close()));
+    this.sessions.clear();
+  }
+
+  private enqueue<T>(work: () => Promise<T>): Promise<T> {
+    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
+    const result = this.queue.then(work);
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  private keyOf(shapes: Shapes): string {
+    return Object.keys(this.model.open).map((name) => shapes[name]?.join()).join(';');
+  }
+
+  /** The shapes that the feeds ask for; sizes that the model states are its own, so that a feed that does not fit is refused by its session. */
+  private shapesOf(feeds: Readonly<Record<string, Tensor>>): Record<string, readonly number[]> {
+    return Object.fromEntries(Object.entries(this.model.open).map(([name, axes]) => {
+      const dims = this.model.inputs.find((input) => input.name === name)?.dims ?? [];
+      const fed = feeds[name]?.dims ?? dims;
+      return [name, fed.length === dims.length ? dims.map((size, axis) => (axes.includes(axis) ? (fed[axis] ?? size) : size)) : dims];
+    }));
+  }
+
+  private async sessionFor(feeds: Readonly<Record<string, Tensor>>): Promise<SpecializedSession> {
+    const current = this.latest;
+    if (current?.inputs.every(({ name, dims }) => sameShape(dims, feeds[name]?.dims ?? dims)) === true) return current;
+    const shapes = this.shapesOf(feeds);
+    const key = this.keyOf(shapes);
+    let session = this.sessions.get(key);
+    if (session === undefined) {
+      session = await this.openFor(shapes);
+      this.recompilations += 1;
+    }
+    this.sessions.delete(key);
+    this.sessions.set(key, session);
+    const [oldest] = this.sessions;
+    if (oldest !== undefined && this.sessions.size > keptSessions) {
+      this.sessions.delete(oldest[0]);
+      await oldest[1].close();
+    }
+    this.latest = session;
+    return session;
+  }
+
+  /** A symbol that is fed with two sizes is a mistake of the feeds. */
+  private async openFor(shapes: Shapes): Promise<SpecializedSession> {
+    try {
+      return await this.model.openFor(shapes);
+    } catch (error) {
+      if (error instanceof RuntimeError && error.code === 'E_OPTION') throw new RuntimeError('E_INPUT', error.message, { cause: error, details: error.details });
+      throw error;
+    }
+  }
+}
