@@ -4,6 +4,7 @@ import { aFunction, anObject, checkOptions, type OptionKinds } from '../options.
 import { checkKey, failedUse, openGalleryFile, recordsOf, type Records, type StoredPerson, type StoredSample } from './gallery-file.js';
 import { GalleryIndex } from './gallery-index.js';
 import type { GalleryKey } from './gallery-key.js';
+import { Roster } from './gallery-roster.js';
 import type { Gallery, Identity, Person } from './types.js';
 
 /** Bounds that keep a scan of the whole gallery well below a millisecond per thousand samples, and the file small. */
@@ -37,8 +38,10 @@ export function openGallery(path: string, options: GalleryOptions = {}): Gallery
 class SqliteGallery implements Gallery {
   readonly #database: Database.Database;
   readonly #records: Records;
-  /** By space; rebuilt after a change, also by another process. In memory, embeddings are never encrypted: they are scanned for every face. */
+  /** By space; rebuilt after a removal and after a change by another process. In memory, embeddings are never encrypted: they are scanned for every face. */
   readonly #indexes = new Map<string, GalleryIndex>();
+  /** By space, as the indexes: who is enrolled, which is read once and then kept up with what is enrolled here. */
+  readonly #rosters = new Map<string, Roster>();
   readonly #onWarning: (warning: RuntimeError) => void;
   /** Changes whenever another connection commits; prepared once, because it runs for every face. */
   readonly #askDataVersion: Database.Statement<[], unknown>;
@@ -54,18 +57,29 @@ class SqliteGallery implements Gallery {
   enrol(name: string, embeddings: readonly Float32Array[], embeddingSpaceId: string): Person {
     const label = checkName(name);
     if (embeddings.length === 0) throw refuse(`Expected at least one embedding for ${label} but received none`);
-    const enrolled = this.#using(() => this.#database.transaction(() => {
+    const { enrolled, dimensions } = this.#using(() => this.#database.transaction(() => {
       checkKey(this.#database, this.#records.key);
-      const dimensions = this.#dimensions(embeddingSpaceId) ?? embeddings[0]?.length ?? 0;
+      this.#forgetStale();
+      const roster = this.#rosterOf(embeddingSpaceId);
+      const dimensions = roster.dimensions ?? embeddings[0]?.length ?? 0;
       embeddings.forEach((embedding) => checkEmbedding(embedding, dimensions));
-      const person = this.list().find((known) => known.name === label && known.embeddingSpaceId === embeddingSpaceId) ?? this.#addPerson(label, embeddingSpaceId);
+      const person = roster.find(label) ?? this.#addPerson(label, embeddingSpaceId);
       const samples = person.samples + embeddings.length;
       if (samples > galleryLimits.samplesPerPerson) throw refuse(`Expected at most ${galleryLimits.samplesPerPerson} samples for ${label} but received ${samples}`);
       for (const embedding of embeddings) this.#addSample(person, toBlob(embedding));
-      return { ...person, samples };
+      return { enrolled: { ...person, samples }, dimensions };
     }).immediate());
-    this.#indexes.delete(embeddingSpaceId);
-    return enrolled;
+    // Only what was committed: a transaction that failed leaves nothing behind.
+    this.#rosterOf(embeddingSpaceId).keep(enrolled, dimensions);
+    this.#addToIndex(enrolled, embeddings);
+    return { ...enrolled };
+  }
+
+  #addToIndex({ id, name, embeddingSpaceId: space }: Person, embeddings: readonly Float32Array[]): void {
+    const index = this.#indexes.get(space);
+    // That of an empty space knows no length of embeddings yet.
+    if (index?.isEmpty === true) this.#indexes.delete(space);
+    else index?.add(embeddings, { id, name });
   }
 
   list(): Person[] {
@@ -77,7 +91,7 @@ class SqliteGallery implements Gallery {
 
   remove(personId: number): boolean {
     const { changes } = this.#using(() => this.#database.prepare('DELETE FROM person WHERE id = ?').run(personId));
-    this.#indexes.clear();
+    this.#forget();
     return changes > 0;
   }
 
@@ -86,7 +100,7 @@ class SqliteGallery implements Gallery {
   }
 
   nearest(embedding: Float32Array, embeddingSpaceId: string, people: number): Identity[] {
-    this.#forgetStaleIndexes();
+    this.#forgetStale();
     const index = this.#indexes.get(embeddingSpaceId) ?? this.#load(embeddingSpaceId);
     if (index.isEmpty) return [];
     checkEmbedding(embedding, index.dimensions);
@@ -94,14 +108,28 @@ class SqliteGallery implements Gallery {
   }
 
   close(): void {
-    this.#indexes.clear();
+    this.#forget();
     this.#database.close();
   }
 
-  #forgetStaleIndexes(): void {
+  /** Another process may have enrolled or removed somebody. */
+  #forgetStale(): void {
     const version = this.#using(() => this.#askDataVersion.get());
-    if (version !== this.#dataVersion) this.#indexes.clear();
+    if (version !== this.#dataVersion) this.#forget();
     this.#dataVersion = version;
+  }
+
+  #forget(): void {
+    this.#indexes.clear();
+    this.#rosters.clear();
+  }
+
+  #rosterOf(space: string): Roster {
+    const known = this.#rosters.get(space);
+    if (known !== undefined) return known;
+    const roster = new Roster(this.list().filter((person) => person.embeddingSpaceId === space), this.#dimensions(space));
+    this.#rosters.set(space, roster);
+    return roster;
   }
 
   /** A record's number is part of what it is sealed for, so it has to be known first. */

@@ -32,13 +32,49 @@ describe('gallery', () => {
       const gallery = openGallery(':memory:');
       const base = spread();
       const samples = Array.from({ length: people }, (_, i) => Array.from({ length: 1 + (i % 4) }, () => (alike ? unit(...base.map((value) => value + (next() - 0.5) * 1e-3)) : spread())));
-      samples.forEach((own, i) => gallery.enrol(`p${i}`, own, 's'));
+      // Asked in between, the index grows by what is enrolled; else it is made at once.
+      const [half, inBetween] = [Math.floor(people / 2), people % 3];
+      samples.forEach((own, i) => {
+        gallery.enrol(`p${i}`, own, 's');
+        if (inBetween === 1 || (inBetween === 2 && i === half)) gallery.match(base, 's');
+      });
       const query = alike ? base : spread();
       const dot = (sample: Float32Array): number => Math.max(-1, Math.min(1, sample.reduce((sum, value, k) => sum + value * (query[k] ?? 0), 0)));
       const expected = samples.map((own, i) => ({ personId: i + 1, name: `p${i}`, similarity: Math.max(...own.map(dot)) })).sort((a, b) => b.similarity - a.similarity).slice(0, wanted);
       expect(gallery.nearest(query, 's', wanted)).toEqual(expected);
       gallery.close();
     }), { numRuns: 40 });
+  });
+
+  it('reads no stored record to enroll or find one more, however many people there are', () => {
+    let opened = 0;
+    // A key that counts: each stored name and embedding is opened by it.
+    const key = { id: 'count', seal: (_record: string, plain: Uint8Array) => Uint8Array.from(plain), open: (_record: string, sealed: Uint8Array) => { opened++; return Uint8Array.from(sealed); } };
+    const gallery = openGallery(':memory:', { key });
+    const next = random(3);
+    const spread = (): Float32Array => unit(...Array.from({ length: 16 }, () => next() - 0.5));
+    const people = Array.from({ length: 100 }, () => [spread(), spread(), spread()]);
+    const counts = people.map((samples, i) => {
+      const before = opened;
+      gallery.enrol(`p${i}`, samples, 's');
+      for (const sample of samples) expect(gallery.nearest(sample, 's', 1)).toMatchObject([{ personId: i + 1, name: `p${i}` }]);
+      return opened - before;
+    });
+    expect(counts.slice(1)).toEqual(counts.slice(1).map(() => 0));
+    for (const [i, [sample = spread()]] of people.entries()) expect(gallery.match(sample, 's')?.personId).toBe(i + 1);
+    expect(gallery.enrol('p7', [spread()], 's')).toMatchObject({ id: 8, samples: 4 });
+    expect(gallery.remove(8)).toBe(true);
+    expect(gallery.match(people[7]?.[0] ?? spread(), 's')?.personId).not.toBe(8);
+    expect(gallery.enrol('p7', [spread()], 's')).toMatchObject({ samples: 1 });
+    gallery.close();
+  });
+
+  it('finds who was enrolled after somebody was looked for in vain', () => {
+    const gallery = openGallery(':memory:');
+    expect(gallery.match(unit(1, 0), 's')).toBeNull();
+    gallery.enrol('Anna', [unit(1, 0)], 's');
+    expect(gallery.match(unit(1, 0), 's')).toMatchObject({ name: 'Anna' });
+    gallery.close();
   });
 
   it('never compares different spaces', () => {
