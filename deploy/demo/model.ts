@@ -9,6 +9,7 @@ import { buildPipelinePackage } from '../package/build.js';
 import { compressStages } from '../package/compress.js';
 import type { StageModels } from '../package/describe.js';
 import { hashFolder, sha256, writeCached } from './files.js';
+import { demoGates } from './gates.js';
 import { faceModels } from './pins.js';
 
 /** The demonstration's package, and what compression made of its models. */
@@ -43,7 +44,7 @@ export interface DemoPackageOptions {
 
 /**
  * Detector and embedder in int8, packed with the landmark model in float32 (it is small, and alignment rests on it). Kept
- * under a hash of everything that it is made of: models, pictures, and the code that quantizes and packs.
+ * under a hash of everything that it is made of: models, pictures, gates, and the code that quantizes and packs.
  * @throws DeployError E_ASSET, E_USAGE, RuntimeError E_QUANTIZE, E_MODEL_*
  */
 export async function demoPackage(options: DemoPackageOptions): Promise<DemoPackage> {
@@ -61,6 +62,7 @@ export async function demoPackage(options: DemoPackageOptions): Promise<DemoPack
     embeddingSpaceId: `fr-feature-${sha256(models.embedder).slice(0, 16)}`,
     calibration: compressed.calibration,
     goldenPictures: pictures(),
+    overrides: { settings: demoGates },
     engine: { engine },
   });
   const summary: DemoPackageSummary = {
@@ -101,5 +103,5 @@ const kind = 'face-recognition';
 async function recipe({ calibration, engine }: DemoPackageOptions): Promise<string> {
   const here = dirname(fileURLToPath(import.meta.url));
   const code = await Promise.all(['../package', '../../runtime/quantize', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
-  return sha256([runtimeVersion, engine, faceModels.integrity, await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
+  return sha256([runtimeVersion, engine, faceModels.integrity, JSON.stringify(demoGates), await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
 }

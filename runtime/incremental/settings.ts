@@ -23,8 +23,9 @@ export type IncrementalSettings = z.output<typeof incrementalSettings>;
 /** Off by default: the result depends on the frames before. */
 export const defaultIncremental: IncrementalSettings = incrementalSettings.parse({ enabled: false });
 
-/** As a caller wants it; undefined: as the package says. */
-export const incrementally = (settings: IncrementalSettings, enabled: boolean | undefined): IncrementalSettings => ({ ...settings, enabled: enabled ?? settings.enabled });
+/** As a caller wants it; undefined: as the package says, but in full where the caller wants no gates. */
+export const incrementally = (settings: IncrementalSettings, { incremental, motionGate }: { incremental?: boolean; motionGate?: boolean }): IncrementalSettings =>
+  ({ ...settings, enabled: incremental ?? (motionGate !== false && settings.enabled) });
 
 /** What a stage that computes parts of its picture needs. */
 export interface StageIncrement {

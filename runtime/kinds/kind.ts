@@ -35,7 +35,7 @@ export interface PipelineOverrides {
   featureGate?: boolean;
   /** Distance from the background at which a cell of the feature gate is active, 0..1. */
   featureThreshold?: number;
-  /** Whether a detector computes only what has changed in the picture. */
+  /** Whether a detector computes only what has changed in the picture. Default: as the package says, unless `motionGate` is false. */
   incremental?: boolean;
   /** Whether what is found is followed from frame to frame. */
   tracking?: boolean;

@@ -241,8 +241,8 @@ describe.skipIf(chromiumMissing !== undefined)(`the page in a browser${chromiumM
     const page = await open();
     await expect.poll(() => page.locator('#strips .strip').count()).toBe(2);
     await expect.poll(() => page.locator('#strips canvas').nth(1).getAttribute('aria-label')).toMatch(/^main, last \d+ frames: Pixel gate 50 %, Full pipeline 50 %$/);
-    expect(await page.locator('#strips canvas').nth(0).getAttribute('aria-label')).toMatch(/^back, .*Feature gate 100 %/);
-    expect(await page.locator('#strips-legend').innerText()).toMatch(/Pixel gate[\s\S]*Feature gate[\s\S]*Full pipeline/);
+    expect(await page.locator('#strips canvas').nth(0).getAttribute('aria-label')).toMatch(/^back, .*Feature gate 100 %; checked in full: \d+$/);
+    expect(await page.locator('#strips-legend').innerText()).toMatch(/Pixel gate[\s\S]*Feature gate[\s\S]*Full pipeline[\s\S]*Checked in full in the background/);
     device.frames = [{}];
   });
 

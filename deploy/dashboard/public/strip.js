@@ -49,8 +49,11 @@ export class ExitStrips {
     if (list.children.length !== rows.length) fill(list, rows);
     const palette = paletteOf(getComputedStyle(document.documentElement));
     for (const name of names) this.#paint(name, palette);
-    const seen = new Set([...this.#frames.values()].flat().map(({ exit }) => exit));
-    fill('strips-legend', Object.entries(EXITS).filter(([exit]) => seen.has(exit)).map(([, { name, colour }]) => h('li', {}, h('i', { class: 'dot', style: { background: `var(${colour})` } }), name)));
+    const shown = [...this.#frames.values()].flat();
+    const seen = new Set(shown.map(({ exit }) => exit));
+    const entries = Object.entries(EXITS).filter(([exit]) => seen.has(exit)).map(([, { name, colour }]) => h('li', {}, h('i', { class: 'dot', style: { background: `var(${colour})` } }), name));
+    if (shown.some(({ audit }) => audit)) entries.push(h('li', {}, h('i', { class: 'mark' }), 'Checked in full in the background'));
+    fill('strips-legend', entries);
   }
 
   #row(name) {
@@ -74,7 +77,8 @@ export class ExitStrips {
       context.fillRect(x, canvas.height - 5, width, 5);
     }
     const counts = Object.entries(EXITS).map(([exit, { name: text }]) => [text, frames.filter((frame) => frame.exit === exit).length]).filter(([, n]) => n > 0);
-    canvas.setAttribute('aria-label', `${name}, last ${frames.length} frames: ${counts.map(([text, n]) => `${text} ${percent(n / frames.length)}`).join(', ')}`);
+    const checked = frames.filter(({ audit }) => audit).length;
+    canvas.setAttribute('aria-label', `${name}, last ${frames.length} frames: ${counts.map(([text, n]) => `${text} ${percent(n / frames.length)}`).join(', ')}${checked > 0 ? `; checked in full: ${checked}` : ''}`);
   }
 }
 

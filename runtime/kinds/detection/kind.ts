@@ -28,9 +28,9 @@ export const detection = defineKind({
   describe: describeDetection,
   increments: ({ incremental }) => incrementOf('detector', incremental),
   gates: (settings) => detectorGates(settings),
-  override: (settings, { detectThreshold, tracking, incremental, ...gates }) => ({
+  override: (settings, { detectThreshold, tracking, ...gates }) => ({
     ...settings,
-    incremental: incrementally(settings.incremental, incremental),
+    incremental: incrementally(settings.incremental, gates),
     motion: gated(settings.motion, gates.motionGate),
     features: featuresGated(settings.features, gates),
     tracking: tracked(settings.tracking, tracking),

@@ -25,9 +25,9 @@ export const faceRecognition = defineKind({
   },
   gates: (settings) => detectorGates(settings),
   increments: ({ incremental }) => incrementOf('detector', incremental),
-  override: (settings, { matchThreshold, detectThreshold, tracking, incremental, ...gates }) => ({
+  override: (settings, { matchThreshold, detectThreshold, tracking, ...gates }) => ({
     ...settings,
-    incremental: incrementally(settings.incremental, incremental),
+    incremental: incrementally(settings.incremental, gates),
     motion: gated(settings.motion, gates.motionGate),
     features: featuresGated(settings.features, gates),
     tracking: tracked(settings.tracking, tracking),

@@ -37,6 +37,8 @@ describe('settings of incremental stages', () => {
     const stated = parsePipeline(described({ incremental: { enabled: true, cell_threshold: 4 } }));
     expect(stated.increments).toMatchObject({ detector: { session: { context: 1 }, chooser: { threshold: 4, dilation: 2, fullEvery: 25, fullShare: 0.6 } } });
     expect(stated.override({ incremental: false }).increments).toEqual({});
+    expect(stated.override({ motionGate: false }).increments, 'without gates everything runs in full').toEqual({});
+    expect(Object.keys(stated.override({ motionGate: false, incremental: true }).increments)).toEqual(['detector']);
     expect(Object.keys(parsePipeline(described({})).override({ incremental: true }).increments)).toEqual(['detector']);
     // A detector that stops at its features may compute a part of what comes before and behind them.
     const both = parsePipeline(described({ features: { enabled: true, split: 'layer', threshold: 0.2 } })).override({ incremental: true });
