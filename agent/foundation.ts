@@ -126,7 +126,7 @@ export function layFoundation(config: Config, deps: AgentDeps): Foundation {
 /** Opens the trusted roots. Without a broker no message can arrive, so missing roots are then no fault. */
 function openTrust(folder: string, { trust, fleet, device_id: device, broker }: Config, { clock, faults, journal }: { clock: Clock; faults: Faults; journal: Journal['trust'] }): Trust {
   const roots = rootFiles(folder, trust);
-  return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned }, {
+  return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned, settingsRule: trust.settings_by }, {
     journal, clock,
     onFault: (error, severity) => { if (broker.url !== null) faults.raise('ota', error, severity); },
   });

@@ -242,6 +242,8 @@ const trust = z.strictObject({
   director_root: filePath.optional(),
   /** What packages must be signed for. Default: the processor's architecture, such as x64 or arm64. */
   hardware_id: idText.default(process.arch),
+  /** Who must have signed a change of settings: both repositories, as for a package, or the director alone. */
+  settings_by: z.enum(['both', 'director']).default('both'),
   /** For development only: take updates, settings and commands from whoever may publish to this device, without signatures. */
   unsigned: z.boolean().default(false),
 });

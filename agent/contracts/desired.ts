@@ -70,6 +70,11 @@ export function desiredText({ generation, package: wanted, settings }: Pick<Desi
   return JSON.stringify([generation, named, sorted]);
 }
 
+/** The text that a release of settings has in the image repository: the settings with the keys of every object in alphabetical order. */
+export function settingsText(settings: Settings): string {
+  return JSON.stringify(ordered(settings));
+}
+
 /** With the keys of every object in alphabetical order: both ends must sign and verify one text, whatever order their JSON has. */
 function ordered(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(ordered);

@@ -47,8 +47,10 @@ export type Signed = z.infer<typeof signedSchema>;
  */
 export const SIGNED_FIELDS = { issued: 'issued', statement: 'statement', command: 'command', commandRoles: 'command_roles' } as const;
 
-/** `custom` of a target in both repositories; they must agree. */
+/** `custom` of a target: of a package in both repositories, which must agree, and of a release of settings in the image repository. */
 export const targetCustomSchema = z.object({
+  /** Absent: a package. */
+  kind: z.literal('settings').optional(),
   name: shortText,
   version: shortText,
   /** Grows with each release of a package of this name; a device never installs a smaller one than it has run. */
@@ -68,6 +70,8 @@ export const statementSchema = z.object({
   generation: count,
   /** Path of the package in both repositories; null: none is wanted. */
   target: z.string().max(256).nullable(),
+  /** Path of the release of settings in the image repository, whose bytes are the `settings` of the message; null: they are those that the device has. */
+  settings_target: z.string().max(256).nullable().default(null),
   /** SHA-256 of the canonical form (`desiredText`) of `generation`, `package` and `settings`. */
   desired_sha256: z.string().length(64),
 });

@@ -140,7 +140,7 @@ export class DevicePipeline {
   /** Takes a `desired` from the broker. Only a verified one is passed on; a refused one is reported, and changes nothing. */
   desire(desired: Desired): void {
     try {
-      if (this.#f.trust.accept(this.name, desired, this.ota.state)) this.ota.desire(desired);
+      if (this.#f.trust.accept(this.name, desired, this.ota.state, this.settings.current)) this.ota.desire(desired);
       this.#refused = null;
       for (const code of TRUST_CODES) this.#faults.clear('ota', code);
     } catch (error) {

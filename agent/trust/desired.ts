@@ -2,10 +2,12 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { TargetFile } from '@tufjs/models';
-import { ALL_FLEETS, desiredText, SIGNED_FIELDS, statementSchema, targetCustomSchema, type Desired, type DesiredPackage, type Statement, type TargetCustom } from '../contracts/index.js';
+import { desiredText, SIGNED_FIELDS, statementSchema, type Desired, type DesiredPackage, type Signed, type Statement, type TargetCustom } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import type { Decoded } from './metadata.js';
 import { verifyRepository, type TrustedRepository, type VerifiedRepository } from './repository.js';
+import { verifySettings, type SettingsRelease, type SettingsSituation } from './settings.js';
+import { customOf, signedTarget } from './target.js';
 
 /** The names that signatures must contain: those of this device. */
 export interface Identity {
@@ -24,6 +26,8 @@ export interface VerifiedDesired {
   trusted: TrustedPair;
   /** The release of the wanted package; null when no package is wanted. */
   release: { name: string; counter: number } | null;
+  /** The release of the settings; null when the message has no other settings than the device, or none that need one. */
+  settings: SettingsRelease | null;
 }
 
 /** Inputs of a verification that come from the device. */
@@ -33,11 +37,12 @@ export interface Situation {
   trusted: TrustedPair;
   /** Smallest release counter that may be installed, by the package's name. */
   floors: Readonly<Record<string, number>>;
+  settings: SettingsSituation;
   nowMs: number;
 }
 
 /** @throws AgentError E_TRUST_*; nothing of the message may be used then, and nothing has changed */
-export function verifyDesired(desired: Desired, { identity, pipeline, trusted, floors, nowMs }: Situation): VerifiedDesired {
+export function verifyDesired(desired: Desired, { identity, pipeline, trusted, floors, settings, nowMs }: Situation): VerifiedDesired {
   const { signed } = desired;
   if (signed === undefined) throw new AgentError('E_TRUST_UNSIGNED', 'Expected a `desired` with signatures. Publish with --repository; an unsigned message changes nothing on this device');
   const director = verifyRepository('director', trusted.director, signed.director, nowMs);
@@ -45,23 +50,29 @@ export function verifyDesired(desired: Desired, { identity, pipeline, trusted, f
   requireAddress(statement, { identity, pipeline });
   requireSame(statement, desired);
   const directed = directorTarget(director.targets, statement);
-  if (desired.package === null || directed === null) return withoutPackage({ desired, directed, director, trusted });
-  if (signed.image === null) throw new AgentError('E_TRUST_PARTIAL', 'The metadata of the image repository is missing');
-  const issuedMs = director.trusted.versions.issued_ms;
-  const image = verifyRepository('image', trusted.image, signed.image, Math.max(nowMs, issuedMs));
-  const custom = agreed({ path: statement.target ?? '', fleet: identity.fleet }, directed, image);
-  requirePackage(desired.package, directed, custom);
+  if ((desired.package === null) !== (directed === null)) throw new AgentError('E_TRUST_ADDRESS', 'The message and the director disagree on whether a package is wanted');
+  const { settings_target: settingsPath } = statement;
+  const image = directed === null && settingsPath === null ? null : verifyImage(signed, trusted.image, Math.max(nowMs, director.trusted.versions.issued_ms));
+  const named = settingsPath === null || image === null ? null : { path: settingsPath, fleet: identity.fleet, image };
+  const settingsRelease = verifySettings(desired.settings, named, settings);
+  const release = desired.package === null || directed === null || image === null ? null : verifyPackage(desired.package, { path: statement.target ?? '', directed, image }, { identity, floors });
+  return { trusted: { image: image?.trusted ?? trusted.image, director: director.trusted }, release, settings: settingsRelease };
+}
+
+function verifyImage({ image }: Signed, trusted: TrustedRepository, nowMs: number): VerifiedRepository {
+  if (image === null) throw new AgentError('E_TRUST_PARTIAL', 'The metadata of the image repository is missing');
+  return verifyRepository('image', trusted, image, nowMs);
+}
+
+function verifyPackage(wanted: DesiredPackage, { path, directed, image }: { path: string; directed: TargetFile; image: VerifiedRepository }, { identity, floors }: Pick<Situation, 'identity' | 'floors'>): NonNullable<VerifiedDesired['release']> {
+  const custom = agreed({ path, fleet: identity.fleet }, directed, image);
+  requirePackage(wanted, directed, custom);
   requireHardware(custom, identity);
   const floor = Object.hasOwn(floors, custom.name) ? floors[custom.name] ?? 0 : 0;
   if (custom.release_counter < floor) {
     throw new AgentError('E_TRUST_RELEASE', `${custom.name} ${custom.version} has the release counter ${custom.release_counter}, but this device has run ${custom.name} with ${floor}: it does not go back`);
   }
-  return { trusted: { image: image.trusted, director: director.trusted }, release: { name: custom.name, counter: custom.release_counter } };
-}
-
-function withoutPackage({ desired, directed, director, trusted }: { desired: Desired; directed: TargetFile | null; director: VerifiedRepository; trusted: TrustedPair }): VerifiedDesired {
-  if (desired.package !== null || directed !== null) throw new AgentError('E_TRUST_ADDRESS', 'The message and the director disagree on whether a package is wanted');
-  return { trusted: { image: trusted.image, director: director.trusted }, release: null };
+  return { name: custom.name, counter: custom.release_counter };
 }
 
 function statementOf(targets: Decoded<'targets'>): Statement {
@@ -97,16 +108,12 @@ function directorTarget({ signed, label }: Decoded<'targets'>, { target }: State
 
 /** Requires that both repositories state the same about the package. */
 function agreed({ path, fleet }: { path: string; fleet: string }, directed: TargetFile, image: VerifiedRepository): TargetCustom {
-  const owner = path.slice(0, path.indexOf('/'));
-  if (owner !== ALL_FLEETS && owner !== fleet) throw new AgentError('E_TRUST_ADDRESS', `The package ${path} is for another fleet than ${fleet}`);
-  const listed = image.target(path);
-  if (listed === null) throw new AgentError('E_TRUST_ARBITRARY', `The director names ${path}, which no trusted role of the image repository has signed`);
-  const [theirs, ours] = [targetCustomSchema.safeParse(listed.custom), targetCustomSchema.safeParse(directed.custom)];
-  if (!theirs.success || !ours.success) throw new AgentError('E_TRUST_FORMAT', `The target ${path} does not state name, version, release_counter and hardware_ids`);
-  const parts = { length: [listed.length, directed.length], hashes: [listed.hashes, directed.hashes], custom: [theirs.data, ours.data] };
+  const listed = signedTarget(path, fleet, image);
+  const [theirs, ours] = [customOf(path, listed), customOf(path, directed)];
+  const parts = { length: [listed.length, directed.length], hashes: [listed.hashes, directed.hashes], custom: [theirs, ours] };
   const different = Object.entries(parts).filter(([, [a, b]]) => !isDeepStrictEqual(a, b)).map(([name]) => name);
   if (different.length > 0) throw new AgentError('E_TRUST_DISAGREE', `Director and image repository disagree on ${different.join(' and ')} of ${path}`);
-  return theirs.data;
+  return theirs;
 }
 
 function requirePackage(wanted: DesiredPackage, target: TargetFile, custom: TargetCustom): void {

@@ -26,6 +26,8 @@ const pipelineSchema = z.object({
   releases: z.record(z.string(), z.object({ name: z.string(), counter: z.number() })),
   /** Largest release counter that has passed its probation, by the package's name. */
   floors: z.record(z.string(), z.number()),
+  /** Largest release counter of settings that were taken, by their name. */
+  settings_floors: z.record(z.string(), z.number()).default({}),
 });
 
 export const trustRecordSchema = z.object({
@@ -37,7 +39,7 @@ export const trustRecordSchema = z.object({
 export type TrustRecord = z.infer<typeof trustRecordSchema>;
 export type PipelineTrust = z.infer<typeof pipelineSchema>;
 
-export const noPipelineTrust: PipelineTrust = { image: null, director: null, accepted: null, releases: {}, floors: {} };
+export const noPipelineTrust: PipelineTrust = { image: null, director: null, accepted: null, releases: {}, floors: {}, settings_floors: {} };
 
 export function pipelineTrust(record: TrustRecord, pipeline: string): PipelineTrust {
   return Object.hasOwn(record.pipelines, pipeline) ? record.pipelines[pipeline] ?? noPipelineTrust : noPipelineTrust;
@@ -70,4 +72,9 @@ export function settleReleases(trust: PipelineTrust, { proven, kept }: { proven:
 export function floorsWith(trust: PipelineTrust, active: string | null): Record<string, number> {
   const running = active === null ? undefined : trust.releases[active];
   return running === undefined ? trust.floors : { ...trust.floors, [running.name]: Math.max(running.counter, trust.floors[running.name] ?? 0) };
+}
+
+/** The smallest counters of settings after these were taken. */
+export function withSettings({ settings_floors: floors }: PipelineTrust, taken: { name: string; counter: number } | null): PipelineTrust['settings_floors'] {
+  return taken === null ? floors : { ...floors, [taken.name]: taken.counter };
 }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { largestGeneration, type Command, type Desired } from '../contracts/index.js';
+import { largestGeneration, type Command, type Desired, type Settings } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { isBusy, type OtaState } from '../ota/state.js';
 import type { TrustJournal } from '../ota/trust-journal.js';
@@ -12,8 +12,9 @@ import type { Clock } from '../platform/clock.js';
 import { verifyCommand } from './command.js';
 import { verifyDesired, type Identity, type TrustedPair } from './desired.js';
 import type { Decoded, RepositoryName } from './metadata.js';
-import { floorsWith, latestSignedMs, pipelineTrust, settleReleases, trustRecordSchema, withPipeline, type PipelineTrust, type TrustRecord } from './record.js';
+import { floorsWith, latestSignedMs, pipelineTrust, settleReleases, trustRecordSchema, withPipeline, withSettings, type PipelineTrust, type TrustRecord } from './record.js';
 import { decodeRoot } from './repository.js';
+import type { SettingsRule } from './settings.js';
 import { TrustedTime } from './time.js';
 
 export interface TrustOptions {
@@ -22,6 +23,8 @@ export interface TrustOptions {
   roots: Readonly<Record<RepositoryName, string>>;
   /** The unsigned mode for development, in which signatures are neither needed nor read. */
   unsigned: boolean;
+  /** Who must have signed a change of settings. */
+  settingsRule: SettingsRule;
 }
 
 export interface TrustParts {
@@ -82,10 +85,11 @@ export class Trust {
 
   /**
    * Verifies a `desired` and remembers what was verified.
+   * @param inForce the settings that the pipeline has
    * @returns whether it may be passed on; false for a repetition that changes nothing
    * @throws AgentError E_TRUST_*, E_OTA_GENERATION, and E_DISK_FULL or E_STATE when what was verified cannot be saved
    */
-  accept(pipeline: string, desired: Desired, deployed: OtaState): boolean {
+  accept(pipeline: string, desired: Desired, deployed: OtaState, inForce: Settings = {}): boolean {
     if (this.#options.unsigned) return true;
     const { record } = this.#required();
     const before = pipelineTrust(record, pipeline);
@@ -97,10 +101,11 @@ export class Trust {
     const trusted: TrustedPair = { image: { root: record.image.root, versions: before.image }, director: { root: record.director.root, versions: before.director } };
     const verified = verifyDesired(desired, {
       identity: this.#options.identity, pipeline, trusted, floors: floorsWith(before, deployed.active?.digest ?? null), nowMs: this.#time.now(),
+      settings: { rule: this.#options.settingsRule, inForce, floors: before.settings_floors },
     });
     const releases = verified.release === null || desired.package === null ? before.releases : { ...before.releases, [desired.package.digest]: verified.release };
     const { image, director } = verified.trusted;
-    const next: PipelineTrust = { ...before, image: image.versions, director: director.versions, accepted: { generation: desired.generation, sha256 }, releases };
+    const next: PipelineTrust = { ...before, image: image.versions, director: director.versions, accepted: { generation: desired.generation, sha256 }, releases, settings_floors: withSettings(before, verified.settings) };
     this.#save(withPipeline({ ...record, image: { ...record.image, root: image.root }, director: { ...record.director, root: director.root } }, pipeline, next));
     return true;
   }

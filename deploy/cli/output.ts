@@ -28,6 +28,7 @@ With --json, stdout carries JSON only, logs go to stderr, and a failure is {"err
 const exitCodeOf: Readonly<Record<string, number>> = {
   E_USAGE: exitCodes.usage,
   E_FILE: exitCodes.input,
+  E_SETTINGS: exitCodes.input,
   E_INPUT: exitCodes.input,
   E_OPTION: exitCodes.usage,
   E_MODEL_FILE: exitCodes.input,

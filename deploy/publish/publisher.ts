@@ -13,6 +13,7 @@ import { errorOf, outcomeOf, timedOut, type Outcome } from './outcome.js';
 import { desiredPackage, ServedPackage, type HeldPackage, type Pieces } from './packages.js';
 import type { DesiredSigner } from '../repository/director.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
+import { settingsOutcome } from './settings.js';
 
 export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   /** The fleet that it serves. */
@@ -39,6 +40,13 @@ export interface StateOptions {
   pipeline?: string;
   /** One of `nextGeneration`, that was noted before; a device takes it once. Absent: the next one. */
   generation?: number;
+}
+
+interface OutcomeOptions {
+  timeoutMs: number;
+  signal?: AbortSignal;
+  /** Absent: `main`. */
+  pipeline?: string;
 }
 
 /** What a publisher did so far. */
@@ -198,14 +206,27 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const chunks = stated.package === null ? undefined : signer.chunks(stated.package.digest, fleet);
     const desired: Desired = { ...stated, package: stated.package === null ? null : withChunks(stated.package, chunks) };
     const { image_root: image = null, director_root: director = null } = this.#devices.get(device).reported?.trust ?? {};
-    return { ...desired, signed: signer.sign({ fleet, device, pipeline }, desired, { image, director }) };
+    const has = this.reported(device, pipeline)?.settings;
+    return { ...desired, signed: signer.sign({ fleet, device, pipeline }, desired, { image, director, ...(has === undefined ? {} : { settings: has }) }) };
   }
 
   /**
    * Waits until a pipeline (by default `main`) has reported the end of what `publish` asked of it.
    * @throws DeployError E_DEVICE_TIMEOUT; the signal's reason when aborted
    */
-  async outcome(device: string, digest: string, generation: number, options: { timeoutMs: number; signal?: AbortSignal; pipeline?: string }): Promise<Outcome> {
+  outcome(device: string, digest: string, generation: number, options: OutcomeOptions): Promise<Outcome> {
+    return this.#settled(device, generation, options, (known) => outcomeOf(known, digest, generation));
+  }
+
+  /**
+   * The same for settings that were stated without a package.
+   * @throws DeployError E_DEVICE_TIMEOUT; the signal's reason when aborted
+   */
+  settingsOutcome(device: string, settings: Settings, generation: number, options: OutcomeOptions): Promise<Outcome> {
+    return this.#settled(device, generation, options, (known) => settingsOutcome(known, settings, generation));
+  }
+
+  #settled(device: string, generation: number, options: OutcomeOptions, judge: (known: KnownPipeline) => Outcome['state'] | null): Promise<Outcome> {
     const { pipeline = DEFAULT_PIPELINE } = options;
     const address = { fleet: this.#options.fleet, device };
     return new Promise((resolve, reject) => {
@@ -216,7 +237,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
         action();
       };
       const check = (known: KnownPipeline): void => {
-        const state = outcomeOf(known, digest, generation);
+        const state = judge(known);
         const { reported } = known;
         if (reported !== null && state !== null) finish(() => resolve({ address, state, reported, error: errorOf(reported, generation) }));
       };

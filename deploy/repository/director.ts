@@ -1,17 +1,20 @@
 /** The director: signs what one pipeline of one device should run now, and commands; adds the metadata of the image repository that proves the package. */
 import { createHash } from 'node:crypto';
 import {
-  commandStatementSchema, desiredText, SIGNED_FIELDS, statementSchema, type ChunkListRef, type CommandStatement, type Desired, type DeviceAddress, type RepositoryFiles, type Signed, type Statement,
+  commandStatementSchema, desiredText, settingsText, SIGNED_FIELDS, statementSchema, type ChunkListRef, type CommandStatement, type Desired, type DeviceAddress, type RepositoryFiles, type Settings, type Signed, type Statement,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { compactText, isSigned, listing, newDocument, roleKeys, signDocument, tufTime, type Document, type DocumentKind } from './document.js';
-import type { Repository } from './repository.js';
+import type { FoundTarget, Repository } from './repository.js';
 import { commandRolesOf, fleetRole, mayGive } from './roles.js';
 
-/** Versions of the roots that a device has reported; null: unknown, so all of them are sent. */
+/** What a device has reported. */
 export interface KnownRoots {
+  /** Versions of the roots; null: unknown, so all of them are sent. */
   image: number | null;
   director: number | null;
+  /** Its settings, which need no proof of the image repository; absent: unknown. */
+  settings?: Settings;
 }
 
 /** Signs for devices. What a publisher needs of a repository. */
@@ -38,18 +41,27 @@ export class Director implements DesiredSigner {
     return this.#repository.find(digest, fleet)?.entry.custom.chunks;
   }
 
+  /** The version of settings that this fleet may have. @throws DeployError E_REPOSITORY_TARGET */
+  settingsVersion({ name, digest }: { name: string; digest: string }, fleet: string): string {
+    const found = this.#repository.find(digest, fleet);
+    if (found !== null) return found.entry.custom.version;
+    throw new DeployError('E_REPOSITORY_TARGET', `The settings ${name} are not in the repository ${this.#repository.folder.path}, or not for fleet ${fleet}. Add them: sterna repository add ${name}.json`);
+  }
+
   sign(address: DeviceAddress & { pipeline: string }, desired: Omit<Desired, 'signed'>, known: KnownRoots): Signed {
     const { package: wanted, generation } = desired;
     const found = wanted === null ? null : this.#repository.find(wanted.digest, address.fleet);
     if (wanted !== null && found === null) throw new DeployError('E_REPOSITORY_TARGET', `${wanted.name} ${wanted.version} is not in the repository ${this.#repository.folder.path}, or not for fleet ${address.fleet}. Add it: sterna repository add PACKAGE`);
+    const settings = this.#settings(desired.settings, known.settings, address.fleet);
+    const proved = [found, settings].filter((target) => target !== null);
     const statement: Statement = statementSchema.parse({
-      ...address, generation, target: found?.path ?? null, desired_sha256: createHash('sha256').update(desiredText(desired)).digest('hex'),
+      ...address, generation, target: found?.path ?? null, settings_target: settings?.path ?? null, desired_sha256: createHash('sha256').update(desiredText(desired)).digest('hex'),
     });
     const targets = this.#director('targets', generation, { targets: found === null ? {} : { [found.path]: found.entry }, [SIGNED_FIELDS.statement]: JSON.stringify(statement) });
     const snapshot = this.#director('snapshot', generation, { meta: { 'targets.json': listing(compactText(targets), generation) } });
     const timestamp = this.#director('timestamp', generation, { meta: { 'snapshot.json': listing(compactText(snapshot), generation) } });
     return {
-      image: found === null ? null : this.#image(found, known.image ?? 0),
+      image: proved.length === 0 ? null : this.#image(proved, known.image ?? 0),
       director: { roots: this.#repository.rootsAfter('director', known.director ?? 0), timestamp: compactText(timestamp), snapshot: compactText(snapshot), targets: compactText(targets), delegated: {} },
     };
   }
@@ -76,8 +88,14 @@ export class Director implements DesiredSigner {
     return signed;
   }
 
+  /** The release of settings that a device does not have yet; null: it has them, or nobody has released them. */
+  #settings(wanted: Settings, has: Settings | undefined, fleet: string): FoundTarget | null {
+    const text = settingsText(wanted);
+    return has !== undefined && text === settingsText(has) ? null : this.#repository.find(createHash('sha256').update(text).digest('hex'), fleet);
+  }
+
   /** Published texts, as they are. @throws DeployError E_REPOSITORY when a device would refuse them */
-  #image({ path, role }: { path: string; role: string }, known: number): RepositoryFiles {
+  #image(proved: readonly FoundTarget[], known: number): RepositoryFiles {
     const text = (name: string): string => {
       const found = this.#repository.published(name);
       if (found === null) throw new DeployError('E_REPOSITORY', `The ${name} metadata of ${this.#repository.folder.path} is not signed yet: sterna repository sign`);
@@ -85,8 +103,9 @@ export class Director implements DesiredSigner {
       if (Date.parse(expires) < this.#now() + NOT_EXPIRED_MS) throw new DeployError('E_REPOSITORY', `The ${name} metadata of ${this.#repository.folder.path} expired at ${expires}. Sign it again: sterna repository refresh`);
       return found.text;
     };
-    const owner = path.slice(0, path.indexOf('/'));
-    const delegated = role === 'targets' ? [] : this.#repository.delegatedRoles().filter((name) => name === role || name === fleetRole(owner));
+    const rolesOf = ({ path, role }: FoundTarget): string[] => (role === 'targets' ? [] : [role, fleetRole(path.slice(0, path.indexOf('/')))]);
+    const needed = new Set(proved.flatMap(rolesOf));
+    const delegated = this.#repository.delegatedRoles().filter((name) => needed.has(name));
     return {
       roots: this.#repository.rootsAfter('image', known),
       timestamp: text('timestamp'), snapshot: text('snapshot'), targets: text('targets'), delegated: Object.fromEntries(delegated.map((name) => [name, text(name)])),

@@ -6,6 +6,7 @@
 import { ALL_FLEETS, chunkListOf, MAX_METADATA_BYTES, requireId, SIGNED_FIELDS, type TargetCustom } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import type { HeldPackage } from '../publish/packages.js';
+import type { HeldSettings } from '../publish/settings.js';
 import { documentText, fieldsOf, isSigned, listing, newDocument, parseDocument, roleKeys, signDocument, type Document, type RoleKeys } from './document.js';
 import { defaultLifetimes, RepositoryFolder, type RepositoryName, type RepositorySettings } from './folder.js';
 import { openSigner, readKey, type Passphrase, type PublicKey, type Signer } from './keys.js';
@@ -15,6 +16,12 @@ export interface TargetEntry {
   length: number;
   hashes: { sha256: string };
   custom: TargetCustom;
+}
+
+export interface FoundTarget {
+  path: string;
+  entry: TargetEntry;
+  role: string;
 }
 
 /** A staged file that still needs signatures. */
@@ -109,14 +116,13 @@ export class Repository {
    * @throws DeployError E_REPOSITORY
    */
   add(held: Pick<HeldPackage, 'name' | 'version' | 'digest' | 'bytes'>, { fleet, hardwareIds, releaseCounter }: { fleet?: string; hardwareIds: readonly string[]; releaseCounter: number }): { path: string; progress: Progress } {
-    const path = `${fleet === undefined ? ALL_FLEETS : requireId('fleet', fleet)}/${held.name}-${held.version}.sterna`;
-    const role = fleet !== undefined && this.delegatedRoles().includes(fleetRole(fleet)) ? fleetRole(fleet) : 'targets';
-    const document = this.#latest(role);
+    const { owner, role, document } = this.#ownerOf(fleet);
+    const path = `${owner}/${held.name}-${held.version}.sterna`;
     const list = chunkListOf(held.bytes);
     const custom: TargetCustom = { name: held.name, version: held.version, release_counter: releaseCounter, hardware_ids: hardwareIds.map((name) => requireId('hardware id', name)), ...(list === null ? {} : { chunks: { digest: list.digest, size_bytes: list.size_bytes } }) };
     const entry: TargetEntry = { length: held.bytes.byteLength, hashes: { sha256: held.digest }, custom };
     const known = targetsOf(document);
-    const newest = Math.max(-1, ...Object.entries(known).filter(([other, target]) => other !== path && target.custom.name === held.name).map(([, target]) => target.custom.release_counter));
+    const newest = Math.max(-1, ...Object.entries(known).filter(([other, target]) => other !== path && target.custom.kind === undefined && target.custom.name === held.name).map(([, target]) => target.custom.release_counter));
     if (releaseCounter < newest) throw new DeployError('E_REPOSITORY', `${held.name} ${held.version} has the release counter ${releaseCounter}, and ${newest} is in the repository already: devices would refuse to go back. Package it again with --release-counter ${newest + 1}`);
     if (JSON.stringify(known[path]) === JSON.stringify(entry)) return { path, progress: this.sign() };
     this.folder.writeTarget(path, held.digest, held.bytes);
@@ -125,7 +131,33 @@ export class Repository {
     return { path, progress: this.sign() };
   }
 
-  /** Takes a package out. Devices that run it keep it. @throws DeployError E_REPOSITORY */
+  /**
+   * Adds a release of settings for one fleet, or for all. Its counter is one more than that of the newest release of this name; what is the newest one already stays.
+   * @throws DeployError E_REPOSITORY
+   */
+  addSettings({ name, text, digest }: Pick<HeldSettings, 'name' | 'text' | 'digest'>, fleet?: string): { path: string; progress: Progress } {
+    const { owner, role, document } = this.#ownerOf(fleet);
+    const known = targetsOf(document);
+    const pathOf = (counter: number): string => `${owner}/${name}-${counter}.settings.json`;
+    // Of all owners together: a device refuses a smaller counter of the name, whoever signed it.
+    const newest = Math.max(0, ...this.targets().flatMap(({ entry: { custom } }) => (custom.kind === 'settings' && custom.name === name ? [custom.release_counter] : [])));
+    if (known[pathOf(newest)]?.hashes.sha256 === digest) return { path: pathOf(newest), progress: this.sign() };
+    const [counter, path] = [newest + 1, pathOf(newest + 1)];
+    const bytes = Buffer.from(text);
+    const custom: TargetCustom = { kind: 'settings', name, version: String(counter), release_counter: counter, hardware_ids: [ALL_FLEETS] };
+    this.folder.writeTarget(path, digest, bytes);
+    this.#stageTargets(role, { ...document.signed, targets: { ...known, [path]: { length: bytes.byteLength, hashes: { sha256: digest }, custom } } });
+    return { path, progress: this.sign() };
+  }
+
+  /** Who signs for a fleet, and how the paths of its targets begin. */
+  #ownerOf(fleet: string | undefined): { owner: string; role: string; document: Document } {
+    const owner = fleet === undefined ? ALL_FLEETS : requireId('fleet', fleet);
+    const role = fleet !== undefined && this.delegatedRoles().includes(fleetRole(fleet)) ? fleetRole(fleet) : 'targets';
+    return { owner, role, document: this.#latest(role) };
+  }
+
+  /** Takes a package or settings out. Devices that have it keep it. @throws DeployError E_REPOSITORY */
   remove(path: string): Progress {
     for (const role of ['targets', ...this.delegatedRoles()]) {
       const document = this.#latest(role);
@@ -219,20 +251,22 @@ export class Repository {
     });
   }
 
-  /** The path of a package that a device of this fleet may run. Null: it is in no published role. */
-  find(digest: string, fleet: string): { path: string; entry: TargetEntry; role: string } | null {
+  /** The newest release of a package, or of settings, that a device of this fleet may have. Null: it is in no published role. */
+  find(digest: string, fleet: string): FoundTarget | null {
+    let found: FoundTarget | null = null;
     for (const role of ['targets', ...this.delegatedRoles()]) {
       const published = this.published(role);
-      if (published === null) continue;
-      for (const [path, entry] of Object.entries(targetsOf(published.document))) {
-        if (entry.hashes.sha256 === digest && (path.startsWith(`${fleet}/`) || path.startsWith(`${ALL_FLEETS}/`))) return { path, entry, role };
+      for (const [path, entry] of published === null ? [] : Object.entries(targetsOf(published.document))) {
+        const fits = entry.hashes.sha256 === digest && (path.startsWith(`${fleet}/`) || path.startsWith(`${ALL_FLEETS}/`));
+        // The same settings may have been released several times.
+        if (fits && (found === null || entry.custom.release_counter > found.entry.custom.release_counter)) found = { path, entry, role };
       }
     }
-    return null;
+    return found;
   }
 
   /** Packages by path, published or staged. */
-  targets(): { path: string; entry: TargetEntry; role: string }[] {
+  targets(): FoundTarget[] {
     return ['targets', ...this.delegatedRoles()].flatMap((role) => Object.entries(targetsOf(this.#latest(role))).map(([path, entry]) => ({ path, entry, role })));
   }
 

@@ -52,6 +52,25 @@ describe('sterna publish', () => {
     expect(await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--all', '--timeout', '60', ...signed, '--json')).toMatchObject({ code: 0, json: { devices: [{ device: 'door-1', state: 'committed' }] } });
   }, 120_000);
 
+  it('changes settings without another package, when they are signed as one', async () => {
+    const { url, path, signed } = await fleet();
+    const [folder, to] = [temporaryFolder(), ['--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60']];
+    const [night, wrong] = [join(folder, 'night.json'), join(folder, 'wrong.json')];
+    writeFileSync(night, JSON.stringify({ match_threshold: 0.6, zones: [{ name: 'yard', points: [[0.1, 0.4], [0.9, 0.4], [0.9, 1]] }] }));
+    writeFileSync(wrong, '{"treshold": 1}');
+    await sterna('publish', path, ...to, ...signed, '--json');
+    expect(await sterna('publish', '--settings', night, ...to, ...signed, '--json')).toMatchObject({ code: 1, json: { error: { code: 'E_REPOSITORY_TARGET', message: expect.stringContaining('sterna repository add night.json') as string } } });
+    expect(await sterna('repository', 'add', night, ...signed, '--json')).toMatchObject({ code: 0, json: { packages: ['all/night-1.settings.json'], pending: [] } });
+    expect(await sterna('publish', '--settings', night, ...to, ...signed, '--json')).toMatchObject({ code: 0, json: { settings: { name: 'night' }, devices: [{ device: 'door-1', state: 'committed', error: null }] } });
+    // A package that is published later leaves them as they are, and the same ones again change nothing.
+    for (const what of [[path], ['--settings', night], [path, '--settings', night]]) expect((await sterna('publish', ...what, ...to, ...signed, '--json')).code).toBe(0);
+    expect(await sterna('repository', 'add', night, ...signed, '--json')).toMatchObject({ json: { packages: ['all/night-1.settings.json'] } });
+    const unsigned = await sterna('publish', '--settings', night, ...to, '--unsigned', '--json');
+    expect(unsigned).toMatchObject({ code: 1, json: { error: { details: { devices: [{ state: 'rejected', error: { code: 'E_TRUST_UNSIGNED' } }] } } } });
+    expect(await sterna('publish', '--settings', wrong, ...to, ...signed, '--json')).toMatchObject({ code: 3, json: { error: { code: 'E_SETTINGS', message: expect.stringContaining('treshold') as string } } });
+    expect(await sterna('publish', ...to, ...signed, '--json')).toMatchObject({ code: 2, json: { error: { code: 'E_USAGE' } } });
+  }, 120_000);
+
   it('is refused by the device without signatures, and says so at once; a command as well', async () => {
     const { url, path, signed } = await fleet();
     const unsigned = await sterna('publish', path, '--broker', url, '--fleet', 'demo', '--device', 'door-1', '--timeout', '60', '--unsigned', '--json');

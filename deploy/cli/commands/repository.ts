@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { join } from 'node:path';
 import { DeployError } from '../../errors.js';
 import { loadPackage } from '../../publish/packages.js';
+import { loadSettings } from '../../publish/settings.js';
 import type { RepositoryName } from '../../repository/folder.js';
 import { createKey, readKey, type PublicKey } from '../../repository/keys.js';
 import { Repository, type Progress } from '../../repository/repository.js';
@@ -67,14 +68,15 @@ function registerInit(group: Command): void {
 }
 
 function registerPackages(group: Command): void {
-  withKeys(group.command('add').summary('sign packages').description('Adds packages, and signs that devices may run them.').argument('<packages...>', '.sterna files'))
+  withKeys(group.command('add').summary('sign packages and settings').description('Adds packages, and signs that devices may run them. A .json file is a release of settings: its name is that of the file, and its counter grows by one with each change.').argument('<files...>', '.sterna files, or .json files of settings'))
     .option('--fleet <name>', 'only devices of this fleet may run them; default: all')
     .option('--hardware <id>', 'hardware that they are for (trust.hardware_id of the devices); may be repeated; default: x64 and arm64', repeated, [])
     .action(reporting(async (_self: Command, files: string[], options: Options & { fleet?: string; hardware: string[] }) => {
       const repository = openRepository(options);
       const hardwareIds = options.hardware.length === 0 ? ['x64', 'arm64'] : options.hardware;
-      const held = await Promise.all(files.map((file) => loadPackage(file)));
-      const done = held.map((one) => repository.add(one, { hardwareIds, releaseCounter: one.releaseCounter, ...(options.fleet === undefined ? {} : { fleet: options.fleet }) }));
+      const of = options.fleet === undefined ? {} : { fleet: options.fleet };
+      const held = await Promise.all(files.map((file) => (file.endsWith('.json') ? loadSettings(file) : loadPackage(file))));
+      const done = held.map((one) => ('settings' in one ? repository.addSettings(one, options.fleet) : repository.add(one, { hardwareIds, releaseCounter: one.releaseCounter, ...of })));
       const progress = { published: done.flatMap(({ progress: { published } }) => published), pending: repository.pending() };
       return progressReport(progress, done.map(({ path }) => path).join('\n'), { packages: done.map(({ path }) => path) });
     }));

@@ -92,7 +92,7 @@ const manager: OtaManager = new OtaManager({
 /** With STERNA_TEST_SIGNED the offer comes in a signed message, as from a broker. */
 const signed = process.env['STERNA_TEST_SIGNED'] ?? '';
 const trust = signed === '' ? null : Trust.open({
-  identity: { fleet: 'test', device: 'door', hardwareId: 'x64' }, unsigned: false, roots: { image: join(folder, 'image-root.json'), director: join(folder, 'director-root.json') },
+  identity: { fleet: 'test', device: 'door', hardwareId: 'x64' }, unsigned: false, settingsRule: 'both', roots: { image: join(folder, 'image-root.json'), director: join(folder, 'director-root.json') },
 }, { journal: journal.trust, clock: systemClock(), onFault: (error) => process.stderr.write(`${error.code}: ${error.message}\n`) });
 const loop = new InferenceLoop(slot, systemClock(), {
   input: camera === '' ? null : camera, live: true,

@@ -5,31 +5,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { decodeBlock, deviceTopic, encodeBlock, type Desired, type Signed } from '../../../agent/contracts/index.js';
+import { decodeBlock, deviceTopic, encodeBlock, type Signed } from '../../../agent/contracts/index.js';
 import { readKey } from '../../../deploy/repository/keys.js';
 import { random } from '../../runtime/support/random.js';
 import { packageBytes } from '../support/fake-runtime.js';
 import { until } from '../support/tools.js';
 import { fakeItem, TrustBench } from './bench.js';
-import { ADDRESS, DAY_MS, forge, listed, SignedFleet, wanted, type Item } from './fleet.js';
+import { ADDRESS, DAY_MS, directed, forge, listed, SignedFleet, wanted, type Item, type SignedDesired } from './fleet.js';
 
-type SignedDesired = Desired & { signed: Signed };
 const two = fakeItem('2.0.0', 2);
-const DIRECTOR = ['director-1'];
 
 /** The same message with other image metadata. */
 function withImage(desired: SignedDesired, over: Partial<NonNullable<Signed['image']>>): SignedDesired {
   const { image } = desired.signed;
   if (image === null) throw new Error('expected image metadata');
   return { ...desired, signed: { ...desired.signed, image: { ...image, ...over } } };
-}
-
-/** The same message with a director's chain in which one file was changed by somebody who has these keys; the files above it follow. */
-function directed(fleet: SignedFleet, desired: SignedDesired, change: (targets: Record<string, unknown>) => void, keys = DIRECTOR): SignedDesired {
-  const targets = forge(fleet, desired.signed.director.targets, change, keys);
-  const snapshot = forge(fleet, desired.signed.director.snapshot, (signed) => { signed['meta'] = { 'targets.json': listed(targets) }; }, keys);
-  const timestamp = forge(fleet, desired.signed.director.timestamp, (signed) => { signed['meta'] = { 'snapshot.json': listed(snapshot) }; }, keys);
-  return { ...desired, signed: { ...desired.signed, director: { ...desired.signed.director, targets, snapshot, timestamp } } };
 }
 
 interface TargetsPart { targets: Record<string, { length: number; hashes: { sha256: string }; custom: { hardware_ids: string[]; release_counter: number } }> }

@@ -87,3 +87,14 @@ export function forge(fleet: SignedFleet, text: string, change: (signed: Record<
 export function listed(text: string): ReturnType<typeof listing> {
   return listing(text, (JSON.parse(text) as Document).signed.version);
 }
+
+export type SignedDesired = Desired & { signed: Signed };
+export const DIRECTOR = ['director-1'];
+
+/** The same message with a director's chain in which one file was changed by somebody who has these keys; the files above it follow. */
+export function directed(fleet: SignedFleet, desired: SignedDesired, change: (targets: Record<string, unknown>) => void, keys = DIRECTOR): SignedDesired {
+  const targets = forge(fleet, desired.signed.director.targets, change, keys);
+  const snapshot = forge(fleet, desired.signed.director.snapshot, (signed) => { signed['meta'] = { 'targets.json': listed(targets) }; }, keys);
+  const timestamp = forge(fleet, desired.signed.director.timestamp, (signed) => { signed['meta'] = { 'snapshot.json': listed(snapshot) }; }, keys);
+  return { ...desired, signed: { ...desired.signed, director: { ...desired.signed.director, targets, snapshot, timestamp } } };
+}

@@ -20,7 +20,7 @@ function open(fleet: SignedFleet, folder: string, over: Partial<TrustParts> = {}
   const { journal, close } = openJournal(folder, null, (error) => faults.push(error));
   const clock = { nowMs: () => START_MS, monotonicMs: () => performance.now(), synchronized: () => true };
   const roots = { image: join(fleet.folder, 'image', '1.root.json'), director: join(fleet.folder, 'director', '1.root.json') };
-  const trust = Trust.open({ identity: { ...ADDRESS, hardwareId: HARDWARE }, roots, unsigned: false }, { journal: journal.trust, clock, onFault: (error) => faults.push(error), ...over });
+  const trust = Trust.open({ identity: { ...ADDRESS, hardwareId: HARDWARE }, roots, unsigned: false, settingsRule: 'both' }, { journal: journal.trust, clock, onFault: (error) => faults.push(error), ...over });
   return { trust, faults, journal: journal.trust, close };
 }
 
