@@ -6,6 +6,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { Collector } from '../collector/collector.js';
+import { FleetMetrics } from '../collector/fleet-metrics.js';
 import { FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore } from '../collector/store.js';
 import { projectFolder } from '../demo/folder.js';
@@ -43,12 +44,14 @@ export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #streams: EventStreams;
   readonly #table: FleetTable;
+  readonly #metrics: FleetMetrics;
   #server: Server | null = null;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
     this.#streams = new EventStreams(options.collector);
     this.#table = new FleetTable(options.collector, options.store);
+    this.#metrics = new FleetMetrics(options.collector, this.#table);
   }
 
   get port(): number {
@@ -70,6 +73,7 @@ export class Dashboard {
     this.#server = server;
     this.#streams.start();
     this.#table.start();
+    this.#metrics.start();
   }
 
   async stop(): Promise<void> {
@@ -78,6 +82,7 @@ export class Dashboard {
     this.#server = null;
     this.#streams.stop();
     this.#table.stop();
+    this.#metrics.stop();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();
     await closed;
@@ -103,6 +108,7 @@ export class Dashboard {
     for (const [path, file] of await pageFiles()) {
       app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
     }
+    app.get('/metrics', async (context) => context.text(await this.#metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
     app.route('/api', fleetApi({ collector, store, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
     app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/api/devices', deviceProxy(gateway));
