@@ -1,7 +1,8 @@
-import { open, readdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { open, readdir, realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { RuntimeError } from './errors.js';
 import { describeNoModel } from './foreign-bytes.js';
+import { inlineExternalData } from './onnx/external-data.js';
 import { defaultLimits } from './onnx/types.js';
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
@@ -31,6 +32,45 @@ async function readModelFile(path: string, fileBytes: number): Promise<Uint8Arra
 }
 
 /**
+ * A model with what it keeps in files beside it. Only regular files below the model's folder are read, links included, and all together may have
+ * `fileBytes`.
+ */
+async function withExternalData(bytes: Uint8Array, path: string, fileBytes: number): Promise<Uint8Array> {
+  const folder = dirname(path);
+  let total = bytes.length;
+  return inlineExternalData(bytes, fileBytes, async ({ tensor, location, offset, length }) => {
+    const problem = (what: string, cause?: unknown) => new RuntimeError('E_MODEL_FILE', `Tensor '${tensor}' of the model ${path} has its data in '${location}', which ${what}`, { cause, details: { path, initializer: tensor, location } });
+    if (isAbsolute(location) || location.split(/[\\/]/).includes('..')) throw problem('is outside the folder of the model: only files below it are read');
+    const place = await realpath(join(folder, location)).catch((cause: unknown) => { throw problem(isCode(cause, 'ENOENT') ? 'is missing: keep the files of a model together' : `cannot be opened: ${reasonOf(cause)}`, cause); });
+    const inside = relative(await realpath(folder), place);
+    if (inside.startsWith('..') || isAbsolute(inside)) throw problem('leads outside the folder of the model: only files below it are read');
+    const file = await open(place).catch((cause: unknown) => { throw problem(`cannot be opened: ${reasonOf(cause)}`, cause); });
+    try {
+      const stat = await file.stat();
+      if (!stat.isFile()) throw problem('is no regular file');
+      const count = length ?? stat.size - offset;
+      if (count < 0 || offset + count > stat.size) throw problem(`has ${stat.size} bytes, but ${count} from ${offset} on are wanted`);
+      total += count;
+      if (total > fileBytes) throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${fileBytes} bytes of model files but ${path} and '${location}' have more; \`limits.fileBytes\` allows more`, { details: { path } });
+      const data = new Uint8Array(count);
+      const { bytesRead } = await file.read(data, 0, count, offset);
+      if (bytesRead !== count) throw problem(`ended after ${bytesRead} of ${count} bytes`);
+      return data;
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+/**
+ * The bytes of a model file, those of the files beside it included in which it keeps data.
+ * @throws RuntimeError E_MODEL_FILE, E_MODEL_LIMIT, E_MODEL_MALFORMED
+ */
+export async function withFilesBeside(bytes: Uint8Array, path: string, fileBytes = defaultLimits.fileBytes): Promise<Uint8Array> {
+  return describeNoModel(bytes) === undefined ? withExternalData(bytes, path, fileBytes) : bytes;
+}
+
+/**
  * The bytes of a model that is given as bytes or as a path, and not obviously something else.
  * @throws RuntimeError E_MODEL_FILE for a missing file, a folder, an empty file, a Git LFS pointer and the like, E_MODEL_MALFORMED for such bytes; E_MODEL_LIMIT;
  *   E_OPTION for any other value
@@ -43,7 +83,7 @@ export async function loadModelBytes(model: Uint8Array | string, fileBytes = def
   }
   const bytes = typeof given === 'string' ? await readModelFile(given, fileBytes) : given;
   const foreign = describeNoModel(bytes);
-  if (foreign === undefined) return bytes;
+  if (foreign === undefined) return typeof given === 'string' ? withExternalData(bytes, given, fileBytes) : bytes;
   if (typeof given === 'string') throw new RuntimeError('E_MODEL_FILE', `The model ${given} is not an ONNX file: ${foreign}`, { details: { path: given } });
   throw new RuntimeError('E_MODEL_MALFORMED', `The bytes are not an ONNX model: ${foreign}`);
 }

@@ -28,8 +28,12 @@ export interface EngineTimes {
   arena_bytes: number | null;
 }
 
-/** Beside the times of runs, milliseconds to load from the cache of compiled programs; null where the engine has none. */
-export type BenchedEngine = EngineTimes & { load_cached_ms: number | null };
+export interface BenchedEngine extends EngineTimes {
+  /** Milliseconds to load from the cache of compiled programs; null where the engine has none. */
+  load_cached_ms: number | null;
+  /** How often runs had to compile the model again for what they were fed; null where the engine does not say. */
+  recompilations: number | null;
+}
 
 export interface BenchResult {
   threads: number;
@@ -144,7 +148,7 @@ interface BenchEntry extends Entry {
 }
 
 function result(entries: readonly BenchEntry[], { threads, runs }: { threads: number; runs: number }): BenchResult {
-  const engines = Object.fromEntries(entries.map((entry) => [entry.label, { ...summarize(entry), load_cached_ms: entry.loadCachedMs }]));
+  const engines = Object.fromEntries(entries.map((entry) => [entry.label, { ...summarize(entry), load_cached_ms: entry.loadCachedMs, recompilations: entry.session.stats.recompilations ?? null }]));
   const timesOf = (engine: EngineName): EngineTimes | undefined => {
     const entry = entries.find((candidate) => candidate.engine === engine);
     return entry === undefined ? undefined : engines[entry.label];

@@ -1,5 +1,6 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { withFilesBeside } from '../../runtime/model-file.js';
 import { DeployError } from '../errors.js';
 
 const reason = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
@@ -12,6 +13,9 @@ export async function readInputFile(path: string): Promise<Uint8Array> {
     throw new DeployError('E_FILE', `${path} cannot be read: ${reason(cause)}`, { cause, details: { path } });
   }
 }
+
+/** A model, with the data that it keeps in files beside it. @throws DeployError E_FILE; RuntimeError E_MODEL_FILE, E_MODEL_LIMIT, E_MODEL_MALFORMED */
+export const readModelInput = async (path: string): Promise<Uint8Array> => withFilesBeside(await readInputFile(path), path);
 
 /** A JSON file. @throws DeployError E_FILE, E_USAGE */
 export async function readJson(path: string): Promise<unknown> {

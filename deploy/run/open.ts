@@ -7,7 +7,7 @@ import { DeployError } from '../errors.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
-import { readInputFile, readJson } from '../cli/files.js';
+import { readModelInput, readJson } from '../cli/files.js';
 import { fixOpenSizes } from '../compress/shapes.js';
 import { unpackedPipeline } from '../package/build.js';
 import { describePipeline } from '../package/describe.js';
@@ -45,7 +45,7 @@ export interface PreparedModel {
  * @throws DeployError E_FILE, E_USAGE, RuntimeError E_OPTION, E_MODEL_*
  */
 export async function prepareModel(path: string, { sizes, ...options }: SizedModelOptions, engine?: EngineName): Promise<PreparedModel> {
-  const { model, notes } = await fixOpenSizes(await readInputFile(path), sizes);
+  const { model, notes } = await fixOpenSizes(await readModelInput(path), sizes);
   const { kind, description, assumptions } = await recognizeModel(model, options, engine);
   return { kind, description, models: { [modelKinds[kind]]: model }, hints: hintsOf(options), notes: [...notes, ...assumptions] };
 }
@@ -69,7 +69,7 @@ export async function openPipelineOrPackage(path: string, engine?: EngineName): 
   if (extname(path).toLowerCase() !== '.json') return openPackage(path);
   const { kind, models: files, embedding_space_id, pipeline } = parse(path, await readJson(path));
   const models: Record<string, Uint8Array> = {};
-  for (const [stage, file] of Object.entries(files)) models[stage] = await readInputFile(resolve(dirname(path), file));
+  for (const [stage, file] of Object.entries(files)) models[stage] = await readModelInput(resolve(dirname(path), file));
   return unpackedPipeline(kind, models, await describePipeline(kind, models, pipeline, engine), embedding_space_id);
 }
 

@@ -113,7 +113,7 @@ export interface WireTensor {
   name?: string;
   rawData?: Uint8Array;
   doubleData?: number[];
-  externalData?: unknown[];
+  externalData?: { key?: string; value?: string }[];
   dataLocation?: number;
 }
 export interface WireAttribute {

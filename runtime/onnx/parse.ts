@@ -21,7 +21,8 @@ function atMost(what: string, limit: number, received: number): void {
   if (received > limit) throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${limit} ${what} but received ${received}`);
 }
 
-function decode(bytes: Uint8Array, limits: ModelLimits): WireModel {
+/** The messages of a file, not looked at yet. @throws RuntimeError E_MODEL_MALFORMED, E_MODEL_LIMIT */
+export function decodeModel(bytes: Uint8Array, limits: ModelLimits): WireModel {
   const foreign = describeNoModel(bytes);
   if (foreign !== undefined) throw malformed(`The bytes are not an ONNX model: ${foreign}`);
   try {
@@ -192,7 +193,7 @@ function checkVersions(irVersion: number, opset: number | undefined, graph: Onnx
 export function parseModel(bytes: Uint8Array, limits: Partial<ModelLimits> = {}): OnnxModel {
   const bounds = { ...defaultLimits, ...limits };
   atMost('bytes of model file', bounds.fileBytes, bytes.length);
-  const wire = decode(bytes, bounds);
+  const wire = decodeModel(bytes, bounds);
   if (!wire.graph) throw malformed('The bytes are not an ONNX model: there is no graph');
   const opsets = new Map<string, number>();
   for (const { domain, version } of wire.opsetImport ?? []) opsets.set(domain === 'ai.onnx' ? '' : (domain ?? ''), number(version));

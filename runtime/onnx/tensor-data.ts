@@ -137,7 +137,7 @@ export function readTensor(tensor: WireTensor, limits: ModelLimits): TensorValue
   const name = tensor.name ?? '';
   const dataType = tensor.dataType ?? 0;
   if (tensor.dataLocation === 1 || (tensor.externalData ?? []).length > 0) {
-    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}' keeps its data in another file; save the model with its weights inside`, {
+    throw new RuntimeError('E_MODEL_OP', `Tensor '${name}' keeps its data in another file; give the path of the model instead of its bytes, or save it with its weights inside`, {
       details: { initializer: name, attribute: 'external_data' },
     });
   }

@@ -9,7 +9,7 @@ import { benchModel, profileModel, type BenchResult, type Contender } from '../.
 import { PeakMeter, type PeakRow } from '../../bench/peaks.js';
 import { layerRows, sumByOp, type CostRow, type LayerRow, type OpRow } from '../../bench/profile.js';
 import { chooseShapes, type ChosenShapes } from '../../compress/shapes.js';
-import { readInputFile } from '../files.js';
+import { readModelInput } from '../files.js';
 import { addShapeOptions, chosenSizes, engineList, integer, isaList, type ShapeOptions } from '../options.js';
 import { log, reporting } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
@@ -59,8 +59,11 @@ function timesText({ engines, speedup_p50, speedup_min }: BenchResult): string {
     times.arena_bytes === null ? '-' : formatBytes(times.arena_bytes),
   ]);
   const table = formatTable([{ title: 'engine' }, right('min ms'), right('p50 ms'), right('p99 ms'), right('cpu ms'), right('load ms'), right('cached ms'), right('arena')], rows);
-  if (speedup_p50 === null || speedup_min === null) return table;
-  return `${table}\n\nnative is ${speedup_p50.toFixed(2)} times as fast as onnxruntime by the median (${speedup_min.toFixed(2)} by the minimum)`;
+  const again = Object.entries(engines).flatMap(([label, { recompilations }]) => (recompilations === null || recompilations === 0 ? [] : [
+    `${label} compiled the model ${recompilations} times in these runs, because the numbers that it is fed decide sizes: make these inputs constant, or give shapes`]));
+  const text = [table, ...again].join('\n\n');
+  if (speedup_p50 === null || speedup_min === null) return text;
+  return `${text}\n\nnative is ${speedup_p50.toFixed(2)} times as fast as onnxruntime by the median (${speedup_min.toFixed(2)} by the minimum)`;
 }
 
 /** What --profile adds to the JSON. */
@@ -115,7 +118,7 @@ export function register(program: Command): void {
   addShapeOptions(command)
     .action(
       reporting(async (self: Command, path: string, options: BenchOptions) => {
-        const model = await readInputFile(path);
+        const model = await readModelInput(path);
         const { shapes, notes } = await chooseShapes(model, chosenSizes(options));
         for (const note of notes) log(self, `sterna: ${note}`);
         const engines = await chooseEngines(self, model, options.engine);

@@ -6,7 +6,7 @@ import { compareModels, type CompareResult } from '../../compress/compare.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
 import { readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
-import { readInputFile } from '../files.js';
+import { readModelInput } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
@@ -68,8 +68,8 @@ export function register(program: Command): void {
     .option('--samples <n>', 'use at most n inputs, evenly spread', integer(1), 128);
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, path: string, options: CompareOptions) => {
-      const model = await readInputFile(path);
-      const reference = options.reference === undefined ? model : await readInputFile(options.reference);
+      const model = await readModelInput(path);
+      const reference = options.reference === undefined ? model : await readModelInput(options.reference);
       const { shapes, notes } = await chooseShapes(model, chosenSizes(options), options.inputs);
       for (const note of notes) log(self, `sterna: ${note}`);
       const pictures = await choosePictures(self, model, shapes, options.inputs, options);

@@ -17,7 +17,7 @@ import { countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
 import { tuneThresholds, type ThresholdReport } from '../../lab/methods/thresholds.js';
-import { readInputFile, writeOutputFile } from '../files.js';
+import { readModelInput, writeOutputFile } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
@@ -137,7 +137,7 @@ export function register(program: Command): void {
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, options: CompressOptions) => {
-      const bytes = await readInputFile(input);
+      const bytes = await readModelInput(input);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);
       const pictures = await choosePictures(self, bytes, shapes, options.calibrate, options);

@@ -7,7 +7,7 @@ import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateClassifier, evaluateDetector, type EvaluateOptions } from '../../evaluate/evaluate.js';
 import { listPictures, readBoxes, readClassNames, readLabels } from '../../evaluate/truth.js';
 import { DeployError } from '../../errors.js';
-import { readInputFile } from '../files.js';
+import { readModelInput } from '../files.js';
 import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, statedPictureOptions, type ShapeOptions } from '../options.js';
 import { exitCodes, log, reporting, type Report } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
@@ -121,8 +121,8 @@ export function register(program: Command): void {
     reporting(async (self, path: string, options: EvaluateCommand) => {
       if (options.boxes !== undefined && (options.labels ?? options.classes) !== undefined) throw new DeployError('E_USAGE', 'Expected --labels or --boxes but received both: a model is scored as a classifier or as a detector');
       if (options.maxLoss !== undefined && options.against === undefined) throw new DeployError('E_USAGE', 'Expected --against with --max-loss, because the loss is measured against another model');
-      const model = await readInputFile(path);
-      const reference = options.against === undefined ? undefined : await readInputFile(options.against);
+      const model = await readModelInput(path);
+      const reference = options.against === undefined ? undefined : await readModelInput(options.against);
       const view = stageProgress(self);
       try {
         const judge = await makeJudge(self, options, view);

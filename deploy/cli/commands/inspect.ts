@@ -3,7 +3,7 @@ import { coresFor, describeCpu } from '../../../kernels/binding/index.js';
 import { openPackage } from '../../../runtime/package/index.js';
 import { reportModel, reportPackage, type ModelReport, type PackageReport } from '../../compress/inspect.js';
 import { chooseShapes } from '../../compress/shapes.js';
-import { readInputFile } from '../files.js';
+import { readInputFile, readModelInput } from '../files.js';
 import { addShapeOptions, chosenSizes, type ShapeOptions } from '../options.js';
 import { log, reporting, type Report } from '../output.js';
 import { formatBytes, formatCount, formatTable } from '../table.js';
@@ -62,7 +62,7 @@ function cpuReport(): { json: Record<string, unknown>; text: string } {
 }
 
 async function inspect(command: Command, path: string, options: ShapeOptions): Promise<Report> {
-  const bytes = await readInputFile(path);
+  const bytes = path.endsWith('.sterna') ? await readInputFile(path) : await readModelInput(path);
   const cpu = cpuReport();
   // The extension decides: a broken package should be reported as a package, not as a model.
   if (path.endsWith('.sterna')) {

@@ -16,7 +16,7 @@ import { compressStages, type CompressedStages } from '../../package/compress.js
 import { merge, type StageModels } from '../../package/describe.js';
 import { prepareModel } from '../../run/open.js';
 import { modelKinds, type ModelKind } from '../../run/recognize.js';
-import { readInputFile, readJson, writeOutputFile } from '../files.js';
+import { readModelInput, readJson, writeOutputFile } from '../files.js';
 import { addModelOptions, modelOptions, statedOptions, type ModelArguments } from '../model-options.js';
 import { engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
@@ -75,7 +75,7 @@ async function readModels(kind: string, options: PackageOptions): Promise<StageM
     throw new DeployError('E_USAGE', `Expected ${wanted} for a ${kind} pipeline`);
   }
   const models: Record<string, Uint8Array> = {};
-  for (const [name, path] of Object.entries(paths)) models[name] = await readInputFile(path);
+  for (const [name, path] of Object.entries(paths)) models[name] = await readModelInput(path);
   return models;
 }
 

@@ -138,7 +138,8 @@ describe('sterna bench', () => {
     expect(report).toMatchObject({ model: int8, threads: 1, speedup_p50: null, speedup_min: null });
     expect(Object.keys(report)).toEqual(expect.arrayContaining(['model', 'threads', 'cpu', 'isa', 'engines']));
     const { native } = report['engines'] as Record<string, Record<string, number>>;
-    expect(Object.keys(native ?? {})).toEqual(['min_ms', 'p50_ms', 'p99_ms', 'cpu_ms', 'load_ms', 'arena_bytes', 'load_cached_ms']);
+    expect(Object.keys(native ?? {})).toEqual(['min_ms', 'p50_ms', 'p99_ms', 'cpu_ms', 'load_ms', 'arena_bytes', 'load_cached_ms', 'recompilations']);
+    expect(native?.['recompilations']).toBe(0);
     expect(native?.['load_cached_ms']).toBeGreaterThan(0);
     expect(native?.['min_ms']).toBeGreaterThan(0);
     expect(native?.['p50_ms']).toBeGreaterThanOrEqual(native?.['min_ms'] ?? NaN);
