@@ -11,9 +11,16 @@ export interface Sink {
    * last commit. Absent means that only bytes count.
    */
   readonly commitPieces?: number;
-  write(bytes: Uint8Array, offset: number): Promise<void>;
+  /** Writes pieces that follow each other. */
+  write(pieces: readonly Uint8Array[], offset: number): Promise<void>;
   /** Makes durable what `have` names: from now on it survives a power cut. */
   commit(have: BlockSet): Promise<void>;
+}
+
+/** A piece whose bytes are right. */
+export interface Piece {
+  index: number;
+  bytes: Uint8Array;
 }
 
 export class Assembly {
@@ -45,13 +52,27 @@ export class Assembly {
     if (this.have.add(index)) this.#bytesDone += this.pieces.length(index);
   }
 
-  /** Writes a piece that was checked. */
-  async put(index: number, bytes: Uint8Array): Promise<void> {
-    if (this.have.has(index)) return;
-    await this.#sink.write(bytes, this.pieces.offset(index));
-    this.note(index);
-    this.#uncommitted.bytes += bytes.byteLength;
-    this.#uncommitted.pieces += 1;
+  /**
+   * Writes pieces that were checked, in any order. Those that follow each other are written at once, because each write is a way to another thread and
+   * back.
+   */
+  async put(...pieces: readonly Piece[]): Promise<void> {
+    const wanted = [...new Map(pieces.map((piece) => [piece.index, piece])).values()].filter(({ index }) => !this.have.has(index)).sort((a, b) => a.index - b.index);
+    while (wanted.length > 0) {
+      const most = Math.min(wanted.length, (this.#sink.commitPieces ?? Infinity) - this.#uncommitted.pieces);
+      let run = 1;
+      while (run < most && wanted[run]?.index === (wanted[run - 1]?.index ?? 0) + 1) run += 1;
+      await this.#write(wanted.splice(0, run));
+    }
+  }
+
+  async #write(run: readonly Piece[]): Promise<void> {
+    await this.#sink.write(run.map(({ bytes }) => bytes), this.pieces.offset(run[0]?.index ?? 0));
+    for (const { index, bytes } of run) {
+      this.note(index);
+      this.#uncommitted.bytes += bytes.byteLength;
+      this.#uncommitted.pieces += 1;
+    }
     const { bytes: waiting, pieces } = this.#uncommitted;
     if (this.#sink.commitPieces === undefined) this.#onProgress();
     if (waiting >= COMMIT_EVERY_BYTES || pieces >= (this.#sink.commitPieces ?? Infinity) || this.have.complete) await this.commit();
@@ -74,8 +95,8 @@ export class MemorySink implements Sink {
     this.bytes = Buffer.alloc(sizeBytes);
   }
 
-  write(bytes: Uint8Array, offset: number): Promise<void> {
-    this.bytes.set(bytes, offset);
+  write(pieces: readonly Uint8Array[], offset: number): Promise<void> {
+    for (let i = 0, at = offset; i < pieces.length; at += pieces[i]?.byteLength ?? 0, i++) this.bytes.set(pieces[i] ?? [], at);
     return Promise.resolve();
   }
 

@@ -6,7 +6,7 @@
 import { AgentError } from '../errors.js';
 import { busyMs, ContractError, decodeBlock, encodeBitmap, SCHEMA_VERSION, type Block, type OtaGet } from '../contracts/index.js';
 import type { Allowance } from './allowance.js';
-import type { Assembly } from './assembly.js';
+import type { Assembly, Piece } from './assembly.js';
 import { Flight, type Window } from './blocks.js';
 import type { PieceErrorCode } from './pieces.js';
 import type { Pace } from './pace.js';
@@ -44,6 +44,11 @@ export interface FetchParts {
   label: string;
 }
 
+interface Arrived {
+  block: Block;
+  wireBytes: number;
+}
+
 export class BlockFetch {
   readonly #parts: FetchParts;
   readonly #options: FetchOptions;
@@ -57,7 +62,10 @@ export class BlockFetch {
   #busyUntilMs = 0;
   /** When the timer is due. Monotonic, milliseconds. */
   #dueMs = 0;
+  /** Blocks that have arrived and are not written yet. */
+  #arrived: Arrived[] = [];
   #work: Promise<void> = Promise.resolve();
+  #working = false;
   #timer: NodeJS.Timeout | undefined;
   #settle: { resolve: () => void; reject: (error: unknown) => void } | null = null;
 
@@ -113,21 +121,41 @@ export class BlockFetch {
     if (block.busy) return this.#wait(busyMs(block));
     if (block.index !== topicIndex) return this.#refuse(topicIndex, 'E_OTA_BLOCK', `piece ${block.index} on the topic of piece ${topicIndex}`);
     if (!this.#flight.arrived(topicIndex, this.#now())) return;
-    this.#work = this.#work.then(() => this.#take(block, message.byteLength)).catch((error: unknown) => this.#finish(error));
+    this.#arrived.push({ block, wireBytes: message.byteLength });
+    if (!this.#working) this.#work = this.#drain().catch((error: unknown) => this.#finish(error));
   }
 
-  async #take(block: Block, wireBytes: number): Promise<void> {
-    if (this.#settle === null) return;
-    const { assembly, pace } = this.#parts;
-    const bytes = assembly.pieces.open(block);
-    if (typeof bytes === 'string') {
-      this.#flight.settled(block.index);
-      return this.#refuse(block.index, bytes, `${block.payload.byteLength} bytes came for ${assembly.pieces.length(block.index)}`);
+  /** Writes what has arrived, all of it at once, until nothing more has arrived meanwhile. */
+  async #drain(): Promise<void> {
+    this.#working = true;
+    try {
+      for (let batch = this.#takeArrived(); batch.length > 0; batch = this.#takeArrived()) await this.#take(batch);
+    } finally {
+      this.#working = false;
     }
-    await assembly.put(block.index, bytes);
-    this.#flight.settled(block.index);
-    pace.received(bytes.byteLength, wireBytes, this.#now());
-    this.#wrong.delete(block.index);
+  }
+
+  #takeArrived(): Arrived[] {
+    const batch = this.#settle === null ? [] : this.#arrived;
+    this.#arrived = [];
+    return batch;
+  }
+
+  async #take(batch: readonly Arrived[]): Promise<void> {
+    const { assembly, pace } = this.#parts;
+    const good: (Piece & { wireBytes: number })[] = [];
+    for (const { block, wireBytes } of batch) {
+      const bytes = assembly.pieces.open(block);
+      if (typeof bytes !== 'string') good.push({ index: block.index, bytes, wireBytes });
+      else this.#refuse(block.index, bytes, `${block.payload.byteLength} bytes came for ${assembly.pieces.length(block.index)}`);
+    }
+    if (good.length === 0) return;
+    await assembly.put(...good);
+    for (const { index, bytes, wireBytes } of good) {
+      this.#flight.settled(index);
+      pace.received(bytes.byteLength, wireBytes, this.#now());
+      this.#wrong.delete(index);
+    }
     this.#stalls = 0;
     this.#probes = 0;
     this.#movedAtMs = this.#now();

@@ -200,13 +200,18 @@ interface Vouching {
 function fileSink(file: FileHandle, { save, ...commits }: Vouching): Sink {
   return {
     ...commits,
-    write: async (bytes, offset) => {
-      await file.write(bytes, 0, bytes.byteLength, offset);
-      faultPoint('download.written');
+    write: async (pieces, offset) => {
+      await writeWhole(file, Buffer.concat(pieces), offset);
+      for (let i = 0; i < pieces.length; i++) faultPoint('download.written');
     },
     commit: async (have) => {
       await file.datasync();
       save(have);
     },
   };
+}
+
+/** A write may take less than it was given, for example when the disk becomes full; the next one then says why. */
+async function writeWhole(file: FileHandle, bytes: Buffer, offset: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, offset + at)).bytesWritten;
 }

@@ -73,7 +73,7 @@ export async function seedFrom(packages: readonly string[], assembly: Assembly, 
     try {
       for (const { bytes } of packageChunks(reader.read, reader.sizeBytes)) {
         const hash = createHash('sha256').update(bytes).digest('hex');
-        for (const index of wanted.get(hash) ?? []) await assembly.put(index, bytes);
+        for (const index of wanted.get(hash) ?? []) await assembly.put({ index, bytes });
         if (wanted.delete(hash)) faultPoint('download.seeded');
         await reader.rest(signal);
       }

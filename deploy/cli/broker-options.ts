@@ -32,7 +32,7 @@ export function addBrokerOptions(command: Command): Command {
 export const storeOption = (what: string): Option => new Option('--store <folder>', `${what}; default: STERNA_FLEET_DIR, else ~/.local/state/sterna/fleet`);
 
 /** Of commands that send blocks. */
-export const rateOption = (): Option => new Option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100').argParser(integer(1)).default(1000);
+export const rateOption = (): Option => new Option('--rate <blocks>', 'at most this many messages with blocks per second; AWS IoT Core takes 100').argParser(integer(1)).default(4000);
 
 /**
  * The options as a link. Options of TLS with an address that does not encrypt are refused, not ignored.

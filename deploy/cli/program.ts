@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
   'bench-operators': () => import('./commands/bench-operators.js'),
   'bench-governor': () => import('./commands/bench-governor.js'),
   'bench-pipeline': () => import('./commands/bench-pipeline.js'),
+  'bench-transfer': () => import('./commands/bench-transfer.js'),
   'bench-suite': () => import('./commands/bench-suite.js'),
   'train-sound': () => import('./commands/train-sound.js'),
   compare: () => import('./commands/compare.js'),

@@ -18,7 +18,7 @@ import { settingsOutcome } from './settings.js';
 export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   /** The fleet that it serves. */
   fleet: string;
-  /** Upper bound of block messages. Default 1000; AWS IoT Core takes 100 publishes a second. */
+  /** Upper bound of block messages. Default 4000, which is what a device takes; AWS IoT Core takes 100 publishes a second. */
   blocksPerSecond?: number;
   /** Blocks on the way to the broker at one time. Default 16, i.e. 1 MiB. */
   maxInFlight?: number;
@@ -111,7 +111,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     super();
     requireId('fleet', options.fleet);
     this.#options = options;
-    this.#perSecond = options.blocksPerSecond ?? 1000;
+    this.#perSecond = options.blocksPerSecond ?? 4000;
     this.#schedule = new BlockSchedule(options.maxWaitingDevices ?? MAX_WAITING_DEVICES);
     this.#rate = new RateLimit(this.#perSecond, Math.max(1, Math.min(16, this.#perSecond)));
   }

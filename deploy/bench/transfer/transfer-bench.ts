@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { EmbeddedBroker } from '../../broker/broker.js';
 import { DeviceProcess } from '../../demo/device-process.js';
 import { wantedDevices } from '../../publish/wanted.js';
-import { Publisher } from '../../publish/publisher.js';
+import { Publisher, type PublisherOptions } from '../../publish/publisher.js';
 import { mosquittoMissing, startMosquitto } from './mosquitto.js';
 
 const FLEET = 'bench';
@@ -32,10 +32,10 @@ export interface TransferBench {
   close(): Promise<void>;
 }
 
-export async function openBench(signal: AbortSignal): Promise<TransferBench> {
+export async function openBench(signal: AbortSignal, rates: Pick<PublisherOptions, 'blocksPerSecond'> = {}): Promise<TransferBench> {
   const folder = await mkdtemp(join(tmpdir(), 'sterna-transfer-'));
   const broker = mosquittoMissing() ? await embedded() : await startMosquitto(folder);
-  const publisher = new Publisher({ url: broker.url, fleet: FLEET });
+  const publisher = new Publisher({ url: broker.url, fleet: FLEET, ...rates });
   const devices: DeviceProcess[] = [];
   await publisher.start();
   const deviceConfig: TransferBench['deviceConfig'] = (name, brokerUrl, ota = {}) => ({ device_id: name, fleet: FLEET, broker: { url: brokerUrl }, trust: { unsigned: true }, ota });

@@ -1,10 +1,8 @@
 import type { Command } from 'commander';
-import { barsTable, machineOf, type Bar } from '../../bench/bars.js';
 import { sections } from '../../bench/pipeline/sections.js';
-import { DeployError } from '../../errors.js';
-import { interruptible } from '../interrupt.js';
+import { measureSections } from '../bench-sections.js';
 import { positive } from '../options.js';
-import { log, reporting } from '../output.js';
+import { reporting } from '../output.js';
 
 interface PipelineCommand {
   only: string[];
@@ -23,22 +21,6 @@ export function register(program: Command): void {
     .option('--detector <file>', 'for incremental: an .onnx detector that knows persons')
     .option('--footage <file>', 'for incremental: a video or a folder of pictures, of a fixed camera that sees persons')
     .action(
-      reporting(async (self: Command, { only, ...given }: PipelineCommand) => {
-        const unknown = only.filter((name) => !Object.hasOwn(sections, name));
-        if (unknown.length > 0) throw new DeployError('E_BENCH', `Expected sections of ${Object.keys(sections).join(', ')} but received ${unknown.join(', ')}`);
-        const bars: Bar[] = [];
-        const absent: Record<string, string> = {};
-        await interruptible('The bench was interrupted', async (signal) => {
-          for (const [name, measure] of Object.entries(sections)) {
-            if (only.length > 0 && !only.includes(name)) continue;
-            log(self, `sterna: measuring ${name}`);
-            const measured = await measure({ ...given, signal });
-            if ('absent' in measured) absent[name] = measured.absent;
-            else bars.push(...measured);
-          }
-        });
-        const left = Object.entries(absent).map(([name, why]) => `${name} was left out: ${why}`);
-        return { json: { machine: machineOf(), bars, absent }, text: [barsTable(bars), ...left].join('\n') };
-      }),
+      reporting((self: Command, { only, ...given }: PipelineCommand) => measureSections(self, Object.fromEntries(Object.entries(sections).map(([name, measure]) => [name, (signal: AbortSignal) => measure({ ...given, signal })])), only)),
     );
 }

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { throughputBars } from '../../../deploy/bench/transfer/throughput.js';
 import { BAD_LINK, installOver } from '../../../deploy/bench/transfer/link.js';
 import { PacketSplitter, publishOf } from '../../../deploy/bench/transfer/packets.js';
+import { captureCli } from '../cli/capture.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 
 /** A PUBLISH as in MQTT 3.1.1, section 3.3. */
@@ -38,4 +40,20 @@ describe.skipIf(nativeMissing !== undefined)('a bad link to a real daemon', () =
     const window = 512 * 1024;
     expect(stats.blockBytes - stats.lostBlockBytes).toBeLessThanOrEqual(1.1 * missingBytes + stats.cuts * window);
   }, 120_000);
+});
+
+describe.skipIf(nativeMissing !== undefined)('the bench of transfers', () => {
+  it('measures throughput and memory of a daemon in a process of its own', async () => {
+    const [rate, memory] = await throughputBars(AbortSignal.timeout(100_000), { bytes: 2e6, rounds: 1 });
+    expect(rate).toMatchObject({ id: 'transfer.throughput', unit: 'MB/s', bar: '>= 20' });
+    expect(rate?.value).toBeGreaterThan(0);
+    expect(memory).toMatchObject({ id: 'transfer.memory', unit: 'MiB' });
+    expect(memory?.what).toMatch(/above that of 0\.5 MB \((?!0 )\d+ MiB\)/);
+  }, 120_000);
+
+  it('refuses a section that does not exist', async () => {
+    const { code, err } = await captureCli(['bench-transfer', '--only', 'nothing']);
+    expect(code).not.toBe(0);
+    expect(err).toContain('throughput, link, delta but received nothing');
+  });
 });

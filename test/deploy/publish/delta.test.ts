@@ -1,7 +1,6 @@
 /** How much of a package travels when little of it has changed, as a device counts it: chunks that it lacks, deflated where that is worth it, and the list of chunks. */
 import { describe, expect, it } from 'vitest';
-import { ChunkList, chunkListOf } from '../../../agent/contracts/index.js';
-import { ServedPackage } from '../../../deploy/publish/packages.js';
+import { wireBytes } from '../../../deploy/bench/transfer/packages.js';
 import { buildPackage } from '../../../runtime/package/package.js';
 import { random } from '../../runtime/support/random.js';
 import { files, manifest } from '../../runtime/package/manifest-fixture.js';
@@ -16,14 +15,7 @@ function weights(bytes: number, seed: number): Uint8Array {
 }
 
 function shareOf(before: Uint8Array, after: Uint8Array): number {
-  const served = new ServedPackage({ name: 'faces', version: '2.0.0', releaseCounter: 2, digest: 'ab'.repeat(32), bytes: after });
-  const [known, written] = [chunkListOf(before), chunkListOf(after)];
-  if (known === null || written === null || served.chunks === undefined) throw new Error('expected lists of chunks');
-  const hashes = (list: ChunkList): string[] => Array.from({ length: list.count }, (_, i) => list.hash(i));
-  const here = new Set(hashes(new ChunkList(known.bytes, before.length)));
-  const pieces = served.pieces({ digest: 'ab'.repeat(32), size_bytes: after.length, block_bytes: 65_536, chunks: served.chunks.digest });
-  const travels = hashes(new ChunkList(written.bytes, after.length)).reduce((sum, hash, index) => sum + (here.has(hash) ? 0 : pieces?.message(index).byteLength ?? 0), 0);
-  return (written.size_bytes + travels) / after.length;
+  return wireBytes({ name: 'faces', version: '2.0.0', releaseCounter: 2, digest: 'ab'.repeat(32), bytes: after }, before) / after.length;
 }
 
 describe('an update of a package', () => {
