@@ -8,7 +8,6 @@ import { describeDetection } from '../../../runtime/kinds/detection/describe.js'
 import { detectionSettings } from '../../../runtime/kinds/detection/settings.js';
 import type { DescribeHints } from '../../../runtime/kinds/kind.js';
 import { openSource } from '../../../runtime/media/index.js';
-import { createSession } from '../../../runtime/session.js';
 import { stageRecord } from '../../../runtime/stages/contract.js';
 import { closeStages, openStages, stageOf, type Stages } from '../../../runtime/stages/open-stages.js';
 import { StageClock } from '../../../runtime/stages/stage-clock.js';
@@ -16,6 +15,7 @@ import type { Detection } from '../../../runtime/stages/types.js';
 import { detect, type DetectPlan } from '../../../runtime/vision/detector.js';
 import { overlapOf } from '../../../runtime/vision/nms.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
+import { describeModel } from '../../package/describe.js';
 import type { Absent, Bar } from '../bars.js';
 
 export interface IncrementalBenchOptions extends DescribeHints {
@@ -61,9 +61,7 @@ const kept = (full: readonly Detection[], part: readonly Detection[], threshold:
 
 /** Rows: boxes kept at the threshold, at the tracker's lower one, and CPU time of the detector. */
 export async function incrementalBars({ model, video, name, label = 'person', settings, frames = Infinity, signal, ...hints }: IncrementalBenchOptions): Promise<Bar[] | Absent> {
-  const probe = await createSession(model);
-  const described = describeDetection({ detector: { inputs: probe.inputs, outputs: probe.outputs } }, hints);
-  await probe.close();
+  const described = describeDetection({ detector: await describeModel(model, undefined) }, hints);
   const { detector, labels } = detectionSettings.parse(described.settings);
   const [plan, record] = [{ ...detector, labels }, stageRecord.parse(described.stages)];
   const increments = incrementOf('detector', { ...defaultIncremental, ...settings, enabled: true });

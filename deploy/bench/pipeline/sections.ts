@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
+import { readAnchors } from '../../evaluate/anchors.js';
 import type { Absent, Bar } from '../bars.js';
 
 export interface SectionOptions {
@@ -8,6 +9,8 @@ export interface SectionOptions {
   /** A detector (.onnx) and footage of a fixed camera, for sections that measure one. */
   detector?: string;
   footage?: string;
+  /** Of a detector with SSD heads: its file of anchors. */
+  anchors?: string;
   signal: AbortSignal;
 }
 
@@ -24,9 +27,10 @@ export const sections: Readonly<Record<string, (options: SectionOptions) => Prom
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];
   },
-  incremental: async ({ detector, footage, signal }) => {
+  incremental: async ({ detector, footage, anchors: anchorFile, signal }) => {
     if (detector === undefined || footage === undefined) return { absent: 'it needs --detector FILE and --footage FILE' };
     const { incrementalBars } = await import('./incremental.js');
-    return incrementalBars({ model: await readFile(detector), video: footage, name: basename(footage, extname(footage)), signal });
+    const anchors = anchorFile === undefined ? {} : { anchors: await readAnchors(anchorFile) };
+    return incrementalBars({ model: await readFile(detector), ...anchors, video: footage, name: basename(footage, extname(footage)), signal });
   },
 };

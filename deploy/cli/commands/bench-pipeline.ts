@@ -9,6 +9,7 @@ interface PipelineCommand {
   seconds: number;
   detector?: string;
   footage?: string;
+  anchors?: string;
 }
 
 export function register(program: Command): void {
@@ -20,6 +21,7 @@ export function register(program: Command): void {
     .option('--seconds <n>', 'length of each measurement that takes a time', positive, 60)
     .option('--detector <file>', 'for incremental: an .onnx detector that knows persons')
     .option('--footage <file>', 'for incremental: a video or a folder of pictures, of a fixed camera that sees persons')
+    .option('--anchors <file.json>', 'for incremental: anchors of a detector with SSD heads, as `sterna run --anchors` takes them')
     .action(
       reporting((self: Command, { only, ...given }: PipelineCommand) => measureSections(self, Object.fromEntries(Object.entries(sections).map(([name, measure]) => [name, (signal: AbortSignal) => measure({ ...given, signal })])), only)),
     );

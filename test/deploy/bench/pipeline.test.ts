@@ -19,6 +19,8 @@ describe('sterna bench-pipeline', () => {
     const { code, out } = await captureCli(['--json', 'bench-pipeline', '--only', 'incremental']);
     expect(code).toBe(0);
     expect(JSON.parse(out)).toMatchObject({ bars: [], absent: { incremental: 'it needs --detector FILE and --footage FILE' } });
+    const anchors = await captureCli(['--json', 'bench-pipeline', '--only', 'incremental', '--detector', import.meta.filename, '--footage', '.', '--anchors', 'nowhere.json']);
+    expect([anchors.code, anchors.out + anchors.err]).toEqual([3, expect.stringContaining('nowhere.json') as string]);
   });
 
   it('refuses a section that does not exist', async () => {
