@@ -26,8 +26,10 @@ export interface ShadowCandidate {
   readonly vocabulary: Vocabulary;
   /** The budget in its manifest. */
   readonly budget: { p99_ms: number; joules?: number | undefined };
+  /** How it wants sound to be cut, samples a second and samples in a chunk; null when it sees. */
+  readonly sound: { rate: number; step: number } | null;
   /**
-   * Processes one sample at a time.
+   * Processes one sample at a time: a frame, or a stretch of sound of its rate, of which the findings are those at its end, and time and energy those of one chunk.
    * @throws CandidateError when the candidate failed on this sample; AgentError E_OTA_GATE_* when its process has ended, E_OTA_SHADOW_LATENCY when it
    * gives no answer in time
    */

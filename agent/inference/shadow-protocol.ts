@@ -10,7 +10,7 @@ import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
 import { obeyDaemonAlone } from './candidate-protocol.js';
 
 /** What the process answers to its first message. */
-export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget'>;
+export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget' | 'sound'>;
 
 const number4 = z.tuple([z.number(), z.number(), z.number(), z.number()]);
 /** The fields of a finding that are compared. */
@@ -23,6 +23,7 @@ const finding = z.custom<Finding>((value) => comparedFinding.safeParse(value).su
 const openedSchema: z.ZodType<ShadowOpened> = z.object({
   vocabulary: z.object({ kind: z.string(), labels: z.array(z.string()), embeddingSpaceId: z.string().nullable() }),
   budget: z.object({ p99_ms: z.number(), joules: z.number().optional() }),
+  sound: z.object({ rate: z.number(), step: z.number() }).nullable(),
 });
 const sampleSchema: z.ZodType<ShadowSample> = z.object({ findings: z.array(finding), totalMs: z.number(), cpuMs: z.number(), joules: z.number() });
 const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
@@ -47,7 +48,7 @@ export function serveShadow(open: (request: unknown) => Promise<Shadow>): void {
   const answer = async (message: unknown): Promise<object> => {
     if (shadow === null) {
       shadow = await open(message);
-      return { opened: { vocabulary: shadow.vocabulary, budget: shadow.budget } };
+      return { opened: { vocabulary: shadow.vocabulary, budget: shadow.budget, sound: shadow.sound } };
     }
     return { sample: await shadow.process((message as SampleMessage).sample) };
   };

@@ -12,7 +12,7 @@ import { blaming, failure, openInTime } from './failure.js';
 import { passGallery, passGate } from './gate.js';
 import type { OtaEffect, OtaEvent } from './machine.js';
 import type { OtaOptions, OtaParts } from './parts.js';
-import { besideNothing, notCompared, ShadowRun } from './shadow.js';
+import { besideNothing, differentInput, notCompared, ShadowRun } from './shadow.js';
 import type { Candidate } from './state.js';
 
 /** The effects that are work on a candidate. */
@@ -181,6 +181,8 @@ export class CandidateWork {
     const serving = host.serving(); // It may have changed while the candidate was opened.
     try {
       if (serving === null) return notCompared('the serving package ended before the comparison began');
+      const different = differentInput(candidate, serving);
+      if (different !== null) return notCompared(different);
       this.#shadow = new ShadowRun(serving, { candidate, serving: () => host.serving(), rules: rules(), clock, onProgress: onShadow });
       return await this.#shadow.run(signal);
     } finally {

@@ -63,12 +63,12 @@ function brokenRule({ agreement, candidateMs, servingMs, joules }: ShadowTally, 
   }
   const [own, serving] = [medianOf(candidateMs), medianOf(servingMs)];
   const most = Math.min(budget.p99_ms, gate.p99_ms ?? Infinity);
-  if (own !== null && own > most) return failed('E_OTA_SHADOW_LATENCY', `A frame of this camera takes ${own.toFixed(1)} ms (median) and may take ${most} ms`);
+  if (own !== null && own > most) return failed('E_OTA_SHADOW_LATENCY', `A sample of this input takes ${own.toFixed(1)} ms (median) and may take ${most} ms`);
   if (own !== null && serving !== null && own > serving * rules.latency_ratio) {
-    return failed('E_OTA_SHADOW_LATENCY', `A frame of this camera takes ${own.toFixed(1)} ms (median), more than ${rules.latency_ratio} times the ${serving.toFixed(1)} ms of the serving package`);
+    return failed('E_OTA_SHADOW_LATENCY', `A sample of this input takes ${own.toFixed(1)} ms (median), more than ${rules.latency_ratio} times the ${serving.toFixed(1)} ms of the serving package`);
   }
   const [used, allowed] = [medianOf(joules), Math.min(budget.joules ?? Infinity, gate.joules ?? Infinity)];
-  if (used !== null && used > allowed) return failed('E_OTA_SHADOW_ENERGY', `A frame of this camera takes ${used.toPrecision(3)} J (median, modelled) and may take ${allowed} J`);
+  if (used !== null && used > allowed) return failed('E_OTA_SHADOW_ENERGY', `A sample of this input takes ${used.toPrecision(3)} J (median, modelled) and may take ${allowed} J`);
   return null;
 }
 

@@ -1,6 +1,7 @@
 /**
  * Runs a candidate on some of the frames that the serving package processes, and compares the two. The serving package never waits for the candidate.
  */
+import { isSound } from '../../runtime/frame.js';
 import { looked } from '../../runtime/stages/types.js';
 import { AgentError, toCodedError } from '../errors.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
@@ -11,6 +12,7 @@ import type { UpdateRules } from '../ground/update-rules.js';
 import type { Clock } from '../platform/clock.js';
 import { addSample, comparable, noAgreement } from './agreement.js';
 import { judgeShadow, ownMs, reportShadow, type ShadowLimits, type ShadowTally } from './shadow-rules.js';
+import { SoundStretch } from './stretch.js';
 
 /** Milliseconds between two checks whether the time is over, and whether there is still something to compare with. */
 const LOOK_MS = 250;
@@ -35,7 +37,15 @@ export function notCompared(note: string): ShadowReport {
 }
 
 /** The report when there is nothing to compare the candidate with. */
-export const besideNothing = (): ShadowReport => notCompared('no package serves, no frames come, or the input is a microphone, so there is nothing to compare with');
+export const besideNothing = (): ShadowReport => notCompared('no package serves, or nothing comes from its input, so there is nothing to compare with');
+
+/** Why a candidate cannot be given what the serving package gets; null when it can. */
+export function differentInput({ sound: wants }: Pick<ShadowCandidate, 'sound'>, { model }: Running): string | null {
+  const { sound: has } = model.pipeline;
+  if (wants?.rate === has?.rate) return null;
+  if (wants === null || has === undefined) return `the package ${wants === null ? 'sees' : 'listens'}, and the serving one does not`;
+  return `the package needs sound of ${wants.rate} samples a second, and the serving one gets ${has.rate}`;
+}
 
 const noTally = (): ShadowTally => ({ agreement: noAgreement(), samples: 0, skipped: 0, errors: 0, candidateMs: [], servingMs: [], joules: [] });
 
@@ -48,6 +58,7 @@ export class ShadowRun {
   /** Number of frames since the last one that was taken. */
   #since = 0;
   #busy = false;
+  readonly #stretch = new SoundStretch();
   #settle: { resolve: (report: ShadowReport) => void; reject: (error: unknown) => void } | null = null;
 
   constructor(serving: Running, parts: ShadowParts) {
@@ -79,19 +90,28 @@ export class ShadowRun {
 
   /** Takes every frame that the serving package has processed. A frame that comes while the candidate is at work is not kept for later. */
   offer({ frame, result, running }: ProcessedFrame): void {
-    if (this.#settle === null || running !== this.#serving || !looked(result.exit)) return;
+    if (this.#settle === null || running !== this.#serving) return;
+    // Sound without a result belongs to what the next one was heard in.
+    const heard = isSound(frame) && this.#stretch.add(frame, this.#limits.rules.every);
+    if (!looked(result.exit)) return;
     this.#since += 1;
-    if (this.#since < this.#limits.rules.every) return;
+    if (isSound(frame) ? !heard : this.#since < this.#limits.rules.every) return;
     if (this.#busy) {
       this.#tally.skipped += 1;
       return;
     }
     this.#since = 0;
     this.#busy = true;
-    void this.#compare(frame, result).finally(() => { this.#busy = false; });
+    void this.#compare(heard ? this.#stretch.take() : frame, result, this.#shareOfChunk(frame)).finally(() => { this.#busy = false; });
   }
 
-  async #compare(frame: ProcessedFrame['frame'], result: ProcessedFrame['result']): Promise<void> {
+  /** How much longer a chunk of the candidate is than this one of the serving package; 1 for frames. */
+  #shareOfChunk(frame: ProcessedFrame['frame']): number {
+    const { sound } = this.#parts.candidate;
+    return isSound(frame) && sound !== null ? sound.step / frame.samples.length : 1;
+  }
+
+  async #compare(frame: ProcessedFrame['frame'], result: ProcessedFrame['result'], share: number): Promise<void> {
     const tally = this.#tally;
     try {
       const sample = await this.#parts.candidate.process(frame);
@@ -100,7 +120,7 @@ export class ShadowRun {
       tally.samples += 1;
       keep(tally.candidateMs, ownMs(sample));
       keep(tally.joules, sample.joules);
-      if (result.exit === 'full') keep(tally.servingMs, result.totalMs);
+      if (result.exit === 'full') keep(tally.servingMs, result.totalMs * share);
     } catch (error) {
       if (!(error instanceof CandidateError)) return this.#finish(() => { throw error; });
       tally.errors += 1;

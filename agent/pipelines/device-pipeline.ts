@@ -223,9 +223,7 @@ export class DevicePipeline {
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
           { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
-        // A microphone is not compared: another package may need chunks of another rate or length than those that are cut now. Such a candidate is
-        // judged in its probation.
-        serving: () => (this.#spec.source.input === null || this.medium === 'microphone' || this.loop.camera === 'ended' ? null : this.slot.running),
+        serving: () => (this.#spec.source.input === null || this.loop.camera === 'ended' ? null : this.slot.running),
         // People of another pipeline's embedder are not counted, because they stay recognized there.
         peopleLost: (space) => this.#f.gallery.foreignTo(space, this.slot.running?.model.pipeline.embeddingSpaceId ?? undefined),
         throttled: () => this.#host.throttled(),

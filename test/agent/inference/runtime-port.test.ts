@@ -5,6 +5,7 @@ import { parseConfig } from '../../../agent/config/load.js';
 import { CandidateError } from '../../../agent/ground/runtime.js';
 import { runtimePort } from '../../../agent/inference/runtime-port.js';
 import { buildPipelinePackage } from '../../../deploy/package/build.js';
+import { tinyEars, tinyEarsSettings, tones } from '../../support/tiny-ears.js';
 import { tinyModels } from '../../deploy/package/tiny-models.js';
 import { nativeMissing } from '../../runtime/support/native.js';
 import { temporaryFolder } from '../support/tools.js';
@@ -58,6 +59,26 @@ describe.skipIf(nativeMissing !== undefined)(`the runtime as the daemon uses it$
     await expect(runtime.describePackage(path)).resolves.toEqual({ name: 'faces', version: '1.0.0' });
     truncateSync(path, 1000);
     await expect(runtime.testCandidate(path, limits, signal)).rejects.toMatchObject({ code: 'E_PACKAGE' });
+  });
+
+  it('OTA-097: lets a candidate that listens hear a stretch of sound in a process of its own, and tells what it hears at the end', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'ears.sterna');
+    writeFileSync(path, (await buildPipelinePackage('sound', { classifier: tinyEars() }, { name: 'ears', version: '1.0.0', overrides: tinyEarsSettings })).bytes);
+    const config = parseConfig({ state_dir: join(folder, 'state') });
+    const limits = { timeoutMs: config.ota.warm_timeout_ms, memoryBytes: config.ota.warm_memory_bytes };
+    const shadow = await runtimePort(config, () => undefined).openShadow(path, { overrides: {}, rules: {}, gallery: null }, limits, new AbortController().signal);
+    expect(shadow).toMatchObject({ vocabulary: { kind: 'sound' }, sound: { rate: 16_000 } });
+    const hear = async (pieces: Parameters<typeof tones>[0]): Promise<string[]> => {
+      const { findings, cpuMs } = await shadow.process({ sequence: 9, capturedMs: performance.now() - 3000, rate: 16_000, samples: tones(pieces) });
+      expect(cpuMs).toBeGreaterThan(0);
+      return findings.map(({ type, label }) => `${type} ${label}`);
+    };
+    expect(await hear([[0, 1], [3000, 2]])).toContain('sound whistle');
+    expect(await hear([[3000, 1], [0, 2]])).toEqual([]);
+    expect(await hear([[0, 1], [3000, 2]])).toContain('sound whistle');
+    await expect(shadow.process({ sequence: 9, capturedMs: 0, rate: 8000, samples: tones([[0, 1]]) })).rejects.toBeInstanceOf(CandidateError);
+    shadow.close();
   });
 
   it('runs a candidate in a process of its own, with the lowest priority, on frames as they are', async () => {

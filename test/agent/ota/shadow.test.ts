@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { isSound, type AudioChunk } from '../../../runtime/frame.js';
 import type { Finding } from '../../../runtime/pipeline/types.js';
 import type { ProcessedFrame, Running } from '../../../agent/ground/frames.js';
 import type { ShadowReport } from '../../../agent/ground/package.js';
@@ -60,15 +61,17 @@ class Beside {
   running: Running | null;
   closed = false;
   asked = 0;
+  stretches: AudioChunk[] = [];
   sees: Finding[] = [at('car', 0)];
   answer: () => Promise<Partial<ShadowSample>> = () => Promise.resolve({});
 
   constructor(rules: Partial<ShadowRules> = {}, { serving = objects, candidate = objects, digest = 'a' }: { serving?: Vocabulary; candidate?: Vocabulary; digest?: string } = {}) {
     this.running = this.serves(digest, serving);
     const shadow: ShadowCandidate = {
-      vocabulary: candidate, budget: { p99_ms: 50, joules: 1 },
-      process: async () => {
+      vocabulary: candidate, budget: { p99_ms: 50, joules: 1 }, sound: candidate.kind === 'sound' ? { rate: 1000, step: 200 } : null,
+      process: async (sample) => {
         this.asked += 1;
+        if (isSound(sample)) this.stretches.push(sample);
         return { findings: this.sees, totalMs: 10, cpuMs: 10, joules: 0.1, ...await this.answer() };
       },
       close: () => { this.closed = true; },
@@ -87,6 +90,12 @@ class Beside {
     if (this.running === null) return;
     const result = { findings, exit: 'full', totalMs: 10, ...over };
     this.run.offer({ frame: { sequence: 0, capturedMs: 0, width: 1, height: 1, data: new Uint8Array(3) }, result, running: this.running } as unknown as ProcessedFrame);
+  }
+
+  /** A tenth of a second of sound, whose samples are its number. */
+  chunk(sequence: number, findings: Finding[], exit = 'full'): void {
+    const frame: AudioChunk = { sequence, capturedMs: 0, rate: 1000, samples: new Float32Array(100).fill(sequence) };
+    this.run.offer({ frame, result: { findings, exit, totalMs: 4 }, running: this.running } as unknown as ProcessedFrame);
   }
 
   /** Frames until it is decided. */
@@ -183,5 +192,53 @@ describe('a candidate beside the serving package', () => {
     const beside = new Beside({}, { candidate: faces });
     beside.sees = [];
     expect(await beside.decide()).toMatchObject({ state: 'passed', agreement: { boxes: null }, note: expect.stringContaining('not compared') as string });
+  });
+});
+
+describe('a candidate beside a package that listens', () => {
+  const ears: Vocabulary = { kind: 'sound', labels: ['siren', 'dog'], embeddingSpaceId: null };
+
+  /** Chunks, one after another, until it is decided or there are no more. */
+  async function listen(beside: Beside, of: (i: number) => Finding[] = () => [sound('siren')]): Promise<ShadowReport> {
+    const outcome = beside.run.run(beside.abort.signal);
+    let open = true;
+    void outcome.finally(() => { open = false; }).catch(() => undefined);
+    for (let i = 1; open && i < 1000; i++) {
+      beside.chunk(i, of(i));
+      await sleep(0);
+    }
+    return outcome;
+  }
+
+  it('OTA-097: hears the last three seconds in one of so many seconds, and agrees by classes; its time is that of a chunk', async () => {
+    const beside = new Beside({ every: 2 }, { serving: ears, candidate: ears });
+    beside.sees = [sound('siren')];
+    // A chunk of the candidate is twice as long as one of the serving package, whose time for it is 8 ms then.
+    expect(await listen(beside)).toMatchObject({ state: 'passed', samples: 5, agreement: { boxes: null, classes: 1 }, p50_ms: 10, serving_p50_ms: 8 });
+    expect(beside.stretches.map(({ samples }) => [samples.length, samples[0], samples.at(-1)]).slice(0, 3)).toEqual([[3000, 1, 30], [3000, 21, 50], [3000, 41, 70]]);
+  });
+
+  it.each<[string, string, (beside: Beside) => void]>([
+    ['hears other sounds', 'E_OTA_SHADOW_AGREEMENT', (beside) => { beside.sees = [sound('dog')]; }],
+    ['takes much longer', 'E_OTA_SHADOW_LATENCY', (beside) => { beside.answer = () => Promise.resolve({ totalMs: 30, cpuMs: 30 }); }],
+    ['uses more energy than it promises', 'E_OTA_SHADOW_ENERGY', (beside) => { beside.answer = () => Promise.resolve({ joules: 1.1 }); }],
+  ])('OTA-097: is refused when it %s', async (_, code, change) => {
+    const beside = new Beside({ every: 1 }, { serving: ears, candidate: ears });
+    beside.sees = [sound('siren')];
+    change(beside);
+    await expect(listen(beside)).rejects.toMatchObject({ code });
+  });
+
+  it('OTA-097: hears nothing across a gap, and is not compared with a chunk that has no result', async () => {
+    const beside = new Beside({ every: 1, min_samples: 50 }, { serving: ears, candidate: ears });
+    void beside.run.run(beside.abort.signal).catch(() => undefined);
+    for (let i = 1; i <= 29; i++) beside.chunk(i, []);
+    for (let i = 40; i <= 68; i++) beside.chunk(i, []);
+    expect(beside.asked).toBe(0);
+    beside.chunk(69, [], 'late');
+    expect(beside.asked).toBe(0);
+    for (let i = 70; i <= 79; i++) beside.chunk(i, []);
+    await until('a stretch was heard', () => beside.asked === 1);
+    expect([beside.stretches[0]?.samples[0], beside.stretches[0]?.samples.at(-1)]).toEqual([50, 79]);
   });
 });

@@ -116,6 +116,7 @@ describe('a microphone beside a camera', () => {
     await fleet.desire({ generation: 2, settings: {}, package: wanted(fine) }, 'ears');
     await until('other chunks', () => runtime.sounds.at(-1)?.step === 256);
     expect(runtime.sounds.at(-1)).toMatchObject({ rate: 8000 });
+    expect(ofPipeline(fleet.reported.at(-1), 'ears')?.ota.shadow).toMatchObject({ state: 'skipped', note: 'the package needs sound of 8000 samples a second, and the serving one gets 16000' });
   });
 
   it('refuses a package that sees, and keeps the one that listens', async () => {

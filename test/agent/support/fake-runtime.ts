@@ -142,7 +142,7 @@ export class FakeRuntime implements RuntimePort {
     this.shadows += 1;
     let open = true;
     return {
-      vocabulary: vocabularyOf(fake), budget: { p99_ms: 10, joules: 2 },
+      vocabulary: vocabularyOf(fake), budget: { p99_ms: 10, joules: 2 }, sound: fake.listens ?? null,
       process: async (): Promise<ShadowSample> => {
         this.shadowed += 1;
         await this.shadowGate;
