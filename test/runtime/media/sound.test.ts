@@ -56,17 +56,19 @@ describe.skipIf(ffmpeg === null)('sound of files', () => {
   beforeAll(() => {
     makeSound(at('tone.wav'));
     makeSound(at('tone.flac'));
+    for (const name of ['tone.mp3', 'tone.ogg', 'tone.m4a']) makeSound(at(name));
     makeSound(at('narrow.wav'), '-ar', '8000');
     makeSound(at('wide.wav'), '-ar', '96000', '-c:a', 'pcm_f32le');
     makeSound(at('six.wav'), '-ac', '6');
     const film = ['-y', '-f', 'lavfi', '-i', 'testsrc=size=64x48:rate=10:duration=1', '-i', at('tone.wav'), '-c:a', 'pcm_s16le', at('film.mkv')];
     expect(spawnSync(ffmpeg ?? '', film).status).toBe(0);
+    expect(spawnSync(ffmpeg ?? '', [...film.slice(0, -3), '-c:a', 'aac', at('film.mp4')]).status).toBe(0);
     expect(spawnSync(ffmpeg ?? '', ['-y', '-f', 'lavfi', '-i', 'testsrc=size=64x48:rate=10:duration=1', at('mute.mkv')]).status).toBe(0);
     writeFileSync(at('lie.wav'), wave(new Int16Array(1600), { rate: 0 }));
     writeFileSync(at('text.wav'), 'not a sound');
   });
 
-  it.each(['tone.wav', 'tone.flac', 'narrow.wav', 'wide.wav', 'six.wav', 'film.mkv'])('%s becomes one channel of the wanted rate', async (name) => {
+  it.each(['tone.wav', 'tone.flac', 'tone.mp3', 'tone.ogg', 'tone.m4a', 'narrow.wav', 'wide.wav', 'six.wav', 'film.mkv', 'film.mp4'])('%s becomes one channel of the wanted rate', async (name) => {
     const chunks = await collect(openSoundSource(at(name)));
     expect(chunks.map(({ samples, rate }) => [samples.length, rate])).toEqual(new Array(chunks.length).fill([1600, 16_000]));
     expect(Math.abs(chunks.length - 10)).toBeLessThanOrEqual(1);
@@ -140,6 +142,17 @@ describe('live sound', () => {
     await expect((async () => { for await (const chunk of openSoundSource('alsa:default', { stallMs: 300 })) chunks.push(chunk); })())
       .rejects.toMatchObject({ code: 'E_MEDIA', message: expect.stringMatching(/no sound for 300 ms/) as unknown });
     expect(chunks.length).toBe(1);
+  });
+
+  it('says that a device has vanished, after what it delivered, and hears it again when it is back', async () => {
+    const chunks: AudioChunk[] = [];
+    const hear = async (): Promise<void> => { for await (const chunk of openSoundSource('alsa:default', { stallMs: 20_000 })) chunks.push(chunk); };
+    microphone('head -c 12800 /dev/zero; echo "alsa: device disconnected (No such device)" >&2; exit 1');
+    await expect(hear()).rejects.toMatchObject({ code: 'E_MEDIA', message: expect.stringMatching(/alsa:default.*No such device/) as unknown });
+    expect(chunks.length).toBe(2);
+    microphone('head -c 6400 /dev/zero; exit 0');
+    await hear().catch(() => undefined);
+    expect(chunks.map(({ sequence }) => sequence)).toEqual([0, 1, 0]);
   });
 
   it('drops the oldest chunks of a slow consumer, and counts them', async () => {
