@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Lifecycle } from '../../runtime/lifecycle.js';
+import { DEFAULT_PIPELINE } from '../../agent/contracts/index.js';
+import { isSoundInput, openSoundSource } from '../../runtime/media/sound.js';
 import { openSource } from '../../runtime/media/source.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import { EmbeddedBroker } from '../broker/broker.js';
@@ -23,6 +25,7 @@ import { messageOf } from './files.js';
 import { assetsFolder, projectFolder } from './folder.js';
 import { demoPackage, type DemoPackage } from './model.js';
 import { clips, faceModels } from './pins.js';
+import { soundPackage, type SoundPackage } from './sound-package.js';
 import { summarize, type UpSummary } from './summary.js';
 import { DemoTrust } from './trust.js';
 import { Visits } from './visits.js';
@@ -34,6 +37,8 @@ export interface UpOptions {
   once: boolean;
   /** The user's own source instead of the replayed door camera. */
   input?: string;
+  /** A file of sound, or a microphone such as `alsa:default`, that the device listens to as well. */
+  sound?: string;
   engine: EngineName;
   /** Folder of the device's and the collector's state. Default: kept in the checkout, or with `once` a temporary one. */
   state?: string;
@@ -47,6 +52,8 @@ export interface UpOptions {
 
 const FLEET = 'demo';
 const DEVICE = 'door-1';
+/** Name of the pipeline that listens, beside the one that looks. */
+const SOUND_PIPELINE = 'sound';
 const TELEMETRY_MS = 2000;
 /** The device has 10 s of its own before it is killed. */
 const DEVICE_STOP_MS = 11_000;
@@ -103,17 +110,20 @@ class Up {
   async run(): Promise<UpSummary | null> {
     const { once, onReady } = this.#options;
     const input = this.#ownInput();
+    const sound = this.#ownSound();
     const state = await this.#stateFolder();
     const fleet = await this.#step('fleet side', () => this.#startFleet(state), (f) => `broker ${f.broker.url}, page ${f.dashboard.url}, keys and signed repository in ${f.trust.repository.folder.path}`);
     const camera = await this.#fetch();
     const pack = await this.#model(camera);
+    const ears = sound === undefined ? null : await this.#soundModel(camera.folder);
     const replay = input === undefined ? await this.#replay(camera) : null;
-    const device = await this.#startDevice(state, fleet, { source: input ?? replay?.video ?? '', ffmpeg: camera.ffmpeg });
+    const device = await this.#startDevice(state, fleet, { source: input ?? replay?.video ?? '', ...(sound === undefined ? {} : { sound }), ffmpeg: camera.ffmpeg });
     const visits = new Visits(replay === null ? [] : Object.keys(replay.people));
     fleet.collector.on('event', (_address, event) => visits.note(event));
     const started = performance.now();
-    const outcome = await this.#deploy(fleet, pack);
+    const outcome = await this.#deploy(fleet, pack.path, DEFAULT_PIPELINE);
     const transferMs = performance.now() - started;
+    if (ears !== null) await this.#deploy(fleet, ears.path, SOUND_PIPELINE);
     if (replay !== null) await this.#step('people', () => enrolMissing(device, replay.people, this.#signal), (names) => `${names.join(' and ')} enrolled`);
     onReady?.(fleet.dashboard.url);
     if (!once) {
@@ -151,6 +161,17 @@ class Up {
     const path = /^[a-z][a-z0-9+.-]*:\/\//i.test(input) ? input : resolve(input);
     openSource(path, {});
     return path;
+  }
+
+  /** Checked before anything is started, too. @throws RuntimeError E_MEDIA, E_FFMPEG_MISSING */
+  #ownSound(): string | undefined {
+    const { sound } = this.#options;
+    if (sound === undefined) return undefined;
+    const source = /^[a-z][a-z0-9+.-]*:/i.test(sound) ? sound : resolve(sound);
+    // A video is opened for its sound track.
+    const spec = isSoundInput(source) ? source : `sound:${source}`;
+    openSoundSource(spec);
+    return spec;
   }
 
   /** Kept between runs, so that people stay enrolled; `once` begins afresh. */
@@ -206,6 +227,10 @@ class Up {
       `${formatBytes(summary.float_bytes)} -> ${formatBytes(summary.int8_bytes)}, package ${summary.name} ${summary.version} ${formatBytes(summary.package_bytes)}${cached ? ', cached' : ''}`);
   }
 
+  async #soundModel(folder: string): Promise<SoundPackage> {
+    return this.#step('siren model', () => soundPackage({ folder, engine: this.#options.engine }), ({ bytes, cached }) => `package ${formatBytes(bytes)}${cached ? ', cached' : ''}`);
+  }
+
   /** The door camera and the pictures to enrol its visitors from, made before the device runs: it shall not wait for them. */
   async #replay(camera: CameraOptions): Promise<Replay> {
     return this.#step('door camera', async () => {
@@ -215,11 +240,17 @@ class Up {
     }, () => `replay of ${timeline.lengthS} s at ${cameraFormat.fps} frames/s, loops`);
   }
 
-  async #startDevice(state: string, fleet: FleetSide, { source, ffmpeg }: { source: string; ffmpeg: string }): Promise<DeviceProcess> {
+  async #startDevice(state: string, fleet: FleetSide, { source, sound, ffmpeg }: { source: string; sound?: string; ffmpeg: string }): Promise<DeviceProcess> {
+    const { engine } = this.#options;
+    // The walls beside the door do not count.
+    const zones = [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }];
     const config = {
       device_id: DEVICE, fleet: FLEET, broker: { url: fleet.broker.url }, camera: { input: source, loop: true, realtime: true },
-      // The walls beside the door do not count.
-      pipeline: { engine: this.#options.engine, zones: [{ name: 'doorstep', points: [[0.02, 0.04], [0.98, 0.04], [0.98, 0.98], [0.02, 0.98]] }] },
+      ...(sound === undefined ? { pipeline: { engine, zones } } : {
+        inputs: { microphone: { input: sound, loop: true, realtime: true } },
+        pipeline: { engine },
+        pipelines: { [DEFAULT_PIPELINE]: { input: 'camera', zones }, [SOUND_PIPELINE]: { input: 'microphone' } },
+      }),
       recordings: { enabled: true, max_bytes: 64 * 2 ** 20, max_age_h: 24 },
       trust: await fleet.trust.provision(join(state, 'device', 'trust')),
       telemetry: { interval_ms: TELEMETRY_MS },
@@ -232,12 +263,12 @@ class Up {
     return device;
   }
 
-  async #deploy({ publisher, trust }: FleetSide, pack: DemoPackage): Promise<Outcome> {
+  async #deploy({ publisher, trust }: FleetSide, path: string, pipeline: string): Promise<Outcome> {
     return this.#step('update', async () => {
-      const held = await loadPackage(pack.path);
+      const held = await loadPackage(path);
       trust.add(held);
-      const generation = await publisher.publish(DEVICE, held);
-      const outcome = await publisher.outcome(DEVICE, held.digest, generation, { timeoutMs: DEPLOY_TIMEOUT_MS, signal: this.#signal });
+      const generation = await publisher.publish(DEVICE, held, undefined, pipeline);
+      const outcome = await publisher.outcome(DEVICE, held.digest, generation, { timeoutMs: DEPLOY_TIMEOUT_MS, signal: this.#signal, pipeline });
       if (outcome.state !== 'committed') {
         const { error } = outcome;
         throw new DeployError('E_DEVICE_REJECTED', `${DEVICE} refused ${held.name} ${held.version}: ${error?.code ?? 'no code'}: ${error?.message ?? outcome.state}`, { details: { code: error?.code } });

@@ -34,3 +34,22 @@ export async function readPlainWave(path: string, rate: number): Promise<Float32
   if (format === undefined || data === undefined || !isPlain(bytes, format, rate)) return null;
   return Float32Array.from({ length: (data.end - data.start) >> 1 }, (_, i) => bytes.readInt16LE(data.start + 2 * i) / 32_768);
 }
+
+/** Mono WAV of 16-bit samples. */
+export function waveOf(samples: Float32Array, rate = 16_000): Buffer {
+  const bytes = Buffer.alloc(44 + 2 * samples.length);
+  bytes.write('RIFF', 0);
+  bytes.writeUInt32LE(36 + 2 * samples.length, 4);
+  bytes.write('WAVEfmt ', 8);
+  bytes.writeUInt32LE(16, 16);
+  bytes.writeUInt16LE(1, 20);
+  bytes.writeUInt16LE(1, 22);
+  bytes.writeUInt32LE(rate, 24);
+  bytes.writeUInt32LE(2 * rate, 28);
+  bytes.writeUInt16LE(2, 32);
+  bytes.writeUInt16LE(16, 34);
+  bytes.write('data', 36);
+  bytes.writeUInt32LE(2 * samples.length, 40);
+  samples.forEach((sample, i) => bytes.writeInt16LE(Math.round(32_767 * Math.max(-1, Math.min(1, sample))), 44 + 2 * i));
+  return bytes;
+}

@@ -3,7 +3,7 @@ import type { Tensor } from '../../runtime/tensor.js';
 import { uniform } from '../compress/random.js';
 import { inRounds, randomOf } from '../lab/examples.js';
 import { adamw } from '../lab/optimizers.js';
-import { Trainer } from '../lab/trainer.js';
+import { Trainer, type Batches } from '../lab/trainer.js';
 import { rowsIn } from './clips.js';
 import { embedded, initialWeights, learningModel, patch, type StudentShape, type Weight } from './student.js';
 
@@ -18,9 +18,8 @@ export interface Example {
   embedding: Float32Array;
 }
 
-export interface LearnOptions {
+export interface TeachOptions {
   shape: StudentShape;
-  epochs: number;
   seed: number;
   batch?: number;
   /** Highest rate of learning. */
@@ -28,30 +27,49 @@ export interface LearnOptions {
   decay?: number;
   /** Weight of the teacher's embedding in the loss. */
   distill?: number;
+}
+
+export interface LearnOptions extends TeachOptions {
+  epochs: number;
   dropout?: number;
   onEpoch?: (epoch: number, loss: number) => void;
 }
 
 const silence = Math.log(0.001);
+const usualBatch = 32;
 
-/** @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients; DeployError E_LAB: a loss that is no number */
+/** @throws as `teach` */
 export async function learn(examples: readonly Example[], options: LearnOptions): Promise<Record<string, Weight>> {
-  const { shape, epochs, seed, batch = 32, peak = 2e-3, decay = 0.02, distill = 8, dropout = 0.2, onEpoch = () => undefined } = options;
-  const weights = initialWeights(shape, uniform(seed));
+  const { shape, epochs, seed, batch = usualBatch, dropout = 0.2, onEpoch = () => undefined } = options;
   const perEpoch = Math.floor(examples.length / batch);
+  let sum = 0;
+  return teach(batchesOf(examples, { shape, batch, dropout, seed }), {
+    ...options, batch, steps: epochs * perEpoch,
+    onStep: (step, loss) => {
+      sum += loss / perEpoch;
+      if ((step + 1) % perEpoch !== 0) return;
+      onEpoch(Math.floor(step / perEpoch), sum);
+      sum = 0;
+    },
+  });
+}
+
+/**
+ * Trains a student on batches that are made while it learns. `average` is the share of the averaged weights that a step keeps.
+ * @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients; DeployError E_LAB: a loss that is no number
+ */
+export async function teach(batches: Batches, options: TeachOptions & { steps: number; average?: number; onStep?: (step: number, loss: number) => void }): Promise<Record<string, Weight>> {
+  const { shape, steps, seed, batch = usualBatch, peak = 2e-3, decay = 0.02, distill = 8, average = 0, onStep = () => undefined } = options;
+  const weights = initialWeights(shape, uniform(seed));
   const trainer = await Trainer.open(learningModel(weights, shape, { batch, distill }), {
-    steps: epochs * perEpoch, optimizer: { ...adamw, decay }, schedule: { kind: 'cosine' }, rate: peak, warmup: 0.05, clip: Infinity, average: 0, threads: 1,
-  }, batchesOf(examples, { shape, batch, dropout, seed }));
+    steps, optimizer: { ...adamw, decay }, schedule: { kind: 'cosine' }, rate: peak, warmup: 0.05, clip: Infinity, average, threads: 1,
+  }, batches);
   try {
-    for (let epoch = 0; epoch < epochs; epoch++) {
-      let loss = 0;
-      for (let step = 0; step < perEpoch; step++) loss += (await trainer.advance()) / perEpoch;
-      onEpoch(epoch, loss);
-    }
+    for (let step = 0; step < steps; step++) onStep(step, await trainer.advance());
   } finally {
     await trainer.close();
   }
-  return Object.fromEntries(Object.entries(weights).map(([name, { dims, data }]) => [name, { dims, data: trainer.weights.get(name) ?? data }]));
+  return Object.fromEntries(Object.entries(weights).map(([name, { dims, data }]) => [name, { dims, data: trainer.result.get(name) ?? data }]));
 }
 
 function batchesOf(examples: readonly Example[], { shape, batch, dropout, seed }: { shape: StudentShape; batch: number; dropout: number; seed: number }): (step: number) => Record<string, Tensor> {
@@ -65,7 +83,8 @@ function batchesOf(examples: readonly Example[], { shape, batch, dropout, seed }
   };
 }
 
-class Batch {
+/** The feeds of a step, written over from step to step. */
+export class Batch {
   readonly #patches: Float32Array;
   readonly #targets: Float32Array;
   readonly #embeddings: Float32Array;
@@ -98,7 +117,7 @@ class Batch {
     return {
       patch: { type: 'float32', dims: [this.#batch, 1, patch.rows, patch.bands], data: this.#patches },
       target: { type: 'float32', dims: [this.#batch, classes], data: this.#targets },
-      embedding: { type: 'float32', dims: [this.#batch, teacher], data: this.#embeddings },
+      ...(teacher === 0 ? {} : { embedding: { type: 'float32' as const, dims: [this.#batch, teacher], data: this.#embeddings } }),
       keep: { type: 'float32', dims: [this.#batch, embedded], data: this.#keep },
     };
   }

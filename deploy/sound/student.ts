@@ -30,7 +30,7 @@ export const embedded = 192;
 
 export interface StudentShape {
   classes: number;
-  /** Values of the teacher's embedding that the student is asked to predict while it learns. */
+  /** Values of the teacher's embedding that the student is asked to predict while it learns; 0 without a teacher. */
   teacher: number;
 }
 
@@ -43,7 +43,7 @@ export type Weights = Readonly<Record<string, Weight>>;
 function shapesOf({ classes, teacher }: StudentShape): Record<string, readonly number[]> {
   return {
     ...Object.fromEntries(layers.flatMap(({ inputs, outputs, kernel }, i) => [[`w${i}`, [outputs, inputs, kernel, kernel]], [`b${i}`, [outputs]]])),
-    classes: [classes, embedded], classBias: [classes], teacher: [teacher, embedded], teacherBias: [teacher],
+    classes: [classes, embedded], classBias: [classes], ...(teacher === 0 ? {} : { teacher: [teacher, embedded], teacherBias: [teacher] }),
   };
 }
 
@@ -89,19 +89,21 @@ export function studentModel(weights: Weights, { classes }: Pick<StudentShape, '
 }
 
 /**
- * One step of learning. Inputs: `patch`, `target` [batch, classes], `embedding` [batch, teacher], `keep` [batch, 192] (the mask of dropout), and the
- * weights. The loss is the binary cross-entropy of the classes, plus `distill` times the mean square error of the predicted embedding.
+ * One step of learning. Inputs: `patch`, `target` [batch, classes], `keep` [batch, 192] (the mask of dropout), with a teacher `embedding`
+ * [batch, teacher], and the weights. The loss is the binary cross-entropy of the classes, plus `distill` times the mean square error of the predicted
+ * embedding.
  */
 export function learningModel(weights: Weights, { classes, teacher }: StudentShape, { batch, distill }: { batch: number; distill: number }): TrainingModel {
   const { net, means } = netOf(weights);
+  const taught = teacher > 0;
   const kept = net.node('Mul', [means, 'keep'], 'kept');
   linear(net, kept, ['classes', 'classBias'], 'logits');
-  linear(net, kept, ['teacher', 'teacherBias'], 'predicted');
-  const model = net.model({ patch: [batch, 1, patch.rows, patch.bands], keep: [batch, embedded] }, { logits: [batch, classes], predicted: [batch, teacher] });
+  if (taught) linear(net, kept, ['teacher', 'teacherBias'], 'predicted');
+  const model = net.model({ patch: [batch, 1, patch.rows, patch.bands], keep: [batch, embedded] }, { logits: [batch, classes], ...(taught ? { predicted: [batch, teacher] } : {}) });
   return trainingModel(inferShapes(graphFromOnnx(model)), {
-    inputs: { target: { dtype: 'float32', shape: [batch, classes] }, embedding: { dtype: 'float32', shape: [batch, teacher] } },
+    inputs: { target: { dtype: 'float32', shape: [batch, classes] }, ...(taught ? { embedding: { dtype: 'float32', shape: [batch, teacher] } as const } : {}) },
     weights: Object.keys(weights),
-    loss: (m) => m.add(crossEntropy(m, batch), m.scale(m.reduce('ReduceMean', m.square(m.sub('predicted', 'embedding')), [0, 1], false), distill)),
+    loss: (m) => (taught ? m.add(crossEntropy(m, batch), m.scale(m.reduce('ReduceMean', m.square(m.sub('predicted', 'embedding')), [0, 1], false), distill)) : crossEntropy(m, batch)),
   });
 }
 

@@ -47,24 +47,7 @@ export const tinyEarsSettings = {
   settings: { activation: 'none', labels: ['sound', 'whistle'], smoothing_windows: 1, release_ms: 200, deadline_ms: 60_000, gate: { audit_share: 0 } },
 } as const;
 
-/** Mono WAV of 16-bit samples. */
-export function waveFile(samples: Float32Array, rate = 16_000): Buffer {
-  const bytes = Buffer.alloc(44 + 2 * samples.length);
-  bytes.write('RIFF', 0);
-  bytes.writeUInt32LE(36 + 2 * samples.length, 4);
-  bytes.write('WAVEfmt ', 8);
-  bytes.writeUInt32LE(16, 16);
-  bytes.writeUInt16LE(1, 20);
-  bytes.writeUInt16LE(1, 22);
-  bytes.writeUInt32LE(rate, 24);
-  bytes.writeUInt32LE(2 * rate, 28);
-  bytes.writeUInt16LE(2, 32);
-  bytes.writeUInt16LE(16, 34);
-  bytes.write('data', 36);
-  bytes.writeUInt32LE(2 * samples.length, 40);
-  samples.forEach((sample, i) => bytes.writeInt16LE(Math.round(32_767 * Math.max(-1, Math.min(1, sample))), 44 + 2 * i));
-  return bytes;
-}
+export { waveOf as waveFile } from '../../deploy/lab/wave.js';
 
 /** Pieces of tones, one after another; 0 Hz is silence with a trace of noise, as a microphone has it. */
 export function tones(pieces: readonly (readonly [hertz: number, seconds: number])[], rate = 16_000): Float32Array {

@@ -8,6 +8,7 @@ interface UpCommandOptions {
   port: number;
   once: boolean;
   input?: string;
+  sound?: string;
   engine: EngineName;
   state?: string;
 }
@@ -20,9 +21,10 @@ export function register(program: Command): void {
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--once', 'end after one visit of each person, and print a summary', false)
     .option('--input <source>', 'your own source: a folder of pictures, a picture, a video, rtsp://... or /dev/videoN')
+    .option('--sound <source>', 'listen for sirens as well: a file of sound, a video, alsa:default, pulse:SOURCE or rtsp://...')
     .option('--state <folder>', "where the device's state is kept; default: .sterna/demo, or a temporary folder with --once")
     .addOption(engineOption('--engine <engine>', 'engine that runs the models').default('native'))
-    .action(async ({ port, once, input, engine, state }: UpCommandOptions, self: Command) => {
+    .action(async ({ port, once, input, sound, engine, state }: UpCommandOptions, self: Command) => {
       const { runUp } = await import('../../demo/up.js');
       const stop = new AbortController();
       // The second Ctrl-C does not wait.
@@ -30,7 +32,7 @@ export function register(program: Command): void {
       process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
       try {
         const summary = await runUp({
-          port, once, engine, signal: stop.signal, ...(input === undefined ? {} : { input }), ...(state === undefined ? {} : { state }),
+          port, once, engine, signal: stop.signal, ...(input === undefined ? {} : { input }), ...(sound === undefined ? {} : { sound }), ...(state === undefined ? {} : { state }),
           log: (line) => log(self, line),
           onReady: (url) => log(self, `\nSterna is up: ${url}${once ? '' : '   (Ctrl-C stops everything)'}\n`),
         });

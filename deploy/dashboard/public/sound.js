@@ -17,7 +17,7 @@ const COLOURS = [[5, 8, 15], [18, 54, 95], [42, 127, 184], [111, 211, 193], [249
 /** What the budget is spent on: name, colour, and the stages that count for it. */
 const PARTS = [
   ['Chunk', '--series-1', ['chunk']], ['Buffer', '--series-5', ['buffer']], ['Features', '--series-3', ['levels', 'features']],
-  ['Inference', '--series-4', ['infer']], ['Smoothing', '--series-2', ['smooth']], ['Publish', '--accent', ['publish']],
+  ['Inference', '--series-4', ['infer']], ['Smoothing', '--series-2', ['smooth']], ['Publish', '--muted', ['publish']],
 ];
 
 /** What a device hears: a spectrogram, a strip for each class, and what the time from sound to event is spent on. */

@@ -1,0 +1,45 @@
+/** The package of the siren student: its model, and what the manifest says of it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { WrittenPackage } from '../../../runtime/package/package.js';
+import { projectFolder } from '../../demo/folder.js';
+import { buildPipelinePackage, type PipelinePackageOptions } from '../../package/build.js';
+import { merge } from '../../package/describe.js';
+import { defaultFeatures } from '../../lab/clips.js';
+import { patchScale } from '../learn.js';
+import { patch } from '../student.js';
+import { decisionSettings, decisionStep } from './measure.js';
+
+/** Outputs of the student, in their order: the classes of ESC-10 that it learned beside, then its own. */
+export const sirenOutputs = ['dog_bark', 'rain', 'sea_waves', 'baby_cry', 'clock_tick', 'person_sneeze', 'helicopter', 'chainsaw', 'rooster', 'fire_crackling', 'siren', 'car_horn'] as const;
+
+const outputOf = (label: (typeof sirenOutputs)[number]): number => sirenOutputs.indexOf(label);
+
+/** Thresholds are those of the measurement in README.md. */
+export const thresholds = { siren: 0.89, carHorn: 0.9 } as const;
+
+const told = (label: string, output: number, on: number): { label: string; members: number[]; on: number; off: number } => ({ label, members: [output], on, off: decisionSettings.offShare * on });
+
+const sirenPackage = {
+  stages: {
+    classifier: {
+      input: {
+        type: 'features', tensor: 'patch', frames: patch.rows, step: decisionStep, layout: 'time-bands',
+        definition: { ...defaultFeatures, normalize: { mean: [patchScale.mean], std: [patchScale.std] } },
+      },
+    },
+  },
+  settings: {
+    activation: 'none', labels: [...sirenOutputs],
+    classes: [told('siren', outputOf('siren'), thresholds.siren), told('car horn', outputOf('car_horn'), thresholds.carHorn)],
+    smoothing_windows: decisionSettings.smoothing_windows, min_ms: decisionSettings.min_ms, release_ms: decisionSettings.release_ms, deadline_ms: 250,
+  },
+};
+
+/** The student as it is in the checkout. */
+export const readSirenModel = (): Promise<Uint8Array> => readFile(join(projectFolder(), 'deploy', 'sound', 'siren', 'siren.onnx'));
+
+/** Packs the student. `overrides` replaces fields of what its package says. @throws RuntimeError E_MODEL_* */
+export async function buildSirenPackage(overrides: object = {}, options: Pick<PipelinePackageOptions, 'engine'> = {}): Promise<WrittenPackage> {
+  return buildPipelinePackage('sound', { classifier: await readSirenModel() }, { name: 'siren', version: '1.0.0', overrides: merge(sirenPackage, overrides), ...options });
+}
