@@ -1,5 +1,10 @@
-import { loadProgram, type Isa } from '../kernels/binding/index.js';
+import { describeCpu, loadProgram, type Isa } from '../kernels/binding/index.js';
 import { activationFor } from './engines/native.js';
+import { multiplies } from './engines/in-parts.js';
+import { openInParts } from './engines/open-parts.js';
+import { isRefusal } from './engines/refusal.js';
+import { decidedByWholeNumbers, decidingInputs, interfaceOf } from './engines/specializing.js';
+import type { Graph, Node } from './graph/graph.js';
 import { graphFromOnnx } from './graph/import.js';
 import { toNumbers, type Shape, type TensorValue } from './graph/tensor-value.js';
 import { withRegions } from './incremental/load.js';
@@ -7,6 +12,7 @@ import { compile, splitCosts, type SplitCost } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
 import { loadModelBytes } from './model-file.js';
 import { parseModel } from './onnx/parse.js';
+import type { OnnxModel } from './onnx/types.js';
 import { checkOptions, type OptionKinds } from './options.js';
 import { checkNested, sessionOptionKinds } from './session.js';
 import type { SessionOptions } from './session-types.js';
@@ -82,6 +88,10 @@ export interface ModelInspection {
   /** Working memory of the kernels, bytes. */
   readonly scratchBytes: number;
   readonly programBytes: number;
+  /** Nodes that the reference implementations compute between the programs of the model; they are layers, too. */
+  readonly interpretedNodes: number;
+  /** Inputs for whose values the model is compiled again. */
+  readonly recompiledFor: readonly string[];
   /** Layers after which the program can be stopped and resumed, which is where a feature gate may be. */
   readonly splits: readonly SplitCost[];
 }
@@ -103,9 +113,57 @@ const sum = <T>(list: readonly T[], of: (item: T) => number): number => list.red
 export async function inspectModel(model: Uint8Array | string, options: InspectOptions = {}): Promise<ModelInspection> {
   checkOptions('inspectModel', options, inspectOptionKinds);
   checkNested('inspectModel', options);
-  const { isa, threads, memoryLimitBytes, pixels, symbols, shapes, strips, incremental } = options;
+  const { symbols, shapes, incremental = false } = options;
   const parsed = parseModel(await loadModelBytes(model));
-  const program = compile(graphFromOnnx(parsed, { ...(symbols === undefined ? {} : { symbols }), ...(shapes === undefined ? {} : { shapes }) }), {
+  const graph = graphFromOnnx(parsed, { ...(symbols === undefined ? {} : { symbols }), ...(shapes === undefined ? {} : { shapes }) });
+  const head = { opset: parsed.opsets.get('') ?? 0, producer: `${parsed.producerName} ${parsed.producerVersion}`.trim(), operators: countOperators(parsed.graph.nodes) };
+  try {
+    return { ...head, ...(await inspectProgram(graph, options)), interpretedNodes: 0, recompiledFor: [] };
+  } catch (error) {
+    if (!isRefusal(error) || incremental !== false) throw error;
+    return { ...head, ...(await inspectParts(parsed, graph, options, error)) };
+  }
+}
+
+type InspectedProgram = Omit<ModelInspection, 'opset' | 'producer' | 'operators' | 'interpretedNodes' | 'recompiledFor'>;
+
+/** A node that is computed between programs, as a layer. */
+function interpretedLayer({ name, op }: Node): InspectedLayer {
+  const note = 'interpreted: its sizes follow from data, or the engine has no kernel for it';
+  return { name, op, inputShape: [], outputShape: [], macs: 0, parameters: 0, format: 'none', weightBits: null, note, kernel: 'interpreted', inParts: null };
+}
+
+/** A model that cannot be one program, part by part. @param refusal why it cannot */
+async function inspectParts(parsed: OnnxModel, graph: Graph, options: InspectOptions, refusal: unknown): Promise<Omit<ModelInspection, 'opset' | 'producer' | 'operators'>> {
+  const { pixels = {} } = options;
+  let again = false;
+  const whole = decidedByWholeNumbers(graph, refusal);
+  const made = await openInParts(graph, {
+    open: (part) => inspectProgram(part, { ...options, pixels: Object.fromEntries(Object.entries(pixels).filter(([name]) => part.inputs.includes(name))) }),
+    close: () => Promise.resolve(),
+  }, refusal, (parts, constants) => {
+    again = whole && multiplies(parts, constants);
+    return true;
+  });
+  const parts = made?.parts ?? [];
+  const programs = parts.flatMap((part) => (part.kind === 'compiled' ? [part.opened] : []));
+  const layers = parts.flatMap((part) => (part.kind === 'compiled' ? part.opened.layers : part.nodes.map(interpretedLayer)));
+  const { inputs, outputs } = interfaceOf(graph, parsed);
+  const [first] = programs;
+  return {
+    inputs, outputs, layers, ops: layers.length, macs: sum(programs, ({ macs }) => macs), parameters: sum(programs, ({ parameters }) => parameters),
+    isa: first?.isa ?? options.isa ?? describeCpu().selected, activation: activationFor(options.isa), splits: [],
+    arenaBytes: sum(programs, ({ arenaBytes }) => arenaBytes), packedBytes: sum(programs, ({ packedBytes }) => packedBytes),
+    scratchBytes: sum(programs, ({ scratchBytes }) => scratchBytes), programBytes: sum(programs, ({ programBytes }) => programBytes),
+    interpretedNodes: sum(parts, (part) => (part.kind === 'interpreted' ? part.nodes.length : 0)),
+    recompiledFor: again ? (decidingInputs(refusal) ?? []) : [],
+  };
+}
+
+/** The program of a graph. */
+async function inspectProgram(graph: Graph, options: InspectOptions): Promise<InspectedProgram> {
+  const { isa, threads, memoryLimitBytes, pixels, strips, incremental } = options;
+  const program = compile(graph, {
     activation: activationFor(isa),
     ...(pixels === undefined ? {} : { pixels }),
     ...(strips === undefined ? {} : { strips }),
@@ -125,12 +183,9 @@ export async function inspectModel(model: Uint8Array | string, options: InspectO
     const whole = inParts === false ? (op.cells ? 'computed in full: the engine has no kernel for parts of it' : 'computed in full: cells of the picture cannot be told apart in its output') : '';
     return { ...op, kernel, weightBits, format: computeFormat(op.format, kernel), inParts, note: [native.notes[i] ?? '', op.strip, whole].filter((note) => note !== '').join('; ') };
   });
-  const inspection: ModelInspection = {
-    opset: parsed.opsets.get('') ?? 0,
-    producer: `${parsed.producerName} ${parsed.producerVersion}`.trim(),
+  const inspection: InspectedProgram = {
     inputs: program.inputs.map(({ name, type, dims }) => ({ name, type, dims })),
     outputs: program.outputs.map(({ name, type, dims }) => ({ name, type, dims })),
-    operators: countOperators(parsed.graph.nodes),
     ops: layers.length,
     layers,
     macs: sum(layers, ({ macs }) => macs),

@@ -32,6 +32,9 @@ const modelJson = (bytes: number, model: ModelInspection, parts: PartsReport | n
   scratch_bytes: model.scratchBytes,
   program_bytes: model.programBytes,
   isa: model.isa,
+  interpreted_nodes: model.interpretedNodes,
+  /** Inputs for whose values the model is compiled again. */
+  recompiled_for: model.recompiledFor,
   layers: model.layers.map(layerJson),
   /** Layers after which a run can stop, which is where a gate on the features may be; `share`: of the multiplications, up to there. */
   splits: model.splits,
@@ -63,7 +66,8 @@ async function reportParts(bytes: Uint8Array, options: InspectOptions): Promise<
     const inParts = layers.filter((layer) => layer.inParts === true);
     return { share: macs === 0 ? 0 : inParts.reduce((sum, layer) => sum + layer.macs, 0) / macs, layers: inParts.length, of: layers.length, kept_bytes: arenaBytes };
   } catch (error) {
-    if (error instanceof RuntimeError && error.code === 'E_OPTION') return null; // no picture goes in
+    // No picture goes in, or the model is no single program.
+    if (error instanceof RuntimeError && (error.code === 'E_OPTION' || error.code === 'E_MODEL_OP' || error.code === 'E_MODEL_SHAPE')) return null;
     throw error;
   }
 }

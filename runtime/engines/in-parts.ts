@@ -13,8 +13,8 @@ import type { SpecializedSession } from './specializing.js';
 /** Nodes are computed within the event loop; it gets its turn between two of them after so many milliseconds. */
 const longestTurn = 5;
 
-/** Steps of the reference implementations in one run, by an upper bound: some seconds. The elements that a run makes are those that folding may. */
-const runSteps = 2 ** 34;
+/** Steps of the reference implementations in one run, as a multiple of those of a pass that folds. The elements that a run makes are those that folding may. */
+const runsPerPass = 128;
 
 /** A compiled part with its program. */
 export interface LoadedPart {
@@ -116,7 +116,7 @@ export class SessionInParts implements Session {
   ): Promise<Expander> {
     const { graph, parts } = this.model;
     const ordered = orderFeeds(this.inputs, feeds);
-    const limits = { ...limitsOf(graph), foldSteps: runSteps };
+    const limits = { ...limitsOf(graph), foldSteps: runsPerPass * limitsOf(graph).foldSteps };
     const values = new Expander({ ...graph, inputs: [], nodes: [], types: new Map(), constants: this.constants, limits }, { eager: true });
     this.inputs.forEach(({ name }, i) => { if (ordered[i] !== undefined) values.give(name, asValue(ordered[i])); });
     for (const part of parts) {
@@ -149,9 +149,10 @@ async function interpretNodes(nodes: readonly Node[], values: Expander, computed
   }
 }
 
-/** Whether interpreting these nodes takes longer than compiling them again: they multiply, and not just a few numbers. */
-export function multiplies(nodes: readonly Node[], constants: ReadonlyMap<string, TensorValue>): boolean {
+/** Whether interpreting what these parts do not compile takes longer than compiling all again: it multiplies, and not just a few numbers. */
+export function multiplies(parts: readonly ModelPart[], constants: ReadonlyMap<string, TensorValue>): boolean {
   const large = (name: string): boolean => elementCount(constants.get(name)?.dims ?? [0]) > 4096;
+  const nodes = parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes : []));
   return nodes.some((node) => multiplying.has(node.op) && node.inputs.some(large));
 }
 

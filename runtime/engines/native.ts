@@ -9,13 +9,13 @@ import type { CompiledProgram, CompileOptions, ProgramPort, ProgramSplit } from 
 import { flipBytes } from '../lower/flip-bytes.js';
 import { withRegions } from '../incremental/load.js';
 import { nameOp } from '../lower/name-op.js';
-import type { ModelPart } from '../lower/parts.js';
 import { orderFeeds, pixelLayout } from './feeds.js';
 import { multiplies, SessionInParts, type RunningPart } from './in-parts.js';
 import { NativeKeptMaps, type ProgramPart } from './kept-maps.js';
 import { asBytes, outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
+import { isRefusal } from './refusal.js';
 import { ReshapingSession, type Shapes } from './reshaping.js';
-import { decidingInputs, portsOf, SpecializingSession } from './specializing.js';
+import { decidedByWholeNumbers, portsOf, SpecializingSession } from './specializing.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats, SplitRun } from '../session-types.js';
 import type { Tensor, TensorData, TensorInfo } from '../tensor.js';
 
@@ -191,39 +191,6 @@ async function openGraph(graph: Graph, options: SessionOptions): Promise<NativeS
   return openProgram(graph, rest);
 }
 
-/** Attempts to open a model in parts: each that fails finds at least one more node to interpret. */
-const maximumAttempts = 32;
-
-const isRefusal = (error: unknown): error is RuntimeError => error instanceof RuntimeError && (error.code === 'E_MODEL_OP' || error.code === 'E_MODEL_SHAPE');
-
-/** The node that is refused because one of its operands is not a constant. */
-function refusedNode({ nodes }: Graph, error: unknown): string | undefined {
-  const name = isRefusal(error) && typeof error.details['operand'] === 'string' ? error.details['node'] : undefined;
-  return typeof name === 'string' && nodes.some((node) => node.name === name) ? name : undefined;
-}
-
-/** Loads the programs of a model's parts. A name: of a node that has to be interpreted, too. */
-async function loadParts(parts: readonly ModelPart[], options: SessionOptions): Promise<RunningPart[] | string> {
-  const loaded: RunningPart[] = [];
-  const { pixels = {} } = options;
-  for (const part of parts) {
-    if (part.kind === 'interpreted') {
-      loaded.push(part);
-      continue;
-    }
-    const own = Object.entries(pixels).filter(([name]) => part.graph.inputs.includes(name));
-    try {
-      loaded.push({ ...part, session: await openGraph(part.graph, { ...options, pixels: Object.fromEntries(own) }) });
-    } catch (error) {
-      for (const each of loaded) if (each.kind === 'compiled') await each.session.close();
-      const name = refusedNode(part.graph, error);
-      if (name === undefined) throw error;
-      return name;
-    }
-  }
-  return loaded;
-}
-
 /**
  * Opens a model that no single program can run. It is compiled for the values of whole numbers that it is fed when these decide the sizes of
  * layers with weights; otherwise it runs in parts.
@@ -231,21 +198,18 @@ async function loadParts(parts: readonly ModelPart[], options: SessionOptions): 
  */
 async function openApart(bytes: Uint8Array, options: SessionOptions, error: unknown): Promise<SessionInParts | SpecializingSession> {
   const start = performance.now();
-  const { partsOf } = await import('../lower/parts.js');
+  const { openInParts } = await import('./open-parts.js');
   const { graph, inputs, outputs } = portsOf(bytes, options);
-  const deciding = decidingInputs(error) ?? [];
-  const apart = new Set<string>();
-  for (let attempt = 0; attempt < maximumAttempts; attempt++) {
-    const { parts, constants } = partsOf(graph, apart);
-    const interpreted = parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes : []));
-    if (interpreted.length === 0 && attempt > 0) break;
-    const whole = deciding.length > 0 && deciding.every((name) => graph.types.get(name)?.dtype !== 'float32');
-    if (whole && options.pixels === undefined && multiplies(interpreted, constants)) return new SpecializingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
-    const loaded = await loadParts(parts, options);
-    if (typeof loaded !== 'string') return new SessionInParts({ graph, inputs: inputs.map((info) => pixelInfo(info, options)), outputs, constants, parts: loaded }, { threads: options.threads ?? 1, loadMs: performance.now() - start });
-    apart.add(loaded);
-  }
-  throw error;
+  const whole = options.pixels === undefined && decidedByWholeNumbers(graph, error);
+  const { pixels = {} } = options;
+  const made = await openInParts(graph, {
+    open: (part) => openGraph(part, { ...options, pixels: Object.fromEntries(Object.entries(pixels).filter(([name]) => part.inputs.includes(name))) }),
+    close: (session) => session.close(),
+  }, error, (parts, constants) => !(whole && multiplies(parts, constants)));
+  if (made === undefined) return new SpecializingSession(bytes, options, (fixed) => openProgram(bytes, options, fixed));
+  const parts = made.parts.map((part): RunningPart => (part.kind === 'compiled' ? { kind: 'compiled', graph: part.graph, session: part.opened } : part));
+  const opening = { threads: options.threads ?? 1, loadMs: performance.now() - start };
+  return new SessionInParts({ graph, inputs: inputs.map((info) => pixelInfo(info, options)), outputs, constants: made.constants, parts }, opening);
 }
 
 /** An input as it is fed: as pixels where the options say so. */

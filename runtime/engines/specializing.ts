@@ -5,6 +5,7 @@ import { graphFromOnnx } from '../graph/import.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import { openAxes } from '../graph/open-dimensions.js';
 import { parseModel } from '../onnx/parse.js';
+import type { OnnxModel } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
@@ -21,6 +22,12 @@ export function decidingInputs(error: unknown): readonly string[] | undefined {
   return Array.isArray(inputs) ? inputs.filter((name): name is string => typeof name === 'string') : undefined;
 }
 
+/** Whether a model was refused because of whole numbers or booleans that it is fed, and nothing else. */
+export function decidedByWholeNumbers(graph: Graph, error: unknown): boolean {
+  const deciding = decidingInputs(error) ?? [];
+  return deciding.length > 0 && deciding.every((name) => graph.types.get(name)?.dtype !== 'float32');
+}
+
 export interface SpecializedSession extends Session {
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]>;
 }
@@ -30,31 +37,36 @@ export type Specialize = (fixed: Readonly<Record<string, TensorValue>>) => Promi
 
 export interface Ports {
   readonly graph: Graph;
-  readonly inputs: TensorInfo[];
+  readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   /** Axes by input with sizes that neither the file nor the options state. */
   readonly open: Readonly<Record<string, readonly number[]>>;
 }
 
-/**
- * The interface of a model as its file states it.
- * @param outputs where they are known; the file need not state their types then
- * @throws RuntimeError E_MODEL_*
- */
-export function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions, outputs?: readonly TensorInfo[]): Ports {
-  const model = parseModel(bytes, limits);
-  const graph = graphFromOnnx(model, { symbols, shapes, limits });
+/** The interface of a model as its file states it: sizes of outputs that the file leaves open are -1. @throws RuntimeError E_MODEL_OP */
+export function interfaceOf(graph: Graph, model: OnnxModel): Pick<Ports, 'inputs' | 'outputs'> {
   const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
     const type = dataTypes.find((candidate) => candidate === dtype);
     if (type === undefined) throw new RuntimeError('E_MODEL_OP', `'${name}': element type ${dtype ?? 'unknown'} cannot cross the interface of a model`, { details: { value: name } });
     return { name, type, dims };
   };
   return {
-    graph,
     inputs: graph.inputs.map((name) => info(name, graph.types.get(name)?.dtype, graph.types.get(name)?.shape ?? [])),
-    open: openAxes(model.graph.inputs, { symbols, shapes }),
-    outputs: outputs ?? model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
+    outputs: model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
   };
+}
+
+/**
+ * The interface of a model, and what its file leaves open.
+ * @param outputs where they are known; the file need not state their types then
+ * @throws RuntimeError E_MODEL_*
+ */
+export function portsOf(bytes: Uint8Array, { symbols = {}, shapes = {}, limits = {} }: SessionOptions, outputs?: readonly TensorInfo[]): Ports {
+  const model = parseModel(bytes, limits);
+  const graph = graphFromOnnx(model, { symbols, shapes, limits });
+  const open = openAxes(model.graph.inputs, { symbols, shapes });
+  if (outputs === undefined) return { graph, open, ...interfaceOf(graph, model) };
+  return { graph, open, outputs, inputs: interfaceOf(graph, { ...model, graph: { ...model.graph, outputs: [] } }).inputs };
 }
 
 function keyOf(fixed: readonly (readonly [string, Tensor])[]): string {

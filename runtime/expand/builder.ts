@@ -1,3 +1,4 @@
+import { RuntimeError } from '../errors.js';
 import type { Attribute } from '../graph/attributes.js';
 import type { GraphLimits, Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, int64s, scalar, type DType, type Shape, type TensorValue, type ValueType } from '../graph/tensor-value.js';
@@ -62,7 +63,13 @@ export class Notation {
   }
   /** first, first + 1, ... (n of them) along `axis` of a tensor of `rank` axes, the others being 1. int64. */
   iota(n: number, axis: number, rank: number, first = 0): string {
+    this.checkConstant(n);
     return this.tensor('int64', Array.from({ length: rank }, (_, i) => (i === axis ? n : 1)), Array.from({ length: n }, (_, i) => first + i));
+  }
+  /** Constants that an expansion makes are bounded before they are made. @throws RuntimeError E_MODEL_LIMIT */
+  checkConstant(elements: number): void {
+    const { constantElements } = this.b.limits;
+    if (!(elements <= constantElements)) throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${constantElements} elements of constants but an operator needs ${elements}`);
   }
   /** A number of the type of `like`. */
   like(value: string, number: number): string {

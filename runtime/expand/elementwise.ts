@@ -54,6 +54,7 @@ const eyeLike: Expansion = (b, node) => {
   const shape = m.shape(input(node));
   const [rows = 0, columns = 0] = shape;
   if (shape.length !== 2) throw misshapen(node, `Expected a matrix but received rank ${shape.length}`);
+  m.checkConstant(rows * columns);
   const k = intAttribute(node, 'k', 0);
   const given = { 1: 'float32', 6: 'int32', 7: 'int64', 9: 'bool', 2: 'uint8', 3: 'int8', 11: 'float32', 10: 'float32' } as const;
   const wanted = intAttribute(node, 'dtype', 0);

@@ -9,6 +9,8 @@ import { opCodes } from '../../runtime/lower/program-format.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import { f, geometry, ProgramWriter } from '../kernels/support/program-writer.js';
 import { cases } from '../runtime/ops/cases.js';
+import { examples } from '../runtime/engines/in-parts-cases.js';
+import { expansionCases } from '../runtime/ops/expansion-cases.js';
 import { integerCases, layerCases } from '../runtime/ops/layer-cases.js';
 import { quantizedCases } from '../runtime/ops/quantized-cases.js';
 import { wholeCases } from '../runtime/ops/whole-cases.js';
@@ -17,6 +19,8 @@ import { nativeMissing } from '../runtime/support/native.js';
 
 const programs = fileURLToPath(new URL('corpus/programs', import.meta.url));
 const models = fileURLToPath(new URL('corpus/onnx', import.meta.url));
+/** Models that are no single program. */
+const parts = fileURLToPath(new URL('corpus/parts', import.meta.url));
 const update = process.env['STERNA_UPDATE_CORPUS'] === '1';
 const remedy = 'write it with STERNA_UPDATE_CORPUS=1 npx vitest run test/fuzz/corpus.test.ts, from cases that use it';
 
@@ -97,6 +101,7 @@ function programSeeds(): Seeds {
 function modelSeeds(): Seeds {
   const seeds: Seeds = new Map();
   for (const { spec } of plainCases) for (const { op } of spec.nodes) offer(seeds, `${op}.onnx`, modelBytes(spec));
+  for (const { spec } of expansionCases) for (const { op } of spec.nodes) offer(seeds, `expanded-${op}.onnx`, modelBytes(spec));
   for (const { spec, op } of quantizedCases) offer(seeds, `quantized-${op}.onnx`, modelBytes(spec));
   return seeds;
 }
@@ -114,6 +119,7 @@ describe('the corpus of the fuzzers', () => {
     if (!update) return;
     write(programs, programSeeds());
     write(models, modelSeeds());
+    write(parts, new Map(examples.map(({ name, spec }) => [`${name.replace(/[^A-Za-z0-9]+/g, '-')}.onnx`, modelBytes(spec)])));
   }, 300_000);
 
   it('has a program for every opcode', () => {
@@ -133,12 +139,16 @@ describe('the corpus of the fuzzers', () => {
     }
   });
 
+  it('has every model that is no single program', () => {
+    expect(committed(parts).length, remedy).toBe(examples.length);
+  });
+
   it('has a model for every operator of the cases, and all of them compile', () => {
     const seen = new Set<string>();
     for (const [name, bytes] of committed(models)) {
       for (const { op } of parseModel(bytes).graph.nodes) seen.add(op);
       expect(() => compile(bytes), name).not.toThrow();
     }
-    expect([...new Set(plainCases.flatMap(({ spec }) => spec.nodes.map(({ op }) => op)))].filter((op) => !seen.has(op)), remedy).toEqual([]);
+    expect([...new Set([...plainCases, ...expansionCases].flatMap(({ spec }) => spec.nodes.map(({ op }) => op)))].filter((op) => !seen.has(op)), remedy).toEqual([]);
   });
 });

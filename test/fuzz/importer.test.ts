@@ -5,14 +5,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { kernelErrorCodes, KernelError, loadProgram } from '../../kernels/binding/index.js';
+import { arrayTypes } from '../../runtime/engines/feeds.js';
+import { openNative } from '../../runtime/engines/native.js';
 import { RuntimeError, runtimeErrorCodes } from '../../runtime/errors.js';
+import { elementCount } from '../../runtime/graph/tensor-value.js';
 import { compile } from '../../runtime/lower/compile.js';
 import { nativeMissing } from '../runtime/support/native.js';
 import { random } from '../runtime/support/random.js';
 import { Coverage } from './coverage.js';
 import { mutateModel, type Chooser } from './mutate-model.js';
 
-const corpusFolder = fileURLToPath(new URL('corpus/onnx', import.meta.url));
+const corpusFolders = ['corpus/onnx', 'corpus/parts'].map((folder) => fileURLToPath(new URL(folder, import.meta.url)));
 const runs = Number(process.env['STERNA_FUZZ_RUNS'] ?? 800);
 const seed = Number(process.env['STERNA_FUZZ_SEED'] ?? 1);
 
@@ -45,8 +48,23 @@ async function received(bytes: Uint8Array): Promise<string | undefined> {
     if (nativeMissing === undefined) await loadProgram(program.bytes, { memoryLimitBytes }).close();
     return undefined;
   } catch (error) {
+    if (error instanceof RuntimeError && typeof error.details['operand'] === 'string' && nativeMissing === undefined) return ranInParts(bytes);
     if (error instanceof RuntimeError && Object.hasOwn(runtimeErrorCodes, error.code)) return undefined;
     if (error instanceof KernelError && Object.hasOwn(kernelErrorCodes, error.code) && engineCodes.has(error.code)) return undefined;
+    return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+}
+
+/** What is wrong with how a model runs that is no single program, on zeros. */
+async function ranInParts(bytes: Uint8Array): Promise<string | undefined> {
+  try {
+    const session = await openNative(bytes, { limits, memoryLimitBytes });
+    const feeds = session.inputs.map(({ name, type, dims }) => [name, { type, dims, data: new arrayTypes[type](elementCount(dims)) }] as const);
+    await session.run(Object.fromEntries(feeds)).finally(() => session.close());
+    return undefined;
+  } catch (error) {
+    if (error instanceof RuntimeError && Object.hasOwn(runtimeErrorCodes, error.code)) return undefined;
+    if (error instanceof KernelError && Object.hasOwn(kernelErrorCodes, error.code)) return undefined;
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
   }
 }
@@ -95,7 +113,7 @@ class Fuzzer {
 }
 
 describe('any bytes given as a model', () => {
-  const seeds = readdirSync(corpusFolder).sort().map((name) => new Uint8Array(readFileSync(join(corpusFolder, name))));
+  const seeds = corpusFolders.flatMap((folder) => readdirSync(folder).sort().map((name) => new Uint8Array(readFileSync(join(folder, name)))));
 
   it(`are refused with a code or load, ${runs} mutants of ${seeds.length} models`, async () => {
     const coverage = new Coverage((url) => url.includes('/runtime/') && !url.includes('/test/'));

@@ -51,4 +51,15 @@ describe.skipIf(nativeMissing !== undefined)(`inspectModel${nativeMissing === un
     expect(layers.find(({ op }) => op === 'NhwcConv')).toMatchObject({ format: 'float32', weightBits: 32, note: '' });
     expect(layers.filter(({ macs }) => macs === 0).every(({ weightBits }) => weightBits === null)).toBe(true);
   });
+
+  it('tells what is interpreted between programs, and what is compiled again', async () => {
+    const places = await inspectModel(modelBytes({ inputs: { x: [3, 4] }, nodes: [node('Relu', ['x'], ['r']), node('NonZero', ['r'], ['y'])], outputs: ['y'], outputTypes: { y: 'int64' } }));
+    expect(places).toMatchObject({ interpretedNodes: 1, recompiledFor: [], outputs: [{ name: 'y', type: 'int64' }] });
+    expect(places.layers.map(({ op, kernel }) => [op, kernel === 'interpreted'])).toEqual([['Unary', false], ['NonZero', true]]);
+    const w = fromNumbers('float32', [100, 100], new Float64Array(10_000));
+    const reshaped: ModelSpec = { inputs: { x: [100, 4], shape: [2] }, types: { shape: 'int64' }, constants: { w }, nodes: [node('Reshape', ['x', 'shape'], ['r']), node('MatMul', ['r', 'w'], ['y'])], outputs: ['y'], outputTypes: { y: 'float32' } };
+    expect(await inspectModel(modelBytes(reshaped))).toMatchObject({ interpretedNodes: 2, recompiledFor: ['shape'] });
+    const plain = await inspectModel(modelBytes({ inputs: { x: [3] }, nodes: [node('Neg', ['x'], ['y'])], outputs: ['y'] }));
+    expect(plain).toMatchObject({ interpretedNodes: 0, recompiledFor: [] });
+  });
 });

@@ -42,6 +42,8 @@ function modelText(model: ModelReport): string {
     formatTable(columns, rows),
     '',
     `${formatCount(model.macs)} MACs, ${formatCount(model.parameters)} parameters, activations ${formatBytes(model.arena_bytes)}, packed weights ${formatBytes(model.packed_bytes)} on ${model.isa}`,
+    ...(model.interpreted_nodes === 0 ? [] : [`${model.interpreted_nodes} nodes are interpreted in each run`]),
+    ...(model.recompiled_for.length === 0 ? [] : [`the model is compiled again for each value of ${model.recompiled_for.join(', ')}: make these inputs constant if they never change`]),
     '',
     ladderText(model),
   ].join('\n');
