@@ -9,6 +9,7 @@ export default defineConfig({
     // Bounds for what hangs, not expectations: machines that test are slow and shared.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 30_000 } },
     // Two cores: native threads and child processes share them with the workers.
     maxWorkers: 2,
   },

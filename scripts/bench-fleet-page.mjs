@@ -1,5 +1,6 @@
-// `npm run bench:fleet-page`: how soon the page shows a fleet of 10,000 devices, and how long a key in its search takes, in Chromium; and what a device takes in the
-// collector's memory. It judges nothing.
+// `npm run bench:fleet-page [-- --devices N --json]`: how soon the page shows a fleet of 10,000 devices, and how long a key in its search takes, in Chromium; how far the
+// fleet's p99 is from that of all latencies, and what a scrape takes; what a device takes in the collector's memory.
+import { parseArgs } from 'node:util';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 import { launchChromium } from './lib/chromium.mjs';
@@ -7,57 +8,123 @@ import { ensureSetup, root } from './lib/setup.mjs';
 
 ensureSetup();
 const load = (path) => import(pathToFileURL(join(root, 'dist', path)).href);
+const { Histogram, withQuantiles } = await load('agent/contracts/index.js');
+const { barsTable, machineOf } = await load('deploy/bench/bars.js');
 const { Collector } = await load('deploy/collector/collector.js');
 const { CollectorStore } = await load('deploy/collector/store.js');
 const { Dashboard } = await load('deploy/dashboard/server.js');
 
-const devices = Number(process.argv[2] ?? 10_000);
+const { values } = parseArgs({ options: { devices: { type: 'string', default: '10000' }, json: { type: 'boolean', default: false } } });
+const devices = Number(values.devices);
+/** Frames of a device in its window. */
+const FRAMES = 50;
+const SEARCHES = ['d', 'do', 'door-09', 'canary', 'site-7 1.3.0', 'camera lost', ''];
 const digest = 'ab'.repeat(32);
+const common = { schema_version: 2, boot_id: 'boot-0000', time_ms: Date.now(), clock_synchronized: true };
+
+let seed = 1;
+const random = () => (seed = (seed * 48_271) % 2_147_483_647) / 2_147_483_647;
+/** A log-normal latency (Box and Muller), milliseconds, around a median of the device: a few devices are ten times as slow. */
+const latency = (i) => (i % 97 === 0 ? 200 : 15 + (i % 11)) * Math.exp(0.3 * Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random()));
+
+function reportOf(i) {
+  const slot = { name: 'faces', version: `1.${i % 5}.0`, digest, size_bytes: 3e6, since_ms: 1 };
+  const ota = { state: 'committed', package: null, blocks_done: 0, blocks_total: 0, error: null };
+  const faults = i % 37 === 0 ? [{ component: 'camera', pipeline: null, code: 'E_CAMERA_LOST', message: 'No frame for 15 s' }] : [];
+  return { pipelines: [{ name: 'main', input: 'camera', generation_seen: 1, generation_applied: 1, ota, slots: { active: slot, previous: null }, probation: false, settings: {} }], faults, last_error: null };
+}
+
+const capsOf = (i) => ({
+  version: '0.2.0', labels: { ring: i % 20 === 0 ? 'canary' : 'rest', site: `site-${i % 50}` },
+  machine: { arch: 'arm64', os: 'linux', kernel: '6.1', model: 'door', cpu: 'A72', cores: 4, memory_bytes: 4e9 },
+  compute: null, slots: 2, energy: [], thermal_zones: ['cpu'], commands: [], limits: { package_bytes: 1, block_bytes: 1, window: 1, outbox_bytes: 1 },
+});
+
+function windowOf(latencies) {
+  const histogram = new Histogram();
+  for (const value of latencies) histogram.record(value);
+  return {
+    stream_id: 'boot-0000', seq: 1, first_seq: 1, backfill: false, start_ms: common.time_ms - 10_000, end_ms: common.time_ms,
+    pipelines: [{
+      name: 'main', input: 'camera', model: { name: 'faces', version: '1.0.0' }, memory_bytes: 2e7, stages: [], end_to_end: [{ clock: 'raw', kind: 'warm', ...withQuantiles(histogram.toData()) }],
+      jitter: { rfc3550_ms: 1, pdv_p50_ms: 2, pdv_p99_ms: 9, deadline_ms: 250, deadlines_missed: 0, deadlines: FRAMES }, counters: {},
+    }],
+    energy: { sources: [], inference: null }, thermal: { zones: [{ zone: 'cpu', celsius: 50, celsius_max: 55, trip_celsius: 95 }], cooling: [], throttled: false, throttled_since_boot: false, cpus: [] },
+    memory: { rss_bytes: 96e6, rss_peak_bytes: 112e6, heap_bytes: 3e7, system_available_bytes: 4e9 }, counters: {},
+  };
+}
+
+/** Fills the collector, and resolves to all latencies. */
+function fillFleet(collector) {
+  const send = (device, suffix, value) => collector.receive(`sterna/v2/demo/${device}/${suffix}`, Buffer.from(JSON.stringify({ ...common, ...value })), Date.now());
+  const all = [];
+  for (let i = 0; i < devices; i++) {
+    const device = `door-${String(i).padStart(5, '0')}`, latencies = Array.from({ length: FRAMES }, () => latency(i));
+    all.push(...latencies);
+    send(device, 'status', { state: i % 91 === 0 ? 'offline' : 'online', birth_seq: 1, version: i % 3 === 0 ? '0.1.0' : '0.2.0' });
+    send(device, 'reported', reportOf(i));
+    send(device, 'caps', capsOf(i));
+    send(device, 'telemetry', windowOf(latencies));
+  }
+  if (collector.stats.malformed > 0) throw new Error(`the collector refused ${collector.stats.malformed} messages of this bench`);
+  return all;
+}
+
+async function timePage(url) {
+  const browser = await launchChromium();
+  try {
+    const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+    await page.goto(`${url}/icon.svg`); // the browser itself is warm
+    const started = performance.now();
+    await page.goto(url, { waitUntil: 'commit' });
+    await page.waitForSelector('.fleet-row', { timeout: 120_000 });
+    const firstPaintMs = performance.now() - started;
+    const filters = [];
+    for (const text of SEARCHES) {
+      filters.push(await page.evaluate(async (value) => {
+        const input = document.querySelector('#fleet-search');
+        input.value = value;
+        const begun = performance.now();
+        input.dispatchEvent(new Event('input'));
+        await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
+        return performance.now() - begun;
+      }, text));
+    }
+    if (process.env.STERNA_SCREENSHOTS !== undefined) await page.screenshot({ path: join(process.env.STERNA_SCREENSHOTS, 'fleet-10000.png') });
+    return { firstPaintMs, filters: filters.sort((a, b) => a - b) };
+  } finally {
+    await browser.close();
+  }
+}
+
+async function scrape(url) {
+  const started = performance.now();
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return { ms: performance.now() - started, p99: Number(text.match(/^sterna_fleet_latency_p99_seconds\S* (\S+)$/m)?.[1]) * 1000 };
+}
+
 const store = new CollectorStore(':memory:');
 const collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
 Object.defineProperty(collector, 'connected', { get: () => true });
 const dashboard = new Dashboard({ port: 0, collector, store });
 await dashboard.start();
-const send = (device, suffix, value) => collector.receive(`sterna/v2/demo/${device}/${suffix}`, Buffer.from(JSON.stringify({ schema_version: 2, boot_id: 'boot-0000', time_ms: Date.now(), clock_synchronized: true, ...value })), Date.now());
-const slot = { name: 'faces', version: '1.0.0', digest, size_bytes: 3e6, since_ms: 1 };
 const rssBefore = process.memoryUsage().rss;
-for (let i = 0; i < devices; i++) {
-  const device = `door-${String(i).padStart(5, '0')}`;
-  const faults = i % 37 === 0 ? [{ component: 'camera', pipeline: null, code: 'E_CAMERA_LOST', message: 'No frame for 15 s' }] : [];
-  send(device, 'status', { state: i % 91 === 0 ? 'offline' : 'online', birth_seq: 1, version: i % 3 === 0 ? '0.1.0' : '0.2.0' });
-  send(device, 'reported', {
-    pipelines: [{ name: 'main', input: 'camera', generation_seen: 1, generation_applied: 1, ota: { state: 'committed', package: null, blocks_done: 0, blocks_total: 0, error: null }, slots: { active: { ...slot, version: `1.${i % 5}.0` }, previous: null }, probation: false, settings: {} }],
-    faults, last_error: null,
-  });
-  send(device, 'caps', {
-    version: '0.2.0', labels: { ring: i % 20 === 0 ? 'canary' : 'rest', site: `site-${i % 50}` }, machine: { arch: 'arm64', os: 'linux', kernel: '6.1', model: 'door', cpu: 'A72', cores: 4, memory_bytes: 4e9 },
-    compute: null, slots: 2, energy: [], thermal_zones: ['cpu'], commands: [], limits: { package_bytes: 1, block_bytes: 1, window: 1, outbox_bytes: 1 },
-  });
-}
+const sorted = fillFleet(collector).sort((a, b) => a - b);
 const rssPerDevice = (process.memoryUsage().rss - rssBefore) / devices;
-
-const browser = await launchChromium();
-const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-await page.goto(`${dashboard.url}/icon.svg`); // the browser itself is warm
-const started = performance.now();
-await page.goto(dashboard.url, { waitUntil: 'commit' });
-await page.waitForSelector('.fleet-row', { timeout: 120_000 });
-const firstPaintMs = performance.now() - started;
-const filters = [];
-for (const text of ['d', 'do', 'door-09', 'canary', 'site-7 1.3.0', 'camera lost', '']) {
-  filters.push(await page.evaluate(async (value) => {
-    const input = document.querySelector('#fleet-search');
-    input.value = value;
-    const begun = performance.now();
-    input.dispatchEvent(new Event('input'));
-    await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
-    return performance.now() - begun;
-  }, text));
-}
-const rows = await page.locator('.fleet-row').count();
-if (process.env.STERNA_SCREENSHOTS !== undefined) await page.screenshot({ path: join(process.env.STERNA_SCREENSHOTS, 'fleet-10000.png') });
-await browser.close();
+const { firstPaintMs, filters } = await timePage(dashboard.url);
+const scraped = await scrape(dashboard.url);
 await dashboard.stop();
 store.close();
-const round = (value) => Math.round(value * 10) / 10;
-console.log(JSON.stringify({ devices, rows_in_document: rows, first_paint_ms: round(firstPaintMs), filter_ms: filters.map(round), rss_bytes_per_device: Math.round(rssPerDevice) }, null, 2));
+
+const exact = sorted[Math.ceil(0.99 * sorted.length) - 1];
+const error = (Math.abs(scraped.p99 - exact) / exact) * 100;
+const atMost = (id, what, value, unit, bar) => ({ id, what, value, unit, bar: `<= ${bar}`, met: value <= bar });
+const bars = [
+  atMost('first-paint', `first rows of ${devices} devices`, firstPaintMs, 'ms', 1000),
+  atMost('filter', 'a key in the search, median', filters[filters.length >> 1], 'ms', 100),
+  atMost('filter-worst', `a key in the search, slowest of ${filters.length}`, filters.at(-1), 'ms', 100),
+  atMost('fleet-p99', `p99 of merged histograms (${scraped.p99.toFixed(2)} ms) against that of all latencies (${exact.toFixed(2)} ms)`, error, '%', 1.1),
+  atMost('scrape', 'GET /metrics, wall time', scraped.ms, 'ms', 5000),
+  atMost('memory', 'resident memory of the collector for a device', rssPerDevice, 'bytes', 20_000),
+];
+console.log(values.json ? JSON.stringify({ machine: machineOf(), bars }) : barsTable(bars));

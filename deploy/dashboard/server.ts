@@ -123,12 +123,17 @@ async function pageFiles(): Promise<Map<string, { type: string; data: Buffer }>>
   const folder = join(projectFolder(import.meta.url), 'deploy', 'dashboard', 'public');
   const files = new Map<string, { type: string; data: Buffer }>();
   for (const [name, type] of Object.entries(PAGE_FILES)) files.set(`/${name}`, { type, data: await readFile(join(folder, name)) });
-  const index = files.get('/index.html');
-  if (index !== undefined) files.set('/', index);
   const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.min.css');
   files.set('/vendor/uPlot.min.css', { type: 'text/css; charset=utf-8', data: await readFile(uplot) });
   files.set('/vendor/uPlot.esm.js', { type: 'text/javascript; charset=utf-8', data: await readFile(uplot.replace('uPlot.min.css', 'uPlot.esm.js')) });
-  return files;
+  const index = { type: PAGE_FILES['index.html'] ?? '', data: Buffer.from(withPreloads(await readFile(join(folder, 'index.html'), 'utf8'), [...files.keys()])) };
+  return files.set('/', index).set('/index.html', index);
+}
+
+/** The browser asks for all modules at once, instead of finding them import by import. */
+function withPreloads(html: string, paths: readonly string[]): string {
+  const links = paths.filter((path) => path.endsWith('.js') && path !== '/theme.js').map((path) => `  <link rel="modulepreload" href="${path}">\n`);
+  return html.replace('  <script type="module"', `${links.join('')}  <script type="module"`);
 }
 
 async function listen(server: Server, port: number): Promise<void> {

@@ -78,7 +78,7 @@ describe('a loaded program', () => {
     await program.run([Float32Array.of(1, 2, 3, 4)], [y]);
     await program.run([Float32Array.of(1, 2, 3, 4)], [y]);  // not within the call, short as it is
     expect([...y]).toEqual([3, 5, 7, 9]);
-    await vi.waitFor(() => expect(pinned()).toBe(before + 3));
+    await expect.poll(pinned).toBe(before + 3);
   });
 
   it('runs within the call when the last run was short enough', async () => {

@@ -8,7 +8,7 @@ export { temporaryFolder } from '../../support/folder.js';
 export const quietLog: Log = createLog('debug', () => undefined);
 
 /** Waits for a condition; no assertion about time, only a bound on a test that would hang. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 40_000): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`gave up waiting: ${what}`);

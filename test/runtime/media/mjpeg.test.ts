@@ -114,7 +114,7 @@ function collecting(source: FrameSource): { frames: Frame[]; done: Promise<void>
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (const end = Date.now() + 15_000; !condition(); await sleep(5)) if (Date.now() > end) throw new Error(`gave up waiting: ${what}`);
+  for (const end = Date.now() + 40_000; !condition(); await sleep(5)) if (Date.now() > end) throw new Error(`gave up waiting: ${what}`);
 }
 
 describe('a camera that sends MJPEG over HTTP', () => {
