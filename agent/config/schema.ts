@@ -215,6 +215,12 @@ const ota = z.strictObject({
     /** Over such an interface, a download that still needs more bytes than this waits for another link; null: none waits. */
     max_bytes: z.number().int().min(0).nullable().default(null),
   }).prefault({}),
+  /** A web server that hosts the folder `image` of the repository (sterna repository). Devices fetch chunks from it, and from the publisher when it fails. */
+  web: z.strictObject({
+    url: z.string().regex(/^https?:\/\/[^\s?#]+$/, 'expected https://host/path'),
+    /** PEM file of the authority that signed the server's certificate; the system's authorities when absent. */
+    ca: filePath.optional(),
+  }).optional(),
   /** Request blocks again after this time without one; only time while connected counts. */
   stall_ms: positiveMs.default(10_000),
   /** Give up after this many stalls without a block in between. */

@@ -58,6 +58,10 @@ const pipelineReportSchema = z.object({
       waiting: openSet(['publisher', 'bandwidth', 'maintenance', 'metered']).nullable(),
       /** When it looks again. */
       wait_s: count.nullable(),
+      /** Who is asked: the publisher, or the web server of the configuration. */
+      source: openSet(['mqtt', 'web']).optional(),
+      /** Why the web server was given up; null: it was not. */
+      web_error: codedError.nullable().optional(),
     }).optional(),
     /** Why the package was rejected or rolled back. */
     error: codedError.nullable(),

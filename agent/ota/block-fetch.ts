@@ -45,7 +45,7 @@ export interface FetchParts {
 }
 
 interface Arrived {
-  block: Block;
+  block: Pick<Block, 'index' | 'payload' | 'deflated'>;
   wireBytes: number;
 }
 
@@ -121,8 +121,7 @@ export class BlockFetch {
     if (block.busy) return this.#wait(busyMs(block));
     if (block.index !== topicIndex) return this.#refuse(topicIndex, 'E_OTA_BLOCK', `piece ${block.index} on the topic of piece ${topicIndex}`);
     if (!this.#flight.arrived(topicIndex, this.#now())) return;
-    this.#arrived.push({ block, wireBytes: message.byteLength });
-    if (!this.#working) this.#work = this.#drain().catch((error: unknown) => this.#finish(error));
+    this.#arrive({ block, wireBytes: message.byteLength });
   }
 
   /** Writes what has arrived, all of it at once, until nothing more has arrived meanwhile. */
@@ -139,6 +138,22 @@ export class BlockFetch {
     const batch = this.#settle === null ? [] : this.#arrived;
     this.#arrived = [];
     return batch;
+  }
+
+  /** Takes a piece that came without a block around it. */
+  deliver(index: number, bytes: Uint8Array): void {
+    if (this.#settle === null || !this.#flight.arrived(index, this.#now())) return;
+    this.#arrive({ block: { index, payload: bytes, deflated: false }, wireBytes: bytes.byteLength });
+  }
+
+  /** Ends the download, because whoever sends cannot be used. */
+  fail(error: unknown): void {
+    this.#finish(error);
+  }
+
+  #arrive(arrived: Arrived): void {
+    this.#arrived.push(arrived);
+    if (!this.#working) this.#work = this.#drain().catch((error: unknown) => this.#finish(error));
   }
 
   async #take(batch: readonly Arrived[]): Promise<void> {

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { ChunkList, DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, type ChunkListRef } from '../contracts/index.js';
-import { AgentError } from '../errors.js';
+import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { alwaysAllowed, type Allowance } from './allowance.js';
 import { Assembly, MemorySink, type Sink } from './assembly.js';
@@ -19,6 +19,7 @@ import type { PipelineJournal } from './pipeline-journal.js';
 import { resumeFrom, seedFrom } from './seed.js';
 import type { Candidate } from './state.js';
 import type { PackageStore } from './store.js';
+import { WebLink, type WebOptions } from './web-link.js';
 
 export interface DownloadOptions {
   /** Most pieces on the way at one time. */
@@ -31,6 +32,8 @@ export interface DownloadOptions {
   pace?: PaceLimits;
   /** When it may ask for pieces; by default always. */
   allowance?: Allowance;
+  /** A web server that has the same files. It is asked first, and the publisher when it fails. */
+  web?: WebOptions | undefined;
 }
 
 const noLimits: PaceLimits = { maxBytesPerS: null, minBytesPerS: 0, slowWindowMs: 3_600_000 };
@@ -40,6 +43,10 @@ export interface DownloadProgress {
   pieces: { done: number; total: number };
   bytes: { done: number; total: number };
   pace: PaceReport;
+  /** Who is asked. */
+  source: 'mqtt' | 'web';
+  /** Why the web server was given up; null when it was not. */
+  webError: CodedError | null;
   /** Milliseconds until a waiting download may go on, and until everything should be here; null when this is unknown, or when it does not wait. */
   waitMs: number | null;
   etaMs: number | null;
@@ -69,6 +76,10 @@ export class Download {
   readonly #pace: Pace;
   #fetch: { digest: string; fetch: BlockFetch } | null = null;
   #toldMs = -Infinity;
+  #source: DownloadProgress['source'] = 'mqtt';
+  #webError: CodedError | null = null;
+  /** Whether the web server is not asked again: its list of chunks was not the signed one. */
+  #webBanned = false;
 
   constructor(candidate: Candidate, parts: DownloadParts, options: DownloadOptions) {
     this.candidate = candidate;
@@ -136,11 +147,15 @@ export class Download {
     const right = (bytes: Uint8Array): boolean => bytes.byteLength === ref.size_bytes && createHash('sha256').update(bytes).digest('hex') === ref.digest;
     const stored = await store.readList(digest, ref.size_bytes);
     if (stored !== null && right(stored)) return new ChunkList(stored, sizeBytes);
-    for (let tries = 0; tries < LIST_TRIES; tries++) {
+    for (let tries = 0; tries < LIST_TRIES;) {
       const sink = new MemorySink(ref.size_bytes);
       const pieces = new Blocks({ digest: ref.digest, size_bytes: ref.size_bytes, block_bytes: DEFAULT_BLOCK_BYTES, list_of: digest });
-      await this.#overMqtt(new Assembly(pieces, sink), `the list of chunks of ${name} ${version}`, signal);
-      if (!right(sink.bytes)) continue;
+      await this.#obtain(new Assembly(pieces, sink), `the list of chunks of ${name} ${version}`, signal);
+      if (!right(sink.bytes)) {
+        if (this.#source === 'web') this.#banWeb(ref);
+        else tries += 1;
+        continue;
+      }
       const list = new ChunkList(sink.bytes, sizeBytes);
       await store.writeList(digest, sink.bytes);
       faultPoint('download.listed');
@@ -152,13 +167,67 @@ export class Download {
   async #complete(assembly: Assembly, signal: AbortSignal): Promise<void> {
     const { name, version } = this.candidate;
     this.#report(assembly, true);
-    await this.#overMqtt(assembly, `${name} ${version}`, signal);
+    if (assembly.pieces.request.chunks === undefined) await this.#overMqtt(assembly, `${name} ${version}`, signal);
+    else await this.#obtain(assembly, `${name} ${version}`, signal);
   }
 
-  async #overMqtt(assembly: Assembly, label: string, signal: AbortSignal): Promise<void> {
+  #banWeb({ digest }: ChunkListRef): void {
+    this.#webBanned = true;
+    this.#webError = { code: 'E_OTA_LIST', message: `The web server has another list of chunks than the one that was signed (${digest.slice(0, 8)})` };
+  }
+
+  /** Fetches pieces that have hashes from the web server if there is one, else or when that fails from the publisher, and so on while either of them helps. */
+  async #obtain(assembly: Assembly, label: string, signal: AbortSignal): Promise<void> {
+    const { web } = this.#options;
+    if (web === undefined) return this.#overMqtt(assembly, label, signal);
+    for (;;) {
+      const before = assembly.have.size;
+      if (!this.#webBanned && (await this.#overWeb(assembly, { label, web, signal }))) return;
+      try {
+        // Stalls count although the broker may be away, because the web server can be asked again.
+        return await this.#overMqtt(assembly, label, signal, { isConnected: () => !this.#webBanned || this.#parts.link.isConnected(), request: (wanted) => this.#parts.link.request(wanted) });
+      } catch (error) {
+        signal.throwIfAborted();
+        const stuck = assembly.have.size === before && this.#parts.link.isConnected();
+        if (!(error instanceof AgentError) || this.#webBanned || stuck) throw this.#withWebError(error);
+      }
+    }
+  }
+
+  #withWebError(error: unknown): unknown {
+    const web = this.#webError;
+    return error instanceof AgentError && web !== null ? new AgentError(error.code, `${error.message}. The web server had failed before: ${web.code}: ${web.message}`, { cause: error }) : error;
+  }
+
+  /** @returns whether all pieces are here; what went wrong is kept for the report. Errors of this device are thrown. */
+  async #overWeb(assembly: Assembly, { label, web, signal }: { label: string; web: WebOptions; signal: AbortSignal }): Promise<boolean> {
+    const { stallMs } = this.#options;
+    let link: WebLink | null = null;
+    this.#source = 'web';
+    try {
+      const fetch: BlockFetch = this.#newFetch(assembly, label, { isConnected: () => true, request: (wanted) => link?.request(wanted) });
+      link = new WebLink({ pieces: assembly.pieces, web, stallMs, deliver: (index, bytes) => fetch.deliver(index, bytes), fail: (error) => fetch.fail(error) });
+      await fetch.run(signal);
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isDiskFull(error)) throw error;
+      this.#webError = error instanceof AgentError ? toCodedError(error) : { code: 'E_OTA_WEB_CONNECT', message: error instanceof Error ? error.message : String(error) };
+      return false;
+    } finally {
+      link?.close();
+    }
+  }
+
+  #newFetch(assembly: Assembly, label: string, link: BlockLink): BlockFetch {
     const { window: pieces, windowBytes: bytes = pieces * MAX_BLOCK_BYTES, stallMs, maxStalls } = this.#options;
-    const parts = { assembly, link: this.#parts.link, pace: this.#pace, allowance: this.#options.allowance ?? alwaysAllowed, onWait: () => this.#report(assembly, true), label };
-    const fetch = new BlockFetch(parts, { window: { pieces, bytes }, stallMs, maxStalls });
+    const parts = { assembly, link, pace: this.#pace, allowance: this.#options.allowance ?? alwaysAllowed, onWait: () => this.#report(assembly, true), label };
+    return new BlockFetch(parts, { window: { pieces, bytes }, stallMs, maxStalls });
+  }
+
+  async #overMqtt(assembly: Assembly, label: string, signal: AbortSignal, link = this.#parts.link): Promise<void> {
+    this.#source = 'mqtt';
+    const fetch = this.#newFetch(assembly, label, link);
     this.#fetch = { digest: assembly.pieces.request.digest, fetch };
     try {
       await fetch.run(signal);
@@ -185,6 +254,7 @@ export class Download {
     const listed = pieces.request.list_of === undefined;
     this.#parts.onProgress({
       pieces: listed ? { done: have.size, total: have.count } : { done: 0, total: 0 }, bytes: { done: listed ? bytesDone : 0, total: this.candidate.size_bytes }, pace,
+      source: this.#source, webError: this.#webError,
       waitMs: pace.untilMs === null ? null : Math.max(0, pace.untilMs - nowMs),
       etaMs: pace.bytesPerS === 0 ? null : (pieces.sizeBytes - bytesDone) * 1000 / pace.bytesPerS,
     });

@@ -250,7 +250,7 @@ export class DevicePipeline {
     }, {
       window: ota.window, windowBytes: ota.window_bytes, pace: { maxBytesPerS: ota.max_bytes_per_s, minBytesPerS: ota.min_bytes_per_s, slowWindowMs: ota.min_rate_ms },
       allowance: allowanceOf({ maintenance: new MaintenanceWindows(ota.maintenance), metered: { interfaces: ota.metered.interfaces, maxBytes: ota.metered.max_bytes }, now: () => new Date(clock.nowMs()) }),
-      stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
+      web: ota.web, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
       limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms, max_failed_starts: ota.max_failed_starts, healthy_ms: ota.healthy_ms },
     });
   }

@@ -44,10 +44,11 @@ export function buildReported(parts: ReportedParts): Reported {
   };
 }
 
-function transferOf({ bytes, pace, waitMs, etaMs }: DownloadProgress): NonNullable<PipelineReport['ota']['transfer']> {
+function transferOf({ bytes, pace, waitMs, etaMs, source, webError }: DownloadProgress): NonNullable<PipelineReport['ota']['transfer']> {
   return {
     bytes_done: bytes.done, bytes_total: bytes.total, received_bytes: pace.receivedBytes, bytes_per_s: pace.bytesPerS,
     eta_s: etaMs === null ? null : Math.ceil(etaMs / 1000), waiting: pace.waiting, wait_s: waitMs === null ? null : Math.ceil(waitMs / 1000),
+    source, web_error: webError === null ? null : { code: webError.code.slice(0, 256), message: webError.message.slice(0, 1024) },
   };
 }
 

@@ -1,5 +1,5 @@
 /** The files of a repository, laid out so that any web server can host `image/` to any TUF client (consistent snapshots). */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { DeployError } from '../errors.js';
@@ -89,9 +89,10 @@ export class RepositoryFolder {
     this.unstage(repository, role);
   }
 
-  /** A package where TUF clients look for it: its hash before its name. */
+  /** A package where TUF clients look for it, its hash before its name, and where devices look for it, by its hash alone. */
   writeTarget(path: string, digest: string, bytes: Uint8Array): void {
     this.#write(targetFile(path, digest), bytes);
+    this.#writeOnce(`image/packages/${digest}.sterna`, this.targetFile(path, digest), bytes);
   }
 
   /** A list of chunks, for devices that fetch over HTTPS. */
@@ -101,6 +102,18 @@ export class RepositoryFolder {
 
   targetFile(path: string, digest: string): string {
     return join(this.path, targetFile(path, digest));
+  }
+
+  /** A second name of a file; a copy where the file system has no links. */
+  #writeOnce(name: string, file: string, bytes: Uint8Array): void {
+    const path = join(this.path, name);
+    if (existsSync(path)) return;
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      linkSync(file, path);
+    } catch {
+      this.#write(name, bytes);
+    }
   }
 
   #read(name: string): string | null {

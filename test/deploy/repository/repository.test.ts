@@ -20,7 +20,7 @@ describe('a repository', () => {
   it('is plain files that any web server can host to any TUF client', () => {
     const fleet = new SignedFleet();
     fleet.add(door);
-    expect(readdirSync(join(fleet.folder, 'image')).sort()).toEqual(['1.root.json', '1.snapshot.json', '1.targets.json', '2.snapshot.json', '2.targets.json', 'root.json', 'targets', 'timestamp.json']);
+    expect(readdirSync(join(fleet.folder, 'image')).sort()).toEqual(['1.root.json', '1.snapshot.json', '1.targets.json', '2.snapshot.json', '2.targets.json', 'packages', 'root.json', 'targets', 'timestamp.json']);
     expect(readdirSync(join(fleet.folder, 'director')).sort()).toEqual(['1.root.json', 'root.json']);
     expect(readFileSync(join(fleet.folder, 'image', 'targets', 'all', `${digestOf(door.bytes)}.door-1.0.0.sterna`))).toEqual(door.bytes);
     expect(versions(fleet.folder)).toEqual({ timestamp: 2, snapshot: 2, 'targets.json': 2 });
