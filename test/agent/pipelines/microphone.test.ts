@@ -111,12 +111,13 @@ describe('a microphone beside a camera', () => {
   });
 
   it('is opened again when another package wants other chunks', async () => {
-    const { fleet, runtime } = await house();
+    const { fleet, agent, runtime } = await house();
+    await until('the serving package hears', () => (statusOf(agent, 'ears')?.camera.frames ?? 0) > 0);
     expect(runtime.sounds.at(-1)).toMatchObject({ input: 'alsa:default', rate: 16_000, step: 1600 });
     await fleet.desire({ generation: 2, settings: {}, package: wanted(fine) }, 'ears');
     await until('other chunks', () => runtime.sounds.at(-1)?.step === 256);
     expect(runtime.sounds.at(-1)).toMatchObject({ rate: 8000 });
-    expect(ofPipeline(fleet.reported.at(-1), 'ears')?.ota.shadow).toMatchObject({ state: 'skipped', note: 'the package needs sound of 8000 samples a second, and the serving one gets 16000' });
+    await expect.poll(() => ofPipeline(fleet.reported.at(-1), 'ears')?.ota.shadow).toMatchObject({ state: 'skipped', note: 'the package needs sound of 8000 samples a second, and the serving one gets 16000' });
   });
 
   it('refuses a package that sees, and keeps the one that listens', async () => {
