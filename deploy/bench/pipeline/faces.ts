@@ -1,9 +1,8 @@
 /**
  * The face pipeline before a door at 25 frames a second, with faces in 20 % of the frames: its CPU time with and without gates, and against what a Node
  * developer writes today; and whether the gates miss a visit or confuse two people. Both pipelines see the same frames in turns, a few seconds at a time;
- * decoding is on no side, since frames are decoded before they are shown. The developer's code sees them in a showing of its own: CPU time is that of the
- * whole process, and what its garbage takes would be added to that of whoever comes next. The footage is shown several times, and of each of its parts
- * the least time counts: neighbours on the machine only ever add.
+ * decoding is on no side, since frames are decoded before they are shown. The developer's code sees them in a showing of its own, because CPU time is that
+ * of the whole process. The footage is shown several times, and of each of its parts the least time counts: neighbours on the machine only ever add.
  */
 import type { Frame } from '../../../runtime/frame.js';
 import { openSource } from '../../../runtime/media/index.js';
