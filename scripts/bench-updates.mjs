@@ -1,11 +1,8 @@
 // `npm run bench:updates [-- --switches N --json]`: switches a device between two packages of different shapes while frames come (20 times by default),
 // and breaks a rule of the probation at the end. Says what it cost in frames and memory, and how long the way back took. Exits with 1 when a bar is missed.
-import { readFileSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { capture } from './lib/suites.mjs';
-import { ensureSetup, log, root } from './lib/setup.mjs';
+import { judge, machine, measuredTest } from './lib/measured-test.mjs';
+import { ensureSetup, log } from './lib/setup.mjs';
 
 const { values } = parseArgs({ options: { switches: { type: 'string', default: '20' }, json: { type: 'boolean', default: false } } });
 const MIB = 1024 * 1024;
@@ -27,21 +24,10 @@ function barsOf(report, switches) {
 }
 
 ensureSetup();
-const file = join(tmpdir(), `sterna-switches-${process.pid}.json`);
-const env = { ...process.env, STERNA_SWITCHES: values.switches, STERNA_SWITCHES_REPORT: file };
 log(`switching a device ${values.switches} times; this takes about a minute`);
-const { status, output } = await capture(join(root, 'node_modules', '.bin', 'vitest'), ['run', 'test/agent/ota/switching.test.ts'], { cwd: root, env });
-let report = null;
-try {
-  report = JSON.parse(readFileSync(file, 'utf8'));
-  rmSync(file);
-} catch {
-  log(output);
-}
+const measured = await measuredTest('test/agent/ota/switching.test.ts', 'STERNA_SWITCHES_REPORT', { STERNA_SWITCHES: values.switches });
+const { report } = measured;
 const bars = barsOf(report, Number(values.switches));
-if (values.json) console.log(JSON.stringify({ machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version }, report, bars }));
+if (values.json) console.log(JSON.stringify({ machine, report, bars }));
 else for (const { what, value, unit, bar, met } of bars) console.log(`${met ? 'met   ' : 'MISSED'}  ${String(Number(value.toFixed(1))).padStart(8)} ${unit.padEnd(6)} ${bar.padEnd(8)}  ${what}`);
-if (status !== 0 || bars.some(({ met }) => !met)) {
-  if (status !== 0) log(output);
-  process.exitCode = 1;
-}
+judge(measured, bars);

@@ -1,11 +1,8 @@
 // `npm run bench:kills [-- --kills N --seed N --json]`: kills a device at random moments of its updates, N times without and N times with a camera
 // (100 each by default), and says what became of the updates. Exits with 1 when a bar is missed.
-import { readFileSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { capture } from './lib/suites.mjs';
-import { ensureSetup, log, root } from './lib/setup.mjs';
+import { judge, machine, measuredTest } from './lib/measured-test.mjs';
+import { ensureSetup, log } from './lib/setup.mjs';
 
 const { values } = parseArgs({ options: { kills: { type: 'string', default: '100' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } });
 
@@ -31,21 +28,10 @@ function printTable(reports, bars) {
 }
 
 ensureSetup();
-const file = join(tmpdir(), `sterna-kills-${process.pid}.json`);
-const env = { ...process.env, STERNA_KILLS: values.kills, STERNA_KILLS_SEED: values.seed, STERNA_KILLS_REPORT: file };
 log(`killing a device ${values.kills} times without and ${values.kills} times with a camera; this takes some minutes`);
-const { status, output } = await capture(join(root, 'node_modules', '.bin', 'vitest'), ['run', 'test/agent/powercut/kills.test.ts'], { cwd: root, env });
-let reports = {};
-try {
-  reports = JSON.parse(readFileSync(file, 'utf8'));
-  rmSync(file);
-} catch {
-  log(output);
-}
+const measured = await measuredTest('test/agent/powercut/kills.test.ts', 'STERNA_KILLS_REPORT', { STERNA_KILLS: values.kills, STERNA_KILLS_SEED: values.seed });
+const reports = measured.report ?? {};
 const bars = barsOf(reports, Number(values.kills));
-if (values.json) console.log(JSON.stringify({ machine: { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version }, bars }));
+if (values.json) console.log(JSON.stringify({ machine, bars }));
 else printTable(reports, bars);
-if (status !== 0 || bars.some(({ met }) => !met)) {
-  if (status !== 0) log(output);
-  process.exitCode = 1;
-}
+judge(measured, bars);

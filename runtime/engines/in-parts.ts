@@ -8,6 +8,7 @@ import type { LayerProfile, Session, SessionStats } from '../session-types.js';
 import { asTensor, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
 import { checkReusedNames, moveInto } from './outputs.js';
+import { RunQueue } from './run-queue.js';
 import type { SpecializedSession } from './specializing.js';
 
 /** Nodes are computed within the event loop; it gets its turn between two of them after so many milliseconds. */
@@ -54,9 +55,7 @@ export class SessionInParts implements Session {
   readonly outputs: readonly TensorInfo[];
   readonly stats: SessionStats;
   private readonly constants: Map<string, TensorValue>;
-  /** Runs are in order: the programs take turns with the nodes between them. */
-  private queue: Promise<unknown> = Promise.resolve();
-  private closed = false;
+  private readonly queue = new RunQueue();
 
   constructor(private readonly model: PartedModel, opening: Pick<SessionStats, 'threads' | 'loadMs'>) {
     this.inputs = model.inputs;
@@ -73,7 +72,7 @@ export class SessionInParts implements Session {
   }
 
   run(feeds: Readonly<Record<string, Tensor>>, reused: Readonly<Record<string, Tensor>> = {}): Promise<Record<string, Tensor>> {
-    return this.enqueue(async () => {
+    return this.queue.add(async () => {
       checkReusedNames(this.outputs, reused);
       const values = await this.compute(feeds, (session, given) => session.run(given));
       return Object.fromEntries(this.outputs.map(({ name }) => [name, moveInto(reused[name], this.result(name, values))]));
@@ -81,7 +80,7 @@ export class SessionInParts implements Session {
   }
 
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
-    return this.enqueue(async () => {
+    return this.queue.add(async () => {
       const layers: LayerProfile[] = [];
       await this.compute(feeds, async (session, given) => {
         layers.push(...await session.profile(given));
@@ -92,16 +91,8 @@ export class SessionInParts implements Session {
   }
 
   async close(): Promise<void> {
-    this.closed = true;
-    await this.queue;
+    await this.queue.close();
     await Promise.all(this.model.parts.map((part) => (part.kind === 'compiled' ? part.session.close() : undefined)));
-  }
-
-  private enqueue<T>(work: () => Promise<T>): Promise<T> {
-    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
-    const result = this.queue.then(work);
-    this.queue = result.catch(() => undefined);
-    return result;
   }
 
   private result(name: string, values: Expander): Tensor {

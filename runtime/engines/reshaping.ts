@@ -2,6 +2,7 @@ import { RuntimeError } from '../errors.js';
 import { sameShape } from '../graph/tensor-value.js';
 import type { LayerProfile, Session, SessionStats } from '../session-types.js';
 import type { Tensor, TensorInfo } from '../tensor.js';
+import { RunQueue } from './run-queue.js';
 import type { SpecializedSession } from './specializing.js';
 
 /** Sessions kept, the least recently used going first. */
@@ -27,9 +28,7 @@ export class ReshapingSession implements Session {
   private readonly sessions = new Map<string, SpecializedSession>();
   private latest: SpecializedSession | undefined;
   private recompilations = 0;
-  /** Runs are in order, and one may have to compile first. */
-  private queue: Promise<unknown> = Promise.resolve();
-  private closed = false;
+  private readonly queue = new RunQueue();
 
   /** @param first the session of the sizes that are 1; undefined when the model cannot have these */
   constructor(private readonly model: Reshapable, first: SpecializedSession | undefined) {
@@ -49,23 +48,15 @@ export class ReshapingSession implements Session {
   }
 
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
-    return this.enqueue(async () => (await this.sessionFor(feeds)).run(feeds, reused));
+    return this.queue.add(async () => (await this.sessionFor(feeds)).run(feeds, reused));
   }
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
-    return this.enqueue(async () => (await this.sessionFor(feeds)).profile(feeds));
+    return this.queue.add(async () => (await this.sessionFor(feeds)).profile(feeds));
   }
   async close(): Promise<void> {
-    this.closed = true;
-    await this.queue;
+    await this.queue.close();
     await Promise.all([...this.sessions.values()].map((session) => session.close()));
     this.sessions.clear();
-  }
-
-  private enqueue<T>(work: () => Promise<T>): Promise<T> {
-    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
-    const result = this.queue.then(work);
-    this.queue = result.catch(() => undefined);
-    return result;
   }
 
   private keyOf(shapes: Shapes): string {

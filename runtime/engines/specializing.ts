@@ -9,6 +9,7 @@ import type { OnnxModel } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
+import { RunQueue } from './run-queue.js';
 
 /** Elements of an input that may be compiled into a program: enough for shapes, bounds and small weights. */
 const maximumElements = 1 << 16;
@@ -88,9 +89,7 @@ export class SpecializingSession implements Session {
   private readonly programs = new Map<string, SpecializedSession>();
   private latest: SpecializedSession | undefined;
   private recompilations = 0;
-  /** The end of the queue: runs are in order, and one may have to compile first. */
-  private queue: Promise<unknown> = Promise.resolve();
-  private closed = false;
+  private readonly queue = new RunQueue();
 
   constructor(bytes: Uint8Array, private readonly options: SessionOptions, private readonly specialize: Specialize) {
     const { inputs, outputs, open } = portsOf(bytes, options);
@@ -110,31 +109,23 @@ export class SpecializingSession implements Session {
   }
 
   run(feeds: Readonly<Record<string, Tensor>>, reused?: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> {
-    return this.enqueue(async () => {
+    return this.queue.add(async () => {
       const session = await this.programFor(feeds);
       return session.run(this.rest(feeds), reused);
     });
   }
 
   profile(feeds: Readonly<Record<string, Tensor>>): Promise<LayerProfile[]> {
-    return this.enqueue(async () => {
+    return this.queue.add(async () => {
       const session = await this.programFor(feeds);
       return session.profile(this.rest(feeds));
     });
   }
 
   async close(): Promise<void> {
-    this.closed = true;
-    await this.queue;
+    await this.queue.close();
     await Promise.all([...this.programs.values()].map((session) => session.close()));
     this.programs.clear();
-  }
-
-  private enqueue<T>(work: () => Promise<T>): Promise<T> {
-    if (this.closed) return Promise.reject(new RuntimeError('E_INPUT', 'Expected an open session but it was closed'));
-    const result = this.queue.then(work);
-    this.queue = result.catch(() => undefined);
-    return result;
   }
 
   private rest(feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {

@@ -12,6 +12,7 @@ import { parseConfig, startAgent, type Agent } from '../../../agent/main.js';
 import { encodeJpeg } from '../../../runtime/media/index.js';
 import { DeployError } from '../../errors.js';
 import type { Bar } from '../bars.js';
+import { messagesOf } from '../event-stream.js';
 import { percentile } from '../statistics.js';
 import { benchRuntime } from './engine.js';
 import { CameraProcess, type Sent } from './camera-process.js';
@@ -143,18 +144,10 @@ async function listen(agent: Agent, token: string, { names, seconds }: { names: 
   const answer = await fetch(`${agent.apiUrl ?? ''}/api/events?frames=1`, { headers: { authorization: `Bearer ${token}` }, signal: stop.signal });
   const results: Result[] = [];
   const reading = (async () => {
-    let text = '';
-    const decoder = new TextDecoder();
-    for await (const chunk of answer.body ?? []) {
-      text += decoder.decode(chunk as Uint8Array, { stream: true });
-      const messages = text.split('\n\n');
-      text = messages.pop() ?? '';
-      for (const message of messages) {
-        const data = /^event: frame\ndata: (.+)$/m.exec(message)?.[1];
-        if (data === undefined) continue;
-        const frame = JSON.parse(data) as { pipeline: string; sequence: number; captured_ms: number; latency_ms: number };
-        results.push({ camera: names.indexOf(frame.pipeline), sequence: frame.sequence, doneMs: frame.captured_ms + frame.latency_ms });
-      }
+    for await (const { event, data } of messagesOf(answer)) {
+      if (event !== 'frame') continue;
+      const frame = JSON.parse(data) as { pipeline: string; sequence: number; captured_ms: number; latency_ms: number };
+      results.push({ camera: names.indexOf(frame.pipeline), sequence: frame.sequence, doneMs: frame.captured_ms + frame.latency_ms });
     }
   })().catch(() => undefined);
   await sleep(seconds * 1000);

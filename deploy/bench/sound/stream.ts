@@ -16,6 +16,7 @@ import { waveOf } from '../../lab/wave.js';
 import { buildSirenPackage } from '../../sound/siren/package.js';
 import { atLevel, mixAt, siren, sirenKinds, traffic } from '../../sound/synthesize.js';
 import type { Bar } from '../bars.js';
+import { messagesOf } from '../event-stream.js';
 import { generatedNets } from '../nets.js';
 import { CameraProcess } from '../pipeline/camera-process.js';
 import { percentile } from '../statistics.js';
@@ -97,17 +98,9 @@ async function listen(agent: Agent, token: string, { seconds, signal }: { second
   const heard: Heard = { pieces: [], frames: 0 };
   try {
     const answer = await fetch(`${agent.apiUrl ?? ''}/api/events?frames=1`, { headers: { authorization: `Bearer ${token}` }, signal: stop.signal });
-    let text = '';
-    const decoder = new TextDecoder();
-    for await (const chunk of answer.body ?? []) {
-      text += decoder.decode(chunk as Uint8Array, { stream: true });
-      const messages = text.split('\n\n');
-      text = messages.pop() ?? '';
-      for (const message of messages) {
-        const [, event, data = ''] = /^event: (\w+)\ndata: (.+)$/m.exec(message) ?? [];
-        if (event === 'frame') heard.frames++;
-        if (event === 'sound') heard.pieces.push(JSON.parse(data) as Piece);
-      }
+    for await (const { event, data } of messagesOf(answer)) {
+      if (event === 'frame') heard.frames++;
+      if (event === 'sound') heard.pieces.push(JSON.parse(data) as Piece);
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error;

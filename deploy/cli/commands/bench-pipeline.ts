@@ -22,7 +22,5 @@ export function register(program: Command): void {
     .option('--detector <file>', 'for incremental: an .onnx detector that knows persons')
     .option('--footage <file>', 'for incremental: a video or a folder of pictures, of a fixed camera that sees persons')
     .option('--anchors <file.json>', 'for incremental: anchors of a detector with SSD heads, as `sterna run --anchors` takes them')
-    .action(
-      reporting((self: Command, { only, ...given }: PipelineCommand) => measureSections(self, Object.fromEntries(Object.entries(sections).map(([name, measure]) => [name, (signal: AbortSignal) => measure({ ...given, signal })])), only)),
-    );
+    .action(reporting((self: Command, options: PipelineCommand) => measureSections(self, sections, options)));
 }

@@ -1,17 +1,10 @@
 import type { Command } from 'commander';
-import type { EngineName } from '../../../runtime/session-types.js';
 import { summaryText } from '../../demo/summary.js';
+import type { UpOptions } from '../../demo/up.js';
 import { engineOption, integer } from '../options.js';
 import { emit, log } from '../output.js';
 
-interface UpCommandOptions {
-  port: number;
-  once: boolean;
-  input?: string;
-  sound?: string;
-  engine: EngineName;
-  state?: string;
-}
+type UpCommandOptions = Pick<UpOptions, 'port' | 'once' | 'input' | 'sound' | 'engine' | 'state'>;
 
 export function register(program: Command): void {
   program

@@ -14,7 +14,4 @@ const sterna::PeakLoop kLoops[] = {{"vpmaddwd + vpaddd ymm", false, 16 * STERNA_
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_avx2;
-const sterna::PeakKernel sterna_peak_avx2 = sterna::PeakOf("peak/avx2", kLoops);
-}
+STERNA_PEAK(avx2)

@@ -16,7 +16,4 @@ const sterna::PeakLoop kLoops[] = {{"vpdpbusd zmm", false, 64 * STERNA_PEAK_STEP
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_avx512vnni;
-const sterna::PeakKernel sterna_peak_avx512vnni = sterna::PeakOf("peak/avx512vnni", kLoops);
-}
+STERNA_PEAK(avx512vnni)

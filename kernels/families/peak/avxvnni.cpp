@@ -11,7 +11,4 @@ const sterna::PeakLoop kLoops[] = {{"vpdpbusd ymm", false, 32 * STERNA_PEAK_STEP
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_avxvnni;
-const sterna::PeakKernel sterna_peak_avxvnni = sterna::PeakOf("peak/avxvnni", kLoops);
-}
+STERNA_PEAK(avxvnni)

@@ -17,9 +17,11 @@ struct PeakKernel {
   size_t count;
 };
 
-template <size_t kCount>
-constexpr PeakKernel PeakOf(const char* name, const PeakLoop (&loops)[kCount]) {
-  return {name, loops, kCount};
-}
-
 }  // namespace sterna
+
+// The kernel of an ISA, of its array kLoops. The declaration gives the constant external linkage.
+#define STERNA_PEAK(isa)                                                                                                        \
+  extern "C" {                                                                                                                  \
+  extern const sterna::PeakKernel sterna_peak_##isa;                                                                            \
+  const sterna::PeakKernel sterna_peak_##isa = {"peak/" #isa, kLoops, sizeof(kLoops) / sizeof(kLoops[0])};                      \
+  }

@@ -11,7 +11,4 @@ const sterna::PeakLoop kLoops[] = {{"smull + smlal2 + sadalp", false, 16 * STERN
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_neon;
-const sterna::PeakKernel sterna_peak_neon = sterna::PeakOf("peak/neon", kLoops);
-}
+STERNA_PEAK(neon)

@@ -11,7 +11,4 @@ const sterna::PeakLoop kLoops[] = {{"sdot 4s", false, 16 * STERNA_PEAK_STEPS, Do
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_neondot;
-const sterna::PeakKernel sterna_peak_neondot = sterna::PeakOf("peak/neondot", kLoops);
-}
+STERNA_PEAK(neondot)

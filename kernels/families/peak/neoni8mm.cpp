@@ -11,7 +11,4 @@ const sterna::PeakLoop kLoops[] = {{"smmla 4s", false, 32 * STERNA_PEAK_STEPS, M
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_neoni8mm;
-const sterna::PeakKernel sterna_peak_neoni8mm = sterna::PeakOf("peak/neoni8mm", kLoops);
-}
+STERNA_PEAK(neoni8mm)

@@ -20,7 +20,4 @@ const sterna::PeakLoop kLoops[] = {{"pmaddwd + paddd xmm", false, 8 * STERNA_PEA
 
 }  // namespace
 
-extern "C" {
-extern const sterna::PeakKernel sterna_peak_sse41;
-const sterna::PeakKernel sterna_peak_sse41 = sterna::PeakOf("peak/sse41", kLoops);
-}
+STERNA_PEAK(sse41)

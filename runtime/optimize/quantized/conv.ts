@@ -3,7 +3,7 @@ import type { Node } from '../../graph/graph.js';
 import { absent, operand, optionalOperand } from '../../graph/operands.js';
 import { elementCount, float32s, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
-import { quantizationOf, rangeOf } from '../../ops/quantization.js';
+import { quantizationOf, rangeOf, type Quantization } from '../../ops/quantization.js';
 import { convolution } from '../../ops/views.js';
 import { explain } from '../../graph/explain.js';
 import type { Rewriter } from '../rewriter.js';
@@ -61,13 +61,20 @@ interface Weights {
   readonly scales: Float32Array;
 }
 
-/** Weights as s8 in [-127, 127] around 0; undefined when they are not of that kind. */
-function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
+/** A constant behind a DequantizeLinear, and how it was quantized. */
+function quantizedConstant(editor: Rewriter, name: string): { stored: TensorValue; q: Quantization } | undefined {
   const node = editor.producer(name);
   const stored = editor.constant(node?.inputs[0]);
   const scale = editor.constant(node?.inputs[1]);
   if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
-  const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
+  return { stored, q: quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype) };
+}
+
+/** Weights as s8 in [-127, 127] around 0; undefined when they are not of that kind. */
+function symmetricWeights(editor: Rewriter, name: string): Weights | undefined {
+  const quantized = quantizedConstant(editor, name);
+  if (quantized === undefined) return undefined;
+  const { stored, q } = quantized;
   if (q.blocks !== undefined || (q.scales.length > 1 && q.axis !== 0)) return undefined;
   const outputs = stored.dims[0] ?? 1;
   const scales = Float32Array.from({ length: outputs }, (_, o) => q.scales[q.scales.length === 1 ? 0 : o] ?? 1);
@@ -94,11 +101,9 @@ function integerBias(editor: Rewriter, name: string, steps: Float32Array): Tenso
 
 /** In double precision: a 32-bit integer times a scale does not fit a float32. */
 function dequantizedConstant(editor: Rewriter, name: string): Float64Array | undefined {
-  const node = editor.producer(name);
-  const stored = editor.constant(node?.inputs[0]);
-  const scale = editor.constant(node?.inputs[1]);
-  if (node?.op !== 'DequantizeLinear' || stored === undefined || scale === undefined) return undefined;
-  const q = quantizationOf(node, stored.dims.length, scale, editor.constant(node.inputs[2]), stored.dtype);
+  const quantized = quantizedConstant(editor, name);
+  if (quantized === undefined) return undefined;
+  const { stored, q } = quantized;
   const at = (i: number) => (q.scales.length === 1 ? 0 : i);
   return mapNumbers(toNumbers(stored), (b, i) => (b - (q.zeroPoints[at(i)] ?? 0)) * (q.scales[at(i)] ?? 1));
 }
