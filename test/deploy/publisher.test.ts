@@ -57,6 +57,14 @@ async function ask({ device }: Bench, payload: Buffer): Promise<void> {
   await device.publishAsync(deviceTopic(DOOR, { kind: 'ota_get' }), payload, { qos: 1 });
 }
 
+/** A bench whose publisher holds a package of so many blocks. */
+async function holding(blocks: number, ...options: Parameters<typeof bench>): Promise<{ b: Awaited<ReturnType<typeof bench>>; pack: ReturnType<typeof held> }> {
+  const b = await bench(...options);
+  const pack = held(BLOCK * blocks);
+  b.publisher.hold(pack);
+  return { b, pack };
+}
+
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 400 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
   expect(condition()).toBe(true);
@@ -104,9 +112,7 @@ describe('a publisher', () => {
   });
 
   it('sends the wanted blocks in order, no more than the window', async () => {
-    const b = await bench();
-    const pack = held(BLOCK * 40);
-    b.publisher.hold(pack);
+    const { b, pack } = await holding(40);
     await ask(b, request(pack, [2, 3, 5, 8, 13, 21], { window: 4 }));
     await until(() => b.blocks.length === 4);
     await ask(b, request(pack, [39]));
@@ -132,9 +138,7 @@ describe('a publisher', () => {
   });
 
   it('counts hostile requests and goes on', async () => {
-    const b = await bench();
-    const pack = held(BLOCK * 2);
-    b.publisher.hold(pack);
+    const { b, pack } = await holding(2);
     for (const payload of ['', '{', '[]', 'null', '{"schema_version":2}', '{"schema_version":2,"digest":"x"}', '\u0000\u0001']) await ask(b, Buffer.from(payload));
     await ask(b, request(pack, [0], { window: 99 }));
     await ask(b, request(pack, [0]));
@@ -143,18 +147,14 @@ describe('a publisher', () => {
   });
 
   it('keeps within the number in flight', async () => {
-    const b = await bench({ maxInFlight: 2 });
-    const pack = held(BLOCK * 16);
-    b.publisher.hold(pack);
+    const { b, pack } = await holding(16, { maxInFlight: 2 });
     await ask(b, request(pack, [...Array(16).keys()]));
     await until(() => b.blocks.length === 16);
     expect(b.publisher.stats.blocksSent).toBe(16);
   });
 
   it('resumes from the bitmap after the broker dropped every connection', async () => {
-    const b = await bench({ blocksPerSecond: 100 });
-    const pack = held(BLOCK * 64);
-    b.publisher.hold(pack);
+    const { b, pack } = await holding(64, { blocksPerSecond: 100 });
     const have = (): Set<number> => new Set(b.blocks.map(({ block }) => block.index));
     const missing = (): number[] => [...Array(64).keys()].filter((index) => !have().has(index));
     await ask(b, request(pack, missing()));

@@ -22,12 +22,18 @@ function watch(camera: RtspCamera, stop: AbortController, stallMs = 60_000): Wat
   return { source, sizes, error: () => error, ended: () => ended };
 }
 
+/** A camera that somebody watches, after its first pictures. */
+async function playing(stallMs?: number): Promise<{ camera: RtspCamera; stop: AbortController; watched: ReturnType<typeof watch> }> {
+  const camera = await RtspCamera.start(ffmpeg ?? '');
+  const stop = new AbortController();
+  const watched = watch(camera, stop, ...(stallMs === undefined ? [] : [stallMs]));
+  await until('pictures', () => watched.sizes.length > 3);
+  return { camera, stop, watched };
+}
+
 describe.skipIf(ffmpeg === null)(`an RTSP camera${ffmpeg === null ? ' (skipped: ffmpeg is not installed)' : ''}`, () => {
   it('that changes its resolution delivers pictures of the new size, not of the old one with squeezed contents', async () => {
-    const camera = await RtspCamera.start(ffmpeg ?? '');
-    const stop = new AbortController();
-    const watched = watch(camera, stop);
-    await until('pictures', () => watched.sizes.length > 3);
+    const { camera, stop, watched } = await playing();
     camera.film('96x80');
     await until('pictures of the new size', () => watched.sizes.slice(-3).every((size) => size === '96x80'));
     expect(new Set(watched.sizes)).toEqual(new Set(['64x48', '96x80']));
@@ -37,10 +43,7 @@ describe.skipIf(ffmpeg === null)(`an RTSP camera${ffmpeg === null ? ' (skipped: 
   }, 240_000);
 
   it('that sends damaged packets is read on, and the damage is counted', async () => {
-    const camera = await RtspCamera.start(ffmpeg ?? '');
-    const stop = new AbortController();
-    const watched = watch(camera, stop);
-    await until('pictures', () => watched.sizes.length > 3);
+    const { camera, stop, watched } = await playing();
     camera.damageEvery = 3;
     await until('damage', () => (watched.source.broken ?? 0) > 2);
     camera.damageEvery = 0;
@@ -52,9 +55,7 @@ describe.skipIf(ffmpeg === null)(`an RTSP camera${ffmpeg === null ? ' (skipped: 
   }, 240_000);
 
   it('that stalls is an error after the time that was asked for', async () => {
-    const camera = await RtspCamera.start(ffmpeg ?? '');
-    const watched = watch(camera, new AbortController(), 8000);
-    await until('pictures', () => watched.sizes.length > 3);
+    const { camera, watched } = await playing(8000);
     camera.stall();
     await until('it gives up', watched.ended);
     expect(watched.error()).toMatchObject({ code: 'E_MEDIA', message: expect.stringContaining('no picture for 8000 ms') as string });
