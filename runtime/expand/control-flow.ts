@@ -45,9 +45,19 @@ const truth = (b: Builder, value: string): boolean | undefined => {
   return known === undefined ? undefined : Number(known.data[0] ?? 0) !== 0;
 };
 
+/** Writes a branch out. One that the shapes at hand do not allow is never taken, which the condition must say beforehand. */
+function possible(b: Builder, node: Node, name: string): string[] {
+  try {
+    return inline(b, node, graphOf(node, name), []);
+  } catch (error) {
+    if (error instanceof RuntimeError && error.code === 'E_MODEL_SHAPE') throw notConstant(node, 0, 'cond');
+    throw error;
+  }
+}
+
 /** A condition that is computed: both branches, when they give tensors of the same shapes, and a choice among their results. */
 function both(b: Builder, node: Node, condition: string): string[] {
-  const [yes, no] = [inline(b, node, graphOf(node, 'then_branch'), []), inline(b, node, graphOf(node, 'else_branch'), [])];
+  const [yes, no] = [possible(b, node, 'then_branch'), possible(b, node, 'else_branch')];
   return yes.map((value, i) => {
     const other = no[i];
     if (other === undefined) throw misshapen(node, `the branches have ${yes.length} and ${no.length} outputs`);

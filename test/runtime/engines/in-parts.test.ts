@@ -56,6 +56,17 @@ describe.skipIf(nativeMissing !== undefined)(`a session in parts${nativeMissing 
     await session.close();
   });
 
+  it('takes a branch although the other one is impossible for the shapes at hand', async () => {
+    const impossible = graph({}, [node('MatMul', ['x', 'w'], ['t'])], { t: 'float32' }, { w: randomTensor([5, 2], 1) });
+    const possible = graph({}, [node('Neg', ['x'], ['e'])], { e: 'float32' });
+    const spec: ModelSpec = { inputs: { x: [2, 2], c: [] }, types: { c: 'bool' }, nodes: [node('If', ['c'], ['y'], { then_branch: impossible, else_branch: possible })], outputs: ['y'], outputTypes: { y: 'float32' } };
+    const session = await openNative(modelBytes(spec));
+    const run = (c: number) => session.run({ x: asTensor(floats([2, 2], 1, 2, 3, 4)), c: { type: 'bool', dims: [], data: Uint8Array.of(c) } });
+    expect([...(await run(0))['y']?.data ?? []]).toEqual([-1, -2, -3, -4]);
+    await expect(run(1)).rejects.toMatchObject({ code: 'E_MODEL_SHAPE' });
+    await session.close();
+  });
+
   it('ends a run that computes too much with a code', async () => {
     const endless = graph({ i: 'int64', on: 'bool', s: 'float32' }, [node('Abs', ['s'], ['next']), node('GreaterOrEqual', ['next', 'zero'], ['again'])], { again: 'bool', next: 'float32' }, { zero: floats([], 0) });
     const loop = await openNative(modelBytes({ opset: 18, inputs: { x: [] }, constants: { zero: floats([], 0) }, nodes: [node('GreaterOrEqual', ['x', 'zero'], ['c']), node('Loop', ['', 'c', 'x'], ['y'], { body: endless })], outputs: ['y'], outputTypes: { y: 'float32' } }));
