@@ -6,7 +6,7 @@ import { minifySync } from 'rolldown/experimental';
 export function minify(folder) {
   for (const name of readdirSync(folder, { recursive: true }).filter((file) => /\.m?js$/.test(file) && !file.endsWith('.bundle.js'))) {
     const file = join(folder, name);
-    const { code, errors } = minifySync(name, readFileSync(file, 'utf8'), { module: true, compress: true, mangle: { toplevel: false, keepNames: { function: true, class: true } }, codegen: { removeWhitespace: true } });
+    const { code, errors } = minifySync(name, readFileSync(file, 'utf8'), { module: true, compress: true, mangle: { toplevel: true, keepNames: { function: true, class: true } }, codegen: { removeWhitespace: true } });
     if (errors.length > 0) throw new Error(`${name} could not be minified: ${errors[0].message}`);
     writeFileSync(file, code);
   }

@@ -88,7 +88,7 @@ describe('the alert rules and the dashboard', () => {
     connected();
     const text = await (await fetch(`${dashboard.url}/metrics`)).text();
     const known = new Set([...text.matchAll(/^# TYPE (\S+) /gm)].map(([, name]) => name));
-    for (const file of ['alerts.yml', 'alerts.test.yml', 'grafana-fleet.json']) {
+    for (const file of ['alerts.yml', 'alerts-cases.yml', 'grafana-fleet.json']) {
       const used = [...read(file).matchAll(/\bsterna_[a-z0-9_]+/g)].map(([name]) => name);
       expect(used.length, file).toBeGreaterThan(5);
       expect(used.filter((name) => !known.has(name)), file).toEqual([]);
@@ -97,13 +97,13 @@ describe('the alert rules and the dashboard', () => {
 
   it('have a case for each alert', () => {
     const alerts = [...read('alerts.yml').matchAll(/alert: (\w+)/g)].map(([, name]) => name);
-    const cases = read('alerts.test.yml').split(/alertname: /).filter((part) => part.includes('exp_alerts')).map((part) => part.match(/^\w+/)?.[0]);
+    const cases = read('alerts-cases.yml').split(/alertname: /).filter((part) => part.includes('exp_alerts')).map((part) => part.match(/^\w+/)?.[0]);
     expect(cases).toEqual(alerts);
   });
 
   const promtool = spawnSync('promtool', ['--version']).error === undefined;
   it.skipIf(!promtool)('pass promtool (skipped without it; Debian: apt-get install prometheus)', () => {
-    for (const args of [['check', 'config', 'prometheus.yml'], ['test', 'rules', 'alerts.test.yml']]) {
+    for (const args of [['check', 'config', 'prometheus.yml'], ['test', 'rules', 'alerts-cases.yml']]) {
       const { status: code, stdout, stderr } = spawnSync('promtool', args, { cwd: folder, encoding: 'utf8' });
       expect(code, `${stdout}${stderr}`).toBe(0);
     }
