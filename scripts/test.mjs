@@ -8,7 +8,7 @@ import { findProgram } from './lib/host.mjs';
 import { slowTests } from './lib/quick.mjs';
 import { buildCommand, configureCommand, ensureSetup, log, removeStaleTree, root } from './lib/setup.mjs';
 import { capture, runSuites } from './lib/suites.mjs';
-import { countsOf } from './lib/vitest-report.mjs';
+import { countsOf, unhandledErrors } from './lib/vitest-report.mjs';
 
 const bin = (name) => join(root, 'node_modules', ...name);
 const outputs = join(root, 'build', 'test');
@@ -169,7 +169,7 @@ function typeScriptTests(name, args) {
       const { status, output } = await program(name, process.execPath, all);
       if (!existsSync(file)) return { failed: 1, output };
       const counts = countsOf(JSON.parse(readFileSync(file, 'utf8')), status, root);
-      return { ...counts, ...(counts.failed > 0 && { output }) };
+      return { ...counts, ...(counts.failed > 0 && { output, failures: [...counts.failures, ...unhandledErrors(output)] }) };
     },
   };
 }

@@ -16,3 +16,10 @@ export function countsOf(report, status, root) {
     .map(({ name, message }) => `fail ${relative(root, name)}: ${firstLine(message)}`);
   return { passed: numPassedTests, failed, skipped: numPendingTests + numTodoTests, notes: [...new Set(skips)], failures: [...failures, ...files] };
 }
+
+/** Errors that no test awaited fail the run, and vitest's report does not have them: the first line of each, once, from what it printed. */
+export function unhandledErrors(output) {
+  const lines = output.replaceAll(/\u001b\[[\d;]*m/g, '').split('\n');
+  const first = lines.flatMap((line, i) => (/ Unhandled (Rejection|Error) /.test(line) ? [`fail unhandled: ${lines[i + 1] ?? ''}`] : []));
+  return [...new Set(first)];
+}

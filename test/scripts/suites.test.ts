@@ -164,7 +164,7 @@ describe('npm in this checkout', () => {
 });
 
 describe('the report of vitest', async () => {
-  const { countsOf } = await script<{ countsOf(report: object, status: number, root: string): { failed: number; failures: string[]; notes: string[] } }>('vitest-report.mjs');
+  const { countsOf, unhandledErrors } = await script<{ unhandledErrors(output: string): string[]; countsOf(report: object, status: number, root: string): { failed: number; failures: string[]; notes: string[] } }>('vitest-report.mjs');
   const counts = { numPassedTests: 1, numFailedTests: 1, numPendingTests: 1, numTodoTests: 0, numFailedTestSuites: 1 };
 
   it('names what failed with the first line of the reason, and what was skipped', () => {
@@ -176,6 +176,11 @@ describe('the report of vitest', async () => {
     expect(countsOf({ ...counts, testResults: [{ name: '/x/test/a.test.ts', status: 'failed', assertionResults }] }, 1, '/x')).toEqual({
       passed: 1, failed: 1, skipped: 1, notes: ['skip test/a.test.ts: videos (no ffmpeg)'], failures: ['fail test/a.test.ts: sums add: expected 3 to be 4'],
     });
+  });
+
+  it('names errors that no test awaited, each once', () => {
+    const one = '\u001b[31m⎯⎯\u001b[39m\u001b[1m Unhandled Rejection \u001b[22m⎯⎯\n\u001b[31mError: client disconnecting\u001b[39m\n at x\n';
+    expect(unhandledErrors(`${one}${one}`)).toEqual(['fail unhandled: Error: client disconnecting']);
   });
 
   it('names a file that could not be loaded', () => {

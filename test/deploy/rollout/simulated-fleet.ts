@@ -53,7 +53,10 @@ export class SimulatedFleet {
   async start(link: Omit<LinkOptions, 'clientId'>, labels: (name: string) => Record<string, string> = () => ({})): Promise<this> {
     const client = await connectLink({ ...link, clientId: `devices-${randomUUID().slice(0, 8)}` });
     this.#client = client;
-    onTestFinished(async () => { await client.endAsync(true); });
+    onTestFinished(async () => {
+      this.#client = null;
+      await client.endAsync(true);
+    });
     client.on('message', (topic, payload) => void this.#receive(topic, payload));
     await client.subscribeAsync(['desired/+', 'cmd/+', 'ota/block/+/+'].map((suffix) => `sterna/v2/${this.fleet}/+/${suffix}`), { qos: 1 });
     for (const device of this.devices.values()) {
@@ -81,7 +84,9 @@ export class SimulatedFleet {
   }
 
   async #send({ name: device }: SimulatedDevice, topic: DeviceTopic, value: unknown): Promise<void> {
-    await this.#client?.publishAsync(deviceTopic({ fleet: this.fleet, device }, topic), json(value), { qos: 1, retain: ['status', 'reported', 'caps'].includes(topic.kind) });
+    const sent = this.#client?.publishAsync(deviceTopic({ fleet: this.fleet, device }, topic), json(value), { qos: 1, retain: ['status', 'reported', 'caps'].includes(topic.kind) });
+    // The end of the test also ends what its devices were about to say.
+    await sent?.catch((error: unknown) => { if (this.#client !== null) throw error; });
   }
 
   async #receive(text: string, payload: Buffer): Promise<void> {
