@@ -3,21 +3,13 @@
  * merged histograms, because a mean of p99s is nobody's p99.
  */
 import { Counter, Gauge, Registry } from 'prom-client';
-import { Histogram, quantile, type DeviceAddress, type HistogramData, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { Histogram, quantile, type HistogramData } from '../../agent/contracts/index.js';
 import type { Collector } from './collector.js';
 import type { FleetRow, FleetTable } from './fleet-table.js';
 
 const PERCENTILES = [50, 90, 99];
 /** A device that has been silent for longer no longer counts in the quantiles of its fleet. */
 const RECENT_MS = 120_000;
-
-/** The newest latencies of a device. */
-interface Latencies {
-  fleet: string;
-  endMs: number;
-  seenMs: number;
-  histograms: HistogramData[];
-}
 
 interface DeviceGauge {
   name: string;
@@ -38,7 +30,9 @@ export class FleetMetrics {
   readonly #registry = new Registry();
   readonly #collector: Collector;
   readonly #table: FleetTable;
-  readonly #latencies = new Map<string, Latencies>();
+  /** What the scrape under way shows: read once, for all of its metrics. */
+  #rows: readonly FleetRow[] = [];
+  #merged: ReadonlyMap<string, HistogramData> = new Map();
 
   constructor(collector: Collector, table: FleetTable) {
     this.#collector = collector;
@@ -48,36 +42,21 @@ export class FleetMetrics {
     this.#registerCollector();
   }
 
-  start(): void {
-    this.#collector.on('telemetry', this.#onTelemetry);
-  }
-
-  stop(): void {
-    this.#collector.off('telemetry', this.#onTelemetry);
-    this.#latencies.clear();
-  }
-
   text(): Promise<string> {
+    this.#rows = this.#table.rows();
+    this.#merged = mergedByFleet(this.#table);
     return this.#registry.metrics();
   }
 
-  /** A window that came late does not replace what a newer one said. */
-  readonly #onTelemetry = ({ fleet, device }: DeviceAddress, { end_ms, pipelines }: TelemetryWindow): void => {
-    const key = `${fleet}/${device}`;
-    if (end_ms < (this.#latencies.get(key)?.endMs ?? 0)) return;
-    const histograms = pipelines.flatMap(({ end_to_end }) => end_to_end.filter(({ clock, kind }) => clock === 'raw' && kind === 'warm').map(({ latency_ms }) => latency_ms));
-    this.#latencies.set(key, { fleet, endMs: end_ms, seenMs: Date.now(), histograms });
-  };
-
   #registerDevices(): void {
-    const registers = [this.#registry], table = this.#table, connected = () => this.#collector.connected;
+    const registers = [this.#registry], rows = () => this.#rows, connected = () => this.#collector.connected;
     for (const { name, help, value } of deviceGauges) {
       new Gauge({
         name, help, labelNames: ['fleet', 'device'], registers,
         collect() {
           this.reset();
           // Without the broker nothing that is known is current: no value is better than an old one.
-          for (const row of connected() ? table.rows() : []) {
+          for (const row of connected() ? rows() : []) {
             const now = value(row);
             if (now !== null) this.set({ fleet: row.fleet, device: row.device }, now);
           }
@@ -88,18 +67,18 @@ export class FleetMetrics {
       name: 'sterna_device_info', help: 'Version of the agent and packages of a device, as labels', labelNames: ['fleet', 'device', 'version', 'packages'], registers,
       collect() {
         this.reset();
-        for (const { fleet, device, version, packages } of table.rows()) this.set({ fleet, device, version: version ?? '', packages: packages.join(', ') }, 1);
+        for (const { fleet, device, version, packages } of rows()) this.set({ fleet, device, version: version ?? '', packages: packages.join(', ') }, 1);
       },
     });
   }
 
   #registerFleets(): void {
-    const registers = [this.#registry], table = this.#table, merged = () => this.#merged();
+    const registers = [this.#registry], rows = () => this.#rows, merged = () => this.#merged;
     new Gauge({
       name: 'sterna_fleet_devices', help: 'Number of devices by health: good, warning, bad, unknown', labelNames: ['fleet', 'health'], registers,
       collect() {
         this.reset();
-        for (const { fleet, health } of table.rows()) this.inc({ fleet, health });
+        for (const { fleet, health } of rows()) this.inc({ fleet, health });
       },
     });
     for (const percentile of PERCENTILES) {
@@ -129,15 +108,15 @@ export class FleetMetrics {
       new Counter({ name, help, registers, collect() { this.reset(); this.inc(collector.stats[key as keyof typeof counters]); } });
     }
   }
+}
 
-  #merged(): Map<string, HistogramData> {
-    const byFleet = new Map<string, Histogram>();
-    for (const { fleet, seenMs, histograms } of this.#latencies.values()) {
-      if (Date.now() - seenMs > RECENT_MS) continue;
-      const sum = byFleet.get(fleet) ?? new Histogram();
-      for (const histogram of histograms) sum.merge(histogram);
-      byFleet.set(fleet, sum);
-    }
-    return new Map([...byFleet].map(([fleet, sum]) => [fleet, sum.toData()]));
+function mergedByFleet(table: FleetTable): Map<string, HistogramData> {
+  const byFleet = new Map<string, Histogram>();
+  for (const { fleet, seenMs, histograms } of table.latencies()) {
+    if (Date.now() - seenMs > RECENT_MS) continue;
+    const sum = byFleet.get(fleet) ?? new Histogram();
+    for (const histogram of histograms) sum.merge(histogram);
+    byFleet.set(fleet, sum);
   }
+  return new Map([...byFleet].map(([fleet, sum]) => [fleet, sum.toData()]));
 }

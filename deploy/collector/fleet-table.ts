@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { quantile, type DeviceAddress, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { quantile, type DeviceAddress, type HistogramData, type TelemetryWindow } from '../../agent/contracts/index.js';
 import type { Collector } from './collector.js';
 import { healthOf, type HealthLevel } from './health.js';
 import type { CollectorStore, DeviceRecord } from './store.js';
@@ -23,6 +23,13 @@ export interface FleetRow extends DeviceAddress {
   revision: number;
 }
 
+/** The latencies of a device's newest window: of warm frames, one histogram a pipeline. */
+export interface DeviceLatencies {
+  fleet: string;
+  seenMs: number;
+  histograms: readonly HistogramData[];
+}
+
 type Facts = Pick<FleetRow, 'celsius' | 'millijoules' | 'p99_ms'>;
 const NO_FACTS: Facts = { celsius: null, millijoules: null, p99_ms: null };
 
@@ -36,7 +43,7 @@ export class FleetTable {
   readonly #collector: Collector;
   readonly #store: CollectorStore;
   readonly #rows = new Map<string, FleetRow>();
-  readonly #windows = new Map<string, number>();
+  readonly #windows = new Map<string, DeviceLatencies & { endMs: number }>();
   #revision = 0;
   #running = false;
 
@@ -73,6 +80,11 @@ export class FleetTable {
     return this.#collector.connected ? changed : changed.map((row): FleetRow => ({ ...row, health: 'unknown', alarms: [] }));
   }
 
+  /** Of the devices that have sent telemetry. */
+  latencies(): Iterable<DeviceLatencies> {
+    return this.#windows.values();
+  }
+
   readonly #onDevice = (record: DeviceRecord): void => {
     const { status, reported, caps } = record;
     const { level, alarms } = healthOf(record, true);
@@ -88,9 +100,10 @@ export class FleetTable {
   /** A window that came late does not replace what a newer one said. */
   #facts(address: DeviceAddress, window: TelemetryWindow, seenMs: number): void {
     const key = keyOf(address);
-    const newest = window.end_ms >= (this.#windows.get(key) ?? 0);
-    if (newest) this.#windows.set(key, window.end_ms);
-    this.#set(address, { seen_ms: seenMs, ...(newest ? factsOf(window) : {}) });
+    const newest = window.end_ms >= (this.#windows.get(key)?.endMs ?? 0);
+    const latencies = warmLatencies(window);
+    if (newest) this.#windows.set(key, { fleet: address.fleet, endMs: window.end_ms, seenMs, histograms: latencies.map(({ latency_ms }) => latency_ms) });
+    this.#set(address, { seen_ms: seenMs, ...(newest ? factsOf(window, latencies) : {}) });
   }
 
   #set(address: DeviceAddress, over: Partial<FleetRow>): void {
@@ -103,8 +116,12 @@ export class FleetTable {
 
 const keyOf = ({ fleet, device }: DeviceAddress): string => `${fleet}/${device}`;
 
-function factsOf({ pipelines, thermal, energy }: TelemetryWindow): Facts {
-  const p99s = pipelines.flatMap(({ end_to_end }) => end_to_end.filter(({ clock, kind }) => clock === 'raw' && kind === 'warm').map(({ p99_ms, latency_ms }) => p99_ms ?? quantile(latency_ms, 0.99)));
+type Series = TelemetryWindow['pipelines'][number]['end_to_end'][number];
+
+const warmLatencies = ({ pipelines }: TelemetryWindow): Series[] => pipelines.flatMap(({ end_to_end }) => end_to_end.filter(({ clock, kind }) => clock === 'raw' && kind === 'warm'));
+
+function factsOf({ thermal, energy }: TelemetryWindow, latencies: readonly Series[]): Facts {
+  const p99s = latencies.map(({ p99_ms, latency_ms }) => p99_ms ?? quantile(latency_ms, 0.99));
   const joules = energy.inference?.net_joules ?? energy.inference?.gross_joules ?? null;
   return { celsius: largest(thermal.zones.map(({ celsius }) => celsius)), millijoules: joules === null ? null : joules * 1000, p99_ms: largest(p99s.filter((value) => value !== null)) };
 }

@@ -73,7 +73,6 @@ export class Dashboard {
     this.#server = server;
     this.#streams.start();
     this.#table.start();
-    this.#metrics.start();
   }
 
   async stop(): Promise<void> {
@@ -82,7 +81,6 @@ export class Dashboard {
     this.#server = null;
     this.#streams.stop();
     this.#table.stop();
-    this.#metrics.stop();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeAllConnections();
     await closed;
@@ -126,8 +124,11 @@ async function pageFiles(): Promise<Map<string, { type: string; data: Buffer }>>
   const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.min.css');
   files.set('/vendor/uPlot.min.css', { type: 'text/css; charset=utf-8', data: await readFile(uplot) });
   files.set('/vendor/uPlot.esm.js', { type: 'text/javascript; charset=utf-8', data: await readFile(uplot.replace('uPlot.min.css', 'uPlot.esm.js')) });
-  const index = { type: PAGE_FILES['index.html'] ?? '', data: Buffer.from(withPreloads(await readFile(join(folder, 'index.html'), 'utf8'), [...files.keys()])) };
-  return files.set('/', index).set('/index.html', index);
+  const index = files.get('/index.html');
+  if (index === undefined) return files;
+  const preloading = { ...index, data: Buffer.from(withPreloads(index.data.toString(), [...files.keys()])) };
+  for (const path of ['/', '/index.html']) files.set(path, preloading);
+  return files;
 }
 
 /** The browser asks for all modules at once, instead of finding them import by import. */

@@ -2,11 +2,9 @@ import { RuntimeError } from '../errors.js';
 import { sameShape } from '../graph/tensor-value.js';
 import type { LayerProfile, Session, SessionStats } from '../session-types.js';
 import type { Tensor, TensorInfo } from '../tensor.js';
+import { RecentSessions } from './recent-sessions.js';
 import { RunQueue } from './run-queue.js';
 import type { SpecializedSession } from './specializing.js';
-
-/** Sessions kept, the least recently used going first. */
-const keptSessions = 8;
 
 export type Shapes = Readonly<Record<string, readonly number[]>>;
 
@@ -25,7 +23,7 @@ export interface Reshapable {
  * is fed, when it first meets them, and not again while they are among the last eight.
  */
 export class ReshapingSession implements Session {
-  private readonly sessions = new Map<string, SpecializedSession>();
+  private readonly sessions = new RecentSessions<SpecializedSession>();
   private latest: SpecializedSession | undefined;
   private recompilations = 0;
   private readonly queue = new RunQueue();
@@ -55,8 +53,7 @@ export class ReshapingSession implements Session {
   }
   async close(): Promise<void> {
     await this.queue.close();
-    await Promise.all([...this.sessions.values()].map((session) => session.close()));
-    this.sessions.clear();
+    await this.sessions.close();
   }
 
   private keyOf(shapes: Shapes): string {
@@ -82,13 +79,7 @@ export class ReshapingSession implements Session {
       session = await this.openFor(shapes);
       this.recompilations += 1;
     }
-    this.sessions.delete(key);
-    this.sessions.set(key, session);
-    const [oldest] = this.sessions;
-    if (oldest !== undefined && this.sessions.size > keptSessions) {
-      this.sessions.delete(oldest[0]);
-      await oldest[1].close();
-    }
+    await this.sessions.use(key, session);
     this.latest = session;
     return session;
   }

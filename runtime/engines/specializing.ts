@@ -9,13 +9,11 @@ import type { OnnxModel } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
+import { RecentSessions } from './recent-sessions.js';
 import { RunQueue } from './run-queue.js';
 
 /** Elements of an input that may be compiled into a program: enough for shapes, bounds and small weights. */
 const maximumElements = 1 << 16;
-
-/** Programs kept, the least recently used going first. */
-const keptPrograms = 8;
 
 /** Inputs of the model whose values must be known before it can be compiled, when that is why it was refused. */
 export function decidingInputs(error: unknown): readonly string[] | undefined {
@@ -86,7 +84,7 @@ export class SpecializingSession implements Session {
   private readonly declared: readonly TensorInfo[];
   private readonly open: Ports['open'];
   private readonly fixed = new Set<string>();
-  private readonly programs = new Map<string, SpecializedSession>();
+  private readonly programs = new RecentSessions<SpecializedSession>();
   private latest: SpecializedSession | undefined;
   private recompilations = 0;
   private readonly queue = new RunQueue();
@@ -124,8 +122,7 @@ export class SpecializingSession implements Session {
 
   async close(): Promise<void> {
     await this.queue.close();
-    await Promise.all([...this.programs.values()].map((session) => session.close()));
-    this.programs.clear();
+    await this.programs.close();
   }
 
   private rest(feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
@@ -138,13 +135,7 @@ export class SpecializingSession implements Session {
     const key = keyOf(fixed);
     const session = this.programs.get(key) ?? (await this.compiled(fixed));
     if (session === undefined) return this.programFor(feeds); // there is one more input to know
-    this.programs.delete(key);
-    this.programs.set(key, session);
-    const [oldest] = this.programs;
-    if (oldest !== undefined && this.programs.size > keptPrograms) {
-      this.programs.delete(oldest[0]);
-      await oldest[1].close();
-    }
+    await this.programs.use(key, session);
     this.latest = session;
     return session;
   }

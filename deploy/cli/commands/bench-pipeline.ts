@@ -22,5 +22,5 @@ export function register(program: Command): void {
     .option('--detector <file>', 'for incremental: an .onnx detector that knows persons')
     .option('--footage <file>', 'for incremental: a video or a folder of pictures, of a fixed camera that sees persons')
     .option('--anchors <file.json>', 'for incremental: anchors of a detector with SSD heads, as `sterna run --anchors` takes them')
-    .action(reporting((self: Command, options: PipelineCommand) => measureSections(self, sections, options)));
+    .action(reporting((self: Command, { only, ...options }: PipelineCommand) => measureSections(self, sections, { only, given: (signal) => ({ ...options, signal }) })));
 }

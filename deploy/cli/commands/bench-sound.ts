@@ -18,5 +18,5 @@ export function register(program: Command): void {
     .option('--hours <n>', 'hours of noise in which false alarms are counted', positive, 0.25)
     .option('--models <folder>', 'for published: a folder with yamnet_w8.onnx and silero_vad_v6.onnx')
     .option('--sounds <folder>', 'for sirens and published: recordings as ESC-10 has them, a folder for each class; their fold 4 is the noise')
-    .action(reporting((self: Command, options: SoundCommand) => measureSections(self, sections, options)));
+    .action(reporting((self: Command, { only, ...options }: SoundCommand) => measureSections(self, sections, { only, given: (signal) => ({ ...options, signal }) })));
 }

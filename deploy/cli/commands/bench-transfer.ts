@@ -9,5 +9,5 @@ export function register(program: Command): void {
     .summary('measure how packages travel to devices (npm run bench:transfer)')
     .description('Measures the way of packages to a real daemon against its bars: throughput and memory through Mosquitto on loopback (the embedded broker where it is not installed), the bytes sent over a bad link, and the share of a package that travels when little of it has changed. It takes some minutes.')
     .option('--only <sections...>', `only these sections: ${Object.keys(transferSections).join(', ')}`, [])
-    .action(reporting((self: Command, options: { only: string[] }) => measureSections(self, transferSections, options)));
+    .action(reporting((self: Command, { only }: { only: string[] }) => measureSections(self, transferSections, { only, given: (signal) => ({ signal }) })));
 }
