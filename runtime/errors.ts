@@ -32,3 +32,6 @@ export type RuntimeErrorCode = keyof typeof runtimeErrorCodes;
 export class RuntimeError extends SternaError<RuntimeErrorCode> {}
 
 export { SternaError };
+
+/** The message of anything that was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

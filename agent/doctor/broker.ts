@@ -1,6 +1,7 @@
 /** Checks the broker as this device sees it: connection, encryption, rights, and the time that the fleet has signed. */
 import { randomBytes } from 'node:crypto';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { messageOf } from '../../runtime/errors.js';
 import { redact } from '../../runtime/redact.js';
 import { isLoopback } from '../api/guard.js';
 import type { Config } from '../config/schema.js';
@@ -9,7 +10,7 @@ import { AgentError } from '../errors.js';
 import { classifyFailure, type ProtocolVersion } from '../mqtt/classify.js';
 import { loginOf } from '../mqtt/login.js';
 import { decodeMetadata } from '../trust/metadata.js';
-import { checksOf, messageOf, type Check } from './check.js';
+import { checksOf, type Check } from './check.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** How long the check listens. Brokers send retained messages right after they grant a subscription, so this is enough. */

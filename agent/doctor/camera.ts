@@ -1,11 +1,12 @@
 /** Checks cameras and other inputs: which are plugged in, and whether a picture comes from the configured one. */
 import { accessSync, constants, existsSync } from 'node:fs';
+import { messageOf } from '../../runtime/errors.js';
 import { findFfmpeg, isSoundInput, openSource } from '../../runtime/media/index.js';
 import { redact } from '../../runtime/redact.js';
 import type { Config } from '../config/schema.js';
 import { pipelineSpecs } from '../config/pipelines.js';
 import type { HostFiles } from '../platform/host-files.js';
-import { checksOf, messageOf, type Check } from './check.js';
+import { checksOf, type Check } from './check.js';
 
 const PICTURE_TIMEOUT_MS = 15_000;
 

@@ -34,4 +34,3 @@ export function formatChecks(checks: readonly Check[]): string {
   ].join('\n')).join('\n');
 }
 
-export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,10 +1,11 @@
 /** Checks the kernels on this CPU: which instruction sets run, and whether each of them computes what the reference kernels compute. */
 import { describeCpu, type Isa } from '../../kernels/binding/index.js';
+import { messageOf } from '../../runtime/errors.js';
 import { createSession } from '../../runtime/index.js';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { Attribute, OnnxNode } from '../../runtime/onnx/types.js';
-import { checksOf, messageOf, type Check } from './check.js';
+import { checksOf, type Check } from './check.js';
 
 const CHANNELS = 24;
 const SIDE = 9;

@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { messageOf } from '../../runtime/errors.js';
 import { medianOf } from '../../runtime/percentile.js';
 import type { Config } from '../config/schema.js';
 import { pipelineSpecs } from '../config/pipelines.js';
@@ -12,7 +13,7 @@ import { decodePointer } from '../ota/stored-state.js';
 import { pipelineFolder } from '../pipelines/device-pipeline.js';
 import type { RepositoryName } from '../trust/metadata.js';
 import { decodeRoot } from '../trust/repository.js';
-import { checksOf, messageOf, type Check } from './check.js';
+import { checksOf, type Check } from './check.js';
 
 const MiB = 2 ** 20;
 /** If a write takes longer than this, each transaction of the journal noticeably delays the daemon. */

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { ChunkList, DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, type ChunkListRef } from '../contracts/index.js';
+import { messageOf } from '../../runtime/errors.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { alwaysAllowed, type Allowance } from './allowance.js';
@@ -212,7 +213,7 @@ export class Download {
     } catch (error) {
       signal.throwIfAborted();
       if (isDiskFull(error)) throw error;
-      this.#webError = error instanceof AgentError ? toCodedError(error) : { code: 'E_OTA_WEB_CONNECT', message: error instanceof Error ? error.message : String(error) };
+      this.#webError = error instanceof AgentError ? toCodedError(error) : { code: 'E_OTA_WEB_CONNECT', message: messageOf(error) };
       return false;
     } finally {
       link?.close();

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { messageOf } from '../../runtime/errors.js';
 import { requestedBlocks, type OtaGet } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { redact } from '../../runtime/redact.js';
@@ -140,5 +141,3 @@ export class WebLink implements BlockLink {
     return redact(this.#url);
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

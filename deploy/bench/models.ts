@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SternaError } from '../../runtime/errors.js';
+import { messageOf, SternaError } from '../../runtime/errors.js';
 import { graphToOnnx } from '../../runtime/graph/export.js';
 import { graphFromOnnx } from '../../runtime/graph/import.js';
 import { inferShapes } from '../../runtime/infer/infer.js';
@@ -13,7 +13,7 @@ import { modelInputs } from '../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { readSamples } from '../compress/samples.js';
-import { hashFolder, messageOf, sha256, writeCached } from '../demo/files.js';
+import { hashFolder, sha256, writeCached } from '../demo/files.js';
 import { DeployError } from '../errors.js';
 import { generatedNets } from './nets.js';
 import type { LowBitFormat, ModelFormat } from './report.js';

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { unpackTar } from 'modern-tar';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
-import { messageOf, sha256, sha256OfFile, temporaryName, writeCached } from './files.js';
+import { sha256, sha256OfFile, temporaryName, writeCached } from './files.js';
 import type { PinnedFile, PinnedPackage } from './pins.js';
 
 export interface FetchOptions {

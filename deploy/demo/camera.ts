@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
-import { messageOf, sha256, temporaryName } from './files.js';
+import { sha256, temporaryName } from './files.js';
 import { clips } from './pins.js';
 
 /** Size and rate of the replayed door camera. */

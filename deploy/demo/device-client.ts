@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
-import { messageOf } from './files.js';
 
 const peopleSchema = z.object({ people: z.array(z.object({ person_id: z.number(), name: z.string(), samples: z.number() })) });
 const statusSchema = z.object({ pipelines: z.array(z.object({ model: z.object({}).nullable() })) });

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 
 /** SHA-256 of a file, lower-case hex; null when there is none. */
@@ -53,8 +54,4 @@ export async function writeCached(path: string, data: Uint8Array | string, mode 
 
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,6 +6,7 @@ import {
   DEFAULT_PIPELINE, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodeBusy, encodePayload, otaGetSchema, parseTopic,
   requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type ChunkListRef, type Desired, type DesiredPackage, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
 } from '../../agent/contracts/index.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { knownPipeline, KnownDevices, type KnownDevice, type KnownPipeline } from './devices.js';
@@ -363,8 +364,4 @@ export class Publisher extends EventEmitter<PublisherEvents> {
 
 function withChunks({ chunks: _, ...wanted }: DesiredPackage, chunks: ChunkListRef | undefined): DesiredPackage {
   return chunks === undefined ? wanted : { ...wanted, chunks };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

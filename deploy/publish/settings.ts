@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { requireId, settingsSchema, settingsText, type PipelineReport, type Settings } from '../../agent/contracts/index.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import type { KnownPipeline } from './devices.js';
 import type { Outcome } from './outcome.js';
@@ -41,10 +42,6 @@ function parseSettings(path: string, source: string): Settings {
 
 function nameOf(path: string): string {
   return requireId('name of settings', basename(path).replace(/\.json$/, ''));
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Whether an update is under way that a message without a package would end. */
