@@ -80,6 +80,8 @@ async function timePage(url) {
     await page.goto(url, { waitUntil: 'commit' });
     await page.waitForSelector('.fleet-row', { timeout: 120_000 });
     const firstPaintMs = performance.now() - started;
+    await page.waitForSelector('#fleet-body[aria-busy="false"]', { timeout: 120_000 });
+    const completeMs = performance.now() - started;
     const filters = [];
     for (const text of SEARCHES) {
       filters.push(await page.evaluate(async (value) => {
@@ -92,7 +94,7 @@ async function timePage(url) {
       }, text));
     }
     if (process.env.STERNA_SCREENSHOTS !== undefined) await page.screenshot({ path: join(process.env.STERNA_SCREENSHOTS, 'fleet-10000.png') });
-    return { firstPaintMs, filters };
+    return { firstPaintMs, completeMs, filters };
   } finally {
     await browser.close();
   }
@@ -112,7 +114,7 @@ await dashboard.start();
 const rssBefore = process.memoryUsage().rss;
 const sorted = fillFleet(collector).sort((a, b) => a - b);
 const rssPerDevice = (process.memoryUsage().rss - rssBefore) / devices;
-const { firstPaintMs, filters } = await timePage(dashboard.url);
+const { firstPaintMs, completeMs, filters } = await timePage(dashboard.url);
 const scraped = await scrape(dashboard.url);
 await dashboard.stop();
 store.close();
@@ -122,6 +124,7 @@ const error = (Math.abs(scraped.p99 - exact) / exact) * 100;
 const atMost = (id, what, value, unit, bar) => ({ id, what, value, unit, bar: `<= ${bar}`, met: value <= bar });
 const bars = [
   atMost('first-paint', `first rows of ${devices} devices`, firstPaintMs, 'ms', 1000),
+  atMost('all-rows', 'all of them in the page, for search and sorting', completeMs, 'ms', 3000),
   atMost('filter', 'a key in the search, median', medianOf(filters), 'ms', 100),
   atMost('filter-worst', `a key in the search, slowest of ${filters.length}`, Math.max(...filters), 'ms', 100),
   atMost('fleet-p99', `p99 of merged histograms (${scraped.p99.toFixed(2)} ms) against that of all latencies (${exact.toFixed(2)} ms)`, error, '%', 1.1),

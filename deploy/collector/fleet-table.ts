@@ -30,6 +30,17 @@ export interface DeviceLatencies {
   histograms: readonly HistogramData[];
 }
 
+/** The beginning of the table, as the page sorts it before anybody chooses otherwise. */
+export interface FirstRows {
+  /** Devices of the whole table, and of each health. */
+  size: number;
+  levels: Partial<Record<HealthLevel, number>>;
+  rows: FleetRow[];
+}
+
+/** What the page shows first, first. */
+const ORDER: readonly HealthLevel[] = ['bad', 'warning', 'unknown', 'good'];
+
 type Facts = Pick<FleetRow, 'celsius' | 'millijoules' | 'p99_ms'>;
 const NO_FACTS: Facts = { celsius: null, millijoules: null, p99_ms: null };
 
@@ -78,6 +89,17 @@ export class FleetTable {
   rows(since = 0): FleetRow[] {
     const changed = [...this.#rows.values()].filter(({ revision }) => revision > since);
     return this.#collector.connected ? changed : changed.map((row): FleetRow => ({ ...row, health: 'unknown', alarms: [] }));
+  }
+
+  /** The devices that need attention first, at most `limit` of them; devices of equal health by their names. */
+  first(limit: number): FirstRows {
+    const [all, levels, rows]: [FleetRow[], FirstRows['levels'], FleetRow[]] = [this.rows(), {}, []];
+    for (const level of ORDER) {
+      const alike = all.filter(({ health }) => health === level);
+      if (alike.length > 0) levels[level] = alike.length;
+      if (rows.length < limit) rows.push(...alike.sort((a, b) => (a.device < b.device ? -1 : a.device > b.device ? 1 : 0)).slice(0, limit - rows.length));
+    }
+    return { size: all.length, levels, rows };
   }
 
   /** Of the devices that have sent telemetry. */

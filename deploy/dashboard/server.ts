@@ -28,13 +28,17 @@ export interface DashboardOptions {
   rollouts?: RolloutSource;
 }
 
-/** The files of the page: name in the URL, and type. Nothing else is served. */
+/** The files of the page beside its document: name in the URL, and type. Nothing else is served. */
 const PAGE_FILES: Readonly<Record<string, string>> = {
-  'index.html': 'text/html; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
   'icon.svg': 'image/svg+xml',
-  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
+  ...Object.fromEntries(['app', 'api', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'start', 'strip', 'theme'].map((name) => [`${name}.js`, 'text/javascript; charset=utf-8'])),
 };
+
+/** More than the table is high on any screen. */
+const FIRST_ROWS = 40;
+/** What the table of the fleet is made of. */
+const FIRST_MODULES: readonly string[] = ['/start.js', '/fleet-table.js', '/api.js', '/dom.js', '/format.js'];
 
 /**
  * The page and its API on loopback. Everything that the page loads comes from here, and a strict Content-Security-Policy
@@ -103,7 +107,10 @@ export class Dashboard {
       xFrameOptions: 'DENY',
       strictTransportSecurity: false,
     }));
-    for (const [path, file] of await pageFiles()) {
+    const { index, files } = await pageFiles();
+    const pages = { one: withPreloads(index, [...FIRST_MODULES, ...files.keys()]), many: withPreloads(index, FIRST_MODULES) };
+    for (const path of ['/', '/index.html']) app.get(path, (context) => context.html(this.#document(pages), 200, { 'cache-control': 'no-cache' }));
+    for (const [path, file] of files) {
       app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
     }
     app.get('/metrics', async (context) => context.text(await this.#metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
@@ -114,27 +121,38 @@ export class Dashboard {
     app.onError((error, context) => failure(context, 500, 'E_INTERNAL', error.message));
     return app;
   }
+
+  /** The document of one device, or that of many with the rows that it shows at first. */
+  #document({ one, many }: { one: string; many: string }): string {
+    const first = this.#table.first(FIRST_ROWS);
+    return first.size < 2 ? one : withData(many, 'fleet-first', { now_ms: Date.now(), ...first });
+  }
 }
 
 /** Everything static is read once: a page of a few files, and no path of a request ever reaches the file system. */
-async function pageFiles(): Promise<Map<string, { type: string; data: Buffer }>> {
+async function pageFiles(): Promise<{ index: string; files: Map<string, { type: string; data: Buffer }> }> {
   const folder = join(projectFolder(import.meta.url), 'deploy', 'dashboard', 'public');
   const files = new Map<string, { type: string; data: Buffer }>();
+  const index = await readFile(join(folder, 'index.html'), 'utf8');
   for (const [name, type] of Object.entries(PAGE_FILES)) files.set(`/${name}`, { type, data: await readFile(join(folder, name)) });
   const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.min.css');
   files.set('/vendor/uPlot.min.css', { type: 'text/css; charset=utf-8', data: await readFile(uplot) });
   files.set('/vendor/uPlot.esm.js', { type: 'text/javascript; charset=utf-8', data: await readFile(uplot.replace('uPlot.min.css', 'uPlot.esm.js')) });
-  const index = files.get('/index.html');
-  if (index === undefined) return files;
-  const preloading = { ...index, data: Buffer.from(withPreloads(index.data.toString(), [...files.keys()])) };
-  for (const path of ['/', '/index.html']) files.set(path, preloading);
-  return files;
+  return { index, files };
 }
 
-/** The browser asks for all modules at once, instead of finding them import by import. */
+/**
+ * The browser asks for these modules at once, instead of finding them import by import. Of many devices, these are the modules of their table: the others
+ * are compiled when they arrive, which would delay the first rows.
+ */
 function withPreloads(html: string, paths: readonly string[]): string {
-  const links = paths.filter((path) => path.endsWith('.js') && path !== '/theme.js').map((path) => `  <link rel="modulepreload" href="${path}">\n`);
-  return html.replace('  <script type="module"', `${links.join('')}  <script type="module"`);
+  const modules = [...new Set(paths)].filter((path) => path.endsWith('.js') && path !== '/theme.js');
+  return html.replace('  <script type="module"', `${modules.map((path) => `  <link rel="modulepreload" href="${path}">\n`).join('')}  <script type="module"`);
+}
+
+/** The document with data for a module. A block of JSON is not a script that runs; no text in it can end it, because it has no `<`. */
+function withData(html: string, id: string, value: unknown): string {
+  return html.replace('</body>', () => `  <script type="application/json" id="${id}">${JSON.stringify(value).replaceAll('<', '\\u003c')}</script>\n</body>`);
 }
 
 async function listen(server: Server, port: number): Promise<void> {

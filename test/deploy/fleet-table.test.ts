@@ -70,6 +70,25 @@ describe('the rows of the fleet', () => {
     expect((await rows()).rows[0]).toMatchObject({ celsius: 51.5 });
   });
 
+  it('come with the document of the page, those that need attention first, and nothing that a device says ends their block', async () => {
+    const inDocument = async (): Promise<{ size: number; levels: Record<string, number>; rows: Record<string, unknown>[] } | null> => {
+      const html = await (await fetch(dashboard.url)).text();
+      const block = /<script type="application\/json" id="fleet-first">(.*?)<\/script>/s.exec(html)?.[1];
+      return block === undefined ? null : (JSON.parse(block) as Awaited<ReturnType<typeof inDocument>>);
+    };
+    fleet(1);
+    expect(await inDocument()).toBeNull(); // no table of one device
+    fleet(100);
+    send(3, 'caps', { ...caps(), labels: { note: '</script><script src="//elsewhere"></script>$&' } });
+    const { size = 0, levels, rows: first = [] } = (await inDocument()) ?? {};
+    expect({ size, levels }).toEqual({ size: 100, levels: { bad: 10, good: 90 } });
+    expect(first).toHaveLength(40);
+    expect(first.slice(0, 12).map(({ device }) => device)).toEqual([...Array.from({ length: 10 }, (_, i) => `door-00${i}3`), 'door-0000', 'door-0001']);
+    expect(first[0]).toMatchObject({ health: 'bad', alarms: ['camera lost'], labels: { note: '</script><script src="//elsewhere"></script>$&' } });
+    connected = false;
+    expect(await inDocument()).toMatchObject({ levels: { unknown: 100 }, rows: expect.arrayContaining([expect.objectContaining({ health: 'unknown' })]) as unknown });
+  });
+
   it('are known again when the page starts with a database', async () => {
     fleet(3);
     send(1, 'telemetry', telemetry(5, Date.now()));
@@ -105,7 +124,7 @@ describe.skipIf(chromiumMissing !== undefined)(`the table of the fleet in a brow
   const { open: openPage } = usePages();
   async function open(options: BrowserContextOptions = {}): Promise<Page> {
     const page = await openPage(dashboard.url, { colorScheme: 'dark', ...options });
-    await page.waitForSelector('.fleet-row');
+    await page.waitForSelector('#fleet-body[aria-busy="false"] .fleet-row');
     return page;
   }
 
@@ -138,6 +157,23 @@ describe.skipIf(chromiumMissing !== undefined)(`the table of the fleet in a brow
     await page.click('.fleet-row');
     await expect.poll(() => page.evaluate<string>('decodeURIComponent(location.hash)')).toBe('#demo/door-0007');
     await expect.poll(() => page.locator('#pills').innerText()).toContain('online');
+  });
+
+  it('shows the first rows before the others are there, and then all of them', async () => {
+    const page = await openPage(dashboard.url, { colorScheme: 'light' });
+    fleet(300);
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => { release = resolve; });
+    await page.route('**/api/table*', async (route) => { await released; await route.continue(); });
+    await page.reload();
+    await page.waitForSelector('#fleet-body[aria-busy="true"] .fleet-row');
+    expect(await page.locator('#fleet-note').innerText()).toBe('the first 40 of 300 devices');
+    expect(await page.locator('#fleet-levels').innerText()).toMatch(/alarm 30[\s\S]*ok 270/);
+    expect(await page.locator('.fleet-row .fleet-device').first().innerText()).toBe('door-0003');
+    release();
+    await page.waitForSelector('#fleet-body[aria-busy="false"] .fleet-row');
+    expect(await page.locator('#fleet-note').innerText()).toBe('300 devices');
+    await expect.poll(() => page.locator('#pills').innerText(), { timeout: 40_000 }).toContain('online'); // the rest of the page comes too
   });
 
   it('follows what devices say, and fits a phone', async () => {

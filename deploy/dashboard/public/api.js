@@ -18,6 +18,8 @@ export const getJson = async (path) => (await request(path)).json();
 
 const enc = encodeURIComponent;
 export const deviceKey = ({ fleet, device }) => `${fleet}/${device}`;
+/** The part of the page's address that names a device. */
+export const deviceHash = (address) => `#${enc(deviceKey(address))}`;
 export const devicePath = ({ fleet, device }) => `/api/devices/${enc(fleet)}/${enc(device)}`;
 export const localPath = (address, path) => `${devicePath(address)}/local/${path}`;
 

@@ -1,8 +1,8 @@
-import { deviceKey, devicePath, getJson, listen } from './api.js';
+import { deviceHash, deviceKey, devicePath, getJson, listen } from './api.js';
 import { Charts } from './charts.js';
 import { byId, fill, h, setText } from './dom.js';
 import { Switches } from './filters.js';
-import { FleetTableView } from './fleet-table.js';
+import { table } from './fleet-table.js';
 import { count, duration } from './format.js';
 import { LiveView } from './live.js';
 import { renderEnergy, renderEvents, renderMachine, renderModel, renderPills, renderStages, renderTiles, renderTiming } from './panels.js';
@@ -28,7 +28,7 @@ const live = new LiveView(classes, { onFrame: (frame) => strips.note(frame), onS
 const people = new PeopleView();
 const charts = new Charts();
 const rollouts = new RolloutsView();
-const table = new FleetTableView((address) => choose(address));
+table.onPick = (address) => choose(address);
 let fleet = { size: 0, devices: [] };
 let selected = null;
 /** Name of the pipeline that is shown; null: the first of the device. */
@@ -157,7 +157,7 @@ function choose(address) {
   selected = address;
   table.select(address);
   pipeline = null;
-  history.replaceState(null, '', `#${encodeURIComponent(deviceKey(selected))}`);
+  history.replaceState(null, '', deviceHash(selected));
   live.stop();
   sound.clear();
   strips.clear();

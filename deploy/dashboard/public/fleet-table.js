@@ -1,4 +1,4 @@
-import { deviceKey, getJson } from './api.js';
+import { deviceHash, deviceKey, getJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
 import { celsius, count, duration, ms, NONE, number } from './format.js';
 
@@ -25,8 +25,13 @@ const largestFirst = (value) => -(value ?? -1e9);
 const labelsOf = ({ labels }) => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** All devices of the fleet: searched, filtered and sorted here, so that each key that is pressed costs no request. */
-export class FleetTableView {
+/**
+ * All devices of the fleet: searched, filtered and sorted here, so that each key that is pressed costs no request. The document brings the first rows
+ * (`#fleet-first`), so that they are painted before anything else is asked for.
+ */
+class FleetTableView {
+  /** Resolves when the rows that came with the document have been painted. */
+  painted;
   #rows = new Map();
   /** Sorted, then those that pass the search. */
   #sorted = [];
@@ -37,19 +42,30 @@ export class FleetTableView {
   #sort = { id: 'health', reverse: false };
   #level = null;
   #selected = null;
-  #onPick;
+  /** Devices of the whole fleet, and of each health, while only the first rows are here; null later. */
+  #awaited = null;
   #connected = null;
+  /** Called with the address of a device that was chosen. A choice before the rest of the page is there waits for it in the address. */
+  onPick = (address) => history.replaceState(null, '', deviceHash(address));
 
-  /** @param onPick called with the address of a device that was chosen */
-  constructor(onPick) {
-    this.#onPick = onPick;
+  constructor() {
     byId('fleet-search').addEventListener('input', () => this.#filter());
     byId('fleet-body').addEventListener('scroll', () => this.#paint(), { passive: true });
     byId('fleet-body').addEventListener('click', (event) => this.#pick(event.target.closest('[data-key]')));
     byId('fleet-body').addEventListener('keydown', (event) => { if (event.key === 'Enter') this.#pick(event.target.closest('[data-key]')); });
     new ResizeObserver(() => this.#paint()).observe(byId('fleet-body'));
     this.#heads();
-    void this.load();
+    this.painted = this.#first().finally(() => void this.load());
+  }
+
+  /** Shows what came with the document. */
+  async #first() {
+    const answer = JSON.parse(byId('fleet-first')?.textContent || 'null');
+    if (answer === null) return;
+    this.#awaited = { size: answer.size, levels: answer.levels };
+    this.#take(answer);
+    // The second of two frames begins when the first has been handed over to be shown. A page in the background has no frames.
+    for (let frame = 0; frame < 2 && document.visibilityState === 'visible'; frame++) await new Promise((resolve) => { requestAnimationFrame(resolve); });
   }
 
   /** Marks the device that the rest of the page shows. */
@@ -65,15 +81,21 @@ export class FleetTableView {
       this.#connected = answer.broker_connected;
       this.#instance = answer.instance;
       this.#revision = answer.revision;
-      this.#now = answer.now_ms;
-      for (const row of answer.rows) this.#rows.set(deviceKey(row), { ...row, text: [row.fleet, row.device, row.state, row.version ?? '', ...row.packages, ...row.alarms, ...labelsOf(row)].join(' ').toLowerCase() });
-      byId('fleet').hidden = this.#rows.size < 2;
-      if (answer.rows.length > 0) this.#resort();
-      else this.#paint();
+      this.#awaited = null;
+      this.#take(answer);
     } catch {
       // The banner of the page says that the fleet side does not answer.
     }
     setTimeout(() => void this.load(), REFRESH_MS);
+  }
+
+  #take({ now_ms, rows }) {
+    this.#now = now_ms;
+    for (const row of rows) this.#rows.set(deviceKey(row), { ...row, text: [row.fleet, row.device, row.state, row.version ?? '', ...row.packages, ...row.alarms, ...labelsOf(row)].join(' ').toLowerCase() });
+    byId('fleet').hidden = this.#rows.size < 2;
+    byId('fleet-body').setAttribute('aria-busy', String(this.#awaited !== null));
+    if (rows.length > 0) this.#resort();
+    else this.#paint();
   }
 
   #resort() {
@@ -91,14 +113,15 @@ export class FleetTableView {
     const started = performance.now();
     const words = byId('fleet-search').value.toLowerCase().split(/\s+/).filter(Boolean);
     this.#shown = this.#sorted.filter((row) => (this.#level === null || row.health === this.#level) && words.every((word) => row.text.includes(word)));
-    setText('fleet-note', this.#shown.length === this.#rows.size ? `${count(this.#rows.size)} devices` : `${count(this.#shown.length)} of ${count(this.#rows.size)} devices`);
+    const size = this.#awaited?.size ?? this.#rows.size;
+    setText('fleet-note', this.#shown.length === size ? `${count(size)} devices` : `${this.#awaited === null ? '' : 'the first '}${count(this.#shown.length)} of ${count(size)} devices`);
     this.#paint();
     performance.measure('fleet:filter', { start: started, end: performance.now() });
   }
 
   #chips() {
-    const counts = new Map();
-    for (const { health } of this.#rows.values()) counts.set(health, (counts.get(health) ?? 0) + 1);
+    const counts = new Map(Object.entries(this.#awaited?.levels ?? {}));
+    if (this.#awaited === null) for (const { health } of this.#rows.values()) counts.set(health, (counts.get(health) ?? 0) + 1);
     fill('fleet-levels', Object.entries(LEVELS).filter(([level]) => counts.has(level) || level === this.#level).map(([level, [title]]) => h('button', {
       type: 'button', class: 'switch', 'aria-pressed': String(this.#level === level), 'data-level': level,
       onclick: () => { this.#level = this.#level === level ? null : level; this.#chips(); this.#filter(); },
@@ -128,6 +151,8 @@ export class FleetTableView {
 
   #pick(element) {
     const row = element === null ? undefined : this.#rows.get(element.dataset.key);
-    if (row !== undefined) this.#onPick({ fleet: row.fleet, device: row.device });
+    if (row !== undefined) this.onPick({ fleet: row.fleet, device: row.device });
   }
 }
+
+export const table = new FleetTableView();
