@@ -6,7 +6,7 @@ namespace sterna {
 namespace {
 
 constexpr uint32_t kMaxLevels = 64, kMaxRegions = 1u << 16, kMaxRing = 64;
-constexpr int64_t kMostSpansARow = 24;  // what has more pieces is joined: the pixels between them cost less than more spans
+constexpr int64_t kMostSpansARow = 24;  // more are joined: computing the pixels between them costs less than more spans
 
 Status Malformed(const char* message) { return Status::Error(StatusCode::kMalformedProgram, message); }
 

@@ -102,7 +102,7 @@ class PartOp final : public OpDriver {
     units_ = list_->pixels();
     cost_ = op_->cost() * units_ / pixels_;
   }
-  // Then the op itself computes it faster.
+  // Whether all of the output is wanted: then the op without a list is faster.
   bool everything() const { return units_ == pixels_; }
 
  private:

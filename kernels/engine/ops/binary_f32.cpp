@@ -105,10 +105,10 @@ class BinaryF32 final : public OpDriver {
   PixelWalk<3> walk_;
   bool walks_;
   Segment run_;
-  UnaryFunction unary_;  // body null: none
+  UnaryFunction unary_;  // none when its body is null
   const float *a_, *b_;
   float* y_;
-  int64_t whole_;  // elements of y, when it is one unit
+  int64_t whole_;  // elements of y when y is computed as one unit
 };
 
 }  // namespace

@@ -56,7 +56,7 @@ void BitLayer::Axis::Init(int64_t positions, int64_t stride, int64_t pad, int64_
     const int64_t first = std::min(start >= 0 ? 0 : (-start + dilation - 1) / dilation, taps);
     const int64_t last = std::max(start >= size ? 0 : std::min((size - 1 - start) / dilation + 1, taps), first);
     const std::pair<int64_t, int64_t> range(first, last);
-    if (kinds.empty() || kinds.back() != range) kinds.push_back(range);  // both ends only fall: what is alike are neighbours
+    if (kinds.empty() || kinds.back() != range) kinds.push_back(range);  // both ends never rise, so equal ranges are neighbours
     kind_of.push_back(static_cast<uint32_t>(kinds.size() - 1));
   }
 }

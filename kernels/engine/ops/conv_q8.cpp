@@ -206,7 +206,7 @@ Status MakeTarget(const OpContext& context, const ConvQ8Attrs& a, int64_t channe
     status = context.InputData(kResidual, &r.residual);
   }
   r.mid_zp = a.mid_zp, r.mid_lo = a.mid_lo, r.mid_hi = a.mid_hi;
-  if (r.residual != nullptr) {  // unchecked otherwise
+  if (r.residual != nullptr) {  // without a residual, nothing has checked these attributes
     r.res_zp = a.res_zp, r.y_zp = a.y_zp, r.y_lo = a.y_lo, r.y_hi = a.y_hi;
     r.mid_mul = a.mid_mul, r.res_mul = a.res_mul;
   }

@@ -266,7 +266,7 @@ void RecurrentF32::StepLstm(const Direction& d, int64_t count, const Workspace& 
     const float* p = d.peephole;
     for (int64_t j = 0; p != nullptr && j < h; ++j) in[j] += p[j] * cell[j], forget[j] += p[2 * h + j] * cell[j];
     Clip(h, in);
-    Clip(2 * h, forget);  // and fresh
+    Clip(2 * h, forget);  // the fresh values too, which follow
     d.functions[0].Apply(h, in, in);
     if (input_forget_) {
       for (int64_t j = 0; j < h; ++j) forget[j] = 1.0f - in[j];
@@ -276,7 +276,7 @@ void RecurrentF32::StepLstm(const Direction& d, int64_t count, const Workspace& 
     d.functions[1].Apply(h, fresh, fresh);
     for (int64_t j = 0; j < h; ++j) cell[j] = forget[j] * cell[j] + in[j] * fresh[j];
     for (int64_t j = 0; p != nullptr && j < h; ++j) out[j] += p[h + j] * cell[j];
-    Clip(h, out);  // with its peephole, not before
+    Clip(h, out);  // after its peephole has been added
     d.functions[0].Apply(h, out, out);
     d.functions[2].Apply(h, cell, hidden);
     for (int64_t j = 0; j < h; ++j) hidden[j] *= out[j];

@@ -19,7 +19,7 @@ float Initial(ReduceKind kind) {
 
 template <ReduceKind kind>
 float Combine(float acc, float v) {
-  if constexpr (kind == ReduceKind::kMax) return v > acc || v != v ? v : acc;  // NaN, once met, stays
+  if constexpr (kind == ReduceKind::kMax) return v > acc || v != v ? v : acc;  // a NaN makes the result NaN
   if constexpr (kind == ReduceKind::kMin) return v < acc || v != v ? v : acc;
   if constexpr (kind == ReduceKind::kProduct) return acc * v;
   if constexpr (kind == ReduceKind::kSumSquare) return acc + v * v;

@@ -104,7 +104,7 @@ void MulF32(size_t n, const float* a, const float* b, float* y) {
 
 void ClampF32(size_t n, const float* x, float* y, float lo, float hi) {
   const float32x4_t low = vdupq_n_f32(lo), high = vdupq_n_f32(hi);
-  ForFloats(n, x, y, [&](float32x4_t v) { return vminq_f32(vmaxq_f32(v, low), high); });  // NaN stays
+  ForFloats(n, x, y, [&](float32x4_t v) { return vminq_f32(vmaxq_f32(v, low), high); });  // a NaN stays NaN
 }
 
 float32x4_t Exp(float32x4_t x) {

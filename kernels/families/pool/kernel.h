@@ -17,7 +17,7 @@ struct PoolKernels {
   const char* name;
   void (*max_q8)(size_t n, const uint8_t* a, uint8_t* y);    // y = max(y, a): one tap of a max pool
   void (*sum_q8)(size_t n, const uint8_t* a, int32_t* acc);  // acc += a: one tap of an average pool
-  void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap); NaN, once met, stays
+  void (*max_pool_f32)(const PoolF32Args* args);  // max(-inf, every tap); a NaN makes the result NaN
   void (*sum_pool_f32)(const PoolF32Args* args);  // 0 + every tap, row by row
 };
 

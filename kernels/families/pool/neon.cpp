@@ -24,7 +24,7 @@ void Sum(size_t n, const uint8_t* a, int32_t* acc) {
   for (; i < n; ++i) acc[i] += static_cast<int8_t>(a[i]);
 }
 
-inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vmaxq_f32(v, acc); }  // NaN, once met, stays
+inline float32x4_t Greater(float32x4_t v, float32x4_t acc) { return vmaxq_f32(v, acc); }  // a NaN makes the result NaN
 inline float32x4_t Plus(float32x4_t v, float32x4_t acc) { return vaddq_f32(acc, v); }
 
 // `load` takes the channels of a tap that are worked on.

@@ -28,7 +28,7 @@ void Pool(const PoolF32Args* a, float start) {
   }
 }
 
-// NaN, once met, stays.
+// A NaN makes the result NaN.
 float Greater(float x, float y) { return x > y || x != x ? x : y; }
 float Plus(float x, float y) { return y + x; }
 

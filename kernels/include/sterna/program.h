@@ -315,7 +315,7 @@ struct NonMaxSuppressionAttrs {
   int32_t center;  // 0: boxes are two corners [y, x, y, x]; 1: [x, y, width, height], x and y of the centre
   int32_t limit;   // boxes of a class at most
   float iou;       // boxes that overlap a better one by more than this are dropped
-  float score;     // so are those that do not score more than this
+  float score;     // boxes whose score is not above this are dropped too
 };
 struct CumSumAttrs {
   int32_t axis, exclusive, reverse;
