@@ -2,7 +2,7 @@
 // `npm test -- --quick` leaves out what takes longest, and names it; `npm test -- PATTERN ...` runs only the matching TypeScript tests.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, setPriority } from 'node:os';
 import { join, relative } from 'node:path';
 import { findProgram } from './lib/host.mjs';
 import { slowTests } from './lib/quick.mjs';
@@ -14,15 +14,20 @@ const bin = (name) => join(root, 'node_modules', ...name);
 const outputs = join(root, 'build', 'test');
 const release = join(root, 'build', 'native-release');
 const cores = availableParallelism();
+/**
+ * Priorities (19 is the lowest): devices under test run candidates of updates at the lowest priority, and those would starve beside suites that
+ * compute all the time.
+ */
+const priorities = { typeScript: 10, native: 19 };
 const kernelOutputs = []; // files: what the kernel tests printed, for the ledger
 
 /** Where a suite's whole output goes. */
 const outputFile = (suite) => join(outputs, `${suite.replace(/\W+/g, '-')}.txt`);
 
 /** Runs a program for a suite: its output is kept in a file, and shown when it fails. */
-async function program(suite, command, args, env = {}) {
+async function program(suite, command, args, { env, nice = priorities.native } = {}) {
   // Suites share the cores: what a script starts in parallel by itself, it starts one after the other.
-  const { status, output } = await capture(command, args, { cwd: root, env: { ...process.env, STERNA_JOBS: '1', ...env } });
+  const { status, output } = await capture(command, args, { nice, cwd: root, env: { ...process.env, STERNA_JOBS: '1', ...env } });
   writeFileSync(outputFile(suite), output);
   return { status, output };
 }
@@ -43,7 +48,7 @@ const skipped = (name, reason) => ({ name, run: async () => ({ skipped: 1, reaso
 function nativeTests(name, command, args, { env, before = async () => undefined, ledger = false, ...more } = {}) {
   const run = async () => {
     await before();
-    const { status, output } = await program(name, command, typeof args === 'function' ? args() : args, env);
+    const { status, output } = await program(name, command, typeof args === 'function' ? args() : args, { env });
     if (ledger) kernelOutputs.push(outputFile(name));
     const sum = (group) => [...output.matchAll(/(\d+) passed, (\d+) failed(?:, (\d+) skipped)?/g)].reduce((total, match) => total + Number(match[group] ?? 0), 0);
     const [passed, counted, skips] = [sum(1), sum(2), sum(3)];
@@ -165,8 +170,8 @@ function typeScriptTests(name, args) {
     async run() {
       const file = outputFile(name).replace(/txt$/, 'json');
       rmSync(file, { force: true });
-      const all = [bin(['vitest', 'vitest.mjs']), 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args];
-      const { status, output } = await program(name, process.execPath, all);
+      const all = [bin(['vitest', 'vitest.mjs']), 'run', '--retry=1', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args];
+      const { status, output } = await program(name, process.execPath, all, { nice: priorities.typeScript });
       if (!existsSync(file)) return { failed: 1, output };
       const counts = countsOf(JSON.parse(readFileSync(file, 'utf8')), status, root);
       return { ...counts, ...(counts.failed > 0 && { output, failures: [...counts.failures, ...unhandledErrors(output)] }) };
@@ -222,13 +227,14 @@ function summary(results) {
   process.stdout.write(`\nWhole outputs: ${relative(process.cwd(), outputs) || '.'}\n\n`);
   for (const result of results) {
     process.stdout.write(report(result));
-    for (const failure of result.failures) process.stdout.write(`          ${failure}\n`);
+    for (const line of [...result.failures, ...result.retried]) process.stdout.write(`          ${line}\n`);
   }
   process.stdout.write(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`);
   if (sum('failed') > 0 || sum('passed') === 0) process.exitCode = 1;
 }
 
 try {
+  setPriority(priorities.typeScript);
   const args = process.argv.slice(2);
   ensureSetup();
   rmSync(outputs, { recursive: true, force: true });

@@ -1,9 +1,10 @@
 // Suites side by side: a few slots, an order, and what has to end before what. Knows nothing of what a suite does.
 import { spawn } from 'node:child_process';
+import { setPriority } from 'node:os';
 
 /**
  * Runs the suites, `slots` at most at a time, and returns their results in the order given: each has {suite, passed, failed, skipped, seconds}.
- * A suite is {name, after, run}: `run` resolves to {passed, failed, skipped, reason?, notes?, failures?}, and may reject; `after` names suites that have to
+ * A suite is {name, after, run}: `run` resolves to {passed, failed, skipped, reason?, notes?, failures?, retried?}, and may reject; `after` names suites that have to
  * end before it, and if one of them failed to `provide` (a build) what it is for, this one fails without running.
  */
 export async function runSuites(suites, { slots, onStart = () => undefined, onEnd = () => undefined }) {
@@ -28,7 +29,7 @@ export async function runSuites(suites, { slots, onStart = () => undefined, onEn
 
 async function runOne({ name, after = [], provides = false, run }, broken) {
   const began = performance.now();
-  const end = (result) => ({ passed: 0, failed: 0, skipped: 0, notes: [], failures: [], ...result, suite: name, seconds: Math.round((performance.now() - began) / 1000) });
+  const end = (result) => ({ passed: 0, failed: 0, skipped: 0, notes: [], failures: [], retried: [], ...result, suite: name, seconds: Math.round((performance.now() - began) / 1000) });
   const lacking = after.find((other) => broken.has(other));
   if (lacking !== undefined) return end({ failed: 1, reason: `not run, because "${lacking}" failed` });
   try {
@@ -39,11 +40,15 @@ async function runOne({ name, after = [], provides = false, run }, broken) {
   }
 }
 
-/** Runs a program, and resolves to its exit code and to what it printed on both streams, in order. */
-export function capture(command, args, options = {}) {
+/**
+ * Runs a program, and resolves to its exit code and to what it printed on both streams, in order.
+ * @param nice its priority and that of what it starts: 0 is normal, 19 the lowest. Without it, the priority is that of this process.
+ */
+export function capture(command, args, { nice, ...options } = {}) {
   return new Promise((resolve) => {
     const chunks = [];
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    if (nice !== undefined && child.pid !== undefined) setPriority(child.pid, nice);
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => chunks.push(chunk));
     child.on('error', (error) => resolve({ status: null, output: `${command} did not start: ${error.message}\n` }));
     child.on('close', (status, signal) => resolve({ status, output: Buffer.concat(chunks).toString() + (signal ? `\n${command} was ended by ${signal}\n` : '') }));

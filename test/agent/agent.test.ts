@@ -9,6 +9,7 @@ import { aedesBroker, freePort, mosquittoBroker, mosquittoMissing, proxy, type T
 import { FakeRuntime, packageBytes, type FakePackage } from './support/fake-runtime.js';
 import { FleetSide } from './support/fleet-side.js';
 import { desiredPackage, quietLog, temporaryFolder, until } from './support/tools.js';
+import { PATIENT_OTA } from './support/update-rules.js';
 
 const address = { fleet: 'test', device: 'door' };
 const one: FakePackage = { name: 'faces', version: '1.0.0', padding: 5000 };
@@ -20,7 +21,7 @@ function config(over: { url: string | null; state?: string; broker?: Record<stri
   return parseConfig({
     device_id: address.device, fleet: address.fleet, state_dir: over.state ?? temporaryFolder(),
     broker: { url: over.url, ...over.broker }, camera: { input: '/camera', loop: true }, api: { port: 0 },
-    telemetry: { interval_ms: over.telemetryMs ?? 1000 }, ota: { stall_ms: 200, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
+    telemetry: { interval_ms: over.telemetryMs ?? 1000 }, ota: PATIENT_OTA, trust: { unsigned: true },
   });
 }
 

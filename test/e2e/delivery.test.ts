@@ -7,7 +7,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import type { Event, PipelineReport } from '../../agent/contracts/index.js';
+import type { Event } from '../../agent/contracts/index.js';
 import { parseConfig, startAgent, type Agent } from '../../agent/main.js';
 import { EmbeddedBroker } from '../../deploy/broker/broker.js';
 import { Collector } from '../../deploy/collector/collector.js';
@@ -15,9 +15,11 @@ import { CollectorStore } from '../../deploy/collector/store.js';
 import { DeviceClient } from '../../deploy/demo/device-client.js';
 import { buildPipelinePackage } from '../../deploy/package/build.js';
 import type { HeldPackage } from '../../deploy/publish/packages.js';
+import type { Outcome } from '../../deploy/publish/outcome.js';
 import { Publisher } from '../../deploy/publish/publisher.js';
 import { mosquittoBroker, mosquittoMissing } from '../agent/support/brokers.js';
 import { quietLog, temporaryFolder, until } from '../agent/support/tools.js';
+import { PATIENT_OTA } from '../agent/support/update-rules.js';
 import { tinyModels } from '../deploy/package/tiny-models.js';
 
 const DOOR = { fleet: 'demo', device: 'door-1' };
@@ -87,7 +89,7 @@ async function bench(open: () => Promise<RunningBroker>, options: { blocksPerSec
   const state = temporaryFolder();
   const agent = await startAgent(parseConfig({
     device_id: DOOR.device, fleet: DOOR.fleet, state_dir: state, broker: { url: broker.url },
-    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 500, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
+    camera: { input: await pictures(), loop: true, realtime: true, fps: 20 }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: PATIENT_OTA, trust: { unsigned: true },
   }), { log: quietLog, env: {}, backoff: { baseMs: 50, capMs: 200 } });
   onTestFinished(() => agent.stop());
   return { broker, agent, device: new DeviceClient(agent.apiUrl ?? '', join(state, 'api.token')), publisher, store, events };
@@ -103,9 +105,15 @@ async function pictures(): Promise<string> {
   return folder;
 }
 
-async function deploy({ publisher }: Bench, pack: HeldPackage): Promise<{ state: string; reported: PipelineReport }> {
+async function deploy({ publisher }: Bench, pack: HeldPackage): Promise<Outcome> {
   const generation = await publisher.publish(DOOR.device, pack);
-  return publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 40_000 });
+  return publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 100_000 });
+}
+
+async function deployed(b: Bench, pack: HeldPackage): Promise<Outcome> {
+  const outcome = await deploy(b, pack);
+  expect(JSON.stringify(outcome.error ?? null)).toBe('null');
+  return outcome;
 }
 
 const frames = (agent: Agent): number => {
@@ -119,21 +127,21 @@ describe.each([
 ])('a package on its way through $name', ({ open, skip }) => {
   it.skipIf(skip)('arrives, is tested, runs, recognizes, and is replaced by a newer one that still knows its people', async () => {
     const b = await bench(open);
-    expect(await deploy(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
+    expect(await deployed(b, packages['1.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '1.0.0' }, previous: null } } });
     await until('the model runs', () => b.device.runsModel(), 30_000);
     await b.device.enrol('Red', [join(await pictures(), '1.png')]);
     await until('Red is recognized', () => b.events.some((event) => event.type === 'finding' && event.action === 'appeared' && event.finding.identity?.name === 'Red'), 30_000);
-    expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });
+    expect(await deployed(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' }, previous: { version: '1.0.0' } } } });
     expect((await b.device.people()).map(({ name }) => name)).toEqual(['Red']);
     await until('telemetry of version 2', () => b.store.windows(DOOR, 100).some((window) => window.pipelines[0]?.model?.version === '2.0.0' && window.pipelines[0].stages.some(({ stage }) => stage === 'embed')), 30_000);
     expect(b.store.device(DOOR)).toMatchObject({ status: { state: 'online' }, reported: { pipelines: [{ slots: { active: { version: '2.0.0' } } }] } });
     await b.agent.stop();
     await until('goodbye', () => b.store.device(DOOR)?.status?.state === 'stopped');
-  }, 120_000);
+  }, 300_000);
 
   it.skipIf(skip)('is refused when its bytes are not those of its hash, and the old model goes on', async () => {
     const b = await bench(open);
-    await deploy(b, packages['1.0.0']);
+    await deployed(b, packages['1.0.0']);
     const bytes = packages['2.0.0'].bytes.slice();
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
     const outcome = await deploy(b, { ...packages['2.0.0'], bytes });
@@ -141,8 +149,8 @@ describe.each([
     const before = frames(b.agent);
     await until('the old model goes on', () => frames(b.agent) > before + 5);
     // A failed deployment does not block the next.
-    expect(await deploy(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' } } } });
-  }, 120_000);
+    expect(await deployed(b, packages['2.0.0'])).toMatchObject({ state: 'committed', reported: { slots: { active: { version: '2.0.0' } } } });
+  }, 300_000);
 
   it.skipIf(skip)('arrives although the broker falls over in the middle, and what was there is not sent again', async () => {
     const b = await bench(open, { blocksPerSecond: 3 });
@@ -151,9 +159,9 @@ describe.each([
     await until('a chunk has arrived', () => (b.publisher.reported(DOOR.device)?.ota.blocks_done ?? 0) > 0, 30_000);
     await b.broker.restart();
     // A broker without persistence has forgotten it; a device that begins again would ask. This one has its journal.
-    const outcome = await b.publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 60_000 });
+    const outcome = await b.publisher.outcome(DOOR.device, pack.digest, generation, { timeoutMs: 100_000 });
     expect(outcome).toMatchObject({ state: 'committed', reported: { slots: { active: { digest: pack.digest } } } });
     // Of the three chunks at most the two that were on their way come again.
     expect(b.publisher.stats.blocksSent).toBeLessThanOrEqual((outcome.reported.ota.blocks_total ?? 0) + 2);
-  }, 120_000);
+  }, 300_000);
 });

@@ -164,17 +164,19 @@ describe('npm in this checkout', () => {
 });
 
 describe('the report of vitest', async () => {
-  const { countsOf, unhandledErrors } = await script<{ unhandledErrors(output: string): string[]; countsOf(report: object, status: number, root: string): { failed: number; failures: string[]; notes: string[] } }>('vitest-report.mjs');
+  const { countsOf, unhandledErrors } = await script<{ unhandledErrors(output: string): string[]; countsOf(report: object, status: number, root: string): { failed: number; failures: string[]; notes: string[]; retried: string[] } }>('vitest-report.mjs');
   const counts = { numPassedTests: 1, numFailedTests: 1, numPendingTests: 1, numTodoTests: 0, numFailedTestSuites: 1 };
 
-  it('names what failed with the first line of the reason, and what was skipped', () => {
+  it('names what failed or passed only at the second try with the first line of the reason, and what was skipped', () => {
     const assertionResults = [
       { status: 'passed', ancestorTitles: [], title: 'a', fullName: 'a', failureMessages: [] },
+      { status: 'passed', ancestorTitles: [], title: 'b', fullName: 'b', failureMessages: ['Error: too late'] },
       { status: 'failed', ancestorTitles: ['sums'], title: 'add', fullName: 'sums add', failureMessages: ['\u001b[31mexpected 3 to be 4\u001b[39m\n    at x.ts:1'] },
       { status: 'skipped', ancestorTitles: ['videos (no ffmpeg)'], title: 'play', fullName: 'videos play', failureMessages: [] },
     ];
     expect(countsOf({ ...counts, testResults: [{ name: '/x/test/a.test.ts', status: 'failed', assertionResults }] }, 1, '/x')).toEqual({
       passed: 1, failed: 1, skipped: 1, notes: ['skip test/a.test.ts: videos (no ffmpeg)'], failures: ['fail test/a.test.ts: sums add: expected 3 to be 4'],
+      retried: ['passed at the second try test/a.test.ts: b: Error: too late'],
     });
   });
 

@@ -8,6 +8,7 @@ import { aedesBroker } from '../support/brokers.js';
 import { FakeRuntime, packageBytes, type FakePackage } from '../support/fake-runtime.js';
 import { FleetSide } from '../support/fleet-side.js';
 import { desiredPackage, quietLog, temporaryFolder, until } from '../support/tools.js';
+import { PATIENT_OTA } from '../support/update-rules.js';
 
 const address = { fleet: 'test', device: 'house' };
 const faces: FakePackage = { name: 'faces', version: '1.0.0', padding: 6000 };
@@ -19,7 +20,7 @@ const wanted = (fake: FakePackage): ReturnType<typeof desiredPackage> => desired
 /** A camera at the door, and one in the yard. */
 function config(url: string | null, state = temporaryFolder()): Config {
   return parseConfig({
-    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: { stall_ms: 200, shadow: { every: 1, min_samples: 3, max_ms: 5000 } }, trust: { unsigned: true },
+    device_id: address.device, fleet: address.fleet, state_dir: state, broker: { url }, api: { port: 0 }, telemetry: { interval_ms: 1000 }, ota: PATIENT_OTA, trust: { unsigned: true },
     inputs: { door: { input: '/dev/door' }, yard: { input: '/dev/yard' } },
     pipelines: { front: { input: 'door' }, back: { input: 'yard', threads: 2 } },
   });

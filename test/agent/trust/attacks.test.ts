@@ -10,6 +10,7 @@ import { readKey } from '../../../deploy/repository/keys.js';
 import { random } from '../../runtime/support/random.js';
 import { packageBytes } from '../support/fake-runtime.js';
 import { until } from '../support/tools.js';
+import { PATIENT_OTA } from '../support/update-rules.js';
 import { fakeItem, TrustBench } from './bench.js';
 import { ADDRESS, DAY_MS, directed, forge, listed, SignedFleet, wanted, type Item, type SignedDesired } from './fleet.js';
 
@@ -164,7 +165,7 @@ describe('rollback', () => {
   });
 
   it('OTA-015: a smaller release counter than that of a package that ran is refused, whatever its version says', async () => {
-    const bench = await TrustBench.start({ config: { ota: { stall_ms: 200, probation_ms: 1, shadow: { every: 1, min_samples: 3, max_ms: 5000 } } } });
+    const bench = await TrustBench.start({ config: { ota: { ...PATIENT_OTA, probation_ms: 1 } } });
     await bench.install(two);
     const attacker = new SignedFleet(); // an honest repository refuses to add it, so the keys do it by hand
     expect(() => bench.fleet.add(fakeItem('9.0.0', 1))).toThrow('devices would refuse to go back');

@@ -6,6 +6,7 @@ import { aedesBroker, type TestBroker } from '../support/brokers.js';
 import { FakeRuntime, packageBytes } from '../support/fake-runtime.js';
 import { FleetSide } from '../support/fleet-side.js';
 import { quietLog, temporaryFolder, until } from '../support/tools.js';
+import { PATIENT_OTA } from '../support/update-rules.js';
 import { ADDRESS, digestOf, HARDWARE, SignedFleet, START_MS, type Item } from './fleet.js';
 
 export function fakeItem(version: string, counter: number, name = 'faces'): Item {
@@ -42,7 +43,7 @@ export class TrustBench {
     const { fleet, state, broker } = this;
     this.agent = await startAgent(parseConfig({
       device_id: ADDRESS.device, fleet: ADDRESS.fleet, state_dir: state, broker: { url: broker.url }, camera: { input: '/camera', loop: true }, api: { port: 0 },
-      telemetry: { interval_ms: 60_000 }, ota: { stall_ms: 200, shadow: { every: 1, min_samples: 3, max_ms: 5000 } },
+      telemetry: { interval_ms: 60_000 }, ota: PATIENT_OTA,
       trust: { hardware_id: HARDWARE, image_root: `${fleet.folder}/image/1.root.json`, director_root: `${fleet.folder}/director/1.root.json` }, ...config,
     }), {
       runtime: this.runtime, log: quietLog, env: {}, backoff: { baseMs: 20, capMs: 100 },

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { settingsText, type Desired, type Settings, type Signed } from '../../../agent/contracts/index.js';
 import type { HeldSettings } from '../../../deploy/publish/settings.js';
+import { until } from '../support/tools.js';
 import { fakeItem, TrustBench } from './bench.js';
 import { directed, SignedFleet } from './fleet.js';
 
@@ -26,6 +27,8 @@ async function takes(bench: TrustBench, desired: SignedDesired): Promise<void> {
   await bench.side.desire(desired);
   await bench.side.untilReported('the settings are taken', (r) => r.generation_applied === desired.generation && settingsText(r.settings) === settingsText(desired.settings));
   expect(bench.side.reported.at(-1)?.refused).toBeNull();
+  // The package is opened again after the report; what follows counts how often it was opened.
+  await until('the package runs with them', () => bench.runtime.opened.at(-1)?.overrides.match_threshold === desired.settings?.match_threshold);
 }
 
 describe('settings of a pipeline', () => {
