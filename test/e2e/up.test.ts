@@ -1,13 +1,16 @@
 /** `sterna up`, as `npm start` runs it: the compiled command line in a process of its own. */
 import { spawn, spawnSync, type ChildProcessByStdio } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { uniform } from '../../deploy/compress/random.js';
 import { projectFolder } from '../../deploy/demo/folder.js';
 import { assetsPresent } from '../../deploy/demo/up.js';
+import { waveOf } from '../../deploy/lab/wave.js';
+import { mixAt, siren, traffic } from '../../deploy/sound/synthesize.js';
 import { listenOn } from '../deploy/fixtures.js';
 import { until } from '../agent/support/tools.js';
 
@@ -54,6 +57,23 @@ function alive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+const isSiren = (event: unknown): boolean => (event as { finding?: { label?: string } }).finding?.label === 'siren';
+
+/** An uncompressed picture of one grey: nobody comes, and looking at it costs little. */
+function greyBitmap(width: number, height: number): Buffer {
+  const pixels = Buffer.alloc(3 * width * height, 128);
+  const header = Buffer.alloc(54);
+  header.write('BM');
+  header.writeUInt32LE(header.length + pixels.length, 2);
+  header.writeUInt32LE(header.length, 10);
+  header.writeUInt32LE(40, 14);
+  header.writeInt32LE(width, 18);
+  header.writeInt32LE(height, 22);
+  header.writeUInt16LE(1, 26);
+  header.writeUInt16LE(24, 28);
+  return Buffer.concat([header, pixels]);
 }
 
 describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${reason})`}`, () => {
@@ -116,6 +136,26 @@ describe.skipIf(reason !== '')(`sterna up${reason === '' ? '' : ` (skipped: ${re
     await run.exit;
     await until('the device is gone', () => !alive(device), 20_000);
   }, 6 * MINUTES);
+
+  it('--sound hears a siren in traffic, and tells the fleet side of it', async () => {
+    const [wave, picture] = [join(state, 'street.wav'), join(state, 'wall.bmp')];
+    // A stream that begins again every ten seconds, so that there is always another siren to hear, however busy the machine is.
+    const random = uniform(7);
+    const [road, wail] = [traffic(10, random), siren('wail', 10, random)];
+    writeFileSync(wave, waveOf(mixAt(wail.map((sample, i) => (i < 48_000 ? 0 : sample)), road, 15, 0.1)));
+    writeFileSync(picture, greyBitmap(64, 48));
+    const run = up('--input', picture, '--sound', wave, '--state', join(state, 'listening'));
+    await until('it is up', () => run.stderr().includes('Sterna is up'), 6 * MINUTES);
+    const url = /Sterna is up: (http:\S+)/.exec(run.stderr())?.[1] ?? '';
+    let events: unknown[] = [];
+    await until('a siren is heard', async () => {
+      ({ events } = await (await fetch(`${url}/api/devices/demo/door-1`)).json() as { events: unknown[] });
+      return events.some((event) => isSiren(event));
+    }, 6 * MINUTES).catch((error: unknown) => { throw new Error(`${String(error)}: ${JSON.stringify(events)} ${run.stderr()}`); });
+    expect(events.find(isSiren)).toMatchObject({ pipeline: 'sound', type: 'finding', finding: { type: 'sound', label: 'siren', score: expect.any(Number) as number }, model: { name: 'siren' } });
+    run.child.kill('SIGINT');
+    expect(await run.exit, run.stderr()).toBe(0);
+  }, 13 * MINUTES);
 
   it('names a port that is taken, before it does anything', async () => {
     const other = createServer();
