@@ -7,6 +7,12 @@ export interface SplitChoice {
   share: number;
 }
 
+/** What a gate costs, and the share of what it stopped in which it missed something. */
+export interface Trade {
+  cost: number;
+  missRate: number;
+}
+
 /** One setting of the gates, and what it did to the footage. */
 export interface GatePoint {
   /** Change of grey level that opens the pixel gate; null: every frame passes. */
@@ -48,13 +54,13 @@ export function bothPoint(pixels: number | null, before: GateOutcome, { split, t
 }
 
 /** The cheapest point that misses no more than wanted; of equally cheap ones the one that misses less. Undefined when there is none. */
-export function cheapest(points: readonly GatePoint[], missRate: number): GatePoint | undefined {
-  return points.filter((point) => point.missRate <= missRate).reduce<GatePoint | undefined>(
+export function cheapest<P extends Trade>(points: readonly P[], missRate: number): P | undefined {
+  return points.filter((point) => point.missRate <= missRate).reduce<P | undefined>(
     (best, point) => (best === undefined || point.cost < best.cost || (point.cost === best.cost && point.missRate < best.missRate) ? point : best), undefined);
 }
 
 /** Settings that no other one beats in cost and in misses at once, cheapest first. */
-export function unbeaten(points: readonly GatePoint[]): GatePoint[] {
-  const beaten = (a: GatePoint): boolean => points.some((b) => b.cost <= a.cost && b.missRate <= a.missRate && (b.cost < a.cost || b.missRate < a.missRate));
+export function unbeaten<P extends Trade>(points: readonly P[]): P[] {
+  const beaten = (a: P): boolean => points.some((b) => b.cost <= a.cost && b.missRate <= a.missRate && (b.cost < a.cost || b.missRate < a.missRate));
   return points.filter((point) => !beaten(point)).sort((a, b) => a.cost - b.cost);
 }

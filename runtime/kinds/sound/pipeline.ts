@@ -166,8 +166,7 @@ export class SoundPipeline implements Pipeline {
   async #check(stage: SoundStage): Promise<void> {
     this.#auditedNow = true;
     const scores = await this.#scores(stage);
-    const miss = this.#classes.some(({ members, on }) => members.some((member) => (scores[member] ?? 0) >= on));
-    this.#audit = stepAudit(this.#audit, miss ? 'miss' : 'nothing new', this.#settings.gate);
+    this.#audit = stepAudit(this.#audit, hearsAny(this.#classes, scores) ? 'miss' : 'nothing new', this.#settings.gate);
     this.#gate.factor = thresholdFactor(this.#audit.strictness);
   }
 
@@ -191,15 +190,19 @@ export class SoundPipeline implements Pipeline {
   }
 }
 
+/** Whether any class reaches its threshold in one window. */
+export const hearsAny = (classes: readonly SoundClass[], scores: ArrayLike<number>): boolean => classes.some(({ members, on }) => members.some((member) => (scores[member] ?? 0) >= on));
+
 /** Probabilities of the classes. @throws RuntimeError E_MODEL_SHAPE when the output is not of floats */
-function scoresOf(output: Tensor | undefined, activation: SoundSettings['activation']): Float32Array {
+export function scoresOf(output: Tensor | undefined, activation: SoundSettings['activation']): Float32Array {
   if (!(output?.data instanceof Float32Array)) throw new RuntimeError('E_MODEL_SHAPE', 'Expected a float32 output of scores from the classifier');
   const { data } = output;
   if (activation === 'none') return data;
   return activation === 'sigmoid' ? data.map((value) => 1 / (1 + Math.exp(-value))) : softmax(data);
 }
 
-function classesOf(settings: SoundSettings, stages: Stages, { outputs }: StageContract): SoundClass[] {
+/** What is told, with the thresholds of each. */
+export function classesOf(settings: SoundSettings, stages: Stages, { outputs }: StageContract): SoundClass[] {
   const { classes, labels, on, off, min_ms } = settings;
   if (classes.length > 0) return classes.map((one) => ({ on, off: Math.min(off, one.on ?? on), min_ms, ...defined(one) }));
   const info = soundStageOf(stages, 'classifier').session.outputs.find(({ name }) => name === outputs[0]);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { bothPoint, cheapest, pixelPoint, splitsToTry, type GatePoint } from '../../../deploy/gate/choose.js';
-import { curveSvg } from '../../../deploy/gate/curve.js';
+import { curveSvg, drawnGates } from '../../../deploy/gate/curve.js';
 import { FeatureTrial, PixelTrial } from '../../../deploy/gate/simulate.js';
 import type { Frame } from '../../../runtime/frame.js';
 import { featureGateSettings } from '../../../runtime/vision/gates/settings.js';
@@ -34,7 +34,7 @@ describe('the choice of gates', () => {
 
   it('is drawn', () => {
     const points = [pixelPoint(null, { frames: 10, stopped: 0, missed: 0 }), bothPoint(5, { frames: 10, stopped: 2, missed: 1 }, { split: { ...split, name: 'a<b' }, threshold: 0.1 }, { frames: 8, stopped: 4, missed: 0 })];
-    const svg = curveSvg(points, points[0] as GatePoint, 0.01);
+    const svg = curveSvg(points.map(drawnGates), points[0] as GatePoint, 0.01);
     expect(svg.match(/<circle/g)).toHaveLength(3);
     expect(svg).toContain('a&lt;b');
     expect(svg).not.toContain('NaN');
