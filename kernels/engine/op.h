@@ -190,6 +190,8 @@ Status PrepareBinaryF32(const OpContext& context, DriverPtr* driver);
 Status PrepareUnaryF32(const OpContext& context, DriverPtr* driver);
 Status PrepareReduceF32(const OpContext& context, DriverPtr* driver);
 Status PrepareSoftmaxF32(const OpContext& context, DriverPtr* driver);
+Status PrepareNormalizeF32(const OpContext& context, DriverPtr* driver);
+Status PrepareAttentionF32(const OpContext& context, DriverPtr* driver);
 Status PrepareCopy(const OpContext& context, DriverPtr* driver);
 Status PrepareTranspose(const OpContext& context, DriverPtr* driver);
 Status PreparePad(const OpContext& context, DriverPtr* driver);

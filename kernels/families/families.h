@@ -16,6 +16,7 @@
   TYPED(elementwise, ElementwiseKernels) \
   TYPED(pool, PoolKernels) \
   UNTYPED(unary_f32, UnaryF32Kernels) \
+  UNTYPED(rows_f32, RowsF32Kernels) \
   UNTYPED(audio, AudioKernels) \
   TYPED(gemm_w46, GemmNarrowKernel) \
   TYPED(gemm_u4u4, GemmNarrowKernel) \

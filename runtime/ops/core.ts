@@ -12,6 +12,7 @@ import { recurrenceOps } from './recurrent.js';
 import { needsAlong, needsBroadcast, needsOfFirst, needsSame, reshapedRegion } from './regions.js';
 import { allReduceKinds, reducedShape, reduceValue, type ReduceKind } from './reduction.js';
 import { resampleCoreOps } from './resample.js';
+import { rowOps } from './rows.js';
 import { selectBoxes } from './suppression.js';
 import { interleaveOps } from './transposed-convolution.js';
 import { throughAxes, throughAxis, throughFirst, throughLists } from './transpose-rules.js';
@@ -150,5 +151,5 @@ export const coreOps: OpTable = {
   ...wholeOps, SelectBoxes: selectBoxes,
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
-  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleCoreOps,
+  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleCoreOps, ...rowOps,
 };

@@ -66,13 +66,13 @@ function statistics(x: TensorValue, axes: readonly number[]): Statistics {
   return { centred, mean, variance: averaged(centred.map((d) => d * d)), at, reduced };
 }
 
-function standardized(x: TensorValue, axes: readonly number[], epsilon: number): TensorValue {
+export function standardized(x: TensorValue, axes: readonly number[], epsilon: number): TensorValue {
   const { centred, variance, at } = statistics(x, axes);
   return fromNumbers('float32', x.dims, centred.map((d, i) => d / Math.sqrt((variance[at[i] ?? 0] ?? 0) + epsilon)));
 }
 
 /** x * scale + bias, both broadcast. */
-function scaledAndShifted(x: TensorValue, scale: TensorValue, bias: TensorValue | undefined): TensorValue {
+export function scaledAndShifted(x: TensorValue, scale: TensorValue, bias: TensorValue | undefined): TensorValue {
   const type = { dtype: 'float32', shape: x.dims } as const;
   const scaled = zip(x, scale, type, (a, b) => a * b);
   return bias === undefined ? scaled : zip(scaled, bias, type, (a, b) => a + b);

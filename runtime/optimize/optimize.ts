@@ -13,7 +13,10 @@ import { fuseQuantized } from './passes/fuse-quantized.js';
 import { fuseSilu } from './passes/fuse-silu.js';
 import { hoistFunctions } from './passes/hoist-functions.js';
 import { hoistTransposes } from './passes/hoist-transposes.js';
+import { recognizeAttention, writeTransposed } from './passes/recognize-attention.js';
+import { recognizeGelu } from './passes/recognize-gelu.js';
 import { recognizeInt4Weights } from './passes/recognize-int4-weights.js';
+import { recognizeNormalization } from './passes/recognize-normalization.js';
 import { recognizeTernary } from './passes/recognize-ternary.js';
 import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
@@ -64,5 +67,6 @@ export function optimize(graph: Graph): Graph {
   const core = toChannelsLast(simplifyInferred(recognizeInt4Weights(inferShapes(graph))));
   const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
-  return sequence(float, [recognizeTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
+  const rows = sequence(float, [recognizeGelu, recognizeNormalization, recognizeAttention, simplifyViews, removeIdentities, writeTransposed]);
+  return sequence(rows, [recognizeTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);
 }

@@ -54,6 +54,20 @@ double Finish(const EpilogueF32& e, double acc, size_t row, size_t o) {
   return e.residual_first ? Activate(e, v + r, o) : Activate(e, v, o) + r;
 }
 
+// Weights that lie the other way round are packed to the same bytes, and so are those with a factor, as if they had been multiplied before.
+void CheckStridedPacking(const sterna::GemmF32Kernel& kernel, size_t n, size_t k, Random& random) {
+  const size_t stride = n + 3, bytes = RoundUp(kernel.packed_bytes(n, k), 64);
+  Guarded w(n * k * 4), turned(((k - 1) * stride + n) * 4), wanted(bytes), packed(bytes);
+  FillRandom(w, random);
+  for (size_t o = 0; o < n; ++o) {
+    for (size_t p = 0; p < k; ++p) turned.as<float>()[p * stride + o] = w.as<float>()[o * k + p], w.as<float>()[o * k + p] *= 0.37f;
+  }
+  std::memset(wanted.data(), 0, bytes), std::memset(packed.data(), 0, bytes);
+  kernel.pack(n, k, sterna::DenseF32(w.as<float>(), k), wanted.data());
+  kernel.pack(n, k, {turned.as<float>(), 1, stride, 0.37f}, packed.data());
+  EXPECT_MSG(FirstDifference(wanted.data(), packed.data(), bytes) < 0, Format("%s n=%zu k=%zu: strided weights are packed to other bytes", kernel.name, n, k));
+}
+
 void CheckGemm(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k, int options, Random& random) {
   const size_t a_stride = k + 5, y_stride = n + 3;
   Guarded a(m == 0 ? 0 : ((m - 1) * a_stride + k) * 4, kFloatSlack), w(n * k * 4), y(m == 0 ? 0 : ((m - 1) * y_stride + n) * 4);
@@ -61,7 +75,7 @@ void CheckGemm(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t k
   for (size_t i = 0; m > 0 && i < m - 1; ++i) std::memset(a.as<float>() + i * a_stride + k, 0xff, 5 * 4);
   RandomEpilogue epilogue(random, options, m, n);
   Guarded packed(RoundUp(kernel.packed_bytes(n, k), 64)), scratch(RoundUp(kernel.scratch_bytes(m, n, k), 64));
-  kernel.pack(n, k, w.as<float>(), packed.data());
+  kernel.pack(n, k, sterna::DenseF32(w.as<float>(), k), packed.data());
   const GemmF32Args args{m, n, k, a.as<float>(), a_stride, packed.data(), y.as<float>(), y_stride, epilogue.epilogue, scratch.data()};
   kernel.run(&args);
   for (size_t i = 0; i < m; ++i) {
@@ -99,6 +113,9 @@ void TestGemm(const sterna::IsaKernels& isa) {
     for (size_t m = 1; m <= 27; ++m, options += 11) CheckGemm(*isa.gemm_f32, m, n, 9, options & 63, random);
   }
   CheckGemm(*isa.gemm_f32, 203, 70, 300, 5, random);
+  for (size_t n : {1, 4, 17, 40, 64, 130}) {
+    for (size_t k : {1, 15, 16, 17, 50}) CheckStridedPacking(*isa.gemm_f32, n, k, random);
+  }
 }
 
 // Bits of y must not depend on how rows and columns are divided among calls: threads divide them in any way.
@@ -108,7 +125,7 @@ void CheckDivision(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size
   RandomEpilogue epilogue(random, 1 + 4 + 16, m, n);
   const auto run = [&](size_t row, size_t rows, size_t column, size_t columns, const Guarded& y) {
     Guarded packed(RoundUp(kernel.packed_bytes(columns, k), 64)), scratch(RoundUp(kernel.scratch_bytes(rows, columns, k), 64));
-    kernel.pack(columns, k, w.as<float>() + column * k, packed.data());
+    kernel.pack(columns, k, sterna::DenseF32(w.as<float>() + column * k, k), packed.data());
     EpilogueF32 e = epilogue.epilogue;
     e.bias += column, e.residual += row * e.residual_stride + column;
     const GemmF32Args args{rows, columns, k, a.as<float>() + row * k, k, packed.data(), y.as<float>() + row * n + column, n, e, scratch.data()};
@@ -152,7 +169,7 @@ void CheckPieces(const sterna::GemmF32Kernel& kernel, size_t m, size_t n, size_t
   }
   RandomEpilogue epilogue(random, options, m, n);
   Guarded packed(RoundUp(kernel.packed_bytes(n, k), 64)), scratch(RoundUp(kernel.scratch_bytes(m, n, k), 64));
-  kernel.pack(n, k, w.as<float>(), packed.data());
+  kernel.pack(n, k, sterna::DenseF32(w.as<float>(), k), packed.data());
   GemmF32Args args{m, n, k, matrix.as<float>(), k, packed.data(), expected.as<float>(), n, epilogue.epilogue, scratch.data()};
   kernel.run(&args);
   args.a = image.as<float>(), args.a_stride = step, args.y = actual.as<float>();

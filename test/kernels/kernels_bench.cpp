@@ -120,7 +120,7 @@ std::function<void()> PrepareGemmF32(const sterna::GemmF32Kernel& kernel, const 
   const Memory residual = AllocateFloats(s.m * s.n);
   const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
   const Memory bias = Scales(s.n);
-  kernel.pack(s.n, s.k, Floats(w), packed.get());
+  kernel.pack(s.n, s.k, sterna::DenseF32(Floats(w), s.k), packed.get());
   return [=, &kernel] {
     const sterna::EpilogueF32 epilogue = {Floats(bias), nullptr, 0.0f, 6.0f, s.residual ? Floats(residual) : nullptr, s.n, 0};
     float* out = reinterpret_cast<float*>(y.get());

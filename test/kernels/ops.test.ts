@@ -304,6 +304,53 @@ describe.each(isas)('float ops on %s', (isa) => {
       expectClose(actual, [...indices(dims)].map((index) => (log ? Math.log(share(index)) : share(index))), 5e-6);
     }
   });
+
+  it.each([true, false])('normalizes rows between gaps: scale and bias %s', async (both) => {
+    const [rows, n] = [7, 37];
+    const [x, scale, bias] = [floats(rows * n, 2, 9), floats(n), floats(n)];
+    const operands: OpCase['inputs'] = [{ type: 'f32', dims: [rows, n], data: x, stride: 40 }];
+    if (both) operands.push({ type: 'f32', dims: [n], data: scale, constant: true }, { type: 'f32', dims: [1, n], data: bias });
+    const actual = await runOp(isa, { op: 'normalizeF32', inputs: operands, attributes: [f(0.01)], output: { type: 'f32', dims: [rows, n], stride: 48 } });
+    const wanted = Array.from(x, (value, i) => {
+      const row = x.subarray(i - (i % n), i - (i % n) + n);
+      const mean = row.reduce((sum, v) => sum + v / n, 0);
+      const normal = (value - mean) / Math.sqrt(row.reduce((sum, v) => sum + (v - mean) ** 2 / n, 0) + 0.01);
+      return both ? normal * (scale[i % n] ?? 0) + (bias[i % n] ?? 0) : normal;
+    });
+    expectClose(actual, wanted, 1e-5);
+  });
+
+  const orders: [string, { q: number[]; k: number[]; v: number[]; y: number[] }][] = [
+    ['as in the formula', { q: [0, 1, 2, 3], k: [0, 1, 2, 3], v: [0, 1, 2, 3], y: [0, 1, 2, 3] }],
+    ['heads side by side', { q: [0, 2, 1, 3], k: [0, 2, 1, 3], v: [0, 2, 1, 3], y: [0, 2, 1, 3] }],
+    ['keys and values turned', { q: [0, 1, 2, 3], k: [0, 1, 3, 2], v: [1, 0, 3, 2], y: [1, 0, 2, 3] }],
+  ];
+  describe.each(orders)('attention, %s', (_name, order) => {
+    // Queries in several blocks; keys and values that no vector divides.
+    it.each([[13, 5, 3, 9], [130, 33, 16, 20], [3, 700, 8, 1]] as const)('%i queries of %i keys', async (m, n, d, e) => {
+      const batch = [2, 3];
+      const stored = (dims: readonly number[], perm: readonly number[]): number[] => perm.reduce<number[]>((out, axis, i) => ((out[axis] = dims[i] ?? 1), out), []);
+      const operand = (dims: readonly number[], perm: readonly number[]) => {
+        const data = floats(product(dims));
+        return { dims: stored(dims, perm), data, at: (...index: number[]): number => data[offset(stored(index, perm), stored(dims, perm))] ?? NaN };
+      };
+      const [q, k, v] = [operand([...batch, m, d], order.q), operand([...batch, n, d], order.k), operand([...batch, n, e], order.v)];
+      const mask = floats(3 * n).map((value, i) => (i % 5 === 3 ? -Infinity : value));
+      const inputs: OpCase['inputs'] = [q, k, v].map(({ dims, data }) => ({ type: 'f32' as const, dims, data }));
+      const attributes = [f(0.3), ...[order.q, order.k, order.v, order.y].flatMap((perm) => six(perm, 0))];
+      for (const masked of [false, true]) {
+        const operands = masked ? [...inputs, { type: 'f32' as const, dims: [3, 1, n], data: mask }] : inputs;
+        const y = await runOp(isa, { op: 'attentionF32', inputs: operands, attributes, output: { type: 'f32', dims: stored([...batch, m, e], order.y) } });
+        for (const [b, h, i] of [[0, 0, 0], [1, 2, m - 1], [0, 1, Math.floor(m / 2)], [1, 0, m - 1]] as const) {
+          const shares = Array.from({ length: n }, (_, j) => Math.exp(0.3 * Array.from({ length: d }, (_, c) => q.at(b, h, i, c) * k.at(b, h, j, c)).reduce((sum, p) => sum + p, 0) + (masked ? (mask[h * n + j] ?? 0) : 0)));
+          const sum = shares.reduce((total, share) => total + share, 0);
+          const wanted = Array.from({ length: e }, (_, c) => shares.reduce((total, share, j) => total + (share / sum) * v.at(b, h, j, c), 0));
+          const dims = stored([...batch, m, e], order.y);
+          expectClose(wanted.map((_, c) => y[offset(stored([b, h, i, c], order.y), dims)] ?? NaN), wanted, 1e-5);
+        }
+      }
+    });
+  });
 });
 
 describe('data movement', () => {

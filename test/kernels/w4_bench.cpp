@@ -17,7 +17,7 @@ constexpr size_t kGroup = 64;
 
 std::function<void()> PrepareF32(const sterna::GemmF32Kernel& kernel, size_t m, size_t side) {
   const Memory a = AllocateFloats(m * side), w = AllocateFloats(side * side), y = AllocateFloats(m * side), packed = Allocate(kernel.packed_bytes(side, side));
-  kernel.pack(side, side, Floats(w), packed.get());
+  kernel.pack(side, side, sterna::DenseF32(Floats(w), side), packed.get());
   return [=, &kernel] {
     float* out = reinterpret_cast<float*>(y.get());
     const sterna::GemmF32Args args = {m, side, side, Floats(a), side, packed.get(), out, side, {nullptr, nullptr, -1e30f, 1e30f, nullptr, 0, 0}, nullptr};

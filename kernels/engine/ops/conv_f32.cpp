@@ -90,7 +90,7 @@ class GemmF32 : public PanelGemm<GemmF32Kernel> {
   Status Pack(const OpContext& context, const float* w) {
     bool exact;  // float kernels take any weights
     return PackPanels(context, kW, [&](int64_t panel, uint8_t* block) {
-      kernel_->pack(Width(panel), k_, w + panel * plan_.width * static_cast<int64_t>(k_), block);
+      kernel_->pack(Width(panel), k_, DenseF32(w + panel * plan_.width * static_cast<int64_t>(k_), k_), block);
       return true;
     }, &exact);
   }

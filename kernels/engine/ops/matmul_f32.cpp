@@ -66,11 +66,10 @@ class Batch {
   int64_t count_ = 1;
 };
 
-// Writes b as the kernels' pack wants it, [n][k], scaled by alpha.
-void LayOutB(const MatMulShape& s, const float* b, float* out) {
-  for (int64_t n = 0; n < s.n; ++n) {
-    for (int64_t k = 0; k < s.k; ++k) out[n * s.k + k] = s.alpha * (s.transpose_b ? b[n * s.b.stride + k] : b[k * s.b.stride + n]);
-  }
+// b as the kernels pack it, [n][k], scaled by alpha.
+StridedF32 ColumnsOf(const MatMulShape& s, const float* b) {
+  const size_t stride = static_cast<size_t>(s.b.stride);
+  return s.transpose_b ? StridedF32{b, stride, 1, s.alpha} : StridedF32{b, 1, stride, s.alpha};
 }
 
 // Units: rows of y over the whole batch when b is packed, matrices otherwise (each packs its own b).
@@ -84,9 +83,8 @@ class MatMulF32 final : public OpDriver {
     cost_ = batch.count() * s.m * s.n * s.k / 8;
     kernel_ = kernel->name;
     a_bytes_ = s.transpose_a ? RoundUp(m * k * 4, 64) + kSlack : 0;
-    b_bytes_ = packed != nullptr ? 0 : RoundUp(n * k * 4, 64);
     packed_bytes_ = packed != nullptr ? 0 : RoundUp(kernel->packed_bytes(n, k), 64);
-    scratch_bytes_ = a_bytes_ + b_bytes_ + packed_bytes_ + kernel->scratch_bytes(m, n, k);
+    scratch_bytes_ = a_bytes_ + packed_bytes_ + kernel->scratch_bytes(m, n, k);
   }
   void Bind(const uint8_t* a, const uint8_t* b, const uint8_t* bias) {
     a_ = reinterpret_cast<const float*>(a);
@@ -110,10 +108,8 @@ class MatMulF32 final : public OpDriver {
     batch_.Offsets(matrix, at);
     const void* packed = packed_;
     if (packed == nullptr) {
-      float* b = reinterpret_cast<float*>(scratch + a_bytes_);
-      LayOutB(s_, b_ + at[1], b);
-      gemm_->pack(static_cast<size_t>(s_.n), static_cast<size_t>(s_.k), b, scratch + a_bytes_ + b_bytes_);
-      packed = scratch + a_bytes_ + b_bytes_;
+      gemm_->pack(static_cast<size_t>(s_.n), static_cast<size_t>(s_.k), ColumnsOf(s_, b_ + at[1]), scratch + a_bytes_);
+      packed = scratch + a_bytes_;
     }
     const float* a = a_ + at[0] + row * s_.a.stride;
     size_t a_stride = static_cast<size_t>(s_.a.stride);
@@ -124,7 +120,7 @@ class MatMulF32 final : public OpDriver {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const GemmF32Args args{static_cast<size_t>(count), static_cast<size_t>(s_.n), static_cast<size_t>(s_.k), a, a_stride, packed,
                            y_ + at[2] + row * s_.y.stride, static_cast<size_t>(s_.y.stride),
-                           {bias_, nullptr, -kInfinity, kInfinity, nullptr, 0, 0}, scratch + a_bytes_ + b_bytes_ + packed_bytes_};
+                           {bias_, nullptr, -kInfinity, kInfinity, nullptr, 0, 0}, scratch + a_bytes_ + packed_bytes_};
     gemm_->run(&args);
   }
 
@@ -142,7 +138,7 @@ class MatMulF32 final : public OpDriver {
   const uint8_t* packed_;
   float* y_;
   const float *a_ = nullptr, *b_ = nullptr, *bias_ = nullptr;
-  size_t a_bytes_, b_bytes_, packed_bytes_;
+  size_t a_bytes_, packed_bytes_;
 };
 
 Status CheckMatMul(const OpContext& context, MatMulShape* s, Batch* batch) {
@@ -170,12 +166,10 @@ Status PackConstantB(const OpContext& context, const MatMulShape& s, const uint8
   if (context.Constant(1) == nullptr || !s.shared_b) return Status::Ok();
   const size_t n = static_cast<size_t>(s.n), k = static_cast<size_t>(s.k);
   const GemmF32Kernel& kernel = *context.kernels().gemm_f32;
-  std::vector<float> w(n * k);
-  LayOutB(s, reinterpret_cast<const float*>(context.Constant(1)), w.data());
   uint8_t* block;
   const Status status = context.Allocate(kernel.packed_bytes(n, k), &block);
   if (!status.ok()) return status;
-  kernel.pack(n, k, w.data(), block);
+  kernel.pack(n, k, ColumnsOf(s, reinterpret_cast<const float*>(context.Constant(1))), block);
   *packed = block;
   return status;
 }

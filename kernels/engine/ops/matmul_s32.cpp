@@ -93,7 +93,7 @@ void MatMulS32::Pack(const uint8_t* b, uint8_t* packed, float* columns) const {
       const int32_t zero = Value(b_zero_ + (zero_by_column_ ? n : 0));
       for (int64_t k = 0; k < depth; ++k) columns[n * depth + k] = static_cast<float>(Value(b + (block * kDepth + k) * b_stride_ + n) - zero);
     }
-    gemm_->pack(static_cast<size_t>(s_.n), static_cast<size_t>(depth), columns, packed + block_bytes_ * static_cast<uint64_t>(block));
+    gemm_->pack(static_cast<size_t>(s_.n), static_cast<size_t>(depth), DenseF32(columns, static_cast<size_t>(depth)), packed + block_bytes_ * static_cast<uint64_t>(block));
   }
 }
 

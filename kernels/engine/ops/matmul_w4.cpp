@@ -144,7 +144,7 @@ Status PackWide(const OpContext& context, const Shape& s, uint8_t** packed) {
   for (int64_t slab = 0; status.ok() && slab < s.slabs(); ++slab) {
     const int64_t first = slab * kSlab * s.k, rows = std::min(kSlab, s.n - slab * kSlab);
     for (int64_t i = 0; i < rows * s.k; ++i) wide[static_cast<size_t>(i)] = scale[(first + i) / s.group] * static_cast<float>(w[first + i]);
-    kernel.pack(static_cast<size_t>(rows), static_cast<size_t>(s.k), wide.data(), *packed + static_cast<size_t>(slab) * bytes);
+    kernel.pack(static_cast<size_t>(rows), static_cast<size_t>(s.k), DenseF32(wide.data(), static_cast<size_t>(s.k)), *packed + static_cast<size_t>(slab) * bytes);
   }
   return status;
 }

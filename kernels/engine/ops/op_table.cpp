@@ -26,6 +26,8 @@ constexpr OpTraits kOps[] = {
     {OpCode::kResizeF32, 1, 1, 1, sizeof(ResizeAttrs), false, PrepareResizeF32},
     {OpCode::kReduceF32, 1, 1, 1, sizeof(ReduceAttrs), false, PrepareReduceF32},
     {OpCode::kSoftmaxF32, 1, 1, 1, sizeof(SoftmaxAttrs), false, PrepareSoftmaxF32},
+    {OpCode::kNormalizeF32, 1, 3, 1, sizeof(NormalizeAttrs), false, PrepareNormalizeF32},
+    {OpCode::kAttentionF32, 3, 4, 3, sizeof(AttentionAttrs), false, PrepareAttentionF32},
     {OpCode::kCopy, 1, 1, 1, sizeof(CopyAttrs), false, PrepareCopy},
     {OpCode::kTranspose, 1, 1, 1, sizeof(TransposeAttrs), false, PrepareTranspose},
     {OpCode::kPad, 1, 1, 1, sizeof(PadAttrs), false, PreparePad},

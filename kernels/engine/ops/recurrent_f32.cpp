@@ -112,7 +112,7 @@ Status RecurrentF32::PackDirection(const OpContext& context, int64_t d) {
   const auto pack = [&](size_t n, const float* from, const uint8_t** packed) {
     uint8_t* block;
     const Status status = context.Allocate(kernel_f32_->packed_bytes(n, h), &block);
-    if (status.ok()) kernel_f32_->pack(n, h, from, block);
+    if (status.ok()) kernel_f32_->pack(n, h, DenseF32(from, h), block);
     *packed = block;
     return status;
   };

@@ -147,7 +147,7 @@ class ReduceF32 final : public OpDriver {
 class SoftmaxF32 final : public OpDriver {
  public:
   SoftmaxF32(const OpContext& context, int axis, SoftmaxMode mode, const uint8_t* x)
-      : exp_(context.kernels().elementwise->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
+      : row_(context.kernels().rows_f32->softmax), exp_(context.kernels().elementwise->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     const Tensor &in = *context.Input(0), &out = context.Output();
     int64_t xs[kMaxRank], ys[kMaxRank];
     StridesOf(in, xs);
@@ -157,10 +157,11 @@ class SoftmaxF32 final : public OpDriver {
     for (int i = 0; i < in.rank; ++i) {
       if (i != axis) kept_.AddAxis(in.dims[i], {xs[i], ys[i]});
     }
+    in_place_ = mode == SoftmaxMode::kSoft && x_step_ == 1 && y_step_ == 1 && n_ >= kRow;
     rows_ = std::max<int64_t>(kBlock / n_, 1);
     units_ = kept_.units();
     cost_ = in.elements * 2;
-    scratch_bytes_ = static_cast<size_t>(rows_ * n_) * 2 * sizeof(float);
+    scratch_bytes_ = in_place_ ? 0 : static_cast<size_t>(rows_ * n_) * 2 * sizeof(float);
     kernel_ = "softmax_f32";
     along_pixels_ = axis == in.rank - 1 && in.rank > 1;
     x_pixel_ = in.pixel_stride, y_pixel_ = out.pixel_stride;
@@ -183,10 +184,15 @@ class SoftmaxF32 final : public OpDriver {
   }
 
  private:
+  static constexpr int64_t kRow = 16;      // elements for which a call of the kernel for rows is worth it
   static constexpr int64_t kBlock = 1024;  // elements that go through exp at once: short vectors share a call
 
   // `rows` vectors, x_row and y_row apart.
   void Block(const float* x, int64_t x_row, float* y, int64_t y_row, int64_t rows, float* shifted) const {
+    if (in_place_) {
+      for (int64_t r = 0; r < rows; ++r) row_(static_cast<size_t>(n_), x + r * x_row, y + r * y_row);
+      return;
+    }
     float* exps = shifted + rows_ * n_;
     for (int64_t r = 0; r < rows; ++r) Shift(x + r * x_row, shifted + r * n_);
     if (mode_ == SoftmaxMode::kHard) {
@@ -214,11 +220,13 @@ class SoftmaxF32 final : public OpDriver {
     for (int64_t i = 0; i < n_; ++i) y[i * y_step_] = log ? shifted[i] - log_sum : exps[i] * factor;
   }
 
+  void (*row_)(size_t, const float*, float*);
   void (*exp_)(size_t, const float*, float*);
   SoftmaxMode mode_;
   const float* x_;
   float* y_;
   int64_t n_, x_step_, y_step_;
+  bool in_place_;  // rows are computed where they are
   bool along_pixels_;
   int64_t x_pixel_, y_pixel_;
   int64_t rows_;  // vectors in a block

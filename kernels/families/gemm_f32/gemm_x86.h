@@ -9,6 +9,7 @@
 #pragma once
 #include "isa/x86/panels.h"
 #include "kernel.h"
+#include "pack_panel.h"
 
 namespace sterna {
 namespace {
@@ -23,16 +24,14 @@ struct GemmF32 {
   static size_t PackedBytes(size_t n, size_t k) { return RoundUp(n, kLanes) * k * sizeof(float); }
   static size_t ScratchBytes(size_t, size_t, size_t) { return 0; }
 
-  static void Pack(size_t n, size_t k, const float* w, void* packed) {
+  static void Pack(size_t n, size_t k, const StridedF32& w, void* packed) {
     float* out = static_cast<float*>(packed);
     const Cut panels = CutEvenly(CeilDiv(n, kLanes), kMaxVectors);
     size_t first = 0;
     for (size_t panel = 0; panel < panels.parts; ++panel) {
-      const size_t end = first + PartSize(panels, panel) * kLanes;
-      for (size_t p = 0; p < k; ++p) {
-        for (size_t o = first; o < end; ++o) *out++ = o < n ? w[o * k + p] : 0.0f;
-      }
-      first = end;
+      const size_t width = PartSize(panels, panel) * kLanes;
+      out = PackPanelF32(n, k, w, first, width, out);
+      first += width;
     }
   }
 

@@ -15,10 +15,20 @@ struct GemmF32Args {
   EpilogueF32 epilogue;
   void* scratch;
 };
+// The weights [n][k] wherever they are: factor * data[o * n_stride + p * k_stride].
+struct StridedF32 {
+  const float* data;
+  size_t n_stride, k_stride;  // floats
+  float factor;
+};
+
+// w: [n][k], dense.
+static inline StridedF32 DenseF32(const float* w, size_t k) { return {w, k, 1, 1.0f}; }
+
 struct GemmF32Kernel {
   const char* name;
   size_t (*packed_bytes)(size_t n, size_t k);
-  void (*pack)(size_t n, size_t k, const float* w, void* packed);  // w: [n][k]
+  void (*pack)(size_t n, size_t k, const StridedF32& w, void* packed);
   size_t (*scratch_bytes)(size_t m, size_t n, size_t k);
   void (*run)(const GemmF32Args* args);
   // run(), but row i of A is `pieces` pieces of k / pieces floats, piece p at a + i * a_stride + p * piece_stride: the windows of a convolution where

@@ -10,6 +10,7 @@
 #include <arm_neon.h>
 
 #include "kernel.h"
+#include "pack_panel.h"
 #include "isa/arm/epilogue_f32_neon.h"
 
 namespace sterna {
@@ -33,14 +34,9 @@ size_t PaddedChannels(size_t n) {
 
 size_t PackedBytes(size_t n, size_t k) { return PaddedChannels(n) * k * sizeof(float); }
 
-void Pack(size_t n, size_t k, const float* w, void* packed) {
+void Pack(size_t n, size_t k, const StridedF32& w, void* packed) {
   float* out = static_cast<float*>(packed);
-  for (size_t first = 0; first < n; first += kPanel) {
-    const size_t end = first + PanelWidth(n, first);
-    for (size_t p = 0; p < k; ++p) {
-      for (size_t o = first; o < end; ++o) *out++ = o < n ? w[o * k + p] : 0.0f;
-    }
-  }
+  for (size_t first = 0; first < n; first += kPanel) out = PackPanelF32(n, k, w, first, PanelWidth(n, first), out);
 }
 
 size_t ScratchBytes(size_t, size_t, size_t) { return 0; }

@@ -13,10 +13,10 @@ constexpr size_t kTile = 16;  // output channels accumulated together: four base
 
 size_t PackedBytes(size_t n, size_t k) { return n * k * sizeof(float); }
 
-void Pack(size_t n, size_t k, const float* w, void* packed) {
+void Pack(size_t n, size_t k, const StridedF32& w, void* packed) {
   float* out = static_cast<float*>(packed);
   for (size_t p = 0; p < k; ++p) {
-    for (size_t o = 0; o < n; ++o) out[p * n + o] = w[o * k + p];
+    for (size_t o = 0; o < n; ++o) out[p * n + o] = w.factor * w.data[o * w.n_stride + p * w.k_stride];
   }
 }
 

@@ -11,6 +11,7 @@
 #include "families/gemm_q8/kernel.h"
 #include "families/gemm_w46/kernel.h"
 #include "families/peak/kernel.h"
+#include "families/rows_f32/kernel.h"
 #include "families/unary_f32/kernel.h"
 #include "families/elementwise/kernel.h"
 #include "families/pool/kernel.h"

@@ -104,6 +104,8 @@ enum class OpCode : uint16_t {
   kResizeF32 = 21,  // x -> y                                                            ResizeAttrs
   kReduceF32 = 22,  // x -> y                                                            ReduceAttrs
   kSoftmaxF32 = 23, // x -> y                                                            SoftmaxAttrs
+  kNormalizeF32 = 24, // x, scale [C]?, bias [C]? -> y, over the last axis               NormalizeAttrs
+  kAttentionF32 = 25, // q, k, v, mask? -> y = softmax(scale * q k^T + mask) v           AttentionAttrs
   // data movement, any type
   kCopy = 32,       // x -> y: strided slice to strided slice                            CopyAttrs
   kTranspose = 33,  // x -> y                                                            TransposeAttrs
@@ -252,6 +254,16 @@ enum class SoftmaxMode : int32_t { kSoft = 0, kLog = 1, kHard = 2 };
 struct SoftmaxAttrs {
   int32_t axis;
   int32_t mode;  // SoftmaxMode
+};
+// y = (x - mean) / sqrt(variance + epsilon) * scale + bias of each row.
+struct NormalizeAttrs {
+  float epsilon;
+};
+// All of one rank, 3 or more: q [.., M, D], k [.., N, D], v [.., N, E], y [.., M, E], the axes before these alike; the mask broadcasts to [.., M, N]. Axis i
+// of an operand is axis perm[i] of its tensor; the last axis of q and of y is the last of theirs.
+struct AttentionAttrs {
+  float scale;
+  int32_t q_perm[kMaxRank], k_perm[kMaxRank], v_perm[kMaxRank], y_perm[kMaxRank];
 };
 struct CopyAttrs {  // y[y_start + i * y_step] = x[x_start + i * x_step], i < extent, per axis; x and y have the same rank
   int32_t extent[kMaxRank];

@@ -67,6 +67,10 @@ struct VecNeon {
   }
   // -x where the integral n is odd.
   static inline Reg FlipOdd(Reg x, Reg n) { return vreinterpretq_f32_s32(veorq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(vcvtq_s32_f32(n), 31))); }
+  // Over all lanes.
+  static inline float SumOf(Reg x) { return vaddvq_f32(x); }
+  static inline float LargestOf(Reg x) { return vmaxvq_f32(x); }
+  static inline float SquareRoot(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
 };
 
 }  // namespace

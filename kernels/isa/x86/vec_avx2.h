@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fold_x86.h"
 #include "steer.h"
 
 namespace sterna {
@@ -95,6 +96,18 @@ struct Vec256 {
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
   }
+  // Over all lanes: the halves meet in memory.
+  static inline float SumOf(Reg x) {
+    float lanes[kLanes];
+    Store(lanes, x);
+    return SumOfFour(_mm_add_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4)));
+  }
+  static inline float LargestOf(Reg x) {
+    float lanes[kLanes];
+    Store(lanes, x);
+    return LargestOfFour(_mm_max_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4)));
+  }
+  static inline float SquareRoot(float x) { return SquareRootOfOne(x); }
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fold_x86.h"
 #include "steer.h"
 
 namespace sterna {
@@ -75,6 +76,18 @@ struct Vec512 {
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm512_mask_mul_ps(x, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), x, slope);
   }
+  // Over all lanes: the quarters meet in memory.
+  static inline float SumOf(Reg x) {
+    float lanes[kLanes];
+    Store(lanes, x);
+    return SumOfFour(_mm_add_ps(_mm_add_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4)), _mm_add_ps(_mm_loadu_ps(lanes + 8), _mm_loadu_ps(lanes + 12))));
+  }
+  static inline float LargestOf(Reg x) {
+    float lanes[kLanes];
+    Store(lanes, x);
+    return LargestOfFour(_mm_max_ps(_mm_max_ps(_mm_loadu_ps(lanes), _mm_loadu_ps(lanes + 4)), _mm_max_ps(_mm_loadu_ps(lanes + 8), _mm_loadu_ps(lanes + 12))));
+  }
+  static inline float SquareRoot(float x) { return SquareRootOfOne(x); }
 };
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fold_x86.h"
+
 namespace sterna {
 namespace {
 
@@ -98,6 +100,10 @@ struct Vec128 {
   static inline Reg NegativeTimes(Reg x, Reg slope) {
     return _mm_blendv_ps(x, _mm_mul_ps(x, slope), _mm_cmplt_ps(x, _mm_setzero_ps()));
   }
+  // Over all lanes.
+  static inline float SumOf(Reg x) { return SumOfFour(x); }
+  static inline float LargestOf(Reg x) { return LargestOfFour(x); }
+  static inline float SquareRoot(float x) { return SquareRootOfOne(x); }
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
-import { notConstant, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
+import { floatAttribute, notConstant, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { optionalOperand } from '../../graph/operands.js';
+import { operand, optionalOperand } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { coreBinaryKind, coreReduceKind, coreSoftmaxMode } from '../../ops/core.js';
 import { matMulShape } from '../../ops/linear.js';
 import { gatherElements } from '../../ops/movement.js';
+import { attentionOrders, attentionScale } from '../../ops/rows.js';
 import * as views from '../../ops/views.js';
 import type { Lowering, LoweringContext } from '../context.js';
 import { binaryCodes, reduceCodes, softmaxCodes, unaryCodes } from '../program-format.js';
@@ -108,7 +109,24 @@ const softmax: Lowering = (context, node) => {
   context.emit(node, 'SoftmaxF32', [context.tensor(x)], context.tensor(output), { axis: requiredInt(node, 'axis'), mode: softmaxCodes[coreSoftmaxMode(node)] });
 };
 
+const normalizeRows: Lowering = (context, node) => {
+  const { x, output } = views.single(node);
+  const operands = [context.tensor(x), ...[1, 2].map((index) => context.optional(optionalOperand(node, index)))];
+  context.emit(node, 'NormalizeF32', operands, context.tensor(output), { epsilon: floatAttribute(node, 'epsilon', 1e-5) });
+};
+
+const attention: Lowering = (context, node) => {
+  const { q, k, v, y } = attentionOrders(node);
+  const operands = [0, 1, 2, 3].map((index) => context.optional(optionalOperand(node, index)));
+  const { x, output } = views.single(node);
+  const depth = context.shape(x).at(-1) ?? 1; // of the queries, whose last axis is the last
+  const columns = context.shape(operand(node, 1))[k.at(-2) ?? 0] ?? 1;
+  const macs = (elementCount(context.shape(x)) + (elementCount(context.shape(x)) / depth) * (context.shape(output).at(-1) ?? 1)) * columns;
+  context.emit({ node, macs }, 'AttentionF32', operands, context.tensor(output), { scale: attentionScale(node), q_perm: q, k_perm: k, v_perm: v, y_perm: y });
+};
+
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
-  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax,
+  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax, NormalizeRows: normalizeRows,
+  FusedAttention: attention,
 };

@@ -7,7 +7,7 @@ const elementSize: Record<DType, number> = { f32: 4, u8: 1, s8: 1, s32: 4 };
 
 export const opcodes = {
   convQ8: 1, binaryQ8: 2, lutQ8: 3, poolQ8: 4, resizeQ8: 5, quantize: 6, dequantize: 7, normalizeU8: 8, threshold: 9, convQ8F32: 10,
-  convF32: 16, matMulF32: 17, binaryF32: 18, unaryF32: 19, poolF32: 20, resizeF32: 21, reduceF32: 22, softmaxF32: 23,
+  convF32: 16, matMulF32: 17, binaryF32: 18, unaryF32: 19, poolF32: 20, resizeF32: 21, reduceF32: 22, softmaxF32: 23, normalizeF32: 24, attentionF32: 25,
   copy: 32, transpose: 33, pad: 34, gather: 35,
   cast: 40, compare: 41, logic: 42, select: 43, binaryS32: 44, reduceS32: 45, gatherElements: 46, gatherNd: 47, argReduce: 48, topK: 49, nonMaxSuppression: 50, cumSum: 51,
   recurrentF32: 60, matMulS32: 61, resampleF32: 62,

@@ -31,7 +31,7 @@ function enumeratorsOf(name: string): Record<string, number> {
 
 const structs: Readonly<Record<string, string>> = {
   ConvQ8: 'ConvQ8Attrs', Threshold: 'ThresholdAttrs', ConvQ8F32: 'ConvQ8F32Attrs', BinaryQ8: 'BinaryQ8Attrs', PoolQ8: 'PoolAttrs', PoolF32: 'PoolAttrs', ResizeQ8: 'ResizeAttrs', ResizeF32: 'ResizeAttrs', Quantize: 'QuantizeAttrs',
-  Dequantize: 'QuantizeAttrs', ConvF32: 'ConvF32Attrs', MatMulF32: 'MatMulAttrs', BinaryF32: 'BinaryF32Attrs', UnaryF32: 'UnaryAttrs', ReduceF32: 'ReduceAttrs', SoftmaxF32: 'SoftmaxAttrs',
+  Dequantize: 'QuantizeAttrs', ConvF32: 'ConvF32Attrs', MatMulF32: 'MatMulAttrs', BinaryF32: 'BinaryF32Attrs', UnaryF32: 'UnaryAttrs', ReduceF32: 'ReduceAttrs', SoftmaxF32: 'SoftmaxAttrs', NormalizeF32: 'NormalizeAttrs', AttentionF32: 'AttentionAttrs',
   Copy: 'CopyAttrs', Transpose: 'TransposeAttrs', Pad: 'PadAttrs', Gather: 'GatherAttrs', RecurrentF32: 'RecurrentAttrs', ResampleF32: 'ResampleAttrs',
   Cast: 'CastAttrs', Compare: 'CompareAttrs', Logic: 'LogicAttrs', BinaryS32: 'BinaryS32Attrs', ReduceS32: 'ReduceS32Attrs', GatherElements: 'GatherAttrs', GatherNd: 'GatherNdAttrs',
   ArgReduce: 'ArgReduceAttrs', TopK: 'TopKAttrs', NonMaxSuppression: 'NonMaxSuppressionAttrs', CumSum: 'CumSumAttrs',

@@ -16,7 +16,10 @@ import { fuseActivations } from '../../../runtime/optimize/passes/fuse-activatio
 import { fuseBinary } from '../../../runtime/optimize/passes/fuse-binary.js';
 import { hoistFunctions } from '../../../runtime/optimize/passes/hoist-functions.js';
 import { fuseSilu } from '../../../runtime/optimize/passes/fuse-silu.js';
+import { recognizeAttention, writeTransposed } from '../../../runtime/optimize/passes/recognize-attention.js';
+import { recognizeGelu } from '../../../runtime/optimize/passes/recognize-gelu.js';
 import { recognizeInt4Weights } from '../../../runtime/optimize/passes/recognize-int4-weights.js';
+import { recognizeNormalization } from '../../../runtime/optimize/passes/recognize-normalization.js';
 import { recognizeTernary } from '../../../runtime/optimize/passes/recognize-ternary.js';
 import { removeDuplicates } from '../../../runtime/optimize/passes/remove-duplicates.js';
 import { removeIdentities } from '../../../runtime/optimize/passes/remove-identities.js';
@@ -45,6 +48,9 @@ const weights = { w: randomTensor([6, 3, 1, 1], 1), b: randomTensor([6], 2) };
 const batchNorm = Object.fromEntries(['scale', 'shift', 'mean', 'variance'].map((name, i) => [name, randomTensor([6], 10 + i, 0.3, 1)]));
 const canonical: Pass = (graph) => foldConstants(canonicalize(graph));
 const layout: Pass = (graph) => sinkTransposes(canonical(graph));
+
+const geluConstants = { root: floats([], Math.SQRT2), inverse: floats([], Math.SQRT1_2), one: floats([], 1), half: floats([], 0.5) };
+const fuseAttention: Pass = (graph) => writeTransposed(removeIdentities(simplifyViews(recognizeAttention(graph))));
 
 interface Row {
   readonly name: string;
@@ -236,6 +242,59 @@ const rows: readonly Row[] = [
     name: 'fuseBinary', prepare: canonical, pass: fuseBinary,
     spec: spec([node('Add', ['x', 'k'], ['a']), node('Relu', ['a'], ['r']), node('Div', ['r', 'k'], ['y'])], ['y'], { k: floats([], 2) }),
     ops: { BinaryF32: 2 },
+  },
+  {
+    name: 'recognizeGelu: in the order of PyTorch', prepare: canonical, pass: recognizeGelu,
+    spec: spec([node('Div', ['x', 'root'], ['d']), node('Erf', ['d'], ['e']), node('Add', ['e', 'one'], ['a']), node('Mul', ['x', 'a'], ['m']), node('Mul', ['m', 'half'], ['y'])], ['y'], geluConstants),
+    ops: { Unary: 1 },
+  },
+  {
+    name: 'recognizeGelu: the half before the product', prepare: canonical, pass: recognizeGelu,
+    spec: spec([node('Mul', ['x', 'inverse'], ['d']), node('Erf', ['d'], ['e']), node('Add', ['one', 'e'], ['a']), node('Mul', ['x', 'half'], ['h']), node('Mul', ['a', 'h'], ['y'])], ['y'], geluConstants),
+    ops: { Unary: 1 },
+  },
+  {
+    name: 'recognizeGelu leaves another factor', prepare: canonical, pass: recognizeGelu,
+    spec: spec([node('Div', ['x', 'two'], ['d']), node('Erf', ['d'], ['e']), node('Add', ['e', 'one'], ['a']), node('Mul', ['x', 'a'], ['m']), node('Mul', ['m', 'half'], ['y'])], ['y'], { ...geluConstants, two: floats([], 2) }),
+    ops: { Div: 1, Unary: 1, Add: 1, Mul: 2 },
+  },
+  {
+    name: 'recognizeNormalization: LayerNormalization with factor and summand', prepare: canonical, pass: recognizeNormalization,
+    spec: { ...spec([node('LayerNormalization', ['x', 's', 't'], ['y'], { epsilon: { float: 0.01 } })], ['y'], { s: randomTensor([5], 1), t: randomTensor([5], 2) }), opset: 17 },
+    ops: { NormalizeRows: 1 },
+  },
+  {
+    name: 'recognizeNormalization: as models of older operator sets write it', prepare: (g) => removeIdentities(canonical(g)), pass: recognizeNormalization,
+    spec: spec([
+      node('ReduceMean', ['x'], ['m'], { axes: [-1] }), node('Sub', ['x', 'm'], ['c']), node('Pow', ['c', 'two'], ['p']), node('ReduceMean', ['p'], ['v'], { axes: [-1] }), node('Add', ['v', 'e'], ['w']),
+      node('Sqrt', ['w'], ['r']), node('Div', ['c', 'r'], ['n']), node('Mul', ['n', 's'], ['y'])], ['y'], { two: floats([], 2), e: floats([], 0.01), s: randomTensor([5], 1) }),
+    ops: { NormalizeRows: 1 },
+  },
+  {
+    name: 'recognizeNormalization leaves the statistics of several axes', prepare: canonical, pass: recognizeNormalization,
+    spec: { ...spec([node('LayerNormalization', ['x', 's'], ['y'], { axis: 2 })], ['y'], { s: randomTensor([4, 5], 1) }), opset: 17 },
+    ops: { Reduce: 2, Sub: 1, Unary: 2, Div: 1, Mul: 1 },
+  },
+  {
+    name: 'recognizeAttention: transposed heads, a factor and a mask; the result side by side', prepare: canonical, pass: fuseAttention,
+    spec: spec([
+      node('Transpose', ['x'], ['q'], { perm: [0, 2, 1, 3] }), node('Transpose', ['k'], ['kt'], { perm: [0, 2, 3, 1] }), node('Transpose', ['v'], ['vt'], { perm: [0, 2, 1, 3] }), node('MatMul', ['q', 'kt'], ['s']),
+      node('Div', ['s', 'root'], ['d']), node('Add', ['d', 'mask'], ['m']), node('Softmax', ['m'], ['p'], { axis: -1 }), node('MatMul', ['p', 'vt'], ['o']), node('Transpose', ['o'], ['y'], { perm: [0, 2, 1, 3] })], ['y'],
+    { ...geluConstants, k: randomTensor([1, 7, 4, 5], 1), v: randomTensor([1, 7, 4, 6], 2), mask: randomTensor([3, 7], 3) }),
+    ops: { FusedAttention: 1 },
+  },
+  {
+    name: 'recognizeAttention: heads and pictures joined to one axis', prepare: canonical, pass: fuseAttention,
+    spec: spec([
+      node('Reshape', ['x', 'three'], ['q']), node('Relu', ['x'], ['k']), node('Reshape', ['k', 'three'], ['kr']), node('Transpose', ['kr'], ['kt'], { perm: [0, 2, 1] }), node('Abs', ['x'], ['v']), node('Reshape', ['v', 'three'], ['vr']), node('MatMul', ['q', 'kt'], ['s']),
+      node('Softmax', ['s'], ['p'], { axis: -1 }), node('MatMul', ['p', 'vr'], ['o']), node('Reshape', ['o', 'apart'], ['r']), node('Transpose', ['r'], ['y'], { perm: [0, 2, 1, 3] })], ['y'],
+    { three: ints64(3, 4, 5), apart: ints64(1, 3, 4, 5) }),
+    ops: { Unary: 2, FusedAttention: 1 },
+  },
+  {
+    name: 'recognizeAttention leaves scores that others read', prepare: canonical, pass: fuseAttention,
+    spec: spec([node('MatMul', ['x', 'k'], ['s']), node('Softmax', ['s'], ['p'], { axis: -1 }), node('MatMul', ['p', 'v'], ['y'])], ['y', 's'], { k: randomTensor([1, 3, 5, 7], 1), v: randomTensor([1, 3, 7, 2], 2) }),
+    ops: { MatMul: 2, AxisSoftmax: 1 },
   },
 ];
 
