@@ -158,7 +158,7 @@ export class Agent {
     lifecycle.add({ name: 'reporter', stop: () => this.#reporter.flush().finally(() => this.#reporter.stop()), stopMs: 500 });
     lifecycle.add({ name: 'outbox pump', stop: () => this.#connection.drain(), stopMs: DRAIN_MS + 500 });
     lifecycle.add({ name: 'commands', stop: () => this.#commands.idle(), stopMs: 1000 });
-    lifecycle.add({ name: 'updates', stop: () => each(({ ota }) => ota.stop())().then(() => this.#markStopped()), stopMs: 2000 });
+    lifecycle.add({ name: 'updates', stop: () => each((pipeline) => pipeline.stopUpdates())().then(() => this.#markStopped()), stopMs: 2000 });
     lifecycle.add({ name: 'telemetry', stop: () => this.#collector.stop(), stopMs: 1000 });
     lifecycle.add({ name: 'governor', stop: () => this.#governor.stop(), stopMs: 500 });
     lifecycle.add({ name: 'camera', stop: each(({ loop }) => loop.stop()), stopMs: 2000 });
@@ -209,6 +209,7 @@ export class Agent {
           this.#reporter.changed();
         },
       },
+      ...(deps.diskRetryMs === undefined ? {} : { diskRetryMs: deps.diskRetryMs }),
       ...(deps.backoff === undefined ? {} : { backoff: deps.backoff }),
     });
   }

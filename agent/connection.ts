@@ -30,6 +30,8 @@ export class Connection {
   readonly #link: MqttLink | null;
   readonly #pump: OutboxPump | null;
   #birthSeq = 0;
+  /** Code of the fault that says that the number could not be written; null when it was. */
+  #unsaved: string | null = null;
 
   constructor(parts: ConnectionParts) {
     const { config, outbox, clock, faults } = parts.foundation;
@@ -125,8 +127,12 @@ export class Connection {
     const { journal, faults } = this.#parts.foundation;
     try {
       this.#birthSeq = journal.nextBirth();
+      if (this.#unsaved !== null) faults.clear('agent', this.#unsaved);
+      this.#unsaved = null;
     } catch (error) {
-      faults.raise('agent', toCodedError(error));
+      const coded = toCodedError(error);
+      this.#unsaved = coded.code;
+      faults.raise('agent', coded);
       this.#birthSeq += 1;
     }
     return this.#birthSeq;

@@ -16,6 +16,7 @@ import { runtimePort } from './inference/runtime-port.js';
 import type { GalleryKeySource, RuntimePort } from './ground/runtime.js';
 import { Lifecycle, type StopFailure } from '../runtime/lifecycle.js';
 import type { Journal } from './ota/journal.js';
+import { diskCodes } from './ota/failure.js';
 import { openJournal, type OpenJournal } from './ota/open-journal.js';
 import { openLedger } from './outbox/ledger.js';
 import { Outbox } from './outbox/outbox.js';
@@ -38,6 +39,8 @@ export interface AgentDeps {
   env?: NodeJS.ProcessEnv;
   /** Delays between attempts to connect and reopen; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
+  /** Milliseconds between attempts to write on a full disk; tests give less. */
+  diskRetryMs?: number;
   /** Aborts the start: everything that was started is stopped, and `startAgent` rejects with the signal's reason. */
   signal?: AbortSignal;
 }
@@ -129,6 +132,7 @@ function openTrust(folder: string, { trust, fleet, device_id: device, broker }: 
   return Trust.open({ identity: { fleet, device, hardwareId: trust.hardware_id }, roots, unsigned: trust.unsigned, settingsRule: trust.settings_by }, {
     journal, clock,
     onFault: (error, severity) => { if (broker.url !== null) faults.raise('ota', error, severity); },
+    onSaved: () => { for (const code of diskCodes) faults.clear('ota', code); },
   });
 }
 

@@ -54,15 +54,15 @@ export class LiveSettings {
   }
 
   /**
-   * Takes new settings. They hold in this run even when they cannot be written.
+   * Takes new settings.
    * @returns what must be opened again, and whether other findings count
-   * @throws AgentError E_DISK_FULL, after the settings were taken
+   * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE when they cannot be written; those before then hold
    */
   apply(next: Settings): { source: boolean; pipeline: boolean; rules: boolean } {
     const before = { fps: this.fps, overrides: JSON.stringify(this.overrides), rules: JSON.stringify(this.rules) };
     const same = JSON.stringify(next) === JSON.stringify(this.#current);
-    this.#current = next;
     if (!same) this.#store.saveSettings(next);
+    this.#current = next;
     return { source: before.fps !== this.fps, pipeline: before.overrides !== JSON.stringify(this.overrides), rules: before.rules !== JSON.stringify(this.rules) };
   }
 }

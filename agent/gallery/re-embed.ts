@@ -1,6 +1,9 @@
 /** Enrols people again for another embedder, from the pictures that were kept of them. */
 import { SternaError } from '../errors.js';
 import type { Gallery, Image, Pipeline, RuntimePort } from '../ground/runtime.js';
+import { diskTrouble } from '../platform/database.js';
+import { faultPoint } from '../platform/fault.js';
+import type { Person } from '../../runtime/pipeline/types.js';
 import type { EnrolmentPictures } from './pictures.js';
 
 /** Kept pictures were decoded once before, so they are within this limit, which is that of the local API. */
@@ -22,6 +25,7 @@ export interface ReEmbedded {
 /**
  * Enrols for the new embedder everybody who is not enrolled for it yet, so it may be repeated. The entries of the old embedder stay, so that people
  * are still recognized after a roll-back.
+ * @throws errors of a disk that takes nothing; whoever was enrolled until then stays
  */
 export async function reEmbed({ runtime, gallery, pictures, pipeline }: ReEmbedParts): Promise<ReEmbedded> {
   const people = gallery.list();
@@ -35,15 +39,27 @@ export async function reEmbed({ runtime, gallery, pictures, pipeline }: ReEmbedP
         outcome.missing.push(person.name);
         continue;
       }
+      faultPoint('gallery.enrol');
       const enrolled = await runtime.enrol(pipeline, gallery, person.name, decoded(runtime, kept));
-      await pictures.keep(enrolled.person, kept);
+      await keepPictures({ gallery, pictures }, enrolled.person, kept);
       outcome.done += 1;
     } catch (error) {
-      if (!(error instanceof SternaError)) throw error;
+      if (!(error instanceof SternaError) || diskTrouble(error) !== null) throw error;
       outcome.missing.push(person.name);
     }
   }
   return outcome;
+}
+
+/** Without these pictures the next embedder could not enrol this person, so the person is enrolled with them or not at all. */
+async function keepPictures({ gallery, pictures }: Pick<ReEmbedParts, 'gallery' | 'pictures'>, person: Person, kept: readonly Uint8Array[]): Promise<void> {
+  try {
+    faultPoint('gallery.picture');
+    await pictures.keep(person, kept);
+  } catch (error) {
+    gallery.remove(person.id);
+    throw error;
+  }
 }
 
 /** Decodes the pictures one after another, so that only one at a time is in memory as pixels. */

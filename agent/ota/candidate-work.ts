@@ -7,6 +7,7 @@ import { AgentError } from '../errors.js';
 import type { ProcessedFrame } from '../ground/frames.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { Model } from '../ground/runtime.js';
+import { faultPoint } from '../platform/fault.js';
 import { Download, type DownloadProgress } from './download.js';
 import { blaming, failure, openInTime } from './failure.js';
 import { passGallery, passGate } from './gate.js';
@@ -130,7 +131,7 @@ export class CandidateWork {
       throw new AgentError('E_OTA_SIZE', `Expected a package of at most ${maxPackageBytes} bytes but ${sizeBytes} are declared`);
     }
     const present = await this.#parts.store.has(digest, sizeBytes);
-    if (!present) await this.#parts.store.requireSpace(sizeBytes);
+    if (!present) await this.#parts.store.requireSpace(digest, sizeBytes);
     return { type: 'checked', generation, present };
   }
 
@@ -177,6 +178,7 @@ export class CandidateWork {
     const { host, store, rules, clock, onShadow } = this.#parts;
     if (rules().shadow.every === 0) return notCompared('the rules of this device ask for no comparison (update.shadow.every is 0)');
     if (host.serving() === null) return besideNothing();
+    faultPoint('shadow.open');
     const candidate = await blaming(host.shadow(store.path(digest), signal));
     const serving = host.serving(); // It may have changed while the candidate was opened.
     try {

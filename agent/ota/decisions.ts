@@ -2,14 +2,15 @@
  * Holds the state of the deployments, and is the only place that changes it. One event at a time goes through the machine; the new state is
  * journalled, and only then are its effects handed on. While the journal cannot be written, events wait in order.
  */
-import { toCodedError } from '../errors.js';
 import { stepOta, type OtaEffect, type OtaEvent, type OtaLimits } from './machine.js';
 import type { PackageId } from '../ground/package.js';
 import type { OtaOptions, OtaParts } from './parts.js';
 import { initialOtaState, isBusy, type OtaState } from './state.js';
 import { encodePointer, pointerOf, type Pointer } from './stored-state.js';
+import type { Unwritten } from './unwritten.js';
 
-export type DecisionParts = Pick<OtaParts, 'journal' | 'clock' | 'log' | 'onChange' | 'onFault'> & {
+export type DecisionParts = Pick<OtaParts, 'journal' | 'clock' | 'log' | 'onChange'> & {
+  unwritten: Unwritten;
   /** Called after the state was journalled. @param moved whether the slots have changed */
   onDecided: (effects: readonly OtaEffect[], moved: boolean) => void;
 };
@@ -124,11 +125,12 @@ export class Decisions {
     try {
       this.#parts.journal.save(state, { event: event.type, timeMs: this.#parts.clock.nowMs(), sequence });
       this.#sequence = sequence;
+      this.#parts.unwritten.written('journal');
       this.#parts.log.info('deployment', { phase: state.phase, event: event.type, version: state.candidate?.version, code: state.error?.code });
       queueMicrotask(() => this.#parts.onChange());
       return true;
     } catch (error) {
-      this.#parts.onFault(toCodedError(error));
+      this.#parts.unwritten.failed('journal', error);
       clearTimeout(this.#retry);
       this.#retry = setTimeout(() => this.#drain(), this.#options.journalRetryMs);
       return false;

@@ -6,14 +6,13 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { ChunkList, DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, type ChunkListRef } from '../contracts/index.js';
-import { messageOf } from '../../runtime/errors.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { faultPoint } from '../platform/fault.js';
 import { alwaysAllowed, type Allowance } from './allowance.js';
 import { Assembly, MemorySink, type Sink } from './assembly.js';
 import { BlockFetch, type BlockLink } from './block-fetch.js';
 import { BlockSet } from './blocks.js';
-import { isDiskFull } from './failure.js';
+import { blamesDevice, isDiskFull } from './failure.js';
 import { Pace, type PaceLimits, type PaceReport } from './pace.js';
 import { Blocks, Chunks } from './pieces.js';
 import type { PipelineJournal } from './pipeline-journal.js';
@@ -117,10 +116,13 @@ export class Download {
     const { store, journal } = this.#parts;
     const saved = journal.progress(digest);
     const usable = saved !== null && saved.size_bytes === size_bytes && saved.block_bytes === block_bytes && (await store.hasPartial(digest));
-    if (!usable) await store.deletePartial(digest);
     const pieces = new Blocks({ digest, size_bytes, block_bytes });
     const have = new BlockSet(pieces.count, usable ? saved.bitmap : undefined);
     const save = ({ bits }: BlockSet): void => journal.saveProgress({ digest, size_bytes, block_bytes, bitmap: bits });
+    if (!usable) {
+      if (saved !== null) save(have); // A record of a file that is gone must not vouch for the next one.
+      await store.deletePartial(digest);
+    }
     await this.#withFile({ commitPieces: COMMIT_EVERY_BLOCKS, save }, async (sink) => {
       const assembly: Assembly = new Assembly(pieces, sink, { have, onProgress: () => this.#report(assembly) });
       await this.#complete(assembly, signal);
@@ -190,7 +192,7 @@ export class Download {
       } catch (error) {
         signal.throwIfAborted();
         const stuck = assembly.have.size === before && this.#parts.link.isConnected();
-        if (!(error instanceof AgentError) || this.#webBanned || stuck) throw this.#withWebError(error);
+        if (blamesDevice(error) || this.#webBanned || stuck) throw this.#withWebError(error);
       }
     }
   }
@@ -212,8 +214,8 @@ export class Download {
       return true;
     } catch (error) {
       signal.throwIfAborted();
-      if (isDiskFull(error)) throw error;
-      this.#webError = error instanceof AgentError ? toCodedError(error) : { code: 'E_OTA_WEB_CONNECT', message: messageOf(error) };
+      if (blamesDevice(error)) throw error;
+      this.#webError = toCodedError(error);
       return false;
     } finally {
       link?.close();
@@ -272,10 +274,12 @@ function fileSink(file: FileHandle, { save, ...commits }: Vouching): Sink {
   return {
     ...commits,
     write: async (pieces, offset) => {
+      faultPoint('download.write');
       await writeWhole(file, Buffer.concat(pieces), offset);
       for (let i = 0; i < pieces.length; i++) faultPoint('download.written');
     },
     commit: async (have) => {
+      faultPoint('download.sync');
       await file.datasync();
       save(have);
     },

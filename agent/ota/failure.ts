@@ -2,6 +2,9 @@
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import { CandidateError, type Model } from '../ground/runtime.js';
 
+/** Codes of a disk that is full, read-only or failing. None of them speaks against a package, and each may pass. */
+export const diskCodes = ['E_DISK_FULL', 'E_STATE_READ_ONLY', 'E_STATE'] as const;
+
 /** Whether an error code means "this package is bad" rather than "this machine has a problem". */
 export function blamesPackage(code: string): boolean {
   return /^E_(OTA|PACKAGE|MODEL|PROGRAM|INPUT)/.test(code);
@@ -15,6 +18,11 @@ export function failure(error: unknown): CodedError {
   if (error instanceof Error && 'code' in error && error.code === 'EROFS') return { code: 'E_STATE_READ_ONLY', message: error.message };
   if (error instanceof Error && 'syscall' in error) return { code: 'E_STATE', message: error.message };
   return toCodedError(error);
+}
+
+/** Whether this device is the cause: its disk, its journal. What comes from the network has codes of the kind E_OTA. */
+export function blamesDevice(error: unknown): boolean {
+  return !(error instanceof AgentError) || !error.code.startsWith('E_OTA_');
 }
 
 /** Whether the disk, or the share of it that this user may fill, is full. */

@@ -10,7 +10,11 @@ export interface InboxOptions<T> {
   intervalMs: number;
   /** The largest generation that was decided on; null when there was none yet. */
   seen: () => number | null;
+  /** If it throws, the message was not taken, and it is tried again unless a newer one comes. */
   take: (message: T) => void;
+  /** Milliseconds until a message that could not be taken is tried again. */
+  retryMs: number;
+  onFailed: (error: unknown) => void;
 }
 
 export class DesiredInbox<T extends { generation: number }> {
@@ -47,8 +51,18 @@ export class DesiredInbox<T extends { generation: number }> {
   #next(): void {
     const message = this.#waiting;
     this.#waiting = null;
-    this.#timer = message === null ? undefined : setTimeout(() => this.#next(), this.#options.intervalMs);
-    if (message !== null) this.#options.take(message);
+    this.#timer = undefined;
+    if (message === null) return;
+    const { intervalMs, retryMs, take, onFailed } = this.#options;
+    let waitMs = intervalMs;
+    try {
+      take(message);
+    } catch (error) {
+      this.#waiting = message;
+      waitMs = retryMs;
+      onFailed(error);
+    }
+    this.#timer = setTimeout(() => this.#next(), waitMs);
   }
 }
 

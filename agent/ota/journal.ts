@@ -5,6 +5,7 @@
  */
 import type { CodedError } from '../errors.js';
 import { translateSqlite, type Sqlite } from '../platform/database.js';
+import { faultPoint } from '../platform/fault.js';
 import { readRunRecord, type RunRecord } from '../platform/last-run.js';
 import { migrateJournal, parseJson } from './journal-schema.js';
 import { PipelineJournal } from './pipeline-journal.js';
@@ -93,6 +94,9 @@ export class Journal {
   }
 
   #writeRun(): void {
-    translateSqlite('write the journal', () => this.#db.prepare('INSERT OR REPLACE INTO run (id, json) VALUES (1, ?)').run(JSON.stringify(this.#run)));
+    translateSqlite('write the journal', () => {
+      faultPoint('journal.run');
+      this.#db.prepare('INSERT OR REPLACE INTO run (id, json) VALUES (1, ?)').run(JSON.stringify(this.#run));
+    });
   }
 }

@@ -19,13 +19,13 @@ import { isBusy, type Candidate, type OtaState } from './state.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
 import type { PackageId, ShadowReport, Slot } from '../ground/package.js';
 import type { StoredPackage } from './store.js';
+import { Unwritten } from './unwritten.js';
 
 const TIME_EVENT_MS = 5000;
 /** Milliseconds between two checks within a probation whether heat slows the processor down. */
 const HEAT_MS = 1000;
 /** Milliseconds between two reports of a comparison that goes on. */
 const SHADOW_REPORT_MS = 2000;
-/** Each `desired` that is taken costs a durable transaction, so at most one is taken in this time. Milliseconds. */
 const DESIRED_INTERVAL_MS = 250;
 
 export class OtaManager {
@@ -37,6 +37,7 @@ export class OtaManager {
   readonly #chain: Chain;
   readonly #inbox: DesiredInbox<Wanted>;
   readonly #options: OtaOptions;
+  readonly #unwritten: Unwritten;
   #tick: NodeJS.Timeout | undefined;
   #heat: NodeJS.Timeout | undefined;
   #probation: ProbationWatch | null = null;
@@ -46,10 +47,11 @@ export class OtaManager {
   constructor(parts: OtaParts, options: OtaOptions) {
     this.#parts = parts;
     this.#options = options;
-    const { journal, store, link, host, rules, clock, log, onChange, onFault, onOpening } = parts;
-    this.#chain = new Chain((error) => onFault(toCodedError(error)));
+    const { journal, store, link, host, rules, clock, log, onChange, onFault } = parts;
+    this.#unwritten = new Unwritten({ retryMs: options.journalRetryMs, onFault, onWritten: () => parts.onWritten?.() });
+    this.#chain = new Chain((error) => onFault(failure(error)));
     this.#decisions = new Decisions({
-      journal, clock, log, onChange, onFault,
+      journal, clock, log, onChange, unwritten: this.#unwritten,
       onDecided: (effects, moved) => {
         for (const effect of effects) this.#start(effect);
         if (moved) this.#chain.add(() => this.#writePointer());
@@ -57,7 +59,7 @@ export class OtaManager {
     }, options);
     this.#active = new ActivePackage({
       store, host, clock, onFault,
-      ...(onOpening === undefined ? {} : { onOpening }),
+      onOpening: (digest) => this.#noteOpening(digest),
       onPlaced: () => { this.#probation = null; }, // The probation counts anew from the next frame on.
       onUnusable: (slot, error) => void this.#decisions.dispatch({ type: 'active_failed', digest: slot.digest, error, now_ms: clock.nowMs() }),
     });
@@ -71,11 +73,19 @@ export class OtaManager {
         onChange();
       },
     }, options);
-    this.#inbox = new DesiredInbox({ intervalMs: DESIRED_INTERVAL_MS, seen: () => this.state.generation_seen, take: (wanted) => this.#take(wanted) });
+    this.#inbox = new DesiredInbox({
+      intervalMs: options.desiredIntervalMs ?? DESIRED_INTERVAL_MS, retryMs: options.journalRetryMs, seen: () => this.state.generation_seen, take: (wanted) => this.#take(wanted),
+      onFailed: (error) => this.#unwritten.failed('desired', error),
+    });
   }
 
   get state(): OtaState {
     return this.#decisions.state;
+  }
+
+  /** Whether something could not be written to the disk, and still has to be. */
+  get unwritten(): boolean {
+    return this.#unwritten.size > 0;
   }
 
   /** Progress of the last download in this run; null before the first. */
@@ -144,6 +154,7 @@ export class OtaManager {
     clearInterval(this.#tick);
     clearInterval(this.#heat);
     this.#inbox.stop();
+    this.#unwritten.stop();
     this.#work.retire();
     await this.#work.ended();
     await this.settled();
@@ -167,6 +178,7 @@ export class OtaManager {
 
   #take({ generation, package: wanted, settings }: Wanted): void {
     if (settings !== undefined) this.#parts.onSettings?.(settings);
+    this.#unwritten.written('desired');
     this.#decisions.dispatchNewest({ type: 'desired', generation, package: wanted });
   }
 
@@ -281,31 +293,48 @@ export class OtaManager {
     return model === null ? this.#active.activate(slot) : this.#active.switchTo(model, slot);
   }
 
+  /** Without space on the disk the note is missing, and a crash then counts against no package. */
+  #noteOpening(digest: string | null): void {
+    try {
+      this.#parts.onOpening?.(digest);
+      this.#unwritten.written('opening');
+    } catch (error) {
+      this.#unwritten.failed('opening', error, () => this.#noteOpening(digest));
+    }
+  }
+
   /** Deletes files that no slot needs. */
   async #collect(keep: string[], keepPartial: string | null): Promise<void> {
     // A candidate may have begun since this effect was decided. Its files are collected when its deployment has ended.
-    if (isBusy(this.state)) return;
+    if (isBusy(this.state)) return this.#unwritten.written('files');
     // A package may also have become a slot since.
     const slots = [this.state.active, this.state.previous].flatMap((slot) => (slot === null ? [] : [slot.digest]));
     const collect = async (): Promise<void> => {
       await this.#writePointer();
-      this.#parts.journal.forgetProgressExcept(keepPartial);
+      // On a full disk only the deletion of files makes room, so it does not wait for the journal.
       await this.#parts.store.collect([...keep, ...slots], keepPartial);
+      this.#parts.journal.forgetProgressExcept(keepPartial);
     };
     const collecting = collect();
     this.#work.waitFor(collecting);
-    await collecting;
+    try {
+      await collecting;
+      this.#unwritten.written('files');
+    } catch (error) {
+      this.#unwritten.failed('files', error, () => this.#chain.add(() => this.#collect(keep, keepPartial)));
+    }
   }
 
   /**
    * Writes the newest state, because several changes may have come while earlier effects ran. If this fails, the journal still holds the state, so
-   * the failure only raises a fault.
+   * the failure only raises a fault, and it is tried again.
    */
   async #writePointer(): Promise<void> {
     try {
       await this.#parts.pointer.write(this.#decisions.pointer);
+      this.#unwritten.written('pointer');
     } catch (error) {
-      this.#parts.onFault(failure(error));
+      this.#unwritten.failed('pointer', error, () => this.#chain.add(() => this.#writePointer()));
     }
   }
 }

@@ -43,6 +43,8 @@ export interface OtaOptions extends DownloadOptions {
   openTimeoutMs: number;
   /** Milliseconds between attempts to write the journal on a full disk. */
   journalRetryMs: number;
+  /** Each `desired` that is taken costs a durable transaction, so at most one is taken in this time. Milliseconds; 250 by default. */
+  desiredIntervalMs?: number;
   limits: OtaLimits;
 }
 
@@ -65,7 +67,9 @@ export interface OtaParts {
   onAnnounce: (announcement: Announcement) => void;
   /** Called for trouble other than a rejected package: a journal that cannot be written, a slot that cannot be opened. */
   onFault: (error: CodedError) => void;
-  /** Called with the settings of a `desired` that is taken, before its package is handled. */
+  /** Called when everything that could not be written is on the disk. Faults with the codes of a disk are over then. */
+  onWritten?: () => void;
+  /** Called with the settings of a `desired` that is taken, before its package is handled. If it throws, the `desired` is tried again later. */
   onSettings?: (settings: Settings) => void;
   /**
    * Called when the daemon itself begins to open this package, and with null when it is done. If the daemon crashes in between, the next start knows

@@ -45,14 +45,16 @@ export class PipelineJournal {
    * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE; nothing has changed then
    */
   save(state: OtaState, entry: { event: string; timeMs: number; sequence: number }): void {
-    faultPoint(`journal.before.${state.phase}`);
-    translateSqlite('write the journal', () => this.#db.transaction(() => {
-      this.#put('deployment', encodeState({ sequence: entry.sequence, state }));
-      this.#db.prepare('INSERT INTO transition (pipeline, time_ms, phase, event) VALUES (?, ?, ?, ?)').run(this.#pipeline, Math.round(entry.timeMs), state.phase, entry.event);
-      this.#db.prepare('DELETE FROM transition WHERE pipeline = @name AND id <= (SELECT id FROM transition WHERE pipeline = @name ORDER BY id DESC LIMIT 1 OFFSET @kept)')
-        .run({ name: this.#pipeline, kept: KEPT_TRANSITIONS });
-    }).immediate());
-    faultPoint(`journal.after.${state.phase}`);
+    translateSqlite('write the journal', () => {
+      faultPoint(`journal.before.${state.phase}`);
+      this.#db.transaction(() => {
+        this.#put('deployment', encodeState({ sequence: entry.sequence, state }));
+        this.#db.prepare('INSERT INTO transition (pipeline, time_ms, phase, event) VALUES (?, ?, ?, ?)').run(this.#pipeline, Math.round(entry.timeMs), state.phase, entry.event);
+        this.#db.prepare('DELETE FROM transition WHERE pipeline = @name AND id <= (SELECT id FROM transition WHERE pipeline = @name ORDER BY id DESC LIMIT 1 OFFSET @kept)')
+          .run({ name: this.#pipeline, kept: KEPT_TRANSITIONS });
+      }).immediate();
+      faultPoint(`journal.after.${state.phase}`);
+    });
   }
 
   /** The transitions that the journal keeps, newest last. */
@@ -68,14 +70,19 @@ export class PipelineJournal {
 
   /** Call it only after the blocks are on the disk. @throws AgentError E_DISK_FULL, E_STATE */
   saveProgress(progress: DownloadProgress): void {
-    translateSqlite('write the progress of the download', () => this.#db.prepare(
-      'INSERT OR REPLACE INTO download (pipeline, digest, size_bytes, block_bytes, bitmap) VALUES (@pipeline, @digest, @size_bytes, @block_bytes, @bitmap)',
-    ).run({ pipeline: this.#pipeline, ...progress }));
-    faultPoint('download.progress');
+    translateSqlite('write the progress of the download', () => {
+      faultPoint('download.progress.before');
+      this.#db.prepare('INSERT OR REPLACE INTO download (pipeline, digest, size_bytes, block_bytes, bitmap) VALUES (@pipeline, @digest, @size_bytes, @block_bytes, @bitmap)')
+        .run({ pipeline: this.#pipeline, ...progress });
+      faultPoint('download.progress');
+    });
   }
 
   forgetProgressExcept(digest: string | null): void {
-    translateSqlite('forget downloads', () => this.#db.prepare('DELETE FROM download WHERE pipeline = ? AND digest IS NOT ?').run(this.#pipeline, digest));
+    translateSqlite('forget downloads', () => {
+      faultPoint('journal.forget');
+      this.#db.prepare('DELETE FROM download WHERE pipeline = ? AND digest IS NOT ?').run(this.#pipeline, digest);
+    });
   }
 
   settings(): Settings {
@@ -89,7 +96,10 @@ export class PipelineJournal {
   }
 
   saveSettings(settings: Settings): void {
-    translateSqlite('write the settings', () => this.#put('settings', settings));
+    translateSqlite('write the settings', () => {
+      faultPoint('journal.settings');
+      this.#put('settings', settings);
+    });
   }
 
   #row(table: 'deployment' | 'settings'): string | null {

@@ -1,6 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { temporarySuffix, writeFileAtomic } from '../../runtime/atomic-file.js';
+import { faultPoint } from '../platform/fault.js';
 import { decodePointer, encodePointer, type Pointer, type Stored } from './stored-state.js';
 
 /** The second copy of the active pointer, `slots.json` in the state folder. */
@@ -40,6 +41,7 @@ export class PointerFile {
   async write(pointer: Pointer): Promise<void> {
     const content = encodePointer(pointer);
     if (content === this.#written) return;
+    faultPoint('pointer.write');
     await writeFileAtomic(this.#path, content);
     this.#written = content;
   }

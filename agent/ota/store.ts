@@ -6,9 +6,11 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AgentError, toCodedError } from '../errors.js';
+import { messageOf } from '../../runtime/errors.js';
+import { AgentError } from '../errors.js';
 import { syncFolder, writeFileAtomic } from '../../runtime/atomic-file.js';
 import { faultPoint } from '../platform/fault.js';
+import { diskCodes, failure } from './failure.js';
 
 /** Bytes that are left free for the databases and the log. */
 const SPARE_BYTES = 8 * 1024 * 1024;
@@ -29,7 +31,13 @@ export class PackageStore {
 
   /** Creates the folder. On a disk that cannot be written, a store without packages is as good as an empty one, so the error is ignored. */
   async open(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 }).catch(() => undefined);
+    await this.#ensureFolder().catch(() => undefined);
+  }
+
+  /** Whoever writes a file calls this first, because the disk may have been full when the store was opened. @throws errors of the file system */
+  async #ensureFolder(): Promise<void> {
+    faultPoint('store.folder');
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
   }
 
   /** Complete packages by name, newest first. Use `verify` to find out whether they are sound. */
@@ -47,6 +55,7 @@ export class PackageStore {
    * @throws errors of the file system
    */
   async adoptFactory(path: string): Promise<StoredPackage> {
+    faultPoint('store.factory');
     const digest = await sha256OfFile(path);
     this.#factory = { digest, path };
     return { digest, sizeBytes: (await stat(path)).size };
@@ -79,17 +88,35 @@ export class PackageStore {
     return (await sizeOf(this.partialPath(digest))) !== null;
   }
 
-  /** @throws AgentError E_DISK_FULL when a package of that size would not fit */
-  async requireSpace(sizeBytes: number): Promise<void> {
+  /**
+   * Makes sure that a package of that size fits. What its partial file has already is not needed again. If the space does not suffice, the partial
+   * files of other packages, which nobody downloads now, are deleted.
+   * @throws AgentError E_DISK_FULL; errors of the file system
+   */
+  async requireSpace(digest: string, sizeBytes: number): Promise<void> {
+    await this.#ensureFolder();
+    const needed = Math.max(0, sizeBytes - (await occupiedBy(this.partialPath(digest)))) + SPARE_BYTES;
+    if ((await this.#free()) < needed) await this.#deleteOtherPartials(digest);
+    const free = await this.#free();
+    if (free < needed) throw new AgentError('E_DISK_FULL', `Expected ${needed} free bytes for a package in ${this.#folder} but ${free} are left`);
+  }
+
+  async #free(): Promise<number> {
+    faultPoint('store.space');
     const { bavail, bsize } = await statfs(this.#folder);
-    const free = bavail * bsize;
-    if (free < sizeBytes + SPARE_BYTES) {
-      throw new AgentError('E_DISK_FULL', `Expected ${sizeBytes + SPARE_BYTES} free bytes for a package in ${this.#folder} but ${free} are left`);
+    return bavail * bsize;
+  }
+
+  async #deleteOtherPartials(digest: string): Promise<void> {
+    for (const name of await readdir(this.#folder)) {
+      if (/\.(part|chunks)$/.test(name) && !name.startsWith(digest)) await rm(join(this.#folder, name), { force: true }).catch(() => undefined);
     }
   }
 
   async openPartial(digest: string): Promise<FileHandle> {
     const path = this.partialPath(digest);
+    await this.#ensureFolder();
+    faultPoint('store.partial');
     return open(path, (await sizeOf(path)) === null ? 'w+' : 'r+', 0o600);
   }
 
@@ -113,28 +140,46 @@ export class PackageStore {
     await syncFile(path);
     faultPoint('store.before.rename');
     await rename(path, final);
+    faultPoint('store.after.rename');
     await syncFolder(this.#folder);
   }
 
-  /** Copies a package from elsewhere on this device. @returns its digest and size @throws AgentError E_OTA_PACKAGE */
+  /**
+   * Copies a package from elsewhere on this device.
+   * @returns its digest and size
+   * @throws AgentError E_OTA_PACKAGE; E_DISK_FULL, E_STATE_READ_ONLY and E_STATE, which are no fault of the package
+   */
   async import(path: string): Promise<{ digest: string; sizeBytes: number }> {
+    const { digest, sizeBytes } = await this.#describe(path);
+    if (await this.has(digest, sizeBytes)) return { digest, sizeBytes };
     try {
-      const digest = await sha256OfFile(path);
-      const sizeBytes = (await stat(path)).size;
-      if (!(await this.has(digest, sizeBytes))) {
-        const source = await open(path, 'r');
-        try {
-          const target = await open(this.partialPath(digest), 'w', 0o600);
-          for await (const piece of source.createReadStream({ autoClose: false })) await target.write(piece);
-          await target.close();
-        } finally {
-          await source.close();
-        }
-        await this.verify(digest, sizeBytes);
-      }
-      return { digest, sizeBytes };
+      await this.#copy(path, digest);
+      await this.verify(digest, sizeBytes);
     } catch (cause) {
-      throw new AgentError('E_OTA_PACKAGE', `The package ${path} cannot be installed: ${toCodedError(cause).message}`, { cause });
+      await this.deletePartial(digest).catch(() => undefined);
+      const { code, message } = failure(cause);
+      throw new AgentError(diskCodes.find((known) => known === code) ?? 'E_OTA_PACKAGE', `The package ${path} cannot be installed: ${message}`, { cause });
+    }
+    return { digest, sizeBytes };
+  }
+
+  /** @throws AgentError E_OTA_PACKAGE when the file cannot be read */
+  async #describe(path: string): Promise<StoredPackage> {
+    try {
+      return { digest: await sha256OfFile(path), sizeBytes: (await stat(path)).size };
+    } catch (cause) {
+      throw new AgentError('E_OTA_PACKAGE', `The package ${path} cannot be installed: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  async #copy(path: string, digest: string): Promise<void> {
+    await this.deletePartial(digest);
+    const target = await this.openPartial(digest);
+    try {
+      faultPoint('store.import');
+      for await (const piece of createReadStream(path)) await target.writeFile(piece as Buffer);
+    } finally {
+      await target.close();
     }
   }
 
@@ -142,6 +187,7 @@ export class PackageStore {
   async collect(keep: readonly string[], keepPartial: string | null): Promise<void> {
     const wanted = new Set(keep.map((digest) => `${digest}.sterna`));
     if (keepPartial !== null) wanted.add(`${keepPartial}.part`).add(`${keepPartial}.chunks`);
+    faultPoint('store.collect');
     for (const name of await readdir(this.#folder)) {
       if (!wanted.has(name)) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
     }
@@ -153,6 +199,8 @@ export class PackageStore {
   }
 
   async writeList(digest: string, bytes: Uint8Array): Promise<void> {
+    await this.#ensureFolder();
+    faultPoint('store.list');
     await writeFileAtomic(this.#listPath(digest), bytes, 0o600);
   }
 
@@ -172,6 +220,12 @@ async function sizeOf(path: string): Promise<number | null> {
   } catch {
     return null;
   }
+}
+
+/** Bytes of the disk that a file takes; it may have holes. 0 when there is none. */
+async function occupiedBy(path: string): Promise<number> {
+  const found = await stat(path).catch(() => null);
+  return found === null ? 0 : Math.min(found.size, found.blocks * 512);
 }
 
 async function syncFile(path: string): Promise<void> {

@@ -25,9 +25,11 @@ export class TrustJournal {
    * @throws AgentError E_DISK_FULL, E_STATE_READ_ONLY, E_STATE
    */
   save(record: unknown): void {
-    faultPoint('trust.before');
-    translateSqlite('write what was verified', () => this.#db.prepare('INSERT OR REPLACE INTO trust (id, json) VALUES (1, ?)').run(JSON.stringify(record)));
-    faultPoint('trust.after');
+    translateSqlite('write what was verified', () => {
+      faultPoint('trust.before');
+      this.#db.prepare('INSERT OR REPLACE INTO trust (id, json) VALUES (1, ?)').run(JSON.stringify(record));
+      faultPoint('trust.after');
+    });
   }
 
   /**

@@ -43,13 +43,13 @@ export class WebLink implements BlockLink {
   #waiting: number[] = [];
   #working = false;
 
-  /** @throws errors of the file system, when the authority's file cannot be read */
+  /** @throws AgentError E_OTA_WEB_CONNECT when the authority's file cannot be read */
   constructor(parts: WebLinkParts) {
     const { web: { url, ca }, pieces } = parts;
     this.#parts = parts;
     this.#url = `${url.replace(/\/+$/, '')}/${webPath(pieces.request)}`;
     const one = { keepAlive: true, maxSockets: 1 };
-    this.#agent = url.startsWith('https:') ? new HttpsAgent({ ...one, ...(ca === undefined ? {} : { ca: readFileSync(ca) }) }) : new HttpAgent(one);
+    this.#agent = url.startsWith('https:') ? new HttpsAgent({ ...one, ...(ca === undefined ? {} : { ca: readPem(ca) }) }) : new HttpAgent(one);
   }
 
   isConnected(): boolean {
@@ -139,5 +139,13 @@ export class WebLink implements BlockLink {
 
   get #name(): string {
     return redact(this.#url);
+  }
+}
+
+function readPem(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new AgentError('E_OTA_WEB_CONNECT', `The file ${path} of ota.web cannot be read: ${messageOf(cause)}`, { cause });
   }
 }

@@ -7,9 +7,8 @@ import { LiveSettings, updateRules } from '../config/settings.js';
 import type { PipelineSpec } from '../config/pipelines.js';
 import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../contracts/index.js';
 import { AgentError, agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
-import { attempt, type FaultPort } from '../ground/faults.js';
+import type { FaultPort } from '../ground/faults.js';
 import type { Foundation } from '../foundation.js';
-import { reEmbed } from '../gallery/re-embed.js';
 import { cameraFaults } from '../inference/camera-faults.js';
 import type { Turns } from '../inference/engine-turns.js';
 import { InferenceLoop, type Medium } from '../inference/loop.js';
@@ -21,16 +20,19 @@ import { isLive, isSoundInput } from '../inference/source.js';
 import { isSound, type Frame } from '../../runtime/frame.js';
 import { StreamFaults } from '../inference/stream-faults.js';
 import { allowanceOf } from '../ota/allowance.js';
+import { diskCodes } from '../ota/failure.js';
 import { isBusy } from '../ota/state.js';
 import { OtaManager } from '../ota/manager.js';
 import type { Announcement } from '../ota/parts.js';
 import type { PipelineJournal } from '../ota/pipeline-journal.js';
 import { PointerFile } from '../ota/pointer-file.js';
 import { PackageStore } from '../ota/store.js';
+import { cannotBeWritten } from '../platform/database.js';
 import { MaintenanceWindows } from '../platform/maintenance.js';
 import { EventRecorder } from '../recordings/event-recorder.js';
 import type { Recordings } from '../recordings/recordings.js';
 import { endForPipeline } from '../platform/last-run.js';
+import { GalleryPlan } from './gallery-plan.js';
 import type { ReportedPipeline } from '../report/reported.js';
 import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground/counters.js';
 import { Recorder } from '../telemetry/recorder.js';
@@ -65,6 +67,8 @@ export interface PipelineOptions {
   host: PipelineHost;
   /** Delays between attempts to open the input; tests give shorter ones. */
   backoff?: { baseMs: number; capMs: number };
+  /** Milliseconds between attempts to write on a full disk; tests give less. */
+  diskRetryMs?: number;
 }
 
 /** How much of the work is done: the factor for the thresholds of the gates, and the share of the frames. */
@@ -92,15 +96,18 @@ export class DevicePipeline {
   readonly #host: PipelineHost;
   readonly #faults: FaultPort;
   readonly #journal: PipelineJournal;
+  readonly #retryMs: number;
+  readonly #gallery: GalleryPlan;
   #effort: Effort = { gate: 1, pace: 1 };
-  /** What became of people whom another embedder enrolled. */
-  #gallery: ReportedPipeline['gallery'] = null;
   /** How the source of sound that is open cuts the sound. */
   #cut: SoundCut = usualCut;
   /** The last `desired` that was refused; null again when one is taken. */
   #refused: (CodedError & { generation: number }) | null = null;
+  /** Set while a `desired` waits because the disk takes nothing. */
+  #again: NodeJS.Timeout | undefined;
 
-  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff }: PipelineOptions) {
+  constructor(foundation: Foundation, spec: PipelineSpec, { runtime, host, turns, recordings, backoff, diskRetryMs = 5000 }: PipelineOptions) {
+    this.#retryMs = diskRetryMs;
     this.name = spec.name;
     this.input = spec.input;
     this.medium = isSoundInput(spec.source.input ?? '') ? 'microphone' : 'camera';
@@ -112,6 +119,7 @@ export class DevicePipeline {
     this.#journal = foundation.journal.of(spec.name);
     this.settings = new LiveSettings(spec, this.#journal);
     this.recorder = new Recorder(spec.pipeline.deadline_ms);
+    this.#gallery = new GalleryPlan({ runtime, gallery: foundation.gallery, pictures: foundation.pictures, slot: this.slot, faults: this.#faults, retryMs: diskRetryMs, onChange: () => host.changed() });
     this.ota = this.#createOta();
     this.eventRecorder = this.#createEventRecorder(recordings);
     this.observer = this.#createObserver();
@@ -137,19 +145,39 @@ export class DevicePipeline {
     }
   }
 
-  /** Takes a `desired` from the broker. Only a verified one is passed on; a refused one is reported, and changes nothing. */
+  /**
+   * Takes a `desired` from the broker. Only a verified one is passed on; a refused one is reported, and changes nothing. If the disk takes nothing, the
+   * newest `desired` is tried again, because the broker sends it only once in each connection.
+   */
   desire(desired: Desired): void {
+    clearTimeout(this.#again);
+    this.#again = undefined;
     try {
       if (this.#f.trust.accept(this.name, desired, this.ota.state, this.settings.current)) this.ota.desire(desired);
       this.#refused = null;
       for (const code of TRUST_CODES) this.#faults.clear('ota', code);
+      this.#clearDiskFaults();
     } catch (error) {
+      if (cannotBeWritten(error)) this.#again = setTimeout(() => this.desire(desired), this.#retryMs);
       this.#refused = { generation: desired.generation, ...toCodedError(error) };
       this.#f.counters.add('messages_refused_total');
       const { generation: _, ...coded } = this.#refused;
       this.#faults.raise('ota', coded);
     }
     this.#host.changed();
+  }
+
+  /** Ends the updates; what was downloaded is kept. */
+  async stopUpdates(): Promise<void> {
+    clearTimeout(this.#again);
+    this.#gallery.stop();
+    await this.ota.stop();
+  }
+
+  /** The faults of the disk end when nothing waits to be written. */
+  #clearDiskFaults(): void {
+    if (this.#again !== undefined || this.ota.unwritten) return;
+    for (const code of diskCodes) this.#faults.clear('ota', code);
   }
 
   /** Whether a package runs and no deployment is under way. */
@@ -170,7 +198,7 @@ export class DevicePipeline {
   }
 
   reported(): ReportedPipeline {
-    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery, settings: this.settings.current, refused: this.#refused };
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery.report, settings: this.settings.current, refused: this.#refused };
   }
 
   /** What `/api/status` shows of this pipeline. */
@@ -233,7 +261,7 @@ export class DevicePipeline {
           await this.slot.exchange(model, slot);
           this.#cutAgain();
           this.#host.switched();
-          void this.#carryOverGallery().catch((error: unknown) => this.#faults.raise('pipeline', toCodedError(error), 'warning'));
+          this.#gallery.begin();
         },
       },
       rules: () => updateRules(ota, this.settings.current),
@@ -244,13 +272,16 @@ export class DevicePipeline {
       },
       onAnnounce: (announcement) => this.#announce(announcement),
       onFault: (error) => this.#faults.raise('ota', error),
+      onWritten: () => {
+        this.#f.trust.settle(this.name, this.ota.state); // It may have failed for the same reason.
+        this.#clearDiskFaults();
+      },
       onSettings: (next) => this.#applySettings(next),
-      // Without space on the disk the note is missing, and a crash then counts against no package.
-      onOpening: (digest) => attempt(this.#faults, 'ota', () => journal.noteOpening(this.name, digest)),
+      onOpening: (digest) => journal.noteOpening(this.name, digest),
     }, {
       window: ota.window, windowBytes: ota.window_bytes, pace: { maxBytesPerS: ota.max_bytes_per_s, minBytesPerS: ota.min_bytes_per_s, slowWindowMs: ota.min_rate_ms },
       allowance: allowanceOf({ maintenance: new MaintenanceWindows(ota.maintenance), metered: { interfaces: ota.metered.interfaces, maxBytes: ota.metered.max_bytes }, now: () => new Date(clock.nowMs()) }),
-      web: ota.web, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: 5000,
+      web: ota.web, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: this.#retryMs,
       limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms, max_failed_starts: ota.max_failed_starts, healthy_ms: ota.healthy_ms },
     });
   }
@@ -357,38 +388,13 @@ export class DevicePipeline {
     });
   }
 
-  /** Keeps the settings of a `desired` that was taken, and opens again whatever they change. */
+  /** Keeps the settings of a `desired` that was taken, and opens again whatever they change. @throws AgentError of a disk that takes nothing */
   #applySettings(next: Settings): void {
-    attempt(this.#faults, 'agent', () => {
-      const changed = this.settings.apply(next);
-      if (changed.source) this.loop.restartSource();
-      if (changed.rules) this.slot.running?.model.pipeline.setRules?.(this.settings.rules);
-      if (changed.pipeline) this.ota.reload();
-    });
+    const changed = this.settings.apply(next);
+    if (changed.source) this.loop.restartSource();
+    if (changed.rules) this.slot.running?.model.pipeline.setRules?.(this.settings.rules);
+    if (changed.pipeline) this.ota.reload();
     this.#host.settingsChanged();
-  }
-
-  /**
-   * A new embedder cannot recognize faces that another one enrolled. So this carries out the package's plan for them, and reports whoever is still
-   * missing.
-   */
-  async #carryOverGallery(): Promise<void> {
-    const { gallery, pictures } = this.#f;
-    const model = this.slot.running?.model;
-    const space = model?.pipeline.embeddingSpaceId ?? null;
-    const before = space === null ? 0 : gallery.foreignTo(space);
-    if (before > 0 && model?.galleryPlan === 're-embed' && pictures !== null) {
-      // This runs beside the frames. A frame waits at most for as long as one picture takes.
-      await this.slot.use(({ model: { pipeline } }) => reEmbed({ runtime: this.runtime, gallery, pictures, pipeline }));
-    }
-    const missing = space === null ? 0 : gallery.foreignTo(space);
-    this.#gallery = before === 0 || model?.galleryPlan == null ? null : { plan: model.galleryPlan, re_embedded: before - missing, to_enroll: missing };
-    if (missing > 0) {
-      this.#faults.raise('pipeline', { code: 'E_GALLERY_SPACE', message: `${missing} enrolled people belong to another embedder and must be enrolled again${before > missing ? `; ${before - missing} were enrolled again from their pictures` : ''}` }, 'warning');
-    } else {
-      this.#faults.clear('pipeline', 'E_GALLERY_SPACE');
-    }
-    this.#host.changed();
   }
 }
 

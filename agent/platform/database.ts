@@ -3,7 +3,7 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { AgentError, toCodedError } from '../errors.js';
+import { AgentError, SternaError, toCodedError } from '../errors.js';
 
 export type Sqlite = Database.Database;
 
@@ -136,6 +136,20 @@ function codeOf(error: unknown): 'E_DISK_FULL' | 'E_STATE_READ_ONLY' | 'E_STATE_
   if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') return 'E_STATE_CORRUPT';
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'E_STATE_LOCKED';
   return code.startsWith('SQLITE_') || code.startsWith('E') ? 'E_STATE' : null;
+}
+
+/** Codes of the system for a disk that takes nothing. */
+const DISK = new Set([...FULL, 'EROFS', 'EIO', 'SQLITE_IOERR_FSYNC', 'SQLITE_IOERR_TRUNCATE']);
+
+/** The disk's part in an error of a file or of an open gallery; null when the disk is not the cause. */
+export function diskTrouble(error: unknown): AgentError | null {
+  if (cannotBeWritten(error)) return error;
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = 'code' in cause ? String(cause.code) : '';
+    if (DISK.has(code) || code.startsWith('SQLITE_READONLY')) return new AgentError(codeOf(cause) ?? 'E_STATE', error instanceof Error ? error.message : code, { cause: error });
+    if (cause instanceof SternaError && cause.code !== 'E_GALLERY') return null;
+  }
+  return null;
 }
 
 /** The fault that is raised when a file cannot be written and the daemon goes on with a copy in memory. */

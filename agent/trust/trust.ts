@@ -32,6 +32,8 @@ export interface TrustParts {
   clock: Clock;
   /** Called for trouble that lasts: no roots, the unsigned mode, a record that cannot be read. */
   onFault: (error: CodedError, severity: 'warning' | 'error') => void;
+  /** Called when the record was saved, so a fault that says that it could not be is over. */
+  onSaved?: () => void;
 }
 
 /** What `reported` says of trust. */
@@ -154,6 +156,7 @@ export class Trust {
 
   #save(record: TrustRecord): void {
     this.#parts.journal.save(record);
+    this.#parts.onSaved?.();
     this.#take(record);
   }
 

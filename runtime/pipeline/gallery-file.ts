@@ -231,6 +231,7 @@ export function failedUse(path: string, cause: unknown): RuntimeError {
   if (cause instanceof RuntimeError) return cause;
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const told = cause instanceof Error ? cause.message : String(cause);
-  if (!/^SQLITE_(CORRUPT|NOTADB|IOERR)/.test(code)) return new RuntimeError('E_GALLERY', `The gallery ${path} cannot be used: ${told}`, { cause });
+  // What cannot be written is no damage: the transaction is undone, and the file is as it was.
+  if (!/^SQLITE_(CORRUPT|NOTADB|IOERR(?!_(WRITE|FSYNC|DIR_FSYNC|TRUNCATE|SHM)))/.test(code)) return new RuntimeError('E_GALLERY', `The gallery ${path} cannot be used: ${told}`, { cause });
   return new RuntimeError('E_GALLERY_DAMAGED', `The gallery ${path} is damaged or its disk fails: ${told}. Nobody is recognized by name until the file is restored from a copy, or moved away and everybody is enrolled again`, { cause });
 }

@@ -161,7 +161,7 @@ const onlySpec = (config: Config): PipelineSpec => {
 };
 
 describe('settings from afar', () => {
-  it('go over the file\'s, are kept, and hold even when they cannot be written', () => {
+  it('go over the file\'s, are kept, and do not change when they cannot be written', () => {
     const stored: unknown[] = [];
     const journal = { settings: () => ({}), saveSettings: (s: unknown): void => { stored.push(s); if (stored.length > 1) throw new AgentError('E_DISK_FULL', 'full'); } };
     const settings = new LiveSettings(onlySpec(parseConfig({ pipeline: { match_threshold: 0.3 } })), journal);
@@ -170,6 +170,6 @@ describe('settings from afar', () => {
     expect(settings.apply({ match_threshold: 0.5 })).toEqual({ source: false, pipeline: false, rules: false });
     expect(stored).toHaveLength(1);
     expect(() => settings.apply({ fps: 5, telemetry_interval_ms: 2000 })).toThrow('full');
-    expect([settings.fps, telemetryInterval([settings.current, {}, { telemetry_interval_ms: 9000 }], 10_000), settings.overrides]).toEqual([5, 2000, { match_threshold: 0.3 }]);
+    expect([settings.fps, telemetryInterval([settings.current, {}, { telemetry_interval_ms: 9000 }], 10_000), settings.overrides]).toEqual([undefined, 9000, { match_threshold: 0.5 }]);
   });
 });

@@ -10,7 +10,7 @@ function inbox(): { taken: number[]; inbox: DesiredInbox<Message>; seen: (genera
   let seen: number | null = null;
   return {
     taken, seen: (generation) => { seen = generation; },
-    inbox: new DesiredInbox<Message>({ intervalMs: 250, seen: () => seen, take: ({ generation }) => { taken.push(generation); seen = generation; } }),
+    inbox: new DesiredInbox<Message>({ intervalMs: 250, retryMs: 1000, onFailed: (error) => { throw error; }, seen: () => seen, take: ({ generation }) => { taken.push(generation); seen = generation; } }),
   };
 }
 

@@ -46,7 +46,7 @@ export class TrustBench {
       telemetry: { interval_ms: 60_000 }, ota: PATIENT_OTA,
       trust: { hardware_id: HARDWARE, image_root: `${fleet.folder}/image/1.root.json`, director_root: `${fleet.folder}/director/1.root.json` }, ...config,
     }), {
-      runtime: this.runtime, log: quietLog, env: {}, backoff: { baseMs: 20, capMs: 100 },
+      runtime: this.runtime, log: quietLog, env: {}, backoff: { baseMs: 20, capMs: 100 }, diskRetryMs: 50,
       clock: { nowMs: () => this.nowMs, monotonicMs: () => performance.now(), synchronized: () => true },
     });
     const { agent } = this;

@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openGallery } from '../../../runtime/pipeline/gallery.js';
+import { failedUse } from '../../../runtime/pipeline/gallery-file.js';
 import { normalize } from '../../../runtime/vision/embedding.js';
 import { random } from '../support/random.js';
 
@@ -143,4 +144,11 @@ describe('gallery', () => {
     newer.close();
     expect(() => openGallery(join(folder, 'newer.db'))).toThrow(refused(/version 9/));
   });
+});
+
+describe('what SQLite throws', () => {
+  it.each([['SQLITE_IOERR_WRITE', 'E_GALLERY'], ['SQLITE_IOERR_SHMSIZE', 'E_GALLERY'], ['SQLITE_FULL', 'E_GALLERY'], ['SQLITE_IOERR_READ', 'E_GALLERY_DAMAGED'], ['SQLITE_CORRUPT', 'E_GALLERY_DAMAGED']])(
+    '%s is %s, since a disk that takes nothing damages nothing', (code, expected) => {
+      expect(failedUse('gallery.db', Object.assign(new Error('no'), { code })).code).toBe(expected);
+    });
 });
