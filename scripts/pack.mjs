@@ -11,6 +11,10 @@ import { run, someOf } from './lib/run.mjs';
 import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+
+/** Below dist/deploy: what judges the project itself (`npm run bench:...`), which needs a checkout and is of no use to who installs the package. */
+const checkoutOnly = ['governor', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]);
+
 const packageName = (platform) => `sterna-kernels-${platform}`;
 
 /** Packs a folder. @returns the tarball's path */
@@ -45,6 +49,7 @@ function packMain(out) {
     const staged = join(folder, 'package');
     run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--declaration', 'false',
       '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
+    for (const path of checkoutOnly) rmSync(join(staged, 'dist', 'deploy', path), { recursive: true });
     // Who installs the package reads its declarations, and the sources in the repository; a device stores and loads these.
     minify(join(staged, 'dist'));
     minify(join(staged, 'scripts'));

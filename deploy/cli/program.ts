@@ -7,17 +7,27 @@ interface CommandModule {
   register(program: Command): void;
 }
 
+/** A bench that judges the project itself: the package of a release does not have it (scripts/pack.mjs). Undefined there. */
+async function inCheckout(load: () => Promise<CommandModule>): Promise<CommandModule | undefined> {
+  try {
+    return await load();
+  } catch (error) {
+    if (error instanceof Error && /^Cannot find module '[^']*\/commands\/bench-/.test(error.message)) return undefined;
+    throw error;
+  }
+}
+
 /** One line a command, in the order of --help. Loaded on demand: most need much that the others do not. */
-const commands: Readonly<Record<string, () => Promise<CommandModule>>> = {
+const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>>> = {
   compress: () => import('./commands/compress.js'),
   lab: () => import('./commands/lab.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
   'bench-operators': () => import('./commands/bench-operators.js'),
-  'bench-governor': () => import('./commands/bench-governor.js'),
-  'bench-pipeline': () => import('./commands/bench-pipeline.js'),
-  'bench-transfer': () => import('./commands/bench-transfer.js'),
-  'bench-sound': () => import('./commands/bench-sound.js'),
+  'bench-governor': () => inCheckout(() => import('./commands/bench-governor.js')),
+  'bench-pipeline': () => inCheckout(() => import('./commands/bench-pipeline.js')),
+  'bench-transfer': () => inCheckout(() => import('./commands/bench-transfer.js')),
+  'bench-sound': () => inCheckout(() => import('./commands/bench-sound.js')),
   'bench-suite': () => import('./commands/bench-suite.js'),
   'train-sound': () => import('./commands/train-sound.js'),
   'train-siren': () => import('./commands/train-siren.js'),
@@ -50,7 +60,7 @@ export interface CliIo {
 async function registerCommands(program: Command, argv: readonly string[]): Promise<void> {
   const name = argv.find((word) => !word.startsWith('-'));
   const named = name !== undefined && Object.hasOwn(commands, name) ? commands[name] : undefined;
-  for (const load of named === undefined ? Object.values(commands) : [named]) (await load()).register(program);
+  for (const load of named === undefined ? Object.values(commands) : [named]) (await load())?.register(program);
 }
 
 function emptyProgram(io: CliIo): Command {

@@ -7,6 +7,7 @@ import { readInputFile } from '../files.js';
 import { integer } from '../options.js';
 import { reporting } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
+import { addPruning } from './lab-prune.js';
 
 function reportText({ model, parameters, steps, loss, train_clips, test_clips, accuracy }: LabReport): string {
   return [
@@ -50,7 +51,8 @@ function addTraining(lab: Command, name: 'train' | 'distil', summary: string): v
 }
 
 export function register(program: Command): void {
-  const lab = program.command('lab').summary('train and distil models').description('Trains and distils ONNX models, by graphs that compute their own gradients.');
+  const lab = program.command('lab').summary('train, distil and prune models').description('Trains, distils and prunes ONNX models, by graphs that compute their own gradients.');
   addTraining(lab, 'train', 'train a model on a folder of recordings');
   addTraining(lab, 'distil', 'train a model with the help of a larger one');
+  addPruning(lab);
 }

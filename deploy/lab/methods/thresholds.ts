@@ -9,6 +9,7 @@ import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import type { Session } from '../../../runtime/session-types.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { DeployError } from '../../errors.js';
+import { divided } from '../divided.js';
 import { rootDistance } from '../losses.js';
 import { adamw } from '../optimizers.js';
 import { Trainer } from '../trainer.js';
@@ -145,11 +146,6 @@ async function withSession<T>(bytes: Uint8Array, use: (session: Session) => Prom
   } finally {
     await session.close();
   }
-}
-
-/** Every fifth sample judges; the others are tuned on. */
-function divided<T>(all: readonly T[]): { tuned: T[]; judged: T[] } {
-  return { tuned: all.filter((_, i) => i % 5 !== 4), judged: all.filter((_, i) => i % 5 === 4) };
 }
 
 /** Root mean square of each output: outputs of any size weigh alike. */

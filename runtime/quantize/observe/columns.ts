@@ -19,7 +19,7 @@ export interface ColumnLayout {
   gather(input: Float32Array, position: number, column: Float32Array): void;
 }
 
-function convolutionLayout(graph: Graph, { node }: Layer, dims: readonly number[], group: number): ColumnLayout {
+function convolutionLayout(graph: Graph, { node }: Pick<Layer, 'node'>, dims: readonly number[], group: number): ColumnLayout {
   const { shape } = typeOf(graph, operand(node, 0));
   const [batch = 1, channels = 1, height = 1, width = 1] = shape;
   const { kernel: [rows, columns], strides, dilations, pads, output: [outRows, outColumns] } = convGeometry(node, shape, dims);
@@ -40,7 +40,7 @@ function convolutionLayout(graph: Graph, { node }: Layer, dims: readonly number[
 }
 
 /** Columns of a weighted layer of an inferred graph; undefined for any other layer. */
-export function columnLayout(graph: Graph, layer: Layer): ColumnLayout | undefined {
+export function columnLayout(graph: Graph, layer: Pick<Layer, 'node'>): ColumnLayout | undefined {
   const operands = weightOperands(graph, layer.node);
   const dims = operands === undefined ? undefined : graph.constants.get(operands.weights)?.dims;
   if (operands === undefined || dims === undefined) return undefined;

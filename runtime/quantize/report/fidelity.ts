@@ -107,6 +107,41 @@ export function outputCosine(expected: readonly Feeds[], actual: readonly Feeds[
   return mean(expected.flatMap((outputs, i) => Object.entries(outputs).map(([name, tensor]) => cosine(tensor, actual[i]?.[name]))));
 }
 
+/** An output that varies by less, as a share of its energy, does not depend on the sample: what is left is rounding. */
+const leastVariation = 1e-10;
+
+/** Sums over samples of one output: what both models put out, each without the mean of the expected output over the samples. */
+function centredSums(expected: readonly Feeds[], actual: readonly Feeds[], name: string): { dot: number; squaresA: number; squaresB: number; varies: boolean } {
+  const first = expected[0]?.[name]?.data ?? [];
+  const means = new Float64Array(first.length);
+  for (const outputs of expected) for (let i = 0; i < means.length; i++) means[i] = (means[i] ?? 0) + Number(outputs[name]?.data[i]) / expected.length;
+  let [dot, squaresA, squaresB, energy] = [0, 0, 0, 0];
+  expected.forEach((outputs, sample) => {
+    const [e, a] = [outputs[name]?.data, actual[sample]?.[name]?.data];
+    for (let i = 0; i < means.length; i++) {
+      const x = Number(e?.[i]) - (means[i] ?? 0);
+      const y = Number(a?.[i]) - (means[i] ?? 0);
+      dot += x * y;
+      squaresA += x * x;
+      squaresB += y * y;
+      energy += Number(e?.[i]) ** 2;
+    }
+  });
+  return { dot, squaresA, squaresB, varies: squaresA > leastVariation * energy };
+}
+
+/**
+ * Cosine between what a model puts out and what is expected, each without the mean of what is expected over the samples; mean over the outputs. Most of
+ * what a detector puts out is the same for every picture (places of boxes, scores of the background), and hides in a plain cosine what becomes of
+ * the rest. Outputs that do not change with the sample are left out; where none does, or there is one sample only, the plain cosine counts.
+ */
+export function centredCosine(expected: readonly Feeds[], actual: readonly Feeds[]): number {
+  const names = Object.keys(expected[0] ?? {});
+  const alike = expected.every((outputs, i) => names.every((name) => outputs[name]?.data.length === expected[0]?.[name]?.data.length && actual[i]?.[name]?.data.length === outputs[name]?.data.length));
+  const varying = alike ? names.map((name) => centredSums(expected, actual, name)).filter(({ varies }) => varies) : [];
+  return varying.length === 0 ? outputCosine(expected, actual) : mean(varying.map(({ dot, squaresA, squaresB }) => cosineOf(dot, squaresA, squaresB)));
+}
+
 /** Mean agreement over the samples that tell; the mean cosine of the outputs where none does, or nobody knows what the outputs mean. */
 export function meanAgreement(expected: readonly Feeds[], actual: readonly Feeds[], agreement: Agreement | undefined): number {
   const told = agreement === undefined ? [] : expected.map((outputs, i) => agreement(outputs, actual[i] ?? {})).filter((value) => value !== undefined);

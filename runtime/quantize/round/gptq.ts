@@ -69,7 +69,7 @@ export function covariance(columns: Float32Array, { count, stride, first, depth 
 }
 
 /** R of H = R R', upper triangular, in place; the lower triangle is left as it was. H is positive definite. */
-function factorize(h: Float64Array, depth: number): void {
+export function factorize(h: Float64Array, depth: number): void {
   for (let j = depth - 1; j >= 0; j--) {
     const row = j * depth;
     const after = depth - j - 1;
@@ -79,6 +79,9 @@ function factorize(h: Float64Array, depth: number): void {
   }
 }
 
+/** What is added to the diagonal of H, which was made of `count` columns. */
+export const dampingOf = (diagonal: Float64Array, count: number): number => ((damping + (chance * diagonal.length) / count) * diagonal.reduce((sum, value) => sum + value, 0)) / diagonal.length;
+
 /**
  * @param h as `covariance` gives it; not changed
  * @param count columns that it was made of
@@ -86,7 +89,7 @@ function factorize(h: Float64Array, depth: number): void {
 export function roundingOrder(h: Float64Array, depth: number, count: number): RoundingOrder {
   const diagonal = Float64Array.from({ length: depth }, (_, k) => h[k * depth + k] ?? 0);
   const order = Int32Array.from(diagonal.keys()).sort((a, b) => (diagonal[b] ?? 0) - (diagonal[a] ?? 0) || a - b);
-  const added = ((damping + (chance * depth) / count) * diagonal.reduce((sum, value) => sum + value, 0)) / depth;
+  const added = dampingOf(diagonal, count);
   const ordered = new Float64Array(depth * depth);
   order.forEach((from, i) => order.forEach((to, j) => (ordered[i * depth + j] = h[from * depth + to] ?? 0)));
   // A weight that met nothing but zero rounds as it likes, and so do all when there is nothing else.
