@@ -17,13 +17,15 @@ const positiveMs = z.number().int().positive();
 const idText = z.string().regex(ID_PATTERN, 'expected 1 to 64 letters, digits, "_", "." or "-", a letter or digit first');
 const filePath = z.string().min(1);
 
+const certWithKey = [(t: { cert?: string | undefined; key?: string | undefined }): boolean => (t.cert === undefined) === (t.key === undefined), { message: 'expected both cert and key, or neither' }] as const;
+
 const tls = z.strictObject({
   /** PEM file of the authority that signed the broker's certificate; the system's authorities when absent. */
   ca: filePath.optional(),
   /** PEM files of this device's own certificate and key, for mutual TLS: both or none. */
   cert: filePath.optional(),
   key: filePath.optional(),
-}).refine((t) => (t.cert === undefined) === (t.key === undefined), { message: 'expected both cert and key, or neither' });
+}).refine(...certWithKey);
 
 const brokerUrl = z.string().regex(/^(mqtts?|wss?|tcp|ssl):\/\/[^/\s]+/, 'expected mqtt://host[:port], mqtts://..., ws://... or wss://...');
 
@@ -220,7 +222,10 @@ const ota = z.strictObject({
     url: z.string().regex(/^https?:\/\/[^\s?#]+$/, 'expected https://host/path'),
     /** PEM file of the authority that signed the server's certificate; the system's authorities when absent. */
     ca: filePath.optional(),
-  }).optional(),
+    /** PEM files of this device's own certificate and key, for a server that asks for them (mutual TLS): both or none. */
+    cert: filePath.optional(),
+    key: filePath.optional(),
+  }).refine(...certWithKey).refine(({ url, cert }) => cert === undefined || url.startsWith('https:'), { message: 'expected an https:// address, because cert and key are for TLS' }).optional(),
   /** Request blocks again after this time without one; only time while connected counts. */
   stall_ms: positiveMs.default(10_000),
   /** Give up after this many stalls without a block in between. */

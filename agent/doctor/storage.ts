@@ -105,10 +105,13 @@ function checkRoot(config: Config, name: RepositoryName): Check {
   }
 }
 
-function checkCertificate({ broker }: Config): Check[] {
+/** The certificates of this device for the broker and for the web server, which may be the same. */
+function checkCertificates({ broker, ota }: Config): Check[] {
+  return [...new Set([broker.tls?.cert, ota.web?.cert])].flatMap((path) => (path === undefined ? [] : checkCertificate(path)));
+}
+
+function checkCertificate(path: string): Check[] {
   const report = checksOf('certificate');
-  const path = broker.tls?.cert;
-  if (path === undefined) return [];
   try {
     const certificate = new X509Certificate(readFileSync(path));
     const days = Math.floor((Date.parse(certificate.validTo) - Date.now()) / DAY_MS);
@@ -133,6 +136,6 @@ export function checkKeys(config: Config): Check[] {
   const trust = config.broker.url === null ? [] : config.trust.unsigned
     ? [checksOf('trust').warning('the unsigned mode of development is on: whoever may publish to this device decides what it runs', { remedy: 'pin both roots (sterna provision), and remove trust.unsigned' })]
     : [checkRoot(config, 'image'), checkRoot(config, 'director')];
-  const secrets = [join(config.state_dir, 'gallery.key'), config.gallery.key_file, config.broker.tls?.key, config.broker.password_file].filter((path) => path !== undefined);
-  return [...trust, ...checkCertificate(config), ...secrets.flatMap(checkSecret)];
+  const secrets = [join(config.state_dir, 'gallery.key'), config.gallery.key_file, config.broker.tls?.key, config.ota.web?.key, config.broker.password_file].filter((path) => path !== undefined);
+  return [...trust, ...checkCertificates(config), ...secrets.flatMap(checkSecret)];
 }

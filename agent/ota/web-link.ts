@@ -2,12 +2,12 @@
  * Fetches pieces from a web server with range requests, in place of a publisher. The server is not trusted: every chunk and the list of chunks have
  * signed hashes. It is given no more than a window of memory, redirects are not followed, and whatever it does has a code of its own.
  */
-import { readFileSync } from 'node:fs';
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { messageOf } from '../../runtime/errors.js';
 import { requestedBlocks, type OtaGet } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
+import { readSecret } from '../platform/credentials.js';
 import { redact } from '../../runtime/redact.js';
 import type { BlockLink } from './block-fetch.js';
 import type { Pieces } from './pieces.js';
@@ -17,6 +17,9 @@ export interface WebOptions {
   url: string;
   /** PEM file of the authority of the server; the system's authorities when absent. */
   ca?: string | undefined;
+  /** PEM files of the device's own certificate and key, for a server that asks for them. */
+  cert?: string | undefined;
+  key?: string | undefined;
 }
 
 export interface WebLinkParts {
@@ -43,13 +46,13 @@ export class WebLink implements BlockLink {
   #waiting: number[] = [];
   #working = false;
 
-  /** @throws AgentError E_OTA_WEB_CONNECT when the authority's file cannot be read */
+  /** The files are read at each download, so that a renewed certificate is used. @throws AgentError E_OTA_WEB_CONNECT when one cannot be read */
   constructor(parts: WebLinkParts) {
-    const { web: { url, ca }, pieces } = parts;
+    const { web: { url, ...files }, pieces } = parts;
     this.#parts = parts;
     this.#url = `${url.replace(/\/+$/, '')}/${webPath(pieces.request)}`;
     const one = { keepAlive: true, maxSockets: 1 };
-    this.#agent = url.startsWith('https:') ? new HttpsAgent({ ...one, ...(ca === undefined ? {} : { ca: readPem(ca) }) }) : new HttpAgent(one);
+    this.#agent = url.startsWith('https:') ? new HttpsAgent({ ...one, ...readPems(files) }) : new HttpAgent(one);
   }
 
   isConnected(): boolean {
@@ -142,10 +145,13 @@ export class WebLink implements BlockLink {
   }
 }
 
-function readPem(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new AgentError('E_OTA_WEB_CONNECT', `The file ${path} of ota.web cannot be read: ${messageOf(cause)}`, { cause });
-  }
+function readPems(files: Omit<WebOptions, 'url'>): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const read = (name: 'ca' | 'cert' | 'key', path: string | undefined): Partial<Record<typeof name, Buffer>> => {
+    try {
+      return path === undefined ? {} : { [name]: readSecret(path) };
+    } catch (cause) {
+      throw new AgentError('E_OTA_WEB_CONNECT', `The file of ota.web.${name} cannot be read: ${messageOf(cause)}`, { cause });
+    }
+  };
+  return { ...read('ca', files.ca), ...read('cert', files.cert), ...read('key', files.key) };
 }

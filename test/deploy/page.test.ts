@@ -453,6 +453,22 @@ describe.skipIf(chromiumMissing !== undefined)(`the page in a browser${chromiumM
     receive('reported', reported());
   });
 
+  it('says who sends a package, how fast, how long it will take, and why the web server was given up', async () => {
+    const page = await open();
+    const transfer = { bytes_done: 1_000_000, bytes_total: 4_000_000, received_bytes: 1_000_000, bytes_per_s: 500_000, eta_s: 6, waiting: null, wait_s: null };
+    const receiveTransfer = (over: object): void => receive('reported', reported({ generation_seen: 9, ota: { state: 'downloading', package: null, blocks_done: 7, blocks_total: 50, transfer: { ...transfer, ...over }, error: null } }));
+    const row = (): Promise<string> => page.locator('#ota .progress-row').innerText();
+    receiveTransfer({ source: 'web', web_error: null });
+    await expect.poll(row).toMatch(/of .* from the web server, .*\/s, 6 s left/);
+    expect(await page.locator('#pills').innerText()).toContain('from the web server');
+    receiveTransfer({ source: 'mqtt', web_error: { code: 'E_OTA_WEB_STATUS', message: HOSTILE } });
+    await expect.poll(row).toMatch(/of .* over MQTT, .*\/s, 6 s left/);
+    expect(await page.locator('#ota').innerText()).toContain(`The web server was given up: E_OTA_WEB_STATUS ${HOSTILE}`);
+    receiveTransfer({});
+    await expect.poll(row).toMatch(/MB, .*\/s/); // A device of an earlier version does not say who sends.
+    receive('reported', reported());
+  });
+
   it('keeps the unit and the figure of energy when almost nothing runs', async () => {
     const page = await open();
     const tile = page.locator('#tiles .tile', { hasText: 'Energy per inference' });

@@ -147,6 +147,7 @@ export function renderModel({ reported, now_ms: now }) {
     }, step))),
     ota.blocks_total > 0 && !failed ? h('div', { class: 'progress-row' },
       h('progress', { max: ota.blocks_total, value: ota.blocks_done, 'aria-label': 'Blocks received' }), h('span', { class: 'muted' }, progressText(ota))) : null,
+    ota.transfer?.web_error ? h('p', { class: 'muted' }, `The web server was given up: ${ota.transfer.web_error.code} ${ota.transfer.web_error.message}`) : null,
     failed ? h('p', { class: 'message bad' }, `${ota.state.replace('_', ' ')}: ${ota.error?.code ?? ''} ${ota.error?.message ?? ''}`) : null,
     h('dl', { class: 'facts' }, incoming ? packageRow(failed ? 'Refused' : 'Incoming', incoming) : null, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
       reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'repeated crashes make the device return to the previous package')) : null));
@@ -165,12 +166,14 @@ function packageRow(label, pack) {
 const packageText = (pack) => (pack ? `${pack.name} ${pack.version}` : '');
 const WAITS = { publisher: 'the publisher is busy', maintenance: 'waits for its maintenance window', metered: 'waits for a link that is not metered' };
 
-/** Bytes, rate and remaining time while a package is downloaded; else how many pieces it had. */
+const SOURCES = { mqtt: ' over MQTT', web: ' from the web server' };
+
+/** Bytes, who sends them, rate and remaining time while a package is downloaded; else how many pieces it had. */
 function progressText({ transfer, blocks_done: done, blocks_total: total }) {
   if (!transfer) return total > 0 ? `${done} of ${total} blocks` : '';
   const waits = WAITS[transfer.waiting];
   const pace = transfer.bytes_per_s > 0 ? `, ${bytes(transfer.bytes_per_s)}/s${transfer.eta_s === null ? '' : `, ${duration(transfer.eta_s * 1000)} left`}` : '';
-  return `${bytes(transfer.bytes_done)} of ${bytes(transfer.bytes_total)}${waits ? `, ${waits}` : pace}`;
+  return `${bytes(transfer.bytes_done)} of ${bytes(transfer.bytes_total)}${SOURCES[transfer.source] ?? ''}${waits ? `, ${waits}` : pace}`;
 }
 
 /** @param shows whether findings of a class are listed @param thumb the picture of an event, or null */

@@ -37,7 +37,7 @@ const honest: Handler = (_, response, { first, last, file }) => {
 };
 
 /** Hosts the files as any web server would, except for what `handler` does to requests for the package. */
-function serve(handler: Handler = honest, tls?: { cert: string; key: string }): { url: Promise<string>; ranges: string[] } {
+function serve(handler: Handler = honest, tls?: { cert: string; key: string; clientCa?: string }): { url: Promise<string>; ranges: string[] } {
   const { path } = hosted();
   const ranges: string[] = [];
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
@@ -47,7 +47,9 @@ function serve(handler: Handler = honest, tls?: { cert: string; key: string }): 
     if (ofPackage) ranges.push(`${first}-${last}`);
     (ofPackage ? handler : honest)(request, response, { first: Number(first), last: Number(last), file });
   };
-  const server = tls === undefined ? createServer(listener) : createSecureServer({ cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, listener);
+  const server = tls === undefined ? createServer(listener) : createSecureServer({
+    cert: readFileSync(tls.cert), key: readFileSync(tls.key), ...(tls.clientCa === undefined ? {} : { ca: readFileSync(tls.clientCa), requestCert: true, rejectUnauthorized: true }),
+  }, listener);
   onTestFinished(() => { server.closeAllConnections(); server.close(); });
   const url = new Promise<string>((resolve) => server.listen(0, '127.0.0.1', () => resolve(`${tls === undefined ? 'http' : 'https'}://127.0.0.1:${(server.address() as AddressInfo).port}/image`)));
   return { url, ranges };
@@ -104,6 +106,19 @@ describe('a package from a web server', () => {
     const { url } = serve(honest, of('web'));
     expect(await fetchFrom({ url: await url, ca })).toMatchObject({ published: 0, last: { source: 'web' } });
     expect((await fetchFrom({ url: await url })).last).toMatchObject({ source: 'mqtt', webError: { code: 'E_OTA_WEB_CONNECT' } });
+  });
+
+  it.skipIf(opensslMissing)(opensslMissing ? 'needs a certificate (skipped: openssl is not installed)' : 'OTA-119: comes from a server that asks for a certificate, to a device of its authority and to no other', async () => {
+    const { ca, of } = certificates({ web: 'IP:127.0.0.1', door: 'DNS:door' });
+    const stranger = certificates({ door: 'DNS:door' }).of('door');
+    const { url, ranges } = serve(honest, { ...of('web'), clientCa: ca });
+    for (const none of [{}, stranger, { ...of('door'), key: '/nowhere/door.key' }]) {
+      const { file, last } = await fetchFrom({ url: await url, ca, ...none });
+      expect(file.equals(bytes)).toBe(true);
+      expect(last).toMatchObject({ source: 'mqtt', webError: { code: 'E_OTA_WEB_CONNECT' } });
+    }
+    expect(ranges).toEqual([]);
+    expect(await fetchFrom({ url: await url, ca, ...of('door') })).toMatchObject({ published: 0, last: { source: 'web', webError: null } });
   });
 
   it('comes from it again when the publisher fails, as long as one of the two helps', async () => {
