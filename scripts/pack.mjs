@@ -13,7 +13,7 @@ import { ensureSetup, log, root } from './lib/setup.mjs';
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 /** Below dist/deploy: what judges the project itself (`npm run bench:...`), which needs a checkout and is of no use to who installs the package. */
-const checkoutOnly = ['governor', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]);
+const checkoutOnly = ['governor', 'lab', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]);
 
 const packageName = (platform) => `sterna-kernels-${platform}`;
 

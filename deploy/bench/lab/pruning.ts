@@ -1,0 +1,132 @@
+/** Pruning by 40 % of the multiply-adds: what is lost on data that nothing was tuned on, and the time of a run, measured in turns. */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { createSession, type Session } from '../../../runtime/session.js';
+import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
+import { bestOf, cosineOf } from '../../../runtime/quantize/report/difference.js';
+import { outputsOf } from '../../../runtime/quantize/report/fidelity.js';
+import { preparedAs, type PictureOptions } from '../../compress/picture-options.js';
+import { readPicture, type Feeds } from '../../compress/samples.js';
+import { readAnchors } from '../../evaluate/anchors.js';
+import { evaluateDetector } from '../../evaluate/evaluate.js';
+import { listPictures, readBoxes } from '../../evaluate/truth.js';
+import { pruneDefaults, pruneModel } from '../../lab/prune/prune.js';
+import type { Absent, Bar } from '../bars.js';
+import { timesOf } from '../time-models.js';
+import { readFaces, type Face } from './faces.js';
+import type { LabBenchOptions } from './sections.js';
+
+type Options = LabBenchOptions & { models: string; samples: string };
+
+const left = 0.6;
+
+/** Undefined: every file is there. */
+function absentOf(paths: readonly string[]): Absent | undefined {
+  const missing = paths.find((path) => !existsSync(path));
+  return missing === undefined ? undefined : { absent: `there is no ${missing}` };
+}
+
+interface Pruned {
+  id: string;
+  what: string;
+  model: Uint8Array;
+  samples: readonly Feeds[];
+}
+
+/** Prunes, and judges by `lossOf`, in points. */
+async function prunedBars({ id, what, model, samples }: Pruned, { steps, signal }: Options, lossOf: (pruned: Uint8Array) => Promise<number>): Promise<Bar[]> {
+  const { model: pruned, report } = await pruneModel(model, samples, { ...pruneDefaults, target: { of: 'macs', left }, steps, onStage: () => signal.throwIfAborted() });
+  const share = `${(100 * (1 - report.macs_after / report.macs_before)).toFixed(0)} % fewer multiply-adds, ${steps} steps`;
+  const [loss, { ratio }] = [await lossOf(pruned), await timesOf(model, pruned)];
+  return [
+    { id: `lab.prune_${id}_loss`, what: `${what} (${share})`, value: loss, unit: 'points', bar: '<= 1', met: loss <= 1 },
+    { id: `lab.prune_${id}_time`, what: `time of a run, share of the unpruned ${id}'s`, value: ratio, unit: 'x', bar: '<= 0.7', met: ratio <= 0.7 },
+  ];
+}
+
+async function answers(model: Uint8Array, samples: readonly Feeds[]): Promise<Float32Array[]> {
+  const session: Session = await createSession(model, { engine: 'onnxruntime' });
+  const results = await outputsOf(session, samples).finally(() => session.close());
+  return results.map((outputs) => Float32Array.from(Object.values(outputs)[0]?.data ?? [], Number));
+}
+
+const sumOf = (a: Float32Array, b: Float32Array): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
+
+/** Share of the pairs of one person that are more alike than pairs of two people, over all pairs of such pairs. */
+function verification(embeddings: readonly Float32Array[], faces: readonly Face[]): number {
+  const same: number[] = [];
+  const other: number[] = [];
+  embeddings.forEach((a, i) => embeddings.slice(0, i).forEach((b, j) => (faces[i]?.person === faces[j]?.person ? same : other).push(cosineOf(sumOf(a, b), sumOf(a, a), sumOf(b, b)))));
+  const sorted = Float64Array.from(other).sort();
+  const below = (value: number): number => {
+    let [low, high] = [0, sorted.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((sorted[middle] ?? 0) < value) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  };
+  return same.reduce((sum, value) => sum + below(value), 0) / (same.length * sorted.length);
+}
+
+/** People whose pictures only judge: the last fifth. */
+export async function embedderBars(options: Options): Promise<Bar[] | Absent> {
+  const [path, folder] = [join(options.models, 'fr_feature.onnx'), join(options.samples, 'orl')];
+  const absent = absentOf([path, folder]);
+  if (absent !== undefined) return absent;
+  const model = await readFile(path);
+  const [input] = modelInputs(model);
+  const faces = input === undefined ? [] : await readFaces(folder, input);
+  const people = [...new Set(faces.map(({ person }) => person))];
+  const unseen = new Set(people.slice(Math.floor(0.8 * people.length)));
+  const judged = faces.filter(({ person }) => unseen.has(person));
+  const samples = faces.filter(({ person }, i) => !unseen.has(person) && i % 2 === 0).map(({ feeds }) => feeds);
+  const areaOf = async (bytes: Uint8Array): Promise<number> => 100 * verification(await answers(bytes, judged.map(({ feeds }) => feeds)), judged);
+  const before = await areaOf(model);
+  return prunedBars({ id: 'fr_feature', what: `area under the curve of verification lost, ${unseen.size} people that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples }, options, async (pruned) => before - await areaOf(pruned));
+}
+
+/** Pictures to tune on, and every second one to judge. */
+async function picturesOf(folder: string): Promise<{ tuned: string[]; judged: string[] }> {
+  const all = await listPictures(folder);
+  return { tuned: all.filter((_, i) => i % 2 === 0), judged: all.filter((_, i) => i % 2 === 1) };
+}
+
+async function fed(model: Uint8Array, folder: string, pictures: readonly string[], prepare: Partial<PictureOptions>): Promise<Feeds[]> {
+  const [input] = modelInputs(model);
+  const all: Feeds[] = [];
+  for (const picture of pictures) if (input !== undefined) all.push((await readPicture(join(folder, picture), input, preparedAs(undefined, prepare))).feeds);
+  return all;
+}
+
+const scale = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'stretch' } as const;
+
+export async function detectorBars(options: Options): Promise<Bar[] | Absent> {
+  const [path, anchors, folder] = [join(options.models, 'ssd_mobilenet_v2_fpnlite_320_w8.onnx'), join(options.models, 'ssd_mobilenet_v2_fpnlite_320.anchors.json'), join(options.samples, 'coco128', 'images')];
+  const absent = absentOf([path, anchors, folder]);
+  if (absent !== undefined) return absent;
+  const model = await readFile(path);
+  const { tuned, judged } = await picturesOf(folder);
+  const truth = await readBoxes(join(options.samples, 'coco128', 'labels'), judged);
+  const decode = { decoder: 'ssd', anchors: await readAnchors(anchors), firstClass: 1 } as const;
+  const scoreOf = async (bytes: Uint8Array): Promise<number> => 100 * (await evaluateDetector(bytes, new Map(judged.map((name) => [basename(name), truth.get(basename(name)) ?? []])), decode, { folder, pictures: judged, prepare: scale, engine: 'onnxruntime' })).ap50;
+  const before = await scoreOf(model);
+  return prunedBars({ id: 'ssd', what: `AP50 lost on ${judged.length} pictures that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => before - await scoreOf(pruned));
+}
+
+/** There are no labels of the classifier's classes: what counts is whether it says the same as before. */
+export async function classifierBars(options: Options): Promise<Bar[] | Absent> {
+  const [path, folder] = [join(options.models, 'mobilenet_v2_224_f32.onnx'), join(options.samples, 'coco128', 'images')];
+  const absent = absentOf([path, folder]);
+  if (absent !== undefined) return absent;
+  const model = await readFile(path);
+  const { tuned, judged } = await picturesOf(folder);
+  const samples = await fed(model, folder, judged, scale);
+  const before = (await answers(model, samples)).map((scores) => bestOf(scores));
+  return prunedBars({ id: 'mobilenet_v2', what: `pictures of ${judged.length} that were not tuned on with another class than before`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => {
+    const after = (await answers(pruned, samples)).map((scores) => bestOf(scores));
+    return (100 * after.filter((label, i) => label !== before[i]).length) / judged.length;
+  });
+}

@@ -1,0 +1,28 @@
+import type { Absent, Bar } from '../bars.js';
+
+export interface LabBenchOptions {
+  /** Folder of published models. */
+  models?: string;
+  /** Folder with `orl` (a folder of PGM pictures for each person), `coco128` (images, labels) and `esc10` (a folder of recordings for each class). */
+  samples?: string;
+  /** Of each training. */
+  steps: number;
+  signal: AbortSignal;
+}
+
+type Section = (options: LabBenchOptions & { models: string; samples: string }) => Promise<Bar[] | Absent>;
+
+/** Sections that need published models and pictures or recordings. */
+const withData = (measure: Section) => async (options: LabBenchOptions): Promise<Bar[] | Absent> => {
+  const { models, samples } = options;
+  return models === undefined || samples === undefined ? { absent: 'it needs --models FOLDER and --samples FOLDER' } : measure({ ...options, models, samples });
+};
+
+/** What `npm run bench:lab` measures: one line a section, loaded on demand. */
+export const sections: Readonly<Record<string, (options: LabBenchOptions) => Promise<Bar[] | Absent>>> = {
+  embedder: withData(async (options) => (await import('./pruning.js')).embedderBars(options)),
+  detector: withData(async (options) => (await import('./pruning.js')).detectorBars(options)),
+  classifier: withData(async (options) => (await import('./pruning.js')).classifierBars(options)),
+  thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
+  labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
+};
