@@ -22,7 +22,7 @@ const agentFloors = [
   ['foundation'],
   ['pipelines', 'health', 'memory-guard', 'connection'],
   ['agent'],
-  ['main', 'doctor'],
+  ['main', 'doctor', 'calibration'],
 ];
 
 /** For each member of a floor, the imports that would go up or sideways. */
@@ -69,5 +69,5 @@ export default tseslint.config(
   { files: ['agent/**/*.ts'], rules: forbid(...arrows('deploy/')) },
   ...floorRules,
   // The bench of the governor runs its pure part against simulated devices.
-  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|governor/(controller|ladder)\\.|main\\.|doctor/main\\.)')) },
+  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|governor/(controller|ladder)\\.|main\\.|doctor/main\\.|calibration/main\\.)')) },
 );

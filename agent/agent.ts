@@ -99,7 +99,7 @@ export class Agent {
     try {
       const meters = await findMeters(foundation.files, { wattsPerCore: config.energy.watts_per_core, readPmic });
       const service = await systemdServiceManager(deps.env ?? process.env, foundation.log);
-      const agent = new Agent(foundation, deps, { energy: new EnergyMonitor(meters, foundation.clock), service });
+      const agent = new Agent(foundation, deps, { energy: new EnergyMonitor(meters, foundation.clock, config.energy.idle_watts), service });
       await unlessAborted(agent.#begin(), deps.signal);
       return agent;
     } catch (error) {

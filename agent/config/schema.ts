@@ -262,6 +262,8 @@ const trust = z.strictObject({
 const energy = z.strictObject({
   /** Power of one busy core in watts. Machines without an energy sensor calculate joules from it and CPU time. */
   watts_per_core: z.number().positive().max(100).default(2.5),
+  /** Power at rest of what the best sensor measures, watts, for the net energy of an inference until the daemon itself has been idle. */
+  idle_watts: z.number().nonnegative().max(1000).optional(),
 });
 
 /** Limits that the device keeps by doing less: wider gates first, then fewer frames. README.md, "Governor". */

@@ -2,59 +2,21 @@
 import { describeCpu, type Isa } from '../../kernels/binding/index.js';
 import { messageOf } from '../../runtime/errors.js';
 import { createSession } from '../../runtime/index.js';
-import type { TensorValue } from '../../runtime/graph/tensor-value.js';
-import { serializeModel } from '../../runtime/onnx/serialize.js';
-import type { Attribute, OnnxNode } from '../../runtime/onnx/types.js';
+import { convolutionFeeds, convolutionModel, type NetworkFormat } from '../ground/test-networks.js';
 import { checksOf, type Check } from './check.js';
 
-const CHANNELS = 24;
-const SIDE = 9;
-
-const node = (op: string, inputs: string[], output: string, attributes: [string, Attribute][] = []): OnnxNode =>
-  ({ name: output, op, domain: '', inputs, outputs: [output], attributes: new Map(attributes) });
-/** Numbers whose pattern repeats late, so that a kernel which mixes up lanes gives another result. */
-const pattern = (count: number, range: number): number[] => Array.from({ length: count }, (_, i) => ((i * 7919 + 17) % 251) % range);
-const scalar = (dtype: 'float32' | 'uint8' | 'int8', value: number): TensorValue =>
-  ({ dtype, dims: [], data: dtype === 'float32' ? Float32Array.of(value) : dtype === 'uint8' ? Uint8Array.of(value) : Int8Array.of(value) });
-
-/** A 3x3 convolution in 8 bits, and one of the same shape in single precision. Both have more channels than a vector has lanes. */
-export function selfCheckModel(): Uint8Array {
-  const dims = [CHANNELS, CHANNELS, 3, 3];
-  const weights = pattern(CHANNELS * CHANNELS * 9, 251).map((value) => value - 125);
-  const shape = [1, CHANNELS, SIDE, SIDE];
-  const pads: [string, Attribute][] = [['pads', { type: 'ints', value: [1, 1, 1, 1] }]];
-  return serializeModel({
-    irVersion: 8, producerName: 'sterna-doctor', producerVersion: '', opsets: new Map([['', 13]]), metadata: new Map(),
-    graph: {
-      name: 'self-check', valueInfo: [],
-      nodes: [
-        node('QLinearConv', ['bytes', 'x_scale', 'x_zero', 'w_bytes', 'w_scale', 'w_zero', 'y_scale', 'y_zero'], 'bytes_out', pads),
-        node('Conv', ['floats', 'w_floats'], 'floats_out', pads),
-      ],
-      initializers: new Map<string, TensorValue>([
-        ['x_scale', scalar('float32', 0.02)], ['x_zero', scalar('uint8', 128)], ['w_scale', scalar('float32', 0.01)], ['w_zero', scalar('int8', 0)],
-        ['y_scale', scalar('float32', 0.5)], ['y_zero', scalar('uint8', 120)],
-        ['w_bytes', { dtype: 'int8', dims, data: Int8Array.from(weights) }], ['w_floats', { dtype: 'float32', dims, data: Float32Array.from(weights, (w) => w / 128) }],
-      ]),
-      inputs: [{ name: 'bytes', dtype: 'uint8', dims: shape }, { name: 'floats', dtype: 'float32', dims: shape }],
-      outputs: [{ name: 'bytes_out', dtype: 'uint8', dims: shape }, { name: 'floats_out', dtype: 'float32', dims: shape }],
-    },
-  });
-}
+/** Both convolutions have more channels than a vector has lanes. */
+const SIZE = { channels: 24, side: 9 };
+const FORMATS: readonly NetworkFormat[] = ['int8', 'float32'];
 
 interface Outputs { bytes: readonly number[]; floats: readonly number[] }
 /** Runs the model of the self-check with one instruction set. Tests give a runner of their own. */
 export type Runner = (isa: Isa) => Promise<Outputs>;
 
 export async function runSelfCheck(isa: Isa): Promise<Outputs> {
-  const session = await createSession(selfCheckModel(), { isa });
+  const session = await createSession(convolutionModel(SIZE, FORMATS), { isa });
   try {
-    const dims = [1, CHANNELS, SIDE, SIDE];
-    const count = CHANNELS * SIDE * SIDE;
-    const { bytes_out: bytes, floats_out: floats } = await session.run({
-      bytes: { type: 'uint8', dims, data: Uint8Array.from(pattern(count, 251)) },
-      floats: { type: 'float32', dims, data: Float32Array.from(pattern(count, 251), (value) => value / 64 - 2) },
-    });
+    const { bytes_out: bytes, floats_out: floats } = await session.run(convolutionFeeds(SIZE, FORMATS));
     return { bytes: Array.from((bytes?.data ?? []) as Uint8Array), floats: Array.from((floats?.data ?? []) as Float32Array) };
   } finally {
     await session.close();

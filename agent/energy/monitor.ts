@@ -58,11 +58,14 @@ export class EnergyMonitor {
   #sampling: Promise<void> = Promise.resolve();
   #windowStartMs: number;
   #sampledMs: number;
-  /** Idle power of the best source, from the last window in which there was nothing to do. */
+  /** Idle power of the best source, from the last window in which there was nothing to do, or from the configuration. */
   #idle: { source: string; watts: number } | null = null;
   #invalidReadings = 0;
 
-  constructor(meters: readonly EnergyMeter[], clock: Clock) {
+  /** @param idleWatts power at rest of what the best meter measures, as it was calibrated; the first window of rest replaces it */
+  constructor(meters: readonly EnergyMeter[], clock: Clock, idleWatts?: number) {
+    const meter = bestMeter(meters);
+    if (idleWatts !== undefined && meter !== null && meter.quality !== 'modelled') this.#idle = { source: `${meter.source}/${meter.scope}`, watts: idleWatts };
     this.#clock = clock;
     this.#accounts = meters.map((meter) => ({ meter, window: null, total: 0, invalidReadings: 0, reason: null, watts: null }));
     this.#windowStartMs = clock.monotonicMs();

@@ -124,7 +124,8 @@ export class ThermalMonitor {
   }
 
   async #zones(): Promise<Zone[]> {
-    const zones = [...await this.#thermalZones(), ...await this.#hwmonZones()];
+    const zones = await this.#thermalZones();
+    zones.push(...await this.#hwmonZones(new Set(zones.map(({ zone }) => zone.replace(/\.\d+$/, '').replaceAll('-', '_')))));
     this.#latest = {
       celsius: zones.length === 0 ? null : Math.max(...zones.map(({ celsius }) => celsius)),
       passiveCelsius: lowest(zones.flatMap(({ passive_celsius: passive }) => (passive === null ? [] : [passive]))),
@@ -162,12 +163,13 @@ export class ThermalMonitor {
     return trips;
   }
 
-  async #hwmonZones(): Promise<Zone[]> {
+  /** @param shown chips that the kernel makes of the thermal zones (drivers/thermal/thermal_hwmon.c): what they measure is known already */
+  async #hwmonZones(shown: ReadonlySet<string>): Promise<Zone[]> {
     const zones: Zone[] = [];
     for (const chip of await this.#files.list('sys/class/hwmon')) {
       const folder = `sys/class/hwmon/${chip}`;
       const name = await this.#files.text(`${folder}/name`);
-      if (name === null || !HWMON_CHIPS.test(name)) continue;
+      if (name === null || !HWMON_CHIPS.test(name) || shown.has(name)) continue;
       for (const entry of await this.#files.list(folder)) {
         const index = /^temp(\d+)_input$/.exec(entry)?.[1];
         if (index === undefined) continue;

@@ -47,6 +47,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>
   rollout: () => import('./commands/rollout.js'),
   agent: () => import('./commands/agent.js'),
   doctor: () => import('./commands/doctor.js'),
+  energy: () => import('./commands/energy.js'),
   up: () => import('./commands/up.js'),
   'build-native': () => import('./commands/build-native.js'),
 };

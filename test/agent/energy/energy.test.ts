@@ -63,6 +63,23 @@ describe('sensors of power', () => {
     expect(second.inference).toEqual({ source: 'ina3221', scope: 'VDD_IN', quality: 'measured', gross_joules: 1, net_joules: 0.25 });
   });
 
+  it('the power at rest of the configuration serves until the daemon has rested itself, and never for a model', async () => {
+    time.ms = 0;
+    const { files } = machine({ 'sys/class/hwmon/hwmon3/name': 'ina219', 'sys/class/hwmon/hwmon3/in1_input': 5000, 'sys/class/hwmon/hwmon3/curr1_input': 800 });
+    const monitor = new EnergyMonitor(await findMeters(files, options), clock, 3);
+    await monitor.close(0, false);
+    time.ms = 1000;
+    expect((await monitor.close(2, false)).inference).toMatchObject({ gross_joules: 2, net_joules: 0.5 });
+    time.ms = 2000;
+    await monitor.close(0, true);
+    time.ms = 3000;
+    expect((await monitor.close(2, false)).inference).toMatchObject({ gross_joules: 2, net_joules: 0 });
+    const modelled = new EnergyMonitor([cpuModelMeter(2, () => ({ user: time.ms * 1000, system: 0 }))], clock, 3);
+    await modelled.close(0, false);
+    time.ms = 4000;
+    expect((await modelled.close(1, false)).inference).toMatchObject({ gross_joules: 2, net_joules: null });
+  });
+
   it('a battery counts only while it discharges', async () => {
     time.ms = 0;
     const { files, set } = machine({ 'sys/class/power_supply/BAT0/type': 'Battery', 'sys/class/power_supply/BAT0/status': 'Discharging', 'sys/class/power_supply/BAT0/voltage_now': 8_000_000, 'sys/class/power_supply/BAT0/current_now': -500_000, 'sys/class/power_supply/AC/type': 'Mains' });
