@@ -1,6 +1,7 @@
 // `npm run package:deb [-- --arch amd64,arm64] [--out DIR] [--abi 137]`: Debian packages, for every architecture on one machine. `sternad` is the
 // daemon with everything but Node.js; `sterna-node` is a Node.js for systems that have none of the versions that Sterna supports, such as Debian 12.
 // `--abi` compiles better-sqlite3 for some versions of Node.js only (137 is that of `sterna-node`), which takes less time.
+// `--only-daemon` leaves out `sterna-node`, which takes minutes to compress and rarely changes.
 // `--quick` is for tests: this machine's architecture, the installed better-sqlite3, fast compression, and no `sterna-node`.
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -138,11 +139,11 @@ function build(stage, fieldsOf, platform, { out, epoch, scripts = {}, compressio
   }
 }
 
-function packagesFor(platform, { out, quick, epoch, abis }) {
+function packagesFor(platform, { out, quick, epoch, abis, onlyDaemon }) {
   const scripts = Object.fromEntries(['postinst', 'prerm', 'postrm'].map((name) => [name, packaging(`sternad.${name}`)]));
   const compression = quick ? ['-Zgzip', '-z1'] : undefined;
   const daemon = build((tree) => stageDaemon(tree, platform, { epoch, quick, abis }), daemonFields, platform, { out, epoch, scripts, compression });
-  return quick ? [daemon] : [daemon, build((tree) => stageNode(tree, platform, { epoch }), nodeFields, platform, { out, epoch })];
+  return quick || onlyDaemon ? [daemon] : [daemon, build((tree) => stageNode(tree, platform, { epoch }), nodeFields, platform, { out, epoch })];
 }
 
 /** Platforms by Debian's names. */
@@ -152,13 +153,13 @@ function platformsOf(arch) {
 }
 
 try {
-  const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, arch: { type: 'string', default: 'amd64,arm64' }, abi: { type: 'string', default: Object.keys(NODE_HEADERS).join(',') }, quick: { type: 'boolean', default: false } } });
+  const { values } = parseArgs({ options: { out: { type: 'string', default: join(root, 'build', 'packages') }, arch: { type: 'string', default: 'amd64,arm64' }, abi: { type: 'string', default: Object.keys(NODE_HEADERS).join(',') }, quick: { type: 'boolean', default: false }, 'only-daemon': { type: 'boolean', default: false } } });
   const platforms = values.quick ? [HOST] : platformsOf(values.arch);
   for (const tool of ['dpkg-deb', 'readelf']) if (!findProgram(tool)) throw new Error(`${tool} not found; Debian: apt-get install ${tool === 'readelf' ? 'binutils' : 'dpkg'}`);
   const abis = someOf(Object.keys(NODE_HEADERS), 'abi', values.abi.split(','));
   ensureSetup();
   const epoch = sourceDate();
-  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, abis, epoch }));
+  const files = platforms.flatMap((platform) => packagesFor(platform, { out: resolve(values.out), quick: values.quick, onlyDaemon: values['only-daemon'], abis, epoch }));
   for (const path of files) log(`${path} (${statSync(path).size} bytes)`);
 } catch (error) {
   log(error.message);

@@ -113,7 +113,8 @@ class Device {
     this.process = this.debian.start(command, { ...ENVIRONMENT, STERNA_API_PORT: String(this.apiPort) });
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on('data', (chunk) => { this.log += chunk; });
     this.ended = new Promise((end) => { this.process.on('close', (code) => end(code)); });
-    await until('the daemon answers', () => this.client.answers(), 300);
+    const ended = this.ended.then((code) => { throw new Error(`the daemon ended with ${code ?? 'a signal'} before it answered`); });
+    await Promise.race([until('the daemon answers', () => this.client.answers(), 300), ended]);
   }
 
   async stop() {

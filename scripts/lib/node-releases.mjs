@@ -2,11 +2,15 @@
 // One major release has one ABI. better-sqlite3 is compiled for each of them; `sterna-node` carries the program of the newest.
 import { unpackedPackage } from './npm-tarball.mjs';
 
-/** By ABI (process.versions.modules): the release whose headers are used. */
+/**
+ * By ABI (process.versions.modules): the release whose headers are used. From 24.19 on, node_object_wrap.h makes every wrapped object remove a hook
+ * when it is collected, which aborts the process outside of JavaScript (nodejs/node#63642; better-sqlite3 12 wraps its statements). The class is in the
+ * header alone, so an addon that was compiled with 24.18 runs without these hooks on every Node.js 24.
+ */
 export const NODE_HEADERS = {
   115: { version: '20.20.2', integrity: 'sha512-PeHQM8wAdmHtZA1mBocygZxs5LiUWtsJezQTkBd0iY987KpGrD1O2tVEydvMZiuXceRanxt7rjTnDEBwOPujoQ==' },
   127: { version: '22.23.3', integrity: 'sha512-qHnz5tFsHoj/WM+uRENVjWONi5hVvmwrgq8A4V76KpuVNAc4+jwK8x4gwbobE9BtHNg/AKR2583eYorLF/c7ng==' },
-  137: { version: '24.21.0', integrity: 'sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==' },
+  137: { version: '24.18.1', integrity: 'sha512-lrkq/M/O8giNdc8fSxYK0kuRZPVVFOMM+HRbUNoqZNs2+tdNI9Qjc0n/tWOd2wBsU0e8z/qQBpGrUBIse4vPgA==' },
 };
 
 /** What `sterna-node` carries, by platform. */

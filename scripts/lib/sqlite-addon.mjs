@@ -55,6 +55,8 @@ function buildOne(folder, { platform, abi, product }) {
   copyFileSync(join(folder, 'build', 'Release', 'better_sqlite3.node'), product);
   run(tools.STRIP, ['--strip-unneeded', product]);
   for (const part of [...parts, 'build', 'headers']) rmSync(join(folder, part), { recursive: true, force: true });
+  const symbols = run('readelf', ['--wide', '--dyn-syms', product]);
   // The name of a symbol tells whose headers were used.
-  if (!run('readelf', ['--wide', '--dyn-syms', product]).includes(`node_register_module_v${abi}`)) throw new Error(`Expected ${product} to be for Node ABI ${abi} but it is not: other headers came first`);
+  if (!symbols.includes(`node_register_module_v${abi}`)) throw new Error(`Expected ${product} to be for Node ABI ${abi} but it is not: other headers came first`);
+  if (symbols.includes('RemoveEnvironmentCleanupHook')) throw new Error(`The headers of Node.js ${NODE_HEADERS[abi].version} make ${product} abort while objects are collected: choose an earlier release (scripts/lib/node-releases.mjs)`);
 }
