@@ -53,6 +53,11 @@ export interface SessionOptions {
    * changed (`active` of `run`). The maps then share no memory, and there are no strips. Default false.
    */
   incremental?: boolean | IncrementalOptions;
+  /**
+   * Types of inputs and outputs that the model declares as float16 or float64: `declared` takes and gives these (float16 as the bits in a Uint16Array),
+   * `float32` takes and gives float32 instead. The native engine computes in float32 either way. Default `declared`.
+   */
+  floats?: 'declared' | 'float32';
   /** Upper bound for the engine's memory, bytes. Default 1 GiB. */
   memoryLimitBytes?: number;
   /**

@@ -1,5 +1,7 @@
 import { loadModelBytes } from './model-file.js';
 import { defaultLimits, type ModelLimits } from './onnx/types.js';
+import { withFloats } from './engines/float-types.js';
+import { declaredFloats } from './onnx/declared-floats.js';
 import { checkIncremental } from './incremental/options.js';
 import { aBoolean, aFunction, aNumber, anObject, aString, aSwitch, checkOptions, oneOf, type OptionKinds } from './options.js';
 import { engineNames, type PixelInput, type ProgramCache, type Session, type SessionOptions } from './session-types.js';
@@ -13,7 +15,7 @@ const limitKinds = Object.fromEntries(Object.keys(defaultLimits).map((name) => [
 /** Options of whatever compiles a model: `inspectModel` and `compile` take some of them too. */
 export const sessionOptionKinds: OptionKinds<Required<SessionOptions>> = {
   engine: oneOf(engineNames), threads: aNumber, affinity: aString, isa: aString, pixels: anObject, symbols: anObject, shapes: anObject, split: aString, background: aBoolean,
-  strips: aBoolean, incremental: aSwitch,
+  floats: oneOf(['declared', 'float32']), strips: aBoolean, incremental: aSwitch,
   memoryLimitBytes: aNumber, maxBlockingMs: aNumber, cache: anObject, modelSha256: aString, limits: anObject,
 };
 
@@ -36,10 +38,6 @@ export async function createSession(model: Uint8Array | string, options: Session
   checkOptions('createSession', options, sessionOptionKinds);
   checkNested('createSession', options);
   const bytes = await loadModelBytes(model, options.limits?.fileBytes);
-  if (options.engine === 'onnxruntime') {
-    const { openOnnxRuntime } = await import('./engines/onnxruntime.js');
-    return openOnnxRuntime(bytes, options);
-  }
-  const { openNative } = await import('./engines/native.js');
-  return openNative(bytes, options);
+  const session = options.engine === 'onnxruntime' ? (await import('./engines/onnxruntime.js')).openOnnxRuntime : (await import('./engines/native.js')).openNative;
+  return withFloats(await session(bytes, options), options.floats === 'float32' ? 'float32' : declaredFloats(bytes));
 }

@@ -32,7 +32,7 @@ export async function compareModels(
   steps: ReadonlyMap<string, number>,
   feedsFor: (inputs: readonly TensorInfo[]) => AsyncIterable<Feeds>,
 ): Promise<CompareResult> {
-  const open = ({ model, ...options }: Candidate): Promise<Session> => createSession(model, options);
+  const open = ({ model, ...options }: Candidate): Promise<Session> => createSession(model, { ...options, floats: 'float32' });
   const session = await open(candidate);
   try {
     const oracle = await open(reference);

@@ -4,6 +4,8 @@ import type { Tensor } from '../../runtime/tensor.js';
 /** NumPy's element types that a model's input can have. */
 const npyTypes: Readonly<Record<string, { type: Tensor['type']; bytes: number }>> = {
   '<f4': { type: 'float32', bytes: 4 },
+  '<f2': { type: 'float16', bytes: 2 },
+  '<f8': { type: 'float64', bytes: 8 },
   '|u1': { type: 'uint8', bytes: 1 },
   '|b1': { type: 'bool', bytes: 1 },
   '|i1': { type: 'int8', bytes: 1 },
@@ -14,6 +16,8 @@ const npyTypes: Readonly<Record<string, { type: Tensor['type']; bytes: number }>
 function typedArray(type: Tensor['type'], buffer: ArrayBuffer): Tensor['data'] {
   switch (type) {
     case 'float32': return new Float32Array(buffer);
+    case 'float16': return new Uint16Array(buffer);
+    case 'float64': return new Float64Array(buffer);
     case 'uint8': case 'bool': return new Uint8Array(buffer);
     case 'int8': return new Int8Array(buffer);
     case 'int32': return new Int32Array(buffer);

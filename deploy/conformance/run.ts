@@ -58,7 +58,7 @@ async function compare(session: Session, test: NodeTest): Promise<string | undef
 async function outcomeOf(test: NodeTest, options: SessionOptions): Promise<Pick<NodeTestResult, 'outcome' | 'code' | 'message'>> {
   let session: Session | undefined;
   try {
-    session = await createSession(test.model, options);
+    session = await createSession(test.model, { ...options, floats: 'float32' });
     const problem = await compare(session, test);
     return problem === undefined ? { outcome: 'passed' } : { outcome: 'wrong', message: problem };
   } catch (error) {

@@ -22,7 +22,7 @@ export interface EvaluateOptions {
 }
 
 async function withSession<T>(model: Uint8Array, { engine, shapes }: EvaluateOptions, work: (session: Session) => Promise<T>): Promise<T> {
-  const session = await createSession(model, { engine, ...(shapes === undefined ? {} : { shapes }) });
+  const session = await createSession(model, { engine, floats: 'float32', ...(shapes === undefined ? {} : { shapes }) });
   try {
     return await work(session);
   } finally {

@@ -53,7 +53,7 @@ function usage<T>(work: () => T): T {
 
 /** What a model takes and gives, and what computes its outputs. @throws RuntimeError E_MODEL_* */
 export async function describeModel(model: Uint8Array, engine: EngineName | undefined, sizes: Pick<SessionOptions, 'shapes' | 'symbols'> = {}): Promise<ModelInfo> {
-  const session = await createSession(model, { ...sizes, ...(engine === undefined ? {} : { engine }) });
+  const session = await createSession(model, { floats: 'float32', ...sizes, ...(engine === undefined ? {} : { engine }) });
   await session.close();
   return { inputs: session.inputs, outputs: session.outputs, ends: endsOf(model) };
 }

@@ -110,7 +110,7 @@ export async function calibrationFeeds(
 ): Promise<Record<string, Tensor>[]> {
   const contract = stages[stage]?.input;
   if (contract === undefined) return [];
-  const session = await createSession(model, engine === undefined ? {} : { engine });
+  const session = await createSession(model, { floats: 'float32', ...(engine === undefined ? {} : { engine }) });
   await session.close();
   const info = session.inputs.find((input) => input.name === contract.tensor);
   if (info === undefined) return [];

@@ -11,6 +11,8 @@ export const arrayTypes: Readonly<Record<DataType, new (length: number) => Tenso
   int32: Int32Array,
   int64: BigInt64Array,
   bool: Uint8Array,
+  float16: Uint16Array,
+  float64: Float64Array,
 };
 
 const show = (tensor: { type: string; dims: readonly number[] }): string => `${tensor.type}[${tensor.dims.join(', ')}]`;

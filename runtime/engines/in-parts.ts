@@ -5,7 +5,7 @@ import { limitsOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import type { InterpretedPart, ModelPart } from '../lower/parts.js';
 import type { LayerProfile, Session, SessionStats } from '../session-types.js';
-import { asTensor, type Tensor, type TensorInfo } from '../tensor.js';
+import { asValue, asTensor, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
 import { checkReusedNames, moveInto } from './outputs.js';
 import { RunQueue } from './run-queue.js';
@@ -34,8 +34,6 @@ export interface PartedModel {
   readonly constants: ReadonlyMap<string, TensorValue>;
   readonly parts: readonly RunningPart[];
 }
-
-const asValue = ({ type, dims, data }: Tensor): TensorValue => ({ dtype: type, dims: [...dims], data });
 
 /** Constants that interpreted nodes read, what their graphs capture included. */
 function constantsOf(parts: readonly ModelPart[], constants: ReadonlyMap<string, TensorValue>): Map<string, TensorValue> {

@@ -5,6 +5,7 @@ import { bindSymbols } from '../graph/open-dimensions.js';
 import type { Session, SessionOptions, SessionStats } from '../session-types.js';
 import { dataTypes, type DataType, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds, pixelLayout, pixelsToFloats, type PixelLayout } from './feeds.js';
+import { asFloats, isFloat } from './float-types.js';
 import { checkReusedNames, moveInto, type ReusedOutputs } from './outputs.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
@@ -90,7 +91,8 @@ class OnnxRuntimeSession implements Session {
     this.inputs = this.#modelInputs.map((info) => {
       const pixels = options.pixels?.[info.name];
       if (pixels === undefined) return info;
-      const layout = pixelLayout(info, pixels);
+      // Pixels become float32 first, whatever type of floats the model wants.
+      const layout = pixelLayout(isFloat(info.type) ? { ...info, type: 'float32' } : info, pixels);
       this.#pixels.set(info.name, layout);
       return { name: info.name, type: 'uint8', dims: [1, layout.height, layout.width, layout.channels] };
     });
@@ -116,7 +118,8 @@ class OnnxRuntimeSession implements Session {
 
   #toOrt(info: TensorInfo, feed: Tensor): OrtTensor {
     const layout = this.#pixels.get(info.name);
-    const data = layout !== undefined && feed.data instanceof Uint8Array ? pixelsToFloats(layout, feed.data) : feed.data;
+    const pixels = layout !== undefined && feed.data instanceof Uint8Array ? pixelsToFloats(layout, feed.data) : undefined;
+    const { data } = pixels === undefined ? feed : asFloats({ type: 'float32', dims: info.dims, data: pixels }, info.type);
     return new this.#runtime.Tensor(info.type, data, [...info.dims]);
   }
 
@@ -127,10 +130,12 @@ class OnnxRuntimeSession implements Session {
 }
 
 function fromOrt(info: TensorInfo, value: OrtTensor | undefined): Tensor {
-  const data = value?.data;
+  const given: unknown = value?.data;
+  // Where Node.js has Float16Array, the library gives one.
+  const data = info.type === 'float16' && ArrayBuffer.isView(given) ? new Uint16Array(given.buffer, given.byteOffset, given.byteLength / 2) : value?.data;
   if (
     value !== undefined &&
-    (data instanceof Float32Array || data instanceof Uint8Array || data instanceof Int8Array || data instanceof Int32Array || data instanceof BigInt64Array)
+    (data instanceof Float32Array || data instanceof Uint8Array || data instanceof Int8Array || data instanceof Int32Array || data instanceof BigInt64Array || data instanceof Uint16Array || data instanceof Float64Array)
   ) {
     return { type: info.type, dims: value.dims, data };
   }

@@ -7,7 +7,7 @@ import { openAxes } from '../graph/open-dimensions.js';
 import { parseModel } from '../onnx/parse.js';
 import type { OnnxModel } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
-import { dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
+import { asValue, dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
 import { orderFeeds } from './feeds.js';
 import { RecentSessions } from './recent-sessions.js';
 import { RunQueue } from './run-queue.js';
@@ -148,7 +148,7 @@ export class SpecializingSession implements Session {
   /** Undefined: the compiler asked for further inputs, which are fixed from now on. */
   private async compiled(fixed: readonly (readonly [string, Tensor])[]): Promise<SpecializedSession | undefined> {
     // Copies: the caller's arrays may be views of something large.
-    const values = fixed.map(([name, { type, dims, data }]): [string, TensorValue] => [name, { dtype: type, dims: [...dims], data: data.slice() }]);
+    const values = fixed.map(([name, { type, dims, data }]): [string, TensorValue] => [name, asValue({ type, dims, data: data.slice() })]);
     try {
       const session = await this.specialize(Object.fromEntries(values));
       this.recompilations += 1;

@@ -1,5 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import { allocate, elementCount, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { float16ToNumber } from './float16.js';
 import type { WireInt64, WireTensor } from './messages.js';
 import type { ModelLimits } from './types.js';
 
@@ -35,16 +36,6 @@ export const int64ToNumber = (value: WireInt64): number => (typeof value === 'nu
 function int64ToBigInt(value: WireInt64): bigint {
   if (typeof value === 'number') return BigInt(value);
   return (BigInt(value.high) << 32n) | BigInt(value.low >>> 0);
-}
-
-/** IEEE 754 binary16 to a number. */
-export function float16ToNumber(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** Checked dimensions of a stored tensor. */

@@ -120,7 +120,7 @@ export type ModelStageOptions = EngineOptions & Pick<SessionOptions, 'modelSha25
 export async function openModelStage(name: string, model: Uint8Array, contract: StageContract, { increment, ...options }: ModelStageOptions = {}): Promise<ModelStage> {
   const input = pixelsOf(contract);
   const { tensor, mean, std } = input;
-  const session = await createSession(model, { ...options, pixels: { [tensor]: { mean, std } }, ...(increment === undefined ? {} : { incremental: increment.session }) });
+  const session = await createSession(model, { ...options, floats: 'float32', pixels: { [tensor]: { mean, std } }, ...(increment === undefined ? {} : { incremental: increment.session }) });
   const problem = mismatch(session, input) ?? missingOutputs(session, contract);
   if (problem === null) return new ModelStage(session, input, increment);
   await session.close();

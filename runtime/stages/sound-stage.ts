@@ -122,7 +122,7 @@ export async function openSoundStage(name: string, model: Uint8Array, contract: 
   const known = constants.length > 0 || modelSha256 === undefined ? {} : { modelSha256 };
   // What reads and writes models is loaded when it is needed: most packages have no constants.
   const baked = constants.length === 0 ? model : (await import('./bake-constants.js')).bakeConstants(model, constants);
-  const session = await createSession(baked, { ...engine, ...known, shapes });
+  const session = await createSession(baked, { ...engine, ...known, shapes, floats: 'float32' });
   const problem = mismatch(session, contract, input) ?? missingOutputs(session, contract);
   if (problem === null) return new SoundStage(session, { ...contract, input });
   await session.close();

@@ -3,13 +3,14 @@ import { loadProgram } from '../../../kernels/binding/index.js';
 import { openNative } from '../../../runtime/engines/native.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import type { Graph } from '../../../runtime/graph/graph.js';
-import { allocate, elementCount, type TensorArray } from '../../../runtime/graph/tensor-value.js';
+import { elementCount } from '../../../runtime/graph/tensor-value.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
 import { interpret } from '../../../runtime/infer/interpret.js';
 import { compile } from '../../../runtime/lower/compile.js';
 import { flipBytes } from '../../../runtime/lower/flip-bytes.js';
 import { optimize } from '../../../runtime/optimize/optimize.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
+import { arrayTypes } from '../../../runtime/engines/feeds.js';
 import { asTensor } from '../../../runtime/tensor.js';
 import { floats, modelBytes } from '../support/models.js';
 import { nativeMissing } from '../support/native.js';
@@ -43,8 +44,8 @@ const evaluated = (graph: Graph, { feeds }: Case): Outputs => Object.fromEntries
 async function runAs(activation: 'uint8' | 'int8', { spec, feeds }: Case): Promise<Outputs> {
   const program = compile(modelBytes(spec), { activation });
   const loaded = loadProgram(program.bytes, { isa: 'ref' });
-  const bytesOf = (data: TensorArray) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const outputs = program.outputs.map(({ type, dims }) => allocate(type === 'int64' ? 'int32' : type, elementCount(dims)));
+  const bytesOf = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const outputs = program.outputs.map(({ type, dims }) => new arrayTypes[type === 'int64' ? 'int32' : type](elementCount(dims)));
   await loaded.run(program.inputs.map(({ name, flip }) => {
     const { data } = feeds[name] ?? floats([0]);
     return flip ? flipBytes(bytesOf(data)) : data;

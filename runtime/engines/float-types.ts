@@ -1,0 +1,88 @@
+import type { CellMask } from '../../kernels/binding/index.js';
+import { float16ToNumber, numberToFloat16 } from '../onnx/float16.js';
+import type { DeclaredFloat } from '../onnx/declared-floats.js';
+import type { KeptMaps, LayerProfile, Session, SessionStats, SplitRun } from '../session-types.js';
+import type { DataType, Tensor, TensorInfo } from '../tensor.js';
+import { arrayTypes, checkTensor, orderFeeds } from './feeds.js';
+import { moveInto, type ReusedOutputs } from './outputs.js';
+
+type Feeds = Readonly<Record<string, Tensor>>;
+
+const floats: readonly DataType[] = ['float32', 'float16', 'float64'];
+export const isFloat = (type: DataType): boolean => floats.includes(type);
+
+/** The values of a tensor of floats as another type of floats. */
+export function asFloats({ type, dims, data }: Tensor, wanted: DataType): Tensor {
+  if (type === wanted) return { type, dims, data };
+  const values = new arrayTypes[wanted](data.length);
+  for (let i = 0; i < data.length; i++) {
+    const value = type === 'float16' ? float16ToNumber(Number(data[i])) : Number(data[i]);
+    values[i] = wanted === 'float16' ? numberToFloat16(value) : value;
+  }
+  return { type: wanted, dims, data: values };
+}
+
+/** A session whose inputs and outputs of floats have other types than those of the session that computes. */
+class ConvertingSession implements Session {
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly split?: SplitRun;
+  readonly profile?: (feeds: Feeds, active?: CellMask) => Promise<LayerProfile[]>;
+
+  constructor(private readonly session: Session, typeOf: (info: TensorInfo) => DataType) {
+    const shown = (info: TensorInfo): TensorInfo => ({ ...info, type: typeOf(info) });
+    this.inputs = session.inputs.map(shown);
+    this.outputs = session.outputs.map(shown);
+    const { split } = session;
+    if (session.profile !== undefined) this.profile = async (feeds, active) => (await session.profile?.(this.given(feeds), active)) ?? [];
+    if (split !== undefined) {
+      this.split = {
+        name: split.name, features: split.features, zeroPoint: split.zeroPoint,
+        prefix: (feeds, active) => split.prefix(this.given(feeds), active),
+        suffix: async (reused = {}) => this.taken(await split.suffix(this.kinds(reused)), reused),
+      };
+    }
+  }
+  get stats(): SessionStats {
+    return this.session.stats;
+  }
+  get kept(): KeptMaps {
+    return this.session.kept as KeptMaps;
+  }
+
+  /** What the other session is fed. */
+  private given(feeds: Feeds): Record<string, Tensor> {
+    return Object.fromEntries(orderFeeds(this.inputs, feeds).map((feed, i) => {
+      const { name = '', type = feed.type } = this.session.inputs[i] ?? {};
+      return [name, asFloats(feed, type)];
+    }));
+  }
+  /** The tensors that the other session can write into. */
+  private kinds(reused: ReusedOutputs): ReusedOutputs {
+    return Object.fromEntries(Object.entries(reused).filter(([name, tensor]) => {
+      const info = this.outputs.find((output) => output.name === name);
+      const own = this.session.outputs.find((output) => output.name === name);
+      if (info !== undefined && info.type !== own?.type) checkTensor('output', info, tensor);
+      return info === undefined || info.type === own?.type;
+    }));
+  }
+  private taken(results: Record<string, Tensor>, reused: ReusedOutputs): Record<string, Tensor> {
+    return Object.fromEntries(this.outputs.map((info) => {
+      const result = results[info.name];
+      return [info.name, result === undefined || result.type === info.type ? result : moveInto(reused[info.name], asFloats(result, info.type))];
+    }).filter((entry): entry is [string, Tensor] => entry[1] !== undefined));
+  }
+
+  async run(feeds: Feeds, reused: ReusedOutputs = {}, active?: CellMask): Promise<Record<string, Tensor>> {
+    return this.taken(await this.session.run(this.given(feeds), this.kinds(reused), active), reused);
+  }
+  close(): Promise<void> {
+    return this.session.close();
+  }
+}
+
+/** The session with the types of floats that the model declares, or with float32 throughout; the session itself where it has them already. */
+export function withFloats(session: Session, declared: ReadonlyMap<string, DeclaredFloat> | 'float32'): Session {
+  const typeOf = ({ name, type }: TensorInfo): DataType => (!isFloat(type) ? type : declared === 'float32' ? 'float32' : (declared.get(name) ?? 'float32'));
+  return [...session.inputs, ...session.outputs].every((info) => typeOf(info) === info.type) ? session : new ConvertingSession(session, typeOf);
+}

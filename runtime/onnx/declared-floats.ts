@@ -1,0 +1,47 @@
+import protobuf from 'protobufjs/minimal.js';
+
+/** Types of floats that a model declares for an input or an output, while the native engine computes in float32. */
+export type DeclaredFloat = 'float16' | 'float64';
+
+/** TensorProto.DataType */
+const declared: ReadonlyMap<number, DeclaredFloat> = new Map([[10, 'float16'], [11, 'float64']]);
+
+/** Calls `visit` for each field of a message that is a message itself. */
+function eachMessage(bytes: Uint8Array, visit: (field: number, content: Uint8Array) => void, scalar: (field: number, value: number) => void = () => undefined): void {
+  const reader = protobuf.Reader.create(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if ((tag & 7) === 2) visit(tag >>> 3, reader.bytes());
+    else if ((tag & 7) === 0) scalar(tag >>> 3, Number(reader.int64()));
+    else reader.skipType(tag & 7);
+  }
+}
+
+/** ValueInfoProto: its name, and TypeProto.tensor_type.elem_type. */
+function readValue(bytes: Uint8Array): { name: string; type: number } {
+  const value = { name: '', type: 0 };
+  eachMessage(bytes, (field, content) => {
+    if (field === 1) value.name = new TextDecoder().decode(content);
+    if (field === 2) eachMessage(content, (kind, tensor) => kind === 1 && eachMessage(tensor, () => undefined, (at, type) => at === 1 && (value.type = type)));
+  });
+  return value;
+}
+
+/**
+ * Inputs and outputs that a model declares as float16 or float64, by name. It reads their descriptions alone, so that a model whose program is in the cache
+ * still needs no parsing. The bytes must be those of a model that has been parsed.
+ */
+export function declaredFloats(model: Uint8Array): ReadonlyMap<string, DeclaredFloat> {
+  const found = new Map<string, DeclaredFloat>();
+  const graphInputs = 11, graphOutputs = 12;
+  eachMessage(model, (field, graph) => {
+    if (field !== 7) return;
+    eachMessage(graph, (kind, value) => {
+      if (kind !== graphInputs && kind !== graphOutputs) return;
+      const { name, type } = readValue(value);
+      const float = declared.get(type);
+      if (float !== undefined) found.set(name, float);
+    });
+  });
+  return found;
+}
