@@ -12,8 +12,12 @@ import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** Below dist/deploy: what judges the project itself (`npm run bench:...`), which needs a checkout and is of no use to who installs the package. */
-const checkoutOnly = ['governor', 'lab', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]);
+/** Below dist/deploy: what judges the project itself (`npm run bench:...`), and what trains its own models of sound. Both need a checkout and are of no use to who installs the package. */
+const checkoutOnly = [
+  ...['governor', 'lab', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]),
+  ...['sound', 'siren'].map((name) => `cli/commands/train-${name}.js`),
+  ...['clips', 'examples', 'learn', 'pitched', 'recipe', 'synthesize', 'teacher', 'siren/bank', 'siren/measure', 'siren/mixing', 'siren/recipe', 'siren/scenes'].map((name) => `sound/${name}.js`),
+];
 
 const packageName = (platform) => `sterna-kernels-${platform}`;
 

@@ -7,12 +7,12 @@ interface CommandModule {
   register(program: Command): void;
 }
 
-/** A bench that judges the project itself: the package of a release does not have it (scripts/pack.mjs). Undefined there. */
+/** A bench that judges the project itself, or a training of its own models: the package of a release does not have it (scripts/pack.mjs). Undefined there. */
 async function inCheckout(load: () => Promise<CommandModule>): Promise<CommandModule | undefined> {
   try {
     return await load();
   } catch (error) {
-    if (error instanceof Error && /^Cannot find module '[^']*\/commands\/bench-/.test(error.message)) return undefined;
+    if (error instanceof Error && /^Cannot find module '[^']*\/commands\/(bench|train)-/.test(error.message)) return undefined;
     throw error;
   }
 }
@@ -30,8 +30,8 @@ const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>
   'bench-lab': () => inCheckout(() => import('./commands/bench-lab.js')),
   'bench-sound': () => inCheckout(() => import('./commands/bench-sound.js')),
   'bench-suite': () => import('./commands/bench-suite.js'),
-  'train-sound': () => import('./commands/train-sound.js'),
-  'train-siren': () => import('./commands/train-siren.js'),
+  'train-sound': () => inCheckout(() => import('./commands/train-sound.js')),
+  'train-siren': () => inCheckout(() => import('./commands/train-siren.js')),
   compare: () => import('./commands/compare.js'),
   evaluate: () => import('./commands/evaluate.js'),
   conformance: () => import('./commands/conformance.js'),

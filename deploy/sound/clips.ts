@@ -25,11 +25,14 @@ export interface Recordings {
 
 const clipSeconds = 5;
 
-/** @throws DeployError E_FILE; E_LAB: fewer than two classes, or a class without recordings; RuntimeError E_MEDIA, E_FFMPEG_MISSING */
-export async function readClips(folder: string): Promise<Recordings> {
+/**
+ * @param wanted folds to read; the others are not decoded, which takes most of the time
+ * @throws DeployError E_FILE; E_LAB: fewer than two classes, or a class without recordings; RuntimeError E_MEDIA, E_FFMPEG_MISSING
+ */
+export async function readClips(folder: string, wanted: (fold: number) => boolean = () => true): Promise<Recordings> {
   const { classes, files } = await listClips(folder);
   const clips: Clip[] = [];
-  for (const file of files) {
+  for (const file of files.filter(({ fold }) => wanted(fold))) {
     const samples = new Float32Array(clipSeconds * rate);
     samples.set((await samplesOf(join(folder, file.name), rate)).subarray(0, samples.length));
     clips.push({ ...file, samples, rows: featuresOf(samples) });

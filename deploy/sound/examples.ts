@@ -2,7 +2,7 @@
 import { uniform } from '../compress/random.js';
 import { defaultFeatures } from '../lab/clips.js';
 import { featuresOf, patchesOf, patchSamples, type Clip } from './clips.js';
-import { atLevel, carHorn, mixAt, powerOf, rain, rate, siren, sirenKinds, tonal, traffic } from './synthesize.js';
+import { atLevel, horn, hornKinds, mixAt, powerOf, rain, rate, siren, sirenKinds, tonal, traffic } from './synthesize.js';
 import type { Teacher } from './teacher.js';
 import { patch } from './student.js';
 
@@ -19,7 +19,7 @@ export interface Raw {
 }
 
 /** Classes that no recording teaches. */
-export const synthesizedClasses = ['siren', 'car_horn'] as const;
+export const synthesizedClasses = ['siren', 'horn'] as const;
 
 /** Rows from one patch of a recording to the next: 0.4 s. */
 const patchStep = 40;
@@ -82,7 +82,7 @@ export async function synthesizedPatches(clips: readonly Clip[], classes: readon
     const { samples: noise, label } = background(clips, random);
     const [kind, level, seconds] = [random(), 10 ** (-0.5 - 1.2 * random()), patchSamples / rate];
     const ratio = -5 + 25 * random();
-    const loud = kind < 0.5 ? { samples: siren(anyOf(sirenKinds, random), seconds, random), label: sirenClass } : kind < 0.6 ? { samples: carHorn(seconds, random), label: hornClass } : null;
+    const loud = kind < 0.5 ? { samples: siren(anyOf(sirenKinds, random), seconds, random), label: sirenClass } : kind < 0.6 ? { samples: horn(anyOf(hornKinds, random), seconds, random), label: hornClass } : null;
     // A horn may rest for the whole second: then there is nothing to hear.
     const heard = loud !== null && powerOf(loud.samples) > 1e-4;
     const samples = heard ? mixAt(loud.samples, noise, ratio, level) : atLevel(noise, level);

@@ -5,7 +5,7 @@ import { inRounds, randomOf } from '../lab/examples.js';
 import { adamw } from '../lab/optimizers.js';
 import { Trainer, type Batches } from '../lab/trainer.js';
 import { rowsIn } from './clips.js';
-import { embedded, initialWeights, learningModel, patch, type StudentShape, type Weight } from './student.js';
+import { embedded, initialWeights, learningModel, patch, patchScale, type StudentShape, type Weight } from './student.js';
 
 /** A patch with what it is to mean. */
 export interface Example {
@@ -55,12 +55,13 @@ export async function learn(examples: readonly Example[], options: LearnOptions)
 }
 
 /**
- * Trains a student on batches that are made while it learns. `average` is the share of the averaged weights that a step keeps.
+ * Trains a student on batches that are made while it learns. `average` is the share of the averaged weights that a step keeps; `from` are weights to go on
+ * from instead of random ones.
  * @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients; DeployError E_LAB: a loss that is no number
  */
-export async function teach(batches: Batches, options: TeachOptions & { steps: number; average?: number; onStep?: (step: number, loss: number) => void }): Promise<Record<string, Weight>> {
-  const { shape, steps, seed, batch = usualBatch, peak = 2e-3, decay = 0.02, distill = 8, average = 0, onStep = () => undefined } = options;
-  const weights = initialWeights(shape, uniform(seed));
+export async function teach(batches: Batches, options: TeachOptions & { steps: number; average?: number; from?: Record<string, Weight>; onStep?: (step: number, loss: number) => void }): Promise<Record<string, Weight>> {
+  const { shape, steps, seed, batch = usualBatch, peak = 2e-3, decay = 0.02, distill = 8, average = 0, from, onStep = () => undefined } = options;
+  const weights = from ?? initialWeights(shape, uniform(seed));
   const trainer = await Trainer.open(learningModel(weights, shape, { batch, distill }), {
     steps, optimizer: { ...adamw, decay }, schedule: { kind: 'cosine' }, rate: peak, warmup: 0.05, clip: Infinity, average, threads: 1,
   }, batches);
@@ -140,8 +141,5 @@ function vary({ rows, start }: Example, into: Float32Array, random: () => number
     }
   }
 }
-
-/** Features of -6.9 (silence) to about 3 become -1.5 to 1.8: what the student is fed, and what the manifest of its package says (`normalize`). */
-export const patchScale = { mean: -2.5, std: 3 } as const;
 
 const scaled = (feature: number): number => (feature - patchScale.mean) / patchScale.std;

@@ -3,8 +3,8 @@ import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { createSession } from '../../runtime/session.js';
 import { mixedPatches, patchOf, recordedPatches, synthesizedClasses, synthesizedPatches, type Raw } from './examples.js';
 import type { Recordings } from './clips.js';
-import { learn, patchScale, type Example } from './learn.js';
-import { parametersOf, patch, studentModel, type StudentShape } from './student.js';
+import { learn, type Example } from './learn.js';
+import { parametersOf, patch, patchScale, studentModel, type StudentShape } from './student.js';
 import { embeddingSize, LinearHead, Standard, type Teacher } from './teacher.js';
 
 export interface RecipeOptions {

@@ -4,12 +4,17 @@ import { graphFromOnnx } from '../../runtime/graph/import.js';
 import { elementCount } from '../../runtime/graph/tensor-value.js';
 import type { Calculus } from '../../runtime/gradients/rule.js';
 import { inferShapes } from '../../runtime/infer/infer.js';
+import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
+import { DeployError } from '../errors.js';
 import { NetworkWriter } from '../lab/network-writer.js';
 import { trainingModel, type TrainingModel } from '../lab/training-model.js';
 
 /** Rows and bands of a patch, as `defaultFeatures` of the lab makes them. */
 export const patch = { rows: 96, bands: 64 } as const;
+
+/** Features of -6.9 (silence) to about 3 become -1.5 to 1.8: what the student is fed, and what the manifest of its package says (`normalize`). */
+export const patchScale = { mean: -2.5, std: 3 } as const;
 
 interface Layer {
   inputs: number;
@@ -58,6 +63,26 @@ export function initialWeights(shape: StudentShape, random: () => number): Recor
   return Object.fromEntries(Object.entries(shapesOf(shape)).map(([name, dims]) => {
     const bound = dims.length === 1 ? 0 : Math.sqrt(6 / elementCount(dims.slice(1)));
     return [name, { dims, data: Float32Array.from({ length: elementCount(dims) }, () => bound * (2 * random() - 1)) }];
+  }));
+}
+
+/**
+ * Weights of a student that was converted to int8, as floats: to go on learning from.
+ * @throws RuntimeError E_MODEL_* when it cannot be read; DeployError E_LAB when it is no such student
+ */
+export function weightsOf(model: Uint8Array, shape: StudentShape): Record<string, Weight> {
+  const initializers = [...parseModel(model).graph.initializers];
+  const find = (name: string, part: string): ArrayLike<number> => {
+    const [, value] = initializers.find(([each]) => each.replaceAll('_equalized', '') === `${name}_${part}`) ?? [];
+    if (value === undefined) throw new DeployError('E_LAB', `Expected the weights ${name} of a student in int8 but the model has none`);
+    return Float64Array.from(value.data as ArrayLike<number>);
+  };
+  return Object.fromEntries(Object.entries(shapesOf(shape)).map(([name, dims]) => {
+    const [codes, scales] = [find(name, 'quantized'), find(name, 'scale')];
+    const size = elementCount(dims);
+    if (codes.length !== size) throw new DeployError('E_LAB', `Expected ${size} weights ${name} but the model has ${codes.length}`);
+    const each = size / scales.length;
+    return [name, { dims, data: Float32Array.from({ length: size }, (_, i) => (codes[i] ?? 0) * (scales[Math.floor(i / each)] ?? 0)) }];
   }));
 }
 

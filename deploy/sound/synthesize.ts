@@ -2,15 +2,24 @@
 
 export const rate = 16_000;
 
-type Random = () => number;
+export type Random = () => number;
 
-export const sirenKinds = ['wail', 'yelp', 'hi-lo', 'air-horn'] as const;
+export const sirenKinds = ['wail', 'yelp', 'hi-lo'] as const;
 export type SirenKind = (typeof sirenKinds)[number];
+/** Kinds that no student learns from: they show what it makes of a siren that it does not know. */
+export const strangerKinds = ['phaser', 'motor', 'three-tone'] as const;
+export type StrangerKind = (typeof strangerKinds)[number];
+/** A car's horn has two discs, an air horn one pipe; both are steady tones, which sirens are not. */
+export const hornKinds = ['car-horn', 'air-horn'] as const;
+export type HornKind = (typeof hornKinds)[number];
 
-const between = (random: Random, low: number, high: number): number => low + (high - low) * random();
+export const between = (random: Random, low: number, high: number): number => low + (high - low) * random();
 
-/** Pitch of a siren at each moment, hertz; 0 while it is silent. Ranges: SAE J1849 for wail and yelp, two tones a third to a fifth apart for hi-lo. */
-function pitchOf(kind: SirenKind, random: Random): (seconds: number) => number {
+/** Pitch at each moment, hertz; 0 while there is silence. */
+export type Pitch = (seconds: number) => number;
+
+/** Pitch of a siren. Ranges: SAE J1849 for wail and yelp, two tones a third to a fifth apart for hi-lo. */
+function pitchOf(kind: SirenKind | StrangerKind, random: Random): Pitch {
   const phase = random();
   switch (kind) {
     case 'wail':
@@ -30,10 +39,24 @@ function pitchOf(kind: SirenKind, random: Random): (seconds: number) => number {
       const hold = between(random, 0.4, 0.8);
       return (seconds) => ((seconds / hold + 2 * phase) % 2 < 1 ? low : high);
     }
-    case 'air-horn': {
-      const pitch = between(random, 250, 480);
-      const [sounds, rests] = [between(random, 0.4, 2), between(random, 0, 0.4)];
-      return (seconds) => ((seconds + phase * sounds) % (sounds + rests) < sounds ? pitch : 0);
+    case 'phaser': {
+      const [low, high, period] = [between(random, 500, 800), between(random, 1300, 1800), between(random, 0.07, 0.12)];
+      return (seconds) => high * (low / high) ** ((seconds / period + phase) % 1);
+    }
+    case 'motor': {
+      // A motor that winds up and runs down, as it does in old sirens: the pitch nears its ends ever more slowly.
+      const [high, period] = [between(random, 500, 900), between(random, 4, 8)];
+      return (seconds) => {
+        const at = (seconds / period + phase) % 1;
+        const rest = at < 0.5 ? 1 - Math.exp(-8 * at) : Math.exp(-3 * (at - 0.5));
+        return high * (0.35 + 0.65 * rest);
+      };
+    }
+    case 'three-tone': {
+      const low = between(random, 380, 600);
+      const steps = [1, between(random, 1.15, 1.3), between(random, 1.35, 1.6)];
+      const hold = between(random, 0.3, 0.6);
+      return (seconds) => low * (steps[Math.floor(seconds / hold + 3 * phase) % 3] ?? 1);
     }
   }
 }
@@ -54,7 +77,7 @@ function passing(random: Random, seconds: number): (at: number) => { pitch: numb
 }
 
 /** Sum of the first harmonics, as a loudspeaker driven into saturation makes them. */
-function voice(random: Random, seconds: number, pitch: (at: number) => number): Float32Array {
+export function voice(random: Random, seconds: number, pitch: Pitch): Float32Array {
   const count = Math.round(seconds * rate);
   const tilt = between(random, 0.8, 2);
   const drive = between(random, 0.5, 3);
@@ -67,9 +90,19 @@ function voice(random: Random, seconds: number, pitch: (at: number) => number): 
     const { pitch: shift, gain } = way(at);
     phase += (2 * Math.PI * hertz * shift) / rate;
     if (hertz === 0) return 0;
-    const sum = heights.reduce((total, height, k) => ((k + 1) * hertz * shift > rate / 2.2 ? total : total + height * Math.sin((k + 1) * phase)), 0);
-    return gain * Math.tanh(drive * sum);
+    return gain * Math.tanh(drive * harmonics(phase, heights, Math.floor(rate / 2.2 / (hertz * shift))));
   });
+}
+
+/** Sum of so many harmonics of a phase: sin((k + 1) x) = 2 cos(x) sin(k x) - sin((k - 1) x), which takes two calls for all of them. */
+function harmonics(phase: number, heights: readonly number[], most: number): number {
+  const twice = 2 * Math.cos(phase);
+  let [before, wave, sum] = [0, Math.sin(phase), 0];
+  for (let k = 0; k < heights.length && k < most; k++) {
+    sum += (heights[k] ?? 0) * wave;
+    [before, wave] = [wave, twice * wave - before];
+  }
+  return sum;
 }
 
 /** Early reflections and a tail: sparse taps that decay. */
@@ -84,27 +117,37 @@ function reverberate(samples: Float32Array, random: Random): Float32Array {
   return wet;
 }
 
-export function siren(kind: SirenKind, seconds: number, random: Random): Float32Array {
-  const dry = voice(random, seconds, pitchOf(kind, random));
-  return random() < 0.7 ? reverberate(dry, random) : dry;
+const placed = (dry: Float32Array, random: Random): Float32Array => (random() < 0.7 ? reverberate(dry, random) : dry);
+
+export function siren(kind: SirenKind | StrangerKind, seconds: number, random: Random): Float32Array {
+  return placed(voice(random, seconds, pitchOf(kind, random)), random);
 }
 
-/** A car's horn: two discs a third apart, in bursts. */
-export function carHorn(seconds: number, random: Random): Float32Array {
-  const low = between(random, 340, 440);
-  const [sounds, rests, phase] = [between(random, 0.25, 1.5), between(random, 0.1, 0.8), random()];
-  const gate = (pitch: number) => (at: number): number => ((at + phase * sounds) % (sounds + rests) < sounds ? pitch : 0);
-  const [a, b] = [voice(random, seconds, gate(low)), voice(random, seconds, gate(low * between(random, 1.18, 1.3)))];
-  const both = a.map((sample, i) => sample + (b[i] ?? 0));
-  return random() < 0.7 ? reverberate(both, random) : both;
+/** Sounds for a while, then rests. */
+export function bursts(pitch: number, { sounds, rests, phase }: { sounds: number; rests: number; phase: number }): Pitch {
+  return (at) => ((at + phase * sounds) % (sounds + rests) < sounds ? pitch : 0);
 }
+
+/** Horns in bursts: an air horn has one pitch, a car's horn two that are a third apart. */
+export function horn(kind: HornKind, seconds: number, random: Random): Float32Array {
+  if (kind === 'air-horn') {
+    const rhythm = { sounds: between(random, 0.4, 2), rests: between(random, 0, 0.4), phase: random() };
+    return placed(voice(random, seconds, bursts(between(random, 250, 480), rhythm)), random);
+  }
+  const low = between(random, 340, 440);
+  const rhythm = { sounds: between(random, 0.25, 1.5), rests: between(random, 0.1, 0.8), phase: random() };
+  const [a, b] = [voice(random, seconds, bursts(low, rhythm)), voice(random, seconds, bursts(low * between(random, 1.18, 1.3), rhythm))];
+  return placed(a.map((sample, i) => sample + (b[i] ?? 0)), random);
+}
+
+const heightsOf = (tilt: number): number[] => Array.from({ length: 10 }, (_, i) => 1 / (i + 1) ** tilt);
 
 /** Road noise: rolling tyres, engines with their harmonics, cars that pass. */
 export function traffic(seconds: number, random: Random): Float32Array {
   const count = Math.round(seconds * rate);
   const [smooth, hiss] = [between(random, 0.01, 0.08), between(random, 0.02, 0.3)];
   const engines = Array.from({ length: 1 + Math.floor(3 * random()) }, () => ({
-    hertz: between(random, 25, 110), gain: between(random, 0.05, 0.5), drift: between(random, -0.1, 0.2), phase: random(), way: passing(random, seconds), tilt: between(random, 0.7, 1.5),
+    hertz: between(random, 25, 110), gain: between(random, 0.05, 0.5), drift: between(random, -0.1, 0.2), phase: random(), way: passing(random, seconds), heights: heightsOf(between(random, 0.7, 1.5)),
   }));
   let [low, lower] = [0, 0];
   return Float32Array.from({ length: count }, (_, i) => {
@@ -115,9 +158,7 @@ export function traffic(seconds: number, random: Random): Float32Array {
     const motors = engines.reduce((sum, engine) => {
       const { pitch, gain } = engine.way(at);
       engine.phase += (engine.hertz * (1 + (engine.drift * at) / seconds) * pitch) / rate;
-      let own = 0;
-      for (let k = 1; k <= 10; k++) own += Math.sin(2 * Math.PI * k * engine.phase) / k ** engine.tilt;
-      return sum + engine.gain * gain * own;
+      return sum + engine.gain * gain * harmonics(2 * Math.PI * engine.phase, engine.heights, 10);
     }, 0);
     return 4 * lower + hiss * (white * 0.1 + low) + 0.3 * motors;
   });

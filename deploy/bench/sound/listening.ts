@@ -4,7 +4,7 @@ import { noise } from '../../../runtime/noise.js';
 import { openPackage } from '../../../runtime/package/package.js';
 import { createPipeline, type Pipeline } from '../../../runtime/pipeline/index.js';
 import { uniform } from '../../compress/random.js';
-import { decisionStep } from '../../sound/siren/measure.js';
+import { decisionStep } from '../../sound/siren/decide.js';
 import { buildSirenPackage } from '../../sound/siren/package.js';
 import { rate, siren } from '../../sound/synthesize.js';
 import type { Bar } from '../bars.js';

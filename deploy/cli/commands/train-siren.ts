@@ -1,23 +1,32 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
 import { readClips } from '../../sound/clips.js';
-import { measureSiren, trainSiren, type Hearing, type SirenOptions } from '../../sound/siren/recipe.js';
+import type { Recall } from '../../sound/siren/measure.js';
+import { measureSiren, trainSiren, type ClassHearing, type Hearing, type SirenOptions } from '../../sound/siren/recipe.js';
 import { readInputFile, writeOutputFile } from '../files.js';
 import { integer, positive } from '../options.js';
 import { log, reporting } from '../output.js';
 
-interface TrainSirenOptions extends Omit<SirenOptions, 'log'> {
+interface TrainSirenOptions extends Omit<SirenOptions, 'log' | 'from'> {
   data: string;
   output: string;
   measure?: string;
+  from?: string;
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-function describe({ on, falseAlarms, hours, melodies, recall, clipAccuracy }: Hearing, output: string): string {
+const recalls = (what: string, recall: Record<string, Recall>): string[] =>
+  Object.entries(recall).map(([ratio, { recall: share, delayMs }]) => `${what} at ${ratio} dB: ${percent(share)} heard, half of them within ${delayMs.median} ms`);
+
+const classText = (name: string, hours: number, { on, falseAlarms, pitched, recall }: ClassHearing): string[] => [
+  `${name}: threshold ${on}, ${falseAlarms} false alarms in ${hours} hours of noise that was not learned from; where an eighth of it has a pitch, an hour: ${Object.entries(pitched).map(([kind, count]) => `${kind} ${count.toFixed(1)}`).join(', ')}`,
+  ...recalls(`${name}s`, recall),
+];
+
+function describe({ hours, siren, horn, strangers, clipAccuracy }: Hearing, output: string): string {
   return [
-    `threshold ${on}: ${falseAlarms} false alarms in ${hours} hours of noise that was not learned from; ${melodies.toFixed(1)} an hour where an eighth of it is melodies, beeps and hums`,
-    ...Object.entries(recall).map(([ratio, { recall: share, delayMs }]) => `sirens at ${ratio} dB: ${percent(share)} heard, half of them within ${delayMs.median} ms`),
+    ...classText('siren', hours, siren), ...recalls('sirens of other kinds', strangers), ...classText('horn', hours, horn),
     `classes of recordings: ${percent(clipAccuracy)} of the clips`,
     `written to ${output}`,
   ].join('\n');
@@ -31,14 +40,16 @@ export function register(program: Command): void {
     .requiredOption('--data <folder>', 'a folder of clips for each class, as ESC-10 has them; the names of the clips begin with their folds')
     .requiredOption('--output <folder>', 'where siren.onnx and siren.json go')
     .option('--measure <onnx>', 'measure this model, and train none')
+    .option('--from <onnx>', 'go on from a student in int8 instead of random weights')
+    .option('--rate <r>', 'highest rate of learning', positive, 3e-3)
     .option('--seed <n>', 'of weights, mixtures and synthesized sound', integer(0), 1)
-    .option('--steps <n>', 'batches of 32 seconds to learn from', integer(1), 3000)
+    .option('--steps <n>', 'batches of 32 windows to learn from', integer(1), 2400)
     .option('--hours <n>', 'hours of noise in which false alarms are counted', positive, 4)
     .option('--scenes <n>', 'scenes with a siren, for each ratio of siren to noise', integer(1), 400)
     .option('--held-out-fold <n>', 'fold of the recordings that is measured on and not learned from', integer(1), 4)
-    .action(reporting(async (self, { data, output, measure, ...rest }: TrainSirenOptions) => {
-      const options: SirenOptions = { ...rest, log: (line) => log(self, `sterna: ${line}`) };
-      const recordings = await readClips(data);
+    .action(reporting(async (self, { data, output, measure, from, ...rest }: TrainSirenOptions) => {
+      const options: SirenOptions = { ...rest, ...(from === undefined ? {} : { from: await readInputFile(from) }), log: (line) => log(self, `sterna: ${line}`) };
+      const recordings = await readClips(data, (fold) => measure === undefined || fold === rest.heldOutFold);
       const student = measure === undefined ? await trainSiren(recordings, options) : null;
       const model = student?.model ?? await readInputFile(measure ?? '');
       if (student !== null) await writeOutputFile(join(output, 'siren.onnx'), student.model);

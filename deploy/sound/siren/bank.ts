@@ -1,40 +1,52 @@
 /** Sounds to mix scenes from: sirens and horns that were synthesized, and what they drown in. */
 import { uniform } from '../../compress/random.js';
 import type { Clip } from '../clips.js';
-import { carHorn, powerOf, rain, rate, siren, sirenKinds, tonal, traffic } from '../synthesize.js';
+import { calls, music } from '../pitched.js';
+import { horn, hornKinds, powerOf, rain, rate, siren, sirenKinds, strangerKinds, tonal, traffic } from '../synthesize.js';
 
 /** Seconds of each sound in the bank, and of a scene. */
 export const sceneSeconds = 5;
 
+/** A siren or a horn. */
+export interface Signal {
+  kind: string;
+  samples: Float32Array;
+}
+
+/** What has a pitch and is neither: melodies, beeps, hums and syllables; singing, whistles, brakes, birds and alarms; music of several voices. */
+const pitchedMakers = { melodies: tonal, calls, music } as const;
+export type PitchedKind = keyof typeof pitchedMakers;
+export const pitchedKinds = Object.keys(pitchedMakers) as PitchedKind[];
+
 export interface Bank {
-  sirens: Float32Array[];
-  horns: Float32Array[];
+  sirens: Signal[];
+  horns: Signal[];
+  /** Sirens of kinds that are not learned from. */
+  strangers: Signal[];
   traffic: Float32Array[];
   rain: Float32Array[];
-  /** What has a pitch and is no siren. */
-  tonal: Float32Array[];
+  pitched: Float32Array[];
   recorded: readonly Pick<Clip, 'samples' | 'label'>[];
 }
 
-export interface BankSizes {
-  /** Of each kind. */
-  sirens: number;
-  horns: number;
-  traffic: number;
-  rain: number;
-  tonal: number;
+/** How many sounds of each kind. */
+export interface BankSizes extends Record<'sirens' | 'horns' | 'strangers' | 'traffic' | 'rain', number> {
+  pitched: Partial<Record<PitchedKind, number>>;
 }
 
-/** The same seed gives the same bank. Sounds that are silent for more than a moment are made anew: a siren that nobody hears teaches nothing. */
+/** The same seed gives the same bank. */
 export function makeBank(sizes: BankSizes, recorded: Bank['recorded'], seed: number): Bank {
   const random = uniform(seed);
-  const many = (count: number, make: () => Float32Array): Float32Array[] => Array.from({ length: count }, make);
+  const many = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make);
+  const signals = <K extends string>(kinds: readonly K[], count: number, make: (kind: K, seconds: number, random: () => number) => Float32Array): Signal[] =>
+    kinds.flatMap((kind) => many(count, () => ({ kind, samples: make(kind, sceneSeconds, random) })));
   return {
-    sirens: sirenKinds.flatMap((kind) => many(sizes.sirens, () => siren(kind, sceneSeconds, random))),
-    horns: many(sizes.horns, () => carHorn(sceneSeconds, random)),
+    sirens: signals(sirenKinds, sizes.sirens, siren),
+    horns: signals(hornKinds, sizes.horns, horn),
+    strangers: signals(strangerKinds, sizes.strangers, siren),
     traffic: many(sizes.traffic, () => traffic(sceneSeconds, random)),
     rain: many(sizes.rain, () => rain(sceneSeconds, random)),
-    tonal: many(sizes.tonal, () => tonal(sceneSeconds, random)),
+    pitched: pitchedKinds.flatMap((kind) => many(sizes.pitched[kind] ?? 0, () => pitchedMakers[kind](sceneSeconds, random))),
     recorded,
   };
 }
@@ -53,12 +65,15 @@ export interface Background {
   label: number;
 }
 
-/** A recording, traffic, rain or, where the bank has any, something with a pitch; half of the recordings are in traffic or rain. */
-export function backgroundOf(bank: Bank, samples: number, random: () => number): Background {
+/** Share of the scenes with something that has a pitch, where the bank has any. */
+export const pitchedShare = 0.12;
+
+/** A recording, traffic, rain or something with a pitch; half of the recordings are in traffic or rain. */
+export function backgroundOf(bank: Bank, samples: number, random: () => number, pitched = pitchedShare): Background {
   const kind = random();
   const road = (): Float32Array => excerptOf(anyOf(random() < 0.75 ? bank.traffic : bank.rain, random), samples, random);
   if (kind < 0.3 || bank.recorded.length === 0) return { samples: road().slice(), label: -1 };
-  if (kind < 0.42 && bank.tonal.length > 0) return { samples: sumOf(excerptOf(anyOf(bank.tonal, random), samples, random), road(), 25 * random()), label: -1 };
+  if (kind < 0.3 + pitched && bank.pitched.length > 0) return { samples: sumOf(excerptOf(anyOf(bank.pitched, random), samples, random), road(), 25 * random()), label: -1 };
   const { samples: recording, label } = anyOf(bank.recorded, random);
   const excerpt = excerptOf(recording, samples, random);
   // Part of a recording is silence (a dog barks once): then there is nothing of its class, and nothing to set a ratio to.

@@ -5,34 +5,36 @@ import type { WrittenPackage } from '../../../runtime/package/package.js';
 import { projectFolder } from '../../demo/folder.js';
 import { buildPipelinePackage, type PipelinePackageOptions } from '../../package/build.js';
 import { merge } from '../../package/describe.js';
-import { defaultFeatures } from '../../lab/clips.js';
-import { patchScale } from '../learn.js';
 import { patch } from '../student.js';
-import { decisionSettings, decisionStep } from './measure.js';
+import { scaledFeatures } from './features.js';
+import { decisionSettings, decisionStep, shortest, type Rule } from './decide.js';
 
 /** Outputs of the student, in their order: the classes of ESC-10 that it learned beside, then its own. */
-export const sirenOutputs = ['dog_bark', 'rain', 'sea_waves', 'baby_cry', 'clock_tick', 'person_sneeze', 'helicopter', 'chainsaw', 'rooster', 'fire_crackling', 'siren', 'car_horn'] as const;
+export const sirenOutputs = ['dog_bark', 'rain', 'sea_waves', 'baby_cry', 'clock_tick', 'person_sneeze', 'helicopter', 'chainsaw', 'rooster', 'fire_crackling', 'siren', 'horn'] as const;
 
-const outputOf = (label: (typeof sirenOutputs)[number]): number => sirenOutputs.indexOf(label);
+export const outputOf = (label: (typeof sirenOutputs)[number]): number => sirenOutputs.indexOf(label);
 
 /** Thresholds are those of the measurement in README.md. */
-export const thresholds = { siren: 0.89, carHorn: 0.9 } as const;
+export const rules = { siren: { on: 0.82, minMs: shortest.siren }, horn: { on: 0.93, minMs: shortest.horn } } as const satisfies Record<string, Rule>;
 
-const told = (label: string, output: number, on: number): { label: string; members: number[]; on: number; off: number } => ({ label, members: [output], on, off: decisionSettings.offShare * on });
+const told = (label: keyof typeof rules): { label: string; members: number[]; on: number; off: number; min_ms: number } => {
+  const { on, minMs } = rules[label];
+  return { label, members: [outputOf(label)], on, off: decisionSettings.offShare * on, min_ms: minMs };
+};
 
 const sirenPackage = {
   stages: {
     classifier: {
       input: {
         type: 'features', tensor: 'patch', frames: patch.rows, step: decisionStep, layout: 'time-bands',
-        definition: { ...defaultFeatures, normalize: { mean: [patchScale.mean], std: [patchScale.std] } },
+        definition: scaledFeatures,
       },
     },
   },
   settings: {
     activation: 'none', labels: [...sirenOutputs],
-    classes: [told('siren', outputOf('siren'), thresholds.siren), told('car horn', outputOf('car_horn'), thresholds.carHorn)],
-    smoothing_windows: decisionSettings.smoothing_windows, min_ms: decisionSettings.min_ms, release_ms: decisionSettings.release_ms, deadline_ms: 250,
+    classes: [told('siren'), told('horn')],
+    smoothing_windows: decisionSettings.smoothing_windows, release_ms: decisionSettings.release_ms, deadline_ms: 250,
   },
 };
 

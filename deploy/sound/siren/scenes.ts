@@ -1,80 +1,93 @@
-/** Batches of one second each that are mixed while the student learns: no two steps see the same sound. */
+/** Batches of windows of two seconds that are mixed while the student learns: no two steps see the same sound. */
 import { randomOf } from '../../lab/examples.js';
 import type { Batches } from '../../lab/trainer.js';
-import { defaultFeatures } from '../../lab/clips.js';
-import { createFrontEnd } from '../../../runtime/sound/front-end.js';
-import type { FrontEnd } from '../../../kernels/binding/audio.js';
-import { patchSamples } from '../clips.js';
 import { Batch } from '../learn.js';
 import { patch, type StudentShape } from '../student.js';
-import { atLevel, powerOf, rate } from '../synthesize.js';
-import { anyOf, backgroundOf, between, excerptOf, sumOf, type Bank } from './bank.js';
+import { anyOf, type Bank } from './bank.js';
+import { sirenFeatures } from './features.js';
+import { cutRows, featuresAt, meanPower, rowsOf, scaleRows, sumOfRows, windowOf, type Rows } from './mixing.js';
 
 /** Classes after those of the recordings. */
-export const sirenClasses = ['siren', 'car_horn'] as const;
+export const sirenClasses = ['siren', 'horn'] as const;
 
-/** A siren that sounds for so long within the second is one; a shorter one counts in proportion. */
-const heardSeconds = 0.25;
+/** A siren or a horn that sounds for so long within the window is one; a shorter one counts in proportion. */
+const heardSeconds = { siren: 0.6, horn: 0.3 } as const;
+/** Shares of the windows whose noise is of the road alone, and of those with something that has a pitch, which causes most false alarms. */
+const shares = { road: 0.25, pitched: 0.15 } as const;
 
-/** Features of one second, made by one extractor that is used again and again. */
-export class PatchFeatures {
-  readonly #frontEnd: FrontEnd = createFrontEnd(defaultFeatures, patch.rows);
-
-  /** [rows][bands]; a copy. */
-  of(samples: Float32Array): Float32Array {
-    this.#frontEnd.reset();
-    this.#frontEnd.push(samples);
-    return Float32Array.from(this.#frontEnd.window);
-  }
+/** A bank as rows of mel bands. */
+export interface Lessons extends Record<'sirens' | 'horns' | 'traffic' | 'rain' | 'pitched', Rows[]> {
+  recorded: { rows: Rows; label: number }[];
 }
 
-interface Second {
-  samples: Float32Array;
+export function lessonsOf({ sirens, horns, traffic, rain, pitched, recorded }: Bank): Lessons {
+  const each = (sounds: readonly Float32Array[]): Rows[] => sounds.map(rowsOf);
+  return {
+    sirens: each(sirens.map(({ samples }) => samples)), horns: each(horns.map(({ samples }) => samples)), traffic: each(traffic), rain: each(rain), pitched: each(pitched),
+    recorded: recorded.map(({ samples, label }) => ({ rows: rowsOf(samples), label })),
+  };
+}
+
+interface Window {
+  /** [rows][bands] */
+  features: Float32Array;
   target: Float32Array;
 }
 
-/** A second of sound with what it means: two fifths have a siren and a tenth a horn, at -8 to 20 dB; many of them begin or end within the second. */
-export function mixSecond(bank: Bank, classes: number, random: () => number): Second {
-  const { samples: noise, label } = backgroundOf(bank, patchSamples, random);
+/** A window of sound with what it means: two fifths have a siren and a seventh a horn, at -10 to 20 dB; many of them begin or end within the window. */
+export function mixWindow(lessons: Lessons, classes: number, random: () => number): Window {
+  const { rows: noise, label } = noiseOf(lessons, random);
   const target = new Float32Array(classes);
   if (label >= 0) target[label] = 1;
-  const [kind, level, ratio] = [random(), 10 ** (-0.4 - 1.8 * random()), 28 * random() - 8];
-  if (kind >= 0.5) return { samples: atLevel(noise, level), target };
-  const signal = excerptOf(anyOf(kind < 0.4 ? bank.sirens : bank.horns, random), patchSamples, random);
-  const [from, until] = span(random);
-  const heard = soundingSeconds(signal, from, until);
-  if (heard === 0) return { samples: atLevel(noise, level), target };
-  target[classes - sirenClasses.length + (kind < 0.4 ? 0 : 1)] = Math.min(1, heard / heardSeconds);
+  const [draw, level, ratio] = [random(), 10 ** (-0.4 - 1.8 * random()), 30 * random() - 10];
+  const kind = draw < 0.4 ? 'siren' : 'horn';
+  const signal = draw < 0.54 ? signalOf(kind === 'siren' ? lessons.sirens : lessons.horns, random) : null;
+  const heard = signal === null ? 0 : soundingSeconds(signal);
+  if (signal === null || heard === 0) return { features: featuresAt(noise, level), target };
+  target[classes - sirenClasses.length + sirenClasses.indexOf(kind)] = Math.min(1, heard / heardSeconds[kind]);
   // Whoever speaks beside a loud siren is not heard.
   if (label >= 0 && ratio > 6) target[label] = ratio > 14 ? 0 : 0.5;
-  return { samples: atLevel(sumOf(between(signal, from, until), noise, ratio), level), target };
+  return { features: featuresAt(sumOfRows(signal, noise, ratio, random), level), target };
 }
 
-/** From where to where in the second the signal sounds: mostly all the time. */
-function span(random: () => number): [number, number] {
-  const kind = random();
-  if (kind < 0.55) return [-rate, 2 * rate];
-  const at = Math.floor(random() * patchSamples);
-  return kind < 0.85 ? [at, 2 * rate] : [-rate, at];
+/** Duller or brighter, as other microphones and walls make it; every other one stays as it is. */
+const coloured = (rows: Rows, random: () => number): Rows => scaleRows(rows, 1, random() < 0.5 ? 0 : 30 * random() - 15);
+
+/** A recording, traffic, rain or something with a pitch; half of the recordings and all that has a pitch are in traffic or rain. */
+function noiseOf(lessons: Lessons, random: () => number): { rows: Rows; label: number } {
+  const road = (): Rows => coloured(windowOf(anyOf(random() < 0.75 ? lessons.traffic : lessons.rain, random), random), random);
+  const draw = random();
+  if (draw < shares.road || lessons.recorded.length === 0) return { rows: road(), label: -1 };
+  if (draw < shares.road + shares.pitched && lessons.pitched.length > 0) {
+    return { rows: sumOfRows(coloured(windowOf(anyOf(lessons.pitched, random), random), random), road(), 30 * random() - 5, random), label: -1 };
+  }
+  const { rows, label } = anyOf(lessons.recorded, random);
+  const excerpt = coloured(windowOf(rows, random), random);
+  // Part of a recording is silence (a dog barks once): then there is nothing of its class, and nothing to set a ratio to.
+  if (meanPower(excerpt) < 1e-7) return { rows: road(), label: -1 };
+  return { rows: random() < 0.5 ? excerpt : sumOfRows(excerpt, road(), 20 * random() - 5, random), label };
 }
 
-/** Seconds in which there is anything to hear, by pieces of 10 ms. */
-function soundingSeconds(signal: Float32Array, from: number, until: number): number {
-  const piece = rate / 100;
-  let pieces = 0;
-  for (let at = Math.max(0, from); at + piece <= Math.min(signal.length, until); at += piece) if (powerOf(signal.subarray(at, at + piece)) > 1e-5) pieces++;
-  return pieces / 100;
+/** A siren or a horn, which begins or ends within the window in two of five; one of ten is beside a second one. */
+function signalOf(signals: readonly Rows[], random: () => number): Rows {
+  const one = (): Rows => coloured(windowOf(anyOf(signals, random), random), random);
+  const both = random() < 0.1 ? sumOfRows(one(), one(), 10 * random(), random) : one();
+  const [kind, at] = [random(), Math.floor(random() * patch.rows)];
+  if (kind < 0.6) return both;
+  return kind < 0.85 ? cutRows(both, at, patch.rows) : cutRows(both, 0, at);
 }
 
-/** Batches of mixed seconds; a step sees the same ones whenever it is made. */
-export function mixedBatches(bank: Bank, { shape, batch, dropout, seed }: { shape: StudentShape; batch: number; dropout: number; seed: number }): Batches {
+/** Seconds in which there is anything to hear. */
+const soundingSeconds = ({ power }: Rows): number => (power.filter((value) => value > 1e-5).length * sirenFeatures.hop) / sirenFeatures.rate;
+
+/** Batches of mixed windows; a step sees the same ones whenever it is made. */
+export function mixedBatches(lessons: Lessons, { shape, batch, dropout, seed }: { shape: StudentShape; batch: number; dropout: number; seed: number }): Batches {
   const buffers = new Batch(shape, batch);
-  const features = new PatchFeatures();
   return (step) => {
     const random = randomOf(seed, step);
     for (let slot = 0; slot < batch; slot++) {
-      const { samples, target } = mixSecond(bank, shape.classes, random);
-      buffers.put(slot, { rows: features.of(samples), start: 0, target, embedding: new Float32Array(shape.teacher) }, random);
+      const { features, target } = mixWindow(lessons, shape.classes, random);
+      buffers.put(slot, { rows: features, start: 0, target, embedding: new Float32Array(shape.teacher) }, random);
     }
     buffers.drop(dropout, random);
     return buffers.feeds();

@@ -3,7 +3,8 @@ import { uniform } from '../../../deploy/compress/random.js';
 import { patchesOf, featuresOf, patchSamples } from '../../../deploy/sound/clips.js';
 import { learn, type Example } from '../../../deploy/sound/learn.js';
 import { initialWeights, learningModel, parametersOf, patch, studentModel, type Weight } from '../../../deploy/sound/student.js';
-import { atLevel, carHorn, mixAt, powerOf, rain, rate, siren, sirenKinds, tonal, traffic } from '../../../deploy/sound/synthesize.js';
+import { calls, music } from '../../../deploy/sound/pitched.js';
+import { atLevel, horn, hornKinds, mixAt, powerOf, rain, rate, siren, sirenKinds, strangerKinds, tonal, traffic } from '../../../deploy/sound/synthesize.js';
 import { LinearHead, Standard } from '../../../deploy/sound/teacher.js';
 import { createSession } from '../../../runtime/session.js';
 import type { Tensor } from '../../../runtime/tensor.js';
@@ -68,7 +69,7 @@ describe('the teacher', () => {
 
 describe('synthesized sound', () => {
   it('is the same for the same seed, finite, and as loud as it is asked to be', () => {
-    const makers = [...sirenKinds.map((kind) => (seed: number) => siren(kind, 1, uniform(seed))), ...[carHorn, traffic, rain, tonal].map((make) => (seed: number) => make(1, uniform(seed)))];
+    const makers = [...[...sirenKinds, ...strangerKinds].map((kind) => (seed: number) => siren(kind, 1, uniform(seed))), ...hornKinds.map((kind) => (seed: number) => horn(kind, 1, uniform(seed))), ...[traffic, rain, tonal, calls, music].map((make) => (seed: number) => make(1, uniform(seed)))];
     for (const make of makers) {
       const [one, again, other] = [make(7), make(7), make(8)];
       expect(one).toHaveLength(rate);
