@@ -17,6 +17,7 @@ const checkoutOnly = [
   ...['governor', 'lab', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]),
   ...['sound', 'siren'].map((name) => `cli/commands/train-${name}.js`),
   ...['clips', 'examples', 'learn', 'pitched', 'recipe', 'synthesize', 'teacher', 'siren/bank', 'siren/measure', 'siren/mixing', 'siren/recipe', 'siren/scenes'].map((name) => `sound/${name}.js`),
+  'bench/operators.js', 'cli/commands/bench-operators.js',
 ];
 
 const packageName = (platform) => `sterna-kernels-${platform}`;

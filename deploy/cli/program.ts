@@ -23,7 +23,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>
   lab: () => import('./commands/lab.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),
-  'bench-operators': () => import('./commands/bench-operators.js'),
+  'bench-operators': () => inCheckout(() => import('./commands/bench-operators.js')),
   'bench-governor': () => inCheckout(() => import('./commands/bench-governor.js')),
   'bench-pipeline': () => inCheckout(() => import('./commands/bench-pipeline.js')),
   'bench-transfer': () => inCheckout(() => import('./commands/bench-transfer.js')),
