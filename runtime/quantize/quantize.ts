@@ -21,6 +21,7 @@ import { pixelInputs } from './ranges/input-grid.js';
 import { chooseParameters, type CalibrationChoice } from './ranges/parameters.js';
 import type { AffineParameters } from './ranges/range.js';
 import { measureModel } from './report/measure-model.js';
+import { narrowWarnings } from './report/narrow.js';
 import { reported, type OnQuantizeProgress, type QuantizeStage } from './report/progress.js';
 import { layerReports, lowBitShares, type QuantizeReport } from './report/report.js';
 import { fidelityWarnings, floatWarnings, planWarnings, ternaryWarning } from './report/warnings.js';
@@ -103,7 +104,8 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
   const formats = await chooseFormats(calibrated, settings);
   const qdq = quantizeTo(calibrated, formats.grids, formats.rounded);
   const model = serializeModel(graphToOnnx(storeNarrow(qdq.graph, qdq.levels)));
-  const fidelity = await measureModel(calibrated, qdq, reported(spread(statistics.kept, measuredSamples), 'measure', onProgress));
+  const measured = spread(statistics.kept, measuredSamples);
+  const fidelity = await measureModel(calibrated, qdq, reported(measured, 'measure', onProgress));
   const judged = settings.format === 'ternary' ? [ternaryWarning(fidelity)] : fidelityWarnings(calibrated.plan, fidelity);
   return {
     model,
@@ -115,11 +117,14 @@ async function quantizeGraph(graph: Graph, settings: Settings, samples: { few: r
       calibration_samples: statistics.samples,
       layers: layerReports(graph, calibrated.plan, { ...formats, ...fidelity, migrations, reasons: floats.reasons }),
       output_cosine: fidelity.outputCosine,
+      lowest_cosine: fidelity.lowestCosine,
+      centred_cosine: fidelity.centredCosine,
+      measured_samples: measured.length,
       agreement: fidelity.agreement,
       top1_agreement: fidelity.top1Agreement,
       ...lowBitShares(graph, calibrated.plan, formats),
       ...(formats.pareto === undefined ? {} : { pareto: formats.pareto }),
-      warnings: [...planWarnings(graph, calibrated.plan, statistics), ...floatWarnings(floats, settings.maxDrop), ...judged],
+      warnings: [...narrowWarnings(samples.few), ...planWarnings(graph, calibrated.plan, statistics), ...floatWarnings(floats, settings.maxDrop), ...judged],
     },
   };
 }

@@ -86,7 +86,7 @@ function reportText(report: QuantizeReport, output: string): string {
     '',
     ...(report.pareto === undefined ? [] : paretoText(report.pareto)),
     `${formatBytes(report.input_bytes)} -> ${formatBytes(report.output_bytes)} (${((100 * report.output_bytes) / report.input_bytes).toFixed(0)} %), calibrated on ${report.calibration_samples} samples (${report.method}${report.percentile === undefined ? '' : ` ${report.percentile}`})${low}`,
-    `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)}${report.top1_agreement === null ? '' : `, the same largest value in ${(100 * report.top1_agreement).toFixed(0)} % of the measured samples`}`,
+    `mean cosine between quantized and float32 outputs: ${report.output_cosine.toFixed(5)} (lowest ${report.lowest_cosine.toFixed(5)}; without the mean over the samples ${report.centred_cosine.toFixed(5)}; ${report.measured_samples} samples)${report.top1_agreement === null ? '' : `, the same largest value in ${(100 * report.top1_agreement).toFixed(0)} % of the measured samples`}`,
     ...(report.agreement === null ? [] : [`boxes of the float32 model that are kept, weighted by scores and overlaps: ${(100 * report.agreement).toFixed(1)} %`]),
     `written to ${output}`,
   ].join('\n');

@@ -54,6 +54,10 @@ export interface Fidelity {
   sqnr: ReadonlyMap<string, number | null>;
   /** Mean over samples and outputs of the cosine between quantized and float output. */
   outputCosine: number;
+  /** The lowest of these. */
+  lowestCosine: number;
+  /** Cosine of the outputs without the mean of the float output over the samples. */
+  centredCosine: number;
   /** Mean agreement with the float model, as the user compares answers; null where nobody does, or no sample tells. */
   agreement: number | null;
   /** Share of the samples and of the outputs [1, N] in which the largest value stands at the same place; null without such an output. */
@@ -75,10 +79,13 @@ export async function measureFidelity(
   const cosines: number[] = [];
   const agreed: boolean[] = [];
   const told: number[] = [];
+  const pairs: { expected: Feeds[]; actual: Feeds[] } = { expected: [], actual: [] };
   for (const feeds of samples) {
     const expected = await float.run(feeds);
     const actual = await quantized.run(feeds);
     for (const [value, total] of totals) addNoise(total, expected[value] ?? feeds[value], actual[names.get(value) ?? value]);
+    pairs.expected.push(only(outputs, expected));
+    pairs.actual.push(only(outputs, actual));
     const share = agreement?.(only(outputs, expected), only(outputs, actual));
     if (share !== undefined) told.push(share);
     for (const output of outputs) {
@@ -90,6 +97,8 @@ export async function measureFidelity(
   return {
     sqnr: new Map([...totals].map(([value, total]) => [value, sqnrDb(total)])),
     outputCosine: mean(cosines),
+    lowestCosine: Math.min(...cosines),
+    centredCosine: centredCosine(pairs.expected, pairs.actual),
     agreement: told.length === 0 ? null : mean(told),
     top1Agreement: agreed.length === 0 ? null : agreed.filter(Boolean).length / agreed.length,
   };

@@ -43,6 +43,15 @@ export interface QuantizeReport {
   layers: LayerReport[];
   /** Mean cosine between the quantized and the float outputs over the measured samples. */
   output_cosine: number;
+  /** The lowest of these: the mean of few samples hides how far they are apart. */
+  lowest_cosine: number;
+  /**
+   * Cosine over the measured samples of the outputs without the mean of the float output over these samples: what is the same in every sample, as the
+   * places of boxes are, hides no damage.
+   */
+  centred_cosine: number;
+  /** Samples that the report is measured on. */
+  measured_samples: number;
   /** Mean agreement with the float model over the measured samples, as `agreement` of the options tells; null without it, or when no sample tells. */
   agreement: number | null;
   /** Share of the measured samples in which the largest value of a classifier's output [1, N] has the same index as in the float model; null without such an output. */

@@ -11,9 +11,9 @@ export interface QuantizeWarning {
    * dead_value: the output of a layer is always zero. dead_weights: all weights of some output channels are zero; these channels stay exact.
    * unseen_channels: some input channels were zero in every calibration sample. no_layer: nothing could be quantized. ternary: how far the outputs
    * are from the float model's after layers became ternary. low_cosine: the outputs differ much from the float model's. low_sqnr: the output of a
-   * layer has much quantization noise. left_float: layers stay float32, because int8 would damage the outputs.
+   * layer has much quantization noise. narrow_data: the calibration samples are much alike. left_float: layers stay float32, because int8 would damage the outputs.
    */
-  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr' | 'left_float';
+  kind: 'dead_value' | 'dead_weights' | 'unseen_channels' | 'no_layer' | 'ternary' | 'low_cosine' | 'low_sqnr' | 'left_float' | 'narrow_data';
   message: string;
   /** Name of the ONNX node. */
   layer?: string;
