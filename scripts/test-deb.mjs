@@ -153,6 +153,8 @@ async function live(debian, { packages, fleet, demo, device }) {
   appendFileSync(debian.at('etc/sterna/sterna.yaml'), 'camera: { input: /srv/pictures, loop: true }\n');
   device.prepare();
   await step('the daemon starts', () => device.start());
+  // Emulated, the daemon answers long before it has reported to the broker.
+  await until('the device is connected to the broker', () => device.log.includes('connected to the broker'), 300);
   await step('sterna publish: the package is received and accepted', async () => sterna('publish', demo.faces, ...DEVICE, '--device', 'door-1', '--timeout', '1800', ...fleet.login));
   await until('the package runs', () => device.client.runsModel(), 300);
   await step('a person is enrolled', () => device.client.enrol('Franck', demo.pictures.slice(1, 3)));
