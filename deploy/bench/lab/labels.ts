@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { labConfig } from '../../lab/config.js';
 import { runLab } from '../../lab/run.js';
 import type { Absent, Bar } from '../bars.js';
-import type { LabBenchOptions } from './sections.js';
+import type { LabBenchOptions } from './options.js';
 
 const wrong = 0.4;
 /** Recordings of this fold are tested on. */

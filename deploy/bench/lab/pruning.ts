@@ -15,7 +15,7 @@ import { pruneDefaults, pruneModel } from '../../lab/prune/prune.js';
 import type { Absent, Bar } from '../bars.js';
 import { timesOf } from '../time-models.js';
 import { readFaces, type Face } from './faces.js';
-import type { LabBenchOptions } from './sections.js';
+import type { LabBenchOptions } from './options.js';
 
 type Options = LabBenchOptions & { models: string; samples: string };
 

@@ -1,14 +1,5 @@
 import type { Absent, Bar } from '../bars.js';
-
-export interface LabBenchOptions {
-  /** Folder of published models. */
-  models?: string;
-  /** Folder with `orl` (a folder of PGM pictures for each person), `coco128` (images, labels) and `esc10` (a folder of recordings for each class). */
-  samples?: string;
-  /** Of each training. */
-  steps: number;
-  signal: AbortSignal;
-}
+import type { LabBenchOptions } from './options.js';
 
 type Section = (options: LabBenchOptions & { models: string; samples: string }) => Promise<Bar[] | Absent>;
 

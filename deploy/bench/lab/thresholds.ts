@@ -7,7 +7,7 @@ import { quantizeModel } from '../../../runtime/quantize/quantize.js';
 import { tuneThresholds } from '../../lab/methods/thresholds.js';
 import type { Absent, Bar } from '../bars.js';
 import { readFaces } from './faces.js';
-import type { LabBenchOptions } from './sections.js';
+import type { LabBenchOptions } from './options.js';
 
 export async function thresholdBars({ models, samples, steps, signal }: LabBenchOptions & { models: string; samples: string }): Promise<Bar[] | Absent> {
   const [path, folder] = [join(models, 'fr_feature.onnx'), join(samples, 'orl')];

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { sections, type LabBenchOptions } from '../../bench/lab/sections.js';
+import type { LabBenchOptions } from '../../bench/lab/options.js';
+import { sections } from '../../bench/lab/sections.js';
 import { measureSections } from '../bench-sections.js';
 import { integer } from '../options.js';
 import { reporting } from '../output.js';
