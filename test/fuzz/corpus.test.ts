@@ -14,7 +14,7 @@ import { expansionCases } from '../runtime/ops/expansion-cases.js';
 import { integerCases, layerCases } from '../runtime/ops/layer-cases.js';
 import { quantizedCases } from '../runtime/ops/quantized-cases.js';
 import { wholeCases } from '../runtime/ops/whole-cases.js';
-import { modelBytes, node } from '../runtime/support/models.js';
+import { modelBytes, node, randomTensor } from '../runtime/support/models.js';
 import { nativeMissing } from '../runtime/support/native.js';
 
 const programs = fileURLToPath(new URL('corpus/programs', import.meta.url));
@@ -77,6 +77,18 @@ function stripProgram(activation: 'u8' | 's8'): Uint8Array {
   return p.build();
 }
 
+/** Scores of queries and keys, shared out over the values. */
+const attention = {
+  inputs: { q: [1, 2, 3, 4], k: [1, 2, 4, 5], v: [1, 2, 5, 2] }, outputs: ['y'],
+  nodes: [node('MatMul', ['q', 'k'], ['scores']), node('Softmax', ['scores'], ['shares'], { axis: -1 }), node('MatMul', ['shares', 'v'], ['y'])],
+};
+
+/** A row of each token, with a factor and a summand. */
+const normalization = {
+  inputs: { x: [3, 8] }, constants: { s: randomTensor([8], 1), t: randomTensor([8], 2) }, outputs: ['y'], opset: 17,
+  nodes: [node('LayerNormalization', ['x', 's', 't'], ['y'])],
+};
+
 /** A picture into floats: the one op that no other case compiles to. */
 const picture = {
   inputs: { x: [1, 3, 6, 6] }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'],
@@ -92,6 +104,7 @@ function programSeeds(): Seeds {
     const short = activation === 'uint8' ? 'u8' : 's8';
     add(ternaryProgram(short), activation);
     seeds.set(`strips-${activation}.bin`, stripProgram(short));
+    for (const spec of [attention, normalization]) add(compile(modelBytes(spec), { activation }).bytes, activation);
     for (const { spec } of allCases) add(compile(modelBytes(spec), { activation }).bytes, activation);
     add(compile(modelBytes(picture), { activation, pixels: { x: { mean: [127, 127, 127], std: [128, 128, 128] } } }).bytes, activation);
   }

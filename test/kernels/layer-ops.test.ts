@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { describeCpu, loadProgram, type Isa } from '../../kernels/binding/index.js';
 import { f, ProgramWriter, randomIntegers, type Attribute, type DType, type OpName } from './support/program-writer.js';
 
-// RecurrentF32, MatMulS32 and ResampleF32: their arithmetic, padded pixels, threads, and what a hostile program may say.
+// RecurrentF32, AttentionF32, NormalizeF32, MatMulS32 and ResampleF32: their arithmetic, padded pixels, threads, and what a hostile program may say.
 
 const isas: Isa[] = [...new Set<Isa>(['ref', describeCpu().selected])];
 const random = randomIntegers(78);
@@ -225,6 +225,45 @@ describe('MatMulS32 refuses', () => {
     ['batches that differ', { operands: [{ dims: [2, 2, 3], data: bytes(12) }, { dims: [3, 3, 4], data: bytes(36) }, zero, zero], output: { type: 's32', dims: [2, 2, 4] } }],
   ] as [string, Partial<Program>][])('%s', (_name, changes) => {
     expect(refusal({ ...program, ...changes })).toBe('E_PROGRAM_SHAPE');
+  });
+});
+
+const vectors = (...dims: number[]): Operand => ({ dims, data: floats(product(dims)) });
+
+describe('AttentionF32 refuses', () => {
+  const order = (...perm: number[]): number[] => [...perm, 0, 0, 0].slice(0, 6);
+  const plain = order(0, 1, 2);
+  const attributes = (changes: Partial<Record<'q' | 'k' | 'v' | 'y', number[]>> = {}, scale = 0.5): Attribute[] => [f(scale), ...(changes.q ?? plain), ...(changes.k ?? plain), ...(changes.v ?? plain), ...(changes.y ?? plain)];
+  const [q, k, v] = [vectors(2, 5, 4), vectors(2, 7, 4), vectors(2, 7, 3)];
+  const program: Program = { op: 'attentionF32', operands: [q, k, v], attributes: attributes(), output: { type: 'f32', dims: [2, 5, 3] } };
+  it('nothing of what the others change', () => { expect(refusal(program)).toBe('loaded'); });
+  it.each([
+    ['an axis that does not exist', { attributes: attributes({ k: order(0, 1, 3) }) }, 'E_PROGRAM_SHAPE'],
+    ['a negative axis', { attributes: attributes({ v: order(0, -1, 2) }) }, 'E_PROGRAM_SHAPE'],
+    ['an axis twice', { attributes: attributes({ q: order(0, 2, 2) }) }, 'E_PROGRAM_SHAPE'],
+    ['queries whose elements lie apart', { operands: [vectors(2, 4, 5), k, v], attributes: attributes({ q: order(0, 2, 1) }) }, 'E_PROGRAM_SHAPE'],
+    ['a factor that is not finite', { attributes: attributes({}, Infinity) }, 'E_PROGRAM_OP'],
+    ['keys of another depth', { operands: [q, vectors(2, 7, 5), v] }, 'E_PROGRAM_SHAPE'],
+    ['values of another number', { operands: [q, k, vectors(2, 6, 3)] }, 'E_PROGRAM_SHAPE'],
+    ['batches that differ', { operands: [q, vectors(1, 7, 4), v] }, 'E_PROGRAM_SHAPE'],
+    ['a mask that does not broadcast', { operands: [q, k, v, vectors(5, 6)] }, 'E_PROGRAM_SHAPE'],
+    ['a mask of more axes', { operands: [q, k, v, vectors(1, 2, 5, 7)] }, 'E_PROGRAM_SHAPE'],
+    ['a mask of bytes', { operands: [q, k, v, { dims: [5, 7], data: bytes(35) }] }, 'E_PROGRAM_SHAPE'],
+    ['matrices without a batch', { operands: [vectors(5, 4), vectors(7, 4), vectors(7, 3)], output: { type: 'f32', dims: [5, 3] } }, 'E_PROGRAM_SHAPE'],
+  ] as [string, Partial<Program>, string][])('%s', (_name, changes, code) => {
+    expect(refusal({ ...program, ...changes })).toBe(code);
+  });
+});
+
+describe('NormalizeF32 refuses', () => {
+  const program: Program = { op: 'normalizeF32', operands: [vectors(3, 8), vectors(8), vectors(8)], attributes: [f(1e-5)], output: { type: 'f32', dims: [3, 8] } };
+  it.each([
+    ['a factor for another number of channels', { operands: [vectors(3, 8), vectors(7), vectors(8)] }, 'E_PROGRAM_SHAPE'],
+    ['a summand of bytes', { operands: [vectors(3, 8), vectors(8), { dims: [8], data: bytes(8) }] }, 'E_PROGRAM_SHAPE'],
+    ['a result of another shape', { output: { type: 'f32', dims: [8, 3] } }, 'E_PROGRAM_SHAPE'],
+    ['an epsilon that is no number', { attributes: [f(NaN)] }, 'E_PROGRAM_OP'],
+  ] as [string, Partial<Program>, string][])('%s', (_name, changes, code) => {
+    expect(refusal({ ...program, ...changes })).toBe(code);
   });
 });
 

@@ -138,7 +138,6 @@ async function macsForTime(original: Uint8Array, dependencies: Dependencies, sco
 
 interface Round {
   readonly graph: Graph;
-  readonly teacher: Graph;
   readonly tuned: readonly Feeds[];
   readonly sizes: ReadonlyMap<string, number>;
 }
@@ -186,7 +185,7 @@ export async function pruneModel(bytes: Uint8Array, samples: readonly Feeds[], s
   let [goal, untuned, agreement] = [target.left * before, 1, 1];
   for (let round = 0; round < rounds; round++) {
     const part = (round + 1) / rounds;
-    const made = await removed({ graph, teacher: original, tuned, sizes }, async (dependencies, scores) => {
+    const made = await removed({ graph, tuned, sizes }, async (dependencies, scores) => {
       if (target.of === 'time' && round === 0) goal = await macsForTime(originalBytes, dependencies, scores, target.left, settings);
       return before * (goal / before) ** part;
     }, settings);

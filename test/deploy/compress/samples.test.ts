@@ -47,6 +47,8 @@ describe('parseNpy', () => {
   it('reads floats and bytes', () => {
     expect(parseNpy(npy('<f4', '(1, 2)', bytesOf([1.5, -2])), 'f')).toEqual({ type: 'float32', dims: [1, 2], data: Float32Array.of(1.5, -2) });
     expect(parseNpy(npy('|u1', '(3,)', Uint8Array.of(1, 2, 3)), 'f')).toEqual({ type: 'uint8', dims: [3], data: Uint8Array.of(1, 2, 3) });
+    expect(parseNpy(npy('<f8', '(1,)', new Uint8Array(Float64Array.of(0.1).buffer)), 'f')).toEqual({ type: 'float64', dims: [1], data: Float64Array.of(0.1) });
+    expect(parseNpy(npy('<f2', '(1,)', Uint8Array.of(0, 0x3c)), 'f')).toEqual({ type: 'float16', dims: [1], data: Uint16Array.of(0x3c00) });
   });
 
   it.each([
@@ -54,7 +56,7 @@ describe('parseNpy', () => {
     ['an empty file', new Uint8Array(0), /magic/],
     ['a truncated header', npy('<f4', '(1,)', bytesOf([1])).subarray(0, 60), /truncated/],
     ['missing data', npy('<f4', '(2,)', bytesOf([1])), /8 bytes for shape \[2\] but received 4/],
-    ['doubles', npy('<f8', '(1,)', new Uint8Array(8)), /'<f8'/],
+    ['complex numbers', npy('<c8', '(1,)', new Uint8Array(8)), /'<c8'/],
     ['Fortran order', npy('<f4', '(1, 1)', bytesOf([1]), 'True'), /Fortran/],
   ])('refuses %s', (_, bytes, message) => {
     expect(() => parseNpy(bytes, 'bad.npy')).toThrow(expect.objectContaining({ code: 'E_INPUT', message: expect.stringMatching(message) as string }));
