@@ -54,7 +54,7 @@ std::function<void()> PrepareQ8(const sterna::GemmQ8Kernel& kernel, const Shape&
 std::function<void()> PrepareF32(const sterna::GemmF32Kernel& kernel, const Shape& s) {
   const Memory a = AllocateFloats(s.m * s.k), w = AllocateFloats(s.n * s.k), y = AllocateFloats(s.m * s.n), bias = Scales(s.n);
   const Memory packed = Allocate(kernel.packed_bytes(s.n, s.k)), scratch = Allocate(kernel.scratch_bytes(s.m, s.n, s.k));
-  kernel.pack(s.n, s.k, Floats(w), packed.get());
+  kernel.pack(s.n, s.k, sterna::DenseF32(Floats(w), s.k), packed.get());
   return [=, &kernel] {
     float* out = reinterpret_cast<float*>(y.get());
     const sterna::GemmF32Args args = {s.m, s.n, s.k, Floats(a), s.k, packed.get(), out, s.n, {Floats(bias), nullptr, 0.0f, 6.0f, nullptr, 0, 0}, scratch.get()};
