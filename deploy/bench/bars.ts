@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { describeCpu } from '../../kernels/binding/native.js';
 import { formatTable } from '../cli/table.js';
@@ -15,6 +16,12 @@ export interface Bar {
 /** Instead of figures: what they would need, in words. */
 export interface Absent {
   absent: string;
+}
+
+/** What is said of a section whose files are not all there; undefined when they are. */
+export function absentOf(paths: readonly string[]): Absent | undefined {
+  const missing = paths.find((path) => !existsSync(path));
+  return missing === undefined ? undefined : { absent: `there is no ${missing}` };
 }
 
 /** What figures were measured on. */

@@ -1,3 +1,4 @@
+import { arrayTypes } from '../../runtime/engines/feeds.js';
 import { RuntimeError } from '../../runtime/errors.js';
 import type { Tensor } from '../../runtime/tensor.js';
 
@@ -12,18 +13,6 @@ const npyTypes: Readonly<Record<string, { type: Tensor['type']; bytes: number }>
   '<i4': { type: 'int32', bytes: 4 },
   '<i8': { type: 'int64', bytes: 8 },
 };
-
-function typedArray(type: Tensor['type'], buffer: ArrayBuffer): Tensor['data'] {
-  switch (type) {
-    case 'float32': return new Float32Array(buffer);
-    case 'float16': return new Uint16Array(buffer);
-    case 'float64': return new Float64Array(buffer);
-    case 'uint8': case 'bool': return new Uint8Array(buffer);
-    case 'int8': return new Int8Array(buffer);
-    case 'int32': return new Int32Array(buffer);
-    case 'int64': return new BigInt64Array(buffer);
-  }
-}
 
 /**
  * Reads a NumPy .npy file, versions 1 to 3, C order (NumPy Enhancement Proposal 1: magic, version, length, Python literal, data).
@@ -50,5 +39,5 @@ export function parseNpy(bytes: Uint8Array, name: string): Tensor {
   const count = dims.reduce((product, dim) => product * dim, 1);
   const data = new Uint8Array(bytes.subarray(start + length)); // a copy: the elements must be aligned, and a Buffer is a view of a pool
   if (data.length !== count * element.bytes) return refuse(`expected ${count * element.bytes} bytes for shape [${dims.join(', ')}] but received ${data.length}`);
-  return { type: element.type, dims, data: typedArray(element.type, data.buffer) };
+  return { type: element.type, dims, data: new arrayTypes[element.type](data.buffer) };
 }

@@ -4,7 +4,7 @@ import type { PixelInput } from '../session-types.js';
 import type { DataType, Tensor, TensorData, TensorInfo } from '../tensor.js';
 
 /** The array that holds the elements of a type. */
-export const arrayTypes: Readonly<Record<DataType, new (length: number) => TensorData>> = {
+export const arrayTypes: Readonly<Record<DataType, { new (length: number): TensorData; new (buffer: ArrayBuffer): TensorData }>> = {
   float32: Float32Array,
   uint8: Uint8Array,
   int8: Int8Array,

@@ -1,11 +1,10 @@
 /** Robust losses against cross-entropy where two of five labels are wrong. */
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { labConfig } from '../../lab/config.js';
 import { runLab } from '../../lab/run.js';
-import type { Absent, Bar } from '../bars.js';
+import { absentOf, type Absent, type Bar } from '../bars.js';
 import type { LabBenchOptions } from './options.js';
 
 const wrong = 0.4;
@@ -14,7 +13,8 @@ const fold = 1;
 
 export async function labelBars({ samples, steps, signal }: LabBenchOptions & { samples: string }): Promise<Bar[] | Absent> {
   const folder = join(samples, 'esc10');
-  if (!existsSync(folder)) return { absent: `there is no ${folder}` };
+  const absent = absentOf([folder]);
+  if (absent !== undefined) return absent;
   const accuracyWith = async (loss: object): Promise<number> => {
     const output = await mkdtemp(join(tmpdir(), 'sterna-bench-lab-'));
     try {

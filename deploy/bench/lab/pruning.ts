@@ -1,5 +1,4 @@
 /** Pruning by 40 % of the multiply-adds: what is lost on data that nothing was tuned on, and the time of a run, measured in turns. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createSession, type Session } from '../../../runtime/session.js';
@@ -12,7 +11,7 @@ import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateDetector } from '../../evaluate/evaluate.js';
 import { listPictures, readBoxes } from '../../evaluate/truth.js';
 import { pruneDefaults, pruneModel } from '../../lab/prune/prune.js';
-import type { Absent, Bar } from '../bars.js';
+import { absentOf, type Absent, type Bar } from '../bars.js';
 import { timesOf } from '../time-models.js';
 import { readFaces, type Face } from './faces.js';
 import type { LabBenchOptions } from './options.js';
@@ -20,12 +19,6 @@ import type { LabBenchOptions } from './options.js';
 type Options = LabBenchOptions & { models: string; samples: string };
 
 const left = 0.6;
-
-/** Undefined: every file is there. */
-function absentOf(paths: readonly string[]): Absent | undefined {
-  const missing = paths.find((path) => !existsSync(path));
-  return missing === undefined ? undefined : { absent: `there is no ${missing}` };
-}
 
 interface Pruned {
   id: string;

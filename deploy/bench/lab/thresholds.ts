@@ -1,18 +1,17 @@
 /** FAT: what tuned thresholds make of an int8 model, on samples that were not tuned on. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../../runtime/quantize/quantize.js';
 import { tuneThresholds } from '../../lab/methods/thresholds.js';
-import type { Absent, Bar } from '../bars.js';
+import { absentOf, type Absent, type Bar } from '../bars.js';
 import { readFaces } from './faces.js';
 import type { LabBenchOptions } from './options.js';
 
 export async function thresholdBars({ models, samples, steps, signal }: LabBenchOptions & { models: string; samples: string }): Promise<Bar[] | Absent> {
   const [path, folder] = [join(models, 'fr_feature.onnx'), join(samples, 'orl')];
-  const missing = [path, folder].find((file) => !existsSync(file));
-  if (missing !== undefined) return { absent: `there is no ${missing}` };
+  const absent = absentOf([path, folder]);
+  if (absent !== undefined) return absent;
   const model = await readFile(path);
   const [input] = modelInputs(model);
   const feeds = (input === undefined ? [] : await readFaces(folder, input)).filter((_, i) => i % 5 === 0).map((face) => face.feeds);

@@ -1,5 +1,4 @@
 /** Published models that listen: whether a stream gives what whole recordings give, and what onnxruntime gives. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SoundContract, StageContract } from '../../../runtime/stages/contract.js';
@@ -7,7 +6,7 @@ import { openSoundStage, type SoundStage } from '../../../runtime/stages/sound-s
 import { openSoundSource } from '../../../runtime/media/index.js';
 import { listClips, samplesOf } from '../../lab/clips.js';
 import { rate } from '../../sound/synthesize.js';
-import type { Absent, Bar } from '../bars.js';
+import { absentOf, type Absent, type Bar } from '../bars.js';
 
 type Listener = StageContract & { input: SoundContract };
 
@@ -23,8 +22,8 @@ const speech = 0.5;
 
 export async function publishedBars({ models, sounds }: { models: string; sounds: string }): Promise<Bar[] | Absent> {
   const [yamnetPath, sileroPath] = [join(models, 'yamnet_w8.onnx'), join(models, 'silero_vad_v6.onnx')];
-  const missing = [yamnetPath, sileroPath].find((path) => !existsSync(path));
-  if (missing !== undefined) return { absent: `there is no ${missing}` };
+  const absent = absentOf([yamnetPath, sileroPath]);
+  if (absent !== undefined) return absent;
   const { files } = await listClips(sounds);
   const counts = new Map<number, number>();
   const clips = files.filter(({ label }) => {

@@ -12,6 +12,7 @@ import { DeployError } from '../../errors.js';
 import { divided } from '../divided.js';
 import { rootDistance } from '../losses.js';
 import { adamw } from '../optimizers.js';
+import { rootMeanSquares } from '../root-mean-squares.js';
 import { Trainer } from '../trainer.js';
 import { trainingModel } from '../training-model.js';
 
@@ -148,18 +149,6 @@ async function withSession<T>(bytes: Uint8Array, use: (session: Session) => Prom
   }
 }
 
-/** Root mean square of each output: outputs of any size weigh alike. */
-function sizesOf(answers: readonly Feeds[]): Map<string, number> {
-  const sums = new Map<string, { energy: number; count: number }>();
-  for (const answer of answers) for (const [name, { data }] of Object.entries(answer)) {
-    const sum = sums.get(name) ?? { energy: 0, count: 0 };
-    for (let i = 0; i < data.length; i++) sum.energy += Number(data[i]) ** 2;
-    sum.count += data.length;
-    sums.set(name, sum);
-  }
-  return new Map([...sums].map(([name, { energy, count }]) => [name, Math.sqrt(energy / Math.max(1, count)) || 1]));
-}
-
 /** The training step: the model with factors, and the distance of its float outputs from those of the float model. */
 function stepOf(graph: Graph, groups: readonly Group[], sizes: ReadonlyMap<string, number>): ReturnType<typeof trainingModel> {
   const outputs = graph.outputs.filter((name) => graph.types.get(name)?.dtype === 'float32');
@@ -194,7 +183,7 @@ export async function tuneThresholds(float: Uint8Array, quantized: Uint8Array, s
     return divided(all);
   });
   const names = graph.outputs.filter((name) => graph.types.get(name)?.dtype === 'float32');
-  const trainer = await Trainer.open(stepOf(graph, groups, sizesOf(answers.tuned)), {
+  const trainer = await Trainer.open(stepOf(graph, groups, rootMeanSquares(answers.tuned)), {
     steps, optimizer: { ...adamw, decay: 0 }, schedule: { kind: 'cosine' }, rate, warmup: 0.02, clip: Infinity, average: 0.9, threads: 1,
   }, (step) => {
     const at = step % tuned.length;

@@ -1,5 +1,5 @@
 import { graphToOnnx } from '../../../runtime/graph/export.js';
-import { typeOf, type Graph } from '../../../runtime/graph/graph.js';
+import type { Graph } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import type { ChosenSizes } from '../../../runtime/graph/open-dimensions.js';
 import { inferShapes } from '../../../runtime/infer/infer.js';
@@ -15,6 +15,7 @@ import { runtimeVersion } from '../../../runtime/version.js';
 import { timesOf } from '../../bench/time-models.js';
 import { DeployError } from '../../errors.js';
 import { divided } from '../divided.js';
+import { rootMeanSquares } from '../root-mean-squares.js';
 import { columnMoments } from './columns.js';
 import { compensate } from './compensate.js';
 import { findDependencies, type Dependencies } from './dependencies.js';
@@ -95,19 +96,6 @@ async function answersOf(graph: Graph, samples: readonly Feeds[]): Promise<Feeds
   return outputsOf(session, samples).finally(() => session.close());
 }
 
-/** Root mean square of each output of float32. */
-function sizesOf(graph: Graph, answers: readonly Feeds[]): Map<string, number> {
-  return new Map(graph.outputs.filter((name) => typeOf(graph, name).dtype === 'float32').map((name) => {
-    let [energy, count] = [0, 0];
-    for (const answer of answers) {
-      const data = answer[name]?.data ?? [];
-      for (let i = 0; i < data.length; i++) energy += Number(data[i]) ** 2;
-      count += data.length;
-    }
-    return [name, Math.sqrt(energy / Math.max(1, count)) || 1];
-  }));
-}
-
 /** Measurements that look for the multiply-adds which take the wanted time. */
 const timeTrials = 6;
 
@@ -180,7 +168,7 @@ export async function pruneModel(bytes: Uint8Array, samples: readonly Feeds[], s
   const before = totalMacs(findDependencies(original));
   const originalBytes = bytesOf(original);
   const agreementOf = async (graph: Graph): Promise<number> => centredCosine(wanted.judged, await answersOf(graph, judged));
-  const sizes = sizesOf(original, wanted.tuned);
+  const sizes = rootMeanSquares(wanted.tuned);
   let graph = original;
   let [goal, untuned, agreement] = [target.left * before, 1, 1];
   for (let round = 0; round < rounds; round++) {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Feeds } from '../observe/calibrate.js';
 import type { QuantizeWarning } from './warnings.js';
 
@@ -22,7 +23,11 @@ function vectorOf(feeds: Feeds): Float64Array {
  * Null: samples differ in size, or not at all.
  */
 export function independentDirections(samples: readonly Feeds[]): number | null {
-  const vectors = samples.map(vectorOf);
+  return directionsOf(samples.map(vectorOf));
+}
+
+/** @param vectors of the samples; their means are taken out of them */
+function directionsOf(vectors: readonly Float64Array[]): number | null {
   const [first] = vectors;
   if (first === undefined || vectors.some(({ length }) => length !== first.length)) return null;
   for (let i = 0; i < first.length; i++) {
@@ -30,10 +35,10 @@ export function independentDirections(samples: readonly Feeds[]): number | null 
     for (const vector of vectors) vector[i] = (vector[i] ?? 0) - mean;
   }
   let [trace, squares] = [0, 0];
-  vectors.forEach((a, row) => vectors.forEach((b, column) => {
+  vectors.forEach((a, row) => vectors.slice(row).forEach((b, further) => {
     const product = a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
-    if (row === column) trace += product;
-    squares += product * product;
+    if (further === 0) trace += product;
+    squares += (further === 0 ? 1 : 2) * product * product;
   }));
   return squares > 0 ? (trace * trace) / squares : null;
 }
@@ -45,10 +50,11 @@ export function independentDirections(samples: readonly Feeds[]): number | null 
  */
 export function narrowWarnings(samples: readonly Feeds[]): QuantizeWarning[] {
   if (samples.length < leastSamples) return [];
-  const distinct = new Set(samples.map((feeds) => Buffer.from(vectorOf(feeds).buffer).toString('base64'))).size;
+  const vectors = samples.map(vectorOf);
+  const distinct = new Set(vectors.map((vector) => createHash('sha256').update(vector).digest('hex'))).size;
   const advice = 'add samples of other scenes, people or recordings';
   if (distinct <= samples.length / 2) return [{ kind: 'narrow_data', message: `Of ${samples.length} calibration samples, only ${distinct} ${distinct === 1 ? 'is' : 'are'} different; ${advice}` }];
-  const directions = independentDirections(samples);
+  const directions = directionsOf(vectors);
   if (directions === null || directions >= leastShare * samples.length) return [];
   return [{ kind: 'narrow_data', message: `The calibration samples are much alike: ${samples.length} of them differ along ${directions.toFixed(1)} independent directions; ${advice}` }];
 }
