@@ -1,10 +1,11 @@
 // `npm run pack [-- --out DIR] [--platforms linux-x64,linux-arm64]`: the tarballs of a release. `sterna` names the packages with the prebuilt
 // addons, of exactly its version, as optional dependencies; the checkout's package.json does not, since they are not on the registry before
 // the release, and a lock file that names them could not be installed. Addons of other architectures come from Debian's cross compiler.
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { bundle } from './lib/bundle.mjs';
 import { minify } from './lib/minify.mjs';
 import { makeAddon, PLATFORMS } from './lib/platforms.mjs';
 import { run, someOf } from './lib/run.mjs';
@@ -12,13 +13,10 @@ import { ensureSetup, log, root } from './lib/setup.mjs';
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** Below dist/deploy: what judges the project itself (`npm run bench:...`), and what trains its own models of sound. Both need a checkout and are of no use to who installs the package. */
+/** Commands that judge the project itself (`npm run bench:...`), or train its own models of sound: they need a checkout and are of no use to who installs the package. */
 const checkoutOnly = [
-  ...['governor', 'lab', 'pipeline', 'sound', 'transfer'].flatMap((name) => [`bench/${name}`, `cli/commands/bench-${name}.js`]),
-  ...['sound', 'siren'].map((name) => `cli/commands/train-${name}.js`),
-  ...['clips', 'examples', 'learn', 'pitched', 'recipe', 'synthesize', 'teacher', 'siren/bank', 'siren/measure', 'siren/mixing', 'siren/recipe', 'siren/scenes'].map((name) => `sound/${name}.js`),
-  'bench/operators.js', 'cli/commands/bench-operators.js',
-];
+  ...['governor', 'lab', 'operators', 'pipeline', 'sound', 'transfer'].map((name) => `bench-${name}`), 'train-siren', 'train-sound',
+].map((name) => `deploy/cli/commands/${name}.js`);
 
 const packageName = (platform) => `sterna-kernels-${platform}`;
 
@@ -47,16 +45,14 @@ function packPlatform(platform, out) {
 }
 
 /** The main package: what `npm pack` makes of the checkout, with the platforms' packages among its dependencies. */
-function packMain(out) {
+async function packMain(out) {
   const folder = mkdtempSync(join(tmpdir(), 'sterna-pack-'));
   try {
     run('tar', ['-xzf', npmPack(root, folder), '-C', folder]);
-    const staged = join(folder, 'package');
-    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', join(root, 'tsconfig.json'), '--declaration', 'false',
-      '--sourceMap', 'false', '--incremental', 'false', '--tsBuildInfoFile', 'null', '--outDir', join(staged, 'dist')]);
-    for (const path of checkoutOnly) rmSync(join(staged, 'dist', 'deploy', path), { recursive: true });
+    const [staged, dist] = [join(folder, 'package'), join(folder, 'package', 'dist')];
+    for (const path of readdirSync(dist, { recursive: true }).filter((name) => name.endsWith('.js'))) rmSync(join(dist, path));
     // Who installs the package reads its declarations, and the sources in the repository; a device stores and loads these.
-    minify(join(staged, 'dist'));
+    await bundle(join(root, 'dist'), dist, checkoutOnly);
     minify(join(staged, 'scripts'));
     minify(join(staged, 'deploy', 'dashboard', 'public'));
     const { prepack, prepublishOnly, pack, ...scripts } = manifest.scripts; // eslint-disable-line @typescript-eslint/no-unused-vars
@@ -75,7 +71,7 @@ try {
   ensureSetup();
   const out = resolve(values.out);
   mkdirSync(out, { recursive: true });
-  const tarballs = [...platforms.map((platform) => packPlatform(platform, out)), packMain(out)];
+  const tarballs = [...platforms.map((platform) => packPlatform(platform, out)), await packMain(out)];
   for (const path of tarballs) log(`${path} (${statSync(path).size} bytes)`);
 } catch (error) {
   log(error.message);

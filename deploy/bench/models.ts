@@ -1,6 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { dirname, extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { extname, join } from 'node:path';
 import { messageOf, SternaError } from '../../runtime/errors.js';
 import { graphToOnnx } from '../../runtime/graph/export.js';
 import { graphFromOnnx } from '../../runtime/graph/import.js';
@@ -13,7 +12,7 @@ import { modelInputs } from '../../runtime/quantize/prepare/read-model.js';
 import { quantizeModel } from '../../runtime/quantize/quantize.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { readSamples } from '../compress/samples.js';
-import { hashFolder, sha256, writeCached } from '../demo/files.js';
+import { hashModules, sha256, writeCached } from '../demo/files.js';
 import { DeployError } from '../errors.js';
 import { generatedNets } from './nets.js';
 import type { LowBitFormat, ModelFormat } from './report.js';
@@ -123,7 +122,7 @@ const anyDrop = 2;
 
 /** A quantized form, in the cache under a hash of everything that it is made of: the float model and the code that quantizes. */
 async function quantized(cache: string, name: string, float: Uint8Array, format: 'int8' | LowBitFormat): Promise<string> {
-  const code = await hashFolder(join(dirname(fileURLToPath(import.meta.url)), '../../runtime/quantize'), /\.[jt]s$/);
+  const code = await hashModules(import.meta.url, ['../../runtime/quantize']);
   const recipe = sha256([runtimeVersion, calibration, code, sha256(float)].join('\n'));
   const path = join(cache, `${name}-${format}-${recipe.slice(0, 16)}.onnx`);
   if (!(await exists(path))) {

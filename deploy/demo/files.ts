@@ -1,6 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 
@@ -23,6 +25,15 @@ export async function hashFolder(folder: string, keep: RegExp): Promise<string> 
   const names = (await readdir(folder)).filter((name) => keep.test(name)).sort();
   const hashes = await Promise.all(names.map(async (name) => `${name} ${sha256(await readFile(join(folder, name)))}`));
   return sha256(hashes.join('\n'));
+}
+
+/**
+ * Hash of the modules of folders, given from the module at `from`: it tells two states of a checkout apart. In an installed package, whose
+ * modules are joined, its version does; the hash is that of nothing.
+ */
+export async function hashModules(from: string, folders: readonly string[]): Promise<string> {
+  const paths = folders.map((folder) => fileURLToPath(new URL(folder, from))).filter((path) => existsSync(path));
+  return sha256((await Promise.all(paths.map((path) => hashFolder(path, /\.[jt]s$/)))).join('\n'));
 }
 
 /** A name beside `path` that no other process uses. */

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { openSource } from '../../runtime/media/source.js';
 import type { EngineName } from '../../runtime/session-types.js';
@@ -8,7 +7,7 @@ import { runtimeVersion } from '../../runtime/version.js';
 import { buildPipelinePackage } from '../package/build.js';
 import { compressStages } from '../package/compress.js';
 import type { StageModels } from '../package/describe.js';
-import { hashFolder, sha256, writeCached } from './files.js';
+import { hashFolder, hashModules, sha256, writeCached } from './files.js';
 import { demoGates } from './gates.js';
 import { faceModels } from './pins.js';
 
@@ -101,7 +100,6 @@ const kind = 'face-recognition';
 
 /** Hash of what the package is made of. */
 async function recipe({ calibration, engine }: DemoPackageOptions): Promise<string> {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const code = await Promise.all(['../package', '../../runtime/quantize', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package'].map((folder) => hashFolder(join(here, folder), /\.[jt]s$/)));
-  return sha256([runtimeVersion, engine, faceModels.integrity, JSON.stringify(demoGates), await hashFolder(calibration, /\.(jpg|png)$/), ...code].join('\n'));
+  const code = await hashModules(import.meta.url, ['../package', '../../runtime/quantize', '../../runtime/kinds', '../../runtime/stages', '../../runtime/package']);
+  return sha256([runtimeVersion, engine, faceModels.integrity, JSON.stringify(demoGates), await hashFolder(calibration, /\.(jpg|png)$/), code].join('\n'));
 }

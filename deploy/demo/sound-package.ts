@@ -1,11 +1,10 @@
 /** The package that the demonstration listens with: the siren student of `deploy/sound/siren`. */
 import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { EngineName } from '../../runtime/session-types.js';
 import { runtimeVersion } from '../../runtime/version.js';
 import { buildSirenPackage, readSirenModel } from '../sound/siren/package.js';
-import { hashFolder, sha256, sha256OfFile, writeCached } from './files.js';
+import { hashModules, sha256, sha256OfFile, writeCached } from './files.js';
 
 export interface SoundPackage {
   path: string;
@@ -28,7 +27,6 @@ export async function soundPackage({ folder, engine }: { folder: string; engine:
 }
 
 async function recipe(model: Uint8Array, engine: EngineName): Promise<string> {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const code = await Promise.all(['../package', '../sound/siren', '../../runtime/kinds/sound', '../../runtime/sound', '../../runtime/package'].map((part) => hashFolder(join(here, part), /\.[jt]s$/)));
-  return sha256([runtimeVersion, engine, sha256(model), ...code].join('\n'));
+  const code = await hashModules(import.meta.url, ['../package', '../sound/siren', '../../runtime/kinds/sound', '../../runtime/sound', '../../runtime/package']);
+  return sha256([runtimeVersion, engine, sha256(model), code].join('\n'));
 }
