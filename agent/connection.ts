@@ -39,7 +39,7 @@ export class Connection {
     this.#address = { fleet: config.fleet, device: config.device_id };
     this.#link = config.broker.url === null ? null : this.#createLink(config.broker.url);
     this.#pump = this.#link === null ? null : new OutboxPump(outbox, this.#link, clock, {
-      prefix: this.#topic({ kind: 'status' }).replace(/\/status$/, ''), backfillPerSecond: config.outbox.backfill_per_s, maxInFlight: MAX_IN_FLIGHT,
+      prefix: this.#topic({ kind: 'status' }).replace(/\/status$/, ''), backfillPerSecond: config.outbox.backfill_per_s, maxInFlight: MAX_IN_FLIGHT, telemetryQos: config.telemetry.qos,
       onFault: (error) => faults.raise('outbox', error),
     });
   }

@@ -140,7 +140,14 @@ const gallery = z.strictObject({
   keep_pictures: z.boolean().default(false),
 });
 
-const telemetry = z.strictObject({ interval_ms: z.number().int().min(1000).max(3_600_000).default(10_000) });
+const telemetry = z.strictObject({
+  interval_ms: z.number().int().min(1000).max(3_600_000).default(10_000),
+  /**
+   * How windows are sent while the device is connected. With 0 the broker passes them on if it can, and a collector that is away misses them; with 1 the broker keeps them
+   * for collectors that share a subscription (`sterna fleet collect`). Windows that had to wait are sent with 1 always.
+   */
+  qos: z.union([z.literal(0), z.literal(1)]).default(0),
+});
 
 const outbox = z.strictObject({
   max_bytes: z.number().int().min(MiB).default(16 * MiB),

@@ -1,4 +1,4 @@
-/** `telemetry`, up: one window of time. QoS 0 when live, 1 when it waited in the outbox (`backfill`). */
+/** `telemetry`, up: one window of time. QoS 0 or 1 when live (`telemetry.qos` of the device), 1 when it waited in the outbox (`backfill`). */
 import { z } from 'zod';
 import { quality } from './caps.js';
 import { bootId, bytes, count, epochMs, id, milliseconds, openSet, schemaVersion, shortText } from './codec.js';

@@ -1,6 +1,6 @@
 /**
  * Sends messages from the outbox over the link. Live messages go at once; messages that had to wait go at a limited rate and carry the flag
- * `backfill`. Apart from live telemetry, which goes with QoS 0, at most `maxInFlight` are on the way.
+ * `backfill`. At most `maxInFlight` are on the way, apart from live telemetry of QoS 0.
  */
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Clock } from '../platform/clock.js';
@@ -17,6 +17,8 @@ export interface PumpOptions {
   prefix: string;
   backfillPerSecond: number;
   maxInFlight: number;
+  /** Of live telemetry; everything else has 1. */
+  telemetryQos: 0 | 1;
   onFault: (error: CodedError) => void;
 }
 
@@ -115,7 +117,7 @@ export class OutboxPump {
   #send(message: OutboxMessage, backfill: boolean): void {
     const payload = backfill ? flagBackfill(message.payload) : message.payload;
     if (payload === null) return this.#outbox.drop(message, 'malformed');
-    const quiet = message.topic === 'telemetry' && !backfill;
+    const quiet = message.topic === 'telemetry' && !backfill && this.#options.telemetryQos === 0;
     this.#onWay.add(message.id);
     if (quiet) this.#quiet += 1;
     void this.#link.publish(`${this.#options.prefix}/${message.topic}`, payload, { qos: quiet ? 0 : 1 }).then(

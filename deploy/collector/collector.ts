@@ -1,12 +1,10 @@
 import { EventEmitter } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
-import {
-  capsSchema, decodePayload, eventSchema, parseTopic, reportedSchema, requireNewerReport, statusSchema, supersedes, telemetrySchema, upstreamSubscriptions,
-  type DeviceAddress, type DeviceTopic, type Event, type TelemetryWindow,
-} from '../../agent/contracts/index.js';
+import { requireNewerReport, supersedes, type DeviceAddress, type Event, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
+import { collectedTopics, readMessage, type FleetMessage } from './fleet-message.js';
 import type { CollectorStore, DeviceRecord } from './store.js';
 
 export interface CollectorOptions extends Omit<LinkOptions, 'clientId'> {
@@ -53,8 +51,7 @@ export class Collector extends EventEmitter<CollectorEvents> {
     const client = await connectLink({ ...this.#options, clientId: `sterna-collector-${randomBytes(4).toString('hex')}` });
     this.#client = client;
     client.on('message', (topic, payload) => this.receive(topic, payload, Date.now()));
-    const topics = upstreamSubscriptions(this.#options.fleet).filter((topic) => !topic.endsWith('/ota/get') && !topic.endsWith('/res/+'));
-    await client.subscribeAsync(topics, { qos: 1 });
+    await client.subscribeAsync(collectedTopics(this.#options.fleet), { qos: 1 });
   }
 
   async stop(): Promise<void> {
@@ -66,36 +63,29 @@ export class Collector extends EventEmitter<CollectorEvents> {
   /** One message of the broker. Nothing that a device can send makes it throw. */
   receive(text: string, payload: Uint8Array, nowMs: number): void {
     this.stats.messages++;
-    const parsed = parseTopic(text);
-    if (parsed === null) {
-      this.stats.malformed++;
-      return;
-    }
-    if (payload.byteLength === 0) return; // a retained message being cleared
     try {
-      this.#take({ fleet: parsed.fleet, device: parsed.device }, parsed.topic, payload, nowMs);
+      const message = readMessage(text, payload);
+      if (message !== null) this.#take(message, nowMs);
     } catch (error) {
       if (error instanceof DeployError) throw error;
       this.stats.malformed++;
     }
   }
 
-  #take(address: DeviceAddress, topic: DeviceTopic, payload: Uint8Array, nowMs: number): void {
-    switch (topic.kind) {
+  #take(message: FleetMessage, nowMs: number): void {
+    const { address } = message;
+    switch (message.kind) {
       case 'status': {
-        const status = decodePayload(statusSchema, payload);
-        if (!supersedes(status, this.#store.device(address)?.status ?? null)) return;
-        return this.#noted(address, this.#store.note(address, 'status', status, nowMs));
+        if (!supersedes(message.value, this.#store.device(address)?.status ?? null)) return;
+        return this.#noted(address, this.#store.note(address, 'status', message.value, nowMs));
       }
-      case 'caps': return this.#noted(address, this.#store.note(address, 'caps', decodePayload(capsSchema, payload), nowMs));
+      case 'caps': return this.#noted(address, this.#store.note(address, 'caps', message.value, nowMs));
       case 'reported': {
-        const reported = decodePayload(reportedSchema, payload);
-        requireNewerReport(reported, this.#store.device(address)?.reported ?? null);
-        return this.#noted(address, this.#store.note(address, 'reported', reported, nowMs));
+        requireNewerReport(message.value, this.#store.device(address)?.reported ?? null);
+        return this.#noted(address, this.#store.note(address, 'reported', message.value, nowMs));
       }
-      case 'telemetry': return this.#takeWindow(address, decodePayload(telemetrySchema, payload), nowMs);
-      case 'event': return this.#takeEvent(address, topic.type, decodePayload(eventSchema, payload), nowMs);
-      default: return;
+      case 'telemetry': return this.#takeWindow(address, message.value, nowMs);
+      case 'event': return this.#takeEvent(address, message.value, nowMs);
     }
   }
 
@@ -116,10 +106,8 @@ export class Collector extends EventEmitter<CollectorEvents> {
     else this.stats.overlaps++;
   }
 
-  #takeEvent(address: DeviceAddress, type: string, event: Event, nowMs: number): void {
-    if (event.type !== type) {
-      this.stats.malformed++;
-    } else if (!this.#store.touch(address, nowMs)) {
+  #takeEvent(address: DeviceAddress, event: Event, nowMs: number): void {
+    if (!this.#store.touch(address, nowMs)) {
       this.stats.devicesRefused++;
     } else if (this.#store.addEvent(address, event)) {
       this.emit('event', address, event);

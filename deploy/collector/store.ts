@@ -1,8 +1,11 @@
 import { z } from 'zod';
 import {
-  capsSchema, eventSchema, reportedSchema, statusSchema, telemetrySchema,
-  type Caps, type DeviceAddress, type Event, type Reported, type Status, type TelemetryWindow,
+  capsSchema, eventSchema, histogramSchema, mergeHistograms, reportedSchema, statusSchema, telemetrySchema,
+  type Caps, type DeviceAddress, type Event, type HistogramData, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
+import type { Facet } from './fleet-message.js';
+import type { FleetTotals } from './fleet-store.js';
+import { KEPT_MS, mergedOf, type LatencySlot } from './latency-slots.js';
 import { openDatabase, type FleetDatabase } from '../database.js';
 
 /**
@@ -89,11 +92,17 @@ const FORGET_V1 = `
   DELETE FROM telemetry;
   UPDATE device SET status = NULL, caps = NULL, reported = NULL;
 `;
+/** Merged latencies of a fleet (latency-slots.ts). */
+const LATENCIES = `
+  CREATE TABLE latency (
+    slot_ms INTEGER NOT NULL, fleet TEXT NOT NULL, pipeline TEXT NOT NULL, model TEXT NOT NULL, clock TEXT NOT NULL, kind TEXT NOT NULL, histogram TEXT NOT NULL,
+    PRIMARY KEY (slot_ms, fleet, pipeline, model, clock, kind)
+  ) STRICT, WITHOUT ROWID;
+`;
 /** From each version to the next. */
-const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1];
+const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1, LATENCIES];
 
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
-type Facet = 'status' | 'caps' | 'reported';
 
 /** What the collector knows, in SQLite, bounded. All times are the collector's own clock unless a payload says otherwise. */
 export class CollectorStore {
@@ -102,11 +111,16 @@ export class CollectorStore {
   #devices: number;
 
   /** @param path a file, or ':memory:'. @throws DeployError E_COLLECTOR */
-  constructor(path: string, limits: StoreLimits = defaultLimits) {
-    // Devices say everything again: a power cut may cost the last second.
-    this.#db = openDatabase(path, { migrations: MIGRATIONS, durability: 'normal', code: 'E_COLLECTOR', user: 'The collector' });
+  constructor(path: string, limits: StoreLimits = defaultLimits, durability: 'full' | 'normal' = 'normal') {
+    // Normal: devices say everything again, so a power cut may cost the last second. Full: of what is acknowledged once it is written.
+    this.#db = openDatabase(path, { migrations: MIGRATIONS, durability, code: 'E_COLLECTOR', user: 'The collector' });
     this.#limits = limits;
     this.#devices = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get()?.n ?? 0;
+  }
+
+  /** All that `work` writes, or nothing. */
+  transaction<T>(work: () => T): T {
+    return this.#db.transaction(work);
   }
 
   /** False when this device is one too many. */
@@ -154,6 +168,26 @@ export class CollectorStore {
       this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);
       return arrival;
     });
+  }
+
+  /** Adds to what the slot holds. Old slots are deleted when a new one begins. */
+  addLatency({ slotMs, fleet, pipeline, model, clock, kind, histogram }: LatencySlot): void {
+    const key = [slotMs, fleet, pipeline, model, clock, kind];
+    const known = this.#db.prepare<unknown[], { histogram: string }>('SELECT histogram FROM latency WHERE slot_ms = ? AND fleet = ? AND pipeline = ? AND model = ? AND clock = ? AND kind = ?').get(key);
+    const sum = known === undefined ? histogram : mergeHistograms(histogramSchema.parse(JSON.parse(known.histogram)), histogram);
+    this.#db.prepare('INSERT OR REPLACE INTO latency (slot_ms, fleet, pipeline, model, clock, kind, histogram) VALUES (?, ?, ?, ?, ?, ?, ?)').run(...key, JSON.stringify(sum));
+    if (known === undefined) this.#db.prepare('DELETE FROM latency WHERE slot_ms < ?').run(slotMs - KEPT_MS);
+  }
+
+  /** Raw latencies from end to end in the slots that begin at `sinceMs` or later, merged. */
+  latency(fleet: string, sinceMs: number): HistogramData | null {
+    const rows = this.#db.prepare<[string, number], { histogram: string }>(`SELECT histogram FROM latency WHERE fleet = ? AND slot_ms >= ? AND clock = 'raw'`).all(fleet, Math.round(sinceMs));
+    return mergedOf(rows.map(({ histogram }) => histogram));
+  }
+
+  totals(): FleetTotals {
+    const sums = this.#db.prepare<[], FleetTotals>('SELECT (SELECT COUNT(*) FROM device) AS devices, (SELECT COALESCE(SUM(received), 0) FROM stream) AS windows, (SELECT COUNT(*) FROM event) AS events').get();
+    return sums ?? { devices: 0, windows: 0, events: 0 };
   }
 
   account(address: DeviceAddress): TelemetryAccount {

@@ -19,6 +19,17 @@ export interface LinkOptions {
   serverName?: string;
   /** How long the first connection may take. Default 10 s. */
   connectTimeoutMs?: number;
+  /** A session that the broker keeps while this program is away; needs MQTT 5. Absent: every connection begins with a new session. */
+  session?: LinkSession;
+  /** Called before the first packet can arrive: messages of a kept session come right after the connection is accepted. */
+  prepare?: (client: MqttClient) => void;
+}
+
+export interface LinkSession {
+  /** How long the broker keeps the session after the connection ends. */
+  expirySeconds: number;
+  /** Most messages of QoS 1 that the broker sends before one of them is acknowledged. */
+  receiveMaximum: number;
 }
 
 /** A broker whose certificate is refused, or that refuses ours, does so again at the next attempt. */
@@ -39,8 +50,9 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   const deadline = Date.now() + (options.connectTimeoutMs ?? 10_000);
   const tls = tlsOptions(options);
   let lastError: Error | null = null;
-  for (const protocolVersion of [5, 4] as const) {
+  for (const protocolVersion of options.session === undefined ? [5, 4] as const : [5] as const) {
     const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls });
+    options.prepare?.(client);
     guardEveryStream(client);
     lastError = await settled(client, deadline - Date.now());
     if (lastError === null) {
@@ -60,7 +72,8 @@ function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOpt
   return {
     clientId: options.clientId,
     protocolVersion,
-    clean: true,
+    clean: options.session === undefined,
+    ...(options.session === undefined ? {} : { properties: { sessionExpiryInterval: options.session.expirySeconds, receiveMaximum: options.session.receiveMaximum } }),
     keepalive: 30,
     reconnectPeriod: 1000,
     queueQoSZero: false,

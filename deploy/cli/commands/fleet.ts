@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { registerDeviceCommands } from '../fleet/device-commands.js';
+import { registerCollect } from '../fleet/collect.js';
 import { registerPage } from '../fleet/page.js';
 import { registerServe } from '../fleet/serve.js';
 import { registerStatus } from '../fleet/status.js';
@@ -12,5 +13,6 @@ export function register(program: Command): void {
   registerPage(fleet);
   registerStatus(fleet);
   registerServe(fleet);
+  registerCollect(fleet);
   registerDeviceCommands(fleet);
 }

@@ -103,7 +103,7 @@ describe('the configuration', () => {
 
   it('the example documents every key, and is valid', () => {
     const text = readFileSync(resolve(import.meta.dirname, '../../../systemd/sterna.yaml'), 'utf8');
-    expect(parseConfig(parse(text), { base: '/etc/sterna' }).telemetry).toEqual({ interval_ms: 10_000 });
+    expect(parseConfig(parse(text), { base: '/etc/sterna' }).telemetry).toEqual({ interval_ms: 10_000, qos: 0 });
     // With every comment that shows a key taken away, it is still valid.
     const uncommented = text.split('\n').map((line) => line.replace(/^(\s*)# ?(\s*[a-z_]+: )/, '$1$2')).join('\n');
     expect(parseConfig(parse(uncommented), { base: '/etc/sterna' })).toMatchObject({ api: { port: 8481 }, broker: { tls: { ca: '/etc/sterna/ca.pem' } }, ota: { window: 16 } });

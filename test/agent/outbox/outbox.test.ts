@@ -353,12 +353,12 @@ describe('the pump', () => {
   const clock = { now: 0 };
   const testClock: Clock = { nowMs: () => 1_800_000_000_000 + clock.now, monotonicMs: () => clock.now, synchronized: () => true };
 
-  function bench(): { outbox: Outbox; link: ScriptedLink; pump: OutboxPump; faults: string[]; device: Box } {
+  function bench(telemetryQos: 0 | 1 = 0): { outbox: Outbox; link: ScriptedLink; pump: OutboxPump; faults: string[]; device: Box } {
     const device = box(1e6);
     const { outbox, faults } = device;
     const link = new ScriptedLink();
     clock.now = 0;
-    return { outbox, link, faults, device, pump: new OutboxPump(outbox, link, testClock, { prefix: 'p', backfillPerSecond: 2, maxInFlight: 4, onFault: (e) => faults.push(e.code) }) };
+    return { outbox, link, faults, device, pump: new OutboxPump(outbox, link, testClock, { prefix: 'p', backfillPerSecond: 2, maxInFlight: 4, telemetryQos, onFault: (e) => faults.push(e.code) }) };
   }
 
   const json = (c: OutboxClass, topic = 'event/x'): { class: OutboxClass; topic: string; payload: Buffer } => ({ class: c, topic, payload: Buffer.from('{"backfill":false}') });
@@ -402,6 +402,14 @@ describe('the pump', () => {
     for (const sent of link.sent) sent.settle.reject(new AgentError('E_BROKER_AWAY', 'gone'));
     await until('settled', () => { pump.connected(); return link.sent.length > 7; });
     expect(link.sent.slice(7).every((s) => s.backfill === true && s.qos === 1)).toBe(true);
+  });
+
+  it('sends live telemetry with QoS 1 where that is asked for, at most so many at once', () => {
+    const { outbox, link, pump } = bench(1);
+    pump.connected();
+    for (let i = 0; i < 6; i++) outbox.put(json('summary', 'telemetry'));
+    pump.kick();
+    expect(link.sent.map(({ qos, backfill }) => [qos, backfill])).toEqual(Array(4).fill([1, false]));
   });
 
   it('drops, and counts, what the broker will never take and what is not JSON', async () => {
