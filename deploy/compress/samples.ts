@@ -129,3 +129,10 @@ export async function* readSamples(
     yield extname(path) === '.npy' ? await readArray(path, input) : (await readPicture(path, input, pictures)).feeds;
   }
 }
+
+/** All samples of a stream. @param each is told how many there are after each of them */
+export async function collectSamples(samples: AsyncIterable<Feeds>, each: (done: number) => void = () => undefined): Promise<Feeds[]> {
+  const all: Feeds[] = [];
+  for await (const feeds of samples) each(all.push(feeds));
+  return all;
+}

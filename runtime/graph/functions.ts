@@ -1,6 +1,7 @@
 import { RuntimeError } from '../errors.js';
 import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode } from '../onnx/types.js';
 import type { Attribute } from './attributes.js';
+import { isMinifloatName } from '../minifloat/stored.js';
 import { absent, optionalOperand, optionalOutput } from './operands.js';
 
 /** Calls within calls; a function that calls itself is deeper. */
@@ -71,11 +72,12 @@ function bodyOf(inliner: Inliner, node: OnnxNode, called: OnnxFunction, depth: n
 }
 
 /**
- * The graph of a model with its functions written out where they are called.
+ * The graph of a model with its functions written out where they are called, but for those that make tensors of minifloats: what these make is
+ * known when nodes are imported.
  * @throws RuntimeError E_MODEL_LIMIT: a function that calls itself, or more nodes than a graph may have
  */
 export function inlineFunctions(model: OnnxModel, maximumNodes: number): OnnxGraph {
-  const functions = new Map((model.functions ?? []).map((each) => [keyOf(each.domain, each.name, each.overload), each]));
+  const functions = new Map((model.functions ?? []).filter(({ domain, name }) => !isMinifloatName({ domain, op: name })).map((each) => [keyOf(each.domain, each.name, each.overload), each]));
   if (functions.size === 0) return model.graph;
   const inliner: Inliner = { functions, maximumNodes, count: 0, calls: 0 };
   return graphAt(inliner, model.graph, { rename: (name) => name, attribute: () => undefined, depth: 0 });

@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { isMinifloatName, restoreMinifloats } from '../minifloat/stored.js';
 import type { OnnxGraph, OnnxNode } from '../onnx/types.js';
 import { strings, stringsAttribute, unsupported, type Attribute } from './attributes.js';
 import type { Node } from './graph.js';
@@ -63,15 +64,16 @@ export function operandsOf(node: Node): { operands: readonly string[]; captures:
 
 const knownDomains = new Set(['', 'ai.onnx', 'ai.onnx.preview.training', 'com.microsoft', 'com.ms.internal.nhwc', ...qonnxDomains]);
 
-/** Nodes without Constant, whose values join the constants. */
+/** Nodes without Constant and without tensors of minifloats, whose values join the constants. */
 export function importNodes(graph: OnnxGraph): { nodes: Node[]; constants: Map<string, TensorValue> } {
   const constants = new Map(graph.initializers);
   const nodes: Node[] = [];
   for (const node of graph.nodes) {
-    if (!knownDomains.has(node.domain)) {
+    const restored = isMinifloatName(node) ? restoreMinifloats(node, graph.initializers) : undefined;
+    if (restored === undefined && !knownDomains.has(node.domain)) {
       throw unsupported(node, `operators of domain '${node.domain}' are not supported; export the model with operators of ai.onnx, or with the function that defines this one`);
     }
-    const value = node.op === 'Constant' ? constantOf(node) : undefined;
+    const value = node.op === 'Constant' ? constantOf(node) : restored;
     if (value === undefined) {
       nodes.push(withCaptures(node));
       continue;

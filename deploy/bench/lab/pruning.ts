@@ -38,7 +38,7 @@ async function prunedBars({ id, what, model, samples }: Pruned, { steps, signal 
   ];
 }
 
-async function answers(model: Uint8Array, samples: readonly Feeds[]): Promise<Float32Array[]> {
+export async function answers(model: Uint8Array, samples: readonly Feeds[]): Promise<Float32Array[]> {
   const session: Session = await createSession(model, { engine: 'onnxruntime' });
   const results = await outputsOf(session, samples).finally(() => session.close());
   return results.map((outputs) => Float32Array.from(Object.values(outputs)[0]?.data ?? [], Number));
@@ -47,7 +47,7 @@ async function answers(model: Uint8Array, samples: readonly Feeds[]): Promise<Fl
 const sumOf = (a: Float32Array, b: Float32Array): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
 
 /** Share of the pairs of one person that are more alike than pairs of two people, over all pairs of such pairs. */
-function verification(embeddings: readonly Float32Array[], faces: readonly Face[]): number {
+export function verification(embeddings: readonly Float32Array[], faces: readonly Face[]): number {
   const same: number[] = [];
   const other: number[] = [];
   embeddings.forEach((a, i) => embeddings.slice(0, i).forEach((b, j) => (faces[i]?.person === faces[j]?.person ? same : other).push(cosineOf(sumOf(a, b), sumOf(a, a), sumOf(b, b)))));
@@ -82,29 +82,36 @@ export async function embedderBars(options: Options): Promise<Bar[] | Absent> {
 }
 
 /** Pictures to tune on, and every second one to judge. */
-async function picturesOf(folder: string): Promise<{ tuned: string[]; judged: string[] }> {
+export async function picturesOf(folder: string): Promise<{ tuned: string[]; judged: string[] }> {
   const all = await listPictures(folder);
   return { tuned: all.filter((_, i) => i % 2 === 0), judged: all.filter((_, i) => i % 2 === 1) };
 }
 
-async function fed(model: Uint8Array, folder: string, pictures: readonly string[], prepare: Partial<PictureOptions>): Promise<Feeds[]> {
+export async function fed(model: Uint8Array, folder: string, pictures: readonly string[], prepare: Partial<PictureOptions>): Promise<Feeds[]> {
   const [input] = modelInputs(model);
   const all: Feeds[] = [];
   for (const picture of pictures) if (input !== undefined) all.push((await readPicture(join(folder, picture), input, preparedAs(undefined, prepare))).feeds);
   return all;
 }
 
-const scale = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'stretch' } as const;
+export const scale = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'stretch' } as const;
 
-export async function detectorBars(options: Options): Promise<Bar[] | Absent> {
-  const [path, anchors, folder] = [join(options.models, 'ssd_mobilenet_v2_fpnlite_320_w8.onnx'), join(options.models, 'ssd_mobilenet_v2_fpnlite_320.anchors.json'), join(options.samples, 'coco128', 'images')];
+/** The detector of the benches, pictures to tune it on, and its AP50 in percent on the others. */
+export async function detectorTask({ models, samples }: Pick<Options, 'models' | 'samples'>): Promise<{ model: Uint8Array; folder: string; tuned: string[]; judged: string[]; scoreOf(bytes: Uint8Array): Promise<number> } | Absent> {
+  const [path, anchors, folder] = [join(models, 'ssd_mobilenet_v2_fpnlite_320_w8.onnx'), join(models, 'ssd_mobilenet_v2_fpnlite_320.anchors.json'), join(samples, 'coco128', 'images')];
   const absent = absentOf([path, anchors, folder]);
   if (absent !== undefined) return absent;
-  const model = await readFile(path);
   const { tuned, judged } = await picturesOf(folder);
-  const truth = await readBoxes(join(options.samples, 'coco128', 'labels'), judged);
+  const truth = await readBoxes(join(samples, 'coco128', 'labels'), judged);
   const decode = { decoder: 'ssd', anchors: await readAnchors(anchors), firstClass: 1 } as const;
   const scoreOf = async (bytes: Uint8Array): Promise<number> => 100 * (await evaluateDetector(bytes, new Map(judged.map((name) => [basename(name), truth.get(basename(name)) ?? []])), decode, { folder, pictures: judged, prepare: scale, engine: 'onnxruntime' })).ap50;
+  return { model: await readFile(path), folder, tuned, judged, scoreOf };
+}
+
+export async function detectorBars(options: Options): Promise<Bar[] | Absent> {
+  const task = await detectorTask(options);
+  if ('absent' in task) return task;
+  const { model, folder, tuned, judged, scoreOf } = task;
   const before = await scoreOf(model);
   return prunedBars({ id: 'ssd', what: `AP50 lost on ${judged.length} pictures that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples: await fed(model, folder, tuned, scale) }, options, async (pruned) => before - await scoreOf(pruned));
 }

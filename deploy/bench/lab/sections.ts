@@ -15,5 +15,6 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   detector: withData(async (options) => (await import('./pruning.js')).detectorBars(options)),
   classifier: withData(async (options) => (await import('./pruning.js')).classifierBars(options)),
   thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
+  minifloats: withData(async (options) => (await import('./minifloats.js')).minifloatBars(options)),
   labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
 };

@@ -13,19 +13,20 @@ import { agreementOfModel } from '../../compress/box-agreement.js';
 import { paretoSvg } from '../../compress/plot.js';
 import { unscaledPixels } from '../../compress/pixel-scale.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
-import { countSamples, readSamples } from '../../compress/samples.js';
+import { collectSamples, countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { warningTexts } from '../../compress/warnings.js';
+import { DeployError } from '../../errors.js';
 import { tuneThresholds, type ThresholdReport } from '../../lab/methods/thresholds.js';
 import { readModelInput, writeOutputFile } from '../files.js';
-import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive, type ShapeOptions } from '../options.js';
+import { addPictureOptions, addShapeOptions, chosenSizes, engineOption, integer, positive } from '../options.js';
 import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
 import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
+import { compressWeights, type WeightsOptions } from './compress-weights.js';
 
-interface CompressOptions extends Partial<PictureOptions>, ShapeOptions {
-  output: string;
+interface CompressOptions extends WeightsOptions {
   format: Format | 'auto';
   levels?: { weights: number; activations?: number };
   edges?: true;
@@ -34,7 +35,6 @@ interface CompressOptions extends Partial<PictureOptions>, ShapeOptions {
   target: Target;
   plot?: string;
   calibrate: string;
-  samples: number;
   method: CalibrationMethod | 'auto';
   percentile: number;
   exclude?: string[];
@@ -107,9 +107,14 @@ const tuningText = ({ kept, error_before, error_after, judged_samples }: Thresho
   `fine-tuned scales: error of the outputs on ${judged_samples} samples that were not tuned on ${error_before.toExponential(2)} -> ${error_after.toExponential(2)}${kept ? '' : '; not kept'}`;
 
 async function tuned({ float, quantized, steps }: { float: Uint8Array; quantized: Uint8Array; steps: number }, samples: AsyncIterable<Feeds>, view: StageProgress): Promise<Awaited<ReturnType<typeof tuneThresholds>>> {
-  const all: Feeds[] = [];
-  for await (const feeds of samples) all.push(feeds);
-  return tuneThresholds(float, quantized, all, { steps, onStep: (step, total, loss) => view.update('fine-tuning', step, total, `distance ${loss.toFixed(4)}`) });
+  return tuneThresholds(float, quantized, await collectSamples(samples), { steps, onStep: (step, total, loss) => view.update('fine-tuning', step, total, `distance ${loss.toFixed(4)}`) });
+}
+
+/** @throws DeployError E_USAGE */
+function calibrated(options: Omit<CompressOptions, 'calibrate'> & WeightsOptions): CompressOptions {
+  const { calibrate } = options;
+  if (calibrate === undefined) throw new DeployError('E_USAGE', 'Expected --calibrate <source>: a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N');
+  return { ...options, calibrate };
 }
 
 export function register(program: Command): void {
@@ -126,7 +131,8 @@ export function register(program: Command): void {
     .option('--max-drop <x>', 'the agreement with the float32 model (the mean cosine of the outputs; of a detector, its boxes and scores) may drop by at most x: sensitive layers stay int8; default 0.012 (w46, w4a8, auto), 0.035 (int4). With --format int8, sensitive layers stay float32; exit code 1 if no layer can be int8', positive)
     .addOption(new Option('--target <target>', 'for --format auto: this machine (latencies are measured), or a CPU core (instructions are counted)').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for --format auto: draw the curve of cost against loss')
-    .requiredOption('--calibrate <source>', 'a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N')
+    .option('--weights <format>', 'minifloat6 .. minifloat16: only store the weights in floats of so many bits, each tensor with the best split between exponent and mantissa; the model stays a float model, and needs no calibration')
+    .option('--calibrate <source>', 'a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N; without --weights, it must be stated')
     .option('--samples <n>', 'calibrate on at most n inputs, evenly spread', integer(1), 128)
     .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: the method that agrees best with the float32 model; with fewer than 256 levels, mse').choices(['auto', ...calibrationMethods]).default('auto'))
     .option('--percentile <p>', 'for --method percentile: percentage of values within the range', Number, 99.99)
@@ -136,7 +142,9 @@ export function register(program: Command): void {
     .option('--fine-tune <steps>', 'afterwards, tune the scales for so many steps so that the outputs come closer to those of the float32 model (FAT; no labels; needs onnxruntime-node); kept only if it helps on samples that were not tuned on', integer(1))
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(
-    reporting(async (self, input: string, options: CompressOptions) => {
+    reporting(async (self, input: string, given: Omit<CompressOptions, 'calibrate'> & WeightsOptions) => {
+      if (given.weights !== undefined) return compressWeights(self, input, given);
+      const options = calibrated(given);
       const bytes = await readModelInput(input);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
       for (const note of notes) log(self, `sterna: ${note}`);

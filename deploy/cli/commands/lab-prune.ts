@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { PictureOptions } from '../../compress/picture-options.js';
-import { countSamples, readSamples, type Feeds } from '../../compress/samples.js';
+import { collectSamples, countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { DeployError } from '../../errors.js';
 import { pruneDefaults, pruneModel, type PruneReport, type PruneTarget } from '../../lab/prune/prune.js';
@@ -56,12 +56,6 @@ function reportText(report: PruneReport, output: string): string {
   ].join('\n');
 }
 
-async function collect(samples: AsyncIterable<Feeds>, each: (done: number) => void): Promise<Feeds[]> {
-  const all: Feeds[] = [];
-  for await (const feeds of samples) each(all.push(feeds));
-  return all;
-}
-
 export function addPruning(lab: Command): void {
   const command = lab
     .command('prune')
@@ -91,7 +85,7 @@ export function addPruning(lab: Command): void {
     const view = stageProgress(self);
     const total = await countSamples(options.data, options.samples);
     try {
-      const samples = await collect(readSamples(options.data, modelInputs(bytes, { shapes }), options.samples, pictures), (done) => view.update('reading samples', done, total));
+      const samples = await collectSamples(readSamples(options.data, modelInputs(bytes, { shapes }), options.samples, pictures), (done) => view.update('reading samples', done, total));
       const { criterion, rounds, steps, rate, batch, align, exclude, seed, threads } = options;
       const { model, report } = await pruneModel(bytes, samples, {
         target, criterion, rounds, steps, rate, batch, align, exclude, seed, threads, keep: pruneDefaults.keep, sizes: { shapes },
