@@ -1,4 +1,4 @@
-import { open, readdir, realpath } from 'node:fs/promises';
+import { open, readdir, realpath, type FileHandle } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { RuntimeError } from './errors.js';
 import { describeNoModel } from './foreign-bytes.js';
@@ -14,7 +14,26 @@ async function modelsIn(folder: string): Promise<string> {
   return names.length === 0 ? '' : ` (it holds ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''})`;
 }
 
-async function readModelFile(path: string, fileBytes: number): Promise<Uint8Array> {
+/** The contents of a file of a known size, where threads can share them. */
+async function readShared(file: FileHandle, size: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(new SharedArrayBuffer(size));
+  let length = 0;
+  while (length < size) {
+    const { bytesRead } = await file.read(bytes, length, size - length, length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return bytes.subarray(0, length);
+}
+
+export interface ReadOptions {
+  /** Reads a file into memory that threads can share. Default false. */
+  readonly shared?: boolean;
+  /** Told the size of a file before it is read. */
+  readonly onSize?: (bytes: number) => void;
+}
+
+async function readModelFile(path: string, fileBytes: number, { shared = false, onSize }: ReadOptions): Promise<Uint8Array> {
   const problem = (what: string, cause?: unknown) => new RuntimeError('E_MODEL_FILE', `The model ${path} ${what}`, { cause, details: { path } });
   const file = await open(path).catch((cause: unknown) => {
     throw isCode(cause, 'ENOENT') ? problem(`was not found: there is no file ${resolve(path)}`, cause) : problem(`cannot be opened: ${reasonOf(cause)}`, cause);
@@ -25,7 +44,8 @@ async function readModelFile(path: string, fileBytes: number): Promise<Uint8Arra
     if (stat.size > fileBytes) {
       throw new RuntimeError('E_MODEL_LIMIT', `Expected at most ${fileBytes} bytes of model file but ${path} has ${stat.size}; \`limits.fileBytes\` allows more`, { details: { path } });
     }
-    return await file.readFile().catch((cause: unknown) => { throw problem(`cannot be read: ${reasonOf(cause)}`, cause); });
+    onSize?.(stat.size);
+    return await (shared && stat.isFile() ? readShared(file, stat.size) : file.readFile()).catch((cause: unknown) => { throw problem(`cannot be read: ${reasonOf(cause)}`, cause); });
   } finally {
     await file.close();
   }
@@ -75,13 +95,13 @@ export async function withFilesBeside(bytes: Uint8Array, path: string, fileBytes
  * @throws RuntimeError E_MODEL_FILE for a missing file, a folder, an empty file, a Git LFS pointer and the like, E_MODEL_MALFORMED for such bytes; E_MODEL_LIMIT;
  *   E_OPTION for any other value
  */
-export async function loadModelBytes(model: Uint8Array | string, fileBytes = defaultLimits.fileBytes): Promise<Uint8Array> {
+export async function loadModelBytes(model: Uint8Array | string, fileBytes = defaultLimits.fileBytes, reading: ReadOptions = {}): Promise<Uint8Array> {
   const given: unknown = model;
   if (typeof given !== 'string' && !(given instanceof Uint8Array)) {
     const received = given === null ? 'null' : typeof given === 'object' ? given.constructor?.name : typeof given;
     throw new RuntimeError('E_OPTION', `Expected a path or a Uint8Array for the model but received ${received}`, { details: { received } });
   }
-  const bytes = typeof given === 'string' ? await readModelFile(given, fileBytes) : given;
+  const bytes = typeof given === 'string' ? await readModelFile(given, fileBytes, reading) : given;
   const foreign = describeNoModel(bytes);
   if (foreign === undefined) return typeof given === 'string' ? withExternalData(bytes, given, fileBytes) : bytes;
   if (typeof given === 'string') throw new RuntimeError('E_MODEL_FILE', `The model ${given} is not an ONNX file: ${foreign}`, { details: { path: given } });

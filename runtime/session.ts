@@ -1,3 +1,4 @@
+import { prepareThread } from './lower/compile-thread.js';
 import { loadModelBytes } from './model-file.js';
 import { defaultLimits, type ModelLimits } from './onnx/types.js';
 import { withFloats } from './engines/float-types.js';
@@ -37,7 +38,12 @@ export function checkNested(where: string, { pixels, cache, limits, incremental 
 export async function createSession(model: Uint8Array | string, options: SessionOptions = {}): Promise<Session> {
   checkOptions('createSession', options, sessionOptionKinds);
   checkNested('createSession', options);
-  const bytes = await loadModelBytes(model, options.limits?.fileBytes);
-  const session = options.engine === 'onnxruntime' ? (await import('./engines/onnxruntime.js')).openOnnxRuntime : (await import('./engines/native.js')).openNative;
+  const native = options.engine !== 'onnxruntime';
+  // What takes a while goes on beside each other: the thread starts, the engine's modules are loaded, the file is read. Programs from a cache need no thread.
+  const prepare = native && options.cache === undefined ? prepareThread : () => undefined;
+  if (model instanceof Uint8Array) prepare(model.length);
+  const loading = loadModelBytes(model, options.limits?.fileBytes, { shared: native, onSize: prepare });
+  const engine = native ? import('./engines/native.js').then(({ openNative }) => openNative) : import('./engines/onnxruntime.js').then(({ openOnnxRuntime }) => openOnnxRuntime);
+  const [bytes, session] = await Promise.all([loading, engine]);
   return withFloats(await session(bytes, options), options.floats === 'float32' ? 'float32' : declaredFloats(bytes));
 }

@@ -24,7 +24,7 @@ const prebuiltPlatforms: readonly string[] = ['linux-x64', 'linux-arm64'];
  */
 export function loadAddon(): Addon {
   if (loaded === undefined) {
-    loaded = requireFirst(candidates(), remedy());
+    loaded = requireFirst(candidates(), remedy);
     loaded.addon.setErrorFactory(makeError);
   }
   return loaded.addon;
@@ -102,8 +102,8 @@ function readManifest(path: string): { name: string; version: string } {
   return { name: typeof name === 'string' ? name : '', version: typeof version === 'string' ? version : '' };
 }
 
-/** The first candidate that is there and loads. @throws KernelError E_NATIVE_MISSING */
-export function requireFirst(places: readonly Candidate[], remedyText: string): { addon: Addon; path: string } {
+/** The first candidate that is there and loads. What to do otherwise takes long to find out. @throws KernelError E_NATIVE_MISSING */
+export function requireFirst(places: readonly Candidate[], remedyText: () => string): { addon: Addon; path: string } {
   const require = createRequire(import.meta.url);
   const failures: string[] = [];
   let cause: unknown;
@@ -120,7 +120,7 @@ export function requireFirst(places: readonly Candidate[], remedyText: string): 
       failures.push(`  ${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  const message = `The native addon was not found. Tried:\n${failures.join('\n')}\n${remedyText}`;
+  const message = `The native addon was not found. Tried:\n${failures.join('\n')}\n${remedyText()}`;
   throw new KernelError('E_NATIVE_MISSING', message, { cause, details: { paths: places.map(({ path }) => path) } });
 }
 

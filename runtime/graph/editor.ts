@@ -1,6 +1,6 @@
 import type { Attribute } from './attributes.js';
 import { RuntimeError } from '../errors.js';
-import { constantElements, limitsOf, removeDead, sortNodes, typeOf, type Graph, type GraphLimits, type Node } from './graph.js';
+import { constantElements, limitsOf, producersOf, removeDead, sortNodes, typeOf, type Graph, type GraphLimits, type Node } from './graph.js';
 import type { TensorValue, ValueType } from './tensor-value.js';
 
 export interface NodeSpec {
@@ -11,51 +11,105 @@ export interface NodeSpec {
   attributes?: Readonly<Record<string, Attribute>> | ReadonlyMap<string, Attribute>;
 }
 
+/** Who makes each value of a graph, and who reads it. */
+interface Uses {
+  readonly producers: ReadonlyMap<string, Node>;
+  readonly users: ReadonlyMap<string, ReadonlySet<Node>>;
+}
+
+/** Of a graph: its interface as sets, too. */
+interface GraphUses extends Uses {
+  readonly inputs: ReadonlySet<string>;
+  readonly outputs: ReadonlySet<string>;
+}
+
+/** Most passes leave most graphs as they are: the next pass need not find out the same again. */
+const knownUses = new WeakMap<Graph, GraphUses>();
+
+function usesOf(graph: Graph): GraphUses {
+  const known = knownUses.get(graph);
+  if (known !== undefined) return known;
+  const users = new Map<string, Set<Node>>();
+  for (const node of graph.nodes) for (const input of node.inputs) if (input !== '') addUser(users, input, node);
+  const uses = { producers: producersOf(graph.nodes), users, inputs: new Set(graph.inputs), outputs: new Set(graph.outputs) };
+  knownUses.set(graph, uses);
+  return uses;
+}
+
+function addUser(users: Map<string, Set<Node>>, value: string, node: Node): void {
+  const readers = users.get(value);
+  if (readers === undefined) users.set(value, new Set([node]));
+  else readers.add(node);
+}
+
+/** What an editor has of its own, from the first change on. */
+interface Edits {
+  readonly nodes: Set<Node>;
+  readonly producers: Map<string, Node>;
+  /** The sets are those of `Uses` until they change. */
+  readonly users: Map<string, Set<Node> | ReadonlySet<Node>>;
+}
+
 /**
  * The mutable working copy of one pass: nodes, constants and types with use-def indices that stay right while the pass
- * rewrites. `finish` sorts, removes what died, and gives back an immutable graph.
+ * rewrites. `finish` sorts, removes what died, and gives back an immutable graph. Nothing is copied before the first change:
+ * an editor that only looks costs next to nothing.
  */
 export class GraphEditor {
-  private readonly nodes: Set<Node>;
-  private readonly constants: Map<string, TensorValue>;
-  private readonly types: Map<string, ValueType>;
-  private readonly producers = new Map<string, Node>();
-  private readonly users = new Map<string, Set<Node>>();
-  private readonly outputs: ReadonlySet<string>;
-  private readonly names: Set<string>;
-  private elements: number;
+  private given: GraphUses | undefined;
+  private edits: Edits | undefined;
+  private ownConstants: Map<string, TensorValue> | undefined;
+  private ownTypes: Map<string, ValueType> | undefined;
+  /** Elements of all constants, once they matter. */
+  private elements: number | undefined;
+  /** Names that this editor gave. */
+  private readonly names = new Set<string>();
   private changed = false;
 
-  constructor(private readonly graph: Graph) {
-    this.nodes = new Set(graph.nodes);
-    this.constants = new Map(graph.constants);
-    this.elements = constantElements(graph.constants);
-    this.types = new Map(graph.types);
-    this.outputs = new Set(graph.outputs);
-    this.names = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.types.keys()]);
-    for (const node of graph.nodes) this.index(node);
+  constructor(private readonly graph: Graph) {}
+
+  private get constants(): ReadonlyMap<string, TensorValue> {
+    return this.ownConstants ?? this.graph.constants;
+  }
+  private get before(): GraphUses {
+    return (this.given ??= usesOf(this.graph));
+  }
+  private get uses(): Uses {
+    return this.edits ?? this.before;
+  }
+  private get editing(): Edits {
+    if (this.edits === undefined) {
+      const { producers, users } = this.before;
+      this.edits = { nodes: new Set(this.graph.nodes), producers: new Map(producers), users: new Map(users) };
+    }
+    return this.edits;
+  }
+
+  /** The readers of a value as a set that this editor may change. */
+  private readersOf(value: string): Set<Node> {
+    const { users } = this.editing;
+    const [given, current] = [this.before.users.get(value), users.get(value)];
+    if (current instanceof Set && current !== given) return current;
+    const own = new Set(current);
+    users.set(value, own);
+    return own;
   }
 
   private index(node: Node): void {
     for (const output of node.outputs) {
       if (output === '') continue;
-      this.producers.set(output, node);
+      this.editing.producers.set(output, node);
       this.names.add(output);
     }
-    for (const input of node.inputs) {
-      if (input === '') continue;
-      const users = this.users.get(input);
-      if (users === undefined) this.users.set(input, new Set([node]));
-      else users.add(node);
-    }
+    for (const input of node.inputs) if (input !== '') this.readersOf(input).add(node);
   }
 
   /** A snapshot: safe to iterate while editing. Check `has` before acting on a node. */
   all(): Node[] {
-    return [...this.nodes];
+    return [...(this.edits?.nodes ?? this.graph.nodes)];
   }
   has(node: Node): boolean {
-    return this.nodes.has(node);
+    return this.edits === undefined ? node.outputs.some((output) => this.uses.producers.get(output) === node) : this.edits.nodes.has(node);
   }
   get opset(): number {
     return this.graph.opset;
@@ -68,39 +122,46 @@ export class GraphEditor {
   }
   /** Elements that further constants may have. */
   get constantRoom(): number {
+    this.elements ??= constantElements(this.graph.constants);
     return this.limits.constantElements - this.elements;
   }
   producer(value: string | undefined): Node | undefined {
-    return value === undefined ? undefined : this.producers.get(value);
+    return value === undefined ? undefined : this.uses.producers.get(value);
   }
   consumers(value: string): Node[] {
-    return [...(this.users.get(value) ?? [])];
+    return [...(this.uses.users.get(value) ?? [])];
   }
   constant(value: string | undefined): TensorValue | undefined {
     return value === undefined ? undefined : this.constants.get(value);
   }
   isOutput(value: string): boolean {
-    return this.outputs.has(value);
+    return this.before.outputs.has(value);
   }
   type(value: string): ValueType {
     const constant = this.constants.get(value);
     if (constant !== undefined) return { dtype: constant.dtype, shape: constant.dims };
-    return this.types.get(value) ?? typeOf(this.graph, value);
+    return this.ownTypes?.get(value) ?? typeOf(this.graph, value);
   }
 
   /** The only reader of a value, when there is exactly one and the value is not an output of the graph. */
   soleConsumer(value: string): Node | undefined {
-    const users = this.users.get(value);
+    const users = this.uses.users.get(value);
     if (users === undefined || users.size !== 1 || this.isOutput(value)) return undefined;
-    return [...users][0];
+    for (const user of users) return user;
+    return undefined;
   }
 
   /** A value name not used before, derived from `base`. */
   fresh(base: string): string {
     let name = base;
-    for (let i = 1; this.names.has(name); i++) name = `${base}~${i}`;
+    for (let i = 1; this.isTaken(name); i++) name = `${base}~${i}`;
     this.names.add(name);
     return name;
+  }
+
+  private isTaken(name: string): boolean {
+    const { constants, types } = this.graph;
+    return this.names.has(name) || constants.has(name) || types.has(name) || this.before.producers.has(name) || this.before.inputs.has(name);
   }
 
   /** @throws RuntimeError E_MODEL_LIMIT */
@@ -115,25 +176,27 @@ export class GraphEditor {
     if (value.data.length > this.constantRoom) {
       throw new RuntimeError('E_MODEL_LIMIT', `Constant '${name}': compiling makes more than ${this.limits.constantElements} elements of the model's constants`, { details: { constant: name } });
     }
-    this.elements += value.data.length;
-    this.constants.set(name, value);
+    this.elements = (this.elements ?? 0) + value.data.length;
+    this.ownConstants ??= new Map(this.graph.constants);
+    this.ownConstants.set(name, value);
     this.changed = true;
   }
 
   /** Replaces a node's output by a constant. @throws RuntimeError E_MODEL_LIMIT */
   fold(output: string, value: TensorValue): void {
-    this.producers.delete(output);
+    this.editing.producers.delete(output);
     this.setConstant(output, value);
   }
 
   setType(value: string, type: ValueType): void {
-    this.types.set(value, type);
+    this.ownTypes ??= new Map(this.graph.types);
+    this.ownTypes.set(value, type);
   }
 
   add(spec: NodeSpec): Node {
     const attributes = spec.attributes instanceof Map ? spec.attributes : new Map(Object.entries(spec.attributes ?? {}));
     const node: Node = { name: spec.name, op: spec.op, inputs: [...spec.inputs], outputs: [...spec.outputs], attributes };
-    this.nodes.add(node);
+    this.editing.nodes.add(node);
     this.index(node);
     this.changed = true;
     return node;
@@ -148,9 +211,10 @@ export class GraphEditor {
   }
 
   remove(node: Node): void {
-    this.nodes.delete(node);
-    for (const output of node.outputs) if (this.producers.get(output) === node) this.producers.delete(output);
-    for (const input of node.inputs) this.users.get(input)?.delete(node);
+    const { nodes, producers } = this.editing;
+    nodes.delete(node);
+    for (const output of node.outputs) if (producers.get(output) === node) producers.delete(output);
+    for (const input of node.inputs) if (input !== '') this.readersOf(input).delete(node);
     this.changed = true;
   }
 
@@ -173,9 +237,9 @@ export class GraphEditor {
   }
 
   private takeName(from: string, to: string): boolean {
-    const maker = this.producers.get(to);
+    const maker = this.uses.producers.get(to);
     if (maker === undefined || this.isOutput(to)) return false;
-    const old = this.producers.get(from);
+    const old = this.uses.producers.get(from);
     if (old !== undefined) this.remove(old);
     this.setType(from, this.type(to));
     this.replace(maker, { outputs: maker.outputs.map((output) => (output === to ? from : output)) });
@@ -188,16 +252,9 @@ export class GraphEditor {
   /** The edited graph; the very same object when nothing changed. */
   finish(): Graph {
     if (!this.changed) return this.graph;
+    const { nodes, producers } = this.editing;
     const given = [...this.graph.inputs, ...this.constants.keys()];
-    const live = [...this.nodes].filter((node) => node.outputs.some((output) => this.producers.get(output) === node));
-    const edited: Graph = {
-      ...this.graph,
-      outputs: this.graph.outputs,
-      nodes: sortNodes(live, given),
-      constants: this.constants,
-      types: this.types,
-    };
-    return removeDead(edited);
+    const live = [...nodes].filter((node) => node.outputs.some((output) => producers.get(output) === node));
+    return removeDead({ ...this.graph, nodes: sortNodes(live, given), constants: this.constants, types: this.ownTypes ?? this.graph.types });
   }
 }
-

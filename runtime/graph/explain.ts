@@ -25,8 +25,11 @@ function passesOf(setting: string | undefined): ReadonlySet<string> | undefined 
 
 const wanted = passesOf(process.env['STERNA_EXPLAIN']);
 
-/** Passes run until nothing changes: what was said once is not said again. */
+/** Passes run until nothing changes: what was said once of a model is not said again. */
 const said = new Set<string>();
+
+/** The next model begins: what was said of another is said again. */
+export const explainAnew = (): void => said.clear();
 
 /**
  * Says on stderr why a pass leaves a node as it is, when STERNA_EXPLAIN names the pass; otherwise it does nothing. A reason that takes work to

@@ -148,20 +148,29 @@ function visit(start: Node, { known, producers, state, sorted }: Visit): void {
 /** Without nodes and constants that no output depends on. Inputs stay: they are the model's interface. */
 export function removeDead(graph: Graph): Graph {
   const live = new Set(graph.outputs);
-  const nodes: Node[] = [];
-  for (const node of [...graph.nodes].reverse()) {
-    if (!node.outputs.some((output) => live.has(output))) continue;
-    nodes.push(node);
+  const kept: Node[] = [];
+  for (let i = graph.nodes.length - 1; i >= 0; i--) {
+    const node = graph.nodes[i];
+    if (node?.outputs.some((output) => live.has(output)) !== true) continue;
+    kept.push(node);
     for (const input of node.inputs) live.add(input);
   }
-  nodes.reverse();
-  const made = new Set([...graph.inputs, ...nodes.flatMap((node) => node.outputs)]);
+  const nodes = kept.reverse();
+  const made = new Set(graph.inputs);
+  for (const node of nodes) for (const output of node.outputs) made.add(output);
   return {
     ...graph,
     nodes,
-    constants: new Map([...graph.constants].filter(([name]) => live.has(name))),
-    types: new Map([...graph.types].filter(([name]) => made.has(name) || live.has(name))),
+    constants: filtered(graph.constants, (name) => live.has(name)),
+    types: filtered(graph.types, (name) => made.has(name) || live.has(name)),
   };
+}
+
+/** The entries whose keys `keep` accepts; the very same map when it accepts all. */
+function filtered<T>(map: ReadonlyMap<string, T>, keep: (name: string) => boolean): ReadonlyMap<string, T> {
+  const kept = new Map<string, T>();
+  for (const [name, value] of map) if (keep(name)) kept.set(name, value);
+  return kept.size === map.size ? map : kept;
 }
 
 /** A copy that shares nothing mutable with the original but the constants' element arrays. */

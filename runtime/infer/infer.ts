@@ -14,17 +14,23 @@ export function checkDeclared({ declared }: Graph, node: Node, types: ReadonlyMa
   }
 }
 
+/** Graphs that inference made: it would find the same again. */
+const inferred = new WeakSet<Graph>();
+
 /**
  * The graph with the type of every value. Shapes that the model computes (Shape, Gather, Concat, Reshape ...) are followed, and operators
  * that are defined by others are replaced (`expand/`).
  * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_LIMIT, E_MODEL_MALFORMED (a stated type that is not the one that follows)
  */
 export function inferShapes(graph: Graph): Graph {
+  if (inferred.has(graph)) return graph;
   const expander = new Expander(graph);
   for (const node of graph.nodes) {
     expander.add(node);
     checkDeclared(graph, node, expander.types);
   }
-  const { declared: _, ...inferred } = expander.graphOf();
-  return inferred.nodes === graph.nodes ? inferred : removeDead(inferred);
+  const { declared: _, ...typed } = expander.graphOf();
+  const made = typed.nodes === graph.nodes ? typed : removeDead(typed);
+  inferred.add(made);
+  return made;
 }

@@ -1,9 +1,9 @@
-// The thread that compile-apart.ts starts: one request in workerData, one answer, and the end.
-import { parentPort, workerData } from 'node:worker_threads';
-import type { Graph } from '../graph/graph.js';
+// A thread of compile-thread.ts: one answer for each request, until it is ended.
+import { parentPort } from 'node:worker_threads';
 import { answer } from './compile-answer.js';
-import type { ApartOptions } from './compile-message.js';
+import type { CompileRequest } from './compile-message.js';
 
-const { source, options } = workerData as { source: Uint8Array | Graph; options: ApartOptions };
-const reply = answer(source, options);
-parentPort?.postMessage(reply, 'model' in reply && reply.model.bytes.buffer instanceof ArrayBuffer ? [reply.model.bytes.buffer] : []);
+parentPort?.on('message', ({ source, options }: CompileRequest) => {
+  const reply = answer(source, options);
+  parentPort?.postMessage(reply, 'model' in reply && reply.model.bytes.buffer instanceof ArrayBuffer ? [reply.model.bytes.buffer] : []);
+});

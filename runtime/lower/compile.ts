@@ -1,5 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import { unsupported } from '../graph/attributes.js';
+import { explainAnew } from '../graph/explain.js';
 import type { Graph, Node } from '../graph/graph.js';
 import { consumersOf, inputsBehind, producersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
@@ -165,6 +166,7 @@ export function compile(model: Uint8Array | Graph, options: CompileOptions = {})
   checkOptions('compile', options, compileOptionKinds);
   checkIncremental('compile', options.incremental);
   const { activation = 'uint8', pixels = {}, symbols = {}, shapes = {}, limits = {}, fixed = {}, strips = true, incremental = false, split } = options;
+  explainAnew();
   const parsed = model instanceof Uint8Array ? parseModel(model, limits) : model;
   const graph = 'graph' in parsed ? graphFromOnnx(parsed, { symbols, shapes, limits, fixed }) : parsed;
   try {

@@ -88,9 +88,10 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   const expected = Math.ceil(count * rawElementBytes(dataType));
   if (raw.length !== expected) throw lengthError(name, expected, raw.length, 'bytes of raw data');
   const dtype = dtypes[dataType] ?? 'uint8';
-  // Bytes stay where they are, in the file: most of a quantized model is that.
+  // Weights stay where they are, in the file, where that is possible: bytes always, floats where they happen to be aligned.
   if (dtype === 'int8') return new Int8Array(raw.buffer, raw.byteOffset, count);
   if (dtype === 'uint8' || dtype === 'bool') return raw;
+  if (dataType === 1 && raw.byteOffset % Float32Array.BYTES_PER_ELEMENT === 0) return new Float32Array(raw.buffer, raw.byteOffset, count);
   const out = allocate(dtype, count);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));

@@ -34,9 +34,10 @@ const maximumRounds = 64;
 
 /** Applies passes in order, again and again until none changes anything. */
 export function untilStable(graph: Graph, passes: readonly Pass[]): Graph {
-  for (let round = 0; round < maximumRounds; round++) {
-    const next = sequence(graph, passes);
-    if (next === graph) return graph;
+  let settled = 0; // passes in a row that left the graph as it is
+  for (let i = 0; i < maximumRounds * passes.length && settled < passes.length; i++) {
+    const next = passes[i % passes.length]?.(graph) ?? graph;
+    settled = next === graph ? settled + 1 : 0;
     graph = next;
   }
   return graph;

@@ -369,7 +369,7 @@ describe('the search for the addon', () => {
     expect(paths[1]).toContain(`sterna-kernels-${process.platform}-${process.arch}`);
     expect(paths.slice(2).every((path) => path.endsWith('sterna.node'))).toBe(true);
     const places = [{ path: '/no/such/a.node' }, { path: '/no/such/b.node', refusal: 'its package has version 9.0.0' }];
-    expect(() => requireFirst(places, 'Build it with `npm run build`.')).toThrow(
+    expect(() => requireFirst(places, () => 'Build it with `npm run build`.')).toThrow(
       expect.objectContaining({
         code: 'E_NATIVE_MISSING',
         message: 'The native addon was not found. Tried:\n  /no/such/a.node: no such file\n  /no/such/b.node: its package has version 9.0.0\nBuild it with `npm run build`.',
@@ -380,7 +380,7 @@ describe('the search for the addon', () => {
   it('says why a file that is there does not load', () => {
     const folder = mkdtempSync(join(tmpdir(), 'sterna-addon-'));
     writeFileSync(join(folder, 'sterna.node'), 'not a library');
-    expect(() => requireFirst([{ path: join(folder, 'sterna.node') }], '')).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
+    expect(() => requireFirst([{ path: join(folder, 'sterna.node') }], () => '')).toThrow(/sterna\.node: .*(invalid ELF|not a mach-o|file too short|slice is not valid)/i);
     rmSync(folder, { recursive: true });
   });
 

@@ -26,6 +26,7 @@ function checkPixels(name: string, { mean, std }: PixelInput): void {
  * @throws RuntimeError E_INPUT: no such input, or one that is no image of so many channels
  */
 export function insertPixelInputs(graph: Graph, pixels: Readonly<Record<string, PixelInput>>): Graph {
+  if (Object.keys(pixels).length === 0) return graph;
   const renamed = new Map<string, string>();
   const nodes: Node[] = [];
   const constants = new Map<string, TensorValue>(graph.constants);

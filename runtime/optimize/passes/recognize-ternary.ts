@@ -1,6 +1,6 @@
 import { int, intAttribute, string, type Attribute } from '../../graph/attributes.js';
 import type { Graph, Node } from '../../graph/graph.js';
-import { elementCount, float32s, fromNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
+import { elementCount, float32s, fromNumbers, mapNumbers, toNumbers, type TensorValue } from '../../graph/tensor-value.js';
 import { convolution } from '../../ops/views.js';
 import { ternaryActivations, type TernaryActivations } from '../quantized/steps.js';
 import { explain } from '../../graph/explain.js';
@@ -18,9 +18,17 @@ function ternaryWeights(weights: TensorValue): TernaryWeights | undefined {
   const outputs = weights.dims[0] ?? 1;
   const depth = elementCount(weights.dims) / outputs;
   const values = toNumbers(weights);
-  const scales = Float64Array.from({ length: outputs }, (_, o) => Math.abs(values.subarray(o * depth, (o + 1) * depth).find((w) => w !== 0) ?? 0));
-  const fits = values.every((w, i) => w === 0 || Math.abs(w) === scales[Math.floor(i / depth)]);
-  return fits ? { signs: fromNumbers('int8', weights.dims, Float64Array.from(values, Math.sign)), scales } : undefined;
+  const scales = new Float64Array(outputs);
+  for (let o = 0; o < outputs; o++) {
+    let scale = 0;
+    for (let i = o * depth; i < (o + 1) * depth; i++) {
+      const size = Math.abs(values[i] ?? 0);
+      if (scale === 0) scale = size;
+      if (size !== 0 && size !== scale) return undefined; // of other networks, the second weight says so
+    }
+    scales[o] = scale;
+  }
+  return { signs: fromNumbers('int8', weights.dims, mapNumbers(values, Math.sign)), scales };
 }
 
 /** The thresholds of each activation once, however many convolutions read them. */

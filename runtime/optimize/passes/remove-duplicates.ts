@@ -6,19 +6,33 @@ import { recordOf } from '../../ops/registry.js';
 /** JSON has no int64, and makes one thing of NaN and both infinities. */
 const told = (_: string, value: unknown): unknown => (typeof value === 'bigint' || (typeof value === 'number' && !Number.isFinite(value)) ? `${value} ${typeof value}` : value);
 
-const keyOf = (node: Node): string => JSON.stringify([node.op, node.inputs, [...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1))], told);
+const attributesOf = (node: Node): string => JSON.stringify([...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1)), told);
+
+/** Nodes of one operator with the same inputs: the first one, and once there is a second one the outputs by attributes. */
+interface Alike {
+  readonly node: Node;
+  readonly output: string;
+  outputs?: Map<string, string>;
+}
 
 /** Nodes that compute the same from the same inputs become one. */
 export function removeDuplicates(graph: Graph): Graph {
   const editor = new GraphEditor(graph);
-  const seen = new Map<string, string>();
+  const seen = new Map<string, Alike>();
   for (const original of graph.nodes) {
     const output = optionalOutput(original, 0);
     const node = editor.producer(output);
     if (output === undefined || node === undefined || recordOf(node)?.repeats !== true || editor.isOutput(output)) continue;
-    const key = keyOf(node);
-    const twin = seen.get(key);
-    if (twin === undefined) seen.set(key, output);
+    const key = JSON.stringify([node.op, node.inputs]);
+    const alike = seen.get(key);
+    if (alike === undefined) {
+      seen.set(key, { node, output });
+      continue;
+    }
+    alike.outputs ??= new Map([[attributesOf(alike.node), alike.output]]);
+    const attributes = attributesOf(node);
+    const twin = alike.outputs.get(attributes);
+    if (twin === undefined) alike.outputs.set(attributes, output);
     else if (editor.redirect(output, twin)) editor.remove(node);
   }
   return editor.finish();

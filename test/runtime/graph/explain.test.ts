@@ -10,11 +10,11 @@ import { floats, modelBytes, node, randomTensor, type ModelSpec } from '../suppo
 const compiler = pathToFileURL(join(import.meta.dirname, '../../../dist/runtime/lower/compile.js')).href;
 
 /** What a process says on stderr while it compiles a model. */
-function told(spec: ModelSpec, setting?: string): string {
+function told(spec: ModelSpec, setting?: string, times = 1): string {
   const folder = mkdtempSync(join(tmpdir(), 'sterna-explain-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   writeFileSync(join(folder, 'model.onnx'), modelBytes(spec));
-  const script = `const { readFileSync } = await import('node:fs'); (await import(${JSON.stringify(compiler)})).compile(new Uint8Array(readFileSync('model.onnx')));`;
+  const script = `const { readFileSync } = await import('node:fs'); const { compile } = await import(${JSON.stringify(compiler)}); for (let i = 0; i < ${times}; i++) compile(new Uint8Array(readFileSync('model.onnx')));`;
   const { STERNA_EXPLAIN: _, ...environment } = process.env;
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
     cwd: folder, encoding: 'utf8', env: { ...environment, ...(setting === undefined ? {} : { STERNA_EXPLAIN: setting }) },
@@ -55,6 +55,10 @@ describe('STERNA_EXPLAIN', () => {
     expect(told(taken, 'fuse-silu')).toBe('');
     expect(told(misses)).toBe('');
     expect(told(misses, '')).toBe('');
+  });
+
+  it('says it again of the next model', () => {
+    expect(told(misses, 'fuse-silu', 2).split('\n').filter((line) => line !== '')).toHaveLength(6);
   });
 
   it('lists the passes when it names another', () => {
