@@ -42,7 +42,7 @@ export function encodeBlock(block: Pick<Block, 'index' | 'last' | 'payload'> & P
   if (!Number.isInteger(block.index) || block.index < 0 || block.index > 0xffff_ffff) {
     throw new ContractError('E_BLOCK', `Expected a 32-bit block index but received ${block.index}`);
   }
-  const out = Buffer.alloc(BLOCK_HEADER_BYTES + block.payload.byteLength);
+  const out = Buffer.allocUnsafe(BLOCK_HEADER_BYTES + block.payload.byteLength).fill(0, 0, BLOCK_HEADER_BYTES);
   out.writeUInt32LE(MAGIC, 0);
   out.writeUInt8(BLOCK_VERSION, 4);
   const flags = (block.last ? FLAG_LAST : 0) | (block.unavailable === true ? FLAG_UNAVAILABLE : 0) | (block.deflated === true ? FLAG_DEFLATED : 0) | (block.busy === true ? FLAG_BUSY : 0);

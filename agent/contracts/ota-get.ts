@@ -8,7 +8,7 @@ export const MAX_WINDOW = 16;
 export const MAX_BITMAP_BLOCKS = 512;
 
 /**
- * The sender answers with the first `window` wanted blocks in ascending order, each once, QoS 1, on
+ * The sender answers with the first `window` wanted blocks in ascending order, each once, QoS 0, on
  * `ota/block/{digest8}/{i}`; or, when it has no such package, with one block whose flag says `unavailable`.
  * Requests are idempotent: blocks that arrive twice are ignored.
  */

@@ -98,7 +98,7 @@ export class BlockFetch {
   /** Asks for what is missing: at the start, and after every reconnection, because requests and pieces on the way are then lost. */
   resume(): void {
     if (this.#settle === null) return;
-    this.#flight.clear();
+    this.#flight.lose();
     this.#parts.pace.restart(this.#now());
     this.#movedAtMs = this.#now();
     this.#ask();

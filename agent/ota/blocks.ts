@@ -63,6 +63,12 @@ interface Asked {
  */
 const OVERTAKEN_BY = 3;
 const LONGEST_PROBE_MS = 60_000;
+/**
+ * After a loss only this share of the window is used, because what is on the way when a bad link breaks has to be sent again. The share grows again with
+ * each piece that arrives.
+ */
+const SHARE_AFTER_LOSS = 0.5;
+const SHARE_GROWTH = 1 / 128;
 
 /** The pieces that were asked for and have not been written yet. */
 export class Flight {
@@ -75,6 +81,8 @@ export class Flight {
   /** The largest position in the order of asking among the pieces that arrived. */
   #newest = -1;
   #roundTripMs: number | null = null;
+  /** The share of the window that may be used. */
+  #share = 1;
 
   constructor(window: Window) {
     this.#window = window;
@@ -110,12 +118,13 @@ export class Flight {
     const first = have.firstMissing;
     const wanted: number[] = [];
     let [pieces, bytes] = [this.size, this.#bytes];
-    if (pieces > this.#window.pieces / 2 || bytes > this.#window.bytes / 2) return [];
+    const most = { pieces: Math.max(1, this.#window.pieces * this.#share), bytes: this.#window.bytes * this.#share };
+    if (pieces > most.pieces / 2 || bytes > most.bytes / 2) return [];
     let from = -1;
-    for (let index = first; index < have.count && pieces < this.#window.pieces; index++) {
+    for (let index = first; index < have.count && pieces + 1 <= most.pieces; index++) {
       if (have.has(index) || this.#asked.has(index) || this.#writing.has(index)) continue;
       if (from < 0) from = index;
-      if (index - from >= MAX_BITMAP_BLOCKS || (pieces > 0 && bytes + length(index) > this.#window.bytes)) break;
+      if (index - from >= MAX_BITMAP_BLOCKS || (pieces > 0 && bytes + length(index) > most.bytes)) break;
       wanted.push(index);
       pieces += 1;
       bytes += length(index);
@@ -135,6 +144,7 @@ export class Flight {
     this.#asked.delete(index);
     this.#writing.set(index, asked.bytes);
     this.#newest = Math.max(this.#newest, asked.order);
+    this.#share = Math.min(1, this.#share + SHARE_GROWTH);
     const sample = Math.max(0, nowMs - asked.atMs);
     this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // Smoothed as in RFC 6298, section 2.
     return true;
@@ -148,9 +158,10 @@ export class Flight {
 
   /** Removes and returns the pieces that must have been lost, because later ones are here. Lowest first. */
   takeOvertaken(): number[] {
-    const lost = [...this.#asked].filter(([, { order }]) => order + OVERTAKEN_BY <= this.#newest).map(([index]) => index);
-    for (const index of lost) this.#forget(index);
-    return lost.sort((a, b) => a - b);
+    const lost = [...this.#asked].filter(([, { order }]) => order + OVERTAKEN_BY <= this.#newest);
+    if (lost.length > 0) this.#share = SHARE_AFTER_LOSS;
+    for (const [index] of lost) this.#forget(index);
+    return lost.map(([index]) => index).sort((a, b) => a - b);
   }
 
   /** Removes and returns the piece that was asked for longest ago. */
@@ -161,7 +172,13 @@ export class Flight {
     return oldest[0];
   }
 
-  /** Forgets everything that was on the way, because it is lost. */
+  /** Everything that was on the way is lost. */
+  lose(): void {
+    if (this.#asked.size > 0) this.#share = SHARE_AFTER_LOSS;
+    this.clear();
+  }
+
+  /** Forgets everything that was on the way, because it will not come. */
   clear(): void {
     for (const index of [...this.#asked.keys()]) this.#forget(index);
   }

@@ -21,7 +21,7 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   fleet: string;
   /** Upper bound of block messages. Default 4000, which is what a device takes; AWS IoT Core takes 100 publishes a second. */
   blocksPerSecond?: number;
-  /** Blocks on the way to the broker at one time. Default 16, i.e. 1 MiB. */
+  /** Blocks that wait for the socket to the broker at one time. Default 16, i.e. 1 MiB. */
   maxInFlight?: number;
   /** Devices that wait for blocks at one time. Default 256; the next one is told to ask again later. */
   maxWaitingDevices?: number;
@@ -104,7 +104,9 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #rate: RateLimit;
   readonly #stopping = new AbortController();
   #client: MqttClient | null = null;
+  /** Blocks that the socket has not taken yet, of the present connection. */
   #inFlight = 0;
+  #connection = 0;
   #pumping = false;
   readonly stats: PublisherStats = { requests: 0, requestsRefused: 0, requestsPutOff: 0, blocksSent: 0, bytesSent: 0, malformedPayloads: 0 };
 
@@ -123,8 +125,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     const client = await connectLink({ ...this.#options, clientId: `sterna-publisher-${randomBytes(4).toString('hex')}` });
     this.#client = client;
     client.on('message', (topic, payload) => this.#receive(topic, payload));
-    // What was queued for a connection that is gone will be asked for again.
-    client.on('close', () => this.#schedule.clear());
+    client.on('close', () => this.#forget());
     const prefix = `${TOPIC_ROOT}/${this.#options.fleet}/+`;
     await client.subscribeAsync([`${prefix}/ota/get`, `${prefix}/reported`, `${prefix}/desired/+`, `${prefix}/status`], { qos: 1 });
   }
@@ -346,12 +347,25 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     }
   }
 
+  /** What was queued for a connection that is gone will be asked for again; of what it was writing, MQTT.js says nothing any more. */
+  #forget(): void {
+    this.#schedule.clear();
+    this.#connection++;
+    this.#inFlight = 0;
+  }
+
+  /**
+   * Blocks travel with QoS 0: a device that misses one asks for it again. With QoS 1, each block would wait for the acknowledgements of two
+   * connections, and brokers let few unacknowledged messages out at a time (Mosquitto: 20).
+   */
   #send({ address, digest, pieces }: BlockRequest, index: number): void {
     const client = this.#client;
     if (client === null) return;
     const message = pieces.message(index);
+    const connection = this.#connection;
     this.#inFlight++;
-    client.publish(deviceTopic(address, { kind: 'ota_block', digest8: digest8(digest), index }), message, { qos: 1 }, (error) => {
+    client.publish(deviceTopic(address, { kind: 'ota_block', digest8: digest8(digest), index }), message, { qos: 0 }, (error) => {
+      if (connection !== this.#connection) return;
       this.#inFlight--;
       if (!error) {
         this.stats.blocksSent++;

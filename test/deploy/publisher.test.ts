@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { MqttClient } from 'mqtt';
-import { afterEach, describe, expect, it } from 'vitest';
+import { MqttClient } from 'mqtt';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   decodeBlock, decodePayload, desiredSchema, deviceTopic, encodeBitmap, parseTopic, type Block, type OtaGet,
 } from '../../agent/contracts/index.js';
@@ -14,6 +14,7 @@ import { DOOR, json, pipelineReport, reported, topic } from './fixtures.js';
 const BLOCK = 1024;
 const stops: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
@@ -152,6 +153,36 @@ describe('a publisher', () => {
     await until(() => b.blocks.length === 16);
     expect(b.publisher.stats.blocksSent).toBe(16);
   });
+
+  it('sends blocks with QoS 0, so that none waits for acknowledgements', async () => {
+    const { b, pack } = await holding(4);
+    const qos: number[] = [];
+    b.device.on('message', (_topic, _payload, packet) => { qos.push(packet.qos); });
+    await ask(b, request(pack, [0, 1, 2, 3]));
+    await until(() => b.blocks.length === 4);
+    expect(qos).toEqual([0, 0, 0, 0]);
+  });
+
+  it('goes on after a connection that ended while it was taking a block', async () => {
+    const { b, pack } = await holding(4, { maxInFlight: 1 });
+    const publish = MqttClient.prototype.publish;
+    let taken = 0;
+    // A socket that is full takes no more, and when the connection ends, MQTT.js never calls back.
+    vi.spyOn(MqttClient.prototype, 'publish').mockImplementation(function stuck(this: MqttClient, ...args: unknown[]): MqttClient {
+      if (String(args[0]).includes('/ota/block/') && taken++ === 0) return this;
+      return Reflect.apply(publish, this, args) as MqttClient;
+    });
+    await ask(b, request(pack, [0, 1, 2, 3]));
+    await until(() => taken === 1);
+    b.broker.dropConnections();
+    await until(() => !b.device.connected);
+    const deadline = Date.now() + 60_000;
+    while (b.blocks.length === 0 && Date.now() < deadline) {
+      if (b.device.connected) await ask(b, request(pack, [0, 1, 2, 3]));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    expect(b.blocks.length).toBeGreaterThan(0);
+  }, 90_000);
 
   it('resumes from the bitmap after the broker dropped every connection', async () => {
     const { b, pack } = await holding(64, { blocksPerSecond: 100 });

@@ -42,6 +42,30 @@ describe('what is on the way', () => {
     expect(flight.has(4)).toBe(true);
   });
 
+  it('uses half of its window after a loss, and more again with each piece that arrives', () => {
+    const have = new BlockSet(1000);
+    const flight = new Flight({ pieces: 16, bytes: 10_000 });
+    const ask = (): number[] => {
+      const wanted = flight.next(have, length);
+      for (const index of wanted) flight.ask(index, length(), 0);
+      return wanted;
+    };
+    const take = (index: number): void => {
+      flight.arrived(index, 1);
+      flight.settled(index);
+      have.add(index);
+    };
+    expect(ask()).toHaveLength(16);
+    flight.clear(); // the publisher was busy: nothing is lost
+    expect(ask()).toHaveLength(16);
+    flight.lose(); // the connection broke
+    expect(ask()).toHaveLength(8);
+    for (let i = 1; i < 8; i++) take(i);
+    expect(flight.takeOvertaken()).toEqual([0]);
+    for (let round = 0; round < 20; round++) for (const index of ask()) take(index);
+    expect(ask()).toHaveLength(16);
+  });
+
   it('keeps what was asked for within one bitmap', () => {
     const have = new BlockSet(2000);
     for (let i = 1; i < 1500; i++) have.add(i);
