@@ -2,7 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { requireId, type DeviceAddress } from '../../agent/contracts/index.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { deviceUser, emqxAcl, mosquittoAcl } from './access.js';
 
@@ -12,6 +14,7 @@ export interface Identity {
   key: string;
 }
 
+const devicesSchema = z.array(z.object({ fleet: z.string(), device: z.string() }));
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'] as const;
 
 export class Authority {
@@ -101,6 +104,8 @@ export interface ProvisionOptions {
  * @throws DeployError E_PROVISION
  */
 export function provision(access: string, address: DeviceAddress, { roots, broker, days, request, operators, labels }: ProvisionOptions): Provisioned {
+  requireId('fleet', address.fleet);
+  const known = knownDevices(access);
   const authority = new Authority(join(access, 'authority'));
   const folder = join(access, 'devices', address.fleet, requireId('device', address.device));
   const file = `${address.fleet}.${address.device}`;
@@ -114,7 +119,7 @@ export function provision(access: string, address: DeviceAddress, { roots, broke
   writeFileSync(join(folder, 'image-root.json'), roots.image);
   writeFileSync(join(folder, 'director-root.json'), roots.director);
   writeFileSync(join(folder, 'sterna.yaml'), configText(address, broker, labels));
-  const devices = remember(access, address);
+  const devices = remember(access, known, address);
   writeFileSync(join(access, 'mosquitto.acl'), mosquittoAcl(devices, operators));
   writeFileSync(join(access, 'emqx-acl.conf'), emqxAcl(devices, operators));
   return { folder, csr: own.csr === null ? null : join(folder, 'device.csr'), devices };
@@ -128,12 +133,22 @@ function configText({ fleet, device }: DeviceAddress, broker: string, labels: Re
   ].join('\n');
 }
 
-/** The devices of the ACLs. */
-function remember(access: string, address: DeviceAddress): DeviceAddress[] {
-  const path = join(access, 'devices.json');
-  const known = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) as DeviceAddress[] : [];
-  const devices = [...known.filter(({ fleet, device }) => fleet !== address.fleet || device !== address.device), { fleet: address.fleet, device: address.device }];
-  writeFileSync(path, `${JSON.stringify(devices, null, 1)}\n`);
+const devicesFile = (access: string): string => join(access, 'devices.json');
+
+/** The devices of the ACLs. @throws DeployError E_PROVISION: without them, the ACLs would lock out every device but the new one */
+function knownDevices(access: string): DeviceAddress[] {
+  const path = devicesFile(access);
+  if (!existsSync(path)) return [];
+  try {
+    return devicesSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch (cause) {
+    throw new DeployError('E_PROVISION', `${path} is damaged: ${messageOf(cause)}. Restore it from a copy, or write the devices that mosquitto.acl names into it as [{"fleet": "...", "device": "..."}]`, { cause });
+  }
+}
+
+function remember(access: string, known: readonly DeviceAddress[], { fleet, device }: DeviceAddress): DeviceAddress[] {
+  const devices = [...known.filter((other) => other.fleet !== fleet || other.device !== device), { fleet, device }];
+  writeFileSync(devicesFile(access), `${JSON.stringify(devices, null, 1)}\n`);
   return devices;
 }
 

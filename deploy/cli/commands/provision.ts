@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
+import { redact } from '../../../runtime/redact.js';
+import { DeployError } from '../../errors.js';
 import { Authority, provision } from '../../repository/certificates.js';
 import { devicesText, parseLabels } from '../../rollout/spec.js';
 import { integer, repeated } from '../options.js';
@@ -22,6 +24,7 @@ export function register(program: Command): void {
     .option('--label <name=value>', 'what the device is, such as ring=canary; may be repeated', repeated, [])
     .option('--access <folder>', 'authority, device folders and access lists; default: access/ in the repository'))
     .action(reporting((_self: Command, device: string, options: ProvisionOptions) => {
+      const host = brokerHost(options.broker);
       const repository = openRepository({ ...options, signingKey: [] });
       const access = options.access ?? join(repository.folder.path, 'access');
       const roots = { image: repository.folder.rootText('image') ?? '', director: repository.folder.rootText('director') ?? '' };
@@ -29,11 +32,19 @@ export function register(program: Command): void {
       repository.root('director');
       const operators = options.operator.length === 0 ? ['operator'] : options.operator;
       const authority = new Authority(join(access, 'authority'));
-      const host = new URL(options.broker).hostname;
       for (const name of operators) authority.ensure(name, options.days);
       authority.ensureServer(host, options.days);
       const done = provision(access, { fleet: options.fleet, device }, { roots, broker: options.broker, days: options.days, request: options.request, operators, labels: parseLabels(options.label) });
       const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl and emqx-acl.conf for ${devicesText(done.devices.length)}`].join('\n');
       return Promise.resolve({ json: { folder: done.folder, csr: done.csr, access, devices: done.devices }, text });
     }));
+}
+
+/** The name in the certificate of the broker. @throws DeployError E_USAGE for an address that is none, or that certificates are of no use for */
+function brokerHost(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  if (parsed === null || parsed.hostname === '' || !['mqtts:', 'wss:', 'ssl:'].includes(parsed.protocol)) {
+    throw new DeployError('E_USAGE', `--broker: expected mqtts://host[:port] or wss://host[:port]/path, because devices log in with certificates, but received ${JSON.stringify(redact(url))}`);
+  }
+  return parsed.hostname.replace(/^\[(.*)\]$/, '$1');
 }

@@ -56,6 +56,33 @@ describe('the configuration', () => {
     ]);
   });
 
+  it.each([
+    ['ota.web.url', { ota: { web: { url: 'ftp://packages' } } }, 'ota.web.url: expected https://host/path but received "ftp://packages"'],
+    ['ota.web.url with a query', { ota: { web: { url: 'https://packages/?token=1' } } }, 'ota.web.url: expected https://host/path'],
+    ['ota.web without an address', { ota: { web: { ca: '/ca.pem' } } }, 'ota.web.url: expected string but received nothing'],
+    ['ota.web.cert without its key', { ota: { web: { url: 'https://packages', cert: '/d.pem' } } }, 'ota.web: expected both cert and key, or neither'],
+    ['ota.web.key without its certificate', { ota: { web: { url: 'https://packages', key: '/d.key' } } }, 'ota.web: expected both cert and key, or neither'],
+    ['ota.web.cert without TLS', { ota: { web: { url: 'http://packages', cert: '/d.pem', key: '/d.key' } } }, 'ota.web: expected an https:// address, because cert and key are for TLS'],
+    ['ota.window', { ota: { window: 17 } }, 'ota.window: expected at most 16 but received 17'],
+    ['ota.window_bytes', { ota: { window_bytes: 1000 } }, 'ota.window_bytes: expected at least 65536 but received 1000'],
+    ['ota.max_bytes_per_s', { ota: { max_bytes_per_s: 2048, min_bytes_per_s: 2048 } }, 'ota.min_bytes_per_s: expected less than max_bytes_per_s'],
+    ['ota.maintenance', { ota: { maintenance: [{ start: 'at night', minutes: 30 }] } }, 'ota.maintenance.0.start: expected five cron fields such as "17 3 * * *" but received "at night"'],
+    ['the length of ota.maintenance', { ota: { maintenance: [{ start: '0 2 * * *', minutes: 1441 }] } }, 'ota.maintenance.0.minutes: expected at most 1440 but received 1441'],
+    ['ota.metered', { ota: { metered: { interfaces: ['wwan0'], max_bytes: -1 } } }, 'ota.metered.max_bytes: expected at least 0 but received -1'],
+    ['ota.shadow', { ota: { shadow: { agreement: 1.5 } } }, 'ota.shadow.agreement: expected at most 1 but received 1.5'],
+    ['ota.shadow.undecided', { ota: { shadow: { undecided: 'wait' } } }, 'ota.shadow.undecided: expected one of commit, reject but received "wait"'],
+    ['ota.probation', { ota: { probation: { error_share: -0.1 } } }, 'ota.probation.error_share: expected'],
+    ['ota.gate', { ota: { gate: { p99_ms: 0 } } }, 'ota.gate.p99_ms: expected'],
+    ['trust.settings_by', { trust: { settings_by: 'image' } }, 'trust.settings_by: expected one of both, director but received "image"'],
+    ['trust.hardware_id', { trust: { hardware_id: 'a b' } }, 'trust.hardware_id: expected'],
+    ['trust.unsigned', { trust: { unsigned: 'no' } }, 'trust.unsigned: expected boolean but received "no"'],
+    ['a key of trust that is misspelt', { trust: { root: '/r.json' } }, 'trust.root: expected no such key'],
+  ])('refuses a wrong value of %s', (_, input, message) => {
+    const [problem, ...others] = problems(input);
+    expect(problem?.startsWith(message) === true ? message : problem).toBe(message);
+    expect(others).toEqual([]);
+  });
+
   it('lets the environment override any key, with the key\'s own type', () => {
     const config = parseConfig({ api: { port: 1 }, broker: { url: 'mqtt://a' } }, {
       env: { STERNA_API_PORT: '9000', STERNA_BROKER_URL: 'mqtts://b:8883', STERNA_CAMERA_LOOP: 'true', STERNA_API_ALLOWED_ORIGINS: 'http://a, http://b', STERNA_ISA: 'avx2' },

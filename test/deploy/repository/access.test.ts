@@ -1,5 +1,6 @@
 /** `sterna provision` and a real Mosquitto: what a device can do there, and what it cannot. */
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -90,5 +91,41 @@ describe('sterna provision', () => {
   it.skipIf(opensslMissing)('writes a request for an authority of your own', async () => {
     const folder = await provisioned(new SignedFleet(), 'door', 'mqtts://broker.example.org:8883', '--request');
     expect(readFileSync(join(folder, 'device.csr'), 'utf8')).toContain('BEGIN CERTIFICATE REQUEST');
+  });
+
+  it('refuses an address that certificates are of no use for, and a fleet that is no name, before it makes a key', async () => {
+    const fleet = new SignedFleet();
+    const refused = async (fleetName: string, broker: string): Promise<unknown> => {
+      const { code, out } = await captureCli(['provision', 'door', '--fleet', fleetName, '--broker', broker, '--repository', fleet.folder, '--json']);
+      expect(code).not.toBe(0);
+      return (JSON.parse(out) as { error: { code: string; message: string } }).error;
+    };
+    for (const broker of ['broker', 'mqtts://', 'mqtt://broker.example.org', 'https://broker.example.org']) {
+      expect(await refused('test', broker)).toMatchObject({ code: 'E_USAGE', message: expect.stringContaining(`received "${broker}"`) as string });
+    }
+    expect(await refused('test', 'mqtt://name:secret@broker')).toMatchObject({ message: expect.not.stringContaining('secret') as string });
+    expect(existsSync(join(fleet.folder, 'access'))).toBe(false);
+    expect(await refused('../test', 'mqtts://broker.example.org')).toMatchObject({ code: expect.stringMatching(/^E_/) as string, message: expect.stringContaining('fleet') as string });
+    expect(existsSync(join(fleet.folder, 'access', 'devices'))).toBe(false);
+  });
+
+  it.skipIf(opensslMissing)('names the address of a broker in IPv6 as a certificate does', async () => {
+    const fleet = new SignedFleet();
+    const authority = join(await provisioned(fleet, 'door', 'mqtts://[::1]:8883'), '..', '..', '..', 'authority');
+    expect(new X509Certificate(readFileSync(join(authority, 'broker.pem'))).subjectAltName).toBe('IP Address:0:0:0:0:0:0:0:1');
+  });
+
+  it.skipIf(opensslMissing)('writes no access list that would lock out the other devices, when it cannot read which there are', async () => {
+    const fleet = new SignedFleet();
+    await provisioned(fleet, 'door', 'mqtts://broker.example.org:8883');
+    const access = join(fleet.folder, 'access');
+    const before = readFileSync(join(access, 'mosquitto.acl'), 'utf8');
+    for (const damaged of ['[{', '[{"fleet": 1}]']) {
+      writeFileSync(join(access, 'devices.json'), damaged);
+      const { code, out } = await captureCli(['provision', 'gate', '--fleet', 'test', '--broker', 'mqtts://broker.example.org:8883', '--repository', fleet.folder, '--json']);
+      expect({ code, error: JSON.parse(out) as unknown }).toMatchObject({ code: 1, error: { error: { code: 'E_PROVISION', message: expect.stringContaining('devices.json is damaged') as string } } });
+      expect(readFileSync(join(access, 'mosquitto.acl'), 'utf8')).toBe(before);
+      expect(existsSync(join(access, 'authority', 'test.gate.key'))).toBe(false); // so that it can be tried again
+    }
   });
 });
