@@ -1,5 +1,5 @@
 import { elementCount } from '../../runtime/graph/tensor-value.js';
-import { numberToFloat16 } from '../../runtime/onnx/float16.js';
+import { numberToBfloat16, numberToFloat16 } from '../../runtime/onnx/float16.js';
 import type { Tensor, TensorInfo } from '../../runtime/tensor.js';
 
 /** Small deterministic generator of numbers in [0, 1) (Marsaglia's xorshift32): the same seed gives the same numbers on every machine. */
@@ -20,12 +20,15 @@ function randomTensor(info: TensorInfo, next: () => number): Tensor {
   switch (type) {
     case 'float32': return { type, dims, data: Float32Array.from({ length: count }, () => 2 * next() - 1) };
     case 'float16': return { type, dims, data: Uint16Array.from({ length: count }, () => numberToFloat16(2 * next() - 1)) };
+    case 'bfloat16': return { type, dims, data: Uint16Array.from({ length: count }, () => numberToBfloat16(2 * next() - 1)) };
     case 'float64': return { type, dims, data: Float64Array.from({ length: count }, () => 2 * next() - 1) };
     case 'uint8': return { type, dims, data: Uint8Array.from({ length: count }, () => 256 * next()) };
     case 'int8': return { type, dims, data: Int8Array.from({ length: count }, () => 256 * next() - 128) };
     case 'bool': return { type, dims, data: Uint8Array.from({ length: count }, () => 2 * next()) };
     // Integers are indices or counts more often than not: 0 and 1 are in range of nearly everything.
     case 'int32': return { type, dims, data: Int32Array.from({ length: count }, () => 2 * next()) };
+    case 'uint32': return { type, dims, data: Uint32Array.from({ length: count }, () => 2 * next()) };
+    case 'uint64': return { type, dims, data: BigUint64Array.from({ length: count }, () => BigInt(Math.floor(2 * next()))) };
     case 'int64': return { type, dims, data: BigInt64Array.from({ length: count }, () => BigInt(Math.floor(2 * next()))) };
   }
 }

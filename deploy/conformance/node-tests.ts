@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TensorValue } from '../../runtime/graph/tensor-value.js';
-import { ModelProto, TensorProto, type WireModel, type WireTensor } from '../../runtime/onnx/schema.js';
+import { ModelProto, OptionalProto, SequenceProto, TensorProto, type WireModel, type WireOptional, type WireSequence, type WireTensor, type WireType } from '../../runtime/onnx/schema.js';
 import { readTensor } from '../../runtime/onnx/tensor-data.js';
 import { defaultLimits } from '../../runtime/onnx/types.js';
 import { DeployError } from '../errors.js';
@@ -9,19 +9,26 @@ import { DeployError } from '../errors.js';
 /** Where the Debian package libonnx-testdata puts the ONNX project's node tests. */
 export const nodeTestsFolder = '/usr/share/libonnx-testdata/data/node';
 
-/** TensorProto.DataType of the element types that count towards the bar: float, 8-bit and wider integers, booleans. */
-const dataInScope: ReadonlySet<number> = new Set([1, 2, 3, 6, 7, 9]);
+/** A tensor as the data has it. */
+export interface TestTensor {
+  readonly value: TensorValue;
+  /** Whether it is of bfloat16, the least precise type of floats. */
+  readonly brief: boolean;
+}
+
+/** What the data has for an input or an output: a tensor, those of a sequence, or nothing for an optional that is empty. */
+export type TestValue = TestTensor | readonly TestTensor[] | undefined;
 
 export interface NodeTest {
   /** The folder, e.g. `test_add_bcast`. */
   readonly name: string;
   /** The operator that is tested; its decomposition into a function (`..._expanded`) counts as itself. */
   readonly operator: string;
-  /** Whether every input and output is a tensor of a type in scope. */
+  /** Whether every input and output consists of floats, whole numbers or booleans. Others are strings. */
   readonly inScope: boolean;
   readonly model: Uint8Array;
   /** By position, as the model's interface. Read when called: what cannot be read is refused like the model. */
-  data(): { readonly inputs: TensorValue[]; readonly outputs: TensorValue[] }[];
+  data(): { readonly inputs: TestValue[]; readonly outputs: TestValue[] }[];
 }
 
 const names = (folder: string): string[] => readdirSync(folder).sort();
@@ -33,20 +40,43 @@ function operatorsOf(model: WireModel): string[] {
   return (model.graph?.node ?? []).map((node) => node.opType ?? '');
 }
 
-function isInScope(model: WireModel): boolean {
-  const ports = [...(model.graph?.input ?? []), ...(model.graph?.output ?? [])];
-  return ports.every((port) => dataInScope.has(port.type?.tensorType?.elemType ?? 0));
+/** TensorProto.DataType of what is neither a float, a whole number nor a boolean: strings and complex numbers. */
+const outOfScope: ReadonlySet<number> = new Set([8, 14, 15]);
+
+/** The type of what a value holds. */
+function elementOf(type: WireType | null | undefined): number {
+  const inner = type?.optionalType?.elemType ?? type;
+  return (inner?.sequenceType?.elemType ?? inner)?.tensorType?.elemType ?? 0;
 }
 
-function readSet(folder: string): { inputs: TensorValue[]; outputs: TensorValue[] } {
-  const tensors = (prefix: string): TensorValue[] => {
-    const list: TensorValue[] = [];
-    for (let path = join(folder, `${prefix}_0.pb`); existsSync(path); path = join(folder, `${prefix}_${list.length}.pb`)) {
-      list.push(readTensor(TensorProto.decode(readFileSync(path)) as WireTensor, defaultLimits));
-    }
+function isInScope({ graph }: WireModel): boolean {
+  return [...(graph?.input ?? []), ...(graph?.output ?? [])].every(({ type }) => !outOfScope.has(elementOf(type)));
+}
+
+const bfloat16 = 16;
+const uint16 = 4;
+/** Old data of bfloat16 is stored as whole numbers of the same bits. */
+function tensorOf(wire: WireTensor, type = 0): TestTensor {
+  const brief = wire.dataType === bfloat16 || (type === bfloat16 && wire.dataType === uint16);
+  return { value: readTensor(brief ? { ...wire, dataType: bfloat16 } : wire, defaultLimits), brief };
+}
+const sequenceOf = (wire: WireSequence): TestTensor[] => (wire.tensorValues ?? []).map((tensor) => tensorOf(tensor));
+
+function readValue(bytes: Uint8Array, type: WireType | null | undefined): TestValue {
+  if (type?.sequenceType) return sequenceOf(SequenceProto.decode(bytes) as WireSequence);
+  if (!type?.optionalType) return tensorOf(TensorProto.decode(bytes) as WireTensor, elementOf(type));
+  const { tensorValue, sequenceValue } = OptionalProto.decode(bytes) as WireOptional;
+  if (tensorValue) return tensorOf(tensorValue);
+  return sequenceValue ? sequenceOf(sequenceValue) : undefined;
+}
+
+function readSet(folder: string, { graph }: WireModel): { inputs: TestValue[]; outputs: TestValue[] } {
+  const values = (prefix: string, ports: readonly { type?: WireType | null }[]): TestValue[] => {
+    const list: TestValue[] = [];
+    for (let path = join(folder, `${prefix}_0.pb`); existsSync(path); path = join(folder, `${prefix}_${list.length}.pb`)) list.push(readValue(readFileSync(path), ports[list.length]?.type));
     return list;
   };
-  return { inputs: tensors('input'), outputs: tensors('output') };
+  return { inputs: values('input', graph?.input ?? []), outputs: values('output', graph?.output ?? []) };
 }
 
 /**
@@ -69,7 +99,7 @@ export function readNodeTests(root: string = nodeTestsFolder): NodeTest[] {
       operator: operators.length === 1 ? (operators[0] ?? '') : 'several',
       inScope: isInScope(wire),
       model: models.get(name) ?? new Uint8Array(),
-      data: () => names(path).filter((entry) => entry.startsWith('test_data_set_')).map((entry) => readSet(join(path, entry))),
+      data: () => names(path).filter((entry) => entry.startsWith('test_data_set_')).map((entry) => readSet(join(path, entry), wire)),
     };
   });
 }

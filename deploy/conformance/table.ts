@@ -42,13 +42,13 @@ function markdownRows(rows: readonly OperatorRow[], withNames: boolean): string 
   return ['| operator | passed | wrong | refused | what is refused |', '| --- | ---: | ---: | ---: | --- |', ...body].join('\n');
 }
 
-const sentence = (counts: Counts): string => `${counts.passed} of ${total(counts)} passed (${share(counts)}), ${counts.wrong} wrong, ${counts.refused} refused.`;
+export const sentence = (counts: Counts = { passed: 0, wrong: 0, refused: 0 }): string => `${counts.passed} of ${total(counts)} passed (${share(counts)}), ${counts.wrong} wrong, ${counts.refused} refused`;
 
-/** The table as the documentation has it, the operators that Sterna sets out to run first. */
+/** The table as the documentation has it, what is in scope first. */
 export function markdown(results: readonly NodeTestResult[]): string {
   const [counting, others] = [results.filter(({ counts }) => counts), results.filter(({ counts }) => !counts)];
   return [
-    '## Operators that Sterna sets out to run, on float32, int8, uint8, int32, int64 and bool', '', sentence(countOutcomes(counting)), '', markdownRows(tabulate(counting), true), '',
-    '## Everything else', '', sentence(countOutcomes(others)), '', markdownRows(tabulate(others), false),
+    '## In scope: floats, whole numbers and booleans', '', `${sentence(countOutcomes(counting))}.`, '', markdownRows(tabulate(counting), true), '',
+    '## Out of scope: strings', '', `${sentence(countOutcomes(others))}.`, '', markdownRows(tabulate(others), false),
   ].join('\n');
 }

@@ -13,6 +13,9 @@ export const arrayTypes: Readonly<Record<DataType, { new (length: number): Tenso
   bool: Uint8Array,
   float16: Uint16Array,
   float64: Float64Array,
+  bfloat16: Uint16Array,
+  uint32: Uint32Array,
+  uint64: BigUint64Array,
 };
 
 const show = (tensor: { type: string; dims: readonly number[] }): string => `${tensor.type}[${tensor.dims.join(', ')}]`;

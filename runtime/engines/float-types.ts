@@ -1,5 +1,5 @@
 import type { CellMask } from '../../kernels/binding/index.js';
-import { float16ToNumber, numberToFloat16 } from '../onnx/float16.js';
+import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from '../onnx/float16.js';
 import type { DeclaredFloat } from '../onnx/declared-floats.js';
 import type { KeptMaps, LayerProfile, Session, SessionStats, SplitRun } from '../session-types.js';
 import type { DataType, Tensor, TensorInfo } from '../tensor.js';
@@ -8,7 +8,7 @@ import { moveInto, type ReusedOutputs } from './outputs.js';
 
 type Feeds = Readonly<Record<string, Tensor>>;
 
-const floats: readonly DataType[] = ['float32', 'float16', 'float64'];
+const floats: readonly DataType[] = ['float32', 'float16', 'float64', 'bfloat16'];
 export const isFloat = (type: DataType): boolean => floats.includes(type);
 
 /** The values of a tensor of floats as another type of floats. */
@@ -16,8 +16,9 @@ export function asFloats({ type, dims, data }: Tensor, wanted: DataType): Tensor
   if (type === wanted) return { type, dims, data };
   const values = new arrayTypes[wanted](data.length);
   for (let i = 0; i < data.length; i++) {
-    const value = type === 'float16' ? float16ToNumber(Number(data[i])) : Number(data[i]);
-    values[i] = wanted === 'float16' ? numberToFloat16(value) : value;
+    const given = Number(data[i]);
+    const value = type === 'float16' ? float16ToNumber(given) : type === 'bfloat16' ? bfloat16ToNumber(given) : given;
+    values[i] = wanted === 'float16' ? numberToFloat16(value) : wanted === 'bfloat16' ? numberToBfloat16(value) : value;
   }
   return { type: wanted, dims, data: values };
 }
@@ -81,8 +82,9 @@ class ConvertingSession implements Session {
   }
 }
 
-/** The session with the types of floats that the model declares, or with float32 throughout; the session itself where it has them already. */
+/** The session with the types of floats that the model declares, or with float32 throughout; the session itself where it has them already, or has sequences. */
 export function withFloats(session: Session, declared: ReadonlyMap<string, DeclaredFloat> | 'float32'): Session {
   const typeOf = ({ name, type }: TensorInfo): DataType => (!isFloat(type) ? type : declared === 'float32' ? 'float32' : (declared.get(name) ?? 'float32'));
-  return [...session.inputs, ...session.outputs].every((info) => typeOf(info) === info.type) ? session : new ConvertingSession(session, typeOf);
+  const ports = [...session.inputs, ...session.outputs];
+  return ports.some(({ container }) => container !== undefined) || ports.every((info) => typeOf(info) === info.type) ? session : new ConvertingSession(session, typeOf);
 }

@@ -6,6 +6,7 @@ import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import type { InterpretedPart, ModelPart } from '../lower/parts.js';
 import type { LayerProfile, Session, SessionStats } from '../session-types.js';
 import { asValue, asTensor, type Tensor, type TensorInfo } from '../tensor.js';
+import { giveContainers, takeContainer } from './containers.js';
 import { orderFeeds } from './feeds.js';
 import { checkReusedNames, moveInto } from './outputs.js';
 import { RunQueue } from './run-queue.js';
@@ -73,7 +74,7 @@ export class SessionInParts implements Session {
     return this.queue.add(async () => {
       checkReusedNames(this.outputs, reused);
       const values = await this.compute(feeds, (session, given) => session.run(given));
-      return Object.fromEntries(this.outputs.map(({ name }) => [name, moveInto(reused[name], this.result(name, values))]));
+      return Object.fromEntries(this.outputs.flatMap((info): (readonly [string, Tensor])[] => takeContainer(info, values) ?? [[info.name, moveInto(reused[info.name], this.result(info.name, values))]]));
     });
   }
 
@@ -95,8 +96,8 @@ export class SessionInParts implements Session {
 
   private result(name: string, values: Expander): Tensor {
     const value = values.value(name) ?? this.model.constants.get(name);
-    if (value !== undefined) return asTensor({ ...value, data: value.data.slice() });
-    throw new RuntimeError('E_MODEL_OP', `Output '${name}' is a sequence, which cannot cross the interface of a model`, { details: { value: name } });
+    if (value === undefined) throw new RuntimeError('E_MODEL_SHAPE', `The value '${name}' was not computed`, { details: { value: name } });
+    return asTensor({ ...value, data: value.data.slice() });
   }
 
   /** Runs the parts in order, on values that every node finds by name. */
@@ -104,10 +105,11 @@ export class SessionInParts implements Session {
     feeds: Readonly<Record<string, Tensor>>, runProgram: (session: SpecializedSession, feeds: Record<string, Tensor>) => Promise<Record<string, Tensor>>, computed?: (node: Node, ms: number) => void,
   ): Promise<Expander> {
     const { graph, parts } = this.model;
-    const ordered = orderFeeds(this.inputs, feeds);
     const limits = { ...limitsOf(graph), foldSteps: runsPerPass * limitsOf(graph).foldSteps };
     const values = new Expander({ ...graph, inputs: [], nodes: [], types: new Map(), constants: this.constants, limits }, { eager: true });
-    this.inputs.forEach(({ name }, i) => { if (ordered[i] !== undefined) values.give(name, asValue(ordered[i])); });
+    const tensors = this.inputs.filter(({ container }) => container === undefined);
+    const ordered = orderFeeds(tensors, giveContainers(this.inputs, feeds, values));
+    tensors.forEach(({ name }, i) => { if (ordered[i] !== undefined) values.give(name, asValue(ordered[i])); });
     for (const part of parts) {
       if (part.kind === 'interpreted') await interpretNodes(part.nodes, values, computed);
       else await runPart(part, values, runProgram);

@@ -33,8 +33,14 @@ export async function onnxRuntimeVersion(): Promise<string | undefined> {
   }
 }
 
-const tensorTypes: readonly string[] = dataTypes;
-const isDataType = (type: string): type is DataType => tensorTypes.includes(type);
+const tensorTypes = dataTypes.filter(isTensorType);
+
+/** Types of tensors that onnxruntime-node takes: it has none of brain floats. */
+type OrtType = Exclude<DataType, 'bfloat16'>;
+function isTensorType(type: DataType): type is OrtType {
+  return type !== 'bfloat16';
+}
+const isDataType = (type: string): type is OrtType => tensorTypes.some((known) => known === type);
 
 /** onnxruntime reports an unnamed symbolic dimension as an empty string. */
 function resolveDims(shape: readonly (number | string)[], symbols: Readonly<Record<string, number>>): number[] {
@@ -120,6 +126,7 @@ class OnnxRuntimeSession implements Session {
     const layout = this.#pixels.get(info.name);
     const pixels = layout !== undefined && feed.data instanceof Uint8Array ? pixelsToFloats(layout, feed.data) : undefined;
     const { data } = pixels === undefined ? feed : asFloats({ type: 'float32', dims: info.dims, data: pixels }, info.type);
+    if (!isDataType(info.type)) throw new RuntimeError('E_INPUT', `onnxruntime takes no tensors of type ${info.type}`, { details: { input: info.name } });
     return new this.#runtime.Tensor(info.type, data, [...info.dims]);
   }
 
@@ -135,7 +142,7 @@ function fromOrt(info: TensorInfo, value: OrtTensor | undefined): Tensor {
   const data = info.type === 'float16' && ArrayBuffer.isView(given) ? new Uint16Array(given.buffer, given.byteOffset, given.byteLength / 2) : value?.data;
   if (
     value !== undefined &&
-    (data instanceof Float32Array || data instanceof Uint8Array || data instanceof Int8Array || data instanceof Int32Array || data instanceof BigInt64Array || data instanceof Uint16Array || data instanceof Float64Array)
+    (data instanceof Float32Array || data instanceof Uint8Array || data instanceof Int8Array || data instanceof Int32Array || data instanceof BigInt64Array || data instanceof Uint16Array || data instanceof Float64Array || data instanceof Uint32Array || data instanceof BigUint64Array)
   ) {
     return { type: info.type, dims: value.dims, data };
   }

@@ -5,9 +5,10 @@ import { graphFromOnnx } from '../graph/import.js';
 import { elementCount, type TensorValue } from '../graph/tensor-value.js';
 import { openAxes } from '../graph/open-dimensions.js';
 import { parseModel } from '../onnx/parse.js';
-import type { OnnxModel } from '../onnx/types.js';
+import type { OnnxModel, OnnxValueInfo } from '../onnx/types.js';
 import type { LayerProfile, Session, SessionOptions, SessionStats } from '../session-types.js';
 import { asValue, dataTypes, type Tensor, type TensorInfo } from '../tensor.js';
+import { kindOf } from './containers.js';
 import { orderFeeds } from './feeds.js';
 import { RecentSessions } from './recent-sessions.js';
 import { RunQueue } from './run-queue.js';
@@ -44,15 +45,18 @@ export interface Ports {
 
 /** The interface of a model as its file states it: sizes of outputs that the file leaves open are -1. @throws RuntimeError E_MODEL_OP */
 export function interfaceOf(graph: Graph, model: OnnxModel): Pick<Ports, 'inputs' | 'outputs'> {
-  const info = (name: string, dtype: string | undefined, dims: readonly number[]): TensorInfo => {
+  const info = ({ name, dtype, container }: OnnxValueInfo, dims: readonly number[]): TensorInfo => {
     const type = dataTypes.find((candidate) => candidate === dtype);
     if (type === undefined) throw new RuntimeError('E_MODEL_OP', `'${name}': element type ${dtype ?? 'unknown'} cannot cross the interface of a model`, { details: { value: name } });
-    return { name, type, dims };
+    return { name, type, dims, ...(container === undefined ? {} : { container: kindOf(container) }) };
   };
-  return {
-    inputs: graph.inputs.map((name) => info(name, graph.types.get(name)?.dtype, graph.types.get(name)?.shape ?? [])),
-    outputs: model.graph.outputs.map(({ name, dtype, dims }) => info(name, dtype, (dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)))),
-  };
+  const asStated = (value: OnnxValueInfo): TensorInfo => info(value, (value.dims ?? []).map((dim) => (typeof dim === 'number' ? dim : -1)));
+  const inputs = model.graph.inputs.flatMap((value): TensorInfo[] => {
+    const type = graph.types.get(value.name);
+    if (graph.containers?.has(value.name) === true) return [asStated(value)];
+    return type === undefined || !graph.inputs.includes(value.name) ? [] : [info({ name: value.name, dtype: type.dtype }, type.shape)];
+  });
+  return { inputs, outputs: model.graph.outputs.map(asStated) };
 }
 
 /**

@@ -20,6 +20,9 @@ export interface Builder {
   /** The parts of a sequence; undefined: the value is a tensor. */
   sequence(value: string): readonly string[] | undefined;
   setSequence(value: string, parts: readonly string[]): void;
+  /** Whether the value is an optional that holds nothing. */
+  isEmpty(value: string): boolean;
+  setEmpty(value: string): void;
   constant(value: TensorValue): string;
   /** Adds a node of one output, and returns the output's name. */
   emit(op: string, inputs: readonly string[], attributes?: AttributeRecord): string;
@@ -138,4 +141,4 @@ export class Notation {
   }
 }
 
-const wire: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, uint4: 21, int4: 22, uint2: 25, int2: 26 };
+const wire: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, uint32: 12, uint64: 13, bool: 9, uint4: 21, int4: 22, uint2: 25, int2: 26 };

@@ -61,6 +61,7 @@ function both(b: Builder, node: Node, condition: string): string[] {
   return yes.map((value, i) => {
     const other = no[i];
     if (other === undefined) throw misshapen(node, `the branches have ${yes.length} and ${no.length} outputs`);
+    if ([value, other].some((name) => b.sequence(name) !== undefined || b.isEmpty(name))) throw notConstant(node, 0, 'cond');
     const [a, c] = [b.type(value), b.type(other)];
     if (a.dtype !== c.dtype || !sameShape(a.shape, c.shape)) throw notConstant(node, 0, 'cond');
     return new Notation(b).where(condition, value, other);

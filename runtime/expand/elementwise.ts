@@ -146,16 +146,24 @@ const pow: Expansion = (b, node) => {
   return [m.cast(m.op('Pow', m.cast(x, 'float32'), y), m.dtype(x))];
 };
 
-/** A shift by n bits is a product with 2^n, or a quotient, and nothing is left of a byte after eight. */
+/**
+ * A shift by n bits is a product with 2^n, or a quotient, and nothing is left of a byte after eight. Only unsigned numbers are shifted, so what is held as
+ * int32 has 16 bits; what would leave them is taken off before the product.
+ */
 const bitShift: Expansion = (b, node) => {
   const m = new Notation(b);
   const [x, bits] = [input(node), input(node, 1)];
-  if (m.dtype(x) !== 'uint8') throw unsupported(node, `Expected uint8 but received ${m.dtype(x)}`);
-  const powers = m.tensor('uint8', [8], Array.from({ length: 8 }, (_, i) => 1 << i));
-  const few = m.op('Less', m.cast(bits, 'int32'), m.number(8, 'int32'));
-  const power = m.gather(powers, m.where(few, m.cast(bits, 'int32'), m.number(0, 'int32')), 0);
-  const shifted = oneOf(node, 'direction', ['LEFT', 'RIGHT'], 'LEFT') === 'LEFT' ? m.mul(x, power) : m.div(x, power);
-  return [m.where(few, shifted, m.number(0, 'uint8'))];
+  const dtype = m.dtype(x);
+  if (dtype === 'uint32' || dtype === 'uint64') return undefined;
+  if (dtype !== 'uint8' && dtype !== 'int32') throw unsupported(node, `Expected unsigned whole numbers but received ${dtype}`);
+  const width = dtype === 'uint8' ? 8 : 16;
+  const table = (power: (i: number) => number): string => m.tensor(dtype, [width], Array.from({ length: width }, (_, i) => power(i)));
+  const few = m.op('Less', m.cast(bits, 'int32'), m.number(width, 'int32'));
+  const at = m.where(few, m.cast(bits, 'int32'), m.number(0, 'int32'));
+  const power = m.gather(table((i) => 2 ** i), at, 0);
+  const staying = (): string => (width === 8 ? x : m.op('Mod', x, m.gather(table((i) => 2 ** (width - i)), at, 0)));
+  const shifted = oneOf(node, 'direction', ['LEFT', 'RIGHT'], 'LEFT') === 'LEFT' ? m.mul(staying(), power) : m.div(x, power);
+  return [m.where(few, shifted, m.number(0, dtype))];
 };
 
 export const elementwise: Readonly<Record<string, Expansion>> = {

@@ -38,6 +38,7 @@ export class Expander implements Builder {
   private readonly values = new Map<string, TensorValue>();
   private readonly producers = new Map<string, Node>();
   private readonly sequences = new Map<string, readonly string[]>();
+  private readonly empty = new Set<string>();
   private readonly names: UniqueNames;
   private readonly budget: FoldBudget;
   private current: Node | undefined;
@@ -51,7 +52,7 @@ export class Expander implements Builder {
     this.constants = new Map(graph.constants);
     this.types = new Map(graph.inputs.map((name) => [name, graph.types.get(name) ?? { dtype: 'float32', shape: [] }]));
     this.budget = foldBudget(graph);
-    this.names = new UniqueNames([...graph.inputs, ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
+    this.names = new UniqueNames([...graph.inputs, ...(graph.containers?.keys() ?? []), ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
   }
 
   get opset(): number {
@@ -62,6 +63,8 @@ export class Expander implements Builder {
     const type = given === undefined ? this.types.get(value) : { dtype: given.dtype, shape: given.dims };
     if (type !== undefined) return type;
     if (this.sequences.has(value)) throw unsupported(this.node(), `'${value}' is a sequence, where a tensor is expected`);
+    if (this.empty.has(value)) throw misshapen(this.node(), `'${value}' is an optional that holds nothing, where a tensor is expected`);
+    if (this.graph.containers?.has(value) === true) throw unsupported(this.node(), `'${value}' is a sequence or an optional that is fed, so what it holds is known only in a run`);
     throw new RuntimeError('E_MODEL_SHAPE', `The type of value '${value}' is not known`);
   }
   known(value: string | undefined): TensorValue | undefined {
@@ -75,6 +78,12 @@ export class Expander implements Builder {
   }
   setSequence(value: string, parts: readonly string[]): void {
     this.sequences.set(value, parts);
+  }
+  isEmpty(value: string): boolean {
+    return this.empty.has(value);
+  }
+  setEmpty(value: string): void {
+    this.empty.add(value);
   }
   constant(value: TensorValue): string {
     const name = this.fresh(`${this.node().name}.constant`);
@@ -101,7 +110,8 @@ export class Expander implements Builder {
   alias(output: string, value: string): void {
     if (output === '' || value === output) return;
     const parts = this.sequences.get(value);
-    if (parts !== undefined) this.sequences.set(output, parts);
+    if (this.empty.has(value)) this.empty.add(output);
+    else if (parts !== undefined) this.sequences.set(output, parts);
     else this.infer({ name: this.node().name, op: 'Identity', inputs: [value], outputs: [output], attributes: new Map() });
   }
 
@@ -179,7 +189,8 @@ export class Expander implements Builder {
       if (outputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) > shapeArithmeticElements) return;
       if (node.op === 'DequantizeLinear' || node.op === 'QuantizeLinear') return;
     }
-    const results = knownOutputs({ ...this.graph, constants: this.constants }, node, { types: this.types, known: this.values, budget: this.budget }, outputs);
+    const knowledge = { types: this.types, known: this.values, budget: this.budget, running: this.eager };
+    const results = knownOutputs({ ...this.graph, constants: this.constants }, node, knowledge, outputs);
     if (results === undefined && this.eager) throw new RuntimeError('E_MODEL_LIMIT', `${node.op} '${node.name}': a run computes more than the model's limits allow`, { details: { node: node.name, op: node.op } });
     node.outputs.forEach((name, i) => {
       const value = results?.[i];

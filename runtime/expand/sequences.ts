@@ -4,7 +4,7 @@ import { normalizeAxis } from '../ops/op.js';
 import { Notation, type Builder, type Expansion } from './builder.js';
 import { operand, optionalOperand } from '../graph/operands.js';
 
-// Sequences exist while a model is compiled only: a list of values, known by where it was made.
+// Sequences exist while a model is compiled, and between its programs: a list of values, known by where it was made. An optional is what it holds, or nothing.
 
 function partsOf(b: Builder, node: Node, index: number): readonly string[] {
   const parts = b.sequence(operand(node, index));
@@ -94,7 +94,27 @@ export const sequences: Readonly<Record<string, Expansion>> = {
   SplitToSequence: split,
   ConcatFromSequence: concat,
   Identity(b, node) {
-    const parts = b.sequence(operand(node, 0));
+    const value = operand(node, 0);
+    const parts = b.sequence(value);
+    if (b.isEmpty(value)) return [value];
     return parts === undefined ? undefined : give(b, node, parts);
+  },
+  Optional(b, node) {
+    const value = optionalOperand(node, 0);
+    if (value !== undefined) return [value];
+    const name = b.fresh(`${node.name}.nothing`);
+    b.setEmpty(name);
+    return [name];
+  },
+  OptionalHasElement(b, node) {
+    const value = optionalOperand(node, 0);
+    const empty = value === undefined || b.isEmpty(value);
+    if (!empty && b.sequence(value) === undefined) b.type(value); // refuses what is fed and known only in a run
+    return [new Notation(b).number(empty ? 0 : 1, 'bool')];
+  },
+  OptionalGetElement(b, node) {
+    const value = operand(node, 0);
+    if (b.isEmpty(value)) throw misshapen(node, 'the optional holds nothing; ask OptionalHasElement first');
+    return [value];
   },
 };

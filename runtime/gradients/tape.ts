@@ -58,6 +58,12 @@ export class Tape implements Builder {
   setSequence(): void {
     throw new RuntimeError('E_GRADIENT', 'Sequences have no gradient');
   }
+  isEmpty(): boolean {
+    return false;
+  }
+  setEmpty(): void {
+    throw new RuntimeError('E_GRADIENT', 'Optionals have no gradient');
+  }
   constant(value: TensorValue): string {
     const name = this.fresh(`${this.origin}.constant`);
     this.constants.set(name, value);

@@ -25,6 +25,8 @@ export interface Graph {
   readonly outputs: readonly string[];
   /** In topological order. */
   readonly nodes: readonly Node[];
+  /** Inputs that are no tensors, by name, and the type of what they hold; they are not among `inputs`. */
+  readonly containers?: ReadonlyMap<string, DType>;
   readonly constants: ReadonlyMap<string, TensorValue>;
   /** Types of the inputs, and after shape inference of every value. */
   readonly types: ReadonlyMap<string, ValueType>;

@@ -68,9 +68,18 @@ function checkInitializers({ inputs, initializers }: OnnxGraph): void {
   }
 }
 
-/** Element types of outputs and described values. */
+/** Element types of outputs and described values that are tensors. */
 function declaredTypes({ outputs, valueInfo }: OnnxGraph): Map<string, DType> {
-  return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype }) => (dtype === undefined ? [] : [[name, dtype] as const])));
+  return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype, container }) => (dtype === undefined || container !== undefined ? [] : [[name, dtype] as const])));
+}
+
+/** Types of what the sequences and optionals that the model is fed hold. @throws RuntimeError E_MODEL_OP */
+function containerTypes(inputs: readonly OnnxValueInfo[]): Map<string, DType> {
+  return new Map(inputs.flatMap(({ name, dtype, container }) => {
+    if (container === undefined) return [];
+    if (dtype === undefined) throw new RuntimeError('E_MODEL_OP', `Input '${name}': expected a sequence or an optional of tensors of a supported type`, { details: { input: name } });
+    return [[name, dtype] as const];
+  }));
 }
 
 /**
@@ -84,16 +93,18 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
   checkInitializers(model.graph);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
-  const inputs = model.graph.inputs.filter((info) => !constants.has(info.name));
+  const given = model.graph.inputs.filter((info) => !constants.has(info.name));
+  const containers = containerTypes(given);
+  const inputs = given.filter((info) => !containers.has(info.name));
   const symbols = bindSymbols(model.graph.inputs, options);
   const types = new Map(inputs.map((info) => [info.name, resolveType(info, options, symbols)]));
-  if (types.size !== inputs.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two inputs of the model have the same name');
+  if (types.size + containers.size !== given.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two inputs of the model have the same name');
   const outputs = model.graph.outputs.map((info) => info.name);
   if (outputs.length === 0) throw new RuntimeError('E_MODEL_MALFORMED', 'The model has no output');
   if (new Set(outputs).size !== outputs.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two outputs of the model have the same name');
-  const given = [...types.keys(), ...constants.keys()];
-  const sorted = sortNodes(nodes, given);
-  const made = new Set([...given, ...sorted.flatMap((node) => node.outputs)]);
+  const known = [...types.keys(), ...containers.keys(), ...constants.keys()];
+  const sorted = sortNodes(nodes, known);
+  const made = new Set([...known, ...sorted.flatMap((node) => node.outputs)]);
   const missing = outputs.find((output) => !made.has(output));
   if (missing !== undefined) throw new RuntimeError('E_MODEL_MALFORMED', `Output '${missing}' is made by no node`, { details: { output: missing } });
   return removeDead({
@@ -102,6 +113,7 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
     inputs: inputs.map((info) => info.name),
     outputs,
     nodes: sorted,
+    ...(containers.size === 0 ? {} : { containers }),
     constants,
     types,
     metadata: model.metadata,

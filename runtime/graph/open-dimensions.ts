@@ -9,7 +9,7 @@ export interface ChosenSizes {
   symbols?: Readonly<Record<string, number>>;
 }
 
-type OpenInput = Pick<OnnxValueInfo, 'name' | 'dims'>;
+type OpenInput = Pick<OnnxValueInfo, 'name' | 'dims' | 'container'>;
 
 /** `float[N, 3, ?, ?]` without the type: `[N, 3, ?, ?]`. */
 export const showDims = (dims: readonly OnnxDimension[]): string => `[${dims.map((dim) => dim ?? '?').join(', ')}]`;
@@ -47,10 +47,11 @@ export function givenDims({ name, dims = [] }: OpenInput, { shapes = {} }: Chose
   return dims.map((dim, axis) => shapes[name]?.[axis] ?? (typeof dim === 'string' ? (Object.hasOwn(bound, dim) ? bound[dim] : undefined) : dim));
 }
 
-/** Axes by input whose sizes neither the file nor the options state: they are taken as 1. */
+/** Axes by input whose sizes neither the file nor the options state: they are taken as 1. Tensors in a sequence may have any. */
 export function openAxes(inputs: readonly OpenInput[], sizes: ChosenSizes): Record<string, number[]> {
   const bound = bindSymbols(inputs, sizes);
   return Object.fromEntries(inputs.flatMap((input) => {
+    if (input.container !== undefined) return [];
     const axes = givenDims(input, sizes, bound).flatMap((size, axis) => (size === undefined ? [axis] : []));
     return axes.length === 0 ? [] : [[input.name, axes] as const];
   }));

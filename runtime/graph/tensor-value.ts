@@ -2,11 +2,12 @@ import { RuntimeError } from '../errors.js';
 
 /**
  * Element types inside a graph. `bool` is stored as bytes 0 and 1; types of 4 and 2 bits hold one value an element
- * (they are packed on the wire only). Half and double precision become float32 on import.
+ * (they are packed on the wire only). Half, brain and double precision become float32 on import. `uint32` and `uint64` exist between
+ * programs only: the reference implementations compute with them.
  */
-export type DType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool' | 'int4' | 'uint4' | 'int2' | 'uint2';
+export type DType = 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'uint32' | 'uint64' | 'bool' | 'int4' | 'uint4' | 'int2' | 'uint2';
 
-export type TensorArray = Float32Array | Uint8Array | Int8Array | Int32Array | BigInt64Array;
+export type TensorArray = Float32Array | Uint8Array | Int8Array | Int32Array | Uint32Array | BigInt64Array | BigUint64Array;
 
 export type Shape = readonly number[];
 
@@ -29,6 +30,8 @@ export interface ValueType {
 }
 
 export const isFloat = (dtype: DType): boolean => dtype === 'float32';
+/** Types that no program has tensors of. */
+export const isUnsignedWide = (dtype: DType): boolean => dtype === 'uint32' || dtype === 'uint64';
 export const isByte = (dtype: DType): boolean => dtype === 'uint8' || dtype === 'int8';
 
 /** Bits of an element of the types that share bytes on the wire; 8 for all others. */
@@ -69,13 +72,19 @@ export function allocate(dtype: DType, count: number): TensorArray {
     case 'int8': case 'int4': case 'int2': return new Int8Array(count);
     case 'uint8': case 'bool': case 'uint4': case 'uint2': return new Uint8Array(count);
     case 'int32': return new Int32Array(count);
+    case 'uint32': return new Uint32Array(count);
     case 'int64': return new BigInt64Array(count);
+    case 'uint64': return new BigUint64Array(count);
   }
 }
 
-/** The elements as numbers; int64 beyond 2^53 loses precision (indices and shapes never get there). */
-export function toNumbers(tensor: TensorValue): Float32Array | Uint8Array | Int8Array | Int32Array | Float64Array {
-  return tensor.data instanceof BigInt64Array ? Float64Array.from(tensor.data, Number) : tensor.data;
+/** Whether the elements are big integers. */
+export const isBig = (data: TensorArray): data is BigInt64Array | BigUint64Array => data instanceof BigInt64Array || data instanceof BigUint64Array;
+
+/** The elements as numbers; whole numbers of 64 bits beyond 2^53 lose precision (indices and shapes never get there). */
+export function toNumbers({ data }: TensorValue): Float32Array | Uint8Array | Int8Array | Int32Array | Uint32Array | Float64Array {
+  if (data instanceof BigInt64Array) return Float64Array.from(data, Number);
+  return data instanceof BigUint64Array ? Float64Array.from(data, Number) : data;
 }
 
 /** One number for each of the source. A plain loop: the `from` of typed arrays goes through an iterator, 30 times slower. */
@@ -94,6 +103,12 @@ export function toInt64(value: number): bigint {
   return value <= -int64Limit ? -(2n ** 63n) : BigInt(Math.trunc(value));
 }
 
+/** Numbers to uint64: negative ones wrap, larger ones saturate; NaN becomes 0. */
+function toUint64(value: number): bigint {
+  if (Number.isNaN(value)) return 0n;
+  return value >= 2 * int64Limit ? 2n ** 64n - 1n : BigInt.asUintN(64, BigInt(Math.trunc(Math.max(value, -int64Limit))));
+}
+
 /** A tensor of `dtype` from numbers; integers wrap as two's complement, float32 rounds. */
 export function fromNumbers(dtype: DType, dims: Shape, numbers: ArrayLike<number>): TensorValue {
   const count = elementCount(dims);
@@ -103,6 +118,8 @@ export function fromNumbers(dtype: DType, dims: Shape, numbers: ArrayLike<number
   const data = allocate(dtype, count);
   if (data instanceof BigInt64Array) {
     for (let i = 0; i < count; i++) data[i] = toInt64(numbers[i] ?? 0);
+  } else if (data instanceof BigUint64Array) {
+    for (let i = 0; i < count; i++) data[i] = toUint64(numbers[i] ?? 0);
   } else {
     for (let i = 0; i < count; i++) data[i] = numbers[i] ?? 0;
   }

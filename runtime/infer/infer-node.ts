@@ -2,7 +2,7 @@ import { misshapen } from '../graph/attributes.js';
 import { constantElements, limitsOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
 import { checkedType } from '../ops/op.js';
-import { operatorOf, stepsOf } from '../ops/registry.js';
+import { operatorOf, recordOf, stepsOf } from '../ops/registry.js';
 
 /** Types of a node's outputs. `constants` are its inputs' values where known. */
 export function inferNode(graph: Graph, node: Node, types: ReadonlyMap<string, ValueType>, known: ReadonlyMap<string, TensorValue>): ValueType[] {
@@ -51,13 +51,16 @@ export interface Knowledge {
   readonly types: ReadonlyMap<string, ValueType>;
   readonly known: ReadonlyMap<string, TensorValue>;
   readonly budget: FoldBudget;
+  /** Whether this is a run: operators that draw random numbers are computed, too. Default false. */
+  readonly running?: boolean;
 }
 
 /**
  * What a node computes, when that is known without running the model: its inputs are constants, or it asks only for the
  * shape of its input. Undefined otherwise, and when it would take more than is left of the budget.
  */
-export function knownOutputs(graph: Graph, node: Node, { types, known, budget }: Knowledge, outputs: readonly ValueType[]): TensorValue[] | undefined {
+export function knownOutputs(graph: Graph, node: Node, { types, known, budget, running = false }: Knowledge, outputs: readonly ValueType[]): TensorValue[] | undefined {
+  if (!running && recordOf(node)?.volatile === true) return undefined;
   const onlyShape = node.op === 'Shape' || node.op === 'Size';
   const inputs: (TensorValue | undefined)[] = [];
   for (const name of node.inputs) {

@@ -5,7 +5,7 @@ import type { Graph, Node } from '../graph/graph.js';
 import { consumersOf, inputsBehind, producersOf, typeOf } from '../graph/graph.js';
 import { graphFromOnnx } from '../graph/import.js';
 import { openAxes } from '../graph/open-dimensions.js';
-import { isByte, type DType, type TensorValue } from '../graph/tensor-value.js';
+import { isByte, isUnsignedWide, type DType, type TensorValue } from '../graph/tensor-value.js';
 import { parseModel } from '../onnx/parse.js';
 import type { ModelLimits } from '../onnx/types.js';
 import { aBoolean, anObject, aString, aSwitch, checkOptions, oneOf, type OptionKinds } from '../options.js';
@@ -108,6 +108,8 @@ function handlingOf(graph: Graph, input: string, activation: 'uint8' | 'int8'): 
 
 /** The type as the Session interface has it. */
 function portType(name: string, dtype: DType): TensorInfo['type'] {
+  // Such a model runs in parts.
+  if (isUnsignedWide(dtype)) throw unsupported({ name, op: 'interface', attributes: new Map() }, `a program has no tensors of type ${dtype}`);
   if (dtype === 'int4' || dtype === 'uint4' || dtype === 'int2' || dtype === 'uint2') {
     throw unsupported({ name, op: 'interface', attributes: new Map() }, `element type ${dtype} cannot cross the interface of a model`);
   }

@@ -2,7 +2,7 @@ import { RuntimeError } from '../errors.js';
 import { Expander } from '../expand/expander.js';
 import { removeDead, type Graph, type Node } from '../graph/graph.js';
 import { absent } from '../graph/operands.js';
-import { elementCount, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, isUnsignedWide, type TensorValue } from '../graph/tensor-value.js';
 import { checkDeclared } from '../infer/infer.js';
 import { maximumRank } from './program-format.js';
 import { supportedOperators } from './supported.js';
@@ -24,6 +24,9 @@ export interface InterpretedPart {
 
 export type ModelPart = CompiledPart | InterpretedPart;
 
+/** The type of what no node makes: constants and absent operands. */
+const nothing = { dtype: 'float32', shape: [] } as const;
+
 interface Step {
   readonly node: Node;
   readonly interpreted: boolean;
@@ -38,18 +41,22 @@ const mayWait = (error: unknown): boolean => error instanceof RuntimeError && er
 class Partition {
   private readonly expander: Expander;
   private readonly steps: Step[] = [];
+  /** Whether an output may be a sequence or an optional: the file states no type of a tensor. */
+  private readonly givesContainers: boolean;
   /** Values whose shapes are known only in a run. */
-  private readonly open = new Set<string>();
+  private readonly open: Set<string>;
 
   constructor(private readonly graph: Graph, private readonly apart: ReadonlySet<string>) {
     this.expander = new Expander(graph);
+    this.open = new Set(graph.containers?.keys() ?? []);
+    this.givesContainers = graph.outputs.some((name) => graph.declared?.has(name) !== true);
     for (const node of graph.nodes) this.add(node);
   }
 
-  /** Programs have no tensors without elements, and none of many axes. */
+  /** Programs have no tensors without elements, none of many axes, and none of wide unsigned numbers. */
   private isForeign(name: string): boolean {
-    const shape = this.expander.types.get(name)?.shape ?? [];
-    return elementCount(shape) === 0 || shape.length > maximumRank;
+    const { shape, dtype } = this.expander.types.get(name) ?? nothing;
+    return elementCount(shape) === 0 || shape.length > maximumRank || isUnsignedWide(this.expander.known(name)?.dtype ?? dtype);
   }
 
   private isInterpreted(node: Node): boolean {
@@ -64,6 +71,12 @@ class Partition {
       return;
     }
     for (const each of this.expander.nodes.slice(before)) this.steps.push({ node: each, interpreted: this.isInterpreted(each) });
+    // What compiling knows as a list of values has to be put together in a run, too, where it may leave the model.
+    if (this.givesContainers && node.outputs.some((name) => this.isContainer(name))) this.steps.push({ node, interpreted: true });
+  }
+
+  private isContainer(name: string): boolean {
+    return this.expander.sequence(name) !== undefined || this.expander.isEmpty(name);
   }
 
   private isTyped(node: Node): boolean {

@@ -1,10 +1,10 @@
 import protobuf from 'protobufjs/minimal.js';
 
 /** Types of floats that a model declares for an input or an output, while the native engine computes in float32. */
-export type DeclaredFloat = 'float16' | 'float64';
+export type DeclaredFloat = 'float16' | 'float64' | 'bfloat16';
 
 /** TensorProto.DataType */
-const declared: ReadonlyMap<number, DeclaredFloat> = new Map([[10, 'float16'], [11, 'float64']]);
+const declared: ReadonlyMap<number, DeclaredFloat> = new Map([[10, 'float16'], [11, 'float64'], [16, 'bfloat16']]);
 
 /** Calls `visit` for each field of a message that is a message itself. */
 function eachMessage(bytes: Uint8Array, visit: (field: number, content: Uint8Array) => void, scalar: (field: number, value: number) => void = () => undefined): void {
@@ -28,7 +28,7 @@ function readValue(bytes: Uint8Array): { name: string; type: number } {
 }
 
 /**
- * Inputs and outputs that a model declares as float16 or float64, by name. It reads their descriptions alone, so that a model whose program is in the cache
+ * Inputs and outputs that a model declares as float16, bfloat16 or float64, by name. It reads their descriptions alone, so that a model whose program is in the cache
  * still needs no parsing. The bytes must be those of a model that has been parsed.
  */
 export function declaredFloats(model: Uint8Array): ReadonlyMap<string, DeclaredFloat> {

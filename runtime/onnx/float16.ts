@@ -25,3 +25,17 @@ export function numberToFloat16(value: number): number {
   if (magnitude < 0x38800000) return sign | roundHalfEven(Math.abs(single[0] ?? 0) * 2 ** 24);
   return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
 }
+
+/** A bfloat16, the upper half of a float32, as a number. */
+export function bfloat16ToNumber(bits: number): number {
+  singleBits[0] = bits << 16;
+  return single[0] ?? 0;
+}
+
+/** A number, rounded to float32 first, as the bits of a bfloat16: to the nearest, ties to even. */
+export function numberToBfloat16(value: number): number {
+  single[0] = value;
+  const bits = singleBits[0] ?? 0;
+  if ((bits & 0x7fffffff) > 0x7f800000) return ((bits >>> 16) & 0x8000) | 0x7fc0;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}

@@ -89,12 +89,17 @@ export const messages: Readonly<Record<string, { readonly fields: Readonly<Recor
       name: field(8, 'string'),
       rawData: field(9, 'bytes'),
       doubleData: packed(10, 'double'),
+      uint64Data: packed(11, 'int64'),
       externalData: repeated(13, 'StringStringEntryProto'),
       dataLocation: field(14, 'int32'),
     },
   },
+  // Values in files of their own, as test data has them.
+  SequenceProto: { fields: { name: field(1, 'string'), elemType: field(2, 'int32'), tensorValues: repeated(3, 'TensorProto') } },
+  OptionalProto: { fields: { name: field(1, 'string'), elemType: field(2, 'int32'), tensorValue: field(3, 'TensorProto'), sequenceValue: field(5, 'SequenceProto') } },
   ValueInfoProto: { fields: { name: field(1, 'string'), type: field(2, 'TypeProto') } },
-  TypeProto: { fields: { tensorType: field(1, 'TensorTypeProto') } },
+  TypeProto: { fields: { tensorType: field(1, 'TensorTypeProto'), sequenceType: field(4, 'ContainerTypeProto'), optionalType: field(9, 'ContainerTypeProto') } },
+  ContainerTypeProto: { fields: { elemType: field(1, 'TypeProto') } },
   TensorTypeProto: { fields: { elemType: field(1, 'int32'), shape: field(2, 'TensorShapeProto') } },
   TensorShapeProto: { fields: { dim: repeated(1, 'DimensionProto') } },
   DimensionProto: { fields: { dimValue: field(1, 'int64'), dimParam: field(2, 'string') } },
@@ -113,8 +118,17 @@ export interface WireTensor {
   name?: string;
   rawData?: Uint8Array;
   doubleData?: number[];
+  /** As two's complement. */
+  uint64Data?: WireInt64[];
   externalData?: { key?: string; value?: string }[];
   dataLocation?: number;
+}
+export interface WireSequence {
+  tensorValues?: WireTensor[];
+}
+export interface WireOptional {
+  tensorValue?: WireTensor | null;
+  sequenceValue?: WireSequence | null;
 }
 export interface WireAttribute {
   name?: string;
@@ -142,9 +156,14 @@ export interface WireDimension {
   dimValue?: WireInt64;
   dimParam?: string;
 }
+export interface WireType {
+  tensorType?: { elemType?: number; shape?: { dim?: WireDimension[] } | null } | null;
+  sequenceType?: { elemType?: WireType | null } | null;
+  optionalType?: { elemType?: WireType | null } | null;
+}
 export interface WireValueInfo {
   name?: string;
-  type?: { tensorType?: { elemType?: number; shape?: { dim?: WireDimension[] } | null } | null } | null;
+  type?: WireType | null;
 }
 export interface WireGraph {
   node?: WireNode[];

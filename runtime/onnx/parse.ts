@@ -4,9 +4,9 @@ import type { Attribute } from '../graph/attributes.js';
 import { newestOpset } from '../graph/opsets.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { checkNodes } from './check-nodes.js';
-import { attributeTypes, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './messages.js';
+import { attributeTypes, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireType, type WireValueInfo } from './messages.js';
 import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
-import { defaultLimits, type ModelLimits, type OnnxDimension, type OnnxFunction, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
+import { defaultLimits, type ModelLimits, type OnnxContainer, type OnnxDimension, type OnnxFunction, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
 import { readMessage } from './wire-reader.js';
 
 const decoder = new TextDecoder();
@@ -96,10 +96,18 @@ function checkNames(nodes: readonly WireNode[]): void {
   }
 }
 
+/** What is inside of an optional, a sequence, or an optional sequence; other types have no tensor. */
+function unwrapped(type: WireType | null | undefined): { tensor: WireType['tensorType']; container?: OnnxContainer } {
+  const inner = type?.optionalType?.elemType ?? type;
+  const [optional, sequence] = [inner !== type, (inner?.sequenceType ?? undefined) !== undefined];
+  const tensor = (sequence ? inner?.sequenceType?.elemType : inner)?.tensorType;
+  return optional || sequence ? { tensor, container: { sequence, optional } } : { tensor };
+}
+
 function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo {
   const name = info.name ?? '';
   if (name === '') throw malformed('An input, output or value has no name');
-  const tensor = info.type?.tensorType;
+  const { tensor, container } = unwrapped(info.type);
   const dtype = tensor ? dtypeOfWire(tensor.elemType ?? 0) : undefined;
   const wire = tensor?.shape?.dim;
   const hasShape = tensor?.shape !== undefined && tensor.shape !== null;
@@ -112,7 +120,7 @@ function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo 
     return dim.dimParam || undefined;
   });
   atMost(`dimensions of '${name}'`, limits.rank, dims.length);
-  return { name, ...(dtype === undefined ? {} : { dtype }), ...(hasShape ? { dims } : {}) };
+  return { name, ...(container === undefined ? {} : { container }), ...(dtype === undefined ? {} : { dtype }), ...(hasShape ? { dims } : {}) };
 }
 
 function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {

@@ -8,3 +8,5 @@ const root = protobuf.Root.fromJSON({ nested: structuredClone(messages) });
 
 export const ModelProto = root.lookupType('ModelProto');
 export const TensorProto = root.lookupType('TensorProto');
+export const SequenceProto = root.lookupType('SequenceProto');
+export const OptionalProto = root.lookupType('OptionalProto');

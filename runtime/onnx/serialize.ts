@@ -1,5 +1,5 @@
 import type { Attribute } from '../graph/attributes.js';
-import { attributeTypes, ModelProto, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireValueInfo } from './schema.js';
+import { attributeTypes, ModelProto, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireType, type WireValueInfo } from './schema.js';
 import { wireOfDtype, writeTensor } from './tensor-data.js';
 import type { OnnxFunction, OnnxGraph, OnnxModel, OnnxNode, OnnxValueInfo } from './types.js';
 import { toInt64 } from '../graph/tensor-value.js';
@@ -34,7 +34,9 @@ function writeValueInfo(info: OnnxValueInfo): WireValueInfo {
   if (info.dtype === undefined) return { name: info.name };
   const dim = info.dims?.map((d) => (typeof d === 'number' ? { dimValue: d } : typeof d === 'string' ? { dimParam: d } : {}));
   const tensorType = { elemType: wireOfDtype(info.dtype), ...(dim === undefined ? {} : { shape: { dim } }) };
-  return { name: info.name, type: { tensorType } };
+  const { sequence = false, optional = false } = info.container ?? {};
+  const inner: WireType = sequence ? { sequenceType: { elemType: { tensorType } } } : { tensorType };
+  return { name: info.name, type: optional ? { optionalType: { elemType: inner } } : inner };
 }
 
 function writeNode(node: OnnxNode): WireNode {

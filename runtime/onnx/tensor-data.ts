@@ -1,26 +1,26 @@
 import { RuntimeError } from '../errors.js';
-import { allocate, elementCount, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
-import { float16ToNumber } from './float16.js';
+import { allocate, elementCount, isBig, subByteBits, type DType, type NarrowType, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { bfloat16ToNumber, float16ToNumber } from './float16.js';
 import type { WireInt64, WireTensor } from './messages.js';
 import type { ModelLimits } from './types.js';
 
-/** TensorProto.DataType by number, for the types that exist in a graph. float16 and double become float32. */
+/** TensorProto.DataType by number, for the types that exist in a graph. float16, bfloat16 and double become float32. */
 const dtypes: Readonly<Record<number, DType>> = {
-  1: 'float32', 2: 'uint8', 3: 'int8', 4: 'int32', 5: 'int32', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 21: 'uint4', 22: 'int4',
+  1: 'float32', 2: 'uint8', 3: 'int8', 4: 'int32', 5: 'int32', 6: 'int32', 7: 'int64', 9: 'bool', 10: 'float32', 11: 'float32', 12: 'uint32', 13: 'uint64', 16: 'float32', 21: 'uint4', 22: 'int4',
   25: 'uint2', 26: 'int2',
 };
 const names: Readonly<Record<number, string>> = {
-  0: 'undefined', 8: 'string', 12: 'uint32', 13: 'uint64', 14: 'complex64', 15: 'complex128',
-  16: 'bfloat16', 17: 'float8e4m3fn', 18: 'float8e4m3fnuz', 19: 'float8e5m2', 20: 'float8e5m2fnuz',
+  0: 'undefined', 8: 'string', 14: 'complex64', 15: 'complex128', 17: 'float8e4m3fn', 18: 'float8e4m3fnuz', 19: 'float8e5m2', 20: 'float8e5m2fnuz',
   23: 'float4e2m1', 24: 'float8e8m0',
 };
 /** Types of 16 bits, which become int32. */
 const narrowTypes: Readonly<Record<number, NarrowType>> = { 4: 'uint16', 5: 'int16' };
 const float16 = 10;
 const double = 11;
+const bfloat16 = 16;
 
 const wireTypes: Readonly<Record<DType, number>> = {
-  float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, uint4: 21, int4: 22, uint2: 25, int2: 26,
+  float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, uint32: 12, uint64: 13, bool: 9, uint4: 21, int4: 22, uint2: 25, int2: 26,
 };
 
 /** The graph's type for a TensorProto.DataType, undefined when there is none. */
@@ -33,6 +33,7 @@ export const nameOfWireType = (dataType: number): string => dtypes[dataType] ?? 
 /** int64 from the wire as a number. */
 export const int64ToNumber = (value: WireInt64): number => (typeof value === 'number' ? value : value.toNumber());
 
+/** The array takes the lower 64 bits, signed or not. */
 function int64ToBigInt(value: WireInt64): bigint {
   if (typeof value === 'number') return BigInt(value);
   return (BigInt(value.high) << 32n) | BigInt(value.low >>> 0);
@@ -65,16 +66,16 @@ function lengthError(name: string, expected: number, received: number, unit: str
 /** Bytes an element takes in raw_data, as a fraction for the types of less. */
 function rawElementBytes(dataType: number): number {
   switch (dataType) {
-    case 7: case double: return 8;
-    case 1: case 6: return 4;
-    case float16: case 4: case 5: return 2;
+    case 7: case 13: case double: return 8;
+    case 1: case 6: case 12: return 4;
+    case float16: case bfloat16: case 4: case 5: return 2;
     default: return subByteBits(dtypes[dataType] ?? 'uint8') / 8;
   }
 }
 
 /** Elements of 4 or 2 bits, the lowest bits of a byte first. */
 function unpackBits(bytes: ArrayLike<number>, dtype: DType, out: TensorArray): void {
-  if (out instanceof BigInt64Array) return;
+  if (isBig(out)) return;
   const bits = subByteBits(dtype);
   const [perByte, mask] = [8 / bits, (1 << bits) - 1];
   const signed = dtype === 'int4' || dtype === 'int2';
@@ -95,6 +96,7 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   const out = allocate(dtype, count);
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   if (dataType === float16) for (let i = 0; i < count; i++) out[i] = float16ToNumber(view.getUint16(2 * i, true));
+  else if (dataType === bfloat16) for (let i = 0; i < count; i++) out[i] = bfloat16ToNumber(view.getUint16(2 * i, true));
   else if (dataType === double) for (let i = 0; i < count; i++) out[i] = view.getFloat64(8 * i, true);
   else if (dataType === 4) for (let i = 0; i < count; i++) out[i] = view.getUint16(2 * i, true);
   else if (dataType === 5) for (let i = 0; i < count; i++) out[i] = view.getInt16(2 * i, true);
@@ -103,13 +105,18 @@ function fromRaw(raw: Uint8Array, dataType: number, count: number, name: string)
   return out;
 }
 
+/** A number of a field of 32 bits, which holds the bits of floats of 16. */
+const halfToNumber = (dataType: number, value: number): number =>
+  dataType === float16 ? float16ToNumber(value) : dataType === bfloat16 ? bfloat16ToNumber(value) : value;
+
 function fromTyped(tensor: WireTensor, dataType: number, count: number, name: string): TensorArray {
   const dtype = dtypes[dataType] ?? 'uint8';
   const out = allocate(dtype, count);
-  if (out instanceof BigInt64Array) {
-    const values = tensor.int64Data ?? [];
+  if (isBig(out) || dataType === 12) {
+    // uint32 shares the field of uint64.
+    const values: readonly WireInt64[] = (dataType === 7 ? tensor.int64Data : tensor.uint64Data) ?? [];
     if (values.length !== count) throw lengthError(name, count, values.length, 'elements');
-    values.forEach((value, i) => (out[i] = int64ToBigInt(value)));
+    values.forEach((value, i) => (out[i] = isBig(out) ? int64ToBigInt(value) : int64ToNumber(value)));
     return out;
   }
   const values = (dataType === 1 ? tensor.floatData : dataType === double ? tensor.doubleData : tensor.int32Data) ?? [];
@@ -117,7 +124,7 @@ function fromTyped(tensor: WireTensor, dataType: number, count: number, name: st
   const expected = Math.ceil((count * bits) / 8);
   if (values.length !== expected) throw lengthError(name, expected, values.length, 'elements');
   if (bits < 8) unpackBits(values, dtype, out);
-  else for (let i = 0; i < count; i++) out[i] = dataType === float16 ? float16ToNumber(values[i] ?? 0) : (values[i] ?? 0);
+  else for (let i = 0; i < count; i++) out[i] = halfToNumber(dataType, values[i] ?? 0);
   return out;
 }
 

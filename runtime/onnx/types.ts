@@ -3,9 +3,17 @@ import type { DType, TensorValue } from '../graph/tensor-value.js';
 /** A dimension: a size, the name of a symbolic size, or nothing known. */
 export type OnnxDimension = number | string | undefined;
 
+/** What holds tensors: a sequence has any number of them, an optional may have none. */
+export interface OnnxContainer {
+  readonly sequence: boolean;
+  readonly optional: boolean;
+}
+
 export interface OnnxValueInfo {
   name: string;
-  /** Undefined for values that are not tensors, or of an element type that Sterna does not compute with. */
+  /** Absent: the value is a tensor. */
+  container?: OnnxContainer;
+  /** Of the tensor, or of those in the container. Undefined for an element type that Sterna does not compute with, and for maps and containers in sequences. */
   dtype?: DType;
   /** Undefined when not even the rank is known. */
   dims?: readonly OnnxDimension[];

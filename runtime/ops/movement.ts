@@ -1,7 +1,7 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, oneOf, floatAttribute, requiredInt, type Attributed } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { isIdentityPermutation } from '../graph/permutation.js';
-import { allocate, elementCount, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
+import { allocate, elementCount, isBig, stridesOf, toInt64, type Shape, type TensorArray, type TensorValue } from '../graph/tensor-value.js';
 import { throughConcatenation, throughTransposition } from './cell-flow.js';
 import { broadcastOffsets, stridedOffsets } from './indexing.js';
 import { always, broadcast, constantInput, constantInts, expectType, inputType, inputValue, normalizeAxis, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
@@ -16,7 +16,7 @@ export function gatherElements(source: TensorValue, offsets: Int32Array, dims: S
 }
 
 function copyElements(source: TensorArray, offsets: Int32Array, out: TensorArray): void {
-  if (source instanceof BigInt64Array) {
+  if (isBig(source)) {
     for (let i = 0; i < offsets.length; i++) out[i] = source[offsets[i] ?? 0] ?? 0n;
   } else {
     for (let i = 0; i < offsets.length; i++) out[i] = source[offsets[i] ?? 0] ?? 0;
@@ -103,7 +103,7 @@ const concat: OperatorRecord = {
 
 /** out[offsets[i]] = part[i]. */
 function scatter(part: TensorValue, offsets: Int32Array, out: TensorArray): void {
-  if (part.data instanceof BigInt64Array) {
+  if (isBig(part.data)) {
     for (let i = 0; i < offsets.length; i++) out[offsets[i] ?? 0] = part.data[i] ?? 0n;
   } else {
     for (let i = 0; i < offsets.length; i++) out[offsets[i] ?? 0] = part.data[i] ?? 0;
@@ -327,7 +327,7 @@ export function padValue(x: TensorValue, padding: Padding, fill: number): Tensor
       if (at < 0) inside = false;
       offset += at * (strides[axis] ?? 1);
     }
-    data[i] = inside ? (x.data[offset] ?? 0) : data instanceof BigInt64Array ? toInt64(fill) : fill;
+    data[i] = inside ? (x.data[offset] ?? 0) : isBig(data) ? toInt64(fill) : fill;
   }
   return { dtype: x.dtype, dims: shape, data };
 }

@@ -40,6 +40,8 @@ export interface OperatorRecord {
    * inputs for every element of the output, which bounds what is folded.
    */
   readonly linear?: boolean;
+  /** Whether two evaluations of the same operands may differ, so that it is never computed before a run. Left out: no. */
+  readonly volatile?: boolean;
   /**
    * Whether each element of the output depends on one element of each operand (operands are broadcast): `floats` computes
    * float32 from float32, `any` may take or make other types. Left out: no chain is followed through the operator.

@@ -2,6 +2,7 @@ import { unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { volume, type Shape } from '../graph/tensor-value.js';
 import { binaryOps } from './binary.js';
+import { bitwiseOps } from './bitwise.js';
 import { convolutionOps } from './convolution.js';
 import { coreOps } from './core.js';
 import { dataSizedOps } from './data-sized.js';
@@ -14,6 +15,7 @@ import type { OperatorRecord, OpTable } from './op.js';
 import { poolingOps } from './pooling.js';
 import { quantizationOps } from './quantization.js';
 import { quantizedOps } from './quantized.js';
+import { randomOps } from './random.js';
 import { recurrentOps } from './recurrent.js';
 import { reductionOps } from './reduction.js';
 import { needsAll, type Region, type RegionContext } from './regions.js';
@@ -31,7 +33,7 @@ const table: OpTable = {
   ...unaryOps, ...binaryOps, ...shapeOps, ...movementOps, ...convolutionOps, ...poolingOps, ...resizeOps, ...reductionOps,
   ...linearOps, ...normalizationOps, ...quantizationOps, ...quantizedOps, ...coreOps,
   ...standardizationOps, ...recurrentOps, ...transposedConvolutionOps, ...integerOps, ...resampleOps,
-  ...selectionOps, ...suppressionOps, ...spaceOps, ...dataSizedOps, ...interpretedOps,
+  ...selectionOps, ...suppressionOps, ...spaceOps, ...dataSizedOps, ...interpretedOps, ...randomOps, ...bitwiseOps,
 };
 
 const records: ReadonlyMap<string, OperatorRecord> = new Map(Object.entries(table));

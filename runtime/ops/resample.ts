@@ -65,6 +65,11 @@ function position(sampling: Sampling, mode: string, o: number, [scale, input, ou
       const whole = f32(output / f32(f32(scale) * input));
       return f32(f32(f32((input / 2) * f32(1 - whole)) + f32(f32(o + 0.5) / f32(scale))) - 0.5);
     }
+    case 'align_corners': {
+      // The length that the scale asks for, which need not be whole.
+      const length = f32(f32(scale) * input);
+      return Math.abs(length - output) < 1e-3 ? sourceCoordinate(o, sampling.resize, 0, input) : f32(f32(o * (input - 1)) / f32(length - 1));
+    }
     case 'tf_half_pixel_for_nn': return f32(f32(o + 0.5) / f32(scale));
     case 'tf_crop_and_resize':
       return output > 1 ? roi[0] * (input - 1) + (o * (roi[1] - roi[0]) * (input - 1)) / (output - 1) : 0.5 * (roi[0] + roi[1]) * (input - 1);

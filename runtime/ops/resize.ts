@@ -1,4 +1,4 @@
-import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, notConstant, oneOf, string, stringAttribute, unsupported, type Attribute } from '../graph/attributes.js';
+import { float, floatAttribute, floatsAttribute, int, intAttribute, intsAttribute, misshapen, notConstant, oneOf, string, stringAttribute, type Attribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { hasOperand } from '../graph/operands.js';
 import { fromNumbers, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
@@ -24,16 +24,6 @@ export interface Resize {
 
 export type Values = (index: number) => TensorValue | undefined;
 
-/**
- * With align_corners, what a length of 2.4 pixels means is not agreed on: the ONNX reference divides by it, onnxruntime by the
- * 2 pixels that there are.
- */
-function refuseFractions(node: Node, shape: Shape, scales: readonly number[]): void {
-  if (stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel') !== 'align_corners') return;
-  const axis = shape.findIndex((dim, i) => Math.abs(dim * (scales[i] ?? 1) - Math.round(dim * (scales[i] ?? 1))) > 1e-3);
-  if (axis >= 0) throw unsupported(node, `align_corners with a length of ${(shape[axis] ?? 1) * (scales[axis] ?? 1)} on axis ${axis}; give sizes`, 'coordinate_transformation_mode');
-}
-
 /** Scales and output size along every axis, from wherever this operator set keeps them. */
 export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scales: number[]; sizes: number[]; axes: number[] } {
   const old = node.op === 'Upsample' || node.inputs.length === 2;
@@ -52,7 +42,6 @@ export function scalesAndSizes(node: Node, shape: Shape, values: Values): { scal
   const scales = floatsAttribute(node, 'scales') ?? list(old ? 1 : 2);
   if (scales !== undefined) {
     const all = spread(scales, shape.map(() => 1));
-    refuseFractions(node, shape, all);
     return { scales: all, sizes: shape.map((dim, i) => Math.floor(Math.fround(dim * Math.fround(all[i] ?? 1)))), axes };
   }
   const sizes = list(3);
@@ -80,11 +69,9 @@ export function resizeOf(node: Node, opset: number, shape: Shape, values: Values
   const fixed = (axis: number) => sizes[axis] === shape[axis] && scales[axis] === 1;
   if (mode === undefined || special || weighted || shape.length !== 4 || !fixed(0) || !(fixed(1) || fixed(3))) return undefined;
   const channelsLast = !fixed(1);
-  // With the corners aligned, ONNX means the length before it is rounded down, and onnxruntime the one after.
+  // With the corners aligned, ONNX divides by the length before it is rounded down (onnxruntime: by the one after), which tables are made for.
   const fractional = sizes.some((size, axis) => Math.abs((scales[axis] ?? 1) * (shape[axis] ?? 1) - size) > 1e-3);
-  if (fractional && stringAttribute(node, 'coordinate_transformation_mode', '') === 'align_corners') {
-    throw unsupported(node, `scales [${scales.join(', ')}] of [${shape.join(', ')}] give no whole sizes`, 'scales');
-  }
+  if (fractional && stringAttribute(node, 'coordinate_transformation_mode', '') === 'align_corners') return undefined;
   const [h, w] = channelsLast ? [1, 2] : [2, 3];
   return {
     mode,

@@ -21,7 +21,7 @@ const outOfScope = [
   /_(u?int16|uint32|uint64|BFLOAT16|STRING)(_|$)/i, // element types
   /_3d_/, /convtranspose_3d/, /sequence/, /_opt$/, // rank, containers
   /training/, /argmax/, // training mode, indices of a pool
-  /resize_downsample_scales_(linear|cubic)_align_corners/, // the expected output follows the length scaled, not rounded down
+  /bernoulli/, // what is drawn follows from no seed of the node
 ];
 
 function load(folder: string): OnnxModel | undefined {

@@ -29,7 +29,6 @@ const refused: readonly (readonly [string, string, ModelSpec])[] = [
   ['weights that an input gives', 'E_MODEL_OP', spec('ConvTranspose', [1, 2, 4, 4], [w], {}, { live: ['w'] })],
   ['antialiasing over all of a long axis', 'E_MODEL_OP', spec('Resize', [1, 1, 1, 2 ** 25], sizes(1, 1, 1, 1), { mode: 'linear', antialias: 1 })],
   ['a table of millions of rows', 'E_MODEL_OP', spec('Resize', [1, 1, 1, 4], sizes(1, 1, 1, 2 ** 27), { mode: 'cubic' })],
-  ['align_corners with a length that is not whole', 'E_MODEL_OP', spec('Resize', [1, 1, 4, 4], [absent, ['scales', floats([4], 1, 1, 0.6, 0.6)]], { mode: 'linear', coordinate_transformation_mode: 'align_corners' })],
   ['a region that does not fit', 'E_MODEL_SHAPE', spec('Resize', [1, 1, 4, 4], [['roi', floats([2], 0, 1)], ['scales', floats([4], 1, 1, 2, 2)]], { mode: 'linear', coordinate_transformation_mode: 'tf_crop_and_resize' })],
   ['too many channels for a band matrix', 'E_MODEL_OP', spec('LRN', [1, 4096, 1, 1], [], { size: 5 })],
   ['no group', 'E_MODEL_SHAPE', spec('GroupNormalization', [1, 4, 2, 2], [['s', floats([2], 1, 1)], ['b', floats([2], 0, 0)]], { num_groups: 0 }, { opset: 18 })],

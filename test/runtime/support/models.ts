@@ -1,7 +1,7 @@
 import type { Attribute } from '../../../runtime/graph/attributes.js';
 import { elementCount, fromNumbers, type DType, type TensorValue } from '../../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
-import type { OnnxDimension, OnnxFunction, OnnxModel, OnnxNode } from '../../../runtime/onnx/types.js';
+import type { OnnxContainer, OnnxDimension, OnnxFunction, OnnxModel, OnnxNode } from '../../../runtime/onnx/types.js';
 import { random } from './random.js';
 
 export interface ModelSpec {
@@ -16,6 +16,8 @@ export interface ModelSpec {
   /** Versions of other operator sets, by domain. */
   readonly domains?: Readonly<Record<string, number>>;
   readonly functions?: readonly OnnxFunction[];
+  /** Inputs and outputs that are no tensors. */
+  readonly containers?: Readonly<Record<string, OnnxContainer>>;
 }
 
 /** The type of an output where the file states it: float32 where all values are floats, else what `outputTypes` says. */
@@ -24,6 +26,8 @@ function stated({ types = {}, constants = {}, outputTypes }: ModelSpec, name: st
   const dtype = outputTypes?.[name] ?? (floats ? 'float32' : undefined);
   return dtype === undefined ? {} : { dtype };
 }
+
+const contained = ({ containers = {} }: ModelSpec, name: string): { container?: OnnxContainer } => (containers[name] === undefined ? {} : { container: containers[name] });
 
 export function model(spec: ModelSpec): OnnxModel {
   return {
@@ -37,8 +41,8 @@ export function model(spec: ModelSpec): OnnxModel {
       name: 'test',
       nodes: spec.nodes,
       initializers: new Map(Object.entries(spec.constants ?? {})),
-      inputs: Object.entries(spec.inputs).map(([name, dims]) => ({ name, dtype: spec.types?.[name] ?? 'float32', dims })),
-      outputs: spec.outputs.map((name) => ({ name, ...stated(spec, name) })),
+      inputs: Object.entries(spec.inputs).map(([name, dims]) => ({ name, dtype: spec.types?.[name] ?? 'float32', dims, ...contained(spec, name) })),
+      outputs: spec.outputs.map((name) => ({ name, ...stated(spec, name), ...contained(spec, name) })),
       valueInfo: [],
     },
   };

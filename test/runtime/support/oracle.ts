@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
-import { asTensor } from '../../../runtime/tensor.js';
+import { asTensor, type DataType } from '../../../runtime/tensor.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
 
@@ -17,6 +17,13 @@ const onnxruntime = load();
 /** Why tests against onnxruntime are skipped, for their titles; undefined when they run. */
 export const oracleMissing = onnxruntime === undefined ? 'onnxruntime-node is not installed' : undefined;
 
+/** onnxruntime-node has no tensors of brain floats; a graph has none either. */
+function typeOf(value: TensorValue): Exclude<DataType, 'bfloat16'> {
+  const { type } = asTensor(value);
+  if (type === 'bfloat16') throw new Error('onnxruntime takes no tensors of bfloat16');
+  return type;
+}
+
 /** Runs a model with onnxruntime: every output, as numbers. */
 export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimize = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
   if (onnxruntime === undefined) throw new Error('onnxruntime-node is not installed');
@@ -24,7 +31,7 @@ export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, T
   const session = await ort.InferenceSession.create(bytes, {
     graphOptimizationLevel: optimize ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
   });
-  const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(asTensor({ dtype, data, dims }).type, data, [...dims])]));
+  const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(typeOf({ dtype, data, dims }), data, [...dims])]));
   const results = await session.run(inputs);
   const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, { dims: tensor.dims, data: Float64Array.from(tensor.data as ArrayLike<number>, Number) }]));
   await session.release();
