@@ -22,11 +22,15 @@ const schedule = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('restarts'), cycles: count.max(16).default(3) }),
 ]);
 
+/** Students: inverted residuals for clips, by a factor on their channels; and a transformer for text. */
+const convolutional = z.strictObject({ width: z.number().positive().max(8).default(1) });
+const transformer = z.strictObject({ kind: z.literal('transformer'), width: count.max(4096).default(96), layers: count.max(64).default(3), heads: count.max(64).default(4) });
+
 /** A run, as lab.yaml describes it. */
 export const labConfig = z.strictObject({
   /** Path of an ONNX model with an open batch dimension, or a student that the lab builds. */
-  model: z.union([z.string().min(1), z.strictObject({ student: z.strictObject({ width: z.number().positive().max(8).default(1) }) })]),
-  data: z.strictObject({
+  model: z.union([z.string().min(1), z.strictObject({ student: z.union([convolutional, transformer]) })]),
+  data: z.discriminatedUnion('kind', [z.strictObject({
     kind: z.literal('clips'),
     /** Holds a folder of recordings for each class. */
     folder: z.string().min(1),
@@ -36,7 +40,15 @@ export const labConfig = z.strictObject({
     rows: count.max(4096).default(96),
     /** Share of the training labels that are replaced by wrong ones, for experiments. */
     wrong_labels: share.default(0),
-  }),
+  }), z.strictObject({
+    kind: z.literal('text'),
+    /** A text in UTF-8. */
+    file: z.string().min(1),
+    /** Share of the text, at its end, that is only judged on. */
+    held_out: z.number().gt(0).lt(1).default(0.1),
+    /** Characters that the model sees at once. */
+    context: count.max(4096).default(64),
+  })]),
   loss: loss.default({ kind: 'cross-entropy', smoothing: 0.1 }),
   /** Soft targets of a larger model that takes the same input and gives logits of the same classes. */
   teacher: z.strictObject({ model: z.string().min(1), temperature: z.number().positive().default(2), weight: share.default(0.5), direction: z.enum(['forward', 'reverse']).default('forward') }).optional(),
@@ -72,3 +84,8 @@ export function parseLabConfig(text: string, path: string): LabConfig {
   const [issue] = result.error.issues;
   throw new DeployError('E_USAGE', `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not valid'}`, { details: { path } });
 }
+
+/** A run on recordings. */
+export type ClipsConfig = LabConfig & { data: Extract<LabConfig['data'], { kind: 'clips' }> };
+/** A run on a text. */
+export type TextConfig = LabConfig & { data: Extract<LabConfig['data'], { kind: 'text' }> };

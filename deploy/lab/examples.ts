@@ -3,7 +3,7 @@ import type { Tensor } from '../../runtime/tensor.js';
 import { uniform } from '../compress/random.js';
 import { DeployError } from '../errors.js';
 import { augmentPatch, cutPatch, withWrongLabels, type Clip, type ClipFolder, type Scaling } from './clips.js';
-import type { LabConfig } from './config.js';
+import type { ClipsConfig } from './config.js';
 
 /** What a model is fed with. */
 export interface Geometry {
@@ -18,7 +18,7 @@ export interface SplitClips {
   test: Clip[];
 }
 
-export function splitClips({ clips, classes }: ClipFolder, { data, seed }: LabConfig): SplitClips {
+export function splitClips({ clips, classes }: ClipFolder, { data, seed }: ClipsConfig): SplitClips {
   const tested = new Set(data.test_folds);
   const [train, test] = [clips.filter(({ fold }) => !tested.has(fold)), clips.filter(({ fold }) => tested.has(fold))];
   const missing = classes.findIndex((_, label) => !train.some((clip) => clip.label === label));
@@ -53,7 +53,7 @@ export function inRounds<T>(items: readonly T[], seed: number): (index: number) 
 export const randomOf = (seed: number, step: number): (() => number) => uniform(seed * 104_729 + step);
 
 /** Patches at random places of the recordings, varied, with their labels. */
-export function batchesOf(train: readonly Clip[], classes: number, geometry: Geometry, config: LabConfig): (step: number) => { input: Tensor; target: Tensor } {
+export function batchesOf(train: readonly Clip[], classes: number, geometry: Geometry, config: ClipsConfig): (step: number) => { input: Tensor; target: Tensor } {
   const { batch, seed } = config;
   const { rows, bands } = geometry;
   const clipAt = inRounds(train, seed);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
@@ -10,37 +9,25 @@ import { runtimeVersion } from '../../runtime/version.js';
 import { readInputFile } from '../cli/files.js';
 import { DeployError } from '../errors.js';
 import { accuracyOf } from './accuracy.js';
-import { readCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { defaultFeatures, readClips, scalingOf } from './clips.js';
-import type { LabConfig } from './config.js';
+import type { ClipsConfig, LabConfig } from './config.js';
 import { lossSvg } from './curve.js';
 import { batchesOf, hashOf, splitClips, type Geometry } from './examples.js';
 import { studentOf, trained, trainingOf, type Student } from './student.js';
 import { buildStudent } from './students.js';
-import { Trainer, type Batches } from './trainer.js';
+import type { Batches, Trainer } from './trainer.js';
+import { meanOf, openTrained, type LabEvents, type TrainingReport } from './training-run.js';
 
-/** What a run is told on its way. */
-export interface LabEvents {
-  onClips?(done: number, total: number): void;
-  onStep?(step: number, steps: number, loss: number): void;
-}
-
-export interface LabReport {
-  model: string;
-  parameters: number;
-  steps: number;
-  /** Mean of the last tenth. */
-  loss: number;
+/** What came of training on recordings. */
+export interface LabReport extends TrainingReport {
   train_clips: number;
   test_clips: number;
   /** Share of the recordings of the test folds that are recognized; null without test folds. */
   accuracy: number | null;
-  seed: number;
-  data_sha256: string;
 }
 
 /** The teacher's session and the batches with its answers. */
-async function taught(config: LabConfig, student: Student, classes: number, raw: ReturnType<typeof batchesOf>): Promise<{ batches: Batches; close(): Promise<void> }> {
+async function taught(config: ClipsConfig, student: Student, classes: number, raw: ReturnType<typeof batchesOf>): Promise<{ batches: Batches; close(): Promise<void> }> {
   const plain = (step: number): Record<string, Tensor> => {
     const { input, target } = raw(step);
     return { [student.input]: input, 'lab.target': target };
@@ -60,21 +47,13 @@ async function taught(config: LabConfig, student: Student, classes: number, raw:
   return { batches, close: () => teacher.close() };
 }
 
-const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+const isClips = (config: LabConfig): config is ClipsConfig => config.data.kind === 'clips';
 
-/** Trains until the last step, or until the loss has not fallen for `patience` checkpoints, and keeps checkpoints on the way. */
-async function trainAll(trainer: Trainer, config: LabConfig, { path, run }: { path: string; run: string }, events: LabEvents): Promise<void> {
-  let [best, waited] = [Infinity, 0];
-  while (trainer.step < config.steps) {
-    const loss = await trainer.advance();
-    events.onStep?.(trainer.step, config.steps, loss);
-    if (trainer.step % config.checkpoint_steps !== 0 && trainer.step !== config.steps) continue;
-    await writeCheckpoint(path, trainer.checkpoint(run));
-    const recent = meanOf(trainer.losses.slice(-config.checkpoint_steps));
-    waited = recent < best ? 0 : waited + 1;
-    best = Math.min(best, recent);
-    if (config.patience !== undefined && waited >= config.patience) return;
-  }
+/** The model to train: that of a file, or a student that is built. @throws DeployError E_USAGE */
+async function modelOf({ model, seed }: ClipsConfig, { rows, bands }: Geometry, classes: number): Promise<Uint8Array> {
+  if (typeof model === 'string') return readInputFile(model);
+  if ('kind' in model.student) throw new DeployError('E_USAGE', `model.student.kind: expected none for data of kind clips but received ${model.student.kind}`);
+  return buildStudent({ rows, columns: bands, classes, width: model.student.width, seed });
 }
 
 /** Batches over which statistics of normalizations are estimated after training. */
@@ -86,23 +65,20 @@ const statisticsBatches = 20;
  * @throws DeployError E_LAB, E_FILE; RuntimeError E_GRADIENT, E_MEDIA, E_ENGINE_MISSING and others
  */
 export async function runLab(config: LabConfig, folder: string, events: LabEvents = {}): Promise<LabReport> {
+  if (!isClips(config)) throw new DeployError('E_USAGE', `data.kind: expected clips but received ${config.data.kind}`);
   await mkdir(folder, { recursive: true });
   const read = await readClips(config.data.folder, defaultFeatures, events.onClips);
   const { train, test } = splitClips(read, config);
   const geometry: Geometry = { rows: config.data.rows, bands: featuresOf(read.definition), scaling: scalingOf(train) };
   const classes = read.classes.length;
-  const bytes = typeof config.model === 'string' ? await readInputFile(config.model) : buildStudent({ rows: geometry.rows, columns: geometry.bands, classes, width: config.model.student.width, seed: config.seed });
+  const bytes = await modelOf(config, geometry, classes);
   const student = studentOf(bytes, config.batch, geometry, classes);
   const training = trainingOf(student, classes, config);
   const dataHash = hashOf([...train, ...test]);
-  const run = createHash('sha256').update(bytes).update(dataHash).update(JSON.stringify(config)).digest('hex');
   const { batches, close } = await taught(config, student, classes, batchesOf(train, classes, geometry, config));
-  const trainer = await Trainer.open(training, config, batches);
+  let trainer: Trainer | undefined;
   try {
-    const path = join(folder, 'checkpoint.bin');
-    const saved = await readCheckpoint(path, run);
-    if (saved !== undefined) trainer.restore(saved);
-    await trainAll(trainer, config, { path, run }, events);
+    trainer = await openTrained(training, config, { folder, bytes, dataHash, batches }, events);
     await trainer.reestimate(statisticsBatches);
     const record = { version: runtimeVersion, config, classes: read.classes, features: { ...read.definition, normalize: { mean: [geometry.scaling.mean], std: [geometry.scaling.std] } }, data_sha256: dataHash };
     const made = trained(student, trainer, record);
@@ -116,7 +92,7 @@ export async function runLab(config: LabConfig, folder: string, events: LabEvent
     await writeFileAtomic(join(folder, 'run.json'), `${JSON.stringify({ ...record, ...report }, null, 2)}\n`, 0o644);
     return report;
   } finally {
-    await trainer.close();
+    await trainer?.close();
     await close();
   }
 }

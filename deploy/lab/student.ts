@@ -45,7 +45,7 @@ export function trainingOf({ graph, output }: Student, classes: number, config: 
 }
 
 /** The model with its trained weights, and with a record of the run in its metadata. */
-export function trained({ model }: Student, trainer: Trainer, record: Readonly<Record<string, unknown>>): Uint8Array {
+export function trained({ model }: Pick<Student, 'model'>, trainer: Trainer, record: Readonly<Record<string, unknown>>): Uint8Array {
   const initializers = new Map(model.graph.initializers);
   for (const [name, data] of [...trainer.result, ...trainer.statistics]) {
     const old = initializers.get(name);

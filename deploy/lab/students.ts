@@ -1,8 +1,6 @@
 import { float, int, ints } from '../../runtime/graph/attributes.js';
-import { elementCount, fromNumbers } from '../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
-import { uniform } from '../compress/random.js';
-import { NetworkWriter } from './network-writer.js';
+import { DrawnNetwork } from './network-writer.js';
 
 /** A small network of inverted residuals (MobileNetV2 and V3) with one input plane. */
 export interface StudentSettings {
@@ -21,27 +19,8 @@ const blocks: readonly (readonly [number, number, number, number])[] = [
 ];
 const [stem, head] = [16, 256];
 
-/** Writes layers one after the other, with weights drawn for their size (He et al., arXiv 1502.01852). */
-class Writer extends NetworkWriter {
-  private readonly next: () => number;
-
-  constructor(seed: number) {
-    super();
-    this.next = uniform(seed);
-  }
-
-  private normal(): number {
-    return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next());
-  }
-  weight(name: string, dims: readonly number[], fanIn: number): string {
-    const deviation = Math.sqrt(2 / fanIn);
-    this.weights.set(name, fromNumbers('float32', dims, Float64Array.from({ length: elementCount(dims) }, () => deviation * this.normal())));
-    return name;
-  }
-  filled(name: string, size: number, value: number): string {
-    this.weights.set(name, fromNumbers('float32', [size], new Float64Array(size).fill(value)));
-    return name;
-  }
+/** Writes layers one after the other. */
+class Writer extends DrawnNetwork {
   /** Convolution and batch normalization. */
   conv(x: string, name: string, shape: { inputs: number; outputs: number; kernel: number; stride: number; group: number }): string {
     const { inputs, outputs, kernel, stride, group } = shape;

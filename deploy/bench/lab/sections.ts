@@ -16,5 +16,6 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   classifier: withData(async (options) => (await import('./pruning.js')).classifierBars(options)),
   thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
   minifloats: withData(async (options) => (await import('./minifloats.js')).minifloatBars(options)),
+  sparse: withData(async (options) => (await import('./sparse.js')).sparseBars(options)),
   labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
 };

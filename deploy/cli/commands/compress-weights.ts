@@ -1,5 +1,5 @@
 /** `sterna compress` of weights alone: the model stays a float model, and only its file becomes smaller. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { leastBits, mostBits } from '../../../runtime/minifloat/format.js';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import type { PictureOptions } from '../../compress/picture-options.js';
@@ -7,15 +7,20 @@ import { collectSamples, readSamples, type Feeds } from '../../compress/samples.
 import { chooseShapes } from '../../compress/shapes.js';
 import { DeployError } from '../../errors.js';
 import { minifloatBits, toMinifloats, type MinifloatReport } from '../../lab/methods/minifloats.js';
+import { sparsify, type SparsifyReport } from '../../lab/methods/sparse/sparsify.js';
+import type { Sparsity } from '../../lab/methods/sparse/sweep.js';
 import { readModelInput, writeOutputFile } from '../files.js';
 import { chosenSizes, type ShapeOptions } from '../options.js';
 import { log, type Report } from '../output.js';
 import { choosePictures } from '../pictures.js';
+import { stageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
 
 export interface WeightsOptions extends Partial<PictureOptions>, ShapeOptions {
   output: string;
   weights?: string;
+  sparsity?: Sparsity;
+  group?: number;
   calibrate?: string;
   samples: number;
 }
@@ -33,10 +38,34 @@ function minifloatText({ bits, tensors, share, input_bytes, output_bytes, sample
   ].join('\n');
 }
 
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
+function sparseText(report: SparsifyReport, output: string): string {
+  const right = (title: string) => ({ title, align: 'right' as const });
+  const rows = report.layers.map(({ layer, op, weights, zeros, error }) => [layer, op, String(weights), percent(zeros), error === null ? '' : percent(error)]);
+  return [
+    formatTable([{ title: 'layer' }, { title: 'op' }, right('weights'), right('zeros'), right('error of its output')], rows),
+    '',
+    `${percent(report.zeros)} of the weights of all layers are zero; in a package, the model takes ${formatBytes(report.packed_before)} -> ${formatBytes(report.packed_after)} (the file ${formatBytes(report.bytes_before)} -> ${formatBytes(report.bytes_after)})`,
+    'a run takes as long as before: no kernel leaves out zeros',
+    ...(report.agreement === null ? [] : [`agreement with the float32 model on ${report.judged_samples} samples that nothing was set by: ${report.agreement.toFixed(4)} (cosine of the outputs without their mean over the samples)`]),
+    `written to ${output}`,
+  ].join('\n');
+}
+
+/** `50%`, or `2:4`: so many zeros among so many neighbours. */
+export function sparsityOption(text: string): Sparsity {
+  const share = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
+  if (share !== undefined && Number(share) > 0 && Number(share) < 100) return { kind: 'share', share: Number(share) / 100 };
+  const [zeros, of] = (/^(\d+):(\d+)$/.exec(text) ?? []).slice(1).map(Number);
+  if (zeros !== undefined && of !== undefined && zeros > 0 && zeros < of && of <= 64) return { kind: 'pattern', zeros, of };
+  throw new InvalidArgumentError(`Expected the share of the weights that become zero, as in 50%, or zeros among neighbours, as in 2:4, but received ${text}`);
+}
+
 /** @throws DeployError E_USAGE */
 function bitsOption(weights: string): number {
   const bits = minifloatBits(weights);
-  if (bits === undefined || bits < leastBits || bits > mostBits) throw new DeployError('E_USAGE', `Expected minifloat${leastBits} to minifloat${mostBits} for --weights but received ${weights}`);
+  if (bits === undefined || bits < leastBits || bits > mostBits) throw new DeployError('E_USAGE', `Expected minifloat${leastBits} to minifloat${mostBits}, int8 or int4 for --weights but received ${weights}`);
   return bits;
 }
 
@@ -44,7 +73,7 @@ function bitsOption(weights: string): number {
 function checkOptions(self: Command): void {
   const meaningless = ['format', 'levels', 'edges', 'depthwise', 'maxDrop', 'target', 'plot', 'method', 'percentile', 'exclude', 'migrate', 'biasCorrection', 'fineTune'];
   const given = meaningless.find((name) => self.getOptionValueSource(name) === 'cli');
-  if (given !== undefined) throw new DeployError('E_USAGE', `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is of no meaning with --weights, which leaves activations as they are; leave one of the two out`);
+  if (given !== undefined) throw new DeployError('E_USAGE', `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is of no meaning with --weights and --sparsity, which leave activations as they are; leave it out, or these`);
 }
 
 async function samplesFor(self: Command, bytes: Uint8Array, options: WeightsOptions): Promise<{ shapes: Readonly<Record<string, readonly number[]>>; samples: Feeds[] }> {
@@ -55,13 +84,32 @@ async function samplesFor(self: Command, bytes: Uint8Array, options: WeightsOpti
   return { shapes, samples: await collectSamples(readSamples(options.calibrate, modelInputs(bytes, { shapes }), options.samples, pictures)) };
 }
 
+/** SparseGPT and GPTQ, of weights alone. */
+async function sparsified(self: Command, bytes: Uint8Array, { weights, ...options }: WeightsOptions): Promise<{ model: Uint8Array; report: SparsifyReport }> {
+  const integers = weights === 'int8' || weights === 'int4' ? weights : undefined;
+  if (options.calibrate === undefined) throw new DeployError('E_USAGE', 'Expected --calibrate <source>: zeros and integers are chosen by what the layers read');
+  if (options.group !== undefined && integers === undefined) throw new DeployError('E_USAGE', 'Expected --weights int8 or int4 with --group, which is for how many weights share a scale');
+  const { shapes, samples } = await samplesFor(self, bytes, options);
+  const view = stageProgress(self);
+  return sparsify(bytes, samples, { sparsity: options.sparsity, weights: integers, group: options.group, sizes: { shapes }, onLayer: (done, total) => view.update('layers', done, total) }).finally(() => view.clear());
+}
+
 /** @throws DeployError E_USAGE, E_FILE; RuntimeError E_QUANTIZE, E_MODEL_* */
 export async function compressWeights(self: Command, input: string, options: WeightsOptions): Promise<Report> {
   checkOptions(self);
-  const bits = bitsOption(options.weights ?? '');
+  const { weights, sparsity } = options;
+  const integers = weights === 'int8' || weights === 'int4';
+  const bits = weights === undefined || integers ? undefined : bitsOption(weights);
   const bytes = await readModelInput(input);
-  const { shapes, samples } = await samplesFor(self, bytes, options);
-  const { model, report } = await toMinifloats(bytes, { bits, samples, sizes: { ...chosenSizes(options), ...(samples.length === 0 ? {} : { shapes }) } });
+  const sparse = sparsity === undefined && !integers ? undefined : await sparsified(self, bytes, options);
+  if (bits === undefined) {
+    if (sparse === undefined) throw new DeployError('E_USAGE', 'Expected --weights or --sparsity');
+    await writeOutputFile(options.output, sparse.model);
+    return { json: { output: options.output, ...(weights === undefined ? {} : { weights }), ...sparse.report }, text: sparseText(sparse.report, options.output) };
+  }
+  const { shapes, samples } = await samplesFor(self, sparse?.model ?? bytes, options);
+  const { model, report } = await toMinifloats(sparse?.model ?? bytes, { bits, samples, sizes: { ...chosenSizes(options), ...(samples.length === 0 ? {} : { shapes }) } });
   await writeOutputFile(options.output, model);
-  return { json: { output: options.output, weights: options.weights, ...report }, text: minifloatText(report, options.output) };
+  const text = [...(sparse === undefined ? [] : [sparseText(sparse.report, options.output), '']), minifloatText(report, options.output)].join('\n');
+  return { json: { output: options.output, weights, ...report, ...(sparse === undefined ? {} : { sparsity: sparse.report }) }, text };
 }

@@ -24,7 +24,7 @@ import { exitCodes, log, reporting } from '../output.js';
 import { choosePictures } from '../pictures.js';
 import { quantizeProgress, stageProgress, type StageProgress } from '../stage-progress.js';
 import { formatBytes, formatTable } from '../table.js';
-import { compressWeights, type WeightsOptions } from './compress-weights.js';
+import { compressWeights, sparsityOption, type WeightsOptions } from './compress-weights.js';
 
 interface CompressOptions extends WeightsOptions {
   format: Format | 'auto';
@@ -131,8 +131,10 @@ export function register(program: Command): void {
     .option('--max-drop <x>', 'the agreement with the float32 model (the mean cosine of the outputs; of a detector, its boxes and scores) may drop by at most x: sensitive layers stay int8; default 0.012 (w46, w4a8, auto), 0.035 (int4). With --format int8, sensitive layers stay float32; exit code 1 if no layer can be int8', positive)
     .addOption(new Option('--target <target>', 'for --format auto: this machine (latencies are measured), or a CPU core (instructions are counted)').choices(targets).default('this'))
     .option('--plot <file.svg>', 'for --format auto: draw the curve of cost against loss')
-    .option('--weights <format>', 'minifloat6 .. minifloat16: only store the weights in floats of so many bits, each tensor with the best split between exponent and mantissa; the model stays a float model, and needs no calibration')
-    .option('--calibrate <source>', 'a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N; without --weights, it must be stated')
+    .option('--weights <format>', 'change the weights alone; the model stays a float model. minifloat6 .. minifloat16: floats of so many bits, each tensor with the best split between exponent and mantissa; needs no calibration. int8, int4: integers, rounded by what the layers read (GPTQ)')
+    .option('--sparsity <share>', 'set weights to zero, and let the others make up for it (SparseGPT): 50% of them, or 2:4 of each four neighbours; packages become smaller, runs not faster', sparsityOption)
+    .option('--group <n>', 'with --weights int8 or int4: so many inputs of an output of a matrix product share a scale', integer(2))
+    .option('--calibrate <source>', 'a folder of pictures or .npy arrays that resemble the later inputs of the model, or random:N; it may be left out with --weights minifloat11 alone')
     .option('--samples <n>', 'calibrate on at most n inputs, evenly spread', integer(1), 128)
     .addOption(new Option('--method <method>', 'how activation ranges are chosen; auto: the method that agrees best with the float32 model; with fewer than 256 levels, mse').choices(['auto', ...calibrationMethods]).default('auto'))
     .option('--percentile <p>', 'for --method percentile: percentage of values within the range', Number, 99.99)
@@ -143,7 +145,7 @@ export function register(program: Command): void {
     .addOption(engineOption('--engine <engine>', 'engine that runs the calibration; default: onnxruntime if installed, else native'));
   addShapeOptions(addPictureOptions(command)).action(
     reporting(async (self, input: string, given: Omit<CompressOptions, 'calibrate'> & WeightsOptions) => {
-      if (given.weights !== undefined) return compressWeights(self, input, given);
+      if (given.weights !== undefined || given.sparsity !== undefined) return compressWeights(self, input, given);
       const options = calibrated(given);
       const bytes = await readModelInput(input);
       const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);

@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
-import { labConfig, parseLabConfig } from '../../lab/config.js';
+import { labConfig, parseLabConfig, type LabConfig, type TextConfig } from '../../lab/config.js';
+import { runText, type TextReport } from '../../lab/language/run.js';
 import { runLab, type LabReport } from '../../lab/run.js';
+import type { LabEvents } from '../../lab/training-run.js';
 import { DeployError } from '../../errors.js';
 import { readInputFile } from '../files.js';
 import { integer } from '../options.js';
-import { reporting } from '../output.js';
+import { reporting, type Report } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
 import { addPruning } from './lab-prune.js';
 
@@ -15,6 +17,25 @@ function reportText({ model, parameters, steps, loss, train_clips, test_clips, a
     ...(accuracy === null ? [] : [`recognized: ${(100 * accuracy).toFixed(1)} % of ${test_clips} recordings of the test folds`]),
     `written to ${model}`,
   ].join('\n');
+}
+
+const textOf = ({ model, parameters, steps, loss, characters, perplexity }: TextReport): string => [
+  `${parameters} weights, ${steps} steps, loss ${loss.toFixed(4)}`,
+  `perplexity ${perplexity.toFixed(3)} on the end of the text, of which nothing was learned (${characters} characters to choose from)`,
+  `written to ${model}`,
+].join('\n');
+
+const isText = (config: LabConfig): config is TextConfig => config.data.kind === 'text';
+
+/** Carries out a run, and tells of it. */
+async function carriedOut(config: LabConfig, folder: string, events: LabEvents): Promise<Report> {
+  const curve = join(folder, 'loss.svg');
+  if (isText(config)) {
+    const report = await runText(config, folder, events);
+    return { json: { ...report, curve }, text: textOf(report) };
+  }
+  const report = await runLab(config, folder, events);
+  return { json: { ...report, curve }, text: reportText(report) };
 }
 
 interface TrainOptions {
@@ -42,17 +63,16 @@ function addTraining(lab: Command, name: 'train' | 'distil', summary: string): v
     .action(reporting(async (self, path: string, options: TrainOptions) => {
       const config = await configuration(path, options, name === 'distil');
       const view = stageProgress(self);
-      const report = await runLab(config, options.output, {
+      return carriedOut(config, options.output, {
         onClips: (done, total) => view.update('reading recordings', done, total),
         onStep: (step, steps, loss) => view.update('training', step, steps, `loss ${loss.toFixed(3)}`),
       }).finally(() => view.clear());
-      return { json: { ...report, curve: join(options.output, 'loss.svg') }, text: reportText(report) };
     }));
 }
 
 export function register(program: Command): void {
   const lab = program.command('lab').summary('train, distil and prune models').description('Trains, distils and prunes ONNX models, by graphs that compute their own gradients.');
-  addTraining(lab, 'train', 'train a model on a folder of recordings');
+  addTraining(lab, 'train', 'train a model on a folder of recordings, or on a text');
   addTraining(lab, 'distil', 'train a model with the help of a larger one');
   addPruning(lab);
 }

@@ -28,6 +28,8 @@ export interface RoundingOrder {
   feedback: Float64Array;
   /** Diagonal of H by weight, undamped: 0 for a weight that never met anything but zero. */
   diagonal: Float64Array;
+  /** R[j][j] in rounding order: its square is what a change of a weight by 1 costs when those after it make up for it. */
+  pivots: Float64Array;
 }
 
 /** Dot product of two runs of `count` elements. Four sums, since one would wait for each addition before the next. */
@@ -85,10 +87,12 @@ export const dampingOf = (diagonal: Float64Array, count: number): number => ((da
 /**
  * @param h as `covariance` gives it; not changed
  * @param count columns that it was made of
+ * @param inOrder the weights keep their own order
  */
-export function roundingOrder(h: Float64Array, depth: number, count: number): RoundingOrder {
+export function roundingOrder(h: Float64Array, depth: number, count: number, { inOrder = false }: { inOrder?: boolean } = {}): RoundingOrder {
   const diagonal = Float64Array.from({ length: depth }, (_, k) => h[k * depth + k] ?? 0);
-  const order = Int32Array.from(diagonal.keys()).sort((a, b) => (diagonal[b] ?? 0) - (diagonal[a] ?? 0) || a - b);
+  const order = Int32Array.from(diagonal.keys());
+  if (!inOrder) order.sort((a, b) => (diagonal[b] ?? 0) - (diagonal[a] ?? 0) || a - b);
   const added = dampingOf(diagonal, count);
   const ordered = new Float64Array(depth * depth);
   order.forEach((from, i) => order.forEach((to, j) => (ordered[i * depth + j] = h[from * depth + to] ?? 0)));
@@ -100,7 +104,7 @@ export function roundingOrder(h: Float64Array, depth: number, count: number): Ro
     const pivot = ordered[j * depth + j] ?? 1;
     for (let i = 0; i < j; i++) feedback[j * depth + i] = (ordered[i * depth + j] ?? 0) / pivot;
   }
-  return { order, feedback, diagonal };
+  return { order, feedback, diagonal, pivots: Float64Array.from({ length: depth }, (_, j) => ordered[j * depth + j] ?? 1) };
 }
 
 /**

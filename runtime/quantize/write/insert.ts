@@ -1,5 +1,5 @@
 import { RuntimeError } from '../../errors.js';
-import { float32s, fromNumbers, scalar, type TensorValue } from '../../graph/tensor-value.js';
+import { fromNumbers, scalar, type TensorValue } from '../../graph/tensor-value.js';
 import { int } from '../../graph/attributes.js';
 import { GraphEditor } from '../../graph/editor.js';
 import type { Graph } from '../../graph/graph.js';
@@ -48,11 +48,17 @@ export function inputParameters({ node }: Layer, { parameters, narrow }: Pick<We
 
 const asFloats = (tensor: TensorValue): Float32Array => (tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data, Number));
 
+/** Along which axis scales differ; with blocks, scales are a tensor with one for so many neighbours along it. */
+interface ScaleAxis {
+  axis: number;
+  blocks?: { size: number; dims: readonly number[] } | undefined;
+}
+
 /**
- * DequantizeLinear of a per-channel constant; returns the name of its float output.
+ * DequantizeLinear of a constant with scales for each channel, or each block; returns the name of its float output.
  * @throws RuntimeError E_QUANTIZE: a scale beyond single precision
  */
-function dequantizeConstant(editor: GraphEditor, base: string, stored: TensorValue, scales: Float32Array, axis: number): string {
+export function dequantizeConstant(editor: GraphEditor, base: string, stored: TensorValue, scales: Float32Array, { axis, blocks }: ScaleAxis): string {
   const bad = scales.findIndex((scale) => !(scale > 0 && Number.isFinite(scale)));
   if (bad >= 0) {
     throw new RuntimeError('E_QUANTIZE', `The scale of channel ${bad} of '${base}' is ${scales[bad]}: weights, bias and inputs differ by too many orders of magnitude; exclude the layer`, {
@@ -60,10 +66,11 @@ function dequantizeConstant(editor: GraphEditor, base: string, stored: TensorVal
     });
   }
   const value = editor.addConstant(`${base}_quantized`, stored);
-  const scale = editor.addConstant(`${base}_scale`, float32s(scales));
-  const zero = editor.addConstant(`${base}_zero_point`, fromNumbers(stored.dtype, [scales.length], new Float32Array(scales.length)));
+  const dims = blocks?.dims ?? [scales.length];
+  const scale = editor.addConstant(`${base}_scale`, fromNumbers('float32', dims, scales));
+  const zero = editor.addConstant(`${base}_zero_point`, fromNumbers(stored.dtype, dims, new Float32Array(scales.length)));
   return editor.insert(
-    { name: `${base}_DequantizeLinear`, op: 'DequantizeLinear', inputs: [value, scale, zero], attributes: { axis: int(axis) } },
+    { name: `${base}_DequantizeLinear`, op: 'DequantizeLinear', inputs: [value, scale, zero], attributes: { axis: int(axis), ...(blocks === undefined ? {} : { block_size: int(blocks.size) }) } },
     { dtype: 'float32', shape: stored.dims },
   );
 }
@@ -91,12 +98,12 @@ function quantizeOperands(editor: GraphEditor, graph: Graph, layer: Layer, conte
   const quantized = known ?? roundToNearest(graph, layer, inputScale, context);
   if (quantized === undefined) return undefined;
   const { weights, scales, bias } = quantized;
-  const restored = dequantizeConstant(editor, operands.weights, weights, scales, operands.axis);
+  const restored = dequantizeConstant(editor, operands.weights, weights, scales, { axis: operands.axis });
   const inputs = [operand(node, 0), restored];
   if (bias !== undefined) {
     const { bias: integers, scales: biasScales } = quantizeBias(bias, inputScale, scales);
     const tensor: TensorValue = { dtype: 'int32', dims: [integers.length], data: integers };
-    inputs.push(dequantizeConstant(editor, operands.bias ?? `${layer.output}_bias`, tensor, biasScales, 0));
+    inputs.push(dequantizeConstant(editor, operands.bias ?? `${layer.output}_bias`, tensor, biasScales, { axis: 0 }));
   }
   editor.replace(node, { inputs: [...inputs, ...layer.node.inputs.slice(3)] });
   return restored;

@@ -109,7 +109,7 @@ describe('sterna compress --weights', () => {
   });
 
   it.each([
-    [['--weights', 'minifloat17'], /Expected minifloat6 to minifloat16 for --weights but received minifloat17/],
+    [['--weights', 'minifloat17'], /Expected minifloat6 to minifloat16, int8 or int4 for --weights but received minifloat17/],
     [['--weights', 'float8'], /received float8/],
     [['--weights', 'minifloat8', '--format', 'int8'], /--format is of no meaning with --weights/],
     [['--weights', 'minifloat8', '--max-drop', '0.1'], /--max-drop is of no meaning/],
