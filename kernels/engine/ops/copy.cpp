@@ -86,6 +86,29 @@ class StridedCopy final : public OpDriver {
   T* y_;
 };
 
+// y[r][c] = x[c][r] for 4 x 4 floats; strides in elements.
+inline void TransposeSquare(const float* x, int64_t x_stride, float* y, int64_t y_stride) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+  using Four = float __attribute__((vector_size(16)));
+  Four a, b, c, d;
+  std::memcpy(&a, x, sizeof a);
+  std::memcpy(&b, x + x_stride, sizeof b);
+  std::memcpy(&c, x + 2 * x_stride, sizeof c);
+  std::memcpy(&d, x + 3 * x_stride, sizeof d);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  const Four rows[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5), __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                        __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5), __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+  for (int64_t r = 0; r < 4; ++r) std::memcpy(y + r * y_stride, &rows[r], sizeof rows[r]);
+  return;
+#endif
+#endif
+  for (int64_t r = 0; r < 4; ++r) {
+    for (int64_t c = 0; c < 4; ++c) y[r * y_stride + c] = x[c * x_stride + r];
+  }
+}
+
 // A transposition whose innermost axes differ: `nest` walks the other axes; a block of the last two is copied at a time, along x's
 // contiguous axis (`rows` of y) and y's (`columns`). Units: positions of the nest times blocks of rows.
 template <typename T>
@@ -93,6 +116,7 @@ class BlockTranspose final : public OpDriver {
  public:
   static constexpr int64_t kBlock = 32;
   static constexpr int64_t kBlockElements = kBlock * kBlock;
+  static constexpr int64_t kTile = 8;
 
   struct Plane {
     int64_t rows, y_row_stride;     // x is contiguous along this axis
@@ -130,11 +154,36 @@ class BlockTranspose final : public OpDriver {
   }
   void Block(const T* x, T* y, int64_t rows) const {
     if (p_.columns == 3) return BlockOf3(x, y, rows);
-    for (int64_t c0 = 0; c0 < p_.columns; c0 += kBlock) {
-      const int64_t columns = std::min(kBlock, p_.columns - c0);
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t c = 0; c < columns; ++c) y[r * p_.y_row_stride + c0 + c] = x[(c0 + c) * p_.x_column_stride + r];
+    // What lies further apart is walked in the inner loop, so that its cache lines are used up before the next ones are needed: lines that are a
+    // power of two apart share the few places of one set.
+    const bool rows_inside = p_.x_column_stride > p_.y_row_stride;
+    const int64_t outer = rows_inside ? p_.columns : rows, inner = rows_inside ? rows : p_.columns;
+    for (int64_t i = 0; i < outer; i += kTile) {
+      for (int64_t j = 0; j < inner; j += kTile) {
+        const int64_t row = rows_inside ? j : i, column = rows_inside ? i : j;
+        Tile(x + column * p_.x_column_stride + row, y + row * p_.y_row_stride + column, std::min(kTile, rows - row), std::min(kTile, p_.columns - column));
       }
+    }
+  }
+  void Tile(const T* x, T* y, int64_t rows, int64_t columns) const {
+    if (rows < kTile || columns < kTile) {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns; ++c) y[r * p_.y_row_stride + c] = x[c * p_.x_column_stride + r];
+      }
+      return;
+    }
+    if constexpr (sizeof(T) == sizeof(float)) {
+      for (int64_t c = 0; c < kTile; c += 4) {
+        for (int64_t r = 0; r < kTile; r += 4) TransposeSquare(x + c * p_.x_column_stride + r, p_.x_column_stride, y + r * p_.y_row_stride + c, p_.y_row_stride);
+      }
+      return;
+    }
+    T tile[kTile][kTile];  // a copy without gaps
+    for (int64_t c = 0; c < kTile; ++c) std::memcpy(tile[c], x + c * p_.x_column_stride, sizeof tile[c]);
+    for (int64_t r = 0; r < kTile; ++r) {
+      T line[kTile];
+      for (int64_t c = 0; c < kTile; ++c) line[c] = tile[c][r];
+      std::memcpy(y + r * p_.y_row_stride, line, sizeof line);
     }
   }
   // Planar to interleaved colours, the most common transposition of all.

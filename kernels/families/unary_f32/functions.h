@@ -3,12 +3,15 @@
 // Errors stay within the bounds of kernel.h; floor, ceil and round have none. Signed zeros, infinities and NaN are as ref's, but for
 // gelu(-infinity), which is 0.
 //
+// tanh, erf and gelu are looked up in pieces (piecewise.h) where lanes can choose among registers; their formulas here are for the others.
+//
 // Nothing is limited by registers: up to 12 constants at a time are operands in memory, and the iterations overlap, since none depends on
 // another. Both branches of a function are computed, and one is selected. Without fma (SSE4.1) products are rounded before they are added, so
 // results differ between instruction sets in the last bits.
 #pragma once
 #include "kernel.h"
 #include "isa/exp_f32.h"
+#include "piecewise.h"
 
 namespace sterna {
 namespace {
@@ -48,6 +51,7 @@ struct Functions {
 
   // With t = e^(-2 |x|) - 1, tanh |x| = -t / (t + 2).
   static inline Reg TanhOf(Reg x) {
+    if constexpr (F::kLooksUp) return F::CopySign(Piecewise<F>(kTanhTable, F::Abs(x), 9.99f), x);
     const Reg t = ExpMinusOneOf<F>(F::Mul(F::Abs(x), F::Set(-2.0f)));
     return F::CopySign(F::Div(t, F::Add(t, F::Set(2.0f))), x);
   }
@@ -83,6 +87,7 @@ struct Functions {
   static void Erf(size_t n, const float* x, float* y, float, float) {
     Map(n, x, y, [](Reg v) {
       const Reg t = F::Abs(v);
+      if constexpr (F::kLooksUp) return F::CopySign(Piecewise<F>(kErfTable, t, 3.99f), v);
       return F::CopySign(F::SelectLess(F::Set(kErfLimit), t, F::Sub(F::Set(1.0f), LargeErfc(t)), SmallErf(t)), v);
     });
   }
@@ -91,6 +96,7 @@ struct Functions {
   static void Gelu(size_t n, const float* x, float* y, float, float) {
     Map(n, x, y, [](Reg v) {
       const Reg magnitude = F::Min(F::Set(30.0f), F::Abs(v)), t = F::Mul(magnitude, F::Set(0.70710678f)), zero = F::Set(0.0f);
+      if constexpr (F::kLooksUp) return F::NegFma(magnitude, Piecewise<F>(kUpperTailTable, magnitude, 7.99f), F::SelectLess(v, zero, zero, v));
       const Reg erfc = F::SelectLess(F::Set(kErfLimit), t, LargeErfc(t), F::Sub(F::Set(1.0f), SmallErf(t)));
       return F::NegFma(F::Mul(magnitude, F::Set(0.5f)), erfc, F::SelectLess(v, zero, zero, v));
     });

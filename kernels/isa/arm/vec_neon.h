@@ -27,6 +27,7 @@ struct VecNeon {
   using Reg = float32x4_t;
   using Mask = size_t;  // a number of lanes
   static constexpr size_t kLanes = 4;
+  static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
 
   static inline Mask MakeMask(size_t n) { return n < kLanes ? n : kLanes; }
   static inline Reg Set(float x) { return vdupq_n_f32(x); }

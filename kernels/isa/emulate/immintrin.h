@@ -292,6 +292,11 @@ static inline __m512 _mm512_permutexvar_ps(__m512i index, __m512 x) {
   const Lanes<float, __m512> from(x);
   return EachLane<float, __m512>([&](size_t i) { return from.at[at.at[i] & 15]; });
 }
+static inline __m512 _mm512_permutex2var_ps(__m512 a, __m512i index, __m512 b) {
+  const Lanes<uint32_t, __m512i> at(index);
+  const Lanes<float, __m512> first(a), second(b);
+  return EachLane<float, __m512>([&](size_t i) { return (at.at[i] & 16) != 0 ? second.at[at.at[i] & 15] : first.at[at.at[i] & 15]; });
+}
 static inline __m512i _mm512_permutex2var_epi8(__m512i a, __m512i index, __m512i b) {
   const Lanes<uint8_t, __m512i> first(a), second(b), at(index);
   return EachLane<uint8_t, __m512i>([&](size_t i) { return (at.at[i] & 64) != 0 ? second.at[at.at[i] & 63] : first.at[at.at[i] & 63]; });

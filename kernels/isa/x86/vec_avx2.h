@@ -18,6 +18,7 @@ struct Vec256 {
     size_t count;
   };
   static constexpr size_t kLanes = 8;
+  static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
 
   // Tiles of gemm_f32, by vectors: 12 x 8 and 6 x 16. Twelve accumulators, two vectors of weights and a broadcast fill 15 of
   // 16 registers; 8 would hide the latency of an fma.

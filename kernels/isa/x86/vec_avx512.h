@@ -15,6 +15,7 @@ struct Vec512 {
   using Reg = __m512;
   using Mask = __mmask16;
   static constexpr size_t kLanes = 16;
+  static constexpr bool kLooksUp = true;  // whether lanes choose among 16 or 32 numbers in registers
 
   // Tiles of gemm_f32, by vectors: 12 x 16, 12 x 32, 8 x 48 and 6 x 64. The wider three keep 24 accumulators, beside 2..4
   // vectors of weights and a broadcast, of 32 registers; 8 would hide the latency of an fma.
@@ -47,6 +48,17 @@ struct Vec512 {
   static inline Reg Ceil(Reg x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
   // x * 2^n for an integral n in [-160, 160], rounded once.
   static inline Reg TimesPowerOfTwo(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
+  // x * 2^floor(n), rounded once, for the same n.
+  static inline Reg TimesPowerOfTwoBelow(Reg x, Reg n) { return _mm512_scalef_ps(x, n); }
+  // By the lowest 4 or 5 bits of each lane of `index`.
+  using Index = __m512i;
+  static inline Reg LookUp16(const float* table, Index index) { return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table)); }
+  static inline Reg LookUp32(const float* table, Index index) {
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), index, _mm512_loadu_ps(table + 16));
+  }
+  static inline Index BitsOf(Reg x) { return _mm512_castps_si512(x); }
+  // Exponent and the two highest bits of the mantissa of a positive x: which quarter of an octave it is in.
+  static inline Index QuarterOctave(Reg x) { return _mm512_srli_epi32(_mm512_castps_si512(x), 21); }
   static inline Reg MinusAbs(Reg x) { return _mm512_or_ps(x, Set(-0.0f)); }
   static inline Reg Abs(Reg x) { return _mm512_andnot_ps(Set(-0.0f), x); }
   // |magnitude| with the sign of the other.

@@ -15,6 +15,7 @@ struct Vec128 {
   using Reg = __m128;
   using Mask = size_t;  // a number of lanes
   static constexpr size_t kLanes = 4;
+  static constexpr bool kLooksUp = false;  // whether lanes choose among 16 or 32 numbers in registers
 
   // Tiles of gemm_f32, by vectors: 12 x 4 and 6 x 8. Twelve accumulators, two vectors of weights, a broadcast and a product
   // fill the 16 registers.
