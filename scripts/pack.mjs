@@ -15,7 +15,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
 /** Commands that judge the project itself (`npm run bench:...`), or train its own models of sound: they need a checkout and are of no use to who installs the package. */
 const checkoutOnly = [
-  ...['governor', 'lab', 'operators', 'pipeline', 'sound', 'transfer'].map((name) => `bench-${name}`), 'train-siren', 'train-sound',
+  ...['fleet', 'governor', 'lab', 'operators', 'pipeline', 'sound', 'transfer'].map((name) => `bench-${name}`), 'train-siren', 'train-sound',
 ].map((name) => `deploy/cli/commands/${name}.js`);
 
 const packageName = (platform) => `sterna-kernels-${platform}`;

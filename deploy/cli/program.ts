@@ -27,6 +27,7 @@ const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>
   'bench-governor': () => inCheckout(() => import('./commands/bench-governor.js')),
   'bench-pipeline': () => inCheckout(() => import('./commands/bench-pipeline.js')),
   'bench-transfer': () => inCheckout(() => import('./commands/bench-transfer.js')),
+  'bench-fleet': () => inCheckout(() => import('./commands/bench-fleet.js')),
   'bench-lab': () => inCheckout(() => import('./commands/bench-lab.js')),
   'bench-sound': () => inCheckout(() => import('./commands/bench-sound.js')),
   'bench-suite': () => import('./commands/bench-suite.js'),

@@ -9,6 +9,7 @@ import { DeployError } from '../../errors.js';
 export interface Mosquitto {
   readonly port: number;
   readonly url: string;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -41,7 +42,7 @@ export async function startMosquitto(folder: string, lines: readonly string[] = 
     await stop();
     throw new DeployError('E_BENCH', `Mosquitto does not listen on 127.0.0.1:${port}${over ? ': it ended' : ''}`);
   }
-  return { port, url: `mqtt://127.0.0.1:${port}`, stop };
+  return { port, url: `mqtt://127.0.0.1:${port}`, pid: child.pid ?? 0, stop };
 }
 
 function canConnect(port: number): Promise<boolean> {

@@ -1,0 +1,47 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Absent, Bar } from '../bars.js';
+import { mosquittoMissing } from '../transfer/mosquitto.js';
+import type { Losses } from './kills.js';
+
+export interface FleetBenchOptions {
+  devices: number;
+  /** Of the steady phase. */
+  seconds: number;
+  /** Time within which all devices connect again. */
+  stormSeconds: number;
+  kills: number;
+  awaySeconds: number;
+  signal: AbortSignal;
+}
+
+type Section = (options: FleetBenchOptions & { folder: string }) => Promise<Bar[]>;
+
+const withMosquitto = (section: Section) => async (options: FleetBenchOptions): Promise<Bar[] | Absent> => {
+  if (mosquittoMissing()) return { absent: 'mosquitto is not installed' };
+  const folder = await mkdtemp(join(tmpdir(), 'sterna-fleet-'));
+  try {
+    return await section({ ...options, folder });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+};
+
+/** What `npm run bench:fleet` measures: one line a section, loaded on demand. */
+export const fleetSections: Readonly<Record<string, (options: FleetBenchOptions) => Promise<Bar[] | Absent>>> = {
+  load: withMosquitto(async (options) => (await import('./load.js')).loadBars(options)),
+  kills: withMosquitto(async ({ folder, kills, signal }) => {
+    const { collectorKilled } = await import('./kills.js');
+    return lossBars('kills', `SIGKILL of the collector at ${kills} random moments`, await collectorKilled({ folder, devices: 20, intervalMs: 500, kills, maxMs: 1500, seed: 1, signal }));
+  }),
+  outage: withMosquitto(async ({ folder, awaySeconds, signal }) => {
+    const { storeAway } = await import('./kills.js');
+    return lossBars('outage', `the store is away for ${awaySeconds} s`, await storeAway({ folder, devices: 200, intervalMs: 10_000, awayMs: awaySeconds * 1000, signal }));
+  }),
+};
+
+function lossBars(id: string, what: string, { sent, lost, doubled }: Losses): Bar[] {
+  const none = (kind: string, value: number): Bar => ({ id: `fleet.${id}.${kind}`, what: `${what}: windows ${kind} of ${sent}`, value, unit: 'windows', bar: '= 0', met: value === 0 && sent > 0 });
+  return [none('lost', lost), none('doubled', doubled)];
+}
