@@ -23,6 +23,9 @@ const withMosquitto = (section: Section) => async (options: FleetBenchOptions): 
   const folder = await mkdtemp(join(tmpdir(), 'sterna-fleet-'));
   try {
     return await section({ ...options, folder });
+  } catch (error) {
+    options.signal.throwIfAborted(); // a pause that was interrupted says only that it was
+    throw error;
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

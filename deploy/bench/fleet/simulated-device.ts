@@ -110,7 +110,9 @@ export class SimulatedDevice {
     this.#seq += 1;
     const window: Window = { seq: this.#seq, body, endMs: nowMs, backfill: !this.#ready, sent: false };
     this.#windows.set(window.seq, window);
-    if (this.#ready && this.#inFlight.size < MAX_IN_FLIGHT) this.#send(window);
+    if (!this.#ready) return;
+    if (this.#inFlight.size < MAX_IN_FLIGHT) this.#send(window);
+    else this.#write(generate({ cmd: 'pingreq' })); // a broker that is slow to acknowledge must not take the device for dead
   }
 
   /** Sends the oldest window that waits. */
