@@ -1,6 +1,7 @@
 /**
  * Holds the state of the deployments, and is the only place that changes it. One event at a time goes through the machine; the new state is
- * journalled, and only then are its effects handed on. While the journal cannot be written, events wait in order.
+ * journalled, and only then are its effects handed on. While the journal cannot be written, events wait in order, except those whose decision is made
+ * again after a kill.
  */
 import { stepOta, type OtaEffect, type OtaEvent, type OtaLimits } from './machine.js';
 import type { PackageId } from '../ground/package.js';
@@ -15,6 +16,12 @@ export type DecisionParts = Pick<OtaParts, 'journal' | 'clock' | 'log' | 'onChan
   onDecided: (effects: readonly OtaEffect[], moved: boolean) => void;
 };
 
+/**
+ * What follows from these is decided again by the next start, from the state on the disk: at a start, and when the running package fails. So a disk that
+ * takes nothing keeps no device on a package that fails, or without one. Until the state is saved, no file that the disk's state names is deleted.
+ */
+const WITHOUT_JOURNAL: ReadonlySet<OtaEvent['type']> = new Set(['booted', 'active_failed']);
+
 interface Waiting {
   event: OtaEvent;
   done: () => void;
@@ -24,6 +31,10 @@ export class Decisions {
   readonly #parts: DecisionParts;
   readonly #options: Pick<OtaOptions, 'limits' | 'journalRetryMs'>;
   #state: OtaState = initialOtaState;
+  /** The state on the disk: that which a restart would find. */
+  #saved: OtaState = initialOtaState;
+  /** The event that led to a state which could not be saved, and deletions that wait until it is; null when the state is on the disk. */
+  #unsaved: { event: OtaEvent['type']; collect: OtaEffect[] } | null = null;
   /** How often the slots have changed, over all runs. */
   #sequence = 0;
   /** Events that wait, oldest first. The first one is being decided on. */
@@ -52,8 +63,9 @@ export class Decisions {
     return this.#queue.length === 0;
   }
 
+  /** The slots of the state on the disk. */
   get pointer(): Pointer {
-    return pointerOf(this.#sequence, this.#state);
+    return pointerOf(this.#sequence, this.#saved);
   }
 
   get limits(): OtaLimits {
@@ -64,6 +76,7 @@ export class Decisions {
   start(state: OtaState, sequence: number, factory: PackageId | null): void {
     this.#factory = factory;
     this.#state = state;
+    this.#saved = state;
     this.#sequence = sequence;
     this.#running = true;
   }
@@ -106,33 +119,56 @@ export class Decisions {
 
   #drain(): void {
     for (let next = this.#queue[0]; next !== undefined && this.#running; next = this.#queue[0]) {
+      const { type } = next.event;
       const { state, effects } = stepOta(this.#state, next.event, this.limits);
-      // What is decided at a start is decided again at the next start. So a disk that takes nothing more does not keep the last model from running.
-      if (!this.#save(state, next.event) && next.event.type !== 'booted') return;
-      const moved = !samePointer(state, this.#state);
-      this.#state = state;
-      this.#parts.onDecided(effects, moved);
+      const before = this.#saved;
+      if (state === this.#state) this.#parts.onDecided(effects, false);
+      else if (this.#save(state, type)) this.#decided(state, effects, before);
+      else if (WITHOUT_JOURNAL.has(type)) this.#decideUnsaved(state, effects, type);
+      else return;
       this.#queue.shift();
       next.done();
       for (const look of this.#atRest.splice(0)) look();
     }
   }
 
-  /** Saves the state. If that is not possible (a full disk), the event waits and is tried again; the running package goes on. */
-  #save(state: OtaState, event: OtaEvent): boolean {
-    if (state === this.#state) return true;
-    const sequence = this.#sequence + (samePointer(state, this.#state) ? 0 : 1);
+  /** @param before the state that was on the disk until now */
+  #decided(state: OtaState, effects: readonly OtaEffect[], before: OtaState): void {
+    const waiting = this.#unsaved?.collect ?? [];
+    this.#unsaved = null;
+    this.#state = state;
+    this.#parts.onDecided([...effects, ...waiting], !samePointer(state, before));
+  }
+
+  #decideUnsaved(state: OtaState, effects: readonly OtaEffect[], event: OtaEvent['type']): void {
+    this.#unsaved = { event, collect: effects.filter(({ type }) => type === 'collect') };
+    this.#state = state;
+    this.#parts.onDecided(effects.filter(({ type }) => type !== 'collect'), false);
+    queueMicrotask(() => this.#parts.onChange());
+  }
+
+  /** Tries again to save what is not on the disk: with the event that waits, or as it is. */
+  #again(): void {
+    const before = this.#saved;
+    if (this.#queue.length === 0 && this.#unsaved !== null && this.#save(this.#state, this.#unsaved.event)) this.#decided(this.#state, [], before);
+    else this.#drain();
+  }
+
+  /** Saves the state. If that is not possible (a full disk), it is tried again; the running package goes on. */
+  #save(state: OtaState, event: OtaEvent['type']): boolean {
+    const sequence = this.#sequence + (samePointer(state, this.#saved) ? 0 : 1);
     try {
-      this.#parts.journal.save(state, { event: event.type, timeMs: this.#parts.clock.nowMs(), sequence });
+      this.#parts.journal.save(state, { event, timeMs: this.#parts.clock.nowMs(), sequence });
       this.#sequence = sequence;
+      this.#saved = state;
       this.#parts.unwritten.written('journal');
-      this.#parts.log.info('deployment', { phase: state.phase, event: event.type, version: state.candidate?.version, code: state.error?.code });
+      this.#parts.log.info('deployment', { phase: state.phase, event, version: state.candidate?.version, code: state.error?.code });
       queueMicrotask(() => this.#parts.onChange());
       return true;
     } catch (error) {
       this.#parts.unwritten.failed('journal', error);
       clearTimeout(this.#retry);
-      this.#retry = setTimeout(() => this.#drain(), this.#options.journalRetryMs);
+      this.#retry = setTimeout(() => this.#again(), this.#options.journalRetryMs);
       return false;
     }
   }

@@ -307,8 +307,9 @@ export class OtaManager {
   async #collect(keep: string[], keepPartial: string | null): Promise<void> {
     // A candidate may have begun since this effect was decided. Its files are collected when its deployment has ended.
     if (isBusy(this.state)) return this.#unwritten.written('files');
-    // A package may also have become a slot since.
-    const slots = [this.state.active, this.state.previous].flatMap((slot) => (slot === null ? [] : [slot.digest]));
+    // A package may also have become a slot since, or be one for a restart, because the newest state is not on the disk yet.
+    const { active, previous } = this.#decisions.pointer;
+    const slots = [this.state.active, this.state.previous, active, previous].flatMap((slot) => (slot === null ? [] : [slot.digest]));
     const collect = async (): Promise<void> => {
       await this.#writePointer();
       // On a full disk only the deletion of files makes room, so it does not wait for the journal.

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { decodePointer } from '../../../agent/ota/stored-state.js';
@@ -156,5 +156,88 @@ describe('a disk that takes nothing, before and beside updates', () => {
     await until('it is whole', () => bench.manager.state.tries === 2 && bench.manager.state.phase !== 'downloading' && bench.manager.state.phase !== 'checking');
     await bench.settle(2);
     expect(bench.manager.state).toMatchObject({ phase: 'committed', error: null });
+  });
+});
+
+describe('a roll-back on a disk that takes nothing', () => {
+  const broken = { code: 'E_OTA_PROBATION_ERRORS', message: '21 of the last 100 frames failed' };
+  const names = (folder: string): string[] => readdirSync(join(folder, 'packages')).sort();
+  const digestOf = (generation: number): string => createHash('sha256').update(packages[generation - 1] ?? '').digest('hex');
+  const files = (...generations: number[]): string[] => generations.map((generation) => `${digestOf(generation)}.sterna`).sort();
+
+  /** A device whose version 2 breaks its probation while no roll-back can be written. */
+  async function rolledBackInMemory(): Promise<Awaited<ReturnType<typeof device>>> {
+    const made = await device(false);
+    const { bench, desire } = made;
+    desire(2);
+    await bench.settle(2);
+    await bench.manager.settled();
+    expect(bench.slot.running?.slot.version).toBe('2.0.0');
+    const fault = armFault('journal.before.rolled_back:1:ENOSPC');
+    bench.manager.activeFailing(digestOf(2), broken);
+    await until('the package before runs', () => bench.slot.running?.slot.version === '1.0.0');
+    expect(fault?.reached).toBe(true);
+    return made;
+  }
+
+  const stored = ({ journal }: Bench): unknown => { const found = journal.load(); return found.kind === 'sound' ? found.value.state : found; };
+
+  it('OTA-120: happens at once, and is written when there is room; until then nothing is deleted that a restart would need', async () => {
+    const { bench } = await rolledBackInMemory();
+    expect(bench.manager.state).toMatchObject({ phase: 'rolled_back', active: { version: '1.0.0' }, previous: null });
+    expect(bench.lasting).toContain('E_DISK_FULL');
+    expect(stored(bench)).toMatchObject({ phase: 'committed', active: { version: '2.0.0' }, previous: { version: '1.0.0' } });
+    await bench.manager.settled();
+    expect(names(bench.folder)).toEqual(files(1, 2));
+    expect(decodePointer(readFileSync(join(bench.folder, 'slots.json'), 'utf8'))).toMatchObject({ value: { active: { version: '2.0.0' } } });
+    armFault('');
+    await until('the fault is over', () => bench.lasting.size === 0);
+    expect(stored(bench)).toMatchObject({ phase: 'rolled_back', active: { version: '1.0.0' }, previous: null });
+    await until('what failed is deleted', () => names(bench.folder).join() === files(1).join());
+    expect(decodePointer(readFileSync(join(bench.folder, 'slots.json'), 'utf8'))).toMatchObject({ value: { active: { version: '1.0.0' }, previous: null } });
+    expect(bench.runtime.open).toBe(1);
+    expect(bench.announcements.filter(({ action }) => action === 'rolled_back')).toHaveLength(1);
+  });
+
+  it.each(['killed', 'crash'] as const)('OTA-120: after a restart before it was written (%s) a verified package runs, and gives way again', async (ended) => {
+    const { bench } = await rolledBackInMemory();
+    await bench.manager.settled();
+    const folder = temporaryFolder();
+    cpSync(bench.folder, folder, { recursive: true });
+    const next = new Bench(folder, packages, {}, { ended });
+    await next.manager.start();
+    expect(next.slot.running?.slot.version).toBe('2.0.0');
+    expect(next.runtime.open).toBe(1);
+    expectWholePackages(join(folder, 'packages'));
+    next.manager.activeFailing(digestOf(2), broken);
+    await until('the package before runs again', () => next.slot.running?.slot.version === '1.0.0');
+    armFault('');
+    await until('the fault is over', () => next.lasting.size === 0);
+    expect(stored(next)).toMatchObject({ phase: 'rolled_back', active: { version: '1.0.0' } });
+  });
+
+  it('OTA-120: an update that comes meanwhile is taken with it, and finds the package that runs', async () => {
+    const { bench, desire } = await rolledBackInMemory();
+    desire(3);
+    await bench.settle(3);
+    await bench.manager.settled();
+    expect(stored(bench)).toMatchObject({ phase: 'committed', active: { version: '3.0.0' }, previous: { version: '1.0.0' } });
+    expect(bench.lasting.size).toBe(0);
+    await until('what failed is deleted', () => names(bench.folder).join() === files(1, 3).join());
+  });
+
+  it('OTA-120: a package that cannot be opened at a start gives way, too', async () => {
+    const { bench } = await rolledBackInMemory();
+    await bench.manager.settled();
+    const folder = temporaryFolder();
+    cpSync(bench.folder, folder, { recursive: true });
+    writeFileSync(join(folder, 'packages', `${digestOf(2)}.sterna`), 'lost by the flash');
+    const next = new Bench(folder, packages, {}, { ended: 'killed' });
+    await next.manager.start();
+    await until('the package before runs', () => next.slot.running?.slot.version === '1.0.0');
+    expect(stored(next)).toMatchObject({ active: { version: '2.0.0' } });
+    armFault('');
+    await until('the fault is over', () => next.lasting.size === 0);
+    expect(stored(next)).toMatchObject({ active: { version: '1.0.0' } });
   });
 });
