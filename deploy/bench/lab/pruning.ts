@@ -46,12 +46,9 @@ export async function answers(model: Uint8Array, samples: readonly Feeds[]): Pro
 
 const sumOf = (a: Float32Array, b: Float32Array): number => a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
 
-/** Share of the pairs of one person that are more alike than pairs of two people, over all pairs of such pairs. */
-export function verification(embeddings: readonly Float32Array[], faces: readonly Face[]): number {
-  const same: number[] = [];
-  const other: number[] = [];
-  embeddings.forEach((a, i) => embeddings.slice(0, i).forEach((b, j) => (faces[i]?.person === faces[j]?.person ? same : other).push(cosineOf(sumOf(a, b), sumOf(a, a), sumOf(b, b)))));
-  const sorted = Float64Array.from(other).sort();
+/** Area under the receiver's curve: the share of pairs in which the value of `positive` is above that of `negative`. */
+export function areaUnderCurve(positive: readonly number[], negative: readonly number[]): number {
+  const sorted = Float64Array.from(negative).sort();
   const below = (value: number): number => {
     let [low, high] = [0, sorted.length];
     while (low < high) {
@@ -61,7 +58,15 @@ export function verification(embeddings: readonly Float32Array[], faces: readonl
     }
     return low;
   };
-  return same.reduce((sum, value) => sum + below(value), 0) / (same.length * sorted.length);
+  return positive.reduce((sum, value) => sum + below(value), 0) / (positive.length * sorted.length);
+}
+
+/** Share of the pairs of one person that are more alike than pairs of two people, over all pairs of such pairs. */
+export function verification(embeddings: readonly Float32Array[], faces: readonly Face[]): number {
+  const same: number[] = [];
+  const other: number[] = [];
+  embeddings.forEach((a, i) => embeddings.slice(0, i).forEach((b, j) => (faces[i]?.person === faces[j]?.person ? same : other).push(cosineOf(sumOf(a, b), sumOf(a, a), sumOf(b, b)))));
+  return areaUnderCurve(same, other);
 }
 
 /** People whose pictures only judge: the last fifth. */

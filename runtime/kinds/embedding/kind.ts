@@ -3,6 +3,7 @@ import { stageOf } from '../../stages/open-stages.js';
 import type { Stages } from '../../stages/open-stages.js';
 import { StageClock } from '../../stages/stage-clock.js';
 import type { Classification, Detection, Finding } from '../../stages/types.js';
+import { NoveltyDetector } from '../../novelty/novelty-detector.js';
 import { onlyOutput } from '../../vision/detector.js';
 import { normalize } from '../../vision/embedding.js';
 import { defaultMotion, gated } from '../../vision/settings.js';
@@ -14,7 +15,7 @@ import type { VisionWork, Worked } from '../vision-pipeline.js';
 import { embeddingSettings } from './settings.js';
 import type { EmbeddingSettings } from './settings.js';
 
-/** Which enrolled thing the whole frame resembles: one model with one vector, compared with a gallery. */
+/** Which enrolled thing the whole frame resembles, and on request whether it resembles nothing seen before: one model with one vector, compared with a gallery and with what was learned. */
 export const embedding = defineKind({
   name: 'embedding',
   roles: { embedder: { what: 'model with one output [1, N] that is compared by its cosine', goldenVectors: 2, quantized: true, embeds: true } },
@@ -25,27 +26,38 @@ export const embedding = defineKind({
     motion: gated(settings.motion, motionGate),
     match_threshold: matchThreshold ?? settings.match_threshold,
   }),
+  conflict: (_stages, { novelty, dimensions }) => (novelty !== undefined && (dimensions < 100 || dimensions > 32_768) ? `novelty needs embeddings of 100 to 32768 values, and these have ${dimensions}` : null),
   create: (parts, settings) => new VisionPipeline(parts, settings, new EmbeddingWork(parts, settings)),
 });
 
 class EmbeddingWork implements VisionWork {
   readonly #parts: PipelineParts;
   readonly #settings: EmbeddingSettings;
+  readonly #novelty: NoveltyDetector | null;
 
   constructor(parts: PipelineParts, settings: EmbeddingSettings) {
     this.#parts = parts;
     this.#settings = settings;
+    const { novelty, dimensions } = settings;
+    this.#novelty = novelty === undefined ? null : new NoveltyDetector(dimensions, { neurons: novelty.neurons, learnFirst: novelty.learn_first, deviations: novelty.deviations, seed: 1 });
+  }
+
+  async process(image: Image, stages: Stages, clock: StageClock): Promise<Worked> {
+    const vector = await this.#embed(image, stages, clock);
+    return inFull(vector === null ? [] : [...this.#resemble(vector, clock), ...this.#novel(vector, clock)]);
+  }
+
+  #novel(vector: Float32Array, clock: StageClock): Finding[] {
+    const detector = this.#novelty;
+    if (detector === null) return [];
+    const { novel, score } = clock.measure('novelty', () => detector.observe(vector));
+    return novel ? [{ type: 'class', label: 'novel', score }] : [];
   }
 
   /** Nothing without a gallery that somebody is in: then there is nothing to resemble. */
-  async process(image: Image, stages: Stages, clock: StageClock): Promise<Worked> {
-    return inFull(await this.#resemble(image, stages, clock));
-  }
-
-  async #resemble(image: Image, stages: Stages, clock: StageClock): Promise<Finding[]> {
-    const vector = await this.#embed(image, stages, clock);
+  #resemble(vector: Float32Array, clock: StageClock): Finding[] {
     const { gallery, embeddingSpaceId: space } = this.#parts;
-    if (vector === null || gallery === undefined || space === null) return [];
+    if (gallery === undefined || space === null) return [];
     const best = clock.measure('match', () => gallery.match(vector, space));
     if (best === null || best.similarity < this.#settings.match_threshold) return [];
     const finding: Classification = { type: 'class', label: best.name, score: Math.max(0, best.similarity) };
