@@ -19,7 +19,7 @@ type Options = LabBenchOptions & { models: string; samples: string };
 
 const sparsities = { '50 %': { kind: 'share', share: 0.5 }, '2:4': { kind: 'pattern', zeros: 2, of: 4 } } as const;
 /** Passages that zeros and integers are chosen by. */
-const calibrated = 64;
+const calibrated = 128;
 /** Part of the bar that SparseGPT may lose of what magnitude pruning loses. */
 const most = 0.5;
 

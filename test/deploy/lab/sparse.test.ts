@@ -53,7 +53,7 @@ describe('a sweep', () => {
   });
 
   it('that knows nothing of the columns removes the smallest weights and leaves the others', () => {
-    const made = sweep(rows, unaware(depth), share).rows;
+    const made = sweep(rows, unaware(depth), { ...share, block: depth }).rows;
     const limit = [...rows].map(Math.abs).sort((a, b) => a - b)[(outputs * depth) / 2] ?? 0;
     expect([...made]).toEqual([...rows].map((w) => (Math.abs(w) < limit ? 0 : w)));
   });

@@ -62,7 +62,7 @@ export interface SparsifyReport {
 const fewestInputs = 16;
 
 /** Sessions are opened this often, so that a layer sees what became of most layers before it. */
-const stages = 8;
+const stages = 32;
 
 interface Chosen {
   readonly layer: Layer;
@@ -123,7 +123,7 @@ function changeLayer({ layer, operands, weights }: Chosen, columns: ColumnSample
   const { h, means } = momentsOf(columns, hasBias);
   const aware = settings.criterion !== 'magnitude';
   const order: RoundingOrder = aware ? roundingOrder(h, depth, columns.count, { inOrder: true }) : unaware(depth);
-  const swept = sweep(rows, order, { sparsity: settings.sparsity, grid: gridOf(settings, weights.dims.length) });
+  const swept = sweep(rows, order, { sparsity: settings.sparsity, grid: gridOf(settings, weights.dims.length), ...(aware ? {} : { block: depth }) });
   const lost = rows.map((w, i) => w - (swept.rows[i] ?? 0));
   const stored = operands.bias === undefined ? undefined : graph.constants.get(operands.bias);
   const bias = !aware || !hasBias ? undefined : Float32Array.from({ length: outputs }, (_, o) => {

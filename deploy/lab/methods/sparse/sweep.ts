@@ -18,6 +18,8 @@ export interface WeightGrid {
 export interface SweepSettings {
   readonly sparsity?: Sparsity | undefined;
   readonly grid?: WeightGrid | undefined;
+  /** Columns that a share of zeros is chosen among at once; left out: by the size of the layer. */
+  readonly block?: number | undefined;
 }
 
 /** Rows of weights as they are afterwards, and the integers and scales that they are made of. */
@@ -28,8 +30,8 @@ export interface Swept {
   readonly scales?: Float32Array;
 }
 
-/** Columns that zeros are chosen among at once. */
-const block = 128;
+/** Columns that zeros are chosen among at once: those after them see what the former cost. 128 of a large layer, as published; fewer of a small one. */
+const blockOf = (depth: number): number => Math.min(128, Math.max(16, Math.floor(depth / 16)));
 
 /** The numbers of the `count` least scores. */
 function leastOf(scores: Float64Array, count: number): Int32Array {
@@ -78,7 +80,7 @@ class Sweep {
   private chooseAt(j: number): void {
     const { sparsity } = this.settings;
     if (sparsity === undefined) return;
-    const size = sparsity.kind === 'share' ? block : sparsity.of;
+    const size = sparsity.kind === 'share' ? (this.settings.block ?? blockOf(this.depth)) : sparsity.of;
     if (j % size !== 0) return;
     const range = [j, Math.min(this.depth, j + size)] as const;
     if (sparsity.kind === 'share') this.choose(0, this.outputs, range, Math.round(sparsity.share * this.outputs * (range[1] - j)));
