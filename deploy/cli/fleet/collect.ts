@@ -3,6 +3,8 @@ import { setInterval as every } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { ID_PATTERN, quantile } from '../../../agent/contracts/index.js';
 import type { FleetStore } from '../../collector/fleet-store.js';
+import { PostgresFleetStore } from '../../collector/postgres/postgres-fleet-store.js';
+import { VictoriaMetrics } from '../../collector/postgres/victoria-metrics.js';
 import { SharedCollector } from '../../collector/shared-collector.js';
 import { SqliteFleetStore } from '../../collector/sqlite-fleet-store.js';
 import { CollectorStore, defaultLimits } from '../../collector/store.js';
@@ -13,7 +15,7 @@ import { integer, positive } from '../options.js';
 import { emit, log, type Report } from '../output.js';
 
 interface CollectOptions extends BrokerOptions {
-  fleet?: string; group: string; name: string; database: string; maxDevices: number;
+  fleet?: string; group: string; name: string; database?: string; postgres?: string; metrics?: string; maxDevices: number;
   batch: number; delay: number; receiveMaximum: number; session: number; inventory: boolean; report: number;
 }
 
@@ -23,11 +25,13 @@ export function registerCollect(fleet: Command): void {
     .command('collect')
     .summary('write what devices say into a store, as one of many collectors, until Ctrl-C')
     .description('Subscribes with a shared subscription (MQTT 5), so that the collectors of a group divide the messages among themselves, and writes them in batches. A message is acknowledged once it is durable: the broker keeps what a collector that was killed, or whose store is away, has not acknowledged. Devices send live telemetry with QoS 1 for that (`telemetry.qos: 1` of their configuration).')
-    .requiredOption('--database <file>', 'SQLite file; collectors of one machine may share it')
+    .option('--database <file>', 'SQLite file; collectors of one machine may share it')
+    .option('--postgres <url>', 'instead of --database: PostgreSQL, which collectors of many machines share, for example postgres://sterna@db/fleet; passwords come from PGPASSWORD or ~/.pgpass')
+    .option('--metrics <url>', 'with --postgres: VictoriaMetrics, which takes the figures of devices, for example http://metrics:8428')
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--group <name>', 'name of the shared subscription', 'collector')
     .option('--name <name>', 'of this collector within the group, the same at every start: the broker keeps its messages under this name', hostname())
-    .option('--max-devices <n>', 'devices that it keeps; others are counted as refused', integer(1), defaultLimits.devices)
+    .option('--max-devices <n>', 'devices that the SQLite file keeps; others are counted as refused', integer(1), defaultLimits.devices)
     .option('--batch <n>', 'most messages of a batch', integer(1), 500)
     .option('--delay <ms>', 'how long the first message of a batch waits for others', integer(0), 250)
     .option('--receive-maximum <n>', 'most messages that the broker sends before the first of them is durable, at most 65535', integer(1), 2000)
@@ -45,7 +49,7 @@ export function registerCollect(fleet: Command): void {
 }
 
 async function collect(self: Command, options: CollectOptions, { link, signal }: { link: ReturnType<typeof brokerLink>; signal: AbortSignal }): Promise<void> {
-  const store = openStore(options);
+  const store = await openStore(options);
   const collector = new SharedCollector({
     ...link, group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
     receiveMaximum: options.receiveMaximum, sessionSeconds: options.session, inventory: options.inventory,
@@ -65,7 +69,11 @@ async function collect(self: Command, options: CollectOptions, { link, signal }:
   }
 }
 
-function openStore({ database, maxDevices }: CollectOptions): FleetStore {
+/** @throws DeployError E_USAGE, E_COLLECTOR */
+async function openStore({ database, postgres, metrics, name, maxDevices }: CollectOptions): Promise<FleetStore> {
+  if ((database === undefined) === (postgres === undefined)) throw new DeployError('E_USAGE', 'Expected --database FILE, or --postgres URL, and not both');
+  if (metrics !== undefined && postgres === undefined) throw new DeployError('E_USAGE', '--metrics needs --postgres: a SQLite file has the windows themselves');
+  if (database === undefined) return PostgresFleetStore.open({ url: postgres ?? '', collector: name, metrics: metrics === undefined ? null : new VictoriaMetrics(metrics) });
   return new SqliteFleetStore(new CollectorStore(database, { ...defaultLimits, devices: maxDevices }, 'full'));
 }
 

@@ -1,0 +1,73 @@
+/** PostgreSQL and VictoriaMetrics as processes of a test, on loopback, with folders that are deleted afterwards. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { chownSync, existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import pg from 'pg';
+import { onTestFinished } from 'vitest';
+import { freePort } from '../../deploy/demo/device-process.js';
+import { temporaryFolder, until } from '../agent/support/tools.js';
+
+const DEBIAN = '/usr/lib/postgresql';
+/** Folder of initdb and postgres; undefined when PostgreSQL is not installed. Debian has them outside of PATH. */
+export const postgresFolder: string | undefined = [
+  ...(process.env.PATH ?? '').split(':'), ...(existsSync(DEBIAN) ? readdirSync(DEBIAN).map((version) => join(DEBIAN, version, 'bin')) : []),
+].find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')));
+export const victoriaMetricsMissing = spawnSync('victoria-metrics', ['-version']).error !== undefined;
+
+/** PostgreSQL refuses to run as root, who gives its folder to nobody. */
+const NOBODY = 65_534;
+const user = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+
+async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = new Promise((resolve) => { child.once('exit', resolve); });
+  child.kill(signal);
+  await exit;
+}
+
+export interface TestPostgres {
+  url: string;
+  start(): Promise<void>;
+  /** At once, as a crash does. */
+  stop(): Promise<void>;
+}
+
+async function accepts(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url });
+  try {
+    await client.connect();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+export async function testPostgres(): Promise<TestPostgres> {
+  const [folder, port, bin] = [temporaryFolder(), await freePort(), postgresFolder ?? ''];
+  if ('uid' in user) chownSync(folder, NOBODY, NOBODY);
+  const data = join(folder, 'data');
+  const url = `postgres://sterna@127.0.0.1:${port}/postgres`;
+  const made = spawnSync(join(bin, 'initdb'), ['-D', data, '-U', 'sterna', '--auth=trust', '--no-sync', '--encoding=UTF8', '--locale=C'], { ...user, cwd: folder, encoding: 'utf8' });
+  if (made.status !== 0) throw new Error(`initdb: ${made.stderr}`);
+  let child: ChildProcess | undefined;
+  const stop = async (): Promise<void> => { if (child !== undefined) await ended(child, 'SIGQUIT'); };
+  onTestFinished(stop);
+  const start = async (): Promise<void> => {
+    child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-k', folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'], { ...user, cwd: folder, stdio: 'ignore' });
+    await until('PostgreSQL accepts connections', () => accepts(url), 60_000);
+  };
+  await start();
+  return { url, start, stop };
+}
+
+export async function testVictoriaMetrics(): Promise<{ url: string; stop: () => Promise<void> }> {
+  const [folder, port] = [temporaryFolder(), await freePort()];
+  const child = spawn('victoria-metrics', ['-storageDataPath', folder, '-httpListenAddr', `127.0.0.1:${port}`, '-retentionPeriod', '100y', '-search.latencyOffset', '0s', '-loggerLevel', 'ERROR'], { stdio: 'ignore' });
+  const stop = (): Promise<void> => ended(child, 'SIGTERM');
+  onTestFinished(stop);
+  const url = `http://127.0.0.1:${port}`;
+  await until('VictoriaMetrics answers', () => fetch(`${url}/health`).then(({ ok }) => ok, () => false), 60_000);
+  return { url, stop };
+}
