@@ -11,6 +11,7 @@ import { withRegions } from './incremental/load.js';
 import { compile, splitCosts, type SplitCost } from './lower/compile.js';
 import { nameOp } from './lower/name-op.js';
 import { loadModelBytes } from './model-file.js';
+import { declaredFloats } from './onnx/declared-floats.js';
 import { parseModel } from './onnx/parse.js';
 import type { OnnxModel } from './onnx/types.js';
 import { checkOptions, type OptionKinds } from './options.js';
@@ -114,15 +115,23 @@ export async function inspectModel(model: Uint8Array | string, options: InspectO
   checkOptions('inspectModel', options, inspectOptionKinds);
   checkNested('inspectModel', options);
   const { symbols, shapes, incremental = false } = options;
-  const parsed = parseModel(await loadModelBytes(model));
+  const bytes = await loadModelBytes(model);
+  const parsed = parseModel(bytes);
   const graph = graphFromOnnx(parsed, { ...(symbols === undefined ? {} : { symbols }), ...(shapes === undefined ? {} : { shapes }) });
   const head = { opset: parsed.opsets.get('') ?? 0, producer: `${parsed.producerName} ${parsed.producerVersion}`.trim(), operators: countOperators(parsed.graph.nodes) };
   try {
-    return { ...head, ...(await inspectProgram(graph, options)), interpretedNodes: 0, recompiledFor: [] };
+    return declaring(bytes, { ...head, ...(await inspectProgram(graph, options)), interpretedNodes: 0, recompiledFor: [] });
   } catch (error) {
     if (!isRefusal(error) || incremental !== false) throw error;
-    return { ...head, ...(await inspectParts(parsed, graph, options, error)) };
+    return declaring(bytes, { ...head, ...(await inspectParts(parsed, graph, options, error)) });
   }
+}
+
+/** With the types of floats that the model declares for its inputs and outputs, as a session has them. */
+function declaring(model: Uint8Array, inspection: ModelInspection): ModelInspection {
+  const declared = declaredFloats(model);
+  const stated = (info: TensorInfo): TensorInfo => ({ ...info, type: info.type === 'float32' && info.container === undefined ? (declared.get(info.name) ?? info.type) : info.type });
+  return { ...inspection, inputs: inspection.inputs.map(stated), outputs: inspection.outputs.map(stated) };
 }
 
 type InspectedProgram = Omit<ModelInspection, 'opset' | 'producer' | 'operators' | 'interpretedNodes' | 'recompiledFor'>;

@@ -55,11 +55,14 @@ export class SessionInParts implements Session {
   readonly stats: SessionStats;
   private readonly constants: Map<string, TensorValue>;
   private readonly queue = new RunQueue();
+  /** Of all values that cross from one part to another, or are made between parts. */
+  private readonly names: readonly string[];
 
   constructor(private readonly model: PartedModel, opening: Pick<SessionStats, 'threads' | 'loadMs'>) {
     this.inputs = model.inputs;
     this.outputs = model.outputs;
     this.constants = constantsOf(model.parts, model.constants);
+    this.names = [...[...model.inputs, ...model.outputs].map(({ name }) => name), ...model.parts.flatMap((part) => (part.kind === 'interpreted' ? part.nodes.flatMap(({ outputs }) => outputs) : part.graph.outputs))];
     const programs = model.parts.flatMap((part) => (part.kind === 'compiled' ? [part.session.stats] : []));
     const sum = (of: (stats: SessionStats) => number | undefined): number => programs.reduce((total, stats) => total + (of(stats) ?? 0), 0);
     const isa = programs[0]?.isa;
@@ -106,7 +109,7 @@ export class SessionInParts implements Session {
   ): Promise<Expander> {
     const { graph, parts } = this.model;
     const limits = { ...limitsOf(graph), foldSteps: runsPerPass * limitsOf(graph).foldSteps };
-    const values = new Expander({ ...graph, inputs: [], nodes: [], types: new Map(), constants: this.constants, limits }, { eager: true });
+    const values = new Expander({ ...graph, inputs: [], nodes: [], types: new Map(), constants: this.constants, limits }, { eager: true, reserved: this.names });
     const tensors = this.inputs.filter(({ container }) => container === undefined);
     const ordered = orderFeeds(tensors, giveContainers(this.inputs, feeds, values));
     tensors.forEach(({ name }, i) => { if (ordered[i] !== undefined) values.give(name, asValue(ordered[i])); });

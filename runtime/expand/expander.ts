@@ -23,6 +23,8 @@ const weighted = new Set(['Conv', 'ConvTranspose', 'ConvInteger', 'MatMul', 'Mat
 export interface ExpanderOptions {
   /** Every node is computed at once, whatever its size; constants and feeds are values. */
   readonly eager?: boolean;
+  /** Further names that no new value may have: those that values are given under later. */
+  readonly reserved?: Iterable<string>;
 }
 
 /**
@@ -46,13 +48,13 @@ export class Expander implements Builder {
   private expanded = false;
   private count = 0;
 
-  constructor(private readonly graph: Graph, { eager = false }: ExpanderOptions = {}) {
+  constructor(private readonly graph: Graph, { eager = false, reserved = [] }: ExpanderOptions = {}) {
     this.eager = eager;
     this.limits = limitsOf(graph);
     this.constants = new Map(graph.constants);
     this.types = new Map(graph.inputs.map((name) => [name, graph.types.get(name) ?? { dtype: 'float32', shape: [] }]));
     this.budget = foldBudget(graph);
-    this.names = new UniqueNames([...graph.inputs, ...(graph.containers?.keys() ?? []), ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
+    this.names = new UniqueNames([...reserved, ...graph.inputs, ...(graph.containers?.keys() ?? []), ...graph.constants.keys(), ...graph.nodes.flatMap((node) => node.outputs)]);
   }
 
   get opset(): number {

@@ -8,6 +8,7 @@ import { losses } from './losses.js';
 import { movements } from './movement.js';
 import { quantizations } from './quantization.js';
 import { quantizedContrib } from './quantized.js';
+import { placements } from './placement.js';
 import { randoms } from './random.js';
 import { samplings } from './sampling.js';
 import { scatters } from './scatter.js';
@@ -22,6 +23,6 @@ const microsoft = (table: Readonly<Record<string, Expansion>>): Record<string, E
 /** Operators that are defined by others, in some or all of their forms. */
 export const expansions: Readonly<Record<string, Expansion>> = {
   ...controlFlow, ...sequences, ...elementwise, ...quantizations, ...windows, ...movements, ...samplings, ...scatters, ...attentions, Einsum: einsum, ...unofficial,
-  ...losses, ...trainings, ...signals, ...randoms,
+  ...losses, ...trainings, ...signals, ...randoms, ...placements,
   ...microsoft(contrib), ...microsoft(quantizedContrib),
 };

@@ -8,7 +8,7 @@ import { type Expansion, input, Notation } from './builder.js';
 const maximumSamples = 4096;
 
 /** One neighbour of a place along one axis: where it is, as floats that are whole, and its weight; no weight is 1. */
-interface Tap {
+export interface Tap {
   readonly at: string;
   readonly weight: string | undefined;
 }
@@ -27,7 +27,7 @@ function reflected(m: Notation, x: string, low: number, high: number): string {
 
 type PaddingMode = 'zeros' | 'border' | 'reflection';
 
-interface SampledAxis {
+export interface SampledAxis {
   readonly size: number;
   readonly padding: PaddingMode;
   /** The bounds at which places are reflected. */
@@ -53,7 +53,7 @@ function cubicWeights(m: Notation, t: string): string[] {
   return [polynomial(m.add(t, one), far), polynomial(t, near), polynomial(m.sub(one, t), near), polynomial(m.sub(two, t), far)];
 }
 
-function tapsOf(m: Notation, place: string, mode: string): Tap[] {
+export function tapsOf(m: Notation, place: string, mode: string): Tap[] {
   if (mode === 'nearest') return [{ at: place, weight: undefined }];
   const below = m.op('Floor', place);
   const t = m.sub(place, below);
@@ -63,14 +63,14 @@ function tapsOf(m: Notation, place: string, mode: string): Tap[] {
 
 const times = (m: Notation, a: string | undefined, c: string | undefined): string | undefined => (a === undefined ? c : c === undefined ? a : m.mul(a, c));
 
-interface Neighbour {
+export interface Neighbour {
   /** Rows of the map as [pixels, channels], and the factor of each; undefined is 1. */
   readonly row: string;
   readonly weight: string | undefined;
 }
 
 /** Every combination of the taps of all axes, the first axis being the slowest. `start`: the row of the first pixel of each place's picture. */
-function neighbours(m: Notation, start: string, taps: readonly (readonly Tap[])[], axes: readonly SampledAxis[]): Neighbour[] {
+export function neighbours(m: Notation, start: string, taps: readonly (readonly Tap[])[], axes: readonly SampledAxis[]): Neighbour[] {
   let found: Neighbour[] = [{ row: '', weight: undefined }];
   axes.forEach((axis, i) => {
     const each = (taps[i] ?? []).map(({ at, weight }) => {
@@ -85,13 +85,13 @@ function neighbours(m: Notation, start: string, taps: readonly (readonly Tap[])[
 }
 
 /** [N, C, spatial ..] as [N * spatial, C]. */
-function pixelRows(m: Notation, x: string, shape: Shape): string {
+export function pixelRows(m: Notation, x: string, shape: Shape): string {
   const [, channels = 1, ...spatial] = shape;
   const last = m.transpose(x, [0, ...spatial.map((_, i) => i + 2), 1]);
   return m.reshape(last, [elementCount(shape) / Math.max(1, channels), channels]);
 }
 
-function weighted(m: Notation, rows: string, { row, weight }: Neighbour): string {
+export function weighted(m: Notation, rows: string, { row, weight }: Neighbour): string {
   const value = m.gather(rows, row, 0);
   return weight === undefined ? value : m.mul(value, m.reshape(weight, [...m.shape(weight), 1]));
 }
@@ -103,7 +103,7 @@ const gridSample: Expansion = (b, node) => {
   const [n = 1, , ...spatial] = shape;
   const rank = spatial.length;
   if (rank < 2 || places.length !== rank + 2 || places[0] !== n || places.at(-1) !== rank) throw misshapen(node, `a grid of [${places.join(', ')}] does not fit [${shape.join(', ')}]`);
-  const mode = oneOf(node, 'mode', ['linear', 'bilinear', 'nearest', 'cubic', 'bicubic'], 'linear').replace('bi', '');
+  const mode = oneOf(node, 'mode', ['linear', 'bilinear', 'nearest', 'cubic', 'bicubic'], 'linear').replace(/^bi/, ''); // "cubic" has these letters inside
   if (mode === 'cubic' && rank !== 2) throw unsupported(node, `cubic interpolation of ${rank} axes; use linear`, 'mode');
   const padding = oneOf(node, 'padding_mode', ['zeros', 'border', 'reflection'], 'zeros');
   const corners = intAttribute(node, 'align_corners', 0) !== 0;

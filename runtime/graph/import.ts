@@ -44,7 +44,7 @@ function opsetOf(model: OnnxModel): number {
 
 function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Readonly<Record<string, number>>): ValueType {
   if (info.dtype === undefined || info.dims === undefined) {
-    throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank`, { details: { input: info.name } });
+    throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank; texts are turned into numbers before the model`, { details: { input: info.name } });
   }
   const { dims } = info;
   const shape = givenDims(info, options, symbols).map((given, axis) => {

@@ -1,3 +1,4 @@
+import { ModelProto, type WireModel } from '../../runtime/onnx/schema.js';
 import { describe, expect, it } from 'vitest';
 import { describeCpu, type Isa } from '../../kernels/binding/index.js';
 import { fromNumbers, scalar } from '../../runtime/graph/tensor-value.js';
@@ -50,6 +51,13 @@ describe.skipIf(nativeMissing !== undefined)(`inspectModel${nativeMissing === un
     const { layers } = await inspectModel(modelBytes({ inputs: { x: [1, 4, 3, 3] }, constants: { w: floats([1, 4, 1, 1], 1, 2, 3, 4) }, nodes: [node('Conv', ['x', 'w'], ['c']), node('Tanh', ['c'], ['y'])], outputs: ['y'] }));
     expect(layers.find(({ op }) => op === 'NhwcConv')).toMatchObject({ format: 'float32', weightBits: 32, note: '' });
     expect(layers.filter(({ macs }) => macs === 0).every(({ weightBits }) => weightBits === null)).toBe(true);
+  });
+
+  it('shows the types of floats that the model declares', async () => {
+    const wire = ModelProto.decode(modelBytes({ inputs: { x: [2, 3] }, nodes: [node('Relu', ['x'], ['y'])], outputs: ['y'] })) as WireModel & Parameters<typeof ModelProto.encode>[0];
+    for (const port of [...(wire.graph?.input ?? []), ...(wire.graph?.output ?? [])]) if (port.type?.tensorType) port.type.tensorType.elemType = 10;
+    const { inputs, outputs } = await inspectModel(ModelProto.encode(wire).finish());
+    expect([...inputs, ...outputs].map(({ name, type }) => [name, type])).toEqual([['x', 'float16'], ['y', 'float16']]);
   });
 
   it('tells what is interpreted between programs, and what is compiled again', async () => {

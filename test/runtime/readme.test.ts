@@ -16,7 +16,7 @@ const listed = (title: RegExp): string[] => (title.exec(section)?.[1] ?? '').spl
 /** What onnxruntime does not compute on this CPU: test/runtime/ops/expansions.test.ts holds it to its definition. */
 const withoutOracle = new Set(['com.microsoft.NhwcConv', 'com.microsoft.NhwcFusedConv', 'com.microsoft.NhwcMaxPool', 'qonnx.BipolarQuant', 'qonnx.IntQuant', 'qonnx.Quant',
   // It draws other numbers, and has no tensors that may be absent (random.test.ts, containers.test.ts).
-  'Bernoulli', 'Optional', 'OptionalGetElement', 'OptionalHasElement',
+  'Bernoulli', 'Optional', 'OptionalGetElement', 'OptionalHasElement', 'TensorScatter',
   // The ONNX project's own tests hold these to their definitions.
   'ai.onnx.preview.training.Adagrad', 'ai.onnx.preview.training.Adam', 'ai.onnx.preview.training.Momentum']);
 

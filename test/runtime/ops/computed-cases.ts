@@ -33,6 +33,7 @@ const grid = (seed: number, ...dims: number[]): TensorValue => randomTensor(dims
 const samples: Case[] = [
   ...['bilinear', 'nearest', 'bicubic'].flatMap((mode) => ['zeros', 'border', 'reflection'].flatMap((padding) => [0, 1].map((corners) =>
     one(`GridSample ${mode} ${padding} ${corners}`, 'GridSample', { x: randomTensor([2, 3, 4, 5], 1), grid: grid(2, 2, 3, 6, 2) }, { mode, padding_mode: padding, align_corners: corners })))),
+  ...['zeros', 'border', 'reflection'].map((padding) => one(`GridSample cubic ${padding} of operator set 20`, 'GridSample', { x: randomTensor([1, 2, 3, 4], 1), grid: grid(2, 1, 4, 5, 2) }, { mode: 'cubic', padding_mode: padding }, { opset: 20 })),
   one('GridSample of operator set 20', 'GridSample', { x: randomTensor([1, 2, 4, 4], 1), grid: grid(2, 1, 3, 3, 2) }, { mode: 'linear' }, { opset: 20 }),
   one('GridSample of volumes', 'GridSample', { x: randomTensor([1, 2, 3, 4, 5], 1), grid: grid(2, 1, 2, 3, 2, 3) }, { mode: 'linear', padding_mode: 'border' }, { opset: 20 }),
   ...(['avg', 'max'] as const).flatMap((mode) => [1, 2].map((ratio) => one(`RoiAlign ${mode} of ${ratio} samples`, 'RoiAlign',
@@ -79,4 +80,18 @@ const filled = (name: string, op: string, dims: readonly number[], shape: readon
 });
 const fills: Case[] = [filled('Conv', 'Conv', [1, 32, 5, 5], [32, 32, 3, 3]), filled('ConvTranspose', 'ConvTranspose', [1, 32, 5, 5], [32, 32, 3, 3]), filled('MatMul', 'MatMul', [2, 80], [80, 80])];
 
-export const computedCases: readonly Case[] = [...fills, ...equations, ...samples, ...scatters, ...attentions, ...rotations];
+const deformed = { x: randomTensor([2, 4, 5, 6], 1), w: randomTensor([4, 2, 3, 2], 2), o: randomTensor([2, 24, 5, 6], 3, -2, 2), b: randomTensor([4], 4), m: randomTensor([2, 12, 5, 6], 5, 0, 1) };
+const placements: Case[] = [
+  one('Col2Im', 'Col2Im', { x: randomTensor([2, 12, 12], 1) }, {}, { constants: { image: ints64(4, 5), block: ints64(2, 2) } }),
+  one('Col2Im with strides, dilations and pads', 'Col2Im', { x: randomTensor([1, 12, 4], 1) }, { strides: [2, 1], dilations: [1, 2], pads: [1, 0, 1, 0] }, { constants: { image: ints64(6, 5), block: ints64(2, 3) } }),
+  one('CenterCropPad that cuts and adds', 'CenterCropPad', { x: randomTensor([5, 4, 3], 1) }, {}, { constants: { s: ints64(2, 7, 3) } }),
+  one('CenterCropPad of an axis', 'CenterCropPad', { x: randomTensor([5, 4, 3], 1) }, { axes: [-2] }, { constants: { s: ints64(1) } }),
+  ...[0, 1].flatMap((corners) => [
+    one(`AffineGrid ${corners}`, 'AffineGrid', { t: randomTensor([2, 2, 3], 1) }, { align_corners: corners }, { opset: 20, constants: { s: ints64(2, 3, 4, 5) } }),
+    one(`AffineGrid of volumes ${corners}`, 'AffineGrid', { t: randomTensor([1, 3, 4], 1) }, { align_corners: corners }, { opset: 20, constants: { s: ints64(1, 2, 2, 3, 4) } }),
+  ]),
+  one('DeformConv in groups, with a mask', 'DeformConv', deformed, { group: 2, offset_group: 2, pads: [1, 0, 1, 1] }, { opset: 19 }),
+  one('DeformConv', 'DeformConv', { x: randomTensor([1, 2, 6, 6], 1), w: randomTensor([3, 2, 2, 2], 2), o: randomTensor([1, 8, 3, 3], 3) }, { strides: [2, 2] }, { opset: 19 }),
+];
+
+export const computedCases: readonly Case[] = [...placements, ...fills, ...equations, ...samples, ...scatters, ...attentions, ...rotations];

@@ -42,6 +42,13 @@ describe('operators that no other engine here computes', () => {
     expect(numbers(last)).toEqual(numbers(evaluate({ inputs: { x: [1, 5, 4, 3] }, constants: { w }, outputs: ['y'], nodes: turned }, { x: pixels })));
   });
 
+  it.each([['linear', [0, 1, 20, 21, 4, 50, 60, 2, 3, 4]], ['circular', [0, 1, 20, 21, 4, 50, 60, 2, 3, 4]], ['circular at the end', [21, 1, 2, 3, 20, 60, 1, 2, 3, 50]]] as const)('TensorScatter %s', (mode, want) => {
+    const starts = mode === 'circular at the end' ? [4, 4] : [2, 0];
+    const y = evaluate({ opset: 24, inputs: { x: [2, 5, 1], u: [2, 2, 1], at: [2] }, types: { at: 'int64' }, outputs: ['y'], nodes: [node('TensorScatter', ['x', 'u', 'at'], ['y'], { mode: mode === 'linear' ? 'linear' : 'circular' })] },
+      { x: floats([2, 5, 1], 0, 1, 2, 3, 4, 0, 1, 2, 3, 4), u: floats([2, 2, 1], 20, 21, 50, 60), at: fromNumbers('int64', [2], starts) });
+    expect(numbers(y)).toEqual(want);
+  });
+
   it('a negative scale', () => {
     const y = evaluate({ inputs: { x: [3] }, types: { x: 'int8' }, constants: { s: floats([], -0.5), z: fromNumbers('int8', [], [2]) }, outputs: ['y'], nodes: [node('DequantizeLinear', ['x', 's', 'z'], ['y'])] }, { x: fromNumbers('int8', [3], [-2, 2, 4]) });
     expect(numbers(y)).toEqual([2, -0, -1]);
