@@ -1,4 +1,5 @@
 import { RuntimeError } from '../errors.js';
+import { narrowOfWire } from '../onnx/tensor-data.js';
 import { defaultLimits, type ModelLimits, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from '../onnx/types.js';
 import { checkDeclaredLevels } from './declared-levels.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits } from './graph.js';
@@ -6,7 +7,7 @@ import { inlineFunctions } from './functions.js';
 import { importNodes } from './import-nodes.js';
 import { readableOpset } from './opsets.js';
 import { bindSymbols, givenDims } from './open-dimensions.js';
-import type { DType, TensorValue, ValueType } from './tensor-value.js';
+import type { DType, NarrowType, TensorValue, ValueType } from './tensor-value.js';
 
 export interface ImportOptions {
   /** Values of symbolic dimensions by `dim_param`; what neither they nor `shapes` give becomes 1. */
@@ -68,6 +69,21 @@ function checkInitializers({ inputs, initializers }: OnnxGraph): void {
   }
 }
 
+/**
+ * uint16 is computed as int32, where the complement of a value is another one: refused, wherever a model has both.
+ * @throws RuntimeError E_MODEL_OP
+ */
+function checkComplements({ nodes, inputs, outputs, valueInfo, initializers }: OnnxGraph): void {
+  const complement = nodes.find(({ op }) => op === 'BitwiseNot');
+  const unsigned = ({ narrow }: { narrow?: NarrowType }): boolean => narrow === 'uint16';
+  const made = nodes.some(({ op, attributes }) => {
+    const to = op === 'Cast' ? attributes.get('to') : undefined;
+    return to?.type === 'int' && narrowOfWire(to.value) === 'uint16';
+  });
+  if (complement === undefined || !(made || [...inputs, ...outputs, ...valueInfo, ...initializers.values()].some(unsigned))) return;
+  throw new RuntimeError('E_MODEL_OP', `Node '${complement.name}' (BitwiseNot): not supported in a model with values of type uint16; cast them to uint32 or int32 before`, { details: { node: complement.name, op: 'BitwiseNot' } });
+}
+
 /** Element types of outputs and described values that are tensors. */
 function declaredTypes({ outputs, valueInfo }: OnnxGraph): Map<string, DType> {
   return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype, container }) => (dtype === undefined || container !== undefined ? [] : [[name, dtype] as const])));
@@ -91,6 +107,7 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
   const { nodes, constants } = importNodes(inlineFunctions(model, bounds.nodes));
   checkDeclaredLevels(model.metadata, constants);
   checkInitializers(model.graph);
+  checkComplements(model.graph);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
   const given = model.graph.inputs.filter((info) => !constants.has(info.name));

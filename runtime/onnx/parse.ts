@@ -5,7 +5,7 @@ import { newestOpset } from '../graph/opsets.js';
 import type { TensorValue } from '../graph/tensor-value.js';
 import { checkNodes } from './check-nodes.js';
 import { attributeTypes, type WireAttribute, type WireFunction, type WireGraph, type WireInt64, type WireModel, type WireNode, type WireType, type WireValueInfo } from './messages.js';
-import { dtypeOfWire, int64ToNumber, readTensor } from './tensor-data.js';
+import { dtypeOfWire, int64ToNumber, narrowOfWire, readTensor } from './tensor-data.js';
 import { defaultLimits, type ModelLimits, type OnnxContainer, type OnnxDimension, type OnnxFunction, type OnnxGraph, type OnnxModel, type OnnxNode, type OnnxValueInfo } from './types.js';
 import { readMessage } from './wire-reader.js';
 
@@ -109,6 +109,7 @@ function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo 
   if (name === '') throw malformed('An input, output or value has no name');
   const { tensor, container } = unwrapped(info.type);
   const dtype = tensor ? dtypeOfWire(tensor.elemType ?? 0) : undefined;
+  const narrow = narrowOfWire(tensor?.elemType ?? 0);
   const wire = tensor?.shape?.dim;
   const hasShape = tensor?.shape !== undefined && tensor.shape !== null;
   const dims = (wire ?? []).map((dim): OnnxDimension => {
@@ -120,7 +121,7 @@ function readValueInfo(info: WireValueInfo, limits: ModelLimits): OnnxValueInfo 
     return dim.dimParam || undefined;
   });
   atMost(`dimensions of '${name}'`, limits.rank, dims.length);
-  return { name, ...(container === undefined ? {} : { container }), ...(dtype === undefined ? {} : { dtype }), ...(hasShape ? { dims } : {}) };
+  return { name, ...(container === undefined ? {} : { container }), ...(dtype === undefined ? {} : { dtype }), ...(narrow === undefined ? {} : { narrow }), ...(hasShape ? { dims } : {}) };
 }
 
 function readGraph(graph: WireGraph, limits: ModelLimits): OnnxGraph {

@@ -1,4 +1,4 @@
-import type { DType, TensorValue } from '../graph/tensor-value.js';
+import type { DType, NarrowType, TensorValue } from '../graph/tensor-value.js';
 
 /** A dimension: a size, the name of a symbolic size, or nothing known. */
 export type OnnxDimension = number | string | undefined;
@@ -15,6 +15,8 @@ export interface OnnxValueInfo {
   container?: OnnxContainer;
   /** Of the tensor, or of those in the container. Undefined for an element type that Sterna does not compute with, and for maps and containers in sequences. */
   dtype?: DType;
+  /** The type that the file says, where tensors of 16 bits become int32. */
+  narrow?: NarrowType;
   /** Undefined when not even the rank is known. */
   dims?: readonly OnnxDimension[];
 }

@@ -10,7 +10,7 @@ import { startMosquitto, type Mosquitto } from '../transfer/mosquitto.js';
 import { CollectorProcess, cpuSecondsOf, type CollectReport } from './collector-process.js';
 import { BROKER_LINES } from './kills.js';
 import { exactQuantile, makeBodies } from './payloads.js';
-import type { FleetBenchOptions } from './sections.js';
+import type { FleetBenchOptions } from './options.js';
 import { FLEET } from './simulated-fleet.js';
 import type { SimulatorAnswer } from './simulator-child.js';
 import { Simulators } from './simulator-process.js';

@@ -4,17 +4,7 @@ import { join } from 'node:path';
 import type { Absent, Bar } from '../bars.js';
 import { mosquittoMissing } from '../transfer/mosquitto.js';
 import type { Losses } from './kills.js';
-
-export interface FleetBenchOptions {
-  devices: number;
-  /** Of the steady phase. */
-  seconds: number;
-  /** Time within which all devices connect again. */
-  stormSeconds: number;
-  kills: number;
-  awaySeconds: number;
-  signal: AbortSignal;
-}
+import type { FleetBenchOptions } from './options.js';
 
 type Section = (options: FleetBenchOptions & { folder: string }) => Promise<Bar[]>;
 

@@ -1,0 +1,11 @@
+/** What the sections of `npm run bench:fleet` are given. */
+export interface FleetBenchOptions {
+  devices: number;
+  /** Of the steady phase. */
+  seconds: number;
+  /** Time within which all devices connect again. */
+  stormSeconds: number;
+  kills: number;
+  awaySeconds: number;
+  signal: AbortSignal;
+}
