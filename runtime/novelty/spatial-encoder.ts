@@ -90,7 +90,7 @@ export class SpatialEncoder {
     this.#fields.match(code, this.#matches);
     const before = this.#best();
     const target = winners / neurons;
-    for (let i = 0; i < neurons; i++) this.#boosted[i] = (this.#matches[i] ?? 0) * 2 ** Math.tanh(-Math.log((this.#wins[i] ?? 0) / target) / 3);
+    for (let i = 0; i < neurons; i++) this.#boosted[i] = boosted(this.#matches[i] ?? 0, (this.#wins[i] ?? 0) / target);
     const ranked = largest(this.#boosted, winners + 1);
     this.#reward(code, ranked.slice(0, winners), this.#boosted[ranked[winners] ?? 0] ?? 0);
     this.#count(code, ranked.slice(0, winners));
@@ -194,6 +194,9 @@ export class SpatialEncoder {
     return chosen;
   }
 }
+
+/** A match as the competition sees it: up to twice of it for a neuron that wins less often than it should, down to half. @param share of the wins that it should have */
+export const boosted = (match: number, share: number): number => match * 2 ** Math.tanh(-Math.log(share) / 3);
 
 /** Indices of the largest values, largest first; of equal ones the first. */
 export function largest(values: Float32Array, count: number): number[] {

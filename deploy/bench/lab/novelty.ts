@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { noise } from '../../../runtime/noise.js';
 import { defaultNovelty, NoveltyDetector } from '../../../runtime/novelty/novelty-detector.js';
-import { largest } from '../../../runtime/novelty/spatial-encoder.js';
+import { boosted, largest } from '../../../runtime/novelty/spatial-encoder.js';
 import { sparseCode, type SparseCode } from '../../../runtime/novelty/sparse-code.js';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import { normalize } from '../../../runtime/vision/embedding.js';
@@ -57,11 +57,11 @@ class DenseEncoder {
   }
 
   learn(code: SparseCode): void {
-    const boosted = this.match(code).map((match, i) => match * 2 ** Math.tanh(-Math.log((this.#wins[i] ?? 0) * neurons / winners) / 3));
+    const competing = this.match(code).map((match, i) => boosted(match, (this.#wins[i] ?? 0) * neurons / winners));
     const x = new Float32Array(this.inputs);
     code.indices.forEach((input, k) => { x[input] = code.rates[k] ?? 0; });
     for (let i = 0; i < neurons; i++) this.#wins[i] = Math.max(1e-9, (this.#wins[i] ?? 0) * (1 - 1 / 500));
-    for (const neuron of largest(boosted, winners)) {
+    for (const neuron of largest(competing, winners)) {
       this.#wins[neuron] = (this.#wins[neuron] ?? 0) + 1 / 500;
       for (let input = 0; input < this.inputs; input++) {
         const at = input * neurons + neuron;

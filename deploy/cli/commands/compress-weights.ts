@@ -76,7 +76,12 @@ function checkOptions(self: Command): void {
   if (given !== undefined) throw new DeployError('E_USAGE', `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is of no meaning with --weights and --sparsity, which leave activations as they are; leave it out, or these`);
 }
 
-async function samplesFor(self: Command, bytes: Uint8Array, options: WeightsOptions): Promise<{ shapes: Readonly<Record<string, readonly number[]>>; samples: Feeds[] }> {
+interface Calibration {
+  shapes: Readonly<Record<string, readonly number[]>>;
+  samples: Feeds[];
+}
+
+async function samplesFor(self: Command, bytes: Uint8Array, options: WeightsOptions): Promise<Calibration> {
   if (options.calibrate === undefined) return { shapes: {}, samples: [] };
   const { shapes, notes } = await chooseShapes(bytes, chosenSizes(options), options.calibrate);
   for (const note of notes) log(self, `sterna: ${note}`);
@@ -85,11 +90,10 @@ async function samplesFor(self: Command, bytes: Uint8Array, options: WeightsOpti
 }
 
 /** SparseGPT and GPTQ, of weights alone. */
-async function sparsified(self: Command, bytes: Uint8Array, { weights, ...options }: WeightsOptions): Promise<{ model: Uint8Array; report: SparsifyReport }> {
+async function sparsified(self: Command, bytes: Uint8Array, { weights, ...options }: WeightsOptions, { shapes, samples }: Calibration): Promise<{ model: Uint8Array; report: SparsifyReport }> {
   const integers = weights === 'int8' || weights === 'int4' ? weights : undefined;
   if (options.calibrate === undefined) throw new DeployError('E_USAGE', 'Expected --calibrate <source>: zeros and integers are chosen by what the layers read');
   if (options.group !== undefined && integers === undefined) throw new DeployError('E_USAGE', 'Expected --weights int8 or int4 with --group, which is for how many weights share a scale');
-  const { shapes, samples } = await samplesFor(self, bytes, options);
   const view = stageProgress(self);
   return sparsify(bytes, samples, { sparsity: options.sparsity, weights: integers, group: options.group, sizes: { shapes }, onLayer: (done, total) => view.update('layers', done, total) }).finally(() => view.clear());
 }
@@ -101,13 +105,14 @@ export async function compressWeights(self: Command, input: string, options: Wei
   const integers = weights === 'int8' || weights === 'int4';
   const bits = weights === undefined || integers ? undefined : bitsOption(weights);
   const bytes = await readModelInput(input);
-  const sparse = sparsity === undefined && !integers ? undefined : await sparsified(self, bytes, options);
+  const calibration = await samplesFor(self, bytes, options);
+  const sparse = sparsity === undefined && !integers ? undefined : await sparsified(self, bytes, options, calibration);
   if (bits === undefined) {
     if (sparse === undefined) throw new DeployError('E_USAGE', 'Expected --weights or --sparsity');
     await writeOutputFile(options.output, sparse.model);
     return { json: { output: options.output, ...(weights === undefined ? {} : { weights }), ...sparse.report }, text: sparseText(sparse.report, options.output) };
   }
-  const { shapes, samples } = await samplesFor(self, sparse?.model ?? bytes, options);
+  const { shapes, samples } = calibration;
   const { model, report } = await toMinifloats(sparse?.model ?? bytes, { bits, samples, sizes: { ...chosenSizes(options), ...(samples.length === 0 ? {} : { shapes }) } });
   await writeOutputFile(options.output, model);
   const text = [...(sparse === undefined ? [] : [sparseText(sparse.report, options.output), '']), minifloatText(report, options.output)].join('\n');

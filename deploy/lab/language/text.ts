@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { openOnnxRuntime } from '../../../runtime/engines/onnxruntime.js';
 import type { Tensor } from '../../../runtime/tensor.js';
+import { readInputFile } from '../../cli/files.js';
 import { DeployError } from '../../errors.js';
 import { randomOf } from '../examples.js';
 
@@ -19,10 +19,7 @@ const mostCharacters = 4096;
  * @throws DeployError E_FILE; E_LAB: a text too short for the context, or with too many characters
  */
 export async function readCorpus(path: string, share: number, context: number): Promise<Corpus> {
-  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new DeployError('E_FILE', `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
-  });
-  const all = [...text];
+  const all = [...new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readInputFile(path))];
   const characters = [...new Set(all)].sort();
   if (characters.length < 2 || characters.length > mostCharacters) throw new DeployError('E_LAB', `${path} has ${characters.length} different characters; expected 2 to ${mostCharacters}`);
   const numbers = new Map(characters.map((character, i) => [character, i]));
