@@ -7,7 +7,7 @@ import { inlineFunctions } from './functions.js';
 import { importNodes } from './import-nodes.js';
 import { readableOpset } from './opsets.js';
 import { bindSymbols, givenDims } from './open-dimensions.js';
-import type { DType, NarrowType, TensorValue, ValueType } from './tensor-value.js';
+import { volume, type DType, type NarrowType, type TensorValue, type ValueType } from './tensor-value.js';
 
 export interface ImportOptions {
   /** Values of symbolic dimensions by `dim_param`; what neither they nor `shapes` give becomes 1. */
@@ -43,7 +43,8 @@ function opsetOf(model: OnnxModel): number {
   return readableOpset(opset, model.graph.nodes.map(({ op }) => op));
 }
 
-function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Readonly<Record<string, number>>): ValueType {
+/** The type of an input. Who feeds a model makes its inputs in the size that it states: they are bounded like any other value. */
+function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Readonly<Record<string, number>>, { rank, tensorElements }: ModelLimits): ValueType {
   if (info.dtype === undefined || info.dims === undefined) {
     throw new RuntimeError('E_MODEL_SHAPE', `Input '${info.name}': expected a tensor of a supported type with a known rank; texts are turned into numbers before the model`, { details: { input: info.name } });
   }
@@ -54,6 +55,10 @@ function resolveType(info: OnnxValueInfo, options: ImportOptions, symbols: Reado
     if (!Number.isInteger(size) || size < 0) throw new RuntimeError('E_MODEL_SHAPE', `Symbol '${dim}': expected a size but received ${size}`);
     return size;
   });
+  if (shape.length > rank || !(volume(shape) <= tensorElements)) {
+    const stated = `shape [${shape.join(', ')}]`;
+    throw new RuntimeError('E_MODEL_LIMIT', `Input '${info.name}': expected at most ${rank} dimensions and ${tensorElements} elements but received ${stated}`, { details: { input: info.name } });
+  }
   return { dtype: info.dtype, shape };
 }
 
@@ -100,7 +105,7 @@ function containerTypes(inputs: readonly OnnxValueInfo[]): Map<string, DType> {
 
 /**
  * The graph of a model: sorted, without dead nodes, symbolic dimensions of the inputs resolved.
- * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_MALFORMED, E_MODEL_VALUE
+ * @throws RuntimeError E_MODEL_OP, E_MODEL_SHAPE, E_MODEL_LIMIT, E_MODEL_MALFORMED, E_MODEL_VALUE
  */
 export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
   const bounds = { ...defaultLimits, ...options.limits };
@@ -114,7 +119,7 @@ export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Gr
   const containers = containerTypes(given);
   const inputs = given.filter((info) => !containers.has(info.name));
   const symbols = bindSymbols(model.graph.inputs, options);
-  const types = new Map(inputs.map((info) => [info.name, resolveType(info, options, symbols)]));
+  const types = new Map(inputs.map((info) => [info.name, resolveType(info, options, symbols, bounds)]));
   if (types.size + containers.size !== given.length) throw new RuntimeError('E_MODEL_MALFORMED', 'Two inputs of the model have the same name');
   const outputs = model.graph.outputs.map((info) => info.name);
   if (outputs.length === 0) throw new RuntimeError('E_MODEL_MALFORMED', 'The model has no output');

@@ -93,6 +93,7 @@ const refused: readonly (readonly [string, string, () => ModelSpec | Uint8Array]
   ['Gather that multiplies', 'E_MODEL_LIMIT', () => one('Gather', { i: ints64(...new Array<number>(1000).fill(0)) }, { axis: 0 }, [1, 1000, 1000])],
   ['an input of 2^62 elements', 'E_MODEL_LIMIT', () => one('Relu', {}, {}, [2 ** 31, 2 ** 31])],
   ['an input of 2^159 elements', 'E_MODEL_LIMIT', () => one('Relu', {}, {}, [2 ** 53 - 1, 2 ** 53 - 1, 2 ** 53 - 1])],
+  ['pads of 2^31 numbers that are known in a run only', 'E_MODEL_LIMIT', () => ({ inputs: { x: [2, 30], p: [2 ** 31, 1] }, nodes: [node('Pad', ['x', 'p'], ['y'])], outputs: ['y'] })],
   ['MatMul of two long vectors', 'E_MODEL_LIMIT', () => ({ inputs: { a: [2 ** 20, 1], b: [1, 2 ** 20] }, nodes: [node('MatMul', ['a', 'b'], ['y'])], outputs: ['y'] })],
   ['Unsqueeze to rank 1000', 'E_MODEL_LIMIT', () => one('Unsqueeze', { a: ints64(...Array.from({ length: 1000 }, (_, i) => i)) })],
   ['Reshape to rank 1000', 'E_MODEL_LIMIT', () => one('Reshape', { s: ints64(16, ...new Array<number>(1000).fill(1)) })],
