@@ -75,3 +75,8 @@ export function checkOptions<T extends object>(where: string, options: T, kinds:
     }
   }
 }
+
+/** An object without the undefined ones of its values: what takes options tells a missing one from one that is undefined. */
+export function stated<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeFileAtomic } from '../../runtime/atomic-file.js';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 
@@ -46,19 +47,10 @@ export function temporaryName(path: string): string {
  * @throws DeployError E_ASSET
  */
 export async function writeCached(path: string, data: Uint8Array | string, mode = 0o644): Promise<void> {
-  const temporary = temporaryName(path);
   try {
     await mkdir(dirname(path), { recursive: true });
-    const file = await open(temporary, 'w', mode);
-    try {
-      await file.writeFile(data);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
+    await writeFileAtomic(path, data, mode);
   } catch (cause) {
-    await rm(temporary, { force: true });
     throw new DeployError('E_ASSET', `${path} cannot be written: ${messageOf(cause)}`, { cause });
   }
 }

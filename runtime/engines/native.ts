@@ -12,6 +12,7 @@ import { nameOp } from '../lower/name-op.js';
 import { orderFeeds, pixelLayout } from './feeds.js';
 import { multiplies, SessionInParts, type RunningPart } from './in-parts.js';
 import { NativeKeptMaps, type ProgramPart } from './kept-maps.js';
+import { stated } from '../options.js';
 import { asBytes, outputSlot, takeReused, type ReusedOutputs } from './outputs.js';
 import { isRefusal } from './refusal.js';
 import { ReshapingSession, type Shapes } from './reshaping.js';
@@ -156,24 +157,8 @@ export function activationFor(isa: Isa | undefined): 'uint8' | 'int8' {
 async function openProgram(source: Uint8Array | Graph, options: SessionOptions, fixed: Readonly<Record<string, TensorValue>> = {}): Promise<NativeSession> {
   const start = performance.now();
   const { isa, pixels, symbols, shapes, strips, incremental, split, threads, affinity, memoryLimitBytes, maxBlockingMs, background, limits, cache, modelSha256 } = options;
-  const compileOptions: CompileOptions = {
-    activation: activationFor(isa),
-    ...(pixels === undefined ? {} : { pixels }),
-    ...(symbols === undefined ? {} : { symbols }),
-    ...(shapes === undefined ? {} : { shapes }),
-    ...(strips === undefined ? {} : { strips }),
-    ...(incremental === undefined ? {} : { incremental }),
-    ...(split === undefined ? {} : { split }),
-    ...(limits === undefined ? {} : { limits }),
-  };
-  const load: LoadOptions = {
-    ...(isa === undefined ? {} : { isa }),
-    ...(threads === undefined ? {} : { threads }),
-    ...(affinity === undefined ? {} : { affinity }),
-    ...(memoryLimitBytes === undefined ? {} : { memoryLimitBytes }),
-    ...(maxBlockingMs === undefined ? {} : { maxBlockingMs }),
-    ...(background === undefined ? {} : { background }),
-  };
+  const compileOptions: CompileOptions = { activation: activationFor(isa), ...stated({ pixels, symbols, shapes, strips, incremental, split, limits }) };
+  const load: LoadOptions = stated({ isa, threads, affinity, memoryLimitBytes, maxBlockingMs, background });
   if (cache !== undefined && source instanceof Uint8Array && Object.keys(fixed).length === 0) {
     const { description, native, cached } = await loadThroughCache({ model: source, sha256: modelSha256, compile: compileOptions, load, cache });
     return new NativeSession(description, native, { loadMs: performance.now() - start, cached });

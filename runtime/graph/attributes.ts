@@ -63,29 +63,22 @@ export function stringAttribute(node: Attributed, name: string, fallback: string
   return attribute.value;
 }
 
-export function intsAttribute(node: Attributed, name: string): readonly number[] | undefined {
-  const attribute = node.attributes.get(name);
-  if (attribute === undefined) return undefined;
-  if (attribute.type === 'ints') return attribute.value;
-  if (isEmptyList(attribute)) return [];
-  throw wrongType(node, name, 'ints', attribute);
+interface Lists {
+  ints: readonly number[];
+  floats: readonly number[];
+  strings: readonly string[];
 }
 
-export function floatsAttribute(node: Attributed, name: string): readonly number[] | undefined {
+function listAttribute<T extends keyof Lists>(node: Attributed, name: string, type: T): Lists[T] | undefined {
   const attribute = node.attributes.get(name);
   if (attribute === undefined) return undefined;
-  if (attribute.type === 'floats') return attribute.value;
-  if (isEmptyList(attribute)) return [];
-  throw wrongType(node, name, 'floats', attribute);
+  if (attribute.type !== type && !isEmptyList(attribute)) throw wrongType(node, name, type, attribute);
+  return attribute.value as Lists[T];
 }
 
-export function stringsAttribute(node: Attributed, name: string): readonly string[] | undefined {
-  const attribute = node.attributes.get(name);
-  if (attribute === undefined) return undefined;
-  if (attribute.type === 'strings') return attribute.value;
-  if (isEmptyList(attribute)) return [];
-  throw wrongType(node, name, 'strings', attribute);
-}
+export const intsAttribute = (node: Attributed, name: string): readonly number[] | undefined => listAttribute(node, name, 'ints');
+export const floatsAttribute = (node: Attributed, name: string): readonly number[] | undefined => listAttribute(node, name, 'floats');
+export const stringsAttribute = (node: Attributed, name: string): readonly string[] | undefined => listAttribute(node, name, 'strings');
 
 export function tensorAttribute(node: Attributed, name: string): TensorValue | undefined {
   const attribute = node.attributes.get(name);

@@ -10,32 +10,6 @@
 namespace sterna {
 namespace {
 
-// The lines of x and y, and how far apart the elements of each are. Units: segments of the nest over the other axes.
-struct Lines {
-  LoopNest<2> nest;
-  int64_t n, x_step, y_step;
-
-  Lines(const Tensor& x, const Tensor& y, int axis) {
-    int64_t xs[kMaxRank], ys[kMaxRank];
-    StridesOf(x, xs);
-    StridesOf(y, ys);
-    n = x.dims[axis];
-    x_step = xs[axis], y_step = ys[axis];
-    for (int i = 0; i < x.rank; ++i) {
-      if (i != axis) nest.AddAxis(x.dims[i], {xs[i], ys[i]});
-    }
-  }
-
-  // body(x, y): offsets of the first elements of a line.
-  template <typename Body>
-  void ForEach(int64_t begin, int64_t end, Body body) const {
-    const int64_t xs = nest.inner_stride(0), ys = nest.inner_stride(1);
-    nest.ForEach(begin, end, [&](const int64_t(&at)[2], int64_t count) {
-      for (int64_t i = 0; i < count; ++i) body(at[0] + i * xs, at[1] + i * ys);
-    });
-  }
-};
-
 // A line is worth a unit of its own; short ones come many at a time through the nest's segments.
 template <typename Driver>
 Status Make(const OpContext& context, int axis, DriverPtr* driver) {

@@ -149,14 +149,8 @@ class SoftmaxF32 final : public OpDriver {
   SoftmaxF32(const OpContext& context, int axis, SoftmaxMode mode, const uint8_t* x)
       : row_(context.kernels().rows_f32->softmax), exp_(context.kernels().elementwise->exp_f32), mode_(mode), x_(reinterpret_cast<const float*>(x)), y_(reinterpret_cast<float*>(context.OutputData())) {
     const Tensor &in = *context.Input(0), &out = context.Output();
-    int64_t xs[kMaxRank], ys[kMaxRank];
-    StridesOf(in, xs);
-    StridesOf(out, ys);
-    n_ = in.dims[axis];
-    x_step_ = xs[axis], y_step_ = ys[axis];
-    for (int i = 0; i < in.rank; ++i) {
-      if (i != axis) kept_.AddAxis(in.dims[i], {xs[i], ys[i]});
-    }
+    const Lines lines(in, out, axis);
+    kept_ = lines.nest, n_ = lines.n, x_step_ = lines.x_step, y_step_ = lines.y_step;
     in_place_ = mode == SoftmaxMode::kSoft && x_step_ == 1 && y_step_ == 1 && n_ >= kRow;
     rows_ = std::max<int64_t>(kBlock / n_, 1);
     units_ = kept_.units();

@@ -14,28 +14,29 @@
 namespace sterna {
 namespace {
 
+// step(x, y) for each 16 bytes of n elements; what is left at the end is padded with zeros.
+template <typename T, typename Step>
+inline __attribute__((always_inline)) void ForVectors(size_t n, const T* x, T* y, Step step) {
+  constexpr size_t kLanes = 16 / sizeof(T);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) step(x + i, y + i);
+  if (i == n) return;
+  T tail[kLanes] = {};
+  __builtin_memcpy(tail, x + i, (n - i) * sizeof(T));
+  step(tail, tail);
+  __builtin_memcpy(y + i, tail, (n - i) * sizeof(T));
+}
+
 // y = body(x) for bytes.
 template <typename Body>
 inline __attribute__((always_inline)) void ForBytes(size_t n, const uint8_t* x, uint8_t* y, Body body) {
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) StoreBytes(y + i, body(LoadBytes(x + i)));
-  if (i == n) return;
-  uint8_t tail[16] = {};
-  __builtin_memcpy(tail, x + i, n - i);
-  StoreBytes(tail, body(LoadBytes(tail)));
-  __builtin_memcpy(y + i, tail, n - i);
+  ForVectors(n, x, y, [&](const uint8_t* from, uint8_t* to) __attribute__((always_inline)) { StoreBytes(to, body(LoadBytes(from))); });
 }
 
 // y = body(x) for floats.
 template <typename Body>
 inline __attribute__((always_inline)) void ForFloats(size_t n, const float* x, float* y, Body body) {
-  size_t i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(y + i, body(vld1q_f32(x + i)));
-  if (i == n) return;
-  float tail[4] = {};
-  __builtin_memcpy(tail, x + i, (n - i) * sizeof(float));
-  vst1q_f32(tail, body(vld1q_f32(tail)));
-  __builtin_memcpy(y + i, tail, (n - i) * sizeof(float));
+  ForVectors(n, x, y, [&](const float* from, float* to) __attribute__((always_inline)) { vst1q_f32(to, body(vld1q_f32(from))); });
 }
 
 // y = body(a, b) for floats.
