@@ -75,6 +75,16 @@ describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgre
     expect(latency === null ? 0 : countOf(latency)).toBe(7 * 75);
   }, 120_000);
 
+  it('refuses what PostgreSQL cannot hold alone, and writes all that came with it', async () => {
+    const { url } = await testPostgres();
+    const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null });
+    onTestFinished(() => store.close());
+    const failed = (message: string): Received => received({ kind: 'reported', value: { ...reported(), last_error: { code: 'E_CAMERA', message, time_ms: NOW } } });
+    const batch = [windowOf(1), failed('half a pair: \ud800'), windowOf(2), failed('a NUL: \u0000'), windowOf(3)];
+    expect(await store.commit(batch)).toEqual(['added', 'refused', 'added', 'refused', 'added']);
+    expect(await store.totals()).toMatchObject({ windows: 3 });
+  }, 120_000);
+
   it('says that it is away, and takes the same batch when it is back', async () => {
     const { url, start, stop } = await testPostgres();
     const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null });

@@ -25,6 +25,12 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 const messageOf = (error: unknown): string => (error instanceof Error && error.message !== '' ? error.message : String(error));
 
+/** Whether a batch failed for what is in it, not for the state of the database: class 22 of SQLSTATE, data exceptions. */
+function isOfData(error: unknown): boolean {
+  const code = error instanceof DeployError && error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
+  return typeof code === 'string' && code.startsWith('22');
+}
+
 /**
  * The store of many machines: PostgreSQL has the devices, the events, the numbers of the windows that arrived and the merged latencies, VictoriaMetrics the figures of
  * devices over time. A batch is one transaction, at whose end the figures are sent: if they fail, nothing was written; if the transaction fails, the same samples come again.
@@ -53,7 +59,22 @@ export class PostgresFleetStore implements FleetStore {
     }
   }
 
-  commit(batch: readonly Received[]): Promise<readonly Outcome[]> {
+  /**
+   * What PostgreSQL cannot hold (a NUL or half a surrogate pair in a text of a device) is refused alone. It would otherwise keep all that came with it from
+   * being written, for ever: the broker would send it again and again.
+   */
+  async commit(batch: readonly Received[]): Promise<readonly Outcome[]> {
+    try {
+      return await this.#write(batch);
+    } catch (error) {
+      if (!isOfData(error)) throw error;
+      if (batch.length === 1) return ['refused'];
+      const half = Math.ceil(batch.length / 2);
+      return [...await this.commit(batch.slice(0, half)), ...await this.commit(batch.slice(half))];
+    }
+  }
+
+  #write(batch: readonly Received[]): Promise<readonly Outcome[]> {
     return this.#transaction(`The database did not take ${batch.length} messages`, async (client) => {
       await touchDevices(client, batch);
       const outcomes: Outcome[] = batch.map(() => 'added');
