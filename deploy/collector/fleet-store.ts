@@ -10,7 +10,7 @@ export interface Received {
 
 /**
  * What became of a message. `duplicate`: known already. `overlap`: a window of which only some numbers are known (see `Arrival`). `stale`: an older state
- * than the known one. `refused`: its device is one too many.
+ * than the known one. `refused`: its device is one too many, or it has a text that the store cannot hold.
  */
 export type Outcome = 'added' | 'duplicate' | 'overlap' | 'stale' | 'refused';
 

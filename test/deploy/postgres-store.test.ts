@@ -85,6 +85,23 @@ describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgre
     expect(await store.totals()).toMatchObject({ windows: 3 });
   }, 120_000);
 
+  it('deletes events by the time at which they came, and all but the newest streams of a device', async () => {
+    const { url } = await testPostgres();
+    const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null, retention: { eventsMs: 1000, streamsPerDevice: 2 } });
+    onTestFinished(() => store.close());
+    const at = (receivedMs: number, id: string): Received => ({ ...received({ kind: 'event', value: recognition(id, NOW + 1e12) }), receivedMs });
+    const stream = (id: string, receivedMs: number): Received => ({ ...windowOf(1, { stream_id: id.repeat(36) }), receivedMs });
+    await store.commit([at(NOW, 'e1'), stream('a', NOW), stream('b', NOW)]);
+    await store.commit([at(NOW + 900, 'e2'), stream('c', NOW + 900)]);
+    expect(await store.deleteOld(NOW + 1500)).toBe(1 + 1);
+    expect(await store.totals()).toMatchObject({ windows: 2, events: 1 });
+    expect(await store.commit([at(NOW + 1500, 'e2')])).toEqual(['duplicate']);
+    expect(await store.deleteOld(NOW + 1500)).toBe(0);
+    // On its own, ten minutes later.
+    await store.commit([at(NOW + 700_000, 'e3')]);
+    expect(await store.totals()).toMatchObject({ events: 1 });
+  }, 120_000);
+
   it('says that it is away, and takes the same batch when it is back', async () => {
     const { url, start, stop } = await testPostgres();
     const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null });

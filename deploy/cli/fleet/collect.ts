@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { ID_PATTERN, quantile } from '../../../agent/contracts/index.js';
 import type { FleetStore } from '../../collector/fleet-store.js';
 import { PostgresFleetStore } from '../../collector/postgres/postgres-fleet-store.js';
+import { defaultRetention } from '../../collector/postgres/retention.js';
 import { VictoriaMetrics } from '../../collector/postgres/victoria-metrics.js';
 import { SharedCollector } from '../../collector/shared-collector.js';
 import { SqliteFleetStore } from '../../collector/sqlite-fleet-store.js';
@@ -16,7 +17,7 @@ import { emit, log, type Report } from '../output.js';
 
 interface CollectOptions extends BrokerOptions {
   fleet?: string; group: string; name: string; database?: string; postgres?: string; metrics?: string; maxDevices: number;
-  batch: number; delay: number; receiveMaximum: number; session: number; inventory: boolean; report: number;
+  keepDays?: number; batch: number; delay: number; receiveMaximum: number; session: number; inventory: boolean; report: number;
 }
 
 /** `sterna fleet collect`: one of many collectors that share a fleet. */
@@ -28,6 +29,7 @@ export function registerCollect(fleet: Command): void {
     .option('--database <file>', 'SQLite file; collectors of one machine may share it')
     .option('--postgres <url>', 'instead of --database: PostgreSQL, which collectors of many machines share, for example postgres://sterna@db/fleet; passwords come from PGPASSWORD or ~/.pgpass')
     .option('--metrics <url>', 'with --postgres: VictoriaMetrics, which takes the figures of devices, for example http://metrics:8428')
+    .option('--keep-days <days>', 'with --postgres: how long events are kept; default 90', positive)
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--group <name>', 'name of the shared subscription', 'collector')
     .option('--name <name>', 'of this collector within the group, the same at every start: the broker keeps its messages under this name', hostname())
@@ -70,10 +72,14 @@ async function collect(self: Command, options: CollectOptions, { link, signal }:
 }
 
 /** @throws DeployError E_USAGE, E_COLLECTOR */
-async function openStore({ database, postgres, metrics, name, maxDevices }: CollectOptions): Promise<FleetStore> {
+async function openStore({ database, postgres, metrics, name, maxDevices, keepDays }: CollectOptions): Promise<FleetStore> {
   if ((database === undefined) === (postgres === undefined)) throw new DeployError('E_USAGE', 'Expected --database FILE, or --postgres URL, and not both');
   if (metrics !== undefined && postgres === undefined) throw new DeployError('E_USAGE', '--metrics needs --postgres: a SQLite file has the windows themselves');
-  if (database === undefined) return PostgresFleetStore.open({ url: postgres ?? '', collector: name, metrics: metrics === undefined ? null : new VictoriaMetrics(metrics) });
+  if (keepDays !== undefined && postgres === undefined) throw new DeployError('E_USAGE', '--keep-days needs --postgres: a SQLite file keeps a number of events');
+  if (database === undefined) {
+    const retention = keepDays === undefined ? defaultRetention : { ...defaultRetention, eventsMs: keepDays * 86_400_000 };
+    return PostgresFleetStore.open({ url: postgres ?? '', collector: name, metrics: metrics === undefined ? null : new VictoriaMetrics(metrics), retention });
+  }
   return new SqliteFleetStore(new CollectorStore(database, { ...defaultLimits, devices: maxDevices }, 'full'));
 }
 

@@ -75,6 +75,7 @@ export async function takeWindows(client: PoolClient, batch: readonly Received[]
   const { rows } = await client.query<{ fleet: string; device: string; stream: string; seen: string }>(
     'SELECT fleet, device, stream, seen FROM stream JOIN unnest($1::text[], $2::text[], $3::text[]) AS key (fleet, device, stream) USING (fleet, device, stream)', keys);
   const known = new Map(rows.map((row) => [`${addressKey(row)}/${row.stream}`, row.seen]));
+  const seenMs = Math.max(...batch.map(({ receivedMs }) => Math.round(receivedMs)));
   const taken = groups.map(([key, group]) => {
     const ranges = new NumberRanges(known.get(key) ?? '');
     let received = 0;
@@ -86,21 +87,21 @@ export async function takeWindows(client: PoolClient, batch: readonly Received[]
     return { seen: ranges.toString(), received };
   });
   await client.query(
-    `INSERT INTO stream (fleet, device, stream, seen, received) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-     ON CONFLICT (fleet, device, stream) DO UPDATE SET seen = excluded.seen, received = stream.received + excluded.received`,
-    [...keys, taken.map(({ seen }) => seen), taken.map(({ received }) => received)]);
+    `INSERT INTO stream (fleet, device, stream, seen, received, seen_ms) SELECT *, $6::bigint FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+     ON CONFLICT (fleet, device, stream) DO UPDATE SET seen = excluded.seen, received = stream.received + excluded.received, seen_ms = GREATEST(stream.seen_ms, excluded.seen_ms)`,
+    [...keys, taken.map(({ seen }) => seen), taken.map(({ received }) => received), seenMs]);
 }
 
 /** Adds events; `outcomes` says which were known, or came twice in this batch. */
 export async function addEvents(client: PoolClient, batch: readonly Received[], outcomes: Outcome[]): Promise<void> {
-  const events = batch.flatMap(({ message }, i) => (message.kind === 'event' ? [{ address: message.address, event: message.value, i }] : []));
+  const events = batch.flatMap(({ message, receivedMs }, i) => (message.kind === 'event' ? [{ address: message.address, event: message.value, receivedMs, i }] : []));
   if (events.length === 0) return;
   const keyOf = ({ address, event }: (typeof events)[number]): string => `${addressKey(address)}/${event.event_id}`;
   const first = byKey(events, keyOf).flatMap(([, [one]]) => one ?? []);
   const { rows } = await client.query<DeviceAddress & { event_id: string }>(
-    `INSERT INTO event (fleet, device, event_id, time_ms, type, payload) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::jsonb[])
+    `INSERT INTO event (fleet, device, event_id, time_ms, type, payload, received_ms) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::jsonb[], $7::bigint[])
      ON CONFLICT (fleet, device, event_id) DO NOTHING RETURNING fleet, device, event_id`,
-    [first.map((e) => e.address.fleet), first.map((e) => e.address.device), first.map((e) => e.event.event_id), first.map((e) => Math.round(e.event.time_ms)), first.map((e) => e.event.type), first.map((e) => JSON.stringify(e.event))]);
+    [first.map((e) => e.address.fleet), first.map((e) => e.address.device), first.map((e) => e.event.event_id), first.map((e) => Math.round(e.event.time_ms)), first.map((e) => e.event.type), first.map((e) => JSON.stringify(e.event)), first.map((e) => Math.round(e.receivedMs))]);
   const added = new Set(rows.map((row) => `${addressKey(row)}/${row.event_id}`));
   const firsts = new Set(first);
   for (const item of events) outcomes[item.i] = added.has(keyOf(item)) && firsts.has(item) ? 'added' : 'duplicate';

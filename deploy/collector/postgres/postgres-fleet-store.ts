@@ -8,6 +8,7 @@ import { DeployError } from '../../errors.js';
 import type { FleetStore, FleetTotals, Outcome, Received } from '../fleet-store.js';
 import { KEPT_MS, keyText, mergedOf, mergeLatencies, type LatencySlot } from '../latency-slots.js';
 import { addEvents, noteStates, takeWindows, touchDevices } from './batch-statements.js';
+import { defaultRetention, deleteOld, type Retention } from './retention.js';
 import { samplesOf, type VictoriaMetrics } from './victoria-metrics.js';
 
 export interface PostgresOptions {
@@ -17,11 +18,14 @@ export interface PostgresOptions {
   collector: string;
   /** Takes the figures of devices; null: they are not kept. */
   metrics: VictoriaMetrics | null;
+  retention?: Retention;
 }
 
 /** Chosen once; it only has to be the same for every collector. */
 const MIGRATION_LOCK = 5_738_201;
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Between two looks for rows that are kept no longer; at once again while there are more than one statement deletes. */
+const RETENTION_EVERY_MS = 600_000;
 
 const messageOf = (error: unknown): string => (error instanceof Error && error.message !== '' ? error.message : String(error));
 
@@ -38,6 +42,7 @@ function isOfData(error: unknown): boolean {
 export class PostgresFleetStore implements FleetStore {
   readonly #pool: Pool;
   readonly #options: PostgresOptions;
+  #retentionMs = 0;
 
   private constructor(pool: Pool, options: PostgresOptions) {
     this.#pool = pool;
@@ -65,13 +70,28 @@ export class PostgresFleetStore implements FleetStore {
    */
   async commit(batch: readonly Received[]): Promise<readonly Outcome[]> {
     try {
-      return await this.#write(batch);
+      const outcomes = await this.#write(batch);
+      await this.#deleteInTurn(batch);
+      return outcomes;
     } catch (error) {
       if (!isOfData(error)) throw error;
       if (batch.length === 1) return ['refused'];
       const half = Math.ceil(batch.length / 2);
       return [...await this.commit(batch.slice(0, half)), ...await this.commit(batch.slice(half))];
     }
+  }
+
+  /** Deletes what is kept no longer. @returns rows @throws DeployError E_COLLECTOR */
+  deleteOld(nowMs: number): Promise<number> {
+    return this.#transaction('Old rows cannot be deleted', (client) => deleteOld(client, this.#options.retention ?? defaultRetention, nowMs));
+  }
+
+  /** Between batches, by the clock of the newest message. A failure is that of the next batch, too, which says so. */
+  async #deleteInTurn(batch: readonly Received[]): Promise<void> {
+    const nowMs = Math.max(...batch.map(({ receivedMs }) => receivedMs));
+    if (nowMs - this.#retentionMs < RETENTION_EVERY_MS) return;
+    this.#retentionMs = nowMs;
+    if (await this.deleteOld(nowMs).catch(() => 0) > 0) this.#retentionMs = 0;
   }
 
   #write(batch: readonly Received[]): Promise<readonly Outcome[]> {
