@@ -1,7 +1,7 @@
 import { intAttribute, misshapen, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { RuntimeError } from '../errors.js';
-import { type DType, elementCount, fromNumbers, mapNumbers, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { allocate, type DType, elementCount, isBig, sameShape, type Shape, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { throughQuantization } from './transpose-rules.js';
@@ -57,13 +57,28 @@ function blockIndex(node: Node, dims: Shape, axis: number, blocks: { size: numbe
   };
 }
 
-/** For each element of a tensor, which scale it has. */
-function scaleIndex(node: Node, dims: readonly number[], { scales, axis, blocks }: Quantization): (i: number) => number {
-  if (blocks !== undefined) return blockIndex(node, dims, axis, blocks);
-  if (scales.length === 1) return () => 0;
-  if (dims[axis] !== scales.length) throw misshapen(node, `${scales.length} scales for axis ${axis} of [${dims.join(', ')}]`);
-  const inner = elementCount(dims.slice(axis + 1));
-  return (i) => Math.floor(i / inner) % scales.length;
+type OfScale = (value: number, scale: number, zeroPoint: number) => number;
+
+/**
+ * A tensor of `dtype` with fn of each element, its scale and its zero-point. Elements that share a scale and follow each other are one loop: finding the
+ * scale of each of millions of weights would cost more than all the rest.
+ */
+function mapScaled(node: Node, x: TensorValue, q: Quantization, dtype: DType, fn: OfScale): TensorValue {
+  const [values, out] = [toNumbers(x), allocate(dtype, elementCount(x.dims))];
+  if (isBig(out)) throw unsupported(node, `a result of ${dtype}`);
+  const { scales, zeroPoints, axis, blocks } = q;
+  if (blocks !== undefined) {
+    const index = blockIndex(node, x.dims, axis, blocks);
+    for (let i = 0; i < out.length; i++) out[i] = fn(values[i] ?? 0, scales[index(i)] ?? 1, zeroPoints[index(i)] ?? 0);
+    return { dtype, dims: [...x.dims], data: out };
+  }
+  if (scales.length > 1 && x.dims[axis] !== scales.length) throw misshapen(node, `${scales.length} scales for axis ${axis} of [${x.dims.join(', ')}]`);
+  const run = scales.length === 1 ? out.length : elementCount(x.dims.slice(axis + 1));
+  for (let i = 0, at = 0; i < out.length; at = (at + 1) % scales.length) {
+    const [scale, zeroPoint] = [scales[at] ?? 1, zeroPoints[at] ?? 0];
+    for (const end = i + run; i < end; i++) out[i] = fn(values[i] ?? 0, scale, zeroPoint);
+  }
+  return { dtype, dims: [...x.dims], data: out };
 }
 
 /** clamp(roundHalfEven(x / scale) + zeroPoint), in single precision as every engine computes it. */
@@ -85,9 +100,8 @@ const quantize: OperatorRecord = {
     const x = inputValue(context, 0);
     const { dtype } = outputType(context);
     const q = quantizationOf(context.node, x.dims.length, inputValue(context, 1), context.inputs[2], dtype);
-    const index = scaleIndex(context.node, x.dims, q);
     const range = rangeOf(dtype);
-    return [fromNumbers(dtype, x.dims, mapNumbers(toNumbers(x), (value, i) => quantizeNumber(value, q.scales[index(i)] ?? 1, q.zeroPoints[index(i)] ?? 0, range)))];
+    return [mapScaled(context.node, x, q, dtype, (value, scale, zeroPoint) => quantizeNumber(value, scale, zeroPoint, range))];
   },
 };
 
@@ -102,8 +116,7 @@ const dequantize: OperatorRecord = {
   evaluate(context) {
     const x = inputValue(context, 0);
     const q = quantizationOf(context.node, x.dims.length, inputValue(context, 1), context.inputs[2], x.dtype);
-    const index = scaleIndex(context.node, x.dims, q);
-    return [fromNumbers('float32', x.dims, mapNumbers(toNumbers(x), (value, i) => (value - (q.zeroPoints[index(i)] ?? 0)) * (q.scales[index(i)] ?? 1)))];
+    return [mapScaled(context.node, x, q, 'float32', (value, scale, zeroPoint) => (value - zeroPoint) * scale)];
   },
 };
 
