@@ -48,7 +48,7 @@ export async function readCheckpoint(path: string, run: string): Promise<Checkpo
   if (body.toString('latin1', 0, magic.length) !== magic || !createHash('sha256').update(body).digest().equals(bytes.subarray(body.length))) throw refuse('is damaged');
   const size = body.readUInt32LE(magic.length);
   const header = JSON.parse(body.toString('utf8', magic.length + 4, magic.length + 4 + size)) as Header;
-  if (header.run !== run) throw refuse('belongs to a run of another configuration, model or data');
+  if (header.run !== run) throw refuse('belongs to a run of another configuration, model, teacher or data');
   let at = magic.length + 4 + size;
   const arrays = new Map(header.arrays.map(({ name, length }) => {
     const data = new Float32Array(length);

@@ -22,6 +22,33 @@ const schedule = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('restarts'), cycles: count.max(16).default(3) }),
 ]);
 
+/** The student learns the teacher's probabilities of the classes, or of the next character of the text. */
+const softTargets = z.strictObject({
+  method: z.literal('soft-targets').optional(),
+  model: z.string().min(1),
+  temperature: z.number().positive().default(2),
+  /** Share of the teacher in the loss; the rest are the labels. */
+  weight: share.default(0.5),
+  direction: z.enum(['forward', 'reverse']).default('forward'),
+});
+
+/** The student writes, and learns from what the teacher thinks of it; for text only (language/minillm.ts). */
+const miniLlm = z.strictObject({
+  method: z.literal('minillm'),
+  model: z.string().min(1),
+  /** Passages that the student writes in a step; left out: as many as `batch`. */
+  samples: count.max(4096).optional(),
+  /** Characters of the text that each of them begins with; left out: a quarter of the context. */
+  prompt: count.optional(),
+  teacher_share: z.number().min(0).lt(1).default(0.2),
+  importance: z.boolean().default(true),
+  single_step: z.boolean().default(true),
+  length_normalization: z.boolean().default(true),
+  baseline: z.boolean().default(true),
+  /** Of the loss of the text itself, besides that of the samples; 0 leaves the text out. */
+  text_weight: z.number().min(0).default(1),
+});
+
 /** Students: inverted residuals for clips, by a factor on their channels; and a transformer for text. */
 const convolutional = z.strictObject({ width: z.number().positive().max(8).default(1) });
 const transformer = z.strictObject({ kind: z.literal('transformer'), width: count.max(4096).default(96), layers: count.max(64).default(3), heads: count.max(64).default(4) });
@@ -50,8 +77,8 @@ export const labConfig = z.strictObject({
     context: count.max(4096).default(64),
   })]),
   loss: loss.default({ kind: 'cross-entropy', smoothing: 0.1 }),
-  /** Soft targets of a larger model that takes the same input and gives logits of the same classes. */
-  teacher: z.strictObject({ model: z.string().min(1), temperature: z.number().positive().default(2), weight: share.default(0.5), direction: z.enum(['forward', 'reverse']).default('forward') }).optional(),
+  /** A larger model that takes the same input and gives logits of the same classes or characters. */
+  teacher: z.discriminatedUnion('method', [softTargets, miniLlm]).optional(),
   optimizer: optimizer.default({ ...adamw, decay: 0.02 }),
   schedule: schedule.default({ kind: 'cosine' }),
   rate: z.number().positive().default(3e-3),
@@ -89,3 +116,9 @@ export function parseLabConfig(text: string, path: string): LabConfig {
 export type ClipsConfig = LabConfig & { data: Extract<LabConfig['data'], { kind: 'clips' }> };
 /** A run on a text. */
 export type TextConfig = LabConfig & { data: Extract<LabConfig['data'], { kind: 'text' }> };
+
+export type SoftTargets = z.output<typeof softTargets>;
+export type MiniLlmConfig = z.output<typeof miniLlm>;
+
+/** The teacher whose probabilities are learned, if that is what the run does. */
+export const softTargetsOf = ({ teacher }: LabConfig): SoftTargets | undefined => (teacher?.method === 'minillm' ? undefined : teacher);

@@ -20,7 +20,7 @@ export interface DistillationSettings {
 }
 
 const lastAxis = { axis: { type: 'int', value: -1 } } as const;
-const logSoftmax = (m: Calculus, logits: string): string => m.b.emit('LogSoftmax', [logits], lastAxis);
+export const logSoftmaxOf = (m: Calculus, logits: string): string => m.b.emit('LogSoftmax', [logits], lastAxis);
 
 /** Sum over the classes, mean over the batch; a scalar. */
 function meanOverBatch(m: Calculus, perClass: string): string {
@@ -28,7 +28,7 @@ function meanOverBatch(m: Calculus, perClass: string): string {
   return m.scale(m.reduce('ReduceSum', perClass, m.shape(perClass).map((_, i) => i), false), 1 / batch);
 }
 
-const crossEntropy = (m: Calculus, logits: string, target: string): string => m.op('Neg', meanOverBatch(m, m.mul(target, logSoftmax(m, logits))));
+const crossEntropy = (m: Calculus, logits: string, target: string): string => m.op('Neg', meanOverBatch(m, m.mul(target, logSoftmaxOf(m, logits))));
 
 /** Logarithm of an impossible label, by definition of the symmetric loss. */
 const logOfZero = -4;
@@ -57,8 +57,8 @@ export function labelLoss(m: Calculus, settings: LossSettings, logits: string, t
 
 /** How far the student's probabilities are from the teacher's (Hinton et al., arXiv 1503.02531), times the temperature squared, so that the gradient keeps its size. */
 export function distillationLoss(m: Calculus, { temperature, direction }: DistillationSettings, logits: string, teacher: string): string {
-  const student = logSoftmax(m, m.scale(logits, 1 / temperature));
-  const wanted = logSoftmax(m, m.scale(teacher, 1 / temperature));
+  const student = logSoftmaxOf(m, m.scale(logits, 1 / temperature));
+  const wanted = logSoftmaxOf(m, m.scale(teacher, 1 / temperature));
   const [from, to] = direction === 'forward' ? [wanted, student] : [student, wanted];
   return m.scale(meanOverBatch(m, m.mul(m.op('Exp', from), m.sub(from, to))), temperature * temperature);
 }

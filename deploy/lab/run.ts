@@ -27,7 +27,7 @@ export interface LabReport extends TrainingReport {
 }
 
 /** The teacher's session and the batches with its answers. */
-async function taught(config: ClipsConfig, student: Student, classes: number, raw: ReturnType<typeof batchesOf>): Promise<{ batches: Batches; close(): Promise<void> }> {
+async function taught(config: ClipsConfig, student: Student, classes: number, raw: ReturnType<typeof batchesOf>): Promise<{ batches: Batches; bytes?: Uint8Array; close(): Promise<void> }> {
   const plain = (step: number): Record<string, Tensor> => {
     const { input, target } = raw(step);
     return { [student.input]: input, 'lab.target': target };
@@ -44,7 +44,7 @@ async function taught(config: ClipsConfig, student: Student, classes: number, ra
     if (answer === undefined || answer.dims.length !== 2 || answer.dims[1] !== classes) throw new DeployError('E_LAB', `The teacher gives [${answer?.dims.join(', ') ?? ''}]; expected logits of [${config.batch}, ${classes}], as the student's`);
     return { ...feeds, 'lab.teacher': answer };
   };
-  return { batches, close: () => teacher.close() };
+  return { batches, bytes, close: () => teacher.close() };
 }
 
 const isClips = (config: LabConfig): config is ClipsConfig => config.data.kind === 'clips';
@@ -66,6 +66,7 @@ const statisticsBatches = 20;
  */
 export async function runLab(config: LabConfig, folder: string, events: LabEvents = {}): Promise<LabReport> {
   if (!isClips(config)) throw new DeployError('E_USAGE', `data.kind: expected clips but received ${config.data.kind}`);
+  if (config.teacher?.method === 'minillm') throw new DeployError('E_USAGE', 'teacher.method: minillm is for data of kind text; leave it out for soft targets');
   await mkdir(folder, { recursive: true });
   const read = await readClips(config.data.folder, defaultFeatures, events.onClips);
   const { train, test } = splitClips(read, config);
@@ -75,10 +76,10 @@ export async function runLab(config: LabConfig, folder: string, events: LabEvent
   const student = studentOf(bytes, config.batch, geometry, classes);
   const training = trainingOf(student, classes, config);
   const dataHash = hashOf([...train, ...test]);
-  const { batches, close } = await taught(config, student, classes, batchesOf(train, classes, geometry, config));
+  const { batches, bytes: teacher, close } = await taught(config, student, classes, batchesOf(train, classes, geometry, config));
   let trainer: Trainer | undefined;
   try {
-    trainer = await openTrained(training, config, { folder, bytes, dataHash, batches }, events);
+    trainer = await openTrained(training, config, { folder, bytes, dataHash, teacher, batches }, events);
     await trainer.reestimate(statisticsBatches);
     const record = { version: runtimeVersion, config, classes: read.classes, features: { ...read.definition, normalize: { mean: [geometry.scaling.mean], std: [geometry.scaling.std] } }, data_sha256: dataHash };
     const made = trained(student, trainer, record);

@@ -6,7 +6,7 @@ import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
 import { DeployError } from '../errors.js';
-import type { LabConfig } from './config.js';
+import { softTargetsOf, type LabConfig } from './config.js';
 import type { Geometry } from './examples.js';
 import { distillationLoss, labelLoss } from './losses.js';
 import type { Trainer } from './trainer.js';
@@ -34,7 +34,7 @@ export function studentOf(bytes: Uint8Array, batch: number, geometry: Geometry, 
 
 export function trainingOf({ graph, output }: Student, classes: number, config: LabConfig): TrainingModel {
   const logits: ValueType = { dtype: 'float32', shape: [config.batch, classes] };
-  const { teacher } = config;
+  const teacher = softTargetsOf(config);
   return trainingModel(graph, {
     inputs: { 'lab.target': logits, ...(teacher === undefined ? {} : { 'lab.teacher': logits }) },
     loss(m) {

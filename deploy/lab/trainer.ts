@@ -7,8 +7,8 @@ import { clipNorm, createOptimizer, type Arrays, type Optimizer, type OptimizerS
 import { rateShare, type ScheduleSettings } from './schedules.js';
 import type { TrainingModel } from './training-model.js';
 
-/** Feeds of one step by name, a function of its number alone: a run that goes on from a checkpoint sees the same data. */
-export type Batches = (step: number) => Promise<Readonly<Record<string, Tensor>>> | Readonly<Record<string, Tensor>>;
+/** Feeds of one step by name, a function of its number and of the weights alone: a run that goes on from a checkpoint sees the same data. */
+export type Batches = (step: number, weights: Arrays) => Promise<Readonly<Record<string, Tensor>>> | Readonly<Record<string, Tensor>>;
 
 export interface TrainerSettings {
   readonly steps: number;
@@ -73,7 +73,7 @@ export class Trainer {
   }
 
   async #run(weights: Arrays, step: number): Promise<Record<string, Tensor>> {
-    return this.#session.run(this.#feeds(await this.#batches(step), weights));
+    return this.#session.run(this.#feeds(await this.#batches(step, weights), weights));
   }
 
   /** The gradients of a run. @throws DeployError E_LAB that names step and tensor where one is not finite */

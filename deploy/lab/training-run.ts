@@ -45,12 +45,13 @@ interface TrainingData {
   /** The untrained model. */
   readonly bytes: Uint8Array;
   readonly dataHash: string;
+  readonly teacher?: Uint8Array | undefined;
   readonly batches: Batches;
 }
 
 /** A trainer that has made its steps; one that was interrupted goes on from `checkpoint.bin`. The caller closes it. */
-export async function openTrained(training: TrainingModel, config: LabConfig, { folder, bytes, dataHash, batches }: TrainingData, events: LabEvents): Promise<Trainer> {
-  const run = createHash('sha256').update(bytes).update(dataHash).update(JSON.stringify(config)).digest('hex');
+export async function openTrained(training: TrainingModel, config: LabConfig, { folder, bytes, dataHash, teacher, batches }: TrainingData, events: LabEvents): Promise<Trainer> {
+  const run = createHash('sha256').update(bytes).update(dataHash).update(teacher ?? '').update(JSON.stringify(config)).digest('hex');
   const trainer = await Trainer.open(training, config, batches);
   try {
     const path = join(folder, 'checkpoint.bin');

@@ -17,6 +17,7 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
   minifloats: withData(async (options) => (await import('./minifloats.js')).minifloatBars(options)),
   sparse: withData(async (options) => (await import('./sparse.js')).sparseBars(options)),
+  minillm: withData(async (options) => (await import('./minillm.js')).miniLlmBars(options)),
   novelty: withData(async (options) => (await import('./novelty.js')).noveltyBars(options)),
   labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
 };

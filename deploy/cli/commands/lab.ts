@@ -19,9 +19,10 @@ function reportText({ model, parameters, steps, loss, train_clips, test_clips, a
   ].join('\n');
 }
 
-const textOf = ({ model, parameters, steps, loss, characters, perplexity }: TextReport): string => [
+const textOf = ({ model, parameters, steps, loss, characters, perplexity, samples }: TextReport): string => [
   `${parameters} weights, ${steps} steps, loss ${loss.toFixed(4)}`,
   `perplexity ${perplexity.toFixed(3)} on the end of the text, of which nothing was learned (${characters} characters to choose from)`,
+  ...(samples === undefined ? [] : [`what it writes after prompts of that end: reverse KL to the teacher ${samples.reverse_kl.toFixed(4)}, log-likelihood under the teacher ${samples.teacher_log_likelihood.toFixed(4)}, entropy ${samples.entropy.toFixed(4)} (nats for each character)`]),
   `written to ${model}`,
 ].join('\n');
 

@@ -70,7 +70,7 @@ describe.skipIf(missing !== undefined)(`a run of the lab${missing === undefined 
   it('does not go on from a checkpoint of another run, nor from a damaged one', async () => {
     const out = temporaryFolder();
     await runLab(config(folder, { steps: 8 }), out);
-    await expect(runLab(config(folder, { steps: 8, seed: 4 }), out)).rejects.toMatchObject({ code: 'E_LAB', message: expect.stringMatching(/another configuration, model or data; delete it/) as string });
+    await expect(runLab(config(folder, { steps: 8, seed: 4 }), out)).rejects.toMatchObject({ code: 'E_LAB', message: expect.stringMatching(/another configuration, model, teacher or data; delete it/) as string });
     const path = join(out, 'checkpoint.bin');
     await writeFile(path, (await readFile(path)).subarray(0, 500));
     await expect(runLab(config(folder, { steps: 8 }), out)).rejects.toMatchObject({ code: 'E_LAB', message: expect.stringMatching(/is damaged/) as string });

@@ -72,7 +72,6 @@ describe.skipIf(missing !== undefined)(`a character transformer${missing === und
   it.each<[string, Readonly<Record<string, unknown>>, Readonly<Record<string, unknown>>, string, RegExp]>([
     ['a student of another kind', { model: { student: { width: 1 } } }, {}, 'E_USAGE', /expected kind: transformer for data of kind text/],
     ['heads that do not divide the width', { model: { student: { ...student, heads: 3 } } }, {}, 'E_USAGE', /expected a multiple of the 3 heads but received 16/],
-    ['a teacher', { teacher: { model: 'teacher.onnx' } }, {}, 'E_USAGE', /without a teacher/],
     ['a text that is too short', {}, { context: 400 }, 'E_LAB', /judged on has 180 characters; expected more than the context of 400/],
     ['no text', {}, { file: '/nowhere/text.txt' }, 'E_FILE', /\/nowhere\/text.txt cannot be read/],
   ])('is refused with %s', async (_, more, data, code, message) => {
