@@ -29,6 +29,7 @@ import { readPmic } from './platform/vcgencmd.js';
 import { buildCaps, describeCompute, readInventory } from './report/caps.js';
 import { buildReported } from './report/reported.js';
 import { Reporter } from './report/reporter.js';
+import { ReportSigner } from './report/signer.js';
 import { TelemetryCollector } from './telemetry/collector.js';
 import { ThermalMonitor } from './thermal/thermal.js';
 import { redact } from '../runtime/redact.js';
@@ -72,7 +73,7 @@ export class Agent {
     this.#metrics = this.#createMetrics();
     this.#governor = this.#createGovernor();
     this.#collector = this.#createCollector();
-    this.#reporter = this.#createReporter();
+    this.#reporter = this.#createReporter(deps.env ?? process.env);
     f.faults.watch(() => this.#reporter.changed());
     this.#actions = commandActions({ pipeline: (name) => this.#pipelines.get(name), reporter: this.#reporter, log: f.log });
     this.#commands = this.#createCommands();
@@ -257,12 +258,17 @@ export class Agent {
     });
   }
 
-  #createReporter(): Reporter {
+  #createReporter(env: NodeJS.ProcessEnv): Reporter {
+    const { config, faults } = this.#f;
+    const signer = new ReportSigner({ address: { fleet: config.fleet, device: config.device_id }, keyFile: config.trust.report_key ?? config.broker.tls?.key, env, faults });
     return new Reporter({
       connected: () => this.#connection.connected,
       publish: (kind, payload) => this.#connection.publish(kind, payload),
       caps: async () => encodePayload(capsSchema, await this.#caps()),
-      reported: () => encodePayload(reportedSchema, { ...this.#reported(), order: { birth_seq: this.#connection.birthSeq, seq: ++this.#reports } }),
+      reported: () => {
+        const connection = this.#connection.birthSeq;
+        return encodePayload(reportedSchema, signer.sign(connection, () => ({ ...this.#reported(), order: { birth_seq: connection, seq: ++this.#reports } })));
+      },
       onFault: (error) => this.#f.faults.raise('mqtt', error, 'warning'),
     });
   }

@@ -97,6 +97,7 @@ export const agentErrorCodes = {
   E_NO_MODEL: 'no package is active yet',
   E_NO_FRAME: 'no frame has arrived yet',
   E_PIPELINE_UNKNOWN: 'a message or request names a pipeline that this device does not have',
+  E_REPORT_KEY: 'the key that reports are signed with cannot be read or used; reports go out without a signature, and everything else goes on',
   E_COMMAND: 'a command is unknown, has expired or has wrong arguments',
   E_REQUEST: 'a request to the local API is malformed, or has an unknown field or parameter',
   E_REQUEST_ORIGIN: 'a request to the local API has a Host or Origin that is not allowed',

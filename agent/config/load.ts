@@ -9,7 +9,7 @@ import { configSchema, type Config } from './schema.js';
 /** Keys whose relative paths are relative to the configuration file (or to the working folder without one). */
 const PATH_KEYS: readonly (readonly string[])[] = [
   ['state_dir'], ['cache_dir'], ['broker', 'password_file'], ['broker', 'tls', 'ca'], ['broker', 'tls', 'cert'], ['broker', 'tls', 'key'],
-  ['api', 'token_file'], ['ota', 'web', 'ca'], ['trust', 'image_root'], ['trust', 'director_root'], ['camera', 'input'], ['pipeline', 'package'],
+  ['api', 'token_file'], ['ota', 'web', 'ca'], ['trust', 'image_root'], ['trust', 'director_root'], ['trust', 'report_key'], ['camera', 'input'], ['pipeline', 'package'],
 ];
 const LARGEST_CONFIG_BYTES = 1024 * 1024;
 

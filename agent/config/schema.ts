@@ -258,6 +258,8 @@ const trust = z.strictObject({
   image_root: filePath.optional(),
   /** Pinned root metadata of the director. Default: `trust/director-root.json` in the state folder. */
   director_root: filePath.optional(),
+  /** PEM file of the private key that reports are signed with: Ed25519, ECDSA (P-256, P-384, P-521) or RSA. Default: the key of the device's certificate, `broker.tls.key`. Without either, reports are not signed. */
+  report_key: filePath.optional(),
   /** What packages must be signed for. Default: the processor's architecture, such as x64 or arm64. */
   hardware_id: idText.default(process.arch),
   /** Who must have signed a change of settings: both repositories, as for a package, or the director alone. */

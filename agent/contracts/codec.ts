@@ -69,7 +69,8 @@ export function decodePayload<T>(schema: z.ZodType<T>, payload: Uint8Array, limi
   throw new ContractError('E_PAYLOAD', `Field "${field}": ${issue?.message ?? 'invalid'}`, { details: { field }, cause: result.error });
 }
 
-function parseJson(payload: Uint8Array): unknown {
+/** @throws ContractError E_PAYLOAD */
+export function parseJson(payload: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
   } catch (cause) {

@@ -9,6 +9,8 @@ export const contractErrorCodes = {
   E_PAYLOAD_VERSION: 'a payload has a schema version that this software does not know',
   E_PACKET_SIZE: 'the other end of a connection announced an MQTT packet that is larger than the protocol allows; the connection was closed',
   E_REPORT_REPLAYED: 'a report of a device is older than one that was read before; it changes nothing',
+  E_REPORT_FORGED: 'a report does not have the signature of its device: somebody else wrote or changed it, or the reader has another certificate of the device; it changes nothing',
+  E_REPORT_UNSIGNED: 'a report has no signature although its reader has certificates of devices; it changes nothing',
   E_BLOCK: 'a block of a package is malformed: header, length or checksum',
   E_CHUNK_LIST: 'the list of the chunks of a package is malformed',
 } as const;

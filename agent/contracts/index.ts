@@ -24,6 +24,7 @@ export * from './ota-get.js';
 export * from './packet-guard.js';
 export * from './pipeline.js';
 export * from './reported.js';
+export * from './report-signature.js';
 export * from './signed.js';
 export * from './status.js';
 export * from './telemetry.js';

@@ -1,7 +1,7 @@
 /** `reported`, up, retained: what this device runs, and how the last deployments went. It can never cause a transition. */
 import { z } from 'zod';
 import { ContractError } from './errors.js';
-import { codedError, count, epochMs, id, longText, milliseconds, openSet, packageRef, shortText, stamp } from './codec.js';
+import { codedError, count, digest, epochMs, id, longText, milliseconds, openSet, packageRef, shortText, stamp } from './codec.js';
 import { settingsSchema } from './desired.js';
 import { MAX_PIPELINES } from './pipeline.js';
 
@@ -90,14 +90,18 @@ export const reportedSchema = z.object({
   order: z.object({ birth_seq: count, seq: count }).optional(),
   /** Latest fault of any component. */
   last_error: codedError.extend({ time_ms: epochMs }).nullable(),
+  /** Of everything else in this report, by the key of the device: SHA-256 of the public key in hexadecimal digits, and the signature in base64. Absent: the device has no key. */
+  signature: z.object({ key: digest, value: z.string().regex(/^[A-Za-z0-9+/]{1,1368}={0,2}$/) }).optional(),
 });
 export type Reported = z.infer<typeof reportedSchema>;
 
 /**
- * Reports are not signed, so a broker can invent one; but it cannot present an old one as new. Devices that do not number their reports are believed.
+ * A broker cannot present an old report as new. Devices that do not number their reports are believed. Whoever reads reports keeps the signature of those that it
+ * has verified, and of no others: what is verified takes the place of anything that is not, which may have been invented with the largest of all numbers.
  * @throws ContractError E_REPORT_REPLAYED
  */
 export function requireNewerReport(next: Reported, known: Reported | null): void {
+  if (next.signature !== undefined && known?.signature === undefined) return;
   const [now, before] = [next.order, known?.order];
   if (before === undefined || (now === undefined && next.boot_id !== known?.boot_id)) return;
   if (now !== undefined && (now.birth_seq > before.birth_seq || (now.birth_seq === before.birth_seq && now.seq >= before.seq))) return;

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { DeployError } from '../errors.js';
 import type { LinkOptions } from '../mqtt/link.js';
 import { integer } from './options.js';
+import { addReportOptions, type ReportOptions } from './report-options.js';
 
 /** How every command that talks to a broker reaches it. The same as in the `broker` part of sterna.yaml. */
-export interface BrokerOptions {
+export interface BrokerOptions extends Pick<ReportOptions, 'access' | 'unsignedReports'> {
   broker: string;
   username?: string;
   passwordEnv?: string;
@@ -17,7 +18,7 @@ export interface BrokerOptions {
 }
 
 export function addBrokerOptions(command: Command): Command {
-  return command
+  return addReportOptions(command
     .requiredOption('--broker <url>', 'mqtt://host:1883, mqtts://host:8883, ws://... or wss://...')
     .option('--username <name>', 'user name for the broker')
     .option('--password-env <variable>', "environment variable that holds the broker's password")
@@ -25,7 +26,7 @@ export function addBrokerOptions(command: Command): Command {
     .option('--ca <pem>', "certificate authority of the broker; default: the public authorities")
     .option('--cert <pem>', 'client certificate, if the broker requires one (mutual TLS)')
     .option('--key <pem>', 'private key of --cert')
-    .option('--server-name <name>', "name in the broker's certificate, if it is not the host of --broker");
+    .option('--server-name <name>', "name in the broker's certificate, if it is not the host of --broker"));
 }
 
 /** The folder that commands share with the server of a fleet: `handoverFolder()` when it is not stated. @param what the folder is for this command */

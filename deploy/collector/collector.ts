@@ -1,15 +1,18 @@
 import { EventEmitter } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
-import { requireNewerReport, supersedes, type DeviceAddress, type Event, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { parseTopic, supersedes, type DeviceAddress, type Event, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
+import { isRefusal, ReportGuard } from '../repository/report-guard.js';
 import { collectedTopics, readMessage, type FleetMessage } from './fleet-message.js';
 import type { CollectorStore, DeviceRecord } from './store.js';
 
 export interface CollectorOptions extends Omit<LinkOptions, 'clientId'> {
   /** One fleet; all of them when absent. */
   fleet?: string;
+  /** Decides which reports are believed. Default: all that are no older than those before. */
+  guard?: ReportGuard;
 }
 
 /** What was refused, so that a hostile or broken device is visible and harmless. */
@@ -20,6 +23,8 @@ export interface CollectorStats {
   /** Windows that share only some of their numbers with known ones. */
   overlaps: number;
   devicesRefused: number;
+  /** Reports that were not believed: forged, unsigned or replayed. */
+  reportsRefused: number;
 }
 
 interface CollectorEvents {
@@ -33,12 +38,15 @@ export class Collector extends EventEmitter<CollectorEvents> {
   readonly #options: CollectorOptions;
   readonly #store: CollectorStore;
   #client: MqttClient | null = null;
-  readonly stats: CollectorStats = { messages: 0, malformed: 0, duplicates: 0, overlaps: 0, devicesRefused: 0 };
+  readonly stats: CollectorStats = { messages: 0, malformed: 0, duplicates: 0, overlaps: 0, devicesRefused: 0, reportsRefused: 0 };
+  /** Which reports were refused, and why. */
+  readonly guard: ReportGuard;
 
   constructor(options: CollectorOptions, store: CollectorStore) {
     super();
     this.#options = options;
     this.#store = store;
+    this.guard = options.guard ?? new ReportGuard();
   }
 
   get connected(): boolean {
@@ -64,11 +72,12 @@ export class Collector extends EventEmitter<CollectorEvents> {
   receive(text: string, payload: Uint8Array, nowMs: number): void {
     this.stats.messages++;
     try {
-      const message = readMessage(text, payload);
+      const message = readMessage(text, payload, this.guard);
       if (message !== null) this.#take(message, nowMs);
     } catch (error) {
       if (error instanceof DeployError) throw error;
-      this.stats.malformed++;
+      if (isRefusal(error)) this.#refused(text);
+      else this.stats.malformed++;
     }
   }
 
@@ -81,12 +90,20 @@ export class Collector extends EventEmitter<CollectorEvents> {
       }
       case 'caps': return this.#noted(address, this.#store.note(address, 'caps', message.value, nowMs));
       case 'reported': {
-        requireNewerReport(message.value, this.#store.device(address)?.reported ?? null);
+        this.guard.requireNewer(address, message.value, this.#store.device(address)?.reported ?? null);
         return this.#noted(address, this.#store.note(address, 'reported', message.value, nowMs));
       }
       case 'telemetry': return this.#takeWindow(address, message.value, nowMs);
       case 'event': return this.#takeEvent(address, message.value, nowMs);
     }
+  }
+
+  /** The alarm of a refused report is shown with the device, if there is one. */
+  #refused(topic: string): void {
+    this.stats.reportsRefused++;
+    const address = parseTopic(topic);
+    const record = address === null ? null : this.#store.device(address);
+    if (record !== null) this.emit('device', record);
   }
 
   #noted(address: DeviceAddress, accepted: boolean): void {

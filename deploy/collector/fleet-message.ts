@@ -1,8 +1,9 @@
 /** What devices say, checked against the contracts: the one way from a message of the broker to a value. */
 import {
-  capsSchema, ContractError, decodePayload, eventSchema, parseTopic, reportedSchema, statusSchema, telemetrySchema, upstreamSubscriptions,
+  capsSchema, ContractError, decodePayload, eventSchema, parseTopic, statusSchema, telemetrySchema, upstreamSubscriptions,
   type Caps, type DeviceAddress, type DeviceTopic, type Event, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
+import type { ReportGuard } from '../repository/report-guard.js';
 
 /** What a device retains: its state, what it can do, and what it runs. */
 export type Facet = 'status' | 'caps' | 'reported';
@@ -24,12 +25,12 @@ export const inventoryTopics = (fleet?: string): string[] => collectedTopics(fle
 
 /**
  * Null for what collectors do not keep: a retained message that is cleared, answers and requests.
- * @throws ContractError for a topic that is not of this protocol, and a payload that breaks its contract
+ * @throws ContractError for a topic that is not of this protocol, a payload that breaks its contract, and a report that the guard does not believe
  */
-export function readMessage(topic: string, payload: Uint8Array): FleetMessage | null {
+export function readMessage(topic: string, payload: Uint8Array, guard: ReportGuard): FleetMessage | null {
   const parsed = parseTopic(topic);
   if (parsed === null) throw new ContractError('E_TOPIC', `Expected a topic of this protocol but received ${JSON.stringify(topic.slice(0, 200))}`);
-  const content = payload.byteLength === 0 ? null : readContent(parsed.topic, payload);
+  const content = payload.byteLength === 0 ? null : parsed.topic.kind === 'reported' ? { kind: 'reported' as const, value: guard.read(parsed, payload) } : readContent(parsed.topic, payload);
   return content === null ? null : { address: { fleet: parsed.fleet, device: parsed.device }, ...content };
 }
 
@@ -37,7 +38,6 @@ function readContent(topic: DeviceTopic, payload: Uint8Array): FleetContent | nu
   switch (topic.kind) {
     case 'status': return { kind: 'status', value: decodePayload(statusSchema, payload) };
     case 'caps': return { kind: 'caps', value: decodePayload(capsSchema, payload) };
-    case 'reported': return { kind: 'reported', value: decodePayload(reportedSchema, payload) };
     case 'telemetry': return { kind: 'telemetry', value: decodePayload(telemetrySchema, payload) };
     case 'event': {
       const value = decodePayload(eventSchema, payload);

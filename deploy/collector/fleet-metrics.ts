@@ -102,6 +102,7 @@ export class FleetMetrics {
     const counters = {
       messages: 'Messages received', malformed: 'Messages that were malformed', duplicates: 'Events and windows that had been received before',
       overlaps: 'Windows of which a part had been received before', devicesRefused: 'Messages of devices beyond the limit of the collector',
+      reportsRefused: 'Reports that were not believed: forged, unsigned or replayed',
     } as const;
     for (const [key, help] of Object.entries(counters)) {
       const name = `sterna_collector_${key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}_total`;

@@ -109,7 +109,7 @@ export class FleetTable {
 
   readonly #onDevice = (record: DeviceRecord): void => {
     const { status, reported, caps } = record;
-    const { level, alarms } = healthOf(record, true);
+    const { level, alarms } = healthOf(record, true, this.#collector.guard.refused(record));
     const packages = (reported?.pipelines ?? []).flatMap(({ slots: { active } }) => (active === null ? [] : [`${active.name} ${active.version}`]));
     this.#set(record, {
       seen_ms: record.seenMs, state: status?.state ?? 'unknown', version: status?.version ?? caps?.version ?? null, packages: [...new Set(packages)],

@@ -1,4 +1,5 @@
 import type { PipelineReport } from '../../agent/contracts/index.js';
+import type { RefusedReports } from '../repository/report-guard.js';
 import type { DeviceRecord } from './store.js';
 
 /** `good`: connected, runs a model, and reports nothing wrong. `unknown`: nothing current is known. */
@@ -21,26 +22,37 @@ export interface Health {
   alarms: Alarm[];
 }
 
+/** For so long a refused report is an alarm. */
+const REFUSED_MS = 3_600_000;
 /** Without these the device does not do its work. */
 const VITAL: ReadonlySet<string> = new Set(['camera', 'pipeline']);
 const TITLES: Readonly<Record<string, string>> = {
   E_CAMERA_LOST: 'camera lost', E_PIPELINE: 'pipeline fails', E_DISK_FULL: 'disk full', E_STATE_READ_ONLY: 'disk read-only', E_OTA_GENERATION: 'generation refused', E_GALLERY_SPACE: 'people must be enrolled again',
+  E_REPORT_FORGED: 'forged report', E_REPORT_UNSIGNED: 'unsigned report refused', E_REPORT_REPLAYED: 'replayed report', E_REPORT_KEY: 'cannot sign its reports',
   E_TRUST_OFF: 'unsigned mode', E_TRUST_ROOT: 'cannot verify updates', E_TRUST_UNSIGNED: 'unsigned update refused', E_TRUST_FREEZE: 'update has expired', E_TRUST_ROLLBACK: 'older update refused',
 };
 
 /**
  * Whether a device does its work, by what it says itself.
- * `connected`: whether this side hears the broker; if not, nothing that is known is current.
+ * `connected`: whether this side hears the broker; if not, nothing that is known is current. `refused`: reports of it that this side did not believe.
  */
-export function healthOf({ status, reported }: Pick<DeviceRecord, 'status' | 'reported'>, connected: boolean): Health {
-  if (status === null || !connected) return { level: 'unknown', alarms: [] };
-  const alarms: Alarm[] = [];
+export function healthOf({ status, reported }: Pick<DeviceRecord, 'status' | 'reported'>, connected: boolean, refused: RefusedReports | null = null): Health {
+  if (!connected || (status === null && refused === null)) return { level: 'unknown', alarms: [] };
+  const alarms: Alarm[] = refusedAlarms(refused);
+  if (status === null) return { level: alarms.length === 0 ? 'unknown' : 'bad', alarms };
   if (status.state !== 'online') alarms.push({ level: 'bad', pipeline: null, component: 'device', code: 'E_DEVICE_OFFLINE', title: status.state, message: `The device is ${status.state}` });
   else alarms.push(...(reported?.faults ?? []).map(alarmOf));
   for (const pipeline of reported?.pipelines ?? []) alarms.push(...packageAlarms(pipeline));
   const several = (reported?.pipelines.length ?? 0) > 1;
   const level = alarms.some((alarm) => alarm.level === 'bad') ? 'bad' : alarms.length > 0 ? 'warning' : 'good';
   return { level, alarms: several ? alarms.map(named) : alarms };
+}
+
+/** An old report may be a broker's mishap; one that somebody has written or stripped is not. */
+function refusedAlarms(refused: RefusedReports | null): Alarm[] {
+  if (refused === null || Date.now() - refused.timeMs > REFUSED_MS) return [];
+  const { code, message, count } = refused;
+  return [{ level: code === 'E_REPORT_REPLAYED' ? 'warning' : 'bad', pipeline: null, component: 'report', code, title: TITLES[code] ?? 'report refused', message: `${message} (${count} refused so far)` }];
 }
 
 function packageAlarms({ name, slots, ota: { state, package: candidate, error } }: PipelineReport): Alarm[] {

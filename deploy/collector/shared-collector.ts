@@ -6,6 +6,7 @@ import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { Batcher, defaultBatching, type BatchItem, type BatcherOptions } from './batcher.js';
 import { collectedTopics, inventoryTopics, readMessage, type FleetMessage } from './fleet-message.js';
 import type { FleetStore, Outcome } from './fleet-store.js';
+import { isRefusal, ReportGuard } from '../repository/report-guard.js';
 
 export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | 'session' | 'prepare'> {
   /** One fleet; all of them when absent. */
@@ -21,6 +22,8 @@ export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | '
   /** Whether it reads what devices retain when it starts: a shared subscription brings only what is new. Default true. */
   inventory?: boolean;
   batching?: Partial<BatcherOptions>;
+  /** Decides which reports are believed. Default: all; the store leaves out those that are older than what it has. */
+  guard?: ReportGuard;
   /** Called when the store fails, and with null when it works again. */
   onStore?: (error: unknown) => void;
 }
@@ -29,6 +32,8 @@ export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | '
 export interface SharedStats extends Record<Outcome, number> {
   messages: number;
   malformed: number;
+  /** Reports that were not believed: forged or unsigned. Replayed ones are `stale`. */
+  reportsRefused: number;
   /** Messages of QoS 0 that came while the queue was full; the broker keeps those of QoS 1. */
   dropped: number;
   batches: number;
@@ -49,9 +54,10 @@ const QUIET_MS = 2000;
  * collector or a failure of the store, and the store knows what it has.
  */
 export class SharedCollector {
-  readonly stats: SharedStats = { messages: 0, malformed: 0, dropped: 0, batches: 0, failures: 0, added: 0, duplicate: 0, overlap: 0, stale: 0, refused: 0 };
+  readonly stats: SharedStats = { messages: 0, malformed: 0, reportsRefused: 0, dropped: 0, batches: 0, failures: 0, added: 0, duplicate: 0, overlap: 0, stale: 0, refused: 0 };
   readonly #options: SharedCollectorOptions;
   readonly #batcher: Batcher<Token>;
+  readonly #guard: ReportGuard;
   readonly #limit: number;
   #client: MqttClient | null = null;
   #failing = false;
@@ -61,6 +67,7 @@ export class SharedCollector {
 
   constructor(options: SharedCollectorOptions, store: FleetStore) {
     this.#options = options;
+    this.#guard = options.guard ?? new ReportGuard();
     this.#limit = options.receiveMaximum ?? RECEIVE_MAXIMUM;
     this.#batcher = new Batcher<Token>(store, { ...defaultBatching, ...options.batching }, {
       committed: (items, outcomes) => this.#committed(items, outcomes),
@@ -128,9 +135,9 @@ export class SharedCollector {
 
   #read(topic: string, payload: Uint8Array): FleetMessage | null {
     try {
-      return readMessage(topic, payload);
-    } catch {
-      this.stats.malformed += 1;
+      return readMessage(topic, payload, this.#guard);
+    } catch (error) {
+      this.stats[isRefusal(error) ? 'reportsRefused' : 'malformed'] += 1;
       return null;
     }
   }

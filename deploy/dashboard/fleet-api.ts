@@ -57,7 +57,7 @@ export function fleetApi({ collector, store, streams, table, gateway }: FleetApi
     const events = store.events(record, EVENTS);
     return context.json({
       now_ms: Date.now(),
-      health: healthOf(record, collector.connected),
+      health: healthOf(record, collector.connected, collector.guard.refused(record)),
       energy: inferenceEnergy(windows),
       fleet: record.fleet,
       device: record.device,

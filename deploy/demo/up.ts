@@ -27,6 +27,7 @@ import { demoPackage, type DemoPackage } from './model.js';
 import { clips, faceModels } from './pins.js';
 import { soundPackage, type SoundPackage } from './sound-package.js';
 import { summarize, type UpSummary } from './summary.js';
+import { ReportGuard } from '../repository/report-guard.js';
 import { DemoTrust } from './trust.js';
 import { Visits } from './visits.js';
 
@@ -193,11 +194,11 @@ class Up {
     this.#stack.add({ name: 'broker', stop: () => broker.stop() });
     const store = new CollectorStore(join(state, 'collector.db'));
     this.#stack.add({ name: 'store', stop: () => store.close() });
-    const collector = new Collector({ url: broker.url, fleet: FLEET }, store);
+    const trust = new DemoTrust(state);
+    const collector = new Collector({ url: broker.url, fleet: FLEET, guard: new ReportGuard({ keys: trust }) }, store);
     await collector.start();
     this.#stack.add({ name: 'collector', stop: () => collector.stop() });
-    const trust = new DemoTrust(state);
-    const publisher = new Publisher({ url: broker.url, fleet: FLEET, signer: trust.director });
+    const publisher = new Publisher({ url: broker.url, fleet: FLEET, signer: trust.director, guard: new ReportGuard({ keys: trust }) });
     await publisher.start();
     this.#stack.add({ name: 'publisher', stop: () => publisher.stop() });
     const dashboard = new Dashboard({ port: this.#options.port, collector, store, gateway: ({ device }) => (device === DEVICE ? this.#device?.client ?? null : null) });

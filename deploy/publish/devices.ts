@@ -1,7 +1,8 @@
 import {
-  decodePayload, desiredSchema, largestGeneration, ofPipeline, reportedSchema, requireNewerReport, statusSchema, supersedes, type Desired, type DeviceTopic, type PipelineReport, type Reported, type Status,
+  decodePayload, desiredSchema, largestGeneration, ofPipeline, statusSchema, supersedes, type Desired, type DeviceTopic, type PipelineReport, type Reported, type Status,
 } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
+import { ReportGuard } from '../repository/report-guard.js';
 
 /** What the broker's retained messages say about one device; null what they do not. */
 export interface KnownDevice {
@@ -27,6 +28,14 @@ export function knownPipeline({ status, reported, desired }: KnownDevice, pipeli
 /** The devices of one fleet as a publisher knows them. */
 export class KnownDevices {
   readonly #devices = new Map<string, KnownDevice>();
+  readonly #fleet: string;
+  readonly #guard: ReportGuard;
+
+  /** @param guard decides which reports are believed; by default all that are no older than those before */
+  constructor(fleet: string, guard = new ReportGuard()) {
+    this.#fleet = fleet;
+    this.#guard = guard;
+  }
 
   /** Names of the devices that spoke themselves, alphabetically: `desired` alone makes no device. */
   names(): string[] {
@@ -37,14 +46,21 @@ export class KnownDevices {
     return this.#devices.get(device) ?? nothing;
   }
 
-  /** @throws ContractError for a payload that is not what its topic says, and E_REPORT_REPLAYED for an old report */
+  /** @throws ContractError for a payload that is not what its topic says; E_REPORT_FORGED, E_REPORT_UNSIGNED, E_REPORT_REPLAYED for a report that is not believed */
   note(device: string, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
     if (payload.byteLength === 0) return null; // a retained message being cleared
     const known = this.get(device);
-    const next = noted(known, topic, payload);
+    const next = topic.kind === 'reported' ? { ...known, reported: this.#report(device, payload, known.reported) } : noted(known, topic, payload);
     if (next === null) return null;
     this.#devices.set(device, next);
     return next;
+  }
+
+  #report(device: string, payload: Uint8Array, known: Reported | null): Reported {
+    const address = { fleet: this.#fleet, device };
+    const reported = this.#guard.read(address, payload);
+    this.#guard.requireNewer(address, reported, known);
+    return reported;
   }
 
   /** Notes what this side has stated, before the broker echoes it. */
@@ -70,11 +86,6 @@ export class KnownDevices {
 
 function noted(known: KnownDevice, topic: DeviceTopic, payload: Uint8Array): KnownDevice | null {
   switch (topic.kind) {
-    case 'reported': {
-      const reported = decodePayload(reportedSchema, payload);
-      requireNewerReport(reported, known.reported);
-      return { ...known, reported };
-    }
     case 'status': {
       const status = decodePayload(statusSchema, payload);
       return supersedes(status, known.status) ? { ...known, status } : null;

@@ -13,6 +13,7 @@ import { knownPipeline, KnownDevices, type KnownDevice, type KnownPipeline } fro
 import { errorOf, outcomeOf, timedOut, type Outcome } from './outcome.js';
 import { desiredPackage, ServedPackage, type HeldPackage, type Pieces } from './packages.js';
 import type { DesiredSigner } from '../repository/director.js';
+import { isRefusal, ReportGuard, type RefusedReports } from '../repository/report-guard.js';
 import { BlockSchedule, RateLimit } from './schedule.js';
 import { settingsOutcome } from './settings.js';
 
@@ -29,6 +30,8 @@ export interface PublisherOptions extends Omit<LinkOptions, 'clientId'> {
   blockBytes?: number;
   /** Signs what devices should run. Without one, only devices in the unsigned mode of development take it. */
   signer?: DesiredSigner;
+  /** Decides which reports are believed. Default: all that are no older than those before. */
+  guard?: ReportGuard;
   /** Looks for a package that is asked for and not held; null: it is not here. Must not throw. */
   find?: (digest: string) => Promise<HeldPackage | null>;
 }
@@ -60,11 +63,15 @@ export interface PublisherStats {
   blocksSent: number;
   bytesSent: number;
   malformedPayloads: number;
+  /** Reports that were not believed: forged, unsigned or replayed. */
+  reportsRefused: number;
 }
 
 interface PublisherEvents {
   /** A device reported; `reported` is the latest. */
   reported: [address: DeviceAddress, reported: Reported];
+  /** A report of a device was not believed. */
+  refused: [device: string, refused: RefusedReports];
   /** Anything of a device changed: its report, its state, or what it should run. */
   changed: [device: string, known: KnownDevice];
   /** Blocks of a package begin to go to a device. */
@@ -96,9 +103,10 @@ const MAX_FOUND = 4;
  */
 export class Publisher extends EventEmitter<PublisherEvents> {
   readonly #options: PublisherOptions;
+  readonly #guard: ReportGuard;
   readonly #held = new Map<string, ServedPackage>();
   readonly #found = new Map<string, Promise<ServedPackage | null>>();
-  readonly #devices = new KnownDevices();
+  readonly #devices: KnownDevices;
   readonly #schedule: BlockSchedule<BlockRequest>;
   readonly #perSecond: number;
   readonly #rate: RateLimit;
@@ -108,12 +116,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   #inFlight = 0;
   #connection = 0;
   #pumping = false;
-  readonly stats: PublisherStats = { requests: 0, requestsRefused: 0, requestsPutOff: 0, blocksSent: 0, bytesSent: 0, malformedPayloads: 0 };
+  readonly stats: PublisherStats = { requests: 0, requestsRefused: 0, requestsPutOff: 0, blocksSent: 0, bytesSent: 0, malformedPayloads: 0, reportsRefused: 0 };
 
   constructor(options: PublisherOptions) {
     super();
     requireId('fleet', options.fleet);
     this.#options = options;
+    this.#guard = options.guard ?? new ReportGuard();
+    this.#devices = new KnownDevices(options.fleet, this.#guard);
     this.#perSecond = options.blocksPerSecond ?? 4000;
     this.#schedule = new BlockSchedule(options.maxWaitingDevices ?? MAX_WAITING_DEVICES);
     this.#rate = new RateLimit(this.#perSecond, Math.max(1, Math.min(16, this.#perSecond)));
@@ -264,9 +274,14 @@ export class Publisher extends EventEmitter<PublisherEvents> {
     try {
       if (parsed.topic.kind === 'ota_get') this.#request(parsed, decodePayload(otaGetSchema, payload));
       else this.#note(parsed, parsed.topic, payload);
-    } catch {
+    } catch (error) {
       // Whatever a device or a stranger sends, the others are served.
-      this.stats.malformedPayloads++;
+      const refused = isRefusal(error) ? this.#guard.refused(parsed) : null;
+      if (refused === null) this.stats.malformedPayloads++;
+      else {
+        this.stats.reportsRefused++;
+        this.emit('refused', parsed.device, refused);
+      }
     }
   }
 

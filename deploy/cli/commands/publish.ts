@@ -10,6 +10,7 @@ import { wantedDevices } from '../../publish/wanted.js';
 import { addBrokerOptions, brokerLink, rateOption, storeOption, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer, repeated } from '../options.js';
+import { reportGuard } from '../report-options.js';
 import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 import { Exit, emit, exitCodes, log, reporting, wantsJson, type Report } from '../output.js';
 import { progressOf, progressOutput, ProgressView } from '../progress.js';
@@ -71,8 +72,9 @@ async function publish(self: Command, path: string | undefined, options: Publish
   const subject = await subjectOf(path, options.settings);
   if (subject.settings !== null) director?.settingsVersion(subject.settings, options.fleet);
   if (options.detach) await handOver(options.store ?? handoverFolder(), options, packageOf(subject));
-  const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, ...(director === null ? {} : { signer: director }) });
+  const publisher = new Publisher({ ...link, fleet: options.fleet, guard: reportGuard(self, options), blocksPerSecond: options.rate, ...(director === null ? {} : { signer: director }) });
   return interruptible('Interrupted before every device was done. A device goes on when the package is published again', async (signal) => {
+    publisher.once('refused', (_device, { code, message }) => log(self, `WARNING: a report was refused, perhaps not the only one (${code}): ${message}`));
     await publisher.start();
     try {
       const devices = await wantedDevices(publisher, { fleet: options.fleet, names: options.all ? null : options.device, signal });

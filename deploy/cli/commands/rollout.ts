@@ -14,7 +14,9 @@ import { isFinished } from '../../rollout/state.js';
 import { RolloutStore, type RequestKind, type Rollout } from '../../rollout/store.js';
 import { deviceView, rolloutView } from '../../rollout/view.js';
 import { addBrokerOptions, brokerLink, storeOption, type BrokerOptions } from '../broker-options.js';
+import type { ReportGuard } from '../../repository/report-guard.js';
 import { discovered, openFleet } from '../fleet/open.js';
+import { reportGuard } from '../report-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer, repeated } from '../options.js';
 import { exitCodes, reporting, type Report } from '../output.js';
@@ -100,11 +102,11 @@ const percentage = (text: string): number => {
   throw new DeployError('E_USAGE', `Expected a percentage from 0 to 100 but received ${text}`);
 };
 
-async function create(_self: Command, path: string, options: CreateOptions): Promise<Report> {
+async function create(self: Command, path: string, options: CreateOptions): Promise<Report> {
   const held = await loadPackage(path);
   const id = requireId('roll-out id', options.id ?? `${held.name}-${held.version}-${randomBytes(2).toString('hex')}`.replace(/[^A-Za-z0-9_.-]/g, '-').slice(-64));
   const spec = specOf(options, id);
-  const devices = await interruptible('Interrupted before the roll-out began', (signal) => candidates(options, signal));
+  const devices = await interruptible('Interrupted before the roll-out began', (signal) => candidates(options, reportGuard(self, options), signal));
   const plan = planRollout(spec, devices, held.digest);
   const wanted = desiredPackage(held);
   const what = { id, fleet: options.fleet, package: { name: held.name, version: held.version, digest: held.digest, size_bytes: held.bytes.byteLength } };
@@ -130,9 +132,9 @@ function specOf(options: CreateOptions, id: string): RolloutSpec {
 }
 
 /** @throws DeployError E_BROKER_CONNECT, E_DEVICE_UNKNOWN, E_DEVICE_PIPELINE */
-async function candidates(options: CreateOptions, signal: AbortSignal): Promise<PlanDevice[]> {
+async function candidates(options: CreateOptions, guard: ReportGuard, signal: AbortSignal): Promise<PlanDevice[]> {
   const labels = parseLabels(options.label);
-  const fleet = await openFleet(brokerLink(options), options.fleet);
+  const fleet = await openFleet(brokerLink(options), options.fleet, { guard });
   try {
     const records = (await discovered(fleet, signal)).filter(({ reported }) => reported !== null);
     const chosen = records.filter(({ caps }) => hasLabels(caps?.labels ?? {}, labels));

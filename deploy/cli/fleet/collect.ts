@@ -13,6 +13,7 @@ import { DeployError } from '../../errors.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer, positive } from '../options.js';
+import { reportGuard } from '../report-options.js';
 import { emit, log, type Report } from '../output.js';
 
 interface CollectOptions extends BrokerOptions {
@@ -53,7 +54,7 @@ export function registerCollect(fleet: Command): void {
 async function collect(self: Command, options: CollectOptions, { link, signal }: { link: ReturnType<typeof brokerLink>; signal: AbortSignal }): Promise<void> {
   const store = await openStore(options);
   const collector = new SharedCollector({
-    ...link, group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
+    ...link, guard: reportGuard(self, options), group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
     receiveMaximum: options.receiveMaximum, sessionSeconds: options.session, inventory: options.inventory,
     batching: { maxMessages: options.batch, maxDelayMs: options.delay },
     onStore: (error) => log(self, error === null ? 'The store works again.' : `The store fails, and is tried again: ${error instanceof Error ? error.message : String(error)}`),

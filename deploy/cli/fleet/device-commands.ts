@@ -12,6 +12,7 @@ import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-opti
 import { interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { reporting, type Report } from '../output.js';
+import { reportGuard } from '../report-options.js';
 import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 
 interface DeviceOptions extends BrokerOptions, SigningOptions { fleet: string; timeout: number; lines?: number; pipeline?: string }
@@ -67,12 +68,12 @@ export function registerDeviceCommands(fleet: Command): void {
     const built = deviceCommand(fleet, command.word, command).option('--timeout <seconds>', 'how long to wait for the answer', integer(1), command.timeoutS);
     if (command.ofPipeline) addPipelineOption(built);
     if (command.word === 'log') built.option('--lines <n>', 'how many lines, 200 at most', integer(1), 50);
-    built.action(reporting((_self: Command, device: string, options: DeviceOptions) => run(command, device, options)));
+    built.action(reporting((self: Command, device: string, options: DeviceOptions) => run(self, command, { device, options })));
   }
   addPipelineOption(deviceCommand(fleet, 'reset-generation', {
     summary: 'state again what it runs, with the next generation that it accepts',
     description: 'Replaces the `desired` that the broker retains for a device. The new one states the package and settings that the device has, with the next generation that it accepts. Use it after somebody published an absurd generation. The device need not be connected.',
-  })).action(reporting((_self: Command, device: string, options: DeviceOptions) => resetGeneration(device, options)));
+  })).action(reporting((self: Command, device: string, options: DeviceOptions) => resetGeneration(self, device, options)));
 }
 
 function deviceCommand(fleet: Command, word: string, { summary, description }: { summary: string; description: string }): Command {
@@ -80,9 +81,9 @@ function deviceCommand(fleet: Command, word: string, { summary, description }: {
 }
 
 /** Runs `work` with a publisher that knows the device. @throws DeployError E_DEVICE_UNKNOWN */
-async function withDevice<T>(device: string, options: DeviceOptions, work: (publisher: Publisher, signal: AbortSignal, director: Director | null) => Promise<T>): Promise<T> {
+async function withDevice<T>(self: Command, { device, options }: { device: string; options: DeviceOptions }, work: (publisher: Publisher, signal: AbortSignal, director: Director | null) => Promise<T>): Promise<T> {
   const director = directorOf(options);
-  const publisher = new Publisher({ ...brokerLink(options), fleet: options.fleet, ...(director === null ? {} : { signer: director }) });
+  const publisher = new Publisher({ ...brokerLink(options), fleet: options.fleet, guard: reportGuard(self, options), ...(director === null ? {} : { signer: director }) });
   return interruptible('Interrupted before the device answered', async (signal) => {
     await publisher.start();
     try {
@@ -98,8 +99,8 @@ function addPipelineOption(command: Command): Command {
   return command.option('--pipeline <name>', 'one of its pipelines; default: its only one, or main');
 }
 
-async function run(command: DeviceCommand, device: string, options: DeviceOptions): Promise<Report> {
-  return withDevice(device, options, async (publisher, signal, director) => {
+async function run(self: Command, command: DeviceCommand, { device, options }: { device: string; options: DeviceOptions }): Promise<Report> {
+  return withDevice(self, { device, options }, async (publisher, signal, director) => {
     const pipeline = command.ofPipeline ? { pipeline: chosenPipeline(device, publisher.pipelines(device), options.pipeline) } : {};
     const client = await connectLink({ ...brokerLink(options), clientId: `sterna-command-${randomBytes(4).toString('hex')}` });
     try {
@@ -115,8 +116,8 @@ async function run(command: DeviceCommand, device: string, options: DeviceOption
   });
 }
 
-async function resetGeneration(device: string, options: DeviceOptions): Promise<Report> {
-  return withDevice(device, options, async (publisher) => {
+async function resetGeneration(self: Command, device: string, options: DeviceOptions): Promise<Report> {
+  return withDevice(self, { device, options }, async (publisher) => {
     const pipeline = chosenPipeline(device, publisher.pipelines(device), options.pipeline);
     const active = publisher.reported(device, pipeline)?.slots.active ?? null;
     const before = publisher.reported(device, pipeline)?.generation_seen ?? null;

@@ -4,6 +4,7 @@ import { Collector } from '../../collector/collector.js';
 import { healthOf, type Health } from '../../collector/health.js';
 import { CollectorStore, defaultLimits, type DeviceRecord } from '../../collector/store.js';
 import type { LinkOptions } from '../../mqtt/link.js';
+import type { ReportGuard } from '../../repository/report-guard.js';
 import { formatTable } from '../table.js';
 
 /** Retained messages arrive at once after subscribing; nothing says which was the last. */
@@ -16,9 +17,9 @@ export interface OpenFleet {
 }
 
 /** Listens to a fleet (all of them when it is absent). @throws DeployError E_BROKER_CONNECT, E_COLLECTOR */
-export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, { database = ':memory:', maxDevices = defaultLimits.devices }: { database?: string; maxDevices?: number } = {}): Promise<OpenFleet> {
+export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, { guard, database = ':memory:', maxDevices = defaultLimits.devices }: { guard: ReportGuard; database?: string; maxDevices?: number }): Promise<OpenFleet> {
   const store = new CollectorStore(database, { ...defaultLimits, devices: maxDevices });
-  const collector = new Collector({ ...link, ...(fleet === undefined ? {} : { fleet }) }, store);
+  const collector = new Collector({ ...link, guard, ...(fleet === undefined ? {} : { fleet }) }, store);
   try {
     await collector.start();
   } catch (error) {
@@ -31,14 +32,14 @@ export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: stri
 /** The devices, when what the broker retains has arrived. */
 export async function discovered(fleet: OpenFleet, signal: AbortSignal): Promise<(DeviceRecord & { health: Health })[]> {
   await sleep(DISCOVERY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
-  return fleet.store.devices().map((record) => ({ ...record, health: healthOf(record, fleet.collector.connected) }));
+  return fleet.store.devices().map((record) => ({ ...record, health: healthOf(record, fleet.collector.connected, fleet.collector.guard.refused(record)) }));
 }
 
 const LEVELS = { good: 'ok', warning: 'warning', bad: 'ALARM', unknown: 'unknown' } as const;
 
 export function deviceJson({ fleet, device, status, reported, health }: DeviceRecord & { health: Health }): Record<string, unknown> {
   return {
-    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null,
+    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null, report: reported === null ? null : reported.signature === undefined ? 'unverified' : 'verified',
     pipelines: (reported?.pipelines ?? []).map(({ name, input, slots, ota, generation_seen, generation_applied, probation }) => ({
       name, input, package: slots.active, update: { ...ota, generation_seen, generation_applied }, probation,
     })),
@@ -51,13 +52,15 @@ export function deviceTable(devices: readonly (DeviceRecord & { health: Health }
   const rows = devices.flatMap(({ fleet, device, status, reported, health }) => {
     const pipelines: (PipelineReport | null)[] = reported === null || reported.pipelines.length === 0 ? [null] : reported.pipelines;
     return pipelines.map((pipeline, i) => [
-      i === 0 ? `${fleet}/${device}` : '', i === 0 ? status?.state ?? 'unknown' : '', i === 0 ? status?.version ?? '-' : '', pipeline?.name ?? '-',
+      i === 0 ? `${fleet}/${device}` : '', i === 0 ? status?.state ?? 'unknown' : '', i === 0 ? status?.version ?? '-' : '', i === 0 ? reportText(reported) : '', pipeline?.name ?? '-',
       pipeline?.slots.active == null ? 'none' : `${pipeline.slots.active.name} ${pipeline.slots.active.version}${pipeline.probation ? ' (probation)' : ''}`,
       updateText(pipeline), i === 0 ? LEVELS[health.level] : '', i === 0 ? health.alarms.map(({ code, title }) => `${title} (${code})`).join(', ') || '-' : '',
     ]);
   });
-  return formatTable(['device', 'state', 'agent', 'pipeline', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
+  return formatTable(['device', 'state', 'agent', 'report', 'pipeline', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
 }
+
+const reportText = (reported: DeviceRecord['reported']): string => (reported === null ? '-' : reported.signature === undefined ? 'unverified' : 'verified');
 
 function updateText(reported: PipelineReport | null): string {
   if (reported === null) return '-';

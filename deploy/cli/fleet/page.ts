@@ -7,6 +7,7 @@ import { addBrokerOptions, brokerLink, storeOption, type BrokerOptions } from '.
 import { aborted, interruptible } from '../interrupt.js';
 import { integer } from '../options.js';
 import { emit, log } from '../output.js';
+import { reportGuard } from '../report-options.js';
 import { deviceJson, deviceTable, discovered, openFleet } from './open.js';
 
 interface PageOptions extends BrokerOptions { fleet?: string; port: number; database: string; maxDevices: number; store?: string }
@@ -25,7 +26,7 @@ export function registerPage(fleet: Command): void {
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
       await interruptible('Stopped', async (signal) => {
-        const open = await openFleet(link, options.fleet, options);
+        const open = await openFleet(link, options.fleet, { ...options, guard: reportGuard(self, options) });
         const rollouts = new RolloutReader(options.store ?? handoverFolder());
         const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store, rollouts: () => rollouts.store });
         try {

@@ -8,6 +8,7 @@ import { aborted, interruptible } from '../interrupt.js';
 import { log } from '../output.js';
 import type { Director } from '../../repository/director.js';
 import { openRollouts } from '../../rollout/server.js';
+import { reportGuard } from '../report-options.js';
 import { addSigningOptions, directorOf, type SigningOptions } from '../signing-options.js';
 
 interface ServeOptions extends BrokerOptions, SigningOptions { fleet: string; store?: string; rate: number }
@@ -27,7 +28,7 @@ export function registerServe(fleet: Command): void {
       const packages = await Promise.all(paths.map((path) => loadPackage(path)));
       const store = new PackageStore(options.store ?? handoverFolder());
       const signing = signingOf(options);
-      const publisher = new Publisher({ ...link, fleet: options.fleet, blocksPerSecond: options.rate, find: (digest) => store.find(digest), ...(signing?.director == null ? {} : { signer: signing.director }) });
+      const publisher = new Publisher({ ...link, fleet: options.fleet, guard: reportGuard(self, options), blocksPerSecond: options.rate, find: (digest) => store.find(digest), ...(signing?.director == null ? {} : { signer: signing.director }) });
       const point = new HandoverPoint(store.folder, { ...options, rollouts: signing !== null });
       const rollouts = signing === null ? null : openRollouts({ folder: store.folder, fleet: options.fleet, publisher, director: signing.director, link, line: (text) => log(self, text) });
       for (const held of packages) publisher.hold(held);
@@ -63,6 +64,7 @@ function watch(publisher: Publisher, line: (text: string) => void): void {
     last.set(key, text);
     line(`sterna: ${key}: ${text}`);
   };
+  publisher.on('refused', (device, { code, message }) => say(device, 'reports', `a report was refused (${code}: ${message})`));
   publisher.on('changed', (device, { reported }) => {
     for (const { name, ota: { package: candidate, state, error } } of reported?.pipelines ?? []) {
       if (candidate === null) continue;

@@ -17,7 +17,7 @@ describe('a replayed report', () => {
     const good = bench.side.reported.at(-1);
     if (good === undefined) throw new Error('no report');
     await bench.install(fakeItem('2.0.0', 2));
-    const fleet = new KnownDevices();
+    const fleet = new KnownDevices('test');
     const topic = { kind: 'reported' } as const;
     for (const report of bench.side.reported) fleet.note('door', topic, payloadOf(report));
     expect(fleet.get('door').reported?.pipelines[0]?.slots.active?.version).toBe('2.0.0');
@@ -40,7 +40,7 @@ describe('a replayed report', () => {
     const after = bench.side.reported.at(-1);
     if (before === undefined || after === undefined) throw new Error('no report');
     expect(after.boot_id).not.toBe(before.boot_id);
-    const fleet = new KnownDevices();
+    const fleet = new KnownDevices('test');
     for (const report of [after, after]) fleet.note('door', { kind: 'reported' }, payloadOf(report));
     expect(() => fleet.note('door', { kind: 'reported' }, payloadOf(before))).toThrow(expect.objectContaining({ code: 'E_REPORT_REPLAYED' }) as Error);
     // An agent that does not number its reports yet, after a downgrade.

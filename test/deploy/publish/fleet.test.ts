@@ -84,7 +84,7 @@ describe('sterna fleet status', () => {
     await lost.start({ url });
     expect(await fleet(url, 'devices', '--fleet', 'demo', '--check')).toMatchObject({ code: 1, json: { devices: [{ health: 'good' }, { device: 'b', health: 'bad', alarms: [{ code: 'E_CAMERA_LOST' }] }] } });
     const { code, out } = await captureCli(['fleet', 'status', '--broker', url]);
-    expect({ code, out }).toMatchObject({ code: 0, out: expect.stringMatching(/demo\/b +online +0\.1\.0 +main +faces 1\.0\.0 +idle +ALARM +camera lost \(E_CAMERA_LOST\)/) as string });
+    expect({ code, out }).toMatchObject({ code: 0, out: expect.stringMatching(/demo\/b +online +0\.1\.0 +unverified +main +faces 1\.0\.0 +idle +ALARM +camera lost \(E_CAMERA_LOST\)/) as string });
   });
 });
 

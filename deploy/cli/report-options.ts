@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import { join } from 'node:path';
+import { ReportGuard } from '../repository/report-guard.js';
+import { AccessFolderKeys } from '../repository/report-keys.js';
+import { log } from './output.js';
+
+/** Of commands that believe reports of devices. */
+export interface ReportOptions {
+  access?: string;
+  unsignedReports: boolean;
+  repository?: string;
+}
+
+export function addReportOptions(command: Command): Command {
+  return command
+    .option('--access <folder>', 'certificates of devices (sterna provision), which verify what devices report; default: access/ in the repository, if there is one')
+    .option('--unsigned-reports', 'also believe reports without a signature, which whoever controls the broker can write', false);
+}
+
+/**
+ * Verifies reports by the certificates of the folder. Without one, says on stderr that nobody verifies them.
+ * @throws DeployError E_FILE when the named folder has no certificates
+ */
+export function reportGuard(self: Command, { access, unsignedReports, repository = process.env['STERNA_REPOSITORY'] }: ReportOptions): ReportGuard {
+  const beside = repository === undefined ? null : join(repository, 'access');
+  const folder = access ?? (beside !== null && AccessFolderKeys.in(beside) ? beside : null);
+  if (folder === null) {
+    log(self, 'WARNING: what devices report is NOT VERIFIED, so whoever controls the broker can invent it. --access FOLDER names their certificates (sterna provision)');
+    return new ReportGuard();
+  }
+  if (unsignedReports) log(self, 'WARNING: reports without a signature are believed (--unsigned-reports), so whoever controls the broker can invent them');
+  return new ReportGuard({ keys: new AccessFolderKeys(folder), acceptUnsigned: unsignedReports });
+}
+
+/** One line a device whose reports were refused; empty without any. */
+export function refusedText(guard: ReportGuard): string {
+  return [...guard.allRefused()].map(([name, { code, message, count }]) => `${name}: ${count} ${count === 1 ? 'report' : 'reports'} refused: ${message} (${code})`).join('\n');
+}
+
+/** The same for --json. */
+export function refusedJson(guard: ReportGuard): Record<string, unknown>[] {
+  return [...guard.allRefused()].map(([name, { code, message, count, timeMs }]) => {
+    const [fleet, device] = name.split('/');
+    return { fleet, device, code, message, count, time_ms: timeMs };
+  });
+}
