@@ -6,6 +6,7 @@ import type { PictureOptions } from '../../compress/picture-options.js';
 import { collectSamples, readSamples, type Feeds } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { DeployError } from '../../errors.js';
+import { parseSparsity } from '../../lab/chain/config.js';
 import { minifloatBits, toMinifloats, type MinifloatReport } from '../../lab/methods/minifloats.js';
 import { sparsify, type SparsifyReport } from '../../lab/methods/sparse/sparsify.js';
 import type { Sparsity } from '../../lab/methods/sparse/sweep.js';
@@ -55,10 +56,8 @@ function sparseText(report: SparsifyReport, output: string): string {
 
 /** `50%`, or `2:4`: so many zeros among so many neighbours. */
 export function sparsityOption(text: string): Sparsity {
-  const share = /^(\d+(?:\.\d+)?)%$/.exec(text)?.[1];
-  if (share !== undefined && Number(share) > 0 && Number(share) < 100) return { kind: 'share', share: Number(share) / 100 };
-  const [zeros, of] = (/^(\d+):(\d+)$/.exec(text) ?? []).slice(1).map(Number);
-  if (zeros !== undefined && of !== undefined && zeros > 0 && zeros < of && of <= 64) return { kind: 'pattern', zeros, of };
+  const sparsity = parseSparsity(text);
+  if (sparsity !== undefined) return sparsity;
   throw new InvalidArgumentError(`Expected the share of the weights that become zero, as in 50%, or zeros among neighbours, as in 2:4, but received ${text}`);
 }
 

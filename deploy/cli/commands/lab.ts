@@ -9,6 +9,7 @@ import { readInputFile } from '../files.js';
 import { integer } from '../options.js';
 import { reporting, type Report } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
+import { addChains } from './lab-chain.js';
 import { addPruning } from './lab-prune.js';
 
 function reportText({ model, parameters, steps, loss, train_clips, test_clips, accuracy }: LabReport): string {
@@ -76,4 +77,5 @@ export function register(program: Command): void {
   addTraining(lab, 'train', 'train a model on a folder of recordings, or on a text');
   addTraining(lab, 'distil', 'train a model with the help of a larger one');
   addPruning(lab);
+  addChains(lab);
 }

@@ -76,8 +76,11 @@ export interface PruneReport {
   seed: number;
 }
 
-/** A float graph to be pruned: constants folded, weights float32; batch normalization stays, so that its gains can be looked at. */
-function readGraph(bytes: Uint8Array, sizes: ChosenSizes | undefined): Graph {
+/**
+ * A float graph to be pruned or tuned: constants folded, weights float32; batch normalization stays, so that its gains can be looked at.
+ * @throws DeployError E_LAB: the model is quantized; RuntimeError E_MODEL_*
+ */
+export function readGraph(bytes: Uint8Array, sizes: ChosenSizes | undefined): Graph {
   const graph = untilStable(inferShapes(graphFromOnnx(parseModel(bytes), sizes)), [foldConstants, removeIdentities, foldWeightDequantize]);
   const quantized = graph.nodes.find(({ op }) => op === 'QuantizeLinear' || op.startsWith('QLinear'));
   if (quantized !== undefined) throw new DeployError('E_LAB', `The model is quantized (node '${quantized.name}'); prune the float32 model that it was made from, and quantize the result`, { details: { node: quantized.name } });
@@ -89,9 +92,11 @@ function checkExclusions(graph: Graph, exclude: readonly string[]): void {
   if (unknown !== undefined) throw new DeployError('E_LAB', `Expected the name of a node to exclude but the model has no '${unknown}'; \`sterna inspect\` lists them`, { details: { node: unknown } });
 }
 
-const bytesOf = (graph: Graph): Uint8Array => serializeModel(graphToOnnx(graph));
+/** The graph as an ONNX file. */
+export const graphBytes = (graph: Graph): Uint8Array => serializeModel(graphToOnnx(graph));
 
-async function answersOf(graph: Graph, samples: readonly Feeds[]): Promise<Feeds[]> {
+/** What a float graph answers to samples. @throws RuntimeError E_ENGINE_MISSING */
+export async function answersOf(graph: Graph, samples: readonly Feeds[]): Promise<Feeds[]> {
   const session = await openPart(graph, graph.outputs, 'onnxruntime');
   return outputsOf(session, samples).finally(() => session.close());
 }
@@ -109,7 +114,7 @@ async function macsForTime(original: Uint8Array, dependencies: Dependencies, sco
     settings.onStage?.('measuring time', trial, timeTrials);
     let ratio = 0;
     try {
-      const pruned = bytesOf(removeChannels(dependencies, planRemoval(dependencies, scores, { ...settings, macs: share * whole })));
+      const pruned = graphBytes(removeChannels(dependencies, planRemoval(dependencies, scores, { ...settings, macs: share * whole })));
       ratio = (await timesOf(original, pruned)).ratio;
     } catch (error) {
       if (!(error instanceof DeployError) || error.details?.['reachable'] === undefined) throw error;
@@ -166,7 +171,7 @@ export async function pruneModel(bytes: Uint8Array, samples: readonly Feeds[], s
   const answers = await answersOf(original, samples);
   const wanted = divided(answers);
   const before = totalMacs(findDependencies(original));
-  const originalBytes = bytesOf(original);
+  const originalBytes = graphBytes(original);
   const agreementOf = async (graph: Graph): Promise<number> => centredCosine(wanted.judged, await answersOf(graph, judged));
   const sizes = rootMeanSquares(wanted.tuned);
   let graph = original;
@@ -187,10 +192,10 @@ export async function pruneModel(bytes: Uint8Array, samples: readonly Feeds[], s
   }
   const report: PruneReport = {
     criterion: settings.criterion, macs_before: before, macs_after: totalMacs(findDependencies(graph)), bytes_before: bytes.length, bytes_after: 0,
-    time_ratio: target.of === 'time' ? (await timesOf(originalBytes, bytesOf(graph))).ratio : null, groups: groupsReport(original, graph, new Set(exclude)),
+    time_ratio: target.of === 'time' ? (await timesOf(originalBytes, graphBytes(graph))).ratio : null, groups: groupsReport(original, graph, new Set(exclude)),
     tuned_samples: tuned.length, judged_samples: judged.length, steps, agreement_untuned: untuned, agreement, seed: settings.seed,
   };
   const { bytes_after: _, ...record } = report;
-  const model = bytesOf({ ...graph, metadata: new Map([...parseModel(bytes).metadata, ['sterna.lab.prune', JSON.stringify({ version: runtimeVersion, target, rounds, rate: settings.rate, batch: settings.batch, align: settings.align, ...record })]]) });
+  const model = graphBytes({ ...graph, metadata: new Map([...parseModel(bytes).metadata, ['sterna.lab.prune', JSON.stringify({ version: runtimeVersion, target, rounds, rate: settings.rate, batch: settings.batch, align: settings.align, ...record })]]) });
   return { model, report: { ...report, bytes_after: model.length } };
 }
