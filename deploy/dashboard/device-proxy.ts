@@ -3,7 +3,8 @@ import { bodyLimit } from 'hono/body-limit';
 import type { DeviceAddress } from '../../agent/contracts/index.js';
 import { addressOf } from './address.js';
 import { failure } from './failure.js';
-import { sameOrigin } from './same-origin.js';
+import { deviceRoutes } from './routes.js';
+import { untilEnded } from './until-ended.js';
 
 /** The local API of a device. The token stays on this side: the page never sees it. */
 export interface DeviceAccess {
@@ -16,14 +17,6 @@ export interface DeviceAccess {
 /** How to reach a device's local API, or null when it cannot be reached from here. */
 export type DeviceGateway = (address: DeviceAddress) => DeviceAccess | null;
 
-/** What of a device's local API the page may use: anything else is not there. */
-const ROUTES: readonly { method: string; path: RegExp }[] = [
-  { method: 'GET', path: /^(status|snapshot\.jpg|events|gallery|recordings)$/ },
-  { method: 'GET', path: /^recordings\/[0-9a-f-]{36}\/(snapshot\.jpg|clip\/\d{1,4}\.jpg)$/ },
-  { method: 'POST', path: /^gallery$/ },
-  { method: 'DELETE', path: /^gallery\/\d{1,15}$/ },
-  { method: 'DELETE', path: /^recordings\/[0-9a-f-]{36}$/ },
-];
 const MAX_BODY_BYTES = 12 * 2 ** 20;
 /** Until the first byte: a device that hangs must not hang the page. */
 const HEADERS_TIMEOUT_MS = 8000;
@@ -35,17 +28,19 @@ const PASSED_HEADERS = ['content-type', 'cache-control', 'x-frame-sequence'] as 
  */
 export function deviceProxy(gateway: DeviceGateway): Hono {
   const proxy = new Hono();
-  proxy.post('/:fleet/:device/local/*', bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => failure(context, 413, 'E_DEVICE_API', `Expected at most ${MAX_BODY_BYTES} bytes`) }));
-  proxy.all('/:fleet/:device/local/:path{.+}', async (context) => {
-    const address = addressOf(context);
-    const access = address === null ? null : gateway(address);
-    if (access === null) return failure(context, 404, 'E_DEVICE_API', 'The local API of this device cannot be reached from here');
-    const { method } = context.req;
-    const path = context.req.param('path');
-    if (!ROUTES.some((route) => route.method === method && route.path.test(path))) return failure(context, 404, 'E_NOT_FOUND', `Nothing at ${method} ${path}`);
-    if (method !== 'GET' && !sameOrigin(context)) return failure(context, 403, 'E_ORIGIN', 'Only this page may change what a device knows');
-    return forward(context, `${access.baseUrl}/api/${path}${new URL(context.req.url).search}`, access.token);
-  });
+  const limit = bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => failure(context, 413, 'E_DEVICE_API', `Expected at most ${MAX_BODY_BYTES} bytes`) });
+  for (const { method, path } of deviceRoutes) {
+    const handler = (context: Context): Response | Promise<Response> => {
+      const address = addressOf(context);
+      const access = address === null ? null : gateway(address);
+      if (access === null) return failure(context, 404, 'E_DEVICE_API', 'The local API of this device cannot be reached from here');
+      // The parts before it are `/api/devices/FLEET/DEVICE/local`.
+      const local = context.req.path.split('/').slice(6).join('/');
+      return forward(context, `${access.baseUrl}/api/${local}${new URL(context.req.url).search}`, access.token);
+    };
+    if (method === 'POST') proxy.post(path, limit, handler);
+    else proxy.on(method, path, handler);
+  }
   return proxy;
 }
 
@@ -73,7 +68,7 @@ async function forward(context: Context, url: string, token: string | null): Pro
       if (value !== null) headers.set(name, value);
     }
     const stream = answer.headers.get('content-type')?.startsWith('text/event-stream') === true;
-    return new Response(stream ? untilEither(answer.body) : await answer.arrayBuffer(), { status: answer.status, headers });
+    return new Response(stream && answer.body !== null ? untilEnded(answer.body) : await answer.arrayBuffer(), { status: answer.status, headers });
   } catch (error) {
     return failure(context, 502, 'E_DEVICE_API', `The device does not answer: ${reasonOf(error)}`);
   } finally {
@@ -85,20 +80,6 @@ async function forward(context: Context, url: string, token: string | null): Pro
 async function noPicture(answer: Response): Promise<Response> {
   await answer.body?.cancel();
   return new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } });
-}
-
-/** The stream, ending where the page or the device goes away: neither is an error of this server. */
-function untilEither(body: ReadableStream<Uint8Array> | null): ReadableStream<Uint8Array> | null {
-  const reader = body?.getReader();
-  if (reader === undefined) return null;
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const next = await reader.read().catch(() => null);
-      if (next === null || next.done) controller.close();
-      else controller.enqueue(next.value);
-    },
-    cancel: (reason) => reader.cancel(reason).catch(() => undefined),
-  });
 }
 
 function reasonOf(error: unknown): string {

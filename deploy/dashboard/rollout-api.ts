@@ -1,9 +1,9 @@
 import { Hono } from 'hono';
 import { DeployError } from '../errors.js';
-import { requestKinds, type RolloutStore } from '../rollout/store.js';
+import { requestKinds, type Rollout, type RolloutStore } from '../rollout/store.js';
 import { deviceView, rolloutView, type DeviceView } from '../rollout/view.js';
+import type { PageEnv } from './access.js';
 import { failure } from './failure.js';
-import { sameOrigin } from './same-origin.js';
 
 /** The store, once there is one: the server of a fleet makes it with its first start. */
 export type RolloutSource = () => RolloutStore | null;
@@ -14,11 +14,11 @@ const DEVICES = 500;
 const ORDER: Readonly<Record<DeviceView['group'], number>> = { failed: 0, running: 1, away: 2, returned: 3, succeeded: 4, waiting: 5 };
 
 /** `GET rollouts` (newest first), `GET rollouts/{id}` (with its devices), and `POST rollouts/{id}/pause|resume|abort`, which leaves a request for the server of the fleet. */
-export function rolloutApi(source: RolloutSource): Hono {
-  const api = new Hono();
+export function rolloutApi(source: RolloutSource): Hono<PageEnv> {
+  const api = new Hono<PageEnv>();
   api.get('/', (context) => {
     const store = source();
-    return context.json({ now_ms: Date.now(), rollouts: store === null ? [] : store.list().slice(0, SHOWN).map((rollout) => ({ ...rolloutView(store, rollout), requested: store.nextRequest(rollout.id)?.kind ?? null })) });
+    return context.json({ now_ms: Date.now(), rollouts: store === null ? [] : store.list().slice(0, SHOWN).map((rollout) => withRequest(store, rollout)) });
   });
   api.get('/:id', (context) => {
     const store = source();
@@ -31,9 +31,8 @@ export function rolloutApi(source: RolloutSource): Hono {
     const store = source();
     const kind = requestKinds.find((known) => known === context.req.param('kind'));
     if (store === null || kind === undefined) return failure(context, 404, 'E_NOT_FOUND', 'Nothing at this address');
-    if (!sameOrigin(context)) return failure(context, 403, 'E_ORIGIN', 'Only this page may change a roll-out');
     try {
-      store.request(context.req.param('id'), { kind, by: 'the page' }, Date.now());
+      store.request(context.req.param('id'), { kind, by: context.get('who').user ?? 'the page' }, Date.now());
       return context.json({ requested: kind }, 202);
     } catch (error) {
       if (!(error instanceof DeployError)) throw error;
@@ -41,4 +40,9 @@ export function rolloutApi(source: RolloutSource): Hono {
     }
   });
   return api;
+}
+
+function withRequest(store: RolloutStore, rollout: Rollout): object {
+  const next = store.nextRequest(rollout.id);
+  return { ...rolloutView(store, rollout), requested: next?.kind ?? null, requested_by: next?.by ?? null };
 }

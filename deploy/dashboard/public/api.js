@@ -11,6 +11,8 @@ export async function request(path, options = {}) {
   const answer = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(10_000), ...options });
   if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
+  // The session has ended, or a login is needed since.
+  if (answer.status === 401 && body?.error?.code === 'E_SESSION') location.replace(`/login${location.hash}`);
   throw new ApiError(answer.status, body?.error?.code ?? `HTTP ${answer.status}`, body?.error?.message ?? answer.statusText);
 }
 

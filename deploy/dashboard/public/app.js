@@ -1,4 +1,6 @@
+import { showAccount } from './account.js';
 import { deviceHash, deviceKey, devicePath, getJson, listen } from './api.js';
+import { showAudit } from './audit.js';
 import { Charts } from './charts.js';
 import { byId, fill, h, setText } from './dom.js';
 import { Switches } from './filters.js';
@@ -181,4 +183,6 @@ document.addEventListener('visibilitychange', () => {
   soon();
   void rollouts.load();
 });
+showAccount();
+showAudit();
 void load();

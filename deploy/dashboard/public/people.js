@@ -1,3 +1,4 @@
+import { mayChange, operatorOnly, REASON } from './account.js';
 import { getJson, localPath, request, sendJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
 
@@ -14,6 +15,9 @@ export class PeopleView {
   #readMs = 0;
 
   constructor() {
+    byId('enrol').hidden = !mayChange;
+    byId('enrol-reason').hidden = mayChange;
+    setText('enrol-reason', REASON);
     byId('enrol').addEventListener('submit', (event) => {
       event.preventDefault();
       void this.#enrol();
@@ -22,7 +26,8 @@ export class PeopleView {
 
   async show(address) {
     this.#address = address;
-    byId('enrol').hidden = address === null;
+    byId('enrol').hidden = address === null || !mayChange;
+    byId('enrol-reason').hidden = address === null || mayChange;
     if (address === null) {
       fill('people', h('li', { class: 'empty' }, 'The list of people stays on the device, which cannot be reached from here.'));
       setText('people-note', '');
@@ -65,7 +70,7 @@ export class PeopleView {
       asking
         ? [h('button', { type: 'button', class: 'danger', onclick: () => void this.#remove(person) }, 'Delete'),
           h('button', { type: 'button', class: 'quiet', onclick: () => this.#ask(null) }, 'Keep')]
-        : h('button', { type: 'button', class: 'quiet', 'aria-label': `Delete ${person.name}`, onclick: () => this.#ask(person.person_id) }, 'Delete…'));
+        : h('button', { type: 'button', class: 'quiet', 'aria-label': `Delete ${person.name}`, ...operatorOnly(), onclick: () => this.#ask(person.person_id) }, 'Delete…'));
   }
 
   #ask(personId) {

@@ -1,3 +1,4 @@
+import { mayChange } from './account.js';
 import { getJson, localPath, request } from './api.js';
 import { byId, h, setText } from './dom.js';
 import { drawOverlay } from './overlay.js';
@@ -23,6 +24,7 @@ export class RecordingsView {
     const viewer = byId('viewer');
     byId('viewer-close').addEventListener('click', () => viewer.close());
     byId('viewer-play').addEventListener('click', () => void this.#play());
+    byId('viewer-delete').hidden = !mayChange;
     byId('viewer-delete').addEventListener('click', () => void this.#delete());
     viewer.addEventListener('close', () => { this.#playing += 1; });
     viewer.addEventListener('click', (event) => { if (event.target === viewer) viewer.close(); });

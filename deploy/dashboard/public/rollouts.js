@@ -1,3 +1,4 @@
+import { operatorOnly } from './account.js';
 import { getJson, sendJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
 import { bytes, duration, NONE, time } from './format.js';
@@ -61,8 +62,8 @@ export class RolloutsView {
     return h('article', { class: `rollout rollout-${phase}`, 'data-rollout': id, 'aria-label': `Roll-out ${id}` },
       h('div', { class: 'rollout-head' },
         h('div', {}, h('strong', {}, `${pack.name} ${pack.version}`), ` to ${devicesText(size)} of ${rollout.fleet} `, h('span', { class: `pill pill-${phase}` }, PHASES[phase] ?? phase),
-          h('p', { class: 'note' }, `${id} · ${bytes(pack.size_bytes)} · begun by ${rollout.created_by} ${duration(now - rollout.created_ms)} ago${requested === null ? '' : ` · ${requested} was requested`}`)),
-        h('div', { class: 'rollout-buttons' }, finished ? null : buttonsOf(phase).map((kind) => h('button', { type: 'button', class: kind === 'abort' ? 'danger' : 'quiet', 'data-kind': kind, onclick: () => this.#ask(rollout, kind) }, `${ASK[kind][0]}…`)))),
+          h('p', { class: 'note' }, `${id} · ${bytes(pack.size_bytes)} · begun by ${rollout.created_by} ${duration(now - rollout.created_ms)} ago${requested === null ? '' : ` · ${requested} was requested by ${rollout.requested_by}`}`)),
+        h('div', { class: 'rollout-buttons' }, finished ? null : buttonsOf(phase).map((kind) => h('button', { type: 'button', class: kind === 'abort' ? 'danger' : 'quiet', 'data-kind': kind, ...operatorOnly(), onclick: () => this.#ask(rollout, kind) }, `${ASK[kind][0]}…`)))),
       h('ol', { class: 'waves' }, waves.map((wave, i) => waveRow(wave, i, rollout, now))),
       h('ul', { class: 'legend' }, GROUPS.filter((group) => waves.some((wave) => wave.groups[group] > 0)).map((group) => h('li', {}, h('span', { class: `swatch group-${group}` }), LABELS[group])),
         h('li', { class: 'muted' }, h('span', { class: 'swatch-line' }), `needed: ${rollout.rules.min_success_percent} %`)),

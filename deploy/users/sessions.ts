@@ -1,0 +1,86 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { Role, User, UserDirectory } from './users.js';
+
+export interface SessionLimits {
+  /** Without any request. A page that is open asks every few seconds. */
+  idleMs: number;
+  /** However busy it is. */
+  absoluteMs: number;
+}
+export const defaultSessionLimits: SessionLimits = { idleMs: 30 * 60_000, absoluteMs: 12 * 3_600_000 };
+/** The oldest ones of a user end beyond this. */
+const SESSIONS_PER_USER = 16;
+
+export interface Session {
+  readonly user: string;
+  readonly role: Role;
+  /** Aborted when the session ends: streams end with it. */
+  readonly ended: AbortSignal;
+}
+
+interface Entry extends Session {
+  readonly controller: AbortController;
+  /** The user's record at login: another password or role makes another one. */
+  readonly record: string;
+  readonly beganMs: number;
+  usedMs: number;
+}
+
+/** Sessions in memory, by the hash of their ids: what is in memory does not let anybody in. They end with the server. */
+export class Sessions {
+  readonly #entries = new Map<string, Entry>();
+  readonly #users: UserDirectory;
+  readonly #limits: SessionLimits;
+
+  constructor(users: UserDirectory, limits: SessionLimits = defaultSessionLimits) {
+    this.#users = users;
+    this.#limits = limits;
+  }
+
+  /** @returns the new session's id, 256 random bits in base64url */
+  begin(user: User, nowMs: number): string {
+    this.sweep(nowMs);
+    const own = [...this.#entries].filter(([, entry]) => entry.user === user.name);
+    for (const [key] of own.slice(0, Math.max(0, own.length - SESSIONS_PER_USER + 1))) this.#end(key);
+    const id = randomBytes(32).toString('base64url');
+    const controller = new AbortController();
+    this.#entries.set(keyOf(id), { user: user.name, role: user.role, ended: controller.signal, controller, record: JSON.stringify(user), beganMs: nowMs, usedMs: nowMs });
+    return id;
+  }
+
+  /** The session of an id, which counts as used; null if there is none (any more). */
+  find(id: string, nowMs: number): Session | null {
+    const key = keyOf(id);
+    const entry = this.#entries.get(key);
+    if (entry === undefined || !this.#lives(key, entry, nowMs)) return null;
+    entry.usedMs = nowMs;
+    return entry;
+  }
+
+  end(id: string): void {
+    this.#end(keyOf(id));
+  }
+
+  /** Ends those whose time is over, or whose user is not what it was. */
+  sweep(nowMs: number): void {
+    for (const [key, entry] of this.#entries) this.#lives(key, entry, nowMs);
+  }
+
+  endAll(): void {
+    for (const key of [...this.#entries.keys()]) this.#end(key);
+  }
+
+  #lives(key: string, { user, record, beganMs, usedMs }: Entry, nowMs: number): boolean {
+    const over = nowMs - beganMs >= this.#limits.absoluteMs || nowMs - usedMs >= this.#limits.idleMs;
+    if (!over && JSON.stringify(this.#users.find(user)) === record) return true;
+    this.#end(key);
+    return false;
+  }
+
+  #end(key: string): void {
+    this.#entries.get(key)?.controller.abort();
+    this.#entries.delete(key);
+  }
+}
+
+const keyOf = (id: string): string => createHash('sha256').update(id).digest('hex');
