@@ -161,7 +161,8 @@ async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, threads: n
   };
   try {
     // Without VNNI it multiplies uint8 by int8 in sums of 16 bits, which saturate: 57 steps off in a 1x1 convolution. This widens them there.
-    return await runtime.InferenceSession.create(bytes, { ...options, extra: { session: { ...session, x64quantprecision: '1' } } });
+    // What it refuses is thrown, so it need not be printed, too.
+    return await runtime.InferenceSession.create(bytes, { ...options, logSeverityLevel: 4, extra: { session: { ...session, x64quantprecision: '1' } } });
   } catch (error) {
     // Its widening fails where two operators share their weights. At the basic level it computes such models in floats: right, and slower.
     if (!(error instanceof Error && error.message.includes('Attempt to replace the existing tensor'))) throw error;
