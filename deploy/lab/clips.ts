@@ -38,6 +38,11 @@ export async function samplesOf(path: string, rate: number): Promise<Float32Arra
   if (plain !== null) return plain;
   const parts: Float32Array[] = [];
   for await (const { samples } of openSoundSource(path, { rate, step: rate })) parts.push(samples.slice());
+  return joined(parts);
+}
+
+/** Arrays, one after the other. */
+export function joined(parts: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   parts.reduce((at, part) => {
     all.set(part, at);

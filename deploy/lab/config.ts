@@ -1,5 +1,6 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { adamw } from './optimizers.js';
 
@@ -98,19 +99,22 @@ export const labConfig = z.strictObject({
 
 export type LabConfig = z.output<typeof labConfig>;
 
-/** @throws DeployError E_USAGE that names the key */
-export function parseLabConfig(text: string, path: string): LabConfig {
+/** What a file of YAML says, as the schema has it. @throws DeployError E_USAGE that names the key */
+export function parseYaml<T extends z.ZodType>(schema: T, text: string, path: string): z.output<T> {
   let value: unknown;
   try {
     value = parse(text);
   } catch (cause) {
-    throw new DeployError('E_USAGE', `${path} is not YAML: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
+    throw new DeployError('E_USAGE', `${path} is not YAML: ${messageOf(cause)}`, { cause, details: { path } });
   }
-  const result = labConfig.safeParse(value);
+  const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw new DeployError('E_USAGE', `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not valid'}`, { details: { path } });
 }
+
+/** @throws DeployError E_USAGE that names the key */
+export const parseLabConfig = (text: string, path: string): LabConfig => parseYaml(labConfig, text, path);
 
 /** A run on recordings. */
 export type ClipsConfig = LabConfig & { data: Extract<LabConfig['data'], { kind: 'clips' }> };

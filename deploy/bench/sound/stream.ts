@@ -12,6 +12,7 @@ import { uniform } from '../../compress/random.js';
 import { DeviceClient } from '../../demo/device-client.js';
 import { DeployError } from '../../errors.js';
 import { buildPipelinePackage } from '../../package/build.js';
+import { joined } from '../../lab/clips.js';
 import { waveOf } from '../../lab/wave.js';
 import { buildSirenPackage } from '../../sound/siren/package.js';
 import { atLevel, mixAt, siren, sirenKinds, traffic } from '../../sound/synthesize.js';
@@ -37,12 +38,7 @@ interface Piece {
 function street(): Float32Array {
   const random = uniform(7);
   const scenes = sirenKinds.flatMap((kind) => [atLevel(traffic(sceneSeconds, random), 0.02), mixAt(siren(kind, sceneSeconds, random), traffic(sceneSeconds, random), 5, 0.1)]);
-  const all = new Float32Array(scenes.reduce((sum, { length }) => sum + length, 0));
-  scenes.reduce((at, scene) => {
-    all.set(scene, at);
-    return at + scene.length;
-  }, 0);
-  return all;
+  return joined(scenes);
 }
 
 export async function streamBars({ seconds, signal }: { seconds: number; signal: AbortSignal }): Promise<Bar[]> {

@@ -1,10 +1,10 @@
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { formats } from '../../../runtime/quantize/formats/grids.js';
 import { targets } from '../../../runtime/quantize/formats/targets.js';
 import { leastBits, mostBits } from '../../../runtime/minifloat/format.js';
 import { calibrationMethods } from '../../../runtime/quantize/ranges/range.js';
 import { DeployError } from '../../errors.js';
+import { parseYaml } from '../config.js';
 import type { Sparsity } from '../methods/sparse/sweep.js';
 import { pruneDefaults } from '../prune/prune.js';
 import { criteria } from '../prune/scores.js';
@@ -131,17 +131,7 @@ export function statesOf(chain: readonly ChainStep[]): ModelState[] {
 
 /** @throws DeployError E_USAGE that names the key; E_LAB for steps that cannot follow one another */
 export function parseChainConfig(text: string, path: string): ChainConfig {
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (cause) {
-    throw new DeployError('E_USAGE', `${path} is not YAML: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, details: { path } });
-  }
-  const result = chainConfig.safeParse(value);
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw new DeployError('E_USAGE', `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not valid'}`, { details: { path } });
-  }
-  statesOf(result.data.chain);
-  return result.data;
+  const config = parseYaml(chainConfig, text, path);
+  statesOf(config.chain);
+  return config;
 }
