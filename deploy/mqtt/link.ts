@@ -21,6 +21,8 @@ export interface LinkOptions {
   connectTimeoutMs?: number;
   /** A session that the broker keeps while this program is away; needs MQTT 5. Absent: every connection begins with a new session. */
   session?: LinkSession;
+  /** What the broker publishes, retained, when this program vanishes. */
+  will?: { topic: string; payload: string };
   /** Called before the first packet can arrive: messages of a kept session come right after the connection is accepted. */
   prepare?: (client: MqttClient) => void;
 }
@@ -74,6 +76,7 @@ function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOpt
     protocolVersion,
     clean: options.session === undefined,
     ...(options.session === undefined ? {} : { properties: { sessionExpiryInterval: options.session.expirySeconds, receiveMaximum: options.session.receiveMaximum } }),
+    ...(options.will === undefined ? {} : { will: { topic: options.will.topic, payload: Buffer.from(options.will.payload), qos: 1 as const, retain: true } }),
     keepalive: 30,
     reconnectPeriod: 1000,
     queueQoSZero: false,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { registerDeviceCommands } from '../fleet/device-commands.js';
 import { registerCollect } from '../fleet/collect.js';
+import { registerHomeAssistant } from '../fleet/home-assistant.js';
 import { registerPage } from '../fleet/page.js';
 import { registerServe } from '../fleet/serve.js';
 import { registerStatus } from '../fleet/status.js';
@@ -14,5 +15,6 @@ export function register(program: Command): void {
   registerStatus(fleet);
   registerServe(fleet);
   registerCollect(fleet);
+  registerHomeAssistant(fleet);
   registerDeviceCommands(fleet);
 }
