@@ -149,6 +149,10 @@ function fromOrt(info: TensorInfo, value: OrtTensor | undefined): Tensor {
   throw new RuntimeError('E_MODEL_OP', `onnxruntime returned no usable tensor for output "${info.name}"`, { details: { value: info.name } });
 }
 
+/** Whether a model multiplies bytes: only then is the precise mode at issue, which fails for some models whose weights alone are bytes. */
+export const multipliesBytes = (bytes: Uint8Array): boolean =>
+  ['QuantizeLinear', 'QLinear', 'MatMulInteger', 'ConvInteger'].some((name) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(name));
+
 async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, threads: number): Promise<InferenceSession> {
   // Its threads spin while it runs, and would go on for milliseconds afterwards, on a core that another session then lacks.
   const session = { force_spinning_stop: '1' };
@@ -159,6 +163,7 @@ async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, threads: n
     executionMode: 'sequential',
     logSeverityLevel: 3, // errors only: the warnings are about the exporter's style, hundreds of lines for some models
   };
+  if (!multipliesBytes(bytes)) return runtime.InferenceSession.create(bytes, { ...options, extra: { session } });
   try {
     // Without VNNI it multiplies uint8 by int8 in sums of 16 bits, which saturate: 57 steps off in a 1x1 convolution. This widens them there.
     // What it refuses is thrown, so it need not be printed, too.

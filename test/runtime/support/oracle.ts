@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
+import { multipliesBytes } from '../../../runtime/engines/onnxruntime.js';
 import { asTensor, type DataType } from '../../../runtime/tensor.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
@@ -30,7 +31,7 @@ export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, T
   const ort = onnxruntime;
   const session = await ort.InferenceSession.create(bytes, {
     graphOptimizationLevel: optimize ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
-    extra: { session: { x64quantprecision: '1' } }, // as runtime/engines/onnxruntime.ts
+    ...(multipliesBytes(bytes) ? { extra: { session: { x64quantprecision: '1' } } } : {}), // as the engine
   });
   const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(typeOf({ dtype, data, dims }), data, [...dims])]));
   const results = await session.run(inputs);
