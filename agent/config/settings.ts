@@ -1,3 +1,4 @@
+import { stated } from '../../runtime/options.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
 import type { Settings } from '../contracts/index.js';
 import type { PipelineOverrides } from '../ground/runtime.js';
@@ -78,14 +79,9 @@ export function updateRules({ gate, shadow, probation }: Pick<Config['ota'], 'ga
       p99_ms: tighter('p99_ms'), ram_bytes: tighter('ram_bytes'), joules: tighter('joules'),
       allow_without_golden: update?.gate?.allow_without_golden ?? gate.allow_without_golden,
     },
-    shadow: { ...shadow, ...stated(update?.shadow) },
-    probation: { ...probation, ...stated(update?.probation) },
+    shadow: { ...shadow, ...stated(update?.shadow ?? {}) },
+    probation: { ...probation, ...stated(update?.probation ?? {}) },
   };
-}
-
-/** Leaves out fields that are undefined, because spreading them would hide the values of the configuration. */
-function stated<T extends object>(fields: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields ?? {}).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
 /** The shortest interval that a pipeline asks for; if none asks, that of the configuration. Milliseconds. */

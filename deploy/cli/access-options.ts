@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { DashboardOptions } from '../dashboard/server.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { auditFile, AuditLog, DEFAULT_DAYS, LEAST_DAYS } from '../users/audit.js';
 import { UserDirectory, usersFile } from '../users/users.js';
@@ -55,6 +56,6 @@ function contents(file: string, code: 'E_TLS' | 'E_FILE'): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    throw new DeployError(code, `${file} cannot be read: ${(cause as Error).message}`, { cause });
+    throw new DeployError(code, `${file} cannot be read: ${messageOf(cause)}`, { cause });
   }
 }

@@ -1,9 +1,12 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { ID_PATTERN } from '../../agent/contracts/index.js';
 import { affinities } from '../../kernels/binding/affinity.js';
 import { isas } from '../../kernels/binding/native.js';
 import type { PictureOptions } from '../compress/picture-options.js';
+import { DeployError } from '../errors.js';
 import { fits } from '../../runtime/vision/pixels.js';
 import type { ChosenSizes } from '../../runtime/graph/open-dimensions.js';
+import { stated } from '../../runtime/options.js';
 import type { EngineName } from '../../runtime/session-types.js';
 
 /** Parser of an integer of at least `least`. */
@@ -12,6 +15,11 @@ export const integer = (least: number) => (text: string): number => {
   if (!Number.isInteger(value) || value < least) throw new InvalidArgumentError(`Expected an integer of at least ${least} but received ${text}`);
   return value;
 };
+
+/** @throws DeployError E_USAGE for what the topics of a fleet cannot hold */
+export function requireId(option: string, value: string): void {
+  if (!ID_PATTERN.test(value)) throw new DeployError('E_USAGE', `Expected ${option} of 1 to 64 letters, digits, "_", "." or "-" (a letter or digit first) but received ${JSON.stringify(value)}`);
+}
 
 /** Parser of an option that may be repeated. */
 export const repeated = (text: string, previous: string[]): string[] => [...previous, text];
@@ -102,4 +110,4 @@ export const chosenSizes = ({ shape, symbol }: ShapeOptions): ChosenSizes => ({ 
 
 /** What was stated of the options of `addPictureOptions`. */
 export const statedPictureOptions = ({ mean, std, channels, fit }: Partial<PictureOptions>): Partial<PictureOptions> =>
-  Object.fromEntries(Object.entries({ mean, std, channels, fit }).filter(([, value]) => value !== undefined));
+  stated({ mean, std, channels, fit });

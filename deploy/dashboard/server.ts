@@ -11,6 +11,7 @@ import { FleetMetrics } from '../collector/fleet-metrics.js';
 import { FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore } from '../collector/store.js';
 import { projectFolder } from '../demo/folder.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { Access, type AccessOptions, type PageEnv } from './access.js';
 import { fleetApi } from './fleet-api.js';
@@ -192,7 +193,7 @@ function makeServer(listener: RequestListener, tls: DashboardOptions['tls']): Se
   try {
     return createTlsServer(tls, listener);
   } catch (cause) {
-    throw new DeployError('E_TLS', `The certificate and the key cannot be used: ${(cause as Error).message}`, { cause });
+    throw new DeployError('E_TLS', `The certificate and the key cannot be used: ${messageOf(cause)}`, { cause });
   }
 }
 

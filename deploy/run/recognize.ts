@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { DescribeHints, ModelInfo } from '../../runtime/kinds/kind.js';
 import { vectorLength } from '../../runtime/kinds/pixel-input.js';
+import { stated } from '../../runtime/options.js';
 import type { EngineName } from '../../runtime/session-types.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
 import type { PictureDefaults } from '../../runtime/vision/decoders/family.js';
@@ -82,18 +83,14 @@ function overridesOf(kind: ModelKind, { labels, mean, std, channels, fit, score,
   if (kind !== 'detection' && ofDetectors !== undefined) throw new DeployError('E_USAGE', `Expected --${ofDetectors[0]} with a detector, but the model is taken as ${kind}; --kind detection says otherwise`);
   if (kind === 'embedding' && labels !== undefined) throw new DeployError('E_USAGE', 'Expected --labels with a detector or a classifier, but the model is taken as embedding; --kind classification says otherwise');
   const each = (values: readonly number[] | undefined): readonly number[] | undefined => (values?.length === 1 ? [...values, ...values, ...values] : values);
-  const input = defined({ mean: each(mean), std: each(std), channels });
-  const named = defined({ labels });
+  const input = stated({ mean: each(mean), std: each(std), channels });
+  const named = stated({ labels });
   const settings = {
-    detection: { ...named, detector: { ...defined({ fit, score_threshold: score }), ...(iou === undefined ? {} : { suppression: { method: 'hard', iou_threshold: iou, across_classes: false } }) } },
-    classification: { ...named, ...defined({ fit, score_threshold: score }) },
-    embedding: defined({ fit, match_threshold: score }),
+    detection: { ...named, detector: { ...stated({ fit, score_threshold: score }), ...(iou === undefined ? {} : { suppression: { method: 'hard', iou_threshold: iou, across_classes: false } }) } },
+    classification: { ...named, ...stated({ fit, score_threshold: score }) },
+    embedding: stated({ fit, match_threshold: score }),
   }[kind];
   return { stages: { [modelKinds[kind]]: { input } }, settings };
-}
-
-function defined(values: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 
 function assumptionsOf(kind: ModelKind, { stages, settings }: PipelineDescription, options: ModelOptions): string[] {

@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { openDatabase, type FleetDatabase } from '../database.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { handoverFolder } from '../publish/handover.js';
 
@@ -55,7 +56,7 @@ export class AuditLog {
       if (path !== ':memory:') chmodSync(path, 0o600);
     } catch (cause) {
       if (cause instanceof DeployError) throw cause;
-      throw new DeployError('E_AUDIT', `The audit log ${path} cannot be opened: ${(cause as Error).message}`, { cause });
+      throw new DeployError('E_AUDIT', `The audit log ${path} cannot be opened: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -68,7 +69,7 @@ export class AuditLog {
           .run(Math.round(time), user === null ? null : plain(user), address, action, plain(target), result);
       });
     } catch (cause) {
-      throw new DeployError('E_AUDIT', `The audit log cannot be written: ${(cause as Error).message}`, { cause });
+      throw new DeployError('E_AUDIT', `The audit log cannot be written: ${messageOf(cause)}`, { cause });
     }
   }
 

@@ -8,6 +8,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { handoverFolder } from '../publish/handover.js';
 
@@ -45,7 +46,7 @@ export function readUsers(path: string): User[] {
   } catch (cause) {
     if (cause instanceof DeployError) throw cause;
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new DeployError('E_USERS', `The users cannot be read from ${path}: ${cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message}`, { cause });
+    throw new DeployError('E_USERS', `The users cannot be read from ${path}: ${cause instanceof z.ZodError ? z.prettifyError(cause) : messageOf(cause)}`, { cause });
   }
 }
 
@@ -54,7 +55,7 @@ async function writeUsers(path: string, users: readonly User[]): Promise<void> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await writeFileAtomic(path, `${JSON.stringify({ schema_version: 1, users }, null, 1)}\n`, 0o600);
   } catch (cause) {
-    throw new DeployError('E_USERS', `The users cannot be written to ${path}: ${(cause as Error).message}`, { cause });
+    throw new DeployError('E_USERS', `The users cannot be written to ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 

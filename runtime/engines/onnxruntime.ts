@@ -149,21 +149,25 @@ function fromOrt(info: TensorInfo, value: OrtTensor | undefined): Tensor {
   throw new RuntimeError('E_MODEL_OP', `onnxruntime returned no usable tensor for output "${info.name}"`, { details: { value: info.name } });
 }
 
-/** Whether a model multiplies bytes: only then is the precise mode at issue, which fails for some models whose weights alone are bytes. */
-export const multipliesBytes = (bytes: Uint8Array): boolean =>
-  ['QuantizeLinear', 'QLinear', 'MatMulInteger', 'ConvInteger'].some((name) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(name));
+/** Whether a model multiplies bytes, by the names of its operators: only then is the precise mode at issue, which fails for some models whose weights alone are bytes. */
+function multipliesBytes(bytes: Uint8Array): boolean {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return ['QuantizeLinear', 'QLinear', 'MatMulInteger', 'ConvInteger'].some((name) => text.includes(name));
+}
 
-async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, threads: number): Promise<InferenceSession> {
+/** A session of the library that gives right numbers on every CPU; without `optimize` it runs the graph as it is. @throws what the library throws */
+export async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, { threads, optimize }: { threads: number; optimize: boolean }): Promise<InferenceSession> {
   // Its threads spin while it runs, and would go on for milliseconds afterwards, on a core that another session then lacks.
   const session = { force_spinning_stop: '1' };
   const options: InferenceSession.SessionOptions = {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: optimize ? 'all' : 'disabled',
     executionMode: 'sequential',
     logSeverityLevel: 3, // errors only: the warnings are about the exporter's style, hundreds of lines for some models
+    extra: { session },
   };
-  if (!multipliesBytes(bytes)) return runtime.InferenceSession.create(bytes, { ...options, extra: { session } });
+  if (!multipliesBytes(bytes)) return runtime.InferenceSession.create(bytes, options);
   try {
     // Without VNNI it multiplies uint8 by int8 in sums of 16 bits, which saturate: 57 steps off in a 1x1 convolution. This widens them there.
     // What it refuses is thrown, so it need not be printed, too.
@@ -171,7 +175,7 @@ async function createSession(runtime: OnnxRuntime, bytes: Uint8Array, threads: n
   } catch (error) {
     // Its widening fails where two operators share their weights. At the basic level it computes such models in floats: right, and slower.
     if (!(error instanceof Error && error.message.includes('Attempt to replace the existing tensor'))) throw error;
-    return runtime.InferenceSession.create(bytes, { ...options, graphOptimizationLevel: 'basic', extra: { session } });
+    return runtime.InferenceSession.create(bytes, { ...options, graphOptimizationLevel: 'basic' });
   }
 }
 
@@ -186,7 +190,7 @@ export async function openOnnxRuntime(bytes: Uint8Array, options: SessionOptions
   const started = performance.now();
   let session: InferenceSession;
   try {
-    session = await createSession(runtime, bytes, threads);
+    session = await createSession(runtime, bytes, { threads, optimize: true });
   } catch (cause) {
     throw modelError(cause);
   }

@@ -8,6 +8,7 @@ import { quantizeModel, type LayerReport, type QuantizeOptions, type QuantizeRep
 import { calibrationMethods, type CalibrationMethod } from '../../../runtime/quantize/ranges/range.js';
 import type { QuantizeWarning } from '../../../runtime/quantize/report/warnings.js';
 import { targets, type Target } from '../../../runtime/quantize/formats/targets.js';
+import { stated } from '../../../runtime/options.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import { agreementOfModel } from '../../compress/box-agreement.js';
 import { paretoSvg } from '../../compress/plot.js';
@@ -99,8 +100,7 @@ const looksLikeUnitScale = ({ mean, std }: PictureOptions): boolean =>
 /** The options of the command that say how to quantize. */
 function quantizeOptions(options: CompressOptions): QuantizeOptions {
   const { format, levels, edges, depthwise, maxDrop, target, method, percentile, biasCorrection, migrate, exclude, engine } = options;
-  const given = { levels, edges, depthwise, maxDrop, exclude, engine };
-  return { format, target, method, percentile, biasCorrection, migrate, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+  return { format, target, method, percentile, biasCorrection, migrate, ...stated({ levels, edges, depthwise, maxDrop, exclude, engine }) };
 }
 
 const tuningText = ({ kept, error_before, error_after, judged_samples }: ThresholdReport): string =>

@@ -1,8 +1,8 @@
 /** `sterna lab chain`: steps over one model, each on what the one before it made. */
 import type { Command } from 'commander';
+import { stated } from '../../../runtime/options.js';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import { agreementOfModel } from '../../compress/box-agreement.js';
-import type { PictureOptions } from '../../compress/picture-options.js';
 import { collectSamples, countSamples, readSamples } from '../../compress/samples.js';
 import { chooseShapes } from '../../compress/shapes.js';
 import { runChain, type ChainInput, type ChainReport, type StepRecord } from '../../lab/chain/chain.js';
@@ -38,8 +38,7 @@ async function inputOf(self: Command, config: ChainConfig, view: StageProgress):
   const bytes = await readModelInput(config.model);
   const { shapes, notes } = await chooseShapes(bytes, { shapes: config.shapes }, config.data);
   for (const note of notes) log(self, `sterna: ${note}`);
-  const stated = Object.fromEntries(Object.entries(config.pictures).filter(([, value]) => value !== undefined)) as Partial<PictureOptions>;
-  const pictures = await choosePictures(self, bytes, shapes, config.data, stated);
+  const pictures = await choosePictures(self, bytes, shapes, config.data, stated(config.pictures));
   const total = await countSamples(config.data, config.samples);
   const samples = await collectSamples(readSamples(config.data, modelInputs(bytes, { shapes }), config.samples, pictures), (done) => view.update('reading samples', done, total));
   return { bytes, samples, shapes, agreement: agreementOfModel(bytes, { shapes }) };

@@ -1,6 +1,7 @@
 import { basename, extname } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { AudioChunk, Image } from '../../../runtime/frame.js';
+import { stated } from '../../../runtime/options.js';
 import { openSoundSource } from '../../../runtime/media/sound.js';
 import { openSource } from '../../../runtime/media/source.js';
 import { openPackage } from '../../../runtime/package/package.js';
@@ -92,8 +93,7 @@ function stageArgument(text: string, previous: Readonly<Record<string, string>>)
 async function modelsToPack({ kind, models, settings: { overrides, hints } }: Plan, options: PackageOptions, view: StageProgress): Promise<CompressedStages> {
   const { calibrate, stages, format, maxDrop, edges, depthwise, engine } = options;
   if (calibrate !== undefined) {
-    const given = Object.entries({ format, maxDrop, edges, depthwise }).filter(([, value]) => value !== undefined);
-    const quantize: QuantizeOptions = { engine, ...Object.fromEntries(given) };
+    const quantize: QuantizeOptions = { engine, ...stated({ format, maxDrop, edges, depthwise }) };
     return compressStages(kind, models, samplesOf(kind, calibrate), {
       overrides, quantize, record: { engine }, ...(stages === undefined ? {} : { stages }), ...(hints === undefined ? {} : { hints }),
       onPicture: (count) => view.update('running the calibration pictures through the pipeline', count, null),

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { setInterval as every } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { ID_PATTERN, quantile } from '../../../agent/contracts/index.js';
+import { quantile } from '../../../agent/contracts/index.js';
 import type { FleetStore } from '../../collector/fleet-store.js';
 import { PostgresFleetStore } from '../../collector/postgres/postgres-fleet-store.js';
 import { defaultRetention } from '../../collector/postgres/retention.js';
@@ -12,7 +12,7 @@ import { CollectorStore, defaultLimits } from '../../collector/store.js';
 import { DeployError } from '../../errors.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
-import { integer, positive } from '../options.js';
+import { integer, positive, requireId } from '../options.js';
 import { reportGuard } from '../report-options.js';
 import { emit, log, type Report } from '../output.js';
 
@@ -42,9 +42,8 @@ export function registerCollect(fleet: Command): void {
     .option('--no-inventory', 'do not read at the start what devices retain')
     .option('--report <seconds>', 'time between two lines of figures', positive, 60))
     .action(async (options: CollectOptions, self: Command) => {
-      for (const [option, value] of [['--group', options.group], ['--name', options.name]] as const) {
-        if (!ID_PATTERN.test(value)) throw new DeployError('E_USAGE', `Expected ${option} of 1 to 64 letters, digits, "_", "." or "-" (a letter or digit first) but received ${JSON.stringify(value)}`);
-      }
+      requireId('--group', options.group);
+      requireId('--name', options.name);
       if (options.receiveMaximum > 65_535) throw new DeployError('E_USAGE', `Expected --receive-maximum of at most 65535 (MQTT 5, 3.1.2.11.3) but received ${options.receiveMaximum}`);
       const link = brokerLink(options);
       await interruptible('Stopped', (signal) => collect(self, options, { link, signal }));

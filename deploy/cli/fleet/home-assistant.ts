@@ -1,12 +1,11 @@
 import type { Command } from 'commander';
-import { ID_PATTERN } from '../../../agent/contracts/index.js';
 import { defaultLimits } from '../../collector/store.js';
 import { DeployError } from '../../errors.js';
 import { HomeAssistantBridge } from '../../home-assistant/bridge.js';
 import { DEFAULT_PREFIX } from '../../home-assistant/discovery.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { aborted, interruptible } from '../interrupt.js';
-import { integer } from '../options.js';
+import { integer, requireId } from '../options.js';
 import { emit, log } from '../output.js';
 import { reportGuard } from '../report-options.js';
 
@@ -24,7 +23,7 @@ export function registerHomeAssistant(fleet: Command): void {
     .option('--remove', 'take the devices out of Home Assistant again, and end', false))
     .action(async (options: HomeAssistantCommandOptions, self: Command) => {
       if (!/^[^+#/\s\0]+(\/[^+#/\s\0]+)*$/.test(options.prefix) || options.prefix.startsWith('sterna')) throw new DeployError('E_USAGE', `Expected --prefix of a topic without wildcards, such as ${DEFAULT_PREFIX}, but received ${JSON.stringify(options.prefix)}`);
-      if (options.fleet !== undefined && !ID_PATTERN.test(options.fleet)) throw new DeployError('E_USAGE', `Expected --fleet of 1 to 64 letters, digits, "_", "." or "-" (a letter or digit first) but received ${JSON.stringify(options.fleet)}`);
+      if (options.fleet !== undefined) requireId('--fleet', options.fleet);
       const link = brokerLink(options);
       await interruptible('Stopped', (signal) => run(self, options, { link, signal }));
     });

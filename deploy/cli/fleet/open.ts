@@ -39,7 +39,7 @@ const LEVELS = { good: 'ok', warning: 'warning', bad: 'ALARM', unknown: 'unknown
 
 export function deviceJson({ fleet, device, status, reported, health }: DeviceRecord & { health: Health }): Record<string, unknown> {
   return {
-    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null, report: reported === null ? null : reported.signature === undefined ? 'unverified' : 'verified',
+    fleet, device, state: status?.state ?? 'unknown', agent: status?.version ?? null, report: verification(reported),
     pipelines: (reported?.pipelines ?? []).map(({ name, input, slots, ota, generation_seen, generation_applied, probation }) => ({
       name, input, package: slots.active, update: { ...ota, generation_seen, generation_applied }, probation,
     })),
@@ -52,7 +52,7 @@ export function deviceTable(devices: readonly (DeviceRecord & { health: Health }
   const rows = devices.flatMap(({ fleet, device, status, reported, health }) => {
     const pipelines: (PipelineReport | null)[] = reported === null || reported.pipelines.length === 0 ? [null] : reported.pipelines;
     return pipelines.map((pipeline, i) => [
-      i === 0 ? `${fleet}/${device}` : '', i === 0 ? status?.state ?? 'unknown' : '', i === 0 ? status?.version ?? '-' : '', i === 0 ? reportText(reported) : '', pipeline?.name ?? '-',
+      i === 0 ? `${fleet}/${device}` : '', i === 0 ? status?.state ?? 'unknown' : '', i === 0 ? status?.version ?? '-' : '', i === 0 ? verification(reported) ?? '-' : '', pipeline?.name ?? '-',
       pipeline?.slots.active == null ? 'none' : `${pipeline.slots.active.name} ${pipeline.slots.active.version}${pipeline.probation ? ' (probation)' : ''}`,
       updateText(pipeline), i === 0 ? LEVELS[health.level] : '', i === 0 ? health.alarms.map(({ code, title }) => `${title} (${code})`).join(', ') || '-' : '',
     ]);
@@ -60,7 +60,8 @@ export function deviceTable(devices: readonly (DeviceRecord & { health: Health }
   return formatTable(['device', 'state', 'agent', 'report', 'pipeline', 'package', 'update', 'health', 'alarms'].map((title) => ({ title })), rows);
 }
 
-const reportText = (reported: DeviceRecord['reported']): string => (reported === null ? '-' : reported.signature === undefined ? 'unverified' : 'verified');
+/** Null without a report. A reader keeps the signature only of a report that it has verified. */
+const verification = (reported: DeviceRecord['reported']): 'verified' | 'unverified' | null => (reported === null ? null : reported.signature === undefined ? 'unverified' : 'verified');
 
 function updateText(reported: PipelineReport | null): string {
   if (reported === null) return '-';

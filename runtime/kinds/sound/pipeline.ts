@@ -1,5 +1,6 @@
 import { RuntimeError } from '../../errors.js';
 import { isSound } from '../../frame.js';
+import { stated } from '../../options.js';
 import { elementCount } from '../../graph/tensor-value.js';
 import type { AnySample, AudioChunk, Image } from '../../frame.js';
 import { SoundDecisions } from '../../sound/decisions.js';
@@ -212,7 +213,7 @@ export function classesOf(settings: SoundSettings, stages: Stages, { outputs }: 
 
 function defined(one: SoundSettings['classes'][number]): Pick<SoundClass, 'label' | 'members'> & Partial<SoundClass> {
   const { label, members, ...rest } = one;
-  return { label, members, ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) };
+  return { label, members, ...stated(rest) };
 }
 
 /** Rows of features for people: 80 dB below the level at which speech is loud are 0, that level is 255. */

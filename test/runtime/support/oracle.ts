@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { TensorValue } from '../../../runtime/graph/tensor-value.js';
-import { multipliesBytes } from '../../../runtime/engines/onnxruntime.js';
+import { createSession } from '../../../runtime/engines/onnxruntime.js';
 import { asTensor, type DataType } from '../../../runtime/tensor.js';
 
 type OnnxRuntime = typeof import('onnxruntime-node');
@@ -29,10 +29,7 @@ function typeOf(value: TensorValue): Exclude<DataType, 'bfloat16'> {
 export async function oracle(bytes: Uint8Array, feeds: Readonly<Record<string, TensorValue>>, optimize = true): Promise<Record<string, { dims: readonly number[]; data: Float64Array }>> {
   if (onnxruntime === undefined) throw new Error('onnxruntime-node is not installed');
   const ort = onnxruntime;
-  const session = await ort.InferenceSession.create(bytes, {
-    graphOptimizationLevel: optimize ? 'all' : 'disabled', logSeverityLevel: 3, intraOpNumThreads: 1,
-    ...(multipliesBytes(bytes) ? { extra: { session: { x64quantprecision: '1' } } } : {}), // as the engine
-  });
+  const session = await createSession(ort, bytes, { threads: 1, optimize });
   const inputs = Object.fromEntries(Object.entries(feeds).map(([name, { dtype, data, dims }]) => [name, new ort.Tensor(typeOf({ dtype, data, dims }), data, [...dims])]));
   const results = await session.run(inputs);
   const outputs = Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, { dims: tensor.dims, data: Float64Array.from(tensor.data as ArrayLike<number>, Number) }]));
