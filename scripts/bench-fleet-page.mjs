@@ -21,6 +21,9 @@ const devices = Number(values.devices);
 /** Frames of a device in its window. */
 const FRAMES = 50;
 const SEARCHES = ['d', 'do', 'door-09', 'canary', 'site-7 1.3.0', 'camera lost', ''];
+/** Loads of the page of which the first paint is measured, and the time after which each is asked for it. */
+const LOADS = 5;
+const SETTLE_MS = 2500;
 const digest = 'ab'.repeat(32);
 const common = { schema_version: 2, boot_id: 'boot-0000', time_ms: Date.now(), clock_synchronized: true };
 
@@ -71,15 +74,31 @@ function fillFleet(collector) {
   return all;
 }
 
+/** When the first row was painted, milliseconds since the navigation began, by the clock of the browser (Element Timing): who waits for it from outside slows the page down. */
+async function timeFirstPaint(browser, url) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+  try {
+    await page.goto(`${url}/icon.svg`); // the browser itself is warm
+    await page.goto(url, { waitUntil: 'commit' });
+    await new Promise((resolve) => { setTimeout(resolve, SETTLE_MS); });
+    return await page.evaluate(() => new Promise((resolve, reject) => {
+      new PerformanceObserver((list) => resolve(list.getEntries()[0].renderTime)).observe({ type: 'element', buffered: true });
+      setTimeout(() => reject(new Error('no row was painted within 20 s')), 20_000);
+    }));
+  } finally {
+    await page.close();
+  }
+}
+
 async function timePage(url) {
   const browser = await launchChromium();
   try {
+    const paints = [];
+    for (let i = 0; i < LOADS; i++) paints.push(await timeFirstPaint(browser, url));
     const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-    await page.goto(`${url}/icon.svg`); // the browser itself is warm
+    await page.goto(`${url}/icon.svg`);
     const started = performance.now();
     await page.goto(url, { waitUntil: 'commit' });
-    await page.waitForSelector('.fleet-row', { timeout: 120_000 });
-    const firstPaintMs = performance.now() - started;
     await page.waitForSelector('#fleet-body[aria-busy="false"]', { timeout: 120_000 });
     const completeMs = performance.now() - started;
     const filters = [];
@@ -94,7 +113,7 @@ async function timePage(url) {
       }, text));
     }
     if (process.env.STERNA_SCREENSHOTS !== undefined) await page.screenshot({ path: join(process.env.STERNA_SCREENSHOTS, 'fleet-10000.png') });
-    return { firstPaintMs, completeMs, filters };
+    return { paints, completeMs, filters };
   } finally {
     await browser.close();
   }
@@ -114,7 +133,7 @@ await dashboard.start();
 const rssBefore = process.memoryUsage().rss;
 const sorted = fillFleet(collector).sort((a, b) => a - b);
 const rssPerDevice = (process.memoryUsage().rss - rssBefore) / devices;
-const { firstPaintMs, completeMs, filters } = await timePage(dashboard.url);
+const { paints, completeMs, filters } = await timePage(dashboard.url);
 const scraped = await scrape(dashboard.url);
 await dashboard.stop();
 store.close();
@@ -123,7 +142,8 @@ const exact = percentile(sorted, 99);
 const error = (Math.abs(scraped.p99 - exact) / exact) * 100;
 const atMost = (id, what, value, unit, bar) => ({ id, what, value, unit, bar: `<= ${bar}`, met: value <= bar });
 const bars = [
-  atMost('first-paint', `first rows of ${devices} devices`, firstPaintMs, 'ms', 1000),
+  atMost('first-paint', `first rows of ${devices} devices, median of ${LOADS} loads`, medianOf(paints), 'ms', 1000),
+  atMost('first-paint-worst', `first rows of ${devices} devices, slowest of ${LOADS} loads`, Math.max(...paints), 'ms', 1000),
   atMost('all-rows', 'all of them in the page, for search and sorting', completeMs, 'ms', 3000),
   atMost('filter', 'a key in the search, median', medianOf(filters), 'ms', 100),
   atMost('filter-worst', `a key in the search, slowest of ${filters.length}`, Math.max(...filters), 'ms', 100),

@@ -26,7 +26,7 @@ export const deviceRoutes: readonly PageRoute[] = ([
 
 /** The files of the page beside its document: nothing secret, and the form of the login needs some of them. */
 export const pageScripts: readonly string[] = [
-  'account', 'app', 'api', 'audit', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-table', 'format', 'live', 'login', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'start', 'strip', 'theme',
+  'account', 'app', 'api', 'audit', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-columns', 'fleet-table', 'format', 'live', 'login', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'start', 'strip', 'theme',
 ].map((name) => `/${name}.js`);
 const assets = [...pageScripts, '/style.css', '/icon.svg', '/vendor/uPlot.min.css', '/vendor/uPlot.esm.js'];
 

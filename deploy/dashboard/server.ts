@@ -1,8 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { getRequestListener } from '@hono/node-server';
 import { Hono, type Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
@@ -10,7 +7,6 @@ import type { Collector } from '../collector/collector.js';
 import { FleetMetrics } from '../collector/fleet-metrics.js';
 import { FleetTable } from '../collector/fleet-table.js';
 import type { CollectorStore } from '../collector/store.js';
-import { projectFolder } from '../demo/folder.js';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
 import { Access, type AccessOptions, type PageEnv } from './access.js';
@@ -19,8 +15,8 @@ import { deviceProxy, type DeviceGateway } from './device-proxy.js';
 import { EventStreams } from './event-streams.js';
 import { failure } from './failure.js';
 import { allowedHosts, isLoopback, urlHost } from './hosts.js';
+import { FIRST_ROWS, PageDocument } from './page-document.js';
 import { rolloutApi, type RolloutSource } from './rollout-api.js';
-import { pageScripts } from './routes.js';
 
 export interface DashboardOptions {
   /** 0 takes any free port. */
@@ -39,18 +35,6 @@ export interface DashboardOptions {
   hosts?: readonly string[];
   access?: AccessOptions;
 }
-
-/** The files of the page beside its document: name in the URL, and type. Nothing else is served. */
-const PAGE_FILES: Readonly<Record<string, string>> = {
-  'style.css': 'text/css; charset=utf-8',
-  'icon.svg': 'image/svg+xml',
-  ...Object.fromEntries(pageScripts.map((path) => [path.slice(1), 'text/javascript; charset=utf-8'])),
-};
-
-/** More than the table is high on any screen. */
-const FIRST_ROWS = 40;
-/** What the table of the fleet is made of. */
-const FIRST_MODULES: readonly string[] = ['/start.js', '/fleet-table.js', '/api.js', '/dom.js', '/format.js'];
 
 /**
  * The page and its API, on loopback unless there are TLS and users. Everything that the page loads comes from here, and a strict Content-Security-Policy
@@ -120,6 +104,7 @@ export class Dashboard {
   async routes(): Promise<Hono<PageEnv>> {
     const { collector, store, gateway, rollouts, hosts } = this.#options;
     const app = new Hono<PageEnv>();
+    const page = await PageDocument.read();
     const allowed = allowedHosts(this.#listen, hosts ?? []);
     app.use(async (context, next) => {
       const host = context.req.header('host') ?? '';
@@ -128,7 +113,7 @@ export class Dashboard {
     });
     app.use(secureHeaders({
       contentSecurityPolicy: {
-        defaultSrc: ["'none'"], scriptSrc: ["'self'"], styleSrc: ["'self'"], imgSrc: ["'self'", 'blob:', 'data:'], connectSrc: ["'self'"],
+        defaultSrc: ["'none'"], scriptSrc: ["'self'", page.inline.script], styleSrc: ["'self'", page.inline.style], imgSrc: ["'self'", 'blob:', 'data:'], connectSrc: ["'self'"],
         baseUri: ["'none'"], formAction: ["'none'"], frameAncestors: ["'none'"],
       },
       referrerPolicy: 'no-referrer',
@@ -136,11 +121,10 @@ export class Dashboard {
       strictTransportSecurity: false,
     }));
     app.use(this.#access.guard());
-    const { index, login, files } = await pageFiles();
-    const pages = { one: withPreloads(index, [...FIRST_MODULES, ...files.keys()]), many: withPreloads(index, FIRST_MODULES) };
-    for (const path of ['/', '/index.html']) app.get(path, (context) => context.html(this.#document(pages, context), 200, { 'cache-control': this.login ? 'no-store' : 'no-cache' }));
-    app.get('/login', (context) => context.html(login, 200, { 'cache-control': 'no-cache' }));
-    for (const [path, file] of files) {
+    const document = (context: Context<PageEnv>): string => page.html(this.#table.first(FIRST_ROWS), this.#access.about(context.get('who')), Date.now());
+    for (const path of ['/', '/index.html']) app.get(path, (context) => context.html(document(context), 200, { 'cache-control': this.login ? 'no-store' : 'no-cache' }));
+    app.get('/login', (context) => context.html(page.login, 200, { 'cache-control': 'no-cache' }));
+    for (const [path, file] of page.files) {
       app.get(path, (context) => context.body(new Uint8Array(file.data), 200, { 'content-type': file.type, 'cache-control': 'no-cache' }));
     }
     app.get('/metrics', async (context) => context.text(await this.#metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
@@ -152,39 +136,6 @@ export class Dashboard {
     app.onError((error, context) => failure(context, 500, error instanceof DeployError ? error.code : 'E_INTERNAL', error.message));
     return app;
   }
-
-  /** The document of one device, or that of many with the rows that it shows at first. */
-  #document({ one, many }: { one: string; many: string }, context: Context<PageEnv>): string {
-    const first = this.#table.first(FIRST_ROWS);
-    const html = first.size < 2 ? one : withData(many, 'fleet-first', { now_ms: Date.now(), ...first });
-    return withData(html, 'session', this.#access.about(context.get('who')));
-  }
-}
-
-/** Everything static is read once: a page of a few files, and no path of a request ever reaches the file system. */
-async function pageFiles(): Promise<{ index: string; login: string; files: Map<string, { type: string; data: Buffer }> }> {
-  const folder = join(projectFolder(import.meta.url), 'deploy', 'dashboard', 'public');
-  const files = new Map<string, { type: string; data: Buffer }>();
-  const [index, login] = await Promise.all([readFile(join(folder, 'index.html'), 'utf8'), readFile(join(folder, 'login.html'), 'utf8')]);
-  for (const [name, type] of Object.entries(PAGE_FILES)) files.set(`/${name}`, { type, data: await readFile(join(folder, name)) });
-  const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.min.css');
-  files.set('/vendor/uPlot.min.css', { type: 'text/css; charset=utf-8', data: await readFile(uplot) });
-  files.set('/vendor/uPlot.esm.js', { type: 'text/javascript; charset=utf-8', data: await readFile(uplot.replace('uPlot.min.css', 'uPlot.esm.js')) });
-  return { index, login, files };
-}
-
-/**
- * The browser asks for these modules at once, instead of finding them import by import. Of many devices, these are the modules of their table: the others
- * are compiled when they arrive, which would delay the first rows.
- */
-function withPreloads(html: string, paths: readonly string[]): string {
-  const modules = [...new Set(paths)].filter((path) => path.endsWith('.js') && path !== '/theme.js');
-  return html.replace('  <script type="module"', `${modules.map((path) => `  <link rel="modulepreload" href="${path}">\n`).join('')}  <script type="module"`);
-}
-
-/** The document with data for a module. A block of JSON is not a script that runs; no text in it can end it, because it has no `<`. */
-function withData(html: string, id: string, value: unknown): string {
-  return html.replace('</body>', () => `  <script type="application/json" id="${id}">${JSON.stringify(value).replaceAll('<', '\\u003c')}</script>\n</body>`);
 }
 
 /** @throws DeployError E_TLS for a certificate or key that cannot be used */

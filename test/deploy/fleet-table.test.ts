@@ -89,6 +89,15 @@ describe('the rows of the fleet', () => {
     expect(await inDocument()).toMatchObject({ levels: { unknown: 100 }, rows: expect.arrayContaining([expect.objectContaining({ health: 'unknown' })]) as unknown });
   });
 
+  it('come as markup too, in which what a device says is text', async () => {
+    fleet(100);
+    send(3, 'caps', { ...caps(), labels: { note: `${HOSTILE}<div id="fleet-head">$1` } });
+    const html = await (await fetch(dashboard.url)).text();
+    expect(html.match(/<div role="row" class="fleet-row">/g)).toHaveLength(40);
+    expect(html).toContain('note=&lt;img src=x onerror=&quot;document.title=1&quot;&gt;&lt;div id=&quot;fleet-head&quot;&gt;$1</span>');
+    expect(html).not.toContain(HOSTILE);
+  });
+
   it('are known again when the page starts with a database', async () => {
     fleet(3);
     send(1, 'telemetry', telemetry(5, Date.now()));
@@ -157,6 +166,25 @@ describe.skipIf(chromiumMissing !== undefined)(`the table of the fleet in a brow
     await page.click('.fleet-row');
     await expect.poll(() => page.evaluate<string>('decodeURIComponent(location.hash)')).toBe('#demo/door-0007');
     await expect.poll(() => page.locator('#pills').innerText()).toContain('online');
+  });
+
+  it('paints the first rows with one answer of the server, before any code of the table', async () => {
+    const requests: string[] = [];
+    const page = await openPage(dashboard.url, { colorScheme: 'dark' });
+    fleet(300);
+    send(3, 'caps', { ...caps(), labels: { note: HOSTILE } });
+    page.on('request', (request) => requests.push(new URL(request.url()).pathname));
+    await page.route('**/*.{js,css}', () => undefined); // never answered
+    await page.reload({ waitUntil: 'commit' });
+    const row = page.locator('.fleet-row').first();
+    await row.waitFor();
+    expect((await row.innerText()).trim().split(/\s*\n\s*/).slice(0, 3)).toEqual(['alarm', 'door-0003', 'faces 1.0.0']);
+    expect(await row.locator('.fleet-labels').innerText()).toContain(HOSTILE);
+    expect(await page.locator('#fleet-note').innerText()).toBe('the first 40 of 300 devices');
+    const places = await page.locator('.fleet-row').evaluateAll((all) => all.map((element) => element.getBoundingClientRect().top));
+    expect(places.slice(1).every((top, i) => top > (places[i] ?? 0))).toBe(true);
+    expect(requests.filter((path) => path.endsWith('.css'))).toEqual([]);
+    await picture(page, 'fleet-first');
   });
 
   it('shows the first rows before the others are there, and then all of them', async () => {

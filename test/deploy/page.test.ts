@@ -104,7 +104,7 @@ describe('the server of the page', () => {
     for (const path of ['/', '/app.js', '/style.css', '/vendor/uPlot.esm.js', '/vendor/uPlot.min.css', '/icon.svg']) {
       const answer = await fetch(`${dashboard.url}${path}`);
       expect(answer.status, path).toBe(200);
-      expect(answer.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self';/);
+      expect(answer.headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self' 'sha256-[\w+/=]{44}'; style-src 'self' 'sha256-[\w+/=]{44}';/);
       expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
     }
     expect(await (await fetch(dashboard.url)).text()).not.toMatch(/https?:\/\/(?!www\.w3\.org)|style=|onclick=/);

@@ -77,6 +77,7 @@ async function load() {
 }
 
 function showNothing() {
+  byId('main').hidden = false;
   banner('No device has reported yet. A device appears here as soon as it connects to the broker.');
   live.show(null, 'No device yet');
 }
@@ -88,6 +89,7 @@ function banner(text) {
 }
 
 function render(view) {
+  byId('main').hidden = false;
   const address = view.local && view.status?.state === 'online' ? { fleet: view.fleet, device: view.device } : null;
   const camera = view.health.alarms.find((alarm) => alarm.component === 'camera' && alarm.pipeline === view.pipeline);
   showPipelines(view);

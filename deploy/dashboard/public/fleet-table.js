@@ -1,37 +1,19 @@
 import { deviceHash, deviceKey, getJson } from './api.js';
 import { byId, fill, h, setText } from './dom.js';
-import { celsius, count, duration, ms, NONE, number } from './format.js';
+import { COLUMNS, labelsOf, LEVELS, noteOf } from './fleet-columns.js';
+import { count } from './format.js';
 
 /** Height of a row, as in style.css. Only the rows in view are in the document. */
 const ROW_PX = 38;
 const SPARE_ROWS = 8;
 const REFRESH_MS = 3000;
-const LEVELS = { bad: ['alarm', 0], warning: ['warning', 1], unknown: ['unknown', 2], good: ['ok', 3] };
-/** Class, title, what is shown, and what it is sorted by. */
-const COLUMNS = [
-  { id: 'health', title: 'Health', show: (row) => [h('span', { class: `dot level-${row.health}` }), ` ${LEVELS[row.health]?.[0] ?? row.health}`], key: (row) => LEVELS[row.health]?.[1] ?? 9 },
-  { id: 'device', title: 'Device', show: (row) => row.device, key: (row) => `${row.device}/${row.fleet}` },
-  { id: 'packages', title: 'Package', show: (row) => row.packages.join(', ') || 'none', key: (row) => row.packages.join() },
-  { id: 'version', title: 'Agent', show: (row) => row.version ?? NONE, key: (row) => row.version ?? '' },
-  { id: 'alarms', title: 'Alarms', show: (row) => row.alarms.join(', ') || NONE, key: (row) => -row.alarms.length },
-  { id: 'heat', title: 'Heat', show: (row) => celsius(row.celsius), key: (row) => largestFirst(row.celsius) },
-  { id: 'energy', title: 'Energy', show: (row) => (row.millijoules === null ? NONE : `${number(row.millijoules)} mJ`), key: (row) => largestFirst(row.millijoules) },
-  { id: 'p99', title: 'p99', show: (row) => ms(row.p99_ms), key: (row) => largestFirst(row.p99_ms) },
-  { id: 'seen', title: 'Last seen', show: (row, now) => (now - row.seen_ms < 5000 ? 'now' : `${duration(now - row.seen_ms)} ago`), key: (row) => row.seen_ms },
-  { id: 'labels', title: 'Labels', show: (row) => labelsOf(row).join(' ') || NONE, key: (row) => labelsOf(row).join() },
-];
-/** What is not known comes last. */
-const largestFirst = (value) => -(value ?? -1e9);
-const labelsOf = ({ labels }) => Object.entries(labels).map(([name, value]) => `${name}=${value}`);
 const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
  * All devices of the fleet: searched, filtered and sorted here, so that each key that is pressed costs no request. The document brings the first rows
- * (`#fleet-first`), so that they are painted before anything else is asked for.
+ * as markup, which is painted before this module is asked for, and as data (`#fleet-first`), which lets them be searched and sorted until all of them are here.
  */
 class FleetTableView {
-  /** Resolves when the rows that came with the document have been painted. */
-  painted;
   #rows = new Map();
   /** Sorted, then those that pass the search. */
   #sorted = [];
@@ -55,17 +37,17 @@ class FleetTableView {
     byId('fleet-body').addEventListener('keydown', (event) => { if (event.key === 'Enter') this.#pick(event.target.closest('[data-key]')); });
     new ResizeObserver(() => this.#paint()).observe(byId('fleet-body'));
     this.#heads();
-    this.painted = this.#first().finally(() => void this.load());
+    this.#first();
+    void this.load();
   }
 
-  /** Shows what came with the document. */
-  async #first() {
+  /** Takes over what came with the document. */
+  #first() {
     const answer = JSON.parse(byId('fleet-first')?.textContent || 'null');
     if (answer === null) return;
     this.#awaited = { size: answer.size, levels: answer.levels };
+    byId('fleet-rows').classList.remove('as-sent');
     this.#take(answer);
-    // The second of two frames begins when the first has been handed over to be shown. A page in the background has no frames.
-    for (let frame = 0; frame < 2 && document.visibilityState === 'visible'; frame++) await new Promise((resolve) => { requestAnimationFrame(resolve); });
   }
 
   /** Marks the device that the rest of the page shows. */
@@ -114,7 +96,7 @@ class FleetTableView {
     const words = byId('fleet-search').value.toLowerCase().split(/\s+/).filter(Boolean);
     this.#shown = this.#sorted.filter((row) => (this.#level === null || row.health === this.#level) && words.every((word) => row.text.includes(word)));
     const size = this.#awaited?.size ?? this.#rows.size;
-    setText('fleet-note', this.#shown.length === size ? `${count(size)} devices` : `${this.#awaited === null ? '' : 'the first '}${count(this.#shown.length)} of ${count(size)} devices`);
+    setText('fleet-note', noteOf(this.#shown.length, size, this.#awaited !== null));
     this.#paint();
     performance.measure('fleet:filter', { start: started, end: performance.now() });
   }
@@ -145,7 +127,7 @@ class FleetTableView {
     body.setAttribute('aria-rowcount', String(this.#shown.length));
     fill(rows, this.#shown.slice(first, last).map((row, i) => h('div', {
       role: 'row', class: 'fleet-row', tabindex: '0', 'data-key': deviceKey(row), 'aria-rowindex': String(first + i + 1), 'aria-selected': String(deviceKey(row) === this.#selected), style: { top: `${(first + i) * ROW_PX}px` },
-    }, COLUMNS.map(({ id, show }) => h('span', { role: 'cell', class: `fleet-${id}` }, show(row, this.#now))))),
+    }, COLUMNS.map(({ id, text }) => h('span', { role: 'cell', class: `fleet-${id}` }, ...(id === 'health' ? [h('span', { class: `dot level-${row.health}` }), ' '] : []), text(row, this.#now))))),
     this.#shown.length === 0 ? h('p', { class: 'empty' }, 'No device matches.') : null);
   }
 
