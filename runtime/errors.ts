@@ -15,6 +15,7 @@ export const runtimeErrorCodes = {
   E_DEPENDENCY: 'an optional npm package that a function needs is not installed; the message says how to install it',
   E_ENGINE_MISSING: 'the requested engine is not installed',
   E_QUANTIZE: 'the model cannot be calibrated or quantized with the given data and options',
+  E_ADAPT: 'thresholds cannot be adapted: the model has none that may move, the samples are too few, or an overlay is damaged, out of bounds, or of another package or model',
   E_GRADIENT: 'a model cannot be differentiated as requested: an operator on the way has no gradient, or the loss is no scalar or does not change with a value; the details name the node or the value',
   E_PACKAGE: 'a package is malformed: the tar archive or the manifest is invalid, or a hash or a file is wrong or missing',
   E_PACKAGE_VERSION: 'a package needs a newer runtime',

@@ -1,41 +1,14 @@
-/** Measures how far two packages agree on what is in a sample. Pure. */
-import { detectionsOf, type Box, type Finding } from '../../runtime/stages/finding.js';
-import { overlapOf } from '../../runtime/vision/nms.js';
+/** Says which parts of two packages' findings can be compared. Pure. */
+import type { Compared } from '../../runtime/stages/agreement.js';
 import type { Vocabulary } from '../ground/shadow.js';
 
-/** Totals over all samples: what the serving package found, what the candidate found, and what both found. */
-export interface Counts {
-  serving: number;
-  candidate: number;
-  both: number;
-}
-
-export interface Agreement {
-  /** Findings with a place. They agree when they are of the same class and their boxes overlap. */
-  boxes: Counts;
-  /** Identities of people at the same place whom the serving package recognized. */
-  identities: Counts;
-  /** Classes of whole samples, and sounds. */
-  classes: Counts;
-}
-
 /** Which parts of two packages' findings can be compared. */
-export interface Comparable {
+export interface Comparable extends Compared {
   /** False when the two are of different kinds, or have no class in common. Only latency, energy and errors are judged then. */
   findings: boolean;
-  /** False when their embeddings are of different spaces. */
-  identities: boolean;
-  /** Classes that both can find; null when all count, because one of them states no classes. */
-  labels: ReadonlySet<string> | null;
   /** What is left out of the comparison, and why; null when nothing is. */
   note: string | null;
 }
-
-/** From this overlap on (intersection over union), two boxes show the same thing. PASCAL VOC uses the same value (Everingham et al., IJCV 2010). */
-const SAME_PLACE_IOU = 0.5;
-
-const none = (): Counts => ({ serving: 0, candidate: 0, both: 0 });
-export const noAgreement = (): Agreement => ({ boxes: none(), identities: none(), classes: none() });
 
 /** Findings of packages of different kinds are not compared. If their lists of classes differ, the classes that both have are compared. */
 export function comparable(serving: Vocabulary, candidate: Vocabulary): Comparable {
@@ -49,54 +22,4 @@ export function comparable(serving: Vocabulary, candidate: Vocabulary): Comparab
   if (common.size === 0) return { findings: false, identities: false, labels: common, note: 'findings are not compared: the two packages have no class in common' };
   const changed = removed > 0 || added > 0;
   return { findings: true, identities, labels: common, note: changed ? `only the ${common.size} classes that both packages have are compared (${added} added, ${removed} removed)` : null };
-}
-
-/** Adds the findings of one sample to the totals. */
-export function addSample(total: Agreement, serving: readonly Finding[], candidate: readonly Finding[], { labels, identities }: Comparable): Agreement {
-  const known = (finding: Finding): boolean => labels === null || labels.has(finding.label);
-  const [a, b] = [serving.filter(known), candidate.filter(known)];
-  const [boxesA, boxesB] = [detectionsOf(a), detectionsOf(b)];
-  const pairs = pairBoxes(boxesA, boxesB);
-  const named = identities ? pairs.filter(([i]) => boxesA[i]?.identity != null) : [];
-  const same = named.filter(([i, j]) => boxesA[i]?.identity?.personId === boxesB[j]?.identity?.personId);
-  const [classesA, classesB] = [wholes(a), wholes(b)];
-  return {
-    boxes: plus(total.boxes, boxesA.length, boxesB.length, pairs.length),
-    identities: plus(total.identities, named.length, named.length, same.length),
-    classes: plus(total.classes, classesA.size, classesB.size, [...classesA].filter((label) => classesB.has(label)).length),
-  };
-}
-
-/**
- * The share of what either found that both found: the Dice coefficient, which is also the F1 score of one with the other as the truth. Null when
- * neither found anything.
- */
-export function shareOf({ serving, candidate, both }: Counts): number | null {
-  return serving + candidate === 0 ? null : (2 * both) / (serving + candidate);
-}
-
-/** The best class of a whole sample, and every sound in it. */
-function wholes(findings: readonly Finding[]): Set<string> {
-  const best = findings.find(({ type }) => type === 'class');
-  const sounds = findings.filter(({ type }) => type === 'sound').map(({ label }) => `sound ${label}`);
-  return new Set([...(best === undefined ? [] : [`class ${best.label}`]), ...sounds]);
-}
-
-/** Pairs boxes greedily, the largest overlaps first. Each box is used once. */
-function pairBoxes(a: readonly { label: string; box: Box }[], b: readonly { label: string; box: Box }[]): [number, number][] {
-  const overlaps = a.flatMap((one, i) => b.flatMap((two, j) => {
-    const iou = one.label === two.label ? overlapOf(one.box, two.box) : 0;
-    return iou >= SAME_PLACE_IOU ? [{ i, j, iou }] : [];
-  })).sort((x, y) => y.iou - x.iou);
-  const [usedA, usedB] = [new Set<number>(), new Set<number>()];
-  return overlaps.flatMap(({ i, j }): [number, number][] => {
-    if (usedA.has(i) || usedB.has(j)) return [];
-    usedA.add(i);
-    usedB.add(j);
-    return [[i, j]];
-  });
-}
-
-function plus(total: Counts, serving: number, candidate: number, both: number): Counts {
-  return { serving: total.serving + serving, candidate: total.candidate + candidate, both: total.both + both };
 }

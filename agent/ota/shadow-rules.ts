@@ -4,7 +4,8 @@ import type { AgentErrorCode } from '../errors.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { GateRules, ShadowRules } from '../ground/update-rules.js';
 import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
-import { shareOf, type Agreement, type Comparable } from './agreement.js';
+import { shareOf, type Agreement } from '../../runtime/stages/agreement.js';
+import type { Comparable } from './agreement.js';
 
 export interface ShadowTally {
   agreement: Agreement;

@@ -2,6 +2,7 @@
  * Runs a candidate on some of the frames that the serving package processes, and compares the two. The serving package never waits for the candidate.
  */
 import { isSound } from '../../runtime/frame.js';
+import { addSample, noAgreement } from '../../runtime/stages/agreement.js';
 import { looked } from '../../runtime/stages/types.js';
 import { AgentError, toCodedError } from '../errors.js';
 import type { ProcessedFrame, Running } from '../ground/frames.js';
@@ -10,7 +11,7 @@ import { CandidateError } from '../ground/runtime.js';
 import type { ShadowCandidate } from '../ground/shadow.js';
 import type { UpdateRules } from '../ground/update-rules.js';
 import type { Clock } from '../platform/clock.js';
-import { addSample, comparable, noAgreement } from './agreement.js';
+import { comparable } from './agreement.js';
 import { judgeShadow, ownMs, reportShadow, type ShadowLimits, type ShadowTally } from './shadow-rules.js';
 import { SoundStretch } from './stretch.js';
 

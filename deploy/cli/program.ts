@@ -20,6 +20,7 @@ async function inCheckout(load: () => Promise<CommandModule>): Promise<CommandMo
 /** One line a command, in the order of --help. Loaded on demand: most need much that the others do not. */
 const commands: Readonly<Record<string, () => Promise<CommandModule | undefined>>> = {
   compress: () => import('./commands/compress.js'),
+  adapt: () => import('./commands/adapt.js'),
   lab: () => import('./commands/lab.js'),
   inspect: () => import('./commands/inspect.js'),
   bench: () => import('./commands/bench.js'),

@@ -37,3 +37,6 @@ export function checkDeclaredLevels(metadata: ReadonlyMap<string, string>, const
     throw new RuntimeError('E_MODEL_VALUE', `Tensor '${name}': element ${at} is ${value}, but its ${levels} declared levels are ${-largest}..${largest}`, { details: { initializer: name, element: at, value } });
   }
 }
+
+/** Names of the stored tensors that are declared to take fewer than 256 values. @throws RuntimeError E_MODEL_MALFORMED */
+export const declaredStored = (metadata: ReadonlyMap<string, string>): Set<string> => new Set(declaredLevels(metadata).map(([name]) => name));

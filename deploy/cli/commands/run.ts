@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Affinity } from '../../../kernels/binding/affinity.js';
 import { isas, type Isa } from '../../../kernels/binding/native.js';
+import { withOverlay } from '../../../runtime/adapt/overlay.js';
 import type { RuntimeError } from '../../../runtime/errors.js';
 import { openSoundSource } from '../../../runtime/media/sound.js';
 import { openSource } from '../../../runtime/media/source.js';
@@ -12,7 +13,7 @@ import type { Gallery, Pipeline } from '../../../runtime/pipeline/types.js';
 import type { EngineName } from '../../../runtime/session-types.js';
 import type { Drawing } from '../../run/draw.js';
 import { openAny, withSettings } from '../../run/open-any.js';
-import { readJson } from '../files.js';
+import { readInputFile, readJson } from '../files.js';
 import { parsePipeline } from '../../../runtime/kinds/registry.js';
 import type { ModelPackage } from '../../../runtime/package/package.js';
 import { DeployError } from '../../errors.js';
@@ -41,6 +42,7 @@ interface RunOptions extends ModelArguments {
   motion: boolean;
   incremental?: boolean;
   gates?: string;
+  overlay?: string;
   track?: boolean;
   realtime: boolean;
   loop: boolean;
@@ -105,7 +107,8 @@ async function run(self: Command, path: string, options: RunOptions): Promise<Re
     // Before the model is opened: a wrong name or a missing ffmpeg is told at once.
     drawing = options.draw === undefined ? undefined : (await import('../../run/draw.js')).openDrawing(options.draw, fps);
     const opened = await openAny(path, options, (text) => log(self, `sterna: ${text}`));
-    const modelPackage = options.gates === undefined ? opened : withSettings(opened, await readJson(options.gates));
+    const adapted = options.overlay === undefined ? opened : withOverlay(opened, await readInputFile(options.overlay));
+    const modelPackage = options.gates === undefined ? adapted : withSettings(adapted, await readJson(options.gates));
     pipeline = await createPipeline(modelPackage, { gallery, engine, threads, affinity, motionGate: motion, ...(incremental === undefined ? {} : { incremental: inParts(modelPackage) }), ...(track === undefined ? {} : { tracking: track }), ...(isa === undefined ? {} : { isa }), ...cache });
     await enrolAll(self, pipeline, gallery, options.enrol, stop.signal);
     const playing = { realtime, loop, signal: stop.signal };
@@ -150,6 +153,7 @@ export function register(program: Command): void {
     .option('--track', 'follow what is found from frame to frame; the default of a package is its own, that of a detector is not to')
     .option('--no-track', 'look at every frame by itself')
     .option('--incremental', 'of a detector, compute only what has changed in the picture; findings differ a little from those of full runs')
+    .option('--overlay <file>', 'thresholds that sterna adapt, or a device, adapted to a camera')
     .option('--gates <file>', 'settings of the gates that sterna gate calibrate wrote')
     .option('--realtime', 'play files at their own frame rate and drop late frames, like a camera', false)
     .option('--loop', 'start again at the end', false)

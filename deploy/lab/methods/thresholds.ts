@@ -1,3 +1,4 @@
+import { restateBiases } from '../../../runtime/adapt/apply.js';
 import { openOnnxRuntime } from '../../../runtime/engines/onnxruntime.js';
 import { graphToOnnx } from '../../../runtime/graph/export.js';
 import { producersOf, type Graph, type Node } from '../../../runtime/graph/graph.js';
@@ -105,25 +106,6 @@ function tunedScales(graph: Graph, groups: readonly Group[], factors: ReadonlyMa
   })));
 }
 
-/** Biases of 32 bits are in units of the input's scale times the weights': new scales, and codes for the same numbers. */
-function withBiases(graph: Graph, constants: Map<string, TensorValue>): void {
-  const makers = producersOf(graph.nodes);
-  const scaleBehind = (value: string | undefined): TensorValue | undefined => {
-    const maker = makers.get(value ?? '');
-    return maker?.op === 'DequantizeLinear' ? constants.get(scaleOf(maker)) : undefined;
-  };
-  for (const { inputs: [x, w, b] } of graph.nodes) {
-    const maker = makers.get(b ?? '');
-    const [codes, old] = [graph.constants.get(maker?.inputs[0] ?? ''), graph.constants.get(maker?.inputs[1] ?? '')];
-    const [input, weights] = [scaleBehind(x), scaleBehind(w)];
-    if (maker?.op !== 'DequantizeLinear' || codes?.dtype !== 'int32' || old === undefined || input === undefined || weights === undefined) continue;
-    const [from, byChannel, one] = [toNumbers(old), toNumbers(weights), toNumbers(input)[0] ?? 1];
-    const scales = [...from].map((_, i) => Math.fround(one * (byChannel.length === 1 ? (byChannel[0] ?? 1) : (byChannel[i] ?? 1))));
-    constants.set(scaleOf(maker), fromNumbers('float32', old.dims, scales));
-    constants.set(maker.inputs[0] ?? '', fromNumbers('int32', codes.dims, [...toNumbers(codes)].map((code, i) => Math.round((code * (from[from.length === 1 ? 0 : i] ?? 1)) / (scales[scales.length === 1 ? 0 : i] ?? 1)))));
-  }
-}
-
 /** Energy of the difference from the float outputs over that of the float outputs. */
 async function errorOf(session: Session, samples: readonly Feeds[], wanted: readonly Feeds[]): Promise<number> {
   let [error, energy] = [0, 0];
@@ -196,7 +178,7 @@ export async function tuneThresholds(float: Uint8Array, quantized: Uint8Array, s
       onStep?.(trainer.step, steps, loss);
     }
     const constants = new Map([...graph.constants, ...tunedScales(graph, groups, trainer.result)]);
-    withBiases(graph, constants);
+    restateBiases(graph, constants);
     const bytes = serializeModel({ ...graphToOnnx({ ...graph, constants }), metadata: model.metadata });
     const [before, after] = [await withSession(quantized, (session) => errorOf(session, judged, answers.judged)), await withSession(bytes, (session) => errorOf(session, judged, answers.judged))];
     const kept = after < before;
