@@ -346,9 +346,9 @@ export class Agent {
   }
 
   #reported(): Reported {
-    const { bootId, clock, faults, trust } = this.#f;
+    const { bootId, clock, config, faults, trust } = this.#f;
     return buildReported({
-      trust: trust.report(),
+      trust: trust.report(), labels: config.labels,
       bootId, timeMs: clock.nowMs(), clockSynchronized: clock.synchronized(), pipelines: this.#pipelines.all.map((pipeline) => pipeline.reported()),
       faults: faults.active, lastError: faults.last,
     });

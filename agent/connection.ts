@@ -6,6 +6,7 @@ import { toCodedError } from './errors.js';
 import type { Foundation } from './foundation.js';
 import { Downlink } from './mqtt/downlink.js';
 import { MAX_IN_FLIGHT, MqttLink } from './mqtt/link.js';
+import { leastBirth } from './ota/journal.js';
 import { OutboxPump } from './outbox/pump.js';
 import { runtimeVersion } from '../runtime/version.js';
 
@@ -124,16 +125,16 @@ export class Connection {
    * say so.
    */
   #nextBirth(): number {
-    const { journal, faults } = this.#parts.foundation;
+    const { journal, faults, clock } = this.#parts.foundation;
     try {
-      this.#birthSeq = journal.nextBirth();
+      this.#birthSeq = journal.nextBirth(clock.nowMs());
       if (this.#unsaved !== null) faults.clear('agent', this.#unsaved);
       this.#unsaved = null;
     } catch (error) {
       const coded = toCodedError(error);
       this.#unsaved = coded.code;
       faults.raise('agent', coded);
-      this.#birthSeq += 1;
+      this.#birthSeq = Math.max(this.#birthSeq + 1, leastBirth(clock.nowMs()));
     }
     return this.#birthSeq;
   }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ContractError } from './errors.js';
 import { codedError, count, digest, epochMs, id, longText, milliseconds, openSet, packageRef, shortText, stamp } from './codec.js';
+import { labelsSchema } from './caps.js';
 import { settingsSchema } from './desired.js';
 import { MAX_PIPELINES } from './pipeline.js';
 
@@ -84,6 +85,8 @@ export const reportedSchema = z.object({
   pipelines: z.array(pipelineReportSchema).max(MAX_PIPELINES),
   /** Whose signatures the device trusts: versions of the two roots. `unsigned` takes any message; `unprovisioned` takes none. */
   trust: z.object({ mode: openSet(['signed', 'unsigned', 'unprovisioned']), image_root: count.nullable(), director_root: count.nullable() }).optional(),
+  /** As in `caps`, and signed here: they choose the devices of a roll-out. Absent: an earlier agent. */
+  labels: labelsSchema.optional(),
   /** Present faults, at most 32; `pipeline` is null for those of the whole device. */
   faults: z.array(codedError.extend({ component: shortText, pipeline: id.nullable() })).max(32),
   /** Place of this report among those of the device: number of its connection, which only grows, and of the report since the start. */
@@ -96,6 +99,20 @@ export const reportedSchema = z.object({
 export type Reported = z.infer<typeof reportedSchema>;
 
 /**
+ * What a device is, by its signed report where there is one. In an unsigned report, and in `caps`, whoever controls the broker may have written it.
+ */
+export function labelsOf({ reported, caps }: { reported: Reported | null; caps: { labels?: Record<string, string> | undefined } | null }): Readonly<Record<string, string>> {
+  return (reported?.signature === undefined ? undefined : reported.labels) ?? caps?.labels ?? reported?.labels ?? {};
+}
+
+export type ReportOrder = NonNullable<Reported['order']>;
+
+/** Whether a report was written before another one of the same device. */
+export function isOlder(next: ReportOrder, known: ReportOrder): boolean {
+  return next.birth_seq < known.birth_seq || (next.birth_seq === known.birth_seq && next.seq < known.seq);
+}
+
+/**
  * A broker cannot present an old report as new. Devices that do not number their reports are believed. Whoever reads reports keeps the signature of those that it
  * has verified, and of no others: what is verified takes the place of anything that is not, which may have been invented with the largest of all numbers.
  * @throws ContractError E_REPORT_REPLAYED
@@ -104,7 +121,7 @@ export function requireNewerReport(next: Reported, known: Reported | null): void
   if (next.signature !== undefined && known?.signature === undefined) return;
   const [now, before] = [next.order, known?.order];
   if (before === undefined || (now === undefined && next.boot_id !== known?.boot_id)) return;
-  if (now !== undefined && (now.birth_seq > before.birth_seq || (now.birth_seq === before.birth_seq && now.seq >= before.seq))) return;
+  if (now !== undefined && !isOlder(now, before)) return;
   const said = now === undefined ? 'without a number' : `${now.birth_seq}/${now.seq}`;
   throw new ContractError('E_REPORT_REPLAYED', `A report ${said} came after the report ${before.birth_seq}/${before.seq} of the same device; it is old, or somebody sent it again`);
 }

@@ -15,8 +15,9 @@ import { checkFfmpeg, checkInputs } from './camera.js';
 import { checksOf, formatChecks, passed, type Check } from './check.js';
 import { checkDaemon } from './daemon.js';
 import { checkKernels, type Runner } from './kernels.js';
+import { checkKeys } from './keys.js';
 import { checkClock, checkEnergy, checkMemory, checkProcessor, checkTemperatures } from './machine.js';
-import { checkDisk, checkKeys, checkPackages } from './storage.js';
+import { checkDisk, checkPackages } from './storage.js';
 
 const USAGE = 'Usage: sterna doctor [--config FILE] [--json]\nExit codes: 0 everything works (warnings do not count), 1 something does not, 2 wrong command line.\n';
 
@@ -45,7 +46,7 @@ export async function examine(config: Config | undefined, deps: DoctorDeps = {})
   const { checks: broker, signedMs } = await checkBroker(config);
   return [
     ...hardware, ...checkDisk(config), ...daemon, ...await checkInputs(config, { files, daemonRuns: runs }), ...broker,
-    ...checkClock(clock, { signedMs, builtMs }), ...checkKeys(config), ...await checkPackages(config),
+    ...checkClock(clock, { signedMs, builtMs }), ...checkKeys(config, env), ...await checkPackages(config),
   ];
 }
 

@@ -1,18 +1,14 @@
-/** Checks the state folder (space, rights, speed), the package in it, and keys and certificates. */
-import { X509Certificate } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync, statfsSync, writeSync } from 'node:fs';
+/** Checks the state folder (space, rights, speed) and the package in it. */
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { messageOf } from '../../runtime/errors.js';
 import { medianOf } from '../../runtime/percentile.js';
 import type { Config } from '../config/schema.js';
 import { pipelineSpecs } from '../config/pipelines.js';
-import { rootFiles } from '../config/root-files.js';
 import { sha256OfFile } from '../ota/store.js';
 import { decodePointer } from '../ota/stored-state.js';
 import { pipelineFolder } from '../pipelines/device-pipeline.js';
-import type { RepositoryName } from '../trust/metadata.js';
-import { decodeRoot } from '../trust/repository.js';
 import { checksOf, type Check } from './check.js';
 
 const MiB = 2 ** 20;
@@ -20,8 +16,6 @@ const MiB = 2 ** 20;
 const SLOW_SYNC_MS = 100;
 const PROBE_BYTES = 64 * 1024;
 const PROBES = 5;
-const DAY_MS = 86_400_000;
-const EXPIRES_SOON_DAYS = 30;
 
 /** Median time of a few writes that wait for the disk, milliseconds. @throws errors of the file system */
 function syncMilliseconds(folder: string): number {
@@ -89,53 +83,4 @@ export async function checkPackages(config: Config): Promise<Check[]> {
       return report.failed(`${active.name} ${active.version} is damaged: ${messageOf(error)}`, { details, remedy: 'the daemon goes back to the previous package at its next start; publish this one again' });
     }
   }));
-}
-
-function checkRoot(config: Config, name: RepositoryName): Check {
-  const report = checksOf('trust');
-  const path = rootFiles(config.state_dir, config.trust)[name];
-  try {
-    const { signed, expiresMs } = decodeRoot(name, readFileSync(path, 'utf8'));
-    const details = { path, version: signed.version, expires_ms: expiresMs };
-    const until = new Date(expiresMs).toISOString().slice(0, 10);
-    if (expiresMs < Date.now()) return report.warning(`the pinned ${name} root expired on ${until}`, { details, remedy: 'newer roots come with the next publication; if none does, rotate the root (sterna repository rotate)' });
-    return report.ok(`${name} root, version ${signed.version}, until ${until}`, { details });
-  } catch (error) {
-    return report.failed(`no usable ${name} root: ${messageOf(error)}`, { details: { path }, remedy: `the device installs nothing without it: put the ${name}-root.json that sterna provision wrote to ${path}` });
-  }
-}
-
-/** The certificates of this device for the broker and for the web server, which may be the same. */
-function checkCertificates({ broker, ota }: Config): Check[] {
-  return [...new Set([broker.tls?.cert, ota.web?.cert])].flatMap((path) => (path === undefined ? [] : checkCertificate(path)));
-}
-
-function checkCertificate(path: string): Check[] {
-  const report = checksOf('certificate');
-  try {
-    const certificate = new X509Certificate(readFileSync(path));
-    const days = Math.floor((Date.parse(certificate.validTo) - Date.now()) / DAY_MS);
-    const details = { path, subject: certificate.subject, days_left: days };
-    const remedy = 'make a new one (sterna provision) and put it in its place; the daemon reads it at the next connection';
-    if (days < 0) return [report.failed(`${certificate.subject} expired ${-days} days ago`, { details, remedy })];
-    return [days < EXPIRES_SOON_DAYS ? report.warning(`${certificate.subject} expires in ${days} days`, { details, remedy }) : report.ok(`${certificate.subject}, ${days} days left`, { details })];
-  } catch (error) {
-    return [report.failed(`${path}: ${messageOf(error)}`, { remedy: 'expected the certificate of this device as PEM' })];
-  }
-}
-
-/** Checks whether other users may read a secret. */
-function checkSecret(path: string): Check[] {
-  const report = checksOf('secrets');
-  if (!existsSync(path)) return [];
-  const mode = statSync(path).mode & 0o777;
-  return [(mode & 0o077) === 0 ? report.ok(`${path} is its owner's alone`) : report.warning(`others may read ${path} (mode ${mode.toString(8)})`, { remedy: `chmod 600 ${path}` })];
-}
-
-export function checkKeys(config: Config): Check[] {
-  const trust = config.broker.url === null ? [] : config.trust.unsigned
-    ? [checksOf('trust').warning('the unsigned mode of development is on: whoever may publish to this device decides what it runs', { remedy: 'pin both roots (sterna provision), and remove trust.unsigned' })]
-    : [checkRoot(config, 'image'), checkRoot(config, 'director')];
-  const secrets = [join(config.state_dir, 'gallery.key'), config.gallery.key_file, config.broker.tls?.key, config.ota.web?.key, config.broker.password_file].filter((path) => path !== undefined);
-  return [...trust, ...checkCertificates(config), ...secrets.flatMap(checkSecret)];
 }

@@ -12,6 +12,11 @@ import { PipelineJournal } from './pipeline-journal.js';
 import { TrustJournal } from './trust-journal.js';
 
 const KEPT_COMMANDS = 200;
+/** Seconds since 1970 until the year 36812: a clock at its maximum leaves enough larger numbers. */
+const MAX_BIRTH = 2 ** 40;
+
+/** The number of a connection is not smaller. @param nowMs the clock, whatever it says */
+export const leastBirth = (nowMs: number): number => Math.max(1, Math.min(Math.floor(nowMs / 1000), MAX_BIRTH));
 
 /** The part of the journal for the whole device; `of` gives the part of one pipeline. */
 export class Journal {
@@ -68,10 +73,14 @@ export class Journal {
     translateSqlite('write the journal', () => this.#db.prepare('DELETE FROM run').run());
   }
 
-  /** The number of the next connection. It grows with each call, over all runs. */
-  nextBirth(): number {
-    return translateSqlite('write the journal', () => this.#db.prepare<[], { seq: number }>(
-      'INSERT INTO birth (id, seq) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1 RETURNING seq').get()?.seq ?? 1);
+  /**
+   * The number of the next connection. It grows with each call, over all runs. It is at least the clock in seconds, so that it grows after this database was lost
+   * too: whoever remembers a larger number would take no status and no report of this device again.
+   */
+  nextBirth(nowMs: number): number {
+    const least = leastBirth(nowMs);
+    return translateSqlite('write the journal', () => this.#db.prepare<[number, number], { seq: number }>(
+      'INSERT INTO birth (id, seq) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET seq = max(seq + 1, ?) RETURNING seq').get(least, least)?.seq ?? least);
   }
 
   /** The answer that was given to a command; null when there was none, or when it cannot be read. */

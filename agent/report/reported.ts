@@ -24,6 +24,7 @@ export interface ReportedParts {
   timeMs: number;
   clockSynchronized: boolean;
   trust: NonNullable<Reported['trust']>;
+  labels: Readonly<Record<string, string>>;
   pipelines: readonly ReportedPipeline[];
   /** The faults that last at present. */
   faults: readonly ActiveFault[];
@@ -38,6 +39,7 @@ export function buildReported(parts: ReportedParts): Reported {
     time_ms: parts.timeMs,
     clock_synchronized: parts.clockSynchronized,
     trust: parts.trust,
+    labels: { ...parts.labels },
     pipelines: parts.pipelines.map(reportOf),
     faults: parts.faults.slice(0, 32).map(({ pipeline, component, error }) => ({ pipeline, component, code: error.code.slice(0, 256), message: error.message.slice(0, 512) })),
     last_error: parts.lastError === null ? null : { ...parts.lastError, message: parts.lastError.message.slice(0, 4096) },

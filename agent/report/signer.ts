@@ -13,7 +13,7 @@ export interface ReportSignerParts {
   faults: FaultPort;
 }
 
-interface ReportKey { privateKey: KeyObject; keyId: string }
+export interface ReportKey { privateKey: KeyObject; keyId: string }
 
 /** Signs reports with the key of this device. A key that cannot be used is a fault, and does not keep the device from reporting. */
 export class ReportSigner {
@@ -30,11 +30,11 @@ export class ReportSigner {
    * @param build makes the report when the key has been read, so that it shows whether that failed
    */
   sign(connection: number, build: () => Reported): Reported {
-    const { keyFile, faults, address } = this.#parts;
+    const { keyFile, faults, address, env } = this.#parts;
     if (keyFile === undefined) return build();
     try {
       if (this.#connection !== connection) this.#key = null;
-      this.#key ??= this.#read(keyFile);
+      this.#key ??= readReportKey(keyFile, env);
       this.#connection = connection;
       faults.clear('agent', 'E_REPORT_KEY');
     } catch (error) {
@@ -43,19 +43,19 @@ export class ReportSigner {
     const report = build();
     return this.#key === null ? report : signReport(address, report, this.#key);
   }
+}
 
-  /** @throws AgentError E_REPORT_KEY */
-  #read(path: string): ReportKey {
-    const privateKey = this.#parse(path);
-    if (!isReportKey(privateKey)) throw new AgentError('E_REPORT_KEY', `${path}: reports cannot be signed with a key of type ${privateKey.asymmetricKeyType ?? 'unknown'}; use Ed25519, ECDSA with P-256, or RSA of at least 2048 bits. Reports are not signed`);
-    return { privateKey, keyId: reportKeyId(createPublicKey(privateKey)) };
-  }
+/** @throws AgentError E_REPORT_KEY for a file that cannot be read, and for a key that reports cannot be signed with */
+export function readReportKey(path: string, env: NodeJS.ProcessEnv): ReportKey {
+  const privateKey = parseKey(path, env);
+  if (!isReportKey(privateKey)) throw new AgentError('E_REPORT_KEY', `${path}: reports cannot be signed with a key of type ${privateKey.asymmetricKeyType ?? 'unknown'}; use Ed25519, ECDSA with P-256, or RSA of at least 2048 bits. Reports are not signed`);
+  return { privateKey, keyId: reportKeyId(createPublicKey(privateKey)) };
+}
 
-  #parse(path: string): KeyObject {
-    try {
-      return createPrivateKey(readSecret(path, this.#parts.env));
-    } catch (cause) {
-      throw new AgentError('E_REPORT_KEY', `${path} cannot be read as a private key: ${messageOf(cause)}. Reports are not signed`, { cause });
-    }
+function parseKey(path: string, env: NodeJS.ProcessEnv): KeyObject {
+  try {
+    return createPrivateKey(readSecret(path, env));
+  } catch (cause) {
+    throw new AgentError('E_REPORT_KEY', `${path} cannot be read as a private key: ${messageOf(cause)}. Reports are not signed`, { cause });
   }
 }

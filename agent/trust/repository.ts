@@ -5,7 +5,7 @@
  * and reads the clock itself.
  */
 import type { TargetFile } from '@tufjs/models';
-import { MAX_DELEGATED_ROLES, type RepositoryFiles } from '../contracts/index.js';
+import { MAX_DELEGATED_ROLES, SIGNED_FIELDS, type RepositoryFiles } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { decodeMetadata, type Decoded, type Kind, type RepositoryName } from './metadata.js';
 
@@ -49,6 +49,21 @@ export const MAX_CLOCK_AHEAD_MS = 3 * 366 * 86_400_000;
 export function decodeRoot(name: RepositoryName, text: string): Decoded<'root'> {
   const root = decodeMetadata('root', `${name} root`, text);
   requireSigned(root, 'root', root);
+  return root;
+}
+
+/** Whether this is a director's root: only that one says who may give commands. */
+export function isDirectorRoot({ signed }: Decoded<'root'>): boolean {
+  return Object.hasOwn(signed.unrecognizedFields, SIGNED_FIELDS.commandRoles);
+}
+
+/**
+ * A root that was pinned at provisioning. With the director's root in the place of the image root, the online key could sign any package by itself.
+ * @throws AgentError E_TRUST_FORMAT, E_TRUST_SIZE, E_TRUST_SIGNATURE; E_TRUST_ROOT for the director's root in the place of the image root
+ */
+export function decodePinnedRoot(name: RepositoryName, text: string): Decoded<'root'> {
+  const root = decodeRoot(name, text);
+  if (name === 'image' && isDirectorRoot(root)) throw new AgentError('E_TRUST_ROOT', 'it is the root of the director, whose online key could then sign any package by itself');
   return root;
 }
 

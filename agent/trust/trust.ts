@@ -13,7 +13,7 @@ import { verifyCommand } from './command.js';
 import { verifyDesired, type Identity, type TrustedPair } from './desired.js';
 import type { Decoded, RepositoryName } from './metadata.js';
 import { floorsWith, latestSignedMs, pipelineTrust, settleReleases, trustRecordSchema, withPipeline, withSettings, type PipelineTrust, type TrustRecord } from './record.js';
-import { decodeRoot } from './repository.js';
+import { decodePinnedRoot, decodeRoot } from './repository.js';
 import type { SettingsRule } from './settings.js';
 import { TrustedTime } from './time.js';
 
@@ -197,7 +197,7 @@ export class Trust {
     const path = this.#options.roots[name];
     try {
       const root = readFileSync(path, 'utf8');
-      decodeRoot(name, root);
+      decodePinnedRoot(name, root);
       return { pinned_sha256: createHash('sha256').update(root).digest('hex'), root };
     } catch (cause) {
       throw new AgentError('E_TRUST_ROOT', `the pinned ${name} root ${path} cannot be used (${cause instanceof Error ? cause.message : String(cause)})`, { cause });

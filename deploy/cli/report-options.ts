@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
 import { ReportGuard } from '../repository/report-guard.js';
+import { messageOf } from '../../runtime/errors.js';
 import { AccessFolderKeys } from '../repository/report-keys.js';
+import { ReportMemory, reportMemoryFile } from '../repository/report-memory.js';
 import { log } from './output.js';
 
 /** Of commands that believe reports of devices. */
@@ -29,7 +31,19 @@ export function reportGuard(self: Command, { access, unsignedReports, repository
     return new ReportGuard();
   }
   if (unsignedReports) log(self, 'WARNING: reports without a signature are believed (--unsigned-reports), so whoever controls the broker can invent them');
-  return new ReportGuard({ keys: new AccessFolderKeys(folder), acceptUnsigned: unsignedReports });
+  const memory = reportMemory(self);
+  return new ReportGuard({ keys: new AccessFolderKeys(folder), acceptUnsigned: unsignedReports, ...(memory === null ? {} : { memory }) });
+}
+
+/** Null, with a warning: it cannot be opened. A command that says what a device does is of use without it. */
+function reportMemory(self: Command): ReportMemory | null {
+  const warn = (why: string): void => log(self, `WARNING: the newest reports are not remembered, so whoever controls the broker can show a report that was held back to the next command: ${why}`);
+  try {
+    return new ReportMemory(reportMemoryFile(), warn);
+  } catch (error) {
+    warn(messageOf(error));
+    return null;
+  }
 }
 
 /** One line a device whose reports were refused; empty without any. */

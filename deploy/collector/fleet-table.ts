@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { quantile, type DeviceAddress, type HistogramData, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { labelsOf, quantile, type DeviceAddress, type HistogramData, type TelemetryWindow } from '../../agent/contracts/index.js';
 import type { Collector } from './collector.js';
 import { healthOf, type HealthLevel } from './health.js';
 import type { CollectorStore, DeviceRecord } from './store.js';
@@ -113,7 +113,7 @@ export class FleetTable {
     const packages = (reported?.pipelines ?? []).flatMap(({ slots: { active } }) => (active === null ? [] : [`${active.name} ${active.version}`]));
     this.#set(record, {
       seen_ms: record.seenMs, state: status?.state ?? 'unknown', version: status?.version ?? caps?.version ?? null, packages: [...new Set(packages)],
-      health: level, alarms: alarms.map(({ title }) => title), labels: caps?.labels ?? {},
+      health: level, alarms: alarms.map(({ title }) => title), labels: labelsOf(record),
     });
   };
 

@@ -30,9 +30,12 @@ export function mosquittoAcl(devices: readonly DeviceAddress[], operators: reado
   ].join('\n');
 }
 
-/** `acl.conf` of EMQX (file authorizer, Erlang terms), for a listener with `peer_cert_as_username = cn`. */
+/**
+ * `acl.conf` of EMQX 5 (file authorizer, Erlang terms; https://docs.emqx.com/en/emqx/latest/access-control/authz/file.html), for listeners of which each wants a
+ * certificate, with `mqtt.peer_cert_as_username = cn`. The first rule that fits decides, so the last one refuses what no other allows.
+ */
 export function emqxAcl(devices: readonly DeviceAddress[], operators: readonly string[]): string {
-  const rule = (user: string, action: string, topics: readonly string[]): string => `{allow, {username, {re, "^${user.replace(/[.]/g, '\\\\.')}$"}}, ${action}, [${topics.map((topic) => `"${topic}"`).join(', ')}]}.`;
+  const rule = (user: string, action: string, topics: readonly string[]): string => `{allow, {username, "${user}"}, ${action}, [${topics.map((topic) => `"${topic}"`).join(', ')}]}.`;
   return [
     '%% Written by sterna provision. What is not allowed here is refused.',
     ...operators.map((name) => rule(requireId('operator', name), 'all', [`${TOPIC_ROOT}/#`])),

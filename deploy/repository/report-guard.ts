@@ -1,5 +1,6 @@
-import { ContractError, decodePayload, decodeUnverified, isSignedBy, reportedSchema, requireNewerReport, type DeviceAddress, type Reported } from '../../agent/contracts/index.js';
+import { ContractError, decodePayload, decodeUnverified, isOlder, isSignedBy, reportedSchema, requireNewerReport, type DeviceAddress, type Reported, type ReportOrder } from '../../agent/contracts/index.js';
 import type { ReportKeys } from './report-keys.js';
+import type { ReportMemory } from './report-memory.js';
 
 /** The latest report of a device that was refused, and how many there were since the start. */
 export interface RefusedReports {
@@ -15,6 +16,8 @@ export interface ReportGuardOptions {
   keys: ReportKeys | null;
   /** Takes reports without a signature, also of devices that have a certificate: for devices of earlier versions. Default false. */
   acceptUnsigned?: boolean;
+  /** Of verified reports that were believed before this start. Absent: a report that was held back then can be shown again. */
+  memory?: ReportMemory;
 }
 
 /** Devices whose refused reports are remembered; a hostile broker can invent any number of names. */
@@ -28,6 +31,8 @@ export const isRefusal = (error: unknown): error is ContractError => error insta
 export class ReportGuard {
   readonly #options: ReportGuardOptions;
   readonly #refused = new Map<string, RefusedReports>();
+  /** By device and key, the newest believed since the start, of which there are no more than certificates. */
+  readonly #newest = new Map<string, ReportOrder>();
   /** Reports that were refused since the start. */
   count = 0;
 
@@ -47,7 +52,28 @@ export class ReportGuard {
 
   /** @throws ContractError E_REPORT_REPLAYED */
   requireNewer(address: DeviceAddress, next: Reported, known: Reported | null): void {
-    this.#counted(address, () => requireNewerReport(next, known));
+    this.#counted(address, () => {
+      requireNewerReport(next, known);
+      this.#requireUnseen(address, next);
+    });
+  }
+
+  /**
+   * The first report of a device after a start must not be older than the newest before it. Later ones are compared with what their reader knows: another program
+   * that shares the memory may be a report ahead.
+   */
+  #requireUnseen(address: DeviceAddress, { signature, order }: Reported): void {
+    const { memory } = this.#options;
+    if (memory === undefined || signature === undefined || order === undefined) return;
+    const name = `${address.fleet}/${address.device}/${signature.key}`;
+    const here = this.#newest.get(name);
+    const before = here ?? memory.newest(address, signature.key);
+    if (here === undefined && before !== null && isOlder(order, before)) {
+      throw new ContractError('E_REPORT_REPLAYED', `A report ${order.birth_seq}/${order.seq} of ${address.fleet}/${address.device} is older than the report ${before.birth_seq}/${before.seq} that was believed before this program started; somebody held it back or sent it again. If the device has lost its state while its clock was wrong, give it a new certificate, or move ${memory.path} away`);
+    }
+    if (here !== undefined && !isOlder(here, order)) return;
+    this.#newest.set(name, order);
+    memory.note(address, signature.key, order);
   }
 
   /** Null: none of this device. */

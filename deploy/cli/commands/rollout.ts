@@ -2,7 +2,7 @@ import type { Command, Option } from 'commander';
 import { randomBytes } from 'node:crypto';
 import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { requireId } from '../../../agent/contracts/index.js';
+import { labelsOf, requireId } from '../../../agent/contracts/index.js';
 import { DeployError } from '../../errors.js';
 import { askHandover, handoverFolder, handOver } from '../../publish/handover.js';
 import { desiredPackage, loadPackage } from '../../publish/packages.js';
@@ -137,11 +137,11 @@ async function candidates(options: CreateOptions, guard: ReportGuard, signal: Ab
   const fleet = await openFleet(brokerLink(options), options.fleet, { guard });
   try {
     const records = (await discovered(fleet, signal)).filter(({ reported }) => reported !== null);
-    const chosen = records.filter(({ caps }) => hasLabels(caps?.labels ?? {}, labels));
+    const chosen = records.filter((record) => hasLabels(labelsOf(record), labels));
     if (chosen.length === 0) throw new DeployError('E_DEVICE_UNKNOWN', `No device of fleet ${options.fleet} ${options.label.length === 0 ? 'has reported to this broker' : 'that has reported has these labels'}`, { details: { fleet: options.fleet, reported: records.length } });
     return chosen.map(({ device, reported, caps }) => {
       const pipeline = chosenPipeline(device, reported?.pipelines.map(({ name }) => name) ?? [], options.pipeline);
-      return { device, pipeline, labels: caps?.labels ?? {}, active: reported?.pipelines.find(({ name }) => name === pipeline)?.slots.active?.digest ?? null };
+      return { device, pipeline, labels: labelsOf({ reported, caps }), active: reported?.pipelines.find(({ name }) => name === pipeline)?.slots.active?.digest ?? null };
     });
   } finally {
     await fleet.close();

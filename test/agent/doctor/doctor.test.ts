@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectAsync } from 'mqtt';
 import sharp from 'sharp';
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { parseConfig } from '../../../agent/config/load.js';
 import type { Config } from '../../../agent/config/schema.js';
 import { checkBroker } from '../../../agent/doctor/broker.js';
@@ -13,14 +13,13 @@ import { checkDaemon } from '../../../agent/doctor/daemon.js';
 import { checkKernels, runSelfCheck } from '../../../agent/doctor/kernels.js';
 import { checkClock, checkEnergy, checkMemory, checkProcessor, checkTemperatures } from '../../../agent/doctor/machine.js';
 import { runDoctor } from '../../../agent/doctor/main.js';
-import { checkDisk, checkKeys, checkPackages } from '../../../agent/doctor/storage.js';
+import { checkDisk, checkPackages } from '../../../agent/doctor/storage.js';
 import { encodePointer } from '../../../agent/ota/stored-state.js';
 import { parseConfig as configOf, startAgent } from '../../../agent/main.js';
 import { aedesBroker, mosquittoBroker, mosquittoMissing } from '../support/brokers.js';
 import { certificates, opensslMissing } from '../support/certificates.js';
 import { machine } from '../support/machine.js';
 import { quietLog, temporaryFolder } from '../support/tools.js';
-import { SignedFleet } from '../trust/fleet.js';
 
 const only = (checks: readonly Check[]): Check => { expect(checks).toHaveLength(1); return checks[0] as Check; };
 const config = (tree: Record<string, unknown>): Config => parseConfig({ device_id: 'door', fleet: 'demo', state_dir: temporaryFolder(), api: { enabled: false }, ...tree });
@@ -181,64 +180,6 @@ describe('the state', () => {
     expect(existsSync(file)).toBe(true);
     writeFileSync(join(settings.state_dir, 'slots.json'), 'x');
     expect(only(await checkPackages(settings))).toMatchObject({ status: 'warning', text: expect.stringContaining('its checksum does not match') as string });
-  });
-
-  it('misses roots of trust, and warns of the unsigned mode and of secrets that others can read', () => {
-    const broker = { url: 'mqtt://127.0.0.1:1' };
-    expect(checkKeys(config({ broker }))).toMatchObject([{ area: 'trust', status: 'failed' }, { area: 'trust', status: 'failed' }]);
-    expect(only(checkKeys(config({ broker, trust: { unsigned: true } })))).toMatchObject({ status: 'warning' });
-    const settings = config({});
-    writeFileSync(join(settings.state_dir, 'gallery.key'), 'x', { mode: 0o644 });
-    expect(only(checkKeys(settings))).toMatchObject({ status: 'warning', remedy: `chmod 600 ${join(settings.state_dir, 'gallery.key')}` });
-  });
-
-  it('reads the pinned roots, and says when they expire or are not whole', () => {
-    const fleet = new SignedFleet({ nowMs: Date.now() });
-    const settings = config({ broker: { url: 'mqtt://127.0.0.1:1' } });
-    const folder = join(settings.state_dir, 'trust');
-    mkdirSync(folder);
-    for (const name of ['image', 'director'] as const) writeFileSync(join(folder, `${name}-root.json`), fleet.root(name));
-    expect(checkKeys(settings)).toMatchObject([
-      { area: 'trust', status: 'ok', text: expect.stringMatching(/^image root, version 1, until \d{4}-/) as string }, { area: 'trust', status: 'ok', text: expect.stringMatching(/^director root/) as string },
-    ]);
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 100 * 365 * 86_400_000 });
-    onTestFinished(() => void vi.useRealTimers());
-    expect(checkKeys(settings)).toMatchObject([
-      { status: 'warning', text: expect.stringMatching(/^the pinned image root expired on /) as string, remedy: expect.stringContaining('sterna repository rotate') as string }, { status: 'warning' },
-    ]);
-    vi.useRealTimers();
-    const [path, cut] = [join(folder, 'image-root.json'), fleet.root('image').slice(0, -20)];
-    writeFileSync(path, cut);
-    expect(checkKeys(settings)).toMatchObject([{ status: 'failed', text: expect.stringMatching(/^no usable image root: /) as string, remedy: expect.stringContaining(path) as string }, { status: 'ok' }]);
-    writeFileSync(path, fleet.root('director').replace(/"sig": ?"[0-9a-f]{4}/, '"sig":"0000'));
-    expect(checkKeys(settings)).toMatchObject([{ status: 'failed' }, { status: 'ok' }]);
-    const elsewhere = config({ broker: { url: 'mqtt://127.0.0.1:1' }, trust: { image_root: join(folder, 'moved.json'), director_root: '/nowhere/root.json' } });
-    writeFileSync(join(folder, 'moved.json'), fleet.root('image'));
-    expect(checkKeys(elsewhere)).toMatchObject([{ status: 'ok', details: { path: join(folder, 'moved.json') } }, { status: 'failed', text: expect.stringContaining('ENOENT') as string, details: { path: '/nowhere/root.json' } }]);
-  });
-
-  it.skipIf(opensslMissing)(`checks certificate and key for the web server of packages${opensslMissing ? ' (skipped: openssl is not installed)' : ''}`, () => {
-    const { of, ca } = certificates({ door: 'DNS:door', packages: 'DNS:packages' });
-    const [door, own] = [of('door'), of('packages')];
-    const trust = { unsigned: true };
-    const broker = { url: 'mqtts://127.0.0.1:1', tls: { ca, ...door } };
-    const checksOfKeys = (web: Record<string, string>): Check[] => checkKeys(config({ broker, trust, ota: { web: { url: 'https://packages', ...web } } })).filter(({ area }) => area !== 'trust');
-    const subjects = (web: Record<string, string>): unknown[] => checksOfKeys(web).filter(({ area }) => area === 'certificate').map(({ details }) => (details as { subject?: string }).subject);
-    expect(subjects(own)).toEqual(['CN=door', 'CN=packages']);
-    expect(subjects(door)).toEqual(['CN=door']); // of broker and web server: said once
-    chmodSync(own.key, 0o640);
-    expect(checksOfKeys(own)).toContainEqual(expect.objectContaining({ area: 'secrets', status: 'warning', remedy: `chmod 600 ${own.key}` }));
-    writeFileSync(own.cert, 'no certificate');
-    expect(checksOfKeys(own)).toContainEqual(expect.objectContaining({ area: 'certificate', status: 'failed', text: expect.stringContaining(own.cert) as string, remedy: 'expected the certificate of this device as PEM' }));
-    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 10 * 86_400_000 });
-    onTestFinished(() => void vi.useRealTimers());
-    expect(checksOfKeys({})).toContainEqual(expect.objectContaining({ area: 'certificate', status: 'failed', text: expect.stringMatching(/^CN=door expired \d+ days ago$/) as string, remedy: expect.stringContaining('sterna provision') as string }));
-  });
-
-  it.skipIf(opensslMissing)(`tells how long the certificate is valid${opensslMissing ? ' (skipped: openssl is not installed)' : ''}`, () => {
-    const { of, ca } = certificates({ door: 'DNS:door' });
-    const checks = checkKeys(config({ broker: { url: 'mqtts://127.0.0.1:1', tls: { ca, ...of('door') } }, trust: { unsigned: true } }));
-    expect(checks.find(({ area }) => area === 'certificate')).toMatchObject({ status: 'warning', text: 'CN=door expires in 1 days' });
   });
 });
 

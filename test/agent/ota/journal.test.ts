@@ -45,7 +45,7 @@ describe('a journal of the version with one pipeline', () => {
     expect(main.settings()).toEqual({ fps: 5 });
     expect(main.progress('cd')).toEqual({ digest: 'cd', size_bytes: 1000, block_bytes: 256, bitmap: Buffer.from([3]) });
     expect(main.transitions()).toEqual([{ time_ms: 100, phase: 'committed', event: 'shadowed' }]);
-    expect(journal.nextBirth()).toBe(42);
+    expect(journal.nextBirth(0)).toBe(42);
     expect(journal.response('c1')).toEqual({ ok: true });
     expect(journal.markRunning({ pid: 8, kernel_boot: 'one', opening: {}, hung: [] })).toEqual({ pid: 7, kernel_boot: 'one', opening: { main: 'cd' }, hung: ['main'] });
     expect(db.prepare('SELECT key FROM unread').all()).toEqual([{ key: 'settings.unread' }]);
@@ -55,6 +55,17 @@ describe('a journal of the version with one pipeline', () => {
 });
 
 describe('the journal', () => {
+  it('numbers connections by the clock at least, so that a new journal goes on above the numbers of one that was lost', () => {
+    const db = database(temporaryFolder());
+    const journal = new Journal(db);
+    const nowMs = 1_800_000_000_000;
+    expect([journal.nextBirth(nowMs), journal.nextBirth(nowMs), journal.nextBirth(0), journal.nextBirth(nowMs + 10_000)]).toEqual([1_800_000_000, 1_800_000_001, 1_800_000_002, 1_800_000_010]);
+    expect(new Journal(db).nextBirth(0)).toBe(1_800_000_011);
+    expect(new Journal(database(temporaryFolder())).nextBirth(nowMs + 60_000)).toBe(1_800_000_060);
+    const wrong = new Journal(database(temporaryFolder()));
+    expect([wrong.nextBirth(-1), wrong.nextBirth(8.64e18), wrong.nextBirth(0)]).toEqual([1, 2 ** 40, 2 ** 40 + 1]);
+  });
+
   it('keeps pipelines apart', () => {
     const journal = new Journal(database(temporaryFolder()));
     const [front, back] = [journal.of('front'), journal.of('back')];

@@ -410,6 +410,14 @@ describe('after an attack', () => {
     await bench.refuses('E_TRUST_ROOT', honest(bench, two));
   });
 
+  it('OTA-125: with the director root in the place of the image root nothing is installed, not even by whoever has the key of the director', async () => {
+    const fleet = new SignedFleet();
+    const root = `${fleet.folder}/director/1.root.json`;
+    const bench = await TrustBench.start({ fleet, serves: null, config: { trust: { hardware_id: 'x64', image_root: root, director_root: root } } });
+    expect(bench.side.reported.at(-1)).toMatchObject({ trust: { mode: 'unprovisioned' }, faults: [{ code: 'E_TRUST_ROOT', message: expect.stringContaining('it is the root of the director') as string }] });
+    await bench.refuses('E_TRUST_ROOT', honest(bench, two));
+  });
+
   it('OTA-045: the unsigned mode is off by default, and loud', async () => {
     const bench = await TrustBench.start({ serves: null, config: { trust: { unsigned: true } } });
     expect(bench.side.reported.at(-1)).toMatchObject({ trust: { mode: 'unsigned' }, faults: [{ code: 'E_TRUST_OFF' }] });

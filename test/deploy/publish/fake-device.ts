@@ -43,7 +43,7 @@ export class FakeDevice {
   }
 
   async send(topic: DeviceTopic, value: unknown): Promise<void> {
-    await this.#client?.publishAsync(deviceTopic(this.address, topic), json(value), { qos: 1, retain: topic.kind === 'status' || topic.kind === 'reported' });
+    await this.#client?.publishAsync(deviceTopic(this.address, topic), json(value), { qos: 1, retain: ['status', 'caps', 'reported'].includes(topic.kind) });
   }
 
   #receive(text: string, payload: Buffer): void {

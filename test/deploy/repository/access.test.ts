@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { connectAsync, type MqttClient } from 'mqtt';
+import { connect, connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { loadConfig } from '../../../agent/main.js';
 import { mosquittoListener } from '../../../deploy/repository/access.js';
@@ -20,9 +20,13 @@ async function provisioned(fleet: SignedFleet, device: string, url: string, ...m
   return (JSON.parse(out) as { folder: string }).folder;
 }
 
-async function client(url: string, folder: string, name = 'device'): Promise<MqttClient> {
+function identity(folder: string, name = 'device'): IClientOptions {
   const own = { cert: readFileSync(join(folder, `${name}.pem`)), key: readFileSync(join(folder, `${name}.key`)), ca: readFileSync(join(folder, 'ca.pem')) };
-  const connected = await connectAsync(url, { ...own, protocolVersion: 5, reconnectPeriod: 0 });
+  return { ...own, protocolVersion: 5, reconnectPeriod: 0 };
+}
+
+async function client(url: string, folder: string, name = 'device', session: IClientOptions = {}): Promise<MqttClient> {
+  const connected = await connectAsync(url, { ...identity(folder, name), ...session });
   onTestFinished(() => connected.endAsync(true));
   return connected;
 }
@@ -58,6 +62,31 @@ describe(skip ? 'access to a broker (skipped: mosquitto or openssl is not instal
     await operator.publishAsync('sterna/v2/test/door/cmd/bench', 'genuine', { qos: 1 });
     await until('the last message', () => seen.includes('operator door/cmd/bench') && seen.includes('door door/desired/main'));
     expect(seen.sort()).toEqual(['door door/desired/main', 'operator door/cmd/bench', 'operator door/desired/main', 'operator door/reported']);
+  }, 60_000);
+
+  it.skipIf(skip)('OTA-124: a device that takes over the session of a collector gets nothing that was meant for it', async () => {
+    const fleet = new SignedFleet();
+    const url = `mqtts://127.0.0.1:${await freePort()}`;
+    const [door, gate] = [await provisioned(fleet, 'door', url), await provisioned(fleet, 'gate', url)];
+    const authority = await guarded(fleet, url);
+    const kept: IClientOptions = { clientId: 'sterna-collect-ours-a', clean: false, properties: { sessionExpiryInterval: 600 } };
+    const collector = await client(url, authority, 'operator', kept);
+    await collector.subscribeAsync(['sterna/v2/+/+/event/+', '$share/ours/sterna/v2/+/+/reported'], { qos: 1 });
+    await collector.endAsync();
+    const one = await client(url, door);
+    const stored = ['event/finding', 'reported'].map((topic) => `sterna/v2/test/door/${topic}`);
+    for (const topic of stored) await one.publishAsync(topic, 'before', { qos: 1 }); // the broker keeps them for the collector
+    const seen: string[] = [];
+    const thief = connect(url, { ...identity(gate), ...kept });
+    onTestFinished(() => thief.endAsync(true));
+    thief.on('message', (topic) => seen.push(topic));
+    expect(await new Promise<boolean>((resolve) => thief.once('connect', ({ sessionPresent }) => resolve(sessionPresent)))).toBe(true); // it has the session, and with it the subscriptions
+    for (const topic of stored) await one.publishAsync(topic, 'after', { qos: 1 });
+    await thief.subscribeAsync('sterna/v2/test/gate/cmd/+', { qos: 1 });
+    const operator = await client(url, authority, 'operator');
+    await operator.publishAsync('sterna/v2/test/gate/cmd/bench', 'genuine', { qos: 1 });
+    await until('its own message', () => seen.includes('sterna/v2/test/gate/cmd/bench'));
+    expect(seen).toEqual(['sterna/v2/test/gate/cmd/bench']);
   }, 60_000);
 
   it.skipIf(skip)('OTA-071: a client without a certificate of the authority is not let in', async () => {
