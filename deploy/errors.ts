@@ -41,7 +41,7 @@ export const deployErrorCodes = {
   E_FFMPEG: 'ffmpeg is missing and cannot be fetched, or failed on a file',
   E_AGENT: 'the agent process did not start, or ended on its own',
   E_BENCH: 'a benchmark could not run as requested, or its report or table cannot be read',
-  E_LAB: 'a model cannot be trained as requested: data, labels, teacher or checkpoint do not fit, or the loss is no number; the message names the step and the tensor, and the last checkpoint is kept',
+  E_LAB: 'a model cannot be trained, or a chain recommended, as requested: data, labels, teacher, bounds or checkpoint do not fit, or the loss is no number; the message names the step and the tensor, and the last checkpoint is kept',
   E_DEMO: 'a step of `sterna up` did not reach its goal in time',
   E_INTERNAL: 'a defect in Sterna; the stack trace is on stderr',
 } as const;

@@ -91,6 +91,15 @@ function spread<T>(items: readonly T[], limit: number): T[] {
   return Array.from({ length: limit }, (_, i) => items[Math.floor((i * items.length) / limit)]).filter((item) => item !== undefined);
 }
 
+/** Which samples of a source: at most `limit`, or of those that such a limit leaves out at most `others`. */
+export type Share = number | { limit: number; others: number };
+
+function shareOf<T>(items: readonly T[], share: Share): T[] {
+  if (typeof share === 'number') return spread(items, share);
+  const taken = new Set(spread(items.map((_, i) => i), share.limit));
+  return spread(items.filter((_, i) => !taken.has(i)), share.others);
+}
+
 /** Whether a source of samples has pictures, so that it matters how they become the input. @throws DeployError E_FILE, RuntimeError E_INPUT */
 export async function hasPictures(source: string): Promise<boolean> {
   return randomCount(source) === undefined && (await listSamples(source)).some((path) => extname(path) !== '.npy');
@@ -108,24 +117,27 @@ export async function countSamples(source: string, limit: number): Promise<numbe
 
 /**
  * Feeds for a model: `random:N`, or a folder (or one file) of pictures and .npy arrays, in the order of their names.
+ * @param limit at most so many, evenly spread; or some of those that are not among them
  * @throws DeployError E_FILE, RuntimeError E_INPUT or E_MEDIA, naming the file
  */
 export async function* readSamples(
   source: string,
   inputs: readonly TensorInfo[],
-  limit: number,
+  limit: Share,
   pictures: PictureOptions = defaultPictureOptions,
 ): AsyncGenerator<Feeds> {
   const random = randomCount(source);
   if (random !== undefined) {
-    for (let i = 0; i < Math.min(limit, random); i++) yield randomFeeds(inputs, i);
+    // The first ones, not evenly spread: each is like any other.
+    const [from, to] = typeof limit === 'number' ? [0, Math.min(limit, random)] : [Math.min(limit.limit, random), Math.min(limit.limit + limit.others, random)];
+    for (let i = from; i < to; i++) yield randomFeeds(inputs, i);
     return;
   }
   const [input] = inputs;
   if (input === undefined || inputs.length !== 1) {
     throw new RuntimeError('E_INPUT', `Expected a model with one input, because files can feed only one, but this model has ${inputs.length}; use random:N or the library`);
   }
-  for (const path of spread(await listSamples(source), limit)) {
+  for (const path of shareOf(await listSamples(source), limit)) {
     yield extname(path) === '.npy' ? await readArray(path, input) : (await readPicture(path, input, pictures)).feeds;
   }
 }

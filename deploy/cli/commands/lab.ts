@@ -11,6 +11,7 @@ import { reporting, type Report } from '../output.js';
 import { stageProgress } from '../stage-progress.js';
 import { addChains } from './lab-chain.js';
 import { addPruning } from './lab-prune.js';
+import { addRecommendation } from './lab-recommend.js';
 
 function reportText({ model, parameters, steps, loss, train_clips, test_clips, accuracy }: LabReport): string {
   return [
@@ -78,4 +79,5 @@ export function register(program: Command): void {
   addTraining(lab, 'distil', 'train a model with the help of a larger one');
   addPruning(lab);
   addChains(lab);
+  addRecommendation(lab);
 }

@@ -48,10 +48,12 @@ export interface ChainInput {
 
 export interface ChainEvents {
   onStage?(stage: string, done: number, total: number, detail?: string): void;
+  /** A step is complete. @param index of the step, from 0 */
+  onStep?(index: number): void;
 }
 
 /** Ten samples for what needs the most, and every fifth judges. */
-const fewest = 13;
+export const fewestChainSamples = 13;
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
@@ -129,9 +131,33 @@ export async function judgeOf({ bytes, shapes, agreement }: ChainInput, judged: 
   };
 }
 
+/** What a chain's folder belongs to: its steps and settings, on this model and these samples. */
+const runOf = (config: ChainConfig, input: ChainInput, data: string): string =>
+  createHash('sha256').update(runtimeVersion).update(sha256(input.bytes)).update(data).update(JSON.stringify({ ...config, model: '', data: '' })).digest('hex');
+
+/**
+ * Gives a chain the first steps of another one that has the same model, samples and settings: the same steps make the same bytes.
+ * @param from folder of the other chain
+ * @returns how many steps the chain has now; those that it had count, and none is taken twice
+ * @throws DeployError E_LAB: files that are damaged, or belong to something else
+ */
+export async function adoptSteps(config: ChainConfig, input: ChainInput, { folder, from }: { folder: string; from: { folder: string; config: ChainConfig } }): Promise<number> {
+  const data = hashOfSamples(input.samples);
+  const run = runOf(config, input, data);
+  const own = await readProgress(folder, run);
+  const other = await readProgress(from.folder, runOf(from.config, input, data));
+  const differs = config.chain.findIndex((step, i) => JSON.stringify(step) !== JSON.stringify(other[i]?.step));
+  const shared = differs === -1 ? config.chain.length : differs;
+  if (shared <= own.length) return own.length;
+  await mkdir(folder, { recursive: true });
+  for (let i = 1; i <= shared; i++) await writeFileAtomic(stepFile(folder, i - 1), await modelAfter(from.folder, other.slice(0, i), input.bytes), 0o644);
+  await writeFileAtomic(join(folder, 'chain.json'), `${JSON.stringify({ run, steps: other.slice(0, shared) }, null, 2)}\n`, 0o644);
+  return shared;
+}
+
 /** @throws DeployError E_LAB */
 export function splitSamples(samples: readonly Feeds[]): { tuned: Feeds[]; judged: Feeds[] } {
-  if (samples.length < fewest) throw new DeployError('E_LAB', `Expected at least ${fewest} samples for a chain but received ${samples.length}: every fifth one judges, and no step sees it`);
+  if (samples.length < fewestChainSamples) throw new DeployError('E_LAB', `Expected at least ${fewestChainSamples} samples for a chain but received ${samples.length}: every fifth one judges, and no step sees it`);
   return divided(samples);
 }
 
@@ -140,11 +166,11 @@ export function splitSamples(samples: readonly Feeds[]): { tuned: Feeds[]; judge
  * interrupted goes on at the step where it was.
  * @throws DeployError E_LAB: steps that cannot follow one another, too few samples, files of another chain; what the methods throw
  */
-export async function runChain(config: ChainConfig, input: ChainInput, folder: string, { onStage }: ChainEvents = {}): Promise<ChainReport> {
+export async function runChain(config: ChainConfig, input: ChainInput, folder: string, { onStage, onStep }: ChainEvents = {}): Promise<ChainReport> {
   const states = statesOf(config.chain);
   const { tuned, judged } = splitSamples(input.samples);
   const data = hashOfSamples(input.samples);
-  const run = createHash('sha256').update(runtimeVersion).update(sha256(input.bytes)).update(data).update(JSON.stringify({ ...config, model: '', data: '' })).digest('hex');
+  const run = runOf(config, input, data);
   await mkdir(folder, { recursive: true });
   const steps = await readProgress(folder, run);
   const resumed = steps.length;
@@ -160,6 +186,7 @@ export async function runChain(config: ChainConfig, input: ChainInput, folder: s
     steps.push({ step, state: states[i] ?? 'float', figures, bytes: model.length, ...await judge(model), sha256: sha256(model) });
     await writeFileAtomic(join(folder, 'chain.json'), `${JSON.stringify({ run, steps }, null, 2)}\n`, 0o644);
     bytes = model;
+    onStep?.(i);
   }
   const record = { version: runtimeVersion, seed: config.seed, data_sha256: data, used_samples: tuned.length, judged_samples: judged.length, original_sha256: sha256(input.bytes), steps };
   const made = recorded(bytes, input.bytes, record);

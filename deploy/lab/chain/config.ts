@@ -67,7 +67,8 @@ const sparsify = z.strictObject({
 
 const minifloat = z.strictObject({ method: z.literal('minifloat'), bits: z.number().int().min(leastBits).max(mostBits).default(11) });
 
-const step = z.discriminatedUnion('method', [prune, distil, quantize, sparsify, minifloat]);
+/** A step, with all of its defaults. */
+export const stepConfig = z.discriminatedUnion('method', [prune, distil, quantize, sparsify, minifloat]);
 
 /** How pictures become the model's input; what is left out is as `sterna compress` assumes. */
 const pictures = z.strictObject({
@@ -85,12 +86,12 @@ export const chainConfig = z.strictObject({
   pictures: pictures.default({}),
   /** Shapes by input name, for dimensions that the file leaves open. */
   shapes: z.record(z.string(), z.array(count)).default({}),
-  chain: z.array(step).min(1).max(16),
+  chain: z.array(stepConfig).min(1).max(16),
   seed: z.number().int().min(0).default(1),
   threads: count.max(256).default(1),
 });
 
-export type ChainStep = z.output<typeof step>;
+export type ChainStep = z.output<typeof stepConfig>;
 export type Method = ChainStep['method'];
 export type ChainConfig = z.output<typeof chainConfig>;
 
