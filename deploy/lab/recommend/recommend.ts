@@ -133,7 +133,7 @@ class Search {
     return sharing.filter(({ shared }) => shared > 0).sort((a, b) => b.shared - a.shared)[0];
   }
 
-  async #save(): Promise<void> {
+  async save(): Promise<void> {
     this.#progress.seen = this.#estimates.seen;
     this.#progress.spent_seconds = this.spent;
     await writeProgress(this.#folder, this.#progress);
@@ -146,11 +146,11 @@ class Search {
       attempt: async (candidate) => {
         const outcome = await this.#attempt(candidate);
         if (outcome.state !== 'untried') this.#progress.outcomes[candidate.id] = outcome;
-        await this.#save();
+        await this.save();
         return outcome;
       },
     });
-    await this.#save();
+    await this.save();
     return outcomes;
   }
 
@@ -203,7 +203,7 @@ class Search {
       this.#settings.onStage?.('measuring all models in turns', 0, 1);
       together = { ids, times: await this.#times(await Promise.all(ids.map((id) => this.modelOf(id))), 1) };
       this.#progress.together = together;
-      await this.#save();
+      await this.save();
     }
     const { times } = together;
     return points.map((point, i) => timed(point, times[i], this.#settings.energy));
@@ -282,6 +282,7 @@ export async function recommend(input: RecommendInput, base: ChainBase, settings
     budget_seconds: budgetSeconds, spent_seconds: search.spent, resumed: search.candidates.filter(({ id }) => known.get(id) !== undefined && outcomes.get(id) === known.get(id)).length,
     ...await writeChoice(search, best?.id, folder), plot: join(folder, 'front.svg'),
   };
+  await search.save();
   await writeFileAtomic(report.plot, frontSvg(report), 0o644);
   await writeFileAtomic(join(folder, 'recommend.json'), `${JSON.stringify(report, null, 2)}\n`, 0o644);
   return report;
