@@ -73,6 +73,11 @@ void Overlay(const IsaKernels& row, KernelSet* set) {
 
 }  // namespace
 
+const CpuInfo& DetectCpu() {
+  static const CpuInfo info = QueryCpu();
+  return info;
+}
+
 std::vector<IsaStatus> DescribeIsas() {
   std::vector<IsaStatus> all;
   const size_t best = BestIndex();

@@ -4,10 +4,7 @@
 
 namespace sterna {
 
-const CpuInfo& DetectCpu() {
-  static const CpuInfo info{"other", "unknown", {}};
-  return info;
-}
+CpuInfo QueryCpu() { return {"other", "unknown", {}}; }
 
 }  // namespace sterna
 #endif

@@ -5,17 +5,17 @@
 namespace sterna_node {
 namespace {
 
-Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  RegisterErrors(env, exports);
-  RegisterCpu(env, exports);
-  RegisterProgram(env, exports);
-  RegisterSystemd(env, exports);
-  RegisterMemory(env, exports);
-  RegisterProcess(env, exports);
-  RegisterStrips(env, exports);
-  RegisterImage(env, exports);
-  RegisterNearest(env, exports);
-  RegisterAudio(env, exports);
+Napi::Object Init(Napi::Env, Napi::Object exports) {
+  RegisterErrors(exports);
+  RegisterCpu(exports);
+  RegisterProgram(exports);
+  RegisterSystemd(exports);
+  RegisterMemory(exports);
+  RegisterProcess(exports);
+  RegisterStrips(exports);
+  RegisterImage(exports);
+  RegisterNearest(exports);
+  RegisterAudio(exports);
   return exports;
 }
 

@@ -122,12 +122,12 @@ Napi::Value Reset(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterAudio(Napi::Env env, Napi::Object exports) {
-  Napi::Object audio = Napi::Object::New(env);
-  audio.Set("open", Napi::Function::New(env, Open, "open"));
-  audio.Set("push", Napi::Function::New(env, Push, "push"));
-  audio.Set("notFinite", Napi::Function::New(env, NotFinite, "notFinite"));
-  audio.Set("reset", Napi::Function::New(env, Reset, "reset"));
+void RegisterAudio(Napi::Object exports) {
+  Napi::Object audio = Napi::Object::New(exports.Env());
+  SetFunction(audio, "open", Open);
+  SetFunction(audio, "push", Push);
+  SetFunction(audio, "notFinite", NotFinite);
+  SetFunction(audio, "reset", Reset);
   exports.Set("audio", audio);
 }
 

@@ -56,9 +56,9 @@ Napi::Value MeasurePeaks(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterCpu(Napi::Env env, Napi::Object exports) {
-  exports.Set("describeCpu", Napi::Function::New(env, DescribeCpu, "describeCpu"));
-  exports.Set("measurePeaks", Napi::Function::New(env, MeasurePeaks, "measurePeaks"));
+void RegisterCpu(Napi::Object exports) {
+  SetFunction(exports, "describeCpu", DescribeCpu);
+  SetFunction(exports, "measurePeaks", MeasurePeaks);
 }
 
 }  // namespace sterna_node

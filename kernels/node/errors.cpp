@@ -23,9 +23,9 @@ Napi::Value PlainError(Napi::Env env, const char* code, const std::string& messa
 
 }  // namespace
 
-void RegisterErrors(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Instance());
-  exports.Set("setErrorFactory", Napi::Function::New(env, SetErrorFactory, "setErrorFactory"));
+void RegisterErrors(Napi::Object exports) {
+  exports.Env().SetInstanceData(new Instance());
+  SetFunction(exports, "setErrorFactory", SetErrorFactory);
 }
 
 Napi::Value MakeError(Napi::Env env, const char* code, const std::string& message, int32_t op) {

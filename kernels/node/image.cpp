@@ -129,14 +129,14 @@ Napi::Value FeatureGate(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterImage(Napi::Env env, Napi::Object exports) {
-  Napi::Object image = Napi::Object::New(env);
-  image.Set("resize", Napi::Function::New(env, Resize, "resize"));
-  image.Set("warp", Napi::Function::New(env, Warp, "warp"));
-  image.Set("greyCells", Napi::Function::New(env, GreyCells, "greyCells"));
-  image.Set("updateBackground", Napi::Function::New(env, UpdateBackground, "updateBackground"));
-  image.Set("learnBackground", Napi::Function::New(env, LearnBackground, "learnBackground"));
-  image.Set("featureGate", Napi::Function::New(env, FeatureGate, "featureGate"));
+void RegisterImage(Napi::Object exports) {
+  Napi::Object image = Napi::Object::New(exports.Env());
+  SetFunction(image, "resize", Resize);
+  SetFunction(image, "warp", Warp);
+  SetFunction(image, "greyCells", GreyCells);
+  SetFunction(image, "updateBackground", UpdateBackground);
+  SetFunction(image, "learnBackground", LearnBackground);
+  SetFunction(image, "featureGate", FeatureGate);
   exports.Set("image", image);
 }
 

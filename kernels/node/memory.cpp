@@ -25,6 +25,6 @@ Napi::Value FrugalMemory(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterMemory(Napi::Env env, Napi::Object exports) { exports.Set("frugalMemory", Napi::Function::New(env, FrugalMemory, "frugalMemory")); }
+void RegisterMemory(Napi::Object exports) { SetFunction(exports, "frugalMemory", FrugalMemory); }
 
 }  // namespace sterna_node

@@ -40,8 +40,8 @@ Napi::Value NearestCandidates(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterNearest(Napi::Env env, Napi::Object exports) {
-  exports.Set("nearestCandidates", Napi::Function::New(env, NearestCandidates, "nearestCandidates"));
+void RegisterNearest(Napi::Object exports) {
+  SetFunction(exports, "nearestCandidates", NearestCandidates);
 }
 
 }  // namespace sterna_node

@@ -21,6 +21,6 @@ Napi::Value DieWithParent([[maybe_unused]] const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterProcess(Napi::Env env, Napi::Object exports) { exports.Set("dieWithParent", Napi::Function::New(env, DieWithParent, "dieWithParent")); }
+void RegisterProcess(Napi::Object exports) { SetFunction(exports, "dieWithParent", DieWithParent); }
 
 }  // namespace sterna_node

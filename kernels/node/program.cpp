@@ -498,9 +498,9 @@ Napi::Value ChecksumOf(const Napi::CallbackInfo& info) {
 }
 
 // A function that makes programs; it keeps their class alive.
-void SetLoader(Napi::Env env, Napi::Object exports, const char* name, Napi::Value (*load)(const Napi::CallbackInfo&), Napi::Function program) {
+void SetLoader(Napi::Object exports, const char* name, Napi::Value (*load)(const Napi::CallbackInfo&), Napi::Function program) {
   auto constructor = std::make_unique<Napi::FunctionReference>(Napi::Persistent(program));
-  const Napi::Function function = Napi::Function::New(env, load, name, constructor.get());
+  const Napi::Function function = Napi::Function::New(exports.Env(), load, name, constructor.get());
   if (function.IsEmpty()) return;  // the environment ends
   function.AddFinalizer([](Napi::Env, Napi::FunctionReference* reference) { delete reference; }, constructor.release());
   exports.Set(name, function);
@@ -508,13 +508,13 @@ void SetLoader(Napi::Env env, Napi::Object exports, const char* name, Napi::Valu
 
 }  // namespace
 
-void RegisterProgram(Napi::Env env, Napi::Object exports) {
-  const Napi::Function program = NativeProgram::Define(env);
+void RegisterProgram(Napi::Object exports) {
+  const Napi::Function program = NativeProgram::Define(exports.Env());
   if (program.IsEmpty()) return;
-  SetLoader(env, exports, "loadProgram", LoadProgram, program);
-  SetLoader(env, exports, "loadProgramFile", LoadProgramFile, program);
-  exports.Set("packProgram", Napi::Function::New(env, PackProgram, "packProgram"));
-  exports.Set("checksumOf", Napi::Function::New(env, ChecksumOf, "checksumOf"));
+  SetLoader(exports, "loadProgram", LoadProgram, program);
+  SetLoader(exports, "loadProgramFile", LoadProgramFile, program);
+  SetFunction(exports, "packProgram", PackProgram);
+  SetFunction(exports, "checksumOf", ChecksumOf);
 }
 
 }  // namespace sterna_node

@@ -4,15 +4,20 @@
 
 namespace sterna_node {
 
-void RegisterErrors(Napi::Env env, Napi::Object exports);   // setErrorFactory(factory)
-void RegisterCpu(Napi::Env env, Napi::Object exports);      // describeCpu(), measurePeaks(isa)
-void RegisterProgram(Napi::Env env, Napi::Object exports);  // loadProgram, loadProgramFile, packProgram, checksumOf
-void RegisterSystemd(Napi::Env env, Napi::Object exports);  // notifySystemd(message)
-void RegisterMemory(Napi::Env env, Napi::Object exports);   // frugalMemory()
-void RegisterProcess(Napi::Env env, Napi::Object exports);  // dieWithParent()
-void RegisterStrips(Napi::Env env, Napi::Object exports);   // stripBytes(shapes)
-void RegisterImage(Napi::Env env, Napi::Object exports);
-void RegisterNearest(Napi::Env env, Napi::Object exports);  // nearestCandidates(...)
-void RegisterAudio(Napi::Env env, Napi::Object exports);
+template <typename Result>
+void SetFunction(Napi::Object object, const char* name, Result (*function)(const Napi::CallbackInfo&)) {
+  object.Set(name, Napi::Function::New(object.Env(), function, name));
+}
+
+void RegisterErrors(Napi::Object exports);   // setErrorFactory(factory)
+void RegisterCpu(Napi::Object exports);      // describeCpu(), measurePeaks(isa)
+void RegisterProgram(Napi::Object exports);  // loadProgram, loadProgramFile, packProgram, checksumOf
+void RegisterSystemd(Napi::Object exports);  // notifySystemd(message)
+void RegisterMemory(Napi::Object exports);   // frugalMemory()
+void RegisterProcess(Napi::Object exports);  // dieWithParent()
+void RegisterStrips(Napi::Object exports);   // stripBytes(shapes)
+void RegisterImage(Napi::Object exports);     // image: {resize, warp, ...}
+void RegisterNearest(Napi::Object exports);  // nearestCandidates(...)
+void RegisterAudio(Napi::Object exports);     // audio: {open, push, ...}
 
 }  // namespace sterna_node

@@ -22,6 +22,6 @@ Napi::Value NotifySystemd(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterSystemd(Napi::Env env, Napi::Object exports) { exports.Set("notifySystemd", Napi::Function::New(env, NotifySystemd, "notifySystemd")); }
+void RegisterSystemd(Napi::Object exports) { SetFunction(exports, "notifySystemd", NotifySystemd); }
 
 }  // namespace sterna_node

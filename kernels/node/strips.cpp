@@ -38,6 +38,6 @@ Napi::Value StripBytes(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void RegisterStrips(Napi::Env env, Napi::Object exports) { exports.Set("stripBytes", Napi::Function::New(env, StripBytes, "stripBytes")); }
+void RegisterStrips(Napi::Object exports) { SetFunction(exports, "stripBytes", StripBytes); }
 
 }  // namespace sterna_node

@@ -150,16 +150,6 @@ class PixelWalk {
   int64_t pixel_[N] = {}, channel_[N] = {};
 };
 
-// Runs the spans of a driver whose units are pixels.
-template <typename Driver>
-void RunPixels(Driver* driver, SpanReader spans, uint8_t* scratch) {
-  while (spans.left() > 0) {
-    int64_t first;
-    const int64_t count = spans.Take(spans.run(), &first);
-    driver->Run(first, first + count, scratch);
-  }
-}
-
 // Strides with which `t` is read under the index of `y` (numpy broadcasting). False when the shapes do not broadcast.
 inline bool BroadcastStrides(const Tensor& t, const Tensor& y, int64_t (&strides)[kMaxRank]) {
   if (t.rank > y.rank) return false;

@@ -1,5 +1,6 @@
 // LutQ8: any function of one 8-bit value, as a table for the whole tensor or for each channel.
 #include "engine/op.h"
+#include "engine/ops/drivers.h"
 #include "engine/ops/loop_nest.h"
 #include "engine/ops/table.h"
 
@@ -31,32 +32,10 @@ class LutQ8 final : public OpDriver {
   const uint8_t* table_;
 };
 
-// A table for each channel. Units: pixels.
-class ChannelLutQ8 final : public OpDriver {
- public:
-  ChannelLutQ8(const OpContext& context, const uint8_t* x, const uint8_t* tables)
-      : channels_(context.Output().channels()), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x),
-        y_(context.OutputData()), tables_(tables) {
-    units_ = context.Output().pixels();
-    granularity_ = 16;
-    cost_ = context.Output().elements;
-    kernel_ = "lut_q8";
-  }
-  void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const uint8_t* x = x_ + pixel * x_stride_;
-      uint8_t* y = y_ + pixel * y_stride_;
-      for (int64_t c = 0; c < channels_; ++c) y[c] = tables_[c * 256 + x[c]];
-    }
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
-
- private:
-  int64_t channels_, x_stride_, y_stride_;
-  const uint8_t* x_;
-  uint8_t* y_;
-  const uint8_t* tables_;
+// A table of 256 codes for each channel.
+struct LutOfChannel {
+  const uint8_t* tables;
+  uint8_t operator()(int64_t c, uint8_t x) const { return tables[c * 256 + x]; }
 };
 
 }  // namespace
@@ -76,7 +55,7 @@ Status PrepareLutQ8(const OpContext& context, DriverPtr* driver) {
   if (!status.ok()) return status;
   CopyTable(context.activation(), context.Constant(1), table.elements, copy);
   if (single) driver->reset(new LutQ8(UnaryNest(x, y), context, data, copy));
-  else driver->reset(new ChannelLutQ8(context, data, copy));
+  else driver->reset(new ChannelMap<uint8_t, uint8_t, LutOfChannel>(context, data, {copy}, 16, "lut_q8"));
   return status;
 }
 

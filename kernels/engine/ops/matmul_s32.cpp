@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 
 namespace sterna {
 namespace {
@@ -171,13 +171,7 @@ Status CheckMatMulS32(const OpContext& context, Shape* s) {
 }  // namespace
 
 Status PrepareMatMulS32(const OpContext& context, DriverPtr* driver) {
-  Shape shape;
-  Status status = CheckMatMulS32(context, &shape);
-  if (!status.ok()) return status;
-  auto product = std::make_unique<MatMulS32>(context, shape);
-  status = product->Init(context);
-  if (status.ok()) *driver = std::move(product);
-  return status;
+  return PrepareChecked<MatMulS32>(context, CheckMatMulS32, driver);
 }
 
 }  // namespace sterna

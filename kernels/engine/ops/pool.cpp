@@ -1,7 +1,7 @@
 // PoolQ8 and PoolF32: maximum and average, over feature maps [N,H,W,C].
 #include <cmath>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 #include "sterna/requant.h"
 
 namespace sterna {
@@ -56,7 +56,7 @@ Status CheckPool(const OpContext& context, DType type, PoolShape* shape) {
 }
 
 // Walks the windows of output rows; `Body` is called for each output pixel with its window. Units: output rows.
-class PoolDriver : public OpDriver {
+class PoolDriver : public RowDriver {
  protected:
   struct Window {
     int64_t n, y, x;   // output position
@@ -71,10 +71,8 @@ class PoolDriver : public OpDriver {
     cost_ = units_ * s_.ow * s_.c * taps / 16;
   }
 
-  template <typename Body>
-  void ForEachWindow(int64_t begin, int64_t end, Body body) const {
-    for (int64_t row = begin; row < end; ++row) ForEachColumn(row, 0, s_.ow, body);
-  }
+  int64_t width() const final { return s_.ow; }
+
   template <typename Body>
   void ForEachColumn(int64_t row, int64_t begin, int64_t end, Body body) const {
     const PoolAttrs& a = s_.a;
@@ -106,19 +104,11 @@ class PoolQ8 final : public PoolDriver {
     scratch_bytes_ = static_cast<size_t>(s_.c) * sizeof(int32_t);
     kernel_ = kernels_->name;
   }
-  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
-    int32_t* acc = reinterpret_cast<int32_t*>(scratch);
-    ForEachWindow(begin, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t* scratch) override {
-    int32_t* acc = reinterpret_cast<int32_t*>(scratch);
-    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t first, int64_t end) {
-      ForEachColumn(row, first, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
-    });
-  }
-
  private:
+  void Columns(int64_t row, int64_t begin, int64_t end, uint8_t* scratch) override {
+    int32_t* acc = reinterpret_cast<int32_t*>(scratch);
+    ForEachColumn(row, begin, end, [&](const Window& w) { s_.average() ? Average(w, acc) : Max(w); });
+  }
   void Max(const Window& w) {
     uint8_t* y = y_ + OutputPixel(w) * y_stride_;
     const size_t c = static_cast<size_t>(s_.c);
@@ -163,17 +153,8 @@ class PoolF32 final : public PoolDriver {
     inner_end_ = last_start < 0 ? 0 : std::min<int64_t>(last_start / a.stride_w + 1, s_.ow);
     kernel_ = "pool_f32";
   }
-  void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t row = begin; row < end; ++row) Columns(row, 0, s_.ow);
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t*) override {
-    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t first, int64_t end) { Columns(row, first, end); });
-  }
-
  private:
-  // Output columns [begin, end) of a row.
-  void Columns(int64_t row, int64_t begin, int64_t end) {
+  void Columns(int64_t row, int64_t begin, int64_t end, uint8_t*) override {
     const PoolAttrs& a = s_.a;
     const Taps rows = TapsOf(row % s_.oh, s_.h, a.kernel_h, a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom);
     for (int64_t x = begin, count; x < end; x += count) {

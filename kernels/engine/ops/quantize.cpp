@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "engine/op.h"
+#include "engine/ops/drivers.h"
 #include "engine/ops/loop_nest.h"
 
 namespace sterna {
@@ -39,7 +40,7 @@ class Requantize final : public OpDriver {
 
 // Quantizes a dense image of few channels into padded pixels: one kernel call for a block of pixels, then they are spread out.
 // Units: pixels.
-class QuantizePixels final : public OpDriver {
+class QuantizePixels final : public PixelDriver {
  public:
   static constexpr int64_t kBlock = 1024;
   static constexpr int64_t kMaxChannels = 16;
@@ -64,8 +65,6 @@ class QuantizePixels final : public OpDriver {
       }
     }
   }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
 
  private:
   void (*quantize_)(size_t, const float*, uint8_t*, float, int32_t);
@@ -84,32 +83,9 @@ Status CheckQuantize(const OpContext& context, DType x_type, DType y_type) {
   return in_range ? Status::Ok() : Unsupported("a zero-point is outside the activation type");
 }
 
-// Units: pixels.
-class NormalizeU8 final : public OpDriver {
- public:
-  NormalizeU8(const OpContext& context, const uint8_t* x, const uint8_t* mul, const uint8_t* add)
-      : channels_(context.Output().channels()), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride), x_(x),
-        mul_(reinterpret_cast<const float*>(mul)), add_(reinterpret_cast<const float*>(add)), y_(reinterpret_cast<float*>(context.OutputData())) {
-    units_ = context.Output().pixels();
-    granularity_ = 64;
-    cost_ = context.Output().elements;
-    kernel_ = "normalize_u8";
-  }
-  void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const uint8_t* x = x_ + pixel * x_stride_;
-      float* y = y_ + pixel * y_stride_;
-      for (int64_t c = 0; c < channels_; ++c) y[c] = static_cast<float>(x[c]) * mul_[c] + add_[c];
-    }
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t* scratch) override { RunPixels(this, spans, scratch); }
-
- private:
-  int64_t channels_, x_stride_, y_stride_;
-  const uint8_t* x_;
-  const float *mul_, *add_;
-  float* y_;
+struct Normalization {
+  const float *mul, *add;
+  float operator()(int64_t c, uint8_t x) const { return static_cast<float>(x) * mul[c] + add[c]; }
 };
 
 }  // namespace
@@ -145,7 +121,8 @@ Status PrepareNormalizeU8(const OpContext& context, DriverPtr* driver) {
   Status status = context.InputData(0, &data);
   if (status.ok()) status = context.InputData(1, &mul);
   if (status.ok()) status = context.InputData(2, &add);
-  if (status.ok()) driver->reset(new NormalizeU8(context, data, mul, add));
+  const Normalization normalization{reinterpret_cast<const float*>(mul), reinterpret_cast<const float*>(add)};
+  if (status.ok()) driver->reset(new ChannelMap<uint8_t, float, Normalization>(context, data, normalization, 64, "normalize_u8"));
   return status;
 }
 

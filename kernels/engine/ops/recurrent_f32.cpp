@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 #include "engine/ops/unary.h"
 
 namespace sterna {
@@ -323,13 +323,7 @@ Status CheckRecurrent(const OpContext& context, Shape* s) {
 }  // namespace
 
 Status PrepareRecurrentF32(const OpContext& context, DriverPtr* driver) {
-  Shape shape;
-  Status status = CheckRecurrent(context, &shape);
-  if (!status.ok()) return status;
-  auto recurrent = std::make_unique<RecurrentF32>(context, shape);
-  status = recurrent->Init(context);
-  if (status.ok()) *driver = std::move(recurrent);
-  return status;
+  return PrepareChecked<RecurrentF32>(context, CheckRecurrent, driver);
 }
 
 }  // namespace sterna

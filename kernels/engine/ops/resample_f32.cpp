@@ -1,6 +1,6 @@
 // ResampleF32: every index along one axis becomes a weighted sum of a few, by tables of constants: cubic and antialiased resizing,
 // cropping, and any axis that ResizeF32 does not take.
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 
 namespace sterna {
 namespace {
@@ -102,13 +102,7 @@ Status CheckResample(const OpContext& context, Shape* s) {
 }  // namespace
 
 Status PrepareResampleF32(const OpContext& context, DriverPtr* driver) {
-  Shape shape;
-  Status status = CheckResample(context, &shape);
-  if (!status.ok()) return status;
-  auto resample = std::make_unique<ResampleF32>(context, shape);
-  status = resample->Init(context);
-  if (status.ok()) *driver = std::move(resample);
-  return status;
+  return PrepareChecked<ResampleF32>(context, CheckResample, driver);
 }
 
 }  // namespace sterna

@@ -1,7 +1,7 @@
 // ResizeQ8 and ResizeF32: nearest and (bi)linear, over feature maps [N,H,W,C]; ONNX Resize, opset 13.
 #include <cmath>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 #include "sterna/requant.h"
 
 namespace sterna {
@@ -79,7 +79,7 @@ T Finish(float v, T) { return static_cast<T>(RoundHalfEven(v)); }
 
 // Units: output rows. T: float, uint8_t or int8_t.
 template <typename T>
-class Resize final : public OpDriver {
+class Resize final : public RowDriver {
  public:
   Resize(const OpContext& context, const ResizeShape& s, const uint8_t* x)
       : s_(s), copy_(context.Attrs<ResizeAttrs>().mode == static_cast<int32_t>(ResizeMode::kNearest)), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
@@ -92,17 +92,9 @@ class Resize final : public OpDriver {
     cost_ = units_ * s_.ow * s_.c / (copy_ ? 8 : 1);
     kernel_ = sizeof(T) == 4 ? "resize_f32" : "resize_q8";
   }
-  void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t row = begin; row < end; ++row) Columns(row, 0, s_.ow);
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t*) override {
-    ForEachRow(spans, s_.ow, [&](int64_t row, int64_t begin, int64_t end) { Columns(row, begin, end); });
-  }
-
  private:
-  // Output columns [begin, end) of a row.
-  void Columns(int64_t row, int64_t begin, int64_t end) const {
+  int64_t width() const override { return s_.ow; }
+  void Columns(int64_t row, int64_t begin, int64_t end, uint8_t*) override {
     const Source& source = rows_[static_cast<size_t>(row % s_.oh)];
     const T* top = x_ + (row / s_.oh * s_.h + source.low) * s_.w * x_stride_;
     const T* bottom = x_ + (row / s_.oh * s_.h + source.high) * s_.w * x_stride_;

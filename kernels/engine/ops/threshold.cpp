@@ -1,35 +1,15 @@
 // Threshold: floats to three codes, or two where no number lies between the thresholds.
 #include <cmath>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 
 namespace sterna {
 namespace {
 
-// Units: pixels.
-class Threshold final : public OpDriver {
- public:
-  Threshold(const OpContext& context, const uint8_t* x, const float* lower, const float* upper)
-      : channels_(context.Output().channels()), x_stride_(context.Input(0)->pixel_stride), y_stride_(context.Output().pixel_stride),
-        lowest_(static_cast<uint8_t>(context.Attrs<ThresholdAttrs>().zp - 1)), x_(reinterpret_cast<const float*>(x)), lower_(lower), upper_(upper), y_(context.OutputData()) {
-    units_ = context.Output().pixels();
-    granularity_ = 64;
-    cost_ = context.Output().elements;
-    kernel_ = "threshold";
-  }
-  void Run(int64_t begin, int64_t end, uint8_t*) override {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const float* x = x_ + pixel * x_stride_;
-      uint8_t* y = y_ + pixel * y_stride_;
-      for (int64_t c = 0; c < channels_; ++c) y[c] = static_cast<uint8_t>(lowest_ + (x[c] >= lower_[c] ? 1 : 0) + (x[c] >= upper_[c] ? 1 : 0));
-    }
-  }
-
- private:
-  int64_t channels_, x_stride_, y_stride_;
-  uint8_t lowest_;
-  const float *x_, *lower_, *upper_;
-  uint8_t* y_;
+struct CodeOf {
+  uint8_t lowest;
+  const float *lower, *upper;
+  uint8_t operator()(int64_t c, float x) const { return static_cast<uint8_t>(lowest + (x >= lower[c] ? 1 : 0) + (x >= upper[c] ? 1 : 0)); }
 };
 
 // A number for each channel of input `i`, which has one or all.
@@ -63,7 +43,8 @@ Status PrepareThreshold(const OpContext& context, DriverPtr* driver) {
   }
   const uint8_t* data = nullptr;
   if (status.ok()) status = context.InputData(0, &data);
-  if (status.ok()) driver->reset(new Threshold(context, data, lower, upper));
+  const CodeOf code{static_cast<uint8_t>(zp - 1), lower, upper};
+  if (status.ok()) driver->reset(new ChannelMap<float, uint8_t, CodeOf>(context, data, code, 64, "threshold"));
   return status;
 }
 

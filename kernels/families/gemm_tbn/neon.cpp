@@ -20,18 +20,13 @@ struct Tbn : PlanesNeon<2, true> {
   static constexpr size_t kMost = kChannelsFew, kPassB = 32;
   using PlanesNeon::PlanesNeon;
 
-  template <int M, int V>
-  inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
-    int16x8_t acc[M][4] = {};
-    if constexpr (M == 4) {
-      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
-    } else {
-      for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
-        const uint8x16_t sign = BroadcastStep(a), mask = BroadcastStep(a + 2);
-        for (int v = 0; v < V; ++v, b += 16) acc[0][v] = CountInto(acc[0][v], veorq_u8(sign, vandq_u8(mask, vld1q_u8(b))));
-      }
+  STERNA_FOUR_ROWS(STERNA_FIRST, STERNA_PASS)
+  template <int V>
+  inline __attribute__((always_inline)) void OneRow(int16x8_t (&acc)[4], const uint8_t* a, const uint8_t* b, size_t passes) const {
+    for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
+      const uint8x16_t sign = BroadcastStep(a), mask = BroadcastStep(a + 2);
+      for (int v = 0; v < V; ++v, b += 16) acc[v] = CountInto(acc[v], veorq_u8(sign, vandq_u8(mask, vld1q_u8(b))));
     }
-    FlushPlanes<M, V>(sums, acc);
   }
 };
 

@@ -25,7 +25,7 @@ namespace {
   STERNA_TERNARY_PASS(STERNA_UNITS_##v, STERNA_UNIT_1, STERNA_UNIT_2, STERNA_UNIT_3, STERNA_UNIT_4, registers, step)
 
 // Sums of 8 channels: + count of nz - 2 * count of what is negative.
-inline __attribute__((always_inline)) void Flush(int32_t* sums, int16x8_t nonzero, int16x8_t negative) {
+inline __attribute__((always_inline)) void FlushUnit(int32_t* sums, int16x8_t nonzero, int16x8_t negative) {
   const uint16x8_t count = vreinterpretq_u16_s16(nonzero);
   vst1q_s32(sums, vreinterpretq_s32_u32(vaddw_u16(vreinterpretq_u32_s32(vld1q_s32(sums)), vget_low_u16(count))));
   vst1q_s32(sums + 4, vreinterpretq_s32_u32(vaddw_high_u16(vreinterpretq_u32_s32(vld1q_s32(sums + 4)), count)));
@@ -36,26 +36,28 @@ struct Tnn : PlanesNeon<2, false> {
   static constexpr size_t kMost = 16, kPassB = 64;
   using PlanesNeon::PlanesNeon;
 
-  template <int M, int V>
-  inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
-    int16x8_t acc[M][4] = {};
-    if constexpr (M == 4) {
-      if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_TERNARY_FIRST(STERNA_B_2, "32"), STERNA_PASS(1, STERNA_B_2, "64")); }
-      if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_TERNARY_FIRST(STERNA_B_4, "64"), STERNA_PASS(2, STERNA_B_4, "128")); }
-    } else {
-      for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
-        const uint8x16_t sign = BroadcastStep(a), mask = BroadcastStep(a + 2);
-        for (int v = 0; v < V; ++v, b += 32) {
-          const uint8x16_t nonzero = vandq_u8(mask, vld1q_u8(b + 16));
-          acc[0][2 * v] = CountInto(acc[0][2 * v], nonzero);
-          acc[0][2 * v + 1] = CountInto(acc[0][2 * v + 1], vandq_u8(nonzero, veorq_u8(sign, vld1q_u8(b))));
-        }
+  template <int V>
+  inline __attribute__((always_inline)) void FourRows(int16x8_t (&acc)[4][4], const uint8_t* a, const uint8_t* b, size_t passes) const {
+    if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_TERNARY_FIRST(STERNA_B_2, "32"), STERNA_PASS(1, STERNA_B_2, "64")); }
+    if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, STERNA_TERNARY_FIRST(STERNA_B_4, "64"), STERNA_PASS(2, STERNA_B_4, "128")); }
+  }
+  template <int V>
+  inline __attribute__((always_inline)) void OneRow(int16x8_t (&acc)[4], const uint8_t* a, const uint8_t* b, size_t passes) const {
+    for (const uint8_t* const end = a + passes * kPassA; a != end; a += kPassA / 2) {
+      const uint8x16_t sign = BroadcastStep(a), mask = BroadcastStep(a + 2);
+      for (int v = 0; v < V; ++v, b += 32) {
+        const uint8x16_t nonzero = vandq_u8(mask, vld1q_u8(b + 16));
+        acc[2 * v] = CountInto(acc[2 * v], nonzero);
+        acc[2 * v + 1] = CountInto(acc[2 * v + 1], vandq_u8(nonzero, veorq_u8(sign, vld1q_u8(b))));
       }
     }
+  }
+  template <int M, int V>
+  inline __attribute__((always_inline)) void Flush(int32_t* sums, const int16x8_t (&acc)[M][4]) const {
 #pragma GCC unroll 4
     for (int r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) Flush(sums + r * kChannelsFew + 8 * v, acc[r][2 * v], acc[r][2 * v + 1]);
+      for (int v = 0; v < V; ++v) FlushUnit(sums + r * kChannelsFew + 8 * v, acc[r][2 * v], acc[r][2 * v + 1]);
     }
   }
 };

@@ -41,21 +41,16 @@ struct U4U4 : CodesNeon {
   static constexpr size_t kPassB = 4 * kStepCodes;
   using CodesNeon::CodesNeon;
 
-  template <int M, int V>
-  inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
-    int16x8_t acc[M][4] = {};
-    if constexpr (M == 4) {
-      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
-    } else {
-      for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA) {
-        for (int v = 0; v < V; ++v, b += 16) {
-          const int8x16_t w = vld1q_s8(reinterpret_cast<const int8_t*>(b));
-          acc[0][v] = MultiplyPairCodes(acc[0][v], vshrq_n_s8(w, 4), row);
-          acc[0][v] = MultiplyPairCodes(acc[0][v], vshrq_n_s8(vshlq_n_s8(w, 4), 4), row + 2 * kRowsFew);
-        }
+  STERNA_FOUR_ROWS(STERNA_FIRST, STERNA_PASS)
+  template <int V>
+  inline __attribute__((always_inline)) void OneRow(int16x8_t (&acc)[4], const uint8_t* a, const uint8_t* b, size_t passes) const {
+    for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA) {
+      for (int v = 0; v < V; ++v, b += 16) {
+        const int8x16_t w = vld1q_s8(reinterpret_cast<const int8_t*>(b));
+        acc[v] = MultiplyPairCodes(acc[v], vshrq_n_s8(w, 4), row);
+        acc[v] = MultiplyPairCodes(acc[v], vshrq_n_s8(vshlq_n_s8(w, 4), 4), row + 2 * kRowsFew);
       }
     }
-    FlushCodes<M, V>(sums, acc);
   }
 };
 

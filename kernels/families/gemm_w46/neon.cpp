@@ -40,17 +40,12 @@ struct W46 : CodesNeon {
   static constexpr size_t kPassB = 8 * kStepCodes;
   using CodesNeon::CodesNeon;
 
-  template <int M, int V>
-  inline __attribute__((always_inline)) void AddProducts(int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) const {
-    int16x8_t acc[M][4] = {};
-    if constexpr (M == 4) {
-      STERNA_FEW_LOOPS(acc, a, b, passes, STERNA_FIRST, STERNA_PASS)
-    } else {
-      for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA / 2) {
-        for (int v = 0; v < V; ++v, b += 16) acc[0][v] = MultiplyPairCodes(acc[0][v], vld1q_s8(reinterpret_cast<const int8_t*>(b)), row);
-      }
+  STERNA_FOUR_ROWS(STERNA_FIRST, STERNA_PASS)
+  template <int V>
+  inline __attribute__((always_inline)) void OneRow(int16x8_t (&acc)[4], const uint8_t* a, const uint8_t* b, size_t passes) const {
+    for (const int8_t *row = reinterpret_cast<const int8_t*>(a), *const end = row + passes * kPassA; row != end; row += kPassA / 2) {
+      for (int v = 0; v < V; ++v, b += 16) acc[v] = MultiplyPairCodes(acc[v], vld1q_s8(reinterpret_cast<const int8_t*>(b)), row);
     }
-    FlushCodes<M, V>(sums, acc);
   }
 };
 

@@ -20,6 +20,8 @@ struct CpuInfo {
 
 // Asked once, then remembered.
 const CpuInfo& DetectCpu();
+// The question itself: isa/x86/cpu.cpp, isa/arm/cpu.cpp or isa/cpu_other.cpp.
+CpuInfo QueryCpu();
 
 struct IsaStatus {
   const char* isa;

@@ -66,25 +66,24 @@ struct CodesNeon {
     }
   }
 
+  template <int M, int V>
+  inline __attribute__((always_inline)) void Flush(int32_t* sums, const int16x8_t (&acc)[M][4]) const {
+#pragma GCC unroll 4
+    for (int r = 0; r < M; ++r, sums += kChannelsFew) {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        const int32x4_t low = vld1q_s32(sums + 8 * v), high = vld1q_s32(sums + 8 * v + 4);
+        vst1q_s32(sums + 8 * v, vaddw_s16(low, vget_low_s16(acc[r][v])));
+        vst1q_s32(sums + 8 * v + 4, vaddw_high_s16(high, acc[r][v]));
+      }
+    }
+  }
+
   template <int V>
   void Finish(const GemmQ8Args* args, const RequantNeon& requant, const PanelFew& panel, size_t row, size_t rows, const SumsFew& sums) const {
     FinishFew<V>(requant, sums, rows, TargetFew(args, panel, row), panel.finish);
   }
 };
-
-// Adds sums of 16 bits to M rows of sums of 32.
-template <int M, int V>
-static inline __attribute__((always_inline)) void FlushCodes(int32_t* sums, const int16x8_t (&acc)[M][4]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < M; ++r, sums += kChannelsFew) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) {
-      const int32x4_t low = vld1q_s32(sums + 8 * v), high = vld1q_s32(sums + 8 * v + 4);
-      vst1q_s32(sums + 8 * v, vaddw_s16(low, vget_low_s16(acc[r][v])));
-      vst1q_s32(sums + 8 * v + 4, vaddw_high_s16(high, acc[r][v]));
-    }
-  }
-}
 
 // One k of four rows and 8 channels: an even one, whose weights are the low half of a register and whose A is in v0..v3, or an odd one.
 #define STERNA_MLAL(mlal, type, w, a0, a1, a2, a3, c0, c1, c2, c3) \

@@ -9,9 +9,9 @@
 #endif
 
 namespace sterna {
+#if defined(__linux__)
 namespace {
 
-#if defined(__linux__)
 constexpr unsigned long kHwcapAsimd = 1ul << 1, kHwcapAsimdDp = 1ul << 20, kHwcap2I8mm = 1ul << 13;
 
 // /proc/cpuinfo names implementer and part by number; the device tree names the board.
@@ -26,7 +26,9 @@ std::string Model() {
   return text[0] != '\0' ? text : "unknown aarch64";
 }
 
-CpuInfo Detect() {
+}  // namespace
+
+CpuInfo QueryCpu() {
   CpuInfo info{"aarch64", Model(), {}};
   const unsigned long caps = getauxval(AT_HWCAP), caps2 = getauxval(AT_HWCAP2);
   if (caps & kHwcapAsimd) info.features.emplace_back("asimd");
@@ -36,15 +38,8 @@ CpuInfo Detect() {
 }
 #else
 // Every 64-bit Arm core outside Linux that a compiler of today targets (Apple silicon) has both.
-CpuInfo Detect() { return {"aarch64", "aarch64", {"asimd", "asimddp"}}; }
+CpuInfo QueryCpu() { return {"aarch64", "aarch64", {"asimd", "asimddp"}}; }
 #endif
-
-}  // namespace
-
-const CpuInfo& DetectCpu() {
-  static const CpuInfo info = Detect();
-  return info;
-}
 
 }  // namespace sterna
 #endif

@@ -11,7 +11,8 @@
 //   PackTile(args, row, rows, to)  packs 1..4 rows of A
 //   RowOf(tile, i)                 where row i of a tile begins
 //   Start<V>(args, panel, row, rows, tile, sums)        what sums begin with
-//   AddProducts<M, V>(sums, a, b, passes)               adds up the products of M = 4 rows, or of one
+//   FourRows<V>(acc, a, b, passes), OneRow<V>(acc, a, b, passes)    products, in sums of 16 bits
+//   Flush<M, V>(sums, acc)                              adds these to the sums of M rows
 //   Finish<V>(args, requant, panel, row, rows, sums)    stores
 #pragma once
 #include "families/gemm_q8/pack_arm.h"
@@ -78,12 +79,15 @@ static inline size_t ScratchBytesFew(size_t tile_bytes, size_t m) { return Block
   acc[0][0] = c0, acc[0][1] = c1, acc[0][2] = c2, acc[0][3] = c3, acc[1][0] = c4, acc[1][1] = c5, acc[1][2] = c6, acc[1][3] = c7;                   \
   acc[2][0] = c8, acc[2][1] = c9, acc[2][2] = c10, acc[2][3] = c11, acc[3][0] = c12, acc[3][1] = c13, acc[3][2] = c14, acc[3][3] = c15
 
-// The loop of V = 1..4; first(v) and pass(v) are macros of a number.
-#define STERNA_FEW_LOOPS(acc, a, b, passes, first, pass)                           \
-  if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, first(1), pass(1)); } \
-  if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, first(2), pass(2)); } \
-  if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, first(3), pass(3)); } \
-  if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, first(4), pass(4)); }
+// A format's FourRows, by its loop for V = 1..4; first(v) and pass(v) are macros of a number.
+#define STERNA_FOUR_ROWS(first, pass)                                                                                                    \
+  template <int V>                                                                                                                       \
+  inline __attribute__((always_inline)) void FourRows(int16x8_t (&acc)[4][4], const uint8_t* a, const uint8_t* b, size_t passes) const { \
+    if constexpr (V == 1) { STERNA_FEW_LOOP(acc, a, b, passes, first(1), pass(1)); }                                                     \
+    if constexpr (V == 2) { STERNA_FEW_LOOP(acc, a, b, passes, first(2), pass(2)); }                                                     \
+    if constexpr (V == 3) { STERNA_FEW_LOOP(acc, a, b, passes, first(3), pass(3)); }                                                     \
+    if constexpr (V == 4) { STERNA_FEW_LOOP(acc, a, b, passes, first(4), pass(4)); }                                                     \
+  }
 
 // Where a panel's channels of row `row` go. Args: GemmQ8Args or GemmBitsArgs.
 template <typename Args>
@@ -102,6 +106,15 @@ static inline __attribute__((always_inline)) void FinishFew(const RequantNeon& r
   }
 }
 
+// Adds up the products of M = 4 rows, or of one.
+template <int M, int V, typename Format>
+static inline __attribute__((always_inline)) void AddProducts(const Format& format, int32_t* sums, const uint8_t* a, const uint8_t* b, size_t passes) {
+  int16x8_t acc[M][4] = {};
+  if constexpr (M == 4) format.template FourRows<V>(acc, a, b, passes);
+  else format.template OneRow<V>(acc[0], a, b, passes);
+  format.template Flush<M, V>(sums, acc);
+}
+
 // The tiles of a panel and a block of packed rows, [row, end).
 template <typename Format, int V>
 static __attribute__((noinline)) void TilesFew(const Format& format, const typename Format::Args* args, const RequantNeon& requant, const PanelFew& panel,
@@ -116,9 +129,9 @@ static __attribute__((noinline)) void TilesFew(const Format& format, const typen
       const size_t count = passes - first < flush ? passes - first : flush;
       const uint8_t* now = b + first * V * Format::kPassB;
       if (rows > 2) {  // three rows are as much work as four, and less than thrice one
-        format.template AddProducts<4, V>(sums[0], format.RowOf(tile, 0) + first * Format::kPassA, now, count);
+        AddProducts<4, V>(format, sums[0], format.RowOf(tile, 0) + first * Format::kPassA, now, count);
       } else {
-        for (size_t i = 0; i < rows; ++i) format.template AddProducts<1, V>(sums[i], format.RowOf(tile, i) + first * Format::kPassA, now, count);
+        for (size_t i = 0; i < rows; ++i) AddProducts<1, V>(format, sums[i], format.RowOf(tile, i) + first * Format::kPassA, now, count);
       }
     }
     format.template Finish<V>(args, requant, panel, row, rows, sums);

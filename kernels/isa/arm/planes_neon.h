@@ -57,6 +57,12 @@ static inline void PackPlanesNeon(size_t n, size_t words, size_t depth, size_t m
   PackPanelsPlanes(n, words, most, sign, mask, reinterpret_cast<uint16_t*>(static_cast<uint8_t*>(packed) + PanelsOffsetFew(n)));
 }
 
+// sums - 2 * count of 8 channels.
+static inline __attribute__((always_inline)) void SubtractTwice(int32_t* sums, uint16x8_t count) {
+  vst1q_s32(sums, vsubq_s32(vld1q_s32(sums), vreinterpretq_s32_u32(vshll_n_u16(vget_low_u16(count), 1))));
+  vst1q_s32(sums + 4, vsubq_s32(vld1q_s32(sums + 4), vreinterpretq_s32_u32(vshll_high_n_u16(count, 1))));
+}
+
 // kPlanes: of A. kCounts: sums begin with the count of the row's mask.
 template <size_t kPlanes, bool kCounts>
 struct PlanesNeon {
@@ -65,6 +71,16 @@ struct PlanesNeon {
   size_t passes, flush, tile_bytes;
 
   explicit PlanesNeon(const GemmBitsArgs* args) : passes(args->words), flush(kFlushPlanes), tile_bytes(TileBytesPlanes(args->words, kPlanes)) {}
+
+  // Takes the counts off the sums, twice.
+  template <int M, int V>
+  inline __attribute__((always_inline)) void Flush(int32_t* sums, const int16x8_t (&acc)[M][4]) const {
+#pragma GCC unroll 4
+    for (int r = 0; r < M; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) SubtractTwice(sums + r * kChannelsFew + 8 * v, vreinterpretq_u16_s16(acc[r][v]));
+    }
+  }
 
   size_t CountsOffset() const { return tile_bytes - kRowsFew * sizeof(int32_t); }
 
@@ -130,22 +146,6 @@ struct PlanesNeon {
 template <typename Format>
 static inline void RunPlanes(const GemmBitsArgs* args) {
   RunFew<Format>(args, args->sums == nullptr && args->row_bias == nullptr);
-}
-
-// sums - 2 * count of 8 channels.
-static inline __attribute__((always_inline)) void SubtractTwice(int32_t* sums, uint16x8_t count) {
-  vst1q_s32(sums, vsubq_s32(vld1q_s32(sums), vreinterpretq_s32_u32(vshll_n_u16(vget_low_u16(count), 1))));
-  vst1q_s32(sums + 4, vsubq_s32(vld1q_s32(sums + 4), vreinterpretq_s32_u32(vshll_high_n_u16(count, 1))));
-}
-
-// Takes the counts of M rows off their sums, twice.
-template <int M, int V>
-static inline __attribute__((always_inline)) void FlushPlanes(int32_t* sums, const int16x8_t (&acc)[M][4]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < M; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) SubtractTwice(sums + r * kChannelsFew + 8 * v, vreinterpretq_u16_s16(acc[r][v]));
-  }
 }
 
 // An operation on V registers of a row, op(temporary, weights, counts, sign, mask): B is in v4..v7, temporaries of even rows are v8..v11, of odd

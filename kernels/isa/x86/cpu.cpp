@@ -37,7 +37,9 @@ std::string BrandString() {
   return brand.empty() ? "unknown x86-64" : brand;
 }
 
-CpuInfo Detect() {
+}  // namespace
+
+CpuInfo QueryCpu() {
   const Leaf one = Cpuid(1), seven = Cpuid(7), seven_one = Cpuid(7, 1);
   const uint64_t saved = (one.c >> 27) & 1 ? Xcr0() : 0;
   const bool ymm = (saved & 0x6) == 0x6;
@@ -58,13 +60,6 @@ CpuInfo Detect() {
   for (const Row& row : rows) {
     if (row.usable && ((row.word >> row.bit) & 1)) info.features.emplace_back(row.name);
   }
-  return info;
-}
-
-}  // namespace
-
-const CpuInfo& DetectCpu() {
-  static const CpuInfo info = Detect();
   return info;
 }
 
