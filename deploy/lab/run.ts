@@ -10,7 +10,7 @@ import { readInputFile } from '../cli/files.js';
 import { DeployError } from '../errors.js';
 import { accuracyOf } from './accuracy.js';
 import { defaultFeatures, readClips, scalingOf } from './clips.js';
-import type { ClipsConfig, LabConfig } from './config.js';
+import { checkTeacher, type ClipsConfig, type LabConfig } from './config.js';
 import { lossSvg } from './curve.js';
 import { batchesOf, hashOf, splitClips, type Geometry } from './examples.js';
 import { studentOf, trained, trainingOf, type Student } from './student.js';
@@ -66,7 +66,7 @@ const statisticsBatches = 20;
  */
 export async function runLab(config: LabConfig, folder: string, events: LabEvents = {}): Promise<LabReport> {
   if (!isClips(config)) throw new DeployError('E_USAGE', `data.kind: expected clips but received ${config.data.kind}`);
-  if (config.teacher?.method === 'minillm') throw new DeployError('E_USAGE', 'teacher.method: minillm is for data of kind text; leave it out for soft targets');
+  checkTeacher(config);
   await mkdir(folder, { recursive: true });
   const read = await readClips(config.data.folder, defaultFeatures, events.onClips);
   const { train, test } = splitClips(read, config);

@@ -6,7 +6,7 @@ import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import type { OnnxModel } from '../../runtime/onnx/types.js';
 import { DeployError } from '../errors.js';
-import { softTargetsOf, type LabConfig } from './config.js';
+import { plainLossOf, softTargetsOf, type LabConfig } from './config.js';
 import type { Geometry } from './examples.js';
 import { distillationLoss, labelLoss } from './losses.js';
 import type { Trainer } from './trainer.js';
@@ -34,20 +34,21 @@ export function studentOf(bytes: Uint8Array, batch: number, geometry: Geometry, 
 
 export function trainingOf({ graph, output }: Student, classes: number, config: LabConfig): TrainingModel {
   const logits: ValueType = { dtype: 'float32', shape: [config.batch, classes] };
-  const teacher = softTargetsOf(config);
+  const [teacher, loss] = [softTargetsOf(config), plainLossOf(config)];
   return trainingModel(graph, {
     inputs: { 'lab.target': logits, ...(teacher === undefined ? {} : { 'lab.teacher': logits }) },
     loss(m) {
-      const labels = labelLoss(m, config.loss, output, 'lab.target');
+      const labels = labelLoss(m, loss, output, 'lab.target');
       return teacher === undefined ? labels : m.add(m.scale(labels, 1 - teacher.weight), m.scale(distillationLoss(m, teacher, output, 'lab.teacher'), teacher.weight));
     },
   });
 }
 
-/** The model with its trained weights, and with a record of the run in its metadata. */
-export function trained({ model }: Pick<Student, 'model'>, trainer: Trainer, record: Readonly<Record<string, unknown>>): Uint8Array {
+/** The model with its trained weights, and with a record of the run in its metadata. @param heads weights that were trained beside it, and do not belong to it */
+export function trained({ model }: Pick<Student, 'model'>, trainer: Trainer, record: Readonly<Record<string, unknown>>, heads: ReadonlySet<string> = new Set()): Uint8Array {
   const initializers = new Map(model.graph.initializers);
   for (const [name, data] of [...trainer.result, ...trainer.statistics]) {
+    if (heads.has(name)) continue;
     const old = initializers.get(name);
     if (old === undefined) throw new DeployError('E_LAB', `Weight '${name}' is no initializer of the model, so it cannot be written back; export the model with its weights as initializers`);
     initializers.set(name, fromNumbers('float32', old.dims, data));

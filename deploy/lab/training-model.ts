@@ -62,6 +62,8 @@ export interface TrainingSettings {
   readonly weights?: readonly string[];
   /** Statistics of normalizations stay those of the model. */
   readonly keepStatistics?: boolean;
+  /** Weights of the loss by name, which are trained beside those of the model. */
+  readonly heads?: ReadonlyMap<string, TensorValue>;
 }
 
 /** One step of training as a model: it takes a batch and the weights, and gives the loss and the gradients. */
@@ -79,12 +81,15 @@ export interface TrainingModel {
  * @throws RuntimeError E_GRADIENT and others; DeployError E_LAB: a model without weights
  */
 export function trainingModel(graph: Graph, settings: TrainingSettings): TrainingModel {
-  const { graph: forward, statistics } = settings.keepStatistics === true ? { graph, statistics: [] } : inTrainingForm(graph);
+  const { graph: model, statistics } = settings.keepStatistics === true ? { graph, statistics: [] } : inTrainingForm(graph);
+  const { heads = new Map<string, TensorValue>() } = settings;
+  const forward = { ...model, constants: new Map([...model.constants, ...heads]) };
   const loss = 'lab.loss';
   const extension: Extension = { inputs: settings.inputs, write: (m) => ({ [loss]: m.reshape(settings.loss(m), []) }) };
   const whole = extendGraph(forward, extension);
-  const wrt = [...(settings.weights ?? weightsByPlace(forward))];
-  if (wrt.length === 0) throw new DeployError('E_LAB', 'The model has no weights that could be trained: its layers have computed weights');
+  const own = settings.weights ?? weightsByPlace(model);
+  const wrt = [...own, ...heads.keys()];
+  if (own.length === 0) throw new DeployError('E_LAB', 'The model has no weights that could be trained: its layers have computed weights');
   const { graph: made, gradients } = differentiate({ ...whole, outputs: [loss, ...statistics.map(({ batch }) => batch)] }, { loss, wrt });
   const weights = new Map(wrt.map((name) => [name, forward.constants.get(name) ?? float32s([])]));
   return { bytes: serializeModel(graphToOnnx(constantsToInputs(made, wrt))), loss, weights, gradients, statistics };

@@ -8,6 +8,7 @@ import type { TrainingModel } from './training-model.js';
 /** What a run is told on its way. */
 export interface LabEvents {
   onClips?(done: number, total: number): void;
+  onPictures?(done: number, total: number): void;
   onStep?(step: number, steps: number, loss: number): void;
 }
 

@@ -19,5 +19,6 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   sparse: withData(async (options) => (await import('./sparse.js')).sparseBars(options)),
   minillm: withData(async (options) => (await import('./minillm.js')).miniLlmBars(options)),
   novelty: withData(async (options) => (await import('./novelty.js')).noveltyBars(options)),
+  margin: withData(async (options) => (await import('./margin.js')).marginBars(options)),
   labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
 };

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
-import { labConfig, parseLabConfig, type LabConfig, type TextConfig } from '../../lab/config.js';
+import { labConfig, parseLabConfig, type FacesConfig, type LabConfig, type TextConfig } from '../../lab/config.js';
+import { runFaces, type FacesReport } from '../../lab/embedder/run.js';
+import type { Verification } from '../../lab/embedder/verification.js';
 import { runText, type TextReport } from '../../lab/language/run.js';
 import { runLab, type LabReport } from '../../lab/run.js';
 import type { LabEvents } from '../../lab/training-run.js';
@@ -28,6 +30,19 @@ const textOf = ({ model, parameters, steps, loss, characters, perplexity, sample
   `written to ${model}`,
 ].join('\n');
 
+const verified = (who: string, result: Verification | null): string[] => (result === null ? [] : [
+  `${who}: ${(100 * result.accepted).toFixed(1)} % of ${result.same_pairs} pairs accepted at 1 % false accepts (cosine ${result.threshold.toFixed(3)}), area under the curve ${result.area.toFixed(4)}`,
+]);
+
+const facesText = ({ model, parameters, steps, loss, people, pictures, test_people, verification, teacher_verification, gallery_verification }: FacesReport): string => [
+  `${parameters} weights, ${steps} steps on ${pictures} pictures of ${people} people, loss ${loss.toFixed(4)}`,
+  ...verified(`${test_people} people that nothing was learned from`, verification),
+  ...verified('its teacher', teacher_verification),
+  ...verified('its pictures against those that the teacher embeds', gallery_verification),
+  `written to ${model}`,
+].join('\n');
+
+const isFaces = (config: LabConfig): config is FacesConfig => config.data.kind === 'faces';
 const isText = (config: LabConfig): config is TextConfig => config.data.kind === 'text';
 
 /** Carries out a run, and tells of it. */
@@ -36,6 +51,10 @@ async function carriedOut(config: LabConfig, folder: string, events: LabEvents):
   if (isText(config)) {
     const report = await runText(config, folder, events);
     return { json: { ...report, curve }, text: textOf(report) };
+  }
+  if (isFaces(config)) {
+    const report = await runFaces(config, folder, events);
+    return { json: { ...report, curve }, text: facesText(report) };
   }
   const report = await runLab(config, folder, events);
   return { json: { ...report, curve }, text: reportText(report) };
@@ -68,6 +87,7 @@ function addTraining(lab: Command, name: 'train' | 'distil', summary: string): v
       const view = stageProgress(self);
       return carriedOut(config, options.output, {
         onClips: (done, total) => view.update('reading recordings', done, total),
+        onPictures: (done, total) => view.update('reading pictures', done, total),
         onStep: (step, steps, loss) => view.update('training', step, steps, `loss ${loss.toFixed(3)}`),
       }).finally(() => view.clear());
     }));
@@ -75,7 +95,7 @@ function addTraining(lab: Command, name: 'train' | 'distil', summary: string): v
 
 export function register(program: Command): void {
   const lab = program.command('lab').summary('train, distil and prune models').description('Trains, distils and prunes ONNX models, by graphs that compute their own gradients.');
-  addTraining(lab, 'train', 'train a model on a folder of recordings, or on a text');
+  addTraining(lab, 'train', 'train a model on recordings, on pictures of faces, or on a text');
   addTraining(lab, 'distil', 'train a model with the help of a larger one');
   addPruning(lab);
   addChains(lab);

@@ -7,7 +7,7 @@ import type { ValueType } from '../../../runtime/graph/tensor-value.js';
 import { serializeModel } from '../../../runtime/onnx/serialize.js';
 import type { Tensor } from '../../../runtime/tensor.js';
 import { DeployError } from '../../errors.js';
-import { softTargetsOf, type MiniLlmConfig, type TextConfig } from '../config.js';
+import { plainLossOf, softTargetsOf, type MiniLlmConfig, type TextConfig } from '../config.js';
 import { randomOf } from '../examples.js';
 import { distillationLoss, labelLoss } from '../losses.js';
 import type { Arrays } from '../optimizers.js';
@@ -44,7 +44,7 @@ function textObjective(config: TextConfig, corpus: Corpus, teacher: LanguageMode
     rows: batch, inputs: { 'lab.target': rows, ...(soft === undefined ? {} : { 'lab.teacher': rows }) },
     loss(m, logits) {
       const flat = m.reshape(logits, rows.shape);
-      const labels = labelLoss(m, config.loss, flat, 'lab.target');
+      const labels = labelLoss(m, plainLossOf(config), flat, 'lab.target');
       return soft === undefined ? labels : m.add(m.scale(labels, 1 - soft.weight), m.scale(distillationLoss(m, soft, flat, 'lab.teacher'), soft.weight));
     },
     batches: () => Promise.resolve({ close: nothing, batches: async (step) => {
@@ -96,7 +96,7 @@ function sampledObjective(config: TextConfig, settings: MiniLlmConfig, corpus: C
       const policy = policyLoss(m, logits, size);
       if (textRows === 0) return policy;
       const own = m.reshape(m.slice(logits, 0, size.rows, size.rows + textRows), text.shape);
-      return m.add(policy, m.scale(labelLoss(m, config.loss, own, 'lab.target'), settings.text_weight));
+      return m.add(policy, m.scale(labelLoss(m, plainLossOf(config), own, 'lab.target'), settings.text_weight));
     },
     async batches(training, studentGraph) {
       const graph = studentGraph(size.rows);

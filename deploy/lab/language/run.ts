@@ -8,7 +8,7 @@ import { parseModel } from '../../../runtime/onnx/parse.js';
 import { runtimeVersion } from '../../../runtime/version.js';
 import { readInputFile } from '../../cli/files.js';
 import { DeployError } from '../../errors.js';
-import type { TextConfig } from '../config.js';
+import { checkTeacher, type TextConfig } from '../config.js';
 import { lossSvg } from '../curve.js';
 import { randomOf } from '../examples.js';
 import { trained } from '../student.js';
@@ -34,7 +34,7 @@ export interface TextReport extends TrainingReport {
 async function modelOf({ model, data, seed }: TextConfig, vocabulary: number): Promise<Uint8Array> {
   if (typeof model === 'string') return readInputFile(model);
   const { student } = model;
-  if (!('kind' in student)) throw new DeployError('E_USAGE', 'model.student: expected kind: transformer for data of kind text');
+  if (!('kind' in student) || student.kind !== 'transformer') throw new DeployError('E_USAGE', 'model.student: expected kind: transformer for data of kind text');
   if (student.width % student.heads !== 0) throw new DeployError('E_USAGE', `model.student.width: expected a multiple of the ${student.heads} heads but received ${student.width}`);
   return buildTransformer({ vocabulary, width: student.width, layers: student.layers, heads: student.heads, context: data.context, seed });
 }
@@ -121,6 +121,7 @@ async function trainedOn(config: TextConfig, folder: string, { corpus, teacher }
  * @throws DeployError E_LAB, E_FILE, E_USAGE; RuntimeError E_GRADIENT, E_ENGINE_MISSING and others
  */
 export async function runText(config: TextConfig, folder: string, events: LabEvents = {}): Promise<TextReport> {
+  checkTeacher(config);
   await mkdir(folder, { recursive: true });
   const { data, threads } = config;
   const corpus = await readCorpus(data.file, data.held_out, data.context);

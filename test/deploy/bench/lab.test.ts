@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configOf, macsOf, outcomeOf } from '../../../deploy/bench/lab/margin.js';
 import { embedderBars } from '../../../deploy/bench/lab/pruning.js';
 import { readFaces } from '../../../deploy/bench/lab/faces.js';
 import { modelBytes, node, randomTensor } from '../../runtime/support/models.js';
@@ -39,6 +40,27 @@ describe('the bench of the lab', () => {
     ]);
   }, 60_000);
 
+  it('trains embedders in equal steps, and judges by each person once', () => {
+    const people = Array.from({ length: 7 }, (_, i) => `s${i}`);
+    const given = { teacher: 'teacher.onnx', folder, people, dimensions: 8, steps: 5 };
+    const tested = [0, 1, 2].flatMap((split) => {
+      const [first, ...others] = (['softmax', 'arcface', 'regression', 'margin-distillation'] as const).map((method) => configOf(method, split, given));
+      for (const other of others) expect({ ...other, loss: undefined, teacher: undefined }).toEqual({ ...first, loss: undefined, teacher: undefined });
+      return first?.data.test_people ?? [];
+    });
+    expect(tested.sort()).toEqual(people);
+  });
+
+  it.skipIf(missing !== undefined)('judges an embedder in float and in int8', async () => {
+    const config = configOf('margin-distillation', 0, { teacher: join(folder, 'fr_feature.onnx'), folder: join(folder, 'orl'), people: ['s0', 's1', 's2', 's3', 's4'], dimensions: 8, steps: 1 });
+    const { report, int8, macs } = await outcomeOf({ ...config, batch: 4, model: { student: { kind: 'embedder', size: 16, width: 0.125, dimensions: 8 } } }, new AbortController().signal);
+    expect(report).toMatchObject({ people: 3, test_people: 2, verification: { same_pairs: 30, other_pairs: 36 }, gallery_verification: { same_pairs: 60, other_pairs: 72 } });
+    expect(int8).toBeGreaterThanOrEqual(0);
+    expect(macs).toBeGreaterThan(4 * 4 * 8 * 75);
+    // Two convolutions of 12 x 12 without padding, 3 x 3 each, and one of 1 x 1.
+    expect(macsOf(await readFile(join(folder, 'fr_feature.onnx')))).toBe(100 * 32 * 27 + 64 * 32 * 288 + 64 * 8 * 32);
+  }, 60_000);
+
   it.skipIf(nativeMissing !== undefined)('reads grey pictures, and names what is none', async () => {
     const faces = await readFaces(join(folder, 'orl'), { name: 'x', type: 'float32', dims: [1, 3, 10, 8] });
     expect([faces.length, faces[7]?.person]).toEqual([30, 's1']);
@@ -46,7 +68,7 @@ describe('the bench of the lab', () => {
     expect([data[0], data[1], data[80]]).toEqual([11, (37 + 11) & 255, 11].map((grey) => (grey - 127.5) / 128));
     await mkdir(join(folder, 'bad', 's'), { recursive: true });
     await writeFile(join(folder, 'bad', 's', '1.pgm'), 'P6 1 1 255\nabc');
-    await expect(readFaces(join(folder, 'bad'), { name: 'x', type: 'float32', dims: [1, 3, 10, 8] })).rejects.toMatchObject({ code: 'E_BENCH', message: expect.stringContaining('1.pgm') as string });
+    await expect(readFaces(join(folder, 'bad'), { name: 'x', type: 'float32', dims: [1, 3, 10, 8] })).rejects.toMatchObject({ code: 'E_LAB', message: expect.stringContaining('1.pgm') as string });
   });
 
   it('names what a section needs', async () => {
