@@ -69,6 +69,9 @@ const LONGEST_PROBE_MS = 60_000;
  */
 const SHARE_AFTER_LOSS = 0.5;
 const SHARE_GROWTH = 1 / 128;
+/** Before the first loss it grows faster, from less: a cut just after the start would otherwise cost a whole window. As TCP's slow start (RFC 5681, section 3.1). */
+const SHARE_AT_START = 0.25;
+const GROWTH_AT_START = 1 / 8;
 
 /** The pieces that were asked for and have not been written yet. */
 export class Flight {
@@ -82,7 +85,8 @@ export class Flight {
   #newest = -1;
   #roundTripMs: number | null = null;
   /** The share of the window that may be used. */
-  #share = 1;
+  #share = SHARE_AT_START;
+  #growth = GROWTH_AT_START;
 
   constructor(window: Window) {
     this.#window = window;
@@ -144,7 +148,7 @@ export class Flight {
     this.#asked.delete(index);
     this.#writing.set(index, asked.bytes);
     this.#newest = Math.max(this.#newest, asked.order);
-    this.#share = Math.min(1, this.#share + SHARE_GROWTH);
+    this.#share = Math.min(1, this.#share + this.#growth);
     const sample = Math.max(0, nowMs - asked.atMs);
     this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // Smoothed as in RFC 6298, section 2.
     return true;
@@ -159,7 +163,7 @@ export class Flight {
   /** Removes and returns the pieces that must have been lost, because later ones are here. Lowest first. */
   takeOvertaken(): number[] {
     const lost = [...this.#asked].filter(([, { order }]) => order + OVERTAKEN_BY <= this.#newest);
-    if (lost.length > 0) this.#share = SHARE_AFTER_LOSS;
+    if (lost.length > 0) this.#shrink();
     for (const [index] of lost) this.#forget(index);
     return lost.map(([index]) => index).sort((a, b) => a - b);
   }
@@ -174,13 +178,18 @@ export class Flight {
 
   /** Everything that was on the way is lost. */
   lose(): void {
-    if (this.#asked.size > 0) this.#share = SHARE_AFTER_LOSS;
+    if (this.#asked.size > 0) this.#shrink();
     this.clear();
   }
 
   /** Forgets everything that was on the way, because it will not come. */
   clear(): void {
     for (const index of [...this.#asked.keys()]) this.#forget(index);
+  }
+
+  #shrink(): void {
+    this.#share = Math.min(this.#share, SHARE_AFTER_LOSS);
+    this.#growth = SHARE_GROWTH;
   }
 
   #forget(index: number): void {

@@ -5,6 +5,16 @@ import { Pace } from '../../../agent/ota/pace.js';
 
 const length = (): number => 100;
 
+/** As it is when some pieces have come without a loss: the whole window may be used. */
+function warm(flight: Flight): Flight {
+  for (let i = 1000; i < 1006; i++) {
+    flight.ask(i, 100, 0);
+    flight.arrived(i, 1);
+    flight.settled(i);
+  }
+  return flight;
+}
+
 describe('what is on the way', () => {
   it('never exceeds the window, in pieces and in bytes, and in the end everything is here', () => {
     fc.assert(fc.property(fc.integer({ min: 1, max: 16 }), fc.integer({ min: 100, max: 1500 }), fc.array(fc.nat(9), { minLength: 400, maxLength: 400 }), (pieces, bytes, luck) => {
@@ -44,7 +54,7 @@ describe('what is on the way', () => {
 
   it('uses half of its window after a loss, and more again with each piece that arrives', () => {
     const have = new BlockSet(1000);
-    const flight = new Flight({ pieces: 16, bytes: 10_000 });
+    const flight = warm(new Flight({ pieces: 16, bytes: 10_000 }));
     const ask = (): number[] => {
       const wanted = flight.next(have, length);
       for (const index of wanted) flight.ask(index, length(), 0);
@@ -66,6 +76,20 @@ describe('what is on the way', () => {
     expect(ask()).toHaveLength(16);
   });
 
+  it('begins with a quarter of its window, and has the whole after six pieces without a loss', () => {
+    const have = new BlockSet(1000);
+    const lengths = [0, 2, 6].map((arrived) => {
+      const flight = new Flight({ pieces: 16, bytes: 10_000 });
+      for (let i = 0; i < arrived; i++) { flight.ask(900 + i, 100, 0); flight.arrived(900 + i, 1); flight.settled(900 + i); }
+      return flight.next(have, length).length;
+    });
+    expect(lengths).toEqual([4, 8, 16]);
+    const unlucky = new Flight({ pieces: 16, bytes: 10_000 });
+    for (const index of unlucky.next(have, length)) unlucky.ask(index, 100, 0);
+    unlucky.lose(); // a cut in the first window makes it no larger
+    expect(unlucky.next(have, length)).toHaveLength(4);
+  });
+
   it('keeps what was asked for within one bitmap', () => {
     const have = new BlockSet(2000);
     for (let i = 1; i < 1500; i++) have.add(i);
@@ -73,7 +97,7 @@ describe('what is on the way', () => {
   });
 
   it('counts what is being written, because it is in memory', () => {
-    const flight = new Flight({ pieces: 2, bytes: 1000 });
+    const flight = warm(new Flight({ pieces: 2, bytes: 1000 }));
     const have = new BlockSet(10);
     for (const i of [0, 1]) flight.ask(i, 100, 0);
     for (const i of [0, 1]) flight.arrived(i, 0);
