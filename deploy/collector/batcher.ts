@@ -28,7 +28,7 @@ export interface BatcherEvents<Token> {
 
 /** Collects messages into batches, and writes one batch after another. A batch that fails is tried again until it succeeds: nothing is given up. */
 export class Batcher<Token> {
-  readonly #store: FleetStore;
+  readonly #store: Pick<FleetStore, 'commit'>;
   readonly #options: BatcherOptions;
   readonly #events: BatcherEvents<Token>;
   readonly #waiting: BatchItem<Token>[] = [];
@@ -37,7 +37,7 @@ export class Batcher<Token> {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | null = null;
 
-  constructor(store: FleetStore, options: BatcherOptions, events: BatcherEvents<Token>) {
+  constructor(store: Pick<FleetStore, 'commit'>, options: BatcherOptions, events: BatcherEvents<Token>) {
     this.#store = store;
     this.#options = options;
     this.#events = events;

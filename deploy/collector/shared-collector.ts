@@ -21,6 +21,8 @@ export interface SharedCollectorOptions extends Omit<LinkOptions, 'clientId' | '
   sessionSeconds?: number;
   /** Whether it reads what devices retain when it starts: a shared subscription brings only what is new. Default true. */
   inventory?: boolean;
+  /** Kinds of messages that it takes. Default: all that devices send for collectors. */
+  kinds?: readonly FleetMessage['kind'][];
   batching?: Partial<BatcherOptions>;
   /** Decides which reports are believed. Default: all; the store leaves out those that are older than what it has. */
   guard?: ReportGuard;
@@ -65,7 +67,7 @@ export class SharedCollector {
   #inventory: Promise<void> = Promise.resolve();
   readonly #stop = new AbortController();
 
-  constructor(options: SharedCollectorOptions, store: FleetStore) {
+  constructor(options: SharedCollectorOptions, store: Pick<FleetStore, 'commit'>) {
     this.#options = options;
     this.#guard = options.guard ?? new ReportGuard();
     this.#limit = options.receiveMaximum ?? RECEIVE_MAXIMUM;
@@ -94,12 +96,12 @@ export class SharedCollector {
   /** @throws DeployError E_BROKER_CONNECT */
   async start(): Promise<void> {
     if (this.#client !== null) return;
-    const { fleet, group, name, sessionSeconds = DAY_SECONDS } = this.#options;
+    const { fleet, group, name, kinds, sessionSeconds = DAY_SECONDS } = this.#options;
     this.#client = await connectLink({
       ...this.#options, clientId: `sterna-collect-${group}-${name}`, session: { expirySeconds: sessionSeconds, receiveMaximum: this.#limit },
       prepare: (client) => this.#prepare(client),
     });
-    await this.#client.subscribeAsync(collectedTopics(fleet).map((topic) => `$share/${group}/${topic}`), { qos: 1 });
+    await this.#client.subscribeAsync(topicsOf(collectedTopics(fleet), kinds).map((topic) => `$share/${group}/${topic}`), { qos: 1 });
     if (this.#options.inventory !== false) this.#inventory = this.#readInventory().catch(() => undefined);
   }
 
@@ -187,7 +189,7 @@ export class SharedCollector {
       },
     });
     try {
-      await client.subscribeAsync(inventoryTopics(this.#options.fleet), { qos: 1 });
+      await client.subscribeAsync(topicsOf(inventoryTopics(this.#options.fleet), this.#options.kinds), { qos: 1 });
       while (!this.#stop.signal.aborted && (Date.now() - latest < QUIET_MS || this.#batcher.size > 0)) await pause(QUIET_MS / 10);
     } finally {
       await client.endAsync(true);
@@ -198,5 +200,8 @@ export class SharedCollector {
     while (this.#batcher.size >= this.#limit && !this.#stop.signal.aborted) await pause(20);
   }
 }
+
+/** The last level of a topic says its kind; below `event/` it says the type of the event. */
+const topicsOf = (topics: readonly string[], kinds?: readonly FleetMessage['kind'][]): string[] => topics.filter((topic) => kinds?.some((kind) => topic.split('/').slice(-2).includes(kind)) !== false);
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => { setTimeout(resolve, ms); });

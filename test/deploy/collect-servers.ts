@@ -1,6 +1,6 @@
-/** PostgreSQL and VictoriaMetrics as processes of a test, on loopback, with folders that are deleted afterwards. */
+/** PostgreSQL, VictoriaMetrics and Prometheus as processes of a test, on loopback, with folders that are deleted afterwards. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { chownSync, existsSync, readdirSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { onTestFinished } from 'vitest';
@@ -62,12 +62,61 @@ export async function testPostgres(): Promise<TestPostgres> {
   return { url, start, stop };
 }
 
-export async function testVictoriaMetrics(): Promise<{ url: string; stop: () => Promise<void> }> {
+export async function testVictoriaMetrics(flags: readonly string[] = []): Promise<{ url: string; stop: () => Promise<void> }> {
   const [folder, port] = [temporaryFolder(), await freePort()];
-  const child = spawn('victoria-metrics', ['-storageDataPath', folder, '-httpListenAddr', `127.0.0.1:${port}`, '-retentionPeriod', '100y', '-search.latencyOffset', '0s', '-loggerLevel', 'ERROR'], { stdio: 'ignore' });
+  const child = spawn('victoria-metrics', ['-storageDataPath', folder, '-httpListenAddr', `127.0.0.1:${port}`, '-retentionPeriod', '100y', '-search.latencyOffset', '0s', '-loggerLevel', 'ERROR', ...flags], { stdio: 'ignore' });
   const stop = (): Promise<void> => ended(child, 'SIGTERM');
   onTestFinished(stop);
   const url = `http://127.0.0.1:${port}`;
   await until('VictoriaMetrics answers', () => fetch(`${url}/health`).then(({ ok }) => ok, () => false), 60_000);
   return { url, stop };
+}
+
+const versionIn = (program: string, args: readonly string[]): string | null => {
+  const { error, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  return error === undefined ? /version v?(\d+\.\d+)/.exec(stdout + stderr)?.[1] ?? '0.0' : null;
+};
+/** Null when it is not installed. Native histograms came with 2.40. */
+/** Debian's build tells no version. OTLP with exponential histograms and names of Prometheus came with 1.100 or so. */
+export const victoriaMetricsTakesOtlp = spawnSync('victoria-metrics', ['-help'], { encoding: 'utf8' }).stdout?.includes('-opentelemetry.usePrometheusNaming') ?? false;
+export const prometheusVersion = versionIn('prometheus', ['--version']);
+export const isAtLeast = (version: string | null, least: string): boolean => {
+  const [a = 0, b = 0] = (version ?? '0.0').split('.').map(Number);
+  const [c = 0, d = 0] = least.split('.').map(Number);
+  return a > c || (a === c && b >= d);
+};
+
+export interface TestPrometheus {
+  url: string;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** An instant query, without staleness of anything that was written at `timeMs`. */
+  query(expression: string, timeMs: number): Promise<QueryResult[]>;
+}
+
+export interface QueryResult {
+  metric: Record<string, string>;
+  value?: [seconds: number, text: string];
+  histogram?: [seconds: number, { count: string; sum: string; buckets?: [rule: number, low: string, high: string, count: string][] }];
+}
+
+/** It takes remote write, and scrapes nothing. Debian builds Prometheus without its receiver of OTLP. */
+export async function testPrometheus(): Promise<TestPrometheus> {
+  const [folder, port] = [temporaryFolder(), await freePort()];
+  writeFileSync(join(folder, 'prometheus.yml'), 'global: {}\n');
+  let child: ChildProcess | undefined;
+  const stop = async (): Promise<void> => { if (child !== undefined) await ended(child, 'SIGTERM'); };
+  onTestFinished(stop);
+  const url = `http://127.0.0.1:${port}`;
+  const start = async (): Promise<void> => {
+    child = spawn('prometheus', [`--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--enable-feature=native-histograms', '--web.enable-remote-write-receiver'], { stdio: 'ignore' });
+    await until('Prometheus answers', () => fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false), 60_000);
+  };
+  await start();
+  const query: TestPrometheus['query'] = async (expression, timeMs) => {
+    const answer = await fetch(`${url}/api/v1/query`, { method: 'POST', body: new URLSearchParams({ query: expression, time: String(timeMs / 1000) }) });
+    const { data } = await answer.json() as { data: { result: QueryResult[] } };
+    return data.result;
+  };
+  return { url, start, stop, query };
 }

@@ -6,7 +6,7 @@ import { NumberRanges } from '../../deploy/collector/number-ranges.js';
 import type { FleetMessage } from '../../deploy/collector/fleet-message.js';
 import type { Received } from '../../deploy/collector/fleet-store.js';
 import { PostgresFleetStore } from '../../deploy/collector/postgres/postgres-fleet-store.js';
-import { samplesOf, VictoriaMetrics } from '../../deploy/collector/postgres/victoria-metrics.js';
+import { linesOf, VictoriaMetrics } from '../../deploy/collector/postgres/victoria-metrics.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { captureCli } from './cli/capture.js';
 import { postgresFolder, testPostgres, testVictoriaMetrics, victoriaMetricsMissing } from './collect-servers.js';
@@ -45,9 +45,10 @@ describe('the ranges of numbers', () => {
 
 describe('the samples of a window', () => {
   it('are lines of the Prometheus text format, with counters and their labels', () => {
-    const lines = samplesOf(DOOR, telemetry(3, NOW, { counters: { 'outbox_dropped_total{class="summary",reason="full"}': 2 } }), NOW);
+    const lines = linesOf(DOOR, telemetry(3, NOW, { counters: { 'outbox_dropped_total{class="summary",reason="full"}': 2, 'frames_total{device="door-2"}': 1 } }), NOW);
     expect(lines).toContain(`sterna_device_temperature_celsius{fleet="demo",device="door-1"} 51.5 ${NOW}`);
     expect(lines).toContain(`sterna_device_outbox_dropped_total{fleet="demo",device="door-1",class="summary",reason="full"} 2 ${NOW}`);
+    expect(lines.find((line) => line.includes('frames_total') && !line.includes('pipeline')), 'a device names no other').toContain('{fleet="demo",device="door-1"} 1');
     expect(lines.filter((line) => line.includes('latency_p99_seconds')).map((line) => /kind="(\w+)"/.exec(line)?.[1])).toEqual(['warm', 'pixels']);
     expect(lines.every((line) => /^[a-z_0-9]+\{[^}]+\} \S+ \d+$/.test(line))).toBe(true);
   });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { registerDeviceCommands } from '../fleet/device-commands.js';
 import { registerCollect } from '../fleet/collect.js';
+import { registerExports } from '../fleet/export.js';
 import { registerHomeAssistant } from '../fleet/home-assistant.js';
 import { registerPage } from '../fleet/page.js';
 import { registerServe } from '../fleet/serve.js';
@@ -16,5 +17,6 @@ export function register(program: Command): void {
   registerServe(fleet);
   registerCollect(fleet);
   registerHomeAssistant(fleet);
+  registerExports(fleet);
   registerDeviceCommands(fleet);
 }

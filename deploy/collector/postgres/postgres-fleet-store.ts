@@ -9,7 +9,7 @@ import type { FleetStore, FleetTotals, Outcome, Received } from '../fleet-store.
 import { KEPT_MS, keyText, mergedOf, mergeLatencies, type LatencySlot } from '../latency-slots.js';
 import { addEvents, noteStates, takeWindows, touchDevices } from './batch-statements.js';
 import { defaultRetention, deleteOld, type Retention } from './retention.js';
-import { samplesOf, type VictoriaMetrics } from './victoria-metrics.js';
+import { linesOf, type VictoriaMetrics } from './victoria-metrics.js';
 
 export interface PostgresOptions {
   /** postgres://user@host/database; what it leaves out comes from PGPASSWORD, ~/.pgpass and so on. */
@@ -104,7 +104,7 @@ export class PostgresFleetStore implements FleetStore {
       const added = batch.filter((_, i) => outcomes[i] === 'added');
       await this.#addLatencies(client, mergeLatencies(added));
       await this.#options.metrics?.write(added.flatMap(({ message, receivedMs }) =>
-        (message.kind === 'telemetry' ? samplesOf(message.address, message.value, message.value.clock_synchronized ? message.value.end_ms : receivedMs) : [])));
+        (message.kind === 'telemetry' ? linesOf(message.address, message.value, message.value.clock_synchronized ? message.value.end_ms : receivedMs) : [])));
       return outcomes;
     });
   }

@@ -1,6 +1,7 @@
 /** Figures of devices as samples of VictoriaMetrics, by its import of the Prometheus text format (POST /api/v1/import/prometheus). */
-import { quantile, type DeviceAddress, type TelemetryWindow } from '../../../agent/contracts/index.js';
+import type { DeviceAddress, TelemetryWindow } from '../../../agent/contracts/index.js';
 import { DeployError } from '../../errors.js';
+import { DEVICE_PREFIX, samplesOf } from '../device-samples.js';
 
 const TIMEOUT_MS = 10_000;
 
@@ -26,34 +27,9 @@ export class VictoriaMetrics {
   }
 }
 
-/** Samples of a window, as lines of the text format, at the time `timeMs`. Names and units are those of `/metrics` of the fleet. */
-export function samplesOf({ fleet, device }: DeviceAddress, window: TelemetryWindow, timeMs: number): string[] {
-  const lines: string[] = [];
-  const add = (name: string, value: number | null, labels: Readonly<Record<string, string>> = {}): void => {
-    if (value !== null) lines.push(`sterna_device_${name}${labelText({ fleet, device, ...labels })} ${value} ${Math.round(timeMs)}`);
-  };
-  add('temperature_celsius', window.thermal.zones.length === 0 ? null : Math.max(...window.thermal.zones.map(({ celsius }) => celsius)));
-  add('resident_memory_bytes', window.memory.rss_bytes);
-  for (const { source, scope, quality, joules_total } of window.energy.sources) add('energy_joules_total', joules_total, { source, scope, quality });
-  addCounters(add, window.counters, {});
-  for (const { name: pipeline, model, end_to_end, counters } of window.pipelines) {
-    const labels = { pipeline, package: model === null ? '' : `${model.name} ${model.version}` };
-    for (const { clock, kind, latency_ms } of end_to_end) {
-      if (clock !== 'raw') continue;
-      for (const percent of [50, 99]) add(`latency_p${percent}_seconds`, toSeconds(quantile(latency_ms, percent / 100)), { ...labels, kind });
-    }
-    addCounters(add, counters, { pipeline });
-  }
-  return lines;
-}
-
-const toSeconds = (ms: number | null): number | null => (ms === null ? null : ms / 1000);
-
-function addCounters(add: (name: string, value: number, labels: Readonly<Record<string, string>>) => void, counters: Readonly<Record<string, number>>, labels: Readonly<Record<string, string>>): void {
-  for (const [key, value] of Object.entries(counters)) {
-    const own = [...key.matchAll(/([a-z_]+)="([^"]*)"/g)].map(([, label = '', text = '']): [string, string] => [label, text]);
-    add(key.replace(/\{.*$/, ''), value, { ...labels, ...Object.fromEntries(own) });
-  }
+/** Samples of a window, as lines of the text format, at the time `timeMs`. */
+export function linesOf(address: DeviceAddress, window: TelemetryWindow, timeMs: number): string[] {
+  return samplesOf(address, window).map(({ name, labels, value }) => `${DEVICE_PREFIX}${name}${labelText(labels)} ${value} ${Math.round(timeMs)}`);
 }
 
 const labelText = (labels: Readonly<Record<string, string>>): string =>
