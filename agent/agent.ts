@@ -75,7 +75,7 @@ export class Agent {
     this.#collector = this.#createCollector();
     this.#reporter = this.#createReporter(deps.env ?? process.env);
     f.faults.watch(() => this.#reporter.changed());
-    this.#actions = commandActions({ pipeline: (name) => this.#pipelines.get(name), reporter: this.#reporter, log: f.log });
+    this.#actions = commandActions({ pipeline: (name) => this.#pipelines.get(name), reporter: this.#reporter, birth: () => this.#connection.birth(), log: f.log });
     this.#commands = this.#createCommands();
     this.#health = new Health({ pipelines: this.#pipelines.all, faults: f.faults, service: this.#service, clock: f.clock, onHung: (hung) => this.#noteHung(hung) });
     this.#memory = new MemoryGuard({ pipelines: this.#pipelines.all, read: () => readMemoryState(f.files), faults: f.faults });

@@ -83,6 +83,11 @@ export class Connection {
     this.#pump?.kick();
   }
 
+  /** Publishes the retained birth message of this connection again. @throws AgentError E_BROKER_AWAY */
+  async birth(): Promise<void> {
+    await this.#link?.birth();
+  }
+
   /** Publishes a retained report. @throws AgentError E_BROKER_AWAY */
   async publish(kind: 'caps' | 'reported', payload: Buffer): Promise<void> {
     await this.#link?.publish(this.#topic({ kind }), payload, { qos: 1, retain: true });

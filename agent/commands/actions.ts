@@ -13,6 +13,8 @@ export interface ActionParts {
   /** The pipeline of this name; without a name, the first pipeline. @throws AgentError E_PIPELINE_UNKNOWN */
   pipeline: (name?: string) => { slot: PipelineSlot; ota: Pick<OtaManager, 'rollback' | 'settled' | 'state'> };
   reporter: Pick<Reporter, 'rebirth'>;
+  /** Publishes the birth message of this connection again. */
+  birth: () => Promise<void>;
   log: Pick<Log, 'tail'>;
 }
 
@@ -26,6 +28,7 @@ const tailArgs = z.object({ lines: z.number().int().min(1).max(200).default(50) 
 export function commandActions(parts: ActionParts): Record<CommandName, CommandAction> {
   return {
     rebirth: async () => {
+      await parts.birth();
       await parts.reporter.rebirth();
       return {};
     },

@@ -182,6 +182,11 @@ export class MqttLink {
     };
   }
 
+  /** Says, retained, that the device is online. Its number is that of the will of this connection. @throws AgentError E_BROKER_AWAY */
+  async birth(): Promise<void> {
+    await this.publish(this.#options.statusTopic, this.#handlers.status('online', this.#birthSeq), { qos: 1, retain: true });
+  }
+
   /** Subscribes first and then sends the birth message, because whoever sees `online` may send messages at once. */
   async #welcome(client: MqttClient): Promise<void> {
     try {
@@ -190,7 +195,7 @@ export class MqttLink {
       throw Object.assign(new Error(`subscribing failed: ${cause instanceof Error ? cause.message : String(cause)}`), { code: 0x87 });
     }
     if (client !== this.#client) return;
-    await this.publish(this.#options.statusTopic, this.#handlers.status('online', this.#birthSeq), { qos: 1, retain: true });
+    await this.birth();
     if (client !== this.#client) return;
     if (this.#connectedAtMs > 0) this.#reconnects += 1;
     this.#state = 'connected';

@@ -142,6 +142,13 @@ describe('commands', () => {
     const reports = fleet.reported.length;
     expect(await fleet.command('rebirth', 'b5')).toMatchObject({ ok: true });
     expect(fleet.reported.length).toBeGreaterThan(reports);
+    // Somebody wrote over what the broker retained: a reader that comes now sees the device again, of the same connection.
+    const before = fleet.statuses.at(-1);
+    await fleet.client.publishAsync(deviceTopic(address, { kind: 'status' }), JSON.stringify({ ...before, state: 'offline' }), { qos: 1, retain: true });
+    await until('the device seems to be gone', () => fleet.statuses.at(-1)?.state === 'offline');
+    expect(await fleet.command('rebirth', 'b6')).toMatchObject({ ok: true });
+    await until('its birth comes again', () => fleet.statuses.at(-1)?.state === 'online');
+    expect(fleet.statuses.at(-1)).toMatchObject({ state: 'online', boot_id: before?.boot_id, birth_seq: before?.birth_seq });
   });
 
   it('and everything else from the broker may be hostile', async () => {

@@ -57,7 +57,7 @@ const COMMANDS: readonly DeviceCommand[] = [
     text: (_device, { lines }) => (Array.isArray(lines) ? lines.map(textOf).join('\n') : ''),
   },
   {
-    word: 'rebirth', name: 'rebirth', ofPipeline: false, summary: 'make it report everything again', timeoutS: 20, description: 'Makes a device publish its capabilities and its report again.',
+    word: 'rebirth', name: 'rebirth', ofPipeline: false, summary: 'make it report everything again', timeoutS: 20, description: 'Makes a device publish its birth message, its capabilities and its report again.',
     text: (device) => `${device}: reported again`,
   },
 ];

@@ -49,7 +49,7 @@ describe('a deployment', () => {
     bench.manager.desire({ generation: 1, package: desiredPackage(one, oneBytes) });
     await until('it is committed', () => bench.manager.state.phase === 'committed');
     expect(bench.slot.running).toBeNull();
-    const actions = commandActions({ pipeline: () => ({ slot: bench.slot, ota: bench.manager }), reporter: { rebirth: () => Promise.resolve() }, log: quietLog });
+    const actions = commandActions({ pipeline: () => ({ slot: bench.slot, ota: bench.manager }), reporter: { rebirth: () => Promise.resolve() }, birth: () => Promise.resolve(), log: quietLog });
     const tested = Promise.all([actions['self-test']({}), actions.bench({})]);
     release();
     expect(await tested).toMatchObject([{ version: '1.0.0', golden_failed: 0 }, { version: '1.0.0' }]);
