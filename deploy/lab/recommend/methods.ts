@@ -46,6 +46,9 @@ const trainingPasses = 8;
 /** Of 3.5 million weights (MobileNetV2), on a core of an EPYC: rounding layer by layer, and choosing a minifloat for each tensor. */
 const perWeight = { rounding: 40e-6, splitting: 3e-6 } as const;
 
+/** Opening models, in seconds: all that counts for small ones. */
+export const stepOverhead = 2;
+
 const calibration = ({ pass, samples }: Work): number => 30 * pass * samples;
 
 const figures = {

@@ -1,6 +1,6 @@
 /** What is tried within a budget, and what is not: successive elimination. Cheap candidates come first, and what they lost decides about those that go on from them. */
 import type { StepName } from './methods.js';
-import { methods, type Work } from './methods.js';
+import { methods, stepOverhead, type Work } from './methods.js';
 import type { Candidate } from './scenarios.js';
 import { missesOf, type Bounds, type Point } from './front.js';
 
@@ -58,7 +58,7 @@ export class Estimates {
   #expected(steps: readonly StepName[], i: number): number {
     const name = steps[i];
     const tunesScales = name === 'distil' && steps.slice(0, i).some((before) => methods[before].tier < 2);
-    return name === undefined ? 0 : methods[name].seconds(tunesScales ? { ...this.#work, batch: 1 } : this.#work);
+    return name === undefined ? 0 : stepOverhead + methods[name].seconds(tunesScales ? { ...this.#work, batch: 1 } : this.#work);
   }
 
   /** @param made steps that another chain has made already */
@@ -77,7 +77,7 @@ export class Estimates {
   }
 }
 
-const minutes = (seconds: number): string => `${(seconds / 60).toFixed(1)} min`;
+const duration = (seconds: number): string => (seconds < 60 ? `${Math.ceil(seconds)} s` : `${(seconds / 60).toFixed(1)} min`);
 
 export interface Budget {
   /** Seconds, in all. */
@@ -111,7 +111,7 @@ export async function tryAll<P extends Point>(candidates: readonly Candidate[], 
     const [needed, left] = [estimates.of(candidate.steps, made(candidate)), budget.seconds - budget.spent()];
     if (before?.state === 'tried' || before?.state === 'failed') outcomes.set(candidate.id, before);
     else if (why !== undefined) outcomes.set(candidate.id, { state: 'eliminated', why });
-    else if (needed > left) outcomes.set(candidate.id, { state: 'untried', why: `it is expected to take ${minutes(needed)}, and ${minutes(Math.max(0, left))} of the budget are left` });
+    else if (needed > left) outcomes.set(candidate.id, { state: 'untried', why: `it is expected to take ${duration(needed)}, and ${duration(Math.max(0, left))} of the budget are left` });
     else outcomes.set(candidate.id, await attempt(candidate));
   }
   return outcomes;
