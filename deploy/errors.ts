@@ -32,6 +32,7 @@ export const deployErrorCodes = {
   E_USERS: 'the users of the page cannot be read or changed: the file is damaged or others may read it, or the name or the password is not acceptable',
   E_LOGIN: 'a login failed: the name or the password is wrong, or the request is malformed',
   E_LOGIN_LIMIT: 'too many logins failed for a name or from an address; the answer says how long to wait',
+  E_QUERY: 'a request to the page has a parameter that is missing or cannot be read',
   E_SESSION: 'a request to the page has no session: nobody has logged in, or the session has ended',
   E_ROLE: 'the user of the page has not the role that the request needs',
   E_AUDIT: 'the audit log of the page cannot be opened or written',

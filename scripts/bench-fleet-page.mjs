@@ -125,6 +125,40 @@ async function scrape(url) {
   return { ms: performance.now() - started, p99: Number(text.match(/^sterna_fleet_latency_p99_seconds\S* (\S+)$/m)?.[1]) * 1000 };
 }
 
+/** GET of a year of one device of which every row that is kept is there, and of the comparison of two packages; median of three, milliseconds. */
+async function timeHistory() {
+  const store = new CollectorStore(':memory:');
+  const collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
+  const dashboard = new Dashboard({ port: 0, collector, store });
+  await dashboard.start();
+  const [address, hour, hours] = [{ fleet: 'demo', device: 'door' }, 3_600_000, 800 * 24];
+  store.touch(address, Date.now());
+  // Hours first, then two days of five minutes.
+  const times = [...Array.from({ length: hours }, (_, i) => Date.now() - (hours - i) * hour), ...Array.from({ length: 560 }, (_, i) => Date.now() - (560 - i) * 300_000)];
+  for (const [seq, end_ms] of times.entries()) {
+    const window = windowOf(Array.from({ length: FRAMES }, () => latency(seq)));
+    store.addWindow(address, { ...common, ...window, seq, first_seq: seq, start_ms: end_ms - 10_000, end_ms }, end_ms);
+  }
+  const get = async (path) => {
+    const taken = [];
+    for (let i = 0; i < 3; i++) {
+      const started = performance.now();
+      const answer = await fetch(`${dashboard.url}${path}`);
+      await answer.json();
+      if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+      taken.push(performance.now() - started);
+    }
+    return medianOf(taken);
+  };
+  const rows = store.history.rows(address, { pipeline: 'main', fromMs: 0, toMs: Date.now() }).length;
+  const yearMs = await get(`/api/devices/demo/door/history?pipeline=main&from=${Date.now() - 365 * 24 * hour}&to=${Date.now()}`);
+  const monthMs = await get(`/api/devices/demo/door/history?pipeline=main&from=${Date.now() - 30 * 24 * hour}&to=${Date.now()}`);
+  await dashboard.stop();
+  store.close();
+  return { rows, yearMs, monthMs };
+}
+
+const past = await timeHistory();
 const store = new CollectorStore(':memory:');
 const collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
 Object.defineProperty(collector, 'connected', { get: () => true });
@@ -135,6 +169,10 @@ const sorted = fillFleet(collector).sort((a, b) => a - b);
 const rssPerDevice = (process.memoryUsage().rss - rssBefore) / devices;
 const { paints, completeMs, filters } = await timePage(dashboard.url);
 const scraped = await scrape(dashboard.url);
+const compareStarted = performance.now();
+const compared = await (await fetch(`${dashboard.url}/api/compare?${new URLSearchParams({ a: 'label:ring=canary', b: 'package:faces 1.0.0' })}`)).json();
+const compareMs = performance.now() - compareStarted;
+if (compared.sides[1].devices !== devices) throw new Error('the comparison does not know every device');
 await dashboard.stop();
 store.close();
 
@@ -149,6 +187,9 @@ const bars = [
   atMost('filter-worst', `a key in the search, slowest of ${filters.length}`, Math.max(...filters), 'ms', 100),
   atMost('fleet-p99', `p99 of merged histograms (${scraped.p99.toFixed(2)} ms) against that of all latencies (${exact.toFixed(2)} ms)`, error, '%', 1.1),
   atMost('scrape', 'GET /metrics, wall time', scraped.ms, 'ms', 5000),
+  atMost('history-month', `30 days of one device, of ${past.rows} rows of history`, past.monthMs, 'ms', 1000),
+  atMost('history-year', 'a year of one device', past.yearMs, 'ms', 1000),
+  atMost('compare', `two groups of ${devices} devices side by side`, compareMs, 'ms', 10_000),
   atMost('memory', 'resident memory of the collector for a device', rssPerDevice, 'bytes', 20_000),
 ];
 console.log(values.json ? JSON.stringify({ machine: machineOf(), bars }) : barsTable(bars));

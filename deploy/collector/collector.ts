@@ -117,7 +117,7 @@ export class Collector extends EventEmitter<CollectorEvents> {
       this.stats.devicesRefused++;
       return;
     }
-    const arrival = this.#store.addWindow(address, window);
+    const arrival = this.#store.addWindow(address, window, nowMs);
     if (arrival === 'added') this.emit('telemetry', address, window);
     else if (arrival === 'duplicate') this.stats.duplicates++;
     else this.stats.overlaps++;

@@ -43,7 +43,7 @@ export class SqliteFleetStore implements FleetStore {
     const { address } = message;
     if (message.kind === 'telemetry' || message.kind === 'event') {
       if (!this.#store.touch(address, receivedMs)) return 'refused';
-      if (message.kind === 'telemetry') return this.#store.addWindow(address, message.value);
+      if (message.kind === 'telemetry') return this.#store.addWindow(address, message.value, receivedMs);
       return this.#store.addEvent(address, message.value) ? 'added' : 'duplicate';
     }
     if (message.kind !== 'caps' && !isNewer(message, this.#store.device(address))) return 'stale';

@@ -5,7 +5,8 @@ import {
 } from '../../agent/contracts/index.js';
 import type { Facet } from './fleet-message.js';
 import type { FleetTotals } from './fleet-store.js';
-import { KEPT_MS, mergedOf, type LatencySlot } from './latency-slots.js';
+import { HISTORY, HistoryStore } from './history-store.js';
+import { KEPT_MS, mergedOf, slotOf, type LatencySlot } from './latency-slots.js';
 import { openDatabase, type FleetDatabase } from '../database.js';
 
 /**
@@ -20,8 +21,10 @@ export interface StoreLimits {
   /** Of all devices together; absent: as many as each may have. No device has less than six of each. */
   events?: number;
   windows?: number;
+  /** Rows of history of all devices together, of about 700 bytes each (history-store.ts). No device has less than twelve of each length. */
+  history?: number;
 }
-export const defaultLimits: StoreLimits = { devices: 20_000, eventsPerDevice: 500, windowsPerDevice: 360, events: 128_000, windows: 92_160 };
+export const defaultLimits: StoreLimits = { devices: 20_000, eventsPerDevice: 500, windowsPerDevice: 360, events: 128_000, windows: 92_160, history: 300_000 };
 /** What each device may have, however large the fleet is. */
 const LEAST_ROWS = 6;
 
@@ -100,7 +103,7 @@ const LATENCIES = `
   ) STRICT, WITHOUT ROWID;
 `;
 /** From each version to the next. */
-const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1, LATENCIES];
+const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1, LATENCIES, HISTORY];
 
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
 
@@ -109,12 +112,15 @@ export class CollectorStore {
   readonly #db: FleetDatabase;
   readonly #limits: StoreLimits;
   #devices: number;
+  /** What devices did over months. */
+  readonly history: HistoryStore;
 
   /** @param path a file, or ':memory:'. @throws DeployError E_COLLECTOR */
   constructor(path: string, limits: StoreLimits = defaultLimits, durability: 'full' | 'normal' = 'normal') {
     // Normal: devices say everything again, so a power cut may cost the last second. Full: of what is acknowledged once it is written.
     this.#db = openDatabase(path, { migrations: MIGRATIONS, durability, code: 'E_COLLECTOR', user: 'The collector' });
     this.#limits = limits;
+    this.history = new HistoryStore(this.#db, limits.history ?? defaultLimits.history ?? Infinity);
     this.#devices = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get()?.n ?? 0;
   }
 
@@ -152,8 +158,9 @@ export class CollectorStore {
   /**
    * Each number of a stream is taken once: a window whose `first_seq..seq` meets a known one is refused and counted, however
    * the device merged it meanwhile. So backfill never overwrites what came live.
+   * @param receivedMs by the clock of the collector
    */
-  addWindow(address: DeviceAddress, window: TelemetryWindow): Arrival {
+  addWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs = window.end_ms): Arrival {
     return this.#db.transaction((): Arrival => {
       const { fleet, device } = address;
       const stream = this.#stream(address, window.stream_id);
@@ -163,6 +170,7 @@ export class CollectorStore {
         this.#db.prepare('INSERT OR IGNORE INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)')
           .run(fleet, device, window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window));
         this.#trim('telemetry', 'end_ms', address, this.#share(this.#limits.windowsPerDevice, this.#limits.windows));
+        this.history.add(address, window, slotOf(window, receivedMs), this.#devices);
       }
       const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
       this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);

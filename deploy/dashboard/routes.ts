@@ -26,7 +26,7 @@ export const deviceRoutes: readonly PageRoute[] = ([
 
 /** The files of the page beside its document: nothing secret, and the form of the login needs some of them. */
 export const pageScripts: readonly string[] = [
-  'account', 'app', 'api', 'audit', 'charts', 'dom', 'exits', 'filters', 'finding', 'fleet-columns', 'fleet-table', 'format', 'live', 'login', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'start', 'strip', 'theme',
+  'account', 'app', 'api', 'audit', 'charts', 'compare', 'dom', 'exits', 'filters', 'finding', 'fleet-columns', 'fleet-table', 'format', 'history', 'live', 'login', 'overlay', 'panels', 'people', 'recordings', 'rollouts', 'sound', 'start', 'strip', 'theme',
 ].map((name) => `/${name}.js`);
 const assets = [...pageScripts, '/style.css', '/icon.svg', '/vendor/uPlot.min.css', '/vendor/uPlot.esm.js'];
 
@@ -44,6 +44,8 @@ export const pageRoutes: readonly PageRoute[] = [
   { method: 'GET', path: '/api/fleet', needs: 'viewer' },
   { method: 'GET', path: '/api/table', needs: 'viewer' },
   { method: 'GET', path: '/api/devices/:fleet/:device', needs: 'viewer' },
+  { method: 'GET', path: '/api/devices/:fleet/:device/history', needs: 'viewer' },
+  { method: 'GET', path: '/api/compare', needs: 'viewer' },
   { method: 'GET', path: '/api/stream', needs: 'viewer' },
   { method: 'GET', path: '/api/rollouts', needs: 'viewer' },
   { method: 'GET', path: '/api/rollouts/:id', needs: 'viewer' },

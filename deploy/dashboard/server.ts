@@ -14,6 +14,7 @@ import { fleetApi } from './fleet-api.js';
 import { deviceProxy, type DeviceGateway } from './device-proxy.js';
 import { EventStreams } from './event-streams.js';
 import { failure } from './failure.js';
+import { historyApi } from './history-api.js';
 import { allowedHosts, isLoopback, urlHost } from './hosts.js';
 import { FIRST_ROWS, PageDocument } from './page-document.js';
 import { rolloutApi, type RolloutSource } from './rollout-api.js';
@@ -130,6 +131,7 @@ export class Dashboard {
     app.get('/metrics', async (context) => context.text(await this.#metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
     app.route('/api', this.#access.api());
     app.route('/api', fleetApi({ collector, store, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
+    app.route('/api', historyApi({ store, table: this.#table }));
     app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/', deviceProxy(gateway));
     app.notFound((context) => failure(context, 404, 'E_NOT_FOUND', `Nothing at ${context.req.path}`));

@@ -27,6 +27,12 @@ export class RolloutsView {
 
   constructor() {
     byId('confirm-cancel').addEventListener('click', () => byId('confirm').close());
+    byId('rollouts-list').addEventListener('click', (event) => {
+      const group = event.target.closest('[data-compare]')?.dataset.compare;
+      if (group === undefined) return;
+      event.preventDefault();
+      this.onCompare(group);
+    });
     byId('confirm-ok').addEventListener('click', () => void this.#request());
     void this.load();
   }
@@ -63,7 +69,7 @@ export class RolloutsView {
       h('div', { class: 'rollout-head' },
         h('div', {}, h('strong', {}, `${pack.name} ${pack.version}`), ` to ${devicesText(size)} of ${rollout.fleet} `, h('span', { class: `pill pill-${phase}` }, PHASES[phase] ?? phase),
           h('p', { class: 'note' }, `${id} · ${bytes(pack.size_bytes)} · begun by ${rollout.created_by} ${duration(now - rollout.created_ms)} ago${requested === null ? '' : ` · ${requested} was requested by ${rollout.requested_by}`}`)),
-        h('div', { class: 'rollout-buttons' }, finished ? null : buttonsOf(phase).map((kind) => h('button', { type: 'button', class: kind === 'abort' ? 'danger' : 'quiet', 'data-kind': kind, ...operatorOnly(), onclick: () => this.#ask(rollout, kind) }, `${ASK[kind][0]}…`)))),
+        h('div', { class: 'rollout-buttons' }, h('a', { class: 'button quiet', href: `?${new URLSearchParams({ b: `package:${pack.name} ${pack.version}` })}#compare`, 'data-compare': `package:${pack.name} ${pack.version}` }, 'Compare'), finished ? null : buttonsOf(phase).map((kind) => h('button', { type: 'button', class: kind === 'abort' ? 'danger' : 'quiet', 'data-kind': kind, ...operatorOnly(), onclick: () => this.#ask(rollout, kind) }, `${ASK[kind][0]}…`)))),
       h('ol', { class: 'waves' }, waves.map((wave, i) => waveRow(wave, i, rollout, now))),
       h('ul', { class: 'legend' }, GROUPS.filter((group) => waves.some((wave) => wave.groups[group] > 0)).map((group) => h('li', {}, h('span', { class: `swatch group-${group}` }), LABELS[group])),
         h('li', { class: 'muted' }, h('span', { class: 'swatch-line' }), `needed: ${rollout.rules.min_success_percent} %`)),
