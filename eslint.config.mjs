@@ -16,7 +16,7 @@ const agentFloors = [
   ['platform'],
   ['ground'],
   ['config', 'outbox', 'energy', 'recordings', 'thermal'],
-  ['api', 'events', 'gallery', 'governor', 'inference', 'mqtt', 'ota', 'telemetry'],
+  ['adapt', 'api', 'events', 'gallery', 'governor', 'inference', 'mqtt', 'ota', 'telemetry'],
   ['report', 'trust'],
   ['commands'],
   ['foundation'],

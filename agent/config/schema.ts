@@ -104,6 +104,20 @@ const presence = z.strictObject({
   leave_ms: positiveMs.default(2000),
 });
 
+const adapt = z.strictObject({
+  /** Move the thresholds of int8 packages to what the camera sees, in the background (README.md, "Adapting thresholds"). The setting `adapt` goes before it. */
+  enabled: z.boolean().default(false),
+  /** Most of one core that it may take, over time; pipelines share it. */
+  cpu_share: z.number().positive().max(1).default(0.05),
+  /** Most memory of the process that does it; it ends when it takes more. */
+  memory_bytes: z.number().int().min(32 * 1024 * 1024).default(160 * 1024 * 1024),
+  /** Frames that thresholds are chosen by, and as many more as `judged_frames` judge them. */
+  frames: z.number().int().min(20).max(10_000).default(120),
+  judged_frames: z.number().int().min(5).max(1000).default(30),
+  /** Least time between two of these frames. */
+  every_ms: positiveMs.default(5000),
+});
+
 /** Pictures and clips of events, kept on the device. They show people: see README.md, "Recordings", before you switch them on. */
 const recordings = z.strictObject({
   enabled: z.boolean().default(false),
@@ -322,6 +336,7 @@ export const configSchema = z.strictObject({
   pipelines: z.record(idText, namedPipeline)
     .refine((all) => Object.keys(all).length >= 1 && Object.keys(all).length <= MAX_PIPELINES, `expected 1 to ${MAX_PIPELINES} pipelines`).optional(),
   presence: presence.prefault({}),
+  adapt: adapt.prefault({}),
   recordings: recordings.prefault({}),
   api: api.prefault({}),
   gallery: gallery.prefault({}),

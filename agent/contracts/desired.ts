@@ -20,6 +20,8 @@ export const settingsSchema = z.object({
   ...ruleFields,
   /** False: no pictures of events are kept (`recordings` of the configuration). True changes nothing where the configuration keeps none. */
   record: z.boolean().optional(),
+  /** True: thresholds are adapted to what the camera sees; false: the package's own are in force. Absent: as `adapt` of the configuration says. */
+  adapt: z.boolean().optional(),
   /** False: no gate stops a frame, every one runs in full. */
   gates: z.boolean().optional(),
   /** Distance from the background at which a cell of the feature gate is active: lower is stricter. */

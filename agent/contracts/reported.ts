@@ -74,6 +74,20 @@ const pipelineReportSchema = z.object({
   probation: z.boolean(),
   /** What became of people whom another embedder enrolled, by the plan of the package; null or absent: there were none. */
   gallery: z.object({ plan: openSet(['re-embed', 'enroll']), re_embedded: count, to_enroll: count }).nullable().optional(),
+  /** Thresholds that are adapted to what this camera sees; absent where they never were. */
+  adapt: z.object({
+    state: openSet(['waiting', 'gathering', 'tuning', 'judging', 'adapted', 'unchanged', 'failed']),
+    /** Why thresholds are unchanged, it failed, or it rests. */
+    reason: longText.nullable(),
+    /** Frames that it has taken. */
+    frames: count,
+    /** Share of the error of the outputs, by rounding activations, that was won back. */
+    gain: z.number().nullable(),
+    /** SHA-256 of the overlay in force. */
+    overlay: digest.nullable(),
+    /** Processor time that it took, milliseconds. */
+    cpu_ms: milliseconds,
+  }).nullable().optional(),
   settings: settingsSchema,
   /** The last `desired` that was not taken, for example because its signatures are not trusted; null once another one is taken. */
   refused: codedError.extend({ generation: count }).nullable().optional(),

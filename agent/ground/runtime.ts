@@ -3,6 +3,7 @@ import type { AnySample, Frame, FrameSource, Image, SampleSource, SoundSource } 
 import type { Enrolment } from '../../runtime/pipeline/index.js';
 import type { Gallery, Pipeline } from '../../runtime/pipeline/types.js';
 import type { SternaError } from '../errors.js';
+import type { AdaptCandidate } from './adapt.js';
 import type { GalleryPlan, GateReport } from './package.js';
 import type { ShadowCandidate, Vocabulary } from './shadow.js';
 import type { FindingRules } from '../../runtime/vision/zones/settings.js';
@@ -89,8 +90,11 @@ export class CandidateError extends Error {
 }
 
 export interface RuntimePort {
-  /** @throws RuntimeError E_PACKAGE*, E_MODEL_*, ...; everything that was opened before the error is closed again */
-  openModel(path: string, gallery: Gallery, overrides: PipelineOverrides, rules?: FindingRules): Promise<Model>;
+  /**
+   * @param overlay thresholds that this device adapted
+   * @throws RuntimeError E_PACKAGE*, E_MODEL_*, E_ADAPT for an overlay of another package, ...; everything that was opened before the error is closed again
+   */
+  openModel(path: string, gallery: Gallery, overrides: PipelineOverrides, rules?: FindingRules, overlay?: Uint8Array): Promise<Model>;
   /** The name and version that a package states. None of its models is opened or run. @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
   describePackage(path: string): Promise<{ name: string; version: string }>;
   /**
@@ -104,6 +108,8 @@ export interface RuntimePort {
    * @throws as `testCandidate`
    */
   openShadow(path: string, request: ShadowRequest, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate>;
+  /** Opens a package in a process of its own with the lowest priority, to adapt its thresholds. Absent: thresholds are not adapted. @throws as `testCandidate` */
+  openAdapt?(path: string, limits: CandidateLimits, signal: AbortSignal): Promise<AdaptCandidate>;
   /**
    * @param key null is allowed for ':memory:' only
    * @param onWarning called for samples that are damaged

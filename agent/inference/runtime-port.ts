@@ -12,6 +12,7 @@ import type { GateReport } from '../ground/package.js';
 import type { ShadowCandidate, Vocabulary } from '../ground/shadow.js';
 import { hostFiles } from '../platform/host-files.js';
 import { readPmic } from '../platform/vcgencmd.js';
+import { openAdaptProcess } from './adapt-process.js';
 import { testInProcess } from './candidate-process.js';
 import { openShadowProcess } from './shadow-process.js';
 import type { GalleryKeySource, Model, PipelineOverrides, RuntimePort } from '../ground/runtime.js';
@@ -20,7 +21,7 @@ export type RuntimeConfig = Pick<Config, 'pipeline' | 'cache_dir' | 'cache_max_b
 
 /** A test runner transforms sources on the fly, so there is no JavaScript file beside this one that Node could start. The built file is used then. */
 const entryOf = (name: string): URL => new URL(import.meta.url.endsWith('.ts') ? `../../dist/agent/inference/${name}.js` : `./${name}.js`, import.meta.url);
-const [candidateEntry, shadowEntry] = [entryOf('candidate-main'), entryOf('shadow-main')];
+const [candidateEntry, shadowEntry, adaptEntry] = [entryOf('candidate-main'), entryOf('shadow-main'), entryOf('adapt-main')];
 
 function engineOf({ pipeline, cache_dir, cache_max_bytes }: RuntimeConfig, onWarning: (warning: CodedError) => void): EngineOptions {
   const cache = { dir: cache_dir, maxBytes: cache_max_bytes, onWarning: (warning: RuntimeError) => onWarning(toCodedError(warning)) };
@@ -48,8 +49,10 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
   const engine = engineOf(config, onWarning);
   const { pipeline, cache_dir, cache_max_bytes, energy } = config;
   return {
-    openModel: async (path, gallery, overrides, rules): Promise<Model> => {
-      const modelPackage = await openPackage(path);
+    openModel: async (path, gallery, overrides, rules, overlay): Promise<Model> => {
+      const stored = await openPackage(path);
+      // What reads and writes models is loaded only where thresholds were adapted.
+      const modelPackage = overlay === undefined ? stored : (await import('../../runtime/adapt/overlay.js')).withOverlay(stored, overlay);
       const opened = await createPipeline(modelPackage, { ...engine, gallery, ...(rules === undefined ? {} : { rules }), ...toOverrides(overrides) });
       return {
         pipeline: opened,
@@ -69,6 +72,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy } }, limits, signal),
     openShadow: (path, request, limits, signal) => openShadowProcess({ entry: shadowEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy }, request }, limits, signal),
+    openAdapt: (path, limits, signal) => openAdaptProcess({ entry: adaptEntry }, { path }, limits, signal),
     openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {

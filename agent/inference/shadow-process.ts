@@ -21,7 +21,7 @@ const SAMPLE_TIMEOUT_MS = 30_000;
  */
 export async function openShadowProcess(candidate: CandidateProcess, request: unknown, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate> {
   signal.throwIfAborted();
-  const child = new ShadowChild(forkCandidate(candidate, limits, 'advanced'), limits);
+  const child = new AskedChild(forkCandidate(candidate, limits, 'advanced'), limits);
   const abort = (): void => child.close();
   signal.addEventListener('abort', abort, { once: true });
   try {
@@ -42,7 +42,8 @@ export async function openShadowProcess(candidate: CandidateProcess, request: un
   }
 }
 
-class ShadowChild {
+/** A process that answers one message at a time, with the lowest priority. */
+export class AskedChild {
   readonly #child: ChildProcess;
   readonly #watch: NodeJS.Timeout;
   #endedFor: CandidateEnd['endedFor'] = null;
@@ -111,7 +112,7 @@ function yieldToOthers(pid: number | undefined): void {
   }
 }
 
-function said<T extends { error: { code: string; message: string } } | object>(schema: z.ZodType<T>, message: unknown): Exclude<T, { error: { code: string; message: string } }> {
+export function said<T extends { error: { code: string; message: string } } | object>(schema: z.ZodType<T>, message: unknown): Exclude<T, { error: { code: string; message: string } }> {
   const parsed = schema.safeParse(message);
   if (!parsed.success) throw new AgentError('E_OTA_GATE_CRASH', `The process of the new package gave an answer that cannot be read: ${parsed.error.message.slice(0, 200)}`);
   if ('error' in parsed.data) {

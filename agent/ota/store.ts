@@ -189,7 +189,9 @@ export class PackageStore {
     if (keepPartial !== null) wanted.add(`${keepPartial}.part`).add(`${keepPartial}.chunks`);
     faultPoint('store.collect');
     for (const name of await readdir(this.#folder)) {
-      if (!wanted.has(name)) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
+      // Thresholds that were adapted for a package are kept with it (agent/adapt), and go with it.
+      const adapted = /^([0-9a-f]{64})\.[0-9a-f]{64}\.overlay$/.exec(name)?.[1];
+      if (!wanted.has(name) && !(adapted !== undefined && keep.includes(adapted))) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
     }
   }
 

@@ -8,6 +8,7 @@ import type { PipelineSpec } from '../config/pipelines.js';
 import { DEFAULT_PIPELINE, type Desired, type OtaGet, type Settings } from '../contracts/index.js';
 import { AgentError, agentErrorCodes, toCodedError, type CodedError } from '../errors.js';
 import type { FaultPort } from '../ground/faults.js';
+import type { ThresholdAdapter } from '../adapt/adapter.js';
 import type { Foundation } from '../foundation.js';
 import { cameraFaults } from '../inference/camera-faults.js';
 import type { Turns } from '../inference/engine-turns.js';
@@ -32,6 +33,7 @@ import { MaintenanceWindows } from '../platform/maintenance.js';
 import { EventRecorder } from '../recordings/event-recorder.js';
 import type { Recordings } from '../recordings/recordings.js';
 import { endForPipeline } from '../platform/last-run.js';
+import { createAdapter, restsFor, storedDigest } from './adaptation.js';
 import { GalleryPlan } from './gallery-plan.js';
 import type { ReportedPipeline } from '../report/reported.js';
 import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground/counters.js';
@@ -98,6 +100,8 @@ export class DevicePipeline {
   readonly #journal: PipelineJournal;
   readonly #retryMs: number;
   readonly #gallery: GalleryPlan;
+  readonly #store: PackageStore;
+  readonly adapter: ThresholdAdapter;
   #effort: Effort = { gate: 1, pace: 1 };
   /** How the source of sound that is open cuts the sound. */
   #cut: SoundCut = usualCut;
@@ -120,6 +124,12 @@ export class DevicePipeline {
     this.settings = new LiveSettings(spec, this.#journal);
     this.recorder = new Recorder(spec.pipeline.deadline_ms);
     this.#gallery = new GalleryPlan({ runtime, gallery: foundation.gallery, pictures: foundation.pictures, slot: this.slot, faults: this.#faults, retryMs: diskRetryMs, onChange: () => host.changed() });
+    const folder = join(pipelineFolder(foundation.config.state_dir, spec.name), 'packages');
+    this.#store = new PackageStore(folder);
+    this.adapter = createAdapter({
+      enabled: this.#adapts, config: foundation.config, runtime, store: this.#store, folder, sees: this.medium === 'camera', clock: foundation.clock,
+      rests: () => restsFor(this.ota.state, this.#effort), reload: () => this.ota.reload(), onChange: () => host.changed(),
+    });
     this.ota = this.#createOta();
     this.eventRecorder = this.#createEventRecorder(recordings);
     this.observer = this.#createObserver();
@@ -171,6 +181,7 @@ export class DevicePipeline {
   async stopUpdates(): Promise<void> {
     clearTimeout(this.#again);
     this.#gallery.stop();
+    this.adapter.stop();
     await this.ota.stop();
   }
 
@@ -198,7 +209,7 @@ export class DevicePipeline {
   }
 
   reported(): ReportedPipeline {
-    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery.report, settings: this.settings.current, refused: this.#refused };
+    return { name: this.name, input: this.input, ota: this.ota.state, progress: this.ota.progress, shadow: this.ota.shadow, gallery: this.#gallery.report, adapt: this.adapter.report, settings: this.settings.current, refused: this.#refused };
   }
 
   /** What `/api/status` shows of this pipeline. */
@@ -211,6 +222,7 @@ export class DevicePipeline {
       model: this.model(),
       present: this.observer.present,
       rules: this.settings.rules,
+      adapt: this.adapter.report,
       records: this.records,
       counters: this.counters.toRecord(),
     };
@@ -243,10 +255,10 @@ export class DevicePipeline {
     const folder = pipelineFolder(config.state_dir, this.name);
     return new OtaManager({
       journal: this.#journal, clock, log, lastRun: endForPipeline(lastRun, this.name),
-      store: new PackageStore(join(folder, 'packages')),
+      store: this.#store,
       pointer: new PointerFile(join(folder, 'slots.json')),
       host: {
-        open: async (path) => this.#fitting(await this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules)),
+        open: async (path) => this.#fitting(await this.adapter.open(storedDigest(path), (overlay) => this.runtime.openModel(path, this.#f.gallery, this.settings.overrides, this.settings.rules, overlay))),
         describe: (path) => this.runtime.describePackage(path),
         test: (path, signal) => this.runtime.testCandidate(path, { timeoutMs: ota.warm_timeout_ms, memoryBytes: ota.warm_memory_bytes }, signal),
         shadow: (path, signal) => this.runtime.openShadow(path, { overrides: this.settings.overrides, rules: this.settings.rules, gallery: this.#f.galleryFile },
@@ -259,6 +271,7 @@ export class DevicePipeline {
           await this.#host.closeWindow();
           model?.pipeline.setGateFactor?.(this.#effort.gate);
           await this.slot.exchange(model, slot);
+          this.adapter.switched(model === null || slot === null || model.pipeline.sound !== undefined || storedDigest(this.#store.path(slot.digest)) === null ? null : slot);
           this.#cutAgain();
           this.#host.switched();
           this.#gallery.begin();
@@ -284,6 +297,11 @@ export class DevicePipeline {
       web: ota.web, stallMs: ota.stall_ms, maxStalls: ota.max_stalls, maxPackageBytes: ota.max_package_bytes, factory: this.#spec.pipeline.factory ?? null, openTimeoutMs: ota.warm_timeout_ms, journalRetryMs: this.#retryMs,
       limits: { max_tries: 3, max_warm_crashes: 2, retry_base_ms: 1000, max_crashes: ota.max_crashes, probation_ms: ota.probation_ms, max_failed_starts: ota.max_failed_starts, healthy_ms: ota.healthy_ms },
     });
+  }
+
+  /** Whether thresholds are adapted to what the camera sees. */
+  get #adapts(): boolean {
+    return this.settings.current.adapt ?? this.#f.config.adapt.enabled;
   }
 
   /** Whether pictures of events are kept. The configuration must allow it, and a setting can forbid it. */
@@ -335,6 +353,7 @@ export class DevicePipeline {
       onFrame: (processed) => {
         this.observer.frame(processed);
         this.ota.offer(processed);
+        this.adapter.offer(processed);
       },
       onPaced: () => this.counters.add('frames_paced_total'),
       onIdleFrame: () => this.counters.add('frames_without_model_total'),
@@ -394,6 +413,7 @@ export class DevicePipeline {
     if (changed.source) this.loop.restartSource();
     if (changed.rules) this.slot.running?.model.pipeline.setRules?.(this.settings.rules);
     if (changed.pipeline) this.ota.reload();
+    this.adapter.setEnabled(this.#adapts);
     this.#host.settingsChanged();
   }
 }

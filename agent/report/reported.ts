@@ -1,5 +1,6 @@
 import { blockCount, SCHEMA_VERSION, type PipelineReport, type Reported, type Settings } from '../contracts/index.js';
 import type { CodedError } from '../errors.js';
+import type { AdaptReport } from '../ground/adapt.js';
 import type { ActiveFault } from '../ground/faults.js';
 import type { ShadowReport } from '../ground/package.js';
 import type { DownloadProgress } from '../ota/download.js';
@@ -14,6 +15,8 @@ export interface ReportedPipeline {
   shadow: ShadowReport | null;
   /** What became of people whom another embedder enrolled. */
   gallery: NonNullable<PipelineReport['gallery']> | null;
+  /** Absent where thresholds are not adapted. */
+  adapt?: AdaptReport;
   settings: Settings;
   /** The last `desired` that was refused; null when the newest was taken. */
   refused: (CodedError & { generation: number }) | null;
@@ -54,7 +57,7 @@ function transferOf({ bytes, pace, waitMs, etaMs, source, webError }: DownloadPr
   };
 }
 
-function reportOf({ name, input, ota, progress, shadow, gallery, settings, refused }: ReportedPipeline): PipelineReport {
+function reportOf({ name, input, ota, progress, shadow, gallery, adapt, settings, refused }: ReportedPipeline): PipelineReport {
   const candidate = ota.candidate;
   const total = candidate === null ? 0 : progress?.pieces.total ?? (candidate.chunks === undefined ? blockCount(candidate.size_bytes, candidate.block_bytes) : 0);
   const partial = ota.phase === 'checking' || ota.phase === 'downloading' || ota.phase === 'rejected';
@@ -75,6 +78,7 @@ function reportOf({ name, input, ota, progress, shadow, gallery, settings, refus
     slots: { active: ota.active, previous: ota.previous },
     probation: ota.probation !== null,
     ...(gallery === null ? {} : { gallery }),
+    ...(adapt === undefined || adapt.state === 'off' ? {} : { adapt: { ...adapt, state: adapt.state } }),
     settings,
     refused: refused === null ? null : { generation: refused.generation, code: refused.code.slice(0, 256), message: refused.message.slice(0, 1024) },
   };

@@ -15,6 +15,7 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   detector: withData(async (options) => (await import('./pruning.js')).detectorBars(options)),
   classifier: withData(async (options) => (await import('./pruning.js')).classifierBars(options)),
   thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
+  adapt: withData(async (options) => (await import('./adapt.js')).adaptBars(options)),
   minifloats: withData(async (options) => (await import('./minifloats.js')).minifloatBars(options)),
   sparse: withData(async (options) => (await import('./sparse.js')).sparseBars(options)),
   minillm: withData(async (options) => (await import('./minillm.js')).miniLlmBars(options)),
