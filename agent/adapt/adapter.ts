@@ -72,10 +72,12 @@ export class ThresholdAdapter {
     if (stored === null) return open(undefined);
     try {
       return await open(stored.bytes);
-    } catch {
+    } catch (error) {
       // Whatever it was: with the package's own thresholds it is an error of the package, and without one the overlay was the reason.
       await this.#parts.files.remove(digest).catch(() => false);
-      return open(undefined);
+      const opened = await open(undefined);
+      if (this.#slot?.digest === digest) this.#set({ state: 'failed', overlay: null, gain: null, reason: `the package could not be opened with the adapted thresholds: ${messageOf(error)}`.slice(0, 1000) });
+      return opened;
     }
   }
 

@@ -198,6 +198,10 @@ describe('adaptation on a device', () => {
     const opened = await bench.adapter.open(digest, (bytes) => (bytes === undefined ? Promise.resolve('package') : Promise.reject(new Error('E_ADAPT'))));
     expect([opened, await readdir(folder)]).toEqual(['package', []]);
     await expect(bench.adapter.open(digest, () => Promise.reject(new Error('damaged')))).rejects.toThrow('damaged');
+    bench.adapter.switched(slotOf(digest));
+    await bench.reach('adapted');
+    await bench.adapter.open(digest, (bytes) => (bytes === undefined ? Promise.resolve() : Promise.reject(new Error('E_ADAPT'))));
+    expect(bench.adapter.report).toMatchObject({ state: 'failed', overlay: null, reason: expect.stringContaining('E_ADAPT') as string });
   });
 
   it('never uses a file that is not what its name says, nor one of two', async () => {
