@@ -18,7 +18,7 @@ const cameras = { flat: { gain: 0.25, dark: 0 }, dim: { gain: 0.35, dark: 60 }, 
 /** A face as the other camera shows it, in whole pixel values. */
 function seenBy({ gain, dark }: { gain: number; dark: number }, feeds: Feeds): Feeds {
   const shown = (value: number): number => (Math.min(255, Math.max(0, Math.round(127.5 + 128 * value * gain - dark))) - 127.5) / 128;
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: Float32Array.from(tensor.data, (value) => shown(Number(value))) }]));
+  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: Float32Array.from(Array.from(tensor.data, Number), shown) }]));
 }
 
 async function answers(model: Uint8Array, samples: readonly Feeds[]): ReturnType<typeof outputsOf> {
