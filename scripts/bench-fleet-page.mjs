@@ -82,7 +82,7 @@ async function timeFirstPaint(browser, url) {
     await page.goto(url, { waitUntil: 'commit' });
     await new Promise((resolve) => { setTimeout(resolve, SETTLE_MS); });
     return await page.evaluate(() => new Promise((resolve, reject) => {
-      new PerformanceObserver((list) => resolve(list.getEntries()[0].renderTime)).observe({ type: 'element', buffered: true });
+      new PerformanceObserver((list) => resolve(Math.min(...list.getEntries().map(({ renderTime }) => renderTime)))).observe({ type: 'element', buffered: true });
       setTimeout(() => reject(new Error('no row was painted within 20 s')), 20_000);
     }));
   } finally {

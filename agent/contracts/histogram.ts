@@ -19,6 +19,8 @@ const MAX_BUCKETS = MAX_INDEX - MIN_INDEX + 1;
 
 /** One character a bucket for counts up to 35, the digits of base 36; `(n)` for a larger count, and a capital letter for a run of empty buckets. */
 const BUCKETS = /^(?:-?\d{1,5}:(?:\([1-9]\d{0,14}\)|[0-9a-zA-Z])+)?$/;
+/** Values that a histogram holds at most: as many as `BUCKETS` can write for one bucket. */
+const MOST_VALUES = 999_999_999_999_999;
 /** Longer than any list: a bucket takes at most 17 characters. */
 const MAX_BUCKET_TEXT = 8 + 17 * MAX_BUCKETS;
 /** Empty buckets for which `A` stands; `Z` stands for 25 more. A single one is `0`. */
@@ -55,7 +57,7 @@ function problemOf(histogram: HistogramData): string | null {
     count += n;
   });
   if (least < MIN_INDEX || most > MAX_INDEX) return `buckets are outside of ${MIN_INDEX} to ${MAX_INDEX}`;
-  return Number.isSafeInteger(count) ? null : 'the buckets hold too many values';
+  return count <= MOST_VALUES ? null : 'the buckets hold too many values';
 }
 
 /** How many values it holds. It is not sent, because the buckets tell it. */
@@ -153,11 +155,15 @@ export class Histogram {
     else this.#add(Math.min(Math.max(bucketIndex(value), MIN_INDEX), MAX_INDEX), times);
   }
 
+  /**
+   * Adds all values of `other`, or none where both together are more than a histogram can hold: a device may state any numbers, and what a store keeps must
+   * stay readable after them.
+   */
   merge(other: HistogramData): void {
     const count = countOf(other);
-    if (count === 0) return;
+    if (count === 0 || this.#count + count > MOST_VALUES) return;
     this.#count += count;
-    this.#sum += other.sum;
+    this.#sum = Math.min(this.#sum + other.sum, Number.MAX_VALUE);
     this.#min = Math.min(this.#min, other.min);
     this.#max = Math.max(this.#max, other.max);
     this.#zeros += other.zero_count ?? 0;

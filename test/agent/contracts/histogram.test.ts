@@ -59,6 +59,19 @@ describe('exponential histograms', () => {
       expect(histogramSchema.safeParse({ ...histogramOf([1, 2]), buckets }).success).toBe(false);
     });
 
+  it('stay readable whatever is merged into them: what no histogram can hold is left out', () => {
+    const most = 999_999_999_999_999;
+    const huge = fc.record({ sum: fc.constantFrom(0, 1, Number.MAX_VALUE), n: fc.constantFrom(1, 35, 36, most - 1, most), zeros: fc.constantFrom(0, 1), index: fc.integer({ min: 0, max: 2 }) })
+      .map(({ sum, n, zeros, index }): HistogramData => ({ sum, min: 0, max: 1, ...(zeros === 0 || n === most ? {} : { zero_count: zeros }), buckets: `${index}:${n < 36 ? n.toString(36) : `(${n})`}` }));
+    fc.assert(fc.property(fc.array(huge, { minLength: 1, maxLength: 5 }), (list) => {
+      for (const one of list) expect(histogramSchema.safeParse(one).success).toBe(true);
+      let merged = new Histogram().toData();
+      for (const one of list) merged = histogramSchema.parse(JSON.parse(JSON.stringify(mergeHistograms(merged, one))));
+      expect(countOf(merged)).toBeGreaterThanOrEqual(countOf(list[0] ?? merged));
+    }));
+    expect(histogramSchema.safeParse({ sum: 1, min: 0, max: 1, zero_count: 1, buckets: `0:(${most})` }).success).toBe(false);
+  });
+
   it('have no quantile when empty, and refuse negative values', () => {
     expect(quantile(histogramOf([]), 0.5)).toBeNull();
     expect(() => new Histogram().record(-1)).toThrow(RangeError);
