@@ -1,14 +1,9 @@
-/**
- * Runs a candidate beside the serving package in a process of its own, so that nothing the candidate does there can stop the daemon. The process has
- * the lowest priority, so that the serving package gets the processor whenever it wants it.
- */
-import type { ChildProcess } from 'node:child_process';
-import { constants, setPriority } from 'node:os';
-import { z } from 'zod';
+/** Runs a candidate beside the serving package in a process of its own, so that nothing the candidate does there can stop the daemon. */
 import { AgentError } from '../errors.js';
-import { CandidateError, type CandidateLimits } from '../ground/runtime.js';
+import type { CandidateLimits } from '../ground/runtime.js';
 import type { ShadowCandidate } from '../ground/shadow.js';
-import { errorOfEnd, forkCandidate, KEPT_STDERR, watchMemory, type CandidateEnd, type CandidateProcess } from './candidate-process.js';
+import { openAsked, said } from './asked-child.js';
+import type { CandidateProcess } from './candidate-process.js';
 import { openedAnswer, sampleAnswer } from './shadow-protocol.js';
 
 /** A candidate that takes longer than this for one sample hangs. Milliseconds. */
@@ -16,108 +11,14 @@ const SAMPLE_TIMEOUT_MS = 30_000;
 
 /**
  * @param request what `serveShadow` of the entry opens
- * @throws AgentError E_OTA_GATE_TIMEOUT, E_OTA_GATE_MEMORY, E_OTA_GATE_CRASH, E_OTA_GATE_KILLED; CandidateError with the code of what failed in the
- * child; the signal's reason
+ * @throws what `openAsked` throws
  */
-export async function openShadowProcess(candidate: CandidateProcess, request: unknown, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate> {
-  signal.throwIfAborted();
-  const child = new AskedChild(forkCandidate(candidate, limits, 'advanced'), limits);
-  const abort = (): void => child.close();
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    const { opened } = said(openedAnswer, await child.ask(request, { timeoutMs: limits.timeoutMs, late: () => errorOfEnd({ code: null, signal: null, endedFor: 'timeout', stderr: '' }, limits) }));
-    return {
-      ...opened,
-      process: async (sample) => said(sampleAnswer, await child.ask({ sample: { ...sample } }, {
-        timeoutMs: SAMPLE_TIMEOUT_MS, late: () => new AgentError('E_OTA_SHADOW_LATENCY', `The package gave no result for a frame within ${SAMPLE_TIMEOUT_MS} ms`),
-      })).sample,
-      close: () => child.close(),
-    };
-  } catch (error) {
-    child.close();
-    signal.throwIfAborted();
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
-}
-
-/** A process that answers one message at a time, with the lowest priority. */
-export class AskedChild {
-  readonly #child: ChildProcess;
-  readonly #watch: NodeJS.Timeout;
-  #endedFor: CandidateEnd['endedFor'] = null;
-  #stderr = '';
-  /** Why the process can no longer be asked; null while it can. */
-  #ended: AgentError | null = null;
-  #waiting: { resolve: (answer: unknown) => void; reject: (error: AgentError) => void } | null = null;
-
-  constructor(child: ChildProcess, limits: CandidateLimits) {
-    this.#child = child;
-    this.#watch = watchMemory(child, limits, () => {
-      this.#endedFor ??= 'memory';
-      this.close();
-    });
-    yieldToOthers(child.pid);
-    child.stderr?.on('data', (piece: Buffer) => { this.#stderr = (this.#stderr + piece.toString('utf8')).slice(-KEPT_STDERR); });
-    child.on('message', (answer) => {
-      const waiting = this.#waiting;
-      this.#waiting = null;
-      waiting?.resolve(answer);
-    });
-    child.once('error', (cause) => {
-      if (child.pid === undefined) this.#end(new AgentError('E_OTA_GATE_KILLED', `The process of a new package cannot be started: ${cause.message}`, { cause }));
-    });
-    child.once('close', (code, signal) => this.#end(errorOfEnd({ code, signal, endedFor: this.#endedFor, stderr: this.#stderr }, limits)));
-  }
-
-  /** @param late makes the error for an answer that does not come in time; the process is then ended */
-  async ask(message: unknown, { timeoutMs, late }: { timeoutMs: number; late: () => AgentError }): Promise<unknown> {
-    if (this.#ended !== null) throw this.#ended;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      return await new Promise((resolve, reject) => {
-        this.#waiting = { resolve, reject };
-        timer = setTimeout(() => {
-          this.#end(late());
-          this.close();
-        }, timeoutMs);
-        this.#child.send(message as object, () => undefined); // If the child is gone already, the handler of its end reports it.
-      });
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  close(): void {
-    clearInterval(this.#watch);
-    this.#child.kill('SIGKILL');
-  }
-
-  #end(error: AgentError): void {
-    clearInterval(this.#watch);
-    this.#ended ??= error;
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    waiting?.reject(this.#ended);
-  }
-}
-
-/** Lowers the priority of the process. This must happen right after its start, because threads inherit the priority when they are made. */
-function yieldToOthers(pid: number | undefined): void {
-  try {
-    if (pid !== undefined) setPriority(pid, constants.priority.PRIORITY_LOW);
-  } catch {
-    // The process is gone already, or the system does not allow it; then it runs with the same priority as all others.
-  }
-}
-
-export function said<T extends { error: { code: string; message: string } } | object>(schema: z.ZodType<T>, message: unknown): Exclude<T, { error: { code: string; message: string } }> {
-  const parsed = schema.safeParse(message);
-  if (!parsed.success) throw new AgentError('E_OTA_GATE_CRASH', `The process of the new package gave an answer that cannot be read: ${parsed.error.message.slice(0, 200)}`);
-  if ('error' in parsed.data) {
-    const { code, message: text } = parsed.data.error as { code: string; message: string };
-    throw new CandidateError(code, text);
-  }
-  return parsed.data as Exclude<T, { error: { code: string; message: string } }>;
+export function openShadowProcess(candidate: CandidateProcess, request: unknown, limits: CandidateLimits, signal: AbortSignal): Promise<ShadowCandidate> {
+  return openAsked({ candidate, request, limits, signal }, openedAnswer, (child, { opened }) => ({
+    ...opened,
+    process: async (sample) => said(sampleAnswer, await child.ask({ sample: { ...sample } }, {
+      timeoutMs: SAMPLE_TIMEOUT_MS, late: () => new AgentError('E_OTA_SHADOW_LATENCY', `The package gave no result for a frame within ${SAMPLE_TIMEOUT_MS} ms`),
+    })).sample,
+    close: () => child.close(),
+  }));
 }

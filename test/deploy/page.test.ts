@@ -186,7 +186,7 @@ describe.skipIf(chromiumMissing !== undefined)(`the page in a browser${chromiumM
     expect(await text('#energy')).toMatch(/modelled/);
     expect(await text('#ota')).toMatch(/49 of 49 blocks[\s\S]*Running\s*faces 1\.0\.0[\s\S]*Previous\s*faces 0\.9\.0/);
     expect(await text('#machine')).toMatch(/avx512vnni/);
-    expect(await page.locator('.chart canvas').count()).toBe(4);
+    expect(await page.locator('.charts .chart canvas').count()).toBe(4);
     await picture(page, 'desktop');
   });
 
@@ -551,7 +551,7 @@ describe.skipIf(chromiumMissing !== undefined)(`the page in a browser${chromiumM
     const unnamed = await page.evaluate<string[]>(`[...document.querySelectorAll('button, input, select, canvas[role=img], img')]
       .filter((element) => {
         const label = element.getAttribute('aria-label') ?? element.textContent ?? '';
-        const labelled = element.id !== '' && document.querySelector('label[for="' + element.id + '"]') !== null;
+        const labelled = (element.labels ?? []).length > 0;
         return label.trim() === '' && !labelled && element.getAttribute('alt') === null;
       }).map((element) => element.outerHTML)`);
     expect(unnamed).toEqual([]);

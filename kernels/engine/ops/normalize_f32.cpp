@@ -1,13 +1,13 @@
 // NormalizeF32: layer normalization over the last axis.
 #include <cmath>
 
-#include "engine/op.h"
+#include "engine/ops/drivers.h"
 
 namespace sterna {
 namespace {
 
 // Units: rows, i.e. pixels.
-class NormalizeF32 final : public OpDriver {
+class NormalizeF32 final : public PixelDriver {
  public:
   NormalizeF32(const OpContext& context, const float* x, const float* scale, const float* bias)
       : normalize_(context.kernels().rows_f32->normalize), x_(x), scale_(scale), bias_(bias), y_(reinterpret_cast<float*>(context.OutputData())),
@@ -21,14 +21,6 @@ class NormalizeF32 final : public OpDriver {
   }
   void Run(int64_t begin, int64_t end, uint8_t*) override {
     for (int64_t row = begin; row < end; ++row) normalize_(channels_, x_ + row * x_stride_, scale_, bias_, epsilon_, y_ + row * y_stride_);
-  }
-  bool takes_spans() const override { return true; }
-  void RunSpans(SpanReader spans, uint8_t* scratch) override {
-    while (spans.left() > 0) {
-      int64_t first;
-      const int64_t count = spans.Take(spans.run(), &first);
-      Run(first, first + count, scratch);
-    }
   }
 
  private:
