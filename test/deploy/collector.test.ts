@@ -165,7 +165,7 @@ describe('the database of the collector', () => {
       old.touch(DOOR, NOW);
       old.close();
       const db = new Database(path);
-      db.exec('DROP TABLE span; DROP TABLE stream; DROP TABLE latency');
+      db.exec('DROP TABLE span; DROP TABLE stream; DROP TABLE latency; DROP TABLE history; DROP TABLE dropped');
       db.pragma('user_version = 1');
       db.close();
       const migrated = new CollectorStore(path);
