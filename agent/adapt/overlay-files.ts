@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runtime/atomic-file.js';
+import { overlayName, overlayNamed } from '../ground/overlay-name.js';
 import { faultPoint } from '../platform/fault.js';
 
 export interface StoredOverlay {
@@ -33,7 +34,7 @@ export class OverlayFiles {
       return null;
     }
     const [name = ''] = names;
-    const hash = /^[0-9a-f]{64}\.([0-9a-f]{64})\.overlay$/.exec(name)?.[1];
+    const hash = overlayNamed(name)?.hash;
     const bytes = await readFile(join(this.#folder, name)).catch(() => null);
     if (hash !== undefined && bytes !== null && hashOf(bytes) === hash) return { hash, bytes };
     await this.remove(digest);
@@ -46,7 +47,7 @@ export class OverlayFiles {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     await this.remove(digest);
     faultPoint('overlay.write');
-    await writeFileAtomic(join(this.#folder, `${digest}.${hash}.overlay`), bytes);
+    await writeFileAtomic(join(this.#folder, overlayName(digest, hash)), bytes);
     faultPoint('overlay.written');
     return hash;
   }

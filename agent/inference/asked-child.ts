@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import { AgentError } from '../errors.js';
 import { CandidateError, type CandidateLimits } from '../ground/runtime.js';
 import { errorOfEnd, forkCandidate, KEPT_STDERR, watchMemory, type CandidateEnd, type CandidateProcess } from './candidate-process.js';
+import type { Failed } from './candidate-protocol.js';
 
 /**
  * Starts the process, and has it open the package.
@@ -102,9 +103,6 @@ function yieldToOthers(pid: number | undefined): void {
   }
 }
 
-interface Failed {
-  error: { code: string; message: string };
-}
 /** What a process said that did not fail. */
 export type Said<Answer> = Exclude<Answer, Failed>;
 

@@ -29,10 +29,11 @@ const reportSchema: z.ZodType<GateReport> = z.object({
   budget: z.object({ ram_bytes: z.number(), p99_ms: z.number(), joules: z.number().optional() }),
 });
 
-export const answerSchema = z.union([
-  z.object({ report: reportSchema }),
-  z.object({ error: z.object({ code: z.string(), message: z.string() }) }),
-]);
+/** What each process beside the daemon answers when it fails. */
+export const failedSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+export type Failed = z.infer<typeof failedSchema>;
+
+export const answerSchema = z.union([z.object({ report: reportSchema }), failedSchema]);
 export type CandidateAnswer = z.infer<typeof answerSchema>;
 
 /** Asks the kernel to choose this process first when memory runs out, so that it does not kill the daemon, whose camera and model are at work. */

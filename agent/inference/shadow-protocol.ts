@@ -7,7 +7,7 @@ import type { AnySample } from '../../runtime/frame.js';
 import type { Finding } from '../../runtime/stages/types.js';
 import { toCodedError } from '../errors.js';
 import type { ShadowCandidate, ShadowSample } from '../ground/shadow.js';
-import { obeyDaemonAlone } from './candidate-protocol.js';
+import { failedSchema, obeyDaemonAlone } from './candidate-protocol.js';
 
 /** What the process answers to its first message. */
 export type ShadowOpened = Pick<ShadowCandidate, 'vocabulary' | 'budget' | 'sound'>;
@@ -26,10 +26,9 @@ const openedSchema: z.ZodType<ShadowOpened> = z.object({
   sound: z.object({ rate: z.number(), step: z.number() }).nullable(),
 });
 const sampleSchema: z.ZodType<ShadowSample> = z.object({ findings: z.array(finding), totalMs: z.number(), cpuMs: z.number(), joules: z.number() });
-const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
-export const openedAnswer = z.union([z.object({ opened: openedSchema }), errorSchema]);
-export const sampleAnswer = z.union([z.object({ sample: sampleSchema }), errorSchema]);
+export const openedAnswer = z.union([z.object({ opened: openedSchema }), failedSchema]);
+export const sampleAnswer = z.union([z.object({ sample: sampleSchema }), failedSchema]);
 
 /** A sample, in the form in which it is sent between the processes. */
 export interface SampleMessage {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../runtime/errors.js';
 import { AgentError } from '../errors.js';
 import { syncFolder, writeFileAtomic } from '../../runtime/atomic-file.js';
+import { overlayNamed } from '../ground/overlay-name.js';
 import { faultPoint } from '../platform/fault.js';
 import { diskCodes, failure } from './failure.js';
 
@@ -190,7 +191,7 @@ export class PackageStore {
     faultPoint('store.collect');
     for (const name of await readdir(this.#folder)) {
       // Thresholds that were adapted for a package are kept with it (agent/adapt), and go with it.
-      const adapted = /^([0-9a-f]{64})\.[0-9a-f]{64}\.overlay$/.exec(name)?.[1];
+      const adapted = overlayNamed(name)?.digest;
       if (!wanted.has(name) && !(adapted !== undefined && keep.includes(adapted))) await rm(join(this.#folder, name), { force: true, recursive: true }).catch(() => undefined);
     }
   }

@@ -1,5 +1,6 @@
 /** Figures of one window of a device, by the names and units of `/metrics` of the fleet. What stores and receivers of metrics are sent begins here. */
 import { quantile, type DeviceAddress, type HistogramData, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { packageText } from './latency-slots.js';
 
 /** Names of metrics of one device begin with it. */
 export const DEVICE_PREFIX = 'sterna_device_';
@@ -58,7 +59,7 @@ export function latenciesOf({ fleet, device }: DeviceAddress, window: TelemetryW
 /** A series by name and labels, whatever the order of these. */
 export const seriesKey = ({ name, labels }: Pick<Sample, 'name' | 'labels'>): string => JSON.stringify([name, ...Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))]);
 
-const labelsOf = ({ name, model }: TelemetryWindow['pipelines'][number]): { pipeline: string; package: string } => ({ pipeline: name, package: model === null ? '' : `${model.name} ${model.version}` });
+const labelsOf = ({ name, model }: TelemetryWindow['pipelines'][number]): { pipeline: string; package: string } => ({ pipeline: name, package: packageText(model) });
 
 /** Labels that begin with `_` are left out: to readers, `__name__` is another metric. */
 const labelsIn = (counter: string): Record<string, string> => Object.fromEntries([...counter.matchAll(/[{,]([a-z][a-z0-9_]*)="([^"]*)"/g)].map(([, label = '', text = '']) => [label, text]));

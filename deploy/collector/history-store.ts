@@ -1,6 +1,7 @@
 /** The history of devices over months, in SQLite: roll-ups of five minutes, of which the oldest become hours, and those days. Each window is in exactly one row. */
 import type { DeviceAddress, TelemetryWindow } from '../../agent/contracts/index.js';
 import type { FleetDatabase } from '../database.js';
+import { packageText } from './latency-slots.js';
 import { lostFrames, mergeRollups, rollupOf, rollupSchema, RollupSum, type Rollup } from './rollup.js';
 
 const MINUTE = 60_000;
@@ -51,7 +52,7 @@ export class HistoryStore {
   add(address: DeviceAddress, window: TelemetryWindow, timeMs: number | null, devices: number): void {
     for (const { name, model } of window.pipelines) {
       const rollup = rollupOf(window, name, this.#dropped(address, window, name));
-      if (rollup !== null && timeMs !== null) this.#put(address, 0, { slot_ms: timeMs, pipeline: name, model: model === null ? '' : `${model.name} ${model.version}` }, rollup, devices);
+      if (rollup !== null && timeMs !== null) this.#put(address, 0, { slot_ms: timeMs, pipeline: name, model: packageText(model) }, rollup, devices);
     }
   }
 

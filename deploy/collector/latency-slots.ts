@@ -20,6 +20,9 @@ export interface LatencySlot extends LatencyKey {
   histogram: HistogramData;
 }
 
+/** Name and version of a package; empty without one. */
+export const packageText = (model: { name: string; version: string } | null): string => (model === null ? '' : `${model.name} ${model.version}`);
+
 export const keyText = ({ fleet, pipeline, model, clock, kind, slotMs }: LatencyKey): string => JSON.stringify([fleet, pipeline, model, clock, kind, slotMs]);
 
 /**
@@ -41,7 +44,7 @@ export function mergeLatencies(batch: readonly Received[]): LatencySlot[] {
     if (slotMs === null) continue;
     for (const { name, model, end_to_end } of message.value.pipelines) {
       for (const { clock, kind, latency_ms } of end_to_end) {
-        const key = { fleet: message.address.fleet, pipeline: name, model: model === null ? '' : `${model.name} ${model.version}`, clock, kind, slotMs };
+        const key = { fleet: message.address.fleet, pipeline: name, model: packageText(model), clock, kind, slotMs };
         const text = keyText(key);
         const known = merged.get(text) ?? { ...key, histogram: new Histogram() };
         known.histogram.merge(latency_ms);

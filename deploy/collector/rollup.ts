@@ -67,7 +67,7 @@ function energyOf({ energy: { sources, inference } }: TelemetryWindow, spanMs: n
 
 const SUMS = ['windows', 'span_ms', 'frames', 'dropped', 'joules', 'joules_span_ms', 'inferences', 'net_joules', 'net_inferences', 'celsius_ms', 'celsius_span_ms'] as const;
 
-/** Adds roll-ups one by one; of one device, unless the audits of several are added up by `sumOf`. */
+/** Adds roll-ups one by one; of one device, `mergeDevices` adds up the audits of several. */
 export class RollupSum {
   readonly #latency = new Histogram();
   #rest: Omit<Rollup, 'latency'> | null = null;

@@ -4,6 +4,7 @@ import { Hono, type Context } from 'hono';
 import { DEFAULT_PIPELINE, type DeviceAddress } from '../../agent/contracts/index.js';
 import type { FleetRow, FleetTable } from '../collector/fleet-table.js';
 import { inSteps, STEPS, type HistoryRow } from '../collector/history-store.js';
+import { packageText } from '../collector/latency-slots.js';
 import { figuresOf, lostFrames, mergeDevices, rollupOf, RollupSum, type Rollup, type RollupFigures } from '../collector/rollup.js';
 import type { CollectorStore } from '../collector/store.js';
 import { addressOf } from './address.js';
@@ -85,7 +86,7 @@ function windowRows(store: CollectorStore, address: DeviceAddress, { pipeline, f
     const lost = before?.boot_id === window.boot_id ? Math.max(0, lostFrames(window, pipeline) - lostFrames(before, pipeline)) : 0;
     const rollup = window.end_ms <= fromMs || window.end_ms > toMs ? null : rollupOf(window, pipeline, lost);
     const model = window.pipelines.find(({ name }) => name === pipeline)?.model;
-    return rollup === null ? [] : [{ stepMs: 0, slotMs: window.end_ms, model: model == null ? '' : `${model.name} ${model.version}`, rollup }];
+    return rollup === null ? [] : [{ stepMs: 0, slotMs: window.end_ms, model: packageText(model ?? null), rollup }];
   });
 }
 
