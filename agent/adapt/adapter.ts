@@ -5,7 +5,7 @@
 import { isSound, type Frame } from '../../runtime/frame.js';
 import { messageOf } from '../../runtime/errors.js';
 import { looked } from '../../runtime/stages/types.js';
-import type { AdaptCandidate, AdaptReport, AdaptState } from '../ground/adapt.js';
+import type { AdaptCandidate, AdaptOutcome, AdaptReport, AdaptState } from '../ground/adapt.js';
 import type { ProcessedFrame } from '../ground/frames.js';
 import type { Slot } from '../ground/package.js';
 import { CandidateError } from '../ground/runtime.js';
@@ -33,9 +33,14 @@ export interface AdapterParts {
   clock: Pick<Clock, 'monotonicMs'>;
   limits: AdapterLimits;
   onChange(): void;
+  /** Told when thresholds were accepted, refused or reverted, and when adapting failed. */
+  onOutcome(outcome: AdaptOutcome): void;
   /** Milliseconds between two looks whether it may go on. */
   lookMs?: number;
 }
+
+/** Why an overlay is deleted that nothing is wrong with. */
+const SWITCHED_OFF = 'adaptation is switched off';
 
 const fresh = (state: AdaptState): AdaptReport => ({ state, reason: null, frames: 0, gain: null, overlay: null, cpu_ms: 0 });
 
@@ -49,6 +54,10 @@ export class ThresholdAdapter {
   /** Takes the frame that comes next; null while none is wanted. */
   #take: ((frame: Frame) => void) | null = null;
   #dueMs = 0;
+  /** An overlay that was deleted before its package ran: it is told when that runs. */
+  #lost: { digest: string; overlay: string; reason: string } | null = null;
+  /** Deletes an overlay; what begins waits for it, so that it never takes for stored what is about to go. */
+  #reverting: Promise<void> = Promise.resolve();
 
   constructor(enabled: boolean, parts: AdapterParts) {
     this.#parts = parts;
@@ -67,16 +76,18 @@ export class ThresholdAdapter {
    */
   async open<T>(digest: string | null, open: (overlay: Uint8Array | undefined) => Promise<T>): Promise<T> {
     if (digest === null) return open(undefined);
-    if (!this.#enabled) await this.#parts.files.remove(digest).catch(() => false);
+    if (!this.#enabled) this.#dropped(digest, await this.#parts.files.remove(digest).catch(() => null), SWITCHED_OFF);
     const stored = this.#enabled ? await this.#parts.files.read(digest).catch(() => null) : null;
     if (stored === null) return open(undefined);
     try {
       return await open(stored.bytes);
     } catch (error) {
       // Whatever it was: with the package's own thresholds it is an error of the package, and without one the overlay was the reason.
-      await this.#parts.files.remove(digest).catch(() => false);
+      await this.#parts.files.remove(digest).catch(() => null);
       const opened = await open(undefined);
-      if (this.#slot?.digest === digest) this.#set({ state: 'failed', overlay: null, gain: null, reason: `the package could not be opened with the adapted thresholds: ${messageOf(error)}`.slice(0, 1000) });
+      const reason = `the package could not be opened with the adapted thresholds: ${messageOf(error)}`.slice(0, 1000);
+      if (this.#slot?.digest === digest) this.#set({ state: 'failed', overlay: null, gain: null, reason });
+      this.#dropped(digest, stored.hash, reason);
       return opened;
     }
   }
@@ -86,18 +97,20 @@ export class ThresholdAdapter {
     const enabled = wanted && this.#parts.open !== null;
     if (enabled === this.#enabled) return;
     this.#enabled = enabled;
-    const slot = this.#slot;
+    const [slot, before] = [this.#slot, this.#report];
     this.#stopWork();
     this.#set(fresh(enabled ? 'waiting' : 'off'));
     if (slot === null) return;
     if (enabled) void this.#begin(slot);
-    else void this.#parts.files.remove(slot.digest).catch(() => false).then((had) => { if (had) this.#parts.reload(); });
+    else this.#reverting = this.#revert(slot, before);
   }
 
   /** Told of the package that runs from now on; null: none, or one that is never adapted. The same one again goes on. */
   switched(slot: Slot | null): void {
     const same = slot !== null && slot.digest === this.#slot?.digest;
     this.#slot = slot;
+    const lost = this.#lost;
+    if (slot !== null && lost?.digest === slot.digest) this.#dropped(lost.digest, lost.overlay, lost.reason);
     if (same) return;
     this.#stopWork();
     this.#set(fresh(this.#enabled ? 'waiting' : 'off'));
@@ -122,6 +135,33 @@ export class ThresholdAdapter {
     this.#take = null;
   }
 
+  /** Deletes the overlay of a package that runs, and opens the package as it is. */
+  async #revert(slot: Slot, before: AdaptReport): Promise<void> {
+    // A disk that takes nothing keeps the file, but a package is opened without it while adaptation is off.
+    const overlay = await this.#parts.files.remove(slot.digest).catch(() => before.overlay);
+    if (overlay === null) return;
+    this.#tell(slot, 'reverted', { ...before, overlay, reason: SWITCHED_OFF });
+    this.#parts.reload();
+  }
+
+  /** Tells of an overlay that was deleted when a package was opened: at once if that package runs, or else as soon as it does. */
+  #dropped(digest: string, overlay: string | null, reason: string): void {
+    if (overlay === null) return;
+    const slot = this.#slot;
+    this.#lost = slot?.digest === digest ? null : { digest, overlay, reason };
+    if (slot?.digest === digest) this.#tell(slot, 'reverted', { ...this.#report, overlay, reason });
+  }
+
+  #tell({ name, version, digest, size_bytes }: Slot, action: AdaptOutcome['action'], { overlay, reason, frames, cpu_ms, gain }: AdaptReport): void {
+    this.#parts.onOutcome({ action, package: { name, version, digest, size_bytes }, overlay, reason, gain: action === 'accepted' ? gain : null, frames, cpu_ms });
+  }
+
+  /** The end of an adaptation: reported, and told. */
+  #ended(slot: Slot, action: AdaptOutcome['action'], change: Partial<AdaptReport>): void {
+    this.#set(change);
+    this.#tell(slot, action, this.#report);
+  }
+
   #mayGoOn(): boolean {
     return this.#parts.clock.monotonicMs() >= this.#dueMs && this.#parts.rests() === null;
   }
@@ -137,12 +177,14 @@ export class ThresholdAdapter {
     this.#work = work;
     const { signal } = work;
     try {
+      await this.#reverting;
+      signal.throwIfAborted();
       const stored = await this.#parts.files.read(slot.digest);
       signal.throwIfAborted();
       if (stored !== null) this.#set({ state: 'adapted', overlay: stored.hash });
       else await this.#adapt(slot, signal);
     } catch (error) {
-      if (!signal.aborted) this.#set({ state: 'failed', reason: `${error instanceof CandidateError ? `${error.code}: ` : ''}${messageOf(error)}`.slice(0, 1000) });
+      if (!signal.aborted) this.#ended(slot, 'failed', { state: 'failed', gain: null, reason: `${error instanceof CandidateError ? `${error.code}: ` : ''}${messageOf(error)}`.slice(0, 1000) });
     } finally {
       if (this.#work === work) this.#work = null;
     }
@@ -161,16 +203,16 @@ export class ThresholdAdapter {
       await this.#frames(limits.frames, (frame) => child.gather(frame), signal);
       this.#set({ state: 'tuning' });
       const tuned = await this.#tune(child, signal);
-      if (tuned.reason !== null) return this.#set({ state: 'unchanged', reason: tuned.reason });
+      if (tuned.reason !== null) return this.#ended(slot, 'refused', { state: 'unchanged', reason: tuned.reason });
       this.#set({ state: 'judging', gain: tuned.gain });
       await this.#frames(limits.judged, (frame) => child.judge(frame), signal);
       const { reason, overlay } = await child.verdict();
       signal.throwIfAborted();
-      if (overlay === null) return this.#set({ state: 'unchanged', reason, gain: null });
+      if (overlay === null) return this.#ended(slot, 'refused', { state: 'unchanged', reason, gain: null });
       const hash = await files.write(slot.digest, overlay);
       if (signal.aborted) await files.remove(slot.digest);
       signal.throwIfAborted();
-      this.#set({ state: 'adapted', overlay: hash });
+      this.#ended(slot, 'accepted', { state: 'adapted', overlay: hash });
       reload();
     } finally {
       signal.removeEventListener('abort', end);

@@ -52,10 +52,10 @@ export class OverlayFiles {
     return hash;
   }
 
-  /** @returns whether there was one */
-  async remove(digest: string): Promise<boolean> {
+  /** @returns the hash that the deleted file was named by; null: there was none */
+  async remove(digest: string): Promise<string | null> {
     const names = await this.#names(digest);
     for (const name of names) await rm(join(this.#folder, name), { force: true });
-    return names.length > 0;
+    return names.map((name) => overlayNamed(name)?.hash ?? null)[0] ?? null;
   }
 }

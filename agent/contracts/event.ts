@@ -1,6 +1,6 @@
 /** `event/{type}`, up: something happened, once, at a time. The type in the topic and in the payload agree. */
 import { z } from 'zod';
-import { bootId, codedError, count, epochMs, id, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
+import { bootId, codedError, count, digest, epochMs, id, longText, milliseconds, openSet, packageRef, schemaVersion, shortText } from './codec.js';
 import { findingSchema } from './finding.js';
 
 const base = {
@@ -87,7 +87,29 @@ export const governorSchema = z.object({
   }),
 });
 
-const known = ['finding', 'fault', 'model', 'governor'] as const;
+/** Thresholds that this device adapted to what its camera sees are in force, are not, or are no longer. */
+export const adaptationSchema = z.object({
+  ...base,
+  type: z.literal('adaptation'),
+  /**
+   * `accepted`: adapted thresholds are in force; `refused`: the package's stay, because others are not better or a rule forbids them; `failed`: there was no
+   * result; `reverted`: the package's are in force again.
+   */
+  action: openSet(['accepted', 'refused', 'failed', 'reverted']),
+  package: packageRef,
+  /** SHA-256 of the overlay in force, or with `reverted` of the one that was deleted; null: there is none. */
+  overlay: digest.nullable(),
+  /** With `accepted`: share of the error of the outputs, by rounding activations, that was won back. */
+  gain: z.number().nullable(),
+  /** Frames that were taken for it. */
+  frames: count,
+  /** Processor time that it took, milliseconds. */
+  cpu_ms: milliseconds,
+  /** Why; null when thresholds were accepted. */
+  reason: longText.nullable(),
+});
+
+const known = ['finding', 'fault', 'model', 'governor', 'adaptation'] as const;
 
 /** Only in types: any other word, so that comparing `type` with a known one narrows the union. */
 type OtherType = `other/${string}`;
@@ -98,9 +120,10 @@ const otherEventSchema = z.looseObject({
   type: id.refine((type) => !known.some((name) => name === type), { message: 'an event of this type has other fields' }) as z.ZodType<OtherType, string>,
 });
 
-export const eventSchema = z.union([z.discriminatedUnion('type', [findingEventSchema, faultSchema, modelSchema, governorSchema]), otherEventSchema]);
+export const eventSchema = z.union([z.discriminatedUnion('type', [findingEventSchema, faultSchema, modelSchema, governorSchema, adaptationSchema]), otherEventSchema]);
 export type Event = z.infer<typeof eventSchema>;
 export type FindingEvent = z.infer<typeof findingEventSchema>;
 export type FaultEvent = z.infer<typeof faultSchema>;
 export type ModelEvent = z.infer<typeof modelSchema>;
 export type GovernorEvent = z.infer<typeof governorSchema>;
+export type AdaptationEvent = z.infer<typeof adaptationSchema>;

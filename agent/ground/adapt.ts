@@ -1,5 +1,6 @@
 /** Adaptation of a package's thresholds to what this device sees. */
 import type { Frame } from '../../runtime/frame.js';
+import type { PackageId } from './package.js';
 
 /**
  * `gathering` and `judging` take frames, `tuning` computes; `adapted`: other thresholds are in force; `unchanged`: the package's are, because others
@@ -18,6 +19,18 @@ export interface AdaptReport {
   /** SHA-256 of the overlay in force. */
   overlay: string | null;
   /** Processor time that it took so far, milliseconds. */
+  cpu_ms: number;
+}
+
+/** What became of an adaptation, for the event that tells it. */
+export interface AdaptOutcome {
+  action: 'accepted' | 'refused' | 'failed' | 'reverted';
+  package: PackageId;
+  /** SHA-256 of the overlay that was accepted or deleted. */
+  overlay: string | null;
+  reason: string | null;
+  gain: number | null;
+  frames: number;
   cpu_ms: number;
 }
 

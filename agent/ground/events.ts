@@ -1,8 +1,8 @@
 /** What an event is before and after it is sent; `events/sink.ts` sends them. */
-import type { Event, FaultEvent, FindingEvent, GovernorEvent, ModelEvent } from '../contracts/index.js';
+import type { AdaptationEvent, Event, FaultEvent, FindingEvent, GovernorEvent, ModelEvent } from '../contracts/index.js';
 
 type Common = 'schema_version' | 'event_id' | 'boot_id' | 'time_ms' | 'clock_synchronized' | 'backfill';
-export type EventBody = Omit<FindingEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common> | Omit<GovernorEvent, Common>;
+export type EventBody = Omit<FindingEvent, Common> | Omit<FaultEvent, Common> | Omit<ModelEvent, Common> | Omit<GovernorEvent, Common> | Omit<AdaptationEvent, Common>;
 
 /** An event with its place in the order of this start's events. */
 export interface KeptEvent {

@@ -8,7 +8,7 @@ import type { RuntimePort } from '../ground/runtime.js';
 import type { PackageStore } from '../ota/store.js';
 import { isBusy, type OtaState } from '../ota/state.js';
 
-interface AdaptationParts extends Pick<AdapterParts, 'reload' | 'clock' | 'onChange' | 'rests'> {
+interface AdaptationParts extends Pick<AdapterParts, 'reload' | 'clock' | 'onChange' | 'onOutcome' | 'rests'> {
   enabled: boolean;
   config: Config;
   runtime: RuntimePort;

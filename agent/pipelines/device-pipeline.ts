@@ -129,6 +129,7 @@ export class DevicePipeline {
     this.adapter = createAdapter({
       enabled: this.#adapts, config: foundation.config, runtime, store: this.#store, folder, sees: this.medium === 'camera', clock: foundation.clock,
       rests: () => restsFor(this.ota.state, this.#effort), reload: () => this.ota.reload(), onChange: () => host.changed(),
+      onOutcome: (outcome) => foundation.events.emit({ type: 'adaptation', pipeline: this.name, ...outcome }),
     });
     this.ota = this.#createOta();
     this.eventRecorder = this.#createEventRecorder(recordings);

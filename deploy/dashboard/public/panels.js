@@ -149,7 +149,7 @@ export function renderModel({ reported, now_ms: now }) {
       h('progress', { max: ota.blocks_total, value: ota.blocks_done, 'aria-label': 'Blocks received' }), h('span', { class: 'muted' }, progressText(ota))) : null,
     ota.transfer?.web_error ? h('p', { class: 'muted' }, `The web server was given up: ${ota.transfer.web_error.code} ${ota.transfer.web_error.message}`) : null,
     failed ? h('p', { class: 'message bad' }, `${ota.state.replace('_', ' ')}: ${ota.error?.code ?? ''} ${ota.error?.message ?? ''}`) : null,
-    h('dl', { class: 'facts' }, incoming ? packageRow(failed ? 'Refused' : 'Incoming', incoming) : null, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
+    h('dl', { class: 'facts' }, reported.adapt ? h('div', {}, h('dt', {}, 'Adapted thresholds'), h('dd', {}, adaptText(reported.adapt))) : null, incoming ? packageRow(failed ? 'Refused' : 'Incoming', incoming) : null, slotRow('Running', slots.active, now), slotRow('Previous', slots.previous, now),
       reported.probation ? h('div', {}, h('dt', {}, 'Probation'), h('dd', {}, 'repeated crashes make the device return to the previous package')) : null));
 }
 
@@ -157,6 +157,14 @@ function slotRow(label, slot, now) {
   return h('div', {}, h('dt', {}, label), slot
     ? h('dd', {}, h('strong', {}, `${slot.name} ${slot.version}`), h('span', { class: 'muted' }, ` ${bytes(slot.size_bytes)}, for ${duration(now - slot.since_ms)}, `), h('code', { title: slot.digest }, shortDigest(slot.digest)))
     : h('dd', {}, 'none'));
+}
+
+const ADAPTS = { gathering: 'takes frames', tuning: 'computes', judging: 'takes frames that judge', adapted: 'in force', unchanged: "the package's own" };
+
+/** How far thresholds are adapted to what the camera sees. */
+function adaptText({ state, frames, gain, reason }) {
+  const facts = [ADAPTS[state] ?? state, gain === null ? null : `${percent(gain)} of the error won back`, frames > 0 ? `${count(frames)} frames` : null, reason];
+  return facts.filter((fact) => fact !== null).join(', ');
 }
 
 function packageRow(label, pack) {
@@ -203,6 +211,10 @@ function describeEvent(event) {
     case 'governor': return {
       kind: event.action === 'lowered' ? 'fault' : 'left', title: event.action === 'lowered' ? 'does less' : 'does more again',
       detail: `${event.reason}${event.reading.celsius === null ? '' : ` · ${event.reading.celsius.toFixed(1)} °C`} · rung ${event.to} of ${event.rungs - 1}`,
+    };
+    case 'adaptation': return {
+      kind: event.action === 'accepted' ? 'model' : event.action === 'failed' ? 'fault' : 'left', title: `adapted thresholds of ${event.package.name} ${event.package.version} ${event.action}`,
+      detail: event.action === 'accepted' ? `${event.gain === null ? '' : `${percent(event.gain)} of the error won back, `}${count(event.frames)} frames` : event.reason ?? '',
     };
     case 'fault': return { kind: event.cleared ? 'left' : 'fault', title: event.cleared ? `${event.component} recovered` : `${event.component} ${event.severity}`, detail: `${event.error.code}: ${event.error.message}` };
     default: return { kind: 'left', title: event.type, detail: '' };

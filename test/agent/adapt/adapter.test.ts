@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { ThresholdAdapter, type AdapterLimits } from '../../../agent/adapt/adapter.js';
 import { OverlayFiles } from '../../../agent/adapt/overlay-files.js';
-import type { AdaptCandidate, AdaptReport } from '../../../agent/ground/adapt.js';
+import type { AdaptCandidate, AdaptOutcome, AdaptReport } from '../../../agent/ground/adapt.js';
 import type { ProcessedFrame } from '../../../agent/ground/frames.js';
 import type { Slot } from '../../../agent/ground/package.js';
 import { CandidateError } from '../../../agent/ground/runtime.js';
@@ -25,6 +25,7 @@ class Bench {
   readonly adapter: ThresholdAdapter;
   readonly states: AdaptReport['state'][] = [];
   readonly asked: string[] = [];
+  readonly outcomes: AdaptOutcome[] = [];
   nowMs = 0;
   reloads = 0;
   closed = 0;
@@ -39,7 +40,7 @@ class Bench {
     this.files = new OverlayFiles(folder);
     this.adapter = new ThresholdAdapter(enabled, {
       files: this.files, open: (of) => this.#opened(of), reload: () => { this.reloads += 1; }, rests: () => this.resting, clock: { monotonicMs: () => this.nowMs },
-      limits: { cpuShare: 0.05, frames: 3, judged: 2, everyMs: 1000, ...limits }, onChange: () => this.states.push(this.adapter.report.state), lookMs: 1,
+      limits: { cpuShare: 0.05, frames: 3, judged: 2, everyMs: 1000, ...limits }, onChange: () => this.states.push(this.adapter.report.state), onOutcome: (outcome) => this.outcomes.push(outcome), lookMs: 1,
     });
     onTestFinished(() => this.adapter.stop());
   }
@@ -89,6 +90,8 @@ describe('adaptation on a device', () => {
     expect(report).toMatchObject({ reason: null, frames: 5, gain: 0.7, cpu_ms: 170 });
     expect(await readdir(folder)).toEqual([`${digest}.${report.overlay ?? ''}.overlay`]);
     expect([bench.reloads, bench.closed]).toEqual([1, 1]);
+    const { name, version, size_bytes } = slotOf(digest);
+    expect(bench.outcomes).toEqual([{ action: 'accepted', package: { name, version, digest, size_bytes }, overlay: report.overlay, reason: null, gain: 0.7, frames: 5, cpu_ms: 170 }]);
     bench.adapter.switched(slotOf(digest)); // The package that was opened again.
     expect(bench.adapter.report.state).toBe('adapted');
     expect(await bench.adapter.open(digest, (bytes) => Promise.resolve(Buffer.from(bytes ?? []).toString()))).toBe(overlay.toString());
@@ -101,6 +104,7 @@ describe('adaptation on a device', () => {
     bench.frame();
     expect(await bench.adapter.open(digest, (bytes) => Promise.resolve(bytes))).toBeUndefined();
     expect([bench.asked, bench.adapter.report.state, await readdir(folder)]).toEqual([[], 'off', []]);
+    expect(bench.outcomes).toMatchObject([{ action: 'reverted', overlay: expect.stringMatching(/^[0-9a-f]{64}$/) as string, reason: 'adaptation is switched off', gain: null }]);
   });
 
   it('keeps to its share of a core: after 10 ms of processor time it asks for nothing for 200 ms', async () => {
@@ -141,6 +145,7 @@ describe('adaptation on a device', () => {
       bench.adapter.switched(slotOf(digest));
       expect(await bench.reach('unchanged')).toMatchObject({ reason: 'no gain', overlay: null, gain: null });
       expect([bench.reloads, bench.closed, await readdir(folder)]).toEqual([0, 1, []]);
+      expect(bench.outcomes).toMatchObject([{ action: 'refused', overlay: null, reason: 'no gain', gain: null }]);
     }
   });
 
@@ -151,6 +156,7 @@ describe('adaptation on a device', () => {
       bench.adapter.switched(slotOf(digest));
       expect(await bench.reach('failed')).toMatchObject({ reason: 'E_MODEL_OP: no', overlay: null });
       expect([bench.reloads, bench.closed]).toEqual([0, 1]);
+      expect(bench.outcomes).toMatchObject([{ action: 'failed', reason: 'E_MODEL_OP: no', gain: null }]);
     }
     onTestFinished(() => void armFault(''));
     armFault('overlay.write:1:ENOSPC');
@@ -183,11 +189,12 @@ describe('adaptation on a device', () => {
     bench.adapter.setEnabled(false);
     expect(bench.adapter.report.state).toBe('off');
     await until('the adapter', () => bench.closed > 0);
-    expect([bench.reloads, await readdir(folder)]).toEqual([0, []]);
+    expect([bench.reloads, await readdir(folder), bench.outcomes]).toEqual([0, [], []]);
     bench.adapter.setEnabled(true);
-    await bench.reach('adapted');
+    const { overlay: was } = await bench.reach('adapted');
     bench.adapter.setEnabled(false);
     await until('the adapter', () => bench.reloads === 2);
+    expect(bench.outcomes.map(({ action, overlay: of, frames }) => [action, of, frames])).toEqual([['accepted', was, 5], ['reverted', was, 5]]);
     expect(await readdir(folder)).toEqual([]);
     expect(await bench.adapter.open(digest, (bytes) => Promise.resolve(bytes))).toBeUndefined();
   });
@@ -202,6 +209,30 @@ describe('adaptation on a device', () => {
     await bench.reach('adapted');
     await bench.adapter.open(digest, (bytes) => (bytes === undefined ? Promise.resolve() : Promise.reject(new Error('E_ADAPT'))));
     expect(bench.adapter.report).toMatchObject({ state: 'failed', overlay: null, reason: expect.stringContaining('E_ADAPT') as string });
+    // The first one was deleted before its package ran, and is told when that runs.
+    expect(bench.outcomes.map(({ action, overlay: of }) => [action, of !== null])).toEqual([['reverted', true], ['accepted', true], ['reverted', true]]);
+  });
+
+  it('switched off and on again at once, begins after the overlay is gone', async () => {
+    const bench = new Bench(folder);
+    bench.adapter.switched(slotOf(digest));
+    await bench.reach('adapted');
+    bench.adapter.setEnabled(false);
+    bench.adapter.setEnabled(true);
+    expect(await bench.reach('gathering')).toMatchObject({ overlay: null, frames: 0 });
+    await bench.reach('adapted');
+    expect(bench.outcomes.map(({ action }) => action)).toEqual(['accepted', 'reverted', 'accepted']);
+  });
+
+  it('switched off on a disk that deletes nothing, opens the package without the overlay all the same', async () => {
+    const bench = new Bench(folder);
+    bench.adapter.switched(slotOf(digest));
+    const { overlay: was } = await bench.reach('adapted');
+    bench.files.remove = () => Promise.reject(new Error('EROFS'));
+    bench.adapter.setEnabled(false);
+    await until('the adapter', () => bench.reloads === 2);
+    expect(bench.outcomes.at(-1)).toMatchObject({ action: 'reverted', overlay: was });
+    expect(await bench.adapter.open(digest, (bytes) => Promise.resolve(bytes))).toBeUndefined();
   });
 
   it('never uses a file that is not what its name says, nor one of two', async () => {

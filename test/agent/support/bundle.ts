@@ -7,6 +7,7 @@ const folder = 'build/test-powercut';
 export const deviceScript = resolve(root, folder, 'device.mjs');
 export const recordingsScript = resolve(root, folder, 'recordings.mjs');
 export const daemonScript = resolve(root, folder, 'daemon.mjs');
+export const overlaysScript = resolve(root, folder, 'overlays.mjs');
 
 /** The device of the power-cut tests, with all but native dependencies, so that it starts fast. */
 export function bundleDevice(): Promise<void> {
@@ -16,6 +17,11 @@ export function bundleDevice(): Promise<void> {
 /** What keeps recordings until it is killed. */
 export function bundleRecordings(): Promise<void> {
   return bundle('test/agent/recordings/child.ts', recordingsScript, { noExternal: true, external: ['better-sqlite3'] });
+}
+
+/** What accepts and gives up overlays until it is killed. */
+export function bundleOverlays(): Promise<void> {
+  return bundle('test/agent/adapt/overlays-child.ts', overlaysScript, { noExternal: true, external: [] });
 }
 
 /** A whole daemon on the fake runtime, with its dependencies left outside. */

@@ -1,4 +1,7 @@
 /** A network with a concatenation and a pool, quantized on pictures of little contrast, and a package of it. */
+import { mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import sharp from 'sharp';
 import { buildPackage, openPackage, type ModelPackage } from '../../../runtime/package/package.js';
 import type { ManifestInput } from '../../../runtime/package/manifest.js';
 import { quantizeModel } from '../../../runtime/quantize/quantize.js';
@@ -39,6 +42,15 @@ export function picture(seed: number, contrast: number): Uint8Array {
     return Math.min(255, Math.max(0, Math.round(127.5 + 127.5 * light * contrast)));
   });
 }
+
+/** A folder of so many pictures as the device's camera shows them. */
+export async function writePictures(folder: string, count: number, contrast = 1): Promise<void> {
+  mkdirSync(folder);
+  for (let i = 0; i < count; i++) await sharp(picture(i, contrast), { raw: { width: side, height: side, channels: 3 } }).png().toFile(join(folder, `${i}.png`));
+}
+
+/** The built module of the process that adapts. */
+export const adaptEntry = resolve(import.meta.dirname, '../../../dist/agent/inference/adapt-main.js');
 
 export const asImage = (data: Uint8Array): { width: number; height: number; data: Uint8Array } => ({ width: side, height: side, data });
 
