@@ -30,5 +30,7 @@ export const findingSchema = z.looseObject({
   duration_ms: milliseconds.optional(),
   /** Who it is; null if the gallery knows nobody like that; absent if the pipeline does not identify it. */
   identity: z.object({ person_id: count, name: shortText, similarity: z.number().min(-1).max(1) }).nullable().optional(),
+  /** Of a face, where the pipeline asks whether it is live: `score` is the probability. Nobody is identified by a picture: without `live`, `identity` is null. */
+  liveness: z.object({ score: z.number().min(0).max(1), live: z.boolean() }).optional(),
 });
 export type WireFinding = z.infer<typeof findingSchema>;

@@ -112,15 +112,19 @@ function identityOf(finding: Finding): Identity | null | undefined {
 }
 
 /**
- * The key under which two findings in two frames are the same: a person of the gallery; else a track; else all strangers together, where nothing
+ * The key under which two findings in two frames are the same: a person of the gallery; a picture of somebody; else a track; else all strangers together, where nothing
  * tells them apart; else a label.
  */
 function keyOf(finding: Finding, identifies: boolean): string | null {
   const identity = identityOf(finding);
+  // A picture of somebody is told apart from the stranger who holds it, and appears by itself.
+  if (isPicture(finding)) return `picture/${trackKey(finding) ?? finding.label}`;
   if (identity !== undefined) return identity === null ? trackKey(finding) ?? 'unknown' : `person/${identity.personId}`;
   if (identifies) return null;
   return trackKey(finding) ?? `${finding.type}/${finding.label}`;
 }
+
+const isPicture = (finding: Finding): boolean => 'liveness' in finding && finding.liveness?.live === false;
 
 function trackKey(finding: Finding): string | null {
   return 'track' in finding && finding.track !== undefined ? `track/${finding.track}` : null;

@@ -64,8 +64,8 @@ export function updateState({ ota, slots: { active } }: PipelineReport): Record<
 }
 
 /** Whom or what a finding shows, in words. */
-export function visitorName({ finding: { identity, label } }: FindingEvent): string {
-  const name = identity === null ? 'a stranger' : identity?.name ?? label;
+export function visitorName({ finding: { identity, label, liveness } }: FindingEvent): string {
+  const name = liveness?.live === false ? `a picture of a ${label}` : identity === null ? 'a stranger' : identity?.name ?? label;
   const short = [...name.trim()].slice(0, MAX_STATE - 2).join('').slice(0, MAX_STATE - 2);
   return NO_STATE.has(short.toLowerCase()) ? `"${short}"` : short;
 }
@@ -85,8 +85,8 @@ export const healthState = ({ level, alarms }: Health): Record<string, unknown> 
 });
 
 /** The key under which the end of something belongs to its beginning. */
-export const presenceKey = ({ finding: { type, label, identity, track } }: FindingEvent): string =>
-  (identity == null ? `${type}/${label}/${track ?? ''}` : `person/${identity.person_id}`);
+export const presenceKey = ({ finding: { type, label, identity, track, liveness } }: FindingEvent): string =>
+  (identity == null ? `${liveness?.live === false ? 'picture/' : ''}${type}/${label}/${track ?? ''}` : `person/${identity.person_id}`);
 
 const largest = (values: readonly number[]): number | null => (values.length === 0 ? null : Math.max(...values));
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits));

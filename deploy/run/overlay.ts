@@ -22,9 +22,9 @@ function keyOf(finding: Finding): string {
 /** What is written beside a finding: name or label, track, percentage. */
 function caption(finding: Finding): string {
   const percent = `${Math.round(finding.score * 100)} %`;
-  if (finding.type !== 'detection') return `${finding.label} ${percent}`;
-  const { identity, track, label } = finding;
-  return `${identity?.name ?? label}${track === undefined ? '' : ` #${track}`} ${percent}`;
+  if (finding.type === 'class' || finding.type === 'sound') return `${finding.label} ${percent}`;
+  const { identity, track, label, liveness } = finding;
+  return `${identity?.name ?? (liveness?.live === false ? `picture of a ${label}` : label)}${track === undefined ? '' : ` #${track}`} ${percent}`;
 }
 
 /** A line of text on a plate of its own; `y` is its upper edge. */

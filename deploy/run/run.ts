@@ -41,6 +41,7 @@ export interface FrameLine {
   /** Of any type; what a finding has beyond type, label and score depends on it. */
   findings: {
     type: string; label: string; score: number; box?: number[]; track?: number; status?: string; age_ms?: number; velocity?: number[]; name?: string | null; similarity?: number;
+    liveness?: number; live?: boolean;
     onset_ms?: number; duration_ms?: number;
   }[];
   stages_ms: Record<string, number>;
@@ -132,13 +133,14 @@ function toLineFinding(finding: Finding): FrameLine['findings'][number] {
   const score = round(finding.score);
   if (type === 'class') return { type, label, score };
   if (type === 'sound') return { type, label, score, onset_ms: Math.round(finding.onsetMs), duration_ms: Math.round(finding.durationMs) };
-  const { box, track, identity } = finding;
+  const { box, track, identity, liveness } = finding;
   return {
     type, box: box.map(tenth), score, label,
     ...(track === undefined ? {} : { track }),
     ...(type === 'track' ? { status: finding.status, age_ms: Math.round(finding.ageMs), velocity: finding.velocity.map(tenth) } : {}),
     ...(identity === undefined ? {} : { name: identity?.name ?? null }),
     ...(identity === undefined || identity === null ? {} : { similarity: round(identity.similarity) }),
+    ...(liveness === undefined ? {} : { liveness: round(liveness.score), live: liveness.live }),
   };
 }
 

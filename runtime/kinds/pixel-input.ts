@@ -48,6 +48,12 @@ export function vectorLength({ outputs: [output, ...others] }: ModelInfo): numbe
   return output !== undefined && others.length === 0 && output.type === 'float32' && size > 0 && output.dims.includes(size) ? size : undefined;
 }
 
+/** What makes probabilities of a model's only output: a graph that ends in a softmax gives them, and a second softmax would make them all alike. */
+export function activationOf({ outputs: [output], ends }: ModelInfo): 'none' | 'softmax' {
+  const last = ends?.[output?.name ?? ''] ?? [];
+  return last.some((op) => op === 'Softmax' || op === 'Sigmoid') ? 'none' : 'softmax';
+}
+
 /** Where the model of a stage lies in a package. */
 export const modelPath = (stage: string): string => `models/${stage}.onnx`;
 

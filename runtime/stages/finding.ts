@@ -6,6 +6,13 @@ export interface Identity {
   similarity: number;
 }
 
+/** Whether a face is that of somebody who is there, or of a picture. */
+export interface Liveness {
+  /** Probability that it is live, 0..1: mean of the sights of its track, the newest counting most. */
+  score: number;
+  live: boolean;
+}
+
 /** x, y, width, height in pixels of the frame; may reach beyond its borders. */
 export type Box = readonly [number, number, number, number];
 
@@ -20,8 +27,10 @@ interface Located extends Labelled {
   box: Box;
   /** Pixel coordinates, when the pipeline finds them. */
   landmarks?: readonly (readonly [number, number])[];
-  /** Who of the gallery it is; null when nobody matched; absent when not embedded. */
+  /** Who of the gallery it is; null when nobody matched, or when the face is not live; absent when nobody looked. */
   identity?: Identity | null;
+  /** Of a face, where the pipeline has such a stage and somebody looked. */
+  liveness?: Liveness;
   /** Names of the include zones that it is in, where there are any (runtime/vision/zones). */
   zones?: readonly string[];
 }

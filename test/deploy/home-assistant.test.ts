@@ -131,6 +131,8 @@ describe('states', () => {
     expect(['None', 'unknown', 'unavailable', ' '].map(named)).toEqual(['"None"', '"unknown"', '"unavailable"', '""']);
     expect(named('x'.repeat(256))).toHaveLength(253);
     expect(visitorName(recognition('e', NOW, { finding: { type: 'detection', label: 'cat', score: 1 } }))).toBe('cat');
+    const picture = { type: 'detection', label: 'face', score: 1, identity: null, liveness: { score: 0.1, live: false } };
+    expect(visitorName(recognition('e', NOW, { finding: picture }))).toBe('a picture of a face');
   });
 });
 

@@ -30,6 +30,7 @@ interface PackageOptions extends Omit<ModelArguments, 'kind'> {
   stage: Readonly<Record<string, string>>;
   detector?: string;
   landmarks?: string;
+  liveness?: string;
   embedder?: string;
   name?: string;
   packageVersion?: string;
@@ -61,8 +62,8 @@ interface Plan {
 
 const defaultKind = 'face-recognition';
 
-const stagePaths = ({ stage, detector, landmarks, embedder }: PackageOptions): Record<string, string> => {
-  const short = Object.entries({ detector, landmarks, embedder }).filter((entry): entry is [string, string] => entry[1] !== undefined);
+const stagePaths = ({ stage, detector, landmarks, liveness, embedder }: PackageOptions): Record<string, string> => {
+  const short = Object.entries({ detector, landmarks, liveness, embedder }).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return { ...Object.fromEntries(short), ...stage };
 };
 
@@ -199,6 +200,7 @@ export function register(program: Command): void {
     .option('--stage <name=onnx>', `model of a stage; may be repeated. ${stageHelp()}`, stageArgument, {})
     .option('--detector <onnx>', 'short for --stage detector=...')
     .option('--landmarks <onnx>', 'short for --stage landmarks=...')
+    .option('--liveness <onnx>', 'short for --stage liveness=...')
     .option('--embedder <onnx>', 'short for --stage embedder=...')
     .option('--name <name>', 'lower-case letters, digits and "-"; default for a single model: the name of its file')
     .option('--package-version <semver>', 'such as 1.2.0; default for a single model: 1.0.0')

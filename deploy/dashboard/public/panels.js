@@ -203,7 +203,7 @@ function describeEvent(event) {
   switch (event.type) {
     case 'finding': {
       const { finding } = event;
-      const name = finding.identity === null ? `An unknown ${finding.label}` : nameOf(finding);
+      const name = finding.identity === null && finding.liveness?.live !== false ? `An unknown ${finding.label}` : nameOf(finding);
       if (event.action === 'left') return { kind: 'left', title: `${name} left`, detail: event.visible_ms === undefined ? '' : `after ${duration(event.visible_ms)}` };
       return { kind: finding.identity ? 'known' : 'unknown', title: `${name} ${event.action}`, detail: `${detailOf(finding)} · ${ms(event.latency_ms)} after capture` };
     }

@@ -9,7 +9,7 @@ import type { PixelOps } from '../../vision/pixels.js';
 import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo } from '../kind.js';
-import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
+import { activationOf, describeStage, modelOf, onlyVector } from '../pixel-input.js';
 import { inFull, VisionPipeline } from '../vision-pipeline.js';
 import { rankClasses } from './rank.js';
 import { classificationSettings } from './settings.js';
@@ -52,11 +52,8 @@ function describeClassifier(models: Readonly<Record<string, ModelInfo>>): { stag
   const model = modelOf(models, 'classifier');
   onlyVector(model, 'classifier');
   const { channels, mean, std, fit } = classifierPicture;
-  // A graph that ends in a softmax gives probabilities; a second softmax would make them all alike.
-  const ends = model.ends?.[model.outputs[0]?.name ?? ''] ?? [];
-  const activation = ends.some((op) => op === 'Softmax' || op === 'Sigmoid') ? 'none' : 'softmax';
   return {
     stages: { classifier: describeStage('classifier', model, 'classifier', { channels, mean, std }) },
-    settings: { motion: defaultMotion, fit, activation, labels: [], top: 5, score_threshold: 0.1 },
+    settings: { motion: defaultMotion, fit, activation: activationOf(model), labels: [], top: 5, score_threshold: 0.1 },
   };
 }

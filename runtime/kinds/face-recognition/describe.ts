@@ -2,8 +2,9 @@ import { RuntimeError } from '../../errors.js';
 import { defaultMotion } from '../../vision/settings.js';
 import { defaultTracking } from '../../vision/tracking/settings.js';
 import type { ModelInfo } from '../kind.js';
-import { describeStage, modelOf } from '../pixel-input.js';
+import { activationOf, describeStage, modelOf, onlyVector } from '../pixel-input.js';
 import type { PixelDefaults } from '../pixel-input.js';
+import { defaultLiveness } from './liveness.js';
 import { defaultRecognition } from './recognition.js';
 
 /**
@@ -12,7 +13,7 @@ import { defaultRecognition } from './recognition.js';
  * @throws RuntimeError E_INPUT, E_MODEL_SHAPE
  */
 export function describeFaces(models: Readonly<Record<string, ModelInfo>>): { stages: object; settings: object } {
-  const { landmarks } = models;
+  const { landmarks, liveness } = models;
   const detector = modelOf(models, 'detector');
   const embedder = modelOf(models, 'embedder');
   const { input, ...detectorSettings } = describeDetector(detector);
@@ -20,6 +21,7 @@ export function describeFaces(models: Readonly<Record<string, ModelInfo>>): { st
     stages: {
       detector: describeStage('detector', detector, 'detector', input),
       ...(landmarks === undefined ? {} : { landmarks: describeStage('landmarks', landmarks, 'landmark model', { channels: 'grey', mean: 0, std: 256 }) }),
+      ...(liveness === undefined ? {} : { liveness: describeStage('liveness', liveness, 'liveness model', { channels: 'bgr', mean: 0, std: 1 }) }),
       embedder: describeStage('embedder', embedder, 'embedder', { channels: 'rgb', mean: 127.5, std: 128 }),
     },
     settings: {
@@ -27,11 +29,16 @@ export function describeFaces(models: Readonly<Record<string, ModelInfo>>): { st
       detector: { fit: 'letterbox', label: 'face', iou_threshold: 0.4, max_detections: 20, ...detectorSettings },
       landmarks: landmarks === undefined ? null : { points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0.05 } },
       embedder: { alignment: 'arcface-112', min_face_px: 32, dimensions: embedder.outputs[0]?.dims.at(-1) },
+      ...(liveness === undefined ? {} : { liveness: describeLiveness(liveness) }),
       match_threshold: 0.42,
       tracking: defaultTracking,
       recognition: defaultRecognition,
     },
   };
+}
+
+function describeLiveness(model: ModelInfo): object {
+  return { ...defaultLiveness, classes: onlyVector(model, 'liveness model'), activation: activationOf(model) };
 }
 
 function describeDetector({ outputs }: ModelInfo): { input: PixelDefaults; decoder: object; score_threshold: number } {

@@ -17,6 +17,8 @@ import { counts, noRules } from '../../vision/zones/rules.js';
 import type { FindingRules } from '../../vision/zones/settings.js';
 import type { PipelineParts } from '../kind.js';
 import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
+import { isLive, livenessCrop, livenessScore } from './liveness.js';
+import type { LivenessSettings } from './liveness.js';
 import { poseQuality, sharpness } from './face-quality.js';
 import type { FaceSettings } from './settings.js';
 import { TrackRecognizer } from './track-recognizer.js';
@@ -59,7 +61,7 @@ export class FaceWork implements VisionWork {
     this.#follower = new Follower(settings.tracking, detector.score_threshold);
     const { gallery, embeddingSpaceId: space } = parts;
     this.#recognizer = gallery === undefined || space === null ? null
-      : new TrackRecognizer({ gallery, space, threshold: settings.match_threshold, settings: settings.recognition });
+      : new TrackRecognizer({ gallery, space, threshold: settings.match_threshold, settings: settings.recognition, liveness: settings.liveness });
   }
 
   async process(frame: Frame, stages: Stages, clock: StageClock, { rules, factor }: Wanted): Promise<Worked> {
@@ -83,7 +85,9 @@ export class FaceWork implements VisionWork {
   }
 
   async rehearse(image: Image, stages: Stages): Promise<void> {
-    await this.embed(image, stages);
+    const { liveness } = this.#settings;
+    const look = { image, stages, clock: new StageClock(), rules: noRules };
+    for (const { detection } of await this.embed(image, stages)) if (liveness !== null) await this.#livenessOf(look, detection, liveness);
   }
 
   async embed(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]> {
@@ -141,6 +145,8 @@ export class FaceWork implements VisionWork {
     if (!recognizer.isWorthIt(sight.track, { ...sight, quality: possible }) || !this.#align(look, face)) return;
     const quality = possible * sharpness(stageOf(look.stages, 'embedder').canvas);
     if (!recognizer.isWorthIt(sight.track, { ...sight, quality })) return;
+    const { liveness } = this.#settings;
+    if (liveness !== null && !recognizer.saw(sight.track, await this.#livenessOf(look, face.detection, liveness), sight.nowMs)) return;
     const embedding = await this.#embedAligned(look);
     if (embedding !== null) look.clock.measure('match', () => recognizer.add(sight.track, { embedding, quality, nowMs: sight.nowMs }));
   }
@@ -148,8 +154,7 @@ export class FaceWork implements VisionWork {
   #named(findings: readonly Finding[], nowMs: number): Finding[] {
     return findings.map((finding) => {
       if (finding.type !== 'detection' && finding.type !== 'track') return finding;
-      const identity = finding.track === undefined ? undefined : this.#recognizer?.identityOf(finding.track, nowMs);
-      return identity === undefined ? finding : { ...finding, identity };
+      return finding.track === undefined ? finding : { ...finding, ...this.#recognizer?.personOf(finding.track, nowMs) };
     });
   }
 
@@ -169,8 +174,21 @@ export class FaceWork implements VisionWork {
   async #identify(look: Look, face: Face): Promise<Detection> {
     const recognizer = this.#recognizer;
     if (recognizer === null || !this.#isLargeEnough(face)) return face.detection;
+    const { liveness: settings } = this.#settings;
+    const score = settings === null ? null : await this.#livenessOf(look, face.detection, settings);
+    const live = settings === null || score === null || isLive(score, settings);
+    const detection = score === null ? face.detection : { ...face.detection, liveness: { score, live } };
+    if (!live) return { ...detection, identity: null };
     const embedding = await this.#embed(look, face);
-    return embedding === null ? face.detection : { ...face.detection, identity: look.clock.measure('match', () => recognizer.identify(embedding)) };
+    return embedding === null ? detection : { ...detection, identity: look.clock.measure('match', () => recognizer.identify(embedding)) };
+  }
+
+  #livenessOf({ image, stages, clock }: Look, { box }: Detection, settings: LivenessSettings): Promise<number> {
+    return clock.measureAsync('liveness', async () => {
+      const stage = stageOf(stages, 'liveness');
+      this.#parts.pixels.crop(image, livenessCrop(box, image, settings.crop_scale), stage.canvas);
+      return livenessScore(onlyOutput(await stage.run(), settings.classes, 'liveness model'), settings);
+    });
   }
 
   #isLargeEnough({ detection: { box: [, , width, height] } }: Face): boolean {

@@ -15,11 +15,14 @@ export const faceRecognition = defineKind({
     detector: { what: 'face detector: decoded boxes and scores, or YuNet', goldenVectors: 1, quantized: true },
     // Small, and its points are what alignment rests on: float32 unless asked for.
     landmarks: { what: 'model of 68 landmarks; not needed with YuNet', optional: true, goldenVectors: 2, quantized: false },
+    // Small and asked seldom; what it looks for (moire, borders, gloss) is fine detail: float32 unless asked for.
+    liveness: { what: 'model that tells live faces from pictures of them', optional: true, goldenVectors: 2, quantized: false },
     embedder: { what: 'face embedder, 112 x 112', goldenVectors: 2, quantized: true, embeds: true },
   },
   settings: faceSettings,
   describe: describeFaces,
-  conflict({ landmarks: stage }, { landmarks, detector }) {
+  conflict({ landmarks: stage, liveness: livenessStage }, { landmarks, liveness, detector }) {
+    if ((livenessStage === undefined) !== (liveness === null)) return 'expected settings of the liveness exactly when there is such a stage';
     if ((stage === undefined) !== (landmarks === null)) return 'expected settings of the landmarks exactly when there is such a stage';
     return stage === undefined && keypointsOf(detector.decoder) !== 5 ? 'expected a landmark model: this detector gives boxes only' : null;
   },

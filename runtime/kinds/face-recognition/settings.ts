@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { positiveInteger } from '../../stages/contract.js';
 import { detectorGateSettings, detectorSettings } from '../../vision/settings.js';
 import { defaultTracking, trackingSettings } from '../../vision/tracking/settings.js';
+import { livenessSettings } from './liveness.js';
 import { defaultRecognition, recognitionSettings } from './recognition.js';
 
 /** A square crop around the face box, and the 68 points (iBUG order) that come out as shares of it. */
@@ -25,6 +26,8 @@ export const faceSettings = z.object({
   /** Null when the detector's decoder gives the five points (`yunet`). */
   landmarks: landmarkSettings.nullable(),
   embedder: embedderSettings,
+  /** Null: pictures of people are taken for people. */
+  liveness: livenessSettings.nullable().default(null),
   /** Cosine similarity at or above which a face counts as an enrolled person. */
   match_threshold: z.number().min(-1).max(1),
   /** Faces are followed unless this says otherwise; photos never are. */

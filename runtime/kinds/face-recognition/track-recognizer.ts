@@ -1,5 +1,7 @@
-import type { Identity } from '../../stages/finding.js';
+import type { Identity, Liveness } from '../../stages/finding.js';
 import type { Gallery } from '../../stages/types.js';
+import { isLive, stepLiveness } from './liveness.js';
+import type { LivenessSettings } from './liveness.js';
 import { decide, isWorthIt, meanOf, remember } from './recognition.js';
 import type { Memory, RecognitionSettings, Sample } from './recognition.js';
 
@@ -9,13 +11,28 @@ export interface Comparison {
   space: string;
   threshold: number;
   settings: RecognitionSettings;
+  /** Null: nobody asks whether a face is live. */
+  liveness: LivenessSettings | null;
+}
+
+/** What is known of a track; `askedMs`: when the gallery was last asked. */
+interface Known {
+  recognized?: { memory: Memory; askedMs: number };
+  /** `looks`: sights so far; `atMs`: of the last one. */
+  liveness?: Liveness & { looks: number; atMs: number };
+}
+
+/** What a finding says of whom it shows. */
+export interface Person {
+  identity?: Identity | null;
+  liveness?: Liveness;
 }
 
 /** Who each track of a pipeline is. */
 export class TrackRecognizer {
   readonly #comparison: Comparison;
-  /** By number of the track; `askedMs`: when the gallery was last asked. */
-  readonly #known = new Map<number, { memory: Memory; askedMs: number }>();
+  /** By number of the track. */
+  readonly #known = new Map<number, Known>();
 
   constructor(comparison: Comparison) {
     this.#comparison = comparison;
@@ -26,21 +43,40 @@ export class TrackRecognizer {
     for (const track of this.#known.keys()) if (!tracks.has(track)) this.#known.delete(track);
   }
 
-  /** Undefined for a track that was never embedded. The gallery is asked again when it is due: somebody may have been removed from it. */
-  identityOf(track: number, nowMs: number): Identity | null | undefined {
-    const known = this.#known.get(track);
-    if (known !== undefined && nowMs - known.askedMs >= this.#comparison.settings.due_ms) this.#ask(track, known.memory, nowMs);
-    return this.#known.get(track)?.memory.identity;
+  /** Empty for a track that nobody looked at. The gallery is asked again when it is due: somebody may have been removed from it. */
+  personOf(track: number, nowMs: number): Person {
+    const { recognized, liveness } = this.#known.get(track) ?? {};
+    if (liveness?.live === false) return person(null, liveness);
+    if (recognized !== undefined && nowMs - recognized.askedMs >= this.#comparison.settings.due_ms) this.#ask(track, recognized.memory, nowMs);
+    return person(this.#known.get(track)?.recognized?.memory.identity, liveness);
   }
 
   isWorthIt(track: number, sight: { quality: number; nowMs: number; found: boolean }): boolean {
-    return isWorthIt(this.#known.get(track)?.memory, sight, this.#comparison.settings);
+    const { recognized, liveness } = this.#known.get(track) ?? {};
+    const { settings } = this.#comparison;
+    // No sight of a picture is better than another: it is looked at a few times, then when it is due.
+    if (liveness?.live === false && !sight.found) return liveness.looks < settings.new_samples || sight.nowMs - liveness.atMs >= settings.due_ms;
+    return isWorthIt(recognized?.memory, sight, settings);
+  }
+
+  /**
+   * Adds how live a sight of the track looks.
+   * @returns whether this sight may tell who it is. Only live ones do: with a mean alone, a picture that is shown beside a live face would for some
+   * time be taken for somebody.
+   */
+  saw(track: number, score: number, nowMs: number): boolean {
+    const { liveness: settings } = this.#comparison;
+    if (settings === null) return true;
+    const { recognized, liveness: before } = this.#known.get(track) ?? {};
+    const liveness = { ...stepLiveness(before, score, settings), looks: (before?.looks ?? 0) + 1, atMs: nowMs };
+    const counts = isLive(score, settings);
+    this.#known.set(track, { liveness, ...(recognized === undefined || (!counts && !liveness.live) ? {} : { recognized }) });
+    return counts;
   }
 
   add(track: number, sample: Sample): void {
-    const before = this.#known.get(track)?.memory;
-    const memory = remember(before, sample, this.#comparison.settings);
-    this.#ask(track, memory, sample.nowMs);
+    const before = this.#known.get(track)?.recognized?.memory;
+    this.#ask(track, remember(before, sample, this.#comparison.settings), sample.nowMs);
   }
 
   /** One picture by itself. */
@@ -53,6 +89,14 @@ export class TrackRecognizer {
     const { gallery, space, threshold, settings } = this.#comparison;
     const mean = meanOf(memory);
     const ranked = mean === null ? [] : gallery.nearest(mean, space, 2);
-    this.#known.set(track, { memory: { ...memory, identity: decide(memory.identity, ranked, threshold, settings) }, askedMs: nowMs });
+    const recognized = { memory: { ...memory, identity: decide(memory.identity, ranked, threshold, settings) }, askedMs: nowMs };
+    this.#known.set(track, { ...this.#known.get(track), recognized });
   }
+}
+
+function person(identity: Identity | null | undefined, liveness: Liveness | undefined): Person {
+  return {
+    ...(identity === undefined ? {} : { identity }),
+    ...(liveness === undefined ? {} : { liveness: { score: liveness.score, live: liveness.live } }),
+  };
 }

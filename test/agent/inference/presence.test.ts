@@ -37,6 +37,16 @@ describe('presence', () => {
     expect(told(play(every100(5, [face(null)])).events)).toEqual(['unknown appeared']);
   });
 
+  it('tells a picture of somebody apart from strangers', () => {
+    const picture: Detection = { ...face(null), track: 4, liveness: { score: 0.1, live: false } };
+    const holder: Detection = { ...face(null), track: 5, liveness: { score: 0.9, live: true } };
+    const { events } = play(every100(6, [picture, holder]));
+    expect(events.map(({ action, finding }) => [action, 'liveness' in finding && finding.liveness?.live])).toEqual([['appeared', false], ['appeared', true]]);
+    // The same track turns out to be somebody: the picture stays what it was until it is gone.
+    const turned = play([...every100(6, [picture]), ...every100(5, [{ ...face(1), track: 4, liveness: { score: 0.9, live: true } }], 600)]);
+    expect(turned.events.map(({ action, identity }) => [action, identity?.name])).toEqual([['appeared', undefined], ['appeared', 'p1']]);
+  });
+
   it('knows several people at a time', () => {
     expect(told(play(every100(4, [face(1), face(2)])).events).sort()).toEqual(['p1 appeared', 'p2 appeared']);
   });

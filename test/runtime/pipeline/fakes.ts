@@ -42,6 +42,7 @@ export const settings: FaceSettings = {
   },
   landmarks: { points: 68, crop: { scale: 1, shift_x: 0, shift_y: 0 } },
   embedder: { alignment: 'arcface-112', min_face_px: 8, dimensions: 4 },
+  liveness: null,
   match_threshold: 0.5,
   tracking: defaultTracking,
   recognition: defaultRecognition,
@@ -49,7 +50,7 @@ export const settings: FaceSettings = {
 
 const pixels = { type: 'pixels', tensor: 'input' } as const;
 
-export const description: PipelineDescription = {
+const everyStage: PipelineDescription = {
   kind: 'face-recognition',
   stages: {
     detector: {
@@ -57,6 +58,7 @@ export const description: PipelineDescription = {
       input: { ...pixels, width: 32, height: 32, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
     },
     landmarks: { model: 'models/landmarks.onnx', outputs: ['output'], input: { ...pixels, width: 16, height: 16, channels: 'grey', mean: [0], std: [1] } },
+    liveness: { model: 'models/liveness.onnx', outputs: ['output'], input: { ...pixels, width: 8, height: 8, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] } },
     embedder: {
       model: 'models/embedder.onnx', outputs: ['output'],
       input: { ...pixels, width: 112, height: 112, channels: 'rgb', mean: [0, 0, 0], std: [1, 1, 1] },
@@ -65,12 +67,14 @@ export const description: PipelineDescription = {
   settings,
 };
 
-/** The description with other settings; without settings for landmarks it has no such stage. */
+/** The description with other settings; without settings for landmarks or liveness it has no such stage. */
 export function describedWith(change: Partial<FaceSettings>): PipelineDescription {
   const changed = { ...settings, ...change };
-  const stages = Object.entries(description.stages).filter(([name]) => name !== 'landmarks' || changed.landmarks !== null);
-  return { ...description, stages: Object.fromEntries(stages), settings: changed };
+  const stages = Object.entries(everyStage.stages).filter(([name]) => (name !== 'landmarks' && name !== 'liveness') || changed[name] !== null);
+  return { ...everyStage, stages: Object.fromEntries(stages), settings: changed };
 }
+
+export const description: PipelineDescription = describedWith({});
 
 /** Shares of the crop at which a frontal face has its 68 points; only those that alignment uses are set. */
 function frontalPoints(): Float32Array {
@@ -90,6 +94,12 @@ function colourEmbedding(pixels: Uint8Array): Float32Array {
   return sums;
 }
 
+/** A liveness model with two classes: brighter than half in the blue channel is a picture. */
+function blueIsPicture(pixels: Uint8Array): Float32Array {
+  const live = 1 - (pixels[2] ?? 0) / 255;
+  return Float32Array.from([live, 1 - live]);
+}
+
 export interface FakeFace {
   /** x1, y1, x2, y2 as shares of the detector's input. */
   box: number[];
@@ -104,7 +114,8 @@ export function fakePipeline(options: { faces: FakeFace[]; gallery?: Gallery; ch
   }));
   const landmarks = fakeSession(() => ({ output: floatTensor([1, 136], frontalPoints()) }));
   const embedder = fakeSession((pixels) => ({ output: floatTensor([1, 4], colourEmbedding(pixels)) }));
-  const sessions: Record<string, Session> = { detector, landmarks, embedder };
+  const liveness = fakeSession((pixels) => ({ output: floatTensor([1, 2], blueIsPicture(pixels)) }));
+  const sessions: Record<string, Session> = { detector, landmarks, liveness, embedder };
   const blueprint = parsePipeline(describedWith(options.change ?? {}));
   const stages = Object.entries(blueprint.stages).flatMap(([name, contract]) => {
     const session = sessions[name];
@@ -113,7 +124,7 @@ export function fakePipeline(options: { faces: FakeFace[]; gallery?: Gallery; ch
   const pipeline = blueprint.create({
     name: 'fake', version: '1.0.0', embeddingSpaceId: 'colours', pixels: referencePixels, gallery: options.gallery, stages: Object.fromEntries(stages),
   });
-  return { pipeline, detector, landmarks, embedder };
+  return { pipeline, detector, landmarks, liveness, embedder };
 }
 
 /** A frame of one colour. */
