@@ -76,6 +76,7 @@ describe('the flow for Node-RED', () => {
   it.each([
     ['Somebody known', finding({}), { who: 'Ada', text: 'door-1: Ada appeared' }],
     ['Motion', finding({ finding: { ...face, identity: null } }), { who: 'a stranger' }],
+    ['Motion', finding({ finding: { ...face, identity: null, liveness: { score: 0.1, live: false } } }), { who: 'a picture of a face' }],
     ['Motion', finding({ finding: { type: 'track', label: 'person', score: 0.7, track: 3 } }), { who: 'person', kind: 'motion' }],
     ['Siren', finding({ finding: siren }), { label: 'siren', score: 0.8 }],
     ['Another sound', finding({ finding: { ...siren, label: 'glass' } }), { label: 'glass' }],
