@@ -1,6 +1,6 @@
 import { intAttribute, misshapen, oneOf, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount } from '../graph/tensor-value.js';
+import { elementCount, type DType } from '../graph/tensor-value.js';
 import { normalizeAxis } from '../ops/op.js';
 import { type Expansion, input, Notation } from './builder.js';
 
@@ -22,6 +22,11 @@ function resolved(m: Notation, indices: string, size: number): string {
   return m.gather(m.iota(size, 0, 1), indices, 0);
 }
 
+/** Where a neutral element is the smallest or largest number of a type. Programs have 32 bits of int64, and a run of its own has all of them. */
+const extremes: Partial<Readonly<Record<DType, readonly [number, number]>>> = {
+  float32: [-Infinity, Infinity], uint8: [0, 255], int8: [-128, 127], bool: [0, 1], uint32: [0, 2 ** 32 - 1], uint64: [0, 2 ** 64],
+};
+
 const combining: Readonly<Record<Exclude<Reduction, 'none'>, { readonly reduce: 'ReduceSum' | 'ReduceProd' | 'ReduceMin' | 'ReduceMax'; readonly pair: string; readonly neutral: number }>> = {
   add: { reduce: 'ReduceSum', pair: 'Add', neutral: 0 }, mul: { reduce: 'ReduceProd', pair: 'Mul', neutral: 1 },
   min: { reduce: 'ReduceMin', pair: 'Min', neutral: Infinity }, max: { reduce: 'ReduceMax', pair: 'Max', neutral: -Infinity },
@@ -41,7 +46,8 @@ function scattered(m: Notation, node: Node, [x, places, updates]: readonly [stri
     return m.where(m.op('Greater', last, m.number(0, 'int64')), chosen, x);
   }
   const { reduce, pair, neutral } = combining[reduction];
-  const lowest = m.dtype(x) === 'float32' ? neutral : Math.min(Math.max(neutral, -(2 ** 31)), 2 ** 31 - 1);
+  const [low, high] = extremes[m.dtype(x)] ?? [-(2 ** 31), 2 ** 31 - 1];
+  const lowest = Math.min(Math.max(neutral, low), high);
   const all = m.where(hit, m.reshape(updates, [outer, count, 1, inner]), m.like(x, lowest));
   return m.op(pair, x, m.reshape(m.reduce(reduce, all, [1]), [outer, size, inner]));
 }

@@ -1,13 +1,13 @@
 import { RuntimeError } from '../errors.js';
-import { narrowOfWire } from '../onnx/tensor-data.js';
 import { defaultLimits, type ModelLimits, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from '../onnx/types.js';
 import { checkDeclaredLevels } from './declared-levels.js';
 import { constantElements, removeDead, sortNodes, type Graph, type GraphLimits } from './graph.js';
 import { inlineFunctions } from './functions.js';
 import { importNodes } from './import-nodes.js';
+import { withNarrowArithmetic } from './narrow-types.js';
 import { readableOpset } from './opsets.js';
 import { bindSymbols, givenDims } from './open-dimensions.js';
-import { volume, type DType, type NarrowType, type TensorValue, type ValueType } from './tensor-value.js';
+import { volume, type DType, type TensorValue, type ValueType } from './tensor-value.js';
 
 export interface ImportOptions {
   /** Values of symbolic dimensions by `dim_param`; what neither they nor `shapes` give becomes 1. */
@@ -74,21 +74,6 @@ function checkInitializers({ inputs, initializers }: OnnxGraph): void {
   }
 }
 
-/**
- * uint16 is computed as int32, where the complement of a value is another one: refused, wherever a model has both.
- * @throws RuntimeError E_MODEL_OP
- */
-function checkComplements({ nodes, inputs, outputs, valueInfo, initializers }: OnnxGraph): void {
-  const complement = nodes.find(({ op }) => op === 'BitwiseNot');
-  const unsigned = ({ narrow }: { narrow?: NarrowType }): boolean => narrow === 'uint16';
-  const made = nodes.some(({ op, attributes }) => {
-    const to = op === 'Cast' ? attributes.get('to') : undefined;
-    return to?.type === 'int' && narrowOfWire(to.value) === 'uint16';
-  });
-  if (complement === undefined || !(made || [...inputs, ...outputs, ...valueInfo, ...initializers.values()].some(unsigned))) return;
-  throw new RuntimeError('E_MODEL_OP', `Node '${complement.name}' (BitwiseNot): not supported in a model with values of type uint16; cast them to uint32 or int32 before`, { details: { node: complement.name, op: 'BitwiseNot' } });
-}
-
 /** Element types of outputs and described values that are tensors. */
 function declaredTypes({ outputs, valueInfo }: OnnxGraph): Map<string, DType> {
   return new Map([...valueInfo, ...outputs].flatMap(({ name, dtype, container }) => (dtype === undefined || container !== undefined ? [] : [[name, dtype] as const])));
@@ -109,10 +94,9 @@ function containerTypes(inputs: readonly OnnxValueInfo[]): Map<string, DType> {
  */
 export function graphFromOnnx(model: OnnxModel, options: ImportOptions = {}): Graph {
   const bounds = { ...defaultLimits, ...options.limits };
-  const { nodes, constants } = importNodes(inlineFunctions(model, bounds.nodes));
+  const { nodes, constants } = importNodes(withNarrowArithmetic(inlineFunctions(model, bounds.nodes)));
   checkDeclaredLevels(model.metadata, constants);
   checkInitializers(model.graph);
-  checkComplements(model.graph);
   for (const [name, value] of Object.entries(options.fixed ?? {})) constants.set(name, value);
   // Old files list initializers among the inputs.
   const given = model.graph.inputs.filter((info) => !constants.has(info.name));

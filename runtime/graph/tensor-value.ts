@@ -81,10 +81,18 @@ export function allocate(dtype: DType, count: number): TensorArray {
 /** Whether the elements are big integers. */
 export const isBig = (data: TensorArray): data is BigInt64Array | BigUint64Array => data instanceof BigInt64Array || data instanceof BigUint64Array;
 
-/** The elements as numbers; whole numbers of 64 bits beyond 2^53 lose precision (indices and shapes never get there). */
+/**
+ * The elements as numbers. Operators that may meet whole numbers beyond 2^53 do not come here, but compute with big integers (`ops/exact.ts`).
+ * @throws RuntimeError E_MODEL_VALUE: a whole number that a double does not hold
+ */
 export function toNumbers({ data }: TensorValue): Float32Array | Uint8Array | Int8Array | Int32Array | Uint32Array | Float64Array {
-  if (data instanceof BigInt64Array) return Float64Array.from(data, Number);
-  return data instanceof BigUint64Array ? Float64Array.from(data, Number) : data;
+  if (!isBig(data)) return data;
+  const numbers = new Float64Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    numbers[i] = Number(data[i]);
+    if (!Number.isSafeInteger(numbers[i])) throw new RuntimeError('E_MODEL_VALUE', `The whole number ${data[i]} is beyond 2^53, where this operator would not be exact; expected smaller ones`);
+  }
+  return numbers;
 }
 
 /** One number for each of the source. A plain loop: the `from` of typed arrays goes through an iterator, 30 times slower. */

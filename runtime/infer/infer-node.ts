@@ -1,6 +1,7 @@
 import { misshapen } from '../graph/attributes.js';
 import { constantElements, limitsOf, typeOf, type Graph, type Node } from '../graph/graph.js';
 import { elementCount, type TensorValue, type ValueType } from '../graph/tensor-value.js';
+import { DivisionByZero } from '../ops/exact.js';
 import { checkedType } from '../ops/op.js';
 import { operatorOf, recordOf, stepsOf } from '../ops/registry.js';
 
@@ -72,7 +73,14 @@ export function knownOutputs(graph: Graph, node: Node, { types, known, budget, r
     if (value === undefined) return undefined;
     inputs.push(value);
   }
-  return spend(budget, node, inputs, outputs) ? evaluateNode(graph, node, inputs, outputs) : undefined;
+  if (!spend(budget, node, inputs, outputs)) return undefined;
+  try {
+    return evaluateNode(graph, node, inputs, outputs);
+  } catch (error) {
+    // A division that fails ends a run; until then it may be in a branch that is never taken.
+    if (!running && error instanceof DivisionByZero) return undefined;
+    throw error;
+  }
 }
 
 /** A tensor that has a shape and no elements, for operators that look at nothing else. */

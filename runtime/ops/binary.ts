@@ -1,6 +1,8 @@
 import { intAttribute, unsupported } from '../graph/attributes.js';
-import { type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { allocate, type DType, fromNumbers, mapNumbers, type TensorValue, toNumbers, type ValueType } from '../graph/tensor-value.js';
+import { compareEach, isWhole, wholeFunctions, type WholeFunction, zipWhole } from './exact.js';
 import { broadcastOffsets } from './indexing.js';
+import { gatherElements } from './movement.js';
 import { broadcast, expectType, inputType, inputValue, outputType, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsBroadcast } from './regions.js';
 import { throughAll } from './transpose-rules.js';
@@ -27,23 +29,17 @@ function inferArithmetic(context: InferContext): ReturnType<OperatorRecord['infe
   return [{ dtype: a.dtype, shape: broadcast(context.node, a.shape, b.shape) }];
 }
 
-const arithmetic = (fn: Fn): OperatorRecord => ({
+const arithmetic = (fn: Fn, whole: WholeFunction): OperatorRecord => ({
   infer: inferArithmetic,
-  evaluate: (context) => [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), fn)],
+  evaluate: (context) => [combine(inputValue(context, 0), inputValue(context, 1), outputType(context), { fn, whole })],
 });
 
-/** Integers divide towards zero. */
-const division: OperatorRecord = {
-  infer: inferArithmetic,
-  evaluate(context) {
-    const type = outputType(context);
-    const fn: Fn = type.dtype === 'float32' ? (a, b) => a / b : (a, b) => (b === 0 ? 0 : Math.trunc(a / b));
-    return [zip(inputValue(context, 0), inputValue(context, 1), type, fn)];
-  },
-};
+/** Of floats or of whole numbers, by the type of the result. */
+const combine = (a: TensorValue, b: TensorValue, type: ValueType, { fn, whole }: { fn: Fn; whole: WholeFunction }): TensorValue =>
+  (isWhole(type.dtype) ? zipWhole(a, b, type, whole) : zip(a, b, type, fn));
 
 /** Min, Max and Sum take any number of operands; the pass split-variadic makes pairs of them. */
-const variadic = (fn: Fn): OperatorRecord => ({
+const variadic = (fn: Fn, whole: WholeFunction): OperatorRecord => ({
   infer(context) {
     const { dtype } = inputType(context, 0);
     const shape = context.inputs.reduce<number[]>((sum, _, i) => broadcast(context.node, sum, inputType(context, i).shape), []);
@@ -52,12 +48,12 @@ const variadic = (fn: Fn): OperatorRecord => ({
   evaluate(context) {
     const type = outputType(context);
     const first = inputValue(context, 0);
-    const seed = zip(first, first, type, (a) => a);
-    return [context.inputs.slice(1).reduce<TensorValue>((result, _, i) => zip(result, inputValue(context, i + 1), type, fn), seed)];
+    const seed = gatherElements(first, broadcastOffsets(first.dims, type.shape), type.shape);
+    return [context.inputs.slice(1).reduce<TensorValue>((result, _, i) => combine(result, inputValue(context, i + 1), type, { fn, whole }), seed)];
   },
 });
 
-const sum = variadic((a, b) => a + b);
+const sum = variadic((a, b) => a + b, wholeFunctions.add);
 const mean: OperatorRecord = {
   infer: (context) => [{ ...expectType(context, 0, ['float32']), shape: sum.infer(context)[0]?.shape ?? [] }],
   evaluate(context) {
@@ -73,14 +69,14 @@ const modulo: OperatorRecord = {
     return type === undefined ? [] : [type];
   },
   evaluate(context) {
-    const fn: Fn = intAttribute(context.node, 'fmod', 0) === 1 ? (a, b) => a % b : (a, b) => (b === 0 ? 0 : ((a % b) + b) % b);
-    return [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), fn)];
+    const whole = wholeFunctions[intAttribute(context.node, 'fmod', 0) === 1 ? 'fmod' : 'mod'];
+    return [combine(inputValue(context, 0), inputValue(context, 1), outputType(context), { fn: (a, b) => a % b, whole })];
   },
 };
 
-const comparison = (fn: (a: number, b: number) => boolean): OperatorRecord => ({
+const comparison = (fn: (a: number | bigint, b: number | bigint) => boolean): OperatorRecord => ({
   infer: (context) => [{ dtype: 'bool', shape: broadcast(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
-  evaluate: (context) => [zip(inputValue(context, 0), inputValue(context, 1), outputType(context), (a, b) => (fn(a, b) ? 1 : 0))],
+  evaluate: (context) => [compareEach(inputValue(context, 0), inputValue(context, 1), outputType(context).shape, fn)],
 });
 
 const where: OperatorRecord = {
@@ -91,16 +87,11 @@ const where: OperatorRecord = {
   },
   evaluate(context) {
     const { dtype, shape } = outputType(context);
-    const [condition, x, y] = [0, 1, 2].map((i) => {
-      const tensor = inputValue(context, i);
-      return { data: toNumbers(tensor), at: broadcastOffsets(tensor.dims, shape) };
-    });
-    if (condition === undefined || x === undefined || y === undefined) return [];
-    const out = mapNumbers(condition.at, (offset, i) => {
-      const source = condition.data[offset] ? x : y;
-      return source.data[source.at[i] ?? 0] ?? 0;
-    });
-    return [fromNumbers(dtype, shape, out)];
+    const [condition, x, y] = [inputValue(context, 0), inputValue(context, 1), inputValue(context, 2)];
+    const [chosen, left, right] = [broadcastOffsets(condition.dims, shape), broadcastOffsets(x.dims, shape), broadcastOffsets(y.dims, shape)];
+    const out = allocate(dtype, chosen.length);
+    for (let i = 0; i < out.length; i++) out[i] = (condition.data[chosen[i] ?? 0] ? x.data[left[i] ?? 0] : y.data[right[i] ?? 0]) ?? 0;
+    return [{ dtype, dims: shape, data: out }];
   },
 };
 
@@ -112,20 +103,22 @@ const not: OperatorRecord = {
   },
 };
 
+const wholePRelu: WholeFunction = { narrow: (x, slope) => (x < 0 ? Math.imul(x, slope) : x), wide: (x, slope) => (x < 0n ? x * slope : x) };
+
 /** Arithmetic that stays as it is until fuse-binary: the passes work on it. */
 const floats = { elementwise: 'floats', transpose: throughAll } as const;
 const isOne: OperatorRecord['identity'] = (node) => node.inputs.length === 1;
 
 export const binaryOps: OpTable = sharing({ linear: true, needs: needsBroadcast }, {
-  Add: { ...arithmetic((a, b) => a + b), ...floats },
-  Sub: { ...arithmetic((a, b) => a - b), ...floats },
-  Mul: { ...arithmetic((a, b) => a * b), ...floats },
-  Div: { ...division, ...floats },
-  Pow: { ...arithmetic((a, b) => a ** b), ...floats },
+  Add: { ...arithmetic((a, b) => a + b, wholeFunctions.add), ...floats },
+  Sub: { ...arithmetic((a, b) => a - b, wholeFunctions.sub), ...floats },
+  Mul: { ...arithmetic((a, b) => a * b, wholeFunctions.mul), ...floats },
+  Div: { ...arithmetic((a, b) => a / b, wholeFunctions.div), ...floats },
+  Pow: { ...arithmetic((a, b) => a ** b, wholeFunctions.pow), ...floats },
   Mod: modulo,
-  PRelu: { ...arithmetic((x, slope) => (x < 0 ? x * slope : x)), ...floats },
-  Min: { ...variadic(Math.min), ...floats, identity: isOne },
-  Max: { ...variadic(Math.max), ...floats, identity: isOne },
+  PRelu: { ...arithmetic((x, slope) => (x < 0 ? x * slope : x), wholePRelu), ...floats },
+  Min: { ...variadic(Math.min, wholeFunctions.min), ...floats, identity: isOne },
+  Max: { ...variadic(Math.max, wholeFunctions.max), ...floats, identity: isOne },
   Sum: { ...sum, identity: isOne },
   Mean: mean,
   Equal: comparison((a, b) => a === b),
@@ -133,9 +126,9 @@ export const binaryOps: OpTable = sharing({ linear: true, needs: needsBroadcast 
   Greater: comparison((a, b) => a > b),
   LessOrEqual: comparison((a, b) => a <= b),
   GreaterOrEqual: comparison((a, b) => a >= b),
-  And: comparison((a, b) => a !== 0 && b !== 0),
-  Or: comparison((a, b) => a !== 0 || b !== 0),
-  Xor: comparison((a, b) => (a !== 0) !== (b !== 0)),
+  And: comparison((a, b) => Boolean(a) && Boolean(b)),
+  Or: comparison((a, b) => Boolean(a) || Boolean(b)),
+  Xor: comparison((a, b) => Boolean(a) !== Boolean(b)),
   Where: { ...where, elementwise: 'any', transpose: throughAll, pixels: 'any' },
   Not: not,
 });

@@ -1,27 +1,13 @@
 import { oneOf, unsupported } from '../graph/attributes.js';
 import { allocate, isBig, type DType, type TensorValue } from '../graph/tensor-value.js';
-import { broadcastOffsets } from './indexing.js';
+import { zipWhole, type WholeFunction } from './exact.js';
 import { broadcast, expectType, inputValue, outputType, sharing, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 
 // Operators on the bits of whole numbers, exact for all 64 of them.
 
 const whole: readonly DType[] = ['uint8', 'int8', 'int32', 'int64', 'uint32', 'uint64'];
 
-interface BitFunction {
-  readonly narrow: (a: number, b: number) => number;
-  readonly wide: (a: bigint, b: bigint) => bigint;
-}
-
-/** The function of each pair of elements, broadcast. Arrays of whole numbers keep the lowest bits of what is written into them. */
-function combined(context: EvaluateContext, { narrow, wide }: BitFunction): TensorValue {
-  const { dtype, shape } = outputType(context);
-  const [a, b] = [inputValue(context, 0).data, inputValue(context, 1).data];
-  const [left, right] = [broadcastOffsets(inputValue(context, 0).dims, shape), broadcastOffsets(inputValue(context, 1).dims, shape)];
-  const out = allocate(dtype, left.length);
-  if (isBig(out)) for (let i = 0; i < out.length; i++) out[i] = wide(BigInt(a[left[i] ?? 0] ?? 0), BigInt(b[right[i] ?? 0] ?? 0));
-  else for (let i = 0; i < out.length; i++) out[i] = narrow(Number(a[left[i] ?? 0] ?? 0), Number(b[right[i] ?? 0] ?? 0));
-  return { dtype, dims: [...shape], data: out };
-}
+const combined = (context: EvaluateContext, fn: WholeFunction): TensorValue => zipWhole(inputValue(context, 0), inputValue(context, 1), outputType(context), fn);
 
 function pairType(context: InferContext, allowed: readonly DType[]): ReturnType<OperatorRecord['infer']> {
   const [a, b] = [expectType(context, 0, allowed), expectType(context, 1, allowed)];
@@ -29,7 +15,7 @@ function pairType(context: InferContext, allowed: readonly DType[]): ReturnType<
   return [{ dtype: a.dtype, shape: broadcast(context.node, a.shape, b.shape) }];
 }
 
-const bitwise = (fn: BitFunction): OperatorRecord => ({ infer: (context) => pairType(context, whole), evaluate: (context) => [combined(context, fn)] });
+const bitwise = (fn: WholeFunction): OperatorRecord => ({ infer: (context) => pairType(context, whole), evaluate: (context) => [combined(context, fn)] });
 
 const not: OperatorRecord = {
   infer: (context) => [expectType(context, 0, whole)],
@@ -41,8 +27,8 @@ const not: OperatorRecord = {
   },
 };
 
-const left: BitFunction = { narrow: (a, bits) => (bits > 31 ? 0 : a << bits), wide: (a, bits) => (bits > 63n ? 0n : a << bits) };
-const right: BitFunction = { narrow: (a, bits) => (bits > 31 ? 0 : a >>> bits), wide: (a, bits) => (bits > 63n ? 0n : a >> bits) };
+const left: WholeFunction = { narrow: (a, bits) => (bits > 31 ? 0 : a << bits), wide: (a, bits) => (bits > 63n ? 0n : a << bits) };
+const right: WholeFunction = { narrow: (a, bits) => (bits > 31 ? 0 : a >>> bits), wide: (a, bits) => (bits > 63n ? 0n : a >> bits) };
 
 /** Of 32 and 64 bits; shifts of fewer are products and quotients (`expand/elementwise.ts`). */
 const bitShift: OperatorRecord = {

@@ -1,9 +1,10 @@
 import { RuntimeError } from '../errors.js';
 import { hasAttribute, intAttribute, notConstant } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { elementCount, fromNumbers, toNumbers, type TensorValue } from '../graph/tensor-value.js';
+import { elementCount, fromNumbers, type TensorValue } from '../graph/tensor-value.js';
 import { gatherElements } from './movement.js';
 import { inputValue, normalizeAxis, type InferContext, type OperatorRecord, type OpTable } from './op.js';
+import type { Element } from './whole.js';
 
 // Operators whose results have as many elements as the data says: their types follow from the values of their operands.
 
@@ -54,7 +55,7 @@ const maximumElements = 1 << 22;
 function uniquesOf(node: Node, x: TensorValue): Uniques {
   if (x.data.length > maximumElements) throw new RuntimeError('E_MODEL_LIMIT', `Unique '${node.name}': expected at most ${maximumElements} elements but there are ${x.data.length}`, { details: { node: node.name, op: node.op } });
   const { count, axis, offsets } = slicesOf(node, x);
-  const numbers = toNumbers(x);
+  const numbers = x.data;
   const slices = Array.from({ length: count }, (_, i) => offsets(i).map((at) => numbers[at] ?? 0));
   const seen = new Map<string, number>();
   const found = slices.map((slice, i) => {
@@ -77,9 +78,9 @@ function uniquesOf(node: Node, x: TensorValue): Uniques {
 }
 
 /** By the first elements that differ. */
-function compare(a: readonly number[], b: readonly number[]): number {
+function compare(a: readonly Element[], b: readonly Element[]): number {
   const at = a.findIndex((value, i) => value !== b[i]);
-  return at < 0 ? 0 : (a[at] ?? 0) - (b[at] ?? 0);
+  return at < 0 ? 0 : (a[at] ?? 0) < (b[at] ?? 0) ? -1 : 1;
 }
 
 const unique: OperatorRecord = {

@@ -310,11 +310,11 @@ const pad: OperatorRecord = {
   evaluate(context) {
     const x = inputValue(context, 0);
     const padding = paddingOf(context.node, x.dims.length, (i) => intsOf(context, i));
-    return [padValue(x, padding, Number(context.inputs[2]?.data[0] ?? padValueAttribute(context.node)))];
+    return [padValue(x, padding, context.inputs[2]?.data[0] ?? padValueAttribute(context.node))];
   },
 };
 
-export function padValue(x: TensorValue, padding: Padding, fill: number): TensorValue {
+export function padValue(x: TensorValue, padding: Padding, fill: number | bigint): TensorValue {
   const shape = paddedShape(x.dims, padding);
   const data = allocate(x.dtype, elementCount(shape));
   const strides = stridesOf(x.dims);
@@ -327,7 +327,7 @@ export function padValue(x: TensorValue, padding: Padding, fill: number): Tensor
       if (at < 0) inside = false;
       offset += at * (strides[axis] ?? 1);
     }
-    data[i] = inside ? (x.data[offset] ?? 0) : isBig(data) ? toInt64(fill) : fill;
+    data[i] = inside ? (x.data[offset] ?? 0) : isBig(data) ? (typeof fill === 'bigint' ? fill : toInt64(fill)) : Number(fill);
   }
   return { dtype: x.dtype, dims: shape, data };
 }

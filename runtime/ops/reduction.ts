@@ -1,6 +1,7 @@
 import { intAttribute, intsAttribute } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
 import { elementCount, fromNumbers, reshaped, stridesOf, toNumbers, type Shape, type TensorValue } from '../graph/tensor-value.js';
+import { absolute, foldWhole, isWhole, wholeFunctions, zipWhole, type WholeFunction } from './exact.js';
 import { stridedOffsets } from './indexing.js';
 import { constantInts, inputType, inputValue, normalizeAxis, outputType, sharing, type OperatorRecord, type OpTable } from './op.js';
 
@@ -54,11 +55,22 @@ const reduction = (kind: ReduceKind | ComposedKind): OperatorRecord => ({
   },
 });
 
+const wholeReductions = {
+  sum: { fn: wholeFunctions.add, start: 0 }, product: { fn: wholeFunctions.mul, start: 1 }, l1: { fn: wholeFunctions.add, start: 0, of: absolute },
+  max: { fn: wholeFunctions.max, start: -Infinity }, min: { fn: wholeFunctions.min, start: Infinity },
+  sum_square: { fn: wholeFunctions.add, start: 0, of: (x) => zipWhole(x, x, { dtype: x.dtype, shape: x.dims }, wholeFunctions.mul) },
+} as const satisfies Partial<Record<ReduceKind | ComposedKind, { fn: WholeFunction; start: number; of?: (x: TensorValue) => TensorValue }>>;
+const isWholeReduction = (kind: string): kind is keyof typeof wholeReductions => Object.hasOwn(wholeReductions, kind);
+
 /** Reduces along `axes`, which stay as ones. */
 export function reduceValue(x: TensorValue, kind: ReduceKind | ComposedKind, axes: readonly number[]): TensorValue {
   const kept = reducedShape(x.dims, axes, true);
   const strides = stridesOf(kept);
   const offsets = stridedOffsets(x.dims, x.dims.map((_, i) => (axes.includes(i) ? 0 : (strides[i] ?? 0))));
+  if (isWhole(x.dtype) && isWholeReduction(kind)) {
+    const { fn, start, of = (value: TensorValue) => value } = { of: undefined, ...wholeReductions[kind] };
+    return foldWhole(of(x), kept, offsets, { fn, start });
+  }
   const { start, step, end } = folds[kind];
   const sums = new Float64Array(elementCount(kept)).fill(start);
   toNumbers(x).forEach((value, i) => (sums[offsets[i] ?? 0] = step(sums[offsets[i] ?? 0] ?? 0, value)));

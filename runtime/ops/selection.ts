@@ -7,7 +7,7 @@ import { constantInts, expectType, inputType, inputValue, normalizeAxis, outputT
 import { wholeSpan } from './regions.js';
 import { alongAxis, ranked, runningSums } from './whole.js';
 
-const numbers: readonly DType[] = ['float32', 'int32', 'int64', 'int8', 'uint8'];
+const numbers: readonly DType[] = ['float32', 'int32', 'int64', 'int8', 'uint8', 'uint32', 'uint64'];
 
 /** A possibly negative index. */
 function resolved(node: Node, index: number, size: number): number {
@@ -112,10 +112,11 @@ const topK: OperatorRecord = {
     const x = inputValue(context, 0);
     const given = context.inputs[1] === undefined ? undefined : Array.from(context.inputs[1].data, Number);
     const { axis, k, smallest } = topKOf(context.node, x.dims, given);
-    const best = (values: readonly number[]): number[] => ranked(values, smallest).slice(0, k);
-    const indices = alongAxis(x, axis, k, best);
-    const values = alongAxis(x, axis, k, (line) => best(line).map((i) => line[i] ?? 0));
-    return [fromNumbers(x.dtype, values.dims, values.numbers), fromNumbers('int64', indices.dims, indices.numbers)];
+    const indices = alongAxis(x, axis, k, (values) => ranked(values, smallest).slice(0, k));
+    const strides = stridesOf(x.dims);
+    const others = stridedOffsets(indices.dims, strides.map((stride, i) => (i === axis ? 0 : stride)));
+    const values = gatherElements(x, others.map((offset, i) => offset + (indices.numbers[i] ?? 0) * (strides[axis] ?? 1)), indices.dims);
+    return [values, fromNumbers('int64', indices.dims, indices.numbers)];
   },
 };
 
@@ -126,7 +127,7 @@ export function cumSumOf(node: Node, rank: number, axes: readonly number[] | und
 }
 
 function inferCumSum(context: InferContext): ReturnType<OperatorRecord['infer']> {
-  const x = expectType(context, 0, ['float32', 'int32', 'int64']);
+  const x = expectType(context, 0, ['float32', 'int32', 'int64', 'uint32', 'uint64']);
   cumSumOf(context.node, x.shape.length, constantInts(context, 1, 'axis'));
   return [x];
 }
@@ -135,9 +136,8 @@ const cumSum: OperatorRecord = {
   infer: inferCumSum,
   evaluate(context) {
     const x: TensorValue = inputValue(context, 0);
-    const { axis, exclusive, reverse } = cumSumOf(context.node, x.dims.length, Array.from(inputValue(context, 1).data, Number));
-    const { dims, numbers: sums } = alongAxis(x, axis, x.dims[axis] ?? 1, (values) => runningSums(values, exclusive, reverse));
-    return [fromNumbers(x.dtype, dims, sums)];
+    const { axis, ...manner } = cumSumOf(context.node, x.dims.length, Array.from(inputValue(context, 1).data, Number));
+    return [runningSums(x, axis, manner)];
   },
 };
 

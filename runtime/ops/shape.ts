@@ -1,6 +1,7 @@
 import { hasAttribute, intAttribute, intsAttribute, misshapen, tensorAttribute, unsupported, floatAttribute, floatsAttribute, requiredInt } from '../graph/attributes.js';
-import { type DType, elementCount, fromNumbers, int64s, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { allocate, type DType, elementCount, fromNumbers, int64s, isBig, isUnsignedWide, mapNumbers, reshaped, scalar, type TensorArray, type TensorValue, toNumbers } from '../graph/tensor-value.js';
 import { dtypeOfWire, nameOfWireType } from '../onnx/tensor-data.js';
+import { filled, isWhole, nearestFloat } from './exact.js';
 import { always, constantInput, constantInts, inputType, inputValue, normalizeAxis, outputType, sameAsInput, sharing, type InferContext, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { throughFirst } from './transpose-rules.js';
@@ -103,22 +104,27 @@ const constantOfShape: OperatorRecord = {
   },
   evaluate(context) {
     const { dtype, shape } = outputType(context);
-    const value = Number(tensorAttribute(context.node, 'value')?.data[0] ?? 0);
-    return [fromNumbers(dtype, shape, new Float64Array(elementCount(shape)).fill(value))];
+    return [{ dtype, dims: shape, data: filled(dtype, elementCount(shape), tensorAttribute(context.node, 'value')?.data[0] ?? 0) }];
   },
 };
 
 const range: OperatorRecord = {
   infer(context) {
-    const [start, limit, delta] = ['start', 'limit', 'delta'].map((what, i) => constantInts(context, i, what)?.[0] ?? NaN);
-    const count = Math.max(0, Math.ceil(((limit ?? NaN) - (start ?? NaN)) / (delta ?? NaN)));
+    const [start = NaN, limit = NaN, delta = NaN] = ['start', 'limit', 'delta'].map((what, i) => constantInput(context, i, what)?.data[0]);
+    // The difference of two numbers of 64 bits may be small, and they alike as doubles.
+    const length = typeof start === 'bigint' && typeof limit === 'bigint' ? Number(limit - start) : Number(limit) - Number(start);
+    const count = Math.max(0, Math.ceil(length / Number(delta)));
     return [{ dtype: inputType(context, 0).dtype, shape: [count] }];
   },
   evaluate(context) {
     const { dtype, shape } = outputType(context);
-    const start = Number(inputValue(context, 0).data[0]);
-    const delta = Number(inputValue(context, 2).data[0]);
-    return [fromNumbers(dtype, shape, mapNumbers({ length: shape[0] ?? 0 }, (_, i) => start + i * delta))];
+    const [start = 0, delta = 0] = [inputValue(context, 0).data[0], inputValue(context, 2).data[0]];
+    const out = allocate(dtype, shape[0] ?? 0);
+    if (isBig(out)) {
+      for (let i = 0; i < out.length; i++) out[i] = BigInt(start) + BigInt(i) * BigInt(delta);
+      return [{ dtype, dims: shape, data: out }];
+    }
+    return [fromNumbers(dtype, shape, mapNumbers({ length: shape[0] ?? 0 }, (_, i) => Number(start) + i * Number(delta)))];
   },
 };
 
@@ -129,13 +135,25 @@ function castTarget(node: InferContext['node']): DType {
   return dtype;
 }
 
+/** Whole numbers of 64 bits as another type: the lowest bits, or the nearest float. */
+function castBig(data: TensorArray, dtype: DType): TensorArray {
+  const out = allocate(dtype, data.length);
+  if (isBig(out)) for (let i = 0; i < out.length; i++) out[i] = BigInt(data[i] ?? 0);
+  else for (let i = 0; i < out.length; i++) out[i] = dtype === 'float32' ? nearestFloat(BigInt(data[i] ?? 0)) : dtype === 'bool' ? (data[i] ? 1 : 0) : Number(BigInt.asIntN(32, BigInt(data[i] ?? 0)));
+  return out;
+}
+
+/** What a float is beyond its new type is undefined in ONNX; as in the engine, it saturates at 32 bits, and narrower types take the lowest of these. */
 const cast: OperatorRecord = {
   elementwise: 'any', transpose: throughFirst, identity: always, needs: needsSame, pixels: 'any',
   infer: (context) => [{ dtype: castTarget(context.node), shape: inputType(context, 0).shape }],
   evaluate(context) {
     const x = inputValue(context, 0);
     const dtype = castTarget(context.node);
-    const convert = dtype === 'bool' ? (v: number) => (v === 0 ? 0 : 1) : dtype === 'float32' ? (v: number) => v : Math.trunc;
+    if (isBig(x.data)) return [{ dtype, dims: x.dims, data: castBig(x.data, dtype) }];
+    const narrow = !isUnsignedWide(dtype) && dtype !== 'int64';
+    const whole = narrow ? (v: number) => Math.min(Math.max(Math.trunc(v), -(2 ** 31)), 2 ** 31 - 1) : Math.trunc;
+    const convert = dtype === 'bool' ? (v: number) => (v === 0 ? 0 : 1) : dtype === 'float32' || isWhole(x.dtype) ? (v: number) => v : whole;
     return [fromNumbers(dtype, x.dims, mapNumbers(toNumbers(x), convert))];
   },
 };

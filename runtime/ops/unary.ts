@@ -1,6 +1,7 @@
 import { floatAttribute, notConstant, oneOf, unsupported } from '../graph/attributes.js';
 import type { Node } from '../graph/graph.js';
-import { fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { fromNumbers, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../graph/tensor-value.js';
+import { absolute, isWhole, negated, signs, wholeFunctions, zipWhole } from './exact.js';
 import { expectType, inputValue, type OperatorRecord, type OpTable } from './op.js';
 import { needsSame } from './regions.js';
 import { applyUnary, type Unary, type UnaryKind } from './unary-functions.js';
@@ -93,15 +94,27 @@ export function unaryOf(node: Node, constants: Constants): Unary | undefined {
   return Object.hasOwn(readers, node.op) ? readers[node.op]?.(node, constants) : undefined;
 }
 
-/** Operators that also exist for integers, where shape arithmetic uses them. */
-const integral = new Set(['Relu', 'Clip', 'Abs', 'Neg', 'Sign']);
+/** Bounds are operands: only floats had them as attributes. */
+function clipWhole(x: TensorValue, [low, high]: readonly (TensorValue | undefined)[]): TensorValue {
+  const type = { dtype: x.dtype, shape: x.dims };
+  const above = low === undefined ? x : zipWhole(x, reshaped(low, []), type, wholeFunctions.max);
+  return high === undefined ? above : zipWhole(above, reshaped(high, []), type, wholeFunctions.min);
+}
+
+/** Operators that also exist for whole numbers, where shape arithmetic uses them. */
+const integral: Readonly<Record<string, (x: TensorValue, operands: readonly (TensorValue | undefined)[]) => TensorValue>> = {
+  Relu: (x) => zipWhole(x, scalar(x.dtype, 0), { dtype: x.dtype, shape: x.dims }, wholeFunctions.max),
+  Clip: clipWhole, Abs: absolute, Neg: negated, Sign: signs,
+};
 
 const definition: OperatorRecord = {
   linear: true,
   needs: needsSame,
-  infer: (context) => [expectType(context, 0, integral.has(context.node.op) ? ['float32', 'int64', 'int32', 'int8', 'uint8'] : ['float32'])],
+  infer: (context) => [expectType(context, 0, Object.hasOwn(integral, context.node.op) ? ['float32', 'int64', 'int32', 'int8', 'uint8', 'uint32', 'uint64'] : ['float32'])],
   evaluate(context) {
     const x = inputValue(context, 0);
+    const whole = isWhole(x.dtype) && Object.hasOwn(integral, context.node.op) ? integral[context.node.op] : undefined;
+    if (whole !== undefined) return [whole(x, context.inputs.slice(1))];
     const unary = unaryOf(context.node, (index) => context.inputs[index]);
     if (unary === undefined) throw unsupported(context.node, 'not a unary function');
     return [fromNumbers(x.dtype, x.dims, mapNumbers(toNumbers(x), (value) => applyUnary(unary, value)))];

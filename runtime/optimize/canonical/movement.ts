@@ -4,7 +4,8 @@ import { operand, optionalOutput, outputOf } from '../../graph/operands.js';
 import { elementCount, toNumbers } from '../../graph/tensor-value.js';
 import { maximumRank } from '../../lower/program-format.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
-import { paddingOf, padValueAttribute, permutationOf, sliceRange, splitSizes } from '../../ops/movement.js';
+import { filled } from '../../ops/exact.js';
+import { paddingOf, padValue, padValueAttribute, permutationOf, sliceRange, splitSizes, type Padding } from '../../ops/movement.js';
 import { normalizeAxis } from '../../ops/op.js';
 import type { Rewriter } from '../rewriter.js';
 import { constantInts, type Canonical } from './types.js';
@@ -45,10 +46,26 @@ const split: Canonical = (editor, node) => {
   });
 };
 
+/** Whole numbers up to this are floats, as which programs state what they pad with. */
+const exactFloats = 2 ** 24;
+
+/** Pads with 0, and puts the number in its place. */
+function padWithLarge(editor: Rewriter, node: Node, padding: Padding, fill: number | bigint): void {
+  const { dtype, shape } = editor.type(first(node));
+  const inside = padValue({ dtype: 'bool', dims: shape, data: new Uint8Array(elementCount(shape)).fill(1) }, padding, 0);
+  const padded = editor.emit({ name: node.name, op: 'PadNd', inputs: [first(node)], attributes: padAttributes(padding, 0) });
+  const value = editor.addConstant(`${node.name}.fill`, { dtype, dims: [], data: filled(dtype, 1, fill) });
+  editor.substitute(node, { op: 'Where', inputs: [editor.addConstant(`${node.name}.inside`, inside), padded, value] });
+}
+
 const pad: Canonical = (editor, node) => {
   const padding = paddingOf(node, shapeOf(editor, first(node)).length, (index, what) => constantInts(editor, node, index, what));
   if ([...padding.before, ...padding.after].some((n) => n < 0)) throw unsupported(node, 'negative padding', 'pads');
   const fill = editor.constant(node.inputs[2])?.data[0] ?? padValueAttribute(node);
+  if (Math.abs(Number(fill)) > exactFloats && editor.type(first(node)).dtype !== 'float32') {
+    padWithLarge(editor, node, padding, fill);
+    return;
+  }
   editor.substitute(node, { op: 'PadNd', inputs: [first(node)], attributes: padAttributes(padding, Number(fill)) });
 };
 

@@ -84,8 +84,9 @@ export const absolute = (editor: Rewriter, node: Node, x: string): string => int
 function clipped(editor: Rewriter, node: Node, x: string): string {
   const bounds = unaryOf(node, (index) => editor.constant(node.inputs[index]));
   const [low, high] = [bounds?.alpha ?? -Infinity, bounds?.beta ?? Infinity];
-  const above = Number.isFinite(low) ? integerPair(editor, node, 'max', x, number(editor, node, x, low)) : x;
-  return Number.isFinite(high) ? integerPair(editor, node, 'min', above, number(editor, node, x, high)) : above;
+  // All numbers of a program have 32 bits.
+  const above = low > -(2 ** 31) ? integerPair(editor, node, 'max', x, number(editor, node, x, low)) : x;
+  return high < 2 ** 31 - 1 ? integerPair(editor, node, 'min', above, number(editor, node, x, high)) : above;
 }
 
 const integerUnary: Readonly<Record<string, (editor: Rewriter, node: Node, x: string) => string>> = {
