@@ -30,9 +30,18 @@ export class FleetDatabase {
     return statement as Database.Statement<P, R>;
   }
 
-  /** All or nothing. It begins with a write lock, so that what `work` has read stays true until it has written. */
+  /**
+   * All or nothing. It begins with a write lock, so that what `work` has read stays true until it has written. Within another one it is a part of that: what it throws
+   * must not be caught there, because only all of it can be taken back.
+   */
   transaction<T>(work: () => T): T {
+    if (this.#db.inTransaction) return work();
     return this.#db.transaction(work).immediate();
+  }
+
+  /** Another number than before when another connection has written to the file since. Call it within a transaction. */
+  version(): number {
+    return this.prepare<[], { data_version: number }>('PRAGMA data_version').get()?.data_version ?? 0;
   }
 
   close(): void {

@@ -69,10 +69,13 @@ export function decodePayload<T>(schema: z.ZodType<T>, payload: Uint8Array, limi
   throw new ContractError('E_PAYLOAD', `Field "${field}": ${issue?.message ?? 'invalid'}`, { details: { field }, cause: result.error });
 }
 
+/** One for all payloads: without `stream` it keeps nothing between them. */
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 /** @throws ContractError E_PAYLOAD */
 export function parseJson(payload: Uint8Array): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+    return JSON.parse(utf8.decode(payload));
   } catch (cause) {
     throw new ContractError('E_PAYLOAD', `Expected UTF-8 JSON but received ${payload.byteLength} bytes that are not`, { cause });
   }

@@ -94,18 +94,21 @@ export function eachBucket({ buckets }: Pick<HistogramData, 'buckets'>, visit: (
   }
 }
 
-/** The text that `eachBucket` reads. */
-function encodeBuckets(counts: ReadonlyMap<number, number>): string {
-  const sorted = [...counts].sort(([a], [b]) => a - b);
-  const [first] = sorted;
-  if (first === undefined) return '';
-  let text = `${first[0]}:`;
-  let next = first[0];
-  for (const [index, n] of sorted) {
-    text += emptyRun(index - next) + (n < 36 ? n.toString(36) : `(${n})`);
-    next = index + 1;
+/** Writes the text that `eachBucket` reads, from buckets by ascending index. */
+class BucketWriter {
+  text = '';
+  #next = 0;
+
+  add(index: number, n: number): void {
+    this.text += (this.text === '' ? `${index}:` : emptyRun(index - this.#next)) + (n < 36 ? n.toString(36) : `(${n})`);
+    this.#next = index + 1;
   }
-  return text;
+}
+
+function encodeBuckets(counts: ReadonlyMap<number, number>): string {
+  const writer = new BucketWriter();
+  for (const [index, n] of [...counts].sort(([a], [b]) => a - b)) writer.add(index, n);
+  return writer.text;
 }
 
 function emptyRun(length: number): string {
@@ -185,11 +188,34 @@ export class Histogram {
   }
 }
 
-/** All values of both, exactly. */
+/** Counts of the buckets of two histograms while they are merged: a collector merges thousands a second, so this is no map. */
+const scratch = new Float64Array(MAX_BUCKETS);
+
+/** All values of both, exactly; of `a` alone where both together are more than a histogram can hold. @throws RangeError for a bucket that no valid histogram has */
 export function mergeHistograms(a: HistogramData, b: HistogramData): HistogramData {
-  const merged = Histogram.from(a);
-  merged.merge(b);
-  return merged.toData();
+  const [countA, countB] = [countOf(a), countOf(b)];
+  const counted = [...(countA === 0 ? [] : [a]), ...(countB === 0 || countA + countB > MOST_VALUES ? [] : [b])];
+  let [sum, min, max, zeros, least, most] = [0, Infinity, 0, 0, Infinity, -1];
+  scratch.fill(0);
+  for (const one of counted) {
+    sum = Math.min(sum + one.sum, Number.MAX_VALUE);
+    min = Math.min(min, one.min);
+    max = Math.max(max, one.max);
+    zeros += one.zero_count ?? 0;
+    eachBucket(one, (index, n) => {
+      if (!(index >= MIN_INDEX && index <= MAX_INDEX)) throw new RangeError(`Expected a bucket from ${MIN_INDEX} to ${MAX_INDEX} but received ${index}`);
+      const at = index - MIN_INDEX;
+      scratch[at] = (scratch[at] ?? 0) + n;
+      least = Math.min(least, at);
+      most = Math.max(most, at);
+    });
+  }
+  const writer = new BucketWriter();
+  for (let at = least; at <= most; at++) {
+    const n = scratch[at] ?? 0;
+    if (n > 0) writer.add(at + MIN_INDEX, n);
+  }
+  return { sum, min: counted.length === 0 ? 0 : min, max, ...(zeros === 0 ? {} : { zero_count: zeros }), buckets: writer.text };
 }
 
 /**

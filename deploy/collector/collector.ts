@@ -113,12 +113,9 @@ export class Collector extends EventEmitter<CollectorEvents> {
   }
 
   #takeWindow(address: DeviceAddress, window: TelemetryWindow, nowMs: number): void {
-    if (!this.#store.touch(address, nowMs)) {
-      this.stats.devicesRefused++;
-      return;
-    }
-    const arrival = this.#store.addWindow(address, window, nowMs);
-    if (arrival === 'added') this.emit('telemetry', address, window);
+    const arrival = this.#store.takeWindow(address, window, nowMs);
+    if (arrival === 'refused') this.stats.devicesRefused++;
+    else if (arrival === 'added') this.emit('telemetry', address, window);
     else if (arrival === 'duplicate') this.stats.duplicates++;
     else this.stats.overlaps++;
   }

@@ -1,27 +1,19 @@
 /** The history of devices over months, in SQLite: roll-ups of five minutes, of which the oldest become hours, and those days. Each window is in exactly one row. */
-import type { DeviceAddress, TelemetryWindow } from '../../agent/contracts/index.js';
+import type { DeviceAddress, PipelineWindow, TelemetryWindow } from '../../agent/contracts/index.js';
 import type { FleetDatabase } from '../database.js';
-import { packageText } from './latency-slots.js';
-import { lostFrames, mergeRollups, rollupOf, rollupSchema, RollupSum, type Rollup } from './rollup.js';
+import { packageText, SLOT_MS } from './latency-slots.js';
+import { isFiniteRollup, lostFrames, mergeRollups, rollupOf, rollupSchema, RollupSum, type Rollup } from './rollup.js';
 
 const MINUTE = 60_000;
 /** Length of a row's time, and how many rows of it a device may have: with one pipeline 2 days of five minutes, 35 days of hours, 2 years of days. */
-export const STEPS: readonly { stepMs: number; rows: number }[] = [{ stepMs: 5 * MINUTE, rows: 576 }, { stepMs: 60 * MINUTE, rows: 840 }, { stepMs: 1440 * MINUTE, rows: 732 }];
+export const STEPS: readonly { stepMs: number; rows: number }[] = [{ stepMs: SLOT_MS, rows: 576 }, { stepMs: 60 * MINUTE, rows: 840 }, { stepMs: 1440 * MINUTE, rows: 732 }];
 /** What each device may have of each length, however large the fleet is. */
 const LEAST_ROWS = 12;
 
-export const HISTORY = `
-  CREATE TABLE history (
-    fleet TEXT NOT NULL, device TEXT NOT NULL, step_ms INTEGER NOT NULL, slot_ms INTEGER NOT NULL, pipeline TEXT NOT NULL, model TEXT NOT NULL, sums TEXT NOT NULL,
-    PRIMARY KEY (fleet, device, step_ms, slot_ms, pipeline, model)
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE dropped (
-    fleet TEXT NOT NULL, device TEXT NOT NULL, pipeline TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL,
-    PRIMARY KEY (fleet, device, pipeline)
-  ) STRICT, WITHOUT ROWID;
-`;
-/** Pipelines of a device whose counter of lost frames is remembered: names come from the device. */
-const COUNTERS_PER_DEVICE = 64;
+/** Pipelines of a device that are remembered: names come from the device. */
+const TRACKS_PER_DEVICE = 64;
+/** Of all devices, in memory; those beyond are read from the database. One takes about a kilobyte. */
+const TRACKS_IN_MEMORY = 40_000;
 
 export interface HistoryRow {
   stepMs: number;
@@ -33,15 +25,39 @@ export interface HistoryRow {
 
 interface StoredRow { step_ms: number; slot_ms: number; pipeline: string; model: string; sums: string }
 
-/** The part of the collector's database that is about the past of devices. */
+/** A roll-up of five minutes that the next window may add to. */
+interface Growing { slotMs: number; model: string; rollup: Rollup }
+
+/** Of a pipeline: its counter of lost frames at the newest window, and its newest roll-up. */
+interface Track { bootId: string; seq: number; frames: number; growing: Growing | null }
+
+type Tracks = Map<string, Track>;
+
+interface TrackRow { pipeline: string; boot_id: string; seq: number; frames: number; slot_ms: number | null; model: string | null; sums: string | null }
+
+interface At { address: DeviceAddress; pipeline: string; devices: number; tracks: Tracks }
+
+/**
+ * The part of the collector's database that is about the past of devices. The newest roll-up of a pipeline grows in the row of its counter (table `dropped`) and in
+ * memory, and becomes a row of `history` when the next one begins: so a window reads nothing and writes one row, in the transaction that takes it.
+ */
 export class HistoryStore {
   readonly #db: FleetDatabase;
   readonly #rows: number;
+  /** What the database has, by device. */
+  readonly #tracks = new Map<string, Tracks>();
+  #remembered = 0;
 
   /** @param rows of all devices together */
   constructor(db: FleetDatabase, rows: number) {
     this.#db = db;
     this.#rows = rows;
+  }
+
+  /** Call it when a transaction was taken back, or another connection has written. */
+  forget(): void {
+    this.#tracks.clear();
+    this.#remembered = 0;
   }
 
   /**
@@ -50,16 +66,33 @@ export class HistoryStore {
    * @param devices of the whole fleet, which share the rows
    */
   add(address: DeviceAddress, window: TelemetryWindow, timeMs: number | null, devices: number): void {
-    for (const { name, model } of window.pipelines) {
-      const rollup = rollupOf(window, name, this.#dropped(address, window, name));
-      if (rollup !== null && timeMs !== null) this.#put(address, 0, { slot_ms: timeMs, pipeline: name, model: packageText(model) }, rollup, devices);
+    const tracks = this.#tracksOf(address);
+    for (const pipeline of window.pipelines) {
+      const at = { address, pipeline: pipeline.name, devices, tracks };
+      const known = tracks.get(pipeline.name);
+      const newer = isNewer(window, known);
+      const rollup = rollupOf(window, pipeline, newer ? lostSince(pipeline, window, known) : 0);
+      const part = timeMs === null || !isFiniteRollup(rollup) ? null : { slotMs: Math.floor(timeMs / SLOT_MS) * SLOT_MS, model: packageText(pipeline.model), rollup };
+      if (known === undefined && tracks.size >= TRACKS_PER_DEVICE) {
+        if (part !== null) this.#put(at, 0, part);
+        continue;
+      }
+      const track = known ?? { bootId: '', seq: 0, frames: 0, growing: null };
+      if (known === undefined) this.#remember(tracks, pipeline.name, track);
+      if (newer) Object.assign(track, { bootId: window.boot_id, seq: window.seq, frames: lostFrames(pipeline) });
+      const grew = part !== null && this.#grow(at, track, part);
+      if (newer || grew) this.#write(at, track);
     }
   }
 
   /** Rows of a pipeline that are at least partly between two times, oldest first. @param model only those of this package */
   rows({ fleet, device }: DeviceAddress, { pipeline, fromMs, toMs, model = null }: { pipeline: string; fromMs: number; toMs: number; model?: string | null }): HistoryRow[] {
-    const found = this.#db.prepare<unknown[], StoredRow>(
-      'SELECT * FROM history WHERE fleet = ? AND device = ? AND slot_ms < ? AND slot_ms + step_ms > ? AND pipeline = ? AND (? IS NULL OR model = ?) ORDER BY slot_ms').all(fleet, device, toMs, fromMs, pipeline, model, model);
+    const where = 'fleet = ? AND device = ? AND pipeline = ? AND slot_ms < ? AND (? IS NULL OR model = ?)';
+    const key = [fleet, device, pipeline, toMs, model, model];
+    const found = this.#db.prepare<unknown[], StoredRow>(`
+      SELECT step_ms, slot_ms, pipeline, model, sums FROM history WHERE ${where} AND slot_ms + step_ms > ?
+      UNION ALL SELECT ${SLOT_MS}, slot_ms, pipeline, model, sums FROM dropped WHERE ${where} AND slot_ms + ${SLOT_MS} > ?
+      ORDER BY slot_ms`).all(...key, fromMs, ...key, fromMs);
     return found.flatMap((row) => {
       const rollup = read(row.sums);
       return rollup === null ? [] : [{ stepMs: row.step_ms, slotMs: row.slot_ms, model: row.model, rollup }];
@@ -68,50 +101,98 @@ export class HistoryStore {
 
   /** Begin of the oldest row; null without any. */
   oldestMs({ fleet, device }: DeviceAddress): number | null {
-    return this.#db.prepare<[string, string], { oldest: number | null }>('SELECT MIN(slot_ms) AS oldest FROM history WHERE fleet = ? AND device = ?').get(fleet, device)?.oldest ?? null;
+    return this.#db.prepare<string[], { oldest: number | null }>(`
+      SELECT MIN(slot_ms) AS oldest FROM (SELECT slot_ms FROM history WHERE fleet = ? AND device = ? UNION ALL SELECT slot_ms FROM dropped WHERE fleet = ? AND device = ?)`)
+      .get(fleet, device, fleet, device)?.oldest ?? null;
   }
 
   /** Packages of which there is a past, and pipelines. */
   names(limit: number): { packages: string[]; pipelines: string[] } {
-    const distinct = (column: 'model' | 'pipeline'): string[] =>
-      this.#db.prepare<[number], { name: string }>(`SELECT DISTINCT ${column} AS name FROM history WHERE ${column} <> '' ORDER BY 1 LIMIT ?`).all(limit).map(({ name }) => name);
+    const distinct = (column: 'model' | 'pipeline'): string[] => this.#db.prepare<[number], { name: string }>(`
+      SELECT ${column} AS name FROM history WHERE ${column} <> '' UNION SELECT ${column} FROM dropped WHERE ${column} <> '' AND sums IS NOT NULL ORDER BY 1 LIMIT ?`).all(limit).map(({ name }) => name);
     return { packages: distinct('model'), pipelines: distinct('pipeline') };
   }
 
-  #put(address: DeviceAddress, level: number, at: Pick<StoredRow, 'slot_ms' | 'pipeline' | 'model'>, rollup: Rollup, devices: number): void {
+  #tracksOf({ fleet, device }: DeviceAddress): Tracks {
+    const name = `${fleet}/${device}`;
+    const known = this.#tracks.get(name);
+    if (known !== undefined) return known;
+    if (this.#remembered >= TRACKS_IN_MEMORY) this.forget();
+    const tracks: Tracks = new Map();
+    const rows = this.#db.prepare<[string, string], TrackRow>('SELECT pipeline, boot_id, seq, frames, slot_ms, model, sums FROM dropped WHERE fleet = ? AND device = ?').all(fleet, device);
+    for (const { pipeline, boot_id: bootId, seq, frames, slot_ms: slotMs, model, sums } of rows) {
+      const rollup = sums === null ? null : read(sums);
+      this.#remember(tracks, pipeline, { bootId, seq, frames, growing: rollup === null || slotMs === null || model === null ? null : { slotMs, model, rollup } });
+    }
+    this.#tracks.set(name, tracks);
+    return tracks;
+  }
+
+  #remember(tracks: Tracks, pipeline: string, track: Track): void {
+    tracks.set(pipeline, track);
+    this.#remembered += 1;
+  }
+
+  /** False when the part is of an earlier slot than the roll-up that grows. */
+  #grow(at: At, track: Track, part: Growing): boolean {
+    const { growing } = track;
+    if (growing !== null && part.slotMs < growing.slotMs) {
+      this.#put(at, 0, part);
+      return false;
+    }
+    if (growing?.slotMs === part.slotMs && growing.model === part.model) {
+      growing.rollup = mergeRollups(growing.rollup, part.rollup) ?? part.rollup;
+      return true;
+    }
+    track.growing = part;
+    if (growing === null) this.#trim(at, 0);
+    else this.#put(at, 0, growing);
+    return true;
+  }
+
+  #write({ address: { fleet, device }, pipeline }: At, { bootId, seq, frames, growing }: Track): void {
+    this.#db.prepare('INSERT OR REPLACE INTO dropped (fleet, device, pipeline, boot_id, seq, frames, slot_ms, model, sums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+      .run(fleet, device, pipeline, bootId, seq, frames, growing?.slotMs ?? null, growing?.model ?? null, growing === null ? null : JSON.stringify(growing.rollup));
+  }
+
+  #put(at: At, level: number, { slotMs: timeMs, model, rollup }: Growing): void {
     const step = STEPS[level];
     if (step === undefined) return; // older than the oldest days that are kept
-    const { fleet, device } = address;
-    const slotMs = Math.floor(at.slot_ms / step.stepMs) * step.stepMs;
-    const key = [fleet, device, step.stepMs, slotMs, at.pipeline, at.model];
+    const { fleet, device } = at.address;
+    const slotMs = Math.floor(timeMs / step.stepMs) * step.stepMs;
+    const key = [fleet, device, step.stepMs, slotMs, at.pipeline, model];
     const known = this.#db.prepare<unknown[], { sums: string }>('SELECT sums FROM history WHERE fleet = ? AND device = ? AND step_ms = ? AND slot_ms = ? AND pipeline = ? AND model = ?').get(key);
     const before = known === undefined ? null : read(known.sums);
-    const sum = before === null ? rollup : mergeRollups(before, rollup);
+    const sum = before === null ? rollup : mergeRollups(before, rollup) ?? rollup;
     this.#db.prepare('INSERT OR REPLACE INTO history (fleet, device, step_ms, slot_ms, pipeline, model, sums) VALUES (?, ?, ?, ?, ?, ?, ?)').run(...key, JSON.stringify(sum));
-    if (known !== undefined) return;
-    const keep = Math.min(step.rows, Math.max(LEAST_ROWS, Math.floor(this.#rows / Math.max(1, devices) / STEPS.length)));
+    if (known === undefined) this.#trim(at, level);
+  }
+
+  /** The oldest rows of a length become rows of the next one. Roll-ups that grow are among those of five minutes. */
+  #trim(at: At, level: number): void {
+    const step = STEPS[level];
+    if (step === undefined) return;
+    const { fleet, device } = at.address;
+    const growing = level > 0 ? 0 : [...at.tracks.values()].filter((track) => track.growing !== null).length;
+    const keep = Math.min(step.rows, Math.max(LEAST_ROWS, Math.floor(this.#rows / Math.max(1, at.devices) / STEPS.length))) - growing;
     const old = this.#db.prepare<unknown[], StoredRow>(`
       DELETE FROM history WHERE (fleet, device, step_ms, slot_ms, pipeline, model) IN (
         SELECT fleet, device, step_ms, slot_ms, pipeline, model FROM history WHERE fleet = ? AND device = ? AND step_ms = ? ORDER BY slot_ms DESC, pipeline, model LIMIT -1 OFFSET ?)
-      RETURNING *`).all(fleet, device, step.stepMs, keep);
-    for (const row of old) {
-      const evicted = read(row.sums);
-      if (evicted !== null) this.#put(address, level + 1, row, evicted, devices);
+      RETURNING *`).all(fleet, device, step.stepMs, Math.max(0, keep));
+    for (const { slot_ms: slotMs, pipeline, model, sums } of old) {
+      const rollup = read(sums);
+      if (rollup !== null) this.#put({ ...at, pipeline }, level + 1, { slotMs, model, rollup });
     }
   }
+}
 
-  /** Frames lost since the newest window before. A device that is new here may have lost them long ago: they count as none. */
-  #dropped({ fleet, device }: DeviceAddress, window: TelemetryWindow, pipeline: string): number {
-    const frames = lostFrames(window, pipeline);
-    const known = this.#db.prepare<[string, string, string], { boot_id: string; seq: number; frames: number }>('SELECT boot_id, seq, frames FROM dropped WHERE fleet = ? AND device = ? AND pipeline = ?').get(fleet, device, pipeline);
-    const same = known?.boot_id === window.boot_id;
-    // What comes late is in the difference of a later window already.
-    if (same && known.seq >= window.seq || known !== undefined && !same && window.backfill) return 0;
-    const { n } = known !== undefined ? { n: 0 } : this.#db.prepare<[string, string], { n: number }>('SELECT COUNT(*) AS n FROM dropped WHERE fleet = ? AND device = ?').get(fleet, device) ?? { n: 0 };
-    if (n < COUNTERS_PER_DEVICE) this.#db.prepare('INSERT OR REPLACE INTO dropped (fleet, device, pipeline, boot_id, seq, frames) VALUES (?, ?, ?, ?, ?, ?)').run(fleet, device, pipeline, window.boot_id, window.seq, frames);
-    if (known === undefined) return 0;
-    return same ? Math.max(0, frames - known.frames) : frames;
-  }
+/** Whether a window tells more about lost frames than what is known: what comes late is in the difference of a later one already. */
+const isNewer = (window: TelemetryWindow, known: Track | undefined): boolean => known === undefined || (known.bootId === window.boot_id ? window.seq > known.seq : !window.backfill);
+
+/** Frames lost since the newest window before. A pipeline that is new here may have lost them long ago: they count as none. */
+function lostSince(pipeline: PipelineWindow, { boot_id: bootId }: TelemetryWindow, known: Track | undefined): number {
+  if (known === undefined) return 0;
+  return known.bootId === bootId ? Math.max(0, lostFrames(pipeline) - known.frames) : lostFrames(pipeline);
 }
 
 /** Null for sums that no number can hold any more: a device may send windows of any size, and its row must not keep those of others from being written. */

@@ -1,4 +1,4 @@
-import type { Arrival } from './store.js';
+import type { Arrival } from './window-store.js';
 
 /** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
 const MOST_RANGES = 512;

@@ -1,6 +1,6 @@
 /** What the windows of one pipeline and one package add up to over any time. Everything in it adds up exactly, so a quantile is that of all frames and never a mean of quantiles. */
 import { z } from 'zod';
-import { countOf, Histogram, histogramSchema, quantile, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { countOf, Histogram, histogramSchema, mergeHistograms, quantile, type HistogramData, type PipelineWindow, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { rateBounds } from '../../runtime/vision/gates/binomial.js';
 
 const amount = z.number().nonnegative();
@@ -32,27 +32,33 @@ export const rollupSchema = z.object({
 export type Rollup = z.infer<typeof rollupSchema>;
 
 /** Frames that a pipeline lost since its agent started: while it was busy, and while packages changed. */
-export function lostFrames(window: TelemetryWindow, pipeline: string): number {
-  const counters = window.pipelines.find(({ name }) => name === pipeline)?.counters ?? {};
+export function lostFrames({ counters }: Pick<PipelineWindow, 'counters'>): number {
   return Math.round((counters['frames_dropped_total'] ?? 0) + (counters['frames_dropped_by_swap_total'] ?? 0));
 }
 
-/** Of a window without counters of its past. `dropped`: frames lost since the window before. Null: the window has no such pipeline. */
-export function rollupOf(window: TelemetryWindow, name: string, dropped: number): Rollup | null {
-  const pipeline = window.pipelines.find((one) => one.name === name);
-  if (pipeline === undefined) return null;
+/** Of a window without counters of its past. @param pipeline one of the window's. @param dropped frames lost since the window before */
+export function rollupOf(window: TelemetryWindow, pipeline: PipelineWindow, dropped: number): Rollup {
   const spanMs = Math.max(0, window.end_ms - window.start_ms);
-  const [raw, latency] = [pipeline.end_to_end.filter(({ clock }) => clock === 'raw'), new Histogram()];
-  for (const { kind, latency_ms } of raw) if (kind === 'warm') latency.merge(latency_ms);
-  const zones = window.thermal.zones.map(({ celsius }) => celsius);
-  const hottest = zones.length === 0 ? null : Math.max(...zones);
+  const raw = pipeline.end_to_end.filter(({ clock }) => clock === 'raw');
+  const { zones } = window.thermal;
+  const hottest = zones.length === 0 ? null : Math.max(...zones.map(({ celsius }) => celsius));
   const { gates } = pipeline;
   return {
-    windows: window.seq - window.first_seq + 1, span_ms: spanMs, frames: raw.reduce((sum, { latency_ms }) => sum + countOf(latency_ms), 0), dropped, latency: latency.toData(), ...energyOf(window, spanMs),
+    windows: window.seq - window.first_seq + 1, span_ms: spanMs, frames: raw.reduce((sum, { latency_ms }) => sum + countOf(latency_ms), 0), dropped, latency: warmLatency(raw), ...energyOf(window, spanMs),
     celsius_ms: hottest === null ? 0 : hottest * spanMs, celsius_span_ms: hottest === null ? 0 : spanMs,
-    celsius_max: window.thermal.zones.length === 0 ? null : Math.max(...window.thermal.zones.map(({ celsius_max }) => celsius_max)), rss_bytes: window.memory.rss_bytes,
+    celsius_max: zones.length === 0 ? null : Math.max(...zones.map(({ celsius_max }) => celsius_max)), rss_bytes: window.memory.rss_bytes,
     audit: gates?.miss_rate == null || gates.audits === 0 ? null : { end_ms: window.end_ms, audits: gates.audits, misses: Math.round(gates.miss_rate * gates.audits) },
   };
+}
+
+/** Nearly always one series, which is taken as it is. */
+function warmLatency(raw: PipelineWindow['end_to_end']): HistogramData {
+  const warm = raw.filter(({ kind }) => kind === 'warm');
+  const [only] = warm;
+  if (warm.length === 1 && only !== undefined && countOf(only.latency_ms) > 0) return only.latency_ms;
+  const latency = new Histogram();
+  for (const { latency_ms } of warm) latency.merge(latency_ms);
+  return latency.toData();
 }
 
 /** The source is that of the inferences, else the first that is valid. */
@@ -67,22 +73,25 @@ function energyOf({ energy: { sources, inference } }: TelemetryWindow, spanMs: n
 
 const SUMS = ['windows', 'span_ms', 'frames', 'dropped', 'joules', 'joules_span_ms', 'inferences', 'net_joules', 'net_inferences', 'celsius_ms', 'celsius_span_ms'] as const;
 
+type Sums = Omit<Rollup, 'latency'>;
+
+/** Adds all but the latencies to `known`. */
+function addSums(known: Sums, rest: Sums): void {
+  for (const name of SUMS) known[name] += rest[name];
+  known.celsius_max = known.celsius_max === null ? rest.celsius_max : Math.max(known.celsius_max, rest.celsius_max ?? -Infinity);
+  known.rss_bytes = Math.max(known.rss_bytes, rest.rss_bytes);
+  if (rest.audit !== null && rest.audit.end_ms >= (known.audit?.end_ms ?? -Infinity)) known.audit = rest.audit;
+}
+
 /** Adds roll-ups one by one; of one device, `mergeDevices` adds up the audits of several. */
 export class RollupSum {
   readonly #latency = new Histogram();
-  #rest: Omit<Rollup, 'latency'> | null = null;
+  #rest: Sums | null = null;
 
   add({ latency, ...rest }: Rollup): void {
     this.#latency.merge(latency);
-    const known = this.#rest;
-    if (known === null) {
-      this.#rest = { ...rest };
-      return;
-    }
-    for (const name of SUMS) known[name] += rest[name];
-    known.celsius_max = known.celsius_max === null ? rest.celsius_max : Math.max(known.celsius_max, rest.celsius_max ?? -Infinity);
-    known.rss_bytes = Math.max(known.rss_bytes, rest.rss_bytes);
-    if (rest.audit !== null && rest.audit.end_ms >= (known.audit?.end_ms ?? -Infinity)) known.audit = rest.audit;
+    if (this.#rest === null) this.#rest = { ...rest };
+    else addSums(this.#rest, rest);
   }
 
   /** Null before anything was added. */
@@ -91,12 +100,15 @@ export class RollupSum {
   }
 }
 
-export function mergeRollups(a: Rollup, b: Rollup): Rollup {
-  const sum = new RollupSum();
-  sum.add(a);
-  sum.add(b);
-  return sum.total ?? a;
+/** Null for sums that no number can hold any more: a device may send windows of any size, and a store cannot keep these. */
+export function mergeRollups(a: Rollup, b: Rollup): Rollup | null {
+  const sum = { ...a, latency: mergeHistograms(a.latency, b.latency) };
+  addSums(sum, b);
+  return isFiniteRollup(sum) ? sum : null;
 }
+
+/** Whether JSON can hold it. */
+export const isFiniteRollup = (rollup: Rollup): boolean => SUMS.every((name) => Number.isFinite(rollup[name]));
 
 /** Of several devices: their audits are of different gates, so all of them count. */
 export function mergeDevices(devices: readonly Rollup[]): Rollup | null {

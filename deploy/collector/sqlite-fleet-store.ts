@@ -41,9 +41,9 @@ export class SqliteFleetStore implements FleetStore {
 
   #take(message: FleetMessage, receivedMs: number): Outcome {
     const { address } = message;
-    if (message.kind === 'telemetry' || message.kind === 'event') {
+    if (message.kind === 'telemetry') return this.#store.takeWindow(address, message.value, receivedMs);
+    if (message.kind === 'event') {
       if (!this.#store.touch(address, receivedMs)) return 'refused';
-      if (message.kind === 'telemetry') return this.#store.addWindow(address, message.value, receivedMs);
       return this.#store.addEvent(address, message.value) ? 'added' : 'duplicate';
     }
     if (message.kind !== 'caps' && !isNewer(message, this.#store.device(address))) return 'stale';

@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import {
-  capsSchema, eventSchema, histogramSchema, mergeHistograms, reportedSchema, statusSchema, telemetrySchema,
+  capsSchema, eventSchema, histogramSchema, mergeHistograms, reportedSchema, statusSchema,
   type Caps, type DeviceAddress, type Event, type HistogramData, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
 import type { Facet } from './fleet-message.js';
 import type { FleetTotals } from './fleet-store.js';
-import { HISTORY, HistoryStore } from './history-store.js';
+import { HistoryStore } from './history-store.js';
 import { KEPT_MS, mergedOf, slotOf, type LatencySlot } from './latency-slots.js';
+import { MIGRATIONS } from './schema.js';
+import { WindowStore, type Arrival, type TelemetryAccount } from './window-store.js';
 import { openDatabase, type FleetDatabase } from '../database.js';
 
 /**
@@ -36,82 +38,25 @@ export interface DeviceRecord extends DeviceAddress {
   reported: Reported | null;
 }
 
-/**
- * What became of a window. `overlap`: some of its numbers are known and others are not, which no device of ours sends; taking
- * it would count the known ones twice, so its new ones stay missing, and are counted as such.
- */
-export type Arrival = 'added' | 'duplicate' | 'overlap';
-
-/** The accounts of a device's telemetry, in windows (not messages), over all of its streams that are remembered. */
-export interface TelemetryAccount {
-  received: number;
-  duplicates: number;
-  overlaps: number;
-  /** Numbers between the first and the last that never came: not yet, or dropped by the device. */
-  missing: number;
-  /** By class and reason (`summary/full`), as the device's newest window counts them. */
-  dropped: Record<string, number>;
-}
-
-/** Of a device: a new stream begins with each new database of the device. */
-const STREAMS_PER_DEVICE = 64;
-/** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
-const SPANS_PER_STREAM = 512;
-
-const SPANS = `
-  CREATE TABLE stream (
-    id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, stream TEXT NOT NULL,
-    received INTEGER NOT NULL DEFAULT 0, duplicates INTEGER NOT NULL DEFAULT 0, overlaps INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (fleet, device, stream)
-  ) STRICT;
-  CREATE TABLE span (
-    stream_id INTEGER NOT NULL REFERENCES stream (id) ON DELETE CASCADE, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-    PRIMARY KEY (stream_id, first_seq)
-  ) STRICT, WITHOUT ROWID;
-  INSERT INTO stream (fleet, device, stream, received) SELECT fleet, device, boot_id, COUNT(*) FROM telemetry GROUP BY fleet, device, boot_id;
-  INSERT OR IGNORE INTO span (stream_id, first_seq, last_seq) SELECT stream.id, json_extract(payload, '$.first_seq'), seq
-    FROM telemetry JOIN stream ON stream.fleet = telemetry.fleet AND stream.device = telemetry.device AND stream.stream = telemetry.boot_id;
-`;
-const SCHEMA_1 = `
-  CREATE TABLE device (
-    fleet TEXT NOT NULL, device TEXT NOT NULL, seen_ms INTEGER NOT NULL, status TEXT, caps TEXT, reported TEXT,
-    PRIMARY KEY (fleet, device)
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE event (
-    id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, event_id TEXT NOT NULL, time_ms INTEGER NOT NULL, payload TEXT NOT NULL,
-    UNIQUE (fleet, device, event_id)
-  ) STRICT;
-  CREATE TABLE telemetry (
-    id INTEGER PRIMARY KEY, fleet TEXT NOT NULL, device TEXT NOT NULL, boot_id TEXT NOT NULL, seq INTEGER NOT NULL,
-    end_ms INTEGER NOT NULL, backfill INTEGER NOT NULL, payload TEXT NOT NULL,
-    UNIQUE (fleet, device, boot_id, seq)
-  ) STRICT;
-  CREATE INDEX event_time ON event (fleet, device, time_ms);
-  CREATE INDEX telemetry_time ON telemetry (fleet, device, end_ms);
-`;
-/** Payloads of the first version of the contracts cannot be read any more. Devices say the retained ones again; the accounts of windows stay. */
-const FORGET_V1 = `
-  DELETE FROM event;
-  DELETE FROM telemetry;
-  UPDATE device SET status = NULL, caps = NULL, reported = NULL;
-`;
-/** Merged latencies of a fleet (latency-slots.ts). */
-const LATENCIES = `
-  CREATE TABLE latency (
-    slot_ms INTEGER NOT NULL, fleet TEXT NOT NULL, pipeline TEXT NOT NULL, model TEXT NOT NULL, clock TEXT NOT NULL, kind TEXT NOT NULL, histogram TEXT NOT NULL,
-    PRIMARY KEY (slot_ms, fleet, pipeline, model, clock, kind)
-  ) STRICT, WITHOUT ROWID;
-`;
-/** From each version to the next. */
-const MIGRATIONS = [SCHEMA_1, SPANS, FORGET_V1, LATENCIES, HISTORY];
-
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
+
+/** A device was heard at its last message or window, whichever came later. */
+const RECORDS = `
+  SELECT fleet, device, status, caps, reported,
+    MAX(seen_ms, COALESCE((SELECT MAX(seen_ms) FROM stream WHERE stream.fleet = device.fleet AND stream.device = device.device), 0)) AS seen_ms
+  FROM device`;
 
 /** What the collector knows, in SQLite, bounded. All times are the collector's own clock unless a payload says otherwise. */
 export class CollectorStore {
   readonly #db: FleetDatabase;
   readonly #limits: StoreLimits;
-  #devices: number;
+  readonly #windows: WindowStore;
+  #devices = 0;
+  /** Devices with a row of their own, by name, and the time in it; no more than there are. */
+  readonly #known = new Map<string, number>();
+  /** Of the database, when what is kept in memory of it was true; NaN: nothing is. */
+  #version = NaN;
+  #inside = false;
   /** What devices did over months. */
   readonly history: HistoryStore;
 
@@ -120,30 +65,54 @@ export class CollectorStore {
     // Normal: devices say everything again, so a power cut may cost the last second. Full: of what is acknowledged once it is written.
     this.#db = openDatabase(path, { migrations: MIGRATIONS, durability, code: 'E_COLLECTOR', user: 'The collector' });
     this.#limits = limits;
+    this.#windows = new WindowStore(this.#db);
     this.history = new HistoryStore(this.#db, limits.history ?? defaultLimits.history ?? Infinity);
-    this.#devices = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get()?.n ?? 0;
   }
 
-  /** All that `work` writes, or nothing. */
+  /** All that `work` writes, or nothing. What is remembered of the database between two of them is true as long as nobody else writes, and none was taken back. */
   transaction<T>(work: () => T): T {
-    return this.#db.transaction(work);
+    if (this.#inside) return work();
+    this.#inside = true;
+    try {
+      return this.#db.transaction(() => {
+        const version = this.#db.version();
+        if (version !== this.#version) this.#forget();
+        if (Number.isNaN(this.#version)) this.#devices = this.#db.prepare<[], { n: number }>('SELECT COUNT(*) AS n FROM device').get()?.n ?? 0;
+        this.#version = version;
+        return work();
+      });
+    } catch (error) {
+      this.#version = NaN;
+      throw error;
+    } finally {
+      this.#inside = false;
+    }
   }
 
   /** False when this device is one too many. */
   note(address: DeviceAddress, facet: Facet, value: Status | Caps | Reported, nowMs: number): boolean {
-    if (!this.touch(address, nowMs)) return false;
-    this.#db.prepare(`UPDATE device SET ${facet} = ? WHERE fleet = ? AND device = ?`).run(JSON.stringify(value), address.fleet, address.device);
-    return true;
+    return this.transaction(() => {
+      if (!this.touch(address, nowMs)) return false;
+      this.#db.prepare(`UPDATE device SET ${facet} = ? WHERE fleet = ? AND device = ?`).run(JSON.stringify(value), address.fleet, address.device);
+      return true;
+    });
   }
 
   /** Notes that a device was heard. False when it is one too many. */
   touch({ fleet, device }: DeviceAddress, nowMs: number): boolean {
-    const updated = this.#db.prepare('UPDATE device SET seen_ms = ? WHERE fleet = ? AND device = ?').run(Math.round(nowMs), fleet, device);
-    if (updated.changes > 0) return true;
-    if (this.#devices >= this.#limits.devices) return false;
-    this.#db.prepare('INSERT INTO device (fleet, device, seen_ms) VALUES (?, ?, ?)').run(fleet, device, Math.round(nowMs));
-    this.#devices += 1;
-    return true;
+    return this.transaction(() => {
+      const seenMs = Math.round(nowMs);
+      const updated = this.#db.prepare('UPDATE device SET seen_ms = ? WHERE fleet = ? AND device = ?').run(seenMs, fleet, device);
+      if (updated.changes === 0) {
+        if (this.#devices >= this.#limits.devices) return false;
+        this.#db.prepare('INSERT INTO device (fleet, device, seen_ms) VALUES (?, ?, ?)').run(fleet, device, seenMs);
+        this.#devices += 1;
+      }
+      // The latest message says when a device was heard, also after the clock of the collector was set back.
+      this.#db.prepare('UPDATE stream SET seen_ms = 0 WHERE fleet = ? AND device = ? AND seen_ms > ?').run(fleet, device, seenMs);
+      this.#known.set(`${fleet}/${device}`, seenMs);
+      return true;
+    });
   }
 
   /** False for an event that is known already (QoS 1 delivers at least once). */
@@ -151,29 +120,25 @@ export class CollectorStore {
     const added = this.#db.prepare('INSERT OR IGNORE INTO event (fleet, device, event_id, time_ms, payload) VALUES (?, ?, ?, ?, ?)')
       .run(fleet, device, event.event_id, Math.round(event.time_ms), JSON.stringify(event));
     if (added.changes === 0) return false;
-    this.#trim('event', 'time_ms', { fleet, device }, this.#share(this.#limits.eventsPerDevice, this.#limits.events));
+    this.#trimEvents({ fleet, device }, this.#share(this.#limits.eventsPerDevice, this.#limits.events));
     return true;
   }
 
-  /**
-   * Each number of a stream is taken once: a window whose `first_seq..seq` meets a known one is refused and counted, however
-   * the device merged it meanwhile. So backfill never overwrites what came live.
-   * @param receivedMs by the clock of the collector
-   */
+  /** A window of a device that was heard with it. `refused`: its device is one too many. @param receivedMs by the clock of the collector */
+  takeWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs: number): Arrival | 'refused' {
+    return this.transaction(() => {
+      const known = this.#known.get(`${address.fleet}/${address.device}`);
+      // The stream says when the window came; the device has to where the clock of the collector was set back.
+      if ((known === undefined || receivedMs < known) && !this.touch(address, receivedMs)) return 'refused';
+      return this.addWindow(address, window, receivedMs);
+    });
+  }
+
+  /** Takes each window once (window-store.ts), whether the device is known or not. @param receivedMs by the clock of the collector */
   addWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs = window.end_ms): Arrival {
-    return this.#db.transaction((): Arrival => {
-      const { fleet, device } = address;
-      const stream = this.#stream(address, window.stream_id);
-      const arrival = this.#arrival(stream, window);
-      if (arrival === 'added') {
-        this.#join(stream, window.first_seq, window.seq);
-        this.#db.prepare('INSERT OR IGNORE INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)')
-          .run(fleet, device, window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window));
-        this.#trim('telemetry', 'end_ms', address, this.#share(this.#limits.windowsPerDevice, this.#limits.windows));
-        this.history.add(address, window, slotOf(window, receivedMs), this.#devices);
-      }
-      const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
-      this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ? WHERE id = ?`).run(n, stream);
+    return this.transaction((): Arrival => {
+      const arrival = this.#windows.add(address, window, { nowMs: receivedMs, keep: this.#share(this.#limits.windowsPerDevice, this.#limits.windows) });
+      if (arrival === 'added') this.history.add(address, window, slotOf(window, receivedMs), this.#devices);
       return arrival;
     });
   }
@@ -199,28 +164,15 @@ export class CollectorStore {
   }
 
   account(address: DeviceAddress): TelemetryAccount {
-    const { fleet, device } = address;
-    const sums = this.#db.prepare<[string, string], { received: number; duplicates: number; overlaps: number }>(`
-      SELECT COALESCE(SUM(received), 0) AS received, COALESCE(SUM(duplicates), 0) AS duplicates, COALESCE(SUM(overlaps), 0) AS overlaps
-      FROM stream WHERE fleet = ? AND device = ?`).get(fleet, device);
-    const holes = this.#db.prepare<[string, string], { missing: number }>(`
-      SELECT COALESCE(SUM(hole), 0) AS missing FROM (
-        SELECT MAX(last_seq) - MIN(first_seq) + 1 - SUM(last_seq - first_seq + 1) AS hole
-        FROM span JOIN stream ON stream.id = span.stream_id WHERE fleet = ? AND device = ? GROUP BY stream_id)`).get(fleet, device);
-    const counters = Object.entries(this.windows(address, 1)[0]?.counters ?? {});
-    const dropped = counters.flatMap(([name, n]) => {
-      const [, group, reason] = /^outbox_dropped_total\{class="(\w+)",reason="(\w+)"\}$/.exec(name) ?? [];
-      return group === undefined || reason === undefined ? [] : [[`${group}/${reason}`, n] as const];
-    });
-    return { received: 0, duplicates: 0, overlaps: 0, ...sums, missing: holes?.missing ?? 0, dropped: Object.fromEntries(dropped) };
+    return this.#windows.account(address);
   }
 
   devices(): DeviceRecord[] {
-    return this.#db.prepare<[], DeviceRow>('SELECT * FROM device ORDER BY fleet, device').all().map(toRecord);
+    return this.#db.prepare<[], DeviceRow>(`${RECORDS} ORDER BY fleet, device`).all().map(toRecord);
   }
 
   device({ fleet, device }: DeviceAddress): DeviceRecord | null {
-    const row = this.#db.prepare<[string, string], DeviceRow>('SELECT * FROM device WHERE fleet = ? AND device = ?').get(fleet, device);
+    const row = this.#db.prepare<[string, string], DeviceRow>(`${RECORDS} WHERE fleet = ? AND device = ?`).get(fleet, device);
     return row === undefined ? null : toRecord(row);
   }
 
@@ -232,43 +184,12 @@ export class CollectorStore {
   }
 
   /** The newest `limit` windows, oldest first. */
-  windows({ fleet, device }: DeviceAddress, limit: number): TelemetryWindow[] {
-    return this.#db.prepare<[string, string, number], { payload: string }>(
-      'SELECT payload FROM telemetry WHERE fleet = ? AND device = ? ORDER BY end_ms DESC, id DESC LIMIT ?')
-      .all(fleet, device, limit).map((row) => telemetrySchema.parse(JSON.parse(row.payload))).reverse();
+  windows(address: DeviceAddress, limit: number): TelemetryWindow[] {
+    return this.#windows.newest(address, limit);
   }
 
   close(): void {
     this.#db.close();
-  }
-
-  #stream({ fleet, device }: DeviceAddress, stream: string): number {
-    const known = this.#db.prepare<[string, string, string], { id: number }>('SELECT id FROM stream WHERE fleet = ? AND device = ? AND stream = ?').get(fleet, device, stream);
-    if (known !== undefined) return known.id;
-    const { lastInsertRowid } = this.#db.prepare('INSERT INTO stream (fleet, device, stream) VALUES (?, ?, ?)').run(fleet, device, stream);
-    this.#db.prepare('DELETE FROM stream WHERE id IN (SELECT id FROM stream WHERE fleet = ? AND device = ? ORDER BY id DESC LIMIT -1 OFFSET ?)').run(fleet, device, STREAMS_PER_DEVICE);
-    return Number(lastInsertRowid);
-  }
-
-  #arrival(stream: number, { first_seq: first, seq: last }: TelemetryWindow): Arrival {
-    const met = this.#db.prepare<[number, number, number], { first_seq: number; last_seq: number }>(
-      'SELECT first_seq, last_seq FROM span WHERE stream_id = ? AND first_seq <= ? AND last_seq >= ? ORDER BY first_seq').all(stream, last, first);
-    const [only] = met;
-    if (only === undefined) return 'added';
-    return only.first_seq <= first && only.last_seq >= last ? 'duplicate' : 'overlap';
-  }
-
-  /** Spans that touch become one, so a stream without holes is one row. */
-  #join(stream: number, first: number, last: number): void {
-    const before = this.#db.prepare<[number, number], { first_seq: number }>('DELETE FROM span WHERE stream_id = ? AND last_seq = ? RETURNING first_seq').get(stream, first - 1);
-    const after = this.#db.prepare<[number, number], { last_seq: number }>('DELETE FROM span WHERE stream_id = ? AND first_seq = ? RETURNING last_seq').get(stream, last + 1);
-    this.#db.prepare('INSERT INTO span (stream_id, first_seq, last_seq) VALUES (?, ?, ?)').run(stream, before?.first_seq ?? first, after?.last_seq ?? last);
-    const { n } = this.#db.prepare<[number], { n: number }>('SELECT COUNT(*) AS n FROM span WHERE stream_id = ?').get(stream) ?? { n: 0 };
-    if (n <= SPANS_PER_STREAM) return;
-    const [a, b] = this.#db.prepare<[number], { first_seq: number; last_seq: number }>('SELECT first_seq, last_seq FROM span WHERE stream_id = ? ORDER BY first_seq LIMIT 2').all(stream);
-    if (a === undefined || b === undefined) return;
-    this.#db.prepare('DELETE FROM span WHERE stream_id = ? AND first_seq IN (?, ?)').run(stream, a.first_seq, b.first_seq);
-    this.#db.prepare('INSERT INTO span (stream_id, first_seq, last_seq) VALUES (?, ?, ?)').run(stream, a.first_seq, b.last_seq);
   }
 
   /** How many rows a device may have: its own bound, or its part of what all may have. */
@@ -276,10 +197,16 @@ export class CollectorStore {
     return Math.min(perDevice, Math.max(LEAST_ROWS, Math.floor(all / Math.max(1, this.#devices))));
   }
 
-  #trim(table: 'event' | 'telemetry', time: 'time_ms' | 'end_ms', { fleet, device }: DeviceAddress, keep: number): void {
+  #trimEvents({ fleet, device }: DeviceAddress, keep: number): void {
     this.#db.prepare(`
-      DELETE FROM ${table} WHERE id IN (
-        SELECT id FROM ${table} WHERE fleet = ? AND device = ? ORDER BY ${time} DESC, id DESC LIMIT -1 OFFSET ?)`).run(fleet, device, keep);
+      DELETE FROM event WHERE id IN (
+        SELECT id FROM event WHERE fleet = ? AND device = ? ORDER BY time_ms DESC, id DESC LIMIT -1 OFFSET ?)`).run(fleet, device, keep);
+  }
+
+  #forget(): void {
+    this.#windows.forget();
+    this.history.forget();
+    this.#known.clear();
   }
 }
 

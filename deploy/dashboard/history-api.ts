@@ -81,12 +81,12 @@ export function historyApi({ store, table }: HistoryApiOptions): Hono {
 /** Single windows in the form of rows; at their end by the clock of the device, which is that of the chart as long as it is right. */
 function windowRows(store: CollectorStore, address: DeviceAddress, { pipeline, fromMs, toMs }: { pipeline: string; fromMs: number; toMs: number }): HistoryRow[] {
   const windows = store.windows(address, WINDOWS);
+  const ofPipeline = windows.map((window) => window.pipelines.find(({ name }) => name === pipeline));
   return windows.flatMap((window, i) => {
-    const before = windows[i - 1];
-    const lost = before?.boot_id === window.boot_id ? Math.max(0, lostFrames(window, pipeline) - lostFrames(before, pipeline)) : 0;
-    const rollup = window.end_ms <= fromMs || window.end_ms > toMs ? null : rollupOf(window, pipeline, lost);
-    const model = window.pipelines.find(({ name }) => name === pipeline)?.model;
-    return rollup === null ? [] : [{ stepMs: 0, slotMs: window.end_ms, model: packageText(model ?? null), rollup }];
+    const [before, now] = [ofPipeline[i - 1], ofPipeline[i]];
+    if (now === undefined || window.end_ms <= fromMs || window.end_ms > toMs) return [];
+    const lost = windows[i - 1]?.boot_id === window.boot_id ? Math.max(0, lostFrames(now) - (before === undefined ? 0 : lostFrames(before))) : 0;
+    return [{ stepMs: 0, slotMs: window.end_ms, model: packageText(now.model), rollup: rollupOf(window, now, lost) }];
   });
 }
 
