@@ -12,6 +12,7 @@ import { telemetrySchema } from './telemetry.js';
 export * from './block.js';
 export * from './caps.js';
 export * from './chunk-list.js';
+export * from './client-id.js';
 export { decodePayload, encodePayload, SCHEMA_VERSION, type PackageRef } from './codec.js';
 export * from './command.js';
 export * from './crc32c.js';

@@ -1,11 +1,10 @@
 /** Checks the broker as this device sees it: connection, encryption, rights, and the time that the fleet has signed. */
-import { randomBytes } from 'node:crypto';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { messageOf } from '../../runtime/errors.js';
 import { redact } from '../../runtime/redact.js';
 import { isLoopback } from '../api/guard.js';
 import type { Config } from '../config/schema.js';
-import { desiredSchema, deviceSubscriptions, parseTopic, TOPIC_ROOT } from '../contracts/index.js';
+import { desiredSchema, deviceSubscriptions, parseTopic, randomClientId, TOPIC_ROOT } from '../contracts/index.js';
 import { AgentError } from '../errors.js';
 import { classifyFailure, type ProtocolVersion } from '../mqtt/classify.js';
 import { loginOf } from '../mqtt/login.js';
@@ -37,7 +36,7 @@ interface Probe {
  */
 function open(config: Config, url: string, protocol: ProtocolVersion): Promise<MqttClient> {
   const options: IClientOptions = {
-    ...loginOf(config.broker), clientId: `sterna-doctor-${randomBytes(6).toString('hex')}`, protocolVersion: protocol, clean: true,
+    ...loginOf(config.broker), clientId: randomClientId('sterna-doctor'), protocolVersion: protocol, clean: true,
     reconnectPeriod: 0, connectTimeout: CONNECT_TIMEOUT_MS, resubscribe: false,
   };
   return new Promise((resolve, reject) => {

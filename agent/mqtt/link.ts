@@ -5,7 +5,7 @@
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Config } from '../config/schema.js';
-import { guardPackets, MAX_PACKET_BYTES } from '../contracts/index.js';
+import { guardPackets, MAX_PACKET_BYTES, privateClientId } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Log } from '../platform/log.js';
 import { nextBackoff } from '../ground/backoff.js';
@@ -31,6 +31,7 @@ export interface LinkHandlers {
 
 export interface LinkOptions {
   broker: Config['broker'] & { url: string };
+  /** How the client id begins; the rest follows from the key or the password of the login. */
   clientId: string;
   statusTopic: string;
   subscriptions: string[];
@@ -165,8 +166,9 @@ export class MqttLink {
 
   #clientOptions(): IClientOptions {
     const { broker, clientId, statusTopic } = this.#options;
+    const login = loginOf(broker);
     return {
-      clientId,
+      clientId: privateClientId(clientId, { ...login, url: broker.url }),
       protocolVersion: this.#protocol,
       clean: true,
       keepalive: broker.keepalive_s,
@@ -178,7 +180,7 @@ export class MqttLink {
       will: { topic: statusTopic, payload: this.#handlers.status('offline', this.#birthSeq), qos: 1, retain: true },
       wsOptions: { maxPayload: MAX_FRAME_BYTES },
       ...(this.#protocol === 5 ? { properties: { receiveMaximum: 2 * MAX_IN_FLIGHT, maximumPacketSize: MAX_PACKET_BYTES } } : {}),
-      ...loginOf(broker),
+      ...login,
     };
   }
 

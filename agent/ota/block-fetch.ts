@@ -72,7 +72,7 @@ export class BlockFetch {
   constructor(parts: FetchParts, options: FetchOptions) {
     this.#parts = parts;
     this.#options = options;
-    this.#flight = new Flight(options.window);
+    this.#flight = new Flight(options.window, parts.assembly.pieces.sizeBytes - parts.assembly.bytesDone);
   }
 
   /**

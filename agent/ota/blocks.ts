@@ -1,5 +1,5 @@
 /** Keeps which pieces are here and which are on the way. This is the pure part of a download. */
-import { MAX_BITMAP_BLOCKS } from '../contracts/index.js';
+import { MAX_BITMAP_BLOCKS, MAX_BLOCK_BYTES } from '../contracts/index.js';
 
 /** A set of piece numbers 0..count-1 as bits, least significant first. */
 export class BlockSet {
@@ -71,11 +71,20 @@ const SHARE_AFTER_LOSS = 0.5;
 const SHARE_GROWTH = 1 / 128;
 /** Before the first loss it grows faster, from less: a cut just after the start would otherwise cost a whole window. As TCP's slow start (RFC 5681, section 3.1). */
 const SHARE_AT_START = 0.25;
-const GROWTH_AT_START = 1 / 8;
+const GROWTH_AT_START = 1 / 32;
+/** After a loss at most this share of all that the download fetches is on the way: of a small package, a cut would otherwise take a large part. */
+const MOST_AT_STAKE = 1 / 48;
+/**
+ * More is asked for when this share of the window is on the way. On a good link requests are few and large; after a loss less comes at once, so that as
+ * little is at stake with the same rate.
+ */
+const ASK_BELOW = 0.5;
+const ASK_BELOW_AFTER_LOSS = 0.75;
 
 /** The pieces that were asked for and have not been written yet. */
 export class Flight {
   readonly #window: Window;
+  readonly #mostAtStake: number;
   readonly #asked = new Map<number, Asked>();
   /** Pieces that have arrived and are not on the disk yet, so they occupy memory. */
   readonly #writing = new Map<number, number>();
@@ -86,10 +95,13 @@ export class Flight {
   #roundTripMs: number | null = null;
   /** The share of the window that may be used. */
   #share = SHARE_AT_START;
-  #growth = GROWTH_AT_START;
+  /** Whether something was lost. */
+  #lossy = false;
 
-  constructor(window: Window) {
+  /** @param missingBytes of all pieces that are not here yet */
+  constructor(window: Window, missingBytes = Infinity) {
     this.#window = window;
+    this.#mostAtStake = Math.max(MAX_BLOCK_BYTES, missingBytes * MOST_AT_STAKE);
   }
 
   get size(): number {
@@ -116,14 +128,15 @@ export class Flight {
 
   /**
    * The next pieces to ask for: the lowest that are neither here nor on the way, within the window, and few enough for one bitmap. It asks only when
-   * half of the window is free, so that requests are fewer and larger.
+   * a part of the window is free, so that requests are fewer and larger.
    */
   next(have: BlockSet, length: (index: number) => number): number[] {
     const first = have.firstMissing;
     const wanted: number[] = [];
     let [pieces, bytes] = [this.size, this.#bytes];
-    const most = { pieces: Math.max(1, this.#window.pieces * this.#share), bytes: this.#window.bytes * this.#share };
-    if (pieces > most.pieces / 2 || bytes > most.bytes / 2) return [];
+    const most = { pieces: Math.max(1, this.#window.pieces * this.#share), bytes: Math.min(this.#window.bytes * this.#share, this.#lossy ? this.#mostAtStake : Infinity) };
+    const enough = this.#lossy ? ASK_BELOW_AFTER_LOSS : ASK_BELOW;
+    if (pieces > most.pieces * enough || bytes > most.bytes * enough) return [];
     let from = -1;
     for (let index = first; index < have.count && pieces + 1 <= most.pieces; index++) {
       if (have.has(index) || this.#asked.has(index) || this.#writing.has(index)) continue;
@@ -148,7 +161,7 @@ export class Flight {
     this.#asked.delete(index);
     this.#writing.set(index, asked.bytes);
     this.#newest = Math.max(this.#newest, asked.order);
-    this.#share = Math.min(1, this.#share + this.#growth);
+    this.#share = Math.min(1, this.#share + (this.#lossy ? SHARE_GROWTH : GROWTH_AT_START));
     const sample = Math.max(0, nowMs - asked.atMs);
     this.#roundTripMs = this.#roundTripMs === null ? sample : 0.875 * this.#roundTripMs + 0.125 * sample; // Smoothed as in RFC 6298, section 2.
     return true;
@@ -189,7 +202,7 @@ export class Flight {
 
   #shrink(): void {
     this.#share = Math.min(this.#share, SHARE_AFTER_LOSS);
-    this.#growth = SHARE_GROWTH;
+    this.#lossy = true;
   }
 
   #forget(index: number): void {

@@ -1,7 +1,6 @@
 import { EventEmitter } from 'node:events';
-import { randomBytes } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
-import { parseTopic, supersedes, type DeviceAddress, type Event, type TelemetryWindow } from '../../agent/contracts/index.js';
+import { parseTopic, randomClientId, supersedes, type DeviceAddress, type Event, type TelemetryWindow } from '../../agent/contracts/index.js';
 import { DeployError } from '../errors.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { isRefusal, ReportGuard } from '../repository/report-guard.js';
@@ -56,7 +55,7 @@ export class Collector extends EventEmitter<CollectorEvents> {
   /** @throws DeployError E_BROKER_CONNECT */
   async start(): Promise<void> {
     if (this.#client !== null) return;
-    const client = await connectLink({ ...this.#options, clientId: `sterna-collector-${randomBytes(4).toString('hex')}` });
+    const client = await connectLink({ ...this.#options, clientId: randomClientId('sterna-collector') });
     this.#client = client;
     client.on('message', (topic, payload) => this.receive(topic, payload, Date.now()));
     await client.subscribeAsync(collectedTopics(this.#options.fleet), { qos: 1 });

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { IPublishPacket, MqttClient } from 'mqtt';
-import { Histogram, type HistogramData } from '../../agent/contracts/index.js';
+import { Histogram, randomClientId, type HistogramData } from '../../agent/contracts/index.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { Batcher, defaultBatching, type BatchItem, type BatcherOptions } from './batcher.js';
 import { collectedTopics, inventoryTopics, readMessage, type FleetMessage } from './fleet-message.js';
@@ -179,7 +178,7 @@ export class SharedCollector {
   async #readInventory(): Promise<void> {
     let latest = Date.now();
     const client = await connectLink({
-      ...this.#options, clientId: `sterna-inventory-${randomBytes(4).toString('hex')}`,
+      ...this.#options, clientId: randomClientId('sterna-inventory'),
       prepare: (made) => {
         made.handleMessage = (packet, done): void => {
           latest = Date.now();

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
-import { parseTopic, type DeviceAddress } from '../../agent/contracts/index.js';
+import { parseTopic, randomClientId, type DeviceAddress } from '../../agent/contracts/index.js';
 import { collectedTopics, readMessage } from '../collector/fleet-message.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { isRefusal, type ReportGuard } from '../repository/report-guard.js';
@@ -100,7 +99,7 @@ export class HomeAssistantBridge {
 
   async #open(): Promise<MqttClient> {
     const bridge = bridgeTopic(this.#options.fleet);
-    const client = await connectLink({ ...this.#options, clientId: `sterna-home-assistant-${randomBytes(4).toString('hex')}`, will: { topic: bridge, payload: 'offline' } });
+    const client = await connectLink({ ...this.#options, clientId: randomClientId('sterna-home-assistant'), will: { topic: bridge, payload: 'offline' } });
     this.#client = client;
     client.on('message', (topic, payload) => this.#receive(topic, payload, Date.now()));
     client.on('connect', () => this.#announceAll());

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { guardPackets, MAX_PACKET_BYTES } from '../../agent/contracts/index.js';
+import { guardPackets, MAX_PACKET_BYTES, privateClientId } from '../../agent/contracts/index.js';
 import { redact } from '../../runtime/redact.js';
 import { DeployError } from '../errors.js';
 
 export interface LinkOptions {
   /** mqtt://, mqtts://, ws:// or wss://; may carry user and password. */
   url: string;
+  /** With a session only its beginning: the rest follows from this program's key or password, so that nobody else can take the session over. */
   clientId: string;
   username?: string;
   password?: string;
@@ -51,9 +52,12 @@ const PROTOCOL_REFUSED: readonly unknown[] = [1, 0x84];
 export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   const deadline = Date.now() + (options.connectTimeoutMs ?? 10_000);
   const tls = tlsOptions(options);
+  const { key } = tls;
+  const { url, password } = options;
+  const clientId = options.session === undefined ? options.clientId : privateClientId(options.clientId, { url, ...(key === undefined ? {} : { key }), ...(password === undefined ? {} : { password }) });
   let lastError: Error | null = null;
   for (const protocolVersion of options.session === undefined ? [5, 4] as const : [5] as const) {
-    const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls });
+    const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls, clientId });
     options.prepare?.(client);
     guardEveryStream(client);
     lastError = await settled(client, deadline - Date.now());
@@ -72,7 +76,6 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
 
 function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOptions {
   return {
-    clientId: options.clientId,
     protocolVersion,
     clean: options.session === undefined,
     ...(options.session === undefined ? {} : { properties: { sessionExpiryInterval: options.session.expirySeconds, receiveMaximum: options.session.receiveMaximum } }),
@@ -86,7 +89,7 @@ function clientOptions(options: LinkOptions, protocolVersion: 4 | 5): IClientOpt
 }
 
 /** @throws DeployError E_FILE */
-function tlsOptions({ caFile, certFile, keyFile, serverName }: LinkOptions): IClientOptions {
+function tlsOptions({ caFile, certFile, keyFile, serverName }: LinkOptions): IClientOptions & { key?: Buffer } {
   const read = (path: string): Buffer => {
     try {
       return readFileSync(path);

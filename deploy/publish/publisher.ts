@@ -1,10 +1,9 @@
 import { EventEmitter } from 'node:events';
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MqttClient } from 'mqtt';
 import {
   DEFAULT_PIPELINE, decodePayload, desiredSchema, deviceTopic, digest8, encodeBlock, encodeBusy, encodePayload, otaGetSchema, parseTopic,
-  requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type ChunkListRef, type Desired, type DesiredPackage, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
+  randomClientId, requestedBlocks, requireId, SCHEMA_VERSION, TOPIC_ROOT, type ChunkListRef, type Desired, type DesiredPackage, type DeviceAddress, type DeviceTopic, type OtaGet, type PipelineReport, type Reported, type Settings,
 } from '../../agent/contracts/index.js';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
@@ -132,7 +131,7 @@ export class Publisher extends EventEmitter<PublisherEvents> {
   /** @throws DeployError E_BROKER_CONNECT */
   async start(): Promise<void> {
     if (this.#client !== null) return;
-    const client = await connectLink({ ...this.#options, clientId: `sterna-publisher-${randomBytes(4).toString('hex')}` });
+    const client = await connectLink({ ...this.#options, clientId: randomClientId('sterna-publisher') });
     this.#client = client;
     client.on('message', (topic, payload) => this.#receive(topic, payload));
     client.on('close', () => this.#forget());

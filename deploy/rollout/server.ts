@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import { randomBytes } from 'node:crypto';
 import type { MqttClient } from 'mqtt';
-import type { CommandStatement } from '../../agent/contracts/index.js';
+import { randomClientId, type CommandStatement } from '../../agent/contracts/index.js';
 import { connectLink, type LinkOptions } from '../mqtt/link.js';
 import { sendCommand } from '../publish/command.js';
 import type { Publisher } from '../publish/publisher.js';
@@ -54,7 +53,7 @@ class CommandLink {
 
   /** @throws DeployError E_BROKER_CONNECT, E_DEVICE_OFFLINE, E_DEVICE_TIMEOUT, E_DEVICE_COMMAND */
   async sendBack({ device, pipeline, status, from }: Parameters<RolloutRunnerOptions['sendBack']>[0]): Promise<void> {
-    this.#client ??= connectLink({ ...this.#link, clientId: `sterna-rollout-${randomBytes(4).toString('hex')}` });
+    this.#client ??= connectLink({ ...this.#link, clientId: randomClientId('sterna-rollout') });
     const client = await this.#client.catch((error: unknown) => {
       this.#client = null;
       throw error;

@@ -3,9 +3,10 @@
  * TCP itself loses nothing within a connection. A lost message is therefore one that something between the two has taken and dropped, such as a gateway
  * whose queue is full: its sender gets the acknowledgement, so that its own flow control goes on.
  */
+import { createHash } from 'node:crypto';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { uniform } from '../../compress/random.js';
-import { PacketSplitter, publishOf, pubAck } from './packets.js';
+import { PacketSplitter, publishOf, pubAck, type Publish } from './packets.js';
 
 export interface LinkQuality {
   /** There and back, milliseconds. */
@@ -24,18 +25,27 @@ export interface LinkQuality {
 export interface LinkStats {
   /** Bytes of messages with blocks that the broker has sent to the device, whether they arrived or not. */
   blockBytes: number;
-  /** Of them, those of messages that were lost; what a cut destroyed does not count here. */
+  /** Of them, those of messages that were lost. */
   lostBlockBytes: number;
+  /** Of them, those that were on the way at a cut. */
+  cutBlockBytes: number;
+  /** Of them, those of which a copy had arrived before. */
+  repeatedBlockBytes: number;
   messages: number;
   lost: number;
   cuts: number;
 }
 
+const isBlock = ({ topic }: Publish): boolean => topic.includes('/ota/block/');
+
 export class BadLink {
-  readonly stats: LinkStats = { blockBytes: 0, lostBlockBytes: 0, messages: 0, lost: 0, cuts: 0 };
+  readonly stats: LinkStats = { blockBytes: 0, lostBlockBytes: 0, cutBlockBytes: 0, repeatedBlockBytes: 0, messages: 0, lost: 0, cuts: 0 };
   readonly #quality: LinkQuality;
   readonly #brokerPort: number;
+  /** When the cuts come; losses have luck of their own. */
   readonly #luck: () => number;
+  readonly #sent = new Map<string, number>();
+  readonly #arrived = new Set<string>();
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
   #timer: NodeJS.Timeout | undefined;
@@ -84,23 +94,39 @@ export class BadLink {
     const splitter = new PacketSplitter();
     from.on('data', (chunk: Buffer) => {
       for (const packet of splitter.push(chunk)) {
-        if (this.#loses(packet, from)) continue;
-        setTimeout(() => { if (!to.destroyed) to.write(packet); }, this.#quality.roundTripMs / 2);
+        const publish = publishOf(packet);
+        if (publish !== null && this.#loses(publish, packet.length, from)) continue;
+        setTimeout(() => {
+          if (!to.destroyed) to.write(packet);
+          if (publish !== null && isBlock(publish)) this.#end(publish, packet.length, !to.destroyed);
+        }, this.#quality.roundTripMs / 2);
       }
     });
   }
 
-  #loses(packet: Buffer, from: Socket): boolean {
-    const publish = publishOf(packet);
-    if (publish === null) return false;
+  #loses(publish: Publish, bytes: number, from: Socket): boolean {
     this.stats.messages += 1;
-    const blockBytes = publish.topic.includes('/ota/block/') ? packet.length : 0;
+    const blockBytes = isBlock(publish) ? bytes : 0;
     this.#count(blockBytes);
-    if (this.#luck() >= this.#quality.lossShare) return false;
+    if (this.#luckOf(publish) >= this.#quality.lossShare) return false;
     this.stats.lost += 1;
     this.stats.lostBlockBytes += blockBytes;
     if (publish.qos > 0) from.write(pubAck(publish.id));
     return true;
+  }
+
+  /** Follows from the topic and how often something was sent there, so that runs with one seed lose the same blocks, whatever the order of messages is. */
+  #luckOf({ topic }: Publish): number {
+    const times = (this.#sent.get(topic) ?? 0) + 1;
+    this.#sent.set(topic, times);
+    return createHash('sha256').update(`${this.#quality.seed} ${times} ${topic}`).digest().readUInt32LE() / 2 ** 32;
+  }
+
+  /** A block has left the link: it has arrived, or the connection has broken meanwhile. */
+  #end({ topic }: Publish, bytes: number, arrived: boolean): void {
+    if (!arrived) this.stats.cutBlockBytes += bytes;
+    else if (this.#arrived.has(topic)) this.stats.repeatedBlockBytes += bytes;
+    else this.#arrived.add(topic);
   }
 
   #count(bytes: number): void {

@@ -24,6 +24,7 @@ export interface LinkRun {
 }
 
 const INSTALL_TIMEOUT_MS = 300_000;
+const SENT_BAR = 1.1;
 
 /** Installs a package on a real daemon whose broker is behind a bad link. @throws DeployError E_DEVICE_TIMEOUT, E_BENCH */
 export async function installOver(quality: LinkQuality, signal: AbortSignal, backoff?: Backoff): Promise<LinkRun> {
@@ -46,7 +47,10 @@ export async function installOver(quality: LinkQuality, signal: AbortSignal, bac
   }
 }
 
-/** Several runs, because with few losses one run is luck. The first cut falls into another part of the first 2 * `firstCutAfterBytes` in each. */
+/**
+ * Several runs, because with few losses one run is luck. The first cut falls into another part of the first 2 * `firstCutAfterBytes` in each. Lost messages
+ * are the link's, and cost on average 1 / (1 - lossShare) of what is missing; what a device can do is in the rest, so that has a bar for each run.
+ */
 export async function linkBars(signal: AbortSignal, { quality = BAD_LINK, runs = 4, backoff }: { quality?: LinkQuality; runs?: number; backoff?: Backoff } = {}): Promise<Bar[]> {
   const all: LinkRun[] = [];
   for (let seed = 1; seed <= runs; seed++) {
@@ -56,12 +60,18 @@ export async function linkBars(signal: AbortSignal, { quality = BAD_LINK, runs =
   const sum = (of: (run: LinkRun) => number): number => all.reduce((total, run) => total + of(run), 0);
   const installed = all.filter(({ state }) => state === 'committed').length;
   const shares = all.map(({ stats, missingBytes }) => (stats.blockBytes / missingBytes).toFixed(3)).join(', ');
-  const sent = sum(({ stats }) => stats.blockBytes) / sum(({ missingBytes }) => missingBytes);
+  const missing = sum(({ missingBytes }) => missingBytes);
+  const sent = sum(({ stats }) => stats.blockBytes) / missing;
+  const percent = (of: (stats: LinkStats) => number): string => (100 * sum(({ stats }) => of(stats)) / missing).toFixed(2);
+  const classes = `${percent((stats) => stats.lostBlockBytes)} % lost, ${percent((stats) => stats.cutBlockBytes)} % on the way at a cut, ${percent((stats) => stats.repeatedBlockBytes)} % here already`;
+  const beyond = all.map(({ stats, missingBytes }) => 100 * ((stats.blockBytes - stats.lostBlockBytes) / missingBytes - 1));
+  const beyondBar = Number((100 * (SENT_BAR - 1 / (1 - quality.lossShare))).toFixed(1));
   const link = `${Math.round(quality.lossShare * 100)} % of the messages lost, ${quality.roundTripMs} ms there and back, a cut every ${quality.cutEveryMs / 1000} s`;
   const seen = `${sum(({ stats }) => stats.lost)} of ${sum(({ stats }) => stats.messages)} messages lost, ${sum(({ stats }) => stats.cuts)} cuts, ${(sum(({ seconds }) => seconds) / runs).toFixed(1)} s each`;
   const codes = all.flatMap(({ code }) => (code === null ? [] : [code]));
   return [
     { id: 'transfer.link.installed', what: `installs of a package of ${((all[0]?.packageBytes ?? 0) / 1e6).toFixed(1)} MB over a link with ${link} (${[seen, ...codes].join(', ')})`, value: installed, unit: 'count', bar: `= ${runs}`, met: installed === runs },
-    { id: 'transfer.link.sent', what: `bytes of blocks that were sent on that link, in multiples of what was missing (${shares})`, value: sent, unit: 'x', bar: '<= 1.1', met: installed === runs && sent <= 1.1 },
+    { id: 'transfer.link.sent', what: `bytes of blocks that were sent on that link, in multiples of what was missing (${shares}; ${classes})`, value: sent, unit: 'x', bar: `<= ${SENT_BAR}`, met: installed === runs && sent <= SENT_BAR },
+    { id: 'transfer.link.beyond', what: `of them beyond what was missing and what was lost, in the worst run (${beyond.map((value) => value.toFixed(1)).join(', ')}): on the way at a cut, here already, and MQTT's own bytes`, value: Math.max(...beyond), unit: '%', bar: `<= ${beyondBar}`, met: Math.max(...beyond) <= beyondBar },
   ];
 }

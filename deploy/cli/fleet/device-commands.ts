@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
-import type { CommandName, CommandStatement, Response } from '../../../agent/contracts/index.js';
+import { randomClientId, type CommandName, type CommandStatement, type Response } from '../../../agent/contracts/index.js';
 import { connectLink } from '../../mqtt/link.js';
-import { randomBytes } from 'node:crypto';
 import { sendCommand } from '../../publish/command.js';
 import { desiredOf } from '../../publish/packages.js';
 import { chosenPipeline } from '../../publish/pipeline.js';
@@ -102,7 +101,7 @@ function addPipelineOption(command: Command): Command {
 async function run(self: Command, command: DeviceCommand, { device, options }: { device: string; options: DeviceOptions }): Promise<Report> {
   return withDevice(self, { device, options }, async (publisher, signal, director) => {
     const pipeline = command.ofPipeline ? { pipeline: chosenPipeline(device, publisher.pipelines(device), options.pipeline) } : {};
-    const client = await connectLink({ ...brokerLink(options), clientId: `sterna-command-${randomBytes(4).toString('hex')}` });
+    const client = await connectLink({ ...brokerLink(options), clientId: randomClientId('sterna-command') });
     try {
       const { result = {} } = await sendCommand(client, {
         address: { fleet: options.fleet, device }, name: command.name, timeoutMs: options.timeout * 1000, signal, status: publisher.known(device).status, ...pipeline,

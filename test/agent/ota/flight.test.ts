@@ -7,7 +7,7 @@ const length = (): number => 100;
 
 /** As it is when some pieces have come without a loss: the whole window may be used. */
 function warm(flight: Flight): Flight {
-  for (let i = 1000; i < 1006; i++) {
+  for (let i = 1000; i < 1024; i++) {
     flight.ask(i, 100, 0);
     flight.arrived(i, 1);
     flight.settled(i);
@@ -76,9 +76,9 @@ describe('what is on the way', () => {
     expect(ask()).toHaveLength(16);
   });
 
-  it('begins with a quarter of its window, and has the whole after six pieces without a loss', () => {
+  it('begins with a quarter of its window, and has the whole after 24 pieces without a loss', () => {
     const have = new BlockSet(1000);
-    const lengths = [0, 2, 6].map((arrived) => {
+    const lengths = [0, 8, 24].map((arrived) => {
       const flight = new Flight({ pieces: 16, bytes: 10_000 });
       for (let i = 0; i < arrived; i++) { flight.ask(900 + i, 100, 0); flight.arrived(900 + i, 1); flight.settled(900 + i); }
       return flight.next(have, length).length;
@@ -88,6 +88,39 @@ describe('what is on the way', () => {
     for (const index of unlucky.next(have, length)) unlucky.ask(index, 100, 0);
     unlucky.lose(); // a cut in the first window makes it no larger
     expect(unlucky.next(have, length)).toHaveLength(4);
+  });
+
+  it('puts after a loss at most a 48th of what was missing at stake, but always a piece of any size', () => {
+    const have = new BlockSet(10_000);
+    const onTheWay = (missingBytes: number, lossy: boolean): number => {
+      const flight = warm(new Flight({ pieces: 16, bytes: 512 * 1024 }, missingBytes));
+      if (lossy) {
+        flight.ask(0, 16_384, 0);
+        flight.lose();
+      }
+      return flight.next(have, () => 16_384).length;
+    };
+    expect(onTheWay(6_000_000, false)).toBe(16);
+    expect(onTheWay(6_000_000, true)).toBe(7); // 125,000 bytes
+    expect(onTheWay(100_000, true)).toBe(4); // the largest piece has 64 KiB
+    expect(onTheWay(160_000_000, true)).toBe(8); // a cut costs little of a large package
+  });
+
+  it('asks when half of the window is free, and after a loss when a quarter is', () => {
+    const have = new BlockSet(1000);
+    const free = (lossy: boolean, arrived: number): number => {
+      const flight = warm(new Flight({ pieces: 16, bytes: 10_000 }));
+      if (lossy) {
+        flight.ask(999, 100, 0);
+        flight.lose();
+      }
+      const asked = flight.next(have, length);
+      for (const index of asked) flight.ask(index, 100, 0);
+      for (const index of asked.slice(0, arrived)) { flight.arrived(index, 1); flight.settled(index); }
+      return flight.next(have, length).length;
+    };
+    expect([free(false, 7), free(false, 8)]).toEqual([0, 8]);
+    expect([free(true, 1), free(true, 2)]).toEqual([0, 2]);
   });
 
   it('keeps what was asked for within one bitmap', () => {

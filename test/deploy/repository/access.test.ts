@@ -4,11 +4,16 @@ import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { privateClientId } from '../../../agent/contracts/index.js';
 import { loadConfig } from '../../../agent/main.js';
+import { MqttLink } from '../../../agent/mqtt/link.js';
+import { SharedCollector } from '../../../deploy/collector/shared-collector.js';
+import { SqliteFleetStore } from '../../../deploy/collector/sqlite-fleet-store.js';
+import { CollectorStore } from '../../../deploy/collector/store.js';
 import { mosquittoListener } from '../../../deploy/repository/access.js';
 import { freePort, mosquittoBroker, mosquittoMissing } from '../../agent/support/brokers.js';
 import { opensslMissing } from '../../agent/support/certificates.js';
-import { until } from '../../agent/support/tools.js';
+import { quietLog, until } from '../../agent/support/tools.js';
 import { SignedFleet } from '../../agent/trust/fleet.js';
 import { captureCli } from '../cli/capture.js';
 
@@ -87,6 +92,43 @@ describe(skip ? 'access to a broker (skipped: mosquitto or openssl is not instal
     await operator.publishAsync('sterna/v2/test/gate/cmd/bench', 'genuine', { qos: 1 });
     await until('its own message', () => seen.includes('sterna/v2/test/gate/cmd/bench'));
     expect(seen).toEqual(['sterna/v2/test/gate/cmd/bench']);
+  }, 60_000);
+
+  it.skipIf(skip)('OTA-128: a device that knows how client ids of devices and collectors begin ends no connection, and takes over no session', async () => {
+    const fleet = new SignedFleet();
+    const url = `mqtts://127.0.0.1:${await freePort()}`;
+    const [door, gate] = [await provisioned(fleet, 'door', url), await provisioned(fleet, 'gate', url)];
+    const authority = await guarded(fleet, url);
+    const store = new SqliteFleetStore(new CollectorStore(':memory:'));
+    const collecting = (): SharedCollector => new SharedCollector({
+      url, group: 'ours', name: 'a', inventory: false, caFile: join(authority, 'ca.pem'), certFile: join(authority, 'operator.pem'), keyFile: join(authority, 'operator.key'),
+    }, store);
+    const { broker } = loadConfig({ path: join(door, 'sterna.yaml'), env: {} });
+    let births = 0;
+    const ended: unknown[] = [];
+    const device = new MqttLink({ broker: { ...broker, url }, clientId: 'sterna-test-door', statusTopic: 'sterna/v2/test/door/status', subscriptions: ['sterna/v2/test/door/cmd/+'] }, {
+      nextBirth: () => ++births, status: () => Buffer.alloc(0), onConnected: () => undefined, onDisconnected: (error) => ended.push(error), onFailed: (error) => ended.push(error), onMessage: () => undefined,
+    }, quietLog);
+    onTestFinished(() => device.stop());
+    device.start();
+    await until('the device is connected', () => device.connected);
+    const first = collecting();
+    await first.start();
+    await first.stop(); // its session stays, and with it what comes for it
+    await device.publish('sterna/v2/test/door/reported', Buffer.from('kept'), { qos: 1, retain: false });
+
+    const keyOfGate = readFileSync(join(gate, 'device.key'));
+    for (const id of ['sterna-collect-ours-a', 'sterna-test-door', 'sterna-test-gate'].flatMap((name) => [name, privateClientId(name, { url, key: keyOfGate })])) {
+      const thief = connect(url, { ...identity(gate), clientId: id, clean: false });
+      onTestFinished(() => thief.endAsync(true));
+      expect(await new Promise<boolean>((resolve) => thief.once('connect', ({ sessionPresent }) => resolve(sessionPresent))), id).toBe(false);
+    }
+    const second = collecting();
+    onTestFinished(() => second.stop());
+    await second.start();
+    await until('what was kept for the collector', () => second.stats.messages > 0);
+    expect(second.stats.messages).toBe(1);
+    expect({ births, ended, connected: device.connected }).toEqual({ births: 1, ended: [], connected: true });
   }, 60_000);
 
   it.skipIf(skip)('OTA-071: a client without a certificate of the authority is not let in', async () => {
