@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { join } from 'node:path';
-import { ReportGuard } from '../repository/report-guard.js';
+import { ReportGuard, type RefusedReports } from '../repository/report-guard.js';
 import { messageOf } from '../../runtime/errors.js';
 import { AccessFolderKeys } from '../repository/report-keys.js';
 import { ReportMemory, reportMemoryFile } from '../repository/report-memory.js';
@@ -46,15 +46,40 @@ function reportMemory(self: Command): ReportMemory | null {
   }
 }
 
-/** One line a device whose reports were refused; empty without any. */
-export function refusedText(guard: ReportGuard): string {
-  return [...guard.allRefused()].map(([name, { code, message, count }]) => `${name}: ${count} ${count === 1 ? 'report' : 'reports'} refused: ${message} (${code})`).join('\n');
+type Refused = readonly [name: string, reports: RefusedReports];
+
+const refusedLine = ([name, { code, message, count }]: Refused): string => `${name}: ${count} ${count === 1 ? 'report' : 'reports'} refused: ${message} (${code})`;
+
+function refusedRow([name, { code, message, count, timeMs }]: Refused): Record<string, unknown> {
+  const [fleet, device] = name.split('/');
+  return { fleet, device, code, message, count, time_ms: timeMs };
 }
 
+/** One line a device whose reports were refused; empty without any. */
+export const refusedText = (guard: ReportGuard): string => [...guard.allRefused()].map(refusedLine).join('\n');
+
 /** The same for --json. */
-export function refusedJson(guard: ReportGuard): Record<string, unknown>[] {
-  return [...guard.allRefused()].map(([name, { code, message, count, timeMs }]) => {
-    const [fleet, device] = name.split('/');
-    return { fleet, device, code, message, count, time_ms: timeMs };
-  });
+export const refusedJson = (guard: ReportGuard): Record<string, unknown>[] => [...guard.allRefused()].map(refusedRow);
+
+/** Devices that one take names; whoever controls a broker can invent any number of them. */
+const MOST_NAMED = 10;
+
+/** What was refused since it was asked last, for programs that go on: whoever asks now and then limits how fast a hostile broker can fill a log. */
+export class NewRefusals {
+  readonly #guard: ReportGuard;
+  #counts = new Map<string, number>();
+
+  constructor(guard: ReportGuard) {
+    this.#guard = guard;
+  }
+
+  /** The devices with new refusals, the latest first, of which at most ten are named; counts are those since the start. */
+  take(): { text: string; json: Record<string, unknown>[]; devices: number } {
+    const all = [...this.#guard.allRefused()];
+    const fresh = all.filter(([name, { count }]) => count !== this.#counts.get(name)).reverse();
+    this.#counts = new Map(all.map(([name, { count }]) => [name, count]));
+    const named = fresh.slice(0, MOST_NAMED);
+    const more = fresh.length - named.length;
+    return { text: [...named.map(refusedLine), ...(more === 0 ? [] : [`... and reports of ${more} more ${more === 1 ? 'device' : 'devices'}`])].join('\n'), json: named.map(refusedRow), devices: fresh.length };
+  }
 }

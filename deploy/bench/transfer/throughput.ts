@@ -9,15 +9,18 @@ import { openBench, type BenchDevice, type TransferBench } from './transfer-benc
 
 const MB = 1e6;
 const MIB = 2 ** 20;
-/** A package of four times the size may add no more: sixteen windows of the default configuration, for what the allocators of Node keep. */
-const MEMORY_BAR_MIB = 8;
+/**
+ * What the window bounds does not grow with the package, so one of twice the size may add no more than the peaks of equal packages differ. Smaller packages
+ * than 80 MB would not do: what V8 has not collected yet grows until then, to a bound of its own (A-057).
+ */
+const MEMORY_BAR_MIB = 2;
 const SAMPLE_MS = 25;
 const TIMEOUT_MS = 300_000;
 
 export interface ThroughputOptions {
-  /** Of the large package; the small one, with which its memory is compared, has a quarter. */
+  /** Of the package whose rate is measured; the one with which its memory is compared has twice as many. */
   bytes?: number;
-  /** Transfers of the large package. */
+  /** Transfers of each. */
   rounds?: number;
 }
 
@@ -27,21 +30,26 @@ interface Transfer {
   peakBytes: number;
 }
 
-export async function throughputBars(signal: AbortSignal, { bytes = 64 * MB, rounds = 3 }: ThroughputOptions = {}): Promise<Bar[]> {
+export async function throughputBars(signal: AbortSignal, { bytes = 80 * MB, rounds = 3 }: ThroughputOptions = {}): Promise<Bar[]> {
   const bench = await openBench(signal, { blocksPerSecond: 1e6 });
   try {
     const device = await bench.startDevice('near', bench.brokerUrl);
     await bench.known(device.name);
     await transfer(bench, device, { bytes: bytes / 4, seed: 1, signal }); // the code is compiled now
-    const small = await transfer(bench, device, { bytes: bytes / 4, seed: 2, signal });
-    const large: Transfer[] = [];
-    for (let round = 0; round < rounds; round++) large.push(await transfer(bench, device, { bytes, seed: 3 + round, signal }));
-    const rates = large.map(({ bytesPerS }) => bytesPerS / MB).sort((a, b) => a - b);
+    const [once, twice]: [Transfer[], Transfer[]] = [[], []];
+    for (let round = 0; round < rounds; round++) {
+      once.push(await transfer(bench, device, { bytes, seed: 2 + 2 * round, signal }));
+      twice.push(await transfer(bench, device, { bytes: 2 * bytes, seed: 3 + 2 * round, signal }));
+    }
+    const rates = once.map(({ bytesPerS }) => bytesPerS / MB).sort((a, b) => a - b);
     const rate = percentile(rates, 50);
-    const grown = (Math.max(...large.map(({ peakBytes }) => peakBytes)) - small.peakBytes) / MIB;
+    const peaks = [once, twice].map((transfers) => transfers.map(({ peakBytes }) => peakBytes / MIB).sort((a, b) => a - b));
+    const [before = 0, after = 0] = peaks.map((sorted) => percentile(sorted, 50));
+    const [small, large] = peaks.map((sorted) => sorted.map((value) => value.toFixed(1)).join(', '));
+    const grown = after - before;
     return [
       { id: 'transfer.throughput', what: `throughput of a package of ${bytes / MB} MB through ${bench.broker} on loopback, median of ${rounds} (${rates.map((value) => value.toFixed(1)).join(', ')})`, value: rate, unit: 'MB/s', bar: '>= 20', met: rate >= 20 },
-      { id: 'transfer.memory', what: `resident memory of the daemon at most while ${bytes / MB} MB arrive, above that of ${bytes / 4 / MB} MB (${(small.peakBytes / MIB).toFixed(0)} MiB)`, value: grown, unit: 'MiB', bar: `<= ${MEMORY_BAR_MIB}`, met: grown <= MEMORY_BAR_MIB },
+      { id: 'transfer.memory', what: `largest resident memory of the daemon while ${2 * bytes / MB} MB arrive (${large ?? ''} MiB), above that of ${bytes / MB} MB (${small ?? ''} MiB), medians of ${rounds}`, value: grown, unit: 'MiB', bar: `<= ${MEMORY_BAR_MIB}`, met: grown <= MEMORY_BAR_MIB },
     ];
   } finally {
     await bench.close();

@@ -13,7 +13,7 @@ import { DeployError } from '../../errors.js';
 import { addBrokerOptions, brokerLink, type BrokerOptions } from '../broker-options.js';
 import { interruptible } from '../interrupt.js';
 import { integer, positive, requireId } from '../options.js';
-import { reportGuard } from '../report-options.js';
+import { NewRefusals, reportGuard } from '../report-options.js';
 import { emit, log, type Report } from '../output.js';
 
 interface CollectOptions extends BrokerOptions {
@@ -52,8 +52,10 @@ export function registerCollect(fleet: Command): void {
 
 async function collect(self: Command, options: CollectOptions, { link, signal }: { link: ReturnType<typeof brokerLink>; signal: AbortSignal }): Promise<void> {
   const store = await openStore(options);
+  const guard = reportGuard(self, options);
+  const refusals = new NewRefusals(guard);
   const collector = new SharedCollector({
-    ...link, guard: reportGuard(self, options), group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
+    ...link, guard, group: options.group, name: options.name, ...(options.fleet === undefined ? {} : { fleet: options.fleet }),
     receiveMaximum: options.receiveMaximum, sessionSeconds: options.session, inventory: options.inventory,
     batching: { maxMessages: options.batch, maxDelayMs: options.delay },
     onStore: (error) => log(self, error === null ? 'The store works again.' : `The store fails, and is tried again: ${error instanceof Error ? error.message : String(error)}`),
@@ -61,12 +63,12 @@ async function collect(self: Command, options: CollectOptions, { link, signal }:
   try {
     await collector.start();
     log(self, `Collecting as ${options.name} of ${options.group}   (Ctrl-C ends it)`);
-    for await (const _ of every(options.report * 1000, null, { signal })) emit(self, await reportOf(collector, store));
+    for await (const _ of every(options.report * 1000, null, { signal })) emit(self, await reportOf(collector, store, refusals));
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
     await collector.stop();
-    emit(self, await reportOf(collector, store));
+    emit(self, await reportOf(collector, store, refusals));
     await store.close();
   }
 }
@@ -83,15 +85,17 @@ async function openStore({ database, postgres, metrics, name, maxDevices, keepDa
   return new SqliteFleetStore(new CollectorStore(database, { ...defaultLimits, devices: maxDevices }, 'full'));
 }
 
-async function reportOf(collector: SharedCollector, store: FleetStore): Promise<Report> {
+/** A line of figures, and whose reports were refused since the line before. */
+export async function reportOf(collector: Pick<SharedCollector, 'takeLag' | 'stats' | 'waiting' | 'connected'>, store: Pick<FleetStore, 'totals'>, refusals: NewRefusals): Promise<Report> {
   const lag = collector.takeLag();
   const [p50, p99] = [quantile(lag, 0.5), quantile(lag, 0.99)];
   const { stats, waiting, connected } = collector;
   const totals = await store.totals().catch(() => null);
   const ms = (value: number | null): string => (value === null ? '-' : `${value.toFixed(0)} ms`);
+  const refused = refusals.take();
   const counted = Object.entries(stats).filter(([key, n]) => n > 0 && !['messages', 'batches'].includes(key)).map(([key, n]) => `${n} ${key}`).join(', ');
   return {
-    json: { time_ms: Date.now(), connected, waiting, stats, totals, lag: { p50_ms: p50, p99_ms: p99, max_ms: lag.max, histogram: lag } },
-    text: `${connected ? '' : 'NOT CONNECTED; '}${stats.messages} messages (${counted}) in ${stats.batches} batches; ${waiting} waiting; window to store ${ms(p50)}, p99 ${ms(p99)}${totals === null ? '' : `; ${totals.devices} devices, ${totals.windows} windows`}`,
+    json: { time_ms: Date.now(), connected, waiting, stats, totals, refused_reports: refused.json, refused_devices: refused.devices, lag: { p50_ms: p50, p99_ms: p99, max_ms: lag.max, histogram: lag } },
+    text: `${connected ? '' : 'NOT CONNECTED; '}${stats.messages} messages (${counted}) in ${stats.batches} batches; ${waiting} waiting; window to store ${ms(p50)}, p99 ${ms(p99)}${totals === null ? '' : `; ${totals.devices} devices, ${totals.windows} windows`}${refused.text === '' ? '' : `\n${refused.text}`}`,
   };
 }
