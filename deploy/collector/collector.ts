@@ -92,7 +92,7 @@ export class Collector extends EventEmitter<CollectorEvents> {
         this.guard.requireNewer(address, message.value, this.#store.device(address)?.reported ?? null);
         return this.#noted(address, this.#store.note(address, 'reported', message.value, nowMs));
       }
-      case 'telemetry': return this.#takeWindow(address, message.value, nowMs);
+      case 'telemetry': return this.#takeWindow(address, message, nowMs);
       case 'event': return this.#takeEvent(address, message.value, nowMs);
     }
   }
@@ -111,10 +111,10 @@ export class Collector extends EventEmitter<CollectorEvents> {
     else this.emit('device', record);
   }
 
-  #takeWindow(address: DeviceAddress, window: TelemetryWindow, nowMs: number): void {
-    const arrival = this.#store.takeWindow(address, window, nowMs);
+  #takeWindow(address: DeviceAddress, message: Extract<FleetMessage, { kind: 'telemetry' }>, nowMs: number): void {
+    const arrival = this.#store.takeWindow(address, message, nowMs);
     if (arrival === 'refused') this.stats.devicesRefused++;
-    else if (arrival === 'added') this.emit('telemetry', address, window);
+    else if (arrival === 'added') this.emit('telemetry', address, message.value);
     else if (arrival === 'duplicate') this.stats.duplicates++;
     else this.stats.overlaps++;
   }

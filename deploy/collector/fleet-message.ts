@@ -12,7 +12,7 @@ export type FleetContent =
   | { kind: 'status'; value: Status }
   | { kind: 'caps'; value: Caps }
   | { kind: 'reported'; value: Reported }
-  | { kind: 'telemetry'; value: TelemetryWindow }
+  | { kind: 'telemetry'; value: TelemetryWindow; /** As it came, for stores that keep the text. */ payload?: Uint8Array }
   | { kind: 'event'; value: Event };
 
 export type FleetMessage = FleetContent & { address: DeviceAddress };
@@ -38,7 +38,7 @@ function readContent(topic: DeviceTopic, payload: Uint8Array): FleetContent | nu
   switch (topic.kind) {
     case 'status': return { kind: 'status', value: decodePayload(statusSchema, payload) };
     case 'caps': return { kind: 'caps', value: decodePayload(capsSchema, payload) };
-    case 'telemetry': return { kind: 'telemetry', value: decodePayload(telemetrySchema, payload) };
+    case 'telemetry': return { kind: 'telemetry', value: decodePayload(telemetrySchema, payload), payload };
     case 'event': {
       const value = decodePayload(eventSchema, payload);
       if (value.type !== topic.type) throw new ContractError('E_PAYLOAD', `Field "type": ${value.type} arrived on the topic of ${topic.type}`);

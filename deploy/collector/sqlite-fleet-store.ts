@@ -41,7 +41,7 @@ export class SqliteFleetStore implements FleetStore {
 
   #take(message: FleetMessage, receivedMs: number): Outcome {
     const { address } = message;
-    if (message.kind === 'telemetry') return this.#store.takeWindow(address, message.value, receivedMs);
+    if (message.kind === 'telemetry') return this.#store.takeWindow(address, message, receivedMs);
     if (message.kind === 'event') {
       if (!this.#store.touch(address, receivedMs)) return 'refused';
       return this.#store.addEvent(address, message.value) ? 'added' : 'duplicate';

@@ -3,7 +3,7 @@ import {
   capsSchema, eventSchema, histogramSchema, mergeHistograms, reportedSchema, statusSchema,
   type Caps, type DeviceAddress, type Event, type HistogramData, type Reported, type Status, type TelemetryWindow,
 } from '../../agent/contracts/index.js';
-import type { Facet } from './fleet-message.js';
+import type { Facet, FleetContent } from './fleet-message.js';
 import type { FleetTotals } from './fleet-store.js';
 import { HistoryStore } from './history-store.js';
 import { KEPT_MS, mergedOf, slotOf, type LatencySlot } from './latency-slots.js';
@@ -39,6 +39,9 @@ export interface DeviceRecord extends DeviceAddress {
 }
 
 interface DeviceRow { fleet: string; device: string; seen_ms: number; status: string | null; caps: string | null; reported: string | null }
+
+/** A window, and the message that it was read from. */
+type WindowMessage = Pick<Extract<FleetContent, { kind: 'telemetry' }>, 'value' | 'payload'>;
 
 /** A device was heard at its last message or window, whichever came later. */
 const RECORDS = `
@@ -125,19 +128,19 @@ export class CollectorStore {
   }
 
   /** A window of a device that was heard with it. `refused`: its device is one too many. @param receivedMs by the clock of the collector */
-  takeWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs: number): Arrival | 'refused' {
+  takeWindow(address: DeviceAddress, { value, payload }: WindowMessage, receivedMs: number): Arrival | 'refused' {
     return this.transaction(() => {
       const known = this.#known.get(`${address.fleet}/${address.device}`);
       // The stream says when the window came; the device has to where the clock of the collector was set back.
       if ((known === undefined || receivedMs < known) && !this.touch(address, receivedMs)) return 'refused';
-      return this.addWindow(address, window, receivedMs);
+      return this.addWindow(address, value, receivedMs, payload);
     });
   }
 
   /** Takes each window once (window-store.ts), whether the device is known or not. @param receivedMs by the clock of the collector */
-  addWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs = window.end_ms): Arrival {
+  addWindow(address: DeviceAddress, window: TelemetryWindow, receivedMs = window.end_ms, payload?: Uint8Array): Arrival {
     return this.transaction((): Arrival => {
-      const arrival = this.#windows.add(address, window, { nowMs: receivedMs, keep: this.#share(this.#limits.windowsPerDevice, this.#limits.windows) });
+      const arrival = this.#windows.add(address, window, { nowMs: receivedMs, payload, keep: this.#share(this.#limits.windowsPerDevice, this.#limits.windows) });
       if (arrival === 'added') this.history.add(address, window, slotOf(window, receivedMs), this.#devices);
       return arrival;
     });

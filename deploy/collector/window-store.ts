@@ -21,6 +21,8 @@ export interface TelemetryAccount {
 
 /** Of a device: a new stream begins with each new database of the device. */
 const STREAMS_PER_DEVICE = 64;
+/** Windows whose message is at most as long are kept as they came, which saves writing them as JSON again; of longer ones, only what the contracts know. */
+const MOST_BYTES_AS_THEY_CAME = 16_384;
 /** Of a stream. Holes beyond are given up from the oldest on: late windows that would fill them count as duplicates. */
 const SPANS_PER_STREAM = 512;
 
@@ -54,13 +56,14 @@ export class WindowStore {
    * Each number of a stream is taken once: a window whose `first_seq..seq` meets a known one is refused and counted, however
    * the device merged it meanwhile. So backfill never overwrites what came live.
    * @param keep newest windows of the device that stay, at least one
+   * @param payload the message that the window was read from
    */
-  add(address: DeviceAddress, window: TelemetryWindow, { nowMs, keep }: { nowMs: number; keep: number }): Arrival {
+  add(address: DeviceAddress, window: TelemetryWindow, { nowMs, keep, payload }: { nowMs: number; keep: number; payload?: Uint8Array | undefined }): Arrival {
     const tip = this.#tip(address, window.stream_id);
     const arrival = this.#arrival(tip, window);
     if (arrival === 'added') {
       this.#join(tip, window.first_seq, window.seq);
-      this.#keep(address, tip, window, keep);
+      this.#keep(address, tip, { window, keep, text: textOf(window, payload) });
     }
     const [column, n] = arrival === 'added' ? ['received', window.seq - window.first_seq + 1] : [`${arrival}s`, 1];
     this.#db.prepare(`UPDATE stream SET ${column} = ${column} + ?, seen_ms = ? WHERE id = ?`).run(n, Math.round(nowMs), tip.id);
@@ -148,8 +151,8 @@ export class WindowStore {
   }
 
   /** The newest windows stay. A device that has as many as it may overwrites its oldest one, which touches fewer pages than a new row and a deleted one. */
-  #keep({ fleet, device }: DeviceAddress, tip: Tip, window: TelemetryWindow, keep: number): void {
-    const row = [window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, JSON.stringify(window)];
+  #keep({ fleet, device }: DeviceAddress, tip: Tip, { window, keep, text }: { window: TelemetryWindow; keep: number; text: string }): void {
+    const row = [window.boot_id, window.seq, Math.round(window.end_ms), window.backfill ? 1 : 0, text];
     if (tip.kept < keep) {
       this.#db.prepare('INSERT INTO telemetry (fleet, device, boot_id, seq, end_ms, backfill, payload) VALUES (?, ?, ?, ?, ?, ?, ?)').run(fleet, device, ...row);
       tip.kept += 1;
@@ -164,3 +167,8 @@ export class WindowStore {
       WHERE id = (SELECT id FROM telemetry WHERE fleet = ? AND device = ? ORDER BY end_ms, id LIMIT 1) AND end_ms <= ?`).run(...row, fleet, device, Math.round(window.end_ms));
   }
 }
+
+const utf8 = new TextDecoder();
+
+const textOf = (window: TelemetryWindow, payload: Uint8Array | undefined): string =>
+  (payload === undefined || payload.byteLength > MOST_BYTES_AS_THEY_CAME ? JSON.stringify(window) : utf8.decode(payload));

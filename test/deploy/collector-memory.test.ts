@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { MIGRATIONS } from '../../deploy/collector/schema.js';
+import { readMessage } from '../../deploy/collector/fleet-message.js';
 import { CollectorStore, defaultLimits, type StoreLimits } from '../../deploy/collector/store.js';
+import { ReportGuard } from '../../deploy/repository/report-guard.js';
 import { temporaryFolder } from '../agent/support/tools.js';
-import { DOOR, status, telemetry } from './fixtures.js';
+import { DOOR, status, telemetry, topic } from './fixtures.js';
 
 const MINUTE = 60_000;
 const NOW = 1_760_000_100_000; // the begin of a slot
@@ -20,13 +22,13 @@ const windowsOf = (store: CollectorStore, range = ALL): number[] => store.histor
 const total = (store: CollectorStore): number => windowsOf(store).reduce((sum, n) => sum + n, 0);
 /** Fields of a window whose pipeline has lost so many frames. */
 const lost = (frames: number): Parameters<typeof telemetry>[2] => ({ pipelines: telemetry(0, NOW).pipelines.map((pipeline) => ({ ...pipeline, counters: { frames_dropped_total: frames } })) });
-const take = (store: CollectorStore, seq: number, atMs = NOW + seq * 1000, over: Parameters<typeof telemetry>[2] = {}): string => store.takeWindow(DOOR, telemetry(seq, atMs, over), atMs);
+const take = (store: CollectorStore, seq: number, atMs = NOW + seq * 1000, over: Parameters<typeof telemetry>[2] = {}): string => store.takeWindow(DOOR, { value: telemetry(seq, atMs, over) }, atMs);
 
 describe('the memory of the store of a collector', () => {
   it('is taken back with a transaction', () => {
     const store = opened(':memory:', { ...defaultLimits, devices: 1 });
     expect(() => store.transaction(() => {
-      store.takeWindow({ fleet: 'demo', device: 'another' }, telemetry(1, NOW), NOW);
+      store.takeWindow({ fleet: 'demo', device: 'another' }, { value: telemetry(1, NOW) }, NOW);
       throw new Error('power cut');
     })).toThrow('power cut');
     take(store, 1);
@@ -37,7 +39,7 @@ describe('the memory of the store of a collector', () => {
     expect([1, 2, 3, 3].map((seq) => take(store, seq))).toEqual(['duplicate', 'added', 'added', 'duplicate']);
     expect(store.account(DOOR)).toMatchObject({ received: 3, duplicates: 2, missing: 0 });
     expect(windowsOf(store)).toEqual([3]);
-    expect(store.takeWindow({ fleet: 'demo', device: 'another' }, telemetry(1, NOW), NOW)).toBe('refused');
+    expect(store.takeWindow({ fleet: 'demo', device: 'another' }, { value: telemetry(1, NOW) }, NOW)).toBe('refused');
   });
 
   it('gives way to what another collector writes into the same file', () => {
@@ -97,6 +99,17 @@ describe('the memory of the store of a collector', () => {
     for (let i = 0; i < 3; i++) store.touch({ fleet: 'demo', device: `more-${i}` }, NOW);
     take(store, 40);
     expect(store.windows(DOOR, 100).map(({ seq }) => seq)).toEqual(Array.from({ length: 10 }, (_, i) => 31 + i));
+  });
+
+  it('keeps windows as they came, and of very long ones what the contracts know', () => {
+    const store = opened();
+    const send = (seq: number, unknown: string): string => {
+      const text = `\uFEFF ${JSON.stringify({ ...telemetry(seq, NOW + seq), unknown })}`;
+      const message = readMessage(topic('telemetry'), Buffer.from(text), new ReportGuard());
+      return message?.kind === 'telemetry' ? store.takeWindow(DOOR, message, NOW + seq) : 'none';
+    };
+    expect([send(1, 'later field'), send(2, 'x'.repeat(100_000))]).toEqual(['added', 'added']);
+    expect(store.windows(DOOR, 2)).toEqual([telemetry(1, NOW + 1), telemetry(2, NOW + 2)]);
   });
 
   it('says when a device was heard last, also after the clock was set back', () => {
