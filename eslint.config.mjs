@@ -69,5 +69,5 @@ export default tseslint.config(
   { files: ['agent/**/*.ts'], rules: forbid(...arrows('deploy/')) },
   ...floorRules,
   // The bench of the governor runs its pure part against simulated devices.
-  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|governor/(controller|ladder)\\.|main\\.|doctor/main\\.|calibration/main\\.)')) },
+  { files: ['deploy/**/*.ts'], rules: forbid(...arrows('agent/(?!contracts/|governor/(controller|ladder)\\.|adapt/(adapter|overlay-files)\\.|inference/runtime-port\\.|main\\.|doctor/main\\.|calibration/main\\.)')) },
 );

@@ -4,6 +4,7 @@ import { FindingsJudge } from '../../runtime/adapt/findings-judge.js';
 import { writeOverlay } from '../../runtime/adapt/overlay.js';
 import { PackageAdapter, type PackageAdaptation } from '../../runtime/adapt/package-adapter.js';
 import type { Frame } from '../../runtime/frame.js';
+import { compileInPlace } from '../../runtime/lower/compile-thread.js';
 import { openPackage, type ModelPackage } from '../../runtime/package/index.js';
 import { toCodedError } from '../errors.js';
 import type { AdaptAsk } from './adapt-protocol.js';
@@ -64,6 +65,16 @@ class Adapting {
 
 let adapting: Adapting | null = null;
 
+/** Garbage is collected when the process has grown by so much since it was last: on its own, V8 would wait until the heap is several times as large. Bytes. */
+const growth = 4 << 20;
+let collectedBytes = 0;
+
+function collect(): void {
+  if (process.memoryUsage.rss() < collectedBytes + growth) return;
+  globalThis.gc?.();
+  collectedBytes = process.memoryUsage.rss();
+}
+
 async function answer(message: unknown): Promise<object> {
   const before = process.cpuUsage();
   const cost = (): { cpuMs: number } => {
@@ -86,7 +97,11 @@ async function answer(message: unknown): Promise<object> {
 }
 
 beginModestly();
+compileInPlace();
 obeyDaemonAlone();
 process.on('message', (message) => {
-  void answer(message).catch((error: unknown) => ({ error: toCodedError(error) })).then((said) => process.send?.(said));
+  void answer(message).catch((error: unknown) => ({ error: toCodedError(error) })).then((said) => {
+    process.send?.(said);
+    collect();
+  });
 });

@@ -13,6 +13,8 @@ export interface CandidateProcess {
   /** The module that calls `serveCandidate`; the process runs it. */
   entry: URL | string;
   args?: readonly string[];
+  /** Of Node.js. */
+  flags?: readonly string[];
 }
 
 /** How the child ended, as far as its parent can tell. */
@@ -82,12 +84,12 @@ export function errorOfEnd({ code, signal, endedFor, stderr }: CandidateEnd, { t
 }
 
 /** Starts such a process. Its standard error is a pipe, and it has a channel for messages. */
-export function forkCandidate({ entry, args = [] }: CandidateProcess, { memoryBytes }: CandidateLimits, serialization: 'json' | 'advanced'): ChildProcess {
+export function forkCandidate({ entry, args = [], flags = [] }: CandidateProcess, { memoryBytes }: CandidateLimits, serialization: 'json' | 'advanced'): ChildProcess {
   const env = { ...process.env };
   // Without these variables the child cannot speak to the service manager in the daemon's name, and does not die at the daemon's fault points.
   for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'STERNA_FAULT']) delete env[name];
   const heapMiB = Math.max(48, Math.floor(memoryBytes / 2 / MiB));
-  return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization });
+  return fork(entry, [...args], { env, execArgv: [`--max-old-space-size=${heapMiB}`, ...flags], stdio: ['ignore', 'ignore', 'pipe', 'ipc'], serialization });
 }
 
 /** Calls `onOver` when the process uses more memory than it may. The caller must clear the timer when the process has ended. */

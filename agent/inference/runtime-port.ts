@@ -72,7 +72,7 @@ export function runtimePort(config: RuntimeConfig, onWarning: (warning: CodedErr
     },
     testCandidate: (path, limits, signal) => testInProcess({ entry: candidateEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy } }, limits, signal),
     openShadow: (path, request, limits, signal) => openShadowProcess({ entry: shadowEntry }, { path, engine: { pipeline, cache_dir, cache_max_bytes, energy }, request }, limits, signal),
-    openAdapt: (path, limits, signal) => openAdaptProcess({ entry: adaptEntry }, { path }, limits, signal),
+    openAdapt: (path, limits, signal) => openAdaptProcess({ entry: adaptEntry, flags: ['--expose-gc'] }, { path }, limits, signal),
     openGallery: (path, key, onWarning) => openGallery(path, { ...(key === null ? {} : { key: keyFor(path, key) }), ...(onWarning === undefined ? {} : { onWarning }) }),
     enrol: (pipeline, gallery, name, pictures) => enrolPictures(pipeline, gallery, name, pictures),
     openSource: (request) => openSource(request.input, {

@@ -7,7 +7,7 @@ import type { CompileAnswer, CompileRequest } from './compile-message.js';
 const workerFile = import.meta.url.endsWith('.js') ? new URL('./compile-worker.bundle.js', import.meta.url) : undefined;
 
 /** Models of up to this many bytes hold no weights to speak of: starting a thread takes far longer than compiling them. */
-const compiledInPlace = 16_384;
+const smallBytes = 16_384;
 
 /**
  * A thread without work waits so long for the next model. Models are opened one after the other when a pipeline starts, and a thread that has
@@ -18,8 +18,15 @@ const idleMs = 1000;
 /** The one thread that has no work; a second one ends at once. */
 let idle: { readonly worker: Worker; readonly timer: NodeJS.Timeout } | undefined;
 
+let threads = true;
+
+/** From now on this process compiles models on its own thread: it has nothing else to do meanwhile, and a second heap would take 10 MB more. */
+export function compileInPlace(): void {
+  threads = false;
+}
+
 /** Whether a model of so many bytes is compiled on a thread. */
-export const compilesApart = (bytes: number): boolean => workerFile !== undefined && bytes > compiledInPlace;
+export const compilesApart = (bytes: number): boolean => threads && workerFile !== undefined && bytes > smallBytes;
 
 function end(worker: Worker): void {
   worker.removeAllListeners();

@@ -11,11 +11,14 @@ const withData = (measure: Section) => async (options: LabBenchOptions): Promise
 
 /** What `npm run bench:lab` measures: one line a section, loaded on demand. */
 export const sections: Readonly<Record<string, (options: LabBenchOptions) => Promise<Bar[] | Absent>>> = {
+  gradients: async (options) => (await import('./gradients.js')).gradientBars(options),
+  'training-step': async (options) => (await import('./training-step.js')).trainingStepBars(options),
   embedder: withData(async (options) => (await import('./pruning.js')).embedderBars(options)),
   detector: withData(async (options) => (await import('./pruning.js')).detectorBars(options)),
   classifier: withData(async (options) => (await import('./pruning.js')).classifierBars(options)),
   thresholds: withData(async (options) => (await import('./thresholds.js')).thresholdBars(options)),
   adapt: withData(async (options) => (await import('./adapt.js')).adaptBars(options)),
+  'adapt-device': withData(async (options) => (await import('./adapt-device.js')).adaptDeviceBars(options)),
   minifloats: withData(async (options) => (await import('./minifloats.js')).minifloatBars(options)),
   sparse: withData(async (options) => (await import('./sparse.js')).sparseBars(options)),
   minillm: withData(async (options) => (await import('./minillm.js')).miniLlmBars(options)),

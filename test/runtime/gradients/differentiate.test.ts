@@ -1,6 +1,6 @@
 /** Gradients of whole graphs: random ones, batch normalization in training, straight-through rules, both engines, and what is refused. */
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { openNative } from '../../../runtime/engines/native.js';
 import { graphToOnnx } from '../../../runtime/graph/export.js';
 import { typeOf, type Graph } from '../../../runtime/graph/graph.js';
@@ -15,28 +15,35 @@ import { floats, modelBytes, node, randomTensor, type ModelSpec } from '../suppo
 import { nativeMissing } from '../support/native.js';
 import { difference, oracle, oracleMissing } from '../support/oracle.js';
 import { randomModels } from '../support/random-graphs.js';
-import { checkGradients, evaluate, withLoss } from './double.js';
+import { checkGradients, type Check, evaluate, withLoss } from './double.js';
+import { relativeError, Worst } from './worst.js';
 
 const inferred = (spec: ModelSpec): Graph => inferShapes(graphFromOnnx(parseModel(modelBytes(spec))));
 const withSum = (graph: Graph): Graph => withLoss(graph, (value) => typeOf(graph, value));
 
-function expectRight(graph: Graph, wrt: readonly string[], feeds: ReadonlyMap<string, TensorValue>): void {
-  for (const { value, gradient, difference: numeric } of checkGradients(graph, differentiate(graph, { loss: 'loss', wrt }), feeds)) {
-    expect(Math.abs(gradient - numeric), `${value}: ${gradient} and ${numeric}`).toBeLessThanOrEqual(1e-4 * Math.max(Math.abs(numeric), 1e-3));
-  }
+/** @param note is told each comparison, before any of them is judged */
+function expectRight(graph: Graph, wrt: readonly string[], feeds: ReadonlyMap<string, TensorValue>, note: (check: Check) => void = () => undefined): void {
+  const checks = checkGradients(graph, differentiate(graph, { loss: 'loss', wrt }), feeds);
+  checks.forEach(note);
+  for (const check of checks) expect(relativeError(check), `${check.value}: ${check.gradient} and ${check.difference}`).toBeLessThanOrEqual(1e-4);
 }
 
 /** How many random graphs; the bar of the bench is 200. */
 const randomGraphs = Number(process.env.STERNA_RANDOM_GRAPHS ?? 30);
 
 describe('gradients of graphs', () => {
+  const worst = new Worst();
+  let tried = 0;
+  afterAll(() => worst.write('graphs'));
+
   it('equal central differences in float64: random graphs', () => {
     fc.assert(fc.property(randomModels, (spec) => {
       const graph = withSum(inferred(spec));
       const weights = [...graph.constants].filter(([name, { dtype }]) => dtype === 'float32' && name.endsWith('.w')).slice(0, 2).map(([name]) => name);
       const feeds = new Map([['x', randomTensor([1, 3, 5, 4], 9)]]);
       const reached = weights.filter((name) => graph.nodes.some(({ inputs }) => inputs.includes(name)));
-      expectRight(graph, ['x', ...reached], feeds);
+      const name = `graph ${++tried}`;
+      expectRight(graph, ['x', ...reached], feeds, (check) => worst.note(name, check));
     }), { numRuns: randomGraphs });
   });
 

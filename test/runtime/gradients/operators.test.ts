@@ -1,5 +1,5 @@
 /** The gradient of every operator against central differences in float64, and what both engines make of the graphs. */
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { typeOf, type Graph } from '../../../runtime/graph/graph.js';
 import { graphFromOnnx } from '../../../runtime/graph/import.js';
 import { fromNumbers, toNumbers, type TensorValue } from '../../../runtime/graph/tensor-value.js';
@@ -18,6 +18,7 @@ import { layerCases } from '../ops/layer-cases.js';
 import { modelBytes } from '../support/models.js';
 import { random } from '../support/random.js';
 import { checkGradients, withLoss } from './double.js';
+import { relativeError, Worst } from './worst.js';
 
 /** Small enough for an evaluation by loops, several times. */
 const isSmall = ({ spec, feeds }: Case): boolean => [...Object.values(feeds), ...Object.values(spec.constants ?? {})].reduce((sum, { data }) => sum + data.length, 0) <= 4000;
@@ -81,15 +82,20 @@ function differentiatedOrRefused(graph: Graph, example: Case): Differentiated | 
 }
 
 describe('gradients against central differences in float64', () => {
+  const worst = new Worst();
+  const compared = new Set<string>();
+  afterAll(() => worst.write('operators', { operators: [...compared].filter((op) => differentiableOperators.includes(op)).length }));
+
   it.each(cases)('$name', (example) => {
     const graph = graphOf(example);
     if (!graph.nodes.some(({ outputs }) => outputs.includes('loss'))) return;
     const feeds = jittered(example.feeds);
     const result = differentiatedOrRefused(graph, example);
     if (result === undefined) return;
-    for (const { value, gradient, difference } of checkGradients(graph, result, feeds)) {
-      expect(Math.abs(gradient - difference), `${value}: ${gradient} and ${difference}`).toBeLessThanOrEqual(1e-4 * Math.max(Math.abs(difference), 1e-3));
-    }
+    const checks = checkGradients(graph, result, feeds);
+    if (checks.length > 0) for (const { op } of example.spec.nodes) compared.add(op);
+    for (const check of checks) worst.note(example.name, check);
+    for (const check of checks) expect(relativeError(check), `${check.value}: ${check.gradient} and ${check.difference}`).toBeLessThanOrEqual(1e-4);
   });
 
   it('are there for every operator but a few', () => {
