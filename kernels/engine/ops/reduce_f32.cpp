@@ -17,10 +17,11 @@ float Initial(ReduceKind kind) {
   }
 }
 
+// A NaN makes the largest and the smallest NaN. Both conditions are evaluated, so that compilers make vectors of them: `||` would be a branch.
 template <ReduceKind kind>
 float Combine(float acc, float v) {
-  if constexpr (kind == ReduceKind::kMax) return v > acc || v != v ? v : acc;  // a NaN makes the result NaN
-  if constexpr (kind == ReduceKind::kMin) return v < acc || v != v ? v : acc;
+  if constexpr (kind == ReduceKind::kMax) return (static_cast<int>(v > acc) | static_cast<int>(v != v)) != 0 ? v : acc;
+  if constexpr (kind == ReduceKind::kMin) return (static_cast<int>(v < acc) | static_cast<int>(v != v)) != 0 ? v : acc;
   if constexpr (kind == ReduceKind::kProduct) return acc * v;
   if constexpr (kind == ReduceKind::kSumSquare) return acc + v * v;
   return acc + v;
