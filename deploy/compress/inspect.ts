@@ -51,6 +51,18 @@ export interface PackageReport {
   sha256: string;
   /** By path in the package. */
   models: Record<string, ModelReport>;
+  /** Cheaper networks for some stages; empty: none. */
+  variants: VariantReport[];
+}
+
+export interface VariantReport {
+  name: string;
+  /** Work of a frame, and objects that are no longer found, as shares, as they were measured when the package was made. */
+  load: number;
+  cost: number;
+  /** Models by stage, with the size of their picture. */
+  stages: Record<string, { model: string; size: string; macs: number }>;
+  golden_vectors: number;
 }
 
 /**
@@ -77,5 +89,9 @@ export async function reportPackage(opened: ModelPackage): Promise<PackageReport
   const { name, version, release_counter, minimum_runtime, files } = opened.manifest;
   const models: Record<string, ModelReport> = {};
   for (const { path } of files) if (path.endsWith('.onnx')) models[path] = await reportModel(opened.file(path));
-  return { name, version, release_counter, minimum_runtime, sha256: opened.sha256, models };
+  const variants = (opened.manifest.variants ?? []).map((variant): VariantReport => ({
+    name: variant.name, load: variant.load, cost: variant.cost, golden_vectors: variant.golden.length,
+    stages: Object.fromEntries(Object.entries(variant.stages).map(([stage, { model, input }]) => [stage, { model, size: input.type === 'pixels' ? `${input.width}x${input.height}` : input.type, macs: models[model]?.macs ?? 0 }])),
+  }));
+  return { name, version, release_counter, minimum_runtime, sha256: opened.sha256, models, variants };
 }

@@ -3,7 +3,7 @@ import type { AudioChunk, Image } from '../../runtime/frame.js';
 import type { DescribeHints } from '../../runtime/kinds/kind.js';
 import { kindOf } from '../../runtime/kinds/registry.js';
 import { MANIFEST_VERSION } from '../../runtime/package/manifest.js';
-import type { ManifestInput } from '../../runtime/package/manifest.js';
+import type { ManifestInput, PackageVariant } from '../../runtime/package/manifest.js';
 import { buildPackage, unpackedPackage } from '../../runtime/package/package.js';
 import type { ModelPackage, WrittenPackage } from '../../runtime/package/package.js';
 import type { PipelineDescription } from '../../runtime/stages/contract.js';
@@ -15,6 +15,8 @@ import { describePipeline } from './describe.js';
 import type { StageModels } from './describe.js';
 import { recordPattern, recordPictures } from './record.js';
 import type { StageRun } from './record.js';
+import { describeVariant, measureVariants, replayed } from './variants.js';
+import type { DescribedVariant, VariantPlan } from './variants.js';
 
 export interface PipelinePackageOptions {
   name: string;
@@ -34,6 +36,10 @@ export interface PipelinePackageOptions {
   hints?: DescribeHints;
   /** Pictures to make golden vectors of. What the stages see of them (aligned faces, say) becomes part of the package. Without any, a generated pattern serves. */
   goldenPictures?: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>;
+  /** Cheaper networks, to which devices change while they must save heat or energy. */
+  variants?: readonly VariantPlan[];
+  /** Pictures on which load and cost of the variants are measured. */
+  variantPictures?: AsyncIterable<Image | AudioChunk> | Iterable<Image | AudioChunk>;
   calibration?: ManifestInput['calibration'];
   budget?: Partial<ManifestInput['budget']>;
   engine?: EngineOptions;
@@ -56,10 +62,33 @@ const maxError = 0.1;
  * Packs the models of a pipeline with golden vectors, which are recorded by running them here.
  * @throws DeployError E_USAGE, RuntimeError E_PACKAGE, E_MODEL_*
  */
-export async function buildPipelinePackage(kind: string, models: StageModels, options: PipelinePackageOptions): Promise<WrittenPackage> {
+export async function buildPipelinePackage(kind: string, models: StageModels, given: PipelinePackageOptions): Promise<WrittenPackage> {
+  const options = given.goldenPictures === undefined || given.variants === undefined ? given : { ...given, goldenPictures: replayed(given.goldenPictures) };
   const pipeline = await describePipeline(kind, models, options.overrides, options.engine?.engine, options.hints);
   const golden = goldenVectors(pipeline, await recordGolden(models, pipeline, options));
-  return buildPackage({ ...manifestOf(kind, models, pipeline, options), golden: golden.vectors }, { ...modelFiles(pipeline, models), ...golden.files });
+  const variants = await buildVariants(pipeline, models, options);
+  const manifest: ManifestInput = { ...manifestOf(kind, models, pipeline, options), golden: golden.vectors };
+  const files = { ...modelFiles(pipeline, models), ...golden.files, ...variants.files };
+  if (variants.stated.length === 0) return buildPackage(manifest, files);
+  const known = new Set((options.variants ?? []).filter(({ figures }) => figures !== undefined).map(({ name }) => name));
+  const open = variants.stated.filter(({ name }) => !known.has(name));
+  const measured = open.length === 0 ? [] : await measureVariants(unpackedPackage({ ...manifest, variants: open }, files), options.variantPictures ?? [], options.engine);
+  return buildPackage({ ...manifest, variants: variants.stated.map((variant) => ({ ...variant, ...measured.find(({ name }) => name === variant.name) })) }, files);
+}
+
+/** What a variant is said to save until it is measured. */
+const unmeasured = { load: 0.5, cost: 0 };
+
+async function buildVariants(own: PipelineDescription, models: StageModels, options: PipelinePackageOptions): Promise<{ stated: PackageVariant[]; files: Record<string, Uint8Array> }> {
+  const built = { stated: [] as PackageVariant[], files: {} as Record<string, Uint8Array> };
+  for (const plan of options.variants ?? []) {
+    const { name, whole, stages, settings, ...variant }: DescribedVariant = await describeVariant(own, models, plan, options);
+    const runs = await recordGolden({ ...models, ...variant.models }, whole, options);
+    const golden = goldenVectors({ kind: whole.kind, stages }, runs, `${name}-`);
+    built.stated.push({ name, ...(plan.figures ?? unmeasured), stages, settings, golden: golden.vectors });
+    Object.assign(built.files, modelFiles({ stages }, variant.models), golden.files);
+  }
+  return built;
 }
 
 /** A pipeline to try out: nothing is recorded, compressed or hashed as a whole. @throws RuntimeError E_PACKAGE */
@@ -84,7 +113,7 @@ function manifestOf(kind: string, models: StageModels, pipeline: PipelineDescrip
   };
 }
 
-function modelFiles({ stages }: PipelineDescription, models: StageModels): Record<string, Uint8Array> {
+function modelFiles({ stages }: Pick<PipelineDescription, 'stages'>, models: StageModels): Record<string, Uint8Array> {
   return Object.fromEntries(Object.entries(stages).map(([stage, { model }]) => [model, models[stage] ?? new Uint8Array(0)]));
 }
 
@@ -115,11 +144,12 @@ interface Golden {
   files: Record<string, Uint8Array>;
 }
 
-function goldenVectors({ kind, stages }: PipelineDescription, runs: readonly StageRun[]): Golden {
+/** `prefix`: of the names of their files. */
+function goldenVectors({ kind, stages }: Pick<PipelineDescription, 'kind' | 'stages'>, runs: readonly StageRun[], prefix = ''): Golden {
   const golden: Golden = { vectors: [], files: {} };
   const { roles } = kindOf(kind);
   for (const stage of Object.keys(stages)) {
-    runs.filter((run) => run.stage === stage).slice(0, roles[stage]?.goldenVectors).forEach((run, index) => addVector(golden, run, `golden/${stage}-${index}`, stages[stage]?.input.type === 'pixels' ? 'u8' : 'bin'));
+    runs.filter((run) => run.stage === stage).slice(0, roles[stage]?.goldenVectors).forEach((run, index) => addVector(golden, run, `golden/${prefix}${stage}-${index}`, stages[stage]?.input.type === 'pixels' ? 'u8' : 'bin'));
   }
   return golden;
 }

@@ -23,7 +23,7 @@ export async function openAny(path: string, options: ModelArguments & { engine?:
 export function withSettings(modelPackage: ModelPackage, overrides: unknown): ModelPackage {
   const result = pipelineDescription.safeParse(merge(modelPackage.manifest.pipeline, overrides));
   if (!result.success) throw new DeployError('E_USAGE', `The settings are invalid: ${result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).slice(0, 5).join('; ')}`);
-  parsePipeline(result.data);
+  parsePipeline(result.data, modelPackage.manifest.variants);
   const { manifest, sha256, bytes } = modelPackage;
   return { manifest: { ...manifest, pipeline: result.data }, sha256, bytes, file: (path) => modelPackage.file(path) };
 }

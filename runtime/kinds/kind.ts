@@ -9,6 +9,8 @@ import type { DecoderName } from '../vision/decoders/index.js';
 import type { PixelOps } from '../vision/pixels.js';
 import type { FindingRules } from '../vision/zones/settings.js';
 import type { StageIncrement } from '../incremental/settings.js';
+import { withVariant } from './variants.js';
+import type { VariantDescription, VariantParts, Varies } from './variants.js';
 
 /** What a stage is for, and how it is treated when a package is made. */
 export interface StageRole {
@@ -56,6 +58,8 @@ export interface PipelineParts {
   auditStages?: (() => Promise<Stages>) | undefined;
   /** Of the frames that the audit draws. Default: by the clock. */
   auditSeed?: number | undefined;
+  /** In the order of the blueprint's variants; absent: the pipeline has none. */
+  variants?: readonly VariantParts[] | undefined;
 }
 
 /** What a pipeline's gates want of the stages: layers to stop after, and the stages that an audit runs. */
@@ -64,12 +68,18 @@ export interface GateNeeds {
   audited: readonly string[];
 }
 
-/** A checked description, ready to become a pipeline. */
-export interface Blueprint {
+/** What must be opened for a pipeline, or for one of its variants. */
+export interface Openable {
   readonly stages: StageRecord;
   readonly gates: GateNeeds;
   /** Of the stages that compute only what has changed in their picture. */
   readonly increments: Readonly<Record<string, StageIncrement>>;
+}
+
+/** A checked description, ready to become a pipeline. */
+export interface Blueprint extends Openable {
+  /** Their stages are those that differ. */
+  readonly variants: readonly Openable[];
   override(overrides: PipelineOverrides): Blueprint;
   create(parts: PipelineParts): Pipeline;
 }
@@ -92,11 +102,13 @@ export interface DescribeHints {
 export interface Kind {
   readonly name: string;
   readonly roles: Readonly<Record<string, StageRole>>;
+  /** What a variant of a package may replace; null: this kind has no variants. */
+  readonly varies: Varies | null;
   /**
-   * Checks stages and settings.
+   * Checks stages and settings, those of the variants too.
    * @throws RuntimeError E_PACKAGE that names the field
    */
-  parse(description: PipelineDescription): Blueprint;
+  parse(description: PipelineDescription, variants?: readonly VariantDescription[]): Blueprint;
   /**
    * Stages and settings for these models: sizes and tensor names are read from them, the rest are the defaults of published models with such heads.
    * @throws RuntimeError E_MODEL_SHAPE when a model has another shape than its stage needs
@@ -114,34 +126,60 @@ export interface KindDefinition<Settings> extends Pick<Kind, 'name' | 'roles' | 
   override(settings: Settings, overrides: PipelineOverrides): Settings;
   /** Of the stages that compute only what has changed in their picture; absent: none. */
   increments?(settings: Settings): Readonly<Record<string, StageIncrement>>;
-  create(parts: PipelineParts, settings: Settings, stages: StageRecord): Pipeline;
+  /** Absent: a package of this kind has no variants. `conflict`: what is wrong with the settings of a variant beside those of the pipeline; null when nothing. */
+  varies?: Varies & { conflict?(own: Settings, variant: Settings): string | null };
+  /** `variants`: the settings of each. */
+  create(parts: PipelineParts, settings: Settings, stages: StageRecord, variants: readonly Settings[]): Pipeline;
 }
 
 /** A kind from its definition: the settings' type stays inside. */
 export function defineKind<Settings>(definition: KindDefinition<Settings>): Kind {
-  const { name, roles } = definition;
-  const blueprint = (stages: StageRecord, settings: Settings): Blueprint => ({
-    stages,
-    gates: definition.gates?.(settings) ?? { splits: {}, audited: [] },
-    increments: definition.increments?.(settings) ?? {},
-    override: (overrides) => blueprint(stages, definition.override(settings, overrides)),
-    create: (parts) => definition.create(parts, settings, stages),
-  });
+  const { name, roles, varies = null } = definition;
   return {
-    name, roles,
+    name, roles, varies,
     describe: (models, hints) => definition.describe(models, hints),
-    parse({ stages, settings }) {
-      checkRoles(name, roles, stages);
-      const result = definition.settings.safeParse(settings);
-      if (!result.success) {
-        const issues = result.error.issues.map((issue) => `${['settings', ...issue.path].join('.')}: ${issue.message}`);
-        throw new RuntimeError('E_PACKAGE', `The settings of a ${name} pipeline are invalid: ${issues.slice(0, 5).join('; ')}`, { details: { issues } });
-      }
-      const conflict = definition.conflict?.(stages, result.data) ?? null;
-      if (conflict !== null) throw new RuntimeError('E_PACKAGE', `The ${name} pipeline is invalid: ${conflict}`);
-      return blueprint(stages, result.data);
+    parse(description, variants = []) {
+      const settings = checkedSettings(definition, description, `${name} pipeline`);
+      return blueprintOf(definition, { stages: description.stages, settings }, variants.map((variant) => {
+        const varied = checkedSettings(definition, withVariant(description, variant, varies), `variant ${variant.name}`);
+        const conflict = varies?.conflict?.(settings, varied) ?? null;
+        if (conflict !== null) throw new RuntimeError('E_PACKAGE', `The variant ${variant.name} is invalid: ${conflict}`);
+        return { stages: variant.stages, settings: varied };
+      }));
     },
   };
+}
+
+interface Checked<Settings> {
+  stages: StageRecord;
+  settings: Settings;
+}
+
+function blueprintOf<Settings>(definition: KindDefinition<Settings>, own: Checked<Settings>, variants: readonly Checked<Settings>[]): Blueprint {
+  const openable = ({ stages, settings }: Checked<Settings>): Openable => ({
+    stages, gates: definition.gates?.(settings) ?? { splits: {}, audited: [] }, increments: definition.increments?.(settings) ?? {},
+  });
+  return {
+    ...openable(own),
+    variants: variants.map(openable),
+    override(overrides) {
+      const changed = ({ stages, settings }: Checked<Settings>): Checked<Settings> => ({ stages, settings: definition.override(settings, overrides) });
+      return blueprintOf(definition, changed(own), variants.map(changed));
+    },
+    create: (parts) => definition.create(parts, own.settings, own.stages, variants.map(({ settings }) => settings)),
+  };
+}
+
+function checkedSettings<Settings>(definition: KindDefinition<Settings>, { stages, settings }: PipelineDescription, what: string): Settings {
+  checkRoles(definition.name, definition.roles, stages);
+  const result = definition.settings.safeParse(settings);
+  if (!result.success) {
+    const issues = result.error.issues.map((issue) => `${['settings', ...issue.path].join('.')}: ${issue.message}`);
+    throw new RuntimeError('E_PACKAGE', `The settings of a ${what} are invalid: ${issues.slice(0, 5).join('; ')}`, { details: { issues } });
+  }
+  const conflict = definition.conflict?.(stages, result.data) ?? null;
+  if (conflict !== null) throw new RuntimeError('E_PACKAGE', `The ${what} is invalid: ${conflict}`);
+  return result.data;
 }
 
 function checkRoles(kind: string, roles: Kind['roles'], stages: StageRecord): void {

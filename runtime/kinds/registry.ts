@@ -6,6 +6,7 @@ import { detection } from './detection/kind.js';
 import { embedding } from './embedding/kind.js';
 import { faceRecognition } from './face-recognition/kind.js';
 import type { Blueprint, Kind } from './kind.js';
+import type { VariantDescription } from './variants.js';
 import { sound } from './sound/kind.js';
 
 export const kinds: readonly Kind[] = [faceRecognition, detection, classification, embedding, sound];
@@ -18,6 +19,6 @@ export function kindOf(name: string): Kind {
 }
 
 /** @throws RuntimeError E_PACKAGE, E_PACKAGE_VERSION */
-export function parsePipeline(description: PipelineDescription): Blueprint {
-  return kindOf(description.kind).parse(description);
+export function parsePipeline(description: PipelineDescription, variants: readonly VariantDescription[] = []): Blueprint {
+  return kindOf(description.kind).parse(description, variants);
 }

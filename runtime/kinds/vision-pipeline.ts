@@ -5,55 +5,20 @@ import type { AnySample, AudioChunk, Frame, Image } from '../frame.js';
 import { ExclusiveStages } from '../stages/exclusive-stages.js';
 import { detectionsOf } from '../stages/finding.js';
 import type { Finding } from '../stages/finding.js';
-import { closeStages, memoryOf } from '../stages/open-stages.js';
 import type { Stages } from '../stages/open-stages.js';
 import { StageClock } from '../stages/stage-clock.js';
-import type { Detection, ExitKind, Pipeline, PipelineResult } from '../stages/types.js';
+import type { Detection, Pipeline, PipelineResult, VariantInfo } from '../stages/types.js';
 import { looked } from '../stages/types.js';
 import type { GateReport } from '../vision/gates/audit.js';
-import { Auditor } from '../vision/gates/auditor.js';
-import type { AuditLook } from '../vision/gates/gated-detector.js';
 import { defaultAudit, type AuditSettings } from '../vision/gates/settings.js';
 import { PixelGate } from '../vision/motion.js';
-import type { CellMask } from '../vision/pixels.js';
 import type { MotionSettings } from '../vision/settings.js';
 import { applyRules, counts, noRules } from '../vision/zones/rules.js';
-import type { Anchor, FindingRules } from '../vision/zones/settings.js';
+import type { FindingRules } from '../vision/zones/settings.js';
+import { Branch } from './branch.js';
+import type { BranchParts } from './branch.js';
 import type { PipelineParts } from './kind.js';
-
-/** What a kind made of a frame that passed the pixel gate. */
-export interface Worked {
-  findings: Finding[];
-  /** How far the frame went. */
-  exit: Exclude<ExitKind, 'pixels' | 'silence' | 'late'>;
-  /** The cells by which that was decided; when absent, those of the pixel gate count. */
-  cells?: CellMask;
-}
-
-/** Everything was computed. */
-export const inFull = (findings: Finding[]): Worked => ({ findings, exit: 'full' });
-
-/** What is wanted of a frame. */
-export interface Wanted {
-  /** Which findings count. */
-  rules: FindingRules;
-  /** For the thresholds of the kind's own gates; 0: they are off. */
-  factor: number;
-}
-
-/** What a kind of vision pipeline does with a picture; the rest (gate, turns, times, zones) is the same for all. */
-export interface VisionWork {
-  /** A frame that passed the pixel gate. What the rules leave out is left out afterwards in any case; a kind that knows them saves the work on it. */
-  process(frame: Frame, stages: Stages, clock: StageClock, wanted: Wanted): Promise<Worked>;
-  /** What a frame that stopped shows without any gate, on stages that no frame waits for; the picture is read before the first wait. */
-  audit?(image: Image, stages: Stages): Promise<AuditLook>;
-  /** A frame that stopped at the pixel gate: what is still there, since nothing moved. Nothing when the kind follows nothing. */
-  rest?(frame: Frame): Finding[];
-  /** Which point of a box must be inside of a zone that states none. Default: `foot`. */
-  anchor?: Anchor;
-  rehearse(image: Image, stages: Stages): Promise<void>;
-  embed?(image: Image, stages: Stages): Promise<{ detection: Detection; embedding: Float32Array }[]>;
-}
+import type { VisionWork } from './vision-work.js';
 
 /** What the gates of all kinds are set by. */
 interface GatedSettings {
@@ -61,68 +26,108 @@ interface GatedSettings {
   audit?: AuditSettings;
 }
 
-/** A motion gate, then the work of a kind: one frame at a time, every stage timed. */
+/** A motion gate, then the work of a kind: one frame at a time, every stage timed. Variants replace a part of the stages. */
 export class VisionPipeline implements Pipeline {
   readonly name: string;
   readonly version: string;
   readonly embeddingSpaceId: string | null;
-  readonly #work: VisionWork;
+  readonly variants: readonly VariantInfo[];
   readonly #stages: ExclusiveStages;
-  readonly #gate: PixelGate;
-  readonly #auditor: Auditor | null;
-  #auditStages: Stages | null = null;
-  #opening: Promise<void> | null = null;
+  /** With the pipeline's own networks, which always stay open. */
+  readonly #own: Branch;
+  readonly #varied: ReadonlyMap<string, Branch>;
+  #current: Branch;
+  #wanted: Branch;
+  #switching: Promise<void> = Promise.resolve();
   #rules: FindingRules;
   #gateFactor = 1;
 
-  constructor(parts: PipelineParts, { motion, audit = defaultAudit }: GatedSettings, work: VisionWork) {
-    const { name, version, embeddingSpaceId, stages, pixels, rules } = parts;
+  /** `variants`: the work of each variant of the parts. */
+  constructor(parts: PipelineParts, settings: GatedSettings, work: VisionWork, variants: readonly VisionWork[] = []) {
+    const { name, version, embeddingSpaceId, stages, rules, variants: stated = [] } = parts;
     this.name = name;
     this.version = version;
     this.embeddingSpaceId = embeddingSpaceId;
-    this.#work = work;
+    this.variants = stated.map(({ name, load, cost }) => ({ name, load, cost })).sort((a, b) => b.load - a.load);
     this.#stages = new ExclusiveStages(stages);
-    this.#gate = new PixelGate(motion, pixels.motionGrid());
     this.#rules = rules ?? noRules;
-    this.#auditor = this.#auditorOf(parts, audit);
+    this.#own = this.#branch(parts, settings, work, { open: null, openAudit: parts.auditStages });
+    this.#varied = new Map(stated.flatMap((variant, i) => {
+      const varied = variants[i];
+      return varied === undefined ? [] : [[variant.name, this.#branch(parts, settings, varied, variant)]];
+    }));
+    this.#current = this.#own;
+    this.#wanted = this.#own;
+  }
+
+  #branch({ pixels, auditSeed = Date.now() }: PipelineParts, { motion, audit = defaultAudit }: GatedSettings, work: VisionWork, { open, openAudit }: Pick<BranchParts, 'open' | 'openAudit'>): Branch {
+    return new Branch({
+      work, open, openAudit, audit, auditSeed,
+      gate: () => new PixelGate(motion, pixels.motionGrid()),
+      // What does not count is no miss.
+      counting: (look, size) => ({ ...look, found: look.found.filter(({ detection }) => counts(detection, size, this.#rules, work.anchor)) }),
+    });
+  }
+
+  get #branches(): Branch[] {
+    return [this.#own, ...this.#varied.values()];
   }
 
   get memoryBytes(): number {
-    return this.#stages.memoryBytes + (this.#auditStages === null ? 0 : memoryOf(this.#auditStages));
+    return this.#branches.reduce((sum, { memoryBytes }) => sum + memoryBytes, this.#stages.memoryBytes);
   }
 
   get keptBytes(): number {
-    return this.#stages.keptBytes;
+    return this.#branches.reduce((sum, { keptBytes }) => sum + keptBytes, this.#stages.keptBytes);
   }
 
   dropKept(): void {
     this.#stages.dropKept();
+    for (const branch of this.#branches) branch.dropKept();
   }
 
   get gates(): GateReport | undefined {
-    return this.#auditor?.report;
+    return this.#current.auditor?.report;
   }
 
-  /** What does not count is no miss. */
-  #countingLook(look: AuditLook, size: { width: number; height: number }): AuditLook {
-    return { ...look, found: look.found.filter(({ detection }) => counts(detection, size, this.#rules, this.#work.anchor)) };
+  get variant(): string | null {
+    return [...this.#varied].find(([, branch]) => branch === this.#current)?.[0] ?? null;
   }
 
-  #auditorOf({ auditStages, auditSeed = Date.now() }: PipelineParts, audit: AuditSettings): Auditor | null {
-    const work = this.#work;
-    if (auditStages === undefined || work.audit === undefined || audit.share === 0) return null;
-    return new Auditor(audit, async (image) => {
-      const stages = this.#auditStages;
-      if (stages !== null) return work.audit === undefined ? null : this.#countingLook(await work.audit(image, stages), image);
-      this.#opening ??= auditStages().then((stages) => { this.#auditStages = stages; });
-      await this.#opening;
-      return null;
-    }, auditSeed);
+  async setVariant(name: string | null): Promise<void> {
+    const to = name === null ? this.#own : this.#varied.get(name);
+    if (to === undefined) throw new RuntimeError('E_OPTION', `Expected a variant of ${[...this.#varied.keys()].join(', ') || '(none)'} but received ${name}`);
+    this.#wanted = to;
+    const done = this.#switching.then(() => this.#switch(to));
+    this.#switching = done.catch(() => undefined);
+    await done;
+  }
+
+  /** Frames go on with the networks before until the others are open. What is left is closed: at most one variant takes up memory. */
+  async #switch(to: Branch): Promise<void> {
+    const from = this.#current;
+    if (to !== this.#wanted || to === from) return;
+    try {
+      await to.open();
+      await this.#stages.use(() => {
+        if (to === this.#wanted) this.#enter(to);
+        return Promise.resolve();
+      });
+    } finally {
+      const left = this.#current === to ? from : to;
+      if (left !== this.#own) await left.close();
+    }
+  }
+
+  #enter(branch: Branch): void {
+    branch.begin();
+    this.#current = branch;
+    this.dropKept();
   }
 
   async process(frame: AnySample): Promise<PipelineResult> {
     if (isSound(frame)) throw listens();
-    return this.#stages.use((stages) => this.#process(frame, stages));
+    return this.#stages.use((stages) => this.#process(frame, this.#current, this.#current.over(stages)));
   }
 
   setRules(rules: FindingRules): void {
@@ -134,7 +139,7 @@ export class VisionPipeline implements Pipeline {
   }
 
   async embed(image: Image): Promise<{ detection: Detection; embedding: Float32Array }[]> {
-    return this.#stages.use(async (stages) => this.#work.embed?.(image, stages) ?? []);
+    return this.#stages.use(async (stages) => this.#own.work.embed?.(image, stages) ?? []);
   }
 
   withStages<T>(work: (stages: Stages) => Promise<T>): Promise<T> {
@@ -143,33 +148,32 @@ export class VisionPipeline implements Pipeline {
 
   async rehearse(image: Image | AudioChunk): Promise<void> {
     if ('samples' in image) throw listens();
-    return this.#stages.use((stages) => this.#work.rehearse(image, stages));
+    return this.#stages.use((stages) => this.#own.work.rehearse(image, stages));
   }
 
   async close(): Promise<void> {
+    this.#wanted = this.#current;
     await this.#stages.close();
-    await this.#auditor?.settled();
-    const audited = this.#auditStages;
-    this.#auditStages = null;
-    if (audited !== null) await closeStages(audited);
+    await this.#switching;
+    for (const branch of this.#branches) await branch.close();
   }
 
-  async #process(frame: Frame, stages: Stages): Promise<PipelineResult> {
+  async #process(frame: Frame, { work, gate, auditor }: Branch, stages: Stages): Promise<PipelineResult> {
     const clock = new StageClock(frame);
     const nowMs = timeOf(frame);
-    const factor = this.#gateFactor * (this.#auditor?.factor ?? 1);
-    const enabled = this.#gate.enabled && factor > 0;
-    const open = !enabled || clock.measure('motion', () => this.#gate.opensFor(frame, nowMs, factor));
-    const cells = enabled ? copyOfMask(this.#gate.mask) : null;
+    const factor = this.#gateFactor * (auditor?.factor ?? 1);
+    const enabled = gate.enabled && factor > 0;
+    const open = !enabled || clock.measure('motion', () => gate.opensFor(frame, nowMs, factor));
+    const cells = enabled ? copyOfMask(gate.mask) : null;
     const rules = this.#rules;
-    const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, this.#work.anchor);
-    if (!open) return clock.finish(counting(this.#work.rest?.(frame) ?? []), { exit: 'pixels', cells, audit: this.#auditor?.stopped(frame) ?? false });
-    const { findings: found, ...worked } = await this.#work.process(frame, stages, clock, { rules, factor });
+    const counting = (found: Finding[]): Finding[] => applyRules(found, frame, rules, work.anchor);
+    if (!open) return clock.finish(counting(work.rest?.(frame) ?? []), { exit: 'pixels', cells, audit: auditor?.stopped(frame) ?? false });
+    const { findings: found, ...worked } = await work.process(frame, stages, clock, { rules, factor });
     const findings = counting(found);
-    if (!looked(worked.exit)) return clock.finish(findings, { cells, ...worked, audit: this.#auditor?.stopped(frame) ?? false });
+    if (!looked(worked.exit)) return clock.finish(findings, { cells, ...worked, audit: auditor?.stopped(frame) ?? false });
     const detections = detectionsOf(findings);
-    this.#auditor?.saw(detections);
-    if (detections.length > 0) this.#gate.sawFinding(nowMs);
+    auditor?.saw(detections);
+    if (detections.length > 0) gate.sawFinding(nowMs);
     return clock.finish(findings, { cells, ...worked });
   }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { packagePath, pipelineDescription, positiveInteger, stageName } from '../stages/contract.js';
+import { packagePath, pipelineDescription, positiveInteger, share, stageName, stageRecord } from '../stages/contract.js';
 
 /**
  * The manifest of a `.sterna` package: everything a device must know before it trusts and runs the models inside.
@@ -44,6 +44,21 @@ export const budget = z.object({
   joules: z.number().positive().optional(),
 });
 
+/** Cheaper networks for some stages of the pipeline, to which a device changes while it must save heat or energy. */
+export const packageVariant = z.object({
+  name: stageName,
+  /** Work of a frame that runs in full, as a share of that with the pipeline's own networks. */
+  load: z.number().positive().lt(1),
+  /** Share of the objects that the pipeline's own networks find in a frame and these do not. */
+  cost: share,
+  /** The stages that other networks take over. */
+  stages: stageRecord,
+  /** The settings of the kind that differ, each as a whole. */
+  settings: z.record(z.string(), z.unknown()).default({}),
+  /** Of these networks; `golden` of the manifest has those of the pipeline's own. */
+  golden: z.array(goldenVector).min(1).max(64),
+});
+
 /** Version 1 knew face pipelines only; nothing that was in the field had it. */
 export const MANIFEST_VERSION = 2;
 
@@ -62,6 +77,8 @@ const manifestFields = {
    */
   gallery_plan: z.enum(['re-embed', 'enroll']).optional(),
   pipeline: pipelineDescription,
+  /** Absent: none. A runtime that knows of none runs the package without them. */
+  variants: z.array(packageVariant).min(1).max(4).optional(),
   calibration: z.array(calibrationSummary).max(16).default([]),
   golden: z.array(goldenVector).max(64),
   budget,
@@ -75,10 +92,12 @@ export const manifestSchema = z.object({ ...manifestFields, files: z.array(packa
 export type ManifestInput = z.input<typeof manifestInputSchema>;
 export type PackageManifest = z.output<typeof manifestSchema>;
 export type PackageFile = z.output<typeof packageFile>;
+export type PackageVariant = z.output<typeof packageVariant>;
 export type GoldenVector = z.output<typeof goldenVector>;
 
-/** Every path that the manifest's stages and golden vectors name. */
-export function referencedPaths({ pipeline, golden }: z.output<typeof manifestInputSchema>): string[] {
-  const models = Object.values(pipeline.stages).map((stage) => stage.model);
-  return [...new Set([...models, ...golden.flatMap((vector) => [vector.input, ...vector.outputs.map((output) => output.file)])])];
+/** Every path that the manifest's stages and golden vectors name, those of variants included. */
+export function referencedPaths({ pipeline, golden, variants = [] }: z.output<typeof manifestInputSchema>): string[] {
+  const models = [pipeline, ...variants].flatMap(({ stages }) => Object.values(stages).map((stage) => stage.model));
+  const vectors = [...golden, ...variants.flatMap((variant) => variant.golden)];
+  return [...new Set([...models, ...vectors.flatMap((vector) => [vector.input, ...vector.outputs.map((output) => output.file)])])];
 }

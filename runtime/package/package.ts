@@ -6,12 +6,13 @@ import { RuntimeError } from '../errors.js';
 import { describeMisfetched } from '../foreign-bytes.js';
 import { parsePipeline } from '../kinds/registry.js';
 import { packagePath } from '../stages/contract.js';
+import type { PipelineDescription } from '../stages/contract.js';
 import { compareVersions, runtimeVersion } from '../version.js';
 import { archiveLimits, readArchive, writeArchive } from './archive.js';
 import type { ArchiveEntry } from './archive.js';
 import { deflate, inflate } from './deflate.js';
 import { MANIFEST_VERSION, manifestInputSchema, manifestSchema, referencedPaths } from './manifest.js';
-import type { ManifestInput, PackageFile, PackageManifest } from './manifest.js';
+import type { GoldenVector, ManifestInput, PackageFile, PackageManifest } from './manifest.js';
 
 export const manifestPath = 'manifest.json';
 
@@ -132,10 +133,17 @@ function parseManifest(entry: ArchiveEntry | undefined): PackageManifest {
 }
 
 /** The kind's own rules, and that golden vectors are of stages that there are. */
-function checkPipeline({ pipeline, golden }: Pick<PackageManifest, 'pipeline' | 'golden'>): void {
-  parsePipeline(pipeline);
-  const stray = golden.find((vector) => pipeline.stages[vector.stage] === undefined);
+function checkPipeline({ pipeline, golden, variants = [] }: Pick<PackageManifest, 'pipeline' | 'golden' | 'variants'>): void {
+  parsePipeline(pipeline, variants);
+  const twice = variants.find(({ name }, i) => variants.findIndex((other) => other.name === name) !== i);
+  if (twice !== undefined) throw problem(`The package has two variants of the name ${twice.name}`);
+  const strayOf = ({ stages }: Pick<PipelineDescription, 'stages'>, vectors: readonly GoldenVector[]): GoldenVector | undefined => vectors.find(({ stage }) => stages[stage] === undefined);
+  const stray = strayOf(pipeline, golden);
   if (stray !== undefined) throw problem(`The package has golden vectors for the ${stray.stage}, which it lacks`);
+  for (const variant of variants) {
+    const other = strayOf(variant, variant.golden);
+    if (other !== undefined) throw problem(`The variant ${variant.name} has golden vectors for the ${other.stage}, which it lacks`);
+  }
 }
 
 /** Comes before the full validation: a newer package may use fields and kinds that this runtime cannot validate. */

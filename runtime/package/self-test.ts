@@ -21,6 +21,8 @@ export interface SelfTestOptions extends EngineOptions {
 }
 
 export interface GoldenResult {
+  /** The variant whose network it is; absent: one of the pipeline's own. */
+  variant?: string;
   stage: string;
   output: string;
   cosine: number;
@@ -47,7 +49,7 @@ export interface SelfTestReport {
 const selfTestOptionKinds: OptionKinds<Required<SelfTestOptions>> = { ...engineOptionKinds, rounds: aNumber, pipeline: anObject, energy: aFunction };
 
 /**
- * Runs a package's golden vectors on this CPU, and checks that the outputs agree with those of the machine that packed it
+ * Runs a package's golden vectors on this CPU, those of its variants too, and checks that the outputs agree with those of the machine that packed it
  * and that latency and memory stay within the budget.
  * @throws RuntimeError E_OPTION, E_MODEL_* when a model cannot run here, E_PACKAGE when a golden file has the wrong size
  */
@@ -55,13 +57,36 @@ export async function selfTest(modelPackage: ModelPackage, options: SelfTestOpti
   checkOptions('selfTest', options, selfTestOptionKinds);
   const { rounds = 20, pipeline, energy, ...engine } = options;
   const timing = { rounds, energy };
-  if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, timing));
+  const variants = await testVariants(modelPackage, engine, timing);
+  if (pipeline !== undefined) return pipeline.withStages((stages) => testStages(modelPackage, stages, { ...timing, variants }));
   const stages = await openStages(modelPackage.manifest.pipeline.stages, (path) => modelPackage.file(path), engine);
   try {
-    return await testStages(modelPackage, stages, timing);
+    return await testStages(modelPackage, stages, { ...timing, variants });
   } finally {
     await closeStages(stages);
   }
+}
+
+interface TestedVariants {
+  golden: GoldenResult[];
+  /** Of the variant that takes most, bytes: at most one is open beside the pipeline's own networks. */
+  memoryBytes: number;
+}
+
+/** Runs the golden vectors of the variants, one after another, each open only while it is tested. */
+async function testVariants(modelPackage: ModelPackage, engine: EngineOptions, timing: Timing): Promise<TestedVariants> {
+  const tested: TestedVariants = { golden: [], memoryBytes: 0 };
+  for (const { name, stages: record, golden } of modelPackage.manifest.variants ?? []) {
+    const stages = await openStages(record, (path) => modelPackage.file(path), engine);
+    try {
+      const { results } = await runVectors(modelPackage, stages, golden, { ...timing, rounds: 0 });
+      tested.golden.push(...results.map((result) => ({ ...result, variant: name })));
+      tested.memoryBytes = Math.max(tested.memoryBytes, memoryOf(stages));
+    } finally {
+      await closeStages(stages);
+    }
+  }
+  return tested;
 }
 
 interface Timing {
@@ -74,21 +99,28 @@ const MIN_ENERGY_MS = 500;
 /** And not longer than this many rounds, should an engine take no time at all. */
 const MAX_ENERGY_ROUNDS = 100_000;
 
-async function testStages(modelPackage: ModelPackage, stages: Stages, { rounds, energy }: Timing): Promise<SelfTestReport> {
+async function testStages(modelPackage: ModelPackage, stages: Stages, { variants, ...timing }: Timing & { variants: TestedVariants }): Promise<SelfTestReport> {
   const { golden: vectors } = modelPackage.manifest;
-  const golden: GoldenResult[] = [];
+  const { energy } = timing;
+  const { results, times } = await runVectors(modelPackage, stages, vectors, timing);
+  const memoryBytes = memoryOf(stages) + variants.memoryBytes;
+  const joules = energy === undefined || vectors.length === 0 ? null : await joulesOf(energy, vectors, (vector) => timeRun(modelPackage, anyStageOf(stages, vector.stage), vector));
+  const sumOf = (percent: number): number => [...times.values()].reduce((sum, samples) => sum + (samples.length === 0 ? 0 : percentile([...samples].sort((a, b) => a - b), percent)), 0);
+  return judge(modelPackage, { golden: [...results, ...variants.golden], p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes, joules });
+}
+
+/** Compares every vector once, and times the rounds. @returns results, and milliseconds by stage */
+async function runVectors(modelPackage: ModelPackage, stages: Stages, vectors: readonly GoldenVector[], { rounds }: Timing): Promise<{ results: GoldenResult[]; times: Map<string, number[]> }> {
+  const results: GoldenResult[] = [];
   const times = new Map<string, number[]>();
   for (const vector of vectors) {
     const stage = anyStageOf(stages, vector.stage);
-    golden.push(...await compare(modelPackage, stage, vector));
+    results.push(...await compare(modelPackage, stage, vector));
     const samples = times.get(vector.stage) ?? [];
     times.set(vector.stage, samples);
     for (let round = 0; round < rounds; round++) samples.push(await timeRun(modelPackage, stage, vector));
   }
-  const memoryBytes = memoryOf(stages);
-  const joules = energy === undefined || vectors.length === 0 ? null : await joulesOf(energy, vectors, (vector) => timeRun(modelPackage, anyStageOf(stages, vector.stage), vector));
-  const sumOf = (percent: number): number => [...times.values()].reduce((sum, samples) => sum + (samples.length === 0 ? 0 : percentile([...samples].sort((a, b) => a - b), percent)), 0);
-  return judge(modelPackage, { golden, p50Ms: sumOf(0.5), p99Ms: sumOf(0.99), memoryBytes, joules });
+  return { results, times };
 }
 
 /** Energy of one pass through all stages: that of rounds over all vectors, with each stage counted once, whatever number of vectors it has. */
@@ -107,7 +139,7 @@ async function joulesOf(energy: () => Promise<number | null>, vectors: readonly 
 function judge({ manifest }: ModelPackage, measured: Pick<SelfTestReport, 'golden' | 'p50Ms' | 'p99Ms' | 'memoryBytes' | 'joules'>): SelfTestReport {
   const { golden, p99Ms, memoryBytes, joules } = measured;
   const failures = golden.filter((result) => !result.passed)
-    .map(({ stage, output, cosine, maxAbs }) => `${stage} ${output}: cosine ${cosine.toFixed(5)}, largest error ${maxAbs.toPrecision(3)}`);
+    .map(({ variant, stage, output, cosine, maxAbs }) => `${variant === undefined ? '' : `variant ${variant}, `}${stage} ${output}: cosine ${cosine.toFixed(5)}, largest error ${maxAbs.toPrecision(3)}`);
   const { ram_bytes: ramBytes, p99_ms: budgetMs, joules: budgetJoules } = manifest.budget;
   if (p99Ms > budgetMs) failures.push(`p99 ${p99Ms.toFixed(1)} ms is over the budget of ${budgetMs} ms`);
   if (memoryBytes > ramBytes) failures.push(`memory ${memoryBytes} bytes is over the budget of ${ramBytes} bytes`);

@@ -5,6 +5,14 @@ import type { Stages } from './open-stages.js';
 
 const keptOf = (stages: Stages): KeptMaps[] => Object.values(stages).flatMap(({ session }) => session.kept ?? []);
 
+/** Memory of the feature maps that these stages keep for the next frame, bytes. */
+export const keptBytesOf = (stages: Stages): number => keptOf(stages).reduce((sum, { valid, bytes }) => sum + (valid ? bytes : 0), 0);
+
+/** Gives it back to the system. It needs no turn: a run under way goes on, and its maps do not count afterwards. */
+export function dropKeptOf(stages: Stages): void {
+  for (const kept of keptOf(stages)) kept.drop();
+}
+
 /** The stages of one pipeline, lent to one piece of work at a time: their canvases are shared, so frames and enrolments take turns. */
 export class ExclusiveStages {
   readonly #stages: Stages;
@@ -20,12 +28,11 @@ export class ExclusiveStages {
   }
 
   get keptBytes(): number {
-    return keptOf(this.#stages).reduce((sum, { valid, bytes }) => sum + (valid ? bytes : 0), 0);
+    return keptBytesOf(this.#stages);
   }
 
-  /** Needs no turn: a run under way goes on, and its maps do not count afterwards. */
   dropKept(): void {
-    if (!this.#closed) for (const kept of keptOf(this.#stages)) kept.drop();
+    if (!this.#closed) dropKeptOf(this.#stages);
   }
 
   /** @throws RuntimeError E_INPUT when the pipeline is closed, and whatever the work throws */

@@ -92,6 +92,16 @@ export interface Pipeline {
    * Absent where there are none.
    */
   setGateFactor?(factor: number): void;
+  /** Cheaper networks that it can change to, the dearest first; absent: it has none. */
+  readonly variants?: readonly VariantInfo[];
+  /** Name of the variant that frames run now; null: its own networks. */
+  readonly variant?: string | null;
+  /**
+   * Changes to a variant, or with null to its own networks, between two frames. The networks are opened first, while frames go on with those
+   * before. Tracks go on; what gates have learned and feature maps begin anew. Resolves when frames run it, or when a later call, or the end of the pipeline, has overtaken it.
+   * @throws RuntimeError E_OPTION when there is no such variant, E_MODEL_* when it cannot be opened, E_INPUT when the pipeline is closed: nothing changes then
+   */
+  setVariant?(name: string | null): Promise<void>;
   /** What the audit of its gates has shown; undefined when they are not audited. */
   readonly gates?: GateReport | undefined;
   /** Memory of all sessions, bytes. */
@@ -101,6 +111,15 @@ export interface Pipeline {
   /** Gives that memory back to the system; the next frame is computed in full. */
   dropKept?(): void;
   close(): Promise<void>;
+}
+
+/** A variant of a package, as its manifest states it. */
+export interface VariantInfo {
+  readonly name: string;
+  /** Work of a frame that runs in full, as a share of that with the pipeline's own networks. */
+  readonly load: number;
+  /** Share of the objects that the pipeline's own networks find in a frame and these do not. */
+  readonly cost: number;
 }
 
 export interface Person {

@@ -1,6 +1,7 @@
 import { MotionGrid } from '../../../kernels/binding/image.js';
 import type { Frame } from '../../../runtime/frame.js';
-import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
+import { VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
+import { inFull } from '../../../runtime/kinds/vision-work.js';
 import { nativePixels } from '../../../runtime/vision/pixels.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
 import type { Bar } from '../bars.js';

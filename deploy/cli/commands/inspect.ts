@@ -51,7 +51,14 @@ function modelText(model: ModelReport): string {
 
 function packageText(found: PackageReport): string {
   const head = `${found.name} ${found.version} (release ${found.release_counter}), needs runtime ${found.minimum_runtime}\nsha256 ${found.sha256}`;
-  return [head, ...Object.entries(found.models).map(([path, model]) => `${path}: ${modelText(model)}`)].join('\n\n');
+  return [head, ...Object.entries(found.models).map(([path, model]) => `${path}: ${modelText(model)}`), ...variantsText(found)].join('\n\n');
+}
+
+/** Cheaper networks, to which a device changes while it must save heat or energy. */
+function variantsText({ variants }: PackageReport): string[] {
+  if (variants.length === 0) return [];
+  const rows = variants.flatMap(({ name, load, cost, golden_vectors, stages }) => Object.entries(stages).map(([stage, { model, size, macs }]) => [name, stage, model, size, formatCount(macs), percent(load), percent(cost), String(golden_vectors)]));
+  return [formatTable([{ title: 'variant' }, { title: 'stage' }, { title: 'model' }, { title: 'input' }, right('MACs'), right('work of a frame'), right('objects not found'), right('golden vectors')], rows)];
 }
 
 /** Instruction sets and why each is or is not used, and which cores an affinity means. */

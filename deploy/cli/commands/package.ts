@@ -15,6 +15,7 @@ import { kindOf, kinds } from '../../../runtime/kinds/registry.js';
 import { buildPipelinePackage, type PipelinePackageOptions } from '../../package/build.js';
 import { compressStages, type CompressedStages } from '../../package/compress.js';
 import { merge, type StageModels } from '../../package/describe.js';
+import type { VariantPlan } from '../../package/variants.js';
 import { prepareModel } from '../../run/open.js';
 import { modelKinds, type ModelKind } from '../../run/recognize.js';
 import { readModelInput, readJson, writeOutputFile } from '../files.js';
@@ -28,6 +29,9 @@ interface PackageOptions extends Omit<ModelArguments, 'kind'> {
   kind?: string;
   /** Model files by stage. */
   stage: Readonly<Record<string, string>>;
+  /** Model files by variant. */
+  variant: Readonly<Record<string, string>>;
+  variantPictures?: string;
   detector?: string;
   landmarks?: string;
   liveness?: string;
@@ -85,6 +89,26 @@ function stageArgument(text: string, previous: Readonly<Record<string, string>>)
   const at = text.indexOf('=');
   if (at < 1 || at === text.length - 1) throw new InvalidArgumentError(`Expected NAME=FILE but received ${text}`);
   return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+/**
+ * Variants of a pipeline: each file is a cheaper network for the stage that the kind may vary.
+ * @throws DeployError E_USAGE when the kind has no variants, or no pictures show what they cost
+ */
+async function variantOptions(kind: string, { variant, variantPictures, calibrate, golden, ...options }: PackageOptions, plan: Pick<Plan, 'models' | 'settings'>, view: StageProgress): Promise<Pick<PipelinePackageOptions, 'variants' | 'variantPictures'>> {
+  const files = Object.entries(variant);
+  if (files.length === 0) return {};
+  const pictures = variantPictures ?? golden ?? calibrate;
+  const stage = kindOf(kind).varies?.stages[0];
+  if (stage === undefined) throw new DeployError('E_USAGE', `A ${kind} pipeline has no variants`);
+  if (pictures === undefined) throw new DeployError('E_USAGE', 'Expected --variant-pictures, --golden or --calibrate with --variant: pictures show what a variant does not find');
+  const variants: VariantPlan[] = [];
+  for (const [name, path] of files) {
+    const models = { [stage]: await readModelInput(path) };
+    const packed = calibrate === undefined || options.stages?.includes(stage) === false ? models : (await modelsToPack({ kind, ...plan, models: { ...plan.models, ...models }, output: '' }, { ...options, variant, calibrate, stages: [stage] }, view)).models;
+    variants.push({ name, models: { [stage]: packed[stage] ?? new Uint8Array(0) } });
+  }
+  return { variants, variantPictures: samplesOf(kind, pictures) };
 }
 
 /**
@@ -167,9 +191,10 @@ interface Packed {
 }
 
 async function packAndTest(plan: Plan, options: PackageOptions, view: StageProgress): Promise<Packed> {
+  const variants = await variantOptions(plan.kind, options, plan, view);
   const { models, reports, calibration } = await modelsToPack(plan, options, view);
   view.update('recording golden vectors', 0, null);
-  const built = await buildPipelinePackage(plan.kind, models, { ...plan.settings, calibration });
+  const built = await buildPipelinePackage(plan.kind, models, { ...plan.settings, ...variants, calibration });
   await writeOutputFile(plan.output, built.bytes);
   view.update('testing the package on this machine', 0, null);
   return { reports, built, test: await selfTest(await openPackage(built.bytes), { engine: options.engine }) };
@@ -202,6 +227,8 @@ export function register(program: Command): void {
     .option('--landmarks <onnx>', 'short for --stage landmarks=...')
     .option('--liveness <onnx>', 'short for --stage liveness=...')
     .option('--embedder <onnx>', 'short for --stage embedder=...')
+    .option('--variant <name=onnx>', 'a cheaper detector (a smaller picture, fewer bits), to which devices change while they must save heat or energy; may be repeated', stageArgument, {})
+    .option('--variant-pictures <source>', 'pictures or a video to measure on how much work a variant saves and what it does not find; default: those of --golden, or --calibrate')
     .option('--name <name>', 'lower-case letters, digits and "-"; default for a single model: the name of its file')
     .option('--package-version <semver>', 'such as 1.2.0; default for a single model: 1.0.0')
     .option('--release-counter <n>', 'a number that grows with every release; devices refuse a lower one', integer(0), 0)
@@ -229,13 +256,14 @@ export function register(program: Command): void {
       for (const [stage, { warnings }] of quantized) for (const text of warningTexts(warnings)) log(self, `sterna: warning: ${stage}: ${text}`);
       const json = {
         output: plan.output, name: manifest.name, version: manifest.version, sha256, bytes: bytes.length,
-        files: manifest.files, embedding_space_id: manifest.embedding_space_id,
+        files: manifest.files, variants: (manifest.variants ?? []).map(({ name, load, cost }) => ({ name, load, cost })), embedding_space_id: manifest.embedding_space_id,
         quantized: Object.fromEntries(quantized.map(([stage, { output_cosine, low_bit_macs }]) => [stage, { output_cosine, low_bit_macs }])),
         self_test: { passed: test.passed, failures: test.failures, worst_cosine: test.worstCosine, worst_max_abs: test.worstMaxAbs, p50_ms: test.p50Ms, p99_ms: test.p99Ms, memory_bytes: test.memoryBytes },
       };
       const text = [
         ...quantized.map(([stage, report]) => describeStage(stage, report)),
         `${manifest.name} ${manifest.version}: ${manifest.files.length} files, ${formatBytes(bytes.length)}, written to ${plan.output}`,
+        ...(manifest.variants ?? []).map(({ name, load, cost }) => `variant ${name}: a frame takes ${(100 * load).toFixed(0)} % of the work, and ${(100 * cost).toFixed(1)} % of the objects are not found`),
         `sha256 ${sha256}`, describeTest(test),
       ].join('\n');
       return { json, text, exitCode: test.passed ? exitCodes.ok : exitCodes.failed };

@@ -15,7 +15,7 @@ import { tracked } from '../../vision/tracking/settings.js';
 import { defineKind } from '../kind.js';
 import type { PipelineParts } from '../kind.js';
 import { VisionPipeline } from '../vision-pipeline.js';
-import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
+import type { VisionWork, Wanted, Worked } from '../vision-work.js';
 import { describeDetection } from './describe.js';
 import { detectionSettings } from './settings.js';
 import type { DetectionSettings } from './settings.js';
@@ -36,7 +36,11 @@ export const detection = defineKind({
     tracking: tracked(settings.tracking, tracking),
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings, new DetectionWork(parts, settings)),
+  varies: { stages: ['detector'], settings: ['detector', 'features', 'incremental'] },
+  create(parts, settings, _, variants) {
+    const own = new DetectionWork(parts, settings);
+    return new VisionPipeline(parts, settings, own, variants.map((varied) => new DetectionWork(parts, varied, own)));
+  },
 });
 
 class DetectionWork implements VisionWork {
@@ -45,11 +49,16 @@ class DetectionWork implements VisionWork {
   readonly #follower: Follower;
   readonly #detector: GatedDetector;
 
-  constructor({ pixels }: PipelineParts, { detector, labels, tracking, features }: DetectionSettings) {
+  /** A variant follows the same tracks as `own`. */
+  constructor({ pixels }: PipelineParts, { detector, labels, tracking, features }: DetectionSettings, own?: DetectionWork) {
     this.#pixels = pixels;
     this.#plan = { ...detector, labels };
     this.#detector = new GatedDetector(features);
-    this.#follower = new Follower(tracking, detector.score_threshold);
+    this.#follower = own === undefined ? new Follower(tracking, detector.score_threshold) : own.#follower.withThreshold(detector.score_threshold);
+  }
+
+  begin(): void {
+    this.#detector.forget();
   }
 
   async process(frame: Frame, stages: Stages, clock: StageClock, { factor }: Wanted): Promise<Worked> {

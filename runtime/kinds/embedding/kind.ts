@@ -10,8 +10,9 @@ import { defaultMotion, gated } from '../../vision/settings.js';
 import { defineKind } from '../kind.js';
 import type { ModelInfo, PipelineParts } from '../kind.js';
 import { describeStage, modelOf, onlyVector } from '../pixel-input.js';
-import { inFull, VisionPipeline } from '../vision-pipeline.js';
-import type { VisionWork, Worked } from '../vision-pipeline.js';
+import { VisionPipeline } from '../vision-pipeline.js';
+import { inFull } from '../vision-work.js';
+import type { VisionWork, Worked } from '../vision-work.js';
 import { embeddingSettings } from './settings.js';
 import type { EmbeddingSettings } from './settings.js';
 

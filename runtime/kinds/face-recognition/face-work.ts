@@ -16,7 +16,7 @@ import { Follower, mergeTracks } from '../../vision/tracking/follower.js';
 import { counts, noRules } from '../../vision/zones/rules.js';
 import type { FindingRules } from '../../vision/zones/settings.js';
 import type { PipelineParts } from '../kind.js';
-import type { VisionWork, Wanted, Worked } from '../vision-pipeline.js';
+import type { VisionWork, Wanted, Worked } from '../vision-work.js';
 import { isLive, livenessCrop, livenessScore } from './liveness.js';
 import type { LivenessSettings } from './liveness.js';
 import { poseQuality, sharpness } from './face-quality.js';
@@ -50,18 +50,22 @@ export class FaceWork implements VisionWork {
   /** Null without anybody to compare faces with. */
   readonly #recognizer: TrackRecognizer | null;
   /** Tracks that were lost in the last frame. */
-  #lost: ReadonlySet<number> = new Set();
+  readonly #memory: { lost: ReadonlySet<number> };
 
-  constructor(parts: PipelineParts, settings: FaceSettings) {
+  /** A variant follows and names the same tracks as `own`. */
+  constructor(parts: PipelineParts, settings: FaceSettings, own?: FaceWork) {
     this.#parts = parts;
     this.#settings = settings;
     this.#detector = new GatedDetector(settings.features);
     const { label, iou_threshold, ...detector } = settings.detector;
     this.#plan = { ...detector, labels: [label], suppression: { method: 'hard', iou_threshold, across_classes: true } };
-    this.#follower = new Follower(settings.tracking, detector.score_threshold);
-    const { gallery, embeddingSpaceId: space } = parts;
-    this.#recognizer = gallery === undefined || space === null ? null
-      : new TrackRecognizer({ gallery, space, threshold: settings.match_threshold, settings: settings.recognition, liveness: settings.liveness });
+    this.#memory = own === undefined ? { lost: new Set() } : own.#memory;
+    this.#follower = own === undefined ? new Follower(settings.tracking, detector.score_threshold) : own.#follower.withThreshold(detector.score_threshold);
+    this.#recognizer = own === undefined ? recognizerOf(parts, settings) : own.#recognizer;
+  }
+
+  begin(): void {
+    this.#detector.forget();
   }
 
   async process(frame: Frame, stages: Stages, clock: StageClock, { rules, factor }: Wanted): Promise<Worked> {
@@ -130,9 +134,9 @@ export class FaceWork implements VisionWork {
       if (track === null) continue;
       const face = await this.#withPoints(look, one);
       detections[i] = face.detection;
-      await this.#learn(look, face, { track, nowMs: timeOf(frame), found: this.#lost.has(track) });
+      await this.#learn(look, face, { track, nowMs: timeOf(frame), found: this.#memory.lost.has(track) });
     }
-    this.#lost = new Set(tracks.flatMap(({ id, status }) => (status === 'lost' ? [id] : [])));
+    this.#memory.lost = new Set(tracks.flatMap(({ id, status }) => (status === 'lost' ? [id] : [])));
     return this.#named(mergeTracks(detections, { tracks, trackOf }, this.#plan.score_threshold), timeOf(frame));
   }
 
@@ -215,6 +219,10 @@ export class FaceWork implements VisionWork {
     const embedder = stageOf(stages, 'embedder');
     return clock.measureAsync('embed', async () => normalize(onlyOutput(await embedder.run(), this.#settings.embedder.dimensions, 'embedder')));
   }
+}
+
+function recognizerOf({ gallery, embeddingSpaceId: space }: PipelineParts, { match_threshold: threshold, recognition: settings, liveness }: FaceSettings): TrackRecognizer | null {
+  return gallery === undefined || space === null ? null : new TrackRecognizer({ gallery, space, threshold, settings, liveness });
 }
 
 function area({ box: [, , width, height] }: Detection): number {

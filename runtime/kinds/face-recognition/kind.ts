@@ -37,5 +37,13 @@ export const faceRecognition = defineKind({
     match_threshold: matchThreshold ?? settings.match_threshold,
     detector: { ...settings.detector, score_threshold: detectThreshold ?? settings.detector.score_threshold },
   }),
-  create: (parts, settings) => new VisionPipeline(parts, settings, new FaceWork(parts, settings)),
+  varies: {
+    stages: ['detector'], settings: ['detector', 'features', 'incremental'],
+    // The label is part of what a track is.
+    conflict: ({ detector: { label } }, varied) => (varied.detector.label === label ? null : `expected the label ${label}, which the pipeline has, but received ${varied.detector.label}`),
+  },
+  create(parts, settings, _, variants) {
+    const own = new FaceWork(parts, settings);
+    return new VisionPipeline(parts, settings, own, variants.map((varied) => new FaceWork(parts, varied, own)));
+  },
 });

@@ -26,11 +26,18 @@ export interface GateTools {
 
 /** A detector whose run stops after its first layers while their features show nothing new, and which may compute a part of the picture only. */
 export class GatedDetector {
-  readonly #gate: FeatureGate | null;
+  readonly #settings: FeatureGateSettings | null;
+  #gate: FeatureGate | null;
 
   /** Null, or settings that are not enabled: every frame runs in full. */
   constructor(settings: FeatureGateSettings | null) {
-    this.#gate = settings?.enabled === true ? new FeatureGate(settings) : null;
+    this.#settings = settings;
+    this.#gate = gateOf(settings);
+  }
+
+  /** The background of the gate is learned anew: frames have passed that it did not see. */
+  forget(): void {
+    this.#gate = gateOf(this.#settings);
   }
 
   /** @throws RuntimeError E_MODEL_SHAPE when the outputs are not those of the decoder */
@@ -50,6 +57,8 @@ export class GatedDetector {
     return { found: gate.keep(found, { mask, due, nowMs, toMap: cellOf(fit, stage.canvas) }), exit: 'full', cells: mask, ...extentOf(stage, plan) };
   }
 }
+
+const gateOf = (settings: FeatureGateSettings | null): FeatureGate | null => (settings?.enabled === true ? new FeatureGate(settings) : null);
 
 /** What is different about a frame of which the detector computed a part. */
 function extentOf({ active }: ModelStage, { fit }: DetectPlan): Partial<Pick<GatedLook, 'exit' | 'cells'>> {

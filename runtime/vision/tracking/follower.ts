@@ -5,22 +5,34 @@ import type { TrackingSettings } from './settings.js';
 import { noTracks, stepTracker } from './tracker.js';
 import type { Track, TrackerLimits, TrackerState, TrackerStep } from './tracker.js';
 
+/** What is remembered from frame to frame. */
+interface FollowerMemory {
+  state: TrackerState;
+  size: string;
+}
+
 /** The tracker of one pipeline with its memory: frames go in, and findings that say which track they are come out. */
 export class Follower {
-  readonly #enabled: boolean;
+  readonly #settings: TrackingSettings;
   readonly #limits: TrackerLimits;
-  #state: TrackerState = noTracks;
-  #size = '';
+  readonly #memory: FollowerMemory;
 
   /** `threshold`: score from which on a box is a finding. */
-  constructor({ enabled, ...limits }: TrackingSettings, threshold: number) {
-    this.#enabled = enabled;
+  constructor(settings: TrackingSettings, threshold: number, memory: FollowerMemory = { state: noTracks, size: '' }) {
+    const { enabled: _, ...limits } = settings;
+    this.#settings = settings;
     this.#limits = { ...limits, score_threshold: threshold };
+    this.#memory = memory;
+  }
+
+  /** Follows the same tracks for a detector with scores of its own. */
+  withThreshold(threshold: number): Follower {
+    return new Follower(this.#settings, threshold, this.#memory);
   }
 
   /** Whether objects are followed into this frame: not when tracking is off, nor into a photo. */
   follows({ still }: Frame): boolean {
-    return this.#enabled && still !== true;
+    return this.#settings.enabled && still !== true;
   }
 
   /** Score from which on a box of this frame is of use: where objects are followed, weak boxes may continue a track. */
@@ -41,8 +53,8 @@ export class Follower {
   /** As `see`, for a caller that has more to say about each track. */
   step(found: readonly Detection[], frame: Frame, unseen?: (box: Box) => boolean): TrackerStep {
     this.#begin(frame);
-    const step = stepTracker(this.#state, { nowMs: timeOf(frame), sights: found, unseen }, this.#limits);
-    this.#state = step.state;
+    const step = stepTracker(this.#memory.state, { nowMs: timeOf(frame), sights: found, unseen }, this.#limits);
+    this.#memory.state = step.state;
     return step;
   }
 
@@ -50,17 +62,17 @@ export class Follower {
   rest(frame: Frame): TrackFinding[] {
     if (!this.follows(frame)) return [];
     this.#begin(frame);
-    const { state, tracks } = stepTracker(this.#state, { nowMs: timeOf(frame), sights: null }, this.#limits);
-    this.#state = state;
+    const { state, tracks } = stepTracker(this.#memory.state, { nowMs: timeOf(frame), sights: null }, this.#limits);
+    this.#memory.state = state;
     return tracks.flatMap((track) => asFinding(track) ?? []);
   }
 
   /** Boxes of a picture of another size, and times before the last one (a source that starts again), belong to another scene. Numbers go on. */
   #begin(frame: Frame): void {
     const size = `${frame.width} x ${frame.height}`;
-    const { nextId, atMs } = this.#state;
-    if (size !== this.#size || (atMs !== null && timeOf(frame) < atMs)) this.#state = { ...noTracks, nextId };
-    this.#size = size;
+    const { nextId, atMs } = this.#memory.state;
+    if (size !== this.#memory.size || (atMs !== null && timeOf(frame) < atMs)) this.#memory.state = { ...noTracks, nextId };
+    this.#memory.size = size;
   }
 }
 

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { defineKind } from '../../../runtime/kinds/kind.js';
 import { describeStage, modelOf } from '../../../runtime/kinds/pixel-input.js';
-import { inFull, VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
+import { VisionPipeline } from '../../../runtime/kinds/vision-pipeline.js';
+import { inFull } from '../../../runtime/kinds/vision-work.js';
 import { stageOf } from '../../../runtime/stages/open-stages.js';
 import { defaultMotion } from '../../../runtime/vision/settings.js';
 
