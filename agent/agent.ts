@@ -16,6 +16,7 @@ import { attempt } from './ground/faults.js';
 import { layFoundation, type AgentDeps, type Foundation } from './foundation.js';
 import { enrol } from './gallery/enrol.js';
 import { Governor, governorSettings } from './governor/governor.js';
+import { usableVariants, variantAt } from './governor/ladder.js';
 import { Health } from './health.js';
 import { MemoryGuard, readMemoryState } from './memory-guard.js';
 import { EngineTurns, slotsFor } from './inference/engine-turns.js';
@@ -203,6 +204,7 @@ export class Agent {
         closeWindow: () => this.#collector.close(),
         observe: (name, processed) => this.#metrics.observe(name, processed),
         switched: () => this.#service.status(this.#pipelines.summary()),
+        variantsChanged: () => this.#governor.variantsChanged(),
         throttled: () => this.#thermal.throttledNow(),
         changed: () => this.#reporter.changed(),
         settingsChanged: () => {
@@ -245,8 +247,9 @@ export class Agent {
   #createGovernor(): Governor {
     const { config, files, events, clock } = this.#f;
     const pipelines = this.#pipelines.all;
+    const settings = governorSettings(config.governor);
     return new Governor({
-      settings: governorSettings(config.governor),
+      settings,
       sensors: {
         thermal: () => this.#thermal.latest,
         watts: () => this.#energy.watts,
@@ -254,7 +257,8 @@ export class Agent {
         deadlines: () => pipelines.map(({ recorder }) => recorder.deadlines),
       },
       events, clock,
-      apply: (effort) => { for (const pipeline of pipelines) pipeline.setEffort(effort); },
+      variants: () => pipelines.map(({ variants }) => usableVariants(variants, settings)),
+      apply: ({ variant, ...effort }) => { for (const pipeline of pipelines) pipeline.setEffort({ ...effort, variant: variantAt(usableVariants(pipeline.variants, settings), variant) }); },
     });
   }
 

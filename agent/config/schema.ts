@@ -289,7 +289,7 @@ const energy = z.strictObject({
   idle_watts: z.number().nonnegative().max(1000).optional(),
 });
 
-/** Limits that the device keeps by doing less: wider gates first, then fewer frames. README.md, "Governor". */
+/** Limits that the device keeps by doing less: wider gates, fewer frames, cheaper variants of the package. README.md, "Governor". */
 const governor = z.strictObject({
   enabled: z.boolean().default(true),
   /** The hottest zone stays below this, degrees Celsius. Default: 3 below the temperature at which the kernel slows the processor down; where it has none, no limit. */
@@ -304,6 +304,8 @@ const governor = z.strictObject({
   max_gate_factor: z.number().min(1).max(4).default(2),
   /** At least this share of the frames is processed; 1 leaves the frame rate alone. */
   min_pace: z.number().min(0.01).max(1).default(0.1),
+  /** Largest share of the objects that a variant of the package may no longer find; 0 leaves out all variants that miss anything. */
+  max_variant_cost: z.number().min(0).max(1).default(0.2),
 });
 
 const schedule = z.strictObject({

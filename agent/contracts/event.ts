@@ -68,7 +68,8 @@ export const governorSchema = z.object({
   ...base,
   type: z.literal('governor'),
   action: openSet(['lowered', 'raised']),
-  reason: openSet(['temperature', 'power', 'battery', 'deadline', 'recovered']),
+  /** `variants`: the ladder is another, because another package serves or a variant of it cannot be opened. */
+  reason: openSet(['temperature', 'power', 'battery', 'deadline', 'recovered', 'variants']),
   from: count,
   to: count,
   /** Of the ladder. */
@@ -77,6 +78,8 @@ export const governorSchema = z.object({
   gate_factor: z.number().positive(),
   /** Share of the frames that are processed. */
   pace: z.number().min(0).max(1),
+  /** How far down the variants of the packages; 0: their own networks. */
+  variant: count.optional(),
   /** What was read; null: no sensor. */
   reading: z.object({
     celsius: z.number().nullable(),

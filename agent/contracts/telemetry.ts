@@ -47,7 +47,12 @@ const pipelineWindow = z.object({
   /** Name of the input that it looks at. */
   input: shortText,
   /** Null while no package runs. */
-  model: z.object({ name: shortText, version: shortText }).nullable(),
+  model: z.object({
+    name: shortText,
+    version: shortText,
+    /** Cheaper networks of the package that run at the governor's wish; absent: its own. */
+    variant: shortText.optional(),
+  }).nullable(),
   /** Of the sessions of that package. */
   memory_bytes: bytes,
   stages: z.array(stageSeries).max(128),

@@ -118,6 +118,9 @@ const TWO_THIRDS = 0.67;
 /** Half of it, when there is hardly any time left. */
 const HALF = 0.5;
 
+/** The same device on another ladder. What is known of its rungs holds for none of the new ones; the trend and the moves of the last hour still count. */
+export const onOtherLadder = (state: GovernorState, rung: number): GovernorState => ({ ...state, rung, rests: {} });
+
 /** Decides on one reading. Readings must come in the order of their times. */
 export function stepGovernor(before: GovernorState, reading: Reading, options: GovernorOptions): { state: GovernorState; step: GovernorStep | null } {
   const state = observe(before, reading);

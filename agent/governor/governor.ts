@@ -1,10 +1,10 @@
 /** The governor's shell. It reads the sensors every two seconds, asks the controller, and tells the pipelines how much to do. */
 import type { Config } from '../config/schema.js';
-import type { GovernorReport } from '../contracts/index.js';
+import type { GovernorEvent, GovernorReport } from '../contracts/index.js';
 import type { EventPort } from '../ground/events.js';
 import type { Clock } from '../platform/clock.js';
-import { initialGovernor, stepGovernor, type GovernorLimits, type GovernorState, type GovernorStep, type Reading } from './controller.js';
-import { defaultLadder, rungsWithin, type LadderBounds, type OperatingPoint, type Rung } from './ladder.js';
+import { initialGovernor, onOtherLadder, stepGovernor, type GovernorLimits, type GovernorState, type GovernorStep, type Reading } from './controller.js';
+import { ladderFor, type LadderBounds, type OperatingPoint, type Rung, type Variant } from './ladder.js';
 import { secondsTo, trendOf } from './trend.js';
 
 const LOOK_MS = 2000;
@@ -13,6 +13,8 @@ const LOOK_MS = 2000;
  * is better than having all of them late.
  */
 const BELOW_TRIP = 3;
+
+const allOfIt: OperatingPoint = { gate: 1, pace: 1, variant: 0 };
 
 interface Deadlines {
   frames: number;
@@ -43,7 +45,7 @@ export interface GovernorSettings extends LadderBounds {
 export function governorSettings(config: Config['governor']): GovernorSettings {
   return {
     enabled: config.enabled, celsius: config.max_celsius ?? null, watts: config.max_watts ?? null, batteryHours: config.battery_hours ?? null,
-    late: config.max_late ?? null, maxGate: config.max_gate_factor, minPace: config.min_pace,
+    late: config.max_late ?? null, maxGate: config.max_gate_factor, minPace: config.min_pace, maxVariantCost: config.max_variant_cost,
   };
 }
 
@@ -54,12 +56,13 @@ export interface GovernorParts {
   clock: Clock;
   /** Tells the pipelines how much to do. */
   apply(point: OperatingPoint): void;
-  ladder?: readonly Rung[];
+  /** Of each pipeline, the variants that its package can go down to now. */
+  variants(): readonly (readonly Variant[])[];
 }
 
 export class Governor {
   readonly #parts: GovernorParts;
-  readonly #ladder: readonly Rung[];
+  #ladder: readonly Rung[];
   #state: GovernorState;
   #limits: GovernorLimits;
   /** The lowest passive trip point when it was last read. It is kept, because it vanishes together with its sensor and the limit still holds. */
@@ -70,15 +73,15 @@ export class Governor {
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
-    this.#ladder = rungsWithin(parts.ladder ?? defaultLadder, parts.settings);
+    this.#ladder = ladderFor(parts.variants(), parts.settings);
     this.#state = initialGovernor(parts.clock.monotonicMs());
     this.#limits = limitsOf(parts.settings, null);
   }
 
   /** How much the pipelines do now. */
   get point(): OperatingPoint {
-    const { gate, pace } = this.#ladder[this.#state.rung] ?? { gate: 1, pace: 1 };
-    return { gate, pace };
+    const { gate, pace, variant } = this.#ladder[this.#state.rung] ?? allOfIt;
+    return { gate, pace, variant };
   }
 
   /** What telemetry reports. Null where nothing is governed: the governor is off, or it has no limit to keep. */
@@ -112,6 +115,23 @@ export class Governor {
     return this.#looking;
   }
 
+  /**
+   * Another package serves, or a variant cannot be used any more: the ladder is made anew. The governor goes on at the first of its rungs that has no more
+   * load than the present one. The pipelines are told in any case, because a package that has just been opened runs its own networks.
+   */
+  variantsChanged(): void {
+    const [before, from] = [this.#ladder, this.#state.rung];
+    const load = before[from]?.load ?? 1;
+    const was = this.point;
+    this.#ladder = ladderFor(this.#parts.variants(), this.#parts.settings);
+    const found = this.#ladder.findIndex((rung) => rung.load <= load);
+    const to = found === -1 ? this.#ladder.length - 1 : found;
+    this.#state = onOtherLadder(this.#state, to);
+    this.#parts.apply(this.point);
+    if (JSON.stringify(was) === JSON.stringify(this.point)) return;
+    this.#tell({ from, to, reason: 'variants' }, (this.#ladder[to]?.load ?? 1) > load ? 'raised' : 'lowered', { celsius: null, watts: null, batteryHours: null, late: null });
+  }
+
   async #look(): Promise<void> {
     const { sensors, settings, clock } = this.#parts;
     const { celsius, passiveCelsius } = sensors.thermal();
@@ -137,11 +157,15 @@ export class Governor {
     return frames <= 0 ? null : missed / frames;
   }
 
-  #moved({ from, to, reason }: GovernorStep, { celsius, watts, batteryHours, late }: Reading): void {
-    const { gate, pace } = this.point;
-    this.#parts.apply({ gate, pace });
+  #moved(step: GovernorStep, reading: Reading): void {
+    this.#parts.apply(this.point);
+    this.#tell(step, step.to > step.from ? 'lowered' : 'raised', reading);
+  }
+
+  #tell({ from, to, reason }: { from: number; to: number; reason: GovernorEvent['reason'] }, action: GovernorEvent['action'], { celsius, watts, batteryHours, late }: Omit<Reading, 'nowMs'>): void {
+    const { gate, pace, variant } = this.point;
     this.#parts.events.emit({
-      type: 'governor', pipeline: null, action: to > from ? 'lowered' : 'raised', reason, from, to, rungs: this.#ladder.length, gate_factor: gate, pace,
+      type: 'governor', pipeline: null, action, reason, from, to, rungs: this.#ladder.length, gate_factor: gate, pace, variant,
       reading: { celsius, watts, battery_hours: batteryHours, late },
     });
   }

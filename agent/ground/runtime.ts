@@ -35,6 +35,8 @@ export interface Model {
 export interface RunningModel {
   name: string;
   version: string;
+  /** The variant of the package that frames go through; null: its own networks. */
+  variant: string | null;
   /** Memory of its sessions, bytes. */
   memoryBytes: number;
   gates?: Pipeline['gates'];

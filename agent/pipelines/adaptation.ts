@@ -22,10 +22,10 @@ interface AdaptationParts extends Pick<AdapterParts, 'reload' | 'clock' | 'onCha
 export const storedDigest = (path: string): string | null => /^([0-9a-f]{64})\.sterna$/.exec(basename(path))?.[1] ?? null;
 
 /** Why adaptation must rest; null: it need not. */
-export function restsFor(state: OtaState, { gate, pace }: { gate: number; pace: number }): string | null {
+export function restsFor(state: OtaState, { gate, pace, variant }: { gate: number; pace: number; variant: string | null }): string | null {
   if (isBusy(state)) return 'an update is under way';
   if (state.probation !== null) return 'the package is in its probation';
-  return gate > 1 || pace < 1 ? 'the governor saves heat or energy' : null;
+  return gate > 1 || pace < 1 || variant !== null ? 'the governor saves heat or energy' : null;
 }
 
 export function createAdapter({ enabled, config, runtime, store, folder, sees, ...rest }: AdaptationParts): ThresholdAdapter {

@@ -35,6 +35,7 @@ import type { Recordings } from '../recordings/recordings.js';
 import { endForPipeline } from '../platform/last-run.js';
 import { createAdapter, restsFor, storedDigest } from './adaptation.js';
 import { GalleryPlan } from './gallery-plan.js';
+import { VariantSwitch } from './variant-switch.js';
 import type { ReportedPipeline } from '../report/reported.js';
 import { Counters, pipelineCounterNames, type PipelineCounters } from '../ground/counters.js';
 import { Recorder } from '../telemetry/recorder.js';
@@ -52,6 +53,8 @@ export interface PipelineHost {
   closeWindow(): Promise<void>;
   /** Called when another package, or none, runs. */
   switched(): void;
+  /** Called when the running package, or a variant of it, cannot be what it was. */
+  variantsChanged(): void;
   /** Counts a frame for `/metrics`. */
   observe(pipeline: string, processed: ProcessedFrame): void;
   /** Called when what `reported` says of this pipeline has changed. */
@@ -73,10 +76,12 @@ export interface PipelineOptions {
   diskRetryMs?: number;
 }
 
-/** How much of the work is done: the factor for the thresholds of the gates, and the share of the frames. */
+/** How much of the work is done: the factor for the thresholds of the gates, the share of the frames, and the variant of the package. */
 export interface Effort {
   gate: number;
   pace: number;
+  /** Null: the package's own networks. */
+  variant: string | null;
 }
 
 export class DevicePipeline {
@@ -102,7 +107,8 @@ export class DevicePipeline {
   readonly #gallery: GalleryPlan;
   readonly #store: PackageStore;
   readonly adapter: ThresholdAdapter;
-  #effort: Effort = { gate: 1, pace: 1 };
+  readonly #variants: VariantSwitch;
+  #effort: Effort = { gate: 1, pace: 1, variant: null };
   /** How the source of sound that is open cuts the sound. */
   #cut: SoundCut = usualCut;
   /** The last `desired` that was refused; null again when one is taken. */
@@ -131,6 +137,7 @@ export class DevicePipeline {
       rests: () => restsFor(this.ota.state, this.#effort), reload: () => this.ota.reload(), onChange: () => host.changed(),
       onOutcome: (outcome) => foundation.events.emit({ type: 'adaptation', pipeline: this.name, ...outcome }),
     });
+    this.#variants = new VariantSwitch({ running: () => this.slot.running, faults: this.#faults, changed: () => host.closeWindow(), unusable: () => host.variantsChanged() });
     this.ota = this.#createOta();
     this.eventRecorder = this.#createEventRecorder(recordings);
     this.observer = this.#createObserver();
@@ -142,6 +149,12 @@ export class DevicePipeline {
     this.#effort = effort;
     this.loop.setPace(effort.pace);
     this.slot.running?.model.pipeline.setGateFactor?.(effort.gate);
+    void this.#variants.change(effort.variant);
+  }
+
+  /** Cheaper networks of the running package. */
+  get variants(): VariantSwitch['usable'] {
+    return this.#variants.usable;
   }
 
   /** Opens the active package; when there is none, it installs that of the configuration. The input is started separately. */
@@ -199,7 +212,7 @@ export class DevicePipeline {
 
   model(): RunningModel | null {
     const running = this.slot.running;
-    return running === null ? null : { name: running.slot.name, version: running.slot.version, memoryBytes: running.model.pipeline.memoryBytes, gates: running.model.pipeline.gates };
+    return running === null ? null : { name: running.slot.name, version: running.slot.version, variant: running.model.pipeline.variant ?? null, memoryBytes: running.model.pipeline.memoryBytes, gates: running.model.pipeline.gates };
   }
 
   /** The newest frame; null before the first one. @throws AgentError E_NO_FRAME when the input is a microphone */
@@ -275,6 +288,7 @@ export class DevicePipeline {
           this.adapter.switched(model === null || slot === null || model.pipeline.sound !== undefined || storedDigest(this.#store.path(slot.digest)) === null ? null : slot);
           this.#cutAgain();
           this.#host.switched();
+          this.#host.variantsChanged();
           this.#gallery.begin();
         },
       },
@@ -353,6 +367,8 @@ export class DevicePipeline {
       onArrival: (frame, broken) => { if (!isSound(frame)) stream.note(frame, broken); },
       onFrame: (processed) => {
         this.observer.frame(processed);
+        // Packages are compared by their own networks, and thresholds are those of them.
+        if (processed.result.variant !== undefined) return;
         this.ota.offer(processed);
         this.adapter.offer(processed);
       },

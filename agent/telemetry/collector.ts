@@ -142,11 +142,17 @@ function measure(pipeline: MeasuredPipeline): { window: PipelineWindow; modelFra
   const { modelFrames, ...series } = recorder.close();
   return {
     window: {
-      name, input, model: running === null ? null : { name: running.name, version: running.version }, memory_bytes: running?.memoryBytes ?? 0, ...series, ...gatesOf(running),
+      name, input, model: modelOf(running), memory_bytes: running?.memoryBytes ?? 0, ...series, ...gatesOf(running),
       counters: counters.counted(),
     },
     modelFrames,
   };
+}
+
+function modelOf(running: RunningModel | null): PipelineWindow['model'] {
+  if (running === null) return null;
+  const { name, version, variant } = running;
+  return { name, version, ...(variant === null ? {} : { variant }) };
 }
 
 const governed = (governor: GovernorReport | null): { governor?: GovernorReport } => (governor === null ? {} : { governor });

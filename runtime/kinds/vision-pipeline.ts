@@ -127,7 +127,11 @@ export class VisionPipeline implements Pipeline {
 
   async process(frame: AnySample): Promise<PipelineResult> {
     if (isSound(frame)) throw listens();
-    return this.#stages.use((stages) => this.#process(frame, this.#current, this.#current.over(stages)));
+    return this.#stages.use(async (stages) => {
+      const { variant } = this;
+      const result = await this.#process(frame, this.#current, this.#current.over(stages));
+      return variant === null ? result : { ...result, variant };
+    });
   }
 
   setRules(rules: FindingRules): void {

@@ -62,6 +62,8 @@ export interface PipelineResult {
   cells: CellMask | null;
   /** Whether this exit was drawn for a check: the frame stopped early, and runs in full in the background as well. */
   audit: boolean;
+  /** Name of the variant whose networks the frame went through; absent: the pipeline's own. */
+  variant?: string;
   /** Of sound: what its level and its signal are like. */
   sound?: SoundReport;
   stages: StageTime[];

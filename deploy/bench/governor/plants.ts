@@ -3,7 +3,7 @@
  * plant; scenes that are busier or quieter for minutes; air that warms up and cools down; sensors with noise and steps. All of it from a seed.
  */
 import { initialGovernor, stepGovernor, type GovernorStep } from '../../../agent/governor/controller.js';
-import type { Rung } from '../../../agent/governor/ladder.js';
+import { ladderFor, usableVariants, type Rung } from '../../../agent/governor/ladder.js';
 
 /** mulberry32. */
 function random(seed: number): () => number {
@@ -28,10 +28,22 @@ export interface Run {
   steps: (GovernorStep & { seconds: number })[];
 }
 
+/**
+ * The ladder of a device whose package has one to four variants, drawn from the seed: each takes 25 to 90 % of the work and no longer finds up to a fifth of
+ * the objects. Some of them save nothing for what they cost.
+ */
+export function variedLadder(seed: number): readonly Rung[] {
+  const r = random(~seed);
+  const variants = Array.from({ length: 1 + Math.floor(4 * r()) }, (_, i) => ({ name: `v${i}`, load: 0.25 + 0.65 * r(), cost: 0.005 + 0.2 * r() }));
+  return ladderFor([usableVariants(variants, { maxVariantCost: 0.2 })], { maxGate: 2, minPace: 0.05 });
+}
+
 const DT = 0.5;
 const READ_S = 2;
+/** Every device can keep its limit with this load: the last rung of halving, which is the highest of the last ones. */
+const LEAST_LOAD = 0.0625;
 
-/** The seed's device under the governor for so many hours. The lowest rung can keep its limit. */
+/** The seed's device under the governor for so many hours. */
 export function simulate(seed: number, ladder: readonly Rung[], hours: number): Run {
   const r = random(seed);
   const between = (a: number, b: number): number => a + (b - a) * r();
@@ -43,9 +55,11 @@ export function simulate(seed: number, ladder: readonly Rung[], hours: number): 
   const [chipTau, sinkTau] = [between(1, 6), between(60, 1200)];
   const [noise, quantum] = [between(0, 0.5), [1, 0.5, 0.001, 0.001][Math.floor(between(0, 4))] ?? 1];
   const [quietest, sceneS] = [between(0.5, 1), between(60, 1800)];
-  const errors = ladder.map((_, i) => (i === 0 ? 1 : between(0.8, 1.2)));
-  const least = air + drift + idle + rise * (ladder.at(-1)?.load ?? 1) * 1.2;
+  const least = air + drift + idle + rise * LEAST_LOAD * 1.2;
   const limit = Math.max(between(65, 90), least + 4);
+  // From a generator of their own: the device is the same whatever its ladder.
+  const e = random(seed + 0x5bd1e995);
+  const errors = ladder.map((_, i) => (i === 0 ? 1 : 0.8 + 0.4 * e()));
   let [chip, sink, busy, nextScene] = [0, idle * 0.6, 1, 0];
   let state = initialGovernor(0);
   const run: Run = { excess: -Infinity, stepsAnHour: 0, cost: 0, load: 0, steps: [] };

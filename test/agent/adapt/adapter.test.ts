@@ -250,11 +250,11 @@ describe('adaptation on a device', () => {
   });
 
   it('rests for updates, probations and the governor, and knows the packages of the store', () => {
-    const effort = { gate: 1, pace: 1 };
+    const effort = { gate: 1, pace: 1, variant: null };
     const state = initialOtaState;
     expect(restsFor(state, effort)).toBeNull();
-    expect(restsFor(state, { gate: 1.2, pace: 1 })).toContain('governor');
-    expect(restsFor(state, { gate: 1, pace: 0.5 })).toContain('governor');
+    expect(restsFor(state, { gate: 1.2, pace: 1, variant: null })).toContain('governor');
+    expect(restsFor(state, { gate: 1, pace: 0.5, variant: null })).toContain('governor');
     expect(restsFor({ ...state, phase: 'downloading' } as unknown as OtaState, effort)).toContain('update');
     expect(storedDigest(`/var/lib/sterna/packages/${digest}.sterna`)).toBe(digest);
     expect(storedDigest('/usr/share/sterna/factory.sterna')).toBeNull();

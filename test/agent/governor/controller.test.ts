@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { initialGovernor, stepGovernor, type GovernorLimits, type GovernorState, type Reading } from '../../../agent/governor/controller.js';
-import { defaultLadder, paretoLadder, rungsWithin } from '../../../agent/governor/ladder.js';
-import { simulate } from '../../../deploy/bench/governor/plants.js';
+import { defaultLadder, ladderFor, paretoFront, usableVariants, variantAt } from '../../../agent/governor/ladder.js';
+import { simulate, variedLadder } from '../../../deploy/bench/governor/plants.js';
 
 const none: GovernorLimits = { celsius: null, watts: null, batteryHours: null, late: null };
 const quiet: Omit<Reading, 'nowMs'> = { celsius: null, watts: null, batteryHours: null, late: null };
@@ -24,6 +24,14 @@ describe('the governor', () => {
   it('keeps the limit of every simulated device, and seldom moves', () => {
     for (let seed = 2001; seed <= 2060; seed++) {
       const { excess, stepsAnHour } = simulate(seed, defaultLadder, 3);
+      expect(excess, `seed ${seed}`).toBeLessThanOrEqual(1);
+      expect(stepsAnHour, `seed ${seed}`).toBeLessThanOrEqual(4);
+    }
+  });
+
+  it('does so with variants in the ladder', () => {
+    for (let seed = 3001; seed <= 3060; seed++) {
+      const { excess, stepsAnHour } = simulate(seed, variedLadder(seed), 3);
       expect(excess, `seed ${seed}`).toBeLessThanOrEqual(1);
       expect(stepsAnHour, `seed ${seed}`).toBeLessThanOrEqual(4);
     }
@@ -91,20 +99,42 @@ describe('the governor', () => {
 });
 
 describe('the ladder', () => {
+  const variants = [{ name: 'tiny', load: 0.3, cost: 0.15 }, { name: 'small', load: 0.5, cost: 0.02 }, { name: 'dear', load: 0.6, cost: 0.1 }];
+  const all = { maxGate: 2, minPace: 0.05 };
+
   it('leaves out points that save nothing for what they cost', () => {
-    const points = [{ gate: 1, pace: 1, load: 1, cost: 0 }, { gate: 1, pace: 0.8, load: 0.8, cost: 0.05 }, { gate: 2, pace: 1, load: 0.7, cost: 0.01 }];
-    expect(paretoLadder(points).map(({ load }) => load)).toEqual([1, 0.7]);
+    expect(paretoFront([{ load: 1, cost: 0 }, { load: 0.8, cost: 0.05 }, { load: 0.7, cost: 0.01 }]).map(({ load }) => load)).toEqual([1, 0.7]);
+    expect(usableVariants(variants, { maxVariantCost: 1 }).map(({ name }) => name)).toEqual(['small', 'tiny']);
   });
 
   it('stays within what the operator allows', () => {
-    const rungs = rungsWithin(defaultLadder, { maxGate: 1, minPace: 0.5 });
-    expect(rungs).toEqual([defaultLadder[0]]);
-    expect(rungsWithin(defaultLadder, { maxGate: 2, minPace: 0.5 }).every(({ pace }) => pace >= 0.5)).toBe(true);
+    const usable = usableVariants(variants, { maxVariantCost: 0.1 });
+    expect(usable.map(({ name }) => name)).toEqual(['small']);
+    const rungs = ladderFor([usable], { maxGate: 1.5, minPace: 0.5 });
+    expect(rungs.every(({ gate, pace, variant }) => gate <= 1.5 && pace >= 0.5 && variant <= 1)).toBe(true);
+    expect(ladderFor([], { maxGate: 1, minPace: 1 })).toEqual([defaultLadder[0]]);
   });
 
-  it('goes down in load and up in cost from rung to rung', () => {
-    defaultLadder.slice(1).forEach((rung, i) => {
-      const above = defaultLadder[i];
+  it('leaves out frames also where the gates must stay as they are', () => {
+    expect(ladderFor([], { maxGate: 1, minPace: 0.5 }).map(({ gate, pace, load, cost }) => [gate, pace, load, cost])).toEqual([[1, 1, 1, 0], [1, 0.9, 0.9, 0.011], [1, 0.8, 0.8, 0.02], [1, 0.65, 0.65, 0.03], [1, 0.5, 0.5, 0.037]]);
+  });
+
+  it('has a variant where that costs less than leaving out frames, and both for the least load', () => {
+    const rungs = ladderFor([usableVariants(variants, { maxVariantCost: 1 })], all);
+    expect(rungs.find(({ load }) => load <= 0.5)).toMatchObject({ gate: 1, pace: 1, variant: 1 });
+    expect(rungs.at(-1)).toMatchObject({ gate: 2, pace: 0.05, variant: 2 });
+    expect(rungs[0]).toEqual(defaultLadder[0]);
+  });
+
+  it('counts pipelines alike, and one with fewer variants stays at its last', () => {
+    const [one, two] = [usableVariants(variants, { maxVariantCost: 0.1 }), usableVariants(variants, { maxVariantCost: 1 })];
+    expect(ladderFor([one, []], all).find(({ variant }) => variant === 1)?.load).toBeCloseTo(0.75, 9);
+    expect([variantAt(one, 0), variantAt(one, 1), variantAt(one, 2), variantAt(two, 2), variantAt([], 2)]).toEqual([null, 'small', 'small', 'tiny', null]);
+  });
+
+  it.each([['without variants', defaultLadder], ...[1, 2, 3, 4, 5].map((seed) => [`of seed ${seed}`, variedLadder(seed)] as const)] as const)('goes down in load and up in cost from rung to rung, %s', (_, ladder) => {
+    ladder.slice(1).forEach((rung, i) => {
+      const above = ladder[i];
       expect(rung.load).toBeLessThan(above?.load ?? 0);
       expect(rung.cost).toBeGreaterThan(above?.cost ?? 1);
     });

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { batteryHours } from '../../../agent/energy/battery.js';
 import { Governor, type GovernorSensors, type GovernorSettings } from '../../../agent/governor/governor.js';
-import type { OperatingPoint } from '../../../agent/governor/ladder.js';
+import type { OperatingPoint, Variant } from '../../../agent/governor/ladder.js';
 import type { EventBody } from '../../../agent/ground/events.js';
 import { machine } from '../support/machine.js';
 
-const settings: GovernorSettings = { enabled: true, celsius: 75, watts: null, batteryHours: null, late: null, maxGate: 2, minPace: 0.05 };
+const settings: GovernorSettings = { enabled: true, celsius: 75, watts: null, batteryHours: null, late: null, maxGate: 2, minPace: 0.05, maxVariantCost: 0.2 };
 
 function governed(change: Partial<GovernorSettings> = {}) {
-  const now = { ms: 0, celsius: 60 as number | null, passiveCelsius: null as number | null, frames: 0, missed: 0 };
+  const now = { ms: 0, celsius: 60 as number | null, passiveCelsius: null as number | null, frames: 0, missed: 0, variants: [] as Variant[] };
   const events: EventBody[] = [];
   const applied: OperatingPoint[] = [];
   const sensors: GovernorSensors = {
@@ -17,7 +17,7 @@ function governed(change: Partial<GovernorSettings> = {}) {
   };
   const governor = new Governor({
     sensors, settings: { ...settings, ...change }, events: { emit: (body) => `e-${events.push(body)}` },
-    clock: { nowMs: () => now.ms, monotonicMs: () => now.ms, synchronized: () => true }, apply: (point) => applied.push(point),
+    clock: { nowMs: () => now.ms, monotonicMs: () => now.ms, synchronized: () => true }, apply: (point) => applied.push(point), variants: () => [now.variants],
   });
   const look = async (n: number): Promise<void> => {
     for (let i = 0; i < n; i++) {
@@ -72,7 +72,35 @@ describe('the governor at work', () => {
       now.frames += 10;
       await look(1);
     }
-    expect(governor.point).toEqual({ gate: 1, pace: 1 });
+    expect(governor.point).toEqual({ gate: 1, pace: 1, variant: 0 });
+  });
+
+  it('goes down to a variant when a package that has one serves, and never to more load than before', async () => {
+    const { governor, now, events, applied, look } = governed();
+    now.celsius = 76;
+    await look(2);
+    const { pace } = governor.point;
+    expect(pace).toBeLessThan(1);
+    now.variants = [{ name: 'small', load: 0.3, cost: 0.01 }];
+    governor.variantsChanged();
+    expect(governor.point).toEqual({ gate: 1, pace: 1, variant: 1 });
+    expect(applied.at(-1)).toEqual(governor.point);
+    expect(events.at(-1)).toMatchObject({ type: 'governor', action: 'lowered', reason: 'variants', variant: 1, pace: 1 });
+    // The same again, as another package of the same kind: it is told, and nobody else.
+    const [told, said] = [applied.length, events.length];
+    governor.variantsChanged();
+    expect([applied.length - told, events.length - said]).toEqual([1, 0]);
+    now.variants = [];
+    governor.variantsChanged();
+    expect(governor.point).toMatchObject({ gate: 2, variant: 0 });
+    expect(governor.point.pace).toBeLessThanOrEqual(0.3);
+  });
+
+  it('keeps all of the work on whatever ladder while there is no reason to do less', () => {
+    const { governor, now, events } = governed();
+    now.variants = [{ name: 'small', load: 0.3, cost: 0.01 }];
+    governor.variantsChanged();
+    expect([governor.point, events]).toEqual([{ gate: 1, pace: 1, variant: 0 }, []]);
   });
 
   it('does nothing when it is switched off', async () => {

@@ -80,28 +80,25 @@ describe.skipIf(nativeMissing !== undefined)('a variant of a package', () => {
     const list = frames(40);
     const [asOwn, asVariant] = [await seen(own, list), await seen(alone, list)];
     expect(asOwn).not.toEqual(asVariant);
-    const ran: (string | null | undefined)[] = [];
+    const ran: (string | null)[] = [];
     const findings: unknown[] = [];
     const changes: Promise<void>[] = [];
     for (const [i, frame] of list.entries()) {
       if (i === 5) changes.push(switching.setVariant?.('small') ?? Promise.reject(new Error('no variants')));
       if (i === 25) await changes[0];
       if (i === 30) changes.push(switching.setVariant?.(null) ?? Promise.reject(new Error('no variants')));
-      const before = switching.variant;
-      const { findings: found, sequence } = await switching.process(frame);
+      const { findings: found, sequence, variant = null } = await switching.process(frame);
       expect(sequence).toBe(frame.sequence);
+      expect(found, `frame ${i}`).toEqual((variant === null ? asOwn : asVariant)[i]);
       findings.push(found);
-      const matches = [null, 'small'].filter((name) => JSON.stringify(found) === JSON.stringify((name === null ? asOwn : asVariant)[i]));
-      expect(matches, `frame ${i}`).toHaveLength(1);
-      expect([before, switching.variant], `frame ${i}`).toContain(matches[0]);
-      ran.push(matches[0]);
+      ran.push(variant);
     }
     await Promise.all(changes);
     expect(findings).toHaveLength(list.length);
     expect(ran.slice(0, 5)).toEqual([null, null, null, null, null]);
     expect(ran.slice(25, 30)).toEqual(['small', 'small', 'small', 'small', 'small']);
     expect(ran.at(-1)).toBeNull();
-    // Three changes at most: there, and back.
+    // There, and back.
     expect(ran.filter((name, i) => i > 0 && name !== ran[i - 1])).toHaveLength(2);
     for (const pipeline of [own, alone, switching]) await pipeline.close();
   });
@@ -181,14 +178,16 @@ describe.skipIf(nativeMissing !== undefined)('a variant of a package', () => {
     await pipeline.close();
   });
 
-  it.each([
+  interface Change { stages?: object; settings?: Record<string, unknown> & { detector?: object }; twice?: boolean; golden?: string }
+
+  it.each<[string, Change, RegExp]>([
     ['a stage that it may not replace', { stages: { embedder: {} } }, /Expected stages of detector in the variant small but received/],
     ['a setting that it may not replace', { settings: { match_threshold: 0.2 } }, /Expected settings of detector, features, incremental in the variant small but received match_threshold/],
     ['a label of its own', { settings: { detector: { label: 'cat' } } }, /expected the label face/],
     ['settings that the kind refuses', { settings: { detector: { score_threshold: 7 } } }, /settings of a variant small are invalid: settings\.detector\.score_threshold/],
     ['the name of another', { twice: true }, /two variants of the name small/],
     ['golden vectors of another stage', { golden: 'embedder' }, /variant small has golden vectors for the embedder/],
-  ])('is refused in a package with %s', async (_, change: { stages?: object; settings?: { detector?: object }; twice?: boolean; golden?: string }, message) => {
+  ])('is refused in a package with %s', async (_, change, message) => {
     const made = restated(await packed(), ({ pipeline, variants = [] }) => {
       const [variant] = variants;
       if (variant === undefined) throw new Error('no variant');
