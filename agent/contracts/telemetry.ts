@@ -173,7 +173,7 @@ export function mergeable(a: TelemetryWindow, b: TelemetryWindow): boolean {
 
 /** The pipelines and what they run, as text. Latencies of two packages must not mix in one window. */
 export function lineageOf({ pipelines }: Pick<TelemetryWindow, 'pipelines'>): string {
-  return JSON.stringify(pipelines.map(({ name, model }) => [name, model?.name, model?.version]));
+  return JSON.stringify(pipelines.map(({ name, model }) => [name, model?.name, model?.version, model?.variant]));
 }
 
 /** Windows `a` then `b` as one. Histograms add up exactly; gauges keep the newest or the extreme; totals the newest. */
