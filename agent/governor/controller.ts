@@ -39,8 +39,8 @@ export interface GovernorState {
   readonly rung: number;
   /** When the rung was reached. Monotonic, milliseconds. */
   readonly sinceMs: number;
-  /** Whether the rung was reached from a lower one. */
-  readonly raised: boolean;
+  /** The lower rung from which this one was reached; null when it was reached from a higher one. */
+  readonly raisedFrom: number | null;
   /** Temperatures of the newest 30 s, since the rung was reached; the first of them decided the move. */
   readonly samples: readonly Sample[];
   /** Whether a temperature was ever measured. If there is none now, the sensor is lost. */
@@ -63,7 +63,7 @@ export interface GovernorOptions {
   readonly limits: GovernorLimits;
 }
 
-export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raised: false, samples: [], sensed: false, rests: {}, movesMs: [] });
+export const initialGovernor = (nowMs: number): GovernorState => ({ rung: 0, sinceMs: nowMs, raisedFrom: null, samples: [], sensed: false, rests: {}, movesMs: [] });
 
 /** The governor aims at a temperature this many degrees Celsius below the limit. */
 const MARGIN = 0.7;
@@ -119,7 +119,7 @@ const TWO_THIRDS = 0.67;
 const HALF = 0.5;
 
 /** The same device on another ladder. What is known of its rungs holds for none of the new ones; the trend and the moves of the last hour still count. */
-export const onOtherLadder = (state: GovernorState, rung: number): GovernorState => ({ ...state, rung, rests: {} });
+export const onOtherLadder = (state: GovernorState, rung: number): GovernorState => ({ ...state, rung, raisedFrom: null, rests: {} });
 
 /** Decides on one reading. Readings must come in the order of their times. */
 export function stepGovernor(before: GovernorState, reading: Reading, options: GovernorOptions): { state: GovernorState; step: GovernorStep | null } {
@@ -147,8 +147,14 @@ function wantedLower(state: GovernorState, reading: Reading, { ladder, limits }:
     ['deadline', slow && exceeds(reading.late, limits.late) ? ONE_RUNG : KEEP],
   ];
   const [reason, share] = cuts.reduce((deepest, cut) => (cut[1] < deepest[1] ? cut : deepest));
-  return share === KEEP ? null : { to: firstWithin(ladder, state.rung, share), reason };
+  return share === KEEP ? null : { to: Math.max(firstWithin(ladder, state.rung, share), backFrom(state, reading)), reason };
 }
+
+/**
+ * A trial that failed ends where it began, which is known to keep the limits: going down rung by rung from there would take a move for each of them.
+ * The present rung when there was no trial.
+ */
+const backFrom = (state: GovernorState, { nowMs }: Reading): number => (isTrial(state, nowMs) ? state.raisedFrom ?? state.rung : state.rung);
 
 function thermalCut(state: GovernorState, reading: Reading, limit: number | null): number {
   const trend = trendOf(state.samples);
@@ -161,7 +167,7 @@ function thermalCut(state: GovernorState, reading: Reading, limit: number | null
   const left = secondsTo(target, trend);
   if (slope === null || left === null || left > LEAD_S || celsius < target - NEAR) return KEEP;
   if (left < URGENT_S && slope > STEEP) return urgent ? HALF : KEEP;
-  if (!rested(state, reading, state.raised ? RAISED_LOOK_MS : LOOK_MS)) return KEEP;
+  if (!rested(state, reading, state.raisedFrom !== null ? RAISED_LOOK_MS : LOOK_MS)) return KEEP;
   return left < SOON_S && slope > STEEP ? TWO_THIRDS : ONE_RUNG;
 }
 
@@ -200,6 +206,7 @@ function coolEnough({ samples, sensed }: GovernorState, limit: number | null, mo
   return trend.celsius + Math.max(0, trend.celsius - IDLE_CELSIUS) * (more - 1) <= limit - MARGIN;
 }
 
+const isTrial = ({ raisedFrom, sinceMs }: GovernorState, nowMs: number): boolean => raisedFrom !== null && nowMs - sinceMs < TRIAL_MS;
 const rested = ({ sinceMs }: GovernorState, { nowMs }: Reading, ms: number): boolean => nowMs - sinceMs >= ms;
 const exceeds = (value: number | null, limit: number | null): boolean => value !== null && limit !== null && value > limit;
 const recent = (times: readonly number[], nowMs: number): readonly number[] => times.filter((ms) => nowMs - ms < HOUR_MS);
@@ -212,13 +219,13 @@ function firstWithin(ladder: readonly Rung[], rung: number, share: number): numb
 }
 
 function move(state: GovernorState, nowMs: number, { to, reason }: { to: number; reason: GovernorReason }): { state: GovernorState; step: GovernorStep } {
-  const { rung, raised, sinceMs, samples, sensed, movesMs } = state;
+  const { rung, samples, sensed, movesMs } = state;
   const lowered = to > rung;
   const { [rung]: rest = SHORTEST_REST_MS, ...others } = state.rests;
-  const tooHigh = lowered && raised && nowMs - sinceMs < TRIAL_MS;
+  const tooHigh = lowered && isTrial(state, nowMs);
   const rests = tooHigh ? { ...others, [rung]: Math.min(LONGEST_REST_MS, 2 * rest) } : others;
   return {
-    state: { rung: to, sinceMs: nowMs, raised: !lowered, samples: samples.slice(-1), sensed, rests, movesMs: [...recent(movesMs, nowMs), nowMs] },
+    state: { rung: to, sinceMs: nowMs, raisedFrom: lowered ? null : rung, samples: samples.slice(-1), sensed, rests, movesMs: [...recent(movesMs, nowMs), nowMs] },
     step: { from: rung, to, reason },
   };
 }

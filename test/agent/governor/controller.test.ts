@@ -29,6 +29,10 @@ describe('the governor', () => {
     }
   });
 
+  it('seldom moves on the devices that used to move most', () => {
+    for (const seed of [154, 539, 751, 983]) expect(simulate(seed, defaultLadder, 6).stepsAnHour, `seed ${seed}`).toBeLessThanOrEqual(4);
+  });
+
   it('does so with variants in the ladder', () => {
     for (let seed = 3001; seed <= 3060; seed++) {
       const { excess, stepsAnHour } = simulate(seed, variedLadder(seed), 3);
@@ -75,9 +79,17 @@ describe('the governor', () => {
   });
 
   it('lets a rung that proved too high rest twice as long', () => {
-    const tried: GovernorState = { ...initialGovernor(0), rung: 3, raised: true };
+    const tried: GovernorState = { ...initialGovernor(0), rung: 3, raisedFrom: 4 };
     const { state } = feed(times(4, () => ({ celsius: 76 })), { celsius: 75 }, tried);
     expect(state.rests).toEqual({ 3: 600_000 });
+  });
+
+  it('goes back in one move to where a trial began', () => {
+    const tried: GovernorState = { ...initialGovernor(0), rung: 1, raisedFrom: 12 };
+    expect(feed(times(4, () => ({ celsius: 76 })), { celsius: 75 }, tried).steps[0]).toMatchObject({ from: 1, to: 12 });
+    // After three quarters of an hour the rung has held, and what is too hot now is something else.
+    const held = feed(times(4, (i) => ({ celsius: 76, nowMs: 46 * 60_000 + 2000 * i })), { celsius: 75 }, tried);
+    expect(held.steps[0]?.to).toBeLessThan(12);
   });
 
   it('holds its rung while the sensor gives nothing', () => {
