@@ -2,6 +2,14 @@
 import { readFileSync } from 'node:fs';
 import ts from 'typescript';
 
+/** Where the comments of a union keep those of each member, by the literal of its field `type`: members may have fields of the same name. */
+const members = Symbol('members');
+
+/** The comments for an object schema: those of the member of the union that it is, else all. */
+export const commentsFor = (comments, schema) => comments[members]?.[schema.properties.type?.const] ?? comments;
+
+const joined = (parts) => Object.assign({}, ...parts, { [members]: Object.assign({}, ...parts.map((part) => part[members])) });
+
 /** Text of the JSDoc comment right before a node, on one line; '' when there is none. */
 function commentOf(node) {
   const blocks = ts.getJSDocCommentsAndTags(node).filter(ts.isJSDoc);
@@ -34,6 +42,8 @@ function noteOf(property, expression, declared, seen) {
   return { text: commentOf(property) || named.map(commentOf).join(' ').trim(), fields: fieldsOfExpression(expression, declared, seen) };
 }
 
+const typeIn = (literal) => literal?.properties.find((property) => property.name?.getText() === 'type')?.initializer?.getText() ?? '';
+
 /** Comments of the fields of one literal: `{field: {text, fields}}`; `declared` are the schemas that expressions may name. */
 function fieldsOf(literal, declared, seen) {
   const fields = {};
@@ -42,7 +52,8 @@ function fieldsOf(literal, declared, seen) {
     if (ts.isShorthandPropertyAssignment(property)) fields[property.name.text] = noteOf(property, property.name, declared, seen);
     if (ts.isPropertyAssignment(property)) fields[property.name.getText().replace(/['"]/g, '')] = noteOf(property, property.initializer, declared, seen);
   }
-  return fields;
+  const [, type] = /^z\.literal\('(.+)'\)$/.exec(typeIn(literal)) ?? [];
+  return type === undefined ? fields : { ...fields, [members]: { [type]: fields } };
 }
 
 function fieldsOfExpression(node, declared, seen = new Set()) {
@@ -56,7 +67,7 @@ function fieldsOfExpression(node, declared, seen = new Set()) {
   const literal = literalIn(node);
   if (literal !== undefined) literals.push(literal);
   else if (node !== undefined && ts.isCallExpression(node)) visit(node); // a union: the fields of all members
-  return Object.assign({}, ...inherited, ...literals.map((each) => fieldsOf(each, declared, seen)));
+  return joined([...inherited, ...literals.map((each) => fieldsOf(each, declared, seen))]);
 }
 
 /** Comments of the schemas that some files declare: `commentsOf(paths)(name)` gives `{field: {text, fields}}` of `const name = z.object({..})`. */

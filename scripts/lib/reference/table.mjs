@@ -1,4 +1,5 @@
 // A JSON Schema as rows of a Markdown table: field, type, default, meaning.
+import { commentsFor } from './comments.mjs';
 
 const cell = (text) => text.replaceAll('|', '\\|').replace(/\s+/g, ' ');
 
@@ -44,8 +45,9 @@ function objectsIn(schema) {
 /** Members of a union that have the same row are one; where they differ, the row names the member. */
 function* rowsOf(schema, comments, prefix) {
   const required = new Set(schema.required ?? []);
+  const own = commentsFor(comments, schema);
   for (const [name, field] of Object.entries(schema.properties)) {
-    const note = comments[name] ?? { text: '', fields: {} };
+    const note = own[name] ?? { text: '', fields: {} };
     const byDefault = field.default === undefined || typeof field.default === 'object' ? (required.has(name) ? '' : 'optional') : `\`${JSON.stringify(field.default)}\``;
     yield `| \`${prefix}${name}\` | ${cell(typeOf(field))} | ${cell(byDefault)} | ${cell(note.text)} |`;
     const mark = field.type === 'array' ? '[]' : field.type === 'object' && field.properties === undefined ? '.*' : '';
