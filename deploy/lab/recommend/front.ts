@@ -49,18 +49,23 @@ export function missesOf(point: Point, { maxDrop, cost, memoryKb }: Bounds): Mis
 /** Costs that differ by less than this share are equal: measurements of one model do. */
 const noise = 0.03;
 
+/** Drops that differ by less than this share of the bound are equal: whoever allows so much does not pay bytes for less. */
+const indifference = 0.1;
+
 /**
  * The model to take: of those that fit all bounds, the one of the least cost, or for little memory of the least memory. Of those that hardly differ
- * from it, the one with the least drop.
+ * from it, the one with the least drop; and of those that hardly differ in this either, the smallest file.
  * @returns undefined when none fits; the result is on the front of the points
  */
 export function bestOf<T extends Point>(points: readonly T[], bounds: Bounds, scenario: Scenario): T | undefined {
   const axis = scenario === 'low-memory' ? 'memory_kb' : 'cost';
   const fitting = points.filter((point) => missesOf(point, bounds).length === 0);
   const least = Math.min(...fitting.map((point) => point[axis]));
-  const order = ['drop', axis, ...axes.filter((other) => other !== 'drop' && other !== axis)] as const;
+  const cheap = fitting.filter((point) => point[axis] <= least * (1 + noise));
+  const closest = Math.min(...cheap.map(({ drop }) => drop));
+  const order = ['kb', 'drop', axis, ...axes] as const;
   const first = (a: T, b: T): number => order.map((each) => compare(a, b, each)).find((difference) => difference !== 0) ?? 0;
-  return fitting.filter((point) => point[axis] <= least * (1 + noise)).sort(first)[0];
+  return cheap.filter(({ drop }) => drop <= closest + indifference * bounds.maxDrop).sort(first)[0];
 }
 
 /** The model that comes nearest to the bounds: its worst miss, as a share of the limit, is the smallest. */

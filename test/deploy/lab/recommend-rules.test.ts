@@ -57,6 +57,12 @@ describe('the front', () => {
     expect(bestOf([point(0.01, 1), point(0.001, 1.2)], { maxDrop: 0.02 }, 'face')).toEqual(point(0.01, 1));
   });
 
+  it('takes the smaller file of two models whose drops hardly differ', () => {
+    const [original, packed] = [point(0, 20, 4010), point(0.0007, 20, 1350)];
+    expect(bestOf([original, packed], { maxDrop: 0.02 }, 'face')).toEqual(packed);
+    expect(bestOf([original, packed], { maxDrop: 0.005 }, 'face')).toEqual(original);
+  });
+
   it('says by how much a bound is missed', () => {
     expect(missesOf(point(0.03, 5, 1, 200), { maxDrop: 0.02, cost: 4, memoryKb: 300 })).toEqual([
       { bound: 'drop', value: 0.03, limit: 0.02, over: expect.closeTo(0.5) as number }, { bound: 'cost', value: 5, limit: 4, over: 0.25 },
