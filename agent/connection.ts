@@ -1,6 +1,6 @@
 /** The daemon's side of the broker: the link with its birth and will messages, what the outbox sends, and what arrives. */
 import {
-  deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, SCHEMA_VERSION, statusSchema, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet,
+  deviceClientName, deviceSubscriptions, deviceTopic, encodePayload, otaGetSchema, SCHEMA_VERSION, statusSchema, type Desired, type DeviceAddress, type DeviceTopic, type OtaGet,
 } from './contracts/index.js';
 import { toCodedError } from './errors.js';
 import type { Foundation } from './foundation.js';
@@ -109,7 +109,7 @@ export class Connection {
     lifecycle.add({ name: 'downlink', stop: () => downlink.stop() });
     return new MqttLink({
       broker: { ...config.broker, url },
-      clientId: `sterna-${config.fleet}-${config.device_id}`,
+      clientId: deviceClientName({ fleet: config.fleet, device: config.device_id }),
       statusTopic: this.#topic({ kind: 'status' }),
       subscriptions: deviceSubscriptions(this.#address),
       ...(backoff === undefined ? {} : { backoff }),

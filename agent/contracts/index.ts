@@ -30,6 +30,7 @@ export * from './signed.js';
 export * from './status.js';
 export * from './telemetry.js';
 export * from './topics.js';
+export * from './transport.js';
 export * from './update-rules.js';
 
 /** Every JSON payload by the name of its topic. */

@@ -5,7 +5,7 @@
  */
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Config } from '../config/schema.js';
-import { guardPackets, MAX_PACKET_BYTES, privateClientId } from '../contracts/index.js';
+import { guardPackets, MAX_PACKET_BYTES, privateClientId, whenReached } from '../contracts/index.js';
 import { AgentError, toCodedError, type CodedError } from '../errors.js';
 import type { Log } from '../platform/log.js';
 import { nextBackoff } from '../ground/backoff.js';
@@ -151,9 +151,9 @@ export class MqttLink {
     };
     // MQTT 5's Maximum Packet Size asks the broker to keep to this bound. The guard is for MQTT 3.1.1, and for brokers that ignore the request.
     guardPackets(client.stream, end);
+    whenReached(client.stream, () => { reached = true; });
     client.once('connect', () => void this.#welcome(client).catch(end));
     client.on('packetsend', (packet) => {
-      reached = true; // MQTT.js writes CONNECT only when the transport is connected.
       if (packet.cmd === 'pingreq') this.#inFlight.mark();
     });
     client.on('packetreceive', (packet) => { if (packet.cmd === 'pingresp') this.#inFlight.confirmMark(); });

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { guardPackets, MAX_PACKET_BYTES, privateClientId } from '../../agent/contracts/index.js';
+import { guardPackets, MAX_PACKET_BYTES, privateClientId, whenReached } from '../../agent/contracts/index.js';
 import { redact } from '../../runtime/redact.js';
 import { DeployError } from '../errors.js';
 
@@ -40,8 +40,13 @@ const TLS_REFUSED = /^(CERT_|UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|
 /** Of these the broker's authority is the reason, and --ca the remedy. */
 const UNKNOWN_AUTHORITY = /^(UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED)/;
 
-/** Return code of CONNACK in MQTT 3.1.1, "unacceptable protocol version", and its MQTT 5 counterpart. */
-const PROTOCOL_REFUSED: readonly unknown[] = [1, 0x84];
+/** Of a broker that ends the connection instead of answering CONNECT. */
+const HUNG_UP = 'HUNG_UP';
+
+/**
+ * Return code of CONNACK in MQTT 3.1.1, "unacceptable protocol version", and its MQTT 5 counterpart. RabbitMQ before 3.13 hangs up on MQTT 5.
+ */
+const PROTOCOL_REFUSED: readonly unknown[] = [1, 0x84, HUNG_UP];
 
 /**
  * Connects one fleet-side program to a broker: MQTT 5, and 3.1.1 where the broker does not know it. Afterwards mqtt.js
@@ -60,7 +65,7 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
     const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls, clientId });
     options.prepare?.(client);
     guardEveryStream(client);
-    lastError = await settled(client, deadline - Date.now());
+    lastError = await settled(client, deadline - Date.now(), protocolVersion === 5 && options.session === undefined);
     if (lastError === null) {
       client.on('error', () => undefined); // a failing reconnect is no event of ours: 'close' and 'connect' tell
       return client;
@@ -126,14 +131,18 @@ function guardEveryStream(client: MqttClient): void {
   client.on('reconnect', () => setImmediate(guard));
 }
 
-/** Null when connected, else why not. */
-async function settled(client: MqttClient, timeoutMs: number): Promise<Error | null> {
+/**
+ * Null when connected, else why not.
+ * @param hangUpIsFinal whether a connection that ends before the broker answers is a refusal; else it may be a broker that is starting
+ */
+async function settled(client: MqttClient, timeoutMs: number, hangUpIsFinal: boolean): Promise<Error | null> {
   return new Promise((resolve) => {
     let latest: Error = new Error(`no connection within ${Math.max(0, Math.round(timeoutMs))} ms`);
     const done = (result: Error | null): void => {
       clearTimeout(timer);
       client.removeListener('connect', onConnect);
       client.removeListener('error', onError);
+      client.removeListener('close', onClose);
       client.on('error', () => undefined);
       resolve(result);
     };
@@ -144,8 +153,14 @@ async function settled(client: MqttClient, timeoutMs: number): Promise<Error | n
       const code = codeOf(error);
       if (typeof code === 'number' || (typeof code === 'string' && TLS_REFUSED.test(code))) done(error);
     };
+    let reached = false;
+    whenReached(client.stream, () => { reached = true; });
+    const onClose = (): void => {
+      if (reached && hangUpIsFinal) done(Object.assign(new Error('the broker ended the connection before it answered'), { code: HUNG_UP }));
+    };
     const timer = setTimeout(() => done(latest), Math.max(1, timeoutMs));
     client.on('connect', onConnect);
     client.on('error', onError);
+    client.on('close', onClose);
   });
 }

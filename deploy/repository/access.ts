@@ -1,5 +1,5 @@
-/** Who may do what on a broker: each device only below its own topics, operators everything. Written for Mosquitto and EMQX. */
-import { deviceTopic, TOPIC_ROOT, requireId, type DeviceAddress } from '../../agent/contracts/index.js';
+/** Who may do what on a broker: each device only below its own topics, operators everything. Written for Mosquitto, EMQX and RabbitMQ. */
+import { CLIENT_ID_SUFFIX, deviceClientName, deviceTopic, TOPIC_ROOT, requireId, type DeviceAddress } from '../../agent/contracts/index.js';
 
 /** Common name of a device's certificate, and its user name at the broker. */
 export function deviceUser({ fleet, device }: DeviceAddress): string {
@@ -45,6 +45,38 @@ export function emqxAcl(devices: readonly DeviceAddress[], operators: readonly s
     ]),
     '{deny, all}.', '',
   ].join('\n');
+}
+
+/** A topic without dots as the routing key that RabbitMQ's MQTT plugin makes of it. */
+const routingKey = (topic: string): string => topic.replaceAll('/', '.');
+const literally = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+/** A level that a subscription leaves open is asked for as `*`, and used as any text. */
+const topicsPattern = (topics: readonly string[]): string => `^(${topics.map((topic) => literally(routingKey(topic)).replace(/\\\+/g, '[^.]+')).join('|')})$`;
+
+/**
+ * Definitions of RabbitMQ (`load_definitions`): a user without a password for each certificate, what it may do with queues, and the topics that it may
+ * use (https://www.rabbitmq.com/docs/access-control#topic-authorisation), for a listener of the MQTT plugin with `mqtt.ssl_cert_login = true` and
+ * `ssl_cert_login_from = common_name`. A user has the queues of its own client id alone. Devices with a dot in the name of device or fleet are left
+ * out and cannot log in: in routing keys, levels are separated by dots, and RabbitMQ before version 4 leaves those of names as they are.
+ */
+export function rabbitmqDefinitions(devices: readonly DeviceAddress[], operators: readonly string[]): string {
+  const users = [
+    ...operators.map((name) => ({ name: requireId('operator', name), client: '.+', write: `^${literally(routingKey(TOPIC_ROOT))}\\..+$`, read: `^${literally(routingKey(TOPIC_ROOT))}\\..+$` })),
+    ...devices.filter((address) => !deviceUser(address).includes('.')).map((address) => ({
+      name: deviceUser(address), client: `${literally(deviceClientName(address))}-[0-9a-f]{${CLIENT_ID_SUFFIX}}`,
+      write: topicsPattern(WRITES.map((topic) => `${prefixOf(address)}/${topic}`)), read: topicsPattern(READS.map((topic) => `${prefixOf(address)}/${topic}`)),
+    })),
+  ];
+  const vhost = '/';
+  return `${JSON.stringify({
+    vhosts: [{ name: vhost }],
+    users: users.map(({ name }) => ({ name, password_hash: '', hashing_algorithm: 'rabbit_password_hashing_sha256', tags: '' })),
+    permissions: users.map(({ name: user, client }) => {
+      const queue = `mqtt-subscription-${client}qos[01]`;
+      return { user, vhost, configure: `^${queue}$`, write: `^(amq\\.topic|${queue})$`, read: `^(amq\\.topic|${queue})$` };
+    }),
+    topic_permissions: users.map(({ name: user, write, read }) => ({ user, vhost, exchange: 'amq.topic', write, read })),
+  }, null, 2)}\n`;
 }
 
 /** What a listener of Mosquitto needs to know its clients by their certificates. */

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { requireId, type DeviceAddress } from '../../agent/contracts/index.js';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
-import { deviceUser, emqxAcl, mosquittoAcl } from './access.js';
+import { deviceUser, emqxAcl, mosquittoAcl, rabbitmqDefinitions } from './access.js';
 
 /** Files of one party. */
 export interface Identity {
@@ -122,6 +122,7 @@ export function provision(access: string, address: DeviceAddress, { roots, broke
   const devices = remember(access, known, address);
   writeFileSync(join(access, 'mosquitto.acl'), mosquittoAcl(devices, operators));
   writeFileSync(join(access, 'emqx-acl.conf'), emqxAcl(devices, operators));
+  writeFileSync(join(access, 'rabbitmq-definitions.json'), rabbitmqDefinitions(devices, operators));
   return { folder, csr: own.csr === null ? null : join(folder, 'device.csr'), devices };
 }
 

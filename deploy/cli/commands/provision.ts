@@ -14,7 +14,7 @@ export function register(program: Command): void {
   addRepositoryOption(program
     .command('provision')
     .summary('give a device its certificate and the roots that it trusts')
-    .description('Makes a folder for one device: key, certificate of the fleet\'s own authority, the pinned roots of the repository, and a configuration that uses them. Also writes access control lists for Mosquitto and EMQX, in which each device can use only its own topics. The first call makes the authority, and certificates for the broker and the operators.')
+    .description('Makes a folder for one device: key, certificate of the fleet\'s own authority, the pinned roots of the repository, and a configuration that uses them. Also writes access lists for Mosquitto, EMQX and RabbitMQ, by which each device can use only its own topics. The first call makes the authority, and certificates for the broker and the operators.')
     .argument('<device>', 'name of the device')
     .requiredOption('--fleet <name>', 'its fleet')
     .requiredOption('--broker <url>', 'address of the broker, such as mqtts://broker.example.org:8883')
@@ -35,7 +35,7 @@ export function register(program: Command): void {
       for (const name of operators) authority.ensure(name, options.days);
       authority.ensureServer(host, options.days);
       const done = provision(access, { fleet: options.fleet, device }, { roots, broker: options.broker, days: options.days, request: options.request, operators, labels: parseLabels(options.label) });
-      const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl and emqx-acl.conf for ${devicesText(done.devices.length)}`].join('\n');
+      const text = [`${done.folder}: put it on the device as its configuration folder`, ...(done.csr === null ? [] : [`${done.csr}: have it signed with the common name ${options.fleet}/${device}, and save the certificate as device.pem beside it`]), `${access}: mosquitto.acl, emqx-acl.conf and rabbitmq-definitions.json for ${devicesText(done.devices.length)}`].join('\n');
       return Promise.resolve({ json: { folder: done.folder, csr: done.csr, access, devices: done.devices }, text });
     }));
 }

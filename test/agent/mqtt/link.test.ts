@@ -99,6 +99,20 @@ describe('the link', () => {
     expect(failures).toEqual([]);
   });
 
+  it('falls back to 3.1.1 at once where a broker hangs up on MQTT 5, as RabbitMQ does before 3.13', async () => {
+    const versions: number[] = [];
+    const server = createServer((socket) => socket.once('data', (packet) => {
+      versions.push(packet[8] ?? 0); // after the fixed header, the length and "MQTT"
+      socket.destroy();
+    }));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => { server.close(); });
+    const { link } = bench(`mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    link.start();
+    await until('two attempts', () => versions.length >= 2);
+    expect(versions.slice(0, 2)).toEqual([5, 4]);
+  });
+
   it('does not fall back when it may not', async () => {
     const broker = await aedesBroker();
     const { link, failures } = bench(broker.url, { protocol: '5' });
