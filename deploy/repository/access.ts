@@ -55,7 +55,7 @@ const topicsPattern = (topics: readonly string[]): string => `^(${topics.map((to
 
 /**
  * Definitions of RabbitMQ (`load_definitions`): a user without a password for each certificate, what it may do with queues, and the topics that it may
- * use (https://www.rabbitmq.com/docs/access-control#topic-authorisation), for a listener of the MQTT plugin with `mqtt.ssl_cert_login = true` and
+ * use (https://www.rabbitmq.com/docs/access-control), for a listener of the MQTT plugin with `mqtt.ssl_cert_login = true` and
  * `ssl_cert_login_from = common_name`. A user has the queues of its own client id alone. Devices with a dot in the name of device or fleet are left
  * out and cannot log in: in routing keys, levels are separated by dots, and RabbitMQ before version 4 leaves those of names as they are.
  */
