@@ -50,6 +50,8 @@ class NarrowGraph {
   readonly nodes: OnnxNode[] = [];
   readonly constants: Map<string, TensorValue>;
   readonly types: Map<string, NarrowType>;
+  /** Names of the constants that were added, by their value. */
+  private readonly added = new Map<number, string>();
 
   constructor(private readonly graph: OnnxGraph, outer: Types, private readonly names: UniqueNames) {
     this.constants = new Map(graph.initializers);
@@ -100,8 +102,8 @@ class NarrowGraph {
   }
 
   private constant(value: number): string {
-    const known = [...this.constants].find(([name, { data }]) => name.startsWith(`narrow.${value}`) && Number(data[0]) === value);
-    const name = known?.[0] ?? this.names.fresh(`narrow.${value}`);
+    const name = this.added.get(value) ?? this.names.fresh(`narrow.${value}`);
+    this.added.set(value, name);
     this.constants.set(name, scalar('int32', value));
     return name;
   }
