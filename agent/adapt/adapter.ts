@@ -39,6 +39,12 @@ export interface AdapterParts {
   lookMs?: number;
 }
 
+/** What of a processed frame tells whether it is wanted. */
+interface OfferedFrame extends Pick<ProcessedFrame, 'frame'> {
+  result: Pick<ProcessedFrame['result'], 'exit'>;
+  running: { slot: Pick<Slot, 'digest'> };
+}
+
 /** Why an overlay is deleted that nothing is wrong with. */
 const SWITCHED_OFF = 'adaptation is switched off';
 
@@ -118,7 +124,7 @@ export class ThresholdAdapter {
   }
 
   /** Takes every frame that was processed. Those that nobody wants cost nothing. */
-  offer({ frame, result, running }: ProcessedFrame): void {
+  offer({ frame, result, running }: OfferedFrame): void {
     const take = this.#take;
     if (take === null || isSound(frame) || !looked(result.exit) || running.slot.digest !== this.#slot?.digest || !this.#mayGoOn()) return;
     this.#take = null;

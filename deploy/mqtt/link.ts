@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { guardPackets, MAX_PACKET_BYTES, privateClientId, whenReached } from '../../agent/contracts/index.js';
+import { stated } from '../../runtime/options.js';
 import { redact } from '../../runtime/redact.js';
 import { DeployError } from '../errors.js';
 
@@ -59,7 +60,7 @@ export async function connectLink(options: LinkOptions): Promise<MqttClient> {
   const tls = tlsOptions(options);
   const { key } = tls;
   const { url, password } = options;
-  const clientId = options.session === undefined ? options.clientId : privateClientId(options.clientId, { url, ...(key === undefined ? {} : { key }), ...(password === undefined ? {} : { password }) });
+  const clientId = options.session === undefined ? options.clientId : privateClientId(options.clientId, { url, ...stated({ key, password }) });
   let lastError: Error | null = null;
   for (const protocolVersion of options.session === undefined ? [5, 4] as const : [5] as const) {
     const client = connect(options.url, { ...clientOptions(options, protocolVersion), ...tls, clientId });

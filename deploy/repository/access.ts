@@ -60,8 +60,9 @@ const topicsPattern = (topics: readonly string[]): string => `^(${topics.map((to
  * out and cannot log in: in routing keys, levels are separated by dots, and RabbitMQ before version 4 leaves those of names as they are.
  */
 export function rabbitmqDefinitions(devices: readonly DeviceAddress[], operators: readonly string[]): string {
+  const everything = `^${literally(routingKey(TOPIC_ROOT))}\\..+$`;
   const users = [
-    ...operators.map((name) => ({ name: requireId('operator', name), client: '.+', write: `^${literally(routingKey(TOPIC_ROOT))}\\..+$`, read: `^${literally(routingKey(TOPIC_ROOT))}\\..+$` })),
+    ...operators.map((name) => ({ name: requireId('operator', name), client: '.+', write: everything, read: everything })),
     ...devices.filter((address) => !deviceUser(address).includes('.')).map((address) => ({
       name: deviceUser(address), client: `${literally(deviceClientName(address))}-[0-9a-f]{${CLIENT_ID_SUFFIX}}`,
       write: topicsPattern(WRITES.map((topic) => `${prefixOf(address)}/${topic}`)), read: topicsPattern(READS.map((topic) => `${prefixOf(address)}/${topic}`)),

@@ -103,7 +103,7 @@ async function adaptOnDevice(path: string, digest: string, pictures: readonly Im
     for (let i = 0; !['adapted', 'unchanged', 'failed'].includes(adapter.report.state); i++) {
       signal.throwIfAborted();
       const picture = pictures[i % pictures.length];
-      if (picture !== undefined) adapter.offer({ frame: { ...picture, sequence: i, capturedMs: time.monotonicMs() }, result: { exit: 'full' }, running: { slot } } as unknown as Parameters<ThresholdAdapter['offer']>[0]);
+      if (picture !== undefined) adapter.offer({ frame: { ...picture, sequence: i, capturedMs: time.monotonicMs() }, result: { exit: 'full' }, running: { slot } });
       await new Promise((done) => { setTimeout(done, 2); });
       time.pass();
     }

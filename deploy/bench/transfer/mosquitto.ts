@@ -45,7 +45,8 @@ export async function startMosquitto(folder: string, lines: readonly string[] = 
   return { port, url: `mqtt://127.0.0.1:${port}`, pid: child.pid ?? 0, stop };
 }
 
-function canConnect(port: number): Promise<boolean> {
+/** Whether something listens on a port of loopback. */
+export function canConnect(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
     socket.once('error', () => resolve(false));

@@ -1,3 +1,4 @@
+import { stated } from '../../options.js';
 import type { Identity, Liveness } from '../../stages/finding.js';
 import type { Gallery } from '../../stages/types.js';
 import { isLive, stepLiveness } from './liveness.js';
@@ -95,8 +96,5 @@ export class TrackRecognizer {
 }
 
 function person(identity: Identity | null | undefined, liveness: Liveness | undefined): Person {
-  return {
-    ...(identity === undefined ? {} : { identity }),
-    ...(liveness === undefined ? {} : { liveness: { score: liveness.score, live: liveness.live } }),
-  };
+  return stated({ identity, liveness: liveness && { score: liveness.score, live: liveness.live } });
 }

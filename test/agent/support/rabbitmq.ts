@@ -1,10 +1,10 @@
 /** A real RabbitMQ with its MQTT plugin, on loopback only, which knows its clients by their certificates. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
+import { canConnect } from '../../../deploy/bench/transfer/mosquitto.js';
 import { freePort } from '../../../deploy/demo/device-process.js';
 import { temporaryFolder } from './tools.js';
 
@@ -45,14 +45,7 @@ export async function rabbitmqBroker(port: number, { ca, cert, key, definitions 
     await exited;
     spawnSync('epmd', ['-port', String(epmdPort), '-kill']);
   });
-  for (const deadline = Date.now() + START_TIMEOUT_MS; !(await listens(port)); await sleep(200)) {
+  for (const deadline = Date.now() + START_TIMEOUT_MS; !(await canConnect(port)); await sleep(200)) {
     if (over || Date.now() > deadline) throw new Error(`RabbitMQ does not listen on 127.0.0.1:${port}:\n${said}`);
   }
-}
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
-    socket.once('error', () => resolve(false));
-  });
 }
