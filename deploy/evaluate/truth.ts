@@ -10,12 +10,12 @@ import type { ScoredBox } from './average-precision.js';
 const readText = async (path: string): Promise<string> => new TextDecoder().decode(await readInputFile(path));
 const linesOf = (text: string): string[] => text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== '');
 
-/** All pictures below a folder, as paths from it, in the order of their names. @throws DeployError E_FILE, RuntimeError E_INPUT */
+/** All pictures below a folder, links to pictures included, as paths from it, in the order of their names. @throws DeployError E_FILE, RuntimeError E_INPUT */
 export async function listPictures(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((cause: unknown) => {
     throw new DeployError('E_FILE', `Expected a folder of pictures but ${folder} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   });
-  const names = entries.filter((entry) => entry.isFile() && imageExtensions.has(extname(entry.name).toLowerCase())).map((entry) => relative(folder, join(entry.parentPath, entry.name)));
+  const names = entries.filter((entry) => !entry.isDirectory() && imageExtensions.has(extname(entry.name).toLowerCase())).map((entry) => relative(folder, join(entry.parentPath, entry.name)));
   if (names.length === 0) throw new RuntimeError('E_INPUT', `Expected pictures (${[...imageExtensions].join(', ')}) in ${folder} but found none`);
   return names.sort();
 }

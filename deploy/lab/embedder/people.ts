@@ -49,10 +49,10 @@ async function listFolder(folder: string) {
 /** Files and their people, sorted. */
 async function listPeople({ folder, people }: FacesConfig['data']): Promise<{ file: string; person: string }[]> {
   const entries = await listFolder(folder);
-  if (people === 'prefix') return entries.filter((entry) => entry.isFile() && isPicture(entry.name)).map(({ name }) => ({ file: name, person: prefixOf(name, folder) })).sort((a, b) => (a.file < b.file ? -1 : 1));
+  if (people === 'prefix') return entries.filter((entry) => !entry.isDirectory() && isPicture(entry.name)).map(({ name }) => ({ file: name, person: prefixOf(name, folder) })).sort((a, b) => (a.file < b.file ? -1 : 1));
   const found: { file: string; person: string }[] = [];
   for (const person of entries.filter((entry) => entry.isDirectory()).map(({ name }) => name).sort()) {
-    const own = (await listFolder(join(folder, person))).filter((entry) => entry.isFile() && isPicture(entry.name)).map(({ name }) => name).sort();
+    const own = (await listFolder(join(folder, person))).filter((entry) => !entry.isDirectory() && isPicture(entry.name)).map(({ name }) => name).sort();
     if (own.length === 0) throw new DeployError('E_LAB', `Expected pictures (${formats}) in ${join(folder, person)} but found none; remove the folder, or put the person's pictures into it`, { details: { path: join(folder, person) } });
     found.push(...own.map((name) => ({ file: join(person, name), person })));
   }

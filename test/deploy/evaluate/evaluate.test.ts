@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -46,11 +46,12 @@ const fastest = (): Uint8Array => {
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sterna-evaluate-'));
-  for (const part of ['flat', 'sorted/0', 'sorted/1', 'sorted/2', 'yolo']) await mkdir(at(part), { recursive: true });
+  for (const part of ['flat', 'linked', 'sorted/0', 'sorted/1', 'sorted/2', 'yolo']) await mkdir(at(part), { recursive: true });
   for (const [label, [name, background]] of Object.entries(colours).entries()) {
     const picture = sharp({ create: { width: 16, height: 8, channels: 3, background } });
     await picture.clone().png().toFile(at('flat', `${name}.png`));
     await picture.png().toFile(at('sorted', String(label), `${name}.png`));
+    await symlink(at('flat', `${name}.png`), at('linked', `${name}.png`));
     // The left half of the picture, except that the last label is elsewhere.
     await writeFile(at('yolo', `${name}.txt`), `0 ${label === 2 ? 0.75 : 0.25} 0.5 0.5 1\n`);
   }
@@ -78,6 +79,7 @@ describe('sterna evaluate of a classifier', () => {
   it.each([
     ['a CSV of numbers', (): string[] => ['--images', at('flat'), '--labels', at('labels.csv')]],
     ['a CSV of names', (): string[] => ['--images', at('flat'), '--labels', at('names.csv'), '--classes', at('classes.txt')]],
+    ['a CSV of numbers, where pictures are links', (): string[] => ['--images', at('linked'), '--labels', at('labels.csv')]],
     ['folders', (): string[] => ['--images', at('sorted')]],
   ])('by %s', async (_, argv) => {
     expect(await evaluate(at('right.onnx'), ...argv())).toEqual({ top1: 1, top5: 1, pictures: 3, passed: true });
