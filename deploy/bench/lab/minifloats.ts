@@ -21,7 +21,8 @@ import { pictureOf } from '../../run/recognize.js';
 import type { Absent, Bar } from '../bars.js';
 import { readFaces } from './faces.js';
 import type { LabBenchOptions } from './options.js';
-import { answers, detectorTask, fed, picturesOf, verification } from './pruning.js';
+import { fed, picturesOf } from '../pictures.js';
+import { answers, detectorTask, verification } from './pruning.js';
 
 type Options = LabBenchOptions & { models: string; samples: string };
 

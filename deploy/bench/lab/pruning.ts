@@ -5,13 +5,13 @@ import { createSession, type Session } from '../../../runtime/session.js';
 import { modelInputs } from '../../../runtime/quantize/prepare/read-model.js';
 import { bestOf, cosineOf } from '../../../runtime/quantize/report/difference.js';
 import { outputsOf } from '../../../runtime/quantize/report/fidelity.js';
-import { preparedAs, type PictureOptions } from '../../compress/picture-options.js';
-import { readPicture, type Feeds } from '../../compress/samples.js';
+import type { Feeds } from '../../compress/samples.js';
 import { readAnchors } from '../../evaluate/anchors.js';
 import { evaluateDetector } from '../../evaluate/evaluate.js';
-import { listPictures, readBoxes } from '../../evaluate/truth.js';
+import { readBoxes } from '../../evaluate/truth.js';
 import { pruneDefaults, pruneModel } from '../../lab/prune/prune.js';
 import { absentOf, type Absent, type Bar } from '../bars.js';
+import { fed, picturesOf } from '../pictures.js';
 import { timesOf } from '../time-models.js';
 import { readFaces, type Face } from './faces.js';
 import type { LabBenchOptions } from './options.js';
@@ -84,19 +84,6 @@ export async function embedderBars(options: Options): Promise<Bar[] | Absent> {
   const areaOf = async (bytes: Uint8Array): Promise<number> => 100 * verification(await answers(bytes, judged.map(({ feeds }) => feeds)), judged);
   const before = await areaOf(model);
   return prunedBars({ id: 'fr_feature', what: `area under the curve of verification lost, ${unseen.size} people that were not tuned on (unpruned ${before.toFixed(1)})`, model, samples }, options, async (pruned) => before - await areaOf(pruned));
-}
-
-/** Pictures to tune on, and every second one to judge. */
-export async function picturesOf(folder: string): Promise<{ tuned: string[]; judged: string[] }> {
-  const all = await listPictures(folder);
-  return { tuned: all.filter((_, i) => i % 2 === 0), judged: all.filter((_, i) => i % 2 === 1) };
-}
-
-export async function fed(model: Uint8Array, folder: string, pictures: readonly string[], prepare: Partial<PictureOptions>): Promise<Feeds[]> {
-  const [input] = modelInputs(model);
-  const all: Feeds[] = [];
-  for (const picture of pictures) if (input !== undefined) all.push((await readPicture(join(folder, picture), input, preparedAs(undefined, prepare))).feeds);
-  return all;
 }
 
 export const scale = { mean: [127.5], std: [127.5], channels: 'rgb', fit: 'stretch' } as const;

@@ -13,7 +13,8 @@ import { sparsify, type SparsifySettings } from '../../lab/methods/sparse/sparsi
 import { absentOf, type Absent, type Bar } from '../bars.js';
 import { readFaces } from './faces.js';
 import type { LabBenchOptions } from './options.js';
-import { fed, picturesOf, scale } from './pruning.js';
+import { fed, picturesOf } from '../pictures.js';
+import { scale } from './pruning.js';
 
 type Options = LabBenchOptions & { models: string; samples: string };
 

@@ -11,6 +11,9 @@ export interface SectionOptions {
   footage?: string;
   /** Of a detector with SSD heads: its file of anchors. */
   anchors?: string;
+  /** Folders of published models, and of samples such as coco128. */
+  models?: string;
+  samples?: string;
   signal: AbortSignal;
 }
 
@@ -26,6 +29,10 @@ export const sections: Readonly<Record<string, (options: SectionOptions) => Prom
   cameras: async (options) => {
     const { lateFrames, stallAndFlood } = await import('./cameras.js');
     return [...await stallAndFlood(options), ...await lateFrames(options)];
+  },
+  detectors: async ({ models, samples, signal }) => {
+    if (models === undefined || samples === undefined) return { absent: 'it needs --models FOLDER and --samples FOLDER' };
+    return (await import('./detectors.js')).detectorsBars({ models, samples, signal });
   },
   incremental: async ({ detector, footage, anchors: anchorFile, signal }) => {
     if (detector === undefined || footage === undefined) return { absent: 'it needs --detector FILE and --footage FILE' };

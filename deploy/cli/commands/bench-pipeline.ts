@@ -10,6 +10,8 @@ interface PipelineCommand {
   detector?: string;
   footage?: string;
   anchors?: string;
+  models?: string;
+  samples?: string;
 }
 
 export function register(program: Command): void {
@@ -22,5 +24,7 @@ export function register(program: Command): void {
     .option('--detector <file>', 'for incremental: an .onnx detector that knows persons')
     .option('--footage <file>', 'for incremental: a video or a folder of pictures, of a fixed camera that sees persons')
     .option('--anchors <file.json>', 'for incremental: anchors of a detector with SSD heads, as `sterna run --anchors` takes them')
+    .option('--models <folder>', 'for detectors: published models, nanodet_m_320.onnx, yolox_nano.onnx, ssd_mobilenet_v2_fpnlite_320_w8.onnx with its anchors, yunet_n_320_320.onnx and version-RFB-320.onnx')
+    .option('--samples <folder>', 'for detectors: a folder with coco128/images and coco128/labels')
     .action(reporting((self: Command, { only, ...options }: PipelineCommand) => measureSections(self, sections, { only, given: (signal) => ({ ...options, signal }) })));
 }

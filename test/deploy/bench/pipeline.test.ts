@@ -16,9 +16,9 @@ import { tinyModels } from '../package/tiny-models.js';
 
 describe('sterna bench-pipeline', () => {
   it('names a section whose model and film are absent', async () => {
-    const { code, out } = await captureCli(['--json', 'bench-pipeline', '--only', 'incremental']);
+    const { code, out } = await captureCli(['--json', 'bench-pipeline', '--only', 'incremental', 'detectors']);
     expect(code).toBe(0);
-    expect(JSON.parse(out)).toMatchObject({ bars: [], absent: { incremental: 'it needs --detector FILE and --footage FILE' } });
+    expect(JSON.parse(out)).toMatchObject({ bars: [], absent: { detectors: 'it needs --models FOLDER and --samples FOLDER', incremental: 'it needs --detector FILE and --footage FILE' } });
     const anchors = await captureCli(['--json', 'bench-pipeline', '--only', 'incremental', '--detector', import.meta.filename, '--footage', '.', '--anchors', 'nowhere.json']);
     expect([anchors.code, anchors.out + anchors.err]).toEqual([3, expect.stringContaining('nowhere.json') as string]);
   });
@@ -26,7 +26,7 @@ describe('sterna bench-pipeline', () => {
   it('refuses a section that does not exist', async () => {
     const { code, err } = await captureCli(['bench-pipeline', '--only', 'nothing']);
     expect(code).not.toBe(0);
-    expect(err).toContain('gates, faces, gallery, cameras, incremental but received nothing');
+    expect(err).toContain('gates, faces, gallery, cameras, detectors, incremental but received nothing');
   });
 });
 
