@@ -37,6 +37,7 @@ export const deployErrorCodes = {
   E_ROLE: 'the user of the page has not the role that the request needs',
   E_AUDIT: 'the audit log of the page cannot be opened or written',
   E_COLLECTOR: 'the collector cannot open or write its database',
+  E_STORE: 'the store of the fleet (PostgreSQL, VictoriaMetrics) cannot be read: it does not answer, took too long, is full, or has not the tables of this version; the message says which and why',
   E_EXPORT: 'a receiver of metrics (OTLP, Prometheus remote write) cannot be reached or does not take anything now, or the file with the state of the export cannot be used',
   E_NPM: 'npm is missing, or cannot fetch a pinned package (offline, registry unreachable)',
   E_ASSET: 'a fetched file differs from the pinned one, or the cache cannot be written',

@@ -188,6 +188,11 @@ export class Histogram {
   }
 }
 
+/** A histogram from the counts of its buckets, for stores that keep them one by one. `zeros`: values of at most a nanosecond. @throws ZodError for what is no histogram */
+export function histogramFrom(counts: ReadonlyMap<number, number>, { sum, min, max, zeros }: { sum: number; min: number; max: number; zeros: number }): HistogramData {
+  return histogramSchema.parse({ sum, min, max, ...(zeros === 0 ? {} : { zero_count: zeros }), buckets: encodeBuckets(counts) });
+}
+
 /** Counts of the buckets of two histograms while they are merged: a collector merges thousands a second, so this is no map. */
 const scratch = new Float64Array(MAX_BUCKETS);
 

@@ -1,8 +1,9 @@
 /** The history of devices over months, in SQLite: roll-ups of five minutes, of which the oldest become hours, and those days. Each window is in exactly one row. */
-import type { DeviceAddress, PipelineWindow, TelemetryWindow } from '../../agent/contracts/index.js';
+import type { DeviceAddress, TelemetryWindow } from '../../agent/contracts/index.js';
 import type { FleetDatabase } from '../database.js';
 import { packageText, SLOT_MS } from './latency-slots.js';
-import { isFiniteRollup, lostFrames, mergeRollups, rollupOf, rollupSchema, RollupSum, type Rollup } from './rollup.js';
+import { isFiniteRollup, lostFrames, mergeRollups, readRollup, RollupSum, type Rollup } from './rollup.js';
+import { continued, TRACKS_PER_DEVICE, type Growing, type Track } from './track.js';
 
 const MINUTE = 60_000;
 /** Length of a row's time, and how many rows of it a device may have: with one pipeline 2 days of five minutes, 35 days of hours, 2 years of days. */
@@ -10,8 +11,6 @@ export const STEPS: readonly { stepMs: number; rows: number }[] = [{ stepMs: SLO
 /** What each device may have of each length, however large the fleet is. */
 const LEAST_ROWS = 12;
 
-/** Pipelines of a device that are remembered: names come from the device. */
-const TRACKS_PER_DEVICE = 64;
 /** Of all devices, in memory; those beyond are read from the database. One takes about a kilobyte. */
 const TRACKS_IN_MEMORY = 40_000;
 
@@ -24,12 +23,6 @@ export interface HistoryRow {
 }
 
 interface StoredRow { step_ms: number; slot_ms: number; pipeline: string; model: string; sums: string }
-
-/** A roll-up of five minutes that the next window may add to. */
-interface Growing { slotMs: number; model: string; rollup: Rollup }
-
-/** Of a pipeline: its counter of lost frames at the newest window, and its newest roll-up. */
-interface Track { bootId: string; seq: number; frames: number; growing: Growing | null }
 
 type Tracks = Map<string, Track>;
 
@@ -70,8 +63,7 @@ export class HistoryStore {
     for (const pipeline of window.pipelines) {
       const at = { address, pipeline: pipeline.name, devices, tracks };
       const known = tracks.get(pipeline.name);
-      const newer = isNewer(window, known);
-      const rollup = rollupOf(window, pipeline, newer ? lostSince(pipeline, window, known) : 0);
+      const { newer, rollup } = continued(window, pipeline, known);
       const part = timeMs === null || !isFiniteRollup(rollup) ? null : { slotMs: Math.floor(timeMs / SLOT_MS) * SLOT_MS, model: packageText(pipeline.model), rollup };
       if (known === undefined && tracks.size >= TRACKS_PER_DEVICE) {
         if (part !== null) this.#put(at, 0, part);
@@ -94,7 +86,7 @@ export class HistoryStore {
       UNION ALL SELECT ${SLOT_MS}, slot_ms, pipeline, model, sums FROM dropped WHERE ${where} AND slot_ms + ${SLOT_MS} > ?
       ORDER BY slot_ms`).all(...key, fromMs, ...key, fromMs);
     return found.flatMap((row) => {
-      const rollup = read(row.sums);
+      const rollup = readRollup(row.sums);
       return rollup === null ? [] : [{ stepMs: row.step_ms, slotMs: row.slot_ms, model: row.model, rollup }];
     });
   }
@@ -121,7 +113,7 @@ export class HistoryStore {
     const tracks: Tracks = new Map();
     const rows = this.#db.prepare<[string, string], TrackRow>('SELECT pipeline, boot_id, seq, frames, slot_ms, model, sums FROM dropped WHERE fleet = ? AND device = ?').all(fleet, device);
     for (const { pipeline, boot_id: bootId, seq, frames, slot_ms: slotMs, model, sums } of rows) {
-      const rollup = sums === null ? null : read(sums);
+      const rollup = sums === null ? null : readRollup(sums);
       this.#remember(tracks, pipeline, { bootId, seq, frames, growing: rollup === null || slotMs === null || model === null ? null : { slotMs, model, rollup } });
     }
     this.#tracks.set(name, tracks);
@@ -162,7 +154,7 @@ export class HistoryStore {
     const slotMs = Math.floor(timeMs / step.stepMs) * step.stepMs;
     const key = [fleet, device, step.stepMs, slotMs, at.pipeline, model];
     const known = this.#db.prepare<unknown[], { sums: string }>('SELECT sums FROM history WHERE fleet = ? AND device = ? AND step_ms = ? AND slot_ms = ? AND pipeline = ? AND model = ?').get(key);
-    const before = known === undefined ? null : read(known.sums);
+    const before = known === undefined ? null : readRollup(known.sums);
     const sum = before === null ? rollup : mergeRollups(before, rollup) ?? rollup;
     this.#db.prepare('INSERT OR REPLACE INTO history (fleet, device, step_ms, slot_ms, pipeline, model, sums) VALUES (?, ?, ?, ?, ?, ?, ?)').run(...key, JSON.stringify(sum));
     if (known === undefined) this.#trim(at, level);
@@ -180,25 +172,10 @@ export class HistoryStore {
         SELECT fleet, device, step_ms, slot_ms, pipeline, model FROM history WHERE fleet = ? AND device = ? AND step_ms = ? ORDER BY slot_ms DESC, pipeline, model LIMIT -1 OFFSET ?)
       RETURNING *`).all(fleet, device, step.stepMs, Math.max(0, keep));
     for (const { slot_ms: slotMs, pipeline, model, sums } of old) {
-      const rollup = read(sums);
+      const rollup = readRollup(sums);
       if (rollup !== null) this.#put({ ...at, pipeline }, level + 1, { slotMs, model, rollup });
     }
   }
-}
-
-/** Whether a window tells more about lost frames than what is known: what comes late is in the difference of a later one already. */
-const isNewer = (window: TelemetryWindow, known: Track | undefined): boolean => known === undefined || (known.bootId === window.boot_id ? window.seq > known.seq : !window.backfill);
-
-/** Frames lost since the newest window before. A pipeline that is new here may have lost them long ago: they count as none. */
-function lostSince(pipeline: PipelineWindow, { boot_id: bootId }: TelemetryWindow, known: Track | undefined): number {
-  if (known === undefined) return 0;
-  return known.bootId === bootId ? Math.max(0, lostFrames(pipeline) - known.frames) : lostFrames(pipeline);
-}
-
-/** Null for sums that no number can hold any more: a device may send windows of any size, and its row must not keep those of others from being written. */
-function read(text: string): Rollup | null {
-  const result = rollupSchema.safeParse(JSON.parse(text));
-  return result.success ? result.data : null;
 }
 
 /** Sums of rows in steps of time, oldest first; a row that is longer than a step is in the one where it begins. */

@@ -110,6 +110,12 @@ export function mergeRollups(a: Rollup, b: Rollup): Rollup | null {
 /** Whether JSON can hold it. */
 export const isFiniteRollup = (rollup: Rollup): boolean => SUMS.every((name) => Number.isFinite(rollup[name]));
 
+/** A stored roll-up. Null for sums that no number can hold any more: a device may send windows of any size, and its row must not keep those of others from being written. */
+export function readRollup(text: string): Rollup | null {
+  const result = rollupSchema.safeParse(JSON.parse(text));
+  return result.success ? result.data : null;
+}
+
 /** Of several devices: their audits are of different gates, so all of them count. */
 export function mergeDevices(devices: readonly Rollup[]): Rollup | null {
   const [sum, audit] = [new RollupSum(), { end_ms: 0, audits: 0, misses: 0 }];

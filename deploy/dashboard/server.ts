@@ -5,7 +5,9 @@ import { Hono, type Context } from 'hono';
 import { secureHeaders } from 'hono/secure-headers';
 import type { Collector } from '../collector/collector.js';
 import { FleetMetrics } from '../collector/fleet-metrics.js';
+import type { FleetPast } from '../collector/fleet-past.js';
 import { FleetTable } from '../collector/fleet-table.js';
+import { SqliteFleetPast } from '../collector/sqlite-fleet-past.js';
 import type { CollectorStore } from '../collector/store.js';
 import { messageOf } from '../../runtime/errors.js';
 import { DeployError } from '../errors.js';
@@ -24,6 +26,8 @@ export interface DashboardOptions {
   port: number;
   collector: Collector;
   store: CollectorStore;
+  /** Where the past of devices is; default: in `store`. */
+  past?: FleetPast;
   /** Where the local API of a device can be reached from here; null when it cannot. */
   gateway?: DeviceGateway;
   /** Roll-outs that the page shows; it leaves requests there. */
@@ -103,7 +107,7 @@ export class Dashboard {
 
   /** All of its routes; `pageRoutes` says which role each needs. */
   async routes(): Promise<Hono<PageEnv>> {
-    const { collector, store, gateway, rollouts, hosts } = this.#options;
+    const { collector, store, gateway, rollouts, hosts, past = new SqliteFleetPast(store) } = this.#options;
     const app = new Hono<PageEnv>();
     const page = await PageDocument.read();
     const allowed = allowedHosts(this.#listen, hosts ?? []);
@@ -130,12 +134,12 @@ export class Dashboard {
     }
     app.get('/metrics', async (context) => context.text(await this.#metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
     app.route('/api', this.#access.api());
-    app.route('/api', fleetApi({ collector, store, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
-    app.route('/api', historyApi({ store, table: this.#table }));
+    app.route('/api', fleetApi({ collector, store, past, streams: this.#streams, table: this.#table, ...(gateway === undefined ? {} : { gateway }) }));
+    app.route('/api', historyApi({ store, past, table: this.#table }));
     app.route('/api/rollouts', rolloutApi(rollouts ?? (() => null)));
     if (gateway !== undefined) app.route('/', deviceProxy(gateway));
     app.notFound((context) => failure(context, 404, 'E_NOT_FOUND', `Nothing at ${context.req.path}`));
-    app.onError((error, context) => failure(context, 500, error instanceof DeployError ? error.code : 'E_INTERNAL', error.message));
+    app.onError((error, context) => failure(context, error instanceof DeployError && error.code === 'E_STORE' ? 503 : 500, error instanceof DeployError ? error.code : 'E_INTERNAL', error.message));
     return app;
   }
 }

@@ -1,9 +1,10 @@
 /** PostgreSQL, VictoriaMetrics and Prometheus as processes of a test, on loopback, with folders that are deleted afterwards. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { chownSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { onTestFinished } from 'vitest';
+import { afterAll, beforeAll, onTestFinished } from 'vitest';
 import { freePort } from '../../deploy/demo/device-process.js';
 import { temporaryFolder, until } from '../agent/support/tools.js';
 
@@ -44,8 +45,9 @@ async function accepts(url: string): Promise<boolean> {
   }
 }
 
-export async function testPostgres(): Promise<TestPostgres> {
-  const [folder, port, bin] = [temporaryFolder(), await freePort(), postgresFolder ?? ''];
+/** A server with an empty database `postgres`. @param folder empty */
+export async function startPostgres(folder: string): Promise<TestPostgres> {
+  const [port, bin] = [await freePort(), postgresFolder ?? ''];
   if ('uid' in user) chownSync(folder, NOBODY, NOBODY);
   const data = join(folder, 'data');
   const url = `postgres://sterna@127.0.0.1:${port}/postgres`;
@@ -53,13 +55,40 @@ export async function testPostgres(): Promise<TestPostgres> {
   if (made.status !== 0) throw new Error(`initdb: ${made.stderr}`);
   let child: ChildProcess | undefined;
   const stop = async (): Promise<void> => { if (child !== undefined) await ended(child, 'SIGQUIT'); };
-  onTestFinished(stop);
   const start = async (): Promise<void> => {
     child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-k', folder, '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'], { ...user, cwd: folder, stdio: 'ignore' });
     await until('PostgreSQL accepts connections', () => accepts(url), 60_000);
   };
   await start();
   return { url, start, stop };
+}
+
+export async function testPostgres(): Promise<TestPostgres> {
+  const server = await startPostgres(temporaryFolder());
+  onTestFinished(server.stop);
+  return server;
+}
+
+/** One server for all tests of a `describe`, and an empty database for each that asks. */
+export function sharedPostgres(): () => Promise<string> {
+  let [server, folder, n]: [TestPostgres | undefined, string, number] = [undefined, '', 0];
+  beforeAll(async () => {
+    if (postgresFolder === undefined) return;
+    folder = mkdtempSync(join(tmpdir(), 'sterna-postgres-'));
+    server = await startPostgres(folder);
+  }, 120_000);
+  afterAll(async () => {
+    await server?.stop();
+    if (folder !== '') rmSync(folder, { recursive: true, force: true });
+  });
+  return async () => {
+    const [url, name] = [server?.url ?? '', `fleet_${++n}`];
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query(`CREATE DATABASE ${name}`);
+    await client.end();
+    return url.replace(/postgres$/, name);
+  };
 }
 
 export async function testVictoriaMetrics(flags: readonly string[] = []): Promise<{ url: string; stop: () => Promise<void> }> {

@@ -1,8 +1,8 @@
 /** The past of devices: roll-ups that become coarser with age, the charts of one device, and two groups side by side. */
 import type { Page } from 'playwright-core';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Histogram, quantile, withQuantiles, type TelemetryWindow } from '../../agent/contracts/index.js';
-import { Collector } from '../../deploy/collector/collector.js';
+import type { Received } from '../../deploy/collector/fleet-store.js';
 import { inSteps } from '../../deploy/collector/history-store.js';
 import { figuresOf, RollupSum, type RollupFigures } from '../../deploy/collector/rollup.js';
 import { CollectorStore, defaultLimits } from '../../deploy/collector/store.js';
@@ -10,6 +10,7 @@ import { Dashboard } from '../../deploy/dashboard/server.js';
 import { rateBounds } from '../../runtime/vision/gates/binomial.js';
 import { chromiumMissing, picture, usePages } from './browser.js';
 import { caps, DOOR, json, reported, status, telemetry, topic } from './fixtures.js';
+import { ConnectedCollector, pastStores, receivedOf, type OpenPast } from './past-stores.js';
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 const NOW = Math.floor(1_760_000_000_000 / DAY) * DAY;
@@ -96,28 +97,13 @@ describe('the history of a device', () => {
   });
 });
 
-let store: CollectorStore;
-let collector: Collector;
-let dashboard: Dashboard;
-
-async function serve(): Promise<void> {
-  store = new CollectorStore(':memory:');
-  collector = new Collector({ url: 'mqtt://127.0.0.1:1' }, store);
-  vi.spyOn(collector, 'connected', 'get').mockReturnValue(true);
-  dashboard = new Dashboard({ port: 0, collector, store });
-  await dashboard.start();
-}
-async function stop(): Promise<void> {
-  await dashboard.stop();
-  store.close();
-}
-
 /** Two devices, of which one runs a newer package that is slower and whose gates miss less, over `days` until now. */
-function fleet(days: number, everyMs = HOUR): void {
+function fleetOf(days: number, everyMs = HOUR): Received[] {
+  const messages: Received[] = [];
   const windows = Math.round(days * DAY / everyMs);
   for (const [i, version] of ['1.0.0', '1.1.0'].entries()) {
     const address = { fleet: 'demo', device: `door-${i + 1}` };
-    const send = (suffix: string, value: unknown, atMs: number): void => collector.receive(topic(suffix, address), json(value), atMs);
+    const send = (suffix: string, value: unknown, atMs: number): unknown => messages.push(receivedOf(topic(suffix, address), json(value), atMs));
     send('status', status(), Date.now());
     send('reported', reported(), Date.now());
     send('caps', { ...caps(), labels: { ring: i === 0 ? 'rest' : 'canary' } }, Date.now());
@@ -128,6 +114,16 @@ function fleet(days: number, everyMs = HOUR): void {
       send('telemetry', { ...plain, pipelines: plain.pipelines.map((pipeline) => ({ ...pipeline, gates })) }, endMs);
     }
   }
+  return messages;
+}
+
+let dashboard: Dashboard;
+/** The page, with the past in a store that has taken `messages`; the page itself hears what devices retain. */
+async function serve({ past, live, take }: OpenPast, messages: readonly Received[]): Promise<void> {
+  await take(messages);
+  for (const { message, receivedMs } of messages) if (message.kind !== 'telemetry' && message.kind !== 'event') live.note(message.address, message.kind, message.value, receivedMs);
+  dashboard = new Dashboard({ port: 0, collector: new ConnectedCollector({ url: 'mqtt://127.0.0.1:1' }, live), store: live, past });
+  await dashboard.start();
 }
 
 interface History { points: (RollupFigures & { t_ms: number; models: string[] })[]; total: RollupFigures | null; step_ms: number; oldest_ms: number | null }
@@ -138,12 +134,12 @@ const get = async <T>(path: string, expected = 200): Promise<T> => {
   return (await answer.json()) as T;
 };
 
-describe('the routes of the past', () => {
-  beforeEach(serve);
-  afterEach(stop);
+describe.each(pastStores)('the routes of the past in $name', ({ missing, use }) => { describe.skipIf(missing !== undefined)(missing === undefined ? 'installed' : `skipped: ${missing}`, () => {
+  const open = use();
+  afterEach(() => dashboard.stop());
 
   it('give single windows of minutes, rows of months, and the quantiles of merged histograms', async () => {
-    fleet(30);
+    await serve(await open(), fleetOf(30));
     const now = Date.now();
     const month = await get<History>(`/api/devices/demo/door-1/history?from=${now - 30 * DAY}&to=${now}`);
     expect(month.step_ms).toBe(6 * HOUR);
@@ -158,7 +154,7 @@ describe('the routes of the past', () => {
   });
 
   it('compare packages and groups by label, with the audits of all devices', async () => {
-    fleet(2);
+    await serve(await open(), fleetOf(2));
     const { choices } = await get<Compared>('/api/compare');
     expect(choices).toEqual({ packages: ['faces 1.0.0', 'faces 1.1.0'], labels: ['ring=canary', 'ring=rest'], pipelines: ['main'] });
     const { sides } = await get<Compared>(`/api/compare?${new URLSearchParams({ a: 'package:faces 1.0.0', b: 'label:ring=canary' })}`);
@@ -173,23 +169,23 @@ describe('the routes of the past', () => {
   });
 
   it('refuse what they do not understand', async () => {
-    fleet(1);
+    await serve(await open(), fleetOf(1));
     for (const path of ['/api/devices/demo/door-1/history?from=5&to=1', '/api/devices/demo/door-1/history?from=x', '/api/compare?a=package:', '/api/compare?a=label:ring&b=device:demo/door-1']) {
       expect(await get(path, 400), path).toMatchObject({ error: { code: 'E_QUERY' } });
     }
     expect(await get('/api/devices/demo/nobody/history', 404)).toMatchObject({ error: { code: 'E_NOT_FOUND' } });
   });
-});
+}); });
 
 describe.skipIf(chromiumMissing !== undefined)('the past in a browser', () => {
-  beforeEach(serve);
-  afterEach(stop);
+  const stores = pastStores.filter(({ missing }) => missing === undefined).map(({ name, use }) => ({ name, openStore: use() }));
+  afterEach(() => dashboard.stop());
   const { open } = usePages(); // its pages close before the server stops
   const range = (page: Page): Promise<number> => page.locator('#history').getAttribute('data-range').then(Number);
   const points = (page: Page): Promise<number> => page.locator('#history').getAttribute('data-points').then(Number);
 
-  it('shows one device over hours and months, and zooms by buttons, by dragging and with the wheel', async () => {
-    fleet(30, 6 * HOUR);
+  it.each(stores)('shows one device over hours and months, and zooms by buttons, by dragging and with the wheel: $name', async ({ openStore }) => {
+    await serve(await openStore(), fleetOf(30, 6 * HOUR));
     const page = await open(dashboard.url, { colorScheme: 'dark' });
     await page.waitForSelector('#history[data-points]', { timeout: 30_000 });
     await page.click('#history-ranges [data-range="2592000000"]');
@@ -213,8 +209,8 @@ describe.skipIf(chromiumMissing !== undefined)('the past in a browser', () => {
     expect(await page.locator('#history-ranges [data-go="now"]').count()).toBe(0);
   }, 120_000);
 
-  it('compares two packages, names them in the address, and fits a phone', async () => {
-    fleet(2);
+  it.each(stores)('compares two packages, names them in the address, and fits a phone: $name', async ({ openStore }) => {
+    await serve(await openStore(), fleetOf(2));
     const page = await open(dashboard.url, { viewport: { width: 390, height: 844 }, colorScheme: 'light', isMobile: true, hasTouch: true });
     await page.goto(`${dashboard.url}/?${new URLSearchParams({ b: 'package:faces 1.1.0' })}`);
     await page.waitForSelector('#compare-table:not([hidden])', { timeout: 30_000 });
@@ -226,5 +222,49 @@ describe.skipIf(chromiumMissing !== undefined)('the past in a browser', () => {
     expect(await page.evaluate<number>('document.documentElement.scrollWidth')).toBeLessThanOrEqual(390);
     await page.waitForSelector('#history[data-points]');
     await picture(page, 'compare-phone');
+  }, 120_000);
+
+  /** Fingers that go from places to places of a chart, as shares of its width, and in pixels down. */
+  async function fingers(page: Page, from: readonly number[], to: readonly number[], down = 0): Promise<void> {
+    await page.locator('#history-latency').evaluate((element) => element.scrollIntoView({ block: 'center' }));
+    const box = await page.locator('#history-latency .u-over').boundingBox() ?? expect.fail();
+    const session = await page.context().newCDPSession(page);
+    const send = (type: 'touchStart' | 'touchMove' | 'touchEnd', share: number): Promise<unknown> => session.send('Input.dispatchTouchEvent', {
+      type, touchPoints: type === 'touchEnd' ? [] : from.map((begin, id) => ({ id, x: box.x + box.width * (begin + ((to[id] ?? begin) - begin) * share), y: box.y + 60 + down * share })),
+    });
+    await send('touchStart', 0);
+    for (const share of [0.1, 0.25, 0.5, 0.75, 1]) await send('touchMove', share);
+    await send('touchEnd', 1);
+    await session.detach();
+  }
+
+  it.each(['light', 'dark'] as const)('zooms and moves by fingers on a phone, and still scrolls: %s', async (colorScheme) => {
+    await serve(await (stores[0]?.openStore() ?? expect.fail()), fleetOf(2));
+    const page = await open(dashboard.url, { viewport: { width: 390, height: 844 }, colorScheme, isMobile: true, hasTouch: true });
+    await page.waitForSelector('#history[data-points]', { timeout: 30_000 });
+    await page.click('#history-ranges [data-range="86400000"]');
+    await expect.poll(() => points(page), { timeout: 20_000 }).toBeGreaterThan(20);
+    const scale = (): Promise<number> => page.evaluate<number>('visualViewport.scale');
+    const end = (): Promise<number> => page.locator('#history').getAttribute('data-to').then(Number);
+    const before = Date.now();
+    await fingers(page, [0.4, 0.6], [0.2, 0.8]); // three times as far apart, around the middle
+    await expect.poll(async () => (await range(page)) / HOUR).toBeCloseTo(8, 0);
+    expect((before - await end()) / HOUR).toBeCloseTo(8, 0);
+    const there = await end();
+    await fingers(page, [0.3], [0.8]); // pulled to the right: half a range earlier
+    await expect.poll(async () => (there - await end()) / HOUR).toBeCloseTo(4, 0);
+    expect((await range(page)) / HOUR).toBeCloseTo(8, 0);
+    await expect.poll(() => points(page), { timeout: 20_000 }).toBeLessThanOrEqual(9);
+    await picture(page, `history-touch-${colorScheme}`);
+    await fingers(page, [0.2, 0.8], [0.35, 0.65]); // half as far apart
+    await expect.poll(async () => (await range(page)) / HOUR).toBeCloseTo(16, 0);
+    expect(await scale(), 'the page itself stays as it was').toBe(1);
+    const still = await page.locator('#history').getAttribute('data-to');
+    const top = (): Promise<number> => page.locator('#history-latency').evaluate((element) => element.getBoundingClientRect().top);
+    await page.locator('#history-latency').evaluate((element) => element.scrollIntoView({ block: 'center' }));
+    const topBefore = await top();
+    await fingers(page, [0.5], [0.62], -200); // upwards, a little crooked
+    await expect.poll(top).toBeLessThan(topBefore - 50);
+    expect(await page.locator('#history').getAttribute('data-to')).toBe(still);
   }, 120_000);
 });

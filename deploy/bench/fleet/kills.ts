@@ -28,7 +28,8 @@ export interface Losses {
 
 /** The broker keeps what is not acknowledged, without a bound: the default of 1000 messages is an outage of a second for 10,000 devices. */
 export const BROKER_LINES = ['allow_anonymous true', 'max_queued_messages 0', 'max_inflight_messages 0', 'set_tcp_nodelay true'];
-const SETTLE_MS = 120_000;
+/** The collector has this long for the next window of those that wait: after a long outage there are minutes of them. */
+const STALLED_MS = 60_000;
 
 /** Kills the collector `kills` times, each time up to `maxMs` after it has subscribed. */
 export async function collectorKilled(options: LossOptions & { kills: number; maxMs: number; seed: number }): Promise<Losses> {
@@ -80,14 +81,23 @@ async function during({ folder, devices, intervalMs, signal }: LossOptions, work
     fleet.start(intervalMs);
     const { collector, events } = await work(start, path);
     fleet.quiet();
-    const deadline = Date.now() + SETTLE_MS;
-    while (Date.now() < deadline && (fleet.state().unacknowledged > 0 || (collector.latest?.totals?.windows ?? 0) < fleet.state().made)) await sleep(200, undefined, { signal });
+    await settled(collector, fleet, signal);
     await collector.stop();
     return { ...compared(path, fleet), events: typeof events === 'number' ? events : events() };
   } finally {
     fleet.close();
     await Promise.all(started.map((collector) => collector.kill()));
     await broker.stop();
+  }
+}
+
+/** Resolves when all that waited is stored, or nothing has come for a while. */
+async function settled(collector: CollectorProcess, fleet: SimulatedFleet, signal: AbortSignal): Promise<void> {
+  for (let [stored, latestMs] = [-1, Date.now()]; Date.now() - latestMs < STALLED_MS;) {
+    const windows = collector.latest?.totals?.windows ?? 0;
+    if (fleet.state().unacknowledged === 0 && windows >= fleet.state().made) return;
+    if (windows !== stored) [stored, latestMs] = [windows, Date.now()];
+    await sleep(200, undefined, { signal });
   }
 }
 

@@ -6,6 +6,9 @@ import { mosquittoMissing } from '../transfer/mosquitto.js';
 import type { Losses } from './kills.js';
 import type { FleetBenchOptions } from './options.js';
 
+/** They are in the process of the bench itself. */
+const OUTAGE_DEVICES = 2000;
+
 type Section = (options: FleetBenchOptions & { folder: string }) => Promise<Bar[]>;
 
 const withMosquitto = (section: Section) => async (options: FleetBenchOptions): Promise<Bar[] | Absent> => {
@@ -28,9 +31,10 @@ export const fleetSections: Readonly<Record<string, (options: FleetBenchOptions)
     const { collectorKilled } = await import('./kills.js');
     return lossBars('kills', `SIGKILL of the collector at ${kills} random moments`, await collectorKilled({ folder, devices: 20, intervalMs: 500, kills, maxMs: 1500, seed: 1, signal }));
   }),
-  outage: withMosquitto(async ({ folder, awaySeconds, signal }) => {
+  outage: withMosquitto(async ({ folder, awaySeconds, signal, ...options }) => {
+    const devices = Math.min(options.devices, OUTAGE_DEVICES);
     const { storeAway } = await import('./kills.js');
-    return lossBars('outage', `the store is away for ${awaySeconds} s`, await storeAway({ folder, devices: 200, intervalMs: 10_000, awayMs: awaySeconds * 1000, signal }));
+    return lossBars('outage', `the store is away for ${awaySeconds} s, ${devices} devices`, await storeAway({ folder, devices, intervalMs: 10_000, awayMs: awaySeconds * 1000, signal }));
   }),
 };
 

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PipelineReport } from '../../../agent/contracts/index.js';
 import { Collector } from '../../collector/collector.js';
+import type { FleetPast } from '../../collector/fleet-past.js';
 import { healthOf, type Health } from '../../collector/health.js';
 import { CollectorStore, defaultLimits, type DeviceRecord } from '../../collector/store.js';
 import type { LinkOptions } from '../../mqtt/link.js';
@@ -13,20 +14,51 @@ export const DISCOVERY_MS = 1500;
 export interface OpenFleet {
   store: CollectorStore;
   collector: Collector;
+  /** Where the past is, if it is not in `store`. */
+  past: FleetPast | undefined;
   close(): Promise<void>;
 }
 
+export interface OpenFleetOptions {
+  guard: ReportGuard;
+  database?: string;
+  maxDevices?: number;
+  /** Has the past of devices, which `store` then does not keep; closed with the fleet. */
+  past?: FleetPast;
+}
+
 /** Listens to a fleet (all of them when it is absent). @throws DeployError E_BROKER_CONNECT, E_COLLECTOR */
-export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, { guard, database = ':memory:', maxDevices = defaultLimits.devices }: { guard: ReportGuard; database?: string; maxDevices?: number }): Promise<OpenFleet> {
-  const store = new CollectorStore(database, { ...defaultLimits, devices: maxDevices });
+export async function openFleet(link: Omit<LinkOptions, 'clientId'>, fleet: string | undefined, { guard, database = ':memory:', maxDevices = defaultLimits.devices, past }: OpenFleetOptions): Promise<OpenFleet> {
+  const store = new CollectorStore(database, { ...defaultLimits, devices: maxDevices, ...(past === undefined ? {} : { history: 0 }) });
   const collector = new Collector({ ...link, guard, ...(fleet === undefined ? {} : { fleet }) }, store);
+  const close = async (): Promise<void> => {
+    await past?.close();
+    store.close();
+  };
   try {
+    if (past !== undefined) await knowAgain(store, past, { fleet, guard });
     await collector.start();
   } catch (error) {
-    store.close();
+    await close();
     throw error;
   }
-  return { store, collector, close: async () => { await collector.stop(); store.close(); } };
+  return { store, collector, past, close: async () => { await collector.stop(); await close(); } };
+}
+
+/**
+ * Devices that the broker no longer retains are in the store of the past. Where reports are verified, only the broker brings them, because a store could have changed them.
+ * Without the store the page begins with what the broker retains, and says that the store is away.
+ */
+async function knowAgain(store: CollectorStore, past: FleetPast, { fleet, guard }: { fleet: string | undefined; guard: ReportGuard }): Promise<void> {
+  const known = await past.devices().catch(() => []);
+  store.transaction(() => {
+    for (const record of known) {
+      if (fleet !== undefined && record.fleet !== fleet) continue;
+      if (record.status !== null) store.note(record, 'status', record.status, record.seenMs);
+      if (record.caps !== null) store.note(record, 'caps', record.caps, record.seenMs);
+      if (record.reported !== null && !guard.verifies) store.note(record, 'reported', record.reported, record.seenMs);
+    }
+  });
 }
 
 /** The devices, when what the broker retains has arrived. */

@@ -1,6 +1,10 @@
 import type { Command } from 'commander';
+import type { FleetPast } from '../../collector/fleet-past.js';
+import { PostgresFleetPast } from '../../collector/postgres/postgres-fleet-past.js';
+import { VictoriaMetrics } from '../../collector/postgres/victoria-metrics.js';
 import { defaultLimits } from '../../collector/store.js';
 import { Dashboard } from '../../dashboard/server.js';
+import { DeployError } from '../../errors.js';
 import { handoverFolder } from '../../publish/handover.js';
 import { RolloutReader } from '../../rollout/reader.js';
 import { accessOf, addAccessOptions, type PageAccessOptions } from '../access-options.js';
@@ -11,7 +15,7 @@ import { emit, log } from '../output.js';
 import { reportGuard } from '../report-options.js';
 import { deviceJson, deviceTable, discovered, openFleet } from './open.js';
 
-interface PageOptions extends BrokerOptions, PageAccessOptions { fleet?: string; port: number; database: string; maxDevices: number; store?: string }
+interface PageOptions extends BrokerOptions, PageAccessOptions { fleet?: string; port: number; database: string; maxDevices: number; store?: string; postgres?: string; metrics?: string }
 
 /** `sterna fleet page`, and what `sterna fleet` does without a word of its own. */
 export function registerPage(fleet: Command): void {
@@ -22,15 +26,17 @@ export function registerPage(fleet: Command): void {
     .option('--fleet <name>', 'one fleet; default: all of them')
     .option('--port <n>', 'port of the page', integer(0), 8480)
     .option('--database <file>', 'keep events and telemetry in this SQLite file', ':memory:')
+    .option('--postgres <url>', 'show the past that `sterna fleet collect` keeps in PostgreSQL; passwords come from PGPASSWORD or ~/.pgpass')
+    .option('--metrics <url>', 'with --postgres: VictoriaMetrics, which has single windows')
     .option('--max-devices <n>', 'devices that it keeps; others are counted as refused', integer(1), defaultLimits.devices)
     .addOption(storeOption('where the server of the fleet keeps its roll-outs'))))
     .action(async (options: PageOptions, self: Command) => {
       const link = brokerLink(options);
       const { audit, ...reach } = accessOf(options);
       await interruptible('Stopped', async (signal) => {
-        const open = await openFleet(link, options.fleet, { ...options, guard: reportGuard(self, options) });
+        const open = await openFleet(link, options.fleet, { ...options, guard: reportGuard(self, options), ...pastOf(self, options) });
         const rollouts = new RolloutReader(options.store ?? handoverFolder());
-        const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store, rollouts: () => rollouts.store, ...reach });
+        const dashboard = new Dashboard({ port: options.port, collector: open.collector, store: open.store, ...(open.past === undefined ? {} : { past: open.past }), rollouts: () => rollouts.store, ...reach });
         try {
           await dashboard.start();
           const devices = await discovered(open, signal);
@@ -46,4 +52,12 @@ export function registerPage(fleet: Command): void {
         }
       });
     });
+}
+
+/** @throws DeployError E_USAGE */
+function pastOf(self: Command, { postgres: url, metrics }: PageOptions): { past?: FleetPast } {
+  if (url === undefined && metrics !== undefined) throw new DeployError('E_USAGE', '--metrics needs --postgres, which has the devices and their months');
+  if (url === undefined) return {};
+  if (self.getOptionValueSource('database') === 'cli') throw new DeployError('E_USAGE', 'Expected --database FILE, or --postgres URL, and not both');
+  return { past: new PostgresFleetPast({ url, metrics: metrics === undefined ? null : new VictoriaMetrics(metrics) }) };
 }

@@ -8,8 +8,10 @@ import { DeployError } from '../../errors.js';
 import type { FleetStore, FleetTotals, Outcome, Received } from '../fleet-store.js';
 import { KEPT_MS, keyText, mergedOf, mergeLatencies, type LatencySlot } from '../latency-slots.js';
 import { addEvents, noteStates, takeWindows, touchDevices } from './batch-statements.js';
+import { addHistory } from './history-statements.js';
 import { defaultRetention, deleteOld, type Retention } from './retention.js';
 import { linesOf, type VictoriaMetrics } from './victoria-metrics.js';
+import { windowLines } from './window-samples.js';
 
 export interface PostgresOptions {
   /** postgres://user@host/database; what it leaves out comes from PGPASSWORD, ~/.pgpass and so on. */
@@ -36,8 +38,8 @@ function isOfData(error: unknown): boolean {
 }
 
 /**
- * The store of many machines: PostgreSQL has the devices, the events, the numbers of the windows that arrived and the merged latencies, VictoriaMetrics the figures of
- * devices over time. A batch is one transaction, at whose end the figures are sent: if they fail, nothing was written; if the transaction fails, the same samples come again.
+ * The store of many machines: PostgreSQL has the devices, the events, the numbers of the windows that arrived, the merged latencies and the roll-ups of devices over
+ * months, VictoriaMetrics the figures of single windows. A batch is one transaction, at whose end the figures are sent: if they fail, nothing was written; if the transaction fails, the same samples come again.
  */
 export class PostgresFleetStore implements FleetStore {
   readonly #pool: Pool;
@@ -103,8 +105,12 @@ export class PostgresFleetStore implements FleetStore {
       await addEvents(client, batch, outcomes);
       const added = batch.filter((_, i) => outcomes[i] === 'added');
       await this.#addLatencies(client, mergeLatencies(added));
-      await this.#options.metrics?.write(added.flatMap(({ message, receivedMs }) =>
-        (message.kind === 'telemetry' ? linesOf(message.address, message.value, message.value.clock_synchronized ? message.value.end_ms : receivedMs) : [])));
+      const parts = await addHistory(client, added, Math.max(...batch.map(({ receivedMs }) => receivedMs)));
+      const { metrics } = this.#options;
+      if (metrics !== null) {
+        const figures = added.flatMap(({ message, receivedMs }) => (message.kind === 'telemetry' ? linesOf(message.address, message.value, message.value.clock_synchronized ? message.value.end_ms : receivedMs) : []));
+        await metrics.write([...figures, ...parts.flatMap(windowLines)]);
+      }
       return outcomes;
     });
   }

@@ -1,5 +1,6 @@
 /** Deletes what is kept no longer: without it, a device that makes up names of streams, or a fleet over the years, would fill the disk. */
 import type { PoolClient } from 'pg';
+import { LEVELS } from './history-levels.js';
 
 export interface Retention {
   /** Events that were received longer ago are deleted, milliseconds. */
@@ -26,5 +27,10 @@ export async function deleteOld(client: PoolClient, { eventsMs, streamsPerDevice
     `DELETE FROM stream WHERE ctid = ANY (ARRAY (SELECT ctid FROM
        (SELECT ctid, row_number() OVER (PARTITION BY fleet, device ORDER BY seen_ms DESC, stream) AS newer FROM stream) AS numbered
      WHERE newer > $1 LIMIT $2))`, [streamsPerDevice, MOST_ROWS]);
-  return (events.rowCount ?? 0) + (streams.rowCount ?? 0);
+  let deleted = (events.rowCount ?? 0) + (streams.rowCount ?? 0);
+  for (const { stepMs, keepMs } of LEVELS) {
+    const rows = await client.query('DELETE FROM history WHERE ctid = ANY (ARRAY (SELECT ctid FROM history WHERE step_ms = $1 AND slot_ms < $2 ORDER BY slot_ms LIMIT $3))', [stepMs, Math.round(nowMs - keepMs - stepMs), MOST_ROWS]);
+    deleted += rows.rowCount ?? 0;
+  }
+  return deleted;
 }

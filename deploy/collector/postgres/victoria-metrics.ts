@@ -1,9 +1,19 @@
-/** Figures of devices as samples of VictoriaMetrics, by its import of the Prometheus text format (POST /api/v1/import/prometheus). */
+/**
+ * Figures of devices as samples of VictoriaMetrics: written by its import of the Prometheus text format (POST /api/v1/import/prometheus), and read as they were written
+ * (POST /api/v1/export).
+ */
 import type { DeviceAddress, TelemetryWindow } from '../../../agent/contracts/index.js';
-import { DeployError } from '../../errors.js';
+import { DeployError, type DeployErrorCode } from '../../errors.js';
 import { DEVICE_PREFIX, samplesOf } from '../device-samples.js';
 
 const TIMEOUT_MS = 10_000;
+
+/** Samples of a series, oldest first. */
+export interface Series {
+  metric: Readonly<Record<string, string | undefined>>;
+  values: readonly (number | string | null)[];
+  timestamps: readonly number[];
+}
 
 export class VictoriaMetrics {
   readonly #url: string;
@@ -16,15 +26,34 @@ export class VictoriaMetrics {
   /** The same samples may be sent again: a sample is known by its series and its time. @throws DeployError E_COLLECTOR */
   async write(lines: readonly string[]): Promise<void> {
     if (lines.length === 0) return;
-    const failed = (why: string, cause?: unknown): DeployError => new DeployError('E_COLLECTOR', `VictoriaMetrics at ${this.#url} did not take ${lines.length} samples: ${why}`, { cause });
-    let response: Response;
-    try {
-      response = await fetch(`${this.#url}/api/v1/import/prometheus`, { method: 'POST', body: `${lines.join('\n')}\n`, signal: AbortSignal.timeout(TIMEOUT_MS) });
-    } catch (cause) {
-      throw failed(cause instanceof Error ? cause.message : String(cause), cause);
-    }
-    if (!response.ok) throw failed(`status ${response.status}: ${(await response.text()).slice(0, 200)}`);
+    await this.#post('/api/v1/import/prometheus', `${lines.join('\n')}\n`, { code: 'E_COLLECTOR', what: `did not take ${lines.length} samples` });
   }
+
+  /** Samples between two times, milliseconds, of all series that a selector such as `{device="door-1"}` finds. @throws DeployError E_STORE */
+  async export(selector: string, fromMs: number, toMs: number): Promise<Series[]> {
+    const text = await this.#post('/api/v1/export', new URLSearchParams({ 'match[]': selector, start: String(fromMs / 1000), end: String(toMs / 1000) }), { code: 'E_STORE', what: 'cannot be read' });
+    return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as Series);
+  }
+
+  async #post(path: string, body: string | URLSearchParams, { code, what }: { code: DeployErrorCode; what: string }): Promise<string> {
+    const failed = (why: string, cause?: unknown): DeployError => new DeployError(code, `VictoriaMetrics at ${this.#url} ${what}: ${why}`, { cause });
+    try {
+      const response = await fetch(`${this.#url}${path}`, { method: 'POST', body, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const text = await response.text();
+      if (!response.ok) throw failed(`status ${response.status}: ${text.slice(0, 200)}`);
+      return text;
+    } catch (cause) {
+      if (cause instanceof DeployError) throw cause;
+      throw failed(whyOf(cause), cause);
+    }
+  }
+}
+
+/** `fetch failed` says nothing; its cause does. */
+function whyOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === 'TimeoutError') return `no answer within ${TIMEOUT_MS / 1000} s`;
+  return error.cause instanceof Error && error.cause.message !== '' ? error.cause.message : error.message;
 }
 
 /** Samples of a window, as lines of the text format, at the time `timeMs`. */
@@ -32,5 +61,6 @@ export function linesOf(address: DeviceAddress, window: TelemetryWindow, timeMs:
   return samplesOf(address, window).map(({ name, labels, value }) => `${DEVICE_PREFIX}${name}${labelText(labels)} ${value} ${Math.round(timeMs)}`);
 }
 
-const labelText = (labels: Readonly<Record<string, string>>): string =>
-  `{${Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/["\\\n]/g, (found) => (found === '\n' ? '\\n' : `\\${found}`))}"`).join(',')}}`;
+/** @param more matchers that are no plain labels, for a selector */
+export const labelText = (labels: Readonly<Record<string, string>>, more: readonly string[] = []): string =>
+  `{${[...Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/["\\\n]/g, (found) => (found === '\n' ? '\\n' : `\\${found}`))}"`), ...more].join(',')}}`;

@@ -75,10 +75,16 @@ async function load() {
     await loadFleet();
     if (selected === null) return showNothing();
     render(await getJson(`${devicePath(selected)}${pipeline === null ? '' : `?pipeline=${encodeURIComponent(pipeline)}`}`));
-    banner(fleet.broker_connected ? null : 'The broker cannot be reached. The page shows the last data received.');
+    banner(fleet.broker_connected ? storeTrouble(fleet.store) : 'The broker cannot be reached. The page shows the last data received.');
   } catch (error) {
     banner(`The fleet side does not answer (${error.message}). Trying again…`);
   }
+}
+
+/** Null: the store of the past can be read, and is written. */
+function storeTrouble({ source, error, behind_ms: behind }) {
+  if (error !== null) return `The past cannot be read (${error.code}: ${error.message}). What devices send now is shown as ever.`;
+  return behind === null ? null : `${source} has taken nothing for ${duration(behind)}, although devices send (E_STORE): no collector runs, or the store is full or too slow. See what “sterna fleet collect” prints.`;
 }
 
 function showNothing() {

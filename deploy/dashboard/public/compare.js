@@ -67,7 +67,7 @@ export class CompareView {
       byId('compare-b').value = right;
       await this.#compare();
     } catch (error) {
-      setText('compare-note', `It cannot be read: ${error.message}`);
+      setText('compare-note', `It cannot be read (${error.code ?? 'no answer'}): ${error.message}`);
     }
   }
 
@@ -81,7 +81,7 @@ export class CompareView {
       const { sides } = await getJson(`/api/compare?${new URLSearchParams({ a, b, pipeline, from: String(to - Number(byId('compare-range').value)), to: String(to) })}`);
       this.#render(sides);
     } catch (error) {
-      setText('compare-note', `It cannot be read: ${error.message}`);
+      setText('compare-note', `It cannot be read (${error.code ?? 'no answer'}): ${error.message}`);
     }
   }
 

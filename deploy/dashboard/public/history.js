@@ -18,6 +18,8 @@ const CHARTS = [
 const HEIGHT = 150;
 const REFRESH_MS = 15_000;
 const WHEEL_STEP = 1.25;
+/** Pixels that a finger moves before it means anything. */
+const TOUCH_SLOP = 8;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -92,7 +94,7 @@ export class HistoryView {
       this.#render();
     } catch (error) {
       if (asked !== this.#asked) return;
-      setText('history-note', `It cannot be read: ${error.message}`);
+      setText('history-note', `It cannot be read (${error.code ?? 'no answer'}): ${error.message}`);
     }
     if (this.#toMs === null) this.#timer = setTimeout(() => void this.#load(), document.visibilityState === 'visible' ? REFRESH_MS : 4 * REFRESH_MS);
   }
@@ -120,12 +122,13 @@ export class HistoryView {
     fill('history-ranges', RANGES.map(([text, range]) => button(text, { 'data-range': range }, this.#rangeMs === range && this.#toMs === null)),
       button('◂', { 'data-go': 'earlier' }, null, 'Earlier'), button('▸', { 'data-go': 'later' }, null, 'Later'), button('+', { 'data-go': 'in' }, null, 'Zoom in'), button('−', { 'data-go': 'out' }, null, 'Zoom out'),
       this.#toMs === null ? null : button('now', { 'data-go': 'now' }, null, 'To the newest'));
-    byId('history').dataset.range = String(Math.round(this.#rangeMs));
+    Object.assign(byId('history').dataset, { range: String(Math.round(this.#rangeMs)), to: this.#toMs === null ? 'now' : String(Math.round(this.#toMs)) });
   }
 
   /** The wheel with Ctrl (what browsers make of a pinch on a touchpad, too), two fingers, and one that pulls sideways. The page scrolls as ever otherwise. */
   #gestures(element) {
-    const shareOf = (x) => { const { left, width } = element.getBoundingClientRect(); return Math.min(1, Math.max(0, (x - left) / width)); };
+    // Of the part with the lines, beside the axis.
+    const shareOf = (x) => { const { left, width } = (element.querySelector('.u-over') ?? element).getBoundingClientRect(); return Math.min(1, Math.max(0, (x - left) / width)); };
     element.addEventListener('wheel', (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
@@ -133,15 +136,16 @@ export class HistoryView {
     }, { passive: false });
     element.addEventListener('dblclick', () => this.#zoom(2, 0.5));
     let touch = null;
-    const begin = ({ touches }) => { touch = touches.length === 0 ? null : { ...fingersOf(touches), fingers: touches.length, range: this.#rangeMs, to: this.#to() }; };
-    element.addEventListener('touchstart', begin, { passive: true });
-    element.addEventListener('touchend', begin, { passive: true });
+    const begin = ({ touches }) => { touch = touches.length === 0 ? null : { ...fingersOf(touches), fingers: touches.length, range: this.#rangeMs, to: this.#to(), sideways: touches.length > 1 ? true : null }; };
+    for (const type of ['touchstart', 'touchend', 'touchcancel']) element.addEventListener(type, begin, { passive: true });
     element.addEventListener('touchmove', (event) => {
       if (touch === null || event.touches.length !== touch.fingers) return;
-      const { x, apart } = fingersOf(event.touches);
+      const { x, y, apart } = fingersOf(event.touches);
+      // The first few pixels say whether one finger scrolls the page; it goes on doing so, however crooked its way is.
+      if (touch.sideways === null && Math.max(Math.abs(x - touch.x), Math.abs(y - touch.y)) >= TOUCH_SLOP) touch.sideways = Math.abs(x - touch.x) > Math.abs(y - touch.y);
+      if (touch.sideways !== true) return;
       const at = shareOf(touch.x);
       const range = touch.fingers > 1 && touch.apart > 0 && apart > 0 ? Math.min(MOST_MS, Math.max(LEAST_MS, touch.range * touch.apart / apart)) : touch.range;
-      if (touch.fingers === 1 && Math.abs(x - touch.x) < 8) return;
       // What was below the fingers stays below them.
       this.#look(range, touch.to - touch.range + at * touch.range + (1 - shareOf(x)) * range);
     }, { passive: true });
@@ -194,7 +198,7 @@ const dateOf = (epochMs) => new Date(epochMs).toLocaleDateString('en-GB', { day:
 
 /** Middle of the fingers, and how far apart two of them are. */
 function fingersOf([a, b]) {
-  return b === undefined ? { x: a.clientX, apart: 0 } : { x: (a.clientX + b.clientX) / 2, apart: Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) };
+  return b === undefined ? { x: a.clientX, y: a.clientY, apart: 0 } : { x: (a.clientX + b.clientX) / 2, y: (a.clientY + b.clientY) / 2, apart: Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) };
 }
 
 /** A line over hours without a window would be invented. */
