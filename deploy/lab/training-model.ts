@@ -10,17 +10,21 @@ import { DeployError } from '../errors.js';
 /** Which operands of an operator are weights. */
 const weightOperands: Readonly<Record<string, readonly number[]>> = {
   Conv: [1, 2], ConvTranspose: [1, 2], Gemm: [1, 2], MatMul: [0, 1], BatchNormalization: [1, 2], LayerNormalization: [1, 2], InstanceNormalization: [1, 2], GroupNormalization: [1, 2], PRelu: [1], Gather: [0], Add: [0, 1],
+  RNN: [1, 2, 3], GRU: [1, 2, 3], LSTM: [1, 2, 3, 7],
 };
 
 /** Constants that are weights by their place. Sums have biases of more than one number. */
-function weightsByPlace(graph: Graph): string[] {
-  const found = graph.nodes.flatMap(({ op, inputs }) => (weightOperands[op] ?? []).flatMap((index) => {
+function weightsByPlace(graph: Graph, of: (op: string) => boolean = () => true): string[] {
+  const found = graph.nodes.filter(({ op }) => of(op)).flatMap(({ op, inputs }) => (weightOperands[op] ?? []).flatMap((index) => {
     const name = inputs[index] ?? '';
     const value = graph.constants.get(name);
     return value?.dtype === 'float32' && (op !== 'Add' || elementCount(value.dims) > 1) ? [name] : [];
   }));
   return [...new Set(found)];
 }
+
+/** Weights, biases and peepholes of recurrent layers. */
+export const recurrentWeights = (graph: Graph): string[] => weightsByPlace(graph, (op) => op === 'RNN' || op === 'GRU' || op === 'LSTM');
 
 /** Running statistics of a batch normalization, and the outputs that hold those of the batch. */
 export interface Statistics {

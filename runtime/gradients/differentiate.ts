@@ -1,6 +1,6 @@
 import { RuntimeError } from '../errors.js';
 import { removeDead, typeOf, type Graph, type Node } from '../graph/graph.js';
-import { absent } from '../graph/operands.js';
+import { absent, optionalOutput, withOperand } from '../graph/operands.js';
 import { raiseOpset } from '../graph/raise-opset.js';
 import { elementCount, type ValueType } from '../graph/tensor-value.js';
 import { Calculus, noGradient, Step, type GradientEntry } from './rule.js';
@@ -45,7 +45,7 @@ function check(graph: Graph, { loss, wrt }: Differentiation): void {
   if (wrt.length === 0 || new Set(wrt).size !== wrt.length) throw new RuntimeError('E_GRADIENT', `Expected different values to differentiate by but received [${wrt.join(', ')}]`);
 }
 
-/** Puts a node of the model on the tape: as it is, with more outputs, or written as others. */
+/** Puts a node of the model on the tape: as it is, with one more output, or written as others. */
 function forward(tape: Tape, graph: Graph, node: Node): void {
   const entry = node.inputs.some((name) => tape.active.has(name)) ? gradientOf(node) : undefined;
   const types = node.outputs.map((name): ValueType => (name === absent ? { dtype: 'float32', shape: [] } : typeOf(graph, name)));
@@ -59,8 +59,9 @@ function forward(tape: Tape, graph: Graph, node: Node): void {
       tape.alias(output, value);
     });
   } else if (entry !== undefined && 'rule' in entry && entry.augment !== undefined) {
-    const augmented = entry.augment(tape, node);
-    tape.push(augmented.node, [...types, ...augmented.types]);
+    const { output, type } = entry.augment(tape, node);
+    const outputs = optionalOutput(node, output) !== undefined ? node.outputs : withOperand(node.outputs, output, tape.fresh(`${node.name}.output`));
+    tape.push({ ...node, outputs }, outputs.map((_, i) => (i === output ? type : (types[i] ?? type))));
   } else {
     tape.follow(node, types);
   }

@@ -101,8 +101,8 @@ export type Rule = (step: Step) => readonly (Adjoint | undefined)[];
 export type GradientEntry =
   | {
     readonly rule: Rule;
-    /** The node with more outputs than the model asks for, because the rule reads them. Their types follow those that the node has. */
-    readonly augment?: (b: Builder, node: Node) => { node: Node; types: readonly { dtype: 'float32' | 'int64'; shape: Shape }[] };
+    /** The node with an output that the model may not ask for, because the rule reads it. */
+    readonly augment?: (b: Builder, node: Node) => { readonly output: number; readonly type: ValueType };
   }
   /** The operator is written as others, and these are differentiated. */
   | { readonly compose: (m: Calculus, node: Node) => readonly string[] }

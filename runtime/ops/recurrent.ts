@@ -88,20 +88,26 @@ function expectShape(context: InferContext, index: number, shape: Shape): void {
   }
 }
 
+/** Y, all hidden states, for an input of that shape. */
+export function typeOfSteps(node: Node, shape: Shape): ValueType {
+  const r = recurrentOf(node);
+  const [steps = 1, batch = 1] = r.batchFirst ? [shape[1], shape[0]] : shape;
+  return { dtype: 'float32', shape: r.batchFirst ? [batch, steps, r.reverse.length, r.hidden] : [steps, r.reverse.length, batch, r.hidden] };
+}
+
 function inferRecurrent(context: InferContext): ValueType[] {
   const r = recurrentOf(context.node);
   const { shape } = expectType(context, recurrentOperands.x, ['float32']);
   if (shape.length !== 3 || r.hidden < 1) throw misshapen(context.node, `an input of rank ${shape.length} and ${r.hidden} units`);
-  const [steps = 1, batch = 1] = r.batchFirst ? [shape[1], shape[0]] : shape;
+  const batch = shape[r.batchFirst ? 0 : 1] ?? 1;
   const [d, width] = [r.reverse.length, gateCounts[r.kind] * r.hidden];
   inputType(context, recurrentOperands.weights);
   inputType(context, recurrentOperands.recurrence);
   const state = r.batchFirst ? [batch, d, r.hidden] : [d, batch, r.hidden];
   const wanted: readonly Shape[] = [shape, [d, width, shape[2] ?? 1], [d, width, r.hidden], [d, 2 * width], [batch], state, state, [d, 3 * r.hidden]];
   wanted.forEach((expected, index) => expectShape(context, index, expected));
-  const y = r.batchFirst ? [batch, steps, d, r.hidden] : [steps, d, batch, r.hidden];
-  const results = [y, state, ...(r.kind === 'lstm' ? [state] : [])];
-  return results.map((dims) => ({ dtype: 'float32', shape: dims }));
+  const states: ValueType[] = (r.kind === 'lstm' ? [state, state] : [state]).map((dims) => ({ dtype: 'float32', shape: dims }));
+  return [typeOfSteps(context.node, shape), ...states];
 }
 
 /** What runs through the steps: arrays of [D, B, ..], steps first in gates and results. */

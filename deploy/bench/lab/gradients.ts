@@ -36,9 +36,10 @@ export async function gradientBars({ signal }: Pick<LabBenchOptions, 'signal'>):
       if (text === null) throw new DeployError('E_BENCH', `The comparison of gradients (${name}) did not come to its end`, { cause: failed });
       return reportSchema.parse(JSON.parse(text));
     };
-    const [operators, random] = [await read('operators'), await read('graphs')];
+    const [operators, random, recurrent] = [await read('operators'), await read('graphs'), await read('recurrent')];
     return [
       barOf('lab.gradients_operators', `${operators.cases} forms of ${operators.operators ?? 0} of ${differentiableOperators.length} operators that have one`, operators),
+      barOf('lab.gradients_recurrent', `${recurrent.cases} forms of RNN, GRU and LSTM`, recurrent),
       barOf('lab.gradients_graphs', `${random.cases} random graphs`, random),
     ];
   } finally {

@@ -7,7 +7,7 @@ import { inRounds, randomOf } from '../examples.js';
 import { adamw } from '../optimizers.js';
 import { rebatched } from '../rebatch.js';
 import { Trainer } from '../trainer.js';
-import { trainingModel } from '../training-model.js';
+import { recurrentWeights, trainingModel } from '../training-model.js';
 import { findDependencies } from './dependencies.js';
 
 export interface TuneSettings {
@@ -74,11 +74,11 @@ function batched(items: readonly Feeds[], partners: readonly Feeds[], next: () =
   return result;
 }
 
-/** Weights of layers, normalizations and slopes: what channels follow, but no running statistics. */
+/** Weights of layers, normalizations and slopes: what channels follow, but no running statistics; and those of recurrent layers. */
 function tunedWeights(graph: Graph): string[] {
   const live = removeDead(graph);
   const found = findDependencies(live).cuts.filter(({ node, operand, constant }) => !(node.op === 'BatchNormalization' && operand > 2) && live.constants.get(constant)?.dtype === 'float32');
-  return [...new Set(found.map(({ constant }) => constant))];
+  return [...new Set([...found.map(({ constant }) => constant), ...recurrentWeights(live)])];
 }
 
 const only = (graph: Graph, targets: readonly string[]): Graph => removeDead({ ...graph, outputs: targets });

@@ -85,11 +85,7 @@ const averagePool: Rule = (step) => {
 
 /** The pool says where its maxima are, and each gradient goes there. */
 const maxPool: GradientTable[string] = {
-  augment(b, node) {
-    const shape = b.type(node.outputs[0] ?? '').shape;
-    const indices = node.outputs[1] ?? b.fresh(`${node.name}.indices`);
-    return { node: { ...node, outputs: [node.outputs[0] ?? '', indices] }, types: [{ dtype: 'int64', shape }] };
-  },
+  augment: (b, node) => ({ output: 1, type: { dtype: 'int64', shape: b.type(node.outputs[0] ?? '').shape } }),
   rule(step) {
     const { m, dy } = step;
     checkRank(step, step.shape());

@@ -187,11 +187,7 @@ export const padGradient = (node: Node): GradientTable[string] => (stringAttribu
 const allValues: GradientTable[string] = {
   rule: topK,
   // The indices are needed even where the model drops them.
-  augment(b, node) {
-    const [values = absent, indices] = node.outputs;
-    if (indices !== undefined && indices !== absent) return { node, types: [] };
-    return { node: { ...node, outputs: [values, b.fresh(`${node.name}.indices`)] }, types: [{ dtype: 'int64', shape: b.type(values).shape }] };
-  },
+  augment: (b, node) => ({ output: 1, type: { dtype: 'int64', shape: b.type(node.outputs[0] ?? absent).shape } }),
 };
 
 export const movementGradients: GradientTable = {

@@ -6,12 +6,13 @@ import { linearGradients } from './linear.js';
 import { movementGradients, padGradient } from './movement.js';
 import { batchNormGradient, normalizationGradients } from './normalization.js';
 import { quantizationGradients } from './quantization.js';
+import { recurrentGradients } from './recurrent.js';
 import { reductionGradients } from './reduction.js';
 import { unaryGradients } from './unary.js';
 
 const table: GradientTable = {
   ...unaryGradients, ...elementwiseGradients, ...reductionGradients, ...linearGradients, ...convolutionGradients, ...normalizationGradients,
-  ...movementGradients, ...quantizationGradients,
+  ...movementGradients, ...quantizationGradients, ...recurrentGradients,
 };
 
 /** Operators whose forms have different gradients. */

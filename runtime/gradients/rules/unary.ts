@@ -1,7 +1,7 @@
 import { floatAttribute, stringAttribute } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
 import { optionalOperand } from '../../graph/operands.js';
-import { flat, rules, type Calculus, type GradientTable, type Rule } from '../rule.js';
+import { flat, noGradient, rules, type Calculus, type GradientTable, type Rule } from '../rule.js';
 
 /** What a derivative is written with. */
 interface Use {
@@ -87,6 +87,13 @@ const derivatives: Readonly<Record<string, (use: Use) => string>> = {
   Asinh: ({ m, x }) => m.op('Reciprocal', m.op('Sqrt', m.affine(m.square(x), 1, 1))),
   Acosh: ({ m, x }) => m.op('Reciprocal', m.op('Sqrt', m.affine(m.square(x), 1, -1))),
   Atanh: ({ m, x }) => m.op('Reciprocal', m.affine(m.square(x), -1, 1)),
+};
+
+/** The derivative of the function that a node computes. */
+export const derivativeOf = (op: string, use: Use): string => {
+  const derivative = derivatives[op];
+  if (derivative === undefined) throw noGradient(use.node, `there is no gradient for ${op}`);
+  return derivative(use);
 };
 
 const throughFunction = (derivative: (use: Use) => string): Rule => (step) => {

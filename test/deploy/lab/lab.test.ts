@@ -8,35 +8,14 @@ import { runLab } from '../../../deploy/lab/run.js';
 import { parseModel } from '../../../runtime/onnx/parse.js';
 import { oracleMissing } from '../../runtime/support/oracle.js';
 import { nativeMissing } from '../../runtime/support/native.js';
-import { random } from '../../runtime/support/random.js';
 import { temporaryFolder } from '../../support/folder.js';
-
-const rate = 16_000;
-
-/** A second of a tone in noise as a WAV file of 16 bits. */
-function tone(hertz: number, seed: number): Buffer {
-  const next = random(seed);
-  const samples = Int16Array.from({ length: rate }, (_, i) => 6000 * Math.sin((2 * Math.PI * hertz * i) / rate + seed) + 2000 * (next() - 0.5));
-  const header = Buffer.alloc(44);
-  header.write('RIFF', 0); header.writeUInt32LE(36 + samples.byteLength, 4); header.write('WAVEfmt ', 8); header.writeUInt32LE(16, 16);
-  header.writeUInt16LE(1, 20); header.writeUInt16LE(1, 22); header.writeUInt32LE(rate, 24); header.writeUInt32LE(2 * rate, 28); header.writeUInt16LE(2, 32); header.writeUInt16LE(16, 34);
-  header.write('data', 36); header.writeUInt32LE(samples.byteLength, 40);
-  return Buffer.concat([header, Buffer.from(samples.buffer)]);
-}
+import { tone, writeTones } from './tones.js';
 
 const missing = oracleMissing ?? nativeMissing;
 
 const config = (folder: string, more: Readonly<Record<string, unknown>> = {}): LabConfig => parseLabConfig(JSON.stringify({
   model: { student: { width: 0.25 } }, data: { kind: 'clips', folder, rows: 48, test_folds: [2] }, steps: 24, batch: 8, rate: 0.01, checkpoint_steps: 8, average: 0.5, seed: 3, ...more,
 }), 'lab.yaml');
-
-async function writeTones(folder: string): Promise<string> {
-  for (const [name, hertz] of [['low', 300], ['high', 3000]] as const) {
-    await mkdir(join(folder, name), { recursive: true });
-    for (const fold of [1, 1, 1, 2].keys()) await writeFile(join(folder, name, `${fold < 3 ? 1 : 2}-${fold}.wav`), tone(hertz * (1 + 0.05 * fold), fold + hertz));
-  }
-  return folder;
-}
 
 describe.skipIf(missing !== undefined)(`a run of the lab${missing === undefined ? '' : ` (${missing})`}`, () => {
   let folder: string;
