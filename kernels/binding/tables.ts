@@ -96,6 +96,10 @@ export const opCodes = {
   RecurrentF32: 60,
   ResampleF32: 62,
   MatMulS32: 61,
+  RangeF32: 63,
+  RangeScale: 64,
+  QuantizeBy: 65,
+  MatMulQ8F32: 66,
 } as const;
 
 /** UnaryKind, by the names of runtime/ops/unary-functions.ts. */
@@ -287,4 +291,8 @@ export const attributeFields = {
   RecurrentF32: { kind: 'i32', reverse_mask: 'i32', linear_before_reset: 'i32', input_forget: 'i32', clip: 'f32', functions: 'axes', alphas: 'floats', betas: 'floats' },
   ResampleF32: { axis: 'i32' },
   MatMulS32: {},
+  RangeF32: {},
+  RangeScale: {},
+  QuantizeBy: {},
+  MatMulQ8F32: {},
 } as const;

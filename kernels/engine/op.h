@@ -211,5 +211,9 @@ Status PrepareCumSum(const OpContext& context, DriverPtr* driver);
 Status PrepareRecurrentF32(const OpContext& context, DriverPtr* driver);
 Status PrepareResampleF32(const OpContext& context, DriverPtr* driver);
 Status PrepareMatMulS32(const OpContext& context, DriverPtr* driver);
+Status PrepareRangeF32(const OpContext& context, DriverPtr* driver);
+Status PrepareRangeScale(const OpContext& context, DriverPtr* driver);
+Status PrepareQuantizeBy(const OpContext& context, DriverPtr* driver);
+Status PrepareMatMulQ8F32(const OpContext& context, DriverPtr* driver);
 
 }  // namespace sterna

@@ -4,7 +4,7 @@ import type { Node } from './graph.js';
 /** Passes, and the planning of strips, that say why they leave a node as it is. */
 export const explainedPasses = [
   'fold-affine', 'fold-quantization', 'fuse-activations', 'fuse-binary', 'fuse-quantized', 'fuse-silu', 'hoist-functions', 'hoist-transposes',
-  'recognize-attention', 'recognize-int4-weights', 'recognize-ternary', 'sink-transposes', 'strips',
+  'recognize-attention', 'recognize-int4-weights', 'recognize-scaled-products', 'recognize-ternary', 'sink-transposes', 'strips',
 ] as const;
 export type ExplainedPass = (typeof explainedPasses)[number];
 

@@ -4,6 +4,7 @@ import { elementCount, fromNumbers, mapNumbers, reshaped, type Shape, toNumbers 
 import { zip } from './binary.js';
 import { alongPixels, throughSlice, throughView, throughWindow } from './cell-flow.js';
 import { fusedUnary, unaryAttributes } from './convolution.js';
+import { dynamicCoreOps } from './dynamic-quantization.js';
 import { integerCoreOps } from './integer.js';
 import { broadcastValue, paddedRegion, paddedShape, padModes, padValue, slicedRegion, sliceValue, type Padding, type SliceRange } from './movement.js';
 import { softmaxModes, softmaxValue, type SoftmaxMode } from './normalization.js';
@@ -151,5 +152,5 @@ export const coreOps: OpTable = {
   ...wholeOps, SelectBoxes: selectBoxes,
   BinaryF32: binaryF32,
   Unary: unary, View: view, StridedSlice: stridedSlice, PadNd: padNd, Reduce: reduce, AxisSoftmax: axisSoftmax, BroadcastTo: broadcastTo,
-  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...resampleCoreOps, ...rowOps,
+  ...recurrenceOps, ...interleaveOps, ...integerCoreOps, ...dynamicCoreOps, ...resampleCoreOps, ...rowOps,
 };

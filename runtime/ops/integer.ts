@@ -5,7 +5,7 @@ import { broadcastOffsets } from './indexing.js';
 import { matMulShape, multiply, needsProduct } from './linear.js';
 import { transposeValue } from './movement.js';
 import { broadcast, expectType, inputType, inputValue, outputType, type EvaluateContext, type InferContext, type OperatorRecord, type OpTable } from './op.js';
-import { rangeOf } from './quantization.js';
+import { rangeOf, scaleOfRange, zeroOfRange } from './quantization.js';
 import { roundHalfEven } from './unary-functions.js';
 
 // ONNX operators on integers with scales and zero-points as operands: QLinear*, *Integer, DynamicQuantizeLinear.
@@ -13,7 +13,7 @@ import { roundHalfEven } from './unary-functions.js';
 const bytes: readonly DType[] = ['uint8', 'int8'];
 
 /** x - zeroPoint, the zero-point broadcast; in whole numbers of 32 bits. */
-function centred(x: TensorValue, zeroPoint: TensorValue | undefined): TensorValue {
+export function centred(x: TensorValue, zeroPoint: TensorValue | undefined): TensorValue {
   if (zeroPoint === undefined) return fromNumbers('int32', x.dims, toNumbers(x));
   const [data, zeros, at] = [toNumbers(x), toNumbers(zeroPoint), broadcastOffsets(zeroPoint.dims, x.dims)];
   return fromNumbers('int32', x.dims, mapNumbers(data, (value, i) => value - (zeros[at[i] ?? 0] ?? 0)));
@@ -25,7 +25,8 @@ function along(value: TensorValue, axis: number, rank: number): TensorValue {
   return value.dims.length > 1 ? value : reshaped(value, [value.data.length, ...new Array<number>(rank - 1 - axis).fill(1)]);
 }
 
-const optional = (context: EvaluateContext, index: number, axis: number, rank: number): TensorValue | undefined =>
+/** An operand as `along` has it; undefined where it is absent. */
+export const columnNumbers = (context: EvaluateContext, index: number, axis: number, rank: number): TensorValue | undefined =>
   context.inputs[index] === undefined ? undefined : along(context.inputs[index], axis, rank);
 
 /** Sums [N, O, spatial...] of a convolution of centred integers. */
@@ -43,7 +44,7 @@ function convShape(context: InferContext, x: readonly number[], w: readonly numb
 }
 
 /** Sums of a matrix product of centred integers. */
-function matMulSums(context: EvaluateContext, a: TensorValue, b: TensorValue): Float64Array {
+export function matMulSums(context: EvaluateContext, a: TensorValue, b: TensorValue): Float64Array {
   const left = a.dims.length === 1 ? reshaped(a, [1, a.dims[0] ?? 1]) : a;
   const right = b.dims.length === 1 ? reshaped(b, [b.dims[0] ?? 1, 1]) : b;
   return multiply(left, right, broadcast(context.node, left.dims.slice(0, -2), right.dims.slice(0, -2)));
@@ -74,7 +75,7 @@ const qlinearConv: OperatorRecord = {
   evaluate(context) {
     const at = qlinearConvOperands;
     const [x, w] = [inputValue(context, at.x), inputValue(context, at.w)];
-    const sums = convSums(context, centred(x, optional(context, at.xZero, 0, 0)), centred(w, optional(context, at.wZero, 0, w.dims.length)));
+    const sums = convSums(context, centred(x, columnNumbers(context, at.xZero, 0, 0)), centred(w, columnNumbers(context, at.wZero, 0, w.dims.length)));
     const { shape } = outputType(context);
     const given = context.inputs[at.bias];
     const bias = given === undefined ? undefined : toNumbers(given);
@@ -98,7 +99,7 @@ const qlinearMatMul: OperatorRecord = {
   evaluate(context) {
     const at = qlinearMatMulOperands;
     const [a, b] = [inputValue(context, at.a), inputValue(context, at.b)];
-    const sums = matMulSums(context, centred(a, optional(context, at.aZero, 0, 0)), centred(b, optional(context, at.bZero, 1, 2)));
+    const sums = matMulSums(context, centred(a, columnNumbers(context, at.aZero, 0, 0)), centred(b, columnNumbers(context, at.bZero, 1, 2)));
     return [requantized(context, sums, along(inputValue(context, at.bScale), 1, 2), { y: at.yScale, yZero: at.yZero, x: at.aScale })];
   },
 };
@@ -111,7 +112,7 @@ const matMulInteger: OperatorRecord = {
   },
   evaluate(context) {
     const [a, b] = [inputValue(context, 0), inputValue(context, 1)];
-    const sums = matMulSums(context, centred(a, optional(context, 2, 0, 2)), centred(b, optional(context, 3, 1, 2)));
+    const sums = matMulSums(context, centred(a, columnNumbers(context, 2, 0, 2)), centred(b, columnNumbers(context, 3, 1, 2)));
     return [fromNumbers('int32', outputType(context).shape, sums)];
   },
 };
@@ -124,13 +125,10 @@ const convInteger: OperatorRecord = {
   },
   evaluate(context) {
     const [x, w] = [inputValue(context, 0), inputValue(context, 1)];
-    const sums = convSums(context, centred(x, optional(context, 2, 0, 0)), centred(w, optional(context, 3, 0, w.dims.length)));
+    const sums = convSums(context, centred(x, columnNumbers(context, 2, 0, 0)), centred(w, columnNumbers(context, 3, 0, w.dims.length)));
     return [fromNumbers('int32', outputType(context).shape, sums)];
   },
 };
-
-/** Scales below this are those of zeros: the smallest normal float32. */
-export const smallestScale = 2 ** -126;
 
 /** To uint8, with the scale and zero-point that the range of the data and 0 ask for. */
 const dynamicQuantize: OperatorRecord = {
@@ -143,11 +141,8 @@ const dynamicQuantize: OperatorRecord = {
     const data = toNumbers(x);
     let [low, high] = [0, 0];
     data.forEach((value) => ([low, high] = [Math.min(low, value), Math.max(high, value)]));
-    // Data that are all 0 have no range: any scale will do, and 1 is what onnxruntime says.
-    const scale = high === low ? 1 : Math.max(Math.fround(Math.fround(high - low) / 255), smallestScale);
-    const clamped = (value: number) => Math.min(Math.max(value, 0), 255);
-    const zero = roundHalfEven(clamped(Math.fround(-low / scale)));
-    const y = mapNumbers(data, (value) => clamped(roundHalfEven(Math.fround(value / scale)) + zero));
+    const [scale, zero] = [scaleOfRange(low, high), zeroOfRange(low, high)];
+    const y = mapNumbers(data, (value) => Math.min(Math.max(roundHalfEven(Math.fround(value / scale)) + zero, 0), 255));
     return [fromNumbers('uint8', x.dims, y), scalar('float32', scale), scalar('uint8', zero)];
   },
 };
@@ -161,8 +156,8 @@ const matMulS32: OperatorRecord = {
   infer: (context) => [{ dtype: 'int32', shape: matMulShape(context.node, inputType(context, 0).shape, inputType(context, 1).shape) }],
   evaluate(context) {
     const [a, b] = [inputValue(context, 0), inputValue(context, 1)];
-    const left = isByte(a.dtype) ? centred(a, optional(context, 2, 0, 2)) : a;
-    return [fromNumbers('int32', outputType(context).shape, matMulSums(context, left, centred(b, optional(context, 3, 1, 2))))];
+    const left = isByte(a.dtype) ? centred(a, columnNumbers(context, 2, 0, 2)) : a;
+    return [fromNumbers('int32', outputType(context).shape, matMulSums(context, left, centred(b, columnNumbers(context, 3, 1, 2))))];
   },
 };
 

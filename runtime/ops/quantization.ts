@@ -123,3 +123,18 @@ const dequantize: OperatorRecord = {
 export const quantizationOps: OpTable = sharing({ linear: true, transpose: throughQuantization, repeats: true, needs: needsSame, pixels: 'any' }, {
   QuantizeLinear: quantize, DequantizeLinear: dequantize,
 });
+
+/** Scales below this are those of zeros: the smallest normal float32. */
+export const smallestScale = 2 ** -126;
+
+/** The scale for data between two numbers, of which one is at most and one at least 0. */
+export function scaleOfRange(low: number, high: number): number {
+  const range = Math.fround(high - low);
+  // Data that are all 0 have no range: any scale will do, and 1 is what onnxruntime says.
+  return range === 0 ? 1 : Math.max(Math.fround(range / 255), smallestScale);
+}
+
+const clampedByte = (value: number): number => Math.min(Math.max(value, 0), 255);
+
+/** The zero-point that belongs to `scaleOfRange`, in uint8. */
+export const zeroOfRange = (low: number, high: number): number => roundHalfEven(clampedByte(Math.fround(-low / scaleOfRange(low, high))));

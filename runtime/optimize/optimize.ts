@@ -17,6 +17,7 @@ import { recognizeAttention, writeTransposed } from './passes/recognize-attentio
 import { recognizeGelu } from './passes/recognize-gelu.js';
 import { recognizeInt4Weights } from './passes/recognize-int4-weights.js';
 import { recognizeNormalization } from './passes/recognize-normalization.js';
+import { recognizeScaledProducts } from './passes/recognize-scaled-products.js';
 import { recognizeTernary } from './passes/recognize-ternary.js';
 import { removeDuplicates } from './passes/remove-duplicates.js';
 import { removeIdentities } from './passes/remove-identities.js';
@@ -66,7 +67,7 @@ export function toChannelsLast(graph: Graph): Graph {
  */
 export function optimize(graph: Graph): Graph {
   const core = toChannelsLast(simplifyInferred(recognizeInt4Weights(inferShapes(graph))));
-  const quantized = untilStable(sequence(core, [fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
+  const quantized = untilStable(sequence(core, [recognizeScaledProducts, fuseSilu, hoistFunctions, hoistTransposes, foldQuantization]), [removeIdentities, removeDuplicates]);
   const float = untilStable(quantized, [(g) => foldWeightDequantize(g, { all: true }), foldConstants, foldAffine, removeIdentities]);
   const rows = sequence(float, [recognizeGelu, recognizeNormalization, recognizeAttention, simplifyViews, removeIdentities, writeTransposed]);
   return sequence(rows, [recognizeTernary, fuseQuantized, decomposeQuantization, fuseActivations, fuseBinary, simplifyViews, removeIdentities]);

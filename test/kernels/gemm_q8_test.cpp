@@ -1,4 +1,8 @@
 // Every runnable gemm_q8 against ref: bit-equal for every input.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
 #include "kernel_cases.h"
 
 namespace sterna_test {
@@ -53,6 +57,53 @@ void Compare(const GemmQ8Kernel& kernel, const GemmQ8Kernel& ref, DType type, co
   const long at = FirstDifference(expected.data(), actual.data(), y_bytes);
   EXPECT_MSG(at < 0, Format("%s m=%zu n=%zu k=%zu options=%d fills=%d,%d a_zp=%d: byte %ld is %d instead of %d", kernel.name, c.m, c.n, c.k,
                             c.options, static_cast<int>(c.a_fill), static_cast<int>(c.w_fill), a_zp, at, actual.data()[at], expected.data()[at]));
+}
+
+// Sums that leave as integers and as floats.
+void CompareWide(const GemmQ8Kernel& kernel, const GemmQ8Kernel& ref, DType type, const Case& c, Random& random) {
+  const size_t a_stride = c.k + 13, y_stride = c.n * 4 + 20, padded = RoundUp(c.n, 64);
+  Guarded a(c.m == 0 ? 0 : (c.m - 1) * a_stride + c.k, 63), w(c.n * c.k), offset(padded * 4), scale(padded * 4), bias(padded * 4);
+  for (size_t i = 0; i < a.size(); ++i) a.data()[i] = Activation(random, type, c.a_fill);
+  for (size_t i = 0; i < w.size(); ++i) w.as<int8_t>()[i] = Weight(random, c.w_fill);
+  for (size_t o = 0; o < padded; ++o) {
+    offset.as<int32_t>()[o] = random.Int(0, 3) == 0 ? std::numeric_limits<int32_t>::max() - random.Int(0, 9) : random.Int(-9000000, 9000000);
+    scale.as<float>()[o] = random.Int(0, 40) == 0 ? std::numeric_limits<float>::quiet_NaN() : random.Float(-0.01f, 0.01f);
+    bias.as<float>()[o] = random.Int(0, 3) == 0 ? -0.0f : random.Float(-3.0f, 3.0f);
+  }
+  GemmQ8Args args{};
+  args.m = c.m, args.n = c.n, args.k = c.k;
+  args.a = a.data(), args.a_stride = a_stride, args.y_stride = y_stride;
+  const size_t y_bytes = c.m == 0 ? 0 : (c.m - 1) * y_stride + c.n * 4;
+  for (bool floats : {false, true}) {
+    args.wide = {offset.as<int32_t>(), floats ? scale.as<float>() : nullptr, floats ? bias.as<float>() : nullptr};
+    Guarded expected(y_bytes), actual(y_bytes);
+    RunInto(ref, args, w.as<int8_t>(), nullptr, 0, expected.data());
+    RunInto(kernel, args, w.as<int8_t>(), nullptr, 0, actual.data());
+    long at = -1;
+    for (size_t i = 0; i < c.m && at < 0; ++i) {
+      for (size_t o = 0; o < c.n && at < 0; ++o) {
+        const size_t from = i * y_stride + o * 4;
+        float x, y;
+        std::memcpy(&x, expected.data() + from, 4), std::memcpy(&y, actual.data() + from, 4);
+        if (std::memcmp(&x, &y, 4) != 0 && !(floats && std::isnan(x) && std::isnan(y))) at = static_cast<long>(from);
+      }
+      const size_t gap = i + 1 < c.m ? y_stride - c.n * 4 : 0, end = i * y_stride + c.n * 4;
+      if (at < 0 && FirstDifference(expected.data() + end, actual.data() + end, gap) >= 0) at = static_cast<long>(end);
+    }
+    EXPECT_MSG(at < 0, Format("%s m=%zu n=%zu k=%zu fills=%d,%d %s: byte %ld differs", kernel.name, c.m, c.n, c.k, static_cast<int>(c.a_fill), static_cast<int>(c.w_fill), floats ? "floats" : "integers", at));
+  }
+}
+
+void TestWide(const sterna::IsaKernels& isa) {
+  const DType type = static_cast<DType>(isa.activation);
+  const GemmQ8Kernel& ref = *sterna::RefKernels(type).gemm_q8;
+  Random random(11);
+  for (size_t n : {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 99, 129, 195}) {
+    for (size_t m : {0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 25}) CompareWide(*isa.gemm_q8, ref, type, {m, n, 13, 0, Fill::kRandom, Fill::kRandom, false}, random);
+    for (size_t k : {1, 3, 4, 8, 17, 33, 64}) CompareWide(*isa.gemm_q8, ref, type, {5, n, k, 0, Fill::kRandom, Fill::kRandom, false}, random);
+  }
+  for (Fill fill : {Fill::kLow, Fill::kHigh, Fill::kExtremes}) CompareWide(*isa.gemm_q8, ref, type, {9, 50, 331, 0, fill, Fill::kExtremes, false}, random);
+  CompareWide(*isa.gemm_q8, ref, type, {203, 130, 1001, 0, Fill::kRandom, Fill::kRandom, false}, random);
 }
 
 void TestShapes(const sterna::IsaKernels& isa) {
@@ -133,6 +184,7 @@ void TestExtremes(const sterna::IsaKernels& isa) {
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_for_all_shapes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestShapes); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_around_the_tiles) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestTiles); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_where_results_leave_16_bits) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestBounds); }
+STERNA_TEST(gemm_q8_is_bit_equal_to_ref_where_sums_leave_in_32_bits) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestWide); }
 STERNA_TEST(gemm_q8_saturates_like_ref_at_large_scales) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestLargeScales); }
 STERNA_TEST(gemm_q8_is_bit_equal_to_ref_at_the_extremes) { ForEachIsa("gemm_q8", &sterna::IsaKernels::gemm_q8, TestExtremes); }
 

@@ -82,6 +82,33 @@ void CheckNormalize(const RowsF32Kernels& kernels, const NormalizeCase& c, Rando
   EXPECT_MSG(FirstDifference(x.data(), y.data(), c.n * 4) < 0, Format("%s normalize n=%zu: in place differs", kernels.name, c.n));
 }
 
+// The range of a row and what is known before; a NaN anywhere makes both ends NaN.
+void CheckRange(const RowsF32Kernels& kernels, size_t n, Random& random) {
+  RandomRow x(random, n, -5, 5);
+  for (float known : {0.0f, 4.9f, 7.0f}) {
+    float low = -known, high = known;
+    kernels.extend_range(n, x.as<float>(), &low, &high);
+    const float smallest = std::min(-known, *std::min_element(x.as<float>(), x.as<float>() + n));
+    const float largest = std::max(known, *std::max_element(x.as<float>(), x.as<float>() + n));
+    EXPECT_MSG(low == smallest && high == largest, Format("%s extend_range n=%zu: [%g, %g]", kernels.name, n, static_cast<double>(low), static_cast<double>(high)));
+  }
+  for (size_t at = 0; at < n; ++at) {
+    const float was = x.as<float>()[at];
+    x.as<float>()[at] = std::numeric_limits<float>::quiet_NaN();
+    float low = 0, high = 0;
+    kernels.extend_range(n, x.as<float>(), &low, &high);
+    EXPECT_MSG(std::isnan(low) && std::isnan(high), Format("%s extend_range n=%zu: NaN at %zu is lost", kernels.name, n, at));
+    x.as<float>()[at] = at % 2 == 0 ? kInfinity : -kInfinity;
+    low = 0, high = 0;
+    kernels.extend_range(n, x.as<float>(), &low, &high);
+    EXPECT_MSG(at % 2 == 0 ? high == kInfinity : low == -kInfinity, Format("%s extend_range n=%zu: infinity at %zu is lost", kernels.name, n, at));
+    x.as<float>()[at] = was;
+  }
+  float low = std::numeric_limits<float>::quiet_NaN(), high = low;
+  kernels.extend_range(n, x.as<float>(), &low, &high);
+  EXPECT_MSG(std::isnan(low) && std::isnan(high), Format("%s extend_range n=%zu: a NaN from before is lost", kernels.name, n));
+}
+
 void TestRows(const RowsF32Kernels& kernels) {
   Random random(13);
   for (size_t n : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 35, 48, 63, 64, 65, 99, 197, 1000}) {
@@ -92,6 +119,7 @@ void TestRows(const RowsF32Kernels& kernels) {
     }
   }
   for (size_t n : {1, 3, 8, 16, 21, 40}) CheckSoftmaxSpecials(kernels, n, random);
+  for (size_t n : {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 64, 65, 200}) CheckRange(kernels, n, random);
 }
 
 }  // namespace

@@ -1,12 +1,13 @@
-// MatMulS32: products of whole numbers of at most 255, summed up in 32 bits, by the float GEMM.
+// MatMulS32: products of whole numbers of at most 255, summed up in 32 bits: bytes by constant bytes by gemm_q8, all others by the float GEMM.
 //
-// 256 products of 255 * 255 stay below 2^24, so a float sum of that many is exact in any order: depth is cut into blocks of 256, and the
+// In the float GEMM, 256 products of 255 * 255 stay below 2^24, so a float sum of that many is exact in any order: depth is cut into blocks of 256, and the
 // blocks are added as integers. A constant b is packed at load; another one in each run.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "engine/ops/drivers.h"
+#include "engine/ops/integer_weights.h"
 
 namespace sterna {
 namespace {
@@ -145,6 +146,38 @@ void MatMulS32::Unpack(int64_t row, int64_t count, int64_t first, int64_t depth,
   }
 }
 
+// Bytes by a constant matrix. Units: rows of y over all matrices.
+class BytesMatMulS32 final : public PixelDriver {
+ public:
+  BytesMatMulS32(const OpContext& context, const Shape& s)
+      : activation_(context.activation()), a_stride_(static_cast<size_t>(context.Input(kA)->pixel_stride)),
+        y_stride_(static_cast<size_t>(context.Output().pixel_stride) * sizeof(int32_t)), y_(context.OutputData()) {
+    units_ = s.matrices * s.m;
+    granularity_ = 8;
+    cost_ = units_ * s.n * s.k / 16;
+  }
+  Status Init(const OpContext& context) {
+    Status status = weights_.Init(context, kB, kBZero);
+    if (status.ok()) status = context.InputData(kA, &a_);
+    if (status.ok()) status = context.InputData(kAZero, &a_zero_);
+    kernel_ = weights_.kernel();
+    scratch_bytes_ = weights_.ScratchBytes();
+    return status;
+  }
+  void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
+    const int32_t zero = activation_ == DType::kU8 ? *a_zero_ : static_cast<int8_t>(*a_zero_);
+    const size_t first = static_cast<size_t>(begin);
+    weights_.Multiply({a_ + first * a_stride_, a_stride_, end - begin, zero, nullptr, nullptr, y_ + first * y_stride_, y_stride_}, scratch);
+  }
+
+ private:
+  DType activation_;
+  IntegerWeights weights_;
+  size_t a_stride_, y_stride_;
+  const uint8_t *a_ = nullptr, *a_zero_ = nullptr;
+  uint8_t* y_;
+};
+
 Status CheckZero(const OpContext& context, uint32_t input, int64_t most) {
   const Tensor* t = context.Input(input);
   if (t == nullptr) return Status::Ok();
@@ -171,6 +204,11 @@ Status CheckMatMulS32(const OpContext& context, Shape* s) {
 }  // namespace
 
 Status PrepareMatMulS32(const OpContext& context, DriverPtr* driver) {
+  Shape shape;
+  const Status status = CheckMatMulS32(context, &shape);
+  if (!status.ok()) return status;
+  const bool bytes = context.Input(kA)->is_q8() && context.Constant(kB) != nullptr && context.Constant(kBZero) != nullptr && !shape.batched_b;
+  if (bytes) return PrepareChecked<BytesMatMulS32>(context, CheckMatMulS32, driver);
   return PrepareChecked<MatMulS32>(context, CheckMatMulS32, driver);
 }
 

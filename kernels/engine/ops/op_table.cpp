@@ -47,6 +47,10 @@ constexpr OpTraits kOps[] = {
     {OpCode::kRecurrentF32, 2, 7, 2, sizeof(RecurrentAttrs), false, PrepareRecurrentF32},
     {OpCode::kResampleF32, 3, 3, 3, sizeof(ResampleAttrs), false, PrepareResampleF32},
     {OpCode::kMatMulS32, 4, 4, 2, 0, false, PrepareMatMulS32},
+    {OpCode::kRangeF32, 1, 1, 1, 0, false, PrepareRangeF32},
+    {OpCode::kRangeScale, 1, 1, 1, 0, false, PrepareRangeScale},
+    {OpCode::kQuantizeBy, 3, 3, 3, 0, false, PrepareQuantizeBy},
+    {OpCode::kMatMulQ8F32, 6, 7, 6, 0, false, PrepareMatMulQ8F32},
 };
 
 const OpTraits* Find(OpCode code) {

@@ -157,7 +157,7 @@ struct GemmQ8 {
   }
 
   static void Run(const GemmQ8Args* args) {
-    const Job job = {Finish::MakeOutput(args->requant, args->n, args->y_stride), S::Of(args->packed), CeilDiv(args->k, kGemmDepth), args->a_stride};
+    const Job job = {Finish::MakeOutput(args->requant, args->n, args->y_stride, args->wide), S::Of(args->packed), CeilDiv(args->k, kGemmDepth), args->a_stride};
     const Cut blocks = CutEvenly(args->m, BlockRows(args->n, args->k));
     size_t first = 0;
     for (size_t block = 0; block < blocks.parts; ++block) {

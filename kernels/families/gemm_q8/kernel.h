@@ -11,8 +11,9 @@ struct GemmQ8Args {
   const void* packed;  // by this kernel's pack function; holds the weights, and bias - a_zp * sum(w)
   uint8_t* y;
   size_t y_stride;     // bytes
-  RequantQ8 requant;
+  RequantQ8 requant;   // unused where `wide` has an offset
   void* scratch;       // at least scratch_bytes(args), 64-byte aligned
+  WideQ8 wide = {};
 };
 struct GemmQ8Kernel {
   const char* name;  // "gemm_q8/avx512vnni"

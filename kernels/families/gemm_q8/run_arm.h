@@ -19,7 +19,8 @@ struct BlocksArm {
 // Calls run(requant, panel, width, row, end) for each block of rows [row, end) and each panel of `width` channels.
 template <typename Run>
 inline __attribute__((always_inline)) void RunBlocksArm(const GemmQ8Args* args, const BlocksArm& blocks, Run run) {
-  const RequantNeon requant = MakeRequantNeon(args->requant);
+  const RequantNeon requant = MakeRequantNeon(args->requant, args->wide);
+  const bool wide = args->wide.offset != nullptr;
   const float* reach = static_cast<const float*>(args->packed) + BiasBytesArm(args->n) / sizeof(float);
   const int8_t* panels = static_cast<const int8_t*>(args->packed) + PanelsOffsetArm(args->n);
   for (size_t row = 0; row < args->m; row += blocks.rows) {
@@ -27,7 +28,8 @@ inline __attribute__((always_inline)) void RunBlocksArm(const GemmQ8Args* args, 
     for (size_t o = 0, width = 0; o < args->n; o += width) {
       width = PanelWidthArm(args->n, o, blocks.most);
       const size_t exist = args->n - o < width ? args->n - o : width;
-      const Panel panel{panels + o * blocks.depth, blocks.bias + blocks.biases * o, args->requant.scale + o, o, exist, FinishOf(args->requant, o, exist, width, reach + o)};
+      const FinishNeon finish = wide ? FinishNeon::kWide : FinishOf(args->requant, o, exist, width, reach + o);
+      const Panel panel{panels + o * blocks.depth, blocks.bias + blocks.biases * o, wide ? nullptr : args->requant.scale + o, o, exist, finish};
       run(requant, panel, width, row, end);
     }
   }

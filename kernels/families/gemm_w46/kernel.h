@@ -5,7 +5,7 @@ namespace sterna {
 
 // gemm_w46 and gemm_u4u4: gemm_q8, bit for bit, for codes so few that many products fit a sum of 16 bits (Trusov et al.: 4.6 and 4 bits).
 // u4u4 keeps its weights, in [-8, 7], two to a byte, and takes activations of at most 16 codes. What counts as a code of A is the value
-// minus an offset that the kernel chooses; run() takes the arguments of gemm_q8.
+// minus an offset that the kernel chooses; run() takes the arguments of gemm_q8, and requantizes always.
 struct GemmNarrowKernel {
   const char* name;  // "gemm_w46/avx2"
   size_t (*packed_bytes)(size_t n, size_t k);

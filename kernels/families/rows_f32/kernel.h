@@ -11,6 +11,8 @@ struct RowsF32Kernels {
   void (*softmax)(size_t n, const float* x, float* y);
   // y = (x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is that of the centred row. scale and bias: n floats each, or null (1 and 0).
   void (*normalize)(size_t n, const float* x, const float* scale, const float* bias, float epsilon, float* y);
+  // Widens [*low, *high] to what the row holds. A NaN, in the row or in *high, makes both NaN.
+  void (*extend_range)(size_t n, const float* x, float* low, float* high);
 };
 
 // Bounds of the error against the exact result, in units of 2^-23. Sums are taken lane by lane, so that n / 4 terms at most follow each other.

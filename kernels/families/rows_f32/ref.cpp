@@ -26,10 +26,19 @@ void Normalize(size_t n, const float* x, const float* scale, const float* bias, 
   }
 }
 
+void ExtendRange(size_t n, const float* x, float* low, float* high) {
+  for (size_t i = 0; i < n; ++i) {
+    if (x[i] < *low) *low = x[i];
+    if (x[i] > *high || x[i] != x[i]) *high = x[i];
+    if (*high != *high) break;  // nothing is larger than a NaN, so it would stay
+  }
+  if (*high != *high) *low = *high;
+}
+
 }  // namespace
 }  // namespace sterna
 
 extern "C" {
 extern const sterna::RowsF32Kernels sterna_rows_f32_ref;
-const sterna::RowsF32Kernels sterna_rows_f32_ref = {"rows_f32/ref", sterna::Softmax, sterna::Normalize};
+const sterna::RowsF32Kernels sterna_rows_f32_ref = {"rows_f32/ref", sterna::Softmax, sterna::Normalize, sterna::ExtendRange};
 }

@@ -101,7 +101,31 @@ struct Rows {
     Write<false, false>(n, x, scale, bias, mean, factor, y);
   }
 
-  static constexpr RowsF32Kernels Kernels(const char* name) { return {name, Softmax, Normalize}; }
+  // Only the largest keeps a NaN, and gives it to the smallest at the end.
+  static void ExtendRange(size_t n, const float* x, float* low, float* high) {
+    Reg smallest[2] = {F::Set(*low), F::Set(*low)}, largest[2] = {F::Set(*high), F::Set(*high)};
+    const auto take = [&](int i, Reg v) { smallest[i] = F::Min(v, smallest[i]), largest[i] = F::MaxOrNaN(v, largest[i]); };
+    size_t i = 0;
+    for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+      take(0, F::Load(x + i));
+      take(1, F::Load(x + i + kLanes));
+    }
+    if (i + kLanes <= n) {
+      take(0, F::Load(x + i));
+      i += kLanes;
+    }
+    if (i < n) take(1, LoadFilled(x + i, n - i, F::Set(*high)));
+    alignas(64) float lanes[2][kLanes];
+    F::Store(lanes[0], F::Min(smallest[0], smallest[1]));
+    F::Store(lanes[1], F::MaxOrNaN(largest[0], largest[1]));
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      if (lanes[0][lane] < *low) *low = lanes[0][lane];
+      if (lanes[1][lane] > *high || lanes[1][lane] != lanes[1][lane]) *high = lanes[1][lane];
+    }
+    if (*high != *high) *low = *high;
+  }
+
+  static constexpr RowsF32Kernels Kernels(const char* name) { return {name, Softmax, Normalize, ExtendRange}; }
 };
 
 }  // namespace

@@ -25,6 +25,14 @@ struct RequantQ8 {
   float mid_mul, res_mul;
 };
 
+// Sums that leave in 32 bits instead of 8: y = sum + offset[o] as int32_t, modulo 2^32, or, where `scale` is given, the float
+// float(sum + offset[o]) * scale[o] + bias[o], rounded after each operation. y and y_stride of the arguments count bytes, as always, and are multiples
+// of 4. The arrays need not be aligned, and are readable up to the next multiple of 64 entries.
+struct WideQ8 {
+  const int32_t* offset;  // nullptr: the result is requantized
+  const float *scale, *bias;
+};
+
 // The epilogue of the float kernels: act(sum + bias), and a residual that is added after act(), or before it where residual_first is set.
 // act(): PRelu where slope is given, else a clamp to [lo, hi] (-inf, inf: none).
 struct EpilogueF32 {

@@ -129,6 +129,13 @@ enum class OpCode : uint16_t {
   kResampleF32 = 62,  // x, indices s32 [out, taps], weights f32 [out, taps] -> y          ResampleAttrs
   // 8 bits (a: or whole numbers of at most 255 as f32), sums of 32 bits
   kMatMulS32 = 61,  // a [..,M,K], b [..,K,N], a_zp?, b_zp [1 or N] -> y s32 = (a - a_zp) (b - b_zp)   (no attributes)
+  // quantization by what a run's data ask for
+  kRangeF32 = 63,      // x f32 -> y f32 [parts, 2]: smallest (at most 0) and largest (at least 0) of each part of x; NaN: both  (no attributes)
+  kRangeScale = 64,    // range f32 [parts, 2] -> y f32 []: scale; or 8 bits []: zero-point                                     (no attributes)
+  kQuantizeBy = 65,    // x f32, scale f32 [], zp 8 bits [] -> y = clamp(R(x / scale) + zp)                                     (no attributes)
+  // a, b [K,N], a_scale f32 [], a_zp [], b_zp [1 or N], scale f32 [1 or N], bias f32 [N]? -> y f32 [..,M,N]
+  //   = float((a - a_zp) (b - b_zp)) * (a_scale * scale) + bias, rounded after each operation; all but a, a_scale and a_zp are constant
+  kMatMulQ8F32 = 66,   // as above                                                                                              (no attributes)
 };
 
 // y = clamp(unary(x * w + bias)). Weights OHWI: [O, KH, KW, I / group]; group == I == O is a depthwise convolution.

@@ -41,9 +41,10 @@ struct RequantNeon {
   const float *scale, *scale_neg;
   const uint8_t *table, *residual;
   size_t residual_stride;
+  WideQ8 wide;
 };
 
-static inline RequantNeon MakeRequantNeon(const RequantQ8& r) {
+static inline RequantNeon MakeRequantNeon(const RequantQ8& r, const WideQ8& wide = {}) {
   return {MakeNarrowNeon(r.mid_lo, r.mid_hi, r.mid_zp),
           MakeNarrowNeon(r.y_lo, r.y_hi, r.y_zp),
           MakeWeighNeon(r.mid_zp, r.mid_mul),
@@ -54,12 +55,13 @@ static inline RequantNeon MakeRequantNeon(const RequantQ8& r) {
           r.scale_neg,
           r.table,
           r.residual,
-          r.residual_stride};
+          r.residual_stride,
+          wide};
 }
 
 // How a block of channels ends, cheapest first. Where the bounds are int8's own, narrowing does all the clamping; kBounded: and no sum
-// leaves 16 bits when scaled. kResidual: an addition and nothing else.
-enum class FinishNeon : uint8_t { kBounded, kSaturate, kClamp, kResidual, kGeneral };
+// leaves 16 bits when scaled. kResidual: an addition and nothing else. kWide: elements of 32 bits.
+enum class FinishNeon : uint8_t { kBounded, kSaturate, kClamp, kResidual, kGeneral, kWide };
 
 // Whether every |sum * scale| of `channels`, a multiple of 4, is within kBoundNeon. reach[c]: no |sum| of channel c is larger.
 static inline bool IsBoundedNeon(const float* reach, const float* scale, size_t channels) {
@@ -209,6 +211,29 @@ static inline __attribute__((always_inline)) void FinishRowsResidualNeon(const R
   }
 }
 
+// WideQ8 of four channels from `o` on.
+template <bool kFloats>
+static inline __attribute__((always_inline)) int32x4_t WidenNeon(const WideQ8& wide, int32x4_t acc, size_t o) {
+  const int32x4_t sum = vaddq_s32(acc, vld1q_s32(wide.offset + o));
+  return kFloats ? vreinterpretq_s32_f32(vaddq_f32(ScaleNeon(sum, vld1q_f32(wide.scale + o)), vld1q_f32(wide.bias + o))) : sum;
+}
+
+// M rows of 4 * N channels, from memory.
+template <int N>
+static __attribute__((noinline)) void StoreWideNeon(const WideQ8& wide, const int32x4_t (*acc)[N], size_t rows, const TargetNeon& to) {
+  uint8_t* y = to.y + (sizeof(int32_t) - 1) * to.o;
+  for (size_t i = 0; i < rows; ++i, y += to.y_stride) {
+    for (size_t n = 0; n < N && 4 * n < to.width; ++n) {
+      const int32x4_t v = wide.scale != nullptr ? WidenNeon<true>(wide, acc[i][n], to.o + 4 * n) : WidenNeon<false>(wide, acc[i][n], to.o + 4 * n);
+      int32_t lanes[4];
+      vst1q_s32(lanes, v);
+      const size_t left = to.width - 4 * n;
+      if (left >= 4) vst1q_s32(reinterpret_cast<int32_t*>(y + 16 * n), v);
+      else __builtin_memcpy(y + 16 * n, lanes, left * sizeof(int32_t));
+    }
+  }
+}
+
 // Requantizes and stores M rows of 4 * N channels, N = 2, 4, 6 or 8. The common cases stay in registers; the others go through memory.
 template <int M, int N>
 static inline __attribute__((always_inline)) void FinishRowsNeon(const RequantNeon& r, const int32x4_t (&acc)[M][N], const TargetNeon& to,
@@ -224,6 +249,7 @@ static inline __attribute__((always_inline)) void FinishRowsNeon(const RequantNe
     for (int n = 0; n < N; ++n) copy[i][n] = acc[i][n];
   }
   const TargetNeon target = to;  // a copy, so that the caller's stays in registers
+  if (finish == FinishNeon::kWide) return StoreWideNeon<N>(r.wide, copy, M, target);
   FinishRowsFullNeon<N>(r, copy, M, target);
 }
 

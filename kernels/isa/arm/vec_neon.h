@@ -45,6 +45,7 @@ struct VecNeon {
   // NaN when either is.
   static inline Reg Min(Reg a, Reg b) { return vminq_f32(a, b); }
   static inline Reg Max(Reg a, Reg b) { return vmaxq_f32(a, b); }
+  static inline Reg MaxOrNaN(Reg a, Reg b) { return vmaxq_f32(a, b); }
   static inline Reg Round(Reg x) { return vrndnq_f32(x); }
   static inline Reg Floor(Reg x) { return vrndmq_f32(x); }
   static inline Reg Ceil(Reg x) { return vrndpq_f32(x); }

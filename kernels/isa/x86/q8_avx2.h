@@ -122,6 +122,8 @@ struct Q8Vec256 {
   static inline Int UnpackLow16(Int a, Int b) { return _mm256_unpacklo_epi16(a, b); }
   static inline Int UnpackHigh16(Int a, Int b) { return _mm256_unpackhi_epi16(a, b); }
   static inline Float Add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static inline Int AddInt(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static inline Int AsInt(Float x) { return _mm256_castps_si256(x); }
   static inline Int MaxU8(Int a, Int b) { return _mm256_max_epu8(a, b); }
   static inline Int Zero() { return _mm256_setzero_si256(); }
 

@@ -106,6 +106,8 @@ struct Q8Vec512 {
   static inline Int UnpackLow16(Int a, Int b) { return _mm512_unpacklo_epi16(a, b); }
   static inline Int UnpackHigh16(Int a, Int b) { return _mm512_unpackhi_epi16(a, b); }
   static inline Float Add(Float a, Float b) { return _mm512_add_ps(a, b); }
+  static inline Int AddInt(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static inline Int AsInt(Float x) { return _mm512_castps_si512(x); }
   static inline Int MaxU8(Int a, Int b) { return _mm512_max_epu8(a, b); }
   static inline Int Zero() { return _mm512_setzero_si512(); }
 

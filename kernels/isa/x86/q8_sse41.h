@@ -109,6 +109,8 @@ struct Q8Vec128 {
   static inline Int UnpackLow16(Int a, Int b) { return _mm_unpacklo_epi16(a, b); }
   static inline Int UnpackHigh16(Int a, Int b) { return _mm_unpackhi_epi16(a, b); }
   static inline Float Add(Float a, Float b) { return _mm_add_ps(a, b); }
+  static inline Int AddInt(Int a, Int b) { return _mm_add_epi32(a, b); }
+  static inline Int AsInt(Float x) { return _mm_castps_si128(x); }
   static inline Int MaxU8(Int a, Int b) { return _mm_max_epu8(a, b); }
   static inline Int Zero() { return _mm_setzero_si128(); }
 

@@ -1,9 +1,10 @@
 import { floatAttribute, notConstant, requiredInt, requiredInts, unsupported } from '../../graph/attributes.js';
 import type { Node } from '../../graph/graph.js';
-import { operand, optionalOperand } from '../../graph/operands.js';
+import { operand, optionalOperand, outputOf } from '../../graph/operands.js';
 import { elementCount, fromNumbers, mapNumbers, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { fusedUnary } from '../../ops/convolution.js';
 import { coreBinaryKind, coreReduceKind, coreSoftmaxMode } from '../../ops/core.js';
+import { scaledProductOperands } from '../../ops/dynamic-quantization.js';
 import { matMulShape } from '../../ops/linear.js';
 import { gatherElements } from '../../ops/movement.js';
 import { attentionOrders, attentionScale } from '../../ops/rows.js';
@@ -98,6 +99,19 @@ const matMulS32: Lowering = (context, node) => {
   context.emit({ node, macs }, 'MatMulS32', operands, context.tensor(output), {});
 };
 
+/** ScaledProduct; constant operands but the bias are all there. */
+const scaledProduct: Lowering = (context, node) => {
+  const { a, output } = views.pair(node);
+  const operands = Object.values(scaledProductOperands).map((index) => context.optional(optionalOperand(node, index)));
+  const macs = elementCount(context.shape(output)) * (context.shape(a).at(-1) ?? 1);
+  context.emit({ node, macs }, 'MatMulQ8F32', operands, context.tensor(output), {});
+};
+
+/** An op without attributes that reads the node's inputs and writes its output. */
+const plain = (opcode: 'RangeF32' | 'RangeScale' | 'QuantizeBy'): Lowering => (context, node) => {
+  context.emit(node, opcode, node.inputs.map((input) => context.tensor(input)), context.tensor(outputOf(node)), {});
+};
+
 const reduce: Lowering = (context, node) => {
   const { x, output } = views.single(node);
   const mask = requiredInts(node, 'axes').reduce((bits, axis) => bits | (1 << axis), 0);
@@ -127,6 +141,7 @@ const attention: Lowering = (context, node) => {
 
 export const elementwiseLowerings: Readonly<Record<string, Lowering>> = {
   Unary: unaryF32, BinaryF32: binaryF32, BinaryQ8: binaryQ8, LutQ8: lutQ8, QuantizeLinear: quantize, DequantizeLinear: dequantize,
-  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, Reduce: reduce, AxisSoftmax: softmax, NormalizeRows: normalizeRows,
+  Threshold: threshold, NormalizeU8: normalizeU8, MatMul: matMul, MatMulW4: matMulW4, MatMulS32: matMulS32, ScaledProduct: scaledProduct,
+  DataRange: plain('RangeF32'), RangeScale: plain('RangeScale'), RangeZero: plain('RangeScale'), QuantizeBy: plain('QuantizeBy'), Reduce: reduce, AxisSoftmax: softmax, NormalizeRows: normalizeRows,
   FusedAttention: attention,
 };

@@ -4,10 +4,10 @@ import { absent, hasOperand, operand, optionalOperand, optionalOutput, outputOf 
 import { elementCount, float32s, fromNumbers, mapNumbers, reshaped, scalar, type TensorValue, toNumbers } from '../../graph/tensor-value.js';
 import { convGeometry, type ConvGeometry } from '../../ops/convolution.js';
 import { padAttributes, sliceAttributes, viewAttributes } from '../../ops/core.js';
-import { qlinearConvOperands, qlinearMatMulOperands, smallestScale } from '../../ops/integer.js';
+import { rangeAttributes } from '../../ops/dynamic-quantization.js';
+import { qlinearConvOperands, qlinearMatMulOperands } from '../../ops/integer.js';
 import { transposeValue } from '../../ops/movement.js';
 import { convolution, pair } from '../../ops/views.js';
-import { kindAttribute } from '../../ops/whole.js';
 import type { Rewriter } from '../rewriter.js';
 import { matMul } from './linear.js';
 import { Arithmetic } from './normalization.js';
@@ -166,29 +166,19 @@ const convInteger: Canonical = (editor, node) => {
   fromChannelsLast(editor, node, 'View', [sums], viewAttributes(editor.type(sums).shape));
 };
 
-/** The range with 0, a scale and a zero-point from it, and the data in them; bytes are made by quantizing with a scale of 1. */
+/** The range with 0, a scale and a zero-point from it, and the data in them. */
 const dynamicQuantize: Canonical = (editor, node) => {
   const x = operand(node, 0);
   const [y, scaleOutput, zeroOutput] = [0, 1, 2].map((index) => optionalOutput(node, index));
-  const { shape } = editor.type(x);
-  const math = new Arithmetic(editor, node.name);
-  const axes = shape.map((_, axis) => axis);
-  const low = math.unary('clip', math.reduce('min', x, axes), -Infinity, 0);
-  const high = math.unary('clip', math.reduce('max', x, axes), 0, Infinity);
-  const range = math.binary('Sub', high, low);
-  const fromRange = math.unary('clip', math.binary('Div', range, math.number(255)), smallestScale, Infinity);
-  // Data that are all 0 have no range: the scale is 1.
-  const none = editor.emit({ name: node.name, op: 'Compare', inputs: [range, math.number(0)], attributes: kindAttribute('equal') });
-  const scale = editor.emit({ name: node.name, op: 'Where', inputs: [none, math.number(1), fromRange] });
-  const zero = math.unary('round', math.unary('clip', math.binary('Div', math.unary('neg', low), scale), 0, 255));
-  const steps = math.binary('Add', math.unary('round', math.binary('Div', x, scale)), zero);
-  const one = math.number(1);
-  const zeroPoint = editor.addConstant(`${node.name}.zero`, scalar('uint8', 0));
   editor.remove(node);
-  const bytes = (value: string, output: string) => editor.emitTo(output, { name: output, op: 'QuantizeLinear', inputs: [value, one, zeroPoint] });
-  if (y !== undefined) bytes(steps, y);
-  if (scaleOutput !== undefined) editor.emitTo(scaleOutput, { name: scaleOutput, op: 'View', inputs: [scale], attributes: viewAttributes([]) });
-  if (zeroOutput !== undefined) bytes(math.view(zero, []), zeroOutput);
+  const range = editor.emit({ name: node.name, op: 'DataRange', inputs: [x], attributes: rangeAttributes(editor.type(x).shape) });
+  const made = (op: string, output: string | undefined, inputs: readonly string[]): string => {
+    if (output === undefined) return editor.emit({ name: node.name, op, inputs });
+    editor.emitTo(output, { name: output, op, inputs });
+    return output;
+  };
+  const [scale, zero] = [made('RangeScale', scaleOutput, [range]), made('RangeZero', zeroOutput, [range])];
+  if (y !== undefined) made('QuantizeBy', y, [x, scale, zero]);
 };
 
 export const canonicalInteger: Readonly<Record<string, Canonical>> = {

@@ -10,7 +10,7 @@ export const opcodes = {
   convF32: 16, matMulF32: 17, binaryF32: 18, unaryF32: 19, poolF32: 20, resizeF32: 21, reduceF32: 22, softmaxF32: 23, normalizeF32: 24, attentionF32: 25,
   copy: 32, transpose: 33, pad: 34, gather: 35,
   cast: 40, compare: 41, logic: 42, select: 43, binaryS32: 44, reduceS32: 45, gatherElements: 46, gatherNd: 47, argReduce: 48, topK: 49, nonMaxSuppression: 50, cumSum: 51,
-  recurrentF32: 60, matMulS32: 61, resampleF32: 62,
+  recurrentF32: 60, matMulS32: 61, resampleF32: 62, rangeF32: 63, rangeScale: 64, quantizeBy: 65, matMulQ8F32: 66,
 } as const;
 export type OpName = keyof typeof opcodes;
 

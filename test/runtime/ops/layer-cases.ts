@@ -222,6 +222,26 @@ function dynamic(name: string, low: number, high: number): Case {
   return { ...example, spec: { ...example.spec, outputTypes: { y: 'uint8', zero: 'uint8' } } };
 }
 
+interface DynamicLayer {
+  readonly w: TensorValue;
+  readonly scale: TensorValue;
+  readonly zero?: TensorValue;
+  readonly bias?: boolean;
+}
+
+/** Layers on one DynamicQuantizeLinear, as onnxruntime's quantize_dynamic writes them; layer i has the output y{i}. */
+function dynamicLayers(name: string, dims: readonly number[], layers: readonly DynamicLayer[]): Case {
+  const constants = Object.fromEntries(layers.flatMap(({ w, scale, zero: bz, bias }, i) => [
+    [`w${i}`, w], [`ws${i}`, scale], ...(bz === undefined ? [] : [[`bz${i}`, bz]]), ...(bias === true ? [[`b${i}`, randomTensor([w.dims[1] ?? 1], 9 + i)]] : []),
+  ] as [string, TensorValue][]));
+  const nodes = layers.flatMap(({ zero: bz, bias }, i) => [
+    node('MatMulInteger', ['q', `w${i}`, 'z', ...(bz === undefined ? [] : [`bz${i}`])], [`i${i}`]), node('Cast', [`i${i}`], [`f${i}`], { to: 1 }),
+    node('Mul', ['s', `ws${i}`], [`t${i}`]), node('Mul', i % 2 === 0 ? [`f${i}`, `t${i}`] : [`t${i}`, `f${i}`], [bias === true ? `m${i}` : `y${i}`]),
+    ...(bias === true ? [node('Add', [`b${i}`, `m${i}`], [`y${i}`])] : []),
+  ]);
+  return { name, spec: { opset: 13, inputs: { x: dims }, constants, nodes: [node('DynamicQuantizeLinear', ['x'], ['q', 's', 'z']), ...nodes], outputs: layers.map((_, i) => `y${i}`) }, feeds: { x: randomTensor(dims, 5, -2, 3) } };
+}
+
 const matMulScales = [['as', floats([], 0.02)], ['az', zero('uint8', 110)]] as const;
 
 export const integerCases: readonly Case[] = [
@@ -242,6 +262,16 @@ export const integerCases: readonly Case[] = [
   integers('MaxPool of bytes', 'MaxPool', bytesOf('uint8', [1, 3, 7, 6], 1), [], { attributes: { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }, type: 'uint8' }),
   dynamic('DynamicQuantizeLinear', -3, 1),
   dynamic('DynamicQuantizeLinear of positive numbers', 0.5, 3),
+  dynamicLayers('dynamic layers on one quantization', [2, 5, 40], [
+    { w: weightsOf([40, 24], 1), scale: floats([], 0.01), bias: true },
+    { w: weightsOf([40, 7], 2), scale: randomTensor([7], 3, 0.004, 0.01), zero: fromNumbers('int8', [7], [0, 0, 0, 0, 0, 0, 0]), bias: true },
+    { w: weightsOf([40, 65], 4), scale: floats([1], 0.02) },
+  ]),
+  dynamicLayers('dynamic layers whose weights need more than 8 bits less their zero-point', [3, 37], [
+    { w: bytesOf('uint8', [37, 9], 1), scale: floats([], 0.01), zero: zero('uint8', 0), bias: true },
+    { w: bytesOf('uint8', [37, 9], 2), scale: floats([], 0.01), zero: zero('uint8', 255) },
+    { w: bytesOf('uint8', [37, 33], 3), scale: randomTensor([33], 3, 0.004, 0.01), zero: bytesOf('uint8', [33], 4), bias: true },
+  ]),
 ];
 
 interface Blocks {

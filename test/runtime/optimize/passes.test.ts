@@ -20,6 +20,7 @@ import { recognizeAttention, writeTransposed } from '../../../runtime/optimize/p
 import { recognizeGelu } from '../../../runtime/optimize/passes/recognize-gelu.js';
 import { recognizeInt4Weights } from '../../../runtime/optimize/passes/recognize-int4-weights.js';
 import { recognizeNormalization } from '../../../runtime/optimize/passes/recognize-normalization.js';
+import { recognizeScaledProducts } from '../../../runtime/optimize/passes/recognize-scaled-products.js';
 import { recognizeTernary } from '../../../runtime/optimize/passes/recognize-ternary.js';
 import { removeDuplicates } from '../../../runtime/optimize/passes/remove-duplicates.js';
 import { removeIdentities } from '../../../runtime/optimize/passes/remove-identities.js';
@@ -103,6 +104,14 @@ const rows: readonly Row[] = [
       node('DequantizeLinear', ['w', 's'], ['d'], { axis: 0, block_size: 32 }), node('MatMul', ['c', 'd'], ['y']),
     ], ['y'], { w: randomInts('int4', [160, 5], 1, -8, 7), s: fromNumbers('float32', [5, 5], new Float64Array(25).fill(0.25)) }),
     ops: { ReduceMax: 1, Concat: 1, MatMulW4: 1 },
+  },
+  {
+    name: 'recognizeScaledProducts takes the scales and the bias of layers quantized by their data', prepare: toChannelsLast, pass: recognizeScaledProducts,
+    spec: spec([
+      node('DynamicQuantizeLinear', ['x'], ['q', 's', 'z']), node('Mul', ['s', 'ws'], ['t']),
+      ...['0', '1'].flatMap((i) => [node('MatMulInteger', ['q', 'w', 'z'], [`i${i}`]), node('Cast', [`i${i}`], [`f${i}`], { to: 1 }), node('Mul', [`f${i}`, 't'], [`m${i}`]), node('Add', [`m${i}`, `b${i}`], [`y${i}`])]),
+    ], ['y0', 'y1'], { w: randomInts('int8', [x[3], 4], 1, -127, 127), ws: randomTensor([4], 2), b0: randomTensor([4], 3), b1: randomTensor([x[2], 4], 4) }),
+    ops: { DataRange: 1, RangeScale: 1, RangeZero: 1, QuantizeBy: 1, ScaledProduct: 2, Add: 1 },
   },
   {
     name: 'recognizeTernary counts signs by signs in bits', prepare: toChannelsLast, pass: recognizeTernary,
