@@ -38,7 +38,7 @@ export async function gradientBars({ signal }: Pick<LabBenchOptions, 'signal'>):
     };
     const [operators, random, recurrent] = [await read('operators'), await read('graphs'), await read('recurrent')];
     return [
-      barOf('lab.gradients_operators', `${operators.cases} forms of ${operators.operators ?? 0} of ${differentiableOperators.length} operators that have one`, operators),
+      barOf('lab.gradients_operators', `${operators.cases} forms of ${operators.operators ?? 0} of ${differentiableOperators.length} operators that have one (that of QuantizeLinear is straight-through, and tested by its definition)`, operators),
       barOf('lab.gradients_recurrent', `${recurrent.cases} forms of RNN, GRU and LSTM`, recurrent),
       barOf('lab.gradients_graphs', `${random.cases} random graphs`, random),
     ];
