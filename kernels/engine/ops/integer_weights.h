@@ -17,7 +17,10 @@ class IntegerWeights {
  public:
   // b [K, N] and b_zp [1 or N] are constants of the activation type.
   Status Init(const OpContext& context, uint32_t b, uint32_t b_zp);
-  size_t ScratchBytes() const { return Padded() * sizeof(int32_t) + block_bytes_ + gemm_->scratch_bytes(kRows, n_, depth()); }
+  // For products of up to `rows` rows.
+  size_t ScratchBytes(int64_t rows) const {
+    return Padded() * sizeof(int32_t) + block_bytes_ + gemm_->scratch_bytes(repeated_count_ == 0 ? static_cast<size_t>(rows) : kRows, n_, depth());
+  }
   const char* kernel() const { return gemm_->name; }
   // Numbers of an array by column that kernels may read.
   size_t Padded() const { return static_cast<size_t>(RoundUp(n_, 64)); }

@@ -30,7 +30,7 @@ class MatMulQ8F32 final : public PixelDriver {
     // A sum without a bias keeps the sign of its zero.
     if (status.ok()) status = CopyColumns(context, kBias, -0.0f, &bias_);
     kernel_ = weights_.kernel();
-    scratch_bytes_ = weights_.Padded() * sizeof(float) + weights_.ScratchBytes();
+    scratch_bytes_ = weights_.Padded() * sizeof(float) + weights_.ScratchBytes(s_.rows);
     return status;
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {

@@ -161,7 +161,7 @@ class BytesMatMulS32 final : public PixelDriver {
     if (status.ok()) status = context.InputData(kA, &a_);
     if (status.ok()) status = context.InputData(kAZero, &a_zero_);
     kernel_ = weights_.kernel();
-    scratch_bytes_ = weights_.ScratchBytes();
+    scratch_bytes_ = weights_.ScratchBytes(units_);
     return status;
   }
   void Run(int64_t begin, int64_t end, uint8_t* scratch) override {
