@@ -9,7 +9,7 @@ import { PostgresFleetStore } from '../../deploy/collector/postgres/postgres-fle
 import { linesOf, VictoriaMetrics } from '../../deploy/collector/postgres/victoria-metrics.js';
 import { CollectorStore } from '../../deploy/collector/store.js';
 import { captureCli } from './cli/capture.js';
-import { postgresFolder, testPostgres, testVictoriaMetrics, victoriaMetricsMissing } from './collect-servers.js';
+import { postgresFolder, sharedPostgres, testPostgres, testVictoriaMetrics, victoriaMetricsMissing } from './collect-servers.js';
 import { DOOR, recognition, reported, status, telemetry } from './fixtures.js';
 
 const NOW = 1_700_000_000_000;
@@ -57,8 +57,10 @@ describe('the samples of a window', () => {
 const skipped = postgresFolder === undefined;
 
 describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgresql is not installed)' : ''}`, () => {
+  const database = sharedPostgres();
+
   it('counts each window and event once, keeps the newest states, and adds up the latencies of several collectors', async () => {
-    const { url } = await testPostgres();
+    const url = await database();
     const [a, b] = await Promise.all(['a', 'b'].map((collector) => PostgresFleetStore.open({ url, collector, metrics: null })));
     if (a === undefined || b === undefined) throw new Error('two stores were opened');
     onTestFinished(async () => { await a.close(); await b.close(); });
@@ -77,7 +79,7 @@ describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgre
   }, 120_000);
 
   it('refuses what PostgreSQL cannot hold alone, and writes all that came with it', async () => {
-    const { url } = await testPostgres();
+    const url = await database();
     const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null });
     onTestFinished(() => store.close());
     const failed = (message: string): Received => received({ kind: 'reported', value: { ...reported(), last_error: { code: 'E_CAMERA', message, time_ms: NOW } } });
@@ -87,7 +89,7 @@ describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgre
   }, 120_000);
 
   it('deletes events by the time at which they came, and all but the newest streams of a device', async () => {
-    const { url } = await testPostgres();
+    const url = await database();
     const store = await PostgresFleetStore.open({ url, collector: 'a', metrics: null, retention: { eventsMs: 1000, streamsPerDevice: 2 } });
     onTestFinished(() => store.close());
     const at = (receivedMs: number, id: string): Received => ({ ...received({ kind: 'event', value: recognition(id, NOW + 1e12) }), receivedMs });
@@ -115,7 +117,7 @@ describe.skipIf(skipped)(`the store in PostgreSQL${skipped ? ' (skipped: postgre
   }, 180_000);
 
   it.skipIf(victoriaMetricsMissing)(`writes nothing when VictoriaMetrics is away, and both when it is there${victoriaMetricsMissing ? ' (skipped: victoria-metrics is not installed)' : ''}`, async () => {
-    const { url } = await testPostgres();
+    const url = await database();
     const metrics = await testVictoriaMetrics();
     const [store, without] = await Promise.all([metrics.url, 'http://127.0.0.1:1'].map((at) => PostgresFleetStore.open({ url, collector: 'a', metrics: new VictoriaMetrics(at) })));
     if (store === undefined || without === undefined) throw new Error('two stores were opened');

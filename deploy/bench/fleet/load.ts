@@ -73,7 +73,8 @@ export async function loadBars(options: FleetBenchOptions & { folder: string }):
   }
 }
 
-function requireFiles(wanted: number): void {
+/** @throws DeployError E_BENCH */
+export function requireFiles(wanted: number): void {
   const [, soft] = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
   if (soft === 'unlimited' || Number(soft) >= wanted) return;
   throw new DeployError('E_BENCH', `Expected a limit of at least ${wanted} open files, because the broker has a connection to each device, but it is ${soft ?? 'unknown'}: call ulimit -n ${wanted} before, or simulate fewer devices with --devices`);
@@ -112,7 +113,7 @@ async function isSettled({ simulators, collector, options: { devices } }: Runnin
 }
 
 /** No more windows are made; resolves when all of them are stored, or nothing has come for a while. */
-async function settle({ simulators, collector, options: { signal } }: Running): Promise<SimulatorAnswer> {
+export async function settle({ simulators, collector, options: { signal } }: Pick<Running, 'simulators' | 'collector' | 'options'>): Promise<SimulatorAnswer> {
   simulators.quiet();
   let [stored, latestMs] = [-1, Date.now()];
   for (;;) {
@@ -136,7 +137,7 @@ const stormBar = ({ devices, stormSeconds }: FleetBenchOptions, seconds: number)
   ({ id: 'fleet.storm', what: `all ${devices} devices lose their connection, and connect again within ${stormSeconds} s: until all that waited is stored`, value: seconds, unit: 's', bar: '<= 600', met: seconds <= 600 });
 
 /** The store against what the devices made: numbers of windows, and the latencies, which are added up apart from them. */
-function lossBars(path: string, { made, uses }: SimulatorAnswer): Bar[] {
+export function lossBars(path: string, { made, uses }: SimulatorAnswer): Bar[] {
   const store = new CollectorStore(path);
   try {
     const { windows } = store.totals();

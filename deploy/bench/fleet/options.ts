@@ -7,5 +7,7 @@ export interface FleetBenchOptions {
   stormSeconds: number;
   kills: number;
   awaySeconds: number;
+  /** Of the package of the roll-out. */
+  packageBytes: number;
   signal: AbortSignal;
 }

@@ -27,6 +27,7 @@ const withMosquitto = (section: Section) => async (options: FleetBenchOptions): 
 /** What `npm run bench:fleet` measures: one line a section, loaded on demand. */
 export const fleetSections: Readonly<Record<string, (options: FleetBenchOptions) => Promise<Bar[] | Absent>>> = {
   load: withMosquitto(async (options) => (await import('./load.js')).loadBars(options)),
+  rollout: withMosquitto(async (options) => (await import('./rollout-load.js')).rolloutBars(options)),
   kills: withMosquitto(async ({ folder, kills, signal }) => {
     const { collectorKilled } = await import('./kills.js');
     return lossBars('kills', `SIGKILL of the collector at ${kills} random moments`, await collectorKilled({ folder, devices: 20, intervalMs: 500, kills, maxMs: 1500, seed: 1, signal }));

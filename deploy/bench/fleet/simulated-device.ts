@@ -1,7 +1,8 @@
 import { connect, type Socket } from 'node:net';
 import { generate, parser, type Packet } from 'mqtt-packet';
-import { deviceTopic, type DeviceAddress } from '../../../agent/contracts/index.js';
+import { deviceTopic, parseTopic, type DeviceAddress, type PipelineReport } from '../../../agent/contracts/index.js';
 import { birthOf, windowBytes, type Body } from './payloads.js';
+import { SimulatedUpdate } from './simulated-update.js';
 
 /** Sums over all devices of a process. */
 export interface SimulatedCounts {
@@ -16,6 +17,8 @@ export interface SimulatedCounts {
   /** Of packets with a window. */
   windowBytes: number;
   windowsSent: number;
+  /** Packages that were fetched completely. */
+  updated: number;
 }
 
 export interface DeviceParts {
@@ -24,6 +27,8 @@ export interface DeviceParts {
   /** How often each body was used. */
   uses: number[];
   counts: SimulatedCounts;
+  /** Whether devices take updates. */
+  updates: boolean;
 }
 
 interface Window {
@@ -52,11 +57,19 @@ export class SimulatedDevice {
   #births = 0;
   #seq = 0;
   #messageId = 0;
+  #reports = 0;
+  readonly #update: SimulatedUpdate | null = null;
 
   constructor(parts: DeviceParts, address: DeviceAddress, stream: string) {
     this.#parts = parts;
     this.#address = address;
     this.#stream = stream;
+    const [pipeline] = birthOf(stream, 0).reported.pipelines;
+    if (!parts.updates || pipeline === undefined) return;
+    this.#update = new SimulatedUpdate({
+      ask: (request) => { if (this.#ready) this.#publish(deviceTopic(address, { kind: 'ota_get' }), Buffer.from(JSON.stringify(request)), false); },
+      report: (now) => { if (this.#ready) this.#report(now); },
+    }, pipeline);
   }
 
   get connected(): boolean {
@@ -123,6 +136,34 @@ export class SimulatedDevice {
     }
   }
 
+  /** Does what is due of an update. */
+  poll(nowMs: number): void {
+    if (this.#ready) this.#update?.poll(nowMs);
+  }
+
+  #report(pipeline: PipelineReport): void {
+    const { reported } = birthOf(this.#stream, this.#births);
+    const order = { birth_seq: this.#births, seq: (this.#reports += 1) };
+    this.#publish(deviceTopic(this.#address, { kind: 'reported' }), Buffer.from(JSON.stringify({ ...reported, order, pipelines: [pipeline] })), true);
+  }
+
+  /** Blocks travel with QoS 0, all else is acknowledged. */
+  #hear({ topic, payload, messageId, qos }: Extract<Packet, { cmd: 'publish' }>, update: SimulatedUpdate): void {
+    if (qos > 0 && messageId !== undefined) this.#write(generate({ cmd: 'puback', messageId }, VERSION));
+    const parsed = parseTopic(topic);
+    if (parsed === null) return;
+    const before = update.updated;
+    update.take(parsed.topic, typeof payload === 'string' ? Buffer.from(payload) : payload, Date.now());
+    this.#parts.counts.updated += update.updated - before;
+  }
+
+  #subscribe(): void {
+    const own = `sterna/v2/${this.#address.fleet}/${this.#address.device}`;
+    this.#messageId = (this.#messageId % 65_535) + 1;
+    const subscriptions = [`${own}/desired/+`, `${own}/ota/block/+/+`].map((topic) => ({ topic, qos: topic.endsWith('desired/+') ? 1 as const : 0 as const, nl: false, rap: false, rh: 0 }));
+    this.#write(generate({ cmd: 'subscribe', messageId: this.#messageId, subscriptions }, VERSION));
+  }
+
   #greet(): void {
     this.#births += 1;
     const { will } = birthOf(this.#stream, this.#births);
@@ -138,8 +179,12 @@ export class SimulatedDevice {
       this.#ready = true;
       this.#parts.counts.connected += 1;
       this.#parts.counts.connects += 1;
-      const { status, caps, reported } = birthOf(this.#stream, this.#births);
+      const { status, caps, reported: plain } = birthOf(this.#stream, this.#births);
+      const reported = this.#update === null ? plain : { ...plain, pipelines: [this.#update.report] };
+      if (this.#update !== null) this.#subscribe();
       for (const [kind, value] of Object.entries({ status, caps, reported })) this.#publish(deviceTopic(this.#address, { kind: kind as 'status' }), Buffer.from(JSON.stringify(value)), true);
+    } else if (packet.cmd === 'publish') {
+      if (this.#update !== null) this.#hear(packet, this.#update);
     } else if (packet.cmd === 'puback') {
       const seq = this.#inFlight.get(packet.messageId ?? -1);
       this.#inFlight.delete(packet.messageId ?? -1);

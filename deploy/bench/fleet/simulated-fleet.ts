@@ -9,6 +9,8 @@ export interface SimulatedFleetOptions {
   first?: number;
   intervalMs: number;
   seed?: number;
+  /** Whether devices take updates; default false. */
+  updates?: boolean;
 }
 
 export const FLEET = 'bench';
@@ -27,7 +29,7 @@ export class SimulatedFleet {
   readonly #options: SimulatedFleetOptions;
   readonly #devices: readonly SimulatedDevice[];
   readonly #uses: number[] = [];
-  readonly #counts: SimulatedCounts = { connected: 0, connects: 0, made: 0, acknowledged: 0, bytesSent: 0, bytesReceived: 0, windowBytes: 0, windowsSent: 0 };
+  readonly #counts: SimulatedCounts = { connected: 0, connects: 0, made: 0, acknowledged: 0, bytesSent: 0, bytesReceived: 0, windowBytes: 0, windowsSent: 0, updated: 0 };
   readonly #random: () => number;
   /** When a device connects; those that are connected have none. */
   readonly #connectAt = new Map<SimulatedDevice, number>();
@@ -41,7 +43,7 @@ export class SimulatedFleet {
     this.#options = options;
     this.#random = uniform(options.seed ?? 1);
     const { first = 0, devices, port } = options;
-    const parts = { port, bodies: this.bodies, uses: this.#uses, counts: this.#counts };
+    const parts = { port, bodies: this.bodies, uses: this.#uses, counts: this.#counts, updates: options.updates === true };
     const run = Date.now().toString(36);
     this.#devices = Array.from({ length: devices }, (_, i) => new SimulatedDevice(parts, { fleet: FLEET, device: `d-${String(first + i).padStart(6, '0')}` }, `boot-${first + i}-${run}`));
   }
@@ -98,7 +100,10 @@ export class SimulatedFleet {
       if (this.#making) device?.tick(nowMs);
       if (device?.away === true && !this.#connectAt.has(device)) this.#away(device, RECONNECT_MS);
     }
-    for (const device of this.#devices) if (device.behind) device.catchUp();
+    for (const device of this.#devices) {
+      if (device.behind) device.catchUp();
+      device.poll(nowMs);
+    }
   }
 
   #lose(): void {

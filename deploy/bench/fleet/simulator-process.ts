@@ -17,10 +17,10 @@ export class Simulators {
     this.#counts = counts;
   }
 
-  static start({ port, devices, intervalMs, spreadMs }: { port: number; devices: number; intervalMs: number; spreadMs: number }): Simulators {
+  static start({ port, devices, intervalMs, spreadMs, updates = false }: { port: number; devices: number; intervalMs: number; spreadMs: number; updates?: boolean }): Simulators {
     const counts = Array.from({ length: Math.ceil(devices / DEVICES_PER_PROCESS) }, (_, i) => Math.min(DEVICES_PER_PROCESS, devices - i * DEVICES_PER_PROCESS));
     const simulators = new Simulators(counts.map(() => fork(childScript(), { execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })), counts);
-    counts.forEach((count, i) => simulators.#send(i, { type: 'start', options: { port, devices: count, first: i * DEVICES_PER_PROCESS, intervalMs, seed: i + 1 }, spreadMs }));
+    counts.forEach((count, i) => simulators.#send(i, { type: 'start', options: { port, devices: count, first: i * DEVICES_PER_PROCESS, intervalMs, seed: i + 1, updates }, spreadMs }));
     return simulators;
   }
 
@@ -43,7 +43,7 @@ export class Simulators {
     if (first === undefined) throw new DeployError('E_BENCH', 'There are no simulated devices');
     return others.reduce((sum, state) => ({
       connected: sum.connected + state.connected, connects: sum.connects + state.connects, made: sum.made + state.made, acknowledged: sum.acknowledged + state.acknowledged,
-      bytesSent: sum.bytesSent + state.bytesSent, bytesReceived: sum.bytesReceived + state.bytesReceived, windowBytes: sum.windowBytes + state.windowBytes, windowsSent: sum.windowsSent + state.windowsSent,
+      bytesSent: sum.bytesSent + state.bytesSent, bytesReceived: sum.bytesReceived + state.bytesReceived, windowBytes: sum.windowBytes + state.windowBytes, windowsSent: sum.windowsSent + state.windowsSent, updated: sum.updated + state.updated,
       unacknowledged: sum.unacknowledged + state.unacknowledged, uses: sum.uses.map((n, i) => n + (state.uses[i] ?? 0)), cpuSeconds: sum.cpuSeconds + state.cpuSeconds, rssBytes: sum.rssBytes + state.rssBytes,
     }), first);
   }
