@@ -34,6 +34,20 @@ export function positive(text: string): number {
   return value;
 }
 
+/** Parser of a number of at least zero. */
+export function amount(text: string): number {
+  const value = text.trim() === '' ? NaN : Number(text);
+  if (!(value >= 0 && Number.isFinite(value))) throw new InvalidArgumentError(`Expected a number of at least 0 but received ${text}`);
+  return value;
+}
+
+/** Parser of a number of 0 to 1. */
+export function share(text: string): number {
+  const value = amount(text);
+  if (value > 1) throw new InvalidArgumentError(`Expected a number of 0 to 1 but received ${text}`);
+  return value;
+}
+
 /** Parser of a comma list whose every member is one of `allowed`. */
 export const choiceList = <T extends string>(allowed: readonly T[]) => (text: string): T[] => {
   return text.split(',').map((item) => {

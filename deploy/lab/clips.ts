@@ -105,7 +105,7 @@ export function scalingOf(clips: readonly Clip[]): Scaling {
 }
 
 /** The labels with a share of them replaced by another class at random: to see what a loss makes of wrong labels. */
-export function withWrongLabels(clips: readonly Clip[], classes: number, share: number, seed: number): Clip[] {
+export function withWrongLabels<T extends Pick<Clip, 'label'>>(clips: readonly T[], classes: number, share: number, seed: number): T[] {
   const next = uniform(seed);
   return clips.map((clip) => {
     const [draw, other] = [next(), Math.floor(next() * (classes - 1))];

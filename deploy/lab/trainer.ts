@@ -23,6 +23,8 @@ export interface TrainerSettings {
   /** Share of the averaged weights that a step keeps; 0: weights are not averaged. */
   readonly average: number;
   readonly threads: number;
+  /** Share of the rate for a weight by its name; 1 for all if left out. */
+  readonly rateOf?: (name: string) => number;
 }
 
 /** How much of the running statistics a step keeps. */
@@ -46,6 +48,8 @@ export class Trainer {
   readonly #session: Session;
   readonly #settings: TrainerSettings;
   readonly #batches: Batches;
+  /** Weights by their share of the rate. */
+  readonly #paces: ReadonlyMap<number, Arrays>;
 
   private constructor(model: TrainingModel, session: Session, settings: TrainerSettings, batches: Batches) {
     this.#model = model;
@@ -55,6 +59,8 @@ export class Trainer {
     this.weights = new Map([...model.weights].map(([name, { data }]) => [name, Float32Array.from(data as Float32Array)]));
     this.#average = new Map(settings.average > 0 ? [...this.weights].map(([name, data]) => [name, data.slice()]) : []);
     this.statistics = new Map(model.statistics.map(({ running, batch }) => [running, new Float32Array(session.outputs.find(({ name }) => name === batch)?.dims[0] ?? 0)]));
+    const { rateOf = () => 1 } = settings;
+    this.#paces = new Map([...new Set([...this.weights.keys()].map(rateOf))].map((share) => [share, new Map([...this.weights].filter(([name]) => rateOf(name) === share))]));
     this.#optimizer = createOptimizer(settings.optimizer, new Map([...model.weights].map(([name, { dims }]) => [name, dims])));
   }
 
@@ -92,7 +98,8 @@ export class Trainer {
     const outputs = await this.#run(this.weights, this.#step);
     const gradients = this.#gradients(outputs);
     clipNorm(gradients, clip);
-    this.#optimizer.step(this.weights, gradients, rate * rateShare(schedule, warmup, this.#step, steps), this.#step + 1);
+    const now = rate * rateShare(schedule, warmup, this.#step, steps);
+    for (const [share, weights] of this.#paces) this.#optimizer.step(weights, gradients, now * share, this.#step + 1);
     this.#step += 1;
     // Early weights count less: the average would keep the beginning otherwise.
     const keep = Math.min(average, this.#step / (this.#step + 10));

@@ -16,6 +16,8 @@ export interface Raw {
   fold: number;
   /** Index of the recording; -1 for mixtures and for what was synthesized. */
   clip: number;
+  /** What the heads of a student with given layers see of it (`seenIn`). */
+  seen?: readonly Float32Array[];
 }
 
 /** Classes that no recording teaches. */
@@ -24,7 +26,7 @@ export const synthesizedClasses = ['siren', 'horn'] as const;
 /** Rows from one patch of a recording to the next: 0.4 s. */
 const patchStep = 40;
 
-const oneHot = (size: number, values: Readonly<Record<number, number>>): Float32Array => Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
+export const oneHot = (size: number, values: Readonly<Record<number, number>>): Float32Array => Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
 
 export async function recordedPatches(clips: readonly Clip[], classes: number, teacher: Teacher): Promise<Raw[]> {
   const found: Raw[] = [];

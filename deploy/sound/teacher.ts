@@ -1,14 +1,26 @@
 /** YAMNet up to the embedding that its classifier sees, and a linear classifier of our own on top. */
+import { int } from '../../runtime/graph/attributes.js';
+import { graphFromOnnx } from '../../runtime/graph/import.js';
+import { fromNumbers } from '../../runtime/graph/tensor-value.js';
+import { inferShapes } from '../../runtime/infer/infer.js';
 import { parseModel } from '../../runtime/onnx/parse.js';
 import { serializeModel } from '../../runtime/onnx/serialize.js';
 import { createSession } from '../../runtime/session.js';
+import type { Tensor } from '../../runtime/tensor.js';
 import { DeployError } from '../errors.js';
+import { joined } from '../lab/clips.js';
+import { labelLoss } from '../lab/losses.js';
+import { NetworkWriter } from '../lab/network-writer.js';
+import { Trainer } from '../lab/trainer.js';
+import { trainingModel } from '../lab/training-model.js';
 import { patchSamples } from './clips.js';
 
 /** Values of YAMNet's embedding. */
 export const embeddingSize = 1024;
 
 export interface Teacher {
+  /** As it was read. */
+  readonly model: Uint8Array;
   embed(samples: Float32Array): Promise<Float32Array>;
   close(): Promise<void>;
 }
@@ -23,6 +35,7 @@ export async function openTeacher(model: Uint8Array): Promise<Teacher> {
   const cut = serializeModel({ ...parsed, graph: { ...parsed.graph, outputs: [{ name: embedding, dtype: 'float32', dims: [1, embeddingSize] }] } });
   const session = await createSession(cut, { engine: 'onnxruntime' });
   return {
+    model,
     embed: async (samples) => {
       const outputs = await session.run({ [input]: { type: 'float32', dims: [1, patchSamples], data: samples } });
       return Float32Array.from(outputs[embedding]?.data ?? [], Number);
@@ -58,43 +71,48 @@ export class Standard {
 
 /** Multinomial logistic regression by gradient descent with momentum over all examples at once. */
 export class LinearHead {
-  readonly #weights: Float64Array;
-  readonly #size: number;
-  readonly #classes: number;
+  readonly #weights: Float32Array;
+  readonly #biases: Float32Array;
 
-  constructor(inputs: readonly Float32Array[], labels: readonly number[], { classes, steps = 120, rate = 0.5, decay = 1e-3 }: { classes: number; steps?: number; rate?: number; decay?: number }) {
-    this.#size = inputs[0]?.length ?? 0;
-    this.#classes = classes;
-    this.#weights = new Float64Array(classes * (this.#size + 1));
-    const speed = new Float64Array(this.#weights.length);
-    for (let step = 0; step < steps; step++) {
-      const gradient = this.#weights.map((weight) => decay * weight);
-      inputs.forEach((input, n) => this.#addGradient(gradient, input, labels[n] ?? 0, 1 / inputs.length));
-      for (let i = 0; i < speed.length; i++) {
-        speed[i] = 0.9 * (speed[i] ?? 0) - ((rate * (gradient[i] ?? 0)) / Math.sqrt(this.#size)) * 2;
-        this.#weights[i] = (this.#weights[i] ?? 0) + (speed[i] ?? 0);
-      }
+  private constructor(weights: Float32Array, biases: Float32Array) {
+    this.#weights = weights;
+    this.#biases = biases;
+  }
+
+  /** @throws RuntimeError E_ENGINE_MISSING without onnxruntime-node, which computes the gradients */
+  static async fit(inputs: readonly Float32Array[], labels: readonly number[], { classes, steps = 120, rate = 1, decay = 1e-3 }: { classes: number; steps?: number; rate?: number; decay?: number }): Promise<LinearHead> {
+    const [count, size] = [inputs.length, inputs[0]?.length ?? 0];
+    const net = new NetworkWriter();
+    net.weights.set('weight', fromNumbers('float32', [classes, size], new Float32Array(classes * size)));
+    net.weights.set('bias', fromNumbers('float32', [classes], new Float32Array(classes)));
+    net.node('Gemm', ['input', 'weight', 'bias'], 'logits', { transB: int(1) });
+    const model = trainingModel(inferShapes(graphFromOnnx(net.model({ input: [count, size] }, { logits: [count, classes] }))), {
+      inputs: { target: { dtype: 'float32', shape: [count, classes] } }, loss: (m) => labelLoss(m, { kind: 'cross-entropy' }, 'logits', 'target'),
+    });
+    const target = Float32Array.from({ length: count * classes }, (_, i) => (labels[Math.floor(i / classes)] === i % classes ? 1 : 0));
+    const feeds: Record<string, Tensor> = { input: { type: 'float32', dims: [count, size], data: joined(inputs) }, target: { type: 'float32', dims: [count, classes], data: target } };
+    const trainer = await Trainer.open(model, {
+      steps, optimizer: { kind: 'sgd', momentum: 0.9, decay }, schedule: { kind: 'constant' }, rate: rate / Math.sqrt(size), warmup: 0, clip: Infinity, average: 0, threads: 1,
+    }, () => feeds);
+    try {
+      while (trainer.step < steps) await trainer.advance();
+    } finally {
+      await trainer.close();
     }
+    return new LinearHead(trainer.result.get('weight') ?? new Float32Array(0), trainer.result.get('bias') ?? new Float32Array(0));
   }
 
   probabilities(input: Float32Array): Float64Array {
-    const logits = Float64Array.from({ length: this.#classes }, (_, c) => {
-      const row = c * (this.#size + 1);
-      let sum = this.#weights[row + this.#size] ?? 0;
-      for (let i = 0; i < this.#size; i++) sum += (this.#weights[row + i] ?? 0) * (input[i] ?? 0);
-      return sum;
-    });
+    const weights = this.#weights;
+    const logits = Float64Array.from(this.#biases);
+    for (let c = 0; c < logits.length; c++) {
+      let sum = logits[c] ?? 0;
+      for (let i = 0; i < input.length; i++) sum += (weights[c * input.length + i] ?? 0) * (input[i] ?? 0);
+      logits[c] = sum;
+    }
     const most = Math.max(...logits);
-    const total = logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0);
-    return logits.map((logit) => Math.exp(logit - most) / total);
-  }
-
-  #addGradient(gradient: Float64Array, input: Float32Array, label: number, share: number): void {
-    this.probabilities(input).forEach((probability, c) => {
-      const error = share * (probability - (c === label ? 1 : 0));
-      const row = c * (this.#size + 1);
-      for (let i = 0; i < this.#size; i++) gradient[row + i] = (gradient[row + i] ?? 0) + error * (input[i] ?? 0);
-      gradient[row + this.#size] = (gradient[row + this.#size] ?? 0) + error;
-    });
+    const exponentials = logits.map((logit) => Math.exp(logit - most));
+    const total = exponentials.reduce((sum, value) => sum + value, 0);
+    return exponentials.map((value) => value / total);
   }
 }

@@ -19,7 +19,7 @@ async function ears(gate: object): Promise<Pipeline> {
 }
 
 /** CPU time of a decision over chunks that are played again and again, milliseconds. */
-async function decisionMs(pipeline: Pipeline, chunks: readonly Float32Array[], exit: string): Promise<number> {
+export async function decisionMs(pipeline: Pipeline, chunks: readonly Float32Array[], exit: string): Promise<number> {
   let sequence = 0;
   const next = async (): Promise<string> => {
     const samples = chunks[sequence % chunks.length] ?? new Float32Array(decisionStep);
@@ -35,9 +35,11 @@ async function decisionMs(pipeline: Pipeline, chunks: readonly Float32Array[], e
   return value;
 }
 
+/** A recording in the steps between two decisions. */
+export const chunksOf = (samples: Float32Array): Float32Array[] => Array.from({ length: samples.length / decisionStep }, (_, i) => samples.slice(i * decisionStep, (i + 1) * decisionStep));
+
 export async function listeningBars(): Promise<Bar[]> {
   const sound = siren('wail', 2, uniform(1));
-  const chunksOf = (samples: Float32Array): Float32Array[] => Array.from({ length: samples.length / decisionStep }, (_, i) => samples.slice(i * decisionStep, (i + 1) * decisionStep));
   const grain = noise();
   const silence = Float32Array.from({ length: 2 * rate }, () => 4e-4 * (grain() / 2 ** 32 - 0.5));
   const decision = await decisionMs(await ears({ enabled: false }), chunksOf(sound), 'full');

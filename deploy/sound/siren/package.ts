@@ -41,7 +41,10 @@ const sirenPackage = {
 /** The student as it is in the checkout. */
 export const readSirenModel = (): Promise<Uint8Array> => readFile(join(projectFolder(), 'deploy', 'sound', 'siren', 'siren.onnx'));
 
-/** Packs the student. `overrides` replaces fields of what its package says. @throws RuntimeError E_MODEL_* */
-export async function buildSirenPackage(overrides: object = {}, options: Pick<PipelinePackageOptions, 'engine'> = {}): Promise<WrittenPackage> {
-  return buildPipelinePackage('sound', { classifier: await readSirenModel() }, { name: 'siren', version: '1.0.0', overrides: merge(sirenPackage, overrides), ...options });
+/**
+ * Packs the student. `overrides` replaces fields of what its package says; `model` is another student with the same outputs.
+ * @throws RuntimeError E_MODEL_*
+ */
+export async function buildSirenPackage(overrides: object = {}, { model, ...options }: Pick<PipelinePackageOptions, 'engine'> & { model?: Uint8Array } = {}): Promise<WrittenPackage> {
+  return buildPipelinePackage('sound', { classifier: model ?? await readSirenModel() }, { name: 'siren', version: '1.0.0', overrides: merge(sirenPackage, overrides), ...options });
 }

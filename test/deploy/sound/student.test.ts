@@ -58,10 +58,10 @@ describe('the graph that trains the student', () => {
 });
 
 describe('the teacher', () => {
-  it('has a linear classifier that separates what is separable', () => {
+  it('has a linear classifier that separates what is separable', async () => {
     const inputs = Array.from({ length: 60 }, (_, n) => Float32Array.from({ length: 8 }, (_, i) => random() + (i === n % 3 ? 2 : 0)));
     const standard = new Standard(inputs);
-    const head = new LinearHead(inputs.map((input) => standard.of(input)), inputs.map((_, n) => n % 3), { classes: 3 });
+    const head = await LinearHead.fit(inputs.map((input) => standard.of(input)), inputs.map((_, n) => n % 3), { classes: 3 });
     const right = inputs.filter((input, n) => { const p = head.probabilities(standard.of(input)); return p.indexOf(Math.max(...p)) === n % 3; });
     expect(right).toHaveLength(60);
   });
