@@ -24,5 +24,6 @@ export const sections: Readonly<Record<string, (options: LabBenchOptions) => Pro
   minillm: withData(async (options) => (await import('./minillm.js')).miniLlmBars(options)),
   novelty: withData(async (options) => (await import('./novelty.js')).noveltyBars(options)),
   margin: withData(async (options) => (await import('./margin.js')).marginBars(options)),
+  recommend: withData(async (options) => (await import('./recommend.js')).recommendBars(options)),
   labels: withData(async (options) => (await import('./labels.js')).labelBars(options)),
 };

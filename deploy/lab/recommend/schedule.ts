@@ -40,6 +40,14 @@ function because(prefix: Candidate, outcome: Outcome | undefined, candidate: Can
   return drop <= bounds.maxDrop ? `${prefix.id} keeps the bound of the drop already, and distillation changes nothing else` : undefined;
 }
 
+/** Why the distillation within a candidate need not be tried, from the chain that is the same without it. */
+function becauseOfTwin(candidate: Candidate, all: readonly Candidate[], outcomes: ReadonlyMap<string, Outcome>, bounds: Bounds): string | undefined {
+  const id = candidate.steps.filter((name) => name !== 'distil').join('+');
+  const twin = id === candidate.id ? undefined : all.find((other) => other.id === id);
+  const outcome = twin === undefined ? undefined : outcomes.get(id);
+  return twin === undefined || outcome?.state !== 'tried' ? undefined : because(twin, outcome, { ...candidate, steps: [...twin.steps, 'distil'] }, bounds);
+}
+
 /** Seconds that steps take, corrected by how long such steps took before. */
 export class Estimates {
   readonly #work: Work;
@@ -107,7 +115,8 @@ export async function tryAll<P extends Point>(candidates: readonly Candidate[], 
   const outcomes = new Map<string, Outcome<P>>();
   for (const candidate of candidates) {
     const before = known.get(candidate.id);
-    const why = prefixesOf(candidate, candidates).map((prefix) => because(prefix, outcomes.get(prefix.id), candidate, bounds)).find((reason) => reason !== undefined);
+    const why = prefixesOf(candidate, candidates).map((prefix) => because(prefix, outcomes.get(prefix.id), candidate, bounds)).find((reason) => reason !== undefined)
+      ?? becauseOfTwin(candidate, candidates, outcomes, bounds);
     const [needed, left] = [estimates.of(candidate.steps, made(candidate)), budget.seconds - budget.spent()];
     if (before?.state === 'tried' || before?.state === 'failed') outcomes.set(candidate.id, before);
     else if (why !== undefined) outcomes.set(candidate.id, { state: 'eliminated', why });

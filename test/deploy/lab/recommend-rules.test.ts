@@ -126,6 +126,13 @@ describe('elimination', () => {
     expect(whyOf(outcomes.get('int8+distil'))).toMatch(/int8 keeps the bound of the drop already/);
   });
 
+  it('leaves out a distillation in between where the chain without it fits already, and tries it where that lost too much', async () => {
+    const fits = await trial({ drops: {} });
+    expect(fits.states).toMatchObject({ 'prune60+int8': 'tried', 'prune60+distil+int8': 'eliminated' });
+    expect(whyOf(fits.outcomes.get('prune60+distil+int8'))).toMatch(/prune60\+int8 keeps the bound of the drop already/);
+    expect((await trial({ drops: { 'prune60+int8': 0.05 } })).states).toMatchObject({ 'prune60+int8': 'tried', 'prune60+distil+int8': 'tried' });
+  });
+
   it('tries distillation where it may win back enough, and nowhere else', async () => {
     const { states, outcomes } = await trial({ drops: { int8: 0.05, w46: 0.1, prune60: 0.05 } });
     expect(states).toMatchObject({ 'int8+distil': 'tried', 'w46+distil': 'eliminated', 'prune60+int8': 'eliminated', 'prune60+distil+int8': 'tried' });
