@@ -28,7 +28,10 @@ struct TileQ8 {
 
   static Output MakeOutput(const RequantQ8& r, size_t n, size_t y_stride, const WideQ8& wide = {}) {
     Output output = {MakeRequant<V>(r), y_stride, wide, n};
-    if (wide.offset != nullptr) return output;
+    if (wide.offset != nullptr) {
+      output.requant.plain = false;
+      return output;
+    }
     for (size_t o = 0; o < n; o += kLanes) output.requant.plain &= V::AllBelowOne(V::LoadFloat(r.scale + o));
     return output;
   }
@@ -49,9 +52,47 @@ struct TileQ8 {
   template <int kVectors>
   static constexpr int RowAt(int i) { return kVectors >= 3 ? 0 : i / kVectors; }
 
-  // PRelu, tables, residuals and large scales: out of line, from accumulators in memory.
+  // One vector of WideQ8.
+  struct WideVector {
+    Int offset;
+    typename V::Float scale, bias;
+  };
+  static inline WideVector LoadWide(const WideQ8& wide, size_t channel) {
+    const WideVector at{V::LoadInt(wide.offset + channel), V::AsFloat(V::Zero()), V::AsFloat(V::Zero())};
+    if (wide.scale == nullptr) return at;
+    return {at.offset, V::LoadFloat(wide.scale + channel), V::LoadFloat(wide.bias + channel)};
+  }
+  static inline __attribute__((always_inline)) Int Widen(const WideVector& w, Int acc, bool floats) {
+    const Int sum = V::AddInt(acc, w.offset);
+    return floats ? V::AsInt(V::Add(V::Scale(sum, w.scale), w.bias)) : sum;
+  }
+
+  // The last channels of a panel, fewer than a vector; acc: one vector of each row, `step` apart.
+  static __attribute__((noinline)) void StoreSomeWide(const Output& out, size_t channel, uint8_t* y, const Int* acc, size_t step, size_t rows) {
+    const WideVector wide = LoadWide(out.wide, channel);
+    for (; rows != 0; --rows, y += out.y_stride, acc += step) {
+      alignas(64) int32_t lanes[kLanes];
+      V::StoreInt(lanes, Widen(wide, *acc, out.wide.scale != nullptr));
+      __builtin_memcpy(y, lanes, (out.n - channel) * sizeof(int32_t));
+    }
+  }
+
+  // WideQ8: elements of four bytes. Place counts a byte a channel.
+  template <bool kFloats, int kVectors>
+  static inline void StoreWideRows(const Output& out, const Place& at, const Int* acc, size_t rows) {
+    uint8_t* y = at.y + at.channel * (sizeof(int32_t) - 1);
+    for (int v = 0; v < kVectors; ++v, y += kLanes * sizeof(int32_t)) {
+      const size_t channel = at.channel + v * kLanes;
+      if (channel + kLanes > out.n) return StoreSomeWide(out, channel, y, acc + v, kVectors, rows);
+      const WideVector wide = LoadWide(out.wide, channel);
+      for (size_t row = 0; row < rows; ++row) V::StoreInt(y + row * out.y_stride, Widen(wide, acc[row * kVectors + v], kFloats));
+    }
+  }
+
+  // PRelu, tables, residuals, large scales and WideQ8: out of line, from accumulators in memory.
   template <int kVectors>
   static __attribute__((noinline)) void FinishRows(const Output& out, const Place& at, const Int* acc, size_t rows) {
+    if (out.wide.offset != nullptr) return out.wide.scale != nullptr ? StoreWideRows<true, kVectors>(out, at, acc, rows) : StoreWideRows<false, kVectors>(out, at, acc, rows);
     constexpr size_t kStep = kParts<kVectors>;
     const Requant<V> r = out.requant;
     typename V::Float scale[kVectors], scale_neg[kVectors];
@@ -97,57 +138,9 @@ struct TileQ8 {
     }
   }
 
-  // One vector of WideQ8.
-  struct WideVector {
-    Int offset;
-    typename V::Float scale, bias;
-  };
-  static inline WideVector LoadWide(const WideQ8& wide, size_t channel) {
-    const WideVector at{V::LoadInt(wide.offset + channel), V::AsFloat(V::Zero()), V::AsFloat(V::Zero())};
-    if (wide.scale == nullptr) return at;
-    return {at.offset, V::LoadFloat(wide.scale + channel), V::LoadFloat(wide.bias + channel)};
-  }
-  static inline __attribute__((always_inline)) Int Widen(const WideVector& w, Int acc, bool floats) {
-    const Int sum = V::AddInt(acc, w.offset);
-    return floats ? V::AsInt(V::Add(V::Scale(sum, w.scale), w.bias)) : sum;
-  }
-
-  // The last channels of a panel, fewer than a vector; acc: one vector of each row.
-  static __attribute__((noinline)) void StoreSomeWide(const Output& out, size_t channel, uint8_t* y, const Int* acc, size_t rows) {
-    const WideVector wide = LoadWide(out.wide, channel);
-    for (; rows != 0; --rows, y += out.y_stride, ++acc) {
-      alignas(64) int32_t lanes[kLanes];
-      V::StoreInt(lanes, Widen(wide, *acc, out.wide.scale != nullptr));
-      __builtin_memcpy(y, lanes, (out.n - channel) * sizeof(int32_t));
-    }
-  }
-
-  // WideQ8: elements of four bytes. Place counts a byte a channel.
-  template <bool kFloats, int kRows, int kVectors>
-  static inline __attribute__((always_inline)) void StoreWideTile(const Output& out, const Place& at, const Int (&acc)[kRows * kVectors]) {
-    uint8_t* y = at.y + at.channel * (sizeof(int32_t) - 1);
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const size_t channel = at.channel + v * kLanes;
-      if (channel + kLanes > out.n) {
-        Int spilled[kRows];
-#pragma GCC unroll 12
-        for (int row = 0; row < kRows; ++row) spilled[row] = acc[row * kVectors + v];
-        return StoreSomeWide(out, channel, y + v * kLanes * sizeof(int32_t), spilled, kRows);
-      }
-      const WideVector wide = LoadWide(out.wide, channel);
-#pragma GCC unroll 12
-      for (int row = 0; row < kRows; ++row) V::StoreInt(y + row * out.y_stride + v * kLanes * sizeof(int32_t), Widen(wide, acc[row * kVectors + v], kFloats));
-    }
-  }
-
   // A tile in registers: by the common epilogue where that suffices.
   template <int kRows, int kVectors>
   static inline __attribute__((always_inline)) void FinishTile(const Output& out, const Place& at, const Int (&acc)[kRows * kVectors]) {
-    if (out.wide.offset != nullptr) {
-      if (out.wide.scale != nullptr) return StoreWideTile<true, kRows, kVectors>(out, at, acc);
-      return StoreWideTile<false, kRows, kVectors>(out, at, acc);
-    }
     if (out.requant.plain) return NarrowTile<kRows, kVectors>(out, at, acc);
     // Whole groups: a row that does not exist repeats one that does.
     constexpr int kGroupRows = RoundUp(kRows, kParts<kVectors>);
