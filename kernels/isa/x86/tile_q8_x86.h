@@ -3,6 +3,13 @@
 #include "panels.h"
 #include "requant_x86.h"
 
+// Out of line, and once: GCC would make a copy for each number of rows.
+#if defined(__clang__)
+#define STERNA_ONCE __attribute__((noinline))
+#else
+#define STERNA_ONCE __attribute__((noinline, noclone))
+#endif
+
 namespace sterna {
 namespace {
 
@@ -68,7 +75,7 @@ struct TileQ8 {
   }
 
   // The last channels of a panel, fewer than a vector; acc: one vector of each row, `step` apart.
-  static __attribute__((noinline)) void StoreSomeWide(const Output& out, size_t channel, uint8_t* y, const Int* acc, size_t step, size_t rows) {
+  static STERNA_ONCE void StoreSomeWide(const Output& out, size_t channel, uint8_t* y, const Int* acc, size_t step, size_t rows) {
     const WideVector wide = LoadWide(out.wide, channel);
     for (; rows != 0; --rows, y += out.y_stride, acc += step) {
       alignas(64) int32_t lanes[kLanes];
@@ -77,22 +84,21 @@ struct TileQ8 {
     }
   }
 
-  // WideQ8: elements of four bytes. Place counts a byte a channel.
-  template <bool kFloats, int kVectors>
-  static inline void StoreWideRows(const Output& out, const Place& at, const Int* acc, size_t rows) {
+  // WideQ8: elements of four bytes, where Place counts a byte a channel. One copy for tiles of all widths, of which there are many.
+  static STERNA_ONCE void StoreWide(const Output& out, const Place& at, const Int* acc, size_t rows, size_t vectors) {
     uint8_t* y = at.y + at.channel * (sizeof(int32_t) - 1);
-    for (int v = 0; v < kVectors; ++v, y += kLanes * sizeof(int32_t)) {
+    for (size_t v = 0; v < vectors; ++v, y += kLanes * sizeof(int32_t)) {
       const size_t channel = at.channel + v * kLanes;
-      if (channel + kLanes > out.n) return StoreSomeWide(out, channel, y, acc + v, kVectors, rows);
+      if (channel + kLanes > out.n) return StoreSomeWide(out, channel, y, acc + v, vectors, rows);
       const WideVector wide = LoadWide(out.wide, channel);
-      for (size_t row = 0; row < rows; ++row) V::StoreInt(y + row * out.y_stride, Widen(wide, acc[row * kVectors + v], kFloats));
+      for (size_t row = 0; row < rows; ++row) V::StoreInt(y + row * out.y_stride, Widen(wide, acc[row * vectors + v], out.wide.scale != nullptr));
     }
   }
 
   // PRelu, tables, residuals, large scales and WideQ8: out of line, from accumulators in memory.
   template <int kVectors>
-  static __attribute__((noinline)) void FinishRows(const Output& out, const Place& at, const Int* acc, size_t rows) {
-    if (out.wide.offset != nullptr) return out.wide.scale != nullptr ? StoreWideRows<true, kVectors>(out, at, acc, rows) : StoreWideRows<false, kVectors>(out, at, acc, rows);
+  static STERNA_ONCE void FinishRows(const Output& out, const Place& at, const Int* acc, size_t rows) {
+    if (out.wide.offset != nullptr) return StoreWide(out, at, acc, rows, kVectors);
     constexpr size_t kStep = kParts<kVectors>;
     const Requant<V> r = out.requant;
     typename V::Float scale[kVectors], scale_neg[kVectors];
