@@ -1,12 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { GovernorEvent } from '../../../agent/contracts/index.js';
 import { runtimePort, testPackage } from '../../../agent/inference/runtime-port.js';
 import type { Model, SourceRequest } from '../../../agent/ground/runtime.js';
 import type { GateReport } from '../../../agent/ground/package.js';
 import { parseConfig, startAgent, type Agent } from '../../../agent/main.js';
 import { systemClock } from '../../../agent/platform/clock.js';
+import { ThermalMonitor } from '../../../agent/thermal/thermal.js';
 import { buildPipelinePackage } from '../../../deploy/package/build.js';
 import { VariantSwitch } from '../../../agent/pipelines/variant-switch.js';
 import type { FaultPort } from '../../../agent/ground/faults.js';
@@ -97,12 +98,16 @@ describe.skipIf(nativeMissing !== undefined)('a device that becomes too hot', ()
     const { agent, runtime, fleet, heat, later } = await door();
     expect(runtime.ran.every((name) => name === null)).toBe(true);
     heat(61);
-    await until('the variant runs', () => runtime.ran.at(-1) === 'small', 20_000);
-    // At once: another four seconds of heat would halve the load again.
+    // At once, while the variant still opens: another four seconds of heat would halve the load again.
+    await until('the governor goes down', () => moves(fleet).length > 0);
+    const sampled = vi.spyOn(ThermalMonitor.prototype, 'sample');
+    onTestFinished(() => sampled.mockRestore());
     heat(40);
+    await until('the variant runs', () => runtime.ran.at(-1) === 'small', 20_000);
     expect(statusOf(agent)?.model?.variant).toBe('small');
-    await until('it is told', () => moves(fleet).length > 0);
     expect(moves(fleet)[0]).toMatchObject({ action: 'lowered', reason: 'temperature', from: 0, variant: 1, pace: 1, gate_factor: 1, reading: { celsius: 61 } });
+    // A sample may have begun before it cooled down; the next one begins when that is over.
+    await until('the sensor is read', () => sampled.mock.calls.length > 1);
     later(6);
     await until('its own networks run', () => runtime.ran.at(-1) === null, 30_000);
     await until('that is told', () => moves(fleet).some(({ reason }) => reason === 'recovered'));
