@@ -1,75 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import { describeCpu, loadProgram, type Isa } from '../../kernels/binding/index.js';
-import { ProgramWriter, randomIntegers, type DType, type OpName } from './support/program-writer.js';
+import { isas, refusal, run, runEveryWay, type Operand, type OpProgram } from './support/op-program.js';
+import { randomIntegers } from './support/program-writer.js';
 
 // RangeF32, RangeScale, QuantizeBy and MatMulQ8F32: their arithmetic, padded pixels, threads, and what a hostile program may say.
 
-const isas: Isa[] = [...new Set<Isa>(['ref', describeCpu().selected])];
 const random = randomIntegers(79);
 const bytes = (n: number): Uint8Array => Uint8Array.from({ length: n }, () => random(0, 255));
 const floats = (n: number, low: number, high: number): Float32Array => Float32Array.from({ length: n }, () => low + ((high - low) * random(0, 10000)) / 10000);
 
-type Data = Float32Array | Uint8Array | Int8Array;
-interface Operand {
-  readonly dims: number[];
-  readonly data: Data;
-  readonly constant?: boolean;
-}
-interface Program {
-  readonly op: OpName;
-  readonly operands: readonly (Operand | undefined)[];
-  readonly type: DType;
-  readonly dims: number[];
-  readonly gap?: number;
-}
-
-const typeOf = (data: Data): DType => (data instanceof Float32Array ? 'f32' : data instanceof Uint8Array ? 'u8' : 's8');
-
-function build({ op, operands, type, dims, gap = 0 }: Program): Uint8Array {
-  const p = new ProgramWriter('u8');
-  const ids = operands.map((operand) => {
-    if (operand === undefined) return undefined;
-    if (operand.constant === true) return p.constant(operand.data, operand.dims);
-    return p.input(typeOf(operand.data), operand.dims, (operand.dims.at(-1) ?? 1) + (operand.dims.length > 1 && op !== 'rangeScale' ? gap : 0));
-  });
-  p.op(op, ids, p.output(type, dims, (dims.at(-1) ?? 1) + (op === 'rangeF32' ? 0 : gap)), []);
-  return p.build();
-}
-
-async function run(program: Program, isa: Isa, threads = 1): Promise<number[]> {
-  const loaded = loadProgram(build(program), { isa, threads });
-  const count = program.dims.reduce((a, b) => a * b, 1);
-  const y = program.type === 'f32' ? new Float32Array(count) : new Uint8Array(count);
-  await loaded.run(program.operands.flatMap((operand) => (operand === undefined || operand.constant === true ? [] : [operand.data])), [y]);
-  await loaded.close();
-  return Array.from(y);
-}
-
-/** The result, which neither gaps between pixels nor threads may change. */
-async function runEveryWay(program: Program, isa: Isa): Promise<number[]> {
-  const y = await run(program, isa);
-  expect(await run({ ...program, gap: 5 }, isa, 3)).toEqual(y);
-  return y;
-}
-
-const refusal = (program: Program): string => {
-  try {
-    loadProgram(build(program));
-  } catch (error) {
-    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
-  }
-  return 'loaded';
-};
-
 const number = (value: number): Operand => ({ dims: [], data: Float32Array.of(value) });
 const byte = (value: number, constant = false): Operand => ({ dims: [], data: Uint8Array.of(value), constant });
-const range = (...ends: number[]): Operand => ({ dims: [ends.length / 2, 2], data: Float32Array.from(ends) });
+const range = (...ends: number[]): Operand => ({ dims: [ends.length / 2, 2], data: Float32Array.from(ends), dense: true });
 
 describe.each(isas)('quantization by the data on %s', (isa) => {
   it('finds the range of each part, with 0', async () => {
     const x = floats(7 * 33, -3, 5);
     x.fill(2, 0, 66);
-    const y = await runEveryWay({ op: 'rangeF32', operands: [{ dims: [7, 33], data: x }], type: 'f32', dims: [3, 2] }, isa);
+    const y = await runEveryWay({ op: 'rangeF32', operands: [{ dims: [7, 33], data: x }], output: { type: 'f32', dims: [3, 2], dense: true } }, isa);
     const part = (from: number, to: number): number[] => [Math.min(0, ...x.subarray(from * 33, to * 33)), Math.max(0, ...x.subarray(from * 33, to * 33))];
     expect(y).toEqual([...part(0, 2), ...part(2, 4), ...part(4, 7)]);
     expect(y.slice(0, 2)).toEqual([0, 2]);
@@ -78,20 +25,20 @@ describe.each(isas)('quantization by the data on %s', (isa) => {
   it('makes both ends NaN for a NaN', async () => {
     const x = floats(40, -1, 1);
     x[23] = NaN;
-    expect(await runEveryWay({ op: 'rangeF32', operands: [{ dims: [2, 20], data: x }], type: 'f32', dims: [2, 2] }, isa)).toEqual([Math.min(...x.subarray(0, 20)), Math.max(...x.subarray(0, 20)), NaN, NaN]);
+    expect(await runEveryWay({ op: 'rangeF32', operands: [{ dims: [2, 20], data: x }], output: { type: 'f32', dims: [2, 2], dense: true } }, isa)).toEqual([Math.min(...x.subarray(0, 20)), Math.max(...x.subarray(0, 20)), NaN, NaN]);
   });
 
   it.each<[string, number[], number, number]>([
     ['a range', [-1, 2, 0, 4], Math.fround(5 / 255), 51], ['numbers above 0', [0, 2.55], Math.fround(Math.fround(2.55) / 255), 0], ['numbers below 0', [-3, 0], Math.fround(3 / 255), 255],
     ['zeros', [0, 0], 1, 0], ['the least numbers', [0, 1e-40], 2 ** -126, 0], ['infinity', [0, Infinity], Infinity, 0], ['minus infinity', [-Infinity, 1], Infinity, 0], ['NaN', [NaN, NaN, 0, 1], NaN, 0],
   ])('has the scale and the zero-point of %s', async (_name, ends, scale, zero) => {
-    expect(await run({ op: 'rangeScale', operands: [range(...ends)], type: 'f32', dims: [] }, isa)).toEqual([scale]);
-    expect(await run({ op: 'rangeScale', operands: [range(...ends)], type: 'u8', dims: [] }, isa)).toEqual([zero]);
+    expect(await run({ op: 'rangeScale', operands: [range(...ends)], output: { type: 'f32', dims: [] } }, isa)).toEqual([scale]);
+    expect(await run({ op: 'rangeScale', operands: [range(...ends)], output: { type: 'u8', dims: [] } }, isa)).toEqual([zero]);
   });
 
   it('rounds half to even and saturates', async () => {
     const x = Float32Array.of(0.25, 0.75, 1.25, -0.25, -0.75, 1000, -1000, 0, NaN);
-    expect(await runEveryWay({ op: 'quantizeBy', operands: [{ dims: [1, 9], data: x }, number(0.5), byte(10)], type: 'u8', dims: [1, 9] }, isa)).toEqual([10, 12, 12, 10, 8, 255, 0, 10, 0]);
+    expect(await runEveryWay({ op: 'quantizeBy', operands: [{ dims: [1, 9], data: x }, number(0.5), byte(10)], output: { type: 'u8', dims: [1, 9] } }, isa)).toEqual([10, 12, 12, 10, 8, 255, 0, 10, 0]);
   });
 });
 
@@ -117,8 +64,8 @@ describe.each(isas)('MatMulQ8F32 on %s', (isa) => {
   ])('multiplies by %s', async (_name, { m, k, n, b, bZero, scale, bias }) => {
     const [a, aScale, aZero] = [bytes(m * k), 0.037, 17];
     if (k === 33000) a.fill(255);
-    const program: Program = {
-      op: 'matMulQ8F32', type: 'f32', dims: [1, m, n],
+    const program: OpProgram = {
+      op: 'matMulQ8F32', output: { type: 'f32', dims: [1, m, n] },
       operands: [{ dims: [1, m, k], data: a }, { dims: [k, n], data: b, constant: true }, number(aScale), byte(aZero), bZero, scale, bias],
     };
     const at = ({ data }: Operand, column: number): number => data[data.length === 1 ? 0 : column] ?? 0;
@@ -136,16 +83,16 @@ describe.each(isas)('MatMulQ8F32 on %s', (isa) => {
 describe('quantization by the data refuses', () => {
   const x: Operand = { dims: [2, 8], data: floats(16, -1, 1) };
   const [a, b, scale]: Operand[] = [{ dims: [2, 3], data: bytes(6) }, { dims: [3, 4], data: bytes(12), constant: true }, { ...number(0.5), constant: true }];
-  const layer: Program = { op: 'matMulQ8F32', operands: [a, b, number(0.5), byte(3), byte(9, true), scale], type: 'f32', dims: [2, 4] };
-  const withOperand = (index: number, operand: Operand): Program => ({ ...layer, operands: layer.operands.map((own, i) => (i === index ? operand : own)) });
+  const layer: OpProgram = { op: 'matMulQ8F32', operands: [a, b, number(0.5), byte(3), byte(9, true), scale], output: { type: 'f32', dims: [2, 4] } };
+  const withOperand = (index: number, operand: Operand): OpProgram => ({ ...layer, operands: layer.operands.map((own, i) => (i === index ? operand : own)) });
   it('nothing of what the others change', () => { expect(refusal(layer)).toBe('loaded'); });
-  it.each<[string, Program]>([
-    ['a range of bytes', { op: 'rangeF32', operands: [{ dims: [2, 8], data: bytes(16) }], type: 'f32', dims: [1, 2] }],
-    ['a range of three ends', { op: 'rangeF32', operands: [x], type: 'f32', dims: [1, 3] }],
-    ['a scale of no range', { op: 'rangeScale', operands: [{ dims: [3], data: floats(3, 0, 1) }], type: 'f32', dims: [] }],
-    ['several scales of a range', { op: 'rangeScale', operands: [range(0, 1)], type: 'f32', dims: [2] }],
-    ['a scale for each channel', { op: 'quantizeBy', operands: [x, { dims: [8], data: floats(8, 1, 2) }, byte(3)], type: 'u8', dims: [2, 8] }],
-    ['bytes of another shape', { op: 'quantizeBy', operands: [x, number(1), byte(3)], type: 'u8', dims: [4, 4] }],
+  it.each<[string, OpProgram]>([
+    ['a range of bytes', { op: 'rangeF32', operands: [{ dims: [2, 8], data: bytes(16) }], output: { type: 'f32', dims: [1, 2], dense: true } }],
+    ['a range of three ends', { op: 'rangeF32', operands: [x], output: { type: 'f32', dims: [1, 3], dense: true } }],
+    ['a scale of no range', { op: 'rangeScale', operands: [{ dims: [3], data: floats(3, 0, 1) }], output: { type: 'f32', dims: [] } }],
+    ['several scales of a range', { op: 'rangeScale', operands: [range(0, 1)], output: { type: 'f32', dims: [2] } }],
+    ['a scale for each channel', { op: 'quantizeBy', operands: [x, { dims: [8], data: floats(8, 1, 2) }, byte(3)], output: { type: 'u8', dims: [2, 8] } }],
+    ['bytes of another shape', { op: 'quantizeBy', operands: [x, number(1), byte(3)], output: { type: 'u8', dims: [4, 4] } }],
     ['another depth', withOperand(1, { dims: [2, 4], data: bytes(8), constant: true })],
     ['weights that are no constant', withOperand(1, { dims: [3, 4], data: bytes(12) })],
     ['zero-points that are no constant', withOperand(4, byte(9))],
@@ -153,6 +100,6 @@ describe('quantization by the data refuses', () => {
     ['scales that are no constant', withOperand(5, number(1))],
     ['two scales of the data', withOperand(2, { dims: [2], data: floats(2, 0, 1) })],
     ['a bias of another length', { ...layer, operands: [...layer.operands, { dims: [3], data: floats(3, 0, 1), constant: true }] }],
-    ['whole numbers as a result', { ...layer, type: 's32' }],
+    ['whole numbers as a result', { ...layer, output: { ...layer.output, type: 's32' } }],
   ])('%s', (_name, program) => { expect(refusal(program)).toBe('E_PROGRAM_SHAPE'); });
 });

@@ -1,71 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { describeCpu, loadProgram, type Isa } from '../../kernels/binding/index.js';
-import { f, ProgramWriter, randomIntegers, type Attribute, type DType, type OpName } from './support/program-writer.js';
+import { isas, refusal, run, runEveryWay, type Operand, type OpProgram } from './support/op-program.js';
+import { f, randomIntegers, type Attribute } from './support/program-writer.js';
+import { product } from './support/run-op.js';
 
 // RecurrentF32, AttentionF32, NormalizeF32, MatMulS32 and ResampleF32: their arithmetic, padded pixels, threads, and what a hostile program may say.
 
-const isas: Isa[] = [...new Set<Isa>(['ref', describeCpu().selected])];
 const random = randomIntegers(78);
 const floats = (n: number, low = -1, high = 1): Float32Array => Float32Array.from({ length: n }, () => low + ((high - low) * random(0, 10000)) / 10000);
 const bytes = (n: number): Uint8Array => Uint8Array.from({ length: n }, () => random(0, 255));
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
-
-type Data = Float32Array | Uint8Array | Int8Array | Int32Array;
-
-interface Operand {
-  readonly dims: number[];
-  readonly data: Data;
-  readonly constant?: boolean;
-}
-
-interface Program {
-  readonly op: OpName;
-  readonly operands: readonly (Operand | undefined)[];
-  readonly attributes?: Attribute[];
-  readonly output: { readonly type: DType; readonly dims: number[] };
-  /** Elements added to the pixel stride of every tensor in the arena. */
-  readonly gap?: number;
-}
-
-const typeOf = (data: Data): DType => (data instanceof Float32Array ? 'f32' : data instanceof Uint8Array ? 'u8' : data instanceof Int8Array ? 's8' : 's32');
-
-function build({ op, operands, attributes = [], output, gap = 0 }: Program): Uint8Array {
-  const p = new ProgramWriter('u8');
-  const stride = (dims: readonly number[]): number => (dims.at(-1) ?? 1) + (dims.length > 1 ? gap : 0);
-  const ids = operands.map((operand) => {
-    if (operand === undefined) return undefined;
-    const { dims, data, constant } = operand;
-    return constant === true ? p.constant(data, dims) : p.input(typeOf(data), dims, stride(dims));
-  });
-  p.op(op, ids, p.output(output.type, output.dims, stride(output.dims)), attributes);
-  return p.build();
-}
-
-async function run(program: Program, isa: Isa, threads = 1): Promise<number[]> {
-  const loaded = loadProgram(build(program), { isa, threads });
-  const count = product(program.output.dims);
-  const y = program.output.type === 's32' ? new Int32Array(count) : new Float32Array(count);
-  const inputs = program.operands.flatMap((operand) => (operand === undefined || operand.constant === true ? [] : [operand.data]));
-  await loaded.run(inputs, [y]);
-  await loaded.close();
-  return Array.from(y);
-}
-
-/** The result, which neither gaps between pixels nor threads may change. */
-async function runEveryWay(program: Program, isa: Isa): Promise<number[]> {
-  const y = await run(program, isa);
-  expect(await run({ ...program, gap: 5 }, isa, 3)).toEqual(y);
-  return y;
-}
-
-const refusal = (program: Program): string => {
-  try {
-    loadProgram(build(program));
-  } catch (error) {
-    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
-  }
-  return 'loaded';
-};
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const [steps, batch, hidden] = [5, 3, 18];
@@ -110,7 +52,7 @@ const recurrentAttributes = (kind: number, options: { reverse?: number; clip?: n
   return [kind, reverse, 0, 0, f(clip), ...functions, ...new Array<Attribute>(12).fill(f(0))];
 };
 
-function recurrent(kind: keyof typeof kinds, changes: Partial<Program> = {}): Program {
+function recurrent(kind: keyof typeof kinds, changes: Partial<OpProgram> = {}): OpProgram {
   const width = { rnn: 1, gru: 3, lstm: 4 }[kind] * hidden;
   return {
     op: 'recurrentF32',
@@ -166,7 +108,7 @@ describe('RecurrentF32 refuses', () => {
     ['too few rows', { output: { type: 'f32', dims: [steps - 1, 2, batch, hidden] } }, 'E_PROGRAM_SHAPE'],
     ['a state of another batch', { operands: [gates, weights, undefined, { dims: [2, batch + 1, hidden], data: floats(2 * (batch + 1) * hidden) }] }, 'E_PROGRAM_SHAPE'],
     ['short peepholes', { operands: [gates, weights, undefined, undefined, undefined, { dims: [2, hidden], data: floats(2 * hidden) }] }, 'E_PROGRAM_SHAPE'],
-  ] as [string, Partial<Program>, string][])('%s', (_name, changes, code) => {
+  ] as [string, Partial<OpProgram>, string][])('%s', (_name, changes, code) => {
     expect(refusal({ ...program, ...changes })).toBe(code);
   });
 });
@@ -208,14 +150,14 @@ describe.each(isas)('MatMulS32 on %s', (isa) => {
     ['whole floats', { a: { dims: [1, 4, 300], data: Float32Array.from({ length: 1200 }, () => random(-255, 255)) }, b: { dims: [300, n], data: bytes(300 * n), constant: true }, aZero: undefined, bZero: scalar(77, true) }],
   ])('multiplies by %s, exactly', async (_name, operands) => {
     const dims = [...operands.a.dims.slice(0, 2), operands.b.dims.at(-1) ?? 1];
-    const program: Program = { op: 'matMulS32', operands: [operands.a, operands.b, operands.aZero, operands.bZero], output: { type: 's32', dims } };
+    const program: OpProgram = { op: 'matMulS32', operands: [operands.a, operands.b, operands.aZero, operands.bZero], output: { type: 's32', dims } };
     expect(await runEveryWay(program, isa)).toEqual(integerProduct(operands));
   });
 });
 
 describe('MatMulS32 refuses', () => {
   const zero: Operand = { dims: [], data: Uint8Array.of(0), constant: true };
-  const program: Program = { op: 'matMulS32', operands: [{ dims: [2, 3], data: bytes(6) }, { dims: [3, 4], data: bytes(12) }, zero, zero], output: { type: 's32', dims: [2, 4] } };
+  const program: OpProgram = { op: 'matMulS32', operands: [{ dims: [2, 3], data: bytes(6) }, { dims: [3, 4], data: bytes(12) }, zero, zero], output: { type: 's32', dims: [2, 4] } };
   const [a, b] = program.operands;
   it.each([
     ['another depth', { operands: [a, { dims: [2, 4], data: bytes(8) }, zero, zero] }],
@@ -223,7 +165,7 @@ describe('MatMulS32 refuses', () => {
     ['no zero-point for bytes', { operands: [a, b, undefined, zero] }],
     ['zero-points of another number', { operands: [a, b, zero, { dims: [3], data: bytes(3) }] }],
     ['batches that differ', { operands: [{ dims: [2, 2, 3], data: bytes(12) }, { dims: [3, 3, 4], data: bytes(36) }, zero, zero], output: { type: 's32', dims: [2, 2, 4] } }],
-  ] as [string, Partial<Program>][])('%s', (_name, changes) => {
+  ] as [string, Partial<OpProgram>][])('%s', (_name, changes) => {
     expect(refusal({ ...program, ...changes })).toBe('E_PROGRAM_SHAPE');
   });
 });
@@ -235,7 +177,7 @@ describe('AttentionF32 refuses', () => {
   const plain = order(0, 1, 2);
   const attributes = (changes: Partial<Record<'q' | 'k' | 'v' | 'y', number[]>> = {}, scale = 0.5): Attribute[] => [f(scale), ...(changes.q ?? plain), ...(changes.k ?? plain), ...(changes.v ?? plain), ...(changes.y ?? plain)];
   const [q, k, v] = [vectors(2, 5, 4), vectors(2, 7, 4), vectors(2, 7, 3)];
-  const program: Program = { op: 'attentionF32', operands: [q, k, v], attributes: attributes(), output: { type: 'f32', dims: [2, 5, 3] } };
+  const program: OpProgram = { op: 'attentionF32', operands: [q, k, v], attributes: attributes(), output: { type: 'f32', dims: [2, 5, 3] } };
   it('nothing of what the others change', () => { expect(refusal(program)).toBe('loaded'); });
   it.each([
     ['an axis that does not exist', { attributes: attributes({ k: order(0, 1, 3) }) }, 'E_PROGRAM_SHAPE'],
@@ -250,19 +192,19 @@ describe('AttentionF32 refuses', () => {
     ['a mask of more axes', { operands: [q, k, v, vectors(1, 2, 5, 7)] }, 'E_PROGRAM_SHAPE'],
     ['a mask of bytes', { operands: [q, k, v, { dims: [5, 7], data: bytes(35) }] }, 'E_PROGRAM_SHAPE'],
     ['matrices without a batch', { operands: [vectors(5, 4), vectors(7, 4), vectors(7, 3)], output: { type: 'f32', dims: [5, 3] } }, 'E_PROGRAM_SHAPE'],
-  ] as [string, Partial<Program>, string][])('%s', (_name, changes, code) => {
+  ] as [string, Partial<OpProgram>, string][])('%s', (_name, changes, code) => {
     expect(refusal({ ...program, ...changes })).toBe(code);
   });
 });
 
 describe('NormalizeF32 refuses', () => {
-  const program: Program = { op: 'normalizeF32', operands: [vectors(3, 8), vectors(8), vectors(8)], attributes: [f(1e-5)], output: { type: 'f32', dims: [3, 8] } };
+  const program: OpProgram = { op: 'normalizeF32', operands: [vectors(3, 8), vectors(8), vectors(8)], attributes: [f(1e-5)], output: { type: 'f32', dims: [3, 8] } };
   it.each([
     ['a factor for another number of channels', { operands: [vectors(3, 8), vectors(7), vectors(8)] }, 'E_PROGRAM_SHAPE'],
     ['a summand of bytes', { operands: [vectors(3, 8), vectors(8), { dims: [8], data: bytes(8) }] }, 'E_PROGRAM_SHAPE'],
     ['a result of another shape', { output: { type: 'f32', dims: [8, 3] } }, 'E_PROGRAM_SHAPE'],
     ['an epsilon that is no number', { attributes: [f(NaN)] }, 'E_PROGRAM_OP'],
-  ] as [string, Partial<Program>, string][])('%s', (_name, changes, code) => {
+  ] as [string, Partial<OpProgram>, string][])('%s', (_name, changes, code) => {
     expect(refusal({ ...program, ...changes })).toBe(code);
   });
 });
@@ -290,7 +232,7 @@ describe('ResampleF32', () => {
   });
 
   const [indices, weights] = tables(5);
-  const program: Program = { op: 'resampleF32', operands: [{ dims: [2, 5, 3], data: floats(30) }, indices, weights], attributes: [1], output: { type: 'f32', dims: [2, size, 3] } };
+  const program: OpProgram = { op: 'resampleF32', operands: [{ dims: [2, 5, 3], data: floats(30) }, indices, weights], attributes: [1], output: { type: 'f32', dims: [2, size, 3] } };
   const [x] = program.operands;
   const wild = (index: number): Operand => ({ ...indices, data: Int32Array.from(indices.data, (value, i) => (i === 4 ? index : value)) });
   it.each([
@@ -300,7 +242,7 @@ describe('ResampleF32', () => {
     ['tables that are computed', { operands: [x, indices, { dims: [size, taps], data: floats(size * taps) }] }, 'E_PROGRAM_OP'],
     ['tables of another size', { output: { type: 'f32', dims: [2, size + 1, 3] } }, 'E_PROGRAM_SHAPE'],
     ['another size of the other axes', { output: { type: 'f32', dims: [2, size, 4] } }, 'E_PROGRAM_SHAPE'],
-  ] as [string, Partial<Program>, string][])('refuses %s', (_name, changes, code) => {
+  ] as [string, Partial<OpProgram>, string][])('refuses %s', (_name, changes, code) => {
     expect(refusal({ ...program, ...changes })).toBe(code);
   });
 });

@@ -13,7 +13,7 @@ export interface OpCase {
   activation?: 'u8' | 's8';
 }
 
-function makeOutput(type: DType, length: number): Data {
+export function makeOutput(type: DType, length: number): Data {
   return { f32: new Float32Array(length), u8: new Uint8Array(length), s8: new Int8Array(length), s32: new Int32Array(length) }[type];
 }
 
